@@ -1,0 +1,298 @@
+"""The words of the relay as values: what its parts hand to each other.
+
+Every instant is an `Instant`: whole milliseconds since 1970-01-01T00:00Z. All values are frozen; a change is a new
+value (`dataclasses.replace`).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from ulid import ULID
+
+Instant = int
+"""Milliseconds since the Unix epoch, UTC."""
+
+SECOND = 1_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+"""What the relay accepts as a job id; Exec's schema says only `string`, its examples show 12 alphanumerics."""
+
+
+def new_id(prefix: str, now: Instant) -> str:
+    """A time-ordered id such as `reg_01JC4Z...`: the prefix and a ULID of `now`."""
+    return f"{prefix}_{ULID.from_timestamp(now / 1_000)}"
+
+
+def to_rfc3339(at: Instant) -> str:
+    """`1709287200000` → `2024-03-01T10:00:00.000Z`."""
+    return datetime.fromtimestamp(at / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def from_rfc3339(text: str | None) -> Instant | None:
+    """The instant that an RFC 3339 text names, or None where it names none (Exec's clock is not ours to trust)."""
+    if not text:
+        return None
+    try:
+        parsed = datetime.fromisoformat(text)
+        return round((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1_000)
+    except (ValueError, OverflowError):
+        return None
+
+
+# --- Exec's side -----------------------------------------------------------------------------------------------
+
+
+class Scenario(BaseModel):
+    """`scenario` of Exec's ScenarioJob, present only when the job completed."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    id: str | None = None
+    name: str | None = None
+    url: str | None = None
+
+
+class JobError(BaseModel):
+    """`error` of Exec's ScenarioJob, present only when the job failed; codes are an open set."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    code: str | None = None
+    message: str | None = None
+
+
+class ScenarioJob(BaseModel):
+    """Exec's ScenarioJob (page 'Get Scenario job status'), fields unknown here kept.
+
+    `status` is an open set: one never seen before is not terminal. Timestamps are kept as Exec wrote them;
+    `created`, `started` and `ended` are their instants, None where absent or nonsense.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    id: str
+    status: str
+    scenario: Scenario | None = None
+    error: JobError | None = None
+    created_at: str | None = None
+    started_at: str | None = None
+    completed_at: str | None = None
+    duration_seconds: int | float | None = None
+
+    @property
+    def created(self) -> Instant | None:
+        return from_rfc3339(self.created_at)
+
+    @property
+    def started(self) -> Instant | None:
+        return from_rfc3339(self.started_at)
+
+    @property
+    def ended(self) -> Instant | None:
+        return from_rfc3339(self.completed_at)
+
+    @property
+    def ending(self) -> "EventType | None":
+        """The event that this status means, None while the job is still going on."""
+        return _ENDING_OF_STATUS.get(self.status)
+
+    def as_exec_sent_it(self) -> dict[str, Any]:
+        """The JSON object that came, with nothing added, dropped or renamed."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+LIVE_STATUSES = frozenset({"queued", "processing"})
+
+
+# --- the relay's side ------------------------------------------------------------------------------------------
+
+
+class EventType(StrEnum):
+    """The facts that subscribers can hear of."""
+
+    STARTED = "job.started"
+    COMPLETED = "job.completed"
+    FAILED = "job.failed"
+    CANCELLED = "job.cancelled"
+    NOT_FOUND = "job.not_found"
+    EXPIRED = "job.expired"
+
+
+ENDINGS = (EventType.COMPLETED, EventType.FAILED, EventType.CANCELLED, EventType.NOT_FOUND, EventType.EXPIRED)
+"""What a subscriber hears of unless it says otherwise; `job.started` is opt-in."""
+
+_ENDING_OF_STATUS = {
+    "completed": EventType.COMPLETED,
+    "failed": EventType.FAILED,
+    "cancelled": EventType.CANCELLED,
+}
+
+
+class WatchState(StrEnum):
+    """`active` is looked at; the others are not."""
+
+    ACTIVE = "active"
+    SETTLED = "settled"  # Exec said how it ended
+    NOT_FOUND = "not_found"  # Exec does not know it
+    EXPIRED = "expired"  # not ended within polling.max_age
+    WITHDRAWN = "withdrawn"  # nobody waits for it any more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """The relay's polling record of one job."""
+
+    workspace: str
+    job_id: str
+    state: WatchState
+    created_at: Instant
+    job: ScenarioJob | None = None
+    """As last seen at Exec; None before the first good look."""
+    looks: int = 0
+    last_look_at: Instant | None = None
+    next_look_at: Instant | None = None
+    """None unless `active`."""
+    next_look_why: str = ""
+    failures: int = 0
+    """Failed looks since the last good one."""
+    missing: int = 0
+    """Looks in a row that Exec answered with 404."""
+    missing_since: Instant | None = None
+    last_error: str | None = None
+    ended_at: Instant | None = None
+    """When the watch left `active`."""
+
+
+class EndpointKind(StrEnum):
+    STANDING = "standing"
+    AD_HOC = "ad_hoc"
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A signing secret (`whsec_...`); one that was rotated away signs beside the new one until `until`."""
+
+    value: str = field(repr=False)
+    until: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A subscriber, as the relay knows it."""
+
+    id: str
+    kind: EndpointKind
+    name: str | None
+    url: str = field(repr=False)
+    host: str
+    """`host:port` of the URL: what the per-host limits count."""
+    format: str
+    """Never `auto`: that is resolved when the endpoint is made."""
+    events: tuple[EventType, ...]
+    secrets: tuple[Secret, ...] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    created_at: Instant
+    source: str = "api"
+    """`config` or `api`: one from the configuration is changed there only."""
+    disabled_at: Instant | None = None
+    disabled_reason: str | None = None
+    paused_until: Instant | None = None
+    failing_since: Instant | None = None
+    """The first failed attempt since the last success; None while healthy."""
+    failures: int = 0
+    """Failed attempts since the last success."""
+
+    @property
+    def enabled(self) -> bool:
+        return self.disabled_at is None
+
+
+class RegistrationStatus(StrEnum):
+    ACTIVE = "active"
+    SETTLED = "settled"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """One job × one endpoint. `endpoint_id` is None where the job is watched for the standing endpoints only."""
+
+    id: str
+    workspace: str
+    job_id: str
+    endpoint_id: str | None
+    status: RegistrationStatus
+    events: tuple[EventType, ...]
+    metadata: Mapping[str, Any]
+    created_at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """The immutable fact. Its id is the `webhook-id` of every delivery of it."""
+
+    id: str
+    workspace: str
+    job_id: str
+    type: EventType
+    occurred_at: Instant
+    """When it happened: Exec's completed_at where it gives one, else when the relay saw it."""
+    job: Mapping[str, Any]
+    created_at: Instant
+
+
+class DeliveryStatus(StrEnum):
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One event × one endpoint: the outbox row. The body is made once and sent verbatim on every attempt."""
+
+    id: str
+    event_id: str
+    event_type: EventType
+    workspace: str
+    job_id: str
+    endpoint_id: str
+    registration_id: str | None
+    status: DeliveryStatus
+    body: bytes = field(repr=False)
+    attempts: int
+    """Attempts made, by schedule or by hand."""
+    tries: int
+    """Attempts of the present run through the schedule; a resend starts it anew."""
+    created_at: Instant
+    next_attempt_at: Instant | None
+    """None unless `pending`. While an attempt is under way: when its lease runs out."""
+    ended_at: Instant | None = None
+    reason: str | None = None
+    """Why it failed or was cancelled, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One HTTP try of a delivery."""
+
+    id: str
+    delivery_id: str
+    number: int
+    trigger: str
+    """`schedule`, `resend` or `test`."""
+    started_at: Instant
+    duration_ms: int
+    status_code: int | None
+    """None where no answer came."""
+    outcome: str
+    """`delivered`, or the kind of failure: `status`, `redirect`, `timeout`, `connection`, `blocked`, ..."""
+    error: str | None
+    response: str
+    """The first 4 KiB of the answer's body."""
