@@ -1,11 +1,14 @@
-"""Looking at Exec: what a look can bring.
+"""Looking at Exec: what a look can bring, and what it means for the watch.
 
-The adapter (`exec_api.py`) turns whatever happens on the wire into one of these values.
+The adapter (`exec_api.py`) turns whatever happens on the wire into one of these values; `step` decides.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-from relay.model import Instant, ScenarioJob
+from relay.backoff import capped_exponential
+from relay.model import MINUTE, SECOND, EventType, Instant, ScenarioJob, Watch, WatchState
+from relay.planner import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +59,115 @@ class Look:
     started_at: Instant
     duration_ms: int
     sighting: Sighting
+
+
+def name_of(sighting: Sighting) -> str:
+    """A word for what a look brought, from a bounded set: fit for a metric's label and the history of looks."""
+    match sighting:
+        case Seen(job):
+            return "ended" if job.ending else "seen"
+        case Missing():
+            return "missing"
+        case KeyRefused():
+            return "key_refused"
+        case Limited():
+            return "limited"
+        case Faulty(kind):
+            return kind
+
+
+# --- what to do about it ---------------------------------------------------------------------------------------
+
+MISSING_LOOKS = 3
+MISSING_FOR = 2 * MINUTE
+"""A registration may outrun Exec: only after this many 404s over at least this long is a job given up."""
+
+_MISSING_GAPS = (30 * SECOND, 90 * SECOND)
+_FAULT_BASE = 5 * SECOND
+_FAULT_CAP = 5 * MINUTE
+KEY_PROBE = 5 * MINUTE
+"""How often a workspace whose key is refused is tried again."""
+
+BREAKER_OPENS_AT = 5
+"""Failed looks in a row, over all jobs of a workspace, before only probes are sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a look means for its watch: the watch as it is now, and the facts it established."""
+
+    watch: Watch
+    events: tuple[EventType, ...] = ()
+
+
+def step(watch: Watch, look: Look, now: Instant, max_age: int, jitter: float, plan: Callable[[Watch], Plan]) -> Step:
+    """Design's table 'Looking at Exec', for the watch.
+
+    `plan` gives the next look of a watch that Exec still works on. `jitter` is in [0, 1). A watch is given up as
+    expired only by a look that Exec answered: while Exec can't be reached, nobody knows that a job has not ended.
+    """
+    looked = replace(watch, looks=watch.looks + 1, last_look_at=look.started_at)
+    match look.sighting:
+        case Seen(job) if job.ending:
+            return Step(_ended(replace(looked, job=job, failures=0, last_error=None), WatchState.SETTLED, now), (job.ending,))
+        case Seen(job):
+            started = () if _was_started(watch.job) or not _was_started(job) else (EventType.STARTED,)
+            looked = replace(looked, job=job, failures=0, missing=0, missing_since=None, last_error=None)
+            return _wait_or_expire(looked, plan(looked), now, max_age, started)
+        case Missing():
+            return _missing(looked, now)
+        case KeyRefused(status, text):
+            return Step(_wait(looked, now + KEY_PROBE, f"Exec refuses the key ({status})", f"Exec answered {status}: {text}"))
+        case Limited(retry_after):
+            pause = MINUTE if retry_after is None else retry_after
+            return Step(_wait(looked, now + pause, "Exec asked the workspace to wait", "Exec answered 429"))
+        case Faulty(kind, detail):
+            looked = replace(looked, failures=watch.failures + 1, last_error=detail)
+            delay = capped_exponential(looked.failures, _FAULT_BASE, _FAULT_CAP, jitter)
+            again = Plan(now + delay, f"look {looked.failures} in a row failed")
+            return Step(_wait(looked, again.at, again.why, detail)) if kind in UNREACHABLE else _wait_or_expire(looked, again, now, max_age)
+
+
+UNREACHABLE = frozenset({"timeout", "connection"})
+"""Kinds of fault in which Exec said nothing at all."""
+
+
+def counts_against_exec(sighting: Sighting) -> bool:
+    """Whether a look says that Exec as a whole is in trouble, not this one job: what the breaker counts."""
+    return isinstance(sighting, Faulty) and sighting.kind != "malformed"
+
+
+def breaker_pause(faults: int, jitter: float) -> int | None:
+    """Milliseconds that a workspace waits after so many failed looks in a row; None while the breaker is closed."""
+    if faults < BREAKER_OPENS_AT:
+        return None
+    return capped_exponential(faults - BREAKER_OPENS_AT + 1, 15 * SECOND, 5 * MINUTE, jitter)
+
+
+def _was_started(job: ScenarioJob | None) -> bool:
+    return job is not None and (job.status == "processing" or job.started_at is not None)
+
+
+def _ended(watch: Watch, state: WatchState, now: Instant) -> Watch:
+    return replace(watch, state=state, next_look_at=None, next_look_why="", ended_at=now)
+
+
+def _wait(watch: Watch, at: Instant, why: str, error: str) -> Watch:
+    return replace(watch, next_look_at=at, next_look_why=why, last_error=error)
+
+
+def _wait_or_expire(watch: Watch, next: Plan, now: Instant, max_age: int, events: tuple[EventType, ...] = ()) -> Step:
+    deadline = watch.created_at + max_age
+    if now >= deadline:
+        return Step(_ended(watch, WatchState.EXPIRED, now), (*events, EventType.EXPIRED))
+    return Step(replace(watch, next_look_at=min(max(next.at, now), deadline), next_look_why=next.why), events)
+
+
+def _missing(watch: Watch, now: Instant) -> Step:
+    watch = replace(watch, missing=watch.missing + 1, missing_since=watch.missing_since or now, failures=0)
+    since = watch.missing_since or now
+    if watch.missing >= MISSING_LOOKS and now - since >= MISSING_FOR:
+        return Step(_ended(watch, WatchState.NOT_FOUND, now), (EventType.NOT_FOUND,))
+    gap = _MISSING_GAPS[min(watch.missing, len(_MISSING_GAPS)) - 1]
+    why = f"Exec does not know the job yet ({watch.missing} of {MISSING_LOOKS} looks)"
+    return Step(_wait(watch, now + gap, why, "Exec answered 404"))

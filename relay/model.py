@@ -4,6 +4,8 @@ Every instant is an `Instant`: whole milliseconds since 1970-01-01T00:00Z. All v
 value (`dataclasses.replace`).
 """
 
+import base64
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,6 +31,12 @@ JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 def new_id(prefix: str, now: Instant) -> str:
     """A time-ordered id such as `reg_01JC4Z...`: the prefix and a ULID of `now`."""
     return f"{prefix}_{ULID.from_timestamp(now / 1_000)}"
+
+
+def event_id(workspace: str, job_id: str, type: "EventType") -> str:
+    """The id of an event, and so its `webhook-id`: derived, so that no two replicas can mint two for one fact."""
+    digest = hashlib.sha256(f"{workspace}\n{job_id}\n{type.value}".encode()).digest()
+    return "evt_" + base64.b32hexencode(digest[:16]).decode().rstrip("=")
 
 
 def to_rfc3339(at: Instant) -> str:

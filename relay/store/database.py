@@ -1,0 +1,159 @@
+"""One database: transactions on it, and the writer that commits many of them at once.
+
+SQLAlchemy is used synchronously, on threads of our own: a transaction is one hop from the event loop however many
+statements it has, and whatever was waiting while the disk synced is committed together (group commit).
+"""
+
+import asyncio
+import os
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from relay.errors import StoreError
+from relay.store import dialect, migrate
+
+Tx = Connection
+"""A transaction: what the functions of the store work in."""
+
+T = TypeVar("T")
+
+_READERS = 4
+_POSTGRES_WRITERS = 4
+_BATCH = 256
+
+
+class _Wish:
+    """A transaction that waits for the writer."""
+
+    __slots__ = ("future", "work")
+
+    def __init__(self, work: Callable[[Tx], Any]) -> None:
+        self.work = work
+        self.future: Future[Any] = Future()
+
+
+class Store:
+    """The relay's database. Open with `Store.open`; close with `aclose`."""
+
+    def __init__(self, writer: Engine, reader: Engine, writers: int, lock: int | None) -> None:
+        self._writer, self._reader, self._lock = writer, reader, lock
+        self._wishes: queue.SimpleQueue[_Wish | None] = queue.SimpleQueue()
+        self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
+        self._threads = [
+            threading.Thread(target=self._write_forever, name=f"store-write-{n}", daemon=True) for n in range(writers)
+        ]
+        for thread in self._threads:
+            thread.start()
+        self._closed = False
+
+    @classmethod
+    async def open(cls, url: str) -> "Store":
+        """Opens the database, bringing its tables up to date. Raises StoreError, saying what to do."""
+        return await asyncio.to_thread(cls._open, url)
+
+    @classmethod
+    def _open(cls, url: str) -> "Store":
+        parsed = dialect.parse(url)
+        sqlite = dialect.is_sqlite(parsed)
+        lock = dialect.lock_file(parsed) if sqlite else None
+        writers = 1 if sqlite else _POSTGRES_WRITERS
+        writer = dialect.engine(parsed, writer=True, connections=writers)
+        reader = dialect.engine(parsed, writer=False, connections=_READERS)
+        try:
+            migrate.upgrade(writer)
+        except BaseException as error:
+            writer.dispose()
+            if lock is not None:
+                os.close(lock)
+            if isinstance(error, DBAPIError):
+                raise StoreError(dialect.explain(error)) from error
+            raise
+        return cls(writer, reader, writers, lock)
+
+    async def write(self, work: Callable[[Tx], T]) -> T:
+        """Runs `work` in a transaction; returns after the commit is durable. On an exception nothing of it remains.
+
+        Raises StoreError where the database fails, and whatever `work` raises.
+        """
+        if self._closed:
+            raise StoreError("the store is closed")
+        wish = _Wish(work)
+        self._wishes.put(wish)
+        result: T = await asyncio.shield(asyncio.wrap_future(wish.future))
+        return result
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        """Runs `work` on one consistent view of the database. Raises StoreError where the database fails."""
+        if self._closed:
+            raise StoreError("the store is closed")
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, work)
+
+    def _read(self, work: Callable[[Tx], T]) -> T:
+        try:
+            with self._reader.connect() as connection:
+                return work(connection)
+        except DBAPIError as error:
+            raise StoreError(dialect.explain(error)) from error
+
+    def _write_forever(self) -> None:
+        while (first := self._wishes.get()) is not None:
+            batch = [first]
+            while len(batch) < _BATCH and not self._wishes.empty():
+                try:
+                    wish = self._wishes.get_nowait()
+                except queue.Empty:
+                    break
+                if wish is None:
+                    self._wishes.put(None)
+                    break
+                batch.append(wish)
+            self._commit_together(batch)
+
+    def _commit_together(self, batch: list[_Wish]) -> None:
+        done: list[tuple[_Wish, Any]] = []
+        try:
+            with self._writer.begin() as connection:
+                for wish in batch:
+                    try:
+                        if len(batch) == 1:
+                            done.append((wish, wish.work(connection)))
+                        else:
+                            with connection.begin_nested():
+                                done.append((wish, wish.work(connection)))
+                    except Exception as error:
+                        # Alone in its transaction, or the database itself failed: nothing can be committed.
+                        if len(batch) == 1 or isinstance(error, DBAPIError):
+                            raise
+                        wish.future.set_exception(error)
+        except Exception as error:
+            told = StoreError(dialect.explain(error)) if isinstance(error, DBAPIError) else error
+            for wish in batch:
+                if not wish.future.done():
+                    wish.future.set_exception(told)
+            return
+        for wish, result in done:
+            wish.future.set_result(result)
+
+    async def aclose(self) -> None:
+        """Commits what waits, then closes. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        for _ in self._threads:
+            self._wishes.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._pool.shutdown()
+        self._writer.dispose()
+        self._reader.dispose()
+        if self._lock is not None:
+            os.close(self._lock)

@@ -1,0 +1,122 @@
+"""The one place where SQLite and PostgreSQL differ."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import QueuePool
+
+from relay.errors import StoreError
+
+_BUSY_MS = 5_000
+
+
+def parse(url: str) -> URL:
+    """The database that a `storage.url` names. Raises StoreError for one that the relay can't use."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise StoreError("storage.url is not a database URL; try sqlite:///data/relay.db") from None
+    if parsed.get_backend_name() == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise StoreError("storage.url names no file; try sqlite:///data/relay.db")
+        return parsed.set(drivername="sqlite+pysqlite")
+    if parsed.get_backend_name() in {"postgresql", "postgres"}:
+        return parsed.set(drivername="postgresql+psycopg")
+    raise StoreError(f"storage.url: the relay keeps its store in sqlite or postgresql, not {parsed.get_backend_name()}")
+
+
+def is_sqlite(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite"
+
+
+def engine(url: URL, writer: bool, connections: int) -> Engine:
+    """An engine whose connections are set up for the relay: durable commits, and for SQLite WAL and waiting."""
+    if not is_sqlite(url):
+        return create_engine(url, pool_size=connections, max_overflow=0, pool_pre_ping=True)
+    made = create_engine(url, poolclass=QueuePool, pool_size=connections, max_overflow=0, connect_args={"timeout": 5})
+
+    @event.listens_for(made, "connect")
+    def _set_up(connection: Any, _: object) -> None:
+        # The driver's own implicit BEGIN would come too late for SAVEPOINT and BEGIN IMMEDIATE.
+        connection.isolation_level = None
+        for pragma in (f"busy_timeout={_BUSY_MS}", "journal_mode=WAL", "synchronous=FULL", "cache_size=-16000"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(made, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
+
+    return made
+
+
+def lock_file(url: URL) -> int:
+    """Holds the SQLite file for this process, so that no two relays work in it. Returns the open descriptor.
+
+    Raises StoreError where the folder is missing or can't be written, or another relay holds the file.
+    """
+    path = Path(str(url.database))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StoreError(
+            f"the store {path} can't be opened: {error.strerror}; give storage.url a folder that this user may write to"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise StoreError(
+            f"the store {path} is in use by another relay; stop that one, or give this one its own storage.url "
+            "(several relays on one store need postgresql)"
+        ) from error
+    return descriptor
+
+
+def insert_new(tx: Connection, table: Table, rows: list[dict[str, Any]]) -> int:
+    """INSERT, leaving out rows that a unique index already holds. Returns how many were new."""
+    if not rows:
+        return 0
+    insert = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
+    if len(rows) == 1:
+        return tx.execute(insert(table).on_conflict_do_nothing(), rows[0]).rowcount
+    result = tx.execute(insert(table).values(rows).on_conflict_do_nothing())
+    return result.rowcount
+
+
+def put(tx: Connection, table: Table, key: str, row: dict[str, Any]) -> None:
+    """INSERT, or UPDATE the row with the same `key` column."""
+    insert = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
+    changes = {name: value for name, value in row.items() if name != key}
+    tx.execute(insert(table).values(row).on_conflict_do_update(index_elements=[key], set_=changes))
+
+
+def explain(error: DBAPIError) -> str:
+    """What a database error means to the operator, without the statement or its values."""
+    text = str(error.orig).lower()
+    for sign, meaning in _MEANINGS.items():
+        if sign in text:
+            return meaning
+    return f"the store failed: {type(error.orig).__name__}"
+
+
+_MEANINGS = {
+    "locked": "the store is locked by another process; close whatever else has the database open",
+    "readonly": "the store can't be written: the file or its folder is read-only for this user",
+    "read-only": "the store can't be written: the database is read-only",
+    "full": "the store can't be written: the disk is full",
+    "no space": "the store can't be written: the disk is full",
+    "unable to open": "the store can't be opened: is its folder there, and may this user write to it?",
+    "not a database": "the file that storage.url names is not a SQLite database",
+    "malformed": "the SQLite file is damaged; restore it from a backup",
+    "disk i/o": "the disk failed while the store was read or written",
+    "connection": "the database can't be reached; is PostgreSQL running, and is storage.url right?",
+    "password": "PostgreSQL refused the user or password of storage.url",
+}

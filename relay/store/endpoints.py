@@ -1,0 +1,98 @@
+"""Endpoints: the subscribers, their secrets and their health."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Row, delete, select, update
+
+from relay.model import Endpoint, EndpointKind, EventType, Instant, Secret
+from relay.store import dialect, paging
+from relay.store.database import Tx
+from relay.store.schema import endpoints
+
+_AS_TEXT = ("events", "secrets", "headers")
+
+
+def fingerprint(url: str, format: str, headers: Mapping[str, str], secret: str | None) -> str:
+    """What makes two registrations mean the same ad hoc endpoint: URL, format, headers and the secret they brought."""
+    parts = json.dumps([url, format, sorted(headers.items()), secret])
+    return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def _row(endpoint: Endpoint) -> dict[str, Any]:
+    row = {name: getattr(endpoint, name) for name in endpoint.__slots__}
+    row["kind"] = endpoint.kind.value
+    row["events"] = json.dumps([event.value for event in endpoint.events])
+    row["secrets"] = json.dumps([asdict(secret) for secret in endpoint.secrets])
+    row["headers"] = json.dumps(dict(endpoint.headers))
+    return row
+
+
+def _endpoint(row: Row[Any]) -> Endpoint:
+    values = dict(row._mapping)
+    del values["fingerprint"]
+    for name in _AS_TEXT:
+        values[name] = json.loads(values[name])
+    values["kind"] = EndpointKind(values["kind"])
+    values["events"] = tuple(EventType(event) for event in values["events"])
+    values["secrets"] = tuple(Secret(**secret) for secret in values["secrets"])
+    return Endpoint(**values)
+
+
+def add(tx: Tx, endpoint: Endpoint, mark: str | None = None) -> bool:
+    """Adds an endpoint; False where one with the same fingerprint `mark` (ad hoc) or name (standing) is there."""
+    return dialect.insert_new(tx, endpoints, [_row(endpoint) | {"fingerprint": mark or endpoint.id}]) == 1
+
+
+def get(tx: Tx, id: str) -> Endpoint | None:
+    row = tx.execute(select(endpoints).where(endpoints.c.id == id)).one_or_none()
+    return _endpoint(row) if row else None
+
+
+def by_name(tx: Tx, name: str) -> Endpoint | None:
+    row = tx.execute(select(endpoints).where(endpoints.c.name == name)).one_or_none()
+    return _endpoint(row) if row else None
+
+
+def by_fingerprint(tx: Tx, mark: str) -> Endpoint | None:
+    row = tx.execute(select(endpoints).where(endpoints.c.fingerprint == mark)).one_or_none()
+    return _endpoint(row) if row else None
+
+
+def many(tx: Tx, ids: Iterable[str]) -> dict[str, Endpoint]:
+    """The endpoints with these ids, by id."""
+    rows = tx.execute(select(endpoints).where(endpoints.c.id.in_(list(ids))))
+    return {row.id: _endpoint(row) for row in rows}
+
+
+def standing(tx: Tx) -> Sequence[Endpoint]:
+    """The endpoints that hear of every job."""
+    query = select(endpoints).where(endpoints.c.kind == EndpointKind.STANDING.value).order_by(endpoints.c.id)
+    return [_endpoint(row) for row in tx.execute(query)]
+
+
+def save(tx: Tx, endpoint: Endpoint) -> None:
+    """Writes the endpoint as it is now."""
+    tx.execute(update(endpoints).where(endpoints.c.id == endpoint.id), _row(endpoint))
+
+
+def remove(tx: Tx, id: str) -> None:
+    tx.execute(delete(endpoints).where(endpoints.c.id == id))
+
+
+def page(tx: Tx, page: paging.Page, kind: EndpointKind | None = None) -> tuple[list[Endpoint], str | None]:
+    """One page of endpoints, newest first, and the cursor of the next."""
+    query = select(endpoints)
+    if kind is not None:
+        query = query.where(endpoints.c.kind == kind.value)
+    rows = tx.execute(paging.newest_first(query, endpoints.c.created_at, endpoints.c.id, page)).all()
+    kept, cursor = paging.cut(rows, page, "created_at", "id")
+    return [_endpoint(row) for row in kept], cursor
+
+
+def pause(tx: Tx, id: str, until: Instant) -> None:
+    """No attempt of this endpoint starts before `until`."""
+    tx.execute(update(endpoints).where(endpoints.c.id == id), {"paused_until": until})

@@ -1,0 +1,58 @@
+"""Cursors: newest first by (instant, id), so that a page stays right while rows come and go."""
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Column, Row, Select, and_, or_
+
+from relay.errors import Invalid
+from relay.model import Instant
+
+MOST = 200
+"""Rows of one page at the most."""
+
+_CURSOR = re.compile(r"(\d{1,16}):([A-Za-z0-9_-]{1,160})")
+
+
+class Page(NamedTuple):
+    """What a caller asked for: at most `limit` rows older than `cursor`."""
+
+    limit: int = 50
+    cursor: str | None = None
+
+
+def encode(at: Instant, key: str) -> str:
+    """An opaque cursor for the row at (at, key)."""
+    return base64.urlsafe_b64encode(f"{at}:{key}".encode()).rstrip(b"=").decode()
+
+
+def decode(cursor: str) -> tuple[Instant, str]:
+    """The place that a cursor names. Raises Invalid for a text that no list gave out."""
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        text = ""
+    if (found := _CURSOR.fullmatch(text)) is None:
+        raise Invalid(
+            "invalid_cursor", "cursor is not one that this list gave out; leave it away to start anew", "cursor"
+        )
+    return int(found[1]), found[2]
+
+
+def newest_first(query: Select[Any], at: Column[Any], key: Column[Any], page: Page) -> Select[Any]:
+    """The query, ordered and cut for the page, with one row more to know whether another follows."""
+    if page.cursor is not None:
+        instant, last = decode(page.cursor)
+        query = query.where(or_(at < instant, and_(at == instant, key < last)))
+    return query.order_by(at.desc(), key.desc()).limit(page.limit + 1)
+
+
+def cut(rows: Sequence[Row[Any]], page: Page, at: str, key: str) -> tuple[Sequence[Row[Any]], str | None]:
+    """The rows of the page, and the cursor of the next one or None."""
+    if len(rows) <= page.limit:
+        return rows, None
+    last = rows[page.limit - 1]._mapping
+    return rows[: page.limit], encode(last[at], last[key])

@@ -1,0 +1,125 @@
+"""Registrations: which endpoint waits for which job."""
+
+import json
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, func, select, update
+
+from relay.model import Endpoint, EventType, Registration, RegistrationStatus
+from relay.store import dialect, endpoints, paging
+from relay.store.database import Tx
+from relay.store.schema import registrations
+
+Subscriber = tuple[Endpoint, Registration | None]
+"""Who hears of an event, and by which registration (None: a standing endpoint that hears of every job)."""
+
+
+def _row(registration: Registration) -> dict[str, Any]:
+    row = {name: getattr(registration, name) for name in registration.__slots__}
+    row["endpoint_id"] = registration.endpoint_id or ""
+    row["status"] = registration.status.value
+    row["events"] = json.dumps([event.value for event in registration.events])
+    row["metadata"] = json.dumps(registration.metadata, ensure_ascii=False)
+    return row
+
+
+def _registration(row: Row[Any]) -> Registration:
+    values = dict(row._mapping)
+    values["endpoint_id"] = values["endpoint_id"] or None
+    values["status"] = RegistrationStatus(values["status"])
+    values["events"] = tuple(EventType(event) for event in json.loads(values["events"]))
+    values["metadata"] = json.loads(values["metadata"])
+    return Registration(**values)
+
+
+def add(tx: Tx, registration: Registration) -> bool:
+    """Adds a registration; False where the same job and endpoint are registered already."""
+    return dialect.insert_new(tx, registrations, [_row(registration)]) == 1
+
+
+def get(tx: Tx, id: str) -> Registration | None:
+    row = tx.execute(select(registrations).where(registrations.c.id == id)).one_or_none()
+    return _registration(row) if row else None
+
+
+def standing_of(tx: Tx, workspace: str, job_id: str, endpoint_id: str | None) -> Registration | None:
+    """The registration of this job and endpoint that was not withdrawn."""
+    query = select(registrations).where(
+        registrations.c.workspace == workspace,
+        registrations.c.job_id == job_id,
+        registrations.c.endpoint_id == (endpoint_id or ""),
+        registrations.c.status != RegistrationStatus.WITHDRAWN.value,
+    )
+    row = tx.execute(query).one_or_none()
+    return _registration(row) if row else None
+
+
+def save(tx: Tx, registration: Registration) -> None:
+    tx.execute(update(registrations).where(registrations.c.id == registration.id), _row(registration))
+
+
+def _of_job(workspace: str, job_id: str, status: RegistrationStatus) -> tuple[ColumnElement[bool], ...]:
+    return (
+        registrations.c.workspace == workspace,
+        registrations.c.job_id == job_id,
+        registrations.c.status == status.value,
+    )
+
+
+def settle(tx: Tx, workspace: str, job_id: str) -> None:
+    """The job ended: nobody waits for it any more."""
+    waiting = _of_job(workspace, job_id, RegistrationStatus.ACTIVE)
+    tx.execute(update(registrations).where(*waiting), {"status": RegistrationStatus.SETTLED.value})
+
+
+def waiting(tx: Tx, workspace: str, job_id: str) -> int:
+    """How many registrations still wait for the job."""
+    query = select(func.count()).select_from(registrations)
+    return tx.execute(query.where(*_of_job(workspace, job_id, RegistrationStatus.ACTIVE))).scalar_one()
+
+
+def subscribers(tx: Tx, workspace: str, job_id: str, type: EventType) -> list[Subscriber]:
+    """Who is to hear of this event: each endpoint once, a registration's own event filter before the endpoint's."""
+    rows = tx.execute(select(registrations).where(*_of_job(workspace, job_id, RegistrationStatus.ACTIVE)))
+    waiting = [_registration(row) for row in rows]
+    registered = endpoints.many(tx, [item.endpoint_id for item in waiting if item.endpoint_id])
+    heard: dict[str, Subscriber] = {}
+    for item in waiting:
+        if item.endpoint_id in registered:
+            heard[item.endpoint_id] = (registered[item.endpoint_id], item)
+    for endpoint in endpoints.standing(tx):
+        heard.setdefault(endpoint.id, (endpoint, None))
+    return [(endpoint, item) for endpoint, item in heard.values() if type in (item.events if item else endpoint.events)]
+
+
+def withdraw_all_of(tx: Tx, endpoint_id: str) -> list[Registration]:
+    """Withdraws every active registration of an endpoint that goes away; returns them."""
+    query = select(registrations).where(
+        registrations.c.endpoint_id == endpoint_id, registrations.c.status == RegistrationStatus.ACTIVE.value
+    )
+    found = [_registration(row) for row in tx.execute(query)]
+    tx.execute(
+        update(registrations).where(registrations.c.endpoint_id == endpoint_id),
+        {"status": RegistrationStatus.WITHDRAWN.value},
+    )
+    return found
+
+
+def page(
+    tx: Tx,
+    page: paging.Page,
+    job_id: str | None = None,
+    endpoint_id: str | None = None,
+    status: RegistrationStatus | None = None,
+) -> tuple[list[Registration], str | None]:
+    """One page of registrations, newest first, and the cursor of the next."""
+    query = select(registrations)
+    if job_id is not None:
+        query = query.where(registrations.c.job_id == job_id)
+    if endpoint_id is not None:
+        query = query.where(registrations.c.endpoint_id == endpoint_id)
+    if status is not None:
+        query = query.where(registrations.c.status == status.value)
+    rows = tx.execute(paging.newest_first(query, registrations.c.created_at, registrations.c.id, page)).all()
+    kept, cursor = paging.cut(rows, page, "created_at", "id")
+    return [_registration(row) for row in kept], cursor

@@ -1,0 +1,221 @@
+"""The tables. Instants are BIGINT milliseconds, JSON is TEXT: the same on SQLite and PostgreSQL.
+
+An index named `*_due` holds only the rows that wait for something, so that a claim costs what is due, not what exists.
+"""
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+
+metadata = MetaData()
+
+
+def _instant(name: str, nullable: bool = True) -> Column[int]:
+    return Column(name, BigInteger, nullable=nullable)
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, Integer, nullable=False, server_default="0")
+
+
+def _text(name: str, nullable: bool = False, primary_key: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=nullable, primary_key=primary_key)
+
+
+workspaces = Table(
+    "workspaces",
+    metadata,
+    _text("name", primary_key=True),
+    _text("ledger", nullable=True),
+    _text("durations", nullable=True),
+    _instant("paused_until"),
+    _text("pause_reason", nullable=True),
+    _text("pause_kind", nullable=True),
+    _count("faults"),
+)
+"""One row per workspace, shared by all replicas: what was spent of its budget, what was learned, why it waits."""
+
+watches = Table(
+    "watches",
+    metadata,
+    _text("workspace", primary_key=True),
+    _text("job_id", primary_key=True),
+    _text("state"),
+    _instant("created_at", nullable=False),
+    _text("job", nullable=True),
+    _count("looks"),
+    _instant("last_look_at"),
+    _instant("next_look_at"),
+    _text("next_look_why"),
+    _count("failures"),
+    _count("missing"),
+    _instant("missing_since"),
+    _text("last_error", nullable=True),
+    _instant("ended_at"),
+)
+Index(
+    "watches_due",
+    watches.c.workspace,
+    watches.c.next_look_at,
+    sqlite_where=watches.c.next_look_at.is_not(None),
+    postgresql_where=watches.c.next_look_at.is_not(None),
+)
+Index("watches_by_time", watches.c.created_at, watches.c.job_id)
+Index("watches_by_job", watches.c.job_id)
+Index(
+    "watches_ended",
+    watches.c.ended_at,
+    sqlite_where=watches.c.ended_at.is_not(None),
+    postgresql_where=watches.c.ended_at.is_not(None),
+)
+
+looks = Table(
+    "looks",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    _text("workspace"),
+    _text("job_id"),
+    _instant("at", nullable=False),
+    _count("duration_ms"),
+    _text("outcome"),
+    _text("detail"),
+)
+Index("looks_of_job", looks.c.workspace, looks.c.job_id, looks.c.id)
+
+endpoints = Table(
+    "endpoints",
+    metadata,
+    _text("id", primary_key=True),
+    _text("kind"),
+    _text("name", nullable=True),
+    _text("fingerprint"),
+    _text("url"),
+    _text("host"),
+    _text("format"),
+    _text("events"),
+    _text("secrets"),
+    _text("headers"),
+    _instant("created_at", nullable=False),
+    _text("source"),
+    _instant("disabled_at"),
+    _text("disabled_reason", nullable=True),
+    _instant("paused_until"),
+    _instant("failing_since"),
+    _count("failures"),
+)
+Index("endpoints_by_name", endpoints.c.name, unique=True)
+Index("endpoints_by_fingerprint", endpoints.c.fingerprint, unique=True)
+Index("endpoints_by_time", endpoints.c.created_at, endpoints.c.id)
+Index("endpoints_standing", endpoints.c.kind, endpoints.c.id)
+
+registrations = Table(
+    "registrations",
+    metadata,
+    _text("id", primary_key=True),
+    _text("workspace"),
+    _text("job_id"),
+    _text("endpoint_id"),  # '' where the job is watched for the standing endpoints only
+    _text("status"),
+    _text("events"),
+    _text("metadata"),
+    _instant("created_at", nullable=False),
+)
+Index(
+    "registrations_once",
+    registrations.c.workspace,
+    registrations.c.job_id,
+    registrations.c.endpoint_id,
+    unique=True,
+    sqlite_where=registrations.c.status != "withdrawn",
+    postgresql_where=registrations.c.status != "withdrawn",
+)
+Index("registrations_by_time", registrations.c.created_at, registrations.c.id)
+Index("registrations_of_job", registrations.c.job_id, registrations.c.created_at)
+Index("registrations_of_endpoint", registrations.c.endpoint_id, registrations.c.created_at)
+
+events = Table(
+    "events",
+    metadata,
+    _text("id", primary_key=True),
+    _text("workspace"),
+    _text("job_id"),
+    _text("type"),
+    _instant("occurred_at", nullable=False),
+    _text("job"),
+    _instant("created_at", nullable=False),
+)
+Index("events_of_job", events.c.workspace, events.c.job_id)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _text("id", primary_key=True),
+    _text("event_id"),
+    _text("event_type"),
+    _text("workspace"),
+    _text("job_id"),
+    _text("endpoint_id"),
+    _text("registration_id", nullable=True),
+    _text("host"),
+    _text("status"),
+    Column("body", LargeBinary, nullable=False),
+    _count("attempts"),
+    _count("tries"),
+    _text("trigger"),
+    _instant("created_at", nullable=False),
+    _instant("next_attempt_at"),
+    _text("leased_by", nullable=True),
+    _instant("ended_at"),
+    _text("reason", nullable=True),
+)
+Index("deliveries_once", deliveries.c.event_id, deliveries.c.endpoint_id, unique=True)
+Index(
+    "deliveries_due",
+    deliveries.c.next_attempt_at,
+    deliveries.c.host,
+    sqlite_where=deliveries.c.next_attempt_at.is_not(None),
+    postgresql_where=deliveries.c.next_attempt_at.is_not(None),
+)
+Index("deliveries_by_time", deliveries.c.created_at, deliveries.c.id)
+Index("deliveries_by_status", deliveries.c.status, deliveries.c.created_at, deliveries.c.id)
+Index("deliveries_of_job", deliveries.c.job_id, deliveries.c.created_at)
+Index("deliveries_of_endpoint", deliveries.c.endpoint_id, deliveries.c.status, deliveries.c.created_at)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    _text("id", primary_key=True),
+    _text("delivery_id"),
+    _count("number"),
+    _text("trigger"),
+    _instant("started_at", nullable=False),
+    _count("duration_ms"),
+    Column("status_code", Integer),
+    _text("outcome"),
+    _text("error", nullable=True),
+    _text("response"),
+)
+Index("attempts_of_delivery", attempts.c.delivery_id, attempts.c.number)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    _text("key", primary_key=True),
+    _text("request_hash"),
+    Column("status", Integer, nullable=False),
+    _text("answer"),
+    _instant("created_at", nullable=False),
+)
+"""Answers kept for `Idempotency-Key`, in the same transaction as what they answered."""
+Index("idempotency_by_time", idempotency.c.created_at)
+
+__all__ = [
+    "attempts",
+    "deliveries",
+    "endpoints",
+    "events",
+    "idempotency",
+    "looks",
+    "metadata",
+    "registrations",
+    "watches",
+    "workspaces",
+]

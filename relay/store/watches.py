@@ -1,0 +1,183 @@
+"""Watches and their looks."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, and_, delete, func, insert, select, update
+
+from relay.looking import Look, Seen, name_of
+from relay.model import Instant, ScenarioJob, Watch, WatchState
+from relay.store import dialect, paging, registrations
+from relay.store.database import Tx
+from relay.store.schema import looks, watches
+
+
+def _row(watch: Watch) -> dict[str, Any]:
+    return {
+        "workspace": watch.workspace,
+        "job_id": watch.job_id,
+        "state": watch.state.value,
+        "created_at": watch.created_at,
+        "job": json.dumps(watch.job.as_exec_sent_it(), ensure_ascii=False) if watch.job else None,
+        "looks": watch.looks,
+        "last_look_at": watch.last_look_at,
+        "next_look_at": watch.next_look_at,
+        "next_look_why": watch.next_look_why,
+        "failures": watch.failures,
+        "missing": watch.missing,
+        "missing_since": watch.missing_since,
+        "last_error": watch.last_error,
+        "ended_at": watch.ended_at,
+    }
+
+
+def _watch(row: Row[Any]) -> Watch:
+    values = dict(row._mapping)
+    values["state"] = WatchState(values["state"])
+    values["job"] = ScenarioJob.model_validate_json(values["job"]) if values["job"] else None
+    return Watch(**values)
+
+
+def add(tx: Tx, watch: Watch) -> bool:
+    """Adds a watch; False where the job is watched already."""
+    return dialect.insert_new(tx, watches, [_row(watch)]) == 1
+
+
+def get(tx: Tx, workspace: str, job_id: str) -> Watch | None:
+    query = select(watches).where(watches.c.workspace == workspace, watches.c.job_id == job_id)
+    row = tx.execute(query.with_for_update()).one_or_none()
+    return _watch(row) if row else None
+
+
+def find(tx: Tx, job_id: str, workspace: str | None) -> Watch | None:
+    """The watch of a job, in the named workspace or, with None, in whichever has it (the newest)."""
+    query = select(watches).where(watches.c.job_id == job_id)
+    if workspace is not None:
+        query = query.where(watches.c.workspace == workspace)
+    row = tx.execute(query.order_by(watches.c.created_at.desc()).limit(1)).one_or_none()
+    return _watch(row) if row else None
+
+
+def due(tx: Tx, workspace: str, now: Instant, most: int) -> list[Watch]:
+    """Active watches whose look is due, longest overdue first."""
+    query = (
+        select(watches)
+        .where(watches.c.workspace == workspace, watches.c.next_look_at.is_not(None), watches.c.next_look_at <= now)
+        .order_by(watches.c.next_look_at)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    return [_watch(row) for row in tx.execute(query)]
+
+
+def next_due(tx: Tx, workspace: str) -> Instant | None:
+    """When the next look of the workspace is due, None where none waits."""
+    return tx.execute(
+        select(func.min(watches.c.next_look_at)).where(
+            watches.c.workspace == workspace, watches.c.next_look_at.is_not(None)
+        )
+    ).scalar()
+
+
+def lease(tx: Tx, chosen: Sequence[Watch], until: Instant) -> None:
+    """Puts off the chosen watches to `until`, when whoever looks now is taken for dead."""
+    tx.execute(
+        update(watches).where(
+            watches.c.workspace == chosen[0].workspace,
+            watches.c.job_id.in_([watch.job_id for watch in chosen]),
+            watches.c.state == WatchState.ACTIVE.value,
+        ),
+        {"next_look_at": until},
+    )
+
+
+def active(tx: Tx, workspace: str, most: int) -> list[Watch]:
+    """Active watches, those due soonest first: what the budget has to carry."""
+    query = (
+        select(watches)
+        .where(watches.c.workspace == workspace, watches.c.next_look_at.is_not(None))
+        .order_by(watches.c.next_look_at)
+        .limit(most)
+    )
+    return [_watch(row) for row in tx.execute(query)]
+
+
+def count_active(tx: Tx, workspace: str) -> int:
+    return tx.execute(
+        select(func.count())
+        .select_from(watches)
+        .where(watches.c.workspace == workspace, watches.c.next_look_at.is_not(None))
+    ).scalar_one()
+
+
+def save(tx: Tx, watch: Watch) -> None:
+    """Writes the watch as it is now."""
+    row = _row(watch)
+    tx.execute(update(watches).where(watches.c.workspace == watch.workspace, watches.c.job_id == watch.job_id), row)
+
+
+def rest(tx: Tx, workspace: str, job_id: str, now: Instant) -> None:
+    """Stops looking at a job that no registration waits for any more."""
+    if registrations.waiting(tx, workspace, job_id) == 0:
+        tx.execute(
+            update(watches).where(
+                watches.c.workspace == workspace,
+                watches.c.job_id == job_id,
+                watches.c.state == WatchState.ACTIVE.value,
+            ),
+            {"state": WatchState.WITHDRAWN.value, "next_look_at": None, "next_look_why": "", "ended_at": now},
+        )
+
+
+def record(tx: Tx, watch: Watch, look: Look) -> None:
+    """Adds a look to the watch's history."""
+    detail = look.sighting.job.status if isinstance(look.sighting, Seen) else getattr(look.sighting, "detail", "")
+    row = {
+        "workspace": watch.workspace,
+        "job_id": watch.job_id,
+        "at": look.started_at,
+        "duration_ms": look.duration_ms,
+        "outcome": name_of(look.sighting),
+        "detail": detail,
+    }
+    tx.execute(insert(looks), row)
+
+
+def history(tx: Tx, watch: Watch, most: int) -> list[dict[str, Any]]:
+    """The last looks of a watch, oldest first: `at`, `duration_ms`, `outcome`, `detail`."""
+    query = (
+        select(looks.c.at, looks.c.duration_ms, looks.c.outcome, looks.c.detail)
+        .where(looks.c.workspace == watch.workspace, looks.c.job_id == watch.job_id)
+        .order_by(looks.c.id.desc())
+        .limit(most)
+    )
+    return [dict(row._mapping) for row in tx.execute(query)][::-1]
+
+
+def page(
+    tx: Tx, page: paging.Page, state: WatchState | None = None, workspace: str | None = None
+) -> tuple[list[Watch], str | None]:
+    """One page of watches, newest first, and the cursor of the next."""
+    query = select(watches)
+    if state is not None:
+        query = query.where(watches.c.state == state.value)
+    if workspace is not None:
+        query = query.where(watches.c.workspace == workspace)
+    rows = tx.execute(paging.newest_first(query, watches.c.created_at, watches.c.job_id, page)).all()
+    kept, cursor = paging.cut(rows, page, "created_at", "job_id")
+    return [_watch(row) for row in kept], cursor
+
+
+def prune(tx: Tx, before: Instant, most: int) -> int:
+    """Deletes watches that ended before `before`, with their looks; `most` at a time. Returns how many."""
+    old = tx.execute(
+        select(watches.c.workspace, watches.c.job_id)
+        .where(watches.c.ended_at.is_not(None), watches.c.ended_at < before)
+        .order_by(watches.c.ended_at)
+        .limit(most)
+    ).all()
+    for workspace, job_id in old:
+        tx.execute(delete(looks).where(looks.c.workspace == workspace, looks.c.job_id == job_id))
+        tx.execute(delete(watches).where(and_(watches.c.workspace == workspace, watches.c.job_id == job_id)))
+    return len(old)

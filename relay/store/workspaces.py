@@ -1,0 +1,46 @@
+"""What the relay knows of each workspace: spent budget, learned durations, and why it waits. Shared by replicas."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select, update
+
+from relay.model import Instant
+from relay.store import dialect
+from relay.store.database import Tx
+from relay.store.schema import workspaces
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkspaceState:
+    """One workspace as stored."""
+
+    name: str
+    ledger: str | None = None
+    """`budget.Ledger` as JSON."""
+    durations: str | None = None
+    """`durations.Durations` as JSON."""
+    paused_until: Instant | None = None
+    pause_kind: str | None = None
+    """`key_refused`, `limited` or `faulty`: why no look is made before `paused_until`."""
+    pause_reason: str | None = None
+    """The same in words."""
+    faults: int = 0
+    """Failed looks in a row, over all jobs: what the breaker counts."""
+
+
+def lock(tx: Tx, name: str) -> WorkspaceState:
+    """The workspace's row, held against other replicas until the transaction ends; made where there is none."""
+    dialect.insert_new(tx, workspaces, [{"name": name}])
+    row = tx.execute(select(workspaces).where(workspaces.c.name == name).with_for_update()).one()
+    return WorkspaceState(**row._mapping)
+
+
+def get(tx: Tx, name: str) -> WorkspaceState:
+    """The workspace's row as it is, without holding it."""
+    row = tx.execute(select(workspaces).where(workspaces.c.name == name)).one_or_none()
+    return WorkspaceState(**row._mapping) if row else WorkspaceState(name=name)
+
+
+def save(tx: Tx, state: WorkspaceState) -> None:
+    values = {name: getattr(state, name) for name in WorkspaceState.__slots__}
+    tx.execute(update(workspaces).where(workspaces.c.name == state.name), values)

@@ -1,0 +1,94 @@
+"""Subscribing: what makes an endpoint, whether it comes with a registration, from the API or from the configuration."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from relay import formats, signing
+from relay.addresses import EgressRules, Target, judge_url
+from relay.errors import Invalid
+from relay.model import ENDINGS, Endpoint, EndpointKind, EventType, Instant, Secret, new_id
+
+SECRET_BYTES = 32
+"""Random bytes of a secret that the relay makes; Standard Webhooks asks for 24 to 64."""
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,2000}")
+_HEADERS_KEPT_BACK = frozenset(
+    "accept-encoding connection content-encoding content-length content-type cookie expect host keep-alive "
+    "proxy-authorization proxy-connection te trailer transfer-encoding upgrade user-agent via".split()
+)
+_MOST_HEADERS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An endpoint as somebody asks for it."""
+
+    url: str = field(repr=False)
+    format: str = "auto"
+    events: tuple[EventType, ...] = ENDINGS
+    secret: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The same, found fit: the URL judged, the format chosen."""
+
+    target: Target
+    format: str
+    events: tuple[EventType, ...]
+    secret: str | None = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+
+
+def check(wanted: Wanted, rules: EgressRules, url_field: str = "callback_url") -> Checked:
+    """Judges an endpoint before anything is stored. Raises Invalid, naming the field."""
+    target = judge_url(wanted.url, rules, url_field)
+    if wanted.format != "auto" and wanted.format not in formats.FORMATS:
+        known = ", ".join(["auto", *formats.FORMATS])
+        raise Invalid("unknown_format", f"there is no format of this name; choose one of {known}", "format")
+    if wanted.secret is not None:
+        signing.check_secret(wanted.secret)
+    check_headers(wanted.headers)
+    chosen = formats.choose(target.url) if wanted.format == "auto" else wanted.format
+    return Checked(target, chosen, wanted.events, wanted.secret, dict(wanted.headers))
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Refuses headers that would change how the request is framed, signed or routed. Raises Invalid."""
+    if len(headers) > _MOST_HEADERS:
+        raise Invalid("invalid_headers", f"at most {_MOST_HEADERS} headers", "headers")
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise Invalid("invalid_headers", "a header's name is made of letters, digits and -", "headers")
+        if name.lower() in _HEADERS_KEPT_BACK or name.lower().startswith("webhook-"):
+            raise Invalid("invalid_headers", f"the relay sets {name.lower()} itself; leave it away", "headers")
+        if not _HEADER_VALUE.fullmatch(value):
+            raise Invalid("invalid_headers", f"the value of {name} must be printable ASCII on one line", "headers")
+
+
+def make(
+    checked: Checked,
+    *,
+    kind: EndpointKind,
+    now: Instant,
+    random_bytes: bytes,
+    name: str | None = None,
+    source: str = "api",
+) -> Endpoint:
+    """A new endpoint, with the secret that came or one made from `random_bytes`."""
+    return Endpoint(
+        id=new_id("ep", now),
+        kind=kind,
+        name=name,
+        url=checked.target.url,
+        host=checked.target.host_port,
+        format=checked.format,
+        events=checked.events,
+        secrets=(Secret(checked.secret or signing.new_secret(random_bytes)),),
+        headers=checked.headers,
+        created_at=now,
+        source=source,
+    )
