@@ -1,0 +1,69 @@
+"""Signing: Standard Webhooks 1.0, symmetric (`v1`).
+
+What is signed is `id.timestamp.body`, the timestamp in whole seconds; the key is what the secret's base64 holds.
+Source: the specification's 'Webhook headers (sending metadata to consumers)' and 'Signature scheme'.
+"""
+
+import base64
+import hmac
+from collections.abc import Sequence
+
+from relay.errors import Invalid
+from relay.model import SECOND, Instant, Secret
+
+PREFIX = "whsec_"
+LEAST_BYTES = 24
+MOST_BYTES = 64
+
+_HOW_TO_MAKE_ONE = (
+    f"a secret is {PREFIX} followed by the base64 of {LEAST_BYTES} to {MOST_BYTES} random bytes; leave it out and the "
+    'relay makes one, or make one with: echo "whsec_$(openssl rand -base64 32)"'
+)
+
+
+def new_secret(random_bytes: bytes) -> str:
+    """A secret made of 24 to 64 `random_bytes`. Raises ValueError for fewer or more."""
+    if not LEAST_BYTES <= len(random_bytes) <= MOST_BYTES:
+        raise ValueError(f"a secret takes {LEAST_BYTES} to {MOST_BYTES} bytes, not {len(random_bytes)}")
+    return PREFIX + base64.b64encode(random_bytes).decode()
+
+
+def check_secret(text: str) -> None:
+    """Raises Invalid (`invalid_secret`) unless `text` is a secret; the error never repeats it."""
+    key_of(text)
+
+
+def key_of(secret: str) -> bytes:
+    """The HMAC key that a secret stands for. Raises Invalid (`invalid_secret`).
+
+    Strict where other libraries differ (padding, stray characters): a secret that is let in works with all of them.
+    """
+    encoded = secret.removeprefix(PREFIX)
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        key = b""
+    exact = secret == PREFIX + base64.b64encode(key).decode()
+    if not exact or not LEAST_BYTES <= len(key) <= MOST_BYTES:
+        raise Invalid("invalid_secret", _HOW_TO_MAKE_ONE, "secret") from None
+    return key
+
+
+def signature(key: bytes, event_id: str, timestamp: str, body: bytes) -> str:
+    """`v1,BASE64`: the signature of one request; `timestamp` is the header's text."""
+    digest = hmac.digest(key, f"{event_id}.{timestamp}.".encode() + body, "sha256")
+    return "v1," + base64.b64encode(digest).decode()
+
+
+def headers(event_id: str, body: bytes, secrets: Sequence[Secret], now: Instant) -> dict[str, str]:
+    """The three headers that go with `body`, signed by every secret still valid at `now`, the newest first.
+
+    A secret is valid before its `until`. Raises ValueError where none is: nothing may leave unsigned.
+    """
+    valid = [secret for secret in secrets if secret.until is None or now < secret.until]
+    if not valid:
+        raise ValueError("no secret is valid now, so nothing can be signed")
+    valid.sort(key=lambda secret: (secret.until is not None, -(secret.until or 0)))
+    timestamp = str(now // SECOND)
+    signed = [signature(key_of(secret.value), event_id, timestamp, body) for secret in valid]
+    return {"webhook-id": event_id, "webhook-timestamp": timestamp, "webhook-signature": " ".join(signed)}
