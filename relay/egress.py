@@ -1,0 +1,247 @@
+"""Sending: one POST over the wire, to nowhere but where it may go.
+
+The address is judged in the connector's socket factory, which is asked for every single address about to be dialled,
+after resolution and for literals too. The URL is never rewritten to an address: connections are pooled, and TLS names
+checked, by the URL's own host.
+"""
+
+import asyncio
+import os
+import socket
+import ssl
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import aiohttp
+import httpx
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_exceptions import ClientConnectorDNSError
+from httpx_aiohttp import AiohttpTransport
+from yarl import URL
+
+import relay
+from relay.addresses import CONNECTION_HEADERS, EgressRules, judge_headers, judge_url, refusal
+from relay.delivering import Answer, NoAnswer, Outcome
+from relay.errors import Invalid
+
+MOST_READ = 16 * 1024
+"""Bytes of an answer's body that are read; the connection is closed on the rest."""
+
+_MOST_ADDRESSES = 16
+_NAMES_KEPT = 10  # seconds that a resolved name is believed
+_IDLE_KEPT = 4  # seconds: shorter than the 5 after which common servers hang up, so that few POSTs meet a dying line
+
+
+@dataclass(slots=True)
+class _Dial:
+    """What one attempt dials; the guard and the pool are told of it through the context."""
+
+    url: URL
+    refused: list[str] = field(default_factory=list)
+    opened: int = 0
+
+
+_DIAL: ContextVar[_Dial] = ContextVar("dial")
+
+
+class _Refusal(OSError):
+    """The guard's answer to the connector."""
+
+
+class Egress:
+    """Sends POSTs, each judged by `rules`, through one pool of at most `concurrency` connections.
+
+    Neither redirects, retries, cookies, proxies, credentials nor settings from the environment (but the CA bundle of
+    `SSL_CERT_FILE`). It goes to httpx's transport, not through its client: that one logs every URL and keeps cookies.
+    A POST that meets a kept connection which the receiver has just closed is not sent again: it fails as
+    `connection`, and the delivery's schedule tries again.
+    `clock` gives monotonic seconds. `connect_timeout` is milliseconds, for the TCP and TLS handshakes together.
+    """
+
+    def __init__(
+        self,
+        rules: EgressRules,
+        *,
+        connect_timeout: int = 5_000,
+        concurrency: int = 64,
+        resolver: AbstractResolver | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._rules = rules
+        self._extensions = {"timeout": {"connect": connect_timeout / 1_000}}
+        self._concurrency = concurrency
+        self._resolver = resolver or ThreadResolver(concurrency)
+        self._ssl_context = ssl_context or httpx.create_ssl_context()
+        self._clock = clock
+        self._transport = AiohttpTransport(verify=self._ssl_context, client=self._open_session)
+
+    async def post(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        timeout: int,  # noqa: ASYNC109
+    ) -> tuple[Outcome, int]:
+        """What came of one POST, and how many milliseconds it took: `timeout` milliseconds of wall clock at most.
+
+        Never raises for what a URL, a name server or a receiver does.
+        """
+        started = self._clock()
+        outcome = await self._attempt(url, headers, body, timeout)
+        return outcome, round((self._clock() - started) * 1_000)
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        await self._transport.aclose()
+        await self._resolver.close()
+
+    async def _attempt(self, url: str, headers: Mapping[str, str], body: bytes, within: int) -> Outcome:
+        try:
+            target = judge_url(url, self._rules, "url")
+            judge_headers(headers, reserved=CONNECTION_HEADERS)
+        except Invalid as fault:
+            return NoAnswer("blocked", fault.message)
+        dial = _Dial(URL(target.url, encoded=True))
+        reset = _DIAL.set(dial)
+        try:
+            async with asyncio.timeout(within / 1_000):
+                return await self._exchange(target.url, headers, body)
+        except TimeoutError:
+            return NoAnswer("timeout", f"no complete answer within {within / 1_000:g} s")
+        except (httpx.TransportError, aiohttp.ClientError, OSError) as error:
+            return _no_answer(error.__cause__ if isinstance(error, httpx.TransportError) else error, dial)
+        finally:
+            _DIAL.reset(reset)
+
+    async def _exchange(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        sent = httpx.Headers({"accept": "*/*", "user-agent": f"exec-relay/{relay.__version__}"})
+        sent.update(headers)
+        sent["accept-encoding"] = "identity"
+        request = httpx.Request("POST", url, headers=sent, content=body, extensions=self._extensions)
+        response = await self._transport.handle_async_request(request)
+        try:
+            return Answer(response.status_code, dict(response.headers), await _beginning(response))
+        finally:
+            await response.aclose()
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        """Made on the first POST: aiohttp wants the running loop."""
+        connector = aiohttp.TCPConnector(
+            limit=self._concurrency,
+            ssl=self._ssl_context,
+            resolver=self._resolver,
+            ttl_dns_cache=_NAMES_KEPT,
+            keepalive_timeout=_IDLE_KEPT,
+            socket_factory=self._guard,
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            middlewares=(_verbatim,),
+            read_bufsize=MOST_READ,
+            trust_env=False,
+        )
+
+    def _guard(self, dialled: tuple[Any, ...]) -> socket.socket:
+        """The socket for an address about to be dialled; called once for each."""
+        family, kind, protocol, _, address = dialled
+        known = family in (socket.AF_INET, socket.AF_INET6)
+        dial = _DIAL.get()
+        if reason := refusal(address[0], self._rules) if known else "not an internet address":
+            dial.refused.append(reason)
+            raise _Refusal(reason)
+        dial.opened += 1
+        return socket.socket(family, kind, protocol)
+
+
+class ThreadResolver(AbstractResolver):
+    """The system's resolver on threads of its own.
+
+    The event loop's few shared threads would let some names that nobody answers for delay all others.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="resolve")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """The first 16 addresses of `host`. Raises OSError when there is none."""
+        flags = socket.AI_ADDRCONFIG
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, flags)
+        )
+        return [
+            ResolveResult(
+                hostname=host, host=str(address[0]), port=port, family=kind, proto=protocol, flags=_AS_NUMBERS
+            )
+            for kind, _, protocol, _, address in found[:_MOST_ADDRESSES]
+        ]
+
+    async def close(self) -> None:
+        """Lookups under way end by themselves; nobody waits for them."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+_AS_NUMBERS = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+
+
+async def _verbatim(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Sends path and query byte for byte as registered: aiohttp rewrites escapes, which breaks signed URLs."""
+    request.url = _DIAL.get().url
+    return await send(request)
+
+
+async def _beginning(response: httpx.Response) -> bytes:
+    """The first 16 KiB of the body as they came: nothing is decompressed."""
+    stream = cast(httpx.AsyncByteStream, response.stream)
+    body = bytearray()
+    async with aclosing(cast(AsyncGenerator[bytes, None], aiter(stream))) as chunks:
+        async for chunk in chunks:
+            body += chunk
+            if len(body) >= MOST_READ:
+                break
+    return bytes(body[:MOST_READ])
+
+
+# --- what went wrong -------------------------------------------------------------------------------------------
+
+
+def _no_answer(error: BaseException | None, dial: _Dial) -> NoAnswer:
+    if dial.refused and not dial.opened:
+        return NoAnswer("blocked", f"the address is not dialled: {_reasons(dial)}")
+    kind, detail = _kind_and_detail(error)
+    return NoAnswer(kind, f"{detail}; not dialled: {_reasons(dial)}" if dial.refused else detail)
+
+
+def _reasons(dial: _Dial) -> str:
+    return ", ".join(dict.fromkeys(dial.refused))
+
+
+def _kind_and_detail(error: BaseException | None) -> tuple[str, str]:
+    """From a bounded set, and words that hold neither path nor query (aiohttp's own often do)."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError() as fault):
+            return "tls", f"the certificate is not valid: {fault.verify_message}"
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            return "tls", f"the TLS handshake failed: {getattr(error, 'reason', None) or 'no reason given'}"
+        case TimeoutError():
+            return "timeout", "no connection in time"
+        case ClientConnectorDNSError():
+            return "connection", "the host's name has no address"
+        case aiohttp.ClientConnectorError(os_error=fault):
+            return "connection", f"no connection: {os.strerror(fault.errno) if fault.errno else 'no reason given'}"
+        case aiohttp.ClientPayloadError():
+            return "connection", "the connection was closed in the middle of the answer"
+        case aiohttp.ClientResponseError():
+            return "protocol", "the answer is not HTTP"
+        case aiohttp.ClientConnectionError() | OSError():
+            return "connection", "the connection was closed before an answer came"
+        case _:
+            return "protocol", "the exchange broke HTTP's rules"
