@@ -52,6 +52,11 @@ class Store:
             thread.start()
         self._closed = False
 
+    @property
+    def is_ours_alone(self) -> bool:
+        """Whether no other relay can be at work in this store (SQLite: the file is locked)."""
+        return self._lock is not None
+
     @classmethod
     async def open(cls, url: str) -> "Store":
         """Opens the database, bringing its tables up to date. Raises StoreError, saying what to do."""

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, Update, delete, func, select, update
+from sqlalchemy import Select, Update, func, select, update
 
 from relay.model import Attempt, Delivery, DeliveryStatus, Instant
 from relay.store import paging
 from relay.store.database import Tx
 from relay.store.outbox import COLUMNS, delivery_of
-from relay.store.schema import attempts, deliveries, events
+from relay.store.schema import attempts, deliveries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,34 +82,3 @@ def resend(tx: Tx, which: Filter | str, now: Instant) -> int:
     query = query.where(deliveries.c.id == which) if isinstance(which, str) else which.narrow(query)
     again = {"status": DeliveryStatus.PENDING.value, "next_attempt_at": now, "tries": 0, "trigger": "resend"}
     return tx.execute(query, again | {"ended_at": None, "reason": None, "leased_by": None}).rowcount
-
-
-def prune(tx: Tx, before: Instant, most: int) -> int:
-    """Deletes deliveries that ended before `before` with their attempts, and events that have no delivery left."""
-    ids = (
-        tx.execute(
-            select(deliveries.c.id)
-            .where(deliveries.c.status != DeliveryStatus.PENDING.value, deliveries.c.created_at < before)
-            .where(deliveries.c.ended_at < before)
-            .order_by(deliveries.c.created_at)
-            .limit(most)
-        )
-        .scalars()
-        .all()
-    )
-    if ids:
-        tx.execute(delete(attempts).where(attempts.c.delivery_id.in_(ids)))
-        tx.execute(delete(deliveries).where(deliveries.c.id.in_(ids)))
-    orphans = (
-        tx.execute(
-            select(events.c.id)
-            .where(events.c.created_at < before)
-            .where(~select(deliveries.c.id).where(deliveries.c.event_id == events.c.id).exists())
-            .limit(most)
-        )
-        .scalars()
-        .all()
-    )
-    if orphans:
-        tx.execute(delete(events).where(events.c.id.in_(orphans)))
-    return len(ids) + len(orphans)

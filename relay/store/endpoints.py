@@ -13,6 +13,7 @@ from relay.store import dialect, paging
 from relay.store.database import Tx
 from relay.store.schema import endpoints
 
+_HEALTH = ("paused_until", "failing_since", "failures", "disabled_at", "disabled_reason")
 _AS_TEXT = ("events", "secrets", "headers")
 
 
@@ -93,6 +94,7 @@ def page(tx: Tx, page: paging.Page, kind: EndpointKind | None = None) -> tuple[l
     return [_endpoint(row) for row in kept], cursor
 
 
-def pause(tx: Tx, id: str, until: Instant) -> None:
-    """No attempt of this endpoint starts before `until`."""
-    tx.execute(update(endpoints).where(endpoints.c.id == id), {"paused_until": until})
+def save_health(tx: Tx, endpoint: Endpoint) -> None:
+    """Writes only what attempts change, so that a change made by hand meanwhile stays."""
+    health = {name: getattr(endpoint, name) for name in _HEALTH}
+    tx.execute(update(endpoints).where(endpoints.c.id == endpoint.id), health)

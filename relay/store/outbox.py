@@ -1,6 +1,6 @@
 """The outbox: deliveries that are claimed, sent, then settled."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,9 +90,11 @@ def enqueue(tx: Tx, event: Event, subscribers: Iterable[Subscriber], now: Instan
 
 
 def claim(
-    tx: Tx, now: Instant, most: int, per_host: int, busy: Collection[str], until: Instant, owner: str
+    tx: Tx, now: Instant, most: int, per_host: int, room: Mapping[str, int], until: Instant, owner: str
 ) -> list[Claim]:
-    """Leases due deliveries to `owner` until `until`: at most `most` in all and `per_host` a host, none of a busy host.
+    """Leases due deliveries to `owner` until `until`: at most `most` in all and `per_host` a host.
+
+    `room` says how many more a host may have where some are under way already.
 
     Hosts take turns, so that one with a long queue does not keep the others waiting.
     """
@@ -102,8 +104,8 @@ def claim(
         .order_by(deliveries.c.next_attempt_at)
         .limit(_SCAN)
     )
-    if busy:
-        due = due.where(deliveries.c.host.not_in(list(busy)))
+    if busy := [host for host, free in room.items() if free <= 0]:
+        due = due.where(deliveries.c.host.not_in(busy))
     scanned = due.subquery()
     turn = func.row_number().over(partition_by=scanned.c.host, order_by=scanned.c.next_attempt_at)
     ranked = select(scanned.c.id, scanned.c.next_attempt_at, turn.label("turn")).subquery()
@@ -117,13 +119,19 @@ def claim(
         select(*[*COLUMNS, deliveries.c.host, deliveries.c.trigger])
         .where(deliveries.c.id.in_(chosen), deliveries.c.next_attempt_at <= now)
         .with_for_update(skip_locked=True)
-    ).all()
-    if rows:
+    )
+    left = dict(room)
+    claims = []
+    for row in rows:
+        left[row.host] = left.get(row.host, per_host) - 1
+        if left[row.host] >= 0:
+            claims.append(Claim(delivery=delivery_of(row), host=row.host, trigger=row.trigger))
+    if claims:
         tx.execute(
-            update(deliveries).where(deliveries.c.id.in_([row.id for row in rows])),
+            update(deliveries).where(deliveries.c.id.in_([claim.delivery.id for claim in claims])),
             {"next_attempt_at": until, "leased_by": owner},
         )
-    return [Claim(delivery=delivery_of(row), host=row.host, trigger=row.trigger) for row in rows]
+    return claims
 
 
 def settle(tx: Tx, settlements: Sequence[Settlement], owner: str) -> None:

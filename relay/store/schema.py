@@ -3,7 +3,7 @@
 An index named `*_due` holds only the rows that wait for something, so that a claim costs what is due, not what exists.
 """
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text
 
 metadata = MetaData()
 
@@ -50,6 +50,7 @@ watches = Table(
     _instant("missing_since"),
     _text("last_error", nullable=True),
     _instant("ended_at"),
+    Column("leased", Boolean, nullable=False),
 )
 Index(
     "watches_due",

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, and_, delete, func, insert, select, update
+from sqlalchemy import Row, func, insert, select, update
 
 from relay.looking import Look, Seen, name_of
 from relay.model import Instant, ScenarioJob, Watch, WatchState
@@ -29,11 +29,13 @@ def _row(watch: Watch) -> dict[str, Any]:
         "missing_since": watch.missing_since,
         "last_error": watch.last_error,
         "ended_at": watch.ended_at,
+        "leased": False,
     }
 
 
 def _watch(row: Row[Any]) -> Watch:
     values = dict(row._mapping)
+    del values["leased"]
     values["state"] = WatchState(values["state"])
     values["job"] = ScenarioJob.model_validate_json(values["job"]) if values["job"] else None
     return Watch(**values)
@@ -88,7 +90,7 @@ def lease(tx: Tx, chosen: Sequence[Watch], until: Instant) -> None:
             watches.c.job_id.in_([watch.job_id for watch in chosen]),
             watches.c.state == WatchState.ACTIVE.value,
         ),
-        {"next_look_at": until},
+        {"next_look_at": until, "leased": True},
     )
 
 
@@ -115,6 +117,11 @@ def save(tx: Tx, watch: Watch) -> None:
     """Writes the watch as it is now."""
     row = _row(watch)
     tx.execute(update(watches).where(watches.c.workspace == watch.workspace, watches.c.job_id == watch.job_id), row)
+
+
+def release(tx: Tx, now: Instant) -> None:
+    """At start, where only this relay uses the store: looks that were under way at a crash are due again."""
+    tx.execute(update(watches).where(watches.c.leased.is_(True)), {"next_look_at": now, "leased": False})
 
 
 def rest(tx: Tx, workspace: str, job_id: str, now: Instant) -> None:
@@ -167,17 +174,3 @@ def page(
     rows = tx.execute(paging.newest_first(query, watches.c.created_at, watches.c.job_id, page)).all()
     kept, cursor = paging.cut(rows, page, "created_at", "job_id")
     return [_watch(row) for row in kept], cursor
-
-
-def prune(tx: Tx, before: Instant, most: int) -> int:
-    """Deletes watches that ended before `before`, with their looks; `most` at a time. Returns how many."""
-    old = tx.execute(
-        select(watches.c.workspace, watches.c.job_id)
-        .where(watches.c.ended_at.is_not(None), watches.c.ended_at < before)
-        .order_by(watches.c.ended_at)
-        .limit(most)
-    ).all()
-    for workspace, job_id in old:
-        tx.execute(delete(looks).where(looks.c.workspace == workspace, looks.c.job_id == job_id))
-        tx.execute(delete(watches).where(and_(watches.c.workspace == workspace, watches.c.job_id == job_id)))
-    return len(old)

@@ -156,6 +156,7 @@ def upgrade() -> None:
         sa.Column("missing_since", sa.BigInteger(), nullable=True),
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("leased", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("workspace", "job_id"),
     )
     op.create_index("watches_by_job", "watches", ["job_id"], unique=False)

@@ -1,0 +1,213 @@
+"""The relay as a whole: wires its parts, starts the metronome, stops cleanly."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from relay import budget, dispatcher, endpoints, exec_api, formats, watcher
+from relay.addresses import EgressRules
+from relay.config import Config
+from relay.dispatcher import Dispatcher, Sent, attempt_of
+from relay.egress import Egress
+from relay.errors import StoreError
+from relay.janitor import Janitor
+from relay.model import HOUR, MINUTE, SECOND, Attempt, DeliveryStatus, Endpoint, Event, EventType, Instant, new_id
+from relay.samples import SAMPLE_JOB
+from relay.store import deliveries, outbox, watches, workspaces
+from relay.store.database import Store, Tx
+from relay.telemetry import Telemetry
+from relay.watcher import Watcher
+
+LATE = 5 * MINUTE
+"""A due delivery that waits longer than this says that the relay does not keep up."""
+
+
+def system_clock() -> Instant:
+    """Now, by the machine's clock."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that the relay needs in order to work, in words that say what to do where it is not well."""
+
+    name: str
+    ok: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    ready: bool
+    checks: tuple[Check, ...]
+
+
+class Relay:
+    """One relay. `await Relay.open(config)`, then `start`; `stop` ends it and closes the store."""
+
+    def __init__(
+        self, config: Config, store: Store, clock: Callable[[], Instant] = system_clock, seed: int | None = None
+    ) -> None:
+        self.config, self.store, self.clock = config, store, clock
+        self.telemetry = Telemetry()
+        self.rules = EgressRules(
+            allow_http=config.security.allow_http,
+            allow_networks=config.security.allow_networks,
+            deny_networks=config.security.deny_networks,
+        )
+        self.egress = Egress(self.rules, concurrency=config.delivery.concurrency)
+        rng = random.Random(seed)  # noqa: S311 (jitter, not secrets)
+        self._exec_http = exec_api.make_http(config.exec.timeout)
+        self.clients = {
+            space.name: exec_api.ExecClient(
+                name=space.name,
+                api_key=space.api_key.get_secret_value(),
+                base_url=space.base_url,
+                timeout=config.exec.timeout,
+                clock=clock,
+                http=self._exec_http,
+            )
+            for space in config.workspaces
+        }
+        owner = new_id("own", clock())
+        self.dispatcher = Dispatcher(store, self.egress, config.delivery, clock, self.telemetry, owner, rng)
+        self.watcher = Watcher(store, config, self.clients, clock, self.telemetry, self.dispatcher.wake, rng)
+        self.janitor = Janitor(store, config.storage.retention, clock)
+        self._scheduler = AsyncIOScheduler()
+        self._ticking = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._last_tick = clock()
+
+    @classmethod
+    async def open(
+        cls, config: Config, clock: Callable[[], Instant] = system_clock, seed: int | None = None
+    ) -> "Relay":
+        """A relay with its store open and brought up to date. Raises StoreError, saying what to do."""
+        return cls(config, await Store.open(config.storage.url), clock, seed)
+
+    async def start(self) -> None:
+        """Takes up what an earlier run left, then starts the metronome. Raises StoreError."""
+        await self.store.write(self._take_up)
+        every = self.config.polling.tick / 1_000
+        once = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
+        self._scheduler.add_job(self.tick, "interval", seconds=every, **once)
+        self._scheduler.add_job(self._tidy, "interval", seconds=HOUR / 1_000, **once)
+        self._scheduler.start()
+        self._keep(self.dispatcher.run())
+        self.wake()
+
+    async def stop(self) -> None:
+        """No new work; attempts under way get up to 10 s; leases are given back; the store is closed."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.watcher.idle(), self.config.exec.timeout / 1_000)
+        try:
+            await self.dispatcher.stop()
+        except StoreError as error:
+            self.telemetry.log.error("the leases could not be given back, they will run out: %s", error)
+        await self.egress.aclose()
+        await self._exec_http.aclose()
+        await self.store.aclose()
+
+    def wake(self) -> None:
+        """Something was made due: look and deliver now, not at the next tick."""
+        self.dispatcher.wake()
+        if not self._ticking.locked():
+            self._keep(self.tick())
+
+    async def tick(self) -> None:
+        """One beat of the metronome: starts the looks and the attempts that are due."""
+        async with self._ticking:
+            self.dispatcher.wake()
+            try:
+                await self.watcher.tick()
+            except StoreError as error:
+                self.telemetry.log.error("this tick came to nothing: %s", error)
+                return
+            self._last_tick = self.clock()
+
+    async def readiness(self) -> Readiness:
+        """Whether the relay can do its work, and where not, why."""
+        now = self.clock()
+        age = now - self._last_tick
+        beats = age < max(15 * SECOND, 10 * self.config.polling.tick)
+        checks = [Check("metronome", beats, f"the last tick was {age / 1_000:.0f} s ago")]
+        try:
+            since, spaces = await self.store.read(
+                lambda tx: (outbox.oldest_due(tx, now), [workspaces.get(tx, name) for name in self.clients])
+            )
+        except StoreError as error:
+            return Readiness(False, (*checks, Check("store", False, str(error))))
+        checks.append(Check("store", True, "answers"))
+        late = 0 if since is None else now - since
+        checks.append(Check("deliveries", late < LATE, f"the longest-waiting due delivery waits {late / 1_000:.0f} s"))
+        for space in spaces:
+            refused = space.pause_kind == "key_refused"
+            text = space.pause_reason if refused and space.pause_reason else "the key is accepted, or was not used yet"
+            checks.append(Check(f"exec:{space.name}", not refused, text))
+        return Readiness(all(check.ok for check in checks), tuple(checks))
+
+    async def measure(self) -> bytes:
+        """All metrics in Prometheus' text format, gauges as of now."""
+        now = self.clock()
+        for name, left, active in await self.store.read(lambda tx: self._standing_of(tx, now)):
+            self.telemetry.budget_left.labels(name, "minute").set(left.minute)
+            self.telemetry.budget_left.labels(name, "day").set(left.day)
+            self.telemetry.active_watches.labels(name).set(active)
+        self.telemetry.pending_deliveries.set(await self.store.read(deliveries.pending))
+        self.telemetry.tick_age.set((now - self._last_tick) / 1_000)
+        return self.telemetry.exposition()
+
+    async def send_test(self, endpoint: Endpoint, now: Instant) -> Attempt:
+        """Sends a sample event to an endpoint, now and once. Nothing of it is stored."""
+        event = Event(
+            id=new_id("evt_test", now),
+            workspace=self.config.workspaces[0].name,
+            job_id=str(SAMPLE_JOB["id"]),
+            type=EventType.COMPLETED,
+            occurred_at=now,
+            job=SAMPLE_JOB,
+            created_at=now,
+        )
+        body = formats.render(endpoint.format, event, None)
+        return await self.dispatcher.try_once(endpoint, event, body, now)
+
+    def _take_up(self, tx: Tx) -> None:
+        """At start: the configured endpoints, leases nobody holds any more, and a new chance for a changed key."""
+        now = self.clock()
+        endpoints.sync_configured(tx, self.config.endpoints, self.rules, now)
+        if self.store.is_ours_alone:
+            outbox.release(tx, now)
+            watches.release(tx, now)
+        for name in self.clients:
+            state = workspaces.lock(tx, name)
+            if state.pause_kind == "key_refused":
+                workspaces.save(tx, replace(state, paused_until=None, pause_kind=None, pause_reason=None))
+
+    def _standing_of(self, tx: Tx, now: Instant) -> list[tuple[str, budget.Left, int]]:
+        found = []
+        for name, allowance in self.watcher.allowances.items():
+            ledger = watcher.ledger_of(workspaces.get(tx, name))
+            found.append((name, budget.left(ledger, allowance, now), watches.count_active(tx, name)))
+        return found
+
+    async def _tidy(self) -> None:
+        try:
+            await self.janitor.tick()
+        except StoreError as error:
+            self.telemetry.log.error("old rows could not be deleted: %s", error)
+
+    def _keep(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

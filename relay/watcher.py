@@ -1,0 +1,186 @@
+"""Watching: picks the looks that are due, makes them, and settles what they saw.
+
+A tick picks due watches from an index, spends the workspace's budget for them and leases them, all in one
+transaction, before the first request leaves: a crash can waste a look, never overdraw the budget. What a look saw is
+settled in one transaction too: the watch, the event, the deliveries.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from relay import looking, planner
+from relay.budget import Allowance, Ledger, granted, limited, spend
+from relay.config import Config
+from relay.errors import StoreError
+from relay.exec_api import ExecClient
+from relay.looking import KeyRefused, Limited, Look, Seen, Step
+from relay.model import ENDINGS, SECOND, Event, EventType, Instant, Watch, WatchState, event_id
+from relay.pace import Pace
+from relay.store import events, outbox, registrations, watches, workspaces
+from relay.store.database import Store, Tx
+from relay.store.workspaces import WorkspaceState
+from relay.telemetry import Telemetry
+
+_RANKED = 500
+"""Due watches among which a tick chooses when the budget does not reach for all."""
+
+
+class Watcher:
+    """Looks at Exec for every workspace."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        clients: Mapping[str, ExecClient],
+        clock: Callable[[], Instant],
+        telemetry: Telemetry,
+        settled: Callable[[], None],
+        rng: random.Random,
+    ) -> None:
+        self._store, self._config, self._clients, self._clock = store, config, clients, clock
+        self._telemetry, self._settled, self._rng = telemetry, settled, rng
+        self.allowances = {
+            space.name: Allowance(space.budget.per_minute, space.budget.per_day, space.budget.share)
+            for space in config.workspaces
+        }
+        self._paces = {space.name: Pace(config.polling, self.allowances[space.name]) for space in config.workspaces}
+        self._looking: set[asyncio.Task[None]] = set()
+        self._lease = config.exec.timeout * 2 + 10 * SECOND
+
+    async def tick(self) -> None:
+        """Starts every look that is due and that budget and concurrency allow. Raises StoreError."""
+        now = self._clock()
+        for workspace in self._clients:
+            free = self._config.polling.concurrency - len(self._looking)
+            if free <= 0:
+                return
+            due = await self._store.read(lambda tx, name=workspace: watches.next_due(tx, name))  # type: ignore[misc]
+            if due is None or due > now:
+                continue
+            chosen = await self._store.write(lambda tx, name=workspace, n=free: self._claim(tx, name, n, now))  # type: ignore[misc]
+            for watch in chosen:
+                task = asyncio.create_task(self._look(watch))
+                self._looking.add(task)
+                task.add_done_callback(self._looking.discard)
+
+    async def idle(self) -> None:
+        """Returns when no look is under way."""
+        while self._looking:
+            await asyncio.gather(*self._looking)
+
+    def _claim(self, tx: Tx, workspace: str, free: int, now: Instant) -> list[Watch]:
+        state = workspaces.lock(tx, workspace)
+        if state.paused_until is not None and state.paused_until > now:
+            return []
+        due = watches.due(tx, workspace, now, _RANKED)
+        wanted = min(free, len(due), 1 if self._probing(state) else free)
+        ledger = ledger_of(state)
+        number = granted(ledger, self.allowances[workspace], now, wanted)
+        if number <= 0:
+            return []
+        pace = self._paces[workspace]
+        chosen = sorted(due, key=lambda watch: pace.gain(watch, now), reverse=True)[:number]
+        watches.lease(tx, chosen, now + self._lease)
+        workspaces.save(tx, replace(state, ledger=spend(ledger, number, now).to_json()))
+        return chosen
+
+    @staticmethod
+    def _probing(state: WorkspaceState) -> bool:
+        """Whether the workspace was in trouble at its last look, so that one look must show that it is over."""
+        return state.pause_kind in ("key_refused", "faulty")
+
+    async def _look(self, watch: Watch) -> None:
+        look = await self._clients[watch.workspace].look(watch.job_id)
+        now = self._clock()
+        self._telemetry.looked(watch.workspace, look)
+        try:
+            step = await self._store.write(lambda tx: self._settle(tx, watch, look, now))
+        except StoreError as error:
+            # The lease runs out and the look is made again; nothing that was seen is lost at Exec.
+            self._telemetry.log.error("a look at job %s could not be written down: %s", watch.job_id, error)
+            return
+        if step is not None and step.events:
+            self._telemetry.settled(step.watch, step.events, now)
+            self._settled()
+
+    def _settle(self, tx: Tx, claimed: Watch, look: Look, now: Instant) -> Step | None:
+        """Writes what a look saw; None where the watch went away or ended meanwhile."""
+        state = workspaces.lock(tx, claimed.workspace)
+        watch = watches.get(tx, claimed.workspace, claimed.job_id)
+        state = self._workspace_after(state, look, now)
+        pace = self._paces[claimed.workspace]
+        step = None
+        if watch is not None:
+            watches.record(tx, watch, look)
+        if watch is not None and watch.state is WatchState.ACTIVE:
+            pace.refresh(tx, state, ledger_of(state), now)
+            jitter = self._rng.random()
+            step = looking.step(watch, look, now, self._config.polling.max_age, jitter, lambda seen: pace.plan(seen, now))
+            watches.save(tx, step.watch)
+            self._tell(tx, step, now)
+            if step.watch.state is not WatchState.ACTIVE:
+                state = replace(state, durations=pace.learn(state, step.watch))
+        workspaces.save(tx, state)
+        return step
+
+    def _tell(self, tx: Tx, step: Step, now: Instant) -> None:
+        for type in step.events:
+            event = events.add(tx, make_event(step.watch, type, now))
+            subscribers = registrations.subscribers(tx, event.workspace, event.job_id, type)
+            outbox.enqueue(tx, event, subscribers, now, self._config.delivery.schedule[0])
+        if any(type in ENDINGS for type in step.events):
+            registrations.settle(tx, step.watch.workspace, step.watch.job_id)
+
+    def _workspace_after(self, state: WorkspaceState, look: Look, now: Instant) -> WorkspaceState:
+        """Whether the workspace as a whole has to wait after this look."""
+        if state.paused_until is not None and state.paused_until > now and not isinstance(look.sighting, Limited):
+            return state  # looks that were under way when the pause began say nothing new
+        match look.sighting:
+            case KeyRefused(status, text):
+                until, why = now + looking.KEY_PROBE, f"Exec refuses the API key ({status}: {text}); check exec.api_key"
+                return replace(state, paused_until=until, pause_kind="key_refused", pause_reason=why)
+            case Limited(retry_after):
+                ledger = limited(ledger_of(state), retry_after, now)
+                why = "Exec answered 429: the workspace's requests are used up, by this relay or by other tools"
+                until = ledger.paused_until
+                return replace(
+                    state, ledger=ledger.to_json(), paused_until=until, pause_kind="limited", pause_reason=why
+                )
+        if looking.counts_against_exec(look.sighting):
+            faults = state.faults + 1
+            pause = looking.breaker_pause(faults, self._rng.random())
+            if pause is None:
+                return replace(state, faults=faults)
+            why = f"Exec does not work: {faults} looks in a row failed; trying one look at a time"
+            return replace(state, faults=faults, paused_until=now + pause, pause_kind="faulty", pause_reason=why)
+        if isinstance(look.sighting, Seen) or state.pause_kind is not None or state.faults:
+            return replace(state, faults=0, paused_until=None, pause_kind=None, pause_reason=None)
+        return state
+
+
+def make_event(watch: Watch, type: EventType, now: Instant) -> Event:
+    """The fact that `watch` establishes. It happened when Exec says so, where Exec does."""
+    job = watch.job
+    said = None
+    if job is not None:
+        said = job.started if type is EventType.STARTED else job.ended if type is job.ending else None
+    return Event(
+        id=event_id(watch.workspace, watch.job_id, type),
+        workspace=watch.workspace,
+        job_id=watch.job_id,
+        type=type,
+        occurred_at=said if said is not None else now,
+        job=job.as_exec_sent_it() if job else {"id": watch.job_id, "status": None},
+        created_at=now,
+    )
+
+
+def ledger_of(state: WorkspaceState) -> Ledger:
+    """What was spent. A row that can't be read is taken for spent-nothing, and the budget learns from 429s again."""
+    try:
+        return Ledger.from_json(state.ledger) if state.ledger else Ledger()
+    except ValueError:
+        return Ledger()

@@ -1,0 +1,158 @@
+"""The store's transactions: all or nothing, together where they can be, and clear errors where they can't."""
+
+import asyncio
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from relay.errors import StoreError
+from relay.store import idempotency
+from relay.store.database import Store, Tx
+from relay.store.idempotency import Kept
+from relay.store.schema import metadata
+
+
+def keep(key: str) -> Kept:
+    return Kept(key=key, request_hash="", status=201, answer="", created_at=0)
+
+
+async def test_migrations_make_the_tables_that_the_code_uses(store: Store) -> None:
+    """After all migrations the database is exactly what schema.py says."""
+    assert await store.read(lambda tx: compare_metadata(MigrationContext.configure(tx), metadata)) == []
+
+
+async def test_a_failing_transaction_leaves_nothing(store: Store) -> None:
+    """What a transaction wrote before it raised is gone."""
+
+    def work(tx: Tx) -> None:
+        idempotency.keep(tx, keep("one"))
+        raise LookupError("half way")
+
+    with pytest.raises(LookupError):
+        await store.write(work)
+    assert await store.read(lambda tx: idempotency.get(tx, "one")) is None
+
+
+async def test_one_failing_transaction_does_not_spoil_those_committed_with_it(store: Store) -> None:
+    """Transactions that are committed as a group succeed and fail each for itself."""
+
+    def work(tx: Tx, number: int) -> int:
+        idempotency.keep(tx, keep(str(number)))
+        if number % 10 == 3:
+            raise LookupError(str(number))
+        return number
+
+    results = await asyncio.gather(
+        *(store.write(lambda tx, n=n: work(tx, n)) for n in range(100)),  # type: ignore[misc]
+        return_exceptions=True,
+    )
+    for number, result in enumerate(results):
+        kept = await store.read(lambda tx, n=number: idempotency.get(tx, str(n)))  # type: ignore[misc]
+        assert isinstance(result, LookupError) == (number % 10 == 3) == (kept is None)
+
+
+async def test_a_write_is_on_disk_when_it_returns(store: Store, tmp_path: Path) -> None:
+    """Another process sees what was written as soon as write has returned."""
+    await store.write(lambda tx: idempotency.keep(tx, keep("seen")))
+    count = "import sqlite3,sys; print(sqlite3.connect(sys.argv[1]).execute('select count(*) from idempotency').fetchone()[0])"
+    shown = subprocess.run([sys.executable, "-c", count, str(tmp_path / "relay.db")], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "1"
+
+
+async def test_commits_are_synced_and_files_are_private(store: Store, tmp_path: Path) -> None:
+    """WAL with full syncs, and no file that others may read."""
+    mode = await store.write(lambda tx: tx.execute(text("PRAGMA journal_mode")).scalar_one())
+    sync = await store.write(lambda tx: tx.execute(text("PRAGMA synchronous")).scalar_one())
+    assert (mode, sync) == ("wal", 2)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+
+
+async def test_a_second_relay_on_the_same_file_is_refused(store: Store, store_url: str) -> None:
+    """SQLite is for one relay: the second one is told so."""
+    with pytest.raises(StoreError, match="in use by another relay"):
+        await Store.open(store_url)
+
+
+async def test_the_file_is_free_again_after_closing(store_url: str) -> None:
+    """A store can be closed twice and opened again."""
+    first = await Store.open(store_url)
+    await first.aclose()
+    await first.aclose()
+    with pytest.raises(StoreError, match="closed"):
+        await first.write(lambda tx: None)
+    await (await Store.open(store_url)).aclose()
+
+
+async def test_a_locked_database_is_a_clear_error_and_loses_nothing(store: Store, tmp_path: Path) -> None:
+    """While another process holds the file, writes fail in words; afterwards they work again."""
+    other = sqlite3.connect(tmp_path / "relay.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="locked by another process"):
+        await store.write(lambda tx: idempotency.keep(tx, keep("a")))
+    other.execute("ROLLBACK")
+    other.close()
+    assert await store.write(lambda tx: idempotency.keep(tx, keep("a")))
+
+
+async def test_a_full_disk_is_a_clear_error_and_loses_nothing(store: Store) -> None:
+    """When no page can be added, writes fail in words, what was there stays, and later writes work again."""
+    await store.write(lambda tx: idempotency.keep(tx, keep("before")))
+    pages = await store.write(lambda tx: tx.execute(text("PRAGMA page_count")).scalar_one())
+    await store.write(lambda tx: tx.execute(text(f"PRAGMA max_page_count={pages}")).scalar_one())
+    big = Kept(key="big", request_hash="", status=201, answer="x" * 1_000_000, created_at=0)
+    with pytest.raises(StoreError, match="disk is full"):
+        await store.write(lambda tx: idempotency.keep(tx, big))
+    await store.write(lambda tx: tx.execute(text("PRAGMA max_page_count=1000000")).scalar_one())
+    assert await store.read(lambda tx: idempotency.get(tx, "before")) is not None
+    assert await store.write(lambda tx: idempotency.keep(tx, big))
+
+
+@pytest.mark.parametrize(
+    ("url", "match"),
+    [
+        ("sqlite:///:memory:", "names no file"),
+        ("sqlite://", "names no file"),
+        ("mysql://localhost/x", "not mysql"),
+        ("nonsense", "not a database URL"),
+        ("sqlite:////proc/nowhere/relay.db", "can't be opened"),
+    ],
+)
+async def test_a_url_that_can_not_be_used_is_refused(url: str, match: str) -> None:
+    """storage.url errors say what is wrong."""
+    with pytest.raises(StoreError, match=match):
+        await Store.open(url)
+
+
+async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    """A file with something else in it is not overwritten."""
+    (tmp_path / "relay.db").write_bytes(b"these are my holiday notes, not a database" * 100)
+    with pytest.raises(StoreError, match="not a SQLite database"):
+        await Store.open(f"sqlite:///{tmp_path}/relay.db")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; the e2e suite runs this as another user")
+async def test_a_read_only_file_is_refused(tmp_path: Path) -> None:
+    """A store that can't be written is found out at start, not at the first registration."""
+    await (await Store.open(f"sqlite:///{tmp_path}/relay.db")).aclose()
+    (tmp_path / "relay.db").chmod(0o400)
+    with pytest.raises(StoreError, match="can't be opened"):
+        await Store.open(f"sqlite:///{tmp_path}/relay.db")
+
+
+async def test_a_store_of_a_newer_relay_is_refused(store_url: str, tmp_path: Path) -> None:
+    """An older relay does not touch tables that it does not know."""
+    await (await Store.open(store_url)).aclose()
+    other = sqlite3.connect(tmp_path / "relay.db")
+    other.execute("update alembic_version set version_num = '9999'")
+    other.commit()
+    other.close()
+    with pytest.raises(StoreError, match="newer relay"):
+        await Store.open(store_url)
