@@ -1,0 +1,221 @@
+"""Looking at Exec: one GET, whatever comes of it turned into a `Look`.
+
+The API key has full rights on the workspace. It goes to the configured address only, never along a redirect, and into
+no text that leaves this module.
+"""
+
+import asyncio
+import json
+import math
+import re
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, NoReturn, cast
+from urllib.parse import quote
+
+import httpx
+from pydantic import ValidationError
+
+import relay
+from relay.addresses import mask
+from relay.backoff import retry_after
+from relay.errors import ConfigError
+from relay.looking import Faulty, KeyRefused, Limited, Look, Missing, Seen, Sighting
+from relay.model import DAY, Instant, ScenarioJob
+
+MOST_READ = 1024 * 1024
+"""Bytes of an answer that are read; a longer one is no job."""
+
+_KEY = re.compile(r"[\x21-\x7e]+")
+_KEY_SHAPED = re.compile(r"exec_(live|test)_\w+")
+_LONGEST_TEXT = 300
+_LONGEST_STATUS = 100
+
+
+def make_http(timeout: int, connections: int = 20) -> httpx.AsyncClient:
+    """The HTTP client for looks: no redirects, no cookies, nothing from the environment. `timeout` in milliseconds."""
+    return httpx.AsyncClient(
+        timeout=timeout / 1_000,
+        limits=httpx.Limits(max_connections=connections),
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        follow_redirects=False,
+        trust_env=False,
+    )
+
+
+class ExecClient:
+    """Exec's API with the key of one workspace.
+
+    `timeout` is milliseconds of wall clock for one call, its answer's body included. `clock` gives the instant a call
+    started; `monotonic` the seconds it took. Raises `ConfigError` for a key that no header can carry.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        api_key: str,
+        base_url: str,
+        *,
+        timeout: int,
+        clock: Callable[[], Instant],
+        http: httpx.AsyncClient,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not _KEY.fullmatch(api_key):
+            raise ConfigError(f"workspace {name!r}: the API key is empty or holds spaces, line breaks or non-ASCII.")
+        self.name = name
+        self._api_key = api_key
+        self._base_url = base_url.rstrip("/")
+        self._timeout = timeout
+        self._clock = clock
+        self._http = http
+        self._monotonic = monotonic
+
+    async def look(self, job_id: str) -> Look:
+        """GET the job's status. Never raises for what Exec or the network does."""
+        started_at, started = self._clock(), self._monotonic()
+        sighting = await self._sight(job_id)
+        return Look(started_at, round((self._monotonic() - started) * 1_000), sighting)
+
+    async def aclose(self) -> None:
+        """Closes the HTTP client, also where workspaces share it."""
+        await self._http.aclose()
+
+    async def _sight(self, job_id: str) -> Sighting:
+        segment = quote(job_id, safe="", errors="surrogatepass")
+        if segment in ("", ".", ".."):
+            return Missing()  # it would name another resource than a job
+        try:
+            async with asyncio.timeout(self._timeout / 1_000):
+                status, headers, body = await self._get(f"/scenario-studio/jobs/{segment}")
+        except (TimeoutError, httpx.TimeoutException):
+            return Faulty("timeout", f"no complete answer within {self._timeout / 1_000:g} s")
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            return Faulty("connection", self._told(error))
+        return self._read(job_id, status, headers, body)
+
+    async def _get(self, path: str) -> tuple[int, httpx.Headers, bytes]:
+        """Status, headers and at most one byte more of the body than may be read."""
+        headers = {
+            "authorization": f"Bearer {self._api_key}",
+            "accept": "application/json",
+            "accept-encoding": "identity",
+            "user-agent": f"exec-relay/{relay.__version__}",
+        }
+        request = self._http.build_request("GET", self._base_url + path, headers=headers)
+        response = await self._http.send(request, stream=True, auth=None, follow_redirects=False)
+        try:
+            body = bytearray()
+            async with aclosing(cast(AsyncGenerator[bytes, None], response.aiter_raw())) as chunks:
+                async for chunk in chunks:
+                    body += chunk
+                    if len(body) > MOST_READ:
+                        break
+            return response.status_code, response.headers, bytes(body[: MOST_READ + 1])
+        finally:
+            await response.aclose()
+
+    def _read(self, job_id: str, status: int, headers: httpx.Headers, body: bytes) -> Sighting:
+        if status == 200:
+            return _job(job_id, headers, body)
+        envelope = _envelope(body)
+        if status == 404:
+            return Missing()
+        if status == 429:
+            return Limited(self._asked_wait(envelope, headers))
+        if status in (401, 403):
+            return KeyRefused(status, self._message(envelope) or f"Exec answered {status}")
+        if 300 <= status < 400:
+            return Faulty("status", f"Exec answered {status}: {_redirect(headers)}")
+        return Faulty("status", ": ".join(filter(None, (f"Exec answered {status}", self._message(envelope)))))
+
+    def _asked_wait(self, envelope: Mapping[str, Any], headers: httpx.Headers) -> int | None:
+        now = self._clock()
+        for asked in (envelope.get("retry_after"), _error(envelope).get("retry_after"), headers.get("retry-after")):
+            wait = retry_after(asked, now, DAY) if isinstance(asked, str | int | float) else None
+            if wait is not None:
+                return wait
+        return None
+
+    def _message(self, envelope: Mapping[str, Any]) -> str:
+        error = _error(envelope)
+        said = next((text for name in ("message", "code", "type") if isinstance(text := error.get(name), str)), "")
+        return self._safe(said)
+
+    def _told(self, error: Exception) -> str:
+        """Why there was no answer; only a failed connection's own words are free of what was sent."""
+        if isinstance(error, httpx.ConnectError):
+            return self._safe(f"no connection: {error}")
+        return f"the exchange failed ({type(error).__name__})"
+
+    def _safe(self, text: str) -> str:
+        """Printable, short, and without a key that Exec may have repeated."""
+        hidden = _KEY_SHAPED.sub("exec_…", text.replace(self._api_key, "…"))
+        return "".join(one if one.isprintable() else " " for one in hidden)[:_LONGEST_TEXT].strip()
+
+
+# --- what the bytes say ----------------------------------------------------------------------------------------
+
+
+def _job(job_id: str, headers: httpx.Headers, body: bytes) -> Sighting:
+    if len(body) > MOST_READ:
+        return _no_job(f"it is longer than {MOST_READ // 1024:,} KiB")
+    if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        return _no_job("it is compressed, which was not asked for")
+    try:
+        job = ScenarioJob.model_validate_json(_canonical(_parsed(body)))
+    except ValidationError as fault:
+        first = fault.errors(include_input=False, include_url=False)[0]
+        return _no_job(f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}")
+    except (ValueError, RecursionError):
+        return _no_job("it is not JSON, or too deeply nested")
+    if job.id != job_id:
+        return _no_job("it is about another job")
+    if not (0 < len(job.status) <= _LONGEST_STATUS and job.status.isprintable()):
+        return _no_job("its status is empty, too long or not printable")
+    return Seen(job)
+
+
+def _no_job(why: str) -> Faulty:
+    return Faulty("malformed", f"Exec's answer is no job: {why}")
+
+
+def _parsed(body: bytes) -> Any:
+    """The JSON value of the bytes. Raises ValueError (as RecursionError where deeply nested) for what is none."""
+    return json.loads(body, parse_float=_finite, parse_constant=_no_number)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError("not a number of JSON")
+
+
+def _canonical(found: Any) -> bytes:
+    """JSON that any reader takes: half a surrogate pair, which only Python lets through, becomes `?`."""
+    return json.dumps(found, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+
+
+def _envelope(body: bytes) -> Mapping[str, Any]:
+    try:
+        found = _parsed(body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _error(envelope: Mapping[str, Any]) -> Mapping[str, Any]:
+    error = envelope.get("error")
+    return error if isinstance(error, dict) else {}
+
+
+def _redirect(headers: httpx.Headers) -> str:
+    return (
+        f"a redirect to {mask(headers.get('location', ''))}, which is never followed, because the API key would go "
+        "along. Set exec.base_url to the address where Exec answers."
+    )
