@@ -1,0 +1,49 @@
+"""The command line: one file per verb.
+
+Exit codes: 0 fine, 1 failed, 2 wrong use (click's own, and a configuration that can't be used).
+"""
+
+from importlib import import_module
+
+import click
+
+from relay import __version__
+from relay.errors import ConfigError, RelayError
+
+VERBS = ("demo", "serve", "register", "jobs", "deliveries", "resend", "check", "keygen", "sandbox", "receive")
+"""In the order in which `relay --help` shows them."""
+
+
+class _Verbs(click.Group):
+    """Loads a verb's module when it is called, so that each verb starts as fast as it can."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        command: click.Command = import_module(f"relay.cli.{name}").command
+        return command
+
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except ConfigError as error:
+            click.echo(str(error), err=True)
+            context.exit(2)
+        except RelayError as error:
+            click.echo(f"relay: {error}", err=True)
+            context.exit(1)
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="relay")
+def main() -> None:
+    """Turns Exec's Scenario Studio jobs into signed notifications.
+
+    \b
+    See it work, with no account:    relay demo
+    Run it:                          relay serve --config config.yaml
+    Hear of a job's end:             relay register j1o2b3i4d5x6 --url https://example.com/callback
+    """

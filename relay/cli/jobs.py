@@ -1,0 +1,40 @@
+"""`relay jobs`: what the relay knows of the jobs it watches."""
+
+import json
+from typing import Any
+
+import click
+
+from relay.cli.client import Client, client_options, given, list_options
+
+_COLUMNS = {
+    "job": lambda row: row["job_id"],
+    "state": lambda row: row["state"],
+    "at Exec": lambda row: (row["job"] or {}).get("status"),
+    "scenario": lambda row: ((row["job"] or {}).get("scenario") or {}).get("name"),
+    "looks": lambda row: row["looks"],
+    "next look": lambda row: row["next_look_at"],
+    "why": lambda row: row["next_look_why"] or row["last_error"],
+}
+
+
+@click.command("jobs")
+@click.argument("job_id", required=False)
+@click.option("--state", help="active, settled, not_found, expired or withdrawn.")
+@click.option("--workspace", help="The Exec workspace.")
+@list_options
+@client_options
+def command(client: Client, job_id: str | None, workspace: str | None, **filters: Any) -> None:
+    """List the jobs that the relay watches or watched, or show one in full. Costs Exec nothing.
+
+    \b
+    Examples:
+      relay jobs
+      relay jobs --state active
+      relay jobs j1o2b3i4d5x6
+    """
+    if job_id is not None:
+        found = client.call("GET", f"/v1/jobs/{job_id}", params=given(workspace=workspace))
+        click.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        return
+    client.show(client.call("GET", "/v1/jobs", params=given(workspace=workspace, **filters)), _COLUMNS)

@@ -1,0 +1,91 @@
+"""`relay serve`: runs the relay until it is told to stop."""
+
+import asyncio
+import os
+import signal
+import socket
+from pathlib import Path
+
+import click
+import uvicorn
+
+from relay import config as configuration
+from relay.config import Config
+from relay.errors import RelayError
+from relay.service import Relay
+from relay.telemetry import LOGGER, set_up_logging
+from relay.web.app import create_app
+
+DEFAULT_CONFIG = Path("config.yaml")
+_FINISH_REQUESTS = 1
+"""Seconds that open HTTP requests get when the relay stops; attempts under way then get theirs."""
+
+
+def config_option(command: click.decorators.FC) -> click.decorators.FC:
+    """`--config`, as every verb that reads the configuration has it."""
+    return click.option(
+        "--config",
+        "path",
+        type=click.Path(dir_okay=False, path_type=Path),
+        envvar="RELAY_CONFIG",
+        help="The configuration; ./config.yaml where there is one. Every key can also be set in the environment, "
+        "as RELAY_SECTION__KEY.",
+    )(command)
+
+
+def read_config(path: Path | None) -> Config:
+    """The configuration of `--config`, of ./config.yaml, or of the environment alone. Raises ConfigError."""
+    if path is None and DEFAULT_CONFIG.exists():
+        path = DEFAULT_CONFIG
+    return configuration.load(path, os.environ)
+
+
+@click.command("serve")
+@config_option
+def command(path: Path | None) -> None:
+    """Run the relay: register jobs over HTTP, look at Exec, notify every subscriber.
+
+    \b
+    Examples:
+      relay serve --config config.yaml
+      EXEC_API_KEY=exec_live_... relay serve --config config.example.yaml
+      RELAY_EXEC__API_KEY=exec_live_... RELAY_SERVER__PORT=9000 relay serve
+
+    Ctrl-C and SIGTERM stop it cleanly: nothing new is begun, attempts under way are finished, nothing is lost.
+    """
+    config = read_config(path)
+    set_up_logging(config.logging.format, config.logging.level)
+    asyncio.run(_serve(config))
+
+
+async def _serve(config: Config) -> None:
+    listening = _listen(config.server.host, config.server.port)
+    relay = await Relay.open(config)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(relay),
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_FINISH_REQUESTS,
+        )
+    )
+    # uvicorn hands the signal on after it has stopped; by then there is nothing left to do with it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    host, port = listening.getsockname()[:2]
+    relay.telemetry.log.info("the relay listens on http://%s:%s", f"[{host}]" if ":" in host else host, port)
+    await server.serve(sockets=[listening])
+    if not server.started:
+        raise RelayError(f"the relay could not start; the log of {LOGGER} says why")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=512)
+    except OSError as error:
+        raise RelayError(
+            f"can't listen on {host}:{port}: {error.strerror}; set server.host and server.port to what is free"
+        ) from error
