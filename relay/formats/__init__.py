@@ -1,0 +1,83 @@
+"""Formats: the body that each kind of receiver wants, which receiver a URL belongs to, and what its errors mean.
+
+One file per format holds one `Format`; a new format is a new file and a line in `FORMATS`.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from relay.formats import discord, google_chat, slack, slack_workflow, standard, teams, zapier
+from relay.formats.format import Format, Permanent
+from relay.model import Event, Registration
+
+if TYPE_CHECKING:
+    from relay.delivering import Answer
+
+__all__ = ["FORMATS", "Format", "Permanent", "choose", "permanent_error", "rate", "render"]
+
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {
+        "standard": standard.FORMAT,
+        "slack": slack.FORMAT,
+        "slack_workflow": slack_workflow.FORMAT,
+        "zapier": zapier.FORMAT,
+        "discord": discord.FORMAT,
+        "teams": teams.FORMAT,
+        "google_chat": google_chat.FORMAT,
+    }
+)
+"""By name, as configuration and API have it; `auto` is no format but the wish that `choose` grants."""
+
+
+def choose(url: str) -> str:
+    """The format for a URL by its host and path: `standard` unless a receiver is recognised. Never raises."""
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").rstrip(".")
+    except ValueError:
+        return "standard"
+    return next((name for name, format in FORMATS.items() if format.recognises(host, parts.path)), "standard")
+
+
+def render(format: str, event: Event, registration: Registration | None) -> bytes:
+    """The body: compact JSON in UTF-8. Never raises for what JSON could carry here; raises KeyError for no format.
+
+    What JSON can't carry on is mended, since one odd character must not keep the news back: half a surrogate pair
+    becomes U+FFFD, a number that is not finite null.
+    """
+    body = FORMATS[format].body(event, registration)
+    try:
+        return _compact(body)
+    except ValueError:
+        return _compact(_mended(body))
+
+
+def _compact(body: object) -> bytes:
+    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _mended(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        case float() if not math.isfinite(value):
+            return None
+        case Mapping():
+            return {_mended(key): _mended(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_mended(item) for item in value]
+    return value
+
+
+def permanent_error(format: str, answer: "Answer") -> Permanent | None:
+    """What makes this answer final for this receiver, beyond what HTTP says by itself; None where a retry may help."""
+    return FORMATS[format].permanent(answer)
+
+
+def rate(format: str) -> float | None:
+    """Requests a second that this format's receiver takes at one URL; None where it names no limit."""
+    return FORMATS[format].per_second

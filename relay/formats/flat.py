@@ -1,0 +1,53 @@
+"""The event as one flat row of fields, for receivers that know no nesting.
+
+Every field is always there, null where Exec gave nothing, so that what a person has mapped never vanishes:
+
+event               `job.completed`, ...
+event_id            the same on every retry: what to deduplicate by
+occurred_at         when it happened, RFC 3339
+summary             the news in one line, for an e-mail or a text
+job_id, job_status  Exec's job and its status as last seen
+scenario_id, scenario_name, scenario_url        once the job completed; the URL only if it is http or https
+error_code, error_message                       where the job failed
+created_at, started_at, completed_at            as Exec wrote them
+duration_seconds    a number
+workspace           its name in the relay
+registration_id     of the registration that asked; null for a standing endpoint
+"""
+
+import math
+from typing import Any
+
+from relay.formats.wording import link, part, words
+from relay.model import Event, Registration, to_rfc3339
+
+
+def fields(event: Event, registration: Registration | None) -> dict[str, str | int | float | bool | None]:
+    """The row, in the order above."""
+    job, scenario, error = event.job, part(event.job, "scenario"), part(event.job, "error")
+    return {
+        "event": event.type.value,
+        "event_id": event.id,
+        "occurred_at": to_rfc3339(event.occurred_at),
+        "summary": words(event).summary,
+        "job_id": event.job_id,
+        "job_status": scalar(job.get("status")),
+        "scenario_id": scalar(scenario.get("id")),
+        "scenario_name": scalar(scenario.get("name")),
+        "scenario_url": link(scenario.get("url")),
+        "error_code": scalar(error.get("code")),
+        "error_message": scalar(error.get("message")),
+        "created_at": scalar(job.get("created_at")),
+        "started_at": scalar(job.get("started_at")),
+        "completed_at": scalar(job.get("completed_at")),
+        "duration_seconds": scalar(job.get("duration_seconds")),
+        "workspace": event.workspace,
+        "registration_id": registration.id if registration else None,
+    }
+
+
+def scalar(value: Any) -> str | int | float | bool | None:
+    """The value itself where it is a single one that JSON can hold, else None."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float)) else None

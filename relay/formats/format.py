@@ -1,0 +1,51 @@
+"""What a format is: the layout of a body, the URLs it is meant for, and what its receiver's errors mean."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from relay.model import Event, Registration
+
+if TYPE_CHECKING:
+    from relay.delivering import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Permanent:
+    """A receiver's error that no retry will mend."""
+
+    reason: str
+    """In words, with what to do about it."""
+    disable: bool
+    """Whether the endpoint is at fault, and so is disabled; False where the relay's own body is."""
+
+
+def _never(answer: "Answer") -> Permanent | None:
+    return None
+
+
+def _nowhere(host: str, path: str) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """One format of the body, as a value."""
+
+    body: Callable[[Event, Registration | None], Mapping[str, object]]
+    recognises: Callable[[str, str], bool] = _nowhere
+    """Whether a URL's host (lower case) and path are this receiver's."""
+    permanent: Callable[["Answer"], Permanent | None] = _never
+    """What the receiver means by an answer other than 2xx."""
+    per_second: float | None = None
+    """How many requests a second the receiver takes at one URL; None where it names no limit."""
+
+
+def answered_object(answer: "Answer") -> Mapping[str, Any]:
+    """The JSON object that a receiver answered with; an empty one where it answered something else."""
+    try:
+        found = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

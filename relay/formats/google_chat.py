@@ -1,0 +1,56 @@
+"""`google_chat`: a space's webhook, laid out as one card (cardsV2).
+
+A text paragraph reads HTML tags, so Exec's words are escaped there; titles and `fallbackText` are plain. One message
+a second per space, 32,000 bytes each.
+"""
+
+from typing import TYPE_CHECKING
+
+from relay.formats.cutting import fit
+from relay.formats.format import Format, Permanent, answered_object
+from relay.formats.wording import BUTTON, words
+from relay.model import Event, Registration
+
+if TYPE_CHECKING:
+    from relay.delivering import Answer
+
+MOST_TITLE = 200
+MOST_PARAGRAPH = 4_000
+MOST_FALLBACK = 1_000
+_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+
+
+def body(event: Event, registration: Registration | None) -> dict[str, object]:
+    """`{"fallbackText", "cardsV2": [one]}`."""
+    said = words(event)
+    reason = said.detail_within(MOST_PARAGRAPH, _ESCAPES)
+    widgets = [_paragraph(reason)] if reason else []
+    if said.link:
+        button = {"text": BUTTON, "onClick": {"openLink": {"url": said.link}}}
+        widgets.append({"buttonList": {"buttons": [button]}})
+    widgets.append(_paragraph(fit(said.footnote, MOST_PARAGRAPH, _ESCAPES)))
+    card = {"header": {"title": fit(said.headline, MOST_TITLE)}, "sections": [{"widgets": widgets}]}
+    return {"fallbackText": fit(said.summary, MOST_FALLBACK), "cardsV2": [{"cardId": event.id, "card": card}]}
+
+
+def _paragraph(html: str) -> dict[str, object]:
+    return {"textParagraph": {"text": html}}
+
+
+def _permanent(answer: "Answer") -> Permanent | None:
+    """By the `status` of Google's error envelope: a 404 where the space or its webhook is gone."""
+    error = answered_object(answer).get("error")
+    if answer.status == 404 and isinstance(error, dict) and error.get("status") == "NOT_FOUND":
+        return Permanent(
+            "Google Chat says this space or its webhook was removed (NOT_FOUND): make a new webhook in the space's "
+            "settings (Apps & integrations) and register its URL",
+            True,
+        )
+    return None
+
+
+def _recognises(host: str, path: str) -> bool:
+    return host == "chat.googleapis.com" and path.startswith("/v1/spaces/")
+
+
+FORMAT = Format(body=body, recognises=_recognises, permanent=_permanent, per_second=1)

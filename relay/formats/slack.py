@@ -1,0 +1,96 @@
+"""`slack`: an incoming webhook, laid out in Block Kit.
+
+Everything is `plain_text` without emoji codes, so Slack reads no formatting, link or mention into Exec's words; only
+the fallback `text` is parsed by Slack, and so escaped. Limits: header 150, section 3,000, url 3,000, 50 blocks.
+"""
+
+from typing import TYPE_CHECKING
+
+from relay.formats.cutting import fit
+from relay.formats.format import Format, Permanent
+from relay.formats.wording import BUTTON, Wording, words
+from relay.model import Event, Registration
+
+if TYPE_CHECKING:
+    from relay.delivering import Answer
+
+MOST_HEADER = 150
+MOST_SECTION = 3_000
+MOST_FALLBACK = 1_000
+"""Slack takes 40,000; a phone shows the first lines."""
+
+_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+
+_NEW_URL = "make a new incoming webhook and register its URL"
+_GONE = {
+    "no_service": f"Slack says this webhook was removed or switched off (no_service): {_NEW_URL}",
+    "no_service_id": f"Slack says this URL names no webhook (no_service_id): {_NEW_URL}",
+    "no_active_hooks": "Slack says incoming webhooks are switched off for the app (no_active_hooks): "
+    f"switch them on in the app's settings, then enable this endpoint, or {_NEW_URL}",
+    "invalid_token": f"Slack does not know this webhook's token (invalid_token): copy its URL again, or {_NEW_URL}",
+    "no_team": f"Slack knows no such workspace (no_team): {_NEW_URL}",
+    "team_disabled": f"The Slack workspace is no longer active (team_disabled): {_NEW_URL} in another one",
+    "channel_not_found": f"The Slack channel is gone (channel_not_found): {_NEW_URL} for another channel",
+    "user_not_found": f"The Slack user is gone (user_not_found): {_NEW_URL} for a channel",
+    "channel_is_archived": "The Slack channel is archived (channel_is_archived): unarchive it, then enable this "
+    f"endpoint, or {_NEW_URL} for another channel",
+    "action_prohibited": "An admin of the Slack workspace does not allow this posting (action_prohibited): ask for "
+    "permission, then enable this endpoint",
+    "posting_to_general_channel_denied": "Only some may post to this Slack channel "
+    f"(posting_to_general_channel_denied): ask an admin, or {_NEW_URL} for another channel",
+}
+_OUR_FAULT = frozenset(
+    {"invalid_payload", "invalid_blocks", "invalid_blocks_format", "no_text", "msg_too_long", "too_many_attachments"}
+)
+
+
+def body(event: Event, registration: Registration | None) -> dict[str, object]:
+    """`{"text", "mrkdwn", "blocks"}`."""
+    said = words(event)
+    blocks: list[dict[str, object]] = [{"type": "header", "text": _plain(said.headline, MOST_HEADER)}]
+    if reason := said.detail_within(MOST_SECTION):
+        blocks.append({"type": "section", "text": _plain(reason, MOST_SECTION)})
+    if said.link:
+        blocks.append({"type": "actions", "elements": [_button(said.link)]})
+    blocks.append({"type": "context", "elements": [_plain(said.footnote, MOST_SECTION)]})
+    return {"text": _fallback(said), "mrkdwn": False, "blocks": blocks}
+
+
+def _fallback(said: Wording) -> str:
+    return fit(said.summary, MOST_FALLBACK, _ESCAPES)
+
+
+def _plain(text: str, most: int) -> dict[str, object]:
+    return {"type": "plain_text", "text": fit(text, most), "emoji": False}
+
+
+def _button(url: str) -> dict[str, object]:
+    return {
+        "type": "button",
+        "text": {"type": "plain_text", "text": BUTTON, "emoji": False},
+        "url": url,
+        "action_id": "open_scenario",
+        "style": "primary",
+    }
+
+
+def meaning(error: str) -> Permanent | None:
+    """What one of Slack's error words means; None for one that a retry may mend."""
+    if error in _GONE:
+        return Permanent(_GONE[error], disable=True)
+    if error in _OUR_FAULT:
+        return Permanent(
+            f"Slack did not take the relay's message ({error}): please report it, with this job's id", False
+        )
+    return None
+
+
+def _permanent(answer: "Answer") -> Permanent | None:
+    return meaning(answer.body[:100].decode(errors="replace").strip()) if 400 <= answer.status < 500 else None
+
+
+def _recognises(host: str, path: str) -> bool:
+    return host in ("hooks.slack.com", "hooks.slack-gov.com") and path.startswith("/services/")
+
+
+FORMAT = Format(body=body, recognises=_recognises, permanent=_permanent, per_second=1)
