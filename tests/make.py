@@ -1,0 +1,41 @@
+"""Values for tests, each with everything filled in that the test does not care about."""
+
+from typing import Any
+
+from relay.addresses import EgressRules
+from relay.model import ENDINGS, Endpoint, EndpointKind, Event, EventType, Instant, Secret, event_id, new_id
+
+NOON = 1_709_294_400_000
+"""2024-03-01T12:00:00Z."""
+SECRET = "whsec_" + "c2VjcmV0" * 5 + "c2Vj"
+OPEN_RULES = EgressRules(allow_http=True, allow_networks=(), deny_networks=())
+
+
+def make_endpoint(now: Instant = NOON, **fields: Any) -> Endpoint:
+    """A healthy standing endpoint."""
+    values: dict[str, Any] = {
+        "id": new_id("ep", now),
+        "kind": EndpointKind.STANDING,
+        "name": None,
+        "url": "https://example.com/callback",
+        "host": "example.com:443",
+        "format": "standard",
+        "events": ENDINGS,
+        "secrets": (Secret(SECRET),),
+        "headers": {},
+        "created_at": now,
+    }
+    return Endpoint(**{**values, **fields})
+
+
+def make_event(job_id: str = "j1", type: EventType = EventType.COMPLETED, now: Instant = NOON) -> Event:
+    """A job's ending."""
+    return Event(
+        id=event_id("default", job_id, type),
+        workspace="default",
+        job_id=job_id,
+        type=type,
+        occurred_at=now,
+        job={"id": job_id, "status": type.value.removeprefix("job.")},
+        created_at=now,
+    )

@@ -1,0 +1,195 @@
+"""The outbox: what is due is leased once, sent, settled; nothing is told twice, nothing is lost."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from relay.model import SECOND, Attempt, DeliveryStatus, Endpoint, Event, Instant, new_id
+from relay.store import deliveries, endpoints, outbox
+from relay.store.database import Store
+from relay.store.deliveries import Filter
+from relay.store.outbox import Claim, Settlement
+from relay.store.paging import Page
+from tests.make import NOON, make_endpoint, make_event
+
+LEASE = NOON + 40 * SECOND
+
+
+async def fill(store: Store, *told: tuple[Event, Endpoint]) -> None:
+    """Enqueues a delivery of each event for each endpoint."""
+    for event, endpoint in told:
+        await store.write(lambda tx, e=event, p=endpoint: (endpoints.add(tx, p), outbox.enqueue(tx, e, [(p, None)], NOON, 0)))  # type: ignore[misc]
+
+
+async def claim(store: Store, now: Instant = NOON, owner: str = "me", **limits: Any) -> list[Claim]:
+    asked = {"most": 100, "per_host": 100, "room": {}} | limits
+    return await store.write(lambda tx: outbox.claim(tx, now, until=LEASE, owner=owner, **asked))
+
+
+def settlement(claimed: Claim, status: DeliveryStatus, next_attempt_at: Instant | None = None) -> Settlement:
+    attempt = Attempt(
+        id=new_id("att", NOON),
+        delivery_id=claimed.delivery.id,
+        number=claimed.delivery.attempts + 1,
+        trigger="schedule",
+        started_at=NOON,
+        duration_ms=3,
+        status_code=200,
+        outcome=status.value,
+        error=None,
+        response="ok",
+    )
+    ended = None if status is DeliveryStatus.PENDING else NOON
+    return Settlement(
+        delivery_id=claimed.delivery.id,
+        status=status,
+        tries=claimed.delivery.tries + 1,
+        next_attempt_at=next_attempt_at,
+        ended_at=ended,
+        reason=None,
+        attempt=attempt,
+    )
+
+
+async def test_the_same_event_is_told_to_an_endpoint_once(store: Store) -> None:
+    """Enqueuing a fact again, by another replica or a later registration, adds nothing."""
+    endpoint, event = make_endpoint(), make_event()
+    await fill(store, (event, endpoint))
+    assert await store.write(lambda tx: outbox.enqueue(tx, event, [(endpoint, None)], NOON, 0)) == 0
+    assert len(await claim(store)) == 1
+
+
+async def test_a_cancelled_delivery_is_taken_up_again(store: Store) -> None:
+    """Registering again after withdrawing brings the event after all."""
+    endpoint, event = make_endpoint(), make_event()
+    await fill(store, (event, endpoint))
+    await store.write(lambda tx: outbox.cancel(tx, endpoint.id, ("default", "j1"), NOON, "withdrawn"))
+    assert await claim(store) == []
+    assert await store.write(lambda tx: outbox.enqueue(tx, event, [(endpoint, None)], NOON, 0)) == 1
+    assert len(await claim(store)) == 1
+
+
+async def test_a_lease_keeps_others_away_until_it_runs_out(store: Store) -> None:
+    """Who holds a delivery holds it alone; a dead holder's delivery comes back."""
+    await fill(store, (make_event(), make_endpoint()))
+    first = await claim(store)
+    assert await claim(store, LEASE - 1, owner="other") == []
+    [taken_over] = await claim(store, LEASE, owner="other")
+    assert taken_over.delivery.id == first[0].delivery.id
+
+
+async def test_what_is_settled_is_written_with_its_attempt(store: Store) -> None:
+    """A delivered one is ended and has its attempt; nothing of it is due again."""
+    await fill(store, (make_event(), make_endpoint()))
+    [held] = await claim(store)
+    await store.write(lambda tx: outbox.settle(tx, [settlement(held, DeliveryStatus.DELIVERED)], "me"))
+    delivery = await store.read(lambda tx: deliveries.get(tx, held.delivery.id))
+    assert delivery is not None
+    assert (delivery.status, delivery.attempts, delivery.next_attempt_at) == (DeliveryStatus.DELIVERED, 1, None)
+    [attempt] = await store.read(lambda tx: deliveries.attempts_of(tx, held.delivery.id))
+    assert attempt.response == "ok"
+    assert await claim(store, LEASE + 1) == []
+
+
+async def test_a_failure_reported_after_the_lease_was_taken_over_changes_nothing(store: Store) -> None:
+    """The new holder decides; but a success counts whoever reports it, so that it is not sent once more."""
+    await fill(store, (make_event(), make_endpoint()))
+    [mine] = await claim(store)
+    await claim(store, LEASE, owner="other")
+    failed = settlement(mine, DeliveryStatus.FAILED)
+    await store.write(lambda tx: outbox.settle(tx, [failed], "me"))
+    after = await store.read(lambda tx: deliveries.get(tx, mine.delivery.id))
+    assert after is not None
+    assert after.status is DeliveryStatus.PENDING
+    await store.write(lambda tx: outbox.settle(tx, [settlement(mine, DeliveryStatus.DELIVERED)], "me"))
+    after = await store.read(lambda tx: deliveries.get(tx, mine.delivery.id))
+    assert after is not None
+    assert after.status is DeliveryStatus.DELIVERED
+
+
+async def test_a_delivery_cancelled_during_its_attempt_stays_cancelled(store: Store) -> None:
+    """Withdrawn while under way: a failed attempt does not bring it back."""
+    endpoint = make_endpoint()
+    await fill(store, (make_event(), endpoint))
+    [held] = await claim(store)
+    await store.write(lambda tx: outbox.cancel(tx, endpoint.id, None, NOON, "gone"))
+    await store.write(lambda tx: outbox.settle(tx, [settlement(held, DeliveryStatus.PENDING, NOON + 5)], "me"))
+    after = await store.read(lambda tx: deliveries.get(tx, held.delivery.id))
+    assert after is not None
+    assert (after.status, after.next_attempt_at) == (DeliveryStatus.CANCELLED, None)
+
+
+async def test_hosts_take_turns(store: Store) -> None:
+    """A host with a long queue gets its share, and the others theirs in the same claim."""
+    crowd = make_endpoint(host="slow:443")
+    await fill(store, *((make_event(f"a{n}"), crowd) for n in range(30)))
+    others = [make_endpoint(host=f"h{n}:443") for n in range(5)]
+    await fill(store, *((make_event("b"), other) for other in others))
+    claimed = await claim(store, most=9, per_host=4)
+    hosts = [item.host for item in claimed]
+    assert hosts.count("slow:443") == 4
+    assert set(hosts) == {"slow:443", *(other.host for other in others)}
+
+
+async def test_a_busy_host_gets_only_the_room_it_has(store: Store) -> None:
+    """What is under way at a host counts against its share; a full host is passed over."""
+    full, half = make_endpoint(host="full:443"), make_endpoint(host="half:443")
+    for endpoint in (full, half):
+        await fill(store, *((make_event(f"{endpoint.host}{n}"[:4] + str(n)), endpoint) for n in range(6)))
+    claimed = await claim(store, per_host=4, room={"full:443": 0, "half:443": 1})
+    assert [item.host for item in claimed] == ["half:443"]
+
+
+async def test_two_claimers_never_get_the_same_delivery(store: Store) -> None:
+    """Claims at the same time share the work out."""
+    endpoint = make_endpoint()
+    await fill(store, *((make_event(f"j{n}"), endpoint) for n in range(60)))
+    batches = await asyncio.gather(*(claim(store, owner=f"r{n}", most=7) for n in range(12)))
+    ids = [item.delivery.id for batch in batches for item in batch]
+    assert len(ids) == len(set(ids)) == 60
+
+
+async def test_a_disabled_endpoint_holds_its_deliveries(store: Store) -> None:
+    """Events for a disabled endpoint don't vanish: they are due again when it is enabled."""
+    endpoint = make_endpoint(disabled_at=NOON, disabled_reason="410")
+    await fill(store, (make_event(), endpoint))
+    assert await claim(store, LEASE) == []
+    assert await store.write(lambda tx: outbox.release_held(tx, endpoint.id, LEASE)) == 1
+    assert len(await claim(store, LEASE)) == 1
+
+
+async def test_leases_are_given_back_at_start(store: Store) -> None:
+    """After a crash nothing waits for a lease to run out, where only one relay uses the store."""
+    await fill(store, (make_event(), make_endpoint()))
+    await claim(store, owner="the dead one")
+    assert await store.write(lambda tx: outbox.release(tx, NOON + 1)) == 1
+    assert len(await claim(store, NOON + 1)) == 1
+
+
+async def test_a_resend_starts_the_schedule_anew_with_the_same_webhook_id(store: Store) -> None:
+    """A failed delivery tried again by hand keeps event id, body and attempt count."""
+    await fill(store, (make_event(), make_endpoint()))
+    [held] = await claim(store)
+    await store.write(lambda tx: outbox.settle(tx, [settlement(held, DeliveryStatus.FAILED)], "me"))
+    assert await store.write(lambda tx: deliveries.resend(tx, Filter(status=DeliveryStatus.FAILED), NOON + 9)) == 1
+    [again] = await claim(store, NOON + 9)
+    assert (again.delivery.event_id, again.delivery.body) == (held.delivery.event_id, held.delivery.body)
+    assert (again.delivery.tries, again.delivery.attempts, again.trigger) == (0, 1, "resend")
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7, 50])
+async def test_pages_hold_every_delivery_once(store: Store, limit: int) -> None:
+    """Following the cursors visits each delivery once, newest first, though many were made at the same instant."""
+    endpoint = make_endpoint()
+    await fill(store, *((make_event(f"j{n}"), endpoint) for n in range(20)))
+    seen: list[str] = []
+    cursor = None
+    for _ in range(30):
+        page = Page(limit, cursor)
+        rows, cursor = await store.read(lambda tx, p=page: deliveries.page(tx, p, Filter()))  # type: ignore[misc]
+        seen += [row.id for row in rows]
+        if cursor is None:
+            break
+    assert seen == sorted(seen, reverse=True)
+    assert len(set(seen)) == len(seen) == 20

@@ -1,0 +1,179 @@
+"""The design's table 'Looking at Exec', row by row, as pure decisions."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.looking import (
+    BREAKER_OPENS_AT,
+    KEY_PROBE,
+    Faulty,
+    KeyRefused,
+    Limited,
+    Look,
+    Missing,
+    Seen,
+    Sighting,
+    Step,
+    breaker_pause,
+    counts_against_exec,
+    step,
+)
+from relay.model import DAY, HOUR, MINUTE, SECOND, EventType, Instant, ScenarioJob, Watch, WatchState
+from relay.planner import Plan
+
+REGISTERED = 1_709_294_400_000
+WATCH = Watch(
+    workspace="default", job_id="j1", state=WatchState.ACTIVE, created_at=REGISTERED, next_look_at=REGISTERED
+)
+
+
+def job(status: str, **fields: object) -> ScenarioJob:
+    return ScenarioJob.model_validate({"id": "j1", "status": status, **fields})
+
+
+def after(watch: Watch, sighting: Sighting, now: Instant = REGISTERED, max_age: int = DAY, jitter: float = 0.5) -> Step:
+    look = Look(now, 12, sighting)
+    return step(watch, look, now, max_age, jitter, lambda _: Plan(now + 15 * SECOND, "planned"))
+
+
+@pytest.mark.parametrize(
+    ("status", "event"),
+    [("completed", EventType.COMPLETED), ("failed", EventType.FAILED), ("cancelled", EventType.CANCELLED)],
+)
+def test_an_ended_job_settles_the_watch(status: str, event: EventType) -> None:
+    """Exec's three terminal statuses end the watch with their event."""
+    found = after(WATCH, Seen(job(status)))
+    assert found.events == (event,)
+    assert (found.watch.state, found.watch.next_look_at) == (WatchState.SETTLED, None)
+    assert found.watch.looks == 1
+
+
+@pytest.mark.parametrize("status", ["queued", "processing", "paused-for-review", ""])
+def test_a_job_that_goes_on_is_looked_at_again(status: str) -> None:
+    """Anything else, known or not, keeps the watch going as the planner says."""
+    found = after(WATCH, Seen(job(status)))
+    assert (found.watch.state, found.watch.next_look_at) == (WatchState.ACTIVE, REGISTERED + 15 * SECOND)
+    assert found.watch.job == job(status)
+
+
+def test_the_start_is_told_once() -> None:
+    """job.started is established by the first look that sees it, not by later ones."""
+    first = after(WATCH, Seen(job("queued")))
+    second = after(first.watch, Seen(job("processing", started_at="2024-03-01T12:00:05Z")))
+    third = after(second.watch, Seen(job("processing", started_at="2024-03-01T12:00:05Z")))
+    assert (first.events, second.events, third.events) == ((), (EventType.STARTED,), ())
+
+
+def test_a_job_may_be_missing_at_first() -> None:
+    """Three 404s over at least two minutes before a job is given up, and not a moment before."""
+    now, watch, seen = REGISTERED, WATCH, []
+    while watch.state is WatchState.ACTIVE:
+        found = after(watch, Missing(), now)
+        seen.append(now - REGISTERED)
+        watch = found.watch
+        now = watch.next_look_at or now
+    assert found.events == (EventType.NOT_FOUND,)
+    assert watch.state is WatchState.NOT_FOUND
+    assert seen == [0, 30 * SECOND, 120 * SECOND]
+
+
+def test_a_job_that_turns_up_is_watched_as_if_nothing_was() -> None:
+    """A 200 forgets the 404s before it."""
+    watch = after(after(WATCH, Missing()).watch, Missing(), REGISTERED + 30 * SECOND).watch
+    watch = after(watch, Seen(job("queued")), REGISTERED + 2 * MINUTE).watch
+    assert (watch.missing, watch.missing_since) == (0, None)
+    assert after(watch, Missing(), REGISTERED + 3 * MINUTE).watch.state is WatchState.ACTIVE
+
+
+def test_a_refused_key_makes_watches_wait_however_long() -> None:
+    """401 and 403 never end a watch, not even past max_age: nothing is lost while the operator finds the key."""
+    found = after(WATCH, KeyRefused(401, "Invalid or inactive API key"), REGISTERED + 3 * DAY)
+    assert found.events == ()
+    assert found.watch.next_look_at == REGISTERED + 3 * DAY + KEY_PROBE
+
+
+def test_a_limited_look_waits_as_long_as_exec_says() -> None:
+    """429: the watch waits for retry_after, or a minute where Exec does not say."""
+    assert after(WATCH, Limited(7 * SECOND)).watch.next_look_at == REGISTERED + 7 * SECOND
+    assert after(WATCH, Limited(None)).watch.next_look_at == REGISTERED + MINUTE
+
+
+@pytest.mark.parametrize("kind", ["status", "timeout", "connection", "malformed"])
+def test_failed_looks_back_off_to_a_cap(kind: str) -> None:
+    """Each failed look in a row waits longer, up to five minutes (plus jitter); a good one forgets them."""
+    watch, gaps = WATCH, []
+    for _ in range(12):
+        watch = after(watch, Faulty(kind, "no"), jitter=0.0).watch
+        gaps.append((watch.next_look_at or 0) - REGISTERED)
+    assert gaps == sorted(gaps)
+    assert gaps[0] == 5 * SECOND
+    assert gaps[-1] == 5 * MINUTE
+    assert after(watch, Seen(job("queued"))).watch.failures == 0
+
+
+@pytest.mark.parametrize("sighting", [Seen(job("processing")), Missing(), Faulty("malformed", "x"), Faulty("status", "500")])
+def test_a_job_that_does_not_end_expires(sighting: Sighting) -> None:
+    """Past max_age, a look that Exec answered ends the watch, and every endpoint is told."""
+    old = replace(WATCH, missing=2, missing_since=REGISTERED)
+    found = after(old, sighting, REGISTERED + DAY)
+    assert found.events[-1] in (EventType.EXPIRED, EventType.NOT_FOUND)
+    assert found.watch.state is not WatchState.ACTIVE
+
+
+@pytest.mark.parametrize("kind", ["timeout", "connection"])
+def test_an_exec_that_can_not_be_reached_expires_nothing(kind: str) -> None:
+    """While nobody can ask, nobody knows that the job has not ended."""
+    assert after(WATCH, Faulty(kind, "x"), REGISTERED + 2 * DAY).watch.state is WatchState.ACTIVE
+
+
+def test_the_last_look_is_not_planned_past_max_age() -> None:
+    """A job expires when it is max_age old, not at whatever look comes after."""
+    found = after(WATCH, Seen(job("processing")), max_age=10 * SECOND)
+    assert found.watch.next_look_at == REGISTERED + 10 * SECOND
+
+
+SIGHTINGS = st.one_of(
+    st.sampled_from(["queued", "processing", "completed", "failed", "cancelled", "new"]).map(lambda s: Seen(job(s))),
+    st.just(Missing()),
+    st.builds(KeyRefused, st.sampled_from([401, 403]), st.just("no")),
+    st.builds(Limited, st.none() | st.integers(0, DAY)),
+    st.builds(Faulty, st.sampled_from(["status", "timeout", "connection", "malformed"]), st.just("x")),
+)
+
+
+@given(st.lists(st.tuples(SIGHTINGS, st.integers(0, HOUR), st.floats(0, 0.999)), max_size=60))
+def test_whatever_exec_answers_a_watch_ends_once_or_has_a_next_look(story: list[tuple[Sighting, int, float]]) -> None:
+    """After any answers a watch has either ended, with exactly one ending told, or has a look planned ahead."""
+    watch, now, told = WATCH, REGISTERED, []
+    for sighting, wait, jitter in story:
+        if watch.state is not WatchState.ACTIVE:
+            break
+        now = max(now, watch.next_look_at or now) + wait
+        found = after(watch, sighting, now, jitter=jitter)
+        watch = found.watch
+        told += [event for event in found.events if event is not EventType.STARTED]
+    if watch.state is WatchState.ACTIVE:
+        assert not told
+        assert watch.next_look_at is not None
+        assert watch.next_look_at >= now
+    else:
+        assert len(told) == 1
+        assert watch.next_look_at is None
+
+
+def test_the_breaker_opens_after_some_faults_and_is_capped() -> None:
+    """A workspace is left alone for longer and longer once looks fail in a row, five minutes at most."""
+    assert breaker_pause(BREAKER_OPENS_AT - 1, 0.9) is None
+    pauses = [breaker_pause(BREAKER_OPENS_AT + n, 0.0) or 0 for n in range(40)]
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (15 * SECOND, 5 * MINUTE)
+
+
+def test_a_malformed_answer_is_the_jobs_fault_not_execs() -> None:
+    """The breaker counts what says that Exec as a whole is in trouble."""
+    assert not counts_against_exec(Faulty("malformed", "x"))
+    assert not counts_against_exec(Missing())
+    assert counts_against_exec(Faulty("timeout", "x"))

@@ -1,0 +1,197 @@
+"""Registering and withdrawing, against a real store."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from relay import register
+from relay.errors import Invalid, NotFound
+from relay.model import DAY, DeliveryStatus, EventType, RegistrationStatus, ScenarioJob, WatchState
+from relay.register import Registered, Request
+from relay.store import deliveries, endpoints, events, outbox, registrations, watches
+from relay.store.database import Store, Tx
+from relay.store.deliveries import Filter
+from relay.store.paging import Page
+from relay.subscribing import Wanted
+from tests.make import NOON, OPEN_RULES, make_endpoint, make_event
+
+URL = "https://example.com/callback"
+
+
+def check(**fields: Any) -> register.Checked:
+    callback = Wanted(fields.pop("url", URL), secret=fields.pop("secret", None))
+    request = Request(**{"job_id": "j1", "callback": callback, **fields})
+    return register.check(request, OPEN_RULES, {"default"})
+
+
+async def do(store: Store, request: register.Checked, now: int = NOON) -> Registered:
+    return await store.write(lambda tx: register.register(tx, request, now))
+
+
+def end(tx: Tx, job_id: str = "j1") -> None:
+    """What a watcher does when it sees the job completed."""
+    watch = watches.get(tx, "default", job_id)
+    assert watch is not None
+    seen = ScenarioJob(id=job_id, status="completed")
+    watches.save(tx, replace(watch, state=WatchState.SETTLED, job=seen, next_look_at=None, ended_at=NOON))
+    events.add(tx, make_event(job_id))
+    registrations.settle(tx, "default", job_id)
+
+
+async def pending(store: Store) -> int:
+    return await store.read(lambda tx: deliveries.count(tx, Filter(status=DeliveryStatus.PENDING)))
+
+
+async def test_a_registration_makes_its_endpoint_and_its_watch(store: Store) -> None:
+    """The first one for a URL makes the endpoint and tells its secret; the job is due for a look at once."""
+    made = await do(store, check())
+    assert made.is_new
+    assert made.secret is not None
+    watch = await store.read(lambda tx: watches.find(tx, "j1", "default"))
+    assert watch is not None
+    assert (watch.state, watch.next_look_at) == (WatchState.ACTIVE, NOON)
+
+
+async def test_the_same_again_is_the_same_registration(store: Store) -> None:
+    """Job and endpoint registered twice: one row, the same id, and the secret is not told again."""
+    first, again = await do(store, check()), await do(store, check())
+    assert (again.is_new, again.secret) == (False, None)
+    assert again.registration.id == first.registration.id
+
+
+async def test_forty_at_once_are_one_row(store: Store) -> None:
+    """Parallel duplicates make one registration, one endpoint, one watch."""
+    made = await asyncio.gather(*(do(store, check()) for _ in range(40)))
+    assert sum(item.is_new for item in made) == 1
+    assert len({item.registration.id for item in made}) == 1
+    rows, _ = await store.read(lambda tx: endpoints.page(tx, Page()))
+    assert len(rows) == 1
+
+
+async def test_other_secrets_are_other_endpoints(store: Store) -> None:
+    """Two subscribers behind one URL, each with a secret of its own, both hear of the job."""
+    one = await do(store, check(secret="whsec_" + "QUFB" * 10))
+    two = await do(store, check(secret="whsec_" + "QkJC" * 10))
+    assert one.endpoint is not None
+    assert two.endpoint is not None
+    assert one.endpoint.id != two.endpoint.id
+
+
+async def test_a_job_that_ended_is_told_at_once(store: Store) -> None:
+    """A late registration finds the ending and its delivery is due now; registering again tells nothing twice."""
+    await do(store, check(url="https://first.example/"))
+    await store.write(end)
+    late = await do(store, check())
+    assert late.registration.status is RegistrationStatus.SETTLED
+    assert await pending(store) == 1
+    await do(store, check())
+    assert await pending(store) == 1
+
+
+async def test_a_late_registration_hears_only_what_it_asked_for(store: Store) -> None:
+    """The event filter holds for the past too."""
+    await do(store, check(url="https://first.example/"))
+    await store.write(end)
+    await do(store, check(events=(EventType.FAILED,)))
+    assert await pending(store) == 0
+
+
+@pytest.mark.parametrize("state", [WatchState.NOT_FOUND, WatchState.EXPIRED, WatchState.WITHDRAWN])
+async def test_a_job_that_was_given_up_is_watched_again(store: Store, state: WatchState) -> None:
+    """Registering a job anew starts its watch anew, with all its time."""
+    await do(store, check())
+
+    def give_up(tx: Tx) -> None:
+        watch = watches.get(tx, "default", "j1")
+        assert watch is not None
+        watches.save(tx, replace(watch, state=state, next_look_at=None, ended_at=NOON, looks=5, missing=3))
+        registrations.settle(tx, "default", "j1")
+
+    await store.write(give_up)
+    again = await do(store, check(), NOON + DAY)
+    assert again.registration.status is RegistrationStatus.ACTIVE
+    watch = await store.read(lambda tx: watches.find(tx, "j1", "default"))
+    assert watch is not None
+    assert (watch.state, watch.created_at, watch.missing, watch.looks) == (WatchState.ACTIVE, NOON + DAY, 0, 5)
+
+
+async def test_without_an_endpoint_the_job_is_watched_for_the_standing_ones(store: Store) -> None:
+    """Neither callback_url nor endpoint: the standing endpoints hear of it."""
+    standing = make_endpoint()
+    await store.write(lambda tx: endpoints.add(tx, standing))
+    made = await do(store, register.check(Request(job_id="j1"), OPEN_RULES, {"default"}))
+    assert made.endpoint is None
+    told = await store.read(lambda tx: registrations.subscribers(tx, "default", "j1", EventType.FAILED))
+    assert [endpoint.id for endpoint, _ in told] == [standing.id]
+
+
+async def test_an_endpoint_that_is_registered_and_standing_hears_once(store: Store) -> None:
+    """The registration's own filter and metadata win over hearing of every job."""
+    standing = make_endpoint(name="ops")
+    await store.write(lambda tx: endpoints.add(tx, standing))
+    await do(store, check(callback=None, endpoint="ops", events=(EventType.FAILED,)))
+    subscribers = registrations.subscribers
+    told = await store.read(lambda tx: subscribers(tx, "default", "j1", EventType.FAILED))
+    assert len(told) == 1
+    assert await store.read(lambda tx: subscribers(tx, "default", "j1", EventType.COMPLETED)) == []
+
+
+async def test_withdrawing_cancels_and_stops_looking(store: Store) -> None:
+    """A job nobody waits for is looked at no more; its pending deliveries are cancelled; twice does no harm."""
+    made = await do(store, check())
+    assert made.endpoint is not None
+    told = made.endpoint
+    await store.write(lambda tx: outbox.enqueue(tx, make_event(), [(told, made.registration)], NOON, 0))
+    for _ in range(2):
+        gone = await store.write(lambda tx: register.withdraw(tx, made.registration.id, NOON))
+        assert gone.status is RegistrationStatus.WITHDRAWN
+    assert await pending(store) == 0
+    watch = await store.read(lambda tx: watches.find(tx, "j1", "default"))
+    assert watch is not None
+    assert (watch.state, watch.next_look_at) == (WatchState.WITHDRAWN, None)
+
+
+async def test_withdrawing_one_of_two_leaves_the_watch(store: Store) -> None:
+    """As long as somebody waits, the job is looked at."""
+    made = await do(store, check())
+    await do(store, check(url="https://other.example/"))
+    await store.write(lambda tx: register.withdraw(tx, made.registration.id, NOON))
+    watch = await store.read(lambda tx: watches.find(tx, "j1", "default"))
+    assert watch is not None
+    assert watch.state is WatchState.ACTIVE
+
+
+async def test_what_is_not_there_is_said(store: Store) -> None:
+    """An unknown endpoint or registration is named as such, and nothing is stored."""
+    with pytest.raises(Invalid, match="no endpoint"):
+        await do(store, check(callback=None, endpoint="nobody"))
+    with pytest.raises(NotFound):
+        await store.write(lambda tx: register.withdraw(tx, "reg_x", NOON))
+    assert await store.read(lambda tx: watches.find(tx, "j1", "default")) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"job_id": "../x"}, "job_id"),
+        ({"job_id": "a" * 129}, "job_id"),
+        ({"job_id": "j%2F1"}, "job_id"),
+        ({"job_id": "jöb"}, "job_id"),
+        ({"workspace": "nowhere"}, "workspace"),
+        ({"endpoint": "ops"}, "endpoint"),
+        ({"url": "ftp://example.com/"}, "callback_url"),
+        ({"url": "https:///x"}, "callback_url"),
+        ({"url": "https://user:pass@example.com/"}, "callback_url"),
+        ({"url": "https://10.0.0.1/"}, "callback_url"),
+        ({"secret": "hunter2"}, "secret"),
+    ],
+)
+def test_a_request_that_can_not_be_granted_names_its_field(fields: dict[str, Any], field: str) -> None:
+    """Bad requests are refused before anything is stored, and the refusal holds no secret."""
+    with pytest.raises(Invalid) as refused:
+        check(**fields)
+    assert refused.value.field == field
+    assert "hunter2" not in str(refused.value)
+    assert "pass" not in refused.value.message.split("password")[0]
