@@ -1,0 +1,112 @@
+"""Verifying, for those who receive from the relay: Standard Webhooks 1.0, in one call.
+
+    from relay.verify import Unverified, verify
+
+    try:
+        event = verify(request.headers, request.body, "whsec_...")
+    except Unverified as error:
+        return 400, str(error)
+
+It needs the body's bytes as they came: a body that was parsed and written again has another signature. Any other
+Standard Webhooks library does the same.
+"""
+
+import hmac
+import json
+import re
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from relay import signing
+from relay.errors import RelayError
+from relay.model import SECOND, Instant
+
+TOLERANCE = 300 * SECOND
+"""How far a request's timestamp may be from now, as the specification's libraries have it; milliseconds."""
+
+_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
+_TIMESTAMP = re.compile(r"[0-9]{1,12}")
+_MOST_SIGNATURES = 50
+
+
+class Unverified(RelayError):
+    """The request is not proven to come from the relay: do not act on it. Base of all below."""
+
+
+class MissingHeader(Unverified):
+    """One of the three headers is missing or can't be read."""
+
+
+class Stale(Unverified):
+    """It was signed too long ago: a replay, or the clock here is fast."""
+
+
+class FromTheFuture(Unverified):
+    """It was signed too far in the future: the clock here is slow, or the sender's fast."""
+
+
+class BadSignature(Unverified):
+    """No signature fits: another secret, or the body is not the one that was sent."""
+
+
+class BadBody(Unverified):
+    """The signature fits, but the body is no JSON object."""
+
+
+def verify(
+    headers: Mapping[str, str],
+    body: bytes | str,
+    secrets: str | Iterable[str],
+    *,
+    tolerance: int = TOLERANCE,
+    now: Instant | None = None,
+) -> dict[str, Any]:
+    """The event, once its signature is proven; any of several `secrets` will do, as while one rotates.
+
+    `headers` in any case of letters; `tolerance` and `now` in milliseconds, `now` being the clock's unless given.
+    Raises a subclass of Unverified, or Invalid where a secret of yours is none. Signatures are compared in constant
+    time. Deduplicate by `webhook-id`: a retry has the same one.
+    """
+    event_id, timestamp, signatures = _three(headers)
+    _check_age(timestamp, tolerance, time.time_ns() // 1_000_000 if now is None else now)
+    content = body.encode() if isinstance(body, str) else body
+    keys = [signing.key_of(secret) for secret in ([secrets] if isinstance(secrets, str) else secrets)]
+    expected = [signing.signature(key, event_id, timestamp, content).encode() for key in keys]
+    given = [signature.encode(errors="replace") for signature in signatures.split(" ")[:_MOST_SIGNATURES]]
+    if not any(hmac.compare_digest(one, other) for one in expected for other in given):
+        raise BadSignature("no signature fits: check the secret, and that the body's bytes are exactly those received")
+    return _object(content)
+
+
+def _three(headers: Mapping[str, str]) -> tuple[str, str, str]:
+    found = {name.lower(): value for name, value in headers.items()}
+    for name in _HEADERS:
+        if not found.get(name):
+            raise MissingHeader(f"the header {name} is missing: this is no request of a Standard Webhooks sender")
+    event_id, timestamp, signatures = (found[name] for name in _HEADERS)
+    if not event_id.isascii():
+        raise MissingHeader("the header webhook-id is not ASCII")
+    if not _TIMESTAMP.fullmatch(timestamp):
+        raise MissingHeader("the header webhook-timestamp is no number of seconds")
+    return event_id, timestamp, signatures
+
+
+def _check_age(timestamp: str, tolerance: int, now: Instant) -> None:
+    age = now - int(timestamp) * SECOND
+    if age > tolerance:
+        raise Stale(
+            f"signed {age // SECOND} s ago, more than the {tolerance // SECOND} s allowed: check the clock here"
+        )
+    if age < -tolerance:
+        raise FromTheFuture(f"signed {-age // SECOND} s in the future: check the clock here")
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise BadBody("the signature fits, but the body is no JSON object")
+    return found

@@ -1,0 +1,133 @@
+"""Verifying: what was signed as the specification says is accepted, and nothing else."""
+
+import json
+import time
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from standardwebhooks.webhooks import Webhook
+
+from relay import signing
+from relay.errors import Invalid
+from relay.model import SECOND, Secret
+from relay.verify import (
+    TOLERANCE,
+    BadBody,
+    BadSignature,
+    FromTheFuture,
+    MissingHeader,
+    Stale,
+    Unverified,
+    verify,
+)
+
+SECRET = signing.new_secret(b"s" * 32)
+OTHER = signing.new_secret(b"o" * 32)
+NOW = 1_709_287_245_000
+EVENT = {"type": "job.completed", "data": {"job": {"id": "j1o2b3i4d5x6"}}}
+BODY = json.dumps(EVENT).encode()
+
+
+def signed(body: bytes = BODY, secret: str = SECRET, at: int = NOW) -> dict[str, str]:
+    return signing.headers("evt_1", body, [Secret(secret)], at)
+
+
+def test_what_another_library_signs_is_accepted() -> None:
+    """A request signed by the `standardwebhooks` package, not by us, is verified and parsed."""
+    at = datetime.fromtimestamp(NOW // SECOND, UTC)
+    headers = {
+        "Webhook-Id": "msg_1",
+        "Webhook-Timestamp": str(NOW // SECOND),
+        "Webhook-Signature": Webhook(SECRET).sign("msg_1", at, BODY.decode()),
+    }
+    assert verify(headers, BODY, SECRET, now=NOW) == EVENT
+
+
+def test_without_now_the_clock_is_asked() -> None:
+    """A request signed just now passes, one signed at an old `now` is stale."""
+    assert verify(signed(at=time.time_ns() // 1_000_000), BODY.decode(), SECRET) == EVENT
+    with pytest.raises(Stale):
+        verify(signed(), BODY, SECRET)
+
+
+def test_any_of_several_secrets_and_signatures_will_do() -> None:
+    """While a secret rotates, on either side, a request is verified with the one that fits."""
+    assert verify(signed(), BODY, [OTHER, SECRET], now=NOW) == EVENT
+    both = signing.headers("evt_1", BODY, [Secret(OTHER), Secret(SECRET, until=NOW + 1)], NOW)
+    assert verify(both, BODY, SECRET, now=NOW) == EVENT
+    strange = signed()
+    strange["webhook-signature"] = f"v1a,AAAA é v2 {strange['webhook-signature']}"
+    assert verify(strange, BODY, SECRET, now=NOW) == EVENT
+
+
+@pytest.mark.parametrize("missing", ["webhook-id", "webhook-timestamp", "webhook-signature"])
+def test_a_missing_header_is_named(missing: str) -> None:
+    """The error says which header is missing, or empty."""
+    for headers in ({k: v for k, v in signed().items() if k != missing}, signed() | {missing: ""}):
+        with pytest.raises(MissingHeader, match=missing):
+            verify(headers, BODY, SECRET, now=NOW)
+
+
+@pytest.mark.parametrize("timestamp", ["soon", "1.5", "-1", "١٧٠٩٢٨٧٢٤٥", "1_709_287_245", " 1709287245", "9" * 40])
+def test_a_timestamp_that_is_no_number_is_refused(timestamp: str) -> None:
+    """Only plain digits name an instant."""
+    with pytest.raises(MissingHeader, match="webhook-timestamp"):
+        verify(signed() | {"webhook-timestamp": timestamp}, BODY, SECRET, now=NOW)
+
+
+def test_the_window_is_five_minutes_either_way() -> None:
+    """To the edge of the tolerance a request passes; beyond it is stale, or from the future."""
+    assert verify(signed(), BODY, SECRET, now=NOW + TOLERANCE) == EVENT
+    assert verify(signed(), BODY, SECRET, now=NOW - TOLERANCE) == EVENT
+    with pytest.raises(Stale, match="301 s ago"):
+        verify(signed(), BODY, SECRET, now=NOW + TOLERANCE + SECOND)
+    with pytest.raises(FromTheFuture, match="301 s in the future"):
+        verify(signed(), BODY, SECRET, now=NOW - TOLERANCE - SECOND)
+    assert verify(signed(), BODY, SECRET, tolerance=TOLERANCE + SECOND, now=NOW + TOLERANCE + SECOND) == EVENT
+
+
+@pytest.mark.parametrize(
+    ("changed", "body", "secrets"),
+    [
+        ({}, BODY + b" ", SECRET),
+        ({}, BODY, OTHER),
+        ({}, BODY, []),
+        ({"webhook-id": "evt_2"}, BODY, SECRET),
+        ({"webhook-timestamp": str(NOW // SECOND + 1)}, BODY, SECRET),
+        ({"webhook-signature": signed()["webhook-signature"].removeprefix("v1,")}, BODY, SECRET),
+        ({"webhook-signature": signed()["webhook-signature"].replace("v1,", "v1a,")}, BODY, SECRET),
+        ({"webhook-signature": "v1,"}, BODY, SECRET),
+    ],
+)
+def test_anything_changed_is_refused(changed: dict[str, str], body: bytes, secrets: str | list[str]) -> None:
+    """Another body, secret, id, timestamp or scheme fits no signature."""
+    with pytest.raises(BadSignature):
+        verify(signed() | changed, body, secrets, now=NOW)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"\xff", b"{", b"[" * 100_000])
+def test_a_body_that_is_no_object_is_told_apart(body: bytes) -> None:
+    """What is signed but no JSON object is an error of its own."""
+    with pytest.raises(BadBody):
+        verify(signed(body), body, SECRET, now=NOW)
+
+
+def test_a_secret_that_is_none_is_the_caller_s_fault() -> None:
+    """A wrong secret in the caller's own hands is no forged request."""
+    with pytest.raises(Invalid, match="whsec_"):
+        verify(signed(), BODY, "hunter2", now=NOW)
+
+
+anything = st.text(st.characters())  # lone surrogates too: some servers hand over such headers
+header = st.sampled_from(["webhook-id", "webhook-timestamp", "webhook-signature"])
+
+
+@given(
+    st.dictionaries(header, anything | st.from_regex(r"v1,[A-Za-z0-9+/]{43}=|[0-9]{1,12}", fullmatch=True), min_size=1)
+)
+def test_no_headers_make_it_fail_in_another_way(headers: dict[str, str]) -> None:
+    """Whatever one or more of the headers hold instead, the answer is Unverified."""
+    with pytest.raises(Unverified):
+        verify(signed() | headers, BODY, SECRET, now=NOW)
