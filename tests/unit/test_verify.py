@@ -5,7 +5,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
@@ -120,13 +120,14 @@ def test_a_secret_that_is_none_is_the_caller_s_fault() -> None:
         verify(signed(), BODY, "hunter2", now=NOW)
 
 
-anything = st.text(st.characters())  # lone surrogates too: some servers hand over such headers
 header = st.sampled_from(["webhook-id", "webhook-timestamp", "webhook-signature"])
 
 
 @given(
-    st.dictionaries(header, anything | st.from_regex(r"v1,[A-Za-z0-9+/]{43}=|[0-9]{1,12}", fullmatch=True), min_size=1)
+    st.dictionaries(header, st.text() | st.from_regex(r"v1,[A-Za-z0-9+/]{43}=|[0-9]{1,12}", fullmatch=True), min_size=1)
 )
+@example({"webhook-id": "\udcff"})  # what some servers make of a byte that is no UTF-8
+@example({"webhook-signature": "v1,\udcff"})
 def test_no_headers_make_it_fail_in_another_way(headers: dict[str, str]) -> None:
     """Whatever one or more of the headers hold instead, the answer is Unverified."""
     with pytest.raises(Unverified):
