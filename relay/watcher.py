@@ -17,7 +17,7 @@ from relay.errors import StoreError
 from relay.exec_api import ExecClient
 from relay.looking import KeyRefused, Limited, Look, Seen, Step
 from relay.model import ENDINGS, SECOND, Event, EventType, Instant, Watch, WatchState, event_id
-from relay.pace import Pace
+from relay.planner import Plan
 from relay.store import events, outbox, registrations, watches, workspaces
 from relay.store.database import Store, Tx
 from relay.store.workspaces import WorkspaceState
@@ -46,7 +46,6 @@ class Watcher:
             space.name: Allowance(space.budget.per_minute, space.budget.per_day, space.budget.share)
             for space in config.workspaces
         }
-        self._paces = {space.name: Pace(config.polling, self.allowances[space.name]) for space in config.workspaces}
         self._looking: set[asyncio.Task[None]] = set()
         self._lease = config.exec.timeout * 2 + 10 * SECOND
 
@@ -81,8 +80,7 @@ class Watcher:
         number = granted(ledger, self.allowances[workspace], now, wanted)
         if number <= 0:
             return []
-        pace = self._paces[workspace]
-        chosen = sorted(due, key=lambda watch: pace.gain(watch, now), reverse=True)[:number]
+        chosen = sorted(due, key=lambda watch: planner.gain(watch, now), reverse=True)[:number]
         watches.lease(tx, chosen, now + self._lease)
         workspaces.save(tx, replace(state, ledger=spend(ledger, number, now).to_json()))
         return chosen
@@ -111,20 +109,23 @@ class Watcher:
         state = workspaces.lock(tx, claimed.workspace)
         watch = watches.get(tx, claimed.workspace, claimed.job_id)
         state = self._workspace_after(state, look, now)
-        pace = self._paces[claimed.workspace]
         step = None
         if watch is not None:
             watches.record(tx, watch, look)
         if watch is not None and watch.state is WatchState.ACTIVE:
-            pace.refresh(tx, state, ledger_of(state), now)
             jitter = self._rng.random()
-            step = looking.step(watch, look, now, self._config.polling.max_age, jitter, lambda seen: pace.plan(seen, now))
+            step = looking.step(
+                watch, look, now, self._config.polling.max_age, jitter, lambda seen: self._plan(seen, now)
+            )
             watches.save(tx, step.watch)
             self._tell(tx, step, now)
-            if step.watch.state is not WatchState.ACTIVE:
-                state = replace(state, durations=pace.learn(state, step.watch))
         workspaces.save(tx, state)
         return step
+
+    def _plan(self, watch: Watch, now: Instant) -> Plan:
+        if self._config.polling.strategy == "interval":
+            return planner.interval_plan(watch, self._config.polling.interval, now)
+        return planner.adaptive_plan(watch, now)
 
     def _tell(self, tx: Tx, step: Step, now: Instant) -> None:
         for type in step.events:
