@@ -45,15 +45,19 @@ def to_rfc3339(at: Instant) -> str:
     return datetime.fromtimestamp(at / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+_LAST_INSTANT = 253_402_300_799_999  # the end of the year 9999, the last that `to_rfc3339` can write
+
+
 def from_rfc3339(text: str | None) -> Instant | None:
     """The instant that an RFC 3339 text names, or None where it names none (Exec's clock is not ours to trust)."""
     if not text:
         return None
     try:
         parsed = datetime.fromisoformat(text)
-        return round((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1_000)
+        at = round((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1_000)
     except (ValueError, OverflowError):
         return None
+    return at if 0 <= at <= _LAST_INSTANT else None
 
 
 # --- Exec's side -----------------------------------------------------------------------------------------------
