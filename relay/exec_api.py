@@ -49,7 +49,7 @@ class ExecClient:
     """Exec's API with the key of one workspace.
 
     `timeout` is milliseconds of wall clock for one call, its answer's body included. `clock` gives the instant a call
-    started; `monotonic` the seconds it took. Raises `ConfigError` for a key that no header can carry.
+    started; `monotonic` the seconds it took. Raises `ConfigError` for a key or an address that no request can have.
     """
 
     def __init__(
@@ -65,6 +65,8 @@ class ExecClient:
     ) -> None:
         if not _KEY.fullmatch(api_key):
             raise ConfigError(f"workspace {name!r}: the API key is empty or holds spaces, line breaks or non-ASCII.")
+        if not _is_base(base_url):
+            raise ConfigError(f"workspace {name!r}: base_url is not a URL such as https://api.exec.com/rest/v1.")
         self.name = name
         self._api_key = api_key
         self._base_url = base_url.rstrip("/")
@@ -212,6 +214,20 @@ def _envelope(body: bytes) -> Mapping[str, Any]:
 def _error(envelope: Mapping[str, Any]) -> Mapping[str, Any]:
     error = envelope.get("error")
     return error if isinstance(error, dict) else {}
+
+
+def _is_base(url: str) -> bool:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    extra = parsed.userinfo or parsed.query or parsed.fragment
+    return (
+        parsed.scheme in ("http", "https")
+        and bool(parsed.host)
+        and (parsed.port is None or 0 < parsed.port < 65_536)
+        and not extra
+    )
 
 
 def _redirect(headers: httpx.Headers) -> str:
