@@ -1,0 +1,251 @@
+"""A verifying receiver: takes what the relay sends, verifies it with a library the relay does not use, keeps it.
+
+Source: Standard Webhooks 1.0. What it answers is scripted, path by path.
+"""
+
+import asyncio
+import inspect
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from relay.model import MINUTE, SECOND, Instant
+from relay.sandbox.serving import pause
+
+ANY_PATH = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One request, as it came."""
+
+    at: Instant
+    path: str
+    webhook_id: str | None
+    event_type: str | None
+    """`type` (or `event`) of the body; None where it has none, as in chat messages."""
+    verified: bool
+    why: str
+    """Why it is not verified."""
+    headers: Mapping[str, str] = field(repr=False)
+    """Names in lower case."""
+    body: bytes = field(repr=False)
+
+
+# --- what it answers -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One whole answer, `delay` milliseconds late."""
+
+    status: int = 204
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    delay: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drip:
+    """200, and then one byte of the body every `every` milliseconds."""
+
+    body: bytes = b"." * 3_600
+    every: int = SECOND
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flood:
+    """A body of so many bytes, none of them of use."""
+
+    bytes: int = 1_000_000_000
+    status: int = 200
+
+
+Behaviour = Answer | Drip | Flood
+
+FINE = Answer()
+HANG = Answer(delay=10 * MINUTE)
+GONE = Answer(status=410)
+DISABLE = Answer(status=200, headers={"webhook-delivery": "disable"})
+ABORT = Answer(status=400, headers={"webhook-delivery": "abort-message"})
+
+
+def redirect(to: str, status: int = 307) -> Answer:
+    return Answer(status=status, headers={"location": to})
+
+
+def retry_later(after: str | int, status: int = 429) -> Answer:
+    """`after`: seconds, or an HTTP date; whatever it is, it goes into the header as it is."""
+    return Answer(status=status, headers={"retry-after": str(after)})
+
+
+Listener = Callable[[Received], Awaitable[None] | None]
+
+
+class Receiver:
+    """A receiver. `app` is what a server runs. Not for several threads.
+
+    `secrets` hold for every path, or are given by path (`*`: every other path); any one of them may have signed.
+    Raises ValueError for a secret that the verifying library can't read.
+    """
+
+    def __init__(
+        self,
+        secrets: str | Sequence[str] | Mapping[str, Sequence[str]],
+        clock: Callable[[], Instant],
+        *,
+        listener: Listener | None = None,
+        keep: int = 10_000,
+    ) -> None:
+        self.received: deque[Received] = deque(maxlen=keep)
+        self._clock = clock
+        self._listener = listener
+        self._secrets: dict[str, list[Webhook]] = {}
+        self._scripts: dict[str, deque[Behaviour]] = {}
+        self._always: dict[str, Behaviour] = {}
+        self._arrival = asyncio.Condition()
+        by_path = secrets if isinstance(secrets, Mapping) else {ANY_PATH: secrets}
+        for path, some in by_path.items():
+            self.trust(some, path)
+        self.app = Starlette(routes=[Route("/{path:path}", self._take, methods=["POST"])])
+        self.app.state.receiver = self
+
+    def trust(self, secrets: str | Sequence[str], path: str = ANY_PATH) -> None:
+        """From now on these secrets hold for `path`, in place of those before."""
+        some = [secrets] if isinstance(secrets, str) else secrets
+        self._secrets[path] = [Webhook(secret) for secret in some]
+
+    def script(self, *behaviours: Behaviour, path: str = ANY_PATH) -> None:
+        """The answers to the next requests, in order; after them what `always` said."""
+        self._scripts.setdefault(path, deque()).extend(behaviours)
+
+    def always(self, behaviour: Behaviour, path: str = ANY_PATH) -> None:
+        """The answer to every request that no script is left for; 204 at first."""
+        self._always[path] = behaviour
+
+    async def arrived(self, count: int = 1, *, path: str | None = None, within: int = 5 * SECOND) -> list[Received]:
+        """All that came (to `path`), once there are `count`. Raises TimeoutError after `within` milliseconds."""
+
+        def so_far() -> list[Received]:
+            return [one for one in self.received if path in (None, one.path)]
+
+        async with asyncio.timeout(within / SECOND), self._arrival:
+            await self._arrival.wait_for(lambda: len(so_far()) >= count)
+        return so_far()
+
+    async def _take(self, request: Request) -> Response:
+        body = await request.body()
+        path = request.url.path
+        headers = dict(request.headers)
+        why = self._doubt(path, headers, body)
+        one = Received(
+            at=self._clock(),
+            path=path,
+            webhook_id=headers.get("webhook-id"),
+            event_type=_event_type(body),
+            verified=not why,
+            why=why,
+            headers=headers,
+            body=body,
+        )
+        behaviour = self._next(path)
+        await self._keep(one)
+        return await _behave(behaviour, request)
+
+    async def _keep(self, one: Received) -> None:
+        self.received.append(one)
+        async with self._arrival:
+            self._arrival.notify_all()
+        heard = self._listener(one) if self._listener else None
+        if inspect.isawaitable(heard):
+            await heard
+
+    def _doubt(self, path: str, headers: dict[str, str], body: bytes) -> str:
+        """Why the request can't be trusted; empty where it can."""
+        secrets = self._secrets.get(path, self._secrets.get(ANY_PATH, []))
+        doubts = [_doubt(secret, headers, body) for secret in secrets] or ["no secret is known for this path"]
+        return "" if "" in doubts else doubts[0]
+
+    def _next(self, path: str) -> Behaviour:
+        for place in (path, ANY_PATH):
+            if script := self._scripts.get(place):
+                return script.popleft()
+        return self._always.get(path, self._always.get(ANY_PATH, FINE))
+
+
+def make_receiver(
+    secrets: str | Sequence[str] | Mapping[str, Sequence[str]],
+    clock: Callable[[], Instant],
+    *,
+    listener: Listener | None = None,
+    keep: int = 10_000,
+) -> Starlette:
+    """A receiver as an ASGI app; the `Receiver` itself is its `state.receiver`."""
+    return Receiver(secrets, clock, listener=listener, keep=keep).app
+
+
+# --- how it verifies -------------------------------------------------------------------------------------------
+
+_IN_OTHER_WORDS = {
+    "Missing required headers": "not signed: webhook-id, webhook-timestamp or webhook-signature is missing",
+    "No matching signature found": "no signature matches: another secret signed it, or it was changed on the way",
+    "Message timestamp too old": "signed more than 5 minutes ago",
+    "Message timestamp too new": "signed more than 5 minutes in the future",
+    "Invalid Signature Headers": "webhook-timestamp is no time",
+}
+
+
+def _doubt(secret: Webhook, headers: dict[str, str], body: bytes) -> str:
+    try:
+        secret.verify(body, headers)
+    except WebhookVerificationError as doubt:
+        return _IN_OTHER_WORDS.get(str(doubt), str(doubt) or "not verified")
+    except json.JSONDecodeError:
+        return ""  # the library parses the body only once a signature has matched
+    except ValueError:
+        return "malformed: webhook-signature is not v1,BASE64, or the body is not text"
+    return ""
+
+
+def _event_type(body: bytes) -> str | None:
+    try:
+        found: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    names = (found.get("type"), found.get("event")) if isinstance(found, dict) else ()
+    return next((name for name in names if isinstance(name, str)), None)
+
+
+# --- how it behaves --------------------------------------------------------------------------------------------
+
+
+async def _behave(behaviour: Behaviour, request: Request) -> Response:
+    match behaviour:
+        case Drip(body=body, every=every):
+            return StreamingResponse(_drip(body, every), media_type="text/plain")
+        case Flood(bytes=size, status=status):
+            return StreamingResponse(_flood(size), status, {"content-length": str(size)}, "application/octet-stream")
+        case Answer(status=status, headers=headers, body=body, delay=delay):
+            if delay:
+                await pause(request, delay)
+            return Response(body, status, dict(headers))
+
+
+async def _drip(body: bytes, every: int) -> AsyncIterator[bytes]:
+    for place in range(len(body)):
+        await asyncio.sleep(every / SECOND)
+        yield body[place : place + 1]
+
+
+async def _flood(size: int) -> AsyncIterator[bytes]:
+    chunk = b"\0" * 65_536
+    for start in range(0, size, len(chunk)):
+        yield chunk[: size - start]
