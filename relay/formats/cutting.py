@@ -35,8 +35,8 @@ def units(text: str) -> int:
 
 def _boundary(text: str, at: int) -> int:
     """The last place up to `at` where `text` may be cut without tearing a visible character."""
-    for place in range(at, max(at - _FURTHEST_BACK, 0), -1):
-        if not _torn(text, place):
+    for place in range(at, max(at - _FURTHEST_BACK, -1), -1):
+        if place == 0 or not _torn(text, place):
             return place
     return at
 

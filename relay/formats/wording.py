@@ -6,7 +6,6 @@ turns into no link in any of the chats; the one link is http or https.
 
 import re
 import string
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,7 +22,9 @@ _MOST_TEXT = 3_000
 _MOST_LABEL = 100
 _MOST_LINK = 2_048  # Discord's limit, the least of all receivers
 _LINK = re.compile(r"https?://[^\s\x00-\x20\x7f<>\"`\\^{|}]+", re.IGNORECASE)
-_BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_CONTROLS = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters but those that are blanks, and what turns the direction of all the text that follows."""
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _BLANKS = re.compile(r"\s+")
 _LIVE = re.compile(r"<(?=[!@#]|users/|at\b)|@(?=everyone|here|channel|all)|:(?=//)", re.IGNORECASE)
 """What a chat may read as a mention or turn into a link; a word joiner after it, itself invisible, keeps it text."""
@@ -144,18 +145,8 @@ def clean(text: object, most: int = _MOST_TEXT) -> str | None:
     """
     if not isinstance(text, str):
         return None
-    line = _BLANKS.sub(" ", _BIDI_CONTROLS.sub("", text[:_MOST_READ]))
-    line = "".join(_printable(char) for char in line).strip()
+    line = _SURROGATES.sub("\ufffd", _BLANKS.sub(" ", _CONTROLS.sub("", text[:_MOST_READ]))).strip()
     return fit(_LIVE.sub(rf"\g<0>{_WORD_JOINER}", line), most) or None
-
-
-def _printable(char: str) -> str:
-    match unicodedata.category(char):
-        case "Cc":
-            return ""
-        case "Cs":
-            return "\ufffd"
-    return char
 
 
 def link(url: object) -> str | None:

@@ -1,0 +1,52 @@
+"""Cutting to a limit: never beyond it, never through a visible character, never through an escape."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.formats.cutting import fit, units
+
+HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "expected"),
+    [
+        ("abc", 3, "abc"),
+        ("abcd", 3, "ab…"),
+        ("ab cd", 4, "ab…"),
+        ("😀😀", 4, "😀😀"),
+        ("😀😀", 3, "😀…"),
+        ("😀😀", 2, "…"),
+        ("a👩‍💻b", 5, "a…"),
+        ("a👩‍💻bc", 7, "a👩‍💻…"),
+        ("👍🏽!!", 4, "…"),
+        ("🇮🇱🇫🇷", 7, "🇮🇱…"),
+        ("e\u0301e\u0301", 3, "e\u0301…"),
+        ("ab", 1, "…"),
+        ("", 1, ""),
+    ],
+)
+def test_a_text_is_cut_between_visible_characters(text: str, most: int, expected: str) -> None:
+    """Emoji sequences, flags and accents stay whole or go."""
+    assert fit(text, most) == expected
+
+
+def test_an_escape_is_never_cut_in_two() -> None:
+    """The limit counts what is sent, and an escape that does not fit goes as a whole."""
+    assert fit("a&b", 7, HTML) == "a&amp;b"
+    assert fit("a&bc", 7, HTML) == "a&amp;…"
+    assert fit("a&bc", 6, HTML) == "a…"
+
+
+def test_endless_accents_are_cut_all_the_same() -> None:
+    """A character without end does not swallow the whole text."""
+    assert units(fit("a" + "\u0301" * 1_000, 100)) >= 60
+
+
+@given(st.text(), st.integers(min_value=1, max_value=50))
+def test_the_limit_holds(text: str, most: int) -> None:
+    """What comes out fits, and is the text itself or begins it."""
+    cut = fit(text, most, HTML)
+    assert units(cut) <= most
+    assert cut == text.translate(HTML) or text.translate(HTML).startswith(cut.removesuffix("…"))
