@@ -82,13 +82,7 @@ class Egress:
         self._clock = clock
         self._transport = AiohttpTransport(verify=self._ssl_context, client=self._open_session)
 
-    async def post(
-        self,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes,
-        timeout: int,  # noqa: ASYNC109
-    ) -> tuple[Outcome, int]:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[Outcome, int]:
         """What came of one POST, and how many milliseconds it took: `timeout` milliseconds of wall clock at most.
 
         Never raises for what a URL, a name server or a receiver does.
@@ -115,7 +109,7 @@ class Egress:
                 return await self._exchange(target.url, headers, body)
         except TimeoutError:
             return NoAnswer("timeout", f"no complete answer within {within / 1_000:g} s")
-        except (httpx.TransportError, aiohttp.ClientError, OSError) as error:
+        except (httpx.TransportError, aiohttp.ClientError, OSError, ValueError) as error:
             return _no_answer(error.__cause__ if isinstance(error, httpx.TransportError) else error, dial)
         finally:
             _DIAL.reset(reset)
@@ -194,7 +188,9 @@ _AS_NUMBERS = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 async def _verbatim(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     """Sends path and query byte for byte as registered: aiohttp rewrites escapes, which breaks signed URLs."""
     request.url = _DIAL.get().url
-    return await send(request)
+    response = await send(request)
+    response.reason = None  # nobody reads it, and the transport fails on one that is not UTF-8
+    return response
 
 
 async def _beginning(response: httpx.Response) -> bytes:

@@ -65,6 +65,12 @@ async def test_every_status_is_an_answer(egress: Egress, status: int) -> None:
         assert len(served.requests) == 1
 
 
+async def test_a_reason_in_any_charset_is_an_answer(egress: Egress) -> None:
+    """The words after the status are nobody's business, nor is their charset."""
+    async with serving(answering(b"HTTP/1.1 200 Succ\xe8s\r\nX-A: \xe8\r\nContent-Length: 0\r\n\r\n")) as served:
+        assert await _sent(egress, served.url()) == Answer(200, {"x-a": "è", "content-length": "0"}, b"")
+
+
 async def test_no_cookie_is_kept(egress: Egress) -> None:
     """A cookie that a receiver sets is never sent back to it."""
     async with serving(answering(answer(b"ok", "200 OK", "Set-Cookie: who=you; Path=/"))) as served:
