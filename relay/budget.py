@@ -1,129 +1,240 @@
-"""The budget of a workspace: how many looks may be sent now (Exec: 60 requests a minute and 1,000 a day for all).
+"""What looking may cost: Exec's requests per minute and per day, kept to under any way of counting them.
 
-How Exec counts its windows is not published, so both are kept in the strictest way: as rolling windows, in which no
-span of a minute or a day ever holds more than the allowance, whether Exec's own windows roll or start at a full hour.
-The last minute is exact. The day is kept in buckets of five minutes, and a bucket counts until all of it is a day old.
+Exec says '60 requests a minute and 1,000 a day' and not whether its windows roll or start at the full minute and at
+midnight. A rolling window covers every fixed one of the same length, so the ledger rolls, and it rounds so that a
+spent request counts a little longer than it must, never shorter. Others spend from the same allowance: a 429 that the
+ledger did not foresee is their doing, and shrinks the share that the relay takes for a while.
 """
 
 import json
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
-from relay.model import DAY, MINUTE, SECOND, Instant
+from relay.model import DAY, HOUR, MINUTE, SECOND, Instant
 
-MINUTE_WINDOW = MINUTE + SECOND
-"""A minute, and a second for the way to Exec: two looks sent a minute apart can arrive closer together."""
+HORIZONS = (5 * MINUTE, 15 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY)
+"""How far ahead `Left.within` looks, in milliseconds."""
 
-DAY_WINDOW = DAY + MINUTE
-BUCKET = 5 * MINUTE
-PAUSE_UNASKED = MINUTE
-"""How long a workspace waits after a 429 that does not say how long."""
+_MARGIN = SECOND
+"""A spent request counts this much longer: it reaches Exec later than it was spent, and not each as late."""
+_BIN = SECOND
+_BUCKET = 5 * MINUTE
+_AHEAD = HOUR
+"""Entries stamped further ahead than this come from a clock that was wrong, and are forgotten."""
 
+_PAUSE = MINUTE
+_LONGEST_PAUSE = DAY
+_LONG = 5 * MINUTE
+"""A 429 that asks for a longer pause than this speaks of the day, else of the minute."""
 _SHRINK = 0.7
-_SMALLEST = 0.1
-_RECOVERS_IN = 6 * 60 * MINUTE
-"""From the smallest learned share back to all of it, where no further 429 comes."""
+_LEAST_SHARE = 0.05
+_MINUTE_HALF_LIFE = 15 * MINUTE
+_DAY_HALF_LIFE = 6 * HOUR
+_MOST = 10**9
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What a relay may spend: Exec's limits times the share that the operator gives it."""
+    """Exec's limits and the share of them that the relay may use (0 to 1): at least one request of each window."""
 
     per_minute: int
     per_day: int
     share: float
 
+    @property
+    def minute(self) -> int:
+        return max(1, int(self.per_minute * self.share))
+
+    @property
+    def day(self) -> int:
+        return max(1, int(self.per_day * self.share))
+
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Looks left in each window."""
+    """Looks that may still be made."""
 
     minute: int
+    """Now, as far as the minute's window goes."""
     day: int
+    """Now, as far as the day's window goes."""
+    within: tuple[tuple[int, int], ...] = ()
+    """(milliseconds, looks) for each of `HORIZONS`: looks from now to then, with what comes free until then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What was spent, newest last."""
+    """What was spent of a workspace's budget. At most 370 numbers, whatever was spent."""
 
-    recent: tuple[Instant, ...] = ()
-    """Each look of the last minute."""
-    buckets: tuple[tuple[Instant, int], ...] = ()
-    """(start, looks) of each five minutes of the last day in which there was one."""
+    seconds: tuple[tuple[int, int], ...] = ()
+    """(second since the epoch, requests), of the last minute."""
+    buckets: tuple[tuple[int, int], ...] = ()
+    """(five minutes since the epoch, requests), of the last day."""
+    minute_share: float = 1.0
+    """What others leave of the minute, as last learned at `limited_at`: 0.05 to 1."""
+    day_share: float = 1.0
+    limited_at: Instant = 0
+    refusals: int = 0
+    """429s in a row, those of one pause counted once."""
     paused_until: Instant = 0
-    learned: float = 1.0
-    """The part of the allowance that others leave to the relay, as learned from 429s."""
-    learned_at: Instant = 0
 
     def to_json(self) -> str:
-        kept = [list(self.recent), [list(bucket) for bucket in self.buckets]]
-        return json.dumps([*kept, self.paused_until, self.learned, self.learned_at])
+        """At most about 6 KB."""
+        return json.dumps({name: getattr(self, name) for name in self.__slots__}, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> "Ledger":
-        """Raises ValueError for a text that `to_json` did not write."""
+        """The ledger that `to_json` wrote. Raises ValueError where the text is none."""
         try:
-            recent, buckets, paused, learned, learned_at = json.loads(text)
-            pairs = tuple((int(start), int(count)) for start, count in buckets)
-            return cls(tuple(map(int, recent)), pairs, int(paused), float(learned), int(learned_at))
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError("this is no ledger") from error
+            raw = json.loads(text)
+            return cls(
+                seconds=_entries(raw["seconds"]),
+                buckets=_entries(raw["buckets"]),
+                minute_share=_share(raw["minute_share"]),
+                day_share=_share(raw["day_share"]),
+                limited_at=int(raw["limited_at"]),
+                refusals=min(max(int(raw["refusals"]), 0), 1_000),
+                paused_until=int(raw["paused_until"]),
+            )
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise ValueError(f"this is no ledger: {error}") from None
 
 
-def left(ledger: Ledger, allowance: Allowance, now: Instant) -> Left:
-    """Looks that may still be sent in each window, pauses aside."""
-    share = allowance.share * learned_share(ledger, now)
-    minute = max(1, int(allowance.per_minute * share)) - len(_recent(ledger, now))
-    day = max(1, int(allowance.per_day * share)) - sum(count for _, count in _buckets(ledger, now))
-    return Left(max(0, minute), max(0, day))
+def spend(ledger: Ledger, n: int, now: Instant) -> Ledger:
+    """The ledger after `n` more requests at `now`; what no longer counts is dropped."""
+    seconds = _added(_counting(ledger.seconds, _BIN, MINUTE, now), now // _BIN, n)
+    buckets = _added(_counting(ledger.buckets, _BUCKET, DAY, now), now // _BUCKET, n)
+    return replace(ledger, seconds=seconds, buckets=buckets)
 
 
 def granted(ledger: Ledger, allowance: Allowance, now: Instant, wanted: int) -> int:
-    """How many of `wanted` looks may be sent now."""
-    if now < ledger.paused_until:
+    """How many of `wanted` requests may leave now: 0 while paused, never more than either window has left."""
+    if _paused(ledger, now):
         return 0
-    windows = left(ledger, allowance, now)
-    return max(0, min(wanted, windows.minute, windows.day))
+    return max(0, min(wanted, _minute_left(ledger, allowance, now), _day_left(ledger, allowance, now)))
 
 
-def spend(ledger: Ledger, looks: int, now: Instant) -> Ledger:
-    """The ledger after so many looks were sent."""
-    start = now - now % BUCKET
-    buckets = dict(_buckets(ledger, now))
-    buckets[start] = buckets.get(start, 0) + looks
-    return replace(ledger, recent=(*_recent(ledger, now), *[now] * looks), buckets=tuple(sorted(buckets.items())))
-
-
-def limited(ledger: Ledger, retry_after: int | None, now: Instant) -> Ledger:
-    """The ledger after a 429: the workspace waits, and the relay leaves more of the allowance to others."""
-    pause = PAUSE_UNASKED if retry_after is None else retry_after
-    shrunk = max(_SMALLEST, learned_share(ledger, now) * _SHRINK)
-    return replace(ledger, paused_until=max(ledger.paused_until, now + pause), learned=shrunk, learned_at=now)
-
-
-def learned_share(ledger: Ledger, now: Instant) -> float:
-    """The part of the allowance that others seem to leave, growing back to 1 while no 429 comes."""
-    grown = (1 - _SMALLEST) * max(0, now - ledger.learned_at) / _RECOVERS_IN
-    return min(1.0, ledger.learned + grown)
+def left(ledger: Ledger, allowance: Allowance, now: Instant) -> Left:
+    """What may still be spent now and within each horizon. Never negative."""
+    day, minute = _day_limit(ledger, allowance, now), _minute_limit(ledger, allowance, now)
+    within = []
+    for ahead in HORIZONS:
+        still_counts = sum(n for _, n in _counting(ledger.buckets, _BUCKET, DAY, now, at=now + ahead))
+        within.append((ahead, max(0, min(day - still_counts, minute * ahead // MINUTE))))
+    return Left(max(0, _minute_left(ledger, allowance, now)), max(0, _day_left(ledger, allowance, now)), tuple(within))
 
 
 def opens_at(ledger: Ledger, allowance: Allowance, now: Instant) -> Instant:
-    """The earliest instant at which one more look may be sent."""
-    at = max(now, ledger.paused_until)
-    for candidate in [at, *sorted(_freed_at(ledger))]:
-        if candidate >= at and granted(ledger, allowance, candidate, 1):
-            return candidate
-    return max([at, *_freed_at(ledger)])
+    """The earliest instant, `now` or later, at which one more request is allowed."""
+    seconds = _counting(ledger.seconds, _BIN, MINUTE, now)
+    buckets = _counting(ledger.buckets, _BUCKET, DAY, now)
+    return max(
+        ledger.paused_until if _paused(ledger, now) else now,
+        _falls_below(seconds, _BIN, MINUTE, _minute_limit(ledger, allowance, now), now),
+        _falls_below(buckets, _BUCKET, DAY, _day_limit(ledger, allowance, now), now),
+    )
 
 
-def _freed_at(ledger: Ledger) -> list[Instant]:
-    minute = [spent + MINUTE_WINDOW for spent in ledger.recent]
-    return minute + [start + BUCKET + DAY_WINDOW for start, _ in ledger.buckets]
+def limited(ledger: Ledger, retry_after: int | None, now: Instant) -> Ledger:
+    """After a 429: paused for `retry_after` milliseconds (a minute, doubled with each in a row, where Exec says
+    nothing; a day at most), and a smaller share of the window that it spoke of.
+
+    Looks that were under way together are refused together: while paused, a 429 can prolong the pause, no more.
+    """
+    if _paused(ledger, now):
+        until = now + min(max(retry_after or 0, 0), _LONGEST_PAUSE)
+        return replace(ledger, paused_until=max(ledger.paused_until, until))
+    in_a_row = 0 <= now - ledger.paused_until <= 10 * MINUTE and ledger.refusals > 0
+    refusals = ledger.refusals + 1 if in_a_row else 1
+    pause = min(_PAUSE << min(refusals - 1, 4), 15 * MINUTE) if retry_after is None else max(retry_after, SECOND)
+    minute, day = minute_share(ledger, now), day_share(ledger, now)
+    return replace(
+        ledger,
+        minute_share=minute if pause > _LONG else max(minute * _SHRINK, _LEAST_SHARE),
+        day_share=max(day * _SHRINK, _LEAST_SHARE) if pause > _LONG else day,
+        limited_at=now,
+        refusals=refusals,
+        paused_until=now + min(pause, _LONGEST_PAUSE),
+    )
 
 
-def _recent(ledger: Ledger, now: Instant) -> tuple[Instant, ...]:
-    # One from the future (the clock went back) counts as sent now: it leaves the window in time, never later.
-    return tuple(min(spent, now) for spent in ledger.recent if spent > now - MINUTE_WINDOW)
+def minute_share(ledger: Ledger, now: Instant) -> float:
+    """What others leave of the minute's allowance, 0.05 to 1: shrunk by 429s, half recovered every 15 minutes."""
+    return _recovered(ledger.minute_share, now - ledger.limited_at, _MINUTE_HALF_LIFE)
 
 
-def _buckets(ledger: Ledger, now: Instant) -> tuple[tuple[Instant, int], ...]:
-    return tuple((start, count) for start, count in ledger.buckets if start + BUCKET > now - DAY_WINDOW)
+def day_share(ledger: Ledger, now: Instant) -> float:
+    """What others leave of the day's allowance, 0.05 to 1: shrunk by 429s, half recovered every 6 hours."""
+    return _recovered(ledger.day_share, now - ledger.limited_at, _DAY_HALF_LIFE)
+
+
+def _recovered(share: float, elapsed: int, half_life: int) -> float:
+    return 1.0 - (1.0 - share) * math.pow(0.5, max(elapsed, 0) / half_life)
+
+
+def _minute_limit(ledger: Ledger, allowance: Allowance, now: Instant) -> int:
+    return max(1, int(allowance.minute * minute_share(ledger, now)))
+
+
+def _day_limit(ledger: Ledger, allowance: Allowance, now: Instant) -> int:
+    return max(1, int(allowance.day * day_share(ledger, now)))
+
+
+def _minute_left(ledger: Ledger, allowance: Allowance, now: Instant) -> int:
+    spent = sum(n for _, n in _counting(ledger.seconds, _BIN, MINUTE, now))
+    return _minute_limit(ledger, allowance, now) - spent
+
+
+def _day_left(ledger: Ledger, allowance: Allowance, now: Instant) -> int:
+    spent = sum(n for _, n in _counting(ledger.buckets, _BUCKET, DAY, now))
+    return _day_limit(ledger, allowance, now) - spent
+
+
+def _paused(ledger: Ledger, now: Instant) -> bool:
+    return now < ledger.paused_until <= now + _LONGEST_PAUSE + _AHEAD
+
+
+def _expiry(index: int, width: int, window: int) -> Instant:
+    """When a bin stops to count: its last instant is as good as its first, so its end decides."""
+    return (index + 1) * width + window + _MARGIN
+
+
+def _counting(
+    entries: tuple[tuple[int, int], ...], width: int, window: int, now: Instant, at: Instant | None = None
+) -> tuple[tuple[int, int], ...]:
+    """The entries that still count at `at` (`now` unless given), as `now` knows them."""
+    when = now if at is None else at
+    return tuple(e for e in entries if _expiry(e[0], width, window) > when and e[0] * width <= now + _AHEAD)
+
+
+def _falls_below(entries: tuple[tuple[int, int], ...], width: int, window: int, limit: int, now: Instant) -> Instant:
+    spent, at = sum(n for _, n in entries), now
+    for index, n in sorted(entries):
+        if spent < limit:
+            break
+        spent, at = spent - n, _expiry(index, width, window)
+    return max(at, now)
+
+
+def _added(entries: tuple[tuple[int, int], ...], index: int, n: int) -> tuple[tuple[int, int], ...]:
+    """With `n` more in bin `index`, the newest: what a clock that went back stamped later was spent before now."""
+    counts: dict[int, int] = {}
+    for stamped, spent in (*entries, (index, n)):
+        counts[min(stamped, index)] = min(counts.get(min(stamped, index), 0) + spent, _MOST)
+    return tuple(sorted((stamped, spent) for stamped, spent in counts.items() if spent > 0))
+
+
+def _entries(raw: Any) -> tuple[tuple[int, int], ...]:
+    pairs: Iterable[Any] = raw[-1_000:]
+    entries = tuple(sorted((int(index), int(n)) for index, n in pairs))
+    if any(not 0 < n <= _MOST for _, n in entries):
+        raise ValueError("a number of requests is out of range")
+    return entries
+
+
+def _share(raw: Any) -> float:
+    if not _LEAST_SHARE <= float(raw) <= 1:
+        raise ValueError("a share is out of range")
+    return float(raw)

@@ -1,50 +1,135 @@
-"""When to look next: pure decisions about one watch.
+"""When to look next.
 
-`interval` looks every `polling.interval`. `adaptive` looks in proportion to what is known of the job's age: early
-looks are wasted on a job that takes minutes, and a job that has run for long is less likely to end this very moment.
+A look costs one request of Exec's budget; waiting costs delay. With F the law of a job's duration, S = 1 − F and λ
+the price of a look in seconds of delay, the best ages to look at minimise E[delay] + λ·E[looks]: the inspection
+problem of Barlow, Hunter and Proschan, 'Optimum Checking Procedures', J. SIAM 11 (1963) 1078–1095. `timetable.py`
+solves it once for a law and a price; a look is then a search in a table. `pricing.py` finds the price.
 """
 
 from dataclasses import dataclass
 
-from relay.model import HOUR, MINUTE, SECOND, Instant, Watch
+from relay.law import Law
+from relay.model import DAY, MINUTE, SECOND, Instant, Watch
+from relay.pricing import price
+from relay.timetable import Timetable, make_timetable
 
-TYPICAL = 5 * MINUTE
-"""How long Exec's jobs take, by its own page."""
+__all__ = [
+    "Plan",
+    "Sight",
+    "Timetable",
+    "adaptive_plan",
+    "age_of",
+    "gain",
+    "interval_plan",
+    "make_timetable",
+    "price",
+    "sight_of",
+]
 
-_SHORTEST = 5 * SECOND
-_LONGEST = HOUR
+_SOONEST = SECOND
+_LONGEST_GAP = 10 * MINUTE
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The next look, and why then, in words for people."""
+    """When to look next, and why, in a short sentence for people."""
 
     at: Instant
     why: str
 
 
-def interval_plan(watch: Watch, interval: int, now: Instant) -> Plan:
-    """A look every `interval` milliseconds."""
-    return Plan(max(now, (watch.last_look_at or now) + interval), f"every {interval / SECOND:g} s")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What is known of a watch. `created_at` and `started_at` are Exec's, the rest is the relay's."""
+
+    registered_at: Instant
+    created_at: Instant | None = None
+    started_at: Instant | None = None
+    status: str | None = None
+    last_look_at: Instant | None = None
+    looks: int = 0
+    failures: int = 0
 
 
-def adaptive_plan(watch: Watch, now: Instant) -> Plan:
-    """A look after a tenth of the time that a job of this age is expected to run on.
-
-    Until the typical duration the gap shrinks towards it; past it the gap is a tenth of the age, so that stuck jobs
-    are looked at less and less, hourly at the least.
-    """
+def sight_of(watch: Watch) -> Sight:
+    """The planner's view of a watch."""
     job = watch.job
-    if job is not None and job.started is None and job.status == "queued":
-        return Plan(now + 15 * SECOND, "queued at Exec")
-    begun = (job.started or job.created if job else None) or watch.created_at
-    age = max(0, now - begun)
-    if age < TYPICAL:
-        gap = max(_SHORTEST, (TYPICAL - age) // 4)
-        return Plan(now + gap, f"runs for {age // SECOND} s, jobs take about {TYPICAL // MINUTE} min")
-    return Plan(now + min(_LONGEST, max(2 * _SHORTEST, age // 10)), f"runs for {age // SECOND} s, longer than most")
+    return Sight(
+        registered_at=watch.created_at,
+        created_at=job.created if job else None,
+        started_at=job.started if job else None,
+        status=job.status if job else None,
+        last_look_at=watch.last_look_at,
+        looks=watch.looks,
+        failures=watch.failures,
+    )
 
 
-def gain(watch: Watch, now: Instant) -> int:
-    """What a look is worth now: how long the watch has gone unlooked at, in milliseconds. Most first when looks are short."""
-    return now - (watch.last_look_at if watch.last_look_at is not None else watch.created_at - HOUR)
+def interval_plan(sight: Sight, interval: int, now: Instant) -> Plan:
+    """`polling.strategy: interval`: the first look at once, then one every `interval` milliseconds."""
+    if sight.last_look_at is None:
+        return Plan(now, "first look, at once")
+    return Plan(max(sight.last_look_at + interval, now), f"every {_seconds(interval)}")
+
+
+def adaptive_plan(sight: Sight, table: Timetable, now: Instant, wait: float = 0.0) -> Plan:
+    """`polling.strategy: adaptive`: the first look at once, then by the timetable. Never before `now`.
+
+    `wait` is how many seconds jobs are usually queued. No gap is longer than ten minutes or, where that is more,
+    than the time for which the job has been watched.
+    """
+    if sight.last_look_at is None:
+        return Plan(now, "first look, at once")
+    last = min(sight.last_look_at, now)
+    start = _start(sight, wait, last)
+    age = (last - start) / 1_000
+    gap = round((table.next_age(max(age, 0.0)) - age) * 1_000)
+    bound = max(_LONGEST_GAP, last - sight.registered_at)
+    at = max(last + min(max(gap, _SOONEST), bound), now)
+    return Plan(at, _why(sight, table.law, at, start, gap > bound))
+
+
+def age_of(sight: Sight, now: Instant, wait: float = 0.0) -> float:
+    """Seconds since the job started, as far as is known: negative while it is still queued."""
+    return (now - _start(sight, wait, min(sight.last_look_at or now, now))) / 1_000
+
+
+def gain(sight: Sight, law: Law, now: Instant, wait: float = 0.0) -> float:
+    """Seconds of delay that a look now is expected to save: the probability that the job ended since the last look,
+    times the time since. What due watches are ranked by when the budget does not reach for all of them."""
+    last = min(now, sight.registered_at if sight.last_look_at is None else sight.last_look_at)
+    start = _start(sight, wait, last)
+    before, by_now = law.cdf((last - start) / 1_000), law.cdf((now - start) / 1_000)
+    ended = (by_now - before) / (1 - before) if before < 1 else 1.0
+    return max(ended, 0.001) * (now - last) / 1_000
+
+
+def _start(sight: Sight, wait: float, last: Instant) -> Instant:
+    """When the job started, or is reckoned to. A timestamp that can't be true is not believed."""
+    if sight.started_at is not None and sight.registered_at - DAY <= sight.started_at:
+        return min(sight.started_at, last)
+    created = sight.created_at
+    if created is None or not sight.registered_at - DAY <= created <= last:
+        created = min(sight.registered_at, last)
+    start = created + round(wait * 1_000)
+    return max(start, last) if sight.status == "queued" else min(start, last)
+
+
+def _why(sight: Sight, law: Law, at: Instant, start: Instant, bounded: bool) -> str:
+    if bounded:
+        return "no look is put off for longer than ten minutes or the time watched so far"
+    if sight.status == "queued":
+        return f"still queued; jobs take {_seconds(round(law.median * 1_000))} from their start"
+    share = round(100 * law.cdf((at - start) / 1_000))
+    return f"{share}% of jobs have ended by then, {_seconds(at - start)} after their start"
+
+
+def _seconds(milliseconds: int) -> str:
+    seconds = milliseconds / 1_000
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7_200
+        else f"{seconds / 3_600:.0f} h"
+    )
