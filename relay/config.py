@@ -93,9 +93,9 @@ class _Section(BaseModel):
 class Budget(_Section):
     """What a workspace may spend at Exec: its limits, and the share of them that is the relay's."""
 
-    per_minute: int = Field(60, ge=1, le=100_000)
-    per_day: int = Field(1_000, ge=1, le=10_000_000)
-    share: float = Field(0.8, gt=0, le=1)
+    per_minute: int = Field(default=60, ge=1, le=100_000)
+    per_day: int = Field(default=1_000, ge=1, le=10_000_000)
+    share: float = Field(default=0.8, gt=0, le=1)
 
 
 class Exec(_Section):
@@ -123,7 +123,7 @@ class Polling(_Section):
     tick: Annotated[int, _between("50ms", "1m")] = "1s"  # type: ignore[assignment]
     interval: Annotated[int, _between("100ms", "1d")] = "15s"  # type: ignore[assignment]
     max_age: Annotated[int, _between("1s", "30d")] = "24h"  # type: ignore[assignment]
-    concurrency: int = Field(20, ge=1, le=1_000)
+    concurrency: int = Field(default=20, ge=1, le=1_000)
 
 
 class DeliveryRules(_Section):
@@ -133,8 +133,8 @@ class DeliveryRules(_Section):
     schedule: Annotated[tuple[Annotated[int, _between("0s", "7d")], ...], Field(min_length=1, max_length=50)] = (
         "0s", "5s", "30s", "5m", "30m", "2h", "5h", "10h", "14h", "20h", "24h",
     )  # type: ignore[assignment]  # fmt: skip
-    concurrency: int = Field(64, ge=1, le=10_000)
-    per_host: int = Field(4, ge=1, le=10_000)
+    concurrency: int = Field(default=64, ge=1, le=10_000)
+    per_host: int = Field(default=4, ge=1, le=10_000)
     disable_after: Annotated[int, _between("1m", "365d")] = "5d"  # type: ignore[assignment]
 
 
@@ -154,15 +154,15 @@ class Storage(_Section):
 class Server(_Section):
     """Where the relay listens."""
 
-    host: str = Field("127.0.0.1", min_length=1, max_length=253)
-    port: int = Field(8080, ge=0, le=65_535)
+    host: str = Field(default="127.0.0.1", min_length=1, max_length=253)
+    port: int = Field(default=8080, ge=0, le=65_535)
     public_url: BaseUrl | None = None
 
 
 class ApiKey(_Section):
     """A key of the relay's own API; only its hash is kept."""
 
-    name: str = Field("", max_length=100)
+    name: str = Field(default="", max_length=100)
     hash: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
     scopes: tuple[Scope, ...] = ("register", "read", "admin")
 
@@ -273,7 +273,9 @@ class Config(_Section):
             if len(set(names)) < len(names):
                 raise ValueError(f"{what}: each needs a name of its own")
         for url in [space.base_url for space in self.workspaces]:
-            if url.startswith("http://") and not (_is_loopback(urlsplit(url).hostname or "") or self.security.allow_http):
+            if url.startswith("http://") and not (
+                _is_loopback(urlsplit(url).hostname or "") or self.security.allow_http
+            ):
                 raise ValueError("exec.base_url must be https: the key would travel in the open")
         for endpoint in self.endpoints:
             if endpoint.url.get_secret_value().startswith("http://") and not self.security.allow_http:

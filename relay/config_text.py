@@ -117,7 +117,8 @@ def _compose(path: Path) -> yaml.Node | None:
     try:
         for event in yaml.parse(text, yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
-                raise ConfigError(f"{path}:{event.start_mark.line + 1}: YAML aliases (*name) are not read here")
+                line = event.start_mark.line + 1 if event.start_mark else 1
+                raise ConfigError(f"{path}:{line}: YAML aliases (*name) are not read here")
         return yaml.compose(text, yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -217,8 +218,8 @@ def _override(source: Source, variable: str, text: str, model: type[BaseModel]) 
             source.problems.append(Problem(place, "is no YAML list or mapping"))
             return
     target: Any = source.data
-    for part in place[:-1]:
-        target = target.setdefault(part, {}) if isinstance(target, dict) else {}
+    for section in place[:-1]:
+        target = target.setdefault(section, {}) if isinstance(target, dict) else {}
         if not isinstance(target, dict):
             return
     target[place[-1]] = value

@@ -10,14 +10,14 @@ from typing import Any
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from relay import budget, dispatcher, endpoints, exec_api, formats, watcher
+from relay import budget, endpoints, exec_api, formats, watcher
 from relay.addresses import EgressRules
 from relay.config import Config
-from relay.dispatcher import Dispatcher, Sent, attempt_of
+from relay.dispatcher import Dispatcher
 from relay.egress import Egress
 from relay.errors import StoreError
 from relay.janitor import Janitor
-from relay.model import HOUR, MINUTE, SECOND, Attempt, DeliveryStatus, Endpoint, Event, EventType, Instant, new_id
+from relay.model import HOUR, MINUTE, SECOND, Attempt, Endpoint, Event, EventType, Instant, new_id
 from relay.samples import SAMPLE_JOB
 from relay.store import deliveries, outbox, watches, workspaces
 from relay.store.database import Store, Tx

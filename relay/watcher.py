@@ -10,18 +10,23 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from relay import looking, planner
+from relay import budget, looking, planner
+from relay.arrivals import arrived
 from relay.budget import Allowance, Ledger, granted, limited, spend
 from relay.config import Config
 from relay.errors import StoreError
 from relay.exec_api import ExecClient
 from relay.looking import KeyRefused, Limited, Look, Seen, Step
 from relay.model import ENDINGS, SECOND, Event, EventType, Instant, Watch, WatchState, event_id
+from relay.pace import FRESH, Pace, learned, make_pace, read_arrivals, read_durations
 from relay.planner import Plan
 from relay.store import events, outbox, registrations, watches, workspaces
 from relay.store.database import Store, Tx
 from relay.store.workspaces import WorkspaceState
 from relay.telemetry import Telemetry
+
+_PRICED = 1_000
+"""Active watches from which the price of a look is reckoned."""
 
 _RANKED = 500
 """Due watches among which a tick chooses when the budget does not reach for all."""
@@ -46,6 +51,7 @@ class Watcher:
             space.name: Allowance(space.budget.per_minute, space.budget.per_day, space.budget.share)
             for space in config.workspaces
         }
+        self._paces: dict[str, Pace] = {}
         self._looking: set[asyncio.Task[None]] = set()
         self._lease = config.exec.timeout * 2 + 10 * SECOND
 
@@ -59,6 +65,7 @@ class Watcher:
             due = await self._store.read(lambda tx, name=workspace: watches.next_due(tx, name))  # type: ignore[misc]
             if due is None or due > now:
                 continue
+            await self._set_pace(workspace, now)
             chosen = await self._store.write(lambda tx, name=workspace, n=free: self._claim(tx, name, n, now))  # type: ignore[misc]
             for watch in chosen:
                 task = asyncio.create_task(self._look(watch))
@@ -80,7 +87,10 @@ class Watcher:
         number = granted(ledger, self.allowances[workspace], now, wanted)
         if number <= 0:
             return []
-        chosen = sorted(due, key=lambda watch: planner.gain(watch, now), reverse=True)[:number]
+        pace = self._paces.get(workspace)
+        if pace is not None and number < len(due):
+            due = sorted(due, key=lambda watch: pace.gain(watch, now), reverse=True)
+        chosen = due[:number]
         watches.lease(tx, chosen, now + self._lease)
         workspaces.save(tx, replace(state, ledger=spend(ledger, number, now).to_json()))
         return chosen
@@ -119,13 +129,35 @@ class Watcher:
             )
             watches.save(tx, step.watch)
             self._tell(tx, step, now)
+            if watch.looks == 0:
+                state = replace(state, arrivals=arrived(read_arrivals(state.arrivals), 1, now).to_json())
+            if step.watch.state is not WatchState.ACTIVE:
+                state = replace(state, durations=learned(read_durations(state.durations), step.watch).to_json())
         workspaces.save(tx, state)
         return step
 
     def _plan(self, watch: Watch, now: Instant) -> Plan:
-        if self._config.polling.strategy == "interval":
-            return planner.interval_plan(watch, self._config.polling.interval, now)
-        return planner.adaptive_plan(watch, now)
+        pace = self._paces.get(watch.workspace)
+        if self._config.polling.strategy == "interval" or pace is None:
+            return planner.interval_plan(planner.sight_of(watch), self._config.polling.interval, now)
+        return pace.plan(watch, now)
+
+    async def _set_pace(self, workspace: str, now: Instant) -> None:
+        """Prices the workspace's looks anew, where the last pace is no longer fresh."""
+        known = self._paces.get(workspace)
+        if self._config.polling.strategy == "interval" or (known and 0 <= now - known.made_at < FRESH):
+            return
+        state, active, number = await self._store.read(
+            lambda tx: (
+                workspaces.get(tx, workspace),
+                watches.active(tx, workspace, _PRICED),
+                watches.count_active(tx, workspace),
+            )
+        )
+        left = budget.left(ledger_of(state), self.allowances[workspace], now)
+        durations, arrivals = read_durations(state.durations), read_arrivals(state.arrivals)
+        # On a thread: pricing takes a few hundredths of a second, and deliveries should not wait for it.
+        self._paces[workspace] = await asyncio.to_thread(make_pace, durations, active, number, left, arrivals, now)
 
     def _tell(self, tx: Tx, step: Step, now: Instant) -> None:
         for type in step.events:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row, delete, select, update
 
-from relay.model import Endpoint, EndpointKind, EventType, Instant, Secret
+from relay.model import Endpoint, EndpointKind, EventType, Secret
 from relay.store import dialect, paging
 from relay.store.database import Tx
 from relay.store.schema import endpoints

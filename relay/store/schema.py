@@ -26,6 +26,7 @@ workspaces = Table(
     _text("name", primary_key=True),
     _text("ledger", nullable=True),
     _text("durations", nullable=True),
+    _text("arrivals", nullable=True),
     _instant("paused_until"),
     _text("pause_reason", nullable=True),
     _text("pause_kind", nullable=True),

@@ -19,6 +19,8 @@ class WorkspaceState:
     """`budget.Ledger` as JSON."""
     durations: str | None = None
     """`durations.Durations` as JSON."""
+    arrivals: str | None = None
+    """`arrivals.Arrivals` as JSON."""
     paused_until: Instant | None = None
     pause_kind: str | None = None
     """`key_refused`, `limited` or `faulty`: why no look is made before `paused_until`."""

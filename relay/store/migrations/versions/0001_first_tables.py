@@ -182,6 +182,7 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("ledger", sa.Text(), nullable=True),
         sa.Column("durations", sa.Text(), nullable=True),
+        sa.Column("arrivals", sa.Text(), nullable=True),
         sa.Column("paused_until", sa.BigInteger(), nullable=True),
         sa.Column("pause_reason", sa.Text(), nullable=True),
         sa.Column("pause_kind", sa.Text(), nullable=True),

@@ -1,0 +1,78 @@
+"""How closely a workspace's jobs are looked at for now: the learned law and the price of a look, and what follows.
+
+Made anew every half minute from what the store knows; between that, a look's plan is a search in a table.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from relay import durations as learning
+from relay import planner
+from relay.arrivals import Arrivals
+from relay.budget import Left
+from relay.durations import Durations
+from relay.law import Law
+from relay.model import SECOND, Instant, Watch, WatchState
+from relay.planner import Plan, Timetable
+
+FRESH = 30 * SECOND
+"""How long a pace is good for, in milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What decides the looks of a workspace until it is made anew."""
+
+    law: Law
+    wait: float
+    """Seconds that jobs are usually queued."""
+    price: float
+    """Seconds of delay that a look has to save."""
+    table: Timetable
+    made_at: Instant
+
+    def plan(self, watch: Watch, now: Instant) -> Plan:
+        """The next look of a watch."""
+        return planner.adaptive_plan(planner.sight_of(watch), self.table, now, self.wait)
+
+    def gain(self, watch: Watch, now: Instant) -> float:
+        """Seconds of delay that a look now is expected to save."""
+        return planner.gain(planner.sight_of(watch), self.law, now, self.wait)
+
+
+def make_pace(
+    durations: Durations, active: Sequence[Watch], number: int, left: Left, arrivals: Arrivals, now: Instant
+) -> Pace:
+    """The pace that the budget allows. `active` are those of the `number` active watches that are looked at soonest."""
+    law = learning.law(durations)
+    wait = learning.usual_wait(durations)
+    ages = [planner.age_of(planner.sight_of(watch), now, wait) for watch in active]
+    share = len(active) / number if number > len(active) else 1.0
+    scaled = replace(left, within=tuple((ahead, int(looks * share)) for ahead, looks in left.within))
+    price = planner.price(ages, law, scaled, arrivals, now)
+    return Pace(law, wait, price, planner.make_timetable(law, price), now)
+
+
+def learned(durations: Durations, watch: Watch) -> Durations:
+    """What is known of durations after a watch left `active`."""
+    if watch.state is WatchState.EXPIRED:
+        return learning.observe_never(durations)
+    if watch.state is WatchState.SETTLED and watch.job is not None:
+        return learning.observe_job(durations, watch.job)
+    return durations
+
+
+def read_durations(text: str | None) -> Durations:
+    """As stored. A row that can't be read counts as nothing learned yet: the law is learned again."""
+    try:
+        return Durations.from_json(text) if text else Durations()
+    except ValueError:
+        return Durations()
+
+
+def read_arrivals(text: str | None) -> Arrivals:
+    """As stored. A row that can't be read counts as nothing seen yet."""
+    try:
+        return Arrivals.from_json(text) if text else Arrivals()
+    except ValueError:
+        return Arrivals()

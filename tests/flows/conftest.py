@@ -1,0 +1,120 @@
+"""A whole relay in one loop: the shipped sandbox and receiver on real sockets, time moved by hand."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from relay import config, register
+from relay.config import Config
+from relay.model import Delivery, Instant, Watch
+from relay.register import Registered, Request
+from relay.sandbox.exec import SANDBOX_KEY, Exec, ExecSettings
+from relay.sandbox.receiver import Received, Receiver
+from relay.sandbox.serving import serve
+from relay.service import Relay
+from relay.store import deliveries, outbox, watches
+from relay.store.deliveries import Filter
+from relay.store.paging import Page
+from relay.subscribing import Wanted
+from tests.conftest import Clock
+from tests.make import SECRET
+
+
+class World:
+    """Everything between Exec and the receiver, and the time that they share."""
+
+    def __init__(self, clock: Clock, exec: Exec, receiver: Receiver, exec_url: str, receiver_url: str) -> None:
+        self.clock, self.exec, self.receiver = clock, exec, receiver
+        self.exec_url, self.receiver_url = exec_url, receiver_url
+        self.relay: Relay
+
+    def config(self, url: str, **sections: dict[str, Any]) -> Config:
+        base: dict[str, dict[str, Any]] = {
+            "exec": {"base_url": f"{self.exec_url}/rest/v1", "api_key": SANDBOX_KEY},
+            "polling": {"strategy": "interval", "interval": "15s"},
+            "storage": {"url": url},
+            "security": {"allow_http": True, "allow_networks": ["127.0.0.0/8"]},
+        }
+        return config.from_mapping({name: base.get(name, {}) | sections.get(name, {}) for name in {*base, *sections}})
+
+    async def register(self, job_id: str, path: str = "/callback", **fields: Any) -> Registered:
+        """Registers as the API does, then lets the relay do what is due."""
+        wanted = Wanted(self.receiver_url + path, fields.pop("format", "auto"), secret=fields.pop("secret", SECRET))
+        request = Request(**{"job_id": job_id, "callback": wanted, **fields})
+        checked = register.check(request, self.relay.rules, self.relay.clients)
+        made = await self.relay.store.write(lambda tx: register.register(tx, checked, self.clock()))
+        await self.settle()
+        return made
+
+    async def settle(self) -> None:
+        """Lets the relay do all that is due now."""
+        for _ in range(200):
+            await self.relay.tick()
+            await self.relay.watcher.idle()
+            await self.relay.dispatcher.tick()
+            await self.relay.dispatcher.idle()
+            due = await self.next_due()
+            if due is None or due > self.clock():
+                return
+        # What stays due is waiting for budget or for a pause: time has to move.
+
+    async def next_due(self) -> Instant | None:
+        """When the relay has to do something next."""
+        names = list(self.relay.clients)
+        look = await self.relay.store.read(lambda tx: [watches.next_due(tx, name) for name in names])
+        letter = await self.relay.store.read(outbox.next_due)
+        return min((at for at in [*look, letter] if at is not None), default=None)
+
+    async def advance(self, ms: int) -> None:
+        """Moves time on, stopping wherever something is due."""
+        target = self.clock() + ms
+        while (due := await self.next_due()) is not None and due <= target:
+            # What is overdue waits for a pause to end: try again a little later.
+            self.clock.at = min(target, due if due > self.clock() else self.clock() + 1_000)
+            await self.settle()
+            if self.clock() >= target:
+                return
+        self.clock.at = target
+        await self.settle()
+
+    async def watch(self, job_id: str) -> Watch:
+        found = await self.relay.store.read(lambda tx: watches.find(tx, job_id, None))
+        assert found is not None
+        return found
+
+    async def deliveries(self) -> list[Delivery]:
+        """All deliveries, oldest first."""
+        rows, _ = await self.relay.store.read(lambda tx: deliveries.page(tx, Page(200), Filter()))
+        return rows[::-1]
+
+    def received(self, path: str | None = None) -> list[Received]:
+        return [one for one in self.receiver.received if path in (None, one.path)]
+
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+async def start(store_url: str) -> AsyncIterator[Start]:
+    """Starts a world: `async with start(**sections) as world`. `exec` settings as keyword `sandbox`."""
+
+    @asynccontextmanager
+    async def started(sandbox: ExecSettings | None = None, **sections: dict[str, Any]) -> AsyncIterator[World]:
+        clock = Clock(time.time_ns() // 1_000_000)
+        exec = Exec(sandbox or ExecSettings(seed=1), clock)
+        receiver = Receiver(SECRET, clock)
+        async with AsyncExitStack() as stack:
+            exec_url = await stack.enter_async_context(serve(exec.app))
+            receiver_url = await stack.enter_async_context(serve(receiver.app))
+            world = World(clock, exec, receiver, exec_url, receiver_url)
+            world.relay = await Relay.open(world.config(store_url, **sections), clock, seed=1)
+            stack.push_async_callback(world_stop, world)
+            yield world
+
+    async def world_stop(world: World) -> None:
+        await world.relay.stop()
+
+    yield started

@@ -1,0 +1,173 @@
+"""From registration to notification, whole: every ending reaches every subscriber, signed, once."""
+
+import json
+
+import pytest
+
+from relay.model import HOUR, MINUTE, SECOND, DeliveryStatus, EventType, WatchState
+from relay.sandbox.exec import ExecSettings
+from relay.sandbox.jobs import Outcome
+from relay.sandbox.receiver import Answer, retry_later
+from tests.flows.conftest import Start, World
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+async def test_every_ending_reaches_its_subscriber(start: Start, outcome: Outcome) -> None:
+    """Completed, failed and cancelled jobs are seen at Exec and told, signed, with Exec's job and the metadata."""
+    async with start() as world:
+        job = world.exec.add(queued=5_000, lasts=40_000, outcome=outcome, name="Discovery Call")
+        made = await world.register(job.id, metadata={"team": "sales"})
+        assert world.received() == []
+        await world.advance(MINUTE)
+        [one] = world.received()
+        assert one.verified, one.why
+        body = json.loads(one.body)
+        assert body["type"] == one.event_type == f"job.{outcome.value}"
+        assert body["data"]["registration"] == {"id": made.registration.id, "metadata": {"team": "sales"}}
+        assert body["data"]["job"] == await ask(world, job.id)
+        assert (await world.watch(job.id)).state is WatchState.SETTLED
+        [delivery] = await world.deliveries()
+        assert (delivery.status, delivery.attempts) == (DeliveryStatus.DELIVERED, 1)
+
+
+async def ask(world: World, job_id: str) -> object:
+    """Exec's own answer for a job."""
+    return (await world.relay.clients["default"].look(job_id)).sighting.job.as_exec_sent_it()
+
+
+async def test_a_job_that_already_ended_is_told_at_once(start: Start) -> None:
+    """Registering an ended job notifies without waiting for anything."""
+    async with start() as world:
+        job = world.exec.add(lasts=10_000)
+        world.clock.advance(HOUR)
+        await world.register(job.id)
+        assert [one.event_type for one in world.received()] == ["job.completed"]
+
+
+async def test_a_job_looked_at_once_serves_every_subscriber(start: Start) -> None:
+    """Ten subscribers of one job: ten notifications with one webhook-id, and not one look more."""
+    async with start() as world:
+        job = world.exec.add(lasts=20_000)
+        for number in range(10):
+            await world.register(job.id, path=f"/s{number}")
+        await world.advance(30 * SECOND)
+        assert len(world.received()) == 10
+        assert len({one.webhook_id for one in world.received()}) == 1
+        assert (await world.watch(job.id)).looks == 3
+
+
+async def test_a_failing_receiver_is_tried_again_on_the_schedule(start: Start) -> None:
+    """500, 500, then fine: three attempts, each signed anew, with one webhook-id and one body."""
+    async with start() as world:
+        world.receiver.script(Answer(status=500), Answer(status=503))
+        job = world.exec.add(lasts=1_000)
+        world.clock.advance(5 * SECOND)
+        began = world.clock()
+        await world.register(job.id)
+        await world.advance(2 * MINUTE)
+        came = world.received()
+        assert len(came) == 3
+        assert len({(one.webhook_id, one.body) for one in came}) == 1
+        gaps = [one.at - began for one in came]
+        assert gaps[0] == 0
+        assert 5 * SECOND <= gaps[1] <= 7 * SECOND
+        assert 35 * SECOND <= gaps[2] <= 45 * SECOND
+        [delivery] = await world.deliveries()
+        assert (delivery.status, delivery.attempts) == (DeliveryStatus.DELIVERED, 3)
+
+
+async def test_a_receiver_that_never_answers_well_ends_as_failed(start: Start) -> None:
+    """After eleven attempts over three days the delivery failed, and says why."""
+    async with start() as world:
+        world.receiver.always(Answer(status=500))
+        job = world.exec.add(lasts=1_000)
+        world.clock.advance(5 * SECOND)
+        await world.register(job.id)
+        await world.advance(5 * 24 * HOUR)
+        [delivery] = await world.deliveries()
+        assert (delivery.status, delivery.attempts) == (DeliveryStatus.FAILED, 11)
+        assert "answered 500" in (delivery.reason or "")
+        assert len(world.received()) == 11
+
+
+async def test_a_429_pauses_the_whole_endpoint(start: Start) -> None:
+    """Retry-After is waited for by every delivery of the endpoint."""
+    async with start() as world:
+        world.receiver.script(retry_later(90), path="/callback")
+        jobs = [world.exec.add(lasts=1_000), world.exec.add(lasts=1_000)]
+        world.clock.advance(5 * SECOND)
+        await world.register(jobs[0].id)
+        await world.register(jobs[1].id)
+        assert len(world.received()) == 1
+        await world.advance(89 * SECOND)
+        assert len(world.received()) == 1
+        await world.advance(2 * MINUTE)
+        assert len(world.received()) == 3
+
+
+async def test_an_endpoint_that_says_gone_hears_no_more(start: Start) -> None:
+    """410 disables the endpoint; later events are held, not lost."""
+    async with start() as world:
+        world.receiver.script(Answer(status=410))
+        first, second = world.exec.add(lasts=1_000), world.exec.add(lasts=1_000)
+        world.clock.advance(5 * SECOND)
+        await world.register(first.id)
+        await world.register(second.id)
+        await world.advance(HOUR)
+        assert len(world.received()) == 1
+        statuses = [delivery.status for delivery in await world.deliveries()]
+        assert statuses == [DeliveryStatus.FAILED, DeliveryStatus.PENDING]
+
+
+async def test_an_unknown_job_is_told_as_not_found(start: Start) -> None:
+    """Three looks over two minutes, then job.not_found."""
+    async with start() as world:
+        await world.register("nosuchjob123")
+        await world.advance(110 * SECOND)
+        assert world.received() == []
+        await world.advance(20 * SECOND)
+        assert [one.event_type for one in world.received()] == ["job.not_found"]
+        assert (await world.watch("nosuchjob123")).looks == 3
+
+
+async def test_a_stuck_job_expires(start: Start) -> None:
+    """After max_age every endpoint is told that the job did not end."""
+    async with start(polling={"max_age": "1h", "interval": "5m"}) as world:
+        job = world.exec.add(lasts=None)
+        await world.register(job.id)
+        await world.advance(HOUR + MINUTE)
+        assert [one.event_type for one in world.received()] == ["job.expired"]
+
+
+async def test_the_start_is_told_to_whom_asked_for_it(start: Start) -> None:
+    """job.started is opt-in."""
+    async with start() as world:
+        job = world.exec.add(queued=20_000, lasts=60_000)
+        both = (EventType.STARTED, EventType.COMPLETED)
+        await world.register(job.id, path="/both", events=both)
+        await world.register(job.id, path="/end")
+        await world.advance(2 * MINUTE)
+        assert [one.event_type for one in world.received("/both")] == ["job.started", "job.completed"]
+        assert [one.event_type for one in world.received("/end")] == ["job.completed"]
+
+
+async def test_a_dead_receiver_does_not_delay_the_others(start: Start) -> None:
+    """One that refuses connections beside fifty good ones: the fifty hear at once."""
+    async with start() as world:
+        job = world.exec.add(lasts=1_000)
+        world.clock.advance(5 * SECOND)
+        good = [await world.register(job.id, path=f"/good{number}") for number in range(50)]
+        assert len(good) == len(world.received()) == 50
+
+
+async def test_adaptive_looking_hears_soon_for_few_looks(start: Start) -> None:
+    """With the learned law, thirty jobs of about two minutes cost few looks each and are heard of within seconds."""
+    async with start(sandbox=ExecSettings(seed=3), polling={"strategy": "adaptive"}) as world:
+        for _ in range(30):
+            job = world.exec.add(queued=2_000, lasts=120_000)
+            await world.register(job.id)
+            await world.advance(6 * MINUTE)
+        assert len(world.received()) == 30
+        last = await world.watch(job.id)
+        assert last.looks < 40
+        assert (last.ended_at or 0) - (last.job.ended or 0) < 10 * SECOND
