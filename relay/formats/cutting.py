@@ -3,6 +3,9 @@
 import unicodedata
 from collections.abc import Mapping
 
+MARKUP_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+"""For `fit`: what Slack's mrkdwn and HTML alike would read as markup."""
+
 _ELLIPSIS = "…"
 _ZWJ = "\u200d"
 _FURTHEST_BACK = 32

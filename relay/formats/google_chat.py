@@ -6,7 +6,7 @@ a second per space, 32,000 bytes each.
 
 from typing import TYPE_CHECKING
 
-from relay.formats.cutting import fit
+from relay.formats.cutting import MARKUP_ESCAPES, fit
 from relay.formats.format import Format, Permanent, answered_object
 from relay.formats.wording import BUTTON, words
 from relay.model import Event, Registration
@@ -17,18 +17,17 @@ if TYPE_CHECKING:
 MOST_TITLE = 200
 MOST_PARAGRAPH = 4_000
 MOST_FALLBACK = 1_000
-_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """`{"fallbackText", "cardsV2": [one]}`."""
     said = words(event)
-    reason = said.detail_within(MOST_PARAGRAPH, _ESCAPES)
+    reason = said.detail_within(MOST_PARAGRAPH, MARKUP_ESCAPES)
     widgets = [_paragraph(reason)] if reason else []
     if said.link:
         button = {"text": BUTTON, "onClick": {"openLink": {"url": said.link}}}
         widgets.append({"buttonList": {"buttons": [button]}})
-    widgets.append(_paragraph(fit(said.footnote, MOST_PARAGRAPH, _ESCAPES)))
+    widgets.append(_paragraph(fit(said.footnote, MOST_PARAGRAPH, MARKUP_ESCAPES)))
     card = {"header": {"title": fit(said.headline, MOST_TITLE)}, "sections": [{"widgets": widgets}]}
     return {"fallbackText": fit(said.summary, MOST_FALLBACK), "cardsV2": [{"cardId": event.id, "card": card}]}
 

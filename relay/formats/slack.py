@@ -6,7 +6,7 @@ the fallback `text` is parsed by Slack, and so escaped. Limits: header 150, sect
 
 from typing import TYPE_CHECKING
 
-from relay.formats.cutting import fit
+from relay.formats.cutting import MARKUP_ESCAPES, fit
 from relay.formats.format import Format, Permanent
 from relay.formats.wording import BUTTON, Wording, words
 from relay.model import Event, Registration
@@ -19,7 +19,6 @@ MOST_SECTION = 3_000
 MOST_FALLBACK = 1_000
 """Slack takes 40,000; a phone shows the first lines."""
 
-_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 _NEW_URL = "make a new incoming webhook and register its URL"
 _GONE = {
@@ -57,7 +56,7 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
 
 
 def _fallback(said: Wording) -> str:
-    return fit(said.summary, MOST_FALLBACK, _ESCAPES)
+    return fit(said.summary, MOST_FALLBACK, MARKUP_ESCAPES)
 
 
 def _plain(text: str, most: int) -> dict[str, object]:

@@ -8,7 +8,7 @@ Zapier takes about 30 requests a second at one hook; 410 is its unsubscribe and 
 
 import json
 
-from relay.formats.flat import fields, scalar
+from relay.formats.flat import fields
 from relay.formats.format import Format
 from relay.model import Event, Registration
 
@@ -23,7 +23,7 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
 
 
 def _flattened(value: object) -> object:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else scalar(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
 
 
 def _recognises(host: str, path: str) -> bool:

@@ -4,9 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.formats.cutting import fit, units
-
-HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+from relay.formats.cutting import MARKUP_ESCAPES, fit, units
 
 
 @pytest.mark.parametrize(
@@ -34,9 +32,9 @@ def test_a_text_is_cut_between_visible_characters(text: str, most: int, expected
 
 def test_an_escape_is_never_cut_in_two() -> None:
     """The limit counts what is sent, and an escape that does not fit goes as a whole."""
-    assert fit("a&b", 7, HTML) == "a&amp;b"
-    assert fit("a&bc", 7, HTML) == "a&amp;…"
-    assert fit("a&bc", 6, HTML) == "a…"
+    assert fit("a&b", 7, MARKUP_ESCAPES) == "a&amp;b"
+    assert fit("a&bc", 7, MARKUP_ESCAPES) == "a&amp;…"
+    assert fit("a&bc", 6, MARKUP_ESCAPES) == "a…"
 
 
 def test_endless_accents_are_cut_all_the_same() -> None:
@@ -47,6 +45,6 @@ def test_endless_accents_are_cut_all_the_same() -> None:
 @given(st.text(), st.integers(min_value=1, max_value=50))
 def test_the_limit_holds(text: str, most: int) -> None:
     """What comes out fits, and is the text itself or begins it."""
-    cut = fit(text, most, HTML)
+    cut = fit(text, most, MARKUP_ESCAPES)
     assert units(cut) <= most
-    assert cut == text.translate(HTML) or text.translate(HTML).startswith(cut.removesuffix("…"))
+    assert cut == text.translate(MARKUP_ESCAPES) or text.translate(MARKUP_ESCAPES).startswith(cut.removesuffix("…"))

@@ -89,6 +89,7 @@ def check_slack(body: Any) -> None:
 def check_slack_workflow(body: Any) -> None:
     assert list(body) == list(flat.fields(event(EventType.COMPLETED, COMPLETED), None))
     assert all(isinstance(value, str) and units(value) <= 3_000 for value in body.values())
+    assert body["duration_seconds"] not in ("nan", "inf", "-inf")
 
 
 def check_zapier(body: Any) -> None:
@@ -165,12 +166,13 @@ def test_hostile_text_in_every_place_keeps_within_the_limits(format: str, text: 
     scenario = {"id": text, "name": text, "url": text}
     job = COMPLETED | {"status": text, "scenario": scenario, "error": {"code": text, "message": text}}
     for type in EventType:
-        check(format, formats.render(format, event(type, job), REGISTRATION))
+        check(format, formats.render(format, event(type, job, "R&D <!here> *x*"), REGISTRATION))
 
 
 @pytest.mark.parametrize("format", formats.FORMATS)
 @given(job=jobs, type=st.sampled_from(EventType), metadata=st.dictionaries(st.text(), anything, max_size=3))
 @example(job={"id": "\ud83d", "x\ud83d": math.inf}, type=EventType.FAILED, metadata={"\ud83d": math.nan})
+@example(job={"id": "x", "duration_seconds": math.nan}, type=EventType.FAILED, metadata={"x": math.inf})
 def test_any_job_makes_a_body_within_the_limits(
     format: str, job: dict[str, Any], type: EventType, metadata: dict[str, Any]
 ) -> None:
