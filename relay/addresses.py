@@ -80,8 +80,6 @@ class _Judge:
         except ValueError:
             self.refuse("is not a URL. Write it as https://host/path.")
         default_port = self.default_port(parts.scheme)
-        if not parts.netloc:
-            self.refuse("names no host. Write it as https://host/path.")
         if "@" in parts.netloc:
             self.refuse("holds a user name or password. Leave them out; use `headers` for an Authorization header.")
         host, port = self.host_and_port(parts.netloc)
@@ -315,4 +313,4 @@ _HOLDERS = frozenset(int(IPv6Address(prefix)) >> 32 for prefix in ("::", "::ffff
 
 def _opens_loopback(rules: EgressRules) -> bool:
     loopback = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
-    return any(ours.version == one.version and ours.overlaps(one) for ours in rules.allow_networks for one in loopback)
+    return any(ours.overlaps(one) for ours in rules.allow_networks for one in loopback)

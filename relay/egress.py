@@ -33,6 +33,7 @@ from relay.errors import Invalid
 MOST_READ = 16 * 1024
 """Bytes of an answer's body that are read; the connection is closed on the rest."""
 
+_LONGEST_HEADER = 32 * 1024
 _MOST_ADDRESSES = 16
 _NAMES_KEPT = 10  # seconds that a resolved name is believed
 _IDLE_KEPT = 4  # seconds: shorter than the 5 after which common servers hang up, so that few POSTs meet a dying line
@@ -140,6 +141,7 @@ class Egress:
             cookie_jar=aiohttp.DummyCookieJar(),
             middlewares=(_verbatim,),
             read_bufsize=MOST_READ,
+            max_field_size=_LONGEST_HEADER,
             trust_env=False,
         )
 
@@ -235,8 +237,8 @@ def _kind_and_detail(error: BaseException | None) -> tuple[str, str]:
         case aiohttp.ClientPayloadError():
             return "connection", "the connection was closed in the middle of the answer"
         case aiohttp.ClientResponseError():
-            return "protocol", "the answer is not HTTP"
+            return "protocol", "the answer breaks HTTP's rules"
         case aiohttp.ClientConnectionError() | OSError():
             return "connection", "the connection was closed before an answer came"
         case _:
-            return "protocol", "the exchange broke HTTP's rules"
+            return "protocol", "the answer can't be read"

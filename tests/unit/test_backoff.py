@@ -1,6 +1,7 @@
 """How long to wait: never early, never past the cap, never an exception."""
 
 import math
+import time
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
@@ -92,6 +93,16 @@ def test_a_date_is_met_to_the_second(date: datetime) -> None:
     at = date.replace(microsecond=0, tzinfo=UTC)
     wait = retry_after(format_datetime(at, usegmt=True), NOW, 10**15)
     assert wait == max(int(at.timestamp()) * 1_000 - NOW, 0)
+
+
+def test_a_date_without_a_zone_is_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTP's old date format names no zone; the machine's own has no say."""
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "JST-9")
+        time.tzset()
+        wait = retry_after("Fri Mar  1 10:00:30 2024", NOW, DAY)
+    time.tzset()
+    assert wait == 30_000
 
 
 @given(st.floats(0, 80_000))

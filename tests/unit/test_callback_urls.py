@@ -37,7 +37,7 @@ LOCAL_HOSTS = """
     [fc00::1] [fd00::1] [fd00:ec2::254] [fd20:ce::254] [fe80::1] [fe80::1%25eth0] [fe80::1%eth0] [::1%25lo] [febf::1]
     [fec0::1] [ff02::1] [ff0e::1] [100::1] [200::1] [4000::1] [5f00::1] [8000::1] [e000::1]
     [] [:] [:::] [1] [1.2.3.4] [::1.2.3] [::01.2.3.4] [g::1] [1:2:3:4:5:6:7:8:9] [v1.a] [::1]a a[::1] [[::1]] [::1]:
-    [::1 ::1] ::1 2606:4700::1111 fe80::1
+    [::1 ::1] ::1 2606:4700::1111 fe80::1 [2606:4700::1111]a a[2606:4700::1111] [2606:4700::1111]a:443
 """
 LOOK_ALIKES = """
     １２７.0.0.1 127。0。0。1 127．0．0．1 127｡0｡0｡1 example。com example．com example｡com ①②⑦.0.0.1 ⑴.⑵.⑶.⑷
@@ -191,6 +191,38 @@ def test_an_odd_form_stays_refused_where_loopback_is_allowed(url: str) -> None:
     """Allowing a network is no reason to guess at odd spellings, nor does IPv4 open IPv6."""
     with pytest.raises(Invalid):
         judge_url(url, rules("127.0.0.0/8"))
+
+
+def test_another_allowed_network_does_not_open_this_machine() -> None:
+    """The names of this machine are for those who allow loopback."""
+    with pytest.raises(Invalid, match="names this machine"):
+        judge_url("https://localhost/", rules("10.0.0.0/8 fd00::/8"))
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("https://me:s3cr3t@example.com/", "holds a user name or password"),
+        ("https://example.com:0/s3cr3t", "has a port that is not a number from 1 to 65535"),
+        ("https://example.com./s3cr3t", "has a host that ends with a dot"),
+        ("https://127.1/s3cr3t", "has an IP address in an odd form"),
+        ("https://[2606:4700::1111]a/s3cr3t", "has something between the address in brackets and the port"),
+        ("https://10.0.0.1/s3cr3t", "cannot be called: 10.0.0.1 is private. If that is wanted, the operator names"),
+        ("https://ex!ample.com/s3cr3t", "has a host that is not a valid domain name"),
+        ("https://?s3cr3t", "names no host"),
+        ("https://example.com/s3cr3t/" + "a" * 2_048, "is longer than 2,048 characters"),
+        ("https://example.com/s3cr3t\n", "holds a space, a backslash or a control character"),
+        ("ftp://example.com/s3cr3t", "does not start with https://"),
+        ("http://example.com/s3cr3t", "starts with http://. Use https://, or set security.allow_http: true"),
+        ("", "is empty"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong_and_tells_no_secret(url: str, why: str) -> None:
+    """The text names the fault, and repeats nothing of what may be secret."""
+    with pytest.raises(Invalid) as refused:
+        judge_url(url, DEFAULT)
+    assert f"callback_url {why}" in refused.value.message
+    assert "s3cr3t" not in refused.value.message
 
 
 def test_a_targets_repr_shows_no_url() -> None:
