@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from relay import signing
 from relay.model import MINUTE, SECOND, Instant
 from relay.sandbox.serving import pause
 
@@ -94,7 +95,7 @@ class Receiver:
     """A receiver. `app` is what a server runs. Not for several threads.
 
     `secrets` hold for every path, or are given by path (`*`: every other path); any one of them may have signed.
-    Raises ValueError for a secret that the verifying library can't read.
+    Raises Invalid for what is no secret.
     """
 
     def __init__(
@@ -119,8 +120,10 @@ class Receiver:
         self.app.state.receiver = self
 
     def trust(self, secrets: str | Sequence[str], path: str = ANY_PATH) -> None:
-        """From now on these secrets hold for `path`, in place of those before."""
+        """From now on these secrets hold for `path`, in place of those before. Raises Invalid."""
         some = [secrets] if isinstance(secrets, str) else secrets
+        for secret in some:
+            signing.check_secret(secret)  # the library takes anything that has some base64 in it
         self._secrets[path] = [Webhook(secret) for secret in some]
 
     def script(self, *behaviours: Behaviour, path: str = ANY_PATH) -> None:

@@ -38,7 +38,7 @@ BAD_RETRY_AFTER: Script = (b"HTTP/1.1 429 No\r\nretry-after: soon\xff\r\ncontent
 SILENCE: Script = (10 * 60 * SECOND,)
 DRIPPED_HEAD: Script = tuple(step for byte in _HEAD + b"x: y" * 900 for step in (bytes([byte]), SECOND))
 ENDLESS_HEAD: Script = (_HEAD, *(b"x-filler: " + b"x" * 1_000 + b"\r\n" for _ in range(10_000)))
-ENDLESS_CONTINUE: Script = tuple(b"HTTP/1.1 100 Continue\r\n\r\n" * 100 for _ in range(1_000))
+ENDLESS_CONTINUE: Script = (b"HTTP/1.1 100 Continue\r\n\r\n", 10) * 60_000
 
 
 class RudeServer:

@@ -1,0 +1,65 @@
+"""An Exec stand-in on a real socket, with a clock that the test turns."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from relay.model import Instant
+from relay.sandbox.exec import BASE, SANDBOX_KEY, Exec, ExecSettings
+from relay.sandbox.limits import UNLIMITED
+from relay.sandbox.serving import serve
+
+JOBS = f"{BASE}/scenario-studio/jobs"
+KEY = SANDBOX_KEY
+OTHER_KEY = "exec_live_" + "A1b2" * 10
+PAGE_NOW: Instant = 1_709_287_200_000
+"""2024-03-01T10:00:00Z, when the page's example job is created."""
+
+
+class Clock:
+    """Stands still until it is turned."""
+
+    def __init__(self, now: Instant = PAGE_NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> Instant:
+        return self.now
+
+    def turn(self, milliseconds: int) -> None:
+        self.now += milliseconds
+
+
+class StandIn:
+    """The `Exec`, its clock, and a client that holds its key."""
+
+    def __init__(self, exec: Exec, clock: Clock, http: httpx.AsyncClient) -> None:
+        self.exec = exec
+        self.clock = clock
+        self.http = http
+
+    async def look(self, job_id: str, **request: Any) -> httpx.Response:
+        return await self.http.get(f"{JOBS}/{job_id}", **request)
+
+    async def create(self, wanted: Any, **request: Any) -> httpx.Response:
+        return await self.http.post(JOBS, json=wanted, **request)
+
+    async def cancel(self, job_id: str) -> httpx.Response:
+        return await self.http.delete(f"{JOBS}/{job_id}")
+
+    async def order(self, **orders: Any) -> httpx.Response:
+        return await self.http.post("/sandbox/faults", json=orders)
+
+
+@asynccontextmanager
+async def standin(**settings: Any) -> AsyncIterator[StandIn]:
+    """An Exec with these `ExecSettings`; without limits unless they are given."""
+    clock = Clock()
+    exec = Exec(ExecSettings(**{"limits": UNLIMITED, "seed": 1, **settings}), clock)
+    bearer = {"authorization": f"Bearer {KEY}"}
+    async with (
+        serve(exec.app) as url,
+        httpx.AsyncClient(base_url=url, headers=bearer, timeout=5, trust_env=False) as http,
+    ):
+        yield StandIn(exec, clock, http)
