@@ -169,8 +169,6 @@ class ApiKey(_Section):
     @model_validator(mode="before")
     @classmethod
     def _hashed(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            value = {"hash": value} if value.startswith("sha256:") else {"key": value}
         if isinstance(value, Mapping) and "key" in value:
             key = value["key"]
             if not isinstance(key, str) or len(key) < 24 or "hash" in value:
@@ -178,6 +176,12 @@ class ApiKey(_Section):
             rest = {name: part for name, part in value.items() if name != "key"}
             return {**rest, "hash": "sha256:" + hashlib.sha256(key.encode()).hexdigest()}
         return value
+
+
+def _key_named(name: str, key: Any) -> Any:
+    if isinstance(key, str):
+        return {"name": name, "hash" if key.startswith("sha256:") else "key": key}
+    return {"name": name, **key} if isinstance(key, Mapping) else key
 
 
 class Security(_Section):
@@ -193,11 +197,7 @@ class Security(_Section):
     @classmethod
     def _named(cls, value: Any) -> Any:
         if isinstance(value, Mapping) and isinstance(value.get("api_keys"), list):
-            keys = [
-                {"name": f"key-{number}", **key} if isinstance(key, Mapping) else key
-                for number, key in enumerate(value["api_keys"], 1)
-            ]
-            return {**value, "api_keys": keys}
+            return {**value, "api_keys": [_key_named(f"key-{n}", key) for n, key in enumerate(value["api_keys"], 1)]}
         return value
 
 

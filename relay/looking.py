@@ -109,7 +109,9 @@ def step(watch: Watch, look: Look, now: Instant, max_age: int, jitter: float, pl
     looked = replace(watch, looks=watch.looks + 1, last_look_at=look.started_at)
     match look.sighting:
         case Seen(job) if job.ending:
-            return Step(_ended(replace(looked, job=job, failures=0, last_error=None), WatchState.SETTLED, now), (job.ending,))
+            return Step(
+                _ended(replace(looked, job=job, failures=0, last_error=None), WatchState.SETTLED, now), (job.ending,)
+            )
         case Seen(job):
             started = () if _was_started(watch.job) or not _was_started(job) else (EventType.STARTED,)
             looked = replace(looked, job=job, failures=0, missing=0, missing_since=None, last_error=None)
@@ -117,7 +119,9 @@ def step(watch: Watch, look: Look, now: Instant, max_age: int, jitter: float, pl
         case Missing():
             return _missing(looked, now)
         case KeyRefused(status, text):
-            return Step(_wait(looked, now + KEY_PROBE, f"Exec refuses the key ({status})", f"Exec answered {status}: {text}"))
+            return Step(
+                _wait(looked, now + KEY_PROBE, f"Exec refuses the key ({status})", f"Exec answered {status}: {text}")
+            )
         case Limited(retry_after):
             pause = MINUTE if retry_after is None else retry_after
             return Step(_wait(looked, now + pause, "Exec asked the workspace to wait", "Exec answered 429"))
@@ -125,7 +129,11 @@ def step(watch: Watch, look: Look, now: Instant, max_age: int, jitter: float, pl
             looked = replace(looked, failures=watch.failures + 1, last_error=detail)
             delay = capped_exponential(looked.failures, _FAULT_BASE, _FAULT_CAP, jitter)
             again = Plan(now + delay, f"look {looked.failures} in a row failed")
-            return Step(_wait(looked, again.at, again.why, detail)) if kind in UNREACHABLE else _wait_or_expire(looked, again, now, max_age)
+            return (
+                Step(_wait(looked, again.at, again.why, detail))
+                if kind in UNREACHABLE
+                else _wait_or_expire(looked, again, now, max_age)
+            )
 
 
 UNREACHABLE = frozenset({"timeout", "connection"})

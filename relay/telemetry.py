@@ -33,9 +33,7 @@ class Telemetry:
             registry=self.registry,
         )
         self._events = Counter("relay_events", "Events settled", ["type"], registry=self.registry)
-        self._attempts = Counter(
-            "relay_delivery_attempts", "Attempts to deliver", ["outcome"], registry=self.registry
-        )
+        self._attempts = Counter("relay_delivery_attempts", "Attempts to deliver", ["outcome"], registry=self.registry)
         self._attempt_seconds = Histogram(
             "relay_delivery_attempt_seconds", "How long attempts took", registry=self.registry
         )

@@ -20,7 +20,9 @@ def _metadata(_context: click.Context, _option: click.Parameter, pairs: tuple[st
 @click.option("--endpoint", help="A standing endpoint, by name or id, instead of --url.")
 @click.option("--format", help="How the body looks; by default chosen by the URL's host.")
 @click.option("--event", "events", multiple=True, help="Hear of this event only, such as job.completed; repeatable.")
-@click.option("--metadata", multiple=True, callback=_metadata, help="NAME=VALUE, handed back with the event; repeatable.")
+@click.option(
+    "--metadata", multiple=True, callback=_metadata, help="NAME=VALUE, handed back with the event; repeatable."
+)
 @click.option("--workspace", help="The Exec workspace, where the relay knows several.")
 @client_options
 def command(client: Client, job_id: str, **wishes: Any) -> None:
