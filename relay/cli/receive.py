@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import secrets as randomness
 import sys
 import time
@@ -96,7 +95,6 @@ def command(
     if statuses:
         receiver.script(*(Answer(status=status) for status in statuses[:-1]))
         receiver.always(Answer(status=statuses[-1]))
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     asyncio.run(_run(receiver, printer, host, port, made))

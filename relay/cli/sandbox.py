@@ -149,8 +149,7 @@ def command(
         seed=seed,
         listener=None if quiet else _tell,
     )
-    # A connection cut on purpose is no news, but uvicorn would report it.
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     asyncio.run(_run(settings, host, port))
 
 
@@ -182,6 +181,11 @@ Look at it (with its id):
 
 Ctrl-C stops it.
 """
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """uvicorn reports connections that are cut on purpose, too."""
+    return "without completing response" not in record.getMessage()
 
 
 def _tell(asked: Asked) -> None:

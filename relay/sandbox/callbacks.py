@@ -57,14 +57,15 @@ class Callbacks:
 
     async def run(self) -> None:
         """Until cancelled."""
+        await self._something_due()
         client = httpx.AsyncClient(timeout=TIMEOUT / SECOND, follow_redirects=False, trust_env=False)
         async with client as http, asyncio.TaskGroup() as group:
             while True:
-                await self._something_due()
                 while self._due and self._due[0][0] <= self._clock():
                     _, job_id = heapq.heappop(self._due)
                     if callback := self._waiting.pop(job_id, None):
                         group.create_task(self._call(http, job_id, callback))
+                await self._something_due()
 
     async def _something_due(self) -> None:
         self._woken.clear()

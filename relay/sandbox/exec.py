@@ -196,11 +196,9 @@ class Exec:
             self.records.add(Asked(now, asker, call, job_id, fault.status, None, fault.kind))
             return error(fault.status, job_id, now, fault.wait, fault.retry_after)
         plain = act(key, now)
-        status = None if fault.kind in CUT else plain.status
+        status, said = (None, None) if fault.kind in CUT else (plain.status, plain.body.get("status"))
         struck = None if fault.kind == "ok" else fault.kind
-        self.records.add(
-            Asked(now, asker, call, plain.body.get("id", job_id), status, plain.body.get("status"), struck)
-        )
+        self.records.add(Asked(now, asker, call, plain.body.get("id", job_id), status, said, struck))
         if fault.delay:
             await pause(request, fault.delay)
         return spoil(fault.kind, plain.status, plain.body, self._luck)

@@ -26,7 +26,7 @@ from relay.sandbox.receiver import (
     retry_later,
 )
 from relay.sandbox.serving import serve
-from tests.sandbox.standin import Clock
+from tests.sandbox.standin import NO_TLS, Clock
 
 NEW, OLD = signing.new_secret(bytes(range(32))), signing.new_secret(bytes(range(32, 64)))
 BODY = b'{"type":"job.completed","data":{"job":{"id":"abc","scenario":{"name":"Caf\xc3\xa9"}}}}'
@@ -43,7 +43,10 @@ def signed(body: bytes = BODY, secrets: Sequence[str] = (NEW,), at: Instant | No
 
 @asynccontextmanager
 async def receiving(receiver: Receiver) -> AsyncIterator[httpx.AsyncClient]:
-    async with serve(receiver.app) as url, httpx.AsyncClient(base_url=url, trust_env=False, timeout=5) as http:
+    async with (
+        serve(receiver.app) as url,
+        httpx.AsyncClient(base_url=url, trust_env=False, verify=NO_TLS, timeout=5) as http,
+    ):
         yield http
 
 

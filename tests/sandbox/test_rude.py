@@ -7,10 +7,11 @@ import pytest
 
 from relay.sandbox import rude
 from relay.sandbox.rude import RudeServer, Script
+from tests.sandbox.standin import NO_TLS
 
 
 async def post(server: RudeServer, timeout: float = 1) -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False, timeout=timeout) as http:
+    async with httpx.AsyncClient(trust_env=False, verify=NO_TLS, timeout=timeout) as http:
         return await http.post(f"{server.url}/path", content=b"hello")
 
 
