@@ -71,11 +71,19 @@ async def test_a_reason_in_any_charset_is_an_answer(egress: Egress) -> None:
         assert await _sent(egress, served.url()) == Answer(200, {"x-a": "è", "content-length": "0"}, b"")
 
 
+async def test_long_headers_are_an_answer(egress: Egress) -> None:
+    """A header of 20 KB, as content security policies can be, does not spoil an answer."""
+    async with serving(answering(answer(b"ok", "200 OK", "X-A: " + "a" * 20_000))) as served:
+        outcome = await _sent(egress, served.url())
+        assert isinstance(outcome, Answer)
+        assert len(outcome.headers["x-a"]) == 20_000
+
+
 async def test_no_cookie_is_kept(egress: Egress) -> None:
     """A cookie that a receiver sets is never sent back to it."""
     async with serving(answering(answer(b"ok", "200 OK", "Set-Cookie: who=you; Path=/"))) as served:
         for _ in range(2):
-            await _sent(egress, served.url())
+            await _sent(egress, served.url(host="localhost"))
         assert [request.headers.get("cookie") for request in served.requests] == [None, None]
 
 
