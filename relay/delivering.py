@@ -89,13 +89,13 @@ def judge(
         return Verdict(status=DeliveryStatus.DELIVERED, outcome="delivered")
     told = f"answered {outcome.status}"
     wish = outcome.headers.get("webhook-delivery", "").strip().lower()
+    if permanent := formats.permanent_error(format, outcome):  # before 410: the receiver's own words say more
+        return _given_up("status", permanent.reason, permanent.reason if permanent.disable else None)
     if outcome.status == 410 or wish == "disable":
         asked = "410 Gone" if outcome.status == 410 else "webhook-delivery: disable"
         return _given_up("status", told, f"the receiver unsubscribed ({asked})")
     if wish == "abort-message":
         return _given_up("status", f"{told} and webhook-delivery: abort-message")
-    if permanent := formats.permanent_error(format, outcome):
-        return _given_up("status", permanent.reason, permanent.reason if permanent.disable else None)
     if 300 <= outcome.status < 400:
         location = mask(outcome.headers.get("location", "")) or "nowhere"
         return _again("redirect", f"{told}, a redirect to {location}; not followed", None, tries, schedule, now, jitter)
@@ -155,10 +155,10 @@ def health_after(endpoint: Endpoint, verdict: Verdict, now: Instant, disable_aft
             pause = now + capped_exponential(endpoint.failures - BREAKER_OPENS_AT + 1, 5 * SECOND, 5 * MINUTE, jitter)
             endpoint = replace(endpoint, paused_until=max(pause, endpoint.paused_until or 0))
     reason = verdict.disable
-    if reason is None and endpoint.failing_since is not None and endpoint.failures >= DISABLE_ATTEMPTS:
-        if now - endpoint.failing_since >= disable_after:
-            days = disable_after / DAY
-            reason = f"every attempt failed for {days:g} days, {endpoint.failures} in a row; last: {verdict.error}"
+    failing_for = 0 if endpoint.failing_since is None else now - endpoint.failing_since
+    if reason is None and endpoint.failures >= DISABLE_ATTEMPTS and failing_for >= disable_after:
+        days = disable_after / DAY
+        reason = f"every attempt failed for {days:g} days, {endpoint.failures} in a row; last: {verdict.error}"
     if reason is not None and endpoint.enabled:
         endpoint = replace(endpoint, disabled_at=now, disabled_reason=reason)
     return endpoint

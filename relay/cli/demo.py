@@ -71,9 +71,13 @@ def _table(rows: list[Row]) -> Table:
     for row in rows:
         colour = _COLOURS.get(row.status, "dim")
         delay = "" if row.delay is None else f"{row.delay / 1_000:.2f} s"
-        signature = "" if row.received_at is None else "[green]✓ verified[/]" if row.verified else f"[red]✗ {row.why}[/]"
+        signature = (
+            "" if row.received_at is None else "[green]✓ verified[/]" if row.verified else f"[red]✗ {row.why}[/]"
+        )
         status = f"[{colour}]{row.status}[/]"
-        table.add_row(f"[dim]{row.job_id}[/]", row.prompt, status, str(row.looks), delay, signature, _plain(row.headline))
+        table.add_row(
+            f"[dim]{row.job_id}[/]", row.prompt, status, str(row.looks), delay, signature, _plain(row.headline)
+        )
     return table
 
 

@@ -63,7 +63,9 @@ async def test_a_write_is_on_disk_when_it_returns(store: Store, tmp_path: Path) 
     """Another process sees what was written as soon as write has returned."""
     await store.write(lambda tx: idempotency.keep(tx, keep("seen")))
     count = "import sqlite3,sys; print(sqlite3.connect(sys.argv[1]).execute('select count(*) from idempotency').fetchone()[0])"
-    shown = subprocess.run([sys.executable, "-c", count, str(tmp_path / "relay.db")], capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        [sys.executable, "-c", count, str(tmp_path / "relay.db")], capture_output=True, text=True, check=True
+    )
     assert shown.stdout.strip() == "1"
 
 

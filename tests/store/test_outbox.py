@@ -19,7 +19,9 @@ LEASE = NOON + 40 * SECOND
 async def fill(store: Store, *told: tuple[Event, Endpoint]) -> None:
     """Enqueues a delivery of each event for each endpoint."""
     for event, endpoint in told:
-        await store.write(lambda tx, e=event, p=endpoint: (endpoints.add(tx, p), outbox.enqueue(tx, e, [(p, None)], NOON, 0)))  # type: ignore[misc]
+        await store.write(
+            lambda tx, e=event, p=endpoint: (endpoints.add(tx, p), outbox.enqueue(tx, e, [(p, None)], NOON, 0))
+        )  # type: ignore[misc]
 
 
 async def claim(store: Store, now: Instant = NOON, owner: str = "me", **limits: Any) -> list[Claim]:

@@ -121,6 +121,12 @@ def test_slacks_own_permanent_errors_disable() -> None:
     assert verdict(answer(404, b"no_service")).status is DeliveryStatus.PENDING
 
 
+def test_a_receivers_own_words_are_told_before_its_status() -> None:
+    """Slack's archived channel answers 410, and the reason says archived, not unsubscribed."""
+    found = verdict(answer(410, b"channel_is_archived"), format="slack")
+    assert "channel_is_archived" in (found.disable or "")
+
+
 def test_slack_refusing_our_blocks_does_not_disable() -> None:
     """invalid_blocks is our fault: given up, but the endpoint stays."""
     found = verdict(answer(400, b"invalid_blocks"), format="slack")

@@ -25,9 +25,7 @@ from relay.model import DAY, HOUR, MINUTE, SECOND, EventType, Instant, ScenarioJ
 from relay.planner import Plan
 
 REGISTERED = 1_709_294_400_000
-WATCH = Watch(
-    workspace="default", job_id="j1", state=WatchState.ACTIVE, created_at=REGISTERED, next_look_at=REGISTERED
-)
+WATCH = Watch(workspace="default", job_id="j1", state=WatchState.ACTIVE, created_at=REGISTERED, next_look_at=REGISTERED)
 
 
 def job(status: str, **fields: object) -> ScenarioJob:
@@ -114,7 +112,9 @@ def test_failed_looks_back_off_to_a_cap(kind: str) -> None:
     assert after(watch, Seen(job("queued"))).watch.failures == 0
 
 
-@pytest.mark.parametrize("sighting", [Seen(job("processing")), Missing(), Faulty("malformed", "x"), Faulty("status", "500")])
+@pytest.mark.parametrize(
+    "sighting", [Seen(job("processing")), Missing(), Faulty("malformed", "x"), Faulty("status", "500")]
+)
 def test_a_job_that_does_not_end_expires(sighting: Sighting) -> None:
     """Past max_age, a look that Exec answered ends the watch, and every endpoint is told."""
     old = replace(WATCH, missing=2, missing_since=REGISTERED)
