@@ -15,7 +15,7 @@ from relay.addresses import EgressRules
 from relay.config import Config
 from relay.dispatcher import Dispatcher
 from relay.egress import Egress
-from relay.errors import StoreError
+from relay.errors import ConfigError, Invalid, StoreError
 from relay.janitor import Janitor
 from relay.model import HOUR, MINUTE, SECOND, Attempt, Endpoint, Event, EventType, Instant, new_id
 from relay.samples import SAMPLE_JOB
@@ -92,8 +92,14 @@ class Relay:
         return cls(config, await Store.open(config.storage.url), clock, seed)
 
     async def start(self) -> None:
-        """Takes up what an earlier run left, then starts the metronome. Raises StoreError."""
-        await self.store.write(self._take_up)
+        """Takes up what an earlier run left, then starts the metronome.
+
+        Raises StoreError, and ConfigError for a configured endpoint that may not be called.
+        """
+        try:
+            await self.store.write(self._take_up)
+        except Invalid as error:
+            raise ConfigError(f"{error.field}: {error.message}") from None
         every = self.config.polling.tick / 1_000
         once = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
         self._scheduler.add_job(self.tick, "interval", seconds=every, **once)

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 from pathlib import Path
 
 import click
@@ -11,9 +10,9 @@ import uvicorn
 
 from relay import config as configuration
 from relay.config import Config
-from relay.errors import RelayError
+from relay.listening import listen, url_of
 from relay.service import Relay
-from relay.telemetry import LOGGER, set_up_logging
+from relay.telemetry import set_up_logging
 from relay.web.app import create_app
 
 DEFAULT_CONFIG = Path("config.yaml")
@@ -59,12 +58,12 @@ def command(path: Path | None) -> None:
 
 
 async def _serve(config: Config) -> None:
-    listening = _listen(config.server.host, config.server.port)
+    listening = listen(config.server.host, config.server.port, "set server.host and server.port to what is free")
     relay = await Relay.open(config)
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(relay),
-            lifespan="on",
+            create_app(relay, owns_relay=False),
+            lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
@@ -74,18 +73,9 @@ async def _serve(config: Config) -> None:
     # uvicorn hands the signal on after it has stopped; by then there is nothing left to do with it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    host, port = listening.getsockname()[:2]
-    relay.telemetry.log.info("the relay listens on http://%s:%s", f"[{host}]" if ":" in host else host, port)
-    await server.serve(sockets=[listening])
-    if not server.started:
-        raise RelayError(f"the relay could not start; the log of {LOGGER} says why")
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=512)
-    except OSError as error:
-        raise RelayError(
-            f"can't listen on {host}:{port}: {error.strerror}; set server.host and server.port to what is free"
-        ) from error
+        await relay.start()
+        relay.telemetry.log.info("the relay listens on %s", url_of(listening))
+        await server.serve(sockets=[listening])
+    finally:
+        await relay.stop()

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from relay.errors import RelayError
+from relay.listening import listen, url_of
 from relay.model import SECOND
 
 GRACE = 500
@@ -25,8 +26,8 @@ async def serve(app: ASGIApp, host: str = "127.0.0.1", port: int = 0, grace: int
     Requests still open after `grace` milliseconds are cut off. Raises RelayError where the port can't be had or the
     app does not start.
     """
-    listening = _listen(host, port)
-    url = _url(listening)
+    listening = listen(host, port, "choose another with --port, or stop what uses it")
+    url = url_of(listening)
     server = _Server(uvicorn.Config(app, lifespan="on", log_config=None, access_log=False, server_header=False), grace)
     running = asyncio.create_task(server.serve([listening]))
     try:
@@ -117,25 +118,3 @@ class _Server(uvicorn.Server):
             async with asyncio.timeout(self._grace / SECOND):
                 while state.tasks or state.connections:  # noqa: ASYNC110 (uvicorn tells nobody when they go)
                     await asyncio.sleep(0.001)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Naming TCP is what makes asyncio switch Nagle's algorithm off; else every answer is some 40 ms late.
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(512)
-    except (OSError, OverflowError) as error:
-        listening.close()
-        why = error.strerror if isinstance(error, OSError) else "there is no such port"
-        raise RelayError(
-            f"can't listen on {host}:{port}: {why}; choose another port, or stop what uses this one"
-        ) from None
-    return listening
-
-
-def _url(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -98,7 +98,7 @@ Start = Callable[..., Any]
 
 
 @pytest.fixture
-async def start(store_url: str) -> AsyncIterator[Start]:
+def start(store_url: str) -> Start:
     """Starts a world: `async with start(**sections) as world`. `exec` settings as keyword `sandbox`."""
 
     @asynccontextmanager
@@ -111,10 +111,7 @@ async def start(store_url: str) -> AsyncIterator[Start]:
             receiver_url = await stack.enter_async_context(serve(receiver.app))
             world = World(clock, exec, receiver, exec_url, receiver_url)
             world.relay = await Relay.open(world.config(store_url, **sections), clock, seed=1)
-            stack.push_async_callback(world_stop, world)
+            stack.push_async_callback(world.relay.stop)
             yield world
 
-    async def world_stop(world: World) -> None:
-        await world.relay.stop()
-
-    yield started
+    return started

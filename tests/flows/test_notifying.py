@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from relay.looking import Seen
 from relay.model import HOUR, MINUTE, SECOND, DeliveryStatus, EventType, WatchState
 from relay.sandbox.exec import ExecSettings
 from relay.sandbox.jobs import Outcome
@@ -32,7 +33,9 @@ async def test_every_ending_reaches_its_subscriber(start: Start, outcome: Outcom
 
 async def ask(world: World, job_id: str) -> object:
     """Exec's own answer for a job."""
-    return (await world.relay.clients["default"].look(job_id)).sighting.job.as_exec_sent_it()
+    sighting = (await world.relay.clients["default"].look(job_id)).sighting
+    assert isinstance(sighting, Seen)
+    return sighting.job.as_exec_sent_it()
 
 
 async def test_a_job_that_already_ended_is_told_at_once(start: Start) -> None:

@@ -62,10 +62,10 @@ async def test_one_failing_transaction_does_not_spoil_those_committed_with_it(st
 async def test_a_write_is_on_disk_when_it_returns(store: Store, tmp_path: Path) -> None:
     """Another process sees what was written as soon as write has returned."""
     await store.write(lambda tx: idempotency.keep(tx, keep("seen")))
-    count = "import sqlite3,sys; print(sqlite3.connect(sys.argv[1]).execute('select count(*) from idempotency').fetchone()[0])"
-    shown = subprocess.run(
-        [sys.executable, "-c", count, str(tmp_path / "relay.db")], capture_output=True, text=True, check=True
-    )
+    query = "select count(*) from idempotency"
+    count = f"import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('{query}').fetchone()[0])"
+    command = [sys.executable, "-c", count, str(tmp_path / "relay.db")]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "1"
 
 

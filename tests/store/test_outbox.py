@@ -1,13 +1,13 @@
 """The outbox: what is due is leased once, sent, settled; nothing is told twice, nothing is lost."""
 
 import asyncio
-from typing import Any
+from collections.abc import Mapping
 
 import pytest
 
 from relay.model import SECOND, Attempt, DeliveryStatus, Endpoint, Event, Instant, new_id
 from relay.store import deliveries, endpoints, outbox
-from relay.store.database import Store
+from relay.store.database import Store, Tx
 from relay.store.deliveries import Filter
 from relay.store.outbox import Claim, Settlement
 from relay.store.paging import Page
@@ -18,15 +18,24 @@ LEASE = NOON + 40 * SECOND
 
 async def fill(store: Store, *told: tuple[Event, Endpoint]) -> None:
     """Enqueues a delivery of each event for each endpoint."""
-    for event, endpoint in told:
-        await store.write(
-            lambda tx, e=event, p=endpoint: (endpoints.add(tx, p), outbox.enqueue(tx, e, [(p, None)], NOON, 0))
-        )  # type: ignore[misc]
+
+    def work(tx: Tx) -> None:
+        for event, endpoint in told:
+            endpoints.add(tx, endpoint)
+            outbox.enqueue(tx, event, [(endpoint, None)], NOON, 0)
+
+    await store.write(work)
 
 
-async def claim(store: Store, now: Instant = NOON, owner: str = "me", **limits: Any) -> list[Claim]:
-    asked = {"most": 100, "per_host": 100, "room": {}} | limits
-    return await store.write(lambda tx: outbox.claim(tx, now, until=LEASE, owner=owner, **asked))
+async def claim(
+    store: Store,
+    now: Instant = NOON,
+    owner: str = "me",
+    most: int = 100,
+    per_host: int = 100,
+    room: Mapping[str, int] | None = None,
+) -> list[Claim]:
+    return await store.write(lambda tx: outbox.claim(tx, now, most, per_host, room or {}, LEASE, owner))
 
 
 def settlement(claimed: Claim, status: DeliveryStatus, next_attempt_at: Instant | None = None) -> Settlement:
