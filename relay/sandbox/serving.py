@@ -26,7 +26,7 @@ async def serve(app: ASGIApp, host: str = "127.0.0.1", port: int = 0, grace: int
     Requests still open after `grace` milliseconds are cut off. Raises RelayError where the port can't be had or the
     app does not start.
     """
-    listening = listen(host, port, "choose another with --port, or stop what uses it")
+    listening = listen(host, port, "choose another port, or stop what uses this one")
     url = url_of(listening)
     server = _Server(uvicorn.Config(app, lifespan="on", log_config=None, access_log=False, server_header=False), grace)
     running = asyncio.create_task(server.serve([listening]))
