@@ -6,13 +6,12 @@ no text that leaves this module.
 
 import asyncio
 import json
-import math
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 from urllib.parse import quote
 
 import httpx
@@ -167,7 +166,7 @@ def _job(job_id: str, headers: httpx.Headers, body: bytes) -> Sighting:
     if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         return _no_job("it is compressed, which was not asked for")
     try:
-        job = ScenarioJob.model_validate_json(_canonical(_parsed(body)))
+        job = ScenarioJob.model_validate_json(_canonical(json.loads(body)))
     except ValidationError as fault:
         first = fault.errors(include_input=False, include_url=False)[0]
         return _no_job(f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}")
@@ -184,28 +183,14 @@ def _no_job(why: str) -> Faulty:
     return Faulty("malformed", f"Exec's answer is no job: {why}")
 
 
-def _parsed(body: bytes) -> Any:
-    """The JSON value of the bytes. Raises ValueError (as RecursionError where deeply nested) for what is none."""
-    return json.loads(body, parse_float=_finite, parse_constant=_no_number)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    return number if math.isfinite(number) else _no_number(text)
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError("not a number of JSON")
-
-
 def _canonical(found: Any) -> bytes:
-    """JSON that any reader takes: half a surrogate pair, which only Python lets through, becomes `?`."""
+    """JSON that any reader takes: of what only Python lets through, NaN raises ValueError, half a surrogate is `?`."""
     return json.dumps(found, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
 
 
 def _envelope(body: bytes) -> Mapping[str, Any]:
     try:
-        found = _parsed(body)
+        found = json.loads(body)
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

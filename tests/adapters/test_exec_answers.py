@@ -90,6 +90,7 @@ MALFORMED: list[tuple[str, bytes]] = [
     ("lists 950 deep", b'{"id": "j1o2b3i4d5x6", "status": "queued", "x": ' + b"[" * 950 + b"]" * 950 + b"}"),
     ("deep objects", b'{"id":' * 100_000),
     ("more than 1 MiB", json.dumps({**JOB, "x": "x" * MOST_READ}).encode()),
+    ("a job and 1 MiB of spaces", json.dumps(JOB).encode() + b" " * MOST_READ),
     ("zeros", bytes(10_000)),
 ]
 
@@ -184,6 +185,13 @@ async def test_any_other_status_is_faulty(status: int, body: Any, detail: str) -
     """Neither a job nor one of the known refusals: it is told, and tried again."""
     sighting = await look_at(failing(f"{status} Odd", body) if status != 204 else answering(answer(b"", "204 No")))
     assert sighting == Faulty("status", detail)
+
+
+@pytest.mark.parametrize("body", [b"[" * 500_000, b'{"error":' * 100_000, b"\xff\xfe", b'{"error": {"message": NaN}}'])
+async def test_an_error_in_any_shape_is_only_an_error(body: bytes) -> None:
+    """A refusal that is not in Exec's envelope still counts as what its status says."""
+    assert await look_at(answering(answer(body, "500 Broken"))) == Faulty("status", "Exec answered 500")
+    assert await look_at(answering(answer(body, "429 Slow"))) == Limited(None)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
