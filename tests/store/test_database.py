@@ -59,9 +59,9 @@ async def test_one_failing_transaction_does_not_spoil_those_committed_with_it(st
         assert isinstance(result, LookupError) == (number % 10 == 3) == (kept is None)
 
 
-async def test_a_write_is_on_disk_when_it_returns(store: Store, tmp_path: Path) -> None:
+async def test_a_write_is_on_disk_when_it_returns(sqlite_store: Store, tmp_path: Path) -> None:
     """Another process sees what was written as soon as write has returned."""
-    await store.write(lambda tx: idempotency.keep(tx, keep("seen")))
+    await sqlite_store.write(lambda tx: idempotency.keep(tx, keep("seen")))
     query = "select count(*) from idempotency"
     count = f"import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('{query}').fetchone()[0])"
     command = [sys.executable, "-c", count, str(tmp_path / "relay.db")]
@@ -69,52 +69,52 @@ async def test_a_write_is_on_disk_when_it_returns(store: Store, tmp_path: Path) 
     assert shown.stdout.strip() == "1"
 
 
-async def test_commits_are_synced_and_files_are_private(store: Store, tmp_path: Path) -> None:
+async def test_commits_are_synced_and_files_are_private(sqlite_store: Store, tmp_path: Path) -> None:
     """WAL with full syncs, and no file that others may read."""
-    mode = await store.write(lambda tx: tx.execute(text("PRAGMA journal_mode")).scalar_one())
-    sync = await store.write(lambda tx: tx.execute(text("PRAGMA synchronous")).scalar_one())
+    mode = await sqlite_store.write(lambda tx: tx.execute(text("PRAGMA journal_mode")).scalar_one())
+    sync = await sqlite_store.write(lambda tx: tx.execute(text("PRAGMA synchronous")).scalar_one())
     assert (mode, sync) == ("wal", 2)
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
 
 
-async def test_a_second_relay_on_the_same_file_is_refused(store: Store, store_url: str) -> None:
+async def test_a_second_relay_on_the_same_file_is_refused(sqlite_store: Store, sqlite_url: str) -> None:
     """SQLite is for one relay: the second one is told so."""
     with pytest.raises(StoreError, match="in use by another relay"):
-        await Store.open(store_url)
+        await Store.open(sqlite_url)
 
 
-async def test_the_file_is_free_again_after_closing(store_url: str) -> None:
+async def test_the_file_is_free_again_after_closing(sqlite_url: str) -> None:
     """A store can be closed twice and opened again."""
-    first = await Store.open(store_url)
+    first = await Store.open(sqlite_url)
     await first.aclose()
     await first.aclose()
     with pytest.raises(StoreError, match="closed"):
         await first.write(lambda tx: None)
-    await (await Store.open(store_url)).aclose()
+    await (await Store.open(sqlite_url)).aclose()
 
 
-async def test_a_locked_database_is_a_clear_error_and_loses_nothing(store: Store, tmp_path: Path) -> None:
+async def test_a_locked_database_is_a_clear_error_and_loses_nothing(sqlite_store: Store, tmp_path: Path) -> None:
     """While another process holds the file, writes fail in words; afterwards they work again."""
     other = sqlite3.connect(tmp_path / "relay.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreError, match="locked by another process"):
-        await store.write(lambda tx: idempotency.keep(tx, keep("a")))
+        await sqlite_store.write(lambda tx: idempotency.keep(tx, keep("a")))
     other.execute("ROLLBACK")
     other.close()
-    assert await store.write(lambda tx: idempotency.keep(tx, keep("a")))
+    assert await sqlite_store.write(lambda tx: idempotency.keep(tx, keep("a")))
 
 
-async def test_a_full_disk_is_a_clear_error_and_loses_nothing(store: Store) -> None:
+async def test_a_full_disk_is_a_clear_error_and_loses_nothing(sqlite_store: Store) -> None:
     """When no page can be added, writes fail in words, what was there stays, and later writes work again."""
-    await store.write(lambda tx: idempotency.keep(tx, keep("before")))
-    pages = await store.write(lambda tx: tx.execute(text("PRAGMA page_count")).scalar_one())
-    await store.write(lambda tx: tx.execute(text(f"PRAGMA max_page_count={pages}")).scalar_one())
+    await sqlite_store.write(lambda tx: idempotency.keep(tx, keep("before")))
+    pages = await sqlite_store.write(lambda tx: tx.execute(text("PRAGMA page_count")).scalar_one())
+    await sqlite_store.write(lambda tx: tx.execute(text(f"PRAGMA max_page_count={pages}")).scalar_one())
     big = Kept(key="big", request_hash="", status=201, answer="x" * 1_000_000, created_at=0)
     with pytest.raises(StoreError, match="disk is full"):
-        await store.write(lambda tx: idempotency.keep(tx, big))
-    await store.write(lambda tx: tx.execute(text("PRAGMA max_page_count=1000000")).scalar_one())
-    assert await store.read(lambda tx: idempotency.get(tx, "before")) is not None
-    assert await store.write(lambda tx: idempotency.keep(tx, big))
+        await sqlite_store.write(lambda tx: idempotency.keep(tx, big))
+    await sqlite_store.write(lambda tx: tx.execute(text("PRAGMA max_page_count=1000000")).scalar_one())
+    assert await sqlite_store.read(lambda tx: idempotency.get(tx, "before")) is not None
+    assert await sqlite_store.write(lambda tx: idempotency.keep(tx, big))
 
 
 @pytest.mark.parametrize(
@@ -149,12 +149,12 @@ async def test_a_read_only_file_is_refused(tmp_path: Path) -> None:
         await Store.open(f"sqlite:///{tmp_path}/relay.db")
 
 
-async def test_a_store_of_a_newer_relay_is_refused(store_url: str, tmp_path: Path) -> None:
+async def test_a_store_of_a_newer_relay_is_refused(sqlite_url: str, tmp_path: Path) -> None:
     """An older relay does not touch tables that it does not know."""
-    await (await Store.open(store_url)).aclose()
+    await (await Store.open(sqlite_url)).aclose()
     other = sqlite3.connect(tmp_path / "relay.db")
     other.execute("update alembic_version set version_num = '9999'")
     other.commit()
     other.close()
     with pytest.raises(StoreError, match="newer relay"):
-        await Store.open(store_url)
+        await Store.open(sqlite_url)

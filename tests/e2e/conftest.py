@@ -1,0 +1,117 @@
+"""Real processes: `relay serve` as users start it, beside the shipped sandbox and receiver."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from relay.sandbox.exec import BASE, SANDBOX_KEY, Exec, ExecSettings
+from relay.sandbox.limits import UNLIMITED
+from relay.sandbox.receiver import Receiver
+from relay.sandbox.serving import serve
+from relay.service import system_clock
+from tests.make import SECRET
+
+API_KEY = "relay_" + "k" * 43
+STARTS_WITHIN = 20.0
+
+
+class Served:
+    """A `relay serve` process that can be killed and started again on the same store and port."""
+
+    def __init__(self, config: Path, port: int, **as_user: Any) -> None:
+        self._config, self._as_user = config, as_user
+        self.url = f"http://127.0.0.1:{port}"
+        self.process: asyncio.subprocess.Process | None = None
+        self.log = config.with_suffix(".log")
+
+    async def start(self) -> None:
+        """Starts the process and waits until it is ready."""
+        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "relay", "serve", "--config", str(self._config)),
+                stdout=log,
+                stderr=log,
+                env=environ,
+                cwd=self._config.parent,
+                **self._as_user,
+            )
+        deadline = time.monotonic() + STARTS_WITHIN
+        async with httpx.AsyncClient(trust_env=False) as http:
+            while time.monotonic() < deadline and self.process.returncode is None:
+                try:
+                    if (await http.get(f"{self.url}/readyz", timeout=2)).status_code == 200:
+                        return
+                except httpx.HTTPError:
+                    pass
+                await asyncio.sleep(0.02)
+        raise AssertionError(f"the relay did not become ready: {self.log.read_text()}")
+
+    async def kill(self) -> None:
+        """kill -9."""
+        assert self.process is not None
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+
+    async def stop(self, number: int = signal.SIGTERM) -> int:
+        """Asks the process to stop; its exit code."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return await asyncio.wait_for(self.process.wait(), 15)
+
+
+class Stage:
+    """Sandbox, receiver and the configuration between them."""
+
+    def __init__(self, folder: Path, exec: Exec, exec_url: str, receiver: Receiver, receiver_url: str) -> None:
+        self.folder, self.exec, self.exec_url = folder, exec, exec_url
+        self.receiver, self.receiver_url = receiver, receiver_url
+
+    def write_config(self, **sections: dict[str, Any]) -> Path:
+        """config.yaml, with sections added to or changed from what all of these tests need."""
+        base: dict[str, dict[str, Any]] = {
+            "exec": {"api_key": SANDBOX_KEY, "base_url": self.exec_url + BASE, "timeout": "2s"},
+            "polling": {"strategy": "interval", "interval": "200ms", "tick": "50ms"},
+            "delivery": {"timeout": "2s", "schedule": ["0s"] + ["300ms"] * 20},
+            "storage": {"url": f"sqlite:///{self.folder}/relay.db"},
+            "security": {"api_keys": [API_KEY], "allow_http": True, "allow_networks": ["127.0.0.0/8"]},
+        }
+        base["exec"]["budget"] = {"per_minute": 100_000, "per_day": 10_000_000, "share": 1.0}
+        merged = {name: base.get(name, {}) | sections.get(name, {}) for name in {*base, *sections}}
+        path = self.folder / "config.yaml"
+        path.write_text(yaml.safe_dump(merged))
+        return path
+
+    def serve(self, **sections: dict[str, Any]) -> Served:
+        port = free_port()
+        return Served(self.write_config(server={"port": port}, **sections), port)
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    exec = Exec(ExecSettings(limits=UNLIMITED, seed=5), system_clock)
+    receiver = Receiver(SECRET, system_clock)
+    async with AsyncExitStack() as stack:
+        exec_url = await stack.enter_async_context(serve(exec.app))
+        receiver_url = await stack.enter_async_context(serve(receiver.app))
+        yield Stage(tmp_path, exec, exec_url, receiver, receiver_url)

@@ -1,0 +1,259 @@
+"""The relay as a process: killed at any moment, stopped politely, started wrongly."""
+
+import asyncio
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import httpx
+import pytest
+
+from relay.sandbox.receiver import HANG
+from tests.e2e.conftest import API_KEY, Served, Stage, free_port
+from tests.make import SECRET
+
+ROUNDS = int(os.environ.get("RELAY_KILL_ROUNDS", "12"))
+BEARER = {"authorization": f"Bearer {API_KEY}"}
+ROOT = Path(__file__).parents[2]
+
+
+async def keep_registering(stage: Stage, relay: Served, accepted: list[str], stop: asyncio.Event) -> None:
+    """Registers jobs as fast as the relay answers, noting what it answered 201 to, through every crash."""
+    async with httpx.AsyncClient(base_url=relay.url, headers=BEARER, trust_env=False, timeout=3) as http:
+        while not stop.is_set():
+            job = stage.exec.add(lasts=random.randrange(1, 800))
+            asked = {"job_id": job.id, "callback_url": f"{stage.receiver_url}/{job.id}", "secret": SECRET}
+            try:
+                answer = await http.post("/v1/registrations", json=asked)
+            except httpx.HTTPError:
+                await asyncio.sleep(0.02)
+                continue
+            assert answer.status_code == 201, answer.text
+            accepted.append(job.id)
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.timeout(300)
+async def test_kill_9_at_any_moment_loses_nothing(stage: Stage) -> None:
+    """Whatever was answered 201 is delivered, with one webhook-id and one body each, however often the relay dies.
+
+    Counted from the receiver's own records. RELAY_KILL_ROUNDS sets how many times it is killed.
+    """
+    relay, accepted, stop = stage.serve(), list[str](), asyncio.Event()
+    await relay.start()
+    registering = asyncio.create_task(keep_registering(stage, relay, accepted, stop))
+    for _ in range(ROUNDS):
+        await asyncio.sleep(random.uniform(0.05, 1.2))
+        await relay.kill()
+        await relay.start()
+    stop.set()
+    await registering
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and len({one.path for one in stage.receiver.received}) < len(accepted):
+        await asyncio.sleep(0.05)
+    assert await relay.stop() == 0
+
+    told = defaultdict(set)
+    for one in stage.receiver.received:
+        assert one.verified, one.why
+        told[one.path.removeprefix("/")].add((one.webhook_id, one.body))
+    assert len(accepted) > ROUNDS
+    assert set(accepted) - set(told) == set(), "registrations answered 201 and never told"
+    assert {job for job, versions in told.items() if len(versions) != 1} == set(), "ids or bodies changed"
+    assert len(stage.receiver.received) - len(told) <= ROUNDS * 64, "more repeats than attempts in flight"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stop_signal_is_heeded_within_ten_seconds(stage: Stage, number: int) -> None:
+    """An attempt under way is finished or given back, the exit code is 0, and the next run takes it up."""
+    relay = stage.serve(delivery={"timeout": "30s"})
+    await relay.start()
+    stage.receiver.always(HANG)
+    job = stage.exec.add(lasts=1)
+    async with httpx.AsyncClient(base_url=relay.url, headers=BEARER, trust_env=False) as http:
+        asked = {"job_id": job.id, "callback_url": f"{stage.receiver_url}/x", "secret": SECRET}
+        (await http.post("/v1/registrations", json=asked)).raise_for_status()
+    [first] = await stage.receiver.arrived(1)
+    began = time.monotonic()
+    assert await relay.stop(number) == 0
+    assert time.monotonic() - began < 10
+    stage.receiver.always(stage_fine())
+    await relay.start()
+    both = await stage.receiver.arrived(2)
+    assert (both[1].webhook_id, both[1].body) == (first.webhook_id, first.body)
+    assert await relay.stop() == 0
+
+
+def stage_fine() -> object:
+    from relay.sandbox.receiver import FINE
+
+    return FINE
+
+
+def run(*words: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Runs a verb to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "relay", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | environ,
+    )
+
+
+async def test_a_wrong_configuration_is_exit_code_2(stage: Stage) -> None:
+    """The place and the right name are on stderr, and nothing was started."""
+    path = stage.write_config(polling={"intervall": "1s"})
+    done = await asyncio.to_thread(run, "serve", "--config", str(path), folder=stage.folder)
+    assert done.returncode == 2
+    assert 'polling.intervall: unknown key; did you mean "interval"?' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_a_configured_endpoint_that_may_not_be_called_is_exit_code_2(stage: Stage) -> None:
+    """A metadata address in the configuration is refused at start, naming the endpoint."""
+    endpoint = {"name": "meta", "url": "https://169.254.169.254/latest"}
+    path = stage.write_config(server={"port": free_port()})
+    path.write_text(path.read_text() + f"endpoints: [{endpoint}]\n")
+    done = await asyncio.to_thread(run, "serve", "--config", str(path), folder=stage.folder)
+    assert done.returncode == 2
+    assert "endpoints.meta.url" in done.stderr
+
+
+async def test_a_port_in_use_is_exit_code_1(stage: Stage) -> None:
+    """Says which port, and what to set."""
+    taken = int(stage.receiver_url.rpartition(":")[2])
+    path = stage.write_config(server={"port": taken})
+    done = await asyncio.to_thread(run, "serve", "--config", str(path), folder=stage.folder)
+    assert done.returncode == 1
+    assert f"127.0.0.1:{taken}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_a_second_relay_on_one_file_is_exit_code_1(stage: Stage) -> None:
+    """Two relays on one SQLite file would look and send twice."""
+    relay = stage.serve()
+    await relay.start()
+    path = stage.write_config(server={"port": free_port()})
+    done = await asyncio.to_thread(run, "serve", "--config", str(path), folder=stage.folder)
+    assert await relay.stop() == 0
+    assert done.returncode == 1
+    assert "in use by another relay" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to become another user; tests/store runs it for ordinary users")
+async def test_a_store_that_can_not_be_written_is_exit_code_1(tmp_path: Path) -> None:
+    """A read-only file is found out at start, in words, not at the first registration."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    sqlite3.connect(shared / "relay.db").close()
+    (shared / "relay.db").touch()
+    (shared / "relay.db").chmod(0o444)
+    shared.chmod(0o555)
+    for folder in [*tmp_path.parents, tmp_path]:
+        if str(folder).startswith("/tmp/"):
+            folder.chmod(0o755)
+    code = (
+        "import os, sys, asyncio; from relay.store.database import Store; os.setgid(65534); os.setuid(65534)\n"
+        "try: asyncio.run(Store.open(sys.argv[1]))\n"
+        "except Exception as error: print(type(error).__name__, error); sys.exit(1)\n"
+    )
+    command = [sys.executable, "-c", code, f"sqlite:///{shared}/relay.db"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=30)
+    assert done.returncode == 1, done.stderr
+    assert "StoreError" in done.stdout
+    assert "may write to" in done.stdout
+
+
+async def test_check_says_what_is_right_and_what_is_not(stage: Stage) -> None:
+    """`relay check` exits 0 when all is well, and 1 with the reason when Exec refuses the key."""
+    path = stage.write_config()
+    fine = await asyncio.to_thread(run, "check", "--config", str(path), folder=stage.folder)
+    assert fine.returncode == 0, fine.stdout + fine.stderr
+    assert "accepts the key" in fine.stdout
+    path = stage.write_config(exec={"api_key": "exec_live_" + "0" * 40})
+    refused = await asyncio.to_thread(run, "check", "--config", str(path), folder=stage.folder)
+    assert refused.returncode == 1
+    assert "refuses the key (401" in refused.stdout
+    assert "0" * 40 not in refused.stdout + refused.stderr
+
+
+async def test_the_verbs_of_a_running_relay(stage: Stage) -> None:
+    """register, jobs, deliveries and resend do what their help says, against a relay that asks for a key."""
+    relay = stage.serve()
+    await relay.start()
+    job = stage.exec.add(lasts=1, name="Discovery Call")
+
+    async def verb(*words: str, key: str = API_KEY) -> subprocess.CompletedProcess[str]:
+        return await asyncio.to_thread(run, *words, folder=stage.folder, RELAY_URL=relay.url, RELAY_API_KEY=key)
+
+    made = await verb("register", job.id, "--url", f"{stage.receiver_url}/cli", "--metadata", "team=sales")
+    assert made.returncode == 0, made.stderr
+    secret = made.stdout.split('"secret": "')[1].split('"')[0]
+    assert secret.startswith("whsec_")
+    [one] = await stage.receiver.arrived(1, path="/cli")
+    assert b'"team"' in one.body
+    assert "Discovery Call" in (await verb("jobs")).stdout
+    listed = await verb("deliveries", "--json")
+    dlv = listed.stdout.split('"id": "')[1].split('"')[0]
+    assert '"attempts"' in (await verb("deliveries", dlv)).stdout
+    assert (await verb("resend", dlv)).returncode == 0
+    assert len(await stage.receiver.arrived(2, path="/cli")) == 2
+    assert "0 failed deliveries would be sent again" in (await verb("resend", "--failed", "--dry-run")).stdout
+    assert (await verb("resend")).returncode == 2
+    refused = await verb("jobs", key="relay_wrong")
+    assert refused.returncode == 1
+    assert "RELAY_API_KEY" in refused.stderr
+    assert await relay.stop() == 0
+    gone = await verb("jobs")
+    assert gone.returncode == 1
+    assert "relay serve" in gone.stderr
+
+
+def test_keygen_makes_what_the_configuration_takes(tmp_path: Path) -> None:
+    """The printed key and the printed snippet belong together."""
+    import hashlib
+
+    done = run("keygen", "--name", "zapier", folder=tmp_path)
+    key = done.stdout.splitlines()[0]
+    assert key.startswith("relay_")
+    assert hashlib.sha256(key.encode()).hexdigest() in done.stdout
+    assert run("keygen", "--signing", folder=tmp_path).stdout.startswith("whsec_")
+
+
+@pytest.mark.parametrize(
+    "verb", ["serve", "demo", "sandbox", "receive", "register", "jobs", "deliveries", "resend", "check", "keygen"]
+)
+def test_every_verb_teaches_by_example(tmp_path: Path, verb: str) -> None:
+    """`--help` of each verb shows commands that can be copied."""
+    done = run(verb, "--help", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"relay {verb}" in done.stdout.split("Usage:")[1].split("\n", 1)[1]
+
+
+@pytest.mark.timeout(150)
+def test_the_demo_ends_well(tmp_path: Path) -> None:
+    """`relay demo --json` ends with its summary as one line, exit code 0, everything verified."""
+    import json
+
+    done = subprocess.run(
+        [sys.executable, "-m", "relay", "demo", "--jobs", "5", "--seed", "3", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=140,
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary["ok"] is True
+    assert summary["jobs"] == summary["notified"] == summary["verified"] == 5
+    assert summary["looks"] == summary["looks_by_exec"] >= 5
+    assert done.stdout.count("signature verified") == 5
