@@ -5,7 +5,6 @@ dialled, so `refusal` judges that: no answer of a name server gets past it.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NoReturn
@@ -167,37 +166,6 @@ def mask(url: str) -> str:
         return "…"
     shown = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{shown}{f':{port}' if port is not None else ''}/…"
-
-
-# --- headers that callers add ----------------------------------------------------------------------------------
-
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
-_HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]{0,4094}[\x21-\x7e])?|")
-CONNECTION_HEADERS = frozenset(
-    {"accept-encoding", "connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization"}
-    | {"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
-)
-"""What the connection itself says."""
-RESERVED_HEADERS = (
-    CONNECTION_HEADERS
-    | {"content-encoding", "content-type", "user-agent"}
-    | {"webhook-id", "webhook-signature", "webhook-timestamp"}
-)
-"""What the relay says, beside the connection."""
-
-
-def judge_headers(
-    headers: Mapping[str, str], field: str = "headers", reserved: frozenset[str] = RESERVED_HEADERS
-) -> None:
-    """Raises `Invalid` (code `invalid_headers`, never holding a value) unless these can go with a notification."""
-    for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(name):
-            raise Invalid("invalid_headers", f"{field} holds a name that is no HTTP header's.", field)
-        if name.lower() in reserved:
-            raise Invalid("invalid_headers", f"{field} holds {name}, which the relay itself sets. Leave it out.", field)
-        if not _HEADER_VALUE.fullmatch(value):
-            why = "a value that no HTTP header can carry (line breaks, outer spaces, other than ASCII, over 4,096 long)"
-            raise Invalid("invalid_headers", f"{field} holds for {name} {why}.", field)
 
 
 # --- the address that is dialled -------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ checked, by the URL's own host.
 
 import asyncio
 import os
+import re
 import socket
 import ssl
 import time
@@ -26,7 +27,7 @@ from httpx_aiohttp import AiohttpTransport
 from yarl import URL
 
 import relay
-from relay.addresses import CONNECTION_HEADERS, EgressRules, judge_headers, judge_url, refusal
+from relay.addresses import EgressRules, judge_url, refusal
 from relay.delivering import Answer, NoAnswer, Outcome
 from relay.errors import Invalid
 
@@ -34,6 +35,12 @@ MOST_READ = 16 * 1024
 """Bytes of an answer's body that are read; the connection is closed on the rest."""
 
 _LONGEST_HEADER = 32 * 1024
+_LONGEST_SHOWN = 100
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
+_FRAMING = frozenset(
+    {"connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
+)
 _MOST_ADDRESSES = 16
 _NAMES_KEPT = 10  # seconds that a resolved name is believed
 _IDLE_KEPT = 4  # seconds: shorter than the 5 after which common servers hang up, so that few POSTs meet a dying line
@@ -100,9 +107,11 @@ class Egress:
     async def _attempt(self, url: str, headers: Mapping[str, str], body: bytes, within: int) -> Outcome:
         try:
             target = judge_url(url, self._rules, "url")
-            judge_headers(headers, reserved=CONNECTION_HEADERS)
         except Invalid as fault:
             return NoAnswer("blocked", fault.message)
+        for name, value in headers.items():
+            if not _fits(name, value):
+                return NoAnswer("blocked", f"the header {name[:_LONGEST_SHOWN]!r} or its value can't go along")
         dial = _Dial(URL(target.url, encoded=True))
         reset = _DIAL.set(dial)
         try:
@@ -185,6 +194,11 @@ class ThreadResolver(AbstractResolver):
 
 
 _AS_NUMBERS = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+
+
+def _fits(name: str, value: str) -> bool:
+    """Whether a header can't break out of its line, nor frame or route the request; registering refuses far more."""
+    return bool(_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)) and name.lower() not in _FRAMING
 
 
 async def _verbatim(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
