@@ -1,0 +1,53 @@
+# Every target sets up what it needs; a fresh machine needs only make and Python 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+DEV := $(VENV)/.dev-installed
+DEMO := $(VENV)/.demo-installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format lock image clean
+
+help: ## Show what there is to make
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+demo: $(DEMO) ## See the relay work: sandbox Exec, relay and receiver on this machine, no account
+	@$(RUN)/relay demo
+
+test: $(DEV) ## Run all tests, with branch coverage
+	$(RUN)/python -m pytest --cov --cov-report=term
+
+check: $(DEV) ## Lint, formatting, types
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+
+format: $(DEV) ## Format the code
+	$(RUN)/ruff format .
+	$(RUN)/ruff check --fix .
+
+lock: $(DEV) ## Pin the requirements anew, with hashes
+	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null RELAY_PIP_COMPILE=$(RUN)/pip-compile sh requirements/lock.sh
+
+image: ## Build the container image
+	docker build -t exec-relay .
+
+clean: ## Remove the virtual environment and what tests leave behind
+	rm -rf $(VENV) build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "The relay needs Python 3.11 or newer; name one with: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "This Python can't make virtual environments; on Debian: apt install python3-venv"; exit 1; }
+
+$(DEMO): requirements/runtime.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Setting up $(VENV) (once) ..."
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.txt
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): requirements/dev.txt $(DEMO)
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
