@@ -6,6 +6,7 @@ pace fades over hours. While no day was seen yet, the present pace is taken to l
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from relay.model import HOUR, Instant
@@ -78,10 +79,10 @@ def rates(arrivals: Arrivals, now: Instant, hours: int = 25) -> tuple[float, ...
     )
 
 
-def expected(arrivals: Arrivals, now: Instant, ahead: int) -> float:
-    """Jobs expected to be registered within `ahead` milliseconds (a day at most)."""
+def jobs_within(hourly: Sequence[float], now: Instant, ahead: int) -> float:
+    """Jobs expected within `ahead` milliseconds of `now`, at the rates that `rates` gave."""
     total, at, end = 0.0, now, now + ahead
-    for k, rate in enumerate(rates(arrivals, now)):
+    for k, rate in enumerate(hourly):
         until = min((now // HOUR + k + 1) * HOUR, end)
         total += rate * max(until - at, 0) / HOUR
         at = max(at, until)

@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 SHORTEST = 0.5
@@ -16,19 +16,29 @@ AGES = tuple(SHORTEST * math.exp(_STEP * k) for k in range(_STEPS + 1))
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """`ended[k]` is the probability that a job has ended by `AGES[k]`: rising, at most 1 less those that never end."""
+    """A law on the ages of `AGES`, straight between them. `make_law` makes one."""
 
     ended: tuple[float, ...]
+    """The probability that a job has ended by each age: rising, at most 1 less those that never end."""
+    means: tuple[float, ...]
+    """∫ x dF up to each age, seconds."""
 
     def cdf(self, age: float) -> float:
         """The probability that a job has ended by `age` seconds, 0 to 1."""
+        return self.moments(age)[0]
+
+    def moments(self, age: float) -> tuple[float, float]:
+        """F and ∫ x dF at `age` seconds: both exact for the straight pieces."""
         if age <= SHORTEST:
-            return self.ended[0] * max(age, 0.0) / SHORTEST
+            ended = self.ended[0] * max(age, 0.0) / SHORTEST
+            return ended, ended * max(age, 0.0) / 2
         place = math.log(age / SHORTEST) / _STEP
         below = int(place)
         if below >= _STEPS:
-            return self.ended[-1]
-        return self.ended[below] + (place - below) * (self.ended[below + 1] - self.ended[below])
+            return self.ended[-1], self.means[-1]
+        low = AGES[below]
+        ended = self.ended[below] + (self.ended[below + 1] - self.ended[below]) * (age - low) / (AGES[below + 1] - low)
+        return ended, self.means[below] + (ended - self.ended[below]) * (age + low) / 2
 
     def survival(self, age: float) -> float:
         """The probability that a job goes on after `age` seconds."""
@@ -42,7 +52,7 @@ class Law:
             return SHORTEST
         low, high = self.ended[above - 1], self.ended[above]
         part = (wanted - low) / (high - low) if high > low else 0.0
-        return SHORTEST * math.exp(_STEP * (above - 1 + part))
+        return AGES[above - 1] + part * (AGES[above] - AGES[above - 1])
 
     @property
     def median(self) -> float:
@@ -53,13 +63,22 @@ class Law:
         return self.quantile(0.9)
 
 
+def make_law(ended: Sequence[float], never: float) -> Law:
+    """The law with the given probability of having ended by each of `AGES`, if it ends; `never` of all jobs do not."""
+    rising, means = [], []
+    highest = mean = before = 0.0
+    for age, share in zip(AGES, ended, strict=True):
+        previous, highest = highest, max(highest, (1.0 - never) * min(share, 1.0))
+        mean += (highest - previous) * (age + before) / 2
+        before = age
+        rising.append(highest)
+        means.append(mean)
+    return Law(tuple(rising), tuple(means))
+
+
 def tabulate(cdf: Callable[[float], float], never: float = 0.0) -> Law:
-    """The law with the given probability of having ended by an age, if it ends; `never` of all jobs do not."""
-    ended, highest = [], 0.0
-    for age in AGES:
-        highest = max(highest, min(cdf(age), 1.0))
-        ended.append((1.0 - never) * highest)
-    return Law(tuple(ended))
+    """As `make_law`, of a distribution function."""
+    return make_law([cdf(age) for age in AGES], never)
 
 
 def lognormal_cdf(age: float, median: float, sigma: float) -> float:

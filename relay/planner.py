@@ -20,6 +20,7 @@ __all__ = [
     "adaptive_plan",
     "age_of",
     "gain",
+    "going",
     "interval_plan",
     "make_timetable",
     "price",
@@ -76,7 +77,7 @@ def adaptive_plan(sight: Sight, table: Timetable, now: Instant, wait: float = 0.
     """`polling.strategy: adaptive`: the first look at once, then by the timetable. Never before `now`.
 
     `wait` is how many seconds jobs are usually queued. No gap is longer than ten minutes or, where that is more,
-    than the time for which the job has been watched.
+    twice the time for which the job has been watched: that many looks a job gets whatever they cost.
     """
     if sight.last_look_at is None:
         return Plan(now, "first look, at once")
@@ -84,7 +85,7 @@ def adaptive_plan(sight: Sight, table: Timetable, now: Instant, wait: float = 0.
     start = _start(sight, wait, last)
     age = (last - start) / 1_000
     gap = round((table.next_age(max(age, 0.0)) - age) * 1_000)
-    bound = max(_LONGEST_GAP, last - sight.registered_at)
+    bound = max(_LONGEST_GAP, 2 * (last - sight.registered_at))
     at = max(last + min(max(gap, _SOONEST), bound), now)
     return Plan(at, _why(sight, table.law, at, start, gap > bound))
 
@@ -92,6 +93,15 @@ def adaptive_plan(sight: Sight, table: Timetable, now: Instant, wait: float = 0.
 def age_of(sight: Sight, now: Instant, wait: float = 0.0) -> float:
     """Seconds since the job started, as far as is known: negative while it is still queued."""
     return (now - _start(sight, wait, min(sight.last_look_at or now, now))) / 1_000
+
+
+def going(sight: Sight, wait: float = 0.0) -> tuple[Instant, float] | None:
+    """What the watch of a job that goes on teaches of durations: when it began, and its age in seconds when last seen
+    going (`durations.law` takes these). None where its last look did not see that."""
+    if sight.last_look_at is None or sight.failures or sight.status in (None, "queued"):
+        return None
+    start = _start(sight, wait, sight.last_look_at)
+    return start, (sight.last_look_at - start) / 1_000
 
 
 def gain(sight: Sight, law: Law, now: Instant, wait: float = 0.0) -> float:
@@ -117,7 +127,7 @@ def _start(sight: Sight, wait: float, last: Instant) -> Instant:
 
 def _why(sight: Sight, law: Law, at: Instant, start: Instant, bounded: bool) -> str:
     if bounded:
-        return "no look is put off for longer than ten minutes or the time watched so far"
+        return "no look is put off for longer than ten minutes or twice the time watched so far"
     if sight.status == "queued":
         return f"still queued; jobs take {_seconds(round(law.median * 1_000))} from their start"
     share = round(100 * law.cdf((at - start) / 1_000))

@@ -9,15 +9,20 @@ the look after t_i is made if the job still runs at t_i, and what ended in betwe
 time it ended. The minimising j is the next look; it never falls as i rises, which makes the search short.
 """
 
+import math
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay.law import AGES, LONGEST, Law
 
 LONGEST_GAP = 600.0
 """No gap is longer than this, or the age, where that is more: seconds."""
+LONGEST_GROWTH = 2.0
 _SHORTEST_GAP = 1.0
-_POINTS = 160
+_PER_LOOK = 5.0
+_LEAST = 80.0
+_MOST = 800.0
+_RARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,57 +58,71 @@ class Timetable:
 
 def make_timetable(law: Law, price: float) -> Timetable:
     """The timetable for a law and a price (seconds of delay per look). A few milliseconds of work."""
-    ages = _grid(law)
-    ended = [law.cdf(age) for age in ages]
-    means = [0.0]
-    for k in range(1, len(ages)):
-        means.append(means[-1] + (ended[k] - ended[k - 1]) * (ages[k] + ages[k - 1]) / 2)
-    following = _solve(ages, ended, means, price)
-    path, spent, at, total = [], [], 0, 0.0
-    while at < len(ages) - 1:
-        total += 1.0 - ended[at]
-        at = following[at]
-        path.append(ages[at])
+    ages = _grid(law, price)
+    table = Timetable(law, price, tuple(ages), tuple(_solve(ages, [law.moments(age) for age in ages], price)), (), ())
+    path, spent, age, total = [], [], 0.0, 0.0
+    while age < LONGEST:
+        total += law.survival(age)
+        age = table.next_age(age)
+        path.append(min(age, LONGEST))
         spent.append(total)
-    last = ages[-1] * 2 + LONGEST_GAP
-    nexts = [ages[j] for j in following[:-1]] + [last]
-    return Timetable(law, price, tuple(ages), tuple(nexts), tuple(path), tuple(spent))
+    return replace(table, path=tuple(path), spent=tuple(spent))
 
 
-def _solve(ages: list[float], ended: list[float], means: list[float], price: float) -> list[int]:
+def _solve(ages: list[float], moments: list[tuple[float, float]], price: float) -> list[float]:
+    """The next look after one at each age."""
     last = len(ages) - 1
     costs = [0.0] * (last + 1)
-    following = [last] * (last + 1)
+    following = [ages[-1] * 2] * (last + 1)
     furthest = last
+
     for i in range(last - 1, -1, -1):
-        best, at = float("inf"), i + 1
-        bound = max(LONGEST_GAP, ages[i]) + ages[i]
+        bound = ages[i] + max(LONGEST_GAP, LONGEST_GROWTH * ages[i])
+        ended, mean = moments[i]
+        best, at, tried = float("inf"), i + 1, []
         for j in range(i + 1, furthest + 1):
             if j > i + 1 and ages[j] > bound:
                 break
-            cost = ages[j] * (ended[j] - ended[i]) - (means[j] - means[i]) + costs[j]
+            cost = ages[j] * (moments[j][0] - ended) - (moments[j][1] - mean) + costs[j]
+            tried.append(cost)
             if cost < best:
                 best, at = cost, j
-        following[i], furthest = at, at
-        costs[i] = price * (1.0 - ended[i]) + best
+        furthest = min(at + 1, last)
+        k = at - i - 1
+        if 0 < k < len(tried) - 1:
+            following[i], least = _vertex(ages[at - 1 : at + 2], tried[k - 1 : k + 2])
+        else:
+            following[i], least = ages[at], best
+        costs[i] = price * (1.0 - ended) + least
     return following
 
 
-def _grid(law: Law) -> list[float]:
-    """Ages denser where looks will be: their best density is about √(F'·S) (Keller 1974), with some everywhere."""
+def _vertex(x: list[float], y: list[float]) -> tuple[float, float]:
+    """Where the parabola through three points is least, and how much that is: the middle one is the least of them."""
+    left, right = (y[1] - y[0]) / (x[1] - x[0]), (y[2] - y[1]) / (x[2] - x[1])
+    bend = (right - left) / (x[2] - x[0])
+    if bend <= 0:
+        return x[1], y[1]
+    at = min(max((x[0] + x[1]) / 2 - left / (2 * bend), x[0]), x[2])
+    return at, y[0] + (at - x[0]) * (left + bend * (at - x[1]))
+
+
+def _grid(law: Law, price: float) -> list[float]:
+    """Ages about as dense as looks will be, which is √(F'·S/2λ) (Keller 1974), and some everywhere.
+
+    The table is linear between its ages, so that a few points for each gap between looks are enough.
+    """
     weights = []
     for k in range(len(AGES) - 1):
         width = AGES[k + 1] - AGES[k]
         density = max(law.ended[k + 1] - law.ended[k], 0.0) / width
-        weights.append((density * (1.0 - law.ended[k])) ** 0.5 * width)
-    total = sum(weights) or 1.0
-    floor = 0.25 / len(weights)
-    ages, at, step = [0.0], 0.0, 1.25 / _POINTS
+        weights.append(math.sqrt(density / max(1.0 - law.ended[k], _RARE)) * width)
+    looks = sum(weights) / math.sqrt(2 * price)
+    points = min(max(_PER_LOOK * looks, _LEAST), _MOST)
+    scale, floor = points / (sum(weights) or 1.0), _LEAST / len(weights)
+    ages, at = [0.0], 0.0
     for k, weight in enumerate(weights):
-        at += weight / total + floor
-        if at >= step:
-            ages.append(AGES[k + 1])
-            at = 0.0
-    if ages[-1] < LONGEST:
-        ages.append(LONGEST)
-    return ages
+        before, at = at, at + weight * scale + floor
+        slope = (AGES[k + 1] - AGES[k]) / (at - before)
+        ages.extend(AGES[k] + (mark - before) * slope for mark in range(int(before) + 1, int(at) + 1))
+    return [*(age for age in ages if age < LONGEST), LONGEST]
