@@ -62,8 +62,10 @@ class Watcher:
             free = self._config.polling.concurrency - len(self._looking)
             if free <= 0:
                 return
-            due = await self._store.read(lambda tx, name=workspace: watches.next_due(tx, name))  # type: ignore[misc]
-            if due is None or due > now:
+            due, paused = await self._store.read(
+                lambda tx, name=workspace: (watches.next_due(tx, name), workspaces.get(tx, name).paused_until)  # type: ignore[misc]
+            )
+            if due is None or due > now or (paused is not None and paused > now):
                 continue
             await self._set_pace(workspace, now)
             chosen = await self._store.write(lambda tx, name=workspace, n=free: self._claim(tx, name, n, now))  # type: ignore[misc]

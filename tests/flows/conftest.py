@@ -29,6 +29,7 @@ class World:
     def __init__(self, clock: Clock, exec: Exec, receiver: Receiver, exec_url: str, receiver_url: str) -> None:
         self.clock, self.exec, self.receiver = clock, exec, receiver
         self.exec_url, self.receiver_url = exec_url, receiver_url
+        self.sections: dict[str, dict[str, Any]] = {}
         self.relay: Relay
 
     def config(self, url: str, **sections: dict[str, Any]) -> Config:
@@ -39,6 +40,18 @@ class World:
             "security": {"allow_http": True, "allow_networks": ["127.0.0.0/8"]},
         }
         return config.from_mapping({name: base.get(name, {}) | sections.get(name, {}) for name in {*base, *sections}})
+
+    async def restart(self, **sections: dict[str, Any]) -> None:
+        """Stops the relay, and starts another on the same store; its configuration may differ."""
+        url = self.relay.config.storage.url
+        await self.relay.stop()
+        self.relay = await Relay.open(self.config(url, **{**self.sections, **sections}), self.clock, seed=1)
+
+    async def prepare(self, job_id: str, url: str) -> None:
+        """Registers, and lets the relay do nothing yet."""
+        request = Request(job_id=job_id, callback=Wanted(url, secret=SECRET))
+        checked = register.check(request, self.relay.rules, self.relay.clients)
+        await self.relay.store.write(lambda tx: register.register(tx, checked, self.clock()))
 
     async def register(self, job_id: str, path: str = "/callback", **fields: Any) -> Registered:
         """Registers as the API does, then lets the relay do what is due."""
@@ -51,7 +64,8 @@ class World:
 
     async def settle(self) -> None:
         """Lets the relay do all that is due now."""
-        for _ in range(200):
+        before = None
+        while True:
             await self.relay.tick()
             await self.relay.watcher.idle()
             await self.relay.dispatcher.tick()
@@ -59,7 +73,10 @@ class World:
             due = await self.next_due()
             if due is None or due > self.clock():
                 return
-        # What stays due is waiting for budget or for a pause: time has to move.
+            done = (len(self.exec.records.asked), len(self.receiver.received), due)
+            if done == before:
+                return  # what stays due waits for budget or for a pause: time has to move
+            before = done
 
     async def next_due(self) -> Instant | None:
         """When the relay has to do something next."""
@@ -73,7 +90,7 @@ class World:
         target = self.clock() + ms
         while (due := await self.next_due()) is not None and due <= target:
             # What is overdue waits for a pause to end: try again a little later.
-            self.clock.at = min(target, due if due > self.clock() else self.clock() + 1_000)
+            self.clock.at = min(target, due if due > self.clock() else self.clock() + 5_000)
             await self.settle()
             if self.clock() >= target:
                 return
@@ -110,8 +127,9 @@ def start(store_url: str) -> Start:
             exec_url = await stack.enter_async_context(serve(exec.app))
             receiver_url = await stack.enter_async_context(serve(receiver.app))
             world = World(clock, exec, receiver, exec_url, receiver_url)
+            world.sections = sections
             world.relay = await Relay.open(world.config(store_url, **sections), clock, seed=1)
-            stack.push_async_callback(world.relay.stop)
+            stack.push_async_callback(lambda: world.relay.stop())
             yield world
 
     return started

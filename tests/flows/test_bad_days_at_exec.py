@@ -1,0 +1,145 @@
+"""Whatever Exec answers: watches wait, nothing is settled on a lie, and the ending is told in the end."""
+
+import pytest
+
+from relay.model import HOUR, MINUTE, SECOND, WatchState
+from relay.sandbox.exec import ExecSettings
+from relay.sandbox.faults import Fault, Orders, Trouble
+from relay.sandbox.limits import Limits
+from tests.flows.conftest import Start, World
+
+
+def order(world: World, *kinds: str, lasts: int | None = None) -> None:
+    """From now on (or for `lasts` milliseconds) every look goes wrong in this way; with no kind, none does."""
+    troubles = tuple(Trouble(kind=kind, lasts=lasts) for kind in kinds)
+    world.exec.faults.order(Orders(faults=troubles), world.clock())
+
+
+def told(world: World) -> list[str | None]:
+    return [one.event_type for one in world.received()]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["500", "502", "503", "closed", "not_json", "wrong_shape", "other_job", "huge", "truncated", "unknown_status"],
+)
+async def test_a_look_that_brings_no_job_settles_nothing(start: Start, kind: str) -> None:
+    """An ended job behind faulty answers is told once Exec answers well again, and not before."""
+    async with start() as world:
+        job = world.exec.add(lasts=1_000)
+        world.clock.advance(5 * SECOND)
+        order(world, kind)
+        await world.register(job.id)
+        await world.advance(2 * MINUTE)
+        assert told(world) == []
+        watch = await world.watch(job.id)
+        assert watch.state is WatchState.ACTIVE
+        assert kind == "unknown_status" or watch.last_error
+        order(world)
+        await world.advance(10 * MINUTE)
+        assert told(world) == ["job.completed"]
+
+
+async def test_an_exec_that_hangs_costs_a_timeout(start: Start) -> None:
+    """A look that gets no answer ends at exec.timeout and is made again."""
+    async with start(exec={"timeout": "1s"}) as world:
+        job = world.exec.add(lasts=1_000)
+        world.clock.advance(5 * SECOND)
+        world.exec.faults.order(Orders(jobs={job.id: (Fault(kind="timeout"),)}), world.clock())
+        await world.register(job.id)
+        assert "1" in ((await world.watch(job.id)).last_error or "")
+        await world.advance(MINUTE)
+        assert told(world) == ["job.completed"]
+
+
+async def test_a_refused_key_stops_the_workspace_and_loses_nothing(start: Start) -> None:
+    """401: one probe every few minutes for all jobs, /readyz says why, and all is told when the key works again."""
+    async with start() as world:
+        jobs = [world.exec.add(lasts=1_000) for _ in range(10)]
+        world.clock.advance(5 * SECOND)
+        order(world, "401")
+        for job in jobs:
+            await world.register(job.id)
+        await world.advance(HOUR)
+        assert len(world.exec.records.asked) <= 15
+        readiness = await world.relay.readiness()
+        [check] = [check for check in readiness.checks if check.name == "exec:default"]
+        assert not readiness.ready
+        assert "check exec.api_key" in check.text
+        assert told(world) == []
+        order(world)
+        await world.advance(10 * MINUTE)
+        assert told(world) == ["job.completed"] * 10
+        assert (await world.relay.readiness()).ready
+
+
+async def test_a_429_makes_the_whole_workspace_wait(start: Start) -> None:
+    """Exec's retry_after holds for every job of the workspace."""
+    async with start() as world:
+        jobs = [world.exec.add(lasts=1_000) for _ in range(5)]
+        world.clock.advance(5 * SECOND)
+        world.exec.faults.order(Orders(jobs={jobs[0].id: (Fault(kind="429", wait=120_000),)}), world.clock())
+        for job in jobs:
+            await world.register(job.id)
+        looks = len(world.exec.records.asked)
+        await world.advance(119 * SECOND)
+        assert len(world.exec.records.asked) == looks
+        await world.advance(3 * MINUTE)
+        assert told(world) == ["job.completed"] * 5
+
+
+async def test_an_exec_that_is_down_is_not_hammered(start: Start) -> None:
+    """With fifty jobs waiting and every look failing, the breaker leaves about one probe every few minutes."""
+    async with start() as world:
+        for _ in range(50):
+            await world.register(world.exec.add(lasts=1_000).id)
+        before = len(world.exec.records.asked)
+        order(world, "503")
+        await world.advance(HOUR)
+        assert len(world.exec.records.asked) - before < 80
+        order(world)
+        await world.advance(10 * MINUTE)
+        assert told(world) == ["job.completed"] * 50
+
+
+async def test_a_registration_may_outrun_exec(start: Start) -> None:
+    """Two 404s at first are no end: the job is watched and told like any other."""
+    async with start() as world:
+        world.exec.faults.order(Orders(missing_first=2), world.clock())
+        job = world.exec.add(lasts=10_000)
+        await world.register(job.id)
+        await world.advance(5 * MINUTE)
+        assert told(world) == ["job.completed"]
+
+
+async def test_the_budget_is_never_overdrawn(start: Start) -> None:
+    """With Exec's published limits and 100 jobs at once, there is no 429 of our own making, and each job is told."""
+    async with start(sandbox=ExecSettings(seed=2), polling={"interval": "60s"}) as world:
+        for _ in range(100):
+            await world.register(world.exec.add(lasts=30_000).id)
+        await world.advance(20 * MINUTE)
+        assert [asked for asked in world.exec.records.asked if asked.status == 429] == []
+        assert len(told(world)) == 100
+
+
+async def test_what_others_spend_is_noticed(start: Start) -> None:
+    """Where another tool uses up the minute, the relay waits as it is told, and still hears of every job."""
+    async with start(sandbox=ExecSettings(seed=2, limits=Limits(per_minute=20))) as world:
+        for _ in range(30):
+            await world.register(world.exec.add(lasts=10_000).id)
+        await world.advance(30 * MINUTE)
+        refused = [asked for asked in world.exec.records.asked if asked.status == 429]
+        assert 0 < len(refused) < 30
+        assert len(told(world)) == 30
+
+
+async def test_a_restart_does_not_forget_what_was_spent(start: Start) -> None:
+    """The budget is in the store: a relay that is started anew does not begin with a full minute."""
+    async with start() as world:
+        for _ in range(60):
+            await world.register(world.exec.add(lasts=600_000).id)
+        spent = len(world.exec.records.asked)
+        assert spent == 48  # 60 a minute, and 0.8 of it the relay's
+        await world.restart()
+        await world.settle()
+        assert len(world.exec.records.asked) == spent

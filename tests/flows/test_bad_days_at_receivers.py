@@ -1,0 +1,152 @@
+"""Whatever a receiver does: the attempt ends in time, is logged, and the others hear at once."""
+
+import json
+
+import pytest
+
+from relay.model import MINUTE, SECOND, Attempt, DeliveryStatus
+from relay.sandbox import rude
+from relay.sandbox.receiver import ABORT, DISABLE, HANG, Behaviour, Drip, Flood, redirect
+from relay.sandbox.rude import RudeServer, Script
+from relay.store import deliveries
+from relay.subscribing import Wanted
+from tests.flows.conftest import Start, World
+from tests.make import SECRET
+
+
+async def attempts(world: World) -> list[Attempt]:
+    [delivery] = await world.deliveries()
+    return list(await world.relay.store.read(lambda tx: deliveries.attempts_of(tx, delivery.id)))
+
+
+async def end_one(world: World, **fields: object) -> None:
+    """A job that has ended is registered: its delivery is due now."""
+    job = world.exec.add(lasts=1_000)
+    world.clock.advance(5 * SECOND)
+    await world.register(job.id, **fields)
+
+
+@pytest.mark.parametrize("behaviour", [HANG, Drip(), Drip(every=100)])
+async def test_a_receiver_that_is_slow_ends_as_a_timeout(start: Start, behaviour: Behaviour) -> None:
+    """No answer, or one byte a second: after delivery.timeout of wall clock the attempt failed and is planned anew."""
+    async with start(delivery={"timeout": "1s"}) as world:
+        world.receiver.script(behaviour)
+        await end_one(world)
+        [first] = await attempts(world)
+        assert first.outcome == "timeout"
+        assert first.duration_ms < 3_000
+        await world.advance(MINUTE)
+        assert [attempt.outcome for attempt in await attempts(world)] == ["timeout", "delivered"]
+
+
+async def test_a_flood_is_read_no_further_than_needed(start: Start) -> None:
+    """A gigabyte in answer: 16 KiB are read, 4 KiB kept, and 2xx is delivered."""
+    async with start() as world:
+        world.receiver.script(Flood())
+        await end_one(world)
+        [first] = await attempts(world)
+        assert (first.outcome, len(first.response)) == ("delivered", 4_096)
+        assert first.duration_ms < 5_000
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        rude.CLOSE_UNANSWERED,
+        rude.RESET_UNANSWERED,
+        rude.CLOSE_MID_HEAD,
+        rude.CLOSE_MID_BODY,
+        rude.RESET_MID_BODY,
+        rude.NOT_HTTP,
+        rude.GARBAGE_HEADERS,
+        rude.GARBAGE_STATUS,
+        rude.TWO_LENGTHS,
+        rude.BAD_RETRY_AFTER,
+        rude.ENDLESS_HEAD,
+        rude.ENDLESS_CONTINUE,
+        rude.SILENCE,
+    ],
+    ids=lambda script: repr(script)[:40],
+)
+async def test_a_rude_receiver_is_one_failed_attempt(start: Start, script: Script) -> None:
+    """Whatever comes over the wire, the attempt ends, is logged in words without the URL's path, and is tried again."""
+    async with start(delivery={"timeout": "1s"}) as world, RudeServer(script) as server:
+        await end_one(world, callback=Wanted(f"{server.url}/secret-path", secret=SECRET))
+        [first] = await attempts(world)
+        assert first.outcome in ("timeout", "connection", "protocol", "status", "delivered")
+        assert "secret-path" not in (first.error or "")
+        [delivery] = await world.deliveries()
+        assert (delivery.status is DeliveryStatus.PENDING) == (first.outcome != "delivered")
+
+
+async def test_a_redirect_is_not_followed(start: Start) -> None:
+    """A redirect is a failed attempt, to wherever it leads; its Location is logged without its path."""
+    async with start() as world:
+        world.receiver.script(redirect(f"{world.receiver_url}/elsewhere"), path="/callback")
+        await end_one(world)
+        [first] = await attempts(world)
+        assert first.outcome == "redirect"
+        assert "127.0.0.1" in (first.error or "")
+        assert "elsewhere" not in (first.error or "")
+        assert world.received("/elsewhere") == []
+
+
+async def test_a_receiver_may_ask_to_be_left_alone(start: Start) -> None:
+    """`webhook-delivery: abort-message` gives up one delivery, `disable` the endpoint."""
+    async with start() as world:
+        world.receiver.script(ABORT)
+        await end_one(world)
+        [first] = await world.deliveries()
+        assert first.status is DeliveryStatus.FAILED
+        world.receiver.script(DISABLE)
+        await end_one(world)
+        await end_one(world)
+        statuses = [delivery.status for delivery in await world.deliveries()]
+        # A 2xx is delivered, whatever else it says; the endpoint stays.
+        assert statuses == [DeliveryStatus.FAILED, DeliveryStatus.DELIVERED, DeliveryStatus.DELIVERED]
+
+
+async def test_a_private_address_is_refused_when_it_is_dialled(start: Start) -> None:
+    """Networks closed after registering: the delivery is blocked for good, and nothing is sent."""
+    async with start() as world:
+        job = world.exec.add(lasts=60_000)
+        await world.register(job.id)
+        await world.restart(security={"allow_http": True, "allow_networks": []})
+        await world.advance(2 * MINUTE)
+        [delivery] = await world.deliveries()
+        assert delivery.status is DeliveryStatus.FAILED
+        assert [attempt.outcome for attempt in await attempts(world)] == ["blocked"]
+        assert world.received() == []
+
+
+async def test_one_bad_endpoint_among_fifty_slows_nobody(start: Start) -> None:
+    """While one hangs until its timeout, fifty others hear of their jobs in the meantime."""
+    async with start(delivery={"timeout": "2s", "per_host": 64}) as world, RudeServer(rude.SILENCE) as silent:
+        job = world.exec.add(lasts=1_000)
+        world.clock.advance(5 * SECOND)
+        for number in range(50):
+            await world.prepare(job.id, f"{world.receiver_url}/good{number}")
+        for number in range(20):
+            await world.prepare(job.id, f"{silent.url}/bad{number}")
+        await world.relay.tick()
+        await world.relay.watcher.idle()
+        running = world.relay.dispatcher.tick()
+        await running
+        came = await world.receiver.arrived(40)
+        assert len(came) >= 40
+        await world.settle()
+        assert len(world.received()) == 50
+
+
+@pytest.mark.parametrize(
+    "text", ["<@here> & <b>", "שלום עולם", "🎭" * 300, 'quote " backslash \\ newline \n', "\u202e\x00"]
+)
+async def test_odd_names_arrive_as_they_are(start: Start, text: str) -> None:
+    """What Exec calls a scenario reaches the subscriber letter by letter, signed."""
+    async with start() as world:
+        job = world.exec.add(lasts=1_000, name=text)
+        world.clock.advance(5 * SECOND)
+        await world.register(job.id)
+        [one] = world.received()
+        assert one.verified, one.why
+        assert json.loads(one.body)["data"]["job"]["scenario"]["name"] == text
