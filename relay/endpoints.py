@@ -4,20 +4,34 @@ All functions work inside the caller's transaction.
 """
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from relay import subscribing
+from relay import formats, signing, subscribing
 from relay.addresses import EgressRules
 from relay.config import StandingEndpoint
 from relay.errors import Conflict, NotFound
-from relay.model import DAY, Endpoint, EndpointKind, Instant, Secret
+from relay.model import DAY, Endpoint, EndpointKind, EventType, Instant, Secret
 from relay.store import endpoints, outbox, registrations, watches
 from relay.store.database import Tx
-from relay.subscribing import Checked
+from relay.subscribing import Checked, Wanted
 
 ROTATION = DAY
 """How long the old secret signs beside the new one."""
+
+MOST_SECRETS = 5
+"""Secrets that sign at a time, however often they were rotated within a day."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What is to change; None stays as it is."""
+
+    name: str | None = None
+    url: str | None = field(default=None, repr=False)
+    format: str | None = None
+    events: tuple[EventType, ...] | None = None
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
 
 
 def get(tx: Tx, id: str) -> Endpoint:
@@ -29,56 +43,71 @@ def get(tx: Tx, id: str) -> Endpoint:
 
 
 def create(tx: Tx, name: str | None, checked: Checked, now: Instant) -> tuple[Endpoint, bool]:
-    """A standing endpoint, and whether it is new: the same name and URL again give the one that is there.
+    """A standing endpoint, and whether it is new: the same request again gives the one that is there.
 
-    Raises Conflict where the name belongs to another URL.
+    Raises Conflict where the name belongs to an endpoint that differs.
     """
-    if name is not None and (found := endpoints.by_name(tx, name)) is not None:
-        if found.url == checked.target.url:
-            return found, False
-        raise Conflict("endpoint_exists", "another endpoint has this name; choose another, or change that one", "name")
     made = subscribing.make(checked, kind=EndpointKind.STANDING, now=now, random_bytes=_random(), name=name)
-    endpoints.add(tx, made)
-    return made, True
+    mark = _mark(checked) if name is None else None
+    if (found := _same(tx, name, mark)) is None:
+        if endpoints.add(tx, made, mark):
+            return made, True
+        found = _same(tx, name, mark) or made
+    if name is not None and not _is_as_asked(found, checked):
+        text = f"an endpoint of this name is there, and differs; change it with PATCH /v1/endpoints/{found.id}"
+        raise Conflict("endpoint_exists", f"{text}, or choose another name", "name")
+    return found, False
 
 
-def change(tx: Tx, endpoint: Endpoint, checked: Checked, name: str | None) -> Endpoint:
-    """The endpoint with another name, URL, format, filter or headers; its secret and its health stay.
+def change(tx: Tx, endpoint: Endpoint, wish: Change, rules: EgressRules) -> Endpoint:
+    """The endpoint as changed; its secrets stay, its health too unless the URL is another.
 
-    Raises Conflict where it belongs to the configuration or the name is taken.
+    A format that was chosen by the URL's host is chosen again for another URL. Raises Invalid for what can't be,
+    Conflict where the endpoint is not to be changed here or the name is taken.
     """
-    changeable(endpoint)
-    if name is not None and name != endpoint.name and endpoints.by_name(tx, name) is not None:
+    refuse_unless_changeable(endpoint)
+    if wish.name is not None and wish.name != endpoint.name and endpoints.by_name(tx, wish.name) is not None:
         raise Conflict("endpoint_exists", "another endpoint has this name; choose another", "name")
-    changed = _with(endpoint, checked, name if name is not None else endpoint.name)
-    endpoints.save(tx, changed)
+    chosen = "auto" if endpoint.format == formats.choose(endpoint.url) else endpoint.format
+    asked = Wanted(
+        url=wish.url if wish.url is not None else endpoint.url,
+        format=wish.format or chosen,
+        events=wish.events or endpoint.events,
+        headers=wish.headers if wish.headers is not None else endpoint.headers,
+    )
+    changed = _with(endpoint, subscribing.check(asked, rules, "url"), wish.name or endpoint.name)
+    _save(tx, endpoint, changed)
     return changed
 
 
-def changeable(endpoint: Endpoint) -> None:
-    """Raises Conflict for an endpoint that the configuration owns."""
-    if endpoint.source == "config":
-        raise Conflict(
-            "endpoint_configured",
-            "this endpoint is defined in the relay's configuration; change it there and restart the relay",
-        )
+def refuse_unless_changeable(endpoint: Endpoint) -> None:
+    """Raises Conflict for an endpoint of the configuration, or one that belongs to a registration."""
+    _refuse_configured(endpoint)
+    if endpoint.kind is EndpointKind.AD_HOC:
+        text = "a registration made this endpoint with its callback_url; register again with what you want instead"
+        raise Conflict("endpoint_ad_hoc", text)
 
 
-def rotate(tx: Tx, endpoint: Endpoint, new: str, now: Instant) -> Endpoint:
-    """The endpoint with a new secret; the old one signs beside it for a day."""
-    until = now + ROTATION
-    old = [replace(secret, until=min(secret.until or until, until)) for secret in endpoint.secrets]
-    kept = [secret for secret in old if (secret.until or 0) > now]
-    rotated = replace(endpoint, secrets=(Secret(new), *kept))
-    endpoints.save(tx, rotated)
+def rotate(
+    tx: Tx, endpoint: Endpoint, new: str | None, now: Instant, configured: Sequence[StandingEndpoint]
+) -> Endpoint:
+    """The endpoint with a new secret (None: one made here); the old one signs beside it for a day.
+
+    Raises Invalid for a secret that is none, Conflict where the configuration sets it.
+    """
+    if endpoint.source == "config" and any(one.secret and one.name == endpoint.name for one in configured):
+        text = "the relay's configuration sets the secret of this endpoint; change it there and restart the relay"
+        raise Conflict("endpoint_configured", text)
+    if new is not None:
+        signing.check_secret(new)
+    rotated = replace(endpoint, secrets=_rotated(endpoint, new or signing.new_secret(_random()), now))
+    endpoints.save(tx, rotated, _mark_after_rotation(tx, rotated))
     return rotated
 
 
 def enable(tx: Tx, endpoint: Endpoint, now: Instant) -> tuple[Endpoint, int]:
     """The endpoint enabled, and how many deliveries were held for it and are due now."""
-    enabled = replace(
-        endpoint, disabled_at=None, disabled_reason=None, paused_until=None, failing_since=None, failures=0
-    )
+    enabled = replace(_healthy(endpoint), disabled_at=None, disabled_reason=None)
     endpoints.save(tx, enabled)
     return enabled, outbox.release_held(tx, endpoint.id, now)
 
@@ -88,36 +117,44 @@ def remove(tx: Tx, endpoint: Endpoint, now: Instant) -> None:
 
     Raises Conflict where it belongs to the configuration.
     """
-    changeable(endpoint)
+    _refuse_configured(endpoint)
     _remove(tx, endpoint, now)
 
 
 def sync_configured(tx: Tx, configured: Sequence[StandingEndpoint], rules: EgressRules, now: Instant) -> None:
     """Makes the stored endpoints of the configuration what the configuration says, by name.
 
-    Id, health and (where none is configured) secret of a known name stay. Raises Invalid for a URL that is refused.
+    Id, health and (where none is configured) secret of a known name stay; a secret that the configuration changes is
+    rotated. Raises Invalid for a URL that is refused.
     """
-    wanted = {endpoint.name: endpoint for endpoint in configured}
+    wanted = {endpoint.name for endpoint in configured}
     for known in endpoints.standing(tx):
         if known.source == "config" and known.name not in wanted:
             _remove(tx, known, now)
-    for name, wish in wanted.items():
-        secret = wish.secret.get_secret_value() if wish.secret else None
-        asked = subscribing.Wanted(wish.url.get_secret_value(), wish.format, wish.events, secret, wish.headers)
-        checked = subscribing.check(asked, rules, f"endpoints.{name}.url")
-        found = endpoints.by_name(tx, name)
-        if found is None:
-            made = subscribing.make(
-                checked, kind=EndpointKind.STANDING, now=now, random_bytes=_random(), name=name, source="config"
-            )
-            endpoints.add(tx, made)
-        else:
-            kept = (Secret(secret),) if secret else found.secrets
-            endpoints.save(tx, replace(_with(found, checked, name), secrets=kept, source="config"))
+    for wish in configured:
+        _sync(tx, wish, rules, now)
+
+
+def _sync(tx: Tx, wish: StandingEndpoint, rules: EgressRules, now: Instant) -> None:
+    secret = wish.secret.get_secret_value() if wish.secret else None
+    asked = Wanted(wish.url.get_secret_value(), wish.format, wish.events, secret, wish.headers)
+    checked = subscribing.check(asked, rules, f"endpoints.{wish.name}.url")
+    found = endpoints.by_name(tx, wish.name)
+    if found is None:
+        new = subscribing.make(
+            checked, kind=EndpointKind.STANDING, now=now, random_bytes=_random(), name=wish.name, source="config"
+        )
+        endpoints.add(tx, new)
+        return
+    changed = replace(_with(found, checked, wish.name), source="config")
+    if secret is not None and secret != found.secrets[0].value:
+        changed = replace(changed, secrets=_rotated(found, secret, now))
+    if changed != found:
+        _save(tx, found, changed)
 
 
 def _with(endpoint: Endpoint, checked: Checked, name: str | None) -> Endpoint:
-    return replace(
+    changed = replace(
         endpoint,
         name=name,
         url=checked.target.url,
@@ -126,6 +163,25 @@ def _with(endpoint: Endpoint, checked: Checked, name: str | None) -> Endpoint:
         events=checked.events,
         headers=checked.headers,
     )
+    return changed if changed.url == endpoint.url else _healthy(changed)
+
+
+def _healthy(endpoint: Endpoint) -> Endpoint:
+    return replace(endpoint, paused_until=None, failing_since=None, failures=0)
+
+
+def _rotated(endpoint: Endpoint, new: str, now: Instant) -> tuple[Secret, ...]:
+    until = now + ROTATION
+    old = [Secret(secret.value, min(secret.until or until, until)) for secret in endpoint.secrets]
+    kept = [secret for secret in old if (secret.until or 0) > now and secret.value != new]
+    return (Secret(new), *kept[: MOST_SECRETS - 1])
+
+
+def _save(tx: Tx, before: Endpoint, changed: Endpoint) -> None:
+    """Writes a changed endpoint; the request that made it no longer means it."""
+    endpoints.save(tx, changed, changed.id)
+    if changed.host != before.host:
+        outbox.move(tx, changed.id, changed.host)
 
 
 def _remove(tx: Tx, endpoint: Endpoint, now: Instant) -> None:
@@ -133,6 +189,46 @@ def _remove(tx: Tx, endpoint: Endpoint, now: Instant) -> None:
     for gone in registrations.withdraw_all_of(tx, endpoint.id):
         watches.rest(tx, gone.workspace, gone.job_id, now)
     endpoints.remove(tx, endpoint.id)
+
+
+def _refuse_configured(endpoint: Endpoint) -> None:
+    if endpoint.source == "config":
+        text = "this endpoint is defined in the relay's configuration; change it there and restart the relay"
+        raise Conflict("endpoint_configured", text)
+
+
+# --- which requests mean the same endpoint ---------------------------------------------------------------------
+
+
+def _same(tx: Tx, name: str | None, mark: str | None) -> Endpoint | None:
+    if name is not None:
+        return endpoints.by_name(tx, name)
+    return endpoints.by_fingerprint(tx, mark) if mark else None
+
+
+def _mark(checked: Checked) -> str:
+    """What makes two requests without a name mean the same standing endpoint: all that they ask for."""
+    same = endpoints.fingerprint(checked.target.url, checked.format, checked.headers, checked.secret)
+    return f"standing:{same}:{','.join(sorted(checked.events))}"
+
+
+def _is_as_asked(found: Endpoint, checked: Checked) -> bool:
+    asked = (checked.target.url, checked.format, set(checked.events), dict(checked.headers))
+    there = (found.url, found.format, set(found.events), dict(found.headers))
+    return asked == there and checked.secret in (None, found.secrets[0].value)
+
+
+def _mark_after_rotation(tx: Tx, rotated: Endpoint) -> str:
+    """An ad hoc endpoint goes on being meant by its URL, with the new secret where requests bring one."""
+    if rotated.kind is EndpointKind.STANDING:
+        return rotated.id
+    described = (rotated.url, rotated.format, rotated.headers)
+    for secret in (None, rotated.secrets[0].value):
+        mark = endpoints.fingerprint(*described, secret)
+        found = endpoints.by_fingerprint(tx, mark)
+        if (found is None and secret) or (found is not None and found.id == rotated.id):
+            return mark
+    return rotated.id
 
 
 def _random() -> bytes:

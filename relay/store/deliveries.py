@@ -10,7 +10,12 @@ from relay.model import Attempt, Delivery, DeliveryStatus, Instant
 from relay.store import paging
 from relay.store.database import Tx
 from relay.store.outbox import COLUMNS, delivery_of
-from relay.store.schema import attempts, deliveries
+from relay.store.schema import attempts, deliveries, endpoints, endpoints
+
+
+_SENDABLE = (
+    select(endpoints.c.id).where(endpoints.c.id == deliveries.c.endpoint_id, endpoints.c.disabled_at.is_(None)).exists()
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +27,8 @@ class Filter:
     endpoint_id: str | None = None
     since: Instant | None = None
     until: Instant | None = None
+    heard: bool = False
+    """Only those whose endpoint is there and enabled."""
 
     def narrow(self, query: Any) -> Any:
         """The query (or update), with these conditions."""
@@ -36,6 +43,9 @@ class Filter:
             narrowed = narrowed.where(deliveries.c.created_at >= self.since)
         if self.until is not None:
             narrowed = narrowed.where(deliveries.c.created_at < self.until)
+        if self.heard:
+            listening = select(endpoints.c.id).where(endpoints.c.disabled_at.is_(None))
+            narrowed = narrowed.where(deliveries.c.endpoint_id.in_(listening))
         return narrowed
 
 
@@ -64,8 +74,10 @@ def page(tx: Tx, page: paging.Page, which: Filter) -> tuple[list[Delivery], str 
     return [delivery_of(row) for row in kept], cursor
 
 
-def count(tx: Tx, which: Filter) -> int:
-    return int(tx.execute(which.narrow(select(func.count()).select_from(deliveries))).scalar_one())
+def count(tx: Tx, which: Filter, sendable: bool = False) -> int:
+    """How many there are; `sendable`: only those whose endpoint is there and enabled."""
+    query = which.narrow(select(func.count()).select_from(deliveries))
+    return int(tx.execute(query.where(_SENDABLE) if sendable else query).scalar_one())
 
 
 def pending(tx: Tx) -> int:
@@ -76,9 +88,18 @@ def pending(tx: Tx) -> int:
 def resend(tx: Tx, which: Filter | str, now: Instant) -> int:
     """Starts the schedule anew for ended deliveries: one by id, or all of a filter. Returns how many.
 
-    The webhook-id stays, so that a receiver that had it already can tell. One that is pending stays as it is.
+    The webhook-id stays, so that a receiver that had it already can tell. One that is pending, or whose endpoint is
+    gone or disabled, stays as it is.
     """
     query = update(deliveries).where(deliveries.c.status != DeliveryStatus.PENDING.value)
     query = query.where(deliveries.c.id == which) if isinstance(which, str) else which.narrow(query)
+    query = query.where(_SENDABLE)
     again = {"status": DeliveryStatus.PENDING.value, "next_attempt_at": now, "tries": 0, "trigger": "resend"}
     return tx.execute(query, again | {"ended_at": None, "reason": None, "leased_by": None}).rowcount
+
+
+def hasten(tx: Tx, id: str, now: Instant) -> bool:
+    """A pending delivery that waits for its next attempt is due now. False where it is due, held or under way."""
+    waits = (deliveries.c.next_attempt_at > now, deliveries.c.leased_by.is_(None))
+    query = update(deliveries).where(deliveries.c.id == id, *waits)
+    return tx.execute(query, {"next_attempt_at": now, "trigger": "resend"}).rowcount == 1

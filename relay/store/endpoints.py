@@ -75,9 +75,10 @@ def standing(tx: Tx) -> Sequence[Endpoint]:
     return [_endpoint(row) for row in tx.execute(query)]
 
 
-def save(tx: Tx, endpoint: Endpoint) -> None:
-    """Writes the endpoint as it is now."""
-    tx.execute(update(endpoints).where(endpoints.c.id == endpoint.id), _row(endpoint))
+def save(tx: Tx, endpoint: Endpoint, mark: str | None = None) -> None:
+    """Writes the endpoint as it is now, with another fingerprint where `mark` is given."""
+    row = _row(endpoint) | ({"fingerprint": mark} if mark else {})
+    tx.execute(update(endpoints).where(endpoints.c.id == endpoint.id), row)
 
 
 def remove(tx: Tx, id: str) -> None:

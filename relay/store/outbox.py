@@ -225,6 +225,12 @@ def cancel(tx: Tx, endpoint_id: str, job: tuple[str, str] | None, now: Instant, 
     return tx.execute(query, gone | {"leased_by": None}).rowcount
 
 
+def move(tx: Tx, endpoint_id: str, host: str) -> None:
+    """The endpoint's URL has another host now: its pending deliveries count there."""
+    pending = deliveries.c.status == DeliveryStatus.PENDING.value
+    tx.execute(update(deliveries).where(deliveries.c.endpoint_id == endpoint_id, pending), {"host": host})
+
+
 def oldest_due(tx: Tx, now: Instant) -> Instant | None:
     """Since when the longest-waiting due delivery is due; None where nothing waits."""
     query = select(func.min(deliveries.c.next_attempt_at)).where(

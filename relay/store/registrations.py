@@ -92,6 +92,13 @@ def subscribers(tx: Tx, workspace: str, job_id: str, type: EventType) -> list[Su
     return [(endpoint, item) for endpoint, item in heard.values() if type in (item.events if item else endpoint.events)]
 
 
+def of_job(tx: Tx, workspace: str, job_id: str, most: int) -> list[Registration]:
+    """The latest registrations of a job, newest first, withdrawn ones included."""
+    query = select(registrations).where(registrations.c.workspace == workspace, registrations.c.job_id == job_id)
+    rows = tx.execute(query.order_by(registrations.c.created_at.desc(), registrations.c.id.desc()).limit(most))
+    return [_registration(row) for row in rows]
+
+
 def withdraw_all_of(tx: Tx, endpoint_id: str) -> list[Registration]:
     """Withdraws every active registration of an endpoint that goes away; returns them."""
     query = select(registrations).where(

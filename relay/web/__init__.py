@@ -1,0 +1,1 @@
+"""The HTTP edge: the API, and what it says of itself."""

@@ -1,0 +1,324 @@
+"""What is answered: the values of the API as JSON, and how they are made of the relay's own."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from relay.addresses import mask
+from relay.model import (
+    Attempt,
+    Delivery,
+    DeliveryStatus,
+    Endpoint,
+    EndpointKind,
+    EventType,
+    Instant,
+    Registration,
+    RegistrationStatus,
+    Watch,
+    WatchState,
+    to_rfc3339,
+)
+
+Time = Annotated[
+    Instant, PlainSerializer(to_rfc3339, return_type=str), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+
+
+class Answer(BaseModel):
+    """A field that was not set is left out."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class EndpointOf(Answer):
+    """An endpoint, as those who point to it show it."""
+
+    id: str
+    url: str | None = Field(description="masked; null where the endpoint was removed")
+    format: str | None
+    secret: str = Field("", description="only when the endpoint was made by this call: keep it, it is not shown again")
+
+
+class RegistrationAnswer(Answer):
+    """One job × one endpoint; `endpoint` is null where the job is watched for the standing endpoints only."""
+
+    id: str
+    job_id: str
+    workspace: str
+    status: RegistrationStatus
+    endpoint: EndpointOf | None
+    events: list[EventType]
+    metadata: dict[str, Any]
+    created_at: Time
+
+
+class RegistrationList(Answer):
+    data: list[RegistrationAnswer]
+    next_cursor: str | None
+
+
+class ErrorDetail(Answer):
+    """Exec's own error envelope, and the field at fault where it is one."""
+
+    type: str
+    code: str
+    message: str
+    field: str = ""
+
+
+class ErrorAnswer(Answer):
+    error: ErrorDetail
+
+
+class BatchResult(Answer):
+    """What became of one item: 201 or 200 with its registration, else its error."""
+
+    status: int
+    registration: RegistrationAnswer | None = None
+    error: ErrorDetail | None = None
+
+
+class BatchAnswer(Answer):
+    """One result for each item, in the order of the items."""
+
+    data: list[BatchResult]
+
+
+class EndpointAnswer(Answer):
+    """A subscriber, its filter and its health."""
+
+    id: str
+    name: str | None
+    kind: EndpointKind
+    source: str = Field(description="`config` or `api`: one of the configuration is changed there only")
+    url: str = Field(description="masked")
+    format: str
+    events: list[EventType]
+    header_names: list[str]
+    enabled: bool
+    disabled_at: Time | None
+    disabled_reason: str | None
+    paused_until: Time | None
+    failing_since: Time | None = Field(description="the first failed attempt since the last success")
+    failures: int = Field(description="failed attempts since the last success")
+    created_at: Time
+    secret: str = Field("", description="only when it was made by this call: keep it, it is not shown again")
+    old_secret_until: Time = Field(0, description="only after a rotation: how long the old secret signs too")
+    released: int = Field(0, description="only after enabling: deliveries that were held and are due now")
+
+
+class EndpointList(Answer):
+    data: list[EndpointAnswer]
+    next_cursor: str | None
+
+
+class DeliveryAnswer(Answer):
+    """One event × one endpoint."""
+
+    id: str
+    event_id: str = Field(description="the webhook-id of every attempt")
+    event_type: EventType
+    workspace: str
+    job_id: str
+    endpoint: EndpointOf
+    registration_id: str | None
+    status: DeliveryStatus
+    held: bool = Field(description="pending until its disabled endpoint is enabled")
+    attempts: int
+    created_at: Time
+    next_attempt_at: Time | None
+    ended_at: Time | None
+    reason: str | None
+
+
+class DeliveryList(Answer):
+    data: list[DeliveryAnswer]
+    next_cursor: str | None
+
+
+class AttemptAnswer(Answer):
+    """One HTTP try."""
+
+    id: str
+    number: int
+    trigger: str = Field(description="`schedule`, `resend` or `test`")
+    started_at: Time
+    duration_ms: int
+    status_code: int | None
+    outcome: str = Field(description="`delivered`, or the kind of failure")
+    error: str | None
+    response: str = Field(description="the first 4 KiB of the answer")
+
+
+class DeliveryDetail(DeliveryAnswer):
+    """A delivery with what was sent and every attempt."""
+
+    body: str = Field(description="what every attempt sends, byte for byte")
+    attempt_log: list[AttemptAnswer]
+
+
+class LookAnswer(Answer):
+    """One GET of the job's status at Exec."""
+
+    at: Time
+    duration_ms: int
+    outcome: str
+    detail: str
+
+
+class JobAnswer(Answer):
+    """What the relay knows of a job; asking costs Exec nothing."""
+
+    job_id: str
+    workspace: str
+    state: WatchState
+    job: dict[str, Any] | None = Field(description="Exec's job as last seen, unchanged; null before a good look")
+    looks: int
+    last_look_at: Time | None
+    next_look_at: Time | None
+    next_look_why: str
+    last_error: str | None
+    created_at: Time
+    ended_at: Time | None
+
+
+class JobList(Answer):
+    data: list[JobAnswer]
+    next_cursor: str | None
+
+
+class JobDetail(JobAnswer):
+    """A job with who waits for it, what was sent, and its latest looks."""
+
+    registrations: list[RegistrationAnswer]
+    deliveries: list[DeliveryAnswer]
+    history: list[LookAnswer]
+
+
+class ResendAnswer(Answer):
+    count: int = Field(description="deliveries that are sent again, or would be")
+    skipped: int = Field(description="deliveries left alone because their endpoint is disabled or was removed")
+    dry_run: bool
+
+
+class Health(Answer):
+    status: str
+
+
+class CheckAnswer(Answer):
+    name: str
+    ok: bool
+    text: str
+
+
+class ReadinessAnswer(Answer):
+    """Whether the relay can do its work, and where not, why."""
+
+    status: str = Field(description="`ready` or `not_ready`")
+    checks: list[CheckAnswer]
+
+
+class About(Answer):
+    name: str
+    version: str
+    links: dict[str, str]
+
+
+# --- of the relay's own values ---------------------------------------------------------------------------------
+
+
+def endpoint_of(id: str, known: Mapping[str, Endpoint], secret: str | None = None) -> EndpointOf:
+    """The endpoint with this id, which may be gone."""
+    endpoint = known.get(id)
+    if endpoint is None:
+        return EndpointOf(id=id, url=None, format=None)
+    shown = {"id": id, "url": mask(endpoint.url), "format": endpoint.format}
+    return EndpointOf.model_validate(shown | ({"secret": secret} if secret else {}))
+
+
+def registration(found: Registration, known: Mapping[str, Endpoint], secret: str | None = None) -> RegistrationAnswer:
+    """A registration, with its endpoint out of `known`."""
+    return RegistrationAnswer(
+        id=found.id,
+        job_id=found.job_id,
+        workspace=found.workspace,
+        status=found.status,
+        endpoint=endpoint_of(found.endpoint_id, known, secret) if found.endpoint_id else None,
+        events=list(found.events),
+        metadata=dict(found.metadata),
+        created_at=found.created_at,
+    )
+
+
+def endpoint(found: Endpoint, **told: Any) -> EndpointAnswer:
+    """An endpoint; `told` are the fields that only some calls set."""
+    return EndpointAnswer(
+        id=found.id,
+        name=found.name,
+        kind=found.kind,
+        source=found.source,
+        url=mask(found.url),
+        format=found.format,
+        events=list(found.events),
+        header_names=sorted(found.headers),
+        enabled=found.enabled,
+        disabled_at=found.disabled_at,
+        disabled_reason=found.disabled_reason,
+        paused_until=found.paused_until,
+        failing_since=found.failing_since,
+        failures=found.failures,
+        created_at=found.created_at,
+        **told,
+    )
+
+
+def _delivery_fields(found: Delivery, known: Mapping[str, Endpoint]) -> dict[str, Any]:
+    return {
+        "id": found.id,
+        "event_id": found.event_id,
+        "event_type": found.event_type,
+        "workspace": found.workspace,
+        "job_id": found.job_id,
+        "endpoint": endpoint_of(found.endpoint_id, known),
+        "registration_id": found.registration_id,
+        "status": found.status,
+        "held": found.status is DeliveryStatus.PENDING and found.next_attempt_at is None,
+        "attempts": found.attempts,
+        "created_at": found.created_at,
+        "next_attempt_at": found.next_attempt_at,
+        "ended_at": found.ended_at,
+        "reason": found.reason,
+    }
+
+
+def delivery(found: Delivery, known: Mapping[str, Endpoint]) -> DeliveryAnswer:
+    """A delivery, with its endpoint out of `known`."""
+    return DeliveryAnswer(**_delivery_fields(found, known))
+
+
+def delivery_detail(found: Delivery, known: Mapping[str, Endpoint], attempts: list[Attempt]) -> DeliveryDetail:
+    """A delivery with its body and its attempts."""
+    log = [attempt(one) for one in attempts]
+    body = found.body.decode("utf-8", "replace")
+    return DeliveryDetail(**_delivery_fields(found, known), body=body, attempt_log=log)
+
+
+def attempt(found: Attempt) -> AttemptAnswer:
+    return AttemptAnswer(**{name: getattr(found, name) for name in AttemptAnswer.model_fields})
+
+
+def _job_fields(found: Watch) -> dict[str, Any]:
+    same = ("job_id", "workspace", "state", "looks", "last_look_at", "next_look_at", "next_look_why", "last_error")
+    fields = {name: getattr(found, name) for name in (*same, "created_at", "ended_at")}
+    return fields | {"job": found.job.as_exec_sent_it() if found.job else None}
+
+
+def job(found: Watch) -> JobAnswer:
+    return JobAnswer(**_job_fields(found))
+
+
+def job_detail(found: Watch, **more: Any) -> JobDetail:
+    """A job; `more` are its registrations, deliveries and history."""
+    return JobDetail(**_job_fields(found), **more)

@@ -1,0 +1,81 @@
+"""The application: its routes, and what becomes of errors."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from relay.errors import NotFound, Refused, StoreError
+from relay.service import Relay
+from relay.web import deliveries, endpoints, jobs, openapi, ops, problems, registrations
+from relay.web.operation import Operation, routes
+from relay.web.problems import MethodNotAllowed, Unavailable
+from relay.web.surroundings import Surroundings
+
+OPERATIONS: tuple[Operation, ...] = (
+    *registrations.OPERATIONS,
+    *jobs.OPERATIONS,
+    *endpoints.OPERATIONS,
+    *deliveries.OPERATIONS,
+    *ops.OPERATIONS,
+)
+
+
+def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
+    """The relay's HTTP API. Where it `owns_relay`, the application's start and end are the relay's."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        if not owns_relay:
+            yield
+            return
+        await relay.start()
+        try:
+            yield
+        finally:
+            await relay.stop()
+
+    app = Starlette(
+        routes=routes(OPERATIONS),
+        middleware=[Middleware(Surroundings, log=relay.telemetry.log)],
+        exception_handlers={
+            Refused: _refused,
+            StoreError: _store_failed,
+            HTTPException: _not_routed,
+            ClientDisconnect: _gone,
+        },
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    app.state.relay = relay
+    app.state.openapi = openapi.document(OPERATIONS)
+    return app
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    return problems.answer(cast(Refused, error))
+
+
+async def _store_failed(request: Request, error: Exception) -> Response:
+    relay: Relay = request.app.state.relay
+    relay.telemetry.log.error("a request came to nothing: %s", error)
+    return problems.answer(Unavailable("store_unavailable", f"{error}; nothing was done, try again later"))
+
+
+async def _not_routed(request: Request, error: Exception) -> Response:
+    error = cast(HTTPException, error)
+    if error.status_code == 405:
+        allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
+        wrong = MethodNotAllowed("method_not_allowed", f"this path takes {allowed}")
+        return problems.answer(wrong, {"allow": allowed})
+    return problems.answer(NotFound("unknown_path", "there is nothing at this path; /openapi.json lists what there is"))
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    """The client hung up in the middle of its request: nobody reads this."""
+    return Response(status_code=400)

@@ -1,0 +1,115 @@
+"""Deliveries: did it go out, and if not, why; and sending again."""
+
+from starlette.responses import Response
+
+from relay.errors import Conflict, NotFound
+from relay.model import Delivery, DeliveryStatus, Endpoint
+from relay.store import deliveries, endpoints
+from relay.store.database import Tx
+from relay.store.deliveries import Filter
+from relay.web import answers, references
+from relay.web.answers import DeliveryAnswer, DeliveryDetail, DeliveryList, ResendAnswer
+from relay.web.operation import Call, operation, reply
+from relay.web.schemas import DeliveriesQuery, ResendRequest
+
+
+@operation("GET", "/v1/deliveries", scope="read", tag="deliveries", answers={200: DeliveryList}, refusals=(400,))
+async def list_deliveries(call: Call, query: DeliveriesQuery) -> Response:
+    """List deliveries, newest first."""
+
+    def work(tx: Tx) -> DeliveryList:
+        found, cursor = deliveries.page(tx, query.page, _filter(tx, query, query.status))
+        known = endpoints.many(tx, {item.endpoint_id for item in found})
+        return DeliveryList(data=[answers.delivery(item, known) for item in found], next_cursor=cursor)
+
+    return reply(200, await call.relay.store.read(work))
+
+
+@operation("GET", "/v1/deliveries/{id}", scope="read", tag="deliveries", answers={200: DeliveryDetail}, refusals=(404,))
+async def get_delivery(call: Call, id: str) -> Response:
+    """Show one delivery, with what was sent and every attempt."""
+
+    def work(tx: Tx) -> DeliveryDetail:
+        found, known = _known(tx, id)
+        return answers.delivery_detail(found, known, list(deliveries.attempts_of(tx, id)))
+
+    return reply(200, await call.relay.store.read(work))
+
+
+@operation(
+    "POST",
+    "/v1/deliveries/{id}/resend",
+    scope="admin",
+    tag="deliveries",
+    answers={202: DeliveryAnswer},
+    refusals=(404, 409),
+)
+async def resend_delivery(call: Call, id: str) -> Response:
+    """Send one delivery again.
+
+    The schedule starts anew; body and webhook-id stay, so that a receiver that had it can tell.
+    """
+
+    def work(tx: Tx) -> DeliveryAnswer:
+        found, known = _known(tx, id)
+        endpoint = known.get(found.endpoint_id)
+        if endpoint is None:
+            raise Conflict("endpoint_removed", "the endpoint of this delivery was removed; register the job again")
+        if not endpoint.enabled:
+            why = f"the endpoint is disabled: {endpoint.disabled_reason}; enable it first"
+            raise Conflict("endpoint_disabled", why)
+        deliveries.resend(tx, id, call.now)
+        return answers.delivery(deliveries.get(tx, id) or found, known)
+
+    answer = await call.relay.store.write(work)
+    call.relay.wake()
+    return reply(202, answer)
+
+
+@operation(
+    "POST",
+    "/v1/deliveries/resend",
+    scope="admin",
+    tag="deliveries",
+    answers={200: ResendAnswer, 202: ResendAnswer},
+    refusals=(400, 413, 415),
+)
+async def resend_deliveries(call: Call, body: ResendRequest) -> Response:
+    """Send all failed deliveries of a filter again.
+
+    After an outage. With `dry_run` they are only counted (200). Deliveries of disabled endpoints are left alone.
+    """
+
+    def work(tx: Tx) -> ResendAnswer:
+        which = _filter(tx, body, DeliveryStatus(body.status))
+        ready = deliveries.count(tx, which, sendable=True)
+        skipped = deliveries.count(tx, which) - ready
+        if not body.dry_run:
+            deliveries.resend(tx, which, call.now)
+        return ResendAnswer(count=ready, skipped=skipped, dry_run=body.dry_run)
+
+    if body.dry_run:
+        return reply(200, await call.relay.store.read(work))
+    answer = await call.relay.store.write(work)
+    call.relay.wake()
+    return reply(202, answer)
+
+
+OPERATIONS = (list_deliveries, resend_deliveries, get_delivery, resend_delivery)
+
+
+def _filter(tx: Tx, asked: DeliveriesQuery | ResendRequest, status: DeliveryStatus | None) -> Filter:
+    return Filter(
+        status=status,
+        job_id=asked.job_id,
+        endpoint_id=references.endpoint_id(tx, asked.endpoint),
+        since=asked.since,
+        until=asked.until,
+    )
+
+
+def _known(tx: Tx, id: str) -> tuple[Delivery, dict[str, Endpoint]]:
+    found = deliveries.get(tx, id)
+    if found is None:
+        raise NotFound("delivery_not_found", "there is no delivery with this id")
+    return found, endpoints.many(tx, [found.endpoint_id])

@@ -1,0 +1,166 @@
+"""Endpoints over HTTP."""
+
+from starlette.responses import Response
+
+from relay import endpoints as standing
+from relay import subscribing
+from relay.endpoints import Change
+from relay.errors import Invalid
+from relay.model import ENDINGS, Endpoint, Instant
+from relay.store import endpoints
+from relay.store.database import Tx
+from relay.web import answers, idempotency, references
+from relay.web.answers import AttemptAnswer, EndpointAnswer, EndpointList
+from relay.web.idempotency import Done
+from relay.web.operation import Call, operation, reply
+from relay.web.schemas import EndpointChange, EndpointRequest, EndpointsQuery, RotateRequest
+
+_TAG = "Endpoints"
+
+
+@operation(
+    "POST",
+    "/v1/endpoints",
+    scope="admin",
+    tag=_TAG,
+    answers={201: EndpointAnswer, 200: EndpointAnswer},
+    refusals=(400, 409),
+    headers=idempotency.DOCUMENTED,
+)
+async def create_endpoint(call: Call, body: EndpointRequest) -> Response:
+    """Make a standing endpoint
+
+    It hears of every job from now on. Also the subscribe call of REST Hooks. The same again gives 200 and the endpoint
+    that is there, without its secret.
+    """
+    wanted = subscribing.Wanted(_url(body), body.format, tuple(body.events or ENDINGS), body.secret, body.headers)
+    checked = subscribing.check(wanted, call.relay.rules, "url" if body.url else "hookUrl")
+
+    def create(tx: Tx) -> Done:
+        made, is_new = standing.create(tx, body.name, checked, call.now)
+        told = {"secret": made.secrets[0].value} if is_new else {}
+        answer = answers.endpoint(made, **told).model_dump(mode="json", exclude_unset=True)
+        return Done(201 if is_new else 200, answer, f"/v1/endpoints/{made.id}")
+
+    return (await idempotency.once(call, create)).response()
+
+
+@operation("GET", "/v1/endpoints", scope="read", tag=_TAG, answers={200: EndpointList}, refusals=(400,))
+async def list_endpoints(call: Call, query: EndpointsQuery) -> Response:
+    """List endpoints
+
+    Newest first; standing ones, and those that registrations made.
+    """
+    rows, cursor = await call.relay.store.read(lambda tx: endpoints.page(tx, query.page, query.kind))
+    return reply(200, EndpointList(data=[answers.endpoint(row) for row in rows], next_cursor=cursor))
+
+
+@operation("GET", "/v1/endpoints/{id}", scope="read", tag=_TAG, answers={200: EndpointAnswer}, refusals=(404,))
+async def get_endpoint(call: Call, id: str) -> Response:
+    """Get an endpoint"""
+    return reply(200, answers.endpoint(await call.relay.store.read(lambda tx: _get(tx, id))))
+
+
+@operation(
+    "PATCH", "/v1/endpoints/{id}", scope="admin", tag=_TAG, answers={200: EndpointAnswer}, refusals=(400, 404, 409)
+)
+async def change_endpoint(call: Call, body: EndpointChange, id: str) -> Response:
+    """Change an endpoint
+
+    What is left out stays. A format that was chosen by the URL is chosen again for another URL. Endpoints of the
+    configuration are changed there.
+    """
+    wish = Change(
+        name=body.name,
+        url=body.url,
+        format=body.format,
+        events=tuple(body.events) if body.events else None,
+        headers=body.headers,
+    )
+    if wish == Change():
+        raise Invalid("missing_field", f"say what to change: {', '.join(EndpointChange.model_fields)}")
+    changed = await call.relay.store.write(lambda tx: standing.change(tx, _get(tx, id), wish, call.relay.rules))
+    return reply(200, answers.endpoint(changed))
+
+
+@operation("DELETE", "/v1/endpoints/{id}", scope="admin", tag=_TAG, answers={204: "removed"}, refusals=(404, 409))
+async def remove_endpoint(call: Call, id: str) -> Response:
+    """Remove an endpoint
+
+    Its registrations are withdrawn, its pending deliveries cancelled. Also the unsubscribe call of REST Hooks.
+    """
+    await call.relay.store.write(lambda tx: standing.remove(tx, _get(tx, id), call.now))
+    return Response(status_code=204)
+
+
+@operation("POST", "/v1/endpoints/{id}/test", scope="admin", tag=_TAG, answers={200: AttemptAnswer}, refusals=(404,))
+async def test_endpoint(call: Call, id: str) -> Response:
+    """Send a sample event
+
+    Now and once, signed as any other; the answer is the attempt, whatever came of it. Nothing is stored.
+    """
+    found = await call.relay.store.read(lambda tx: _get(tx, id))
+    return reply(200, answers.attempt(await call.relay.send_test(found, call.now)))
+
+
+@operation(
+    "POST",
+    "/v1/endpoints/{id}/rotate-secret",
+    scope="admin",
+    tag=_TAG,
+    answers={200: EndpointAnswer},
+    refusals=(400, 404, 409),
+    body_may_be_empty=True,
+)
+async def rotate_secret(call: Call, body: RotateRequest, id: str) -> Response:
+    """Give an endpoint a new secret
+
+    The answer is the only one that shows it. The old one signs too for 24 hours.
+    """
+
+    def rotate(tx: Tx) -> Endpoint:
+        return standing.rotate(tx, _get(tx, id), body.secret, call.now, call.relay.config.endpoints)
+
+    rotated = await call.relay.store.write(rotate)
+    return reply(200, answers.endpoint(rotated, secret=rotated.secrets[0].value, **_old_secret(rotated)))
+
+
+@operation("POST", "/v1/endpoints/{id}/enable", scope="admin", tag=_TAG, answers={200: EndpointAnswer}, refusals=(404,))
+async def enable_endpoint(call: Call, id: str) -> Response:
+    """Enable a disabled endpoint
+
+    What was held for it is sent now.
+    """
+    enabled, released = await call.relay.store.write(lambda tx: standing.enable(tx, _get(tx, id), call.now))
+    call.relay.wake()
+    return reply(200, answers.endpoint(enabled, released=released))
+
+
+OPERATIONS = (
+    create_endpoint,
+    list_endpoints,
+    get_endpoint,
+    change_endpoint,
+    remove_endpoint,
+    test_endpoint,
+    rotate_secret,
+    enable_endpoint,
+)
+
+
+def _get(tx: Tx, id: str) -> Endpoint:
+    return standing.get(tx, references.id_of(id, "endpoint"))
+
+
+def _url(body: EndpointRequest) -> str:
+    if body.url is not None and body.hookUrl is not None:
+        raise Invalid("two_urls", "give url or hookUrl, not both; they mean the same", "hookUrl")
+    url = body.url or body.hookUrl
+    if url is None:
+        raise Invalid("missing_field", "url is missing; it is the https:// URL that is notified", "url")
+    return url
+
+
+def _old_secret(rotated: Endpoint) -> dict[str, Instant]:
+    until = [secret.until for secret in rotated.secrets if secret.until is not None]
+    return {"old_secret_until": max(until)} if until else {}

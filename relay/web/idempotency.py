@@ -1,0 +1,121 @@
+"""`Idempotency-Key`: a repeated request gets the first one's answer, within a day and for the same API key.
+
+What is kept holds no secret: a secret in the answer is kept as the id of its endpoint, and read from there again.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from relay.errors import Conflict, Invalid
+from relay.model import DAY
+from relay.store import endpoints, idempotency
+from relay.store.database import Tx
+from relay.store.idempotency import Kept
+from relay.web.operation import Call
+
+HEADER = "idempotency-key"
+DOCUMENTED = {
+    "Idempotency-Key": "1 to 255 printable characters of your own: the same request again within 24 hours gets the "
+    "first one's answer, with `idempotent-replayed: true`"
+}
+REPLAYED = "idempotent-replayed"
+
+_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
+_SECRET = "secret"  # noqa: S105
+_SECRET_OF = "secret_of"  # noqa: S105
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a request came to: its answer, as JSON."""
+
+    status: int
+    answer: Any
+    location: str | None = None
+    replayed: bool = False
+
+    def response(self) -> Response:
+        headers = {"location": self.location} if self.location else {}
+        return JSONResponse(self.answer, self.status, headers | ({REPLAYED: "true"} if self.replayed else {}))
+
+
+class _Overtaken(Exception):
+    """Another request with the same key was quicker; the transaction is to be undone."""
+
+
+async def once(call: Call, work: Callable[[Tx], Done]) -> Done:
+    """Does `work` in a transaction, or gives the answer that the same request with the same key had.
+
+    Raises Invalid for a key that can't be used, Conflict where it was used for another request.
+    """
+    sent = call.request.headers.get(HEADER)
+    if sent is None:
+        return await call.relay.store.write(work)
+    if not _KEY.fullmatch(sent):
+        raise Invalid("invalid_idempotency_key", "Idempotency-Key must be 1 to 255 printable characters", HEADER)
+    key = _digest([call.caller, call.request.method, call.request.url.path, sent])
+    request = _digest(call.sent)
+    try:
+        return await call.relay.store.write(
+            lambda tx: _known(tx, call, key, request) or _keep(tx, call, key, request, work)
+        )
+    except _Overtaken:
+        found = await call.relay.store.read(lambda tx: _known(tx, call, key, request))
+        if found is None:
+            raise Conflict("idempotency_key_in_use", "another request with this Idempotency-Key is under way") from None
+        return found
+
+
+def _known(tx: Tx, call: Call, key: str, request: str) -> Done | None:
+    kept = idempotency.get(tx, key)
+    if kept is None or kept.created_at <= call.now - DAY:
+        return None
+    if kept.request_hash != request:
+        text = "this Idempotency-Key was used for another request; take a new key for a new request"
+        raise Conflict("idempotency_key_reused", text, HEADER)
+    answer, location = json.loads(kept.answer)
+    return Done(kept.status, _with_secrets(tx, answer), location, replayed=True)
+
+
+def _keep(tx: Tx, call: Call, key: str, request: str, work: Callable[[Tx], Done]) -> Done:
+    done = work(tx)
+    answer = json.dumps([_without_secrets(done.answer), done.location])
+    kept = Kept(key=key, request_hash=request, status=done.status, answer=answer, created_at=call.now)
+    if not idempotency.keep(tx, kept):
+        raise _Overtaken
+    return done
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _without_secrets(answer: Any) -> Any:
+    """The answer, in which each endpoint's `secret` became `secret_of`, its id."""
+    if isinstance(answer, list):
+        return [_without_secrets(item) for item in answer]
+    if not isinstance(answer, dict):
+        return answer
+    kept = {name: _without_secrets(item) if name != "metadata" else item for name, item in answer.items()}
+    return {
+        _SECRET_OF if name == _SECRET else name: answer["id"] if name == _SECRET else item
+        for name, item in kept.items()
+    }
+
+
+def _with_secrets(tx: Tx, answer: Any) -> Any:
+    """The answer as it was; an endpoint that is gone, or has another secret by now, shows what it has."""
+    if isinstance(answer, list):
+        return [_with_secrets(tx, item) for item in answer]
+    if not isinstance(answer, dict):
+        return answer
+    whole = {name: _with_secrets(tx, item) if name != "metadata" else item for name, item in answer.items()}
+    if (id := whole.pop(_SECRET_OF, None)) is not None and (found := endpoints.get(tx, id)) is not None:
+        whole[_SECRET] = found.secrets[0].value
+    return whole

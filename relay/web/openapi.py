@@ -1,0 +1,155 @@
+"""OpenAPI 3.1 of the API, generated from what routes and validates it."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+from inspect import getdoc
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from relay import __version__
+from relay.web.answers import ErrorAnswer
+from relay.web.operation import Operation
+from relay.web.schemas import Query
+
+Mode = Literal["validation", "serialization"]
+
+_DESCRIPTION = """\
+Turns Exec's poll-only Scenario Studio jobs into signed notifications.
+
+Errors have Exec's own envelope. Lists take `limit` and `cursor` and give `data` and `next_cursor`. Times are RFC 3339.
+Keys are made with `relay keygen`; a relay without keys answers to its own machine only."""
+
+_REFUSALS = {
+    400: "The request is wrong; `field` names what is at fault, `message` says what to write instead.",
+    401: "The API key is missing or unknown.",
+    403: "The API key lacks the scope.",
+    404: "There is no such thing.",
+    409: "It contradicts what is there.",
+    413: "The body has more than 256 KiB.",
+    415: "The body is not JSON in UTF-8.",
+    503: "The store does not work at the moment; nothing was done.",
+}
+_PATH_PARAMETERS = {
+    "job_id": {
+        "description": "Exec's id of the job",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,128}$"},
+    },
+    "id": {"description": "The id", "schema": {"type": "string"}},
+}
+
+
+def document(operations: Sequence[Operation]) -> bytes:
+    """The document, as JSON."""
+    schemas, references = _schemas(operations)
+    paths: dict[str, dict[str, Any]] = {}
+    for one in operations:
+        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, references)
+    found = {
+        "openapi": "3.1.0",
+        "info": {"title": "Exec relay", "version": __version__, "description": _DESCRIPTION},
+        "servers": [{"url": "/"}],
+        "tags": [{"name": tag} for tag in dict.fromkeys(one.tag for one in operations)],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "A key of the relay."}},
+        },
+    }
+    return json.dumps(found, ensure_ascii=False).encode()
+
+
+References = Mapping[tuple[type[BaseModel], Mode], Mapping[str, Any]]
+
+
+def _schemas(operations: Sequence[Operation]) -> tuple[dict[str, Any], References]:
+    """The components, and how to refer to each model's."""
+    wanted: dict[tuple[type[BaseModel], Mode], None] = {(ErrorAnswer, "serialization"): None}
+    for one in operations:
+        if one.body is not None:
+            wanted[one.body, "validation"] = None
+        for answer in one.answers.values():
+            if not isinstance(answer, str):
+                wanted[answer, "serialization"] = None
+    references, found = models_json_schema(list(wanted), ref_template="#/components/schemas/{model}")
+    return found["$defs"], references
+
+
+def _operation(one: Operation, references: References) -> dict[str, Any]:
+    summary, _, description = (getdoc(one.handler) or "").partition("\n\n")
+    documented: dict[str, Any] = {
+        "operationId": one.id,
+        "tags": [one.tag],
+        "summary": summary,
+        "parameters": [*_path_parameters(one), *_query_parameters(one.query), *_header_parameters(one)],
+        "responses": _responses(one, references),
+        "security": [{"key": [one.scope]}] if one.scope else [],
+    }
+    if description:
+        documented["description"] = description
+    if one.body is not None:
+        schema = references[one.body, "validation"]
+        documented["requestBody"] = {
+            "required": not one.body_may_be_empty,
+            "content": {"application/json": {"schema": schema}},
+        }
+    return documented
+
+
+def _path_parameters(one: Operation) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "path", "required": True, **_PATH_PARAMETERS[name]}
+        for name in re.findall(r"{(\w+)}", one.path)
+    ]
+
+
+def _query_parameters(query: type[Query] | None) -> list[dict[str, Any]]:
+    if query is None:
+        return []
+    schema = query.model_json_schema()
+    inlined = partial(_inlined, schema.get("$defs", {}))
+    return [
+        {"name": name, "in": "query", "description": part.pop("description", ""), "schema": inlined(part)}
+        for name, part in schema["properties"].items()
+    ]
+
+
+def _inlined(definitions: Mapping[str, Any], part: dict[str, Any]) -> dict[str, Any]:
+    """A parameter's schema without references, and without the null that only means that it may be left out."""
+    options = [option for option in part.get("anyOf", [part]) if option.get("type") != "null"]
+    [option] = options
+    if "$ref" in option:
+        option = definitions[option["$ref"].rpartition("/")[2]]
+    default = {"default": part["default"]} if part.get("default") is not None else {}
+    return {name: value for name, value in option.items() if name not in ("title", "description")} | default
+
+
+def _header_parameters(one: Operation) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
+        for name, description in one.headers.items()
+    ]
+
+
+def _responses(one: Operation, references: References) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for status, answer in one.answers.items():
+        if isinstance(answer, str):
+            found[str(status)] = {"description": answer.capitalize()}
+        else:
+            schema = references[answer, "serialization"]
+            words = (getdoc(answer) or answer.__name__).partition("\n\n")[0]
+            found[str(status)] = {"description": words, "content": {"application/json": {"schema": schema}}}
+    error = {"application/json": {"schema": references[ErrorAnswer, "serialization"]}}
+    for status in _refusals(one):
+        found.setdefault(str(status), {"description": _REFUSALS[status], "content": error})
+    return found
+
+
+def _refusals(one: Operation) -> list[int]:
+    keyed = (401, 403, 503) if one.scope else ()
+    bodied = (400, 413, 415) if one.body else ()
+    return sorted({*one.refusals, *keyed, *bodied})

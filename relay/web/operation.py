@@ -1,0 +1,130 @@
+"""Operations: each call of the API is declared once, and routed, checked and documented by that."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from relay.model import Instant
+from relay.service import Relay
+from relay.web import reading
+from relay.web.auth import Scope, authorise
+from relay.web.schemas import Body, NoQuery, Query
+
+Handler = Callable[..., Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, as a handler sees it."""
+
+    relay: Relay
+    request: Request
+    caller: str
+    """The name of the API key; "" where none is asked for."""
+    now: Instant
+    sent: Any = None
+    """The body's JSON as it came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One call: where it is, who may make it, what it takes and gives, and who handles it."""
+
+    method: str
+    path: str
+    scope: Scope | None
+    tag: str
+    handler: Handler
+    answers: Mapping[int, type[BaseModel] | str]
+    """By status: the answer's schema, or in words what comes where it is not JSON."""
+    refusals: Sequence[int]
+    body: type[Body] | None
+    body_may_be_empty: bool
+    query: type[Query] | None
+    headers: Mapping[str, str]
+    """Request headers beyond HTTP's own, each with its description."""
+
+    @property
+    def id(self) -> str:
+        """`create_registration` → `createRegistration`."""
+        first, *rest = self.handler.__name__.split("_")
+        return first + "".join(word.capitalize() for word in rest)
+
+    async def __call__(self, request: Request) -> Response:
+        relay: Relay = request.app.state.relay
+        caller = authorise(request, relay.config, self.scope)
+        given: dict[str, Any] = dict(request.path_params)
+        query = reading.query_of(request, self.query or NoQuery)
+        if self.query is not None:
+            given["query"] = query
+        sent = None
+        if self.body is not None:
+            given["body"], sent = await reading.body_of(request, self.body, self.body_may_be_empty)
+        return await self.handler(Call(relay, request, caller, relay.clock(), sent), **given)
+
+
+def operation(
+    method: str,
+    path: str,
+    *,
+    scope: Scope | None,
+    tag: str,
+    answers: Mapping[int, type[BaseModel] | str],
+    refusals: Sequence[int] = (),
+    body_may_be_empty: bool = False,
+    headers: Mapping[str, str] | None = None,
+) -> Callable[[Handler], Operation]:
+    """Declares a handler's operation. What it takes is read off its parameters `body`, `query` and the path's own.
+
+    The first paragraph of its docstring is the summary, the rest the description.
+    """
+
+    def declare(handler: Handler) -> Operation:
+        hints = get_type_hints(handler)
+        return Operation(
+            method=method,
+            path=path,
+            scope=scope,
+            tag=tag,
+            handler=handler,
+            answers=answers,
+            refusals=refusals,
+            body=hints.get("body"),
+            body_may_be_empty=body_may_be_empty,
+            query=hints.get("query"),
+            headers=headers or {},
+        )
+
+    return declare
+
+
+def shown(answer: BaseModel) -> Any:
+    """An answer as JSON values; fields that were not set are left out."""
+    return answer.model_dump(mode="json", exclude_unset=True)
+
+
+def reply(status: int, answer: BaseModel, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer as JSON; fields that were not set are left out."""
+    body = answer.model_dump_json(exclude_unset=True).encode()
+    return Response(body, status, headers, media_type="application/json")
+
+
+def routes(operations: Sequence[Operation]) -> list[Route]:
+    """One route a path, so that a wrong method learns of all the right ones. Fixed paths come before open ones."""
+    by_path: dict[str, dict[str, Operation]] = {}
+    for one in operations:
+        by_path.setdefault(one.path, {})[one.method] = one
+    ordered = sorted(by_path, key=lambda path: path.count("{"))
+    return [Route(path, _by_method(by_path[path]), methods=list(by_path[path])) for path in ordered]
+
+
+def _by_method(operations: Mapping[str, Operation]) -> Callable[[Request], Awaitable[Response]]:
+    async def handle(request: Request) -> Response:
+        return await operations["GET" if request.method == "HEAD" else request.method](request)
+
+    return handle

@@ -1,0 +1,186 @@
+"""What is said when a request can't be granted: Exec's own error envelope, in words that say what to write instead.
+
+No answer repeats a value that came with the request: it could be a secret in the wrong place. Names are repeated.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from starlette.responses import JSONResponse
+
+from relay.errors import Invalid, Refused
+
+RETRY_AFTER = 5
+"""Seconds after which a client may try again while the store does not work."""
+
+
+class Unauthenticated(Refused):
+    """No API key came, or one that the relay does not know."""
+
+    status = 401
+    type = "authentication_error"
+
+
+class Forbidden(Refused):
+    """The caller is known, and may not do this."""
+
+    status = 403
+    type = "authorization_error"
+
+
+class MethodNotAllowed(Refused):
+    status = 405
+
+
+class TooLarge(Refused):
+    status = 413
+
+
+class WrongMediaType(Refused):
+    status = 415
+
+
+class Broken(Refused):
+    """The relay's own fault."""
+
+    status = 500
+    type = "internal_error"
+
+
+class Unavailable(Refused):
+    """The relay can't do it now; later it may."""
+
+    status = 503
+    type = "service_unavailable"
+
+
+_HEADERS: Mapping[int, Mapping[str, str]] = {
+    401: {"www-authenticate": 'Bearer realm="relay"'},
+    413: {"connection": "close"},
+    503: {"retry-after": str(RETRY_AFTER)},
+}
+
+
+def envelope(refused: Refused) -> dict[str, Any]:
+    """`{"error": {"type", "code", "message", "field"?}}`."""
+    error = {"type": refused.type, "code": refused.code, "message": refused.message}
+    return {"error": error | ({"field": refused.field} if refused.field else {})}
+
+
+def answer(refused: Refused, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The answer to a request that is refused."""
+    return JSONResponse(envelope(refused), refused.status, {**_HEADERS.get(refused.status, {}), **(headers or {})})
+
+
+# --- what pydantic found, in our words -------------------------------------------------------------------------
+
+_CODES = {
+    "job_id": "invalid_job_id",
+    "callback_url": "invalid_url",
+    "url": "invalid_url",
+    "hookUrl": "invalid_url",
+    "headers": "invalid_headers",
+    "events": "invalid_events",
+    "metadata": "invalid_metadata",
+    "name": "invalid_name",
+    "cursor": "invalid_cursor",
+    "limit": "invalid_limit",
+}
+"""By field; a field without an entry is at fault with `invalid_field`."""
+
+_WORDS = {
+    "missing": "is missing",
+    "string_type": "must be a text",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_too_short": "must have at least {min_length} characters",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "too_long": "must have at most {max_length} entries",
+    "too_short": "must have at least {min_length} entries",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "enum": "must be one of {expected}",
+    "literal_error": "must be one of {expected}",
+    "string_pattern_mismatch": "is not written as it must be",
+}
+_ODD = re.compile(r"[^\x21-\x7e]")
+_LONGEST_NAME = 100
+
+
+def refusal_of(error: ValidationError, model: type[BaseModel], place: Sequence[str | int] = ()) -> Invalid:
+    """The one thing to put right first, of all that is wrong with a body or query; `place` is where `model` stands."""
+    found = error.errors(include_url=False, include_input=False)
+    unknown = [item for item in found if item["type"] == "extra_forbidden"]
+    item: Mapping[str, Any] = (unknown or found)[0]
+    loc = [part for part in item["loc"] if part != "[key]"]
+    path = path_of([*place, *loc]) or "the body"
+    field = path_of([*place, *loc]) or None
+    if unknown:
+        return Invalid("unknown_field", f"{path} is not known here{nearest(str(loc[-1]), names_at(model, loc))}", field)
+    if item["type"] == "value_error":
+        text = str(item["msg"]).removeprefix("Value error, ")
+    else:
+        text = _WORDS.get(item["type"], "is not what it must be").format(**item.get("ctx", {}))
+    hint = describe(model, loc)
+    code = "missing_field" if item["type"] == "missing" else _code(loc)
+    return Invalid(code, f"{path} {text}" + (f"; it is {hint}" if hint else ""), field)
+
+
+def path_of(loc: Sequence[str | int]) -> str:
+    """`("registrations", 3, "callback_url")` → `registrations[3].callback_url`, fit to be printed."""
+    path = ""
+    for part in loc:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            path += ("." if path else "") + _ODD.sub("?", part[:_LONGEST_NAME])
+    return path
+
+
+def nearest(wrong: str, known: Sequence[str]) -> str:
+    """`; did you mean "job_id"?` where something is close, else what there is."""
+    if close := get_close_matches(wrong.lower(), known, 1, 0.6):
+        return f'; did you mean "{close[0]}"?'
+    return f"; there is {', '.join(known)}" if known else ""
+
+
+def names_at(model: type[BaseModel], loc: Sequence[str | int]) -> list[str]:
+    """The names that may stand where the last part of `loc` stands."""
+    at = _model_at(model, loc)
+    return list(at.model_fields) if at else []
+
+
+def describe(model: type[BaseModel], loc: Sequence[str | int]) -> str | None:
+    """What the field at `loc` is, in the schema's words."""
+    named = [part for part in loc if isinstance(part, str)]
+    at = _model_at(model, named)
+    info = at.model_fields.get(named[-1]) if at and named else None
+    return info.description if info else None
+
+
+def _model_at(model: type[BaseModel], loc: Sequence[str | int]) -> type[BaseModel] | None:
+    at: type[BaseModel] | None = model
+    for part in [part for part in loc if isinstance(part, str)][:-1]:
+        info = at.model_fields.get(part) if at else None
+        at = next(iter(_models_in(info.annotation)), None) if info else None
+    return at
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
+
+
+def _code(loc: Sequence[str | int]) -> str:
+    names = [part for part in loc if isinstance(part, str)]
+    return next((_CODES[name] for name in names if name in _CODES), "invalid_field")

@@ -1,0 +1,181 @@
+"""Registrations: one, many, listed, withdrawn."""
+
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from relay import register
+from relay.errors import Invalid, NotFound, Refused
+from relay.model import Endpoint, EventType, Instant
+from relay.register import Checked, Registered
+from relay.store import endpoints, registrations
+from relay.store.database import Tx
+from relay.subscribing import Wanted
+from relay.web import answers, problems, references
+from relay.web.answers import BatchAnswer, BatchResult, ErrorDetail, RegistrationAnswer, RegistrationList
+from relay.web.idempotency import DOCUMENTED, Done, once
+from relay.web.operation import Call, operation, reply, shown
+from relay.web.schemas import BatchRequest, RegistrationRequest, RegistrationsQuery
+
+
+@operation(
+    "POST",
+    "/v1/registrations",
+    scope="register",
+    tag="registrations",
+    answers={201: RegistrationAnswer, 200: RegistrationAnswer},
+    refusals=(400, 409, 413, 415),
+    headers=DOCUMENTED,
+)
+async def create_registration(call: Call, body: RegistrationRequest) -> Response:
+    """Register a job.
+
+    The relay watches the job at Exec and notifies the endpoint when it ends; at once, where it has ended already. The
+    same job and endpoint again answer 200 with the registration that is there.
+    """
+    checked = _check(call, body)
+
+    def work(tx: Tx) -> Done:
+        made = register.register(tx, checked, call.now)
+        answer = _answer(made)
+        return Done(201 if made.is_new else 200, shown(answer), f"/v1/registrations/{answer.id}")
+
+    done = await once(call, work)
+    if not done.replayed:
+        call.relay.wake()
+    return done.response()
+
+
+@operation(
+    "POST",
+    "/v1/registrations/batch",
+    scope="register",
+    tag="registrations",
+    answers={200: BatchAnswer},
+    refusals=(400, 413, 415),
+)
+async def create_registrations(call: Call, body: BatchRequest) -> Response:
+    """Register many jobs at once.
+
+    Up to 1,000 in one transaction, each with its own result in the order of the request: one that is wrong does not
+    spoil the others.
+    """
+    checked = [_check_item(call, number, item) for number, item in enumerate(body.registrations)]
+
+    def work(tx: Tx) -> list[BatchResult]:
+        return [_register_item(tx, item, number, call.now) for number, item in enumerate(checked)]
+
+    results = await call.relay.store.write(work)
+    call.relay.wake()
+    return reply(200, BatchAnswer(data=results))
+
+
+@operation(
+    "GET", "/v1/registrations", scope="read", tag="registrations", answers={200: RegistrationList}, refusals=(400,)
+)
+async def list_registrations(call: Call, query: RegistrationsQuery) -> Response:
+    """List registrations, newest first."""
+
+    def work(tx: Tx) -> RegistrationList:
+        endpoint_id = references.endpoint_id(tx, query.endpoint)
+        found, cursor = registrations.page(tx, query.page, query.job_id, endpoint_id, query.status)
+        known = endpoints.many(tx, [item.endpoint_id for item in found if item.endpoint_id])
+        return RegistrationList(data=[answers.registration(item, known) for item in found], next_cursor=cursor)
+
+    return reply(200, await call.relay.store.read(work))
+
+
+@operation(
+    "GET",
+    "/v1/registrations/{id}",
+    scope="read",
+    tag="registrations",
+    answers={200: RegistrationAnswer},
+    refusals=(404,),
+)
+async def get_registration(call: Call, id: str) -> Response:
+    """Show one registration."""
+    return reply(200, await call.relay.store.read(lambda tx: _shown(tx, id)))
+
+
+@operation(
+    "DELETE", "/v1/registrations/{id}", scope="register", tag="registrations", answers={204: ""}, refusals=(404,)
+)
+async def withdraw_registration(call: Call, id: str) -> Response:
+    """Withdraw a registration.
+
+    Its pending deliveries are cancelled; a job that nobody waits for is no longer looked at. Twice does no harm.
+    """
+    await call.relay.store.write(lambda tx: register.withdraw(tx, id, call.now))
+    return Response(status_code=204)
+
+
+OPERATIONS = (
+    create_registration,
+    create_registrations,
+    list_registrations,
+    get_registration,
+    withdraw_registration,
+)
+
+
+def _check(call: Call, body: RegistrationRequest) -> Checked:
+    events = tuple(EventType(event) for event in body.events) if body.events else None
+    callback = None
+    if body.callback_url is not None:
+        wanted = Wanted(body.callback_url, body.format, secret=body.secret, headers=body.headers)
+        callback = wanted
+    elif {"secret", "headers", "format"} & body.model_fields_set:
+        only = "secret, headers and format belong to a callback_url; give one, or leave them away"
+        raise Invalid("missing_field", only, "callback_url")
+    request = register.Request(
+        job_id=body.job_id,
+        workspace=body.workspace,
+        callback=callback,
+        endpoint=body.endpoint,
+        events=events,
+        metadata=body.metadata,
+    )
+    return register.check(request, call.relay.rules, call.relay.clients)
+
+
+def _check_item(call: Call, number: int, item: Any) -> Checked | Refused:
+    place = ("registrations", number)
+    try:
+        return _check(call, RegistrationRequest.model_validate(item))
+    except ValidationError as error:
+        return problems.refusal_of(error, RegistrationRequest, place)
+    except Refused as error:
+        return _placed(error, number)
+
+
+def _register_item(tx: Tx, item: Checked | Refused, number: int, now: Instant) -> BatchResult:
+    if isinstance(item, Checked):
+        try:
+            with tx.begin_nested():
+                made = register.register(tx, item, now)
+            return BatchResult(status=201 if made.is_new else 200, registration=_answer(made))
+        except Refused as error:
+            item = _placed(error, number)
+    told = problems.envelope(item)["error"]
+    return BatchResult(status=item.status, error=ErrorDetail(**told))
+
+
+def _placed(error: Refused, number: int) -> Refused:
+    """The refusal, its field named as it stands in the batch."""
+    error.field = problems.path_of(["registrations", number, *([error.field] if error.field else [])])
+    return error
+
+
+def _answer(made: Registered) -> RegistrationAnswer:
+    known: dict[str, Endpoint] = {made.endpoint.id: made.endpoint} if made.endpoint else {}
+    return answers.registration(made.registration, known, made.secret)
+
+
+def _shown(tx: Tx, id: str) -> RegistrationAnswer:
+    found = registrations.get(tx, id)
+    if found is None:
+        raise NotFound("registration_not_found", "there is no registration with this id")
+    known = endpoints.many(tx, [found.endpoint_id] if found.endpoint_id else [])
+    return answers.registration(found, known)

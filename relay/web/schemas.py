@@ -1,0 +1,252 @@
+"""What may be asked: the bodies and queries of the API. They validate requests and are its OpenAPI.
+
+A field's description completes "it is ..." in an error about it.
+"""
+
+import json
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SkipValidation,
+    Strict,
+    WithJsonSchema,
+)
+
+from relay import formats
+from relay.addresses import LONGEST_URL
+from relay.model import (
+    DeliveryStatus,
+    EndpointKind,
+    EventType,
+    Instant,
+    RegistrationStatus,
+    WatchState,
+    from_rfc3339,
+)
+from relay.store import paging
+
+METADATA_MOST = 16 * 1024
+METADATA_DEPTH = 10
+BATCH_MOST = 1_000
+HEADERS_MOST = 20
+EXAMPLE_JOB = "j1o2b3i4d5x6"
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
+
+
+def _depth(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, inner), default=0) if isinstance(value, dict | list) else 0
+
+
+def _fit_to_keep(metadata: dict[str, Any]) -> dict[str, Any]:
+    try:
+        deep = _depth(metadata)
+    except RecursionError:
+        deep = METADATA_DEPTH + 1
+    if deep > METADATA_DEPTH:
+        raise ValueError(f"must be nested at most {METADATA_DEPTH} deep")
+    if len(json.dumps(metadata, ensure_ascii=False).encode()) > METADATA_MOST:
+        raise ValueError(f"must have at most {METADATA_MOST // 1024} KiB as JSON")
+    return metadata
+
+
+def _each_once(events: list[EventType]) -> list[EventType]:
+    return list(dict.fromkeys(events))
+
+
+def _number(value: object) -> object:
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else value
+
+
+def _instant(value: object) -> Instant:
+    at = from_rfc3339(value.upper()) if isinstance(value, str) and _RFC3339.fullmatch(value) else None
+    if at is None:
+        raise ValueError("must be a time with its zone, such as 2026-03-01T10:00:00Z (in a URL, + is written %2B)")
+    return at
+
+
+_TIME = {"type": "string", "format": "date-time"}
+
+JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+EndpointName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Reference = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
+Workspace = Annotated[str, Field(min_length=1, max_length=63)]
+Url = Annotated[str, Field(min_length=1, max_length=LONGEST_URL)]
+Format = Annotated[
+    str, Field(min_length=1, max_length=40), WithJsonSchema({"type": "string", "enum": ["auto", *formats.FORMATS]})
+]
+Events = Annotated[
+    list[Annotated[EventType, Strict(False)]], Field(min_length=1, max_length=20), AfterValidator(_each_once)
+]
+Secret = Annotated[str, Field(min_length=1, max_length=200)]
+Headers = Annotated[dict[str, str], Field(max_length=HEADERS_MOST)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_fit_to_keep)]
+Time = Annotated[Instant, BeforeValidator(_instant), WithJsonSchema(_TIME)]
+
+_JOB_ID = "Exec's id of the job: 1 to 128 letters, digits, - or _"
+_EVENTS = "a list of the events to hear of; left out: the endings of a job (all but job.started)"
+_FORMAT = "how the body looks; `auto`, which is the default, chooses by the URL's host"
+_SECRET = "what signs the notifications: whsec_ and the base64 of 24 to 64 bytes; left out: the relay makes one"  # noqa: S105
+_HEADERS = f"an object of at most {HEADERS_MOST} headers that every notification carries, such as Authorization"
+_NAME = "a name of 1 to 63 lower-case letters, digits, - or _"
+_ENDPOINT = "the id or the name of an endpoint"
+_METADATA = (
+    f"an object of your own, handed back with every notification: at most {METADATA_MOST // 1024} KiB as JSON, "
+    f"{METADATA_DEPTH} deep"
+)
+
+
+class Body(BaseModel):
+    """What comes as JSON: no unknown names, no text where a number belongs."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class RegistrationRequest(Body):
+    """Asks to hear of a job: at `callback_url`, at a known `endpoint`, or with neither at the standing ones."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "job_id": EXAMPLE_JOB,
+                "callback_url": "https://hooks.slack.com/services/T000/B000/XXXX",
+                "metadata": {"team": "sales"},
+            }
+        }
+    )
+    job_id: JobId = Field(description=_JOB_ID)
+    callback_url: Url | None = Field(None, description="the https:// URL that is notified")
+    endpoint: Reference | None = Field(None, description=f"{_ENDPOINT}, instead of callback_url")
+    format: Format = Field("auto", description=_FORMAT)
+    events: Events | None = Field(None, description=_EVENTS)
+    secret: Secret | None = Field(None, description=_SECRET)
+    headers: Headers = Field(default_factory=dict, description=_HEADERS)
+    metadata: Metadata = Field(default_factory=dict, description=_METADATA)
+    workspace: Workspace | None = Field(None, description="the Exec workspace, where the relay knows several")
+
+
+class BatchRequest(Body):
+    """Many registrations at once. Each is judged by itself: one that is wrong does not spoil the others."""
+
+    registrations: Annotated[list[SkipValidation[RegistrationRequest]], Field(min_length=1, max_length=BATCH_MOST)] = (
+        Field(description=f"a list of 1 to {BATCH_MOST:,} registrations, each as POST /v1/registrations takes it")
+    )
+
+
+class EndpointRequest(Body):
+    """A standing endpoint: it hears of every job. The URL comes as `url`, or as `hookUrl` as Zapier sends it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"name": "sales-channel", "url": "https://hooks.slack.com/services/T000/B000/XXXX"},
+            "anyOf": [{"required": ["url"]}, {"required": ["hookUrl"]}],
+        }
+    )
+    name: EndpointName | None = Field(None, description=_NAME)
+    url: Url | None = Field(None, description="the https:// URL that is notified")
+    hookUrl: Url | None = Field(None, description="the same, by the name that Zapier gives it")
+    format: Format = Field("auto", description=_FORMAT)
+    events: Events | None = Field(None, description=_EVENTS)
+    secret: Secret | None = Field(None, description=_SECRET)
+    headers: Headers = Field(default_factory=dict, description=_HEADERS)
+
+
+class EndpointChange(Body):
+    """What is to change; what is left out stays."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "example": {"events": ["job.failed"]}})
+    name: EndpointName | None = Field(None, description=_NAME)
+    url: Url | None = Field(None, description="the https:// URL that is notified")
+    format: Format | None = Field(None, description=_FORMAT)
+    events: Events | None = Field(None, description=_EVENTS)
+    headers: Headers | None = Field(None, description=f"{_HEADERS}; it takes the place of all headers there were")
+
+
+class RotateRequest(Body):
+    """A new secret of your own, or with nothing one that the relay makes."""
+
+    secret: Secret | None = Field(None, description=_SECRET)
+
+
+class ResendRequest(Body):
+    """Which ended deliveries are sent again."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"status": "failed", "since": "2026-03-01T10:00:00Z", "dry_run": True}}
+    )
+    status: Literal["failed"] = Field(description='always "failed": what is sent again in bulk')
+    job_id: JobId | None = Field(None, description=_JOB_ID)
+    endpoint: Reference | None = Field(None, description=_ENDPOINT)
+    since: Time | None = Field(None, description="the earliest time at which the delivery was made")
+    until: Time | None = Field(None, description="the time before which the delivery was made")
+    dry_run: bool = Field(False, description="true to count them and send nothing")
+
+
+# --- queries ---------------------------------------------------------------------------------------------------
+
+
+class Query(BaseModel):
+    """What comes after the `?`: all of it text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class NoQuery(Query):
+    """No parameters."""
+
+
+class PageQuery(Query):
+    """Which part of a list."""
+
+    limit: Annotated[int, BeforeValidator(_number), Field(ge=1, le=paging.MOST)] = Field(
+        50, description=f"how many at the most, 1 to {paging.MOST}"
+    )
+    cursor: str | None = Field(None, max_length=400, description="`next_cursor` of the page before")
+
+    @property
+    def page(self) -> paging.Page:
+        return paging.Page(self.limit, self.cursor)
+
+
+class RegistrationsQuery(PageQuery):
+    """Which registrations."""
+
+    job_id: JobId | None = Field(None, description=_JOB_ID)
+    endpoint: Reference | None = Field(None, description=_ENDPOINT)
+    status: RegistrationStatus | None = Field(None, description="the state of the registration")
+
+
+class WorkspaceQuery(Query):
+    """In which workspace."""
+
+    workspace: Workspace | None = Field(None, description="the Exec workspace; left out: whichever has it")
+
+
+class JobsQuery(PageQuery):
+    """Which jobs."""
+
+    workspace: Workspace | None = Field(None, description="the Exec workspace")
+    state: WatchState | None = Field(None, description="whether the job is watched, or why no longer")
+
+
+class EndpointsQuery(PageQuery):
+    """Which endpoints."""
+
+    kind: EndpointKind | None = Field(None, description="`standing` ones, or `ad_hoc` ones made by a registration")
+
+
+class DeliveriesQuery(PageQuery):
+    """Which deliveries."""
+
+    status: DeliveryStatus | None = Field(None, description="the state of the delivery")
+    job_id: JobId | None = Field(None, description=_JOB_ID)
+    endpoint: Reference | None = Field(None, description=_ENDPOINT)
+    since: Time | None = Field(None, description="the earliest time at which the delivery was made")
+    until: Time | None = Field(None, description="the time before which the delivery was made")

@@ -1,0 +1,58 @@
+"""What surrounds every answer: its id, the headers that every answer has, and the answer to a fault of our own."""
+
+import re
+import traceback
+from logging import Logger
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from ulid import ULID
+
+from relay.web import problems
+from relay.web.problems import Broken
+
+HEADERS = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+}
+"""On every answer that does not bring its own."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class Surroundings:
+    """ASGI middleware. A request keeps the `x-request-id` it came with, or gets one; the answer bears the same."""
+
+    def __init__(self, app: ASGIApp, log: Logger) -> None:
+        self.app, self.log = app, log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        came = Headers(scope=scope).get("x-request-id", "")
+        request_id = came if _REQUEST_ID.fullmatch(came) else f"req_{ULID()}"
+        started = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = request_id
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_headers)
+        except Exception as error:
+            # Where it happened, and never its text: that could hold what the request or the store held.
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            self.log.error("%s: %s in %s\n%s", request_id, type(error).__name__, scope["path"], frames)
+            if not started:
+                text = f"the relay is at fault, not the request; its log says more under {request_id}"
+                await problems.answer(Broken("internal_error", text))(scope, receive, send_with_headers)
