@@ -25,8 +25,8 @@ USER_AGENT = f"exec-relay/{__version__}"
 RESPONSE_KEPT = 4_096
 """Bytes of an answer that the attempt log keeps."""
 
-GRACE = 10 * SECOND
-"""How long attempts under way may take when the relay stops."""
+GRACE = 8 * SECOND
+"""How long attempts under way may take when the relay stops: container engines kill after ten seconds."""
 
 _SETTLED_TOGETHER = 200
 _SPREAD = 0.2
@@ -127,7 +127,7 @@ class Dispatcher:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         if self._settler is not None:
-            await asyncio.wait([self._settler], timeout=GRACE / 1_000)
+            await asyncio.wait([self._settler], timeout=1)
         now = self._clock()
         await self._store.write(lambda tx: outbox.release(tx, now, self._owner))
 

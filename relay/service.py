@@ -4,7 +4,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -109,16 +108,14 @@ class Relay:
         self.wake()
 
     async def stop(self) -> None:
-        """No new work; attempts under way get up to 10 s; leases are given back; the store is closed."""
+        """No new work; looks and attempts under way get up to 8 s; leases are given back; the store is closed."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self.watcher.idle(), self.config.exec.timeout / 1_000)
         try:
-            await self.dispatcher.stop()
+            await asyncio.gather(self.watcher.stop(), self.dispatcher.stop())
         except StoreError as error:
             self.telemetry.log.error("the leases could not be given back, they will run out: %s", error)
         await self.egress.aclose()

@@ -25,6 +25,9 @@ from relay.store.database import Store, Tx
 from relay.store.workspaces import WorkspaceState
 from relay.telemetry import Telemetry
 
+GRACE = 5 * SECOND
+"""How long looks under way may take when the relay stops."""
+
 _PRICED = 1_000
 """Active watches from which the price of a look is reckoned."""
 
@@ -78,6 +81,14 @@ class Watcher:
         """Returns when no look is under way."""
         while self._looking:
             await asyncio.gather(*self._looking)
+
+    async def stop(self) -> None:
+        """Gives looks under way their grace; what they would have seen, the next look will see."""
+        if self._looking:
+            _, late = await asyncio.wait(self._looking, timeout=GRACE / 1_000)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     def _claim(self, tx: Tx, workspace: str, free: int, now: Instant) -> list[Watch]:
         state = workspaces.lock(tx, workspace)
