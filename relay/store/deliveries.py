@@ -10,8 +10,7 @@ from relay.model import Attempt, Delivery, DeliveryStatus, Instant
 from relay.store import paging
 from relay.store.database import Tx
 from relay.store.outbox import COLUMNS, delivery_of
-from relay.store.schema import attempts, deliveries, endpoints, endpoints
-
+from relay.store.schema import attempts, deliveries, endpoints
 
 _SENDABLE = (
     select(endpoints.c.id).where(endpoints.c.id == deliveries.c.endpoint_id, endpoints.c.disabled_at.is_(None)).exists()
@@ -27,8 +26,6 @@ class Filter:
     endpoint_id: str | None = None
     since: Instant | None = None
     until: Instant | None = None
-    heard: bool = False
-    """Only those whose endpoint is there and enabled."""
 
     def narrow(self, query: Any) -> Any:
         """The query (or update), with these conditions."""
@@ -43,9 +40,6 @@ class Filter:
             narrowed = narrowed.where(deliveries.c.created_at >= self.since)
         if self.until is not None:
             narrowed = narrowed.where(deliveries.c.created_at < self.until)
-        if self.heard:
-            listening = select(endpoints.c.id).where(endpoints.c.disabled_at.is_(None))
-            narrowed = narrowed.where(deliveries.c.endpoint_id.in_(listening))
         return narrowed
 
 

@@ -1,6 +1,6 @@
 """What is answered: the values of the API as JSON, and how they are made of the relay's own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
@@ -38,7 +38,9 @@ class EndpointOf(Answer):
     id: str
     url: str | None = Field(description="masked; null where the endpoint was removed")
     format: str | None
-    secret: str = Field("", description="only when the endpoint was made by this call: keep it, it is not shown again")
+    secret: str = Field(
+        default="", description="only when the endpoint was made by this call: keep it, it is not shown again"
+    )
 
 
 class RegistrationAnswer(Answer):
@@ -104,9 +106,9 @@ class EndpointAnswer(Answer):
     failing_since: Time | None = Field(description="the first failed attempt since the last success")
     failures: int = Field(description="failed attempts since the last success")
     created_at: Time
-    secret: str = Field("", description="only when it was made by this call: keep it, it is not shown again")
-    old_secret_until: Time = Field(0, description="only after a rotation: how long the old secret signs too")
-    released: int = Field(0, description="only after enabling: deliveries that were held and are due now")
+    secret: str = Field(default="", description="only when it was made by this call: keep it, it is not shown again")
+    old_secret_until: Time = Field(default=0, description="only after a rotation: how long the old secret signs too")
+    released: int = Field(default=0, description="only after enabling: deliveries that were held and are due now")
 
 
 class EndpointList(Answer):
@@ -298,7 +300,7 @@ def delivery(found: Delivery, known: Mapping[str, Endpoint]) -> DeliveryAnswer:
     return DeliveryAnswer(**_delivery_fields(found, known))
 
 
-def delivery_detail(found: Delivery, known: Mapping[str, Endpoint], attempts: list[Attempt]) -> DeliveryDetail:
+def delivery_detail(found: Delivery, known: Mapping[str, Endpoint], attempts: Sequence[Attempt]) -> DeliveryDetail:
     """A delivery with its body and its attempts."""
     log = [attempt(one) for one in attempts]
     body = found.body.decode("utf-8", "replace")

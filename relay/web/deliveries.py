@@ -31,7 +31,7 @@ async def get_delivery(call: Call, id: str) -> Response:
 
     def work(tx: Tx) -> DeliveryDetail:
         found, known = _known(tx, id)
-        return answers.delivery_detail(found, known, list(deliveries.attempts_of(tx, id)))
+        return answers.delivery_detail(found, known, deliveries.attempts_of(tx, id))
 
     return reply(200, await call.relay.store.read(work))
 
@@ -47,18 +47,17 @@ async def get_delivery(call: Call, id: str) -> Response:
 async def resend_delivery(call: Call, id: str) -> Response:
     """Send one delivery again.
 
-    The schedule starts anew; body and webhook-id stay, so that a receiver that had it can tell.
+    The schedule starts anew; one that waits for its next attempt is sent now. Body and webhook-id stay, so that a
+    receiver that had it can tell.
     """
 
     def work(tx: Tx) -> DeliveryAnswer:
         found, known = _known(tx, id)
-        endpoint = known.get(found.endpoint_id)
-        if endpoint is None:
-            raise Conflict("endpoint_removed", "the endpoint of this delivery was removed; register the job again")
-        if not endpoint.enabled:
-            why = f"the endpoint is disabled: {endpoint.disabled_reason}; enable it first"
-            raise Conflict("endpoint_disabled", why)
-        deliveries.resend(tx, id, call.now)
+        _refuse_where_nobody_listens(known.get(found.endpoint_id))
+        if found.status is DeliveryStatus.PENDING:
+            deliveries.hasten(tx, id, call.now)
+        else:
+            deliveries.resend(tx, id, call.now)
         return answers.delivery(deliveries.get(tx, id) or found, known)
 
     answer = await call.relay.store.write(work)
@@ -72,7 +71,7 @@ async def resend_delivery(call: Call, id: str) -> Response:
     scope="admin",
     tag="deliveries",
     answers={200: ResendAnswer, 202: ResendAnswer},
-    refusals=(400, 413, 415),
+    refusals=(400,),
 )
 async def resend_deliveries(call: Call, body: ResendRequest) -> Response:
     """Send all failed deliveries of a filter again.
@@ -109,7 +108,15 @@ def _filter(tx: Tx, asked: DeliveriesQuery | ResendRequest, status: DeliveryStat
 
 
 def _known(tx: Tx, id: str) -> tuple[Delivery, dict[str, Endpoint]]:
-    found = deliveries.get(tx, id)
+    found = deliveries.get(tx, references.id_of(id, "delivery"))
     if found is None:
         raise NotFound("delivery_not_found", "there is no delivery with this id")
     return found, endpoints.many(tx, [found.endpoint_id])
+
+
+def _refuse_where_nobody_listens(endpoint: Endpoint | None) -> None:
+    if endpoint is None:
+        raise Conflict("endpoint_removed", "the endpoint of this delivery was removed; register the job again")
+    if not endpoint.enabled:
+        how = f"enable it first with POST /v1/endpoints/{endpoint.id}/enable"
+        raise Conflict("endpoint_disabled", f"the endpoint is disabled: {endpoint.disabled_reason}; {how}")

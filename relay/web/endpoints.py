@@ -15,7 +15,7 @@ from relay.web.idempotency import Done
 from relay.web.operation import Call, operation, reply
 from relay.web.schemas import EndpointChange, EndpointRequest, EndpointsQuery, RotateRequest
 
-_TAG = "Endpoints"
+_TAG = "endpoints"
 
 
 @operation(
@@ -28,7 +28,7 @@ _TAG = "Endpoints"
     headers=idempotency.DOCUMENTED,
 )
 async def create_endpoint(call: Call, body: EndpointRequest) -> Response:
-    """Make a standing endpoint
+    """Make a standing endpoint.
 
     It hears of every job from now on. Also the subscribe call of REST Hooks. The same again gives 200 and the endpoint
     that is there, without its secret.
@@ -47,7 +47,7 @@ async def create_endpoint(call: Call, body: EndpointRequest) -> Response:
 
 @operation("GET", "/v1/endpoints", scope="read", tag=_TAG, answers={200: EndpointList}, refusals=(400,))
 async def list_endpoints(call: Call, query: EndpointsQuery) -> Response:
-    """List endpoints
+    """List endpoints.
 
     Newest first; standing ones, and those that registrations made.
     """
@@ -57,7 +57,7 @@ async def list_endpoints(call: Call, query: EndpointsQuery) -> Response:
 
 @operation("GET", "/v1/endpoints/{id}", scope="read", tag=_TAG, answers={200: EndpointAnswer}, refusals=(404,))
 async def get_endpoint(call: Call, id: str) -> Response:
-    """Get an endpoint"""
+    """Show one endpoint."""
     return reply(200, answers.endpoint(await call.relay.store.read(lambda tx: _get(tx, id))))
 
 
@@ -65,7 +65,7 @@ async def get_endpoint(call: Call, id: str) -> Response:
     "PATCH", "/v1/endpoints/{id}", scope="admin", tag=_TAG, answers={200: EndpointAnswer}, refusals=(400, 404, 409)
 )
 async def change_endpoint(call: Call, body: EndpointChange, id: str) -> Response:
-    """Change an endpoint
+    """Change an endpoint.
 
     What is left out stays. A format that was chosen by the URL is chosen again for another URL. Endpoints of the
     configuration are changed there.
@@ -83,9 +83,11 @@ async def change_endpoint(call: Call, body: EndpointChange, id: str) -> Response
     return reply(200, answers.endpoint(changed))
 
 
-@operation("DELETE", "/v1/endpoints/{id}", scope="admin", tag=_TAG, answers={204: "removed"}, refusals=(404, 409))
+@operation(
+    "DELETE", "/v1/endpoints/{id}", scope="admin", tag=_TAG, answers={204: "It is removed."}, refusals=(404, 409)
+)
 async def remove_endpoint(call: Call, id: str) -> Response:
-    """Remove an endpoint
+    """Remove an endpoint.
 
     Its registrations are withdrawn, its pending deliveries cancelled. Also the unsubscribe call of REST Hooks.
     """
@@ -95,7 +97,7 @@ async def remove_endpoint(call: Call, id: str) -> Response:
 
 @operation("POST", "/v1/endpoints/{id}/test", scope="admin", tag=_TAG, answers={200: AttemptAnswer}, refusals=(404,))
 async def test_endpoint(call: Call, id: str) -> Response:
-    """Send a sample event
+    """Send a sample event.
 
     Now and once, signed as any other; the answer is the attempt, whatever came of it. Nothing is stored.
     """
@@ -113,7 +115,7 @@ async def test_endpoint(call: Call, id: str) -> Response:
     body_may_be_empty=True,
 )
 async def rotate_secret(call: Call, body: RotateRequest, id: str) -> Response:
-    """Give an endpoint a new secret
+    """Give an endpoint a new secret.
 
     The answer is the only one that shows it. The old one signs too for 24 hours.
     """
@@ -127,7 +129,7 @@ async def rotate_secret(call: Call, body: RotateRequest, id: str) -> Response:
 
 @operation("POST", "/v1/endpoints/{id}/enable", scope="admin", tag=_TAG, answers={200: EndpointAnswer}, refusals=(404,))
 async def enable_endpoint(call: Call, id: str) -> Response:
-    """Enable a disabled endpoint
+    """Enable a disabled endpoint.
 
     What was held for it is sent now.
     """

@@ -5,19 +5,18 @@ from starlette.responses import Response
 from relay.errors import NotFound
 from relay.store import deliveries, endpoints, registrations, watches
 from relay.store.database import Tx
-from relay.store.paging import MOST, Page
 from relay.web import answers, references
 from relay.web.answers import JobDetail, JobList, LookAnswer
 from relay.web.operation import Call, operation, reply
 from relay.web.schemas import JobsQuery, WorkspaceQuery
 
-_LOOKS = 200
+MOST = 200
+"""Registrations, deliveries and looks of one job that are shown; the lists have them all."""
 
 
 @operation("GET", "/v1/jobs", scope="read", tag="jobs", answers={200: JobList}, refusals=(400,))
 async def list_jobs(call: Call, query: JobsQuery) -> Response:
     """List jobs, those watched last first."""
-
     workspace = references.workspace(query.workspace, call.relay.clients)
 
     def work(tx: Tx) -> JobList:
@@ -40,16 +39,15 @@ async def get_job(call: Call, job_id: str, query: WorkspaceQuery) -> Response:
         watch = watches.find(tx, named, workspace)
         if watch is None:
             raise NotFound("job_not_found", "the relay does not know this job; register it first")
-        waiting, _ = registrations.page(tx, Page(MOST), job_id)
-        waiting = [item for item in waiting if item.workspace == watch.workspace]
-        sent = deliveries.of_job(tx, watch.workspace, job_id, MOST)
+        waiting = registrations.of_job(tx, watch.workspace, named, MOST)
+        sent = deliveries.of_job(tx, watch.workspace, named, MOST)
         ids = {item.endpoint_id for item in waiting if item.endpoint_id} | {item.endpoint_id for item in sent}
         known = endpoints.many(tx, ids)
         return answers.job_detail(
             watch,
             registrations=[answers.registration(item, known) for item in waiting],
             deliveries=[answers.delivery(item, known) for item in sent],
-            history=[LookAnswer(**look) for look in watches.history(tx, watch, _LOOKS)],
+            history=[LookAnswer(**look) for look in watches.history(tx, watch, MOST)],
         )
 
     return reply(200, await call.relay.store.read(work))

@@ -62,7 +62,8 @@ def document(operations: Sequence[Operation]) -> bytes:
     return json.dumps(found, ensure_ascii=False).encode()
 
 
-References = Mapping[tuple[type[BaseModel], Mode], Mapping[str, Any]]
+References = Mapping[Any, Mapping[str, Any]]
+"""By model and mode: how to refer to its schema."""
 
 
 def _schemas(operations: Sequence[Operation]) -> tuple[dict[str, Any], References]:
@@ -138,7 +139,7 @@ def _responses(one: Operation, references: References) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for status, answer in one.answers.items():
         if isinstance(answer, str):
-            found[str(status)] = {"description": answer.capitalize()}
+            found[str(status)] = {"description": answer}
         else:
             schema = references[answer, "serialization"]
             words = (getdoc(answer) or answer.__name__).partition("\n\n")[0]

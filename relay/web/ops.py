@@ -30,13 +30,13 @@ async def readiness(call: Call) -> Response:
     return reply(200 if found.ready else 503, ReadinessAnswer(status=status, checks=checks))
 
 
-@operation("GET", "/metrics", scope="read", tag="ops", answers={200: "text/plain"})
+@operation("GET", "/metrics", scope="read", tag="ops", answers={200: "Metrics in Prometheus' text format."})
 async def metrics(call: Call) -> Response:
     """Give all metrics in Prometheus' text format."""
     return Response(await call.relay.measure(), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
-@operation("GET", "/openapi.json", scope=None, tag="ops", answers={200: "application/json"})
+@operation("GET", "/openapi.json", scope=None, tag="ops", answers={200: "This document."})
 async def openapi(call: Call) -> Response:
     """Describe this API, as OpenAPI 3.1."""
     return Response(call.request.app.state.openapi, media_type="application/json")

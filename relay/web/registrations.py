@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from pydantic import ValidationError
 from starlette.responses import Response
 
 from relay import register
 from relay.errors import Invalid, NotFound, Refused
-from relay.model import Endpoint, EventType, Instant
+from relay.model import Endpoint, Instant
 from relay.register import Checked, Registered
 from relay.store import endpoints, registrations
 from relay.store.database import Tx
@@ -16,6 +15,7 @@ from relay.web import answers, problems, references
 from relay.web.answers import BatchAnswer, BatchResult, ErrorDetail, RegistrationAnswer, RegistrationList
 from relay.web.idempotency import DOCUMENTED, Done, once
 from relay.web.operation import Call, operation, reply, shown
+from relay.web.reading import validated
 from relay.web.schemas import BatchRequest, RegistrationRequest, RegistrationsQuery
 
 
@@ -25,7 +25,7 @@ from relay.web.schemas import BatchRequest, RegistrationRequest, RegistrationsQu
     scope="register",
     tag="registrations",
     answers={201: RegistrationAnswer, 200: RegistrationAnswer},
-    refusals=(400, 409, 413, 415),
+    refusals=(400, 409),
     headers=DOCUMENTED,
 )
 async def create_registration(call: Call, body: RegistrationRequest) -> Response:
@@ -53,7 +53,8 @@ async def create_registration(call: Call, body: RegistrationRequest) -> Response
     scope="register",
     tag="registrations",
     answers={200: BatchAnswer},
-    refusals=(400, 413, 415),
+    refusals=(400, 409),
+    headers=DOCUMENTED,
 )
 async def create_registrations(call: Call, body: BatchRequest) -> Response:
     """Register many jobs at once.
@@ -63,12 +64,14 @@ async def create_registrations(call: Call, body: BatchRequest) -> Response:
     """
     checked = [_check_item(call, number, item) for number, item in enumerate(body.registrations)]
 
-    def work(tx: Tx) -> list[BatchResult]:
-        return [_register_item(tx, item, number, call.now) for number, item in enumerate(checked)]
+    def work(tx: Tx) -> Done:
+        results = [_register_item(tx, item, number, call.now) for number, item in enumerate(checked)]
+        return Done(200, shown(BatchAnswer(data=results)))
 
-    results = await call.relay.store.write(work)
-    call.relay.wake()
-    return reply(200, BatchAnswer(data=results))
+    done = await once(call, work)
+    if not done.replayed:
+        call.relay.wake()
+    return done.response()
 
 
 @operation(
@@ -100,14 +103,20 @@ async def get_registration(call: Call, id: str) -> Response:
 
 
 @operation(
-    "DELETE", "/v1/registrations/{id}", scope="register", tag="registrations", answers={204: ""}, refusals=(404,)
+    "DELETE",
+    "/v1/registrations/{id}",
+    scope="register",
+    tag="registrations",
+    answers={204: "It is withdrawn."},
+    refusals=(404,),
 )
 async def withdraw_registration(call: Call, id: str) -> Response:
     """Withdraw a registration.
 
     Its pending deliveries are cancelled; a job that nobody waits for is no longer looked at. Twice does no harm.
     """
-    await call.relay.store.write(lambda tx: register.withdraw(tx, id, call.now))
+    known = references.id_of(id, "registration")
+    await call.relay.store.write(lambda tx: register.withdraw(tx, known, call.now))
     return Response(status_code=204)
 
 
@@ -121,20 +130,18 @@ OPERATIONS = (
 
 
 def _check(call: Call, body: RegistrationRequest) -> Checked:
-    events = tuple(EventType(event) for event in body.events) if body.events else None
     callback = None
     if body.callback_url is not None:
-        wanted = Wanted(body.callback_url, body.format, secret=body.secret, headers=body.headers)
-        callback = wanted
-    elif {"secret", "headers", "format"} & body.model_fields_set:
-        only = "secret, headers and format belong to a callback_url; give one, or leave them away"
+        callback = Wanted(body.callback_url, body.format, secret=body.secret, headers=body.headers)
+    elif body.secret or body.headers or body.format != "auto":
+        only = "secret, headers and format belong to a callback_url; give one, or leave them out"
         raise Invalid("missing_field", only, "callback_url")
     request = register.Request(
         job_id=body.job_id,
         workspace=body.workspace,
         callback=callback,
         endpoint=body.endpoint,
-        events=events,
+        events=tuple(body.events) if body.events else None,
         metadata=body.metadata,
     )
     return register.check(request, call.relay.rules, call.relay.clients)
@@ -143,10 +150,12 @@ def _check(call: Call, body: RegistrationRequest) -> Checked:
 def _check_item(call: Call, number: int, item: Any) -> Checked | Refused:
     place = ("registrations", number)
     try:
-        return _check(call, RegistrationRequest.model_validate(item))
-    except ValidationError as error:
-        return problems.refusal_of(error, RegistrationRequest, place)
-    except Refused as error:
+        body = validated(RegistrationRequest, item, *place)
+    except Invalid as error:
+        return error
+    try:
+        return _check(call, body)
+    except Invalid as error:
         return _placed(error, number)
 
 
@@ -174,7 +183,7 @@ def _answer(made: Registered) -> RegistrationAnswer:
 
 
 def _shown(tx: Tx, id: str) -> RegistrationAnswer:
-    found = registrations.get(tx, id)
+    found = registrations.get(tx, references.id_of(id, "registration"))
     if found is None:
         raise NotFound("registration_not_found", "there is no registration with this id")
     known = endpoints.many(tx, [found.endpoint_id] if found.endpoint_id else [])
