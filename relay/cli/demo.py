@@ -66,7 +66,7 @@ async def _run(jobs: int, seed: int | None, folder: Path, console: Console) -> S
 
 def _table(rows: list[Row]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("job", "asked for", "at Exec", "looks", "told after", "signature", "what subscribers read"):
+    for title in ("job", "at Exec", "looks", "told after", "signature", "what subscribers read"):
         table.add_column(title, justify="right" if title in ("looks", "told after") else "left", no_wrap=True)
     for row in rows:
         colour = _COLOURS.get(row.status, "dim")
@@ -76,7 +76,7 @@ def _table(rows: list[Row]) -> Table:
         )
         status = f"[{colour}]{row.status}[/]"
         table.add_row(
-            f"[dim]{row.job_id}[/]", row.prompt, status, str(row.looks), delay, signature, _plain(row.headline)
+            f"[dim]{row.job_id}[/]", status, str(row.looks), delay, signature, _plain(row.headline)
         )
     return table
 

@@ -39,7 +39,6 @@ class Row:
     """One job as the demo shows it."""
 
     job_id: str
-    prompt: str
     status: str = "queued"
     looks: int = 0
     headline: str = ""
@@ -136,7 +135,7 @@ class Demo:
                 wish = {"user_email": "demo@example.com", "prompt": prompt}
                 made = await http.post(f"{exec_url}{BASE}/scenario-studio/jobs", json=wish, headers=bearer)
                 job_id = made.raise_for_status().json()["id"]
-                self.rows.append(Row(job_id=job_id, prompt=prompt))
+                self.rows.append(Row(job_id=job_id))
                 asked = {"job_id": job_id, "callback_url": f"{receiver_url}/callback", "secret": SECRET}
                 (await http.post(f"{relay_url}/v1/registrations", json=asked)).raise_for_status()
 
