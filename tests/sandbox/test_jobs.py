@@ -21,7 +21,7 @@ ORDER = {"queued": 0, "processing": 1, "completed": 2, "failed": 2, "cancelled":
 
 
 def chance(seed: int) -> random.Random:
-    return random.Random(seed)  # noqa: S311 (fates, not secrets)
+    return random.Random(seed)
 
 
 def job(lasts: int | None = 40 * SECOND, outcome: Outcome = Outcome.COMPLETED) -> Job:
