@@ -112,6 +112,9 @@ _WORDS = {
     "literal_error": "must be one of {expected}",
     "string_pattern_mismatch": "is not written as it must be",
 }
+_UNCLEAR = frozenset({"missing", "string_type", "list_type", "dict_type", "model_type", "string_pattern_mismatch"})
+"""What leaves open how the field is to be written, so that its description follows."""
+
 _ODD = re.compile(r"[^\x21-\x7e]")
 _LONGEST_NAME = 100
 
@@ -130,7 +133,7 @@ def refusal_of(error: ValidationError, model: type[BaseModel], place: Sequence[s
         text = str(item["msg"]).removeprefix("Value error, ")
     else:
         text = _WORDS.get(item["type"], "is not what it must be").format(**item.get("ctx", {}))
-    hint = describe(model, loc)
+    hint = describe(model, loc) if item["type"] in _UNCLEAR else None
     code = "missing_field" if item["type"] == "missing" else _code(loc)
     return Invalid(code, f"{path} {text}" + (f"; it is {hint}" if hint else ""), field)
 

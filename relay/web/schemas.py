@@ -205,7 +205,7 @@ class NoQuery(Query):
 class PageQuery(Query):
     """Which part of a list."""
 
-    limit: Annotated[int, BeforeValidator(_number), Field(ge=1, le=paging.MOST)] = Field(
+    limit: Annotated[int, Strict(), BeforeValidator(_number), Field(ge=1, le=paging.MOST)] = Field(
         50, description=f"how many at the most, 1 to {paging.MOST}"
     )
     cursor: str | None = Field(None, max_length=400, description="`next_cursor` of the page before")

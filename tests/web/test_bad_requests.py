@@ -1,0 +1,347 @@
+"""What is wrong is refused with the field and what to write instead; nothing is stored and no value is repeated."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from relay.web.reading import MOST
+from tests.web.conftest import Api, assert_refused
+
+REGISTRATIONS = "/v1/registrations"
+URL = "https://example.com/callback"
+CANARY = "hunter2"
+
+
+async def refused(api: Api, status: int, code: str, field: str | None, **request: Any) -> str:
+    """POSTs a registration that must be refused. Returns the message."""
+    answer = await api.http.post(REGISTRATIONS, **request)
+    message = assert_refused(answer, status, code, field)
+    assert CANARY not in answer.text
+    assert await api.stored() == {}
+    assert api.relay.woken == 0
+    return message
+
+
+def nested(depth: int) -> Any:
+    """An object in an object, so many deep."""
+    return {"a": nested(depth - 1)} if depth > 1 else {}
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        (b"", "empty"),
+        (b"   ", "empty"),
+        (b"{", "line 1, column 2"),
+        (b'{"job_id": "j1",}', "column 17"),
+        (b'{\n"job_id": hunter2}', "line 2, column 11"),
+        (b"{'job_id': 'j1'}", "column 2"),
+        (b'{"job_id": "j1"} hunter2', "column 18"),
+        (b'\xef\xbb\xbf{"job_id": "j1"}', "line 1"),
+        (b'{"job_id": "j1", "job_id": "hunter2"}', "twice"),
+        (b'{"job_id": "j1", "metadata": {"a": 1, "a": 2}}', "twice"),
+        (b'{"job_id": "j1", "metadata": {"a": NaN}}', "NaN"),
+        (b'{"job_id": "j1", "metadata": {"a": -Infinity}}', "-Infinity"),
+        (b'{"job_id": "j1", "metadata": {"a": 1e999}}', "too large"),
+        (b'{"job_id": "j1", "metadata": {"a": 1' + b"0" * 5_000 + b"}}", "too large"),
+        (b'{"job_id": "j1", "metadata": {"a": "\\ud800"}}', "surrogate"),
+        (b'{"job_id": "j1", "metadata": {"\\udfff": 1}}', "surrogate"),
+        ('{"job_id": "j\u00f6"}'.encode("latin-1"), "UTF-8"),
+        ('{"job_id": "j1"}'.encode("utf-16"), "UTF-8"),
+        (b"[" * 100_000 + b"]" * 100_000, "nested too deep"),
+        (b'{"a":' * 40_000, "nested too deep"),
+    ],
+)
+async def test_what_is_no_json(api: Api, raw: bytes, says: str) -> None:
+    """A body that is no JSON is told so, with line and column where there is one."""
+    assert says in await refused(api, 400, "invalid_json", None, content=raw)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "field"),
+    [
+        ([], "invalid_field", None),
+        ("hunter2", "invalid_field", None),
+        (None, "invalid_field", None),
+        ({}, "missing_field", "job_id"),
+        ({"job_id": None}, "invalid_job_id", "job_id"),
+        ({"job_id": 12}, "invalid_job_id", "job_id"),
+        ({"job_id": ["j1"]}, "invalid_job_id", "job_id"),
+        ({"job_id": ""}, "invalid_job_id", "job_id"),
+        ({"job_id": "a" * 129}, "invalid_job_id", "job_id"),
+        ({"job_id": "a" * 100_000}, "invalid_job_id", "job_id"),
+        ({"job_id": "../hunter2"}, "invalid_job_id", "job_id"),
+        ({"job_id": "j1%2F.."}, "invalid_job_id", "job_id"),
+        ({"job_id": "j1?x=1"}, "invalid_job_id", "job_id"),
+        ({"job_id": "j1\n"}, "invalid_job_id", "job_id"),
+        ({"job_id": "j\u0000"}, "invalid_job_id", "job_id"),
+        ({"job_id": "jöb"}, "invalid_job_id", "job_id"),
+        ({"job_id": "\u0661\u0662"}, "invalid_job_id", "job_id"),
+        ({"job_id": "j1", "workspace": "hunter2"}, "unknown_workspace", "workspace"),
+        ({"job_id": "j1", "workspace": ""}, "invalid_field", "workspace"),
+        ({"job_id": "j1", "callback_url": URL, "endpoint": "ops"}, "two_endpoints", "endpoint"),
+        ({"job_id": "j1", "endpoint": "hunter2"}, "unknown_endpoint", "endpoint"),
+        ({"job_id": "j1", "endpoint": "ep_\u0000"}, "invalid_field", "endpoint"),
+        ({"job_id": "j1", "secret": "hunter2"}, "missing_field", "callback_url"),
+        ({"job_id": "j1", "headers": {"a": "hunter2"}}, "missing_field", "callback_url"),
+        ({"job_id": "j1", "format": "slack"}, "missing_field", "callback_url"),
+        ({"job_id": "j1", "callback_url": URL, "secret": "hunter2"}, "invalid_secret", "secret"),
+        ({"job_id": "j1", "callback_url": URL, "secret": "whsec_hunter2"}, "invalid_secret", "secret"),
+        ({"job_id": "j1", "callback_url": URL, "format": "hunter2"}, "unknown_format", "format"),
+        ({"job_id": "j1", "callback_url": URL, "format": None}, "invalid_field", "format"),
+        ({"job_id": "j1", "callback_url": URL, "events": []}, "invalid_events", "events"),
+        ({"job_id": "j1", "callback_url": URL, "events": "job.failed"}, "invalid_events", "events"),
+        ({"job_id": "j1", "callback_url": URL, "events": ["job.failed", "hunter2"]}, "invalid_events", "events[1]"),
+        ({"job_id": "j1", "callback_url": URL, "events": [True]}, "invalid_events", "events[0]"),
+        ({"job_id": "j1", "callback_url": URL, "events": ["job.failed"] * 21}, "invalid_events", "events"),
+        ({"job_id": "j1", "callback_url": URL, "headers": ["a"]}, "invalid_headers", "headers"),
+        ({"job_id": "j1", "callback_url": URL, "headers": {"a": 1}}, "invalid_headers", "headers.a"),
+        ({"job_id": "j1", "callback_url": URL, "headers": {"a b": "hunter2"}}, "invalid_headers", "headers"),
+        ({"job_id": "j1", "callback_url": URL, "headers": {"a": "x\r\nhunter2: y"}}, "invalid_headers", "headers"),
+        ({"job_id": "j1", "callback_url": URL, "headers": {"Host": "hunter2"}}, "invalid_headers", "headers"),
+        ({"job_id": "j1", "callback_url": URL, "headers": {"Webhook-Id": "x"}}, "invalid_headers", "headers"),
+        (
+            {"job_id": "j1", "callback_url": URL, "headers": {f"a{n}": "x" for n in range(21)}},
+            "invalid_headers",
+            "headers",
+        ),
+        ({"job_id": "j1", "metadata": "hunter2"}, "invalid_metadata", "metadata"),
+        ({"job_id": "j1", "metadata": [1]}, "invalid_metadata", "metadata"),
+        ({"job_id": "j1", "metadata": {"a": "x" * 16_400}}, "invalid_metadata", "metadata"),
+        ({"job_id": "j1", "metadata": nested(11)}, "invalid_metadata", "metadata"),
+        ({"job_id": "j1", "metadata": nested(300)}, "invalid_metadata", "metadata"),
+        ({"job_id": "j1", "jobid": "hunter2"}, "unknown_field", "jobid"),
+        ({"job_id": "j1", "": "hunter2"}, "unknown_field", None),
+        ({"job_id": "j1", "ü\n": "hunter2"}, "unknown_field", "??"),
+        ({"job_id": "j1", "x" * 5_000: "hunter2"}, "unknown_field", "x" * 100),
+    ],
+)
+async def test_what_is_no_registration(api: Api, body: Any, code: str, field: str | None) -> None:
+    """Each wrong field is refused by its name and a code of its own."""
+    await refused(api, 400, code, field, content=json.dumps(body))
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("", "invalid_url"),
+        ("hunter2", "invalid_url"),
+        ("https://", "invalid_url"),
+        ("https:///hunter2", "invalid_url"),
+        ("https://?hunter2", "invalid_url"),
+        ("https://user:hunter2@example.com/", "invalid_url"),
+        ("https://example.com:0/", "invalid_url"),
+        ("https://example.com:65536/", "invalid_url"),
+        ("https://example.com:hunter2/", "invalid_url"),
+        ("https://example.com:-1/", "invalid_url"),
+        ("http://example.com/hunter2", "https_required"),
+        ("ftp://example.com/hunter2", "invalid_url"),
+        ("file:///etc/hunter2", "invalid_url"),
+        ("javascript:hunter2", "invalid_url"),
+        ("//example.com/hunter2", "invalid_url"),
+        ("https://example.com/a b", "invalid_url"),
+        ("https://example.com/\r\nhunter2", "invalid_url"),
+        ("https://example.com/\u0000", "invalid_url"),
+        ("https://127.0.0.1/hunter2", "blocked_address"),
+        ("https://localhost/hunter2", "blocked_address"),
+        ("https://169.254.169.254/hunter2", "blocked_address"),
+        ("https://[::1]/", "blocked_address"),
+        ("https://2130706433/", "invalid_url"),
+        ("https://example.com/" + "a" * 2_048, "invalid_url"),
+        (["https://example.com/"], "invalid_url"),
+        (5, "invalid_url"),
+    ],
+)
+async def test_what_is_no_callback_url(api: Api, url: Any, code: str) -> None:
+    """A URL that can't or may not be called is refused at registration, and not shown."""
+    await refused(api, 400, code, "callback_url", json={"job_id": "j1", "callback_url": url})
+
+
+async def test_an_unknown_field_names_the_right_one(api: Api) -> None:
+    """A slip of the pen is answered with the name that was meant."""
+    message = await refused(api, 400, "unknown_field", "callbackUrl", json={"job_id": "j1", "callbackUrl": URL})
+    assert message == 'callbackUrl is not known here; did you mean "callback_url"?'
+
+
+async def test_a_missing_field_says_what_it_is(api: Api) -> None:
+    """What is missing is described."""
+    message = await refused(api, 400, "missing_field", "job_id", json={"callback_url": URL})
+    assert message == "job_id is missing; it is Exec's id of the job: 1 to 128 letters, digits, - or _"
+
+
+@pytest.mark.parametrize("depth", [1, 10])
+async def test_metadata_up_to_its_limits(api: Api, depth: int) -> None:
+    """Ten deep and 16 KiB are taken, and come back as they were."""
+    metadata = nested(depth) | {"b": "ü" * 7_900, "n": 10**300, "f": 0.1}
+    made = await api.register(metadata=metadata)
+    found = await api.http.get(f"{REGISTRATIONS}/{made['id']}")
+    assert json.loads(found.content)["metadata"] == metadata
+
+
+# --- bodies ----------------------------------------------------------------------------------------------------
+
+
+async def chunks(total: int) -> AsyncIterator[bytes]:
+    """So many bytes, in pieces."""
+    for _ in range(total // 1_024):
+        yield b" " * 1_024
+
+
+async def test_a_body_that_is_too_long(api: Api) -> None:
+    """Over 256 KiB is 413, whether it says so or comes in chunks; the line is closed on the rest."""
+    said = await api.http.post(REGISTRATIONS, content=b" " * (MOST + 1))
+    chunked = await api.http.post(REGISTRATIONS, content=chunks(MOST + 1_024))
+    lied = await api.http.post(REGISTRATIONS, content=b"{}", headers={"content-length": str(MOST + 1)})
+    for answer in (said, chunked, lied):
+        assert_refused(answer, 413, "body_too_large")
+        assert answer.headers["connection"] == "close"
+    assert await api.stored() == {}
+    just = b'{"job_id": "j1"}'
+    answer = await api.http.post(REGISTRATIONS, content=just + b" " * (MOST - len(just)))
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize(
+    "said", ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16"]
+)
+async def test_a_body_that_says_that_it_is_no_json(api: Api, said: str) -> None:
+    """Another content-type, or another charset, is 415."""
+    await refused(api, 415, "unsupported_media_type", None, content=b'{"job_id": "j1"}', headers={"content-type": said})
+
+
+@pytest.mark.parametrize(
+    "said", ["application/json", "Application/JSON; charset=UTF-8", 'application/json;charset="utf-8"']
+)
+async def test_a_body_that_is_json(api: Api, said: str) -> None:
+    """JSON is taken with its charset and without."""
+    answer = await api.http.post(REGISTRATIONS, content=b'{"job_id": "j1"}', headers={"content-type": said})
+    assert answer.status_code == 201
+
+
+async def test_a_body_that_says_nothing_of_itself(api: Api) -> None:
+    """A missing content-type counts as JSON."""
+    assert (await api.http.post(REGISTRATIONS, content=b'{"job_id": "j1"}')).status_code == 201
+
+
+# --- queries and paths -----------------------------------------------------------------------------------------
+
+
+BAD_QUERIES = [
+    ("/v1/registrations?limit=0", "invalid_limit", "limit"),
+    ("/v1/registrations?limit=201", "invalid_limit", "limit"),
+    ("/v1/registrations?limit=-1", "invalid_limit", "limit"),
+    ("/v1/registrations?limit=hunter2", "invalid_limit", "limit"),
+    ("/v1/registrations?limit=", "invalid_limit", "limit"),
+    ("/v1/registrations?limit=1.0", "invalid_limit", "limit"),
+    ("/v1/registrations?limit=%D9%A1", "invalid_limit", "limit"),
+    ("/v1/registrations?limit=1" + "0" * 5_000, "invalid_limit", "limit"),
+    ("/v1/registrations?limit=5&limit=5", "repeated_parameter", "limit"),
+    ("/v1/registrations?cursor=hunter2", "invalid_cursor", "cursor"),
+    ("/v1/registrations?cursor=" + "A" * 500, "invalid_cursor", "cursor"),
+    ("/v1/registrations?cursor=%00", "invalid_cursor", "cursor"),
+    ("/v1/registrations?cursor=MTo=", "invalid_cursor", "cursor"),
+    ("/v1/registrations?status=hunter2", "invalid_field", "status"),
+    ("/v1/registrations?job_id=..%2Fx", "invalid_job_id", "job_id"),
+    ("/v1/registrations?endpoint=hunter2", "unknown_endpoint", "endpoint"),
+    ("/v1/registrations?endpoint=%00", "invalid_field", "endpoint"),
+    ("/v1/registrations?jobid=j1", "unknown_parameter", "jobid"),
+    ("/v1/registrations?%FF=1", "unknown_parameter", None),
+    ("/v1/jobs?state=done", "invalid_field", "state"),
+    ("/v1/jobs?workspace=hunter2", "unknown_workspace", "workspace"),
+    ("/v1/jobs/j1?workspace=hunter2", "unknown_workspace", "workspace"),
+    ("/v1/jobs/j1?limit=5", "unknown_parameter", "limit"),
+    ("/v1/jobs/a%20b", "invalid_job_id", "job_id"),
+    ("/v1/jobs/" + "a" * 129, "invalid_job_id", "job_id"),
+    ("/v1/jobs/%00", "invalid_job_id", "job_id"),
+    ("/v1/jobs/j%C3%B6b", "invalid_job_id", "job_id"),
+    ("/v1/jobs/j1%250A", "invalid_job_id", "job_id"),
+    ("/v1/endpoints?kind=hunter2", "invalid_field", "kind"),
+    ("/v1/deliveries?status=done", "invalid_field", "status"),
+    ("/v1/deliveries?since=yesterday", "invalid_field", "since"),
+    ("/v1/deliveries?since=2024-03-01", "invalid_field", "since"),
+    ("/v1/deliveries?since=2024-03-01T10:00:00", "invalid_field", "since"),
+    ("/v1/deliveries?until=2024-02-30T10:00:00Z", "invalid_field", "until"),
+    ("/v1/deliveries?until=2024-03-01T10:00:00+02:00", "invalid_field", "until"),
+    ("/v1/deliveries?since=9999-12-31T23:59:59-12:00", "invalid_field", "since"),
+    ("/v1/deliveries/dlv_x?x=1", "unknown_parameter", "x"),
+    ("/healthz?x=1", "unknown_parameter", "x"),
+]
+
+
+@pytest.mark.parametrize(("path", "code", "field"), BAD_QUERIES)
+async def test_what_is_no_query(api: Api, path: str, code: str, field: str | None) -> None:
+    """Each wrong parameter is refused by its name."""
+    assert_refused(await api.http.get(path), 400, code, field)
+
+
+async def test_neither_database_sees_what_is_no_query(any_api: Api) -> None:
+    """What one database would choke on is refused before it, on the other too."""
+    for path, code, field in BAD_QUERIES:
+        assert_refused(await any_api.http.get(path), 400, code, field)
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/jobs/../../etc/passwd", "/v1/jobs/j1%2F..", "/v1/jobs/", "/v1/jobs//", "/V1/jobs", "/v1/nothing"]
+)
+async def test_what_is_no_path(api: Api, path: str) -> None:
+    """A path that is none is 404, never a redirect and never 500."""
+    assert_refused(await api.http.get(path), 404, "unknown_path")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("PUT", "/v1/registrations", "GET, HEAD, POST"),
+        ("POST", "/v1/registrations/reg_x", "DELETE, GET, HEAD"),
+        ("DELETE", "/v1/jobs/j1", "GET, HEAD"),
+        ("GET", "/v1/endpoints/ep_x/test", "POST"),
+        ("OPTIONS", "/v1/endpoints/ep_x", "DELETE, GET, HEAD, PATCH"),
+        ("TRACE", "/healthz", "GET, HEAD"),
+    ],
+)
+async def test_a_method_that_the_path_does_not_take(api: Api, method: str, path: str, allow: str) -> None:
+    """405 names all the methods that the path takes."""
+    answer = await api.http.request(method, path)
+    assert_refused(answer, 405, "method_not_allowed")
+    assert answer.headers["allow"] == allow
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=10,
+)
+FIELDS = ("job_id", "callback_url", "endpoint", "format", "events", "secret", "headers", "metadata", "workspace")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=st.dictionaries(st.sampled_from(FIELDS), ANYTHING) | ANYTHING)
+async def test_no_body_breaks_it(api: Api, body: Any) -> None:
+    """Whatever JSON comes, it is registered or refused in the envelope."""
+    try:
+        content = json.dumps(body).encode()
+    except ValueError:
+        return
+    for path in (REGISTRATIONS, f"{REGISTRATIONS}/batch", "/v1/endpoints", "/v1/deliveries/resend"):
+        answer = await api.http.post(path, content=content)
+        assert answer.status_code in (200, 201, 400), (path, answer.text)
+        assert answer.status_code != 400 or set(answer.json()) == {"error"}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(path=st.text(max_size=30), query=st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=2))
+async def test_no_path_breaks_it(api: Api, path: str, query: dict[str, str]) -> None:
+    """Whatever id or query comes, the answer is one of a client's faults."""
+    for start in ("registrations", "jobs", "endpoints", "deliveries"):
+        try:
+            request = api.http.build_request(
+                "GET", f"/v1/{start}/" + path.replace("?", "").replace("#", ""), params=query
+            )
+        except (ValueError, httpx.InvalidURL):
+            continue
+        assert (await api.http.send(request)).status_code in (200, 400, 404)

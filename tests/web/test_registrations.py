@@ -1,0 +1,198 @@
+"""POST, GET and DELETE of registrations."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from relay import signing
+from relay.model import EventType
+from tests.web.conftest import SECRET, Api, assert_refused
+
+REGISTRATIONS = "/v1/registrations"
+
+
+async def test_a_registration_is_answered_as_the_design_has_it(any_api: Api) -> None:
+    """201 with the job, the masked endpoint, its secret, what is heard of, the metadata and the time; and it is due."""
+    answer = await any_api.http.post(
+        REGISTRATIONS,
+        json={
+            "job_id": "j1o2b3i4d5x6",
+            "callback_url": "https://hooks.slack.com/services/T0/B0/hidden",
+            "events": ["job.completed", "job.failed", "job.completed"],
+            "metadata": {"team": "sales", "deep": [{"er": None}]},
+        },
+    )
+    made = answer.json()
+    assert answer.status_code == 201
+    secret = made["endpoint"].pop("secret")
+    signing.check_secret(secret)
+    assert made == {
+        "id": made["id"],
+        "job_id": "j1o2b3i4d5x6",
+        "workspace": "default",
+        "status": "active",
+        "endpoint": {"id": made["endpoint"]["id"], "url": "https://hooks.slack.com/…", "format": "slack"},
+        "events": ["job.completed", "job.failed"],
+        "metadata": {"team": "sales", "deep": [{"er": None}]},
+        "created_at": "2024-03-01T12:00:00.000Z",
+    }
+    assert answer.headers["location"] == f"/v1/registrations/{made['id']}"
+    assert (made["id"][:4], made["endpoint"]["id"][:3]) == ("reg_", "ep_")
+    assert any_api.relay.woken == 1
+    assert await any_api.stored() == {"endpoints": 1, "registrations": 1, "watches": 1}
+    assert await any_api.get(answer.headers["location"]) == made
+
+
+async def test_the_same_again_is_the_same(any_api: Api) -> None:
+    """The same job and URL again answer 200 with the same id and without the secret; another job is another."""
+    first = await any_api.register("j1")
+    again = await any_api.register("j1", 200)
+    assert again["id"] == first["id"]
+    assert "secret" not in again["endpoint"]
+    other = await any_api.register("j2")
+    assert other["id"] != first["id"]
+    assert other["endpoint"]["id"] == first["endpoint"]["id"]
+
+
+async def test_forty_at_once_are_one(any_api: Api) -> None:
+    """Forty equal requests at the same time make one registration; one of them is told so, and of the secret."""
+    body = {"job_id": "j1", "callback_url": "https://example.com/callback"}
+    answers = await asyncio.gather(*(any_api.http.post(REGISTRATIONS, json=body) for _ in range(40)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 39 + [201]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert sum("secret" in answer.json()["endpoint"] for answer in answers) == 1
+    assert await any_api.stored() == {"endpoints": 1, "registrations": 1, "watches": 1}
+
+
+async def test_an_endpoint_by_id_or_by_name(any_api: Api) -> None:
+    """`endpoint` is an id or a name; with neither URL nor endpoint the job is watched for the standing ones."""
+    made = await any_api.post("/v1/endpoints", {"name": "ops", "url": "https://example.com/ops"}, 201)
+    by_name = await any_api.post(REGISTRATIONS, {"job_id": "j1", "endpoint": "ops"}, 201)
+    by_id = await any_api.post(REGISTRATIONS, {"job_id": "j1", "endpoint": made["id"]}, 200)
+    assert by_name["id"] == by_id["id"]
+    assert by_name["endpoint"] == {"id": made["id"], "url": "https://example.com/…", "format": "standard"}
+    for_all = await any_api.post(REGISTRATIONS, {"job_id": "j1"}, 201)
+    assert for_all["endpoint"] is None
+
+
+async def test_what_belongs_to_a_url_is_kept_with_its_endpoint(any_api: Api) -> None:
+    """Format, secret and headers make the endpoint; the secret that came is not another one's."""
+    fields = {"format": "zapier", "secret": SECRET, "headers": {"Authorization": "Bearer hidden"}}
+    made = await any_api.register(**fields)
+    assert made["endpoint"]["format"] == "zapier"
+    assert made["endpoint"]["secret"] == SECRET
+    [endpoint] = (await any_api.get("/v1/endpoints"))["data"]
+    assert endpoint["header_names"] == ["Authorization"]
+    assert "hidden" not in str(endpoint)
+
+
+async def test_nulls_count_as_left_out(api: Api) -> None:
+    """A client that sends null for what it does not set is understood."""
+    nothing = {"endpoint": None, "events": None, "secret": None, "workspace": None}
+    made = await api.register(**nothing)
+    assert len(made["events"]) == 5
+
+
+async def test_lists_are_filtered_and_paged(any_api: Api) -> None:
+    """Newest first, by job, endpoint and status; each page goes on where the last stopped; none twice, none lost."""
+    for number in range(7):
+        any_api.clock.advance(number % 2)  # some at the same instant
+        await any_api.register(f"j{number}")
+    any_api.clock.advance(1)
+    gone = await any_api.register("j9", callback_url="https://other.example/")
+    await any_api.http.delete(f"{REGISTRATIONS}/{gone['id']}")
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = await any_api.get(REGISTRATIONS, params={"limit": 3} | ({"cursor": cursor} if cursor else {}))
+        seen += [row["job_id"] for row in page["data"]]
+        if (cursor := page["next_cursor"]) is None:
+            break
+    assert seen[0] == "j9"
+    assert sorted(seen) == ["j0", "j1", "j2", "j3", "j4", "j5", "j6", "j9"]
+
+    async def jobs(**query: Any) -> list[str]:
+        return sorted(row["job_id"] for row in (await any_api.get(REGISTRATIONS, params=query))["data"])
+
+    assert await jobs(status="withdrawn") == ["j9"]
+    assert await jobs(job_id="j3") == ["j3"]
+    assert await jobs(endpoint=gone["endpoint"]["id"]) == ["j9"]
+    assert await jobs(endpoint="ep_unknown") == []
+
+
+async def test_withdrawing(any_api: Api) -> None:
+    """DELETE answers 204, twice too; the job is no longer looked at; registering again makes a new registration."""
+    made = await any_api.register()
+    [delivery] = await any_api.deliver()
+    for _ in range(2):
+        answer = await any_api.http.delete(f"{REGISTRATIONS}/{made['id']}")
+        assert (answer.status_code, answer.content) == (204, b"")
+    assert (await any_api.get(f"{REGISTRATIONS}/{made['id']}"))["status"] == "withdrawn"
+    assert (await any_api.get(f"/v1/deliveries/{delivery}"))["status"] == "cancelled"
+    assert (await any_api.get("/v1/jobs/j1"))["state"] == "withdrawn"
+    assert (await any_api.register())["id"] != made["id"]
+
+
+@pytest.mark.parametrize("id", ["reg_unknown", "%00", "a" * 5_000, "ü", "%F0%9F%A6%84", "reg_'--", "..%2f..%2fx"])
+async def test_a_registration_that_is_not_there(any_api: Api, id: str) -> None:
+    """GET and DELETE of what is no id, or none of a registration, are 404 and never 500."""
+    for method in ("GET", "DELETE"):
+        answer = await any_api.http.request(method, f"{REGISTRATIONS}/{id}")
+        code = "unknown_path" if "%2f" in id else "registration_not_found"
+        assert_refused(answer, 404, code)
+
+
+async def test_an_ended_job_is_told_at_once(api: Api) -> None:
+    """A registration of a job that ended is settled, and its delivery is there."""
+    await api.register()
+    await api.deliver(type=EventType.STARTED)
+    late = await api.register(callback_url="https://late.example/", events=["job.started"])
+    found = (await api.get("/v1/deliveries", params={"endpoint": late["endpoint"]["id"]}))["data"]
+    assert [row["event_type"] for row in found] == ["job.started"]
+
+
+# --- batches ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_batch_judges_each_by_itself(any_api: Api) -> None:
+    """Results come in order; what is wrong is told with its place and does not spoil what is right."""
+    await any_api.register("j1")
+    url = "https://example.com/callback"
+    items = [
+        {"job_id": "j1", "callback_url": url},
+        {"job_id": "j2", "callback_url": url},
+        {"job_id": "no spaces", "callback_url": url},
+        {"job_id": "j3", "callback_url": "https://user:hidden@example.com/"},
+        "not an object",
+        {"job_id": "j4", "endpoint": "nobody"},
+        {"job_id": "j5", "workspace": "nowhere"},
+        {"job_id": "j6", "calback_url": url},
+        {"job_id": "j2", "callback_url": url},
+    ]
+    answer = await any_api.post(f"{REGISTRATIONS}/batch", {"registrations": items})
+    results = answer["data"]
+    assert [one["status"] for one in results] == [200, 201, 400, 400, 400, 400, 400, 400, 200]
+    assert results[8]["registration"]["id"] == results[1]["registration"]["id"]
+    assert [(one["error"]["code"], one["error"].get("field")) for one in results if "error" in one] == [
+        ("invalid_job_id", "registrations[2].job_id"),
+        ("invalid_url", "registrations[3].callback_url"),
+        ("invalid_field", "registrations[4]"),
+        ("unknown_endpoint", "registrations[5].endpoint"),
+        ("unknown_workspace", "registrations[6].workspace"),
+        ("unknown_field", "registrations[7].calback_url"),
+    ]
+    assert "hidden" not in str(answer)
+    assert await any_api.stored() == {"endpoints": 1, "registrations": 2, "watches": 2}
+
+
+async def test_a_thousand_at_once(api: Api) -> None:
+    """A batch takes a thousand and no more."""
+    items = [{"job_id": f"j{number}"} for number in range(1_001)]
+    answer = await api.http.post(f"{REGISTRATIONS}/batch", json={"registrations": items})
+    assert_refused(answer, 400, "invalid_field", "registrations")
+    assert await api.stored() == {}
+    done = await api.post(f"{REGISTRATIONS}/batch", {"registrations": items[:1_000]})
+    assert {one["status"] for one in done["data"]} == {201}
+    assert await api.stored() == {"registrations": 1_000, "watches": 1_000}
+    assert api.relay.woken == 1
