@@ -1,0 +1,149 @@
+"""What operators see: readiness with its reasons, metrics, test events, a restart that takes up what was left."""
+
+import asyncio
+import json
+import logging
+
+import pytest
+
+from relay.model import MINUTE, SECOND, DeliveryStatus
+from relay.sandbox.receiver import HANG, Answer
+from relay.service import LATE
+from relay.store import endpoints
+from tests.flows.conftest import Start
+from tests.make import SECRET, make_endpoint
+
+
+def failing(world_checks: tuple[object, ...]) -> list[str]:
+    return [check.name for check in world_checks if not getattr(check, "ok")]  # noqa: B009
+
+
+async def test_a_relay_that_works_is_ready(start: Start) -> None:
+    """All checks are fine after a tick."""
+    async with start() as world:
+        await world.settle()
+        readiness = await world.relay.readiness()
+        assert readiness.ready
+        assert [check.name for check in readiness.checks] == ["metronome", "store", "deliveries", "exec:default"]
+
+
+async def test_a_metronome_that_stands_still_is_told(start: Start) -> None:
+    """No tick for a while: not ready, and since when."""
+    async with start() as world:
+        await world.settle()
+        world.clock.advance(MINUTE)
+        readiness = await world.relay.readiness()
+        assert failing(readiness.checks) == ["metronome"]
+        assert "60 s ago" in readiness.checks[0].text
+
+
+async def test_deliveries_that_wait_are_told(start: Start) -> None:
+    """A delivery due for minutes: the relay does not keep up."""
+    async with start() as world:
+        job = world.exec.add(lasts=1_000)
+        world.clock.advance(5 * SECOND)
+        await world.prepare(job.id, f"{world.receiver_url}/x")
+        await world.relay.watcher.tick()
+        await world.relay.watcher.idle()
+        world.clock.advance(LATE)
+        assert "deliveries" in failing((await world.relay.readiness()).checks)
+
+
+async def test_a_store_that_fails_is_told(start: Start) -> None:
+    """Not ready, with the store's own reason; the metrics' caller hears of it too."""
+    async with start() as world:
+        await world.relay.store.aclose()
+        assert failing((await world.relay.readiness()).checks)[-1] == "store"
+
+
+async def test_the_metrics_count_what_happened(start: Start) -> None:
+    """Looks, events, attempts and what is left of the budget, in Prometheus' text."""
+    async with start() as world:
+        world.receiver.script(Answer(status=500))
+        job = world.exec.add(lasts=1_000)
+        world.clock.advance(5 * SECOND)
+        await world.register(job.id)
+        await world.advance(MINUTE)
+        text = (await world.relay.measure()).decode()
+        assert 'relay_looks_total{outcome="ended",workspace="default"} 1.0' in text
+        assert 'relay_events_total{type="job.completed"} 1.0' in text
+        assert 'relay_delivery_attempts_total{outcome="status"} 1.0' in text
+        assert 'relay_delivery_attempts_total{outcome="delivered"} 1.0' in text
+        assert 'relay_look_budget_remaining{window="day",workspace="default"} 799.0' in text
+        assert "relay_pending_deliveries 0.0" in text
+        assert "relay_detection_delay_seconds_count 1.0" in text
+
+
+async def test_a_test_event_is_signed_and_leaves_no_trace(start: Start) -> None:
+    """The attempt comes back with what the receiver said; no delivery is made of it."""
+    async with start() as world:
+        url = f"{world.receiver_url}/test"
+        endpoint = make_endpoint(url=url, host=url.split("/")[2])
+        world.receiver.script(Answer(status=418, body=b"short and stout"))
+        attempt = await world.relay.send_test(endpoint, world.clock())
+        assert (attempt.status_code, attempt.response, attempt.trigger) == (418, "short and stout", "test")
+        [one] = world.received("/test")
+        assert one.verified, one.why
+        assert (one.webhook_id or "").startswith("evt_test_")
+        assert await world.deliveries() == []
+
+
+async def test_a_standing_endpoint_hears_of_every_job(start: Start) -> None:
+    """With its own format, and without a registration of its own."""
+    async with start() as world:
+        url = f"{world.receiver_url}/standing"
+        endpoint = make_endpoint(name="ops", url=url, host=url.split("/")[2], format="zapier")
+        await world.relay.store.write(lambda tx: endpoints.add(tx, endpoint))
+        job = world.exec.add(lasts=1_000)
+        await world.register(job.id)
+        await world.advance(MINUTE)
+        assert len(world.received("/callback")) == 1
+        [one] = world.received("/standing")
+        assert one.verified, one.why
+        assert json.loads(one.body)["job_id"] == job.id
+
+
+async def test_what_was_under_way_at_a_stop_is_sent_by_the_next_run(start: Start) -> None:
+    """The lease is given back at the stop: the next run need not wait for it to run out."""
+    async with start(delivery={"timeout": "1s"}) as world:
+        job = world.exec.add(lasts=1_000)
+        world.clock.advance(5 * SECOND)
+        world.receiver.script(HANG)
+        await world.prepare(job.id, f"{world.receiver_url}/x")
+        await world.relay.watcher.tick()
+        await world.relay.watcher.idle()
+        await world.relay.dispatcher.tick()
+        await world.receiver.arrived(1)
+        await world.restart()
+        await world.advance(MINUTE)
+        [delivery] = await world.deliveries()
+        assert delivery.status is DeliveryStatus.DELIVERED
+        assert len({one.webhook_id for one in world.received()}) == 1
+
+
+async def test_the_metronome_does_it_all_by_itself(start: Start) -> None:
+    """Started as `relay serve` starts it, nobody calls tick: APScheduler does."""
+    async with start(polling={"tick": "50ms"}) as world:
+        await world.relay.start()
+        job = world.exec.add(lasts=1_000)
+        await world.prepare(job.id, f"{world.receiver_url}/x")
+        async with asyncio.timeout(5):
+            while not (await world.watch(job.id)).looks:
+                await asyncio.sleep(0.01)
+        world.clock.advance(MINUTE)
+        [one] = await world.receiver.arrived(1)
+        assert one.event_type == "job.completed"
+
+
+async def test_no_secret_is_logged(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """Keys, signing secrets and the paths of callback URLs stay out of the log, whatever goes wrong."""
+    caplog.set_level(logging.DEBUG)
+    async with start(delivery={"timeout": "1s"}) as world:
+        world.receiver.script(Answer(status=500), HANG, Answer(status=410))
+        job = world.exec.add(lasts=1_000)
+        await world.register(job.id, path="/services/T000/B000/hunter2")
+        await world.advance(10 * MINUTE)
+        shown = caplog.text + (await world.relay.measure()).decode() + repr(await world.deliveries())
+        assert "job.completed" in caplog.text
+        for secret in (SECRET, "hunter2", world.relay.config.workspaces[0].api_key.get_secret_value()):
+            assert secret not in shown

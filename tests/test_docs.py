@@ -1,0 +1,116 @@
+"""What the README says is so: its commands, routes, keys and snippets are taken out of it and tried."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay import signing
+from relay.cli import VERBS
+from relay.config import Config
+from relay.config_text import names_at
+from relay.model import EventType, Secret
+from relay.service import system_clock
+from relay.web.app import OPERATIONS
+from relay.web.schemas import RegistrationRequest
+from tests.make import SECRET
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+def snippets(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def signed() -> tuple[dict[str, str], bytes]:
+    """A notification as the relay sends it, signed now."""
+    body = json.dumps({"type": "job.completed", "data": {"job": {"id": "j1"}}}).encode()
+    return signing.headers("evt_1", body, [Secret(SECRET)], system_clock()), body
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_every_verb_and_target_that_is_named_is_there(path: Path) -> None:
+    """`relay VERB` and `make TARGET`, wherever they are written as code."""
+    code = re.findall(r"`([^`\n]+)`", path.read_text()) + re.findall(r"^\$ (.*)$", path.read_text(), re.MULTILINE)
+    for command in code:
+        for verb in re.findall(r"(?:^|[ /])relay ([a-z]+)(?= |$)", command):
+            assert verb in VERBS, command
+        for target in re.findall(r"^make ([a-z-]+)$", command):
+            assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), command
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_every_route_that_is_named_is_there(path: Path) -> None:
+    """`GET /v1/...` and the like are calls that the API has."""
+    known = {(one.method, nameless(one.path)) for one in OPERATIONS}
+    named = re.findall(r"`(GET|POST|PATCH|DELETE) (/[^` ?]*)", path.read_text())
+    assert {(method, nameless(route)) for method, route in named} - known == set()
+
+
+def nameless(route: str) -> str:
+    """A path with its parameters' names taken out."""
+    return re.sub(r"{\w+}", "{}", route)
+
+
+def test_every_key_that_is_named_is_there() -> None:
+    """`section.key` of the configuration, and RELAY_SECTION__KEY."""
+    for section, key in re.findall(r"`(\w+)\.(\w+)(?=[`:])", README):
+        if section in Config.model_fields:
+            assert key in names_at(Config, (section,)), f"{section}.{key}"
+    for section, key in re.findall(r"RELAY_([A-Z]+)__([A-Z_]+)", README):
+        assert key.lower() in names_at(Config, (section.lower(),)), f"{section}.{key}"
+
+
+def test_every_event_that_is_named_is_there() -> None:
+    """No event is left out, none is made up."""
+    assert set(re.findall(r"`(job\.[a-z_]+)`", README)) == {event.value for event in EventType}
+
+
+def test_the_request_of_the_first_screen_is_accepted() -> None:
+    """What the README's curl sends is a registration."""
+    [sent] = re.findall(r"-d '({.*?})'", README, re.DOTALL)
+    assert RegistrationRequest.model_validate(json.loads(sent)).metadata == {"team": "sales"}
+
+
+def test_the_notification_of_the_first_screen_is_json_but_for_its_dots() -> None:
+    """The body that is shown has the shape of the format `standard`."""
+    [shown] = [text for text in snippets("http") if "webhook-id" in text]
+    body = json.loads(shown.split("\n\n", 1)[1].replace(",...", "").replace("...", ""))
+    assert set(body) == {"type", "timestamp", "data"}
+    assert set(body["data"]) == {"job", "registration", "workspace"}
+
+
+def test_the_python_snippet_verifies() -> None:
+    """It takes what the relay signed, and nothing else."""
+    [code] = [text for text in snippets("python") if "Webhook(" in text]
+    namespace: dict[str, Any] = {}
+    exec(code.replace("whsec_...", SECRET), namespace)  # noqa: S102 (our own README)
+    headers, body = signed()
+    assert namespace["receive"](headers, body) == {"id": "j1"}
+    with pytest.raises(Exception, match="signature"):
+        namespace["receive"](headers, body + b" ")
+
+
+@pytest.mark.skipif(shutil.which("npm") is None, reason="node is not here: the JavaScript snippet is NOT tried")
+@pytest.mark.timeout(180)
+def test_the_javascript_snippet_verifies(tmp_path: Path) -> None:
+    """The same in JavaScript, with the npm package."""
+    [code] = [text for text in snippets("javascript") if "Webhook(" in text]
+    headers, body = signed()
+    (tmp_path / "receive.mjs").write_text(code.replace("whsec_...", SECRET))
+    (tmp_path / "try.mjs").write_text(
+        'import { receive } from "./receive.mjs";\n'
+        f"const headers = {json.dumps(headers)}, body = {json.dumps(body.decode())};\n"
+        'if (receive(headers, body).id !== "j1") process.exit(2);\n'
+        "try { receive(headers, body + ' '); process.exit(3); } catch { process.exit(0); }\n"
+    )
+    install = ["npm", "install", "--no-audit", "--no-fund", "--silent", "standardwebhooks@1"]
+    subprocess.run(install, cwd=tmp_path, check=True, timeout=120, capture_output=True)
+    assert subprocess.run(["node", "try.mjs"], cwd=tmp_path, timeout=30).returncode == 0
