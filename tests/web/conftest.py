@@ -7,14 +7,16 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 from sqlalchemy import func, select
 
-from relay import config, signing
+from relay import config as configuration
+from relay import signing
 from relay.config import Config
 from relay.model import EventType, Secret, event_id
 from relay.service import Relay
 from relay.store import events, outbox, registrations
-from relay.store.database import Tx
+from relay.store.database import Store, Tx
 from relay.store.schema import metadata
 from relay.web.app import create_app
 from tests.conftest import NOON, Clock
@@ -92,13 +94,14 @@ def configured(url: str, **sections: Any) -> Config:
         "exec": {"base_url": "http://127.0.0.1:9/rest/v1", "api_key": EXEC_KEY},
         "storage": {"url": url},
     }
-    return config.from_mapping(base | sections)
+    return configuration.from_mapping(base | sections)
 
 
 @asynccontextmanager
 async def open_api(url: str, clock: Clock, **sections: Any) -> AsyncIterator[Api]:
     """The API of a relay with these sections of configuration."""
-    relay = await QuietRelay.open(configured(url, **sections), clock, seed=1)
+    config = configured(url, **sections)
+    relay = QuietRelay(config, await Store.open(config.storage.url), clock, seed=1)
     try:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(relay)), base_url=SELF) as http:
             yield Api(http, relay, clock)
@@ -117,6 +120,13 @@ async def api(sqlite_url: str, clock: Clock) -> AsyncIterator[Api]:
 async def any_api(store_url: str, clock: Clock) -> AsyncIterator[Api]:
     """The same, on each database."""
     async with open_api(store_url, clock) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_api(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
+    """One for all tests of a file that leave nothing behind: they ask for `loop_scope="module"`."""
+    async with open_api(f"sqlite:///{tmp_path_factory.mktemp('shared')}/relay.db", Clock()) as opened:
         yield opened
 
 

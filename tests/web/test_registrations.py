@@ -78,7 +78,7 @@ async def test_an_endpoint_by_id_or_by_name(any_api: Api) -> None:
 
 async def test_what_belongs_to_a_url_is_kept_with_its_endpoint(any_api: Api) -> None:
     """Format, secret and headers make the endpoint; the secret that came is not another one's."""
-    fields = {"format": "zapier", "secret": SECRET, "headers": {"Authorization": "Bearer hidden"}}
+    fields: dict[str, Any] = {"format": "zapier", "secret": SECRET, "headers": {"Authorization": "Bearer hidden"}}
     made = await any_api.register(**fields)
     assert made["endpoint"]["format"] == "zapier"
     assert made["endpoint"]["secret"] == SECRET
@@ -89,7 +89,7 @@ async def test_what_belongs_to_a_url_is_kept_with_its_endpoint(any_api: Api) -> 
 
 async def test_nulls_count_as_left_out(api: Api) -> None:
     """A client that sends null for what it does not set is understood."""
-    nothing = {"endpoint": None, "events": None, "secret": None, "workspace": None}
+    nothing: dict[str, Any] = {"endpoint": None, "events": None, "secret": None, "workspace": None}
     made = await api.register(**nothing)
     assert len(made["events"]) == 5
 

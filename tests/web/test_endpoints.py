@@ -1,0 +1,342 @@
+"""Standing endpoints over HTTP."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from relay import signing
+from relay.model import DAY, Secret
+from relay.sandbox.receiver import Receiver
+from relay.sandbox.serving import serve
+from relay.store import endpoints
+from relay.store.database import Tx
+from tests.conftest import Clock
+from tests.web.conftest import OTHER_SECRET, SECRET, Api, assert_refused, open_api
+
+ENDPOINTS = "/v1/endpoints"
+SLACK = "https://hooks.slack.com/services/T0/B0/hidden"
+
+
+async def make(api: Api, status: int = 201, **fields: Any) -> Any:
+    """A standing endpoint named `ops`, as the API shows it."""
+    return await api.post(ENDPOINTS, {"name": "ops", "url": "https://example.com/ops"} | fields, status)
+
+
+async def secrets_of(api: Api, id: str) -> tuple[Secret, ...]:
+    found = await api.relay.store.read(lambda tx: endpoints.get(tx, id))
+    assert found is not None
+    return found.secrets
+
+
+async def disable(api: Api, id: str) -> None:
+    """What the dispatcher does after a 410."""
+
+    def work(tx: Tx) -> None:
+        found = endpoints.get(tx, id)
+        assert found is not None
+        reason = "the receiver unsubscribed (410 Gone)"
+        endpoints.save_health(tx, replace(found, disabled_at=api.clock(), disabled_reason=reason))
+
+    await api.relay.store.write(work)
+
+
+async def test_an_endpoint_is_made(any_api: Api) -> None:
+    """201 with its secret, once; what is shown later holds neither the secret nor the URL's path."""
+    answer = await any_api.http.post(ENDPOINTS, json={"name": "sales", "url": SLACK, "headers": {"X-A": "hidden"}})
+    assert answer.status_code == 201
+    made = answer.json()
+    signing.check_secret(made.pop("secret"))
+    assert made == {
+        "id": made["id"],
+        "name": "sales",
+        "kind": "standing",
+        "source": "api",
+        "url": "https://hooks.slack.com/…",
+        "format": "slack",
+        "events": ["job.completed", "job.failed", "job.cancelled", "job.not_found", "job.expired"],
+        "header_names": ["X-A"],
+        "enabled": True,
+        "disabled_at": None,
+        "disabled_reason": None,
+        "paused_until": None,
+        "failing_since": None,
+        "failures": 0,
+        "created_at": "2024-03-01T12:00:00.000Z",
+    }
+    assert answer.headers["location"] == f"{ENDPOINTS}/{made['id']}"
+    assert await any_api.get(f"{ENDPOINTS}/{made['id']}") == made
+    assert await any_api.get(ENDPOINTS) == {"data": [made], "next_cursor": None}
+    assert "hidden" not in answer.text
+
+
+async def test_zapier_subscribes_and_unsubscribes(any_api: Api) -> None:
+    """`hookUrl` is the URL's other name; subscribing twice is once; DELETE by the id unsubscribes."""
+    body = {"hookUrl": "https://hooks.zapier.com/hooks/standard/1/hidden/"}
+    made = await any_api.post(ENDPOINTS, body, 201)
+    again = await any_api.post(ENDPOINTS, body, 200)
+    assert again["id"] == made["id"]
+    assert (made["format"], made["name"]) == ("zapier", None)
+    assert "secret" not in again
+    assert (await any_api.http.delete(f"{ENDPOINTS}/{made['id']}")).status_code == 204
+    assert await any_api.stored() == {}
+
+
+async def test_a_name_is_given_once(any_api: Api) -> None:
+    """The same again is 200; the same name with anything else is 409, and says how to change it."""
+    made = await make(any_api, secret=SECRET)
+    assert (await make(any_api, 200))["id"] == made["id"]
+    assert (await make(any_api, 200, secret=SECRET, format="standard"))["id"] == made["id"]
+    for other in (
+        {"url": "https://example.com/other"},
+        {"events": ["job.failed"]},
+        {"format": "zapier"},
+        {"headers": {"a": "b"}},
+        {"secret": OTHER_SECRET},
+    ):
+        answer = await any_api.http.post(ENDPOINTS, json={"name": "ops", "url": "https://example.com/ops"} | other)
+        assert f"PATCH /v1/endpoints/{made['id']}" in assert_refused(answer, 409, "endpoint_exists", "name")
+    assert await any_api.stored() == {"endpoints": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "field"),
+    [
+        ({"name": "ops"}, "missing_field", "url"),
+        ({"url": SLACK, "hookUrl": SLACK}, "two_urls", "hookUrl"),
+        ({"url": "http://example.com/"}, "https_required", "url"),
+        ({"hookUrl": "https://10.0.0.1/hidden"}, "blocked_address", "hookUrl"),
+        ({"url": SLACK, "name": "Ops"}, "invalid_name", "name"),
+        ({"url": SLACK, "name": "ep_01JC4ZJ5QX"}, "invalid_name", "name"),
+        ({"url": SLACK, "name": ""}, "invalid_name", "name"),
+        ({"url": SLACK, "secret": "hidden"}, "invalid_secret", "secret"),
+        ({"url": SLACK, "format": "xml"}, "unknown_format", "format"),
+        ({"url": SLACK, "callback_url": "x"}, "unknown_field", "callback_url"),
+    ],
+)
+async def test_what_is_no_endpoint(api: Api, body: dict[str, Any], code: str, field: str) -> None:
+    """A wrong endpoint is refused by the field at fault, and nothing is stored."""
+    answer = await api.http.post(ENDPOINTS, json=body)
+    assert_refused(answer, 400, code, field)
+    assert "hidden" not in answer.text
+    assert await api.stored() == {}
+
+
+async def test_lists_by_kind(any_api: Api) -> None:
+    """Standing ones and those of registrations are told apart."""
+    await make(any_api)
+    await any_api.register()
+    for kind in ("standing", "ad_hoc"):
+        found = await any_api.get(ENDPOINTS, params={"kind": kind})
+        assert [row["kind"] for row in found["data"]] == [kind]
+
+
+# --- changes ---------------------------------------------------------------------------------------------------
+
+
+async def test_changing_one_thing_leaves_the_rest(any_api: Api) -> None:
+    """PATCH changes what it names; secret, id and all else stay."""
+    made = await make(any_api, events=["job.failed"], headers={"X-A": "b"})
+    secret = made.pop("secret")
+    path = f"{ENDPOINTS}/{made['id']}"
+    for change, shown in (
+        ({"name": "other"}, {"name": "other"}),
+        ({"events": ["job.started"]}, {"events": ["job.started"]}),
+        ({"headers": {}}, {"header_names": []}),
+        ({"url": "https://new.example/x"}, {"url": "https://new.example/…"}),
+        ({"format": "zapier"}, {"format": "zapier"}),
+    ):
+        answer = await any_api.http.patch(path, json=change)
+        made |= shown
+        assert (answer.status_code, answer.json()) == (200, made)
+    assert await any_api.get(path) == made
+    assert [kept.value for kept in await secrets_of(any_api, made["id"])] == [secret]
+
+
+async def test_the_format_follows_the_url(api: Api) -> None:
+    """A format that the URL chose is chosen again for another URL; one that was asked for stays."""
+    chosen = await make(api)
+    changed = await api.http.patch(f"{ENDPOINTS}/{chosen['id']}", json={"url": SLACK})
+    assert changed.json()["format"] == "slack"
+    asked = await make(api, name="asked", format="zapier")
+    changed = await api.http.patch(f"{ENDPOINTS}/{asked['id']}", json={"url": SLACK})
+    assert changed.json()["format"] == "zapier"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "field"),
+    [
+        ({}, 400, "missing_field", None),
+        ({"name": None}, 400, "missing_field", None),
+        ({"name": "taken"}, 409, "endpoint_exists", "name"),
+        ({"url": "https://localhost/"}, 400, "blocked_address", "url"),
+        ({"events": []}, 400, "invalid_events", "events"),
+        ({"headers": {"Host": "x"}}, 400, "invalid_headers", "headers"),
+        ({"format": "xml"}, 400, "unknown_format", "format"),
+        ({"secret": SECRET}, 400, "unknown_field", "secret"),
+    ],
+)
+async def test_what_is_no_change(any_api: Api, body: Any, status: int, code: str, field: str | None) -> None:
+    """A change that can't be leaves the endpoint as it was."""
+    made = await make(any_api)
+    await make(any_api, name="taken")
+    path = f"{ENDPOINTS}/{made['id']}"
+    before = await any_api.get(path)
+    assert_refused(await any_api.http.patch(path, json=body), status, code, field)
+    assert await any_api.get(path) == before
+
+
+async def test_a_registration_s_endpoint_is_not_changed(api: Api) -> None:
+    """An ad hoc endpoint belongs to its callback URL: changing it would send others' notifications elsewhere."""
+    made = await api.register()
+    answer = await api.http.patch(f"{ENDPOINTS}/{made['endpoint']['id']}", json={"url": "https://other.example/"})
+    assert_refused(answer, 409, "endpoint_ad_hoc")
+
+
+async def test_removing(any_api: Api) -> None:
+    """204; its registrations are withdrawn, its pending deliveries cancelled, the jobs nobody waits for rest."""
+    made = await make(any_api)
+    registration = await any_api.post("/v1/registrations", {"job_id": "j1", "endpoint": "ops"}, 201)
+    [delivery] = await any_api.deliver()
+    answer = await any_api.http.delete(f"{ENDPOINTS}/{made['id']}")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert (await any_api.get(f"/v1/registrations/{registration['id']}"))["status"] == "withdrawn"
+    assert (await any_api.get("/v1/jobs/j1"))["state"] == "withdrawn"
+    shown = await any_api.get(f"/v1/deliveries/{delivery}")
+    assert (shown["status"], shown["reason"]) == ("cancelled", "the endpoint was removed")
+    assert shown["endpoint"] == {"id": made["id"], "url": None, "format": None}
+    assert_refused(await any_api.http.delete(f"{ENDPOINTS}/{made['id']}"), 404, "endpoint_not_found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "ep_unknown"),
+        ("PATCH", "ep_unknown"),
+        ("DELETE", "%00"),
+        ("POST", "ep_unknown/test"),
+        ("POST", "ep_unknown/rotate-secret"),
+        ("POST", "ops/enable"),
+    ],
+)
+async def test_an_endpoint_that_is_not_there(any_api: Api, method: str, path: str) -> None:
+    """Every call on it is 404."""
+    answer = await any_api.http.request(method, f"{ENDPOINTS}/{path}", json={"name": "x"} if method == "PATCH" else {})
+    assert_refused(answer, 404, "endpoint_not_found")
+
+
+# --- secrets ---------------------------------------------------------------------------------------------------
+
+
+async def test_rotating(any_api: Api) -> None:
+    """The new secret is shown once; the old one signs for a day more."""
+    made = await make(any_api)
+    path = f"{ENDPOINTS}/{made['id']}"
+    rotated = await any_api.post(f"{path}/rotate-secret")
+    assert rotated["old_secret_until"] == "2024-03-02T12:00:00.000Z"
+    assert await secrets_of(any_api, made["id"]) == (
+        Secret(rotated["secret"]),
+        Secret(made["secret"], any_api.clock() + DAY),
+    )
+    own = await any_api.post(f"{path}/rotate-secret", {"secret": SECRET})
+    assert own["secret"] == SECRET
+    assert "secret" not in await any_api.get(path)
+    any_api.clock.advance(DAY)
+    await any_api.post(f"{path}/rotate-secret", {"secret": OTHER_SECRET})
+    assert [one.value for one in await secrets_of(any_api, made["id"])] == [OTHER_SECRET, SECRET]
+
+
+async def test_rotating_often_does_not_pile_up(api: Api) -> None:
+    """At most five secrets sign at a time, and none twice."""
+    made = await make(api)
+    path = f"{ENDPOINTS}/{made['id']}/rotate-secret"
+    for _ in range(8):
+        await api.post(path)
+    kept = await secrets_of(api, made["id"])
+    assert len({secret.value for secret in kept}) == len(kept) == 5
+    await api.post(path, {"secret": kept[0].value})
+    assert [one.value for one in await secrets_of(api, made["id"])] == [one.value for one in kept]
+
+
+@pytest.mark.parametrize("body", [{"secret": "hidden"}, {"secret": 5}, {"secrets": SECRET}, []])
+async def test_what_is_no_secret(api: Api, body: Any) -> None:
+    """A secret that is none is refused, not shown, and the old one stays."""
+    made = await make(api)
+    answer = await api.http.post(f"{ENDPOINTS}/{made['id']}/rotate-secret", json=body)
+    assert answer.status_code == 400
+    assert "hidden" not in answer.text
+    assert [one.value for one in await secrets_of(api, made["id"])] == [made["secret"]]
+
+
+@pytest.mark.parametrize("brought", [None, SECRET])
+async def test_a_registration_s_secret_can_be_rotated(any_api: Api, brought: str | None) -> None:
+    """The same callback URL goes on meaning that endpoint: with no secret, or with the new one, never with the old."""
+    fields: dict[str, Any] = {"secret": brought} if brought else {}
+    made = await any_api.register("j1", **fields)
+    id = made["endpoint"]["id"]
+    await any_api.post(f"{ENDPOINTS}/{id}/rotate-secret", {"secret": OTHER_SECRET})
+    again: dict[str, Any] = {"secret": OTHER_SECRET} if brought else {}
+    assert (await any_api.register("j2", **again))["endpoint"]["id"] == id
+    if brought:
+        assert (await any_api.register("j3", secret=brought))["endpoint"]["id"] != id
+
+
+# --- disabled, and tried ---------------------------------------------------------------------------------------
+
+
+async def test_enabling_releases_what_was_held(any_api: Api) -> None:
+    """A disabled endpoint's deliveries are held; enabling makes them due, and says how many."""
+    made = await make(any_api)
+    await disable(any_api, made["id"])
+    [delivery] = await any_api.deliver()
+    held = await any_api.get(f"/v1/deliveries/{delivery}")
+    assert (held["status"], held["held"], held["next_attempt_at"]) == ("pending", True, None)
+    woken = any_api.relay.woken
+    enabled = await any_api.post(f"{ENDPOINTS}/{made['id']}/enable")
+    assert (enabled["enabled"], enabled["released"], enabled["disabled_reason"]) == (True, 1, None)
+    assert any_api.relay.woken == woken + 1
+    due = await any_api.get(f"/v1/deliveries/{delivery}")
+    assert (due["held"], due["next_attempt_at"]) == (False, "2024-03-01T12:00:00.000Z")
+    assert (await any_api.post(f"{ENDPOINTS}/{made['id']}/enable"))["released"] == 0
+
+
+async def test_trying_an_endpoint(sqlite_url: str, clock: Clock) -> None:
+    """A sample event arrives, signed; the answer is the attempt, whatever came of it; nothing of it is stored."""
+    receiver = Receiver(SECRET, clock)
+    open_to_us = {"allow_http": True, "allow_networks": ["127.0.0.0/8"]}
+    async with serve(receiver.app) as url, open_api(sqlite_url, clock, security=open_to_us) as api:
+        made = await make(api, url=f"{url}/callback", secret=SECRET)
+        attempt = await api.post(f"{ENDPOINTS}/{made['id']}/test")
+        [received] = receiver.received
+        assert received.verified
+        assert (attempt["trigger"], attempt["outcome"], attempt["number"]) == ("test", "delivered", 1)
+        assert attempt["started_at"] == "2024-03-01T12:00:00.000Z"
+        assert await api.stored() == {"endpoints": 1}
+    async with open_api(sqlite_url, clock, security=open_to_us) as api:
+        failed = await api.post(f"{ENDPOINTS}/{made['id']}/test")  # the receiver is gone
+        assert (failed["outcome"], failed["status_code"]) == ("connection", None)
+
+
+# --- those of the configuration --------------------------------------------------------------------------------
+
+
+async def test_a_configured_endpoint_is_changed_there(sqlite_url: str, clock: Clock) -> None:
+    """It can be read, enabled and tried; changing or removing it is 409 and says where to do it."""
+    configured = [
+        {"name": "ops", "url": "https://example.com/ops", "secret": SECRET},
+        {"name": "sales", "url": SLACK},
+    ]
+    async with open_api(sqlite_url, clock, endpoints=configured) as api:
+        await api.relay.start()
+        ops, sales = sorted((await api.get(ENDPOINTS))["data"], key=lambda row: str(row["name"]))
+        assert (ops["source"], sales["source"]) == ("config", "config")
+        path = f"{ENDPOINTS}/{ops['id']}"
+        for answer in (
+            await api.http.patch(path, json={"events": ["job.failed"]}),
+            await api.http.delete(path),
+            await api.http.post(f"{path}/rotate-secret"),
+        ):
+            assert "configuration" in assert_refused(answer, 409, "endpoint_configured")
+        assert (await api.post(f"{path}/enable"))["enabled"]
+        made_here = await api.post(f"{ENDPOINTS}/{sales['id']}/rotate-secret")
+        signing.check_secret(made_here["secret"])
