@@ -64,9 +64,14 @@ def attempt_of(sent: Sent, verdict: Verdict) -> Attempt:
         duration_ms=sent.duration_ms,
         status_code=answer.status if answer else None,
         outcome=verdict.outcome,
-        error=verdict.error,
-        response=answer.body[:RESPONSE_KEPT].decode("utf-8", "replace") if answer else "",
+        error=_storable(verdict.error) if verdict.error else None,
+        response=_storable(answer.body[:RESPONSE_KEPT].decode("utf-8", "replace")) if answer else "",
     )
+
+
+def _storable(text: str) -> str:
+    """The text without NUL characters, which PostgreSQL does not keep."""
+    return text.replace("\x00", "\ufffd")
 
 
 class Dispatcher:

@@ -8,14 +8,14 @@ import pytest
 
 from relay.model import MINUTE, SECOND, DeliveryStatus
 from relay.sandbox.receiver import HANG, Answer
-from relay.service import LATE
+from relay.service import LATE, Check
 from relay.store import endpoints
 from tests.flows.conftest import Start
 from tests.make import SECRET, make_endpoint
 
 
-def failing(world_checks: tuple[object, ...]) -> list[str]:
-    return [check.name for check in world_checks if not getattr(check, "ok")]  # noqa: B009
+def failing(checks: tuple[Check, ...]) -> list[str]:
+    return [check.name for check in checks if not check.ok]
 
 
 async def test_a_relay_that_works_is_ready(start: Start) -> None:
