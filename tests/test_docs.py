@@ -4,10 +4,12 @@ import json
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 from relay import signing
 from relay.cli import VERBS
@@ -71,6 +73,33 @@ def test_every_key_that_is_named_is_there() -> None:
 def test_every_event_that_is_named_is_there() -> None:
     """No event is left out, none is made up."""
     assert set(re.findall(r"`(job\.[a-z_]+)`", README)) == {event.value for event in EventType}
+
+
+def test_every_dependency_earns_its_place() -> None:
+    """docs/dependencies.md has one line for each package that pyproject.toml names, and for no other."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *(one for some in extras.values() for one in some)]
+    told = re.findall(r"^\| ([a-z0-9-]+) \| [^|]{15,} \|$", (ROOT / "docs/dependencies.md").read_text(), re.MULTILINE)
+    told = [name for name in told if name != "package"]  # the tables' heads
+    assert sorted(told) == sorted({Requirement(one).name for one in asked})
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda path: path.name)
+def test_pins_hold_hashes_and_no_address(path: Path) -> None:
+    """Installs are reproducible, and no file says where from."""
+    text = path.read_text()
+    assert "://" not in text
+    assert "find-links" not in text
+    pinned = re.findall(r"^([a-z0-9-]+)==[^ ]+ \\\n    --hash=sha256:", text, re.MULTILINE)
+    assert len(pinned) == len(re.findall(r"^[a-z0-9-]+", text, re.MULTILINE)) > 0
+
+
+def test_every_dependency_is_pinned() -> None:
+    """What pyproject.toml asks for is in the pinned requirements."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pinned = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements/runtime.txt").read_text(), re.MULTILINE))
+    assert {Requirement(one).name for one in project["dependencies"]} <= pinned
 
 
 def test_the_request_of_the_first_screen_is_accepted() -> None:
