@@ -60,10 +60,9 @@ class Served:
 
     async def kill(self) -> None:
         """kill -9."""
-        assert self.process is not None
-        if self.process.returncode is None:
+        if self.process is not None and self.process.returncode is None:
             self.process.kill()
-        await self.process.wait()
+            await self.process.wait()
 
     async def stop(self, number: int = signal.SIGTERM) -> int:
         """Asks the process to stop; its exit code."""
@@ -78,6 +77,7 @@ class Stage:
     def __init__(self, folder: Path, exec: Exec, exec_url: str, receiver: Receiver, receiver_url: str) -> None:
         self.folder, self.exec, self.exec_url = folder, exec, exec_url
         self.receiver, self.receiver_url = receiver, receiver_url
+        self.served: list[Served] = []
 
     def write_config(self, **sections: dict[str, Any]) -> Path:
         """config.yaml, with sections added to or changed from what all of these tests need."""
@@ -96,7 +96,8 @@ class Stage:
 
     def serve(self, **sections: dict[str, Any]) -> Served:
         port = free_port()
-        return Served(self.write_config(server={"port": port}, **sections), port)
+        self.served.append(Served(self.write_config(server={"port": port}, **sections), port))
+        return self.served[-1]
 
 
 def free_port() -> int:
@@ -113,4 +114,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     async with AsyncExitStack() as stack:
         exec_url = await stack.enter_async_context(serve(exec.app))
         receiver_url = await stack.enter_async_context(serve(receiver.app))
-        yield Stage(tmp_path, exec, exec_url, receiver, receiver_url)
+        stage = Stage(tmp_path, exec, exec_url, receiver, receiver_url)
+        yield stage
+        for relay in stage.served:
+            await relay.kill()
