@@ -1,0 +1,233 @@
+"""Deliveries over HTTP: listed, shown, sent again."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from relay.model import MINUTE, Attempt, DeliveryStatus, EventType
+from relay.store import deliveries, endpoints, outbox
+from relay.store.database import Tx
+from relay.store.outbox import Settlement
+from tests.web.conftest import Api, assert_refused
+
+DELIVERIES = "/v1/deliveries"
+
+
+async def attempt(api: Api, id: str, status: DeliveryStatus, next_in: int | None = None) -> None:
+    """What the dispatcher does with a due delivery: claims it, sends it, settles it."""
+    now = api.clock()
+    outcome = "delivered" if status is DeliveryStatus.DELIVERED else "status"
+    error = None if outcome == "delivered" else "answered 500"
+
+    def work(tx: Tx) -> None:
+        [claim] = [
+            claim
+            for claim in outbox.claim(tx, now, most=100, per_host=100, room={}, until=now + MINUTE, owner="test")
+            if claim.delivery.id == id
+        ]
+        made = Attempt(
+            id=f"att_{id}_{claim.delivery.attempts + 1}",
+            delivery_id=id,
+            number=claim.delivery.attempts + 1,
+            trigger=claim.trigger,
+            started_at=now,
+            duration_ms=12,
+            status_code=204 if error is None else 500,
+            outcome=outcome,
+            error=error,
+            response="",
+        )
+        settled = Settlement(
+            delivery_id=id,
+            status=status,
+            tries=claim.delivery.tries + 1,
+            next_attempt_at=now + next_in if next_in else None,
+            ended_at=None if next_in else now,
+            reason=error if status is DeliveryStatus.FAILED else None,
+            attempt=made,
+        )
+        outbox.settle(tx, [settled], "test")
+        outbox.release(tx, now, "test")
+
+    await api.relay.store.write(work)
+
+
+async def failed(api: Api, job_id: str = "j1", **fields: Any) -> str:
+    """A delivery that failed."""
+    await api.register(job_id, **fields)
+    [id] = await api.deliver(job_id)
+    await attempt(api, id, DeliveryStatus.FAILED)
+    return id
+
+
+async def set_disabled(api: Api, id: str) -> None:
+    """The endpoint of this delivery is disabled."""
+
+    def work(tx: Tx) -> None:
+        delivery = deliveries.get(tx, id)
+        assert delivery is not None
+        endpoint = endpoints.get(tx, delivery.endpoint_id)
+        assert endpoint is not None
+        endpoints.save_health(tx, replace(endpoint, disabled_at=api.clock(), disabled_reason="it was gone"))
+
+    await api.relay.store.write(work)
+
+
+async def test_a_delivery_is_shown_with_its_attempts(any_api: Api) -> None:
+    """What was sent, to whom by which registration, every attempt, and how it ended."""
+    made = await any_api.register(metadata={"team": "sales"})
+    [id] = await any_api.deliver()
+    await attempt(any_api, id, DeliveryStatus.PENDING, next_in=5_000)
+    any_api.clock.advance(5_000)
+    await attempt(any_api, id, DeliveryStatus.DELIVERED)
+    shown = await any_api.get(f"{DELIVERIES}/{id}")
+    body, log = json.loads(shown.pop("body")), shown.pop("attempt_log")
+    assert body["data"]["registration"] == {"id": made["id"], "metadata": {"team": "sales"}}
+    endpoint = {"id": made["endpoint"]["id"], "url": "https://example.com/…", "format": "standard"}
+    assert shown == {
+        "id": id,
+        "event_id": shown["event_id"],
+        "event_type": "job.completed",
+        "workspace": "default",
+        "job_id": "j1",
+        "endpoint": endpoint,
+        "registration_id": made["id"],
+        "status": "delivered",
+        "held": False,
+        "attempts": 2,
+        "created_at": "2024-03-01T12:00:00.000Z",
+        "next_attempt_at": None,
+        "ended_at": "2024-03-01T12:00:05.000Z",
+        "reason": None,
+    }
+    assert [(one["number"], one["trigger"], one["outcome"], one["status_code"], one["error"]) for one in log] == [
+        (1, "schedule", "status", 500, "answered 500"),
+        (2, "schedule", "delivered", 204, None),
+    ]
+    assert await any_api.get(DELIVERIES) == {"data": [shown], "next_cursor": None}
+
+
+async def test_deliveries_are_filtered(any_api: Api) -> None:
+    """By status, job, endpoint, and the time at which they were made: `since` included, `until` not."""
+    ids = []
+    for number in range(3):
+        ids.append(await failed(any_api, f"j{number}", callback_url=f"https://e{number}.example/"))
+        any_api.clock.advance(1_000)
+    await any_api.register("j9")
+    [pending] = await any_api.deliver("j9", EventType.FAILED)
+    endpoint = (await any_api.get(f"{DELIVERIES}/{ids[1]}"))["endpoint"]["id"]
+
+    async def found(**query: str) -> list[str]:
+        return [row["id"] for row in (await any_api.get(DELIVERIES, params=query))["data"]]
+
+    assert await found() == [pending, *ids[::-1]]
+    assert await found(status="failed") == ids[::-1]
+    assert await found(status="pending") == [pending]
+    assert await found(job_id="j2") == [ids[2]]
+    assert await found(endpoint=endpoint) == [ids[1]]
+    assert await found(since="2024-03-01T12:00:01Z", until="2024-03-01T12:00:02Z") == [ids[1]]
+    assert await found(since="2024-03-01T13:00:01.000+01:00", status="failed") == [ids[2], ids[1]]
+    page = await any_api.get(DELIVERIES, params={"limit": 3})
+    rest = await any_api.get(DELIVERIES, params={"limit": 3, "cursor": page["next_cursor"]})
+    assert [row["id"] for row in page["data"] + rest["data"]] == [pending, *ids[::-1]]
+
+
+@pytest.mark.parametrize("path", ["dlv_unknown", "%00", "a" * 3_000])
+async def test_a_delivery_that_is_not_there(any_api: Api, path: str) -> None:
+    """Showing and resending it are 404."""
+    assert_refused(await any_api.http.get(f"{DELIVERIES}/{path}"), 404, "delivery_not_found")
+    assert_refused(await any_api.http.post(f"{DELIVERIES}/{path}/resend"), 404, "delivery_not_found")
+
+
+# --- once more -------------------------------------------------------------------------------------------------
+
+
+async def test_resending_one(any_api: Api) -> None:
+    """202; it is due now, with the same body and webhook-id, and the attempt is told as a resend."""
+    id = await failed(any_api)
+    before = await any_api.get(f"{DELIVERIES}/{id}")
+    any_api.clock.advance(60_000)
+    woken = any_api.relay.woken
+    again = await any_api.post(f"{DELIVERIES}/{id}/resend", status=202)
+    assert (again["status"], again["next_attempt_at"]) == ("pending", "2024-03-01T12:01:00.000Z")
+    assert (again["ended_at"], again["reason"], again["event_id"]) == (None, None, before["event_id"])
+    assert any_api.relay.woken == woken + 1
+    await attempt(any_api, id, DeliveryStatus.DELIVERED)
+    after = await any_api.get(f"{DELIVERIES}/{id}")
+    assert after["body"] == before["body"]
+    assert [(one["number"], one["trigger"]) for one in after["attempt_log"]] == [(1, "schedule"), (2, "resend")]
+
+
+async def test_resending_what_waits_sends_it_now(any_api: Api) -> None:
+    """A pending delivery does not wait for its schedule any longer; its attempts go on being counted."""
+    await any_api.register()
+    [id] = await any_api.deliver()
+    await attempt(any_api, id, DeliveryStatus.PENDING, next_in=3_600_000)
+    any_api.clock.advance(1_000)
+    for _ in range(2):
+        again = await any_api.post(f"{DELIVERIES}/{id}/resend", status=202)
+        assert (again["next_attempt_at"], again["attempts"]) == ("2024-03-01T12:00:01.000Z", 1)
+
+
+async def test_resending_what_is_under_way_leaves_it(any_api: Api) -> None:
+    """A delivery that is being sent is not sent a second time at once."""
+    await any_api.register()
+    [id] = await any_api.deliver()
+    now = any_api.clock()
+    await any_api.relay.store.write(lambda tx: outbox.claim(tx, now, 1, 1, {}, now + MINUTE, "somebody"))
+    again = await any_api.post(f"{DELIVERIES}/{id}/resend", status=202)
+    assert again["next_attempt_at"] == "2024-03-01T12:01:00.000Z"
+
+
+async def test_resending_to_nobody(any_api: Api) -> None:
+    """A disabled endpoint has to be enabled first; one that was removed is gone."""
+    id = await failed(any_api)
+    await set_disabled(any_api, id)
+    endpoint = (await any_api.get(f"{DELIVERIES}/{id}"))["endpoint"]["id"]
+    message = assert_refused(await any_api.http.post(f"{DELIVERIES}/{id}/resend"), 409, "endpoint_disabled")
+    assert f"POST /v1/endpoints/{endpoint}/enable" in message
+    await any_api.http.delete(f"/v1/endpoints/{endpoint}")
+    assert_refused(await any_api.http.post(f"{DELIVERIES}/{id}/resend"), 409, "endpoint_removed")
+    assert (await any_api.get(f"{DELIVERIES}/{id}"))["status"] == "failed"
+
+
+async def test_resending_all_that_failed(any_api: Api) -> None:
+    """The filter's failed ones are sent again; a dry run only counts; who does not listen is left alone and counted."""
+    ids = [await failed(any_api, f"j{number}", callback_url=f"https://e{number}.example/") for number in range(4)]
+    await set_disabled(any_api, ids[0])
+    await any_api.register("j9")
+    await any_api.deliver("j9")
+    path, woken = f"{DELIVERIES}/resend", any_api.relay.woken
+    dry = await any_api.post(path, {"status": "failed", "dry_run": True})
+    assert dry == {"count": 3, "skipped": 1, "dry_run": True}
+    assert any_api.relay.woken == woken
+    one = await any_api.post(path, {"status": "failed", "job_id": "j3"}, 202)
+    assert one == {"count": 1, "skipped": 0, "dry_run": False}
+    none = await any_api.post(path, {"status": "failed", "until": "2024-03-01T12:00:00Z"}, 202)
+    assert none == {"count": 0, "skipped": 0, "dry_run": False}
+    rest = await any_api.post(path, {"status": "failed"}, 202)
+    assert rest == {"count": 2, "skipped": 1, "dry_run": False}
+    states = {row["id"]: row["status"] for row in (await any_api.get(DELIVERIES))["data"]}
+    assert [states[id] for id in ids] == ["failed", "pending", "pending", "pending"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "field"),
+    [
+        ({}, "missing_field", "status"),
+        ({"status": "delivered"}, "invalid_field", "status"),
+        ({"status": "failed", "dry_run": "yes"}, "invalid_field", "dry_run"),
+        ({"status": "failed", "dry_run": 1}, "invalid_field", "dry_run"),
+        ({"status": "failed", "since": 1_709_294_400}, "invalid_field", "since"),
+        ({"status": "failed", "job_id": "a b"}, "invalid_job_id", "job_id"),
+        ({"status": "failed", "endpoint": "nobody"}, "unknown_endpoint", "endpoint"),
+        ({"status": "failed", "job": "j1"}, "unknown_field", "job"),
+    ],
+)
+async def test_what_is_no_resend(api: Api, body: Any, code: str, field: str) -> None:
+    """A filter that is wrong, or empty by mistake, sends nothing."""
+    id = await failed(api)
+    assert_refused(await api.http.post(f"{DELIVERIES}/resend", json=body), 400, code, field)
+    assert (await api.get(f"{DELIVERIES}/{id}"))["status"] == "failed"

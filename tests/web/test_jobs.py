@@ -1,0 +1,106 @@
+"""What the relay tells of jobs."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from relay.looking import Faulty, Look, Seen
+from relay.model import EventType, ScenarioJob
+from relay.store import watches
+from relay.store.database import Tx
+from tests.conftest import Clock
+from tests.web.conftest import EXEC_KEY, Api, assert_refused, open_api
+
+EXEC_JOB = {
+    "id": "j1",
+    "status": "processing",
+    "scenario": None,
+    "created_at": "2024-03-01T12:00:00+00:00",
+    "progress": {"of": "a kind unknown here", "n": 1.50},
+}
+
+
+async def look(api: Api, job_id: str = "j1") -> None:
+    """What the watcher does with two looks, one that failed and one that saw the job."""
+
+    def work(tx: Tx) -> None:
+        watch = watches.find(tx, job_id, None)
+        assert watch is not None
+        seen = ScenarioJob.model_validate(EXEC_JOB)
+        for at, sighting in ((1, Faulty("timeout", "no answer in time")), (2, Seen(seen))):
+            watches.record(tx, watch, Look(api.clock() + at, 40, sighting))
+        watches.save(tx, replace(watch, job=seen, looks=2, last_look_at=api.clock() + 2, next_look_why="half-way"))
+
+    await api.relay.store.write(work)
+
+
+async def test_a_job_is_told_in_full(any_api: Api) -> None:
+    """Exec's job unchanged, looks spent and planned, who waits, what was sent, and the latest looks."""
+    made = await any_api.register()
+    await look(any_api)
+    await any_api.deliver(type=EventType.COMPLETED)
+    job = await any_api.get("/v1/jobs/j1")
+    [registration] = job.pop("registrations")
+    [delivery] = job.pop("deliveries")
+    assert registration["id"] == made["id"]
+    assert (delivery["event_type"], delivery["endpoint"]["id"]) == ("job.completed", made["endpoint"]["id"])
+    assert job == {
+        "job_id": "j1",
+        "workspace": "default",
+        "state": "active",
+        "job": EXEC_JOB,
+        "looks": 2,
+        "last_look_at": "2024-03-01T12:00:00.002Z",
+        "next_look_at": "2024-03-01T12:00:00.000Z",
+        "next_look_why": "half-way",
+        "last_error": None,
+        "created_at": "2024-03-01T12:00:00.000Z",
+        "ended_at": None,
+        "history": [
+            {"at": "2024-03-01T12:00:00.001Z", "duration_ms": 40, "outcome": "timeout", "detail": "no answer in time"},
+            {"at": "2024-03-01T12:00:00.002Z", "duration_ms": 40, "outcome": "seen", "detail": "processing"},
+        ],
+    }
+
+
+async def test_jobs_are_listed_by_state(any_api: Api) -> None:
+    """Newest first, each without its history; by state."""
+    for number in range(3):
+        any_api.clock.advance(1)
+        made = await any_api.register(f"j{number}")
+    await any_api.http.delete(f"/v1/registrations/{made['id']}")
+    found = await any_api.get("/v1/jobs", params={"limit": 2})
+    assert [row["job_id"] for row in found["data"]] == ["j2", "j1"]
+    rest = await any_api.get("/v1/jobs", params={"limit": 2, "cursor": found["next_cursor"]})
+    assert [row["job_id"] for row in rest["data"]] == ["j0"]
+    assert rest["next_cursor"] is None
+    assert "history" not in rest["data"][0]
+    for state, jobs in (("withdrawn", ["j2"]), ("active", ["j1", "j0"]), ("settled", [])):
+        rows = (await any_api.get("/v1/jobs", params={"state": state}))["data"]
+        assert [row["job_id"] for row in rows] == jobs
+
+
+async def test_one_job_id_in_two_workspaces(store_url: str, clock: Clock) -> None:
+    """Each workspace has jobs of its own; without its name the newest is told; what is told stays in the workspace."""
+    spaces = [{"name": name, "api_key": EXEC_KEY} for name in ("emea", "apac")]
+    async with open_api(store_url, clock, exec={}, workspaces=spaces) as api:
+        for name in ("emea", "apac"):
+            clock.advance(1)
+            await api.register(workspace=name, callback_url=f"https://{name}.example/")
+        assert (await api.get("/v1/jobs/j1"))["workspace"] == "apac"
+        job = await api.get("/v1/jobs/j1", params={"workspace": "emea"})
+        assert job["workspace"] == "emea"
+        assert [row["endpoint"]["url"] for row in job["registrations"]] == ["https://emea.example/…"]
+        found = (await api.get("/v1/jobs", params={"workspace": "emea"}))["data"]
+        assert [row["workspace"] for row in found] == ["emea"]
+        unnamed = await api.http.post("/v1/registrations", json={"job_id": "j1"})
+        message = assert_refused(unnamed, 400, "unknown_workspace", "workspace")
+        assert "apac, emea" in message
+
+
+@pytest.mark.parametrize("query", [{}, {"workspace": "default"}])
+async def test_a_job_that_nobody_registered(any_api: Api, query: dict[str, Any]) -> None:
+    """404 says how to have it watched."""
+    answer = await any_api.http.get("/v1/jobs/unknown", params=query)
+    assert "register" in assert_refused(answer, 404, "job_not_found")
