@@ -63,7 +63,7 @@ def _refuse_other_sites(headers: Headers, config: Config) -> None:
             "or set server.public_url",
         )
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and origin.partition("://")[2] != host:
         raise Forbidden("foreign_origin", "without API keys the relay takes no calls from pages of other sites")
 
 

@@ -1,0 +1,130 @@
+"""Who may use the API."""
+
+from typing import Any
+
+import pytest
+
+from relay.web.app import OPERATIONS
+from tests.conftest import Clock
+from tests.web.conftest import Api, assert_refused, open_api
+
+KEY = {scope: f"relay_{scope}_0123456789abcdef" for scope in ("register", "read", "admin")}
+ALL = "relay_all_0123456789abcdef"
+KEYS = [{"name": scope, "key": key, "scopes": [scope]} for scope, key in KEY.items()] + [{"name": "all", "key": ALL}]
+PATHS = [(one.method, one.path.replace("{id}", "x").replace("{job_id}", "x"), one.scope) for one in OPERATIONS]
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+async def test_every_call_asks_for_its_scope(sqlite_url: str, clock: Clock) -> None:
+    """Without a key 401, with one that lacks the scope 403, with the right one neither; some calls need none."""
+    async with open_api(sqlite_url, clock, security={"api_keys": KEYS}) as api:
+        for method, path, scope in PATHS:
+            without = await api.http.request(method, path)
+            if scope is None:
+                assert without.status_code in (200, 503), path
+                continue
+            assert_refused(without, 401, "invalid_api_key")
+            assert without.headers["www-authenticate"] == 'Bearer realm="relay"'
+            assert without.json()["error"]["type"] == "authentication_error"
+            for other in KEY:
+                answer = await api.http.request(method, path, headers=bearer(KEY[other]))
+                if other == scope:
+                    assert answer.status_code not in (401, 403), (path, other)
+                else:
+                    assert scope in assert_refused(answer, 403, "insufficient_scope")
+                    assert answer.json()["error"]["type"] == "authorization_error"
+            answer = await api.http.request(method, path, headers=bearer(ALL))
+            assert answer.status_code not in (401, 403), path
+
+
+def test_what_needs_no_key_tells_nothing() -> None:
+    """Only these calls are open to everybody."""
+    open_calls = {path for _, path, scope in PATHS if scope is None}
+    assert open_calls == {"/", "/healthz", "/readyz", "/openapi.json"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer wrong",
+        f"Bearer {ALL}x",
+        f"Bearer {ALL[:-1]}",
+        f"Bearer {ALL.upper()}",
+        f"Bearer {ALL} {ALL}",
+        f"Basic {ALL}",
+        ALL,
+        "Bearer \xff\xfe",
+    ],
+)
+async def test_what_is_no_key(sqlite_url: str, clock: Clock, said: str) -> None:
+    """Whatever comes instead of a key is 401, and is not repeated."""
+    async with open_api(sqlite_url, clock, security={"api_keys": KEYS}) as api:
+        answer = await api.http.get("/v1/jobs", headers={b"Authorization": said.encode("latin-1")})
+        assert_refused(answer, 401, "invalid_api_key")
+        assert "wrong" not in answer.text
+        assert ALL not in answer.text
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+async def test_the_scheme_is_any_case(sqlite_url: str, clock: Clock, scheme: str) -> None:
+    """HTTP's schemes are case-insensitive."""
+    async with open_api(sqlite_url, clock, security={"api_keys": KEYS}) as api:
+        answer = await api.http.get("/v1/jobs", headers={"Authorization": f"{scheme} {ALL}"})
+        assert answer.status_code == 200
+
+
+async def test_a_key_is_asked_for_before_the_body_is_read(sqlite_url: str, clock: Clock) -> None:
+    """Who has no key learns nothing of what is right or wrong with a request, and stores nothing."""
+    async with open_api(sqlite_url, clock, security={"api_keys": KEYS}) as api:
+        answer = await api.http.post("/v1/registrations?x=1", content=b"{")
+        assert_refused(answer, 401, "invalid_api_key")
+
+
+# --- without keys ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:8080", "127.0.0.1:8080", "127.9.9.9", "[::1]:8080"])
+async def test_an_open_relay_answers_its_own_machine(api: Api, host: str) -> None:
+    """Without keys, it answers to the names of loopback."""
+    assert (await api.http.get("/v1/jobs", headers={"Host": host})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8080", "192.168.1.5", "localhost.evil.example", "[", "a b"]
+)
+async def test_a_name_that_was_made_to_resolve_here(api: Api, host: str) -> None:
+    """Without keys, a page whose host's name was pointed at this machine gets nothing (DNS rebinding)."""
+    answer = await api.http.post("/v1/registrations", json={"job_id": "j1"}, headers={"Host": host})
+    assert "relay keygen" in assert_refused(answer, 403, "foreign_host")
+    assert await api.stored() == {}
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://127.0.0.1:9999", "null", "", "http://["])
+async def test_a_page_of_another_site(api: Api, origin: str) -> None:
+    """Without keys, a page of another site that the operator visits can't call the relay."""
+    answer = await api.http.post("/v1/registrations", content=b'{"job_id": "j1"}', headers={"Origin": origin})
+    assert_refused(answer, 403, "foreign_origin")
+    assert await api.stored() == {}
+
+
+async def test_a_page_of_its_own(api: Api) -> None:
+    """The relay's own pages may call it."""
+    answer = await api.http.get("/v1/jobs", headers={"Origin": "http://127.0.0.1:8080"})
+    assert answer.status_code == 200
+
+
+async def test_a_public_url_is_a_name_of_its_own(sqlite_url: str, clock: Clock) -> None:
+    """Behind a proxy that guards it, `server.public_url` names the relay; with keys, any name does."""
+    server: dict[str, Any] = {"public_url": "https://relay.example.com"}
+    async with open_api(sqlite_url, clock, server=server) as api:
+        for host, status in (("relay.example.com", 200), ("other.example.com", 403)):
+            assert (await api.http.get("/v1/jobs", headers={"Host": host})).status_code == status
+    async with open_api(sqlite_url, clock, security={"api_keys": KEYS}) as api:
+        answer = await api.http.get("/v1/jobs", headers={"Host": "any.example", "Origin": "https://x", **bearer(ALL)})
+        assert answer.status_code == 200

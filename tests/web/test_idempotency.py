@@ -1,0 +1,117 @@
+"""`Idempotency-Key`: the same request again gets the first one's answer."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from relay.model import DAY
+from relay.store.schema import idempotency
+from tests.conftest import Clock
+from tests.web.conftest import SECRET, Api, assert_refused, open_api
+
+REGISTRATIONS = "/v1/registrations"
+BODY = {"job_id": "j1", "callback_url": "https://example.com/callback", "metadata": {"secret": "theirs"}}
+KEYS = [{"name": name, "key": f"relay_{name}_0123456789abcdef"} for name in ("sales", "support")]
+
+
+async def post(api: Api, key: str, body: Any = None, path: str = REGISTRATIONS, **headers: str) -> httpx.Response:
+    """A POST with an Idempotency-Key."""
+    return await api.http.post(path, json=body or BODY, headers={"Idempotency-Key": key, **headers})
+
+
+async def test_the_same_again_gets_the_same_answer(any_api: Api) -> None:
+    """Status, body with its secret, and location are the first one's, whatever happened since; and it says so."""
+    first = await post(any_api, "k1")
+    await any_api.http.delete(first.headers["location"])
+    any_api.clock.advance(DAY - 1)
+    woken = any_api.relay.woken
+    again = await post(any_api, "k1", dict(reversed(BODY.items())))
+    assert (again.status_code, again.json()) == (201, first.json())
+    assert "secret" in again.json()["endpoint"]
+    assert again.json()["metadata"] == {"secret": "theirs"}
+    assert again.headers["location"] == first.headers["location"]
+    assert again.headers["idempotent-replayed"] == "true"
+    assert "idempotent-replayed" not in first.headers
+    assert any_api.relay.woken == woken
+
+
+async def test_what_is_kept_holds_no_secret(api: Api) -> None:
+    """The secret is in one place of the store only: its endpoint."""
+    await post(api, "k1", {**BODY, "secret": SECRET})
+    rows = await api.relay.store.read(lambda tx: tx.execute(select(idempotency)).all())
+    assert len(rows) == 1
+    assert SECRET not in str(rows)
+    assert "k1" not in str(rows[0].key)
+
+
+async def test_another_request_with_the_same_key(any_api: Api) -> None:
+    """409, and nothing is done."""
+    await post(any_api, "k1")
+    stored = await any_api.stored()
+    assert_refused(
+        await post(any_api, "k1", {**BODY, "job_id": "j2"}), 409, "idempotency_key_reused", "idempotency-key"
+    )
+    assert await any_api.stored() == stored
+
+
+async def test_keys_do_not_meet(sqlite_url: str, clock: Clock) -> None:
+    """A key means something for one API key and one call only; after a day it is free again."""
+    async with open_api(sqlite_url, clock, security={"api_keys": KEYS}) as api:
+        sales, support = ({"Authorization": f"Bearer {key['key']}"} for key in KEYS)
+        await post(api, "k1", **sales)
+        assert (await post(api, "k1", {"job_id": "j2"}, **support)).status_code == 201
+        batch = {"registrations": [{"job_id": "j3"}]}
+        assert (await post(api, "k1", batch, f"{REGISTRATIONS}/batch", **sales)).status_code == 200
+        clock.advance(DAY)
+        assert_later = await post(api, "k1", {"job_id": "j4"}, **sales)
+        assert "idempotent-replayed" not in assert_later.headers
+
+
+async def test_forty_at_once_with_one_key(any_api: Api) -> None:
+    """All get the same answer; the work is done once."""
+    answers = await asyncio.gather(*(post(any_api, "k1", {"job_id": "j1"}) for _ in range(40)))
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.text for answer in answers}) == 1
+    assert sum("idempotent-replayed" in answer.headers for answer in answers) == 39
+    assert await any_api.stored() == {"idempotency": 1, "registrations": 1, "watches": 1}
+
+
+async def test_a_refusal_is_not_kept(any_api: Api) -> None:
+    """What was refused can be put right and sent again with the same key."""
+    wrong = {"job_id": "j1", "endpoint": "nobody"}
+    assert_refused(await post(any_api, "k1", wrong), 400, "unknown_endpoint", "endpoint")
+    assert (await post(any_api, "k1")).status_code == 201
+
+
+async def test_batches_and_endpoints_repeat_too(any_api: Api) -> None:
+    """Every secret of the first answer is in the second."""
+    items = [{"job_id": "j1", "callback_url": f"https://e{number}.example/"} for number in range(3)]
+    calls: list[tuple[str, Any]] = [
+        (f"{REGISTRATIONS}/batch", {"registrations": [*items, {"job_id": "no spaces"}]}),
+        ("/v1/endpoints", {"url": "https://example.com/all"}),
+    ]
+    for path, body in calls:
+        first, again = await post(any_api, "k1", body, path), await post(any_api, "k1", body, path)
+        assert again.content == first.content
+        assert again.status_code == first.status_code
+        assert "whsec_" in first.text
+        assert "idempotent-replayed" in again.headers
+
+
+async def test_what_is_gone_is_shown_without_its_secret(api: Api) -> None:
+    """An endpoint that was removed has no secret to show any more; the rest of the answer stays."""
+    first = (await post(api, "k1", {"url": "https://example.com/"}, "/v1/endpoints")).json()
+    await api.http.delete(f"/v1/endpoints/{first['id']}")
+    again = (await post(api, "k1", {"url": "https://example.com/"}, "/v1/endpoints")).json()
+    assert again == {name: value for name, value in first.items() if name != "secret"}
+
+
+@pytest.mark.parametrize("key", ["", "a" * 256, "ü", "a\tb", "a\x7f"])
+async def test_what_is_no_key(api: Api, key: str) -> None:
+    """A key has 1 to 255 printable characters."""
+    answer = await api.http.post(REGISTRATIONS, json=BODY, headers={b"Idempotency-Key": key.encode()})
+    assert_refused(answer, 400, "invalid_idempotency_key", "idempotency-key")
+    assert await api.stored() == {}

@@ -1,0 +1,80 @@
+"""The OpenAPI document is what routes and validates."""
+
+import json
+from typing import Any
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from pydantic import BaseModel
+from starlette.routing import Route
+
+from relay.web import openapi
+from relay.web.app import OPERATIONS
+from relay.web.operation import routes
+from relay.web.schemas import EndpointRequest, RegistrationRequest, ResendRequest
+
+DOCUMENT: dict[str, Any] = json.loads(openapi.document(OPERATIONS))
+
+
+def test_it_is_valid() -> None:
+    """The document holds to OpenAPI 3.1, as others' validator judges it."""
+    assert DOCUMENT["openapi"].startswith("3.1")
+    assert list(OpenAPIV31SpecValidator(DOCUMENT).iter_errors()) == []
+
+
+def test_paths_and_routes_are_the_same() -> None:
+    """Each route and method is documented, and nothing else."""
+    routed = {route.path: {method.lower() for method in route.methods or ()} - {"head"} for route in routes(OPERATIONS)}
+    assert {path: set(methods) for path, methods in DOCUMENT["paths"].items()} == routed
+    assert all(isinstance(route, Route) for route in routes(OPERATIONS))
+
+
+def test_the_design_s_table_is_there() -> None:
+    """The calls that users were promised."""
+    promised = """
+        POST /v1/registrations · POST /v1/registrations/batch · GET /v1/registrations
+        GET /v1/registrations/{id} · DELETE /v1/registrations/{id} · GET /v1/jobs · GET /v1/jobs/{job_id}
+        POST /v1/endpoints · GET /v1/endpoints · GET /v1/endpoints/{id} · PATCH /v1/endpoints/{id}
+        DELETE /v1/endpoints/{id} · POST /v1/endpoints/{id}/test · POST /v1/endpoints/{id}/rotate-secret
+        POST /v1/endpoints/{id}/enable · GET /v1/deliveries · GET /v1/deliveries/{id}
+        POST /v1/deliveries/{id}/resend · POST /v1/deliveries/resend
+        GET /healthz · GET /readyz · GET /metrics · GET /openapi.json
+    """
+    calls = {call.strip() for line in promised.splitlines() for call in line.split("·") if call.strip()}
+    assert calls <= {f"{one.method} {one.path}" for one in OPERATIONS}
+
+
+@pytest.mark.parametrize("one", OPERATIONS, ids=lambda one: one.id)
+def test_every_call_is_documented_in_full(one: Any) -> None:
+    """A summary that is a sentence, an id of its own, parameters of its path, and what can go wrong."""
+    documented = DOCUMENT["paths"][one.path][one.method.lower()]
+    assert documented["summary"].endswith((".", "?"))
+    assert [other.id for other in OPERATIONS].count(documented["operationId"]) == 1
+    in_path = {parameter["name"] for parameter in documented["parameters"] if parameter["in"] == "path"}
+    assert in_path == {part[1:-1] for part in one.path.split("/") if part.startswith("{")}
+    expected = {str(status) for status in one.answers}
+    if one.scope:
+        expected |= {"401", "403", "503"}
+        assert documented["security"] == [{"key": [one.scope]}]
+    else:
+        assert documented["security"] == []
+    if one.body:
+        expected |= {"400", "413", "415"}
+        assert documented["requestBody"]["content"]["application/json"]["schema"]
+    assert expected <= set(documented["responses"])
+    assert all(response["description"] for response in documented["responses"].values())
+
+
+@pytest.mark.parametrize("model", [RegistrationRequest, EndpointRequest, ResendRequest])
+def test_examples_are_taken(model: type[BaseModel]) -> None:
+    """What the document shows as an example is a request that the API takes."""
+    example = DOCUMENT["components"]["schemas"][model.__name__]["example"]
+    assert model.model_validate(example)
+
+
+def test_every_field_that_is_asked_for_is_described() -> None:
+    """Descriptions complete the API's own errors, so none may be missing."""
+    bodies = {one.body for one in OPERATIONS if one.body} | {RegistrationRequest}
+    queries = {one.query for one in OPERATIONS if one.query}
+    fields = [(model, name, info) for model in bodies | queries for name, info in model.model_fields.items()]
+    assert [f"{model.__name__}.{name}" for model, name, info in fields if not info.description] == []

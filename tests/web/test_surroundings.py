@@ -1,0 +1,182 @@
+"""What every answer has, and what is answered when the relay itself is in trouble."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
+from starlette.types import Message
+
+from relay.model import MINUTE
+from relay.service import system_clock
+from relay.web.app import create_app
+from relay.web.surroundings import HEADERS, Surroundings
+from tests.conftest import Clock
+from tests.web.conftest import Api, assert_refused, open_api
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/v1/jobs", "/v1/jobs?limit=0", "/nowhere", "/openapi.json"])
+async def test_every_answer_is_marked_and_guarded(api: Api, path: str) -> None:
+    """Each has a request id and headers against sniffing, framing and caching, and says nothing of its server."""
+    answer = await api.http.get(path)
+    assert answer.headers["x-request-id"].startswith("req_")
+    assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+    assert "server" not in answer.headers
+
+
+@pytest.mark.parametrize(("sent", "kept"), [("trace-1.a_B", True), ("a" * 65, False), ("a b", False), ("", False)])
+async def test_a_request_id_is_kept(api: Api, sent: str, kept: bool) -> None:
+    """An id that comes with a request is on its answer, unless it is no id."""
+    answer = await api.http.get("/healthz", headers={"x-request-id": sent})
+    assert (answer.headers["x-request-id"] == sent) is kept
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/jobs", "/v1/endpoints"])
+async def test_head_works_where_get_does(api: Api, path: str) -> None:
+    """HEAD has the status and the headers of GET."""
+    head, get = await api.http.head(path), await api.http.get(path)
+    assert (head.status_code, head.headers["content-type"]) == (get.status_code, get.headers["content-type"])
+
+
+async def test_what_operators_ask(api: Api) -> None:
+    """It says what it is, that it is alive and able to work, and its metrics can be read by Prometheus' own parser."""
+    assert (await api.get("/"))["name"] == "exec-relay"
+    assert await api.get("/healthz") == {"status": "ok"}
+    ready = await api.get("/readyz")
+    assert ready["status"] == "ready"
+    assert {check["name"] for check in ready["checks"]} == {"metronome", "store", "deliveries", "exec:default"}
+    await api.register()
+    metrics = (await api.http.get("/metrics")).text
+    found = {family.name: family for family in text_string_to_metric_families(metrics)}
+    assert found["relay_active_watches"].samples[0].value == 1
+
+
+async def test_not_ready_says_why(api: Api) -> None:
+    """503 with the check that is not well, in words; alive it is still."""
+    api.clock.advance(MINUTE)
+    answer = await api.http.get("/readyz")
+    assert answer.status_code == 503
+    body = answer.json()
+    assert body["status"] == "not_ready"
+    assert [check["text"] for check in body["checks"] if not check["ok"]] == ["the last tick was 60 s ago"]
+    assert (await api.http.get("/healthz")).status_code == 200
+
+
+async def test_a_store_that_fails(api: Api) -> None:
+    """503 in the envelope with a time to try again, for reading and for writing; /readyz says so too."""
+    await api.relay.store.aclose()
+    for answer in (
+        await api.http.get("/v1/jobs"),
+        await api.http.post("/v1/registrations", json={"job_id": "j1"}),
+        await api.http.get("/metrics"),
+    ):
+        assert_refused(answer, 503, "store_unavailable")
+        assert answer.json()["error"]["type"] == "service_unavailable"
+        assert answer.headers["retry-after"] == "5"
+    ready = await api.http.get("/readyz")
+    assert ready.status_code == 503
+    assert api.relay.woken == 0
+
+
+class BrokenClock(Clock):
+    """A clock that breaks, as only our own mistakes do."""
+
+    broken = False
+
+    def __call__(self) -> int:
+        if self.broken:
+            raise RuntimeError("hunter" + str(1 + 1))
+        return super().__call__()
+
+
+async def test_a_fault_of_our_own(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """500 in the envelope without details; the log has the place under the same id, and no values."""
+    clock = BrokenClock()
+    async with open_api(sqlite_url, clock) as api:
+        clock.broken = True
+        with caplog.at_level(logging.ERROR, "relay"):
+            answer = await api.http.get("/v1/jobs?cursor=private", headers={"x-request-id": "trace-1"})
+        clock.broken = False
+    assert "trace-1" in assert_refused(answer, 500, "internal_error")
+    assert answer.headers["x-request-id"] == "trace-1"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "RuntimeError" not in answer.text
+    [record] = caplog.records
+    logged = record.getMessage()
+    assert "trace-1: RuntimeError in /v1/jobs" in logged
+    assert "__call__" in logged
+    assert "hunter2" not in logged
+    assert "private" not in logged
+
+
+async def call(app: Starlette, method: str, path: str, *received: Message) -> list[Message]:
+    """What the application sends to a request that a server hands to it piece by piece."""
+    messages = iter(received or [{"type": "http.request", "body": b"", "more_body": False}])
+    headers = [(b"host", b"localhost")]
+    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": headers}
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        if (message := next(messages, None)) is None:
+            await asyncio.Event().wait()
+        assert message is not None
+        return message
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    return sent
+
+
+async def test_a_fault_after_the_answer_began(caplog: pytest.LogCaptureFixture) -> None:
+    """What has begun can't be taken back: it ends there, and is logged."""
+
+    async def halves() -> AsyncIterator[bytes]:
+        yield b"half"
+        raise RuntimeError
+
+    async def handle(_: Request) -> StreamingResponse:
+        return StreamingResponse(halves())
+
+    log = logging.getLogger("relay")
+    app = Starlette(routes=[Route("/", handle)], middleware=[Middleware(Surroundings, log=log)])
+    with caplog.at_level(logging.ERROR, "relay"):
+        sent = await call(app, "GET", "/")
+    assert [message.get("status") for message in sent] == [200, None]
+    assert (sent[-1]["body"], sent[-1]["more_body"]) == (b"half", True)
+    assert len(caplog.records) == 1
+
+
+async def test_a_client_that_hangs_up(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    """A request that is broken off in its body is nobody's fault: nothing is stored, nothing is logged."""
+    half = {"type": "http.request", "body": b'{"job_id"', "more_body": True}
+    sent = await call(create_app(api.relay), "POST", "/v1/registrations", half, {"type": "http.disconnect"})
+    assert sent[0]["status"] == 400
+    assert await api.stored() == {}
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("owns", [True, False])
+async def test_the_application_s_life_is_the_relay_s(sqlite_url: str, owns: bool) -> None:
+    """Starting the application starts the relay and stopping it closes the store, where it owns the relay."""
+    async with open_api(
+        sqlite_url, Clock(system_clock()), endpoints=[{"name": "ops", "url": "https://e.example"}]
+    ) as api:
+        app = create_app(api.relay, owns_relay=owns)
+        async with app.router.lifespan_context(app):
+            assert await api.stored() == ({"endpoints": 1} if owns else {})
+        answer = await api.http.get("/v1/jobs")
+        assert answer.status_code == (503 if owns else 200)
+
+
+async def test_openapi_is_served_as_json(api: Api) -> None:
+    """The document is there for everybody and holds no secret."""
+    assert json.loads((await api.http.get("/openapi.json")).content)["info"]["title"] == "Exec relay"
