@@ -1,41 +1,13 @@
-"""Delivering: what an attempt can bring, and what it means for the delivery and its endpoint.
+"""Delivering: what the outcome of an attempt means for the delivery and its endpoint; `judge` decides."""
 
-The adapter (`egress.py`) turns whatever happens on the wire into one of these values; `judge` decides.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from relay import formats
 from relay.addresses import mask
 from relay.backoff import capped_exponential, retry_after, scheduled
 from relay.model import DAY, HOUR, MINUTE, SECOND, DeliveryStatus, Endpoint, Instant
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A complete answer, or as much of it as the relay reads (16 KiB)."""
-
-    status: int
-    headers: Mapping[str, str]
-    """Names in lower case."""
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class NoAnswer:
-    """No usable answer came."""
-
-    kind: str
-    """`timeout`, `connection`, `tls`, `protocol` or `blocked` (the egress guard refused): a bounded set."""
-    detail: str
-    """For people; holds no secret, neither path nor query of the URL."""
-
-
-Outcome = Answer | NoAnswer
-
-
-# --- what to do about it ---------------------------------------------------------------------------------------
+from relay.outcome import NoAnswer, Outcome
 
 RETRY_AFTER_CAP = 24 * HOUR
 BREAKER_OPENS_AT = 10

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from relay import __version__, delivering, formats, signing
 from relay.config import DeliveryRules
-from relay.delivering import Answer, Outcome, Verdict
+from relay.delivering import Verdict
 from relay.egress import Egress
 from relay.errors import StoreError
 from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, Endpoint, Event, Instant, new_id
+from relay.outcome import Answer, Outcome
 from relay.store import endpoints, outbox
 from relay.store.database import Store, Tx
 from relay.store.outbox import Claim, Settlement

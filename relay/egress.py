@@ -28,8 +28,8 @@ from yarl import URL
 
 import relay
 from relay.addresses import EgressRules, judge_url, refusal
-from relay.delivering import Answer, NoAnswer, Outcome
 from relay.errors import Invalid
+from relay.outcome import Answer, NoAnswer, Outcome
 
 MOST_READ = 16 * 1024
 """Bytes of an answer's body that are read; the connection is closed on the rest."""

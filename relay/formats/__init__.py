@@ -7,15 +7,13 @@ import json
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from relay.formats import discord, google_chat, slack, slack_workflow, standard, teams, zapier
 from relay.formats.format import Format, Permanent
 from relay.model import Event, Registration
-
-if TYPE_CHECKING:
-    from relay.delivering import Answer
+from relay.outcome import Answer
 
 __all__ = ["FORMATS", "Format", "Permanent", "choose", "permanent_error", "rate", "render"]
 
@@ -73,7 +71,7 @@ def _mended(value: Any) -> Any:
     return value
 
 
-def permanent_error(format: str, answer: "Answer") -> Permanent | None:
+def permanent_error(format: str, answer: Answer) -> Permanent | None:
     """What makes this answer final for this receiver, beyond what HTTP says by itself; None where a retry may help."""
     return FORMATS[format].permanent(answer)
 

@@ -4,15 +4,11 @@ Exec's words are escaped, because Discord reads Markdown in titles and descripti
 nobody be pinged. Limits: title 256, description 4,096, 6,000 in all.
 """
 
-from typing import TYPE_CHECKING
-
 from relay.formats.cutting import fit
 from relay.formats.format import Format, Permanent, answered_object
 from relay.formats.wording import Tone, words
 from relay.model import Event, Registration, to_rfc3339
-
-if TYPE_CHECKING:
-    from relay.delivering import Answer
+from relay.outcome import Answer
 
 MOST_TITLE = 256
 MOST_DESCRIPTION = 4_096
@@ -36,7 +32,7 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     return {"embeds": [embed], "allowed_mentions": {"parse": []}}
 
 
-def _permanent(answer: "Answer") -> Permanent | None:
+def _permanent(answer: Answer) -> Permanent | None:
     """By Discord's JSON error codes."""
     match answer.status, answered_object(answer).get("code"):
         case 404, 10015:

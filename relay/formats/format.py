@@ -3,12 +3,10 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from relay.model import Event, Registration
-
-if TYPE_CHECKING:
-    from relay.delivering import Answer
+from relay.outcome import Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +19,7 @@ class Permanent:
     """Whether the endpoint is at fault, and so is disabled; False where the relay's own body is."""
 
 
-def _never(answer: "Answer") -> Permanent | None:
+def _never(answer: Answer) -> Permanent | None:
     return None
 
 
@@ -36,13 +34,13 @@ class Format:
     body: Callable[[Event, Registration | None], Mapping[str, object]]
     recognises: Callable[[str, str], bool] = _nowhere
     """Whether a URL's host (lower case) and path are this receiver's."""
-    permanent: Callable[["Answer"], Permanent | None] = _never
+    permanent: Callable[[Answer], Permanent | None] = _never
     """What the receiver means by an answer other than 2xx."""
     per_second: float | None = None
     """How many requests a second the receiver takes at one URL; None where it names no limit."""
 
 
-def answered_object(answer: "Answer") -> Mapping[str, Any]:
+def answered_object(answer: Answer) -> Mapping[str, Any]:
     """The JSON object that a receiver answered with; an empty one where it answered something else."""
     try:
         found = json.loads(answer.body)

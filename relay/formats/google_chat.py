@@ -4,15 +4,11 @@ A text paragraph reads HTML tags, so Exec's words are escaped there; titles and 
 a second per space, 32,000 bytes each.
 """
 
-from typing import TYPE_CHECKING
-
 from relay.formats.cutting import MARKUP_ESCAPES, fit
 from relay.formats.format import Format, Permanent, answered_object
 from relay.formats.wording import BUTTON, words
 from relay.model import Event, Registration
-
-if TYPE_CHECKING:
-    from relay.delivering import Answer
+from relay.outcome import Answer
 
 MOST_TITLE = 200
 MOST_PARAGRAPH = 4_000
@@ -36,7 +32,7 @@ def _paragraph(html: str) -> dict[str, object]:
     return {"textParagraph": {"text": html}}
 
 
-def _permanent(answer: "Answer") -> Permanent | None:
+def _permanent(answer: Answer) -> Permanent | None:
     """By the `status` of Google's error envelope: a 404 where the space or its webhook is gone."""
     error = answered_object(answer).get("error")
     if answer.status == 404 and isinstance(error, dict) and error.get("status") == "NOT_FOUND":

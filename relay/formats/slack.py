@@ -4,15 +4,11 @@ Everything is `plain_text` without emoji codes, so Slack reads no formatting, li
 the fallback `text` is parsed by Slack, and so escaped. Limits: header 150, section 3,000, url 3,000, 50 blocks.
 """
 
-from typing import TYPE_CHECKING
-
 from relay.formats.cutting import MARKUP_ESCAPES, fit
 from relay.formats.format import Format, Permanent
 from relay.formats.wording import BUTTON, Wording, words
 from relay.model import Event, Registration
-
-if TYPE_CHECKING:
-    from relay.delivering import Answer
+from relay.outcome import Answer
 
 MOST_HEADER = 150
 MOST_SECTION = 3_000
@@ -84,7 +80,7 @@ def meaning(error: str) -> Permanent | None:
     return None
 
 
-def _permanent(answer: "Answer") -> Permanent | None:
+def _permanent(answer: Answer) -> Permanent | None:
     return meaning(answer.body[:100].decode(errors="replace").strip()) if 400 <= answer.status < 500 else None
 
 

@@ -4,16 +4,12 @@ A workflow declares the variables it wants by these names and ignores the others
 get makes it fail, so all are always there, empty where there is nothing to say.
 """
 
-from typing import TYPE_CHECKING
-
 from relay.formats.flat import fields
 from relay.formats.format import Format, Permanent, answered_object
 from relay.formats.slack import meaning
 from relay.formats.wording import clean
 from relay.model import Event, Registration
-
-if TYPE_CHECKING:
-    from relay.delivering import Answer
+from relay.outcome import Answer
 
 
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
@@ -26,7 +22,7 @@ def _text(value: str | int | float | bool | None) -> str:
     return "" if value is None else clean(str(value)) or ""
 
 
-def _permanent(answer: "Answer") -> Permanent | None:
+def _permanent(answer: Answer) -> Permanent | None:
     return meaning(str(answered_object(answer).get("error"))) if 400 <= answer.status < 500 else None
 
 

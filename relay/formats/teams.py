@@ -3,15 +3,11 @@
 Exec's words stand in TextRuns, which take no Markdown (a TextBlock would). A body may have about 28 KB.
 """
 
-from typing import TYPE_CHECKING
-
 from relay.formats.cutting import fit
 from relay.formats.format import Format, Permanent, answered_object
 from relay.formats.wording import BUTTON, Tone, words
 from relay.model import Event, Registration
-
-if TYPE_CHECKING:
-    from relay.delivering import Answer
+from relay.outcome import Answer
 
 MOST_HEADLINE = 300
 MOST_REASON = 3_000
@@ -44,7 +40,7 @@ def _line(text: str, most: int, **style: object) -> dict[str, object]:
     return {"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": fit(text, most), **style}]}
 
 
-def _permanent(answer: "Answer") -> Permanent | None:
+def _permanent(answer: Answer) -> Permanent | None:
     """By the codes of Azure's workflow service. A workflow that is only switched off may come back: that is retried."""
     error = answered_object(answer).get("error")
     code, told = (error.get("code"), str(error.get("message"))) if isinstance(error, dict) else (None, "")

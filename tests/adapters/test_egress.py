@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from relay.addresses import EgressRules
-from relay.delivering import Answer, NoAnswer
 from relay.egress import MOST_READ, Egress
+from relay.outcome import Answer, NoAnswer
 from tests.loopback import Behaviour, Wire, answer, answering, serving
 
 LOOPBACK = EgressRules(allow_http=True, allow_networks=(ip_network("127.0.0.0/8"),))

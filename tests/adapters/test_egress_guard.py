@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from relay.addresses import EgressRules, Network
-from relay.delivering import Answer, NoAnswer, Outcome
 from relay.egress import Egress, ThreadResolver
+from relay.outcome import Answer, NoAnswer, Outcome
 from tests.loopback import Served, Wire, answer, answering, serving
 
 BODY = b"{}"
@@ -87,7 +87,7 @@ async def _post(egress: Egress, url: str) -> Outcome:
     """
     127.0.0.1 127.1 0x7f.1 2130706433 0177.0.0.1 0.0.0.0 localhost a.localhost 127.0.0.1.
     [::1] [::ffff:127.0.0.1] [::ffff:7f00:1] [::127.0.0.1] [64:ff9b::7f00:1] [2002:7f00:1::]
-    """.split(),  # noqa: SIM905
+    """.split(),
 )
 async def test_a_literal_of_this_machine_is_not_dialled(host: str) -> None:
     """However loopback is spelled, nothing connects to it."""

@@ -6,17 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.delivering import (
-    BREAKER_OPENS_AT,
-    Answer,
-    NoAnswer,
-    Outcome,
-    Verdict,
-    health_after,
-    judge,
-    needs_probe,
-)
+from relay.delivering import BREAKER_OPENS_AT, Verdict, health_after, judge, needs_probe
 from relay.model import DAY, ENDINGS, HOUR, SECOND, DeliveryStatus, Endpoint, EndpointKind, Secret
+from relay.outcome import Answer, NoAnswer, Outcome
 
 NOW = 1_709_294_400_000
 SCHEDULE = (0, 5_000, 30_000, 300_000)

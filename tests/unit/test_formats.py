@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay import formats
-from relay.delivering import Answer
+from relay.outcome import Answer
 
 
 @pytest.mark.parametrize(

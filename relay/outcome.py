@@ -1,0 +1,30 @@
+"""Outcomes: what an attempt to deliver can bring.
+
+The adapter (`egress.py`) turns whatever happens on the wire into one of these values; `delivering.py` decides.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer, or as much of it as the relay reads (16 KiB)."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """No usable answer came."""
+
+    kind: str
+    """`timeout`, `connection`, `tls`, `protocol` or `blocked` (the egress guard refused): a bounded set."""
+    detail: str
+    """For people; holds no secret, neither path nor query of the URL."""
+
+
+Outcome = Answer | NoAnswer
