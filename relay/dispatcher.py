@@ -16,7 +16,7 @@ from relay.delivering import Verdict
 from relay.egress import Egress
 from relay.errors import StoreError
 from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, Endpoint, Event, Instant, new_id
-from relay.outcome import Answer, Outcome
+from relay.outcome import Answer, NoAnswer, Outcome
 from relay.store import endpoints, outbox
 from relay.store.database import Store, Tx
 from relay.store.outbox import Claim, Settlement
@@ -113,6 +113,8 @@ class Dispatcher:
                 await self.tick()
             except StoreError as error:
                 self._telemetry.log.error("nothing can be sent: %s", error)
+            except Exception:  # one bad round must not end all sending
+                self._telemetry.log.exception("nothing was sent in this round")
 
     async def tick(self) -> None:
         """Starts every attempt that is due and for which there is room. Raises StoreError."""
@@ -232,6 +234,9 @@ class Dispatcher:
             outcome, took = await send(
                 self._egress, endpoint, delivery.event_id, delivery.body, self._rules.timeout, started
             )
+        except Exception as error:  # a fault of ours is a failed attempt like any other: seen, and tried again
+            self._telemetry.log.exception("%s could not be sent", delivery.id)
+            outcome, took = NoAnswer("internal", f"the relay failed to send it: {type(error).__name__}"), 0
         finally:
             self._at_host[claim.host] -= 1
             if self._at_host[claim.host] <= 0:
@@ -250,6 +255,8 @@ class Dispatcher:
                 while len(batch) < _SETTLED_TOGETHER and not self._sent.empty():
                     batch.append(self._sent.get_nowait())
                 await self._settle(batch)
+        except Exception:  # the leases run out, and the attempts are made again
+            self._telemetry.log.exception("attempts could not be written down")
         finally:
             self._settler = None
 

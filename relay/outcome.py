@@ -22,7 +22,8 @@ class NoAnswer:
     """No usable answer came."""
 
     kind: str
-    """`timeout`, `connection`, `tls`, `protocol` or `blocked` (the egress guard refused): a bounded set."""
+    """`timeout`, `connection`, `tls`, `protocol`, `blocked` (the egress guard refused) or `internal` (the relay's own
+    fault): a bounded set."""
     detail: str
     """For people; holds no secret, neither path nor query of the URL."""
 

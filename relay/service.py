@@ -137,6 +137,9 @@ class Relay:
             except StoreError as error:
                 self.telemetry.log.error("this tick came to nothing: %s", error)
                 return
+            except Exception:
+                self.telemetry.log.exception("this tick came to nothing")
+                return
             self._last_tick = self.clock()
 
     async def readiness(self) -> Readiness:

@@ -123,6 +123,9 @@ class Watcher:
             # The lease runs out and the look is made again; nothing that was seen is lost at Exec.
             self._telemetry.log.error("a look at job %s could not be written down: %s", watch.job_id, error)
             return
+        except Exception:
+            self._telemetry.log.exception("a look at job %s could not be written down", watch.job_id)
+            return
         if step is not None and step.events:
             self._telemetry.settled(step.watch, step.events, now)
             self._settled()

@@ -38,8 +38,15 @@ def is_sqlite(url: URL) -> bool:
 def engine(url: URL, writer: bool, connections: int) -> Engine:
     """An engine whose connections are set up for the relay: durable commits, and for SQLite WAL and waiting."""
     if not is_sqlite(url):
-        return create_engine(url, pool_size=connections, max_overflow=0, pool_pre_ping=True)
-    made = create_engine(url, poolclass=QueuePool, pool_size=connections, max_overflow=0, connect_args={"timeout": 5})
+        return create_engine(url, pool_size=connections, max_overflow=0, pool_pre_ping=True, hide_parameters=True)
+    made = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=connections,
+        max_overflow=0,
+        connect_args={"timeout": 5},
+        hide_parameters=True,
+    )
 
     @event.listens_for(made, "connect")
     def _set_up(connection: Any, _: object) -> None:

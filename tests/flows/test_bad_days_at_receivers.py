@@ -1,18 +1,19 @@
 """Whatever a receiver does: the attempt ends in time, is logged, and the others hear at once."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from relay.model import MINUTE, SECOND, Attempt, DeliveryStatus
+from relay.model import MINUTE, SECOND, Attempt, DeliveryStatus, Secret
 from relay.sandbox import rude
 from relay.sandbox.receiver import ABORT, DISABLE, HANG, Behaviour, Drip, Flood, redirect
 from relay.sandbox.rude import RudeServer, Script
-from relay.store import deliveries
+from relay.store import deliveries, endpoints
 from relay.subscribing import Wanted
 from tests.flows.conftest import Start, World
-from tests.make import SECRET
+from tests.make import SECRET, make_endpoint
 
 
 async def attempts(world: World) -> list[Attempt]:
@@ -151,3 +152,16 @@ async def test_odd_names_arrive_as_they_are(start: Start, text: str) -> None:
         [one] = world.received()
         assert one.verified, one.why
         assert json.loads(one.body)["data"]["job"]["scenario"]["name"] == text
+
+
+async def test_a_fault_of_our_own_is_an_attempt_like_any_other(start: Start) -> None:
+    """An endpoint whose every secret has run out can't be signed for: seen in the log, tried again, nobody else waits."""
+    async with start() as world:
+        broken = make_endpoint(name="broken", url=f"{world.receiver_url}/broken", host="127.0.0.1:1")
+        broken = replace(broken, secrets=(Secret(SECRET, until=1),))
+        await world.relay.store.write(lambda tx: endpoints.add(tx, broken))
+        await end_one(world)
+        assert len(world.received("/callback")) == 1
+        [one] = [delivery for delivery in await world.deliveries() if delivery.endpoint_id == broken.id]
+        [first] = await world.relay.store.read(lambda tx: deliveries.attempts_of(tx, one.id))
+        assert (one.status, first.outcome) == (DeliveryStatus.PENDING, "internal")
