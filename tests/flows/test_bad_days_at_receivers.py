@@ -155,7 +155,7 @@ async def test_odd_names_arrive_as_they_are(start: Start, text: str) -> None:
 
 
 async def test_a_fault_of_our_own_is_an_attempt_like_any_other(start: Start) -> None:
-    """An endpoint whose every secret has run out can't be signed for: seen in the log, tried again, nobody else waits."""
+    """What can't be signed for, its secrets run out, is seen in the log and tried again; nobody else waits."""
     async with start() as world:
         broken = make_endpoint(name="broken", url=f"{world.receiver_url}/broken", host="127.0.0.1:1")
         broken = replace(broken, secrets=(Secret(SECRET, until=1),))
