@@ -42,9 +42,9 @@ async def disable(api: Api, id: str) -> None:
     await api.relay.store.write(work)
 
 
-async def test_an_endpoint_is_made(any_api: Api) -> None:
+async def test_an_endpoint_is_made(api: Api) -> None:
     """201 with its secret, once; what is shown later holds neither the secret nor the URL's path."""
-    answer = await any_api.http.post(ENDPOINTS, json={"name": "sales", "url": SLACK, "headers": {"X-A": "hidden"}})
+    answer = await api.http.post(ENDPOINTS, json={"name": "sales", "url": SLACK, "headers": {"X-A": "hidden"}})
     assert answer.status_code == 201
     made = answer.json()
     signing.check_secret(made.pop("secret"))
@@ -66,8 +66,8 @@ async def test_an_endpoint_is_made(any_api: Api) -> None:
         "created_at": "2024-03-01T12:00:00.000Z",
     }
     assert answer.headers["location"] == f"{ENDPOINTS}/{made['id']}"
-    assert await any_api.get(f"{ENDPOINTS}/{made['id']}") == made
-    assert await any_api.get(ENDPOINTS) == {"data": [made], "next_cursor": None}
+    assert await api.get(f"{ENDPOINTS}/{made['id']}") == made
+    assert await api.get(ENDPOINTS) == {"data": [made], "next_cursor": None}
     assert "hidden" not in answer.text
 
 
@@ -123,12 +123,12 @@ async def test_what_is_no_endpoint(api: Api, body: dict[str, Any], code: str, fi
     assert await api.stored() == {}
 
 
-async def test_lists_by_kind(any_api: Api) -> None:
+async def test_lists_by_kind(api: Api) -> None:
     """Standing ones and those of registrations are told apart."""
-    await make(any_api)
-    await any_api.register()
+    await make(api)
+    await api.register()
     for kind in ("standing", "ad_hoc"):
-        found = await any_api.get(ENDPOINTS, params={"kind": kind})
+        found = await api.get(ENDPOINTS, params={"kind": kind})
         assert [row["kind"] for row in found["data"]] == [kind]
 
 
@@ -177,14 +177,14 @@ async def test_the_format_follows_the_url(api: Api) -> None:
         ({"secret": SECRET}, 400, "unknown_field", "secret"),
     ],
 )
-async def test_what_is_no_change(any_api: Api, body: Any, status: int, code: str, field: str | None) -> None:
+async def test_what_is_no_change(api: Api, body: Any, status: int, code: str, field: str | None) -> None:
     """A change that can't be leaves the endpoint as it was."""
-    made = await make(any_api)
-    await make(any_api, name="taken")
+    made = await make(api)
+    await make(api, name="taken")
     path = f"{ENDPOINTS}/{made['id']}"
-    before = await any_api.get(path)
-    assert_refused(await any_api.http.patch(path, json=body), status, code, field)
-    assert await any_api.get(path) == before
+    before = await api.get(path)
+    assert_refused(await api.http.patch(path, json=body), status, code, field)
+    assert await api.get(path) == before
 
 
 async def test_a_registration_s_endpoint_is_not_changed(api: Api) -> None:
@@ -220,31 +220,31 @@ async def test_removing(any_api: Api) -> None:
         ("POST", "ops/enable"),
     ],
 )
-async def test_an_endpoint_that_is_not_there(any_api: Api, method: str, path: str) -> None:
+async def test_an_endpoint_that_is_not_there(api: Api, method: str, path: str) -> None:
     """Every call on it is 404."""
-    answer = await any_api.http.request(method, f"{ENDPOINTS}/{path}", json={"name": "x"} if method == "PATCH" else {})
+    answer = await api.http.request(method, f"{ENDPOINTS}/{path}", json={"name": "x"} if method == "PATCH" else {})
     assert_refused(answer, 404, "endpoint_not_found")
 
 
 # --- secrets ---------------------------------------------------------------------------------------------------
 
 
-async def test_rotating(any_api: Api) -> None:
+async def test_rotating(api: Api) -> None:
     """The new secret is shown once; the old one signs for a day more."""
-    made = await make(any_api)
+    made = await make(api)
     path = f"{ENDPOINTS}/{made['id']}"
-    rotated = await any_api.post(f"{path}/rotate-secret")
+    rotated = await api.post(f"{path}/rotate-secret")
     assert rotated["old_secret_until"] == "2024-03-02T12:00:00.000Z"
-    assert await secrets_of(any_api, made["id"]) == (
+    assert await secrets_of(api, made["id"]) == (
         Secret(rotated["secret"]),
-        Secret(made["secret"], any_api.clock() + DAY),
+        Secret(made["secret"], api.clock() + DAY),
     )
-    own = await any_api.post(f"{path}/rotate-secret", {"secret": SECRET})
+    own = await api.post(f"{path}/rotate-secret", {"secret": SECRET})
     assert own["secret"] == SECRET
-    assert "secret" not in await any_api.get(path)
-    any_api.clock.advance(DAY)
-    await any_api.post(f"{path}/rotate-secret", {"secret": OTHER_SECRET})
-    assert [one.value for one in await secrets_of(any_api, made["id"])] == [OTHER_SECRET, SECRET]
+    assert "secret" not in await api.get(path)
+    api.clock.advance(DAY)
+    await api.post(f"{path}/rotate-secret", {"secret": OTHER_SECRET})
+    assert [one.value for one in await secrets_of(api, made["id"])] == [OTHER_SECRET, SECRET]
 
 
 async def test_rotating_often_does_not_pile_up(api: Api) -> None:
@@ -285,20 +285,20 @@ async def test_a_registration_s_secret_can_be_rotated(any_api: Api, brought: str
 # --- disabled, and tried ---------------------------------------------------------------------------------------
 
 
-async def test_enabling_releases_what_was_held(any_api: Api) -> None:
+async def test_enabling_releases_what_was_held(api: Api) -> None:
     """A disabled endpoint's deliveries are held; enabling makes them due, and says how many."""
-    made = await make(any_api)
-    await disable(any_api, made["id"])
-    [delivery] = await any_api.deliver()
-    held = await any_api.get(f"/v1/deliveries/{delivery}")
+    made = await make(api)
+    await disable(api, made["id"])
+    [delivery] = await api.deliver()
+    held = await api.get(f"/v1/deliveries/{delivery}")
     assert (held["status"], held["held"], held["next_attempt_at"]) == ("pending", True, None)
-    woken = any_api.relay.woken
-    enabled = await any_api.post(f"{ENDPOINTS}/{made['id']}/enable")
+    woken = api.relay.woken
+    enabled = await api.post(f"{ENDPOINTS}/{made['id']}/enable")
     assert (enabled["enabled"], enabled["released"], enabled["disabled_reason"]) == (True, 1, None)
-    assert any_api.relay.woken == woken + 1
-    due = await any_api.get(f"/v1/deliveries/{delivery}")
+    assert api.relay.woken == woken + 1
+    due = await api.get(f"/v1/deliveries/{delivery}")
     assert (due["held"], due["next_attempt_at"]) == (False, "2024-03-01T12:00:00.000Z")
-    assert (await any_api.post(f"{ENDPOINTS}/{made['id']}/enable"))["released"] == 0
+    assert (await api.post(f"{ENDPOINTS}/{made['id']}/enable"))["released"] == 0
 
 
 async def test_trying_an_endpoint(sqlite_url: str) -> None:

@@ -47,14 +47,12 @@ async def test_what_is_kept_holds_no_secret(api: Api) -> None:
     assert "k1" not in str(rows[0].key)
 
 
-async def test_another_request_with_the_same_key(any_api: Api) -> None:
+async def test_another_request_with_the_same_key(api: Api) -> None:
     """409, and nothing is done."""
-    await post(any_api, "k1")
-    stored = await any_api.stored()
-    assert_refused(
-        await post(any_api, "k1", {**BODY, "job_id": "j2"}), 409, "idempotency_key_reused", "idempotency-key"
-    )
-    assert await any_api.stored() == stored
+    await post(api, "k1")
+    stored = await api.stored()
+    assert_refused(await post(api, "k1", {**BODY, "job_id": "j2"}), 409, "idempotency_key_reused", "idempotency-key")
+    assert await api.stored() == stored
 
 
 async def test_keys_do_not_meet(sqlite_url: str, clock: Clock) -> None:
@@ -79,14 +77,14 @@ async def test_forty_at_once_with_one_key(any_api: Api) -> None:
     assert await any_api.stored() == {"idempotency": 1, "registrations": 1, "watches": 1}
 
 
-async def test_a_refusal_is_not_kept(any_api: Api) -> None:
+async def test_a_refusal_is_not_kept(api: Api) -> None:
     """What was refused can be put right and sent again with the same key."""
     wrong = {"job_id": "j1", "endpoint": "nobody"}
-    assert_refused(await post(any_api, "k1", wrong), 400, "unknown_endpoint", "endpoint")
-    assert (await post(any_api, "k1")).status_code == 201
+    assert_refused(await post(api, "k1", wrong), 400, "unknown_endpoint", "endpoint")
+    assert (await post(api, "k1")).status_code == 201
 
 
-async def test_batches_and_endpoints_repeat_too(any_api: Api) -> None:
+async def test_batches_and_endpoints_repeat_too(api: Api) -> None:
     """Every secret of the first answer is in the second."""
     items = [{"job_id": "j1", "callback_url": f"https://e{number}.example/"} for number in range(3)]
     calls: list[tuple[str, Any]] = [
@@ -94,7 +92,7 @@ async def test_batches_and_endpoints_repeat_too(any_api: Api) -> None:
         ("/v1/endpoints", {"url": "https://example.com/all"}),
     ]
     for path, body in calls:
-        first, again = await post(any_api, "k1", body, path), await post(any_api, "k1", body, path)
+        first, again = await post(api, "k1", body, path), await post(api, "k1", body, path)
         assert again.content == first.content
         assert again.status_code == first.status_code
         assert "whsec_" in first.text

@@ -100,7 +100,7 @@ async def test_one_job_id_in_two_workspaces(store_url: str, clock: Clock) -> Non
 
 
 @pytest.mark.parametrize("query", [{}, {"workspace": "default"}])
-async def test_a_job_that_nobody_registered(any_api: Api, query: dict[str, Any]) -> None:
+async def test_a_job_that_nobody_registered(api: Api, query: dict[str, Any]) -> None:
     """404 says how to have it watched."""
-    answer = await any_api.http.get("/v1/jobs/unknown", params=query)
+    answer = await api.http.get("/v1/jobs/unknown", params=query)
     assert "register" in assert_refused(answer, 404, "job_not_found")

@@ -1,0 +1,112 @@
+"""Standing endpoints: what the configuration says, and what the store has of it."""
+
+from typing import Any
+
+import pytest
+
+from relay import endpoints as standing
+from relay import register, subscribing
+from relay.config import StandingEndpoint
+from relay.endpoints import ROTATION
+from relay.errors import Invalid
+from relay.model import DeliveryStatus, Endpoint, EventType, Secret
+from relay.store import deliveries, endpoints, outbox
+from relay.store.database import Store
+from tests.conftest import NOON
+from tests.make import OPEN_RULES, make_endpoint, make_event
+
+OLD, NEW = ("whsec_" + letter * 32 for letter in "ab")
+
+
+def configured(name: str = "ops", url: str = "https://example.com/ops", **fields: Any) -> StandingEndpoint:
+    return StandingEndpoint.model_validate({"name": name, "url": url} | fields)
+
+
+async def sync(store: Store, *wanted: StandingEndpoint, now: int = NOON) -> list[Endpoint]:
+    """The endpoints after the configuration was read, by name."""
+    await store.write(lambda tx: standing.sync_configured(tx, wanted, OPEN_RULES, now))
+    return sorted(await store.read(endpoints.standing), key=lambda one: str(one.name))
+
+
+async def test_what_is_configured_is_made(store: Store) -> None:
+    """Each is made with its secret or one of its own; reading the same again changes nothing."""
+    [a, b] = wanted = [configured("a", secret=OLD), configured("b", events=["job.started"], headers={"X-A": "b"})]
+    made = await sync(store, a, b)
+    assert [(one.name, one.source, one.enabled) for one in made] == [("a", "config", True), ("b", "config", True)]
+    assert made[0].secrets == (Secret(OLD),)
+    assert (made[1].events, made[1].headers) == ((EventType.STARTED,), {"X-A": "b"})
+    assert await sync(store, *wanted) == made
+
+
+async def test_what_is_configured_otherwise_is_changed(store: Store) -> None:
+    """Id, health and a secret that was made here stay; the rest is as the configuration has it."""
+    [made] = await sync(store, configured())
+    [changed] = await sync(store, configured(url="https://new.example/", format="zapier", events=["job.failed"]))
+    assert (changed.id, changed.secrets, changed.created_at) == (made.id, made.secrets, made.created_at)
+    assert (changed.url, changed.host, changed.format) == ("https://new.example/", "new.example:443", "zapier")
+
+
+async def test_a_secret_configured_anew_is_rotated(store: Store) -> None:
+    """Receivers that still have the old secret verify for a day more; reading it again keeps that."""
+    await sync(store, configured(secret=OLD))
+    for _ in range(2):
+        [changed] = await sync(store, configured(secret=NEW))
+        assert changed.secrets == (Secret(NEW), Secret(OLD, NOON + ROTATION))
+
+
+async def test_what_is_configured_no_longer_goes(store: Store) -> None:
+    """Its pending deliveries are cancelled; what the API made stays."""
+    [made] = await sync(store, configured())
+    theirs = make_endpoint(name="theirs", url="https://theirs.example/")
+    await store.write(lambda tx: endpoints.add(tx, theirs))
+    await store.write(lambda tx: outbox.enqueue(tx, make_event(), [(made, None)], NOON, 0))
+    assert await sync(store) == [theirs]
+    which = deliveries.Filter(status=DeliveryStatus.CANCELLED)
+    assert await store.read(lambda tx: deliveries.count(tx, which)) == 1
+
+
+async def test_a_name_that_the_api_gave_is_taken_over(store: Store) -> None:
+    """The configuration's word holds; the endpoint keeps its id and secret."""
+    theirs = make_endpoint(name="ops", url="https://theirs.example/")
+    await store.write(lambda tx: endpoints.add(tx, theirs))
+    [taken] = await sync(store, configured())
+    assert (taken.id, taken.source, taken.secrets) == (theirs.id, "config", theirs.secrets)
+    assert taken.url == "https://example.com/ops"
+
+
+async def test_a_url_that_is_refused_changes_nothing(store: Store) -> None:
+    """The refusal names the endpoint's key, and all stays as it was."""
+    before = await sync(store, configured("a"))
+    with pytest.raises(Invalid) as refused:
+        await sync(store, configured("b"), configured("c", url="https://10.0.0.1/"))
+    assert refused.value.field == "endpoints.c.url"
+    assert sorted(await store.read(endpoints.standing), key=lambda one: str(one.name)) == before
+
+
+async def test_pending_deliveries_follow_the_url(store: Store) -> None:
+    """What waits for an endpoint counts among those of its new host, and its health starts anew."""
+    sick = make_endpoint(failures=12, failing_since=NOON, paused_until=NOON + 1)
+    await store.write(lambda tx: endpoints.add(tx, sick))
+    await store.write(lambda tx: outbox.enqueue(tx, make_event(), [(sick, None)], NOON, 0))
+    wish = standing.Change(url="https://new.example/")
+    changed = await store.write(lambda tx: standing.change(tx, sick, wish, OPEN_RULES))
+    assert (changed.failures, changed.failing_since, changed.paused_until) == (0, None, None)
+    [claim] = await store.write(lambda tx: outbox.claim(tx, NOON, 1, 1, {}, NOON, "test"))
+    assert claim.host == "new.example:443"
+
+
+async def test_a_rotated_secret_does_not_take_another_s_place(store: Store) -> None:
+    """Where the URL with the new secret means another endpoint already, the rotated one is meant by its id only."""
+    rules = OPEN_RULES
+
+    async def registered(secret: str) -> Endpoint:
+        callback = subscribing.Wanted("https://example.com/", secret=secret)
+        checked = register.check(register.Request(job_id="j1", callback=callback), rules, ["default"])
+        made = (await store.write(lambda tx: register.register(tx, checked, NOON))).endpoint
+        assert made is not None
+        return made
+
+    first, second = await registered(OLD), await registered(NEW)
+    await store.write(lambda tx: standing.rotate(tx, first, NEW, NOON, ()))
+    assert (await registered(NEW)).id == second.id
+    assert (await registered(OLD)).id not in (first.id, second.id)

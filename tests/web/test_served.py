@@ -1,0 +1,90 @@
+"""The API behind a real server: what only shows on a socket."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from relay.sandbox.serving import serve
+from relay.web.app import create_app
+from relay.web.reading import MOST
+from tests.conftest import Clock
+from tests.web.conftest import open_api
+
+BODY = b'{"job_id": "j1"}'
+
+
+@pytest.fixture
+async def url(sqlite_url: str, clock: Clock) -> AsyncIterator[str]:
+    """Where the API is served."""
+    async with open_api(sqlite_url, clock) as api, serve(create_app(api.relay, owns_relay=False)) as served:
+        yield served
+
+
+async def said(url: str, raw: bytes) -> bytes:
+    """All that the server says to these bytes, until it hangs up or has nothing more to say."""
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    writer.write(raw)
+    try:
+        return await asyncio.wait_for(reader.read(), 10)
+    finally:
+        writer.close()
+
+
+def request(line: str, *headers: str, body: bytes = b"") -> bytes:
+    return (
+        "\r\n".join([f"{line} HTTP/1.1", "Host: localhost", "Connection: close", *headers, "", ""]).encode("latin-1")
+        + body
+    )
+
+
+async def test_a_registration(url: str) -> None:
+    """A request byte for byte is answered; nothing is said of the server."""
+    answer = await said(url, request("POST /v1/registrations", f"Content-Length: {len(BODY)}", body=BODY))
+    assert answer.startswith(b"HTTP/1.1 201")
+    assert b"\r\nserver:" not in answer.lower()
+
+
+async def test_head_has_no_body(url: str) -> None:
+    """HEAD has the length of what GET would give, and nothing of it."""
+    answer = await said(url, request("HEAD /healthz"))
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"content-length: 15" in answer
+    assert answer.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        request("POST /v1/registrations", f"Content-Length: {MOST + 1}"),
+        request("POST /v1/registrations", f"Content-Length: {'9' * 18}"),
+        request("POST /v1/registrations", "Transfer-Encoding: chunked", body=b"10000\r\n" + b" " * 65_536 + b"\r\n")
+        + (b"10000\r\n" + b" " * 65_536 + b"\r\n") * 4,
+    ],
+    ids=["declared", "absurd", "chunked"],
+)
+async def test_a_body_that_is_too_long(url: str, raw: bytes) -> None:
+    """It is refused as soon as that is known, without waiting for the rest."""
+    answer = await said(url, raw)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b'"body_too_large"' in answer
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/jobs/%FF%FE", "/v1/jobs/%ZZ", "/v1/jobs/..%2f..%2f", "/v1/jobs/a%00", "//v1/jobs", "*"]
+)
+async def test_odd_paths(url: str, path: str) -> None:
+    """Paths that are no text, or hold more than one, are a client's fault."""
+    answer = await said(url, request(f"GET {path}"))
+    assert answer.split(b" ")[1] in (b"400", b"404")
+
+
+async def test_odd_headers(url: str) -> None:
+    """Headers that are no text do no harm."""
+    odd = "\xff\xfe"
+    answer = await said(
+        url, request("GET /v1/jobs", f"X-Request-Id: {odd}", f"Authorization: Bearer {odd}", f"Origin: {odd}")
+    )
+    assert answer.split(b" ")[1] == b"403"
