@@ -19,6 +19,7 @@ DISABLE_ATTEMPTS = 10
 PAUSE_UNASKED = 5 * SECOND
 """How long an endpoint pauses after a 429 that does not say how long."""
 
+_UNSUBSCRIBED = "the receiver unsubscribed ({})"
 _ASKS_TO_WAIT = frozenset({429, 502, 503, 504})
 
 
@@ -57,15 +58,16 @@ def judge(
         if outcome.kind == "blocked":
             return _given_up("blocked", outcome.detail)
         return _again(outcome.kind, outcome.detail, None, tries, schedule, now, jitter)
-    if 200 <= outcome.status < 300:
-        return Verdict(status=DeliveryStatus.DELIVERED, outcome="delivered")
-    told = f"answered {outcome.status}"
     wish = outcome.headers.get("webhook-delivery", "").strip().lower()
+    if 200 <= outcome.status < 300:
+        enough = _UNSUBSCRIBED.format("webhook-delivery: disable") if wish == "disable" else None
+        return Verdict(status=DeliveryStatus.DELIVERED, outcome="delivered", disable=enough)
+    told = f"answered {outcome.status}"
     if permanent := formats.permanent_error(format, outcome):  # before 410: the receiver's own words say more
         return _given_up("status", permanent.reason, permanent.reason if permanent.disable else None)
     if outcome.status == 410 or wish == "disable":
         asked = "410 Gone" if outcome.status == 410 else "webhook-delivery: disable"
-        return _given_up("status", told, f"the receiver unsubscribed ({asked})")
+        return _given_up("status", told, _UNSUBSCRIBED.format(asked))
     if wish == "abort-message":
         return _given_up("status", f"{told} and webhook-delivery: abort-message")
     if 300 <= outcome.status < 400:
@@ -117,10 +119,10 @@ def health_after(endpoint: Endpoint, verdict: Verdict, now: Instant, disable_aft
     It is disabled when every attempt of the last `disable_after` ms failed, and at least 10 of them.
     """
     if verdict.outcome == "delivered":
-        return replace(endpoint, failing_since=None, failures=0, paused_until=None)
-    if verdict.pause_until is not None:
+        endpoint = replace(endpoint, failing_since=None, failures=0, paused_until=None)
+    elif verdict.pause_until is not None:
         endpoint = replace(endpoint, paused_until=max(verdict.pause_until, endpoint.paused_until or 0))
-    if verdict.against_health:
+    if verdict.against_health and verdict.outcome != "delivered":
         since = endpoint.failing_since or now
         endpoint = replace(endpoint, failing_since=since, failures=endpoint.failures + 1)
         if endpoint.failures >= BREAKER_OPENS_AT:

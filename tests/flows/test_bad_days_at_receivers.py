@@ -104,8 +104,8 @@ async def test_a_receiver_may_ask_to_be_left_alone(start: Start) -> None:
         await end_one(world)
         await end_one(world)
         statuses = [delivery.status for delivery in await world.deliveries()]
-        # A 2xx is delivered, whatever else it says; the endpoint stays.
-        assert statuses == [DeliveryStatus.FAILED, DeliveryStatus.DELIVERED, DeliveryStatus.DELIVERED]
+        # A 2xx is delivered, whatever else it says; what comes after is held.
+        assert statuses == [DeliveryStatus.FAILED, DeliveryStatus.DELIVERED, DeliveryStatus.PENDING]
 
 
 async def test_a_private_address_is_refused_when_it_is_dialled(start: Start) -> None:

@@ -78,6 +78,9 @@ def test_gone_unsubscribes() -> None:
 def test_the_receiver_can_ask_to_be_left_alone() -> None:
     """`webhook-delivery: disable` disables, `abort-message` gives up this one only."""
     assert verdict(answer(500, webhook_delivery="disable")).disable
+    heard = verdict(answer(200, webhook_delivery="disable"))
+    assert (heard.status, bool(heard.disable)) == (DeliveryStatus.DELIVERED, True)
+    assert not health_after(ENDPOINT, heard, NOW, 5 * DAY, 0.0).enabled
     aborted = verdict(answer(500, webhook_delivery=" Abort-Message "))
     assert (aborted.status, aborted.disable) == (DeliveryStatus.FAILED, None)
 
