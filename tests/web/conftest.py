@@ -1,7 +1,7 @@
 """The API over ASGI, on a real store, with a relay that is not started: what it is woken for is only counted."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,11 @@ from relay import signing
 from relay.config import Config
 from relay.model import EventType, Secret, event_id
 from relay.service import Relay
-from relay.store import events, outbox, registrations
+from relay.store import endpoints, events, outbox, registrations
 from relay.store.database import Store, Tx
 from relay.store.schema import metadata
 from relay.web.app import create_app
-from tests.conftest import NOON, Clock
+from tests.conftest import Clock
 from tests.make import make_event
 
 EXEC_KEY = "exec_live_" + "a1" * 20
@@ -62,6 +62,16 @@ class Api:
         body = {"job_id": job_id, "callback_url": "https://example.com/callback", **fields}
         return await self.post("/v1/registrations", body, status)
 
+    async def make_endpoint(self, status: int = 201, **fields: Any) -> Any:
+        """A standing endpoint named `ops`, as the API shows it."""
+        return await self.post("/v1/endpoints", {"name": "ops", "url": "https://example.com/ops"} | fields, status)
+
+    async def secrets_of(self, id: str) -> tuple[Secret, ...]:
+        """The secrets of an endpoint, which the API does not show."""
+        found = await self.relay.store.read(lambda tx: endpoints.get(tx, id))
+        assert found is not None
+        return found.secrets
+
     async def stored(self) -> dict[str, int]:
         """How many rows there are, by table; none that is empty."""
 
@@ -83,9 +93,6 @@ class Api:
         await self.relay.store.write(settle)
         found = await self.get("/v1/deliveries", params={"job_id": job_id, "limit": 200})
         return [row["id"] for row in found["data"] if row["event_id"] == event_id("default", job_id, type)]
-
-
-OpenApi = Callable[..., AbstractAsyncContextManager[Api]]
 
 
 def configured(url: str, **sections: Any) -> Config:
@@ -123,9 +130,13 @@ async def any_api(store_url: str, clock: Clock) -> AsyncIterator[Api]:
         yield opened
 
 
+shared = pytest.mark.asyncio(loop_scope="module")
+"""For tests that ask for `shared_api`."""
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared_api(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
-    """One for all tests of a file that leave nothing behind: they ask for `loop_scope="module"`."""
+    """One for all tests of a file that leave nothing behind: they are marked `shared`."""
     async with open_api(f"sqlite:///{tmp_path_factory.mktemp('shared')}/relay.db", Clock()) as opened:
         yield opened
 
@@ -142,6 +153,3 @@ def assert_refused(answer: httpx.Response, status: int, code: str, field: str | 
     assert set(error) == {"type", "code", "message"} | ({"field"} if field else set())
     message: str = error["message"]
     return message
-
-
-__all__ = ["EXEC_KEY", "NOON", "OTHER_SECRET", "SECRET", "SELF", "Api", "Secret", "assert_refused", "open_api"]

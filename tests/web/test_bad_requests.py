@@ -4,19 +4,18 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.web.reading import MOST
-from tests.web.conftest import Api, assert_refused
+from tests.web.conftest import Api, assert_refused, shared
 
 REGISTRATIONS = "/v1/registrations"
 URL = "https://example.com/callback"
 CANARY = "hunter2"
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = shared
 
 
 async def refused(api: Api, status: int, code: str, field: str | None, **request: Any) -> str:
@@ -233,90 +232,6 @@ async def test_a_body_that_says_nothing_of_itself(shared_api: Api) -> None:
     assert (await shared_api.http.post(REGISTRATIONS, content=b'{"job_id": "j1"}')).is_success
 
 
-# --- queries and paths -----------------------------------------------------------------------------------------
-
-
-BAD_QUERIES = [
-    ("/v1/registrations?limit=0", "invalid_limit", "limit"),
-    ("/v1/registrations?limit=201", "invalid_limit", "limit"),
-    ("/v1/registrations?limit=-1", "invalid_limit", "limit"),
-    ("/v1/registrations?limit=hunter2", "invalid_limit", "limit"),
-    ("/v1/registrations?limit=", "invalid_limit", "limit"),
-    ("/v1/registrations?limit=1.0", "invalid_limit", "limit"),
-    ("/v1/registrations?limit=%D9%A1", "invalid_limit", "limit"),
-    ("/v1/registrations?limit=1" + "0" * 5_000, "invalid_limit", "limit"),
-    ("/v1/registrations?limit=5&limit=5", "repeated_parameter", "limit"),
-    ("/v1/registrations?cursor=hunter2", "invalid_cursor", "cursor"),
-    ("/v1/registrations?cursor=" + "A" * 500, "invalid_cursor", "cursor"),
-    ("/v1/registrations?cursor=%00", "invalid_cursor", "cursor"),
-    ("/v1/registrations?cursor=MTo=", "invalid_cursor", "cursor"),
-    ("/v1/registrations?status=hunter2", "invalid_field", "status"),
-    ("/v1/registrations?job_id=..%2Fx", "invalid_job_id", "job_id"),
-    ("/v1/registrations?endpoint=hunter2", "unknown_endpoint", "endpoint"),
-    ("/v1/registrations?endpoint=%00", "invalid_field", "endpoint"),
-    ("/v1/registrations?jobid=j1", "unknown_parameter", "jobid"),
-    ("/v1/registrations?%FF=1", "unknown_parameter", None),
-    ("/v1/jobs?state=done", "invalid_field", "state"),
-    ("/v1/jobs?workspace=hunter2", "unknown_workspace", "workspace"),
-    ("/v1/jobs/j1?workspace=hunter2", "unknown_workspace", "workspace"),
-    ("/v1/jobs/j1?limit=5", "unknown_parameter", "limit"),
-    ("/v1/jobs/a%20b", "invalid_job_id", "job_id"),
-    ("/v1/jobs/" + "a" * 129, "invalid_job_id", "job_id"),
-    ("/v1/jobs/%00", "invalid_job_id", "job_id"),
-    ("/v1/jobs/j%C3%B6b", "invalid_job_id", "job_id"),
-    ("/v1/jobs/j1%250A", "invalid_job_id", "job_id"),
-    ("/v1/endpoints?kind=hunter2", "invalid_field", "kind"),
-    ("/v1/deliveries?status=done", "invalid_field", "status"),
-    ("/v1/deliveries?since=yesterday", "invalid_field", "since"),
-    ("/v1/deliveries?since=2024-03-01", "invalid_field", "since"),
-    ("/v1/deliveries?since=2024-03-01T10:00:00", "invalid_field", "since"),
-    ("/v1/deliveries?until=2024-02-30T10:00:00Z", "invalid_field", "until"),
-    ("/v1/deliveries?until=2024-03-01T10:00:00+02:00", "invalid_field", "until"),
-    ("/v1/deliveries?since=9999-12-31T23:59:59-12:00", "invalid_field", "since"),
-    ("/v1/deliveries/dlv_x?x=1", "unknown_parameter", "x"),
-    ("/healthz?x=1", "unknown_parameter", "x"),
-]
-
-
-@pytest.mark.parametrize(("path", "code", "field"), BAD_QUERIES)
-async def test_what_is_no_query(shared_api: Api, path: str, code: str, field: str | None) -> None:
-    """Each wrong parameter is refused by its name."""
-    assert_refused(await shared_api.http.get(path), 400, code, field)
-
-
-@pytest.mark.asyncio(loop_scope="function")
-async def test_neither_database_sees_what_is_no_query(any_api: Api) -> None:
-    """What one database would choke on is refused before it, on the other too."""
-    for path, code, field in BAD_QUERIES:
-        assert_refused(await any_api.http.get(path), 400, code, field)
-
-
-@pytest.mark.parametrize(
-    "path", ["/v1/jobs/../../etc/passwd", "/v1/jobs/j1%2F..", "/v1/jobs/", "/v1/jobs//", "/V1/jobs", "/v1/nothing"]
-)
-async def test_what_is_no_path(shared_api: Api, path: str) -> None:
-    """A path that is none is 404, never a redirect and never 500."""
-    assert_refused(await shared_api.http.get(path), 404, "unknown_path")
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "allow"),
-    [
-        ("PUT", "/v1/registrations", "GET, HEAD, POST"),
-        ("POST", "/v1/registrations/reg_x", "DELETE, GET, HEAD"),
-        ("DELETE", "/v1/jobs/j1", "GET, HEAD"),
-        ("GET", "/v1/endpoints/ep_x/test", "POST"),
-        ("OPTIONS", "/v1/endpoints/ep_x", "DELETE, GET, HEAD, PATCH"),
-        ("TRACE", "/healthz", "GET, HEAD"),
-    ],
-)
-async def test_a_method_that_the_path_does_not_take(shared_api: Api, method: str, path: str, allow: str) -> None:
-    """405 names all the methods that the path takes."""
-    answer = await shared_api.http.request(method, path)
-    assert_refused(answer, 405, "method_not_allowed")
-    assert answer.headers["allow"] == allow
-
-
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
@@ -337,17 +252,3 @@ async def test_no_body_breaks_it(shared_api: Api, body: Any) -> None:
         answer = await shared_api.http.post(path, content=content)
         assert answer.status_code in (200, 201, 400), (path, answer.text)
         assert answer.status_code != 400 or set(answer.json()) == {"error"}
-
-
-@settings(max_examples=150, deadline=None)
-@given(path=st.text(max_size=30), query=st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=2))
-async def test_no_path_breaks_it(shared_api: Api, path: str, query: dict[str, str]) -> None:
-    """Whatever id or query comes, the answer is one of a client's faults."""
-    for start in ("registrations", "jobs", "endpoints", "deliveries"):
-        try:
-            request = shared_api.http.build_request(
-                "GET", f"/v1/{start}/" + path.replace("?", "").replace("#", ""), params=query
-            )
-        except (ValueError, httpx.InvalidURL):
-            continue
-        assert (await shared_api.http.send(request)).status_code in (200, 400, 404)

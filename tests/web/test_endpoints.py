@@ -6,28 +6,17 @@ from typing import Any
 import pytest
 
 from relay import signing
-from relay.model import DAY, Secret, to_rfc3339
+from relay.model import Secret, to_rfc3339
 from relay.sandbox.receiver import Receiver
 from relay.sandbox.serving import serve
 from relay.service import system_clock
 from relay.store import endpoints
 from relay.store.database import Tx
 from tests.conftest import Clock
-from tests.web.conftest import OTHER_SECRET, SECRET, Api, assert_refused, open_api
+from tests.web.conftest import OTHER_SECRET, SECRET, Api, assert_refused, open_api, shared
 
 ENDPOINTS = "/v1/endpoints"
 SLACK = "https://hooks.slack.com/services/T0/B0/hidden"
-
-
-async def make(api: Api, status: int = 201, **fields: Any) -> Any:
-    """A standing endpoint named `ops`, as the API shows it."""
-    return await api.post(ENDPOINTS, {"name": "ops", "url": "https://example.com/ops"} | fields, status)
-
-
-async def secrets_of(api: Api, id: str) -> tuple[Secret, ...]:
-    found = await api.relay.store.read(lambda tx: endpoints.get(tx, id))
-    assert found is not None
-    return found.secrets
 
 
 async def disable(api: Api, id: str) -> None:
@@ -85,9 +74,9 @@ async def test_zapier_subscribes_and_unsubscribes(any_api: Api) -> None:
 
 async def test_a_name_is_given_once(any_api: Api) -> None:
     """The same again is 200; the same name with anything else is 409, and says how to change it."""
-    made = await make(any_api, secret=SECRET)
-    assert (await make(any_api, 200))["id"] == made["id"]
-    assert (await make(any_api, 200, secret=SECRET, format="standard"))["id"] == made["id"]
+    made = await any_api.make_endpoint(secret=SECRET)
+    assert (await any_api.make_endpoint(200))["id"] == made["id"]
+    assert (await any_api.make_endpoint(200, secret=SECRET, format="standard"))["id"] == made["id"]
     for other in (
         {"url": "https://example.com/other"},
         {"events": ["job.failed"]},
@@ -100,6 +89,7 @@ async def test_a_name_is_given_once(any_api: Api) -> None:
     assert await any_api.stored() == {"endpoints": 1}
 
 
+@shared
 @pytest.mark.parametrize(
     ("body", "code", "field"),
     [
@@ -115,17 +105,18 @@ async def test_a_name_is_given_once(any_api: Api) -> None:
         ({"url": SLACK, "callback_url": "x"}, "unknown_field", "callback_url"),
     ],
 )
-async def test_what_is_no_endpoint(api: Api, body: dict[str, Any], code: str, field: str) -> None:
+async def test_what_is_no_endpoint(shared_api: Api, body: dict[str, Any], code: str, field: str) -> None:
     """A wrong endpoint is refused by the field at fault, and nothing is stored."""
-    answer = await api.http.post(ENDPOINTS, json=body)
+    before = await shared_api.stored()
+    answer = await shared_api.http.post(ENDPOINTS, json=body)
     assert_refused(answer, 400, code, field)
     assert "hidden" not in answer.text
-    assert await api.stored() == {}
+    assert await shared_api.stored() == before
 
 
 async def test_lists_by_kind(api: Api) -> None:
     """Standing ones and those of registrations are told apart."""
-    await make(api)
+    await api.make_endpoint()
     await api.register()
     for kind in ("standing", "ad_hoc"):
         found = await api.get(ENDPOINTS, params={"kind": kind})
@@ -137,7 +128,7 @@ async def test_lists_by_kind(api: Api) -> None:
 
 async def test_changing_one_thing_leaves_the_rest(any_api: Api) -> None:
     """PATCH changes what it names; secret, id and all else stay."""
-    made = await make(any_api, events=["job.failed"], headers={"X-A": "b"})
+    made = await any_api.make_endpoint(events=["job.failed"], headers={"X-A": "b"})
     secret = made.pop("secret")
     path = f"{ENDPOINTS}/{made['id']}"
     for change, shown in (
@@ -151,40 +142,40 @@ async def test_changing_one_thing_leaves_the_rest(any_api: Api) -> None:
         made |= shown
         assert (answer.status_code, answer.json()) == (200, made)
     assert await any_api.get(path) == made
-    assert [kept.value for kept in await secrets_of(any_api, made["id"])] == [secret]
+    assert await any_api.secrets_of(made["id"]) == (Secret(secret),)
 
 
 async def test_the_format_follows_the_url(api: Api) -> None:
     """A format that the URL chose is chosen again for another URL; one that was asked for stays."""
-    chosen = await make(api)
+    chosen = await api.make_endpoint()
     changed = await api.http.patch(f"{ENDPOINTS}/{chosen['id']}", json={"url": SLACK})
     assert changed.json()["format"] == "slack"
-    asked = await make(api, name="asked", format="zapier")
+    asked = await api.make_endpoint(name="asked", format="zapier")
     changed = await api.http.patch(f"{ENDPOINTS}/{asked['id']}", json={"url": SLACK})
     assert changed.json()["format"] == "zapier"
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "code", "field"),
-    [
-        ({}, 400, "missing_field", None),
-        ({"name": None}, 400, "missing_field", None),
-        ({"name": "taken"}, 409, "endpoint_exists", "name"),
-        ({"url": "https://localhost/"}, 400, "blocked_address", "url"),
-        ({"events": []}, 400, "invalid_events", "events"),
-        ({"headers": {"Host": "x"}}, 400, "invalid_headers", "headers"),
-        ({"format": "xml"}, 400, "unknown_format", "format"),
-        ({"secret": SECRET}, 400, "unknown_field", "secret"),
-    ],
-)
-async def test_what_is_no_change(api: Api, body: Any, status: int, code: str, field: str | None) -> None:
+BAD_CHANGES = [
+    ({}, 400, "missing_field", None),
+    ({"name": None}, 400, "missing_field", None),
+    ({"name": "taken"}, 409, "endpoint_exists", "name"),
+    ({"url": "https://localhost/"}, 400, "blocked_address", "url"),
+    ({"events": []}, 400, "invalid_events", "events"),
+    ({"headers": {"Host": "x"}}, 400, "invalid_headers", "headers"),
+    ({"format": "xml"}, 400, "unknown_format", "format"),
+    ({"secret": SECRET}, 400, "unknown_field", "secret"),
+]
+
+
+async def test_what_is_no_change(api: Api) -> None:
     """A change that can't be leaves the endpoint as it was."""
-    made = await make(api)
-    await make(api, name="taken")
+    made = await api.make_endpoint()
+    await api.make_endpoint(name="taken")
     path = f"{ENDPOINTS}/{made['id']}"
     before = await api.get(path)
-    assert_refused(await api.http.patch(path, json=body), status, code, field)
-    assert await api.get(path) == before
+    for body, status, code, field in BAD_CHANGES:
+        assert_refused(await api.http.patch(path, json=body), status, code, field)
+        assert await api.get(path) == before
 
 
 async def test_a_registration_s_endpoint_is_not_changed(api: Api) -> None:
@@ -196,7 +187,7 @@ async def test_a_registration_s_endpoint_is_not_changed(api: Api) -> None:
 
 async def test_removing(any_api: Api) -> None:
     """204; its registrations are withdrawn, its pending deliveries cancelled, the jobs nobody waits for rest."""
-    made = await make(any_api)
+    made = await any_api.make_endpoint()
     registration = await any_api.post("/v1/registrations", {"job_id": "j1", "endpoint": "ops"}, 201)
     [delivery] = await any_api.deliver()
     answer = await any_api.http.delete(f"{ENDPOINTS}/{made['id']}")
@@ -209,77 +200,22 @@ async def test_removing(any_api: Api) -> None:
     assert_refused(await any_api.http.delete(f"{ENDPOINTS}/{made['id']}"), 404, "endpoint_not_found")
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", "ep_unknown"),
-        ("PATCH", "ep_unknown"),
-        ("DELETE", "%00"),
-        ("POST", "ep_unknown/test"),
-        ("POST", "ep_unknown/rotate-secret"),
-        ("POST", "ops/enable"),
-    ],
-)
-async def test_an_endpoint_that_is_not_there(api: Api, method: str, path: str) -> None:
+GONE = [
+    ("GET", "ep_unknown"),
+    ("PATCH", "ep_unknown"),
+    ("DELETE", "%00"),
+    ("POST", "ep_unknown/test"),
+    ("POST", "ep_unknown/rotate-secret"),
+    ("POST", "ops/enable"),
+]
+
+
+async def test_an_endpoint_that_is_not_there(api: Api) -> None:
     """Every call on it is 404."""
-    answer = await api.http.request(method, f"{ENDPOINTS}/{path}", json={"name": "x"} if method == "PATCH" else {})
-    assert_refused(answer, 404, "endpoint_not_found")
-
-
-# --- secrets ---------------------------------------------------------------------------------------------------
-
-
-async def test_rotating(api: Api) -> None:
-    """The new secret is shown once; the old one signs for a day more."""
-    made = await make(api)
-    path = f"{ENDPOINTS}/{made['id']}"
-    rotated = await api.post(f"{path}/rotate-secret")
-    assert rotated["old_secret_until"] == "2024-03-02T12:00:00.000Z"
-    assert await secrets_of(api, made["id"]) == (
-        Secret(rotated["secret"]),
-        Secret(made["secret"], api.clock() + DAY),
-    )
-    own = await api.post(f"{path}/rotate-secret", {"secret": SECRET})
-    assert own["secret"] == SECRET
-    assert "secret" not in await api.get(path)
-    api.clock.advance(DAY)
-    await api.post(f"{path}/rotate-secret", {"secret": OTHER_SECRET})
-    assert [one.value for one in await secrets_of(api, made["id"])] == [OTHER_SECRET, SECRET]
-
-
-async def test_rotating_often_does_not_pile_up(api: Api) -> None:
-    """At most five secrets sign at a time, and none twice."""
-    made = await make(api)
-    path = f"{ENDPOINTS}/{made['id']}/rotate-secret"
-    for _ in range(8):
-        await api.post(path)
-    kept = await secrets_of(api, made["id"])
-    assert len({secret.value for secret in kept}) == len(kept) == 5
-    await api.post(path, {"secret": kept[0].value})
-    assert [one.value for one in await secrets_of(api, made["id"])] == [one.value for one in kept]
-
-
-@pytest.mark.parametrize("body", [{"secret": "hidden"}, {"secret": 5}, {"secrets": SECRET}, []])
-async def test_what_is_no_secret(api: Api, body: Any) -> None:
-    """A secret that is none is refused, not shown, and the old one stays."""
-    made = await make(api)
-    answer = await api.http.post(f"{ENDPOINTS}/{made['id']}/rotate-secret", json=body)
-    assert answer.status_code == 400
-    assert "hidden" not in answer.text
-    assert [one.value for one in await secrets_of(api, made["id"])] == [made["secret"]]
-
-
-@pytest.mark.parametrize("brought", [None, SECRET])
-async def test_a_registration_s_secret_can_be_rotated(any_api: Api, brought: str | None) -> None:
-    """The same callback URL goes on meaning that endpoint: with no secret, or with the new one, never with the old."""
-    fields: dict[str, Any] = {"secret": brought} if brought else {}
-    made = await any_api.register("j1", **fields)
-    id = made["endpoint"]["id"]
-    await any_api.post(f"{ENDPOINTS}/{id}/rotate-secret", {"secret": OTHER_SECRET})
-    again: dict[str, Any] = {"secret": OTHER_SECRET} if brought else {}
-    assert (await any_api.register("j2", **again))["endpoint"]["id"] == id
-    if brought:
-        assert (await any_api.register("j3", secret=brought))["endpoint"]["id"] != id
+    for method, path in GONE:
+        body = {"name": "x"} if method == "PATCH" else {}
+        answer = await api.http.request(method, f"{ENDPOINTS}/{path}", json=body)
+        assert_refused(answer, 404, "endpoint_not_found")
 
 
 # --- disabled, and tried ---------------------------------------------------------------------------------------
@@ -287,7 +223,7 @@ async def test_a_registration_s_secret_can_be_rotated(any_api: Api, brought: str
 
 async def test_enabling_releases_what_was_held(api: Api) -> None:
     """A disabled endpoint's deliveries are held; enabling makes them due, and says how many."""
-    made = await make(api)
+    made = await api.make_endpoint()
     await disable(api, made["id"])
     [delivery] = await api.deliver()
     held = await api.get(f"/v1/deliveries/{delivery}")
@@ -307,7 +243,7 @@ async def test_trying_an_endpoint(sqlite_url: str) -> None:
     receiver = Receiver(SECRET, clock)
     open_to_us = {"allow_http": True, "allow_networks": ["127.0.0.0/8"]}
     async with serve(receiver.app) as url, open_api(sqlite_url, clock, security=open_to_us) as api:
-        made = await make(api, url=f"{url}/callback", secret=SECRET)
+        made = await api.make_endpoint(url=f"{url}/callback", secret=SECRET)
         attempt = await api.post(f"{ENDPOINTS}/{made['id']}/test")
         [received] = receiver.received
         assert received.verified

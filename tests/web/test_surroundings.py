@@ -19,29 +19,32 @@ from relay.service import system_clock
 from relay.web.app import create_app
 from relay.web.surroundings import HEADERS, Surroundings
 from tests.conftest import Clock
-from tests.web.conftest import Api, assert_refused, open_api
+from tests.web.conftest import Api, assert_refused, open_api, shared
 
 
+@shared
 @pytest.mark.parametrize("path", ["/healthz", "/v1/jobs", "/v1/jobs?limit=0", "/nowhere", "/openapi.json"])
-async def test_every_answer_is_marked_and_guarded(api: Api, path: str) -> None:
+async def test_every_answer_is_marked_and_guarded(shared_api: Api, path: str) -> None:
     """Each has a request id and headers against sniffing, framing and caching, and says nothing of its server."""
-    answer = await api.http.get(path)
+    answer = await shared_api.http.get(path)
     assert answer.headers["x-request-id"].startswith("req_")
     assert {name: answer.headers[name] for name in HEADERS} == HEADERS
     assert "server" not in answer.headers
 
 
+@shared
 @pytest.mark.parametrize(("sent", "kept"), [("trace-1.a_B", True), ("a" * 65, False), ("a b", False), ("", False)])
-async def test_a_request_id_is_kept(api: Api, sent: str, kept: bool) -> None:
+async def test_a_request_id_is_kept(shared_api: Api, sent: str, kept: bool) -> None:
     """An id that comes with a request is on its answer, unless it is no id."""
-    answer = await api.http.get("/healthz", headers={"x-request-id": sent})
+    answer = await shared_api.http.get("/healthz", headers={"x-request-id": sent})
     assert (answer.headers["x-request-id"] == sent) is kept
 
 
+@shared
 @pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/jobs", "/v1/endpoints"])
-async def test_head_works_where_get_does(api: Api, path: str) -> None:
+async def test_head_works_where_get_does(shared_api: Api, path: str) -> None:
     """HEAD has the status and the headers of GET."""
-    head, get = await api.http.head(path), await api.http.get(path)
+    head, get = await shared_api.http.head(path), await shared_api.http.get(path)
     assert (head.status_code, head.headers["content-type"]) == (get.status_code, get.headers["content-type"])
 
 
@@ -177,6 +180,7 @@ async def test_the_application_s_life_is_the_relay_s(sqlite_url: str, owns: bool
         assert answer.status_code == (503 if owns else 200)
 
 
-async def test_openapi_is_served_as_json(api: Api) -> None:
+@shared
+async def test_openapi_is_served_as_json(shared_api: Api) -> None:
     """The document is there for everybody and holds no secret."""
-    assert json.loads((await api.http.get("/openapi.json")).content)["info"]["title"] == "Exec relay"
+    assert json.loads((await shared_api.http.get("/openapi.json")).content)["info"]["title"] == "Exec relay"
