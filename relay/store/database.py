@@ -24,8 +24,9 @@ Tx = Connection
 T = TypeVar("T")
 
 _READERS = 4
-_POSTGRES_WRITERS = 4
+_POSTGRES_WRITERS = 1
 _BATCH = 256
+_TRIES = 5
 
 
 class _Wish:
@@ -121,29 +122,42 @@ class Store:
             self._commit_together(batch)
 
     def _commit_together(self, batch: list[_Wish]) -> None:
-        done: list[tuple[_Wish, Any]] = []
-        try:
-            with self._writer.begin() as connection:
+        """Commits all in one transaction; where one of them is at fault, each in one of its own, in turn."""
+        for left in range(_TRIES, 0, -1):
+            try:
+                done = self._try(batch)
+            except Exception as error:
+                if isinstance(error, DBAPIError) and len(batch) > 1 and dialect.is_of_one(error):
+                    for wish in batch:
+                        if not wish.future.done():
+                            self._commit_together([wish])
+                    return
+                if isinstance(error, DBAPIError) and dialect.may_be_repeated(error) and left > 1:
+                    continue
+                told = StoreError(dialect.explain(error)) if isinstance(error, DBAPIError) else error
                 for wish in batch:
-                    try:
-                        if len(batch) == 1:
-                            done.append((wish, wish.work(connection)))
-                        else:
-                            with connection.begin_nested():
-                                done.append((wish, wish.work(connection)))
-                    except Exception as error:
-                        # Alone in its transaction, or the database itself failed: nothing can be committed.
-                        if len(batch) == 1 or isinstance(error, DBAPIError):
-                            raise
-                        wish.future.set_exception(error)
-        except Exception as error:
-            told = StoreError(dialect.explain(error)) if isinstance(error, DBAPIError) else error
-            for wish in batch:
-                if not wish.future.done():
-                    wish.future.set_exception(told)
+                    if not wish.future.done():
+                        wish.future.set_exception(told)
+                return
+            for wish, result in done:
+                wish.future.set_result(result)
             return
-        for wish, result in done:
-            wish.future.set_result(result)
+
+    def _try(self, batch: list[_Wish]) -> list[tuple[_Wish, Any]]:
+        done: list[tuple[_Wish, Any]] = []
+        with self._writer.begin() as connection:
+            for wish in batch:
+                if len(batch) == 1:
+                    done.append((wish, wish.work(connection)))
+                    continue
+                try:
+                    with connection.begin_nested():
+                        done.append((wish, wish.work(connection)))
+                except DBAPIError:
+                    raise
+                except Exception as error:
+                    wish.future.set_exception(error)
+        return done
 
     async def aclose(self) -> None:
         """Commits what waits, then closes. Safe to call twice."""

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from relay.errors import StoreError
@@ -94,6 +94,16 @@ def insert_new(tx: Connection, table: Table, rows: list[dict[str, Any]]) -> int:
     insert = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
     key = next(iter(table.primary_key.columns))  # counted by what comes back: drivers disagree on row counts here
     return len(tx.execute(insert(table).values(rows).on_conflict_do_nothing().returning(key)).all())
+
+
+def may_be_repeated(error: DBAPIError) -> bool:
+    """Whether the transaction only lost to another (deadlock, serialisation) and may simply be done again."""
+    return getattr(error.orig, "sqlstate", None) in {"40001", "40P01"}
+
+
+def is_of_one(error: DBAPIError) -> bool:
+    """Whether one transaction is at fault; a full disk or a lost connection would be so for every other too."""
+    return may_be_repeated(error) or not isinstance(error, OperationalError)
 
 
 def explain(error: DBAPIError) -> str:

@@ -59,6 +59,23 @@ async def test_one_failing_transaction_does_not_spoil_those_committed_with_it(st
         assert isinstance(result, LookupError) == (number % 10 == 3) == (kept is None)
 
 
+async def test_a_transaction_that_the_database_refuses_fails_alone(store: Store) -> None:
+    """A row that breaks a rule of the database is its own transaction's fault, not that of those committed with it."""
+
+    def work(tx: Tx, number: int) -> int:
+        if number == 50:
+            tx.execute(text("insert into idempotency (key) values ('no answer')"))
+        idempotency.keep(tx, keep(str(number)))
+        return number
+
+    results = await asyncio.gather(
+        *(store.write(lambda tx, n=n: work(tx, n)) for n in range(100)),  # type: ignore[misc]
+        return_exceptions=True,
+    )
+    assert [number for number, result in enumerate(results) if result != number] == [50]
+    assert isinstance(results[50], StoreError)
+
+
 async def test_a_write_is_on_disk_when_it_returns(sqlite_store: Store, tmp_path: Path) -> None:
     """Another process sees what was written as soon as write has returned."""
     await sqlite_store.write(lambda tx: idempotency.keep(tx, keep("seen")))

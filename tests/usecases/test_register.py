@@ -70,6 +70,13 @@ async def test_forty_at_once_are_one_row(store: Store) -> None:
     assert len(rows) == 1
 
 
+async def test_registrations_that_cross_each_other_all_succeed(store: Store) -> None:
+    """Hundreds at once of a few jobs for a few URLs, in every order: none fails, none is there twice."""
+    wishes = [(f"j{n % 7}", f"https://e{n * 5 % 6}.example/") for n in range(300)]
+    made = await asyncio.gather(*(do(store, check(job_id=job, url=url)) for job, url in wishes))
+    assert sum(item.is_new for item in made) == len(set(wishes))
+
+
 async def test_other_secrets_are_other_endpoints(store: Store) -> None:
     """Two subscribers behind one URL, each with a secret of its own, both hear of the job."""
     one = await do(store, check(secret="whsec_" + "QUFB" * 10))
