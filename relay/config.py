@@ -1,117 +1,73 @@
-"""The configuration: what may be set, its defaults and bounds. `config_text.py` reads it from files and variables.
+"""The configuration: what may be set, its defaults and bounds. `config_text` reads it from files and variables.
 
 Durations are written `15s`, `5m`, `1h30m` and held as whole milliseconds.
 """
 
 import hashlib
 import re
-from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
-from relay import config_text, formats, signing
-from relay.config_text import Problem, Source
-from relay.errors import ConfigError, Invalid
-from relay.model import DAY, ENDINGS, HOUR, MINUTE, SECOND, EventType
+from relay import config_text
+from relay.addresses import mask
+from relay.config_text import Place, Problem, Source, dotted, values
+from relay.config_text.values import FORMAT_NAMES, between, duration, listed, whole
+from relay.errors import ConfigError
+from relay.model import DAY, ENDINGS, HOUR, SECOND, EventType
 
-_UNITS = {"ms": 1, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+__all__ = ["FORMAT_NAMES", "ApiKey", "Budget", "Config", "DeliveryRules", "Exec", "StandingEndpoint", "Workspace"]
+__all__ += ["duration", "from_mapping", "load"]
 
-
-def duration(value: object) -> int:
-    """`1h30m` → 5,400,000 ms. Raises ValueError for what has no unit."""
-    if value in (0, "0") and not isinstance(value, bool):
-        return 0
-    text = str(value).replace(" ", "")
-    if isinstance(value, (int, float)) or re.fullmatch(r"[\d.]+", text):
-        raise ValueError("say which unit, such as 15s, 5m or 1h30m")
-    if not isinstance(value, str) or not _DURATION.fullmatch(text):
-        raise ValueError("write a duration such as 500ms, 15s, 5m, 1h30m or 30d")
-    return round(sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)))
-
-
-def _between(low: str, high: str) -> BeforeValidator:
-    least, most = duration(low), duration(high)
-
-    def check(value: object) -> int:
-        found = duration(value)
-        if not least <= found <= most:
-            raise ValueError(f"must be {low} to {high}")
-        return found
-
-    return BeforeValidator(check)
-
-
-def _url_problem(url: str) -> str | None:
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return "is not a URL"
-    if parts.scheme not in ("http", "https") or not host:
-        return "must start with https:// and name a host"
-    if parts.username is not None or parts.password is not None:
-        return "must hold no user name or password"
-    return None
-
-
-def _base_url(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("must be a URL such as https://api.exec.com/rest/v1")
-    if problem := _url_problem(value):
-        raise ValueError(problem)
-    if urlsplit(value).query or urlsplit(value).fragment:
-        raise ValueError("must have no query and no fragment")
-    return value.rstrip("/")
-
-
-def _network(value: object) -> IPv4Network | IPv6Network:
-    try:
-        return ip_network(str(value), strict=False)
-    except ValueError:
-        raise ValueError("must be a network such as 10.0.0.0/8 or fd00::/8, or one address") from None
-
-
-Duration = Annotated[int, BeforeValidator(duration)]
-Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
-BaseUrl = Annotated[str, BeforeValidator(_base_url)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Name = Annotated[str, BeforeValidator(values.name)]
+BaseUrl = Annotated[str, BeforeValidator(values.base_url)]
+ExecKey = Annotated[SecretStr, BeforeValidator(values.exec_key)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(values.network)]
+Networks = Annotated[tuple[Network, ...], BeforeValidator(listed(0, 1_000))]
 Scope = Literal["register", "read", "admin"]
+
+_NO_HASH = "sha256:" + "0" * 64
+"""Stands where a key could not be used, so that the rest of its entry is judged too; nothing is made of it."""
+
+_SHARED = ("api_key", "base_url", "budget")
+_IN_OUR_WORDS = {"missing": "is missing", "model_type": "must hold keys and values"}
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True, arbitrary_types_allowed=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, value: Any) -> Any:
+        return {} if value is None else value
 
 
 class Budget(_Section):
     """What a workspace may spend at Exec: its limits, and the share of them that is the relay's."""
 
-    per_minute: int = Field(default=60, ge=1, le=100_000)
-    per_day: int = Field(default=1_000, ge=1, le=10_000_000)
-    share: float = Field(default=0.8, gt=0, le=1)
+    per_minute: Annotated[int, BeforeValidator(whole(1, 100_000))] = 60
+    per_day: Annotated[int, BeforeValidator(whole(1, 10_000_000))] = 1_000
+    share: Annotated[float, BeforeValidator(values.share)] = 0.8
 
 
 class Exec(_Section):
-    """How Exec is reached."""
+    """How Exec is reached. `api_key` is an input only: it ends up in the workspace named `default`."""
 
     base_url: BaseUrl = "https://api.exec.com/rest/v1"
-    api_key: SecretStr | None = None
-    timeout: Annotated[int, _between("1s", "60s")] = "10s"  # type: ignore[assignment]
+    api_key: ExecKey | None = None
+    timeout: Annotated[int, BeforeValidator(between("1s", "60s"))] = 10 * SECOND
     budget: Budget = Budget()
 
 
 class Workspace(_Section):
-    """One Exec workspace: its key, its place, its budget."""
+    """One Exec workspace: its key, its place, its budget; what of these it leaves out is that of `exec`."""
 
     name: Name
-    api_key: SecretStr
+    api_key: ExecKey
     base_url: BaseUrl = "https://api.exec.com/rest/v1"
     budget: Budget = Budget()
 
@@ -120,109 +76,72 @@ class Polling(_Section):
     """When jobs are looked at."""
 
     strategy: Literal["adaptive", "interval"] = "adaptive"
-    tick: Annotated[int, _between("50ms", "1m")] = "1s"  # type: ignore[assignment]
-    interval: Annotated[int, _between("100ms", "1d")] = "15s"  # type: ignore[assignment]
-    max_age: Annotated[int, _between("1s", "30d")] = "24h"  # type: ignore[assignment]
-    concurrency: int = Field(default=20, ge=1, le=1_000)
+    tick: Annotated[int, BeforeValidator(between("50ms", "1m"))] = SECOND
+    interval: Annotated[int, BeforeValidator(between("100ms", "1d"))] = 15 * SECOND
+    max_age: Annotated[int, BeforeValidator(between("1s", "30d"))] = 24 * HOUR
+    concurrency: Annotated[int, BeforeValidator(whole(1, 1_000))] = 20
+
+
+Delay = Annotated[int, BeforeValidator(between("0s", "7d"))]
+SCHEDULE = tuple(map(duration, ["0s", "5s", "30s", "5m", "30m", "2h", "5h", "10h", "14h", "20h", "24h"]))
 
 
 class DeliveryRules(_Section):
     """How notifications are sent."""
 
-    timeout: Annotated[int, _between("1s", "30s")] = "15s"  # type: ignore[assignment]
-    schedule: Annotated[tuple[Annotated[int, _between("0s", "7d")], ...], Field(min_length=1, max_length=50)] = (
-        "0s", "5s", "30s", "5m", "30m", "2h", "5h", "10h", "14h", "20h", "24h",
-    )  # type: ignore[assignment]  # fmt: skip
-    concurrency: int = Field(default=64, ge=1, le=10_000)
-    per_host: int = Field(default=4, ge=1, le=10_000)
-    disable_after: Annotated[int, _between("1m", "365d")] = "5d"  # type: ignore[assignment]
+    timeout: Annotated[int, BeforeValidator(between("1s", "30s"))] = 15 * SECOND
+    schedule: Annotated[tuple[Delay, ...], BeforeValidator(listed(1, 50))] = SCHEDULE
+    concurrency: Annotated[int, BeforeValidator(whole(1, 10_000))] = 64
+    per_host: Annotated[int, BeforeValidator(whole(1, 10_000))] = 4
+    disable_after: Annotated[int, BeforeValidator(between("1m", "365d"))] = 5 * DAY
 
 
 class Storage(_Section):
     """Where the relay keeps what it must not lose."""
 
-    url: str = "sqlite:///data/relay.db"
-    retention: Annotated[int, _between("1h", "3650d")] = "30d"  # type: ignore[assignment]
-
-    @model_validator(mode="after")
-    def _known_database(self) -> Self:
-        if not self.url.startswith(("sqlite:///", "postgresql://", "postgresql+psycopg://")):
-            raise ValueError("url must start with sqlite:/// or postgresql://")
-        return self
+    # Not shown: PostgreSQL's URL holds a password.
+    url: Annotated[str, BeforeValidator(values.store_url)] = Field(default="sqlite:///data/relay.db", repr=False)
+    retention: Annotated[int, BeforeValidator(between("1h", "3650d"))] = 30 * DAY
 
 
 class Server(_Section):
     """Where the relay listens."""
 
-    host: str = Field(default="127.0.0.1", min_length=1, max_length=253)
-    port: int = Field(default=8080, ge=0, le=65_535)
+    host: Annotated[str, BeforeValidator(values.host)] = "127.0.0.1"
+    port: Annotated[int, BeforeValidator(whole(0, 65_535))] = 8080
     public_url: BaseUrl | None = None
 
 
 class ApiKey(_Section):
     """A key of the relay's own API; only its hash is kept."""
 
-    name: str = Field(default="", max_length=100)
-    hash: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
-    scopes: tuple[Scope, ...] = ("register", "read", "admin")
+    also_written: ClassVar = frozenset({"key"})
+    """A mapping may give the key in the hash's place; `_hashed` changes that before this is made."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _hashed(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and "key" in value:
-            key = value["key"]
-            if not isinstance(key, str) or len(key) < 24 or "hash" in value:
-                raise ValueError("a key has at least 24 characters and no hash beside it; make one with `relay keygen`")
-            rest = {name: part for name, part in value.items() if name != "key"}
-            return {**rest, "hash": "sha256:" + hashlib.sha256(key.encode()).hexdigest()}
-        return value
-
-
-def _key_named(name: str, key: Any) -> Any:
-    if isinstance(key, str):
-        return {"name": name, "hash" if key.startswith("sha256:") else "key": key}
-    return {"name": name, **key} if isinstance(key, Mapping) else key
+    name: Annotated[str, BeforeValidator(values.text), Field(max_length=100)]
+    hash: Annotated[str, BeforeValidator(values.key_hash)]
+    scopes: Annotated[tuple[Scope, ...], BeforeValidator(listed(1, 3))] = ("register", "read", "admin")
 
 
 class Security(_Section):
     """Who may use the relay, and whom the relay may call."""
 
-    api_keys: tuple[ApiKey, ...] = ()
-    secret_key: SecretStr | None = None
-    allow_http: bool = False
-    allow_networks: tuple[Network, ...] = ()
-    deny_networks: tuple[Network, ...] = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and isinstance(value.get("api_keys"), list):
-            return {**value, "api_keys": [_key_named(f"key-{n}", key) for n, key in enumerate(value["api_keys"], 1)]}
-        return value
+    api_keys: Annotated[tuple[ApiKey, ...], BeforeValidator(listed(0, 10_000))] = ()
+    secret_key: Annotated[SecretStr, BeforeValidator(values.text)] | None = None
+    allow_http: Annotated[bool, BeforeValidator(values.yes_or_no)] = False
+    allow_networks: Networks = ()
+    deny_networks: Networks = ()
 
 
 class StandingEndpoint(_Section):
     """A subscriber that hears of every job."""
 
     name: Name
-    url: SecretStr
-    format: str = "auto"
-    events: Annotated[tuple[EventType, ...], Field(min_length=1)] = ENDINGS
-    secret: SecretStr | None = None
-    headers: dict[str, str] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _usable(self) -> Self:
-        if problem := _url_problem(self.url.get_secret_value()):
-            raise ValueError(f"url {problem}")
-        if self.format != "auto" and self.format not in formats.FORMATS:
-            raise ValueError(f"format must be one of {', '.join(['auto', *formats.FORMATS])}")
-        if self.secret is not None:
-            try:
-                signing.check_secret(self.secret.get_secret_value())
-            except Invalid as error:
-                raise ValueError(error.message) from None
-        return self
+    url: Annotated[SecretStr, BeforeValidator(values.url)]
+    format: Annotated[str, BeforeValidator(values.format_name)] = "auto"
+    events: Annotated[tuple[EventType, ...], BeforeValidator(listed(1, len(EventType)))] = ENDINGS
+    secret: Annotated[SecretStr, BeforeValidator(values.signing_secret)] | None = None
+    headers: Annotated[dict[str, str], BeforeValidator(values.headers)] = Field(default_factory=dict, repr=False)
 
 
 class Logging(_Section):
@@ -233,59 +152,164 @@ class Logging(_Section):
 
 
 class Config(_Section):
-    """All of it. `workspaces` is never empty: `exec.api_key` becomes the one named `default`."""
+    """All of it, as `load` and `from_mapping` make it: `workspaces` is never empty."""
 
     exec: Exec = Exec()
-    workspaces: tuple[Workspace, ...] = ()
+    workspaces: Annotated[tuple[Workspace, ...], BeforeValidator(listed(0, 1_000))] = ()
     polling: Polling = Polling()
     delivery: DeliveryRules = DeliveryRules()
     storage: Storage = Storage()
     server: Server = Server()
     security: Security = Security()
-    endpoints: tuple[StandingEndpoint, ...] = ()
+    endpoints: Annotated[tuple[StandingEndpoint, ...], BeforeValidator(listed(0, 1_000))] = ()
     logging: Logging = Logging()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _one_or_several_workspaces(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping):
-            return value
-        shared = value.get("exec")
-        shared = shared if isinstance(shared, Mapping) else {}
-        inherited = {name: shared[name] for name in ("base_url", "budget") if name in shared}
-        spaces = value.get("workspaces")
-        if shared.get("api_key") is not None:
-            if spaces:
-                raise ValueError("give exec.api_key for one workspace or workspaces for several, not both")
-            return {**value, "workspaces": [{"name": "default", "api_key": shared["api_key"], **inherited}]}
-        if isinstance(spaces, list):
-            return {**value, "workspaces": [{**inherited, **s} if isinstance(s, Mapping) else s for s in spaces]}
-        return value
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if not self.workspaces:
-            raise ValueError("exec.api_key is missing: write it there, or set RELAY_EXEC__API_KEY")
-        for what, names in {
-            "workspaces": [space.name for space in self.workspaces],
-            "endpoints": [endpoint.name for endpoint in self.endpoints],
-        }.items():
-            if len(set(names)) < len(names):
-                raise ValueError(f"{what}: each needs a name of its own")
-        for url in [space.base_url for space in self.workspaces]:
-            if url.startswith("http://") and not (
-                _is_loopback(urlsplit(url).hostname or "") or self.security.allow_http
-            ):
-                raise ValueError("exec.base_url must be https: the key would travel in the open")
-        for endpoint in self.endpoints:
-            if endpoint.url.get_secret_value().startswith("http://") and not self.security.allow_http:
-                raise ValueError(f"endpoints: the url of {endpoint.name} must be https, or set security.allow_http")
-        if not self.security.api_keys and not _is_loopback(self.server.host):
-            raise ValueError(
-                "server.host is open to others, and security.api_keys is empty: make a key with `relay keygen`, "
-                "or listen on 127.0.0.1"
-            )
-        return self
+# --- making one ------------------------------------------------------------------------------------------------
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """The configuration of a file (None: of the environment alone), environment before file, defaults last.
+
+    Raises ConfigError that lists every problem, each with file, line and key and what to write instead.
+    """
+    return _made(config_text.read(path, environ, Config))
+
+
+def from_mapping(data: Mapping[str, Any]) -> Config:
+    """The same rules for values that are no file. Raises ConfigError."""
+    return _made(Source(dict(data)))
+
+
+def _made(source: Source) -> Config:
+    data, problems = _with_hashes(source.data)
+    try:
+        config, faulty = Config.model_validate(data), frozenset[Place]()
+    except ValidationError as error:
+        faults = error.errors(include_url=False)
+        problems += [_problem(fault) for fault in faults]
+        faulty = frozenset(fault["loc"][:2] for fault in faults)
+        config = Config.model_validate(_sound(data, faulty))
+    if told := source.report([*problems, *_contradictions(config, data, faulty)]):
+        raise ConfigError(told)
+    return _with_workspaces(config)
+
+
+def _with_hashes(data: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    """The data with every API key replaced by its hash."""
+    security = data.get("security")
+    keys = security.get("api_keys") if isinstance(security, Mapping) else None
+    if not isinstance(security, Mapping) or not isinstance(keys, list | tuple):
+        return data, []
+    problems: list[Problem] = []
+    hashed = [_hashed(key, number, problems) for number, key in enumerate(keys)]
+    return {**data, "security": {**security, "api_keys": hashed}}, problems
+
+
+def _hashed(given: Any, number: int, problems: list[Problem]) -> dict[str, Any]:
+    place: Place = ("security", "api_keys", number)
+    written = given
+    if isinstance(given, str):
+        written = {"hash" if given.startswith("sha256:") else "key": given}
+    elif isinstance(given, Mapping) and "key" in given:
+        place = (*place, "key")
+    entry: dict[str, Any] = {"name": f"key-{number + 1}", "hash": _NO_HASH}
+    if not isinstance(written, Mapping) or ("key" in written) == ("hash" in written):
+        problems.append(
+            Problem(place[:3], "must be a key, its hash, or {name, key or hash, scopes}; see `relay keygen`")
+        )
+        return entry
+    entry |= {str(part): value for part, value in written.items() if part != "key"}
+    try:
+        if "key" in written:
+            entry["hash"] = "sha256:" + hashlib.sha256(values.relay_key(written["key"]).encode()).hexdigest()
+    except ValueError as error:
+        problems.append(Problem(place, str(error)))
+    return entry
+
+
+def _problem(fault: Any) -> Problem:
+    """What pydantic found, in our words. The wrong value is only looked at, to say what is close to it."""
+    place, kind = fault["loc"], fault["type"]
+    if kind == "extra_forbidden":
+        names = config_text.names_at(Config, place[:-1])
+        return Problem(place, f"unknown key{config_text.nearest(str(place[-1]), names)}")
+    if kind in ("literal_error", "enum"):
+        known = re.findall("'([^']+)'", fault["ctx"]["expected"])
+        return Problem(place, f"must be one of {', '.join(known)}{config_text.closest(str(fault['input']), known)}")
+    text = _IN_OUR_WORDS.get(kind) or str(fault["msg"]).removeprefix("Value error, ")
+    return Problem(place, text[0].lower() + text[1:])
+
+
+# --- what only shows when all is seen together -----------------------------------------------------------------
+
+
+def _sound(data: Mapping[str, Any], faulty: frozenset[Place]) -> dict[str, Any]:
+    """The data without what is faulty: whole sections, single entries of lists. So the rest can be judged too."""
+    wrong = {place[0] for place in faulty}
+    sound = {name: value for name, value in data.items() if name not in wrong}
+    for name in ("workspaces", "endpoints"):
+        if name not in sound and (name,) not in faulty and name in data:
+            sound[name] = [data[name][place[1]] for place in _entries(data, faulty, name)]
+    return sound
+
+
+def _entries(data: Mapping[str, Any], faulty: frozenset[Place], name: str) -> list[tuple[str, int]]:
+    """The places of those entries of a list that are not faulty."""
+    given = data.get(name)
+    count = len(given) if isinstance(given, list | tuple) and (name,) not in faulty else 0
+    return [(name, number) for number in range(count) if (name, number) not in faulty]
+
+
+def _contradictions(config: Config, data: Mapping[str, Any], faulty: frozenset[Place]) -> Iterator[Problem]:
+    spaces = list(zip(_entries(data, faulty, "workspaces"), config.workspaces, strict=True))
+    endpoints = list(zip(_entries(data, faulty, "endpoints"), config.endpoints, strict=True))
+    keys = [(("security", "api_keys", number), key) for number, key in enumerate(config.security.api_keys)]
+    yield from _one_or_several(data)
+    yield from _same_names((place, space.name) for place, space in spaces)
+    yield from _same_names((place, endpoint.name) for place, endpoint in endpoints)
+    yield from _same_names((place, key.name) for place, key in keys)
+    if any(place[0] == "security" for place in faulty):
+        return  # What is allowed is not known.
+    if not config.security.allow_http:
+        own = [(place, space.base_url) for place, space in spaces if "base_url" in space.model_fields_set]
+        yield from _keys_in_the_open([(("exec",), config.exec.base_url), *own])
+        yield from _news_in_the_open((place, endpoint.url.get_secret_value()) for place, endpoint in endpoints)
+    if not keys and not _is_loopback(config.server.host):
+        text = "is open to others, but security.api_keys is empty: make a key with `relay keygen`, or use 127.0.0.1"
+        yield Problem(("server", "host"), text)
+
+
+def _one_or_several(data: Mapping[str, Any]) -> Iterator[Problem]:
+    exec, spaces = data.get("exec"), data.get("workspaces")
+    key = exec.get("api_key") if isinstance(exec, Mapping) else None
+    if key is not None and spaces:
+        yield Problem(("workspaces",), "give exec.api_key for one workspace or workspaces for several, not both")
+    if key is None and not spaces and (exec is None or isinstance(exec, Mapping)):
+        text = "is missing: write Exec's API key here, or set RELAY_EXEC__API_KEY; for several, see workspaces"
+        yield Problem(("exec", "api_key"), text)
+
+
+def _same_names(named: Iterable[tuple[Place, str]]) -> Iterator[Problem]:
+    seen: dict[str, Place] = {}
+    for place, name in named:
+        if name in seen:
+            yield Problem((*place, "name"), f"needs a name of its own; this one is that of {dotted(seen[name])}")
+        seen.setdefault(name, place)
+
+
+def _keys_in_the_open(urls: Iterable[tuple[Place, str]]) -> Iterator[Problem]:
+    for place, url in urls:
+        parts = urlsplit(url)
+        if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+            text = "must be https, or the API key travels in the open; to allow that, set security.allow_http"
+            yield Problem((*place, "base_url"), text)
+
+
+def _news_in_the_open(urls: Iterable[tuple[Place, str]]) -> Iterator[Problem]:
+    for place, url in urls:
+        if urlsplit(url).scheme == "http":
+            yield Problem((*place, "url"), f"must be https, and is {mask(url)}; or set security.allow_http")
 
 
 def _is_loopback(host: str) -> bool:
@@ -297,35 +321,15 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def load(path: Path | None, environ: Mapping[str, str]) -> Config:
-    """The configuration of a file (None: of the environment alone), environment before file, defaults last.
-
-    Raises ConfigError that lists every problem, each with file, line and key and what to write instead.
-    """
-    source = config_text.read(path, environ, Config)
-    return _validate(source.data, source)
-
-
-def from_mapping(data: Mapping[str, Any]) -> Config:
-    """The same rules for values that are no file. Raises ConfigError."""
-    return _validate(dict(data), Source())
+def _with_workspaces(config: Config) -> Config:
+    exec = config.exec
+    spaces = tuple(_inheriting(space, exec) for space in config.workspaces)
+    if exec.api_key is not None:
+        spaces = (Workspace.model_construct(name="default", **{part: getattr(exec, part) for part in _SHARED}),)
+    return config.model_copy(update={"exec": exec.model_copy(update={"api_key": None}), "workspaces": spaces})
 
 
-def _validate(data: dict[str, Any], source: Source) -> Config:
-    try:
-        config = Config.model_validate(data)
-    except ValidationError as error:
-        found = [_problem(item) for item in error.errors(include_url=False, include_input=False)]
-        raise ConfigError("\n".join(source.lines([*source.problems, *found]))) from None
-    if source.problems:
-        raise ConfigError("\n".join(source.lines(source.problems)))
-    return config
-
-
-def _problem(item: Any) -> Problem:
-    place = tuple(part for part in item["loc"] if isinstance(part, int) or not part.startswith(("function-", "tuple")))
-    if item["type"] == "extra_forbidden":
-        known = config_text.names_at(Config, place[:-1])
-        return Problem(place, f"unknown key{config_text.nearest(str(place[-1]), known)}")
-    text = str(item["msg"]).removeprefix("Value error, ")
-    return Problem(place, text[0].lower() + text[1:])
+def _inheriting(space: Workspace, exec: Exec) -> Workspace:
+    own = {part: getattr(space.budget, part) for part in space.budget.model_fields_set}
+    base_url = space.base_url if "base_url" in space.model_fields_set else exec.base_url
+    return space.model_copy(update={"base_url": base_url, "budget": exec.budget.model_copy(update=own)})
