@@ -14,8 +14,8 @@ help: ## Show what there is to make
 demo: $(DEMO) ## See the relay work: sandbox Exec, relay and receiver on this machine, no account
 	@$(RUN)/relay demo
 
-test: $(DEV) ## Run all tests, with branch coverage
-	$(RUN)/python -m pytest --cov --cov-report=term
+test: $(DEV) ## Run all tests, with branch coverage; some: make test ARGS="-k budget"
+	$(RUN)/python -m pytest --cov --cov-report=term $(ARGS)
 
 check: $(DEV) ## Lint, formatting, types
 	$(RUN)/ruff check .
@@ -41,7 +41,7 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "This Python can't make virtual environments; on Debian: apt install python3-venv"; exit 1; }
 
-$(DEMO): requirements/runtime.txt pyproject.toml | $(VENV)/bin/python
+$(DEMO): requirements/runtime.txt requirements/build.txt pyproject.toml | $(VENV)/bin/python
 	@echo "Setting up $(VENV) (once) ..."
 	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.txt
 	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt

@@ -1,0 +1,99 @@
+"""What gets installed: the pins, their hashes, and that code, pyproject.toml and pins agree on what is needed."""
+
+import ast
+import re
+import sys
+import tomllib
+from fnmatch import fnmatch
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+RUNTIME = [Requirement(text) for text in PYPROJECT["project"]["dependencies"]]
+EXTRAS = {
+    name: [Requirement(text) for text in texts] for name, texts in PYPROJECT["project"]["optional-dependencies"].items()
+}
+ASKED = {
+    "build.txt": [Requirement(text) for text in PYPROJECT["build-system"]["requires"]],
+    "runtime.txt": RUNTIME,
+    "postgres.txt": RUNTIME + EXTRAS["postgres"],
+    "dev.txt": [one for some in (RUNTIME, *EXTRAS.values()) for one in some],
+}
+"""What each file of pins has to answer."""
+
+PIN = re.compile(r"([a-z0-9-]+)(?:\[[a-z,]+\])?==([^ ]+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n")
+COMMENT = re.compile(r" *#(?!.*(?:://|(?<![\w.])/|\\)).*\n|\n")
+"""A comment that holds no address and no path from a machine's root."""
+
+
+def pins(name: str) -> dict[str, str]:
+    """Name and version of everything that a file pins."""
+    return {found[1]: found[2] for found in PIN.finditer((ROOT / "requirements" / name).read_text())}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_file_holds_hashed_pins_and_nothing_else(name: str) -> None:
+    """No option, index, address or path is left in: only pins, each with its hashes, and comments."""
+    text = (ROOT / "requirements" / name).read_text()
+    assert COMMENT.sub("", PIN.sub("", text)) == ""
+    assert pins(name)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["--index-url https://example.com/simple", "--find-links /srv/wheels", "click==8.2.0", "# via /srv/x", "./x"],
+)
+def test_other_lines_are_found(line: str) -> None:
+    """An option, a pin without hashes and a comment with a path are none of what a file may hold."""
+    assert COMMENT.sub("", PIN.sub("", line + "\n")) != ""
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_pins_answer_what_is_asked(name: str) -> None:
+    """Everything that pyproject.toml asks for is pinned, to a version that it allows."""
+    pinned = pins(name)
+    for asked in ASKED[name]:
+        assert asked.specifier.contains(pinned[canonicalize_name(asked.name)]), f"{asked}: run `make lock`"
+
+
+def test_files_agree() -> None:
+    """No package has one version here and another there: they are installed into one environment."""
+    found = {(package, version) for name in ASKED for package, version in pins(name).items()}
+    assert len(found) == len({package for package, _ in found})
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_made_with_the_oldest_python(name: str) -> None:
+    """Pinned with the oldest Python that the relay runs on, which needs what newer ones need, and some more."""
+    oldest = PYPROJECT["project"]["requires-python"].removeprefix(">=")
+    assert f"pip-compile with Python {oldest}\n" in (ROOT / "requirements" / name).read_text()
+
+
+@pytest.mark.parametrize(("folder", "asked"), [("relay", RUNTIME), ("tests", ASKED["dev.txt"])])
+def test_every_import_is_asked_for(folder: str, asked: list[Requirement]) -> None:
+    """Nothing is used that only happens to be there because something else needs it."""
+    ours = {canonicalize_name(one.name) for one in asked}
+    providers = packages_distributions()
+    for module in imports(ROOT / folder) - sys.stdlib_module_names - {"relay", "tests"}:
+        assert ours & {canonicalize_name(name) for name in providers.get(module, [])}, module
+
+
+def imports(folder: Path) -> set[str]:
+    """The top-level names that the files of a folder import."""
+    nodes = [node for path in folder.rglob("*.py") for node in ast.walk(ast.parse(path.read_text()))]
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
+    return {name.split(".")[0] for name in names}
+
+
+def test_every_file_of_the_package_is_shipped() -> None:
+    """What is no Python file matches the package data of pyproject.toml, so that it is in the wheel and the image."""
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["*"]
+    others = [path for path in (ROOT / "relay").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
+    assert [path for path in others if not any(fnmatch(path.name, pattern) for pattern in patterns)] == []
+    assert others
