@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Row, select
 
 from relay.model import ENDINGS, Event, EventType
-from relay.store import dialect
+from relay.store import dialect, paging
 from relay.store.database import Tx
 from relay.store.schema import events
 
@@ -41,6 +41,17 @@ def of_job(tx: Tx, workspace: str, job_id: str) -> list[Event]:
     """All events of a job, oldest first."""
     query = select(events).where(events.c.workspace == workspace, events.c.job_id == job_id)
     return [_event(row) for row in tx.execute(query.order_by(events.c.created_at))]
+
+
+def page(
+    tx: Tx, page: paging.Page, type: EventType | None, job_id: str | None, workspace: str | None
+) -> tuple[list[Event], str | None]:
+    """One page of events, newest first, and the cursor of the next; None means any."""
+    wanted = {events.c.type: type and type.value, events.c.job_id: job_id, events.c.workspace: workspace}
+    query = select(events).where(*(column == value for column, value in wanted.items() if value is not None))
+    rows = tx.execute(paging.newest_first(query, events.c.created_at, events.c.id, page)).all()
+    kept, cursor = paging.cut(rows, page, "created_at", "id")
+    return [_event(row) for row in kept], cursor
 
 
 def ending(tx: Tx, workspace: str, job_id: str) -> Event | None:

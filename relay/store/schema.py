@@ -145,6 +145,7 @@ events = Table(
     _instant("created_at", nullable=False),
 )
 Index("events_of_job", events.c.workspace, events.c.job_id)
+Index("events_by_time", events.c.created_at, events.c.id)
 
 deliveries = Table(
     "deliveries",

@@ -116,6 +116,23 @@ class EndpointList(Answer):
     next_cursor: str | None
 
 
+class EventAnswer(Answer):
+    """A fact about a job."""
+
+    id: str = Field(description="the webhook-id of every notification of it")
+    type: EventType
+    workspace: str
+    job_id: str
+    occurred_at: Time = Field(description="when it happened, by Exec where Exec says so")
+    created_at: Time = Field(description="when the relay learned of it")
+    body: dict[str, Any] = Field(description="what a standing endpoint of the format that was asked for is sent")
+
+
+class EventList(Answer):
+    data: list[EventAnswer]
+    next_cursor: str | None
+
+
 class DeliveryAnswer(Answer):
     """One event × one endpoint."""
 

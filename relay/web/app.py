@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from relay.errors import NotFound, Refused, StoreError
 from relay.service import Relay
-from relay.web import deliveries, endpoints, jobs, openapi, ops, problems, registrations
+from relay.web import deliveries, endpoints, events, jobs, openapi, ops, problems, registrations
 from relay.web.operation import Operation, routes
 from relay.web.problems import MethodNotAllowed, Unavailable
 from relay.web.surroundings import Surroundings
@@ -21,6 +21,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *registrations.OPERATIONS,
     *jobs.OPERATIONS,
     *endpoints.OPERATIONS,
+    *events.OPERATIONS,
     *deliveries.OPERATIONS,
     *ops.OPERATIONS,
 )

@@ -61,6 +61,12 @@ def _each_once(events: list[EventType]) -> list[EventType]:
     return list(dict.fromkeys(events))
 
 
+def _known_format(name: str) -> str:
+    if name not in formats.FORMATS:
+        raise ValueError(f"must be one of {', '.join(formats.FORMATS)}")
+    return name
+
+
 def _number(value: object) -> object:
     return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else value
 
@@ -81,6 +87,9 @@ Workspace = Annotated[str, Field(min_length=1, max_length=63)]
 Url = Annotated[str, Field(min_length=1, max_length=LONGEST_URL)]
 Format = Annotated[
     str, Field(min_length=1, max_length=40), WithJsonSchema({"type": "string", "enum": ["auto", *formats.FORMATS]})
+]
+EventFormat = Annotated[
+    str, AfterValidator(_known_format), WithJsonSchema({"type": "string", "enum": [*formats.FORMATS]})
 ]
 Events = Annotated[
     list[Annotated[EventType, Strict(False)]], Field(min_length=1, max_length=20), AfterValidator(_each_once)
@@ -234,6 +243,15 @@ class JobsQuery(PageQuery):
 
     workspace: Workspace | None = Field(None, description="the Exec workspace")
     state: WatchState | None = Field(None, description="whether the job is watched, or why no longer")
+
+
+class EventsQuery(PageQuery):
+    """Which events, and in which shape."""
+
+    type: EventType | None = Field(None, description="the kind of event")
+    job_id: JobId | None = Field(None, description=_JOB_ID)
+    workspace: Workspace | None = Field(None, description="the Exec workspace")
+    format: EventFormat = Field("standard", description="the format that `body` has")
 
 
 class EndpointsQuery(PageQuery):
