@@ -1,0 +1,34 @@
+"use strict";
+
+const { at } = require("./calling");
+
+async function test(z, bundle) {
+  const response = await z.request({ url: at(z, bundle, "/v1/events"), params: { limit: 1 } });
+  if (!Array.isArray(response.data?.data)) {
+    throw new z.errors.Error("There is no relay at this address; check it", "AuthenticationError");
+  }
+  return { relay: new URL(response.request.url).host };
+}
+
+module.exports = {
+  type: "custom",
+  test,
+  connectionLabel: "{{relay}}",
+  fields: [
+    {
+      key: "base_url",
+      label: "Address of the relay",
+      type: "string",
+      required: true,
+      placeholder: "https://relay.example.com",
+      helpText: "Where your relay is reached from the internet: `server.public_url` of its configuration.",
+    },
+    {
+      key: "api_key",
+      label: "API key",
+      type: "password",
+      required: true,
+      helpText: "One of the relay's own keys (`relay keygen`), with all three scopes. Not a key of Exec.",
+    },
+  ],
+};
