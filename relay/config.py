@@ -93,7 +93,16 @@ class DeliveryRules(_Section):
     schedule: Annotated[tuple[Delay, ...], BeforeValidator(listed(1, 50))] = SCHEDULE
     concurrency: Annotated[int, BeforeValidator(whole(1, 10_000))] = 64
     per_host: Annotated[int, BeforeValidator(whole(1, 10_000))] = 4
+    per_endpoint: Annotated[int, BeforeValidator(whole(1, 10_000))] | None = None
     disable_after: Annotated[int, BeforeValidator(between("1m", "365d"))] = 5 * DAY
+
+    @property
+    def at_one_endpoint(self) -> int:
+        """Attempts under way at one endpoint: unless configured, three quarters of what its host may have.
+
+        So a slow endpoint leaves room for the others of its host.
+        """
+        return min(self.per_endpoint or max(1, self.per_host * 3 // 4), self.per_host)
 
 
 class Storage(_Section):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from relay import formats
 from relay.addresses import mask
 from relay.backoff import capped_exponential, retry_after, scheduled
-from relay.model import DAY, HOUR, MINUTE, SECOND, DeliveryStatus, Endpoint, Instant
+from relay.model import DAY, HOUR, MINUTE, SECOND, DeliveryStatus, Endpoint, Instant, to_rfc3339
 from relay.outcome import NoAnswer, Outcome
 
 RETRY_AFTER_CAP = 24 * HOUR
@@ -17,7 +17,10 @@ DISABLE_ATTEMPTS = 10
 """An endpoint is disabled only after at least this many failed attempts in a row."""
 
 PAUSE_UNASKED = 5 * SECOND
-"""How long an endpoint pauses after a 429 that does not say how long."""
+"""How long an endpoint pauses after a 429, 502, 503 or 504 that does not say how long."""
+
+_SPREAD = 0.2
+_WIDEST = 5 * MINUTE
 
 _UNSUBSCRIBED = "the receiver unsubscribed ({})"
 _ASKS_TO_WAIT = frozenset({429, 502, 503, 504})
@@ -75,9 +78,8 @@ def judge(
         return _again("redirect", f"{told}, a redirect to {location}; not followed", None, tries, schedule, now, jitter)
     wait = None
     if outcome.status in _ASKS_TO_WAIT:
-        wait = retry_after(outcome.headers.get("retry-after"), now, RETRY_AFTER_CAP)
-        if wait is None and outcome.status == 429:
-            wait = PAUSE_UNASKED
+        asked_for = retry_after(outcome.headers.get("retry-after"), now, RETRY_AFTER_CAP)
+        wait = PAUSE_UNASKED if asked_for is None else asked_for
     return _again("status", told, outcome.status, tries, schedule, now, jitter, wait)
 
 
@@ -107,7 +109,7 @@ def _again(
         status=DeliveryStatus.PENDING,
         outcome=kind,
         error=error,
-        next_attempt_at=now + max(delay, wait or 0),
+        next_attempt_at=now + max(delay, wait + int(jitter * spread(wait)) if wait else 0),
         pause_until=pause,
         against_health=healthy,
     )
@@ -119,7 +121,9 @@ def health_after(endpoint: Endpoint, verdict: Verdict, now: Instant, disable_aft
     It is disabled when every attempt of the last `disable_after` ms failed, and at least 10 of them.
     """
     if verdict.outcome == "delivered":
-        endpoint = replace(endpoint, failing_since=None, failures=0, paused_until=None)
+        # The breaker's pause ends with a success; one that the receiver asked for stands, whoever was under way then.
+        pause = None if needs_probe(endpoint.failures) else endpoint.paused_until
+        endpoint = replace(endpoint, failing_since=None, failures=0, paused_until=pause)
     elif verdict.pause_until is not None:
         endpoint = replace(endpoint, paused_until=max(verdict.pause_until, endpoint.paused_until or 0))
     if verdict.against_health and verdict.outcome != "delivered":
@@ -138,6 +142,24 @@ def health_after(endpoint: Endpoint, verdict: Verdict, now: Instant, disable_aft
     return endpoint
 
 
-def needs_probe(endpoint: Endpoint) -> bool:
-    """Whether the breaker is open: one attempt at a time until one succeeds."""
-    return endpoint.failures >= BREAKER_OPENS_AT
+def warning(before: Endpoint, after: Endpoint, now: Instant, disable_after: int) -> str | None:
+    """What the operator should hear after an attempt: that the endpoint was disabled, or at half time that it will be.
+
+    None where all is well. The second is said of every attempt from half time on: it is the caller's to say it once.
+    """
+    if not after.enabled:
+        return f"is disabled: {after.disabled_reason}" if before.enabled else None
+    if after.failing_since is None or now - after.failing_since < disable_after // 2:
+        return None
+    disabled_at = to_rfc3339(after.failing_since + disable_after)
+    return f"fails since {to_rfc3339(after.failing_since)}; it is disabled at {disabled_at} unless an attempt succeeds"
+
+
+def needs_probe(failures: int) -> bool:
+    """Whether the breaker is open after so many failed attempts in a row: one at a time until one succeeds."""
+    return failures >= BREAKER_OPENS_AT
+
+
+def spread(wait: int) -> int:
+    """Over how many milliseconds that which waited so long together comes back: a fifth of it, 1 s to 5 min."""
+    return min(max(round(wait * _SPREAD), SECOND), _WIDEST)

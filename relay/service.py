@@ -155,7 +155,8 @@ class Relay:
         except StoreError as error:
             return Readiness(False, (*checks, Check("store", False, str(error))))
         checks.append(Check("store", True, "answers"))
-        late = 0 if since is None else now - since
+        # What waits for its endpoint does not make the relay late.
+        late = 0 if since is None else max(0, now - max(since, self.dispatcher.caught_up_at))
         checks.append(Check("deliveries", late < LATE, f"the longest-waiting due delivery waits {late / 1_000:.0f} s"))
         for space in spaces:
             refused = space.pause_kind == "key_refused"

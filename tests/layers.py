@@ -15,7 +15,7 @@ PURE, ADAPTERS, USE_CASES, SERVICE, FACES, COMMANDS, START = range(1, 8)
 
 FLOORS = {
     PURE: """addresses arrivals backoff budget config config_text delivering durations errors estimate formats law
-        looking model outcome pace planner pricing samples signing subscribing timetable verify""",
+        looking model outcome pace planner pricing samples signing subscribing timetable turns verify""",
     ADAPTERS: "egress exec_api listening store telemetry",
     USE_CASES: "dispatcher endpoints janitor register watcher",
     SERVICE: "service",

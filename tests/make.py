@@ -4,6 +4,9 @@ from typing import Any
 
 from relay.addresses import EgressRules
 from relay.model import ENDINGS, Endpoint, EndpointKind, Event, EventType, Instant, Secret, event_id, new_id
+from relay.store import outbox
+from relay.store.database import Tx
+from relay.store.outbox import Claim
 
 NOON = 1_709_294_400_000
 """2024-03-01T12:00:00Z."""
@@ -39,3 +42,8 @@ def make_event(job_id: str = "j1", type: EventType = EventType.COMPLETED, now: I
         job={"id": job_id, "status": type.value.removeprefix("job.")},
         created_at=now,
     )
+
+
+def claim_due(tx: Tx, now: Instant, until: Instant, owner: str = "test", most: int = 100) -> list[Claim]:
+    """Leases what is due to `owner`, as the dispatcher does where there is room for all."""
+    return outbox.lease(tx, [due.id for due in outbox.due(tx, now, most)], now, until, owner)

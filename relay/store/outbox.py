@@ -1,22 +1,25 @@
 """The outbox: deliveries that are claimed, sent, then settled."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, bindparam, case, func, insert, select, update
+from sqlalchemy import CTE, ColumnElement, Row, Select, bindparam, case, func, insert, literal, select, tuple_, update
 
 from relay import formats
 from relay.model import Attempt, Delivery, DeliveryStatus, Event, EventType, Instant, new_id
 from relay.store import dialect
 from relay.store.database import Tx
 from relay.store.registrations import Subscriber
-from relay.store.schema import attempts, deliveries
+from relay.store.schema import attempts, deliveries, endpoints
+from relay.turns import Due
 
 COLUMNS = [deliveries.c[name] for name in Delivery.__slots__]
 
-_SCAN = 2_000
-"""Due rows that one claim considers."""
+_OF_DUE = [deliveries.c[name] for name in ("id", "host", "endpoint_id", "next_attempt_at")]
+_OF_DUE += [endpoints.c[name] for name in ("format", "disabled_at", "paused_until", "failures")]
+_ITS_ENDPOINT = endpoints.c.id == deliveries.c.endpoint_id
+_ahead = deliveries.alias("ahead")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,49 +92,82 @@ def enqueue(tx: Tx, event: Event, subscribers: Iterable[Subscriber], now: Instan
     return added + revived
 
 
-def claim(
-    tx: Tx, now: Instant, most: int, per_host: int, room: Mapping[str, int], until: Instant, owner: str
-) -> list[Claim]:
-    """Leases due deliveries to `owner` until `until`: at most `most` in all and `per_host` a host.
+def due(tx: Tx, now: Instant, most: int) -> list[Due]:
+    """What is due, longest first."""
+    told = deliveries.outerjoin(endpoints, _ITS_ENDPOINT)
+    query = select(*_OF_DUE).select_from(told).where(_waits(deliveries), deliveries.c.next_attempt_at <= now)
+    return [_due(row) for row in tx.execute(query.order_by(deliveries.c.next_attempt_at).limit(most))]
 
-    `room` says how many more a host may have where some are under way already.
 
-    Hosts take turns, so that one with a long queue does not keep the others waiting.
+def due_in_turn(tx: Tx, now: Instant, after: str, each: int, most: int) -> tuple[list[Due], str]:
+    """What is due, endpoint after endpoint in the order of their ids, `each` of one: it costs what is returned.
+
+    However long the queue of one endpoint, the next is one step in the index `deliveries_in_turn` away. Of the at most
+    `most` steps made, those are left out that met an endpoint with nothing due.
+
+    `after` is the endpoint to begin behind. Returns the one to go on behind; '' where the last was met.
     """
-    due = (
-        select(deliveries.c.id, deliveries.c.host, deliveries.c.next_attempt_at)
-        .where(deliveries.c.next_attempt_at.is_not(None), deliveries.c.next_attempt_at <= now)
-        .order_by(deliveries.c.next_attempt_at)
-        .limit(_SCAN)
+    steps = _steps(now, after, each, most)
+    told = steps.join(deliveries, deliveries.c.id == steps.c.id).outerjoin(endpoints, _ITS_ENDPOINT)
+    rows = tx.execute(select(*_OF_DUE).select_from(told).order_by(steps.c.step)).all()
+    behind = rows[-1].endpoint_id if len(rows) >= most else ""
+    return [_due(row) for row in rows if row.next_attempt_at <= now], behind
+
+
+def _steps(now: Instant, after: str, each: int, most: int) -> CTE:
+    """The ids of deliveries in turn: from each the next due one of its endpoint, or the first of the next endpoint."""
+    columns = (deliveries.c.id, deliveries.c.endpoint_id, deliveries.c.next_attempt_at)
+    in_turn = (_ahead.c.endpoint_id, _ahead.c.next_attempt_at, _ahead.c.id)
+    waiting = select(_ahead.c.id).where(_waits(_ahead)).order_by(*in_turn).limit(1)
+    first = waiting.where(_ahead.c.endpoint_id > after).scalar_subquery()
+    steps = select(*columns, literal(1).label("of_one"), literal(1).label("step")).where(deliveries.c.id == first)
+    past = steps.cte("steps", recursive=True)
+    of_same = waiting.where(
+        _ahead.c.endpoint_id == past.c.endpoint_id,
+        tuple_(_ahead.c.next_attempt_at, _ahead.c.id) > tuple_(past.c.next_attempt_at, past.c.id),
+        _ahead.c.next_attempt_at <= now,
+        past.c.of_one < each,
     )
-    if busy := [host for host, free in room.items() if free <= 0]:
-        due = due.where(deliveries.c.host.not_in(busy))
-    scanned = due.subquery()
-    turn = func.row_number().over(partition_by=scanned.c.host, order_by=scanned.c.next_attempt_at)
-    ranked = select(scanned.c.id, scanned.c.next_attempt_at, turn.label("turn")).subquery()
-    chosen = (
-        select(ranked.c.id)
-        .where(ranked.c.turn <= per_host)
-        .order_by(ranked.c.turn, ranked.c.next_attempt_at)
-        .limit(most)
+    of_next = waiting.where(_ahead.c.endpoint_id > past.c.endpoint_id)
+    next_id = func.coalesce(of_same.correlate(past).scalar_subquery(), of_next.correlate(past).scalar_subquery())
+    of_one = case((deliveries.c.endpoint_id == past.c.endpoint_id, past.c.of_one + 1), else_=1)
+    onward = past.join(deliveries, deliveries.c.id == next_id)
+    return past.union_all(select(*columns, of_one, past.c.step + 1).select_from(onward).where(past.c.step < most))
+
+
+def lease(tx: Tx, ids: Sequence[str], now: Instant, until: Instant, owner: str) -> list[Claim]:
+    """Leases those of the deliveries that are still due to `owner` until `until`; what another has, it keeps."""
+    if not ids:
+        return []
+    still_due = deliveries.c.id.in_(ids), deliveries.c.next_attempt_at <= now
+    query: Select[Any] = select(*COLUMNS, deliveries.c.host, deliveries.c.trigger).where(*still_due)
+    rows = tx.execute(query.with_for_update(skip_locked=True)).all()
+    if rows:
+        held = update(deliveries).where(deliveries.c.id.in_([row.id for row in rows]))
+        tx.execute(held, {"next_attempt_at": until, "leased_by": owner})
+    return [_claim(row) for row in rows]
+
+
+def _claim(row: Row[Any]) -> Claim:
+    return Claim(delivery=delivery_of(row), host=row.host, trigger=row.trigger)
+
+
+def _waits(table: Any) -> ColumnElement[bool]:
+    condition: ColumnElement[bool] = table.c.next_attempt_at.is_not(None)
+    return condition
+
+
+def _due(row: Row[Any]) -> Due:
+    return Due(
+        id=row.id,
+        host=row.host,
+        endpoint_id=row.endpoint_id,
+        next_attempt_at=row.next_attempt_at,
+        listens=row.format is not None and row.disabled_at is None,
+        format=row.format or "standard",
+        paused_until=row.paused_until,
+        failures=row.failures or 0,
     )
-    rows = tx.execute(
-        select(*[*COLUMNS, deliveries.c.host, deliveries.c.trigger])
-        .where(deliveries.c.id.in_(chosen), deliveries.c.next_attempt_at <= now)
-        .with_for_update(skip_locked=True)
-    )
-    left = dict(room)
-    claims = []
-    for row in rows:
-        left[row.host] = left.get(row.host, per_host) - 1
-        if left[row.host] >= 0:
-            claims.append(Claim(delivery=delivery_of(row), host=row.host, trigger=row.trigger))
-    if claims:
-        tx.execute(
-            update(deliveries).where(deliveries.c.id.in_([claim.delivery.id for claim in claims])),
-            {"next_attempt_at": until, "leased_by": owner},
-        )
-    return claims
 
 
 def settle(tx: Tx, settlements: Sequence[Settlement], owner: str) -> None:
@@ -178,23 +214,32 @@ def settle(tx: Tx, settlements: Sequence[Settlement], owner: str) -> None:
     )
 
 
-def hold(tx: Tx, ids: Sequence[str]) -> None:
-    """The endpoint is disabled: these deliveries wait, with no next attempt, until it is enabled."""
-    tx.execute(
-        update(deliveries).where(deliveries.c.id.in_(ids), deliveries.c.status == DeliveryStatus.PENDING.value),
-        {"next_attempt_at": None, "leased_by": None},
-    )
+def hold(tx: Tx, endpoint_id: str, now: Instant, most: int) -> int:
+    """The endpoint is disabled: what is due waits, with no next attempt, until it is enabled. Returns how many."""
+    ids = _due_of(tx, endpoint_id, now, most)
+    return _put_off(tx, dict.fromkeys(ids, None))
 
 
-def postpone(tx: Tx, until: dict[str, Instant]) -> None:
-    """Gives deliveries back unsent, each due again at its instant."""
+def put_off(tx: Tx, endpoint_id: str, now: Instant, most: int, until: Callable[[], Instant]) -> int:
+    """The endpoint is paused: what is due waits, each until its own instant. Returns how many."""
+    return _put_off(tx, {id: until() for id in _due_of(tx, endpoint_id, now, most)})
+
+
+def _due_of(tx: Tx, endpoint_id: str, now: Instant, most: int) -> Sequence[str]:
+    query = select(deliveries.c.id).where(deliveries.c.endpoint_id == endpoint_id, _waits(deliveries))
+    query = query.where(deliveries.c.next_attempt_at <= now).order_by(deliveries.c.next_attempt_at).limit(most)
+    return tx.execute(query.with_for_update(skip_locked=True)).scalars().all()
+
+
+def _put_off(tx: Tx, until: Mapping[str, Instant | None]) -> int:
     if until:
         tx.execute(
             update(deliveries)
-            .where(deliveries.c.id == bindparam("delivery"), deliveries.c.status == DeliveryStatus.PENDING.value)
+            .where(deliveries.c.id == bindparam("delivery"))
             .values(next_attempt_at=bindparam("at"), leased_by=None),
             [{"delivery": id, "at": at} for id, at in until.items()],
         )
+    return len(until)
 
 
 def release(tx: Tx, now: Instant, owner: str | None = None) -> int:

@@ -177,6 +177,14 @@ Index(
     sqlite_where=deliveries.c.next_attempt_at.is_not(None),
     postgresql_where=deliveries.c.next_attempt_at.is_not(None),
 )
+Index(
+    "deliveries_in_turn",
+    deliveries.c.endpoint_id,
+    deliveries.c.next_attempt_at,
+    deliveries.c.id,
+    sqlite_where=deliveries.c.next_attempt_at.is_not(None),
+    postgresql_where=deliveries.c.next_attempt_at.is_not(None),
+)
 Index("deliveries_by_time", deliveries.c.created_at, deliveries.c.id)
 Index("deliveries_by_status", deliveries.c.status, deliveries.c.created_at, deliveries.c.id)
 Index("deliveries_of_job", deliveries.c.job_id, deliveries.c.created_at)

@@ -1,7 +1,6 @@
 """The outbox: what is due is leased once, sent, settled; nothing is told twice, nothing is lost."""
 
 import asyncio
-from collections.abc import Mapping
 
 import pytest
 
@@ -11,7 +10,8 @@ from relay.store.database import Store, Tx
 from relay.store.deliveries import Filter
 from relay.store.outbox import Claim, Settlement
 from relay.store.paging import Page
-from tests.make import NOON, make_endpoint, make_event
+from relay.turns import Due
+from tests.make import NOON, claim_due, make_endpoint, make_event
 
 LEASE = NOON + 40 * SECOND
 
@@ -27,15 +27,8 @@ async def fill(store: Store, *told: tuple[Event, Endpoint]) -> None:
     await store.write(work)
 
 
-async def claim(
-    store: Store,
-    now: Instant = NOON,
-    owner: str = "me",
-    most: int = 100,
-    per_host: int = 100,
-    room: Mapping[str, int] | None = None,
-) -> list[Claim]:
-    return await store.write(lambda tx: outbox.claim(tx, now, most, per_host, room or {}, LEASE, owner))
+async def claim(store: Store, now: Instant = NOON, owner: str = "me", most: int = 100) -> list[Claim]:
+    return await store.write(lambda tx: claim_due(tx, now, LEASE, owner, most))
 
 
 def settlement(claimed: Claim, status: DeliveryStatus, next_attempt_at: Instant | None = None) -> Settlement:
@@ -131,25 +124,56 @@ async def test_a_delivery_cancelled_during_its_attempt_stays_cancelled(store: St
     assert (after.status, after.next_attempt_at) == (DeliveryStatus.CANCELLED, None)
 
 
-async def test_hosts_take_turns(store: Store) -> None:
-    """A host with a long queue gets its share, and the others theirs in the same claim."""
-    crowd = make_endpoint(host="slow:443")
-    await fill(store, *((make_event(f"a{n}"), crowd) for n in range(30)))
-    others = [make_endpoint(host=f"h{n}:443") for n in range(5)]
-    await fill(store, *((make_event("b"), other) for other in others))
-    claimed = await claim(store, most=9, per_host=4)
-    hosts = [item.host for item in claimed]
-    assert hosts.count("slow:443") == 4
-    assert set(hosts) == {"slow:443", *(other.host for other in others)}
+async def in_turn(store: Store, after: str, each: int, most: int, now: Instant = NOON) -> tuple[list[Due], str]:
+    return await store.read(lambda tx: outbox.due_in_turn(tx, now, after, each, most))
 
 
-async def test_a_busy_host_gets_only_the_room_it_has(store: Store) -> None:
-    """What is under way at a host counts against its share; a full host is passed over."""
-    full, half = make_endpoint(host="full:443"), make_endpoint(host="half:443")
-    for endpoint in (full, half):
-        await fill(store, *((make_event(f"{endpoint.host}{n}"[:4] + str(n)), endpoint) for n in range(6)))
-    claimed = await claim(store, per_host=4, room={"full:443": 0, "half:443": 1})
-    assert [item.host for item in claimed] == ["half:443"]
+async def test_endpoints_take_turns(store: Store) -> None:
+    """Of one with a long queue come as many as asked for, oldest first, then those of the next; and round again."""
+    crowd = make_endpoint(id="ep_b", host="slow:443")
+    await fill(store, *((make_event(f"a{n:02}"), crowd) for n in range(30)))
+    await fill(store, *((make_event("b"), make_endpoint(id=f"ep_{letter}")) for letter in "acd"))
+    found, behind = await in_turn(store, "", 4, 100)
+    assert [due.endpoint_id for due in found] == ["ep_a", *["ep_b"] * 4, "ep_c", "ep_d"]
+    assert behind == ""
+    oldest = await store.read(lambda tx: outbox.due(tx, NOON, 100))
+    assert [due.id for due in found if due.endpoint_id == "ep_b"] == sorted(
+        due.id for due in oldest if due.endpoint_id == "ep_b"
+    )[:4]
+    found, behind = await in_turn(store, "", 1, 2)
+    assert ([due.endpoint_id for due in found], behind) == (["ep_a", "ep_b"], "ep_b")
+    found, behind = await in_turn(store, behind, 1, 3)
+    assert ([due.endpoint_id for due in found], behind) == (["ep_c", "ep_d"], "")
+
+
+async def test_who_has_nothing_due_is_passed_over_in_turn(store: Store) -> None:
+    """An endpoint whose deliveries wait for their time costs a step and gives nothing; held ones not even that."""
+    await fill(store, *((make_event(f"a{n}"), make_endpoint(id="ep_a")) for n in range(3)))
+    await fill(store, (make_event("b"), make_endpoint(id="ep_b", disabled_at=NOON)))
+    await fill(store, *((make_event(f"c{n}"), make_endpoint(id="ep_c", paused_until=LEASE)) for n in range(2)))
+    await store.write(lambda tx: outbox.put_off(tx, "ep_a", NOON, 100, lambda: LEASE))
+    found, _ = await in_turn(store, "", 5, 100)
+    assert [(due.endpoint_id, due.paused_until) for due in found] == [("ep_c", LEASE)] * 2
+    found, _ = await in_turn(store, "", 5, 100, LEASE)
+    assert [due.endpoint_id for due in found] == ["ep_a"] * 3 + ["ep_c"] * 2
+
+
+async def test_turns_cost_what_they_return(sqlite_store: Store) -> None:
+    """However long a queue, it is stepped over by the index made for it, not read."""
+
+    def plan_of_turns(tx: Tx) -> list[str]:
+        seen: list[str] = []
+        driver = tx.connection.driver_connection
+        assert driver is not None
+        driver.set_trace_callback(seen.append)
+        outbox.due_in_turn(tx, NOON, "", 3, 256)
+        driver.set_trace_callback(None)
+        [query] = [one for one in seen if "ahead" in one]
+        return [row.detail for row in tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")]
+
+    steps = [line for line in await sqlite_store.read(plan_of_turns) if "ahead" in line]
+    assert len(steps) == 3
+    assert all(line.startswith("SEARCH ahead USING COVERING INDEX deliveries_in_turn") for line in steps), steps
 
 
 async def test_two_claimers_never_get_the_same_delivery(store: Store) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.delivering import BREAKER_OPENS_AT, Verdict, health_after, judge, needs_probe
+from relay.delivering import BREAKER_OPENS_AT, PAUSE_UNASKED, Verdict, health_after, judge, needs_probe, warning
 from relay.model import DAY, ENDINGS, HOUR, SECOND, DeliveryStatus, Endpoint, EndpointKind, Secret
 from relay.outcome import Answer, NoAnswer, Outcome
 
@@ -96,6 +96,45 @@ def test_retry_after_is_waited_for_by_the_whole_endpoint(status: int) -> None:
     assert (verdict(answer(status, retry_after="1")).next_attempt_at or 0) - NOW == 5_000
 
 
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_who_asks_to_wait_and_not_how_long_is_left_alone_for_a_moment(status: int) -> None:
+    """No Retry-After, or none that means anything: the endpoint pauses for a few seconds, the schedule goes on."""
+    for came in (answer(status), answer(status, retry_after="soon")):
+        found = verdict(came, tries=2)
+        assert (found.pause_until, found.next_attempt_at) == (NOW + PAUSE_UNASKED, NOW + 30_000)
+    assert verdict(answer(500, retry_after="60")).pause_until is None
+
+
+def test_what_was_told_to_wait_together_does_not_come_back_together() -> None:
+    """After a Retry-After attempts are spread over a fifth of it, never before it, and five minutes at the most."""
+    waits = [
+        (verdict(answer(429, retry_after=after), jitter=jitter).next_attempt_at or 0) - NOW
+        for after in ("600", "86400")
+        for jitter in (0.0, 0.5, 0.999)
+    ]
+    assert waits == [600_000, 660_000, 719_880, DAY, DAY + 150_000, DAY + 299_700]
+
+
+def test_a_success_that_was_under_way_does_not_end_a_pause_that_was_asked_for() -> None:
+    """Another attempt's 429 asked for an hour: a 2xx that comes in after it changes nothing about that."""
+    paused = health_after(ENDPOINT, verdict(answer(429, retry_after="3600")), NOW, 5 * DAY, 0.0)
+    after = health_after(paused, verdict(answer(200)), NOW + 5, 5 * DAY, 0.0)
+    assert (after.paused_until, after.failures) == (NOW + HOUR, 0)
+
+
+def test_the_operator_is_warned_at_half_time() -> None:
+    """Nothing but failures for half of disable_after: when it began and when it will end; and when it has ended."""
+    endpoint, failed = health_after(ENDPOINT, verdict(answer(500)), NOW, 4 * DAY, 0.0), verdict(answer(500))
+    early = health_after(endpoint, failed, NOW + 2 * DAY - 1, 4 * DAY, 0.0)
+    assert warning(endpoint, early, NOW + 2 * DAY - 1, 4 * DAY) is None
+    told = warning(early, early, NOW + 2 * DAY, 4 * DAY) or ""
+    assert "since 2024-03-01T12:00:00.000Z" in told
+    assert "disabled at 2024-03-05T12:00:00.000Z" in told
+    gone = replace(early, disabled_at=NOW, disabled_reason="410")
+    assert warning(early, gone, NOW, 4 * DAY) == "is disabled: 410"
+    assert warning(gone, gone, NOW, 4 * DAY) is None
+
+
 def test_a_429_says_nothing_about_health() -> None:
     """A receiver that asks to slow down is not ill."""
     assert not verdict(answer(429)).against_health
@@ -146,7 +185,7 @@ def test_many_failures_in_a_short_time_do_not_disable() -> None:
     for n in range(500):
         endpoint = health_after(endpoint, verdict(answer(500)), NOW + n * SECOND, 5 * DAY, 0.0)
     assert endpoint.enabled
-    assert needs_probe(endpoint)
+    assert needs_probe(endpoint.failures)
 
 
 def test_one_success_heals() -> None:

@@ -13,7 +13,7 @@ from relay.model import DeliveryStatus, Endpoint, EventType, Secret
 from relay.store import deliveries, endpoints, outbox
 from relay.store.database import Store
 from tests.conftest import NOON
-from tests.make import OPEN_RULES, make_endpoint, make_event
+from tests.make import OPEN_RULES, claim_due, make_endpoint, make_event
 
 OLD, NEW = ("whsec_" + letter * 32 for letter in "ab")
 
@@ -91,7 +91,7 @@ async def test_pending_deliveries_follow_the_url(store: Store) -> None:
     wish = standing.Change(url="https://new.example/")
     changed = await store.write(lambda tx: standing.change(tx, sick, wish, OPEN_RULES))
     assert (changed.failures, changed.failing_since, changed.paused_until) == (0, None, None)
-    [claim] = await store.write(lambda tx: outbox.claim(tx, NOON, 1, 1, {}, NOON, "test"))
+    [claim] = await store.write(lambda tx: claim_due(tx, NOON, NOON))
     assert claim.host == "new.example:443"
 
 

@@ -8,6 +8,7 @@ from relay.model import MINUTE, Attempt, DeliveryStatus, EventType
 from relay.store import deliveries, endpoints, outbox
 from relay.store.database import Tx
 from relay.store.outbox import Settlement
+from tests.make import claim_due
 from tests.web.conftest import Api, assert_refused
 
 DELIVERIES = "/v1/deliveries"
@@ -20,11 +21,7 @@ async def attempt(api: Api, id: str, status: DeliveryStatus, next_in: int | None
     error = None if outcome == "delivered" else "answered 500"
 
     def work(tx: Tx) -> None:
-        [claim] = [
-            claim
-            for claim in outbox.claim(tx, now, most=100, per_host=100, room={}, until=now + MINUTE, owner="test")
-            if claim.delivery.id == id
-        ]
+        [claim] = [claim for claim in claim_due(tx, now, now + MINUTE) if claim.delivery.id == id]
         made = Attempt(
             id=f"att_{id}_{claim.delivery.attempts + 1}",
             delivery_id=id,
@@ -174,7 +171,7 @@ async def test_resending_what_is_under_way_leaves_it(any_api: Api) -> None:
     await any_api.register()
     [id] = await any_api.deliver()
     now = any_api.clock()
-    await any_api.relay.store.write(lambda tx: outbox.claim(tx, now, 1, 1, {}, now + MINUTE, "somebody"))
+    await any_api.relay.store.write(lambda tx: claim_due(tx, now, now + MINUTE, "somebody"))
     again = await any_api.post(f"{DELIVERIES}/{id}/resend", status=202)
     assert again["next_attempt_at"] == "2024-03-01T12:01:00.000Z"
 

@@ -1,0 +1,79 @@
+"""Attempts: made over the wire, and what is written down of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from relay import __version__, signing
+from relay.delivering import Verdict
+from relay.model import Attempt, DeliveryStatus, Endpoint, Instant, new_id
+from relay.outcome import Answer, Outcome
+from relay.store.outbox import Claim, Settlement
+from relay.turns import Due
+
+USER_AGENT = f"exec-relay/{__version__}"
+RESPONSE_KEPT = 4_096
+"""Bytes of an answer that the attempt log keeps."""
+
+
+class Wire(Protocol):
+    """What sends: `relay.egress.Egress`."""
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[Outcome, int]:
+        """What came of one POST and how many milliseconds it took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An attempt that was made and is not yet written down."""
+
+    claim: Claim
+    outcome: Outcome
+    started_at: Instant
+    duration_ms: int
+    probe: Due | None = None
+    """What the attempt was a probe for: the next one waits until this one is written down."""
+
+
+async def send(
+    egress: Wire, endpoint: Endpoint, webhook_id: str, body: bytes, timeout: int, now: Instant
+) -> tuple[Outcome, int]:
+    """Makes one signed attempt. Returns what came and how long it took, in milliseconds."""
+    signed = signing.headers(webhook_id, body, endpoint.secrets, now)
+    headers = {**endpoint.headers, "content-type": "application/json", "user-agent": USER_AGENT, **signed}
+    return await egress.post(endpoint.url, headers, body, timeout)
+
+
+def attempt_of(sent: Sent, verdict: Verdict) -> Attempt:
+    """The log entry of an attempt."""
+    answer = sent.outcome if isinstance(sent.outcome, Answer) else None
+    return Attempt(
+        id=new_id("att", sent.started_at),
+        delivery_id=sent.claim.delivery.id,
+        number=sent.claim.delivery.attempts + 1,
+        trigger=sent.claim.trigger,
+        started_at=sent.started_at,
+        duration_ms=sent.duration_ms,
+        status_code=answer.status if answer else None,
+        outcome=verdict.outcome,
+        error=_storable(verdict.error) if verdict.error else None,
+        response=_storable(answer.body[:RESPONSE_KEPT].decode("utf-8", "replace")) if answer else "",
+    )
+
+
+def _storable(text: str) -> str:
+    """The text without NUL characters, which PostgreSQL does not keep."""
+    return text.replace("\x00", "\ufffd")
+
+
+def settlement_of(sent: Sent, verdict: Verdict, now: Instant) -> Settlement:
+    """What becomes of the delivery."""
+    return Settlement(
+        delivery_id=sent.claim.delivery.id,
+        status=verdict.status,
+        tries=sent.claim.delivery.tries + 1,
+        next_attempt_at=verdict.next_attempt_at,
+        ended_at=None if verdict.status is DeliveryStatus.PENDING else now,
+        reason=verdict.error if verdict.status is DeliveryStatus.FAILED else None,
+        attempt=attempt_of(sent, verdict),
+    )

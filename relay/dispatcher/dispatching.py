@@ -1,0 +1,198 @@
+"""Dispatching: leases due deliveries, sends them, settles what came.
+
+A delivery is leased, sent, then settled: never marked before it is sent. A crash between leaves the lease to run out
+(or to be given back at the next start), and the attempt is made again with the same webhook-id.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from functools import partial
+
+from relay import delivering
+from relay.config import DeliveryRules
+from relay.dispatcher.attempts import Sent, Wire, attempt_of, send
+from relay.dispatcher.settling import Settler
+from relay.errors import StoreError
+from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, Endpoint, Event, Instant, new_id
+from relay.outcome import NoAnswer
+from relay.store import endpoints, outbox
+from relay.store.database import Store, Tx
+from relay.store.outbox import Claim
+from relay.telemetry import Telemetry
+from relay.turns import Chosen, Due, Traffic
+
+GRACE = 8 * SECOND
+"""How long attempts under way may take when the relay stops: container engines kill after ten seconds."""
+
+_LOOKED_AT = 256
+"""Due deliveries that are looked at at once; where more are due, their endpoints take turns."""
+
+_PUT_OFF_TOGETHER = 500
+
+
+class Dispatcher:
+    """Sends what is due, to every host and endpoint its share."""
+
+    def __init__(
+        self,
+        store: Store,
+        egress: Wire,
+        rules: DeliveryRules,
+        clock: Callable[[], Instant],
+        telemetry: Telemetry,
+        owner: str,
+        rng: random.Random,
+    ) -> None:
+        self._store, self._egress, self._rules, self._clock = store, egress, rules, clock
+        self._telemetry, self._owner, self._rng = telemetry, owner, rng
+        self._traffic = Traffic(rules.concurrency, rules.per_host, rules.at_one_endpoint)
+        self._behind = ""
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._woken = asyncio.Event()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._stopping = False
+        self._lease = rules.timeout * 2 + 10 * SECOND
+        self._settler = Settler(store, rules, clock, telemetry, owner, rng, self._traffic, self.wake, self._lease)
+        self.caught_up_at = clock()
+        """When all had been started that was due and that its endpoint could take."""
+
+    def wake(self) -> None:
+        """There may be something to send: `run` looks for it as soon as the loop is free."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Sends whatever is due whenever it is woken, until cancelled."""
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            try:
+                await self.tick()
+            except StoreError as error:
+                self._telemetry.log.error("nothing can be sent: %s", error)
+            except Exception:  # one bad round must not end all sending
+                self._telemetry.log.exception("nothing was sent in this round")
+
+    async def tick(self) -> None:
+        """Starts every attempt that is due and for which there is room. Raises StoreError."""
+        seen_all = 0
+        while not self._stopping and self._traffic.free > 0:
+            now = self._clock()
+            found, ends = await self._find(now)
+            chosen = self._traffic.choose(found, now)
+            if chosen.next_slot is not None:
+                self._wake_in(chosen.next_slot - now)
+            if chosen:
+                await self._take(chosen, now)
+                seen_all = 0
+                continue
+            seen_all += ends
+            if seen_all > 1:  # a whole round that brought nothing, wherever it began
+                self.caught_up_at = now
+                return
+
+    async def idle(self) -> None:
+        """Returns when no attempt is under way and all are written down."""
+        while self._attempts or self._settler.task is not None:
+            await asyncio.wait([*self._attempts, *([self._settler.task] if self._settler.task else [])])
+
+    async def stop(self) -> None:
+        """Starts nothing more, gives attempts under way their grace, then gives the leases back."""
+        self._stopping = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if self._attempts:
+            _, late = await asyncio.wait(self._attempts, timeout=GRACE / 1_000)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await self._settler.stop()
+        now = self._clock()
+        await self._store.write(lambda tx: outbox.release(tx, now, self._owner))
+
+    async def try_once(self, endpoint: Endpoint, event: Event, body: bytes, now: Instant) -> Attempt:
+        """Sends `body` now and once, outside the outbox. Returns the attempt; nothing is stored."""
+        delivery = Delivery(
+            id=new_id("dlv_test", now),
+            event_id=event.id,
+            event_type=event.type,
+            workspace=event.workspace,
+            job_id=event.job_id,
+            endpoint_id=endpoint.id,
+            registration_id=None,
+            status=DeliveryStatus.PENDING,
+            body=body,
+            attempts=0,
+            tries=0,
+            created_at=now,
+            next_attempt_at=None,
+        )
+        outcome, took = await send(self._egress, endpoint, event.id, body, self._rules.timeout, now)
+        sent = Sent(Claim(delivery=delivery, host=endpoint.host, trigger="test"), outcome, now, took)
+        return attempt_of(sent, self._settler.judge(sent, endpoint, now))
+
+    async def _find(self, now: Instant) -> tuple[list[Due], int]:
+        """Some of what is due, and how many ends of the queue were met: both where it is all that is due."""
+        found = await self._store.read(lambda tx: outbox.due(tx, now, _LOOKED_AT))
+        if len(found) < _LOOKED_AT:
+            return found, 2
+        each = self._traffic.most_of_one
+        found, self._behind = await self._store.read(
+            lambda tx: outbox.due_in_turn(tx, now, self._behind, each, _LOOKED_AT)
+        )
+        return found, 0 if self._behind else 1
+
+    async def _take(self, chosen: Chosen, now: Instant) -> None:
+        """Leases and starts what was chosen; what has to wait waits without being due."""
+        waiting = {due.id: due for due in chosen.start}
+        try:
+            claims = await self._store.write(lambda tx: self._claim(tx, chosen, now))
+            wanted = {claim.delivery.endpoint_id for claim in claims}
+            known = await self._store.read(lambda tx: endpoints.many(tx, wanted)) if wanted else {}
+            for claim in claims:
+                if (endpoint := known.get(claim.delivery.endpoint_id)) is not None:
+                    task = asyncio.create_task(self._attempt(claim, endpoint, waiting.pop(claim.delivery.id)))
+                    self._attempts.add(task)
+                    task.add_done_callback(self._attempts.discard)
+        finally:
+            for due in waiting.values():  # taken by another relay, or gone
+                self._traffic.ended(due)
+
+    def _claim(self, tx: Tx, chosen: Chosen, now: Instant) -> list[Claim]:
+        claims = outbox.lease(tx, [due.id for due in chosen.start], now, now + self._lease, self._owner)
+        for id in chosen.deaf:
+            outbox.hold(tx, id, now, _PUT_OFF_TOGETHER)
+        for id, until in chosen.paused.items():
+            outbox.put_off(tx, id, now, _PUT_OFF_TOGETHER, partial(self._after, until, delivering.spread(until - now)))
+        return claims
+
+    def _after(self, until: Instant, width: int) -> Instant:
+        return until + round(self._rng.random() * width)
+
+    def _wake_in(self, ms: int) -> None:
+        """Looks again then, unless it will sooner: the metronome is too slow for what a rate lets go."""
+        loop = asyncio.get_running_loop()
+        at = loop.time() + ms / 1_000
+        if self._alarm is not None and loop.time() < self._alarm.when() <= at:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = loop.call_at(at, self.wake)
+
+    async def _attempt(self, claim: Claim, endpoint: Endpoint, due: Due) -> None:
+        delivery, started = claim.delivery, self._clock()
+        try:
+            outcome, took = await send(
+                self._egress, endpoint, delivery.event_id, delivery.body, self._rules.timeout, started
+            )
+        except Exception as error:  # a fault of ours is a failed attempt like any other: seen, and tried again
+            self._telemetry.log.exception("%s could not be sent", delivery.id)
+            outcome, took = NoAnswer("internal", f"the relay failed to send it: {type(error).__name__}"), 0
+        except BaseException:
+            self._traffic.ended(due)
+            raise
+        probe = due if delivering.needs_probe(due.failures) else None
+        if probe is None:
+            self._traffic.ended(due)
+        await self._settler.put(Sent(claim, outcome, started, took, probe))
+        self.wake()

@@ -1,0 +1,148 @@
+"""Settling: what came of attempts is judged and written down, with whatever else came meanwhile."""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+
+from relay import delivering
+from relay.config import DeliveryRules
+from relay.delivering import Verdict
+from relay.dispatcher.attempts import Sent, settlement_of
+from relay.errors import StoreError
+from relay.model import SECOND, Endpoint, Instant
+from relay.outcome import NoAnswer, Outcome
+from relay.store import endpoints, outbox
+from relay.store.database import Store, Tx
+from relay.telemetry import Telemetry
+from relay.turns import Traffic
+
+_TOGETHER = 200
+
+
+class Settler:
+    """Writes down what was sent; `settled` is called whenever something was."""
+
+    def __init__(
+        self,
+        store: Store,
+        rules: DeliveryRules,
+        clock: Callable[[], Instant],
+        telemetry: Telemetry,
+        owner: str,
+        rng: random.Random,
+        traffic: Traffic,
+        settled: Callable[[], None],
+        lease: int,
+    ) -> None:
+        self._store, self._rules, self._clock, self._telemetry = store, rules, clock, telemetry
+        self._owner, self._rng, self._traffic, self._settled = owner, rng, traffic, settled
+        self._tries = max(1, lease // SECOND)
+        self._sent: asyncio.Queue[Sent] = asyncio.Queue(rules.concurrency * 4)
+        self._warned: set[str] = set()
+        self._stopping = False
+        self.task: asyncio.Task[None] | None = None
+        """Runs while there is something to write down."""
+
+    async def put(self, sent: Sent) -> None:
+        """Takes over an attempt that was made; waits where too many are not written down yet."""
+        await self._sent.put(sent)
+        if self.task is None:
+            self.task = asyncio.create_task(self._settle_all())
+
+    async def stop(self) -> None:
+        """No more patience with a store that fails."""
+        self._stopping = True
+        if self.task is not None:
+            await asyncio.wait([self.task], timeout=1)
+
+    def judge(self, sent: Sent, endpoint: Endpoint | None, now: Instant) -> Verdict:
+        """What the attempt means. A fault of ours in judging an answer counts as a failed attempt: it never repeats."""
+        try:
+            return self._judge(sent, sent.outcome, endpoint, now)
+        except Exception as error:
+            self._telemetry.log.exception("what %s brought could not be judged", sent.claim.delivery.id)
+            fault = NoAnswer("internal", f"the relay failed to judge the answer: {type(error).__name__}")
+            return self._judge(sent, fault, endpoint, now)
+
+    def _judge(self, sent: Sent, outcome: Outcome, endpoint: Endpoint | None, now: Instant) -> Verdict:
+        format = endpoint.format if endpoint else "standard"
+        tries = sent.claim.delivery.tries + 1
+        return delivering.judge(outcome, format, tries, self._rules.schedule, now, self._rng.random())
+
+    async def _settle_all(self) -> None:
+        """Writes down all that was sent, together with whatever else was sent meanwhile."""
+        try:
+            while not self._sent.empty():
+                batch = [self._sent.get_nowait()]
+                while len(batch) < _TOGETHER and not self._sent.empty():
+                    batch.append(self._sent.get_nowait())
+                try:
+                    await self._settle(batch)
+                finally:
+                    for sent in batch:
+                        if sent.probe is not None:
+                            self._traffic.ended(sent.probe)
+                    self._settled()
+        finally:
+            self.task = None
+
+    async def _settle(self, batch: Sequence[Sent]) -> None:
+        """Writes a batch down; where one of it is at fault, each by itself, so that the others are not sent again."""
+        try:
+            await self._write(batch)
+        except Exception:
+            if len(batch) == 1:  # the lease runs out, and the attempt is made again
+                self._telemetry.log.exception("an attempt of %s was not written down", batch[0].claim.delivery.id)
+                return
+            for sent in batch:
+                await self._settle([sent])
+
+    async def _write(self, batch: Sequence[Sent]) -> None:
+        """Writes a batch down, trying again while the store fails and the leases hold."""
+        for _ in range(self._tries):
+            try:
+                judged = await self._store.write(lambda tx: self._write_down(tx, batch))
+            except StoreError as error:
+                self._telemetry.log.error("attempts can't be written down, trying again: %s", error)
+                if self._stopping:
+                    return
+                await asyncio.sleep(1)
+                continue
+            for sent, verdict in judged:
+                self._learn(sent, verdict)
+            return
+
+    def _learn(self, sent: Sent, verdict: Verdict) -> None:
+        delivery, delivered = sent.claim.delivery, verdict.outcome == "delivered"
+        self._telemetry.attempted(delivery, verdict.outcome, sent.duration_ms, self._clock())
+        self._traffic.learned(delivery.endpoint_id, delivered)
+
+    def _write_down(self, tx: Tx, batch: Sequence[Sent]) -> list[tuple[Sent, Verdict]]:
+        """Judges each attempt, then writes deliveries, attempts and the health of the endpoints."""
+        now = self._clock()
+        known = endpoints.many(tx, {sent.claim.delivery.endpoint_id for sent in batch})
+        before = dict(known)
+        judged = []
+        for sent in batch:
+            endpoint = known.get(sent.claim.delivery.endpoint_id)
+            verdict = self.judge(sent, endpoint, now)
+            judged.append((sent, verdict))
+            if endpoint is not None:
+                after = self._rules.disable_after
+                known[endpoint.id] = delivering.health_after(endpoint, verdict, now, after, self._rng.random())
+        outbox.settle(tx, [settlement_of(sent, verdict, now) for sent, verdict in judged], self._owner)
+        for id, endpoint in known.items():
+            if endpoint != before[id]:
+                endpoints.save_health(tx, endpoint)
+                self._warn(before[id], endpoint, now)
+        return judged
+
+    def _warn(self, before: Endpoint, after: Endpoint, now: Instant) -> None:
+        """Tells the operator once of an endpoint that is to be disabled, and once when it is."""
+        warning = delivering.warning(before, after, now, self._rules.disable_after)
+        if warning is None or not after.enabled:
+            self._warned.discard(after.id)
+        if warning is not None and after.id not in self._warned:
+            self._telemetry.log.warning("endpoint %s %s", after.name or after.id, warning)
+            if after.enabled:
+                self._warned.add(after.id)

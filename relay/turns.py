@@ -1,0 +1,145 @@
+"""Turns: which due deliveries may start now, so that no endpoint and no host keeps the others waiting.
+
+`Traffic` knows what is under way in this relay; the rest it is told. Times are milliseconds.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from relay import delivering, formats
+from relay.model import SECOND, Instant
+
+PROBE_WAIT = 5 * SECOND
+"""How long what is due for an endpoint waits while a probe of it is under way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """A due delivery, and what is known of its endpoint."""
+
+    id: str
+    host: str
+    endpoint_id: str
+    next_attempt_at: Instant
+    listens: bool
+    """Whether the endpoint is there and enabled."""
+    format: str
+    paused_until: Instant | None
+    failures: int
+
+
+@dataclass(slots=True)
+class Chosen:
+    """What is to become of due deliveries."""
+
+    start: list[Due] = field(default_factory=list)
+    """May start; room is kept for each until `Traffic.ended`."""
+    paused: dict[str, Instant] = field(default_factory=dict)
+    """Endpoints that wait, and until when."""
+    deaf: set[str] = field(default_factory=set)
+    """Endpoints that are disabled or gone."""
+    next_slot: Instant | None = None
+    """When the next of those may start that only wait for their endpoint's rate."""
+
+    def __bool__(self) -> bool:
+        return bool(self.start or self.paused or self.deaf)
+
+
+class Traffic:
+    """What is under way, and so what may start beside it.
+
+    Of `concurrency` attempts in all, one host has `per_host` at the most and one endpoint `per_endpoint`. Endpoints
+    that fail have half of all at the most between them. An endpoint that failed gets fewer at a time, and after a
+    success step by step more: one that comes back after an outage is not met by a herd.
+    """
+
+    def __init__(self, concurrency: int, per_host: int, per_endpoint: int) -> None:
+        self._concurrency, self._per_host, self._per_endpoint = concurrency, per_host, per_endpoint
+        self._at_host: Counter[str] = Counter()
+        self._at_endpoint: Counter[str] = Counter()
+        self._under_way = 0
+        self._doubtful: set[str] = set()
+        self._allowed: dict[str, int] = {}
+        self._slots: dict[str, Instant] = {}
+
+    @property
+    def free(self) -> int:
+        """How many attempts more may be under way."""
+        return self._concurrency - self._under_way
+
+    @property
+    def most_of_one(self) -> int:
+        """How many attempts at one endpoint may be under way."""
+        return self._per_endpoint
+
+    def choose(self, found: Sequence[Due], now: Instant) -> Chosen:
+        """What may start of what is due, least served endpoints first, and keeps room for it."""
+        chosen = Chosen()
+        self._slots = {id: at for id, at in self._slots.items() if at > now}
+        for due in self._in_turn(found):
+            if not due.listens:
+                chosen.deaf.add(due.endpoint_id)
+            elif (until := self._pause(due, now)) is not None:
+                chosen.paused[due.endpoint_id] = until
+            elif self._has_room(due):
+                if (slot := self._slots.get(due.endpoint_id)) is not None:
+                    chosen.next_slot = min(slot, chosen.next_slot or slot)
+                else:
+                    self._start(due, now)
+                    chosen.start.append(due)
+        return chosen
+
+    def ended(self, due: Due) -> None:
+        """An attempt that was chosen is over, or was not made."""
+        self._under_way -= 1
+        self._doubtful.discard(due.id)
+        for counts, key in ((self._at_host, due.host), (self._at_endpoint, due.endpoint_id)):
+            counts[key] -= 1
+            if counts[key] <= 0:
+                del counts[key]
+
+    def learned(self, endpoint_id: str, delivered: bool) -> None:
+        """How an attempt ended: half as many at a time after a failure, twice as many after a success."""
+        allowed = self._allowed.get(endpoint_id, self.most_of_one)
+        if not delivered:
+            self._allowed[endpoint_id] = max(1, allowed // 2)
+        elif allowed * 2 < self.most_of_one:
+            self._allowed[endpoint_id] = allowed * 2
+        else:
+            self._allowed.pop(endpoint_id, None)
+
+    def _in_turn(self, found: Sequence[Due]) -> list[Due]:
+        """First who has the fewest under way, then who waits longest."""
+        ahead = Counter(self._at_endpoint)
+        ranked = []
+        for due in found:
+            ranked.append((ahead[due.endpoint_id], due))
+            ahead[due.endpoint_id] += 1
+        ranked.sort(key=lambda one: (one[0], one[1].next_attempt_at))
+        return [due for _, due in ranked]
+
+    def _pause(self, due: Due, now: Instant) -> Instant | None:
+        if due.paused_until is not None and due.paused_until > now:
+            return due.paused_until
+        if delivering.needs_probe(due.failures) and self._at_endpoint[due.endpoint_id]:
+            return now + PROBE_WAIT
+        return None
+
+    def _has_room(self, due: Due) -> bool:
+        if self.free <= 0 or self._at_host[due.host] >= self._per_host:
+            return False
+        if due.failures and len(self._doubtful) >= max(1, self._concurrency // 2):
+            return False
+        return self._at_endpoint[due.endpoint_id] < self._allowed.get(due.endpoint_id, self.most_of_one)
+
+    def _start(self, due: Due, now: Instant) -> None:
+        self._under_way += 1
+        self._at_host[due.host] += 1
+        self._at_endpoint[due.endpoint_id] += 1
+        if due.failures:
+            self._doubtful.add(due.id)
+        if rate := formats.rate(due.format):
+            self._slots[due.endpoint_id] = now + round(SECOND / rate)
+        if delivering.needs_probe(due.failures):
+            self._allowed[due.endpoint_id] = 1
