@@ -18,12 +18,13 @@ from relay.model import EventType, Secret
 from relay.service import system_clock
 from relay.web.app import OPERATIONS
 from relay.web.schemas import RegistrationRequest
+from tests.docs.pages import all_pages
 from tests.make import SECRET
 from tests.node import installed
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = [*all_pages(), ROOT / "CONTRIBUTING.md"]
 MAKEFILE = (ROOT / "Makefile").read_text()
 
 

@@ -1,0 +1,183 @@
+"""What the pages tell people to type and to write is taken by the relay as it is."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from relay import config, delivering, dispatcher, formats, subscribing
+from relay.addresses import EgressRules
+from relay.cli import main
+from relay.config import DeliveryRules
+from relay.errors import ConfigError
+from relay.formats import flat, slack
+from relay.model import MINUTE, SECOND
+from relay.verify import TOLERANCE
+from relay.web.app import OPERATIONS
+from relay.web.operation import Operation
+from relay.web.schemas import RegistrationRequest
+from tests.docs.pages import DOCS, all_pages, blocks, commands, sections
+from tests.make import make_event
+
+PAGES = all_pages()
+NAMES = [str(page.relative_to(DOCS.parent)) for page in PAGES]
+RULES = EgressRules(allow_http=False, allow_networks=(), deny_networks=())
+ELSEWHERE = frozenset("make docker npm cd zapier-platform uvicorn flask django-admin python node pip".split())
+"""Programs that are not ours; those of the receivers are run by test_receivers."""
+
+
+def programs(page: Path) -> Iterator[list[str]]:
+    """Each command of a page as words, without the variables before it."""
+    for command in commands(page.read_text()):
+        words = shlex.split(command)
+        while re.fullmatch(r"[A-Z_]+=.*", words[0]):
+            words.pop(0)
+        yield words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_command_is_one_that_there_is(page: Path) -> None:
+    """`relay ...` is parsed by the verb itself, options and all; any other program is known to this test."""
+    for words in programs(page):
+        name = words[0].rpartition("/")[2]
+        if name == "relay":
+            parsed(words[1:])
+        elif name == "curl":
+            assert operation_of(words), words
+        else:
+            assert name in ELSEWHERE, words
+
+
+def parsed(arguments: list[str]) -> None:
+    """Fails unless click takes these arguments, short of doing what they say."""
+    verb = main.get_command(click.Context(main), arguments[0])
+    assert verb is not None, arguments
+    paths = [part for part in verb.params if isinstance(part.type, click.Path)]
+    for part in paths:
+        part.type.exists = False  # type: ignore[attr-defined]
+    verb.make_context(arguments[0], arguments[1:])
+
+
+def test_a_wrong_command_is_found() -> None:
+    """An option that the verb does not have, and a verb that there is not."""
+    with pytest.raises(click.UsageError):
+        parsed(["register", "j1", "--uri", "https://example.com/"])
+    with pytest.raises(AssertionError):
+        parsed(["start"])
+
+
+def operation_of(words: list[str]) -> Operation | None:
+    """The call of our API that a curl command makes; its method is POST where it sends a body."""
+    [url] = [word for word in words[1:] if "://" in word and not word.startswith("{")]
+    path = "/" + url.partition("://")[2].partition("/")[2].partition("?")[0]
+    method = words[words.index("-X") + 1] if "-X" in words else "POST" if "-d" in words else "GET"
+    for one in OPERATIONS:
+        if one.method == method and re.fullmatch(re.sub(r"{\w+}", "[^/]+", one.path), path):
+            return one
+    return None
+
+
+def sent(page: Path) -> Iterator[tuple[type[BaseModel], Any]]:
+    """Each JSON body of a page, with the schema that has to take it."""
+    for words in programs(page):
+        if words[0] == "curl" and "-d" in words:
+            one = operation_of(words)
+            assert one is not None
+            assert one.body is not None, words
+            yield one.body, json.loads(words[words.index("-d") + 1])
+    for block in blocks(page.read_text(), "json"):
+        found = json.loads(block)
+        if "job_id" in found and "event" not in found:
+            yield RegistrationRequest, found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_body_is_taken_by_its_call(page: Path) -> None:
+    """No field is misspelled, and headers and URLs pass the checks that come after the schema."""
+    for model, body in sent(page):
+        made = model.model_validate(body).model_dump()
+        url = made.get("url") or made.get("callback_url")
+        assert isinstance(url, str), body
+        wanted = subscribing.Wanted(url, made.get("format", "auto"), headers=made.get("headers", {}))
+        subscribing.check(wanted, RULES)
+
+
+def test_bodies_are_found() -> None:
+    """The test above has something to judge."""
+    assert len([body for page in PAGES for _, body in sent(page)]) >= 6
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_piece_of_configuration_is_accepted(page: Path) -> None:
+    """YAML of the pages is configuration; where it leaves the Exec key out, one is added."""
+    for block in blocks(page.read_text(), "yaml"):
+        filled = re.sub(r"\${(\w+)}", lambda found: FILLED.get(found[1], "x" * 30), block)
+        accepted(yaml.safe_load(filled))
+
+
+FILLED = {
+    "SLACK_URL": "https://hooks.slack.com/services/T000/B000/XXXX",
+    **{f"EXEC_API_KEY{end}": "exec_live_" + "a1" * 20 for end in ("", "_SALES", "_SUCCESS")},
+}
+
+
+def accepted(data: dict[str, Any]) -> None:
+    base = {} if "workspaces" in data else {"exec": {"api_key": FILLED["EXEC_API_KEY"]}}
+    config.from_mapping({name: base.get(name, {}) | data[name] if name in base else data[name] for name in data} | base)
+
+
+def test_a_wrong_piece_of_configuration_is_found() -> None:
+    """A key that there is not."""
+    with pytest.raises(ConfigError):
+        accepted({"endpoints": [{"name": "a", "uri": "https://example.com/"}]})
+
+
+@pytest.mark.parametrize(("page", "title"), [("zapier.md", "What comes"), ("slack.md", "A workflow")])
+def test_the_flat_keys_are_the_format_s(page: str, title: str) -> None:
+    """In the format's order, none missing."""
+    table = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", sections(DOCS / "how-to" / page)[title].text, re.MULTILINE)
+    assert re.findall(r"`(\w+)`", " ".join(table)) == list(flat.fields(make_event(), None))
+
+
+def test_the_zapier_integration_s_keys_are_linked_not_repeated() -> None:
+    """Pages that name single flat keys name real ones."""
+    named = re.findall(r"map `(\w+)`, `(\w+)`", (DOCS / "how-to/make.md").read_text())
+    assert set(chain.from_iterable(named)) <= set(flat.fields(make_event(), None))
+    assert named
+
+
+def test_slack_s_errors_are_those_that_disable() -> None:
+    """Each word in the table is one that the format knows, and that disables as the table says."""
+    rows = sections(DOCS / "how-to/slack.md")["When nothing comes"].text.splitlines()
+    words = [word for row in rows if "disables" in row for word in re.findall(r"`(\w+)`", row)]
+    assert words
+    for word in words:
+        permanent = slack.meaning(word)
+        assert permanent is not None, word
+        assert permanent.disable, word
+
+
+def test_delivery_s_numbers_are_the_code_s() -> None:
+    """The schedule, the limits and the waits that are promised."""
+    text = " ".join((DOCS / "concepts/delivery.md").read_text().split())
+    rules = DeliveryRules()
+    [told] = re.findall(r"At once, then (.+?) after the attempt before: (\d+) attempts", text)
+    parts = re.findall(r"(\d+) (s|min|h)\b", told[0])
+    assert [config.duration(number + unit.removesuffix("in")) for number, unit in parts] == list(rules.schedule[1:])
+    assert int(told[1]) == len(rules.schedule)
+    assert f"2xx within {rules.timeout // SECOND} seconds" in text
+    assert f"of {rules.concurrency} in all" in text
+    assert rules.per_host == 4
+    assert "at most four connections" in text
+    assert delivering.DISABLE_ATTEMPTS == delivering.BREAKER_OPENS_AT == 10
+    assert f"first {dispatcher.RESPONSE_KEPT // 1024} KiB" in text
+    assert TOLERANCE == 5 * MINUTE
+    assert (formats.rate("slack"), formats.rate("google_chat"), formats.rate("zapier")) == (1, 1, 25)

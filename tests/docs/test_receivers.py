@@ -1,0 +1,179 @@
+"""The receivers that the documentation shows: started as it says, sent what the relay sends and what it never would."""
+
+import asyncio
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from relay import config, signing
+from relay.model import MINUTE, Attempt, Secret
+from relay.sandbox.exec import SANDBOX_KEY
+from relay.service import Relay, system_clock
+from tests.docs.pages import DOCS, Section, sections
+from tests.e2e.conftest import free_port
+from tests.make import SECRET, make_endpoint
+from tests.node import ROOT, installed
+
+PYTHON = sections(DOCS / "how-to/python.md")
+JAVASCRIPT = sections(DOCS / "how-to/javascript.md")
+COMMON = "The same for every framework"
+VERIFIERS = ("With standardwebhooks", "With relay.verify")
+PORT = "8001"
+"""What the pages say; the tests take a free one."""
+PROGRAMS = {
+    "python": [sys.executable],
+    "uvicorn": [sys.executable, "-m", "uvicorn"],
+    "flask": [sys.executable, "-m", "flask"],
+    "django-admin": [sys.executable, "-m", "django"],
+}
+STARTS_WITHIN = 20.0
+BODY = (
+    b'{"type":"job.completed","timestamp":"2024-03-01T10:00:45.000Z","data":{"job":{"id":"j1","status":"completed",'
+    b'"scenario":{"id":"s1","name":"Discovery \xc3\xa0 deux","url":"https://acme.example.com/s1"}},'
+    b'"registration":null,"workspace":"default"}}'
+)
+READY = "j1 is ready: Discovery à deux at https://acme.example.com/s1"
+
+
+class Receiver:
+    """A receiver that runs as its page says."""
+
+    def __init__(self, port: int, log: Path) -> None:
+        self.url, self._log = f"http://127.0.0.1:{port}/scenario-ready", log
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text()
+
+    async def post(self, headers: dict[str, str], body: bytes = BODY) -> int:
+        """The status that it answers."""
+        async with httpx.AsyncClient(trust_env=False) as http:
+            sent = {"content-type": "application/json"} | headers
+            return (await http.post(self.url, content=body, headers=sent)).status_code
+
+
+@asynccontextmanager
+async def running(folder: Path, parts: list[Section]) -> AsyncIterator[Receiver]:
+    """Writes the files and runs the commands of these sections; the last command is the server's."""
+    port = free_port()
+    *before, serve = [command for part in parts for command in part.commands]
+    for command in before:
+        _, argv = asked(command, port)
+        await asyncio.to_thread(subprocess.run, argv, cwd=folder, check=True, capture_output=True, timeout=30)
+    for name, code in ((name, code) for part in parts for name, code in part.files.items()):
+        (folder / name).write_text(code.replace(PORT, str(port)))
+    environ, argv = asked(serve, port)
+    log = folder / "log.txt"
+    with log.open("wb") as out:
+        process = await asyncio.create_subprocess_exec(
+            *argv, cwd=folder, env=environ, stdout=out, stderr=out, start_new_session=True
+        )
+    try:
+        await until_it_answers(port, process, log)
+        yield Receiver(port, log)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # Django's server is two processes
+        await process.wait()
+
+
+def asked(command: str, port: int) -> tuple[dict[str, str], list[str]]:
+    """The environment and the arguments of a command as the page shows it."""
+    words = shlex.split(command.replace(PORT, str(port)).replace("whsec_...", SECRET))
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    while "=" in words[0]:
+        name, _, environ[name] = words.pop(0).partition("=")
+    return environ, [*PROGRAMS.get(words[0], words[:1]), *words[1:]]
+
+
+async def until_it_answers(port: int, process: asyncio.subprocess.Process, log: Path) -> None:
+    deadline = time.monotonic() + STARTS_WITHIN
+    while time.monotonic() < deadline and process.returncode is None:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.02)
+        else:
+            writer.close()
+            await writer.wait_closed()
+            return
+    raise AssertionError(f"the receiver did not start: {log.read_text()}")
+
+
+async def judge(receiver: Receiver, folder: Path) -> None:
+    """It takes what the relay sent, does its work once, and refuses everything else."""
+    now, secrets = system_clock(), [Secret(SECRET)]
+    signed = signing.headers("evt_1", BODY, secrets, now)
+    assert 200 <= await receiver.post(signed) < 300, receiver.said
+    assert 200 <= await receiver.post(signed) < 300, receiver.said
+    assert receiver.said.count(READY) == 1, receiver.said
+
+    wrong_secret = [Secret(signing.new_secret(b"another secret of thirty-two byt"))]
+    assert await receiver.post(signed, BODY.replace(b"j1", b"j2")) == 400
+    assert await receiver.post(signing.headers("evt_2", BODY, wrong_secret, now)) == 400
+    assert await receiver.post(signing.headers("evt_3", BODY, secrets, now - 6 * MINUTE)) == 400
+    assert await receiver.post(signed | {"webhook-id": "evt_4"}) == 400
+    assert await receiver.post(signed | {"webhook-signature": "nonsense"}) == 400
+    assert await receiver.post(signed | {"webhook-signature": "v1,%%%"}) == 400
+    assert await receiver.post({}) == 400
+    assert receiver.said.count(READY) == 1, receiver.said
+
+    failed = BODY.replace(b"job.completed", b"job.failed")
+    assert 200 <= await receiver.post(signing.headers("evt_5", failed, secrets, now), failed) < 300
+    assert "j1: job.failed" in receiver.said
+
+    assert (await sample(receiver, SECRET, folder)).outcome == "delivered"
+    assert "j1o2b3i4d5x6 is ready: Discovery Call with IT Director" in receiver.said
+    assert (await sample(receiver, wrong_secret[0].value, folder)).status_code == 400
+
+
+async def sample(receiver: Receiver, secret: str, folder: Path) -> Attempt:
+    """What the relay's own `test` of the receiver's endpoint comes to."""
+    settings = {
+        "exec": {"api_key": SANDBOX_KEY},
+        "storage": {"url": f"sqlite:///{folder}/relay.db"},
+        "security": {"allow_http": True, "allow_networks": ["127.0.0.1/32"]},
+    }
+    relay = await Relay.open(config.from_mapping(settings))
+    try:
+        host = receiver.url.split("/")[2]
+        return await relay.send_test(
+            replace(make_endpoint(), url=receiver.url, host=host, secrets=(Secret(secret),)), relay.clock()
+        )
+    finally:
+        await relay.stop()
+
+
+@pytest.mark.parametrize("verifier", VERIFIERS)
+@pytest.mark.parametrize("framework", ["Starlette", "FastAPI", "Flask", "Django"])
+async def test_a_python_receiver_does_what_its_page_says(tmp_path: Path, framework: str, verifier: str) -> None:
+    """Whatever the framework, and whichever library verifies."""
+    parts = [PYTHON[COMMON], PYTHON[verifier], PYTHON[framework]]
+    async with running(tmp_path, parts) as receiver:
+        await judge(receiver, tmp_path)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("framework", ["Node's own server", "Express"])
+async def test_a_javascript_receiver_does_what_its_page_says(tmp_path: Path, framework: str) -> None:
+    """With the public npm package."""
+    folder = await asyncio.to_thread(installed, ROOT / "tests/javascript")
+    (tmp_path / "node_modules").symlink_to(folder / "node_modules")
+    async with running(tmp_path, [JAVASCRIPT[COMMON], JAVASCRIPT[framework]]) as receiver:
+        await judge(receiver, tmp_path)
+
+
+def test_every_snippet_of_the_receivers_is_tried() -> None:
+    """No framework is shown that the tests above leave out."""
+    shown = {title for page in (PYTHON, JAVASCRIPT) for title, part in page.items() if part.files}
+    tried = {COMMON, *VERIFIERS, "Starlette", "FastAPI", "Flask", "Django", "Node's own server", "Express"}
+    assert shown == tried
