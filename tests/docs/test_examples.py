@@ -13,10 +13,11 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from relay import config, delivering, dispatcher, formats, subscribing
+from relay import config, delivering, formats, subscribing
 from relay.addresses import EgressRules
 from relay.cli import main
 from relay.config import DeliveryRules
+from relay.dispatcher.attempts import RESPONSE_KEPT
 from relay.errors import ConfigError
 from relay.formats import flat, slack
 from relay.model import MINUTE, SECOND
@@ -178,6 +179,6 @@ def test_delivery_s_numbers_are_the_code_s() -> None:
     assert rules.per_host == 4
     assert "at most four connections" in text
     assert delivering.DISABLE_ATTEMPTS == delivering.BREAKER_OPENS_AT == 10
-    assert f"first {dispatcher.RESPONSE_KEPT // 1024} KiB" in text
+    assert f"first {RESPONSE_KEPT // 1024} KiB" in text
     assert TOLERANCE == 5 * MINUTE
     assert (formats.rate("slack"), formats.rate("google_chat"), formats.rate("zapier")) == (1, 1, 25)
