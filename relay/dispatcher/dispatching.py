@@ -163,7 +163,8 @@ class Dispatcher:
         for id in chosen.deaf:
             outbox.hold(tx, id, now, _PUT_OFF_TOGETHER)
         for id, until in chosen.paused.items():
-            outbox.put_off(tx, id, now, _PUT_OFF_TOGETHER, partial(self._after, until, delivering.spread(until - now)))
+            later = partial(self._after, until, delivering.spread(until - now))
+            outbox.put_off(tx, id, now, until, later, _PUT_OFF_TOGETHER)
         return claims
 
     def _after(self, until: Instant, width: int) -> Instant:

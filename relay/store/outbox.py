@@ -4,7 +4,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Row, Select, bindparam, case, func, insert, literal, select, tuple_, update
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Row,
+    Select,
+    bindparam,
+    case,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from relay import formats
 from relay.model import Attempt, Delivery, DeliveryStatus, Event, EventType, Instant, new_id
@@ -216,18 +230,24 @@ def settle(tx: Tx, settlements: Sequence[Settlement], owner: str) -> None:
 
 def hold(tx: Tx, endpoint_id: str, now: Instant, most: int) -> int:
     """The endpoint is disabled: what is due waits, with no next attempt, until it is enabled. Returns how many."""
-    ids = _due_of(tx, endpoint_id, now, most)
-    return _put_off(tx, dict.fromkeys(ids, None))
+    return _put_off(tx, dict.fromkeys(_waiting_of(tx, endpoint_id, now, now, most), None))
 
 
-def put_off(tx: Tx, endpoint_id: str, now: Instant, most: int, until: Callable[[], Instant]) -> int:
-    """The endpoint is paused: what is due waits, each until its own instant. Returns how many."""
-    return _put_off(tx, {id: until() for id in _due_of(tx, endpoint_id, now, most)})
+def put_off(
+    tx: Tx, endpoint_id: str, now: Instant, until: Instant, later: Callable[[], Instant], most: int = 1_000
+) -> int:
+    """The endpoint is paused: what would be due by `until` waits, each delivery for an instant of its own.
+
+    Returns how many there were, the longest due first, `most` at the most.
+    """
+    return _put_off(tx, {id: later() for id in _waiting_of(tx, endpoint_id, now, until, most)})
 
 
-def _due_of(tx: Tx, endpoint_id: str, now: Instant, most: int) -> Sequence[str]:
-    query = select(deliveries.c.id).where(deliveries.c.endpoint_id == endpoint_id, _waits(deliveries))
-    query = query.where(deliveries.c.next_attempt_at <= now).order_by(deliveries.c.next_attempt_at).limit(most)
+def _waiting_of(tx: Tx, endpoint_id: str, now: Instant, until: Instant, most: int) -> Sequence[str]:
+    """What nobody holds and is to be sent by `until`."""
+    free = or_(deliveries.c.next_attempt_at <= now, deliveries.c.leased_by.is_(None))
+    query = select(deliveries.c.id).where(deliveries.c.endpoint_id == endpoint_id, _waits(deliveries), free)
+    query = query.where(deliveries.c.next_attempt_at <= until).order_by(deliveries.c.next_attempt_at).limit(most)
     return tx.execute(query.with_for_update(skip_locked=True)).scalars().all()
 
 

@@ -151,7 +151,7 @@ async def test_who_has_nothing_due_is_passed_over_in_turn(store: Store) -> None:
     await fill(store, *((make_event(f"a{n}"), make_endpoint(id="ep_a")) for n in range(3)))
     await fill(store, (make_event("b"), make_endpoint(id="ep_b", disabled_at=NOON)))
     await fill(store, *((make_event(f"c{n}"), make_endpoint(id="ep_c", paused_until=LEASE)) for n in range(2)))
-    await store.write(lambda tx: outbox.put_off(tx, "ep_a", NOON, 100, lambda: LEASE))
+    await store.write(lambda tx: outbox.put_off(tx, "ep_a", NOON, NOON, lambda: LEASE))
     found, _ = await in_turn(store, "", 5, 100)
     assert [(due.endpoint_id, due.paused_until) for due in found] == [("ep_c", LEASE)] * 2
     found, _ = await in_turn(store, "", 5, 100, LEASE)

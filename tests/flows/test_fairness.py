@@ -1,0 +1,179 @@
+"""One endpoint that is dead, slow or floods us never slows another, however long its queue; and no herd comes back."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+
+import pytest
+from sqlalchemy import func, select
+
+from relay.listening import listen
+from relay.model import MINUTE, SECOND, DeliveryStatus, Endpoint
+from relay.sandbox import rude
+from relay.sandbox.receiver import FINE, HANG, Answer
+from relay.sandbox.rude import RudeServer, Script
+from relay.store import deliveries, endpoints, outbox, schema
+from relay.store.database import Tx
+from relay.store.deliveries import Filter
+from tests.flows.conftest import Start, World
+from tests.loopback import Behaviour, Wire, serving
+from tests.make import make_endpoint, make_event
+
+GOOD = 50
+QUEUE = 2_500
+SLOW = {"timeout": "20s"}
+"""Longer than a test takes: what hangs is unanswered until its server is closed."""
+
+Bad = Callable[[], AbstractAsyncContextManager[str]]
+
+
+def raw(behave: Behaviour, scheme: str = "http") -> Bad:
+    """An endpoint on a socket of its own."""
+
+    @asynccontextmanager
+    async def started() -> AsyncIterator[str]:
+        async with serving(behave) as served:
+            yield served.url("/bad", scheme=scheme)
+
+    return started
+
+
+def rudely(script: Script) -> Bad:
+    @asynccontextmanager
+    async def started() -> AsyncIterator[str]:
+        async with RudeServer(script) as server:
+            yield f"{server.url}/bad"
+
+    return started
+
+
+@asynccontextmanager
+async def refused() -> AsyncIterator[str]:
+    """A port that nobody listens on."""
+    closed = listen("127.0.0.1", 0, "any")
+    port = closed.getsockname()[1]
+    closed.close()
+    yield f"http://127.0.0.1:{port}/bad"
+
+
+async def drip(wire: Wire) -> None:
+    """An answer without end, one byte at a time."""
+    await wire.read()
+    await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
+    while True:
+        await wire.send(b".")
+        await asyncio.sleep(0.05)
+
+
+async def flood(wire: Wire) -> None:
+    """An answer without end, as fast as it is taken."""
+    await wire.read()
+    await wire.send(b"HTTP/1.1 500 Sorry\r\ntransfer-encoding: chunked\r\n\r\n")
+    with suppress(OSError):
+        while True:
+            await wire.send(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
+
+
+async def no_tls(wire: Wire) -> None:
+    """Bytes that are no handshake, then silence."""
+    await wire.send(b"\x16\x03\x03\x00\x05 no TLS at all" + bytes(range(256)))
+    await wire.hang()
+
+
+KINDS: dict[str, Bad] = {
+    "black hole": rudely(rude.SILENCE),
+    "refused": refused,
+    "dripped head": rudely(rude.DRIPPED_HEAD),
+    "endless head": rudely(rude.ENDLESS_HEAD),
+    "dripped body": raw(drip),
+    "endless body": raw(flood),
+    "TLS garbage": raw(no_tls, "https"),
+    "silent TLS": raw(Wire.hang, "https"),
+    "resets": rudely(rude.RESET_UNANSWERED),
+}
+
+
+async def queue_up(world: World, endpoint: Endpoint, length: int) -> None:
+    """So many deliveries for the endpoint, all due now."""
+
+    def work(tx: Tx) -> None:
+        endpoints.add(tx, endpoint)
+        for number in range(length):
+            outbox.enqueue(tx, make_event(f"q{number}", now=world.clock()), [(endpoint, None)], world.clock(), 0)
+
+    await world.relay.store.write(work)
+
+
+async def of(world: World, endpoint: Endpoint, status: DeliveryStatus | None = None) -> int:
+    which = Filter(status=status, endpoint_id=endpoint.id)
+    return await world.relay.store.read(lambda tx: deliveries.count(tx, which))
+
+
+async def attempts(world: World) -> int:
+    """Attempts written down."""
+    query = select(func.count()).select_from(schema.attempts)
+    return await world.relay.store.read(lambda tx: int(tx.execute(query).scalar_one()))
+
+
+async def all_good_hear(world: World) -> None:
+    """A job that has ended is told to 50 good endpoints by the running dispatcher; returns when all have heard."""
+    job = world.exec.add(lasts=1_000)
+    world.clock.advance(5 * SECOND)
+    for number in range(GOOD):
+        await world.prepare(job.id, f"{world.receiver_url}/good{number}")
+    running = asyncio.create_task(world.relay.dispatcher.run())
+    world.relay.dispatcher.wake()
+    try:
+        await world.relay.watcher.tick()
+        await world.relay.watcher.idle()
+        paths: set[str] = set()
+        while len(paths) < GOOD:
+            came = await world.receiver.arrived(len(world.receiver.received) + 1, within=15 * SECOND)
+            paths = {one.path for one in came if one.path.startswith("/good")}
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_fifty_hear_at_once_whatever_one_does(start: Start, kind: str) -> None:
+    """With 2,500 older deliveries waiting for the bad one, the good ones hear while hardly any of those was tried."""
+    async with start(delivery=SLOW) as world, KINDS[kind]() as url:
+        bad = make_endpoint(name="bad", url=url, host=url.split("/")[2])
+        await queue_up(world, bad, QUEUE)
+        await all_good_hear(world)
+        assert await of(world, bad, DeliveryStatus.PENDING) >= QUEUE
+        assert await attempts(world) <= GOOD + 20, "the breaker lets few of the bad one's try"
+
+
+async def test_fifty_hear_though_one_of_their_own_host_hangs(start: Start) -> None:
+    """On the same host too: of its four connections one is always left to the others."""
+    async with start(delivery={"timeout": "3s"}) as world:
+        world.receiver.always(HANG, path="/bad")
+        url = f"{world.receiver_url}/bad"
+        bad = make_endpoint(name="bad", url=url, host=url.split("/")[2])
+        await queue_up(world, bad, QUEUE)
+        await all_good_hear(world)
+        assert await of(world, bad, DeliveryStatus.PENDING) >= QUEUE
+
+
+async def test_after_an_outage_no_herd_comes_back(start: Start) -> None:
+    """200 deliveries fail together; when the receiver is well again one probe comes first, then the rest, spread."""
+    async with start() as world:
+        url = f"{world.receiver_url}/down"
+        down = make_endpoint(name="down", url=url, host=url.split("/")[2])
+        world.receiver.always(Answer(status=500))
+        await queue_up(world, down, 200)
+        await world.settle()
+        await world.advance(15 * MINUTE)
+        during = len(world.received())
+        assert during < 40, "behind the open breaker only probes are sent"
+        world.receiver.always(FINE)
+        await world.advance(15 * MINUTE)
+        assert await of(world, down, DeliveryStatus.DELIVERED) == 200
+        after = [one.at for one in world.received()][during:]
+        assert after.count(after[0]) == 1, "the probe comes alone"
+        a_second = Counter(at // SECOND for at in after)
+        assert max(a_second.values()) <= 20
+        assert after[-10] - after[0] >= 30 * SECOND
