@@ -112,6 +112,15 @@ def enable(tx: Tx, endpoint: Endpoint, now: Instant) -> tuple[Endpoint, int]:
     return enabled, outbox.release_held(tx, endpoint.id, now)
 
 
+def disable(tx: Tx, endpoint: Endpoint, now: Instant) -> Endpoint:
+    """The endpoint disabled by hand: what is for it is held until it is enabled. Once disabled it stays as it is."""
+    if not endpoint.enabled:
+        return endpoint
+    disabled = replace(endpoint, disabled_at=now, disabled_reason="disabled by hand")
+    endpoints.save(tx, disabled)
+    return disabled
+
+
 def remove(tx: Tx, endpoint: Endpoint, now: Instant) -> None:
     """Removes an endpoint: its registrations are withdrawn, its pending deliveries cancelled.
 

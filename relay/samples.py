@@ -1,6 +1,8 @@
-"""A job that never was: what `test` sends, and what examples show."""
+"""A job that never was: what `test` sends, and what examples and previews show."""
 
 from typing import Any
+
+from relay.model import Event, EventType, Instant, event_id
 
 SAMPLE_JOB: dict[str, Any] = {
     "id": "j1o2b3i4d5x6",
@@ -17,3 +19,32 @@ SAMPLE_JOB: dict[str, Any] = {
     "duration_seconds": 40,
 }
 """The completed example of Exec's page 'Get Scenario job status'."""
+
+_PROCESSING = SAMPLE_JOB | {"status": "processing", "scenario": None, "completed_at": None, "duration_seconds": None}
+_SAMPLES: dict[EventType, dict[str, Any]] = {
+    EventType.COMPLETED: SAMPLE_JOB,
+    EventType.STARTED: _PROCESSING,
+    EventType.FAILED: SAMPLE_JOB
+    | {
+        "status": "failed",
+        "scenario": None,
+        "error": {"code": "GENERATION_ERROR", "message": "Unable to generate scenario from the provided prompt"},
+    },
+    EventType.CANCELLED: _PROCESSING | {"status": "cancelled", "completed_at": "2024-03-01T10:00:45Z"},
+    EventType.NOT_FOUND: {"id": SAMPLE_JOB["id"], "status": None},
+    EventType.EXPIRED: _PROCESSING,
+}
+
+
+def sample_event(type: EventType, now: Instant) -> Event:
+    """The sample job, as it would be told of."""
+    job_id = str(SAMPLE_JOB["id"])
+    return Event(
+        id=event_id("default", job_id, type),
+        workspace="default",
+        job_id=job_id,
+        type=type,
+        occurred_at=now,
+        job=_SAMPLES[type],
+        created_at=now,
+    )

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
@@ -128,3 +128,13 @@ _MEANINGS = {
     "connection": "the database can't be reached; is PostgreSQL running, and is storage.url right?",
     "password": "PostgreSQL refused the user or password of storage.url",
 }
+
+
+def begins(tx: Connection, column: ColumnElement[str], text: str) -> ColumnElement[bool]:
+    """Whether an ASCII column begins with `text`, in the same case of letters, by the index where there is one.
+
+    SQLite compares bytes, and so finds a range; PostgreSQL's order is the locale's, but its LIKE minds the case.
+    """
+    if tx.dialect.name == "sqlite":
+        return and_(column >= text, column < text + "\x7f")
+    return column.startswith(text, autoescape=True)

@@ -218,6 +218,16 @@ idempotency = Table(
 """Answers kept for `Idempotency-Key`, in the same transaction as what they answered."""
 Index("idempotency_by_time", idempotency.c.created_at)
 
+sessions = Table(
+    "sessions",
+    metadata,
+    _text("id", primary_key=True),
+    _text("key_hash"),
+    _text("csrf"),
+    _instant("expires_at", nullable=False),
+)
+"""The dashboard's sessions, by the hash of what the browser holds."""
+
 __all__ = [
     "attempts",
     "deliveries",
@@ -227,6 +237,7 @@ __all__ = [
     "looks",
     "metadata",
     "registrations",
+    "sessions",
     "watches",
     "workspaces",
 ]

@@ -9,10 +9,11 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from relay.errors import NotFound, Refused, StoreError
 from relay.service import Relay
-from relay.web import deliveries, endpoints, events, jobs, openapi, ops, problems, registrations
+from relay.web import dashboard, deliveries, endpoints, events, jobs, openapi, ops, problems, registrations
 from relay.web.operation import Operation, routes
 from relay.web.problems import MethodNotAllowed, Unavailable
 from relay.web.surroundings import Surroundings
@@ -42,7 +43,7 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
             await relay.stop()
 
     app = Starlette(
-        routes=routes(OPERATIONS),
+        routes=[_front(), *dashboard.ROUTES, *routes(OPERATIONS)],
         middleware=[Middleware(Surroundings, log=relay.telemetry.log)],
         exception_handlers={
             Refused: _refused,
@@ -54,8 +55,20 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
     )
     app.router.redirect_slashes = False
     app.state.relay = relay
+    app.state.listeners = dashboard.Listeners()
     app.state.openapi = openapi.document(OPERATIONS)
     return app
+
+
+def _front() -> Route:
+    """`/`: the dashboard for browsers, what this is for programs."""
+
+    async def front(request: Request) -> Response:
+        wants_page = "text/html" in request.headers.get("accept", "")
+        chosen = dashboard.FRONT.endpoint if wants_page else ops.about
+        return cast(Response, await chosen(request))
+
+    return Route("/", front, methods=["GET"])
 
 
 async def _refused(_: Request, error: Exception) -> Response:

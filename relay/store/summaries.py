@@ -1,0 +1,131 @@
+"""What a whole looks like: counts and delays of the last hours, endpoints in trouble, and what a search finds.
+
+Each query is bounded by the time or the number of rows that it reads, not by what the store holds.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import func, or_, select
+
+from relay.model import HOUR, DeliveryStatus, Endpoint, Instant, Watch, WatchState
+from relay.store import dialect
+from relay.store import endpoints as subscribers
+from relay.store import watches as watching
+from relay.store.database import Tx
+from relay.store.schema import attempts, deliveries, endpoints, events, looks, registrations, watches
+
+_RECENT_JOBS = 20_000
+"""The jobs in whose scenario names a search looks, newest first."""
+
+
+_USUAL = 200
+"""Jobs from which the usual number of looks is taken."""
+
+
+class Hour(NamedTuple):
+    """What became of the deliveries made in the hour from `at` on."""
+
+    at: Instant
+    delivered: int
+    failed: int
+    pending: int
+
+
+def by_hour(tx: Tx, since: Instant, until: Instant) -> list[Hour]:
+    """One entry an hour from `since` (rounded down) to `until`, oldest first."""
+    hour = (deliveries.c.created_at - deliveries.c.created_at % HOUR).label("hour")
+    first = since - since % HOUR
+    query = (
+        select(hour, deliveries.c.status, func.count())
+        .where(deliveries.c.created_at >= first, deliveries.c.created_at < until)
+        .group_by(hour, deliveries.c.status)
+    )
+    found = {(at, status): count for at, status, count in tx.execute(query)}
+    statuses = (DeliveryStatus.DELIVERED, DeliveryStatus.FAILED, DeliveryStatus.PENDING)
+    return [Hour(at, *(found.get((at, status.value), 0) for status in statuses)) for at in range(first, until, HOUR)]
+
+
+def delays(tx: Tx, since: Instant, most: int) -> list[int]:
+    """Milliseconds from the job's end, as Exec dates it, to its delivery: of the newest `most` made after `since`."""
+    query = (
+        select(deliveries.c.ended_at - events.c.occurred_at)
+        .join(events, events.c.id == deliveries.c.event_id)
+        .where(
+            deliveries.c.status == DeliveryStatus.DELIVERED.value,
+            deliveries.c.created_at >= since,
+            deliveries.c.trigger != "resend",
+        )
+        .order_by(deliveries.c.created_at.desc())
+        .limit(most)
+    )
+    return [max(delay, 0) for delay in tx.execute(query).scalars()]
+
+
+def troubled(tx: Tx, most: int) -> list[Endpoint]:
+    """Endpoints that are disabled or whose last attempts failed, the longest in trouble first."""
+    query = (
+        select(endpoints.c.id)
+        .where(or_(endpoints.c.disabled_at.is_not(None), endpoints.c.failing_since.is_not(None)))
+        .order_by(func.coalesce(endpoints.c.failing_since, endpoints.c.disabled_at))
+        .limit(most)
+    )
+    ids = list(tx.execute(query).scalars())
+    known = subscribers.many(tx, ids)
+    return [known[id] for id in ids if id in known]
+
+
+def usual_looks(tx: Tx, workspace: str) -> float | None:
+    """Looks that the last jobs of a workspace took each; None while none has ended."""
+    settled = (watches.c.workspace == workspace, watches.c.state == WatchState.SETTLED.value)
+    query = select(watches.c.looks).where(*settled, watches.c.ended_at.is_not(None))
+    latest = query.order_by(watches.c.ended_at.desc()).limit(_USUAL).subquery()
+    mean = tx.execute(select(func.avg(latest.c.looks))).scalar()
+    return None if mean is None else float(mean)
+
+
+def jobs_like(tx: Tx, text: str, most: int) -> list[Watch]:
+    """Jobs whose id begins with `text`, or, among the newest, whose scenario's name holds it; newest first."""
+    by_id = select(watches.c.workspace, watches.c.job_id).where(dialect.begins(tx, watches.c.job_id, text)).limit(most)
+    recent = select(watches).order_by(watches.c.created_at.desc()).limit(_RECENT_JOBS).subquery()
+    holds = func.lower(recent.c.job).contains(text.lower(), autoescape=True)
+    by_name = select(recent.c.workspace, recent.c.job_id).where(holds)
+    kept: dict[tuple[str, str], Watch] = {}
+    for workspace, job_id in (*tx.execute(by_id), *tx.execute(by_name)):
+        watch = watching.find(tx, job_id, workspace)
+        if watch is not None and (job_id.startswith(text) or text.lower() in name_of(watch).lower()):
+            kept[workspace, job_id] = watch
+        if len(kept) == most:
+            break
+    return sorted(kept.values(), key=lambda watch: watch.created_at, reverse=True)
+
+
+def name_of(watch: Watch) -> str:
+    """The scenario's name; "" before Exec tells it."""
+    scenario = watch.job.scenario if watch.job else None
+    return (scenario.name if scenario else None) or ""
+
+
+def endpoints_like(tx: Tx, text: str, most: int) -> Sequence[Endpoint]:
+    """Endpoints whose name or host holds `text`, or whose id it is; newest first."""
+    query = (
+        select(endpoints.c.id)
+        .where(
+            or_(
+                func.lower(endpoints.c.name).contains(text.lower(), autoescape=True),
+                endpoints.c.host.contains(text.lower(), autoescape=True),
+                endpoints.c.id == text,
+            )
+        )
+        .order_by(endpoints.c.created_at.desc())
+        .limit(most)
+    )
+    ids = list(tx.execute(query).scalars())
+    known = subscribers.many(tx, ids)
+    return [known[id] for id in ids if id in known]
+
+
+def mark(tx: Tx) -> str:
+    """A text that is another one as soon as anything was registered, looked at, enqueued or attempted."""
+    newest = (looks.c.id, attempts.c.id, watches.c.created_at, registrations.c.created_at, deliveries.c.created_at)
+    return "-".join(str(tx.execute(select(func.max(column))).scalar()) for column in newest)

@@ -1,0 +1,55 @@
+"""Live change: tells open pages, over server-sent events, when there is something new to fetch."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from starlette.responses import Response, StreamingResponse
+
+from relay.errors import StoreError
+from relay.store import summaries
+from relay.web.dashboard.page import Visit
+from relay.web.problems import Unavailable
+
+EVERY = 1.0
+"""Seconds between two questions to the store, while somebody looks."""
+BEAT = 15
+"""So many questions without news until a line keeps the connection open."""
+MOST = 100
+"""Pages that may listen at a time."""
+
+
+@dataclass(slots=True)
+class Listeners:
+    """How many pages listen."""
+
+    number: int = 0
+
+
+async def live(visit: Visit) -> Response:
+    """An event `changed` at each change, until the page goes away or the server stops."""
+    listeners: Listeners = visit.request.app.state.listeners
+    if listeners.number >= MOST:
+        raise Unavailable("too_many_pages", "too many pages listen; this one shows what is new when it is reloaded")
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    return StreamingResponse(_stream(visit, listeners), headers=headers, media_type="text/event-stream")
+
+
+async def _stream(visit: Visit, listeners: Listeners) -> AsyncIterator[str]:
+    listeners.number += 1
+    try:
+        yield "retry: 3000\n\n"
+        before, quiet = await visit.relay.store.read(summaries.mark), 0
+        while True:
+            await asyncio.sleep(EVERY)
+            now = await visit.relay.store.read(summaries.mark)
+            quiet += 1
+            if now != before:
+                before, quiet = now, 0
+                yield "event: changed\ndata: \n\n"
+            elif quiet % BEAT == 0:
+                yield ": still here\n\n"
+    except StoreError as error:
+        visit.relay.telemetry.log.warning("a page is no longer told of changes: %s", error)
+    finally:
+        listeners.number -= 1

@@ -1,0 +1,154 @@
+"""What every page has: who is looking, the frame around it, errors as pages, and a form's fields."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from urllib.parse import parse_qsl, quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from relay import __version__
+from relay.addresses import mask
+from relay.errors import Invalid, Refused, StoreError
+from relay.model import Instant
+from relay.service import Relay
+from relay.web import reading
+from relay.web.auth import Scope
+from relay.web.dashboard import visitor, words
+from relay.web.dashboard.visitor import Visitor
+from relay.web.problems import Unauthenticated, Unavailable
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""What a page may load: its own files and nothing else."""
+
+HEADERS = {
+    "content-security-policy": POLICY,
+    "cross-origin-opener-policy": "same-origin",
+    # With no-referrer browsers send forms with `Origin: null`, which can't be told from a stranger's.
+    "referrer-policy": "same-origin",
+}
+MOST_FIELDS = 50
+"""Fields of a form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request for a page."""
+
+    relay: Relay
+    request: Request
+    visitor: Visitor
+    now: Instant
+
+    def query(self, name: str) -> str | None:
+        """A parameter of the address, None where it is absent or empty."""
+        return self.request.query_params.get(name) or None
+
+
+Handler = Callable[..., Awaitable[Response]]
+
+
+def page(path: str, handler: Handler, method: str = "GET", scope: Scope | None = "read") -> Route:
+    """A page at `path` for those who may do `scope` (None: for everybody). A form's handler takes `form` too."""
+
+    async def handle(request: Request) -> Response:
+        relay: Relay = request.app.state.relay
+        visit = Visit(relay, request, visitor.NOBODY, relay.clock())
+        try:
+            visit = Visit(relay, request, await visitor.of(request, relay, visit.now), visit.now)
+            given: dict[str, Any] = dict(request.path_params)
+            if method == "POST":
+                given["form"] = await _form(request)
+                visitor.check_origin(request, relay.config, visit.visitor, given["form"])
+            if scope is not None:
+                visitor.check_scope(visit.visitor, scope)
+            return await handler(visit, **given)
+        except Unauthenticated:
+            return _to_login(request)
+        except Refused as error:
+            return wrong(visit, error)
+        except StoreError as error:
+            relay.telemetry.log.error("a page could not be shown: %s", error)
+            return wrong(visit, Unavailable("store_unavailable", f"{error}; try again later"))
+
+    handle.__name__ = handler.__name__
+    return Route(path, handle, methods=[method], name=f"{method} {path}")
+
+
+def show(visit: Visit, template: str, code: int = 200, **values: Any) -> Response:
+    """A page made of a template."""
+    common = {
+        "visit": visit,
+        "said": SAID.get(visit.query("said") or ""),
+        "visitor": visit.visitor,
+        "now": visit.now,
+        "path": visit.request.url.path,
+    }
+    text = _environment().get_template(template).render(common | values)
+    return HTMLResponse(text, code, HEADERS)
+
+
+def wrong(visit: Visit, error: Refused) -> Response:
+    """A page that says what is wrong and what to do."""
+    return show(visit, "wrong.html", error.status, error=error)
+
+
+SAID = {
+    "registered": "The job is watched.",
+    "known": "This job was registered for this endpoint already.",
+    "withdrawn": "The registration is withdrawn.",
+    "resent": "The delivery is being sent again.",
+    "waits": "Nothing to do: this delivery is being sent now, or its endpoint is disabled.",
+    "enabled": "The endpoint is enabled; what was held for it is being sent.",
+    "disabled": "The endpoint is disabled; deliveries to it are held until it is enabled.",
+}
+"""What a page says after a form was taken, by the word in its address: no link can make it say something else."""
+
+
+def seen(path: str, said: str | None = None) -> Response:
+    """After a form was taken: on to a page that says so, so that reloading it repeats nothing."""
+    if said is not None:
+        path += ("&" if "?" in path else "?") + f"said={said}"
+    return RedirectResponse(path, 303, HEADERS)
+
+
+def _to_login(request: Request) -> Response:
+    wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    target = f"/login?next={quote(wanted)}" if request.method == "GET" and wanted != "/" else "/login"
+    # htmx asks for parts of a page: it must go to the login as a whole.
+    if "hx-request" in request.headers:
+        return Response(status_code=204, headers={"hx-redirect": target})
+    return RedirectResponse(target, 303, HEADERS)
+
+
+async def _form(request: Request) -> Mapping[str, str]:
+    """The fields of a form. Raises Refused for what no page of ours sends."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    text = (await reading.read(request)).decode("utf-8", "replace")
+    try:
+        if kind != "application/x-www-form-urlencoded":
+            raise ValueError(kind)
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS))
+    except ValueError:
+        raise Invalid("invalid_form", "this is no form of the dashboard; go back and try again") from None
+
+
+@cache
+def _environment() -> Environment:
+    found = Environment(
+        loader=PackageLoader("relay.web.dashboard"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {"span": words.span, "clock": words.clock, "mask": mask}
+    found.globals |= {"ago": words.ago, "count": words.count, "version": __version__}
+    return found

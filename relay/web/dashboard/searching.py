@@ -1,0 +1,35 @@
+"""Search: by job id, scenario name, endpoint, or the id of a delivery."""
+
+from typing import Any
+
+from starlette.responses import Response
+
+from relay.model import JOB_ID
+from relay.store import deliveries, summaries, workspaces
+from relay.store.database import Tx
+from relay.web.dashboard.page import Visit, seen, show
+from relay.web.dashboard.watching import watching
+
+MOST = 20
+_LONGEST = 200
+
+
+async def search(visit: Visit) -> Response:
+    """What the text finds; the only job of that id is shown at once."""
+    text = (visit.query("q") or "").strip()[:_LONGEST]
+
+    def read(tx: Tx) -> dict[str, Any]:
+        found = summaries.jobs_like(tx, text, MOST) if text else []
+        states = {name: workspaces.get(tx, name) for name in visit.relay.clients}
+        return {
+            "jobs": watching(found, states, visit.now),
+            "found": summaries.endpoints_like(tx, text, MOST) if text else [],
+            "delivery": deliveries.get(tx, text) if text.startswith("dlv_") else None,
+        }
+
+    found = await visit.relay.store.read(read)
+    if found["delivery"] is not None:
+        return seen(f"/deliveries/{text}")
+    if [job.watch.job_id for job in found["jobs"]] == [text] and JOB_ID.fullmatch(text):
+        return seen(f"/jobs/{found['jobs'][0].watch.workspace}/{text}")
+    return show(visit, "search.html", text=text, **found)

@@ -1,0 +1,111 @@
+"""Who is looking at the pages: a session, begun with an API key, that ends with the key or after twelve hours.
+
+The browser holds a random token, the store its hash and that of the key: neither can be used to call the API, and a
+key that is revoked ends its sessions. Without API keys the dashboard is open, to this machine only, as the API is.
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from relay.config import Config
+from relay.model import HOUR, SECOND, Instant
+from relay.service import Relay
+from relay.store import sessions
+from relay.store.sessions import Session
+from relay.web import auth
+from relay.web.auth import Scope
+from relay.web.problems import Forbidden, Unauthenticated
+
+LASTS = 12 * HOUR
+"""How long a session lasts, milliseconds."""
+
+_COOKIE = "relay_session"
+_ALL: tuple[Scope, ...] = ("register", "read", "admin")
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """What the person in front of the browser may do."""
+
+    name: str
+    """The name of their key; "" where the relay has no keys."""
+    scopes: tuple[Scope, ...]
+    csrf: str = field(default="", repr=False)
+    """What each of their forms must hold."""
+    token: str = field(default="", repr=False)
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes
+
+
+NOBODY = Visitor("", ())
+
+
+async def of(request: Request, relay: Relay, now: Instant) -> Visitor:
+    """The visitor; NOBODY where no session is going on. Raises Forbidden for pages of other sites, without keys."""
+    if not relay.config.security.api_keys:
+        auth.authorise(request, relay.config, "read")
+        return Visitor("", _ALL)
+    token = request.cookies.get(_COOKIE, "")
+    if not token:
+        return NOBODY
+    session = await relay.store.read(lambda tx: sessions.get(tx, _hash(token), now))
+    if session is None:
+        return NOBODY
+    key = next((key for key in relay.config.security.api_keys if hmac.compare_digest(key.hash, session.key_hash)), None)
+    return Visitor(key.name, tuple(key.scopes), session.csrf, token) if key else NOBODY
+
+
+async def begin(relay: Relay, api_key: str, now: Instant) -> str:
+    """Begins a session for the holder of a key. Returns its token. Raises Unauthenticated for a key not known."""
+    key = auth.known(api_key.strip(), relay.config.security.api_keys)
+    token = secrets.token_urlsafe(32)
+    made = Session(id=_hash(token), key_hash=key.hash, csrf=secrets.token_urlsafe(24), expires_at=now + LASTS)
+    await relay.store.write(lambda tx: sessions.add(tx, made, now))
+    return token
+
+
+async def end(relay: Relay, visitor: Visitor) -> None:
+    """Ends a session, here and in every other tab."""
+    if visitor.token:
+        await relay.store.write(lambda tx: sessions.remove(tx, _hash(visitor.token)))
+
+
+def keep(response: Response, token: str, request: Request, config: Config) -> None:
+    """Gives the browser a session's token, for this site alone and out of reach of scripts; "" takes it away."""
+    public = urlsplit(config.server.public_url or "")
+    encrypted = "https" in (request.url.scheme, public.scheme)
+    life = LASTS // SECOND if token else 0
+    response.set_cookie(_COOKIE, token, max_age=life, httponly=True, samesite="lax", secure=encrypted, path="/")
+
+
+def check_scope(visitor: Visitor, scope: Scope) -> None:
+    """Raises Unauthenticated where nobody is logged in, Forbidden where the key lacks the scope."""
+    if visitor is NOBODY:
+        raise Unauthenticated("login_needed", "log in first")
+    if not visitor.may(scope):
+        text = f"this needs a key with the scope {scope}; yours has {', '.join(visitor.scopes) or 'none'}"
+        raise Forbidden("insufficient_scope", f"{text}. Log out, and in again with another key")
+
+
+def check_origin(request: Request, config: Config, visitor: Visitor, form: Mapping[str, str]) -> None:
+    """Raises Forbidden for a form that another site made the browser send."""
+    origin = request.headers.get("origin", "")
+    ours = {request.headers.get("host", ""), urlsplit(config.server.public_url or "").netloc} - {""}
+    stranger = origin != "" and urlsplit(origin).netloc not in ours
+    foreign = request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
+    if stranger or foreign or not hmac.compare_digest(form.get("csrf", "").encode(), visitor.csrf.encode()):
+        raise Forbidden(
+            "foreign_form", "this form is not from a page of this session; reload the page, and send it again"
+        )
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

@@ -1,0 +1,57 @@
+"""A real browser, and a relay for it to look at."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright
+
+from tests.dashboard.scene import Scene, scene
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def installed() -> str | None:
+    """The path of a browser of the Chromium family."""
+    return os.environ.get("RELAY_TEST_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+EXPECTED = (*(f"status of {code}" for code in (401, 403, 404)), "ERR_INCOMPLETE_CHUNKED_ENCODING", "[object Event]")
+"""What a test does on purpose: pages that refuse, and a relay that stops while its page still listens."""
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """Chromium. Without it these tests are skipped, loudly, but never in CI."""
+    path = installed()
+    if path is None:
+        told = "no Chromium: `make browser` installs it, or name one with RELAY_TEST_BROWSER"
+        if os.environ.get("CI"):
+            pytest.fail(told)
+        pytest.skip(told)
+    async with async_playwright() as playwright:
+        # As root, as in most containers, Chromium's own sandbox can't be had.
+        found = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield found
+        await found.close()
+
+
+@pytest.fixture
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """A page that fails the test for every error that the browser tells of: a refused script, a missing file."""
+    found = await browser.new_page(viewport={"width": 1200, "height": 900})
+    wrong: list[str] = []
+    found.on("pageerror", lambda error: wrong.append(str(error)))
+    found.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    yield found
+    await found.close()
+    assert [text for text in wrong if not any(known in text for known in EXPECTED)] == []
+
+
+@pytest.fixture
+async def made(tmp_path: Path) -> AsyncIterator[Scene]:
+    """A relay without keys, served on loopback."""
+    async with scene(tmp_path) as found:
+        yield found

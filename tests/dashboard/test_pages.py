@@ -1,0 +1,233 @@
+"""The pages without a browser: who may see them, what forms are taken, and what is never shown."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import httpx
+import pytest
+
+from relay.model import HOUR, EventType
+from tests.conftest import Clock
+from tests.web.conftest import Api, open_api
+
+ADMIN, READER = "relay_admin_0123456789abcdef", "relay_reader_0123456789abcdef"
+KEYS = [{"name": "me", "key": ADMIN}, {"name": "guest", "key": READER, "scopes": ["read"]}]
+HTML = {"accept": "text/html"}
+SLACK = "https://hooks.slack.com/services/T000/B000/marked-as-secret"
+
+
+@pytest.fixture
+async def open_relay(sqlite_url: str, clock: Clock) -> AsyncIterator[Api]:
+    """A relay without keys."""
+    async with open_api(sqlite_url, clock) as api:
+        yield api
+
+
+@pytest.fixture
+async def locked(sqlite_url: str, clock: Clock) -> AsyncIterator[Api]:
+    """A relay with keys; nobody is logged in."""
+    async with open_api(sqlite_url, clock, security={"api_keys": KEYS}) as api:
+        yield api
+
+
+async def log_in(api: Api, key: str = ADMIN, **form: str) -> httpx.Response:
+    return await api.http.post("/login", data={"api_key": key} | form)
+
+
+async def token_of(api: Api) -> str:
+    """What the forms of the present session hold."""
+    text = (await api.http.get("/register", headers=HTML)).text
+    return text.split('name="csrf" value="')[1].split('"')[0]
+
+
+async def test_front_is_a_page_for_browsers_and_json_for_programs(open_relay: Api) -> None:
+    """`/` answers in what is asked for."""
+    page = await open_relay.http.get("/", headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert page.headers["content-type"].startswith("text/html")
+    assert (await open_relay.http.get("/")).json()["name"] == "exec-relay"
+
+
+async def test_login_comes_before_every_page(locked: Api) -> None:
+    """Without a session each page leads to the login, and back to where one wanted to go."""
+    answer = await locked.http.get("/jobs?state=active", headers=HTML)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=/jobs%3Fstate%3Dactive")
+    assert (await log_in(locked, next="/jobs?state=active")).headers["location"] == "/jobs?state=active"
+    assert (await locked.http.get("/jobs", headers=HTML)).status_code == 200
+
+
+@pytest.mark.parametrize("elsewhere", "https://evil.example //evil.example /\\evil.example javascript:alert(1)".split())
+async def test_login_leads_nowhere_else(locked: Api, elsewhere: str) -> None:
+    """Whatever the address says, after the login one is on this dashboard."""
+    assert (await log_in(locked, next=elsewhere)).headers["location"] == "/"
+
+
+async def test_session_is_out_of_reach(locked: Api) -> None:
+    """The cookie is for this site alone and for no script; over HTTPS it is Secure; it is not the key."""
+    cookie = (await log_in(locked)).headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=lax" in cookie
+    assert ADMIN not in cookie
+    assert "secure" not in cookie
+    locked.http.cookies.clear()
+    encrypted = await locked.http.post("https://127.0.0.1:8080/login", data={"api_key": ADMIN})
+    assert "secure" in encrypted.headers["set-cookie"].lower()
+
+
+async def test_session_ends(locked: Api, clock: Clock) -> None:
+    """After twelve hours, and at once with the log-out, in every tab."""
+    await log_in(locked)
+    token = await token_of(locked)
+    other_tab = locked.http.cookies["relay_session"]
+    assert (await locked.http.post("/logout", data={"csrf": token})).headers["location"] == "/login"
+    other = {"cookie": f"relay_session={other_tab}"}
+    assert (await locked.http.get("/jobs", headers=HTML | other)).status_code == 303
+    locked.http.cookies.clear()
+    await log_in(locked)
+    clock.advance(12 * HOUR + 1)
+    assert (await locked.http.get("/jobs", headers=HTML)).status_code == 303
+
+
+async def test_session_ends_with_its_key(sqlite_url: str, clock: Clock) -> None:
+    """A key that is no longer configured opens no page, though its session was begun before."""
+    async with open_api(sqlite_url, clock, security={"api_keys": KEYS}) as api:
+        await log_in(api, READER)
+        session = {"cookie": f"relay_session={api.http.cookies['relay_session']}"}
+        assert (await api.http.get("/jobs", headers=HTML | session)).status_code == 200
+    async with open_api(sqlite_url, clock, security={"api_keys": KEYS[:1]}) as api:
+        assert (await api.http.get("/jobs", headers=HTML | session)).status_code == 303
+
+
+FORMS = (
+    "/register /registrations/reg_1/withdraw /deliveries/dlv_1/resend /endpoints/ep_1/test /endpoints/ep_1/rotate "
+    "/endpoints/ep_1/enable /endpoints/ep_1/disable /logout"
+).split()
+
+
+@pytest.mark.parametrize("path", FORMS)
+async def test_forms_of_other_sites_are_refused(locked: Api, path: str) -> None:
+    """A form without the session's token, or from another origin, changes nothing."""
+    await log_in(locked)
+    token = await token_of(locked)
+    foreign: Sequence[tuple[dict[str, str], dict[str, str]]] = (
+        ({"csrf": ""}, {}),
+        ({"csrf": "guessed"}, {}),
+        ({"csrf": token}, {"origin": "https://evil.example"}),
+        ({"csrf": token}, {"origin": "null"}),
+        ({"csrf": token}, {"sec-fetch-site": "cross-site"}),
+    )
+    for form, headers in foreign:
+        answer = await locked.http.post(path, data=form, headers=HTML | headers)
+        assert answer.status_code == 403, (path, form, headers)
+        assert "this form is not from a page of this session" in answer.text
+
+
+@pytest.mark.parametrize("path", [path for path in FORMS if path != "/logout"])
+async def test_readers_change_nothing(locked: Api, path: str) -> None:
+    """A key of scope read gets a page that says which scope is needed."""
+    await log_in(locked, READER)
+    page = (await locked.http.get("/jobs", headers=HTML)).text
+    token = page.split('name="csrf" value="')[1].split('"')[0]
+    answer = await locked.http.post(path, data={"csrf": token}, headers=HTML)
+    assert answer.status_code == 403
+    assert "this needs a key with the scope" in answer.text
+
+
+async def test_pages_show_no_secret(open_relay: Api) -> None:
+    """Callback URLs, their headers and signing secrets are on no page."""
+    made = await open_relay.register(callback_url=SLACK, headers={"x-token": "marked-as-secret"})
+    [delivery] = await open_relay.deliver()
+    pages = ["/", "/jobs", "/jobs/default/j1", "/deliveries", f"/deliveries/{delivery}", "/endpoints", "/register"]
+    pages += [f"/endpoints/{made['endpoint']['id']}", "/search?q=slack", "/search?q=j1"]
+    secret = made["endpoint"]["secret"]
+    for path in pages:
+        answer = await open_relay.http.get(path, headers=HTML, follow_redirects=True)
+        assert answer.status_code == 200, path
+        assert "marked-as-secret" not in answer.text
+        assert secret not in answer.text
+
+
+async def test_texts_of_others_stay_texts(open_relay: Api) -> None:
+    """Whatever a search, a job or a receiver says, it is escaped."""
+    answer = await open_relay.http.get("/search", params={"q": '"><script>alert(1)</script>'}, headers=HTML)
+    assert "<script>alert" not in answer.text
+    answer = await open_relay.http.get("/jobs", params={"said": "<b>bold</b>"}, headers=HTML)
+    assert "<b>" not in answer.text
+
+
+async def test_pages_load_nothing_from_elsewhere(open_relay: Api) -> None:
+    """The policy allows the relay's own files only; every file that a page names is there; nothing is inline."""
+    answer = await open_relay.http.get("/", headers=HTML)
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    assert " style=" not in answer.text
+    assert "<script>" not in answer.text
+    for part in answer.text.split('"/static/')[1:]:
+        path = "/static/" + part.split('"')[0]
+        found = await open_relay.http.get(path)
+        assert found.status_code == 200, path
+        assert "immutable" in found.headers["cache-control"]
+    assert (await open_relay.http.get("/static/0.0.0/style.css")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ({"job_id": "no/job"}, "a job id is 1 to 128 letters"),
+        ({"job_id": "j1", "callback_url": "https://169.254.169.254/"}, "169.254.169.254"),
+        ({"job_id": "j1", "endpoint": "ep_none"}, "there is no endpoint with this id or name"),
+        ({"job_id": "j1", "workspace": "other"}, "there is no such workspace"),
+    ],
+)
+async def test_wrong_fields_are_told_beside_them(open_relay: Api, form: dict[str, Any], said: str) -> None:
+    """The form comes back with what was filled in and what is wrong, and nothing is stored."""
+    answer = await open_relay.http.post("/register", data=form, headers=HTML)
+    assert answer.status_code == 400
+    assert said in answer.text
+    assert await open_relay.stored() == {}
+
+
+async def test_chosen_events_only(open_relay: Api) -> None:
+    """The boxes that are ticked are what the registration hears of."""
+    answer = await open_relay.http.post("/register", data={"job_id": "j1", "job.failed": "on"}, headers=HTML)
+    assert answer.headers["location"] == "/jobs/default/j1?said=registered"
+    [made] = (await open_relay.get("/v1/registrations"))["data"]
+    assert made["events"] == ["job.failed"]
+    again = await open_relay.http.post("/register", data={"job_id": "j1", "job.failed": "on"}, headers=HTML)
+    assert again.headers["location"] == "/jobs/default/j1?said=known"
+    gone = await open_relay.http.post(f"/registrations/{made['id']}/withdraw", data={"csrf": ""}, headers=HTML)
+    assert gone.headers["location"] == "/jobs/default/j1?said=withdrawn"
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/jobs?state=odd", 400),
+        ("/jobs?cursor=odd", 400),
+        ("/deliveries?status=odd", 400),
+        ("/deliveries?endpoint=odd", 400),
+        ("/deliveries/dlv_none", 404),
+        ("/endpoints/ep_none", 404),
+        ("/endpoints?kind=odd", 400),
+        ("/jobs/default/none", 404),
+    ],
+)
+async def test_wrong_addresses_are_told_as_a_page(open_relay: Api, path: str, status: int) -> None:
+    """A page says what is wrong, and leads back."""
+    answer = await open_relay.http.get(path, headers=HTML)
+    assert answer.status_code == status
+    assert 'role="alert"' in answer.text
+
+
+async def test_previews_of_every_format(open_relay: Api) -> None:
+    """Each format draws each event of the sample job; odd ones are refused in words."""
+    made = await open_relay.make_endpoint()
+    page = f"/endpoints/{made['id']}"
+    for format in ("slack", "slack_workflow", "standard", "zapier", "discord", "teams", "google_chat"):
+        for event in EventType:
+            answer = await open_relay.http.get(page, params={"format": format, "event": event.value}, headers=HTML)
+            assert answer.status_code == 200
+    assert "Scenario failed" in (await open_relay.http.get(f"{page}?format=slack&event=job.failed", headers=HTML)).text
+    for odd in ("format=fax", "event=job.exploded"):
+        assert (await open_relay.http.get(f"{page}?{odd}", headers=HTML)).status_code == 400

@@ -1,0 +1,112 @@
+"""What the overview counts and what a search finds, on both databases."""
+
+from sqlalchemy import update
+
+from relay.model import HOUR, MINUTE, SECOND, ScenarioJob, Watch, WatchState
+from relay.store import endpoints, events, outbox, summaries, watches
+from relay.store.database import Store, Tx
+from relay.store.schema import deliveries
+from relay.store.summaries import Hour
+from tests.make import NOON, make_endpoint, make_event
+
+
+async def fill(store: Store) -> None:
+    """Five deliveries: two delivered 10 s and 30 s after the end, one failed, one pending, one of three hours ago."""
+    endpoint = make_endpoint()
+
+    def work(tx: Tx) -> None:
+        endpoints.add(tx, endpoint)
+        for number, at in enumerate([NOON] * 4 + [NOON - 3 * HOUR]):
+            event = events.add(tx, make_event(f"j{number}", now=at))
+            outbox.enqueue(tx, event, [(endpoint, None)], at, 0)
+        for job_id, status, after in (("j0", "delivered", 10), ("j1", "delivered", 30), ("j2", "failed", 40)):
+            ended = {"status": status, "ended_at": NOON + after * SECOND}
+            tx.execute(update(deliveries).where(deliveries.c.job_id == job_id), ended)
+
+    await store.write(work)
+
+
+async def test_deliveries_are_counted_by_the_hour_they_were_made_in(store: Store) -> None:
+    """One entry an hour, also where nothing was made, by what became of them."""
+    await fill(store)
+    found = await store.read(lambda tx: summaries.by_hour(tx, NOON - 3 * HOUR + MINUTE, NOON + 1))
+    assert found == [
+        Hour(NOON - 3 * HOUR, 0, 0, 1),
+        Hour(NOON - 2 * HOUR, 0, 0, 0),
+        Hour(NOON - HOUR, 0, 0, 0),
+        Hour(NOON, 2, 1, 1),
+    ]
+
+
+async def test_delays_are_from_the_end_to_the_delivery(store: Store) -> None:
+    """Only of what was delivered, only since then, the newest first and no more than asked for."""
+    await fill(store)
+    assert sorted(await store.read(lambda tx: summaries.delays(tx, NOON - HOUR, 10))) == [10 * SECOND, 30 * SECOND]
+    assert len(await store.read(lambda tx: summaries.delays(tx, NOON - HOUR, 1))) == 1
+    assert await store.read(lambda tx: summaries.delays(tx, NOON + 1, 10)) == []
+
+
+async def test_endpoints_in_trouble_come_longest_first(store: Store) -> None:
+    """Failing and disabled ones, not the healthy."""
+    ailing = make_endpoint(NOON, failing_since=NOON - HOUR, failures=3)
+    disabled = make_endpoint(NOON + 1, disabled_at=NOON - 2 * HOUR, disabled_reason="gone")
+    for one in (make_endpoint(NOON + 2), ailing, disabled):
+        await store.write(lambda tx, one=one: endpoints.add(tx, one))  # type: ignore[misc]
+    assert await store.read(lambda tx: summaries.troubled(tx, 10)) == [disabled, ailing]
+    assert await store.read(lambda tx: summaries.troubled(tx, 1)) == [disabled]
+
+
+def watch(job_id: str, name: str | None = None, looks: int = 0, minute: int = 0) -> Watch:
+    """A job that ended; `name` is its scenario's."""
+    sent = {"id": job_id, "status": "completed", "scenario": {"name": name} if name else None}
+    at = NOON + minute * MINUTE
+    job = ScenarioJob.model_validate(sent)
+    state = WatchState.SETTLED
+    return Watch(workspace="default", job_id=job_id, state=state, created_at=at, job=job, looks=looks, ended_at=at)
+
+
+async def test_search_finds_ids_and_names(store: Store) -> None:
+    """The beginning of an id, any part of a scenario's name in any case; LIKE's own signs mean themselves."""
+    made = [watch("abc1", "Cold call"), watch("abd2", "100% off_er", minute=1), watch("zzz3", minute=2)]
+    for one in made:
+        await store.write(lambda tx, one=one: watches.add(tx, one))  # type: ignore[misc]
+
+    async def found(text: str, most: int = 10) -> list[str]:
+        return [one.job_id for one in await store.read(lambda tx: summaries.jobs_like(tx, text, most))]
+
+    assert await found("ab") == ["abd2", "abc1"]
+    assert await found("COLD") == ["abc1"]
+    assert await found("100%") == ["abd2"]
+    assert await found("%") == ["abd2"]
+    assert await found("f_e") == ["abd2"]
+    assert await found("completed") == []
+    assert await found("ab", most=1) != []
+    assert await found("nothing") == []
+
+
+async def test_search_finds_endpoints(store: Store) -> None:
+    """By name, by host, by the whole id; never by the path, which may be a secret."""
+    one = make_endpoint(name="Sales-Ops", url="https://hooks.example.com/secret", host="hooks.example.com:443")
+    await store.write(lambda tx: endpoints.add(tx, one))
+    for text, hits in (("sales", [one]), ("hooks.example", [one]), (one.id, [one]), ("secret", []), ("%", [])):
+        assert list(await store.read(lambda tx, text=text: summaries.endpoints_like(tx, text, 5))) == hits, text  # type: ignore[misc]
+
+
+async def test_usual_looks_are_the_mean_of_the_last_jobs(store: Store) -> None:
+    """None before a job has ended."""
+    assert await store.read(lambda tx: summaries.usual_looks(tx, "default")) is None
+    for number, looks in enumerate((3, 6)):
+        await store.write(lambda tx, n=number, k=looks: watches.add(tx, watch(f"j{n}", looks=k)))  # type: ignore[misc]
+    assert await store.read(lambda tx: summaries.usual_looks(tx, "default")) == 4.5
+    assert await store.read(lambda tx: summaries.usual_looks(tx, "other")) is None
+
+
+async def test_mark_changes_with_every_change_that_pages_show(store: Store) -> None:
+    """A new watch, a new delivery: another text; nothing new: the same."""
+    marks = [await store.read(summaries.mark)]
+    await store.write(lambda tx: watches.add(tx, watch("j1")))
+    marks.append(await store.read(summaries.mark))
+    await fill(store)
+    marks.append(await store.read(summaries.mark))
+    assert len(set(marks)) == 3
+    assert await store.read(summaries.mark) == marks[-1]
