@@ -9,7 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from relay import signing
-from relay.dispatcher import USER_AGENT
+from relay.dispatcher.attempts import USER_AGENT
 from relay.errors import Invalid, NotFound, RelayError
 from relay.model import Attempt, Delivery, DeliveryStatus, Endpoint
 from relay.store import deliveries, endpoints, events, paging
