@@ -6,7 +6,7 @@ DEV := $(VENV)/.dev-installed
 DEMO := $(VENV)/.demo-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock image clean
+.PHONY: help demo test check format lock image browser screenshots clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -14,7 +14,7 @@ help: ## Show what there is to make
 demo: $(DEMO) ## See the relay work: sandbox Exec, relay and receiver on this machine, no account
 	@$(RUN)/relay demo
 
-test: $(DEV) ## Run all tests, with branch coverage; some: make test ARGS="-k budget"
+test: $(DEV) browser ## Run all tests, with branch coverage; some: make test ARGS="-k budget"
 	$(RUN)/python -m pytest --cov --cov-report=term $(ARGS)
 
 check: $(DEV) ## Lint, formatting, types
@@ -31,6 +31,12 @@ lock: $(DEV) ## Pin the requirements anew, with hashes
 
 image: ## Build the container image
 	docker build -t exec-relay .
+
+browser: $(DEV) ## Install the browser that the dashboard's tests drive, where there is none
+	@$(RUN)/python -m tests.dashboard.browsers
+
+screenshots: $(DEV) browser ## Draw the README's pictures of the dashboard anew
+	@$(RUN)/python -m tests.dashboard.screenshots docs/images
 
 clean: ## Remove the virtual environment and what tests leave behind
 	rm -rf $(VENV) build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

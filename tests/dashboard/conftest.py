@@ -1,22 +1,15 @@
 """A real browser, and a relay for it to look at."""
 
+import asyncio
 import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
+from tests.dashboard.browsers import found as found_browser
 from tests.dashboard.scene import Scene, scene
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-
-
-def installed() -> str | None:
-    """The path of a browser of the Chromium family."""
-    return os.environ.get("RELAY_TEST_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
-
 
 EXPECTED = (*(f"status of {code}" for code in (401, 403, 404)), "ERR_INCOMPLETE_CHUNKED_ENCODING", "[object Event]")
 """What a test does on purpose: pages that refuse, and a relay that stops while its page still listens."""
@@ -25,7 +18,7 @@ EXPECTED = (*(f"status of {code}" for code in (401, 403, 404)), "ERR_INCOMPLETE_
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
     """Chromium. Without it these tests are skipped, loudly, but never in CI."""
-    path = installed()
+    path = await asyncio.to_thread(found_browser)
     if path is None:
         told = "no Chromium: `make browser` installs it, or name one with RELAY_TEST_BROWSER"
         if os.environ.get("CI"):
