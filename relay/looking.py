@@ -88,6 +88,12 @@ _FAULT_CAP = 5 * MINUTE
 KEY_PROBE = 5 * MINUTE
 """How often a workspace whose key is refused is tried again."""
 
+HINTED = "Exec's callback says that it ended"
+HINT_GAP = 10 * SECOND
+"""Hints of one job cost at most one look in this time, and in twice as long after each that was not borne out."""
+_HINT_CAP = 5 * MINUTE
+_UNKNOWN = WatchState.NOT_FOUND
+
 BREAKER_OPENS_AT = 5
 """Failed looks in a row, over all jobs of a workspace, before only probes are sent."""
 
@@ -105,7 +111,31 @@ def step(watch: Watch, look: Look, now: Instant, max_age: int, jitter: float, pl
 
     `plan` gives the next look of a watch that Exec still works on. `jitter` is in [0, 1). A watch is given up as
     expired only by a look that Exec answered: while Exec can't be reached, nobody knows that a job has not ended.
+
+    A job that only a hint named is nobody's until Exec says that it is there: one 404 ends it, and nobody is told.
     """
+    if watch.unconfirmed_since is None:
+        return _after_hints(watch, _step(watch, look, now, max_age, jitter, plan), now)
+    if isinstance(look.sighting, Missing):
+        return Step(_ended(replace(watch, looks=watch.looks + 1, last_look_at=look.started_at), _UNKNOWN, now))
+    if isinstance(look.sighting, Seen):
+        watch = replace(watch, unconfirmed_since=None)
+    stepped = _after_hints(watch, _step(watch, look, now, max_age, jitter, plan), now)
+    return stepped if watch.unconfirmed_since is None else replace(stepped, events=())
+
+
+def _after_hints(before: Watch, stepped: Step, now: Instant) -> Step:
+    """Counts a hint that was not borne out; one that came while the look was under way asks for another look."""
+    watch = stepped.watch
+    if watch.state is not WatchState.ACTIVE or watch.hinted_at is None or watch.next_look_at is None:
+        return stepped
+    if watch.is_hinted:
+        at = min(watch.next_look_at, max(now, watch.hinted_at))
+        return replace(stepped, watch=replace(watch, next_look_at=at, next_look_why=HINTED))
+    return replace(stepped, watch=replace(watch, hints=watch.hints + 1)) if before.is_hinted else stepped
+
+
+def _step(watch: Watch, look: Look, now: Instant, max_age: int, jitter: float, plan: Callable[[Watch], Plan]) -> Step:
     looked = replace(watch, looks=watch.looks + 1, last_look_at=look.started_at)
     match look.sighting:
         case Seen(job) if job.ending:
@@ -134,6 +164,14 @@ def step(watch: Watch, look: Look, now: Instant, max_age: int, jitter: float, pl
                 if kind in UNREACHABLE
                 else _wait_or_expire(looked, again, now, max_age)
             )
+
+
+def heeded_at(watch: Watch, now: Instant) -> Instant:
+    """When a look for a hint that comes `now` may be made: at once, unless hints have had their looks."""
+    if watch.hinted_at is None:
+        return now
+    gap = min(HINT_GAP << min(watch.hints, 10), _HINT_CAP)
+    return max(now, max(watch.hinted_at, watch.last_look_at or 0) + gap)
 
 
 UNREACHABLE = frozenset({"timeout", "connection"})

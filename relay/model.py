@@ -204,6 +204,19 @@ class Watch:
     last_error: str | None = None
     ended_at: Instant | None = None
     """When the watch left `active`."""
+    exec_callback: bool = False
+    """Exec was given the relay's callback with this job: until it comes, only safety looks are made."""
+    hinted_at: Instant | None = None
+    """When Exec's callback, which is only a hint, was last heeded."""
+    hints: int = 0
+    """Hints in a row that a look did not bear out."""
+    unconfirmed_since: Instant | None = None
+    """When a hint named a job that nobody had registered; None once Exec knows the job, or somebody registers it."""
+
+    @property
+    def is_hinted(self) -> bool:
+        """Whether a hint came that no look was made for since."""
+        return self.hinted_at is not None and (self.last_look_at is None or self.last_look_at < self.hinted_at)
 
 
 class EndpointKind(StrEnum):

@@ -14,6 +14,7 @@ from relay.pricing import price
 from relay.timetable import Timetable, make_timetable
 
 __all__ = [
+    "SAFETY_GAP",
     "Plan",
     "Sight",
     "Timetable",
@@ -24,9 +25,11 @@ __all__ = [
     "interval_plan",
     "make_timetable",
     "price",
+    "safety_plan",
     "sight_of",
 ]
 
+SAFETY_GAP = 15 * MINUTE
 _SOONEST = SECOND
 _LONGEST_GAP = 10 * MINUTE
 
@@ -50,6 +53,8 @@ class Sight:
     last_look_at: Instant | None = None
     looks: int = 0
     failures: int = 0
+    awaits_callback: bool = False
+    """Exec is to call back when the job ends, and has not yet."""
 
 
 def sight_of(watch: Watch) -> Sight:
@@ -63,11 +68,25 @@ def sight_of(watch: Watch) -> Sight:
         last_look_at=watch.last_look_at,
         looks=watch.looks,
         failures=watch.failures,
+        awaits_callback=watch.exec_callback and watch.hinted_at is None,
     )
+
+
+def safety_plan(sight: Sight, now: Instant) -> Plan:
+    """While Exec's own callback is awaited, looks only guard against its loss: the first 15 minutes after the
+    registration, which three times the usual duration, then each after twice the time watched. Never before `now`.
+
+    What is left to expect of a callback that has come, right or wrong, is nothing: the job is planned as any other.
+    """
+    last = sight.registered_at if sight.last_look_at is None else min(sight.last_look_at, now)
+    at = last + max(SAFETY_GAP, last - sight.registered_at)
+    return Plan(max(at, now), "Exec is to call back when it ends; this look is for safety")
 
 
 def interval_plan(sight: Sight, interval: int, now: Instant) -> Plan:
     """`polling.strategy: interval`: the first look at once, then one every `interval` milliseconds."""
+    if sight.awaits_callback:
+        return safety_plan(sight, now)
     if sight.last_look_at is None:
         return Plan(now, "first look, at once")
     return Plan(max(sight.last_look_at + interval, now), f"every {_seconds(interval)}")
@@ -79,6 +98,8 @@ def adaptive_plan(sight: Sight, table: Timetable, now: Instant, wait: float = 0.
     `wait` is how many seconds jobs are usually queued. No gap is longer than ten minutes or, where that is more,
     twice the time for which the job has been watched: that many looks a job gets whatever they cost.
     """
+    if sight.awaits_callback:
+        return safety_plan(sight, now)
     if sight.last_look_at is None:
         return Plan(now, "first look, at once")
     last = min(sight.last_look_at, now)

@@ -7,12 +7,14 @@ batch, or an answer kept for `Idempotency-Key`, is one with what it answers.
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any
 
-from relay import subscribing
+from relay import looking, planner, subscribing
 from relay.addresses import EgressRules
 from relay.errors import Invalid, NotFound
 from relay.model import (
+    DAY,
     JOB_ID,
     Endpoint,
     EndpointKind,
@@ -43,6 +45,8 @@ class Request:
     events: tuple[EventType, ...] | None = None
     """None: what the endpoint hears of."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    exec_callback: bool = False
+    """Exec was given the relay's callback with this job."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +55,11 @@ class Checked:
 
     job_id: str
     workspace: str
-    callback: subscribing.Checked | None
-    endpoint: str | None
-    events: tuple[EventType, ...] | None
-    metadata: Mapping[str, Any]
+    callback: subscribing.Checked | None = None
+    endpoint: str | None = None
+    events: tuple[EventType, ...] | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    exec_callback: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +89,7 @@ def check(request: Request, rules: EgressRules, workspaces: Collection[str]) -> 
         endpoint=request.endpoint,
         events=request.events,
         metadata=request.metadata,
+        exec_callback=request.exec_callback,
     )
 
 
@@ -113,6 +119,47 @@ def register(tx: Tx, request: Checked, now: Instant) -> Registered:
     elif found.status is not registration.status:
         registrations.save(tx, registration)
     return Registered(registration=registration, endpoint=endpoint, is_new=found is None, secret=secret)
+
+
+class Hint(StrEnum):
+    """What becomes of a hint. The names are those of a metric's label."""
+
+    HEEDED = "heeded"  # a look will be made
+    KNOWN = "known"  # nothing is left to learn, or a look is on its way already
+    TOO_MANY = "too_many"  # too many hints named jobs that Exec does not know
+
+
+HINTS_UNCONFIRMED = 50
+"""Jobs of a workspace that hints may name in a day without that Exec knows them: each costs one look."""
+
+
+def hint(tx: Tx, workspace: str, job_id: str, now: Instant) -> Hint:
+    """Exec's callback says that a job ended, which only a look can tell.
+
+    A job that nobody registered, or that was given up, is registered for the standing endpoints; while Exec has not
+    confirmed more than 50 such in a day, no further ones are taken, so that whoever has the token can fill neither the
+    store nor the day.
+    """
+    watch = watches.get(tx, workspace, job_id)
+    if watch is None or watch.state in (WatchState.EXPIRED, WatchState.NOT_FOUND):
+        return _hint_of_unknown(tx, workspace, job_id, watch, now)
+    if watch.state is not WatchState.ACTIVE or watch.is_hinted:
+        return Hint.KNOWN
+    watches.hint(tx, watch, looking.heeded_at(watch, now), looking.HINTED)
+    return Hint.HEEDED
+
+
+def _hint_of_unknown(tx: Tx, workspace: str, job_id: str, given_up: Watch | None, now: Instant) -> Hint:
+    since = now - DAY
+    if given_up is not None and (given_up.unconfirmed_since or 0) > since:
+        return Hint.KNOWN
+    if watches.unconfirmed(tx, workspace, since, HINTS_UNCONFIRMED) >= HINTS_UNCONFIRMED:
+        return Hint.TOO_MANY
+    register(tx, Checked(job_id=job_id, workspace=workspace), now)
+    watch = watches.get(tx, workspace, job_id)
+    if watch is not None:
+        watches.mark(tx, watch, hinted_at=now, unconfirmed_since=now, next_look_why=looking.HINTED)
+    return Hint.HEEDED
 
 
 def withdraw(tx: Tx, id: str, now: Instant) -> Registration:
@@ -163,11 +210,19 @@ def _watch(tx: Tx, request: Checked, now: Instant) -> Watch:
         created_at=now,
         next_look_at=now,
         next_look_why="just registered",
+        exec_callback=request.exec_callback,
     )
+    if request.exec_callback:
+        plan = planner.safety_plan(planner.sight_of(fresh), now)
+        fresh = replace(fresh, next_look_at=plan.at, next_look_why=plan.why)
     if watches.add(tx, fresh):
         return fresh
     watch = watches.get(tx, request.workspace, request.job_id) or fresh
-    if watch.state in (WatchState.ACTIVE, WatchState.SETTLED):
+    if watch.state is WatchState.ACTIVE:
+        return watches.mark(
+            tx, watch, exec_callback=watch.exec_callback or request.exec_callback, unconfirmed_since=None
+        )
+    if watch.state is WatchState.SETTLED:
         return watch
     watch = replace(fresh, job=watch.job, looks=watch.looks, last_look_at=watch.last_look_at)
     watches.save(tx, watch)

@@ -17,7 +17,7 @@ from relay.config import Config
 from relay.errors import StoreError
 from relay.exec_api import ExecClient
 from relay.looking import KeyRefused, Limited, Look, Seen, Step
-from relay.model import ENDINGS, SECOND, Event, EventType, Instant, Watch, WatchState, event_id
+from relay.model import SECOND, Event, EventType, Instant, Watch, WatchState, event_id
 from relay.pace import FRESH, Pace, learned, make_pace, read_arrivals, read_durations
 from relay.planner import Plan
 from relay.store import events, outbox, registrations, watches, workspaces
@@ -94,7 +94,9 @@ class Watcher:
         state = workspaces.lock(tx, workspace)
         if state.paused_until is not None and state.paused_until > now:
             return []
-        due = watches.due(tx, workspace, now, _RANKED)
+        hinted = watches.hinted(tx, workspace, now, free)
+        front = {watch.job_id for watch in hinted}
+        due = [*hinted, *(watch for watch in watches.due(tx, workspace, now, _RANKED) if watch.job_id not in front)]
         wanted = min(free, len(due), 1 if self._probing(state) else free)
         ledger = ledger_of(state)
         number = granted(ledger, self.allowances[workspace], now, wanted)
@@ -102,7 +104,7 @@ class Watcher:
             return []
         pace = self._paces.get(workspace)
         if pace is not None and number < len(due):
-            due = sorted(due, key=lambda watch: pace.gain(watch, now), reverse=True)
+            due = sorted(due, key=lambda watch: (watch.job_id in front, pace.gain(watch, now)), reverse=True)
         chosen = due[:number]
         watches.lease(tx, chosen, now + self._lease)
         workspaces.save(tx, replace(state, ledger=spend(ledger, number, now).to_json()))
@@ -145,7 +147,7 @@ class Watcher:
             )
             watches.save(tx, step.watch)
             self._tell(tx, step, now)
-            if watch.looks == 0:
+            if watch.looks == 0 and not watch.exec_callback:
                 state = replace(state, arrivals=arrived(read_arrivals(state.arrivals), 1, now).to_json())
             if step.watch.state is not WatchState.ACTIVE:
                 state = replace(state, durations=learned(read_durations(state.durations), step.watch).to_json())
@@ -167,7 +169,7 @@ class Watcher:
             lambda tx: (
                 workspaces.get(tx, workspace),
                 watches.active(tx, workspace, _PRICED),
-                watches.count_active(tx, workspace),
+                watches.count_carried(tx, workspace),
             )
         )
         left = budget.left(ledger_of(state), self.allowances[workspace], now)
@@ -180,7 +182,7 @@ class Watcher:
             event = events.add(tx, make_event(step.watch, type, now))
             subscribers = registrations.subscribers(tx, event.workspace, event.job_id, type)
             outbox.enqueue(tx, event, subscribers, now, self._config.delivery.schedule[0])
-        if any(type in ENDINGS for type in step.events):
+        if step.watch.state is not WatchState.ACTIVE:
             registrations.settle(tx, step.watch.workspace, step.watch.job_id)
 
     def _workspace_after(self, state: WorkspaceState, look: Look, now: Instant) -> WorkspaceState:

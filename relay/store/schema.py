@@ -3,7 +3,7 @@
 An index named `*_due` holds only the rows that wait for something, so that a claim costs what is due, not what exists.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text, false
 
 metadata = MetaData()
 
@@ -52,6 +52,10 @@ watches = Table(
     _text("last_error", nullable=True),
     _instant("ended_at"),
     Column("leased", Boolean, nullable=False),
+    Column("exec_callback", Boolean, nullable=False, server_default=false()),
+    _instant("hinted_at"),
+    _count("hints"),
+    _instant("unconfirmed_since"),
 )
 Index(
     "watches_due",
@@ -59,6 +63,20 @@ Index(
     watches.c.next_look_at,
     sqlite_where=watches.c.next_look_at.is_not(None),
     postgresql_where=watches.c.next_look_at.is_not(None),
+)
+Index(
+    "watches_hinted_due",
+    watches.c.workspace,
+    watches.c.hinted_at,
+    sqlite_where=watches.c.hinted_at.is_not(None) & watches.c.next_look_at.is_not(None),
+    postgresql_where=watches.c.hinted_at.is_not(None) & watches.c.next_look_at.is_not(None),
+)
+Index(
+    "watches_unconfirmed",
+    watches.c.workspace,
+    watches.c.unconfirmed_since,
+    sqlite_where=watches.c.unconfirmed_since.is_not(None),
+    postgresql_where=watches.c.unconfirmed_since.is_not(None),
 )
 Index("watches_by_time", watches.c.created_at, watches.c.job_id)
 Index("watches_by_job", watches.c.job_id)
@@ -68,6 +86,17 @@ Index(
     sqlite_where=watches.c.ended_at.is_not(None),
     postgresql_where=watches.c.ended_at.is_not(None),
 )
+
+callback_tokens = Table(
+    "callback_tokens",
+    metadata,
+    _text("workspace", primary_key=True),
+    _text("token"),
+    _text("old_token", nullable=True),
+    _instant("old_until"),
+    _instant("heard_at"),
+)
+"""Who may say that a job of the workspace ended: Exec, which was given the token in a callback's URL."""
 
 looks = Table(
     "looks",
@@ -230,6 +259,7 @@ sessions = Table(
 
 __all__ = [
     "attempts",
+    "callback_tokens",
     "deliveries",
     "endpoints",
     "events",

@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, func, insert, or_, select, update
 
 from relay.looking import Look, Seen, name_of
 from relay.model import Instant, ScenarioJob, Watch, WatchState
 from relay.store import dialect, paging, registrations
 from relay.store.database import Tx
 from relay.store.schema import looks, watches
+
+_AWAITS_CALLBACK = watches.c.exec_callback & watches.c.hinted_at.is_(None)
 
 
 def _row(watch: Watch) -> dict[str, Any]:
@@ -30,6 +33,10 @@ def _row(watch: Watch) -> dict[str, Any]:
         "last_error": watch.last_error,
         "ended_at": watch.ended_at,
         "leased": False,
+        "exec_callback": watch.exec_callback,
+        "hinted_at": watch.hinted_at,
+        "hints": watch.hints,
+        "unconfirmed_since": watch.unconfirmed_since,
     }
 
 
@@ -73,6 +80,56 @@ def due(tx: Tx, workspace: str, now: Instant, most: int) -> list[Watch]:
     return [_watch(row) for row in tx.execute(query)]
 
 
+def hinted(tx: Tx, workspace: str, now: Instant, most: int) -> list[Watch]:
+    """Active watches whose look is due because Exec's callback came, the longest-waiting first."""
+    query = (
+        select(watches)
+        .where(
+            watches.c.workspace == workspace,
+            watches.c.hinted_at.is_not(None),
+            watches.c.next_look_at.is_not(None),
+            watches.c.next_look_at <= now,
+            or_(watches.c.last_look_at.is_(None), watches.c.last_look_at < watches.c.hinted_at),
+        )
+        .order_by(watches.c.hinted_at)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    return [_watch(row) for row in tx.execute(query)]
+
+
+def hint(tx: Tx, watch: Watch, at: Instant, why: str) -> None:
+    """Exec's callback came: the watch is looked at at `at`, or sooner where that was planned. One that is being looked
+    at is left to whoever looks, who finds the hint."""
+    mark(tx, watch, hinted_at=at)
+    tx.execute(
+        update(watches).where(*_is(watch), watches.c.leased.is_(False), watches.c.next_look_at > at),
+        {"next_look_at": at, "next_look_why": why},
+    )
+
+
+def mark(tx: Tx, watch: Watch, **values: Any) -> Watch:
+    """Writes these values of a watch and no others, whoever looks at it meanwhile; returns it with them."""
+    if any(getattr(watch, name) != value for name, value in values.items()):
+        tx.execute(update(watches).where(*_is(watch)), values)
+    return replace(watch, **values)
+
+
+def _is(watch: Watch) -> tuple[ColumnElement[bool], ...]:
+    return watches.c.workspace == watch.workspace, watches.c.job_id == watch.job_id
+
+
+def unconfirmed(tx: Tx, workspace: str, since: Instant, most: int) -> int:
+    """How many jobs were named by hints since then and not by Exec or anybody else, counted up to `most`."""
+    rows = (
+        select(watches.c.job_id)
+        .where(watches.c.workspace == workspace, watches.c.unconfirmed_since >= since)
+        .limit(most)
+        .subquery()
+    )
+    return tx.execute(select(func.count()).select_from(rows)).scalar_one()
+
+
 def next_due(tx: Tx, workspace: str) -> Instant | None:
     """When the next look of the workspace is due, None where none waits."""
     return tx.execute(
@@ -95,14 +152,24 @@ def lease(tx: Tx, chosen: Sequence[Watch], until: Instant) -> None:
 
 
 def active(tx: Tx, workspace: str, most: int) -> list[Watch]:
-    """Active watches, those due soonest first: what the budget has to carry."""
+    """Active watches, those due soonest first: what the budget has to carry. Those of which Exec is to call back cost
+    it next to nothing, and are left out."""
     query = (
         select(watches)
-        .where(watches.c.workspace == workspace, watches.c.next_look_at.is_not(None))
+        .where(watches.c.workspace == workspace, watches.c.next_look_at.is_not(None), ~_AWAITS_CALLBACK)
         .order_by(watches.c.next_look_at)
         .limit(most)
     )
     return [_watch(row) for row in tx.execute(query)]
+
+
+def count_carried(tx: Tx, workspace: str) -> int:
+    """How many `active` would give without a limit."""
+    return tx.execute(
+        select(func.count())
+        .select_from(watches)
+        .where(watches.c.workspace == workspace, watches.c.next_look_at.is_not(None), ~_AWAITS_CALLBACK)
+    ).scalar_one()
 
 
 def count_active(tx: Tx, workspace: str) -> int:
