@@ -6,7 +6,7 @@ DEV := $(VENV)/.dev-installed
 DEMO := $(VENV)/.demo-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock image browser screenshots clean
+.PHONY: help demo test check format lock image docs browser screenshots clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -38,8 +38,12 @@ browser: $(DEV) ## Install the browser that the dashboard's tests drive, where t
 screenshots: $(DEV) browser ## Draw the README's pictures of the dashboard anew
 	@$(RUN)/python -m tests.dashboard.screenshots docs/images
 
+docs: $(DEV) ## Build the documentation into docs/_build/html; a dead link fails it
+	$(RUN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
 clean: ## Remove the virtual environment and what tests leave behind
-	rm -rf $(VENV) build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build docs/reference integrations/zapier/node_modules tests/javascript/node_modules \
+	  .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

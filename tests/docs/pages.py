@@ -9,6 +9,7 @@ DOCS = ROOT / "docs"
 
 _FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 """A fenced block, which may stand in a list: its indentation, language and code."""
+_GOES_ON = "\\"
 _NAMED = re.compile(r"(?:#|//) ([\w./-]+\.\w+)\n")
 
 
@@ -43,8 +44,10 @@ def commands(text: str) -> list[str]:
             if line.startswith("$ "):
                 found.append(line[2:])
                 typing = True
-            elif typing and (found[-1].endswith("\\") or found[-1].count("'") % 2):
-                found[-1] = f"{found[-1].removesuffix(chr(92))}\n{line}"
+            elif typing and found[-1].endswith(_GOES_ON):
+                found[-1] = found[-1].removesuffix(_GOES_ON) + line.strip()
+            elif typing and found[-1].count("'") % 2:
+                found[-1] += f"\n{line}"
             else:
                 typing = False
     return found

@@ -1,0 +1,72 @@
+"""Events and payloads, from the golden files that the formats' tests hold them to."""
+
+import json
+from pathlib import Path
+
+from docs.generating.tables import code, table
+from relay.model import ENDINGS, EventType
+
+GOLDEN = Path(__file__).parents[2] / "tests/unit/golden"
+
+MEANINGS = {
+    EventType.STARTED: "Exec has begun to work on the job; only for whoever asks for it in `events`",
+    EventType.COMPLETED: "the scenario is there",
+    EventType.FAILED: "Exec could not make the scenario; `error` says why",
+    EventType.CANCELLED: "somebody cancelled the job at Exec",
+    EventType.NOT_FOUND: "Exec does not know the job, on three looks over at least two minutes",
+    EventType.EXPIRED: "the job has not ended within `polling.max_age` (24 hours)",
+}
+RECEIVERS = {
+    "standard": "everything else: your programs, n8n, Make, Pipedream, ...",
+    "slack": "`hooks.slack.com/services/`, `hooks.slack-gov.com/services/`",
+    "slack_workflow": "`hooks.slack.com/triggers/`, `/workflows/`",
+    "zapier": "`hooks.zapier.com/hooks/catch/`, `/hooks/standard/`",
+    "discord": "`discord.com/api/webhooks/`, `discordapp.com`",
+    "teams": "`*.logic.azure.com`, `*.powerplatform.com`",
+    "google_chat": "`chat.googleapis.com/v1/spaces/`",
+}
+
+
+def page() -> str:
+    """The events, the formats, and a body of each."""
+    events = [[f"`{type.value}`", "yes" if type in ENDINGS else "no", MEANINGS[type]] for type in EventType]
+    names = [*(name for name in RECEIVERS if (GOLDEN / name).is_dir()), *_others()]
+    formats = [[f"`{name}`", RECEIVERS.get(name, "only where it is asked for")] for name in names]
+    parts = [_HEAD, table(["event", "unless you say otherwise", "means"], events)]
+    parts += [_FORMATS, table(["format", "chosen for"], formats)]
+    parts += ["\n## The body of each\n\n### standard\n", _STANDARD]
+    parts += [f"`job.{path.stem}`:\n\n{_body(path)}" for path in _bodies("standard")]
+    for name in names[1:]:
+        shown = [path for path in _bodies(name) if path.stem in ("completed", "failed")]
+        parts += [f"\n### {name}\n", *(f"`job.{path.stem}`:\n\n{_body(path)}" for path in shown)]
+    return "\n".join(parts)
+
+
+def _others() -> list[str]:
+    return sorted({path.name for path in GOLDEN.iterdir()} - set(RECEIVERS))
+
+
+def _bodies(format: str) -> list[Path]:
+    order = [type.value.removeprefix("job.") for type in EventType]
+    return sorted((GOLDEN / format).glob("*.json"), key=lambda path: order.index(path.stem))
+
+
+def _body(path: Path) -> str:
+    return code(json.dumps(json.loads(path.read_text()), ensure_ascii=False, indent=2), "json")
+
+
+_HEAD = """\
+# Events and payloads
+
+An event is a fact about a job. Its id is the `webhook-id` of every request that tells of it.
+"""
+_FORMATS = """
+## Formats
+
+`format: auto`, which is the default, chooses by the URL's host and path. Any format can be asked for by name, for any
+URL.
+"""
+_STANDARD = """\
+`job` is Exec's own object, exactly as Exec sent it, fields unknown to the relay included. `registration` is null for a
+standing endpoint; else `metadata` is what the registration brought.
+"""

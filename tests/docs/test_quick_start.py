@@ -1,0 +1,107 @@
+"""The quick start, typed as it stands."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import DOCS, ROOT, sections
+from tests.e2e.conftest import free_port
+
+COMMANDS = sections(DOCS / "quick-start.md")["Piece by piece"].commands
+PORTS = {"sandbox": "4010", "receive": "4020", "serve": "8080"}
+"""Of the verbs that go on until they are stopped; the tests take free ones."""
+WITHIN = 30.0
+
+
+class Terminal:
+    """A folder with the relay's command in it, as a checkout has after `make demo`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ports = {verb: str(free_port()) for verb in PORTS}
+        self.running: dict[str, asyncio.subprocess.Process] = {}
+        (folder / ".venv/bin").mkdir(parents=True)
+        shim = folder / ".venv/bin/relay"
+        shim.write_text(f'#!/bin/sh\nexec {sys.executable} -m relay "$@"\n')
+        shim.chmod(0o755)
+
+    async def type(self, command: str) -> str:
+        """What it prints; for one that goes on, nothing, once it listens."""
+        for verb, port in PORTS.items():
+            command = command.replace(f":{port}", f":{self.ports[verb]}")
+        command = command.replace("--speed 10", "--speed 100")
+        verb = next((verb for verb in PORTS if f"relay {verb}" in command), "")
+        if verb in ("sandbox", "receive"):
+            command += f" --port {self.ports[verb]}"
+        log = self.folder / f"{verb}.txt"
+        with log.open("wb") as out:
+            process = await asyncio.create_subprocess_exec(
+                *("sh", "-c", command), cwd=self.folder, env=self._environ(), stdout=out, start_new_session=True
+            )
+        if not verb:
+            assert await asyncio.wait_for(process.wait(), WITHIN) == 0, command
+            return log.read_text()
+        self.running[verb] = process
+        await until(lambda: self._listens(self.ports[verb]), command)
+        return ""
+
+    def printed(self, verb: str) -> str:
+        """What a command that goes on has printed so far."""
+        return (self.folder / f"{verb}.txt").read_text()
+
+    def stop(self) -> None:
+        for process in self.running.values():
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def _environ(self) -> dict[str, str]:
+        told = {"RELAY_SERVER__PORT": self.ports["serve"], "RELAY_URL": f"http://127.0.0.1:{self.ports['serve']}"}
+        return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONUNBUFFERED": "1"} | told
+
+    @staticmethod
+    def _listens(port: str) -> bool:
+        listening = f":{int(port):04X}"
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return any(row[1].endswith(listening) and row[3] == "0A" for row in rows)
+
+
+@pytest.fixture
+async def terminal(tmp_path: Path) -> AsyncIterator[Terminal]:
+    opened = Terminal(tmp_path)
+    yield opened
+    opened.stop()
+    await asyncio.gather(*(process.wait() for process in opened.running.values()))
+
+
+async def test_the_quick_start_works_as_it_is_written(terminal: Terminal) -> None:
+    """From the stand-in to a verified notification, with nothing but the page's own commands."""
+    job_id, said = "", {}
+    for command in COMMANDS:
+        if "whsec_..." in command:
+            command = command.replace("whsec_...", (terminal.folder / "secret.txt").read_text().strip())
+        command = command.replace("JOB_ID", job_id)
+        if "relay jobs" in command:
+            await until(lambda: "job.completed" in terminal.printed("receive"), "the receiver to hear of the job")
+        said[command] = await terminal.type(command)
+        if "scenario-studio/jobs" in command:
+            job_id = json.loads(said[command])["id"]
+    assert re.search(rf"job\.completed +{job_id} .*✓ verified", terminal.printed("receive"))
+    jobs, deliveries = list(said.values())[-2:]
+    assert job_id in jobs
+    assert "delivered" in deliveries
+
+
+async def until(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + WITHIN
+    while not holds():
+        assert time.monotonic() < deadline, f"waited too long for {what}"
+        await asyncio.sleep(0.02)

@@ -1,0 +1,98 @@
+"""The site: built strictly, every page within reach, the reference made of the code."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from docs.generating import api, commands, configuration, events, metrics
+from relay.cli import VERBS
+from relay.config import Config
+from relay.formats import FORMATS
+from relay.model import EventType
+from relay.web.app import OPERATIONS
+from tests.docs.pages import DOCS, ROOT, all_pages, blocks
+
+
+def build(source: Path, out: Path, builder: str = "html") -> subprocess.CompletedProcess[str]:
+    """As `make docs` does, elsewhere."""
+    asked = ["-W", "--keep-going", "-q", "-b", builder, "-c", str(DOCS), str(source), str(out)]
+    command = [sys.executable, "-m", "sphinx", *asked]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50)
+
+
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    """No dead link, no page that the navigation leaves out, no heading that is not there."""
+    done = build(DOCS, tmp_path)
+    assert done.returncode == 0, done.stderr
+    made = {path.relative_to(tmp_path).with_suffix(".md") for path in tmp_path.rglob("*.html")}
+    written = {path.relative_to(DOCS) for path in all_pages() if path.is_relative_to(DOCS)}
+    assert written <= made
+
+
+def test_a_dead_link_fails_the_build(tmp_path: Path) -> None:
+    """To a page or a heading; and so does a directive that there is not."""
+    (tmp_path / "index.md").write_text("# A page\n\n[x](nowhere.md) [y](#nowhere)\n\n```{nothing}\n```\n")
+    done = build(tmp_path, tmp_path / "out", "dummy")
+    assert done.returncode != 0
+    assert [word for word in ("nowhere.md", "'nowhere'", "'nothing'") if word not in done.stderr] == [], done.stderr
+
+
+def test_links_lead_somewhere_in_the_repository_too() -> None:
+    """Whoever reads the pages where they are kept finds them; only the reference is made when the site is."""
+    for page in all_pages():
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            path = (page.parent / target).resolve()
+            assert path.exists() or path.parent == DOCS / "reference", f"{page.name}: {target}"
+
+
+def test_the_make_target_is_strict() -> None:
+    """`make docs` builds as the test above does."""
+    assert "sphinx -W --keep-going -q -b html docs docs/_build/html" in (ROOT / "Makefile").read_text()
+
+
+def test_every_key_has_its_row() -> None:
+    """Of each section that is no list, with variable and meaning."""
+    text = configuration.page()
+    for section, field in Config.model_fields.items():
+        model = field.annotation
+        for name in getattr(model, "model_fields", ()):
+            if (section, name) != ("exec", "budget"):
+                assert f"| `{section}.{name}` | `RELAY_{section}__{name}` |".upper() in text.upper(), name
+    rows = [row.split(" | ") for row in text.splitlines() if row.startswith("| `")]
+    assert [row[0] for row in rows if not row[3].strip(" |")] == []
+
+
+def test_every_call_has_its_section() -> None:
+    """With the scope that it needs."""
+    text = api.page()
+    for one in OPERATIONS:
+        assert f"### {one.method} {one.path}\n" in text
+    assert text.count("Needs a key with the scope") == sum(one.scope is not None for one in OPERATIONS)
+
+
+def test_every_verb_has_its_help() -> None:
+    """Options and all."""
+    text = commands.page()
+    assert re.findall(r"^## relay (\w+)$", text, re.MULTILINE) == list(VERBS)
+    assert text.count("Options:") == len(VERBS) + 1
+
+
+def test_every_metric_has_its_row() -> None:
+    """With its labels; counters by the name that Prometheus sees."""
+    text = metrics.page()
+    assert "| `relay_looks_total` | counter | `workspace`, `outcome` |" in text
+    assert "| `relay_detection_delay_seconds` | histogram |" in text
+    assert len(re.findall(r"^\| `relay_", text, re.MULTILINE)) >= 10
+
+
+def test_every_event_and_format_has_its_body() -> None:
+    """Each ending as `standard`, the others in brief; all of it JSON."""
+    text = events.page()
+    for type in EventType:
+        assert text.count(f"| `{type.value}` |") == 1
+    shown = re.findall(r"^### (\w+)$", text, re.MULTILINE)
+    assert set(FORMATS) <= set(shown)
+    bodies = [json.loads(block) for block in blocks(text, "json")]
+    assert [body["type"] for body in bodies if "type" in body and "data" in body] == [type.value for type in EventType]
