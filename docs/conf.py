@@ -21,6 +21,7 @@ html_title = "The relay"
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
+html_show_copyright = False
 nitpicky = True
 # A JSON body in quotes, over several lines, is good shell; Pygments colours it all the same, and complains.
 suppress_warnings = ["misc.highlighting_failure"]

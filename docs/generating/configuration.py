@@ -15,14 +15,14 @@ _KEY = re.compile(r"( *)(\w+):(?: +([^#\n]*?))?(?: +# *(.*))?$")
 
 
 def page() -> str:
-    """Every key with its variable, its default and its meaning; then the example in full."""
+    """Every key with its default and its meaning; then the example in full."""
     text = EXAMPLE.read_text()
     told = dict(_told(text))
     parts = [_HEAD]
     for section in Config.model_fields:
         rows = [_row(section, key, told) for key in _leaves(section)]
         if rows:
-            parts += [f"\n## {section}\n", table(["key", "variable", "default", "is"], rows)]
+            parts += [f"\n## {section}\n", table(["key", "default", "is"], rows)]
     return "\n".join([*parts, "\n## The whole file\n", _WHOLE, code(text, "yaml")])
 
 
@@ -55,18 +55,19 @@ def _told(text: str) -> Iterator[tuple[str, tuple[str, str]]]:
 
 def _row(section: str, key: str, told: dict[str, tuple[str, str]]) -> list[str]:
     value, comment = told[f"{section}.{key}"]
-    variable = f"RELAY_{section}__{key.replace('.', '__')}".upper()
     *above, _ = f"{section}.{key}".split(".")
     _, comment_above = told[".".join(above)]
-    return [f"`{section}.{key}`", f"`{variable}`", f"`{value}`", comment or comment_above]
+    return [f"`{section}.{key}`", f"`{value}`", comment or comment_above]
 
 
 _HEAD = """\
 # Configuration
 
-`config.yaml`, or the file that `--config` names; every key can be set in the environment too, which goes before the
-file. Without a file the environment is enough. `${VAR}` and `${VAR:-default}` in the file are filled in, `$$` is a
-dollar sign. Durations: `500ms`, `15s`, `5m`, `1h30m`, `30d`.
+`config.yaml`, or the file that `--config` names. `${VAR}` and `${VAR:-default}` in it are filled in from the
+environment, `$$` is a dollar sign. Durations: `500ms`, `15s`, `5m`, `1h30m`, `30d`.
+
+Every key can also be set in the environment, which goes before the file: `polling.interval` is
+`RELAY_POLLING__INTERVAL`, `exec.budget.share` is `RELAY_EXEC__BUDGET__SHARE`. Without a file the environment is enough.
 
 A key that does not exist, a value of the wrong kind, a variable that is not set: the relay does not start, and says
 each with file, line, key and the nearest right name. `relay check` says the same without starting it.

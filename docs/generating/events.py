@@ -32,7 +32,7 @@ def page() -> str:
     events = [[f"`{type.value}`", "yes" if type in ENDINGS else "no", MEANINGS[type]] for type in EventType]
     names = [*(name for name in RECEIVERS if (GOLDEN / name).is_dir()), *_others()]
     formats = [[f"`{name}`", RECEIVERS.get(name, "only where it is asked for")] for name in names]
-    parts = [_HEAD, table(["event", "unless you say otherwise", "means"], events)]
+    parts = [_HEAD, table(["event", "by default", "means"], events)]
     parts += [_FORMATS, table(["format", "chosen for"], formats)]
     parts += ["\n## The body of each\n\n### standard\n", _STANDARD]
     parts += [f"`job.{path.stem}`:\n\n{_body(path)}" for path in _bodies("standard")]

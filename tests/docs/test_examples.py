@@ -191,3 +191,12 @@ def test_delivery_s_numbers_are_the_code_s() -> None:
     assert f"first {RESPONSE_KEPT // 1024} KiB" in text
     assert TOLERANCE == 5 * MINUTE
     assert (formats.rate("slack"), formats.rate("google_chat"), formats.rate("zapier")) == (1, 1, 25)
+
+
+def test_the_dashboard_s_buttons_are_there() -> None:
+    """What the page prints in bold is written on the dashboard, letter by letter."""
+    templates = DOCS.parent / "relay/web/dashboard/templates"
+    shown = "\n".join(path.read_text() for path in templates.glob("*.html"))
+    named = re.findall(r"\*\*([^*]+)\*\*", (DOCS / "how-to/dashboard.md").read_text())
+    assert named
+    assert [name for name in named if f">{name}<" not in shown and f'"{name}"' not in shown] == []
