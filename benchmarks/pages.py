@@ -1,0 +1,139 @@
+"""How long the dashboard's pages take, and how large they are: `python -m benchmarks.pages`.
+
+Two stores, one with 100 jobs and 1,000 deliveries, one with 10,000 and 100,000, behind the same pages, asked in turns
+in one process. What counts is the ratio: pages must cost what they show, not what is stored.
+"""
+
+import asyncio
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlalchemy import insert
+
+from relay import config
+from relay.model import DAY, MINUTE, SECOND, Endpoint, EndpointKind, EventType, Instant, Secret, event_id, new_id
+from relay.service import Relay, system_clock
+from relay.store import endpoints as subscribers
+from relay.store.database import Tx
+from relay.store.schema import attempts, deliveries, events, looks, watches
+from relay.web.app import create_app
+
+FEW, MANY = 100, 10_000
+EACH = 10
+"""Deliveries of one job, each with two attempts; five looks a job."""
+ROUNDS = 15
+SECRET = "whsec_" + "c2VjcmV0" * 5 + "c2Vj"
+
+
+def fill(tx: Tx, jobs: int, now: Instant) -> dict[str, str]:
+    """The jobs of a month, a thirtieth of them of the last day. Returns the addresses of pages."""
+    owners = [subscriber(tx, place, now) for place in range(EACH)]
+    rows: dict[str, list[dict[str, Any]]] = {
+        name: [] for name in ("watches", "events", "deliveries", "attempts", "looks")
+    }
+    for number in range(jobs):
+        for name, some in job_rows(number, now - number * 30 * DAY // jobs, owners).items():
+            rows[name] += some
+    for table in (watches, events, deliveries, attempts, looks):
+        tx.execute(insert(table), rows[table.name])
+    places = {name: f"/{name}" for name in ("jobs", "deliveries", "endpoints")}
+    return places | {
+        "overview": "/",
+        "ended jobs": "/jobs?state=settled",
+        "failed deliveries": "/deliveries?status=failed",
+        "one job": "/jobs/default/job0000003",
+        "one delivery": f"/deliveries/{rows['deliveries'][3]['id']}",
+        "one endpoint": f"/endpoints/{owners[3]}",
+        "search for an id": "/search?q=job000000",
+        "search for a name": "/search?q=scenario%203",
+    }
+
+
+def subscriber(tx: Tx, place: int, now: Instant) -> str:
+    """A standing endpoint. Returns its id."""
+    made = Endpoint(
+        id=new_id("ep", now + place),
+        kind=EndpointKind.STANDING,
+        name=f"receiver{place}",
+        url=f"https://example.com/{place}",
+        host="example.com:443",
+        format="standard",
+        events=(EventType.COMPLETED,),
+        secrets=(Secret(SECRET),),
+        headers={},
+        created_at=now,
+    )
+    subscribers.add(tx, made)
+    return made.id
+
+
+def job_rows(number: int, at: Instant, owners: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of one job that ended at `at`."""
+    key = {"workspace": "default", "job_id": f"job{number:07d}"}
+    job = json.dumps({"id": key["job_id"], "status": "completed", "scenario": {"name": f"Scenario {number}"}})
+    fact = event_id("default", key["job_id"], EventType.COMPLETED)
+    rows: dict[str, list[dict[str, Any]]] = {"deliveries": [], "attempts": []}
+    ended = {"state": "settled", "created_at": at - 5 * MINUTE, "ended_at": at, "leased": False}
+    rows["watches"] = [key | ended | {"job": job, "looks": 5, "last_look_at": at, "next_look_why": ""}]
+    told = {"type": "job.completed", "occurred_at": at - SECOND, "created_at": at}
+    rows["events"] = [key | told | {"id": fact, "job": job}]
+    look = {"duration_ms": 80, "outcome": "seen", "detail": "processing"}
+    rows["looks"] = [key | look | {"at": at - n * MINUTE} for n in range(5)]
+    for place, owner in enumerate(owners):
+        id, status = new_id("dlv", at), "failed" if place == EACH - 1 else "delivered"
+        sent = {"event_id": fact, "event_type": "job.completed", "host": "example.com:443", "body": b"{}" * 200}
+        done = {"attempts": 2, "tries": 2, "trigger": "schedule", "created_at": at, "ended_at": at + SECOND}
+        rows["deliveries"].append(key | sent | done | {"id": id, "endpoint_id": owner, "status": status})
+        tried = {"delivery_id": id, "trigger": "schedule", "started_at": at, "duration_ms": 90, "response": "ok"}
+        rows["attempts"] += [
+            tried | {"id": new_id("att", at), "number": n, "status_code": 200, "outcome": status} for n in (1, 2)
+        ]
+    return rows
+
+
+@asynccontextmanager
+async def site(folder: Path, jobs: int) -> AsyncIterator[tuple[httpx.AsyncClient, dict[str, str]]]:
+    """A relay that does nothing but show its pages."""
+    wish = {"exec": {"api_key": "exec_live_" + "0" * 40}, "storage": {"url": f"sqlite:///{folder}/{jobs}.db"}}
+    relay = await Relay.open(config.from_mapping(wish))
+    pages = await relay.store.write(lambda tx: fill(tx, jobs, system_clock()))
+    asked = {"accept": "text/html"}
+    transport = httpx.ASGITransport(create_app(relay, owns_relay=False))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=asked) as http:
+        yield http, pages
+    await relay.stop()
+
+
+async def measure(rounds: int = ROUNDS, many: int = MANY) -> list[tuple[str, float, float, int]]:
+    """(page, milliseconds with few jobs, with many, bytes with many), medians of `rounds`."""
+    taken: dict[str, tuple[list[float], list[float]]] = {}
+    size: dict[str, int] = {}
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        sites = [await stack.enter_async_context(site(folder, jobs)) for jobs in (FEW, many)]
+        for _ in range(rounds):
+            for place, (http, pages) in enumerate(sites):
+                for name, path in pages.items():
+                    began = time.perf_counter()
+                    answer = await http.get(path)
+                    taken.setdefault(name, ([], []))[place].append(1_000 * (time.perf_counter() - began))
+                    assert answer.status_code == 200, (path, answer.status_code)
+                    size[name] = len(answer.content)
+    return [(name, statistics.median(few), statistics.median(lots), size[name]) for name, (few, lots) in taken.items()]
+
+
+def main() -> None:
+    print(f"{'page':20} {'few jobs':>10} {'10,000':>10} {'ratio':>7} {'size':>9}")
+    for name, few, lots, size in asyncio.run(measure()):
+        print(f"{name:20} {few:7.1f} ms {lots:7.1f} ms {lots / few:6.1f}x {size / 1_000:6.1f} KB")
+
+
+if __name__ == "__main__":
+    main()
