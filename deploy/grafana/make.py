@@ -1,0 +1,131 @@
+"""Writes `dashboard.json`, which Grafana imports: `python deploy/grafana/make.py`. Panels are edited here."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+PANELS: list[tuple[str, str, str, list[tuple[str, str]]]] = [
+    ("Ready", "stat", "short", [('min(up{job=~"$job"})', "up")]),
+    ("Being watched", "stat", "short", [("sum(relay_active_watches)", "jobs")]),
+    ("Waiting to go out", "stat", "short", [("sum(relay_pending_deliveries)", "deliveries")]),
+    (
+        "Looks left today",
+        "stat",
+        "short",
+        [('min by (workspace) (relay_look_budget_remaining{window="day"})', "{{workspace}}")],
+    ),
+    (
+        "From the job's end until the relay knew",
+        "timeseries",
+        "s",
+        [
+            (
+                f"histogram_quantile({q}, sum by (le) (rate(relay_detection_delay_seconds_bucket[$__rate_interval])))",
+                name,
+            )
+            for q, name in ((0.5, "median"), (0.95, "95%"))
+        ],
+    ),
+    (
+        "From then until the receiver had it",
+        "timeseries",
+        "s",
+        [
+            (
+                f"histogram_quantile({q}, sum by (le) (rate(relay_delivery_delay_seconds_bucket[$__rate_interval])))",
+                name,
+            )
+            for q, name in ((0.5, "median"), (0.95, "95%"))
+        ],
+    ),
+    (
+        "Looks a minute",
+        "timeseries",
+        "short",
+        [("60 * sum by (outcome) (rate(relay_looks_total[$__rate_interval]))", "{{outcome}}")],
+    ),
+    (
+        "Looks left",
+        "timeseries",
+        "short",
+        [("min by (workspace, window) (relay_look_budget_remaining)", "{{workspace}}, {{window}}")],
+    ),
+    (
+        "Attempts a minute",
+        "timeseries",
+        "short",
+        [("60 * sum by (outcome) (rate(relay_delivery_attempts_total[$__rate_interval]))", "{{outcome}}")],
+    ),
+    (
+        "How long attempts take",
+        "timeseries",
+        "s",
+        [
+            (
+                "histogram_quantile(0.95, sum by (le) (rate(relay_delivery_attempt_seconds_bucket[$__rate_interval])))",
+                "95%",
+            )
+        ],
+    ),
+    (
+        "Events a minute",
+        "timeseries",
+        "short",
+        [("60 * sum by (type) (rate(relay_events_total[$__rate_interval]))", "{{type}}")],
+    ),
+    ("Age of the last tick", "timeseries", "s", [("max by (instance) (relay_tick_age_seconds)", "{{instance}}")]),
+]
+"""Title, kind, unit, and queries with their legends."""
+
+SOURCE = {"type": "prometheus", "uid": "${source}"}
+
+
+def panel(number: int, title: str, kind: str, unit: str, queries: list[tuple[str, str]]) -> dict[str, Any]:
+    """Four small ones in the first row, then two a row."""
+    place = (
+        {"x": 6 * number, "y": 0, "w": 6, "h": 4}
+        if number < 4
+        else {"x": 12 * (number % 2), "y": 4 + 8 * ((number - 4) // 2), "w": 12, "h": 8}
+    )
+    targets = [
+        {"datasource": SOURCE, "expr": query, "legendFormat": legend, "refId": chr(ord("A") + place)}
+        for place, (query, legend) in enumerate(queries)
+    ]
+    field = {"defaults": {"unit": unit, "min": 0}, "overrides": []}
+    return {
+        "id": number + 1,
+        "title": title,
+        "type": kind,
+        "datasource": SOURCE,
+        "gridPos": place,
+        "targets": targets,
+        "fieldConfig": field,
+    }
+
+
+def dashboard() -> dict[str, Any]:
+    """The dashboard as Grafana keeps it."""
+    variables = [
+        {"name": "source", "label": "Prometheus", "type": "datasource", "query": "prometheus"},
+        {
+            "name": "job",
+            "type": "query",
+            "datasource": SOURCE,
+            "query": "label_values(relay_tick_age_seconds, job)",
+            "refresh": 1,
+        },
+    ]
+    return {
+        "title": "Exec relay",
+        "uid": "exec-relay",
+        "schemaVersion": 39,
+        "editable": True,
+        "refresh": "30s",
+        "time": {"from": "now-6h", "to": "now"},
+        "templating": {"list": variables},
+        "panels": [panel(number, *described) for number, described in enumerate(PANELS)],
+    }
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("dashboard.json").write_text(json.dumps(dashboard(), indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,121 @@
+"""What operators deploy with: each file judged by a public validator, and against the relay's own names."""
+
+import json
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes_validate import validate
+
+from relay import config
+from relay.telemetry import Telemetry
+
+ROOT = Path(__file__).parents[1]
+DEPLOY = ROOT / "deploy"
+KUBERNETES = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+
+
+def test_compose_file_is_one() -> None:
+    """Compose's own schema takes it."""
+    judge = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml"]
+    judged = subprocess.run(judge, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+
+
+def filled(text: str) -> str:
+    """A value of the Compose file, its variables replaced by their defaults."""
+    return re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", text)
+
+
+@pytest.mark.parametrize("name", ["relay", "relay-a", "relay-b", "try"])
+def test_relays_of_the_compose_file_can_be_configured_so(name: str) -> None:
+    """The relay takes the environment that each is given, beside what the image sets."""
+    given = {key: filled(value) for key, value in COMPOSE["services"][name]["environment"].items()}
+    needed = {"RELAY_EXEC__API_KEY": "exec_live_" + "0" * 40, "RELAY_SECURITY__API_KEYS": '["sha256:' + "0" * 64 + '"]'}
+    environment = needed | {key: value for key, value in given.items() if value not in ("", "[]")}
+    found = config.load(None, environment | {"RELAY_SERVER__HOST": "0.0.0.0"})  # noqa: S104 (as the image sets it)
+    assert found.storage.url.startswith("postgresql://" if name.startswith("relay-") else "sqlite:///")
+
+
+@pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.name)
+def test_kubernetes_takes_the_manifests(path: Path) -> None:
+    """Each document is valid, to the letter of Kubernetes' schema."""
+    documents = list(yaml.safe_load_all(path.read_text()))
+    assert len(documents) >= 2
+    for document in documents:
+        validate(document, "1.31", strict=True)
+
+
+@pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.name)
+def test_pods_are_shut_in(path: Path) -> None:
+    """No root, no privileges, nothing to write to but what it needs; asked whether it works before it gets requests."""
+    pod = yaml.safe_load(path.read_text().split("\n---\n")[0])["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    assert pod["securityContext"]["runAsUser"] == 10001
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    keys = [variable["name"] for variable in container["env"]]
+    assert all(variable.get("valueFrom") for variable in container["env"])
+    assert all(re.fullmatch(r"RELAY_[A-Z]+__[A-Z_]+", key) for key in keys)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not on this machine")
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    """systemd-analyze has nothing to say about it, beyond that the program is not installed here."""
+    unit = tmp_path / "relay.service"
+    unit.write_text((DEPLOY / "systemd/relay.service").read_text().replace("/opt/relay/bin/relay", "/bin/true"))
+    judged = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+    said = [line for line in judged.stderr.splitlines() if str(unit) in line or "relay.service" in line]
+    assert said == []
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on this machine")
+@pytest.mark.parametrize("judge", [["check", "rules", "alerts.yaml"], ["test", "rules", "alerts_test.yaml"]])
+def test_promtool_takes_the_alerts(judge: list[str]) -> None:
+    """The rules are rules, and fire when they should."""
+    judged = subprocess.run(
+        ["promtool", *judge], cwd=DEPLOY / "prometheus", capture_output=True, text=True, check=False
+    )
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+
+
+def metrics() -> set[str]:
+    """The names of all samples that the relay gives."""
+    found: set[str] = set()
+    for metric in Telemetry().registry.collect():
+        suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}.get(metric.type, [""])
+        found |= {metric.name + suffix for suffix in suffixes}
+    return found
+
+
+def queries(value: Any) -> list[str]:
+    """Every query in alerts or dashboard."""
+    if isinstance(value, dict):
+        own = [value["expr"]] if isinstance(value.get("expr"), str) else []
+        return own + [query for item in value.values() for query in queries(item)]
+    return [query for item in value for query in queries(item)] if isinstance(value, list) else []
+
+
+@pytest.mark.parametrize("path", ["prometheus/alerts.yaml", "grafana/dashboard.json"])
+def test_only_metrics_that_there_are(path: str) -> None:
+    """Alerts and dashboard ask for nothing that the relay does not give."""
+    asked = queries(yaml.safe_load((DEPLOY / path).read_text()))
+    names = {name for query in asked for name in re.findall(r"\b(?:relay_[a-z_]+)", query)}
+    assert len(names) >= 5
+    assert names - metrics() == set()
+
+
+def test_grafana_dashboard_is_as_it_is_made() -> None:
+    """`dashboard.json` is what `make.py` writes."""
+    made = runpy.run_path(str(DEPLOY / "grafana/make.py"))["dashboard"]()
+    assert json.loads((DEPLOY / "grafana/dashboard.json").read_text()) == made
+    assert len({panel["id"] for panel in made["panels"]}) == len(made["panels"])
