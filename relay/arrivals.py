@@ -1,7 +1,7 @@
 """How many jobs are still to come: the load that the rest of a budget has to carry.
 
 The forecast for an hour is the mean of the same hour on the days before, times how busy today is against it; that
-pace fades over hours. While no day was seen yet, the present pace is taken to last.
+pace fades over hours. Where no day was seen yet, what the hours so far brought is taken to go on.
 """
 
 import json
@@ -15,9 +15,9 @@ _KEPT = 7 * 24
 _PACE_HOURS = 3
 _PACE_FADES = 4.0
 """Hours after which today's pace counts 1/e as much."""
-_PRIOR = 1.0
-"""Jobs an hour, before anything was seen; counts as much as two hours of observation."""
-_PRIOR_HOURS = 2.0
+_PRIOR = 2.0
+"""Jobs an hour, before anything was seen; counts as much as an hour of observation."""
+_PRIOR_HOURS = 1.0
 _MOST = 10**9
 
 
@@ -63,20 +63,13 @@ def rates(arrivals: Arrivals, now: Instant, hours: int = 25) -> tuple[float, ...
     """Jobs expected in each hour from the one that `now` is in, as full hours."""
     counts, hour = dict(arrivals.hours), now // HOUR
     into = (now % HOUR) / HOUR
-    seen = _hours_seen(arrivals, hour) + into
-    recent = sum(counts.get(hour - k, 0) for k in range(_PACE_HOURS))
-    span = min(seen, _PACE_HOURS - 1 + into)
-    flat = (recent + _PRIOR * _PRIOR_HOURS) / (span + _PRIOR_HOURS)
-    usual = [_usual(counts, arrivals, hour + k, hour) for k in range(hours)]
-    past = [_usual(counts, arrivals, hour - k, hour - k) for k in range(_PACE_HOURS)]
-    known = [rate for rate in past if rate is not None]
-    if len(known) < len(past):
-        return tuple(flat if rate is None else max(rate, flat * math.exp(-k / 12)) for k, rate in enumerate(usual))
-    pace = (recent + 1.0) / (known[0] * into + sum(known[1:]) + 1.0)
-    return tuple(
-        flat if rate is None else rate * (1 + (pace - 1) * math.exp(-k / _PACE_FADES)) + max(flat - rate, 0) * (k < 1)
-        for k, rate in enumerate(usual)
-    )
+    first = hour if arrivals.since is None else min(arrivals.since, hour)
+    present, pace = _present(counts, max(first, hour - 23), hour, into), _pace(counts, first, hour, into)
+    found = []
+    for k in range(hours):
+        usual = _usual(counts, first, hour + k, hour)
+        found.append(present if usual is None else usual * (1 + (pace - 1) * math.exp(-k / _PACE_FADES)))
+    return tuple(found)
 
 
 def jobs_within(hourly: Sequence[float], now: Instant, ahead: int) -> float:
@@ -89,18 +82,31 @@ def jobs_within(hourly: Sequence[float], now: Instant, ahead: int) -> float:
     return total
 
 
-def _hours_seen(arrivals: Arrivals, hour: int) -> int:
-    return 0 if arrivals.since is None else min(max(hour - arrivals.since, 0), _KEPT - 1)
+def _present(counts: dict[int, int], first: int, hour: int, into: float) -> float:
+    """Jobs an hour by the hours seen. The mean of roots, squared: one mass of jobs at once weighs less than a flow."""
+    roots, weight = math.sqrt(_PRIOR) * _PRIOR_HOURS, _PRIOR_HOURS
+    for then in range(first, hour + 1):
+        share = 1.0 if then < hour else max(into, 0.25)
+        roots, weight = roots + math.sqrt(counts.get(then, 0)) * share, weight + share
+    return (roots / weight) ** 2
 
 
-def _usual(counts: dict[int, int], arrivals: Arrivals, hour: int, present: int) -> float | None:
+def _pace(counts: dict[int, int], first: int, hour: int, into: float) -> float:
+    """How many times as busy the last hours were as the same hours usually are."""
+    usual, seen = 1.0, 1.0
+    for then in range(hour - _PACE_HOURS + 1, hour + 1):
+        rate = _usual(counts, first, then, then)
+        if rate is not None:
+            usual, seen = usual + rate * (into if then == hour else 1.0), seen + counts.get(then, 0)
+    return seen / usual
+
+
+def _usual(counts: dict[int, int], first: int, hour: int, present: int) -> float | None:
     """The mean of the same hour on the days before `present`, its neighbours counted half; None if there is none."""
-    if arrivals.since is None:
-        return None
     total, weight = 0.0, 0.0
     for days in range(1, 8):
         for shift, share in ((-1, 0.25), (0, 0.5), (1, 0.25)):
             then = hour - 24 * days + shift
-            if arrivals.since <= then < present and present - then < _KEPT:
+            if first <= then < present and present - then < _KEPT:
                 total, weight = total + share * counts.get(then, 0), weight + share
     return total / weight if weight > 0 else None

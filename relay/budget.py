@@ -14,7 +14,7 @@ from typing import Any
 
 from relay.model import DAY, HOUR, MINUTE, SECOND, Instant
 
-HORIZONS = (5 * MINUTE, 15 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY)
+HORIZONS = (5 * MINUTE, 15 * MINUTE, HOUR, *(hours * HOUR for hours in range(2, 25, 2)))
 """How far ahead `Left.within` looks, in milliseconds."""
 
 _MARGIN = SECOND

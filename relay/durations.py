@@ -30,6 +30,11 @@ NEVER = 0.02
 WIDE = 0.01
 """The share of a wide law that is always mixed in, so that no age is without hope."""
 
+READY = 0.9
+"""The share of jobs that is taken to have ended when they are registered, before any was: so many that first looks at
+once are given up only after some hundred jobs have shown them to be useless, and where the budget is short."""
+
+_READY_FADES = 50
 _WIDE_SIGMA = 1.5
 _PRIOR_FADES = 20.0
 """The prior counts as much as one job at first, half as much when so many were seen."""
@@ -38,7 +43,7 @@ _FADING = 90.0
 """A duration counts 1/e as much as the newest when so many jobs began after it."""
 _TOGETHER = 600
 """Jobs begun within so many seconds are as good as begun together: which ended first says nothing of their order."""
-_CHANGED = 2.3
+_CHANGED = 2.1
 _KEPT_NEVER = 20
 _KEPT_WAITS = 20
 _PRIOR_WAIT = 5.0
@@ -59,10 +64,12 @@ class Durations:
     """Starts of jobs that did not end, seconds since the epoch."""
     waits: tuple[float, ...] = ()
     """Seconds from creation to start, the newest last."""
+    ready: float = READY
+    """The share of jobs that had ended already when they were registered."""
 
     def to_json(self) -> str:
         """At most about 5 KB."""
-        return json.dumps({"seen": self.seen, "never": self.never, "waits": self.waits}, separators=(",", ":"))
+        return json.dumps({name: getattr(self, name) for name in self.__slots__}, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> "Durations":
@@ -72,12 +79,14 @@ class Durations:
             seen = sorted((int(start), _number(log)) for start, log in raw["seen"][-KEPT:])
             never = [int(start) for start in raw["never"][-_KEPT_NEVER:]]
             waits = [_number(wait) for wait in raw["waits"][-_KEPT_WAITS:]]
-        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            ready = min(max(_number(raw.get("ready", READY)), 0.0), 1.0)
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"these are no durations: {error}") from None
         return cls(
             tuple((start, log) for start, log in seen if -3 <= log <= math.log(_LONGEST)),
             tuple(never),
             tuple(wait for wait in waits if 0 <= wait <= HOUR / 1_000),
+            ready,
         )
 
 
@@ -108,8 +117,17 @@ def observe_wait(durations: Durations, seconds: float) -> Durations:
     return replace(durations, waits=(*durations.waits, round(seconds, 1))[-_KEPT_WAITS:])
 
 
-def observe_job(durations: Durations, job: ScenarioJob, seen_at: Instant | None = None) -> Durations:
+def observe_ready(durations: Durations, ready: bool) -> Durations:
+    """One more job, which had ended already when it was registered, or not: the newest fifty count most."""
+    return replace(durations, ready=round(durations.ready + (ready - durations.ready) / _READY_FADES, 5))
+
+
+def observe_job(
+    durations: Durations, job: ScenarioJob, seen_at: Instant | None = None, registered_at: Instant | None = None
+) -> Durations:
     """What an ended job teaches, by Exec's own timestamps; where they are missing or absurd, nothing."""
+    if job.ended is not None and registered_at is not None:
+        durations = observe_ready(durations, job.ended <= registered_at)
     if job.started is None:
         return durations
     if job.created is not None:

@@ -10,6 +10,8 @@ LONGEST = 86_400.0
 """What the table spans, in seconds; jobs that last longer count as never ending."""
 _STEPS = 640
 _STEP = math.log(LONGEST / SHORTEST) / _STEPS
+_RARE = 0.01
+"""Where fewer jobs than this are left, looks are as sparse as if these were left."""
 AGES = tuple(SHORTEST * math.exp(_STEP * k) for k in range(_STEPS + 1))
 """The ages of the table: each 1.9% longer than the one before."""
 
@@ -22,6 +24,8 @@ class Law:
     """The probability that a job has ended by each age: rising, at most 1 less those that never end."""
     means: tuple[float, ...]
     """∫ x dF up to each age, seconds."""
+    roots: tuple[float, ...]
+    """∫ √(F'/S) from each age to the next: where looks belong, they are as dense as that."""
 
     def cdf(self, age: float) -> float:
         """The probability that a job has ended by `age` seconds, 0 to 1."""
@@ -65,15 +69,16 @@ class Law:
 
 def make_law(ended: Sequence[float], never: float) -> Law:
     """The law with the given probability of having ended by each of `AGES`, if it ends; `never` of all jobs do not."""
-    rising, means = [], []
+    rising, means, roots = [], [], []
     highest = mean = before = 0.0
     for age, share in zip(AGES, ended, strict=True):
         previous, highest = highest, max(highest, (1.0 - never) * min(share, 1.0))
         mean += (highest - previous) * (age + before) / 2
+        roots.append(math.sqrt((highest - previous) * (age - before) / max(1.0 - previous, _RARE)))
         before = age
         rising.append(highest)
         means.append(mean)
-    return Law(tuple(rising), tuple(means))
+    return Law(tuple(rising), tuple(means), tuple(roots[1:]))
 
 
 def tabulate(cdf: Callable[[float], float], never: float = 0.0) -> Law:

@@ -93,21 +93,27 @@ def interval_plan(sight: Sight, interval: int, now: Instant) -> Plan:
 
 
 def adaptive_plan(sight: Sight, table: Timetable, now: Instant, wait: float = 0.0) -> Plan:
-    """`polling.strategy: adaptive`: the first look at once, then by the timetable. Never before `now`.
+    """`polling.strategy: adaptive`: the first look at once if the budget carries it, then by the timetable.
 
+    Never before `now`. A watch that falls due may be planned again, by the table of the moment: where the price has
+    risen since, its look moves on.
     `wait` is how many seconds jobs are usually queued. No gap is longer than ten minutes or, where that is more,
     twice the time for which the job has been watched: that many looks a job gets whatever they cost.
     """
     if sight.awaits_callback:
         return safety_plan(sight, now)
-    if sight.last_look_at is None:
+    if sight.last_look_at is None and table.at_once:
         return Plan(now, "first look, at once")
-    last = min(sight.last_look_at, now)
+    last = min(sight.registered_at if sight.last_look_at is None else sight.last_look_at, now)
     start = _start(sight, wait, last)
     age = (last - start) / 1_000
     gap = round((table.next_age(max(age, 0.0)) - age) * 1_000)
     bound = max(_LONGEST_GAP, 2 * (last - sight.registered_at))
     at = max(last + min(max(gap, _SOONEST), bound), now)
+    if sight.last_look_at is None:
+        return Plan(
+            at, f"few looks are left today, so the first one waits until {_seconds(at - last)} from registration"
+        )
     return Plan(at, _why(sight, table.law, at, start, gap > bound))
 
 

@@ -6,7 +6,8 @@ up, so the evening's jobs are not paid for by the morning's; whoever works it ou
 no better than roughly.
 """
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 
 from relay.arrivals import Arrivals, jobs_within, rates
 from relay.budget import HORIZONS, Left
@@ -14,46 +15,84 @@ from relay.law import Law
 from relay.model import Instant
 from relay.timetable import Timetable, make_timetable
 
-LADDER = tuple(0.02 * 1.25**k for k in range(61))
-"""The prices there are: 0.02 s to 3.6 h."""
+LADDER = tuple(0.1 * 1.12**k for k in range(94))
+"""The prices there are: 0.1 s to 1 h."""
 
+_DEAR = 30.0
 _AT_LEAST = 1.2
-_SLICES = 12
+_RESERVE = 0.05
+_SLICES = 4
 _MOST_AGES = 200
 
 Forecast = tuple[tuple[float, float], ...]
 """(seconds from now, jobs expected about then), in order."""
 
 
-def price(ages: Sequence[float], law: Law, left: Left, arrivals: Arrivals, now: Instant) -> float:
+def price(
+    ages: Sequence[float],
+    law: Law,
+    left: Left,
+    arrivals: Arrivals,
+    now: Instant,
+    ready: float = 0.9,
+    near: float | None = None,
+) -> float:
     """The smallest price at which the looks expected fit `left.within`, or are near the fewest that can be.
 
     `ages` are the active watches' (seconds; queued ones 0 or less). Jobs still to come are those that `arrivals` lets
-    expect; each costs a first look at once. Where even the dearest price would not fit, a fifth more looks than at
-    that price are planned for: looks that the budget refuses wait in order of their gain, and waiting for too long
-    where the budget does reach would waste it. Takes about 20 ms.
+    expect, of which the share `ready` has ended when registered. Where even the dearest price would not fit, a fifth
+    more looks than at that price are planned for: looks that the budget refuses wait in order of their gain, and
+    waiting for too long where the budget does reach would waste it. `near` is the last price, where the search begins.
+    Takes about 10 ms.
     """
-    groups, coming = grouped(ages), forecast(arrivals, now)
-    dearest = make_timetable(law, LADDER[-1])
-    limits = [
-        (ahead / 1_000, max(looks, _AT_LEAST * demand(dearest, groups, coming, ahead / 1_000)))
-        for ahead, looks in left.within
-    ]
-    low, high = 0, len(LADDER) - 1
-    while low < high:
-        middle = (low + high) // 2
-        table = make_timetable(law, LADDER[middle])
-        if all(demand(table, groups, coming, seconds) <= looks for seconds, looks in limits):
-            high = middle
-        else:
-            low = middle + 1
-    return LADDER[low]
+    search = _Search(law, grouped(ages), forecast(arrivals, now), ready)
+    reserve = _RESERVE * left.within[-1][1]
+    limits = [(ahead / 1_000, looks - reserve) for ahead, looks in left.within]
+    at = search.least(limits, 0 if near is None else bisect_left(LADDER, near))
+    if LADDER[at] >= _DEAR:
+        fewest = [_AT_LEAST * looks for looks in search.demands(len(LADDER) - 1, limits)]
+        limits = [(seconds, max(looks, few)) for (seconds, looks), few in zip(limits, fewest, strict=True)]
+        at = search.least(limits, at)
+    return LADDER[at]
+
+
+class _Search:
+    """The search on the ladder: each step needs a timetable, so none is made twice and few are made."""
+
+    def __init__(self, law: Law, groups: Sequence[tuple[float, float]], coming: Forecast, ready: float) -> None:
+        self._law, self._groups, self._coming, self._ready = law, groups, coming, ready
+        self._tables: dict[int, Timetable] = {}
+
+    def demands(self, at: int, limits: Sequence[tuple[float, float]]) -> Iterator[float]:
+        """Looks expected at a price of the ladder, for each of the horizons."""
+        table = self._tables.get(at)
+        if table is None:
+            table = self._tables[at] = make_timetable(self._law, LADDER[at], self._ready)
+        return (demand(table, self._groups, self._coming, seconds) for seconds, _ in limits)
+
+    def least(self, limits: Sequence[tuple[float, float]], near: int) -> int:
+        """The place of the smallest price that fits, sought from `near` on in growing steps; the last if none does."""
+        low, high, step = 0, len(LADDER) - 1, 2
+        at = min(max(near, low), high - 1)
+        while low < high:
+            if self._fits(at, limits):
+                high, at = at, max(at - step, low)
+            else:
+                low, at = at + 1, min(at + 1 + step, high)
+            step *= 2
+            if not low < at < high:
+                at = (low + high) // 2
+        return low
+
+    def _fits(self, at: int, limits: Sequence[tuple[float, float]]) -> bool:
+        return all(wanted <= looks for wanted, (_, looks) in zip(self.demands(at, limits), limits, strict=True))
 
 
 def demand(table: Timetable, groups: Sequence[tuple[float, float]], coming: Forecast, seconds: float) -> float:
     """Looks expected within `seconds`: of the active watches (age, how many), and of the jobs still to come."""
     active = sum(many * table.looks(age, seconds) for age, many in groups)
-    return active + sum(jobs * (1.0 + table.looks(0.0, seconds - at)) for at, jobs in coming if at < seconds)
+    first = 1.0 if table.at_once else 0.0
+    return active + sum(jobs * (first + table.looks(0.0, seconds - at)) for at, jobs in coming if at < seconds)
 
 
 def forecast(arrivals: Arrivals, now: Instant) -> Forecast:

@@ -22,7 +22,6 @@ _SHORTEST_GAP = 1.0
 _PER_LOOK = 5.0
 _LEAST = 80.0
 _MOST = 800.0
-_RARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,8 @@ class Timetable:
     path: tuple[float, ...]
     spent: tuple[float, ...]
     """spent[k]: looks expected by path[k], of a job that starts now."""
+    at_once: bool
+    """Whether a job just registered is looked at at once."""
 
     def next_age(self, age: float) -> float:
         """The age for the look after one at `age`, later than it. Seconds."""
@@ -56,21 +57,27 @@ class Timetable:
         return (self.spent[last - 1] - before) / max(alive, 1e-9) if last > first else 0.0
 
 
-def make_timetable(law: Law, price: float) -> Timetable:
-    """The timetable for a law and a price (seconds of delay per look). A few milliseconds of work."""
+def make_timetable(law: Law, price: float, ready: float = 0.9) -> Timetable:
+    """The timetable for a law and a price (seconds of delay per look). A few milliseconds of work.
+
+    `ready` is the share of jobs that have ended already when they are registered. Such a job would wait until the
+    first look of the path, and another finds its look wasted: at once is best where ready·path[0] ≥ (1 − ready)·price.
+    """
     ages = _grid(law, price)
-    table = Timetable(law, price, tuple(ages), tuple(_solve(ages, [law.moments(age) for age in ages], price)), (), ())
+    table = Timetable(law, price, tuple(ages), tuple(_solve(ages, law, price)), (), (), True)
     path, spent, age, total = [], [], 0.0, 0.0
     while age < LONGEST:
         total += law.survival(age)
         age = table.next_age(age)
         path.append(min(age, LONGEST))
         spent.append(total)
-    return replace(table, path=tuple(path), spent=tuple(spent))
+    at_once = ready * path[0] >= (1 - ready) * price
+    return replace(table, path=tuple(path), spent=tuple(spent), at_once=at_once)
 
 
-def _solve(ages: list[float], moments: list[tuple[float, float]], price: float) -> list[float]:
+def _solve(ages: list[float], law: Law, price: float) -> list[float]:
     """The next look after one at each age."""
+    ended, means = zip(*map(law.moments, ages), strict=True)
     last = len(ages) - 1
     costs = [0.0] * (last + 1)
     following = [ages[-1] * 2] * (last + 1)
@@ -78,12 +85,13 @@ def _solve(ages: list[float], moments: list[tuple[float, float]], price: float) 
 
     for i in range(last - 1, -1, -1):
         bound = ages[i] + max(LONGEST_GAP, LONGEST_GROWTH * ages[i])
-        ended, mean = moments[i]
+        before = ended[i]
         best, at, tried = float("inf"), i + 1, []
         for j in range(i + 1, furthest + 1):
-            if j > i + 1 and ages[j] > bound:
+            age = ages[j]
+            if age > bound and j > i + 1:
                 break
-            cost = ages[j] * (moments[j][0] - ended) - (moments[j][1] - mean) + costs[j]
+            cost = age * (ended[j] - before) - means[j] + costs[j]
             tried.append(cost)
             if cost < best:
                 best, at = cost, j
@@ -93,7 +101,7 @@ def _solve(ages: list[float], moments: list[tuple[float, float]], price: float) 
             following[i], least = _vertex(ages[at - 1 : at + 2], tried[k - 1 : k + 2])
         else:
             following[i], least = ages[at], best
-        costs[i] = price * (1.0 - ended) + least
+        costs[i] = price * (1.0 - before) + least + means[i]
     return following
 
 
@@ -108,21 +116,15 @@ def _vertex(x: list[float], y: list[float]) -> tuple[float, float]:
 
 
 def _grid(law: Law, price: float) -> list[float]:
-    """Ages about as dense as looks will be, which is √(F'·S/2λ) (Keller 1974), and some everywhere.
-
-    The table is linear between its ages, so that a few points for each gap between looks are enough.
-    """
-    weights = []
-    for k in range(len(AGES) - 1):
-        width = AGES[k + 1] - AGES[k]
-        density = max(law.ended[k + 1] - law.ended[k], 0.0) / width
-        weights.append(math.sqrt(density / max(1.0 - law.ended[k], _RARE)) * width)
-    looks = sum(weights) / math.sqrt(2 * price)
-    points = min(max(_PER_LOOK * looks, _LEAST), _MOST)
-    scale, floor = points / (sum(weights) or 1.0), _LEAST / len(weights)
-    ages, at = [0.0], 0.0
-    for k, weight in enumerate(weights):
-        before, at = at, at + weight * scale + floor
-        slope = (AGES[k + 1] - AGES[k]) / (at - before)
-        ages.extend(AGES[k] + (mark - before) * slope for mark in range(int(before) + 1, int(at) + 1))
+    """Ages some times as dense as looks will be, √(F'/(2λ·S)) (Keller, 'Optimum checking schedules', 1974), and never
+    sparse. The table is straight between its ages, so that a few for each gap between looks are enough."""
+    looks = sum(law.roots) / math.sqrt(2 * price)
+    scale = min(max(_PER_LOOK * looks, _LEAST), _MOST) / max(sum(law.roots), 1e-9)
+    floor = _LEAST / len(law.roots)
+    ages, at, mark = [0.0], 0.0, 1.0
+    for k, root in enumerate(law.roots):
+        before, at = at, at + root * scale + floor
+        while mark <= at:
+            ages.append(AGES[k] + (AGES[k + 1] - AGES[k]) * (mark - before) / (at - before))
+            mark += 1.0
     return [*(age for age in ages if age < LONGEST), LONGEST]

@@ -1,0 +1,134 @@
+"""Timetables against plain reckoning: the best ages, the looks they cost, and their bounds."""
+
+import math
+import random
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.durations import Durations, law, observe
+from relay.law import LONGEST, Law, lognormal_cdf, tabulate
+from relay.timetable import LONGEST_GAP, LONGEST_GROWTH, Timetable, make_timetable
+
+LAWS: dict[str, Callable[[float], float]] = {
+    "tight": lambda age: lognormal_cdf(age, 300, 0.12),
+    "usual": lambda age: lognormal_cdf(age, 300, 0.35),
+    "wide": lambda age: lognormal_cdf(age, 300, 0.7),
+    "two modes": lambda age: 0.3 * lognormal_cdf(age, 30, 0.3) + 0.7 * lognormal_cdf(age, 300, 0.2),
+    "memoryless": lambda age: 1 - math.exp(-age / 400),
+}
+prices = st.floats(0.1, 3_000)
+
+
+def cost(known: Law, looks: tuple[float, ...], price: float) -> float:
+    """E[delay] + price·E[looks] of looking at these ages."""
+    total, before, mean = 0.0, 0.0, 0.0
+    for age in looks:
+        ended, by_then = known.moments(age)
+        total += age * (ended - before) - (by_then - mean) + price * (1 - before)
+        before, mean = ended, by_then
+    return total
+
+
+def moved(looks: tuple[float, ...], k: int, by: float) -> tuple[float, ...]:
+    low, high = looks[k - 1] if k else 0.0, looks[k + 1]
+    return (*looks[:k], min(max(looks[k] + by, low), high), *looks[k + 1 :])
+
+
+@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("price", [0.5, 5.0, 50.0])
+def test_no_look_is_better_elsewhere(name: str, price: float) -> None:
+    """Moving a look, dropping one, or adding one between two gains less than a hundredth."""
+    known = tabulate(LAWS[name])
+    path = make_timetable(known, price).path
+    best = cost(known, path, price)
+    for k in range(len(path) - 1):
+        gap = path[k] - (path[k - 1] if k else 0.0)
+        others = [moved(path, k, gap / 8), moved(path, k, -gap / 8), path[:k] + path[k + 1 :]]
+        others.append((*path[:k], path[k] - gap / 2, *path[k:]))
+        assert all(cost(known, other, price) > 0.99 * best for other in others)
+
+
+def test_barlow_hunter_and_proschan_s_own_case() -> None:
+    """For an exponential law the best gaps are all alike: e^(g/m) − 1 − g/m = price/m (their section 3)."""
+    mean, price = 400.0, 20.0
+    path = make_timetable(tabulate(LAWS["memoryless"]), price).path
+    low, high = 0.0, mean
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if math.exp(middle / mean) - 1 - middle / mean < price / mean else (low, middle)
+    gaps = [other - one for one, other in zip((0.0, *path), path, strict=False)]
+    assert gaps[:5] == pytest.approx([low] * 5, rel=0.03)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_the_looks_expected_are_the_looks_made(name: str) -> None:
+    """On a thousand jobs drawn from the law, the mean number of looks within an hour is what the table says."""
+    known, rng = tabulate(LAWS[name], never=0.05), random.Random(1)
+    table = make_timetable(known, 8.0)
+    made = 0
+    for _ in range(4_000):
+        share = rng.random()
+        ends = known.quantile(share / 0.95) if share < 0.95 else math.inf
+        age = 0.0
+        while (next_age := table.next_age(age)) <= 3_600:
+            made, age = made + 1, next_age
+            if age >= ends:
+                break
+    assert made / 4_000 == pytest.approx(table.looks(0.0, 3_600), rel=0.05)
+
+
+@given(prices, st.lists(st.floats(1, 80_000), max_size=40), st.floats(0, 2 * LONGEST))
+@settings(max_examples=60)
+def test_a_gap_is_bounded_whatever_the_law_and_the_price(price: float, seen: list[float], age: float) -> None:
+    """The next look is a second later at least, ten minutes or twice the age at most (and the grid's coarseness)."""
+    durations = Durations()
+    for seconds in seen:
+        durations = observe(durations, seconds)
+    gap = make_timetable(law(durations), price).next_age(age) - age
+    assert 1 <= gap <= 1.1 * max(LONGEST_GAP, LONGEST_GROWTH * age) + 60
+
+
+@given(st.sampled_from(sorted(LAWS)), prices)
+@settings(max_examples=40)
+def test_a_dearer_look_is_rarer(name: str, price: float) -> None:
+    """At a price half as high again, no more looks are expected."""
+    known = tabulate(LAWS[name])
+    cheap, dear = make_timetable(known, price), make_timetable(known, 1.5 * price)
+    assert dear.looks(0.0, LONGEST) <= cheap.looks(0.0, LONGEST) * 1.01
+
+
+@given(st.sampled_from(sorted(LAWS)), prices)
+@settings(max_examples=40)
+def test_a_path_is_the_table_followed_from_the_start(name: str, price: float) -> None:
+    """The ages of the path rise, end with the law, and each is what `next_age` gives after the one before."""
+    table: Timetable = make_timetable(tabulate(LAWS[name]), price)
+    age = 0.0
+    for planned in table.path[:-1]:
+        age = table.next_age(age)
+        assert age == planned
+    assert table.path[-1] == LONGEST
+
+
+def test_looks_on_a_job_that_hangs_thin_out() -> None:
+    """Long after all others have ended, a job is looked at some dozen times in a day, ever more rarely, to the end."""
+    durations = Durations()
+    rng = random.Random(1)
+    for _ in range(100):
+        durations = observe(durations, rng.lognormvariate(math.log(300), 0.35))
+    late = [age for age in make_timetable(law(durations), 5.0).path if age > 1_500]
+    assert 5 <= len(late) <= 40
+    gaps = [other - one for one, other in pairwise(late[:-1])]
+    assert all(other > 0.95 * one for one, other in pairwise(gaps))
+    assert make_timetable(law(durations), 3_000).looks(1_500, LONGEST) < 7
+
+
+def test_a_first_look_at_once_is_given_up_only_when_useless_and_dear() -> None:
+    """Jobs that were never over when registered, and a high price: then the first look waits, else it does not."""
+    known = tabulate(LAWS["usual"])
+    assert make_timetable(known, 50.0).at_once
+    assert make_timetable(known, 1.0, ready=0.02).at_once
+    assert not make_timetable(known, 50.0, ready=0.02).at_once
