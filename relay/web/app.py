@@ -56,7 +56,7 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
     app.router.redirect_slashes = False
     app.state.relay = relay
     app.state.listeners = dashboard.Listeners()
-    app.state.openapi = openapi.document(OPERATIONS)
+    app.state.openapi = openapi.document(OPERATIONS, keyed=bool(relay.config.security.api_keys))
     return app
 
 

@@ -20,13 +20,16 @@ from relay.store.idempotency import Kept
 from relay.web.operation import Call
 
 HEADER = "idempotency-key"
+_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 DOCUMENTED = {
-    "Idempotency-Key": "1 to 255 printable characters of your own: the same request again within 24 hours gets the "
-    "first one's answer, with `idempotent-replayed: true`"
+    "Idempotency-Key": (
+        "1 to 255 printable characters of your own: the same request again within 24 hours gets the first one's "
+        "answer, with `idempotent-replayed: true`",
+        f"^{_KEY.pattern}$",
+    )
 }
 REPLAYED = "idempotent-replayed"
 
-_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 _SECRET = "secret"  # noqa: S105
 _SECRET_OF = "secret_of"  # noqa: S105
 

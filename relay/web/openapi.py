@@ -42,12 +42,12 @@ _PATH_PARAMETERS = {
 }
 
 
-def document(operations: Sequence[Operation]) -> bytes:
-    """The document, as JSON."""
+def document(operations: Sequence[Operation], *, keyed: bool = True) -> bytes:
+    """The document, as JSON; of a relay that asks for no key where it is not `keyed`."""
     schemas, references = _schemas(operations)
     paths: dict[str, dict[str, Any]] = {}
     for one in operations:
-        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, references)
+        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, references, keyed)
     found = {
         "openapi": "3.1.0",
         "info": {"title": "Exec relay", "version": __version__, "description": _DESCRIPTION},
@@ -79,7 +79,7 @@ def _schemas(operations: Sequence[Operation]) -> tuple[dict[str, Any], Reference
     return found["$defs"], references
 
 
-def _operation(one: Operation, references: References) -> dict[str, Any]:
+def _operation(one: Operation, references: References, keyed: bool) -> dict[str, Any]:
     summary, _, description = (getdoc(one.handler) or "").partition("\n\n")
     documented: dict[str, Any] = {
         "operationId": one.id,
@@ -87,7 +87,7 @@ def _operation(one: Operation, references: References) -> dict[str, Any]:
         "summary": summary,
         "parameters": [*_path_parameters(one), *_query_parameters(one.query), *_header_parameters(one)],
         "responses": _responses(one, references),
-        "security": [{"key": [one.scope]}] if one.scope else [],
+        "security": [{"key": [one.scope]}] if one.scope and keyed else [],
     }
     if description:
         documented["description"] = description
@@ -130,8 +130,8 @@ def _inlined(definitions: Mapping[str, Any], part: dict[str, Any]) -> dict[str, 
 
 def _header_parameters(one: Operation) -> list[dict[str, Any]]:
     return [
-        {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
-        for name, description in one.headers.items()
+        {"name": name, "in": "header", "description": description, "schema": {"type": "string", "pattern": pattern}}
+        for name, (description, pattern) in one.headers.items()
     ]
 
 

@@ -46,8 +46,8 @@ class Operation:
     body: type[Body] | None
     body_may_be_empty: bool
     query: type[Query] | None
-    headers: Mapping[str, str]
-    """Request headers beyond HTTP's own, each with its description."""
+    headers: Mapping[str, tuple[str, str]]
+    """Request headers beyond HTTP's own, each with its description and the pattern of its value."""
 
     @property
     def id(self) -> str:
@@ -77,7 +77,7 @@ def operation(
     answers: Mapping[int, type[BaseModel] | str],
     refusals: Sequence[int] = (),
     body_may_be_empty: bool = False,
-    headers: Mapping[str, str] | None = None,
+    headers: Mapping[str, tuple[str, str]] | None = None,
 ) -> Callable[[Handler], Operation]:
     """Declares a handler's operation. What it takes is read off its parameters `body`, `query` and the path's own.
 

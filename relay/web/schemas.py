@@ -17,6 +17,7 @@ from pydantic import (
     Strict,
     WithJsonSchema,
 )
+from pydantic.config import JsonDict
 
 from relay import formats
 from relay.addresses import LONGEST_URL
@@ -37,7 +38,9 @@ BATCH_MOST = 1_000
 HEADERS_MOST = 20
 EXAMPLE_JOB = "j1o2b3i4d5x6"
 
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
+_RFC3339 = re.compile(
+    r"(19[7-9][0-9]|[2-9][0-9]{3})-[0-9]{2}-[0-9]{2}[Tt]([0-9]{2}:){2}[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
 
 
 def _depth(value: Any) -> int:
@@ -80,11 +83,23 @@ def _instant(value: object) -> Instant:
 
 _TIME = {"type": "string", "format": "date-time"}
 
+# What `signing`, `subscribing` and `addresses` judge, and word better, is told to readers of the document as well.
+_OF_SECRETS = (  # 24 to 64 bytes, in the one way in which base64 writes them
+    "^whsec_([A-Za-z0-9+/]{4}){8,20}([A-Za-z0-9+/]{4}([A-Za-z0-9+/][AQgw]==)?"
+    "|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)?$"
+)
+_OF_HEADERS: JsonDict = {
+    "propertyNames": {"pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"},
+    "additionalProperties": {"type": "string", "pattern": "^[\\x20-\\x7e]{0,2000}$"},
+}
+
 JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 EndpointName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Reference = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
 Workspace = Annotated[str, Field(min_length=1, max_length=63)]
-Url = Annotated[str, Field(min_length=1, max_length=LONGEST_URL)]
+Url = Annotated[
+    str, Field(min_length=1, max_length=LONGEST_URL, json_schema_extra={"pattern": "^[Hh][Tt][Tt][Pp][Ss]?://."})
+]
 Format = Annotated[
     str, Field(min_length=1, max_length=40), WithJsonSchema({"type": "string", "enum": ["auto", *formats.FORMATS]})
 ]
@@ -94,10 +109,12 @@ EventFormat = Annotated[
 Events = Annotated[
     list[Annotated[EventType, Strict(False)]], Field(min_length=1, max_length=20), AfterValidator(_each_once)
 ]
-Secret = Annotated[str, Field(min_length=1, max_length=200)]
-Headers = Annotated[dict[str, str], Field(max_length=HEADERS_MOST)]
+Secret = Annotated[str, Field(min_length=1, max_length=200, json_schema_extra={"pattern": _OF_SECRETS})]
+Headers = Annotated[dict[str, str], Field(max_length=HEADERS_MOST, json_schema_extra=_OF_HEADERS)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_fit_to_keep)]
-Time = Annotated[Instant, BeforeValidator(_instant), WithJsonSchema(_TIME)]
+Time = Annotated[Instant, BeforeValidator(_instant), WithJsonSchema({**_TIME, "pattern": f"^{_RFC3339.pattern}$"})]
+
+Cursor = Annotated[str, Field(min_length=1, max_length=400, json_schema_extra={"pattern": "^[A-Za-z0-9_-]+$"})]
 
 _JOB_ID = "Exec's id of the job: 1 to 128 letters, digits, - or _"
 _EVENTS = "a list of the events to hear of; left out: the endings of a job (all but job.started)"
@@ -141,11 +158,19 @@ class RegistrationRequest(Body):
     workspace: Workspace | None = Field(None, description="the Exec workspace, where the relay knows several")
 
 
+def _anything(schema: JsonDict) -> None:
+    """Says of a batch what is so: its items should be registrations, and one that is not fails by itself."""
+    schema["items"] = {"anyOf": [schema["items"], {}]}
+
+
 class BatchRequest(Body):
     """Many registrations at once. Each is judged by itself: one that is wrong does not spoil the others."""
 
     registrations: Annotated[list[SkipValidation[RegistrationRequest]], Field(min_length=1, max_length=BATCH_MOST)] = (
-        Field(description=f"a list of 1 to {BATCH_MOST:,} registrations, each as POST /v1/registrations takes it")
+        Field(
+            description=f"a list of 1 to {BATCH_MOST:,} registrations, each as POST /v1/registrations takes it",
+            json_schema_extra=_anything,
+        )
     )
 
 
@@ -155,7 +180,10 @@ class EndpointRequest(Body):
     model_config = ConfigDict(
         json_schema_extra={
             "example": {"name": "sales-channel", "url": "https://hooks.slack.com/services/T000/B000/XXXX"},
-            "anyOf": [{"required": ["url"]}, {"required": ["hookUrl"]}],
+            "oneOf": [
+                {"required": ["url"], "properties": {"url": {"type": "string"}, "hookUrl": {"type": "null"}}},
+                {"required": ["hookUrl"], "properties": {"hookUrl": {"type": "string"}, "url": {"type": "null"}}},
+            ],
         }
     )
     name: EndpointName | None = Field(None, description=_NAME)
@@ -214,10 +242,10 @@ class NoQuery(Query):
 class PageQuery(Query):
     """Which part of a list."""
 
-    limit: Annotated[int, Strict(), BeforeValidator(_number), Field(ge=1, le=paging.MOST)] = Field(
+    limit: Annotated[int, Field(ge=1, le=paging.MOST), Strict(), BeforeValidator(_number)] = Field(
         50, description=f"how many at the most, 1 to {paging.MOST}"
     )
-    cursor: str | None = Field(None, max_length=400, description="`next_cursor` of the page before")
+    cursor: Cursor | None = Field(None, description="`next_cursor` of the page before")
 
     @property
     def page(self) -> paging.Page:

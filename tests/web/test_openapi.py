@@ -1,17 +1,24 @@
 """The OpenAPI document is what routes and validates."""
 
+import base64
 import json
+import re
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel
 from starlette.routing import Route
 
+from relay.errors import Invalid
+from relay.signing import check_secret
 from relay.web import openapi
 from relay.web.app import OPERATIONS
 from relay.web.operation import routes
 from relay.web.schemas import EndpointRequest, RegistrationRequest, ResendRequest
+from tests.web.conftest import Api
 
 DOCUMENT: dict[str, Any] = json.loads(openapi.document(OPERATIONS))
 
@@ -63,6 +70,51 @@ def test_every_call_is_documented_in_full(one: Any) -> None:
         assert documented["requestBody"]["content"]["application/json"]["schema"]
     assert expected <= set(documented["responses"])
     assert all(response["description"] for response in documented["responses"].values())
+
+
+def test_a_relay_without_keys_documents_none() -> None:
+    """Where no key is asked for, the document asks for none either."""
+    paths = json.loads(openapi.document(OPERATIONS, keyed=False))["paths"]
+    assert [call for path in paths.values() for call in path.values() if call["security"]] == []
+
+
+def test_every_bound_is_one_that_json_schema_knows() -> None:
+    """What pydantic calls `ge` or `max_length` is written as readers of the document know it."""
+    text = json.dumps(DOCUMENT)
+    assert [word for word in ("ge", "le", "gt", "lt", "max_length", "min_length") if f'"{word}":' in text] == []
+    [limit] = [found for found in DOCUMENT["paths"]["/v1/jobs"]["get"]["parameters"] if found["name"] == "limit"]
+    assert (limit["schema"]["minimum"], limit["schema"]["maximum"]) == (1, 200)
+
+
+@given(st.binary(max_size=70))
+@example(bytes(24))
+@example(bytes(64))
+def test_the_pattern_of_secrets_is_what_is_taken(key: bytes) -> None:
+    """A text is a secret exactly where the document's pattern says so."""
+    pattern = DOCUMENT["components"]["schemas"]["RotateRequest"]["properties"]["secret"]["anyOf"][0]["pattern"]
+    text = "whsec_" + base64.b64encode(key).decode()
+    for written in (text, text.rstrip("="), text[:-1] + "B", text + "="):
+        assert bool(re.search(pattern, written)) == taken(written), written
+
+
+def taken(secret: str) -> bool:
+    """Whether the relay takes it."""
+    try:
+        check_secret(secret)
+    except Invalid:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("item", "code"), [({"job_id": ""}, "invalid_job_id"), ([], "invalid_field"), (None, "invalid_field")]
+)
+async def test_a_batch_documents_that_wrong_items_are_taken(api: Api, item: object, code: str) -> None:
+    """One wrong item does not fail a batch, and the document says so: its items may be anything."""
+    items = DOCUMENT["components"]["schemas"]["BatchRequest"]["properties"]["registrations"]["items"]
+    assert {} in items["anyOf"]
+    [result] = (await api.post("/v1/registrations/batch", {"registrations": [item]}, 200))["data"]
+    assert result["error"]["code"] == code
 
 
 @pytest.mark.parametrize("model", [RegistrationRequest, EndpointRequest, ResendRequest])
