@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import DOCS, ROOT, sections
+from tests.docs.processes import listening
 from tests.e2e.conftest import free_port
 
 COMMANDS = sections(DOCS / "quick-start.md")["Piece by piece"].commands
@@ -51,7 +52,7 @@ class Terminal:
             assert await asyncio.wait_for(process.wait(), WITHIN) == 0, command
             return log.read_text()
         self.running[verb] = process
-        await until(lambda: self._listens(self.ports[verb]), command)
+        await listening(int(self.ports[verb]), process, log)
         return ""
 
     def printed(self, verb: str) -> str:
@@ -66,12 +67,6 @@ class Terminal:
     def _environ(self) -> dict[str, str]:
         told = {"RELAY_SERVER__PORT": self.ports["serve"], "RELAY_URL": f"http://127.0.0.1:{self.ports['serve']}"}
         return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONUNBUFFERED": "1"} | told
-
-    @staticmethod
-    def _listens(port: str) -> bool:
-        listening = f":{int(port):04X}"
-        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        return any(row[1].endswith(listening) and row[3] == "0A" for row in rows)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,6 +19,7 @@ from relay.model import MINUTE, Attempt, Secret
 from relay.sandbox.exec import SANDBOX_KEY
 from relay.service import Relay, system_clock
 from tests.docs.pages import DOCS, Section, sections
+from tests.docs.processes import listening
 from tests.e2e.conftest import free_port
 from tests.make import SECRET, make_endpoint
 from tests.node import ROOT, installed
@@ -36,7 +36,6 @@ PROGRAMS = {
     "flask": [sys.executable, "-m", "flask"],
     "django-admin": [sys.executable, "-m", "django"],
 }
-STARTS_WITHIN = 20.0
 BODY = (
     b'{"type":"job.completed","timestamp":"2024-03-01T10:00:45.000Z","data":{"job":{"id":"j1","status":"completed",'
     b'"scenario":{"id":"s1","name":"Discovery \xc3\xa0 deux","url":"https://acme.example.com/s1"}},'
@@ -79,7 +78,7 @@ async def running(folder: Path, parts: list[Section]) -> AsyncIterator[Receiver]
             *argv, cwd=folder, env=environ, stdout=out, stderr=out, start_new_session=True
         )
     try:
-        await until_it_answers(port, process, log)
+        await listening(port, process, log)
         yield Receiver(port, log)
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # Django's server is two processes
@@ -93,20 +92,6 @@ def asked(command: str, port: int) -> tuple[dict[str, str], list[str]]:
     while "=" in words[0]:
         name, _, environ[name] = words.pop(0).partition("=")
     return environ, [*PROGRAMS.get(words[0], words[:1]), *words[1:]]
-
-
-async def until_it_answers(port: int, process: asyncio.subprocess.Process, log: Path) -> None:
-    deadline = time.monotonic() + STARTS_WITHIN
-    while time.monotonic() < deadline and process.returncode is None:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            await asyncio.sleep(0.02)
-        else:
-            writer.close()
-            await writer.wait_closed()
-            return
-    raise AssertionError(f"the receiver did not start: {log.read_text()}")
 
 
 async def judge(receiver: Receiver, folder: Path) -> None:

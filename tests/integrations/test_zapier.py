@@ -96,6 +96,13 @@ def test_packages_are_asked_for_by_version(folder: Path) -> None:
     assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in package["dependencies"].values())
 
 
+def test_the_build_takes_what_zapier_s_own_search_overlooks() -> None:
+    """Files that only Node's `module-sync` condition leads to: without them what is pushed does not start."""
+    patterns = json.loads((FOLDER / ".zapierapprc").read_text())["includeInBuild"]
+    assert any(re.search(pattern, "node_modules/async-function/require.mjs") for pattern in patterns)
+    assert not any(re.search(pattern, "test/app.test.js") for pattern in patterns)
+
+
 def test_every_package_is_listed() -> None:
     """PACKAGES names each package.json there is."""
     found = {path.parent for path in ROOT.rglob("package.json") if "node_modules" not in path.parts}

@@ -1,0 +1,22 @@
+"""Programs that the pages start."""
+
+import asyncio
+import time
+from pathlib import Path
+
+STARTS_WITHIN = 20.0
+
+
+async def listening(port: int, process: asyncio.subprocess.Process, log: Path) -> None:
+    """Returns once something takes connections at `port`; fails, with the log, where the process ends before."""
+    deadline = time.monotonic() + STARTS_WITHIN
+    while time.monotonic() < deadline and process.returncode is None:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.02)
+        else:
+            writer.close()
+            await writer.wait_closed()
+            return
+    raise AssertionError(f"nothing listens at {port}: {log.read_text()}")
