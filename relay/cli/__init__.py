@@ -10,7 +10,7 @@ import click
 from relay import __version__
 from relay.errors import ConfigError, RelayError
 
-VERBS = ("demo", "serve", "register", "jobs", "deliveries", "resend", "check", "keygen", "sandbox", "receive")
+VERBS = "demo serve register jobs deliveries resend check doctor backup restore keygen sandbox receive".split()
 """In the order in which `relay --help` shows them."""
 
 
@@ -18,7 +18,7 @@ class _Verbs(click.Group):
     """Loads a verb's module when it is called, so that each verb starts as fast as it can."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
-        return list(VERBS)
+        return VERBS
 
     def get_command(self, _context: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:

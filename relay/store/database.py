@@ -10,6 +10,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -176,3 +177,22 @@ class Store:
         self._reader.dispose()
         if self._lock is not None:
             os.close(self._lock)
+
+
+def peek(url: str, work: Callable[[Tx], T]) -> T:
+    """Runs `work` on a store in which a relay may be at work: takes no lock, and changes nothing, not even its tables.
+
+    Raises StoreError where there is no store, or its tables are not those of this version.
+    """
+    parsed = dialect.parse(url)
+    if dialect.is_sqlite(parsed) and not Path(str(parsed.database)).exists():
+        raise StoreError(f"there is no store at {parsed.database}; is storage.url right, and did a relay run already?")
+    engine = dialect.engine(parsed, writer=False, connections=1)
+    try:
+        with engine.connect() as connection:
+            migrate.refuse_other_version(connection)
+            return work(connection)
+    except DBAPIError as error:
+        raise StoreError(dialect.explain(error)) from error
+    finally:
+        engine.dispose()

@@ -7,7 +7,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from relay.errors import StoreError
 
@@ -18,6 +18,19 @@ def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     return config
+
+
+def version_of(connection: Connection) -> str | None:
+    """The version of the tables; None where there are none."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def refuse_other_version(connection: Connection) -> None:
+    """Raises StoreError unless the tables are those of this version."""
+    current = version_of(connection)
+    wanted = ScriptDirectory.from_config(_config()).get_current_head()
+    if current != wanted:
+        raise StoreError(f"the store's tables are at version {current}, this relay's at {wanted}; start it once")
 
 
 def upgrade(engine: Engine) -> None:

@@ -1,0 +1,99 @@
+"""`relay doctor`: what helps, and nothing that is secret."""
+
+import asyncio
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+from relay import signing
+from relay.cli import main
+from relay.model import EndpointKind, Secret
+from relay.store import endpoints, events, outbox, workspaces
+from relay.store.database import Store, Tx
+from tests.make import NOON, make_endpoint, make_event
+
+MARK = "markedassecret"
+SECRET = signing.new_secret(MARK.encode() * 3)
+CONFIG = f"""
+exec: {{api_key: exec_live_{MARK}00000000000000000000000000, base_url: "https://exec.{MARK}.example/rest/v1"}}
+workspaces: []
+storage: {{url: "sqlite:///STORE"}}
+server: {{public_url: "https://relay.{MARK}.example"}}
+security:
+  secret_key: {MARK}{MARK}{MARK}{MARK}
+  allow_networks: [10.77.0.0/16]
+  api_keys: [{{name: {MARK}, key: relay_{MARK}0123456789abcdef}}]
+polling: {{strategy: interval, interval: 33s}}
+endpoints:
+  - name: {MARK}
+    url: https://hooks.slack.com/services/T000/B000/{MARK}
+    secret: {SECRET}
+    headers: {{x-token: {MARK}}}
+"""
+
+
+def doctor(folder: Path, text: str) -> Result:
+    """The report on a configuration; STORE in it is the store of this test."""
+    path = folder / "config.yaml"
+    path.write_text(text.replace("STORE", str(folder / "relay.db")))
+    return CliRunner().invoke(main, ["doctor", "--config", str(path)])
+
+
+async def fill(folder: Path) -> None:
+    """A store with a delivery, whose every name and address is marked."""
+    store = await Store.open(f"sqlite:///{folder}/relay.db")
+    url = f"https://hooks.slack.com/services/{MARK}"
+    endpoint = make_endpoint(url=url, name=MARK, kind=EndpointKind.STANDING, secrets=(Secret(SECRET),))
+    event = make_event(MARK)
+
+    def work(tx: Tx) -> None:
+        endpoints.add(tx, endpoint)
+        outbox.enqueue(tx, events.add(tx, event), [(endpoint, None)], NOON, 0)
+        workspaces.lock(tx, MARK)
+
+    await store.write(work)
+    await store.aclose()
+
+
+def test_report_says_what_helps_and_no_secret(tmp_path: Path) -> None:
+    """Versions, settings, how much is in the store; of keys, addresses, names and ids only whether they are there."""
+    asyncio.run(fill(tmp_path))
+    report = doctor(tmp_path, CONFIG)
+    assert report.exit_code == 0, report.output
+    for line in (
+        "- polling.interval: 33000",
+        "- polling.strategy: interval",
+        "- a workspace's budget: per_minute=60 per_day=1000 share=0.8",
+        "- security.secret_key: set",
+        "- an endpoint: format slack, 5 events, 1 headers of its own",
+        "- deliveries: 1",
+        "- pending: 1",
+    ):
+        assert line in report.output, report.output
+    assert MARK not in report.output
+    assert "10.77" not in report.output
+
+
+def test_report_of_a_configuration_that_can_not_be_used(tmp_path: Path) -> None:
+    """It says what is wrong with it, since that may be the question."""
+    report = doctor(tmp_path, "exec: {api_kye: x}")
+    assert report.exit_code == 0
+    assert "It can't be used" in report.output
+    assert "api_key" in report.output
+
+
+def test_report_without_a_store(tmp_path: Path) -> None:
+    """A store that is not there is said, and none is made."""
+    report = doctor(tmp_path, CONFIG)
+    assert report.exit_code == 0
+    assert "there is no store at" in report.output
+    assert MARK not in report.output
+    assert not (tmp_path / "relay.db").exists()
+
+
+async def test_report_while_a_relay_works(tmp_path: Path) -> None:
+    """The store is read beside the relay that holds it."""
+    store = await Store.open(f"sqlite:///{tmp_path}/relay.db")
+    report = await asyncio.to_thread(doctor, tmp_path, CONFIG)
+    await store.aclose()
+    assert "- database: sqlite 3" in report.output
