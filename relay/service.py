@@ -9,14 +9,16 @@ from typing import Any
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from relay import budget, endpoints, exec_api, formats, watcher
+from relay import budget, callbacks, durations, endpoints, exec_api, formats, watcher
 from relay.addresses import EgressRules
+from relay.budget import Allowance
 from relay.config import Config
 from relay.dispatcher import Dispatcher
 from relay.egress import Egress
 from relay.errors import ConfigError, Invalid, StoreError
 from relay.janitor import Janitor
 from relay.model import HOUR, MINUTE, SECOND, Attempt, Endpoint, Event, EventType, Instant, new_id
+from relay.pace import read_durations
 from relay.samples import SAMPLE_JOB
 from relay.store import deliveries, outbox, watches, workspaces
 from relay.store.database import Store, Tx
@@ -45,6 +47,27 @@ class Check:
 class Readiness:
     ready: bool
     checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a workspace stands: its requests, what was learned of its jobs, and whether it waits. Seconds for people."""
+
+    name: str
+    allowance: Allowance
+    left: budget.Left
+    opens_at: Instant
+    """When the budget allows the next look; now or earlier where it does."""
+    seen: int
+    """Ended jobs that the durations were learned of."""
+    median: float
+    p90: float
+    queued: float
+    price: float | None
+    active: int
+    next_look_at: Instant | None
+    paused_until: Instant | None
+    paused_because: str | None
 
 
 class Relay:
@@ -167,10 +190,12 @@ class Relay:
     async def measure(self) -> bytes:
         """All metrics in Prometheus' text format, gauges as of now."""
         now = self.clock()
-        for name, left, active in await self.store.read(lambda tx: self._standing_of(tx, now)):
-            self.telemetry.budget_left.labels(name, "minute").set(left.minute)
-            self.telemetry.budget_left.labels(name, "day").set(left.day)
-            self.telemetry.active_watches.labels(name).set(active)
+        for one in await self.standings():
+            self.telemetry.budget_left.labels(one.name, "minute").set(one.left.minute)
+            self.telemetry.budget_left.labels(one.name, "day").set(one.left.day)
+            self.telemetry.active_watches.labels(one.name).set(one.active)
+            self.telemetry.learned_duration.labels(one.name, "0.5").set(one.median)
+            self.telemetry.learned_duration.labels(one.name, "0.9").set(one.p90)
         self.telemetry.pending_deliveries.set(await self.store.read(deliveries.pending))
         self.telemetry.tick_age.set((now - self._last_tick) / 1_000)
         return self.telemetry.exposition()
@@ -197,16 +222,37 @@ class Relay:
             outbox.release(tx, now)
             watches.release(tx, now)
         for name in self.clients:
+            callbacks.ensure(tx, name)
             state = workspaces.lock(tx, name)
             if state.pause_kind == "key_refused":
                 workspaces.save(tx, replace(state, paused_until=None, pause_kind=None, pause_reason=None))
 
-    def _standing_of(self, tx: Tx, now: Instant) -> list[tuple[str, budget.Left, int]]:
-        found = []
-        for name, allowance in self.watcher.allowances.items():
-            ledger = watcher.ledger_of(workspaces.get(tx, name))
-            found.append((name, budget.left(ledger, allowance, now), watches.count_active(tx, name)))
-        return found
+    async def standings(self) -> list[Standing]:
+        """How each workspace stands. Costs Exec nothing."""
+        now = self.clock()
+        return await self.store.read(lambda tx: [self.standing(tx, name, now) for name in self.clients])
+
+    def standing(self, tx: Tx, name: str, now: Instant) -> Standing:
+        """How one workspace stands."""
+        state, allowance = workspaces.get(tx, name), self.watcher.allowances[name]
+        ledger, known, pace = watcher.ledger_of(state), read_durations(state.durations), self.watcher.pace_of(name)
+        law = pace.law if pace else durations.law(known)
+        waits = state.paused_until is not None and state.paused_until > now
+        return Standing(
+            name=name,
+            allowance=allowance,
+            left=budget.left(ledger, allowance, now),
+            opens_at=max(budget.opens_at(ledger, allowance, now), state.paused_until or 0),
+            seen=len(known.seen),
+            median=law.median,
+            p90=law.p90,
+            queued=durations.usual_wait(known),
+            price=pace.price if pace else None,
+            active=watches.count_active(tx, name),
+            next_look_at=watches.next_due(tx, name),
+            paused_until=state.paused_until if waits else None,
+            paused_because=state.pause_reason if waits else None,
+        )
 
     async def _tidy(self) -> None:
         try:

@@ -32,6 +32,9 @@ class Telemetry:
             buckets=_DELAYS,
             registry=self.registry,
         )
+        self._callbacks = Counter(
+            "relay_exec_callbacks", "Callbacks from Exec", ["workspace", "outcome"], registry=self.registry
+        )
         self._events = Counter("relay_events", "Events settled", ["type"], registry=self.registry)
         self._attempts = Counter("relay_delivery_attempts", "Attempts to deliver", ["outcome"], registry=self.registry)
         self._attempt_seconds = Histogram(
@@ -50,11 +53,21 @@ class Telemetry:
             "relay_pending_deliveries", "Deliveries not yet ended, held ones included", registry=self.registry
         )
         self.active_watches = Gauge("relay_active_watches", "Jobs being watched", ["workspace"], registry=self.registry)
+        self.learned_duration = Gauge(
+            "relay_learned_duration_seconds",
+            "How long jobs take, as learned",
+            ["workspace", "quantile"],
+            registry=self.registry,
+        )
         self.tick_age = Gauge("relay_tick_age_seconds", "Since the last complete tick", registry=self.registry)
 
     def looked(self, workspace: str, look: Look) -> None:
         """A look was made."""
         self._looks.labels(workspace, name_of(look.sighting)).inc()
+
+    def called_back(self, workspace: str, outcome: str) -> None:
+        """Exec's callback came: `heeded`, `known` or `too_many`."""
+        self._callbacks.labels(workspace, outcome).inc()
 
     def settled(self, watch: Watch, events: tuple[EventType, ...], now: Instant) -> None:
         """Events were established by a look at `watch`."""

@@ -77,6 +77,10 @@ class Watcher:
                 self._looking.add(task)
                 task.add_done_callback(self._looking.discard)
 
+    def pace_of(self, workspace: str) -> Pace | None:
+        """What decides the workspace's looks for now; None before the first, or where they have a fixed interval."""
+        return self._paces.get(workspace)
+
     async def idle(self) -> None:
         """Returns when no look is under way."""
         while self._looking:

@@ -17,7 +17,7 @@ FLOORS = {
     PURE: """addresses arrivals backoff budget config config_text delivering durations errors estimate formats law
         looking model outcome pace planner pricing samples signing subscribing timetable turns verify""",
     ADAPTERS: "egress exec_api listening store telemetry",
-    USE_CASES: "dispatcher endpoints janitor register watcher",
+    USE_CASES: "callbacks dispatcher endpoints janitor register watcher",
     SERVICE: "service",
     FACES: "sandbox web",
     COMMANDS: "cli",

@@ -10,7 +10,9 @@ import click
 from relay import __version__
 from relay.errors import ConfigError, RelayError
 
-VERBS = "demo serve register jobs deliveries resend check doctor backup restore keygen sandbox receive".split()
+VERBS = (
+    "demo serve register jobs deliveries resend check doctor backup restore keygen callback sandbox receive"
+).split()
 """In the order in which `relay --help` shows them."""
 
 

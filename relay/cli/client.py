@@ -22,7 +22,7 @@ class Client:
     def __init__(self, server: str, key: str | None, as_json: bool) -> None:
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(base_url=server.rstrip("/"), headers=headers, timeout=TIMEOUT, trust_env=False)
-        self._server, self._as_json = server, as_json
+        self._server, self.as_json = server, as_json
 
     def call(self, method: str, path: str, **request: Any) -> Any:
         """The answer's JSON. Raises RelayError with the relay's own words where it refuses."""
@@ -45,7 +45,7 @@ class Client:
 
     def show(self, found: Any, columns: Mapping[str, Callable[[dict[str, Any]], object]]) -> None:
         """Prints a list as a table, or with --json whatever came."""
-        if self._as_json:
+        if self.as_json:
             click.echo(json.dumps(found, ensure_ascii=False, indent=2))
             return
         rows = found["data"]

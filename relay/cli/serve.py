@@ -9,9 +9,11 @@ import click
 import uvicorn
 
 from relay import config as configuration
+from relay.callbacks import masked
 from relay.config import Config
 from relay.listening import listen, url_of
 from relay.service import Relay
+from relay.store import callbacks
 from relay.telemetry import set_up_logging
 from relay.web.app import create_app
 
@@ -76,6 +78,18 @@ async def _serve(config: Config) -> None:
     try:
         await relay.start()
         relay.telemetry.log.info("the relay listens on %s", url_of(listening))
+        await _tell_callbacks(relay)
         await server.serve(sockets=[listening])
     finally:
         await relay.stop()
+
+
+async def _tell_callbacks(relay: Relay) -> None:
+    """Where Exec's own callbacks are taken, masked: the whole URL is a secret."""
+    if (public_url := relay.config.server.public_url) is None:
+        return
+    for token in await relay.store.read(lambda tx: [callbacks.get(tx, name) for name in relay.clients]):
+        if token is not None:
+            shown = masked(token, public_url)
+            told = "Exec's callbacks of workspace %s are taken at %s; `relay callback show` shows all of it"
+            relay.telemetry.log.info(told, token.workspace, shown)

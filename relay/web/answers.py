@@ -199,6 +199,8 @@ class JobAnswer(Answer):
     next_look_at: Time | None
     next_look_why: str
     last_error: str | None
+    exec_callback: bool = Field(description="whether Exec is to call back when it ends; then looks are for safety")
+    hinted_at: Time | None = Field(description="when Exec's callback was last heeded")
     created_at: Time
     ended_at: Time | None
 
@@ -206,14 +208,6 @@ class JobAnswer(Answer):
 class JobList(Answer):
     data: list[JobAnswer]
     next_cursor: str | None
-
-
-class JobDetail(JobAnswer):
-    """A job with who waits for it, what was sent, and its latest looks."""
-
-    registrations: list[RegistrationAnswer]
-    deliveries: list[DeliveryAnswer]
-    history: list[LookAnswer]
 
 
 class ResendAnswer(Answer):
@@ -328,16 +322,12 @@ def attempt(found: Attempt) -> AttemptAnswer:
     return AttemptAnswer(**{name: getattr(found, name) for name in AttemptAnswer.model_fields})
 
 
-def _job_fields(found: Watch) -> dict[str, Any]:
+def job_fields(found: Watch) -> dict[str, Any]:
+    """What every answer about a job has."""
     same = ("job_id", "workspace", "state", "looks", "last_look_at", "next_look_at", "next_look_why", "last_error")
-    fields = {name: getattr(found, name) for name in (*same, "created_at", "ended_at")}
+    fields = {name: getattr(found, name) for name in (*same, "exec_callback", "hinted_at", "created_at", "ended_at")}
     return fields | {"job": found.job.as_exec_sent_it() if found.job else None}
 
 
 def job(found: Watch) -> JobAnswer:
-    return JobAnswer(**_job_fields(found))
-
-
-def job_detail(found: Watch, **more: Any) -> JobDetail:
-    """A job; `more` are its registrations, deliveries and history."""
-    return JobDetail(**_job_fields(found), **more)
+    return JobAnswer(**job_fields(found))

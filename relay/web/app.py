@@ -13,7 +13,19 @@ from starlette.routing import Route
 
 from relay.errors import NotFound, Refused, StoreError
 from relay.service import Relay
-from relay.web import dashboard, deliveries, endpoints, events, jobs, openapi, ops, problems, registrations
+from relay.web import (
+    callbacks,
+    dashboard,
+    deliveries,
+    endpoints,
+    events,
+    jobs,
+    openapi,
+    ops,
+    problems,
+    registrations,
+    workspaces,
+)
 from relay.web.operation import Operation, routes
 from relay.web.problems import MethodNotAllowed, Unavailable
 from relay.web.surroundings import Surroundings
@@ -21,6 +33,8 @@ from relay.web.surroundings import Surroundings
 OPERATIONS: tuple[Operation, ...] = (
     *registrations.OPERATIONS,
     *jobs.OPERATIONS,
+    *workspaces.OPERATIONS,
+    *callbacks.OPERATIONS,
     *endpoints.OPERATIONS,
     *events.OPERATIONS,
     *deliveries.OPERATIONS,
@@ -87,7 +101,7 @@ async def _not_routed(request: Request, error: Exception) -> Response:
         allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
         wrong = MethodNotAllowed("method_not_allowed", f"this path takes {allowed}")
         return problems.answer(wrong, {"allow": allowed})
-    return problems.answer(NotFound("unknown_path", "there is nothing at this path; /openapi.json lists what there is"))
+    return problems.answer(NotFound("unknown_path", problems.UNKNOWN_PATH))
 
 
 async def _gone(_: Request, __: Exception) -> Response:

@@ -1,17 +1,34 @@
 """Jobs: what the relay knows of them. Asking costs Exec nothing."""
 
+from typing import Any
+
+from pydantic import Field
 from starlette.responses import Response
 
 from relay.errors import NotFound
+from relay.model import Watch
 from relay.store import deliveries, endpoints, registrations, watches
 from relay.store.database import Tx
-from relay.web import answers, references
-from relay.web.answers import JobDetail, JobList, LookAnswer
+from relay.web import answers, references, standing
+from relay.web.answers import DeliveryAnswer, JobAnswer, JobList, LookAnswer, RegistrationAnswer, Time
 from relay.web.operation import Call, operation, reply
 from relay.web.schemas import JobsQuery, WorkspaceQuery
+from relay.web.standing import BudgetAnswer, DurationsAnswer
 
 MOST = 200
 """Registrations, deliveries and looks of one job that are shown; the lists have them all."""
+
+
+class JobDetail(JobAnswer):
+    """A job with who waits for it, what was sent, its latest looks, and what is left for more."""
+
+    held_until: Time | None = Field(description="the next look, though due by then, is not made before this")
+    held_because: str | None
+    budget: BudgetAnswer | None = Field(description="looks left in the workspace; null where it is no longer known")
+    durations: DurationsAnswer | None
+    registrations: list[RegistrationAnswer]
+    deliveries: list[DeliveryAnswer]
+    history: list[LookAnswer]
 
 
 @operation("GET", "/v1/jobs", scope="read", tag="jobs", answers={200: JobList}, refusals=(400,))
@@ -43,14 +60,30 @@ async def get_job(call: Call, job_id: str, query: WorkspaceQuery) -> Response:
         sent = deliveries.of_job(tx, watch.workspace, named, MOST)
         ids = {item.endpoint_id for item in waiting if item.endpoint_id} | {item.endpoint_id for item in sent}
         known = endpoints.many(tx, ids)
-        return answers.job_detail(
-            watch,
+        return JobDetail(
+            **answers.job_fields(watch),
+            **_prospects(call, tx, watch),
             registrations=[answers.registration(item, known) for item in waiting],
             deliveries=[answers.delivery(item, known) for item in sent],
             history=[LookAnswer(**look) for look in watches.history(tx, watch, MOST)],
         )
 
     return reply(200, await call.relay.store.read(work))
+
+
+def _prospects(call: Call, tx: Tx, watch: Watch) -> dict[str, Any]:
+    """What the next look depends on, beside its plan."""
+    if watch.workspace not in call.relay.clients:
+        return {"held_until": None, "held_because": None, "budget": None, "durations": None}
+    found = call.relay.standing(tx, watch.workspace, call.now)
+    held = watch.next_look_at is not None and found.opens_at > max(call.now, watch.next_look_at)
+    because = found.paused_because or "the workspace's requests are used up until then"
+    return {
+        "held_until": found.opens_at if held else None,
+        "held_because": because if held else None,
+        "budget": standing.budget_of(found),
+        "durations": standing.durations_of(found),
+    }
 
 
 OPERATIONS = (list_jobs, get_job)

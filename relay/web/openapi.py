@@ -31,6 +31,7 @@ _REFUSALS = {
     409: "It contradicts what is there.",
     413: "The body has more than 256 KiB.",
     415: "The body is not JSON in UTF-8.",
+    429: "There were too many; the message says of what.",
     503: "The store does not work at the moment; nothing was done.",
 }
 _PATH_PARAMETERS = {
@@ -39,6 +40,8 @@ _PATH_PARAMETERS = {
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,128}$"},
     },
     "id": {"description": "The id", "schema": {"type": "string"}},
+    "token": {"description": "The workspace's token, as the callback URL has it", "schema": {"type": "string"}},
+    "workspace": {"description": "The workspace's name", "schema": {"type": "string"}},
 }
 
 
@@ -70,8 +73,8 @@ def _schemas(operations: Sequence[Operation]) -> tuple[dict[str, Any], Reference
     """The components, and how to refer to each model's."""
     wanted: dict[tuple[type[BaseModel], Mode], None] = {(ErrorAnswer, "serialization"): None}
     for one in operations:
-        if one.body is not None:
-            wanted[one.body, "validation"] = None
+        if (body := one.body or one.reads) is not None:
+            wanted[body, "validation"] = None
         for answer in one.answers.values():
             if not isinstance(answer, str):
                 wanted[answer, "serialization"] = None
@@ -91,8 +94,8 @@ def _operation(one: Operation, references: References, keyed: bool) -> dict[str,
     }
     if description:
         documented["description"] = description
-    if one.body is not None:
-        schema = references[one.body, "validation"]
+    if (body := one.body or one.reads) is not None:
+        schema = references[body, "validation"]
         documented["requestBody"] = {
             "required": not one.body_may_be_empty,
             "content": {"application/json": {"schema": schema}},

@@ -48,6 +48,8 @@ class Operation:
     query: type[Query] | None
     headers: Mapping[str, tuple[str, str]]
     """Request headers beyond HTTP's own, each with its description and the pattern of its value."""
+    reads: type[BaseModel] | None = None
+    """What comes as the body, where the handler reads it by itself, with more patience than `body` has."""
 
     @property
     def id(self) -> str:
@@ -78,6 +80,7 @@ def operation(
     refusals: Sequence[int] = (),
     body_may_be_empty: bool = False,
     headers: Mapping[str, tuple[str, str]] | None = None,
+    reads: type[BaseModel] | None = None,
 ) -> Callable[[Handler], Operation]:
     """Declares a handler's operation. What it takes is read off its parameters `body`, `query` and the path's own.
 
@@ -98,6 +101,7 @@ def operation(
             body_may_be_empty=body_may_be_empty,
             query=hints.get("query"),
             headers=headers or {},
+            reads=reads,
         )
 
     return declare

@@ -13,6 +13,8 @@ from starlette.responses import JSONResponse
 
 from relay.errors import Invalid, Refused
 
+UNKNOWN_PATH = "there is nothing at this path; /openapi.json lists what there is"
+
 RETRY_AFTER = 5
 """Seconds after which a client may try again while the store does not work."""
 
@@ -41,6 +43,13 @@ class TooLarge(Refused):
 
 class WrongMediaType(Refused):
     status = 415
+
+
+class TooMany(Refused):
+    """It is too much for now."""
+
+    status = 429
+    type = "rate_limited"
 
 
 class Broken(Refused):

@@ -37,6 +37,14 @@ def endpoint_id(tx: Tx, text: str | None) -> str | None:
     return found.id
 
 
+def workspace_named(name: str, known: Collection[str]) -> str:
+    """A workspace out of a path. Raises NotFound for one that the relay does not know."""
+    if name not in known:
+        text = f"there is no such workspace; this relay knows {', '.join(sorted(known))}"
+        raise NotFound("workspace_not_found", text)
+    return name
+
+
 def workspace(name: str | None, known: Collection[str]) -> str | None:
     """The workspace that a filter means. Raises Invalid for one that the relay does not know."""
     if name is not None and name not in known:

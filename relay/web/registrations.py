@@ -143,6 +143,7 @@ def _check(call: Call, body: RegistrationRequest) -> Checked:
         endpoint=body.endpoint,
         events=tuple(body.events) if body.events else None,
         metadata=body.metadata,
+        exec_callback=body.exec_callback,
     )
     return register.check(request, call.relay.rules, call.relay.clients)
 

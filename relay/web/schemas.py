@@ -127,6 +127,10 @@ _METADATA = (
     f"an object of your own, handed back with every notification: at most {METADATA_MOST // 1024} KiB as JSON, "
     f"{METADATA_DEPTH} deep"
 )
+_EXEC_CALLBACK = (
+    "true where the job was created with this relay's callback_url: then it is looked at when Exec calls back, and "
+    "before that rarely, in case the callback is lost"
+)
 
 
 class Body(BaseModel):
@@ -156,6 +160,7 @@ class RegistrationRequest(Body):
     headers: Headers = Field(default_factory=dict, description=_HEADERS)
     metadata: Metadata = Field(default_factory=dict, description=_METADATA)
     workspace: Workspace | None = Field(None, description="the Exec workspace, where the relay knows several")
+    exec_callback: bool = Field(False, description=_EXEC_CALLBACK)
 
 
 def _anything(schema: JsonDict) -> None:
@@ -172,6 +177,13 @@ class BatchRequest(Body):
             json_schema_extra=_anything,
         )
     )
+
+
+class ExecCallback(BaseModel):
+    """Exec's job as it ended. Only its id is read; a look at Exec tells the rest."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"example": {"id": EXAMPLE_JOB, "status": "completed"}})
+    id: JobId = Field(description=_JOB_ID)
 
 
 class EndpointRequest(Body):

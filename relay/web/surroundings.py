@@ -8,6 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ulid import ULID
 
+from relay import callbacks
 from relay.web import problems
 from relay.web.problems import Broken
 
@@ -52,7 +53,12 @@ class Surroundings:
         except Exception as error:
             # Where it happened, and never its text: that could hold what the request or the store held.
             frames = "".join(traceback.format_tb(error.__traceback__))
-            self.log.error("%s: %s in %s\n%s", request_id, type(error).__name__, scope["path"], frames)
+            self.log.error("%s: %s in %s\n%s", request_id, type(error).__name__, _shown(scope["path"]), frames)
             if not started:
                 text = f"the relay is at fault, not the request; its log says more under {request_id}"
                 await problems.answer(Broken("internal_error", text))(scope, receive, send_with_headers)
+
+
+def _shown(path: str) -> str:
+    """A path, fit for a log: that of Exec's callbacks holds a token."""
+    return f"{callbacks.PATH}…" if path.startswith(callbacks.PATH) else path

@@ -19,6 +19,7 @@ from relay.looking import (
     Step,
     breaker_pause,
     counts_against_exec,
+    heeded_at,
     step,
 )
 from relay.model import DAY, HOUR, MINUTE, SECOND, EventType, Instant, ScenarioJob, Watch, WatchState
@@ -177,3 +178,35 @@ def test_a_malformed_answer_is_the_jobs_fault_not_execs() -> None:
     assert not counts_against_exec(Faulty("malformed", "x"))
     assert not counts_against_exec(Missing())
     assert counts_against_exec(Faulty("timeout", "x"))
+
+
+def test_a_hint_that_comes_during_a_look_asks_for_another() -> None:
+    """The look may have been answered before the job ended: the hint is looked into at once, and counts against it
+    only where it is not borne out then."""
+    hinted = replace(WATCH, hinted_at=REGISTERED + 1)
+    seen = Look(REGISTERED, 12, Seen(job("processing")))
+    first = step(hinted, seen, REGISTERED + 5, DAY, 0.5, lambda _: Plan(REGISTERED + HOUR, "planned")).watch
+    assert (first.next_look_at, first.hints, first.is_hinted) == (REGISTERED + 5, 0, True)
+    second = after(first, Seen(job("processing")), REGISTERED + 5).watch
+    assert (second.next_look_at, second.hints, second.is_hinted) == (REGISTERED + 5 + 15 * SECOND, 1, False)
+
+
+def test_hints_that_are_not_borne_out_are_heeded_ever_later() -> None:
+    """The first at once; then 10 s, 20 s, 40 s after the look before, and so on to 5 minutes."""
+    assert heeded_at(WATCH, REGISTERED) == REGISTERED
+    for hints, gap in ((0, 10 * SECOND), (1, 20 * SECOND), (2, 40 * SECOND), (9, 5 * MINUTE), (99, 5 * MINUTE)):
+        looked = replace(WATCH, hinted_at=REGISTERED, last_look_at=REGISTERED + 300, hints=hints)
+        assert heeded_at(looked, REGISTERED + SECOND) == REGISTERED + 300 + gap
+        assert heeded_at(looked, REGISTERED + HOUR) == REGISTERED + HOUR
+
+
+@pytest.mark.parametrize("sighting", [Missing(), Faulty("malformed", "no job")])
+def test_a_job_that_only_a_hint_named_is_nobodys(sighting: Sighting) -> None:
+    """One 404 ends it, and nobody is told of that, nor of its expiry; as soon as Exec knows it, it is as any other."""
+    named = replace(WATCH, unconfirmed_since=REGISTERED, hinted_at=REGISTERED)
+    found = after(named, sighting, REGISTERED + DAY)
+    assert (found.events, found.watch.next_look_at) == ((), None)
+    assert found.watch.unconfirmed_since == REGISTERED
+    known = after(named, Seen(job("processing"))).watch
+    assert (known.state, known.unconfirmed_since) == (WatchState.ACTIVE, None)
+    assert after(named, Seen(job("completed"))).events == (EventType.COMPLETED,)

@@ -1,12 +1,14 @@
 """When to look: at once, then by the timetable; never in the past, never put off without bound."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.durations import Durations, law, observe
 from relay.law import Law
 from relay.model import DAY, HOUR, MINUTE, SECOND
-from relay.planner import Sight, adaptive_plan, age_of, gain, interval_plan, make_timetable
+from relay.planner import Sight, adaptive_plan, age_of, gain, interval_plan, make_timetable, safety_plan
 
 NOW = 1_709_287_200_000  # 2024-03-01T10:00:00Z
 PRIOR: Law = law(Durations())
@@ -83,3 +85,14 @@ def test_a_dearer_look_is_rarer() -> None:
     looks = [make_timetable(law(known), cost).looks(0, 86_400) for cost in (0.1, 1.0, 10.0, 100.0)]
     assert looks == sorted(looks, reverse=True)
     assert looks[0] > 3 * looks[-1]
+
+
+@given(sights)
+def test_a_job_that_exec_calls_back_gets_safety_looks_only(sight: Sight) -> None:
+    """With either strategy: none before 15 minutes, then each after twice the time watched; never in the past."""
+    waiting = replace(sight, awaits_callback=True)
+    plan = safety_plan(waiting, NOW)
+    assert plan == adaptive_plan(waiting, TABLE, NOW) == interval_plan(waiting, SECOND, NOW)
+    last = sight.registered_at if sight.last_look_at is None else min(sight.last_look_at, NOW)
+    watched = max(last - sight.registered_at, 0)
+    assert plan.at == max(NOW, last + max(15 * MINUTE, watched))

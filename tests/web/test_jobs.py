@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from relay.durations import Durations, law
 from relay.looking import Faulty, Look, Seen
 from relay.model import EventType, ScenarioJob
 from relay.store import watches
@@ -12,6 +13,7 @@ from relay.store.database import Tx
 from tests.conftest import Clock
 from tests.web.conftest import EXEC_KEY, Api, assert_refused, open_api
 
+PRIOR = law(Durations())
 EXEC_JOB = {
     "id": "j1",
     "status": "processing",
@@ -55,8 +57,14 @@ async def test_a_job_is_told_in_full(any_api: Api) -> None:
         "next_look_at": "2024-03-01T12:00:00.000Z",
         "next_look_why": "half-way",
         "last_error": None,
+        "exec_callback": False,
+        "hinted_at": None,
         "created_at": "2024-03-01T12:00:00.000Z",
         "ended_at": None,
+        "held_until": None,
+        "held_because": None,
+        "budget": {"minute": {"left": 48, "of": 48}, "day": {"left": 800, "of": 800}},
+        "durations": {"seen": 0, "median": round(PRIOR.median, 1), "p90": round(PRIOR.p90, 1), "queued": 5.0},
         "history": [
             {"at": "2024-03-01T12:00:00.001Z", "duration_ms": 40, "outcome": "timeout", "detail": "no answer in time"},
             {"at": "2024-03-01T12:00:00.002Z", "duration_ms": 40, "outcome": "seen", "detail": "processing"},

@@ -175,7 +175,7 @@ async def test_the_application_s_life_is_the_relay_s(sqlite_url: str, owns: bool
     ) as api:
         app = create_app(api.relay, owns_relay=owns)
         async with app.router.lifespan_context(app):
-            assert await api.stored() == ({"endpoints": 1} if owns else {})
+            assert await api.stored() == ({"endpoints": 1, "callback_tokens": 1} if owns else {})
         answer = await api.http.get("/v1/jobs")
         assert answer.status_code == (503 if owns else 200)
 

@@ -1,0 +1,37 @@
+"""Workspaces: what is left of Exec's requests, and what was learned of its jobs. Asking costs Exec nothing."""
+
+from starlette.responses import Response
+
+from relay.web import references, standing
+from relay.web.operation import Call, operation, reply
+from relay.web.standing import WorkspaceAnswer, WorkspaceList
+
+
+@operation("GET", "/v1/workspaces", scope="read", tag="workspaces", answers={200: WorkspaceList})
+async def list_workspaces(call: Call) -> Response:
+    """List the workspaces.
+
+    Looks left in both of Exec's windows, the learned durations, and why one waits.
+    """
+    found = await call.relay.standings()
+    return reply(
+        200, WorkspaceList(data=[standing.workspace(one, call.relay.config.polling.strategy) for one in found])
+    )
+
+
+@operation(
+    "GET",
+    "/v1/workspaces/{workspace}",
+    scope="read",
+    tag="workspaces",
+    answers={200: WorkspaceAnswer},
+    refusals=(404,),
+)
+async def get_workspace(call: Call, workspace: str) -> Response:
+    """Show one workspace."""
+    name = references.workspace_named(workspace, call.relay.clients)
+    [found] = [one for one in await call.relay.standings() if one.name == name]
+    return reply(200, standing.workspace(found, call.relay.config.polling.strategy))
+
+
+OPERATIONS = (list_workspaces, get_workspace)

@@ -1,0 +1,188 @@
+"""Exec's own callback, from the stand-in to the relay over a real socket: a hint, worth one look and no more."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+
+import httpx
+
+from relay import callbacks
+from relay.model import HOUR, MINUTE, SECOND, WatchState
+from relay.sandbox.callbacks import Callback
+from relay.sandbox.faults import Orders
+from relay.sandbox.jobs import Job
+from relay.sandbox.serving import serve
+from relay.store import endpoints
+from relay.web.app import create_app
+from tests.flows.conftest import Start, World
+from tests.make import make_endpoint
+
+
+@asynccontextmanager
+async def open_to_exec(world: World) -> AsyncIterator[str]:
+    """The relay's API on a socket; gives the URL for Exec's callbacks."""
+    async with serve(create_app(world.relay, owns_relay=False)) as url:
+        token = await world.relay.store.write(lambda tx: callbacks.ensure(tx, "default"))
+        yield callbacks.url_of(token, url) or ""
+
+
+async def until_ended(world: World, job: Job) -> None:
+    """Moves time to the job's end, and waits for Exec's callback to have been taken."""
+    assert job.ended_at is not None
+    await world.advance(job.ended_at - world.clock())
+    async with asyncio.timeout(10):
+        while job.id not in world.exec.callbacks.called:
+            await asyncio.sleep(0.01)
+    assert world.exec.callbacks.called[job.id].status == 202
+    await world.settle()
+
+
+async def listen_always(world: World) -> None:
+    """A standing endpoint, at the receiver."""
+    url = f"{world.receiver_url}/standing"
+    host = world.receiver_url.partition("://")[2]
+    endpoint = make_endpoint(world.clock(), url=url, host=host)
+    await world.relay.store.write(lambda tx: endpoints.add(tx, endpoint, "standing"))
+
+
+async def hint(http: httpx.AsyncClient, url: str, job_id: str) -> int:
+    return (await http.post(url, json={"id": job_id, "status": "completed"})).status_code
+
+
+async def test_with_the_callback_working_a_job_costs_one_look(start: Start) -> None:
+    """Twenty jobs of 2 to 12 minutes: told the moment Exec calls back, for 1.2 looks a job at the most."""
+    async with start(polling={"strategy": "adaptive"}) as world, open_to_exec(world) as url:
+        jobs = [
+            world.exec.add(queued=2_000, lasts=(120 + 30 * number) * SECOND, callback=Callback(url, {}))
+            for number in range(20)
+        ]
+        for job in jobs:
+            await world.register(job.id, path=f"/{job.id}", exec_callback=True)
+        assert not world.exec.records.asked
+        for job in jobs:
+            await until_ended(world, job)
+            [came] = world.received(f"/{job.id}")
+            assert (came.event_type, came.at) == ("job.completed", job.ended_at)
+        looks = [one for one in world.exec.records.asked if one.call == "look"]
+        assert len(looks) <= 1.2 * len(jobs)
+        assert len(looks) == len(jobs)
+
+
+async def test_a_callback_that_never_comes_costs_time_and_not_the_notification(start: Start) -> None:
+    """Safety looks find the end: the first after 15 minutes, then after twice the time each; a job still ends."""
+    async with start(polling={"strategy": "adaptive"}) as world:
+        short, long = world.exec.add(lasts=5 * MINUTE), world.exec.add(lasts=100 * MINUTE)
+        for job in (short, long):
+            await world.register(job.id, path=f"/{job.id}", exec_callback=True)
+        began = world.clock()
+        await world.advance(3 * HOUR)
+        [came] = world.received(f"/{short.id}")
+        assert came.at - began == 15 * MINUTE
+        [came] = world.received(f"/{long.id}")
+        assert came.at - began == 120 * MINUTE
+        assert (await world.watch(short.id)).looks == 1
+        assert (await world.watch(long.id)).looks == 4
+
+
+async def test_a_job_that_never_ends_is_given_up_all_the_same(start: Start) -> None:
+    """Exec is to call back and never does, and the job is stuck: job.expired after polling.max_age, for few looks."""
+    async with start() as world:
+        job = world.exec.add(lasts=None)
+        await world.register(job.id, exec_callback=True)
+        await world.advance(25 * HOUR)
+        assert [one.event_type for one in world.received()] == ["job.expired"]
+        assert (await world.watch(job.id)).looks <= 9
+
+
+async def test_a_hint_is_never_trusted(start: Start) -> None:
+    """A callback that lies makes the relay look and nothing else; after it the job is planned as any other."""
+    async with start() as world, open_to_exec(world) as url, httpx.AsyncClient() as http:
+        job = world.exec.add(lasts=60 * SECOND)
+        await world.register(job.id, exec_callback=True)
+        assert await hint(http, url, job.id) == 202
+        await world.settle()
+        watch = await world.watch(job.id)
+        assert (watch.looks, watch.state) == (1, WatchState.ACTIVE)
+        assert world.received() == []
+        assert watch.next_look_at == world.clock() + 15 * SECOND  # the interval of these tests
+        await world.advance(65 * SECOND)
+        assert [one.event_type for one in world.received()] == ["job.completed"]
+
+
+async def test_a_flood_of_hints_costs_few_looks(start: Start) -> None:
+    """Five a second for a minute, of a job that goes on: one look at once, then one per 10 s at the most."""
+    async with start() as world, open_to_exec(world) as url, httpx.AsyncClient() as http:
+        job = world.exec.add(lasts=HOUR)
+        await world.register(job.id, exec_callback=True)
+        await world.restart(polling={"strategy": "interval", "interval": "1h"})
+        async with open_to_exec(world) as url:
+            for _ in range(300):
+                assert await hint(http, url, job.id) == 202
+                await world.advance(200)
+        at = [one.at for one in world.exec.records.asked if one.call == "look"]
+        assert 2 <= len(at) <= 6
+        assert min(after - before for before, after in pairwise(at)) >= 10 * SECOND
+
+
+async def test_hints_of_made_up_jobs_eat_no_budget_and_tell_nobody(start: Start) -> None:
+    """Five hundred of them: fifty looks, fifty rows, and standing endpoints hear of none."""
+    async with start() as world, open_to_exec(world) as url, httpx.AsyncClient() as http:
+        await listen_always(world)
+        statuses = [await hint(http, url, f"made-up-{number}") for number in range(500)]
+        assert (statuses.count(202), statuses.count(429)) == (50, 450)
+        await world.advance(10 * MINUTE)
+        for number in range(50):  # those that were looked at are not looked at again
+            assert await hint(http, url, f"made-up-{number}") == 202
+        await world.advance(10 * MINUTE)
+        assert len(world.exec.records.asked) == 50
+        assert world.received() == []
+        assert (await world.watch("made-up-0")).state is WatchState.NOT_FOUND
+
+
+async def test_an_unknown_job_that_exec_confirms_is_told_to_standing_endpoints(start: Start) -> None:
+    """Nobody registered it; one look, and every standing endpoint hears of it; more than fifty a day, too."""
+    async with start(exec={"budget": {"per_minute": 1_000}}) as world, open_to_exec(world) as url:
+        await listen_always(world)
+        async with httpx.AsyncClient() as http:
+            for _ in range(60):
+                job = world.exec.add(lasts=0)
+                assert await hint(http, url, job.id) == 202
+                await world.settle()
+        assert len(world.received("/standing")) == 60
+        assert all(one.verified for one in world.received())
+        assert len(world.exec.records.asked) == 60
+
+
+async def test_a_hint_goes_to_the_front_but_not_past_the_minute_s_limit(start: Start) -> None:
+    """Thirty jobs wait for a budget of two looks a minute; the one that Exec calls back is the next to be looked at."""
+    budget = {"budget": {"per_minute": 2, "per_day": 1_000, "share": 1.0}}
+    async with start(exec=budget) as world, open_to_exec(world) as url, httpx.AsyncClient() as http:
+        jobs = [world.exec.add(lasts=HOUR) for _ in range(30)]
+        for job in jobs:
+            await world.prepare(job.id, f"{world.receiver_url}/x")
+        await world.settle()
+        asked = world.exec.records.asked
+        assert len(asked) == 2
+        unlooked = [job.id for job in jobs if job.id not in {one.job_id for one in asked}]
+        assert await hint(http, url, unlooked[-1]) == 202
+        await world.settle()
+        assert len(asked) == 2
+        await world.advance(62 * SECOND)
+        assert len(asked) == 4
+        assert unlooked[-1] in {one.job_id for one in list(asked)[2:]}
+        assert not any(one.status == 429 for one in asked)
+
+
+async def test_a_look_that_fails_does_not_lose_the_hint(start: Start) -> None:
+    """Exec calls back and then answers 500: the look is made again soon, not at the next safety look."""
+    async with start() as world, open_to_exec(world) as url, httpx.AsyncClient() as http:
+        job = world.exec.add(lasts=1_000)
+        await world.register(job.id, exec_callback=True)
+        world.clock.advance(2_000)
+        world.exec.faults.order(Orders.model_validate({"jobs": {job.id: ["500", "500"]}}), world.clock())
+        assert await hint(http, url, job.id) == 202
+        await world.settle()
+        assert world.received() == []
+        await world.advance(MINUTE)
+        assert [one.event_type for one in world.received()] == ["job.completed"]
