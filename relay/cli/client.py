@@ -24,6 +24,9 @@ class Client:
         self._http = httpx.Client(base_url=server.rstrip("/"), headers=headers, timeout=TIMEOUT, trust_env=False)
         self._server, self.as_json = server, as_json
 
+    def close(self) -> None:
+        self._http.close()
+
     def call(self, method: str, path: str, **request: Any) -> Any:
         """The answer's JSON. Raises RelayError with the relay's own words where it refuses."""
         try:
@@ -70,7 +73,11 @@ def client_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--json", "as_json", is_flag=True, help="Print the relay's own answer.")
     @wraps(command)
     def with_client(server: str, key: str | None, as_json: bool, **rest: Any) -> None:
-        command(Client(server, key, as_json), **rest)
+        client = Client(server, key, as_json)
+        try:
+            command(client, **rest)
+        finally:
+            client.close()
 
     return with_client
 
