@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from relay.law import Law
 from relay.model import DAY, MINUTE, SECOND, Instant, Watch
 from relay.pricing import price
-from relay.timetable import Timetable, make_timetable
+from relay.timetable import LONGEST_GAP, LONGEST_GROWTH, Timetable, make_timetable
 
 __all__ = [
     "SAFETY_GAP",
@@ -31,7 +31,7 @@ __all__ = [
 
 SAFETY_GAP = 15 * MINUTE
 _SOONEST = SECOND
-_LONGEST_GAP = 10 * MINUTE
+_LONGEST_GAP = round(LONGEST_GAP * SECOND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def adaptive_plan(sight: Sight, table: Timetable, now: Instant, wait: float = 0.
     Never before `now`. A watch that falls due may be planned again, by the table of the moment: where the price has
     risen since, its look moves on.
     `wait` is how many seconds jobs are usually queued. No gap is longer than ten minutes or, where that is more,
-    twice the time for which the job has been watched: that many looks a job gets whatever they cost.
+    eight times the time for which the job has been watched: that many looks a job gets whatever they cost.
     """
     if sight.awaits_callback:
         return safety_plan(sight, now)
@@ -108,7 +108,7 @@ def adaptive_plan(sight: Sight, table: Timetable, now: Instant, wait: float = 0.
     start = _start(sight, wait, last)
     age = (last - start) / 1_000
     gap = round((table.next_age(max(age, 0.0)) - age) * 1_000)
-    bound = max(_LONGEST_GAP, 2 * (last - sight.registered_at))
+    bound = max(_LONGEST_GAP, round(LONGEST_GROWTH * (last - sight.registered_at)))
     at = max(last + min(max(gap, _SOONEST), bound), now)
     if sight.last_look_at is None:
         return Plan(
@@ -154,7 +154,7 @@ def _start(sight: Sight, wait: float, last: Instant) -> Instant:
 
 def _why(sight: Sight, law: Law, at: Instant, start: Instant, bounded: bool) -> str:
     if bounded:
-        return "no look is put off for longer than ten minutes or twice the time watched so far"
+        return "no look is put off for longer than ten minutes or eight times the time watched so far"
     if sight.status == "queued":
         return f"still queued; jobs take {_seconds(round(law.median * 1_000))} from their start"
     share = round(100 * law.cdf((at - start) / 1_000))

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from relay.law import AGES, LONGEST, Law
 
 LONGEST_GAP = 600.0
-"""No gap is longer than this, or the age, where that is more: seconds."""
-LONGEST_GROWTH = 2.0
+"""No gap is longer than this many seconds or, where that is more, so many times the age: what every job gets."""
+LONGEST_GROWTH = 8.0
+"""At 2, with one job in twenty stuck, looks at those cost the others a tenth of delay; at 8, a thirtieth."""
 _SHORTEST_GAP = 1.0
 _PER_LOOK = 5.0
 _LEAST = 80.0

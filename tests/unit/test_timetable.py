@@ -84,7 +84,7 @@ def test_the_looks_expected_are_the_looks_made(name: str) -> None:
 @given(prices, st.lists(st.floats(1, 80_000), max_size=40), st.floats(0, 2 * LONGEST))
 @settings(max_examples=60)
 def test_a_gap_is_bounded_whatever_the_law_and_the_price(price: float, seen: list[float], age: float) -> None:
-    """The next look is a second later at least, ten minutes or twice the age at most (and the grid's coarseness)."""
+    """The next look is a second later at least, ten minutes or eight times the age at most (the grid being coarse)."""
     durations = Durations()
     for seconds in seen:
         durations = observe(durations, seconds)

@@ -1,0 +1,136 @@
+"""How near the relay's looks come to the best that any can do, job by job: with the law known, and with it learned.
+
+All are compared at equal looks per job, so nothing is won by asking more often. A ratio of 1 is the optimum's delay.
+"""
+
+import math
+import random
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.laws import LAWS, TrueLaw
+from benchmarks.optimum import Optimum
+from benchmarks.schedules import START, Schedule, at_looks, backoff, fixed, median_first, ours
+from relay import durations as learning
+from relay.durations import Durations
+from relay.law import Law
+from relay.model import DAY, MINUTE, Instant
+
+LOOKS = (2, 3, 5, 10, 20, 30)
+SEEN = (10, 30, 100)
+SEEDS = tuple(range(1, 9))
+EVERY = 15 * MINUTE
+"""A job begins so long after the one before."""
+OTHERS: Mapping[str, Schedule] = {"fixed interval": fixed, "backoff ×1.5": backoff(1.5), "backoff ×2": backoff(2.0)}
+MEDIAN_FIRST = "the median, then fixed"
+KNOWN, FIXED = "ours, law known", "fixed interval"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A law with its optimum."""
+
+    law: TrueLaw
+    optimum: Optimum
+
+    def delay(self, schedule: Schedule, looks: float) -> float | None:
+        """The delay of a schedule over the optimum's, at so many looks a job; None where it can't cost so many."""
+        found = at_looks(self.law, schedule, looks)
+        return None if found is None else found / self.optimum.delay(looks)
+
+
+@dataclass(frozen=True)
+class Known:
+    """One law, one who looks: the ratio to the optimum at each number of looks, and the optimum's delay in seconds."""
+
+    law: str
+    who: str
+    ratios: tuple[float | None, ...]
+    optimum: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """One history, after so many jobs: the ratio to the optimum that knows the law, over all numbers of looks."""
+
+    name: str
+    seen: int
+    mean: float
+    spread: float
+    """The standard deviation between seeds."""
+    worst: float
+    """The worst seed's mean."""
+    against_fixed: float
+    """The delay over that of the fixed interval of as many looks, where it is worst of all numbers of looks."""
+
+
+@dataclass(frozen=True)
+class History:
+    """What a workspace lives through: `before` jobs of another law, then those of `law`."""
+
+    name: str
+    law: TrueLaw
+    earlier: TrueLaw | None = None
+    before: int = 0
+    absurd: float = 0.0
+    """The share of jobs whose timestamps say a second, or a day."""
+
+
+SLOWER, FASTER = LAWS[1].slower(2.0), LAWS[1].slower(0.5)
+HISTORIES = (
+    *(History(law.name, law) for law in LAWS),
+    History("shift: twice as slow after 150 jobs", SLOWER, LAWS[1], 150),
+    History("shift: twice as fast after 150 jobs", FASTER, LAWS[1], 150),
+    History("σ 0.35, 5% of timestamps absurd", LAWS[1], absurd=0.05),
+)
+
+
+def known(judged: Judged, looks: Sequence[int] = LOOKS) -> Iterator[Known]:
+    """Ours and what people do instead, all of them told the law."""
+    everyone = {KNOWN: ours(judged.law.table), **OTHERS, MEDIAN_FIRST: median_first(judged.law.table.median)}
+    best = tuple(judged.optimum.delay(n) for n in looks)
+    for who, schedule in everyone.items():
+        yield Known(judged.law.name, who, tuple(judged.delay(schedule, n) for n in looks), best)
+
+
+def learned(
+    history: History, judged: Judged, seeds: Sequence[int] = SEEDS, looks: Sequence[int] = LOOKS
+) -> Iterator[Learned]:
+    """Ours, which learns as jobs end; one row for each of `SEEN`."""
+    plain = [judged.delay(fixed, n) or math.inf for n in looks]
+    lives = [list(_lived(history, seed)) for seed in seeds]
+    for place, seen in enumerate(SEEN):
+        ratios = [[judged.delay(ours(life[place]), n) or math.inf for n in looks] for life in lives]
+        means = [statistics.fmean(one) for one in ratios]
+        at_each = [statistics.fmean(column) for column in zip(*ratios, strict=True)]
+        yield Learned(
+            history.name,
+            seen,
+            statistics.fmean(means),
+            statistics.pstdev(means),
+            max(means),
+            max(one / other for one, other in zip(at_each, plain, strict=True)),
+        )
+
+
+def _lived(history: History, seed: int) -> Iterator[Law]:
+    """The law as the relay takes it to be after each of `SEEN` jobs of the present law."""
+    rng, durations, now = random.Random(f"{seed}, {history.name}"), Durations(), START
+    for _ in range(history.before):
+        durations, now = _job(durations, history.earlier or history.law, rng, now), now + EVERY
+    for number in range(1, max(SEEN) + 1):
+        if history.absurd and rng.random() < history.absurd:
+            durations = learning.observe(durations, rng.choice([1.0, 86_399.0]), now + DAY)
+        else:
+            durations = _job(durations, history.law, rng, now)
+        now += EVERY
+        if number in SEEN:
+            yield learning.law(durations)
+
+
+def _job(durations: Durations, law: TrueLaw, rng: random.Random, begun: Instant) -> Durations:
+    took = law.sample(rng)
+    if took is None:
+        return learning.observe_never(durations, begun + DAY)
+    return learning.observe(durations, took, begun + round(took * 1_000))

@@ -1,0 +1,86 @@
+"""Who looks when: at which ages a job is looked at, seconds since its start, until it is given up.
+
+Every one of them makes a look when the job is registered, which says nothing yet and is not counted here.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+from benchmarks.laws import MAX_AGE, TrueLaw, judge
+from relay.law import Law
+from relay.model import Instant
+from relay.planner import Sight, adaptive_plan, make_timetable
+
+START: Instant = 1_709_510_400_000
+"""Monday 2024-03-04T00:00:00Z."""
+
+Schedule = Callable[[float], list[float]]
+"""The ages of the looks by how sparing they are: the more, the fewer."""
+
+
+def ours(law: Law) -> Schedule:
+    """The relay's planner, where it takes `law` for the truth and the price of a look is given (seconds)."""
+
+    def ages(price: float) -> list[float]:
+        table, found, now = make_timetable(law, price), [], START
+        sight = Sight(
+            registered_at=START, created_at=START, started_at=START, status="processing", last_look_at=START, looks=1
+        )
+        while now < START + MAX_AGE * 1_000:
+            now = adaptive_plan(sight, table, now).at
+            sight = replace(sight, last_look_at=now, looks=sight.looks + 1)
+            found.append((now - START) / 1_000)
+        return found
+
+    return ages
+
+
+def fixed(interval: float) -> list[float]:
+    """Every so many seconds."""
+    return [interval * k for k in range(1, math.ceil(MAX_AGE / interval))]
+
+
+def backoff(factor: float) -> Schedule:
+    """Each gap `factor` times the one before; the first one is given."""
+
+    def ages(first: float) -> list[float]:
+        found, at, gap = [], first, first
+        while at < MAX_AGE:
+            found.append(at)
+            gap *= factor
+            at += gap
+        return found
+
+    return ages
+
+
+def median_first(median: float) -> Schedule:
+    """Wait the median, then every so many seconds."""
+
+    def ages(interval: float) -> list[float]:
+        return [median + interval * k for k in range(math.ceil((MAX_AGE - median) / interval))]
+
+    return ages
+
+
+def at_looks(law: TrueLaw, schedule: Schedule, looks: float) -> float | None:
+    """The mean delay of a schedule that is as sparing as makes it cost so many looks a job; None where none does.
+
+    Where the number of looks jumps past the one that is sought, the two sides of the jump are mixed.
+    """
+    low, high = math.log(1e-4), math.log(MAX_AGE)
+    many = few = None
+    for _ in range(16):
+        middle = (low + high) / 2
+        spent, delay = judge(law, schedule(math.exp(middle)))
+        if spent > looks:
+            low, many = middle, (spent, delay)
+        else:
+            high, few = middle, (spent, delay)
+        if many and few and many[0] / few[0] < 1.01:
+            break
+    if many is None or few is None:
+        return None
+    part = (looks - few[0]) / (many[0] - few[0])
+    return few[1] + part * (many[1] - few[1])
