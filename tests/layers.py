@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PURE, ADAPTERS, USE_CASES, SERVICE, FACES, COMMANDS, START = range(1, 8)
 
 FLOORS = {
-    PURE: """addresses arrivals backoff budget config config_text delivering durations errors estimate formats law
-        looking model outcome pace planner pricing samples signing subscribing timetable turns verify""",
+    PURE: """addresses arrivals backoff budget config config_text delivering durations errors estimate formats hiding
+        law looking model outcome pace planner pricing samples signing subscribing timetable turns verify""",
     ADAPTERS: "egress exec_api listening store telemetry",
     USE_CASES: "callbacks dispatcher endpoints janitor register watcher",
     SERVICE: "service",

@@ -1,11 +1,12 @@
 """Attempts: made over the wire, and what is written down of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from relay import __version__, signing
 from relay.delivering import Verdict
+from relay.hiding import without_secrets
 from relay.model import Attempt, DeliveryStatus, Endpoint, Instant, new_id
 from relay.outcome import Answer, Outcome
 from relay.store.outbox import Claim, Settlement
@@ -38,10 +39,13 @@ class Sent:
 async def send(
     egress: Wire, endpoint: Endpoint, webhook_id: str, body: bytes, timeout: int, now: Instant
 ) -> tuple[Outcome, int]:
-    """Makes one signed attempt. Returns what came and how long it took, in milliseconds."""
+    """Makes one signed attempt. Returns what came, less the endpoint's secrets, and how long it took in ms."""
     signed = signing.headers(webhook_id, body, endpoint.secrets, now)
     headers = {**endpoint.headers, "content-type": "application/json", "user-agent": USER_AGENT, **signed}
-    return await egress.post(endpoint.url, headers, body, timeout)
+    outcome, duration = await egress.post(endpoint.url, headers, body, timeout)
+    if isinstance(outcome, Answer):
+        outcome = replace(outcome, body=without_secrets(outcome.body, endpoint))
+    return outcome, duration
 
 
 def attempt_of(sent: Sent, verdict: Verdict) -> Attempt:

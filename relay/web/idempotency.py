@@ -20,12 +20,12 @@ from relay.store.idempotency import Kept
 from relay.web.operation import Call
 
 HEADER = "idempotency-key"
-_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
+KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 DOCUMENTED = {
     "Idempotency-Key": (
         "1 to 255 printable characters of your own: the same request again within 24 hours gets the first one's "
         "answer, with `idempotent-replayed: true`",
-        f"^{_KEY.pattern}$",
+        f"^{KEY.pattern}$",
     )
 }
 REPLAYED = "idempotent-replayed"
@@ -60,7 +60,7 @@ async def once(call: Call, work: Callable[[Tx], Done]) -> Done:
     sent = call.request.headers.get(HEADER)
     if sent is None:
         return await call.relay.store.write(work)
-    if not _KEY.fullmatch(sent):
+    if not KEY.fullmatch(sent):
         raise Invalid("invalid_idempotency_key", "Idempotency-Key must be 1 to 255 printable characters", HEADER)
     key = _digest([call.caller, call.request.method, call.request.url.path, sent])
     request = _digest(call.sent)

@@ -1,0 +1,153 @@
+"""Real processes with marked secrets, in good days and bad: nothing that they print holds one."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from relay.cli import VERBS
+from relay.sandbox.exec import BASE
+from tests import marked
+from tests.e2e.conftest import Stage, free_port
+
+ROOT = Path(__file__).parents[2]
+NOWHERE = "http://127.0.0.1:9"
+CALLBACK = f"https://hooks.example/services/{marked.URL_TOKEN}"
+DATABASE = f"postgresql://relay:{marked.PASSWORD}@127.0.0.1:9/relay"
+CLIENT = ("--server", NOWHERE, "--key", marked.API_KEY)
+DEBUG = {"RELAY_LOGGING__LEVEL": "debug"}
+BAD_WORDS = (
+    "",
+    "exec: [1\n",
+    "exec: {api_key: *nothing}\n",
+    "delivery: {schedule: nonsense}\n",
+    f"{marked.EXEC_KEY}: 1\n",
+    f"- {marked.EXEC_KEY}\n",
+)
+"""What makes a configuration unfit, beside the marked secrets in it."""
+
+
+async def printed(
+    *arguments: str, cwd: Path, seconds: float = 20, environ: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """Exit code and everything that `relay ...` prints; it is told to stop after some seconds."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "relay", *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **(environ or {})},
+        cwd=cwd,
+    )
+    stop = asyncio.get_running_loop().call_later(seconds, process.terminate)
+    said, _ = await process.communicate()
+    stop.cancel()
+    return process.returncode or 0, said.decode()
+
+
+def config(folder: Path, url: str = "sqlite:///relay.db", exec_url: str = NOWHERE, more: str = "", **exec: Any) -> Path:
+    """A configuration in which everything secret is marked."""
+    sections = {
+        "exec": {"api_key": marked.EXEC_KEY, "base_url": exec_url, "timeout": "1s", **exec},
+        "storage": {"url": url},
+        "server": {"port": free_port()},
+        "security": {"api_keys": [marked.API_KEY], "allow_http": True, "secret_key": marked.SECRET_KEY},
+        "endpoints": [
+            {"name": "a", "url": CALLBACK, "secret": marked.SIGNING, "headers": {"x-key": marked.HEADER}},
+        ],
+        "polling": {"tick": "50ms"},
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(sections) + more)
+    return path
+
+
+VERB_CALLS: dict[str, list[tuple[str, ...]]] = {
+    "check": [()],
+    "serve": [("--config", "nowhere.yaml")],
+    "register": [("j1", "--url", CALLBACK, *CLIENT), (marked.EXEC_KEY, "--url", marked.URL_TOKEN, *CLIENT)],
+    "jobs": [CLIENT],
+    "deliveries": [CLIENT],
+    "resend": [("dlv_1", *CLIENT)],
+    "keygen": [("--name", "a")],
+    "receive": [("--secret", marked.SIGNING + "x")],
+    "sandbox": [("--port", "nonsense")],
+    "demo": [("--nonsense",)],
+}
+"""How each verb is called beside a marked configuration; what comes is judged, not whether it works."""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("verb", VERBS)
+async def test_no_verb_prints_a_secret(verb: str, tmp_path: Path) -> None:
+    """Each verb, new ones included: with marked secrets in the configuration, the environment and the arguments."""
+    config(tmp_path)
+    environ = {"RELAY_API_KEY": marked.API_KEY, "EXEC_API_KEY": marked.EXEC_KEY, "RELAY_STORAGE__URL": DATABASE}
+    for arguments in VERB_CALLS.get(verb, [()]):
+        _, said = await printed(verb, *arguments, cwd=tmp_path, environ=environ)
+        assert said
+        assert marked.found_in(said) == [], verb
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("words", BAD_WORDS)
+async def test_a_bad_configuration_is_told_without_its_secrets(words: str, tmp_path: Path) -> None:
+    """Wherever the fault is, the text names its place and repeats no value."""
+    path = config(tmp_path, url=f"mysql://{marked.PASSWORD}@x/y", more=words)
+    code, said = await printed("check", "--config", str(path), cwd=tmp_path)
+    assert code == 2
+    assert "config.yaml" in said
+    assert marked.found_in(said) == []
+
+
+@pytest.mark.timeout(120)
+async def test_secrets_in_the_wrong_places_of_a_configuration(tmp_path: Path) -> None:
+    """A secret under a wrong key, of a wrong type or with a stray blank is not repeated."""
+    sections: dict[str, Any] = {
+        "exec": {
+            "api_key": f"{marked.EXEC_KEY} x",
+            "base_url": f"https://u:{marked.PASSWORD}@x",
+            "timeout": marked.URL_TOKEN,
+        },
+        "storage": {"url": DATABASE.replace("postgresql", "postgres+x"), "retention": marked.PASSWORD},
+        "server": {"host": marked.HEADER, "port": marked.API_KEY, "public_url": CALLBACK},
+        "security": {
+            "api_keys": [marked.API_KEY + "!", {"name": "a", "hash": marked.API_KEY}],
+            "secret_key": [marked.SECRET_KEY],
+        },
+        "endpoints": [{"name": marked.URL_TOKEN, "url": f"ftp://{marked.URL_TOKEN}", "secret": marked.SIGNING + "x"}],
+        "logging": {"level": marked.HEADER},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(sections))
+    code, said = await printed("check", cwd=tmp_path)
+    assert code == 2
+    assert said.count("\n") >= 6
+    assert marked.found_in(said) == []
+
+
+@pytest.mark.timeout(120)
+async def test_a_database_that_is_not_there(tmp_path: Path) -> None:
+    """What the driver says of a connection that fails is told without the password."""
+    path = config(tmp_path, url=DATABASE)
+    for verb in ("check", "serve"):
+        code, said = await printed(verb, "--config", str(path), cwd=tmp_path)
+        assert code == 1
+        assert marked.found_in(said) == []
+
+
+@pytest.mark.timeout(120)
+async def test_exec_refuses_the_key(stage: Stage, tmp_path: Path) -> None:
+    """A served relay whose key Exec refuses says so in its log, its readiness and `relay check`, without the key."""
+    path = config(tmp_path, exec_url=stage.exec_url + BASE)
+    code, said = await printed("check", "--config", str(path), cwd=tmp_path)
+    assert code == 1
+    assert "refuses the key" in said
+    assert marked.found_in(said) == []
+    _, logged = await printed("serve", "--config", str(path), cwd=tmp_path, seconds=4, environ=DEBUG)
+    assert "listens on" in logged
+    assert marked.found_in(logged) == []

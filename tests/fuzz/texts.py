@@ -1,0 +1,99 @@
+"""Short texts of requests, settings and answers: times, waits, cursors, ids, secrets, durations, addresses."""
+
+import contextlib
+from collections.abc import Callable
+
+from relay.addresses import EgressRules, refusal
+from relay.backoff import retry_after
+from relay.config_text import values
+from relay.durations import Durations
+from relay.errors import Refused
+from relay.model import DAY, from_rfc3339, to_rfc3339
+from relay.signing import check_secret
+from relay.store import paging
+from relay.web import reading, references
+from relay.web.idempotency import KEY
+from relay.web.schemas import DeliveriesQuery, JobsQuery
+from tests.fuzz.target import Target, text_of
+
+SETTINGS = (
+    *(values.duration, values.share, values.yes_or_no, values.name, values.host, values.url, values.base_url),
+    *(values.store_url, values.network, values.format_name, values.exec_key, values.signing_secret),
+    *(values.relay_key, values.key_hash, values.whole(1, 10), values.between("1s", "1h")),
+)
+
+
+def times(data: bytes) -> None:
+    text = text_of(data)
+    wait = retry_after(text, 1_709_294_400_000, DAY)
+    assert wait is None or 0 <= wait <= DAY
+    if (at := from_rfc3339(text)) is not None:
+        assert from_rfc3339(to_rfc3339(at)) == at
+    reading.validated(DeliveriesQuery, {"since": text, "until": text})
+
+
+def pages(data: bytes) -> None:
+    text = text_of(data)
+    KEY.fullmatch(text)
+    reading.validated(JobsQuery, {"limit": text[:20], "cursor": text})
+    at, key = paging.decode(text)
+    assert paging.decode(paging.encode(at, key)) == (at, key)
+
+
+def names(data: bytes) -> None:
+    text = text_of(data)
+    refusal(text, EgressRules())
+    readers: tuple[Callable[[], str], ...] = (
+        lambda: references.id_of(text, "endpoint"),
+        lambda: references.job_id(text),
+    )
+    for read in readers:
+        with contextlib.suppress(Refused):
+            assert read().isascii()
+    check_secret(text)
+
+
+def settings(data: bytes) -> None:
+    text = text_of(data)
+    for read in SETTINGS:
+        with contextlib.suppress(ValueError):
+            read(text)
+
+
+def durations(data: bytes) -> None:
+    Durations.from_json(text_of(data)).to_json()
+
+
+TIMES = Target(
+    "times",
+    times,
+    (Refused,),
+    (b"2024-03-01T10:00:00.123456789+23:59", b"Fri, 01 Mar 2024 10:00:30 GMT", b"7.5", b"9" * 400, b"-1", b"1e5"),
+    longest=1_024,
+)
+PAGES = Target(
+    "pages", pages, (Refused,), (b"MTcwOTI5NDQwMDAwMDpyZWdfMDE", b"=" * 50, b"50", "٤".encode()), longest=1_024
+)
+NAMES = Target(
+    "names",
+    names,
+    (Refused,),
+    (b"ep_01HQWY5CG0", b"whsec_" + b"A" * 32, b"fe80::1%eth0", b"::ffff:127.0.0.1", b"j1\n", b"0x7f.1"),
+    longest=1_024,
+)
+SETTINGS_TARGET = Target(
+    "settings", settings, (), (b"1h30m", b"80%", b"true", b"10.0.0.0/8", b"sqlite:///a", b"9" * 5_000, b"1s" * 500)
+)
+LEARNED = Target(
+    "learned",
+    durations,
+    (ValueError,),
+    (
+        b'{"seen": [[1, 2.5]], "never": [7], "waits": [1]}',
+        b"[]",
+        b"{}",
+        b"null",
+        b'{"a": NaN}',
+        Durations().to_json().encode(),
+    ),
+)

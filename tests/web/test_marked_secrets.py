@@ -1,0 +1,230 @@
+"""Every call and every page, with marked secrets and receivers that repeat them: none comes out again."""
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from relay.sandbox.serving import serve
+from relay.store import endpoints
+from relay.store.database import Store
+from relay.web import dashboard
+from relay.web.app import OPERATIONS, create_app
+from relay.web.operation import Operation
+from tests import marked
+from tests.conftest import Clock
+from tests.web.conftest import SELF, Api, QuietRelay, configured
+
+HELD = {"create_registration", "create_registrations", "create_endpoint", "rotate_secret"}
+"""Calls whose answer shows a fresh secret, in a field `secret`, once."""
+GOOD = {
+    "create_registration": {"job_id": "j9", "callback_url": "URL", "secret": marked.SIGNING},
+    "create_registrations": {"registrations": [{"job_id": "j9", "callback_url": "URL/2", "secret": marked.SIGNING}]},
+    "create_endpoint": {"url": "URL/3", "secret": marked.SIGNING, "headers": {"x-key": marked.HEADER}},
+    "change_endpoint": {"headers": {"x-key": marked.HEADER}},
+    "rotate_secret": {"secret": marked.OTHER_SIGNING},
+    "resend_deliveries": {"status": "failed"},
+    "take_exec_callback": {"id": "j1", "status": "completed"},
+}
+"""Bodies that are taken, by the handler's name."""
+EVERY_SECRET = " ".join(marked.ALL)
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """A receiver that fails, and says in its error all that it was sent."""
+    headers = {name.decode(): value.decode() for name, value in scope.get("headers", [])}
+    told = json.dumps({"path": scope["path"], "query": scope["query_string"].decode(), "headers": headers})
+    head = [(b"location", f"http://127.0.0.1{scope['path']}".encode())]
+    await send({"type": "http.response.start", "status": 500, "headers": head})
+    await send({"type": "http.response.body", "body": f"{scope['path']} failed: {told}".encode()})
+
+
+async def served_echo(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "http":
+        await echo(scope, receive, send)
+        return
+    while (await receive())["type"] != "lifespan.shutdown":
+        await send({"type": "lifespan.startup.complete"})
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+@dataclass
+class Stage:
+    """An API with marked secrets, all that it said, and ids of what is there."""
+
+    api: Api
+    said: list[str]
+    ids: dict[str, str]
+    receiver: str
+    token: str
+    """What Exec's callbacks come in with: as good as a key."""
+
+    async def ask(self, method: str, path: str, **request: Any) -> httpx.Response:
+        answer = await self.api.http.request(method, path, **request)
+        self.said.append(f"{answer.headers}\n{answer.text}")
+        return answer
+
+
+@asynccontextmanager
+async def staged(url: str, relay: type[QuietRelay] = QuietRelay) -> AsyncIterator[Stage]:
+    """One endpoint, registration, job and delivery, the delivery tried once; everything marked."""
+    keys = [{"name": "all", "hash": "sha256:" + hashlib.sha256(marked.API_KEY.encode()).hexdigest()}]
+    security = {"api_keys": keys, "allow_http": True, "allow_networks": ["127.0.0.0/8"]}
+    config = configured(url, exec={"base_url": "http://127.0.0.1:9/x", "api_key": marked.EXEC_KEY}, security=security)
+    opened = relay(config, await Store.open(config.storage.url), Clock(), seed=1)
+    bearer = {"Authorization": f"Bearer {marked.API_KEY}"}
+    transport = httpx.ASGITransport(create_app(opened), raise_app_exceptions=False)
+    async with (
+        serve(served_echo) as receiver,
+        httpx.AsyncClient(transport=transport, base_url=SELF, headers=bearer) as http,
+    ):
+        api = Api(http, opened, Clock())
+        callback = f"{receiver}/{marked.URL_TOKEN}"
+        made = await api.make_endpoint(url=callback, secret=marked.SIGNING, headers={"x-key": marked.HEADER})
+        registered = await api.register("j1", endpoint=made["id"], callback_url=None)
+        [delivery, *_] = await api.deliver("j1")
+        await opened.dispatcher.tick()
+        await opened.dispatcher.idle()
+        ids = {"endpoints": made["id"], "registrations": registered["id"], "deliveries": delivery, "jobs": "j1"}
+        token = (await api.get("/v1/workspaces/default/callback"))["path"].rpartition("/")[2]
+        yield Stage(api, [], ids, callback, token)
+    await opened.stop()
+
+
+@pytest.fixture
+async def stage(sqlite_url: str) -> AsyncIterator[Stage]:
+    async with staged(sqlite_url) as made:
+        yield made
+
+
+def path_of(stage: Stage, path: str) -> str:
+    """The path with ids of what is there."""
+    parts = path.split("/")
+    kind = next((part for part in parts if part in stage.ids), "endpoints")
+    filled = path.replace("{job_id}", "j1").replace("{workspace}", "default").replace("{id}", stage.ids[kind])
+    filled = filled.replace("{token}", stage.token)
+    return re.sub(r"{\w+}", "x", filled)
+
+
+def wrong_bodies() -> list[bytes]:
+    """Secrets where none belongs: as values, as names, in what is no JSON."""
+    return [
+        json.dumps({"job_id": EVERY_SECRET, "url": EVERY_SECRET, "callback_url": f"ftp://{EVERY_SECRET}"}).encode(),
+        json.dumps({"secret": marked.SIGNING + "x", "job_id": "j1", "callback_url": "https://a.b"}).encode(),
+        json.dumps({"status": EVERY_SECRET, "events": [EVERY_SECRET], "metadata": EVERY_SECRET}).encode(),
+        f'{{"job_id": {EVERY_SECRET}'.encode(),
+        EVERY_SECRET.encode() + b"\xff",
+    ]
+
+
+async def drive(stage: Stage, one: Operation) -> None:
+    """One call: well, wrongly, with secrets in the query and the headers, and with a key that is none."""
+    name = one.handler.__name__
+    path = path_of(stage, one.path)
+    body = json.dumps(GOOD[name]).replace("URL", stage.receiver) if name in GOOD else "{}" if one.body else ""
+    answer = await stage.api.http.request(one.method, path, content=body)
+    assert answer.status_code < 300 or answer.status_code == 503, (name, answer.text)
+    text = re.sub(r'"secret": ?"[^"]*"', "", answer.text) if name in HELD else answer.text
+    stage.said.append(f"{answer.headers}\n{text}")
+    for wrong in wrong_bodies() if one.body else []:
+        await stage.ask(one.method, path, content=wrong)
+    await stage.ask(one.method, path, params={"cursor": EVERY_SECRET, "q": EVERY_SECRET})
+    await stage.ask(one.method, path, headers={"Idempotency-Key": EVERY_SECRET * 3, "X-Request-Id": EVERY_SECRET})
+    await stage.ask(one.method, path, headers={"Authorization": f"Bearer {EVERY_SECRET}"})
+    await stage.ask(one.method, path, headers={"Authorization": marked.API_KEY})
+
+
+@pytest.mark.parametrize("one", OPERATIONS, ids=lambda one: str(one.id))
+async def test_no_call_tells_a_secret(one: Operation, stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """Each call that the API has, new ones included by themselves: neither its answers nor the log hold a secret."""
+    caplog.set_level(logging.DEBUG, logger="relay")  # as `telemetry.set_up_logging` has it
+    await drive(stage, one)
+    for read in ("endpoints", "registrations", "deliveries", "jobs"):
+        await stage.ask("GET", f"/v1/{read}")
+        await stage.ask("GET", f"/v1/{read}/{stage.ids[read]}")
+    await stage.ask("GET", "/metrics")
+    said = "\n".join(stage.said)
+    assert marked.found_in(said) == []
+    assert marked.found_in(caplog.text) == []
+    assert stage.token not in caplog.text
+    assert (stage.token in said) <= ("callback" in one.path), "only those who may see the callback's URL see its token"
+
+
+async def test_what_a_receiver_repeats_is_hidden(stage: Stage) -> None:
+    """The attempt log shows what a receiver said, less the URL and headers that it repeated."""
+    shown = await stage.api.get(f"/v1/deliveries/{stage.ids['deliveries']}")
+    [attempt] = shown["attempt_log"]
+    assert (attempt["status_code"], "failed: " in attempt["response"]) == (500, True)
+    assert marked.found_in(json.dumps(shown)) == []
+    tested = await stage.api.post(f"/v1/endpoints/{stage.ids['endpoints']}/test", status=200)
+    assert "failed: " in tested["response"]
+    assert marked.found_in(json.dumps(tested)) == []
+
+
+@pytest.mark.parametrize("route", dashboard.ROUTES, ids=lambda route: f"{min(route.methods)} {route.path}")
+async def test_no_page_tells_a_secret(route: Any, stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """Each page of the dashboard, for whoever is logged in and for others, with secrets in the wrong places."""
+    caplog.set_level(logging.DEBUG, logger="relay")  # as `telemetry.set_up_logging` has it
+    path = path_of(stage, route.path)
+    if path == "/live":
+        pytest.skip("a page that never ends: what it sends are the other pages' parts")
+    login = await stage.ask("POST", "/login", data={"api_key": marked.API_KEY}, headers={"origin": SELF})
+    for method in route.methods - {"HEAD"}:
+        await stage.ask(method, path)
+        await stage.ask(method, path, params={"q": marked.URL_TOKEN[:8], "next": "/"})
+        wrong = dict.fromkeys(("api_key", "secret", "job_id", "callback_url", "csrf"), EVERY_SECRET)
+        if method == "POST" and path != "/register":  # its form shows again what was typed into it
+            await stage.ask(method, path, data=wrong, headers={"origin": SELF})
+    stage.api.http.cookies.clear()
+    for method in route.methods - {"HEAD"}:
+        await stage.ask(method, path)
+    assert login.status_code == 303
+    assert marked.found_in("\n".join(stage.said)) == []
+    assert marked.found_in(caplog.text) == []
+
+
+class FallingRelay(QuietRelay):
+    """A relay whose own faults hold every secret in their text."""
+
+    async def send_test(self, *_: Any) -> Any:
+        raise RuntimeError(EVERY_SECRET)
+
+    async def measure(self) -> Any:
+        secret = EVERY_SECRET
+        raise KeyError(secret)
+
+
+async def test_a_crash_tells_no_secret(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A fault of the relay's own is logged with where it happened, and never with what it held."""
+    caplog.set_level(logging.DEBUG, logger="relay")  # as `telemetry.set_up_logging` has it
+    async with staged(sqlite_url, FallingRelay) as stage:
+        for method, path in (("POST", f"/v1/endpoints/{stage.ids['endpoints']}/test"), ("GET", "/metrics")):
+            assert (await stage.ask(method, path)).status_code == 500
+        assert "RuntimeError" in caplog.text
+        assert marked.found_in("\n".join([*stage.said, caplog.text])) == []
+
+
+async def test_no_repr_tells_a_secret(stage: Stage) -> None:
+    """The configuration and everything of the store may be printed by mistake: no secret is in it."""
+    relay = stage.api.relay
+    endpoint = await relay.store.read(lambda tx: endpoints.get(tx, stage.ids["endpoints"]))
+    assert endpoint is not None
+    assert marked.URL_TOKEN in endpoint.url  # the store has it, its text does not
+    shown = [relay.config, relay.config.model_dump(), endpoint, endpoint.secrets, relay.clients, relay.egress]
+    shown += [vars(client).keys() for client in relay.clients.values()]
+    assert marked.found_in(f"{shown!r} {shown!s} {relay.config}") == []
+
+
+def test_a_secret_is_recognised() -> None:
+    """The search finds every marked secret, plain, in part, quoted and in base64."""
+    assert len(marked.found_in(EVERY_SECRET)) == len(marked.ALL)
+    assert marked.found_in("https://hooks.example/" + marked.URL_TOKEN) == ["URL_TOKEN"]
+    assert marked.found_in(marked.SIGNING.removeprefix("whsec_")) == ["SIGNING"]
+    assert marked.found_in("nothing") == []
