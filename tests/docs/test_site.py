@@ -77,7 +77,9 @@ def test_every_verb_has_its_help() -> None:
     """Options and all."""
     text = commands.page()
     assert re.findall(r"^## relay (\w+)$", text, re.MULTILINE) == list(VERBS)
-    assert text.count("Options:") == len(VERBS) + 1
+    within = re.findall(r"^### relay (\w+ \w+)$", text, re.MULTILINE)
+    assert {"callback show", "callback rotate"} <= set(within)
+    assert text.count("Options:") == len([*VERBS, *within]) + 1
 
 
 def test_every_metric_has_its_row() -> None:
