@@ -18,6 +18,7 @@ myst_heading_anchors = 4
 myst_links_external_new_tab = False
 html_theme = "furo"
 html_title = "The relay"
+html_favicon = "../relay/web/dashboard/static/icon.svg"
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False

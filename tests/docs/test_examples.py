@@ -195,6 +195,7 @@ def test_delivery_s_numbers_are_the_code_s() -> None:
     assert rules.per_host == 4
     assert "at most four connections" in text
     assert delivering.DISABLE_ATTEMPTS == delivering.BREAKER_OPENS_AT == 10
+    assert f"{delivering.PAUSE_UNASKED // SECOND} seconds where it says nothing" in text
     assert f"first {RESPONSE_KEPT // 1024} KiB" in text
     assert TOLERANCE == 5 * MINUTE
     assert (formats.rate("slack"), formats.rate("google_chat"), formats.rate("zapier")) == (1, 1, 25)

@@ -28,7 +28,7 @@ const perform = async (z, bundle) => [bundle.cleanedRequest];
 // What the editor shows: the last events, exactly as they are sent.
 async function performList(z, bundle) {
   const chosen = bundle.inputData.events?.length ? bundle.inputData.events : Object.keys(events);
-  const params = { format: "zapier", limit: 50 };
+  const params = { format: "zapier", limit: 50, ...(chosen.length === 1 && { type: chosen[0] }) };
   const { data } = await z.request({ url: at(z, bundle, "/v1/events"), params });
   return data.data.map(({ body }) => body).filter(({ event }) => chosen.includes(event));
 }
