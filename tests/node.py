@@ -1,4 +1,4 @@
-"""Packages of node for tests: installed as their lock file says, once."""
+"""What tests need beyond Python: programs, and packages of node, installed as their lock file says, once."""
 
 import hashlib
 import os
@@ -13,15 +13,18 @@ PACKAGES = (ROOT / "integrations/zapier", ROOT / "tests/javascript")
 """Every folder with a package.json."""
 
 
-def installed(folder: Path) -> Path:
-    """The folder, with what its lock file names in its node_modules.
-
-    Where there is no node, the test that asks is skipped, and says so; not in CI, where it fails.
-    """
-    if shutil.which("npm") is None:
+def needs(program: str, what: str) -> None:
+    """Where the program is missing the test that asks is skipped, and says what is not tried; in CI it fails."""
+    if shutil.which(program) is None:
+        said = f"{program} is missing: {what} is NOT tried"
         if os.environ.get("CI"):
-            pytest.fail("npm is missing: what is written in JavaScript can't be tried")
-        pytest.skip(f"npm is missing: the JavaScript of {folder.relative_to(ROOT)} is NOT tried")
+            pytest.fail(said)
+        pytest.skip(said)
+
+
+def installed(folder: Path) -> Path:
+    """The folder, with what its lock file names in its node_modules. The test that asks needs npm."""
+    needs("npm", f"the JavaScript of {folder.relative_to(ROOT)}")
     stamp = folder / "node_modules/.installed"
     wanted = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
     if not stamp.exists() or stamp.read_text() != wanted:

@@ -16,6 +16,7 @@ import pytest
 from tests.docs.pages import DOCS, ROOT, sections
 from tests.docs.processes import listening
 from tests.e2e.conftest import free_port
+from tests.node import needs
 
 COMMANDS = sections(DOCS / "quick-start.md")["Piece by piece"].commands
 PORTS = {"sandbox": "4010", "receive": "4020", "serve": "8080"}
@@ -79,6 +80,7 @@ async def terminal(tmp_path: Path) -> AsyncIterator[Terminal]:
 
 async def test_the_quick_start_works_as_it_is_written(terminal: Terminal) -> None:
     """From the stand-in to a verified notification, with nothing but the page's own commands."""
+    needs("curl", "the quick start")
     job_id, said = "", {}
     for command in COMMANDS:
         if "whsec_..." in command:

@@ -15,6 +15,7 @@ from relay.sandbox.serving import serve
 from relay.service import Relay, system_clock
 from relay.web.app import create_app
 from tests.docs.pages import DOCS, sections
+from tests.node import needs
 
 PAGE = sections(DOCS / "how-to/registering.md")
 EXEC = "https://api.exec.com/rest/v1"
@@ -25,6 +26,8 @@ KEY = "relay_" + "d" * 43
 @pytest.mark.parametrize("language", ["From Python", "From JavaScript"])
 async def test_a_program_creates_and_registers(tmp_path: Path, language: str) -> None:
     """Started as the page says, it prints the id of a registration that the relay knows, of a job that Exec knows."""
+    if language == "From JavaScript":
+        needs("node", "registering from JavaScript")
     exec = Exec(ExecSettings(seed=1), system_clock)
     async with serve(exec.app) as exec_url:
         settings = {
