@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from docs.generating import api, commands, configuration, events, metrics
+from docs.generating import api, commands, configuration, events, library, metrics
 
 PAGES = {
     "configuration.md": configuration.page,
@@ -10,6 +10,7 @@ PAGES = {
     "commands.md": commands.page,
     "events.md": events.page,
     "metrics.md": metrics.page,
+    "verify.md": library.page,
 }
 
 

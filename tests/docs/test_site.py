@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from docs.generating import api, commands, configuration, events, metrics
+from docs.generating import api, commands, configuration, events, library, metrics
 from relay.cli import VERBS
 from relay.config import Config
 from relay.formats import FORMATS
@@ -88,6 +88,15 @@ def test_every_metric_has_its_row() -> None:
     assert "| `relay_looks_total` | counter | `workspace`, `outcome` |" in text
     assert "| `relay_detection_delay_seconds` | histogram |" in text
     assert len(re.findall(r"^\| `relay_", text, re.MULTILINE)) >= 10
+
+
+def test_every_exception_of_verify_has_its_row() -> None:
+    """And the function is shown as it is called."""
+    text = library.page()
+    named = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert named == ["Unverified", "MissingHeader", "Stale", "FromTheFuture", "BadSignature", "BadBody"]
+    assert "def verify(headers: " in text
+    assert "Raises a subclass of Unverified" in text
 
 
 def test_every_event_and_format_has_its_body() -> None:
