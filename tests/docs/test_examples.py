@@ -15,6 +15,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from docs.generating import events
 from relay import config, delivering, formats, subscribing
 from relay.addresses import EgressRules
 from relay.cli import main
@@ -208,3 +209,39 @@ def test_the_dashboard_s_buttons_are_there() -> None:
     named = re.findall(r"\*\*([^*]+)\*\*", (DOCS / "how-to/dashboard.md").read_text())
     assert named
     assert [name for name in named if f">{name}<" not in shown and f'"{name}"' not in shown] == []
+
+
+def test_n8n_s_expressions_lead_to_something() -> None:
+    """Each path that is taken from the body is there, in a job that completed or in one that failed."""
+    bodies = [json.loads((events.GOLDEN / f"standard/{name}.json").read_text()) for name in ("completed", "failed")]
+    paths = re.findall(r"\$json\.body\.([\w.]+)", (DOCS / "how-to/n8n.md").read_text())
+    assert len(paths) >= 4
+    for path in paths:
+        assert any(at(body, path) is not None for body in bodies), path
+
+
+def at(body: Any, path: str) -> Any:
+    """What stands at `data.job.id`; None where nothing does."""
+    for name in path.split("."):
+        body = body.get(name) if isinstance(body, dict) else None
+    return body
+
+
+def test_the_formats_are_chosen_for_the_urls_that_are_named() -> None:
+    """In the reference's table, and in the how-tos where they show what a service's URL looks like."""
+    for name, told in events.RECEIVERS.items():
+        hosts = [part for part in re.findall(r"`([^`]+)`", told) if "." in part]
+        for host in hosts:
+            path = "" if "/" in host else "/api/webhooks/" if "discord" in host else "/"
+            assert formats.choose(f"https://{host.replace('*', 'prod')}{path}x") == name, host
+    urls = re.findall(r"https://[\w./-]+/\S*?(?=[`\"' ,])", "".join(page.read_text() for page in PAGES))
+    known = {
+        "slack": "hooks.slack.com/s",
+        "zapier": "hooks.zapier",
+        "discord": "discord.com/api",
+        "google_chat": "chat.",
+    }
+    for format, part in known.items():
+        found = [url for url in urls if part in url]
+        assert found, format
+        assert {formats.choose(f"{url}x") for url in found} == {format}
