@@ -19,6 +19,7 @@ from relay.config_text import Place, Problem, Source, dotted, values
 from relay.config_text.values import FORMAT_NAMES, between, duration, listed, whole
 from relay.errors import ConfigError
 from relay.model import DAY, ENDINGS, HOUR, SECOND, EventType
+from relay.signing import Signing
 
 __all__ = ["FORMAT_NAMES", "ApiKey", "Budget", "Config", "DeliveryRules", "Exec", "StandingEndpoint", "Workspace"]
 __all__ += ["duration", "from_mapping", "load"]
@@ -150,6 +151,7 @@ class StandingEndpoint(_Section):
     format: Annotated[str, BeforeValidator(values.format_name)] = "auto"
     events: Annotated[tuple[EventType, ...], BeforeValidator(listed(1, len(EventType)))] = ENDINGS
     secret: Annotated[SecretStr, BeforeValidator(values.signing_secret)] | None = None
+    signing: Signing | None = None
     headers: Annotated[dict[str, str], BeforeValidator(values.headers)] = Field(default_factory=dict, repr=False)
 
 

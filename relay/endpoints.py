@@ -12,6 +12,7 @@ from relay.addresses import EgressRules
 from relay.config import StandingEndpoint
 from relay.errors import Conflict, NotFound
 from relay.model import DAY, Endpoint, EndpointKind, EventType, Instant, Secret
+from relay.signing import Signing
 from relay.store import endpoints, outbox, registrations, watches
 from relay.store.database import Tx
 from relay.subscribing import Checked, Wanted
@@ -89,18 +90,24 @@ def refuse_unless_changeable(endpoint: Endpoint) -> None:
 
 
 def rotate(
-    tx: Tx, endpoint: Endpoint, new: str | None, now: Instant, configured: Sequence[StandingEndpoint]
+    tx: Tx,
+    endpoint: Endpoint,
+    new: str | None,
+    now: Instant,
+    configured: Sequence[StandingEndpoint],
+    wanted: Signing | None = None,
 ) -> Endpoint:
     """The endpoint with a new secret (None: one made here); the old one signs beside it for a day.
 
-    Raises Invalid for a secret that is none, Conflict where the configuration sets it.
+    It signs as before unless `wanted` or the secret says otherwise. Raises Invalid for a secret that is none, Conflict
+    where the configuration sets it.
     """
     if endpoint.source == "config" and any(one.secret and one.name == endpoint.name for one in configured):
         text = "the relay's configuration sets the secret of this endpoint; change it there and restart the relay"
         raise Conflict("endpoint_configured", text)
-    if new is not None:
-        signing.check_secret(new)
-    rotated = replace(endpoint, secrets=_rotated(endpoint, new or signing.new_secret(_random()), now))
+    before = signing.scheme_of(endpoint.secrets[0].value)
+    scheme = subscribing.check_signing(wanted, new) if new or wanted else before
+    rotated = replace(endpoint, secrets=_rotated(endpoint, new or signing.new_secret(_random(), scheme), now))
     endpoints.save(tx, rotated, _mark_after_rotation(tx, rotated))
     return rotated
 
@@ -146,7 +153,7 @@ def sync_configured(tx: Tx, configured: Sequence[StandingEndpoint], rules: Egres
 
 def _sync(tx: Tx, wish: StandingEndpoint, rules: EgressRules, now: Instant) -> None:
     secret = wish.secret.get_secret_value() if wish.secret else None
-    asked = Wanted(wish.url.get_secret_value(), wish.format, wish.events, secret, wish.headers)
+    asked = Wanted(wish.url.get_secret_value(), wish.format, wish.events, secret, wish.headers, wish.signing)
     checked = subscribing.check(asked, rules, f"endpoints.{wish.name}.url")
     found = endpoints.by_name(tx, wish.name)
     if found is None:
@@ -158,6 +165,8 @@ def _sync(tx: Tx, wish: StandingEndpoint, rules: EgressRules, now: Instant) -> N
     changed = replace(_with(found, checked, wish.name), source="config")
     if secret is not None and secret != found.secrets[0].value:
         changed = replace(changed, secrets=_rotated(found, secret, now))
+    elif wish.signing not in (None, signing.scheme_of(found.secrets[0].value)):
+        changed = replace(changed, secrets=_rotated(found, signing.new_secret(_random(), checked.signing), now))
     if changed != found:
         _save(tx, found, changed)
 
@@ -217,14 +226,15 @@ def _same(tx: Tx, name: str | None, mark: str | None) -> Endpoint | None:
 
 def _mark(checked: Checked) -> str:
     """What makes two requests without a name mean the same standing endpoint: all that they ask for."""
-    same = endpoints.fingerprint(checked.target.url, checked.format, checked.headers, checked.secret)
+    same = endpoints.fingerprint(checked.target.url, checked.format, checked.headers, checked.own_secret)
     return f"standing:{same}:{','.join(sorted(checked.events))}"
 
 
 def _is_as_asked(found: Endpoint, checked: Checked) -> bool:
     asked = (checked.target.url, checked.format, set(checked.events), dict(checked.headers))
     there = (found.url, found.format, set(found.events), dict(found.headers))
-    return asked == there and checked.secret in (None, found.secrets[0].value)
+    same_way = checked.signing is signing.scheme_of(found.secrets[0].value)
+    return asked == there and same_way and checked.secret in (None, found.secrets[0].value)
 
 
 def _mark_after_rotation(tx: Tx, rotated: Endpoint) -> str:
@@ -232,10 +242,12 @@ def _mark_after_rotation(tx: Tx, rotated: Endpoint) -> str:
     if rotated.kind is EndpointKind.STANDING:
         return rotated.id
     described = (rotated.url, rotated.format, rotated.headers)
-    for secret in (None, rotated.secrets[0].value):
+    scheme = signing.scheme_of(rotated.secrets[0].value)
+    unsaid = None if scheme is Signing.HMAC else scheme.value
+    for secret in (unsaid, rotated.secrets[0].value):
         mark = endpoints.fingerprint(*described, secret)
         found = endpoints.by_fingerprint(tx, mark)
-        if (found is None and secret) or (found is not None and found.id == rotated.id):
+        if (found is None and secret != unsaid) or (found is not None and found.id == rotated.id):
             return mark
     return rotated.id
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from relay import looking, planner, subscribing
+from relay import looking, planner, signing, subscribing
 from relay.addresses import EgressRules
 from relay.errors import Invalid, NotFound
 from relay.model import (
@@ -191,13 +191,13 @@ def _endpoint(tx: Tx, request: Checked, now: Instant) -> tuple[Endpoint | None, 
     if request.callback is None:
         return None, None
     wanted = request.callback
-    mark = endpoints.fingerprint(wanted.target.url, wanted.format, wanted.headers, wanted.secret)
+    mark = endpoints.fingerprint(wanted.target.url, wanted.format, wanted.headers, wanted.own_secret)
     if (found := endpoints.by_fingerprint(tx, mark)) is not None:
         return found, None
     random_bytes = secrets.token_bytes(subscribing.SECRET_BYTES)
     made = subscribing.make(wanted, kind=EndpointKind.AD_HOC, now=now, random_bytes=random_bytes)
     if endpoints.add(tx, made, mark):
-        return made, made.secrets[0].value
+        return made, signing.told(made.secrets[0].value)
     return endpoints.by_fingerprint(tx, mark), None
 
 

@@ -1,4 +1,4 @@
-"""Signing: Standard Webhooks 1.0, symmetric (`v1`).
+"""Signing: Standard Webhooks 1.0, symmetric (`v1`) unless the secret is a private key (`asymmetric.py`).
 
 What is signed is `id.timestamp.body`, the timestamp in whole seconds; the key is what the secret's base64 holds.
 Source: the specification's 'Webhook headers (sending metadata to consumers)' and 'Signature scheme'.
@@ -7,7 +7,9 @@ Source: the specification's 'Webhook headers (sending metadata to consumers)' an
 import base64
 import hmac
 from collections.abc import Sequence
+from enum import StrEnum
 
+from relay import asymmetric
 from relay.errors import Invalid
 from relay.model import SECOND, Instant, Secret
 
@@ -21,16 +23,45 @@ _HOW_TO_MAKE_ONE = (
 )
 
 
-def new_secret(random_bytes: bytes) -> str:
-    """A secret made of 24 to 64 `random_bytes`. Raises ValueError for fewer or more."""
+class Signing(StrEnum):
+    """How an endpoint's requests are signed."""
+
+    HMAC = "hmac"
+    """With a secret that both sides hold: `v1`."""
+    ED25519 = "ed25519"
+    """With a key that only the relay holds, and whose public half is published: `v1a`."""
+
+
+def scheme_of(secret: str) -> Signing:
+    """What a secret signs with, told by its prefix."""
+    return Signing.ED25519 if secret.startswith(asymmetric.PRIVATE) else Signing.HMAC
+
+
+def told(secret: str) -> str | None:
+    """What the subscriber is told of a secret that the relay made: all of it; nothing where a public key will do."""
+    return secret if scheme_of(secret) is Signing.HMAC else None
+
+
+def new_secret(random_bytes: bytes, signing: Signing = Signing.HMAC) -> str:
+    """A secret made of 24 to 64 `random_bytes`, for Ed25519 of 32. Raises ValueError for fewer or more."""
+    if signing is Signing.ED25519:
+        return asymmetric.new_private_key(random_bytes)
     if not LEAST_BYTES <= len(random_bytes) <= MOST_BYTES:
         raise ValueError(f"a secret takes {LEAST_BYTES} to {MOST_BYTES} bytes, not {len(random_bytes)}")
     return PREFIX + base64.b64encode(random_bytes).decode()
 
 
 def check_secret(text: str) -> None:
-    """Raises Invalid (`invalid_secret`) unless `text` is a secret; the error never repeats it."""
-    key_of(text)
+    """Raises Invalid (`invalid_secret`) unless `text` is a secret or private key; the error never repeats it."""
+    if scheme_of(text) is Signing.ED25519:
+        asymmetric.check_private_key(text)
+    else:
+        key_of(text)
+
+
+def public_key_of(secret: str) -> str | None:
+    """What verifies what `secret` signs, fit to be published; None where that takes the secret itself."""
+    return asymmetric.public_key_of(secret) if scheme_of(secret) is Signing.ED25519 else None
 
 
 def key_of(secret: str) -> bytes:
@@ -49,9 +80,14 @@ def key_of(secret: str) -> bytes:
     return key
 
 
+def content(event_id: str, timestamp: str, body: bytes) -> bytes:
+    """What is signed; `timestamp` is the header's text."""
+    return f"{event_id}.{timestamp}.".encode() + body
+
+
 def signature(key: bytes, event_id: str, timestamp: str, body: bytes) -> str:
     """`v1,BASE64`: the signature of one request; `timestamp` is the header's text."""
-    digest = hmac.digest(key, f"{event_id}.{timestamp}.".encode() + body, "sha256")
+    digest = hmac.digest(key, content(event_id, timestamp, body), "sha256")
     return "v1," + base64.b64encode(digest).decode()
 
 
@@ -65,5 +101,11 @@ def headers(event_id: str, body: bytes, secrets: Sequence[Secret], now: Instant)
         raise ValueError("no secret is valid now, so nothing can be signed")
     valid.sort(key=lambda secret: (secret.until is not None, -(secret.until or 0)))
     timestamp = str(now // SECOND)
-    signed = [signature(key_of(secret.value), event_id, timestamp, body) for secret in valid]
+    signed = [_signed(secret.value, event_id, timestamp, body) for secret in valid]
     return {"webhook-id": event_id, "webhook-timestamp": timestamp, "webhook-signature": " ".join(signed)}
+
+
+def _signed(secret: str, event_id: str, timestamp: str, body: bytes) -> str:
+    if scheme_of(secret) is Signing.ED25519:
+        return asymmetric.signature(secret, content(event_id, timestamp, body))
+    return signature(key_of(secret), event_id, timestamp, body)

@@ -8,6 +8,7 @@ from relay import formats, signing
 from relay.addresses import EgressRules, Target, judge_url
 from relay.errors import Invalid
 from relay.model import ENDINGS, Endpoint, EndpointKind, EventType, Instant, Secret, new_id
+from relay.signing import Signing
 
 SECRET_BYTES = 32
 """Random bytes of a secret that the relay makes; Standard Webhooks asks for 24 to 64."""
@@ -30,6 +31,8 @@ class Wanted:
     events: tuple[EventType, ...] = ENDINGS
     secret: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    signing: Signing | None = None
+    """None: as the secret says, else by HMAC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,12 @@ class Checked:
     events: tuple[EventType, ...]
     secret: str | None = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
+    signing: Signing = Signing.HMAC
+
+    @property
+    def own_secret(self) -> str | None:
+        """What of its signing tells two requests for one URL apart: the secret that came, or the wish for Ed25519."""
+        return self.secret or (self.signing.value if self.signing is Signing.ED25519 else None)
 
 
 def check(wanted: Wanted, rules: EgressRules, url_field: str = "callback_url") -> Checked:
@@ -49,11 +58,21 @@ def check(wanted: Wanted, rules: EgressRules, url_field: str = "callback_url") -
     if wanted.format != "auto" and wanted.format not in formats.FORMATS:
         known = ", ".join(["auto", *formats.FORMATS])
         raise Invalid("unknown_format", f"there is no format of this name; choose one of {known}", "format")
-    if wanted.secret is not None:
-        signing.check_secret(wanted.secret)
+    scheme = check_signing(wanted.signing, wanted.secret)
     check_headers(wanted.headers)
     chosen = formats.choose(target.url) if wanted.format == "auto" else wanted.format
-    return Checked(target, chosen, wanted.events, wanted.secret, dict(wanted.headers))
+    return Checked(target, chosen, wanted.events, wanted.secret, dict(wanted.headers), scheme)
+
+
+def check_signing(wanted: Signing | None, secret: str | None) -> Signing:
+    """How an endpoint signs. Raises Invalid for a secret that is none, or beside a wish."""
+    if secret is None:
+        return wanted or Signing.HMAC
+    signing.check_secret(secret)
+    if wanted is not None:
+        text = "give secret or signing, not both: a secret says how it signs, whsec_ by HMAC, whsk_ by Ed25519"
+        raise Invalid("two_secrets", text, "signing")
+    return signing.scheme_of(secret)
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
@@ -87,7 +106,7 @@ def make(
         host=checked.target.host_port,
         format=checked.format,
         events=checked.events,
-        secrets=(Secret(checked.secret or signing.new_secret(random_bytes)),),
+        secrets=(Secret(checked.secret or signing.new_secret(random_bytes, checked.signing)),),
         headers=checked.headers,
         created_at=now,
         source=source,

@@ -14,8 +14,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PURE, ADAPTERS, USE_CASES, SERVICE, FACES, COMMANDS, START = range(1, 8)
 
 FLOORS = {
-    PURE: """addresses arrivals backoff budget config config_text delivering durations errors estimate formats hiding
-        law looking model outcome pace planner pricing samples signing subscribing timetable turns verify""",
+    PURE: """addresses arrivals asymmetric backoff budget config config_text delivering durations errors estimate
+        formats hiding law looking model outcome pace planner pricing samples signing subscribing timetable turns
+        verify""",
     ADAPTERS: "egress exec_api listening store telemetry",
     USE_CASES: "callbacks dispatcher endpoints janitor register watcher",
     SERVICE: "service",
@@ -32,7 +33,7 @@ IMPURE = frozenset(
 )
 """Standard modules that read a clock, the environment, files or the network, or draw randomness."""
 
-PURE_LIBRARIES = frozenset(["idna", "pydantic", "ulid", "yaml"])
+PURE_LIBRARIES = frozenset(["cryptography", "idna", "pydantic", "ulid", "yaml"])
 """The only libraries that the pure core may use: none of them does input or output by itself."""
 
 NOW = frozenset(["now", "utcnow", "today"])

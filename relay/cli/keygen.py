@@ -5,20 +5,29 @@ import secrets
 
 import click
 
-from relay import signing
+from relay import asymmetric, signing
 
 
 @click.command("keygen")
 @click.option("--name", default="ops", show_default=True, help="What the key is for; logs and limits name it so.")
 @click.option("--signing", "for_signing", is_flag=True, help="Make a signing secret (whsec_...) instead.")
-def command(name: str, for_signing: bool) -> None:
+@click.option("--ed25519", is_flag=True, help="With --signing: a private key (whsk_...), and what verifies it.")
+def command(name: str, for_signing: bool, ed25519: bool) -> None:
     """Make an API key for the relay. The key is shown once; the configuration holds only its hash.
 
     \b
     Examples:
       relay keygen --name zapier
       relay keygen --signing          (a secret for an endpoint, to share with its receiver)
+      relay keygen --signing --ed25519
     """
+    if ed25519 and not for_signing:
+        raise click.UsageError("--ed25519 goes with --signing: keys of the API are no signing keys")
+    if ed25519:
+        private = asymmetric.new_private_key(secrets.token_bytes(32))
+        click.echo(f"{private}\n\nThat is the endpoint's secret, for the relay alone. Its receiver verifies with:\n")
+        click.echo(asymmetric.public_key_of(private))
+        return
     if for_signing:
         click.echo(signing.new_secret(secrets.token_bytes(32)))
         return

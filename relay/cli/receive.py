@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from relay import signing
+from relay import asymmetric, signing
 from relay.errors import Invalid
 from relay.model import SECOND, Instant, to_rfc3339
 from relay.sandbox.receiver import Answer, Received, Receiver
@@ -23,7 +23,8 @@ from relay.sandbox.serving import serve, stop_signals
 def _checked(_context: click.Context, _option: click.Parameter, secrets: tuple[str, ...]) -> tuple[str, ...]:
     for secret in secrets:
         try:
-            signing.check_secret(secret)
+            check = asymmetric.check_public_key if secret.startswith(asymmetric.PUBLIC) else signing.check_secret
+            check(secret)
         except Invalid as wrong:
             raise click.BadParameter(wrong.message) from None
     return secrets
@@ -47,7 +48,11 @@ def _from_file(context: click.Context, option: click.Parameter, path: Path | Non
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=4020, show_default=True, help="0: any free one.")
 @click.option(
-    "--secret", "secrets", multiple=True, callback=_checked, help="Secret that verifies; repeatable. None: one is made."
+    "--secret",
+    "secrets",
+    multiple=True,
+    callback=_checked,
+    help="Secret or public key that verifies; repeatable. None: one is made.",
 )
 @click.option(
     "--secret-file",

@@ -4,20 +4,24 @@ Source: Standard Webhooks 1.0. What it answers is scripted, path by path.
 """
 
 import asyncio
+import base64
 import inspect
 import json
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from relay import signing
+from relay import asymmetric, signing
 from relay.model import MINUTE, SECOND, Instant
 from relay.sandbox.serving import pause
 
@@ -109,7 +113,7 @@ class Receiver:
         self.received: deque[Received] = deque(maxlen=keep)
         self._clock = clock
         self._listener = listener
-        self._secrets: dict[str, list[Webhook]] = {}
+        self._secrets: dict[str, list[Webhook | _PublicKey]] = {}
         self._scripts: dict[str, deque[Behaviour]] = {}
         self._always: dict[str, Behaviour] = {}
         self._arrival = asyncio.Condition()
@@ -122,9 +126,7 @@ class Receiver:
     def trust(self, secrets: str | Sequence[str], path: str = ANY_PATH) -> None:
         """From now on these secrets hold for `path`, in place of those before. Raises Invalid."""
         some = [secrets] if isinstance(secrets, str) else secrets
-        for secret in some:
-            signing.check_secret(secret)  # the library takes anything that has some base64 in it
-        self._secrets[path] = [Webhook(secret) for secret in some]
+        self._secrets[path] = [_verifier(secret) for secret in some]
 
     def script(self, *behaviours: Behaviour, path: str = ANY_PATH) -> None:
         """The answers to the next requests, in order; after them what `always` said."""
@@ -197,6 +199,45 @@ def make_receiver(
 
 # --- how it verifies -------------------------------------------------------------------------------------------
 
+
+class _PublicKey:
+    """Verifies `v1a` as the library verifies `v1`, which is all that it knows yet."""
+
+    def __init__(self, public: str) -> None:
+        asymmetric.check_public_key(public)
+        self._key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public.removeprefix(asymmetric.PUBLIC)))
+
+    def verify(self, body: bytes, headers: dict[str, str]) -> None:
+        """Raises WebhookVerificationError, in the library's words."""
+        names = ("webhook-id", "webhook-timestamp", "webhook-signature")
+        id, timestamp, signatures = (headers.get(name, "") for name in names)
+        if not (id and timestamp and signatures):
+            raise WebhookVerificationError("Missing required headers")
+        age = time.time() - int(timestamp)
+        if abs(age) > 300:
+            raise WebhookVerificationError(f"Message timestamp too {'old' if age > 0 else 'new'}")
+        for signature in signatures.split(" "):
+            version, _, encoded = signature.partition(",")
+            if version == "v1a" and self._fits(base64.b64decode(encoded), f"{id}.{timestamp}.".encode() + body):
+                return
+        raise WebhookVerificationError("No matching signature found")
+
+    def _fits(self, signature: bytes, signed: bytes) -> bool:
+        try:
+            self._key.verify(signature, signed)
+        except InvalidSignature:
+            return False
+        return True
+
+
+def _verifier(secret: str) -> Webhook | _PublicKey:
+    """What verifies with a secret (`whsec_...`) or a public key (`whpk_...`). Raises Invalid."""
+    if secret.startswith(asymmetric.PUBLIC):
+        return _PublicKey(secret)
+    signing.check_secret(secret)  # the library takes anything that has some base64 in it
+    return Webhook(secret)
+
+
 _IN_OTHER_WORDS = {
     "Missing required headers": "not signed: webhook-id, webhook-timestamp or webhook-signature is missing",
     "No matching signature found": "no signature matches: another secret signed it, or it was changed on the way",
@@ -206,7 +247,7 @@ _IN_OTHER_WORDS = {
 }
 
 
-def _doubt(secret: Webhook, headers: dict[str, str], body: bytes) -> str:
+def _doubt(secret: Webhook | _PublicKey, headers: dict[str, str], body: bytes) -> str:
     try:
         secret.verify(body, headers)
     except WebhookVerificationError as doubt:

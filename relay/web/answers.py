@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
+from relay import signing
 from relay.addresses import mask
 from relay.model import (
     Attempt,
@@ -20,6 +21,7 @@ from relay.model import (
     WatchState,
     to_rfc3339,
 )
+from relay.signing import Signing
 
 Time = Annotated[
     Instant, PlainSerializer(to_rfc3339, return_type=str), WithJsonSchema({"type": "string", "format": "date-time"})
@@ -38,6 +40,9 @@ class EndpointOf(Answer):
     id: str
     url: str | None = Field(description="masked; null where the endpoint was removed")
     format: str | None
+    public_key: str = Field(
+        default="", description="only where the endpoint signs with Ed25519: whpk_..., verifies what it is sent"
+    )
     secret: str = Field(
         default="", description="only when the endpoint was made by this call: keep it, it is not shown again"
     )
@@ -98,6 +103,8 @@ class EndpointAnswer(Answer):
     url: str = Field(description="masked")
     format: str
     events: list[EventType]
+    signing: Signing
+    public_key: str | None = Field(description="whpk_...: verifies what an endpoint that signs with Ed25519 is sent")
     header_names: list[str]
     enabled: bool
     disabled_at: Time | None
@@ -131,6 +138,12 @@ class EventAnswer(Answer):
 class EventList(Answer):
     data: list[EventAnswer]
     next_cursor: str | None
+
+
+class PublicKeys(Answer):
+    """What verifies the notifications of one endpoint."""
+
+    public_keys: list[str] = Field(description="whpk_..., the newest first; none where a shared secret signs")
 
 
 class DeliveryAnswer(Answer):
@@ -248,6 +261,8 @@ def endpoint_of(id: str, known: Mapping[str, Endpoint], secret: str | None = Non
     if endpoint is None:
         return EndpointOf(id=id, url=None, format=None)
     shown = {"id": id, "url": mask(endpoint.url), "format": endpoint.format}
+    if (public_key := signing.public_key_of(endpoint.secrets[0].value)) is not None:
+        shown["public_key"] = public_key
     return EndpointOf.model_validate(shown | ({"secret": secret} if secret else {}))
 
 
@@ -275,6 +290,8 @@ def endpoint(found: Endpoint, **told: Any) -> EndpointAnswer:
         url=mask(found.url),
         format=found.format,
         events=list(found.events),
+        signing=signing.scheme_of(found.secrets[0].value),
+        public_key=signing.public_key_of(found.secrets[0].value),
         header_names=sorted(found.headers),
         enabled=found.enabled,
         disabled_at=found.disabled_at,

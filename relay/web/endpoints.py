@@ -3,14 +3,14 @@
 from starlette.responses import Response
 
 from relay import endpoints as standing
-from relay import subscribing
+from relay import signing, subscribing
 from relay.endpoints import Change
 from relay.errors import Invalid
 from relay.model import ENDINGS, Endpoint, Instant
 from relay.store import endpoints
 from relay.store.database import Tx
 from relay.web import answers, idempotency, references
-from relay.web.answers import AttemptAnswer, EndpointAnswer, EndpointList
+from relay.web.answers import AttemptAnswer, EndpointAnswer, EndpointList, PublicKeys
 from relay.web.idempotency import Done
 from relay.web.operation import Call, operation, reply
 from relay.web.schemas import EndpointChange, EndpointRequest, EndpointsQuery, RotateRequest
@@ -33,12 +33,14 @@ async def create_endpoint(call: Call, body: EndpointRequest) -> Response:
     It hears of every job from now on. Also the subscribe call of REST Hooks. The same again gives 200 and the endpoint
     that is there, without its secret.
     """
-    wanted = subscribing.Wanted(_url(body), body.format, tuple(body.events or ENDINGS), body.secret, body.headers)
+    wanted = subscribing.Wanted(
+        _url(body), body.format, tuple(body.events or ENDINGS), body.secret, body.headers, body.signing
+    )
     checked = subscribing.check(wanted, call.relay.rules, "url" if body.url else "hookUrl")
 
     def create(tx: Tx) -> Done:
         made, is_new = standing.create(tx, body.name, checked, call.now)
-        told = {"secret": made.secrets[0].value} if is_new else {}
+        told = _secret(made) if is_new else {}
         answer = answers.endpoint(made, **told).model_dump(mode="json", exclude_unset=True)
         return Done(201 if is_new else 200, answer, f"/v1/endpoints/{made.id}")
 
@@ -121,10 +123,10 @@ async def rotate_secret(call: Call, body: RotateRequest, id: str) -> Response:
     """
 
     def rotate(tx: Tx) -> Endpoint:
-        return standing.rotate(tx, _get(tx, id), body.secret, call.now, call.relay.config.endpoints)
+        return standing.rotate(tx, _get(tx, id), body.secret, call.now, call.relay.config.endpoints, body.signing)
 
     rotated = await call.relay.store.write(rotate)
-    return reply(200, answers.endpoint(rotated, secret=rotated.secrets[0].value, **_old_secret(rotated)))
+    return reply(200, answers.endpoint(rotated, **_secret(rotated), **_old_secret(rotated)))
 
 
 @operation("POST", "/v1/endpoints/{id}/enable", scope="admin", tag=_TAG, answers={200: EndpointAnswer}, refusals=(404,))
@@ -138,6 +140,19 @@ async def enable_endpoint(call: Call, id: str) -> Response:
     return reply(200, answers.endpoint(enabled, released=released))
 
 
+@operation("GET", "/v1/endpoints/{id}/public-keys", scope=None, tag=_TAG, answers={200: PublicKeys}, refusals=(404,))
+async def list_public_keys(call: Call, id: str) -> Response:
+    """Give the public keys of an endpoint.
+
+    For everybody: they verify what the endpoint is sent, and nothing can be signed with them. The newest first; while a
+    key rotates, the old one too. None where the endpoint signs with a shared secret.
+    """
+    found = await call.relay.store.read(lambda tx: _get(tx, id))
+    valid = [secret.value for secret in found.secrets if secret.until is None or call.now < secret.until]
+    keys = [key for key in map(signing.public_key_of, valid) if key is not None]
+    return reply(200, PublicKeys(public_keys=keys))
+
+
 OPERATIONS = (
     create_endpoint,
     list_endpoints,
@@ -147,6 +162,7 @@ OPERATIONS = (
     test_endpoint,
     rotate_secret,
     enable_endpoint,
+    list_public_keys,
 )
 
 
@@ -161,6 +177,12 @@ def _url(body: EndpointRequest) -> str:
     if url is None:
         raise Invalid("missing_field", "url is missing; it is the https:// URL that is notified", "url")
     return url
+
+
+def _secret(made: Endpoint) -> dict[str, str]:
+    """The secret, where the subscriber has to have it."""
+    secret = signing.told(made.secrets[0].value)
+    return {"secret": secret} if secret else {}
 
 
 def _old_secret(rotated: Endpoint) -> dict[str, Instant]:

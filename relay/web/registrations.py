@@ -132,9 +132,11 @@ OPERATIONS = (
 def _check(call: Call, body: RegistrationRequest) -> Checked:
     callback = None
     if body.callback_url is not None:
-        callback = Wanted(body.callback_url, body.format, secret=body.secret, headers=body.headers)
-    elif body.secret or body.headers or body.format != "auto":
-        only = "secret, headers and format belong to a callback_url; give one, or leave them out"
+        callback = Wanted(
+            body.callback_url, body.format, secret=body.secret, headers=body.headers, signing=body.signing
+        )
+    elif body.secret or body.headers or body.signing or body.format != "auto":
+        only = "secret, signing, headers and format belong to a callback_url; give one, or leave them out"
         raise Invalid("missing_field", only, "callback_url")
     request = register.Request(
         job_id=body.job_id,

@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
-from relay import formats
+from relay import formats, signing
 from relay.addresses import LONGEST_URL
 from relay.model import (
     DeliveryStatus,
@@ -85,8 +85,8 @@ _TIME = {"type": "string", "format": "date-time"}
 
 # What `signing`, `subscribing` and `addresses` judge, and word better, is told to readers of the document as well.
 _OF_SECRETS = (  # 24 to 64 bytes, in the one way in which base64 writes them
-    "^whsec_([A-Za-z0-9+/]{4}){8,20}([A-Za-z0-9+/]{4}([A-Za-z0-9+/][AQgw]==)?"
-    "|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)?$"
+    "^(whsec_([A-Za-z0-9+/]{4}){8,20}([A-Za-z0-9+/]{4}([A-Za-z0-9+/][AQgw]==)?"
+    "|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)?|whsk_[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)$"
 )
 _OF_HEADERS: JsonDict = {
     "propertyNames": {"pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"},
@@ -110,6 +110,7 @@ Events = Annotated[
     list[Annotated[EventType, Strict(False)]], Field(min_length=1, max_length=20), AfterValidator(_each_once)
 ]
 Secret = Annotated[str, Field(min_length=1, max_length=200, json_schema_extra={"pattern": _OF_SECRETS})]
+Signing = Annotated[signing.Signing, Strict(False)]
 Headers = Annotated[dict[str, str], Field(max_length=HEADERS_MOST, json_schema_extra=_OF_HEADERS)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_fit_to_keep)]
 Time = Annotated[Instant, BeforeValidator(_instant), WithJsonSchema({**_TIME, "pattern": f"^{_RFC3339.pattern}$"})]
@@ -119,7 +120,14 @@ Cursor = Annotated[str, Field(min_length=1, max_length=400, json_schema_extra={"
 _JOB_ID = "Exec's id of the job: 1 to 128 letters, digits, - or _"
 _EVENTS = "a list of the events to hear of; left out: the endings of a job (all but job.started)"
 _FORMAT = "how the body looks; `auto`, which is the default, chooses by the URL's host"
-_SECRET = "what signs the notifications: whsec_ and the base64 of 24 to 64 bytes; left out: the relay makes one"  # noqa: S105
+_SIGNED_BY = (
+    "what signs the notifications: whsec_ and the base64 of 24 to 64 bytes, or whsk_ and that of an Ed25519 key of 32; "
+    "left out: the relay makes one"
+)
+_SIGNING = (
+    "`hmac`, which is the default: with a secret that both sides hold; `ed25519`: with a key that only the relay "
+    "holds, the receiver verifies with the endpoint's public_key"
+)
 _HEADERS = f"an object of at most {HEADERS_MOST} headers that every notification carries, such as Authorization"
 _NAME = "a name of 1 to 63 lower-case letters, digits, - or _"
 _ENDPOINT = "the id or the name of an endpoint"
@@ -131,6 +139,12 @@ _EXEC_CALLBACK = (
     "true where the job was created with this relay's callback_url: then it is looked at when Exec calls back, and "
     "before that rarely, in case the callback is lost"
 )
+
+
+_ONE_OF_TWO: JsonDict = {
+    "anyOf": [{"properties": {"secret": {"type": "null"}}}, {"properties": {"signing": {"type": "null"}}}]
+}
+"""A secret, or how the one that the relay makes is to sign."""
 
 
 class Body(BaseModel):
@@ -148,7 +162,8 @@ class RegistrationRequest(Body):
                 "job_id": EXAMPLE_JOB,
                 "callback_url": "https://hooks.slack.com/services/T000/B000/XXXX",
                 "metadata": {"team": "sales"},
-            }
+            },
+            **_ONE_OF_TWO,
         }
     )
     job_id: JobId = Field(description=_JOB_ID)
@@ -156,7 +171,8 @@ class RegistrationRequest(Body):
     endpoint: Reference | None = Field(None, description=f"{_ENDPOINT}, instead of callback_url")
     format: Format = Field("auto", description=_FORMAT)
     events: Events | None = Field(None, description=_EVENTS)
-    secret: Secret | None = Field(None, description=_SECRET)
+    secret: Secret | None = Field(None, description=_SIGNED_BY)
+    signing: Signing | None = Field(None, description=_SIGNING)
     headers: Headers = Field(default_factory=dict, description=_HEADERS)
     metadata: Metadata = Field(default_factory=dict, description=_METADATA)
     workspace: Workspace | None = Field(None, description="the Exec workspace, where the relay knows several")
@@ -192,6 +208,7 @@ class EndpointRequest(Body):
     model_config = ConfigDict(
         json_schema_extra={
             "example": {"name": "sales-channel", "url": "https://hooks.slack.com/services/T000/B000/XXXX"},
+            **_ONE_OF_TWO,
             "oneOf": [
                 {"required": ["url"], "properties": {"url": {"type": "string"}, "hookUrl": {"type": "null"}}},
                 {"required": ["hookUrl"], "properties": {"hookUrl": {"type": "string"}, "url": {"type": "null"}}},
@@ -203,7 +220,8 @@ class EndpointRequest(Body):
     hookUrl: Url | None = Field(None, description="the same, by the name that Zapier gives it")
     format: Format = Field("auto", description=_FORMAT)
     events: Events | None = Field(None, description=_EVENTS)
-    secret: Secret | None = Field(None, description=_SECRET)
+    secret: Secret | None = Field(None, description=_SIGNED_BY)
+    signing: Signing | None = Field(None, description=_SIGNING)
     headers: Headers = Field(default_factory=dict, description=_HEADERS)
 
 
@@ -221,7 +239,10 @@ class EndpointChange(Body):
 class RotateRequest(Body):
     """A new secret of your own, or with nothing one that the relay makes."""
 
-    secret: Secret | None = Field(None, description=_SECRET)
+    model_config = ConfigDict(json_schema_extra=dict(_ONE_OF_TWO))
+
+    secret: Secret | None = Field(None, description=_SIGNED_BY)
+    signing: Signing | None = Field(None, description=f"{_SIGNING}; left out: as before")
 
 
 class ResendRequest(Body):

@@ -1,0 +1,81 @@
+"""Signing: Standard Webhooks 1.0, asymmetric (`v1a`), for subscribers who should not hold a secret.
+
+Ed25519 over the same `id.timestamp.body`. A private key is `whsk_` and the base64 of 64 bytes, seed and public key, as
+the specification's 'Signature scheme' and the senders that have it write them; the seed's 32 bytes alone are taken
+too. A public key is `whpk_` and the base64 of its 32 bytes: it verifies and can't sign, so it may be published.
+"""
+
+import base64
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from relay.errors import Invalid
+
+PRIVATE = "whsk_"
+PUBLIC = "whpk_"
+_SEED = 32
+_HOW_TO_MAKE_ONE = (
+    f"a private key is {PRIVATE} followed by the base64 of an Ed25519 key, 32 bytes of seed and the 32 of its public "
+    "key; leave it out and the relay makes one, or make one with: relay keygen --signing --ed25519"
+)
+_HOW_TO_GET_IT = f"a public key is {PUBLIC} followed by the base64 of 32 bytes; the relay shows it as public_key"
+
+
+def new_private_key(seed: bytes) -> str:
+    """`whsk_...` made of 32 random bytes. Raises ValueError for another number of them."""
+    public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+    return PRIVATE + base64.b64encode(seed + public).decode()
+
+
+def check_private_key(text: str) -> None:
+    """Raises Invalid (`invalid_secret`) unless `text` is a private key; the error never repeats it."""
+    _private(text)
+
+
+def check_public_key(text: str) -> None:
+    """Raises Invalid (`invalid_secret`) unless `text` is a public key."""
+    _bytes(text, PUBLIC, (_SEED,), _HOW_TO_GET_IT)
+
+
+def public_key_of(private: str) -> str:
+    """`whpk_...`: what verifies what `private` signs. Raises Invalid."""
+    return PUBLIC + base64.b64encode(_private(private).public_key().public_bytes_raw()).decode()
+
+
+def signature(private: str, content: bytes) -> str:
+    """`v1a,BASE64`. Raises Invalid."""
+    return "v1a," + base64.b64encode(_private(private).sign(content)).decode()
+
+
+def verifies(public: str, content: bytes, signature: str) -> bool:
+    """Whether `signature` (`v1a,BASE64`) is that of `content`, by the private half of `public`. Raises Invalid."""
+    key = Ed25519PublicKey.from_public_bytes(_bytes(public, PUBLIC, (_SEED,), _HOW_TO_GET_IT))
+    version, _, encoded = signature.partition(",")
+    if version != "v1a":
+        return False
+    try:
+        key.verify(base64.b64decode(encoded, validate=True), content)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def _private(text: str) -> Ed25519PrivateKey:
+    raw = _bytes(text, PRIVATE, (_SEED, 2 * _SEED), _HOW_TO_MAKE_ONE)
+    key = Ed25519PrivateKey.from_private_bytes(raw[:_SEED])
+    if len(raw) > _SEED and key.public_key().public_bytes_raw() != raw[_SEED:]:
+        raise Invalid(
+            "invalid_secret", f"the two halves of this key do not belong together; {_HOW_TO_MAKE_ONE}", "secret"
+        )
+    return key
+
+
+def _bytes(text: str, prefix: str, lengths: tuple[int, ...], how: str) -> bytes:
+    try:
+        raw = base64.b64decode(text.removeprefix(prefix), validate=True)
+    except ValueError:
+        raw = b""
+    if len(raw) not in lengths or text != prefix + base64.b64encode(raw).decode():
+        raise Invalid("invalid_secret", how, "secret")
+    return raw

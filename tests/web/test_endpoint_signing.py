@@ -1,0 +1,71 @@
+"""How an endpoint signs: chosen when it is made, published where that is no secret, changed by a rotation."""
+
+import pytest
+
+from relay import signing
+from relay.model import DAY
+from relay.signing import Signing
+from tests.web.conftest import Api
+
+PRIVATE = signing.new_secret(b"s" * 32, Signing.ED25519)
+PUBLIC = signing.public_key_of(PRIVATE)
+
+
+async def test_ed25519_tells_its_public_key_and_never_the_other(api: Api) -> None:
+    """The one who subscribes gets what verifies; the key that signs is in no answer."""
+    made = await api.make_endpoint(signing="ed25519")
+    assert made["signing"] == "ed25519"
+    assert made["public_key"].startswith("whpk_")
+    assert "secret" not in made
+    [secret] = await api.secrets_of(made["id"])
+    shown = await api.http.get(f"/v1/endpoints/{made['id']}")
+    assert shown.json()["public_key"] == made["public_key"] == signing.public_key_of(secret.value)
+    assert secret.value not in shown.text
+    assert (await api.make_endpoint(200, signing="ed25519"))["id"] == made["id"]
+    await api.make_endpoint(409)
+
+
+async def test_a_key_of_ones_own_signs(api: Api) -> None:
+    """A secret says by itself how it signs; beside it a wish is one too many."""
+    made = await api.make_endpoint(secret=PRIVATE)
+    assert (made["signing"], made["public_key"]) == ("ed25519", PUBLIC)
+    body = {"url": "https://example.com/other", "secret": PRIVATE, "signing": "ed25519"}
+    refused = await api.post("/v1/endpoints", body, 400)
+    assert refused["error"]["field"] == "signing"
+
+
+async def test_registrations_choose_too(api: Api) -> None:
+    """One URL, once signed with a secret and once with Ed25519, is two endpoints; each is found again."""
+    with_secret = await api.register()
+    with_key = await api.register(signing="ed25519")
+    assert with_key["endpoint"]["public_key"].startswith("whpk_")
+    assert "secret" not in with_key["endpoint"]
+    assert "public_key" not in with_secret["endpoint"]
+    assert with_key["endpoint"]["id"] != with_secret["endpoint"]["id"]
+    assert (await api.register(status=200, signing="ed25519"))["id"] == with_key["id"]
+    assert (await api.register(status=200))["id"] == with_secret["id"]
+
+
+@pytest.mark.parametrize(("before", "wish", "after"), [("hmac", "ed25519", "ed25519"), ("ed25519", None, "ed25519")])
+async def test_rotation_keeps_the_way_or_changes_it(api: Api, before: str, wish: str | None, after: str) -> None:
+    """Without a word it signs as before; the old key signs beside the new one for a day."""
+    made = await api.make_endpoint(signing=before)
+    rotated = await api.post(f"/v1/endpoints/{made['id']}/rotate-secret", {"signing": wish} if wish else {})
+    assert rotated["signing"] == after
+    assert rotated["public_key"] != made["public_key"]
+    kept = await api.secrets_of(made["id"])
+    assert [signing.scheme_of(secret.value).value for secret in kept] == [after, before]
+    assert kept[1].until == api.clock() + DAY
+
+
+async def test_public_keys_are_for_everybody(api: Api) -> None:
+    """Whoever receives may fetch what verifies, while a key rotates both; of a shared secret nothing is told."""
+    made = await api.make_endpoint(signing="ed25519")
+    path = f"/v1/endpoints/{made['id']}/public-keys"
+    assert await api.get(path) == {"public_keys": [made["public_key"]]}
+    rotated = await api.post(f"/v1/endpoints/{made['id']}/rotate-secret", {})
+    assert await api.get(path) == {"public_keys": [rotated["public_key"], made["public_key"]]}
+    api.clock.advance(DAY)
+    assert await api.get(path) == {"public_keys": [rotated["public_key"]]}
+    shared = await api.post("/v1/endpoints", {"url": "https://example.com/hmac"}, 201)
+    assert await api.get(f"/v1/endpoints/{shared['id']}/public-keys") == {"public_keys": []}
