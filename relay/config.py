@@ -19,6 +19,7 @@ from relay.config_text import Place, Problem, Source, dotted, values
 from relay.config_text.values import FORMAT_NAMES, between, duration, listed, whole
 from relay.errors import ConfigError
 from relay.model import DAY, ENDINGS, HOUR, SECOND, EventType
+from relay.sealing import Seal
 from relay.signing import Signing
 
 __all__ = ["FORMAT_NAMES", "ApiKey", "Budget", "Config", "DeliveryRules", "Exec", "StandingEndpoint", "Workspace"]
@@ -29,6 +30,7 @@ BaseUrl = Annotated[str, BeforeValidator(values.base_url)]
 ExecKey = Annotated[SecretStr, BeforeValidator(values.exec_key)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(values.network)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(listed(0, 1_000))]
+SecretKey = Annotated[SecretStr, BeforeValidator(values.secret_key)]
 Scope = Literal["register", "read", "admin"]
 
 _NO_HASH = "sha256:" + "0" * 64
@@ -137,10 +139,16 @@ class Security(_Section):
     """Who may use the relay, and whom the relay may call."""
 
     api_keys: Annotated[tuple[ApiKey, ...], BeforeValidator(listed(0, 10_000))] = ()
-    secret_key: Annotated[SecretStr, BeforeValidator(values.text)] | None = None
+    secret_key: SecretKey | None = None
+    old_secret_keys: Annotated[tuple[SecretKey, ...], BeforeValidator(listed(0, 10))] = ()
     allow_http: Annotated[bool, BeforeValidator(values.yes_or_no)] = False
     allow_networks: Networks = ()
     deny_networks: Networks = ()
+
+    def seal(self) -> Seal:
+        """What the secrets of the store are sealed and opened with."""
+        key = self.secret_key.get_secret_value() if self.secret_key else None
+        return Seal(key, [old.get_secret_value() for old in self.old_secret_keys])
 
 
 class StandingEndpoint(_Section):

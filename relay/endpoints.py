@@ -49,11 +49,11 @@ def create(tx: Tx, name: str | None, checked: Checked, now: Instant) -> tuple[En
     Raises Conflict where the name belongs to an endpoint that differs.
     """
     made = subscribing.make(checked, kind=EndpointKind.STANDING, now=now, random_bytes=_random(), name=name)
-    mark = _mark(checked) if name is None else None
-    if (found := _same(tx, name, mark)) is None:
-        if endpoints.add(tx, made, mark):
+    marks = _marks(tx, checked) if name is None else ()
+    if (found := _same(tx, name, marks)) is None:
+        if endpoints.add(tx, made, marks[0] if marks else None):
             return made, True
-        found = _same(tx, name, mark) or made
+        found = _same(tx, name, marks) or made
     if name is not None and not _is_as_asked(found, checked):
         text = f"an endpoint of this name is there, and differs; change it with PATCH /v1/endpoints/{found.id}"
         raise Conflict("endpoint_exists", f"{text}, or choose another name", "name")
@@ -218,16 +218,16 @@ def _refuse_configured(endpoint: Endpoint) -> None:
 # --- which requests mean the same endpoint ---------------------------------------------------------------------
 
 
-def _same(tx: Tx, name: str | None, mark: str | None) -> Endpoint | None:
+def _same(tx: Tx, name: str | None, marks: Sequence[str]) -> Endpoint | None:
     if name is not None:
         return endpoints.by_name(tx, name)
-    return endpoints.by_fingerprint(tx, mark) if mark else None
+    return endpoints.by_fingerprint(tx, marks) if marks else None
 
 
-def _mark(checked: Checked) -> str:
+def _marks(tx: Tx, checked: Checked) -> Sequence[str]:
     """What makes two requests without a name mean the same standing endpoint: all that they ask for."""
-    same = endpoints.fingerprint(checked.target.url, checked.format, checked.headers, checked.own_secret)
-    return f"standing:{same}:{','.join(sorted(checked.events))}"
+    asked = (checked.target.url, checked.format, checked.headers, checked.own_secret)
+    return endpoints.fingerprints(tx, *asked, standing_for=checked.events)
 
 
 def _is_as_asked(found: Endpoint, checked: Checked) -> bool:
@@ -245,10 +245,10 @@ def _mark_after_rotation(tx: Tx, rotated: Endpoint) -> str:
     scheme = signing.scheme_of(rotated.secrets[0].value)
     unsaid = None if scheme is Signing.HMAC else scheme.value
     for secret in (unsaid, rotated.secrets[0].value):
-        mark = endpoints.fingerprint(*described, secret)
-        found = endpoints.by_fingerprint(tx, mark)
+        marks = endpoints.fingerprints(tx, *described, secret)
+        found = endpoints.by_fingerprint(tx, marks)
         if (found is None and secret != unsaid) or (found is not None and found.id == rotated.id):
-            return mark
+            return marks[0]
     return rotated.id
 
 

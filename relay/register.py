@@ -191,14 +191,14 @@ def _endpoint(tx: Tx, request: Checked, now: Instant) -> tuple[Endpoint | None, 
     if request.callback is None:
         return None, None
     wanted = request.callback
-    mark = endpoints.fingerprint(wanted.target.url, wanted.format, wanted.headers, wanted.own_secret)
-    if (found := endpoints.by_fingerprint(tx, mark)) is not None:
+    marks = endpoints.fingerprints(tx, wanted.target.url, wanted.format, wanted.headers, wanted.own_secret)
+    if (found := endpoints.by_fingerprint(tx, marks)) is not None:
         return found, None
     random_bytes = secrets.token_bytes(subscribing.SECRET_BYTES)
     made = subscribing.make(wanted, kind=EndpointKind.AD_HOC, now=now, random_bytes=random_bytes)
-    if endpoints.add(tx, made, mark):
+    if endpoints.add(tx, made, marks[0]):
         return made, signing.told(made.secrets[0].value)
-    return endpoints.by_fingerprint(tx, mark), None
+    return endpoints.by_fingerprint(tx, marks), None
 
 
 def _watch(tx: Tx, request: Checked, now: Instant) -> Watch:

@@ -22,6 +22,7 @@ from relay.pace import read_durations
 from relay.samples import SAMPLE_JOB
 from relay.store import deliveries, outbox, watches, workspaces
 from relay.store.database import Store, Tx
+from relay.store.resealing import open_store
 from relay.telemetry import Telemetry
 from relay.watcher import Watcher
 
@@ -110,8 +111,8 @@ class Relay:
     async def open(
         cls, config: Config, clock: Callable[[], Instant] = system_clock, seed: int | None = None
     ) -> "Relay":
-        """A relay with its store open and brought up to date. Raises StoreError, saying what to do."""
-        return cls(config, await Store.open(config.storage.url), clock, seed)
+        """A relay with its store open, brought up to date and sealed. Raises StoreError, saying what to do."""
+        return cls(config, await open_store(config.storage.url, config.security.seal()), clock, seed)
 
     async def start(self) -> None:
         """Takes up what an earlier run left, then starts the metronome.

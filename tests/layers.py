@@ -15,8 +15,8 @@ PURE, ADAPTERS, USE_CASES, SERVICE, FACES, COMMANDS, START = range(1, 8)
 
 FLOORS = {
     PURE: """addresses arrivals asymmetric backoff budget config config_text delivering durations errors estimate
-        formats hiding law looking model outcome pace planner pricing samples signing subscribing timetable turns
-        verify""",
+        formats hiding law looking model outcome pace planner pricing samples sealing signing subscribing timetable
+        turns verify""",
     ADAPTERS: "egress exec_api listening store telemetry",
     USE_CASES: "callbacks dispatcher endpoints janitor register watcher",
     SERVICE: "service",

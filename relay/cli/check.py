@@ -8,11 +8,12 @@ import click
 
 from relay import exec_api, subscribing
 from relay.addresses import EgressRules, mask
-from relay.cli.serve import config_option, read_config
+from relay.cli.serve import UNSEALED, config_option, read_config
 from relay.config import Config, Workspace
 from relay.errors import Invalid, StoreError
 from relay.looking import Faulty, KeyRefused, Limited
 from relay.service import Check, system_clock
+from relay.store import resealing
 from relay.store.database import Store
 
 NO_JOB = "relay-check"
@@ -47,6 +48,10 @@ async def _check(config: Config) -> bool:
 
 async def _checks(config: Config) -> AsyncIterator[Check]:
     yield await _store(config)
+    if config.security.secret_key is None:
+        yield Check("secrets", True, f"not sealed, since security.secret_key is not set: {UNSEALED}")
+    else:
+        yield Check("secrets", True, "sealed in the store")
     for workspace in config.workspaces:
         yield await _exec(workspace, config.exec.timeout)
     rules = EgressRules(config.security.allow_http, config.security.allow_networks, config.security.deny_networks)
@@ -62,11 +67,14 @@ async def _checks(config: Config) -> AsyncIterator[Check]:
 
 async def _store(config: Config) -> Check:
     try:
-        store = await Store.open(config.storage.url)
+        store = await Store.open(config.storage.url, config.security.seal())
+        try:
+            await store.read(resealing.check)
+        finally:
+            await store.aclose()
     except StoreError as error:
         in_use = "in use by another relay" in str(error)
         return Check("store", in_use, "in use by a running relay" if in_use else str(error))
-    await store.aclose()
     return Check("store", True, "can be read and written, its tables are up to date")
 
 

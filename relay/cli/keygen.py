@@ -1,4 +1,4 @@
-"""`relay keygen`: makes API keys of the relay, and signing secrets."""
+"""`relay keygen`: makes API keys of the relay, signing secrets, and the key that seals the store."""
 
 import hashlib
 import secrets
@@ -12,7 +12,8 @@ from relay import asymmetric, signing
 @click.option("--name", default="ops", show_default=True, help="What the key is for; logs and limits name it so.")
 @click.option("--signing", "for_signing", is_flag=True, help="Make a signing secret (whsec_...) instead.")
 @click.option("--ed25519", is_flag=True, help="With --signing: a private key (whsk_...), and what verifies it.")
-def command(name: str, for_signing: bool, ed25519: bool) -> None:
+@click.option("--secret", "for_store", is_flag=True, help="Make a key for security.secret_key instead.")
+def command(name: str, for_signing: bool, ed25519: bool, for_store: bool) -> None:
     """Make an API key for the relay. The key is shown once; the configuration holds only its hash.
 
     \b
@@ -20,6 +21,7 @@ def command(name: str, for_signing: bool, ed25519: bool) -> None:
       relay keygen --name zapier
       relay keygen --signing          (a secret for an endpoint, to share with its receiver)
       relay keygen --signing --ed25519
+      relay keygen --secret           (the key that seals what is secret in the store; keep it apart from the store)
     """
     if ed25519 and not for_signing:
         raise click.UsageError("--ed25519 goes with --signing: keys of the API are no signing keys")
@@ -30,6 +32,9 @@ def command(name: str, for_signing: bool, ed25519: bool) -> None:
         return
     if for_signing:
         click.echo(signing.new_secret(secrets.token_bytes(32)))
+        return
+    if for_store:
+        click.echo(secrets.token_urlsafe(32))
         return
     key = "relay_" + secrets.token_urlsafe(32)
     digest = hashlib.sha256(key.encode()).hexdigest()

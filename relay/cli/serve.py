@@ -18,6 +18,11 @@ from relay.telemetry import set_up_logging
 from relay.web.app import create_app
 
 DEFAULT_CONFIG = Path("config.yaml")
+UNSEALED = (
+    "whoever gets at the store or a backup of it can read callback URLs, which are passwords to chat services, and "
+    "signing secrets; make a key with `relay keygen --secret`"
+)
+"""What is at stake without a key."""
 _FINISH_REQUESTS = 1
 """Seconds that open HTTP requests get when the relay stops; attempts under way then get theirs."""
 
@@ -75,6 +80,8 @@ async def _serve(config: Config) -> None:
     # uvicorn hands the signal on after it has stopped; by then there is nothing left to do with it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
+    if config.security.secret_key is None:
+        relay.telemetry.log.warning("security.secret_key is not set: %s", UNSEALED)
     try:
         await relay.start()
         relay.telemetry.log.info("the relay listens on %s", url_of(listening))

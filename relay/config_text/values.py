@@ -18,6 +18,7 @@ _UNITS = {"ms": 1, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _DURATION = re.compile(rf"(?:{_PART.pattern})+")
 _LONGEST_DURATION = 60
+_SHORTEST_SECRET_KEY = 32
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _KEY = re.compile(r"[\x21-\x7e]+")
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
@@ -200,6 +201,13 @@ def signing_secret(value: object) -> str:
     except Invalid as error:
         raise ValueError(error.message) from None
     return found
+
+
+def secret_key(value: object) -> str:
+    """What secrets in the store are sealed with: long enough that nobody finds it by trying."""
+    if len(found := text(value)) >= _SHORTEST_SECRET_KEY:
+        return found
+    raise ValueError("must have at least 32 characters; make one with `relay keygen --secret`")
 
 
 def relay_key(value: object) -> str:

@@ -6,9 +6,11 @@ from typing import Any
 from sqlalchemy import Row, select, update
 
 from relay.model import Instant
-from relay.store import dialect
+from relay.store import dialect, sealed
 from relay.store.database import Tx
 from relay.store.schema import callback_tokens
+
+_SEALED = ("token", "old_token")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,32 +26,40 @@ class CallbackToken:
     """About when a callback came last, to the hour."""
 
 
-def _row(found: CallbackToken) -> dict[str, Any]:
+def _row(tx: Tx, found: CallbackToken) -> dict[str, Any]:
     """As stored. All that is written of a token is written here."""
-    return {name: getattr(found, name) for name in found.__slots__}
+    row = {name: getattr(found, name) for name in found.__slots__}
+    for name in _SEALED:
+        if row[name] is not None:
+            row[name] = sealed.write(tx, f"callback_tokens.{name}", found.workspace, row[name])
+    return row
 
 
-def _token(row: Row[Any]) -> CallbackToken:
+def _token(tx: Tx, row: Row[Any]) -> CallbackToken:
     """As it was. All that is read of a token is read here."""
-    return CallbackToken(**row._mapping)
+    values = dict(row._mapping)
+    for name in _SEALED:
+        if values[name] is not None:
+            values[name] = sealed.read(tx, f"callback_tokens.{name}", values["workspace"], values[name])
+    return CallbackToken(**values)
 
 
 def every(tx: Tx) -> list[CallbackToken]:
-    return [_token(row) for row in tx.execute(select(callback_tokens).order_by(callback_tokens.c.workspace))]
+    return [_token(tx, row) for row in tx.execute(select(callback_tokens).order_by(callback_tokens.c.workspace))]
 
 
 def get(tx: Tx, workspace: str) -> CallbackToken | None:
     row = tx.execute(select(callback_tokens).where(callback_tokens.c.workspace == workspace)).one_or_none()
-    return _token(row) if row else None
+    return _token(tx, row) if row else None
 
 
 def add(tx: Tx, token: CallbackToken) -> bool:
     """Adds a workspace's token; False where it has one already."""
-    return dialect.insert_new(tx, callback_tokens, [_row(token)]) == 1
+    return dialect.insert_new(tx, callback_tokens, [_row(tx, token)]) == 1
 
 
 def save(tx: Tx, token: CallbackToken) -> None:
-    tx.execute(update(callback_tokens).where(callback_tokens.c.workspace == token.workspace), _row(token))
+    tx.execute(update(callback_tokens).where(callback_tokens.c.workspace == token.workspace), _row(tx, token))
 
 
 def heard(tx: Tx, workspace: str, now: Instant) -> None:

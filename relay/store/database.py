@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from relay.errors import StoreError
+from relay.sealing import Seal
 from relay.store import dialect, migrate
 
 Tx = Connection
@@ -24,10 +25,17 @@ Tx = Connection
 
 T = TypeVar("T")
 
+_SEAL = "relay_seal"
 _READERS = 4
 _POSTGRES_WRITERS = 1
 _BATCH = 256
 _TRIES = 5
+
+
+def seal_of(tx: Tx) -> Seal:
+    """What the secrets of the transaction's store are sealed and opened with."""
+    seal: Seal = tx.get_execution_options()[_SEAL]
+    return seal
 
 
 class _Wish:
@@ -60,18 +68,21 @@ class Store:
         return self._lock is not None
 
     @classmethod
-    async def open(cls, url: str) -> "Store":
-        """Opens the database, bringing its tables up to date. Raises StoreError, saying what to do."""
-        return await asyncio.to_thread(cls._open, url)
+    async def open(cls, url: str, seal: Seal | None = None) -> "Store":
+        """Opens the database, bringing its tables up to date. Raises StoreError, saying what to do.
+
+        `seal` is what its secrets are sealed and opened with; None leaves them as they are.
+        """
+        return await asyncio.to_thread(cls._open, url, seal or Seal())
 
     @classmethod
-    def _open(cls, url: str) -> "Store":
+    def _open(cls, url: str, seal: Seal) -> "Store":
         parsed = dialect.parse(url)
         sqlite = dialect.is_sqlite(parsed)
         lock = dialect.lock_file(parsed) if sqlite else None
         writers = 1 if sqlite else _POSTGRES_WRITERS
-        writer = dialect.engine(parsed, writer=True, connections=writers)
-        reader = dialect.engine(parsed, writer=False, connections=_READERS)
+        writer = dialect.engine(parsed, writer=True, connections=writers, **{_SEAL: seal})
+        reader = dialect.engine(parsed, writer=False, connections=_READERS, **{_SEAL: seal})
         try:
             migrate.upgrade(writer)
         except BaseException as error:
@@ -159,6 +170,17 @@ class Store:
                 except Exception as error:
                     wish.future.set_exception(error)
         return done
+
+    def forget_what_was_overwritten(self) -> None:
+        """Rewrites a SQLite file, in whose free pages what was overwritten could still be read. Takes its time."""
+        if not self.is_ours_alone:
+            return
+        connection = self._writer.raw_connection()
+        try:
+            for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                connection.cursor().execute(statement)
+        finally:
+            connection.close()
 
     async def aclose(self) -> None:
         """Commits what waits, then closes. Safe to call twice."""

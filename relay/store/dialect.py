@@ -35,10 +35,20 @@ def is_sqlite(url: URL) -> bool:
     return url.get_backend_name() == "sqlite"
 
 
-def engine(url: URL, writer: bool, connections: int) -> Engine:
-    """An engine whose connections are set up for the relay: durable commits, and for SQLite WAL and waiting."""
+def engine(url: URL, writer: bool, connections: int, **options: Any) -> Engine:
+    """An engine whose connections are set up for the relay: durable commits, and for SQLite WAL and waiting.
+
+    `options` are what each of its connections says under `get_execution_options`.
+    """
     if not is_sqlite(url):
-        return create_engine(url, pool_size=connections, max_overflow=0, pool_pre_ping=True, hide_parameters=True)
+        return create_engine(
+            url,
+            pool_size=connections,
+            max_overflow=0,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            execution_options=options,
+        )
     made = create_engine(
         url,
         poolclass=QueuePool,
@@ -46,6 +56,7 @@ def engine(url: URL, writer: bool, connections: int) -> Engine:
         max_overflow=0,
         connect_args={"timeout": 5},
         hide_parameters=True,
+        execution_options=options,
     )
 
     @event.listens_for(made, "connect")

@@ -1,40 +1,68 @@
 """Endpoints: the subscribers, their secrets and their health."""
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Row, delete, select, update
 
 from relay.model import Endpoint, EndpointKind, EventType, Secret
-from relay.store import dialect, paging
+from relay.store import dialect, paging, sealed
 from relay.store.database import Tx
 from relay.store.schema import endpoints
 
 _HEALTH = ("paused_until", "failing_since", "failures", "disabled_at", "disabled_reason")
 _AS_TEXT = ("events", "secrets", "headers")
+_SEALED = ("url", "secrets", "headers")
 
 
-def fingerprint(url: str, format: str, headers: Mapping[str, str], secret: str | None) -> str:
-    """What makes two registrations mean the same ad hoc endpoint: URL, format, headers and the secret they brought."""
-    parts = json.dumps([url, format, sorted(headers.items()), secret])
-    return hashlib.sha256(parts.encode()).hexdigest()
+def described(
+    url: str,
+    format: str,
+    headers: Mapping[str, str],
+    secret: str | None,
+    standing_for: Collection[EventType] | None = None,
+) -> str:
+    """What makes two requests mean the same endpoint: URL, format, headers and the secret they brought, as text.
+
+    For a standing endpoint without a name the events too (`standing_for`).
+    """
+    parts: list[Any] = [url, format, sorted(headers.items()), secret]
+    if standing_for is not None:
+        parts.append(sorted(event.value for event in standing_for))
+    return json.dumps(parts)
 
 
-def _row(endpoint: Endpoint) -> dict[str, Any]:
+def fingerprints(
+    tx: Tx,
+    url: str,
+    format: str,
+    headers: Mapping[str, str],
+    secret: str | None,
+    standing_for: Collection[EventType] | None = None,
+) -> tuple[str, ...]:
+    """What an endpoint that is asked for so is known by: the first is written, all are looked for.
+
+    While the key changes, relays may write under either.
+    """
+    return sealed.marks(tx, described(url, format, headers, secret, standing_for))
+
+
+def _row(tx: Tx, endpoint: Endpoint) -> dict[str, Any]:
     row = {name: getattr(endpoint, name) for name in endpoint.__slots__}
     row["kind"] = endpoint.kind.value
     row["events"] = json.dumps([event.value for event in endpoint.events])
     row["secrets"] = json.dumps([asdict(secret) for secret in endpoint.secrets])
     row["headers"] = json.dumps(dict(endpoint.headers))
-    return row
+    return row | {name: sealed.write(tx, f"endpoints.{name}", endpoint.id, row[name]) for name in _SEALED}
 
 
-def _endpoint(row: Row[Any]) -> Endpoint:
+def _endpoint(tx: Tx, row: Row[Any]) -> Endpoint:
     values = dict(row._mapping)
     del values["fingerprint"]
+    for name in _SEALED:
+        values[name] = sealed.read(tx, f"endpoints.{name}", row.id, values[name])
     for name in _AS_TEXT:
         values[name] = json.loads(values[name])
     values["kind"] = EndpointKind(values["kind"])
@@ -45,39 +73,40 @@ def _endpoint(row: Row[Any]) -> Endpoint:
 
 def add(tx: Tx, endpoint: Endpoint, mark: str | None = None) -> bool:
     """Adds an endpoint; False where one with the same fingerprint `mark` (ad hoc) or name (standing) is there."""
-    return dialect.insert_new(tx, endpoints, [_row(endpoint) | {"fingerprint": mark or endpoint.id}]) == 1
+    return dialect.insert_new(tx, endpoints, [_row(tx, endpoint) | {"fingerprint": mark or endpoint.id}]) == 1
 
 
 def get(tx: Tx, id: str) -> Endpoint | None:
     row = tx.execute(select(endpoints).where(endpoints.c.id == id)).one_or_none()
-    return _endpoint(row) if row else None
+    return _endpoint(tx, row) if row else None
 
 
 def by_name(tx: Tx, name: str) -> Endpoint | None:
     row = tx.execute(select(endpoints).where(endpoints.c.name == name)).one_or_none()
-    return _endpoint(row) if row else None
+    return _endpoint(tx, row) if row else None
 
 
-def by_fingerprint(tx: Tx, mark: str) -> Endpoint | None:
-    row = tx.execute(select(endpoints).where(endpoints.c.fingerprint == mark)).one_or_none()
-    return _endpoint(row) if row else None
+def by_fingerprint(tx: Tx, marks: Sequence[str]) -> Endpoint | None:
+    """The endpoint that is known by one of these fingerprints."""
+    row = tx.execute(select(endpoints).where(endpoints.c.fingerprint.in_(marks)).limit(1)).one_or_none()
+    return _endpoint(tx, row) if row else None
 
 
 def many(tx: Tx, ids: Iterable[str]) -> dict[str, Endpoint]:
     """The endpoints with these ids, by id."""
     rows = tx.execute(select(endpoints).where(endpoints.c.id.in_(list(ids))))
-    return {row.id: _endpoint(row) for row in rows}
+    return {row.id: _endpoint(tx, row) for row in rows}
 
 
 def standing(tx: Tx) -> Sequence[Endpoint]:
     """The endpoints that hear of every job."""
     query = select(endpoints).where(endpoints.c.kind == EndpointKind.STANDING.value).order_by(endpoints.c.id)
-    return [_endpoint(row) for row in tx.execute(query)]
+    return [_endpoint(tx, row) for row in tx.execute(query)]
 
 
 def save(tx: Tx, endpoint: Endpoint, mark: str | None = None) -> None:
     """Writes the endpoint as it is now, with another fingerprint where `mark` is given."""
-    row = _row(endpoint) | ({"fingerprint": mark} if mark else {})
+    row = _row(tx, endpoint) | ({"fingerprint": mark} if mark else {})
     tx.execute(update(endpoints).where(endpoints.c.id == endpoint.id), row)
 
 
@@ -92,7 +121,7 @@ def page(tx: Tx, page: paging.Page, kind: EndpointKind | None = None) -> tuple[l
         query = query.where(endpoints.c.kind == kind.value)
     rows = tx.execute(paging.newest_first(query, endpoints.c.created_at, endpoints.c.id, page)).all()
     kept, cursor = paging.cut(rows, page, "created_at", "id")
-    return [_endpoint(row) for row in kept], cursor
+    return [_endpoint(tx, row) for row in kept], cursor
 
 
 def save_health(tx: Tx, endpoint: Endpoint) -> None:

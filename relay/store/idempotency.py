@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from sqlalchemy import delete, select
 
 from relay.model import Instant
-from relay.store import dialect
+from relay.store import dialect, sealed
 from relay.store.database import Tx
 from relay.store.schema import idempotency
+
+_SEALED = ("request_hash", "answer")
+"""The hash too: a callback URL could be guessed by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +26,17 @@ class Kept:
 
 def get(tx: Tx, key: str) -> Kept | None:
     row = tx.execute(select(idempotency).where(idempotency.c.key == key)).one_or_none()
-    return Kept(**row._mapping) if row else None
+    if row is None:
+        return None
+    opened = {name: sealed.read(tx, f"idempotency.{name}", key, row._mapping[name]) for name in _SEALED}
+    return Kept(**{**row._mapping, **opened})
 
 
 def keep(tx: Tx, kept: Kept) -> bool:
     """Keeps an answer; False where another request with this key was quicker."""
-    return dialect.insert_new(tx, idempotency, [{name: getattr(kept, name) for name in Kept.__slots__}]) == 1
+    row = {name: getattr(kept, name) for name in Kept.__slots__}
+    row |= {name: sealed.write(tx, f"idempotency.{name}", kept.key, row[name]) for name in _SEALED}
+    return dialect.insert_new(tx, idempotency, [row]) == 1
 
 
 def prune(tx: Tx, before: Instant) -> int:

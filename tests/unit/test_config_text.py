@@ -90,13 +90,13 @@ def test_variables_are_filled_in_after_the_yaml_is_read(tmp_path: Path) -> None:
         "security:\n  secret_key: ${S}\n  allow_http: ${YES:-true}\n  allow_networks: ['${NET}']\n"
         "endpoints: [{name: a, url: 'https://x.example', headers: {x: '$$$${a} $5 ${NONE:-}'}}]\n"
     )
-    environ = {"K": "123456", "PORT": "9001", "S": "a: {b: c} # d", "NET": "10.0.0.0/8"}
+    environ = {"K": "123456", "PORT": "9001", "S": "a: {b: c} # d" + "e" * 32, "NET": "10.0.0.0/8"}
     loaded = load(tmp_path, text, **environ)
     [space] = loaded.workspaces
     assert (space.api_key.get_secret_value(), space.base_url) == ("123456", "https://a.example/v1")
     assert (loaded.server.port, loaded.server.public_url) == (9001, None)
     assert loaded.security.secret_key is not None
-    assert loaded.security.secret_key.get_secret_value() == "a: {b: c} # d"
+    assert loaded.security.secret_key.get_secret_value() == "a: {b: c} # d" + "e" * 32
     assert loaded.security.allow_http is True
     assert str(loaded.security.allow_networks[0]) == "10.0.0.0/8"
     assert loaded.endpoints[0].headers == {"x": "$${a} $5 "}
@@ -148,7 +148,7 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
         RELAY_DELIVERY__SCHEDULE="[0s, 1m]",
         RELAY_SECURITY__API_KEYS="[relay_xxxxxxxxxxxxxxxxxxxxxxxx]",
         RELAY_SECURITY__ALLOW_NETWORKS="[10.0.0.0/8]",
-        RELAY_SECURITY__SECRET_KEY="{a$$b",
+        RELAY_SECURITY__SECRET_KEY="{a$$b" + "c" * 32,
         RELAY_ENDPOINTS="[{name: a, url: 'https://x.example/${NOPE}'}]",
         RELAY_API_KEY="for the client",
         RELAY_URL="for the client",
@@ -162,7 +162,7 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     assert [key.name for key in loaded.security.api_keys] == ["key-1"]
     assert str(loaded.security.allow_networks[0]) == "10.0.0.0/8"
     assert loaded.security.secret_key is not None
-    assert loaded.security.secret_key.get_secret_value() == "{a$$b"
+    assert loaded.security.secret_key.get_secret_value() == "{a$$b" + "c" * 32
     assert loaded.endpoints[0].url.get_secret_value() == "https://x.example/${NOPE}"
 
 

@@ -16,7 +16,8 @@ from relay.config import Config
 from relay.model import EventType, Secret, event_id
 from relay.service import Relay
 from relay.store import endpoints, events, outbox, registrations
-from relay.store.database import Store, Tx
+from relay.store.database import Tx
+from relay.store.resealing import open_store
 from relay.store.schema import metadata
 from relay.web.app import create_app
 from tests.conftest import Clock
@@ -108,7 +109,7 @@ def configured(url: str, **sections: Any) -> Config:
 async def open_api(url: str, clock: Clock, **sections: Any) -> AsyncIterator[Api]:
     """The API of a relay with these sections of configuration."""
     config = configured(url, **sections)
-    relay = QuietRelay(config, await Store.open(config.storage.url), clock, seed=1)
+    relay = QuietRelay(config, await open_store(config.storage.url, config.security.seal()), clock, seed=1)
     try:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(relay)), base_url=SELF) as http:
             yield Api(http, relay, clock)
