@@ -6,7 +6,7 @@ DEV := $(VENV)/.dev-installed
 DEMO := $(VENV)/.demo-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock image docs browser screenshots clean
+.PHONY: help demo test check format bench-polling lock image docs browser screenshots clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -25,6 +25,9 @@ check: $(DEV) ## Lint, formatting, types
 format: $(DEV) ## Format the code
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
+
+bench-polling: $(DEV) ## How near the relay's looks come to the optimum, and whole days of them: minutes
+	$(RUN)/python -m benchmarks.polling $(ARGS)
 
 lock: $(DEV) ## Pin the requirements anew, with hashes
 	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null RELAY_PIP_COMPILE=$(RUN)/pip-compile sh requirements/lock.sh

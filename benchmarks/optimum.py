@@ -22,10 +22,11 @@ class Optimum:
     these bounds is what others are held against. It is reached, but for the space between the prices (0.2%).
     """
 
-    def __init__(self, law: TrueLaw) -> None:
+    def __init__(self, law: TrueLaw, between: tuple[float, float] = (2.0, 30.0)) -> None:
+        """`between` are the least and the greatest number of looks that will be asked for."""
         scale = _keller(law)
         self._bounds = []
-        for price in (0.5 * (scale / looks) ** 2 for looks in _LOOKS):
+        for price in (0.5 * (scale / n) ** 2 for n in _LOOKS if between[0] / 2.5 < n < between[1] * 1.5):
             looks, delay = judge(law, _polished(law, _best(law, price), price))
             weighed = price / (1 - law.never)  # `judge` has the delay of the jobs that end, `_best` that of all
             self._bounds.append((delay + weighed * looks, weighed))

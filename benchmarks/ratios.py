@@ -63,6 +63,8 @@ class Learned:
     """The worst seed's mean."""
     against_fixed: float
     """The delay over that of the fixed interval of as many looks, where it is worst of all numbers of looks."""
+    ratios: tuple[float, ...]
+    """The mean of all seeds at each number of looks."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ def learned(
             statistics.pstdev(means),
             max(means),
             max(one / other for one, other in zip(at_each, plain, strict=True)),
+            tuple(at_each),
         )
 
 

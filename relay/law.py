@@ -1,4 +1,9 @@
-"""A law of durations as a table: the probability that a job has ended by an age. Ages are seconds since its start."""
+"""A law of durations as a table: the probability that a job has ended by an age. Ages are seconds since its start.
+
+Between two ages of the table F is straight, so that what ends there ends at their middle in the mean, and F and ∫ x dF
+are exact for these pieces. By hand: where F(100 s) = 0.2 and F(200 s) = 0.6, F(150 s) is 0.4, and ∫ x dF from 100 s to
+200 s is 0.4·150 s = 60 s.
+"""
 
 import math
 from bisect import bisect_left

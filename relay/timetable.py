@@ -6,7 +6,13 @@ look at t_i on is
     V_i = λ·S_i + min over j > i of [ t_j·(F_j − F_i) − (M_j − M_i) + V_j ],    V_K = 0:
 
 the look after t_i is made if the job still runs at t_i, and what ended in between is seen at t_j, late by t_j less the
-time it ended. The minimising j is the next look; it never falls as i rises, which makes the search short.
+time it ended. The minimising j is the next look. It never falls as i rises, for F and t both rise (the costs are a
+Monge array: Aggarwal and others, 'Geometric applications of a matrix-searching algorithm', 1987), which makes the
+search short. The problem is that of Barlow, Hunter and Proschan, 'Optimum Checking Procedures', J. SIAM 11 (1963).
+
+By hand: of four jobs one ends at 60 s, three at 300 s; looks are possible at both. V_2 = 0, V_1 = ¾λ, and V_0 = λ +
+min(V_1, ¼·240 s): the look at 60 s is worth it while ¾λ < 60 s, so that V_0 is 35 s at λ = 20 s, and 160 s at 100 s.
+docs/polling.md has the same as a program.
 """
 
 import math

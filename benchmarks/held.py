@@ -1,0 +1,164 @@
+"""The part of the polling benchmark about one job at a time: its tables, and what they are held to."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from benchmarks.laws import LAWS
+from benchmarks.optimum import Optimum
+from benchmarks.ratios import (
+    HISTORIES,
+    KNOWN,
+    LOOKS,
+    SEEDS,
+    SEEN,
+    History,
+    Judged,
+    Known,
+    Learned,
+    known,
+    learned,
+)
+from benchmarks.tables import Check, Report, Table
+
+KNOWN_LAW = 1.03
+BETTER_THAN_FIXED = 1.7
+SMOOTH, ROUGH = 1.10, 1.25
+AFTER_100 = {
+    LAWS[0].name: ROUGH,
+    LAWS[1].name: SMOOTH,
+    LAWS[2].name: SMOOTH,
+    LAWS[3].name: SMOOTH,
+    LAWS[4].name: SMOOTH,
+}
+"""After 100 jobs; of all others `ROUGH`."""
+STUCK = (
+    "the optimum knows that no job ends between 25 minutes and a day, and never looks there; ours looks once, lest a "
+    "job that outlasts all others be left alone for a day"
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """All that was measured."""
+
+    looks: Sequence[int]
+    known: Sequence[Known]
+    learned: Sequence[Learned]
+
+
+def measure(quick: bool = False) -> Found:
+    """Every law and every history; `quick`: two laws, two seeds, two numbers of looks."""
+    seeds, looks = (SEEDS[:2], (3, 6)) if quick else (SEEDS, LOOKS)
+    histories: Sequence[History] = [HISTORIES[k] for k in (1, 5)] if quick else HISTORIES
+    judged = {one.law.name: Judged(one.law, Optimum(one.law, (looks[0], looks[-1]))) for one in histories}
+    plain = [judged[law.name] for law in LAWS if law.name in judged]
+    return Found(
+        looks,
+        [row for one in plain for row in known(one, looks)],
+        [row for one in histories for row in learned(one, judged[one.law.name], seeds, looks)],
+    )
+
+
+def report(found: Found) -> Report:
+    """The tables and the checks."""
+    return Report([_optima(found), _known(found), _others(found), _learned(found)], _checks(found))
+
+
+def _optima(found: Found) -> Table:
+    rows = [[one.law, *(_seconds(delay) for delay in one.optimum)] for one in found.known if one.who == KNOWN]
+    return Table("The optimum's mean delay in seconds, by looks a job", ("law", *map(str, found.looks)), rows)
+
+
+def _known(found: Found) -> Table:
+    rows = [[one.law, *map(_ratio, one.ratios)] for one in found.known if one.who == KNOWN]
+    title = "The relay's delay over the optimum's, law known, by looks a job"
+    return Table(title, ("law", *map(str, found.looks)), rows)
+
+
+def _others(found: Found) -> Table:
+    names = list(dict.fromkeys(one.who for one in found.known))
+    laws = list(dict.fromkeys(one.law for one in found.known))
+    cells = {(one.law, one.who): _range(one.ratios) for one in found.known}
+    rows = [[law, *(cells[law, who] for who in names)] for law in laws]
+    title = f"Delay over the optimum's at {found.looks[0]} and at {found.looks[-1]} looks a job, the law known to all"
+    return Table(title, ("law", *names), rows)
+
+
+def _learned(found: Found) -> Table:
+    rows = []
+    for name in dict.fromkeys(one.name for one in found.learned):
+        after = [one for one in found.learned if one.name == name]
+        rows.append(
+            [
+                name,
+                *(f"{one.mean:.2f} ± {one.spread:.2f}, {one.worst:.2f}" for one in after),
+                f"{after[-1].against_fixed:.2f}",
+            ]
+        )
+    head = ("jobs", *(f"after {n}" for n in SEEN), f"over fixed, after {SEEN[-1]}")
+    title = (
+        f"The relay's delay over the optimum's, law learned, over {found.looks[0]} to {found.looks[-1]} looks a job: "
+        "mean ± standard deviation between seeds, worst seed"
+    )
+    return Table(title, head, rows)
+
+
+def _checks(found: Found) -> list[Check]:
+    checks = []
+    for one in found.known:
+        if one.who == KNOWN:
+            worst = max(ratio for ratio in one.ratios if ratio is not None)
+            why = STUCK if "stuck" in one.law else ""
+            checks.append(_check(f"law known: {one.law}", worst, KNOWN_LAW, why))
+    return [*checks, *_learned_checks(found.learned)]
+
+
+def _learned_checks(rows: Sequence[Learned]) -> Iterator[Check]:
+    for row in rows:
+        if row.seen == SEEN[-1]:
+            yield _check(f"after {row.seen} jobs: {row.name}", row.mean, AFTER_100.get(row.name, ROUGH))
+        if row.seen == 30 and "shift" in row.name:
+            yield _check(f"after {row.seen} jobs: {row.name}", row.mean, ROUGH)
+    for row in rows:
+        if row.seen >= 30:
+            yield _check(f"over fixed, after {row.seen}: {row.name}", row.against_fixed, 1.0)
+    for row in rows:
+        if row.name == LAWS[1].name and row.seen == SEEN[-1]:
+            yield _check(f"1.7 times better than fixed: {row.name}", row.against_fixed, 1 / BETTER_THAN_FIXED)
+
+
+def _check(what: str, measured: float, limit: float, why: str = "") -> Check:
+    return Check(what, f"{limit:.3f}", f"{measured:.3f}", measured <= limit, why)
+
+
+def _range(ratios: Sequence[float | None]) -> str:
+    return f"{_ratio(ratios[0])}, {_ratio(ratios[-1])}"
+
+
+def _ratio(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.3f}" if ratio < 1.1 else f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
+
+
+def _seconds(delay: float) -> str:
+    return f"{delay:.1f}"
+
+
+def curves(found: Found) -> dict[str, list[tuple[float, float]]]:
+    """(looks, mean delay in seconds) of everyone, for the second law: what the plot shows."""
+    rows = [one for one in found.known if one.law == LAWS[1].name]
+    best = rows[0].optimum
+    lines: dict[str, list[tuple[float, float]]] = {
+        one.who: [
+            (n, ratio * delay)
+            for n, ratio, delay in zip(found.looks, one.ratios, best, strict=True)
+            if ratio is not None
+        ]
+        for one in rows
+        if one.who != KNOWN
+    }
+    for row in found.learned:
+        if row.name == LAWS[1].name and row.seen == SEEN[-1]:
+            lines["the relay, after 100 jobs"] = [
+                (n, ratio * delay) for n, ratio, delay in zip(found.looks, row.ratios, best, strict=True)
+            ]
+    return lines | {"the optimum": list(zip(map(float, found.looks), best, strict=True))}

@@ -1,0 +1,53 @@
+"""What a benchmark has to say: tables, and what it is held to, as text for a terminal and as Markdown."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a head, the first column left-aligned, all others right-aligned."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def text(self) -> str:
+        """As Markdown, its columns aligned."""
+        cells = [list(self.head), *(list(row) for row in self.rows)]
+        wide = [max(3, *(len(row[k]) for row in cells)) for k in range(len(self.head))]
+        lines = [
+            _line(cell.ljust(wide[k]) if not k else cell.rjust(wide[k]) for k, cell in enumerate(r)) for r in cells
+        ]
+        rule = _line("-" * width if not k else "-" * (width - 1) + ":" for k, width in enumerate(wide))
+        return "\n".join([f"**{self.title}**", "", lines[0], rule, *lines[1:]])
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that the relay is held to, and what was measured; `why` says what stands against it where it fails."""
+
+    what: str
+    held_to: str
+    measured: str
+    passed: bool
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one part of the benchmark found."""
+
+    tables: Sequence[Table]
+    checks: Sequence[Check] = field(default_factory=tuple)
+
+    def text(self) -> str:
+        """All tables, then what is held to, each with pass or FAIL."""
+        rows = [[one.what, one.held_to, one.measured, "pass" if one.passed else "FAIL"] for one in self.checks]
+        held = [Table("Held to", ("what", "at most", "measured", "pass?"), rows)] if rows else []
+        reasons = [f"FAIL, {one.what}: {one.why}" for one in self.checks if not one.passed and one.why]
+        return "\n\n".join([*(table.text() for table in (*self.tables, *held)), *reasons])
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
