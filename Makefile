@@ -4,9 +4,11 @@ VENV := .venv
 RUN := $(VENV)/bin
 DEV := $(VENV)/.dev-installed
 DEMO := $(VENV)/.demo-installed
+SECURITY := $(VENV)/.security-installed
+SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench-polling lock image docs browser screenshots clean
+.PHONY: help demo test check format bench-polling lock image fuzz guards audit sbom docs browser screenshots clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -34,6 +36,18 @@ lock: $(DEV) ## Pin the requirements anew, with hashes
 
 image: ## Build the container image
 	docker build -t exec-relay .
+
+fuzz: $(SECURITY) ## Fuzz every parser, a minute each; longer: make fuzz SECONDS=600
+	$(RUN)/python -m tests.fuzz $(SECONDS)
+
+guards: $(DEV) ## Take out each guard that SECURITY.md names, and see its test fail; takes minutes
+	$(RUN)/python -m tests.security $(ARGS)
+
+audit: $(SECURITY) ## Ask for known vulnerabilities of what is pinned; needs the network
+	@RELAY_PIP_AUDIT=$(RUN)/pip-audit sh requirements/audit.sh
+
+sbom: $(SECURITY) ## List what the image runs, as CycloneDX: build/sbom.cdx.json
+	@RELAY_RUN=$(RUN) sh requirements/sbom.sh
 
 browser: $(DEV) ## Install the browser that the dashboard's tests drive, where there is none
 	@$(RUN)/python -m tests.dashboard.browsers
@@ -63,4 +77,8 @@ $(DEMO): requirements/runtime.txt requirements/build.txt pyproject.toml | $(VENV
 
 $(DEV): requirements/dev.txt $(DEMO)
 	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(SECURITY): requirements/security.txt $(DEV)
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/security.txt
 	@touch $@

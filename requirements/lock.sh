@@ -11,3 +11,4 @@ compile build requirements/build.in
 compile runtime pyproject.toml
 compile postgres --extra postgres pyproject.toml
 compile dev --extra postgres --extra dev pyproject.toml
+compile security requirements/security.in

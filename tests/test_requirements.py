@@ -22,6 +22,9 @@ ASKED = {
     "build.txt": [Requirement(text) for text in PYPROJECT["build-system"]["requires"]],
     "runtime.txt": RUNTIME,
     "postgres.txt": RUNTIME + EXTRAS["postgres"],
+    "security.txt": [
+        Requirement(line) for line in (ROOT / "requirements/security.in").read_text().splitlines() if line[:1].isalpha()
+    ],
     "dev.txt": [one for some in (RUNTIME, *EXTRAS.values()) for one in some],
 }
 """What each file of pins has to answer."""

@@ -20,8 +20,10 @@ from relay.addresses import EgressRules, Network
 from relay.egress import Egress, ThreadResolver
 from relay.outcome import Answer, NoAnswer, Outcome
 from tests.loopback import Served, Wire, answer, answering, serving
+from tests.unit.test_callback_urls import HOSTILE
 
 BODY = b"{}"
+Resolved = list[ResolveResult]
 
 
 class Zone(AbstractResolver):
@@ -210,6 +212,37 @@ async def test_the_systems_resolver_knows_this_machine() -> None:
     with pytest.raises(OSError, match=r"Errno"):
         await resolver.resolve("a..b", 80)
     await resolver.close()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed(status: int) -> None:
+    """Wherever an allowed receiver points, to the cloud's metadata or next door, nothing else is dialled."""
+    async with serving(answering(answer())) as elsewhere, _egress(_rules(allow="127.0.0.0/8")) as egress:
+        for location in ("http://169.254.169.254/latest/meta-data/", elsewhere.url("/s3cr3t")):
+            led = answering(answer(b"", f"{status} Moved", f"Location: {location}"))
+            async with serving(led) as served:
+                outcome = await _post(egress, served.url())
+                assert isinstance(outcome, Answer)
+                assert outcome.status == status
+        assert elsewhere.connections == 0
+
+
+async def test_no_hostile_url_is_sent_to() -> None:
+    """All that registering refuses is refused at sending too, with no name resolved and nothing dialled."""
+
+    class Everywhere(Zone):
+        async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC) -> Resolved:
+            self.asked.append(host)
+            return []
+
+    zone = Everywhere({})
+    egress = Egress(EgressRules(), resolver=zone)
+    for url in HOSTILE:
+        outcome = await _post(egress, url)
+        assert isinstance(outcome, NoAnswer), url
+        assert outcome.kind == "blocked", url
+    assert zone.asked == []
+    await egress.aclose()
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 
 from relay.sandbox.serving import serve
 from relay.store import endpoints
-from relay.store.database import Store
+from relay.store.resealing import open_store
 from relay.web import dashboard
 from relay.web.app import OPERATIONS, create_app
 from relay.web.operation import Operation
@@ -76,9 +76,14 @@ class Stage:
 async def staged(url: str, relay: type[QuietRelay] = QuietRelay) -> AsyncIterator[Stage]:
     """One endpoint, registration, job and delivery, the delivery tried once; everything marked."""
     keys = [{"name": "all", "hash": "sha256:" + hashlib.sha256(marked.API_KEY.encode()).hexdigest()}]
-    security = {"api_keys": keys, "allow_http": True, "allow_networks": ["127.0.0.0/8"]}
+    security = {
+        "api_keys": keys,
+        "allow_http": True,
+        "allow_networks": ["127.0.0.0/8"],
+        "secret_key": marked.SECRET_KEY,
+    }
     config = configured(url, exec={"base_url": "http://127.0.0.1:9/x", "api_key": marked.EXEC_KEY}, security=security)
-    opened = relay(config, await Store.open(config.storage.url), Clock(), seed=1)
+    opened = relay(config, await open_store(config.storage.url, config.security.seal()), Clock(), seed=1)
     bearer = {"Authorization": f"Bearer {marked.API_KEY}"}
     transport = httpx.ASGITransport(create_app(opened), raise_app_exceptions=False)
     async with (
