@@ -18,14 +18,18 @@ from relay import config, signing
 from relay.model import MINUTE, Attempt, Secret
 from relay.sandbox.exec import SANDBOX_KEY
 from relay.service import Relay, system_clock
+from relay.signing import Signing
 from tests.docs.pages import DOCS, Section, sections
 from tests.docs.processes import listening
 from tests.e2e.conftest import free_port
 from tests.make import SECRET, make_endpoint
-from tests.node import ROOT, installed
+from tests.node import ROOT, installed, needs
 
 PYTHON = sections(DOCS / "how-to/python.md")
 JAVASCRIPT = sections(DOCS / "how-to/javascript.md")
+PUBLIC_KEYS = sections(DOCS / "how-to/public-keys.md")
+PRIVATE_KEY = signing.new_secret(b"a private key of thirty-two byte", Signing.ED25519)
+PUBLIC_KEY = signing.public_key_of(PRIVATE_KEY) or ""
 COMMON = "The same for every framework"
 VERIFIERS = ("With standardwebhooks", "With relay.verify")
 PORT = "8001"
@@ -62,16 +66,16 @@ class Receiver:
 
 
 @asynccontextmanager
-async def running(folder: Path, parts: list[Section]) -> AsyncIterator[Receiver]:
-    """Writes the files and runs the commands of these sections; the last command is the server's."""
+async def running(folder: Path, parts: list[Section], key: str = SECRET) -> AsyncIterator[Receiver]:
+    """Writes the files and runs the commands of these sections; the last one starts the server, given `key`."""
     port = free_port()
     *before, serve = [command for part in parts for command in part.commands]
     for command in before:
-        _, argv = asked(command, port)
+        _, argv = asked(command, port, key)
         await asyncio.to_thread(subprocess.run, argv, cwd=folder, check=True, capture_output=True, timeout=30)
     for name, code in ((name, code) for part in parts for name, code in part.files.items()):
         (folder / name).write_text(code.replace(PORT, str(port)))
-    environ, argv = asked(serve, port)
+    environ, argv = asked(serve, port, key)
     log = folder / "log.txt"
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
@@ -85,18 +89,18 @@ async def running(folder: Path, parts: list[Section]) -> AsyncIterator[Receiver]
         await process.wait()
 
 
-def asked(command: str, port: int) -> tuple[dict[str, str], list[str]]:
+def asked(command: str, port: int, key: str) -> tuple[dict[str, str], list[str]]:
     """The environment and the arguments of a command as the page shows it."""
-    words = shlex.split(command.replace(PORT, str(port)).replace("whsec_...", SECRET))
+    words = shlex.split(command.replace(PORT, str(port)).replace("whsec_...", key).replace("whpk_...", key))
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     while "=" in words[0]:
         name, _, environ[name] = words.pop(0).partition("=")
     return environ, [*PROGRAMS.get(words[0], words[:1]), *words[1:]]
 
 
-async def judge(receiver: Receiver, folder: Path) -> None:
-    """It takes what the relay sent, does its work once, and refuses everything else."""
-    now, secrets = system_clock(), [Secret(SECRET)]
+async def judge(receiver: Receiver, folder: Path, secret: str = SECRET) -> None:
+    """It takes what the relay signs with `secret`, does its work once, and refuses everything else."""
+    now, secrets = system_clock(), [Secret(secret)]
     signed = signing.headers("evt_1", BODY, secrets, now)
     assert 200 <= await receiver.post(signed) < 300, receiver.said
     assert 200 <= await receiver.post(signed) < 300, receiver.said
@@ -108,7 +112,8 @@ async def judge(receiver: Receiver, folder: Path) -> None:
     assert await receiver.post(signing.headers("evt_3", BODY, secrets, now - 6 * MINUTE)) == 400
     assert await receiver.post(signed | {"webhook-id": "evt_4"}) == 400
     assert await receiver.post(signed | {"webhook-signature": "nonsense"}) == 400
-    assert await receiver.post(signed | {"webhook-signature": "v1,%%%"}) == 400
+    for signature in ("v1,%%%", "v1a,%%%", "v1a," + signed["webhook-signature"].partition(",")[2][:-4] + "AAAA"):
+        assert await receiver.post(signed | {"webhook-signature": signature}) == 400
     assert await receiver.post({}) == 400
     assert receiver.said.count(READY) == 1, receiver.said
 
@@ -116,7 +121,7 @@ async def judge(receiver: Receiver, folder: Path) -> None:
     assert 200 <= await receiver.post(signing.headers("evt_5", failed, secrets, now), failed) < 300
     assert "j1: job.failed" in receiver.said
 
-    assert (await sample(receiver, SECRET, folder)).outcome == "delivered"
+    assert (await sample(receiver, secret, folder)).outcome == "delivered"
     assert "j1o2b3i4d5x6 is ready: Discovery Call with IT Director" in receiver.said
     assert (await sample(receiver, wrong_secret[0].value, folder)).status_code == 400
 
@@ -155,6 +160,21 @@ async def test_a_javascript_receiver_does_what_its_page_says(tmp_path: Path, fra
     (tmp_path / "node_modules").symlink_to(folder / "node_modules")
     async with running(tmp_path, [JAVASCRIPT[COMMON], JAVASCRIPT[framework]]) as receiver:
         await judge(receiver, tmp_path)
+
+
+async def test_a_python_receiver_verifies_with_a_public_key(tmp_path: Path) -> None:
+    """The same files, given `whpk_...` instead of the secret."""
+    parts = [PYTHON[COMMON], PYTHON["With relay.verify"], PYTHON["Starlette"]]
+    async with running(tmp_path, parts, PUBLIC_KEY) as receiver:
+        await judge(receiver, tmp_path, PRIVATE_KEY)
+
+
+async def test_a_javascript_receiver_verifies_with_a_public_key(tmp_path: Path) -> None:
+    """With nothing but what Node brings."""
+    needs("node", "the receiver with a public key")
+    parts = [JAVASCRIPT[COMMON], PUBLIC_KEYS["In JavaScript"]]
+    async with running(tmp_path, parts, PUBLIC_KEY) as receiver:
+        await judge(receiver, tmp_path, PRIVATE_KEY)
 
 
 def test_every_snippet_of_the_receivers_is_tried() -> None:
