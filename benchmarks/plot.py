@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 Curve = Sequence[tuple[float, float]]
 
 _WIDTH, _HEIGHT = 760, 460
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 210, 56, 56
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 236, 56, 60
 _STYLE = """
   svg { font: 14px system-ui, sans-serif }
-  .paper { fill: #ffffff } text { fill: #1f2328 } .grid { stroke: #d0d7de } .axis { stroke: #57606a }
-  path { fill: none; stroke-width: 2.5; stroke-linejoin: round }
+  .paper { fill: #ffffff } text { fill: #1f2328 } path { fill: none; stroke-width: 2.5; stroke-linejoin: round }
+  .grid { stroke: #d0d7de; stroke-width: 1 } .axis { stroke: #57606a; stroke-width: 1 }
   .c0 { stroke: #1a5fb4 } .c1 { stroke: #a51d2d } .c2 { stroke: #8a5a00 } .c3 { stroke: #613583 }
   .c4 { stroke: #1f7a33; stroke-width: 4 } .c5 { stroke: #1f2328; stroke-dasharray: 2 5; stroke-linecap: round }
   @media (prefers-color-scheme: dark) {
@@ -63,16 +63,16 @@ def _axes(names: tuple[str, str], across: Sequence[float], up: Sequence[float]) 
     parts = []
     for mark in (2, 3, 5, 10, 20, 30):
         if min(across) <= mark <= max(across):
-            parts.append(f'<path class="grid" stroke-width="1" d="M{x(mark):.1f} {_TOP}V{bottom}"/>')
+            parts.append(f'<path class="grid" d="M{x(mark):.1f} {_TOP}V{bottom}"/>')
             parts.append(f'<text x="{x(mark):.1f}" y="{bottom + 20}" text-anchor="middle">{mark}</text>')
     for mark in (1, 2, 5, 10, 20, 50, 100, 200, 500):
         if min(up) <= mark <= max(up):
-            parts.append(f'<path class="grid" stroke-width="1" d="M{_LEFT} {y(mark):.1f}H{right}"/>')
+            parts.append(f'<path class="grid" d="M{_LEFT} {y(mark):.1f}H{right}"/>')
             parts.append(f'<text x="{_LEFT - 8}" y="{y(mark) + 5:.1f}" text-anchor="end">{mark}</text>')
     middle, half = (_LEFT + right) / 2, (_TOP + bottom) / 2
     parts.append(f'<text x="{middle}" y="{_HEIGHT - 12}" text-anchor="middle">{names[0]}</text>')
     parts.append(f'<text x="20" y="{half}" text-anchor="middle" transform="rotate(-90 20 {half})">{names[1]}</text>')
-    return [*parts, f'<path class="axis" stroke-width="1" d="M{_LEFT} {_TOP}V{bottom}H{right}"/>']
+    return [*parts, f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{right}"/>']
 
 
 def _labels(curves: Mapping[str, Curve], y: "Scale") -> list[str]:
@@ -81,7 +81,7 @@ def _labels(curves: Mapping[str, Curve], y: "Scale") -> list[str]:
     parts, at = [], float("-inf")
     for wanted, place, name in placed:
         at = max(wanted, at + 20)
-        begin = _WIDTH - _RIGHT + 10
+        begin = _WIDTH - _RIGHT + 22
         parts.append(f'<path class="c{place}" d="M{begin} {at:.1f}h18"/>')
         parts.append(f'<text x="{begin + 24}" y="{at + 5:.1f}">{name}</text>')
     return parts

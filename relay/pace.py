@@ -44,9 +44,10 @@ def make_pace(
     durations: Durations, active: Sequence[Watch], number: int, left: Left, arrivals: Arrivals, now: Instant
 ) -> Pace:
     """The pace that the budget allows. `active` are those of the `number` active watches that are looked at soonest."""
-    law = learning.law(durations)
     wait = learning.usual_wait(durations)
-    ages = [planner.age_of(planner.sight_of(watch), now, wait) for watch in active]
+    sights = [planner.sight_of(watch) for watch in active]
+    law = learning.law(durations, [seen for sight in sights if (seen := planner.going(sight, wait)) is not None])
+    ages = [planner.age_of(sight, now, wait) for sight in sights]
     share = len(active) / number if number > len(active) else 1.0
     scaled = replace(left, within=tuple((ahead, int(looks * share)) for ahead, looks in left.within))
     price = planner.price(ages, law, scaled, arrivals, now)
@@ -54,11 +55,11 @@ def make_pace(
 
 
 def learned(durations: Durations, watch: Watch) -> Durations:
-    """What is known of durations after a watch left `active`."""
+    """What is known of durations after a watch left `active`: by when it did, old jobs are told from new ones."""
     if watch.state is WatchState.EXPIRED:
-        return learning.observe_never(durations)
+        return learning.observe_never(durations, watch.ended_at)
     if watch.state is WatchState.SETTLED and watch.job is not None:
-        return learning.observe_job(durations, watch.job)
+        return learning.observe_job(durations, watch.job, watch.ended_at, watch.created_at)
     return durations
 
 

@@ -1,0 +1,79 @@
+"""What a workspace learns from its watches: in the order in which they ended, and from those that go on."""
+
+import math
+import random
+from dataclasses import replace
+
+import pytest
+
+from relay import durations as learning
+from relay.arrivals import Arrivals
+from relay.budget import HORIZONS, Left
+from relay.durations import READY, Durations
+from relay.model import DAY, HOUR, MINUTE, SECOND, Instant, ScenarioJob, Watch, WatchState, to_rfc3339
+from relay.pace import learned, make_pace
+
+NOW: Instant = 1_709_294_400_000
+PLENTY = Left(minute=48, day=800, within=tuple((ahead, 800) for ahead in HORIZONS))
+
+
+def watch(number: int, started: Instant, took: int | None) -> Watch:
+    """The watch of a job, registered as it started; `took` (ms) where it has ended, and was seen to at once."""
+    job = ScenarioJob(
+        id=f"j{number}",
+        status="processing" if took is None else "completed",
+        created_at=to_rfc3339(started),
+        started_at=to_rfc3339(started),
+        completed_at=None if took is None else to_rfc3339(started + took),
+    )
+    going = Watch(workspace="default", job_id=job.id, state=WatchState.ACTIVE, created_at=started, job=job, looks=1)
+    if took is None:
+        return going
+    ended = started + took
+    return replace(going, state=WatchState.SETTLED, last_look_at=ended, ended_at=ended)
+
+
+def after(medians: list[float]) -> Durations:
+    """What is known after jobs of these medians, σ 0.35, one each quarter of an hour."""
+    rng, durations = random.Random(1), Durations()
+    for number, median in enumerate(medians):
+        took = round(rng.lognormvariate(math.log(median), 0.35)) * SECOND
+        durations = learned(durations, watch(number, NOW + number * 15 * MINUTE, took))
+    return durations
+
+
+def test_watches_that_become_slower_are_learned_within_thirty() -> None:
+    """After 150 watches of five minutes, thirty of ten minutes are what is expected."""
+    assert learning.law(after([300.0] * 150 + [600.0] * 30)).median == pytest.approx(600, rel=0.15)
+
+
+def test_the_oldest_watches_are_those_that_are_dropped() -> None:
+    """Of 250 watches the 200 that began last are kept."""
+    starts = [start for start, _ in after([300.0] * 250).seen]
+    assert len(starts) == learning.KEPT
+    assert min(starts) == pytest.approx((NOW + 50 * 15 * MINUTE) / SECOND, abs=1)
+
+
+def test_jobs_registered_before_they_end_are_told_from_those_registered_after() -> None:
+    """Whether a first look at once is of any use is learned from when watches were registered."""
+    early = watch(1, NOW, 5 * MINUTE)
+    assert learned(Durations(), early).ready < READY < learned(Durations(), replace(early, created_at=NOW + HOUR)).ready
+
+
+def test_a_watch_that_expires_began_a_day_ago() -> None:
+    """What never ended is dated too, so that it fades as the others do."""
+    expired = replace(watch(1, NOW, None), state=WatchState.EXPIRED, ended_at=NOW + DAY)
+    assert learned(Durations(), expired).never == (NOW // SECOND,)
+
+
+def test_jobs_that_go_on_count_as_lasting_longer() -> None:
+    """Sixty of eighty watches begun together go on after ten minutes; the twenty that ended do not pass for all."""
+    known = Durations()
+    for number in range(20):
+        known = learned(known, watch(number, NOW, (200 + 10 * number) * SECOND))
+    going = [replace(watch(n, NOW, None), last_look_at=NOW + 10 * MINUTE) for n in range(20, 80)]
+    now = NOW + 11 * MINUTE
+    alone = make_pace(known, [], 0, PLENTY, Arrivals(), now)
+    together = make_pace(known, going, len(going), PLENTY, Arrivals(), now)
+    assert alone.law.survival(600) < 0.1
+    assert together.law.survival(600) > 0.5
