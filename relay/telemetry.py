@@ -7,11 +7,13 @@ bounded sets only.
 import json
 import logging
 import sys
+import traceback
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Any, TextIO
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from relay.errors import RelayError
 from relay.looking import Look, name_of
 from relay.model import Delivery, EventType, Instant, Watch
 
@@ -91,7 +93,23 @@ class Telemetry:
         return generate_latest(self.registry)
 
 
-class _JsonLines(logging.Formatter):
+class _Lines(logging.Formatter):
+    """Text, a line each. Of an error its kind and where it happened, and its words only where they are our own.
+
+    Other errors may hold what they were about: a callback URL, a header, a row of the store.
+    """
+
+    def formatException(self, ei: Any) -> str:
+        told, error = [], ei[1]
+        while error is not None:
+            name = type(error).__name__
+            words = f"{name}: {error}" if isinstance(error, RelayError) else name
+            told.append("".join(traceback.format_tb(error.__traceback__)) + words)
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        return "\nwhich came of\n".join(told)
+
+
+class _JsonLines(_Lines):
     """One JSON object a line: `time`, `level`, `logger`, `message`."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -109,9 +127,7 @@ class _JsonLines(logging.Formatter):
 def set_up_logging(format: str, level: str, stream: TextIO = sys.stderr) -> None:
     """Sends the relay's and its libraries' logs to `stream`, as `json` lines or `text`."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(
-        _JsonLines() if format == "json" else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s")
-    )
+    handler.setFormatter(_JsonLines() if format == "json" else _Lines("%(asctime)s %(levelname)-7s %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
