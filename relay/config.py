@@ -157,6 +157,7 @@ class StandingEndpoint(_Section):
     name: Name
     url: Annotated[SecretStr, BeforeValidator(values.url)]
     format: Annotated[str, BeforeValidator(values.format_name)] = "auto"
+    template: Annotated[dict[str, Any], BeforeValidator(values.template)] | None = Field(default=None, repr=False)
     events: Annotated[tuple[EventType, ...], BeforeValidator(listed(1, len(EventType)))] = ENDINGS
     secret: Annotated[SecretStr, BeforeValidator(values.signing_secret)] | None = None
     signing: Signing | None = None

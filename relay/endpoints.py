@@ -3,9 +3,11 @@
 All functions work inside the caller's transaction.
 """
 
+import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from relay import formats, signing, subscribing
 from relay.addresses import EgressRules
@@ -33,6 +35,7 @@ class Change:
     format: str | None = None
     events: tuple[EventType, ...] | None = None
     headers: Mapping[str, str] | None = field(default=None, repr=False)
+    template: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 def get(tx: Tx, id: str) -> Endpoint:
@@ -69,12 +72,14 @@ def change(tx: Tx, endpoint: Endpoint, wish: Change, rules: EgressRules) -> Endp
     refuse_unless_changeable(endpoint)
     if wish.name is not None and wish.name != endpoint.name and endpoints.by_name(tx, wish.name) is not None:
         raise Conflict("endpoint_exists", "another endpoint has this name; choose another", "name")
-    chosen = "auto" if endpoint.format == formats.choose(endpoint.url) else endpoint.format
+    chosen = "auto" if endpoint.format == formats.choose(endpoint.url) or wish.template else endpoint.format
+    kept = json.loads(endpoint.template) if endpoint.template and wish.format in (None, endpoint.format) else None
     asked = Wanted(
         url=wish.url if wish.url is not None else endpoint.url,
         format=wish.format or chosen,
         events=wish.events or endpoint.events,
         headers=wish.headers if wish.headers is not None else endpoint.headers,
+        template=wish.template or kept,
     )
     changed = _with(endpoint, subscribing.check(asked, rules, "url"), wish.name or endpoint.name)
     _save(tx, endpoint, changed)
@@ -153,7 +158,9 @@ def sync_configured(tx: Tx, configured: Sequence[StandingEndpoint], rules: Egres
 
 def _sync(tx: Tx, wish: StandingEndpoint, rules: EgressRules, now: Instant) -> None:
     secret = wish.secret.get_secret_value() if wish.secret else None
-    asked = Wanted(wish.url.get_secret_value(), wish.format, wish.events, secret, wish.headers, wish.signing)
+    asked = Wanted(
+        wish.url.get_secret_value(), wish.format, wish.events, secret, wish.headers, wish.signing, wish.template
+    )
     checked = subscribing.check(asked, rules, f"endpoints.{wish.name}.url")
     found = endpoints.by_name(tx, wish.name)
     if found is None:
@@ -178,6 +185,7 @@ def _with(endpoint: Endpoint, checked: Checked, name: str | None) -> Endpoint:
         url=checked.target.url,
         host=checked.target.host_port,
         format=checked.format,
+        template=checked.template,
         events=checked.events,
         headers=checked.headers,
     )
@@ -226,13 +234,13 @@ def _same(tx: Tx, name: str | None, marks: Sequence[str]) -> Endpoint | None:
 
 def _marks(tx: Tx, checked: Checked) -> Sequence[str]:
     """What makes two requests without a name mean the same standing endpoint: all that they ask for."""
-    asked = (checked.target.url, checked.format, checked.headers, checked.own_secret)
+    asked = (checked.target.url, checked.own_format, checked.headers, checked.own_secret)
     return endpoints.fingerprints(tx, *asked, standing_for=checked.events)
 
 
 def _is_as_asked(found: Endpoint, checked: Checked) -> bool:
-    asked = (checked.target.url, checked.format, set(checked.events), dict(checked.headers))
-    there = (found.url, found.format, set(found.events), dict(found.headers))
+    asked = (checked.target.url, checked.format, checked.template, set(checked.events), dict(checked.headers))
+    there = (found.url, found.format, found.template, set(found.events), dict(found.headers))
     same_way = checked.signing is signing.scheme_of(found.secrets[0].value)
     return asked == there and same_way and checked.secret in (None, found.secrets[0].value)
 

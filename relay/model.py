@@ -245,6 +245,8 @@ class Endpoint:
     """`host:port` of the URL: what the per-host limits count."""
     format: str
     """Never `auto`: that is resolved when the endpoint is made."""
+    template: str | None = field(default=None, repr=False)
+    """Of the format `template`: the body, as JSON with placeholders."""
     events: tuple[EventType, ...]
     secrets: tuple[Secret, ...] = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)

@@ -212,7 +212,7 @@ class Relay:
             job=SAMPLE_JOB,
             created_at=now,
         )
-        body = formats.render(endpoint.format, event, None)
+        body = formats.render(endpoint.format, event, None, endpoint.template)
         return await self.dispatcher.try_once(endpoint, event, body, now)
 
     def _take_up(self, tx: Tx) -> None:

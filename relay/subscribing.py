@@ -3,10 +3,12 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from relay import formats, signing
 from relay.addresses import EgressRules, Target, judge_url
 from relay.errors import Invalid
+from relay.formats import template
 from relay.model import ENDINGS, Endpoint, EndpointKind, EventType, Instant, Secret, new_id
 from relay.signing import Signing
 
@@ -33,6 +35,8 @@ class Wanted:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     signing: Signing | None = None
     """None: as the secret says, else by HMAC."""
+    template: Mapping[str, Any] | None = field(default=None, repr=False)
+    """The body of the format `template`, which `auto` becomes where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,12 @@ class Checked:
     secret: str | None = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     signing: Signing = Signing.HMAC
+    template: str | None = field(default=None, repr=False)
+
+    @property
+    def own_format(self) -> str:
+        """What of its format tells two requests for one URL apart: its name, and the template where it has one."""
+        return self.format if self.template is None else f"{self.format}:{self.template}"
 
     @property
     def own_secret(self) -> str | None:
@@ -55,13 +65,30 @@ class Checked:
 def check(wanted: Wanted, rules: EgressRules, url_field: str = "callback_url") -> Checked:
     """Judges an endpoint before anything is stored. Raises Invalid, naming the field."""
     target = judge_url(wanted.url, rules, url_field)
-    if wanted.format != "auto" and wanted.format not in formats.FORMATS:
-        known = ", ".join(["auto", *formats.FORMATS])
-        raise Invalid("unknown_format", f"there is no format of this name; choose one of {known}", "format")
+    chosen, own = _check_format(wanted, target)
     scheme = check_signing(wanted.signing, wanted.secret)
     check_headers(wanted.headers)
-    chosen = formats.choose(target.url) if wanted.format == "auto" else wanted.format
-    return Checked(target, chosen, wanted.events, wanted.secret, dict(wanted.headers), scheme)
+    return Checked(target, chosen, wanted.events, wanted.secret, dict(wanted.headers), scheme, own)
+
+
+def _check_format(wanted: Wanted, target: Target) -> tuple[str, str | None]:
+    """The format, and its template where it is `template`."""
+    if wanted.template is not None:
+        if wanted.format not in ("auto", template.NAME):
+            raise Invalid("two_formats", "give format or template, not both: a template is a format", "template")
+        return template.NAME, template.check(wanted.template)
+    if wanted.format == template.NAME:
+        raise Invalid(
+            "missing_field",
+            "a template belongs to the format template, and to standing endpoints: give it there",
+            "template",
+        )
+    if wanted.format == "auto":
+        return formats.choose(target.url), None
+    if wanted.format not in formats.FORMATS:
+        known = ", ".join(["auto", *formats.FORMATS])
+        raise Invalid("unknown_format", f"there is no format of this name; choose one of {known}", "format")
+    return wanted.format, None
 
 
 def check_signing(wanted: Signing | None, secret: str | None) -> Signing:
@@ -105,6 +132,7 @@ def make(
         url=checked.target.url,
         host=checked.target.host_port,
         format=checked.format,
+        template=checked.template,
         events=checked.events,
         secrets=(Secret(checked.secret or signing.new_secret(random_bytes, checked.signing)),),
         headers=checked.headers,

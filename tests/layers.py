@@ -33,7 +33,7 @@ IMPURE = frozenset(
 )
 """Standard modules that read a clock, the environment, files or the network, or draw randomness."""
 
-PURE_LIBRARIES = frozenset(["cryptography", "idna", "pydantic", "ulid", "yaml"])
+PURE_LIBRARIES = frozenset(["cryptography", "idna", "jinja2", "pydantic", "ulid", "yaml"])
 """The only libraries that the pure core may use: none of them does input or output by itself."""
 
 NOW = frozenset(["now", "utcnow", "today"])

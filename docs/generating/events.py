@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from docs.generating.tables import code, table
+from relay.formats.template import FILTERS
 from relay.model import ENDINGS, EventType
 
 GOLDEN = Path(__file__).parents[2] / "tests/unit/golden"
@@ -36,10 +37,10 @@ def page() -> str:
     parts += [_FORMATS, table(["format", "chosen for"], formats)]
     parts += ["\n## The body of each\n\n### standard\n", _STANDARD]
     parts += [f"`job.{path.stem}`:\n\n{_body(path)}" for path in _bodies("standard")]
-    for name in names[1:]:
+    for name in [name for name in names[1:] if name != "template"]:
         shown = [path for path in _bodies(name) if path.stem in ("completed", "failed")]
         parts += [f"\n### {name}\n", *(f"`job.{path.stem}`:\n\n{_body(path)}" for path in shown)]
-    return "\n".join(parts)
+    return "\n".join([*parts, _TEMPLATE.replace("FILTERS", ", ".join(f"`{name}`" for name in FILTERS))])
 
 
 def _others() -> list[str]:
@@ -48,7 +49,9 @@ def _others() -> list[str]:
 
 def _bodies(format: str) -> list[Path]:
     order = [type.value.removeprefix("job.") for type in EventType]
-    return sorted((GOLDEN / format).glob("*.json"), key=lambda path: order.index(path.stem))
+    """The events' own; those of odd texts, with `-` in their names, show nothing that a reader needs."""
+    plain = [path for path in (GOLDEN / format).glob("*.json") if "-" not in path.stem]
+    return sorted(plain, key=lambda path: order.index(path.stem))
 
 
 def _body(path: Path) -> str:
@@ -65,6 +68,22 @@ _FORMATS = """
 
 `format: auto`, which is the default, chooses by the URL's host and path. Any format can be asked for by name, for any
 URL.
+"""
+_TEMPLATE = """
+### template
+
+A body of your own: an object in `template` of a standing endpoint, in the configuration or over the API. Its texts may
+hold placeholders of Jinja's syntax:
+
+```json
+{"text": "{{ headline }}", "took": "{{ job.duration_seconds }}", "team": "{{ registration.metadata.team }}"}
+```
+
+`{{ job.error.code | default('none') }}` says what stands for null. A text that is one placeholder becomes the value itself, a number or an object too; within a text null becomes nothing.
+Filters: FILTERS. Nothing else of Jinja: no loops, no calls, no sums. There are `type`, `timestamp`, `workspace`; the
+words that chats get, `headline`, `summary`, `detail` and `link`; `job` with Exec's fields, such as `job.scenario.name`
+and `job.error.message`; and `registration.id` and `registration.metadata`, with whatever is below it. A name that there
+is not is refused when the endpoint is made, with the closest right one; one that Exec may add later needs a `default`.
 """
 _STANDARD = """\
 `job` is Exec's own object, exactly as Exec sent it, fields unknown to the relay included. `registration` is null for a

@@ -1,5 +1,6 @@
 """What people write into a configuration, read strictly. What is wrong is a ValueError that never holds the value."""
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -9,9 +10,10 @@ from relay import formats, signing, subscribing
 from relay.addresses import EgressRules, judge_url
 from relay.config_text.places import closest
 from relay.errors import Invalid
+from relay.formats import template as body_template
 from relay.model import DAY, HOUR, MINUTE, SECOND
 
-FORMAT_NAMES = ("auto", *formats.FORMATS)
+FORMAT_NAMES = ("auto", *formats.NAMES)
 """What `format` of an endpoint may be."""
 
 _UNITS = {"ms": 1, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
@@ -181,6 +183,15 @@ def headers(value: object) -> dict[str, str]:
     except Invalid as error:
         raise ValueError(error.message) from None
     return dict(value)
+
+
+def template(value: object) -> dict[str, Any]:
+    """A body with placeholders, as `relay.formats.template` takes it."""
+    try:
+        kept: dict[str, Any] = json.loads(body_template.check(value, "the template"))
+    except Invalid as error:
+        raise ValueError(f"{error.field}: {error.message}") from None
+    return kept
 
 
 # --- secrets ---------------------------------------------------------------------------------------------------

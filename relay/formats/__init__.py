@@ -10,12 +10,12 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from relay.formats import discord, google_chat, slack, slack_workflow, standard, teams, zapier
+from relay.formats import discord, google_chat, slack, slack_workflow, standard, teams, template, zapier
 from relay.formats.format import Format, Permanent
 from relay.model import Event, Registration
 from relay.outcome import Answer
 
-__all__ = ["FORMATS", "Format", "Permanent", "choose", "permanent_error", "rate", "render"]
+__all__ = ["FORMATS", "NAMES", "Format", "Permanent", "choose", "permanent_error", "rate", "render"]
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
@@ -30,6 +30,9 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 )
 """By name, as configuration and API have it; `auto` is no format but the wish that `choose` grants."""
 
+NAMES = (*FORMATS, template.NAME)
+"""All formats that an endpoint can have: `template` is the one that takes a template of its own."""
+
 
 def choose(url: str) -> str:
     """The format for a URL by its host and path: `standard` unless a receiver is recognised. Never raises."""
@@ -41,13 +44,15 @@ def choose(url: str) -> str:
     return next((name for name, format in FORMATS.items() if format.recognises(host, parts.path)), "standard")
 
 
-def render(format: str, event: Event, registration: Registration | None) -> bytes:
-    """The body: compact JSON in UTF-8. Never raises for what JSON could carry here; raises KeyError for no format.
+def render(format: str, event: Event, registration: Registration | None, own: str | None = None) -> bytes:
+    """The body: compact JSON in UTF-8; `own` is the endpoint's template, where it has one.
+
+    Never raises for what JSON could carry here; raises KeyError for no format.
 
     What JSON can't carry on is mended, since one odd character must not keep the news back: half a surrogate pair
     becomes U+FFFD, a number that is not finite null.
     """
-    body = FORMATS[format].body(event, registration)
+    body = FORMATS[format].body(event, registration) if own is None else template.body(own, event, registration)
     try:
         return _compact(body)
     except ValueError:
@@ -73,9 +78,14 @@ def _mended(value: Any) -> Any:
 
 def permanent_error(format: str, answer: Answer) -> Permanent | None:
     """What makes this answer final for this receiver, beyond what HTTP says by itself; None where a retry may help."""
-    return FORMATS[format].permanent(answer)
+    return _of(format).permanent(answer)
 
 
 def rate(format: str) -> float | None:
     """Requests a second that this format's receiver takes at one URL; None where it names no limit."""
-    return FORMATS[format].per_second
+    return _of(format).per_second
+
+
+def _of(format: str) -> Format:
+    """A template's receiver is like one of `standard`: only HTTP's own answers are known of it."""
+    return FORMATS.get(format, standard.FORMAT)

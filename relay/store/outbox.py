@@ -85,7 +85,7 @@ def enqueue(tx: Tx, event: Event, subscribers: Iterable[Subscriber], now: Instan
                 "registration_id": registration.id if registration else None,
                 "host": endpoint.host,
                 "status": DeliveryStatus.PENDING.value,
-                "body": formats.render(endpoint.format, event, registration),
+                "body": formats.render(endpoint.format, event, registration, endpoint.template),
                 "trigger": "schedule",
                 "created_at": now,
                 "next_attempt_at": now + first_delay if endpoint.enabled else None,

@@ -121,6 +121,7 @@ endpoints = Table(
     _text("url"),
     _text("host"),
     _text("format"),
+    _text("template", nullable=True),
     _text("events"),
     _text("secrets"),
     _text("headers"),

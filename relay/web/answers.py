@@ -1,5 +1,6 @@
 """What is answered: the values of the API as JSON, and how they are made of the relay's own."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -102,6 +103,7 @@ class EndpointAnswer(Answer):
     source: str = Field(description="`config` or `api`: one of the configuration is changed there only")
     url: str = Field(description="masked")
     format: str
+    template: dict[str, Any] | None = Field(description="of the format `template`: the body, with its placeholders")
     events: list[EventType]
     signing: Signing
     public_key: str | None = Field(description="whpk_...: verifies what an endpoint that signs with Ed25519 is sent")
@@ -289,6 +291,7 @@ def endpoint(found: Endpoint, **told: Any) -> EndpointAnswer:
         source=found.source,
         url=mask(found.url),
         format=found.format,
+        template=json.loads(found.template) if found.template else None,
         events=list(found.events),
         signing=signing.scheme_of(found.secrets[0].value),
         public_key=signing.public_key_of(found.secrets[0].value),

@@ -33,9 +33,8 @@ async def create_endpoint(call: Call, body: EndpointRequest) -> Response:
     It hears of every job from now on. Also the subscribe call of REST Hooks. The same again gives 200 and the endpoint
     that is there, without its secret.
     """
-    wanted = subscribing.Wanted(
-        _url(body), body.format, tuple(body.events or ENDINGS), body.secret, body.headers, body.signing
-    )
+    events = tuple(body.events or ENDINGS)
+    wanted = subscribing.Wanted(_url(body), body.format, events, body.secret, body.headers, body.signing, body.template)
     checked = subscribing.check(wanted, call.relay.rules, "url" if body.url else "hookUrl")
 
     def create(tx: Tx) -> Done:
@@ -78,6 +77,7 @@ async def change_endpoint(call: Call, body: EndpointChange, id: str) -> Response
         format=body.format,
         events=tuple(body.events) if body.events else None,
         headers=body.headers,
+        template=body.template,
     )
     if wish == Change():
         raise Invalid("missing_field", f"say what to change: {', '.join(EndpointChange.model_fields)}")

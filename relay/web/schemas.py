@@ -110,6 +110,7 @@ Events = Annotated[
     list[Annotated[EventType, Strict(False)]], Field(min_length=1, max_length=20), AfterValidator(_each_once)
 ]
 Secret = Annotated[str, Field(min_length=1, max_length=200, json_schema_extra={"pattern": _OF_SECRETS})]
+Template = Annotated[dict[str, Any], Field(min_length=1)]
 Signing = Annotated[signing.Signing, Strict(False)]
 Headers = Annotated[dict[str, str], Field(max_length=HEADERS_MOST, json_schema_extra=_OF_HEADERS)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_fit_to_keep)]
@@ -120,6 +121,10 @@ Cursor = Annotated[str, Field(min_length=1, max_length=400, json_schema_extra={"
 _JOB_ID = "Exec's id of the job: 1 to 128 letters, digits, - or _"
 _EVENTS = "a list of the events to hear of; left out: the endings of a job (all but job.started)"
 _FORMAT = "how the body looks; `auto`, which is the default, chooses by the URL's host"
+_TEMPLATE = (
+    "an object, the body that is to be sent instead of a format's, its texts with placeholders such as "
+    "{{ job.scenario.name }}"
+)
 _SIGNED_BY = (
     "what signs the notifications: whsec_ and the base64 of 24 to 64 bytes, or whsk_ and that of an Ed25519 key of 32; "
     "left out: the relay makes one"
@@ -145,6 +150,10 @@ _ONE_OF_TWO: JsonDict = {
     "anyOf": [{"properties": {"secret": {"type": "null"}}}, {"properties": {"signing": {"type": "null"}}}]
 }
 """A secret, or how the one that the relay makes is to sign."""
+_FORMAT_OR_TEMPLATE: JsonDict = {
+    "anyOf": [{"properties": {"template": {"type": "null"}}}, {"properties": {"format": {"enum": ["auto", None]}}}]
+}
+"""A template is a format of its own."""
 
 
 class Body(BaseModel):
@@ -207,6 +216,7 @@ class EndpointRequest(Body):
 
     model_config = ConfigDict(
         json_schema_extra={
+            "allOf": [_FORMAT_OR_TEMPLATE],
             "example": {"name": "sales-channel", "url": "https://hooks.slack.com/services/T000/B000/XXXX"},
             **_ONE_OF_TWO,
             "oneOf": [
@@ -219,6 +229,7 @@ class EndpointRequest(Body):
     url: Url | None = Field(None, description="the https:// URL that is notified")
     hookUrl: Url | None = Field(None, description="the same, by the name that Zapier gives it")
     format: Format = Field("auto", description=_FORMAT)
+    template: Template | None = Field(None, description=_TEMPLATE)
     events: Events | None = Field(None, description=_EVENTS)
     secret: Secret | None = Field(None, description=_SIGNED_BY)
     signing: Signing | None = Field(None, description=_SIGNING)
@@ -228,10 +239,13 @@ class EndpointRequest(Body):
 class EndpointChange(Body):
     """What is to change; what is left out stays."""
 
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "example": {"events": ["job.failed"]}})
+    model_config = ConfigDict(
+        json_schema_extra={"minProperties": 1, "example": {"events": ["job.failed"]}, **_FORMAT_OR_TEMPLATE}
+    )
     name: EndpointName | None = Field(None, description=_NAME)
     url: Url | None = Field(None, description="the https:// URL that is notified")
     format: Format | None = Field(None, description=_FORMAT)
+    template: Template | None = Field(None, description=_TEMPLATE)
     events: Events | None = Field(None, description=_EVENTS)
     headers: Headers | None = Field(None, description=f"{_HEADERS}; it takes the place of all headers there were")
 

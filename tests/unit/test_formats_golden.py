@@ -8,27 +8,73 @@ After a change that is meant, write them anew and read the difference:
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from relay import formats
-from relay.model import EventType
-from tests.unit.format_samples import JOBS, REGISTRATION, event
+from relay.formats import template
+from relay.model import Event, EventType
+from tests.unit.format_samples import JOB_ID, JOBS, REGISTRATION, event
 
 GOLDEN = Path(__file__).parent / "golden"
-CASES = [(format, type) for format in formats.FORMATS for type in EventType]
+TEMPLATE = template.check(
+    {
+        "text": "{{ headline }} ({{ job.id }})",
+        "detail": "{{ detail | default('nothing more to say') }}",
+        "blocks": [{"scenario": "{{ job.scenario }}"}, {"took": "{{ job.duration_seconds }}", "url": "{{ link }}"}],
+        "code": "error: {{ job.error.code | default('none') | upper }}",
+        "course": "{{ registration.metadata.course }}",
+        "fixed": [1, True, None, "{curly} {{ '{{' }}"],
+    }
+)
+ODD: dict[str, Any] = {
+    "id": JOB_ID,
+    "status": "completed",
+    "scenario": {
+        "id": None,
+        "name": "🎭👩🏽‍🚀 <@here> & <b>bold</b> *x* שלום עולם {{ job.id }} " + "long name " * 60 + '\u0000\n"',
+        "url": 'https://acme-corp.app.exec.com/scenarios/a?b=<c>&d="e"',
+    },
+    "error": None,
+    "created_at": None,
+    "started_at": "not a time",
+    "completed_at": None,
+    "duration_seconds": None,
+}
+"""Everything that other people's words may hold, and nulls."""
+ODD_FAILURE: dict[str, Any] = ODD | {
+    "status": "failed",
+    "scenario": None,
+    "error": {"code": None, "message": "<!channel> @everyone ‮gnp‬ " + "why " * 500},
+}
+CASES = [(format, type.value) for format in formats.NAMES for type in EventType]
+ODD_CASES = {"job.completed-odd": (EventType.COMPLETED, ODD), "job.failed-odd": (EventType.FAILED, ODD_FAILURE)}
+CASES += [(format, name) for format in formats.NAMES for name in ODD_CASES]
 
 
-def golden(format: str, type: EventType) -> Path:
-    return GOLDEN / format / f"{type.value.removeprefix('job.')}.json"
+def golden(format: str, case: str) -> Path:
+    return GOLDEN / format / f"{case.removeprefix('job.')}.json"
 
 
-@pytest.mark.parametrize(("format", "type"), CASES)
-def test_each_event_is_laid_out_as_its_golden_file_shows(format: str, type: EventType) -> None:
+def sample(case: str) -> Event:
+    """The event of a case."""
+    if case in ODD_CASES:
+        return event(*ODD_CASES[case])
+    return event(EventType(case), JOBS[EventType(case)])
+
+
+def render(format: str, case: str) -> bytes:
+    own = TEMPLATE if format == template.NAME else None
+    return formats.render(format, sample(case), REGISTRATION, own)
+
+
+@pytest.mark.parametrize(("format", "case"), CASES)
+def test_each_event_is_laid_out_as_its_golden_file_shows(format: str, case: str) -> None:
     """The body is the golden file's JSON, its keys in the same order, without a blank to spare."""
-    body = formats.render(format, event(type, JOBS[type]), REGISTRATION)
+    body = render(format, case)
     shown = json.dumps(json.loads(body), indent=2, ensure_ascii=False) + "\n"
-    file = golden(format, type)
+    file = golden(format, case)
     if os.environ.get("RELAY_WRITE_GOLDEN"):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(shown)

@@ -45,6 +45,7 @@ async def test_an_endpoint_is_made(api: Api) -> None:
         "url": "https://hooks.slack.com/…",
         "format": "slack",
         "events": ["job.completed", "job.failed", "job.cancelled", "job.not_found", "job.expired"],
+        "template": None,
         "signing": "hmac",
         "public_key": None,
         "header_names": ["X-A"],

@@ -40,22 +40,24 @@ async def show_endpoint(visit: Visit, id: str, **told: Any) -> Response:
         return found, recent
 
     endpoint, recent = await visit.relay.store.read(read)
-    drawn = preview(visit.query("format") or endpoint.format, visit.query("event"), visit)
+    drawn = preview(endpoint, visit.query("format") or endpoint.format, visit.query("event"), visit)
     shown = {"attempt": None, "secret": None} | told
     return show(visit, "endpoint.html", endpoint=endpoint, recent=recent, **drawn, **shown)
 
 
-def preview(format: str, event: str | None, visit: Visit) -> dict[str, Any]:
+def preview(endpoint: Endpoint, format: str, event: str | None, visit: Visit) -> dict[str, Any]:
     """What a message of this format says of a sample event."""
-    if format not in FORMATS:
-        raise Invalid("unknown_format", f"a format is one of {', '.join(FORMATS)}", "format")
+    known = [*FORMATS, *([endpoint.format] if endpoint.template else [])]
+    if format not in known:
+        raise Invalid("unknown_format", f"a format is one of {', '.join(known)}", "format")
     try:
         type = EventType(event) if event else EventType.COMPLETED
     except ValueError:
         raise Invalid("unknown_event", f"an event is one of {', '.join(EventType)}", "event") from None
-    body = json.loads(formats.render(format, sample_event(type, visit.now), None))
+    own = endpoint.template if format == endpoint.format else None
+    body = json.loads(formats.render(format, sample_event(type, visit.now), None, own))
     text = json.dumps(body, ensure_ascii=False, indent=2)
-    choices = {"formats": list(FORMATS), "event_types": list(ENDINGS)}
+    choices = {"formats": known, "event_types": list(ENDINGS)}
     return {"format": format, "event_type": type, "preview": body, "preview_text": text} | choices
 
 
