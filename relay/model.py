@@ -265,6 +265,16 @@ class Endpoint:
     def enabled(self) -> bool:
         return self.disabled_at is None
 
+    @property
+    def own_format(self) -> str:
+        """What of its format tells two endpoints with one URL apart: its name, and its template where it has one."""
+        return own_format(self.format, self.template)
+
+
+def own_format(format: str, template: str | None) -> str:
+    """A format's name, with the template that makes it one's own."""
+    return format if template is None else f"{format}:{template}"
+
 
 class RegistrationStatus(StrEnum):
     ACTIVE = "active"

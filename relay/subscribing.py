@@ -9,7 +9,7 @@ from relay import formats, signing
 from relay.addresses import EgressRules, Target, judge_url
 from relay.errors import Invalid
 from relay.formats import template
-from relay.model import ENDINGS, Endpoint, EndpointKind, EventType, Instant, Secret, new_id
+from relay.model import ENDINGS, Endpoint, EndpointKind, EventType, Instant, Secret, new_id, own_format
 from relay.signing import Signing
 
 SECRET_BYTES = 32
@@ -54,7 +54,7 @@ class Checked:
     @property
     def own_format(self) -> str:
         """What of its format tells two requests for one URL apart: its name, and the template where it has one."""
-        return self.format if self.template is None else f"{self.format}:{self.template}"
+        return own_format(self.format, self.template)
 
     @property
     def own_secret(self) -> str | None:

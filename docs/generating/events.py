@@ -79,11 +79,14 @@ hold placeholders of Jinja's syntax:
 {"text": "{{ headline }}", "took": "{{ job.duration_seconds }}", "team": "{{ registration.metadata.team }}"}
 ```
 
-`{{ job.error.code | default('none') }}` says what stands for null. A text that is one placeholder becomes the value itself, a number or an object too; within a text null becomes nothing.
-Filters: FILTERS. Nothing else of Jinja: no loops, no calls, no sums. There are `type`, `timestamp`, `workspace`; the
-words that chats get, `headline`, `summary`, `detail` and `link`; `job` with Exec's fields, such as `job.scenario.name`
-and `job.error.message`; and `registration.id` and `registration.metadata`, with whatever is below it. A name that there
-is not is refused when the endpoint is made, with the closest right one; one that Exec may add later needs a `default`.
+`{{ job.error.code | default('none') }}` says what stands for null. A text that is one placeholder becomes the value
+itself, a number or an object too; within a text null becomes nothing. Filters: FILTERS. Nothing else of Jinja: no
+loops, no calls, no sums.
+
+There are `type`, `timestamp`, `workspace`; the words that chats get, `headline`, `summary`, `detail` and `link`; `job`
+with Exec's fields, such as `job.scenario.name` and `job.error.message`; and `registration.id` and
+`registration.metadata`, with whatever is below it. A name that there is not is refused when the endpoint is made, with
+the closest right one; one that Exec may add later needs a `default`.
 """
 _STANDARD = """\
 `job` is Exec's own object, exactly as Exec sent it, fields unknown to the relay included. `registration` is null for a

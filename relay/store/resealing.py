@@ -135,7 +135,7 @@ def _fingerprint(tx: Tx, row: Row[Any]) -> str:
     brought = [None, *Signing, *(secret.value for secret in found.secrets)]
     for secret in brought:
         events = found.events if found.kind is EndpointKind.STANDING else None
-        text = endpoints.described(found.url, found.format, found.headers, secret, events)
+        text = endpoints.described(found.url, found.own_format, found.headers, secret, events)
         if seal.is_mark(row.fingerprint, text):
             return seal.marks(text)[0]
     return found.id
