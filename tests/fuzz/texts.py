@@ -35,7 +35,8 @@ def times(data: bytes) -> None:
 def pages(data: bytes) -> None:
     text = text_of(data)
     KEY.fullmatch(text)
-    reading.validated(JobsQuery, {"limit": text[:20], "cursor": text})
+    with contextlib.suppress(Refused):
+        reading.validated(JobsQuery, {"limit": text[:20], "cursor": text})
     at, key = paging.decode(text)
     assert paging.decode(paging.encode(at, key)) == (at, key)
 
