@@ -19,7 +19,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from relay.errors import Invalid
 from relay.formats.cutting import fit
 from relay.formats.wording import words
-from relay.model import Event, Registration, to_rfc3339
+from relay.model import Event, EventType, Registration, to_rfc3339
+from relay.samples import sample_event
 
 NAME = "template"
 MOST_CHARACTERS = 32 * 1024
@@ -57,8 +58,12 @@ def check(template: Any, field: str = "template") -> str:
     kept = json.dumps(template, ensure_ascii=False)
     if len(kept) > MOST_CHARACTERS:
         raise Invalid("invalid_template", f"a template has at most {MOST_CHARACTERS // 1024} KiB as JSON", field)
-    for place, text in _texts(template, field):
-        _check_text(text, place)
+    try:
+        for place, text in _texts(template, field):
+            _check_text(text, place)
+            _try_out(text, place)
+    except RecursionError:
+        raise Invalid("invalid_template", "a placeholder is nested too deep", field) from None
     return kept
 
 
@@ -119,6 +124,18 @@ def _check_text(text: str, place: str) -> None:
             raise Invalid("invalid_template", _unknown("placeholder", path, sorted(PATHS)), place)
 
 
+def _try_out(text: str, place: str) -> None:
+    """Fills in samples: the wrong argument of a filter only shows when it is called."""
+    for type in EventType:
+        try:
+            _text(text, context(sample_event(type, 0), None))
+        except RecursionError:
+            raise
+        except Exception:
+            what = "this placeholder can't be filled in; are the arguments of its filters right?"
+            raise Invalid("invalid_template", what, place) from None
+
+
 def _paths(node: nodes.Node, may_be_missing: bool) -> Iterator[tuple[str, bool]]:
     """Every path that is named, and whether a `default` stands for it where it is missing."""
     path = _path(node)
@@ -163,12 +180,20 @@ def _shortened(value: Any) -> Any:
 def _filled(value: Any, known: Mapping[str, Any]) -> Any:
     match value:
         case str():
-            return _text(value, known) if "{" in value else value
+            return _text_or_as_written(value, known) if "{" in value else value
         case dict():
             return {key: _filled(item, known) for key, item in value.items()}
         case list():
             return [_filled(item, known) for item in value]
     return value
+
+
+def _text_or_as_written(text: str, known: Mapping[str, Any]) -> Any:
+    """The filled text; as it was written where these values don't fit its filters: no template keeps an event back."""
+    try:
+        return _text(text, known)
+    except Exception:
+        return text
 
 
 def _text(text: str, known: Mapping[str, Any]) -> Any:

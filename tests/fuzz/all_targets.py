@@ -9,11 +9,12 @@ from tests.fuzz import (
     requests,
     sandbox,
     signatures,
+    templates,
     texts,
 )
 from tests.fuzz.target import Target
 
-MODULES = (configuration, exec_answers, receiver_answers, requests, callback_urls, signatures, jobs, sandbox)
+MODULES = (configuration, exec_answers, receiver_answers, requests, callback_urls, signatures, jobs, sandbox, templates)
 TARGETS: tuple[Target, ...] = (
     *(module.TARGET for module in MODULES),
     *(texts.TIMES, texts.PAGES, texts.NAMES, texts.SETTINGS_TARGET, texts.LEARNED),

@@ -9,7 +9,25 @@ from hypothesis import strategies as st
 from tests.fuzz.all_targets import TARGETS
 from tests.fuzz.target import Target
 
-LONG = (b"[", b"{", b'{"a":', b'"\\ud83d', b"a", b"1", b" ", b"\n", b"- ", b"a: ", b"a.", b"%", b"=", b"a@", b"\xff")
+LONG = (
+    b"{{",
+    b"{{ a(",
+    b"[",
+    b"{",
+    b'{"a":',
+    b'"\\ud83d',
+    b"a",
+    b"1",
+    b" ",
+    b"\n",
+    b"- ",
+    b"a: ",
+    b"a.",
+    b"%",
+    b"=",
+    b"a@",
+    b"\xff",
+)
 """What is repeated up to the longest input that a target takes."""
 
 

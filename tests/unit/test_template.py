@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from relay import formats
 from relay.errors import Invalid
 from relay.formats import template
 from relay.model import EventType
+from relay.samples import sample_event
 from tests.unit.format_samples import COMPLETED, JOBS, REGISTRATION, event
 
 DONE = event(EventType.COMPLETED, COMPLETED)
@@ -138,3 +140,27 @@ def test_long_words_are_cut() -> None:
     """A text of a megabyte from Exec does not make a body of many."""
     job = COMPLETED | {"scenario": {"id": "s", "name": "x" * 900_000, "url": None}}
     assert len(made("{{ job.scenario.name }}{{ job.scenario.name }}", job)) <= 2 * template.MOST_TEXT
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ job.id | truncate('a') }}",
+        "{{ job.id | default(1, 2, 3) }}",
+        "{{ " + "(" * 3_000,
+        "{{ job.id" + " | upper" * 999 + " }}",
+    ],
+    ids=["a wrong argument", "too many arguments", "brackets without end", "filters without end"],
+)
+def test_what_can_not_be_filled_in_is_refused(text: str) -> None:
+    """What would only fail when an event comes is found out at once: with samples."""
+    with pytest.raises(Invalid) as refused:
+        template.check({"text": text})
+    assert refused.value.code == "invalid_template"
+
+
+def test_no_template_keeps_an_event_back() -> None:
+    """Values that don't fit a filter leave the placeholder as written: the event is told to everybody else too."""
+    kept = '{"text": "{{ job.duration_seconds | truncate(5) }}", "id": "{{ job.id }}"}'
+    event = replace(sample_event(EventType.COMPLETED, 0), job={"id": "j1", "duration_seconds": 123456789})
+    assert template.body(kept, event, None) == {"text": "{{ job.duration_seconds | truncate(5) }}", "id": "j1"}
