@@ -132,3 +132,10 @@ def test_a_first_look_at_once_is_given_up_only_when_useless_and_dear() -> None:
     assert make_timetable(known, 50.0).at_once
     assert make_timetable(known, 1.0, ready=0.02).at_once
     assert not make_timetable(known, 50.0, ready=0.02).at_once
+
+
+@pytest.mark.parametrize(("price", "first"), [(20.0, 60.0), (100.0, 300.0)])
+def test_the_case_to_check_by_hand(price: float, first: float) -> None:
+    """One of four ends at 60 s, three at 300 s: the look at 60 s is worth it while ¾ of a price is less than 60 s."""
+    known = tabulate(lambda age: 0.0 if age < 59 else 0.25 if age < 299 else 1.0)
+    assert make_timetable(known, price).path[0] == pytest.approx(first, rel=0.03)
