@@ -25,6 +25,8 @@ from relay.samples import sample_event
 NAME = "template"
 MOST_CHARACTERS = 32 * 1024
 """Of a template, written as JSON."""
+MOST_PLACEHOLDERS = 100
+"""Of a template, and of its filters: each is compiled anew for every event."""
 MOST_DEPTH = 20
 MOST_TEXT = 10_000
 """UTF-16 units of each text that Exec or a registration brings."""
@@ -58,6 +60,9 @@ def check(template: Any, field: str = "template") -> str:
     kept = json.dumps(template, ensure_ascii=False)
     if len(kept) > MOST_CHARACTERS:
         raise Invalid("invalid_template", f"a template has at most {MOST_CHARACTERS // 1024} KiB as JSON", field)
+    if max(kept.count("{{"), kept.count("{%"), kept.count("|")) > MOST_PLACEHOLDERS:
+        many = f"a template has at most {MOST_PLACEHOLDERS} placeholders, and as many filters"
+        raise Invalid("invalid_template", many, field)
     try:
         for place, text in _texts(template, field):
             _check_text(text, place)

@@ -159,6 +159,14 @@ def test_what_can_not_be_filled_in_is_refused(text: str) -> None:
     assert refused.value.code == "invalid_template"
 
 
+@pytest.mark.parametrize("text", ["{{ job.id" + " | upper" * 200 + " }}", "{{ job.id }}" * 101])
+def test_placeholders_and_filters_are_bounded(text: str) -> None:
+    """A few KiB of filters took seconds to fill in; templates that people write have a handful."""
+    with pytest.raises(Invalid, match="at most 100 placeholders"):
+        template.check({"text": text})
+    assert template.check({"text": "{{ job.id }}" * 100})
+
+
 def test_no_template_keeps_an_event_back() -> None:
     """Values that don't fit a filter leave the placeholder as written: the event is told to everybody else too."""
     kept = '{"text": "{{ job.duration_seconds | truncate(5) }}", "id": "{{ job.id }}"}'
