@@ -7,14 +7,12 @@ reason is known.
 """
 
 import argparse
-import importlib
-import importlib.util
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import held
+from benchmarks import days, held
 from benchmarks.plot import plot
 from benchmarks.ratios import SEEDS
 from benchmarks.tables import Report
@@ -34,10 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reports = {}
     for name in [asked.only] if asked.only else PARTS:
         began = time.monotonic()
-        report = PARTS[name](asked.quick, asked.write_docs)
-        if report is not None:
-            reports[name] = report
-            print(f"\n{report.text()}\n\n({name}: {time.monotonic() - began:.0f} s)", flush=True)
+        reports[name] = report = PARTS[name](asked.quick, asked.write_docs)
+        print(f"\n{report.text()}\n\n({name}: {time.monotonic() - began:.0f} s)", flush=True)
     if asked.write_docs:
         PAGE.write_text(rewritten(PAGE.read_text("utf-8"), reports), "utf-8")
     failed = [check for report in reports.values() for check in report.checks if not check.passed]
@@ -77,15 +73,11 @@ def drawn(found: held.Found) -> str:
     )
 
 
-def _days(quick: bool, write: bool) -> Report | None:
-    if importlib.util.find_spec("benchmarks.days") is None:
-        return None
-    found = importlib.import_module("benchmarks.days").report(quick)
-    assert isinstance(found, Report)
-    return found
+def _days(quick: bool, write: bool) -> Report:
+    return days.report(quick)
 
 
-PARTS: dict[str, Callable[[bool, bool], Report | None]] = {"laws": _laws, "days": _days}
+PARTS: dict[str, Callable[[bool, bool], Report]] = {"laws": _laws, "days": _days}
 
 if __name__ == "__main__":
     sys.exit(main())

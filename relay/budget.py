@@ -29,9 +29,12 @@ _LONGEST_PAUSE = DAY
 _LONG = 5 * MINUTE
 """A 429 that asks for a longer pause than this speaks of the day, else of the minute."""
 _SHRINK = 0.7
+_SURE = 0.95
+_SURELY_THE_DAY = 3
+"""So many 429s in a row, each after its pause: it is the day's allowance that is used up, whatever they ask to wait."""
 _LEAST_SHARE = 0.05
 _MINUTE_HALF_LIFE = 15 * MINUTE
-_DAY_HALF_LIFE = 6 * HOUR
+_DAY_HALF_LIFE = 2 * DAY
 _MOST = 10**9
 
 
@@ -137,7 +140,7 @@ def opens_at(ledger: Ledger, allowance: Allowance, now: Instant) -> Instant:
     )
 
 
-def limited(ledger: Ledger, retry_after: int | None, now: Instant) -> Ledger:
+def limited(ledger: Ledger, allowance: Allowance, retry_after: int | None, now: Instant) -> Ledger:
     """After a 429: paused for `retry_after` milliseconds (a minute, doubled with each in a row, where Exec says
     nothing; a day at most), and a smaller share of the window that it spoke of.
 
@@ -150,14 +153,24 @@ def limited(ledger: Ledger, retry_after: int | None, now: Instant) -> Ledger:
     refusals = ledger.refusals + 1 if in_a_row else 1
     pause = min(_PAUSE << min(refusals - 1, 4), 15 * MINUTE) if retry_after is None else max(retry_after, SECOND)
     minute, day = minute_share(ledger, now), day_share(ledger, now)
+    of_the_day = pause > _LONG or refusals >= _SURELY_THE_DAY
+    if of_the_day:
+        day = _left_by_others(ledger, allowance, day, now)
     return replace(
         ledger,
-        minute_share=minute if pause > _LONG else max(minute * _SHRINK, _LEAST_SHARE),
-        day_share=max(day * _SHRINK, _LEAST_SHARE) if pause > _LONG else day,
+        minute_share=minute if of_the_day else max(minute * _SHRINK, _LEAST_SHARE),
+        day_share=day,
         limited_at=now,
         refusals=refusals,
         paused_until=now + min(pause, _LONGEST_PAUSE),
     )
+
+
+def _left_by_others(ledger: Ledger, allowance: Allowance, share: float, now: Instant) -> float:
+    """The day's share after a 429 of the day: what was spent until then is what others leave, and a little less is
+    sure. In steps, as the day of a relay that has just begun says little."""
+    spent = sum(n for _, n in _counting(ledger.buckets, _BUCKET, DAY, now))
+    return max(min(share * _SURE, max(share * _SHRINK, _SURE * spent / allowance.day)), _LEAST_SHARE)
 
 
 def minute_share(ledger: Ledger, now: Instant) -> float:
@@ -166,7 +179,7 @@ def minute_share(ledger: Ledger, now: Instant) -> float:
 
 
 def day_share(ledger: Ledger, now: Instant) -> float:
-    """What others leave of the day's allowance, 0.05 to 1: shrunk by 429s, half recovered every 6 hours."""
+    """What others leave of the day's allowance, 0.05 to 1: shrunk by 429s, half recovered every two days."""
     return _recovered(ledger.day_share, now - ledger.limited_at, _DAY_HALF_LIFE)
 
 

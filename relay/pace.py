@@ -13,7 +13,7 @@ from relay.budget import Left
 from relay.durations import Durations
 from relay.law import Law
 from relay.model import SECOND, Instant, Watch, WatchState
-from relay.planner import Plan, Timetable
+from relay.planner import Plan, Sight, Timetable
 
 FRESH = 30 * SECOND
 """How long a pace is good for, in milliseconds."""
@@ -31,27 +31,43 @@ class Pace:
     table: Timetable
     made_at: Instant
 
-    def plan(self, watch: Watch, now: Instant) -> Plan:
+    def plan(self, sight: Sight, now: Instant) -> Plan:
         """The next look of a watch."""
-        return planner.adaptive_plan(planner.sight_of(watch), self.table, now, self.wait)
+        return planner.adaptive_plan(sight, self.table, now, self.wait)
 
-    def gain(self, watch: Watch, now: Instant) -> float:
+    def put_off(self, sight: Sight, now: Instant) -> Plan | None:
+        """Another plan for a look that is due, where the price has risen since it was planned; None: it is made now.
+
+        Only what this law planned is put off: not a look after a failed one, and none that Exec's callback asked for.
+        """
+        if sight.failures or sight.awaits_callback:
+            return None
+        plan = self.plan(sight, now)
+        return plan if plan.at >= now + SECOND else None
+
+    def gain(self, sight: Sight, now: Instant) -> float:
         """Seconds of delay that a look now is expected to save."""
-        return planner.gain(planner.sight_of(watch), self.law, now, self.wait)
+        return planner.gain(sight, self.law, now, self.wait)
 
 
 def make_pace(
-    durations: Durations, active: Sequence[Watch], number: int, left: Left, arrivals: Arrivals, now: Instant
+    durations: Durations,
+    sights: Sequence[Sight],
+    number: int,
+    left: Left,
+    arrivals: Arrivals,
+    now: Instant,
+    before: Pace | None = None,
 ) -> Pace:
-    """The pace that the budget allows. `active` are those of the `number` active watches that are looked at soonest."""
+    """The pace that the budget allows. `sights` are those of the `number` active watches that are looked at soonest;
+    `before` is the last pace, near which the search for the price begins."""
     wait = learning.usual_wait(durations)
-    sights = [planner.sight_of(watch) for watch in active]
     law = learning.law(durations, [seen for sight in sights if (seen := planner.going(sight, wait)) is not None])
     ages = [planner.age_of(sight, now, wait) for sight in sights]
-    share = len(active) / number if number > len(active) else 1.0
+    share = len(sights) / number if number > len(sights) else 1.0
     scaled = replace(left, within=tuple((ahead, int(looks * share)) for ahead, looks in left.within))
-    price = planner.price(ages, law, scaled, arrivals, now)
-    return Pace(law, wait, price, planner.make_timetable(law, price), now)
+    price = planner.price(ages, law, scaled, arrivals, now, durations.ready, before.price if before else None)
+    return Pace(law, wait, price, planner.make_timetable(law, price, durations.ready), now)
 
 
 def learned(durations: Durations, watch: Watch) -> Durations:

@@ -7,7 +7,7 @@ settled in one transaction too: the watch, the event, the deliveries.
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from relay import budget, looking, planner
@@ -19,7 +19,7 @@ from relay.exec_api import ExecClient
 from relay.looking import KeyRefused, Limited, Look, Seen, Step
 from relay.model import SECOND, Event, EventType, Instant, Watch, WatchState, event_id
 from relay.pace import FRESH, Pace, learned, make_pace, read_arrivals, read_durations
-from relay.planner import Plan
+from relay.planner import Plan, sight_of
 from relay.store import events, outbox, registrations, watches, workspaces
 from relay.store.database import Store, Tx
 from relay.store.workspaces import WorkspaceState
@@ -100,7 +100,8 @@ class Watcher:
             return []
         hinted = watches.hinted(tx, workspace, now, free)
         front = {watch.job_id for watch in hinted}
-        due = [*hinted, *(watch for watch in watches.due(tx, workspace, now, _RANKED) if watch.job_id not in front)]
+        planned = [watch for watch in watches.due(tx, workspace, now, _RANKED) if watch.job_id not in front]
+        due = [*hinted, *self._not_put_off(tx, workspace, planned, now)]
         wanted = min(free, len(due), 1 if self._probing(state) else free)
         ledger = ledger_of(state)
         number = granted(ledger, self.allowances[workspace], now, wanted)
@@ -108,11 +109,26 @@ class Watcher:
             return []
         pace = self._paces.get(workspace)
         if pace is not None and number < len(due):
-            due = sorted(due, key=lambda watch: (watch.job_id in front, pace.gain(watch, now)), reverse=True)
+            due = sorted(due, key=lambda watch: (watch.job_id in front, pace.gain(sight_of(watch), now)), reverse=True)
         chosen = due[:number]
         watches.lease(tx, chosen, now + self._lease)
         workspaces.save(tx, replace(state, ledger=spend(ledger, number, now).to_json()))
         return chosen
+
+    def _not_put_off(self, tx: Tx, workspace: str, due: Sequence[Watch], now: Instant) -> list[Watch]:
+        """Those whose look is worth its price of this moment too; the others get another plan."""
+        pace = self._paces.get(workspace)
+        if pace is None:
+            return list(due)
+        kept = []
+        for watch in due:
+            later = None if watch.missing else pace.put_off(sight_of(watch), now)
+            deadline = watch.created_at + self._config.polling.max_age
+            if later is None or deadline <= now:
+                kept.append(watch)
+            else:
+                watches.put_off(tx, watch, min(later.at, deadline), later.why)
+        return kept
 
     @staticmethod
     def _probing(state: WorkspaceState) -> bool:
@@ -161,8 +177,8 @@ class Watcher:
     def _plan(self, watch: Watch, now: Instant) -> Plan:
         pace = self._paces.get(watch.workspace)
         if self._config.polling.strategy == "interval" or pace is None:
-            return planner.interval_plan(planner.sight_of(watch), self._config.polling.interval, now)
-        return pace.plan(watch, now)
+            return planner.interval_plan(sight_of(watch), self._config.polling.interval, now)
+        return pace.plan(sight_of(watch), now)
 
     async def _set_pace(self, workspace: str, now: Instant) -> None:
         """Prices the workspace's looks anew, where the last pace is no longer fresh."""
@@ -179,7 +195,10 @@ class Watcher:
         left = budget.left(ledger_of(state), self.allowances[workspace], now)
         durations, arrivals = read_durations(state.durations), read_arrivals(state.arrivals)
         # On a thread: pricing takes a few hundredths of a second, and deliveries should not wait for it.
-        self._paces[workspace] = await asyncio.to_thread(make_pace, durations, active, number, left, arrivals, now)
+        sights = [sight_of(watch) for watch in active]
+        self._paces[workspace] = await asyncio.to_thread(
+            make_pace, durations, sights, number, left, arrivals, now, known
+        )
 
     def _tell(self, tx: Tx, step: Step, now: Instant) -> None:
         for type in step.events:
@@ -198,7 +217,8 @@ class Watcher:
                 until, why = now + looking.KEY_PROBE, f"Exec refuses the API key ({status}: {text}); check exec.api_key"
                 return replace(state, paused_until=until, pause_kind="key_refused", pause_reason=why)
             case Limited(retry_after):
-                ledger = limited(ledger_of(state), retry_after, now)
+                allowance = self.allowances[state.name]
+                ledger = limited(ledger_of(state), allowance, retry_after, now)
                 why = "Exec answered 429: the workspace's requests are used up, by this relay or by other tools"
                 until = ledger.paused_until
                 return replace(

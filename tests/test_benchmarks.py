@@ -104,3 +104,12 @@ def test_the_plot_is_an_image_with_a_title_and_all_its_curves() -> None:
 def test_every_law_that_is_held_to_something_is_measured() -> None:
     """The limits name laws that there are."""
     assert set(held.AFTER_100) <= {law.name for law in LAWS}
+
+
+def test_a_quick_day_prints_its_rows_and_all_of_them_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    """The relay beside a fixed interval, within Exec's limits: no 429 of its own, nobody forgotten, less delay."""
+    assert polling.main(["--quick", "--only", "days"]) == 0
+    printed = capsys.readouterr().out
+    assert "| the relay " in printed
+    assert "| every 15 s " in printed
+    assert "0 of 3 checks failed" in printed

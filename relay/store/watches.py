@@ -108,6 +108,11 @@ def hint(tx: Tx, watch: Watch, at: Instant, why: str) -> None:
     )
 
 
+def put_off(tx: Tx, watch: Watch, at: Instant, why: str) -> None:
+    """A look that was due is made at `at` instead."""
+    tx.execute(update(watches).where(*_is(watch)), {"next_look_at": at, "next_look_why": why})
+
+
 def mark(tx: Tx, watch: Watch, **values: Any) -> Watch:
     """Writes these values of a watch and no others, whoever looks at it meanwhile; returns it with them."""
     if any(getattr(watch, name) != value for name, value in values.items()):

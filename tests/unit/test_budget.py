@@ -133,7 +133,7 @@ def test_any_text_is_a_ledger_or_a_value_error(data: bytes) -> None:
 @pytest.mark.parametrize("jump", [SECOND, MINUTE, HOUR, 5 * HOUR, 3 * DAY, 5_000 * DAY])
 def test_a_clock_that_goes_back_does_no_harm(jump: int) -> None:
     """After a clock was ahead and is put right, the budget opens again within a day and an hour, and stays small."""
-    ledger, _ = taken(limited(Ledger(), 10 * HOUR, NOW + jump), EXEC, NOW + jump, 1_000)
+    ledger, _ = taken(limited(Ledger(), EXEC, 10 * HOUR, NOW + jump), EXEC, NOW + jump, 1_000)
     ledger = spend(ledger, 1_000, NOW + jump)
     assert opens_at(ledger, EXEC, NOW) <= NOW + 26 * HOUR
     ledger = spend(ledger, 1, NOW)
@@ -154,7 +154,7 @@ def test_a_clock_that_goes_back_a_little_forgets_nothing() -> None:
 @pytest.mark.parametrize(("asked", "pause"), [(None, MINUTE), (7 * SECOND, 7 * SECOND), (0, SECOND), (9 * DAY, DAY)])
 def test_a_429_pauses_the_workspace_for_as_long_as_exec_says(asked: int | None, pause: int) -> None:
     """Nothing is granted before the pause is over, a day at most, and something is right after."""
-    ledger = limited(Ledger(), asked, NOW)
+    ledger = limited(Ledger(), EXEC, asked, NOW)
     assert ledger.paused_until == opens_at(ledger, EXEC, NOW) == NOW + pause
     assert granted(ledger, EXEC, NOW + pause - 1, 1) == 0
     assert granted(ledger, EXEC, NOW + pause, 1) == 1
@@ -162,9 +162,9 @@ def test_a_429_pauses_the_workspace_for_as_long_as_exec_says(asked: int | None, 
 
 def test_looks_refused_together_shrink_the_share_once() -> None:
     """Twenty looks that were under way when the window closed are one lesson, not twenty."""
-    ledger = limited(Ledger(), 30 * SECOND, NOW)
+    ledger = limited(Ledger(), EXEC, 30 * SECOND, NOW)
     for k in range(20):
-        ledger = limited(ledger, 30 * SECOND, NOW + k)
+        ledger = limited(ledger, EXEC, 30 * SECOND, NOW + k)
     assert minute_share(ledger, NOW) == pytest.approx(0.7)
     assert ledger.paused_until == NOW + 19 + 30 * SECOND
     assert ledger.refusals == 1
@@ -172,14 +172,31 @@ def test_looks_refused_together_shrink_the_share_once() -> None:
 
 def test_a_short_429_speaks_of_the_minute_and_a_long_one_of_the_day() -> None:
     """Only the window that Exec's retry_after speaks of shrinks."""
-    minute, day = limited(Ledger(), 20 * SECOND, NOW), limited(Ledger(), 5 * HOUR, NOW)
+    minute, day = limited(Ledger(), EXEC, 20 * SECOND, NOW), limited(Ledger(), EXEC, 5 * HOUR, NOW)
     assert [minute_share(minute, NOW), day_share(minute, NOW)] == pytest.approx([0.7, 1])
     assert [minute_share(day, NOW), day_share(day, NOW)] == pytest.approx([1, 0.7])
 
 
+def test_a_429_of_the_day_says_what_others_leave() -> None:
+    """Who was refused after 700 of 800 requests plans with a little less than 700, and tries more again over days."""
+    ledger = limited(spend(Ledger(), 700, NOW), EXEC, 5 * HOUR, NOW)
+    assert day_share(ledger, NOW) == pytest.approx(0.95 * 700 / 800)
+    assert left(ledger, EXEC, NOW + 2 * DAY).day == pytest.approx(800 * (1 - (1 - 0.95 * 700 / 800) / 2), abs=1)
+
+
+def test_short_429s_that_do_not_end_speak_of_the_day() -> None:
+    """The third in a row, each after its pause, is no matter of the minute, whatever time it gives."""
+    ledger, now = spend(Ledger(), 600, NOW), NOW
+    for _ in range(2):
+        ledger = limited(ledger, EXEC, 30 * SECOND, now)
+        now = ledger.paused_until
+    assert day_share(ledger, now) == 1
+    assert day_share(limited(ledger, EXEC, 30 * SECOND, now), now) < 0.75
+
+
 def test_the_share_recovers_when_the_429s_stop() -> None:
-    """Half of what was lost comes back every quarter of an hour (the minute) or six hours (the day)."""
-    ledger = limited(Ledger(), None, NOW)
+    """Half of what was lost comes back every quarter of an hour (the minute) or two days (the day)."""
+    ledger = limited(Ledger(), EXEC, None, NOW)
     assert left(ledger, EXEC, NOW + MINUTE).minute < 36
     assert minute_share(ledger, NOW + 15 * MINUTE) == pytest.approx(0.85)
     assert left(ledger, EXEC, NOW + DAY).minute >= 47
@@ -189,11 +206,11 @@ def test_429s_in_a_row_without_a_time_wait_longer_each() -> None:
     """Where Exec never says how long, the pauses double up to a quarter of an hour; a good hour starts afresh."""
     ledger, now, pauses = Ledger(), NOW, []
     for _ in range(6):
-        ledger = limited(ledger, None, now)
+        ledger = limited(ledger, EXEC, None, now)
         pauses.append((ledger.paused_until - now) // MINUTE)
         now = ledger.paused_until
     assert pauses == [1, 2, 4, 8, 15, 15]
-    assert limited(ledger, None, now + HOUR).paused_until == now + HOUR + MINUTE
+    assert limited(ledger, EXEC, None, now + HOUR).paused_until == now + HOUR + MINUTE
 
 
 @given(st.lists(st.tuples(gaps, st.one_of(st.none(), st.integers(-5, 10 * DAY))), max_size=50))
@@ -202,7 +219,7 @@ def test_429s_never_end_looking(refusals: list[tuple[int, int | None]]) -> None:
     ledger, now = Ledger(), NOW
     for gap, retry_after in refusals:
         now += gap
-        ledger = limited(spend(ledger, 1, now), retry_after, now)
+        ledger = limited(spend(ledger, 1, now), EXEC, retry_after, now)
         assert opens_at(ledger, EXEC, now) <= now + DAY + 6 * MINUTE
         assert Ledger.from_json(ledger.to_json()) == ledger
 

@@ -1,0 +1,264 @@
+"""Whole days of looking at jobs on a virtual clock: an Exec that counts requests, and whoever asks it.
+
+A beat is one second. A look takes no time and sees the job as it is. Exec holds to 60 requests a minute and 1,000 a
+day, each both as a rolling and as a fixed window; what exceeds any of them gets a 429 and costs nothing.
+"""
+
+import heapq
+import math
+import random
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from benchmarks.laws import LAWS, MAX_AGE, TrueLaw
+from relay.model import DAY, MINUTE, SECOND, Instant
+from relay.planner import Sight
+from relay.timetable import LONGEST_GAP, LONGEST_GROWTH
+
+START: Instant = 1_709_510_400_000
+"""Monday 2024-03-04T00:00:00Z."""
+LOGNORMAL, HEAVY, STUCK, SLOWER = LAWS[1], LAWS[6], LAWS[7], LAWS[1].slower(2.0)
+
+
+@dataclass(slots=True)
+class Job:
+    """A job as it truly is; `sight` is what is known of it."""
+
+    id: int
+    created_at: Instant
+    started_at: Instant
+    ends_at: Instant | None
+    law: TrueLaw
+    sight: Sight
+    planned_at: Instant
+    seen_at: Instant | None = None
+    gaps: list[tuple[Instant, Instant]] = field(default_factory=list)
+    """(before, after) of each look's last time."""
+
+    def status(self, now: Instant) -> str:
+        if self.ends_at is not None and self.ends_at <= now:
+            return "completed"
+        return "processing" if self.started_at <= now else "queued"
+
+
+@dataclass(frozen=True)
+class Workload:
+    name: str
+    arrivals: Callable[[random.Random], list[float]]
+    """Seconds from midnight at which jobs are registered."""
+    law: Callable[[float], TrueLaw]
+    """By the second at which a job is registered."""
+    late: Callable[[int], float] = lambda number: 0.0
+    """Seconds for which the n-th job existed before it was registered."""
+    one_law: TrueLaw | None = None
+    """The law, where all jobs have the same and are registered as they are made."""
+    others: float = 0.0
+    """Requests a day that the user's other tools spend of the same allowance, evenly."""
+    runs: int = 1
+    """How often it is run, with seeds 1, 2, ...; the results are of all jobs together."""
+
+
+class Asker(Protocol):
+    """Whoever decides when to look."""
+
+    name: str
+
+    def choose(self, due: list[Job], now: Instant) -> list[Job]:
+        """Those of the due jobs that are looked at now; others come again, at their `planned_at` if that was moved."""
+
+    def saw(self, job: Job, now: Instant) -> Instant:
+        """After a look that found the job going on: when to look next."""
+
+    def ended(self, job: Job, now: Instant) -> None:
+        """After a look that found the job ended, or too old to be watched."""
+
+    def refused(self, job: Job, retry_after: int, now: Instant) -> Instant:
+        """After a 429: when to look next."""
+
+
+class Exec:
+    """Counts requests as strictly as the words '60 a minute and 1,000 a day' can be read."""
+
+    def __init__(self) -> None:
+        self._windows = [(MINUTE, 60, deque[Instant]()), (DAY, 1_000, deque[Instant]())]
+        self._fixed: dict[tuple[int, int], int] = {}
+        self.refused = 0
+
+    def ask(self, now: Instant, ours: bool = True) -> int | None:
+        """None, or the milliseconds to wait that a 429 gives."""
+        wait = 0
+        for length, limit, spent in self._windows:
+            while spent and spent[0] <= now - length:
+                spent.popleft()
+            if len(spent) >= limit:
+                wait = max(wait, spent[len(spent) - limit] + length - now)
+            if self._fixed.get((length, now // length), 0) >= limit:
+                wait = max(wait, (now // length + 1) * length - now)
+        if wait:
+            self.refused += ours
+            return wait
+        for length, _, spent in self._windows:
+            spent.append(now)
+            self._fixed[length, now // length] = self._fixed.get((length, now // length), 0) + 1
+        return None
+
+
+@dataclass
+class Outcome:
+    """What came of a workload with one asker."""
+
+    jobs: list[Job] = field(default_factory=list)
+    refused: int = 0
+    looks: int = 0
+
+    @property
+    def delays(self) -> list[float]:
+        """Seconds from the end of a job, or its registration where that came later, to the look that saw it, sorted.
+        Jobs that never end have none."""
+        seen = ((job, job.ends_at, job.seen_at) for job in self.jobs)
+        return sorted(
+            (saw - max(ended, job.sight.registered_at)) / 1_000
+            for job, ended, saw in seen
+            if ended is not None and saw is not None
+        )
+
+    @property
+    def late(self) -> float:
+        """The longest gap without a look, in parts of what the relay promises: ten minutes, or eight times the time
+        watched where that is more."""
+        longest = 0.0
+        for job in self.jobs:
+            for before, after in job.gaps:
+                bound = max(LONGEST_GAP * 1_000, LONGEST_GROWTH * (before - job.sight.registered_at))
+                longest = max(longest, (after - before) / bound)
+        return longest
+
+    @property
+    def looks_after_the_first(self) -> float:
+        """Looks a job, those at its registration not counted: the ones that a schedule decides."""
+        at_once = sum(1 for job in self.jobs if job.gaps and job.gaps[0][1] - job.gaps[0][0] < 5_000)
+        return (self.looks - self.refused - at_once) / len(self.jobs)
+
+
+def run(workload: Workload, asker: Callable[[], Asker]) -> Outcome:
+    """All runs of a workload, each with a new asker."""
+    outcome = Outcome()
+    for seed in range(1, workload.runs + 1):
+        exec_, jobs = Exec(), list(_jobs(workload, random.Random(f"{workload.name} {seed}")))
+        outcome.looks += _play(jobs, exec_, asker(), workload.others)
+        outcome.jobs += jobs
+        outcome.refused += exec_.refused
+    return outcome
+
+
+def _jobs(workload: Workload, rng: random.Random) -> Iterator[Job]:
+    for number, second in enumerate(sorted(workload.arrivals(rng))):
+        law = workload.law(second)
+        registered = START + round(second * 1_000)
+        created = registered - round(1_000 * (rng.uniform(0.2, 1.5) + workload.late(number)))
+        started = created + round(rng.uniform(2_000, 8_000))
+        took = law.sample(rng)
+        ends = None if took is None else started + round(took * 1_000)
+        yield Job(number, created, started, ends, law, Sight(registered_at=registered), registered)
+
+
+def _play(jobs: list[Job], exec_: Exec, asker: Asker, others: float) -> int:
+    queue = [(math.ceil(job.planned_at / SECOND), job.id) for job in jobs]
+    heapq.heapify(queue)
+    looks, other = 0, START
+    while queue:
+        second = queue[0][0]
+        while others and other <= second * SECOND:
+            exec_.ask(other, ours=False)
+            other += round(DAY / others)
+        now, due = second * SECOND, []
+        while queue and queue[0][0] <= second:
+            due.append(jobs[heapq.heappop(queue)[1]])
+        chosen = asker.choose(due, now)
+        for job in due:
+            if job not in chosen:
+                heapq.heappush(queue, (max(math.ceil(job.planned_at / SECOND), second + 1), job.id))
+        for job in chosen:
+            retry_after = exec_.ask(now)
+            looks += 1
+            at = asker.refused(job, retry_after, now) if retry_after is not None else _look(job, asker, now)
+            if at is not None:
+                heapq.heappush(queue, (max(math.ceil(at / SECOND), second + 1), job.id))
+    return looks
+
+
+def _look(job: Job, asker: Asker, now: Instant) -> Instant | None:
+    """One good look. None where it was the last."""
+    last, seen = job.sight.last_look_at, job.status(now)
+    job.gaps.append((job.sight.registered_at if last is None else last, now))
+    started = None if seen == "queued" else job.started_at
+    job.sight = Sight(
+        registered_at=job.sight.registered_at,
+        created_at=job.created_at,
+        started_at=started,
+        status=seen,
+        last_look_at=now,
+        looks=job.sight.looks + 1,
+    )
+    deadline = job.sight.registered_at + round(MAX_AGE * 1_000)
+    if seen == "completed" or now >= deadline:
+        job.seen_at = now if seen == "completed" else None
+        asker.ended(job, now)
+        return None
+    job.planned_at = min(asker.saw(job, now), deadline)
+    return job.planned_at
+
+
+# --- workloads -------------------------------------------------------------------------------------------------
+
+_HOUR = 3_600.0
+
+
+def _poisson(
+    a_day: float, begin: float = 0.0, end: float = 24.0, days: int = 1
+) -> Callable[[random.Random], list[float]]:
+    def arrivals(rng: random.Random) -> list[float]:
+        found = []
+        for day in range(days):
+            at = day * 86_400 + begin * _HOUR
+            while (at := at + rng.expovariate(a_day / ((end - begin) * _HOUR))) < day * 86_400 + end * _HOUR:
+                found.append(at)
+        return found
+
+    return arrivals
+
+
+def _bursts(rng: random.Random) -> list[float]:
+    """Ten within a minute, twelve times a day, for two days."""
+    return [
+        day * 86_400 + hour * 2 * _HOUR + rng.uniform(0, 60)
+        for day in range(2)
+        for hour in range(12)
+        for _ in range(10)
+    ]
+
+
+WORKLOADS = (
+    Workload("sparse: 10 jobs a day", _poisson(10, days=2), lambda _: LOGNORMAL, one_law=LOGNORMAL, runs=4),
+    Workload("business hours: 200 jobs, 9 to 17", _poisson(200, 9, 17, days=2), lambda _: LOGNORMAL, one_law=LOGNORMAL),
+    Workload("bursts: 10 in a minute, 12 times a day", _bursts, lambda _: LOGNORMAL, one_law=LOGNORMAL),
+    Workload("300 jobs a day", _poisson(300, days=2), lambda _: LOGNORMAL, one_law=LOGNORMAL),
+    Workload("heavy tail, 100 jobs a day", _poisson(100, days=2), lambda _: HEAVY, one_law=HEAVY),
+    Workload("5% stuck, 100 jobs a day", _poisson(100, days=2), lambda _: STUCK, one_law=STUCK),
+    Workload(
+        "twice as slow from noon, 150 jobs a day",
+        _poisson(150, days=2),
+        lambda at: SLOWER if at >= 43_200 else LOGNORMAL,
+    ),
+    Workload("150 jobs a day, other tools spend 500 requests", _poisson(150, days=6), lambda _: LOGNORMAL, others=500),
+    Workload("one single job", lambda rng: [rng.uniform(0, 86_400)], lambda _: LOGNORMAL, one_law=LOGNORMAL, runs=100),
+    Workload(
+        "200 jobs, made 10 a minute, registered at once",
+        lambda rng: [36_000 + number * 0.01 for number in range(200)],
+        lambda _: LOGNORMAL,
+        late=lambda number: 6.0 * number,
+        runs=3,
+    ),
+)
