@@ -1,38 +1,86 @@
 """`relay resend`: send again what failed."""
 
+import json
 from typing import Any
 
 import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from relay.cli.client import Client, client_options, given
+
+BATCH = 500
+"""Deliveries of one request: few enough for a bar that moves, and for a relay that goes on with other work."""
 
 
 @click.command("resend")
 @click.argument("delivery_id", required=False)
 @click.option("--failed", is_flag=True, help="All failed deliveries that the other options name.")
+@click.option("--delivered", is_flag=True, help="All delivered ones, where a receiver lost what it had.")
 @click.option("--job", "job_id", help="Only of this job.")
 @click.option("--endpoint", help="Only to this endpoint.")
 @click.option("--since", help="Made at or after this time, such as 2026-03-01T10:00:00Z.")
 @click.option("--until", help="Made before this time.")
 @click.option("--dry-run", is_flag=True, help="Count them, send nothing.")
+@click.option("--yes", "-y", is_flag=True, help="Don't ask before sending.")
 @client_options
-def command(client: Client, delivery_id: str | None, failed: bool, dry_run: bool, **filters: Any) -> None:
+def command(
+    client: Client,
+    delivery_id: str | None,
+    failed: bool,
+    delivered: bool,
+    dry_run: bool,
+    yes: bool,
+    **filters: Any,
+) -> None:
     """Send a delivery again, or all failed ones after an outage. The webhook-id stays the same.
+
+    What is sent is counted first, and you are asked. Broken off, the same command goes on where it stopped: what was
+    sent again is no longer failed. New deliveries do not wait behind those that are sent again.
 
     \b
     Examples:
       relay resend dlv_01JC4ZJ5QX0000000000000000
       relay resend --failed --since 2026-03-01T10:00:00Z --dry-run
-      relay resend --failed --endpoint sales-channel
+      relay resend --failed --endpoint sales-channel --yes
     """
-    if (delivery_id is None) == (not failed):
-        raise click.UsageError("name one delivery, or say --failed for all that failed")
+    if [delivery_id is not None, failed, delivered].count(True) != 1:
+        raise click.UsageError("name one delivery, or say --failed for all that failed, or --delivered")
     if delivery_id is not None:
         if dry_run or given(**filters):
             raise click.UsageError("one delivery needs no other options")
         client.call("POST", f"/v1/deliveries/{delivery_id}/resend")
         click.echo(f"{delivery_id} is being sent again; see: relay deliveries {delivery_id}")
         return
-    wish = {"status": "failed", "dry_run": dry_run, **given(**filters)}
-    count = client.call("POST", "/v1/deliveries/resend", json=wish)["count"]
-    click.echo(f"{count} failed deliveries {'would be' if dry_run else 'are being'} sent again")
+    wish = {"status": "failed" if failed else "delivered", **given(**filters)}
+    counted = client.call("POST", "/v1/deliveries/resend", json={**wish, "dry_run": True})
+    told = f"{counted['count']} {wish['status']} deliveries"
+    if counted["skipped"]:
+        click.echo(f"{counted['skipped']} more are left alone: their endpoints are disabled or removed", err=True)
+    if dry_run or not counted["count"]:
+        _tell(client, counted, f"{told} would be sent again")
+        return
+    if not yes:
+        click.confirm(f"Send {told} again?", abort=True, err=True)
+    sent = _send(client, {**wish, "ended_by": counted["as_of"], "limit": BATCH}, counted["count"])
+    _tell(
+        client, {**counted, "count": sent, "dry_run": False}, f"{sent} {wish['status']} deliveries are being sent again"
+    )
+
+
+def _tell(client: Client, answer: dict[str, Any], text: str) -> None:
+    click.echo(json.dumps(answer, indent=2) if client.as_json else text)
+
+
+def _send(client: Client, wish: dict[str, Any], count: int) -> int:
+    """Batch after batch, with a bar on a terminal. Returns how many went."""
+    bar = TextColumn("sending again"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    sent = 0
+    with Progress(*bar, console=Console(stderr=True), disable=not Console(stderr=True).is_terminal) as progress:
+        row = progress.add_task("", total=count)
+        while True:
+            answer = client.call("POST", "/v1/deliveries/resend", json=wish)
+            sent += int(answer["count"])
+            progress.update(row, completed=sent, total=sent + answer["remaining"])
+            if not answer["remaining"] or not answer["count"]:
+                return sent

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, Update, func, select, update
+from sqlalchemy import Select, Update, bindparam, func, literal, select, tuple_, update
 
-from relay.model import Attempt, Delivery, DeliveryStatus, Instant
+from relay import formats
+from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, Instant
 from relay.store import paging
 from relay.store.database import Tx
 from relay.store.outbox import COLUMNS, delivery_of
@@ -15,6 +16,20 @@ from relay.store.schema import attempts, deliveries, endpoints
 _SENDABLE = (
     select(endpoints.c.id).where(endpoints.c.id == deliveries.c.endpoint_id, endpoints.c.disabled_at.is_(None)).exists()
 )
+
+_ANEW = {
+    "status": DeliveryStatus.PENDING.value,
+    "tries": 0,
+    "trigger": "resend",
+    "ended_at": None,
+    "reason": None,
+    "leased_by": None,
+}
+_RESENDS_A_SECOND = 50
+_PART = 0.8
+
+Place = tuple[Instant, str]
+"""Where a walk through deliveries, oldest first, has come to: `created_at` and id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +41,8 @@ class Filter:
     endpoint_id: str | None = None
     since: Instant | None = None
     until: Instant | None = None
+    ended_by: Instant | None = None
+    """Ended at this instant or before."""
 
     def narrow(self, query: Any) -> Any:
         """The query (or update), with these conditions."""
@@ -40,6 +57,8 @@ class Filter:
             narrowed = narrowed.where(deliveries.c.created_at >= self.since)
         if self.until is not None:
             narrowed = narrowed.where(deliveries.c.created_at < self.until)
+        if self.ended_by is not None:
+            narrowed = narrowed.where(deliveries.c.ended_at <= self.ended_by)
         return narrowed
 
 
@@ -79,17 +98,55 @@ def pending(tx: Tx) -> int:
     return count(tx, Filter(status=DeliveryStatus.PENDING))
 
 
-def resend(tx: Tx, which: Filter | str, now: Instant) -> int:
-    """Starts the schedule anew for ended deliveries: one by id, or all of a filter. Returns how many.
+def resend(tx: Tx, id: str, now: Instant) -> bool:
+    """Starts the schedule anew for an ended delivery, due now. False where it is pending or nobody listens.
 
-    The webhook-id stays, so that a receiver that had it already can tell. One that is pending, or whose endpoint is
-    gone or disabled, stays as it is.
+    The webhook-id stays, so that a receiver that had it already can tell.
     """
-    query = update(deliveries).where(deliveries.c.status != DeliveryStatus.PENDING.value)
-    query = query.where(deliveries.c.id == which) if isinstance(which, str) else which.narrow(query)
-    query = query.where(_SENDABLE)
-    again = {"status": DeliveryStatus.PENDING.value, "next_attempt_at": now, "tries": 0, "trigger": "resend"}
-    return tx.execute(query, again | {"ended_at": None, "reason": None, "leased_by": None}).rowcount
+    query = update(deliveries).where(deliveries.c.id == id, deliveries.c.status != DeliveryStatus.PENDING.value)
+    return tx.execute(query.where(_SENDABLE), {**_ANEW, "next_attempt_at": now}).rowcount == 1
+
+
+def resend_some(tx: Tx, which: Filter, now: Instant, most: int, after: Place | None = None) -> tuple[int, Place | None]:
+    """The same for at most `most` deliveries of a filter, oldest first, from `after` on.
+
+    They are laid out one behind the other, each endpoint at no more than a part of what it takes: the rest is for
+    what happens meanwhile, which so does not wait behind them. Returns how many, and the place to go on after (None:
+    there are no more).
+    """
+    query = which.narrow(
+        select(deliveries.c.id, deliveries.c.created_at, deliveries.c.endpoint_id, endpoints.c.format)
+        .join(endpoints, endpoints.c.id == deliveries.c.endpoint_id)
+        .where(deliveries.c.status != DeliveryStatus.PENDING.value, endpoints.c.disabled_at.is_(None))
+    )
+    if after is not None:
+        query = query.where(
+            tuple_(deliveries.c.created_at, deliveries.c.id) > tuple_(literal(after[0]), literal(after[1]))
+        )
+    rows = tx.execute(query.order_by(deliveries.c.created_at, deliveries.c.id).limit(most)).all()
+    if not rows:
+        return 0, None
+    slots = {id: _free_from(tx, id, now) for id in {row.endpoint_id for row in rows}}
+    again = []
+    for row in rows:
+        again.append({"delivery": row.id, "at": slots[row.endpoint_id]})
+        slots[row.endpoint_id] += round(SECOND / (formats.rate(row.format) or _RESENDS_A_SECOND) / _PART)
+    ended = update(deliveries).where(
+        deliveries.c.id == bindparam("delivery"), deliveries.c.status != DeliveryStatus.PENDING.value
+    )
+    tx.execute(ended.values(**_ANEW, next_attempt_at=bindparam("at")), again)
+    return len(rows), ((rows[-1].created_at, rows[-1].id) if len(rows) == most else None)
+
+
+def _free_from(tx: Tx, endpoint_id: str, now: Instant) -> Instant:
+    """When the endpoint is through with the resends that are laid out already."""
+    last = (
+        select(func.max(deliveries.c.next_attempt_at))
+        .where(deliveries.c.endpoint_id == endpoint_id, deliveries.c.next_attempt_at.is_not(None))
+        .where(deliveries.c.trigger == "resend", deliveries.c.tries == 0, deliveries.c.leased_by.is_(None))
+    )
+    laid_out: Instant | None = tx.execute(last).scalar()
+    return now if laid_out is None else max(now, laid_out + 1)
 
 
 def hasten(tx: Tx, id: str, now: Instant) -> bool:

@@ -227,8 +227,10 @@ class JobList(Answer):
 
 class ResendAnswer(Answer):
     count: int = Field(description="deliveries that are sent again, or would be")
+    remaining: int = Field(description="deliveries that `limit` left for another request")
     skipped: int = Field(description="deliveries left alone because their endpoint is disabled or was removed")
     dry_run: bool
+    as_of: Time = Field(description="deliveries that ended by then are meant; `ended_by` of a further request")
 
 
 class Health(Answer):

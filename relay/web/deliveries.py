@@ -1,16 +1,21 @@
 """Deliveries: did it go out, and if not, why; and sending again."""
 
+from dataclasses import replace
+
 from starlette.responses import Response
 
 from relay.errors import Conflict, NotFound
 from relay.model import Delivery, DeliveryStatus, Endpoint
 from relay.store import deliveries, endpoints
 from relay.store.database import Tx
-from relay.store.deliveries import Filter
+from relay.store.deliveries import Filter, Place
 from relay.web import answers, references
 from relay.web.answers import DeliveryAnswer, DeliveryDetail, DeliveryList, ResendAnswer
 from relay.web.operation import Call, operation, reply
 from relay.web.schemas import DeliveriesQuery, ResendRequest
+
+BATCH = 500
+"""Deliveries that one transaction makes due again."""
 
 
 @operation("GET", "/v1/deliveries", scope="read", tag="deliveries", answers={200: DeliveryList}, refusals=(400,))
@@ -76,22 +81,44 @@ async def resend_delivery(call: Call, id: str) -> Response:
 async def resend_deliveries(call: Call, body: ResendRequest) -> Response:
     """Send all failed deliveries of a filter again.
 
-    After an outage. With `dry_run` they are only counted (200). Deliveries of disabled endpoints are left alone.
+    After an outage. With `dry_run` they are only counted (200). They are laid out in time, so that what happens
+    meanwhile does not wait behind them; deliveries of disabled endpoints are left alone. For very many, ask again with
+    `limit` and `ended_by` (the `as_of` of the first answer) until `remaining` is 0: what fails again meanwhile is not
+    taken up once more. A request that was broken off is taken up by repeating it.
     """
+    as_of = call.now if body.ended_by is None else body.ended_by
 
-    def work(tx: Tx) -> ResendAnswer:
-        which = _filter(tx, body, DeliveryStatus(body.status))
+    def count(tx: Tx) -> tuple[Filter, int, int]:
+        which = replace(_filter(tx, body, DeliveryStatus(body.status)), ended_by=as_of)
         ready = deliveries.count(tx, which, sendable=True)
-        skipped = deliveries.count(tx, which) - ready
-        if not body.dry_run:
-            deliveries.resend(tx, which, call.now)
-        return ResendAnswer(count=ready, skipped=skipped, dry_run=body.dry_run)
+        return which, ready, deliveries.count(tx, which) - ready
 
-    if body.dry_run:
-        return reply(200, await call.relay.store.read(work))
-    answer = await call.relay.store.write(work)
-    call.relay.wake()
-    return reply(202, answer)
+    which, ready, skipped = await call.relay.store.read(count)
+    done = 0 if body.dry_run else await _resend(call, which, min(ready, body.limit or ready))
+    answer = ResendAnswer(
+        count=ready if body.dry_run else done,
+        remaining=0 if body.dry_run else max(0, ready - done),
+        skipped=skipped,
+        dry_run=body.dry_run,
+        as_of=as_of,
+    )
+    return reply(200 if body.dry_run else 202, answer)
+
+
+async def _resend(call: Call, which: Filter, most: int) -> int:
+    """In batches, between which other work goes on: one for all would hold every delivery up."""
+    done, place = 0, None
+
+    def work(tx: Tx) -> tuple[int, Place | None]:
+        return deliveries.resend_some(tx, which, call.now, min(BATCH, most - done), place)
+
+    while done < most:
+        some, place = await call.relay.store.write(work)
+        done += some
+        call.relay.wake()
+        if place is None:
+            break
+    return done
 
 
 OPERATIONS = (list_deliveries, resend_deliveries, get_delivery, resend_delivery)

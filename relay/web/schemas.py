@@ -265,11 +265,17 @@ class ResendRequest(Body):
     model_config = ConfigDict(
         json_schema_extra={"example": {"status": "failed", "since": "2026-03-01T10:00:00Z", "dry_run": True}}
     )
-    status: Literal["failed"] = Field(description='always "failed": what is sent again in bulk')
+    status: Literal["failed", "delivered"] = Field(
+        description="how they ended; delivered ones, where a receiver lost them"
+    )
     job_id: JobId | None = Field(None, description=_JOB_ID)
     endpoint: Reference | None = Field(None, description=_ENDPOINT)
     since: Time | None = Field(None, description="the earliest time at which the delivery was made")
     until: Time | None = Field(None, description="the time before which the delivery was made")
+    ended_by: Time | None = Field(None, description="the time by which it had ended; now, unless given")
+    limit: Annotated[int, Strict(), Field(ge=1, le=10_000)] | None = Field(
+        None, description="how many at the most, 1 to 10,000; all, unless given"
+    )
     dry_run: bool = Field(False, description="true to count them and send nothing")
 
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -98,6 +99,19 @@ class Stage:
         port = free_port()
         self.served.append(Served(self.write_config(server={"port": port}, **sections), port))
         return self.served[-1]
+
+
+def run(*words: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Runs a verb to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "relay", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])} | environ,
+    )
 
 
 def free_port() -> int:

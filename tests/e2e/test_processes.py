@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from relay.sandbox.receiver import FINE, HANG
-from tests.e2e.conftest import API_KEY, Served, Stage, free_port
+from tests.e2e.conftest import API_KEY, Served, Stage, free_port, run
 from tests.make import SECRET
 
 ROUNDS = int(os.environ.get("RELAY_KILL_ROUNDS", "12"))
@@ -92,18 +92,6 @@ async def test_a_stop_signal_is_heeded_within_ten_seconds(stage: Stage, number: 
     both = await stage.receiver.arrived(2)
     assert (both[1].webhook_id, both[1].body) == (first.webhook_id, first.body)
     assert await relay.stop() == 0
-
-
-def run(*words: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Runs a verb to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "relay", *words],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | environ,
-    )
 
 
 async def test_a_wrong_configuration_is_exit_code_2(stage: Stage) -> None:
@@ -230,38 +218,6 @@ async def test_check_says_what_is_right_and_what_is_not(stage: Stage) -> None:
     assert refused.returncode == 1
     assert "refuses the key (401" in refused.stdout
     assert "0" * 40 not in refused.stdout + refused.stderr
-
-
-async def test_the_verbs_of_a_running_relay(stage: Stage) -> None:
-    """register, jobs, deliveries and resend do what their help says, against a relay that asks for a key."""
-    relay = stage.serve()
-    await relay.start()
-    job = stage.exec.add(lasts=1, name="Discovery Call")
-
-    async def verb(*words: str, key: str = API_KEY) -> subprocess.CompletedProcess[str]:
-        return await asyncio.to_thread(run, *words, folder=stage.folder, RELAY_URL=relay.url, RELAY_API_KEY=key)
-
-    made = await verb("register", job.id, "--url", f"{stage.receiver_url}/cli", "--metadata", "team=sales")
-    assert made.returncode == 0, made.stderr
-    secret = made.stdout.split('"secret": "')[1].split('"')[0]
-    assert secret.startswith("whsec_")
-    [one] = await stage.receiver.arrived(1, path="/cli")
-    assert b'"team"' in one.body
-    assert "Discovery Call" in (await verb("jobs")).stdout
-    listed = await verb("deliveries", "--json")
-    dlv = listed.stdout.split('"id": "')[1].split('"')[0]
-    assert '"attempts"' in (await verb("deliveries", dlv)).stdout
-    assert (await verb("resend", dlv)).returncode == 0
-    assert len(await stage.receiver.arrived(2, path="/cli")) == 2
-    assert "0 failed deliveries would be sent again" in (await verb("resend", "--failed", "--dry-run")).stdout
-    assert (await verb("resend")).returncode == 2
-    refused = await verb("jobs", key="relay_wrong")
-    assert refused.returncode == 1
-    assert "RELAY_API_KEY" in refused.stderr
-    assert await relay.stop() == 0
-    gone = await verb("jobs")
-    assert gone.returncode == 1
-    assert "relay serve" in gone.stderr
 
 
 def test_keygen_makes_what_the_configuration_takes(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from relay.listening import listen
 from relay.model import MINUTE, SECOND, DeliveryStatus, Endpoint
@@ -149,13 +149,53 @@ async def test_fifty_hear_at_once_whatever_one_does(start: Start, kind: str) -> 
 
 async def test_fifty_hear_though_one_of_their_own_host_hangs(start: Start) -> None:
     """On the same host too: of its four connections one is always left to the others."""
-    async with start(delivery={"timeout": "3s"}) as world:
+    async with start(delivery=SLOW) as world:
         world.receiver.always(HANG, path="/bad")
         url = f"{world.receiver_url}/bad"
         bad = make_endpoint(name="bad", url=url, host=url.split("/")[2])
         await queue_up(world, bad, QUEUE)
         await all_good_hear(world)
-        assert await of(world, bad, DeliveryStatus.PENDING) >= QUEUE
+        assert await attempts(world) <= GOOD, "none of the bad one's is over"
+        await world.relay.egress.aclose()
+
+
+async def test_a_long_queue_at_slack_holds_up_no_other_channel(start: Start) -> None:
+    """One message a second, and 2,500 to send: another channel of the same host hears at once."""
+    async with start() as world:
+        url = f"{world.receiver_url}/services"
+        crowded = make_endpoint(name="a", url=f"{url}/a", host=url.split("/")[2], format="slack")
+        quiet = make_endpoint(name="b", url=f"{url}/b", host=url.split("/")[2], format="slack")
+        await queue_up(world, crowded, QUEUE)
+        await queue_up(world, quiet, 2)
+        for second in range(1, 4):
+            await world.settle()
+            assert len(world.received("/services/a")) == second
+            assert len(world.received("/services/b")) == min(second, 2)
+            world.clock.advance(SECOND)
+
+
+async def test_what_is_new_does_not_wait_behind_an_outage_sent_again(start: Start) -> None:
+    """1,000 failed deliveries sent again at once, at one a second: what happens meanwhile is told in its own time."""
+    async with start(delivery={"schedule": ["0s"]}) as world:
+        url = f"{world.receiver_url}/channel"
+        channel = make_endpoint(name="channel", url=url, host=url.split("/")[2], format="slack")
+        await queue_up(world, channel, 1_000)
+        ended = {"status": "failed", "next_attempt_at": None, "ended_at": world.clock()}
+        failed = Filter(status=DeliveryStatus.FAILED)
+        store = world.relay.store
+        await store.write(lambda tx: tx.execute(update(schema.deliveries), ended))
+        assert (await store.write(lambda tx: deliveries.resend_some(tx, failed, world.clock(), 600)))[0] == 600
+        assert (await store.write(lambda tx: deliveries.resend_some(tx, failed, world.clock(), 600)))[0] == 400
+        for _ in range(20):
+            await world.settle()
+            world.clock.advance(SECOND)
+        assert 15 <= len(world.received()) <= 17, "four fifths of what Slack takes"
+        new = make_event("new", now=world.clock())
+        await store.write(lambda tx: outbox.enqueue(tx, new, [(channel, None)], world.clock(), 0))
+        for _ in range(2):
+            await world.settle()
+            world.clock.advance(SECOND)
+        assert new.id in [one.webhook_id for one in world.received()]
 
 
 async def test_after_an_outage_no_herd_comes_back(start: Start) -> None:

@@ -207,7 +207,7 @@ async def test_a_resend_starts_the_schedule_anew_with_the_same_webhook_id(store:
     await fill(store, (make_event(), make_endpoint()))
     [held] = await claim(store)
     await store.write(lambda tx: outbox.settle(tx, [settlement(held, DeliveryStatus.FAILED)], "me"))
-    assert await store.write(lambda tx: deliveries.resend(tx, Filter(status=DeliveryStatus.FAILED), NOON + 9)) == 1
+    assert await store.write(lambda tx: deliveries.resend(tx, held.delivery.id, NOON + 9))
     [again] = await claim(store, NOON + 9)
     assert (again.delivery.event_id, again.delivery.body) == (held.delivery.event_id, held.delivery.body)
     assert (again.delivery.tries, again.delivery.attempts, again.trigger) == (0, 1, "resend")

@@ -1,11 +1,14 @@
 """Deliveries over HTTP: listed, shown, sent again."""
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import Any
 
+from sqlalchemy import text
+
 from relay.model import MINUTE, Attempt, DeliveryStatus, EventType
-from relay.store import deliveries, endpoints, outbox
+from relay.store import deliveries, endpoints, outbox, schema
 from relay.store.database import Tx
 from relay.store.outbox import Settlement
 from tests.make import claim_due
@@ -195,22 +198,74 @@ async def test_resending_all_that_failed(any_api: Api) -> None:
     await any_api.register("j9")
     await any_api.deliver("j9")
     path, woken = f"{DELIVERIES}/resend", any_api.relay.woken
+    sure = {"dry_run": False, "remaining": 0, "as_of": "2024-03-01T12:00:00.000Z"}
     dry = await any_api.post(path, {"status": "failed", "dry_run": True})
-    assert dry == {"count": 3, "skipped": 1, "dry_run": True}
+    assert dry == {**sure, "count": 3, "skipped": 1, "dry_run": True}
     assert any_api.relay.woken == woken
     one = await any_api.post(path, {"status": "failed", "job_id": "j3"}, 202)
-    assert one == {"count": 1, "skipped": 0, "dry_run": False}
+    assert one == {**sure, "count": 1, "skipped": 0}
     none = await any_api.post(path, {"status": "failed", "until": "2024-03-01T12:00:00Z"}, 202)
-    assert none == {"count": 0, "skipped": 0, "dry_run": False}
+    assert none == {**sure, "count": 0, "skipped": 0}
     rest = await any_api.post(path, {"status": "failed"}, 202)
-    assert rest == {"count": 2, "skipped": 1, "dry_run": False}
+    assert rest == {**sure, "count": 2, "skipped": 1}
     states = {row["id"]: row["status"] for row in (await any_api.get(DELIVERIES))["data"]}
     assert [states[id] for id in ids] == ["failed", "pending", "pending", "pending"]
 
 
+async def test_resending_step_by_step(any_api: Api) -> None:
+    """With `limit` and `ended_by` many requests do what one would, and what fails again is not taken up once more."""
+    ids = sorted([await failed(any_api, f"j{number}") for number in range(5)])
+    path = f"{DELIVERIES}/resend"
+    as_of = (await any_api.post(path, {"status": "failed", "dry_run": True}))["as_of"]
+    step = {"status": "failed", "limit": 2, "ended_by": as_of}
+    any_api.clock.advance(1_000)
+    first = await any_api.post(path, step, 202)
+    assert (first["count"], first["remaining"]) == (2, 3)
+    any_api.clock.advance(1_000)
+    for id in ids[:2]:
+        await attempt(any_api, id, DeliveryStatus.FAILED)
+    left = [
+        (answer["count"], answer["remaining"]) for answer in [await any_api.post(path, step, 202) for _ in range(3)]
+    ]
+    assert left == [(2, 1), (1, 0), (0, 0)]
+    states = {row["id"]: row["status"] for row in (await any_api.get(DELIVERIES))["data"]}
+    assert [states[id] for id in ids] == ["failed", "failed", "pending", "pending", "pending"]
+
+
+async def test_resending_very_many_holds_nothing_up(any_api: Api) -> None:
+    """A whole outage is one call, and batch after batch inside: other work is done between them."""
+    await failed(any_api)
+    columns = ", ".join(column.name for column in schema.deliveries.columns if column.name not in ("id", "event_id"))
+    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000)"
+    copies = f"{numbers} SELECT 'dlv_c' || i, 'evt_c' || i, {columns} FROM n, deliveries"  # noqa: S608
+    store, insert = any_api.relay.store, text(f"INSERT INTO deliveries (id, event_id, {columns}) {copies}")
+    await store.write(lambda tx: tx.execute(insert))
+    resending = asyncio.create_task(any_api.post(f"{DELIVERIES}/resend", {"status": "failed"}, 202))
+    meanwhile = 0
+    while not resending.done():
+        await store.write(lambda tx: tx.execute(text("SELECT 1")))
+        meanwhile += 1
+    assert (await resending)["count"] == 4_001
+    assert meanwhile >= 8
+
+
+async def test_what_was_delivered_can_be_sent_again(any_api: Api) -> None:
+    """Where a receiver lost what it had: only delivered ones, when that is what was asked for."""
+    ids = [await failed(any_api, "j1")]
+    await any_api.register("j2")
+    ids += await any_api.deliver("j2")
+    await attempt(any_api, ids[1], DeliveryStatus.DELIVERED)
+    answer = await any_api.post(f"{DELIVERIES}/resend", {"status": "delivered"}, 202)
+    assert answer["count"] == 1
+    states = {row["id"]: row["status"] for row in (await any_api.get(DELIVERIES))["data"]}
+    assert [states[id] for id in ids] == ["failed", "pending"]
+
+
 BAD_RESENDS = [
     ({}, "missing_field", "status"),
-    ({"status": "delivered"}, "invalid_field", "status"),
+    ({"status": "cancelled"}, "invalid_field", "status"),
+    ({"status": "failed", "limit": 0}, "invalid_limit", "limit"),
+    ({"status": "failed", "limit": "5"}, "invalid_limit", "limit"),
     ({"status": "failed", "dry_run": "yes"}, "invalid_field", "dry_run"),
     ({"status": "failed", "dry_run": 1}, "invalid_field", "dry_run"),
     ({"status": "failed", "since": 1_709_294_400}, "invalid_field", "since"),
