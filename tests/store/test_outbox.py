@@ -3,9 +3,10 @@
 import asyncio
 
 import pytest
+from sqlalchemy import select
 
 from relay.model import SECOND, Attempt, DeliveryStatus, Endpoint, Event, Instant, new_id
-from relay.store import deliveries, endpoints, outbox
+from relay.store import deliveries, endpoints, outbox, paging, schema
 from relay.store.database import Store, Tx
 from relay.store.deliveries import Filter
 from relay.store.outbox import Claim, Settlement
@@ -174,6 +175,20 @@ async def test_turns_cost_what_they_return(sqlite_store: Store) -> None:
     steps = [line for line in await sqlite_store.read(plan_of_turns) if "ahead" in line]
     assert len(steps) == 3
     assert all(line.startswith("SEARCH ahead USING COVERING INDEX deliveries_in_turn") for line in steps), steps
+
+
+@pytest.mark.parametrize("which", [Filter(endpoint_id="ep_a"), Filter(endpoint_id="ep_a", since=NOON)])
+async def test_a_page_of_an_endpoint_costs_what_it_shows(sqlite_store: Store, which: Filter) -> None:
+    """The newest of its deliveries are found in their order by an index: they are not all sorted for one page."""
+
+    def plan(tx: Tx) -> list[str]:
+        query = which.narrow(select(schema.deliveries.c.id))
+        ordered = paging.newest_first(query, schema.deliveries.c.created_at, schema.deliveries.c.id, Page(50))
+        explained = ordered.compile(tx, compile_kwargs={"literal_binds": True})
+        return [row.detail for row in tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {explained}")]
+
+    [step] = await sqlite_store.read(plan)
+    assert "deliveries_of_endpoint_by_time" in step
 
 
 async def test_two_claimers_never_get_the_same_delivery(store: Store) -> None:
