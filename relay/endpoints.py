@@ -69,6 +69,7 @@ def change(tx: Tx, endpoint: Endpoint, wish: Change, rules: EgressRules) -> Endp
     A format that was chosen by the URL's host is chosen again for another URL. Raises Invalid for what can't be,
     Conflict where the endpoint is not to be changed here or the name is taken.
     """
+    endpoint = _as_it_is(tx, endpoint)
     refuse_unless_changeable(endpoint)
     if wish.name is not None and wish.name != endpoint.name and endpoints.by_name(tx, wish.name) is not None:
         raise Conflict("endpoint_exists", "another endpoint has this name; choose another", "name")
@@ -107,6 +108,7 @@ def rotate(
     It signs as before unless `wanted` or the secret says otherwise. Raises Invalid for a secret that is none, Conflict
     where the configuration sets it.
     """
+    endpoint = _as_it_is(tx, endpoint)
     if endpoint.source == "config" and any(one.secret and one.name == endpoint.name for one in configured):
         text = "the relay's configuration sets the secret of this endpoint; change it there and restart the relay"
         raise Conflict("endpoint_configured", text)
@@ -119,13 +121,14 @@ def rotate(
 
 def enable(tx: Tx, endpoint: Endpoint, now: Instant) -> tuple[Endpoint, int]:
     """The endpoint enabled, and how many deliveries were held for it and are due now."""
-    enabled = replace(_healthy(endpoint), disabled_at=None, disabled_reason=None)
+    enabled = replace(_healthy(_as_it_is(tx, endpoint)), disabled_at=None, disabled_reason=None)
     endpoints.save(tx, enabled)
     return enabled, outbox.release_held(tx, endpoint.id, now)
 
 
 def disable(tx: Tx, endpoint: Endpoint, now: Instant) -> Endpoint:
     """The endpoint disabled by hand: what is for it is held until it is enabled. Once disabled it stays as it is."""
+    endpoint = _as_it_is(tx, endpoint)
     if not endpoint.enabled:
         return endpoint
     disabled = replace(endpoint, disabled_at=now, disabled_reason="disabled by hand")
@@ -169,6 +172,7 @@ def _sync(tx: Tx, wish: StandingEndpoint, rules: EgressRules, now: Instant) -> N
         )
         endpoints.add(tx, new)
         return
+    found = _as_it_is(tx, found)
     changed = replace(_with(found, checked, wish.name), source="config")
     if secret is not None and secret != found.secrets[0].value:
         changed = replace(changed, secrets=_rotated(found, secret, now))
@@ -176,6 +180,14 @@ def _sync(tx: Tx, wish: StandingEndpoint, rules: EgressRules, now: Instant) -> N
         changed = replace(changed, secrets=_rotated(found, signing.new_secret(_random(), checked.signing), now))
     if changed != found:
         _save(tx, found, changed)
+
+
+def _as_it_is(tx: Tx, endpoint: Endpoint) -> Endpoint:
+    """The endpoint as it is by now, nobody else's to change until the transaction ends. Raises NotFound."""
+    found = endpoints.locked(tx, [endpoint.id]).get(endpoint.id)
+    if found is None:
+        raise NotFound("endpoint_not_found", "there is no endpoint with this id")
+    return found
 
 
 def _with(endpoint: Endpoint, checked: Checked, name: str | None) -> Endpoint:

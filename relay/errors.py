@@ -3,6 +3,7 @@
 RelayError
 ├── ConfigError        the configuration can't be used (CLI exit code 2)
 ├── StoreError         the store can't be opened, read or written
+│   └── ValueRefused   the database does not take a value: trying again would end the same
 └── Refused            a request is at fault; carries Exec's error envelope
     ├── Invalid        400, or 422's place: a field is wrong
     ├── NotFound       404
@@ -20,6 +21,10 @@ class ConfigError(RelayError):
 
 class StoreError(RelayError):
     """The store can't be opened, read or written; the text says what to do about it."""
+
+
+class ValueRefused(StoreError):
+    """The database does not take a value of one transaction; every other goes on, and this one fails each time."""
 
 
 class Refused(RelayError):

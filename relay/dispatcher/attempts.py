@@ -34,6 +34,8 @@ class Sent:
     duration_ms: int
     probe: Due | None = None
     """What the attempt was a probe for: the next one waits until this one is written down."""
+    bare: bool = False
+    """The store did not take what came: only what it means is kept."""
 
 
 async def send(
@@ -48,16 +50,25 @@ async def send(
     return outcome, duration
 
 
+_NOT_KEPT = "what came of it can't be kept"
+
+
+def barely(verdict: Verdict) -> Verdict:
+    """The verdict without the words of whoever answered."""
+    error = _NOT_KEPT if verdict.error else None
+    return replace(verdict, error=error, disable=_NOT_KEPT if verdict.disable else None)
+
+
 def attempt_of(sent: Sent, verdict: Verdict) -> Attempt:
     """The log entry of an attempt."""
-    answer = sent.outcome if isinstance(sent.outcome, Answer) else None
+    answer = sent.outcome if isinstance(sent.outcome, Answer) and not sent.bare else None
     return Attempt(
         id=new_id("att", sent.started_at),
         delivery_id=sent.claim.delivery.id,
         number=sent.claim.delivery.attempts + 1,
         trigger=sent.claim.trigger,
         started_at=sent.started_at,
-        duration_ms=sent.duration_ms,
+        duration_ms=0 if sent.bare else sent.duration_ms,
         status_code=answer.status if answer else None,
         outcome=verdict.outcome,
         error=_storable(verdict.error) if verdict.error else None,

@@ -3,12 +3,13 @@
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from relay import delivering
 from relay.config import DeliveryRules
 from relay.delivering import Verdict
-from relay.dispatcher.attempts import Sent, settlement_of
-from relay.errors import StoreError
+from relay.dispatcher.attempts import Sent, barely, settlement_of
+from relay.errors import StoreError, ValueRefused
 from relay.model import SECOND, Endpoint, Instant
 from relay.outcome import NoAnswer, Outcome
 from relay.store import endpoints, outbox
@@ -58,7 +59,8 @@ class Settler:
     def judge(self, sent: Sent, endpoint: Endpoint | None, now: Instant) -> Verdict:
         """What the attempt means. A fault of ours in judging an answer counts as a failed attempt: it never repeats."""
         try:
-            return self._judge(sent, sent.outcome, endpoint, now)
+            verdict = self._judge(sent, sent.outcome, endpoint, now)
+            return barely(verdict) if sent.bare else verdict
         except Exception as error:
             self._telemetry.log.exception("what %s brought could not be judged", sent.claim.delivery.id)
             fault = NoAnswer("internal", f"the relay failed to judge the answer: {type(error).__name__}")
@@ -91,17 +93,22 @@ class Settler:
         try:
             await self._write(batch)
         except Exception:
-            if len(batch) == 1:  # the lease runs out, and the attempt is made again
+            if len(batch) > 1:
+                for sent in batch:
+                    await self._settle([sent])
+            elif not batch[0].bare:  # it counts all the same: an attempt that is not counted is made for ever
+                self._telemetry.log.exception("what came of %s is not to be kept", batch[0].claim.delivery.id)
+                await self._settle([replace(batch[0], bare=True)])
+            else:  # the lease runs out, and the attempt is made again
                 self._telemetry.log.exception("an attempt of %s was not written down", batch[0].claim.delivery.id)
-                return
-            for sent in batch:
-                await self._settle([sent])
 
     async def _write(self, batch: Sequence[Sent]) -> None:
-        """Writes a batch down, trying again while the store fails and the leases hold."""
+        """Writes a batch down, trying again while the store fails and the leases hold. Raises what no trying mends."""
         for _ in range(self._tries):
             try:
                 judged = await self._store.write(lambda tx: self._write_down(tx, batch))
+            except ValueRefused:
+                raise
             except StoreError as error:
                 self._telemetry.log.error("attempts can't be written down, trying again: %s", error)
                 if self._stopping:
@@ -120,7 +127,7 @@ class Settler:
     def _write_down(self, tx: Tx, batch: Sequence[Sent]) -> list[tuple[Sent, Verdict]]:
         """Judges each attempt, then writes deliveries, attempts and the health of the endpoints."""
         now = self._clock()
-        known = endpoints.many(tx, {sent.claim.delivery.endpoint_id for sent in batch})
+        known = endpoints.locked(tx, {sent.claim.delivery.endpoint_id for sent in batch})
         before = dict(known)
         judged = []
         for sent in batch:

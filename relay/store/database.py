@@ -90,7 +90,7 @@ class Store:
             if lock is not None:
                 os.close(lock)
             if isinstance(error, DBAPIError):
-                raise StoreError(dialect.explain(error)) from error
+                raise dialect.told(error) from error
             raise
         return cls(writer, reader, writers, lock)
 
@@ -117,7 +117,7 @@ class Store:
             with self._reader.connect() as connection:
                 return work(connection)
         except DBAPIError as error:
-            raise StoreError(dialect.explain(error)) from error
+            raise dialect.told(error) from error
 
     def _write_forever(self) -> None:
         while (first := self._wishes.get()) is not None:
@@ -146,7 +146,7 @@ class Store:
                     return
                 if isinstance(error, DBAPIError) and dialect.may_be_repeated(error) and left > 1:
                     continue
-                told = StoreError(dialect.explain(error)) if isinstance(error, DBAPIError) else error
+                told = dialect.told(error) if isinstance(error, DBAPIError) else error
                 for wish in batch:
                     if not wish.future.done():
                         wish.future.set_exception(told)
@@ -215,6 +215,6 @@ def peek(url: str, work: Callable[[Tx], T]) -> T:
             migrate.refuse_other_version(connection)
             return work(connection)
     except DBAPIError as error:
-        raise StoreError(dialect.explain(error)) from error
+        raise dialect.told(error) from error
     finally:
         engine.dispose()

@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import QueuePool
 
-from relay.errors import StoreError
+from relay.errors import StoreError, ValueRefused
 
 _BUSY_MS = 5_000
 
@@ -115,6 +115,12 @@ def may_be_repeated(error: DBAPIError) -> bool:
 def is_of_one(error: DBAPIError) -> bool:
     """Whether one transaction is at fault; a full disk or a lost connection would be so for every other too."""
     return may_be_repeated(error) or not isinstance(error, OperationalError)
+
+
+def told(error: DBAPIError) -> StoreError:
+    """The database error as the relay's own."""
+    kind = ValueRefused if isinstance(error, DataError | IntegrityError) else StoreError
+    return kind(explain(error))
 
 
 def explain(error: DBAPIError) -> str:

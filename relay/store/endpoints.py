@@ -98,6 +98,24 @@ def many(tx: Tx, ids: Iterable[str]) -> dict[str, Endpoint]:
     return {row.id: _endpoint(tx, row) for row in rows}
 
 
+def locked(tx: Tx, ids: Iterable[str]) -> dict[str, Endpoint]:
+    """The endpoints with these ids as they are now, for changing them: nobody else does until the transaction ends.
+
+    A change that is made of what was read before could undo another relay's, which may have disabled it meanwhile.
+    """
+    query = select(endpoints).where(endpoints.c.id.in_(list(ids))).order_by(endpoints.c.id)
+    return {row.id: _endpoint(tx, row) for row in tx.execute(query.with_for_update(key_share=True))}
+
+
+def are_deaf(tx: Tx, ids: Collection[str]) -> set[str]:
+    """Which of these are disabled, and stay so until the transaction ends."""
+    if not ids:
+        return set()
+    query = select(endpoints.c.id, endpoints.c.disabled_at).where(endpoints.c.id.in_(sorted(ids)))
+    rows = tx.execute(query.order_by(endpoints.c.id).with_for_update(read=True))
+    return {row.id for row in rows if row.disabled_at is not None}
+
+
 def standing(tx: Tx) -> Sequence[Endpoint]:
     """The endpoints that hear of every job."""
     query = select(endpoints).where(endpoints.c.kind == EndpointKind.STANDING.value).order_by(endpoints.c.id)

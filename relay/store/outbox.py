@@ -24,6 +24,7 @@ from relay import formats
 from relay.model import Attempt, Delivery, DeliveryStatus, Event, EventType, Instant, new_id
 from relay.store import dialect
 from relay.store.database import Tx
+from relay.store.endpoints import are_deaf
 from relay.store.registrations import Subscriber
 from relay.store.schema import attempts, deliveries, endpoints
 from relay.turns import Due
@@ -72,8 +73,10 @@ def enqueue(tx: Tx, event: Event, subscribers: Iterable[Subscriber], now: Instan
 
     A disabled endpoint's deliveries are held: pending, with no next attempt. Returns how many were added.
     """
+    told = list(subscribers)
+    deaf = are_deaf(tx, {endpoint.id for endpoint, _ in told if not endpoint.enabled})
     rows = []
-    for endpoint, registration in subscribers:
+    for endpoint, registration in told:
         rows.append(
             {
                 "id": new_id("dlv", now),
@@ -88,7 +91,7 @@ def enqueue(tx: Tx, event: Event, subscribers: Iterable[Subscriber], now: Instan
                 "body": formats.render(endpoint.format, event, registration, endpoint.template),
                 "trigger": "schedule",
                 "created_at": now,
-                "next_attempt_at": now + first_delay if endpoint.enabled else None,
+                "next_attempt_at": None if endpoint.id in deaf else now + first_delay,
             }
         )
     added = dialect.insert_new(tx, deliveries, rows)
@@ -229,7 +232,13 @@ def settle(tx: Tx, settlements: Sequence[Settlement], owner: str) -> None:
 
 
 def hold(tx: Tx, endpoint_id: str, now: Instant, most: int) -> int:
-    """The endpoint is disabled: what is due waits, with no next attempt, until it is enabled. Returns how many."""
+    """The endpoint is disabled: what is due waits, with no next attempt, until it is enabled. Returns how many.
+
+    Where it was enabled meanwhile, nothing is held: nobody would let it go again.
+    """
+    listens = select(endpoints.c.id).where(endpoints.c.id == endpoint_id, endpoints.c.disabled_at.is_(None))
+    if tx.execute(listens.with_for_update(read=True)).one_or_none() is not None:
+        return 0
     return _put_off(tx, dict.fromkeys(_waiting_of(tx, endpoint_id, now, now, most), None))
 
 
