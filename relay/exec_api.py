@@ -20,15 +20,17 @@ from pydantic import ValidationError
 import relay
 from relay.addresses import mask
 from relay.backoff import retry_after
+from relay.creation import Created, Creation, Declined, Unsure
 from relay.errors import ConfigError
 from relay.looking import Faulty, KeyRefused, Limited, Look, Missing, Seen, Sighting
-from relay.model import DAY, Instant, ScenarioJob
+from relay.model import DAY, JOB_ID, Instant, ScenarioJob
 
 MOST_READ = 1024 * 1024
 """Bytes of an answer that are read; a longer one is no job."""
 
 _KEY = re.compile(r"[\x21-\x7e]+")
 _KEY_SHAPED = re.compile(r"exec_(live|test)_\w+")
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LONGEST_TEXT = 300
 _LONGEST_STATUS = 100
 
@@ -80,6 +82,28 @@ class ExecClient:
         sighting = await self._sight(job_id)
         return Look(started_at, round((self._monotonic() - started) * 1_000), sighting)
 
+    async def create(self, fields: Mapping[str, Any]) -> Creation:
+        """POST a new job with these fields. Never raises for what Exec or the network does."""
+        try:
+            async with asyncio.timeout(self._timeout / 1_000):
+                status, headers, body = await self._ask("POST", "/scenario-studio/jobs", fields)
+        except (TimeoutError, httpx.TimeoutException):
+            return Unsure("timeout", f"no complete answer within {self._timeout / 1_000:g} s")
+        except httpx.ConnectError as error:
+            return Declined(502, "exec_unreachable", self._told(error))
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            return Unsure("connection", self._told(error))
+        if status in (200, 201, 202):
+            found = _job(None, headers, body)
+            return Created(found.job) if isinstance(found, Seen) else Unsure("malformed", getattr(found, "detail", ""))
+        envelope = _envelope(body)
+        if not 400 <= status < 500:
+            return Unsure("status", ": ".join(filter(None, (f"Exec answered {status}", self._message(envelope)))))
+        code = _error(envelope).get("code") or _error(envelope).get("type")
+        told = self._message(envelope) or f"Exec answered {status}"
+        wait = self._asked_wait(envelope, headers) if status == 429 else None
+        return Declined(status, code if isinstance(code, str) and _CODE.fullmatch(code) else "declined", told, wait)
+
     async def aclose(self) -> None:
         """Closes the HTTP client, also where workspaces share it."""
         await self._http.aclose()
@@ -90,14 +114,16 @@ class ExecClient:
             return Missing()  # it would name another resource than a job
         try:
             async with asyncio.timeout(self._timeout / 1_000):
-                status, headers, body = await self._get(f"/scenario-studio/jobs/{segment}")
+                status, headers, body = await self._ask("GET", f"/scenario-studio/jobs/{segment}")
         except (TimeoutError, httpx.TimeoutException):
             return Faulty("timeout", f"no complete answer within {self._timeout / 1_000:g} s")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             return Faulty("connection", self._told(error))
         return self._read(job_id, status, headers, body)
 
-    async def _get(self, path: str) -> tuple[int, httpx.Headers, bytes]:
+    async def _ask(
+        self, method: str, path: str, fields: Mapping[str, Any] | None = None
+    ) -> tuple[int, httpx.Headers, bytes]:
         """Status, headers and at most one byte more of the body than may be read."""
         headers = {
             "authorization": f"Bearer {self._api_key}",
@@ -105,7 +131,7 @@ class ExecClient:
             "accept-encoding": "identity",
             "user-agent": f"exec-relay/{relay.__version__}",
         }
-        request = self._http.build_request("GET", self._base_url + path, headers=headers)
+        request = self._http.build_request(method, self._base_url + path, headers=headers, json=fields)
         response = await self._http.send(request, stream=True, auth=None, follow_redirects=False)
         try:
             body = bytearray()
@@ -160,7 +186,8 @@ class ExecClient:
 # --- what the bytes say ----------------------------------------------------------------------------------------
 
 
-def _job(job_id: str, headers: httpx.Headers, body: bytes) -> Sighting:
+def _job(job_id: str | None, headers: httpx.Headers, body: bytes) -> Sighting:
+    """The job of an answer: the one with `job_id`, or with None one that has any id."""
     if len(body) > MOST_READ:
         return _no_job(f"it is longer than {MOST_READ // 1024:,} KiB")
     if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
@@ -172,7 +199,9 @@ def _job(job_id: str, headers: httpx.Headers, body: bytes) -> Sighting:
         return _no_job(f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}")
     except (ValueError, RecursionError):
         return _no_job("it is not JSON, or too deeply nested")
-    if job.id != job_id:
+    if job_id is None and not JOB_ID.fullmatch(job.id):
+        return _no_job("its id is none")
+    if job_id is not None and job.id != job_id:
         return _no_job("it is about another job")
     if not (0 < len(job.status) <= _LONGEST_STATUS and job.status.isprintable()):
         return _no_job("its status is empty, too long or not printable")

@@ -37,6 +37,9 @@ class Telemetry:
         self._callbacks = Counter(
             "relay_exec_callbacks", "Callbacks from Exec", ["workspace", "outcome"], registry=self.registry
         )
+        self._creations = Counter(
+            "relay_jobs_created", "Jobs that Exec was asked to make", ["workspace", "outcome"], registry=self.registry
+        )
         self._events = Counter("relay_events", "Events settled", ["type"], registry=self.registry)
         self._attempts = Counter("relay_delivery_attempts", "Attempts to deliver", ["outcome"], registry=self.registry)
         self._attempt_seconds = Histogram(
@@ -70,6 +73,10 @@ class Telemetry:
     def called_back(self, workspace: str, outcome: str) -> None:
         """Exec's callback came: `heeded`, `known` or `too_many`."""
         self._callbacks.labels(workspace, outcome).inc()
+
+    def created(self, workspace: str, outcome: str) -> None:
+        """Exec was asked to make a job: `created`, `declined` or `unsure`."""
+        self._creations.labels(workspace, outcome).inc()
 
     def settled(self, watch: Watch, events: tuple[EventType, ...], now: Instant) -> None:
         """Events were established by a look at `watch`."""

@@ -166,7 +166,7 @@ class Watcher:
         if watch is not None and watch.state is WatchState.ACTIVE:
             jitter = self._rng.random()
             step = looking.step(
-                watch, look, now, self._config.polling.max_age, jitter, lambda seen: self._plan(seen, now)
+                watch, look, now, self._config.polling.max_age, jitter, lambda seen: self.plan(seen, now)
             )
             watches.save(tx, step.watch)
             self._tell(tx, step, now)
@@ -177,7 +177,8 @@ class Watcher:
         workspaces.save(tx, state)
         return step
 
-    def _plan(self, watch: Watch, now: Instant) -> Plan:
+    def plan(self, watch: Watch, now: Instant) -> Plan:
+        """The next look of a watch, as the workspace's pace has it for now."""
         pace = self._paces.get(watch.workspace)
         if self._config.polling.strategy == "interval" or pace is None:
             return planner.interval_plan(sight_of(watch), self._config.polling.interval, now)

@@ -15,6 +15,7 @@ from relay.errors import NotFound, Refused, StoreError
 from relay.service import Relay
 from relay.web import (
     callbacks,
+    creating,
     dashboard,
     deliveries,
     endpoints,
@@ -33,6 +34,7 @@ from relay.web.surroundings import Surroundings
 OPERATIONS: tuple[Operation, ...] = (
     *registrations.OPERATIONS,
     *jobs.OPERATIONS,
+    *creating.OPERATIONS,
     *workspaces.OPERATIONS,
     *callbacks.OPERATIONS,
     *endpoints.OPERATIONS,

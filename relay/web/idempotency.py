@@ -48,6 +48,14 @@ class Done:
         return JSONResponse(self.answer, self.status, headers | ({REPLAYED: "true"} if self.replayed else {}))
 
 
+def key_of(call: Call) -> str | None:
+    """The key that the request came with, if any. Raises Invalid for one that can't be used."""
+    sent = call.request.headers.get(HEADER)
+    if sent is not None and not KEY.fullmatch(sent):
+        raise Invalid("invalid_idempotency_key", "Idempotency-Key must be 1 to 255 printable characters", HEADER)
+    return sent
+
+
 class _Overtaken(Exception):
     """Another request with the same key was quicker; the transaction is to be undone."""
 
@@ -57,11 +65,8 @@ async def once(call: Call, work: Callable[[Tx], Done]) -> Done:
 
     Raises Invalid for a key that can't be used, Conflict where it was used for another request.
     """
-    sent = call.request.headers.get(HEADER)
-    if sent is None:
+    if (sent := key_of(call)) is None:
         return await call.relay.store.write(work)
-    if not KEY.fullmatch(sent):
-        raise Invalid("invalid_idempotency_key", "Idempotency-Key must be 1 to 255 printable characters", HEADER)
     key = _digest([call.caller, call.request.method, call.request.url.path, sent])
     request = _digest(call.sent)
     try:

@@ -32,6 +32,8 @@ _REFUSALS = {
     413: "The body has more than 256 KiB.",
     415: "The body is not JSON in UTF-8.",
     429: "There were too many; the message says of what.",
+    502: "Exec refused the relay's key or gave no usable answer; the message says whether to repeat the call.",
+    504: "Exec did not answer in time; repeat the call with the same request_id.",
     503: "The store does not work at the moment; nothing was done.",
 }
 _PATH_PARAMETERS = {

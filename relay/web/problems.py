@@ -59,6 +59,17 @@ class Broken(Refused):
     type = "internal_error"
 
 
+class ExecFailed(Refused):
+    """Exec is at fault, or refuses the relay."""
+
+    status = 502
+    type = "exec_error"
+
+
+class ExecLate(ExecFailed):
+    status = 504
+
+
 class Unavailable(Refused):
     """The relay can't do it now; later it may."""
 

@@ -14,6 +14,7 @@ from relay.subscribing import Wanted
 from relay.web import answers, problems, references
 from relay.web.answers import BatchAnswer, BatchResult, ErrorDetail, RegistrationAnswer, RegistrationList
 from relay.web.idempotency import DOCUMENTED, Done, once
+from relay.web.job_request import JobRequest
 from relay.web.operation import Call, operation, reply, shown
 from relay.web.reading import validated
 from relay.web.schemas import BatchRequest, RegistrationRequest, RegistrationsQuery
@@ -34,11 +35,11 @@ async def create_registration(call: Call, body: RegistrationRequest) -> Response
     The relay watches the job at Exec and notifies the endpoint when it ends; at once, where it has ended already. The
     same job and endpoint again answer 200 with the registration that is there.
     """
-    checked = _check(call, body)
+    checked = check(call, body, body.job_id, body.exec_callback)
 
     def work(tx: Tx) -> Done:
         made = register.register(tx, checked, call.now)
-        answer = _answer(made)
+        answer = shown_as(made)
         return Done(201 if made.is_new else 200, shown(answer), f"/v1/registrations/{answer.id}")
 
     done = await once(call, work)
@@ -129,7 +130,8 @@ OPERATIONS = (
 )
 
 
-def _check(call: Call, body: RegistrationRequest) -> Checked:
+def check(call: Call, body: RegistrationRequest | JobRequest, job_id: str, exec_callback: bool) -> Checked:
+    """Judges the part of a request that asks to hear of a job. Raises Invalid."""
     callback = None
     if body.callback_url is not None:
         callback = Wanted(
@@ -139,13 +141,13 @@ def _check(call: Call, body: RegistrationRequest) -> Checked:
         only = "secret, signing, headers and format belong to a callback_url; give one, or leave them out"
         raise Invalid("missing_field", only, "callback_url")
     request = register.Request(
-        job_id=body.job_id,
+        job_id=job_id,
         workspace=body.workspace,
         callback=callback,
         endpoint=body.endpoint,
         events=tuple(body.events) if body.events else None,
         metadata=body.metadata,
-        exec_callback=body.exec_callback,
+        exec_callback=exec_callback,
     )
     return register.check(request, call.relay.rules, call.relay.clients)
 
@@ -157,7 +159,7 @@ def _check_item(call: Call, number: int, item: Any) -> Checked | Refused:
     except Invalid as error:
         return error
     try:
-        return _check(call, body)
+        return check(call, body, body.job_id, body.exec_callback)
     except Invalid as error:
         return _placed(error, number)
 
@@ -167,7 +169,7 @@ def _register_item(tx: Tx, item: Checked | Refused, number: int, now: Instant) -
         try:
             with tx.begin_nested():
                 made = register.register(tx, item, now)
-            return BatchResult(status=201 if made.is_new else 200, registration=_answer(made))
+            return BatchResult(status=201 if made.is_new else 200, registration=shown_as(made))
         except Refused as error:
             item = _placed(error, number)
     told = problems.envelope(item)["error"]
@@ -180,7 +182,8 @@ def _placed(error: Refused, number: int) -> Refused:
     return error
 
 
-def _answer(made: Registered) -> RegistrationAnswer:
+def shown_as(made: Registered) -> RegistrationAnswer:
+    """A registration as the call that made it answers, with the secret if it made one."""
     known: dict[str, Endpoint] = {made.endpoint.id: made.endpoint} if made.endpoint else {}
     return answers.registration(made.registration, known, made.secret)
 

@@ -48,7 +48,8 @@ def _depth(value: Any) -> int:
     return 1 + max(map(_depth, inner), default=0) if isinstance(value, dict | list) else 0
 
 
-def _fit_to_keep(metadata: dict[str, Any]) -> dict[str, Any]:
+def fit_to_keep(metadata: dict[str, Any]) -> dict[str, Any]:
+    """An object of the caller's, small and flat enough. Raises ValueError."""
     try:
         deep = _depth(metadata)
     except RecursionError:
@@ -113,7 +114,7 @@ Secret = Annotated[str, Field(min_length=1, max_length=200, json_schema_extra={"
 Template = Annotated[dict[str, Any], Field(min_length=1)]
 Signing = Annotated[signing.Signing, Strict(False)]
 Headers = Annotated[dict[str, str], Field(max_length=HEADERS_MOST, json_schema_extra=_OF_HEADERS)]
-Metadata = Annotated[dict[str, Any], AfterValidator(_fit_to_keep)]
+Metadata = Annotated[dict[str, Any], AfterValidator(fit_to_keep)]
 Time = Annotated[Instant, BeforeValidator(_instant), WithJsonSchema({**_TIME, "pattern": f"^{_RFC3339.pattern}$"})]
 
 Cursor = Annotated[str, Field(min_length=1, max_length=400, json_schema_extra={"pattern": "^[A-Za-z0-9_-]+$"})]
@@ -146,7 +147,7 @@ _EXEC_CALLBACK = (
 )
 
 
-_ONE_OF_TWO: JsonDict = {
+ONE_OF_TWO: JsonDict = {
     "anyOf": [{"properties": {"secret": {"type": "null"}}}, {"properties": {"signing": {"type": "null"}}}]
 }
 """A secret, or how the one that the relay makes is to sign."""
@@ -172,7 +173,7 @@ class RegistrationRequest(Body):
                 "callback_url": "https://hooks.slack.com/services/T000/B000/XXXX",
                 "metadata": {"team": "sales"},
             },
-            **_ONE_OF_TWO,
+            **ONE_OF_TWO,
         }
     )
     job_id: JobId = Field(description=_JOB_ID)
@@ -218,7 +219,7 @@ class EndpointRequest(Body):
         json_schema_extra={
             "allOf": [_FORMAT_OR_TEMPLATE],
             "example": {"name": "sales-channel", "url": "https://hooks.slack.com/services/T000/B000/XXXX"},
-            **_ONE_OF_TWO,
+            **ONE_OF_TWO,
             "oneOf": [
                 {"required": ["url"], "properties": {"url": {"type": "string"}, "hookUrl": {"type": "null"}}},
                 {"required": ["hookUrl"], "properties": {"hookUrl": {"type": "string"}, "url": {"type": "null"}}},
@@ -253,7 +254,7 @@ class EndpointChange(Body):
 class RotateRequest(Body):
     """A new secret of your own, or with nothing one that the relay makes."""
 
-    model_config = ConfigDict(json_schema_extra=dict(_ONE_OF_TWO))
+    model_config = ConfigDict(json_schema_extra=dict(ONE_OF_TWO))
 
     secret: Secret | None = Field(None, description=_SIGNED_BY)
     signing: Signing | None = Field(None, description=f"{_SIGNING}; left out: as before")

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from relay.sandbox.exec import Exec, ExecSettings
+from relay.sandbox.limits import UNLIMITED
 from relay.sandbox.serving import serve
 from relay.web.app import OPERATIONS, create_app
 from tests.conftest import Clock
-from tests.web.conftest import Api, open_api
+from tests.web.conftest import EXEC_KEY, Api, open_api
 
 ROOT = Path(__file__).parents[2]
 KEY = "relay_" + "s" * 43
@@ -51,7 +53,7 @@ def settings(key: str | None, ids: dict[str, list[str]]) -> str:
     lines = ["[dictionaries]", *(f"{name} = {{ values = {json.dumps(known)} }}" for name, known in ids.items())]
     for name in ids:
         drawn = f'{{ dictionary = "{name}", probability = 0.8 }}'
-        parameter = "job_id" if name == "jobs" else "id"
+        parameter = {"jobs": "job_id", "workspaces": "workspace"}.get(name, "id")
         lines += [
             "[[operations]]",
             f'include-path-regex = "^/v1/{name}/.*"',
@@ -68,10 +70,8 @@ async def settled(api: Api) -> dict[str, list[str]]:
         await api.make_endpoint(name=f"ops-{number}", url=f"https://example.com/{number}")
         await api.register(f"j{number}")
         await api.deliver(f"j{number}")
-    return {
-        name: [row["job_id" if name == "jobs" else "id"] for row in (await api.get(f"/v1/{name}"))["data"]]
-        for name in ("endpoints", "registrations", "deliveries", "jobs")
-    }
+    named = {"endpoints": "id", "registrations": "id", "deliveries": "id", "jobs": "job_id", "workspaces": "name"}
+    return {name: [row[id] for row in (await api.get(f"/v1/{name}"))["data"]] for name, id in named.items()}
 
 
 @pytest.mark.timeout(180)
@@ -81,8 +81,15 @@ async def test_every_answer_holds_to_the_document(
 ) -> None:
     """Statuses, types, schemas and headers are documented; what breaks the document is refused; nothing fails."""
     key = KEY if security else None
+    exec = Exec(ExecSettings(keys=(EXEC_KEY,), limits=UNLIMITED, seed=1), clock)
     async with (
-        open_api(sqlite_url, clock, security=security | NOWHERE) as api,
+        serve(exec.app) as exec_url,
+        open_api(
+            sqlite_url,
+            clock,
+            security=security | NOWHERE,
+            exec={"base_url": f"{exec_url}/rest/v1", "api_key": EXEC_KEY},
+        ) as api,
         serve(create_app(api.relay, owns_relay=False)) as url,
     ):
         api.http.headers["Authorization"] = f"Bearer {key}"

@@ -1,0 +1,101 @@
+"""Creating jobs: what is written down before and after Exec is asked to make one.
+
+What can be promised. Exec makes a job once for each request_id, and the relay never asks without one. Between Exec's
+answer and the relay's commit the process may die; then Exec has a job that the relay does not know. Whoever repeats the
+call with the same request_id gets that very job, registered, and nothing is made twice: the relay keeps what Exec
+answered for a day, and beyond that, or where it was not kept, Exec knows the request_id. Where nobody repeats it, the
+job is not lost either if Exec calls the relay back: it is then registered for the standing endpoints.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from relay.budget import Allowance, Ledger, granted, opens_at, spend
+from relay.errors import Conflict
+from relay.model import DAY, Instant, ScenarioJob, Watch, new_id
+from relay.planner import Plan
+from relay.store import idempotency, watches, workspaces
+from relay.store.database import Tx
+from relay.store.idempotency import Kept
+
+HEARD_WITHIN = 7 * DAY
+"""Exec's callback is relied on where one came within this time; until then the job is looked at as any other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Exec may be asked; or need not be, where `job` was made by an earlier call."""
+
+    job: ScenarioJob | None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The workspace's requests are used up, or it waits, until then."""
+
+    until: Instant
+
+
+def new_request_id(now: Instant) -> str:
+    return new_id("req", now)
+
+
+def request_id_of(caller: str, key: str) -> str:
+    """The request_id that an `Idempotency-Key` stands for."""
+    return "idem_" + _digest([caller, key])[:40]
+
+
+def begin(
+    tx: Tx, workspace: str, allowance: Allowance, request_id: str, fields: Mapping[str, Any], now: Instant
+) -> Begun | Held:
+    """Spends one of the workspace's requests, before Exec is asked: a crash can waste it, never overdraw the budget.
+
+    Raises Conflict where the request_id was used for another job.
+    """
+    if (kept := idempotency.get(tx, _key(workspace, request_id))) is not None and kept.created_at > now - DAY:
+        if kept.request_hash != _digest(fields):
+            text = "this request_id was used for another job; take a new one for a new job"
+            raise Conflict("request_id_reused", text, "request_id")
+        return Begun(ScenarioJob.model_validate_json(kept.answer))
+    state = workspaces.lock(tx, workspace)
+    ledger = _ledger(state.ledger)
+    paused = state.paused_until is not None and state.paused_until > now
+    if paused or granted(ledger, allowance, now, 1) < 1:
+        return Held(max(opens_at(ledger, allowance, now), state.paused_until or 0))
+    workspaces.save(tx, replace(state, ledger=spend(ledger, 1, now).to_json()))
+    return Begun(None)
+
+
+def keep(tx: Tx, workspace: str, request_id: str, fields: Mapping[str, Any], job: ScenarioJob, now: Instant) -> None:
+    """Keeps Exec's answer for those who repeat the call; in the transaction that registers the job."""
+    answer = json.dumps(job.as_exec_sent_it(), ensure_ascii=False)
+    key = _key(workspace, request_id)
+    idempotency.keep(tx, Kept(key=key, request_hash=_digest(fields), status=201, answer=answer, created_at=now))
+
+
+def see(tx: Tx, workspace: str, job: ScenarioJob, plan: Callable[[Watch, Instant], Plan], now: Instant) -> None:
+    """Exec's answer shows a new job as a look would: its first look need not be made at once."""
+    watch = watches.get(tx, workspace, job.id)
+    if watch is None or watch.looks or watch.hinted_at is not None or watch.job is not None or job.ending is not None:
+        return
+    seen = replace(watch, job=job, last_look_at=now)
+    next = plan(seen, now)
+    watches.save(tx, replace(seen, next_look_at=next.at, next_look_why=next.why))
+
+
+def _ledger(text: str | None) -> Ledger:
+    try:
+        return Ledger.from_json(text) if text else Ledger()
+    except ValueError:
+        return Ledger()
+
+
+def _key(workspace: str, request_id: str) -> str:
+    return _digest(["create job", workspace, request_id])
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

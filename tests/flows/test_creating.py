@@ -1,0 +1,214 @@
+"""`POST /v1/jobs`: a job is made at Exec and told of, for one request, whatever is cut off in between."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from relay.model import DAY, MINUTE, SECOND
+from relay.sandbox.exec import ExecSettings
+from relay.sandbox.faults import Orders
+from relay.sandbox.jobs import Law
+from relay.sandbox.serving import serve
+from relay.web.app import create_app
+from tests.flows.conftest import Start, World
+from tests.make import SECRET
+
+FIXED = ExecSettings(seed=1, law=Law(median=40 * SECOND, sigma=0))
+ASKED = {"user_email": "jane@acme.com", "prompt": "A discovery call"}
+
+
+@asynccontextmanager
+async def api_of(world: World) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the relay's API on a socket."""
+    async with serve(create_app(world.relay, owns_relay=False)) as url, httpx.AsyncClient(base_url=url) as http:
+        yield http
+
+
+def asked(world: World, **fields: Any) -> dict[str, Any]:
+    return {**ASKED, "callback_url": f"{world.receiver_url}/told", "secret": SECRET, **fields}
+
+
+def creations(world: World) -> int:
+    return sum(one.call == "create" for one in world.exec.records.asked)
+
+
+async def test_one_request_and_the_notification_comes(start: Start) -> None:
+    """The job is made, registered and told; Exec's answer counts as a look, so that none is made at once."""
+    async with start(sandbox=FIXED) as world, api_of(world) as http:
+        answer = await http.post("/v1/jobs", json=asked(world, request_id="order-1", metadata={"team": "sales"}))
+        assert answer.status_code == 201, answer.text
+        made = answer.json()
+        assert made["request_id"] == "order-1"
+        assert made["job"]["id"] == made["registration"]["job_id"] in world.exec.jobs
+        assert answer.headers["location"] == f"/v1/jobs/{made['job']['id']}"
+        await world.settle()
+        assert [one.call for one in world.exec.records.asked] == ["create"]
+        await world.advance(MINUTE)
+        [came] = world.received("/told")
+        assert (came.verified, came.event_type) == (True, "job.completed")
+
+
+async def test_exec_calls_back_to_what_the_relay_filled_in(start: Start) -> None:
+    """With server.public_url each job carries the callback; relied on as soon as one came: two requests a job."""
+    async with start(sandbox=FIXED, polling={"strategy": "adaptive"}) as world:
+        await world.restart(polling={"strategy": "adaptive"})
+        server = serve(create_app(world.relay, owns_relay=False))
+        async with server as url:
+            await world.restart(polling={"strategy": "adaptive"}, server={"public_url": url})
+        port = int(url.rpartition(":")[2])
+        async with serve(create_app(world.relay, owns_relay=False), "127.0.0.1", port), httpx.AsyncClient() as http:
+            looks = []
+            for number in range(2):
+                answer = await http.post(f"{url}/v1/jobs", json=asked(world, request_id=f"order-{number}"))
+                job = world.exec.jobs[answer.json()["job"]["id"]]
+                assert (await world.watch(job.id)).exec_callback == bool(number)
+                assert job.ended_at is not None
+                await world.advance(job.ended_at - world.clock())
+                async with asyncio.timeout(10):
+                    while job.id not in world.exec.callbacks.called:
+                        await asyncio.sleep(0.01)
+                await world.settle()
+                looks.append((await world.watch(job.id)).looks)
+            assert [one.at for one in world.received("/told")][-1] == job.ended_at
+            assert looks[1] == 1
+
+
+async def test_the_same_request_id_makes_nothing_twice(start: Start) -> None:
+    """The same answer with 200, and Exec is not even asked; for another job it is refused."""
+    async with start(sandbox=FIXED) as world, api_of(world) as http:
+        first = await http.post("/v1/jobs", json=asked(world, request_id="order-1"))
+        again = await http.post("/v1/jobs", json=asked(world, request_id="order-1"))
+        assert (first.status_code, again.status_code) == (201, 200)
+        assert again.json()["job"] == first.json()["job"]
+        assert again.json()["registration"]["id"] == first.json()["registration"]["id"]
+        other = await http.post("/v1/jobs", json=asked(world, request_id="order-1", prompt="Another"))
+        assert (other.status_code, other.json()["error"]["code"]) == (409, "request_id_reused")
+        assert (creations(world), len(world.exec.jobs)) == (1, 1)
+        world.clock.advance(2 * DAY)
+        late = await http.post("/v1/jobs", json=asked(world, request_id="order-1"))
+        assert late.json()["job"]["id"] == first.json()["job"]["id"]
+        assert (creations(world), len(world.exec.jobs)) == (2, 1)
+
+
+async def test_an_idempotency_key_serves_as_request_id(start: Start) -> None:
+    """The same key again makes nothing twice; without either, two calls make two jobs."""
+    async with start(sandbox=FIXED) as world, api_of(world) as http:
+        for _ in range(2):
+            answer = await http.post("/v1/jobs", json=asked(world), headers={"idempotency-key": "k1"})
+            assert answer.is_success, answer.text
+        assert len(world.exec.jobs) == 1
+        wrong = await http.post("/v1/jobs", json=asked(world, request_id="r"), headers={"idempotency-key": "k" * 256})
+        assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "invalid_idempotency_key")
+        for _ in range(2):
+            assert (await http.post("/v1/jobs", json=asked(world))).status_code == 201
+        assert len(world.exec.jobs) == 3
+
+
+async def test_a_crash_between_exec_s_answer_and_ours_loses_no_job(start: Start) -> None:
+    """The store goes away while Exec makes the job. Repeated with the same request_id after a restart, the call gives
+    that very job, registered; Exec has one."""
+    async with start(sandbox=FIXED) as world:
+        slow = {"faults": [{"kind": "slow", "wait": 500, "calls": "all"}]}
+        world.exec.faults.order(Orders.model_validate(slow), world.clock())
+        async with api_of(world) as http:
+            calling = asyncio.create_task(http.post("/v1/jobs", json=asked(world, request_id="order-1")))
+            async with asyncio.timeout(10):
+                while not world.exec.jobs:
+                    await asyncio.sleep(0.005)
+            await world.relay.store.aclose()
+            answer = await calling
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "job_not_registered")
+        assert "the same request_id" in answer.json()["error"]["message"]
+        [job_id] = world.exec.jobs
+        world.exec.faults.order(Orders.model_validate({"faults": []}), world.clock())
+        await world.restart()
+        async with api_of(world) as http:
+            repeated = await http.post("/v1/jobs", json=asked(world, request_id="order-1"))
+        assert repeated.status_code == 201, repeated.text
+        assert repeated.json()["job"]["id"] == job_id
+        assert len(world.exec.jobs) == 1
+        await world.advance(2 * MINUTE)
+        assert [one.event_type for one in world.received("/told")] == ["job.completed"]
+
+
+async def test_creating_spends_the_workspace_s_budget(start: Start) -> None:
+    """One request each; where none is left, 429 with the time until there is, and Exec is not asked."""
+    budget = {"budget": {"per_minute": 2, "per_day": 1_000, "share": 1.0}}
+    async with start(sandbox=FIXED, exec=budget) as world, api_of(world) as http:
+        answers = [await http.post("/v1/jobs", json=asked(world)) for _ in range(3)]
+        assert [one.status_code for one in answers] == [201, 201, 429]
+        assert creations(world) == 2
+        assert 55 <= int(answers[2].headers["retry-after"]) <= 62
+        world.clock.advance(int(answers[2].headers["retry-after"]) * SECOND)
+        assert (await http.post("/v1/jobs", json=asked(world))).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code"),
+    [
+        ({"user_email": "nobody"}, 400, "invalid_user_email"),
+        ({"prompt": ""}, 400, None),
+        ({"prompt": "x" * 10_001}, 400, "prompt_too_long"),
+        ({"scenario_slug": "No Slug"}, 404, None),
+        ({"callback_url": "ftp://example.com"}, 400, "invalid_url"),
+        ({"exec_callback": True}, 400, "no_public_url"),
+        ({"exec_fields": {"callback_url": "https://x.example"}}, 400, "invalid_field"),
+        ({"request_id": "two words"}, 400, "invalid_field"),
+    ],
+)
+async def test_what_is_wrong_is_said(start: Start, fields: dict[str, Any], status: int, code: str | None) -> None:
+    """Exec's own words with its status, or the relay's before Exec is asked; nothing is made or registered."""
+    async with start(sandbox=FIXED) as world, api_of(world) as http:
+        answer = await http.post("/v1/jobs", json=asked(world, **fields))
+        assert answer.status_code == status, answer.text
+        error = answer.json()["error"]
+        assert code in (None, error["code"]), error
+        assert not world.exec.jobs
+        assert await world.next_due() is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "words"),
+    [
+        ("401", 502, "the relay's Exec key is at fault"),
+        ("403", 502, "the relay's Exec key is at fault"),
+        ("429", 429, "try again in"),
+        ("500", 502, "repeat the call with"),
+        ("not_json", 502, "repeat the call with"),
+        ("closed", 502, "repeat the call with"),
+        ("timeout", 504, "repeat the call with"),
+    ],
+)
+async def test_exec_s_troubles_are_told(start: Start, fault: str, status: int, words: str) -> None:
+    """Whether something may have been made, and what to do: the right status, in words, without the key."""
+    async with start(sandbox=FIXED, exec={"timeout": "1s"}) as world, api_of(world) as http:
+        orders = {"faults": [{"kind": fault, "calls": "all"}]}
+        world.exec.faults.order(Orders.model_validate(orders), world.clock())
+        answer = await http.post("/v1/jobs", json=asked(world))
+        assert (answer.status_code, words in answer.text) == (status, True), answer.text
+        assert "exec_live" not in answer.text
+
+
+async def test_exec_s_fields_are_passed_on_unchanged(start: Start) -> None:
+    """All that Exec knows, null and unknown fields included; nothing of the registration."""
+    came: list[dict[str, Any]] = []
+
+    async def create(request: Request) -> Response:
+        came.append(await request.json())
+        return JSONResponse({"id": "j1", "status": "queued", "is_new": True}, 201)
+
+    exec = Starlette(routes=[Route("/rest/v1/scenario-studio/jobs", create, methods=["POST"])])
+    async with serve(exec) as exec_url, start(exec={"base_url": f"{exec_url}/rest/v1"}) as world:
+        own = {**ASKED, "context": None, "scenario_slug": "a-slug", "request_id": "r1"}
+        async with api_of(world) as http:
+            fields = {**asked(world, **own), "exec_fields": {"language": "de", "n": [1.5, None]}}
+            assert (await http.post("/v1/jobs", json=fields)).status_code == 201
+    assert came == [{**own, "language": "de", "n": [1.5, None]}]
