@@ -75,6 +75,11 @@ def _number(value: object) -> object:
     return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else value
 
 
+def _whole(value: object) -> object:
+    """JSON Schema takes 2.0 for a whole number, so we do."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _instant(value: object) -> Instant:
     at = from_rfc3339(value.upper()) if isinstance(value, str) and _RFC3339.fullmatch(value) else None
     if at is None:
@@ -274,7 +279,7 @@ class ResendRequest(Body):
     since: Time | None = Field(None, description="the earliest time at which the delivery was made")
     until: Time | None = Field(None, description="the time before which the delivery was made")
     ended_by: Time | None = Field(None, description="the time by which it had ended; now, unless given")
-    limit: Annotated[int, Strict(), Field(ge=1, le=10_000)] | None = Field(
+    limit: Annotated[int, Strict(), Field(ge=1, le=10_000), BeforeValidator(_whole)] | None = Field(
         None, description="how many at the most, 1 to 10,000; all, unless given"
     )
     dry_run: bool = Field(False, description="true to count them and send nothing")

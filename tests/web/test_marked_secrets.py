@@ -31,6 +31,7 @@ GOOD = {
     "change_endpoint": {"headers": {"x-key": marked.HEADER}},
     "rotate_secret": {"secret": marked.OTHER_SIGNING},
     "resend_deliveries": {"status": "failed"},
+    "create_job": {"user_email": "a@b.example", "prompt": "p", "callback_url": "URL/4", "secret": marked.SIGNING},
     "take_exec_callback": {"id": "j1", "status": "completed"},
 }
 """Bodies that are taken, by the handler's name."""
@@ -135,7 +136,8 @@ async def drive(stage: Stage, one: Operation) -> None:
     path = path_of(stage, one.path)
     body = json.dumps(GOOD[name]).replace("URL", stage.receiver) if name in GOOD else "{}" if one.body else ""
     answer = await stage.api.http.request(one.method, path, content=body)
-    assert answer.status_code < 300 or answer.status_code == 503, (name, answer.text)
+    # The store is not the only one that may be away: here Exec is, too.
+    assert answer.status_code < 300 or answer.status_code in (502, 503), (name, answer.text)
     text = re.sub(r'"secret": ?"[^"]*"', "", answer.text) if name in HELD else answer.text
     stage.said.append(f"{answer.headers}\n{text}")
     for wrong in wrong_bodies() if one.body else []:
