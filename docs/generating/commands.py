@@ -14,7 +14,7 @@ def page() -> str:
     """Every verb with what `--help` prints."""
     parts = [_HEAD, code(_help(main, "relay"), "text")]
     for verb in VERBS:
-        command = import_module(f"relay.cli.{verb}").command
+        command = import_module(f"relay.cli.{verb.replace('-', '_')}").command
         parts += [f"\n## relay {verb}\n", code(_help(command, f"relay {verb}"), "text")]
         for name, part in getattr(command, "commands", {}).items():
             parts += [f"\n### relay {verb} {name}\n", code(_help(part, f"relay {verb} {name}"), "text")]

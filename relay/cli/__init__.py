@@ -11,7 +11,7 @@ from relay import __version__
 from relay.errors import ConfigError, RelayError
 
 VERBS = (
-    "demo serve register jobs deliveries resend check doctor backup restore keygen callback sandbox receive"
+    "demo serve register jobs deliveries resend check doctor backup restore keygen rotate-key callback sandbox receive"
 ).split()
 """In the order in which `relay --help` shows them."""
 
@@ -25,7 +25,7 @@ class _Verbs(click.Group):
     def get_command(self, _context: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        command: click.Command = import_module(f"relay.cli.{name}").command
+        command: click.Command = import_module(f"relay.cli.{name.replace('-', '_')}").command
         return command
 
     def invoke(self, context: click.Context) -> object:

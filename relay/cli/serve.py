@@ -66,7 +66,11 @@ def command(path: Path | None) -> None:
 
 async def _serve(config: Config) -> None:
     listening = listen(config.server.host, config.server.port, "set server.host and server.port to what is free")
-    relay = await Relay.open(config)
+    try:
+        relay = await Relay.open(config)
+    except BaseException:
+        listening.close()
+        raise
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(relay, owns_relay=False),

@@ -1,0 +1,84 @@
+"""`relay rotate-key`, `relay check` and `relay serve` on stores that are sealed, or should be."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from relay.cli import main
+from relay.sealing import Seal
+from relay.store import endpoints
+from relay.store.resealing import open_store
+from tests.make import make_endpoint
+
+OLD, NEW = "o" * 32, "n" * 32
+MARKED = "hunter2hunter2"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a store in it, which OLD sealed."""
+
+    async def fill() -> None:
+        store = await open_store(f"sqlite:///{tmp_path}/relay.db", Seal(OLD))
+        await store.write(lambda tx: endpoints.add(tx, make_endpoint(url=f"https://example.com/{MARKED}")))
+        await store.aclose()
+
+    asyncio.run(fill())
+    return tmp_path
+
+
+def run(folder: Path, verb: str, **security: Any) -> Result:
+    config = {
+        "exec": {"api_key": "k" * 40, "base_url": "http://127.0.0.1:9/rest/v1"},
+        "storage": {"url": f"sqlite:///{folder}/relay.db"},
+        "server": {"port": 0},
+        "security": security,
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return CliRunner().invoke(main, [verb, "--config", str(folder / "config.yaml")])
+
+
+def test_a_key_is_rotated(folder: Path) -> None:
+    """With both keys everything is sealed anew, which is said; then the old key is of no use, nor needed."""
+    done = run(folder, "rotate-key", secret_key=NEW, old_secret_keys=[OLD])
+    assert (done.exit_code, "1 of 1" in done.output, "✓ 1 rows" in done.output) == (0, True, True), done.output
+    assert str(Seal(NEW).key_id) in done.output
+    again = run(folder, "rotate-key", secret_key=NEW)
+    assert (again.exit_code, "✓ 0 rows" in again.output) == (0, True)
+    refused = run(folder, "rotate-key", secret_key=OLD)
+    assert (refused.exit_code, "security.old_secret_keys" in refused.output) == (1, True)
+    assert not {OLD, NEW, MARKED} & set((done.output + again.output + refused.output).split())
+
+
+@pytest.mark.parametrize(("security", "told"), [({}, "not set"), ({"secret_key": NEW}, str(Seal(OLD).key_id))])
+def test_a_relay_that_can_not_read_its_store_does_not_start(folder: Path, security: dict[str, Any], told: str) -> None:
+    """Without the key or with another, `serve` and `check` fail with words that say what to do."""
+    for verb in ("serve", "check"):
+        refused = run(folder, verb, **security)
+        assert refused.exit_code == 1, verb
+        assert "security.secret_key" in refused.output
+        assert told in refused.output
+        assert MARKED not in refused.output
+
+
+def test_there_is_nothing_to_rotate_without_a_key(folder: Path) -> None:
+    """Without any key it is wrong use, and says how to get one."""
+    refused = run(folder, "rotate-key")
+    assert (refused.exit_code, "relay keygen --secret" in refused.output) == (2, True)
+
+
+def test_check_says_what_is_not_sealed(tmp_path: Path) -> None:
+    """Without a key it says what is at stake; with one, that it is sealed."""
+    assert "security.secret_key is not set" in run(tmp_path, "check").output
+    assert "✓ secrets: sealed" in run(tmp_path, "check", secret_key=NEW).output
+
+
+def test_a_short_key_is_refused(tmp_path: Path) -> None:
+    """What could be found by trying is no key; the error does not repeat it."""
+    refused = run(tmp_path, "check", secret_key=MARKED)
+    assert (refused.exit_code, "at least 32 characters" in refused.output) == (2, True)
+    assert MARKED not in refused.output
