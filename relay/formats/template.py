@@ -31,6 +31,9 @@ MOST_DEPTH = 20
 MOST_TEXT = 10_000
 """UTF-16 units of each text that Exec or a registration brings."""
 
+MOST_BODY = 256 * 1024
+"""Characters of a body; where it has more, texts are cut to 100 units, lists and objects to their first 20 entries."""
+
 FILTERS = ("capitalize", "default", "lower", "title", "trim", "truncate", "upper")
 _ALLOWED = (
     nodes.Template,
@@ -75,7 +78,11 @@ def check(template: Any, field: str = "template") -> str:
 def body(kept: str, event: Event, registration: Registration | None) -> Any:
     """The body that a checked template makes of an event."""
     known = context(event, registration)
-    return _filled(json.loads(kept), known)
+    filled = _filled(json.loads(kept), known)
+    if len(json.dumps(filled, ensure_ascii=False)) <= MOST_BODY:
+        return filled
+    # A large job in many places: what it says is cut, rather than kept back from everybody.
+    return _filled(json.loads(kept), {name: _cut_down(value) for name, value in known.items()})
 
 
 def context(event: Event, registration: Registration | None) -> dict[str, Any]:
@@ -179,6 +186,18 @@ def _shortened(value: Any) -> Any:
             return {key: _shortened(item) for key, item in value.items()}
         case list():
             return [_shortened(item) for item in value]
+    return value
+
+
+def _cut_down(value: Any, depth: int = 0) -> Any:
+    match value:
+        case str():
+            return fit(value, 100)
+        case Mapping():
+            some = list(value.items())[:20] if depth < 3 else []
+            return {fit(key, 100): _cut_down(item, depth + 1) for key, item in some}
+        case list():
+            return [_cut_down(item, depth + 1) for item in value[:20]] if depth < 3 else []
     return value
 
 

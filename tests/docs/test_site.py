@@ -76,7 +76,7 @@ def test_every_call_has_its_section() -> None:
 def test_every_verb_has_its_help() -> None:
     """Options and all."""
     text = commands.page()
-    assert re.findall(r"^## relay (\w+)$", text, re.MULTILINE) == list(VERBS)
+    assert re.findall(r"^## relay ([\w-]+)$", text, re.MULTILINE) == list(VERBS)
     within = re.findall(r"^### relay (\w+ \w+)$", text, re.MULTILINE)
     assert {"callback show", "callback rotate"} <= set(within)
     assert text.count("Options:") == len([*VERBS, *within]) + 1
@@ -93,7 +93,7 @@ def test_every_metric_has_its_row() -> None:
 def test_every_exception_of_verify_has_its_row() -> None:
     """And the function is shown as it is called."""
     text = library.page()
-    named = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    named = re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE)
     assert named == ["Unverified", "MissingHeader", "Stale", "FromTheFuture", "BadSignature", "BadBody"]
     assert "def verify(headers: " in text
     assert "Raises a subclass of Unverified" in text
@@ -104,7 +104,7 @@ def test_every_event_and_format_has_its_body() -> None:
     text = events.page()
     for type in EventType:
         assert text.count(f"| `{type.value}` |") == 1
-    shown = re.findall(r"^### (\w+)$", text, re.MULTILINE)
+    shown = re.findall(r"^### ([\w-]+)$", text, re.MULTILINE)
     assert set(FORMATS) <= set(shown)
     bodies = [json.loads(block) for block in blocks(text, "json")]
     assert [body["type"] for body in bodies if "type" in body and "data" in body] == [type.value for type in EventType]

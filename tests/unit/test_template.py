@@ -172,3 +172,12 @@ def test_no_template_keeps_an_event_back() -> None:
     kept = '{"text": "{{ job.duration_seconds | truncate(5) }}", "id": "{{ job.id }}"}'
     event = replace(sample_event(EventType.COMPLETED, 0), job={"id": "j1", "duration_seconds": 123456789})
     assert template.body(kept, event, None) == {"text": "{{ job.duration_seconds | truncate(5) }}", "id": "j1"}
+
+
+def test_a_large_job_in_many_places_makes_no_large_body() -> None:
+    """A hundred times a job of a megabyte: it is cut, and the event is told all the same."""
+    large = COMPLETED | {"more": ["x" * 5_000 for _ in range(200)]}
+    kept = template.check({f"k{number}": "{{ job }}" for number in range(100)})
+    body = formats.render("template", event(EventType.COMPLETED, large), REGISTRATION, kept)
+    assert len(body) < 4 * template.MOST_BODY
+    assert json.loads(body)["k0"]["id"] == COMPLETED["id"]
