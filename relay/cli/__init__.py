@@ -11,7 +11,8 @@ from relay import __version__
 from relay.errors import ConfigError, RelayError
 
 VERBS = (
-    "demo serve register jobs deliveries resend check doctor backup restore keygen rotate-key callback sandbox receive"
+    "demo serve register jobs deliveries resend plan check doctor "
+    "backup restore keygen rotate-key callback sandbox receive"
 ).split()
 """In the order in which `relay --help` shows them."""
 

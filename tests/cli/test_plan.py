@@ -1,0 +1,81 @@
+"""`relay plan`: what was learned, the looks that follow, and a fixed interval beside them."""
+
+import json
+import math
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from relay.cli import main
+from relay.durations import Durations, observe
+from relay.law import lognormal_cdf, tabulate
+from relay.model import MINUTE
+from relay.outlook import density, fixed, judged, outlook
+from relay.store import workspaces
+from relay.store.database import Store
+from relay.timetable import make_timetable
+from tests.make import NOON
+
+LAW = tabulate(lambda age: lognormal_cdf(age, 300, 0.35))
+
+
+def plan(url: str, *arguments: str) -> Result:
+    environment = {"RELAY_EXEC__API_KEY": "exec_live_" + "0" * 40, "RELAY_STORAGE__URL": url}
+    return CliRunner(env=environment).invoke(main, ["plan", *arguments])
+
+
+async def learn(url: str) -> None:
+    """A hundred jobs of about two minutes."""
+    rng, known = random.Random(1), Durations()
+    for number in range(100):
+        known = observe(known, rng.lognormvariate(math.log(120), 0.2), NOON + number * MINUTE)
+    store = await Store.open(url)
+    state = await store.write(lambda tx: workspaces.lock(tx, "default"))
+    await store.write(lambda tx: workspaces.save(tx, replace(state, durations=known.to_json())))
+    await store.aclose()
+
+
+async def test_learned_law_is_drawn(sqlite_url: str) -> None:
+    """Median, looks and both delays, as a picture and as JSON; the relay is sooner than the fixed interval."""
+    await learn(sqlite_url)
+    drawn = plan(sqlite_url)
+    assert drawn.exit_code == 0, drawn.output
+    assert "learned of 100 jobs" in drawn.output
+    assert "█" in drawn.output
+    assert drawn.output.count("▲") > 4
+    found = json.loads(plan(sqlite_url, "--json").output)
+    assert found["median_seconds"] == pytest.approx(120, rel=0.1)
+    assert found["mean_delay_seconds"] < found["fixed_mean_delay_seconds"]
+    assert found["look_ages_seconds"] == sorted(found["look_ages_seconds"])
+
+
+async def test_before_anything_was_learned_it_says_so(sqlite_url: str) -> None:
+    """A new store has Exec's five minutes."""
+    await (await Store.open(sqlite_url)).aclose()
+    assert "nothing learned yet" in plan(sqlite_url).output
+
+
+def test_what_is_not_there_is_said(tmp_path: Path, sqlite_url: str) -> None:
+    """No store, or another workspace."""
+    assert "there is no store at" in plan(f"sqlite:///{tmp_path}/none.db").output
+    assert plan(sqlite_url, "--workspace", "other").exit_code == 2
+
+
+def test_fixed_interval_costs_as_many_looks() -> None:
+    """Within a few percent, and what was judged is what the timetable itself reckons with."""
+    table = make_timetable(LAW, 5.0)
+    found = outlook(table)
+    assert judged(LAW, fixed(found.interval))[0] == pytest.approx(found.looks, rel=0.05)
+    assert found.looks == pytest.approx(table.looks(0.0, 86_400.0), rel=0.02)
+    assert found.delay < 0.7 * found.fixed_delay
+
+
+def test_looks_and_delay_by_hand() -> None:
+    """One look after all have ended: one look a job, late by its age less the mean duration."""
+    looks, delay = judged(LAW, [3_600.0])
+    assert looks == 1
+    assert delay == pytest.approx(3_600 - 300 * math.exp(0.35**2 / 2), rel=0.01)
+    assert sum(density(LAW, 50, 3_600.0)) == pytest.approx(1, abs=0.01)
