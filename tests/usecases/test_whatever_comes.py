@@ -117,8 +117,10 @@ class Scripted:
     async def _is_to_be_sent(self, webhook_id: str) -> None:
         """What is sent is pending, and somebody's."""
         query = text("SELECT status, leased_by FROM deliveries WHERE event_id = :id")
-        row = await self.store.read(lambda tx: tx.execute(query, {"id": webhook_id}).one())
-        if row.status != "pending" or row.leased_by is None:
+        row = await self.store.read(lambda tx: tx.execute(query, {"id": webhook_id}).one_or_none())
+        if row is None:
+            self.wrong.append(f"{webhook_id} is no event's id")
+        elif row.status != "pending" or row.leased_by is None:
             self.wrong.append(f"sent while {row.status}, held by {row.leased_by}")
 
 
@@ -286,7 +288,8 @@ answers = st.builds(
 )
 kinds = st.sampled_from(["timeout", "timeout", "connection", "tls", "protocol", "blocked", "internal"])
 outcomes = st.one_of(answers, st.builds(NoAnswer, kinds, st.just("nothing came")))
-fates = st.one_of(outcomes, outcomes, st.builds(Dies, st.booleans(), st.booleans()), st.builds(Late, outcomes))
+lates = st.builds(Late, st.one_of(st.just(Answer(200, {}, b"")), outcomes))
+fates = st.one_of(outcomes, outcomes, st.builds(Dies, st.booleans(), st.booleans()), lates)
 rests = st.sampled_from([Answer(200, {}, b""), Answer(500, {}, b""), Answer(410, {}, b""), NoAnswer("timeout", "none")])
 acts = st.sampled_from(["nothing", "nothing", "nothing", "resend", "withdraw", "disable", "enable"])
 scripts = st.builds(
