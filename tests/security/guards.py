@@ -135,7 +135,7 @@ HOSTILE_ANSWERS = (
         "An answer of Exec longer than 1 MiB, or no job at all, settles nothing",
         f"{_OF_EXEC}::test_a_200_that_is_no_job_is_faulty",
         _EXEC,
-        "    if job.id != job_id:",
+        "    if job_id is not None and job.id != job_id:",
         "    if False:",
     ),
     Guard(
