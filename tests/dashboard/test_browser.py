@@ -15,8 +15,8 @@ from tests.dashboard.scene import BROKEN, Scene, lively_day, scene
 KEY = "relay_admin_0123456789abcdef"
 READER = "relay_reader_0123456789abcdef"
 KEYS = [{"name": "me", "key": KEY}, {"name": "guest", "key": READER, "scopes": ["read"]}]
-SHOWN = 10_000
-"""Milliseconds within which something must be on the page."""
+SHOWN = 20_000
+"""Milliseconds within which something must be on the page: what changed while it was loading, at its next beat of 15 s."""
 
 
 async def log_in(page: Page, made: Scene, key: str = KEY) -> None:
