@@ -16,7 +16,7 @@ KEY = "relay_admin_0123456789abcdef"
 READER = "relay_reader_0123456789abcdef"
 KEYS = [{"name": "me", "key": KEY}, {"name": "guest", "key": READER, "scopes": ["read"]}]
 SHOWN = 20_000
-"""Milliseconds within which something must be on the page: what changed while it was loading, at its next beat of 15 s."""
+"""Milliseconds until something must be on the page: what changed while it was loading comes with a beat of 15 s."""
 
 
 async def log_in(page: Page, made: Scene, key: str = KEY) -> None:
