@@ -41,7 +41,9 @@ class Telemetry:
             "relay_jobs_created", "Jobs that Exec was asked to make", ["workspace", "outcome"], registry=self.registry
         )
         self._events = Counter("relay_events", "Events settled", ["type"], registry=self.registry)
-        self._attempts = Counter("relay_delivery_attempts", "Attempts to deliver", ["outcome"], registry=self.registry)
+        self._attempts = Counter(
+            "relay_delivery_attempts", "Attempts to deliver", ["format", "outcome"], registry=self.registry
+        )
         self._attempt_seconds = Histogram(
             "relay_delivery_attempt_seconds", "How long attempts took", registry=self.registry
         )
@@ -86,9 +88,9 @@ class Telemetry:
         if watch.job is not None and watch.job.ending in events and watch.job.ended is not None:
             self._detection.observe(max(0, now - watch.job.ended) / 1_000)
 
-    def attempted(self, delivery: Delivery, outcome: str, duration_ms: int, now: Instant) -> None:
-        """An attempt was made and written down."""
-        self._attempts.labels(outcome).inc()
+    def attempted(self, delivery: Delivery, format: str, outcome: str, duration_ms: int, now: Instant) -> None:
+        """An attempt was made, at an endpoint of this format, and written down."""
+        self._attempts.labels(format, outcome).inc()
         self._attempt_seconds.observe(duration_ms / 1_000)
         if outcome == "delivered":
             self._delivery_delay.observe(max(0, now - delivery.created_at) / 1_000)

@@ -68,6 +68,17 @@ PANELS: list[tuple[str, str, str, list[tuple[str, str]]]] = [
         ],
     ),
     (
+        "Failed attempts a minute, by format",
+        "timeseries",
+        "short",
+        [
+            (
+                '60 * sum by (format) (rate(relay_delivery_attempts_total{outcome!="delivered"}[$__rate_interval]))',
+                "{{format}}",
+            )
+        ],
+    ),
+    (
         "Events a minute",
         "timeseries",
         "short",

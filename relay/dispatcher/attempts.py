@@ -32,6 +32,8 @@ class Sent:
     outcome: Outcome
     started_at: Instant
     duration_ms: int
+    format: str
+    """That of the endpoint, as it was sent to."""
     probe: Due | None = None
     """What the attempt was a probe for: the next one waits until this one is written down."""
     bare: bool = False

@@ -128,7 +128,8 @@ class Dispatcher:
             next_attempt_at=None,
         )
         outcome, took = await send(self._egress, endpoint, event.id, body, self._rules.timeout, now)
-        sent = Sent(Claim(delivery=delivery, host=endpoint.host, trigger="test"), outcome, now, took)
+        claim = Claim(delivery=delivery, host=endpoint.host, trigger="test")
+        sent = Sent(claim, outcome, now, took, endpoint.format)
         return attempt_of(sent, self._settler.judge(sent, endpoint, now))
 
     async def _find(self, now: Instant) -> tuple[list[Due], int]:
@@ -195,5 +196,5 @@ class Dispatcher:
         probe = due if delivering.needs_probe(due.failures) else None
         if probe is None:
             self._traffic.ended(due)
-        await self._settler.put(Sent(claim, outcome, started, took, probe))
+        await self._settler.put(Sent(claim, outcome, started, took, endpoint.format, probe))
         self.wake()

@@ -121,7 +121,7 @@ class Settler:
 
     def _learn(self, sent: Sent, verdict: Verdict) -> None:
         delivery, delivered = sent.claim.delivery, verdict.outcome == "delivered"
-        self._telemetry.attempted(delivery, verdict.outcome, sent.duration_ms, self._clock())
+        self._telemetry.attempted(delivery, sent.format, verdict.outcome, sent.duration_ms, self._clock())
         self._traffic.learned(delivery.endpoint_id, delivered)
 
     def _write_down(self, tx: Tx, batch: Sequence[Sent]) -> list[tuple[Sent, Verdict]]:

@@ -67,8 +67,8 @@ async def test_the_metrics_count_what_happened(start: Start) -> None:
         text = (await world.relay.measure()).decode()
         assert 'relay_looks_total{outcome="ended",workspace="default"} 1.0' in text
         assert 'relay_events_total{type="job.completed"} 1.0' in text
-        assert 'relay_delivery_attempts_total{outcome="status"} 1.0' in text
-        assert 'relay_delivery_attempts_total{outcome="delivered"} 1.0' in text
+        assert 'relay_delivery_attempts_total{format="standard",outcome="status"} 1.0' in text
+        assert 'relay_delivery_attempts_total{format="standard",outcome="delivered"} 1.0' in text
         assert 'relay_look_budget_remaining{window="day",workspace="default"} 799.0' in text
         assert "relay_pending_deliveries 0.0" in text
         assert "relay_detection_delay_seconds_count 1.0" in text
