@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from relay.budget import Allowance, Ledger, granted, opens_at, spend
+from relay.budget import Allowance, granted, opens_at, spend
 from relay.errors import Conflict
 from relay.model import DAY, Instant, ScenarioJob, Watch, new_id
+from relay.pace import read_ledger
 from relay.planner import Plan
 from relay.store import idempotency, watches, workspaces
 from relay.store.database import Tx
@@ -61,7 +62,7 @@ def begin(
             raise Conflict("request_id_reused", text, "request_id")
         return Begun(ScenarioJob.model_validate_json(kept.answer))
     state = workspaces.lock(tx, workspace)
-    ledger = _ledger(state.ledger)
+    ledger = read_ledger(state.ledger)
     paused = state.paused_until is not None and state.paused_until > now
     if paused or granted(ledger, allowance, now, 1) < 1:
         return Held(max(opens_at(ledger, allowance, now), state.paused_until or 0))
@@ -84,13 +85,6 @@ def see(tx: Tx, workspace: str, job: ScenarioJob, plan: Callable[[Watch, Instant
     seen = replace(watch, job=job, last_look_at=now)
     next = plan(seen, now)
     watches.save(tx, replace(seen, next_look_at=next.at, next_look_why=next.why))
-
-
-def _ledger(text: str | None) -> Ledger:
-    try:
-        return Ledger.from_json(text) if text else Ledger()
-    except ValueError:
-        return Ledger()
 
 
 def _key(workspace: str, request_id: str) -> str:

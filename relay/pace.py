@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from relay import durations as learning
 from relay import planner
 from relay.arrivals import Arrivals
-from relay.budget import Left
+from relay.budget import Ledger, Left
 from relay.durations import Durations
 from relay.law import Law
 from relay.model import SECOND, Instant, Watch, WatchState
@@ -85,6 +85,14 @@ def read_durations(text: str | None) -> Durations:
         return Durations.from_json(text) if text else Durations()
     except ValueError:
         return Durations()
+
+
+def read_ledger(text: str | None) -> Ledger:
+    """As stored. A row that can't be read counts as nothing spent yet: the budget learns from 429s again."""
+    try:
+        return Ledger.from_json(text) if text else Ledger()
+    except ValueError:
+        return Ledger()
 
 
 def read_arrivals(text: str | None) -> Arrivals:

@@ -9,7 +9,7 @@ from typing import Any
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from relay import budget, callbacks, durations, endpoints, exec_api, formats, watcher
+from relay import budget, callbacks, durations, endpoints, exec_api, formats
 from relay.addresses import EgressRules
 from relay.budget import Allowance
 from relay.config import Config
@@ -18,7 +18,7 @@ from relay.egress import Egress
 from relay.errors import ConfigError, Invalid, StoreError
 from relay.janitor import Janitor
 from relay.model import HOUR, MINUTE, SECOND, Attempt, Endpoint, Event, EventType, Instant, new_id
-from relay.pace import read_durations
+from relay.pace import read_durations, read_ledger
 from relay.samples import SAMPLE_JOB
 from relay.store import deliveries, outbox, watches, workspaces
 from relay.store.database import Store, Tx
@@ -236,7 +236,8 @@ class Relay:
     def standing(self, tx: Tx, name: str, now: Instant) -> Standing:
         """How one workspace stands."""
         state, allowance = workspaces.get(tx, name), self.watcher.allowances[name]
-        ledger, known, pace = watcher.ledger_of(state), read_durations(state.durations), self.watcher.pace_of(name)
+        ledger, known = read_ledger(state.ledger), read_durations(state.durations)
+        pace = self.watcher.pace_of(name)
         law = pace.law if pace else durations.law(known)
         waits = state.paused_until is not None and state.paused_until > now
         return Standing(

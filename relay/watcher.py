@@ -12,13 +12,13 @@ from dataclasses import replace
 
 from relay import budget, looking, planner
 from relay.arrivals import arrived
-from relay.budget import Allowance, Ledger, granted, limited, spend
+from relay.budget import Allowance, granted, limited, spend
 from relay.config import Config
 from relay.errors import StoreError
 from relay.exec_api import ExecClient
 from relay.looking import KeyRefused, Limited, Look, Seen, Step
 from relay.model import SECOND, Event, EventType, Instant, Watch, WatchState, event_id
-from relay.pace import FRESH, Pace, learned, make_pace, read_arrivals, read_durations
+from relay.pace import FRESH, Pace, learned, make_pace, read_arrivals, read_durations, read_ledger
 from relay.planner import Plan, sight_of
 from relay.store import events, outbox, registrations, watches, workspaces
 from relay.store.database import Store, Tx
@@ -106,7 +106,7 @@ class Watcher:
         planned = [watch for watch in watches.due(tx, workspace, now, _RANKED) if watch.job_id not in front]
         due = [*hinted, *self._not_put_off(tx, workspace, planned, now)]
         wanted = min(free, len(due), 1 if self._probing(state) else free)
-        ledger = ledger_of(state)
+        ledger = read_ledger(state.ledger)
         number = granted(ledger, self.allowances[workspace], now, wanted)
         if number <= 0:
             return []
@@ -200,7 +200,7 @@ class Watcher:
                 watches.count_carried(tx, workspace, _COUNTED),
             )
         )
-        left = budget.left(ledger_of(state), self.allowances[workspace], now)
+        left = budget.left(read_ledger(state.ledger), self.allowances[workspace], now)
         durations, arrivals = read_durations(state.durations), read_arrivals(state.arrivals)
         # On a thread: pricing takes a few hundredths of a second, and deliveries should not wait for it.
         sights = [sight_of(watch) for watch in active]
@@ -226,7 +226,7 @@ class Watcher:
                 return replace(state, paused_until=until, pause_kind="key_refused", pause_reason=why)
             case Limited(retry_after):
                 allowance = self.allowances[state.name]
-                ledger = limited(ledger_of(state), allowance, retry_after, now)
+                ledger = limited(read_ledger(state.ledger), allowance, retry_after, now)
                 why = "Exec answered 429: the workspace's requests are used up, by this relay or by other tools"
                 until = ledger.paused_until
                 return replace(
@@ -259,11 +259,3 @@ def make_event(watch: Watch, type: EventType, now: Instant) -> Event:
         job=job.as_exec_sent_it() if job else {"id": watch.job_id, "status": None},
         created_at=now,
     )
-
-
-def ledger_of(state: WorkspaceState) -> Ledger:
-    """What was spent. A row that can't be read is taken for spent-nothing, and the budget learns from 429s again."""
-    try:
-        return Ledger.from_json(state.ledger) if state.ledger else Ledger()
-    except ValueError:
-        return Ledger()

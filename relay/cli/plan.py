@@ -5,14 +5,14 @@ from pathlib import Path
 
 import click
 
-from relay import budget, watcher
+from relay import budget
 from relay.budget import Allowance
 from relay.cli.serve import config_option, read_config
 from relay.config import Config, Workspace
 from relay.errors import ConfigError
 from relay.model import Instant
 from relay.outlook import Outlook, density, fixed, outlook
-from relay.pace import Pace, make_pace, read_arrivals, read_durations
+from relay.pace import Pace, make_pace, read_arrivals, read_durations, read_ledger
 from relay.planner import sight_of
 from relay.service import system_clock
 from relay.store import watches, workspaces
@@ -62,7 +62,7 @@ def _pace(tx: Tx, space: Workspace, now: Instant) -> tuple[Pace, int]:
     """The pace that the relay has, or would have, now; and the jobs that it was learned of."""
     state = workspaces.get(tx, space.name)
     allowance = Allowance(space.budget.per_minute, space.budget.per_day, space.budget.share)
-    left = budget.left(watcher.ledger_of(state), allowance, now)
+    left = budget.left(read_ledger(state.ledger), allowance, now)
     durations, arrivals = read_durations(state.durations), read_arrivals(state.arrivals)
     sights = [sight_of(watch) for watch in watches.active(tx, space.name, _PRICED)]
     number = watches.count_carried(tx, space.name, _COUNTED)

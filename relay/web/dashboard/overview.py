@@ -5,11 +5,11 @@ from typing import Any
 
 from starlette.responses import Response
 
-from relay import budget, watcher
+from relay import budget
 from relay.arrivals import jobs_within, rates
 from relay.budget import Allowance, Left
 from relay.model import DAY, MINUTE, WatchState
-from relay.pace import read_arrivals
+from relay.pace import read_arrivals, read_ledger
 from relay.store import deliveries, paging, summaries, watches, workspaces
 from relay.store.database import Tx
 from relay.store.workspaces import WorkspaceState
@@ -67,7 +67,7 @@ async def overview(visit: Visit) -> Response:
 
 def _spending(visit: Visit, state: WorkspaceState, each: float | None) -> Spending:
     """`each`: how many looks a job usually takes."""
-    ledger = watcher.ledger_of(state)
+    ledger = read_ledger(state.ledger)
     allowance = visit.relay.watcher.allowances[state.name]
     waits = state.paused_until is not None and state.paused_until > visit.now
     spent = [(index * 5 * MINUTE, looks) for index, looks in ledger.buckets]
