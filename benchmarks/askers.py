@@ -9,7 +9,7 @@ from relay.arrivals import Arrivals, arrived
 from relay.budget import Allowance, Ledger, granted, left, limited, spend
 from relay.durations import Durations
 from relay.model import SECOND, Instant
-from relay.pace import FRESH, Pace, make_pace
+from relay.pace import FRESH, Load, Pace, make_pace
 
 
 class Plain:
@@ -111,7 +111,8 @@ class Relay:
         if self._pace is None or now - self._pace.made_at >= FRESH:
             sights = [job.sight for job in self._active.values()]
             free = left(self._ledger, self._allowance, now)
-            self._pace = make_pace(self._durations, sights, len(sights), free, self._arrivals, now, self._pace)
+            load = Load(self._durations, sights, len(sights), free, self._arrivals)
+            self._pace = make_pace(load, now, self._pace)
         return self._pace
 
 

@@ -50,23 +50,28 @@ class Pace:
         return planner.gain(sight, self.law, now, self.wait)
 
 
-def make_pace(
-    durations: Durations,
-    sights: Sequence[Sight],
-    number: int,
-    left: Left,
-    arrivals: Arrivals,
-    now: Instant,
-    before: Pace | None = None,
-) -> Pace:
-    """The pace that the budget allows. `sights` are those of the `number` active watches that are looked at soonest;
-    `before` is the last pace, near which the search for the price begins."""
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a workspace has to carry, and what it may spend on that."""
+
+    durations: Durations
+    sights: Sequence[Sight]
+    """Of the active watches that are looked at soonest."""
+    number: int
+    """How many active watches there are."""
+    left: Left
+    arrivals: Arrivals
+
+
+def make_pace(load: Load, now: Instant, before: Pace | None = None) -> Pace:
+    """The pace that the budget allows. `before` is the last pace, near which the search for the price begins."""
+    durations, sights = load.durations, load.sights
     wait = learning.usual_wait(durations)
     law = learning.law(durations, [seen for sight in sights if (seen := planner.going(sight, wait)) is not None])
     ages = [planner.age_of(sight, now, wait) for sight in sights]
-    share = len(sights) / number if number > len(sights) else 1.0
-    scaled = replace(left, within=tuple((ahead, int(looks * share)) for ahead, looks in left.within))
-    price = planner.price(ages, law, scaled, arrivals, now, durations.ready, before.price if before else None)
+    share = len(sights) / load.number if load.number > len(sights) else 1.0
+    scaled = replace(load.left, within=tuple((ahead, int(looks * share)) for ahead, looks in load.left.within))
+    price = planner.price(ages, law, scaled, load.arrivals, now, durations.ready, before.price if before else None)
     return Pace(law, wait, price, planner.make_timetable(law, price, durations.ready), now)
 
 

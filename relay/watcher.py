@@ -13,12 +13,12 @@ from dataclasses import replace
 from relay import budget, looking, planner
 from relay.arrivals import arrived
 from relay.budget import Allowance, granted, limited, spend
-from relay.config import Config
+from relay.config import Config, Workspace
 from relay.errors import StoreError
 from relay.exec_api import ExecClient
 from relay.looking import KeyRefused, Limited, Look, Seen, Step
 from relay.model import SECOND, Event, EventType, Instant, Watch, WatchState, event_id
-from relay.pace import FRESH, Pace, learned, make_pace, read_arrivals, read_durations, read_ledger
+from relay.pace import FRESH, Load, Pace, learned, make_pace, read_arrivals, read_durations, read_ledger
 from relay.planner import Plan, sight_of
 from relay.store import events, outbox, registrations, watches, workspaces
 from relay.store.database import Store, Tx
@@ -53,10 +53,7 @@ class Watcher:
     ) -> None:
         self._store, self._config, self._clients, self._clock = store, config, clients, clock
         self._telemetry, self._settled, self._rng = telemetry, settled, rng
-        self.allowances = {
-            space.name: Allowance(space.budget.per_minute, space.budget.per_day, space.budget.share)
-            for space in config.workspaces
-        }
+        self.allowances = {space.name: allowance_of(space) for space in config.workspaces}
         self._paces: dict[str, Pace] = {}
         self._looking: set[asyncio.Task[None]] = set()
         self._lease = config.exec.timeout * 2 + 10 * SECOND
@@ -193,20 +190,9 @@ class Watcher:
         known = self._paces.get(workspace)
         if self._config.polling.strategy == "interval" or (known and 0 <= now - known.made_at < FRESH):
             return
-        state, active, number = await self._store.read(
-            lambda tx: (
-                workspaces.get(tx, workspace),
-                watches.active(tx, workspace, _PRICED),
-                watches.count_carried(tx, workspace, _COUNTED),
-            )
-        )
-        left = budget.left(read_ledger(state.ledger), self.allowances[workspace], now)
-        durations, arrivals = read_durations(state.durations), read_arrivals(state.arrivals)
+        load = await self._store.read(lambda tx: load_of(tx, workspace, self.allowances[workspace], now))
         # On a thread: pricing takes a few hundredths of a second, and deliveries should not wait for it.
-        sights = [sight_of(watch) for watch in active]
-        self._paces[workspace] = await asyncio.to_thread(
-            make_pace, durations, sights, number, left, arrivals, now, known
-        )
+        self._paces[workspace] = await asyncio.to_thread(make_pace, load, now, known)
 
     def _tell(self, tx: Tx, step: Step, now: Instant) -> None:
         for type in step.events:
@@ -242,6 +228,23 @@ class Watcher:
         if isinstance(look.sighting, Seen) or state.pause_kind is not None or state.faults:
             return replace(state, faults=0, paused_until=None, pause_kind=None, pause_reason=None)
         return state
+
+
+def allowance_of(space: Workspace) -> Allowance:
+    """What a workspace may spend, as configured."""
+    return Allowance(space.budget.per_minute, space.budget.per_day, space.budget.share)
+
+
+def load_of(tx: Tx, workspace: str, allowance: Allowance, now: Instant) -> Load:
+    """What the workspace's looks are priced by."""
+    state = workspaces.get(tx, workspace)
+    return Load(
+        durations=read_durations(state.durations),
+        sights=[sight_of(watch) for watch in watches.active(tx, workspace, _PRICED)],
+        number=watches.count_carried(tx, workspace, _COUNTED),
+        left=budget.left(read_ledger(state.ledger), allowance, now),
+        arrivals=read_arrivals(state.arrivals),
+    )
 
 
 def make_event(watch: Watch, type: EventType, now: Instant) -> Event:

@@ -5,23 +5,17 @@ from pathlib import Path
 
 import click
 
-from relay import budget
-from relay.budget import Allowance
 from relay.cli.serve import config_option, read_config
 from relay.config import Config, Workspace
 from relay.errors import ConfigError
-from relay.model import Instant
 from relay.outlook import Outlook, density, fixed, outlook
-from relay.pace import Pace, make_pace, read_arrivals, read_durations, read_ledger
-from relay.planner import sight_of
+from relay.pace import Pace, make_pace
 from relay.service import system_clock
-from relay.store import watches, workspaces
-from relay.store.database import Tx, peek
+from relay.store.database import peek
+from relay.watcher import allowance_of, load_of
 
 COLUMNS = 64
 _HEIGHTS = " ▁▂▃▄▅▆▇█"
-_PRICED = 1_000
-_COUNTED = 20_000
 
 
 @click.command("plan")
@@ -41,7 +35,8 @@ def command(path: Path | None, name: str | None, as_json: bool) -> None:
     """
     config = read_config(path)
     space, now = _workspace(config, name), system_clock()
-    pace, seen = peek(config.storage.url, lambda tx: _pace(tx, space, now))
+    load = peek(config.storage.url, lambda tx: load_of(tx, space.name, allowance_of(space), now))
+    pace, seen = make_pace(load, now), len(load.durations.seen)
     found = outlook(pace.table)
     if as_json:
         click.echo(json.dumps(_values(space, pace, seen, found)))
@@ -56,17 +51,6 @@ def _workspace(config: Config, name: str | None) -> Workspace:
     if name not in known:
         raise ConfigError(f"--workspace: there is {', '.join(sorted(known))}; name one of them")
     return known[name]
-
-
-def _pace(tx: Tx, space: Workspace, now: Instant) -> tuple[Pace, int]:
-    """The pace that the relay has, or would have, now; and the jobs that it was learned of."""
-    state = workspaces.get(tx, space.name)
-    allowance = Allowance(space.budget.per_minute, space.budget.per_day, space.budget.share)
-    left = budget.left(read_ledger(state.ledger), allowance, now)
-    durations, arrivals = read_durations(state.durations), read_arrivals(state.arrivals)
-    sights = [sight_of(watch) for watch in watches.active(tx, space.name, _PRICED)]
-    number = watches.count_carried(tx, space.name, _COUNTED)
-    return make_pace(durations, sights, number, left, arrivals, now), len(durations.seen)
 
 
 def _values(space: Workspace, pace: Pace, seen: int, found: Outlook) -> dict[str, object]:

@@ -11,7 +11,7 @@ from relay.arrivals import Arrivals
 from relay.budget import HORIZONS, Left
 from relay.durations import READY, Durations
 from relay.model import DAY, HOUR, MINUTE, SECOND, Instant, ScenarioJob, Watch, WatchState, to_rfc3339
-from relay.pace import learned, make_pace
+from relay.pace import Load, learned, make_pace
 from relay.planner import sight_of
 
 NOW: Instant = 1_709_294_400_000
@@ -74,8 +74,9 @@ def test_jobs_that_go_on_count_as_lasting_longer() -> None:
         known = learned(known, watch(number, NOW, (200 + 10 * number) * SECOND))
     going = [replace(watch(n, NOW, None), last_look_at=NOW + 10 * MINUTE) for n in range(20, 80)]
     now = NOW + 11 * MINUTE
-    alone = make_pace(known, [], 0, PLENTY, Arrivals(), now)
-    together = make_pace(known, [sight_of(one) for one in going], len(going), PLENTY, Arrivals(), now)
+    alone = make_pace(Load(known, [], 0, PLENTY, Arrivals()), now)
+    sights = [sight_of(one) for one in going]
+    together = make_pace(Load(known, sights, len(going), PLENTY, Arrivals()), now)
     assert alone.law.survival(600) < 0.1
     assert together.law.survival(600) > 0.5
 
@@ -86,8 +87,8 @@ def test_a_look_waits_where_the_price_has_risen_since_it_was_planned() -> None:
     now = NOW + 100 * 15 * MINUTE
     going = [sight_of(replace(watch(n, now - 60 * SECOND, None), last_look_at=now - SECOND)) for n in range(40)]
     scarce = Left(minute=1, day=5, within=tuple((ahead, 5) for ahead in HORIZONS))
-    cheap = make_pace(durations, going[:1], 1, PLENTY, Arrivals(), now)
-    dear = make_pace(durations, going, 40, scarce, Arrivals(), now, cheap)
+    cheap = make_pace(Load(durations, going[:1], 1, PLENTY, Arrivals()), now)
+    dear = make_pace(Load(durations, going, 40, scarce, Arrivals()), now, cheap)
     later = cheap.plan(going[0], now).at
     assert dear.price > 10 * cheap.price
     assert cheap.put_off(going[0], later) is None
