@@ -213,6 +213,8 @@ class Watch:
     """Hints in a row that a look did not bear out."""
     unconfirmed_since: Instant | None = None
     """When a hint named a job that nobody had registered; None once Exec knows the job, or somebody registers it."""
+    trace: str | None = None
+    """That of the registration which began the watch, as `relay.traces` has it."""
 
     @property
     def is_hinted(self) -> bool:
@@ -294,6 +296,8 @@ class Registration:
     events: tuple[EventType, ...]
     metadata: Mapping[str, Any]
     created_at: Instant
+    trace: str | None = None
+    """What ties it to its deliveries, as `relay.traces` has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,6 +344,8 @@ class Delivery:
     ended_at: Instant | None = None
     reason: str | None = None
     """Why it failed or was cancelled, in words."""
+    trace: str | None = None
+    """That of its registration, else of the job's watch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

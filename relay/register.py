@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from relay import looking, planner, signing, subscribing
+from relay import looking, planner, signing, subscribing, traces
 from relay.addresses import EgressRules
 from relay.errors import Invalid, NotFound
 from relay.model import (
@@ -47,6 +47,8 @@ class Request:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     exec_callback: bool = False
     """Exec was given the relay's callback with this job."""
+    trace: str | None = None
+    """What the request is part of, as `relay.traces` has it; None: a trace begins here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,7 @@ class Checked:
     events: tuple[EventType, ...] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     exec_callback: bool = False
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +93,7 @@ def check(request: Request, rules: EgressRules, workspaces: Collection[str]) -> 
         events=request.events,
         metadata=request.metadata,
         exec_callback=request.exec_callback,
+        trace=request.trace,
     )
 
 
@@ -99,7 +103,8 @@ def register(tx: Tx, request: Checked, now: Instant) -> Registered:
     A job that already ended is told at once. Raises Invalid for an endpoint that is not there.
     """
     endpoint, secret = _endpoint(tx, request, now)
-    watch = _watch(tx, request, now)
+    trace = request.trace or traces.begun(secrets.token_bytes(16))
+    watch = _watch(tx, request, trace, now)
     found = registrations.standing_of(tx, request.workspace, request.job_id, endpoint.id if endpoint else None)
     registration = found or Registration(
         id=new_id("reg", now),
@@ -110,6 +115,7 @@ def register(tx: Tx, request: Checked, now: Instant) -> Registered:
         events=request.events or (endpoint.events if endpoint else subscribing.Wanted("").events),
         metadata=request.metadata,
         created_at=now,
+        trace=trace,
     )
     waits = watch.state is WatchState.ACTIVE
     registration = replace(registration, status=RegistrationStatus.ACTIVE if waits else RegistrationStatus.SETTLED)
@@ -201,7 +207,7 @@ def _endpoint(tx: Tx, request: Checked, now: Instant) -> tuple[Endpoint | None, 
     return endpoints.by_fingerprint(tx, marks), None
 
 
-def _watch(tx: Tx, request: Checked, now: Instant) -> Watch:
+def _watch(tx: Tx, request: Checked, trace: str, now: Instant) -> Watch:
     """The job's watch: made, or taken up again where it was given up or withdrawn."""
     fresh = Watch(
         workspace=request.workspace,
@@ -211,6 +217,7 @@ def _watch(tx: Tx, request: Checked, now: Instant) -> Watch:
         next_look_at=now,
         next_look_why="just registered",
         exec_callback=request.exec_callback,
+        trace=trace,
     )
     if request.exec_callback:
         plan = planner.safety_plan(planner.sight_of(fresh), now)

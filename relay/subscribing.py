@@ -19,7 +19,7 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,2000}")
 _HEADERS_KEPT_BACK = frozenset(
     """accept-encoding connection content-encoding content-length content-type cookie expect host keep-alive
-    proxy-authorization proxy-connection te trailer transfer-encoding upgrade user-agent via""".split()
+    proxy-authorization proxy-connection te traceparent trailer transfer-encoding upgrade user-agent via""".split()
 )
 _MOST_HEADERS = 20
 

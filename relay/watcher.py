@@ -138,7 +138,7 @@ class Watcher:
     async def _look(self, watch: Watch) -> None:
         look = await self._clients[watch.workspace].look(watch.job_id)
         now = self._clock()
-        self._telemetry.looked(watch.workspace, look)
+        self._telemetry.looked(watch, look)
         try:
             step = await self._store.write(lambda tx: self._settle(tx, watch, look, now))
         except StoreError as error:
@@ -198,7 +198,7 @@ class Watcher:
         for type in step.events:
             event = events.add(tx, make_event(step.watch, type, now))
             subscribers = registrations.subscribers(tx, event.workspace, event.job_id, type)
-            outbox.enqueue(tx, event, subscribers, now, self._config.delivery.schedule[0])
+            outbox.enqueue(tx, event, subscribers, now, self._config.delivery.schedule[0], step.watch.trace)
         if step.watch.state is not WatchState.ACTIVE:
             registrations.settle(tx, step.watch.workspace, step.watch.job_id)
 

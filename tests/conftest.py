@@ -1,6 +1,7 @@
 """Fixtures that every layer's tests share: a clock that stands still until it is told, and real stores."""
 
 import itertools
+import logging
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import pytest
 
 from relay.model import Instant
 from relay.store.database import Store
+from relay.telemetry import LOGGER
 
 NOON = 1_709_294_400_000
 """2024-03-01T12:00:00Z."""
@@ -39,6 +41,17 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """Logging, which belongs to the process, may be set up anew: it is put back afterwards."""
+    root, ours = logging.getLogger(), logging.getLogger(LOGGER)
+    before = root.handlers[:], root.level, ours.level
+    yield
+    root.handlers[:], level, our_level = before
+    root.setLevel(level)
+    ours.setLevel(our_level)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from relay import __version__, signing
+from relay import __version__, signing, traces
 from relay.delivering import Verdict
 from relay.hiding import without_secrets
 from relay.model import Attempt, DeliveryStatus, Endpoint, Instant, new_id
@@ -41,11 +41,19 @@ class Sent:
 
 
 async def send(
-    egress: Wire, endpoint: Endpoint, webhook_id: str, body: bytes, timeout: int, now: Instant
+    egress: Wire,
+    endpoint: Endpoint,
+    webhook_id: str,
+    body: bytes,
+    timeout: int,
+    now: Instant,
+    traceparent: str | None = None,
 ) -> tuple[Outcome, int]:
     """Makes one signed attempt. Returns what came, less the endpoint's secrets, and how long it took in ms."""
     signed = signing.headers(webhook_id, body, endpoint.secrets, now)
     headers = {**endpoint.headers, "content-type": "application/json", "user-agent": USER_AGENT, **signed}
+    if traceparent is not None:
+        headers[traces.HEADER] = traceparent
     outcome, duration = await egress.post(endpoint.url, headers, body, timeout)
     if isinstance(outcome, Answer):
         outcome = replace(outcome, body=without_secrets(outcome.body, endpoint))

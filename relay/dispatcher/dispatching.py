@@ -184,9 +184,16 @@ class Dispatcher:
     async def _attempt(self, claim: Claim, endpoint: Endpoint, due: Due) -> None:
         delivery, started = claim.delivery, self._clock()
         try:
-            outcome, took = await send(
-                self._egress, endpoint, delivery.event_id, delivery.body, self._rules.timeout, started
-            )
+            with self._telemetry.span("attempt", delivery.trace) as span:
+                outcome, took = await send(
+                    self._egress,
+                    endpoint,
+                    delivery.event_id,
+                    delivery.body,
+                    self._rules.timeout,
+                    started,
+                    span.traceparent,
+                )
         except Exception as error:  # a fault of ours is a failed attempt like any other: seen, and tried again
             self._telemetry.log.exception("%s could not be sent", delivery.id)
             outcome, took = NoAnswer("internal", f"the relay failed to send it: {type(error).__name__}"), 0

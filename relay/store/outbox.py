@@ -66,10 +66,19 @@ def delivery_of(row: Row[Any]) -> Delivery:
     return Delivery(**values)
 
 
-def enqueue(tx: Tx, event: Event, subscribers: Iterable[Subscriber], now: Instant, first_delay: int) -> int:
+def enqueue(
+    tx: Tx,
+    event: Event,
+    subscribers: Iterable[Subscriber],
+    now: Instant,
+    first_delay: int,
+    trace: str | None = None,
+) -> int:
     """Adds a delivery for each subscriber who has none of this event yet; a cancelled one is taken up again.
 
     The body is made here, once: what is stored is what every attempt and resend will send.
+
+    `trace` is that of deliveries without a registration.
 
     A disabled endpoint's deliveries are held: pending, with no next attempt. Returns how many were added.
     """
@@ -92,6 +101,7 @@ def enqueue(tx: Tx, event: Event, subscribers: Iterable[Subscriber], now: Instan
                 "trigger": "schedule",
                 "created_at": now,
                 "next_attempt_at": None if endpoint.id in deaf else now + first_delay,
+                "trace": registration.trace if registration else trace,
             }
         )
     added = dialect.insert_new(tx, deliveries, rows)
@@ -104,7 +114,7 @@ def enqueue(tx: Tx, event: Event, subscribers: Iterable[Subscriber], now: Instan
             deliveries.c.endpoint_id == row["endpoint_id"],
             deliveries.c.status == DeliveryStatus.CANCELLED.value,
         )
-        changes = {name: row[name] for name in ("status", "registration_id", "body", "next_attempt_at")}
+        changes = {name: row[name] for name in ("status", "registration_id", "body", "next_attempt_at", "trace")}
         revived += tx.execute(again, changes | {"ended_at": None, "reason": None, "tries": 0}).rowcount
     return added + revived
 

@@ -56,6 +56,7 @@ watches = Table(
     _instant("hinted_at"),
     _count("hints"),
     _instant("unconfirmed_since"),
+    _text("trace", nullable=True),
 )
 Index(
     "watches_due",
@@ -149,6 +150,7 @@ registrations = Table(
     _text("events"),
     _text("metadata"),
     _instant("created_at", nullable=False),
+    _text("trace", nullable=True),
 )
 Index(
     "registrations_once",
@@ -198,6 +200,7 @@ deliveries = Table(
     _text("leased_by", nullable=True),
     _instant("ended_at"),
     _text("reason", nullable=True),
+    _text("trace", nullable=True),
 )
 Index("deliveries_once", deliveries.c.event_id, deliveries.c.endpoint_id, unique=True)
 Index(

@@ -37,6 +37,7 @@ def _row(watch: Watch) -> dict[str, Any]:
         "hinted_at": watch.hinted_at,
         "hints": watch.hints,
         "unconfirmed_since": watch.unconfirmed_since,
+        "trace": watch.trace,
     }
 
 

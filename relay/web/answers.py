@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-from relay import signing
+from relay import signing, traces
 from relay.addresses import mask
 from relay.model import (
     Attempt,
@@ -27,6 +27,8 @@ from relay.signing import Signing
 Time = Annotated[
     Instant, PlainSerializer(to_rfc3339, return_type=str), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
+
+_TRACE_ID = "ties a registration to its deliveries in the relay's log; that of the request's traceparent, if one came"
 
 
 class Answer(BaseModel):
@@ -60,6 +62,7 @@ class RegistrationAnswer(Answer):
     events: list[EventType]
     metadata: dict[str, Any]
     created_at: Time
+    trace_id: str | None = Field(description=_TRACE_ID)
 
 
 class RegistrationList(Answer):
@@ -165,6 +168,7 @@ class DeliveryAnswer(Answer):
     next_attempt_at: Time | None
     ended_at: Time | None
     reason: str | None
+    trace_id: str | None = Field(description=_TRACE_ID)
 
 
 class DeliveryList(Answer):
@@ -281,6 +285,7 @@ def registration(found: Registration, known: Mapping[str, Endpoint], secret: str
         events=list(found.events),
         metadata=dict(found.metadata),
         created_at=found.created_at,
+        trace_id=traces.id_of(found.trace),
     )
 
 
@@ -325,6 +330,7 @@ def _delivery_fields(found: Delivery, known: Mapping[str, Endpoint]) -> dict[str
         "next_attempt_at": found.next_attempt_at,
         "ended_at": found.ended_at,
         "reason": found.reason,
+        "trace_id": traces.id_of(found.trace),
     }
 
 

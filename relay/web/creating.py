@@ -18,7 +18,7 @@ from relay.store.database import Tx
 from relay.web import idempotency, problems, registrations
 from relay.web.answers import Answer, RegistrationAnswer
 from relay.web.job_request import JobRequest
-from relay.web.operation import Call, operation, reply
+from relay.web.operation import TRACED, Call, operation, reply
 from relay.web.problems import ExecFailed, ExecLate, TooMany, Unavailable
 
 _LATER = "later"
@@ -53,7 +53,7 @@ class CreatedAnswer(Answer):
     tag="jobs",
     answers={201: CreatedAnswer, 200: CreatedAnswer},
     refusals=(400, 404, 409, 429, 502, 504),
-    headers=idempotency.DOCUMENTED,
+    headers=idempotency.DOCUMENTED | TRACED,
 )
 async def create_job(call: Call, body: JobRequest) -> Response:
     """Create a job at Exec and register it.
@@ -116,7 +116,7 @@ async def _registered(call: Call, body: JobRequest, checked: Checked, wanted: Wa
     except StoreError as error:
         text = f"Exec made the job, but {error}. Repeat the call with {wanted.named()}: nothing is made twice"
         raise Unavailable("job_not_registered", text) from error
-    call.relay.wake()
+    registrations.begin(call, [made])
     answer = CreatedAnswer(
         job=job.as_exec_sent_it(), request_id=wanted.request_id, registration=registrations.shown_as(made)
     )

@@ -21,7 +21,7 @@ from relay.web.operation import Call
 
 HEADER = "idempotency-key"
 KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
-DOCUMENTED = {
+DOCUMENTED: dict[str, tuple[str, str | None]] = {
     "Idempotency-Key": (
         "1 to 255 printable characters of your own: the same request again within 24 hours gets the first one's "
         "answer, with `idempotent-replayed: true`",

@@ -135,7 +135,12 @@ def _inlined(definitions: Mapping[str, Any], part: dict[str, Any]) -> dict[str, 
 
 def _header_parameters(one: Operation) -> list[dict[str, Any]]:
     return [
-        {"name": name, "in": "header", "description": description, "schema": {"type": "string", "pattern": pattern}}
+        {
+            "name": name,
+            "in": "header",
+            "description": description,
+            "schema": {"type": "string", **({"pattern": pattern} if pattern else {})},
+        }
         for name, (description, pattern) in one.headers.items()
     ]
 

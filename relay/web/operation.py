@@ -17,6 +17,14 @@ from relay.web.schemas import Body, NoQuery, Query
 
 Handler = Callable[..., Awaitable[Response]]
 
+TRACED: dict[str, tuple[str, str | None]] = {
+    "traceparent": (
+        "W3C Trace Context: the trace goes on through the log and with every notification; a wrong one is ignored",
+        None,
+    )
+}
+"""Header of calls that begin something which goes on after they are answered."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -29,6 +37,18 @@ class Call:
     now: Instant
     sent: Any = None
     """The body's JSON as it came."""
+
+    @property
+    def request_id(self) -> str:
+        """What the answer's `x-request-id` says."""
+        found: str = self.request.state.request_id
+        return found
+
+    @property
+    def trace(self) -> str | None:
+        """What the request is part of, as `relay.traces` has it; None where it does not say."""
+        found: str | None = self.request.state.trace
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +66,8 @@ class Operation:
     body: type[Body] | None
     body_may_be_empty: bool
     query: type[Query] | None
-    headers: Mapping[str, tuple[str, str]]
-    """Request headers beyond HTTP's own, each with its description and the pattern of its value."""
+    headers: Mapping[str, tuple[str, str | None]]
+    """Request headers beyond HTTP's own, each with its description and the pattern that its value has to have."""
     reads: type[BaseModel] | None = None
     """What comes as the body, where the handler reads it by itself, with more patience than `body` has."""
 
@@ -79,7 +99,7 @@ def operation(
     answers: Mapping[int, type[BaseModel] | str],
     refusals: Sequence[int] = (),
     body_may_be_empty: bool = False,
-    headers: Mapping[str, tuple[str, str]] | None = None,
+    headers: Mapping[str, tuple[str, str | None]] | None = None,
     reads: type[BaseModel] | None = None,
 ) -> Callable[[Handler], Operation]:
     """Declares a handler's operation. What it takes is read off its parameters `body`, `query` and the path's own.

@@ -1,5 +1,6 @@
 """Registrations: one, many, listed, withdrawn."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from starlette.responses import Response
@@ -15,7 +16,7 @@ from relay.web import answers, problems, references
 from relay.web.answers import BatchAnswer, BatchResult, ErrorDetail, RegistrationAnswer, RegistrationList
 from relay.web.idempotency import DOCUMENTED, Done, once
 from relay.web.job_request import JobRequest
-from relay.web.operation import Call, operation, reply, shown
+from relay.web.operation import TRACED, Call, operation, reply, shown
 from relay.web.reading import validated
 from relay.web.schemas import BatchRequest, RegistrationRequest, RegistrationsQuery
 
@@ -27,7 +28,7 @@ from relay.web.schemas import BatchRequest, RegistrationRequest, RegistrationsQu
     tag="registrations",
     answers={201: RegistrationAnswer, 200: RegistrationAnswer},
     refusals=(400, 409),
-    headers=DOCUMENTED,
+    headers=DOCUMENTED | TRACED,
 )
 async def create_registration(call: Call, body: RegistrationRequest) -> Response:
     """Register a job.
@@ -36,15 +37,16 @@ async def create_registration(call: Call, body: RegistrationRequest) -> Response
     same job and endpoint again answer 200 with the registration that is there.
     """
     checked = check(call, body, body.job_id, body.exec_callback)
+    made: list[Registered] = []
 
     def work(tx: Tx) -> Done:
-        made = register.register(tx, checked, call.now)
-        answer = shown_as(made)
-        return Done(201 if made.is_new else 200, shown(answer), f"/v1/registrations/{answer.id}")
+        made[:] = [register.register(tx, checked, call.now)]
+        answer = shown_as(made[0])
+        return Done(201 if made[0].is_new else 200, shown(answer), f"/v1/registrations/{answer.id}")
 
     done = await once(call, work)
     if not done.replayed:
-        call.relay.wake()
+        begin(call, made)
     return done.response()
 
 
@@ -55,7 +57,7 @@ async def create_registration(call: Call, body: RegistrationRequest) -> Response
     tag="registrations",
     answers={200: BatchAnswer},
     refusals=(400, 409),
-    headers=DOCUMENTED,
+    headers=DOCUMENTED | TRACED,
 )
 async def create_registrations(call: Call, body: BatchRequest) -> Response:
     """Register many jobs at once.
@@ -65,13 +67,16 @@ async def create_registrations(call: Call, body: BatchRequest) -> Response:
     """
     checked = [_check_item(call, number, item) for number, item in enumerate(body.registrations)]
 
+    made: list[Registered] = []
+
     def work(tx: Tx) -> Done:
-        results = [_register_item(tx, item, number, call.now) for number, item in enumerate(checked)]
+        made.clear()
+        results = [_register_item(tx, item, number, call.now, made) for number, item in enumerate(checked)]
         return Done(200, shown(BatchAnswer(data=results)))
 
     done = await once(call, work)
     if not done.replayed:
-        call.relay.wake()
+        begin(call, made)
     return done.response()
 
 
@@ -148,6 +153,7 @@ def check(call: Call, body: RegistrationRequest | JobRequest, job_id: str, exec_
         events=tuple(body.events) if body.events else None,
         metadata=body.metadata,
         exec_callback=exec_callback,
+        trace=call.trace,
     )
     return register.check(request, call.relay.rules, call.relay.clients)
 
@@ -164,11 +170,20 @@ def _check_item(call: Call, number: int, item: Any) -> Checked | Refused:
         return _placed(error, number)
 
 
-def _register_item(tx: Tx, item: Checked | Refused, number: int, now: Instant) -> BatchResult:
+def begin(call: Call, made: Iterable[Registered]) -> None:
+    """The registrations are kept: the log is told of new ones, and there may be something to do."""
+    for one in made:
+        if one.is_new:
+            call.relay.telemetry.registered(one.registration, call.request_id)
+    call.relay.wake()
+
+
+def _register_item(tx: Tx, item: Checked | Refused, number: int, now: Instant, done: list[Registered]) -> BatchResult:
     if isinstance(item, Checked):
         try:
             with tx.begin_nested():
                 made = register.register(tx, item, now)
+            done.append(made)
             return BatchResult(status=201 if made.is_new else 200, registration=shown_as(made))
         except Refused as error:
             item = _placed(error, number)

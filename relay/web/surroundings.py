@@ -8,7 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ulid import ULID
 
-from relay import callbacks
+from relay import callbacks, traces
 from relay.web import problems
 from relay.web.problems import Broken
 
@@ -34,8 +34,10 @@ class Surroundings:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        came = Headers(scope=scope).get("x-request-id", "")
+        headers = Headers(scope=scope)
+        came = headers.get("x-request-id", "")
         request_id = came if _REQUEST_ID.fullmatch(came) else f"req_{ULID()}"
+        scope.setdefault("state", {}).update(request_id=request_id, trace=_trace_of(headers))
         started = False
 
         async def send_with_headers(message: Message) -> None:
@@ -57,6 +59,12 @@ class Surroundings:
             if not started:
                 text = f"the relay is at fault, not the request; its log says more under {request_id}"
                 await problems.answer(Broken("internal_error", text))(scope, receive, send_with_headers)
+
+
+def _trace_of(headers: Headers) -> str | None:
+    """The trace that the request is part of; two traceparents break the rules as a wrong one does."""
+    sent = headers.getlist(traces.HEADER)
+    return traces.taken_in(sent[0]) if len(sent) == 1 else None
 
 
 def _shown(path: str) -> str:

@@ -3,7 +3,6 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,15 +13,7 @@ from tests import marked
 EVERY_SECRET = " ".join(marked.ALL)
 
 
-@pytest.fixture(autouse=True)
-def as_it_was() -> Iterator[None]:
-    """The logging of the tests is put back afterwards."""
-    root, ours = logging.getLogger(), logging.getLogger(LOGGER)
-    before = root.handlers[:], root.level, ours.level
-    yield
-    root.handlers[:], level, our_level = before
-    root.setLevel(level)
-    ours.setLevel(our_level)
+pytestmark = pytest.mark.usefixtures("logging_restored")
 
 
 def fail(words: str) -> None:

@@ -99,6 +99,7 @@ async def test_a_delivery_is_shown_with_its_attempts(api: Api) -> None:
         "next_attempt_at": None,
         "ended_at": "2024-03-01T12:00:05.000Z",
         "reason": None,
+        "trace_id": made["trace_id"],
     }
     assert [(one["number"], one["trigger"], one["outcome"], one["status_code"], one["error"]) for one in log] == [
         (1, "schedule", "status", 500, "answered 500"),

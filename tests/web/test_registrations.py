@@ -1,6 +1,7 @@
 """POST, GET and DELETE of registrations."""
 
 import asyncio
+import re
 from typing import Any
 
 from relay import signing
@@ -34,7 +35,9 @@ async def test_a_registration_is_answered_as_the_design_has_it(any_api: Api) -> 
         "events": ["job.completed", "job.failed"],
         "metadata": {"team": "sales", "deep": [{"er": None}]},
         "created_at": "2024-03-01T12:00:00.000Z",
+        "trace_id": made["trace_id"],
     }
+    assert re.fullmatch("[0-9a-f]{32}", made["trace_id"])
     assert answer.headers["location"] == f"/v1/registrations/{made['id']}"
     assert (made["id"][:4], made["endpoint"]["id"][:3]) == ("reg_", "ep_")
     assert any_api.relay.woken == 1

@@ -1,23 +1,18 @@
-"""What the operator sees from outside: metrics for Prometheus, and logs.
+"""What happens is counted, and told to the log.
 
 Every relay has its own registry, so that two in one process (tests, the demo) don't share counters. Labels come from
 bounded sets only.
 """
 
-import json
 import logging
-import sys
-import traceback
-from datetime import UTC, datetime
-from typing import Any, TextIO
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from relay.errors import RelayError
 from relay.looking import Look, name_of
-from relay.model import Delivery, EventType, Instant, Watch
+from relay.model import Delivery, EventType, Instant, Registration, Watch
+from relay.telemetry.logs import LOGGER, about
+from relay.telemetry.spans import Span, Unrecorded
 
-LOGGER = "relay"
 _DELAYS = (0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900, 3600)
 
 
@@ -68,9 +63,29 @@ class Telemetry:
         )
         self.tick_age = Gauge("relay_tick_age_seconds", "Since the last complete tick", registry=self.registry)
 
-    def looked(self, workspace: str, look: Look) -> None:
+    def span(self, name: str, trace: str | None, **attributes: str | int | None) -> Span:
+        """What is done inside is a part of the trace; the attributes hold nothing secret."""
+        return Unrecorded(trace)
+
+    def registered(self, registration: Registration, request_id: str) -> None:
+        """A request, known by its id, made a registration."""
+        told = about(
+            registration.trace,
+            request_id=request_id,
+            registration_id=registration.id,
+            job_id=registration.job_id,
+            workspace=registration.workspace,
+            endpoint_id=registration.endpoint_id,
+        )
+        self.log.info("%s: job %s is registered", registration.id, registration.job_id, extra=told)
+
+    def looked(self, watch: Watch, look: Look) -> None:
         """A look was made."""
-        self._looks.labels(workspace, name_of(look.sighting)).inc()
+        outcome = name_of(look.sighting)
+        self._looks.labels(watch.workspace, outcome).inc()
+        if self.log.isEnabledFor(logging.DEBUG):
+            told = about(watch.trace, job_id=watch.job_id, workspace=watch.workspace, outcome=outcome)
+            self.log.debug("a look at job %s: %s", watch.job_id, outcome, extra=told)
 
     def called_back(self, workspace: str, outcome: str) -> None:
         """Exec's callback came: `heeded`, `known` or `too_many`."""
@@ -84,7 +99,8 @@ class Telemetry:
         """Events were established by a look at `watch`."""
         for type in events:
             self._events.labels(type.value).inc()
-            self.log.info("%s: job %s in workspace %s", type.value, watch.job_id, watch.workspace)
+            told = about(watch.trace, job_id=watch.job_id, workspace=watch.workspace, event_type=type.value)
+            self.log.info("%s: job %s in workspace %s", type.value, watch.job_id, watch.workspace, extra=told)
         if watch.job is not None and watch.job.ending in events and watch.job.ended is not None:
             self._detection.observe(max(0, now - watch.job.ended) / 1_000)
 
@@ -95,49 +111,20 @@ class Telemetry:
         if outcome == "delivered":
             self._delivery_delay.observe(max(0, now - delivery.created_at) / 1_000)
         level = logging.INFO if outcome == "delivered" else logging.WARNING
-        self.log.log(level, "%s of %s: %s", delivery.id, delivery.event_type.value, outcome)
+        told = about(
+            delivery.trace,
+            registration_id=delivery.registration_id,
+            job_id=delivery.job_id,
+            workspace=delivery.workspace,
+            event_id=delivery.event_id,
+            delivery_id=delivery.id,
+            endpoint_id=delivery.endpoint_id,
+            attempt=delivery.attempts + 1,
+            outcome=outcome,
+            duration_ms=duration_ms,
+        )
+        self.log.log(level, "%s of %s: %s", delivery.id, delivery.event_type.value, outcome, extra=told)
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
-
-
-class _Lines(logging.Formatter):
-    """Text, a line each. Of an error its kind and where it happened, and its words only where they are our own.
-
-    Other errors may hold what they were about: a callback URL, a header, a row of the store.
-    """
-
-    def formatException(self, ei: Any) -> str:
-        told, error = [], ei[1]
-        while error is not None:
-            name = type(error).__name__
-            words = f"{name}: {error}" if isinstance(error, RelayError) else name
-            told.append("".join(traceback.format_tb(error.__traceback__)) + words)
-            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-        return "\nwhich came of\n".join(told)
-
-
-class _JsonLines(_Lines):
-    """One JSON object a line: `time`, `level`, `logger`, `message`."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
-
-
-def set_up_logging(format: str, level: str, stream: TextIO = sys.stderr) -> None:
-    """Sends the relay's and its libraries' logs to `stream`, as `json` lines or `text`."""
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(_JsonLines() if format == "json" else _Lines("%(asctime)s %(levelname)-7s %(message)s"))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
-    logging.getLogger(LOGGER).setLevel(level.upper())

@@ -1,0 +1,133 @@
+"""From a request to every attempt that follows from it: one trace, in the log and on the wire."""
+
+import io
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from relay.model import MINUTE
+from relay.sandbox.receiver import Answer
+from relay.telemetry import set_up_logging
+from relay.web.app import create_app
+from tests.docs.pages import DOCS, blocks
+from tests.flows.conftest import Start, World
+from tests.make import SECRET
+
+OPERATIONS = DOCS / "operations.md"
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+CAME = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+HERE = "http://127.0.0.1:8080"
+
+
+@asynccontextmanager
+async def api(world: World) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(create_app(world.relay, owns_relay=False))
+    async with httpx.AsyncClient(transport=transport, base_url=HERE) as http:
+        yield http
+
+
+async def register(world: World, job_id: str, headers: dict[str, str], **fields: Any) -> Any:
+    """What the API answers to a registration that is taken."""
+    async with api(world) as http:
+        answer = await http.post("/v1/registrations", json={"job_id": job_id, **fields}, headers=headers)
+    assert answer.status_code in (200, 201), answer.text
+    return answer.json()
+
+
+@pytest.fixture
+def log(logging_restored: None) -> io.StringIO:
+    """The log as it is written in production, from `debug` on."""
+    stream = io.StringIO()
+    set_up_logging("json", "debug", stream)
+    return stream
+
+
+async def test_a_trace_goes_on_with_every_attempt(start: Start) -> None:
+    """The receiver gets the caller's trace, a span of its own each time; body and webhook-id stay what they were."""
+    async with start() as world:
+        world.receiver.script(Answer(status=500))
+        job = world.exec.add(lasts=1_000)
+        made = await register(world, job.id, CAME, callback_url=f"{world.receiver_url}/x", secret=SECRET)
+        await world.advance(MINUTE)
+        first, second = world.received()
+        traces = [one.headers["traceparent"].split("-") for one in (first, second)]
+        assert [(version, id, flags) for version, id, _, flags in traces] == [("00", TRACE, "01")] * 2
+        spans = [span for _, _, span, _ in traces]
+        assert len({*spans, SPAN}) == 3
+        assert all(re.fullmatch("[0-9a-f]{16}", span) for span in spans)
+        assert (first.body, first.webhook_id) == (second.body, second.webhook_id)
+        assert second.verified
+        assert made["trace_id"] == TRACE
+
+
+@pytest.mark.parametrize("sent", [{}, {"traceparent": "00-short-01"}])
+async def test_without_a_trace_receivers_are_told_of_none(start: Start, sent: dict[str, str]) -> None:
+    """The relay's own trace ties its log together and stays at home; a broken header counts as none."""
+    async with start() as world:
+        job = world.exec.add(lasts=1_000)
+        made = await register(world, job.id, sent, callback_url=f"{world.receiver_url}/x")
+        await world.advance(MINUTE)
+        [one] = world.received()
+        assert "traceparent" not in one.headers
+        [delivery] = await world.deliveries()
+        assert delivery.trace == made["trace_id"]
+
+
+async def test_two_traceparents_count_as_none(start: Start) -> None:
+    """Nobody knows which is meant."""
+    async with start() as world:
+        async with api(world) as http:
+            twice = [("traceparent", CAME["traceparent"])] * 2
+            answer = await http.post("/v1/registrations", json={"job_id": "j1"}, headers=twice)
+        assert answer.json()["trace_id"] != TRACE
+
+
+async def test_each_subscriber_has_the_trace_of_its_own_request(start: Start) -> None:
+    """A second registration of a job brings its own; a standing endpoint has that of the first, which began it."""
+    async with start() as world:
+        job = world.exec.add(lasts=30_000)
+        other = TRACE[::-1]
+        async with api(world) as http:
+            made = await http.post("/v1/endpoints", json={"name": "all", "url": f"{world.receiver_url}/all"})
+            assert made.status_code == 201, made.text
+        await register(world, job.id, CAME, callback_url=f"{world.receiver_url}/a")
+        second = {"traceparent": f"00-{other}-{SPAN}-00"}
+        await register(world, job.id, second, callback_url=f"{world.receiver_url}/b")
+        again = await register(world, job.id, second, callback_url=f"{world.receiver_url}/a")
+        assert again["trace_id"] == TRACE
+        await world.advance(MINUTE)
+        told = {one.path: one.headers["traceparent"][3:35] for one in world.received()}
+        assert told == {"/a": TRACE, "/b": other, "/all": TRACE}
+
+
+async def test_one_id_leads_through_the_log(start: Start, log: io.StringIO) -> None:
+    """Request, registration, looks, event and attempts: each line has the trace, and the ids of what it is about."""
+    async with start() as world:
+        world.receiver.script(Answer(status=500))
+        job = world.exec.add(lasts=1_000)
+        headers = {**CAME, "x-request-id": "order-4711"}
+        made = await register(world, job.id, headers, callback_url=f"{world.receiver_url}/x")
+        await world.advance(MINUTE)
+        [delivery] = await world.deliveries()
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    traced = [line for line in lines if line.get("trace_id") == TRACE]
+    kinds = [(line["level"], line["message"].partition(":")[0]) for line in traced]
+    assert kinds == [
+        ("info", made["id"]),
+        ("debug", f"a look at job {job.id}"),
+        ("info", "job.completed"),
+        ("warning", f"{delivery.id} of job.completed"),
+        ("info", f"{delivery.id} of job.completed"),
+    ]
+    first, *_, last = traced
+    assert (first["request_id"], first["registration_id"], first["job_id"]) == ("order-4711", made["id"], job.id)
+    assert (last["registration_id"], last["delivery_id"], last["attempt"]) == (made["id"], delivery.id, 2)
+    assert (last["event_id"], last["outcome"], last["workspace"]) == (delivery.event_id, "delivered", "default")
+    assert all(line["job_id"] == job.id for line in traced)
+    [documented] = [json.loads(one) for one in blocks(OPERATIONS.read_text(), "json") if "trace_id" in one]
+    assert list(traced[3]) == list(documented)
