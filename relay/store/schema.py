@@ -80,7 +80,10 @@ Index(
     postgresql_where=watches.c.unconfirmed_since.is_not(None),
 )
 Index("watches_by_time", watches.c.created_at, watches.c.job_id)
+Index("watches_by_state", watches.c.state, watches.c.created_at, watches.c.job_id)
 Index("watches_by_job", watches.c.job_id)
+_leased = watches.c.leased.is_(True)
+Index("watches_leased", watches.c.next_look_at, sqlite_where=_leased, postgresql_where=_leased)
 Index(
     "watches_ended",
     watches.c.ended_at,
@@ -137,7 +140,9 @@ endpoints = Table(
 Index("endpoints_by_name", endpoints.c.name, unique=True)
 Index("endpoints_by_fingerprint", endpoints.c.fingerprint, unique=True)
 Index("endpoints_by_time", endpoints.c.created_at, endpoints.c.id)
-Index("endpoints_standing", endpoints.c.kind, endpoints.c.id)
+Index("endpoints_of_kind", endpoints.c.kind, endpoints.c.created_at, endpoints.c.id)
+_troubled = endpoints.c.disabled_at.is_not(None) | endpoints.c.failing_since.is_not(None)
+Index("endpoints_troubled", endpoints.c.failing_since, sqlite_where=_troubled, postgresql_where=_troubled)
 
 registrations = Table(
     "registrations",
@@ -162,6 +167,7 @@ Index(
     postgresql_where=registrations.c.status != "withdrawn",
 )
 Index("registrations_by_time", registrations.c.created_at, registrations.c.id)
+Index("registrations_by_status", registrations.c.status, registrations.c.created_at, registrations.c.id)
 Index("registrations_of_job", registrations.c.job_id, registrations.c.created_at)
 Index("registrations_of_endpoint", registrations.c.endpoint_id, registrations.c.created_at)
 
@@ -178,6 +184,7 @@ events = Table(
 )
 Index("events_of_job", events.c.workspace, events.c.job_id)
 Index("events_by_time", events.c.created_at, events.c.id)
+Index("events_by_type", events.c.type, events.c.created_at, events.c.id)
 
 deliveries = Table(
     "deliveries",

@@ -1,0 +1,121 @@
+"""What the relay's work costs by how much is in its store: `python -m benchmarks.growth`.
+
+Stores with 1,000, 100,000 and 1,000,000 ended jobs, ten deliveries of each with their attempts, and a tenth as many
+jobs that wait; the same relay on each, in turns. Medians, and how they grow: costs have to follow what is due or shown,
+not what exists. The large stores take tens of gigabytes and half an hour; `--jobs 1000,100000` leaves the largest out.
+"""
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from benchmarks.growth import measuring
+from benchmarks.growth.filling import EACH, fill
+from benchmarks.tables import Check, Report, Table
+from benchmarks.tick import postgresql, timed
+from relay.sealing import Seal
+from relay.service import system_clock
+from relay.store import dialect
+from relay.store.database import Store
+
+JOBS = (1_000, 100_000, 1_000_000)
+ROUNDS = 15
+STARTS = 5
+HELD_TO = 3.0
+"""How many times longer anything may take in the largest store than in the smallest."""
+NOTHING = 2.0
+"""Milliseconds: what grows by less than this is not held against anybody."""
+
+Medians = dict[str, list[float]]
+"""By what was done: one for each size."""
+
+
+def build(url: str, jobs: int, each: int) -> None:
+    """A store with so many jobs at `url`."""
+    asyncio.run(_made(url))
+    engine = dialect.engine(dialect.parse(url), writer=True, connections=1, relay_seal=Seal())
+    began = time.monotonic()
+    fill(engine, jobs, each, system_clock())
+    engine.dispose()
+    print(f"{jobs:,} jobs, {jobs * each:,} deliveries: filled in {time.monotonic() - began:.0f} s", flush=True)
+
+
+async def _made(url: str) -> None:
+    await (await Store.open(url)).aclose()
+
+
+async def measure(urls: Sequence[str], rounds: int) -> Medians:
+    """Milliseconds, medians of the rounds, the stores in turns."""
+    taken: dict[str, list[list[float]]] = {"start and stop": [[] for _ in urls]}
+    for _ in range(min(STARTS, rounds)):
+        for place, url in enumerate(urls):
+            taken["start and stop"][place].append(await timed(lambda url=url: measuring.start(url)))  # type: ignore[misc]
+    async with AsyncExitStack() as stack:
+        now = system_clock()
+        benches = [await stack.enter_async_context(measuring.bench(url, now)) for url in urls]
+        for _ in range(rounds + 1):
+            for place, one in enumerate(benches):
+                for name, work in one.work().items():
+                    await one.prepare(name)
+                    taken.setdefault(name, [[] for _ in urls])[place].append(await timed(work))
+    return {name: [statistics.median(some[1:] or some) for some in columns] for name, columns in taken.items()}
+
+
+def report(found: Medians, memory: Sequence[float], jobs: Sequence[int], each: int, database: str) -> Report:
+    """The medians, how they grow, and which of them more than they may."""
+    rows = [["memory, at the most", *_cells(memory, "MiB")]]
+    rows += [[name, *_cells(medians, "ms")] for name, medians in found.items()]
+    head = (database, *(f"{number:,} jobs, {number * each:,} deliveries" for number in jobs))
+    checks = [
+        Check(f"{database}: {name}", f"{HELD_TO:.1f}×", f"{medians[-1] / medians[0]:.1f}×", _holds(medians))
+        for name, medians in found.items()
+    ]
+    return Report([Table(f"What it costs, {database}", head, rows)], [one for one in checks if not one.passed])
+
+
+def _cells(values: Sequence[float], unit: str) -> list[str]:
+    return [f"{value:.1f} {unit}, {value / values[0]:.1f}×" for value in values]
+
+
+def _holds(medians: Sequence[float]) -> bool:
+    return medians[-1] <= medians[0] * HELD_TO or medians[-1] - medians[0] < NOTHING
+
+
+def run(urls: Sequence[str], jobs: Sequence[int], each: int, rounds: int, database: str) -> Report:
+    """Fills the stores and measures."""
+    for url, number in zip(urls, jobs, strict=True):
+        build(url, number, each)
+    memory = [measuring.memory(url) for url in urls]
+    return report(asyncio.run(measure(urls, rounds)), memory, jobs, each, database)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs what is asked for. Returns how the program ends."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--jobs", default=",".join(map(str, JOBS)), help="how many ended jobs, the smallest first")
+    parser.add_argument("--each", type=int, default=EACH, help="deliveries of each job")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--only", choices=("sqlite", "postgresql"), help="one of the databases")
+    parser.add_argument("--folder", type=Path, help="where the SQLite files are made; a temporary folder otherwise")
+    asked = parser.parse_args(arguments)
+    jobs = [int(number) for number in asked.jobs.split(",")]
+    reports = []
+    if asked.only != "postgresql":
+        with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
+            urls = [f"sqlite:///{folder}/{number}.db" for number in jobs]
+            reports.append(run(urls, jobs, asked.each, asked.rounds, "SQLite"))
+            print(reports[-1].text(), flush=True)
+    if asked.only != "sqlite":
+        with postgresql(jobs) as urls:
+            reports.append(run(urls, jobs, asked.each, asked.rounds, "PostgreSQL"))
+            print(reports[-1].text(), flush=True)
+    return 1 if any(one.checks for one in reports) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,111 @@
+"""What the relay asks of its store costs what is due or shown, not what exists: a small store beside a large one."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import delete, text
+
+from benchmarks.growth.filling import MONTH, fill
+from relay.model import DeliveryStatus, EndpointKind, EventType, RegistrationStatus, WatchState
+from relay.sealing import Seal
+from relay.store import (
+    deliveries,
+    dialect,
+    endpoints,
+    events,
+    outbox,
+    pruning,
+    registrations,
+    summaries,
+    watches,
+)
+from relay.store.database import Store, Tx
+from relay.store.deliveries import Filter
+from relay.store.paging import Page, encode
+from relay.store.schema import metadata
+from tests.make import NOON
+
+SMALL, LARGE, EACH = 200, 4_000, 2
+DEEP = Page(20, encode(NOON - MONTH + MONTH // 20, "zzz"))
+TOP = Page(20)
+
+WORK: dict[str, Callable[[Tx], Any]] = {
+    "jobs": lambda tx: watches.page(tx, TOP),
+    "jobs, deep": lambda tx: watches.page(tx, DEEP),
+    "jobs of a rare state": lambda tx: watches.page(tx, TOP, WatchState.EXPIRED),
+    "registrations, deep": lambda tx: registrations.page(tx, DEEP),
+    "registrations of a rare status": lambda tx: registrations.page(tx, TOP, status=RegistrationStatus.WITHDRAWN),
+    "registrations of an endpoint": lambda tx: registrations.page(tx, TOP, endpoint_id="ep_1000000001"),
+    "events, deep": lambda tx: events.page(tx, DEEP, None, None, None),
+    "events of a rare type": lambda tx: events.page(tx, TOP, EventType.EXPIRED, None, None),
+    "deliveries, deep": lambda tx: deliveries.page(tx, DEEP, Filter()),
+    "failed deliveries, deep": lambda tx: deliveries.page(tx, DEEP, Filter(status=DeliveryStatus.FAILED)),
+    "cancelled deliveries": lambda tx: deliveries.page(tx, TOP, Filter(status=DeliveryStatus.CANCELLED)),
+    "deliveries of an endpoint": lambda tx: deliveries.page(tx, DEEP, Filter(endpoint_id="ep_1000000001")),
+    "endpoints, deep": lambda tx: endpoints.page(tx, DEEP),
+    "ad hoc endpoints, deep": lambda tx: endpoints.page(tx, DEEP, EndpointKind.AD_HOC),
+    "standing endpoints": lambda tx: endpoints.page(tx, TOP, EndpointKind.STANDING),
+    "endpoints in trouble": lambda tx: summaries.troubled(tx, 8),
+    "has anything changed?": summaries.mark,
+    "what is due": lambda tx: outbox.due(tx, NOON, 100),
+    "the oldest due": lambda tx: outbox.oldest_due(tx, NOON),
+    "looks that are due": lambda tx: watches.due(tx, "default", NOON, 100),
+    "taking up looks under way": lambda tx: watches.release(tx, NOON),
+    "taking up attempts under way": lambda tx: outbox.release(tx, NOON),
+    "a batch of old jobs": lambda tx: pruning.jobs(tx, NOON, 5),
+    "a batch of old endpoints": lambda tx: pruning.unused_endpoints(tx, NOON, 5),
+}
+
+
+def refill(url: str, jobs: int) -> None:
+    """Makes so many jobs that have ended, in place of what is there."""
+    engine = dialect.engine(dialect.parse(url), writer=True, connections=1, relay_seal=Seal())
+    with engine.begin() as tx:
+        for table in metadata.sorted_tables:
+            tx.execute(delete(table))
+    fill(engine, jobs, EACH, NOON)
+    engine.dispose()
+
+
+@contextmanager
+def counted(tx: Tx) -> Iterator[Callable[[], int]]:
+    """How much was done since: rows read on PostgreSQL, hundreds of steps of its machine on SQLite."""
+    if tx.dialect.name == "postgresql":
+        rows = text("SELECT sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)) FROM pg_stat_xact_user_tables")
+        before = tx.execute(rows).scalar_one()
+        yield lambda: int(tx.execute(rows).scalar_one() - before)
+        return
+    steps = 0
+
+    def step() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    connection: Any = tx.connection.driver_connection
+    connection.set_progress_handler(step, 100)
+    yield lambda: steps
+    connection.set_progress_handler(None, 0)
+
+
+def costs(tx: Tx) -> dict[str, int]:
+    """What each piece of work costs."""
+    found = {}
+    if tx.dialect.name == "postgresql":  # which would rather read a few hundred rows than look into an index
+        tx.execute(text("SET LOCAL enable_seqscan = off"))
+    for name, work in WORK.items():
+        with counted(tx) as so_far:
+            work(tx)
+            found[name] = so_far()
+    return found
+
+
+async def test_costs_follow_what_is_due_not_what_exists(store: Store, store_url: str) -> None:
+    """With twenty times as many jobs everything that is asked often costs at most twice as much."""
+    refill(store_url, SMALL)
+    small = await store.write(costs)
+    refill(store_url, LARGE)
+    large = await store.write(costs)
+    grown = {name: (small[name], large[name]) for name in WORK if large[name] > 2 * small[name] + 20}
+    assert grown == {}
