@@ -110,7 +110,7 @@ def rotate(
     """
     endpoint = _as_it_is(tx, endpoint)
     if endpoint.source == "config" and any(one.secret and one.name == endpoint.name for one in configured):
-        text = "the relay's configuration sets the secret of this endpoint; change it there and restart the relay"
+        text = "the relay's configuration sets the secret of this endpoint; change it there and reload the relay"
         raise Conflict("endpoint_configured", text)
     before = signing.scheme_of(endpoint.secrets[0].value)
     scheme = subscribing.check_signing(wanted, new) if new or wanted else before
@@ -231,7 +231,7 @@ def _remove(tx: Tx, endpoint: Endpoint, now: Instant) -> None:
 
 def _refuse_configured(endpoint: Endpoint) -> None:
     if endpoint.source == "config":
-        text = "this endpoint is defined in the relay's configuration; change it there and restart the relay"
+        text = "this endpoint is defined in the relay's configuration; change it there and reload the relay"
         raise Conflict("endpoint_configured", text)
 
 

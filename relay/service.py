@@ -3,19 +3,19 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from relay import budget, callbacks, durations, endpoints, exec_api, formats
+from relay import budget, callbacks, durations, endpoints, exec_api, formats, reloading
 from relay.addresses import EgressRules
 from relay.budget import Allowance
-from relay.config import Config
+from relay.config import Config, StandingEndpoint, Workspace
 from relay.dispatcher import Dispatcher
 from relay.egress import Egress
-from relay.errors import ConfigError, Invalid, StoreError
+from relay.errors import ConfigError, Invalid, RelayError, StoreError
 from relay.janitor import Janitor
 from relay.model import HOUR, MINUTE, SECOND, Attempt, Endpoint, Event, EventType, Instant, new_id
 from relay.pace import read_durations, read_ledger
@@ -87,17 +87,7 @@ class Relay:
         self.egress = Egress(self.rules, concurrency=config.delivery.concurrency)
         rng = random.Random(seed)  # noqa: S311 (jitter, not secrets)
         self._exec_http = exec_api.make_http(config.exec.timeout)
-        self.clients = {
-            space.name: exec_api.ExecClient(
-                name=space.name,
-                api_key=space.api_key.get_secret_value(),
-                base_url=space.base_url,
-                timeout=config.exec.timeout,
-                clock=clock,
-                http=self._exec_http,
-            )
-            for space in config.workspaces
-        }
+        self.clients = {space.name: self._client_of(space) for space in config.workspaces}
         owner = new_id("own", clock())
         self.dispatcher = Dispatcher(store, self.egress, config.delivery, clock, self.telemetry, owner, rng)
         self.watcher = Watcher(store, config, self.clients, clock, self.telemetry, self.dispatcher.wake, rng)
@@ -106,6 +96,8 @@ class Relay:
         self._ticking = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._last_tick = clock()
+        self._reloading = asyncio.Lock()
+        self.telemetry.configured(clock())
 
     @classmethod
     async def open(
@@ -119,10 +111,8 @@ class Relay:
 
         Raises StoreError, and ConfigError for a configured endpoint that may not be called.
         """
-        try:
-            await self.store.write(self._take_up)
-        except Invalid as error:
-            raise ConfigError(f"{error.field}: {error.message}") from None
+        await self._take_over(self.config.endpoints, list(self.clients))
+        await self.store.write(self._take_up)
         every = self.config.polling.tick / 1_000
         once = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
         self._scheduler.add_job(self.tick, "interval", seconds=every, **once)
@@ -151,6 +141,27 @@ class Relay:
         self.dispatcher.wake()
         if not self._ticking.locked():
             self._keep(self.tick())
+
+    async def reload(self, read: Callable[[], Config]) -> None:
+        """Takes over endpoints and keys of the configuration that `read` gives, on a thread.
+
+        The log says what else was changed and needs a restart; or, where the configuration can't be used, why, and then
+        all stays as it is.
+        """
+        async with self._reloading:
+            before = dict(self.clients)
+            try:
+                found = reloading.reloaded(self.config, await asyncio.to_thread(read))
+                # Before the store says that they may look again: with their old keys they would be refused again.
+                self.clients |= {space.name: self._client_of(space) for space in found.new_keys}
+                await self._take_over(found.config.endpoints, [space.name for space in found.new_keys])
+            except RelayError as error:
+                self.clients |= before
+                self.telemetry.not_reloaded(error)
+                return
+            self.config = found.config
+            self.telemetry.reloaded(found.told(), found.needs_restart, self.clock())
+        self.wake()
 
     async def tick(self) -> None:
         """One beat of the metronome: starts the looks and the attempts that are due."""
@@ -216,17 +227,40 @@ class Relay:
         return await self.dispatcher.try_once(endpoint, event, body, now)
 
     def _take_up(self, tx: Tx) -> None:
-        """At start: the configured endpoints, leases nobody holds any more, and a new chance for a changed key."""
+        """At start: leases nobody holds any more."""
         now = self.clock()
-        endpoints.sync_configured(tx, self.config.endpoints, self.rules, now)
         if self.store.is_ours_alone:
             outbox.release(tx, now)
             watches.release(tx, now)
         for name in self.clients:
             callbacks.ensure(tx, name)
-            state = workspaces.lock(tx, name)
-            if state.pause_kind == "key_refused":
-                workspaces.save(tx, replace(state, paused_until=None, pause_kind=None, pause_reason=None))
+
+    async def _take_over(self, configured: Sequence[StandingEndpoint], new_keys: Sequence[str]) -> None:
+        """The configured endpoints, and a new chance for workspaces with a new key. Raises ConfigError, StoreError."""
+        now = self.clock()
+
+        def work(tx: Tx) -> None:
+            endpoints.sync_configured(tx, configured, self.rules, now)
+            for name in new_keys:
+                state = workspaces.lock(tx, name)
+                if state.pause_kind == "key_refused":
+                    workspaces.save(tx, replace(state, paused_until=None, pause_kind=None, pause_reason=None))
+                    watches.try_again(tx, name, now)
+
+        try:
+            await self.store.write(work)
+        except Invalid as error:
+            raise ConfigError(f"{error.field}: {error.message}") from None
+
+    def _client_of(self, space: Workspace) -> exec_api.ExecClient:
+        return exec_api.ExecClient(
+            name=space.name,
+            api_key=space.api_key.get_secret_value(),
+            base_url=space.base_url,
+            timeout=self.config.exec.timeout,
+            clock=self.clock,
+            http=self._exec_http,
+        )
 
     async def standings(self) -> list[Standing]:
         """How each workspace stands. Costs Exec nothing."""

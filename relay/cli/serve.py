@@ -57,14 +57,16 @@ def command(path: Path | None) -> None:
       EXEC_API_KEY=exec_live_... relay serve --config config.example.yaml
       RELAY_EXEC__API_KEY=exec_live_... RELAY_SERVER__PORT=9000 relay serve
 
-    Ctrl-C and SIGTERM stop it cleanly: nothing new is begun, attempts under way are finished, nothing is lost.
+    Ctrl-C and SIGTERM stop it cleanly: nothing new is begun, attempts under way are finished, nothing is lost. SIGHUP
+    has it read its configuration again, and take over endpoints and keys.
     """
     config = read_config(path)
     set_up_logging(config.logging.format, config.logging.level)
-    asyncio.run(_serve(config))
+    asyncio.run(_serve(config, path))
 
 
-async def _serve(config: Config) -> None:
+async def _serve(config: Config, path: Path | None) -> None:
+    asked = _when_asked_to_reload()
     listening = listen(config.server.host, config.server.port, "set server.host and server.port to what is free")
     try:
         relay = await Relay.open(config)
@@ -90,9 +92,26 @@ async def _serve(config: Config) -> None:
         await relay.start()
         relay.telemetry.log.info("the relay listens on %s", url_of(listening))
         await _tell_callbacks(relay)
+        reloads = asyncio.create_task(_reload_whenever(asked, relay, path))
         await server.serve(sockets=[listening])
+        reloads.cancel()
     finally:
         await relay.stop()
+
+
+def _when_asked_to_reload() -> asyncio.Event:
+    """Set by SIGHUP, which from now on no longer ends the process; where there are no signals, never."""
+    asked = asyncio.Event()
+    if hasattr(signal, "SIGHUP"):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
+    return asked
+
+
+async def _reload_whenever(asked: asyncio.Event, relay: Relay, path: Path | None) -> None:
+    while True:
+        await asked.wait()
+        asked.clear()
+        await relay.reload(lambda: read_config(path))
 
 
 async def _tell_callbacks(relay: Relay) -> None:

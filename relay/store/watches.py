@@ -195,6 +195,13 @@ def release(tx: Tx, now: Instant) -> None:
     tx.execute(update(watches).where(watches.c.leased.is_(True)), {"next_look_at": now, "leased": False})
 
 
+def try_again(tx: Tx, workspace: str, now: Instant) -> None:
+    """What stood in the way of looks is gone: those that failed are due, whatever they were to wait for."""
+    waiting = (watches.c.workspace == workspace, watches.c.next_look_at > now, watches.c.leased.is_(False))
+    failed = (watches.c.last_error.is_not(None), watches.c.missing == 0)
+    tx.execute(update(watches).where(*waiting, *failed), {"next_look_at": now})
+
+
 def rest(tx: Tx, workspace: str, job_id: str, now: Instant) -> None:
     """Stops looking at a job that no registration waits for any more."""
     if registrations.waiting(tx, workspace, job_id) == 0:

@@ -5,9 +5,11 @@ bounded sets only.
 """
 
 import logging
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from relay.errors import RelayError
 from relay.looking import Look, name_of
 from relay.model import Delivery, EventType, Instant, Registration, Watch
 from relay.telemetry.logs import LOGGER, about
@@ -59,6 +61,14 @@ class Telemetry:
             "relay_learned_duration_seconds",
             "How long jobs take, as learned",
             ["workspace", "quantile"],
+            registry=self.registry,
+        )
+        self._reloads = Counter(
+            "relay_config_reloads", "Times that the configuration was read again", ["outcome"], registry=self.registry
+        )
+        self._read_at = Gauge(
+            "relay_config_last_reload_success_timestamp_seconds",
+            "When the configuration that holds was read, as Unix time",
             registry=self.registry,
         )
         self.tick_age = Gauge("relay_tick_age_seconds", "Since the last complete tick", registry=self.registry)
@@ -124,6 +134,25 @@ class Telemetry:
             duration_ms=duration_ms,
         )
         self.log.log(level, "%s of %s: %s", delivery.id, delivery.event_type.value, outcome, extra=told)
+
+    def configured(self, now: Instant) -> None:
+        """The relay starts with a configuration."""
+        self._read_at.set(now / 1_000)
+        for outcome in ("applied", "refused"):
+            self._reloads.labels(outcome)
+
+    def reloaded(self, found: str, needs_restart: Sequence[str], now: Instant) -> None:
+        """A changed configuration holds, but for the keys that need a restart."""
+        self._reloads.labels("applied").inc()
+        self._read_at.set(now / 1_000)
+        self.log.info("the configuration was read again: %s", found)
+        for key in needs_restart:
+            self.log.warning("%s was changed in the configuration, and needs a restart", key)
+
+    def not_reloaded(self, error: RelayError) -> None:
+        """A changed configuration can't be used."""
+        self._reloads.labels("refused").inc()
+        self.log.error("the configuration stays as it was, since what was read can't be used: %s", error)
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""

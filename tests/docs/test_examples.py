@@ -35,7 +35,10 @@ PAGES = all_pages()
 NAMES = [str(page.relative_to(DOCS.parent)) for page in PAGES]
 RULES = EgressRules(allow_http=False, allow_networks=(), deny_networks=())
 LOCAL = EgressRules(allow_http=True, allow_networks=(IPv4Network("127.0.0.1/32"),), deny_networks=())
-ELSEWHERE = frozenset("make docker npm cd zapier-platform sqlite3 uvicorn flask django-admin python node pip".split())
+ELSEWHERE = frozenset(
+    """make docker kubectl systemctl npm cd zapier-platform sqlite3 uvicorn flask django-admin python node
+    pip""".split()
+)
 """Programs that are not ours; those of the receivers are run by test_receivers."""
 
 SANDBOX = "http://127.0.0.1:4010/rest/v1/scenario-studio/jobs"

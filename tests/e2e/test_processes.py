@@ -94,6 +94,37 @@ async def test_a_stop_signal_is_heeded_within_ten_seconds(stage: Stage, number: 
     assert await relay.stop() == 0
 
 
+async def test_a_hangup_has_the_configuration_read_again(stage: Stage) -> None:
+    """SIGHUP: a fault is told with its line and changes nothing; then another API key holds, and the old one not."""
+    relay, new_key = stage.serve(), "relay_" + "n" * 43
+    await relay.start()
+    assert relay.process is not None
+    path = stage.folder / "config.yaml"
+    good = path.read_text()
+    async with httpx.AsyncClient(base_url=relay.url, trust_env=False) as http:
+
+        async def status(key: str) -> int:
+            return (await http.get("/v1/jobs", headers={"authorization": f"Bearer {key}"})).status_code
+
+        path.write_text(good.replace("tick:", "tack:"))
+        relay.process.send_signal(signal.SIGHUP)
+        await told(relay, 'polling.tack: unknown key; did you mean "tick"?')
+        assert f"config.yaml:{good[: good.index('tick:')].count(chr(10)) + 1}: " in relay.log.read_text()
+        assert (await status(API_KEY), await status(new_key)) == (200, 401)
+        path.write_text(good.replace(API_KEY, new_key).replace("200ms", "300ms"))
+        relay.process.send_signal(signal.SIGHUP)
+        await told(relay, "polling.interval was changed in the configuration, and needs a restart")
+        assert (await status(API_KEY), await status(new_key)) == (401, 200)
+    assert await relay.stop() == 0
+
+
+async def told(relay: Served, words: str) -> None:
+    """Returns when the relay's log holds these words."""
+    async with asyncio.timeout(10):
+        while words not in relay.log.read_text().replace('\\"', '"'):
+            await asyncio.sleep(0.02)
+
+
 async def test_a_wrong_configuration_is_exit_code_2(stage: Stage) -> None:
     """The place and the right name are on stderr, and nothing was started."""
     path = stage.write_config(polling={"intervall": "1s"})

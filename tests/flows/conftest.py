@@ -1,7 +1,7 @@
 """A whole relay in one loop: the shipped sandbox and receiver on real sockets, time moved by hand."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -29,19 +29,20 @@ class World:
     def __init__(self, clock: Clock, exec: Exec, receiver: Receiver, exec_url: str, receiver_url: str) -> None:
         self.clock, self.exec, self.receiver = clock, exec, receiver
         self.exec_url, self.receiver_url = exec_url, receiver_url
-        self.sections: dict[str, dict[str, Any]] = {}
+        self.sections: dict[str, Any] = {}
         self.relay: Relay
 
-    def config(self, url: str, **sections: dict[str, Any]) -> Config:
+    def config(self, url: str, endpoints: Sequence[Any] = (), **sections: Any) -> Config:
         base: dict[str, dict[str, Any]] = {
             "exec": {"base_url": f"{self.exec_url}/rest/v1", "api_key": SANDBOX_KEY},
             "polling": {"strategy": "interval", "interval": "15s"},
             "storage": {"url": url},
             "security": {"allow_http": True, "allow_networks": ["127.0.0.0/8"]},
         }
-        return config.from_mapping({name: base.get(name, {}) | sections.get(name, {}) for name in {*base, *sections}})
+        merged = {name: base.get(name, {}) | sections.get(name, {}) for name in {*base, *sections}}
+        return config.from_mapping({**merged, "endpoints": endpoints})
 
-    async def restart(self, **sections: dict[str, Any]) -> None:
+    async def restart(self, **sections: Any) -> None:
         """Stops the relay, and starts another on the same store; its configuration may differ."""
         url = self.relay.config.storage.url
         await self.relay.stop()
@@ -119,7 +120,7 @@ def start(store_url: str) -> Start:
     """Starts a world: `async with start(**sections) as world`. `exec` settings as keyword `sandbox`."""
 
     @asynccontextmanager
-    async def started(sandbox: ExecSettings | None = None, **sections: dict[str, Any]) -> AsyncIterator[World]:
+    async def started(sandbox: ExecSettings | None = None, **sections: Any) -> AsyncIterator[World]:
         clock = Clock(time.time_ns() // 1_000_000)
         exec = Exec(sandbox or ExecSettings(seed=1), clock)
         receiver = Receiver(SECRET, clock)

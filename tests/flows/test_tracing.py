@@ -129,5 +129,5 @@ async def test_one_id_leads_through_the_log(start: Start, log: io.StringIO) -> N
     assert (last["registration_id"], last["delivery_id"], last["attempt"]) == (made["id"], delivery.id, 2)
     assert (last["event_id"], last["outcome"], last["workspace"]) == (delivery.event_id, "delivered", "default")
     assert all(line["job_id"] == job.id for line in traced)
-    [documented] = [json.loads(one) for one in blocks(OPERATIONS.read_text(), "json") if "trace_id" in one]
+    [documented] = [json.loads(one) for one in blocks(OPERATIONS.read_text(), "text") if "trace_id" in one]
     assert list(traced[3]) == list(documented)
