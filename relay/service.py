@@ -26,6 +26,9 @@ from relay.store.resealing import open_store
 from relay.telemetry import Telemetry
 from relay.watcher import Watcher
 
+COUNTED = 100_000
+"""Watches and deliveries that are counted; of more, as of an outage's, a number says no more than this one does."""
+
 LATE = 5 * MINUTE
 """A due delivery that waits longer than this says that the relay does not keep up."""
 
@@ -208,7 +211,7 @@ class Relay:
             self.telemetry.active_watches.labels(one.name).set(one.active)
             self.telemetry.learned_duration.labels(one.name, "0.5").set(one.median)
             self.telemetry.learned_duration.labels(one.name, "0.9").set(one.p90)
-        self.telemetry.pending_deliveries.set(await self.store.read(deliveries.pending))
+        self.telemetry.pending_deliveries.set(await self.store.read(lambda tx: deliveries.pending(tx, COUNTED)))
         self.telemetry.tick_age.set((now - self._last_tick) / 1_000)
         return self.telemetry.exposition()
 
@@ -284,7 +287,7 @@ class Relay:
             p90=law.p90,
             queued=durations.usual_wait(known),
             price=pace.price if pace else None,
-            active=watches.count_active(tx, name),
+            active=watches.count_active(tx, name, COUNTED),
             next_look_at=watches.next_due(tx, name),
             paused_until=state.paused_until if waits else None,
             paused_because=state.pause_reason if waits else None,

@@ -84,7 +84,7 @@ class Bench(Rig):
             await self.relay.store.write(self._send_anew)
 
     def _asks(self, path: str, accept: str) -> Callable[[], Awaitable[None]]:
-        deep = path.format(deep=paging.encode(self._now - MONTH + MONTH // 50, "zzz"))
+        deep = path.format(deep=paging.encode(self._now - MONTH + MONTH // 10, "zzz"))
 
         async def ask() -> None:
             answer = await self._http.get(deep, headers={"accept": accept})

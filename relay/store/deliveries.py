@@ -93,9 +93,10 @@ def count(tx: Tx, which: Filter, sendable: bool = False) -> int:
     return int(tx.execute(query.where(_SENDABLE) if sendable else query).scalar_one())
 
 
-def pending(tx: Tx) -> int:
-    """Deliveries that are not ended, held ones included."""
-    return count(tx, Filter(status=DeliveryStatus.PENDING))
+def pending(tx: Tx, most: int) -> int:
+    """How many deliveries are not ended, held ones included; `most` where there are more."""
+    some = Filter(status=DeliveryStatus.PENDING).narrow(select(literal(1)).select_from(deliveries)).limit(most)
+    return int(tx.execute(select(func.count()).select_from(some.subquery())).scalar_one())
 
 
 def resend(tx: Tx, id: str, now: Instant) -> bool:

@@ -176,12 +176,11 @@ def count_carried(tx: Tx, workspace: str, most: int) -> int:
     return tx.execute(select(func.count()).select_from(some)).scalar_one()
 
 
-def count_active(tx: Tx, workspace: str) -> int:
-    return tx.execute(
-        select(func.count())
-        .select_from(watches)
-        .where(watches.c.workspace == workspace, watches.c.next_look_at.is_not(None))
-    ).scalar_one()
+def count_active(tx: Tx, workspace: str, most: int) -> int:
+    """How many jobs of the workspace are watched; `most` where there are more."""
+    waiting = (watches.c.workspace == workspace, watches.c.next_look_at.is_not(None))
+    some = select(literal(1)).select_from(watches).where(*waiting).limit(most).subquery()
+    return tx.execute(select(func.count()).select_from(some)).scalar_one()
 
 
 def save(tx: Tx, watch: Watch) -> None:

@@ -54,9 +54,13 @@ class Telemetry:
             "relay_look_budget_remaining", "Looks left", ["workspace", "window"], registry=self.registry
         )
         self.pending_deliveries = Gauge(
-            "relay_pending_deliveries", "Deliveries not yet ended, held ones included", registry=self.registry
+            "relay_pending_deliveries",
+            "Deliveries not yet ended, held ones included, up to 100,000",
+            registry=self.registry,
         )
-        self.active_watches = Gauge("relay_active_watches", "Jobs being watched", ["workspace"], registry=self.registry)
+        self.active_watches = Gauge(
+            "relay_active_watches", "Jobs being watched, up to 100,000", ["workspace"], registry=self.registry
+        )
         self.learned_duration = Gauge(
             "relay_learned_duration_seconds",
             "How long jobs take, as learned",

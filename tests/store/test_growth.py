@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import delete, text
+from sqlalchemy import delete, text, update
 
 from benchmarks.growth.filling import MONTH, fill
 from relay.model import DeliveryStatus, EndpointKind, EventType, RegistrationStatus, WatchState
@@ -17,13 +17,13 @@ from relay.store import (
     outbox,
     pruning,
     registrations,
+    schema,
     summaries,
     watches,
 )
 from relay.store.database import Store, Tx
 from relay.store.deliveries import Filter
 from relay.store.paging import Page, encode
-from relay.store.schema import metadata
 from tests.make import NOON
 
 SMALL, LARGE, EACH = 200, 4_000, 2
@@ -47,6 +47,7 @@ WORK: dict[str, Callable[[Tx], Any]] = {
     "ad hoc endpoints, deep": lambda tx: endpoints.page(tx, DEEP, EndpointKind.AD_HOC),
     "standing endpoints": lambda tx: endpoints.page(tx, TOP, EndpointKind.STANDING),
     "endpoints in trouble": lambda tx: summaries.troubled(tx, 8),
+    "usual looks": lambda tx: summaries.usual_looks(tx, "default"),
     "has anything changed?": summaries.mark,
     "what is due": lambda tx: outbox.due(tx, NOON, 100),
     "the oldest due": lambda tx: outbox.oldest_due(tx, NOON),
@@ -62,7 +63,7 @@ def refill(url: str, jobs: int) -> None:
     """Makes so many jobs that have ended, in place of what is there."""
     engine = dialect.engine(dialect.parse(url), writer=True, connections=1, relay_seal=Seal())
     with engine.begin() as tx:
-        for table in metadata.sorted_tables:
+        for table in schema.metadata.sorted_tables:
             tx.execute(delete(table))
     fill(engine, jobs, EACH, NOON)
     engine.dispose()
@@ -109,3 +110,12 @@ async def test_costs_follow_what_is_due_not_what_exists(store: Store, store_url:
     large = await store.write(costs)
     grown = {name: (small[name], large[name]) for name in WORK if large[name] > 2 * small[name] + 20}
     assert grown == {}
+
+
+async def test_counting_stops_where_a_number_says_enough(store: Store, store_url: str) -> None:
+    """All of few are counted; of many no more than asked for."""
+    refill(store_url, SMALL)
+    await store.write(lambda tx: tx.execute(update(schema.deliveries), {"status": "pending"}))
+    for most, active, pending in ((50, 50, 50), (100_000, 1_001, SMALL * EACH)):
+        assert await store.read(lambda tx, n=most: watches.count_active(tx, "default", n)) == active  # type: ignore[misc]
+        assert await store.read(lambda tx, n=most: deliveries.pending(tx, n)) == pending  # type: ignore[misc]

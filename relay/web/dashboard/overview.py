@@ -10,6 +10,7 @@ from relay.arrivals import jobs_within, rates
 from relay.budget import Allowance, Left
 from relay.model import DAY, MINUTE, WatchState
 from relay.pace import read_arrivals, read_ledger
+from relay.service import COUNTED
 from relay.store import deliveries, paging, summaries, watches, workspaces
 from relay.store.database import Tx
 from relay.store.workspaces import WorkspaceState
@@ -47,12 +48,12 @@ async def overview(visit: Visit) -> Response:
         active, _ = watches.page(tx, paging.Page(MOST_WATCHES), WatchState.ACTIVE)
         return {
             "watching": watching(active, states, now),
-            "active": sum(watches.count_active(tx, name) for name in relay.clients),
+            "active": sum(watches.count_active(tx, name, COUNTED) for name in relay.clients),
             "known": bool(active) or bool(watches.page(tx, paging.Page(1))[0]),
             "hours": plots.hourly(hours),
             "delivered": sum(hour.delivered for hour in hours),
             "failed": sum(hour.failed for hour in hours),
-            "pending": deliveries.pending(tx),
+            "pending": deliveries.pending(tx, COUNTED),
             "delays": plots.histogram(took),
             "median": plots.quantile(took, 0.5),
             "p95": plots.quantile(took, 0.95),
