@@ -150,6 +150,14 @@ def _free_from(tx: Tx, endpoint_id: str, now: Instant) -> Instant:
     return now if laid_out is None else max(now, laid_out + 1)
 
 
+def send_again(tx: Tx, id: str, now: Instant) -> bool:
+    """An ended delivery starts anew, one that waits is due now. False where neither helps.
+
+    That is where it is due, held or under way already, or nobody listens.
+    """
+    return resend(tx, id, now) or hasten(tx, id, now)
+
+
 def hasten(tx: Tx, id: str, now: Instant) -> bool:
     """A pending delivery that waits for its next attempt is due now. False where it is due, held or under way."""
     waits = (deliveries.c.next_attempt_at > now, deliveries.c.leased_by.is_(None))

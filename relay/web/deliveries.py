@@ -59,10 +59,7 @@ async def resend_delivery(call: Call, id: str) -> Response:
     def work(tx: Tx) -> DeliveryAnswer:
         found, known = _known(tx, id)
         _refuse_where_nobody_listens(known.get(found.endpoint_id))
-        if found.status is DeliveryStatus.PENDING:
-            deliveries.hasten(tx, id, call.now)
-        else:
-            deliveries.resend(tx, id, call.now)
+        deliveries.send_again(tx, id, call.now)
         return answers.delivery(deliveries.get(tx, id) or found, known)
 
     answer = await call.relay.store.write(work)

@@ -70,11 +70,7 @@ async def show_delivery(visit: Visit, id: str) -> Response:
 async def resend(visit: Visit, id: str, form: Mapping[str, str]) -> Response:
     """Sends one again."""
     named = references.id_of(id, "delivery")
-
-    def write(tx: Tx) -> bool:
-        return deliveries.resend(tx, named, visit.now) == 1 or deliveries.hasten(tx, named, visit.now)
-
-    done = await visit.relay.store.write(write)
+    done = await visit.relay.store.write(lambda tx: deliveries.send_again(tx, named, visit.now))
     visit.relay.wake()
     return seen(f"/deliveries/{named}", "resent" if done else "waits")
 
