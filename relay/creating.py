@@ -7,7 +7,6 @@ answered for a day, and beyond that, or where it was not kept, Exec knows the re
 job is not lost either if Exec calls the relay back: it is then registered for the standing endpoints.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -46,7 +45,7 @@ def new_request_id(now: Instant) -> str:
 
 def request_id_of(caller: str, key: str) -> str:
     """The request_id that an `Idempotency-Key` stands for."""
-    return "idem_" + _digest([caller, key])[:40]
+    return "idem_" + idempotency.digest([caller, key])[:40]
 
 
 def begin(
@@ -57,7 +56,7 @@ def begin(
     Raises Conflict where the request_id was used for another job.
     """
     if (kept := idempotency.get(tx, _key(workspace, request_id))) is not None and kept.created_at > now - DAY:
-        if kept.request_hash != _digest(fields):
+        if kept.request_hash != idempotency.digest(fields):
             text = "this request_id was used for another job; take a new one for a new job"
             raise Conflict("request_id_reused", text, "request_id")
         return Begun(ScenarioJob.model_validate_json(kept.answer))
@@ -73,8 +72,8 @@ def begin(
 def keep(tx: Tx, workspace: str, request_id: str, fields: Mapping[str, Any], job: ScenarioJob, now: Instant) -> None:
     """Keeps Exec's answer for those who repeat the call; in the transaction that registers the job."""
     answer = json.dumps(job.as_exec_sent_it(), ensure_ascii=False)
-    key = _key(workspace, request_id)
-    idempotency.keep(tx, Kept(key=key, request_hash=_digest(fields), status=201, answer=answer, created_at=now))
+    key, asked = _key(workspace, request_id), idempotency.digest(fields)
+    idempotency.keep(tx, Kept(key=key, request_hash=asked, status=201, answer=answer, created_at=now))
 
 
 def see(tx: Tx, workspace: str, job: ScenarioJob, plan: Callable[[Watch, Instant], Plan], now: Instant) -> None:
@@ -88,8 +87,4 @@ def see(tx: Tx, workspace: str, job: ScenarioJob, plan: Callable[[Watch, Instant
 
 
 def _key(workspace: str, request_id: str) -> str:
-    return _digest(["create job", workspace, request_id])
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return idempotency.digest(["create job", workspace, request_id])

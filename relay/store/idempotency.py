@@ -1,6 +1,9 @@
 """Answers kept for `Idempotency-Key`, so that a repeated request gets the first one's answer."""
 
+import hashlib
+import json
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import delete, select
 
@@ -22,6 +25,11 @@ class Kept:
     status: int
     answer: str
     created_at: Instant
+
+
+def digest(value: Any) -> str:
+    """What JSON, whatever the order of its keys, is known by: as a key, and to tell another request from the same."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def get(tx: Tx, key: str) -> Kept | None:

@@ -3,7 +3,6 @@
 What is kept holds no secret: a secret in the answer is kept as the id of its endpoint, and read from there again.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -67,8 +66,8 @@ async def once(call: Call, work: Callable[[Tx], Done]) -> Done:
     """
     if (sent := key_of(call)) is None:
         return await call.relay.store.write(work)
-    key = _digest([call.caller, call.request.method, call.request.url.path, sent])
-    request = _digest(call.sent)
+    key = idempotency.digest([call.caller, call.request.method, call.request.url.path, sent])
+    request = idempotency.digest(call.sent)
     try:
         return await call.relay.store.write(
             lambda tx: _known(tx, call, key, request) or _keep(tx, call, key, request, work)
@@ -98,10 +97,6 @@ def _keep(tx: Tx, call: Call, key: str, request: str, work: Callable[[Tx], Done]
     if not idempotency.keep(tx, kept):
         raise _Overtaken
     return done
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _without_secrets(answer: Any) -> Any:
