@@ -10,20 +10,19 @@ import re
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ModelWrapValidatorHandler, PrivateAttr, model_validator
 from ulid import ULID
 
-Instant = int
-"""Milliseconds since the Unix epoch, UTC."""
-
-SECOND = 1_000
-MINUTE = 60 * SECOND
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
+from relay.times import DAY as DAY
+from relay.times import HOUR as HOUR
+from relay.times import MINUTE as MINUTE
+from relay.times import SECOND as SECOND
+from relay.times import Instant as Instant
+from relay.times import from_rfc3339 as from_rfc3339
+from relay.times import to_rfc3339 as to_rfc3339
 
 JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 """What the relay accepts as a job id; Exec's schema says only `string`, its examples show 12 alphanumerics."""
@@ -38,27 +37,6 @@ def event_id(workspace: str, job_id: str, type: "EventType") -> str:
     """The id of an event, and so its `webhook-id`: derived, so that no two replicas can mint two for one fact."""
     digest = hashlib.sha256(f"{workspace}\n{job_id}\n{type.value}".encode()).digest()
     return "evt_" + base64.b32hexencode(digest[:16]).decode().rstrip("=")
-
-
-def to_rfc3339(at: Instant) -> str:
-    """`1709287200000` → `2024-03-01T10:00:00.000Z`."""
-    return (_EPOCH + timedelta(milliseconds=at)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST_INSTANT = 253_402_300_799_999  # the end of the year 9999, the last that `to_rfc3339` can write
-
-
-def from_rfc3339(text: str | None) -> Instant | None:
-    """The instant that an RFC 3339 text names, or None where it names none (Exec's clock is not ours to trust)."""
-    if not text:
-        return None
-    try:
-        parsed = datetime.fromisoformat(text)
-        at = round((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1_000)
-    except (ValueError, OverflowError):
-        return None
-    return at if 0 <= at <= _LAST_INSTANT else None
 
 
 # --- Exec's side -----------------------------------------------------------------------------------------------
