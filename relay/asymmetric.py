@@ -6,6 +6,7 @@ too. A public key is `whpk_` and the base64 of its 32 bytes: it verifies and can
 """
 
 import base64
+from collections.abc import Container
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -35,7 +36,7 @@ def check_private_key(text: str) -> None:
 
 def check_public_key(text: str) -> None:
     """Raises Invalid (`invalid_secret`) unless `text` is a public key."""
-    _bytes(text, PUBLIC, (_SEED,), _HOW_TO_GET_IT)
+    _public(text)
 
 
 def public_key_of(private: str) -> str:
@@ -50,7 +51,7 @@ def signature(private: str, content: bytes) -> str:
 
 def verifies(public: str, content: bytes, signature: str) -> bool:
     """Whether `signature` (`v1a,BASE64`) is that of `content`, by the private half of `public`. Raises Invalid."""
-    key = Ed25519PublicKey.from_public_bytes(_bytes(public, PUBLIC, (_SEED,), _HOW_TO_GET_IT))
+    key = _public(public)
     version, _, encoded = signature.partition(",")
     if version != "v1a":
         return False
@@ -61,17 +62,11 @@ def verifies(public: str, content: bytes, signature: str) -> bool:
     return True
 
 
-def _private(text: str) -> Ed25519PrivateKey:
-    raw = _bytes(text, PRIVATE, (_SEED, 2 * _SEED), _HOW_TO_MAKE_ONE)
-    key = Ed25519PrivateKey.from_private_bytes(raw[:_SEED])
-    if len(raw) > _SEED and key.public_key().public_bytes_raw() != raw[_SEED:]:
-        raise Invalid(
-            "invalid_secret", f"the two halves of this key do not belong together; {_HOW_TO_MAKE_ONE}", "secret"
-        )
-    return key
+def key_bytes(text: str, prefix: str, lengths: Container[int], how: str) -> bytes:
+    """What stands behind the prefix of a key or secret, decoded. Raises Invalid (`invalid_secret`) that says `how`.
 
-
-def _bytes(text: str, prefix: str, lengths: tuple[int, ...], how: str) -> bytes:
+    Strict where other libraries differ (padding, stray characters): what is let in works with all of them.
+    """
     try:
         raw = base64.b64decode(text.removeprefix(prefix), validate=True)
     except ValueError:
@@ -79,3 +74,17 @@ def _bytes(text: str, prefix: str, lengths: tuple[int, ...], how: str) -> bytes:
     if len(raw) not in lengths or text != prefix + base64.b64encode(raw).decode():
         raise Invalid("invalid_secret", how, "secret")
     return raw
+
+
+def _public(text: str) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(key_bytes(text, PUBLIC, (_SEED,), _HOW_TO_GET_IT))
+
+
+def _private(text: str) -> Ed25519PrivateKey:
+    raw = key_bytes(text, PRIVATE, (_SEED, 2 * _SEED), _HOW_TO_MAKE_ONE)
+    key = Ed25519PrivateKey.from_private_bytes(raw[:_SEED])
+    if len(raw) > _SEED and key.public_key().public_bytes_raw() != raw[_SEED:]:
+        raise Invalid(
+            "invalid_secret", f"the two halves of this key do not belong together; {_HOW_TO_MAKE_ONE}", "secret"
+        )
+    return key
