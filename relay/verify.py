@@ -1,6 +1,6 @@
 """Verifying, for those who receive from the relay: Standard Webhooks 1.0, in one call.
 
-    from relay.verify import Unverified, verify
+    from relay import Unverified, verify
 
     try:
         event = verify(request.headers, request.body, "whsec_...")
@@ -9,6 +9,8 @@
 
 It needs the body's bytes as they came: a body that was parsed and written again has another signature. Any other
 Standard Webhooks library does the same.
+
+`relay` itself has the function and `Unverified`, `relay.verify` the more exact errors too.
 """
 
 import hmac
@@ -19,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from relay import asymmetric, signing
-from relay.errors import RelayError
+from relay.errors import Invalid, RelayError
 from relay.times import SECOND, Instant
 
 TOLERANCE = 300 * SECOND
@@ -28,6 +30,10 @@ TOLERANCE = 300 * SECOND
 _HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 _MOST_SIGNATURES = 50
+_PRIVATE_KEY = (
+    f"this is a private key ({asymmetric.PRIVATE}...), which signs and stays with the relay: verify with its public "
+    f"half ({asymmetric.PUBLIC}...), which the relay shows as public_key"
+)
 
 
 class Unverified(RelayError):
@@ -56,7 +62,7 @@ class BadBody(Unverified):
 
 def verify(
     headers: Mapping[str, str],
-    body: bytes | str,
+    body: bytes | bytearray | str,
     secrets: str | Iterable[str],
     *,
     tolerance: int = TOLERANCE,
@@ -64,15 +70,17 @@ def verify(
 ) -> dict[str, Any]:
     """The event, once its signature is proven; any of several `secrets` will do, as while one rotates.
 
-    A secret is the endpoint's `whsec_...`, or its public key `whpk_...` where it signs with Ed25519.
+    A secret is the endpoint's `whsec_...`, or its public key `whpk_...` where it signs with Ed25519. `body` is what
+    came, as bytes or as the text that they are in UTF-8.
 
     `headers` in any case of letters; `tolerance` and `now` in milliseconds, `now` being the clock's unless given.
-    Raises a subclass of Unverified, or Invalid where a secret of yours is none. Signatures are compared in constant
-    time. Deduplicate by `webhook-id`: a retry has the same one.
+    Raises a subclass of Unverified; for what is wrong on your own side, `relay.errors.Invalid` where a secret is none,
+    TypeError where the body was parsed already. Signatures are compared in constant time. Deduplicate by `webhook-id`:
+    a retry has the same one.
     """
     event_id, timestamp, signatures = _three(headers)
     _check_age(timestamp, tolerance, time.time_ns() // 1_000_000 if now is None else now)
-    content = body.encode() if isinstance(body, str) else body
+    content = _content(body)
     signed = signing.content(event_id, timestamp, content)
     known = [secrets] if isinstance(secrets, str) else list(secrets)
     given = signatures.split(" ")[:_MOST_SIGNATURES]
@@ -83,9 +91,22 @@ def verify(
     return _object(content)
 
 
+def _content(body: object) -> bytes:
+    if isinstance(body, bytes | bytearray):
+        return bytes(body)
+    if not isinstance(body, str):
+        raise TypeError(f"the body is a {type(body).__name__}: give the bytes as they came, before they are parsed")
+    try:
+        return body.encode()
+    except UnicodeEncodeError:
+        raise BadSignature("no signature fits: the body is no text in UTF-8; give its bytes as they came") from None
+
+
 def _fits(secret: str, signed: bytes, signature: str) -> bool:
     if secret.startswith(asymmetric.PUBLIC):
         return asymmetric.verifies(secret, signed, signature)
+    if secret.startswith(asymmetric.PRIVATE):
+        raise Invalid("invalid_secret", _PRIVATE_KEY, "secret")
     return hmac.compare_digest(signing.signature(secret, signed).encode(), signature.encode(errors="replace"))
 
 

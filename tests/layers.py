@@ -80,7 +80,7 @@ def _refused(part: str, target: str) -> str | None:
         return None
     if target not in FLOOR_OF:
         return f"relay/{target} has no floor"
-    own, other = FLOOR_OF.get(part, 0), FLOOR_OF[target]
+    own, other = FLOOR_OF.get(part, PURE), FLOOR_OF[target]  # the package itself shows what receivers need
     if other > own:
         return f"upward, from floor {own} to floor {other}"
     if other == own and own != PURE:

@@ -1,8 +1,7 @@
 """What `verify` is given by a stranger: three headers and a body."""
 
-from relay import signing
+from relay import Unverified, signing, verify
 from relay.model import Secret
-from relay.verify import Unverified, verify
 from tests.fuzz.target import Target, text_of
 
 SECRET = signing.new_secret(bytes(32))

@@ -1,8 +1,11 @@
 """Verifying: what was signed as the specification says is accepted, and nothing else."""
 
 import json
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -12,6 +15,7 @@ from standardwebhooks.webhooks import Webhook
 from relay import signing
 from relay.errors import Invalid
 from relay.model import SECOND, Secret
+from relay.signing import Signing
 from relay.verify import (
     TOLERANCE,
     BadBody,
@@ -118,6 +122,40 @@ def test_a_secret_that_is_none_is_the_caller_s_fault() -> None:
     """A wrong secret in the caller's own hands is no forged request."""
     with pytest.raises(Invalid, match="whsec_"):
         verify(signed(), BODY, "hunter2", now=NOW)
+
+
+def test_a_private_key_is_not_to_be_given_away() -> None:
+    """Whoever verifies with the key that signs is told to take its public half; the error does not repeat it."""
+    private = signing.new_secret(b"p" * 32, Signing.ED25519)
+    with pytest.raises(Invalid, match="whpk_") as refused:
+        verify(signed(secret=private), BODY, private, now=NOW)
+    assert private not in str(refused.value)
+
+
+def test_a_text_that_is_no_utf_8_is_refused() -> None:
+    """Half a surrogate pair was never among the bytes that came: the error says what to give instead."""
+    with pytest.raises(BadSignature, match="bytes as they came"):
+        verify(signed(), BODY.decode() + "\udcff", SECRET, now=NOW)
+
+
+@pytest.mark.parametrize("body", [EVENT, None])
+def test_a_parsed_body_is_told(body: Any) -> None:
+    """The mistake that is made most: what a framework parsed has lost its signature."""
+    with pytest.raises(TypeError, match="before they are parsed"):
+        verify(signed(), body, SECRET, now=NOW)
+
+
+def test_it_is_imported_as_its_page_says() -> None:
+    """From `relay` and from `relay.verify` alike, whichever came first, and without what only the service needs."""
+    code = """if True:
+        import sys
+        from relay.verify import Stale
+        from relay import Unverified, verify
+        import relay.verify
+        assert issubclass(Stale, Unverified) and verify is sys.modules["relay.verify"].verify is relay.verify
+        assert not {"pydantic", "sqlalchemy", "starlette"} & set(sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 header = st.sampled_from(["webhook-id", "webhook-timestamp", "webhook-signature"])
