@@ -3,11 +3,11 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 # What runs is in one virtual environment, what only installs into it is in the other and stays behind.
 RUN python -m venv /opt/build && python -m venv --without-pip /opt/relay
 WORKDIR /src
-COPY requirements/build.txt requirements/postgres.txt requirements/
+COPY requirements/build.txt requirements/image.txt requirements/
 # Wheels only: nothing is compiled, and no package's own code runs while the image is made.
 RUN /opt/build/bin/pip install --only-binary :all: --require-hashes -r requirements/build.txt \
  && /opt/build/bin/pip --python /opt/relay/bin/python install --no-compile --only-binary :all: --require-hashes \
-      -r requirements/postgres.txt
+      -r requirements/image.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY relay relay
 # Compiled here, since the root file system may be read-only later; by hash, since copying may change the files' times.

@@ -23,7 +23,7 @@ from relay.samples import SAMPLE_JOB
 from relay.store import deliveries, outbox, watches, workspaces
 from relay.store.database import Store, Tx
 from relay.store.resealing import open_store
-from relay.telemetry import Telemetry
+from relay.telemetry import Spans, Telemetry
 from relay.watcher import Watcher
 
 COUNTED = 100_000
@@ -78,10 +78,15 @@ class Relay:
     """One relay. `await Relay.open(config)`, then `start`; `stop` ends it and closes the store."""
 
     def __init__(
-        self, config: Config, store: Store, clock: Callable[[], Instant] = system_clock, seed: int | None = None
+        self,
+        config: Config,
+        store: Store,
+        clock: Callable[[], Instant] = system_clock,
+        seed: int | None = None,
+        spans: Spans | None = None,
     ) -> None:
         self.config, self.store, self.clock = config, store, clock
-        self.telemetry = Telemetry()
+        self.telemetry = Telemetry(spans)
         self.rules = EgressRules(
             allow_http=config.security.allow_http,
             allow_networks=config.security.allow_networks,
@@ -104,10 +109,14 @@ class Relay:
 
     @classmethod
     async def open(
-        cls, config: Config, clock: Callable[[], Instant] = system_clock, seed: int | None = None
+        cls,
+        config: Config,
+        clock: Callable[[], Instant] = system_clock,
+        seed: int | None = None,
+        spans: Spans | None = None,
     ) -> "Relay":
         """A relay with its store open, brought up to date and sealed. Raises StoreError, saying what to do."""
-        return cls(config, await open_store(config.storage.url, config.security.seal()), clock, seed)
+        return cls(config, await open_store(config.storage.url, config.security.seal()), clock, seed, spans)
 
     async def start(self) -> None:
         """Takes up what an earlier run left, then starts the metronome.
@@ -138,6 +147,7 @@ class Relay:
         await self.egress.aclose()
         await self._exec_http.aclose()
         await self.store.aclose()
+        await asyncio.to_thread(self.telemetry.spans.close)
 
     def wake(self) -> None:
         """Something was made due: look and deliver now, not at the next tick."""

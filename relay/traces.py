@@ -34,13 +34,18 @@ def begun(random_bytes: bytes) -> str:
     return random_bytes.hex()
 
 
+def is_known_elsewhere(trace: str | None) -> bool:
+    """Whether the trace came from somewhere, or was told to somebody."""
+    return trace is not None and "-" in trace
+
+
 def id_of(trace: str | None) -> str | None:
     """The trace's id; None where there is no trace: what was stored before there were any."""
-    return trace.split("-")[1] if trace and "-" in trace else trace
+    return trace.split("-")[1] if trace and is_known_elsewhere(trace) else trace
 
 
 def passed_on(trace: str | None, span_id: str) -> str | None:
     """The `traceparent` for a request that is the span `span_id` of the trace; None where nobody is to be told."""
-    if trace is None or "-" not in trace:
+    if trace is None or not is_known_elsewhere(trace):
         return None
     return written(trace.split("-")[1], span_id, sampled=trace.endswith("1"))

@@ -136,7 +136,9 @@ class Watcher:
         return state.pause_kind in ("key_refused", "faulty")
 
     async def _look(self, watch: Watch) -> None:
-        look = await self._clients[watch.workspace].look(watch.job_id)
+        with self._telemetry.looking(watch) as span:
+            look = await self._clients[watch.workspace].look(watch.job_id)
+            span.tell({"relay.outcome": looking.name_of(look.sighting)})
         now = self._clock()
         self._telemetry.looked(watch, look)
         try:

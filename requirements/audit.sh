@@ -5,7 +5,7 @@ set -u
 cd "$(dirname "$0")/.."
 mkdir -p build
 failed=0
-for pins in build runtime postgres; do
+for pins in build runtime image; do
   if "${RELAY_PIP_AUDIT:-pip-audit}" --strict --disable-pip --require-hashes -r "requirements/$pins.txt" >build/audit.txt 2>&1; then
     echo "requirements/$pins.txt: no known vulnerability"
   elif grep -q "known vulnerabilit" build/audit.txt; then

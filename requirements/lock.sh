@@ -9,6 +9,6 @@ compile() {
 }
 compile build requirements/build.in
 compile runtime pyproject.toml
-compile postgres --extra postgres pyproject.toml
-compile dev --extra postgres --extra dev pyproject.toml
+compile image --extra postgres --extra otel pyproject.toml
+compile dev --extra postgres --extra otel --extra dev pyproject.toml
 compile security requirements/security.in

@@ -8,7 +8,7 @@ env=build/sbom-environment
 rm -rf "$env" build/sbom-wheels
 "$run/python" -m venv --without-pip "$env"
 "$run/python" -m pip --python "$env/bin/python" install --quiet --no-compile --only-binary :all: --require-hashes \
-  -r requirements/postgres.txt
+  -r requirements/image.txt
 "$run/python" -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/sbom-wheels .
 "$run/python" -m pip --python "$env/bin/python" install --quiet --no-compile --no-deps build/sbom-wheels/*.whl
 "$run/python" -m cyclonedx_py environment --output-reproducible --output-format JSON --pyproject pyproject.toml \
@@ -17,7 +17,7 @@ rm -rf "$env" build/sbom-wheels
 import json
 import re
 
-pins = set(re.findall(r"^([a-z0-9-]+)(?:\[.*\])?==(\S+)", open("requirements/postgres.txt").read(), re.MULTILINE))
+pins = set(re.findall(r"^([a-z0-9-]+)(?:\[.*\])?==(\S+)", open("requirements/image.txt").read(), re.MULTILINE))
 listed = {(part["name"].lower().replace("_", "-").replace(".", "-"), part["version"])
           for part in json.load(open("build/sbom.cdx.json"))["components"]}
 assert pins <= listed, f"pinned, and not in the list: {pins - listed}"

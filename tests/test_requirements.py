@@ -21,7 +21,7 @@ EXTRAS = {
 ASKED = {
     "build.txt": [Requirement(text) for text in PYPROJECT["build-system"]["requires"]],
     "runtime.txt": RUNTIME,
-    "postgres.txt": RUNTIME + EXTRAS["postgres"],
+    "image.txt": RUNTIME + EXTRAS["postgres"] + EXTRAS["otel"],
     "security.txt": [
         Requirement(line) for line in (ROOT / "requirements/security.in").read_text().splitlines() if line[:1].isalpha()
     ],
@@ -79,7 +79,12 @@ def test_made_with_the_oldest_python(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("folder", "asked"),
-    [("relay", RUNTIME), ("tests", ASKED["dev.txt"]), ("docs", ASKED["dev.txt"]), ("benchmarks", ASKED["dev.txt"])],
+    [
+        ("relay", RUNTIME + EXTRAS["otel"]),
+        ("tests", ASKED["dev.txt"]),
+        ("docs", ASKED["dev.txt"]),
+        ("benchmarks", ASKED["dev.txt"]),
+    ],
 )
 def test_every_import_is_asked_for(folder: str, asked: list[Requirement]) -> None:
     """Nothing is used that only happens to be there because something else needs it."""

@@ -14,7 +14,7 @@ from relay.config import Config
 from relay.listening import listen, url_of
 from relay.service import Relay
 from relay.store import callbacks
-from relay.telemetry import set_up_logging
+from relay.telemetry import set_up_logging, spans_for
 from relay.web.app import create_app
 
 DEFAULT_CONFIG = Path("config.yaml")
@@ -69,7 +69,7 @@ async def _serve(config: Config, path: Path | None) -> None:
     asked = _when_asked_to_reload()
     listening = listen(config.server.host, config.server.port, "set server.host and server.port to what is free")
     try:
-        relay = await Relay.open(config)
+        relay = await Relay.open(config, spans=spans_for(os.environ))
     except BaseException:
         listening.close()
         raise

@@ -60,6 +60,13 @@ async def send(
     return outcome, duration
 
 
+def told(outcome: Outcome) -> dict[str, str | int | None]:
+    """What the span of an attempt says of it."""
+    if isinstance(outcome, Answer):
+        return {"http.response.status_code": outcome.status}
+    return {"error.type": outcome.kind}
+
+
 _NOT_KEPT = "what came of it can't be kept"
 
 

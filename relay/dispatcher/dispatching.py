@@ -11,7 +11,7 @@ from functools import partial
 
 from relay import delivering
 from relay.config import DeliveryRules
-from relay.dispatcher.attempts import Sent, Wire, attempt_of, send
+from relay.dispatcher.attempts import Sent, Wire, attempt_of, send, told
 from relay.dispatcher.settling import Settler
 from relay.errors import StoreError
 from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, Endpoint, Event, Instant, new_id
@@ -184,7 +184,7 @@ class Dispatcher:
     async def _attempt(self, claim: Claim, endpoint: Endpoint, due: Due) -> None:
         delivery, started = claim.delivery, self._clock()
         try:
-            with self._telemetry.span("attempt", delivery.trace) as span:
+            with self._telemetry.attempting(delivery, endpoint) as span:
                 outcome, took = await send(
                     self._egress,
                     endpoint,
@@ -194,6 +194,7 @@ class Dispatcher:
                     started,
                     span.traceparent,
                 )
+                span.tell(told(outcome))
         except Exception as error:  # a fault of ours is a failed attempt like any other: seen, and tried again
             self._telemetry.log.exception("%s could not be sent", delivery.id)
             outcome, took = NoAnswer("internal", f"the relay failed to send it: {type(error).__name__}"), 0

@@ -2,5 +2,6 @@
 
 from relay.telemetry.counting import Telemetry
 from relay.telemetry.logs import LOGGER, set_up_logging
+from relay.telemetry.spans import Spans, spans_for
 
-__all__ = ["LOGGER", "Telemetry", "set_up_logging"]
+__all__ = ["LOGGER", "Spans", "Telemetry", "set_up_logging", "spans_for"]

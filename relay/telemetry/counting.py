@@ -11,17 +11,18 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from relay.errors import RelayError
 from relay.looking import Look, name_of
-from relay.model import Delivery, EventType, Instant, Registration, Watch
+from relay.model import Delivery, Endpoint, EventType, Instant, Registration, Watch
 from relay.telemetry.logs import LOGGER, about
-from relay.telemetry.spans import Span, Unrecorded
+from relay.telemetry.spans import Span, Spans, Unrecorded
 
 _DELAYS = (0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900, 3600)
 
 
 class Telemetry:
-    """Counts what happens. `log` is the relay's logger."""
+    """Counts what happens. `log` is the relay's logger, `spans` records what is done as a part of traces."""
 
-    def __init__(self) -> None:
+    def __init__(self, spans: Spans | None = None) -> None:
+        self.spans = spans or Unrecorded()
         self.log = logging.getLogger(LOGGER)
         self.registry = CollectorRegistry()
         self._looks = Counter("relay_looks", "Looks at Exec", ["workspace", "outcome"], registry=self.registry)
@@ -77,9 +78,31 @@ class Telemetry:
         )
         self.tick_age = Gauge("relay_tick_age_seconds", "Since the last complete tick", registry=self.registry)
 
-    def span(self, name: str, trace: str | None, **attributes: str | int | None) -> Span:
-        """What is done inside is a part of the trace; the attributes hold nothing secret."""
-        return Unrecorded(trace)
+    def asked(self, method: str, path: str, trace: str | None, request_id: str) -> Span:
+        """The span of a request to the API; `path` is that of the operation, its parameters not filled in."""
+        about = {"http.request.method": method, "http.route": path, "relay.request_id": request_id}
+        return self.spans.span(f"{method} {path}", "server", trace, about)
+
+    def looking(self, watch: Watch) -> Span:
+        """The span of a look."""
+        about = {"relay.workspace": watch.workspace, "relay.job_id": watch.job_id}
+        return self.spans.span("look", "client", watch.trace, about)
+
+    def attempting(self, delivery: Delivery, endpoint: Endpoint) -> Span:
+        """The span of an attempt to deliver."""
+        about = {
+            "relay.workspace": delivery.workspace,
+            "relay.job_id": delivery.job_id,
+            "relay.registration_id": delivery.registration_id,
+            "relay.event_id": delivery.event_id,
+            "relay.event_type": delivery.event_type.value,
+            "relay.delivery_id": delivery.id,
+            "relay.endpoint_id": endpoint.id,
+            "relay.format": endpoint.format,
+            "relay.attempt": delivery.attempts + 1,
+            "server.address": endpoint.host,
+        }
+        return self.spans.span("attempt", "client", delivery.trace, about)
 
     def registered(self, registration: Registration, request_id: str) -> None:
         """A request, known by its id, made a registration."""

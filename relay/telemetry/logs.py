@@ -65,3 +65,5 @@ def set_up_logging(format: str, level: str, stream: TextIO = sys.stderr) -> None
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger(LOGGER).setLevel(level.upper())
+    # `otel.py` tells what is to be told; the library's own words may quote the collector's address and what is in it.
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)

@@ -1,15 +1,30 @@
-"""Spans: what is done as a part of a trace."""
+"""Spans: what is done as a part of a trace, recorded where somebody wants it."""
 
+import logging
 import secrets
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
+from importlib.util import find_spec
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 from relay import traces
+from relay.telemetry.logs import LOGGER
+
+Attribute = str | int | None
+"""What may be said of a span, None for nothing; never anything secret."""
+
+Kind = Literal["server", "client"]
+"""Whether the relay is asked, or asks."""
 
 
-class Span(AbstractContextManager["Span"], Protocol):
+class Span(Protocol):
     """One thing that the relay does, while it does it."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None: ...
 
     @property
     def trace(self) -> str | None:
@@ -19,11 +34,21 @@ class Span(AbstractContextManager["Span"], Protocol):
     def traceparent(self) -> str | None:
         """For a request that is made inside; None where nobody is to be told of the trace."""
 
-    def tell(self, **attributes: str | int | None) -> None:
-        """Says more of it; nothing secret."""
+    def tell(self, attributes: Mapping[str, Attribute]) -> None:
+        """Says more of it."""
 
 
-class Unrecorded:
+class Spans(Protocol):
+    """Where spans are recorded."""
+
+    def span(self, name: str, kind: Kind, trace: str | None, attributes: Mapping[str, Attribute]) -> Span:
+        """A span of the trace, to be entered at once."""
+
+    def close(self) -> None:
+        """What is recorded is sent; for a moment at the most."""
+
+
+class _Unrecorded:
     """A span that nobody records: what came is passed on, and that is all."""
 
     __slots__ = ("trace",)
@@ -41,7 +66,47 @@ class Unrecorded:
 
     @property
     def traceparent(self) -> str | None:
-        return traces.passed_on(self.trace, secrets.token_hex(8))
+        return traces.passed_on(self.trace, secrets.token_hex(8)) if self.trace else None
 
-    def tell(self, **attributes: str | int | None) -> None:
+    def tell(self, attributes: Mapping[str, Attribute]) -> None:
         """Nobody listens."""
+
+
+class Unrecorded:
+    """Spans that nobody records."""
+
+    def span(self, name: str, kind: Kind, trace: str | None, attributes: Mapping[str, Attribute]) -> Span:
+        return _Unrecorded(trace)
+
+    def close(self) -> None:
+        """There is nothing to send."""
+
+
+def spans_for(environ: Mapping[str, str]) -> Spans:
+    """Spans exported by OTLP where OpenTelemetry's variables ask for it; otherwise none are recorded.
+
+    Where they ask for what can't be, the log says what to do: some platforms set them for whatever runs there, so that
+    this is no reason not to start.
+    """
+    if not _asks_for_spans(environ):
+        return Unrecorded()
+    log = logging.getLogger(LOGGER)
+    protocol = environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+    if protocol not in (None, "", "http/protobuf"):
+        log.warning("no spans are exported: set OTEL_EXPORTER_OTLP_PROTOCOL to http/protobuf, port 4318 of a collector")
+        return Unrecorded()
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter") is None:
+        log.warning("no spans are exported: OTEL_EXPORTER_OTLP_ENDPOINT is set; pip install 'exec-relay[otel]'")
+        return Unrecorded()
+    from relay.telemetry.otel import exported  # the extra may be missing, and costs where nobody asks for it
+
+    return exported()
+
+
+def _asks_for_spans(environ: Mapping[str, str]) -> bool:
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    if environ.get("OTEL_TRACES_EXPORTER", "otlp") not in ("", "otlp"):
+        return False
+    named = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    return any(environ.get(name) for name in named)

@@ -79,6 +79,16 @@ class Operation:
 
     async def __call__(self, request: Request) -> Response:
         relay: Relay = request.app.state.relay
+        if self.tag == "ops":  # asked every few seconds by machines, and of no interest to anybody
+            return await self._answer(request, relay)
+        state = request.state
+        with relay.telemetry.asked(self.method, self.path, state.trace, state.request_id) as span:
+            state.trace = span.trace
+            answer = await self._answer(request, relay)
+            span.tell({"http.response.status_code": answer.status_code})
+        return answer
+
+    async def _answer(self, request: Request, relay: Relay) -> Response:
         caller = authorise(request, relay.config, self.scope)
         given: dict[str, Any] = dict(request.path_params)
         query = reading.query_of(request, self.query or NoQuery)

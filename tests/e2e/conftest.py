@@ -36,9 +36,9 @@ class Served:
         self.process: asyncio.subprocess.Process | None = None
         self.log = config.with_suffix(".log")
 
-    async def start(self) -> None:
+    async def start(self, **environ: str) -> None:
         """Starts the process and waits until it is ready."""
-        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
+        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])} | environ
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "relay", "serve", "--config", str(self._config)),
@@ -58,6 +58,18 @@ class Served:
                     pass
                 await asyncio.sleep(0.02)
         raise AssertionError(f"the relay did not become ready: {self.log.read_text()}")
+
+    async def ask(self, method: str, path: str) -> httpx.Response:
+        """One request with the API key."""
+        headers = {"authorization": f"Bearer {API_KEY}"}
+        async with httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False) as http:
+            return await http.request(method, path)
+
+    async def logs(self, words: str) -> None:
+        """Returns when the log holds these words."""
+        async with asyncio.timeout(10):
+            while words not in self.log.read_text().replace('\\"', '"'):
+                await asyncio.sleep(0.02)
 
     async def kill(self) -> None:
         """kill -9."""

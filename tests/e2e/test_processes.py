@@ -108,21 +108,14 @@ async def test_a_hangup_has_the_configuration_read_again(stage: Stage) -> None:
 
         path.write_text(good.replace("tick:", "tack:"))
         relay.process.send_signal(signal.SIGHUP)
-        await told(relay, 'polling.tack: unknown key; did you mean "tick"?')
+        await relay.logs('polling.tack: unknown key; did you mean "tick"?')
         assert f"config.yaml:{good[: good.index('tick:')].count(chr(10)) + 1}: " in relay.log.read_text()
         assert (await status(API_KEY), await status(new_key)) == (200, 401)
         path.write_text(good.replace(API_KEY, new_key).replace("200ms", "300ms"))
         relay.process.send_signal(signal.SIGHUP)
-        await told(relay, "polling.interval was changed in the configuration, and needs a restart")
+        await relay.logs("polling.interval was changed in the configuration, and needs a restart")
         assert (await status(API_KEY), await status(new_key)) == (401, 200)
     assert await relay.stop() == 0
-
-
-async def told(relay: Served, words: str) -> None:
-    """Returns when the relay's log holds these words."""
-    async with asyncio.timeout(10):
-        while words not in relay.log.read_text().replace('\\"', '"'):
-            await asyncio.sleep(0.02)
 
 
 async def test_a_wrong_configuration_is_exit_code_2(stage: Stage) -> None:

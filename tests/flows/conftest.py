@@ -19,6 +19,7 @@ from relay.store import deliveries, outbox, watches
 from relay.store.deliveries import Filter
 from relay.store.paging import Page
 from relay.subscribing import Wanted
+from relay.telemetry import Spans
 from tests.conftest import Clock
 from tests.make import SECRET
 
@@ -120,7 +121,9 @@ def start(store_url: str) -> Start:
     """Starts a world: `async with start(**sections) as world`. `exec` settings as keyword `sandbox`."""
 
     @asynccontextmanager
-    async def started(sandbox: ExecSettings | None = None, **sections: Any) -> AsyncIterator[World]:
+    async def started(
+        sandbox: ExecSettings | None = None, spans: Spans | None = None, **sections: Any
+    ) -> AsyncIterator[World]:
         clock = Clock(time.time_ns() // 1_000_000)
         exec = Exec(sandbox or ExecSettings(seed=1), clock)
         receiver = Receiver(SECRET, clock)
@@ -129,7 +132,7 @@ def start(store_url: str) -> Start:
             receiver_url = await stack.enter_async_context(serve(receiver.app))
             world = World(clock, exec, receiver, exec_url, receiver_url)
             world.sections = sections
-            world.relay = await Relay.open(world.config(store_url, **sections), clock, seed=1)
+            world.relay = await Relay.open(world.config(store_url, **sections), clock, seed=1, spans=spans)
             stack.push_async_callback(lambda: world.relay.stop())
             yield world
 

@@ -11,10 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from relay.sandbox.serving import serve
 from relay.store import endpoints
 from relay.store.resealing import open_store
+from relay.telemetry.otel import Exported
 from relay.web import dashboard
 from relay.web.app import OPERATIONS, create_app
 from relay.web.operation import Operation
@@ -58,7 +61,7 @@ async def served_echo(scope: Any, receive: Any, send: Any) -> None:
 
 @dataclass
 class Stage:
-    """An API with marked secrets, all that it said, and ids of what is there."""
+    """An API with marked secrets, all that it said and recorded, and ids of what is there."""
 
     api: Api
     said: list[str]
@@ -66,6 +69,7 @@ class Stage:
     receiver: str
     token: str
     """What Exec's callbacks come in with: as good as a key."""
+    spans: InMemorySpanExporter
 
     async def ask(self, method: str, path: str, **request: Any) -> httpx.Response:
         answer = await self.api.http.request(method, path, **request)
@@ -84,7 +88,9 @@ async def staged(url: str, relay: type[QuietRelay] = QuietRelay) -> AsyncIterato
         "secret_key": marked.SECRET_KEY,
     }
     config = configured(url, exec={"base_url": "http://127.0.0.1:9/x", "api_key": marked.EXEC_KEY}, security=security)
-    opened = relay(config, await open_store(config.storage.url, config.security.seal()), Clock(), seed=1)
+    memory = InMemorySpanExporter()
+    spans = Exported(SimpleSpanProcessor(memory))
+    opened = relay(config, await open_store(config.storage.url, config.security.seal()), Clock(), seed=1, spans=spans)
     bearer = {"Authorization": f"Bearer {marked.API_KEY}"}
     transport = httpx.ASGITransport(create_app(opened), raise_app_exceptions=False)
     async with (
@@ -100,7 +106,7 @@ async def staged(url: str, relay: type[QuietRelay] = QuietRelay) -> AsyncIterato
         await opened.dispatcher.idle()
         ids = {"endpoints": made["id"], "registrations": registered["id"], "deliveries": delivery, "jobs": "j1"}
         token = (await api.get("/v1/workspaces/default/callback"))["path"].rpartition("/")[2]
-        yield Stage(api, [], ids, callback, token)
+        yield Stage(api, [], ids, callback, token, memory)
     await opened.stop()
 
 
@@ -160,7 +166,10 @@ async def test_no_call_tells_a_secret(one: Operation, stage: Stage, caplog: pyte
     said = "\n".join(stage.said)
     assert marked.found_in(said) == []
     assert marked.found_in(caplog.text) == []
-    assert stage.token not in caplog.text
+    recorded = "".join(span.to_json() for span in stage.spans.get_finished_spans())
+    assert "attempt" in recorded
+    assert marked.found_in(recorded) == []
+    assert stage.token not in caplog.text + recorded
     assert (stage.token in said) <= ("callback" in one.path), "only those who may see the callback's URL see its token"
 
 

@@ -1,0 +1,111 @@
+"""Spans for OpenTelemetry: what is recorded of a job's way through the relay, and what is told of it."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+
+from relay.model import MINUTE
+from relay.sandbox.receiver import Answer
+from relay.telemetry import spans_for
+from relay.telemetry.otel import Exported
+from relay.telemetry.spans import Unrecorded
+from tests.flows.conftest import Start
+from tests.flows.test_tracing import CAME, SPAN, TRACE, api, register
+
+
+def recorded() -> tuple[Exported, InMemorySpanExporter]:
+    memory = InMemorySpanExporter()
+    return Exported(SimpleSpanProcessor(memory)), memory
+
+
+def ids(span: ReadableSpan) -> tuple[str, str, str | None]:
+    """Trace, span and parent of a span."""
+    context, parent = span.get_span_context(), span.parent
+    assert context is not None
+    own = format(context.trace_id, "032x"), format(context.span_id, "016x")
+    return (*own, format(parent.span_id, "016x") if parent else None)
+
+
+def attributes(span: ReadableSpan) -> Mapping[str, Any]:
+    return span.attributes or {}
+
+
+async def test_one_trace_shows_a_whole_job(start: Start) -> None:
+    """The request is a child of the caller's span, looks and attempts are its children; receivers get the attempt's."""
+    spans, memory = recorded()
+    async with start(spans=spans) as world:
+        world.receiver.script(Answer(status=500))
+        job = world.exec.add(lasts=1_000)
+        made = await register(world, job.id, CAME, callback_url=f"{world.receiver_url}/x")
+        await world.advance(MINUTE)
+        told = [one.headers["traceparent"] for one in world.received()]
+    asked, look, *attempts = memory.get_finished_spans()
+    assert [span.name for span in (asked, look, *attempts)] == ["POST /v1/registrations", "look", "attempt", "attempt"]
+    assert ids(asked)[::2] == (TRACE, SPAN)
+    assert {ids(span)[0] for span in (look, *attempts)} == {TRACE} == {made["trace_id"]}
+    assert {ids(span)[2] for span in (look, *attempts)} == {ids(asked)[1]}
+    assert told == [f"00-{TRACE}-{ids(span)[1]}-01" for span in attempts]
+    assert [attributes(span)["http.response.status_code"] for span in (asked, *attempts)] == [201, 500, 204]
+    assert [span.status.status_code for span in attempts] == [StatusCode.ERROR, StatusCode.UNSET]
+    assert attributes(look)["relay.outcome"] == "ended"
+    assert attributes(attempts[0])["relay.registration_id"] == made["id"]
+
+
+async def test_a_trace_of_our_own_is_told_where_it_is_recorded(start: Start) -> None:
+    """Without a traceparent the request's span begins the trace, and receivers may join it."""
+    spans, memory = recorded()
+    async with start(spans=spans) as world:
+        job = world.exec.add(lasts=1_000)
+        made = await register(world, job.id, {}, callback_url=f"{world.receiver_url}/x")
+        await world.advance(MINUTE)
+        [one] = world.received()
+    asked, *_, attempt = memory.get_finished_spans()
+    assert ids(asked)[0] == ids(attempt)[0] == made["trace_id"]
+    assert one.headers["traceparent"] == f"00-{made['trace_id']}-{ids(attempt)[1]}-01"
+
+
+async def test_a_job_without_a_request_names_its_trace(start: Start) -> None:
+    """What began before spans were recorded has no span to go on from: its spans say by which id the log knows it."""
+    spans, memory = recorded()
+    async with start(spans=spans) as world:
+        job = world.exec.add(lasts=1_000)
+        await world.register(job.id)
+        await world.advance(MINUTE)
+        [delivery] = await world.deliveries()
+    named = {attributes(span)["relay.trace_id"] for span in memory.get_finished_spans()}
+    assert named == {delivery.trace}
+
+
+async def test_a_refusal_is_no_fault(start: Start) -> None:
+    """A request that is refused has its status and is no error; what machines ask all day is not recorded."""
+    spans, memory = recorded()
+    async with start(spans=spans) as world, api(world) as http:
+        assert (await http.post("/v1/registrations", json={"job_id": "no id!"})).status_code == 400
+        for path in ("/healthz", "/readyz", "/metrics", "/openapi.json"):
+            assert (await http.get(path)).status_code == 200
+    [span] = memory.get_finished_spans()
+    assert attributes(span)["http.response.status_code"] == 400
+    assert span.status.status_code is StatusCode.UNSET
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {"OTEL_SERVICE_NAME": "x", "OTEL_TRACES_EXPORTER": "otlp"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_SDK_DISABLED": "true"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_TRACES_EXPORTER": "none"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+    ],
+)
+def test_nothing_is_recorded_unless_it_is_asked_for(environ: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+    """No collector, a standard variable that says no, or a protocol that is not spoken, which the log tells."""
+    caplog.set_level(logging.WARNING)
+    assert isinstance(spans_for(environ), Unrecorded)
+    assert ("http/protobuf" in caplog.text) == ("OTEL_EXPORTER_OTLP_PROTOCOL" in environ)
