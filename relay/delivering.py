@@ -120,6 +120,8 @@ def health_after(endpoint: Endpoint, verdict: Verdict, now: Instant, disable_aft
 
     It is disabled when every attempt of the last `disable_after` ms failed, and at least 10 of them.
     """
+    if verdict.outcome == "delivered" and verdict.disable is None and not endpoint.failures:
+        return endpoint
     if verdict.outcome == "delivered":
         # The breaker's pause ends with a success; one that the receiver asked for stands, whoever was under way then.
         pause = None if needs_probe(endpoint.failures) else endpoint.paused_until

@@ -11,22 +11,20 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, cast
+from functools import lru_cache, partial
+from typing import Any
 
 import aiohttp
 import httpx
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_exceptions import ClientConnectorDNSError
-from httpx_aiohttp import AiohttpTransport
 from yarl import URL
 
-import relay
+from relay import __version__
 from relay.addresses import EgressRules, judge_url, refusal
 from relay.errors import Invalid
 from relay.outcome import Answer, NoAnswer, Outcome
@@ -43,14 +41,14 @@ _FRAMING = frozenset(
 )
 _MOST_ADDRESSES = 16
 _NAMES_KEPT = 10  # seconds that a resolved name is believed
+_URLS_KEPT = 2_000  # judgements of URLs, which cost about as much as half a POST
 _IDLE_KEPT = 4  # seconds: shorter than the 5 after which common servers hang up, so that few POSTs meet a dying line
 
 
 @dataclass(slots=True)
 class _Dial:
-    """What one attempt dials; the guard and the pool are told of it through the context."""
+    """What one attempt dials; the guard is told of it through the context."""
 
-    url: URL
     refused: list[str] = field(default_factory=list)
     opened: int = 0
 
@@ -66,7 +64,7 @@ class Egress:
     """Sends POSTs, each judged by `rules`, through one pool of at most `concurrency` connections.
 
     Neither redirects, retries, cookies, proxies, credentials nor settings from the environment (but the CA bundle of
-    `SSL_CERT_FILE`). It goes to httpx's transport, not through its client: that one logs every URL and keeps cookies.
+    `SSL_CERT_FILE`). It speaks to aiohttp itself: httpx's objects over aiohttp's sockets cost twice the rest of a POST.
     A POST that meets a kept connection which the receiver has just closed is not sent again: it fails as
     `connection`, and the delivery's schedule tries again.
     `clock` gives monotonic seconds. `connect_timeout` is milliseconds, for the TCP and TLS handshakes together.
@@ -83,12 +81,13 @@ class Egress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rules = rules
-        self._extensions = {"timeout": {"connect": connect_timeout / 1_000}}
+        self._judged = lru_cache(_URLS_KEPT)(partial(_judged, rules))
+        self._connect_timeout = connect_timeout / 1_000
         self._concurrency = concurrency
         self._resolver = resolver or ThreadResolver(concurrency)
         self._ssl_context = ssl_context or httpx.create_ssl_context()
         self._clock = clock
-        self._transport = AiohttpTransport(verify=self._ssl_context, client=self._open_session)
+        self._session: aiohttp.ClientSession | None = None
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[Outcome, int]:
         """What came of one POST, and how many milliseconds it took: `timeout` milliseconds of wall clock at most.
@@ -101,39 +100,38 @@ class Egress:
 
     async def aclose(self) -> None:
         """Closes all connections."""
-        await self._transport.aclose()
+        if self._session is not None:
+            await self._session.close()
         await self._resolver.close()
 
     async def _attempt(self, url: str, headers: Mapping[str, str], body: bytes, within: int) -> Outcome:
         try:
-            target = judge_url(url, self._rules, "url")
+            target = self._judged(url)
         except Invalid as fault:
             return NoAnswer("blocked", fault.message)
         for name, value in headers.items():
             if not _fits(name, value):
                 return NoAnswer("blocked", f"the header {name[:_LONGEST_SHOWN]!r} or its value can't go along")
-        dial = _Dial(URL(target.url, encoded=True))
+        dial = _Dial()
         reset = _DIAL.set(dial)
         try:
             async with asyncio.timeout(within / 1_000):
-                return await self._exchange(target.url, headers, body)
+                return await self._exchange(target, headers, body)
+        except aiohttp.ServerTimeoutError as error:
+            return _no_answer(error, dial)
         except TimeoutError:
             return NoAnswer("timeout", f"no complete answer within {within / 1_000:g} s")
-        except (httpx.TransportError, aiohttp.ClientError, OSError, ValueError) as error:
-            return _no_answer(error.__cause__ if isinstance(error, httpx.TransportError) else error, dial)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return _no_answer(error, dial)
         finally:
             _DIAL.reset(reset)
 
-    async def _exchange(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        sent = httpx.Headers({"accept": "*/*", "user-agent": f"exec-relay/{relay.__version__}"})
-        sent.update(headers)
-        sent["accept-encoding"] = "identity"
-        request = httpx.Request("POST", url, headers=sent, content=body, extensions=self._extensions)
-        response = await self._transport.handle_async_request(request)
-        try:
-            return Answer(response.status_code, dict(response.headers), await _beginning(response))
-        finally:
-            await response.aclose()
+    async def _exchange(self, url: URL, headers: Mapping[str, str], body: bytes) -> Answer:
+        if self._session is None:
+            self._session = self._open_session()
+        sent = {name.lower(): value for name, value in headers.items()} | {"accept-encoding": "identity"}
+        async with self._session.post(url, headers=sent, data=body, allow_redirects=False) as response:
+            return Answer(response.status, _headers(response), await _beginning(response))
 
     def _open_session(self) -> aiohttp.ClientSession:
         """Made on the first POST: aiohttp wants the running loop."""
@@ -147,8 +145,10 @@ class Egress:
         )
         return aiohttp.ClientSession(
             connector=connector,
+            headers={"accept": "*/*", "user-agent": f"exec-relay/{__version__}"},
+            timeout=aiohttp.ClientTimeout(sock_connect=self._connect_timeout),
+            auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
-            middlewares=(_verbatim,),
             read_bufsize=MOST_READ,
             max_field_size=_LONGEST_HEADER,
             trust_env=False,
@@ -201,30 +201,42 @@ def _fits(name: str, value: str) -> bool:
     return bool(_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)) and name.lower() not in _FRAMING
 
 
-async def _verbatim(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Sends path and query byte for byte as registered: aiohttp rewrites escapes, which breaks signed URLs."""
-    request.url = _DIAL.get().url
-    response = await send(request)
-    response.reason = None  # nobody reads it, and the transport fails on one that is not UTF-8
-    return response
+def _judged(rules: EgressRules, url: str) -> URL:
+    """The URL as it is requested: path and query byte for byte as registered, or signed URLs break. Raises Invalid."""
+    return URL(judge_url(url, rules, "url").url, encoded=True)
 
 
-async def _beginning(response: httpx.Response) -> bytes:
+def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
+    """By names in lower case; several of one name are joined."""
+    headers: dict[str, str] = {}
+    for name, value in response.raw_headers:
+        key, text = _text(name).lower(), _text(value)
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
+
+
+def _text(raw: bytes) -> str:
+    """UTF-8 where it is that, else Latin-1, as which every byte means something."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
     """The first 16 KiB of the body as they came: nothing is decompressed."""
-    stream = cast(httpx.AsyncByteStream, response.stream)
     body = bytearray()
-    async with aclosing(cast(AsyncGenerator[bytes, None], aiter(stream))) as chunks:
-        async for chunk in chunks:
-            body += chunk
-            if len(body) >= MOST_READ:
-                break
+    async for chunk in response.content.iter_chunked(MOST_READ):
+        body += chunk
+        if len(body) >= MOST_READ:
+            break
     return bytes(body[:MOST_READ])
 
 
 # --- what went wrong -------------------------------------------------------------------------------------------
 
 
-def _no_answer(error: BaseException | None, dial: _Dial) -> NoAnswer:
+def _no_answer(error: BaseException, dial: _Dial) -> NoAnswer:
     if dial.refused and not dial.opened:
         return NoAnswer("blocked", f"the address is not dialled: {_reasons(dial)}")
     kind, detail = _kind_and_detail(error)
@@ -235,7 +247,7 @@ def _reasons(dial: _Dial) -> str:
     return ", ".join(dict.fromkeys(dial.refused))
 
 
-def _kind_and_detail(error: BaseException | None) -> tuple[str, str]:
+def _kind_and_detail(error: BaseException) -> tuple[str, str]:
     """From a bounded set, and words that hold neither path nor query (aiohttp's own often do)."""
     match error:
         case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError() as fault):

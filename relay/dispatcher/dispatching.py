@@ -27,7 +27,7 @@ GRACE = 8 * SECOND
 
 _LOOKED_AT = 256
 """Due deliveries that are looked at at once; where more are due, their endpoints take turns."""
-
+_LEAST_LOOKED_AT = 16
 _PUT_OFF_TOGETHER = 500
 
 
@@ -134,14 +134,18 @@ class Dispatcher:
 
     async def _find(self, now: Instant) -> tuple[list[Due], int]:
         """Some of what is due, and how many ends of the queue were met: both where it is all that is due."""
-        found = await self._store.read(lambda tx: outbox.due(tx, now, _LOOKED_AT))
-        if len(found) < _LOOKED_AT:
+        behind, each, room = self._behind, self._traffic.most_of_one, self._traffic.free
+
+        def look(tx: Tx) -> tuple[list[Due], str | None]:
+            if not outbox.are_due(tx, now, _LOOKED_AT):
+                return outbox.due(tx, now, _LOOKED_AT), None
+            return outbox.due_in_turn(tx, now, behind, each, min(_LOOKED_AT, 2 * room + _LEAST_LOOKED_AT))
+
+        found, met = await self._store.read(look)
+        if met is None:
             return found, 2
-        each = self._traffic.most_of_one
-        found, self._behind = await self._store.read(
-            lambda tx: outbox.due_in_turn(tx, now, self._behind, each, _LOOKED_AT)
-        )
-        return found, 0 if self._behind else 1
+        self._behind = met
+        return found, 0 if met else 1
 
     async def _take(self, chosen: Chosen, now: Instant) -> None:
         """Leases and starts what was chosen; what has to wait waits without being due."""

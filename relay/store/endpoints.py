@@ -3,18 +3,25 @@
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Row, delete, select, update
+from sqlalchemy import Row, bindparam, delete, select, update
 
 from relay.model import Endpoint, EndpointKind, EventType, Secret
+from relay.sealing import Seal
 from relay.store import dialect, paging, sealed
-from relay.store.database import Tx
+from relay.store.database import Tx, seal_of
 from relay.store.schema import endpoints
 
 _HEALTH = ("paused_until", "failing_since", "failures", "disabled_at", "disabled_reason")
-_AS_TEXT = ("events", "secrets", "headers")
 _SEALED = ("url", "secrets", "headers")
+_KEPT = 1_000
+_NAMES = tuple(column.name for column in endpoints.columns)
+
+_MANY = select(endpoints).where(endpoints.c.id.in_(bindparam("ids", expanding=True)))
+_LOCKED = _MANY.order_by(endpoints.c.id).with_for_update(key_share=True)
+"""Made once: every batch of attempts needs both."""
 
 
 def described(
@@ -59,15 +66,20 @@ def _row(tx: Tx, endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _endpoint(tx: Tx, row: Row[Any]) -> Endpoint:
-    values = dict(row._mapping)
+    return _opened(seal_of(tx), tuple(row))
+
+
+@lru_cache(_KEPT)
+def _opened(seal: Seal, row: tuple[Any, ...]) -> Endpoint:
+    """The endpoint of a row, opened once for many deliveries: another row is another endpoint, so none gets stale."""
+    values = dict(zip(_NAMES, row, strict=True))
     del values["fingerprint"]
     for name in _SEALED:
-        values[name] = sealed.read(tx, f"endpoints.{name}", row.id, values[name])
-    for name in _AS_TEXT:
-        values[name] = json.loads(values[name])
+        values[name] = sealed.unsealed(seal, f"endpoints.{name}", values["id"], values[name])
     values["kind"] = EndpointKind(values["kind"])
-    values["events"] = tuple(EventType(event) for event in values["events"])
-    values["secrets"] = tuple(Secret(**secret) for secret in values["secrets"])
+    values["events"] = tuple(EventType(event) for event in json.loads(values["events"]))
+    values["secrets"] = tuple(Secret(**secret) for secret in json.loads(values["secrets"]))
+    values["headers"] = json.loads(values["headers"])
     return Endpoint(**values)
 
 
@@ -94,8 +106,8 @@ def by_fingerprint(tx: Tx, marks: Sequence[str]) -> Endpoint | None:
 
 def many(tx: Tx, ids: Iterable[str]) -> dict[str, Endpoint]:
     """The endpoints with these ids, by id."""
-    rows = tx.execute(select(endpoints).where(endpoints.c.id.in_(list(ids))))
-    return {row.id: _endpoint(tx, row) for row in rows}
+    found = (_endpoint(tx, row) for row in tx.execute(_MANY, {"ids": list(ids)}))
+    return {endpoint.id: endpoint for endpoint in found}
 
 
 def locked(tx: Tx, ids: Iterable[str]) -> dict[str, Endpoint]:
@@ -103,8 +115,8 @@ def locked(tx: Tx, ids: Iterable[str]) -> dict[str, Endpoint]:
 
     A change that is made of what was read before could undo another relay's, which may have disabled it meanwhile.
     """
-    query = select(endpoints).where(endpoints.c.id.in_(list(ids))).order_by(endpoints.c.id)
-    return {row.id: _endpoint(tx, row) for row in tx.execute(query.with_for_update(key_share=True))}
+    found = (_endpoint(tx, row) for row in tx.execute(_LOCKED, {"ids": list(ids)}))
+    return {endpoint.id: endpoint for endpoint in found}
 
 
 def are_deaf(tx: Tx, ids: Collection[str]) -> set[str]:

@@ -6,9 +6,14 @@ from typing import Any
 
 from sqlalchemy import (
     CTE,
+    BigInteger,
+    BindParameter,
     ColumnElement,
+    Integer,
     Row,
     Select,
+    Text,
+    and_,
     bindparam,
     case,
     func,
@@ -33,8 +38,82 @@ COLUMNS = [deliveries.c[name] for name in Delivery.__slots__]
 
 _OF_DUE = [deliveries.c[name] for name in ("id", "host", "endpoint_id", "next_attempt_at")]
 _OF_DUE += [endpoints.c[name] for name in ("format", "disabled_at", "paused_until", "failures")]
-_ITS_ENDPOINT = endpoints.c.id == deliveries.c.endpoint_id
 _ahead = deliveries.alias("ahead")
+
+
+def _waits(table: Any) -> ColumnElement[bool]:
+    condition: ColumnElement[bool] = table.c.next_attempt_at.is_not(None)
+    return condition
+
+
+def _steps(now: Any, after: Any, each: Any, most: Any) -> CTE:
+    """The ids of deliveries in turn: from each the next due one of its endpoint, or the first of the next endpoint."""
+    columns = (deliveries.c.id, deliveries.c.endpoint_id, deliveries.c.next_attempt_at)
+    in_turn = (_ahead.c.endpoint_id, _ahead.c.next_attempt_at, _ahead.c.id)
+    waiting = select(_ahead.c.id).where(_waits(_ahead)).order_by(*in_turn).limit(1)
+    first = waiting.where(_ahead.c.endpoint_id > after).scalar_subquery()
+    steps = select(*columns, literal(1).label("of_one"), literal(1).label("step")).where(deliveries.c.id == first)
+    past = steps.cte("steps", recursive=True)
+    of_same = waiting.where(
+        _ahead.c.endpoint_id == past.c.endpoint_id,
+        tuple_(_ahead.c.next_attempt_at, _ahead.c.id) > tuple_(past.c.next_attempt_at, past.c.id),
+        _ahead.c.next_attempt_at <= now,
+        past.c.of_one < each,
+    )
+    of_next = waiting.where(_ahead.c.endpoint_id > past.c.endpoint_id)
+    next_id = func.coalesce(of_same.correlate(past).scalar_subquery(), of_next.correlate(past).scalar_subquery())
+    of_one = case((deliveries.c.endpoint_id == past.c.endpoint_id, past.c.of_one + 1), else_=1)
+    onward = past.join(deliveries, deliveries.c.id == next_id)
+    return past.union_all(select(*columns, of_one, past.c.step + 1).select_from(onward).where(past.c.step < most))
+
+
+# --- what every delivery needs, made once: to make a statement costs more than to run it ----------------------------
+
+_NOW: BindParameter[int] = bindparam("now", type_=BigInteger)
+_MOST: BindParameter[int] = bindparam("most", type_=Integer)
+_IDS: BindParameter[Sequence[str]] = bindparam("ids", expanding=True)
+_IS_DUE = and_(_waits(deliveries), deliveries.c.next_attempt_at <= _NOW)
+_TOLD = deliveries.outerjoin(endpoints, endpoints.c.id == deliveries.c.endpoint_id)
+
+_COUNT_DUE: Select[Any] = select(func.count()).select_from(select(literal(1)).where(_IS_DUE).limit(_MOST).subquery())
+_DUE: Select[Any] = (
+    select(*_OF_DUE).select_from(_TOLD).where(_IS_DUE).order_by(deliveries.c.next_attempt_at).limit(_MOST)
+)
+_STEPS = _steps(_NOW, bindparam("after", type_=Text), bindparam("each", type_=Integer), _MOST)
+_DUE_IN_TURN: Select[Any] = (
+    select(*_OF_DUE)
+    .select_from(
+        _STEPS.join(deliveries, deliveries.c.id == _STEPS.c.id).outerjoin(
+            endpoints, endpoints.c.id == deliveries.c.endpoint_id
+        )
+    )
+    .order_by(_STEPS.c.step)
+)
+_LEASABLE = select(deliveries.c.id).where(deliveries.c.id.in_(_IDS), deliveries.c.next_attempt_at <= _NOW)
+_LEASE = (
+    update(deliveries)
+    .where(deliveries.c.id.in_(_LEASABLE.with_for_update(skip_locked=True)))
+    .values(next_attempt_at=bindparam("until"), leased_by=bindparam("owner"))
+    .returning(*COLUMNS, deliveries.c.host, deliveries.c.trigger)
+)
+_SETTLE = (
+    update(deliveries)
+    .where(
+        deliveries.c.id == bindparam("delivery"),
+        ((deliveries.c.leased_by == bindparam("owner")) & (deliveries.c.status == DeliveryStatus.PENDING.value))
+        | (bindparam("new_status", type_=Text) == DeliveryStatus.DELIVERED.value),
+    )
+    .values(
+        status=bindparam("new_status"),
+        tries=bindparam("new_tries"),
+        next_attempt_at=bindparam("new_next_attempt_at"),
+        ended_at=bindparam("new_ended_at"),
+        reason=bindparam("new_reason"),
+        attempts=case((deliveries.c.attempts < bindparam("number"), bindparam("number")), else_=deliveries.c.attempts),
+        leased_by=None,
+    )
+)
+_ADD_ATTEMPTS = insert(attempts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +139,8 @@ class Settlement:
 
 
 def delivery_of(row: Row[Any]) -> Delivery:
-    values = {name: row._mapping[name] for name in Delivery.__slots__}
+    """The delivery of a row that begins with `COLUMNS`."""
+    values = dict(zip(Delivery.__slots__, row, strict=False))
     values["status"] = DeliveryStatus(values["status"])
     values["event_type"] = EventType(values["event_type"])
     return Delivery(**values)
@@ -119,11 +199,15 @@ def enqueue(
     return added + revived
 
 
+def are_due(tx: Tx, now: Instant, number: int) -> bool:
+    """Whether so many, or more, are due: a step in the index for each, which is far less than to read them."""
+    counted: int = tx.execute(_COUNT_DUE, {"now": now, "most": number}).scalar_one()
+    return counted >= number
+
+
 def due(tx: Tx, now: Instant, most: int) -> list[Due]:
     """What is due, longest first."""
-    told = deliveries.outerjoin(endpoints, _ITS_ENDPOINT)
-    query = select(*_OF_DUE).select_from(told).where(_waits(deliveries), deliveries.c.next_attempt_at <= now)
-    return [_due(row) for row in tx.execute(query.order_by(deliveries.c.next_attempt_at).limit(most))]
+    return [_due(row) for row in tx.execute(_DUE, {"now": now, "most": most})]
 
 
 def due_in_turn(tx: Tx, now: Instant, after: str, each: int, most: int) -> tuple[list[Due], str]:
@@ -134,66 +218,33 @@ def due_in_turn(tx: Tx, now: Instant, after: str, each: int, most: int) -> tuple
 
     `after` is the endpoint to begin behind. Returns the one to go on behind; '' where the last was met.
     """
-    steps = _steps(now, after, each, most)
-    told = steps.join(deliveries, deliveries.c.id == steps.c.id).outerjoin(endpoints, _ITS_ENDPOINT)
-    rows = tx.execute(select(*_OF_DUE).select_from(told).order_by(steps.c.step)).all()
+    rows = tx.execute(_DUE_IN_TURN, {"now": now, "after": after, "each": each, "most": most}).all()
     behind = rows[-1].endpoint_id if len(rows) >= most else ""
     return [_due(row) for row in rows if row.next_attempt_at <= now], behind
-
-
-def _steps(now: Instant, after: str, each: int, most: int) -> CTE:
-    """The ids of deliveries in turn: from each the next due one of its endpoint, or the first of the next endpoint."""
-    columns = (deliveries.c.id, deliveries.c.endpoint_id, deliveries.c.next_attempt_at)
-    in_turn = (_ahead.c.endpoint_id, _ahead.c.next_attempt_at, _ahead.c.id)
-    waiting = select(_ahead.c.id).where(_waits(_ahead)).order_by(*in_turn).limit(1)
-    first = waiting.where(_ahead.c.endpoint_id > after).scalar_subquery()
-    steps = select(*columns, literal(1).label("of_one"), literal(1).label("step")).where(deliveries.c.id == first)
-    past = steps.cte("steps", recursive=True)
-    of_same = waiting.where(
-        _ahead.c.endpoint_id == past.c.endpoint_id,
-        tuple_(_ahead.c.next_attempt_at, _ahead.c.id) > tuple_(past.c.next_attempt_at, past.c.id),
-        _ahead.c.next_attempt_at <= now,
-        past.c.of_one < each,
-    )
-    of_next = waiting.where(_ahead.c.endpoint_id > past.c.endpoint_id)
-    next_id = func.coalesce(of_same.correlate(past).scalar_subquery(), of_next.correlate(past).scalar_subquery())
-    of_one = case((deliveries.c.endpoint_id == past.c.endpoint_id, past.c.of_one + 1), else_=1)
-    onward = past.join(deliveries, deliveries.c.id == next_id)
-    return past.union_all(select(*columns, of_one, past.c.step + 1).select_from(onward).where(past.c.step < most))
 
 
 def lease(tx: Tx, ids: Sequence[str], now: Instant, until: Instant, owner: str) -> list[Claim]:
     """Leases those of the deliveries that are still due to `owner` until `until`; what another has, it keeps."""
     if not ids:
         return []
-    still_due = deliveries.c.id.in_(ids), deliveries.c.next_attempt_at <= now
-    query: Select[Any] = select(*COLUMNS, deliveries.c.host, deliveries.c.trigger).where(*still_due)
-    rows = tx.execute(query.with_for_update(skip_locked=True)).all()
-    if rows:
-        held = update(deliveries).where(deliveries.c.id.in_([row.id for row in rows]))
-        tx.execute(held, {"next_attempt_at": until, "leased_by": owner})
-    return [_claim(row) for row in rows]
+    return [_claim(row) for row in tx.execute(_LEASE, {"ids": ids, "now": now, "until": until, "owner": owner})]
 
 
 def _claim(row: Row[Any]) -> Claim:
     return Claim(delivery=delivery_of(row), host=row.host, trigger=row.trigger)
 
 
-def _waits(table: Any) -> ColumnElement[bool]:
-    condition: ColumnElement[bool] = table.c.next_attempt_at.is_not(None)
-    return condition
-
-
 def _due(row: Row[Any]) -> Due:
+    id, host, endpoint_id, next_attempt_at, format, disabled_at, paused_until, failures = tuple(row)
     return Due(
-        id=row.id,
-        host=row.host,
-        endpoint_id=row.endpoint_id,
-        next_attempt_at=row.next_attempt_at,
-        listens=row.format is not None and row.disabled_at is None,
-        format=row.format or "standard",
-        paused_until=row.paused_until,
-        failures=row.failures or 0,
+        id=id,
+        host=host,
+        endpoint_id=endpoint_id,
+        next_attempt_at=next_attempt_at,
+        listens=format is not None and disabled_at is None,
+        format=format or "standard",
+        paused_until=paused_until,
+        failures=failures or 0,
     )
 
 
@@ -205,26 +256,12 @@ def settle(tx: Tx, settlements: Sequence[Settlement], owner: str) -> None:
     """
     if not settlements:
         return
-    held = deliveries.c.leased_by == owner
-    pending = deliveries.c.status == DeliveryStatus.PENDING.value
-    delivered = bindparam("new_status") == DeliveryStatus.DELIVERED.value
     tx.execute(
-        update(deliveries)
-        .where(deliveries.c.id == bindparam("delivery"), (held & pending) | delivered)
-        .values(
-            status=bindparam("new_status"),
-            tries=bindparam("new_tries"),
-            next_attempt_at=bindparam("new_next_attempt_at"),
-            ended_at=bindparam("new_ended_at"),
-            reason=bindparam("new_reason"),
-            attempts=case(
-                (deliveries.c.attempts < bindparam("number"), bindparam("number")), else_=deliveries.c.attempts
-            ),
-            leased_by=None,
-        ),
+        _SETTLE,
         [
             {
                 "delivery": item.delivery_id,
+                "owner": owner,
                 "new_status": item.status.value,
                 "new_tries": item.tries,
                 "new_next_attempt_at": item.next_attempt_at,
@@ -236,8 +273,7 @@ def settle(tx: Tx, settlements: Sequence[Settlement], owner: str) -> None:
         ],
     )
     tx.execute(
-        insert(attempts),
-        [{name: getattr(item.attempt, name) for name in Attempt.__slots__} for item in settlements],
+        _ADD_ATTEMPTS, [{name: getattr(item.attempt, name) for name in Attempt.__slots__} for item in settlements]
     )
 
 

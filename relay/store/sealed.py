@@ -3,7 +3,7 @@
 import os
 
 from relay.errors import StoreError
-from relay.sealing import NONCE_BYTES, Unreadable
+from relay.sealing import NONCE_BYTES, Seal, Unreadable
 from relay.store.database import Tx, seal_of
 
 _UNREADABLE = (
@@ -19,8 +19,13 @@ def write(tx: Tx, column: str, id: str, text: str) -> str:
 
 def read(tx: Tx, column: str, id: str, stored: str) -> str:
     """What was written. Raises StoreError where it can't be opened."""
+    return unsealed(seal_of(tx), column, id, stored)
+
+
+def unsealed(seal: Seal, column: str, id: str, stored: str) -> str:
+    """As `read`, where there is no transaction."""
     try:
-        return seal_of(tx).unseal(stored, f"{column}:{id}")
+        return seal.unseal(stored, f"{column}:{id}")
     except Unreadable:
         raise StoreError(_UNREADABLE) from None
 

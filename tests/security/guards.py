@@ -54,8 +54,8 @@ EGRESS = (
         "What is refused at registration is refused at sending too, whoever put it into the store",
         f"{_ON_SOCKETS}::test_the_url_is_judged_again_at_send",
         _EGRESS,
-        '            target = judge_url(url, self._rules, "url")',
-        '            from relay.addresses import Target\n\n            target = Target(url, "", "")',
+        "            target = self._judged(url)",
+        "            target = URL(url, encoded=True)",
     ),
     Guard(
         "Only https, unless `security.allow_http`",
@@ -89,9 +89,8 @@ EGRESS = (
         "Redirects are not followed, to the cloud's metadata or anywhere else",
         f"{_ON_SOCKETS}::test_a_redirect_is_not_followed",
         _EGRESS,
-        "response = await self._transport.handle_async_request(request)",
-        "response = await httpx.AsyncClient(transport=self._transport, follow_redirects=True)"
-        ".send(request, stream=True)",
+        "data=body, allow_redirects=False)",
+        "data=body)",
     ),
     Guard(
         "A certificate must hold the URL's own name, and a kept connection serves no other host",
@@ -114,8 +113,8 @@ HOSTILE_ANSWERS = (
         "Of a receiver's answer 16 KiB are read, whatever it sends",
         f"{_ON_THE_WIRE}::test_a_flood_is_cut_off",
         _EGRESS,
-        "            if len(body) >= MOST_READ:\n                break",
-        "            pass",
+        "        if len(body) >= MOST_READ:\n            break",
+        "        pass",
     ),
     Guard(
         "An attempt ends within its time, however slowly a receiver drips",

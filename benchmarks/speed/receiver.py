@@ -1,0 +1,99 @@
+"""A receiver that does next to nothing: answers 204 to every POST and counts them.
+
+In a process of its own, on the core that the measured side does not have: `Receiver` starts it, reads its counts.
+What it costs is told too, so that nobody has to believe that it was not what was measured.
+"""
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from dataclasses import dataclass
+from types import TracebackType
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+class _Counting:
+    """What came."""
+
+    def __init__(self) -> None:
+        self.posts = 0
+        self.ids: set[bytes] = set()
+
+
+class _Connection(asyncio.Protocol):
+    """One connection of keep-alive HTTP/1.1, as far as a client of ours goes."""
+
+    def __init__(self, counting: _Counting) -> None:
+        self._counting, self._read = counting, b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._read += data
+        while (end := self._read.find(b"\r\n\r\n")) >= 0:
+            head = self._read[:end]
+            length = int(found[1]) if (found := _LENGTH.search(head)) else 0
+            if len(self._read) < end + 4 + length:
+                return
+            self._read = self._read[end + 4 + length :]
+            self._transport.write(self._told() if head.startswith(b"GET") else self._taken())
+
+    def _taken(self) -> bytes:
+        self._counting.posts += 1
+        return _ANSWER
+
+    def _told(self) -> bytes:
+        used = os.times()
+        text = json.dumps({"posts": self._counting.posts, "cpu": used.user + used.system}).encode()
+        return b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(text), text)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the receiver has seen so far, and the CPU seconds that it took."""
+
+    posts: int
+    cpu: float
+
+
+class Receiver:
+    """The receiver, as whoever measures has it: a context."""
+
+    def __init__(self, core: int) -> None:
+        self._core = core
+
+    def __enter__(self) -> "Receiver":
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.speed.receiver", str(self._core)], stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline())
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._process.terminate()
+        self._process.communicate()
+
+    def seen(self) -> Seen:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/") as answer:
+            return Seen(**json.load(answer))
+
+
+async def _serve() -> None:
+    counting = _Counting()
+    server = await asyncio.get_running_loop().create_server(lambda: _Connection(counting), "0.0.0.0", 0, backlog=1_024)  # noqa: S104
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    os.sched_setaffinity(0, {int(sys.argv[1])})
+    asyncio.run(_serve())
