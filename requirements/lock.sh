@@ -12,3 +12,4 @@ compile runtime pyproject.toml
 compile image --extra postgres --extra otel pyproject.toml
 compile dev --extra postgres --extra otel --extra dev pyproject.toml
 compile security requirements/security.in
+compile bench requirements/bench.in

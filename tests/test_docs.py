@@ -80,10 +80,13 @@ def test_every_event_that_is_named_is_there() -> None:
 
 
 def test_every_dependency_earns_its_place() -> None:
-    """docs/dependencies.md has one line for each package that pyproject.toml names, and for no other."""
+    """docs/dependencies.md has one line for each package that pyproject.toml or requirements/*.in name, and no other."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     asked = [*project["dependencies"], *(one for some in extras.values() for one in some)]
+    for name in ("security", "bench"):
+        lines = (ROOT / f"requirements/{name}.in").read_text().splitlines()
+        asked += [line for line in lines if line[:1].isalpha()]
     told = re.findall(r"^\| ([a-z0-9-]+) \| [^|]{15,} \|$", (ROOT / "docs/dependencies.md").read_text(), re.MULTILINE)
     told = [name for name in told if name != "package"]  # the tables' heads
     assert sorted(told) == sorted({Requirement(one).name for one in asked})

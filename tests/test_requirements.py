@@ -18,13 +18,19 @@ RUNTIME = [Requirement(text) for text in PYPROJECT["project"]["dependencies"]]
 EXTRAS = {
     name: [Requirement(text) for text in texts] for name, texts in PYPROJECT["project"]["optional-dependencies"].items()
 }
+
+
+def named_in(file: str) -> list[Requirement]:
+    """What a file of requirements names."""
+    return [Requirement(line) for line in (ROOT / "requirements" / file).read_text().splitlines() if line[:1].isalpha()]
+
+
 ASKED = {
     "build.txt": [Requirement(text) for text in PYPROJECT["build-system"]["requires"]],
     "runtime.txt": RUNTIME,
     "image.txt": RUNTIME + EXTRAS["postgres"] + EXTRAS["otel"],
-    "security.txt": [
-        Requirement(line) for line in (ROOT / "requirements/security.in").read_text().splitlines() if line[:1].isalpha()
-    ],
+    "security.txt": named_in("security.in"),
+    "bench.txt": named_in("bench.in"),
     "dev.txt": [one for some in (RUNTIME, *EXTRAS.values()) for one in some],
 }
 """What each file of pins has to answer."""

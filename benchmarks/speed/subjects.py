@@ -1,12 +1,13 @@
-"""Whoever is measured: each sends so many POSTs as fast as it can, in a process of its own on a core of its own.
+"""Whoever is measured sending: so many POSTs as fast as it can, in a process of its own, on a core of its own.
 
-`python -m benchmarks.speed.subjects NAME PORT DELIVERIES CONCURRENCY HOSTS [STORE]` prints what it took as JSON.
+The bare loops sign nothing, store nothing and remember nothing; the relay does all of its work. All send the same
+body and the same headers to the same receiver.
 """
 
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import aiohttp
 import httpx
@@ -21,54 +22,76 @@ HEADERS = {
     "webhook-signature": "v1," + "A" * 44,
 }
 
-Post = Callable[[str], Awaitable[None]]
+Post = Callable[[str, bytes], Awaitable[None]]
 
 
 def urls(port: int, hosts: int) -> list[str]:
+    """One URL for each host: each is an address of this machine's own."""
     return [f"http://127.0.0.{1 + host}:{port}/deliver" for host in range(hosts)]
 
 
-async def rush(post: Post, targets: list[str], number: int, concurrency: int) -> float:
-    """Posts `number` times by `concurrency` loops. Returns seconds."""
+async def rush(post: Post, targets: Sequence[str], number: int, concurrency: int) -> None:
+    """Posts `number` times by `concurrency` loops."""
     left = iter(range(number))
 
     async def work() -> None:
         for place in left:
-            await post(targets[place % len(targets)])
+            await post(targets[place % len(targets)], BODY)
 
-    began = time.perf_counter()
     await asyncio.gather(*(work() for _ in range(concurrency)))
-    return time.perf_counter() - began
 
 
-async def through_httpx(targets: list[str], number: int, concurrency: int) -> float:
+def on_aiohttp(concurrency: int) -> httpx.AsyncClient:
+    """httpx's client over aiohttp's sockets."""
+
+    def session() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=concurrency))
+
+    return httpx.AsyncClient(transport=AiohttpTransport(client=session), trust_env=False)
+
+
+def on_its_own(concurrency: int) -> httpx.AsyncClient:
+    """httpx's client as it comes."""
     limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
-    async with httpx.AsyncClient(limits=limits, trust_env=False) as client:
-        return await _through(client, targets, number, concurrency)
+    return httpx.AsyncClient(limits=limits, trust_env=False)
 
 
-async def through_httpx_on_aiohttp(targets: list[str], number: int, concurrency: int) -> float:
-    transport = AiohttpTransport(
-        client=lambda: aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=concurrency))
-    )
-    async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
-        return await _through(client, targets, number, concurrency)
+def posting(client: httpx.AsyncClient) -> Post:
+    """A POST through httpx."""
 
-
-async def _through(client: httpx.AsyncClient, targets: list[str], number: int, concurrency: int) -> float:
-    async def post(url: str) -> None:
-        answer = await client.post(url, headers=HEADERS, content=BODY)
+    async def post(url: str, body: bytes) -> None:
+        answer = await client.post(url, headers=HEADERS, content=body)
         assert answer.status_code == 204
 
-    return await rush(post, targets, number, concurrency)
+    return post
 
 
-async def through_aiohttp(targets: list[str], number: int, concurrency: int) -> float:
+async def httpx_alone(targets: Sequence[str], number: int, concurrency: int) -> float:
+    """Seconds that httpx on its own transport takes."""
+    async with on_its_own(concurrency) as client:
+        return await timed(rush(posting(client), targets, number, concurrency))
+
+
+async def httpx_on_aiohttp(targets: Sequence[str], number: int, concurrency: int) -> float:
+    """Seconds that httpx over aiohttp takes."""
+    async with on_aiohttp(concurrency) as client:
+        return await timed(rush(posting(client), targets, number, concurrency))
+
+
+async def aiohttp_alone(targets: Sequence[str], number: int, concurrency: int) -> float:
+    """Seconds that aiohttp takes."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=concurrency)) as session:
 
-        async def post(url: str) -> None:
-            async with session.post(url, headers=HEADERS, data=BODY) as answer:
+        async def post(url: str, body: bytes) -> None:
+            async with session.post(url, headers=HEADERS, data=body) as answer:
                 await answer.read()
                 assert answer.status == 204
 
-        return await rush(post, targets, number, concurrency)
+        return await timed(rush(post, targets, number, concurrency))
+
+
+async def timed(work: Awaitable[None]) -> float:
+    """Seconds that `work` takes."""
+    began = time.perf_counter()
+    await work
+    return time.perf_counter() - began

