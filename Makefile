@@ -5,10 +5,11 @@ RUN := $(VENV)/bin
 DEV := $(VENV)/.dev-installed
 DEMO := $(VENV)/.demo-installed
 SECURITY := $(VENV)/.security-installed
+BENCH := $(VENV)/.bench-installed
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench-polling lock image fuzz guards audit sbom docs browser screenshots clean
+.PHONY: help demo test check format bench-polling bench-speed lock image fuzz guards audit sbom docs browser screenshots clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -30,6 +31,9 @@ format: $(DEV) ## Format the code
 
 bench-polling: $(DEV) ## How near the relay's looks come to the optimum, and whole days of them: minutes
 	$(RUN)/python -m benchmarks.polling $(ARGS)
+
+bench-speed: $(BENCH) ## How near deliveries and registrations come to what two cores can do: half an hour
+	$(RUN)/python -m benchmarks.speed $(ARGS)
 
 lock: $(DEV) ## Pin the requirements anew, with hashes
 	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null RELAY_PIP_COMPILE=$(RUN)/pip-compile sh requirements/lock.sh
@@ -81,4 +85,8 @@ $(DEV): requirements/dev.txt $(DEMO)
 
 $(SECURITY): requirements/security.txt $(DEV)
 	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/security.txt
+	@touch $@
+
+$(BENCH): requirements/bench.txt $(DEV)
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	@touch $@

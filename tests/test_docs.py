@@ -80,7 +80,7 @@ def test_every_event_that_is_named_is_there() -> None:
 
 
 def test_every_dependency_earns_its_place() -> None:
-    """docs/dependencies.md has one line for each package that pyproject.toml or requirements/*.in name, and no other."""
+    """docs/dependencies.md has one line for each package that is asked for anywhere, and for no other."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     asked = [*project["dependencies"], *(one for some in extras.values() for one in some)]

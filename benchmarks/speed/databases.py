@@ -22,7 +22,7 @@ class Server:
         """The URL of a new, empty database."""
         name = f"speed_{next(self._numbers)}"
         with psycopg.connect(self._uri, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")  # noqa: S608
+            connection.execute(f"CREATE DATABASE {name}")
         return self._uri.replace("/postgres?", f"/{name}?")
 
 

@@ -1,12 +1,10 @@
 """Deliveries a second: the relay's whole path beside loops that only post."""
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 
 from benchmarks.speed.databases import postgresql
 from benchmarks.speed.receiver import Receiver
-from benchmarks.speed.runs import OURS, THEIRS, Run, medians, run
-from benchmarks.tables import Check, Report, Table
+from benchmarks.speed.runs import THEIRS, Run, run
 
 CONCURRENCIES = (50, 100, 500)
 HOSTS = (1, 100)
