@@ -1,14 +1,26 @@
-"""Tidying: deletes what ended longer ago than `storage.retention`, in small batches between other work."""
+"""Tidying: what ended longer ago than `storage.retention` is deleted, and what was held so long is given up.
 
-from collections.abc import Callable
+What may go is read first, and deleted in small transactions, between which deliveries and registrations go on.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import TypeVar
 
 from relay.model import DAY, Instant
-from relay.store import idempotency, pruning
-from relay.store.database import Store, Tx
-from relay.store.pruning import Part, Place
+from relay.store import idempotency, pruning, sessions
+from relay.store.database import Store
+from relay.store.pruning import Place
 
-BATCH = 200
+JOBS = 50
+"""That one transaction deletes at the most."""
+
+ROWS = 500
+"""That one transaction deletes or changes at the most, about."""
+
 IDEMPOTENCY_KEPT = DAY
+
+T = TypeVar("T")
 
 
 class Janitor:
@@ -21,14 +33,26 @@ class Janitor:
         """Deletes all that is old enough. Returns how many jobs went. Raises StoreError."""
         now = self._clock()
         before = now - self._retention
-        await self._store.write(lambda tx: idempotency.prune(tx, now - IDEMPOTENCY_KEPT))
-        gone = await self._walk(lambda tx, after: pruning.jobs(tx, before, BATCH, after))
-        await self._walk(lambda tx, after: pruning.unused_endpoints(tx, before, BATCH, after))
+        await self._store.write(lambda tx: sessions.prune(tx, now))
+        while await self._store.write(lambda tx: idempotency.prune(tx, now - IDEMPOTENCY_KEPT, ROWS)):
+            pass
+        async for held in self._found(partial(pruning.held_too_long, before=before, most=ROWS)):
+            await self._store.write(partial(pruning.give_up, ids=held, before=before, now=now))
+        gone = 0
+        async for jobs in self._found(partial(pruning.old_jobs, before=before, most=JOBS)):
+            while jobs:
+                some, jobs = await self._store.write(partial(pruning.delete_jobs, jobs=jobs, before=before, most=ROWS))
+                gone += some
+        async for unused in self._found(partial(pruning.old_endpoints, before=before, most=ROWS)):
+            await self._store.write(partial(pruning.delete_endpoints, ids=unused))
         return gone
 
-    async def _walk(self, prune: Callable[[Tx, Place | None], Part]) -> int:
-        gone, place = await self._store.write(lambda tx: prune(tx, None))
-        while place is not None:
-            some, place = await self._store.write(lambda tx, after=place: prune(tx, after))  # type: ignore[misc]
-            gone += some
-        return gone
+    async def _found(self, find: Callable[..., tuple[list[T], Place | None]]) -> AsyncIterator[list[T]]:
+        """What a walk finds, part by part."""
+        place: Place | None = None
+        while True:
+            some, place = await self._store.read(partial(find, after=place))
+            if some:
+                yield some
+            if place is None:
+                return

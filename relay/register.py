@@ -224,7 +224,10 @@ def _watch(tx: Tx, request: Checked, trace: str, now: Instant) -> Watch:
         fresh = replace(fresh, next_look_at=plan.at, next_look_why=plan.why)
     if watches.add(tx, fresh):
         return fresh
-    watch = watches.get(tx, request.workspace, request.job_id) or fresh
+    watch = watches.get(tx, request.workspace, request.job_id)
+    if watch is None:  # deleted by another relay's janitor meanwhile
+        watches.add(tx, fresh)
+        return fresh
     if watch.state is WatchState.ACTIVE:
         return watches.mark(
             tx, watch, exec_callback=watch.exec_callback or request.exec_callback, unconfirmed_since=None

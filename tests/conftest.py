@@ -107,3 +107,14 @@ async def sqlite_store(sqlite_url: str) -> AsyncIterator[Store]:
     opened = await Store.open(sqlite_url)
     yield opened
     await opened.aclose()
+
+
+@pytest.fixture
+async def another(store: Store, store_url: str) -> AsyncIterator[Store]:
+    """The store as another relay has it open; one in SQLite is one relay's alone."""
+    if store.is_ours_alone:
+        yield store
+        return
+    opened = await Store.open(store_url)
+    yield opened
+    await opened.aclose()

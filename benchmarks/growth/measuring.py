@@ -124,15 +124,17 @@ class Bench(Rig):
 
     async def prune(self) -> None:
         """The janitor's batch, of jobs that are old enough."""
-        gone, _ = await self.relay.store.write(lambda tx: pruning.jobs(tx, _FAR, PRUNED))
-        assert gone == PRUNED
+        store = self.relay.store
+        old, _ = await store.read(lambda tx: pruning.old_jobs(tx, _FAR, PRUNED))
+        assert await store.write(lambda tx: pruning.delete_jobs(tx, old, _FAR, 100 * PRUNED)) == (PRUNED, [])
 
     async def prune_nothing(self) -> None:
         """The janitor's round where no job is old enough, and a batch of endpoints that are, but are in use."""
         before = self._now - 2 * MONTH
-        await self.relay.store.write(lambda tx: idempotency.prune(tx, before))
-        assert await self.relay.store.write(lambda tx: pruning.jobs(tx, before, PRUNED)) == (0, None)
-        await self.relay.store.write(lambda tx: pruning.unused_endpoints(tx, self._now, PRUNED))
+        await self.relay.store.write(lambda tx: idempotency.prune(tx, before, PRUNED))
+        assert await self.relay.store.read(lambda tx: pruning.old_jobs(tx, before, PRUNED)) == ([], None)
+        await self.relay.store.read(lambda tx: pruning.held_too_long(tx, before, PRUNED))
+        await self.relay.store.read(lambda tx: pruning.old_endpoints(tx, self._now, PRUNED))
 
 
 @asynccontextmanager

@@ -99,8 +99,9 @@ def by_name(tx: Tx, name: str) -> Endpoint | None:
 
 
 def by_fingerprint(tx: Tx, marks: Sequence[str]) -> Endpoint | None:
-    """The endpoint that is known by one of these fingerprints."""
-    row = tx.execute(select(endpoints).where(endpoints.c.fingerprint.in_(marks)).limit(1)).one_or_none()
+    """The endpoint that is known by one of these fingerprints; it stays until the transaction ends."""
+    query = select(endpoints).where(endpoints.c.fingerprint.in_(marks)).limit(1)
+    row = tx.execute(query.with_for_update(read=True, key_share=True)).one_or_none()
     return _endpoint(tx, row) if row else None
 
 

@@ -47,5 +47,7 @@ def keep(tx: Tx, kept: Kept) -> bool:
     return dialect.insert_new(tx, idempotency, [row]) == 1
 
 
-def prune(tx: Tx, before: Instant) -> int:
-    return tx.execute(delete(idempotency).where(idempotency.c.created_at < before)).rowcount
+def prune(tx: Tx, before: Instant, most: int) -> int:
+    """Deletes at most `most` answers kept before `before`. Returns how many went."""
+    old = select(idempotency.c.key).where(idempotency.c.created_at < before).limit(most)
+    return tx.execute(delete(idempotency).where(idempotency.c.key.in_(old))).rowcount

@@ -22,7 +22,7 @@ class Session:
 
 def add(tx: Tx, session: Session, now: Instant) -> None:
     """Adds a session; those that ran out go."""
-    tx.execute(delete(sessions).where(sessions.c.expires_at <= now))
+    prune(tx, now)
     tx.execute(insert(sessions), {name: getattr(session, name) for name in Session.__slots__})
 
 
@@ -30,6 +30,11 @@ def get(tx: Tx, id: str, now: Instant) -> Session | None:
     """The session, unless it ran out."""
     row = tx.execute(select(sessions).where(sessions.c.id == id, sessions.c.expires_at > now)).one_or_none()
     return Session(**row._mapping) if row else None
+
+
+def prune(tx: Tx, now: Instant) -> None:
+    """Deletes the sessions that ran out."""
+    tx.execute(delete(sessions).where(sessions.c.expires_at <= now))
 
 
 def remove(tx: Tx, id: str) -> None:

@@ -54,8 +54,9 @@ WORK: dict[str, Callable[[Tx], Any]] = {
     "looks that are due": lambda tx: watches.due(tx, "default", NOON, 100),
     "taking up looks under way": lambda tx: watches.release(tx, NOON),
     "taking up attempts under way": lambda tx: outbox.release(tx, NOON),
-    "a batch of old jobs": lambda tx: pruning.jobs(tx, NOON, 5),
-    "a batch of old endpoints": lambda tx: pruning.unused_endpoints(tx, NOON, 5),
+    "a batch of old jobs": lambda tx: pruning.delete_jobs(tx, pruning.old_jobs(tx, NOON, 5)[0], NOON, 500),
+    "what was held too long": lambda tx: pruning.held_too_long(tx, NOON, 5),
+    "a batch of old endpoints": lambda tx: pruning.delete_endpoints(tx, pruning.old_endpoints(tx, NOON, 5)[0]),
 }
 
 

@@ -1,21 +1,67 @@
 """Tidying: what ended long ago goes with everything about it, and nothing else does."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
 
+import pytest
+from sqlalchemy import func, insert, select
+
+from benchmarks.growth.filling import MONTH, fill
 from relay import register
 from relay.janitor import Janitor
-from relay.model import DAY, DeliveryStatus, RegistrationStatus, ScenarioJob, WatchState
+from relay.model import (
+    DAY,
+    MINUTE,
+    Attempt,
+    Delivery,
+    DeliveryStatus,
+    Endpoint,
+    Instant,
+    RegistrationStatus,
+    ScenarioJob,
+    WatchState,
+    new_id,
+)
 from relay.register import Request
-from relay.store import deliveries, endpoints, events, idempotency, outbox, registrations, watches
+from relay.sealing import Seal
+from relay.store import (
+    deliveries,
+    dialect,
+    endpoints,
+    events,
+    idempotency,
+    outbox,
+    pruning,
+    registrations,
+    schema,
+    sessions,
+    watches,
+)
 from relay.store.database import Store, Tx
 from relay.store.deliveries import Filter
 from relay.store.idempotency import Kept
+from relay.store.outbox import Claim, Settlement
 from relay.store.paging import Page
+from relay.store.sessions import Session
 from relay.subscribing import Wanted
 from tests.conftest import Clock
-from tests.make import NOON, OPEN_RULES, make_event
+from tests.make import NOON, OPEN_RULES, claim_due, make_endpoint, make_event
+
+T = TypeVar("T")
 
 RETENTION = 30 * DAY
+ATTEMPT: dict[str, Any] = {
+    "number": 1,
+    "trigger": "schedule",
+    "started_at": NOON,
+    "duration_ms": 3,
+    "status_code": 200,
+    "outcome": "delivered",
+    "error": None,
+    "response": "",
+}
 
 
 async def end(store: Store, job_id: str, status: DeliveryStatus, url: str = "https://example.com/x") -> None:
@@ -36,6 +82,50 @@ async def end(store: Store, job_id: str, status: DeliveryStatus, url: str = "htt
             outbox.cancel(tx, made.endpoint.id, ("default", job_id), NOON, "as good as ended")
 
     await store.write(work)
+
+
+async def hold(store: Store, disabled_at: Instant) -> Endpoint:
+    """The only endpoint is disabled, and what is due for it held."""
+
+    def work(tx: Tx) -> Endpoint:
+        [endpoint] = endpoints.page(tx, Page())[0]
+        endpoints.save_health(tx, replace(endpoint, disabled_at=disabled_at, disabled_reason="answered 410"))
+        assert outbox.hold(tx, endpoint.id, disabled_at, 10) == 1
+        return endpoint
+
+    return await store.write(work)
+
+
+async def only_one(store: Store) -> Delivery:
+    """The only delivery that there is."""
+    [found], _ = await store.read(lambda tx: deliveries.page(tx, Page(), Filter()))
+    return found
+
+
+def enqueue_one(job_id: str, tx: Tx) -> None:
+    """A delivery is due."""
+    outbox.enqueue(tx, make_event(job_id), [(make_endpoint(), None)], NOON, 0)
+
+
+def settle_one(claim: Claim, tx: Tx) -> None:
+    """It was delivered."""
+    settled = Settlement(
+        delivery_id=claim.delivery.id,
+        status=DeliveryStatus.DELIVERED,
+        tries=1,
+        next_attempt_at=None,
+        ended_at=NOON + 100 * RETENTION,
+        reason=None,
+        attempt=Attempt(**{**ATTEMPT, "id": new_id("att", NOON), "delivery_id": claim.delivery.id}),
+    )
+    outbox.settle(tx, [settled], "test")
+
+
+def rows(tx: Tx) -> int:
+    """All that there are of what a janitor deletes."""
+    tables = ("attempts", "deliveries", "looks", "registrations", "events", "watches", "endpoints")
+    counts = [select(func.count()).select_from(schema.metadata.tables[table]).scalar_subquery() for table in tables]
+    return sum(tx.execute(select(*counts)).one())
 
 
 async def left(store: Store) -> tuple[int, int, int, int]:
@@ -88,12 +178,106 @@ async def test_a_job_that_is_being_watched_stays(store: Store, clock: Clock) -> 
     assert found.status is RegistrationStatus.ACTIVE
 
 
-async def test_more_than_a_batch_goes_in_one_tick(store: Store, clock: Clock) -> None:
-    """Small batches, as many as it takes."""
-    for number in range(205):
-        await end(store, f"j{number}", DeliveryStatus.CANCELLED)
+class Stepwise(Store):
+    """A store that counts what each of a user's transactions deletes; after each of them a delivery goes out."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._inner, self._now = store, clock
+        self.deleted: list[int] = []
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        return await self._inner.read(work)
+
+    async def write(self, work: Callable[[Tx], T]) -> T:
+        before = await self._inner.read(rows)
+        done = await self._inner.write(work)
+        self.deleted.append(before - await self._inner.read(rows))
+        await self._inner.write(partial(enqueue_one, f"new{len(self.deleted)}"))
+        now = self._now()
+        [claim] = await self._inner.write(lambda tx: claim_due(tx, now, now + MINUTE))
+        await self._inner.write(partial(settle_one, claim))
+        return done
+
+
+@pytest.mark.parametrize(("jobs", "each"), [(1_000, 3), (200, 20)])
+async def test_deliveries_go_on_while_a_large_store_is_tidied(
+    store: Store, store_url: str, clock: Clock, jobs: int, each: int
+) -> None:
+    """All goes in one tick, and no transaction is so large that others would wait for long."""
+    engine = dialect.engine(dialect.parse(store_url), writer=True, connections=1, relay_seal=Seal())
+    fill(engine, jobs, each, NOON)
+    engine.dispose()
+    clock.advance(MONTH + RETENTION)
+    stepwise = Stepwise(store, clock)
+    assert await Janitor(stepwise, RETENTION, clock).tick() == jobs
+    assert max(stepwise.deleted) <= 600
+    assert await store.read(lambda tx: deliveries.count(tx, Filter())) == len(stepwise.deleted)
+
+
+async def test_a_job_with_very_many_attempts_goes_in_parts(store: Store) -> None:
+    """No transaction deletes much more than it may, and nothing that is left points nowhere."""
+    await end(store, "big", DeliveryStatus.CANCELLED)
+    [only] = await store.read(lambda tx: deliveries.of_job(tx, "default", "big", 9))
+    many = [ATTEMPT | {"id": f"att_{number}", "delivery_id": only.id} for number in range(95)]
+    await store.write(lambda tx: tx.execute(insert(schema.attempts), many))
+    jobs, parts = [("default", "big")], []
+    while jobs:
+        gone, jobs = await store.write(partial(pruning.delete_jobs, jobs=jobs, before=NOON + 1, most=20))
+        parts.append(gone)
+        left_over = await store.read(lambda tx: deliveries.attempts_of(tx, only.id))
+        assert not left_over or await store.read(lambda tx: deliveries.get(tx, only.id)) is not None
+    assert parts == [0, 0, 0, 0, 1]
+    assert await left(store) == (0, 0, 0, 1)
+
+
+async def test_what_was_held_too_long_is_given_up(store: Store, clock: Clock) -> None:
+    """It fails for the reason that its endpoint was disabled for, can be resent, and goes after its time."""
+    await end(store, "held", DeliveryStatus.PENDING)
+    await hold(store, clock())
+    janitor = Janitor(store, RETENTION, clock)
+    clock.advance(RETENTION - DAY)
+    await janitor.tick()
+    assert (await only_one(store)).status is DeliveryStatus.PENDING
+    clock.advance(2 * DAY)
+    await janitor.tick()
+    given_up = await only_one(store)
+    assert (given_up.status, given_up.ended_at) == (DeliveryStatus.FAILED, clock())
+    assert given_up.reason == "held until it was too old; the endpoint is disabled: answered 410"
     clock.advance(RETENTION + DAY)
-    assert await Janitor(store, RETENTION, clock).tick() == 205
+    assert await janitor.tick() == 1
+
+
+async def test_what_is_held_for_an_endpoint_disabled_of_late_stays(store: Store, clock: Clock) -> None:
+    """However old the event, its endpoint has the whole time to come back, also where it is disabled meanwhile."""
+    await end(store, "held", DeliveryStatus.PENDING)
+    clock.advance(2 * RETENTION)
+    await hold(store, clock() - DAY)
+    await Janitor(store, RETENTION, clock).tick()
+    waits = await only_one(store)
+    assert waits.status is DeliveryStatus.PENDING
+    before = clock() - RETENTION
+    assert await store.read(lambda tx: pruning.held_too_long(tx, before, 10)) == ([], None)
+    assert await store.write(lambda tx: pruning.give_up(tx, [waits.id], before, clock())) == 0
+
+
+async def test_what_is_held_for_nobody_is_cancelled(store: Store, clock: Clock) -> None:
+    """The endpoint is gone: there is nobody who could ask for it."""
+    await end(store, "held", DeliveryStatus.PENDING)
+    endpoint = await hold(store, clock())
+    await store.write(lambda tx: endpoints.remove(tx, endpoint.id))
+    clock.advance(RETENTION + DAY)
+    await Janitor(store, RETENTION, clock).tick()
+    cancelled = await only_one(store)
+    assert (cancelled.status, cancelled.reason) == (DeliveryStatus.CANCELLED, "the endpoint was removed")
+
+
+async def test_sessions_that_ran_out_go(store: Store, clock: Clock) -> None:
+    """Nobody need log in for that."""
+    for id, ends in (("over", NOON), ("lasts", NOON + DAY)):
+        session = Session(id=id, key_hash="", csrf="", expires_at=ends)
+        await store.write(partial(sessions.add, session=session, now=NOON - 1))
+    await Janitor(store, RETENTION, clock).tick()
+    assert await store.read(lambda tx: tx.execute(select(schema.sessions.c.id)).scalars().all()) == ["lasts"]
 
 
 async def test_kept_answers_go_after_a_day(store: Store, clock: Clock) -> None:

@@ -4,12 +4,10 @@ import asyncio
 import logging
 import random
 import threading
-import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import text
 
 from relay import endpoints as standing
 from relay.config import DeliveryRules
@@ -23,6 +21,7 @@ from relay.store.deliveries import Filter
 from relay.store.paging import Page
 from relay.telemetry import Telemetry
 from tests.conftest import Clock
+from tests.locks import waits_for_a_lock
 from tests.make import NOON, OPEN_RULES, make_endpoint, make_event
 
 FINE = Answer(200, {}, b"ok")
@@ -47,17 +46,6 @@ def dispatcher(store: Store, wire: Scripted, clock: Clock) -> Dispatcher:
     return Dispatcher(store, wire, rules, clock, Telemetry(), "own_1", random.Random(1))
 
 
-@pytest.fixture
-async def another(store: Store, store_url: str) -> AsyncIterator[Store]:
-    """The store as another relay has it open; one in SQLite is one relay's alone."""
-    if store.is_ours_alone:
-        yield store
-        return
-    opened = await Store.open(store_url)
-    yield opened
-    await opened.aclose()
-
-
 async def prepare(store: Store, endpoint: Endpoint, *jobs: str) -> None:
     """A delivery of each job is due for the endpoint."""
 
@@ -67,18 +55,6 @@ async def prepare(store: Store, endpoint: Endpoint, *jobs: str) -> None:
             outbox.enqueue(tx, make_event(job), [(endpoint, None)], NOON, 0)
 
     await store.write(work)
-
-
-async def waits_for_a_lock(store: Store) -> None:
-    """Returns when a transaction waits for another's lock; in SQLite the writer itself makes it wait."""
-    if store.is_ours_alone:
-        return
-    query = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    until = time.monotonic() + 10
-    while await store.read(lambda tx: tx.execute(query).scalar_one()) == 0:
-        assert time.monotonic() < until, "nothing waits for the lock"
 
 
 @pytest.mark.parametrize("change", ["attempt", "by hand"])
