@@ -61,6 +61,10 @@ class Look:
     sighting: Sighting
 
 
+OUTCOMES = ("seen", "ended", "missing", "key_refused", "limited", "timeout", "connection", "status", "malformed")
+"""All that `name_of` can say: the last four are kinds of faults."""
+
+
 def name_of(sighting: Sighting) -> str:
     """A word for what a look brought, from a bounded set: fit for a metric's label and the history of looks."""
     match sighting:

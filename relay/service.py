@@ -9,7 +9,7 @@ from typing import Any
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from relay import budget, callbacks, durations, endpoints, exec_api, formats, reloading
+from relay import budget, callbacks, durations, endpoints, exec_api, formats, readiness, reloading
 from relay.addresses import EgressRules
 from relay.budget import Allowance
 from relay.config import Config, StandingEndpoint, Workspace
@@ -17,8 +17,9 @@ from relay.dispatcher import Dispatcher
 from relay.egress import Egress
 from relay.errors import ConfigError, Invalid, RelayError, StoreError
 from relay.janitor import Janitor
-from relay.model import HOUR, MINUTE, SECOND, Attempt, Endpoint, Event, EventType, Instant, new_id
+from relay.model import HOUR, Attempt, Endpoint, Event, EventType, Instant, new_id
 from relay.pace import read_durations, read_ledger
+from relay.readiness import Readiness
 from relay.samples import SAMPLE_JOB
 from relay.store import deliveries, outbox, watches, workspaces
 from relay.store.database import Store, Tx
@@ -29,28 +30,10 @@ from relay.watcher import Watcher
 COUNTED = 100_000
 """Watches and deliveries that are counted; of more, as of an outage's, a number says no more than this one does."""
 
-LATE = 5 * MINUTE
-"""A due delivery that waits longer than this says that the relay does not keep up."""
-
 
 def system_clock() -> Instant:
     """Now, by the machine's clock."""
     return time.time_ns() // 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that the relay needs in order to work, in words that say what to do where it is not well."""
-
-    name: str
-    ok: bool
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    ready: bool
-    checks: tuple[Check, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +88,7 @@ class Relay:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._last_tick = clock()
         self._reloading = asyncio.Lock()
-        self.telemetry.configured(clock())
+        self.telemetry.configured(self.clients, clock())
 
     @classmethod
     async def open(
@@ -193,28 +176,31 @@ class Relay:
     async def readiness(self) -> Readiness:
         """Whether the relay can do its work, and where not, why."""
         now = self.clock()
-        age = now - self._last_tick
-        beats = age < max(15 * SECOND, 10 * self.config.polling.tick)
-        checks = [Check("metronome", beats, f"the last tick was {age / 1_000:.0f} s ago")]
+        checks = [readiness.metronome(now - self._last_tick, self.config.polling.tick)]
         try:
             since, spaces = await self.store.read(
                 lambda tx: (outbox.oldest_due(tx, now), [workspaces.get(tx, name) for name in self.clients])
             )
         except StoreError as error:
-            return Readiness(False, (*checks, Check("store", False, str(error))))
-        checks.append(Check("store", True, "answers"))
+            return Readiness((*checks, readiness.store(str(error))))
         # What waits for its endpoint does not make the relay late.
         late = 0 if since is None else max(0, now - max(since, self.dispatcher.caught_up_at))
-        checks.append(Check("deliveries", late < LATE, f"the longest-waiting due delivery waits {late / 1_000:.0f} s"))
+        checks += [readiness.store(None), readiness.deliveries(late)]
         for space in spaces:
-            refused = space.pause_kind == "key_refused"
-            text = space.pause_reason if refused and space.pause_reason else "the key is accepted, or was not used yet"
-            checks.append(Check(f"exec:{space.name}", not refused, text))
-        return Readiness(all(check.ok for check in checks), tuple(checks))
+            checks.append(
+                readiness.workspace(space.name, space.pause_kind, space.pause_reason, space.paused_until, now)
+            )
+        return Readiness(tuple(checks))
 
     async def measure(self) -> bytes:
-        """All metrics in Prometheus' text format, gauges as of now."""
+        """All metrics in Prometheus' text format, gauges as of now; those of the store as of when it last answered."""
         now = self.clock()
+        checks = (await self.readiness()).checks
+        for check in checks:
+            self.telemetry.ready.labels(check.name).set(check.ok)
+        self.telemetry.tick_age.set((now - self._last_tick) / 1_000)
+        if any(check.name == "store" and not check.ok for check in checks):
+            return self.telemetry.exposition()
         for one in await self.standings():
             self.telemetry.budget_left.labels(one.name, "minute").set(one.left.minute)
             self.telemetry.budget_left.labels(one.name, "day").set(one.left.day)
@@ -222,7 +208,6 @@ class Relay:
             self.telemetry.learned_duration.labels(one.name, "0.5").set(one.median)
             self.telemetry.learned_duration.labels(one.name, "0.9").set(one.p90)
         self.telemetry.pending_deliveries.set(await self.store.read(lambda tx: deliveries.pending(tx, COUNTED)))
-        self.telemetry.tick_age.set((now - self._last_tick) / 1_000)
         return self.telemetry.exposition()
 
     async def send_test(self, endpoint: Endpoint, now: Instant) -> Attempt:

@@ -15,8 +15,8 @@ PURE, ADAPTERS, USE_CASES, SERVICE, FACES, COMMANDS, START = range(1, 8)
 
 FLOORS = {
     PURE: """addresses arrivals asymmetric backoff budget config config_text creation delivering durations errors
-        estimate formats hiding law looking model outcome outlook pace planner pricing reloading samples sealing signing
-        subscribing timetable times traces turns verify""",
+        estimate formats hiding law looking model outcome outlook pace planner pricing readiness reloading samples
+        sealing signing subscribing timetable times traces turns verify""",
     ADAPTERS: "egress exec_api listening store telemetry",
     USE_CASES: "callbacks creating dispatcher endpoints janitor register watcher",
     SERVICE: "service",

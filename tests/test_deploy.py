@@ -13,6 +13,7 @@ import pytest
 import yaml
 from kubernetes_validate import validate
 
+from docs.generating.metrics import collectors
 from relay import config
 from relay.telemetry import Telemetry
 
@@ -103,6 +104,21 @@ def queries(value: Any) -> list[str]:
         own = [value["expr"]] if isinstance(value.get("expr"), str) else []
         return own + [query for item in value.values() for query in queries(item)]
     return [query for item in value for query in queries(item)] if isinstance(value, list) else []
+
+
+def test_metrics_have_the_names_that_people_know() -> None:
+    """What alerts and dashboards of others may rest on keeps its name and its labels."""
+    found = {one._name: set(one._labelnames) for one in collectors()}
+    expected = {
+        "relay_looks": {"workspace", "outcome"},
+        "relay_look_budget_remaining": {"workspace", "window"},
+        "relay_detection_delay_seconds": set(),
+        "relay_delivery_attempts": {"format", "outcome"},
+        "relay_delivery_delay_seconds": set(),
+        "relay_pending_deliveries": set(),
+        "relay_tick_age_seconds": set(),
+    }
+    assert {name: found[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize("path", ["prometheus/alerts.yaml", "grafana/dashboard.json"])

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 PANELS: list[tuple[str, str, str, list[tuple[str, str]]]] = [
-    ("Ready", "stat", "short", [('min(up{job=~"$job"})', "up")]),
+    ("Ready", "stat", "short", [("min by (check) (relay_ready)", "{{check}}")]),
     ("Being watched", "stat", "short", [("sum(relay_active_watches)", "jobs")]),
     ("Waiting to go out", "stat", "short", [("sum(relay_pending_deliveries)", "deliveries")]),
     (

@@ -8,9 +8,13 @@ from relay.telemetry import Telemetry
 
 def page() -> str:
     """Every metric with its kind, its labels and what it says."""
-    found = {id(one): one for value in vars(Telemetry()).values() for one in _collectors(value)}
-    rows = [_row(one) for one in found.values()]
+    rows = [_row(one) for one in collectors()]
     return _HEAD + table(["metric", "kind", "labels", "says"], sorted(rows))
+
+
+def collectors() -> list[MetricWrapperBase]:
+    """What a relay registers, each once."""
+    return list({id(one): one for value in vars(Telemetry()).values() for one in _collectors(value)}.values())
 
 
 def _collectors(value: object) -> list[MetricWrapperBase]:
@@ -23,7 +27,7 @@ def _collectors(value: object) -> list[MetricWrapperBase]:
 
 def _row(collector: MetricWrapperBase) -> list[str]:
     [metric] = collector.describe()
-    name = metric.name + ("_total" if metric.type == "counter" else "")
+    name = metric.name + {"counter": "_total", "info": "_info"}.get(metric.type, "")
     labels = ", ".join(f"`{label}`" for label in collector._labelnames)
     return [f"`{name}`", metric.type, labels, metric.documentation]
 

@@ -12,7 +12,8 @@ from relay.cli.serve import UNSEALED, config_option, read_config
 from relay.config import Config, Workspace
 from relay.errors import Invalid, StoreError
 from relay.looking import Faulty, KeyRefused, Limited
-from relay.service import Check, system_clock
+from relay.readiness import Check
+from relay.service import system_clock
 from relay.store import resealing
 from relay.store.database import Store
 

@@ -150,6 +150,6 @@ class Settler:
         if warning is None or not after.enabled:
             self._warned.discard(after.id)
         if warning is not None and after.id not in self._warned:
-            self._telemetry.log.warning("endpoint %s %s", after.name or after.id, warning)
+            self._telemetry.warned(after, warning)
             if after.enabled:
                 self._warned.add(after.id)

@@ -5,12 +5,13 @@ bounded sets only.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
+from relay import __version__
 from relay.errors import RelayError
-from relay.looking import Look, name_of
+from relay.looking import OUTCOMES, Look, name_of
 from relay.model import Delivery, Endpoint, EventType, Instant, Registration, Watch
 from relay.telemetry.logs import LOGGER, about
 from relay.telemetry.spans import Span, Spans, Unrecorded
@@ -51,6 +52,9 @@ class Telemetry:
             buckets=_DELAYS,
             registry=self.registry,
         )
+        self._disabled = Counter(
+            "relay_endpoints_disabled", "Endpoints that the relay disabled by itself", registry=self.registry
+        )
         self.budget_left = Gauge(
             "relay_look_budget_remaining", "Looks left", ["workspace", "window"], registry=self.registry
         )
@@ -68,6 +72,9 @@ class Telemetry:
             ["workspace", "quantile"],
             registry=self.registry,
         )
+        self.ready = Gauge("relay_ready", "Whether /readyz finds this well: 1 or 0", ["check"], registry=self.registry)
+        self._build = Info("relay_build", "Which relay this is", registry=self.registry)
+        self._build.info({"version": __version__})
         self._reloads = Counter(
             "relay_config_reloads", "Times that the configuration was read again", ["outcome"], registry=self.registry
         )
@@ -162,11 +169,14 @@ class Telemetry:
         )
         self.log.log(level, "%s of %s: %s", delivery.id, delivery.event_type.value, outcome, extra=told)
 
-    def configured(self, now: Instant) -> None:
-        """The relay starts with a configuration."""
+    def configured(self, workspaces: Iterable[str], now: Instant) -> None:
+        """The relay starts with a configuration. What alerts watch begins at 0: else its first rise is none."""
         self._read_at.set(now / 1_000)
         for outcome in ("applied", "refused"):
             self._reloads.labels(outcome)
+        for workspace in workspaces:
+            for outcome in OUTCOMES:
+                self._looks.labels(workspace, outcome)
 
     def reloaded(self, found: str, needs_restart: Sequence[str], now: Instant) -> None:
         """A changed configuration holds, but for the keys that need a restart."""
@@ -180,6 +190,12 @@ class Telemetry:
         """A changed configuration can't be used."""
         self._reloads.labels("refused").inc()
         self.log.error("the configuration stays as it was, since what was read can't be used: %s", error)
+
+    def warned(self, endpoint: Endpoint, warning: str) -> None:
+        """An endpoint is half way to being disabled, or was disabled."""
+        if not endpoint.enabled:
+            self._disabled.inc()
+        self.log.warning("endpoint %s %s", endpoint.name or endpoint.id, warning)
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""

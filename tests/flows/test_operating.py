@@ -6,9 +6,11 @@ import logging
 
 import pytest
 
+from relay import __version__
+from relay.looking import OUTCOMES
 from relay.model import MINUTE, SECOND, DeliveryStatus
+from relay.readiness import LATE, Check
 from relay.sandbox.receiver import HANG, Answer
-from relay.service import LATE, Check
 from relay.store import endpoints
 from tests.flows.conftest import Start
 from tests.make import SECRET, make_endpoint
@@ -50,10 +52,34 @@ async def test_deliveries_that_wait_are_told(start: Start) -> None:
 
 
 async def test_a_store_that_fails_is_told(start: Start) -> None:
-    """Not ready, with the store's own reason; the metrics' caller hears of it too."""
+    """Not ready, with the store's own reason; the metrics say which, and are still given."""
     async with start() as world:
+        assert 'relay_ready{check="store"} 1.0' in (await world.relay.measure()).decode()
         await world.relay.store.aclose()
         assert failing((await world.relay.readiness()).checks)[-1] == "store"
+        text = (await world.relay.measure()).decode()
+        assert 'relay_ready{check="store"} 0.0' in text
+        assert "relay_tick_age_seconds" in text
+
+
+async def test_what_alerts_watch_begins_at_nought(start: Start) -> None:
+    """A counter that appears with its first 1 has not risen for Prometheus: the first key refused would wake nobody."""
+    async with start() as world:
+        text = (await world.relay.measure()).decode()
+        for outcome in OUTCOMES:
+            assert f'relay_looks_total{{outcome="{outcome}",workspace="default"}} 0.0' in text
+        assert "relay_endpoints_disabled_total 0.0" in text
+        assert f'relay_build_info{{version="{__version__}"}} 1.0' in text
+
+
+async def test_a_disabled_endpoint_is_counted(start: Start) -> None:
+    """410 disables an endpoint: the operator is told by the log and by a counter."""
+    async with start() as world:
+        world.receiver.script(Answer(status=410))
+        job = world.exec.add(lasts=1_000)
+        world.clock.advance(5 * SECOND)
+        await world.register(job.id)
+        assert "relay_endpoints_disabled_total 1.0" in (await world.relay.measure()).decode()
 
 
 async def test_the_metrics_count_what_happened(start: Start) -> None:

@@ -1,11 +1,14 @@
 """The design's table 'Looking at Exec', row by row, as pure decisions."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay import looking
 from relay.looking import (
     BREAKER_OPENS_AT,
     KEY_PROBE,
@@ -210,3 +213,13 @@ def test_a_job_that_only_a_hint_named_is_nobodys(sighting: Sighting) -> None:
     known = after(named, Seen(job("processing"))).watch
     assert (known.state, known.unconfirmed_since) == (WatchState.ACTIVE, None)
     assert after(named, Seen(job("completed"))).events == (EventType.COMPLETED,)
+
+
+def test_every_outcome_of_a_look_is_a_known_word() -> None:
+    """Metrics begin with all of them at 0: each fault's kind, and every other thing that a look can bring."""
+    job = ScenarioJob(id="j1", status="queued")
+    ended = job.model_copy(update={"status": "failed"})
+    brought: list[Sighting] = [Seen(job), Seen(ended), Missing(), KeyRefused(401, ""), Limited(None)]
+    names = [looking.name_of(sighting) for sighting in brought]
+    kinds = re.findall(r'Faulty\("([a-z]+)"', (Path(looking.__file__).parent / "exec_api.py").read_text())
+    assert sorted({*names, *kinds}) == sorted(looking.OUTCOMES)

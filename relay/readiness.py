@@ -1,0 +1,55 @@
+"""Readiness: what the relay needs in order to work, and where something is missing, what to do."""
+
+from dataclasses import dataclass
+
+from relay.model import MINUTE, SECOND, Instant
+
+LATE = 5 * MINUTE
+"""A due delivery that waits longer than this says that the relay does not keep up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that the relay needs in order to work, in words that say what to do where it is not well."""
+
+    name: str
+    ok: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """All of them; ready where each is well."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def ready(self) -> bool:
+        return all(check.ok for check in self.checks)
+
+
+def metronome(age: int, tick: int) -> Check:
+    """Whether the last tick, `age` ms ago, is no longer ago than ticks of every `tick` ms may be."""
+    told, beats = f"the last tick was {age / 1_000:.0f} s ago", age < max(15 * SECOND, 10 * tick)
+    return Check("metronome", beats, told if beats else f"{told}; the log says why. Restarting the relay loses nothing")
+
+
+def store(fault: str | None) -> Check:
+    """Whether the store answers; else its own words."""
+    return Check("store", fault is None, fault or "answers")
+
+
+def deliveries(late: int) -> Check:
+    """Whether what is due goes out: the longest-waiting delivery that its endpoint could take waits for `late` ms."""
+    told, keeps_up = f"the longest-waiting due delivery waits {late / 1_000:.0f} s", late < LATE
+    advice = "give the relay a faster disk or database, or set delivery.concurrency higher"
+    return Check("deliveries", keeps_up, told if keeps_up else f"{told}; {advice}")
+
+
+def workspace(name: str, kind: str | None, reason: str | None, paused_until: Instant | None, now: Instant) -> Check:
+    """Whether Exec takes the workspace's key. A wait that ends by itself is told, and is no reason not to be ready."""
+    refused = kind == "key_refused"
+    waits = refused or (paused_until is not None and paused_until > now)
+    return Check(
+        f"exec:{name}", not refused, reason if waits and reason else "the key is accepted, or was not used yet"
+    )
