@@ -140,6 +140,18 @@ async def enable_endpoint(call: Call, id: str) -> Response:
     return reply(200, answers.endpoint(enabled, released=released))
 
 
+@operation(
+    "POST", "/v1/endpoints/{id}/disable", scope="admin", tag=_TAG, answers={200: EndpointAnswer}, refusals=(404,)
+)
+async def disable_endpoint(call: Call, id: str) -> Response:
+    """Disable an endpoint.
+
+    What is for it is held until it is enabled again. One that is disabled already keeps its time and reason.
+    """
+    disabled = await call.relay.store.write(lambda tx: standing.disable(tx, _get(tx, id), call.now))
+    return reply(200, answers.endpoint(disabled))
+
+
 @operation("GET", "/v1/endpoints/{id}/public-keys", scope=None, tag=_TAG, answers={200: PublicKeys}, refusals=(404,))
 async def list_public_keys(call: Call, id: str) -> Response:
     """Give the public keys of an endpoint.
@@ -162,6 +174,7 @@ OPERATIONS = (
     test_endpoint,
     rotate_secret,
     enable_endpoint,
+    disable_endpoint,
     list_public_keys,
 )
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from relay import signing
-from relay.model import Secret, to_rfc3339
+from relay.model import SECOND, Secret, to_rfc3339
 from relay.sandbox.receiver import Receiver
 from relay.sandbox.serving import serve
 from relay.service import system_clock
@@ -210,6 +210,7 @@ GONE = [
     ("POST", "ep_unknown/test"),
     ("POST", "ep_unknown/rotate-secret"),
     ("POST", "ops/enable"),
+    ("POST", "ops/disable"),
 ]
 
 
@@ -238,6 +239,23 @@ async def test_enabling_releases_what_was_held(api: Api) -> None:
     due = await api.get(f"/v1/deliveries/{delivery}")
     assert (due["held"], due["next_attempt_at"]) == (False, "2024-03-01T12:00:00.000Z")
     assert (await api.post(f"{ENDPOINTS}/{made['id']}/enable"))["released"] == 0
+
+
+async def test_disabling_by_hand(any_api: Api) -> None:
+    """What comes is held, until it is enabled again; disabling twice changes nothing, an attempt's reason stays."""
+    api = any_api
+    made = await api.make_endpoint()
+    disabled = await api.post(f"{ENDPOINTS}/{made['id']}/disable")
+    assert (disabled["enabled"], disabled["disabled_reason"]) == (False, "disabled by hand")
+    assert disabled["disabled_at"] == "2024-03-01T12:00:00.000Z"
+    [delivery] = await api.deliver()
+    assert (await api.get(f"/v1/deliveries/{delivery}"))["held"]
+    api.clock.advance(SECOND)
+    assert await api.post(f"{ENDPOINTS}/{made['id']}/disable") == disabled
+    assert (await api.post(f"{ENDPOINTS}/{made['id']}/enable"))["released"] == 1
+
+    await disable(api, made["id"])
+    assert (await api.post(f"{ENDPOINTS}/{made['id']}/disable"))["disabled_reason"] != "disabled by hand"
 
 
 async def test_trying_an_endpoint(sqlite_url: str) -> None:

@@ -43,7 +43,7 @@ def test_the_design_s_table_is_there() -> None:
         GET /v1/registrations/{id} · DELETE /v1/registrations/{id} · GET /v1/jobs · GET /v1/jobs/{job_id}
         POST /v1/endpoints · GET /v1/endpoints · GET /v1/endpoints/{id} · PATCH /v1/endpoints/{id}
         DELETE /v1/endpoints/{id} · POST /v1/endpoints/{id}/test · POST /v1/endpoints/{id}/rotate-secret
-        POST /v1/endpoints/{id}/enable · GET /v1/deliveries · GET /v1/deliveries/{id}
+        POST /v1/endpoints/{id}/enable · POST /v1/endpoints/{id}/disable · GET /v1/deliveries · GET /v1/deliveries/{id}
         POST /v1/deliveries/{id}/resend · POST /v1/deliveries/resend
         GET /healthz · GET /readyz · GET /metrics · GET /openapi.json
     """
