@@ -7,6 +7,7 @@ After a change that is meant, write them anew and read the difference:
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,23 @@ ODD_FAILURE: dict[str, Any] = ODD | {
     "scenario": None,
     "error": {"code": None, "message": "<!channel> @everyone ‮gnp‬ " + "why " * 500},
 }
+ODD_STATUS = "waits <@here> & <!channel> @everyone שלום 🎭 " * 9
+ODD_REGISTRATION = replace(
+    REGISTRATION,
+    metadata={
+        "course": "🎭 <@here> & <b>שלום</b> " * 20,
+        "<@here> & שלום": None,
+        "tags": [None, "\u202egnp", {"a": "&"}],
+    },
+)
 CASES = [(format, type.value) for format in formats.NAMES for type in EventType]
-ODD_CASES = {"job.completed-odd": (EventType.COMPLETED, ODD), "job.failed-odd": (EventType.FAILED, ODD_FAILURE)}
+ODD_CASES = {
+    "job.completed-odd": (EventType.COMPLETED, ODD),
+    "job.failed-odd": (EventType.FAILED, ODD_FAILURE),
+    "job.cancelled-odd": (EventType.CANCELLED, ODD | {"status": "cancelled"}),
+    "job.not_found-odd": (EventType.NOT_FOUND, ODD | {"status": None}),
+    "job.expired-odd": (EventType.EXPIRED, ODD | {"status": ODD_STATUS}),
+}
 CASES += [(format, name) for format in formats.NAMES for name in ODD_CASES]
 
 
@@ -66,7 +82,7 @@ def sample(case: str) -> Event:
 
 def render(format: str, case: str) -> bytes:
     own = TEMPLATE if format == template.NAME else None
-    return formats.render(format, sample(case), REGISTRATION, own)
+    return formats.render(format, sample(case), ODD_REGISTRATION if case in ODD_CASES else REGISTRATION, own)
 
 
 @pytest.mark.parametrize(("format", "case"), CASES)
