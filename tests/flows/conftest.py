@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import httpx
 import pytest
+from svix.webhooks import Webhook, WebhookVerificationError
 
 from relay import config, register
 from relay.config import Config
@@ -20,6 +22,7 @@ from relay.store.deliveries import Filter
 from relay.store.paging import Page
 from relay.subscribing import Wanted
 from relay.telemetry import Spans
+from relay.web.app import create_app
 from tests.conftest import Clock
 from tests.make import SECRET
 
@@ -32,6 +35,7 @@ class World:
         self.exec_url, self.receiver_url = exec_url, receiver_url
         self.sections: dict[str, Any] = {}
         self.relay: Relay
+        self.second_opinion: SecondOpinion
 
     def config(self, url: str, endpoints: Sequence[Any] = (), **sections: Any) -> Config:
         base: dict[str, dict[str, Any]] = {
@@ -113,6 +117,35 @@ class World:
         return [one for one in self.receiver.received if path in (None, one.path)]
 
 
+@asynccontextmanager
+async def api_of(world: World) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the relay's API on a socket."""
+    async with serve(create_app(world.relay, owns_relay=False)) as url, httpx.AsyncClient(base_url=url) as http:
+        yield http
+
+
+class SecondOpinion:
+    """Every request that the receiver gets is judged by Svix's package too."""
+
+    def __init__(self) -> None:
+        self.agreed = 0
+        self.differs: list[Received] = []
+
+    def __call__(self, one: Received) -> None:
+        if abs(time.time() - int(one.headers.get("webhook-timestamp", 0))) > 240:
+            return  # time was moved on: no verifier takes it
+        try:
+            Webhook(SECRET).verify(one.body, dict(one.headers))
+        except WebhookVerificationError:
+            verified = False
+        else:
+            verified = True
+        if verified is one.verified:
+            self.agreed += 1
+        else:
+            self.differs.append(one)
+
+
 Start = Callable[..., Any]
 
 
@@ -126,7 +159,8 @@ def start(store_url: str) -> Start:
     ) -> AsyncIterator[World]:
         clock = Clock(time.time_ns() // 1_000_000)
         exec = Exec(sandbox or ExecSettings(seed=1), clock)
-        receiver = Receiver(SECRET, clock)
+        second_opinion = SecondOpinion()
+        receiver = Receiver(SECRET, clock, listener=second_opinion)
         async with AsyncExitStack() as stack:
             exec_url = await stack.enter_async_context(serve(exec.app))
             receiver_url = await stack.enter_async_context(serve(receiver.app))
@@ -134,6 +168,8 @@ def start(store_url: str) -> Start:
             world.sections = sections
             world.relay = await Relay.open(world.config(store_url, **sections), clock, seed=1, spans=spans)
             stack.push_async_callback(lambda: world.relay.stop())
+            world.second_opinion = second_opinion
             yield world
+        assert second_opinion.differs == []
 
     return started

@@ -1,8 +1,6 @@
 """`POST /v1/jobs`: a job is made at Exec and told of, for one request, whatever is cut off in between."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -18,18 +16,11 @@ from relay.sandbox.faults import Orders
 from relay.sandbox.jobs import Law
 from relay.sandbox.serving import serve
 from relay.web.app import create_app
-from tests.flows.conftest import Start, World
+from tests.flows.conftest import Start, World, api_of
 from tests.make import SECRET
 
 FIXED = ExecSettings(seed=1, law=Law(median=40 * SECOND, sigma=0))
 ASKED = {"user_email": "jane@acme.com", "prompt": "A discovery call"}
-
-
-@asynccontextmanager
-async def api_of(world: World) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the relay's API on a socket."""
-    async with serve(create_app(world.relay, owns_relay=False)) as url, httpx.AsyncClient(base_url=url) as http:
-        yield http
 
 
 def asked(world: World, **fields: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ async def test_every_ending_reaches_its_subscriber(start: Start, outcome: Outcom
         await world.advance(MINUTE)
         [one] = world.received()
         assert one.verified, one.why
+        assert world.second_opinion.agreed == 1
         body = json.loads(one.body)
         assert body["type"] == one.event_type == f"job.{outcome.value}"
         assert body["data"]["registration"] == {"id": made.registration.id, "metadata": {"team": "sales"}}

@@ -15,8 +15,8 @@ from relay.sandbox.receiver import Answer
 from relay.telemetry import spans_for
 from relay.telemetry.otel import Exported
 from relay.telemetry.spans import Unrecorded
-from tests.flows.conftest import Start
-from tests.flows.test_tracing import CAME, SPAN, TRACE, api, register
+from tests.flows.conftest import Start, api_of
+from tests.flows.test_tracing import CAME, SPAN, TRACE, register
 
 
 def recorded() -> tuple[Exported, InMemorySpanExporter]:
@@ -85,7 +85,7 @@ async def test_a_job_without_a_request_names_its_trace(start: Start) -> None:
 async def test_a_refusal_is_no_fault(start: Start) -> None:
     """A request that is refused has its status and is no error; what machines ask all day is not recorded."""
     spans, memory = recorded()
-    async with start(spans=spans) as world, api(world) as http:
+    async with start(spans=spans) as world, api_of(world) as http:
         assert (await http.post("/v1/registrations", json={"job_id": "no id!"})).status_code == 400
         for path in ("/healthz", "/readyz", "/metrics", "/openapi.json"):
             assert (await http.get(path)).status_code == 200

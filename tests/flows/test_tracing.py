@@ -3,37 +3,25 @@
 import io
 import json
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
 import pytest
 
 from relay.model import MINUTE
 from relay.sandbox.receiver import Answer
 from relay.telemetry import set_up_logging
-from relay.web.app import create_app
 from tests.docs.pages import DOCS, blocks
-from tests.flows.conftest import Start, World
+from tests.flows.conftest import Start, World, api_of
 from tests.make import SECRET
 
 OPERATIONS = DOCS / "operations.md"
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 CAME = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
-HERE = "http://127.0.0.1:8080"
-
-
-@asynccontextmanager
-async def api(world: World) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(world.relay, owns_relay=False))
-    async with httpx.AsyncClient(transport=transport, base_url=HERE) as http:
-        yield http
 
 
 async def register(world: World, job_id: str, headers: dict[str, str], **fields: Any) -> Any:
     """What the API answers to a registration that is taken."""
-    async with api(world) as http:
+    async with api_of(world) as http:
         answer = await http.post("/v1/registrations", json={"job_id": job_id, **fields}, headers=headers)
     assert answer.status_code in (200, 201), answer.text
     return answer.json()
@@ -81,7 +69,7 @@ async def test_without_a_trace_receivers_are_told_of_none(start: Start, sent: di
 async def test_two_traceparents_count_as_none(start: Start) -> None:
     """Nobody knows which is meant."""
     async with start() as world:
-        async with api(world) as http:
+        async with api_of(world) as http:
             twice = [("traceparent", CAME["traceparent"])] * 2
             answer = await http.post("/v1/registrations", json={"job_id": "j1"}, headers=twice)
         assert answer.json()["trace_id"] != TRACE
@@ -92,7 +80,7 @@ async def test_each_subscriber_has_the_trace_of_its_own_request(start: Start) ->
     async with start() as world:
         job = world.exec.add(lasts=30_000)
         other = TRACE[::-1]
-        async with api(world) as http:
+        async with api_of(world) as http:
             made = await http.post("/v1/endpoints", json={"name": "all", "url": f"{world.receiver_url}/all"})
             assert made.status_code == 201, made.text
         await register(world, job.id, CAME, callback_url=f"{world.receiver_url}/a")

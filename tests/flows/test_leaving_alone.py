@@ -1,0 +1,120 @@
+"""Receivers that want to be left alone, for good or for a while: what comes meanwhile is kept for them."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from relay.model import MINUTE, SECOND, DeliveryStatus, to_rfc3339
+from relay.sandbox.receiver import GONE, Answer, retry_later
+from tests.flows.conftest import Start, World, api_of
+
+IN_WORDS = "Slack says this webhook was removed or switched off (no_service): make a new incoming webhook"
+
+
+async def end_one(world: World, **fields: Any) -> str:
+    """A job that has ended is registered. Returns the id of its endpoint."""
+    job = world.exec.add(lasts=1_000)
+    world.clock.advance(5 * SECOND)
+    made = await world.register(job.id, **fields)
+    assert made.endpoint is not None
+    return made.endpoint.id
+
+
+async def statuses(world: World) -> list[DeliveryStatus]:
+    return [delivery.status for delivery in await world.deliveries()]
+
+
+async def ask(world: World, call: str, path: str, **fields: Any) -> Any:
+    async with api_of(world) as http:
+        answer = await http.request(call, path, json=fields or None)
+        assert answer.status_code in (200, 202), answer.text
+        return answer.json()
+
+
+async def test_what_came_while_it_was_gone_is_sent_once_it_is_back(start: Start) -> None:
+    """410 disables the endpoint, events are held; enabled again it gets them, and by a resend what it had refused."""
+    async with start() as world:
+        world.receiver.script(GONE)
+        endpoint = await end_one(world)
+        for _ in range(2):
+            assert await end_one(world) == endpoint
+        await world.advance(10 * MINUTE)
+        assert len(world.received()) == 1
+        shown = await ask(world, "GET", f"/v1/endpoints/{endpoint}")
+        assert (shown["enabled"], shown["disabled_reason"]) == (False, "the receiver unsubscribed (410 Gone)")
+        pending = await ask(world, "GET", "/v1/deliveries?status=pending")
+        assert [one["held"] for one in pending["data"]] == [True, True]
+
+        assert (await ask(world, "POST", f"/v1/endpoints/{endpoint}/enable"))["released"] == 2
+        await world.settle()
+        assert await statuses(world) == [DeliveryStatus.FAILED, DeliveryStatus.DELIVERED, DeliveryStatus.DELIVERED]
+        counted = await ask(world, "POST", "/v1/deliveries/resend", status="failed", dry_run=True)
+        assert (counted["count"], len(world.received())) == (1, 3)
+        assert (await ask(world, "POST", "/v1/deliveries/resend", status="failed"))["count"] == 1
+        await world.settle()
+        assert await statuses(world) == [DeliveryStatus.DELIVERED] * 3
+        refused, *_, sent_again = world.received()
+        assert (sent_again.webhook_id, sent_again.body) == (refused.webhook_id, refused.body)
+
+
+async def test_one_that_is_disabled_by_hand_misses_nothing(start: Start) -> None:
+    """While its receiver is rebuilt nothing is sent; then all of it is."""
+    async with start() as world:
+        endpoint = await end_one(world)
+        await ask(world, "POST", f"/v1/endpoints/{endpoint}/disable")
+        await end_one(world)
+        await world.advance(10 * MINUTE)
+        assert len(world.received()) == 1
+        await ask(world, "POST", f"/v1/endpoints/{endpoint}/enable")
+        await world.settle()
+        assert await statuses(world) == [DeliveryStatus.DELIVERED] * 2
+
+
+async def test_a_slack_webhook_that_is_gone_is_told_in_words(start: Start) -> None:
+    """`no_service` is no answer to try again: the delivery fails, the endpoint is disabled, both say what to do."""
+    async with start() as world:
+        world.receiver.always(Answer(status=404, body=b"no_service"))
+        endpoint = await end_one(world, format="slack")
+        await end_one(world, format="slack")
+        await world.advance(10 * MINUTE)
+        [one] = world.received()
+        assert [block["type"] for block in json.loads(one.body)["blocks"]] == ["header", "actions", "context"]
+        shown = await ask(world, "GET", f"/v1/endpoints/{endpoint}")
+        assert (shown["enabled"], IN_WORDS in shown["disabled_reason"]) == (False, True)
+        assert await statuses(world) == [DeliveryStatus.FAILED, DeliveryStatus.PENDING]
+        assert IN_WORDS in ((await world.deliveries())[0].reason or "")
+
+
+def as_seconds(at: int, now: int) -> str:
+    return str((at - now) // SECOND)
+
+
+def as_a_date(at: int, now: int) -> str:
+    return format_datetime(datetime.fromtimestamp(at // SECOND, UTC), usegmt=True)
+
+
+@pytest.mark.parametrize("form", [as_seconds, as_a_date])
+@pytest.mark.parametrize("format", ["slack", "standard"])
+async def test_retry_after_is_honoured_in_both_its_forms(
+    start: Start, form: Callable[[int, int], str], format: str
+) -> None:
+    """A receiver that is asked too often is left alone until the very second that it named, then gets all."""
+    async with start() as world:
+        world.clock.at -= world.clock.at % SECOND
+        ready = world.clock() + 95 * SECOND
+        world.receiver.script(retry_later(form(ready, world.clock() + 5 * SECOND)))
+        endpoint = await end_one(world, format=format)
+        await end_one(world, format=format)
+        [first] = world.received()
+        shown = await ask(world, "GET", f"/v1/endpoints/{endpoint}")
+        assert (shown["paused_until"], shown["enabled"]) == (to_rfc3339(ready), True)
+        assert shown["failures"] == 0, "being asked to wait is no failure"
+        await world.advance(ready - world.clock() - 1)
+        assert world.received() == [first]
+        await world.advance(MINUTE)
+        assert await statuses(world) == [DeliveryStatus.DELIVERED] * 2
+        assert min(one.at for one in world.received()[1:]) >= ready
