@@ -8,8 +8,9 @@ import asyncio
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -209,12 +210,22 @@ def peek(url: str, work: Callable[[Tx], T]) -> T:
     parsed = dialect.parse(url)
     if dialect.is_sqlite(parsed) and not Path(str(parsed.database)).exists():
         raise StoreError(f"there is no store at {parsed.database}; is storage.url right, and did a relay run already?")
-    engine = dialect.engine(parsed, writer=False, connections=1)
     try:
-        with engine.connect() as connection:
-            migrate.refuse_other_version(connection)
-            return work(connection)
+        with looking_in(url) as tx:
+            if migrate.is_behind(tx):
+                version = migrate.version_of(tx)
+                raise StoreError(f"the store's tables are at version {version}, older than this relay's; start it once")
+            return work(tx)
     except DBAPIError as error:
         raise dialect.told(error) from error
+
+
+@contextmanager
+def looking_in(url: str, seal: Seal | None = None) -> Iterator[Tx]:
+    """A transaction that only reads, in a store whose tables may be of any version. Raises DBAPIError."""
+    engine = dialect.engine(dialect.parse(url), writer=False, connections=1, **{_SEAL: seal or Seal()})
+    try:
+        with engine.connect() as connection:
+            yield connection
     finally:
         engine.dispose()

@@ -25,29 +25,25 @@ def version_of(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def refuse_other_version(connection: Connection) -> None:
-    """Raises StoreError unless the tables are those of this version."""
-    current = version_of(connection)
-    wanted = ScriptDirectory.from_config(_config()).get_current_head()
-    if current != wanted:
-        raise StoreError(f"the store's tables are at version {current}, this relay's at {wanted}; start it once")
+def is_behind(connection: Connection) -> bool:
+    """Whether the tables are older than this version's, or not there. Raises StoreError for newer ones."""
+    current, scripts = version_of(connection), ScriptDirectory.from_config(_config())
+    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+        raise StoreError(
+            f"the store was made by a newer relay (its tables are at version {current}); "
+            "start that version, or restore a backup from before the upgrade"
+        )
+    return current != scripts.get_current_head()
 
 
 def upgrade(engine: Engine) -> None:
     """Applies what is missing; one replica does it while the others wait. Raises StoreError for a newer store."""
     config = _config()
-    scripts = ScriptDirectory.from_config(config)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        current = MigrationContext.configure(connection).get_current_revision()
-        if current == scripts.get_current_head():
+        if not is_behind(connection):
             return
-        if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
-            raise StoreError(
-                f"the store was made by a newer relay (its tables are at version {current}); "
-                "start that version, or restore a backup from before the upgrade"
-            )
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -1,0 +1,44 @@
+"""What a relay would find in its store at its start, found out beforehand and without changing anything."""
+
+import os
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+
+from relay.errors import StoreError
+from relay.sealing import Seal
+from relay.store import dialect, migrate, resealing
+from relay.store.database import looking_in
+
+
+def inspect(url: str, seal: Seal) -> str:
+    """The state of a store, in words; a relay may be at work in it. Raises StoreError where none could start on it."""
+    parsed = dialect.parse(url)
+    if dialect.is_sqlite(parsed):
+        path = Path(str(parsed.database)).absolute()
+        _refuse_unless_writable(path)
+        if not path.exists():
+            return "is not there yet; `relay serve` makes it when it starts"
+    try:
+        with looking_in(url, seal) as tx:
+            current, behind = migrate.version_of(tx), migrate.is_behind(tx)
+            if not behind:
+                resealing.check(tx)
+    except DBAPIError as error:
+        raise dialect.told(error) from error
+    if current is None:
+        return "is empty; `relay serve` makes its tables when it starts"
+    if behind:
+        return (
+            f"its tables are at version {current}; `relay serve` brings them up to date when it starts: make a backup "
+            "before, there is no other way back"
+        )
+    return "can be read, and its tables are those of this version"
+
+
+def _refuse_unless_writable(path: Path) -> None:
+    """Raises StoreError where this user can't write the file, or make it and what SQLite puts beside it."""
+    folder = next(parent for parent in path.parents if parent.exists())
+    places = [folder, *([path] if path.exists() else [])]
+    if closed := [place for place in places if not os.access(place, os.W_OK)]:
+        raise StoreError(f"{closed[-1]} can't be written; give storage.url a folder that this user may write to")

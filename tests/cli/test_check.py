@@ -1,0 +1,115 @@
+"""`relay check`: each finding says what is so, and what to do where it is not well; and nothing is changed by it."""
+
+import asyncio
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from relay.cli import main
+from relay.store.database import Store
+
+
+def check(folder: Path, **sections: Any) -> Result:
+    config = {
+        "exec": {"api_key": "k" * 40, "base_url": "http://127.0.0.1:9/rest/v1"},
+        "storage": {"url": f"sqlite:///{folder}/data/relay.db"},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config | sections))
+    return CliRunner().invoke(main, ["check", "--config", str(folder / "config.yaml")])
+
+
+def line(result: Result, about: str) -> str:
+    """The finding about this."""
+    [found] = [line for line in result.output.splitlines() if line[2:].startswith(f"{about}: ")]
+    return found
+
+
+def make_store(folder: Path) -> Path:
+    (folder / "data").mkdir()
+
+    async def make() -> None:
+        await (await Store.open(f"sqlite:///{folder}/data/relay.db")).aclose()
+
+    asyncio.run(make())
+    return folder / "data" / "relay.db"
+
+
+def test_a_check_makes_nothing(tmp_path: Path) -> None:
+    """A store that is not there yet is none after it: neither file nor folder."""
+    found = check(tmp_path)
+    assert line(found, "store").startswith("✓ store: is not there yet; `relay serve` makes it")
+    assert os.listdir(tmp_path) == ["config.yaml"]
+
+
+def test_a_check_changes_no_tables(tmp_path: Path) -> None:
+    """Tables of an earlier version stay so: others may be at work on them. It says what a start would do."""
+    store = make_store(tmp_path)
+    assert line(check(tmp_path), "store") == "✓ store: can be read, and its tables are those of this version"
+    with sqlite3.connect(store) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0007'")
+    assert "at version 0007; `relay serve` brings them up to date" in line(check(tmp_path), "store")
+    with sqlite3.connect(store) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0007",)]
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert line(check(tmp_path), "store").startswith("✗ store: the store was made by a newer relay")
+
+
+def test_a_check_beside_a_relay(tmp_path: Path) -> None:
+    """A relay at work in the store is no hindrance."""
+    make_store(tmp_path)
+
+    async def beside() -> Result:
+        store = await Store.open(f"sqlite:///{tmp_path}/data/relay.db")
+        try:
+            return await asyncio.to_thread(check, tmp_path)
+        finally:
+            await store.aclose()
+
+    assert line(asyncio.run(beside()), "store").startswith("✓")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only for root")
+def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
+    """Found out before the start, and says where to."""
+    (tmp_path / "data").mkdir(mode=0o500)
+    assert "give storage.url a folder" in line(check(tmp_path), "store")
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("https://10.1.2.3/x", "security.allow_networks"),
+        ("https://nowhere.invalid/x", "is the URL right"),
+        ("https://localtest.example.invalid:8443/secret-path", "name server"),
+    ],
+)
+def test_an_endpoint_that_can_not_be_called_is_found(tmp_path: Path, url: str, advice: str) -> None:
+    """Judged as at a delivery, its name resolved and nothing dialled: the exit code is 1, the path is not shown."""
+    found = check(tmp_path, endpoints=[{"name": "ops", "url": url}])
+    assert found.exit_code == 1
+    said = line(found, "endpoint ops")
+    assert said.startswith("✗")
+    assert advice in said
+    assert "secret-path" not in found.output
+
+
+def test_an_endpoint_whose_address_is_named_is_well(tmp_path: Path) -> None:
+    """What the operator opened may be called."""
+    security = {"allow_networks": ["10.1.2.3/32"]}
+    found = check(tmp_path, endpoints=[{"name": "ops", "url": "https://10.1.2.3/x"}], security=security)
+    assert line(found, "endpoint ops").startswith("✓ endpoint ops: https://10.1.2.3/… in format standard")
+
+
+def test_what_could_be_better_is_no_fault(tmp_path: Path) -> None:
+    """Unsealed secrets and a missing public address are advice, each with the key to set."""
+    found = check(tmp_path)
+    assert line(found, "secrets").startswith("! secrets: not sealed, since security.secret_key is not set")
+    assert "since server.public_url is not set" in line(found, "Exec's callbacks")
+    better = check(tmp_path, server={"public_url": "https://relay.example"}, security={"secret_key": "s" * 32})
+    assert "\n! " not in better.output
+    assert line(better, "budget of workspace default").startswith("✓ budget of workspace default: 48 looks a minute")
