@@ -9,7 +9,7 @@ BENCH := $(VENV)/.bench-installed
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench-polling bench-speed lock image fuzz guards audit sbom docs browser screenshots clean
+.PHONY: help demo test check format bench-polling bench-speed lock image fuzz guards audit sbom release docs browser screenshots clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -52,6 +52,9 @@ audit: $(SECURITY) ## Ask for known vulnerabilities of what is pinned; needs the
 
 sbom: $(SECURITY) ## List what the image runs, as CycloneDX: build/sbom.cdx.json
 	@RELAY_RUN=$(RUN) sh requirements/sbom.sh
+
+release: $(DEV) ## Make wheel and source distribution in dist/, install the wheel elsewhere, run the demo from it
+	@RELAY_RUN=$(RUN) sh requirements/release.sh
 
 browser: $(DEV) ## Install the browser that the dashboard's tests drive, where there is none
 	@$(RUN)/python -m tests.dashboard.browsers

@@ -10,6 +10,6 @@ compile() {
 compile build requirements/build.in
 compile runtime pyproject.toml
 compile image --extra postgres --extra otel pyproject.toml
-compile dev --extra postgres --extra otel --extra dev pyproject.toml
+compile dev --constraint requirements/oldest.in --extra postgres --extra otel --extra dev pyproject.toml
 compile security requirements/security.in
 compile bench requirements/bench.in

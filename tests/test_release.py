@@ -1,0 +1,92 @@
+"""What is released: a wheel that has all that the relay needs, and nothing besides."""
+
+import re
+import subprocess
+import sys
+import zipfile
+from email import message_from_string
+from email.message import Message
+from pathlib import Path
+
+import pytest
+
+import relay
+
+ROOT = Path(__file__).parents[1]
+MAKING = (ROOT / "requirements/release.sh").read_text()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel, made as the image and `make release` make it: out of what the repository holds."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in filter(None, listed.decode().split("\0")):
+        if name.startswith(("relay/", "pyproject.toml", "README.md", "LICENSE")):
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    making = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    made = subprocess.run(
+        [*making, "--disable-pip-version-check", "--wheel-dir", str(folder), str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
+    [path] = folder.glob("*.whl")
+    return zipfile.ZipFile(path)
+
+
+def metadata(wheel: zipfile.ZipFile) -> Message:
+    [name] = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+    return message_from_string(wheel.read(name).decode())
+
+
+def test_the_wheel_holds_every_file_of_the_package(wheel: zipfile.ZipFile) -> None:
+    """Templates, styles, scripts, migrations, the mark of types: each file of relay/ that the repository has."""
+    listed = subprocess.run(["git", "ls-files", "relay"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    wanted = set(listed.split())
+    packed = {name for name in wheel.namelist() if not name.startswith("exec_relay-")}
+    assert packed == wanted
+    assert {"relay/py.typed", "relay/web/dashboard/templates/base.html", "relay/store/migrations/env.py"} <= packed
+
+
+def test_the_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:
+    """Version, licence, Python, extras and the README are in its metadata; the command is `relay`."""
+    told = metadata(wheel)
+    assert (told["Name"], told["Version"]) == ("exec-relay", relay.__version__)
+    assert (told["License-Expression"], told["Requires-Python"]) == ("MIT", ">=3.11")
+    assert {"postgres", "otel"} <= set(told.get_all("Provides-Extra", []))
+    assert "# The relay" in told.get_payload()
+    [entries] = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
+    assert "relay = relay.cli:main" in wheel.read(entries).decode()
+    assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
+    assert sum(entry.file_size for entry in wheel.infolist()) < 2_000_000
+
+
+def test_the_version_stands_in_one_place() -> None:
+    """`relay/__init__.py` alone names it, and it is a version of Semantic Versioning."""
+    assert re.fullmatch(r"\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?", relay.__version__)
+    quoted = f'"{relay.__version__}"'
+    files = [
+        ROOT / "pyproject.toml",
+        ROOT / "Dockerfile",
+        *(ROOT / "relay").rglob("*.py"),
+        *(ROOT / "docs").rglob("*.py"),
+    ]
+    assert [path for path in files if quoted in path.read_text()] == [ROOT / "relay/__init__.py"]
+
+
+def test_a_release_is_tried_as_others_will_use_it() -> None:
+    """The release target builds both, judges the metadata strictly, installs the wheel by hash and runs the demo."""
+    steps = [
+        "-m build",
+        "twine check --strict",
+        "-m venv",
+        "--require-hashes",
+        '--no-deps "$wheel"',
+        "relay demo --json",
+    ]
+    assert [step for step in steps if step not in MAKING] == []
+    assert "set -eu" in MAKING
