@@ -257,6 +257,8 @@ def _problem(fault: Any) -> Problem:
     if kind in ("literal_error", "enum"):
         known = re.findall("'([^']+)'", fault["ctx"]["expected"])
         return Problem(place, f"must be one of {', '.join(known)}{config_text.closest(str(fault['input']), known)}")
+    if isinstance(error := fault.get("ctx", {}).get("error"), values.Misplaced):
+        place = (*place, *error.place)
     text = _IN_OUR_WORDS.get(kind) or str(fault["msg"]).removeprefix("Value error, ")
     return Problem(place, text[0].lower() + text[1:])
 

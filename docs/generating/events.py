@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from docs.generating.tables import code, table
-from relay.formats.template import FILTERS
+from relay.formats.filling import FILTERS
 from relay.model import ENDINGS, EventType
 
 GOLDEN = Path(__file__).parents[2] / "tests/unit/golden"
@@ -86,7 +86,7 @@ loops, no calls, no sums.
 There are `type`, `timestamp`, `workspace`; the words that chats get, `headline`, `summary`, `detail` and `link`; `job`
 with Exec's fields, such as `job.scenario.name` and `job.error.message`; and `registration.id` and
 `registration.metadata`, with whatever is below it. A name that there is not is refused when the endpoint is made, with
-the closest right one; one that Exec may add later needs a `default`.
+the closest right one; one that Exec may add later needs a `default`. [How to use it](../how-to/template.md).
 """
 _STANDARD = """\
 `job` is Exec's own object, exactly as Exec sent it, fields unknown to the relay included. `registration` is null for a

@@ -8,9 +8,10 @@ from typing import Any
 
 from relay import formats, signing, subscribing
 from relay.addresses import EgressRules, judge_url
-from relay.config_text.places import closest
+from relay.config_text.places import Place, closest
 from relay.errors import Invalid
 from relay.formats import template as body_template
+from relay.formats.template import InvalidTemplate
 from relay.model import DAY, HOUR, MINUTE, SECOND
 
 FORMAT_NAMES = ("auto", *formats.NAMES)
@@ -27,6 +28,14 @@ _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[?[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*\]?")
 _STORE = re.compile(r"sqlite:///.+|postgresql(\+psycopg)?://.+")
 _ANYWHERE = EgressRules(allow_http=True, allow_networks=(ip_network("0.0.0.0/0"), ip_network("::/0")))
+
+
+class Misplaced(ValueError):
+    """What is wrong stands further down: `place` leads there from the key."""
+
+    def __init__(self, text: str, place: Place) -> None:
+        super().__init__(text)
+        self.place = place
 
 
 def duration(value: object) -> int:
@@ -188,9 +197,9 @@ def headers(value: object) -> dict[str, str]:
 def template(value: object) -> dict[str, Any]:
     """A body with placeholders, as `relay.formats.template` takes it."""
     try:
-        kept: dict[str, Any] = json.loads(body_template.check(value, "the template"))
-    except Invalid as error:
-        raise ValueError(f"{error.field}: {error.message}") from None
+        kept: dict[str, Any] = json.loads(body_template.check(value))
+    except InvalidTemplate as error:
+        raise Misplaced(error.message, error.place) from None
     return kept
 
 

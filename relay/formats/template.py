@@ -9,24 +9,26 @@ then written as JSON: no scenario's name can break out of it. Keys are kept as t
 import json
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from functools import lru_cache
 from typing import Any
 
-from jinja2 import ChainableUndefined, TemplateSyntaxError, nodes
-from jinja2.environment import TemplateExpression
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import TemplateSyntaxError, nodes
 
 from relay.errors import Invalid
 from relay.formats.cutting import fit
+from relay.formats.filling import FILTERS, compiled, compiled_text, environment
 from relay.formats.wording import words
 from relay.model import Event, EventType, Registration, to_rfc3339
 from relay.samples import sample_event
 
 NAME = "template"
+
+Place = tuple[str | int, ...]
+"""Where in a template: `("blocks", 0, "text")`."""
+
 MOST_CHARACTERS = 32 * 1024
 """Of a template, written as JSON."""
 MOST_PLACEHOLDERS = 100
-"""Of a template, and of its filters: each is compiled anew for every event."""
+"""Of a template, and of its filters: each takes its time to compile and to fill in."""
 MOST_DEPTH = 20
 MOST_TEXT = 10_000
 """UTF-16 units of each text that Exec or a registration brings."""
@@ -34,7 +36,6 @@ MOST_TEXT = 10_000
 MOST_BODY = 256 * 1024
 """Characters of a body; where it has more, texts are cut to 100 units, lists and objects to their first 20 entries."""
 
-FILTERS = ("capitalize", "default", "lower", "title", "trim", "truncate", "upper")
 _ALLOWED = (
     nodes.Template,
     nodes.Output,
@@ -56,33 +57,42 @@ PATHS = frozenset(
 """What a placeholder may name; below `registration.metadata` anything, and anything that has a `default`."""
 
 
-def check(template: Any, field: str = "template") -> str:
-    """The template as it is kept. Raises Invalid that names the place and what to write instead."""
+class InvalidTemplate(Invalid):
+    """`place` is where in the template: keys and numbers; `field` says it as one text."""
+
+    def __init__(self, message: str, place: Place = ()) -> None:
+        within = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+        super().__init__("invalid_template", message, f"template{within}")
+        self.place = place
+
+
+def check(template: Any) -> str:
+    """The template as it is kept. Raises InvalidTemplate that names the place and what to write instead."""
     if not isinstance(template, dict) or not template:
-        raise Invalid("invalid_template", "a template is a JSON object, the body that is to be sent", field)
+        raise InvalidTemplate("a template is a JSON object, the body that is to be sent")
     kept = json.dumps(template, ensure_ascii=False)
     if len(kept) > MOST_CHARACTERS:
-        raise Invalid("invalid_template", f"a template has at most {MOST_CHARACTERS // 1024} KiB as JSON", field)
+        raise InvalidTemplate(f"a template has at most {MOST_CHARACTERS // 1024} KiB as JSON")
     if max(kept.count("{{"), kept.count("{%"), kept.count("|")) > MOST_PLACEHOLDERS:
-        many = f"a template has at most {MOST_PLACEHOLDERS} placeholders, and as many filters"
-        raise Invalid("invalid_template", many, field)
+        raise InvalidTemplate(f"a template has at most {MOST_PLACEHOLDERS} placeholders, and as many filters")
     try:
-        for place, text in _texts(template, field):
+        for place, text in _texts(template, ()):
             _check_text(text, place)
             _try_out(text, place)
     except RecursionError:
-        raise Invalid("invalid_template", "a placeholder is nested too deep", field) from None
+        raise InvalidTemplate("a placeholder is nested too deep") from None
     return kept
 
 
 def body(kept: str, event: Event, registration: Registration | None) -> Any:
     """The body that a checked template makes of an event."""
     known = context(event, registration)
-    filled = _filled(json.loads(kept), known)
+    fill = compiled(kept)
+    filled = fill(known)
     if len(json.dumps(filled, ensure_ascii=False)) <= MOST_BODY:
         return filled
     # A large job in many places: what it says is cut, rather than kept back from everybody.
-    return _filled(json.loads(kept), {name: _cut_down(value) for name, value in known.items()})
+    return fill({name: _cut_down(value) for name, value in known.items()})
 
 
 def context(event: Event, registration: Registration | None) -> dict[str, Any]:
@@ -103,49 +113,50 @@ def context(event: Event, registration: Registration | None) -> dict[str, Any]:
     return {name: _shortened(value) for name, value in named.items() if value is not None}
 
 
-def _texts(value: Any, place: str, depth: int = 0) -> Iterator[tuple[str, str]]:
+def _texts(value: Any, place: Place) -> Iterator[tuple[Place, str]]:
     """Every text of a template that is a value, with its place."""
-    if depth > MOST_DEPTH:
-        raise Invalid("invalid_template", f"a template is at most {MOST_DEPTH} deep", place)
+    if len(place) > MOST_DEPTH:
+        raise InvalidTemplate(f"a template is at most {MOST_DEPTH} deep", place)
     match value:
         case str():
             yield place, value
         case Mapping():
             for key, item in value.items():
-                yield from _texts(item, f"{place}.{key}", depth + 1)
+                yield from _texts(item, (*place, key))
         case list():
             for number, item in enumerate(value):
-                yield from _texts(item, f"{place}[{number}]", depth + 1)
+                yield from _texts(item, (*place, number))
 
 
-def _check_text(text: str, place: str) -> None:
+def _check_text(text: str, place: Place) -> None:
     try:
-        parsed = _environment().parse(text)
+        parsed = environment().parse(text)
     except TemplateSyntaxError as error:
-        raise Invalid("invalid_template", f"this placeholder can't be read: {error.message}", place) from None
+        raise InvalidTemplate(f"this placeholder can't be read: {error.message}", place) from None
     for node in parsed.find_all(nodes.Node):
         if not isinstance(node, _ALLOWED) or (isinstance(node, nodes.Getattr | nodes.Getitem) and _path(node) is None):
             what = "a placeholder is a path and filters, such as {{ job.scenario.name | default('none') }}"
-            raise Invalid("invalid_template", f"{what}; it can't calculate, loop, branch or call", place)
+            raise InvalidTemplate(f"{what}; it can't calculate, loop, branch or call", place)
     for one in parsed.find_all(nodes.Filter):
         if one.name not in FILTERS:
-            raise Invalid("invalid_template", _unknown("filter", one.name, FILTERS), place)
+            raise InvalidTemplate(_unknown("filter", one.name, FILTERS), place)
     for path, may_be_missing in _paths(parsed, False):
         below_metadata = path.startswith("registration.metadata.")
         if path not in PATHS and not below_metadata and not (may_be_missing and path.startswith("job.")):
-            raise Invalid("invalid_template", _unknown("placeholder", path, sorted(PATHS)), place)
+            raise InvalidTemplate(_unknown("placeholder", path, sorted(PATHS)), place)
 
 
-def _try_out(text: str, place: str) -> None:
+def _try_out(text: str, place: Place) -> None:
     """Fills in samples: the wrong argument of a filter only shows when it is called."""
-    for type in EventType:
-        try:
-            _text(text, context(sample_event(type, 0), None))
-        except RecursionError:
-            raise
-        except Exception:
-            what = "this placeholder can't be filled in; are the arguments of its filters right?"
-            raise Invalid("invalid_template", what, place) from None
+    try:
+        fill = compiled_text(text)
+        for type in EventType:
+            fill(context(sample_event(type, 0), None))
+    except RecursionError:
+        raise
+    except Exception:
+        what = "this placeholder can't be filled in; are the arguments of its filters right?"
+        raise InvalidTemplate(what, place) from None
 
 
 def _paths(node: nodes.Node, may_be_missing: bool) -> Iterator[tuple[str, bool]]:
@@ -199,60 +210,3 @@ def _cut_down(value: Any, depth: int = 0) -> Any:
         case list():
             return [_cut_down(item, depth + 1) for item in value[:20]] if depth < 3 else []
     return value
-
-
-def _filled(value: Any, known: Mapping[str, Any]) -> Any:
-    match value:
-        case str():
-            return _text_or_as_written(value, known) if "{" in value else value
-        case dict():
-            return {key: _filled(item, known) for key, item in value.items()}
-        case list():
-            return [_filled(item, known) for item in value]
-    return value
-
-
-def _text_or_as_written(text: str, known: Mapping[str, Any]) -> Any:
-    """The filled text; as it was written where these values don't fit its filters: no template keeps an event back."""
-    try:
-        return _text(text, known)
-    except Exception:
-        return text
-
-
-def _text(text: str, known: Mapping[str, Any]) -> Any:
-    parts = [part for output in _environment().parse(text).find_all(nodes.Output) for part in output.nodes]
-    if len(parts) != 1 or isinstance(parts[0], nodes.TemplateData):
-        return _environment().from_string(text).render(**known)
-    # One placeholder and nothing else: the value itself, and not the text that it makes.
-    alone = nodes.Template([nodes.Assign(nodes.Name("result", "store"), parts[0], lineno=1)], lineno=1)
-    alone.set_environment(_environment())
-    return TemplateExpression(_environment().from_string(alone), undefined_to_none=True)(**known)
-
-
-def _finalized(value: Any) -> Any:
-    """A value within a text: of what is no text, its JSON."""
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list | bool) else value
-
-
-class _Environment(ImmutableSandboxedEnvironment):
-    """Dots and brackets lead to what JSON holds, never to what Python's objects have beside; null counts as missing."""
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        return self.getitem(obj, attribute)
-
-    def getitem(self, obj: Any, argument: Any) -> Any:
-        found = None
-        if isinstance(obj, Mapping):
-            found = obj.get(argument)
-        elif isinstance(obj, list) and isinstance(argument, int) and 0 <= argument < len(obj):
-            found = obj[argument]
-        return self.undefined(obj=obj, name=argument) if found is None else found
-
-
-@lru_cache(maxsize=1)
-def _environment() -> _Environment:
-    found = _Environment(undefined=ChainableUndefined, finalize=_finalized, keep_trailing_newline=True)
-    found.filters = {name: found.filters[name] for name in FILTERS}
-    found.globals = {}
-    return found

@@ -22,8 +22,9 @@ from relay.cli import main
 from relay.config import DeliveryRules
 from relay.dispatcher.attempts import RESPONSE_KEPT
 from relay.errors import ConfigError
-from relay.formats import flat, slack
-from relay.model import MINUTE, SECOND
+from relay.formats import flat, slack, template
+from relay.model import MINUTE, SECOND, EventType
+from relay.samples import sample_event
 from relay.verify import TOLERANCE
 from relay.web.app import OPERATIONS
 from relay.web.operation import Operation
@@ -221,6 +222,18 @@ def test_n8n_s_expressions_lead_to_something() -> None:
     assert len(paths) >= 4
     for path in paths:
         assert any(at(body, path) is not None for body in bodies), path
+
+
+def test_the_template_makes_what_the_page_shows() -> None:
+    """The body that is shown is that of the configuration above it, for the sample; each name in the table is one."""
+    text = (DOCS / "how-to/template.md").read_text()
+    [wanted], [shown] = blocks(text, "yaml"), blocks(text, "json")
+    kept = template.check(yaml.safe_load(wanted)["endpoints"][0]["template"])
+    assert json.loads(shown) == template.body(kept, sample_event(EventType.COMPLETED, 0), None)
+    named = set(
+        re.findall(r"`{{ ([\w.]+) }}`", sections(DOCS / "how-to/template.md")["What placeholders can name"].text)
+    )
+    assert {"job", "job.scenario", "job.error", "registration"} | named == template.PATHS
 
 
 def at(body: Any, path: str) -> Any:

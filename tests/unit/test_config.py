@@ -127,6 +127,8 @@ def test_a_key_is_all_that_must_be_given() -> None:
         ("exec:\n  api_key: k\nendpoints:\n  - {name: a, url: 'https://x.example/', events: [job.complete]}\n", 'did you mean "job.completed"?'),
         ("exec:\n  api_key: k\nendpoints:\n  - {name: a, url: 'https://x.example/', events: []}\n", "config.yaml:4: endpoints[0].events: must have 1 to 6 entries"),
         ("exec:\n  api_key: k\nendpoints:\n  - {name: a, url: 'https://x.example/', secret: whsec_c2hvcnQ=}\n", "config.yaml:4: endpoints[0].secret: a secret is whsec_"),
+        ("exec:\n  api_key: k\nendpoints:\n  - name: a\n    url: https://x.example/\n    template:\n      text: fine\n      list:\n      - {a: '{{ job.idd }}'}\n", 'config.yaml:9: endpoints[0].template.list[0].a: there is no placeholder "job.idd"; did you mean "job.id"?'),
+        ("exec:\n  api_key: k\nendpoints:\n  - {name: a, url: 'https://x.example/', template: {}}\n", "config.yaml:4: endpoints[0].template: a template is a JSON object"),
         ("exec:\n  api_key: k\nendpoints:\n  - {name: a, url: 'https://x.example/', headers: {Host: x}}\n", "config.yaml:4: endpoints[0].headers: the relay sets host itself"),
         ("exec:\n  api_key: k\nendpoints:\n  - {name: a, url: 'https://x.example/', headers: {x-team: 5}}\n", "config.yaml:4: endpoints[0].headers: each name and value must be text"),
         ("exec:\n  api_key: k\nlogging:\n  level: warn\n", 'config.yaml:4: logging.level: must be one of debug, info, warning, error; did you mean "warning"?'),

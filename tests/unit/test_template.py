@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from relay import formats
 from relay.errors import Invalid
 from relay.formats import template
+from relay.formats.filling import KEPT, compiled
 from relay.model import EventType
 from relay.samples import sample_event
 from tests.unit.format_samples import COMPLETED, JOBS, REGISTRATION, event
@@ -172,6 +173,18 @@ def test_no_template_keeps_an_event_back() -> None:
     kept = '{"text": "{{ job.duration_seconds | truncate(5) }}", "id": "{{ job.id }}"}'
     event = replace(sample_event(EventType.COMPLETED, 0), job={"id": "j1", "duration_seconds": 123456789})
     assert template.body(kept, event, None) == {"text": "{{ job.duration_seconds | truncate(5) }}", "id": "j1"}
+
+
+def test_a_template_is_compiled_once() -> None:
+    """However many events its endpoint hears of; of very many templates those used last stay compiled."""
+    kept = template.check({"text": "compiled once: {{ job.id }}"})
+    before = compiled.cache_info().misses
+    for type in EventType:
+        assert template.body(kept, event(type, JOBS[type]), None) == {"text": f"compiled once: {COMPLETED['id']}"}
+    assert compiled.cache_info().misses == before + 1
+    for number in range(KEPT + 1):
+        compiled(json.dumps({"text": f"{number} {{{{ job.id }}}}"}))
+    assert compiled.cache_info().currsize == KEPT
 
 
 def test_a_large_job_in_many_places_makes_no_large_body() -> None:
