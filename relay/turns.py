@@ -52,10 +52,15 @@ class Traffic:
     Of `concurrency` attempts in all, one host has `per_host` at the most and one endpoint `per_endpoint`. Endpoints
     that fail have half of all at the most between them. An endpoint that failed gets fewer at a time, and after a
     success step by step more: one that comes back after an outage is not met by a herd.
+
+    `ahead` more may be claimed, so that the next attempt need not wait for the store: hosts and endpoints have their
+    part of them, endpoints that fail or are called at a rate have none.
     """
 
-    def __init__(self, concurrency: int, per_host: int, per_endpoint: int) -> None:
-        self._concurrency, self._per_host, self._per_endpoint = concurrency, per_host, per_endpoint
+    def __init__(self, concurrency: int, per_host: int, per_endpoint: int, ahead: int = 0) -> None:
+        self._concurrency, self._per_endpoint, self._room = concurrency, per_endpoint, concurrency + ahead
+        self._of_host = per_host * self._room // concurrency
+        self._of_endpoint = per_endpoint * self._room // concurrency
         self._at_host: Counter[str] = Counter()
         self._at_endpoint: Counter[str] = Counter()
         self._under_way = 0
@@ -65,13 +70,13 @@ class Traffic:
 
     @property
     def free(self) -> int:
-        """How many attempts more may be under way."""
-        return self._concurrency - self._under_way
+        """How many more may be claimed."""
+        return self._room - self._under_way
 
     @property
     def most_of_one(self) -> int:
-        """How many attempts at one endpoint may be under way."""
-        return self._per_endpoint
+        """How many of one endpoint may be claimed."""
+        return self._of_endpoint
 
     def choose(self, found: Sequence[Due], now: Instant) -> Chosen:
         """What may start of what is due, least served endpoints first, and keeps room for it."""
@@ -101,10 +106,10 @@ class Traffic:
 
     def learned(self, endpoint_id: str, delivered: bool) -> None:
         """How an attempt ended: half as many at a time after a failure, twice as many after a success."""
-        allowed = self._allowed.get(endpoint_id, self.most_of_one)
+        allowed = self._allowed.get(endpoint_id, self._per_endpoint)
         if not delivered:
             self._allowed[endpoint_id] = max(1, allowed // 2)
-        elif allowed * 2 < self.most_of_one:
+        elif allowed * 2 < self._per_endpoint:
             self._allowed[endpoint_id] = allowed * 2
         else:
             self._allowed.pop(endpoint_id, None)
@@ -127,11 +132,16 @@ class Traffic:
         return None
 
     def _has_room(self, due: Due) -> bool:
-        if self.free <= 0 or self._at_host[due.host] >= self._per_host:
+        if self.free <= 0 or self._at_host[due.host] >= self._of_host:
             return False
         if due.failures and len(self._doubtful) >= max(1, self._concurrency // 2):
             return False
-        return self._at_endpoint[due.endpoint_id] < self._allowed.get(due.endpoint_id, self.most_of_one)
+        return self._at_endpoint[due.endpoint_id] < self._most_of(due)
+
+    def _most_of(self, due: Due) -> int:
+        if due.failures or formats.rate(due.format):
+            return self._allowed.get(due.endpoint_id, self._per_endpoint)
+        return self._allowed.get(due.endpoint_id, self._of_endpoint)
 
     def _start(self, due: Due, now: Instant) -> None:
         self._under_way += 1

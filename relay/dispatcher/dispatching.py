@@ -12,6 +12,7 @@ from functools import partial
 from relay import delivering
 from relay.config import DeliveryRules
 from relay.dispatcher.attempts import Sent, Wire, attempt_of, send, told
+from relay.dispatcher.lanes import Lanes
 from relay.dispatcher.settling import Settler
 from relay.errors import StoreError
 from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, Endpoint, Event, Instant, new_id
@@ -28,6 +29,12 @@ GRACE = 8 * SECOND
 _LOOKED_AT = 256
 """Due deliveries that are looked at at once; where more are due, their endpoints take turns."""
 _LEAST_LOOKED_AT = 16
+_MOST_AHEAD = 200
+"""Deliveries that are claimed beyond those on the wire: a round through the store costs little more for many."""
+
+FRESH = SECOND
+"""How long what was claimed may wait for its turn; after that its endpoint may be another, and it is claimed anew."""
+
 _PUT_OFF_TOGETHER = 500
 
 
@@ -46,7 +53,9 @@ class Dispatcher:
     ) -> None:
         self._store, self._egress, self._rules, self._clock = store, egress, rules, clock
         self._telemetry, self._owner, self._rng = telemetry, owner, rng
-        self._traffic = Traffic(rules.concurrency, rules.per_host, rules.at_one_endpoint)
+        limits = rules.concurrency, rules.per_host, rules.at_one_endpoint
+        self._ahead = min(2 * rules.concurrency, _MOST_AHEAD)
+        self._traffic, self._lanes = Traffic(*limits, self._ahead), Lanes(*limits)
         self._behind = ""
         self._attempts: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
@@ -151,26 +160,26 @@ class Dispatcher:
         """Leases and starts what was chosen; what has to wait waits without being due."""
         waiting = {due.id: due for due in chosen.start}
         try:
-            claims = await self._store.write(lambda tx: self._claim(tx, chosen, now))
-            wanted = {claim.delivery.endpoint_id for claim in claims}
-            known = await self._store.read(lambda tx: endpoints.many(tx, wanted)) if wanted else {}
+            claims, known = await self._store.write(lambda tx: self._claim(tx, chosen, now))
             for claim in claims:
                 if (endpoint := known.get(claim.delivery.endpoint_id)) is not None:
-                    task = asyncio.create_task(self._attempt(claim, endpoint, waiting.pop(claim.delivery.id)))
+                    task = asyncio.create_task(self._deliver(claim, endpoint, waiting.pop(claim.delivery.id), now))
                     self._attempts.add(task)
                     task.add_done_callback(self._attempts.discard)
         finally:
             for due in waiting.values():  # taken by another relay, or gone
                 self._traffic.ended(due)
 
-    def _claim(self, tx: Tx, chosen: Chosen, now: Instant) -> list[Claim]:
+    def _claim(self, tx: Tx, chosen: Chosen, now: Instant) -> tuple[list[Claim], dict[str, Endpoint]]:
+        """What was leased, and the endpoints it goes to."""
         claims = outbox.lease(tx, [due.id for due in chosen.start], now, now + self._lease, self._owner)
         for id in chosen.deaf:
             outbox.hold(tx, id, now, _PUT_OFF_TOGETHER)
         for id, until in chosen.paused.items():
             later = partial(self._after, until, delivering.spread(until - now))
             outbox.put_off(tx, id, now, until, later, _PUT_OFF_TOGETHER)
-        return claims
+        wanted = {claim.delivery.endpoint_id for claim in claims}
+        return claims, endpoints.many(tx, wanted) if wanted else {}
 
     def _after(self, until: Instant, width: int) -> Instant:
         return until + round(self._rng.random() * width)
@@ -185,7 +194,35 @@ class Dispatcher:
             self._alarm.cancel()
         self._alarm = loop.call_at(at, self.wake)
 
-    async def _attempt(self, claim: Claim, endpoint: Endpoint, due: Due) -> None:
+    async def _deliver(self, claim: Claim, endpoint: Endpoint, due: Due, claimed_at: Instant) -> None:
+        """Makes one attempt when its turn comes, and has it written down."""
+        sent = None
+        try:
+            await self._lanes.enter(due)
+            try:
+                if self._clock() - claimed_at > FRESH:
+                    await self._give_back(claim)
+                elif not self._stopping:
+                    sent = await self._attempt(claim, endpoint, due)
+            finally:
+                self._lanes.leave(due)
+        finally:
+            if sent is None or sent.probe is None:
+                self._traffic.ended(due)
+        if sent is not None:
+            await self._settler.put(sent)
+        if not self._lanes.waiting or self._traffic.free >= self._ahead // 2:
+            self.wake()
+
+    async def _give_back(self, claim: Claim) -> None:
+        """What waited too long is due again."""
+        now = self._clock()
+        try:
+            await self._store.write(lambda tx: outbox.give_back(tx, claim.delivery.id, now, self._owner))
+        except StoreError as error:  # the lease runs out
+            self._telemetry.log.error("%s can't be given back: %s", claim.delivery.id, error)
+
+    async def _attempt(self, claim: Claim, endpoint: Endpoint, due: Due) -> Sent:
         delivery, started = claim.delivery, self._clock()
         try:
             with self._telemetry.attempting(delivery, endpoint) as span:
@@ -202,11 +239,5 @@ class Dispatcher:
         except Exception as error:  # a fault of ours is a failed attempt like any other: seen, and tried again
             self._telemetry.log.exception("%s could not be sent", delivery.id)
             outcome, took = NoAnswer("internal", f"the relay failed to send it: {type(error).__name__}"), 0
-        except BaseException:
-            self._traffic.ended(due)
-            raise
         probe = due if delivering.needs_probe(due.failures) else None
-        if probe is None:
-            self._traffic.ended(due)
-        await self._settler.put(Sent(claim, outcome, started, took, endpoint.format, probe))
-        self.wake()
+        return Sent(claim, outcome, started, took, endpoint.format, probe)

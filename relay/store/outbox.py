@@ -317,6 +317,12 @@ def _put_off(tx: Tx, until: Mapping[str, Instant | None]) -> int:
     return len(until)
 
 
+def give_back(tx: Tx, id: str, now: Instant, owner: str) -> None:
+    """The lease that `owner` has ends unused: the delivery is due."""
+    held = update(deliveries).where(deliveries.c.id == id, deliveries.c.leased_by == owner)
+    tx.execute(held, {"next_attempt_at": now, "leased_by": None})
+
+
 def release(tx: Tx, now: Instant, owner: str | None = None) -> int:
     """Gives leases back, due at once: those of `owner`, or with None everybody's (only one relay uses the store)."""
     query = update(deliveries).where(deliveries.c.status == DeliveryStatus.PENDING.value)

@@ -102,6 +102,20 @@ def test_a_rate_is_kept(format: str, gap: int) -> None:
     assert started(traffic, found[1:5], NOW + gap) == {"ep_a": 1}
 
 
+def test_more_is_claimed_than_may_be_on_the_wire_of_who_is_well() -> None:
+    """With as much again to claim ahead: twice as many of a host and an endpoint, but not where one fails or has a
+    rate, and of all that fail together no more than before."""
+    traffic = Traffic(8, 4, 3, ahead=8)
+    assert (traffic.free, traffic.most_of_one) == (16, 6)
+    assert started(traffic, [*queue("ep_a", 50), *queue("ep_b", 50, host="ep_a:443")]) == {"ep_a": 4, "ep_b": 4}
+    assert started(traffic, queue("ep_c", 50, failures=1)) == {"ep_c": 3}
+    assert started(traffic, queue("ep_d", 50, failures=1)) == {"ep_d": 1}
+    traffic.learned("ep_e", delivered=False)
+    assert started(traffic, queue("ep_e", 50)) == {"ep_e": 1}
+    traffic = Traffic(8, 4, 3, ahead=8)
+    assert started(traffic, queue("ep_f", 50, format="slack")) == {"ep_f": 1}
+
+
 ENDPOINTS = st.sampled_from([f"ep_{number}" for number in range(6)])
 
 
@@ -109,13 +123,15 @@ ENDPOINTS = st.sampled_from([f"ep_{number}" for number in range(6)])
     st.lists(st.tuples(ENDPOINTS, st.integers(0, 2), st.sampled_from([0, 0, 1, 10])), max_size=60),
     st.integers(1, 12),
     st.integers(1, 5),
+    st.integers(0, 3),
     st.data(),
 )
 def test_no_limit_is_ever_passed(
-    wanted: list[tuple[str, int, int]], concurrency: int, per_host: int, data: st.DataObject
+    wanted: list[tuple[str, int, int]], concurrency: int, per_host: int, times: int, data: st.DataObject
 ) -> None:
     """Whatever is due and whatever ends in between: never more at once than allowed; and where there is room, work."""
-    traffic = Traffic(concurrency, per_host, per_endpoint := max(1, per_host - 1))
+    traffic = Traffic(concurrency, per_host, per_endpoint := max(1, per_host - 1), times * concurrency)
+    concurrency, per_host, per_endpoint = (most * (1 + times) for most in (concurrency, per_host, per_endpoint))
     left = [due(id, n, host=f"h{host}", failures=failures) for n, (id, host, failures) in enumerate(wanted)]
     under_way: list[Due] = []
     while left:
