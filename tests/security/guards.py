@@ -216,7 +216,7 @@ SECRETS = (
     Guard(
         "So is every other error: its kind, its place, and its words only where they are the relay's own",
         "tests/adapters/test_logs.py::test_an_error_is_logged_without_what_it_held",
-        "relay/telemetry.py",
+        "relay/telemetry/logs.py",
         'words = f"{name}: {error}" if isinstance(error, RelayError) else name',
         'words = f"{name}: {error}"',
     ),
