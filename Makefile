@@ -9,7 +9,7 @@ BENCH := $(VENV)/.bench-installed
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench-polling bench-speed lock image fuzz guards audit sbom release docs browser screenshots clean
+.PHONY: help demo test check format bench-polling bench-speed lock image habits fuzz guards audit sbom release docs browser screenshots clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -28,6 +28,9 @@ check: $(DEV) ## Lint, formatting, types
 format: $(DEV) ## Format the code
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
+
+habits: $(DEV) ## Have git check what is about to be committed, as `make check` does
+	$(RUN)/pre-commit install
 
 bench-polling: $(DEV) ## How near the relay's looks come to the optimum, and whole days of them: minutes
 	$(RUN)/python -m benchmarks.polling $(ARGS)
