@@ -10,14 +10,14 @@ from starlette.responses import Response
 
 from relay import signing
 from relay.dispatcher.attempts import USER_AGENT
-from relay.errors import Invalid, NotFound, RelayError
+from relay.errors import NotFound, RelayError
 from relay.model import Attempt, Delivery, DeliveryStatus, Endpoint
 from relay.store import deliveries, endpoints, events, paging
 from relay.store.database import Tx
 from relay.store.deliveries import Filter
 from relay.verify import verify
 from relay.web import references
-from relay.web.dashboard.page import Visit, seen, show
+from relay.web.dashboard.page import Visit, choice, seen, show
 
 PER_PAGE = 50
 
@@ -36,7 +36,8 @@ class Sent:
 
 async def list_deliveries(visit: Visit) -> Response:
     """Deliveries, newest first."""
-    status, job_id, endpoint = _status(visit.query("status")), visit.query("job_id"), visit.query("endpoint")
+    status = choice(DeliveryStatus, visit.query("status"), "status")
+    job_id, endpoint = visit.query("job_id"), visit.query("endpoint")
     asked = paging.Page(PER_PAGE, visit.query("cursor"))
 
     def read(tx: Tx) -> dict[str, Any]:
@@ -73,14 +74,6 @@ async def resend(visit: Visit, id: str, form: Mapping[str, str]) -> Response:
     done = await visit.relay.store.write(lambda tx: deliveries.send_again(tx, named, visit.now))
     visit.relay.wake()
     return seen(f"/deliveries/{named}", "resent" if done else "waits")
-
-
-def _status(text: str | None) -> DeliveryStatus | None:
-    try:
-        return DeliveryStatus(text) if text else None
-    except ValueError:
-        text = f"a delivery's status is one of {', '.join(DeliveryStatus)}"
-        raise Invalid("invalid_status", text, "status") from None
 
 
 def _sent(delivery: Delivery, endpoint: Endpoint, attempt: Attempt) -> Sent:

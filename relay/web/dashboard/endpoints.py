@@ -16,7 +16,7 @@ from relay.store import deliveries, endpoints, paging
 from relay.store.database import Tx
 from relay.store.deliveries import Filter
 from relay.web import references
-from relay.web.dashboard.page import Visit, seen, show
+from relay.web.dashboard.page import Visit, choice, seen, show
 
 PER_PAGE = 50
 RECENT = 10
@@ -24,7 +24,7 @@ RECENT = 10
 
 async def list_endpoints(visit: Visit) -> Response:
     """Endpoints, newest first."""
-    kind = _kind(visit.query("kind"))
+    kind = choice(EndpointKind, visit.query("kind"), "kind")
     asked = paging.Page(PER_PAGE, visit.query("cursor"))
     found, cursor = await visit.relay.store.read(lambda tx: endpoints.page(tx, asked, kind))
     return show(visit, "endpoints.html", found=found, cursor=cursor, kind=kind, kinds=list(EndpointKind))
@@ -50,10 +50,7 @@ def preview(endpoint: Endpoint, format: str, event: str | None, visit: Visit) ->
     known = [*FORMATS, *([endpoint.format] if endpoint.template else [])]
     if format not in known:
         raise Invalid("unknown_format", f"a format is one of {', '.join(known)}", "format")
-    try:
-        type = EventType(event) if event else EventType.COMPLETED
-    except ValueError:
-        raise Invalid("unknown_event", f"an event is one of {', '.join(EventType)}", "event") from None
+    type = choice(EventType, event, "event") or EventType.COMPLETED
     own = endpoint.template if format == endpoint.format else None
     body = json.loads(formats.render(format, sample_event(type, visit.now), None, own))
     text = json.dumps(body, ensure_ascii=False, indent=2)
@@ -92,10 +89,3 @@ async def disable(visit: Visit, id: str, form: Mapping[str, str]) -> Response:
     named = references.id_of(id, "endpoint")
     await visit.relay.store.write(lambda tx: standing.disable(tx, standing.get(tx, named), visit.now))
     return seen(f"/endpoints/{named}", "disabled")
-
-
-def _kind(text: str | None) -> EndpointKind | None:
-    try:
-        return EndpointKind(text) if text else None
-    except ValueError:
-        raise Invalid("invalid_kind", f"an endpoint's kind is one of {', '.join(EndpointKind)}", "kind") from None

@@ -5,13 +5,13 @@ from typing import Any
 
 from starlette.responses import Response
 
-from relay.errors import Invalid, NotFound
+from relay.errors import NotFound
 from relay.model import Attempt, Delivery, Endpoint, Event, Instant, Watch, WatchState
 from relay.store import deliveries, endpoints, events, paging, registrations, watches, workspaces
 from relay.store.database import Tx
 from relay.web import references
 from relay.web.dashboard import plots
-from relay.web.dashboard.page import Visit, show
+from relay.web.dashboard.page import Visit, choice, show
 from relay.web.dashboard.plots import Lane, Moment
 from relay.web.dashboard.watching import watching
 from relay.web.dashboard.words import span
@@ -23,7 +23,7 @@ MOST = 200
 
 async def list_jobs(visit: Visit) -> Response:
     """Jobs, newest first."""
-    state, workspace = _state(visit.query("state")), visit.query("workspace")
+    state, workspace = choice(WatchState, visit.query("state"), "state"), visit.query("workspace")
     asked = paging.Page(PER_PAGE, visit.query("cursor"))
 
     def read(tx: Tx) -> dict[str, Any]:
@@ -64,13 +64,6 @@ async def show_job(visit: Visit, workspace: str, job_id: str) -> Response:
         }
 
     return show(visit, "job.html", **await visit.relay.store.read(read))
-
-
-def _state(text: str | None) -> WatchState | None:
-    try:
-        return WatchState(text) if text else None
-    except ValueError:
-        raise Invalid("invalid_state", f"a job's state is one of {', '.join(WatchState)}", "state") from None
 
 
 def _lanes(

@@ -2,8 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -53,6 +54,7 @@ class Visit:
 
 
 Handler = Callable[..., Awaitable[Response]]
+Choice = TypeVar("Choice", bound=StrEnum)
 
 
 def page(path: str, handler: Handler, method: str = "GET", scope: Scope | None = "read") -> Route:
@@ -80,6 +82,14 @@ def page(path: str, handler: Handler, method: str = "GET", scope: Scope | None =
 
     handle.__name__ = handler.__name__
     return Route(path, handle, methods=[method], name=f"{method} {path}")
+
+
+def choice(kinds: type[Choice], text: str | None, field: str) -> Choice | None:
+    """What an address chose for `field`; None where it chose nothing. Raises Invalid for what is none of `kinds`."""
+    try:
+        return kinds(text) if text else None
+    except ValueError:
+        raise Invalid(f"invalid_{field}", f"{field} is one of {', '.join(kinds)}", field) from None
 
 
 def show(visit: Visit, template: str, code: int = 200, **values: Any) -> Response:
