@@ -1,12 +1,14 @@
 """Jobs: what the relay knows of them. Asking costs Exec nothing."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
 from starlette.responses import Response
 
 from relay.errors import NotFound
-from relay.model import Watch
+from relay.model import Delivery, Endpoint, Registration, Watch
 from relay.store import deliveries, endpoints, registrations, watches
 from relay.store.database import Tx
 from relay.web import answers, references, standing
@@ -17,6 +19,30 @@ from relay.web.standing import BudgetAnswer, DurationsAnswer
 
 MOST = 200
 """Registrations, deliveries and looks of one job that are shown; the lists have them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One job with all that hangs on it, as the store has it."""
+
+    watch: Watch
+    registrations: Sequence[Registration]
+    deliveries: Sequence[Delivery]
+    endpoints: Mapping[str, Endpoint]
+    """Of the registrations and deliveries, by id; those that were removed are missing."""
+    looks: Sequence[Mapping[str, Any]]
+
+
+def record(tx: Tx, job_id: str, workspace: str | None) -> Record:
+    """Reads one job. Raises NotFound where the relay does not know it."""
+    watch = watches.find(tx, job_id, workspace)
+    if watch is None:
+        text = "the relay does not know this job; register it first, or was it deleted after its time?"
+        raise NotFound("job_not_found", text)
+    waiting = registrations.of_job(tx, watch.workspace, job_id, MOST)
+    sent = deliveries.of_job(tx, watch.workspace, job_id, MOST)
+    ids = {item.endpoint_id for item in waiting if item.endpoint_id} | {item.endpoint_id for item in sent}
+    return Record(watch, waiting, sent, endpoints.many(tx, ids), watches.history(tx, watch, MOST))
 
 
 class JobDetail(JobAnswer):
@@ -53,19 +79,13 @@ async def get_job(call: Call, job_id: str, query: WorkspaceQuery) -> Response:
     workspace = references.workspace(query.workspace, call.relay.clients)
 
     def work(tx: Tx) -> JobDetail:
-        watch = watches.find(tx, named, workspace)
-        if watch is None:
-            raise NotFound("job_not_found", "the relay does not know this job; register it first")
-        waiting = registrations.of_job(tx, watch.workspace, named, MOST)
-        sent = deliveries.of_job(tx, watch.workspace, named, MOST)
-        ids = {item.endpoint_id for item in waiting if item.endpoint_id} | {item.endpoint_id for item in sent}
-        known = endpoints.many(tx, ids)
+        found = record(tx, named, workspace)
         return JobDetail(
-            **answers.job_fields(watch),
-            **_prospects(call, tx, watch),
-            registrations=[answers.registration(item, known) for item in waiting],
-            deliveries=[answers.delivery(item, known) for item in sent],
-            history=[LookAnswer(**look) for look in watches.history(tx, watch, MOST)],
+            **answers.job_fields(found.watch),
+            **_prospects(call, tx, found.watch),
+            registrations=[answers.registration(item, found.endpoints) for item in found.registrations],
+            deliveries=[answers.delivery(item, found.endpoints) for item in found.deliveries],
+            history=[LookAnswer(**look) for look in found.looks],
         )
 
     return reply(200, await call.relay.store.read(work))

@@ -5,9 +5,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from relay.errors import NotFound
-from relay.model import Attempt, Delivery, Endpoint, Event, Instant, Watch, WatchState
-from relay.store import deliveries, endpoints, events, paging, registrations, watches, workspaces
+from relay.model import Attempt, Delivery, Event, Instant, Watch, WatchState
+from relay.store import deliveries, events, paging, watches
 from relay.store.database import Tx
 from relay.web import references
 from relay.web.dashboard import plots
@@ -15,10 +14,9 @@ from relay.web.dashboard.page import Visit, choice, show
 from relay.web.dashboard.plots import Lane, Moment
 from relay.web.dashboard.watching import watching
 from relay.web.dashboard.words import span
+from relay.web.jobs import Record, record
 
 PER_PAGE = 50
-MOST = 200
-"""Looks, deliveries and registrations of one job that its page shows."""
 
 
 async def list_jobs(visit: Visit) -> Response:
@@ -28,8 +26,7 @@ async def list_jobs(visit: Visit) -> Response:
 
     def read(tx: Tx) -> dict[str, Any]:
         found, cursor = watches.page(tx, asked, state, workspace)
-        states = {name: workspaces.get(tx, name) for name in visit.relay.clients}
-        return {"jobs": watching(found, states, visit.now), "cursor": cursor}
+        return {"jobs": watching(visit.relay, tx, found, visit.now), "cursor": cursor}
 
     names = list(visit.relay.clients)
     found = await visit.relay.store.read(read)
@@ -41,45 +38,27 @@ async def show_job(visit: Visit, workspace: str, job_id: str) -> Response:
     named = references.job_id(job_id)
 
     def read(tx: Tx) -> dict[str, Any]:
-        watch = watches.find(tx, named, workspace)
-        if watch is None:
-            raise NotFound("job_not_found", "the relay does not know this job; was it deleted after its time?")
-        sent = deliveries.of_job(tx, workspace, named, MOST)
-        waiting = registrations.of_job(tx, workspace, named, MOST)
-        known = endpoints.many(
-            tx, {one.endpoint_id for one in sent} | {r.endpoint_id for r in waiting if r.endpoint_id}
-        )
-        tried = {one.id: deliveries.attempts_of(tx, one.id) for one in sent}
-        looks = watches.history(tx, watch, MOST)
-        facts = events.of_job(tx, workspace, named)
-        lanes = _lanes(watch, looks, facts, sent, tried, known, visit.now)
-        [drawn] = watching([watch], {workspace: workspaces.get(tx, workspace)}, visit.now)
+        found = record(tx, named, workspace)
+        tried = {one.id: deliveries.attempts_of(tx, one.id) for one in found.deliveries}
+        lanes = _lanes(found, events.of_job(tx, workspace, named), tried, visit.now)
+        [drawn] = watching(visit.relay, tx, [found.watch], visit.now)
         return {
             "job": drawn,
             "moments": plots.moments(lanes),
-            "deliveries": sent,
-            "registrations": waiting,
-            "endpoints": known,
+            "deliveries": found.deliveries,
+            "registrations": found.registrations,
+            "endpoints": found.endpoints,
             "timeline": plots.timeline(lanes),
         }
 
     return show(visit, "job.html", **await visit.relay.store.read(read))
 
 
-def _lanes(
-    watch: Watch,
-    looks: Sequence[Mapping[str, Any]],
-    facts: Sequence[Event],
-    sent: Sequence[Delivery],
-    tried: Mapping[str, Sequence[Attempt]],
-    known: Mapping[str, Endpoint],
-    now: Instant,
-) -> list[Lane]:
-    lanes = [Lane("Exec", _at_exec(watch, now)), Lane("Relay", _at_relay(watch, facts))]
-    if looks:
-        lanes.append(Lane("Looks", tuple(_look(look) for look in looks)))
-    for one in sent:
-        endpoint = known.get(one.endpoint_id)
+def _lanes(found: Record, facts: Sequence[Event], tried: Mapping[str, Sequence[Attempt]], now: Instant) -> list[Lane]:
+    lanes = [Lane("Exec", _at_exec(found.watch, now)), Lane("Relay", _at_relay(found.watch, facts))]
+    lanes.append(Lane("Looks", tuple(map(_look, found.looks))))
+    for one in found.deliveries:
+        endpoint = found.endpoints.get(one.endpoint_id)
         name = (endpoint.name or endpoint.host.removesuffix(":443")) if endpoint else "removed"
         lanes.append(Lane(name[:18], tuple(map(_attempt, tried[one.id])) or (_waits(one),), f"/deliveries/{one.id}"))
     return [lane for lane in lanes if lane.moments]

@@ -5,7 +5,7 @@ from typing import Any
 from starlette.responses import Response
 
 from relay.model import JOB_ID
-from relay.store import deliveries, summaries, workspaces
+from relay.store import deliveries, summaries
 from relay.store.database import Tx
 from relay.web.dashboard.page import Visit, seen, show
 from relay.web.dashboard.watching import watching
@@ -20,9 +20,8 @@ async def search(visit: Visit) -> Response:
 
     def read(tx: Tx) -> dict[str, Any]:
         found = summaries.jobs_like(tx, text, MOST) if text else []
-        states = {name: workspaces.get(tx, name) for name in visit.relay.clients}
         return {
-            "jobs": watching(found, states, visit.now),
+            "jobs": watching(visit.relay, tx, found, visit.now),
             "found": summaries.endpoints_like(tx, text, MOST) if text else [],
             "delivery": deliveries.get(tx, text) if text.startswith("dlv_") else None,
         }

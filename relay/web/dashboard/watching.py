@@ -1,14 +1,17 @@
 """Jobs beside the law of how long jobs take."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
-from relay import durations as learning
-from relay import planner
+from relay import durations, planner
+from relay.law import Law
 from relay.model import SECOND, Instant, Watch, WatchState
 from relay.pace import read_durations
+from relay.service import Relay
+from relay.store import workspaces
+from relay.store.database import Tx
 from relay.store.summaries import name_of
-from relay.store.workspaces import WorkspaceState
 from relay.web.dashboard import plots
 from relay.web.dashboard.plots import Progress
 
@@ -33,18 +36,27 @@ class Watching:
         return watch.state.value.replace("_", " ")
 
 
-def watching(found: Iterable[Watch], states: Mapping[str, WorkspaceState], now: Instant) -> list[Watching]:
+def watching(relay: Relay, tx: Tx, found: Iterable[Watch], now: Instant) -> list[Watching]:
     """The jobs, those that go on beside the law that their workspace has learned."""
-    known = {name: read_durations(state.durations) for name, state in states.items()}
-    laws = {name: (learning.law(durations), learning.usual_wait(durations)) for name, durations in known.items()}
-    drawn = []
-    for watch in found:
-        if watch.state is not WatchState.ACTIVE or watch.workspace not in laws:
-            drawn.append(Watching(watch, name_of(watch), None, None))
-            continue
-        law, wait = laws[watch.workspace]
-        age = planner.age_of(planner.sight_of(watch), now, wait)
-        following = None if watch.next_look_at is None else age + (watch.next_look_at - now) / SECOND
-        bar = plots.progress(age, law.median, law.p90, law.cdf(max(age, 0.0)), following)
-        drawn.append(Watching(watch, name_of(watch), round(max(age, 0.0) * SECOND), bar))
-    return drawn
+    law_of = cache(lambda workspace: _law(relay, tx, workspace))
+    return [
+        _beside(watch, *law_of(watch.workspace), now)
+        if watch.state is WatchState.ACTIVE and watch.workspace in relay.clients
+        else Watching(watch, name_of(watch), None, None)
+        for watch in found
+    ]
+
+
+def _law(relay: Relay, tx: Tx, workspace: str) -> tuple[Law, float]:
+    """The law that looks are planned by, and the seconds that jobs are usually queued; before the first plan, made."""
+    if (pace := relay.watcher.pace_of(workspace)) is not None:
+        return pace.law, pace.wait
+    known = read_durations(workspaces.get(tx, workspace).durations)
+    return durations.law(known), durations.usual_wait(known)
+
+
+def _beside(watch: Watch, law: Law, wait: float, now: Instant) -> Watching:
+    age = planner.age_of(planner.sight_of(watch), now, wait)
+    following = None if watch.next_look_at is None else age + (watch.next_look_at - now) / SECOND
+    bar = plots.progress(age, law.median, law.p90, law.cdf(max(age, 0.0)), following)
+    return Watching(watch, name_of(watch), round(max(age, 0.0) * SECOND), bar)
