@@ -1,4 +1,4 @@
-"""A receiver that does next to nothing: answers 204 to every POST and counts them.
+"""A receiver that does next to nothing: answers 204 to every POST, counts them, and knows when each began to come.
 
 In a process of its own, on the core that the measured side does not have: `Receiver` starts it, reads its counts.
 What it costs is told too, so that nobody has to believe that it was not what was measured.
@@ -10,11 +10,13 @@ import os
 import re
 import subprocess
 import sys
+import time
 import urllib.request
 from dataclasses import dataclass
 from types import TracebackType
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_ID = re.compile(rb"\r\nwebhook-id: *([^\r]+)", re.IGNORECASE)
 _ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
@@ -23,20 +25,21 @@ class _Counting:
 
     def __init__(self) -> None:
         self.posts = 0
-        self.ids: set[bytes] = set()
+        self.came: dict[str, int] = {}
 
 
 class _Connection(asyncio.Protocol):
     """One connection of keep-alive HTTP/1.1, as far as a client of ours goes."""
 
     def __init__(self, counting: _Counting) -> None:
-        self._counting, self._read = counting, b""
+        self._counting, self._read, self._began = counting, b"", 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        self._began = self._began if self._read else time.monotonic_ns()
         self._read += data
         while (end := self._read.find(b"\r\n\r\n")) >= 0:
             head = self._read[:end]
@@ -44,15 +47,18 @@ class _Connection(asyncio.Protocol):
             if len(self._read) < end + 4 + length:
                 return
             self._read = self._read[end + 4 + length :]
-            self._transport.write(self._told() if head.startswith(b"GET") else self._taken())
+            self._transport.write(self._told(head) if head.startswith(b"GET") else self._taken(head))
 
-    def _taken(self) -> bytes:
+    def _taken(self, head: bytes) -> bytes:
         self._counting.posts += 1
+        if found := _ID.search(head):
+            self._counting.came.setdefault(found[1].decode(), self._began)
         return _ANSWER
 
-    def _told(self) -> bytes:
+    def _told(self, head: bytes) -> bytes:
         used = os.times()
-        text = json.dumps({"posts": self._counting.posts, "cpu": used.user + used.system}).encode()
+        said = {"posts": self._counting.posts, "cpu": used.user + used.system}
+        text = json.dumps(self._counting.came if head.startswith(b"GET /came ") else said).encode()
         return b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(text), text)
 
 
@@ -85,6 +91,12 @@ class Receiver:
     def seen(self) -> Seen:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/") as answer:
             return Seen(**json.load(answer))
+
+    def came(self) -> dict[str, int]:
+        """When the first byte of each webhook-id came: nanoseconds of the machine's monotonic clock."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/came") as answer:
+            told: dict[str, int] = json.load(answer)
+        return told
 
 
 async def _serve() -> None:
