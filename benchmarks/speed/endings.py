@@ -8,7 +8,7 @@ kind of moments.
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
 import httpx
 from sqlalchemy import insert
@@ -37,14 +37,15 @@ def moments(number: int, rate: float, seed: int) -> list[float]:
     return found
 
 
-async def at_each(times: Sequence[float], act: Callable[[int], Awaitable[None]]) -> None:
+async def at_each(times: Sequence[float], act: Callable[[int], Coroutine[None, None, None]]) -> None:
     """Begins `act` at each moment, however long the earlier ones take."""
     loop = asyncio.get_running_loop()
-    began, under_way = loop.time(), []
+    began = loop.time()
+    under_way: list[asyncio.Task[None]] = []
     for place, at in enumerate(times):
         if (wait := began + at - loop.time()) > 0:
             await asyncio.sleep(wait)
-        under_way.append(asyncio.create_task(act(place)))  # type: ignore[arg-type]
+        under_way.append(asyncio.create_task(act(place)))
     await asyncio.gather(*under_way)
 
 
@@ -110,8 +111,9 @@ def client(told: dict[str, int], seed: int) -> exec_api.ExecClient:
 
 def ended(id: str, now: Instant) -> str:
     """A job that took a minute."""
-    at = {"created_at": to_rfc3339(now - MINUTE), "started_at": to_rfc3339(now - MINUTE)}
-    return ScenarioJob(id=id, status="completed", completed_at=to_rfc3339(now), **at).model_dump_json()
+    began = to_rfc3339(now - MINUTE)
+    job = ScenarioJob(id=id, status="completed", created_at=began, started_at=began, completed_at=to_rfc3339(now))
+    return job.model_dump_json()
 
 
 async def streamed(text: str) -> AsyncIterator[bytes]:

@@ -2,10 +2,11 @@
 
 import fcntl
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, create_engine, event
+from sqlalchemy import ColumnElement, Connection, Engine, Insert, Table, and_, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
@@ -102,9 +103,15 @@ def insert_new(tx: Connection, table: Table, rows: list[dict[str, Any]]) -> int:
     """INSERT, leaving out rows that a unique index already holds. Returns how many were new."""
     if not rows:
         return 0
-    insert = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
+    return len(tx.execute(_insert_new(tx.dialect.name, table), rows if len(rows) > 1 else rows[0]).all())
+
+
+@cache
+def _insert_new(dialect: str, table: Table) -> Insert:
+    """Made once for each table: to make and compile it costs more than to run it."""
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     key = next(iter(table.primary_key.columns))  # counted by what comes back: drivers disagree on row counts here
-    return len(tx.execute(insert(table).values(rows).on_conflict_do_nothing().returning(key)).all())
+    return insert(table).on_conflict_do_nothing().returning(key)
 
 
 def may_be_repeated(error: DBAPIError) -> bool:

@@ -21,7 +21,8 @@ _NAMES = tuple(column.name for column in endpoints.columns)
 
 _MANY = select(endpoints).where(endpoints.c.id.in_(bindparam("ids", expanding=True)))
 _LOCKED = _MANY.order_by(endpoints.c.id).with_for_update(key_share=True)
-"""Made once: every batch of attempts needs both."""
+_STANDING = select(endpoints).where(endpoints.c.kind == EndpointKind.STANDING.value).order_by(endpoints.c.id)
+"""Made once: every batch of attempts and every event needs them."""
 
 
 def described(
@@ -131,8 +132,7 @@ def are_deaf(tx: Tx, ids: Collection[str]) -> set[str]:
 
 def standing(tx: Tx) -> Sequence[Endpoint]:
     """The endpoints that hear of every job."""
-    query = select(endpoints).where(endpoints.c.kind == EndpointKind.STANDING.value).order_by(endpoints.c.id)
-    return [_endpoint(tx, row) for row in tx.execute(query)]
+    return [_endpoint(tx, row) for row in tx.execute(_STANDING)]
 
 
 def save(tx: Tx, endpoint: Endpoint, mark: str | None = None) -> None:

@@ -3,12 +3,18 @@
 import json
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, bindparam, select
 
 from relay.model import ENDINGS, Event, EventType
 from relay.store import dialect, paging
 from relay.store.database import Tx
 from relay.store.schema import events
+
+_OF_JOB = (
+    select(events)
+    .where(events.c.workspace == bindparam("of"), events.c.job_id == bindparam("of_job"))
+    .order_by(events.c.created_at)
+)
 
 
 def _row(event: Event) -> dict[str, Any]:
@@ -39,8 +45,7 @@ def get(tx: Tx, id: str) -> Event | None:
 
 def of_job(tx: Tx, workspace: str, job_id: str) -> list[Event]:
     """All events of a job, oldest first."""
-    query = select(events).where(events.c.workspace == workspace, events.c.job_id == job_id)
-    return [_event(row) for row in tx.execute(query.order_by(events.c.created_at))]
+    return [_event(row) for row in tx.execute(_OF_JOB, {"of": workspace, "of_job": job_id})]
 
 
 def page(

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, select, update
+from sqlalchemy import Row, and_, bindparam, func, select, update
 
 from relay.model import Endpoint, EventType, Registration, RegistrationStatus
 from relay.store import dialect, endpoints, paging
@@ -12,6 +12,18 @@ from relay.store.schema import registrations
 
 Subscriber = tuple[Endpoint, Registration | None]
 """Who hears of an event, and by which registration (None: a standing endpoint that hears of every job)."""
+
+_OF_JOB = and_(registrations.c.workspace == bindparam("of"), registrations.c.job_id == bindparam("of_job"))
+_IS_WAITING = and_(_OF_JOB, registrations.c.status == RegistrationStatus.ACTIVE.value)
+
+_WAITING = select(registrations).where(_IS_WAITING)
+_COUNT_WAITING = select(func.count()).select_from(registrations).where(_IS_WAITING)
+_SETTLE = update(registrations).where(_IS_WAITING).values(status=RegistrationStatus.SETTLED.value)
+_STANDING = select(registrations).where(
+    _OF_JOB,
+    registrations.c.endpoint_id == bindparam("endpoint"),
+    registrations.c.status != RegistrationStatus.WITHDRAWN.value,
+)
 
 
 def _row(registration: Registration) -> dict[str, Any]:
@@ -44,13 +56,7 @@ def get(tx: Tx, id: str) -> Registration | None:
 
 def standing_of(tx: Tx, workspace: str, job_id: str, endpoint_id: str | None) -> Registration | None:
     """The registration of this job and endpoint that was not withdrawn."""
-    query = select(registrations).where(
-        registrations.c.workspace == workspace,
-        registrations.c.job_id == job_id,
-        registrations.c.endpoint_id == (endpoint_id or ""),
-        registrations.c.status != RegistrationStatus.WITHDRAWN.value,
-    )
-    row = tx.execute(query).one_or_none()
+    row = tx.execute(_STANDING, {"of": workspace, "of_job": job_id, "endpoint": endpoint_id or ""}).one_or_none()
     return _registration(row) if row else None
 
 
@@ -58,30 +64,19 @@ def save(tx: Tx, registration: Registration) -> None:
     tx.execute(update(registrations).where(registrations.c.id == registration.id), _row(registration))
 
 
-def _of_job(workspace: str, job_id: str, status: RegistrationStatus) -> tuple[ColumnElement[bool], ...]:
-    return (
-        registrations.c.workspace == workspace,
-        registrations.c.job_id == job_id,
-        registrations.c.status == status.value,
-    )
-
-
 def settle(tx: Tx, workspace: str, job_id: str) -> None:
     """The job ended: nobody waits for it any more."""
-    waiting = _of_job(workspace, job_id, RegistrationStatus.ACTIVE)
-    tx.execute(update(registrations).where(*waiting), {"status": RegistrationStatus.SETTLED.value})
+    tx.execute(_SETTLE, {"of": workspace, "of_job": job_id})
 
 
 def waiting(tx: Tx, workspace: str, job_id: str) -> int:
     """How many registrations still wait for the job."""
-    query = select(func.count()).select_from(registrations)
-    return tx.execute(query.where(*_of_job(workspace, job_id, RegistrationStatus.ACTIVE))).scalar_one()
+    return tx.execute(_COUNT_WAITING, {"of": workspace, "of_job": job_id}).scalar_one()
 
 
 def subscribers(tx: Tx, workspace: str, job_id: str, type: EventType) -> list[Subscriber]:
     """Who is to hear of this event: each endpoint once, a registration's own event filter before the endpoint's."""
-    rows = tx.execute(select(registrations).where(*_of_job(workspace, job_id, RegistrationStatus.ACTIVE)))
-    waiting = [_registration(row) for row in rows]
+    waiting = [_registration(row) for row in tx.execute(_WAITING, {"of": workspace, "of_job": job_id})]
     registered = endpoints.many(tx, [item.endpoint_id for item in waiting if item.endpoint_id])
     heard: dict[str, Subscriber] = {}
     for item in waiting:

@@ -5,13 +5,55 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Integer,
+    Row,
+    and_,
+    bindparam,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from relay.looking import Look, Seen, name_of
 from relay.model import Instant, ScenarioJob, Watch, WatchState
 from relay.store import dialect, paging, registrations
 from relay.store.database import Tx
 from relay.store.schema import looks, watches
+
+_OF_ONE = and_(watches.c.workspace == bindparam("of"), watches.c.job_id == bindparam("of_job"))
+_DUE = and_(
+    watches.c.workspace == bindparam("of"),
+    watches.c.next_look_at.is_not(None),
+    watches.c.next_look_at <= bindparam("now", type_=BigInteger),
+)
+_MOST: BindParameter[int] = bindparam("most", type_=Integer)
+
+_LOCKED = select(watches).where(_OF_ONE).with_for_update()
+_DUE_ONES = select(watches).where(_DUE).order_by(watches.c.next_look_at).limit(_MOST).with_for_update(skip_locked=True)
+_HINTED_ONES = (
+    select(watches)
+    .where(
+        _DUE,
+        watches.c.hinted_at.is_not(None),
+        or_(watches.c.last_look_at.is_(None), watches.c.last_look_at < watches.c.hinted_at),
+    )
+    .order_by(watches.c.hinted_at)
+    .limit(_MOST)
+    .with_for_update(skip_locked=True)
+)
+_NEXT_DUE = select(func.min(watches.c.next_look_at)).where(
+    watches.c.workspace == bindparam("of"), watches.c.next_look_at.is_not(None)
+)
+_SAVE = update(watches).where(_OF_ONE)
+_RECORD = insert(looks)
+"""What every look needs, made once: to make a statement costs more than to run it."""
 
 _AWAITS_CALLBACK = watches.c.exec_callback & watches.c.hinted_at.is_(None)
 
@@ -55,8 +97,7 @@ def add(tx: Tx, watch: Watch) -> bool:
 
 
 def get(tx: Tx, workspace: str, job_id: str) -> Watch | None:
-    query = select(watches).where(watches.c.workspace == workspace, watches.c.job_id == job_id)
-    row = tx.execute(query.with_for_update()).one_or_none()
+    row = tx.execute(_LOCKED, {"of": workspace, "of_job": job_id}).one_or_none()
     return _watch(row) if row else None
 
 
@@ -71,32 +112,12 @@ def find(tx: Tx, job_id: str, workspace: str | None) -> Watch | None:
 
 def due(tx: Tx, workspace: str, now: Instant, most: int) -> list[Watch]:
     """Active watches whose look is due, longest overdue first."""
-    query = (
-        select(watches)
-        .where(watches.c.workspace == workspace, watches.c.next_look_at.is_not(None), watches.c.next_look_at <= now)
-        .order_by(watches.c.next_look_at)
-        .limit(most)
-        .with_for_update(skip_locked=True)
-    )
-    return [_watch(row) for row in tx.execute(query)]
+    return [_watch(row) for row in tx.execute(_DUE_ONES, {"of": workspace, "now": now, "most": most})]
 
 
 def hinted(tx: Tx, workspace: str, now: Instant, most: int) -> list[Watch]:
     """Active watches whose look is due because Exec's callback came, the longest-waiting first."""
-    query = (
-        select(watches)
-        .where(
-            watches.c.workspace == workspace,
-            watches.c.hinted_at.is_not(None),
-            watches.c.next_look_at.is_not(None),
-            watches.c.next_look_at <= now,
-            or_(watches.c.last_look_at.is_(None), watches.c.last_look_at < watches.c.hinted_at),
-        )
-        .order_by(watches.c.hinted_at)
-        .limit(most)
-        .with_for_update(skip_locked=True)
-    )
-    return [_watch(row) for row in tx.execute(query)]
+    return [_watch(row) for row in tx.execute(_HINTED_ONES, {"of": workspace, "now": now, "most": most})]
 
 
 def hint(tx: Tx, watch: Watch, at: Instant, why: str) -> None:
@@ -138,11 +159,7 @@ def unconfirmed(tx: Tx, workspace: str, since: Instant, most: int) -> int:
 
 def next_due(tx: Tx, workspace: str) -> Instant | None:
     """When the next look of the workspace is due, None where none waits."""
-    return tx.execute(
-        select(func.min(watches.c.next_look_at)).where(
-            watches.c.workspace == workspace, watches.c.next_look_at.is_not(None)
-        )
-    ).scalar()
+    return tx.execute(_NEXT_DUE, {"of": workspace}).scalar()
 
 
 def lease(tx: Tx, chosen: Sequence[Watch], until: Instant) -> None:
@@ -185,8 +202,7 @@ def count_active(tx: Tx, workspace: str, most: int) -> int:
 
 def save(tx: Tx, watch: Watch) -> None:
     """Writes the watch as it is now."""
-    row = _row(watch)
-    tx.execute(update(watches).where(watches.c.workspace == watch.workspace, watches.c.job_id == watch.job_id), row)
+    tx.execute(_SAVE, _row(watch) | {"of": watch.workspace, "of_job": watch.job_id})
 
 
 def release(tx: Tx, now: Instant) -> None:
@@ -225,7 +241,7 @@ def record(tx: Tx, watch: Watch, look: Look) -> None:
         "outcome": name_of(look.sighting),
         "detail": detail,
     }
-    tx.execute(insert(looks), row)
+    tx.execute(_RECORD, row)
 
 
 def history(tx: Tx, watch: Watch, most: int) -> list[dict[str, Any]]:

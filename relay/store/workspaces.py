@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from relay.model import Instant
 from relay.store import dialect
@@ -30,19 +30,25 @@ class WorkspaceState:
     """Failed looks in a row, over all jobs: what the breaker counts."""
 
 
+_OF = workspaces.c.name == bindparam("of")
+_ONE = select(workspaces).where(_OF)
+_LOCKED = _ONE.with_for_update()
+_SAVE = update(workspaces).where(_OF)
+
+
 def lock(tx: Tx, name: str) -> WorkspaceState:
     """The workspace's row, held against other replicas until the transaction ends; made where there is none."""
-    dialect.insert_new(tx, workspaces, [{"name": name}])
-    row = tx.execute(select(workspaces).where(workspaces.c.name == name).with_for_update()).one()
+    while (row := tx.execute(_LOCKED, {"of": name}).one_or_none()) is None:
+        dialect.insert_new(tx, workspaces, [{"name": name}])
     return WorkspaceState(**row._mapping)
 
 
 def get(tx: Tx, name: str) -> WorkspaceState:
     """The workspace's row as it is, without holding it."""
-    row = tx.execute(select(workspaces).where(workspaces.c.name == name)).one_or_none()
+    row = tx.execute(_ONE, {"of": name}).one_or_none()
     return WorkspaceState(**row._mapping) if row else WorkspaceState(name=name)
 
 
 def save(tx: Tx, state: WorkspaceState) -> None:
     values = {name: getattr(state, name) for name in WorkspaceState.__slots__}
-    tx.execute(update(workspaces).where(workspaces.c.name == state.name), values)
+    tx.execute(_SAVE, values | {"of": state.name})
