@@ -113,11 +113,12 @@ class Stage:
         return self.served[-1]
 
 
-def run(*words: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+def run(*words: str, folder: Path, stderr: int = subprocess.PIPE, **environ: str) -> subprocess.CompletedProcess[str]:
     """Runs a verb to its end."""
     return subprocess.run(
         [sys.executable, "-m", "relay", *words],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         timeout=60,
         stdin=subprocess.DEVNULL,

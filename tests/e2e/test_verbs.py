@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import re
 import subprocess
 
 from relay.sandbox.receiver import Answer
@@ -14,8 +16,9 @@ async def test_an_outage_is_sent_again_by_one_command(stage: Stage) -> None:
     await relay.start()
     stage.receiver.script(*[Answer(status=500)] * 3)
 
-    async def verb(*words: str) -> subprocess.CompletedProcess[str]:
-        return await asyncio.to_thread(run, *words, folder=stage.folder, RELAY_URL=relay.url, RELAY_API_KEY=API_KEY)
+    async def verb(*words: str, stderr: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+        known = {"RELAY_URL": relay.url, "RELAY_API_KEY": API_KEY}
+        return await asyncio.to_thread(run, *words, folder=stage.folder, stderr=stderr, **known)
 
     for number in range(3):
         job = stage.exec.add(lasts=1)
@@ -27,8 +30,12 @@ async def test_an_outage_is_sent_again_by_one_command(stage: Stage) -> None:
     unsure = await verb("resend", "--failed")
     assert (unsure.returncode, "Send 3 failed deliveries again?" in unsure.stderr) == (1, True)
     assert len(stage.receiver.received) == 3
-    sure = await verb("resend", "--failed", "--yes")
+    terminal, its_end = os.openpty()
+    sure = await verb("resend", "--failed", "--yes", stderr=its_end)
     assert (sure.returncode, sure.stdout) == (0, "3 failed deliveries are being sent again\n")
+    os.close(its_end)
+    assert re.search(r"sending again.*3/3", os.read(terminal, 65_536).decode(), re.DOTALL), "the bar"
+    os.close(terminal)
     assert len(await stage.receiver.arrived(6)) == 6
     again = await verb("resend", "--failed", "--yes", "--json")
     assert json.loads(again.stdout)["count"] == 0
