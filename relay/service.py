@@ -111,7 +111,7 @@ class Relay:
         every = self.config.polling.tick / 1_000
         once = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
         self._scheduler.add_job(self.tick, "interval", seconds=every, **once)
-        self._scheduler.add_job(self._tidy, "interval", seconds=HOUR / 1_000, **once)
+        self._scheduler.add_job(self.tidy, "interval", seconds=HOUR / 1_000, **once)
         self._scheduler.start()
         self._keep(self.dispatcher.run())
         self.wake()
@@ -288,11 +288,16 @@ class Relay:
             paused_because=state.pause_reason if waits else None,
         )
 
-    async def _tidy(self) -> None:
+    async def tidy(self) -> None:
+        """What the janitor does every hour; what it gives up is told."""
         try:
-            await self.janitor.tick()
+            tidied = await self.janitor.tick()
         except StoreError as error:
             self.telemetry.log.error("old rows could not be deleted: %s", error)
+        else:
+            if tidied.given_up:
+                text = "deliveries that were held longer than storage.retention are given up, for their reason: %s"
+                self.telemetry.log.warning(text, tidied.given_up)
 
     def _keep(self, work: Any) -> None:
         task = asyncio.create_task(work)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from relay.model import MINUTE, SECOND, DeliveryStatus, to_rfc3339
+from relay.model import DAY, MINUTE, SECOND, DeliveryStatus, to_rfc3339
 from relay.sandbox.receiver import GONE, Answer, retry_later
 from tests.flows.conftest import Start, World, api_of
 
@@ -72,6 +72,23 @@ async def test_one_that_is_disabled_by_hand_misses_nothing(start: Start) -> None
         await ask(world, "POST", f"/v1/endpoints/{endpoint}/enable")
         await world.settle()
         assert await statuses(world) == [DeliveryStatus.DELIVERED] * 2
+
+
+async def test_one_that_never_comes_back_is_given_up_in_the_end(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """What was held longer than `storage.retention` fails with the endpoint's reason, which the operator is told."""
+    async with start(storage={"retention": "2d"}) as world:
+        world.receiver.script(GONE)
+        await end_one(world)
+        await end_one(world)
+        world.clock.advance(DAY)
+        await world.relay.tidy()
+        assert "given up" not in caplog.text
+        world.clock.advance(2 * DAY)
+        await world.relay.tidy()
+        assert caplog.messages[-1].endswith("held longer than storage.retention are given up, for their reason: 1")
+        [held] = await world.deliveries()
+        assert held.status is DeliveryStatus.FAILED
+        assert (held.reason or "").endswith("the endpoint is disabled: the receiver unsubscribed (410 Gone)")
 
 
 async def test_a_slack_webhook_that_is_gone_is_told_in_words(start: Start) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, select
 
 from benchmarks.growth.filling import MONTH, fill
 from relay import register
-from relay.janitor import Janitor
+from relay.janitor import Janitor, Tidied
 from relay.model import (
     DAY,
     MINUTE,
@@ -146,7 +146,7 @@ async def test_what_ended_long_ago_goes_whole(store: Store, clock: Clock) -> Non
     """Watch, looks, event, registration, delivery and the endpoint nobody names any more."""
     await end(store, "old", DeliveryStatus.CANCELLED)
     clock.advance(RETENTION + DAY)
-    assert await Janitor(store, RETENTION, clock).tick() == 1
+    assert await Janitor(store, RETENTION, clock).tick() == Tidied(jobs=1, given_up=0)
     assert await left(store) == (0, 0, 0, 0)
     assert await store.read(lambda tx: events.of_job(tx, "default", "old")) == []
 
@@ -155,7 +155,7 @@ async def test_what_is_younger_than_the_retention_stays(store: Store, clock: Clo
     """A day before its time nothing goes."""
     await end(store, "young", DeliveryStatus.CANCELLED)
     clock.advance(RETENTION - DAY)
-    assert await Janitor(store, RETENTION, clock).tick() == 0
+    assert await Janitor(store, RETENTION, clock).tick() == Tidied(jobs=0, given_up=0)
     assert await left(store) == (1, 1, 1, 1)
 
 
@@ -163,7 +163,7 @@ async def test_what_is_still_to_be_delivered_stays(store: Store, clock: Clock) -
     """However old, a pending or held delivery keeps its job."""
     await end(store, "waiting", DeliveryStatus.PENDING)
     clock.advance(10 * RETENTION)
-    assert await Janitor(store, RETENTION, clock).tick() == 0
+    assert await Janitor(store, RETENTION, clock).tick() == Tidied(jobs=0, given_up=0)
     assert await left(store) == (1, 1, 1, 1)
 
 
@@ -209,7 +209,7 @@ async def test_deliveries_go_on_while_a_large_store_is_tidied(
     engine.dispose()
     clock.advance(MONTH + RETENTION)
     stepwise = Stepwise(store, clock)
-    assert await Janitor(stepwise, RETENTION, clock).tick() == jobs
+    assert await Janitor(stepwise, RETENTION, clock).tick() == Tidied(jobs, given_up=0)
     assert max(stepwise.deleted) <= 600
     assert await store.read(lambda tx: deliveries.count(tx, Filter())) == len(stepwise.deleted)
 
@@ -239,12 +239,12 @@ async def test_what_was_held_too_long_is_given_up(store: Store, clock: Clock) ->
     await janitor.tick()
     assert (await only_one(store)).status is DeliveryStatus.PENDING
     clock.advance(2 * DAY)
-    await janitor.tick()
+    assert await janitor.tick() == Tidied(jobs=0, given_up=1)
     given_up = await only_one(store)
     assert (given_up.status, given_up.ended_at) == (DeliveryStatus.FAILED, clock())
     assert given_up.reason == "held until it was too old; the endpoint is disabled: answered 410"
     clock.advance(RETENTION + DAY)
-    assert await janitor.tick() == 1
+    assert await janitor.tick() == Tidied(jobs=1, given_up=0)
 
 
 async def test_what_is_held_for_an_endpoint_disabled_of_late_stays(store: Store, clock: Clock) -> None:
