@@ -15,8 +15,8 @@ from tests.dashboard.scene import BROKEN, Scene, lively_day, scene
 KEY = "relay_admin_0123456789abcdef"
 READER = "relay_reader_0123456789abcdef"
 KEYS = [{"name": "me", "key": KEY}, {"name": "guest", "key": READER, "scopes": ["read"]}]
-SHOWN = 20_000
-"""Milliseconds until something must be on the page: what changed while it was loading comes with a beat of 15 s."""
+SHOWN = 10_000
+"""Milliseconds until something must be on the page: sooner than the beat of 15 s, which comes without being told."""
 
 
 async def log_in(page: Page, made: Scene, key: str = KEY) -> None:

@@ -10,7 +10,7 @@ from relay.web.dashboard import deliveries, endpoints, files, jobs, live, login,
 from relay.web.dashboard.live import Listeners
 from relay.web.dashboard.page import page
 
-FRONT = page("/", overview.overview)
+FRONT = page("/", overview.overview, listens=True)
 """The first page, for those who ask for HTML."""
 
 ROUTES: tuple[Route, ...] = (
@@ -18,16 +18,16 @@ ROUTES: tuple[Route, ...] = (
     page("/login", login.login_page, scope=None),
     page("/login", login.login, "POST", scope=None),
     page("/logout", login.logout, "POST", scope=None),
-    page("/jobs", jobs.list_jobs),
-    page("/jobs/{workspace}/{job_id}", jobs.show_job),
+    page("/jobs", jobs.list_jobs, listens=True),
+    page("/jobs/{workspace}/{job_id}", jobs.show_job, listens=True),
     page("/register", registering.form_page, scope="register"),
     page("/register", registering.submit, "POST", "register"),
     page("/registrations/{id}/withdraw", registering.withdraw, "POST", "register"),
-    page("/deliveries", deliveries.list_deliveries),
-    page("/deliveries/{id}", deliveries.show_delivery),
+    page("/deliveries", deliveries.list_deliveries, listens=True),
+    page("/deliveries/{id}", deliveries.show_delivery, listens=True),
     page("/deliveries/{id}/resend", deliveries.resend, "POST", "admin"),
-    page("/endpoints", endpoints.list_endpoints),
-    page("/endpoints/{id}", endpoints.show_endpoint),
+    page("/endpoints", endpoints.list_endpoints, listens=True),
+    page("/endpoints/{id}", endpoints.show_endpoint, listens=True),
     page("/endpoints/{id}/test", endpoints.test, "POST", "admin"),
     page("/endpoints/{id}/rotate", endpoints.rotate, "POST", "admin"),
     page("/endpoints/{id}/enable", endpoints.enable, "POST", "admin"),

@@ -1,4 +1,8 @@
-"""Live change: tells open pages, over server-sent events, when there is something new to fetch."""
+"""Live change: tells open pages, over server-sent events, when there is something new to fetch.
+
+A page says which mark of the store it was drawn at, so that what changed while it was loading is not missed. The mark
+is the store's own: what another relay on the same store does is told as well.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,7 +31,7 @@ class Listeners:
 
 
 async def live(visit: Visit) -> Response:
-    """An event `changed` at each change, until the page goes away or the server stops."""
+    """An event `changed` at each change since `seen`, until the page goes away or the server stops."""
     listeners: Listeners = visit.request.app.state.listeners
     if listeners.number >= MOST:
         raise Unavailable("too_many_pages", "too many pages listen; this one shows what is new when it is reloaded")
@@ -39,17 +43,23 @@ async def _stream(visit: Visit, listeners: Listeners) -> AsyncIterator[str]:
     listeners.number += 1
     try:
         yield "retry: 3000\n\n"
-        before, quiet = await visit.relay.store.read(summaries.mark), 0
+        before, quiet = _seen(visit) or await visit.relay.store.read(summaries.mark), 0
         while True:
-            await asyncio.sleep(EVERY)
             now = await visit.relay.store.read(summaries.mark)
-            quiet += 1
             if now != before:
                 before, quiet = now, 0
-                yield "event: changed\ndata: \n\n"
-            elif quiet % BEAT == 0:
+                yield f"event: changed\nid: {now}\ndata: \n\n"
+            elif quiet == BEAT:
+                quiet = 0
                 yield ": still here\n\n"
+            quiet += 1
+            await asyncio.sleep(EVERY)
     except StoreError as error:
         visit.relay.telemetry.log.warning("a page is no longer told of changes: %s", error)
     finally:
         listeners.number -= 1
+
+
+def _seen(visit: Visit) -> str | None:
+    """The mark that the page was drawn at; after a break in the connection, the one that it heard of last."""
+    return visit.request.headers.get("last-event-id") or visit.query("seen")

@@ -1,7 +1,7 @@
 """What every page has: who is looking, the frame around it, errors as pages, and a form's fields."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from relay.addresses import mask
 from relay.errors import Invalid, Refused, StoreError
 from relay.model import Instant
 from relay.service import Relay
+from relay.store import summaries
 from relay.web import reading
 from relay.web.auth import Scope
 from relay.web.dashboard import visitor, words
@@ -47,6 +48,8 @@ class Visit:
     request: Request
     visitor: Visitor
     now: Instant
+    mark: str = ""
+    """How far the store was before the page was read, where the page stays current by itself; else ""."""
 
     def query(self, name: str) -> str | None:
         """A parameter of the address, None where it is absent or empty."""
@@ -57,8 +60,13 @@ Handler = Callable[..., Awaitable[Response]]
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
-def page(path: str, handler: Handler, method: str = "GET", scope: Scope | None = "read") -> Route:
-    """A page at `path` for those who may do `scope` (None: for everybody). A form's handler takes `form` too."""
+def page(
+    path: str, handler: Handler, method: str = "GET", scope: Scope | None = "read", *, listens: bool = False
+) -> Route:
+    """A page at `path` for those who may do `scope` (None: for everybody). A form's handler takes `form` too.
+
+    One that `listens` hears of each change and is drawn anew; an older part of a list does not, it would run away.
+    """
 
     async def handle(request: Request) -> Response:
         relay: Relay = request.app.state.relay
@@ -71,6 +79,8 @@ def page(path: str, handler: Handler, method: str = "GET", scope: Scope | None =
                 visitor.check_origin(request, relay.config, visit.visitor, given["form"])
             if scope is not None:
                 visitor.check_scope(visit.visitor, scope)
+            if listens and not visit.query("cursor"):
+                visit = replace(visit, mark=await relay.store.read(summaries.mark))
             return await handler(visit, **given)
         except Unauthenticated:
             return _to_login(request)

@@ -33,6 +33,11 @@
     }
   });
 
+  // A page drawn anew leaves a filter that is being filled in, and what was unfolded.
+  Object.assign(Idiomorph.defaults.callbacks, {
+    beforeNodeMorphed: (old) => !(old.matches?.("form.filters")),
+    beforeAttributeUpdated: (name, node) => !(name === "open" && node.matches("details")),
+  });
   document.addEventListener("htmx:afterSettle", localise);
   localise();
 })();

@@ -1,0 +1,59 @@
+"""Pages that stay current by themselves, in a real browser."""
+
+import asyncio
+
+from playwright.async_api import Page, Route, expect
+
+from relay.model import MINUTE, SECOND
+from tests.dashboard.scene import Scene
+from tests.dashboard.test_browser import SHOWN
+
+
+async def test_nothing_is_missed_while_a_page_loads(page: Page, made: Scene) -> None:
+    """What is registered after a page was drawn, and before it listens, is on it as soon as it listens."""
+    asked, done = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        asked.set()
+        await done.wait()
+        await route.continue_()
+
+    await page.route("**/live?*", hold)
+    await page.goto(made.url + "/jobs")
+    await expect(page.get_by_text("No job was registered yet.")).to_be_visible()
+    await asked.wait()
+    job = made.exec.add(lasts=60 * SECOND)
+    await made.register(job.id)
+    done.set()
+    await expect(page.get_by_role("link", name=job.id)).to_be_visible(timeout=SHOWN)
+
+
+async def test_a_page_drawn_anew_leaves_what_a_person_is_at(page: Page, made: Scene) -> None:
+    """A filter half filled in, a table unfolded and the focus stay while a job's end comes in."""
+    job = made.exec.add(lasts=60 * SECOND)
+    await made.register(job.id)
+    await page.goto(made.url + "/deliveries")
+    await page.get_by_label("Job").fill("half of an i")
+    await made.advance(10 * MINUTE)
+    await expect(page.get_by_role("link", name="job.completed")).to_be_visible(timeout=SHOWN)
+    await expect(page.get_by_label("Job")).to_have_value("half of an i")
+    await expect(page.get_by_label("Job")).to_be_focused()
+
+    await page.goto(f"{made.url}/jobs/default/{job.id}")
+    await page.get_by_text("As a table").click()
+    await made.register(job.id, path="/another")
+    await made.settle()
+    await expect(page.get_by_role("region", name="Deliveries").get_by_role("row")).to_have_count(3, timeout=SHOWN)
+    await expect(page.get_by_role("cell", name="registered").first).to_be_visible()
+
+
+async def test_a_page_hears_once_of_what_it_was_told(page: Page, made: Scene) -> None:
+    """Drawn anew, a page keeps its one connection, and is not drawn again without news."""
+    heard: list[str] = []
+    page.on("request", lambda request: heard.append(request.url.removeprefix(made.url).partition("?")[0]))
+    await page.goto(made.url + "/jobs")
+    for _ in range(2):
+        job = made.exec.add(lasts=60 * SECOND)
+        await made.register(job.id)
+        await expect(page.get_by_role("link", name=job.id)).to_be_visible(timeout=SHOWN)
+    assert heard.count("/live") == 1
