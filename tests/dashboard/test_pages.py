@@ -188,6 +188,13 @@ async def test_wrong_fields_are_told_beside_them(open_relay: Api, form: dict[str
     assert await open_relay.stored() == {}
 
 
+async def test_the_form_begins_empty(open_relay: Api) -> None:
+    """Nothing is said above a form that was not sent yet; a link brings the job id along."""
+    text = (await open_relay.http.get("/register?job_id=j1", headers=HTML)).text
+    assert 'value="j1"' in text
+    assert 'role="status"' not in text
+
+
 async def test_chosen_events_only(open_relay: Api) -> None:
     """The boxes that are ticked are what the registration hears of."""
     answer = await open_relay.http.post("/register", data={"job_id": "j1", "job.failed": "on"}, headers=HTML)
