@@ -66,6 +66,18 @@ def test_any_of_several_secrets_and_signatures_will_do() -> None:
     assert verify(strange, BODY, SECRET, now=NOW) == EVENT
 
 
+def test_a_stranger_can_not_send_signatures_without_end() -> None:
+    """Ten are looked at, twice what the relay signs with; each costs the receiver time, a false one too."""
+    headers = signed()
+    for strange, fits in ((9, True), (10, False)):
+        many = headers | {"webhook-signature": "v1,AAAA " * strange + headers["webhook-signature"]}
+        if fits:
+            assert verify(many, BODY, SECRET, now=NOW) == EVENT
+        else:
+            with pytest.raises(BadSignature):
+                verify(many, BODY, SECRET, now=NOW)
+
+
 @pytest.mark.parametrize("missing", ["webhook-id", "webhook-timestamp", "webhook-signature"])
 def test_a_missing_header_is_named(missing: str) -> None:
     """The error says which header is missing, or empty."""
