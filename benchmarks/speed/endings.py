@@ -1,8 +1,8 @@
-"""Endings as they come: from the look that sees a job's end to the first byte at the receiver, at a given rate.
+"""Endings: from the look that sees a job's end to the first byte at its receiver, idle and beside a load.
 
 Exec is a function here, which answers at once and notes when it did; all else is the relay as it runs, but that its
-metronome beats whenever a look is due, so that the delay is the relay's own work. The bare client posts at the same
-kind of moments.
+metronome beats whenever a look is due, so that the delay is the relay's own work. The load is events that 50 others
+have subscribed to, at random moments. A client that only posts has the same load at the same moments.
 """
 
 import asyncio
@@ -16,25 +16,35 @@ from sqlalchemy import insert
 from benchmarks.speed.subjects import BODY, HEADERS, on_aiohttp
 from benchmarks.speed.whole import delivered, relay_on, subscriber
 from relay import exec_api
-from relay.model import MINUTE, EndpointKind, EventType, Instant, ScenarioJob, event_id, to_rfc3339
+from relay.model import Endpoint, EndpointKind, EventType, ScenarioJob, Watch, WatchState, event_id
 from relay.service import Relay, system_clock
+from relay.store import events, outbox
 from relay.store.database import Tx
 from relay.store.schema import endpoints, watches
+from relay.times import MINUTE, Instant, to_rfc3339
+from relay.watcher import make_event
 
 KEY = "exec_live_" + "0" * 40
 AT_A_TIME = 64
-_FOREVER = 1e9
-"""A rate at which everything comes at once."""
+SUBSCRIBERS = 50
+EVERY = 0.1
+"""Seconds between two endings whose delay is measured, on average."""
 
 
-def moments(number: int, rate: float, seed: int) -> list[float]:
-    """Seconds from the start at which things happen: so many a second, at random."""
+def moments(number: int, every: float, seed: int) -> list[float]:
+    """Seconds from the start at which things happen, at random."""
     rng, at = random.Random(seed), 0.0
     found = []
     for _ in range(number):
-        at += rng.expovariate(rate)
+        at += rng.expovariate(1 / every)
         found.append(at)
     return found
+
+
+def crowds(number: int, rate: float, seed: int) -> list[float]:
+    """When the load's events come, so that there are `rate` deliveries of them a second; none where it is 0."""
+    times = moments(int(number * EVERY * rate / SUBSCRIBERS), SUBSCRIBERS / rate, seed + 1) if rate else []
+    return [at for at in times if at < number * EVERY]
 
 
 async def at_each(times: Sequence[float], act: Callable[[int], Coroutine[None, None, None]]) -> None:
@@ -49,40 +59,49 @@ async def at_each(times: Sequence[float], act: Callable[[int], Coroutine[None, N
     await asyncio.gather(*under_way)
 
 
-async def bare(url: str, number: int, rate: float | None, seed: int) -> dict[str, int]:
+async def bare(targets: Sequence[str], number: int, rate: float, seed: int) -> dict[str, int]:
     """When a client that only posts began each POST, by webhook-id: nanoseconds of the monotonic clock."""
     began: dict[str, int] = {}
     gate = asyncio.Semaphore(AT_A_TIME)
     async with on_aiohttp(AT_A_TIME) as client:
 
-        async def act(place: int) -> None:
-            id = f"bare_{seed}_{rate}_{place}"
-            began[id] = time.monotonic_ns()
+        async def post(url: str, id: str) -> None:
             async with gate:
                 await client.post(url, headers=HEADERS | {"webhook-id": id}, content=BODY)
 
-        await at_each(moments(number, rate or _FOREVER, seed), act)
+        async def act(place: int) -> None:
+            began[id := f"bare_{seed}_{place}"] = time.monotonic_ns()
+            await post(targets[0], id)
+
+        async def crowd(place: int) -> None:
+            await asyncio.gather(*(post(url, f"crowd_{place}") for url in targets[1:]))
+
+        await asyncio.gather(at_each(moments(number, EVERY, seed), act), at_each(crowds(number, rate, seed), crowd))
     return began
 
 
-async def relayed(store: str, url: str, number: int, rate: float | None, seed: int) -> dict[str, int]:
+async def relayed(store: str, targets: Sequence[str], number: int, rate: float, seed: int) -> dict[str, int]:
     """When Exec's answer said that each job had ended, by the webhook-id of what is told of it."""
     budget = {"per_minute": 100_000, "per_day": 10_000_000, "share": 1.0}
     more = {"exec": {"api_key": KEY, "budget": budget}, "polling": {"concurrency": AT_A_TIME, "tick": "1m"}}
-    async with relay_on(store, AT_A_TIME, 1, **more) as relay:
+    async with relay_on(store, AT_A_TIME, len(targets), **more) as relay:
         told: dict[str, int] = {}
-        relay.clients["default"] = client(told, seed)
-        times = moments(number, rate or _FOREVER, seed)
-        now = system_clock()
-        await relay.store.write(lambda tx: fill(tx, url, seed, times, now))
+        relay.clients["default"] = client(told)
+        times, now = moments(number, EVERY, seed), system_clock()
+        others = await relay.store.write(lambda tx: fill(tx, targets, seed, times, now))
         sending = asyncio.create_task(relay.dispatcher.run())
 
         async def act(_: int) -> None:
-            await relay.tick()
+            await relay.watcher.tick()
 
-        late = (now - system_clock()) / 1_000
-        await at_each([at + late + 0.001 for at in times], act)
-        await finished(relay, number)
+        async def crowd(place: int) -> None:
+            await relay.store.write(lambda tx: tell(tx, others, f"crowd{place}"))
+            relay.dispatcher.wake()
+
+        late = (now - system_clock()) / 1_000 + 0.001
+        loaded = at_each(crowds(number, rate, seed), crowd)
+        await asyncio.gather(at_each([at + late for at in times], act), loaded)
+        await finished(relay, number + len(crowds(number, rate, seed)) * len(others))
         sending.cancel()
     return told
 
@@ -90,11 +109,19 @@ async def relayed(store: str, url: str, number: int, rate: float | None, seed: i
 async def finished(relay: Relay, number: int) -> None:
     """Returns when all is delivered; what fell between two beats is looked at meanwhile."""
     while delivered(relay) < number:
-        await relay.tick()
+        await relay.watcher.tick()
         await asyncio.sleep(0.02)
 
 
-def client(told: dict[str, int], seed: int) -> exec_api.ExecClient:
+def tell(tx: Tx, others: Sequence[Endpoint], job_id: str) -> None:
+    """A job of the load ended: all others are told."""
+    now = system_clock()
+    watch = Watch(workspace="default", job_id=job_id, state=WatchState.SETTLED, created_at=now)
+    event = make_event(watch, EventType.COMPLETED, now)
+    outbox.enqueue(tx, events.add(tx, event), [(endpoint, None) for endpoint in others], now, 0)
+
+
+def client(told: dict[str, int]) -> exec_api.ExecClient:
     """Exec, where every job has ended when it is asked for."""
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -121,13 +148,16 @@ async def streamed(text: str) -> AsyncIterator[bytes]:
     yield text.encode()
 
 
-def fill(tx: Tx, url: str, seed: int, times: Sequence[float], now: Instant) -> None:
-    """A standing endpoint, and a watch that is due at each moment."""
-    made = subscriber(tx, url, now)
-    tx.execute(endpoints.update().where(endpoints.c.id == made.id).values(kind=EndpointKind.STANDING.value, name="all"))
+def fill(tx: Tx, targets: Sequence[str], seed: int, times: Sequence[float], now: Instant) -> list[Endpoint]:
+    """A standing endpoint, a watch that is due at each moment, and the load's subscribers, which are returned."""
+    first, *others = [subscriber(tx, url, now) for url in targets]
+    tx.execute(
+        endpoints.update().where(endpoints.c.id == first.id).values(kind=EndpointKind.STANDING.value, name="all")
+    )
     rows = []
     for place, at in enumerate(times):
         key = {"workspace": "default", "job_id": f"j{seed}x{place:07d}", "state": "active", "created_at": now - MINUTE}
         due = {"next_look_at": now + round(at * 1_000), "next_look_why": "", "leased": False}
         rows.append(key | due | {"looks": 0, "last_look_at": None})
     tx.execute(insert(watches), rows)
+    return others

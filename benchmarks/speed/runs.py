@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed import subjects, whole
+from relay.cli.serve import collect_seldom
 
 OURS, THEIRS = 0, 1
 """The core of what is measured, and that of everything else: the receiver, the database's server."""
@@ -89,4 +90,5 @@ async def _measured(name: str, asked: dict[str, Any]) -> dict[str, float]:
 
 if __name__ == "__main__":
     os.sched_setaffinity(0, {OURS})
+    collect_seldom()  # as `relay serve` does; the bare loops are to have no less
     print(json.dumps(asyncio.run(_measured(sys.argv[1], json.loads(sys.argv[2])))))

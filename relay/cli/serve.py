@@ -1,6 +1,7 @@
 """`relay serve`: runs the relay until it is told to stop."""
 
 import asyncio
+import gc
 import os
 import signal
 from pathlib import Path
@@ -65,6 +66,16 @@ def command(path: Path | None) -> None:
     asyncio.run(_serve(config, path))
 
 
+def collect_seldom() -> None:
+    """Makes the search for cyclic garbage rare: it takes a quarter of a delivery's time and finds next to nothing.
+
+    What is there at the start lives as long as the relay, and what comes later is freed by counting references.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
 async def _serve(config: Config, path: Path | None) -> None:
     asked = _when_asked_to_reload()
     listening = listen(config.server.host, config.server.port, "set server.host and server.port to what is free")
@@ -88,6 +99,7 @@ async def _serve(config: Config, path: Path | None) -> None:
         signal.signal(number, lambda *_: None)
     if config.security.secret_key is None:
         relay.telemetry.log.warning("security.secret_key is not set: %s", UNSEALED)
+    collect_seldom()
     try:
         await relay.start()
         relay.telemetry.log.info("the relay listens on %s", url_of(listening))

@@ -139,7 +139,7 @@ class Settler:
                 known[endpoint.id] = delivering.health_after(endpoint, verdict, now, after, self._rng.random())
         outbox.settle(tx, [settlement_of(sent, verdict, now) for sent, verdict in judged], self._owner)
         for id, endpoint in known.items():
-            if endpoint != before[id]:
+            if endpoint is not before[id] and endpoint != before[id]:
                 endpoints.save_health(tx, endpoint)
                 self._warn(before[id], endpoint, now)
         return judged
