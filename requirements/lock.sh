@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")/.."
 compile() {
   out=$1; shift
-  CUSTOM_COMPILE_COMMAND="make lock" "${RELAY_PIP_COMPILE:-pip-compile}" --quiet --upgrade --strip-extras --allow-unsafe \
+  CUSTOM_COMPILE_COMMAND="make lock" "${RELAY_PIP_COMPILE:-pip-compile}" --quiet --upgrade --no-strip-extras --allow-unsafe \
     --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file "requirements/$out.txt" "$@"
 }
 compile build requirements/build.in

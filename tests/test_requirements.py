@@ -5,7 +5,7 @@ import re
 import sys
 import tomllib
 from fnmatch import fnmatch
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -35,20 +35,25 @@ ASKED = {
 }
 """What each file of pins has to answer."""
 
-PIN = re.compile(r"([a-z0-9-]+)(?:\[[a-z,]+\])?==([^ ]+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n")
+PIN = re.compile(r"([a-z0-9-]+)(\[[a-z,-]+\])?==([^ ]+)(?: \\\n    --hash=sha256:[0-9a-f]{64})+\n")
 COMMENT = re.compile(r" *#(?!.*(?:://|(?<![\w.])/|\\)).*\n|\n")
 """A comment that holds no address and no path from a machine's root."""
 
 
 def pins(name: str) -> dict[str, str]:
     """Name and version of everything that a file pins."""
-    return {found[1]: found[2] for found in PIN.finditer((ROOT / "requirements" / name).read_text())}
+    return {found[1]: found[3] for found in PIN.finditer(text_of(name))}
+
+
+def text_of(name: str) -> str:
+    """The text of a file of pins."""
+    return (ROOT / "requirements" / name).read_text()
 
 
 @pytest.mark.parametrize("name", ASKED)
 def test_file_holds_hashed_pins_and_nothing_else(name: str) -> None:
     """No option, index, address or path is left in: only pins, each with its hashes, and comments."""
-    text = (ROOT / "requirements" / name).read_text()
+    text = text_of(name)
     assert COMMENT.sub("", PIN.sub("", text)) == ""
     assert pins(name)
 
@@ -68,6 +73,17 @@ def test_pins_answer_what_is_asked(name: str) -> None:
     pinned = pins(name)
     for asked in ASKED[name]:
         assert asked.specifier.contains(pinned[canonicalize_name(asked.name)]), f"{asked}: run `make lock`"
+
+
+def test_extras_are_pinned() -> None:
+    """What is needed with an extra is pinned with it: pip 23.2, which Python 3.11 brings, takes it for no pin else."""
+    extras = {found[1]: (found[2] or "").strip("[]").split(",") for found in PIN.finditer(text_of("dev.txt"))}
+    for name in extras:
+        for asked in map(Requirement, requires(name) or []):
+            if asked.extras and (asked.marker is None or asked.marker.evaluate({"extra": ""})):
+                assert asked.extras <= {*extras[canonicalize_name(asked.name)]}, (
+                    f"{name} needs {asked}: run `make lock`"
+                )
 
 
 def test_files_agree() -> None:

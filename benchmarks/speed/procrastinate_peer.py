@@ -23,7 +23,6 @@ app = App(connector=PsycopgConnector(conninfo=os.environ["PEER_DATABASE"]))
 clients: list[httpx.AsyncClient] = []
 
 
-@app.task(name="post")
 async def post(url: str, id: str, body: str, secret: str) -> None:
     """Signs and sends; an error is a task that failed."""
     now = datetime.now(UTC)
@@ -36,6 +35,9 @@ async def post(url: str, id: str, body: str, secret: str) -> None:
     answer.raise_for_status()
 
 
+posts = app.task(name="post")(post)
+
+
 async def defer(url: str, number: int) -> None:
     """The tables, and so many tasks."""
     async with app.open_async():
@@ -43,7 +45,7 @@ async def defer(url: str, number: int) -> None:
         same: dict[str, JSONValue] = {"url": url, "body": BODY.decode(), "secret": SECRET}
         wishes = [same | {"id": f"peer_{n}"} for n in range(number)]
         for first in range(0, number, 1_000):
-            await post.batch_defer_async(*wishes[first : first + 1_000])
+            await posts.batch_defer_async(*wishes[first : first + 1_000])
 
 
 async def work() -> None:
