@@ -17,12 +17,18 @@ Scope = Literal["register", "read", "admin"]
 """What a key may do: register jobs and withdraw; read what the relay knows; change endpoints and resend."""
 
 
+FORWARDING = frozenset("forwarded via x-forwarded-for x-forwarded-host x-forwarded-proto x-real-ip".split())
+"""What a proxy adds to a request that it hands on."""
+
+_ADVICE = "make a key with `relay keygen`"
+
+
 def authorise(request: Request, config: Config, scope: Scope | None) -> str:
     """The name of the caller's key; "" where the call needs none, or the relay has no keys. Raises Refused."""
     if scope is None:
         return ""
     if not config.security.api_keys:
-        _refuse_other_sites(request.headers, config)
+        _refuse_others(request.headers)
         return ""
     key = known(_bearer(request.headers), config.security.api_keys)
     if scope not in key.scopes:
@@ -49,19 +55,19 @@ def known(token: str, keys: Sequence[ApiKey]) -> ApiKey:
     return found[0]
 
 
-def _refuse_other_sites(headers: Headers, config: Config) -> None:
-    """Without keys, any web page that the operator visits could call the relay on their machine. None may.
+def _refuse_others(headers: Headers) -> None:
+    """Without keys the relay is for the people at its own machine, whatever leads there from elsewhere.
 
-    A page of another site sends its own Origin; one whose name was made to resolve to loopback sends that name as Host.
+    A page of another site sends its own Origin; one whose name was made to resolve to loopback sends that name as Host;
+    a proxy or tunnel on this machine sends the name that the world knows, or says for whom it asks.
     """
     host = headers.get("host", "")
-    public = urlsplit(config.server.public_url or "").netloc
-    if host != public and not _is_loopback(host):
-        raise Forbidden(
-            "foreign_host",
-            "without API keys the relay answers to 127.0.0.1 and localhost only; make a key with `relay keygen`, "
-            "or set server.public_url",
-        )
+    if not _is_loopback(host):
+        text = "without API keys the relay answers to 127.0.0.1 and localhost only"
+        raise Forbidden("foreign_host", f"{text}; {_ADVICE}")
+    if any(name in headers for name in FORWARDING):
+        text = "without API keys the relay answers to its own machine only, and this request came through a proxy"
+        raise Forbidden("forwarded", f"{text}; {_ADVICE}")
     origin = headers.get("origin")
     if origin is not None and origin.partition("://")[2] != host:
         raise Forbidden("foreign_origin", "without API keys the relay takes no calls from pages of other sites")

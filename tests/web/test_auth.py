@@ -130,12 +130,30 @@ async def test_a_page_of_its_own(shared_api: Api) -> None:
     assert answer.status_code == 200
 
 
-async def test_a_public_url_is_a_name_of_its_own(sqlite_url: str, clock: Clock) -> None:
-    """Behind a proxy that guards it, `server.public_url` names the relay; with keys, any name does."""
+async def test_a_public_url_opens_nothing(sqlite_url: str, clock: Clock) -> None:
+    """A proxy on this machine sends `server.public_url` as Host: without keys it gets nothing but Exec's callbacks."""
     server: dict[str, Any] = {"public_url": "https://relay.example.com"}
     async with open_api(sqlite_url, clock, server=server) as api:
-        for host, status in (("relay.example.com", 200), ("other.example.com", 403)):
-            assert (await api.http.get("/v1/jobs", headers={"Host": host})).status_code == status
+        path = (await api.get("/v1/workspaces/default/callback"))["path"]
+        through_proxy = {"Host": "relay.example.com"}
+        for asked in ("/v1/jobs", "/v1/workspaces/default/callback", "/metrics"):
+            assert_refused(await api.http.get(asked, headers=through_proxy), 403, "foreign_host")
+        page = await api.http.get("/", headers=through_proxy | {"Accept": "text/html"})
+        assert page.status_code == 403
+        heard = await api.http.post(path, json={"id": "j1"}, headers=through_proxy)
+        assert heard.status_code == 202
+
+
+@shared
+@pytest.mark.parametrize("header", ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP"])
+async def test_what_came_through_a_proxy(shared_api: Api, header: str) -> None:
+    """Without keys, a proxy that asks by a name of loopback gives itself away by what it adds."""
+    answer = await shared_api.http.get("/v1/jobs", headers={header: "127.0.0.1"})
+    assert "proxy" in assert_refused(answer, 403, "forwarded")
+
+
+async def test_with_keys_any_name_does(sqlite_url: str, clock: Clock) -> None:
+    """Who has a key may come by any name, through any proxy, from any page."""
     async with open_api(sqlite_url, clock, security={"api_keys": KEYS}) as api:
-        answer = await api.http.get("/v1/jobs", headers={"Host": "any.example", "Origin": "https://x", **bearer(ALL)})
-        assert answer.status_code == 200
+        odd = {"Host": "any.example", "Origin": "https://x", "X-Forwarded-For": "192.0.2.1"}
+        assert (await api.http.get("/v1/jobs", headers=odd | bearer(ALL))).status_code == 200
