@@ -1,4 +1,4 @@
-"""Looking at Exec: one GET, whatever comes of it turned into a `Look`.
+"""Asking Exec: a look at a job, or for a new one; whatever comes of it becomes a `Look` or a `Creation`.
 
 The API key has full rights on the workspace. It goes to the configured address only, never along a redirect, and into
 no text that leaves this module.

@@ -123,9 +123,6 @@ class ScenarioJob(BaseModel):
         return self.model_dump(mode="json", exclude_unset=True) if self._sent is None else deepcopy(self._sent)
 
 
-LIVE_STATUSES = frozenset({"queued", "processing"})
-
-
 # --- the relay's side ------------------------------------------------------------------------------------------
 
 

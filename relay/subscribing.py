@@ -110,7 +110,7 @@ def check_headers(headers: Mapping[str, str]) -> None:
         if not _HEADER_NAME.fullmatch(name):
             raise Invalid("invalid_headers", "a header's name is made of letters, digits and -", "headers")
         if name.lower() in _HEADERS_KEPT_BACK or name.lower().startswith("webhook-"):
-            raise Invalid("invalid_headers", f"the relay sets {name.lower()} itself; leave it away", "headers")
+            raise Invalid("invalid_headers", f"the relay sets {name.lower()} itself; leave it out", "headers")
         if not _HEADER_VALUE.fullmatch(value):
             raise Invalid("invalid_headers", f"the value of {name} must be printable ASCII on one line", "headers")
 

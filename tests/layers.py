@@ -4,7 +4,7 @@ A part is a module or package directly under `relay/`. Imports inside functions 
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from sys import stdlib_module_names
@@ -73,6 +73,22 @@ def wrong_imports(module: str, source: str, *, package: bool = False) -> list[st
         if reason := _refused(part, part_of(target)):
             wrong.append(f"{module}:{line} imports {target}: {reason}")
     return wrong
+
+
+def needs(sources: Mapping[str, str]) -> dict[str, set[str]]:
+    """Which of these modules each imports, by dotted names; imports inside functions count."""
+    found: dict[str, set[str]] = {module: set() for module in sources}
+    for module, source in sources.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                within = {f"{node.module}.{alias.name}" for alias in node.names}
+                names = [*(within & set(sources)), *([] if within <= set(sources) else [node.module])]
+            else:
+                continue
+            found[module] |= set(names) & (set(sources) - {module})
+    return found
 
 
 def _refused(part: str, target: str) -> str | None:

@@ -1,11 +1,12 @@
 """Imports point downward only, and the pure core stays pure: the relay's own files, and files made to be refused."""
 
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-from tests.layers import FLOOR_OF, PURE, ROOT, impurities, part_of, wrong_imports
+from tests.layers import FLOOR_OF, PURE, ROOT, impurities, needs, part_of, wrong_imports
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -29,6 +30,20 @@ def test_core_is_pure(module: str, path: Path) -> None:
 def test_every_floor_holds_what_is_there() -> None:
     """The floors name the parts of the relay: none that is gone, and none is missing."""
     assert {part_of(module) for module, _ in modules()} - {""} == set(FLOOR_OF)
+
+
+def test_no_module_leads_back_to_itself() -> None:
+    """Whoever reads a module and then what it imports never comes back to it: there is an order to read them in."""
+    sources = {module: path.read_text() for module, path in modules()}
+    order = list(TopologicalSorter(needs(sources)).static_order())
+    assert order.index("relay.times") < order.index("relay.store.outbox") < order.index("relay.service")
+
+
+def test_a_circle_is_found() -> None:
+    """Also where one of its imports stands in a function."""
+    circle = {"relay.a": "from relay import b", "relay.b": "def late():\n    from relay.a import x"}
+    with pytest.raises(CycleError):
+        TopologicalSorter(needs(circle)).prepare()
 
 
 @pytest.mark.parametrize(

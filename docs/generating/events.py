@@ -48,8 +48,8 @@ def _others() -> list[str]:
 
 
 def _bodies(format: str) -> list[Path]:
-    order = [type.value.removeprefix("job.") for type in EventType]
     """The events' own; those of odd texts, with `-` in their names, show nothing that a reader needs."""
+    order = [type.value.removeprefix("job.") for type in EventType]
     plain = [path for path in (GOLDEN / format).glob("*.json") if "-" not in path.stem]
     return sorted(plain, key=lambda path: order.index(path.stem))
 

@@ -100,7 +100,6 @@ class Exec:
             exception_handlers={HTTPException: _not_here},
             lifespan=self._lifespan,
         )
-        self.app.state.exec = self
 
     def add(
         self,
@@ -248,11 +247,6 @@ class Exec:
 
 
 _WELL = Fault(kind="ok")
-
-
-def make_exec(settings: ExecSettings, clock: Callable[[], Instant]) -> Starlette:
-    """The stand-in as an ASGI app; the `Exec` itself is its `state.exec`."""
-    return Exec(settings, clock).app
 
 
 def _chance(seed: int | None, kind: str) -> random.Random:

@@ -121,7 +121,6 @@ class Receiver:
         for path, some in by_path.items():
             self.trust(some, path)
         self.app = Starlette(routes=[Route("/{path:path}", self._take, methods=["POST"])])
-        self.app.state.receiver = self
 
     def trust(self, secrets: str | Sequence[str], path: str = ANY_PATH) -> None:
         """From now on these secrets hold for `path`, in place of those before. Raises Invalid."""
@@ -184,17 +183,6 @@ class Receiver:
             if script := self._scripts.get(place):
                 return script.popleft()
         return self._always.get(path, self._always.get(ANY_PATH, FINE))
-
-
-def make_receiver(
-    secrets: str | Sequence[str] | Mapping[str, Sequence[str]],
-    clock: Callable[[], Instant],
-    *,
-    listener: Listener | None = None,
-    keep: int = 10_000,
-) -> Starlette:
-    """A receiver as an ASGI app; the `Receiver` itself is its `state.receiver`."""
-    return Receiver(secrets, clock, listener=listener, keep=keep).app
 
 
 # --- how it verifies -------------------------------------------------------------------------------------------

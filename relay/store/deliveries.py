@@ -1,4 +1,4 @@
-"""Deliveries as people ask for them: lists, one with its attempts, resends, pruning."""
+"""Deliveries as people ask for them: lists, one with its attempts, resends."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

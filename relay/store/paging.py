@@ -37,7 +37,7 @@ def decode(cursor: str) -> tuple[Instant, str]:
         text = ""
     if (found := _CURSOR.fullmatch(text)) is None:
         raise Invalid(
-            "invalid_cursor", "cursor is not one that this list gave out; leave it away to start anew", "cursor"
+            "invalid_cursor", "cursor is not one that this list gave out; leave it out to start anew", "cursor"
         )
     return int(found[1]), found[2]
 

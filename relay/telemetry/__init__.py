@@ -1,7 +1,8 @@
 """What the operator sees from outside: metrics for Prometheus, the log, and spans."""
 
 from relay.telemetry.counting import Telemetry
+from relay.telemetry.exporting import spans_for
 from relay.telemetry.logs import LOGGER, set_up_logging
-from relay.telemetry.spans import Spans, spans_for
+from relay.telemetry.spans import Spans
 
 __all__ = ["LOGGER", "Spans", "Telemetry", "set_up_logging", "spans_for"]

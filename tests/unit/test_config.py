@@ -289,7 +289,7 @@ def test_with_an_api_key_the_relay_may_be_open_to_others() -> None:
 
 
 def test_a_standing_endpoint_is_kept_as_written() -> None:
-    """Format, events, secret and headers, with what they are when left away."""
+    """Format, events, secret and headers, with what they are when left out."""
     secret = signing.new_secret(b"x" * 32)
     full = {"name": "a", "url": "https://x.example/y?z", "format": "slack", "events": ["job.started"], "secret": secret}
     loaded = made(endpoints=[{**full, "headers": {"x-team": "sales"}}, {"name": "b", "url": "https://x.example"}])
