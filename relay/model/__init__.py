@@ -1,0 +1,44 @@
+"""The words of the relay as values: what its parts hand to each other.
+
+Every instant is an `Instant`: whole milliseconds since 1970-01-01T00:00Z. All values are frozen; a change is a new
+value (`dataclasses.replace`). One file has one word; all of them are imported from here.
+"""
+
+from relay.model.deliveries import Attempt, Delivery, DeliveryStatus
+from relay.model.endpoints import Endpoint, EndpointKind, Secret, own_format
+from relay.model.events import ENDINGS, Event, EventType, event_id
+from relay.model.ids import JOB_ID, new_id
+from relay.model.jobs import JobError, Scenario, ScenarioJob
+from relay.model.registrations import Registration, RegistrationStatus
+from relay.model.watches import Watch, WatchState
+from relay.times import DAY, HOUR, MINUTE, SECOND, Instant, from_rfc3339, to_rfc3339
+
+__all__ = [
+    "DAY",
+    "ENDINGS",
+    "HOUR",
+    "JOB_ID",
+    "MINUTE",
+    "SECOND",
+    "Attempt",
+    "Delivery",
+    "DeliveryStatus",
+    "Endpoint",
+    "EndpointKind",
+    "Event",
+    "EventType",
+    "Instant",
+    "JobError",
+    "Registration",
+    "RegistrationStatus",
+    "Scenario",
+    "ScenarioJob",
+    "Secret",
+    "Watch",
+    "WatchState",
+    "event_id",
+    "from_rfc3339",
+    "new_id",
+    "own_format",
+    "to_rfc3339",
+]
