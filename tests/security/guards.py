@@ -171,14 +171,14 @@ KEYS = (
     Guard(
         "Without keys the relay refuses to listen to others",
         "tests/unit/test_config.py::test_what_is_wrong_is_said_with_its_place",
-        "relay/config.py",
+        "relay/config/contradictions.py",
         "    if not keys and not _is_loopback(config.server.host):",
         "    if False:",
     ),
     Guard(
         "Only the hash of an API key is kept, of those that the configuration holds too",
         "tests/unit/test_config.py::test_only_the_hash_of_an_api_key_is_kept",
-        "relay/config.py",
+        "relay/config/api_keys.py",
         'values.relay_key(written["key"]).encode()).hexdigest()',
         'values.relay_key(written["key"]).encode()).hexdigest() + written["key"]',
     ),

@@ -110,7 +110,7 @@ def test_a_key_is_all_that_must_be_given() -> None:
         ("workspaces:\n  - {name: a, api_key: k}\n  - {name: a, api_key: k}\n", "config.yaml:3: workspaces[1].name: needs a name of its own; this one is that of workspaces[0]"),
         ("workspaces:\n  - {name: A b, api_key: k}\n", "config.yaml:2: workspaces[0].name: must be 1 to 63 of a-z"),
         ("exec:\n  api_key: k\nworkspaces:\n  - {name: a, api_key: b}\n", "config.yaml:3: workspaces: give exec.api_key for one workspace or workspaces for several, not both"),
-        ("polling:\n  tick: 1s\n", "config.yaml:1: exec.api_key: is missing: write Exec's API key here, or set RELAY_EXEC__API_KEY"),
+        ("polling:\n  tick: 1s\n", "config.yaml:1: exec.api_key: is missing: set it, or RELAY_EXEC__API_KEY, to a key from Exec"),
         ("exec:\n  api_key: k\nstorage:\n  url: mysql://x\n", "config.yaml:4: storage.url: must start with sqlite:/// and name a file, or with postgresql://"),
         ("exec:\n  api_key: k\nstorage:\n  url: sqlite:///\n", "config.yaml:4: storage.url: must start with sqlite:/// and name a file"),
         ("exec:\n  api_key: k\nsecurity:\n  allow_http: 1\n", "config.yaml:4: security.allow_http: must be true or false"),
