@@ -53,7 +53,7 @@ def _one_or_several(data: Mapping[str, Any]) -> Iterator[Problem]:
     if key is not None and spaces:
         yield Problem(("workspaces",), "give exec.api_key for one workspace or workspaces for several, not both")
     if key is None and not spaces and (exec is None or isinstance(exec, Mapping)):
-        text = "is missing: set it, or RELAY_EXEC__API_KEY, to a key from Exec (Settings > API); for several, see workspaces"
+        text = "is missing: set it, or RELAY_EXEC__API_KEY, to a key from Exec (Settings > API); or write workspaces"
         yield Problem(("exec", "api_key"), text)
 
 

@@ -9,10 +9,11 @@ from relay.model import Delivery, DeliveryStatus, Endpoint
 from relay.store import deliveries, endpoints
 from relay.store.database import Tx
 from relay.store.deliveries import Filter, Place
-from relay.web import answers, references
+from relay.web import references, showing
 from relay.web.answers import DeliveryAnswer, DeliveryDetail, DeliveryList, ResendAnswer
 from relay.web.operation import Call, operation, reply
-from relay.web.schemas import DeliveriesQuery, ResendRequest
+from relay.web.queries import DeliveriesQuery
+from relay.web.schemas import ResendRequest
 
 BATCH = 500
 """Deliveries that one transaction makes due again."""
@@ -25,7 +26,7 @@ async def list_deliveries(call: Call, query: DeliveriesQuery) -> Response:
     def work(tx: Tx) -> DeliveryList:
         found, cursor = deliveries.page(tx, query.page, _filter(tx, query, query.status))
         known = endpoints.many(tx, {item.endpoint_id for item in found})
-        return DeliveryList(data=[answers.delivery(item, known) for item in found], next_cursor=cursor)
+        return DeliveryList(data=[showing.delivery(item, known) for item in found], next_cursor=cursor)
 
     return reply(200, await call.relay.store.read(work))
 
@@ -36,7 +37,7 @@ async def get_delivery(call: Call, id: str) -> Response:
 
     def work(tx: Tx) -> DeliveryDetail:
         found, known = _known(tx, id)
-        return answers.delivery_detail(found, known, deliveries.attempts_of(tx, id))
+        return showing.delivery_detail(found, known, deliveries.attempts_of(tx, id))
 
     return reply(200, await call.relay.store.read(work))
 
@@ -60,7 +61,7 @@ async def resend_delivery(call: Call, id: str) -> Response:
         found, known = _known(tx, id)
         _refuse_where_nobody_listens(known.get(found.endpoint_id))
         deliveries.send_again(tx, id, call.now)
-        return answers.delivery(deliveries.get(tx, id) or found, known)
+        return showing.delivery(deliveries.get(tx, id) or found, known)
 
     answer = await call.relay.store.write(work)
     call.relay.wake()

@@ -9,11 +9,12 @@ from relay.errors import Invalid
 from relay.model import ENDINGS, Endpoint, Instant
 from relay.store import endpoints
 from relay.store.database import Tx
-from relay.web import answers, idempotency, references
+from relay.web import idempotency, references, showing
 from relay.web.answers import AttemptAnswer, EndpointAnswer, EndpointList, PublicKeys
 from relay.web.idempotency import Done
 from relay.web.operation import Call, operation, reply
-from relay.web.schemas import EndpointChange, EndpointRequest, EndpointsQuery, RotateRequest
+from relay.web.queries import EndpointsQuery
+from relay.web.schemas import EndpointChange, EndpointRequest, RotateRequest
 
 _TAG = "endpoints"
 
@@ -40,7 +41,7 @@ async def create_endpoint(call: Call, body: EndpointRequest) -> Response:
     def create(tx: Tx) -> Done:
         made, is_new = standing.create(tx, body.name, checked, call.now)
         told = _secret(made) if is_new else {}
-        answer = answers.endpoint(made, **told).model_dump(mode="json", exclude_unset=True)
+        answer = showing.endpoint(made, **told).model_dump(mode="json", exclude_unset=True)
         return Done(201 if is_new else 200, answer, f"/v1/endpoints/{made.id}")
 
     return (await idempotency.once(call, create)).response()
@@ -53,13 +54,13 @@ async def list_endpoints(call: Call, query: EndpointsQuery) -> Response:
     Newest first; standing ones, and those that registrations made.
     """
     rows, cursor = await call.relay.store.read(lambda tx: endpoints.page(tx, query.page, query.kind))
-    return reply(200, EndpointList(data=[answers.endpoint(row) for row in rows], next_cursor=cursor))
+    return reply(200, EndpointList(data=[showing.endpoint(row) for row in rows], next_cursor=cursor))
 
 
 @operation("GET", "/v1/endpoints/{id}", scope="read", tag=_TAG, answers={200: EndpointAnswer}, refusals=(404,))
 async def get_endpoint(call: Call, id: str) -> Response:
     """Show one endpoint."""
-    return reply(200, answers.endpoint(await call.relay.store.read(lambda tx: _get(tx, id))))
+    return reply(200, showing.endpoint(await call.relay.store.read(lambda tx: _get(tx, id))))
 
 
 @operation(
@@ -82,7 +83,7 @@ async def change_endpoint(call: Call, body: EndpointChange, id: str) -> Response
     if wish == Change():
         raise Invalid("missing_field", f"say what to change: {', '.join(EndpointChange.model_fields)}")
     changed = await call.relay.store.write(lambda tx: standing.change(tx, _get(tx, id), wish, call.relay.rules))
-    return reply(200, answers.endpoint(changed))
+    return reply(200, showing.endpoint(changed))
 
 
 @operation(
@@ -104,7 +105,7 @@ async def test_endpoint(call: Call, id: str) -> Response:
     Now and once, signed as any other; the answer is the attempt, whatever came of it. Nothing is stored.
     """
     found = await call.relay.store.read(lambda tx: _get(tx, id))
-    return reply(200, answers.attempt(await call.relay.send_test(found, call.now)))
+    return reply(200, showing.attempt(await call.relay.send_test(found, call.now)))
 
 
 @operation(
@@ -126,7 +127,7 @@ async def rotate_secret(call: Call, body: RotateRequest, id: str) -> Response:
         return standing.rotate(tx, _get(tx, id), body.secret, call.now, call.relay.config.endpoints, body.signing)
 
     rotated = await call.relay.store.write(rotate)
-    return reply(200, answers.endpoint(rotated, **_secret(rotated), **_old_secret(rotated)))
+    return reply(200, showing.endpoint(rotated, **_secret(rotated), **_old_secret(rotated)))
 
 
 @operation("POST", "/v1/endpoints/{id}/enable", scope="admin", tag=_TAG, answers={200: EndpointAnswer}, refusals=(404,))
@@ -137,7 +138,7 @@ async def enable_endpoint(call: Call, id: str) -> Response:
     """
     enabled, released = await call.relay.store.write(lambda tx: standing.enable(tx, _get(tx, id), call.now))
     call.relay.wake()
-    return reply(200, answers.endpoint(enabled, released=released))
+    return reply(200, showing.endpoint(enabled, released=released))
 
 
 @operation(
@@ -149,7 +150,7 @@ async def disable_endpoint(call: Call, id: str) -> Response:
     What is for it is held until it is enabled again. One that is disabled already keeps its time and reason.
     """
     disabled = await call.relay.store.write(lambda tx: standing.disable(tx, _get(tx, id), call.now))
-    return reply(200, answers.endpoint(disabled))
+    return reply(200, showing.endpoint(disabled))
 
 
 @operation("GET", "/v1/endpoints/{id}/public-keys", scope=None, tag=_TAG, answers={200: PublicKeys}, refusals=(404,))

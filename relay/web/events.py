@@ -10,7 +10,7 @@ from relay.store import events
 from relay.web import references
 from relay.web.answers import EventAnswer, EventList
 from relay.web.operation import Call, operation, reply
-from relay.web.schemas import EventsQuery
+from relay.web.queries import EventsQuery
 
 
 @operation("GET", "/v1/events", scope="read", tag="events", answers={200: EventList}, refusals=(400,))

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
 
 from relay.web import schemas
-from relay.web.schemas import Body, Events, Format, Headers, Metadata, Reference, Secret, Signing, Url, Workspace
+from relay.web.fields import Events, Format, Headers, Metadata, Reference, Secret, Signing, Url, Workspace, fit_to_keep
+from relay.web.schemas import Body
 
 _EXECS_OWN = frozenset("user_email prompt context scenario_slug request_id callback_url callback_headers".split())
 
@@ -13,7 +14,7 @@ _EXECS_OWN = frozenset("user_email prompt context scenario_slug request_id callb
 def _not_ours(fields: dict[str, Any]) -> dict[str, Any]:
     if wrong := sorted(_EXECS_OWN & set(fields)):
         raise ValueError(f"must not hold {wrong[0]}: it stands beside exec_fields, or the relay fills it in")
-    return schemas.fit_to_keep(fields)
+    return fit_to_keep(fields)
 
 
 def _described(name: str) -> str | None:

@@ -11,10 +11,10 @@ from relay.errors import NotFound
 from relay.model import Delivery, Endpoint, Registration, Watch
 from relay.store import deliveries, endpoints, registrations, watches
 from relay.store.database import Tx
-from relay.web import answers, references, standing
+from relay.web import references, showing, standing
 from relay.web.answers import DeliveryAnswer, JobAnswer, JobList, LookAnswer, RegistrationAnswer, Time
 from relay.web.operation import Call, operation, reply
-from relay.web.schemas import JobsQuery, WorkspaceQuery
+from relay.web.queries import JobsQuery, WorkspaceQuery
 from relay.web.standing import BudgetAnswer, DurationsAnswer
 
 MOST = 200
@@ -64,7 +64,7 @@ async def list_jobs(call: Call, query: JobsQuery) -> Response:
 
     def work(tx: Tx) -> JobList:
         found, cursor = watches.page(tx, query.page, query.state, workspace)
-        return JobList(data=[answers.job(watch) for watch in found], next_cursor=cursor)
+        return JobList(data=[showing.job(watch) for watch in found], next_cursor=cursor)
 
     return reply(200, await call.relay.store.read(work))
 
@@ -81,10 +81,10 @@ async def get_job(call: Call, job_id: str, query: WorkspaceQuery) -> Response:
     def work(tx: Tx) -> JobDetail:
         found = record(tx, named, workspace)
         return JobDetail(
-            **answers.job_fields(found.watch),
+            **showing.job_fields(found.watch),
             **_prospects(call, tx, found.watch),
-            registrations=[answers.registration(item, found.endpoints) for item in found.registrations],
-            deliveries=[answers.delivery(item, found.endpoints) for item in found.deliveries],
+            registrations=[showing.registration(item, found.endpoints) for item in found.registrations],
+            deliveries=[showing.delivery(item, found.endpoints) for item in found.deliveries],
             history=[LookAnswer(**look) for look in found.looks],
         )
 

@@ -13,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 from relay import __version__
 from relay.web.answers import ErrorAnswer
 from relay.web.operation import Operation
-from relay.web.schemas import Query
+from relay.web.queries import Query
 
 Mode = Literal["validation", "serialization"]
 

@@ -13,7 +13,8 @@ from relay.model import Instant
 from relay.service import Relay
 from relay.web import reading
 from relay.web.auth import Scope, authorise
-from relay.web.schemas import Body, NoQuery, Query
+from relay.web.queries import NoQuery, Query
+from relay.web.schemas import Body
 
 Handler = Callable[..., Awaitable[Response]]
 

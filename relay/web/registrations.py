@@ -12,13 +12,14 @@ from relay.register import Checked, Registered
 from relay.store import endpoints, registrations
 from relay.store.database import Tx
 from relay.subscribing import Wanted
-from relay.web import answers, problems, references
+from relay.web import problems, references, showing
 from relay.web.answers import BatchAnswer, BatchResult, ErrorDetail, RegistrationAnswer, RegistrationList
 from relay.web.idempotency import DOCUMENTED, Done, once
 from relay.web.job_request import JobRequest
 from relay.web.operation import TRACED, Call, operation, reply, shown
+from relay.web.queries import RegistrationsQuery
 from relay.web.reading import validated
-from relay.web.schemas import BatchRequest, RegistrationRequest, RegistrationsQuery
+from relay.web.schemas import BatchRequest, RegistrationRequest
 
 
 @operation(
@@ -90,7 +91,7 @@ async def list_registrations(call: Call, query: RegistrationsQuery) -> Response:
         endpoint_id = references.endpoint_id(tx, query.endpoint)
         found, cursor = registrations.page(tx, query.page, query.job_id, endpoint_id, query.status)
         known = endpoints.many(tx, [item.endpoint_id for item in found if item.endpoint_id])
-        return RegistrationList(data=[answers.registration(item, known) for item in found], next_cursor=cursor)
+        return RegistrationList(data=[showing.registration(item, known) for item in found], next_cursor=cursor)
 
     return reply(200, await call.relay.store.read(work))
 
@@ -200,7 +201,7 @@ def _placed(error: Refused, number: int) -> Refused:
 def shown_as(made: Registered) -> RegistrationAnswer:
     """A registration as the call that made it answers, with the secret if it made one."""
     known: dict[str, Endpoint] = {made.endpoint.id: made.endpoint} if made.endpoint else {}
-    return answers.registration(made.registration, known, made.secret)
+    return showing.registration(made.registration, known, made.secret)
 
 
 def _shown(tx: Tx, id: str) -> RegistrationAnswer:
@@ -208,4 +209,4 @@ def _shown(tx: Tx, id: str) -> RegistrationAnswer:
     if found is None:
         raise NotFound("registration_not_found", "there is no registration with this id")
     known = endpoints.many(tx, [found.endpoint_id] if found.endpoint_id else [])
-    return answers.registration(found, known)
+    return showing.registration(found, known)

@@ -13,7 +13,7 @@ from relay.signing import check_secret
 from relay.store import paging
 from relay.web import reading, references
 from relay.web.idempotency import KEY
-from relay.web.schemas import DeliveriesQuery, JobsQuery
+from relay.web.queries import DeliveriesQuery, JobsQuery
 from tests.fuzz.target import Target, text_of
 
 SETTINGS = (

@@ -209,7 +209,7 @@ SECRETS = (
     Guard(
         "No call of the API shows a callback URL, header value, key or old secret",
         f"{_MARKED}::test_no_call_tells_a_secret",
-        "relay/web/answers.py",
+        "relay/web/showing.py",
         "url=mask(found.url)",
         "url=found.url",
     ),
@@ -296,7 +296,7 @@ INPUTS = (
     Guard(
         "Metadata is nested at most 10 deep",
         "tests/web/test_bad_requests.py::test_what_is_no_registration",
-        "relay/web/schemas.py",
+        "relay/web/fields.py",
         "    if deep > METADATA_DEPTH:",
         "    if False:",
     ),
