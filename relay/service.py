@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,11 +16,12 @@ from relay.dispatcher import Dispatcher
 from relay.egress import Egress
 from relay.errors import ConfigError, Invalid, RelayError, StoreError
 from relay.janitor import Janitor
-from relay.model import HOUR, Attempt, Endpoint, Event, EventType, Instant, new_id
+from relay.model import HOUR, MINUTE, SECOND, Attempt, Endpoint, Event, EventType, Instant, new_id
 from relay.pace import read_durations, read_ledger
 from relay.readiness import Readiness
 from relay.samples import SAMPLE_JOB
 from relay.store import deliveries, outbox, watches, workspaces
+from relay.store.clock import system_clock as system_clock
 from relay.store.database import Store, Tx
 from relay.store.resealing import open_store
 from relay.telemetry import Spans, Telemetry
@@ -29,11 +29,6 @@ from relay.watcher import Watcher
 
 COUNTED = 100_000
 """Watches and deliveries that are counted; of more, as of an outage's, a number says no more than this one does."""
-
-
-def system_clock() -> Instant:
-    """Now, by the machine's clock."""
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +59,11 @@ class Relay:
         self,
         config: Config,
         store: Store,
-        clock: Callable[[], Instant] = system_clock,
         seed: int | None = None,
         spans: Spans | None = None,
     ) -> None:
-        self.config, self.store, self.clock = config, store, clock
+        self.config, self.store = config, store
+        self.clock = clock = store.clock
         self.telemetry = Telemetry(spans)
         self.rules = EgressRules(
             allow_http=config.security.allow_http,
@@ -94,12 +89,16 @@ class Relay:
     async def open(
         cls,
         config: Config,
-        clock: Callable[[], Instant] = system_clock,
+        clock: Callable[[], Instant] | None = None,
         seed: int | None = None,
         spans: Spans | None = None,
     ) -> "Relay":
-        """A relay with its store open, brought up to date and sealed. Raises StoreError, saying what to do."""
-        return cls(config, await open_store(config.storage.url, config.security.seal()), clock, seed, spans)
+        """A relay with its store open, brought up to date and sealed. Raises StoreError, saying what to do.
+
+        `clock` tells the time in place of the machine's clock (SQLite) or the database's (PostgreSQL).
+        """
+        store = await open_store(config.storage.url, config.security.seal(), clock=clock)
+        return cls(config, store, seed, spans)
 
     async def start(self) -> None:
         """Takes up what an earlier run left, then starts the metronome.
@@ -108,6 +107,7 @@ class Relay:
         """
         await self._take_over(self.config.endpoints, list(self.clients))
         await self.store.write(self._take_up)
+        self._tell_time()
         every = self.config.polling.tick / 1_000
         once = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
         self._scheduler.add_job(self.tick, "interval", seconds=every, **once)
@@ -164,6 +164,7 @@ class Relay:
         async with self._ticking:
             self.dispatcher.wake()
             try:
+                await self.store.keep_time()
                 await self.watcher.tick()
             except StoreError as error:
                 self.telemetry.log.error("this tick came to nothing: %s", error)
@@ -223,6 +224,12 @@ class Relay:
         )
         body = formats.render(endpoint.format, event, None, endpoint.template)
         return await self.dispatcher.try_once(endpoint, event, body, now)
+
+    def _tell_time(self) -> None:
+        """Says so where this machine's clock is not the store's, as certificates and logs go by it."""
+        if self.store.goes_by_the_database and abs(apart := system_clock() - self.clock()) > MINUTE:
+            text = "this machine's clock is %d s %s the database's, which the relay goes by; set it right"
+            self.telemetry.log.warning(text, abs(apart) // SECOND, "ahead of" if apart > 0 else "behind")
 
     def _take_up(self, tx: Tx) -> None:
         """At start: leases nobody holds any more."""

@@ -75,18 +75,21 @@ def postgres() -> Iterator[str]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """`storage.url` of a new, empty store: every test that asks for one runs on both databases."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/relay.db"
-        return
-    uri: str = request.getfixturevalue("postgres")
+@pytest.fixture
+def postgres_url(postgres: str) -> Iterator[str]:
+    """`storage.url` of a new, empty PostgreSQL database, for what only PostgreSQL does."""
     name = f"relay_{next(_numbers)}"
-    with psycopg.connect(uri, autocommit=True) as connection:
+    with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} STRATEGY file_copy")
-        yield uri.replace("/postgres?", f"/{name}?")
+        yield postgres.replace("/postgres?", f"/{name}?")
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite_url", "postgres_url"], ids=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """`storage.url` of a new, empty store: every test that asks for one runs on both databases."""
+    url: str = request.getfixturevalue(request.param)
+    return url
 
 
 @pytest.fixture

@@ -18,8 +18,10 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from relay.errors import StoreError
+from relay.model import Instant
 from relay.sealing import Seal
 from relay.store import dialect, migrate
+from relay.store.clock import DatabaseClock, system_clock
 
 Tx = Connection
 """A transaction: what the functions of the store work in."""
@@ -49,11 +51,21 @@ class _Wish:
         self.future: Future[Any] = Future()
 
 
+class _Unsure(Exception):
+    """The commit itself failed. Whether it took place nobody knows, so nothing is done again."""
+
+    def __init__(self, error: DBAPIError) -> None:
+        super().__init__()
+        self.error = error
+
+
 class Store:
     """The relay's database. Open with `Store.open`; close with `aclose`."""
 
-    def __init__(self, writer: Engine, reader: Engine, writers: int, lock: int | None) -> None:
-        self._writer, self._reader, self._lock = writer, reader, lock
+    def __init__(
+        self, writer: Engine, reader: Engine, writers: int, lock: int | None, clock: Callable[[], Instant]
+    ) -> None:
+        self._writer, self._reader, self._lock, self.clock = writer, reader, lock, clock
         self._wishes: queue.SimpleQueue[_Wish | None] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
         self._threads = [
@@ -68,32 +80,42 @@ class Store:
         """Whether no other relay can be at work in this store (SQLite: the file is locked)."""
         return self._lock is not None
 
+    @property
+    def goes_by_the_database(self) -> bool:
+        """Whether its clock is the database's, and not the machine's."""
+        return isinstance(self.clock, DatabaseClock)
+
     @classmethod
-    async def open(cls, url: str, seal: Seal | None = None) -> "Store":
+    async def open(cls, url: str, seal: Seal | None = None, clock: Callable[[], Instant] | None = None) -> "Store":
         """Opens the database, bringing its tables up to date. Raises StoreError, saying what to do.
 
-        `seal` is what its secrets are sealed and opened with; None leaves them as they are.
+        `seal` is what its secrets are sealed and opened with; None leaves them as they are. `clock` tells the time in
+        place of the machine's clock (SQLite) or the database's (PostgreSQL).
         """
-        return await asyncio.to_thread(cls._open, url, seal or Seal())
+        return await asyncio.to_thread(cls._open, url, seal or Seal(), clock)
 
     @classmethod
-    def _open(cls, url: str, seal: Seal) -> "Store":
+    def _open(cls, url: str, seal: Seal, clock: Callable[[], Instant] | None) -> "Store":
         parsed = dialect.parse(url)
         sqlite = dialect.is_sqlite(parsed)
         lock = dialect.lock_file(parsed) if sqlite else None
         writers = 1 if sqlite else _POSTGRES_WRITERS
         writer = dialect.engine(parsed, writer=True, connections=writers, **{_SEAL: seal})
         reader = dialect.engine(parsed, writer=False, connections=_READERS, **{_SEAL: seal})
+        clock = clock or (system_clock if sqlite else DatabaseClock())
         try:
             migrate.upgrade(writer)
+            with reader.connect() as tx:
+                _set(clock, tx)
         except BaseException as error:
             writer.dispose()
+            reader.dispose()
             if lock is not None:
                 os.close(lock)
             if isinstance(error, DBAPIError):
                 raise dialect.told(error) from error
             raise
-        return cls(writer, reader, writers, lock)
+        return cls(writer, reader, writers, lock, clock)
 
     async def write(self, work: Callable[[Tx], T]) -> T:
         """Runs `work` in a transaction; returns after the commit is durable. On an exception nothing of it remains.
@@ -113,11 +135,18 @@ class Store:
             raise StoreError("the store is closed")
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, work)
 
-    def _read(self, work: Callable[[Tx], T]) -> T:
+    async def keep_time(self) -> None:
+        """Sets the clock by the database's, where that is what it goes by. Raises StoreError."""
+        if self.goes_by_the_database:
+            await self.read(lambda tx: _set(self.clock, tx))
+
+    def _read(self, work: Callable[[Tx], T], tries: int = _TRIES) -> T:
         try:
             with self._reader.connect() as connection:
                 return work(connection)
         except DBAPIError as error:
+            if tries > 1 and dialect.may_be_repeated(error):
+                return self._read(work, tries - 1)
             raise dialect.told(error) from error
 
     def _write_forever(self) -> None:
@@ -134,32 +163,39 @@ class Store:
                 batch.append(wish)
             self._commit_together(batch)
 
-    def _commit_together(self, batch: list[_Wish]) -> None:
+    def _commit_together(self, batch: list[_Wish], tries: int = _TRIES) -> None:
         """Commits all in one transaction; where one of them is at fault, each in one of its own, in turn."""
-        for left in range(_TRIES, 0, -1):
-            try:
-                done = self._try(batch)
-            except Exception as error:
-                if isinstance(error, DBAPIError) and len(batch) > 1 and dialect.is_of_one(error):
-                    for wish in batch:
-                        if not wish.future.done():
-                            self._commit_together([wish])
-                    return
-                if isinstance(error, DBAPIError) and dialect.may_be_repeated(error) and left > 1:
-                    continue
-                told = dialect.told(error) if isinstance(error, DBAPIError) else error
+        try:
+            done = self._try(batch)
+        except _Unsure as unsure:
+            self._fail(batch, dialect.told(unsure.error))
+        except DBAPIError as error:
+            if len(batch) > 1 and dialect.is_of_one(error):
                 for wish in batch:
                     if not wish.future.done():
-                        wish.future.set_exception(told)
-                return
+                        self._commit_together([wish])
+            elif tries > 1 and dialect.may_be_repeated(error):
+                self._commit_together(batch, tries - 1)
+            else:
+                self._fail(batch, dialect.told(error))
+        except Exception as error:
+            self._fail(batch, error)
+        else:
             for wish, result in done:
                 wish.future.set_result(result)
-            return
+
+    @staticmethod
+    def _fail(batch: list[_Wish], error: Exception) -> None:
+        for wish in batch:
+            if not wish.future.done():
+                wish.future.set_exception(error)
 
     def _try(self, batch: list[_Wish]) -> list[tuple[_Wish, Any]]:
         done: list[tuple[_Wish, Any]] = []
-        with self._writer.begin() as connection:
+        with self._writer.connect() as connection, connection.begin() as transaction:
             for wish in batch:
+                if wish.future.done():  # it raised when all of this was tried before
+                    continue
                 if len(batch) == 1:
                     done.append((wish, wish.work(connection)))
                     continue
@@ -170,6 +206,10 @@ class Store:
                     raise
                 except Exception as error:
                     wish.future.set_exception(error)
+            try:
+                transaction.commit()
+            except DBAPIError as error:
+                raise _Unsure(error) from error
         return done
 
     def forget_what_was_overwritten(self) -> None:
@@ -200,6 +240,11 @@ class Store:
         self._reader.dispose()
         if self._lock is not None:
             os.close(self._lock)
+
+
+def _set(clock: Callable[[], Instant], tx: Tx) -> None:
+    if isinstance(clock, DatabaseClock):
+        clock.set(lambda: dialect.now(tx))
 
 
 def peek(url: str, work: Callable[[Tx], T]) -> T:

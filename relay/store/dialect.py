@@ -6,15 +6,36 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Insert, Table, and_, create_engine, event
+from sqlalchemy import ColumnElement, Connection, Engine, Insert, Table, and_, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from relay.errors import StoreError, ValueRefused
+from relay.model import Instant
 
 _BUSY_MS = 5_000
+
+_NETWORK = {
+    "application_name": "exec-relay",
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
+"""A database that is cut off is noticed within half a minute; without these, within hours."""
+
+_SESSION = {
+    # A relay whose machine is gone in the middle of a transaction would hold its locks for hours.
+    "idle_in_transaction_session_timeout": "15s",
+    "tcp_keepalives_idle": "10s",
+    "tcp_keepalives_interval": "5s",
+    "tcp_keepalives_count": "3",
+    "lock_timeout": "10s",
+}
+"""What the server is asked for, unless `options` in `storage.url` say otherwise. Our transactions take milliseconds."""
 
 
 def parse(url: str) -> URL:
@@ -42,14 +63,7 @@ def engine(url: URL, writer: bool, connections: int, **options: Any) -> Engine:
     `options` are what each of its connections says under `get_execution_options`.
     """
     if not is_sqlite(url):
-        return create_engine(
-            url,
-            pool_size=connections,
-            max_overflow=0,
-            pool_pre_ping=True,
-            hide_parameters=True,
-            execution_options=options,
-        )
+        return _postgresql(url, writer, connections, **options)
     made = create_engine(
         url,
         poolclass=QueuePool,
@@ -72,6 +86,38 @@ def engine(url: URL, writer: bool, connections: int, **options: Any) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
 
     return made
+
+
+def _postgresql(url: URL, writer: bool, connections: int, **options: Any) -> Engine:
+    """Reads see one snapshot, as they do in SQLite, and can't write."""
+    reading = {} if writer else {"isolation_level": "REPEATABLE READ"}
+    made = create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        connect_args={name: value for name, value in _NETWORK.items() if name not in url.query},
+        hide_parameters=True,
+        execution_options={**options, "postgresql_readonly": not writer},
+        **reading,
+    )
+    asked = str(url.query.get("options", ""))
+    settings = "; ".join(f"SET {name} = '{value}'" for name, value in _SESSION.items() if name not in asked)
+
+    @event.listens_for(made, "connect")
+    def _set_up(connection: Any, _: object) -> None:
+        # Not as the connection's own `options`: a pooler between us and the server refuses those.
+        if settings:
+            connection.execute(settings)
+            connection.commit()
+
+    return made
+
+
+def now(tx: Connection) -> Instant:
+    """PostgreSQL's clock, at this moment and not when the transaction began."""
+    asked = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)")
+    said: Instant = tx.execute(asked).scalar_one()
+    return said
 
 
 def lock_file(url: URL) -> int:
@@ -114,14 +160,20 @@ def _insert_new(dialect: str, table: Table) -> Insert:
     return insert(table).on_conflict_do_nothing().returning(key)
 
 
+_LOST = {"40001", "40P01"}
+"""Serialisation, deadlock: another transaction was first."""
+_WAITED = "55P03"
+
+
 def may_be_repeated(error: DBAPIError) -> bool:
-    """Whether the transaction only lost to another (deadlock, serialisation) and may simply be done again."""
-    return getattr(error.orig, "sqlstate", None) in {"40001", "40P01"}
+    """Whether a transaction that came to no commit may simply be done again: it lost to another, or its connection is
+    gone, which a new one may not be."""
+    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _LOST
 
 
 def is_of_one(error: DBAPIError) -> bool:
     """Whether one transaction is at fault; a full disk or a lost connection would be so for every other too."""
-    return may_be_repeated(error) or not isinstance(error, OperationalError)
+    return not isinstance(error, OperationalError) or getattr(error.orig, "sqlstate", None) in {*_LOST, _WAITED}
 
 
 def told(error: DBAPIError) -> StoreError:
@@ -149,8 +201,13 @@ _MEANINGS = {
     "not a database": "the file that storage.url names is not a SQLite database",
     "malformed": "the SQLite file is damaged; restore it from a backup",
     "disk i/o": "the disk failed while the store was read or written",
-    "connection": "the database can't be reached; is PostgreSQL running, and is storage.url right?",
+    "lock timeout": "another transaction holds what is to be changed; does somebody else work in the database?",
+    "too many": "PostgreSQL has no connection left; raise its max_connections, or run fewer relays",
+    "connection slots": "PostgreSQL has no connection left; raise its max_connections, or run fewer relays",
+    "fatal:  database": "PostgreSQL has no such database; make it (`createdb`), or set storage.url right",
+    "fatal:  role": "PostgreSQL has no such user; make it (`createuser`), or set storage.url right",
     "password": "PostgreSQL refused the user or password of storage.url",
+    "connection": "the database can't be reached; is PostgreSQL running, and is storage.url right?",
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Column, ColumnElement, Row, Table, func, not_, select, update
 
 from relay.errors import StoreError
-from relay.model import EndpointKind
+from relay.model import EndpointKind, Instant
 from relay.sealing import Seal
 from relay.signing import Signing
 from relay.store import endpoints, sealed
@@ -41,12 +41,19 @@ _TABLES = (
 )
 
 
-async def open_store(url: str, seal: Seal, tell: Callable[[int, int], None] = lambda _done, _of: None) -> Store:
+async def open_store(
+    url: str,
+    seal: Seal,
+    tell: Callable[[int, int], None] = lambda _done, _of: None,
+    clock: Callable[[], Instant] | None = None,
+) -> Store:
     """Opens a store and seals what is not sealed with the key that seals; `tell` hears how many rows of how many.
+
+    `clock` is as `Store.open` has it.
 
     Raises StoreError, saying what to do, for a store that these keys can't open: then nothing of it was changed.
     """
-    store = await Store.open(url, seal)
+    store = await Store.open(url, seal, clock)
     try:
         await store.read(check)
         await _seal_all(store, tell)

@@ -109,7 +109,7 @@ def configured(url: str, **sections: Any) -> Config:
 async def open_api(url: str, clock: Clock, **sections: Any) -> AsyncIterator[Api]:
     """The API of a relay with these sections of configuration."""
     config = configured(url, **sections)
-    relay = QuietRelay(config, await open_store(config.storage.url, config.security.seal()), clock, seed=1)
+    relay = QuietRelay(config, await open_store(config.storage.url, config.security.seal(), clock=clock), seed=1)
     try:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(relay)), base_url=SELF) as http:
             yield Api(http, relay, clock)

@@ -90,7 +90,9 @@ async def staged(url: str, relay: type[QuietRelay] = QuietRelay) -> AsyncIterato
     config = configured(url, exec={"base_url": "http://127.0.0.1:9/x", "api_key": marked.EXEC_KEY}, security=security)
     memory = InMemorySpanExporter()
     spans = Exported(SimpleSpanProcessor(memory))
-    opened = relay(config, await open_store(config.storage.url, config.security.seal()), Clock(), seed=1, spans=spans)
+    opened = relay(
+        config, await open_store(config.storage.url, config.security.seal(), clock=Clock()), seed=1, spans=spans
+    )
     bearer = {"Authorization": f"Bearer {marked.API_KEY}"}
     transport = httpx.ASGITransport(create_app(opened), raise_app_exceptions=False)
     async with (

@@ -1,0 +1,178 @@
+"""Bad days of a database: connections that are cut, servers that restart, transactions that nobody ends."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from relay.errors import StoreError
+from relay.store import idempotency
+from relay.store.database import Store, Tx
+from relay.store.idempotency import Kept
+
+
+def keep(key: str) -> Kept:
+    return Kept(key=key, request_hash="", status=201, answer="", created_at=0)
+
+
+@pytest.fixture
+def url(postgres_url: str) -> str:
+    """A PostgreSQL with little patience."""
+    return f"{postgres_url}&options=-c%20lock_timeout%3D500%20-c%20idle_in_transaction_session_timeout%3D500"
+
+
+@pytest.fixture
+def server(postgres_url: str) -> Iterator[psycopg.Connection]:
+    """A connection of the operator's own."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        yield connection
+
+
+def cut_all(server: psycopg.Connection) -> None:
+    """Ends every connection but this one, as a restart of the server does."""
+    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    server.execute(f"SELECT pg_terminate_backend(pid) {others}")
+    while server.execute(f"SELECT count(*) {others}").fetchone() != (0,):
+        pass
+
+
+async def test_a_store_goes_on_after_all_connections_were_cut(postgres_url: str, server: psycopg.Connection) -> None:
+    """The next reads and writes are made on new connections, and nobody hears of it."""
+    store = await Store.open(postgres_url)
+    await asyncio.gather(*(store.read(lambda tx: idempotency.get(tx, "1")) for _ in range(8)))
+    for number in range(3):
+        cut_all(server)
+        assert await store.write(lambda tx, n=number: idempotency.keep(tx, keep(str(n))))  # type: ignore[misc]
+        cut_all(server)
+        found = await asyncio.gather(*(store.read(lambda tx: idempotency.get(tx, "0")) for _ in range(8)))
+        assert None not in found
+    await store.aclose()
+
+
+async def test_a_transaction_that_was_cut_is_made_anew(postgres_url: str, server: psycopg.Connection) -> None:
+    """All of it, once: what it wrote before the cut is gone, and those committed with it are not hurt."""
+    store = await Store.open(postgres_url)
+    tries: list[int] = []
+
+    def work(tx: Tx) -> bool:
+        first = idempotency.keep(tx, keep("first"))
+        tries.append(1)
+        if len(tries) == 1:
+            cut_all(server)
+        return first and idempotency.keep(tx, keep("second"))
+
+    def fails(tx: Tx) -> None:
+        raise LookupError("its own fault")
+
+    wishes = [store.write(fails), store.write(lambda tx: idempotency.keep(tx, keep("a"))), store.write(work)]
+    results = await asyncio.gather(*wishes, store.write(fails), return_exceptions=True)
+    assert [type(result) for result in results] == [LookupError, bool, bool, LookupError]
+    assert results[1:3] == [True, True]
+    assert len(tries) == 2
+    await store.aclose()
+
+
+async def test_a_commit_that_was_cut_is_told_and_not_made_again(postgres_url: str, server: psycopg.Connection) -> None:
+    """Whether it took place nobody knows: to make it again could spend or send twice."""
+    store = await Store.open(postgres_url)
+    await store.write(lambda tx: tx.execute(text("CREATE TABLE seen (n int)")))
+    await store.write(lambda tx: tx.execute(text(CUT_AT_COMMIT)))
+    tries: list[int] = []
+
+    def work(tx: Tx) -> None:
+        tries.append(1)
+        tx.execute(text("INSERT INTO seen VALUES (1)"))
+
+    with pytest.raises(StoreError, match="can't be reached"):
+        await store.write(work)
+    assert len(tries) == 1
+    assert await store.write(lambda tx: idempotency.keep(tx, keep("after")))
+    await store.aclose()
+
+
+CUT_AT_COMMIT = """
+CREATE FUNCTION cut() RETURNS trigger AS $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$
+LANGUAGE plpgsql;
+CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON seen INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION cut()
+"""
+
+
+async def test_what_a_dead_relay_held_is_let_go(url: str) -> None:
+    """A relay that stops in the middle of a transaction holds up the others only as long as the server waits for it."""
+    dead, alive = await Store.open(url), await Store.open(f"{url}%20-c%20lock_timeout%3D10000")
+    go_on, held = threading.Event(), threading.Event()
+    await dead.write(lambda tx: idempotency.keep(tx, keep("row")))
+
+    def hang(tx: Tx) -> None:
+        tx.execute(text("UPDATE idempotency SET status = 500"))
+        held.set()
+        go_on.wait(20)
+
+    hanging = asyncio.create_task(dead.write(hang))
+    await asyncio.to_thread(held.wait)
+    assert await alive.write(lambda tx: tx.execute(text("UPDATE idempotency SET status = 200")).rowcount) == 1
+    go_on.set()
+    with pytest.raises(StoreError):
+        await hanging
+    await asyncio.gather(dead.aclose(), alive.aclose())
+
+
+async def test_a_lock_that_nobody_gives_back_is_told(url: str, server: psycopg.Connection) -> None:
+    """Whoever waits for it is told, and nobody who was to be committed with it."""
+    store = await Store.open(url)
+    await store.write(lambda tx: idempotency.keep(tx, keep("row")))
+    with server.transaction():
+        server.execute("UPDATE idempotency SET status = 500")
+        blocked = store.write(lambda tx: tx.execute(text("UPDATE idempotency SET status = 200")).rowcount)
+        others = [store.write(lambda tx, n=n: idempotency.keep(tx, keep(str(n)))) for n in range(3)]  # type: ignore[misc]
+        results = await asyncio.gather(blocked, *others, return_exceptions=True)
+    assert isinstance(results[0], StoreError)
+    assert "another transaction holds" in str(results[0])
+    assert results[1:] == [True, True, True]
+    await store.aclose()
+
+
+async def test_a_read_sees_one_instant(store: Store, another: Store) -> None:
+    """What is committed between two statements of a read, the second does not see."""
+    loop = asyncio.get_running_loop()
+
+    def twice(tx: Tx) -> tuple[object, object]:
+        first = idempotency.get(tx, "between")
+        asyncio.run_coroutine_threadsafe(another.write(lambda tx: idempotency.keep(tx, keep("between"))), loop).result()
+        return first, idempotency.get(tx, "between")
+
+    assert await store.read(twice) == (None, None)
+    assert await store.read(lambda tx: idempotency.get(tx, "between")) is not None
+
+
+async def test_a_read_can_not_write(store: Store) -> None:
+    """On PostgreSQL the server sees to it; SQLite has one writer, and so would lose what a read wrote."""
+    if store.is_ours_alone:
+        return
+    with pytest.raises(StoreError, match="read-only"):
+        await store.read(lambda tx: idempotency.keep(tx, keep("x")))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("/relay_", "/nowhere_"), "no such database"),
+        (("//postgres:", "//nobody:"), "no such user"),
+    ],
+)
+async def test_a_database_that_is_not_there_is_told(postgres_url: str, change: tuple[str, str], told: str) -> None:
+    """In words that say what to set right."""
+    with pytest.raises(StoreError, match=told):
+        await Store.open(postgres_url.replace(*change))
+
+
+async def test_a_server_without_a_free_connection_is_told(postgres_url: str, server: psycopg.Connection) -> None:
+    """Not as one that is down."""
+    server.execute(f"ALTER DATABASE {server.info.dbname} CONNECTION LIMIT 0")
+    server.execute("CREATE ROLE guest LOGIN")
+    with pytest.raises(StoreError, match="no connection left"):
+        await Store.open(postgres_url.replace("//postgres:", "//guest:"))
+    server.execute("DROP ROLE guest")
