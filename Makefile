@@ -9,7 +9,7 @@ BENCH := $(VENV)/.bench-installed
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench-polling bench-speed lock image habits fuzz guards audit sbom release docs browser screenshots clean
+.PHONY: help demo test check format bench-polling bench-speed lock image habits fuzz guards torture audit sbom release docs browser screenshots clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -49,6 +49,9 @@ fuzz: $(SECURITY) ## Fuzz every parser, a minute each; longer: make fuzz SECONDS
 
 guards: $(DEV) ## Take out each guard that SECURITY.md names, and see its test fail; takes minutes
 	$(RUN)/python -m tests.security $(ARGS)
+
+torture: $(DEV) ## Kill, cut and fill up everything, many times, and count what was lost: an hour or more; some: make torture ARGS="kill-sqlite"
+	$(RUN)/python -m tests.torture $(ARGS)
 
 audit: $(SECURITY) ## Ask for known vulnerabilities of what is pinned; needs the network
 	@RELAY_PIP_AUDIT=$(RUN)/pip-audit sh requirements/audit.sh

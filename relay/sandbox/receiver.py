@@ -40,6 +40,8 @@ class Received:
     verified: bool
     why: str
     """Why it is not verified."""
+    answered: int
+    """The status that it was answered."""
     headers: Mapping[str, str] = field(repr=False)
     """Names in lower case."""
     body: bytes = field(repr=False)
@@ -60,10 +62,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drip:
-    """200, and then one byte of the body every `every` milliseconds."""
+    """The head of an answer, and then one byte of its body every `every` milliseconds."""
 
     body: bytes = b"." * 3_600
     every: int = SECOND
+    status: int = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +153,7 @@ class Receiver:
         path = request.url.path
         headers = dict(request.headers)
         why = self._doubt(path, headers, body)
+        behaviour = self._next(path)
         one = Received(
             at=self._clock(),
             path=path,
@@ -157,10 +161,10 @@ class Receiver:
             event_type=_event_type(body),
             verified=not why,
             why=why,
+            answered=behaviour.status,
             headers=headers,
             body=body,
         )
-        behaviour = self._next(path)
         await self._keep(one)
         return await _behave(behaviour, request)
 
@@ -261,8 +265,8 @@ def _event_type(body: bytes) -> str | None:
 
 async def _behave(behaviour: Behaviour, request: Request) -> Response:
     match behaviour:
-        case Drip(body=body, every=every):
-            return StreamingResponse(_drip(body, every), media_type="text/plain")
+        case Drip(body=body, every=every, status=status):
+            return StreamingResponse(_drip(body, every), status, media_type="text/plain")
         case Flood(bytes=size, status=status):
             return StreamingResponse(_flood(size), status, {"content-length": str(size)}, "application/octet-stream")
         case Answer(status=status, headers=headers, body=body, delay=delay):

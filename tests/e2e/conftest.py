@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,14 @@ from relay.service import system_clock
 from tests.make import SECRET
 
 API_KEY = "relay_" + "k" * 43
-STARTS_WITHIN = 20.0
+STARTS_WITHIN = 60.0
 
 
 class Served:
     """A `relay serve` process that can be killed and started again on the same store and port."""
 
-    def __init__(self, config: Path, port: int, **as_user: Any) -> None:
-        self._config, self._as_user = config, as_user
+    def __init__(self, config: Path, port: int, program: Sequence[str] = ("relay",), **as_user: Any) -> None:
+        self._config, self._program, self._as_user = config, program, as_user
         self.url = f"http://127.0.0.1:{port}"
         self.process: asyncio.subprocess.Process | None = None
         self.log = config.with_suffix(".log")
@@ -41,7 +41,7 @@ class Served:
         environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])} | environ
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "relay", "serve", "--config", str(self._config)),
+                *(sys.executable, "-m", *self._program, "serve", "--config", str(self._config)),
                 stdout=log,
                 stderr=log,
                 env=environ,

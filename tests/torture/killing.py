@@ -1,0 +1,32 @@
+"""kill -9 at random moments under load: one relay on SQLite; several on PostgreSQL, some or all of them at once."""
+
+import asyncio
+from pathlib import Path
+
+from tests.torture.postgresql import postgresql
+from tests.torture.scene import Plan, scene
+from tests.torture.verdict import Verdict
+
+REPLICAS = 3
+
+
+async def on_sqlite(folder: Path, rounds: int) -> Verdict:
+    """One relay."""
+    return await kill_rounds(folder, Plan(store=f"sqlite:///{folder}/relay.db", rate=20), rounds)
+
+
+async def on_postgresql(folder: Path, rounds: int) -> Verdict:
+    """Three relays on one database."""
+    async with postgresql(folder) as database:
+        return await kill_rounds(folder, Plan(store=database.url, replicas=REPLICAS), rounds)
+
+
+async def kill_rounds(folder: Path, plan: Plan, rounds: int) -> Verdict:
+    """Kills one relay or more, starts them anew, and so on."""
+    async with scene(folder, plan) as stage:
+        for _ in range(rounds):
+            await asyncio.sleep(stage.rng.uniform(0.05, 1.2))
+            hurt = stage.rng.sample(stage.relays, stage.rng.randint(1, len(stage.relays)))
+            await stage.kill(hurt)
+            await stage.start(hurt)
+        return await stage.finish()

@@ -1,0 +1,21 @@
+"""Every torture in its short form; `make torture` runs the long ones. The verdicts are printed after the tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.torture.conftest import Verdicts
+from tests.torture.tortures import TORTURES, Torture
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("torture", TORTURES, ids=lambda torture: torture.name)
+async def test_whatever_is_hurt_nothing_is_lost(torture: Torture, tmp_path: Path, verdicts: Verdicts) -> None:
+    """Counted by the receiver's and Exec's own records: nothing lost, changed, doubled, missing or overdrawn."""
+    if (missing := torture.needs()) is not None:
+        assert not os.environ.get("CI"), f"{torture.name} can't be run: {missing}"
+        pytest.skip(f"NOT tried here: {missing}")
+    verdict = await torture.run(tmp_path, torture.short)
+    verdicts.add(torture, verdict)
+    assert verdict.holds, verdict.text(torture.what)
