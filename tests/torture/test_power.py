@@ -1,0 +1,16 @@
+"""The power cut is one: a disk that only says that it synced loses what was answered 201."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.torture.power import cut_rounds
+
+
+@pytest.mark.timeout(120)
+async def test_a_disk_that_lies_is_found_out(tmp_path: Path) -> None:
+    """Registrations answered 201 are missing, and the verdict says so."""
+    verdict = await cut_rounds(tmp_path, 2, lies=True)
+    assert verdict.missing
+    assert verdict.lost
+    assert not verdict.holds
