@@ -282,3 +282,16 @@ _HOLDERS = frozenset(int(IPv6Address(prefix)) >> 32 for prefix in ("::", "::ffff
 def _opens_loopback(rules: EgressRules) -> bool:
     loopback = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
     return any(ours.overlaps(one) for ours in rules.allow_networks for one in loopback)
+
+
+# --- the relay's own side --------------------------------------------------------------------------------------
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address means the machine itself, and nobody else can reach it."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -24,14 +24,14 @@ class Reloaded:
         return f"{counts}, {len(self.new_keys)} new Exec keys"
 
 
-def reloaded(old: Config, new: Config) -> Reloaded:
+def reloaded(old: Config, new: Config, keyed_by_store: bool = False) -> Reloaded:
     """The configuration with the endpoints, API keys and Exec keys of the new one, all else as it was.
 
     Without its last API key a relay would be open to whoever reaches it, so that this too needs a restart, which judges
-    `server.host` anew.
+    `server.host` anew; unless it has keys in its store.
     """
-    locked_out = bool(old.security.api_keys) and not new.security.api_keys
-    keys = old.security.api_keys if locked_out else new.security.api_keys
+    would_be_open = bool(old.security.api_keys) and not new.security.api_keys and not keyed_by_store
+    keys = old.security.api_keys if would_be_open else new.security.api_keys
     known = {space.name: space for space in new.workspaces}
     spaces = [_with_key_of(space, known.get(space.name, space)) for space in old.workspaces]
     config = old.model_copy(

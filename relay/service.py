@@ -16,6 +16,7 @@ from relay.dispatcher import Dispatcher
 from relay.egress import Egress
 from relay.errors import ConfigError, Invalid, RelayError, StoreError
 from relay.janitor import Janitor
+from relay.key_ring import KeyRing
 from relay.model import HOUR, MINUTE, SECOND, Attempt, Endpoint, Event, EventType, Instant, new_id
 from relay.pace import read_durations, read_ledger
 from relay.readiness import Readiness
@@ -77,6 +78,7 @@ class Relay:
         owner = new_id("own", clock())
         self.dispatcher = Dispatcher(store, self.egress, config.delivery, clock, self.telemetry, owner, rng)
         self.watcher = Watcher(store, config, self.clients, clock, self.telemetry, self.dispatcher.wake, rng)
+        self.key_ring = KeyRing(store, clock)
         self.janitor = Janitor(store, config.storage.retention, clock)
         self._scheduler = AsyncIOScheduler()
         self._ticking = asyncio.Lock()
@@ -147,7 +149,8 @@ class Relay:
         async with self._reloading:
             before = dict(self.clients)
             try:
-                found = reloading.reloaded(self.config, await asyncio.to_thread(read))
+                stored = await self.key_ring.were_made()
+                found = reloading.reloaded(self.config, await asyncio.to_thread(read), stored)
                 # Before the store says that they may look again: with their old keys they would be refused again.
                 self.clients |= {space.name: self._client_of(space) for space in found.new_keys}
                 await self._take_over(found.config.endpoints, [space.name for space in found.new_keys])
@@ -166,6 +169,7 @@ class Relay:
             try:
                 await self.store.keep_time()
                 await self.watcher.tick()
+                await self.key_ring.write_down()
             except StoreError as error:
                 self.telemetry.log.error("this tick came to nothing: %s", error)
                 return
@@ -173,6 +177,10 @@ class Relay:
                 self.telemetry.log.exception("this tick came to nothing")
                 return
             self._last_tick = self.clock()
+
+    async def is_keyed(self) -> bool:
+        """Whether it wants API keys: it does as soon as there was ever one, and from then on. Raises StoreError."""
+        return bool(self.config.security.api_keys) or await self.key_ring.were_made()
 
     async def readiness(self) -> Readiness:
         """Whether the relay can do its work, and where not, why."""

@@ -14,11 +14,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PURE, ADAPTERS, USE_CASES, SERVICE, FACES, COMMANDS, START = range(1, 8)
 
 FLOORS = {
-    PURE: """addresses arrivals asymmetric backoff budget config config_text creation delivering durations errors
-        estimate formats hiding law looking model outcome outlook pace planner pricing readiness reloading samples
-        sealing signing subscribing timetable times traces turns verify""",
+    PURE: """addresses api_keys arrivals asymmetric backoff buckets budget config config_text creation delivering
+        durations errors estimate formats guesses hiding law looking model outcome outlook pace planner pricing
+        readiness reloading samples sealing signing subscribing timetable times traces turns verify""",
     ADAPTERS: "egress exec_api listening store telemetry",
-    USE_CASES: "callbacks creating dispatcher endpoints janitor register watcher",
+    USE_CASES: "callbacks creating dispatcher endpoints janitor key_ring register watcher",
     SERVICE: "service",
     FACES: "sandbox web",
     COMMANDS: "cli",

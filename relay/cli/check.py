@@ -9,13 +9,15 @@ from pathlib import Path
 import click
 
 from relay import exec_api, subscribing
-from relay.addresses import EgressRules, mask, refusal
-from relay.cli.serve import UNSEALED, config_option, read_config
+from relay.addresses import EgressRules, is_loopback, mask, refusal
+from relay.cli.serve import OPEN_TO_OTHERS, UNSEALED, config_option, read_config
 from relay.config import Config, StandingEndpoint, Workspace
 from relay.egress import ThreadResolver
 from relay.errors import Invalid, StoreError
 from relay.looking import Faulty, KeyRefused, Limited
 from relay.service import system_clock
+from relay.store import api_keys
+from relay.store.database import is_there, peek
 from relay.store.inspecting import inspect
 from relay.watcher import allowance_of
 
@@ -65,6 +67,7 @@ async def _check(config: Config) -> bool:
 async def _findings(config: Config) -> AsyncIterator[Finding]:
     yield Finding(WELL, "configuration", "can be used")
     yield _store(config)
+    yield _api_keys(config)
     for found in _settings(config):
         yield found
     for workspace in config.workspaces:
@@ -81,12 +84,32 @@ def _store(config: Config) -> Finding:
         return Finding(WRONG, "store", str(error))
 
 
+def _api_keys(config: Config) -> Finding:
+    count, url = len(config.security.api_keys), config.storage.url
+    try:
+        count += len(peek(url, api_keys.live)) if is_there(url) else 0
+    except StoreError:
+        if not count:
+            return Finding(ADVICE, "API keys", "none in the configuration; those of the store can't be read now")
+    if count:
+        return Finding(WELL, "API keys", f"{count}; `relay keys list` names them")
+    if not is_loopback(config.server.host):
+        return Finding(WRONG, "API keys", OPEN_TO_OTHERS)
+    text = "none, so that the relay answers to its own machine only, and to nothing that comes through a proxy"
+    return Finding(ADVICE, "API keys", f"{text}; `relay keys create` makes one")
+
+
 def _settings(config: Config) -> Iterator[Finding]:
     """What works without, and better with."""
     if config.security.secret_key is None:
         yield Finding(ADVICE, "secrets", f"not sealed, since security.secret_key is not set: {UNSEALED}")
     else:
         yield Finding(WELL, "secrets", "sealed in the store")
+    if config.server.public_url is not None and not config.server.trusted_proxies:
+        text = (
+            "none is trusted, so that all who come through one count as one client: name it in server.trusted_proxies"
+        )
+        yield Finding(ADVICE, "proxies", text)
     if config.server.public_url is None:
         text = "can't come, since server.public_url is not set; with it a job costs one look (`relay callback --help`)"
         yield Finding(ADVICE, "Exec's callbacks", text)

@@ -1,9 +1,9 @@
 """How the verbs that ask a running relay talk to it."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import httpx
@@ -14,6 +14,8 @@ from relay.errors import RelayError
 
 TIMEOUT = 30
 """Seconds."""
+
+Row = TypeVar("Row")
 
 
 class Client:
@@ -51,18 +53,22 @@ class Client:
         if self.as_json:
             click.echo(json.dumps(found, ensure_ascii=False, indent=2))
             return
-        rows = found["data"]
-        if not rows:
-            click.echo("nothing yet")
-            return
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for title in columns:
-            table.add_column(title, overflow="fold")
-        for row in rows:
-            table.add_row(*(str(cell) if (cell := read(row)) is not None else "" for read in columns.values()))
-        Console().print(table)
+        show_table(found["data"], columns)
         if found.get("next_cursor"):
             click.echo(f"more: --cursor {found['next_cursor']}")
+
+
+def show_table(rows: Sequence[Row], columns: Mapping[str, Callable[[Row], object]]) -> None:
+    """Prints a row of cells for each row; a cell that is None stays empty."""
+    if not rows:
+        click.echo("nothing yet")
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in columns:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*(str(cell) if (cell := read(row)) is not None else "" for read in columns.values()))
+    Console().print(table)
 
 
 def client_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,11 +1,10 @@
 """`relay keygen`: makes API keys of the relay, signing secrets, and the key that seals the store."""
 
-import hashlib
 import secrets
 
 import click
 
-from relay import asymmetric, signing
+from relay import api_keys, asymmetric, signing
 
 
 @click.command("keygen")
@@ -14,7 +13,9 @@ from relay import asymmetric, signing
 @click.option("--ed25519", is_flag=True, help="With --signing: a private key (whsk_...), and what verifies it.")
 @click.option("--secret", "for_store", is_flag=True, help="Make a key for security.secret_key instead.")
 def command(name: str, for_signing: bool, ed25519: bool, for_store: bool) -> None:
-    """Make an API key for the relay. The key is shown once; the configuration holds only its hash.
+    """Make an API key for the relay's configuration, which holds only its hash. The key is shown once.
+
+    `relay keys create` makes one that holds at once, without a change of the configuration.
 
     \b
     Examples:
@@ -36,8 +37,7 @@ def command(name: str, for_signing: bool, ed25519: bool, for_store: bool) -> Non
     if for_store:
         click.echo(secrets.token_urlsafe(32))
         return
-    key = "relay_" + secrets.token_urlsafe(32)
-    digest = hashlib.sha256(key.encode()).hexdigest()
+    key = api_keys.new_key(secrets.token_bytes(api_keys.RANDOM_BYTES))
     click.echo(f"{key}\n")
     click.echo("Give that to the client (Authorization: Bearer ...). Put this into config.yaml:\n")
-    click.echo(f"security:\n  api_keys:\n    - {{name: {name}, hash: sha256:{digest}}}")
+    click.echo(f"security:\n  api_keys:\n    - {{name: {name}, hash: {api_keys.hash_of(key)}}}")

@@ -4,14 +4,17 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 from pathlib import Path
 
 import click
 import uvicorn
 
 from relay import config as configuration
+from relay.addresses import is_loopback
 from relay.callbacks import masked
 from relay.config import Config
+from relay.errors import ConfigError
 from relay.listening import listen, url_of
 from relay.service import Relay
 from relay.store import callbacks
@@ -24,6 +27,10 @@ UNSEALED = (
     "signing secrets; make a key with `relay keygen --secret`"
 )
 """What is at stake without a key."""
+OPEN_TO_OTHERS = (
+    "server.host is open to others, and there is no API key: security.api_keys is empty, and the store has none; "
+    "make one with `relay keys create`, or listen to 127.0.0.1"
+)
 _FINISH_REQUESTS = 1
 """Seconds that open HTTP requests get when the relay stops; attempts under way then get theirs."""
 
@@ -78,11 +85,11 @@ def collect_seldom() -> None:
 
 async def _serve(config: Config, path: Path | None) -> None:
     asked = _when_asked_to_reload()
-    listening = listen(config.server.host, config.server.port, "set server.host and server.port to what is free")
+    relay = await Relay.open(config, spans=spans_for(os.environ))
     try:
-        relay = await Relay.open(config, spans=spans_for(os.environ))
+        listening = await _listen(relay)
     except BaseException:
-        listening.close()
+        await relay.stop()
         raise
     server = uvicorn.Server(
         uvicorn.Config(
@@ -109,6 +116,14 @@ async def _serve(config: Config, path: Path | None) -> None:
         reloads.cancel()
     finally:
         await relay.stop()
+
+
+async def _listen(relay: Relay) -> socket.socket:
+    """The socket, where it may be had. Raises ConfigError for one that others reach while there is no API key."""
+    server = relay.config.server
+    if not is_loopback(server.host) and not await relay.is_keyed():
+        raise ConfigError(OPEN_TO_OTHERS)
+    return listen(server.host, server.port, "set server.host and server.port to what is free")
 
 
 def _when_asked_to_reload() -> asyncio.Event:

@@ -1,9 +1,9 @@
 """API keys of the configuration: of a key that is written there only its hash goes on."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from relay.api_keys import hash_of
 from relay.config_text import Place, Problem, values
 
 _NO_HASH = "sha256:" + "0" * 64
@@ -37,7 +37,7 @@ def _hashed(given: Any, number: int, problems: list[Problem]) -> dict[str, Any]:
     entry |= {str(part): value for part, value in written.items() if part != "key"}
     try:
         if "key" in written:
-            entry["hash"] = "sha256:" + hashlib.sha256(values.relay_key(written["key"]).encode()).hexdigest()
+            entry["hash"] = hash_of(values.relay_key(written["key"]))
     except ValueError as error:
         problems.append(Problem(place, str(error)))
     return entry

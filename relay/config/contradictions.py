@@ -1,11 +1,10 @@
 """What only shows when all of the configuration is seen together."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
-from relay.addresses import mask
+from relay.addresses import is_loopback, mask
 from relay.config.sections import Config
 from relay.config_text import Place, Problem, dotted
 
@@ -42,9 +41,6 @@ def contradictions(config: Config, data: Mapping[str, Any], faulty: frozenset[Pl
         own = [(place, space.base_url) for place, space in spaces if "base_url" in space.model_fields_set]
         yield from _keys_in_the_open([(("exec",), config.exec.base_url), *own])
         yield from _news_in_the_open((place, endpoint.url.get_secret_value()) for place, endpoint in endpoints)
-    if not keys and not _is_loopback(config.server.host):
-        text = "is open to others, but security.api_keys is empty: make a key with `relay keygen`, or use 127.0.0.1"
-        yield Problem(("server", "host"), text)
 
 
 def _one_or_several(data: Mapping[str, Any]) -> Iterator[Problem]:
@@ -68,7 +64,7 @@ def _same_names(named: Iterable[tuple[Place, str]]) -> Iterator[Problem]:
 def _keys_in_the_open(urls: Iterable[tuple[Place, str]]) -> Iterator[Problem]:
     for place, url in urls:
         parts = urlsplit(url)
-        if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
             text = "must be https, or the API key travels in the open; to allow that, set security.allow_http"
             yield Problem((*place, "base_url"), text)
 
@@ -77,12 +73,3 @@ def _news_in_the_open(urls: Iterable[tuple[Place, str]]) -> Iterator[Problem]:
     for place, url in urls:
         if urlsplit(url).scheme == "http":
             yield Problem((*place, "url"), f"must be https, and is {mask(url)}; or set security.allow_http")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from relay.api_keys import SCOPES, Scope
 from relay.config_text import values
 from relay.config_text.values import between, duration, listed, whole
 from relay.model import DAY, ENDINGS, HOUR, SECOND, EventType
@@ -17,7 +18,6 @@ ExecKey = Annotated[SecretStr, BeforeValidator(values.exec_key)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(values.network)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(listed(0, 1_000))]
 SecretKey = Annotated[SecretStr, BeforeValidator(values.secret_key)]
-Scope = Literal["register", "read", "admin"]
 
 
 class _Section(BaseModel):
@@ -102,6 +102,7 @@ class Server(_Section):
     host: Annotated[str, BeforeValidator(values.host)] = "127.0.0.1"
     port: Annotated[int, BeforeValidator(whole(0, 65_535))] = 8080
     public_url: BaseUrl | None = None
+    trusted_proxies: Networks = ()
 
 
 class ApiKey(_Section):
@@ -112,13 +113,14 @@ class ApiKey(_Section):
 
     name: Annotated[str, BeforeValidator(values.text), Field(max_length=100)]
     hash: Annotated[str, BeforeValidator(values.key_hash)]
-    scopes: Annotated[tuple[Scope, ...], BeforeValidator(listed(1, 3))] = ("register", "read", "admin")
+    scopes: Annotated[tuple[Scope, ...], BeforeValidator(listed(1, 3))] = SCOPES
 
 
 class Security(_Section):
     """Who may use the relay, and whom the relay may call."""
 
     api_keys: Annotated[tuple[ApiKey, ...], BeforeValidator(listed(0, 10_000))] = ()
+    requests_per_minute: Annotated[int, BeforeValidator(whole(1, 1_000_000))] | None = 1_200
     secret_key: SecretKey | None = None
     old_secret_keys: Annotated[tuple[SecretKey, ...], BeforeValidator(listed(0, 10))] = ()
     allow_http: Annotated[bool, BeforeValidator(values.yes_or_no)] = False

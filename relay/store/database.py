@@ -252,11 +252,31 @@ def peek(url: str, work: Callable[[Tx], T]) -> T:
 
     Raises StoreError where there is no store, or its tables are not those of this version.
     """
-    parsed = dialect.parse(url)
-    if dialect.is_sqlite(parsed) and not Path(str(parsed.database)).exists():
-        raise StoreError(f"there is no store at {parsed.database}; is storage.url right, and did a relay run already?")
+    return _beside(url, work, writing=False)
+
+
+def change(url: str, work: Callable[[Tx], T]) -> T:
+    """As `peek`, for `work` that changes something, in a moment: relays at work on the store wait meanwhile."""
+    return _beside(url, work, writing=True)
+
+
+def is_there(url: str) -> bool:
+    """Whether there is a store, of whatever version. Raises StoreError where that can't be found out."""
+    if not _has_file(url):
+        return False
     try:
-        with looking_in(url) as tx:
+        with visiting(url) as tx:
+            return migrate.version_of(tx) is not None
+    except DBAPIError as error:
+        raise dialect.told(error) from error
+
+
+def _beside(url: str, work: Callable[[Tx], T], writing: bool) -> T:
+    if not _has_file(url):
+        place = dialect.parse(url).database
+        raise StoreError(f"there is no store at {place}; is storage.url right, and did a relay run already?")
+    try:
+        with visiting(url, writing=writing) as tx:
             if migrate.is_behind(tx):
                 version = migrate.version_of(tx)
                 raise StoreError(f"the store's tables are at version {version}, older than this relay's; start it once")
@@ -265,12 +285,21 @@ def peek(url: str, work: Callable[[Tx], T]) -> T:
         raise dialect.told(error) from error
 
 
+def _has_file(url: str) -> bool:
+    """False where a SQLite store has none; a visitor would make one."""
+    parsed = dialect.parse(url)
+    return not dialect.is_sqlite(parsed) or Path(str(parsed.database)).exists()
+
+
 @contextmanager
-def looking_in(url: str, seal: Seal | None = None) -> Iterator[Tx]:
-    """A transaction that only reads, in a store whose tables may be of any version. Raises DBAPIError."""
-    engine = dialect.engine(dialect.parse(url), writer=False, connections=1, **{_SEAL: seal or Seal()})
+def visiting(url: str, seal: Seal | None = None, *, writing: bool = False) -> Iterator[Tx]:
+    """A transaction in a store whose tables may be of any version, and in which a relay may be at work.
+
+    Unless it is `writing` it only reads. Raises DBAPIError.
+    """
+    engine = dialect.engine(dialect.parse(url), writer=writing, connections=1, **{_SEAL: seal or Seal()})
     try:
-        with engine.connect() as connection:
+        with engine.begin() if writing else engine.connect() as connection:
             yield connection
     finally:
         engine.dispose()

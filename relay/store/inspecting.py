@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError
 from relay.errors import StoreError
 from relay.sealing import Seal
 from relay.store import dialect, migrate, resealing
-from relay.store.database import looking_in
+from relay.store.database import visiting
 
 
 def inspect(url: str, seal: Seal) -> str:
@@ -20,7 +20,7 @@ def inspect(url: str, seal: Seal) -> str:
         if not path.exists():
             return "is not there yet; `relay serve` makes it when it starts"
     try:
-        with looking_in(url, seal) as tx:
+        with visiting(url, seal) as tx:
             current, behind = migrate.version_of(tx), migrate.is_behind(tx)
             if not behind:
                 resealing.check(tx)

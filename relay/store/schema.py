@@ -269,7 +269,29 @@ sessions = Table(
 )
 """The dashboard's sessions, by the hash of what the browser holds."""
 
+api_keys = Table(
+    "api_keys",
+    metadata,
+    _text("id", primary_key=True),
+    _text("name"),
+    _text("hash"),
+    _text("scopes"),
+    _instant("created_at", nullable=False),
+    _instant("last_used_at"),
+    _instant("revoked_at"),
+)
+"""Keys of the API that `relay keys` made, beside those of the configuration."""
+Index("api_keys_by_hash", api_keys.c.hash, unique=True)
+Index(
+    "api_keys_by_name",
+    api_keys.c.name,
+    unique=True,
+    sqlite_where=api_keys.c.revoked_at.is_(None),
+    postgresql_where=api_keys.c.revoked_at.is_(None),
+)
+
 __all__ = [
+    "api_keys",
     "attempts",
     "callback_tokens",
     "deliveries",

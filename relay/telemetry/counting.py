@@ -6,6 +6,7 @@ bounded sets only.
 
 import logging
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
@@ -75,6 +76,12 @@ class Telemetry:
         self.ready = Gauge("relay_ready", "Whether /readyz finds this well: 1 or 0", ["check"], registry=self.registry)
         self._build = Info("relay_build", "Which relay this is", registry=self.registry)
         self._build.info({"version": __version__})
+        self._refusals = Counter(
+            "relay_api_refusals",
+            "Requests refused for their API key: a wrong one, after too many of those, or asking too often",
+            ["reason"],
+            registry=self.registry,
+        )
         self._reloads = Counter(
             "relay_config_reloads", "Times that the configuration was read again", ["outcome"], registry=self.registry
         )
@@ -177,6 +184,10 @@ class Telemetry:
         for workspace in workspaces:
             for outcome in OUTCOMES:
                 self._looks.labels(workspace, outcome)
+
+    def refused(self, reason: Literal["wrong_key", "too_many_wrong_keys", "rate_limited"]) -> None:
+        """A request's API key is at fault, or the pace of it."""
+        self._refusals.labels(reason).inc()
 
     def reloaded(self, found: str, needs_restart: Sequence[str], now: Instant) -> None:
         """A changed configuration holds, but for the keys that need a restart."""

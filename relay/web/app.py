@@ -27,6 +27,7 @@ from relay.web import (
     registrations,
     workspaces,
 )
+from relay.web.limits import Limits
 from relay.web.operation import Operation, routes
 from relay.web.problems import MethodNotAllowed, Unavailable
 from relay.web.surroundings import Surroundings
@@ -72,7 +73,8 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
     app.router.redirect_slashes = False
     app.state.relay = relay
     app.state.listeners = dashboard.Listeners()
-    app.state.openapi = openapi.document(OPERATIONS, keyed=bool(relay.config.security.api_keys))
+    app.state.limits = Limits(relay.config.security.requests_per_minute, relay.telemetry, relay.clock)
+    app.state.openapi = {keyed: openapi.document(OPERATIONS, keyed=keyed) for keyed in (True, False)}
     return app
 
 

@@ -1,36 +1,33 @@
 """Who may use the API: bearer keys, known by their hash."""
 
-import hashlib
-import hmac
-from collections.abc import Sequence
-from ipaddress import ip_address
-from typing import Literal
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from relay.config import ApiKey, Config
+from relay.addresses import is_loopback
+from relay.api_keys import ApiKey, Scope, among, hash_of
+from relay.service import Relay
+from relay.web.limits import Limits
 from relay.web.problems import Forbidden, Unauthenticated
-
-Scope = Literal["register", "read", "admin"]
-"""What a key may do: register jobs and withdraw; read what the relay knows; change endpoints and resend."""
-
 
 FORWARDING = frozenset("forwarded via x-forwarded-for x-forwarded-host x-forwarded-proto x-real-ip".split())
 """What a proxy adds to a request that it hands on."""
 
-_ADVICE = "make a key with `relay keygen`"
+_ADVICE = "make a key with `relay keys create`"
 
 
-def authorise(request: Request, config: Config, scope: Scope | None) -> str:
+async def authorise(request: Request, scope: Scope | None) -> str:
     """The name of the caller's key; "" where the call needs none, or the relay has no keys. Raises Refused."""
+    relay: Relay = request.app.state.relay
     if scope is None:
         return ""
-    if not config.security.api_keys:
-        _refuse_others(request.headers)
+    if not await relay.is_keyed():
+        refuse_others(request.headers)
         return ""
-    key = known(_bearer(request.headers), config.security.api_keys)
+    key = await known(request, _bearer(request.headers))
+    limits: Limits = request.app.state.limits
+    limits.spend(key.hash)
     if scope not in key.scopes:
         raise Forbidden(
             "insufficient_scope",
@@ -46,23 +43,36 @@ def _bearer(headers: Headers) -> str:
     return token.strip()
 
 
-def known(token: str, keys: Sequence[ApiKey]) -> ApiKey:
-    """The key with this text; every key is compared, so that the time tells nothing."""
-    digest = "sha256:" + hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
-    found = [key for key in keys if hmac.compare_digest(key.hash, digest)]
-    if not found:
+async def known(request: Request, token: str) -> ApiKey:
+    """The key with this text. Raises Unauthenticated, and TooMany where too many wrong ones came before it."""
+    relay: Relay = request.app.state.relay
+    limits: Limits = request.app.state.limits
+    hash = hash_of(token)
+    limits.judge(request, hash)
+    if (key := await key_with(relay, hash)) is None:
+        limits.was_wrong(request, hash)
         raise Unauthenticated("invalid_api_key", "this API key is not known here; is it complete, and for this relay?")
-    return found[0]
+    limits.was_right(request, hash)
+    return key
 
 
-def _refuse_others(headers: Headers) -> None:
+async def key_with(relay: Relay, hash: str) -> ApiKey | None:
+    """The key with this hash, of the configuration or of the store."""
+    if (configured := among(relay.config.security.api_keys, hash)) is not None:
+        return configured
+    if (stored := among(await relay.key_ring.live(), hash)) is not None:
+        relay.key_ring.use(stored)
+    return stored
+
+
+def refuse_others(headers: Headers) -> None:
     """Without keys the relay is for the people at its own machine, whatever leads there from elsewhere.
 
     A page of another site sends its own Origin; one whose name was made to resolve to loopback sends that name as Host;
     a proxy or tunnel on this machine sends the name that the world knows, or says for whom it asks.
     """
     host = headers.get("host", "")
-    if not _is_loopback(host):
+    if not _names_loopback(host):
         text = "without API keys the relay answers to 127.0.0.1 and localhost only"
         raise Forbidden("foreign_host", f"{text}; {_ADVICE}")
     if any(name in headers for name in FORWARDING):
@@ -73,9 +83,8 @@ def _refuse_others(headers: Headers) -> None:
         raise Forbidden("foreign_origin", "without API keys the relay takes no calls from pages of other sites")
 
 
-def _is_loopback(host: str) -> bool:
+def _names_loopback(host: str) -> bool:
     try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ip_address(name).is_loopback
+        return is_loopback(urlsplit(f"//{host}").hostname or "")
     except ValueError:
         return False

@@ -6,9 +6,9 @@ from typing import Any
 from pydantic import Field
 from starlette.responses import Response
 
-from relay import callbacks, register
+from relay import api_keys, callbacks, register
 from relay.errors import Invalid, NotFound
-from relay.model import JOB_ID
+from relay.model import DAY, JOB_ID
 from relay.register import Hint
 from relay.store.callbacks import CallbackToken
 from relay.store.database import Tx
@@ -56,10 +56,14 @@ async def take_exec_callback(call: Call, token: str) -> Response:
     It is a hint and never trusted: one look at Exec confirms it, at the front of the queue. Its only authority is the
     token in the path; no API key is asked for. What it says beside the job's id is not read.
     """
+    hash = api_keys.hash_of(token)
+    call.limits.judge(call.request, hash)
     known = call.relay.clients
     found = await call.relay.store.read(lambda tx: callbacks.owner(tx, token, call.now, known))
     if found is None:
+        call.limits.was_wrong(call.request, hash)
         raise NotFound("unknown_path", problems.UNKNOWN_PATH)
+    call.limits.was_right(call.request, hash)
     job_id = _job_of(await reading.read(call.request))
 
     def hint(tx: Tx) -> Hint:
@@ -69,8 +73,8 @@ async def take_exec_callback(call: Call, token: str) -> Response:
     said = await call.relay.store.write(hint)
     call.relay.telemetry.called_back(found.workspace, said.value)
     if said is Hint.TOO_MANY:
-        text = "too many callbacks named jobs that Exec does not know; register this job, or try again tomorrow"
-        raise TooMany("too_many_unknown_jobs", text)
+        text = "too many callbacks named jobs that Exec does not know; register this job"
+        raise TooMany("too_many_unknown_jobs", text, DAY)
     if said is Hint.HEEDED:
         call.relay.wake()
     return reply(202, HintAnswer(job_id=job_id, look=said is Hint.HEEDED))

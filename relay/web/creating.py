@@ -15,7 +15,7 @@ from relay.model import MINUTE, ScenarioJob
 from relay.register import Checked, Registered
 from relay.store import callbacks as tokens
 from relay.store.database import Tx
-from relay.web import idempotency, problems, registrations
+from relay.web import idempotency, registrations
 from relay.web.answers import Answer, RegistrationAnswer
 from relay.web.job_request import JobRequest
 from relay.web.operation import TRACED, Call, operation, reply
@@ -72,12 +72,13 @@ async def create_job(call: Call, body: JobRequest) -> Response:
         raise Invalid("no_public_url", text, "exec_callback")
     begun = await _begin(call, checked.workspace, wanted)
     if isinstance(begun, Held):
-        return _wait(begun.until - call.now, "the workspace's requests are used up for now; nothing was made")
+        text = "the workspace's requests are used up for now; nothing was made"
+        raise TooMany("rate_limited", text, begun.until - call.now)
     if begun.job is not None:
         return await _registered(call, body, checked, wanted, begun.job)
     made = await _ask(call, checked.workspace, wanted)
     if isinstance(made, Declined) and made.status == 429:
-        return _wait(made.retry_after or MINUTE, f"Exec says: {made.message}; nothing was made")
+        raise TooMany("rate_limited", f"Exec says: {made.message}; nothing was made", made.retry_after or MINUTE)
     return await _registered(call, body, checked, wanted, _job_of(made, wanted))
 
 
@@ -149,9 +150,3 @@ def _job_of(made: Creation, wanted: Wanted) -> ScenarioJob:
     if made.status == 502:
         raise ExecFailed(made.code, f"Exec can't be reached ({made.message}); nothing was made, try again later")
     raise {404: NotFound, 409: Conflict}.get(made.status, Invalid)(made.code, told)
-
-
-def _wait(milliseconds: int, text: str) -> Response:
-    seconds = max(1, -(-milliseconds // 1_000))
-    refused = TooMany("rate_limited", f"{text}; try again in {seconds} s")
-    return problems.answer(refused, {"retry-after": str(seconds)})

@@ -21,7 +21,8 @@ _DESCRIPTION = """\
 Turns Exec's poll-only Scenario Studio jobs into signed notifications.
 
 Errors have Exec's own envelope. Lists take `limit` and `cursor` and give `data` and `next_cursor`. Times are RFC 3339.
-Keys are made with `relay keygen`; a relay without keys answers to its own machine only."""
+Keys are made with `relay keys create`; a relay without keys answers to its own machine only. One key may ask
+`security.requests_per_minute` times; after that, and after many wrong keys, the answer is 429 with `Retry-After`."""
 
 _REFUSALS = {
     400: "The request is wrong; `field` names what is at fault, `message` says what to write instead.",
@@ -35,6 +36,9 @@ _REFUSALS = {
     502: "Exec refused the relay's key or gave no usable answer; the message says whether to repeat the call.",
     504: "Exec did not answer in time; repeat the call with the same request_id.",
     503: "The store does not work at the moment; nothing was done.",
+}
+_AGAIN = {
+    "Retry-After": {"description": "Seconds after which to try again", "schema": {"type": "integer", "minimum": 1}}
 }
 _PATH_PARAMETERS = {
     "job_id": {
@@ -156,11 +160,12 @@ def _responses(one: Operation, references: References) -> dict[str, Any]:
             found[str(status)] = {"description": words, "content": {"application/json": {"schema": schema}}}
     error = {"application/json": {"schema": references[ErrorAnswer, "serialization"]}}
     for status in _refusals(one):
-        found.setdefault(str(status), {"description": _REFUSALS[status], "content": error})
+        again = {"headers": _AGAIN} if status in (429, 503) else {}
+        found.setdefault(str(status), {"description": _REFUSALS[status], **again, "content": error})
     return found
 
 
 def _refusals(one: Operation) -> list[int]:
-    keyed = (401, 403, 503) if one.scope else ()
+    keyed = (401, 403, 429, 503) if one.scope else ()
     bodied = (400, 413, 415) if one.body else ()
     return sorted({*one.refusals, *keyed, *bodied})

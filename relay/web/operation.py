@@ -9,10 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from relay.api_keys import Scope
 from relay.model import Instant
 from relay.service import Relay
 from relay.web import reading
-from relay.web.auth import Scope, authorise
+from relay.web.auth import authorise
+from relay.web.limits import Limits
 from relay.web.queries import NoQuery, Query
 from relay.web.schemas import Body
 
@@ -38,6 +40,12 @@ class Call:
     now: Instant
     sent: Any = None
     """The body's JSON as it came."""
+
+    @property
+    def limits(self) -> Limits:
+        """How often one may ask."""
+        found: Limits = self.request.app.state.limits
+        return found
 
     @property
     def request_id(self) -> str:
@@ -90,7 +98,7 @@ class Operation:
         return answer
 
     async def _answer(self, request: Request, relay: Relay) -> Response:
-        caller = authorise(request, relay.config, self.scope)
+        caller = await authorise(request, self.scope)
         given: dict[str, Any] = dict(request.path_params)
         query = reading.query_of(request, self.query or NoQuery)
         if self.query is not None:

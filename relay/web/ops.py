@@ -36,10 +36,11 @@ async def metrics(call: Call) -> Response:
     return Response(await call.relay.measure(), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
-@operation("GET", "/openapi.json", scope=None, tag="ops", answers={200: "This document."})
+@operation("GET", "/openapi.json", scope=None, tag="ops", answers={200: "This document."}, refusals=(503,))
 async def openapi(call: Call) -> Response:
     """Describe this API, as OpenAPI 3.1."""
-    return Response(call.request.app.state.openapi, media_type="application/json")
+    documents: dict[bool, bytes] = call.request.app.state.openapi
+    return Response(documents[await call.relay.is_keyed()], media_type="application/json")
 
 
 OPERATIONS = (about, health, readiness, metrics, openapi)

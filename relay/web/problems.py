@@ -3,6 +3,7 @@
 No answer repeats a value that came with the request: it could be a secret in the wrong place. Names are repeated.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import JSONResponse
 
 from relay.errors import Invalid, Refused
+from relay.model import SECOND
 
 UNKNOWN_PATH = "there is nothing at this path; /openapi.json lists what there is"
 
@@ -46,10 +48,14 @@ class WrongMediaType(Refused):
 
 
 class TooMany(Refused):
-    """It is too much for now."""
+    """It is too much for now; in `wait` milliseconds it is not."""
 
     status = 429
     type = "rate_limited"
+
+    def __init__(self, code: str, message: str, wait: float) -> None:
+        self.retry_after = max(1, math.ceil(wait / SECOND))
+        super().__init__(code, f"{message}; try again in {self.retry_after} s")
 
 
 class Broken(Refused):
@@ -90,9 +96,15 @@ def envelope(refused: Refused) -> dict[str, Any]:
     return {"error": error | ({"field": refused.field} if refused.field else {})}
 
 
+def headers_of(refused: Refused) -> Mapping[str, str]:
+    """What goes along with the answer: how to log in, or when to come again."""
+    own = {"retry-after": str(refused.retry_after)} if isinstance(refused, TooMany) else {}
+    return {**_HEADERS.get(refused.status, {}), **own}
+
+
 def answer(refused: Refused, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The answer to a request that is refused."""
-    return JSONResponse(envelope(refused), refused.status, {**_HEADERS.get(refused.status, {}), **(headers or {})})
+    return JSONResponse(envelope(refused), refused.status, {**headers_of(refused), **(headers or {})})
 
 
 # --- what pydantic found, in our words -------------------------------------------------------------------------

@@ -110,6 +110,26 @@ def test_what_could_be_better_is_no_fault(tmp_path: Path) -> None:
     found = check(tmp_path)
     assert line(found, "secrets").startswith("! secrets: not sealed, since security.secret_key is not set")
     assert "since server.public_url is not set" in line(found, "Exec's callbacks")
-    better = check(tmp_path, server={"public_url": "https://relay.example"}, security={"secret_key": "s" * 32})
+    assert line(found, "API keys").startswith("! API keys: none, so that the relay answers to its own machine only")
+    server = {"public_url": "https://relay.example"}
+    assert "name it in server.trusted_proxies" in line(check(tmp_path, server=server), "proxies")
+    better = check(
+        tmp_path,
+        server=server | {"trusted_proxies": ["127.0.0.1"]},
+        security={"secret_key": "s" * 32, "api_keys": ["k" * 24]},
+    )
     assert "\n! " not in better.output
     assert line(better, "budget of workspace default").startswith("✓ budget of workspace default: 48 looks a minute")
+
+
+def test_an_address_that_others_reach(tmp_path: Path) -> None:
+    """Without any key it is wrong, with one in the configuration or in the store it is not."""
+    open_to_others = {"host": "0.0.0.0"}  # noqa: S104
+    assert line(check(tmp_path, server=open_to_others), "API keys").startswith(
+        "✗ API keys: server.host is open to others"
+    )
+    configured = check(tmp_path, server=open_to_others, security={"api_keys": ["k" * 24]})
+    assert line(configured, "API keys") == "✓ API keys: 1; `relay keys list` names them"
+    config = str(tmp_path / "config.yaml")
+    assert CliRunner().invoke(main, ["keys", "create", "ops", "--scope", "read", "--config", config]).exit_code == 0
+    assert line(check(tmp_path, server=open_to_others), "API keys") == "✓ API keys: 1; `relay keys list` names them"

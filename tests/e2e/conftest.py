@@ -109,7 +109,8 @@ class Stage:
 
     def serve(self, **sections: dict[str, Any]) -> Served:
         port = free_port()
-        self.served.append(Served(self.write_config(server={"port": port}, **sections), port))
+        sections["server"] = {"port": port} | sections.get("server", {})
+        self.served.append(Served(self.write_config(**sections), port))
         return self.served[-1]
 
 

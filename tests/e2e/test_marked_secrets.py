@@ -75,6 +75,7 @@ VERB_CALLS: dict[str, list[tuple[str, ...]]] = {
     "deliveries": [CLIENT],
     "resend": [("dlv_1", *CLIENT)],
     "keygen": [("--name", "a")],
+    "keys": [("list",), ("create", marked.API_KEY, "--scope", "read"), ("revoke", marked.API_KEY)],
     "receive": [("--secret", marked.SIGNING + "x")],
     "sandbox": [("--port", "nonsense")],
     "demo": [("--nonsense",)],

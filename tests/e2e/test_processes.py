@@ -69,6 +69,36 @@ async def test_a_hangup_has_the_configuration_read_again(stage: Stage) -> None:
     assert await relay.stop() == 0
 
 
+async def test_keys_are_made_and_revoked_while_it_runs(stage: Stage) -> None:
+    """With a key in its store a relay may listen to others; another holds at once and is revoked within a second.
+
+    The SQLite file is the running relay's, and `relay keys` works on it all the same.
+    """
+    relay = stage.serve(security={"api_keys": []}, server={"host": "0.0.0.0"})  # noqa: S104
+
+    async def keys(*words: str) -> str:
+        done = await asyncio.to_thread(run, "keys", *words, "--config", "config.yaml", folder=stage.folder)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    first = (await keys("create", "ops", "--scope", "read")).strip()
+    await relay.start()
+    second = (await keys("create", "zapier", "--scope", "read")).strip()
+    async with httpx.AsyncClient(base_url=relay.url, trust_env=False) as http:
+
+        async def becomes(key: str, expected: int) -> None:
+            async with asyncio.timeout(3):
+                while (await http.get("/v1/jobs", headers={"authorization": f"Bearer {key}"})).status_code != expected:
+                    await asyncio.sleep(0.05)
+
+        assert (await http.get("/v1/jobs")).status_code == 401
+        await becomes(second, 200)
+        await keys("revoke", "zapier")
+        await becomes(second, 401)
+        await becomes(first, 200)
+    assert await relay.stop() == 0
+
+
 async def test_a_wrong_configuration_is_exit_code_2(stage: Stage) -> None:
     """The place and the right name are on stderr, and nothing was started."""
     path = stage.write_config(polling={"intervall": "1s"})

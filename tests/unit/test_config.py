@@ -92,9 +92,8 @@ def test_a_key_is_all_that_must_be_given() -> None:
         ("exec:\n  api_key: k\nserver:\n  port: eighty\n", "config.yaml:4: server.port: must be a whole number, 0 to 65,535"),
         ("exec:\n  api_key: k\nserver:\n  port: 70000\n", "config.yaml:4: server.port: must be a whole number, 0 to 65,535"),
         ("exec:\n  api_key: k\nserver:\n  host: 127.0.0.1:8080\n", "config.yaml:4: server.host: must be a host name or an address alone"),
-        ("exec:\n  api_key: k\nserver:\n  host: 0.0.0.0\n", "config.yaml:4: server.host: is open to others, but security.api_keys is empty: make a key with `relay keygen`"),
-        ("exec:\n  api_key: k\nserver:\n  host: relay.example\n", "config.yaml:4: server.host: is open to others"),
-        ("exec:\n  api_key: k\nserver:\n  host: '::'\n", "config.yaml:4: server.host: is open to others"),
+        ("exec:\n  api_key: k\nserver:\n  trusted_proxies: [proxy]\n", "config.yaml:4: server.trusted_proxies[0]: must be a network"),
+        ("exec:\n  api_key: k\nsecurity:\n  requests_per_minute: 0\n", "config.yaml:4: security.requests_per_minute: must be a whole number, 1 to 1,000,000"),
         ("exec:\n  api_key: k\nserver:\n  public_url: relay.example\n", "config.yaml:4: server.public_url: does not start with https://"),
         ("exec:\n  api_key: 12345\n", "config.yaml:2: exec.api_key: must be text; put it in quotes"),
         ("exec:\n  api_key: 'a b'\n", "config.yaml:2: exec.api_key: must be the API key as Exec shows it"),
@@ -145,7 +144,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     """Nobody has to mend a configuration one error at a time, whether it shows in one key or between several."""
     found = problem(
         tmp_path,
-        "server: {host: 0.0.0.0}\n"
+        "server: {prot: 1}\n"
         "polling:\n  tick: 5\n  max_agee: 1h\n"
         "workspaces:\n"
         "  - {name: a, api_key: k, base_url: 'http://exec.example'}\n"
@@ -158,7 +157,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     )
     said = [line.split(": ")[:2] for line in found.splitlines()]
     assert said == [
-        ["config.yaml:1", "server.host"],
+        ["config.yaml:1", "server.prot"],
         ["config.yaml:3", "polling.tick"],
         ["config.yaml:4", "polling.max_agee"],
         ["config.yaml:6", "workspaces[0].base_url"],

@@ -9,6 +9,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from sqlalchemy import func, select
+from starlette.applications import Starlette
 
 from relay import config as configuration
 from relay import signing
@@ -45,6 +46,7 @@ class Api:
     http: httpx.AsyncClient
     relay: QuietRelay
     clock: Clock
+    app: Starlette
 
     async def get(self, path: str, **request: Any) -> Any:
         """The answer's JSON to a GET that is granted."""
@@ -111,8 +113,9 @@ async def open_api(url: str, clock: Clock, **sections: Any) -> AsyncIterator[Api
     config = configured(url, **sections)
     relay = QuietRelay(config, await open_store(config.storage.url, config.security.seal(), clock=clock), seed=1)
     try:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(relay)), base_url=SELF) as http:
-            yield Api(http, relay, clock)
+        app = create_app(relay)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=SELF) as http:
+            yield Api(http, relay, clock, app)
     finally:
         await relay.stop()
 

@@ -109,7 +109,7 @@ async def test_a_name_that_was_made_to_resolve_here(shared_api: Api, host: str) 
     """Without keys, a page whose host's name was pointed at this machine gets nothing (DNS rebinding)."""
     before = await shared_api.stored()
     answer = await shared_api.http.post("/v1/registrations", json={"job_id": "j1"}, headers={"Host": host})
-    assert "relay keygen" in assert_refused(answer, 403, "foreign_host")
+    assert "relay keys create" in assert_refused(answer, 403, "foreign_host")
     assert await shared_api.stored() == before
 
 

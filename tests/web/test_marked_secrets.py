@@ -94,12 +94,13 @@ async def staged(url: str, relay: type[QuietRelay] = QuietRelay) -> AsyncIterato
         config, await open_store(config.storage.url, config.security.seal(), clock=Clock()), seed=1, spans=spans
     )
     bearer = {"Authorization": f"Bearer {marked.API_KEY}"}
-    transport = httpx.ASGITransport(create_app(opened), raise_app_exceptions=False)
+    app = create_app(opened)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         serve(served_echo) as receiver,
         httpx.AsyncClient(transport=transport, base_url=SELF, headers=bearer) as http,
     ):
-        api = Api(http, opened, Clock())
+        api = Api(http, opened, Clock(), app)
         callback = f"{receiver}/{marked.URL_TOKEN}"
         made = await api.make_endpoint(url=callback, secret=marked.SIGNING, headers={"x-key": marked.HEADER})
         registered = await api.register("j1", endpoint=made["id"], callback_url=None)

@@ -1,7 +1,6 @@
 """The API is asked what its document allows, and much that it does not; all answers hold to the document."""
 
 import asyncio
-import hashlib
 import json
 import os
 import re
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.api_keys import hash_of
 from relay.sandbox.exec import Exec, ExecSettings
 from relay.sandbox.limits import UNLIMITED
 from relay.sandbox.serving import serve
@@ -19,7 +19,7 @@ from tests.web.conftest import EXEC_KEY, Api, open_api
 
 ROOT = Path(__file__).parents[2]
 KEY = "relay_" + "s" * 43
-SECURITY = {"api_keys": [{"name": "all", "hash": "sha256:" + hashlib.sha256(KEY.encode()).hexdigest()}]}
+SECURITY = {"api_keys": [{"name": "all", "hash": hash_of(KEY)}], "requests_per_minute": None}
 NOWHERE = {"deny_networks": ["0.0.0.0/0", "::/0"]}
 """Nothing is sent to the endpoints that are made up."""
 REPLACED = "positive_data_acceptance"

@@ -75,6 +75,7 @@ async def test_not_ready_says_why(api: Api) -> None:
 
 async def test_a_store_that_fails(api: Api) -> None:
     """503 in the envelope with a time to try again, for reading and for writing; /readyz and the metrics say so too."""
+    await api.get("/v1/jobs")
     await api.relay.store.aclose()
     for answer in (
         await api.http.get("/v1/jobs"),

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 from relay.errors import Refused
+from relay.web import problems
 from relay.web.dashboard import visitor
 from relay.web.dashboard.page import Visit, seen, show
 from relay.web.dashboard.visitor import NOBODY
@@ -21,9 +22,9 @@ async def login(visit: Visit, form: Mapping[str, str]) -> Response:
     """Begins a session, or says that the key is not known."""
     wanted = _inside(form.get("next"))
     try:
-        token = await visitor.begin(visit.relay, form.get("api_key", ""), visit.now)
+        token = await visitor.begin(visit.request, visit.relay, form.get("api_key", ""), visit.now)
     except Refused as error:
-        return show(visit, "login.html", 401, error=error, wanted=wanted)
+        return show(visit, "login.html", error.status, problems.headers_of(error), error=error, wanted=wanted)
     answer = seen(wanted)
     visitor.keep(answer, token, visit.request, visit.relay.config)
     return answer

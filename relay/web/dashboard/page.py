@@ -14,12 +14,12 @@ from starlette.routing import Route
 
 from relay import __version__
 from relay.addresses import mask
+from relay.api_keys import Scope
 from relay.errors import Invalid, Refused, StoreError
 from relay.model import Instant
 from relay.service import Relay
 from relay.store import summaries
-from relay.web import reading
-from relay.web.auth import Scope
+from relay.web import problems, reading
 from relay.web.dashboard import visitor, words
 from relay.web.dashboard.visitor import Visitor
 from relay.web.problems import Unauthenticated, Unavailable
@@ -102,7 +102,9 @@ def choice(kinds: type[Choice], text: str | None, field: str) -> Choice | None:
         raise Invalid(f"invalid_{field}", f"{field} is one of {', '.join(kinds)}", field) from None
 
 
-def show(visit: Visit, template: str, code: int = 200, **values: Any) -> Response:
+def show(
+    visit: Visit, template: str, code: int = 200, headers: Mapping[str, str] | None = None, **values: Any
+) -> Response:
     """A page made of a template."""
     common = {
         "visit": visit,
@@ -112,12 +114,12 @@ def show(visit: Visit, template: str, code: int = 200, **values: Any) -> Respons
         "path": visit.request.url.path,
     }
     text = _environment().get_template(template).render(common | values)
-    return HTMLResponse(text, code, HEADERS)
+    return HTMLResponse(text, code, {**HEADERS, **(headers or {})})
 
 
 def wrong(visit: Visit, error: Refused) -> Response:
     """A page that says what is wrong and what to do."""
-    return show(visit, "wrong.html", error.status, error=error)
+    return show(visit, "wrong.html", error.status, problems.headers_of(error), error=error)
 
 
 SAID = {

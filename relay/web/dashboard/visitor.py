@@ -7,27 +7,27 @@ key that is revoked ends its sessions. Without API keys the dashboard is open, t
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from relay.api_keys import SCOPES, Scope
 from relay.config import Config
 from relay.model import HOUR, SECOND, Instant
 from relay.service import Relay
 from relay.store import sessions
 from relay.store.sessions import Session
 from relay.web import auth
-from relay.web.auth import Scope
+from relay.web.limits import Limits
 from relay.web.problems import Forbidden, Unauthenticated
 
 LASTS = 12 * HOUR
 """How long a session lasts, milliseconds."""
 
 _COOKIE = "relay_session"
-_ALL: tuple[Scope, ...] = ("register", "read", "admin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Visitor:
 
     name: str
     """The name of their key; "" where the relay has no keys."""
-    scopes: tuple[Scope, ...]
+    scopes: Sequence[Scope]
     csrf: str = field(default="", repr=False)
     """What each of their forms must hold."""
     token: str = field(default="", repr=False)
@@ -49,23 +49,32 @@ NOBODY = Visitor("", ())
 
 
 async def of(request: Request, relay: Relay, now: Instant) -> Visitor:
-    """The visitor; NOBODY where no session is going on. Raises Forbidden for pages of other sites, without keys."""
-    if not relay.config.security.api_keys:
-        auth.authorise(request, relay.config, "read")
-        return Visitor("", _ALL)
+    """The visitor; NOBODY where no session is going on.
+
+    Raises Forbidden for pages of other sites, without keys; TooMany where the session asks too often.
+    """
+    if not await relay.is_keyed():
+        auth.refuse_others(request.headers)
+        return Visitor("", SCOPES)
     token = request.cookies.get(_COOKIE, "")
     if not token:
         return NOBODY
     session = await relay.store.read(lambda tx: sessions.get(tx, _hash(token), now))
-    if session is None:
+    if session is None or (key := await auth.key_with(relay, session.key_hash)) is None:
         return NOBODY
-    key = next((key for key in relay.config.security.api_keys if hmac.compare_digest(key.hash, session.key_hash)), None)
-    return Visitor(key.name, tuple(key.scopes), session.csrf, token) if key else NOBODY
+    limits: Limits = request.app.state.limits
+    limits.spend(session.id)
+    return Visitor(key.name, key.scopes, session.csrf, token)
 
 
-async def begin(relay: Relay, api_key: str, now: Instant) -> str:
-    """Begins a session for the holder of a key. Returns its token. Raises Unauthenticated for a key not known."""
-    key = auth.known(api_key.strip(), relay.config.security.api_keys)
+async def begin(request: Request, relay: Relay, api_key: str, now: Instant) -> str:
+    """Begins a session for the holder of a key. Returns its token.
+
+    Raises Unauthenticated for a key not known, TooMany where too many wrong ones came before it.
+    """
+    key = await auth.known(request, api_key.strip())
+    limits: Limits = request.app.state.limits
+    limits.spend(key.hash)
     token = secrets.token_urlsafe(32)
     made = Session(id=_hash(token), key_hash=key.hash, csrf=secrets.token_urlsafe(24), expires_at=now + LASTS)
     await relay.store.write(lambda tx: sessions.add(tx, made, now))

@@ -1,0 +1,188 @@
+"""`relay keys`: API keys in the store, made, listed and revoked while relays run."""
+
+import asyncio
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from relay.api_keys import RANDOM_BYTES, SCOPES, Scope, hash_of, new_key
+from relay.cli.client import show_table
+from relay.cli.serve import config_option, read_config
+from relay.config import Config
+from relay.config_text import nearest, values
+from relay.errors import RelayError
+from relay.key_ring import FRESH, MOST
+from relay.model import SECOND, Instant, new_id, to_rfc3339
+from relay.service import system_clock
+from relay.store import api_keys
+from relay.store.api_keys import StoredKey
+from relay.store.database import Store, Tx, change, is_there, peek
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A key, as it is listed."""
+
+    name: str
+    scopes: Sequence[Scope]
+    kept_in: str
+    created_at: str | None = None
+    last_used_at: str | None = None
+    revoked_at: str | None = None
+
+
+@click.group("keys")
+def command() -> None:
+    """Make, list and revoke API keys of the relay.
+
+    They are kept in the store, by their hashes, beside those of security.api_keys. This works on the store itself, the
+    one that storage.url names, and so on the relay's machine (or container) only: no key of the API can make another.
+    Relays may run meanwhile, on SQLite too, and each heeds a change within a second. Where there was no key at all, the
+    first one closes the API to all who have none, for good.
+    """
+
+
+@command.command("create")
+@config_option
+@click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    type=click.Choice(SCOPES),
+    multiple=True,
+    required=True,
+    help="What its holder may do; may be given several times.",
+)
+def create(path: Path | None, name: str, scopes: Sequence[Scope]) -> None:
+    """Make a key named NAME, and print it: this once, since only its hash is kept.
+
+    \b
+    Scopes:
+      register   register jobs, and withdraw
+      read       see jobs, deliveries and endpoints, but no secrets
+      admin      change endpoints, send again
+    \b
+    Examples:
+      relay keys create zapier --scope register
+      relay keys create ops --scope register --scope read --scope admin
+      docker exec relay relay keys create dashboard --scope read
+    """
+    config, now = read_config(path), system_clock()
+    key = new_key(secrets.token_bytes(RANDOM_BYTES))
+    wanted = tuple(scope for scope in SCOPES if scope in scopes)
+    made = StoredKey(
+        id=new_id("key", now), name=_checked(name, config), hash=hash_of(key), scopes=wanted, created_at=now
+    )
+    url = config.storage.url
+    if not is_there(url):
+        asyncio.run(_make_store(url))
+    was_open = change(url, lambda tx: _add(tx, made)) and not config.security.api_keys
+    click.echo(key)
+    click.echo(f"\nThat is shown once. It works from now on, as {_bearer(made)}", err=True)
+    if was_open:
+        click.echo("It is the relay's first key: from now on every call of its API wants one.", err=True)
+
+
+@command.command("list")
+@config_option
+@click.option("--all", "every", is_flag=True, help="Revoked ones too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_keys(path: Path | None, every: bool, as_json: bool) -> None:
+    """List the keys of the store and of the configuration; about when each was used, to the hour.
+
+    \b
+    Examples:
+      relay keys list
+      relay keys list --all --json
+    """
+    config = read_config(path)
+    stored = peek(config.storage.url, api_keys.every if every else api_keys.live)
+    found = [*_configured(config), *map(_shown, stored)]
+    if as_json:
+        click.echo(json.dumps({"data": [asdict(key) for key in found]}, indent=2))
+        return
+    columns = {
+        "name": lambda key: key.name,
+        "scopes": lambda key: ", ".join(key.scopes),
+        "kept in": lambda key: key.kept_in,
+        "created": lambda key: key.created_at,
+        "last used": lambda key: key.last_used_at,
+    }
+    show_table(found, columns | ({"revoked": lambda key: key.revoked_at} if every else {}))
+
+
+@command.command("revoke")
+@config_option
+@click.argument("name")
+def revoke(path: Path | None, name: str) -> None:
+    """Revoke the key named NAME: within a second no relay takes it, and sessions begun with it end.
+
+    \b
+    Examples:
+      relay keys revoke zapier
+    """
+    config, now = read_config(path), system_clock()
+    left = change(config.storage.url, lambda tx: _revoke(tx, name, config, now))
+    click.echo(f"✓ the key {name} is revoked; every relay on this store heeds that within {FRESH // SECOND} s")
+    if not left and not config.security.api_keys:
+        click.echo("! it was the last one: nobody can use the API until you make another with `relay keys create`")
+
+
+def _checked(name: str, config: Config) -> str:
+    """The name, where it may be had. Raises UsageError."""
+    try:
+        found = values.name(name)
+    except ValueError as error:
+        raise click.UsageError(f"NAME {error}") from None
+    if any(key.name == name for key in config.security.api_keys):
+        raise click.UsageError("security.api_keys of the configuration has a key of this name; choose another")
+    return found
+
+
+async def _make_store(url: str) -> None:
+    """The first key may come before the first start, so that this can be on an address that others reach."""
+    store = await Store.open(url)
+    await store.aclose()
+
+
+def _add(tx: Tx, made: StoredKey) -> bool:
+    """Adds the key. Returns whether it is the first that there ever was. Raises RelayError."""
+    is_first = not api_keys.were_made(tx)
+    if len(api_keys.live(tx)) >= MOST:
+        raise RelayError(f"there are {MOST:,} keys, and no more can be had; revoke what is not used")
+    if not api_keys.add(tx, made):
+        raise RelayError(f"there is a key named {made.name}; choose another name, or revoke that one first")
+    return is_first
+
+
+def _revoke(tx: Tx, name: str, config: Config, now: Instant) -> int:
+    """Revokes the key. Returns how many are left. Raises RelayError where there is none of this name."""
+    if api_keys.revoke(tx, name, now):
+        return len(api_keys.live(tx))
+    if any(key.name == name for key in config.security.api_keys):
+        text = f"the key {name} is the configuration's: take it out of security.api_keys, and reload or restart"
+        raise RelayError(f"{text} the relay")
+    known = [key.name for key in api_keys.live(tx)]
+    raise RelayError(f"there is no key of this name{nearest(name, known)}")
+
+
+def _bearer(made: StoredKey) -> str:
+    return f"`Authorization: Bearer ...`, and may do: {', '.join(made.scopes)}."
+
+
+def _configured(config: Config) -> Iterator[Shown]:
+    for key in config.security.api_keys:
+        yield Shown(name=key.name, scopes=key.scopes, kept_in="configuration")
+
+
+def _shown(key: StoredKey) -> Shown:
+    created, used, revoked = (
+        None if at is None else to_rfc3339(at) for at in (key.created_at, key.last_used_at, key.revoked_at)
+    )
+    return Shown(
+        name=key.name, scopes=key.scopes, kept_in="store", created_at=created, last_used_at=used, revoked_at=revoked
+    )

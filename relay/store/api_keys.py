@@ -1,0 +1,66 @@
+"""API keys that were made while the relay runs, beside those of its configuration: their names, scopes and hashes."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Row, exists, select, update
+
+from relay.api_keys import Scope
+from relay.model import Instant
+from relay.store import dialect
+from relay.store.database import Tx
+from relay.store.schema import api_keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredKey:
+    """One key. A revoked one stays, so that a relay which once had a key never answers without."""
+
+    id: str
+    name: str
+    """No two keys that are not revoked have the same."""
+    hash: str = field(repr=False)
+    scopes: tuple[Scope, ...]
+    created_at: Instant
+    last_used_at: Instant | None = None
+    """About when, to the hour."""
+    revoked_at: Instant | None = None
+
+
+def add(tx: Tx, key: StoredKey) -> bool:
+    """Adds a key; False where another one that is not revoked has its name."""
+    row = {name: getattr(key, name) for name in StoredKey.__slots__} | {"scopes": json.dumps(key.scopes)}
+    return dialect.insert_new(tx, api_keys, [row]) == 1
+
+
+def live(tx: Tx) -> list[StoredKey]:
+    """The keys that are not revoked, by name."""
+    query = select(api_keys).where(api_keys.c.revoked_at.is_(None)).order_by(api_keys.c.name)
+    return [_key(row) for row in tx.execute(query)]
+
+
+def every(tx: Tx) -> list[StoredKey]:
+    """All keys that there ever were, by name, the newest of a name first."""
+    return [_key(row) for row in tx.execute(select(api_keys).order_by(api_keys.c.name, api_keys.c.created_at.desc()))]
+
+
+def were_made(tx: Tx) -> bool:
+    """Whether there was ever a key."""
+    return bool(tx.execute(select(exists(select(api_keys.c.id)))).scalar_one())
+
+
+def revoke(tx: Tx, name: str, now: Instant) -> bool:
+    """Revokes the key of this name; False where there is none."""
+    live = (api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
+    return tx.execute(update(api_keys).where(*live), {"revoked_at": now}).rowcount == 1
+
+
+def use(tx: Tx, ids: Iterable[str], now: Instant) -> None:
+    """Writes down that these were used about now."""
+    tx.execute(update(api_keys).where(api_keys.c.id.in_(list(ids))), {"last_used_at": now})
+
+
+def _key(row: Row[Any]) -> StoredKey:
+    return StoredKey(**{**row._mapping, "scopes": tuple(json.loads(row.scopes))})
