@@ -28,7 +28,7 @@ module.exports = {
       label: "API key",
       type: "password",
       required: true,
-      helpText: "One of the relay's own keys (`relay keygen`), with all three scopes. Not a key of Exec.",
+      helpText: "One of the relay's own keys (`relay keys create`), with all three scopes. Not a key of Exec.",
     },
   ],
 };

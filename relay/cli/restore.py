@@ -17,7 +17,8 @@ def command(path: Path | None, file: Path, yes: bool) -> None:
     """Put the backup FILE in the place of the store. The relay must not run; what was there is kept beside it.
 
     What the relay did after the backup was made is forgotten: jobs registered since then are not watched, and what
-    was sent since then is sent again, with the same webhook-id, so that receivers can tell.
+    was sent since then is sent again, with the same webhook-id, so that receivers can tell. API keys that were revoked
+    since then work again: revoke them once more.
 
     \b
     Examples:

@@ -20,6 +20,7 @@ from relay.service import Relay
 from relay.store import callbacks
 from relay.telemetry import set_up_logging, spans_for
 from relay.web.app import create_app
+from relay.web.serving import server_config
 
 DEFAULT_CONFIG = Path("config.yaml")
 UNSEALED = (
@@ -31,8 +32,6 @@ OPEN_TO_OTHERS = (
     "server.host is open to others, and there is no API key: security.api_keys is empty, and the store has none; "
     "make one with `relay keys create`, or listen to 127.0.0.1"
 )
-_FINISH_REQUESTS = 1
-"""Seconds that open HTTP requests get when the relay stops; attempts under way then get theirs."""
 
 
 def config_option(command: click.decorators.FC) -> click.decorators.FC:
@@ -91,16 +90,8 @@ async def _serve(config: Config, path: Path | None) -> None:
     except BaseException:
         await relay.stop()
         raise
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(relay, owns_relay=False),
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_FINISH_REQUESTS,
-        )
-    )
+    app = create_app(relay, owns_relay=False)
+    server = uvicorn.Server(server_config(app, config.server.trusted_proxies))
     # uvicorn hands the signal on after it has stopped; by then there is nothing left to do with it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)

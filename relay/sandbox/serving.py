@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from types import FrameType
 
@@ -19,16 +19,26 @@ GRACE = 500
 """Milliseconds that requests under way get when the server stops."""
 
 
+def _plain(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(app, lifespan="on", log_config=None, access_log=False, server_header=False)
+
+
 @asynccontextmanager
-async def serve(app: ASGIApp, host: str = "127.0.0.1", port: int = 0, grace: int = GRACE) -> AsyncIterator[str]:
+async def serve(
+    app: ASGIApp,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    grace: int = GRACE,
+    configure: Callable[[ASGIApp], uvicorn.Config] = _plain,
+) -> AsyncIterator[str]:
     """Serves `app` while the block runs, and gives its base URL. Port 0: any free one.
 
-    Requests still open after `grace` milliseconds are cut off. Raises RelayError where the port can't be had or the
-    app does not start.
+    `configure` says how, where it is to be served as something else serves it. Requests still open after `grace`
+    milliseconds are cut off. Raises RelayError where the port can't be had or the app does not start.
     """
     listening = listen(host, port, "choose another port, or stop what uses this one")
     url = url_of(listening)
-    server = _Server(uvicorn.Config(app, lifespan="on", log_config=None, access_log=False, server_header=False), grace)
+    server = _Server(configure(app), grace)
     running = asyncio.create_task(server.serve([listening]))
     try:
         await server.up.wait()

@@ -158,9 +158,7 @@ def test_beside_a_relay(keys: Keys, store_url: str) -> None:
 # --- what a start makes of them --------------------------------------------------------------------------------
 
 
-def test_without_any_key_a_relay_refuses_to_listen_to_others(
-    keys: Keys, tmp_path: Path, logging_restored: None
-) -> None:
+def test_without_any_key_it_refuses_to_listen_to_others(keys: Keys, tmp_path: Path, logging_restored: None) -> None:
     """Exit code 2, and what to do; nothing listens."""
     for host in ("0.0.0.0", "::", "relay.example"):  # noqa: S104
         keys("list", server={"host": host, "port": 0})

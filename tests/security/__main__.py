@@ -9,7 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.security.guards import GUARDS, Guard
+from tests.security.guard import Guard
+from tests.security.guards import GUARDS
 
 ROOT = Path(__file__).parents[2]
 COPIED = ("relay", "tests", "docs", "requirements", "pyproject.toml", "README.md", "config.example.yaml")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.security.guards import GUARDS, Guard
+from tests.security.guard import Guard
+from tests.security.guards import GUARDS
 
 ROOT = Path(__file__).parents[2]
 ROWS = re.findall(r"^\| (.+?) \| `(tests/[^`]+)` \|$", (ROOT / "SECURITY.md").read_text(), re.MULTILINE)

@@ -50,8 +50,7 @@ async def test_a_store_remembers_that_it_had_keys(store: Store) -> None:
 
 async def test_use_is_noted(store: Store) -> None:
     """Of those that were used."""
-    for key in (KEY, OTHER):
-        await store.write(lambda tx, key=key: api_keys.add(tx, key))
+    await store.write(lambda tx: (api_keys.add(tx, KEY), api_keys.add(tx, OTHER)))
     await store.write(lambda tx: api_keys.use(tx, [KEY.id], NOON + 5))
     assert await store.read(api_keys.live) == [OTHER, replace(KEY, last_used_at=NOON + 5)]
 
@@ -67,12 +66,11 @@ def test_no_repr_tells_a_hash() -> None:
 async def test_a_visitor_writes_beside_a_relay(store: Store, store_url: str) -> None:
     """While the relay holds the store, and writes to it, another process changes it; the relay reads what it wrote."""
 
-    async def write_on() -> None:
-        for number in range(50):
-            made = replace(KEY, id=f"key_w{number}", name=f"w{number}", hash=hash_of(str(number)))
-            await store.write(lambda tx, made=made: api_keys.add(tx, made))
+    async def write(number: int) -> None:
+        made = replace(KEY, id=f"key_w{number}", name=f"w{number}", hash=hash_of(str(number)))
+        assert await store.write(lambda tx: api_keys.add(tx, made))
 
-    writing = asyncio.create_task(write_on())
+    writing = asyncio.gather(*map(write, range(50)))
     assert await asyncio.to_thread(change, store_url, lambda tx: api_keys.add(tx, KEY))
     assert KEY in await store.read(api_keys.live)
     await writing

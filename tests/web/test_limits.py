@@ -165,7 +165,7 @@ async def test_a_key_that_lacks_the_scope_has_its_pace_too(paced: Api) -> None:
 
 
 async def test_the_dashboard_has_a_pace_of_its_own(paced: Api) -> None:
-    """A client that asks too much does not close the pages to whoever wants to see why; nor can pages be asked endlessly."""
+    """A client that asks too much does not close the pages to whoever wants to see why; pages are counted as well."""
     html = {"accept": "text/html", "origin": SELF}
     login = await paced.http.post("/login", data={"api_key": KEY}, headers=html)
     assert login.status_code == 303

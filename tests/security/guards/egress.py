@@ -1,0 +1,96 @@
+"""Where the relay connects to."""
+
+from tests.security.guard import Guard
+
+_EGRESS = "relay/egress.py"
+_ADDRESSES = "relay/addresses.py"
+_ON_SOCKETS = "tests/adapters/test_egress_guard.py"
+_URLS = "tests/unit/test_callback_urls.py"
+_ON_THE_WIRE = "tests/adapters/test_egress.py"
+
+EGRESS = (
+    Guard(
+        "Loopback, private, link-local and cloud addresses are not dialled, whatever a name resolves to",
+        f"{_ON_SOCKETS}::test_a_name_of_this_machine_is_not_dialled",
+        _EGRESS,
+        'if reason := refusal(address[0], self._rules) if known else "not an internet address":',
+        'if reason := None if known else "not an internet address":',
+    ),
+    Guard(
+        "A name that resolves to something else later is judged at each dial (DNS rebinding)",
+        f"{_ON_SOCKETS}::test_a_name_that_changes_its_address_is_judged_at_each_dial",
+        _EGRESS,
+        "            dial.refused.append(reason)\n            raise _Refusal(reason)",
+        "            dial.refused.append(reason)",
+    ),
+    Guard(
+        "A URL that names such an address in any spelling, or hides its host, is refused at registration",
+        f"{_URLS}::test_a_hostile_url_is_refused",
+        _ADDRESSES,
+        "        if reason := refusal(address, self.rules):",
+        "        if reason := None:",
+    ),
+    Guard(
+        "User names and passwords in a URL are refused, and not repeated",
+        f"{_URLS}::test_a_refusal_says_what_is_wrong_and_tells_no_secret",
+        _ADDRESSES,
+        'if "@" in parts.netloc:',
+        "if False:",
+    ),
+    Guard(
+        "What is refused at registration is refused at sending too, whoever put it into the store",
+        f"{_ON_SOCKETS}::test_the_url_is_judged_again_at_send",
+        _EGRESS,
+        "            target = self._judged(url)",
+        "            target = URL(url, encoded=True)",
+    ),
+    Guard(
+        "Only https, unless `security.allow_http`",
+        f"{_URLS}::test_the_code_says_what_kind_of_refusal_it_is",
+        _ADDRESSES,
+        "        if not self.rules.allow_http:",
+        "        if False:",
+    ),
+    Guard(
+        "`security.allow_networks` opens exactly what it names; cloud metadata only where named as one address",
+        "tests/unit/test_addresses.py::test_allowing_opens_exactly_what_it_names",
+        _ADDRESSES,
+        "return any(network.num_addresses == 1 or address not in _METADATA for network in networks)",
+        "return bool(networks)",
+    ),
+    Guard(
+        "IPv4 addresses inside IPv6 ones (mapped, NAT64, 6to4, Teredo) are no freer than by themselves",
+        "tests/unit/test_addresses.py::test_an_ipv4_address_inside_ipv6_is_never_freer_than_by_itself",
+        _ADDRESSES,
+        "        return next((why for inner in held if (why := refusal(inner, rules))), None)",
+        "        return None",
+    ),
+    Guard(
+        "`security.deny_networks` wins over everything",
+        f"{_ON_SOCKETS}::test_denied_networks_win",
+        _ADDRESSES,
+        "    if any(one in network for one in (parsed, *held) for network in rules.deny_networks):",
+        "    if False:",
+    ),
+    Guard(
+        "Redirects are not followed, to the cloud's metadata or anywhere else",
+        f"{_ON_SOCKETS}::test_a_redirect_is_not_followed",
+        _EGRESS,
+        "data=body, allow_redirects=False)",
+        "data=body)",
+    ),
+    Guard(
+        "A certificate must hold the URL's own name, and a kept connection serves no other host",
+        f"{_ON_SOCKETS}::test_a_connection_is_never_used_for_another_host",
+        _EGRESS,
+        "        self._clock = clock\n",
+        "        self._clock = clock\n        self._ssl_context.check_hostname = False\n",
+    ),
+    Guard(
+        "No header of a caller breaks out of its line, or frames the request",
+        f"{_ON_THE_WIRE}::test_headers_that_break_out_are_not_sent",
+        _EGRESS,
+        "            if not _fits(name, value):",
+        "            if False:",
+    ),
+)
