@@ -27,6 +27,10 @@ class Readiness:
     def ready(self) -> bool:
         return all(check.ok for check in self.checks)
 
+    def without(self, name: str | None) -> "Readiness":
+        """All but the checks of this name: `store`, or `exec` for those of every workspace."""
+        return Readiness(tuple(check for check in self.checks if check.name.partition(":")[0] != name))
+
 
 def metronome(age: int, tick: int) -> Check:
     """Whether the last tick, `age` ms ago, is no longer ago than ticks of every `tick` ms may be."""

@@ -38,10 +38,11 @@ def filled(text: str) -> str:
 @pytest.mark.parametrize("name", ["relay", "relay-a", "relay-b", "try"])
 def test_relays_of_the_compose_file_can_be_configured_so(name: str) -> None:
     """The relay takes the environment that each is given, beside what the image sets."""
-    given = {key: filled(value) for key, value in COMPOSE["services"][name]["environment"].items()}
-    needed = {"RELAY_EXEC__API_KEY": "exec_live_" + "0" * 40, "RELAY_SECURITY__API_KEYS": '["sha256:' + "0" * 64 + '"]'}
-    environment = needed | {key: value for key, value in given.items() if value not in ("", "[]")}
-    found = config.load(None, environment | {"RELAY_SERVER__HOST": "0.0.0.0"})  # noqa: S104 (as the image sets it)
+    given = COMPOSE["services"][name]["environment"]
+    dotenv = {"RELAY_EXEC__API_KEY": "exec_live_" + "0" * 40, "RELAY_SECURITY__API_KEYS": f"[sha256:{'0' * 64}]"}
+    passed_on = {key: dotenv[key] for key, value in given.items() if value is None and key in dotenv}
+    set_here = {key: filled(value) for key, value in given.items() if value is not None}
+    found = config.load(None, {"RELAY_SERVER__HOST": "0.0.0.0"} | passed_on | set_here)  # noqa: S104 (as the image)
     assert found.storage.url.startswith("postgresql://" if name.startswith("relay-") else "sqlite:///")
 
 
@@ -62,7 +63,7 @@ def test_pods_are_shut_in(path: Path) -> None:
     assert pod["securityContext"]["runAsUser"] == 10001
     assert container["securityContext"]["readOnlyRootFilesystem"]
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz?exclude=exec"
     assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
     keys = [variable["name"] for variable in container["env"]]
     assert all(variable.get("valueFrom") for variable in container["env"])

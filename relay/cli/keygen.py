@@ -1,5 +1,6 @@
 """`relay keygen`: makes API keys of the relay, signing secrets, and the key that seals the store."""
 
+import json
 import secrets
 
 import click
@@ -38,6 +39,8 @@ def command(name: str, for_signing: bool, ed25519: bool, for_store: bool) -> Non
         click.echo(secrets.token_urlsafe(32))
         return
     key = api_keys.new_key(secrets.token_bytes(api_keys.RANDOM_BYTES))
+    digest = api_keys.hash_of(key)
     click.echo(f"{key}\n")
     click.echo("Give that to the client (Authorization: Bearer ...). Put this into config.yaml:\n")
-    click.echo(f"security:\n  api_keys:\n    - {{name: {name}, hash: {api_keys.hash_of(key)}}}")
+    click.echo(f"security:\n  api_keys:\n    - {{name: {json.dumps(name)}, hash: {digest}}}\n")
+    click.echo(f"or, without a file, this into the environment:\n\nRELAY_SECURITY__API_KEYS=[{digest}]")

@@ -90,6 +90,7 @@ Headers = Annotated[dict[str, str], Field(max_length=HEADERS_MOST, json_schema_e
 Metadata = Annotated[dict[str, Any], AfterValidator(fit_to_keep)]
 Time = Annotated[Instant, BeforeValidator(_instant), WithJsonSchema({**_TIME, "pattern": f"^{_RFC3339.pattern}$"})]
 
+CheckName = Annotated[str, Field(pattern=r"^[a-z]{1,30}$")]
 Cursor = Annotated[str, Field(min_length=1, max_length=400, json_schema_extra={"pattern": "^[A-Za-z0-9_-]+$"})]
 
 JOB_ID_IS = "Exec's id of the job: 1 to 128 letters, digits, - or _"

@@ -6,6 +6,7 @@ from starlette.responses import Response
 from relay import __version__
 from relay.web.answers import About, CheckAnswer, Health, ReadinessAnswer
 from relay.web.operation import Call, operation, reply
+from relay.web.queries import ReadinessQuery
 
 
 @operation("GET", "/", scope=None, tag="ops", answers={200: About})
@@ -21,10 +22,21 @@ async def health(call: Call) -> Response:
     return reply(200, Health(status="ok"))
 
 
-@operation("GET", "/readyz", scope=None, tag="ops", answers={200: ReadinessAnswer, 503: ReadinessAnswer})
-async def readiness(call: Call) -> Response:
-    """Say whether the relay can do its work, and where not, why."""
-    found = await call.relay.readiness()
+@operation(
+    "GET",
+    "/readyz",
+    scope=None,
+    tag="ops",
+    answers={200: ReadinessAnswer, 503: ReadinessAnswer},
+    refusals=(400,),
+)
+async def readiness(call: Call, query: ReadinessQuery) -> Response:
+    """Say whether the relay can do its work, and where not, why.
+
+    For whatever sends requests here, or restarts what is ill: `?exclude=exec`. While Exec refuses a key, jobs can be
+    registered all the same, and no restart helps.
+    """
+    found = (await call.relay.readiness()).without(query.exclude)
     checks = [CheckAnswer(name=check.name, ok=check.ok, text=check.text) for check in found.checks]
     status = "ready" if found.ready else "not_ready"
     return reply(200 if found.ready else 503, ReadinessAnswer(status=status, checks=checks))

@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
 from relay.model import DeliveryStatus, EndpointKind, EventType, RegistrationStatus, WatchState
 from relay.store import paging
-from relay.web.fields import ENDPOINT_IS, JOB_ID_IS, Cursor, EventFormat, JobId, Reference, Time, Workspace
+from relay.web.fields import ENDPOINT_IS, JOB_ID_IS, CheckName, Cursor, EventFormat, JobId, Reference, Time, Workspace
 
 
 def _number(value: object) -> object:
@@ -35,6 +35,14 @@ class PageQuery(Query):
     @property
     def page(self) -> paging.Page:
         return paging.Page(self.limit, self.cursor)
+
+
+class ReadinessQuery(Query):
+    """What readiness is asked for."""
+
+    exclude: CheckName | None = Field(
+        None, description="a check that is left out, such as `exec` for the keys of all workspaces"
+    )
 
 
 class RegistrationsQuery(PageQuery):

@@ -38,7 +38,7 @@ RULES = EgressRules(allow_http=False, allow_networks=(), deny_networks=())
 LOCAL = EgressRules(allow_http=True, allow_networks=(IPv4Network("127.0.0.1/32"),), deny_networks=())
 ELSEWHERE = frozenset(
     """make docker kubectl systemctl npm cd zapier-platform sqlite3 uvicorn flask django-admin python node
-    pip""".split()
+    pip umask tail echo export litestream""".split()
 )
 """Programs that are not ours; those of the receivers are run by test_receivers."""
 
@@ -50,7 +50,7 @@ QUICK_START = "http://127.0.0.1:4020/"
 def programs(page: Path) -> Iterator[list[str]]:
     """Each command of a page as words, without the variables before it."""
     for command in commands(page.read_text()):
-        words = shlex.split(command)
+        words = shlex.split(re.sub(r"'\$\(cat \S+\)'", "whsec_...", command))
         while re.fullmatch(r"[A-Z_]+=.*", words[0]):
             words.pop(0)
         yield words[: words.index(">")] if ">" in words else words
@@ -63,10 +63,20 @@ def test_every_command_is_one_that_there_is(page: Path) -> None:
         name = words[0].rpartition("/")[2]
         if name == "relay":
             parsed(words[1:])
+        elif name == "docker" and (inside := in_container(words)):
+            parsed(inside)
         elif name == "curl":
             assert operation_of(words) or SANDBOX in " ".join(words), words
         else:
             assert name in ELSEWHERE, words
+
+
+def in_container(words: list[str]) -> list[str]:
+    """What a container of the image is told to do: what stands behind its name, with `exec` the program too."""
+    for image in ("exec-relay", "relay"):
+        if image in words and {"run", "exec"} & set(words):
+            return words[words.index(image) + 1 + ("exec" in words) :]
+    return []
 
 
 def parsed(arguments: list[str], group: click.Group = main) -> None:
@@ -127,7 +137,8 @@ def test_every_body_is_taken_by_its_call(page: Path) -> None:
             continue
         made = judged.model_dump()
         url = made.get("url") or made.get("callback_url")
-        assert isinstance(url, str), body
+        if url is None:
+            continue  # for the standing endpoints
         wanted = subscribing.Wanted(url, made.get("format", "auto"), headers=made.get("headers", {}))
         subscribing.check(wanted, LOCAL if url.startswith(QUICK_START) else RULES)
 

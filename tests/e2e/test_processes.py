@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from relay.sandbox.receiver import FINE, HANG
 from tests.e2e.conftest import API_KEY, Stage, free_port, run
@@ -230,7 +231,10 @@ def test_keygen_makes_what_the_configuration_takes(tmp_path: Path) -> None:
     done = run("keygen", "--name", "zapier", folder=tmp_path)
     key = done.stdout.splitlines()[0]
     assert key.startswith("relay_")
-    assert hashlib.sha256(key.encode()).hexdigest() in done.stdout
+    digest = f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"
+    [_, _, _, _, *written, _, _, _, variable] = done.stdout.splitlines()
+    assert yaml.safe_load("\n".join(written)) == {"security": {"api_keys": [{"name": "zapier", "hash": digest}]}}
+    assert variable == f"RELAY_SECURITY__API_KEYS=[{digest}]"
     assert run("keygen", "--signing", folder=tmp_path).stdout.startswith("whsec_")
 
 

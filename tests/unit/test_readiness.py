@@ -43,6 +43,15 @@ def test_what_is_well_gives_no_advice(check: Check) -> None:
     assert ";" not in check.text
 
 
+def test_a_refused_key_is_left_out_where_it_is_asked_for() -> None:
+    """The checks of all workspaces have one name; all others count as before."""
+    refused = readiness.workspace("a", "key_refused", "Exec refuses the key; check it", None, NOW)
+    found = Readiness((readiness.store(None), refused))
+    assert (found.ready, found.without("exec").ready) == (False, True)
+    assert found.without("store").checks == (refused,)
+    assert found.without(None) == found
+
+
 def test_a_wait_that_ends_by_itself_is_told() -> None:
     """A workspace that waits for its limit is ready all the same: /readyz says why nothing is looked at."""
     check = readiness.workspace("a", "limited", "Exec answered 429", NOW + 1, NOW)

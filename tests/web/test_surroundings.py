@@ -71,6 +71,9 @@ async def test_not_ready_says_why(api: Api) -> None:
     [said] = [check["text"] for check in body["checks"] if not check["ok"]]
     assert said.startswith("the last tick was 60 s ago; the log says why")
     assert (await api.http.get("/healthz")).status_code == 200
+    assert (await api.http.get("/readyz?exclude=exec")).status_code == 503
+    assert (await api.http.get("/readyz?exclude=metronome")).json()["status"] == "ready"
+    assert (await api.http.get("/readyz?exclude=exec:default")).json()["error"]["field"] == "exclude"
 
 
 async def test_a_store_that_fails(api: Api) -> None:
