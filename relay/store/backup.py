@@ -43,7 +43,7 @@ def back_up(url: str, target: Path) -> int:
 def restore(url: str, backup: Path, aside: Path) -> None:
     """Puts a backup in the place of the store at `url`; what was there is kept as `aside`.
 
-    Raises StoreError where a relay is at work in the store, or the backup is none.
+    Raises StoreError where a relay is at work in the store, another program has it open, or the backup is none.
     """
     parsed = dialect.parse(url)
     place = _file(parsed)
@@ -55,6 +55,8 @@ def restore(url: str, backup: Path, aside: Path) -> None:
             if place.exists() and place.stat().st_size:
                 _settle(place)
                 os.link(place, aside)
+            for end in ("-wal", "-shm"):  # of a store whose file was lost
+                Path(f"{place}{end}").unlink(missing_ok=True)
             _keep(copy, place)
     except OSError as error:
         raise StoreError(f"the store {place} could not be replaced: {error.strerror}") from None
@@ -97,9 +99,17 @@ def _unfinished(target: Path) -> Iterator[Path]:
 
 
 def _settle(place: Path) -> None:
-    """Brings what the write-ahead log holds into the file, so that the file is all there is."""
-    with closing(sqlite3.connect(place)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    """Brings what the write-ahead log holds into the file, so that the file is all there is.
+
+    Raises StoreError while anybody else has the file open: the log would stay, and be taken for the next file's.
+    """
+    with closing(sqlite3.connect(place, timeout=1)) as connection:
+        try:
+            [(mode,)] = connection.execute("PRAGMA journal_mode=DELETE").fetchall()
+        except sqlite3.OperationalError:
+            mode = "locked"
+    if mode != "delete":
+        raise StoreError(f"another program has the store {place} open (Litestream?); stop it, and restore then")
 
 
 def _keep(copy: Path, target: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,39 @@ async def test_store_in_use_is_not_replaced(sqlite_store: Store, sqlite_url: str
     backup.back_up(sqlite_url, copy)
     with pytest.raises(StoreError, match="in use by another relay"):
         backup.restore(sqlite_url, copy, tmp_path / "aside.db")
+
+
+async def test_store_that_another_program_follows_is_not_replaced(sqlite_url: str, tmp_path: Path) -> None:
+    """Litestream holds the store open, and so its write-ahead log, which would be mixed into what is restored."""
+    store = await Store.open(sqlite_url)
+    copy, place = tmp_path / "copy.db", sqlite_url.removeprefix("sqlite:///")
+    backup.back_up(sqlite_url, copy)
+    await store.write(lambda tx: watches.add(tx, watch(2)))
+    with closing(sqlite3.connect(place, isolation_level=None)) as follower:
+        follower.execute("BEGIN")
+        follower.execute("SELECT count(*) FROM watches").fetchone()
+        await store.aclose()
+        with pytest.raises(StoreError, match="another program"):
+            backup.restore(sqlite_url, copy, tmp_path / "aside.db")
+        assert not (tmp_path / "aside.db").exists()
+    assert await jobs(sqlite_url) == ["j2"]
+    backup.restore(sqlite_url, copy, tmp_path / "aside.db")
+    assert await jobs(sqlite_url) == []
+
+
+async def test_what_a_lost_file_left_behind_is_not_mixed_in(sqlite_url: str, tmp_path: Path) -> None:
+    """Of a store whose file is gone the write-ahead log may still be there: none of it gets into the backup."""
+    store = await Store.open(sqlite_url)
+    copy, place = tmp_path / "copy.db", Path(sqlite_url.removeprefix("sqlite:///"))
+    await store.write(lambda tx: watches.add(tx, watch(1)))
+    backup.back_up(sqlite_url, copy)
+    await store.write(lambda tx: watches.add(tx, watch(2)))
+    log = Path(f"{place}-wal").read_bytes()
+    await store.aclose()
+    place.unlink()
+    Path(f"{place}-wal").write_bytes(log)
+    backup.restore(sqlite_url, copy, tmp_path / "aside.db")
+    assert await jobs(sqlite_url) == ["j1"]
 
 
 async def test_damaged_backup_replaces_nothing(sqlite_url: str, tmp_path: Path) -> None:

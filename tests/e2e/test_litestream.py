@@ -1,0 +1,79 @@
+"""Litestream beside the relay, as the page has it: the real program, where this machine has it."""
+
+import asyncio
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from tests.docs.pages import DOCS, commands, sections
+from tests.e2e.conftest import API_KEY, Stage, run
+
+PAGE = DOCS / "how-to/litestream.md"
+FILES = sections(PAGE)["Follow the file"].files
+FOLLOW, RESTORE = commands(PAGE.read_text())
+JOBS = 50
+
+
+async def type_in(folder: Path, command: str) -> asyncio.subprocess.Process:
+    """A command of the page, in this folder instead of /data."""
+    typed = command.replace("/data/", f"{folder}/")
+    return await asyncio.create_subprocess_exec("sh", "-c", f"exec {typed}", cwd=folder, stderr=asyncio.subprocess.PIPE)
+
+
+def registered(place: Path) -> int:
+    """How many registrations a store holds."""
+    with closing(sqlite3.connect(place)) as found:
+        return int(found.execute("SELECT count(*) FROM registrations").fetchone()[0])
+
+
+async def restored(folder: Path) -> int:
+    """How many a restore brings, into a file that is not there yet."""
+    place = folder / "tried.db"
+    place.unlink(missing_ok=True)
+    process = await type_in(folder, RESTORE.replace(" /data/", f" -o {place} /data/"))
+    await process.communicate()
+    return registered(place) if place.exists() else 0
+
+
+@pytest.mark.skipif(shutil.which("litestream") is None, reason="litestream is not on this machine")
+@pytest.mark.timeout(180)
+async def test_what_litestream_copied_is_all_there(stage: Stage) -> None:
+    """Followed while jobs are registered, killed, restored on an empty disk; and `relay restore` waits its turn."""
+    folder, place = stage.folder, stage.folder / "relay.db"
+    here = FILES["litestream.yml"].replace("/data/", f"{folder}/").replace("s3://BUCKET/", f"file://{folder}/")
+    (folder / "litestream.yml").write_text(here)
+    relay = stage.serve()
+    await relay.start()
+    follows = await type_in(folder, FOLLOW)
+    asked = [{"job_id": f"j{number}", "callback_url": f"{stage.receiver_url}/in"} for number in range(JOBS)]
+    async with httpx.AsyncClient(base_url=relay.url, headers={"authorization": f"Bearer {API_KEY}"}) as http:
+        for one in asked:
+            (await http.post("/v1/registrations", json=one)).raise_for_status()
+    async with asyncio.timeout(60):
+        while await restored(folder) < JOBS:
+            await asyncio.sleep(0.1)
+    assert run("backup", "copy.db", folder=folder).returncode == 0
+    await relay.kill()
+    refused = run("restore", "copy.db", "--yes", folder=folder)
+    assert (refused.returncode, "another program" in refused.stderr) == (1, True)
+    follows.kill()
+    await follows.communicate()
+    for path in folder.glob("relay.db*"):
+        path.unlink()
+    assert await (await type_in(folder, RESTORE)).wait() == 0
+    assert registered(place) == JOBS
+
+
+def test_the_file_that_is_followed_is_the_image_s_store() -> None:
+    """Both configurations of the page are about the file that a container keeps on its volume, and its user's."""
+    [followed] = yaml.safe_load(FILES["litestream.yml"])["dbs"]
+    beside = yaml.safe_load(FILES["compose.override.yaml"])["services"]["litestream"]
+    image = (DOCS.parent / "Dockerfile").read_text()
+    assert followed["path"] == "/data/relay.db"
+    assert "relay-data:/data" in beside["volumes"]
+    assert f"USER {beside['user']}" in image
