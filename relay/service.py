@@ -182,10 +182,14 @@ class Relay:
         """Whether it wants API keys: it does as soon as there was ever one, and from then on. Raises StoreError."""
         return bool(self.config.security.api_keys) or await self.key_ring.were_made()
 
+    def _since_tick(self, now: Instant) -> int:
+        """How long ago the last complete tick was; one may have come since `now`, and clocks are set back."""
+        return max(0, now - self._last_tick)
+
     async def readiness(self) -> Readiness:
         """Whether the relay can do its work, and where not, why."""
         now = self.clock()
-        checks = [readiness.metronome(now - self._last_tick, self.config.polling.tick)]
+        checks = [readiness.metronome(self._since_tick(now), self.config.polling.tick)]
         try:
             since, spaces = await self.store.read(
                 lambda tx: (outbox.oldest_due(tx, now), [workspaces.get(tx, name) for name in self.clients])
@@ -207,15 +211,15 @@ class Relay:
         checks = (await self.readiness()).checks
         for check in checks:
             self.telemetry.ready.labels(check.name).set(check.ok)
-        self.telemetry.tick_age.set((now - self._last_tick) / 1_000)
+        self.telemetry.tick_age.set(self._since_tick(now) / 1_000)
         if any(check.name == "store" and not check.ok for check in checks):
             return self.telemetry.exposition()
         for one in await self.standings():
             self.telemetry.budget_left.labels(one.name, "minute").set(one.left.minute)
             self.telemetry.budget_left.labels(one.name, "day").set(one.left.day)
             self.telemetry.active_watches.labels(one.name).set(one.active)
-            self.telemetry.learned_duration.labels(one.name, "0.5").set(one.median)
-            self.telemetry.learned_duration.labels(one.name, "0.9").set(one.p90)
+            self.telemetry.learned_duration.labels(one.name, "50").set(one.median)
+            self.telemetry.learned_duration.labels(one.name, "90").set(one.p90)
         self.telemetry.pending_deliveries.set(await self.store.read(lambda tx: deliveries.pending(tx, COUNTED)))
         return self.telemetry.exposition()
 

@@ -93,6 +93,14 @@ def test_promtool_takes_the_alerts(judge: list[str]) -> None:
     assert judged.returncode == 0, judged.stdout + judged.stderr
 
 
+def test_every_alert_is_seen_to_fire() -> None:
+    """The tests of the rules expect each of them at least once."""
+    rules = yaml.safe_load((DEPLOY / "prometheus/alerts.yaml").read_text())["groups"][0]["rules"]
+    tested = yaml.safe_load((DEPLOY / "prometheus/alerts_test.yaml").read_text())["tests"]
+    fired = {one["alertname"] for test in tested for one in test["alert_rule_test"] if one["exp_alerts"]}
+    assert fired == {rule["alert"] for rule in rules}
+
+
 def metrics() -> set[str]:
     """The names of all samples that the relay gives."""
     found: set[str] = set()
@@ -108,6 +116,18 @@ def queries(value: Any) -> list[str]:
         own = [value["expr"]] if isinstance(value.get("expr"), str) else []
         return own + [query for item in value.values() for query in queries(item)]
     return [query for item in value for query in queries(item)] if isinstance(value, list) else []
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on this machine")
+def test_promtool_takes_the_metrics() -> None:
+    """Names, units and labels are as Prometheus' own linter wants them."""
+    telemetry = Telemetry()
+    telemetry.configured(["default"], 0)
+    telemetry.learned_duration.labels("default", "50").set(1)
+    judged = subprocess.run(
+        ["promtool", "check", "metrics"], input=telemetry.exposition(), capture_output=True, check=False
+    )
+    assert judged.stderr.decode() == ""
 
 
 def test_metrics_have_the_names_that_people_know() -> None:

@@ -1,6 +1,7 @@
 """Writes `dashboard.json`, which Grafana imports: `python deploy/grafana/make.py`. Panels are edited here."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,11 @@ PANELS: list[tuple[str, str, str, list[tuple[str, str]]]] = [
 SOURCE = {"type": "prometheus", "uid": "${source}"}
 
 
+def of_the_job(query: str) -> str:
+    """The query, of the relays that the variable `job` chooses: `relay_ready` → `relay_ready{job=~"$job"}`."""
+    return re.sub(r"(relay_\w+)(?:{([^}]*)})?", lambda m: f'{m[1]}{{{m[2] + "," if m[2] else ""}job=~"$job"}}', query)
+
+
 def panel(number: int, title: str, kind: str, unit: str, queries: list[tuple[str, str]]) -> dict[str, Any]:
     """Four small ones in the first row, then two a row."""
     place = (
@@ -99,7 +105,7 @@ def panel(number: int, title: str, kind: str, unit: str, queries: list[tuple[str
         else {"x": 12 * (number % 2), "y": 4 + 8 * ((number - 4) // 2), "w": 12, "h": 8}
     )
     targets = [
-        {"datasource": SOURCE, "expr": query, "legendFormat": legend, "refId": chr(ord("A") + place)}
+        {"datasource": SOURCE, "expr": of_the_job(query), "legendFormat": legend, "refId": chr(ord("A") + place)}
         for place, (query, legend) in enumerate(queries)
     ]
     field = {"defaults": {"unit": unit, "min": 0}, "overrides": []}
@@ -124,6 +130,8 @@ def dashboard() -> dict[str, Any]:
             "datasource": SOURCE,
             "query": "label_values(relay_tick_age_seconds, job)",
             "refresh": 1,
+            "includeAll": True,
+            "multi": True,
         },
     ]
     return {

@@ -70,7 +70,7 @@ class Telemetry:
         self.learned_duration = Gauge(
             "relay_learned_duration_seconds",
             "How long jobs take, as learned",
-            ["workspace", "quantile"],
+            ["workspace", "percentile"],
             registry=self.registry,
         )
         self.ready = Gauge("relay_ready", "Whether /readyz finds this well: 1 or 0", ["check"], registry=self.registry)

@@ -14,7 +14,7 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 from starlette.types import Message
 
-from relay.model import MINUTE
+from relay.model import MINUTE, SECOND
 from relay.service import system_clock
 from relay.web.app import create_app
 from relay.web.surroundings import HEADERS, Surroundings
@@ -59,6 +59,14 @@ async def test_what_operators_ask(api: Api) -> None:
     metrics = (await api.http.get("/metrics")).text
     found = {family.name: family for family in text_string_to_metric_families(metrics)}
     assert found["relay_active_watches"].samples[0].value == 1
+
+
+async def test_a_clock_that_is_set_back(api: Api) -> None:
+    """The last tick is never told to be still to come."""
+    api.clock.advance(-5 * SECOND)
+    [metronome] = [one for one in (await api.get("/readyz"))["checks"] if one["name"] == "metronome"]
+    assert metronome["text"] == "the last tick was 0 s ago"
+    assert "relay_tick_age_seconds 0.0" in (await api.http.get("/metrics")).text
 
 
 async def test_not_ready_says_why(api: Api) -> None:
