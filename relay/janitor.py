@@ -1,6 +1,7 @@
 """Tidying: what ended longer ago than `storage.retention` is deleted, and what was held so long is given up.
 
-What may go is read first, and deleted in small transactions, between which deliveries and registrations go on.
+What may go is read first, and deleted in small transactions, between which deliveries and registrations go on. Of
+several relays on a store one tidies, and for the next hour no other.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -8,8 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from relay.model import DAY, Instant
-from relay.store import idempotency, pruning, sessions
+from relay.model import DAY, MINUTE, Instant
+from relay.store import duties, idempotency, pruning, sessions
 from relay.store.database import Store
 from relay.store.pruning import Place
 
@@ -20,6 +21,11 @@ ROWS = 500
 """That one transaction deletes or changes at the most, about."""
 
 IDEMPOTENCY_KEPT = DAY
+
+_DUTY = "tidying"
+_TAKEN_FOR_DEAD = 10 * MINUTE
+_DONE_FOR = 55 * MINUTE
+"""Less than an hour, so that every hourly round of the same relay finds it free again."""
 
 T = TypeVar("T")
 
@@ -37,12 +43,22 @@ class Tidied:
 class Janitor:
     """Keeps the store from growing for ever."""
 
-    def __init__(self, store: Store, retention: int, clock: Callable[[], Instant]) -> None:
-        self._store, self._retention, self._clock = store, retention, clock
+    def __init__(self, store: Store, retention: int, clock: Callable[[], Instant], owner: str) -> None:
+        self._store, self._retention, self._clock, self._owner = store, retention, clock, owner
 
     async def tick(self) -> Tidied:
-        """Gives up and deletes all that is old enough. Raises StoreError."""
+        """Gives up and deletes all that is old enough, unless another relay does or just did. Raises StoreError."""
+        if not await self._may_go_on():
+            return Tidied(0, 0)
+        tidied = await self._tidy(self._clock())
+        await self._may_go_on(_DONE_FOR)
+        return tidied
+
+    async def _may_go_on(self, time: int = _TAKEN_FOR_DEAD) -> bool:
         now = self._clock()
+        return await self._store.write(lambda tx: duties.take(tx, _DUTY, self._owner, now, now + time))
+
+    async def _tidy(self, now: Instant) -> Tidied:
         before = now - self._retention
         await self._store.write(lambda tx: sessions.prune(tx, now))
         while await self._store.write(lambda tx: idempotency.prune(tx, now - IDEMPOTENCY_KEPT, ROWS)):
@@ -63,6 +79,8 @@ class Janitor:
         place: Place | None = None
         while True:
             some, place = await self._store.read(partial(find, after=place))
+            if some and not await self._may_go_on():
+                return  # it took so long that another took over
             if some:
                 yield some
             if place is None:

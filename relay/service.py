@@ -10,6 +10,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from relay import budget, callbacks, durations, endpoints, exec_api, formats, readiness, reloading
 from relay.addresses import EgressRules
+from relay.bell import Bell
 from relay.budget import Allowance
 from relay.config import Config, StandingEndpoint, Workspace
 from relay.dispatcher import Dispatcher
@@ -76,10 +77,13 @@ class Relay:
         self._exec_http = exec_api.make_http(config.exec.timeout)
         self.clients = {space.name: self._client_of(space) for space in config.workspaces}
         owner = new_id("own", clock())
-        self.dispatcher = Dispatcher(store, self.egress, config.delivery, clock, self.telemetry, owner, rng)
-        self.watcher = Watcher(store, config, self.clients, clock, self.telemetry, self.dispatcher.wake, rng)
+        self.bell = Bell(store, owner, self._wake, self.telemetry)
+        self.dispatcher = Dispatcher(
+            store, self.egress, config.delivery, clock, self.telemetry, owner, rng, self.bell.ring
+        )
+        self.watcher = Watcher(store, config, self.clients, clock, self.telemetry, self._settled, rng)
         self.key_ring = KeyRing(store, clock)
-        self.janitor = Janitor(store, config.storage.retention, clock)
+        self.janitor = Janitor(store, config.storage.retention, clock, owner)
         self._scheduler = AsyncIOScheduler()
         self._ticking = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -116,7 +120,8 @@ class Relay:
         self._scheduler.add_job(self.tidy, "interval", seconds=HOUR / 1_000, **once)
         self._scheduler.start()
         self._keep(self.dispatcher.run())
-        self.wake()
+        self._keep(self.bell.run())
+        self._wake()
 
     async def stop(self) -> None:
         """No new work; looks and attempts under way get up to 8 s; leases are given back; the store is closed."""
@@ -135,7 +140,15 @@ class Relay:
         await asyncio.to_thread(self.telemetry.spans.close)
 
     def wake(self) -> None:
-        """Something was made due: look and deliver now, not at the next tick."""
+        """Something was made due: look and deliver now, not at the next tick, and have the other relays do so too."""
+        self._wake()
+        self.bell.ring()
+
+    def _settled(self) -> None:
+        self.dispatcher.wake()
+        self.bell.ring()
+
+    def _wake(self) -> None:
         self.dispatcher.wake()
         if not self._ticking.locked():
             self._keep(self.tick())

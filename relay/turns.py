@@ -1,6 +1,7 @@
 """Turns: which due deliveries may start now, so that no endpoint and no host keeps the others waiting.
 
-`Traffic` knows what is under way in this relay; the rest it is told. Times are milliseconds.
+`Traffic` knows what is under way in this relay; the rest it is told: also when it is the next one's turn at an endpoint
+that all relays on the store call in turn, because it is called at a rate, or needs a probe. Times are milliseconds.
 """
 
 from collections import Counter
@@ -12,6 +13,8 @@ from relay.model import SECOND, Instant
 
 PROBE_WAIT = 5 * SECOND
 """How long what is due for an endpoint waits while a probe of it is under way."""
+
+_MORE_AHEAD = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +30,19 @@ class Due:
     format: str
     paused_until: Instant | None
     failures: int
+    next_turn_at: Instant | None = None
+    """When another relay may begin an attempt at the endpoint, after one that has begun."""
+
+    @property
+    def needs_probe(self) -> bool:
+        """Whether this may only be sent while nothing else is under way to its endpoint."""
+        return delivering.needs_probe(self.failures)
+
+    @property
+    def gap(self) -> int | None:
+        """How long the next attempt at its endpoint has to wait after this one begins; None: not at all."""
+        rate = formats.rate(self.format)
+        return round(SECOND / rate) if rate else None
 
 
 @dataclass(slots=True)
@@ -54,13 +70,13 @@ class Traffic:
     success step by step more: one that comes back after an outage is not met by a herd.
 
     `ahead` more may be claimed, so that the next attempt need not wait for the store: hosts and endpoints have their
-    part of them, endpoints that fail or are called at a rate have none.
+    part of them, endpoints that fail or are called at a rate have none. Where they wait in vain, as nothing
+    under way ends, none are claimed, and another relay may begin with them; as attempts end, there are more again.
     """
 
     def __init__(self, concurrency: int, per_host: int, per_endpoint: int, ahead: int = 0) -> None:
-        self._concurrency, self._per_endpoint, self._room = concurrency, per_endpoint, concurrency + ahead
-        self._of_host = per_host * self._room // concurrency
-        self._of_endpoint = per_endpoint * self._room // concurrency
+        self._concurrency, self._per_host, self._per_endpoint = concurrency, per_host, per_endpoint
+        self._most_ahead = self._ahead = ahead
         self._at_host: Counter[str] = Counter()
         self._at_endpoint: Counter[str] = Counter()
         self._under_way = 0
@@ -71,12 +87,12 @@ class Traffic:
     @property
     def free(self) -> int:
         """How many more may be claimed."""
-        return self._room - self._under_way
+        return self._concurrency + self._ahead - self._under_way
 
     @property
     def most_of_one(self) -> int:
         """How many of one endpoint may be claimed."""
-        return self._of_endpoint
+        return self._part(self._per_endpoint)
 
     def choose(self, found: Sequence[Due], now: Instant) -> Chosen:
         """What may start of what is due, least served endpoints first, and keeps room for it."""
@@ -88,7 +104,7 @@ class Traffic:
             elif (until := self._pause(due, now)) is not None:
                 chosen.paused[due.endpoint_id] = until
             elif self._has_room(due):
-                if (slot := self._slots.get(due.endpoint_id)) is not None:
+                if (slot := max(self._slots.get(due.endpoint_id, 0), due.next_turn_at or 0)) > now:
                     chosen.next_slot = min(slot, chosen.next_slot or slot)
                 else:
                     self._start(due, now)
@@ -106,6 +122,7 @@ class Traffic:
 
     def learned(self, endpoint_id: str, delivered: bool) -> None:
         """How an attempt ended: half as many at a time after a failure, twice as many after a success."""
+        self._ahead = min(self._ahead + _MORE_AHEAD, self._most_ahead)
         allowed = self._allowed.get(endpoint_id, self._per_endpoint)
         if not delivered:
             self._allowed[endpoint_id] = max(1, allowed // 2)
@@ -113,6 +130,14 @@ class Traffic:
             self._allowed[endpoint_id] = allowed * 2
         else:
             self._allowed.pop(endpoint_id, None)
+
+    def waited_in_vain(self) -> None:
+        """What was claimed ahead could not begin soon, and was given back."""
+        self._ahead = 0
+
+    def _part(self, most: int) -> int:
+        """Of what may be claimed, in the proportion of what may be under way."""
+        return most * (self._concurrency + self._ahead) // self._concurrency
 
     def _in_turn(self, found: Sequence[Due]) -> list[Due]:
         """First who has the fewest under way, then who waits longest."""
@@ -127,21 +152,25 @@ class Traffic:
     def _pause(self, due: Due, now: Instant) -> Instant | None:
         if due.paused_until is not None and due.paused_until > now:
             return due.paused_until
-        if delivering.needs_probe(due.failures) and self._at_endpoint[due.endpoint_id]:
+        if not due.needs_probe:
+            return None
+        if self._at_endpoint[due.endpoint_id]:
             return now + PROBE_WAIT
+        if due.next_turn_at is not None and due.next_turn_at > now:
+            return min(due.next_turn_at, now + PROBE_WAIT)
         return None
 
     def _has_room(self, due: Due) -> bool:
-        if self.free <= 0 or self._at_host[due.host] >= self._of_host:
+        if self.free <= 0 or self._at_host[due.host] >= self._part(self._per_host):
             return False
         if due.failures and len(self._doubtful) >= max(1, self._concurrency // 2):
             return False
         return self._at_endpoint[due.endpoint_id] < self._most_of(due)
 
     def _most_of(self, due: Due) -> int:
-        if due.failures or formats.rate(due.format):
+        if due.failures or due.gap:
             return self._allowed.get(due.endpoint_id, self._per_endpoint)
-        return self._allowed.get(due.endpoint_id, self._of_endpoint)
+        return self._allowed.get(due.endpoint_id, self.most_of_one)
 
     def _start(self, due: Due, now: Instant) -> None:
         self._under_way += 1
@@ -149,7 +178,7 @@ class Traffic:
         self._at_endpoint[due.endpoint_id] += 1
         if due.failures:
             self._doubtful.add(due.id)
-        if rate := formats.rate(due.format):
-            self._slots[due.endpoint_id] = now + round(SECOND / rate)
-        if delivering.needs_probe(due.failures):
+        if due.gap:
+            self._slots[due.endpoint_id] = now + due.gap
+        if due.needs_probe:
             self._allowed[due.endpoint_id] = 1

@@ -55,7 +55,7 @@ class Watcher:
         self._telemetry, self._settled, self._rng = telemetry, settled, rng
         self.allowances = {space.name: allowance_of(space) for space in config.workspaces}
         self._paces: dict[str, Pace] = {}
-        self._looking: set[asyncio.Task[None]] = set()
+        self._looking: dict[asyncio.Task[None], Watch] = {}
         self._lease = config.exec.timeout * 2 + 10 * SECOND
 
     async def tick(self) -> None:
@@ -74,8 +74,8 @@ class Watcher:
             chosen = await self._store.write(lambda tx, name=workspace, n=free: self._claim(tx, name, n, now))  # type: ignore[misc]
             for watch in chosen:
                 task = asyncio.create_task(self._look(watch))
-                self._looking.add(task)
-                task.add_done_callback(self._looking.discard)
+                self._looking[task] = watch
+                task.add_done_callback(self._looking.pop)
 
     def pace_of(self, workspace: str) -> Pace | None:
         """What decides the workspace's looks for now; None before the first, or where they have a fixed interval."""
@@ -87,12 +87,20 @@ class Watcher:
             await asyncio.gather(*self._looking)
 
     async def stop(self) -> None:
-        """Gives looks under way their grace; what they would have seen, the next look will see."""
-        if self._looking:
-            _, late = await asyncio.wait(self._looking, timeout=GRACE / 1_000)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        """Gives looks under way their grace, then gives them back: what they would have seen, the next look will see.
+
+        Raises StoreError where the store fails; then their leases run out.
+        """
+        if not self._looking:
+            return
+        _, late = await asyncio.wait(self._looking, timeout=GRACE / 1_000)
+        unseen = [self._looking[task] for task in late]
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        if unseen:
+            now = self._clock()
+            await self._store.write(lambda tx: watches.give_back(tx, unseen, now))
 
     def _claim(self, tx: Tx, workspace: str, free: int, now: Instant) -> list[Watch]:
         state = workspaces.lock(tx, workspace)
@@ -110,8 +118,7 @@ class Watcher:
         pace = self._paces.get(workspace)
         if pace is not None and number < len(due):
             due = sorted(due, key=lambda watch: (watch.job_id in front, pace.gain(sight_of(watch), now)), reverse=True)
-        chosen = due[:number]
-        watches.lease(tx, chosen, now + self._lease)
+        chosen = watches.lease(tx, due[:number], now + self._lease)
         workspaces.save(tx, replace(state, ledger=spend(ledger, number, now).to_json()))
         return chosen
 

@@ -50,7 +50,10 @@ class Dispatcher:
         telemetry: Telemetry,
         owner: str,
         rng: random.Random,
+        given_back: Callable[[], None] = lambda: None,
     ) -> None:
+        """`given_back` is called when something is due that this relay has no room for."""
+        self._given_back = given_back
         self._store, self._egress, self._rules, self._clock = store, egress, rules, clock
         self._telemetry, self._owner, self._rng = telemetry, owner, rng
         limits = rules.concurrency, rules.per_host, rules.at_one_endpoint
@@ -172,7 +175,11 @@ class Dispatcher:
 
     def _claim(self, tx: Tx, chosen: Chosen, now: Instant) -> tuple[list[Claim], dict[str, Endpoint]]:
         """What was leased, and the endpoints it goes to."""
-        claims = outbox.lease(tx, [due.id for due in chosen.start], now, now + self._lease, self._owner)
+        turns = {due.endpoint_id: at for due in chosen.start if (at := self._next_turn(due, now))}
+        mine = endpoints.take_turns(tx, turns, now) if turns else set()
+        ids = [due.id for due in chosen.start if due.endpoint_id in mine or due.endpoint_id not in turns]
+        claims = outbox.lease(tx, ids, now, now + self._lease, self._owner)
+        endpoints.end_turns(tx, mine - {claim.delivery.endpoint_id for claim in claims})
         for id in chosen.deaf:
             outbox.hold(tx, id, now, _PUT_OFF_TOGETHER)
         for id, until in chosen.paused.items():
@@ -180,6 +187,12 @@ class Dispatcher:
             outbox.put_off(tx, id, now, until, later, _PUT_OFF_TOGETHER)
         wanted = {claim.delivery.endpoint_id for claim in claims}
         return claims, endpoints.many(tx, wanted) if wanted else {}
+
+    def _next_turn(self, due: Due, now: Instant) -> Instant | None:
+        """When the next attempt may begin at an endpoint that relays call in turn; a probe's end makes it sooner."""
+        if due.needs_probe:
+            return now + self._rules.timeout + SECOND
+        return now + due.gap if due.gap else None
 
     def _after(self, until: Instant, width: int) -> Instant:
         return until + round(self._rng.random() * width)
@@ -198,14 +211,13 @@ class Dispatcher:
         """Makes one attempt when its turn comes, and has it written down."""
         sent = None
         try:
-            await self._lanes.enter(due)
-            try:
-                if self._clock() - claimed_at > FRESH:
-                    await self._give_back(claim)
-                elif not self._stopping:
-                    sent = await self._attempt(claim, endpoint, due)
-            finally:
-                self._lanes.leave(due)
+            if not await self._lanes.enter(due, FRESH / SECOND):
+                await self._give_back(claim)
+            else:
+                try:
+                    sent = await self._attempt_if_fresh(claim, endpoint, due, claimed_at)
+                finally:
+                    self._lanes.leave(due)
         finally:
             if sent is None or sent.probe is None:
                 self._traffic.ended(due)
@@ -214,13 +226,24 @@ class Dispatcher:
         if not self._lanes.waiting or self._traffic.free >= self._ahead // 2:
             self.wake()
 
+    async def _attempt_if_fresh(self, claim: Claim, endpoint: Endpoint, due: Due, claimed_at: Instant) -> Sent | None:
+        if self._stopping:
+            return None
+        if self._clock() - claimed_at > FRESH:
+            await self._give_back(claim)
+            return None
+        return await self._attempt(claim, endpoint, due)
+
     async def _give_back(self, claim: Claim) -> None:
-        """What waited too long is due again."""
+        """What waited too long is due again, for whoever is free."""
+        self._traffic.waited_in_vain()
         now = self._clock()
         try:
             await self._store.write(lambda tx: outbox.give_back(tx, claim.delivery.id, now, self._owner))
         except StoreError as error:  # the lease runs out
             self._telemetry.log.error("%s can't be given back: %s", claim.delivery.id, error)
+        else:
+            self._given_back()
 
     async def _attempt(self, claim: Claim, endpoint: Endpoint, due: Due) -> Sent:
         delivery, started = claim.delivery, self._clock()
@@ -239,5 +262,5 @@ class Dispatcher:
         except Exception as error:  # a fault of ours is a failed attempt like any other: seen, and tried again
             self._telemetry.log.exception("%s could not be sent", delivery.id)
             outcome, took = NoAnswer("internal", f"the relay failed to send it: {type(error).__name__}"), 0
-        probe = due if delivering.needs_probe(due.failures) else None
+        probe = due if due.needs_probe else None
         return Sent(claim, outcome, started, took, endpoint.format, probe)

@@ -25,8 +25,20 @@ class Lanes:
     """How many wait for their turn."""
     _lanes: dict[str, _Lane] = field(default_factory=dict)
 
-    async def enter(self, due: Due) -> None:
-        """Returns when there is room for an attempt; `leave` gives it back."""
+    async def enter(self, due: Due, patience: float) -> bool:
+        """Whether there was room for an attempt within so many seconds; then `leave` gives it back."""
+        try:
+            async with asyncio.timeout(None if self._have_room(due) else patience):
+                await self._enter(due)
+        except TimeoutError:
+            return False
+        return True
+
+    def _have_room(self, due: Due) -> bool:
+        lanes = (self._lanes.get(name) for name, _ in self._of(due))
+        return not any(lane.room.locked() for lane in lanes if lane is not None)
+
+    async def _enter(self, due: Due) -> None:
         entered: list[str] = []
         self.waiting += 1
         try:

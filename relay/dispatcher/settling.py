@@ -138,6 +138,7 @@ class Settler:
                 after = self._rules.disable_after
                 known[endpoint.id] = delivering.health_after(endpoint, verdict, now, after, self._rng.random())
         outbox.settle(tx, [settlement_of(sent, verdict, now) for sent, verdict in judged], self._owner)
+        endpoints.end_turns(tx, {sent.probe.endpoint_id for sent in batch if sent.probe is not None})
         for id, endpoint in known.items():
             if endpoint is not before[id] and endpoint != before[id]:
                 endpoints.save_health(tx, endpoint)

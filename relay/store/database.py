@@ -8,7 +8,7 @@ import asyncio
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,6 +139,24 @@ class Store:
         """Sets the clock by the database's, where that is what it goes by. Raises StoreError."""
         if self.goes_by_the_database:
             await self.read(lambda tx: _set(self.clock, tx))
+
+    async def ring(self, ringer: str) -> None:
+        """Wakes whoever listens to `rings` of this store, also in other processes. Raises StoreError."""
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._ring, ringer)
+
+    def _ring(self, ringer: str) -> None:
+        try:
+            with self._reader.begin() as connection:
+                dialect.ring(connection, ringer)
+        except DBAPIError as error:
+            raise dialect.told(error) from error
+
+    def rings(self) -> AsyncGenerator[str]:
+        """Who rings, as long as the connection lasts; once at its beginning '', as rings before it were not heard.
+
+        Raises StoreError where it can't be had, or is lost. SQLite has none.
+        """
+        return dialect.rings(self._reader)
 
     def _read(self, work: Callable[[Tx], T], tries: int = _TRIES) -> T:
         try:

@@ -6,9 +6,9 @@ from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, select, update
+from sqlalchemy import BigInteger, Row, bindparam, delete, or_, select, update
 
-from relay.model import Endpoint, EndpointKind, EventType, Secret
+from relay.model import Endpoint, EndpointKind, EventType, Instant, Secret
 from relay.sealing import Seal
 from relay.store import dialect, paging, sealed
 from relay.store.database import Tx, seal_of
@@ -17,11 +17,16 @@ from relay.store.schema import endpoints
 _HEALTH = ("paused_until", "failing_since", "failures", "disabled_at", "disabled_reason")
 _SEALED = ("url", "secrets", "headers")
 _KEPT = 1_000
-_NAMES = tuple(column.name for column in endpoints.columns)
+_NAMES = (*Endpoint.__slots__, "fingerprint")
+_COLUMNS = [endpoints.c[name] for name in _NAMES]
 
-_MANY = select(endpoints).where(endpoints.c.id.in_(bindparam("ids", expanding=True)))
+_MANY = select(*_COLUMNS).where(endpoints.c.id.in_(bindparam("ids", expanding=True)))
 _LOCKED = _MANY.order_by(endpoints.c.id).with_for_update(key_share=True)
-_STANDING = select(endpoints).where(endpoints.c.kind == EndpointKind.STANDING.value).order_by(endpoints.c.id)
+_STANDING = select(*_COLUMNS).where(endpoints.c.kind == EndpointKind.STANDING.value).order_by(endpoints.c.id)
+_TAKE_TURN = update(endpoints).where(
+    endpoints.c.id == bindparam("of"),
+    or_(endpoints.c.next_turn_at.is_(None), endpoints.c.next_turn_at <= bindparam("now", type_=BigInteger)),
+)
 """Made once: every batch of attempts and every event needs them."""
 
 
@@ -90,18 +95,18 @@ def add(tx: Tx, endpoint: Endpoint, mark: str | None = None) -> bool:
 
 
 def get(tx: Tx, id: str) -> Endpoint | None:
-    row = tx.execute(select(endpoints).where(endpoints.c.id == id)).one_or_none()
+    row = tx.execute(select(*_COLUMNS).where(endpoints.c.id == id)).one_or_none()
     return _endpoint(tx, row) if row else None
 
 
 def by_name(tx: Tx, name: str) -> Endpoint | None:
-    row = tx.execute(select(endpoints).where(endpoints.c.name == name)).one_or_none()
+    row = tx.execute(select(*_COLUMNS).where(endpoints.c.name == name)).one_or_none()
     return _endpoint(tx, row) if row else None
 
 
 def by_fingerprint(tx: Tx, marks: Sequence[str]) -> Endpoint | None:
     """The endpoint that is known by one of these fingerprints; it stays until the transaction ends."""
-    query = select(endpoints).where(endpoints.c.fingerprint.in_(marks)).limit(1)
+    query = select(*_COLUMNS).where(endpoints.c.fingerprint.in_(marks)).limit(1)
     row = tx.execute(query.with_for_update(read=True, key_share=True)).one_or_none()
     return _endpoint(tx, row) if row else None
 
@@ -147,7 +152,7 @@ def remove(tx: Tx, id: str) -> None:
 
 def page(tx: Tx, page: paging.Page, kind: EndpointKind | None = None) -> tuple[list[Endpoint], str | None]:
     """One page of endpoints, newest first, and the cursor of the next."""
-    query = select(endpoints)
+    query = select(*_COLUMNS)
     if kind is not None:
         query = query.where(endpoints.c.kind == kind.value)
     rows = tx.execute(paging.newest_first(query, endpoints.c.created_at, endpoints.c.id, page)).all()
@@ -159,3 +164,18 @@ def save_health(tx: Tx, endpoint: Endpoint) -> None:
     """Writes only what attempts change, so that a change made by hand meanwhile stays."""
     health = {name: getattr(endpoint, name) for name in _HEALTH}
     tx.execute(update(endpoints).where(endpoints.c.id == endpoint.id), health)
+
+
+def take_turns(tx: Tx, until: Mapping[str, Instant], now: Instant) -> set[str]:
+    """At which endpoints, by id, it is this relay's turn: until then no other relay begins an attempt there."""
+    return {
+        id
+        for id, at in sorted(until.items())  # in one order, or two relays would wait for each other
+        if tx.execute(_TAKE_TURN, {"of": id, "now": now, "next_turn_at": at}).rowcount
+    }
+
+
+def end_turns(tx: Tx, ids: Collection[str]) -> None:
+    """Others may begin."""
+    if ids:
+        tx.execute(update(endpoints).where(endpoints.c.id.in_(sorted(ids))), {"next_turn_at": None})

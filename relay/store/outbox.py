@@ -37,7 +37,7 @@ from relay.turns import Due
 COLUMNS = [deliveries.c[name] for name in Delivery.__slots__]
 
 _OF_DUE = [deliveries.c[name] for name in ("id", "host", "endpoint_id", "next_attempt_at")]
-_OF_DUE += [endpoints.c[name] for name in ("format", "disabled_at", "paused_until", "failures")]
+_OF_DUE += [endpoints.c[name] for name in ("format", "disabled_at", "paused_until", "failures", "next_turn_at")]
 _ahead = deliveries.alias("ahead")
 
 
@@ -235,7 +235,7 @@ def _claim(row: Row[Any]) -> Claim:
 
 
 def _due(row: Row[Any]) -> Due:
-    id, host, endpoint_id, next_attempt_at, format, disabled_at, paused_until, failures = tuple(row)
+    id, host, endpoint_id, next_attempt_at, format, disabled_at, paused_until, failures, next_turn_at = tuple(row)
     return Due(
         id=id,
         host=host,
@@ -245,6 +245,7 @@ def _due(row: Row[Any]) -> Due:
         format=format or "standard",
         paused_until=paused_until,
         failures=failures or 0,
+        next_turn_at=next_turn_at,
     )
 
 

@@ -136,6 +136,7 @@ endpoints = Table(
     _instant("paused_until"),
     _instant("failing_since"),
     _count("failures"),
+    _instant("next_turn_at"),
 )
 Index("endpoints_by_name", endpoints.c.name, unique=True)
 Index("endpoints_by_fingerprint", endpoints.c.fingerprint, unique=True)
@@ -259,6 +260,15 @@ idempotency = Table(
 """Answers kept for `Idempotency-Key`, in the same transaction as what they answered."""
 Index("idempotency_by_time", idempotency.c.created_at)
 
+duties = Table(
+    "duties",
+    metadata,
+    _text("name", primary_key=True),
+    _text("owner"),
+    _instant("until", nullable=False),
+)
+"""What one relay does for all on the store: who, and until when nobody else does."""
+
 sessions = Table(
     "sessions",
     metadata,
@@ -295,6 +305,7 @@ __all__ = [
     "attempts",
     "callback_tokens",
     "deliveries",
+    "duties",
     "endpoints",
     "events",
     "idempotency",

@@ -162,8 +162,8 @@ def next_due(tx: Tx, workspace: str) -> Instant | None:
     return tx.execute(_NEXT_DUE, {"of": workspace}).scalar()
 
 
-def lease(tx: Tx, chosen: Sequence[Watch], until: Instant) -> None:
-    """Puts off the chosen watches to `until`, when whoever looks now is taken for dead."""
+def lease(tx: Tx, chosen: Sequence[Watch], until: Instant) -> list[Watch]:
+    """Puts off the chosen watches, of one workspace, to `until`, when whoever looks now is taken for dead."""
     tx.execute(
         update(watches).where(
             watches.c.workspace == chosen[0].workspace,
@@ -172,6 +172,14 @@ def lease(tx: Tx, chosen: Sequence[Watch], until: Instant) -> None:
         ),
         {"next_look_at": until, "leased": True},
     )
+    return [replace(watch, next_look_at=until) for watch in chosen]
+
+
+def give_back(tx: Tx, leased: Sequence[Watch], now: Instant) -> None:
+    """Looks that were not made are due again; what somebody else has leased meanwhile stays theirs."""
+    for watch in leased:
+        held = (watches.c.leased.is_(True), watches.c.next_look_at == watch.next_look_at)
+        tx.execute(update(watches).where(*_is(watch), *held), {"next_look_at": now, "leased": False})
 
 
 def active(tx: Tx, workspace: str, most: int) -> list[Watch]:

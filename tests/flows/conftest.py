@@ -57,7 +57,7 @@ class World:
         """Registers, and lets the relay do nothing yet."""
         request = Request(job_id=job_id, callback=Wanted(url, secret=SECRET))
         checked = register.check(request, self.relay.rules, self.relay.clients)
-        await self.relay.store.write(lambda tx: register.register(tx, checked, self.clock()))
+        await self.relay.store.write(lambda tx: register.register(tx, checked, self.relay.clock()))
 
     async def register(self, job_id: str, path: str = "/callback", **fields: Any) -> Registered:
         """Registers as the API does, then lets the relay do what is due."""

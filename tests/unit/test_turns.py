@@ -116,6 +116,34 @@ def test_more_is_claimed_than_may_be_on_the_wire_of_who_is_well() -> None:
     assert started(traffic, queue("ep_f", 50, format="slack")) == {"ep_f": 1}
 
 
+def test_nothing_is_claimed_ahead_while_nothing_ends() -> None:
+    """What waited in vain is left to other relays; each attempt that ends lets two more be claimed, up to all."""
+    traffic = Traffic(4, 4, 4, ahead=6)
+    traffic.waited_in_vain()
+    assert (started(traffic, queue("ep_a", 50)), traffic.most_of_one) == ({"ep_a": 4}, 4)
+    for more in (2, 4, 6, 6):
+        traffic.learned("ep_a", delivered=True)
+        assert traffic.free == more
+
+
+@pytest.mark.parametrize(("format", "gap"), [("slack", SECOND), ("zapier", 40)])
+def test_the_turn_of_another_relay_is_kept(format: str, gap: int) -> None:
+    """Where another one has just called, this one may when its turn comes; where there is no rate, at once."""
+    traffic = Traffic(64, 9, 9)
+    found = [due("ep_a", format=format, next_turn_at=NOW + 9), due("ep_b", next_turn_at=None)]
+    chosen = traffic.choose(found, NOW)
+    assert (chosen.start, chosen.next_slot, found[0].gap) == ([found[1]], NOW + 9, gap)
+    assert started(traffic, found[:1], NOW + 9) == {"ep_a": 1}
+
+
+@pytest.mark.parametrize(("left", "wait"), [(PROBE_WAIT - 1, PROBE_WAIT - 1), (3 * PROBE_WAIT, PROBE_WAIT)])
+def test_what_waits_for_another_relay_s_probe_waits_without_being_due(left: int, wait: int) -> None:
+    """Until it must have ended, and not for long: it may end sooner."""
+    ill = due(failures=BREAKER_OPENS_AT, next_turn_at=NOW + left)
+    assert Traffic(64, 8, 8).choose([ill], NOW).paused == {"ep_a": NOW + wait}
+    assert started(Traffic(64, 8, 8), [ill], NOW + left) == {"ep_a": 1}
+
+
 ENDPOINTS = st.sampled_from([f"ep_{number}" for number in range(6)])
 
 

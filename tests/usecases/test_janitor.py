@@ -29,6 +29,7 @@ from relay.sealing import Seal
 from relay.store import (
     deliveries,
     dialect,
+    duties,
     endpoints,
     events,
     idempotency,
@@ -146,7 +147,7 @@ async def test_what_ended_long_ago_goes_whole(store: Store, clock: Clock) -> Non
     """Watch, looks, event, registration, delivery and the endpoint nobody names any more."""
     await end(store, "old", DeliveryStatus.CANCELLED)
     clock.advance(RETENTION + DAY)
-    assert await Janitor(store, RETENTION, clock).tick() == Tidied(jobs=1, given_up=0)
+    assert await Janitor(store, RETENTION, clock, "own_1").tick() == Tidied(jobs=1, given_up=0)
     assert await left(store) == (0, 0, 0, 0)
     assert await store.read(lambda tx: events.of_job(tx, "default", "old")) == []
 
@@ -155,7 +156,7 @@ async def test_what_is_younger_than_the_retention_stays(store: Store, clock: Clo
     """A day before its time nothing goes."""
     await end(store, "young", DeliveryStatus.CANCELLED)
     clock.advance(RETENTION - DAY)
-    assert await Janitor(store, RETENTION, clock).tick() == Tidied(jobs=0, given_up=0)
+    assert await Janitor(store, RETENTION, clock, "own_1").tick() == Tidied(jobs=0, given_up=0)
     assert await left(store) == (1, 1, 1, 1)
 
 
@@ -163,7 +164,7 @@ async def test_what_is_still_to_be_delivered_stays(store: Store, clock: Clock) -
     """However old, a pending or held delivery keeps its job."""
     await end(store, "waiting", DeliveryStatus.PENDING)
     clock.advance(10 * RETENTION)
-    assert await Janitor(store, RETENTION, clock).tick() == Tidied(jobs=0, given_up=0)
+    assert await Janitor(store, RETENTION, clock, "own_1").tick() == Tidied(jobs=0, given_up=0)
     assert await left(store) == (1, 1, 1, 1)
 
 
@@ -172,7 +173,7 @@ async def test_a_job_that_is_being_watched_stays(store: Store, clock: Clock) -> 
     checked = register.check(Request(job_id="live", callback=Wanted("https://example.com/")), OPEN_RULES, {"default"})
     made = await store.write(lambda tx: register.register(tx, checked, NOON))
     clock.advance(10 * RETENTION)
-    await Janitor(store, RETENTION, clock).tick()
+    await Janitor(store, RETENTION, clock, "own_1").tick()
     found = await store.read(lambda tx: registrations.get(tx, made.registration.id))
     assert found is not None
     assert found.status is RegistrationStatus.ACTIVE
@@ -209,7 +210,7 @@ async def test_deliveries_go_on_while_a_large_store_is_tidied(
     engine.dispose()
     clock.advance(MONTH + RETENTION)
     stepwise = Stepwise(store, clock)
-    assert await Janitor(stepwise, RETENTION, clock).tick() == Tidied(jobs, given_up=0)
+    assert await Janitor(stepwise, RETENTION, clock, "own_1").tick() == Tidied(jobs, given_up=0)
     assert max(stepwise.deleted) <= 600
     assert await store.read(lambda tx: deliveries.count(tx, Filter())) == len(stepwise.deleted)
 
@@ -234,7 +235,7 @@ async def test_what_was_held_too_long_is_given_up(store: Store, clock: Clock) ->
     """It fails for the reason that its endpoint was disabled for, can be resent, and goes after its time."""
     await end(store, "held", DeliveryStatus.PENDING)
     await hold(store, clock())
-    janitor = Janitor(store, RETENTION, clock)
+    janitor = Janitor(store, RETENTION, clock, "own_1")
     clock.advance(RETENTION - DAY)
     await janitor.tick()
     assert (await only_one(store)).status is DeliveryStatus.PENDING
@@ -252,7 +253,7 @@ async def test_what_is_held_for_an_endpoint_disabled_of_late_stays(store: Store,
     await end(store, "held", DeliveryStatus.PENDING)
     clock.advance(2 * RETENTION)
     await hold(store, clock() - DAY)
-    await Janitor(store, RETENTION, clock).tick()
+    await Janitor(store, RETENTION, clock, "own_1").tick()
     waits = await only_one(store)
     assert waits.status is DeliveryStatus.PENDING
     before = clock() - RETENTION
@@ -266,7 +267,7 @@ async def test_what_is_held_for_nobody_is_cancelled(store: Store, clock: Clock) 
     endpoint = await hold(store, clock())
     await store.write(lambda tx: endpoints.remove(tx, endpoint.id))
     clock.advance(RETENTION + DAY)
-    await Janitor(store, RETENTION, clock).tick()
+    await Janitor(store, RETENTION, clock, "own_1").tick()
     cancelled = await only_one(store)
     assert (cancelled.status, cancelled.reason) == (DeliveryStatus.CANCELLED, "the endpoint was removed")
 
@@ -276,7 +277,7 @@ async def test_sessions_that_ran_out_go(store: Store, clock: Clock) -> None:
     for id, ends in (("over", NOON), ("lasts", NOON + DAY)):
         session = Session(id=id, key_hash="", csrf="", expires_at=ends)
         await store.write(partial(sessions.add, session=session, now=NOON - 1))
-    await Janitor(store, RETENTION, clock).tick()
+    await Janitor(store, RETENTION, clock, "own_1").tick()
     assert await store.read(lambda tx: tx.execute(select(schema.sessions.c.id)).scalars().all()) == ["lasts"]
 
 
@@ -284,10 +285,28 @@ async def test_kept_answers_go_after_a_day(store: Store, clock: Clock) -> None:
     """An Idempotency-Key is good for 24 hours."""
     kept = Kept(key="k", request_hash="", status=201, answer="", created_at=NOON)
     await store.write(lambda tx: idempotency.keep(tx, kept))
-    janitor = Janitor(store, RETENTION, clock)
+    janitor = Janitor(store, RETENTION, clock, "own_1")
     clock.advance(DAY)
     await janitor.tick()
     assert await store.read(lambda tx: idempotency.get(tx, "k")) == kept
     clock.advance(1)
     await janitor.tick()
     assert await store.read(lambda tx: idempotency.get(tx, "k")) is None
+
+
+async def test_one_relay_tidies_and_the_others_leave_it_to_it(store: Store, clock: Clock) -> None:
+    """For nearly an hour nobody but itself does so again; one that died while it tidied is taken over."""
+    first, second = (Janitor(store, RETENTION, clock, owner) for owner in ("own_1", "own_2"))
+    for job in ("a", "b", "c"):
+        await end(store, job, DeliveryStatus.CANCELLED)
+    clock.advance(RETENTION + DAY)
+    assert (await first.tick()).jobs == 3
+    await end(store, "d", DeliveryStatus.CANCELLED)
+    assert (await second.tick(), await first.tick()) == (Tidied(0, 0), Tidied(1, 0))
+    clock.advance(56 * MINUTE)
+    await end(store, "e", DeliveryStatus.CANCELLED)
+    died_in_it = await store.write(lambda tx: duties.take(tx, "tidying", "own_3", clock(), clock() + 10 * MINUTE))
+    assert died_in_it
+    assert await first.tick() == Tidied(0, 0)
+    clock.advance(10 * MINUTE)
+    assert await second.tick() == Tidied(1, 0)

@@ -105,6 +105,20 @@ async def test_what_waited_too_long_is_claimed_anew(store: Store, clock: Clock) 
     assert len(await store.read(lambda tx: outbox.due(tx, clock(), 50))) == len(JOBS) - ON_THE_WIRE
 
 
+async def test_what_waits_for_what_does_not_end_is_left_to_others(store: Store, clock: Clock) -> None:
+    """It is given back, and not claimed again while nothing ends: another relay may have room for it."""
+    wire = Slow()
+    sender = await begun(store, wire, clock)
+    async with asyncio.timeout(10):
+        while len(await store.read(lambda tx: outbox.due(tx, clock(), 50))) < len(JOBS) - ON_THE_WIRE:
+            await asyncio.sleep(0.05)
+    await sender.tick()
+    assert len(await store.read(lambda tx: outbox.due(tx, clock(), 50))) == len(JOBS) - ON_THE_WIRE
+    wire.let_go(0, ON_THE_WIRE)
+    await asyncio.wait_for(sender.idle(), 10)
+    assert len(wire.under_way) == ON_THE_WIRE
+
+
 async def test_what_waits_when_the_relay_stops_is_not_sent(store: Store, clock: Clock) -> None:
     """Stopping waits for what is on the wire, begins nothing, and leaves the rest due."""
     wire = Slow()
@@ -148,7 +162,7 @@ def test_no_lane_is_ever_too_full(
         inside: list[Due] = []
 
         async def come(one: Due) -> Due:
-            await lanes.enter(one)
+            assert await lanes.enter(one, 60)
             inside.append(one)
             return one
 

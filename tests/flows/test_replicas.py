@@ -1,0 +1,236 @@
+"""Several relays on one PostgreSQL: what each does, none does twice, and together they keep what one would keep."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from relay.delivering import BREAKER_OPENS_AT
+from relay.model import DAY, MINUTE, SECOND, Endpoint, Instant
+from relay.sandbox.exec import ExecSettings
+from relay.sandbox.faults import Fault, Orders
+from relay.sandbox.limits import UNLIMITED
+from relay.sandbox.receiver import FINE, HANG, Answer, Received
+from relay.service import Relay
+from relay.store import endpoints, outbox
+from relay.store.clock import DatabaseClock, even_clock
+from relay.store.database import Tx
+from tests.flows.replicas import Replicas, replicas
+from tests.loopback import Wire, answer, serving
+from tests.make import make_endpoint, make_event
+
+
+def busiest(times: list[Instant], span: int) -> int:
+    """The most in any `span` milliseconds."""
+    times = sorted(times)
+    return max(sum(1 for one in times[place:] if one < at + span) for place, at in enumerate(times))
+
+
+def looks_of(world: Replicas) -> list[Instant]:
+    return [asked.at for asked in world.exec.records.asked if asked.call == "look"]
+
+
+def sent_by(relay: Relay) -> int:
+    """Deliveries that this relay has made."""
+    counted = relay.telemetry.registry.collect()
+    return int(
+        sum(
+            one.value
+            for metric in counted
+            for one in metric.samples
+            if one.name == "relay_delivery_attempts_total" and one.labels["outcome"] == "delivered"
+        )
+    )
+
+
+async def until(condition: Callable[[], bool], within: float = 20) -> None:
+    """Returns when the condition holds. Raises TimeoutError."""
+    async with asyncio.timeout(within):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_three_relays_keep_exec_s_limits_as_one_would(postgres_url: str) -> None:
+    """No rolling minute above 60 and no rolling day above its limit, at full share, with more due than both allow."""
+    budget = {"per_minute": 60, "per_day": 240, "share": 1.0}
+    sandbox = ExecSettings(seed=1, limits=UNLIMITED)
+    async with replicas(postgres_url, 3, sandbox, exec={"budget": budget}, polling={"concurrency": 200}) as world:
+        for job in [world.exec.add(lasts=3 * DAY) for _ in range(90)]:
+            await world.prepare(job.id, world.receiver_url + "/x")
+        for _ in range(40):
+            world.clock.advance(10 * SECOND)
+            await world.settle()
+        assert len(looks_of(world)) == 240
+        world.clock.advance(DAY - 7 * MINUTE)
+        for _ in range(30):
+            world.clock.advance(10 * SECOND)
+            await world.settle()
+        looks = looks_of(world)
+        assert len(looks) > 300
+        assert busiest(looks, MINUTE) <= 60
+        assert busiest(looks, DAY) <= 240
+
+
+async def test_what_is_due_is_sent_once_and_by_all_of_them(postgres_url: str) -> None:
+    """Of three relays each sends a part of it; nothing is sent twice, and none of it is left."""
+    async with replicas(postgres_url, 3, delivery={"concurrency": 4, "per_host": 4, "per_endpoint": 4}) as world:
+        job = world.exec.add(lasts=1)
+        world.clock.advance(SECOND)
+        for number in range(120):
+            await world.prepare(job.id, f"{world.receiver_url}/{number}")
+        await world.settle()
+        assert Counter(one.path for one in world.received()) == {f"/{number}": 1 for number in range(120)}
+        assert sum(sent_by(one) for one in world.relays) == 120
+        assert min(sent_by(one) for one in world.relays) >= 10
+
+
+async def claim_and_hang(world: Replicas, relay: Relay) -> tuple[Received, str]:
+    """One relay is in the middle of an attempt, and of a look at another job: what arrived, and that job's id."""
+    told, asked = world.exec.add(lasts=1), world.exec.add(lasts=MINUTE)
+    world.clock.advance(SECOND)
+    await world.prepare(told.id, world.receiver_url + "/told")
+    world.receiver.always(HANG)
+    await relay.tick()
+    await relay.watcher.idle()
+    await relay.dispatcher.tick()
+    [first] = await world.receiver.arrived(1)
+    hangs = Orders(jobs={asked.id: (Fault(kind="timeout", wait=10 * MINUTE),)})
+    world.exec.faults.order(hangs, world.clock())
+    await world.prepare(asked.id, world.receiver_url + "/asked")
+    await relay.watcher.tick()
+    await until(lambda: asked.id in {one.job_id for one in world.exec.records.asked})
+    world.receiver.always(FINE)
+    return first, asked.id
+
+
+async def test_what_a_dead_relay_had_leased_is_taken_over(postgres_url: str) -> None:
+    """Its look and its attempt are made by another when the leases run out, not sooner; the webhook-id stays."""
+    async with replicas(postgres_url, 2) as world:
+        dead, alive = world.relays
+        first, asked = await claim_and_hang(world, dead)
+        await world.kill(dead)
+        world.relay = alive
+        for wait, told, looks in ((29 * SECOND, 1, 0), (11 * SECOND, 2, 1)):
+            world.clock.advance(wait)
+            await world.settle()
+            assert [one.path for one in world.received()] == ["/told"] * told
+            assert (await world.watch(asked)).looks == looks
+        second = world.received()[1]
+        assert (second.webhook_id, second.body) == (first.webhook_id, first.body)
+
+
+async def test_a_relay_that_stops_gives_back_what_it_has(postgres_url: str) -> None:
+    """What the stop cuts off when their grace is over, look and attempt, another makes at once."""
+    async with replicas(postgres_url, 2) as world:
+        leaving, staying = world.relays
+        first, asked = await claim_and_hang(world, leaving)
+        world.relay, world.relays = staying, [staying]
+        await leaving.stop()
+        await world.settle()
+        assert [one.webhook_id for one in world.received()] == [first.webhook_id] * 2
+        assert (await world.watch(asked)).looks == 1
+
+
+async def queue(world: Replicas, endpoint: Endpoint, length: int) -> None:
+    """So many deliveries for the endpoint, all due now."""
+
+    def work(tx: Tx) -> None:
+        endpoints.add(tx, endpoint)
+        for number in range(length):
+            outbox.enqueue(tx, make_event(f"q{number}", now=world.clock()), [(endpoint, None)], world.clock(), 0)
+
+    await world.relay.store.write(work)
+
+
+async def test_slack_is_called_once_a_second_by_all_of_them_together(postgres_url: str) -> None:
+    """Three relays with a queue for one channel: never two messages within a second, and no second is wasted."""
+    async with replicas(postgres_url, 3) as world:
+        url = world.receiver_url
+        await queue(world, make_endpoint(url=f"{url}/slack", host=url.removeprefix("http://"), format="slack"), 8)
+        began = world.clock()
+        while world.clock() < began + 10 * SECOND:
+            await world.settle()
+            world.clock.advance(250)
+        assert [one.at - began for one in world.received()] == [number * SECOND for number in range(8)]
+        assert min(sent_by(one) for one in world.relays) < 8
+
+
+async def test_an_endpoint_that_fails_is_probed_by_one_of_them_at_a_time(postgres_url: str) -> None:
+    """While the breaker is open, also when a probe takes long; when it closes, nobody waits for whoever probed."""
+    may_answer, answers = asyncio.Event(), [answer(status="500 Sorry")]
+
+    async def behave(wire: Wire) -> None:
+        while True:
+            await wire.read()
+            await may_answer.wait()
+            await wire.send(answers.pop() if answers else answer())
+
+    async with replicas(postgres_url, 3) as world, serving(behave) as server:
+        host = f"127.0.0.1:{server.port}"
+        await queue(world, make_endpoint(url=server.url("/x"), host=host, failures=BREAKER_OPENS_AT), 12)
+        for probes in (1, 2):
+            may_answer.clear()
+            for _ in range(6):
+                await world.each(lambda one: one.dispatcher.tick())
+                world.clock.advance(2 * SECOND)
+            await until(lambda: len(server.requests) > 0)
+            assert len(server.requests) == probes
+            may_answer.set()
+            await world.each(lambda one: one.dispatcher.idle())
+            world.clock.advance(MINUTE)
+        await world.settle()
+        await world.advance(MINUTE)
+        assert len(server.requests) == 12 + 1
+
+
+async def test_whoever_is_free_begins_at_once(postgres_url: str) -> None:
+    """With a tick a minute: what one relay registers and sees, but can't look at or send, another does meanwhile."""
+    few: dict[str, Any] = {"polling": {"tick": "60s", "concurrency": 1}, "delivery": {"concurrency": 1, "per_host": 1}}
+    async with replicas(postgres_url, 2, clocks=[None, None], **few) as world:
+        busy, free = world.relays
+        await busy.start()
+        hangs, ends, waits, seen = (world.exec.add(lasts=1) for _ in range(4))
+        world.clock.advance(SECOND)
+        world.receiver.always(HANG, "/hangs")
+        await world.prepare(hangs.id, world.receiver_url + "/hangs")
+        busy.wake()
+        await world.receiver.arrived(1, path="/hangs")
+        await free.start()
+        await world.prepare(ends.id, world.receiver_url + "/sent-by-the-other")
+        busy.wake()
+        await world.receiver.arrived(1, path="/sent-by-the-other")
+        await until(lambda: sent_by(free) == 1)
+        slow = Orders(jobs={waits.id: (Fault(kind="timeout", wait=5 * SECOND),)})
+        world.exec.faults.order(slow, world.clock())
+        await world.prepare(waits.id, world.receiver_url + "/slow")
+        await world.prepare(seen.id, world.receiver_url + "/seen-by-the-other")
+        busy.wake()
+        await world.receiver.arrived(1, path="/seen-by-the-other")
+
+
+async def test_clocks_that_differ_do_no_harm(postgres_url: str) -> None:
+    """One minutes ahead, one minutes behind: nothing is sent twice, no budget overdrawn, nobody forgotten."""
+
+    def apart(ms: int) -> DatabaseClock:
+        return DatabaseClock(lambda: even_clock() + ms)
+
+    sections: dict[str, Any] = {
+        "exec": {"budget": {"per_minute": 20, "per_day": 1_000, "share": 1.0}},
+        "polling": {"tick": "100ms", "interval": "1s"},
+    }
+    sandbox, clocks = ExecSettings(seed=1, limits=UNLIMITED), [apart(7 * MINUTE), apart(-7 * MINUTE), None]
+    async with replicas(postgres_url, 3, sandbox, clocks=clocks, **sections) as world:
+        world.receiver.always(Answer(delay=SECOND))
+        for number in range(9):
+            await world.prepare(world.exec.add(lasts=1).id, f"{world.receiver_url}/{number}")
+        for _ in range(20):
+            await world.prepare(world.exec.add(lasts=DAY).id, f"{world.receiver_url}/later")
+        world.clock.advance(SECOND)
+        await world.each(Relay.start)
+        await until(lambda: sum(sent_by(one) for one in world.relays) == 9)
+        await until(lambda: len(looks_of(world)) == 20)
+        await asyncio.sleep(0.5)
+        assert Counter(one.path for one in world.received()) == {f"/{number}": 1 for number in range(9)}
+        assert len(looks_of(world)) == 20
+        now = [one.clock() for one in world.relays]
+        assert max(now) - min(now) < SECOND
