@@ -17,7 +17,7 @@ VERBS = (
 """In the order in which `relay --help` shows them."""
 
 
-class _Verbs(click.Group):
+class Verbs(click.Group):
     """Loads a verb's module when it is called, so that each verb starts as fast as it can."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
@@ -38,9 +38,24 @@ class _Verbs(click.Group):
         except RelayError as error:
             click.echo(f"relay: {error}", err=True)
             context.exit(1)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except Exception as error:
+            click.echo(
+                f"{_told(error)}\nrelay: that is a fault of the relay's own; `relay doctor` helps to report it",
+                err=True,
+            )
+            context.exit(1)
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+def _told(error: Exception) -> str:
+    """What happened where, without what it held: that could be a secret."""
+    from relay.telemetry import told  # seldom needed, and it loads much
+
+    return told(error)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="relay")
 def main() -> None:
     """Turns Exec's Scenario Studio jobs into signed notifications.

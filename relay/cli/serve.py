@@ -18,7 +18,7 @@ from relay.errors import ConfigError
 from relay.listening import listen, url_of
 from relay.service import Relay
 from relay.store import callbacks
-from relay.telemetry import set_up_logging, spans_for
+from relay.telemetry import set_up_logging, spans_for, tell_of_faults
 from relay.web.app import create_app
 from relay.web.serving import server_config
 
@@ -83,6 +83,7 @@ def collect_seldom() -> None:
 
 
 async def _serve(config: Config, path: Path | None) -> None:
+    tell_of_faults(asyncio.get_running_loop())
     asked = _when_asked_to_reload()
     relay = await Relay.open(config, spans=spans_for(os.environ))
     try:

@@ -2,7 +2,8 @@
 
 from relay.telemetry.counting import Telemetry
 from relay.telemetry.exporting import spans_for
-from relay.telemetry.logs import LOGGER, set_up_logging
+from relay.telemetry.faults import tell_of_faults
+from relay.telemetry.logs import LOGGER, set_up_logging, told
 from relay.telemetry.spans import Spans
 
-__all__ = ["LOGGER", "Spans", "Telemetry", "set_up_logging", "spans_for"]
+__all__ = ["LOGGER", "Spans", "Telemetry", "set_up_logging", "spans_for", "tell_of_faults", "told"]

@@ -32,13 +32,18 @@ class _Lines(logging.Formatter):
         return super().formatMessage(record) + (f" trace_id={trace_id}" if trace_id else "")
 
     def formatException(self, ei: Any) -> str:
-        told, error = [], ei[1]
-        while error is not None:
-            name = type(error).__name__
-            words = f"{name}: {error}" if isinstance(error, RelayError) else name
-            told.append("".join(traceback.format_tb(error.__traceback__)) + words)
-            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-        return "\nwhich came of\n".join(told)
+        return told(ei[1])
+
+
+def told(error: BaseException | None) -> str:
+    """An error with those that it came of: the kind and place of each, and the words of our own."""
+    lines = []
+    while error is not None:
+        name = type(error).__name__
+        words = f"{name}: {error}" if isinstance(error, RelayError) else name
+        lines.append("".join(traceback.format_tb(error.__traceback__)) + words)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\nwhich came of\n".join(lines)
 
 
 class _JsonLines(_Lines):

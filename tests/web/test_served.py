@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from relay.sandbox.serving import serve
-from relay.web.app import create_app
 from relay.web.reading import MOST
+from relay.web.serving import server_config
 from tests.conftest import Clock
 from tests.web.conftest import open_api
 
@@ -18,7 +18,7 @@ BODY = b'{"job_id": "j1"}'
 @pytest.fixture
 async def url(sqlite_url: str, clock: Clock) -> AsyncIterator[str]:
     """Where the API is served."""
-    async with open_api(sqlite_url, clock) as api, serve(create_app(api.relay, owns_relay=False)) as served:
+    async with open_api(sqlite_url, clock) as api, serve(api.app, configure=server_config) as served:
         yield served
 
 

@@ -14,6 +14,7 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 from starlette.types import Message
 
+from relay import __version__
 from relay.model import MINUTE, SECOND
 from relay.service import system_clock
 from relay.web.app import create_app
@@ -30,6 +31,48 @@ async def test_every_answer_is_marked_and_guarded(shared_api: Api, path: str) ->
     assert answer.headers["x-request-id"].startswith("req_")
     assert {name: answer.headers[name] for name in HEADERS} == HEADERS
     assert "server" not in answer.headers
+
+
+PREFLIGHT = {"origin": "https://evil.example", "access-control-request-method": "POST"}
+JSON = {"content-type": "application/json"}
+
+
+@shared
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "body", "status"),
+    [
+        ("GET", "/v1/jobs", {}, b"", 200),
+        ("GET", "/", {"accept": "text/html"}, b"", 200),
+        ("GET", f"/static/{__version__}/page.js", {}, b"", 200),
+        ("GET", "/v1/jobs?limit=0", {}, b"", 400),
+        ("POST", "/v1/registrations", JSON, b"{", 400),
+        ("GET", "/v1/jobs", {"host": "evil.example"}, b"", 403),
+        ("GET", "/", {"host": "evil.example", "accept": "text/html"}, b"", 403),
+        ("GET", "/nowhere", {}, b"", 404),
+        ("GET", "/endpoints/ep_none", {"accept": "text/html"}, b"", 404),
+        ("DELETE", "/v1/jobs", {}, b"", 405),
+        ("OPTIONS", "/v1/jobs", PREFLIGHT, b"", 405),
+        ("OPTIONS", "/v1/registrations", PREFLIGHT, b"", 405),
+        ("OPTIONS", "/", PREFLIGHT, b"", 405),
+        ("POST", "/v1/registrations", JSON, b" " * 300_000, 413),
+        ("POST", "/v1/registrations", {"content-type": "text/plain"}, b"{}", 415),
+    ],
+)
+async def test_every_kind_of_answer_is_guarded(
+    shared_api: Api, method: str, path: str, headers: dict[str, str], body: bytes, status: int
+) -> None:
+    """No framing, no sniffing, no referrer to others, no scripts from elsewhere; read by no page of another site."""
+    answer = await shared_api.http.request(method, path, headers=headers, content=body)
+    assert answer.status_code == status, answer.text
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] in ("no-referrer", "same-origin")
+    assert [name for name in answer.headers if name.startswith("access-control-")] == []
+    assert [name for name in answer.headers if name in ("server", "x-powered-by")] == []
 
 
 @shared

@@ -36,6 +36,20 @@ SECRETS = (
         'words = f"{name}: {error}"',
     ),
     Guard(
+        "And what nobody waits for: a task, a callback, a thread that failed",
+        "tests/adapters/test_logs.py::test_an_error_that_nobody_waits_for",
+        "relay/telemetry/faults.py",
+        "    loop.set_exception_handler(told_by_loop)\n",
+        "",
+    ),
+    Guard(
+        "And the fault of a verb on the command line",
+        "tests/cli/test_faults.py::test_a_fault_is_told_without_what_it_held",
+        "relay/cli/__init__.py",
+        "    return told(error)",
+        "    return repr(error)",
+    ),
+    Guard(
         "Configuration and store objects print without secrets",
         f"{_MARKED}::test_no_repr_tells_a_secret",
         "relay/model/endpoints.py",

@@ -105,11 +105,32 @@ KEYS = (
         "        if",
     ),
     Guard(
+        "Nobody chooses the address that they count by: only whom `server.trusted_proxies` names may say it",
+        "tests/web/test_serving.py::test_a_client_can_not_choose_its_address",
+        "relay/web/serving.py",
+        "        proxy_headers=bool(trusted_proxies),\n        forwarded_allow_ips=list(_named(trusted_proxies)),\n",
+        "",
+    ),
+    Guard(
         "One key makes at most `security.requests_per_minute` requests a minute",
         f"{_LIMITS}::test_a_key_has_its_pace",
         "relay/web/auth.py",
         "    limits.spend(key.hash)\n",
         "",
+    ),
+    Guard(
+        "The cookie of a session is for this site alone, out of reach of scripts, and Secure over HTTPS",
+        "tests/dashboard/test_pages.py::test_session_is_out_of_reach",
+        "relay/web/dashboard/visitor.py",
+        'httponly=True, samesite="lax", secure=encrypted',
+        'samesite="lax", secure=encrypted',
+    ),
+    Guard(
+        "Pages load the relay's own files and nothing else",
+        "tests/dashboard/test_pages.py::test_pages_load_nothing_from_elsewhere",
+        "relay/web/dashboard/page.py",
+        "script-src 'self'",
+        "script-src 'self' 'unsafe-inline' https:",
     ),
     Guard(
         "Forms of other sites are refused",
