@@ -64,7 +64,7 @@ def test_a_circle_is_found() -> None:
         ),
         ("relay.web.api", "from relay.sandbox.exec import Exec", "sideways, both on floor 5"),
         ("relay.sandbox.demo", "from relay.web import app", "sideways, both on floor 5"),
-        ("relay.web.app", "from relay.cli.serve import read_config", "upward, from floor 5 to floor 6"),
+        ("relay.web.app", "from relay.cli.configuring import read_config", "upward, from floor 5 to floor 6"),
         ("relay.misc", "", "relay/misc has no floor"),
         ("relay.service", "from relay import misc", "relay/misc has no floor"),
         ("relay", "from relay import egress", "upward, from floor 1 to floor 2"),

@@ -10,7 +10,7 @@ import click
 
 from relay import exec_api, subscribing
 from relay.addresses import EgressRules, is_loopback, mask, refusal
-from relay.cli.serve import OPEN_TO_OTHERS, UNSEALED, config_option, read_config
+from relay.cli.configuring import OPEN_TO_OTHERS, UNSEALED, config_option, read_config
 from relay.config import Config, StandingEndpoint, Workspace
 from relay.egress import ThreadResolver
 from relay.errors import Invalid, StoreError

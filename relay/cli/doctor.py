@@ -10,7 +10,7 @@ import click
 from pydantic import BaseModel, SecretStr
 
 from relay import __version__, formats
-from relay.cli.serve import config_option, read_config
+from relay.cli.configuring import config_option, read_config
 from relay.config import Config, StandingEndpoint
 from relay.errors import RelayError
 from relay.model import Instant

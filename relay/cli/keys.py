@@ -11,12 +11,13 @@ import click
 
 from relay.api_keys import RANDOM_BYTES, SCOPES, Scope, hash_of, new_key
 from relay.cli.client import show_table
-from relay.cli.serve import config_option, read_config
+from relay.cli.configuring import config_option, read_config
 from relay.config import Config
-from relay.config_text import nearest, values
+from relay.config_text import values
 from relay.errors import RelayError
 from relay.key_ring import FRESH, MOST
 from relay.model import SECOND, Instant, new_id, to_rfc3339
+from relay.nearest import nearest
 from relay.service import system_clock
 from relay.store import api_keys
 from relay.store.api_keys import StoredKey

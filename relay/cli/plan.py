@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from relay.cli.serve import config_option, read_config
+from relay.cli.configuring import config_option, read_config
 from relay.config import Config, Workspace
 from relay.errors import ConfigError
 from relay.outlook import Outlook, density, fixed, outlook

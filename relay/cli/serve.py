@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 import uvicorn
 
-from relay import config as configuration
 from relay.addresses import is_loopback
 from relay.callbacks import masked
+from relay.cli.configuring import OPEN_TO_OTHERS, UNSEALED, config_option, read_config
 from relay.config import Config
 from relay.errors import ConfigError
 from relay.listening import listen, url_of
@@ -21,36 +21,6 @@ from relay.store import callbacks
 from relay.telemetry import set_up_logging, spans_for, tell_of_faults
 from relay.web.app import create_app
 from relay.web.serving import server_config
-
-DEFAULT_CONFIG = Path("config.yaml")
-UNSEALED = (
-    "whoever gets at the store or a backup of it can read callback URLs, which are passwords to chat services, and "
-    "signing secrets; make a key with `relay keygen --secret`"
-)
-"""What is at stake without a key."""
-OPEN_TO_OTHERS = (
-    "server.host is open to others, and there is no API key: security.api_keys is empty, and the store has none; "
-    "make one with `relay keys create`, or listen to 127.0.0.1"
-)
-
-
-def config_option(command: click.decorators.FC) -> click.decorators.FC:
-    """`--config`, as every verb that reads the configuration has it."""
-    return click.option(
-        "--config",
-        "path",
-        type=click.Path(dir_okay=False, path_type=Path),
-        envvar="RELAY_CONFIG",
-        help="The configuration; ./config.yaml where there is one. Every key can also be set in the environment, "
-        "as RELAY_SECTION__KEY.",
-    )(command)
-
-
-def read_config(path: Path | None) -> Config:
-    """The configuration of `--config`, of ./config.yaml, or of the environment alone. Raises ConfigError."""
-    if path is None and DEFAULT_CONFIG.exists():
-        path = DEFAULT_CONFIG
-    return configuration.load(path, os.environ)
 
 
 @click.command("serve")

@@ -13,6 +13,7 @@ from relay.config.contradictions import contradictions, sound
 from relay.config.sections import Config, Exec, Workspace
 from relay.config_text import Place, Problem, Source, values
 from relay.errors import ConfigError
+from relay.nearest import closest, nearest
 
 _SHARED = ("api_key", "base_url", "budget")
 _IN_OUR_WORDS = {"missing": "is missing", "model_type": "must hold keys and values"}
@@ -50,10 +51,10 @@ def _problem(fault: Any) -> Problem:
     place, kind = fault["loc"], fault["type"]
     if kind == "extra_forbidden":
         names = config_text.names_at(Config, place[:-1])
-        return Problem(place, f"unknown key{config_text.nearest(str(place[-1]), names)}")
+        return Problem(place, f"unknown key{nearest(str(place[-1]), sorted(names))}")
     if kind in ("literal_error", "enum"):
         known = re.findall("'([^']+)'", fault["ctx"]["expected"])
-        return Problem(place, f"must be one of {', '.join(known)}{config_text.closest(str(fault['input']), known)}")
+        return Problem(place, f"must be one of {', '.join(known)}{closest(str(fault['input']), known)}")
     if isinstance(error := fault.get("ctx", {}).get("error"), values.Misplaced):
         place = (*place, *error.place)
     text = _IN_OUR_WORDS.get(kind) or str(fault["msg"]).removeprefix("Value error, ")

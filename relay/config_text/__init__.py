@@ -19,16 +19,15 @@ from relay.config_text.places import (
     Problem,
     Source,
     annotation_at,
-    closest,
     dotted,
     is_collection,
     names_at,
-    nearest,
     variables,
 )
 from relay.errors import ConfigError
+from relay.nearest import closest
 
-__all__ = ["LARGEST", "Place", "Problem", "Source", "closest", "dotted", "names_at", "nearest", "plain", "read"]
+__all__ = ["LARGEST", "Place", "Problem", "Source", "dotted", "names_at", "plain", "read"]
 
 LARGEST = 1024 * 1024
 """Bytes of a configuration file at the most."""

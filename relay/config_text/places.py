@@ -1,6 +1,5 @@
 """Places in the configuration: where each was written, what may stand there, what is wrong with it."""
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -87,18 +86,6 @@ def dotted(place: Place) -> str:
     """`("endpoints", 0, "url")` → `endpoints[0].url`. What looks like no key, and so may be a secret, is `…`."""
     shown = (part if isinstance(part, int) or _LOOKS_LIKE_A_KEY.fullmatch(part) else "…" for part in place)
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in shown).removeprefix(".")
-
-
-def closest(wrong: str, known: Iterable[str]) -> str:
-    """`; did you mean "interval"?` where something is close, else nothing."""
-    found = difflib.get_close_matches(wrong[:100], sorted(known), 1, 0.6)
-    return f'; did you mean "{found[0]}"?' if found else ""
-
-
-def nearest(wrong: str, known: Iterable[str]) -> str:
-    """The same, else what there is."""
-    names = sorted(known)
-    return closest(wrong, names) or (f"; known here: {', '.join(names)}" if names else "")
 
 
 # --- what may stand where --------------------------------------------------------------------------------------

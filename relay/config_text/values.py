@@ -8,11 +8,12 @@ from typing import Any
 
 from relay import formats, signing, subscribing
 from relay.addresses import EgressRules, judge_url
-from relay.config_text.places import Place, closest
+from relay.config_text.places import Place
 from relay.errors import Invalid
 from relay.formats import template as body_template
 from relay.formats.template import InvalidTemplate
 from relay.model import DAY, HOUR, MINUTE, SECOND
+from relay.nearest import closest
 
 FORMAT_NAMES = ("auto", *formats.NAMES)
 """What `format` of an endpoint may be."""

@@ -8,7 +8,6 @@ then written as JSON: no scenario's name can break out of it. Keys are kept as t
 
 import json
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from jinja2 import TemplateSyntaxError, nodes
@@ -18,6 +17,7 @@ from relay.formats.cutting import fit
 from relay.formats.filling import FILTERS, compiled, compiled_text, environment
 from relay.formats.wording import words
 from relay.model import Event, EventType, Registration, to_rfc3339
+from relay.nearest import nearest
 from relay.samples import sample_event
 
 NAME = "template"
@@ -184,9 +184,7 @@ def _path(node: nodes.Node) -> str | None:
 
 
 def _unknown(what: str, name: str, known: tuple[str, ...] | list[str]) -> str:
-    close = get_close_matches(name, known, 1, 0.6)
-    hint = f'did you mean "{close[0]}"?' if close else f"there is {', '.join(known)}"
-    return f'there is no {what} "{name[:100]}"; {hint}'
+    return f'there is no {what} "{name[:100]}"{nearest(name, known)}'
 
 
 def _shortened(value: Any) -> Any:

@@ -6,7 +6,6 @@ No answer repeats a value that came with the request: it could be a secret in th
 import math
 import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -14,6 +13,7 @@ from starlette.responses import JSONResponse
 
 from relay.errors import Invalid, Refused
 from relay.model import SECOND
+from relay.nearest import nearest
 
 UNKNOWN_PATH = "there is nothing at this path; /openapi.json lists what there is"
 
@@ -179,13 +179,6 @@ def path_of(loc: Sequence[str | int]) -> str:
         else:
             path += ("." if path else "") + _ODD.sub("?", part[:_LONGEST_NAME])
     return path
-
-
-def nearest(wrong: str, known: Sequence[str]) -> str:
-    """`; did you mean "job_id"?` where something is close, else what there is."""
-    if close := get_close_matches(wrong.lower(), known, 1, 0.6):
-        return f'; did you mean "{close[0]}"?'
-    return f"; there is {', '.join(known)}" if known else ""
 
 
 def names_at(model: type[BaseModel], loc: Sequence[str | int]) -> list[str]:

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from relay.errors import Invalid
-from relay.web.problems import TooLarge, WrongMediaType, nearest, refusal_of
+from relay.nearest import nearest
+from relay.web.problems import TooLarge, WrongMediaType, refusal_of
 
 MOST = 256 * 1024
 """Bytes of a request's body."""

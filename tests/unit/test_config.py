@@ -71,7 +71,7 @@ def test_a_key_is_all_that_must_be_given() -> None:
     [
         ("exec:\n  api_key: k\npolling:\n  intervall: 5s\n", 'config.yaml:4: polling.intervall: unknown key; did you mean "interval"?'),
         ("exec:\n  api_key: k\npoling:\n  interval: 5s\n", 'config.yaml:3: poling: unknown key; did you mean "polling"?'),
-        ("exec:\n  api_key: k\npolling:\n  zzz: 5s\n", "config.yaml:4: polling.zzz: unknown key; known here: concurrency, interval,"),
+        ("exec:\n  api_key: k\npolling:\n  zzz: 5s\n", "config.yaml:4: polling.zzz: unknown key; there is concurrency, interval,"),
         ("exec:\n  api_key: k\n  budget: {perday: 1}\n", 'config.yaml:3: exec.budget.perday: unknown key; did you mean "per_day"?'),
         ("exec:\n  api_key: k\nendpoints:\n  -\n    name: a\n    url: https://x.example\n    fromat: x\n", 'config.yaml:7: endpoints[0].fromat: unknown key; did you mean "format"?'),
         ("exec:\n  api_key: k\nendpoints:\n  - name: a\n", "config.yaml:4: endpoints[0].url: is missing"),
