@@ -22,7 +22,7 @@ from relay.model import HOUR, MINUTE, SECOND, Attempt, Endpoint, Event, EventTyp
 from relay.pace import read_durations, read_ledger
 from relay.readiness import Readiness
 from relay.samples import SAMPLE_JOB
-from relay.store import deliveries, outbox, watches, workspaces
+from relay.store import deliveries, outbox, waiting, watches, workspaces
 from relay.store.clock import system_clock as system_clock
 from relay.store.database import Store, Tx
 from relay.store.resealing import open_store
@@ -205,7 +205,7 @@ class Relay:
         checks = [readiness.metronome(self._since_tick(now), self.config.polling.tick)]
         try:
             since, spaces = await self.store.read(
-                lambda tx: (outbox.oldest_due(tx, now), [workspaces.get(tx, name) for name in self.clients])
+                lambda tx: (waiting.oldest_due(tx, now), [workspaces.get(tx, name) for name in self.clients])
             )
         except StoreError as error:
             return Readiness((*checks, readiness.store(str(error))))

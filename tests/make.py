@@ -4,7 +4,7 @@ from typing import Any
 
 from relay.addresses import EgressRules
 from relay.model import ENDINGS, Endpoint, EndpointKind, Event, EventType, Instant, Secret, event_id, new_id
-from relay.store import outbox
+from relay.store import outbox, waiting
 from relay.store.database import Tx
 from relay.store.outbox import Claim
 
@@ -46,4 +46,4 @@ def make_event(job_id: str = "j1", type: EventType = EventType.COMPLETED, now: I
 
 def claim_due(tx: Tx, now: Instant, until: Instant, owner: str = "test", most: int = 100) -> list[Claim]:
     """Leases what is due to `owner`, as the dispatcher does where there is room for all."""
-    return outbox.lease(tx, [due.id for due in outbox.due(tx, now, most)], now, until, owner)
+    return outbox.lease(tx, [due.id for due in waiting.due(tx, now, most)], now, until, owner)

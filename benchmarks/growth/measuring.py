@@ -13,7 +13,7 @@ from benchmarks.growth.filling import MONTH
 from benchmarks.tick import Rig, answered, wish
 from relay.model import MINUTE, Instant
 from relay.service import Relay, system_clock
-from relay.store import idempotency, outbox, paging, pruning, summaries
+from relay.store import idempotency, outbox, paging, pruning, summaries, waiting
 from relay.store.database import Tx
 from relay.store.schema import deliveries
 from relay.web.app import create_app
@@ -95,7 +95,7 @@ class Bench(Rig):
     async def claim(self) -> None:
         """What is due is found and leased."""
         store, now = self.relay.store, system_clock()
-        found = await store.read(lambda tx: outbox.due(tx, now, 1_000))
+        found = await store.read(lambda tx: waiting.due(tx, now, 1_000))
         ids = [due.id for due in found]
         self._claimed = [
             claim.delivery.id

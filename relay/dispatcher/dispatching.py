@@ -17,7 +17,7 @@ from relay.dispatcher.settling import Settler
 from relay.errors import StoreError
 from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, Endpoint, Event, Instant, new_id
 from relay.outcome import NoAnswer
-from relay.store import endpoints, outbox
+from relay.store import endpoints, outbox, waiting
 from relay.store.database import Store, Tx
 from relay.store.outbox import Claim
 from relay.telemetry import Telemetry
@@ -149,9 +149,9 @@ class Dispatcher:
         behind, each, room = self._behind, self._traffic.most_of_one, self._traffic.free
 
         def look(tx: Tx) -> tuple[list[Due], str | None]:
-            if not outbox.are_due(tx, now, _LOOKED_AT):
-                return outbox.due(tx, now, _LOOKED_AT), None
-            return outbox.due_in_turn(tx, now, behind, each, min(_LOOKED_AT, 2 * room + _LEAST_LOOKED_AT))
+            if not waiting.are_due(tx, now, _LOOKED_AT):
+                return waiting.due(tx, now, _LOOKED_AT), None
+            return waiting.due_in_turn(tx, now, behind, each, min(_LOOKED_AT, 2 * room + _LEAST_LOOKED_AT))
 
         found, met = await self._store.read(look)
         if met is None:

@@ -5,23 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
-    CTE,
     BigInteger,
     BindParameter,
-    ColumnElement,
-    Integer,
     Row,
-    Select,
     Text,
-    and_,
     bindparam,
     case,
-    func,
     insert,
-    literal,
     or_,
     select,
-    tuple_,
     update,
 )
 
@@ -32,63 +24,15 @@ from relay.store.database import Tx
 from relay.store.endpoints import are_deaf
 from relay.store.registrations import Subscriber
 from relay.store.schema import attempts, deliveries, endpoints
-from relay.turns import Due
+from relay.store.waiting import waits
 
 COLUMNS = [deliveries.c[name] for name in Delivery.__slots__]
-
-_OF_DUE = [deliveries.c[name] for name in ("id", "host", "endpoint_id", "next_attempt_at")]
-_OF_DUE += [endpoints.c[name] for name in ("format", "disabled_at", "paused_until", "failures", "next_turn_at")]
-_ahead = deliveries.alias("ahead")
-
-
-def _waits(table: Any) -> ColumnElement[bool]:
-    condition: ColumnElement[bool] = table.c.next_attempt_at.is_not(None)
-    return condition
-
-
-def _steps(now: Any, after: Any, each: Any, most: Any) -> CTE:
-    """The ids of deliveries in turn: from each the next due one of its endpoint, or the first of the next endpoint."""
-    columns = (deliveries.c.id, deliveries.c.endpoint_id, deliveries.c.next_attempt_at)
-    in_turn = (_ahead.c.endpoint_id, _ahead.c.next_attempt_at, _ahead.c.id)
-    waiting = select(_ahead.c.id).where(_waits(_ahead)).order_by(*in_turn).limit(1)
-    first = waiting.where(_ahead.c.endpoint_id > after).scalar_subquery()
-    steps = select(*columns, literal(1).label("of_one"), literal(1).label("step")).where(deliveries.c.id == first)
-    past = steps.cte("steps", recursive=True)
-    of_same = waiting.where(
-        _ahead.c.endpoint_id == past.c.endpoint_id,
-        tuple_(_ahead.c.next_attempt_at, _ahead.c.id) > tuple_(past.c.next_attempt_at, past.c.id),
-        _ahead.c.next_attempt_at <= now,
-        past.c.of_one < each,
-    )
-    of_next = waiting.where(_ahead.c.endpoint_id > past.c.endpoint_id)
-    next_id = func.coalesce(of_same.correlate(past).scalar_subquery(), of_next.correlate(past).scalar_subquery())
-    of_one = case((deliveries.c.endpoint_id == past.c.endpoint_id, past.c.of_one + 1), else_=1)
-    onward = past.join(deliveries, deliveries.c.id == next_id)
-    return past.union_all(select(*columns, of_one, past.c.step + 1).select_from(onward).where(past.c.step < most))
-
 
 # --- what every delivery needs, made once: to make a statement costs more than to run it ----------------------------
 
 _NOW: BindParameter[int] = bindparam("now", type_=BigInteger)
-_MOST: BindParameter[int] = bindparam("most", type_=Integer)
 _IDS: BindParameter[Sequence[str]] = bindparam("ids", expanding=True)
-_IS_DUE = and_(_waits(deliveries), deliveries.c.next_attempt_at <= _NOW)
-_TOLD = deliveries.outerjoin(endpoints, endpoints.c.id == deliveries.c.endpoint_id)
 
-_COUNT_DUE: Select[Any] = select(func.count()).select_from(select(literal(1)).where(_IS_DUE).limit(_MOST).subquery())
-_DUE: Select[Any] = (
-    select(*_OF_DUE).select_from(_TOLD).where(_IS_DUE).order_by(deliveries.c.next_attempt_at).limit(_MOST)
-)
-_STEPS = _steps(_NOW, bindparam("after", type_=Text), bindparam("each", type_=Integer), _MOST)
-_DUE_IN_TURN: Select[Any] = (
-    select(*_OF_DUE)
-    .select_from(
-        _STEPS.join(deliveries, deliveries.c.id == _STEPS.c.id).outerjoin(
-            endpoints, endpoints.c.id == deliveries.c.endpoint_id
-        )
-    )
-    .order_by(_STEPS.c.step)
-)
 _LEASABLE = select(deliveries.c.id).where(deliveries.c.id.in_(_IDS), deliveries.c.next_attempt_at <= _NOW)
 _LEASE = (
     update(deliveries)
@@ -199,30 +143,6 @@ def enqueue(
     return added + revived
 
 
-def are_due(tx: Tx, now: Instant, number: int) -> bool:
-    """Whether so many, or more, are due: a step in the index for each, which is far less than to read them."""
-    counted: int = tx.execute(_COUNT_DUE, {"now": now, "most": number}).scalar_one()
-    return counted >= number
-
-
-def due(tx: Tx, now: Instant, most: int) -> list[Due]:
-    """What is due, longest first."""
-    return [_due(row) for row in tx.execute(_DUE, {"now": now, "most": most})]
-
-
-def due_in_turn(tx: Tx, now: Instant, after: str, each: int, most: int) -> tuple[list[Due], str]:
-    """What is due, endpoint after endpoint in the order of their ids, `each` of one: it costs what is returned.
-
-    However long the queue of one endpoint, the next is one step in the index `deliveries_in_turn` away. Of the at most
-    `most` steps made, those are left out that met an endpoint with nothing due.
-
-    `after` is the endpoint to begin behind. Returns the one to go on behind; '' where the last was met.
-    """
-    rows = tx.execute(_DUE_IN_TURN, {"now": now, "after": after, "each": each, "most": most}).all()
-    behind = rows[-1].endpoint_id if len(rows) >= most else ""
-    return [_due(row) for row in rows if row.next_attempt_at <= now], behind
-
-
 def lease(tx: Tx, ids: Sequence[str], now: Instant, until: Instant, owner: str) -> list[Claim]:
     """Leases those of the deliveries that are still due to `owner` until `until`; what another has, it keeps."""
     if not ids:
@@ -232,21 +152,6 @@ def lease(tx: Tx, ids: Sequence[str], now: Instant, until: Instant, owner: str) 
 
 def _claim(row: Row[Any]) -> Claim:
     return Claim(delivery=delivery_of(row), host=row.host, trigger=row.trigger)
-
-
-def _due(row: Row[Any]) -> Due:
-    id, host, endpoint_id, next_attempt_at, format, disabled_at, paused_until, failures, next_turn_at = tuple(row)
-    return Due(
-        id=id,
-        host=host,
-        endpoint_id=endpoint_id,
-        next_attempt_at=next_attempt_at,
-        listens=format is not None and disabled_at is None,
-        format=format or "standard",
-        paused_until=paused_until,
-        failures=failures or 0,
-        next_turn_at=next_turn_at,
-    )
 
 
 def settle(tx: Tx, settlements: Sequence[Settlement], owner: str) -> None:
@@ -302,7 +207,7 @@ def put_off(
 def _waiting_of(tx: Tx, endpoint_id: str, now: Instant, until: Instant, most: int) -> Sequence[str]:
     """What nobody holds and is to be sent by `until`."""
     free = or_(deliveries.c.next_attempt_at <= now, deliveries.c.leased_by.is_(None))
-    query = select(deliveries.c.id).where(deliveries.c.endpoint_id == endpoint_id, _waits(deliveries), free)
+    query = select(deliveries.c.id).where(deliveries.c.endpoint_id == endpoint_id, waits(deliveries), free)
     query = query.where(deliveries.c.next_attempt_at <= until).order_by(deliveries.c.next_attempt_at).limit(most)
     return tx.execute(query.with_for_update(skip_locked=True)).scalars().all()
 
@@ -356,17 +261,3 @@ def move(tx: Tx, endpoint_id: str, host: str) -> None:
     """The endpoint's URL has another host now: its pending deliveries count there."""
     pending = deliveries.c.status == DeliveryStatus.PENDING.value
     tx.execute(update(deliveries).where(deliveries.c.endpoint_id == endpoint_id, pending), {"host": host})
-
-
-def oldest_due(tx: Tx, now: Instant) -> Instant | None:
-    """Since when the longest-waiting due delivery is due; None where nothing waits."""
-    query = select(func.min(deliveries.c.next_attempt_at)).where(
-        deliveries.c.next_attempt_at.is_not(None), deliveries.c.next_attempt_at <= now
-    )
-    return tx.execute(query).scalar()
-
-
-def next_due(tx: Tx) -> Instant | None:
-    """When the next delivery is due, None where none waits."""
-    query = select(func.min(deliveries.c.next_attempt_at)).where(deliveries.c.next_attempt_at.is_not(None))
-    return tx.execute(query).scalar()

@@ -17,7 +17,7 @@ from relay.sandbox.exec import SANDBOX_KEY, Exec, ExecSettings
 from relay.sandbox.receiver import Received, Receiver
 from relay.sandbox.serving import serve
 from relay.service import Relay
-from relay.store import deliveries, outbox, watches
+from relay.store import deliveries, waiting, watches
 from relay.store.deliveries import Filter
 from relay.store.paging import Page
 from relay.subscribing import Wanted
@@ -88,7 +88,7 @@ class World:
         """When the relay has to do something next."""
         names = list(self.relay.clients)
         look = await self.relay.store.read(lambda tx: [watches.next_due(tx, name) for name in names])
-        letter = await self.relay.store.read(outbox.next_due)
+        letter = await self.relay.store.read(waiting.next_due)
         return min((at for at in [*look, letter] if at is not None), default=None)
 
     async def advance(self, ms: int) -> None:

@@ -19,6 +19,7 @@ from relay.store import (
     registrations,
     schema,
     summaries,
+    waiting,
     watches,
 )
 from relay.store.database import Store, Tx
@@ -49,8 +50,8 @@ WORK: dict[str, Callable[[Tx], Any]] = {
     "endpoints in trouble": lambda tx: summaries.troubled(tx, 8),
     "usual looks": lambda tx: summaries.usual_looks(tx, "default"),
     "has anything changed?": summaries.mark,
-    "what is due": lambda tx: outbox.due(tx, NOON, 100),
-    "the oldest due": lambda tx: outbox.oldest_due(tx, NOON),
+    "what is due": lambda tx: waiting.due(tx, NOON, 100),
+    "the oldest due": lambda tx: waiting.oldest_due(tx, NOON),
     "looks that are due": lambda tx: watches.due(tx, "default", NOON, 100),
     "taking up looks under way": lambda tx: watches.release(tx, NOON),
     "taking up attempts under way": lambda tx: outbox.release(tx, NOON),

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from relay.model import SECOND, Attempt, DeliveryStatus, Endpoint, Event, Instant, new_id
-from relay.store import deliveries, endpoints, outbox, paging, schema
+from relay.store import deliveries, endpoints, outbox, paging, schema, waiting
 from relay.store.database import Store, Tx
 from relay.store.deliveries import Filter
 from relay.store.outbox import Claim, Settlement
@@ -126,7 +126,7 @@ async def test_a_delivery_cancelled_during_its_attempt_stays_cancelled(store: St
 
 
 async def in_turn(store: Store, after: str, each: int, most: int, now: Instant = NOON) -> tuple[list[Due], str]:
-    return await store.read(lambda tx: outbox.due_in_turn(tx, now, after, each, most))
+    return await store.read(lambda tx: waiting.due_in_turn(tx, now, after, each, most))
 
 
 async def test_endpoints_take_turns(store: Store) -> None:
@@ -137,7 +137,7 @@ async def test_endpoints_take_turns(store: Store) -> None:
     found, behind = await in_turn(store, "", 4, 100)
     assert [due.endpoint_id for due in found] == ["ep_a", *["ep_b"] * 4, "ep_c", "ep_d"]
     assert behind == ""
-    oldest = await store.read(lambda tx: outbox.due(tx, NOON, 100))
+    oldest = await store.read(lambda tx: waiting.due(tx, NOON, 100))
     assert [due.id for due in found if due.endpoint_id == "ep_b"] == sorted(
         due.id for due in oldest if due.endpoint_id == "ep_b"
     )[:4]
@@ -167,7 +167,7 @@ async def test_turns_cost_what_they_return(sqlite_store: Store) -> None:
         driver = tx.connection.driver_connection
         assert driver is not None
         driver.set_trace_callback(seen.append)
-        outbox.due_in_turn(tx, NOON, "", 3, 256)
+        waiting.due_in_turn(tx, NOON, "", 3, 256)
         driver.set_trace_callback(None)
         [query] = [one for one in seen if "ahead" in one]
         return [row.detail for row in tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")]

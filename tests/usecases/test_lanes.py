@@ -14,7 +14,7 @@ from relay.dispatcher.dispatching import FRESH
 from relay.dispatcher.lanes import Lanes
 from relay.model import DeliveryStatus
 from relay.outcome import Answer, Outcome
-from relay.store import deliveries, endpoints, outbox
+from relay.store import deliveries, endpoints, outbox, waiting
 from relay.store.database import Store, Tx
 from relay.store.deliveries import Filter
 from relay.store.paging import Page
@@ -102,7 +102,7 @@ async def test_what_waited_too_long_is_claimed_anew(store: Store, clock: Clock) 
     await asyncio.wait_for(sender.idle(), 10)
     assert len(wire.under_way) == ON_THE_WIRE
     assert await statuses(store) == {DeliveryStatus.DELIVERED: ON_THE_WIRE, DeliveryStatus.PENDING: 9}
-    assert len(await store.read(lambda tx: outbox.due(tx, clock(), 50))) == len(JOBS) - ON_THE_WIRE
+    assert len(await store.read(lambda tx: waiting.due(tx, clock(), 50))) == len(JOBS) - ON_THE_WIRE
 
 
 async def test_what_waits_for_what_does_not_end_is_left_to_others(store: Store, clock: Clock) -> None:
@@ -110,10 +110,10 @@ async def test_what_waits_for_what_does_not_end_is_left_to_others(store: Store, 
     wire = Slow()
     sender = await begun(store, wire, clock)
     async with asyncio.timeout(10):
-        while len(await store.read(lambda tx: outbox.due(tx, clock(), 50))) < len(JOBS) - ON_THE_WIRE:
+        while len(await store.read(lambda tx: waiting.due(tx, clock(), 50))) < len(JOBS) - ON_THE_WIRE:
             await asyncio.sleep(0.05)
     await sender.tick()
-    assert len(await store.read(lambda tx: outbox.due(tx, clock(), 50))) == len(JOBS) - ON_THE_WIRE
+    assert len(await store.read(lambda tx: waiting.due(tx, clock(), 50))) == len(JOBS) - ON_THE_WIRE
     wire.let_go(0, ON_THE_WIRE)
     await asyncio.wait_for(sender.idle(), 10)
     assert len(wire.under_way) == ON_THE_WIRE
@@ -128,7 +128,7 @@ async def test_what_waits_when_the_relay_stops_is_not_sent(store: Store, clock: 
     wire.let_go(0, ON_THE_WIRE)
     await asyncio.wait_for(stopping, 10)
     assert len(wire.under_way) == ON_THE_WIRE
-    assert len(await store.read(lambda tx: outbox.due(tx, clock(), 50))) == len(JOBS) - ON_THE_WIRE
+    assert len(await store.read(lambda tx: waiting.due(tx, clock(), 50))) == len(JOBS) - ON_THE_WIRE
 
 
 def due(host: int, endpoint: int) -> Due:

@@ -15,7 +15,7 @@ from relay.dispatcher import Dispatcher
 from relay.endpoints import Change
 from relay.model import SECOND, Attempt, DeliveryStatus, Endpoint
 from relay.outcome import Answer, Outcome
-from relay.store import deliveries, endpoints, outbox
+from relay.store import deliveries, endpoints, outbox, waiting
 from relay.store.database import Store, Tx
 from relay.store.deliveries import Filter
 from relay.store.paging import Page
@@ -106,7 +106,7 @@ async def test_what_is_held_by_mistake_is_not(store: Store) -> None:
     await prepare(store, endpoint, "j1")
     await store.write(lambda tx: outbox.hold(tx, endpoint.id, NOON, 10))
     await store.write(lambda tx: outbox.enqueue(tx, make_event("j2"), [(seen, None)], NOON, 0))
-    assert len(await store.read(lambda tx: outbox.due(tx, NOON, 10))) == 2
+    assert len(await store.read(lambda tx: waiting.due(tx, NOON, 10))) == 2
 
 
 async def test_what_can_not_be_kept_keeps_nothing_else_waiting(

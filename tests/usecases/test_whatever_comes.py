@@ -20,7 +20,7 @@ from relay.config import DeliveryRules
 from relay.dispatcher import Dispatcher
 from relay.model import MINUTE, SECOND, Delivery, DeliveryStatus
 from relay.outcome import Answer, NoAnswer, Outcome
-from relay.store import deliveries, endpoints, outbox
+from relay.store import deliveries, endpoints, outbox, waiting
 from relay.store.database import Store, Tx
 from relay.store.schema import metadata
 from relay.telemetry import Telemetry
@@ -149,7 +149,7 @@ class World:
         await self.store.write(self._begin)
         by_hand, before = list(self.script.by_hand), None
         for _ in range(ROUNDS):
-            due = await self.store.read(outbox.next_due)
+            due = await self.store.read(waiting.next_due)
             if due is None and not by_hand:
                 return
             state = (due, len(self.wire.posts), len(by_hand))
