@@ -24,7 +24,7 @@ _FAR = system_clock() + 1_000 * MONTH
 
 LISTS = {
     "jobs": "/v1/jobs",
-    "jobs, deep": "/v1/jobs?cursor={deep}",
+    "jobs, deep": "/v1/jobs?cursor={deep_job}",
     "jobs, waiting": "/v1/jobs?state=active",
     "jobs, of a rare state": "/v1/jobs?state=expired",
     "one job": "/v1/jobs/job1000000990",
@@ -84,11 +84,12 @@ class Bench(Rig):
             await self.relay.store.write(self._send_anew)
 
     def _asks(self, path: str, accept: str) -> Callable[[], Awaitable[None]]:
-        deep = path.format(deep=paging.encode(self._now - MONTH + MONTH // 10, "zzz"))
+        at = self._now - MONTH + MONTH // 10
+        asked = path.format(deep=paging.encode(at, "zzz"), deep_job=paging.encode(at, "zzz", "default"))
 
         async def ask() -> None:
-            answer = await self._http.get(deep, headers={"accept": accept})
-            assert answer.status_code == 200, (deep, answer.status_code, answer.text)
+            answer = await self._http.get(asked, headers={"accept": accept})
+            assert answer.status_code == 200, (asked, answer.status_code, answer.text)
 
         return ask
 

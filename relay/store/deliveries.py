@@ -82,8 +82,9 @@ def attempts_of(tx: Tx, id: str) -> Sequence[Attempt]:
 def page(tx: Tx, page: paging.Page, which: Filter) -> tuple[list[Delivery], str | None]:
     """One page of deliveries, newest first, and the cursor of the next."""
     query = which.narrow(select(*COLUMNS))
-    rows = tx.execute(paging.newest_first(query, deliveries.c.created_at, deliveries.c.id, page)).all()
-    kept, cursor = paging.cut(rows, page, "created_at", "id")
+    order = (deliveries.c.created_at, deliveries.c.id)
+    rows = tx.execute(paging.newest_first(query, order, page)).all()
+    kept, cursor = paging.cut(rows, page, order)
     return [delivery_of(row) for row in kept], cursor
 
 

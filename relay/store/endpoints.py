@@ -155,8 +155,9 @@ def page(tx: Tx, page: paging.Page, kind: EndpointKind | None = None) -> tuple[l
     query = select(*_COLUMNS)
     if kind is not None:
         query = query.where(endpoints.c.kind == kind.value)
-    rows = tx.execute(paging.newest_first(query, endpoints.c.created_at, endpoints.c.id, page)).all()
-    kept, cursor = paging.cut(rows, page, "created_at", "id")
+    order = (endpoints.c.created_at, endpoints.c.id)
+    rows = tx.execute(paging.newest_first(query, order, page)).all()
+    kept, cursor = paging.cut(rows, page, order)
     return [_endpoint(tx, row) for row in kept], cursor
 
 

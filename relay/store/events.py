@@ -54,8 +54,9 @@ def page(
     """One page of events, newest first, and the cursor of the next; None means any."""
     wanted = {events.c.type: type and type.value, events.c.job_id: job_id, events.c.workspace: workspace}
     query = select(events).where(*(column == value for column, value in wanted.items() if value is not None))
-    rows = tx.execute(paging.newest_first(query, events.c.created_at, events.c.id, page)).all()
-    kept, cursor = paging.cut(rows, page, "created_at", "id")
+    order = (events.c.created_at, events.c.id)
+    rows = tx.execute(paging.newest_first(query, order, page)).all()
+    kept, cursor = paging.cut(rows, page, order)
     return [_event(row) for row in kept], cursor
 
 

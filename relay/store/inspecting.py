@@ -33,6 +33,8 @@ def inspect(url: str, seal: Seal) -> str:
             f"its tables are at version {current}; `relay serve` brings them up to date when it starts: make a backup "
             "before, there is no other way back"
         )
+    if current != migrate.newest():
+        return f"can be read; its tables are at version {current}, newer than this relay's, which can work in them"
     return "can be read, and its tables are those of this version"
 
 

@@ -122,6 +122,7 @@ def page(
         query = query.where(registrations.c.endpoint_id == endpoint_id)
     if status is not None:
         query = query.where(registrations.c.status == status.value)
-    rows = tx.execute(paging.newest_first(query, registrations.c.created_at, registrations.c.id, page)).all()
-    kept, cursor = paging.cut(rows, page, "created_at", "id")
+    order = (registrations.c.created_at, registrations.c.id)
+    rows = tx.execute(paging.newest_first(query, order, page)).all()
+    kept, cursor = paging.cut(rows, page, order)
     return [_registration(row) for row in kept], cursor

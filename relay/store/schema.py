@@ -269,6 +269,15 @@ duties = Table(
 )
 """What one relay does for all on the store: who, and until when nobody else does."""
 
+terms = Table(
+    "terms",
+    metadata,
+    Column("only", Integer, primary_key=True, autoincrement=False),
+    _text("oldest"),
+    _text("closed", nullable=True),
+)
+"""One row, number 0: the oldest version of the tables whose relays may work in these, and, where none may, why."""
+
 sessions = Table(
     "sessions",
     metadata,
@@ -313,6 +322,7 @@ __all__ = [
     "metadata",
     "registrations",
     "sessions",
+    "terms",
     "watches",
     "workspaces",
 ]

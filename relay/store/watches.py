@@ -272,6 +272,7 @@ def page(
         query = query.where(watches.c.state == state.value)
     if workspace is not None:
         query = query.where(watches.c.workspace == workspace)
-    rows = tx.execute(paging.newest_first(query, watches.c.created_at, watches.c.job_id, page)).all()
-    kept, cursor = paging.cut(rows, page, "created_at", "job_id")
+    order = (watches.c.created_at, watches.c.job_id, watches.c.workspace)
+    rows = tx.execute(paging.newest_first(query, order, page)).all()
+    kept, cursor = paging.cut(rows, page, order)
     return [_watch(row) for row in kept], cursor

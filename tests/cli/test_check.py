@@ -56,6 +56,9 @@ def test_a_check_changes_no_tables(tmp_path: Path) -> None:
     with sqlite3.connect(store) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0007",)]
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert "at version 9999, newer than this relay's, which can work in them" in line(check(tmp_path), "store")
+    with sqlite3.connect(store) as connection:
+        connection.execute("UPDATE terms SET oldest = '9998'")
     assert line(check(tmp_path), "store").startswith("✗ store: the store was made by a newer relay")
 
 

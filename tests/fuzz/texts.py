@@ -37,8 +37,8 @@ def pages(data: bytes) -> None:
     KEY.fullmatch(text)
     with contextlib.suppress(Refused):
         reading.validated(JobsQuery, {"limit": text[:20], "cursor": text})
-    at, key = paging.decode(text)
-    assert paging.decode(paging.encode(at, key)) == (at, key)
+    place = paging.decode(text)
+    assert paging.decode(paging.encode(*place)) == place
 
 
 def names(data: bytes) -> None:

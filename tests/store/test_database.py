@@ -164,14 +164,3 @@ async def test_a_read_only_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "relay.db").chmod(0o400)
     with pytest.raises(StoreError, match="can't be opened"):
         await Store.open(f"sqlite:///{tmp_path}/relay.db")
-
-
-async def test_a_store_of_a_newer_relay_is_refused(sqlite_url: str, tmp_path: Path) -> None:
-    """An older relay does not touch tables that it does not know."""
-    await (await Store.open(sqlite_url)).aclose()
-    other = sqlite3.connect(tmp_path / "relay.db")
-    other.execute("update alembic_version set version_num = '9999'")
-    other.commit()
-    other.close()
-    with pytest.raises(StoreError, match="newer relay"):
-        await Store.open(sqlite_url)

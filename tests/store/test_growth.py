@@ -29,11 +29,12 @@ from tests.make import NOON
 
 SMALL, LARGE, EACH = 200, 4_000, 2
 DEEP = Page(20, encode(NOON - MONTH + MONTH // 20, "zzz"))
+DEEP_JOB = Page(20, encode(NOON - MONTH + MONTH // 20, "zzz", "default"))
 TOP = Page(20)
 
 WORK: dict[str, Callable[[Tx], Any]] = {
     "jobs": lambda tx: watches.page(tx, TOP),
-    "jobs, deep": lambda tx: watches.page(tx, DEEP),
+    "jobs, deep": lambda tx: watches.page(tx, DEEP_JOB),
     "jobs of a rare state": lambda tx: watches.page(tx, TOP, WatchState.EXPIRED),
     "registrations, deep": lambda tx: registrations.page(tx, DEEP),
     "registrations of a rare status": lambda tx: registrations.page(tx, TOP, status=RegistrationStatus.WITHDRAWN),

@@ -183,7 +183,7 @@ async def test_a_page_of_an_endpoint_costs_what_it_shows(sqlite_store: Store, wh
 
     def plan(tx: Tx) -> list[str]:
         query = which.narrow(select(schema.deliveries.c.id))
-        ordered = paging.newest_first(query, schema.deliveries.c.created_at, schema.deliveries.c.id, Page(50))
+        ordered = paging.newest_first(query, (schema.deliveries.c.created_at, schema.deliveries.c.id), Page(50))
         explained = ordered.compile(tx, compile_kwargs={"literal_binds": True})
         return [row.detail for row in tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {explained}")]
 

@@ -23,6 +23,8 @@ BAD_QUERIES = [
     ("/v1/registrations?cursor=" + "A" * 500, "invalid_cursor", "cursor"),
     ("/v1/registrations?cursor=%00", "invalid_cursor", "cursor"),
     ("/v1/registrations?cursor=MTo=", "invalid_cursor", "cursor"),
+    ("/v1/registrations?cursor=MTphOmI", "invalid_cursor", "cursor"),
+    ("/v1/jobs?cursor=MTph", "invalid_cursor", "cursor"),
     ("/v1/registrations?status=hunter2", "invalid_field", "status"),
     ("/v1/registrations?job_id=..%2Fx", "invalid_job_id", "job_id"),
     ("/v1/registrations?endpoint=hunter2", "unknown_endpoint", "endpoint"),
