@@ -1,0 +1,107 @@
+"""The documentation's commands to a relay, typed page by page as they stand, against one that is at work."""
+
+import asyncio
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.docs.pages import DOCS, ROOT, all_pages, commands
+from tests.e2e.conftest import API_KEY, Served, Stage
+from tests.node import needs
+
+RELAY = "https://relay.example.com"
+ELSEWHERE = {"README.md", "production.md", "quick-start.md"}
+"""Typed by tests of their own."""
+NOWHERE = {"deny_networks": ["0.0.0.0/0", "::/0"], "allow_networks": []}
+"""Whatever a page has the relay call, nothing is dialled."""
+
+
+def asked(page: Path) -> list[str]:
+    """Those commands of a page that ask a relay, or are its own; other programs have tests of their own."""
+    found = commands(page.read_text()) if page.name not in ELSEWHERE else []
+    return [one for one in found if one.startswith("relay ") or (one.startswith("curl ") and RELAY in one)]
+
+
+PAGES = [page for page in all_pages() if asked(page)]
+
+
+@dataclass
+class Reader:
+    """Somebody with a page, a terminal and a relay."""
+
+    stage: Stage
+    relay: Served
+    endpoint: str
+    delivery: str
+
+    async def type(self, command: str) -> None:
+        """Types a command, and says yes where it asks. Fails where it fails."""
+        if restoring := command.startswith("relay restore"):
+            assert await self.relay.stop() == 0
+        typed = command.replace(RELAY, self.relay.url).replace("/backups/", f"{self.stage.folder}/backups/")
+        typed = typed.replace("ep_01JC...", self.endpoint).replace("dlv_01JC4ZJ5QX0000000000000000", self.delivery)
+        said = await self._run(typed.replace("curl ", "curl -sSf ", 1))
+        if found := re.search(r'^{"id":"(ep_\w+)"', said):
+            self.endpoint = found[1]
+        if restoring:
+            await self.relay.start()
+
+    async def _run(self, command: str) -> str:
+        known = {"PATH": f"{self.stage.folder}/bin:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+        known |= {"RELAY_URL": self.relay.url, "RELAY_API_KEY": API_KEY}
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            *("sh", "-c", command), cwd=self.stage.folder, env=known, stdin=pipe, stdout=pipe, stderr=pipe
+        )
+        said, wrong = await asyncio.wait_for(process.communicate(b"y\n"), 60)
+        assert process.returncode == 0, f"{command}\n{said.decode()}{wrong.decode()}"
+        return said.decode()
+
+
+async def reader(stage: Stage) -> Reader:
+    """A relay that knows an endpoint, and made a delivery, before anything is typed."""
+    relay, written = stage.serve(security=NOWHERE), stage.folder / "config.yaml"
+    known = yaml.safe_load(written.read_text())
+    key = known["exec"].pop("api_key")
+    known["workspaces"] = [{"name": name, "api_key": key} for name in ("default", "sales")]
+    written.write_text(yaml.safe_dump(known))
+    shim = stage.folder / "bin/relay"
+    shim.parent.mkdir()
+    (stage.folder / "backups").mkdir()
+    shim.write_text(f'#!/bin/sh\nexec {sys.executable} -m relay "$@"\n')
+    shim.chmod(0o755)
+    await relay.start()
+    seed, found = stage.exec.add(lasts=1), Reader(stage, relay, "", "")
+    await found.type(f"relay register {seed.id} --url https://example.com/seed")
+    async with asyncio.timeout(30):
+        while not (made := (await relay.ask("GET", "/v1/deliveries")).json()["data"]):
+            await asyncio.sleep(0.02)
+    found.delivery, found.endpoint = made[0]["id"], made[0]["endpoint"]["id"]
+    return found
+
+
+@pytest.mark.timeout(240)
+async def test_the_commands_of_the_pages_work_as_they_are_written(stage: Stage) -> None:
+    """One page after the other, to the same relay: each command ends well."""
+    needs("curl", "the commands of the pages")
+    typing = await reader(stage)
+    for page in PAGES:
+        for job_id in set(re.findall(r"\bj[0-9a-z]{11}\b", page.read_text())) - set(stage.exec.jobs):
+            stage.exec.add(job_id=job_id, lasts=1)
+        for command in asked(page):
+            await typing.type(command)
+        for name in re.findall(r"relay keys create (\w+)", page.read_text()):  # the next page makes one of its own
+            await typing.type(f"relay keys revoke {name} || true")
+
+
+def test_the_pages_type_something() -> None:
+    """The test above has pages, and commands of every kind."""
+    typed = [command for page in PAGES for command in asked(page)]
+    assert len(PAGES) >= 12
+    assert len(typed) >= 35
+    assert {DOCS / "operations.md", DOCS / "how-to/slack.md"} <= set(PAGES)
