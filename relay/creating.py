@@ -55,7 +55,8 @@ def begin(
 
     Raises Conflict where the request_id was used for another job.
     """
-    if (kept := idempotency.get(tx, _key(workspace, request_id))) is not None and kept.created_at > now - DAY:
+    kept = idempotency.get(tx, _key(workspace, request_id))
+    if kept is not None and kept.created_at > now - idempotency.GOOD_FOR:
         if kept.request_hash != idempotency.digest(fields):
             text = "this request_id was used for another job; take a new one for a new job"
             raise Conflict("request_id_reused", text, "request_id")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from relay.model import DAY, MINUTE, Instant
+from relay.model import MINUTE, Instant
 from relay.store import duties, idempotency, pruning, sessions
 from relay.store.database import Store
 from relay.store.pruning import Place
@@ -19,8 +19,6 @@ JOBS = 50
 
 ROWS = 500
 """That one transaction deletes or changes at the most, about."""
-
-IDEMPOTENCY_KEPT = DAY
 
 _DUTY = "tidying"
 _TAKEN_FOR_DEAD = 10 * MINUTE
@@ -61,7 +59,7 @@ class Janitor:
     async def _tidy(self, now: Instant) -> Tidied:
         before = now - self._retention
         await self._store.write(lambda tx: sessions.prune(tx, now))
-        while await self._store.write(lambda tx: idempotency.prune(tx, now - IDEMPOTENCY_KEPT, ROWS)):
+        while await self._store.write(lambda tx: idempotency.prune(tx, now - idempotency.GOOD_FOR, ROWS)):
             pass
         given_up = gone = 0
         async for held in self._found(partial(pruning.held_too_long, before=before, most=ROWS)):

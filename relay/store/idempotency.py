@@ -5,12 +5,15 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
-from relay.model import Instant
+from relay.model import DAY, Instant
 from relay.store import dialect, sealed
 from relay.store.database import Tx
 from relay.store.schema import idempotency
+
+GOOD_FOR = DAY
+"""How long an answer is that of the same request; after that its key is free again."""
 
 _SEALED = ("request_hash", "answer")
 """The hash too: a callback URL could be guessed by it."""
@@ -41,10 +44,13 @@ def get(tx: Tx, key: str) -> Kept | None:
 
 
 def keep(tx: Tx, kept: Kept) -> bool:
-    """Keeps an answer; False where another request with this key was quicker."""
+    """Keeps an answer, in place of one that is too old; False where another request with this key was quicker."""
     row = {name: getattr(kept, name) for name in Kept.__slots__}
     row |= {name: sealed.write(tx, f"idempotency.{name}", kept.key, row[name]) for name in _SEALED}
-    return dialect.insert_new(tx, idempotency, [row]) == 1
+    if dialect.insert_new(tx, idempotency, [row]) == 1:
+        return True
+    too_old = (idempotency.c.key == kept.key, idempotency.c.created_at <= kept.created_at - GOOD_FOR)
+    return tx.execute(update(idempotency).where(*too_old), row).rowcount == 1
 
 
 def prune(tx: Tx, before: Instant, most: int) -> int:

@@ -12,7 +12,6 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from relay.errors import Conflict, Invalid
-from relay.model import DAY
 from relay.store import endpoints, idempotency
 from relay.store.database import Tx
 from relay.store.idempotency import Kept
@@ -81,7 +80,7 @@ async def once(call: Call, work: Callable[[Tx], Done]) -> Done:
 
 def _known(tx: Tx, call: Call, key: str, request: str) -> Done | None:
     kept = idempotency.get(tx, key)
-    if kept is None or kept.created_at <= call.now - DAY:
+    if kept is None or kept.created_at <= call.now - idempotency.GOOD_FOR:
         return None
     if kept.request_hash != request:
         text = "this Idempotency-Key was used for another request; take a new key for a new request"

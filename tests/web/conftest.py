@@ -81,7 +81,7 @@ class Api:
         def count(tx: Tx) -> dict[str, int]:
             tables = metadata.sorted_tables
             found = {table.name: tx.execute(select(func.count()).select_from(table)).scalar_one() for table in tables}
-            return {name: rows for name, rows in found.items() if rows and name != "workspaces"}
+            return {name: rows for name, rows in found.items() if rows and name not in ("terms", "workspaces")}
 
         return await self.relay.store.read(count)
 
