@@ -75,6 +75,20 @@ def test_pins_answer_what_is_asked(name: str) -> None:
         assert asked.specifier.contains(pinned[canonicalize_name(asked.name)]), f"{asked}: run `make lock`"
 
 
+@pytest.mark.parametrize("file", ["Dockerfile", "Makefile"])
+def test_nothing_else_is_installed(file: str) -> None:
+    """Image and virtual environment get what is pinned, by its hash, and the relay; the image gets wheels only."""
+    text = (ROOT / file).read_text().replace("\\\n", " ")
+    commands = re.findall(r"pip\b(?: --python \S+)? install .*?(?=&&|\n)", text)
+    assert len(commands) >= 3
+    for command in commands:
+        if "--no-deps" in command:
+            assert re.search(r"--no-deps.* (/wheels/\*\.whl|--editable \.)\s*$", command), command
+            continue
+        assert "--require-hashes -r requirements/" in re.sub(" +", " ", command), command
+        assert file != "Dockerfile" or "--only-binary :all:" in command
+
+
 def test_extras_are_pinned() -> None:
     """What is needed with an extra is pinned with it: pip 23.2, which Python 3.11 brings, takes it for no pin else."""
     extras = {found[1]: (found[2] or "").strip("[]").split(",") for found in PIN.finditer(text_of("dev.txt"))}
@@ -102,7 +116,7 @@ def test_made_with_the_oldest_python(name: str) -> None:
 @pytest.mark.parametrize(
     ("folder", "asked"),
     [
-        ("relay", RUNTIME + EXTRAS["otel"]),
+        ("relay", RUNTIME + EXTRAS["otel"] + EXTRAS["postgres"]),
         ("tests", ASKED["dev.txt"]),
         ("docs", ASKED["dev.txt"]),
         ("benchmarks", ASKED["dev.txt"] + ASKED["bench.txt"]),

@@ -25,7 +25,7 @@ async def authorise(request: Request, scope: Scope | None) -> str:
     if not await relay.is_keyed():
         refuse_others(request.headers)
         return ""
-    key = await known(request, _bearer(request.headers))
+    key = await known(request, bearer(request.headers))
     limits: Limits = request.app.state.limits
     limits.spend(key.hash)
     if scope not in key.scopes:
@@ -36,7 +36,7 @@ async def authorise(request: Request, scope: Scope | None) -> str:
     return key.name
 
 
-def _bearer(headers: Headers) -> str:
+def bearer(headers: Headers) -> str:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated("invalid_api_key", "an API key is missing; send it as Authorization: Bearer YOUR_KEY")

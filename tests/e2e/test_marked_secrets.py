@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -152,3 +153,43 @@ async def test_exec_refuses_the_key(stage: Stage, tmp_path: Path) -> None:
     _, logged = await printed("serve", "--config", str(path), cwd=tmp_path, seconds=4, environ=DEBUG)
     assert "listens on" in logged
     assert marked.found_in(logged) == []
+
+
+@pytest.mark.timeout(120)
+async def test_a_reload_tells_no_secret(tmp_path: Path) -> None:
+    """SIGHUP with other secrets, with faults, with an endpoint that may not be called: the log has none of them."""
+    path = config(tmp_path)
+    good = yaml.safe_load(path.read_text())
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "relay", "serve", "--config", str(path)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | DEBUG,
+        cwd=tmp_path,
+    )
+    assert process.stdout is not None
+    said = ""
+
+    async def hears(words: str) -> None:
+        nonlocal said
+        async with asyncio.timeout(30):
+            while words not in said:
+                said += (await process.stdout.readline()).decode()  # type: ignore[union-attr]
+
+    await hears("listens on")
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"security": {**good["security"], "api_keys": [marked.API_KEY + "2"]}}, "was read again"),
+        ({"exec": {**good["exec"], "api_key": marked.EXEC_KEY + "2"}}, "1 new Exec keys"),
+        ({"security": {**good["security"], "secret_key": marked.SECRET_KEY + "2"}}, "needs a restart"),
+        ({"security": {**good["security"], "api_keys": [marked.API_KEY + "!"], "secret_key": [1]}}, "stays as it was"),
+        ({"endpoints": [{"name": "a", "url": f"https://127.0.0.1/{marked.URL_TOKEN}"}]}, "endpoints.a.url"),
+        ({"storage": {"url": DATABASE}}, "storage.url was changed"),
+    ]
+    for change, words in changes:
+        path.write_text(yaml.safe_dump(good | change))
+        process.send_signal(signal.SIGHUP)
+        await hears(words)
+    process.terminate()
+    rest, _ = await process.communicate()
+    assert process.returncode == 0
+    assert marked.found_in(said + rest.decode()) == []

@@ -4,6 +4,7 @@ from tests.fuzz import (
     callback_urls,
     configuration,
     exec_answers,
+    headers,
     jobs,
     receiver_answers,
     requests,
@@ -14,7 +15,18 @@ from tests.fuzz import (
 )
 from tests.fuzz.target import Target
 
-MODULES = (configuration, exec_answers, receiver_answers, requests, callback_urls, signatures, jobs, sandbox, templates)
+MODULES = (
+    configuration,
+    exec_answers,
+    headers,
+    receiver_answers,
+    requests,
+    callback_urls,
+    signatures,
+    jobs,
+    sandbox,
+    templates,
+)
 TARGETS: tuple[Target, ...] = (
     *(module.TARGET for module in MODULES),
     *(texts.TIMES, texts.PAGES, texts.NAMES, texts.SETTINGS_TARGET, texts.LEARNED),

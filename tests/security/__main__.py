@@ -13,7 +13,17 @@ from tests.security.guard import Guard
 from tests.security.guards import GUARDS
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("relay", "tests", "docs", "requirements", "pyproject.toml", "README.md", "config.example.yaml")
+COPIED = (
+    "relay",
+    "tests",
+    "docs",
+    "requirements",
+    "pyproject.toml",
+    "README.md",
+    "config.example.yaml",
+    "Dockerfile",
+    "Makefile",
+)
 
 
 def fails(guard: Guard, folder: Path) -> bool:

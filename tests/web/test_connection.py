@@ -12,6 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -380,3 +382,45 @@ async def test_an_upgrade_is_not_taken_up(start: Start, caplog: pytest.LogCaptur
             caller = await door.open(HEAD + upgrade)
             assert await caller.hears_status() == 200
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
+
+
+REQUESTS = (
+    WHOLE,
+    WHOLE * 3,
+    POST + b"Content-Length: 16\r\n\r\n" + b'{"job_id": "j1"}' + WHOLE,
+    POST + b"Transfer-Encoding: chunked\r\n\r\n10\r\n" + b'{"job_id": "j1"}' + b"\r\n0\r\n\r\n",
+    POST + b"Expect: 100-continue\r\nContent-Length: 0\r\n\r\n",
+    b"GET /v1/jobs?limit=1 HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n",
+)
+AT = st.integers(0, 200)
+PIECES = st.binary(max_size=12) | st.sampled_from([b"\r\n", b"\r\n\r\n", b"0\r\n\r\n", b"\x00", b": ", b"HTTP/1.1"])
+WHATEVER = st.one_of(
+    st.binary(max_size=200),
+    st.builds(lambda one, other, at: one[:at] + other + one[at:], st.sampled_from(REQUESTS), PIECES, AT),
+    st.builds(lambda one, other, at: one[:at] + other, st.sampled_from(REQUESTS), st.sampled_from(REQUESTS), AT),
+    st.builds(lambda one, at, to: one[:at] + one[to:], st.sampled_from(REQUESTS), AT, AT),
+)
+
+
+async def test_whatever_bytes_come(shared_api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    """Each is answered in HTTP or not at all; nothing of it fails, is logged, or keeps others from their answers."""
+    async with serve(shared_api.app, configure=server_config) as url:
+        door, loop = Door(url), asyncio.get_running_loop()
+
+        async def say(raw: bytes) -> None:
+            caller = await door.open(raw)
+            caller.writer.write_eof()
+            said = await caller.hears()
+            assert said == b"" or said.startswith(b"HTTP/1.1 "), said
+            caller.writer.close()
+
+        @settings(max_examples=150, deadline=None)
+        @given(WHATEVER)
+        def try_it(raw: bytes) -> None:
+            asyncio.run_coroutine_threadsafe(say(raw), loop).result(20)
+
+        await asyncio.to_thread(try_it)
+        assert await answers(door)
+        for writer in door.opened:
+            writer.close()
+    assert caplog.records == []

@@ -1,5 +1,6 @@
 """How often one may ask: guesses are slowed where they come from, a key has its pace, and nobody pays for others."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from relay.api_keys import hash_of
 from relay.guesses import AT_ONCE
 from relay.key_ring import FRESH
 from relay.model import MINUTE, SECOND
+from relay.sandbox.serving import serve
 from relay.store import api_keys
 from relay.store.api_keys import StoredKey
 from relay.web.app import create_app
@@ -234,6 +236,22 @@ async def test_a_session_ends_with_its_stored_key(sqlite_url: str, clock: Clock)
         assert (gone.status_code, gone.headers["location"]) == (303, "/login?next=/jobs")
         again = await api.http.post("/login", data={"api_key": KEY}, **html)
         assert again.status_code == 401
+
+
+async def test_a_page_that_listens_ends_with_its_key(sqlite_url: str, clock: Clock) -> None:
+    """What was opened before the key was revoked tells nothing any more."""
+    async with open_api(sqlite_url, clock) as api, serve(api.app) as url:
+        await api.relay.store.write(lambda tx: api_keys.add(tx, STORED))
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
+            assert (await http.post("/login", data={"api_key": KEY})).status_code == 303
+            async with http.stream("GET", "/live") as listening, asyncio.timeout(10):
+                said = listening.aiter_text()
+                assert (await anext(said)).startswith("retry: ")
+                await api.relay.store.write(lambda tx: api_keys.revoke(tx, "stored", NOON))
+                clock.advance(FRESH)
+                async for _ in said:
+                    pass
+            assert (await http.get("/live", headers={"accept": "text/html"})).status_code == 303
 
 
 async def test_what_is_counted_is_each_application_s_own(keyed: Api, clock: Clock) -> None:

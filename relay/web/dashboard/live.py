@@ -12,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 
 from relay.errors import StoreError
 from relay.store import summaries
+from relay.web.dashboard import visitor
 from relay.web.dashboard.page import Visit
 from relay.web.problems import Unavailable
 
@@ -31,7 +32,7 @@ class Listeners:
 
 
 async def live(visit: Visit) -> Response:
-    """An event `changed` at each change since `seen`, until the page goes away or the server stops."""
+    """An event `changed` at each change since `seen`, until the page goes away, its key does, or the server stops."""
     listeners: Listeners = visit.request.app.state.listeners
     if listeners.number >= MOST:
         raise Unavailable("too_many_pages", "too many pages listen; this one shows what is new when it is reloaded")
@@ -44,7 +45,7 @@ async def _stream(visit: Visit, listeners: Listeners) -> AsyncIterator[str]:
     try:
         yield "retry: 3000\n\n"
         before, quiet = _seen(visit) or await visit.relay.store.read(summaries.mark), 0
-        while True:
+        while await visitor.is_still_in(visit.relay, visit.visitor):
             now = await visit.relay.store.read(summaries.mark)
             if now != before:
                 before, quiet = now, 0

@@ -40,6 +40,7 @@ class Visitor:
     csrf: str = field(default="", repr=False)
     """What each of their forms must hold."""
     token: str = field(default="", repr=False)
+    key_hash: str = field(default="", repr=False)
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes
@@ -64,7 +65,14 @@ async def of(request: Request, relay: Relay, now: Instant) -> Visitor:
         return NOBODY
     limits: Limits = request.app.state.limits
     limits.spend(session.id)
-    return Visitor(key.name, key.scopes, session.csrf, token)
+    return Visitor(key.name, key.scopes, session.csrf, token, key.hash)
+
+
+async def is_still_in(relay: Relay, visitor: Visitor) -> bool:
+    """Whether their key still holds; without one, whether the relay still wants none."""
+    if visitor.key_hash:
+        return await auth.key_with(relay, visitor.key_hash) is not None
+    return not await relay.is_keyed()
 
 
 async def begin(request: Request, relay: Relay, api_key: str, now: Instant) -> str:

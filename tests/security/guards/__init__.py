@@ -7,5 +7,6 @@ from tests.security.guards.inputs import INPUTS
 from tests.security.guards.kept_secrets import SECRETS
 from tests.security.guards.keys import KEYS
 from tests.security.guards.sending import SENDING
+from tests.security.guards.supplies import SUPPLIES
 
-GUARDS: tuple[Guard, ...] = (*EGRESS, *HOSTILE_ANSWERS, *KEYS, *SECRETS, *INPUTS, *SENDING)
+GUARDS: tuple[Guard, ...] = (*EGRESS, *HOSTILE_ANSWERS, *KEYS, *SECRETS, *INPUTS, *SENDING, *SUPPLIES)

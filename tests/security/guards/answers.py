@@ -16,6 +16,20 @@ HOSTILE_ANSWERS = (
         "        pass",
     ),
     Guard(
+        "One header of a receiver's has at most 32 KiB, and headers without end are cut off",
+        f"{_ON_THE_WIRE}::test_a_rude_receiver_is_survived",
+        _EGRESS,
+        "            max_field_size=_LONGEST_HEADER,",
+        "            max_field_size=1_000_000_000,",
+    ),
+    Guard(
+        "What a receiver compressed stays so, though it were a gigabyte in a megabyte",
+        f"{_ON_THE_WIRE}::test_nothing_is_decompressed",
+        _EGRESS,
+        "            auto_decompress=False,",
+        "            auto_decompress=True,",
+    ),
+    Guard(
         "An attempt ends within its time, however slowly a receiver drips",
         f"{_ON_THE_WIRE}::test_a_rude_receiver_is_survived",
         _EGRESS,

@@ -55,6 +55,20 @@ INPUTS = (
         "        if False:",
     ),
     Guard(
+        "A batch has at most 1,000 registrations",
+        "tests/web/test_registrations.py::test_a_thousand_at_once",
+        "relay/web/schemas.py",
+        "Field(min_length=1, max_length=BATCH_MOST)",
+        "Field(min_length=1)",
+    ),
+    Guard(
+        "A list shows at most 200 rows at a time",
+        "tests/web/test_bad_queries.py::test_what_is_no_query",
+        "relay/web/queries.py",
+        "Field(ge=1, le=paging.MOST)",
+        "Field(ge=1)",
+    ),
+    Guard(
         "Metadata is nested at most 10 deep",
         "tests/web/test_bad_requests.py::test_what_is_no_registration",
         "relay/web/fields.py",
