@@ -5,7 +5,9 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -45,10 +47,12 @@ def clock() -> Clock:
 
 @pytest.fixture
 def logging_restored() -> Iterator[None]:
-    """Logging, which belongs to the process, may be set up anew: it is put back afterwards."""
+    """Logging and hooks for errors, which belong to the process, may be set up anew: they are put back afterwards."""
     root, ours = logging.getLogger(), logging.getLogger(LOGGER)
     before = root.handlers[:], root.level, ours.level
+    hooks = threading.excepthook, sys.unraisablehook
     yield
+    threading.excepthook, sys.unraisablehook = hooks
     root.handlers[:], level, our_level = before
     root.setLevel(level)
     ours.setLevel(our_level)

@@ -5,7 +5,6 @@ import gc
 import io
 import json
 import logging
-import sys
 import threading
 from typing import Any
 
@@ -100,10 +99,8 @@ def a_thing_thrown_away(_: asyncio.AbstractEventLoop) -> None:
         (a_thing_thrown_away, ("an error where none can be raised", "ValueError", "in __del__")),
     ],
 )
-def test_an_error_that_nobody_waits_for(fault: Any, told: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_that_nobody_waits_for(fault: Any, told: tuple[str, ...]) -> None:
     """Kind and place of it, and nothing of what it held or happened in."""
-    for owner, hook in ((threading, "excepthook"), (sys, "unraisablehook")):
-        monkeypatch.setattr(owner, hook, getattr(owner, hook))  # put back after the test
     stream = io.StringIO()
     set_up_logging("text", "info", stream)
 

@@ -54,6 +54,7 @@ def test_a_key_is_rotated(folder: Path) -> None:
     assert not {OLD, NEW, MARKED} & set((done.output + again.output + refused.output).split())
 
 
+@pytest.mark.usefixtures("logging_restored")
 @pytest.mark.parametrize(("security", "told"), [({}, "not set"), ({"secret_key": NEW}, str(Seal(OLD).key_id))])
 def test_a_relay_that_can_not_read_its_store_does_not_start(folder: Path, security: dict[str, Any], told: str) -> None:
     """Without the key or with another, `serve` and `check` fail with words that say what to do."""

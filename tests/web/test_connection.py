@@ -146,7 +146,7 @@ async def test_a_request_that_stops_half_way(start: Start, begun: bytes, caplog:
     async with start() as door:
         caller = await door.open(begun)
         refusal(await caller.hears(), 408, "request_too_slow")
-    assert caplog.records == []
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
 @pytest.mark.parametrize("begins", [b"", POST + b"Content-Length: 1000\r\n\r\n"], ids=["its head", "its body"])
@@ -328,7 +328,7 @@ async def test_what_is_no_http(start: Start, raw: bytes, caplog: pytest.LogCaptu
     with caplog.at_level(logging.DEBUG, "relay"):
         async with start(request_within=5) as door:
             refusal(await (await door.open(raw)).hears(), 400, "invalid_http")
-    assert caplog.records == []
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
 @pytest.mark.parametrize(
@@ -371,7 +371,7 @@ async def test_nonsense_after_an_answer_has_begun(start: Start, caplog: pytest.L
         caller.say(b"nonsense\r\n")
         assert b"HTTP/1.1" not in await caller.hears()
         go_on.set()
-    assert caplog.records == []
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
 async def test_an_upgrade_is_not_taken_up(start: Start, caplog: pytest.LogCaptureFixture) -> None:
@@ -423,4 +423,4 @@ async def test_whatever_bytes_come(shared_api: Api, caplog: pytest.LogCaptureFix
         assert await answers(door)
         for writer in door.opened:
             writer.close()
-    assert caplog.records == []
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
