@@ -1,1 +1,1 @@
-"""The sandbox: what the relay talks to, without an account: an Exec stand-in, a verifying receiver, a rude server."""
+"""The sandbox: what the relay talks to, without an account: an Exec stand-in and a verifying receiver."""

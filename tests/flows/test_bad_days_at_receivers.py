@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from relay.model import MINUTE, SECOND, Attempt, DeliveryStatus, Secret
-from relay.sandbox import rude
 from relay.sandbox.receiver import ABORT, DISABLE, HANG, Behaviour, Drip, Flood, redirect
-from relay.sandbox.rude import RudeServer, Script
 from relay.store import deliveries, endpoints
 from relay.subscribing import Wanted
+from tests import rude
 from tests.flows.conftest import Start, World
 from tests.make import SECRET, make_endpoint
+from tests.rude import RudeServer, Script
 
 
 async def attempts(world: World) -> list[Attempt]:

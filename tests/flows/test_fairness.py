@@ -10,15 +10,15 @@ from sqlalchemy import func, select, update
 
 from relay.listening import listen
 from relay.model import MINUTE, SECOND, DeliveryStatus, Endpoint
-from relay.sandbox import rude
 from relay.sandbox.receiver import FINE, HANG, Answer
-from relay.sandbox.rude import RudeServer, Script
 from relay.store import deliveries, endpoints, outbox, schema
 from relay.store.database import Tx
 from relay.store.deliveries import Filter
+from tests import rude
 from tests.flows.conftest import Start, World
 from tests.loopback import Behaviour, Wire, serving
 from tests.make import make_endpoint, make_event
+from tests.rude import RudeServer, Script
 
 GOOD = 50
 QUEUE = 2_500

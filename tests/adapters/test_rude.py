@@ -5,8 +5,8 @@ import asyncio
 import httpx
 import pytest
 
-from relay.sandbox import rude
-from relay.sandbox.rude import RudeServer, Script
+from tests import rude
+from tests.rude import RudeServer, Script
 from tests.sandbox.standin import NO_TLS
 
 
