@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 from collections.abc import AsyncGenerator
 from functools import cache
 from pathlib import Path
@@ -214,7 +215,7 @@ def explain(error: BaseException | None) -> str:
     """What the driver's error means to the operator, without the statement or its values."""
     said = str(error).lower()
     for sign, meaning in _MEANINGS.items():
-        if sign in said:
+        if re.search(sign, said):
             return meaning
     return f"the store failed: {type(error).__name__}"
 
@@ -232,8 +233,8 @@ _MEANINGS = {
     "lock timeout": "another transaction holds what is to be changed; does somebody else work in the database?",
     "too many": "PostgreSQL has no connection left; raise its max_connections, or run fewer relays",
     "connection slots": "PostgreSQL has no connection left; raise its max_connections, or run fewer relays",
-    "fatal:  database": "PostgreSQL has no such database; make it (`createdb`), or set storage.url right",
-    "fatal:  role": "PostgreSQL has no such user; make it (`createuser`), or set storage.url right",
+    "database .* does not exist": "PostgreSQL has no such database; make it (`createdb`), or set storage.url right",
+    "role .* does not exist": "PostgreSQL has no such user; make it (`createuser`), or set storage.url right",
     "password": "PostgreSQL refused the user or password of storage.url",
     "connection": "the database can't be reached; is PostgreSQL running, and is storage.url right?",
 }

@@ -87,7 +87,7 @@ def _terms(connection: Connection) -> tuple[str | None, str | None]:
 
 
 def _write(connection: Connection, **values: str | None) -> None:
-    dialect.insert_new(connection, terms, [{"only": 0, "oldest": OLDEST}])
+    dialect.insert_new(connection, terms, [{"id": 0, "oldest": OLDEST}])
     connection.execute(update(terms), values)
 
 

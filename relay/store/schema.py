@@ -272,11 +272,11 @@ duties = Table(
 terms = Table(
     "terms",
     metadata,
-    Column("only", Integer, primary_key=True, autoincrement=False),
+    Column("id", Integer, primary_key=True, autoincrement=False),
     _text("oldest"),
     _text("closed", nullable=True),
 )
-"""One row, number 0: the oldest version of the tables whose relays may work in these, and, where none may, why."""
+"""One row, 0: the oldest version of the tables whose relays may work in these, and, where none may, why."""
 
 sessions = Table(
     "sessions",

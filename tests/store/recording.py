@@ -20,21 +20,24 @@ from relay.store import migrate
 RECORDED = Path(__file__).parent / "recorded.json"
 
 _VALUES = re.compile(r"%\(\w+\)s(::\w+)?(, %\(\w+\)s(::\w+)?)*|\(%\(.*%\(\w+\)s(::\w+)?\)")
+_ASKS = re.compile("SELECT|INSERT|UPDATE|DELETE|WITH")
 _statements: dict[str, dict[str, Any]] = {}
 
 
 @event.listens_for(Engine, "before_cursor_execute")
-def _record(_: Any, __: Any, statement: str, values: Any, context: Any, many: bool) -> None:
+def _record(_: Any, __: Any, statement: str, values: Any, context: Any, _many: bool) -> None:
     compiled = context.compiled if context is not None else None
     if compiled is None or isinstance(compiled.statement, TextClause) or context.dialect.name != "postgresql":
         return
-    if "alembic" in statement or "pg_catalog" in statement:
+    if not _ASKS.match(statement) or "alembic" in statement or "pg_catalog" in statement:
         return
-    kept = {name: _plain(value) for name, value in (values[0] if many else values).items()}
+    first = values[0] if isinstance(values, list) else values
+    kept = {name: _plain(value) for name, value in (first or {}).items()}
     _statements.setdefault(_VALUES.sub("…", statement), {"statement": statement, "values": kept})
 
 
 def _plain(value: Any) -> Any:
+    value = getattr(value, "obj", value)  # psycopg wraps bytes
     return {"bytes": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
 
 

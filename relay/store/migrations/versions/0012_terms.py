@@ -10,8 +10,8 @@ down_revision = "0011"
 def upgrade() -> None:
     op.create_table(
         "terms",
-        sa.Column("only", sa.Integer(), nullable=False),
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("oldest", sa.Text(), nullable=False),
         sa.Column("closed", sa.Text(), nullable=True),
-        sa.PrimaryKeyConstraint("only"),
+        sa.PrimaryKeyConstraint("id"),
     )
