@@ -2,21 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from docs.generating.tables import code, table
 from relay.formats.filling import FILTERS
 from relay.model import ENDINGS, EventType
+from relay.web.notifications import MEANINGS, Notification
 
 GOLDEN = Path(__file__).parents[2] / "tests/unit/golden"
 
-MEANINGS = {
-    EventType.STARTED: "Exec has begun to work on the job; only for whoever asks for it in `events`",
-    EventType.COMPLETED: "the scenario is there",
-    EventType.FAILED: "Exec could not make the scenario; `error` says why",
-    EventType.CANCELLED: "somebody cancelled the job at Exec",
-    EventType.NOT_FOUND: "Exec does not know the job, on three looks over at least two minutes",
-    EventType.EXPIRED: "the job has not ended within `polling.max_age` (24 hours)",
-}
 RECEIVERS = {
     "standard": "everything else: your programs, n8n, Make, Pipedream, ...",
     "slack": "`hooks.slack.com/services/`, `hooks.slack-gov.com/services/`",
@@ -35,12 +29,16 @@ def page() -> str:
     formats = [[f"`{name}`", RECEIVERS.get(name, "only where it is asked for")] for name in names]
     parts = [_HEAD, table(["event", "by default", "means"], events)]
     parts += [_FORMATS, table(["format", "chosen for"], formats)]
-    parts += ["\n## The body of each\n\n### standard\n", _STANDARD]
+    parts += ["\n## The body of each\n\n### standard\n", _STANDARD, code(json.dumps(_schema(), indent=2), "json")]
     parts += [f"`job.{path.stem}`:\n\n{_body(path)}" for path in _bodies("standard")]
     for name in [name for name in names[1:] if name != "template"]:
         shown = [path for path in _bodies(name) if path.stem in ("completed", "failed")]
         parts += [f"\n### {name}\n", *(f"`job.{path.stem}`:\n\n{_body(path)}" for path in shown)]
     return "\n".join([*parts, _TEMPLATE.replace("FILTERS", ", ".join(f"`{name}`" for name in FILTERS))])
+
+
+def _schema() -> dict[str, Any]:
+    return Notification.model_json_schema(mode="serialization")
 
 
 def _others() -> list[str]:
@@ -90,5 +88,6 @@ the closest right one; one that Exec may add later needs a `default`. [How to us
 """
 _STANDARD = """\
 `job` is Exec's own object, exactly as Exec sent it, fields unknown to the relay included. `registration` is null for a
-standing endpoint; else `metadata` is what the registration brought.
+standing endpoint; else `metadata` is what the registration brought. As a JSON Schema (also under `webhooks` of
+`/openapi.json`, for tools that make types of it):
 """

@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from relay import __version__
 from relay.web.answers import ErrorAnswer
+from relay.web.notifications import Notification, webhooks
 from relay.web.operation import Operation
 from relay.web.queries import Query
 
@@ -61,8 +62,9 @@ def document(operations: Sequence[Operation], *, keyed: bool = True) -> bytes:
         "openapi": "3.1.0",
         "info": {"title": "Exec relay", "version": __version__, "description": _DESCRIPTION},
         "servers": [{"url": "/"}],
-        "tags": [{"name": tag} for tag in dict.fromkeys(one.tag for one in operations)],
+        "tags": [{"name": tag} for tag in dict.fromkeys([*(one.tag for one in operations), "webhooks"])],
         "paths": paths,
+        "webhooks": webhooks(dict(references[Notification, "serialization"])),
         "components": {
             "schemas": schemas,
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "A key of the relay."}},
@@ -77,7 +79,9 @@ References = Mapping[Any, Mapping[str, Any]]
 
 def _schemas(operations: Sequence[Operation]) -> tuple[dict[str, Any], References]:
     """The components, and how to refer to each model's."""
-    wanted: dict[tuple[type[BaseModel], Mode], None] = {(ErrorAnswer, "serialization"): None}
+    wanted: dict[tuple[type[BaseModel], Mode], None] = dict.fromkeys(
+        [(ErrorAnswer, "serialization"), (Notification, "serialization")]
+    )
     for one in operations:
         if (body := one.body or one.reads) is not None:
             wanted[body, "validation"] = None

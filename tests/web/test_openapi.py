@@ -3,23 +3,28 @@
 import base64
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from starlette.routing import Route
 
 from relay.errors import Invalid
-from relay.signing import check_secret
+from relay.model import EventType, Secret
+from relay.signing import check_secret, headers
 from relay.web import openapi
 from relay.web.app import OPERATIONS
+from relay.web.notifications import Notification
 from relay.web.operation import routes
 from relay.web.schemas import EndpointRequest, RegistrationRequest, ResendRequest
+from tests.make import SECRET
 from tests.web.conftest import Api
 
+STANDARD = Path(__file__).parents[1] / "unit/golden/standard"
 DOCUMENT: dict[str, Any] = json.loads(openapi.document(OPERATIONS))
 
 
@@ -70,6 +75,24 @@ def test_every_call_is_documented_in_full(one: Any) -> None:
         assert documented["requestBody"]["content"]["application/json"]["schema"]
     assert expected <= set(documented["responses"])
     assert all(response["description"] for response in documented["responses"].values())
+
+
+@pytest.mark.parametrize("path", sorted(STANDARD.glob("*.json")), ids=lambda path: path.stem)
+def test_what_is_sent_is_as_the_document_says(path: Path) -> None:
+    """Each body of the format `standard`, those with odd texts too, under the name of its event."""
+    body = json.loads(path.read_text())
+    read = Notification.model_validate(body, strict=True)
+    assert read.model_dump(exclude_unset=True) == body
+    for name in ("type", "timestamp", "data"):
+        with pytest.raises(ValidationError):
+            Notification.model_validate({key: value for key, value in body.items() if key != name})
+
+
+def test_every_event_is_a_webhook() -> None:
+    """With its meaning, and the headers by which it is verified."""
+    assert set(DOCUMENT["webhooks"]) == {type.value for type in EventType}
+    for one in DOCUMENT["webhooks"].values():
+        assert {found["name"] for found in one["post"]["parameters"]} == set(headers("e", b"", [Secret(SECRET)], 0))
 
 
 def test_a_relay_without_keys_documents_none() -> None:
