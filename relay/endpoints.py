@@ -109,7 +109,7 @@ def rotate(
     where the configuration sets it.
     """
     endpoint = _as_it_is(tx, endpoint)
-    if endpoint.source == "config" and any(one.secret and one.name == endpoint.name for one in configured):
+    if has_configured_secret(endpoint, configured):
         text = "the relay's configuration sets the secret of this endpoint; change it there and reload the relay"
         raise Conflict("endpoint_configured", text)
     before = signing.scheme_of(endpoint.secrets[0].value)
@@ -117,6 +117,11 @@ def rotate(
     rotated = replace(endpoint, secrets=_rotated(endpoint, new or signing.new_secret(_random(), scheme), now))
     endpoints.save(tx, rotated, _mark_after_rotation(tx, rotated))
     return rotated
+
+
+def has_configured_secret(endpoint: Endpoint, configured: Sequence[StandingEndpoint]) -> bool:
+    """Whether the configuration sets the secret, which then is changed there only."""
+    return endpoint.source == "config" and any(one.secret and one.name == endpoint.name for one in configured)
 
 
 def enable(tx: Tx, endpoint: Endpoint, now: Instant) -> tuple[Endpoint, int]:

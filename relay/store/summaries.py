@@ -3,12 +3,13 @@
 Each query is bounded by the time or the number of rows that it reads, not by what the store holds.
 """
 
+import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import and_, func, or_, select, tuple_
 
-from relay.model import HOUR, DeliveryStatus, Endpoint, Instant, Watch, WatchState
+from relay.model import HOUR, Delivery, DeliveryStatus, Endpoint, Instant, Watch, WatchState
 from relay.store import dialect
 from relay.store import endpoints as subscribers
 from relay.store import watches as watching
@@ -106,6 +107,27 @@ def name_of(watch: Watch) -> str:
     """The scenario's name; "" before Exec tells it."""
     scenario = watch.job.scenario if watch.job else None
     return (scenario.name if scenario else None) or ""
+
+
+def names(tx: Tx, found: Sequence[Delivery]) -> dict[tuple[str, str], str]:
+    """The scenarios' names of these deliveries' jobs, by workspace and job id; those that Exec named none for are
+    missing."""
+    keys = {(one.workspace, one.job_id) for one in found}
+    query = select(watches.c.workspace, watches.c.job_id, watches.c.job).where(watches.c.job.is_not(None))
+    rows = tx.execute(query.where(tuple_(watches.c.workspace, watches.c.job_id).in_(keys)))
+    said = {(row.workspace, row.job_id): (json.loads(row.job).get("scenario") or {}).get("name") for row in rows}
+    return {key: name for key, name in said.items() if isinstance(name, str)}
+
+
+def last_errors(tx: Tx, found: Sequence[Delivery]) -> dict[str, str]:
+    """What the last attempt of each delivery that waits for another one brought, by its id."""
+    waiting = {one.id for one in found if one.status is DeliveryStatus.PENDING and one.attempts}
+    query = (
+        select(attempts.c.delivery_id, func.coalesce(attempts.c.error, attempts.c.outcome))
+        .join(deliveries, and_(deliveries.c.id == attempts.c.delivery_id, deliveries.c.attempts == attempts.c.number))
+        .where(attempts.c.delivery_id.in_(waiting))
+    )
+    return {row[0]: row[1] for row in tx.execute(query)} if waiting else {}
 
 
 def endpoints_like(tx: Tx, text: str, most: int) -> Sequence[Endpoint]:

@@ -48,12 +48,14 @@ async def test_a_person_finds_out_what_became_of_a_message(page: Page, tmp_path:
         await expect(title).to_contain_text("Cold call to a plant manager completed", timeout=SHOWN)
 
         await page.get_by_role("link", name="Overview").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("1 endpoint needs a look")
         await expect(page.get_by_role("region", name="Endpoints in trouble")).to_contain_text("failing")
         await page.get_by_role("link", name=re.compile("waiting to go out")).click()
-        await page.get_by_role("link", name="job.completed").click()
+        await expect(page.get_by_role("row", name="Cold call")).to_contain_text("attempt 2: answered 500")
+        await page.get_by_role("link", name="Cold call to a plant manager").click()
         await expect(page.get_by_text("It did not go out yet:").locator("..")).to_contain_text("answered 500")
         await expect(page.get_by_text("upstream is down").first).to_be_visible()
-        await expect(page.get_by_text("verifies with the endpoint's present secret")).to_be_visible()
+        await expect(page.get_by_text("signature fits")).to_be_visible()
 
         made.receiver.always(FINE, path="/crm")
         await page.get_by_role("button", name="Try now").click()
@@ -62,6 +64,8 @@ async def test_a_person_finds_out_what_became_of_a_message(page: Page, tmp_path:
         await expect(page.get_by_text(re.compile("Delivered .* after the job ended"))).to_be_visible(timeout=SHOWN)
         assert made.receiver.received[-1].verified, made.receiver.received[-1].why
 
+        await page.locator("summary", has_text="me").click()
+        await expect(page.get_by_text("With it you may look at everything, register jobs,")).to_be_visible()
         await page.get_by_role("button", name="Log out").click()
         await expect(page.get_by_label("API key of this relay")).to_be_visible()
         await page.goto(made.url + "/deliveries")
@@ -81,15 +85,19 @@ async def test_an_endpoint_is_tested_disabled_and_enabled(page: Page, made: Scen
     await page.get_by_role("button", name="Send a sample now").click()
     await expect(page.get_by_text("The sample arrived")).to_be_visible()
 
-    await page.get_by_role("button", name="Disable").click()
-    await expect(page.get_by_text("disabled by hand")).to_be_visible()
+    await page.get_by_text("Disable", exact=True).click()
+    await expect(page.get_by_text("Nothing is sent to it from then on.")).to_be_visible()
+    await page.get_by_role("button", name="Disable it").click()
+    await expect(page.get_by_text("disabled by hand").first).to_be_visible()
     await made.advance(10 * MINUTE)
     assert [one.event_type for one in made.received("/crm")] == ["job.completed"] * 2  # the two samples
-    await page.get_by_role("button", name="Enable").click()
+    await page.reload()
+    await page.get_by_role("button", name="Enable, and send the 1 held message").click()
     await made.settle()
     await made.receiver.arrived(3, path="/crm")
 
-    await page.get_by_role("button", name="New secret").click()
+    await page.get_by_text("New secret", exact=True).click()
+    await page.get_by_role("button", name="Make a new secret").click()
     assert (await page.locator("#secret").inner_text()).startswith("whsec_")
 
 

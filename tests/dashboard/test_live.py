@@ -35,7 +35,7 @@ async def test_a_page_drawn_anew_leaves_what_a_person_is_at(page: Page, made: Sc
     await page.goto(made.url + "/deliveries")
     await page.get_by_label("Job").fill("half of an i")
     await made.advance(10 * MINUTE)
-    await expect(page.get_by_role("link", name="job.completed")).to_be_visible(timeout=SHOWN)
+    await expect(page.get_by_role("row", name="job.completed")).to_be_visible(timeout=SHOWN)
     await expect(page.get_by_label("Job")).to_have_value("half of an i")
     await expect(page.get_by_label("Job")).to_be_focused()
 

@@ -5,30 +5,49 @@ from hypothesis import strategies as st
 
 from relay.model import DAY, HOUR, MINUTE, SECOND
 from relay.store.summaries import Hour
-from relay.web.dashboard import plots, words
-from relay.web.dashboard.plots import HEIGHT, LEFT, WIDTH, Lane, Moment
+from relay.web.dashboard import life, plots, words
+from relay.web.dashboard.life import Lane, Moment
+from relay.web.dashboard.plots import HEIGHT, Bars
+
+counts = st.integers(0, 10**6)
 
 
-@given(st.lists(st.tuples(*[st.integers(0, 10**6)] * 3), min_size=1, max_size=48))
-def test_stacked_bars_fill_the_box_and_lose_nothing(counts: list[tuple[int, int, int]]) -> None:
-    """The fullest hour is as high as the box, no bar leaves it, and the table has every count."""
-    hours = [Hour(HOUR * k, *three) for k, three in enumerate(counts)]
-    drawn = plots.hourly(hours)
-    assert drawn.total == sum(map(sum, counts))
-    assert all(bar.x >= 0 and bar.x + bar.width <= WIDTH + 1e-6 for bar in drawn.bars)
-    assert all(bar.y >= -1e-6 and bar.y + bar.height <= HEIGHT + 1e-6 for bar in drawn.bars)
-    if drawn.highest:
-        assert abs(sum(bar.height for bar in drawn.bars) - HEIGHT * drawn.total / drawn.highest) < 1e-3
-    assert sum(int(cell) for row in drawn.rows for cell in row[1:]) == drawn.total
+def fits(drawn: Bars) -> bool:
+    """Whether nothing leaves its place: columns side by side, bars between the top and the ground."""
+    ends = [0.0, *(column.x + column.width for column in drawn.columns)]
+    apart = all(column.x >= end for column, end in zip(drawn.columns, ends, strict=False))
+    bars = [bar for column in drawn.columns for bar in column.bars]
+    return apart and ends[-1] <= 100 and all(bar.y >= 0 and bar.y + bar.height <= HEIGHT + 0.2 for bar in bars)
+
+
+@given(st.lists(st.tuples(counts, counts, counts), min_size=1, max_size=48))
+def test_stacked_bars_fit_and_lose_nothing(given: list[tuple[int, int, int]]) -> None:
+    """No bar leaves its place, the table has every count, and whatever is not nothing is seen."""
+    drawn = plots.hourly([Hour(HOUR * k, *three) for k, three in enumerate(given)])
+    assert fits(drawn)
+    assert drawn.total == sum(map(sum, given)) == sum(int(cell) for column in drawn.columns for cell in column.cells)
+    assert [len(column.bars) for column in drawn.columns] == [sum(map(bool, three)) for three in given]
+    assert all(bar.height >= 2 for column in drawn.columns for bar in column.bars)
+
+
+@given(counts)
+def test_scale_is_near_and_even(highest: int) -> None:
+    """The upper edge is a round, even number, and the highest bar more than a third of it."""
+    top = plots.hourly([Hour(0, highest, 0, 0)]).top
+    assert top % 2 == 0
+    assert highest <= top <= max(3 * highest, 2)
+    assert str(top).rstrip("0") in ("1", "2", "4", "6", "8")
 
 
 @given(st.lists(st.integers(0, DAY)))
 def test_histogram_counts_each_once(delays: list[int]) -> None:
-    """Every delay is in one bar, a delay on an edge in the bar that says "at most"."""
+    """Every delay is in one bar, a delay on an edge in the bar that says "within"."""
     drawn = plots.histogram(delays)
-    assert drawn.total == len(delays) == sum(int(row[1].replace(",", "")) for row in drawn.rows)
-    assert plots.histogram([5 * SECOND]).rows[2] == ("≤ 5 s", "1")
-    assert plots.histogram([HOUR]).rows[-1] == ("> 15 min", "1")
+    assert fits(drawn)
+    assert drawn.total == len(delays) == sum(int(column.cells[0].replace(",", "")) for column in drawn.columns)
+    fives = plots.histogram([5 * SECOND]).columns[2]
+    assert (fives.label, fives.cells, fives.title) == ("5 s", ("1",), "1 delivery within 5 s")
+    assert plots.histogram([HOUR]).columns[-1].title == "1 delivery took longer"
 
 
 @given(st.lists(st.integers(0, 10**9), min_size=1), st.floats(0.01, 1))
@@ -40,30 +59,48 @@ def test_quantile_is_one_of_the_values(values: list[int], share: float) -> None:
     assert sum(value < found for value in values) < share * len(values)
 
 
+@given(counts, st.none() | counts, st.integers(0, 10**6))
+def test_gauge_keeps_proportions(used: int, expected: int | None, allowed: int) -> None:
+    """The longest of the three is the whole bar, and the others are as long beside it as their numbers."""
+    drawn = plots.gauge(used, expected, allowed)
+    longest = max(used, expected or 0, allowed, 1)
+    for shown, number in ((drawn.used, used), (drawn.expected, expected or 0), (drawn.allowed, allowed)):
+        assert abs(shown - 100 * number / longest) < 0.01
+    assert drawn.scarce is (used >= 0.9 * allowed)
+
+
+NOW = 1_700_000_000_000 + 15 * DAY
 instants = st.integers(1_700_000_000_000, 1_700_000_000_000 + 30 * DAY)
+kinds = st.sampled_from(["look", "planned"])
 
 
-@given(st.lists(st.lists(st.tuples(instants, st.none() | st.integers(0, DAY)), max_size=20), max_size=5))
-def test_timeline_keeps_the_order_of_time(lanes: list[list[tuple[int, int | None]]]) -> None:
-    """Later is never further left; everything is between the axis' ends; nothing is left out of the table."""
+@given(st.lists(st.lists(st.tuples(instants, st.none() | st.integers(0, DAY), kinds), max_size=20), max_size=5))
+def test_life_keeps_the_order_of_time(lanes: list[list[tuple[int, int | None, str]]]) -> None:
+    """Later is never further left; everything is on the axis; nothing is left out of the table; now is marked only
+    where something is to come, and stands between what was before and what is after."""
     made = [
-        Lane(str(k), tuple(Moment(at, "look", str(at), None if lasts is None else at + lasts) for at, lasts in lane))
-        for k, lane in enumerate(lanes)
+        Lane(str(k), tuple(Moment(at, kind, str(at), lasts if lasts is None else at + lasts) for at, lasts, kind in row))
+        for k, row in enumerate(lanes)
     ]
-    drawn = plots.timeline(made)
-    moments = sum(len(lane) for lane in lanes)
-    assert (drawn is None) == (moments == 0)
-    assert len(plots.moments(made)) == moments
-    if drawn is not None:
-        spots = sorted((int(spot.title), spot.x) for lane in drawn.lanes for spot in lane.spots)
-        assert [x for _, x in spots] == sorted(x for _, x in spots)
-        assert all(LEFT <= x <= WIDTH for _, x in spots)
+    drawn = life.drawn(made, NOW)
+    every = [moment for row in lanes for moment in row]
+    assert (drawn is None) == (not every)
+    assert len(life.in_order(made)) == len(every)
+    if drawn is None:
+        return
+    spots = sorted((int(spot.title), spot.x) for lane in drawn.lanes for spot in lane.spots)
+    assert [x for _, x in spots] == sorted(x for _, x in spots)
+    assert all(0 <= spot.x and spot.x + spot.width <= 100.01 for lane in drawn.lanes for spot in lane.spots)
+    assert (drawn.now is not None) == any(kind == "planned" for *_, kind in every)
+    if drawn.now is not None:
+        assert all(x <= drawn.now if at <= NOW else x >= drawn.now for at, x in spots)
+    assert all(after.x - before.x >= 15 for before, after in zip(drawn.ticks, drawn.ticks[1:], strict=False))
 
 
 def test_long_waits_are_drawn_shorter() -> None:
     """Two hours take ten times, not a hundred times, the room of 72 seconds."""
     lane = Lane("x", tuple(Moment(at, "look", "") for at in (1, 1 + 72 * SECOND, 1 + 72 * SECOND + 2 * HOUR)))
-    drawn = plots.timeline([lane])
+    drawn = life.drawn([lane], NOW)
     assert drawn is not None
     first, second, third = (spot.x for spot in drawn.lanes[0].spots)
     assert round((third - second) / (second - first)) == 10
@@ -84,7 +121,10 @@ def test_looks_of_the_last_day_by_hour() -> None:
     now = 100 * DAY + 30 * MINUTE
     drawn = plots.spread([(now, 3), (now - HOUR, 2), (now - 25 * HOUR, 9), (now + HOUR, 9)], now)
     assert drawn.total == 5
-    assert drawn.rows == (("23:00", "2"), ("00:00", "3"))
+    assert [(column.label, column.at, *column.cells) for column in drawn.columns if column.cells] == [
+        ("23:00", 100 * DAY - HOUR, "2"),
+        ("00:00", 100 * DAY, "3"),
+    ]
 
 
 def test_spans_in_words() -> None:
@@ -96,3 +136,17 @@ def test_spans_in_words() -> None:
     assert words.ago(5_000, 10_000) == "5 s ago"
     assert words.ago(10_000, 5_000) == "in 5 s"
     assert (words.count(1, "look"), words.count(2_000, "look")) == ("1 look", "2,000 looks")
+
+
+def test_roles_in_words() -> None:
+    """What a key may do is said, and what it may not."""
+    everything = "With it you may look at everything, register jobs, change endpoints and send again."
+    only_look = "With it you may look at everything; not register jobs, change endpoints or send again."
+    assert words.role(["read", "register", "admin"]) == everything
+    assert words.role(["read"]) == f"{only_look} That takes another key."
+
+
+def test_addresses_name_only_what_was_chosen() -> None:
+    """Empty parameters are left out, odd ones encoded."""
+    assert words.address("/jobs", state="", workspace="") == "/jobs"
+    assert words.address("/deliveries", status="failed", endpoint="a&b") == "/deliveries?status=failed&endpoint=a%26b"

@@ -12,12 +12,13 @@ from relay import signing
 from relay.dispatcher.attempts import USER_AGENT
 from relay.errors import NotFound, RelayError
 from relay.model import Attempt, Delivery, DeliveryStatus, Endpoint
-from relay.store import deliveries, endpoints, events, paging
+from relay.store import deliveries, events, paging
 from relay.store.database import Tx
 from relay.store.deliveries import Filter
 from relay.verify import verify
 from relay.web import references
 from relay.web.dashboard.page import Visit, choice, seen, show
+from relay.web.dashboard.sending import sending
 
 PER_PAGE = 50
 
@@ -27,11 +28,11 @@ class Sent:
     """A request as an attempt sends it."""
 
     headers: Mapping[str, str]
-    body: str
-    """The JSON, indented for people."""
     curl: str
+    fits: bool
+    """Whether the endpoint's present secret verifies it."""
     verified: str
-    """What verifying it with the endpoint's present secret says."""
+    """What verifying it says, in words."""
 
 
 async def list_deliveries(visit: Visit) -> Response:
@@ -43,11 +44,12 @@ async def list_deliveries(visit: Visit) -> Response:
     def read(tx: Tx) -> dict[str, Any]:
         which = Filter(status=status, job_id=job_id, endpoint_id=references.endpoint_id(tx, endpoint))
         found, cursor = deliveries.page(tx, asked, which)
-        return {"found": found, "cursor": cursor, "endpoints": endpoints.many(tx, {one.endpoint_id for one in found})}
+        return {"found": sending(tx, found), "cursor": cursor}
 
     found = await visit.relay.store.read(read)
     asked_for: dict[str, Any] = {"status": status, "job_id": job_id, "endpoint": endpoint}
-    return show(visit, "deliveries.html", statuses=list(DeliveryStatus), **asked_for, **found)
+    statuses = [(one.value, one.value) for one in DeliveryStatus]
+    return show(visit, "deliveries.html", statuses=statuses, **asked_for, **found)
 
 
 async def show_delivery(visit: Visit, id: str) -> Response:
@@ -58,11 +60,16 @@ async def show_delivery(visit: Visit, id: str) -> Response:
         found = deliveries.get(tx, named)
         if found is None:
             raise NotFound("delivery_not_found", "there is no such delivery; was it deleted after its time?")
-        endpoint = endpoints.many(tx, [found.endpoint_id]).get(found.endpoint_id)
+        [it] = sending(tx, [found])
         tried = deliveries.attempts_of(tx, named)
-        sent = _sent(found, endpoint, tried[-1]) if endpoint and tried else None
-        event = events.get(tx, found.event_id)
-        return {"delivery": found, "endpoint": endpoint, "attempts": tried, "sent": sent, "event": event}
+        return {
+            "delivery": found,
+            "scenario": it.scenario,
+            "endpoint": it.endpoint,
+            "attempts": tried,
+            "sent": _sent(found, it.endpoint, tried[-1]) if it.endpoint and tried else None,
+            "event": events.get(tx, found.event_id),
+        }
 
     found = await visit.relay.store.read(read)
     return show(visit, "delivery.html", body=_pretty(found["delivery"].body), **found)
@@ -81,16 +88,15 @@ def _sent(delivery: Delivery, endpoint: Endpoint, attempt: Attempt) -> Sent:
     signed = signing.headers(delivery.event_id, delivery.body, endpoint.secrets, attempt.started_at)
     own = dict.fromkeys(endpoint.headers, "••••")
     headers = {**own, "content-type": "application/json", "user-agent": USER_AGENT, **signed}
-    verified = _verified(signed, delivery, endpoint, attempt)
-    return Sent(headers, _pretty(delivery.body), _curl(headers, delivery.body), verified)
+    return Sent(headers, _curl(headers, delivery.body), *_verified(signed, delivery, endpoint, attempt))
 
 
-def _verified(signed: Mapping[str, str], delivery: Delivery, endpoint: Endpoint, attempt: Attempt) -> str:
+def _verified(signed: Mapping[str, str], delivery: Delivery, endpoint: Endpoint, attempt: Attempt) -> tuple[bool, str]:
     try:
         verify(signed, delivery.body, endpoint.secrets[0].value, now=attempt.started_at)
     except RelayError as error:
-        return f"does not verify: {error}"
-    return "verifies with the endpoint's present secret"
+        return False, f"It does not verify: {error}"
+    return True, "It verifies with the endpoint's present secret."
 
 
 def _curl(headers: Mapping[str, str], body: bytes) -> str:

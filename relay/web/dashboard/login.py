@@ -14,7 +14,7 @@ from relay.web.dashboard.visitor import NOBODY
 async def login_page(visit: Visit) -> Response:
     """The form; whoever is logged in goes on."""
     if visit.visitor is not NOBODY:
-        return seen("/")
+        return seen(visit.visitor.home)
     return show(visit, "login.html", error=None, wanted=_inside(visit.query("next")))
 
 
@@ -22,11 +22,11 @@ async def login(visit: Visit, form: Mapping[str, str]) -> Response:
     """Begins a session, or says that the key is not known."""
     wanted = _inside(form.get("next"))
     try:
-        token = await visitor.begin(visit.request, visit.relay, form.get("api_key", ""), visit.now)
+        who = await visitor.begin(visit.request, visit.relay, form.get("api_key", ""), visit.now)
     except Refused as error:
         return show(visit, "login.html", error.status, problems.headers_of(error), error=error, wanted=wanted)
-    answer = seen(wanted)
-    visitor.keep(answer, token, visit.request, visit.relay.config)
+    answer = seen(who.home if wanted == "/" else wanted)
+    visitor.keep(answer, who.token, visit.request, visit.relay.config)
     return answer
 
 

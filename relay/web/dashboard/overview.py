@@ -1,5 +1,6 @@
 """The first page: what is being watched, what it costs, what went out, and what is wrong."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,16 +9,21 @@ from starlette.responses import Response
 from relay.arrivals import jobs_within, rates
 from relay.model import DAY, MINUTE, Instant, WatchState
 from relay.pace import read_arrivals, read_ledger
+from relay.readiness import Check
 from relay.service import COUNTED, Relay, Standing
 from relay.store import deliveries, paging, summaries, watches, workspaces
 from relay.store.database import Tx
+from relay.store.deliveries import Filter
 from relay.web.dashboard import plots
 from relay.web.dashboard.page import Visit, show
-from relay.web.dashboard.plots import Bars
+from relay.web.dashboard.plots import Bars, Gauge
+from relay.web.dashboard.sending import sending
 from relay.web.dashboard.watching import watching
+from relay.web.dashboard.words import count
 
 MOST_WATCHES = 12
 MOST_TROUBLED = 8
+MOST_LATEST = 8
 MOST_DELAYS = 5_000
 
 
@@ -27,8 +33,11 @@ class Spending:
 
     standing: Standing
     looks: Bars
+    used: int
+    """Looks of the last 24 hours."""
     coming: int | None
     """Looks that the next 24 hours are expected to ask for; None before anything was learned."""
+    gauge: Gauge
 
 
 async def overview(visit: Visit) -> Response:
@@ -45,6 +54,7 @@ async def overview(visit: Visit) -> Response:
             "active": sum(one.standing.active for one in spending),
             "known": bool(active) or bool(watches.page(tx, paging.Page(1))[0]),
             "hours": plots.hourly(hours),
+            "latest": sending(tx, deliveries.page(tx, paging.Page(MOST_LATEST), Filter())[0]),
             "delivered": sum(hour.delivered for hour in hours),
             "failed": sum(hour.failed for hour in hours),
             "pending": deliveries.pending(tx, COUNTED),
@@ -56,8 +66,19 @@ async def overview(visit: Visit) -> Response:
         }
 
     found = await relay.store.read(read)
-    ready = await relay.readiness()
-    return show(visit, "overview.html", checks=[check for check in ready.checks if not check.ok], **found)
+    checks = [check for check in (await relay.readiness()).checks if not check.ok]
+    return show(visit, "overview.html", checks=checks, verdict=_verdict(checks, found), **found)
+
+
+def _verdict(checks: Sequence[Check], found: Mapping[str, Any]) -> str:
+    """All of it in one line."""
+    if checks:
+        return "The relay can't do all of its work"
+    if found["troubled"]:
+        return f"{count(len(found['troubled']), 'endpoint needs', 'endpoints need')} a look"
+    if found["failed"]:
+        return f"{count(found['failed'], 'message')} did not go out"
+    return "All messages go out" if found["known"] else "Ready for the first job"
 
 
 def _spending(relay: Relay, tx: Tx, name: str, now: Instant) -> Spending:
@@ -65,4 +86,7 @@ def _spending(relay: Relay, tx: Tx, name: str, now: Instant) -> Spending:
     spent = [(index * 5 * MINUTE, looks) for index, looks in read_ledger(state.ledger).buckets]
     jobs = jobs_within(rates(read_arrivals(state.arrivals), now), now, DAY)
     coming = None if each is None else round(jobs * each)
-    return Spending(relay.standing(tx, name, now), plots.spread(spent, now), coming)
+    standing = relay.standing(tx, name, now)
+    used = max(standing.allowance.day - standing.left.day, 0)
+    gauge = plots.gauge(used, coming, standing.allowance.day)
+    return Spending(standing, plots.spread(spent, now), used, coming, gauge)

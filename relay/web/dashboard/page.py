@@ -16,7 +16,7 @@ from relay import __version__
 from relay.addresses import mask
 from relay.api_keys import Scope
 from relay.errors import Invalid, Refused, StoreError
-from relay.model import Instant
+from relay.model import Instant, to_rfc3339
 from relay.service import Relay
 from relay.store import summaries
 from relay.web import problems, reading
@@ -171,6 +171,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"span": words.span, "clock": words.clock, "mask": mask}
-    found.globals |= {"ago": words.ago, "count": words.count, "version": __version__}
+    found.filters |= {"span": words.span, "clock": words.clock, "exact": words.exact, "iso": to_rfc3339, "mask": mask}
+    found.globals |= {name: getattr(words, name) for name in ("ago", "count", "address", "role")}
+    found.globals["version"] = __version__
     return found

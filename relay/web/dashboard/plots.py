@@ -1,76 +1,124 @@
-"""Plots as geometry, which the templates draw as SVG. Lengths are in the units of the picture's own box."""
+"""Plots as geometry, which the templates draw as SVG: across in per cent of the picture's width, so that words in it
+keep their size on any screen, and down in pixels."""
 
 import math
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from relay.model import MINUTE, SECOND, Instant
+from relay.model import HOUR, SECOND, Instant
 from relay.store.summaries import Hour
-from relay.web.dashboard.words import span
+from relay.web.dashboard.words import count, span
 
-WIDTH = 720
-HEIGHT = 150
-_GAP = 2
+HEIGHT = 120
+_LEAST = 2.0
+"""Pixels: one failure among thousands is seen."""
+_FILLED = 0.76
+"""Of a column's width."""
+_EVERY = 4
+"""Columns from one time on the axis to the next."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One rectangle and what it says."""
+    """One rectangle of a column, from `y` downwards."""
 
-    x: float
     y: float
-    width: float
     height: float
     kind: str
     """A class of the style sheet: `good`, `bad`, `waiting`, `plain`."""
-    title: str
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
+class Column:
+    """One column: what stands in it, what it says, and its row of the table."""
+
     x: float
-    text: str
-    anchor: str = "start"
+    width: float
+    bars: tuple[Bar, ...]
+    label: str
+    title: str
+    cells: tuple[str, ...]
+    at: Instant | None = None
+    """The hour that `label` names, where it names one: a script writes it in the reader's own zone."""
+    ticked: bool = False
+    """Whether the axis bears the label."""
+
+    @property
+    def middle(self) -> float:
+        return self.x + self.width / 2
 
 
 @dataclass(frozen=True, slots=True)
 class Bars:
     """A bar chart, and the same as rows of a table."""
 
-    bars: tuple[Bar, ...]
-    ticks: tuple[Tick, ...]
-    highest: int
-    rows: tuple[tuple[str, ...], ...]
+    columns: tuple[Column, ...]
+    top: int
+    """What the upper edge stands for: even, so that half of it is a whole number."""
     total: int
+
+
+Stack = Sequence[tuple[str, int]]
+"""The counts of a column with their kinds, the lowest first."""
+
+
+def _column(place: int, of: int, stack: Stack, top: int) -> tuple[float, float, tuple[Bar, ...]]:
+    step, y, bars = 100 / of, float(HEIGHT), list[Bar]()
+    for kind, number in stack:
+        height = max(HEIGHT * number / top, _LEAST) if number else 0.0
+        y = max(y - height, 0.0)
+        if number:
+            bars.append(Bar(round(y, 1), round(height, 1), kind))
+    return round(step * (place + (1 - _FILLED) / 2), 3), round(step * _FILLED, 3), tuple(bars)
+
+
+def _top(highest: int) -> int:
+    """The least of 2, 4, 6, 8, 10, 20, ... that is not below `highest`."""
+    power = int("1" + "0" * (len(str(highest)) - 1))
+    return next(top for top in (2, 4, 6, 8, 10, *(power * k for k in (2, 4, 6, 8, 10))) if top >= highest)
 
 
 def hourly(hours: Sequence[Hour]) -> Bars:
     """Deliveries an hour, stacked: delivered at the bottom, then pending, then failed."""
-    highest = max((sum(hour[1:]) for hour in hours), default=0)
-    step = WIDTH / max(len(hours), 1)
-    bars = []
+    top = _top(max((sum(hour[1:]) for hour in hours), default=0))
+    columns = []
     for place, hour in enumerate(hours):
-        top = float(HEIGHT)
-        for kind, count in (("good", hour.delivered), ("waiting", hour.pending), ("bad", hour.failed)):
-            height = HEIGHT * count / highest if highest else 0.0
-            top -= height
-            if count:
-                title = f"{_hour(hour.at)}: {count:,} {_STATUS[kind]}"
-                bars.append(Bar(place * step + _GAP / 2, top, step - _GAP, height, kind, title))
-    ticks = tuple(Tick(place * step, _hour(hours[place].at)) for place in range(0, len(hours), 4))
-    rows = tuple(
-        (_hour(hour.at), str(hour.delivered), str(hour.pending), str(hour.failed)) for hour in hours if sum(hour[1:])
-    )
-    return Bars(tuple(bars), ticks, highest, rows, sum(sum(hour[1:]) for hour in hours))
+        stack = (("good", hour.delivered), ("waiting", hour.pending), ("bad", hour.failed))
+        said = [f"{hour.delivered:,} delivered", f"{hour.pending:,} pending", f"{hour.failed:,} failed"]
+        cells = tuple(str(number) for _, number in stack) if sum(hour[1:]) else ()
+        drawn = _column(place, len(hours), stack, top)
+        columns.append(_of_hour(drawn, place, hour.at, ", ".join(said) if cells else "nothing sent", cells))
+    return Bars(tuple(columns), top, sum(sum(hour[1:]) for hour in hours))
 
 
-_STATUS = {"good": "delivered", "waiting": "pending", "bad": "failed"}
+def spread(spent: Iterable[tuple[Instant, int]], now: Instant, hours: int = 24) -> Bars:
+    """Looks spent in each of the last hours; `spent` is (instant, looks)."""
+    first = now - now % HOUR - (hours - 1) * HOUR
+    counts = [0] * hours
+    for at, looks in spent:
+        if first <= at <= now:
+            counts[min((at - first) // HOUR, hours - 1)] += looks
+    top = _top(max(counts))
+    columns = [
+        _of_hour(
+            _column(place, hours, (("plain", number),), top),
+            place,
+            first + place * HOUR,
+            count(number, "look"),
+            (str(number),) if number else (),
+        )
+        for place, number in enumerate(counts)
+    ]
+    return Bars(tuple(columns), top, sum(counts))
 
 
-def _hour(at: Instant) -> str:
-    return f"{at // (60 * MINUTE) % 24:02d}:00"
+def _of_hour(
+    drawn: tuple[float, float, tuple[Bar, ...]], place: int, at: Instant, said: str, cells: tuple[str, ...]
+) -> Column:
+    label = f"{at // HOUR % 24:02d}:00"
+    return Column(*drawn, label, f"{label}: {said}", cells, at, ticked=place % _EVERY == 0)
 
 
 _EDGES = (1, 2, 5, 10, 20, 30, 60, 120, 300, 900)
@@ -82,28 +130,19 @@ def histogram(delays: Sequence[int]) -> Bars:
     ordered = sorted(delays)
     bounds = [0, *(bisect_right(ordered, edge * SECOND) for edge in _EDGES), len(ordered)]
     counts = [high - low for low, high in pairwise(bounds)]
-    highest, step = max(counts, default=0), WIDTH / len(counts)
-    names = _names()
-    labels = [f"{name}: {n:,}" for n, name in zip(counts, names, strict=True)]
-    bars = _plain_bars(counts, labels, highest)
-    ticks = tuple(Tick(k * step, name) for k, name in enumerate(names))
-    rows = tuple((name, f"{n:,}") for n, name in zip(counts, names, strict=True))
-    return Bars(bars, ticks, highest, rows, len(ordered))
-
-
-def _plain_bars(counts: Sequence[int], labels: Sequence[str], highest: int) -> tuple[Bar, ...]:
-    step = WIDTH / len(counts)
-    heights = [HEIGHT * n / highest if highest else 0.0 for n in counts]
-    return tuple(
-        Bar(k * step + _GAP / 2, HEIGHT - height, step - _GAP, height, "plain", labels[k])
-        for k, height in enumerate(heights)
-        if height
-    )
-
-
-def _names() -> list[str]:
-    texts = [span(edge * SECOND) for edge in _EDGES]
-    return [f"≤ {text}" for text in texts] + [f"> {texts[-1]}"]
+    top = _top(max(counts))
+    labels = [*(span(edge * SECOND) for edge in _EDGES), "longer"]
+    columns = [
+        Column(
+            *_column(place, len(counts), (("plain", number),), top),
+            label,
+            f"{count(number, 'delivery', 'deliveries')} {'took longer' if label == 'longer' else f'within {label}'}",
+            (f"{number:,}",),
+            ticked=place % 2 == 0,
+        )
+        for place, (label, number) in enumerate(zip(labels, counts, strict=True))
+    ]
+    return Bars(tuple(columns), top, len(ordered))
 
 
 def quantile(values: Sequence[int], share: float) -> int | None:
@@ -112,100 +151,27 @@ def quantile(values: Sequence[int], share: float) -> int | None:
     return ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else None
 
 
-# --- one job's life --------------------------------------------------------------------------------------------
+# --- a budget, used and expected -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """Something that happened, or lasted until `until`."""
+class Gauge:
+    """Looks beside what is allowed, all in per cent of the bar's length."""
 
-    at: Instant
-    kind: str
-    title: str
-    until: Instant | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """One row of a timeline."""
-
-    name: str
-    moments: tuple[Moment, ...]
-    link: str | None = None
+    used: float
+    expected: float
+    """0 where nothing is known of it."""
+    allowed: float
+    """Where the allowance ends: short of 100 where more is expected than that."""
+    scarce: bool
+    """Whether nine tenths are used."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """A moment as drawn: a bar where it has a width, else a dot."""
-
-    x: float
-    width: float
-    kind: str
-    title: str
-
-
-@dataclass(frozen=True, slots=True)
-class DrawnLane:
-    name: str
-    link: str | None
-    y: float
-    spots: tuple[Spot, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """Lanes above each other on one axis, on which long waits are drawn shorter: lengths are the roots of times."""
-
-    lanes: tuple[DrawnLane, ...]
-    ticks: tuple[Tick, ...]
-    height: float
-
-
-LANE = 34
-LEFT = 130
-_AXIS = WIDTH - LEFT - 20
-_TICK_ROOM = 74
-
-
-def timeline(lanes: Sequence[Lane]) -> Timeline | None:
-    """The lanes drawn; None where nothing happened yet."""
-    instants = sorted({at for lane in lanes for moment in lane.moments for at in (moment.at, moment.until) if at})
-    if not instants:
-        return None
-    places = _places(instants)
-
-    def x(at: Instant) -> float:
-        return places[bisect_left(instants, at)]
-
-    drawn = []
-    for row, lane in enumerate(lanes):
-        spots = (
-            Spot(x(m.at), max(x(m.until) - x(m.at), 3) if m.until is not None else 0, m.kind, m.title)
-            for m in lane.moments
-        )
-        drawn.append(DrawnLane(lane.name, lane.link, 14 + row * LANE, tuple(spots)))
-    return Timeline(tuple(drawn), _ticks(instants, places), 14 + len(lanes) * LANE)
-
-
-def moments(lanes: Sequence[Lane]) -> list[tuple[Moment, str]]:
-    """Every moment with the name of its lane, in order of time: what the picture shows, as a table."""
-    return sorted(((moment, lane.name) for lane in lanes for moment in lane.moments), key=lambda row: row[0].at)
-
-
-def _places(instants: Sequence[Instant]) -> list[float]:
-    roots = [0.0]
-    for before, after in pairwise(instants):
-        roots.append(roots[-1] + math.sqrt(after - before))
-    return [LEFT + _AXIS * root / (roots[-1] or 1.0) for root in roots]
-
-
-def _ticks(instants: Sequence[Instant], places: Sequence[float]) -> tuple[Tick, ...]:
-    found: list[Tick] = []
-    for at, x in zip(instants, places, strict=True):
-        if not found or x - found[-1].x >= _TICK_ROOM:
-            anchor = "end" if x > WIDTH - _TICK_ROOM else "start"
-            found.append(Tick(x, f"+{span(at - instants[0])}" if found else "0", anchor))
-    return tuple(found)
+def gauge(used: int, expected: int | None, allowed: int) -> Gauge:
+    """The longest of the three reaches the end of the bar."""
+    longest = max(used, expected or 0, allowed, 1)
+    used_up, coming, most = (round(100 * number / longest, 2) for number in (used, expected or 0, allowed))
+    return Gauge(used_up, coming, most, used >= 0.9 * allowed)
 
 
 # --- one watch against the law ---------------------------------------------------------------------------------
@@ -232,17 +198,3 @@ def progress(age: float, median: float, p90: float, share: float, next_age: floa
 
     following = None if next_age is None else percent(next_age)
     return Progress(percent(age), percent(median), percent(p90), following, round(100 * share))
-
-
-def spread(spent: Iterable[tuple[Instant, int]], now: Instant, hours: int = 24) -> Bars:
-    """Looks spent in each of the last hours; `spent` is (instant, looks)."""
-    width, first = 60 * MINUTE, now - now % (60 * MINUTE) - (hours - 1) * 60 * MINUTE
-    counts = [0] * hours
-    for at, looks in spent:
-        if first <= at <= now:
-            counts[min((at - first) // width, hours - 1)] += looks
-    highest, step = max(counts), WIDTH / hours
-    bars = _plain_bars(counts, [f"{_hour(first + k * width)}: {n:,} looks" for k, n in enumerate(counts)], highest)
-    ticks = tuple(Tick(k * step, _hour(first + k * width)) for k in range(0, hours, 4))
-    rows = tuple((_hour(first + k * width), str(n)) for k, n in enumerate(counts) if n)
-    return Bars(bars, ticks, highest, rows, sum(counts))

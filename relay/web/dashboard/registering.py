@@ -1,11 +1,11 @@
 """A form, so that a person can register a job by hand."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from starlette.responses import Response
 
 from relay import register
-from relay.errors import Refused
+from relay.errors import Invalid, Refused
 from relay.formats import FORMATS
 from relay.model import ENDINGS, EventType, Registration
 from relay.register import Registered
@@ -36,13 +36,15 @@ async def submit(visit: Visit, form: Mapping[str, str]) -> Response:
             metadata={},
         )
         checked = register.check(request, visit.relay.rules, visit.relay.clients)
+        if not request.events:
+            raise Invalid("no_events", "tick what is to be told of", "events")
         made: Registered = await visit.relay.store.write(lambda tx: register.register(tx, checked, visit.now))
     except Refused as error:
-        return await _form(visit, given, error)
+        return await _form(visit, given, error, _events(form))
     visit.relay.wake()
     said = "registered" if made.is_new else "known"
     where = f"/jobs/{made.registration.workspace}/{made.registration.job_id}"
-    if made.secret is not None:
+    if made.secret is not None or not visit.visitor.may("read"):
         return show(
             visit, "registered.html", registration=made.registration, endpoint=made.endpoint, secret=made.secret
         )
@@ -56,7 +58,9 @@ async def withdraw(visit: Visit, id: str, form: Mapping[str, str]) -> Response:
     return seen(f"/jobs/{gone.workspace}/{gone.job_id}", "withdrawn")
 
 
-async def _form(visit: Visit, given: Mapping[str, str], error: Refused | None) -> Response:
+async def _form(
+    visit: Visit, given: Mapping[str, str], error: Refused | None, chosen: Sequence[EventType] = ENDINGS
+) -> Response:
     standing = await visit.relay.store.read(endpoints.standing)
     return show(
         visit,
@@ -67,10 +71,10 @@ async def _form(visit: Visit, given: Mapping[str, str], error: Refused | None) -
         standing=standing,
         workspaces=list(visit.relay.clients),
         formats=["auto", *FORMATS],
-        endings=list(ENDINGS),
+        endings=ENDINGS,
+        chosen=chosen,
     )
 
 
-def _events(form: Mapping[str, str]) -> tuple[EventType, ...] | None:
-    chosen = tuple(type for type in ENDINGS if form.get(type.value) == "on")
-    return chosen or None
+def _events(form: Mapping[str, str]) -> tuple[EventType, ...]:
+    return tuple(type for type in ENDINGS if form.get(type.value) == "on")

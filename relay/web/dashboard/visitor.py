@@ -45,6 +45,11 @@ class Visitor:
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes
 
+    @property
+    def home(self) -> str:
+        """The first page that they may see."""
+        return "/" if self.may("read") or not self.may("register") else "/register"
+
 
 NOBODY = Visitor("", ())
 
@@ -75,8 +80,8 @@ async def is_still_in(relay: Relay, visitor: Visitor) -> bool:
     return not await relay.is_keyed()
 
 
-async def begin(request: Request, relay: Relay, api_key: str, now: Instant) -> str:
-    """Begins a session for the holder of a key. Returns its token.
+async def begin(request: Request, relay: Relay, api_key: str, now: Instant) -> Visitor:
+    """Begins a session for the holder of a key.
 
     Raises Unauthenticated for a key not known, TooMany where too many wrong ones came before it.
     """
@@ -86,7 +91,7 @@ async def begin(request: Request, relay: Relay, api_key: str, now: Instant) -> s
     token = secrets.token_urlsafe(32)
     made = Session(id=_hash(token), key_hash=key.hash, csrf=secrets.token_urlsafe(24), expires_at=now + LASTS)
     await relay.store.write(lambda tx: sessions.add(tx, made, now))
-    return token
+    return Visitor(key.name, key.scopes, made.csrf, token)
 
 
 async def end(relay: Relay, visitor: Visitor) -> None:

@@ -1,6 +1,8 @@
 """How the pages write times and spans. Times are UTC; a script in the page turns them into the reader's own."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 from markupsafe import Markup
 
@@ -37,10 +39,44 @@ def ago(at: Instant | None, now: Instant) -> str:
 
 def clock(at: Instant | None) -> Markup:
     """A `<time>` element, or a dash for None."""
+    return _time(at, "%d %b %Y, %H:%M:%S UTC", Markup(""))
+
+
+def exact(at: Instant | None) -> Markup:
+    """The same to the millisecond."""
+    return _time(at, f"%d %b %Y, %H:%M:%S.{(at or 0) % SECOND:03d} UTC", Markup(" data-exact"))
+
+
+def _time(at: Instant | None, written: str, kind: Markup) -> Markup:
     if at is None:
         return Markup('<span class="none">–</span>')
-    shown = datetime.fromtimestamp(at / SECOND, UTC).strftime("%d %b %Y, %H:%M:%S UTC")
-    return Markup('<time datetime="{}">{}</time>').format(to_rfc3339(at), shown)
+    shown = datetime.fromtimestamp(at // SECOND, UTC).strftime(written)
+    return Markup('<time datetime="{}"{}>{}</time>').format(to_rfc3339(at), kind, shown)
+
+
+def address(path: str, **chosen: str) -> str:
+    """The path with these parameters, empty ones left out."""
+    given = urlencode({name: value for name, value in chosen.items() if value})
+    return f"{path}?{given}" if given else path
+
+
+_MAY = (
+    ("read", "look at everything"),
+    ("register", "register jobs"),
+    ("admin", "change endpoints"),
+    ("admin", "send again"),
+)
+
+
+def role(scopes: Sequence[str]) -> str:
+    """What a key with these scopes may do, and what not."""
+    may, may_not = ([what for scope, what in _MAY if (scope in scopes) is has] for has in (True, False))
+    can = f"With it you may {_listed(may, 'and')}" if may else "With it you may do nothing here"
+    return f"{can}; not {_listed(may_not, 'or')}. That takes another key." if may and may_not else f"{can}."
+
+
+def _listed(parts: Sequence[str], last: str) -> str:
+    return f" {last} ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
