@@ -27,6 +27,8 @@ NAMES = (
     "Demo for a sceptical CFO",
     "Security review with a CISO",
 )
+SUBSCRIBERS = {"sales-channel": "slack", "enablement-zap": "zapier", "crm": "standard"}
+"""Standing endpoints with their formats."""
 BROKEN = Answer(status=500, body=b"upstream is down")
 
 
@@ -37,8 +39,8 @@ class Scene(World):
 
 
 @asynccontextmanager
-async def scene(folder: Path, **sections: dict[str, Any]) -> AsyncIterator[Scene]:
-    """Everything served on loopback; nothing has happened yet."""
+async def scene(folder: Path, standing: bool = False, **sections: dict[str, Any]) -> AsyncIterator[Scene]:
+    """Everything served on loopback; nothing has happened yet. With `standing`, SUBSCRIBERS hear of every job."""
     clock = Clock(time.time_ns() // 1_000_000)
     exec = Exec(ExecSettings(seed=1), clock)
     receiver = Receiver(SECRET, clock)
@@ -47,25 +49,32 @@ async def scene(folder: Path, **sections: dict[str, Any]) -> AsyncIterator[Scene
         receiver_url = await stack.enter_async_context(serve(receiver.app))
         made = Scene(clock, exec, receiver, exec_url, receiver_url)
         made.sections = {"polling": {"strategy": "adaptive"}} | sections
-        made.relay = await Relay.open(made.config(f"sqlite:///{folder}/relay.db", **made.sections), clock, seed=1)
+        named = [
+            {"name": name, "url": f"{receiver_url}/{name}", "format": format, "secret": SECRET}
+            for name, format in SUBSCRIBERS.items()
+        ]
+        config = made.config(f"sqlite:///{folder}/relay.db", named if standing else (), **made.sections)
+        made.relay = await Relay.open(config, clock, seed=1)
+        await made.relay.reload(lambda: config)
         stack.push_async_callback(lambda: made.relay.stop())
         made.url = await stack.enter_async_context(serve(create_app(made.relay, owns_relay=False)))
         yield made
 
 
 async def lively_day(made: Scene) -> None:
-    """Some hours of work: 40 jobs that ended, three that go on, one receiver that broke."""
+    """Some hours of work of a scene with standing endpoints: 40 jobs that ended, three that go on, one receiver that
+    broke."""
     for number in range(40):
         outcome = Outcome.FAILED if number % 9 == 4 else Outcome.COMPLETED
         lasts = 240 * SECOND + (number * 37 % 120) * SECOND
         job = made.exec.add(queued=4 * SECOND, lasts=lasts, outcome=outcome, name=NAMES[number % len(NAMES)])
-        await made.register(job.id, path=("/slack", "/zapier", "/crm")[number % 3])
+        await made.register(job.id, callback=None)
         await made.advance(9 * MINUTE)
     made.receiver.always(BROKEN, path="/crm")
     job = made.exec.add(lasts=200 * SECOND, name="Negotiation with legal")
-    await made.register(job.id, path="/crm")
+    await made.register(job.id, callback=None)
     await made.advance(HOUR)
     for age in (220, 100, 30):
         job = made.exec.add(queued=3 * SECOND, lasts=400 * SECOND, name="Executive briefing")
-        await made.register(job.id, path="/slack")
+        await made.register(job.id, callback=None)
         await made.advance(age * SECOND)

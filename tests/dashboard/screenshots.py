@@ -7,6 +7,8 @@ from pathlib import Path
 
 from playwright.async_api import async_playwright
 
+from relay.model import DeliveryStatus
+from relay.store import endpoints
 from tests.dashboard.browsers import found
 from tests.dashboard.scene import lively_day, scene
 
@@ -17,13 +19,15 @@ async def draw(folder: Path) -> None:
     """`overview.png`, `job.png` and `endpoint.png` in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as own:
-        async with scene(Path(own)) as made, async_playwright() as playwright:
+        async with scene(Path(own), standing=True) as made, async_playwright() as playwright:
             await lively_day(made)
-            broken = (await made.deliveries())[-1]
+            [broken] = [one for one in await made.deliveries() if one.status is DeliveryStatus.PENDING]
+            slack = await made.relay.store.read(lambda tx: endpoints.by_name(tx, "sales-channel"))
+            assert slack is not None
             pages = {
                 "overview": "/",
                 "job": f"/jobs/default/{broken.job_id}",
-                "endpoint": f"/endpoints/{broken.endpoint_id}?format=slack#preview",
+                "endpoint": f"/endpoints/{slack.id}#preview",
             }
             browser = await playwright.chromium.launch(executable_path=found(), args=["--no-sandbox"])
             page = await browser.new_page(viewport=SIZE)  # type: ignore[arg-type]

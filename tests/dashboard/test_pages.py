@@ -61,6 +61,20 @@ async def test_login_leads_nowhere_else(locked: Api, elsewhere: str) -> None:
     assert (await log_in(locked, next=elsewhere)).headers["location"] == "/"
 
 
+async def test_whoever_may_only_register_can(sqlite_url: str, clock: Clock) -> None:
+    """A key of scope register leads to the form, and from there on to what it may see: no page that it may not."""
+    keys = [{"name": "form", "key": ADMIN, "scopes": ["register"]}]
+    async with open_api(sqlite_url, clock, security={"api_keys": keys}) as api:
+        assert (await log_in(api)).headers["location"] == "/register"
+        assert (await api.http.get("/login", headers=HTML)).headers["location"] == "/register"
+        assert 'href="/register"' in (await api.http.get("/jobs", headers=HTML)).text
+        form = {"csrf": await token_of(api), "job_id": "j1", "job.failed": "on"}
+        answer = await api.http.post("/register", data=form, headers=HTML)
+        assert answer.status_code == 200
+        assert "Job j1 is watched" in answer.text
+        assert "/jobs/" not in answer.text
+
+
 async def test_session_is_out_of_reach(locked: Api) -> None:
     """The cookie is for this site alone and for no script; over HTTPS it is Secure; it is not the key."""
     cookie = (await log_in(locked)).headers["set-cookie"].lower()

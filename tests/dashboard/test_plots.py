@@ -79,7 +79,9 @@ def test_life_keeps_the_order_of_time(lanes: list[list[tuple[int, int | None, st
     """Later is never further left; everything is on the axis; nothing is left out of the table; now is marked only
     where something is to come, and stands between what was before and what is after."""
     made = [
-        Lane(str(k), tuple(Moment(at, kind, str(at), lasts if lasts is None else at + lasts) for at, lasts, kind in row))
+        Lane(
+            str(k), tuple(Moment(at, kind, str(at), lasts if lasts is None else at + lasts) for at, lasts, kind in row)
+        )
         for k, row in enumerate(lanes)
     ]
     drawn = life.drawn(made, NOW)
@@ -90,7 +92,7 @@ def test_life_keeps_the_order_of_time(lanes: list[list[tuple[int, int | None, st
         return
     spots = sorted((int(spot.title), spot.x) for lane in drawn.lanes for spot in lane.spots)
     assert [x for _, x in spots] == sorted(x for _, x in spots)
-    assert all(0 <= spot.x and spot.x + spot.width <= 100.01 for lane in drawn.lanes for spot in lane.spots)
+    assert all(spot.x >= 0 and spot.x + spot.width <= 100.01 for lane in drawn.lanes for spot in lane.spots)
     assert (drawn.now is not None) == any(kind == "planned" for *_, kind in every)
     if drawn.now is not None:
         assert all(x <= drawn.now if at <= NOW else x >= drawn.now for at, x in spots)

@@ -65,7 +65,7 @@ async def show_endpoint(visit: Visit, id: str, **told: Any) -> Response:
     drawn = preview(endpoint, visit.query("format") or endpoint.format, visit.query("event"), visit)
     shown = {"attempt": None, "secret": None, "public_key": None} | told
     rules = visit.relay.config.delivery
-    health = {
+    health: dict[str, Any] = {
         "disables_at": (endpoint.failing_since or visit.now) + rules.disable_after,
         "least": DISABLE_ATTEMPTS,
         "retention": visit.relay.config.storage.retention,

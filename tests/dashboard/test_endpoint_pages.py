@@ -1,0 +1,134 @@
+"""An endpoint's page without a browser: what a button does is said before, and what a message looks like is drawn."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from relay import formats
+from relay.formats import FORMATS
+from relay.model import DAY, ENDINGS, HOUR, MINUTE, SECOND, EventType
+from relay.samples import sample_event
+from relay.sandbox.receiver import Answer
+from relay.store import endpoints
+from relay.store.database import Tx
+from tests.conftest import Clock
+from tests.dashboard.scene import BROKEN, scene
+from tests.web.conftest import SECRET, Api, open_api
+
+HTML = {"accept": "text/html"}
+CONFIGURED = [
+    {"name": "fixed", "url": "https://example.com/fixed", "secret": SECRET},
+    {"name": "kept", "url": "https://hooks.slack.com/services/T0/B0/kept"},
+]
+
+
+@pytest.fixture
+async def open_relay(sqlite_url: str, clock: Clock) -> AsyncIterator[Api]:
+    """A relay without keys, with two endpoints of its configuration."""
+    async with open_api(sqlite_url, clock, endpoints=CONFIGURED) as api:
+        await api.relay._take_over(api.relay.config.endpoints, [])
+        yield api
+
+
+async def page_of(api: Api, name: str, **query: str) -> str:
+    [id] = [one["id"] for one in (await api.get("/v1/endpoints"))["data"] if one["name"] == name]
+    answer = await api.http.get(f"/endpoints/{id}", params=query, headers=HTML)
+    assert answer.status_code == 200
+    return answer.text
+
+
+async def test_what_the_configuration_sets_is_said_before(open_relay: Api) -> None:
+    """A secret of the configuration has no button, but a word on where to change it; one that the relay keeps has."""
+    fixed = await page_of(open_relay, "fixed")
+    assert "The secret stands in the configuration." in fixed
+    assert "/rotate" not in fixed
+    kept = await page_of(open_relay, "kept")
+    assert "The configuration names no secret, so the relay keeps it" in kept
+    assert "Slack checks no signature" in kept
+    assert "/rotate" in kept
+    for text in (fixed, kept):
+        assert "It stays disabled when the relay starts anew or reloads." in text
+
+
+async def test_no_private_key_is_shown(open_relay: Api) -> None:
+    """An endpoint that signs with Ed25519 shows its public key, also right after a new one was made."""
+    made = await open_relay.make_endpoint(signing="ed25519")
+    assert made["public_key"] in await page_of(open_relay, "ops")
+    answer = await open_relay.http.post(f"/endpoints/{made['id']}/rotate", data={"csrf": ""}, headers=HTML)
+    new, old = [secret.value for secret in await open_relay.secrets_of(made["id"])]
+    public = (await open_relay.get(f"/v1/endpoints/{made['id']}"))["public_key"]
+    assert "The new public key" in answer.text
+    assert public in answer.text
+    assert made["public_key"] in answer.text  # the old one signs too
+    assert "whsk_" not in answer.text
+    assert new.removeprefix("whsk_") not in answer.text
+    assert old.removeprefix("whsk_") not in answer.text
+
+
+async def test_when_a_failing_endpoint_is_disabled_is_said(open_relay: Api, clock: Clock) -> None:
+    """Since when it fails, and when that ends it; once it is disabled, how many messages are held for it."""
+    made = await open_relay.register(events=["job.completed"])
+    id, since = made["endpoint"]["id"], clock()
+
+    def fails(tx: Tx) -> None:
+        [found] = endpoints.locked(tx, [id]).values()
+        endpoints.save(tx, replace(found, failing_since=since, failures=3))
+
+    await open_relay.relay.store.write(fails)
+    clock.advance(DAY)
+    text = (await open_relay.http.get(f"/endpoints/{id}", headers=HTML)).text
+    assert "3 attempts in a row. Unless one succeeds it is disabled in 4 d, after 10 at the least" in text
+    await open_relay.post(f"/v1/endpoints/{id}/disable")
+    await open_relay.deliver()
+    text = (await open_relay.http.get(f"/endpoints/{id}", headers=HTML)).text
+    assert "1 message is held for it" in text
+    assert "Enable, and send the 1 held message" in text
+
+
+DRAWN = {
+    "slack": "The message as Slack draws it",
+    "discord": "The message as Discord draws it",
+    "teams": "The message as Teams draws it",
+    "google_chat": "The message as Google Chat draws it",
+    "slack_workflow": "The variables as the workflow has them",
+    "zapier": "The fields as Zapier shows them",
+}
+
+
+@pytest.mark.parametrize("format", [*FORMATS])
+async def test_every_format_is_drawn(open_relay: Api, format: str) -> None:
+    """Each ending is drawn in its receiver's way with all that its message says, and the body stands below it."""
+    for type in ENDINGS:
+        text = await page_of(open_relay, "kept", format=format, event=type.value)
+        assert (DRAWN.get(format, "The body that is sent")) in text
+        body = formats.render(format, sample_event(type, open_relay.clock()), None)
+        assert b"Scenario" in body or format == "standard"
+        if format in DRAWN and type is EventType.FAILED:
+            assert text.count("Unable to generate scenario from the provided prompt") >= 2  # drawn, and in the body
+            assert "GENERATION\\_ERROR" not in text.split("The body that is sent")[0]
+
+
+async def test_lists_say_what_went_wrong(tmp_path: Path) -> None:
+    """Deliveries are listed by the scenario's name; what is not out says the last error, that it is held, or why it
+    was given up."""
+    async with scene(tmp_path) as made, httpx.AsyncClient(base_url=made.url, headers=HTML) as http:
+        job = made.exec.add(lasts=60 * SECOND, name="Cold call to a plant manager")
+        made.receiver.always(BROKEN, path="/crm")
+        registered = await made.register(job.id, path="/crm")
+        await made.advance(3 * MINUTE)
+        listed = (await http.get("/deliveries")).text
+        assert "Cold call to a plant manager</a>" in listed
+        assert "answered 500" in listed
+
+        for verb, held in (("disable", True), ("enable", False)):
+            await http.post(f"/endpoints/{registered.registration.endpoint_id}/{verb}", data={"csrf": ""})
+            await made.advance(HOUR)
+            assert ("held: disabled by hand" in (await http.get("/deliveries")).text) is held
+
+        made.receiver.always(Answer(status=410), path="/crm")
+        await made.advance(DAY)
+        failed = (await http.get("/deliveries?status=failed")).text
+        assert "answered 410" in failed
