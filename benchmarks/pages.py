@@ -19,8 +19,9 @@ from sqlalchemy import insert
 
 from relay import config
 from relay.model import DAY, MINUTE, SECOND, Endpoint, EndpointKind, EventType, Instant, Secret, event_id, new_id
-from relay.service import Relay, system_clock
+from relay.service import Relay
 from relay.store import endpoints as subscribers
+from relay.store.clock import system_clock
 from relay.store.database import Tx
 from relay.store.schema import attempts, deliveries, events, looks, watches
 from relay.web.app import create_app

@@ -23,7 +23,8 @@ from benchmarks.tables import Report, Table
 from relay import config, exec_api
 from relay.config import Config
 from relay.model import DAY, MINUTE, Instant, ScenarioJob, to_rfc3339
-from relay.service import Relay, system_clock
+from relay.service import Relay
+from relay.store.clock import system_clock
 from relay.store.database import Tx
 from relay.store.schema import watches
 

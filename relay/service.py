@@ -23,7 +23,7 @@ from relay.pace import read_durations, read_ledger
 from relay.readiness import Readiness
 from relay.samples import SAMPLE_JOB
 from relay.store import deliveries, outbox, waiting, watches, workspaces
-from relay.store.clock import system_clock as system_clock
+from relay.store.clock import system_clock
 from relay.store.database import Store, Tx
 from relay.store.resealing import open_store
 from relay.telemetry import Spans, Telemetry

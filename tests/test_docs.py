@@ -15,7 +15,7 @@ from relay.cli import VERBS
 from relay.config import Config
 from relay.config_text import names_at
 from relay.model import EventType, Secret
-from relay.service import system_clock
+from relay.store.clock import system_clock
 from relay.web.app import OPERATIONS
 from relay.web.schemas import RegistrationRequest
 from tests.docs.pages import all_pages

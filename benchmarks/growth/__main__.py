@@ -19,8 +19,8 @@ from benchmarks.growth.filling import EACH, fill
 from benchmarks.tables import Check, Report, Table
 from benchmarks.tick import postgresql, timed
 from relay.sealing import Seal
-from relay.service import system_clock
 from relay.store import dialect
+from relay.store.clock import system_clock
 from relay.store.database import Store
 
 JOBS = (1_000, 100_000, 1_000_000)

@@ -12,8 +12,9 @@ from sqlalchemy import select, update
 from benchmarks.growth.filling import MONTH
 from benchmarks.tick import Rig, answered, wish
 from relay.model import MINUTE, Instant
-from relay.service import Relay, system_clock
+from relay.service import Relay
 from relay.store import idempotency, outbox, paging, pruning, summaries, waiting
+from relay.store.clock import system_clock
 from relay.store.database import Tx
 from relay.store.schema import deliveries
 from relay.web.app import create_app

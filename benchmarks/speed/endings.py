@@ -17,8 +17,9 @@ from benchmarks.speed.subjects import BODY, HEADERS, on_aiohttp
 from benchmarks.speed.whole import delivered, relay_on, subscriber
 from relay import exec_api
 from relay.model import Endpoint, EndpointKind, EventType, ScenarioJob, Watch, WatchState, event_id
-from relay.service import Relay, system_clock
+from relay.service import Relay
 from relay.store import events, outbox
+from relay.store.clock import system_clock
 from relay.store.database import Tx
 from relay.store.schema import endpoints, watches
 from relay.times import MINUTE, Instant, to_rfc3339

@@ -15,8 +15,9 @@ from sqlalchemy import insert
 from benchmarks.speed.subjects import BODY
 from relay import config
 from relay.model import Endpoint, EndpointKind, EventType, Instant, Secret, new_id
-from relay.service import Relay, system_clock
+from relay.service import Relay
 from relay.store import endpoints
+from relay.store.clock import system_clock
 from relay.store.database import Tx
 from relay.store.schema import deliveries
 

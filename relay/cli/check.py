@@ -15,8 +15,8 @@ from relay.config import Config, StandingEndpoint, Workspace
 from relay.egress import ThreadResolver
 from relay.errors import Invalid, StoreError
 from relay.looking import Faulty, KeyRefused, Limited
-from relay.service import system_clock
 from relay.store import api_keys
+from relay.store.clock import system_clock
 from relay.store.database import is_there, peek
 from relay.store.inspecting import inspect
 from relay.watcher import allowance_of

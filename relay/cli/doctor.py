@@ -14,7 +14,7 @@ from relay.cli.configuring import config_option, read_config
 from relay.config import Config, StandingEndpoint
 from relay.errors import RelayError
 from relay.model import Instant
-from relay.service import system_clock
+from relay.store.clock import system_clock
 from relay.store.database import peek
 from relay.store.facts import Facts, facts
 

@@ -18,9 +18,9 @@ from relay.errors import RelayError
 from relay.key_ring import FRESH, MOST
 from relay.model import SECOND, Instant, new_id, to_rfc3339
 from relay.nearest import nearest
-from relay.service import system_clock
 from relay.store import api_keys
 from relay.store.api_keys import StoredKey
+from relay.store.clock import system_clock
 from relay.store.database import Store, Tx, change, is_there, peek
 
 

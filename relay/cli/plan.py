@@ -10,7 +10,7 @@ from relay.config import Config, Workspace
 from relay.errors import ConfigError
 from relay.outlook import Outlook, density, fixed, outlook
 from relay.pace import Pace, make_pace
-from relay.service import system_clock
+from relay.store.clock import system_clock
 from relay.store.database import peek
 from relay.watcher import allowance_of, load_of
 

@@ -4,7 +4,6 @@ import asyncio
 import json
 import secrets as randomness
 import sys
-import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from io import TextIOWrapper
@@ -15,9 +14,10 @@ import click
 
 from relay import asymmetric, signing
 from relay.errors import Invalid
-from relay.model import SECOND, Instant, to_rfc3339
+from relay.model import SECOND, to_rfc3339
 from relay.sandbox.receiver import Answer, Received, Receiver
 from relay.sandbox.serving import serve, stop_signals
+from relay.store.clock import system_clock
 
 
 def _checked(_context: click.Context, _option: click.Parameter, secrets: tuple[str, ...]) -> tuple[str, ...]:
@@ -96,7 +96,7 @@ def command(
     """
     made = () if secrets or from_file else (signing.new_secret(randomness.token_bytes(32)),)
     printer = _Printer(as_json)
-    receiver = Receiver([*secrets, *from_file, *made], _now, listener=printer)
+    receiver = Receiver([*secrets, *from_file, *made], system_clock, listener=printer)
     if statuses:
         receiver.script(*(Answer(status=status) for status in statuses[:-1]))
         receiver.always(Answer(status=statuses[-1]))
@@ -113,10 +113,6 @@ async def _run(receiver: Receiver, printer: "_Printer", host: str, port: int, ma
             for secret in made:
                 click.echo(f"Its secret, to give when registering: {secret}", err=True)
             await stop.wait()
-
-
-def _now() -> Instant:
-    return time.time_ns() // 1_000_000
 
 
 class _Printer:

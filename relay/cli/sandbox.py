@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import re
-import time
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -12,13 +11,14 @@ import click
 from pydantic import ValidationError
 
 from relay.config import duration
-from relay.model import SECOND, Instant
+from relay.model import SECOND
 from relay.sandbox.exec import BASE, KEY, SANDBOX_KEY, Exec, ExecSettings
 from relay.sandbox.faults import Orders, Trouble
 from relay.sandbox.jobs import Law
 from relay.sandbox.limits import UNLIMITED, Limits
 from relay.sandbox.records import Asked
 from relay.sandbox.serving import serve, stop_signals
+from relay.store.clock import system_clock
 
 _FAULT = re.compile(r"(\w+)(?::([^=]+))?=(.+)")
 """`KIND=SHARE` or `KIND:WAIT=SHARE`."""
@@ -155,13 +155,9 @@ def command(
 
 async def _run(settings: ExecSettings, host: str, port: int) -> None:
     with stop_signals() as stop:
-        async with serve(Exec(settings, _now).app, host, port) as url:
+        async with serve(Exec(settings, system_clock).app, host, port) as url:
             click.echo(_greeting(url, settings))
             await stop.wait()
-
-
-def _now() -> Instant:
-    return time.time_ns() // 1_000_000
 
 
 def _greeting(url: str, settings: ExecSettings) -> str:

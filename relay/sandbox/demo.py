@@ -23,7 +23,8 @@ from relay.sandbox.jobs import Law
 from relay.sandbox.limits import Limits
 from relay.sandbox.receiver import Received, Receiver
 from relay.sandbox.serving import serve
-from relay.service import Relay, system_clock
+from relay.service import Relay
+from relay.store.clock import system_clock
 
 SECRET = "whsec_ZGVtby1zZWNyZXQtb2YtdGhlLXJlbGF5LW5vdC1mb3ItdXNl"  # noqa: S105 (it signs the demo's own messages)
 LAW = Law(median=9 * SECOND, sigma=0.45, queued=2 * SECOND, fail=0.17, cancel=0.08)

@@ -17,7 +17,7 @@ from relay.sandbox.exec import BASE, SANDBOX_KEY, Exec, ExecSettings
 from relay.sandbox.limits import UNLIMITED
 from relay.sandbox.receiver import Receiver
 from relay.sandbox.serving import serve
-from relay.service import system_clock
+from relay.store.clock import system_clock
 from tests.docs.compose import OVER, environment, root_of
 from tests.docs.pages import DOCS, ROOT, commands
 from tests.docs.processes import listening

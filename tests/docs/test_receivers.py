@@ -17,8 +17,9 @@ import pytest
 from relay import config, signing
 from relay.model import MINUTE, Attempt, Secret
 from relay.sandbox.exec import SANDBOX_KEY
-from relay.service import Relay, system_clock
+from relay.service import Relay
 from relay.signing import Signing
+from relay.store.clock import system_clock
 from tests.docs.pages import DOCS, Section, sections
 from tests.docs.processes import listening
 from tests.e2e.conftest import free_port

@@ -12,7 +12,8 @@ import pytest
 from relay import config
 from relay.sandbox.exec import BASE, SANDBOX_KEY, Exec, ExecSettings
 from relay.sandbox.serving import serve
-from relay.service import Relay, system_clock
+from relay.service import Relay
+from relay.store.clock import system_clock
 from relay.web.app import create_app
 from tests.docs.pages import DOCS, sections
 from tests.node import needs

@@ -20,7 +20,7 @@ from relay.sandbox.exec import BASE, SANDBOX_KEY, Exec, ExecSettings
 from relay.sandbox.limits import UNLIMITED
 from relay.sandbox.receiver import Receiver
 from relay.sandbox.serving import serve
-from relay.service import system_clock
+from relay.store.clock import system_clock
 from tests.make import SECRET
 
 API_KEY = "relay_" + "k" * 43

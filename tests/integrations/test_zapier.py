@@ -19,7 +19,8 @@ from relay.sandbox.exec import BASE, SANDBOX_KEY, Exec, ExecSettings
 from relay.sandbox.jobs import Law
 from relay.sandbox.limits import UNLIMITED
 from relay.sandbox.serving import serve
-from relay.service import Relay, system_clock
+from relay.service import Relay
+from relay.store.clock import system_clock
 from relay.web.answers import RegistrationAnswer
 from relay.web.app import create_app
 from tests.make import make_event

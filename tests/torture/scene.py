@@ -16,7 +16,7 @@ from relay.sandbox.exec import BASE, SANDBOX_KEY, Exec, ExecSettings
 from relay.sandbox.limits import Limits
 from relay.sandbox.receiver import Answer, Receiver
 from relay.sandbox.serving import serve
-from relay.service import system_clock
+from relay.store.clock import system_clock
 from tests.e2e.conftest import API_KEY, Served, free_port
 from tests.make import SECRET
 from tests.torture.load import BEARER, Load, Settings, listed

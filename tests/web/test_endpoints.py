@@ -9,8 +9,8 @@ from relay import signing
 from relay.model import SECOND, Secret, to_rfc3339
 from relay.sandbox.receiver import Receiver
 from relay.sandbox.serving import serve
-from relay.service import system_clock
 from relay.store import endpoints
+from relay.store.clock import system_clock
 from relay.store.database import Tx
 from tests.conftest import Clock
 from tests.web.conftest import OTHER_SECRET, SECRET, Api, assert_refused, open_api, shared

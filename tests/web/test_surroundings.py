@@ -16,7 +16,7 @@ from starlette.types import Message
 
 from relay import __version__
 from relay.model import MINUTE, SECOND
-from relay.service import system_clock
+from relay.store.clock import system_clock
 from relay.web.app import create_app
 from relay.web.surroundings import HEADERS, Surroundings
 from tests.conftest import Clock
