@@ -49,7 +49,7 @@ def _report(path: Path | None, now: Instant) -> Iterator[str]:
     except RelayError as error:
         yield f"\n## Configuration\n\nIt can't be used:\n\n{error}"
         return
-    yield from _table("Configuration", dict(_told(config)))
+    yield from _table("Configuration (durations in milliseconds)", dict(_told(config)))
     try:
         found = peek(config.storage.url, lambda tx: facts(tx, now))
     except RelayError as error:
