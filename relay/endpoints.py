@@ -53,7 +53,7 @@ def create(tx: Tx, name: str | None, checked: Checked, now: Instant) -> tuple[En
     """
     made = subscribing.make(checked, kind=EndpointKind.STANDING, now=now, random_bytes=_random(), name=name)
     marks = _marks(tx, checked) if name is None else ()
-    if (found := _same(tx, name, marks)) is None:
+    if (found := _same(tx, name, marks) or _unmarked(tx, name, checked, marks)) is None:
         if endpoints.add(tx, made, marks[0] if marks else None):
             return made, True
         found = _same(tx, name, marks) or made
@@ -247,6 +247,15 @@ def _same(tx: Tx, name: str | None, marks: Sequence[str]) -> Endpoint | None:
     if name is not None:
         return endpoints.by_name(tx, name)
     return endpoints.by_fingerprint(tx, marks) if marks else None
+
+
+def _unmarked(tx: Tx, name: str | None, checked: Checked, marks: Sequence[str]) -> Endpoint | None:
+    """One without a name that is just as asked, and whose own request can't be told any more; now it is this one."""
+    for found in endpoints.unmarked(tx) if name is None else ():
+        if _is_as_asked(found, checked):
+            endpoints.save(tx, _as_it_is(tx, found), marks[0])
+            return found
+    return None
 
 
 def _marks(tx: Tx, checked: Checked) -> Sequence[str]:

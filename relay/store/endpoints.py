@@ -140,6 +140,13 @@ def standing(tx: Tx) -> Sequence[Endpoint]:
     return [_endpoint(tx, row) for row in tx.execute(_STANDING)]
 
 
+def unmarked(tx: Tx) -> list[Endpoint]:
+    """Standing endpoints that neither name nor fingerprint tells: rotated, changed, or of an early version's store."""
+    mark = endpoints.c.fingerprint
+    query = _STANDING.where(endpoints.c.name.is_(None), (mark == endpoints.c.id) | mark.startswith("standing:"))
+    return [_endpoint(tx, row) for row in tx.execute(query)]
+
+
 def save(tx: Tx, endpoint: Endpoint, mark: str | None = None) -> None:
     """Writes the endpoint as it is now, with another fingerprint where `mark` is given."""
     row = _row(tx, endpoint) | ({"fingerprint": mark} if mark else {})

@@ -20,6 +20,10 @@ from relay.telemetry.spans import Span, Spans, Unrecorded
 _DELAYS = (0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900, 3600)
 
 
+Refusal = Literal["wrong_key", "too_many_wrong_keys", "rate_limited"]
+REFUSALS: tuple[Refusal, ...] = ("wrong_key", "too_many_wrong_keys", "rate_limited")
+
+
 class Telemetry:
     """Counts what happens. `log` is the relay's logger, `spans` records what is done as a part of traces."""
 
@@ -181,11 +185,13 @@ class Telemetry:
         self._read_at.set(now / 1_000)
         for outcome in ("applied", "refused"):
             self._reloads.labels(outcome)
+        for reason in REFUSALS:
+            self._refusals.labels(reason)
         for workspace in workspaces:
             for outcome in OUTCOMES:
                 self._looks.labels(workspace, outcome)
 
-    def refused(self, reason: Literal["wrong_key", "too_many_wrong_keys", "rate_limited"]) -> None:
+    def refused(self, reason: Refusal) -> None:
         """A request's API key is at fault, or the pace of it."""
         self._refusals.labels(reason).inc()
 

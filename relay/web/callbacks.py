@@ -64,6 +64,7 @@ async def take_exec_callback(call: Call, token: str) -> Response:
         call.limits.was_wrong(call.request, hash)
         raise NotFound("unknown_path", problems.UNKNOWN_PATH)
     call.limits.was_right(call.request, hash)
+    call.limits.spend(hash)
     job_id = _job_of(await reading.read(call.request))
 
     def hint(tx: Tx) -> Hint:

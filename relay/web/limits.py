@@ -24,12 +24,12 @@ class Limits:
         self._requests = Buckets(requests_per_minute or 1, requests_per_minute or 1, _KEPT)
 
     def spend(self, who: str) -> None:
-        """One request of `who`: a key, by its hash. Raises TooMany."""
+        """One request of `who`: a key or a token, by its hash, or a session. Raises TooMany."""
         if self._per_minute is None:
             return
         if waits := self._requests.take(who, self._clock()):
             self._telemetry.refused("rate_limited")
-            text = f"at most {self._per_minute} requests a minute with one API key"
+            text = f"at most {self._per_minute} requests a minute with the same key"
             raise TooMany("rate_limited", text, waits)
 
     def judge(self, request: Request, hash: str) -> None:

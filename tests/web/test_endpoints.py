@@ -4,12 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from relay import signing
 from relay.model import SECOND, Secret, to_rfc3339
 from relay.sandbox.receiver import Receiver
 from relay.sandbox.serving import serve
-from relay.store import endpoints
+from relay.store import endpoints, schema
 from relay.store.clock import system_clock
 from relay.store.database import Tx
 from tests.conftest import Clock
@@ -73,6 +74,27 @@ async def test_zapier_subscribes_and_unsubscribes(any_api: Api) -> None:
     assert "secret" not in again
     assert (await any_api.http.delete(f"{ENDPOINTS}/{made['id']}")).status_code == 204
     assert await any_api.stored() == {}
+
+
+@pytest.mark.parametrize("since", ["it was rotated", "it was changed and back", "it is of an early version's store"])
+async def test_what_is_there_is_not_made_twice(any_api: Api, since: str) -> None:
+    """A subscriber without a name that asks again for what is just so gets it, whatever happened to it meanwhile."""
+    body = {"url": "https://example.com/unnamed"}
+    made = await any_api.post(ENDPOINTS, body, 201)
+    at = f"{ENDPOINTS}/{made['id']}"
+    if since == "it was rotated":
+        await any_api.post(f"{at}/rotate-secret")
+    elif since == "it was changed and back":
+        for url in ("https://example.com/other", "https://example.com/unnamed"):
+            assert (await any_api.http.patch(at, json={"url": url})).status_code == 200
+    else:
+        early = update(schema.endpoints).values(fingerprint="standing:0123:job.completed")
+        await any_api.relay.store.write(lambda tx: tx.execute(early))
+    for _ in range(2):
+        assert (await any_api.post(ENDPOINTS, body, 200))["id"] == made["id"]
+    other = await any_api.post(ENDPOINTS, body | {"secret": OTHER_SECRET}, 201)
+    assert other["id"] != made["id"]
+    assert await any_api.stored() == {"endpoints": 2}
 
 
 async def test_a_name_is_given_once(any_api: Api) -> None:

@@ -140,7 +140,7 @@ async def test_a_key_has_its_pace(paced: Api) -> None:
             assert answer.status_code == 404
             continue
         told = assert_refused(answer, 429, "rate_limited")
-        assert told == "at most 20 requests a minute with one API key; try again in 3 s"
+        assert told == "at most 20 requests a minute with the same key; try again in 3 s"
         assert answer.json()["error"]["type"] == "rate_limited"
         assert answer.headers["retry-after"] == "3"
     assert (await paced.http.get("/v1/jobs", headers=bearer(OTHER))).status_code == 200
@@ -158,6 +158,14 @@ async def test_what_is_refused_costs_nothing(paced: Api) -> None:
     before = await paced.stored()
     assert_refused(await paced.http.post("/v1/registrations", json=body, headers=bearer(KEY)), 429, "rate_limited")
     assert await paced.stored() == before
+
+
+async def test_a_token_of_exec_s_callback_has_its_pace_too(paced: Api) -> None:
+    """Whoever has it can't keep the store busy with it."""
+    path = (await paced.get("/v1/workspaces/default/callback", headers=bearer(KEY)))["path"]
+    answers = [await paced.http.post(path, json={"id": f"j{number}"}) for number in range(21)]
+    assert [answer.status_code for answer in answers[:-1]].count(202) > 5
+    assert_refused(answers[-1], 429, "rate_limited")
 
 
 async def test_a_key_that_lacks_the_scope_has_its_pace_too(paced: Api) -> None:

@@ -28,6 +28,16 @@ STANDARD = Path(__file__).parents[1] / "unit/golden/standard"
 DOCUMENT: dict[str, Any] = json.loads(openapi.document(OPERATIONS))
 
 
+def test_what_is_too_much_is_documented() -> None:
+    """Each call that wants a key, and the one that wants a token, may answer 429, and says when to try again."""
+    for one in OPERATIONS:
+        answers = DOCUMENT["paths"][one.path][one.method.lower()]["responses"]
+        assert ("429" in answers) == (one.scope is not None or "token" in one.path), one.path
+        for status in {"429", "503"} & set(answers):
+            if one.path != "/readyz":
+                assert answers[status]["headers"]["Retry-After"]["schema"]["type"] == "integer"
+
+
 def test_it_is_valid() -> None:
     """The document holds to OpenAPI 3.1, as others' validator judges it."""
     assert DOCUMENT["openapi"].startswith("3.1")
