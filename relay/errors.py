@@ -3,6 +3,7 @@
 RelayError
 ├── ConfigError        the configuration can't be used (CLI exit code 2)
 ├── StoreError         the store can't be opened, read or written
+│   ├── InUse          a SQLite store belongs to a relay that is at work in it
 │   └── ValueRefused   the database does not take a value: trying again would end the same
 └── Refused            a request is at fault; carries Exec's error envelope
     ├── Invalid        400, or 422's place: a field is wrong
@@ -21,6 +22,10 @@ class ConfigError(RelayError):
 
 class StoreError(RelayError):
     """The store can't be opened, read or written; the text says what to do about it."""
+
+
+class InUse(StoreError):
+    """The SQLite store belongs to another process, a relay that is at work in it."""
 
 
 class ValueRefused(StoreError):

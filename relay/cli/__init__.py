@@ -12,7 +12,7 @@ from relay.errors import ConfigError, RelayError
 
 VERBS = (
     "demo serve register jobs deliveries resend plan check doctor "
-    "backup restore keys keygen rotate-key callback sandbox receive"
+    "backup restore import keys keygen rotate-key callback sandbox receive"
 ).split()
 """In the order in which `relay --help` shows them."""
 

@@ -4,9 +4,8 @@ import json
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from relay.cli.bar import bar
 from relay.cli.client import Client, client_options, given
 
 BATCH = 500
@@ -74,13 +73,12 @@ def _tell(client: Client, answer: dict[str, Any], text: str) -> None:
 
 def _send(client: Client, wish: dict[str, Any], count: int) -> int:
     """Batch after batch, with a bar on a terminal. Returns how many went."""
-    bar = TextColumn("sending again"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     sent = 0
-    with Progress(*bar, console=Console(stderr=True), disable=not Console(stderr=True).is_terminal) as progress:
-        row = progress.add_task("", total=count)
+    with bar("sending again") as tell:
+        tell(0, count)
         while True:
             answer = client.call("POST", "/v1/deliveries/resend", json=wish)
             sent += int(answer["count"])
-            progress.update(row, completed=sent, total=sent + answer["remaining"])
+            tell(sent, sent + answer["remaining"])
             if not answer["remaining"] or not answer["count"]:
                 return sent

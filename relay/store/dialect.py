@@ -8,13 +8,26 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Insert, Table, and_, create_engine, event, text
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Insert,
+    Table,
+    and_,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import QueuePool
 
-from relay.errors import StoreError, ValueRefused
+from relay.errors import InUse, StoreError, ValueRefused
 from relay.model import Instant
 
 _BUSY_MS = 5_000
@@ -55,6 +68,16 @@ def parse(url: str) -> URL:
     if parsed.get_backend_name() in {"postgresql", "postgres"}:
         return parsed.set(drivername="postgresql+psycopg")
     raise StoreError(f"storage.url: the relay keeps its store in sqlite or postgresql, not {parsed.get_backend_name()}")
+
+
+def named(url: URL, program: str) -> URL:
+    """The same PostgreSQL, which knows its connections by this name."""
+    return url.update_query_dict({"application_name": program})
+
+
+def place(url: URL) -> str:
+    """Where a PostgreSQL is, without who may enter it."""
+    return f"postgresql://{url.host or 'localhost'}{f':{url.port}' if url.port else ''}/{url.database or ''}"
 
 
 def is_sqlite(url: URL) -> bool:
@@ -167,7 +190,7 @@ def lock_file(url: URL) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)
-        raise StoreError(
+        raise InUse(
             f"the store {path} is in use by another relay; stop that one, or give this one its own storage.url "
             "(several relays on one store need postgresql)"
         ) from error
@@ -179,6 +202,29 @@ def insert_new(tx: Connection, table: Table, rows: list[dict[str, Any]]) -> int:
     if not rows:
         return 0
     return len(tx.execute(_insert_new(tx.dialect.name, table), rows if len(rows) > 1 else rows[0]).all())
+
+
+def put(tx: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Writes rows, in the place of those with the same key where there are some. PostgreSQL only."""
+    insert = postgresql.insert(table)
+    others = {column.name: insert.excluded[column.name] for column in table.columns if not column.primary_key}
+    tx.execute(insert.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=others), rows)
+
+
+def number_on(tx: Connection, id: Column[int]) -> None:
+    """PostgreSQL goes on after the highest number of a column that numbers itself."""
+    sequence = func.pg_get_serial_sequence(id.table.name, id.name)
+    tx.execute(select(func.setval(sequence, select(func.coalesce(func.max(id), 0) + 1).scalar_subquery(), False)))
+
+
+def number_of_others(tx: Connection) -> int:
+    """How many connections relays, or their imports, have to this PostgreSQL database, this one left out."""
+    others = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid() AND application_name LIKE 'exec-relay%'"
+    )
+    found: int = tx.execute(others).scalar_one()
+    return found
 
 
 @cache

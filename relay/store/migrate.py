@@ -17,7 +17,7 @@ from relay.errors import StoreError
 from relay.store import dialect
 from relay.store.schema import terms
 
-OLDEST = "0012"
+OLDEST = "0013"
 """The version of the tables whose relays can work in those of this version. A migration that does not only add sets it
 to its own: then all relays have to be stopped for the upgrade, and CHANGELOG.md says so."""
 
@@ -40,16 +40,17 @@ def newest() -> str | None:
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 
-def is_behind(connection: Connection) -> bool:
+def is_behind(connection: Connection, but: str | None = None) -> bool:
     """Whether the tables are older than this version's, or not there.
 
-    Raises StoreError for a store in which no relay may work, and for newer tables in which this one can't.
+    Raises StoreError for a store in which no relay may work, unless that is because of `but`, and for newer tables in
+    which this one can't.
     """
     current, scripts = version_of(connection), ScriptDirectory.from_config(_config())
     known = {script.revision for script in scripts.walk_revisions()}
     oldest, closed = _terms(connection) if current is not None else (None, None)
-    if closed is not None:
-        raise StoreError(closed)
+    if closed not in (None, but):
+        raise StoreError(str(closed))
     if current in known or current is None:
         return current != scripts.get_current_head()
     if oldest in known:
@@ -60,18 +61,23 @@ def is_behind(connection: Connection) -> bool:
     )
 
 
-def upgrade(engine: Engine, to: str = "head") -> None:
+def upgrade(engine: Engine, to: str = "head", but: str | None = None) -> None:
     """Applies what is missing; one replica does it while the others wait. Raises StoreError as `is_behind` does."""
     config = _config()
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with engine.begin() as connection:
         _wait_for_others(connection)
-        if not is_behind(connection):
+        if not is_behind(connection, but):
             return
         config.attributes["connection"] = connection
         command.upgrade(config, to)
         if to == "head":
             _write(connection, oldest=OLDEST)
+
+
+def is_closed(connection: Connection) -> bool:
+    """Whether no relay may start in the store."""
+    return _terms(connection)[1] is not None
 
 
 def close(connection: Connection, why: str | None) -> None:

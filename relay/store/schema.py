@@ -278,6 +278,15 @@ terms = Table(
 )
 """One row, 0: the oldest version of the tables whose relays may work in these, and, where none may, why."""
 
+import_parts = Table(
+    "import_parts",
+    metadata,
+    _text("of", primary_key=True),
+    Column("part", BigInteger, primary_key=True, autoincrement=False),
+    _text("digest"),
+)
+"""What `relay import` has copied into this store: parts of the other one's tables, and what each held."""
+
 sessions = Table(
     "sessions",
     metadata,
@@ -318,6 +327,7 @@ __all__ = [
     "endpoints",
     "events",
     "idempotency",
+    "import_parts",
     "looks",
     "metadata",
     "registrations",

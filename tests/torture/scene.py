@@ -61,6 +61,7 @@ class Scene:
         for path, delay in SLOW.items():
             self.receiver.always(Answer(delay=delay), path)
         self.relays: list[Served] = []
+        self.exec_url, self.receivers = "", list[str]()
         self.disturbances: list[Disturbance] = []
         self.load: Load
 
@@ -81,6 +82,11 @@ class Scene:
     async def start(self, relays: Sequence[Served]) -> None:
         """Starts relays, and waits until each is ready."""
         await asyncio.gather(*(relay.start() for relay in relays))
+
+    async def replace_relays(self, number: int) -> None:
+        """So many relays, as planned by now, take the place of those that were: they get the load from now on."""
+        self.relays = [self.config(one) for one in range(number)]
+        await self.start(self.relays)
 
     async def answers(self) -> None:
         """Waits until registrations are taken again: until then relays are as good as hurt."""
@@ -123,11 +129,11 @@ class Scene:
                 await asyncio.sleep(_GLANCE)
             return {one["id"] for one in await listed(http, "/v1/registrations")}
 
-    def config(self, number: int, receiver: str, exec_url: str) -> Served:
+    def config(self, number: int) -> Served:
         """The configuration of one replica, and the process that is to run it."""
         port = free_port()
         given: dict[str, dict[str, Any]] = {
-            "exec": {"api_key": SANDBOX_KEY, "base_url": exec_url + BASE, "timeout": "2s"},
+            "exec": {"api_key": SANDBOX_KEY, "base_url": self.exec_url + BASE, "timeout": "2s"},
             "polling": {"strategy": "interval", "interval": "300ms", "tick": "100ms"},
             "delivery": {"timeout": "2s", "schedule": ["0s"] + ["500ms"] * 30},
             "storage": {"url": self.plan.store},
@@ -137,7 +143,7 @@ class Scene:
         given["exec"]["budget"] = {"per_minute": self.plan.per_minute, "per_day": 10_000_000, "share": 1.0}
         merged: dict[str, Any] = {name: values | self.plan.sections.get(name, {}) for name, values in given.items()}
         merged["endpoints"] = [
-            {"name": path.rpartition("/")[2], "url": receiver + path, "secret": SECRET} for path in STANDING
+            {"name": path.rpartition("/")[2], "url": self.receivers[0] + path, "secret": SECRET} for path in STANDING
         ]
         path = self.folder / f"relay-{number}.yaml"
         path.write_text(yaml.safe_dump(merged))
@@ -159,13 +165,11 @@ async def scene(folder: Path, plan: Plan) -> AsyncIterator[Scene]:
     """A scene with its relays ready and the load begun; what still runs at the end is killed."""
     made = Scene(folder, plan)
     async with AsyncExitStack() as stack:
-        exec_url = await stack.enter_async_context(serve(made.exec.app))
-        receivers = [await stack.enter_async_context(serve(made.receiver.app)) for _ in range(_RECEIVERS)]
-        made.relays = [made.config(number, receivers[0], exec_url) for number in range(plan.replicas)]
-        for relay in made.relays:
-            stack.push_async_callback(relay.kill)
-        await made.start(made.relays)
-        urls = [relay.url for relay in made.relays]
-        made.load = Load(made.exec, lambda: urls, Settings(receivers=receivers, rate=plan.rate), made.rng)
+        made.exec_url = await stack.enter_async_context(serve(made.exec.app))
+        made.receivers = [await stack.enter_async_context(serve(made.receiver.app)) for _ in range(_RECEIVERS)]
+        stack.push_async_callback(lambda: asyncio.gather(*(relay.kill() for relay in made.relays)))
+        await made.replace_relays(plan.replicas)
+        settings = Settings(receivers=made.receivers, rate=plan.rate)
+        made.load = Load(made.exec, lambda: [relay.url for relay in made.relays], settings, made.rng)
         made.load.start()
         yield made

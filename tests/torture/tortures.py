@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.torture import database, disks, killing, power, recorded, sqlite_file
+from tests.torture import database, disks, killing, moving, power, recorded, sqlite_file
 from tests.torture.verdict import Verdict
 
 
@@ -36,6 +36,13 @@ TORTURES = (
         run=killing.on_postgresql,
         short=4,
         long=200,
+    ),
+    Torture(
+        name="moved",
+        what="moved from SQLite to two relays on PostgreSQL under load, the import and the old relay killed",
+        run=moving.moved,
+        short=2,
+        long=30,
     ),
     Torture(
         name="power",
