@@ -88,16 +88,16 @@ def page(tx: Tx, page: paging.Page, which: Filter) -> tuple[list[Delivery], str 
     return [delivery_of(row) for row in kept], cursor
 
 
-def count(tx: Tx, which: Filter, sendable: bool = False) -> int:
-    """How many there are; `sendable`: only those whose endpoint is there and enabled."""
-    query = which.narrow(select(func.count()).select_from(deliveries))
-    return int(tx.execute(query.where(_SENDABLE) if sendable else query).scalar_one())
+def count(tx: Tx, which: Filter, sendable: bool = False, most: int | None = None) -> int:
+    """How many there are, `most` where there are more; `sendable`: only those whose endpoint is there and enabled."""
+    query = which.narrow(select(literal(1)).select_from(deliveries)).limit(most)
+    some = (query.where(_SENDABLE) if sendable else query).subquery()
+    return int(tx.execute(select(func.count()).select_from(some)).scalar_one())
 
 
 def pending(tx: Tx, most: int) -> int:
     """How many deliveries are not ended, held ones included; `most` where there are more."""
-    some = Filter(status=DeliveryStatus.PENDING).narrow(select(literal(1)).select_from(deliveries)).limit(most)
-    return int(tx.execute(select(func.count()).select_from(some.subquery())).scalar_one())
+    return count(tx, Filter(status=DeliveryStatus.PENDING), most=most)
 
 
 def resend(tx: Tx, id: str, now: Instant) -> bool:

@@ -8,15 +8,12 @@ from relay.errors import Conflict, NotFound
 from relay.model import Delivery, DeliveryStatus, Endpoint
 from relay.store import deliveries, endpoints
 from relay.store.database import Tx
-from relay.store.deliveries import Filter, Place
-from relay.web import references, showing
+from relay.store.deliveries import Filter
+from relay.web import references, resending, showing
 from relay.web.answers import DeliveryAnswer, DeliveryDetail, DeliveryList, ResendAnswer
 from relay.web.operation import Call, operation, reply
 from relay.web.queries import DeliveriesQuery
 from relay.web.schemas import ResendRequest
-
-BATCH = 500
-"""Deliveries that one transaction makes due again."""
 
 
 @operation("GET", "/v1/deliveries", scope="read", tag="deliveries", answers={200: DeliveryList}, refusals=(400,))
@@ -92,7 +89,7 @@ async def resend_deliveries(call: Call, body: ResendRequest) -> Response:
         return which, ready, deliveries.count(tx, which) - ready
 
     which, ready, skipped = await call.relay.store.read(count)
-    done = 0 if body.dry_run else await _resend(call, which, min(ready, body.limit or ready))
+    done = 0 if body.dry_run else await resending.resend(call.relay, which, min(ready, body.limit or ready), call.now)
     answer = ResendAnswer(
         count=ready if body.dry_run else done,
         remaining=0 if body.dry_run else max(0, ready - done),
@@ -101,22 +98,6 @@ async def resend_deliveries(call: Call, body: ResendRequest) -> Response:
         as_of=as_of,
     )
     return reply(200 if body.dry_run else 202, answer)
-
-
-async def _resend(call: Call, which: Filter, most: int) -> int:
-    """In batches, between which other work goes on: one for all would hold every delivery up."""
-    done, place = 0, None
-
-    def work(tx: Tx) -> tuple[int, Place | None]:
-        return deliveries.resend_some(tx, which, call.now, min(BATCH, most - done), place)
-
-    while done < most:
-        some, place = await call.relay.store.write(work)
-        done += some
-        call.relay.wake()
-        if place is None:
-            break
-    return done
 
 
 OPERATIONS = (list_deliveries, resend_deliveries, get_delivery, resend_delivery)

@@ -24,6 +24,7 @@ ROUTES: tuple[Route, ...] = (
     page("/register", registering.submit, "POST", "register"),
     page("/registrations/{id}/withdraw", registering.withdraw, "POST", "register"),
     page("/deliveries", deliveries.list_deliveries, listens=True),
+    page("/deliveries/resend", deliveries.resend_all, "POST", "admin"),
     page("/deliveries/{id}", deliveries.show_delivery, listens=True),
     page("/deliveries/{id}/resend", deliveries.resend, "POST", "admin"),
     page("/endpoints", endpoints.list_endpoints, listens=True),

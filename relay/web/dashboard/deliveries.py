@@ -16,11 +16,14 @@ from relay.store import deliveries, events, paging
 from relay.store.database import Tx
 from relay.store.deliveries import Filter
 from relay.verify import verify
-from relay.web import references
+from relay.web import references, resending
+from relay.web.dashboard import words
 from relay.web.dashboard.page import Visit, choice, seen, show
 from relay.web.dashboard.sending import sending
 
 PER_PAGE = 50
+COUNTED = 1_000
+"""Failed deliveries that a page counts at the most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +47,28 @@ async def list_deliveries(visit: Visit) -> Response:
     def read(tx: Tx) -> dict[str, Any]:
         which = Filter(status=status, job_id=job_id, endpoint_id=references.endpoint_id(tx, endpoint))
         found, cursor = deliveries.page(tx, asked, which)
-        return {"found": sending(tx, found), "cursor": cursor}
+        again = deliveries.count(tx, which, sendable=True, most=COUNTED) if status is DeliveryStatus.FAILED else 0
+        return {"found": sending(tx, found), "cursor": cursor, "again": again}
 
     found = await visit.relay.store.read(read)
     asked_for: dict[str, Any] = {"status": status, "job_id": job_id, "endpoint": endpoint}
     statuses = [(one.value, one.value) for one in DeliveryStatus]
-    return show(visit, "deliveries.html", statuses=statuses, **asked_for, **found)
+    return show(visit, "deliveries.html", statuses=statuses, counted=COUNTED, **asked_for, **found)
+
+
+async def resend_all(visit: Visit, form: Mapping[str, str]) -> Response:
+    """Sends again all failed ones of the list that the form stood on, as far as they had failed when it was sent."""
+    job_id, endpoint = form.get("job_id") or None, form.get("endpoint") or None
+
+    def read(tx: Tx) -> tuple[Filter, int]:
+        id = references.endpoint_id(tx, endpoint)
+        which = Filter(status=DeliveryStatus.FAILED, job_id=job_id, endpoint_id=id, ended_by=visit.now)
+        return which, deliveries.count(tx, which, sendable=True)
+
+    which, ready = await visit.relay.store.read(read)
+    await resending.resend(visit.relay, which, ready, visit.now)
+    chosen = {"status": DeliveryStatus.PENDING.value, "job_id": job_id or "", "endpoint": endpoint or ""}
+    return seen(words.address("/deliveries", **chosen), "all-resent")
 
 
 async def show_delivery(visit: Visit, id: str) -> Response:

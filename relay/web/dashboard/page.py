@@ -127,6 +127,7 @@ SAID = {
     "known": "This job was registered for this endpoint already.",
     "withdrawn": "The registration is withdrawn.",
     "resent": "The delivery is being sent again.",
+    "all-resent": "They are being sent again, one behind the other; what comes meanwhile does not wait for them.",
     "waits": "Nothing to do: this delivery is being sent now, or its endpoint is disabled.",
     "enabled": "The endpoint is enabled; what was held for it is being sent.",
     "disabled": "The endpoint is disabled; deliveries to it are held until it is enabled.",
