@@ -104,8 +104,10 @@ def register(tx: Tx, request: Checked, now: Instant) -> Registered:
     """
     endpoint, secret = _endpoint(tx, request, now)
     trace = request.trace or traces.begun(secrets.token_bytes(16))
-    watch = _watch(tx, request, trace, now)
-    found = registrations.standing_of(tx, request.workspace, request.job_id, endpoint.id if endpoint else None)
+    watch, is_new = _watch(tx, request, trace, now)
+    found = None  # as of a job that was not known there is nothing else, neither registrations nor events
+    if not is_new:
+        found = registrations.standing_of(tx, request.workspace, request.job_id, endpoint.id if endpoint else None)
     registration = found or Registration(
         id=new_id("reg", now),
         workspace=request.workspace,
@@ -121,7 +123,8 @@ def register(tx: Tx, request: Checked, now: Instant) -> Registered:
     registration = replace(registration, status=RegistrationStatus.ACTIVE if waits else RegistrationStatus.SETTLED)
     if found is None:
         registrations.add(tx, registration)
-        _tell_what_happened(tx, watch, endpoint, registration, now)
+        if not is_new:
+            _tell_what_happened(tx, watch, endpoint, registration, now)
     elif found.status is not registration.status:
         registrations.save(tx, registration)
     return Registered(registration=registration, endpoint=endpoint, is_new=found is None, secret=secret)
@@ -207,8 +210,8 @@ def _endpoint(tx: Tx, request: Checked, now: Instant) -> tuple[Endpoint | None, 
     return endpoints.by_fingerprint(tx, marks), None
 
 
-def _watch(tx: Tx, request: Checked, trace: str, now: Instant) -> Watch:
-    """The job's watch: made, or taken up again where it was given up or withdrawn."""
+def _watch(tx: Tx, request: Checked, trace: str, now: Instant) -> tuple[Watch, bool]:
+    """The job's watch, and whether it was made now; one that was given up or withdrawn is taken up again."""
     fresh = Watch(
         workspace=request.workspace,
         job_id=request.job_id,
@@ -223,20 +226,18 @@ def _watch(tx: Tx, request: Checked, trace: str, now: Instant) -> Watch:
         plan = planner.safety_plan(planner.sight_of(fresh), now)
         fresh = replace(fresh, next_look_at=plan.at, next_look_why=plan.why)
     if watches.add(tx, fresh):
-        return fresh
+        return fresh, True
     watch = watches.get(tx, request.workspace, request.job_id)
     if watch is None:  # deleted by another relay's janitor meanwhile
-        watches.add(tx, fresh)
-        return fresh
+        return fresh, watches.add(tx, fresh)
     if watch.state is WatchState.ACTIVE:
-        return watches.mark(
-            tx, watch, exec_callback=watch.exec_callback or request.exec_callback, unconfirmed_since=None
-        )
+        relies = watch.exec_callback or request.exec_callback
+        return watches.mark(tx, watch, exec_callback=relies, unconfirmed_since=None), False
     if watch.state is WatchState.SETTLED:
-        return watch
+        return watch, False
     watch = replace(fresh, job=watch.job, looks=watch.looks, last_look_at=watch.last_look_at)
     watches.save(tx, watch)
-    return watch
+    return watch, False
 
 
 def _tell_what_happened(

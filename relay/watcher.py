@@ -106,14 +106,15 @@ class Watcher:
         state = workspaces.lock(tx, workspace)
         if state.paused_until is not None and state.paused_until > now:
             return []
+        ledger = read_ledger(state.ledger)
+        if (most := granted(ledger, self.allowances[workspace], now, free)) <= 0:
+            return []
         hinted = watches.hinted(tx, workspace, now, free)
         front = {watch.job_id for watch in hinted}
         planned = [watch for watch in watches.due(tx, workspace, now, _RANKED) if watch.job_id not in front]
         due = [*hinted, *self._not_put_off(tx, workspace, planned, now)]
-        wanted = min(free, len(due), 1 if self._probing(state) else free)
-        ledger = read_ledger(state.ledger)
-        number = granted(ledger, self.allowances[workspace], now, wanted)
-        if number <= 0:
+        number = min(most, len(due), 1 if self._probing(state) else most)
+        if not number:
             return []
         pace = self._paces.get(workspace)
         if pace is not None and number < len(due):

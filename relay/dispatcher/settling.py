@@ -106,7 +106,7 @@ class Settler:
         """Writes a batch down, trying again while the store fails and the leases hold. Raises what no trying mends."""
         for _ in range(self._tries):
             try:
-                judged = await self._store.write(lambda tx: self._write_down(tx, batch))
+                judged, changed = await self._store.write(lambda tx: self._write_down(tx, batch))
             except ValueRefused:
                 raise
             except StoreError as error:
@@ -117,6 +117,8 @@ class Settler:
                 continue
             for sent, verdict in judged:
                 self._learn(sent, verdict)
+            for before, after in changed:
+                self._warn(before, after)
             return
 
     def _learn(self, sent: Sent, verdict: Verdict) -> None:
@@ -124,8 +126,13 @@ class Settler:
         self._telemetry.attempted(delivery, sent.format, verdict.outcome, sent.duration_ms, self._clock())
         self._traffic.learned(delivery.endpoint_id, delivered)
 
-    def _write_down(self, tx: Tx, batch: Sequence[Sent]) -> list[tuple[Sent, Verdict]]:
-        """Judges each attempt, then writes deliveries, attempts and the health of the endpoints."""
+    def _write_down(
+        self, tx: Tx, batch: Sequence[Sent]
+    ) -> tuple[list[tuple[Sent, Verdict]], list[tuple[Endpoint, Endpoint]]]:
+        """Judges each attempt, then writes deliveries, attempts and the health of the endpoints.
+
+        Returns the verdicts, and each endpoint whose health changed as it was and as it is.
+        """
         now = self._clock()
         known = endpoints.locked(tx, {sent.claim.delivery.endpoint_id for sent in batch})
         before = dict(known)
@@ -139,15 +146,14 @@ class Settler:
                 known[endpoint.id] = delivering.health_after(endpoint, verdict, now, after, self._rng.random())
         outbox.settle(tx, [settlement_of(sent, verdict, now) for sent, verdict in judged], self._owner)
         endpoints.end_turns(tx, {sent.probe.endpoint_id for sent in batch if sent.probe is not None})
-        for id, endpoint in known.items():
-            if endpoint is not before[id] and endpoint != before[id]:
-                endpoints.save_health(tx, endpoint)
-                self._warn(before[id], endpoint, now)
-        return judged
+        changed = [(before[id], after) for id, after in known.items() if after != before[id]]
+        for _, endpoint in changed:
+            endpoints.save_health(tx, endpoint)
+        return judged, changed
 
-    def _warn(self, before: Endpoint, after: Endpoint, now: Instant) -> None:
+    def _warn(self, before: Endpoint, after: Endpoint) -> None:
         """Tells the operator once of an endpoint that is to be disabled, and once when it is."""
-        warning = delivering.warning(before, after, now, self._rules.disable_after)
+        warning = delivering.warning(before, after, self._clock(), self._rules.disable_after)
         if warning is None or not after.enabled:
             self._warned.discard(after.id)
         if warning is not None and after.id not in self._warned:

@@ -8,9 +8,10 @@ import asyncio
 import os
 import queue
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,13 +43,20 @@ def seal_of(tx: Tx) -> Seal:
 
 
 class _Wish:
-    """A transaction that waits for the writer."""
+    """A transaction that waits for the writer, and who waits for it."""
 
     __slots__ = ("future", "work")
 
     def __init__(self, work: Callable[[Tx], Any]) -> None:
         self.work = work
-        self.future: Future[Any] = Future()
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """What a transaction raised."""
+
+    error: Exception
 
 
 class _Unsure(Exception):
@@ -120,13 +128,14 @@ class Store:
     async def write(self, work: Callable[[Tx], T]) -> T:
         """Runs `work` in a transaction; returns after the commit is durable. On an exception nothing of it remains.
 
-        Raises StoreError where the database fails, and whatever `work` raises.
+        `work` runs on another thread, and again where those it was to be committed with came to nothing: it does
+        nothing but read and write. Raises StoreError where the database fails, and whatever `work` raises.
         """
         if self._closed:
             raise StoreError("the store is closed")
         wish = _Wish(work)
         self._wishes.put(wish)
-        result: T = await asyncio.shield(asyncio.wrap_future(wish.future))
+        result: T = await wish.future
         return result
 
     async def read(self, work: Callable[[Tx], T]) -> T:
@@ -181,54 +190,37 @@ class Store:
                 batch.append(wish)
             self._commit_together(batch)
 
-    def _commit_together(self, batch: list[_Wish], tries: int = _TRIES) -> None:
-        """Commits all in one transaction; where one of them is at fault, each in one of its own, in turn."""
+    def _commit_together(self, batch: list[_Wish], apart: bool = False, tries: int = _TRIES) -> None:
+        """Commits all in one transaction; where one of them is at fault, without it, or each in one of its own."""
         try:
-            done = self._try(batch)
+            done = self._try(batch, apart)
         except _Unsure as unsure:
-            self._fail(batch, dialect.told(unsure.error))
+            _tell(batch, [_Failed(dialect.told(unsure.error))] * len(batch))
         except DBAPIError as error:
             if len(batch) > 1 and dialect.is_of_one(error):
                 for wish in batch:
-                    if not wish.future.done():
-                        self._commit_together([wish])
+                    self._commit_together([wish])
             elif tries > 1 and dialect.may_be_repeated(error):
-                self._commit_together(batch, tries - 1)
+                self._commit_together(batch, apart, tries - 1)
             else:
-                self._fail(batch, dialect.told(error))
+                _tell(batch, [_Failed(dialect.told(error))] * len(batch))
         except Exception as error:
-            self._fail(batch, error)
+            if len(batch) > 1 and not apart:
+                self._commit_together(batch, apart=True)
+            else:
+                _tell(batch, [_Failed(error)] * len(batch))
         else:
-            for wish, result in done:
-                wish.future.set_result(result)
+            _tell(batch, done)
 
-    @staticmethod
-    def _fail(batch: list[_Wish], error: Exception) -> None:
-        for wish in batch:
-            if not wish.future.done():
-                wish.future.set_exception(error)
-
-    def _try(self, batch: list[_Wish]) -> list[tuple[_Wish, Any]]:
-        done: list[tuple[_Wish, Any]] = []
+    def _try(self, batch: list[_Wish], apart: bool) -> list[Any]:
+        """What each transaction gave, or raised where they are kept `apart`, which costs a savepoint each."""
         with self._writer.connect() as connection, connection.begin() as transaction:
-            for wish in batch:
-                if wish.future.done():  # it raised when all of this was tried before
-                    continue
-                if len(batch) == 1:
-                    done.append((wish, wish.work(connection)))
-                    continue
-                try:
-                    with connection.begin_nested():
-                        done.append((wish, wish.work(connection)))
-                except DBAPIError:
-                    raise
-                except Exception as error:
-                    wish.future.set_exception(error)
+            done = [_alone(connection, wish.work) if apart else wish.work(connection) for wish in batch]
             try:
                 transaction.commit()
             except DBAPIError as error:
                 raise _Unsure(error) from error
-        return done
+            return done
 
     def forget_what_was_overwritten(self) -> None:
         """Rewrites a SQLite file, in whose free pages what was overwritten could still be read. Takes its time."""
@@ -263,6 +255,37 @@ class Store:
 def _set(clock: Callable[[], Instant], tx: Tx) -> None:
     if isinstance(clock, DatabaseClock):
         clock.set(lambda: dialect.now(tx))
+
+
+def _alone(connection: Tx, work: Callable[[Tx], Any]) -> Any:
+    """What a transaction within a larger one gave or raised, and in that case did not leave."""
+    try:
+        with connection.begin_nested():
+            return work(connection)
+    except DBAPIError:
+        raise
+    except Exception as error:
+        return _Failed(error)
+
+
+def _tell(wishes: Sequence[_Wish], done: Sequence[Any]) -> None:
+    """Tells those who wait what came of it, each event loop once: to wake one costs as much as a small statement."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Wish, Any]]] = {}
+    for wish, result in zip(wishes, done, strict=True):
+        by_loop.setdefault(wish.future.get_loop(), []).append((wish, result))
+    for loop, some in by_loop.items():
+        with suppress(RuntimeError):  # it was closed: nobody waits any more
+            loop.call_soon_threadsafe(_resolve, some)
+
+
+def _resolve(done: Sequence[tuple[_Wish, Any]]) -> None:
+    for wish, result in done:
+        if wish.future.done():  # whoever waited was cancelled
+            continue
+        if isinstance(result, _Failed):
+            wish.future.set_exception(result.error)
+        else:
+            wish.future.set_result(result)
 
 
 def peek(url: str, work: Callable[[Tx], T]) -> T:

@@ -22,12 +22,14 @@ _COLUMNS = [endpoints.c[name] for name in _NAMES]
 
 _MANY = select(*_COLUMNS).where(endpoints.c.id.in_(bindparam("ids", expanding=True)))
 _LOCKED = _MANY.order_by(endpoints.c.id).with_for_update(key_share=True)
+_KNOWN_BY = select(*_COLUMNS).where(endpoints.c.fingerprint.in_(bindparam("marks", expanding=True))).limit(1)
+_KNOWN_BY = _KNOWN_BY.with_for_update(read=True, key_share=True)
 _STANDING = select(*_COLUMNS).where(endpoints.c.kind == EndpointKind.STANDING.value).order_by(endpoints.c.id)
 _TAKE_TURN = update(endpoints).where(
     endpoints.c.id == bindparam("of"),
     or_(endpoints.c.next_turn_at.is_(None), endpoints.c.next_turn_at <= bindparam("now", type_=BigInteger)),
 )
-"""Made once: every batch of attempts and every event needs them."""
+"""Made once: every registration, every event and every batch of attempts needs them."""
 
 
 def described(
@@ -106,8 +108,7 @@ def by_name(tx: Tx, name: str) -> Endpoint | None:
 
 def by_fingerprint(tx: Tx, marks: Sequence[str]) -> Endpoint | None:
     """The endpoint that is known by one of these fingerprints; it stays until the transaction ends."""
-    query = select(*_COLUMNS).where(endpoints.c.fingerprint.in_(marks)).limit(1)
-    row = tx.execute(query.with_for_update(read=True, key_share=True)).one_or_none()
+    row = tx.execute(_KNOWN_BY, {"marks": marks}).one_or_none()
     return _endpoint(tx, row) if row else None
 
 

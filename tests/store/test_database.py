@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,39 @@ async def test_a_transaction_that_the_database_refuses_fails_alone(store: Store)
     )
     assert [number for number, result in enumerate(results) if result != number] == [50]
     assert isinstance(results[50], StoreError)
+
+
+async def test_a_transaction_whose_caller_left_is_made_all_the_same(store: Store) -> None:
+    """Whoever waits may be cancelled; what was asked for is written, and the next one is served."""
+    left = asyncio.create_task(store.write(lambda tx: idempotency.keep(tx, keep("left"))))
+    await asyncio.sleep(0)
+    left.cancel()
+    assert await store.write(lambda tx: idempotency.keep(tx, keep("next")))
+    assert await store.read(lambda tx: idempotency.get(tx, "left")) is not None
+    assert left.cancelled()
+
+
+def test_a_transaction_whose_loop_ended_harms_nobody(sqlite_url: str) -> None:
+    """The writer outlives a loop that was closed before it was told."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(_: Tx) -> None:
+        begun.set()
+        go_on.wait(10)
+
+    async def leave() -> Store:
+        store = await Store.open(sqlite_url)
+        asyncio.create_task(store.write(slow))  # noqa: RUF006 (it is to be cancelled by the end of the loop)
+        assert await asyncio.to_thread(begun.wait, 10)
+        return store
+
+    async def come_back(store: Store) -> None:
+        assert await store.write(lambda tx: idempotency.keep(tx, keep("after")))
+        await store.aclose()
+
+    store = asyncio.run(leave())
+    go_on.set()
+    asyncio.run(come_back(store))
 
 
 async def test_a_write_is_on_disk_when_it_returns(sqlite_store: Store, tmp_path: Path) -> None:
