@@ -17,6 +17,8 @@ from tests.node import needs
 RELAY = "https://relay.example.com"
 ELSEWHERE = {"README.md", "production.md", "quick-start.md"}
 """Typed by tests of their own."""
+MOVES = "relay import "
+"""Wants a PostgreSQL beside the file: `tests/cli/test_import.py`; and beside a relay at work: `tests/torture/moving.py`."""
 NOWHERE = {"deny_networks": ["0.0.0.0/0", "::/0"], "allow_networks": []}
 """Whatever a page has the relay call, nothing is dialled."""
 
@@ -24,7 +26,8 @@ NOWHERE = {"deny_networks": ["0.0.0.0/0", "::/0"], "allow_networks": []}
 def asked(page: Path) -> list[str]:
     """Those commands of a page that ask a relay, or are its own; other programs have tests of their own."""
     found = commands(page.read_text()) if page.name not in ELSEWHERE else []
-    return [one for one in found if one.startswith("relay ") or (one.startswith("curl ") and RELAY in one)]
+    mine = [one for one in found if one.startswith("relay ") or (one.startswith("curl ") and RELAY in one)]
+    return [one for one in mine if not one.startswith(MOVES)]
 
 
 PAGES = [page for page in all_pages() if asked(page)]
