@@ -18,7 +18,7 @@ RELAY = "https://relay.example.com"
 ELSEWHERE = {"README.md", "production.md", "quick-start.md"}
 """Typed by tests of their own."""
 MOVES = "relay import "
-"""Wants a PostgreSQL beside the file: `tests/cli/test_import.py`; and beside a relay at work: `tests/torture/moving.py`."""
+"""Wants a PostgreSQL: `tests/cli/test_import.py`, and beside a relay at work `tests/torture/moving.py`, have one."""
 NOWHERE = {"deny_networks": ["0.0.0.0/0", "::/0"], "allow_networks": []}
 """Whatever a page has the relay call, nothing is dialled."""
 
