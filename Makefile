@@ -9,7 +9,7 @@ BENCH := $(VENV)/.bench-installed
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench-polling bench-speed lock image habits fuzz guards torture audit sbom release docs browser screenshots clean
+.PHONY: help demo test check format bench-polling bench-scaling bench-speed lock image habits fuzz guards torture audit sbom release docs browser screenshots clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -37,6 +37,9 @@ bench-polling: $(DEV) ## How near the relay's looks come to the optimum, and who
 
 bench-speed: $(BENCH) ## How near deliveries and registrations come to what two cores can do: half an hour
 	$(RUN)/python -m benchmarks.speed $(ARGS)
+
+bench-scaling: $(DEV) ## What several relays cost one PostgreSQL, and what it could carry: minutes
+	$(RUN)/python -m benchmarks.scaling $(ARGS)
 
 lock: $(DEV) ## Pin the requirements anew, with hashes
 	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null RELAY_PIP_COMPILE=$(RUN)/pip-compile sh requirements/lock.sh

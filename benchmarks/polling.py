@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks import days, held
 from benchmarks.plot import plot
 from benchmarks.ratios import SEEDS
-from benchmarks.tables import Report
+from benchmarks.tables import Report, rewritten
 
 PAGE = Path(__file__).parent.parent / "docs" / "polling.md"
 
@@ -39,18 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = [check for report in reports.values() for check in report.checks if not check.passed]
     print(f"\n{len(failed)} of {sum(len(one.checks) for one in reports.values())} checks failed")
     return 1 if any(not check.why for check in failed) else 0
-
-
-def rewritten(page: str, reports: dict[str, Report]) -> str:
-    """The page with the text of each report between its marks: `<!-- laws -->` and `<!-- end of laws -->`."""
-    for name, report in reports.items():
-        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        before, _, rest = page.partition(begin)
-        _, found, after = rest.partition(end)
-        if not found:
-            raise ValueError(f"docs/polling.md has no place for {name}: it needs the lines {begin} and {end}")
-        page = f"{before}{begin}\n\n{report.text()}\n\n{end}{after}"
-    return page
 
 
 def _laws(quick: bool, write: bool) -> Report:

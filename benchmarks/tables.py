@@ -1,6 +1,6 @@
 """What a benchmark has to say: tables, and what it is held to, as text for a terminal and as Markdown."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -47,6 +47,18 @@ class Report:
         held = [Table("Held to", ("what", "at most", "measured", "pass?"), rows)] if rows else []
         reasons = [f"FAIL, {one.what}: {one.why}" for one in self.checks if not one.passed and one.why]
         return "\n\n".join([*(table.text() for table in (*self.tables, *held)), *reasons])
+
+
+def rewritten(page: str, reports: Mapping[str, Report]) -> str:
+    """The page with the text of each report between its marks: `<!-- laws -->` and `<!-- end of laws -->`."""
+    for name, report in reports.items():
+        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        before, _, rest = page.partition(begin)
+        _, found, after = rest.partition(end)
+        if not found:
+            raise ValueError(f"the page has no place for {name}: it needs the lines {begin} and {end}")
+        page = f"{before}{begin}\n\n{report.text()}\n\n{end}{after}"
+    return page
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import held, polling
+from benchmarks import held, polling, tables
 from benchmarks.laws import LAWS, MAX_AGE, judge
 from benchmarks.optimum import Optimum
 from benchmarks.tables import Check, Report, Table
@@ -62,10 +62,10 @@ def test_the_judge_agrees_with_a_draw() -> None:
 def test_a_report_goes_between_its_marks_and_nowhere_else() -> None:
     """What stands around the marks stays; what stood between them is replaced; a page without them is refused."""
     report = Report([Table("T", ("law", "2"), [["σ", "1.0"]])])
-    page = polling.rewritten("a\n<!-- laws -->old<!-- end of laws -->\nb\n", {"laws": report})
+    page = tables.rewritten("a\n<!-- laws -->old<!-- end of laws -->\nb\n", {"laws": report})
     assert page == f"a\n<!-- laws -->\n\n{report.text()}\n\n<!-- end of laws -->\nb\n"
     with pytest.raises(ValueError, match="no place for days"):
-        polling.rewritten(page, {"days": report})
+        tables.rewritten(page, {"days": report})
 
 
 def test_a_quick_run_is_not_written_down(capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,17 +63,6 @@ def medians(runs: Iterable[Run]) -> Run:
     return Run(some[0].number, middle("seconds"), middle("cpu"), middle("busy"))
 
 
-def machine() -> str:
-    """What the figures come from."""
-    name = next((line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if "model name" in line), "unknown")
-    version = ".".join(map(str, sys.version_info[:3]))
-    return f"{os.cpu_count()} cores ({name}), Linux {os.uname().release.partition('-')[0]}, Python {version}"
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines()
-
-
 async def _measured(name: str, asked: dict[str, Any]) -> dict[str, float]:
     targets = subjects.urls(asked["port"], asked["hosts"])
     number, concurrency = asked["number"], asked["concurrency"]

@@ -23,7 +23,11 @@ _ASKS = re.compile("SELECT|INSERT|UPDATE|DELETE|WITH")
 _statements: dict[str, dict[str, Any]] = {}
 
 
-@event.listens_for(Engine, "before_cursor_execute")
+def pytest_configure() -> None:
+    """Listens to every engine; not where this module is only read for what it wrote."""
+    event.listen(Engine, "before_cursor_execute", _record)
+
+
 def _record(_: Any, __: Any, statement: str, values: Any, context: Any, _many: bool) -> None:
     compiled = context.compiled if context is not None else None
     if compiled is None or isinstance(compiled.statement, TextClause) or context.dialect.name != "postgresql":

@@ -1,6 +1,7 @@
 """Tables of other versions: brought up to date by one relay while others wait, and so that the others can go on."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 
 import psycopg
@@ -12,6 +13,7 @@ from relay.sealing import Seal
 from relay.store import dialect, idempotency, migrate
 from relay.store.database import Store
 from tests.store.newer import NEWER, Shape, breaks, make_newer
+from tests.store.recording import RECORDED, unplain
 
 
 @pytest.fixture
@@ -99,6 +101,18 @@ def test_relays_since_the_oldest_version_can_work_in_the_newest_tables(engine: E
     migrate.upgrade(engine)
     with engine.connect() as tx:
         assert breaks(before, Shape(tx)) == []
+
+
+async def test_what_relays_of_the_oldest_version_ask_is_answered(postgres_url: str) -> None:
+    """Every statement that a relay made in its tables can be made in the newest, writes included."""
+    await (await Store.open(postgres_url)).aclose()
+    recorded = json.loads(RECORDED.read_text("utf-8"))
+    assert recorded["version"] == migrate.OLDEST, "record anew: see tests/store/recording.py"
+    assert len(recorded["statements"]) > 200
+    with psycopg.connect(postgres_url) as relay:
+        for one in recorded["statements"]:
+            relay.execute(one["statement"], {name: unplain(value) for name, value in one["values"].items()})
+            relay.rollback()
 
 
 CHANGES = {
