@@ -17,6 +17,7 @@ AT_ONCE = 10
 PER_MINUTE = 6
 """... and how many then."""
 
+_LONGEST = 64
 _PREFIX = 64
 """Bits of an IPv6 address that one customer has for himself."""
 
@@ -64,7 +65,7 @@ def source_of(address: str) -> str:
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:
-        return address
+        return address[:_LONGEST]  # what a proxy says, or a socket that has no address
     if isinstance(parsed, IPv6Address):
         if parsed.ipv4_mapped is not None:
             return str(parsed.ipv4_mapped)

@@ -150,7 +150,8 @@ class Connection(H11Protocol):
             body = json.dumps(problems.envelope(refused)).encode()
             headers = {**HEADERS, **problems.headers_of(refused), "content-type": "application/json"}
             headers |= {"content-length": str(len(body)), "connection": "close"}
-            told = [(name.encode(), value.encode()) for name, value in headers.items()]
+            ours = [(name.encode(), value.encode()) for name, value in headers.items()]
+            told = [*self.server_state.default_headers, *ours]
             response = h11.Response(status_code=refused.status, headers=told)
             for event in (response, h11.Data(data=body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")

@@ -11,7 +11,7 @@ from relay.telemetry import Telemetry
 from relay.web.problems import TooMany
 
 _KEPT = 20_000
-"""Keys that are counted: more than there can be."""
+"""Keys, tokens and sessions that are counted."""
 
 
 class Limits:

@@ -100,6 +100,19 @@ async def test_keys_are_made_and_revoked_while_it_runs(stage: Stage) -> None:
     assert await relay.stop() == 0
 
 
+async def test_strangers_meet_the_api_s_own_door(stage: Stage) -> None:
+    """`relay serve` serves as `tests/web/test_connection.py` has it: what is no HTTP is answered in the envelope."""
+    relay = stage.serve()
+    await relay.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(relay.url.rpartition(":")[2]))
+    writer.write(b"nonsense\r\n\r\n")
+    said = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    assert said.startswith(b"HTTP/1.1 400")
+    assert b'"invalid_http"' in said
+    assert await relay.stop() == 0
+
+
 async def test_a_wrong_configuration_is_exit_code_2(stage: Stage) -> None:
     """The place and the right name are on stderr, and nothing was started."""
     path = stage.write_config(polling={"intervall": "1s"})

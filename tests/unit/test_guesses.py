@@ -69,6 +69,7 @@ def test_the_same_wrong_key_is_no_new_guess() -> None:
         ("fe80::1%eth0", "fe80::"),
         ("", ""),
         ("unix socket", "unix socket"),
+        ("x" * 30_000, "x" * 64),
     ],
 )
 def test_who_counts_as_one(address: str, source: str) -> None:

@@ -8,14 +8,16 @@ from ipaddress import ip_network
 import httpx
 import pytest
 
+from relay.errors import RelayError
 from relay.guesses import AT_ONCE
+from relay.listening import listen
 from relay.sandbox.serving import serve
 from relay.web.serving import server_config
 from tests.conftest import Clock
 from tests.web.conftest import open_api
 from tests.web.test_limits import KEY, KEYS, bearer
 
-Served = Callable[[Sequence[str]], AbstractAsyncContextManager[httpx.AsyncClient]]
+Served = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
 @pytest.fixture
@@ -23,12 +25,12 @@ def served(sqlite_url: str, clock: Clock) -> Served:
     """A client of the API, served with these trusted proxies."""
 
     @asynccontextmanager
-    async def start(proxies: Sequence[str]) -> AsyncIterator[httpx.AsyncClient]:
+    async def start(proxies: Sequence[str], host: str = "127.0.0.1") -> AsyncIterator[httpx.AsyncClient]:
         configure = partial(server_config, trusted_proxies=[ip_network(one) for one in proxies])
         async with (
             open_api(sqlite_url, clock, security=KEYS) as api,
-            serve(api.app, configure=configure) as url,
-            httpx.AsyncClient(base_url=url, trust_env=False) as http,
+            serve(api.app, host, configure=configure) as url,
+            httpx.AsyncClient(base_url=url.replace("[::]", "127.0.0.1"), trust_env=False) as http,
         ):
             yield http
 
@@ -64,6 +66,17 @@ async def test_what_a_client_tells_a_trusted_proxy_is_not_believed(served: Serve
     async with served(["127.0.0.1/32"]) as http:
         statuses = [await guess_as(http, f"198.51.100.{number}, 203.0.113.1", number) for number in range(AT_ONCE + 2)]
         assert statuses == [401] * AT_ONCE + [429] * 2
+
+
+async def test_a_proxy_on_a_socket_that_takes_both_kinds_of_addresses(served: Served) -> None:
+    """There 127.0.0.1 is ::ffff:127.0.0.1, and the same proxy."""
+    try:
+        listen("::", 0, "").close()
+    except RelayError:
+        pytest.skip("this machine has no IPv6")
+    async with served(["127.0.0.1/32"], host="::") as http:
+        statuses = [await guess_as(http, f"203.0.113.{number}", number) for number in range(AT_ONCE + 3)]
+        assert statuses == [401] * (AT_ONCE + 3)
 
 
 async def test_https_is_believed_of_a_trusted_proxy_only(served: Served) -> None:
