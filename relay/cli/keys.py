@@ -18,7 +18,7 @@ from relay.errors import RelayError
 from relay.key_ring import FRESH, MOST
 from relay.model import SECOND, Instant, new_id, to_rfc3339
 from relay.nearest import nearest
-from relay.store import api_keys
+from relay.store import api_keys, dialect
 from relay.store.api_keys import StoredKey
 from relay.store.clock import system_clock
 from relay.store.database import Store, Tx, change, is_there, peek
@@ -81,6 +81,7 @@ def create(path: Path | None, name: str, scopes: Sequence[Scope]) -> None:
     url = config.storage.url
     if not is_there(url):
         asyncio.run(_make_store(url))
+        click.echo(f"There was no store yet; it is now {_place_of(url)}, where a relay has to find it.\n", err=True)
     was_open = change(url, lambda tx: _add(tx, made)) and not config.security.api_keys
     click.echo(key)
     click.echo(f"\nThat is shown once. It works from now on, as {_bearer(made)}", err=True)
@@ -148,6 +149,12 @@ async def _make_store(url: str) -> None:
     """The first key may come before the first start, so that this can be on an address that others reach."""
     store = await Store.open(url)
     await store.aclose()
+
+
+def _place_of(url: str) -> str:
+    """Where a store is: another folder would have given another file."""
+    parsed = dialect.parse(url)
+    return str(Path(str(parsed.database)).absolute()) if dialect.is_sqlite(parsed) else "in the database"
 
 
 def _add(tx: Tx, made: StoredKey) -> bool:

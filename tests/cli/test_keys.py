@@ -47,8 +47,11 @@ def test_the_first_key_comes_before_the_first_start(keys: Keys, store_url: str) 
     [stored] = peek(store_url, api_keys.live)
     assert (stored.name, stored.hash, stored.scopes) == ("zapier", hash_of(key), ("register",))
     assert "every call of its API wants one" in done.stderr
+    place = str(Path(store_url.removeprefix("sqlite:///")).absolute()) if "sqlite" in store_url else "in the database"
+    assert f"There was no store yet; it is now {place}," in done.stderr
     second = keys("create", "ops", "--scope", "admin", "--scope", "read")
-    assert "every call of its API wants one" not in second.stderr
+    for words in ("every call of its API wants one", "no store yet"):
+        assert words not in second.stderr
     assert second.stdout != done.stdout
     assert "read, admin" in second.stderr
 
