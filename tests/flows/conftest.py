@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -11,7 +12,7 @@ from svix.webhooks import Webhook, WebhookVerificationError
 
 from relay import config, register
 from relay.config import Config
-from relay.model import Delivery, Instant, Watch
+from relay.model import SECOND, Delivery, Instant, Watch
 from relay.register import Registered, Request
 from relay.sandbox.exec import SANDBOX_KEY, Exec, ExecSettings
 from relay.sandbox.receiver import Received, Receiver
@@ -34,6 +35,8 @@ class World:
         self.clock, self.exec, self.receiver = clock, exec, receiver
         self.exec_url, self.receiver_url = exec_url, receiver_url
         self.sections: dict[str, Any] = {}
+        self.patience = 5 * SECOND
+        """How often `advance` tries what is overdue."""
         self.relay: Relay
         self.second_opinion: SecondOpinion
 
@@ -96,7 +99,7 @@ class World:
         target = self.clock() + ms
         while (due := await self.next_due()) is not None and due <= target:
             # What is overdue waits for a pause to end: try again a little later.
-            self.clock.at = min(target, due if due > self.clock() else self.clock() + 5_000)
+            self.clock.at = min(target, due if due > self.clock() else self.clock() + self.patience)
             await self.settle()
             if self.clock() >= target:
                 return
@@ -149,27 +152,28 @@ class SecondOpinion:
 Start = Callable[..., Any]
 
 
+@asynccontextmanager
+async def world_on(
+    store_url: str, sandbox: ExecSettings | None = None, spans: Spans | None = None, **sections: Any
+) -> AsyncIterator[World]:
+    """A world whose relay has its store there."""
+    clock = Clock(time.time_ns() // 1_000_000)
+    exec = Exec(sandbox or ExecSettings(seed=1), clock)
+    second_opinion = SecondOpinion()
+    receiver = Receiver(SECRET, clock, listener=second_opinion)
+    async with AsyncExitStack() as stack:
+        exec_url = await stack.enter_async_context(serve(exec.app))
+        receiver_url = await stack.enter_async_context(serve(receiver.app))
+        world = World(clock, exec, receiver, exec_url, receiver_url)
+        world.sections = sections
+        world.relay = await Relay.open(world.config(store_url, **sections), clock, seed=1, spans=spans)
+        stack.push_async_callback(lambda: world.relay.stop())
+        world.second_opinion = second_opinion
+        yield world
+    assert second_opinion.differs == []
+
+
 @pytest.fixture
 def start(store_url: str) -> Start:
     """Starts a world: `async with start(**sections) as world`. `exec` settings as keyword `sandbox`."""
-
-    @asynccontextmanager
-    async def started(
-        sandbox: ExecSettings | None = None, spans: Spans | None = None, **sections: Any
-    ) -> AsyncIterator[World]:
-        clock = Clock(time.time_ns() // 1_000_000)
-        exec = Exec(sandbox or ExecSettings(seed=1), clock)
-        second_opinion = SecondOpinion()
-        receiver = Receiver(SECRET, clock, listener=second_opinion)
-        async with AsyncExitStack() as stack:
-            exec_url = await stack.enter_async_context(serve(exec.app))
-            receiver_url = await stack.enter_async_context(serve(receiver.app))
-            world = World(clock, exec, receiver, exec_url, receiver_url)
-            world.sections = sections
-            world.relay = await Relay.open(world.config(store_url, **sections), clock, seed=1, spans=spans)
-            stack.push_async_callback(lambda: world.relay.stop())
-            world.second_opinion = second_opinion
-            yield world
-        assert second_opinion.differs == []
-
-    return started
+    return partial(world_on, store_url)

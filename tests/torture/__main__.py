@@ -5,6 +5,7 @@ Takes an hour or more; with names, those alone. Exit code 1 where a verdict is b
 
 import argparse
 import asyncio
+import logging
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rounds", type=int, help="how often each hurts; left out: as many as its long form has")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(one.name for one in TORTURES))
     given = parser.parse_args(arguments)
+    logging.getLogger().addHandler(logging.NullHandler())  # what servers and relays say of their troubles is no news
     if unknown := set(given.names) - {one.name for one in TORTURES}:
         parser.error(f"there is no {', '.join(sorted(unknown))}")
     chosen = [one for one in TORTURES if not given.names or one.name in given.names]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.torture import database, disks, killing, moving, power, recorded, sqlite_file
+from tests.torture import database, disks, exec_trouble, killing, moving, power, receivers_down, recorded, sqlite_file
 from tests.torture.verdict import Verdict
 
 
@@ -88,5 +88,19 @@ TORTURES = (
         short=1,
         long=20,
         needs=disks.why_not,
+    ),
+    Torture(
+        name="exec-trouble",
+        what="Exec down for hours, flapping, lying, on a clock moved by hand",
+        run=exec_trouble.exec_trouble,
+        short=3,
+        long=60,
+    ),
+    Torture(
+        name="receivers-down",
+        what="receivers away or in trouble for up to 36 hours, and back, on a clock moved by hand",
+        run=receivers_down.receivers_down,
+        short=2,
+        long=40,
     ),
 )

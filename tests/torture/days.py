@@ -1,0 +1,81 @@
+"""Days in minutes: a whole relay with the limits that Exec publishes, on a clock that is moved by hand."""
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from relay.model import DAY, HOUR, MINUTE
+from relay.sandbox.exec import ExecSettings
+from relay.sandbox.jobs import Law
+from relay.sandbox.serving import serve
+from relay.web.app import create_app
+from tests.flows.conftest import World, world_on
+from tests.make import SECRET
+from tests.torture.load import Load, Settings, listed
+from tests.torture.scene import STANDING
+from tests.torture.verdict import Evidence, Verdict, judge
+
+EVERY = 15 * MINUTE
+"""Between two registrations, in the mean: about a hundred a day."""
+
+_LAW = Law(fail=0.2, cancel=0.1)
+_PATIENCE = 2 * MINUTE
+
+
+class Days:
+    """A world in which jobs are registered now and then."""
+
+    def __init__(self, world: World, http: httpx.AsyncClient, load: Load, rng: random.Random) -> None:
+        self.world, self.load, self.rng = world, load, rng
+        self._http = http
+
+    async def pass_by(self, ms: int) -> None:
+        """So much time passes, while jobs are registered."""
+        until = self.world.clock() + ms
+        while (left := until - self.world.clock()) > 0:
+            await self.world.advance(min(left, round(self.rng.expovariate(1 / EVERY))))
+            if self.world.clock() < until:
+                await self.load.register(self._http)
+                await self.world.settle()
+
+    async def finish(self, within: int = 5 * DAY) -> Verdict:
+        """Time passes until all is told, or it is too late."""
+        assert self.load.refused == []
+        until = self.world.clock() + within
+        while self.world.clock() < until and await self.world.next_due() is not None:
+            await self.world.advance(HOUR)
+        return judge(
+            Evidence(
+                accepted=self.load.accepted,
+                standing=STANDING,
+                received=self.world.receiver.received,
+                secret=SECRET,
+                jobs=self.world.exec.jobs,
+                asked=self.world.exec.records.asked,
+                shown={one["id"] for one in await listed(self._http, "/v1/registrations")},
+                asked_again=self.load.asked_again,
+            )
+        )
+
+
+@asynccontextmanager
+async def days(folder: Path, receiver: str | None = None, seed: int = 1, **sections: Any) -> AsyncIterator[Days]:
+    """Days on a new SQLite file; `receiver` gives the URL of the receiver, where it is not the world's own."""
+    rng = random.Random(seed)
+    url = f"sqlite:///{folder}/relay.db"
+    async with (
+        world_on(url, ExecSettings(law=_LAW, seed=seed), **{"polling": {"strategy": "adaptive"}, **sections}) as world,
+        serve(create_app(world.relay, owns_relay=False)) as api,
+        httpx.AsyncClient(base_url=api, trust_env=False, timeout=30) as http,
+    ):
+        world.patience = _PATIENCE
+        there = receiver or world.receiver_url
+        for path in STANDING:
+            wish = {"name": path.rpartition("/")[2], "url": there + path, "secret": SECRET}
+            (await http.post("/v1/endpoints", json=wish)).raise_for_status()
+        load = Load(world.exec, lambda: [api], Settings(receivers=[there], rate=1, law=_LAW), rng)
+        yield Days(world, http, load, rng)

@@ -1,0 +1,53 @@
+"""Exec in trouble for hours: down, flapping, lying, refusing the key; jobs end meanwhile, and are registered.
+
+A 404 that lasts is not among the lies: the relay believes it after two minutes, as it says (`job.not_found`).
+"""
+
+from pathlib import Path
+
+from relay.model import HOUR, MINUTE
+from relay.sandbox.faults import Orders, Trouble
+from tests.torture.days import Days, days
+from tests.torture.verdict import Verdict
+
+DOWN = (("503",), ("500",), ("502", "closed"), ("401",), ("429",))
+LIES = ("not_json", "wrong_shape", "other_job", "truncated", "unknown_status", "huge")
+"""As many looks as not come back as one of these."""
+
+
+async def exec_trouble(folder: Path, rounds: int) -> Verdict:
+    """Each round one kind of trouble, and some hours of peace after it."""
+    async with days(folder) as world:
+        for number in range(rounds):
+            await world.pass_by(world.rng.randrange(HOUR))
+            await (_down, _flapping, _lying)[number % 3](world)
+            order(world)
+            await world.pass_by(world.rng.randrange(3 * HOUR))
+        return await world.finish()
+
+
+async def _down(world: Days) -> None:
+    """Nothing works for hours."""
+    order(world, *world.rng.choice(DOWN))
+    await world.pass_by(world.rng.randrange(HOUR, 7 * HOUR))
+
+
+async def _flapping(world: Days) -> None:
+    """Works and does not, for seconds or minutes."""
+    for _ in range(10):
+        order(world, *world.rng.choice(DOWN))
+        await world.pass_by(world.rng.randrange(10 * MINUTE))
+        order(world)
+        await world.pass_by(world.rng.randrange(10 * MINUTE))
+
+
+async def _lying(world: Days) -> None:
+    """Says 200, and other things than what is so."""
+    order(world, *LIES, share=0.9)
+    await world.pass_by(world.rng.randrange(HOUR, 5 * HOUR))
+
+
+def order(world: Days, *kinds: str, share: float = 1.0) -> None:
+    """From now on such a share of the looks goes wrong, each kind as often; with no kind, none does."""
+    troubles = tuple(Trouble(kind=kind, share=share / len(kinds)) for kind in kinds)
+    world.world.exec.faults.order(Orders(faults=troubles), world.world.clock())

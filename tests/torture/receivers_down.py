@@ -1,0 +1,78 @@
+"""Receivers down for hours, and back: nobody listens, or answers nothing of use; events wait, and come once."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from relay.model import HOUR, MINUTE
+from relay.sandbox.receiver import FINE, Answer, retry_later
+from relay.sandbox.serving import serve
+from tests.e2e.conftest import free_port
+from tests.torture.days import Days, days
+from tests.torture.verdict import Verdict
+
+ANSWERS = (
+    Answer(status=500),
+    Answer(status=503),
+    Answer(status=404),
+    retry_later(600),
+)
+HANGS = Answer(status=504, delay=10 * MINUTE)
+"""Says it long after the relay has hung up. Each such attempt takes a second that no clock can be moved over."""
+
+
+class Port:
+    """A receiver's port, open or closed."""
+
+    def __init__(self) -> None:
+        self.number = free_port()
+        self._open = AsyncExitStack()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.number}"
+
+    async def open(self, app: ASGIApp) -> None:
+        await self._open.enter_async_context(serve(app, port=self.number, grace=0))
+
+    async def close(self) -> None:
+        """Nobody listens any more; lines that are open are cut."""
+        await self._open.aclose()
+
+
+@asynccontextmanager
+async def _port() -> AsyncIterator[Port]:
+    made = Port()
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def receivers_down(folder: Path, rounds: int) -> Verdict:
+    """Each round the receiver is away or in trouble for up to a day and a half, then well for some hours."""
+    async with _port() as port, days(folder, port.url, delivery={"timeout": "1s"}) as world:
+        app = world.world.receiver.app
+        await port.open(app)
+        for number in range(rounds):
+            await world.pass_by(world.rng.randrange(3 * HOUR))
+            if number % 2:
+                await _in_trouble(world)
+            else:
+                await port.close()
+                await world.pass_by(world.rng.randrange(HOUR, 36 * HOUR))
+                await port.open(app)
+            await world.pass_by(world.rng.randrange(6 * HOUR))
+        return await world.finish()
+
+
+async def _in_trouble(world: Days) -> None:
+    """Answers, now so and now so, and for some minutes not at all."""
+    for _ in range(6):
+        world.world.receiver.always(world.rng.choice(ANSWERS))
+        await world.pass_by(world.rng.randrange(3 * HOUR))
+    world.world.receiver.always(HANGS)
+    await world.pass_by(5 * MINUTE)
+    world.world.receiver.always(FINE)
