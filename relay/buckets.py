@@ -35,5 +35,8 @@ class Buckets:
         return 0.0
 
     def _full(self, name: str, now: Instant) -> float:
-        """Never further off than an empty bucket's, though the clock was set back."""
-        return min(max(self._full_at.get(name, 0.0), now), now + self._room)
+        """Never further off than an empty bucket's, though the clock was set back: from then on it fills again."""
+        full_at, latest = self._full_at.get(name, 0.0), now + self._room
+        if full_at > latest:
+            self._full_at[name] = full_at = latest
+        return max(full_at, now)

@@ -57,7 +57,7 @@ class Days:
                 jobs=self.world.exec.jobs,
                 asked=self.world.exec.records.asked,
                 shown={one["id"] for one in await listed(self._http, "/v1/registrations")},
-                asked_again=self.load.asked_again,
+                in_vain=self.load.in_vain,
             )
         )
 

@@ -5,6 +5,7 @@ What gets no answer, or 5xx, is asked again with the same `Idempotency-Key`, of 
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +46,8 @@ class Load:
         self.accepted: list[Accepted] = []
         self.refused: list[str] = []
         """Answers that no registration of ours deserves: 4xx."""
-        self.asked_again = 0
+        self.in_vain: Counter[str] = Counter()
+        """Requests that had to be made again, by the status that they were answered."""
         self._exec, self._relays, self._settings, self._rng = exec, relays, settings, rng
         self._numbers = 0
         self._stopping = asyncio.Event()
@@ -107,7 +109,7 @@ class Load:
             if answer is not None and answer.status_code < 500 and answer.status_code not in (409, 429):
                 self.refused.append(f"{answer.status_code}: {answer.text}")
                 return None
-            self.asked_again += 1
+            self.in_vain["no answer" if answer is None else str(answer.status_code)] += 1
             await asyncio.sleep(_AGAIN)
 
 

@@ -28,7 +28,7 @@ SLOW = {"/standing/archive": 60, "/shared/0": 30, "/shared/1": 250}
 
 _RECEIVERS = 2
 _GLANCE = 0.2
-_ANSWERS_WITHIN = 60
+_ANSWERS_WITHIN = MINUTE
 _SETTLES = 1 * SECOND
 """How long after a kill the receiver may still be reading what was sent before."""
 
@@ -46,7 +46,7 @@ class Plan:
     sections: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Changes of the configuration."""
     program: tuple[str, ...] = ("relay",)
-    """The module that is run, and what comes before the verb."""
+    """The module that is run, and what comes before the verb; `{number}` is the relay's."""
 
 
 class Scene:
@@ -54,7 +54,7 @@ class Scene:
 
     def __init__(self, folder: Path, plan: Plan) -> None:
         self.folder, self.plan = folder, plan
-        self.rng = random.Random(plan.seed)
+        self.rng = random.Random(f"hurts {plan.seed}")
         limits = Limits(per_minute=plan.per_minute, per_day=None, creates_per_minute=None)
         self.exec = Exec(ExecSettings(limits=limits, seed=plan.seed, keep=2_000_000), system_clock)
         self.receiver = Receiver(SECRET, system_clock, keep=2_000_000)
@@ -90,10 +90,10 @@ class Scene:
 
     async def answers(self) -> None:
         """Waits until registrations are taken again: until then relays are as good as hurt."""
-        before = len(self.load.accepted)
-        async with asyncio.timeout(_ANSWERS_WITHIN):
-            while len(self.load.accepted) == before:
-                await asyncio.sleep(_GLANCE)
+        before, until = len(self.load.accepted), system_clock() + _ANSWERS_WITHIN
+        while len(self.load.accepted) == before:
+            assert system_clock() < until, f"no registration is taken any more: {self.load.in_vain}"
+            await asyncio.sleep(_GLANCE)
 
     async def finish(self, within: int = 3 * MINUTE) -> Verdict:
         """No more is registered; once all is told, or it is too late, the relays are stopped and the verdict given."""
@@ -116,7 +116,7 @@ class Scene:
                 asked=self.exec.records.asked,
                 shown=shown,
                 disturbances=self.disturbances,
-                asked_again=self.load.asked_again,
+                in_vain=self.load.in_vain,
             )
         )
 
@@ -147,7 +147,7 @@ class Scene:
         ]
         path = self.folder / f"relay-{number}.yaml"
         path.write_text(yaml.safe_dump(merged))
-        return Served(path, port, self.plan.program)
+        return Served(path, port, [word.format(number=number) for word in self.plan.program])
 
 
 async def _at_work(http: httpx.AsyncClient) -> bool:
@@ -170,6 +170,7 @@ async def scene(folder: Path, plan: Plan) -> AsyncIterator[Scene]:
         stack.push_async_callback(lambda: asyncio.gather(*(relay.kill() for relay in made.relays)))
         await made.replace_relays(plan.replicas)
         settings = Settings(receivers=made.receivers, rate=plan.rate)
-        made.load = Load(made.exec, lambda: [relay.url for relay in made.relays], settings, made.rng)
+        chance = random.Random(f"load {plan.seed}")
+        made.load = Load(made.exec, lambda: [relay.url for relay in made.relays], settings, chance)
         made.load.start()
         yield made

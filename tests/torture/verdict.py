@@ -55,8 +55,8 @@ class Evidence:
     shown: Collection[str]
     """Ids of the registrations that the relay shows at the end."""
     disturbances: Sequence[Disturbance] = ()
-    asked_again: int = 0
-    """Requests to register that came to nothing and were made again."""
+    in_vain: Mapping[str, int] = field(default_factory=dict)
+    """Requests to register that had to be made again, by the status that they were answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ class Verdict:
     """What is counted; each text names one case. All but `repeats` have to be empty."""
 
     registrations: int
-    asked_again: int
+    in_vain: Mapping[str, int]
     expected: int
     receipts: int
     lost: list[str]
@@ -103,9 +103,10 @@ class Verdict:
 
     def text(self, title: str) -> str:
         """The verdict as people read it, with some of the cases where there are any."""
+        vain = ", ".join(f"{number} {status}" for status, number in sorted(self.in_vain.items())) or "none"
         lines = [
             f"{title}: {'HOLDS' if self.holds else 'BROKEN'}",
-            f"  {self.registrations:>8}  registrations answered 201, and {self.asked_again} requests in vain before",
+            f"  {self.registrations:>8}  registrations answered 201; requests in vain before: {vain}",
             f"  {self.expected:>8}  events that receivers were to hear of; {self.receipts} requests came to them",
             f"  {self.repeats:>8}  made again: in flight, for {self.oldest_repeat} ms at most, when relays were hurt",
             f"  {self.busiest_minute:>8}  requests to Exec in the busiest minute, {self.busiest_day} in 24 hours",
@@ -141,7 +142,7 @@ def judge(evidence: Evidence) -> Verdict:
     duplicates, repeated = _repeats(evidence)
     return Verdict(
         registrations=len(evidence.accepted),
-        asked_again=evidence.asked_again,
+        in_vain=evidence.in_vain,
         expected=len(due),
         receipts=len(evidence.received),
         lost=[f"{path}: {job_id}" for job_id, path in sorted(due - told.keys())],

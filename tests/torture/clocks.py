@@ -1,0 +1,47 @@
+"""The clocks of the relays' machines jump, on and back, by seconds or by hours, under load.
+
+By less than a day: who is a whole day ahead takes jobs for a day older than they are, and gives them up
+(`polling.max_age`). PostgreSQL's own clock stays right.
+"""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from relay.model import HOUR, MINUTE, SECOND
+from tests.torture.killing import REPLICAS
+from tests.torture.postgresql import postgresql
+from tests.torture.scene import Plan, Scene, scene
+from tests.torture.verdict import Verdict
+from tests.torture.wrong_clock import set_clock
+
+JUMPS = (2 * SECOND, 20 * SECOND, 5 * MINUTE, HOUR, 6 * HOUR)
+
+
+async def on_sqlite(folder: Path, rounds: int) -> Verdict:
+    """One relay."""
+    return await jumps(folder, Plan(store=f"sqlite:///{folder}/relay.db", rate=20), rounds)
+
+
+async def on_postgresql(folder: Path, rounds: int) -> Verdict:
+    """Three relays on one database, each with a clock of its own."""
+    async with postgresql(folder) as database:
+        return await jumps(folder, Plan(store=database.url, replicas=REPLICAS), rounds)
+
+
+async def jumps(folder: Path, plan: Plan, rounds: int) -> Verdict:
+    """One clock is set on or back, then another; they stay as they are at the end."""
+    clocks = [folder / f"clock-{number}" for number in range(plan.replicas)]
+    for file in clocks:
+        set_clock(file, 0)
+    program = ("tests.torture.wrong_clock", f"{folder}/clock-{{number}}")
+    async with scene(folder, replace(plan, program=program)) as stage:
+        for _ in range(rounds):
+            await asyncio.sleep(stage.rng.uniform(0.5, 2))
+            set_clock(stage.rng.choice(clocks), _wrong_by(stage))
+            await stage.answers()
+        return await stage.finish()
+
+
+def _wrong_by(stage: Scene) -> int:
+    return stage.rng.choice(JUMPS) * stage.rng.choice((1, -1, 0))
