@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
-
 from relay import budget, callbacks, durations, endpoints, exec_api, formats, readiness, reloading
 from relay.addresses import EgressRules
 from relay.bell import Bell
@@ -18,6 +16,7 @@ from relay.egress import Egress
 from relay.errors import ConfigError, Invalid, RelayError, StoreError
 from relay.janitor import Janitor
 from relay.key_ring import KeyRing
+from relay.metronome import Metronome
 from relay.model import HOUR, MINUTE, SECOND, Attempt, Endpoint, Event, EventType, Instant, new_id
 from relay.pace import read_durations, read_ledger
 from relay.readiness import Readiness
@@ -88,7 +87,7 @@ class Relay:
         self.watcher = Watcher(store, config, self.clients, clock, self.telemetry, self._settled, rng)
         self.key_ring = KeyRing(store, clock)
         self.janitor = Janitor(store, config.storage.retention, clock, owner)
-        self._scheduler = AsyncIOScheduler()
+        self._metronome = Metronome()
         self._ticking, self._woken = asyncio.Lock(), asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._last_tick = clock()
@@ -118,11 +117,9 @@ class Relay:
         await self._take_over(self.config.endpoints, list(self.clients))
         await self.store.write(self._take_up)
         self._tell_time()
-        every = self.config.polling.tick / 1_000
-        once = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
-        self._scheduler.add_job(self.tick, "interval", seconds=every, **once)
-        self._scheduler.add_job(self.tidy, "interval", seconds=HOUR / 1_000, **once)
-        self._scheduler.start()
+        self._metronome.every(self.config.polling.tick, self.tick)
+        self._metronome.every(HOUR, self.tidy)
+        self._metronome.start()
         self._keep(self.dispatcher.run())
         self._keep(self.bell.run())
         self._keep(self._tick_when_woken())
@@ -130,8 +127,7 @@ class Relay:
 
     async def stop(self) -> None:
         """No new work; looks and attempts under way get up to 8 s; leases are given back; the store is closed."""
-        if self._scheduler.running:
-            self._scheduler.shutdown(wait=False)
+        self._metronome.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -17,7 +17,7 @@ FLOORS = {
     PURE: """addresses api_keys arrivals asymmetric backoff buckets budget config config_text creation delivering
         durations errors estimate formats guesses hiding law looking model nearest outcome outlook pace planner pricing
         readiness reloading samples sealing signing subscribing timetable times traces turns verify""",
-    ADAPTERS: "egress exec_api listening store telemetry",
+    ADAPTERS: "egress exec_api listening metronome store telemetry",
     USE_CASES: "bell callbacks creating dispatcher endpoints janitor key_ring register watcher",
     SERVICE: "service",
     FACES: "sandbox web",
