@@ -173,6 +173,21 @@ def _left_by_others(ledger: Ledger, allowance: Allowance, share: float, now: Ins
     return max(min(share * _SURE, max(share * _SHRINK, _SURE * spent / allowance.day)), _LEAST_SHARE)
 
 
+def moved(ledger: Ledger, by: int) -> Ledger:
+    """The ledger of a clock that was set by `by` milliseconds: what was spent counts as long as before, or longer."""
+
+    def later(entries: tuple[tuple[int, int], ...], width: int) -> tuple[tuple[int, int], ...]:
+        return tuple((index - (-by // width), n) for index, n in entries)
+
+    return replace(
+        ledger,
+        seconds=later(ledger.seconds, _BIN),
+        buckets=later(ledger.buckets, _BUCKET),
+        limited_at=ledger.limited_at + by,
+        paused_until=ledger.paused_until + by,
+    )
+
+
 def minute_share(ledger: Ledger, now: Instant) -> float:
     """What others leave of the minute's allowance, 0.05 to 1: shrunk by 429s, half recovered every 15 minutes."""
     return _recovered(ledger.minute_share, now - ledger.limited_at, _MINUTE_HALF_LIFE)

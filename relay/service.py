@@ -21,7 +21,7 @@ from relay.model import HOUR, MINUTE, SECOND, Attempt, Endpoint, Event, EventTyp
 from relay.pace import read_durations, read_ledger
 from relay.readiness import Readiness
 from relay.samples import SAMPLE_JOB
-from relay.store import deliveries, outbox, waiting, watches, workspaces
+from relay.store import deliveries, outbox, plans, waiting, watches, workspaces
 from relay.store.clock import system_clock
 from relay.store.database import Store, Tx
 from relay.store.resealing import open_store
@@ -91,6 +91,7 @@ class Relay:
         self._ticking, self._woken = asyncio.Lock(), asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._last_tick = clock()
+        self._unmoved = 0
         self._reloading = asyncio.Lock()
         self.telemetry.configured(self.clients, clock())
 
@@ -179,7 +180,7 @@ class Relay:
         async with self._ticking:
             self.dispatcher.wake()
             try:
-                await self.store.keep_time()
+                await self._keep_time()
                 await self.watcher.tick()
                 await self.key_ring.write_down()
             except StoreError as error:
@@ -189,6 +190,18 @@ class Relay:
                 self.telemetry.log.exception("this tick came to nothing")
                 return
             self._last_tick = self.clock()
+
+    async def _keep_time(self) -> None:
+        """Where the machine's clock was set, what is planned is moved with it. Raises StoreError."""
+        corrected = await self.store.keep_time()
+        if abs(corrected) >= SECOND:  # a clock that is a little slow or fast is not set, only kept right
+            self._unmoved += corrected
+        if (by := self._unmoved) == 0:
+            return
+        await self.store.write(lambda tx: plans.move(tx, by))
+        self._unmoved -= by
+        text = "the clock of this machine was set by %g s; what is planned was moved with it"
+        self.telemetry.log.warning(text, by / SECOND)
 
     async def is_keyed(self) -> bool:
         """Whether it wants API keys: it does as soon as there was ever one, and from then on. Raises StoreError."""

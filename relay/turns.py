@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from relay import delivering, formats
-from relay.model import SECOND, Instant
+from relay.model import MINUTE, SECOND, Instant
 
 PROBE_WAIT = 5 * SECOND
 """How long what is due for an endpoint waits while a probe of it is under way."""
@@ -97,7 +97,8 @@ class Traffic:
     def choose(self, found: Sequence[Due], now: Instant) -> Chosen:
         """What may start of what is due, least served endpoints first, and keeps room for it."""
         chosen = Chosen()
-        self._slots = {id: at for id, at in self._slots.items() if at > now}
+        # What is further off than any rate asks for was planned before the clock was set back.
+        self._slots = {id: at for id, at in self._slots.items() if now < at <= now + MINUTE}
         for due in self._in_turn(found):
             if not due.listens:
                 chosen.deaf.add(due.endpoint_id)

@@ -20,8 +20,8 @@ def even_clock() -> Instant:
     return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000
 
 
-class DatabaseClock:
-    """The database's clock, asked every so often with `set`, and carried on in between by one that runs evenly."""
+class CarriedClock:
+    """A clock that is asked every so often with `set`, and carried on in between by one that runs evenly."""
 
     def __init__(self, even: Callable[[], Instant] = even_clock) -> None:
         self._even = even
@@ -29,13 +29,14 @@ class DatabaseClock:
 
     def __call__(self) -> Instant:
         if self._ahead is None:
-            raise RuntimeError("the database was not asked yet")
+            raise RuntimeError("the clock was not set yet")
         return self._even() + self._ahead
 
-    def set(self, ask: Callable[[], Instant]) -> None:
-        """Asks the database. What it says was so at some instant between question and answer.
+    def set(self, ask: Callable[[], Instant]) -> int:
+        """Asks. What is answered was so at some instant between question and answer.
 
-        So much is corrected as the answer demands and no more: a slow answer makes a good clock no worse.
+        So much is corrected as the answer demands and no more: a slow answer makes a good clock no worse. Returns by
+        how many milliseconds; the first time 0.
         """
         asked = self._even()
         said = ask()
@@ -43,3 +44,12 @@ class DatabaseClock:
         least, most = said - answered, said - asked
         known = (least + most) // 2 if self._ahead is None else self._ahead
         self._ahead = min(max(known, least), most)
+        return self._ahead - known
+
+
+class DatabaseClock(CarriedClock):
+    """The database's clock."""
+
+
+class MachineClock(CarriedClock):
+    """This machine's clock, which does not jump between two times that it is set."""

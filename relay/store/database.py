@@ -22,7 +22,7 @@ from relay.errors import StoreError
 from relay.model import Instant
 from relay.sealing import Seal
 from relay.store import dialect, migrate
-from relay.store.clock import DatabaseClock, system_clock
+from relay.store.clock import DatabaseClock, MachineClock, system_clock
 
 Tx = Connection
 """A transaction: what the functions of the store work in."""
@@ -110,7 +110,7 @@ class Store:
         writers = 1 if sqlite else _POSTGRES_WRITERS
         writer = dialect.engine(parsed, writer=True, connections=writers, **{_SEAL: seal})
         reader = dialect.engine(parsed, writer=False, connections=_READERS, **{_SEAL: seal})
-        clock = clock or (system_clock if sqlite else DatabaseClock())
+        clock = clock or (MachineClock() if sqlite else DatabaseClock())
         try:
             migrate.upgrade(writer)
             with reader.connect() as tx:
@@ -144,10 +144,15 @@ class Store:
             raise StoreError("the store is closed")
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, work)
 
-    async def keep_time(self) -> None:
-        """Sets the clock by the database's, where that is what it goes by. Raises StoreError."""
+    async def keep_time(self) -> int:
+        """Sets the clock by the one that it goes by. Raises StoreError.
+
+        Returns by how many milliseconds the machine's clock was set meanwhile: `plans.move` has to follow, in the next
+        transaction. The database's is taken for right.
+        """
         if self.goes_by_the_database:
             await self.read(lambda tx: _set(self.clock, tx))
+        return self.clock.set(system_clock) if isinstance(self.clock, MachineClock) else 0
 
     async def ring(self, ringer: str) -> None:
         """Wakes whoever listens to `rings` of this store, also in other processes. Raises StoreError."""
@@ -255,6 +260,8 @@ class Store:
 def _set(clock: Callable[[], Instant], tx: Tx) -> None:
     if isinstance(clock, DatabaseClock):
         clock.set(lambda: dialect.now(tx))
+    elif isinstance(clock, MachineClock):
+        clock.set(system_clock)
 
 
 def _alone(connection: Tx, work: Callable[[Tx], Any]) -> Any:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.delivering import BREAKER_OPENS_AT
-from relay.model import SECOND
+from relay.model import HOUR, SECOND
 from relay.turns import PROBE_WAIT, Due, Traffic
 
 NOW = 1_709_294_400_000
@@ -100,6 +100,7 @@ def test_a_rate_is_kept(format: str, gap: int) -> None:
     assert (Counter(one.endpoint_id for one in first.start), first.next_slot) == ({"ep_a": 1, "ep_b": 1}, NOW + gap)
     assert started(traffic, found[1:5], NOW + gap - 1) == {}
     assert started(traffic, found[1:5], NOW + gap) == {"ep_a": 1}
+    assert started(traffic, found[2:5], NOW - HOUR) == {"ep_a": 1}, "the clock was set back, and the slot with it"
 
 
 def test_more_is_claimed_than_may_be_on_the_wire_of_who_is_well() -> None:
