@@ -2,8 +2,9 @@
 
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -24,6 +25,8 @@ EVERY = 15 * MINUTE
 
 _LAW = Law(fail=0.2, cancel=0.1)
 _PATIENCE = 2 * MINUTE
+_IN_MEMORY = Path("/dev/shm")
+"""Where there is one, the store is there: no power is cut here, and to sync a day's writes takes minutes."""
 
 
 class Days:
@@ -63,19 +66,20 @@ class Days:
 
 
 @asynccontextmanager
-async def days(folder: Path, receiver: str | None = None, seed: int = 1, **sections: Any) -> AsyncIterator[Days]:
+async def days(receiver: str | None = None, seed: int = 1, **sections: Any) -> AsyncIterator[Days]:
     """Days on a new SQLite file; `receiver` gives the URL of the receiver, where it is not the world's own."""
-    rng = random.Random(seed)
-    url = f"sqlite:///{folder}/relay.db"
-    async with (
-        world_on(url, ExecSettings(law=_LAW, seed=seed), **{"polling": {"strategy": "adaptive"}, **sections}) as world,
-        serve(create_app(world.relay, owns_relay=False)) as api,
-        httpx.AsyncClient(base_url=api, trust_env=False, timeout=30) as http,
-    ):
+    settings = {"polling": {"strategy": "adaptive"}, **sections}
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(TemporaryDirectory(dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None))
+        sandbox = ExecSettings(law=_LAW, seed=seed)
+        world = await stack.enter_async_context(world_on(f"sqlite:///{folder}/relay.db", sandbox, **settings))
         world.patience = _PATIENCE
+        api = await stack.enter_async_context(serve(create_app(world.relay, owns_relay=False)))
+        http = await stack.enter_async_context(httpx.AsyncClient(base_url=api, trust_env=False, timeout=30))
         there = receiver or world.receiver_url
         for path in STANDING:
             wish = {"name": path.rpartition("/")[2], "url": there + path, "secret": SECRET}
             (await http.post("/v1/endpoints", json=wish)).raise_for_status()
+        rng = random.Random(seed)
         load = Load(world.exec, lambda: [api], Settings(receivers=[there], rate=1, law=_LAW), rng)
         yield Days(world, http, load, rng)

@@ -15,9 +15,9 @@ LIES = ("not_json", "wrong_shape", "other_job", "truncated", "unknown_status", "
 """As many looks as not come back as one of these."""
 
 
-async def exec_trouble(folder: Path, rounds: int) -> Verdict:
+async def exec_trouble(_folder: Path, rounds: int) -> Verdict:
     """Each round one kind of trouble, and some hours of peace after it."""
-    async with days(folder) as world:
+    async with days() as world:
         for number in range(rounds):
             await world.pass_by(world.rng.randrange(HOUR))
             await (_down, _flapping, _lying)[number % 3](world)

@@ -51,9 +51,9 @@ async def _port() -> AsyncIterator[Port]:
         await made.close()
 
 
-async def receivers_down(folder: Path, rounds: int) -> Verdict:
+async def receivers_down(_folder: Path, rounds: int) -> Verdict:
     """Each round the receiver is away or in trouble for up to a day and a half, then well for some hours."""
-    async with _port() as port, days(folder, port.url, delivery={"timeout": "1s"}) as world:
+    async with _port() as port, days(port.url, delivery={"timeout": "1s"}) as world:
         app = world.world.receiver.app
         await port.open(app)
         for number in range(rounds):

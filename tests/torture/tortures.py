@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.torture import database, disks, exec_trouble, killing, moving, power, receivers_down, recorded, sqlite_file
+from tests.torture import clocks, database, disks, exec_trouble, killing, moving, power, receivers_down, recorded, sqlite_file
 from tests.torture.verdict import Verdict
 
 
@@ -93,14 +93,28 @@ TORTURES = (
         name="exec-trouble",
         what="Exec down for hours, flapping, lying, on a clock moved by hand",
         run=exec_trouble.exec_trouble,
-        short=3,
-        long=60,
+        short=2,
+        long=30,
     ),
     Torture(
         name="receivers-down",
         what="receivers away or in trouble for up to 36 hours, and back, on a clock moved by hand",
         run=receivers_down.receivers_down,
         short=2,
-        long=40,
+        long=20,
+    ),
+    Torture(
+        name="clocks-sqlite",
+        what="the clock of the machine set on and back by up to 6 hours, one relay on SQLite",
+        run=clocks.on_sqlite,
+        short=5,
+        long=50,
+    ),
+    Torture(
+        name="clocks-postgresql",
+        what="the clocks of the machines set on and back by up to 6 hours, three relays on PostgreSQL",
+        run=clocks.on_postgresql,
+        short=3,
+        long=50,
     ),
 )

@@ -1,0 +1,126 @@
+"""The verdict finds out relays that are broken on purpose: each does one thing that none may, and is counted for it."""
+
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import delete
+from standardwebhooks.webhooks import Webhook
+
+from relay.budget import Allowance
+from relay.egress import Egress
+from relay.model import HOUR, MINUTE, Event, EventType, Instant, Watch
+from relay.outcome import Answer as Answered
+from relay.outcome import Outcome
+from relay.sandbox.receiver import Answer
+from relay.store.schema import registrations
+from tests.make import SECRET
+from tests.torture.days import Days, days
+from tests.torture.verdict import Verdict
+
+Post = Callable[[Egress, str, Mapping[str, str], bytes, int], Awaitable[tuple[Outcome, int]]]
+POST: Post = Egress.post
+
+
+async def lived(meddle: Callable[[Days], Awaitable[None]] | None = None) -> Verdict:
+    """Some hours of a relay; the first attempts are refused, so that there are second ones."""
+    async with days() as world:
+        world.world.receiver.script(*[Answer(status=500)] * 6)
+        if meddle:
+            await meddle(world)
+        await world.pass_by(90 * MINUTE)
+        return await world.finish(HOUR)
+
+
+def signed(headers: Mapping[str, str], id: str, body: bytes) -> dict[str, str]:
+    """The headers of whoever has the secret and says that it is so."""
+    at = datetime.fromtimestamp(int(headers["webhook-timestamp"]), UTC)
+    return {**headers, "webhook-id": id, "webhook-signature": Webhook(SECRET).sign(id, at, body.decode())}
+
+
+async def drops(egress: Egress, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[Outcome, int]:
+    """Every third delivery is taken for delivered, and was not sent."""
+    if hash(headers["webhook-id"]) % 3 == 0:
+        return Answered(204, {}, b""), 1
+    return await POST(egress, url, headers, body, timeout)
+
+
+async def twice(egress: Egress, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[Outcome, int]:
+    """Each attempt is made two times."""
+    await POST(egress, url, headers, body, timeout)
+    return await POST(egress, url, headers, body, timeout)
+
+
+async def other_id(
+    egress: Egress, url: str, headers: Mapping[str, str], body: bytes, timeout: int
+) -> tuple[Outcome, int]:
+    """Each attempt gets an id of its own."""
+    id = f"evt_{random.getrandbits(64):x}"
+    return await POST(egress, url, signed(headers, id, body), body, timeout)
+
+
+async def other_body(
+    egress: Egress, url: str, headers: Mapping[str, str], body: bytes, timeout: int
+) -> tuple[Outcome, int]:
+    """Each attempt gets a body of its own."""
+    body += b" " * random.randrange(1, 1_000)
+    return await POST(egress, url, signed(headers, headers["webhook-id"], body), body, timeout)
+
+
+@pytest.mark.parametrize(
+    ("post", "name"), [(drops, "lost"), (twice, "duplicates"), (other_id, "changed"), (other_body, "changed")]
+)
+async def test_what_it_sends_wrong_is_counted(monkeypatch: pytest.MonkeyPatch, post: Post, name: str) -> None:
+    """Seen at the receiver alone: the relay itself believes that all went well."""
+    monkeypatch.setattr(Egress, "post", post)
+    verdict = await lived()
+    assert getattr(verdict, name)
+    assert not verdict.holds
+
+
+async def test_an_overdraft_is_counted() -> None:
+    """Seen at Exec: a relay that believes to have more than it has."""
+
+    async def meddle(world: Days) -> None:
+        world.world.relay.watcher.allowances["default"] = Allowance(10_000, 10_000_000, 1.0)
+        for _ in range(70):
+            await world.world.prepare(world.world.exec.add(lasts=HOUR).id, world.world.receiver_url + "/more")
+
+    verdict = await lived(meddle)
+    assert verdict.overdrafts
+    assert not verdict.holds
+
+
+async def test_a_registration_that_is_gone_is_counted() -> None:
+    """It was answered 201, and is not shown any more."""
+
+    async def meddle(world: Days) -> None:
+        await world.pass_by(HOUR)
+        await world.world.relay.store.write(lambda tx: tx.execute(delete(registrations)))
+
+    verdict = await lived(meddle)
+    assert verdict.missing
+    assert not verdict.holds
+
+
+async def test_an_ending_that_is_not_so_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exec knows better."""
+    from relay import watcher
+
+    honest = watcher.make_event
+
+    def made(watch: Watch, type: EventType, now: Instant) -> Event:
+        return replace(honest(watch, type, now), type=EventType.EXPIRED)
+
+    monkeypatch.setattr(watcher, "make_event", made)
+    verdict = await lived()
+    assert verdict.untrue
+    assert not verdict.holds
+
+
+async def test_an_honest_one_is_not() -> None:
+    """The same hours without a break."""
+    verdict = await lived()
+    assert verdict.holds, verdict.text("an honest relay")
