@@ -8,7 +8,7 @@ from relay import budget, config
 from relay.budget import Allowance, Ledger
 from relay.model import DAY, HOUR, MINUTE, SECOND, Watch, WatchState
 from relay.pace import read_ledger
-from relay.store import endpoints, events, outbox, plans, watches, workspaces
+from relay.store import endpoints, events, outbox, plans, waiting, watches, workspaces
 from relay.store.database import Store, Tx
 from tests.make import NOON, make_endpoint, make_event
 
@@ -53,7 +53,7 @@ async def test_what_waits_waits_as_long_as_before(store: Store, by: int) -> None
     over = await store.read(lambda tx: watches.find(tx, "over", None))
     assert over is not None
     assert over.created_at == NOON - HOUR
-    assert await store.read(outbox.next_due) == NOON + 5 * SECOND + by
+    assert await store.read(waiting.next_due) == NOON + 5 * SECOND + by
     [endpoint] = await store.read(lambda tx: endpoints.standing(tx))
     assert (endpoint.paused_until, endpoint.failing_since) == (NOON + HOUR + by, NOON - DAY + by)
     state = await store.read(lambda tx: workspaces.get(tx, "default"))
