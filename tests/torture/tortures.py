@@ -5,7 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.torture import clocks, database, disks, exec_trouble, killing, moving, power, receivers_down, recorded, sqlite_file
+from tests.torture import (
+    clocks,
+    database,
+    disks,
+    exec_trouble,
+    killing,
+    moving,
+    power,
+    receivers_down,
+    recorded,
+    sqlite_file,
+)
 from tests.torture.verdict import Verdict
 
 
