@@ -53,7 +53,8 @@ class Rig:
         assert self.looked == before + DUE
 
     async def make_due(self) -> None:
-        """Twenty watches fall due."""
+        """Twenty watches fall due, and nothing else is looked at meanwhile."""
+        await self.relay.watcher.idle()
         first, self._named = self._named, self._named + DUE
         names = [f"j{number:07d}" for number in range(first, first + DUE)]
         # Last seen two hours ago, so that no price makes them wait.
@@ -73,13 +74,13 @@ def job(job_id: str, now: Instant) -> ScenarioJob:
 
 
 def fill(tx: Tx, first: int, number: int, now: Instant) -> None:
-    """Watches that are looked at some time during the next day."""
+    """Watches that are looked at some time tomorrow."""
     rows: list[dict[str, Any]] = []
     for place in range(first, first + number):
         job_id = f"j{place:07d}"
         key = {"workspace": "default", "job_id": job_id, "state": "active", "created_at": now - MINUTE}
         seen = {"job": job(job_id, now).model_dump_json(), "looks": 1, "last_look_at": now - MINUTE}
-        plan = {"next_look_at": now + 2 * MINUTE + place * 60 % DAY, "next_look_why": "", "leased": False}
+        plan = {"next_look_at": now + DAY + place * 60 % DAY, "next_look_why": "", "leased": False}
         rows.append(key | seen | plan)
     tx.execute(insert(watches), rows)
 

@@ -62,7 +62,7 @@ _ENDED = {
 _WAITING = f"""INSERT INTO watches (workspace, job_id, state, created_at, job, looks, last_look_at, next_look_at,
  next_look_why, leased) {_JOBS}{_LIVES}
  SELECT 'default', 'j' || substr(CAST(10000000 + i AS TEXT), 2), 'active', :now - {MINUTE}, :job, 1, :now - {MINUTE},
-  :now + {2 * MINUTE} + i * 60 % {DAY}, '', false FROM j"""
+  :now + {DAY} + i * 60 % {DAY}, '', false FROM j"""
 
 _AD_HOC = f"""INSERT INTO endpoints (id, kind, fingerprint, url, host, format, events, secrets, headers,
  created_at, source) {_JOBS.rstrip(",")}
@@ -71,8 +71,8 @@ _AD_HOC = f"""INSERT INTO endpoints (id, kind, fingerprint, url, host, format, e
 
 
 def fill(engine: Engine, jobs: int, each: int, now: Instant) -> None:
-    """`jobs` jobs that ended in the last month, `each` deliveries of each; a tenth as many that are still waited for
-    (1,000 at least), named as those of `benchmarks.tick`.
+    """`jobs` jobs that ended in the last month, `each` deliveries of each; as many that are still watched (1,000 at
+    least), named as those of `benchmarks.tick`.
 
     A tenth of the jobs brought a new URL; ten endpoints hear of every job. Indexes are made anew afterwards, which is
     quicker than keeping them.
@@ -88,7 +88,7 @@ def fill(engine: Engine, jobs: int, each: int, now: Instant) -> None:
     for table in _ENDED:
         for first, last in _parts(jobs, each if table in (deliveries, attempts) else 1):
             _run(engine, _insert(table), {**values, "first": first, "last": last})
-    _run(engine, _WAITING, {**values, "first": 0, "last": max(1_000, jobs // 10)})
+    _run(engine, _WAITING, {**values, "first": 0, "last": max(1_000, jobs)})
     _run(engine, _AD_HOC, {"first": STANDING, "last": owners - 1})
     for table in _FILLED:
         for index in table.indexes:
