@@ -31,7 +31,6 @@ T = TypeVar("T")
 
 _SEAL = "relay_seal"
 _READERS = 4
-_POSTGRES_WRITERS = 1
 _BATCH = 256
 _TRIES = 5
 
@@ -70,17 +69,13 @@ class _Unsure(Exception):
 class Store:
     """The relay's database. Open with `Store.open`; close with `aclose`."""
 
-    def __init__(
-        self, writer: Engine, reader: Engine, writers: int, lock: int | None, clock: Callable[[], Instant]
-    ) -> None:
+    def __init__(self, writer: Engine, reader: Engine, lock: int | None, clock: Callable[[], Instant]) -> None:
         self._writer, self._reader, self._lock, self.clock = writer, reader, lock, clock
         self._wishes: queue.SimpleQueue[_Wish | None] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
-        self._threads = [
-            threading.Thread(target=self._write_forever, name=f"store-write-{n}", daemon=True) for n in range(writers)
-        ]
-        for thread in self._threads:
-            thread.start()
+        # One, on PostgreSQL too: it commits all that waits together, so that a second would find nothing to do.
+        self._thread = threading.Thread(target=self._write_forever, name="store-write", daemon=True)
+        self._thread.start()
         self._closed = False
 
     @property
@@ -107,8 +102,7 @@ class Store:
         parsed = dialect.parse(url)
         sqlite = dialect.is_sqlite(parsed)
         lock = dialect.lock_file(parsed) if sqlite else None
-        writers = 1 if sqlite else _POSTGRES_WRITERS
-        writer = dialect.engine(parsed, writer=True, connections=writers, **{_SEAL: seal})
+        writer = dialect.engine(parsed, writer=True, connections=1, **{_SEAL: seal})
         reader = dialect.engine(parsed, writer=False, connections=_READERS, **{_SEAL: seal})
         clock = clock or (MachineClock() if sqlite else DatabaseClock())
         try:
@@ -123,7 +117,7 @@ class Store:
             if isinstance(error, DBAPIError):
                 raise dialect.told(error) from error
             raise
-        return cls(writer, reader, writers, lock, clock)
+        return cls(writer, reader, lock, clock)
 
     async def write(self, work: Callable[[Tx], T]) -> T:
         """Runs `work` in a transaction; returns after the commit is durable. On an exception nothing of it remains.
@@ -246,10 +240,8 @@ class Store:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        for _ in self._threads:
-            self._wishes.put(None)
-        for thread in self._threads:
-            thread.join()
+        self._wishes.put(None)
+        self._thread.join()
         self._pool.shutdown()
         self._writer.dispose()
         self._reader.dispose()
