@@ -2,11 +2,21 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 Curve = Sequence[tuple[float, float]]
 
+
+@dataclass(frozen=True)
+class Axis:
+    """What is along an axis, and where it may have a mark."""
+
+    name: str
+    marks: Sequence[float]
+
+
 _WIDTH, _HEIGHT = 760, 460
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 236, 56, 60
+_LEFT, _RIGHT, _TOP, _BOTTOM = 82, 236, 56, 60
 _STYLE = """
   svg { font: 14px system-ui, sans-serif }
   .paper { fill: #ffffff } text { fill: #1f2328 } path { fill: none; stroke-width: 2.5; stroke-linejoin: round }
@@ -21,8 +31,8 @@ _STYLE = """
 """
 
 
-def plot(title: str, description: str, axes: tuple[str, str], curves: Mapping[str, Curve]) -> str:
-    """The SVG. `axes` name the horizontal and the vertical one; each curve is labelled where it ends."""
+def plot(title: str, description: str, axes: tuple[Axis, Axis], curves: Mapping[str, Curve]) -> str:
+    """The SVG. `axes` are the horizontal and the vertical one; each curve is labelled where it ends."""
     points = [point for curve in curves.values() for point in curve]
     x = _scale([at for at, _ in points], _LEFT, _WIDTH - _RIGHT)
     y = _scale([at for _, at in points], _HEIGHT - _BOTTOM, _TOP)
@@ -57,21 +67,23 @@ class Scale:
         return self._low + (math.log(value) - self._least) * self._slope
 
 
-def _axes(names: tuple[str, str], across: Sequence[float], up: Sequence[float]) -> list[str]:
+def _axes(axes: tuple[Axis, Axis], across: Sequence[float], up: Sequence[float]) -> list[str]:
     x, y = _scale(across, _LEFT, _WIDTH - _RIGHT), _scale(up, _HEIGHT - _BOTTOM, _TOP)
     bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
     parts = []
-    for mark in (2, 3, 5, 10, 20, 30):
+    for mark in axes[0].marks:
         if min(across) <= mark <= max(across):
             parts.append(f'<path class="grid" d="M{x(mark):.1f} {_TOP}V{bottom}"/>')
-            parts.append(f'<text x="{x(mark):.1f}" y="{bottom + 20}" text-anchor="middle">{mark}</text>')
-    for mark in (1, 2, 5, 10, 20, 50, 100, 200, 500):
+            parts.append(f'<text x="{x(mark):.1f}" y="{bottom + 20}" text-anchor="middle">{mark:,}</text>')
+    for mark in axes[1].marks:
         if min(up) <= mark <= max(up):
             parts.append(f'<path class="grid" d="M{_LEFT} {y(mark):.1f}H{right}"/>')
-            parts.append(f'<text x="{_LEFT - 8}" y="{y(mark) + 5:.1f}" text-anchor="end">{mark}</text>')
+            parts.append(f'<text x="{_LEFT - 8}" y="{y(mark) + 5:.1f}" text-anchor="end">{mark:,}</text>')
     middle, half = (_LEFT + right) / 2, (_TOP + bottom) / 2
-    parts.append(f'<text x="{middle}" y="{_HEIGHT - 12}" text-anchor="middle">{names[0]}</text>')
-    parts.append(f'<text x="20" y="{half}" text-anchor="middle" transform="rotate(-90 20 {half})">{names[1]}</text>')
+    parts.append(f'<text x="{middle}" y="{_HEIGHT - 12}" text-anchor="middle">{axes[0].name}</text>')
+    parts.append(
+        f'<text x="20" y="{half}" text-anchor="middle" transform="rotate(-90 20 {half})">{axes[1].name}</text>'
+    )
     return [*parts, f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{right}"/>']
 
 

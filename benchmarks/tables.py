@@ -36,17 +36,20 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """What one part of the benchmark found."""
+    """What one part of the benchmark found: `bound` heads the column of what it is held to, `plot` is an SVG."""
 
     tables: Sequence[Table]
     checks: Sequence[Check] = field(default_factory=tuple)
+    notes: Sequence[str] = field(default_factory=tuple)
+    bound: str = "at most"
+    plot: str | None = None
 
     def text(self) -> str:
-        """All tables, then what is held to, each with pass or FAIL."""
+        """Notes, all tables, then what is held to, each with pass or FAIL."""
         rows = [[one.what, one.held_to, one.measured, "pass" if one.passed else "FAIL"] for one in self.checks]
-        held = [Table("Held to", ("what", "at most", "measured", "pass?"), rows)] if rows else []
+        held = [Table("Held to", ("what", self.bound, "measured", "pass?"), rows)] if rows else []
         reasons = [f"FAIL, {one.what}: {one.why}" for one in self.checks if not one.passed and one.why]
-        return "\n\n".join([*(table.text() for table in (*self.tables, *held)), *reasons])
+        return "\n\n".join([*self.notes, *(table.text() for table in (*self.tables, *held)), *reasons])
 
 
 def rewritten(page: str, reports: Mapping[str, Report]) -> str:

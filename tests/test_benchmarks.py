@@ -1,6 +1,7 @@
-"""The benchmark of polling says what it found and where it fails; no schedule beats its judge; its page holds."""
+"""Benchmarks say what they found and where it fails; no schedule beats the judge of looks; what is on pages holds."""
 
 import random
+from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,6 +12,9 @@ from hypothesis import strategies as st
 from benchmarks import held, polling, tables
 from benchmarks.laws import LAWS, MAX_AGE, judge
 from benchmarks.optimum import Optimum
+from benchmarks.speed import __main__ as speed
+from benchmarks.speed import deliveries
+from benchmarks.speed.runs import Run, medians, ratio
 from benchmarks.tables import Check, Report, Table
 
 PAGE = Path(__file__).parent.parent / "docs" / "polling.md"
@@ -113,3 +117,67 @@ def test_a_quick_day_prints_its_rows_and_all_of_them_hold(capsys: pytest.Capture
     assert "| the relay " in printed
     assert "| every 15 s " in printed
     assert "0 of 3 checks failed" in printed
+
+
+ROWS = {
+    "machine": ["Measured on", " cores (", "SQLite ", " ms. "],
+    "deliveries": ["| the relay, SQLite ", "| aiohttp alone ", "of httpx, its own transport, 100 at a time |"],
+    "budget": ["| POST: aiohttp alone ", "| the whole path ", " 100% |"],
+    "registrations": ["| the relay, SQLite ", "| the same route, storing nothing ", "storing nothing | >= 0.5×"],
+    "looks": ["| the relay, SQLite ", "| httpx, its own transport "],
+    "endings": [", idle ", ", half load ", "| p99 at half load, of the bare client's own "],
+    "watches": ["| `relay serve` is ready after ", "| a tick, nothing due ", "| memory of an idle watch "],
+    "peers": ["| the relay ", "| procrastinate, PostgreSQL "],
+}
+"""What each part of the benchmark of speed has to say, whatever it measured."""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("part", ROWS)
+def test_the_quick_form_of_each_part_measures_and_prints_its_rows(
+    part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every part works, from its processes to its rows. How fast anything was says nothing on a busy machine."""
+    if part == "peers" and not find_spec("celery"):
+        pytest.skip("needs requirements/bench.txt")
+    speed.main(["--quick", "--only", part])
+    printed = capsys.readouterr().out
+    assert [row for row in ROWS[part] if row not in printed] == []
+
+
+def test_every_part_of_the_benchmark_of_speed_is_tried() -> None:
+    """None is left out above."""
+    assert list(speed.PARTS) == list(ROWS)
+
+
+def test_ratios_are_of_the_same_round() -> None:
+    """What the machine did in one round is shared by all, and does not change the ratio."""
+    ours = [Run(10, seconds, 0) for seconds in (1.0, 10.0, 1.0)]
+    theirs = [Run(10, seconds, 0) for seconds in (2.0, 20.0, 2.0)]
+    assert ratio(ours, theirs) == 2.0
+    assert medians([Run(10, 1.0, 3.0, 0.1), Run(10, 2.0, 1.0, 0.2), Run(10, 9.0, 2.0, 0.9)]) == Run(10, 2.0, 2.0, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "failed"),
+    [
+        ({}, 0),
+        ({(deliveries.SQLITE, 500, 100): 1.4}, 2),  # too slow beside the same loop, and not flat
+        ({(deliveries.POSTGRESQL, 50, 1): 1.7}, 2),
+        ({(deliveries.ITS_OWN, 100, 1): 5.0}, 1),
+    ],
+)
+def test_deliveries_are_held_to_their_worst_case(seconds: dict[deliveries.Case, float], failed: int) -> None:
+    """One case that is too slow fails its check, whatever the others are."""
+    usual = {deliveries.ITS_OWN: 10.0}
+    cases = [(who, at_once, hosts) for who in deliveries.NUMBERS for at_once in (50, 100, 500) for hosts in (1, 100)]
+    found = {case: [Run(10, seconds.get(case, usual.get(case[0], 1.0)), 0, 0.5)] for case in cases}
+    assert sum(not check.passed for check in deliveries.report(found).checks) == failed
+
+
+def test_the_plot_of_deliveries_has_a_curve_for_each() -> None:
+    """Well-formed, and all who were measured are on it by their names."""
+    found = {(who, n, 1): [Run(10, k + n, 0)] for k, who in enumerate(deliveries.NUMBERS) for n in (50, 100)}
+    root = ElementTree.fromstring(speed.drawn(found))  # noqa: S314
+    names = {one.text for one in root.iter("{http://www.w3.org/2000/svg}title")}
+    assert set(deliveries.NUMBERS) < names

@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from benchmarks.databases import postgresql
 from benchmarks.growth import measuring
 from benchmarks.growth.filling import EACH, fill
 from benchmarks.machine import machine
 from benchmarks.tables import Check, Report, Table, rewritten
-from benchmarks.tick import postgresql, timed
+from benchmarks.tick import timed
 from relay.sealing import Seal
 from relay.store import dialect
 from relay.store.clock import system_clock
@@ -121,7 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             urls = [f"sqlite:///{folder}/{number}.db" for number in jobs]
             _found(reports, run(urls, jobs, asked.each, asked.rounds, "SQLite"), "SQLite", asked.write_docs)
     if asked.only != "sqlite":
-        with postgresql(jobs) as urls:
+        with postgresql() as server:
+            urls = [server.fresh() for _ in jobs]
             _found(reports, run(urls, jobs, asked.each, asked.rounds, "PostgreSQL"), "PostgreSQL", asked.write_docs)
     return 1 if any(one.checks for one in reports.values()) else 0
 

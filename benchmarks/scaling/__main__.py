@@ -20,9 +20,9 @@ from typing import Any
 
 import psycopg
 
+from benchmarks.databases import Server, postgresql
 from benchmarks.machine import machine
 from benchmarks.scaling.costs import Spent, spent
-from benchmarks.speed.databases import Server, postgresql
 from benchmarks.speed.receiver import Receiver
 from benchmarks.tables import Report, Table, rewritten
 

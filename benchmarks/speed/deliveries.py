@@ -1,48 +1,135 @@
 """Deliveries a second: the relay's whole path beside loops that only post."""
 
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
+from typing import Any
 
-from benchmarks.speed.databases import postgresql
+from benchmarks.databases import postgresql
+from benchmarks.speed import subjects
+from benchmarks.speed.cores import THEIRS
 from benchmarks.speed.receiver import Receiver
-from benchmarks.speed.runs import THEIRS, Run, run
+from benchmarks.speed.runs import Run, medians, ratio, run
+from benchmarks.speed.whole import relayed
+from benchmarks.tables import Check, Report, Table
 
 CONCURRENCIES = (50, 100, 500)
 HOSTS = (1, 100)
 ROUNDS = 5
-NUMBERS = {"httpx": 1_500, "httpx on aiohttp": 10_000, "aiohttp": 20_000, "SQLite": 10_000, "PostgreSQL": 10_000}
+SQLITE, POSTGRESQL = "the relay, SQLite", "the relay, PostgreSQL"
+ITS_OWN, SAME, BARE = "httpx, its own transport", "httpx on aiohttp", "aiohttp alone"
+LOOPS = {ITS_OWN: subjects.httpx_alone, SAME: subjects.httpx_on_aiohttp, BARE: subjects.aiohttp_alone}
+NUMBERS = {ITS_OWN: 1_500, SAME: 10_000, BARE: 20_000, SQLITE: 10_000, POSTGRESQL: 10_000}
 """POSTs of one run: fewer of what is slow."""
-SAME = "httpx on aiohttp"
+
+OF_SAME, OF_SAME_POSTGRESQL, OF_ITS_OWN, FLAT = 0.75, 0.6, 6.0, 0.8
+BUSY = 0.9
+"""The receiver's share of its core at the most: else it might be what was measured."""
 
 Case = tuple[str, int, int]
 """Who, how many at a time, to how many hosts."""
-Found = dict[Case, list[Run]]
+Found = Mapping[Case, Sequence[Run]]
 
 
 def cases(quick: bool) -> list[Case]:
     """Everything that is measured."""
     if quick:
-        return [(who, 100, 1) for who in ("httpx on aiohttp", "SQLite")]
+        return [(who, 100, 1) for who in (ITS_OWN, BARE, SQLITE)]
     all = [(who, at_once, hosts) for at_once in CONCURRENCIES for hosts in HOSTS for who in NUMBERS]
-    return [case for case in all if case[0] != "httpx" or case[1] == 100]
+    if find_spec("httpx_aiohttp") is None:
+        print(f"LEFT OUT: {SAME}: the package httpx-aiohttp (requirements/bench.txt) is not installed", flush=True)
+        return [case for case in all if case[0] != SAME]
+    return all
 
 
 def measure(quick: bool) -> Found:
     """All cases in turns, so that what the machine does meanwhile is shared by all."""
     asked = cases(quick)
-    found: Found = {case: [] for case in asked}
+    found: dict[Case, list[Run]] = {case: [] for case in asked}
     with ExitStack() as stack:
         receiver = stack.enter_context(Receiver(THEIRS))
         server = None if quick else stack.enter_context(postgresql(THEIRS))
         for _ in range(1 if quick else ROUNDS):
-            for case in asked:
-                who, at_once, hosts = case
+            for who, at_once, hosts in asked:
                 number = NUMBERS[who] // (10 if quick else 1)
                 before = receiver.seen()
                 wish = {"port": receiver.port, "hosts": hosts, "concurrency": at_once, "number": number}
-                store = server.fresh() if server and who == "PostgreSQL" else None
-                took = run(who if who not in ("SQLite", "PostgreSQL") else "relay", wish | {"store": store})
+                if who in LOOPS:
+                    took = run(loop, who=who, **wish)
+                else:
+                    took = run(relay, url=server.fresh() if server and who == POSTGRESQL else None, **wish)
                 after = receiver.seen()
                 assert after.posts - before.posts == number, f"{who}: {after.posts - before.posts} of {number} came"
                 busy = (after.cpu - before.cpu) / took["seconds"]
-                found[case].append(Run(number, took["seconds"], took["cpu"], busy))
+                found[who, at_once, hosts].append(Run(number, took["seconds"], took["cpu"], busy))
     return found
+
+
+async def loop(who: str, port: int, hosts: int, concurrency: int, number: int) -> dict[str, float]:
+    """What one of the loops takes."""
+    used = time.process_time()
+    seconds = await LOOPS[who](subjects.urls(port, hosts), number, concurrency)
+    return {"seconds": seconds, "cpu": time.process_time() - used}
+
+
+async def relay(url: str | None, port: int, hosts: int, concurrency: int, number: int) -> dict[str, float]:
+    """What the relay takes on the database at `url`; None: on a SQLite file of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = url or f"sqlite:///{folder}/relay.db"
+        seconds, cpu = await relayed(store, subjects.urls(port, hosts), number, concurrency)
+    return {"seconds": seconds, "cpu": cpu}
+
+
+def report(found: Found) -> Report:
+    """How many a second, what one costs, and whether that is enough."""
+    middle = {case: medians(runs) for case, runs in found.items()}
+    who = list(dict.fromkeys(case[0] for case in found))
+    ways = list(dict.fromkeys(case[1:] for case in found))
+    head = ("", *(f"{at_once}, {hosts} host{'s' * (hosts > 1)}" for at_once, hosts in ways))
+    cell: Any = lambda one, way, told: told(middle[one, *way]) if (one, *way) in middle else "-"  # noqa: E731
+    tables = [
+        Table(title, head, [[one, *(cell(one, way, told) for way in ways)] for one in who])
+        for title, told in (
+            ("Deliveries a second, by how many at a time", lambda one: f"{one.rate:,.0f}"),
+            ("CPU microseconds of one", lambda one: f"{one.each:.0f}"),
+            ("How much of its core the receiver took", lambda one: f"{one.busy:.0%}"),
+        )
+    ]
+    return Report(tables, list(checks(found, middle)), bound="held to")
+
+
+def checks(found: Found, middle: Mapping[Case, Run]) -> "list[Check]":
+    """What deliveries are held to, as far as it was measured; of several cases the worst counts."""
+    made = []
+    for ours, theirs, least, ways in (
+        (SQLITE, SAME, OF_SAME, None),
+        (POSTGRESQL, SAME, OF_SAME_POSTGRESQL, None),
+        (SQLITE, ITS_OWN, OF_ITS_OWN, 100),
+    ):
+        mine = [case for case in found if case[0] == ours and case[1] == (ways or case[1])]
+        ratios = [ratio(found[case], found[theirs, *case[1:]]) for case in mine if (theirs, *case[1:]) in found]
+        if ratios:
+            where = f", {ways} at a time" if ways else ", worst case"
+            what = f"{ours}, of {theirs}{where}"
+            made.append(Check(what, f">= {least:g}×", f"{min(ratios):.2f}×", min(ratios) >= least))
+    for ours in (SQLITE, POSTGRESQL):
+        rates = [one.rate for case, one in middle.items() if case[0] == ours]
+        if len(rates) > 1:
+            flat = min(rates) / max(rates)
+            made.append(Check(f"{ours}, slowest case of the fastest", f">= {FLAT:g}×", f"{flat:.2f}×", flat >= FLAT))
+    busy = max(one.busy for case, one in middle.items() if case[0] != BARE)
+    made.append(
+        Check(
+            "the receiver is not what is measured: its core taken by it", f"<= {BUSY:.0%}", f"{busy:.0%}", busy <= BUSY
+        )
+    )
+    return made
+
+
+def curves(found: Found) -> dict[str, list[tuple[float, float]]]:
+    """Deliveries a second by how many at a time, to one host."""
+    middle = {case: medians(runs).rate for case, runs in found.items() if case[2] == 1}
+    who = dict.fromkeys(case[0] for case in middle)
+    return {one: [(float(case[1]), rate) for case, rate in middle.items() if case[0] == one] for one in who}

@@ -7,14 +7,22 @@ have subscribed to, at random moments. A client that only posts has the same loa
 
 import asyncio
 import random
+import statistics
+import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
+import aiohttp
 import httpx
 from sqlalchemy import insert
 
-from benchmarks.speed.subjects import BODY, HEADERS, on_aiohttp
+from benchmarks.speed import deliveries
+from benchmarks.speed.cores import THEIRS
+from benchmarks.speed.receiver import Receiver
+from benchmarks.speed.runs import run
+from benchmarks.speed.subjects import BODY, HEADERS, urls
 from benchmarks.speed.whole import delivered, relay_on, subscriber
+from benchmarks.tables import Check, Report, Table
 from relay import exec_api
 from relay.model import Endpoint, EndpointKind, EventType, ScenarioJob, Watch, WatchState, event_id
 from relay.service import Relay
@@ -30,6 +38,53 @@ AT_A_TIME = 64
 SUBSCRIBERS = 50
 EVERY = 0.1
 """Seconds between two endings whose delay is measured, on average."""
+
+
+NUMBER, ROUNDS = 300, 3
+MOST = 5.0
+"""How many times the bare client's 99th percentile the relay's may be at half load."""
+RELAY, BARE = "the relay, SQLite: from the look that sees the end", "aiohttp alone: from its call"
+LOADS = ("idle", "half load")
+
+Found = Mapping[tuple[str, str], Sequence[float]]
+"""Milliseconds of each ending, by who and load."""
+
+
+def measure(quick: bool) -> Found:
+    """Both in turns at the same moments, without a load and with half of what the relay can send."""
+    number, rounds = (10, 1) if quick else (NUMBER, ROUNDS)
+    found: dict[tuple[str, str], list[float]] = {}
+    with Receiver(THEIRS) as receiver:
+        most = {"hosts": SUBSCRIBERS, "concurrency": AT_A_TIME, "number": 10 * number}
+        half = 10 * number / run(deliveries.relay, url=None, port=receiver.port, **most)["seconds"] / 2
+        print(f"half load: {half:,.0f} deliveries a second", flush=True)
+        for turn in range(rounds):
+            for seed, (load, rate) in enumerate(zip(LOADS, (0.0, half), strict=True), 2 * turn):
+                for who, subject in ((RELAY, relayed), (BARE, bare)):
+                    began = run(subject, port=receiver.port, number=number, rate=rate, seed=seed)
+                    came = receiver.came()
+                    late = [(came[id] - at) / 1e6 for id, at in began.items()]
+                    assert len(late) == number
+                    found.setdefault((who, load), []).extend(late)
+    return found
+
+
+def report(found: Found) -> Report:
+    """Median and 99th percentile of each, and whether the relay is near enough."""
+    rows = []
+    for who in (RELAY, BARE):
+        for load in LOADS:
+            some = found[who, load]
+            rows.append([f"{who}, {load}", f"{statistics.median(some):.1f}", f"{high(some):.1f}", f"{len(some):,}"])
+    table = Table("Milliseconds to the first byte at the receiver", ("", "median", "p99", "of"), rows)
+    times = high(found[RELAY, LOADS[1]]) / high(found[BARE, LOADS[1]])
+    what = "p99 at half load, of the bare client's own"
+    return Report([table], [Check(what, f"<= {MOST:g}×", f"{times:.1f}×", times <= MOST)], bound="held to")
+
+
+def high(some: Sequence[float]) -> float:
+    """The 99th percentile."""
+    return sorted(some)[-1 - len(some) // 100]
 
 
 def moments(number: int, every: float, seed: int) -> list[float]:
@@ -60,15 +115,15 @@ async def at_each(times: Sequence[float], act: Callable[[int], Coroutine[None, N
     await asyncio.gather(*under_way)
 
 
-async def bare(targets: Sequence[str], number: int, rate: float, seed: int) -> dict[str, int]:
+async def bare(port: int, number: int, rate: float, seed: int) -> dict[str, int]:
     """When a client that only posts began each POST, by webhook-id: nanoseconds of the monotonic clock."""
+    targets = urls(port, 1 + SUBSCRIBERS)
     began: dict[str, int] = {}
-    gate = asyncio.Semaphore(AT_A_TIME)
-    async with on_aiohttp(AT_A_TIME) as client:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=AT_A_TIME)) as session:
 
         async def post(url: str, id: str) -> None:
-            async with gate:
-                await client.post(url, headers=HEADERS | {"webhook-id": id}, content=BODY)
+            async with session.post(url, headers=HEADERS | {"webhook-id": id}, data=BODY) as answer:
+                await answer.read()
 
         async def act(place: int) -> None:
             began[id := f"bare_{seed}_{place}"] = time.monotonic_ns()
@@ -81,8 +136,13 @@ async def bare(targets: Sequence[str], number: int, rate: float, seed: int) -> d
     return began
 
 
-async def relayed(store: str, targets: Sequence[str], number: int, rate: float, seed: int) -> dict[str, int]:
+async def relayed(port: int, number: int, rate: float, seed: int) -> dict[str, int]:
     """When Exec's answer said that each job had ended, by the webhook-id of what is told of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        return await _relayed(f"sqlite:///{folder}/relay.db", urls(port, 1 + SUBSCRIBERS), number, rate, seed)
+
+
+async def _relayed(store: str, targets: Sequence[str], number: int, rate: float, seed: int) -> dict[str, int]:
     budget = {"per_minute": 100_000, "per_day": 10_000_000, "share": 1.0}
     more = {"exec": {"api_key": KEY, "budget": budget}, "polling": {"concurrency": AT_A_TIME, "tick": "1m"}}
     async with relay_on(store, AT_A_TIME, len(targets), **more) as relay:

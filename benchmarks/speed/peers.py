@@ -20,9 +20,11 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.speed.databases import postgresql
+from benchmarks.databases import postgresql
+from benchmarks.speed import deliveries
+from benchmarks.speed.cores import OURS, ROOT, THEIRS
 from benchmarks.speed.receiver import Receiver
-from benchmarks.speed.runs import OURS, ROOT, THEIRS, run
+from benchmarks.speed.runs import run
 from benchmarks.speed.subjects import BODY, urls
 from benchmarks.speed.whole import SECRET
 from benchmarks.tables import Check, Report, Table
@@ -74,7 +76,7 @@ def can_run(name: str) -> bool:
 
 def of_relay(receiver: Receiver, number: int) -> Cost:
     """The relay's whole path on SQLite, as `deliveries` measures it."""
-    took = run("relay", {"port": receiver.port, "hosts": 1, "concurrency": 100, "number": number})
+    took = run(deliveries.relay, url=None, port=receiver.port, hosts=1, concurrency=100, number=number)
     return Cost(1e6 * took["seconds"] / number, 1e6 * took["cpu"] / number, 0)
 
 

@@ -1,4 +1,5 @@
-"""A receiver that does next to nothing: answers 204 to every POST, counts them, and knows when each began to come.
+"""The other side, which does next to nothing: a receiver that answers 204 to every POST, counts them, and knows when
+each began to come; and an Exec at which every job is being worked on.
 
 In a process of its own, on the core that the measured side does not have: `Receiver` starts it, reads its counts.
 What it costs is told too, so that nobody has to believe that it was not what was measured.
@@ -19,12 +20,15 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _ID = re.compile(rb"\r\nwebhook-id: *([^\r]+)", re.IGNORECASE)
 _ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
 
+EXEC = "/rest/v1"
+_JOB = '{"id":"%s","status":"processing","created_at":"2026-01-01T00:00:00Z","started_at":"2026-01-01T00:00:10Z"}'
+
 
 class _Counting:
     """What came."""
 
     def __init__(self) -> None:
-        self.posts = 0
+        self.posts = self.looks = 0
         self.came: dict[str, int] = {}
 
 
@@ -56,10 +60,18 @@ class _Connection(asyncio.Protocol):
         return _ANSWER
 
     def _told(self, head: bytes) -> bytes:
+        path = head.split(b" ", 2)[1].decode()
+        if path.startswith(EXEC):
+            self._counting.looks += 1
+            return _answered(_JOB % path.rpartition("/")[2])
         used = os.times()
-        said = {"posts": self._counting.posts, "cpu": used.user + used.system}
-        text = json.dumps(self._counting.came if head.startswith(b"GET /came ") else said).encode()
-        return b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(text), text)
+        said = {"posts": self._counting.posts, "looks": self._counting.looks, "cpu": used.user + used.system}
+        return _answered(json.dumps(self._counting.came if path == "/came" else said), "connection: close\r\n")
+
+
+def _answered(text: str, headers: str = "") -> bytes:
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{headers}content-length: {len(text)}\r\n\r\n"
+    return (head + text).encode()
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,7 @@ class Seen:
     """What the receiver has seen so far, and the CPU seconds that it took."""
 
     posts: int
+    looks: int
     cpu: float
 
 

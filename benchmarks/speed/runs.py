@@ -1,34 +1,21 @@
-"""Runs of what is measured: each in a process of its own on one core, what it measures itself against on the other.
-
-`python -m benchmarks.speed.runs NAME JSON` is that process: it prints what it took.
-"""
+"""Runs of what is measured: each in a process of its own on one core, what it measures itself against on the other."""
 
 import asyncio
+import importlib
 import json
 import os
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
-from benchmarks.speed import subjects, whole
+from benchmarks.speed.cores import OURS, ROOT
 from relay.cli.serve import collect_seldom
 
-OURS, THEIRS = 0, 1
-"""The core of what is measured, and that of everything else: the receiver, the database's server."""
-ROOT = Path(__file__).parents[2]
-
-BARE = {
-    "httpx": subjects.httpx_alone,
-    "httpx on aiohttp": subjects.httpx_on_aiohttp,
-    "aiohttp": subjects.aiohttp_alone,
-}
-Asked = Mapping[str, Any]
+Subject = Callable[..., Any]
+"""An async function of a module, whose arguments and result are JSON."""
 
 
 @dataclass(frozen=True)
@@ -40,44 +27,46 @@ class Run:
     cpu: float
     """CPU seconds of the process that was measured."""
     busy: float = 0.0
-    """The receiver's share of its core meanwhile."""
+    """The share of its time in which the core of everything else, as far as it was measured, was at work."""
 
     @property
     def rate(self) -> float:
         """How many a second."""
         return self.number / self.seconds
 
+    @property
+    def each(self) -> float:
+        """CPU microseconds that one of them took."""
+        return 1e6 * self.cpu / self.number
 
-def run(name: str, asked: Asked) -> dict[str, float]:
-    """What a process of its own tells."""
-    command = [sys.executable, "-m", "benchmarks.speed.runs", name, json.dumps(dict(asked))]
+
+def run(subject: Subject, core: int = OURS, **asked: Any) -> Any:
+    """What `subject` gives in a process of its own, on a core of its own."""
+    place = f"{subject.__module__}:{subject.__name__}"
+    command = [sys.executable, "-m", "benchmarks.speed.runs", place, str(core), json.dumps(asked)]
     ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, check=True)
-    told: dict[str, float] = json.loads(ended.stdout)
-    return told
+    return json.loads(ended.stdout)
 
 
 def medians(runs: Iterable[Run]) -> Run:
     """A run made of the medians of some."""
     some = list(runs)
-    middle: Callable[[str], float] = lambda name: statistics.median(getattr(one, name) for one in some)  # noqa: E731
-    return Run(some[0].number, middle("seconds"), middle("cpu"), middle("busy"))
+    return Run(*(statistics.median(getattr(one, field.name) for one in some) for field in fields(Run)))
 
 
-async def _measured(name: str, asked: dict[str, Any]) -> dict[str, float]:
-    targets = subjects.urls(asked["port"], asked["hosts"])
-    number, concurrency = asked["number"], asked["concurrency"]
-    if name == "relay":
-        with tempfile.TemporaryDirectory(dir=asked.get("folder")) as folder:
-            store = asked.get("store") or f"sqlite:///{folder}/relay.db"
-            seconds, cpu = await whole.relayed(store, targets, number, concurrency)
-    else:
-        used = time.process_time()
-        seconds = await BARE[name](targets, number, concurrency)
-        cpu = time.process_time() - used
-    return {"seconds": seconds, "cpu": cpu}
+def ratio(ours: Sequence[Run], theirs: Sequence[Run]) -> float:
+    """How many times as fast ours was: the median of the rounds, in each of which both were measured."""
+    return statistics.median(mine.rate / other.rate for mine, other in zip(ours, theirs, strict=True))
+
+
+def main(place: str, core: int, asked: dict[str, Any]) -> None:
+    """The process of its own."""
+    os.sched_setaffinity(0, {core})
+    module, _, name = place.partition(":")
+    subject = getattr(importlib.import_module(module), name)
+    collect_seldom()  # as `relay serve` does; the bare loops are to have no less
+    print(json.dumps(asyncio.run(subject(**asked))))
 
 
 if __name__ == "__main__":
-    os.sched_setaffinity(0, {OURS})
-    collect_seldom()  # as `relay serve` does; the bare loops are to have no less
-    print(json.dumps(asyncio.run(_measured(sys.argv[1], json.loads(sys.argv[2])))))
+    main(sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3]))

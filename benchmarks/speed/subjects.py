@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
 
 BODY = json.dumps({"type": "job.completed", "data": "x" * 860}).encode()
 HEADERS = {
@@ -43,6 +42,7 @@ async def rush(post: Post, targets: Sequence[str], number: int, concurrency: int
 
 def on_aiohttp(concurrency: int) -> httpx.AsyncClient:
     """httpx's client over aiohttp's sockets."""
+    from httpx_aiohttp import AiohttpTransport
 
     def session() -> aiohttp.ClientSession:
         return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=concurrency))

