@@ -83,6 +83,14 @@ def test_the_last_api_key_is_not_taken_away() -> None:
     assert set(found.needs_restart) == {"security.api_keys", "server.host"}
 
 
+def test_the_last_configured_key_goes_where_the_store_has_keys() -> None:
+    """Then the relay goes on wanting keys, and a key that leaked is gone at once."""
+    old = made(security={"api_keys": [API_KEY]}, server={"host": "0.0.0.0"})  # noqa: S104
+    found = reloaded(old, made(server={"host": "0.0.0.0"}), keyed_by_store=True)  # noqa: S104
+    assert found.config.security.api_keys == ()
+    assert found.needs_restart == ()
+
+
 def test_workspaces_change_their_keys_only() -> None:
     """A known workspace gets its new key; one that comes, goes or changes otherwise needs a restart."""
     spaces = [{"name": "a", "api_key": KEY}, {"name": "b", "api_key": KEY}]
