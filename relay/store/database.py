@@ -150,14 +150,7 @@ class Store:
 
     async def ring(self, ringer: str) -> None:
         """Wakes whoever listens to `rings` of this store, also in other processes. Raises StoreError."""
-        await asyncio.get_running_loop().run_in_executor(self._pool, self._ring, ringer)
-
-    def _ring(self, ringer: str) -> None:
-        try:
-            with self._reader.begin() as connection:
-                dialect.ring(connection, ringer)
-        except DBAPIError as error:
-            raise dialect.told(error) from error
+        await self.read(lambda tx: dialect.ring(tx, ringer))
 
     def rings(self) -> AsyncGenerator[str]:
         """Who rings, as long as the connection lasts; once at its beginning '', as rings before it were not heard.
@@ -168,7 +161,7 @@ class Store:
 
     def _read(self, work: Callable[[Tx], T], tries: int = _TRIES) -> T:
         try:
-            with self._reader.connect() as connection:
+            with self._reader.begin() as connection:
                 return work(connection)
         except DBAPIError as error:
             if tries > 1 and dialect.may_be_repeated(error):
