@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -20,6 +19,7 @@ import yaml
 from relay.sandbox.receiver import FINE, HANG
 from tests.e2e.conftest import API_KEY, Stage, free_port, run
 from tests.make import SECRET
+from tests.torture import disks
 
 BEARER = {"authorization": f"Bearer {API_KEY}"}
 ROOT = Path(__file__).parents[2]
@@ -178,27 +178,23 @@ async def test_a_store_that_can_not_be_written_is_exit_code_1(tmp_path: Path) ->
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of twelve megabytes."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("mounting a small disk needs root: the full disk is NOT tried end to end here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    if missing := disks.why_not():
+        pytest.skip(f"the full disk is NOT tried end to end here: {missing}")
+    with disks.small_disk(tmp_path / "disk", 12) as mounted:
+        yield mounted
 
 
-async def test_a_full_disk_is_told_and_what_was_accepted_stays(stage: Stage, small_disk: Path) -> None:
+async def test_a_full_disk_is_told_and_what_was_accepted_stays(stage: Stage, disk: Path) -> None:
     """503 with the reason when nothing can be written; every 201 before it is there, and told when there is room."""
-    relay = stage.serve(storage={"url": f"sqlite:///{small_disk}/relay.db"}, polling={"interval": "1h"})
+    relay = stage.serve(storage={"url": f"sqlite:///{disk}/relay.db"}, polling={"interval": "1h"})
     await relay.start()
-    filler = small_disk / "filler"
     accepted: list[str] = []
     async with httpx.AsyncClient(base_url=relay.url, headers=BEARER, trust_env=False, timeout=10) as http:
         for number in range(2_000):
             if number == 20:
-                fill(filler)
+                disks.fill(disk)
             job = stage.exec.add(lasts=1)
             asked = {"job_id": job.id, "callback_url": f"{stage.receiver_url}/{job.id}", "secret": SECRET}
             answer = await http.post("/v1/registrations", json=asked | {"metadata": {"filler": "x" * 8_000}})
@@ -208,7 +204,7 @@ async def test_a_full_disk_is_told_and_what_was_accepted_stays(stage: Stage, sma
         assert answer.status_code == 503, answer.text
         assert "disk is full" in answer.json()["error"]["message"]
         assert (await http.get("/healthz")).status_code == 200
-        filler.unlink()
+        disks.make_room(disk)
         for job_id in accepted:
             assert (await http.get(f"/v1/jobs/{job_id}")).status_code == 200
     deadline = time.monotonic() + 30
@@ -217,13 +213,6 @@ async def test_a_full_disk_is_told_and_what_was_accepted_stays(stage: Stage, sma
     assert set(accepted) <= {one.path[1:] for one in stage.receiver.received}
     assert len(accepted) >= 20
     assert await relay.stop() == 0
-
-
-def fill(path: Path) -> None:
-    """Writes until the disk is full."""
-    with path.open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(b"x" * 4_096)
 
 
 async def test_check_says_what_is_right_and_what_is_not(stage: Stage) -> None:
