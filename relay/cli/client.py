@@ -1,21 +1,18 @@
 """How the verbs that ask a running relay talk to it."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import httpx
-from rich.console import Console
-from rich.table import Table
 
+from relay.cli.tables import show_table
 from relay.errors import RelayError
 
 TIMEOUT = 30
 """Seconds."""
-
-Row = TypeVar("Row")
 
 
 class Client:
@@ -56,19 +53,6 @@ class Client:
         show_table(found["data"], columns)
         if found.get("next_cursor"):
             click.echo(f"more: --cursor {found['next_cursor']}")
-
-
-def show_table(rows: Sequence[Row], columns: Mapping[str, Callable[[Row], object]]) -> None:
-    """Prints a row of cells for each row; a cell that is None stays empty."""
-    if not rows:
-        click.echo("nothing yet")
-        return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in columns:
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        table.add_row(*(str(cell) if (cell := read(row)) is not None else "" for read in columns.values()))
-    Console().print(table)
 
 
 def client_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -11,6 +11,7 @@ _COLUMNS = {
     "delivery": lambda row: row["id"],
     "event": lambda row: row["event_type"],
     "job": lambda row: row["job_id"],
+    "to": lambda row: row["endpoint"].get("name") or row["endpoint"]["url"] or "removed",
     "status": lambda row: row["status"],
     "attempts": lambda row: row["attempts"],
     "next": lambda row: row["next_attempt_at"],

@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from relay.api_keys import RANDOM_BYTES, SCOPES, Scope, hash_of, new_key
-from relay.cli.client import show_table
 from relay.cli.configuring import config_option, read_config
+from relay.cli.tables import show_table
 from relay.config import Config
 from relay.config_text import values
 from relay.errors import RelayError

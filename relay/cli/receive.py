@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from relay import asymmetric, signing
+from relay.cli.tables import plain
 from relay.errors import Invalid
 from relay.model import SECOND, to_rfc3339
 from relay.sandbox.receiver import Answer, Received, Receiver
@@ -116,18 +117,18 @@ async def _run(receiver: Receiver, printer: "_Printer", host: str, port: int, ma
 
 
 class _Printer:
-    """Prints each notification, and whether its `webhook-id` came before."""
+    """Prints each notification, and whether its `webhook-id` came to this path before."""
 
     def __init__(self, as_json: bool) -> None:
         self.gone: Callable[[], None] = lambda: None
         """Called when nobody reads the output any more."""
         self._as_json = as_json
-        self._ids: set[str] = set()
+        self._known: set[tuple[str, str]] = set()
 
     def __call__(self, one: Received) -> None:
-        again = one.webhook_id in self._ids
+        again = (one.path, one.webhook_id) in self._known
         if one.webhook_id and one.verified:
-            self._ids.add(one.webhook_id)
+            self._known.add((one.path, one.webhook_id))
         try:
             click.echo(_json_line(one, again) if self._as_json else _line(one, again))
         except BrokenPipeError:
@@ -139,7 +140,7 @@ def _line(one: Received, again: bool) -> str:
     verdict = click.style("✓ verified", fg="green") if one.verified else click.style(f"✗ {one.why}", fg="red")
     at = datetime.fromtimestamp(one.at / SECOND).strftime("%H:%M:%S")
     parts = (at, f"{one.event_type or '-':13}", f"{job or '-':12}", what, verdict, "(again)" if again else "")
-    return "  ".join(_plain(part) if part is not verdict else part for part in parts if part)
+    return "  ".join(plain(part) if part is not verdict else part for part in parts if part)
 
 
 def _json_line(one: Received, again: bool) -> str:
@@ -192,8 +193,3 @@ def _within(found: Any, name: str) -> Mapping[str, Any]:
 def _text(found: Any, name: str) -> str:
     text = found.get(name) if isinstance(found, dict) else None
     return text if isinstance(text, str) else ""
-
-
-def _plain(text: str) -> str:
-    """Without what would move a terminal's cursor or turn its text around."""
-    return "".join(one if one.isprintable() else "·" for one in text)

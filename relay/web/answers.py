@@ -32,6 +32,7 @@ class EndpointOf(Answer):
     """An endpoint, as those who point to it show it."""
 
     id: str
+    name: str = Field(default="", description="only where it has one")
     url: str | None = Field(description="masked; null where the endpoint was removed")
     format: str | None
     public_key: str = Field(

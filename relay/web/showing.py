@@ -24,6 +24,8 @@ def endpoint_of(id: str, known: Mapping[str, Endpoint], secret: str | None = Non
     if endpoint is None:
         return EndpointOf(id=id, url=None, format=None)
     shown = {"id": id, "url": mask(endpoint.url), "format": endpoint.format}
+    if endpoint.name is not None:
+        shown["name"] = endpoint.name
     if (public_key := signing.public_key_of(endpoint.secrets[0].value)) is not None:
         shown["public_key"] = public_key
     return EndpointOf.model_validate(shown | ({"secret": secret} if secret else {}))
