@@ -135,6 +135,7 @@ def test_spans_in_words() -> None:
     said = ["0 ms", "350 ms", "4.2 s", "10 s", "1 min", "3 min 5 s", "1 h", "2 d 3 h", "2 d"]
     assert [words.span(ms) for ms in spans] == said
     assert words.ago(None, 0) == "never"
+    assert words.wall(HOUR + 2 * MINUTE + 3_004) == "01:02:03.004"
     assert words.ago(5_000, 10_000) == "5 s ago"
     assert words.ago(10_000, 5_000) == "in 5 s"
     assert (words.count(1, "look"), words.count(2_000, "look")) == ("1 look", "2,000 looks")

@@ -72,7 +72,8 @@ async def test_an_endpoint_by_id_or_by_name(api: Api) -> None:
     by_name = await api.post(REGISTRATIONS, {"job_id": "j1", "endpoint": "ops"}, 201)
     by_id = await api.post(REGISTRATIONS, {"job_id": "j1", "endpoint": made["id"]}, 200)
     assert by_name["id"] == by_id["id"]
-    assert by_name["endpoint"] == {"id": made["id"], "url": "https://example.com/…", "format": "standard"}
+    shown = {"id": made["id"], "name": "ops", "url": "https://example.com/…", "format": "standard"}
+    assert by_name["endpoint"] == shown
     for_all = await api.post(REGISTRATIONS, {"job_id": "j1"}, 201)
     assert for_all["endpoint"] is None
 

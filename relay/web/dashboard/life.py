@@ -40,6 +40,7 @@ class Spot:
     width: float
     kind: str
     title: str
+    at: Instant
     lasts: str
     """What a wide bar bears: how long it took."""
 
@@ -92,7 +93,7 @@ def drawn(lanes: Sequence[Lane], now: Instant) -> Life | None:
     def spot(moment: Moment) -> Spot:
         width = 0.0 if moment.until is None else round(x(moment.until) - x(moment.at), 2)
         lasts = span(moment.until - moment.at) if moment.until is not None and width > _WORDS else ""
-        return Spot(x(moment.at), width if width > _DOT else 0.0, moment.kind, moment.title, lasts)
+        return Spot(x(moment.at), width if width > _DOT else 0.0, moment.kind, moment.title, moment.at, lasts)
 
     rows = tuple(DrawnLane(lane.name, lane.link, tuple(map(spot, lane.moments))) for lane in lanes)
     return Life(rows, _ticks(instants, places), x(now) if to_come else None)

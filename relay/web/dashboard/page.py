@@ -172,7 +172,14 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"span": words.span, "clock": words.clock, "exact": words.exact, "iso": to_rfc3339, "mask": mask}
+    found.filters |= {
+        "span": words.span,
+        "clock": words.clock,
+        "exact": words.exact,
+        "wall": words.wall,
+        "iso": to_rfc3339,
+        "mask": mask,
+    }
     found.globals |= {name: getattr(words, name) for name in ("ago", "count", "address", "role")}
     found.globals["version"] = __version__
     return found

@@ -47,6 +47,11 @@ def exact(at: Instant | None) -> Markup:
     return _time(at, f"%d %b %Y, %H:%M:%S.{(at or 0) % SECOND:03d} UTC", Markup(" data-exact"))
 
 
+def wall(at: Instant) -> str:
+    """The time of day to the millisecond, `23:12:24.433`."""
+    return datetime.fromtimestamp(at // SECOND, UTC).strftime(f"%H:%M:%S.{at % SECOND:03d}")
+
+
 def _time(at: Instant | None, written: str, kind: Markup) -> Markup:
     if at is None:
         return Markup('<span class="none">–</span>')
