@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 from standardwebhooks.webhooks import Webhook
@@ -68,7 +69,7 @@ class Verdict:
     expected: int
     receipts: int
     lost: list[str]
-    """Events that a receiver should have heard of and did not."""
+    """Events that a receiver should have taken, with a 2xx, and did not."""
     changed: list[str]
     """Deliveries that came with two ids or two bodies, or with a signature that is not theirs."""
     untrue: list[str]
@@ -129,6 +130,7 @@ def judge(evidence: Evidence) -> Verdict:
     """Counts. A job's ending is due at the paths it was registered for, and at the standing ones."""
     due = {(one.job_id, path) for one in evidence.accepted for path in (one.path, *evidence.standing) if path}
     told: dict[tuple[str, str], list[tuple[Received, str]]] = defaultdict(list)
+    taken = set()
     changed = [f"{one.path}: {why}" for one in evidence.received if (why := _unsigned(one, evidence.secret))]
     untrue = []
     for one in evidence.received:
@@ -137,6 +139,8 @@ def judge(evidence: Evidence) -> Verdict:
             changed.append(f"{one.path}: no body of ours")
             continue
         told[said.job_id, one.path].append((one, said.type))
+        if _taken(one):
+            taken.add((said.job_id, one.path))
         if not _is_so(said, evidence.jobs):
             untrue.append(f"{one.path}: {said.type} of {said.job_id}")
     duplicates, repeated = _repeats(evidence)
@@ -145,7 +149,7 @@ def judge(evidence: Evidence) -> Verdict:
         in_vain=evidence.in_vain,
         expected=len(due),
         receipts=len(evidence.received),
-        lost=[f"{path}: {job_id}" for job_id, path in sorted(due - told.keys())],
+        lost=[f"{path}: {job_id}" for job_id, path in sorted(due - taken)],
         changed=changed + _changed(told),
         untrue=untrue,
         repeats=len(repeated),
@@ -169,6 +173,10 @@ def _told(body: bytes) -> _Told | None:
 def _is_so(said: _Told, jobs: Mapping[str, Job]) -> bool:
     job = jobs.get(said.job_id)
     return job is not None and said.type == f"job.{job.outcome.value}"
+
+
+def _taken(one: Received) -> bool:
+    return 200 <= one.answered < 300
 
 
 def _unsigned(one: Received, secret: str) -> str:
@@ -210,12 +218,12 @@ def _repeats(evidence: Evidence) -> tuple[list[str], list[int]]:
         came[one.path, one.webhook_id].append(one)
     duplicates, excused = [], []
     for (path, id), all in came.items():
-        for one in all[:-1]:
-            if not 200 <= one.answered < 300:
+        for one, next in pairwise(all):
+            if not _taken(one):
                 continue
             age = _age_when_hurt(one.at, evidence.disturbances)
             if age is None:
-                duplicates.append(f"{path}: {id} at {one.at}, and again")
+                duplicates.append(f"{path}: {id} at {one.at}, and {next.at - one.at} ms later again")
             else:
                 excused.append(age)
     return duplicates, excused
