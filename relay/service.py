@@ -3,13 +3,12 @@
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from relay import budget, callbacks, durations, endpoints, exec_api, formats, readiness, reloading
+from relay import callbacks, endpoints, exec_api, formats, readiness, reloading
 from relay.addresses import EgressRules
 from relay.bell import Bell
-from relay.budget import Allowance
 from relay.config import Config, StandingEndpoint, Workspace
 from relay.dispatcher import Dispatcher
 from relay.egress import Egress
@@ -18,9 +17,9 @@ from relay.janitor import Janitor
 from relay.key_ring import KeyRing
 from relay.metronome import Metronome
 from relay.model import HOUR, MINUTE, SECOND, Attempt, Endpoint, Event, EventType, Instant, new_id
-from relay.pace import read_durations, read_ledger
 from relay.readiness import Readiness
 from relay.samples import SAMPLE_JOB
+from relay.situation import COUNTED, Situation, situation
 from relay.store import deliveries, outbox, plans, waiting, watches, workspaces
 from relay.store.clock import system_clock
 from relay.store.database import Store, Tx
@@ -28,33 +27,9 @@ from relay.store.resealing import open_store
 from relay.telemetry import Spans, Telemetry
 from relay.watcher import Watcher
 
-COUNTED = 100_000
-"""Watches and deliveries that are counted; of more, as of an outage's, a number says no more than this one does."""
-
 _MOMENT = 20
 """Milliseconds between two ticks that nobody's clock asked for: a thousand jobs that are registered in a second cost
 fifty, and each is looked at as soon."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """How a workspace stands: its requests, what was learned of its jobs, and whether it waits. Seconds for people."""
-
-    name: str
-    allowance: Allowance
-    left: budget.Left
-    opens_at: Instant
-    """When the budget allows the next look; now or earlier where it does."""
-    seen: int
-    """Ended jobs that the durations were learned of."""
-    median: float
-    p90: float
-    queued: float
-    price: float | None
-    active: int
-    next_look_at: Instant | None
-    paused_until: Instant | None
-    paused_because: str | None
 
 
 class Relay:
@@ -246,7 +221,7 @@ class Relay:
         self.telemetry.tick_age.set(self._since_tick(now) / 1_000)
         if any(check.name == "store" and not check.ok for check in checks):
             return self.telemetry.exposition()
-        for one in await self.standings():
+        for one in await self.situations():
             self.telemetry.budget_left.labels(one.name, "minute").set(one.left.minute)
             self.telemetry.budget_left.labels(one.name, "day").set(one.left.day)
             self.telemetry.active_watches.labels(one.name).set(one.active)
@@ -311,33 +286,14 @@ class Relay:
             http=self._exec_http,
         )
 
-    async def standings(self) -> list[Standing]:
-        """How each workspace stands. Costs Exec nothing."""
+    async def situations(self) -> list[Situation]:
+        """How each workspace is placed. Costs Exec nothing."""
         now = self.clock()
-        return await self.store.read(lambda tx: [self.standing(tx, name, now) for name in self.clients])
+        return await self.store.read(lambda tx: [self.situation(tx, name, now) for name in self.clients])
 
-    def standing(self, tx: Tx, name: str, now: Instant) -> Standing:
-        """How one workspace stands."""
-        state, allowance = workspaces.get(tx, name), self.watcher.allowances[name]
-        ledger, known = read_ledger(state.ledger), read_durations(state.durations)
-        pace = self.watcher.pace_of(name)
-        law = pace.law if pace else durations.law(known)
-        waits = state.paused_until is not None and state.paused_until > now
-        return Standing(
-            name=name,
-            allowance=allowance,
-            left=budget.left(ledger, allowance, now),
-            opens_at=max(budget.opens_at(ledger, allowance, now), state.paused_until or 0),
-            seen=len(known.seen),
-            median=law.median,
-            p90=law.p90,
-            queued=durations.usual_wait(known),
-            price=pace.price if pace else None,
-            active=watches.count_active(tx, name, COUNTED),
-            next_look_at=watches.next_due(tx, name),
-            paused_until=state.paused_until if waits else None,
-            paused_because=state.pause_reason if waits else None,
-        )
+    def situation(self, tx: Tx, name: str, now: Instant) -> Situation:
+        """How one workspace is placed."""
+        return situation(tx, name, self.watcher.allowances[name], self.watcher.pace_of(name), now)
 
     async def tidy(self) -> None:
         """What the janitor does every hour; what it gives up is told."""

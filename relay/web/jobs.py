@@ -11,11 +11,11 @@ from relay.errors import NotFound
 from relay.model import Delivery, Endpoint, Registration, Watch
 from relay.store import deliveries, endpoints, registrations, watches
 from relay.store.database import Tx
-from relay.web import references, showing, standing
+from relay.web import references, showing, situation
 from relay.web.answers import DeliveryAnswer, JobAnswer, JobList, LookAnswer, RegistrationAnswer, Time
 from relay.web.operation import Call, operation, reply
 from relay.web.queries import JobsQuery, WorkspaceQuery
-from relay.web.standing import BudgetAnswer, DurationsAnswer
+from relay.web.situation import BudgetAnswer, DurationsAnswer
 
 MOST = 200
 """Registrations, deliveries and looks of one job that are shown; the lists have them all."""
@@ -95,14 +95,14 @@ def _prospects(call: Call, tx: Tx, watch: Watch) -> dict[str, Any]:
     """What the next look depends on, beside its plan."""
     if watch.workspace not in call.relay.clients:
         return {"held_until": None, "held_because": None, "budget": None, "durations": None}
-    found = call.relay.standing(tx, watch.workspace, call.now)
+    found = call.relay.situation(tx, watch.workspace, call.now)
     held = watch.next_look_at is not None and found.opens_at > max(call.now, watch.next_look_at)
     because = found.paused_because or "the workspace's requests are used up until then"
     return {
         "held_until": found.opens_at if held else None,
         "held_because": because if held else None,
-        "budget": standing.budget_of(found),
-        "durations": standing.durations_of(found),
+        "budget": situation.budget_of(found),
+        "durations": situation.durations_of(found),
     }
 
 

@@ -2,9 +2,9 @@
 
 from starlette.responses import Response
 
-from relay.web import references, standing
+from relay.web import references, situation
 from relay.web.operation import Call, operation, reply
-from relay.web.standing import WorkspaceAnswer, WorkspaceList
+from relay.web.situation import WorkspaceAnswer, WorkspaceList
 
 
 @operation("GET", "/v1/workspaces", scope="read", tag="workspaces", answers={200: WorkspaceList})
@@ -13,9 +13,9 @@ async def list_workspaces(call: Call) -> Response:
 
     Looks left in both of Exec's windows, the learned durations, and why one waits.
     """
-    found = await call.relay.standings()
+    found = await call.relay.situations()
     return reply(
-        200, WorkspaceList(data=[standing.workspace(one, call.relay.config.polling.strategy) for one in found])
+        200, WorkspaceList(data=[situation.workspace(one, call.relay.config.polling.strategy) for one in found])
     )
 
 
@@ -30,8 +30,8 @@ async def list_workspaces(call: Call) -> Response:
 async def get_workspace(call: Call, workspace: str) -> Response:
     """Show one workspace."""
     name = references.workspace_named(workspace, call.relay.clients)
-    [found] = [one for one in await call.relay.standings() if one.name == name]
-    return reply(200, standing.workspace(found, call.relay.config.polling.strategy))
+    [found] = [one for one in await call.relay.situations() if one.name == name]
+    return reply(200, situation.workspace(found, call.relay.config.polling.strategy))
 
 
 OPERATIONS = (list_workspaces, get_workspace)

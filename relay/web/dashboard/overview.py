@@ -10,7 +10,8 @@ from relay.arrivals import jobs_within, rates
 from relay.model import DAY, MINUTE, Instant, WatchState
 from relay.pace import read_arrivals, read_ledger
 from relay.readiness import Check
-from relay.service import COUNTED, Relay, Standing
+from relay.service import Relay
+from relay.situation import COUNTED, Situation
 from relay.store import deliveries, paging, summaries, watches, workspaces
 from relay.store.database import Tx
 from relay.store.deliveries import Filter
@@ -31,7 +32,7 @@ MOST_DELAYS = 5_000
 class Spending:
     """A workspace's budget."""
 
-    standing: Standing
+    situation: Situation
     looks: Bars
     used: int
     """Looks of the last 24 hours."""
@@ -51,7 +52,7 @@ async def overview(visit: Visit) -> Response:
         active, _ = watches.page(tx, paging.Page(MOST_WATCHES), WatchState.ACTIVE)
         return {
             "watching": watching(relay, tx, active, now),
-            "active": sum(one.standing.active for one in spending),
+            "active": sum(one.situation.active for one in spending),
             "known": bool(active) or bool(watches.page(tx, paging.Page(1))[0]),
             "hours": plots.hourly(hours),
             "latest": sending(tx, deliveries.page(tx, paging.Page(MOST_LATEST), Filter())[0]),
@@ -86,7 +87,7 @@ def _spending(relay: Relay, tx: Tx, name: str, now: Instant) -> Spending:
     spent = [(index * 5 * MINUTE, looks) for index, looks in read_ledger(state.ledger).buckets]
     jobs = jobs_within(rates(read_arrivals(state.arrivals), now), now, DAY)
     coming = None if each is None else round(jobs * each)
-    standing = relay.standing(tx, name, now)
-    used = max(standing.allowance.day - standing.left.day, 0)
-    gauge = plots.gauge(used, coming, standing.allowance.day)
-    return Spending(standing, plots.spread(spent, now), used, coming, gauge)
+    situation = relay.situation(tx, name, now)
+    used = max(situation.allowance.day - situation.left.day, 0)
+    gauge = plots.gauge(used, coming, situation.allowance.day)
+    return Spending(situation, plots.spread(spent, now), used, coming, gauge)

@@ -1,8 +1,8 @@
-"""How a workspace stands, as answers show it."""
+"""How a workspace is placed, as answers show it."""
 
 from pydantic import Field
 
-from relay.service import Standing
+from relay.situation import Situation
 from relay.web.answers import Answer, Time
 
 
@@ -45,17 +45,17 @@ class WorkspaceList(Answer):
     data: list[WorkspaceAnswer]
 
 
-def budget_of(found: Standing) -> BudgetAnswer:
+def budget_of(found: Situation) -> BudgetAnswer:
     minute = WindowAnswer(left=found.left.minute, of=found.allowance.minute)
     return BudgetAnswer(minute=minute, day=WindowAnswer(left=found.left.day, of=found.allowance.day))
 
 
-def durations_of(found: Standing) -> DurationsAnswer:
+def durations_of(found: Situation) -> DurationsAnswer:
     median, p90, queued = (round(seconds, 1) for seconds in (found.median, found.p90, found.queued))
     return DurationsAnswer(seen=found.seen, median=median, p90=p90, queued=queued)
 
 
-def workspace(found: Standing, strategy: str) -> WorkspaceAnswer:
+def workspace(found: Situation, strategy: str) -> WorkspaceAnswer:
     return WorkspaceAnswer(
         name=found.name,
         strategy=strategy,
