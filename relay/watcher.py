@@ -55,6 +55,7 @@ class Watcher:
         self._telemetry, self._settled, self._rng = telemetry, settled, rng
         self.allowances = {space.name: allowance_of(space) for space in config.workspaces}
         self._paces: dict[str, Pace] = {}
+        self._spent: dict[str, Instant] = {}
         self._looking: dict[asyncio.Task[None], Watch] = {}
         self._lease = config.exec.timeout * 2 + 10 * SECOND
 
@@ -65,17 +66,27 @@ class Watcher:
             free = self._config.polling.concurrency - len(self._looking)
             if free <= 0:
                 return
+            if self._is_spent(workspace, now):
+                continue
             due, paused = await self._store.read(
                 lambda tx, name=workspace: (watches.next_due(tx, name), workspaces.get(tx, name).paused_until)  # type: ignore[misc]
             )
             if due is None or due > now or (paused is not None and paused > now):
                 continue
             await self.set_pace(workspace, now)
-            chosen = await self._store.write(lambda tx, name=workspace, n=free: self._claim(tx, name, n, now))  # type: ignore[misc]
+            chosen, opens_at = await self._store.write(
+                lambda tx, name=workspace, n=free: self._claim(tx, name, n, now)  # type: ignore[misc]
+            )
+            self._spent[workspace] = min(opens_at, now + SECOND)
             for watch in chosen:
                 task = asyncio.create_task(self._look(watch))
                 self._looking[task] = watch
                 task.add_done_callback(self._looking.pop)
+
+    def _is_spent(self, workspace: str, now: Instant) -> bool:
+        """Whether a tick within the last second found the budget spent beyond `now`: a burst of registrations wakes the
+        relay far more often than looks are to be had."""
+        return now < self._spent.get(workspace, now) <= now + SECOND
 
     def pace_of(self, workspace: str) -> Pace | None:
         """What decides the workspace's looks for now; None before the first, or where they have a fixed interval."""
@@ -102,26 +113,27 @@ class Watcher:
             now = self._clock()
             await self._store.write(lambda tx: watches.give_back(tx, unseen, now))
 
-    def _claim(self, tx: Tx, workspace: str, free: int, now: Instant) -> list[Watch]:
+    def _claim(self, tx: Tx, workspace: str, free: int, now: Instant) -> tuple[list[Watch], Instant]:
+        """What was leased; and when there can be more: now, unless the budget is spent."""
         state = workspaces.lock(tx, workspace)
         if state.paused_until is not None and state.paused_until > now:
-            return []
-        ledger = read_ledger(state.ledger)
-        if (most := granted(ledger, self.allowances[workspace], now, free)) <= 0:
-            return []
+            return [], now
+        ledger, allowance = read_ledger(state.ledger), self.allowances[workspace]
+        if (most := granted(ledger, allowance, now, free)) <= 0:
+            return [], budget.opens_at(ledger, allowance, now)
         hinted = watches.hinted(tx, workspace, now, free)
         front = {watch.job_id for watch in hinted}
         planned = [watch for watch in watches.due(tx, workspace, now, _RANKED) if watch.job_id not in front]
         due = [*hinted, *self._not_put_off(tx, workspace, planned, now)]
         number = min(most, len(due), 1 if self._probing(state) else most)
         if not number:
-            return []
+            return [], now
         pace = self._paces.get(workspace)
         if pace is not None and number < len(due):
             due = sorted(due, key=lambda watch: (watch.job_id in front, pace.gain(sight_of(watch), now)), reverse=True)
         chosen = watches.lease(tx, due[:number], now + self._lease)
         workspaces.save(tx, replace(state, ledger=spend(ledger, number, now).to_json()))
-        return chosen
+        return chosen, now
 
     def _not_put_off(self, tx: Tx, workspace: str, due: Sequence[Watch], now: Instant) -> list[Watch]:
         """Those whose look is worth its price of this moment too; the others get another plan."""

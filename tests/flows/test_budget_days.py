@@ -1,10 +1,17 @@
 """The budget in the whole relay: a mass of jobs at once."""
 
+import random
 from collections import Counter
+from collections.abc import Callable
+from typing import TypeVar, cast
 
 from relay.model import HOUR, MINUTE, SECOND
 from relay.sandbox.exec import ExecSettings
+from relay.store.database import Store, Tx
+from relay.watcher import Watcher
 from tests.flows.conftest import Start
+
+T = TypeVar("T")
 
 
 async def test_a_mass_of_jobs_is_heard_of_within_exec_s_limits(start: Start) -> None:
@@ -22,3 +29,33 @@ async def test_a_mass_of_jobs_is_heard_of_within_exec_s_limits(start: Start) -> 
         assert max(Counter(asked.at // MINUTE for asked in looks).values()) <= 48
         firsts = {asked.job_id: asked.at for asked in reversed(looks)}
         assert max(firsts.values()) - min(firsts.values()) <= 5 * MINUTE
+
+
+class Counted:
+    """A store, and how often it was written to."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self.read, self.writes = store, store.read, 0
+
+    async def write(self, work: Callable[[Tx], T]) -> T:
+        self.writes += 1
+        return await self._store.write(work)
+
+
+async def test_a_spent_budget_is_asked_for_once_a_second(start: Start) -> None:
+    """However often registrations wake the relay meanwhile; and what waited is looked at as soon as there is some."""
+    async with start(exec={"budget": {"per_minute": 1, "share": 1.0}}) as world:
+        for _ in range(2):
+            await world.prepare(world.exec.add(lasts=HOUR).id, world.receiver_url + "/callback")
+        await world.settle()
+        store, relay = Counted(world.relay.store), world.relay
+        parts = (relay.config, relay.clients, world.clock, relay.telemetry, lambda: None, random.Random(1))
+        watcher = Watcher(cast(Store, store), *parts)
+        for _ in range(200):
+            await watcher.tick()
+            world.clock.at += 10
+        assert store.writes == 2
+        world.clock.at += MINUTE
+        await watcher.tick()
+        await watcher.idle()
+        assert len({asked.job_id for asked in world.exec.records.asked}) == 2
