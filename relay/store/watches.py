@@ -163,15 +163,14 @@ def next_due(tx: Tx, workspace: str) -> Instant | None:
 
 
 def lease(tx: Tx, chosen: Sequence[Watch], until: Instant) -> list[Watch]:
-    """Puts off the chosen watches, of one workspace, to `until`, when whoever looks now is taken for dead."""
-    tx.execute(
-        update(watches).where(
-            watches.c.workspace == chosen[0].workspace,
-            watches.c.job_id.in_([watch.job_id for watch in chosen]),
-            watches.c.state == WatchState.ACTIVE.value,
-        ),
-        {"next_look_at": until, "leased": True},
-    )
+    """Puts off the chosen watches, of one workspace, to `until`, when whoever looks now is taken for dead.
+
+    They were read, and locked, in this transaction: nothing but their keys is asked for, or SQLite would take an index
+    that it thinks better, and go through all active watches.
+    """
+    ids = [watch.job_id for watch in chosen]
+    ones = (watches.c.workspace == chosen[0].workspace, watches.c.job_id.in_(ids))
+    tx.execute(update(watches).where(*ones), {"next_look_at": until, "leased": True})
     return [replace(watch, next_look_at=until) for watch in chosen]
 
 

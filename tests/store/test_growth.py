@@ -54,6 +54,7 @@ WORK: dict[str, Callable[[Tx], Any]] = {
     "what is due": lambda tx: waiting.due(tx, NOON, 100),
     "the oldest due": lambda tx: waiting.oldest_due(tx, NOON),
     "looks that are due": lambda tx: watches.due(tx, "default", NOON, 100),
+    "leasing looks": lambda tx: watches.lease(tx, watches.active(tx, "default", 20), NOON + MONTH),
     "taking up looks under way": lambda tx: watches.release(tx, NOON),
     "taking up attempts under way": lambda tx: outbox.release(tx, NOON),
     "a batch of old jobs": lambda tx: pruning.delete_jobs(tx, pruning.old_jobs(tx, NOON, 5)[0], NOON, 500),
