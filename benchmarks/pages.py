@@ -1,10 +1,9 @@
-"""How long the dashboard's pages take, and how large they are: `python -m benchmarks.pages`.
+"""How long the dashboard's pages take, and how large they are: a part of `python -m benchmarks.speed`.
 
 Two stores, one with 100 jobs and 1,000 deliveries, one with 10,000 and 100,000, behind the same pages, asked in turns
 in one process. What counts is the ratio: pages must cost what they show, not what is stored.
 """
 
-import asyncio
 import json
 import statistics
 import tempfile
@@ -17,6 +16,7 @@ from typing import Any
 import httpx
 from sqlalchemy import insert
 
+from benchmarks.tables import Check, Report, Table
 from relay import config
 from relay.model import DAY, MINUTE, SECOND, Endpoint, EndpointKind, EventType, Instant, Secret, event_id, new_id
 from relay.service import Relay
@@ -30,7 +30,12 @@ FEW, MANY = 100, 10_000
 EACH = 10
 """Deliveries of one job, each with two attempts; five looks a job."""
 ROUNDS = 15
+INSTANT, LARGE = 100, 100
+"""Milliseconds within which people take an answer for instant (Nielsen, Usability Engineering, 1993); kB of a page."""
 SECRET = "whsec_" + "c2VjcmV0" * 5 + "c2Vj"
+
+Found = list[tuple[str, float, float, int]]
+"""(page, milliseconds with few jobs, with many, bytes with many)."""
 
 
 def fill(tx: Tx, jobs: int, now: Instant) -> dict[str, str]:
@@ -112,8 +117,8 @@ async def site(folder: Path, jobs: int) -> AsyncIterator[tuple[httpx.AsyncClient
     await relay.stop()
 
 
-async def measure(rounds: int = ROUNDS, many: int = MANY) -> list[tuple[str, float, float, int]]:
-    """(page, milliseconds with few jobs, with many, bytes with many), medians of `rounds`."""
+async def measure(rounds: int = ROUNDS, many: int = MANY) -> Found:
+    """Medians of `rounds`."""
     taken: dict[str, tuple[list[float], list[float]]] = {}
     size: dict[str, int] = {}
     async with AsyncExitStack() as stack:
@@ -130,11 +135,16 @@ async def measure(rounds: int = ROUNDS, many: int = MANY) -> list[tuple[str, flo
     return [(name, statistics.median(few), statistics.median(lots), size[name]) for name, (few, lots) in taken.items()]
 
 
-def main() -> None:
-    print(f"{'page':20} {'few jobs':>10} {'10,000':>10} {'ratio':>7} {'size':>9}")
-    for name, few, lots, size in asyncio.run(measure()):
-        print(f"{name:20} {few:7.1f} ms {lots:7.1f} ms {lots / few:6.1f}x {size / 1_000:6.1f} KB")
-
-
-if __name__ == "__main__":
-    main()
+def report(found: Found, jobs: int = MANY) -> Report:
+    """How long each page takes and how large it is, and whether a person takes that for instant."""
+    rows = [
+        [name, f"{few:.1f} ms", f"{lots:.1f} ms", f"{lots / few:.1f}×", f"{size / 1_000:.1f} kB"]
+        for name, few, lots, size in found
+    ]
+    head = ("page", f"{FEW:,} jobs", f"{jobs:,} jobs, {jobs * EACH:,} deliveries", "grown", "size")
+    slowest, largest = max(lots for _, _, lots, _ in found), max(size for *_, size in found) / 1_000
+    checks = [
+        Check("the slowest page", f"<= {INSTANT} ms", f"{slowest:.0f} ms", slowest <= INSTANT),
+        Check("the largest page", f"<= {LARGE} kB", f"{largest:.0f} kB", largest <= LARGE),
+    ]
+    return Report([Table("The dashboard's pages, SQLite", head, rows)], checks, bound="held to")

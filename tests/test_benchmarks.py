@@ -127,6 +127,7 @@ ROWS = {
     "looks": ["| the relay, SQLite ", "| httpx, its own transport "],
     "endings": [", idle ", ", half load ", "| p99 at half load, of the bare client's own "],
     "watches": ["| `relay serve` is ready after ", "| a tick, nothing due ", "| memory of an idle watch "],
+    "pages": ["| overview ", "| search for a name ", "| the largest page "],
     "peers": ["| the relay ", "| procrastinate, PostgreSQL "],
 }
 """What each part of the benchmark of speed has to say, whatever it measured."""
@@ -162,8 +163,8 @@ def test_ratios_are_of_the_same_round() -> None:
     ("seconds", "failed"),
     [
         ({}, 0),
-        ({(deliveries.SQLITE, 500, 100): 1.4}, 2),  # too slow beside the same loop, and not flat
-        ({(deliveries.POSTGRESQL, 50, 1): 1.7}, 2),
+        ({(deliveries.SQLITE, 500, 100): 1.4}, 3),  # too slow beside the same loop, flat neither in number nor in hosts
+        ({(deliveries.POSTGRESQL, 50, 1): 1.7}, 1),  # with more of either it gets faster, which is no fault
         ({(deliveries.ITS_OWN, 100, 1): 5.0}, 1),
     ],
 )

@@ -6,10 +6,12 @@ small part of each, in seconds, which says that all of it works and no more; `--
 docs/performance.md and the plot beside it. Ends with 1 where something does not hold.
 """
 
+import asyncio
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from benchmarks import pages
 from benchmarks.command import DOCS, Part, command
 from benchmarks.plot import Axis, plot
 from benchmarks.speed import budget, deliveries, endings, looks, machine, registrations, watches
@@ -44,6 +46,11 @@ def drawn(found: deliveries.Found) -> str:
     )
 
 
+def _pages(quick: bool) -> Report:
+    many = 2 * pages.FEW if quick else pages.MANY
+    return pages.report(asyncio.run(pages.measure(1 if quick else pages.ROUNDS, many)), many)
+
+
 def _peers(quick: bool) -> Report:
     from benchmarks.speed import peers  # needs what only requirements/bench.txt has
 
@@ -58,6 +65,7 @@ PARTS: dict[str, Part] = {
     "looks": lambda quick: looks.report(looks.measure(quick)),
     "endings": lambda quick: endings.report(endings.measure(quick)),
     "watches": lambda quick: watches.report(*watches.measure(quick)),
+    "pages": _pages,
     "peers": _peers,
 }
 

@@ -171,19 +171,19 @@ def report(found: Found) -> Report:
         [
             name,
             f"{1e6 / one.cpu:,.0f}",
-            f"{ours.cpu / one.cpu:.2f}",
+            f"{ours.cpu / one.cpu:.2f}×",
             f"{1e6 / one.wall:,.0f}",
             f"{one.server / one.cpu:.2f}",
         ]
         for name, one in middle.items()
     ]
-    head = ("", "deliveries per CPU second", "per second", "per CPU second, of the relay's", "server's CPU, of its own")
+    head = ("", "deliveries per CPU second", "of the relay's", "per second", "server's CPU, of its own")
     table = Table("The same durable, signed POSTs by others", head, rows)
     if (peer := middle.get("Celery, Redis")) is None:
         return Report([table])
     ratio = peer.cpu / ours.cpu
-    what = "deliveries per CPU second, of Celery's"
-    return Report([table], [Check(what, f">= {LEAST}", f"{ratio:.1f}", ratio >= LEAST)])
+    what = "the relay's deliveries per CPU second, of Celery's"
+    return Report([table], [Check(what, f">= {LEAST:g}×", f"{ratio:.1f}×", ratio >= LEAST)], bound="held to")
 
 
 def middle_of(costs: Sequence[Cost]) -> Cost:
