@@ -160,6 +160,7 @@ class Watcher:
             look = await self._clients[watch.workspace].look(watch.job_id)
             span.tell({"relay.outcome": looking.name_of(look.sighting)})
         now = self._clock()
+        look = replace(look, started_at=min(look.started_at, now))  # the clock may have been set back meanwhile
         self._telemetry.looked(watch, look)
         try:
             step = await self._store.write(lambda tx: self._settle(tx, watch, look, now))

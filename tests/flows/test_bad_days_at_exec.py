@@ -1,11 +1,16 @@
 """Whatever Exec answers: watches wait, nothing is settled on a lie, and the ending is told in the end."""
 
+from typing import cast
+
 import pytest
 
+from relay.exec_api import ExecClient
+from relay.looking import Look
 from relay.model import HOUR, MINUTE, SECOND, WatchState
 from relay.sandbox.exec import ExecSettings
 from relay.sandbox.faults import Fault, Orders, Trouble
 from relay.sandbox.limits import Limits
+from tests.conftest import Clock
 from tests.flows.conftest import Start, World
 
 
@@ -143,3 +148,29 @@ async def test_a_restart_does_not_forget_what_was_spent(start: Start) -> None:
         await world.restart()
         await world.settle()
         assert len(world.exec.records.asked) == spent
+
+
+class SetBack:
+    """A client of Exec's; while it looks, somebody sets the clock back by an hour."""
+
+    def __init__(self, client: ExecClient, clock: Clock) -> None:
+        self._client, self._clock = client, clock
+
+    async def look(self, job_id: str) -> Look:
+        look = await self._client.look(job_id)
+        self._clock.at -= HOUR
+        return look
+
+
+async def test_a_look_under_way_when_the_clock_is_set_back_puts_off_none(start: Start) -> None:
+    """What it saw counts as seen then: the next look is as soon as ever, and not an hour later."""
+    async with start() as world:
+        job = world.exec.add(lasts=HOUR)
+        await world.prepare(job.id, world.receiver_url + "/callback")
+        client = world.relay.clients["default"]
+        world.relay.clients["default"] = cast(ExecClient, SetBack(client, world.clock))
+        await world.relay.watcher.tick()
+        await world.relay.watcher.idle()
+        watch = await world.watch(job.id)
+        assert watch.looks == 1
+        assert (watch.next_look_at or 0) - world.clock() <= 15 * SECOND
