@@ -111,7 +111,7 @@ TORTURES = (
         name="receivers-down",
         what="receivers away or in trouble for up to 36 hours, and back, on a clock moved by hand",
         run=receivers_down.receivers_down,
-        short=2,
+        short=1,
         long=20,
     ),
     Torture(
