@@ -5,7 +5,6 @@ Walks go through what is old enough, in parts, and so cost that and not what the
 walked past once a round.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +15,6 @@ from sqlalchemy import (
     and_,
     case,
     delete,
-    false,
     func,
     literal,
     or_,
@@ -28,6 +26,7 @@ from sqlalchemy import (
 from relay.model import DeliveryStatus, EndpointKind, Instant
 from relay.store.database import Tx
 from relay.store.schema import attempts, deliveries, endpoints, events, looks, registrations, watches
+from relay.store.watches import of_jobs
 
 Job = tuple[str, str]
 """Workspace and job id."""
@@ -57,22 +56,22 @@ def delete_jobs(tx: Tx, jobs: Sequence[Job], before: Instant, most: int) -> tupl
     Returns how many are gone for good, and those of which more is left. A job that somebody asks for at this moment, or
     that was taken up again, stays.
     """
-    ended = select(watches.c.workspace, watches.c.job_id).where(_of(watches, jobs), watches.c.ended_at < before)
+    ended = select(watches.c.workspace, watches.c.job_id).where(of_jobs(watches, jobs), watches.c.ended_at < before)
     jobs = _unused(tx, [(row[0], row[1]) for row in tx.execute(ended.with_for_update(skip_locked=True))], before)
     if not jobs:
         return 0, []
-    free = select(deliveries.c.id).where(_of(deliveries, jobs), ~_PENDING).limit(most)
+    free = select(deliveries.c.id).where(of_jobs(deliveries, jobs), ~_PENDING).limit(most)
     sent = tx.execute(free.with_for_update(skip_locked=True)).scalars().all()
     room = most - _delete(tx, attempts, attempts.c.delivery_id.in_(sent), most)
     room -= _delete(tx, deliveries, deliveries.c.id.in_(sent), room)
     for table in (looks, registrations):
-        room -= _delete(tx, table, _of(table, jobs), room)
+        room -= _delete(tx, table, of_jobs(table, jobs), room)
     if room <= 0:
         return 0, list(jobs)
-    kept = select(deliveries.c.workspace, deliveries.c.job_id).where(_of(deliveries, jobs))
+    kept = select(deliveries.c.workspace, deliveries.c.job_id).where(of_jobs(deliveries, jobs))
     through = sorted(set(jobs) - {(row[0], row[1]) for row in tx.execute(kept)})
     for table in (events, watches):
-        tx.execute(delete(table).where(_of(table, through)))
+        tx.execute(delete(table).where(of_jobs(table, through)))
     return len(through), []
 
 
@@ -134,7 +133,7 @@ def _next(
 
 def _unused(tx: Tx, jobs: Sequence[Job], before: Instant) -> list[Job]:
     """Those of the jobs with no delivery pending, or ended since `before`."""
-    query = select(deliveries.c.workspace, deliveries.c.job_id).where(_of(deliveries, jobs))
+    query = select(deliveries.c.workspace, deliveries.c.job_id).where(of_jobs(deliveries, jobs))
     in_use = {(row[0], row[1]) for row in tx.execute(query.where(or_(_PENDING, deliveries.c.ended_at >= before)))}
     return [job for job in jobs if job not in in_use]
 
@@ -146,14 +145,6 @@ def _unnamed(tx: Tx, ids: Sequence[str]) -> list[str]:
 
 def _names(tx: Tx, table: Table, endpoint_id: str) -> bool:
     return tx.execute(select(table.c.id).where(table.c.endpoint_id == endpoint_id).limit(1)).first() is not None
-
-
-def _of(table: Table, jobs: Sequence[Job]) -> ColumnElement[bool]:
-    """The rows of these jobs, by workspace: a list of pairs would enter no index."""
-    ids = defaultdict(list)
-    for workspace, job_id in jobs:
-        ids[workspace].append(job_id)
-    return or_(false(), *(and_(table.c.workspace == one, table.c.job_id.in_(ids[one])) for one in ids))
 
 
 def _delete(tx: Tx, table: Table, which: ColumnElement[bool], most: int) -> int:

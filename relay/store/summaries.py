@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import and_, func, or_, select, tuple_
+from sqlalchemy import and_, func, or_, select
 
 from relay.model import HOUR, Delivery, DeliveryStatus, Endpoint, Instant, Watch, WatchState
 from relay.store import dialect
@@ -114,7 +114,7 @@ def names(tx: Tx, found: Sequence[Delivery]) -> dict[tuple[str, str], str]:
     missing."""
     keys = {(one.workspace, one.job_id) for one in found}
     query = select(watches.c.workspace, watches.c.job_id, watches.c.job).where(watches.c.job.is_not(None))
-    rows = tx.execute(query.where(tuple_(watches.c.workspace, watches.c.job_id).in_(keys)))
+    rows = tx.execute(query.where(watching.of_jobs(watches, keys)))
     said = {(row.workspace, row.job_id): (json.loads(row.job).get("scenario") or {}).get("name") for row in rows}
     return {key: name for key, name in said.items() if isinstance(name, str)}
 

@@ -1,7 +1,8 @@
 """Watches and their looks."""
 
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +12,10 @@ from sqlalchemy import (
     ColumnElement,
     Integer,
     Row,
+    Table,
     and_,
     bindparam,
+    false,
     func,
     insert,
     literal,
@@ -249,6 +252,14 @@ def record(tx: Tx, watch: Watch, look: Look) -> None:
         "detail": detail,
     }
     tx.execute(_RECORD, row)
+
+
+def of_jobs(table: Table, jobs: Iterable[tuple[str, str]]) -> ColumnElement[bool]:
+    """Which rows of `table` are of these jobs (workspace, job id): a list of pairs would enter no index on SQLite."""
+    ids = defaultdict(list)
+    for workspace, job_id in jobs:
+        ids[workspace].append(job_id)
+    return or_(false(), *(and_(table.c.workspace == one, table.c.job_id.in_(ids[one])) for one in ids))
 
 
 def history(tx: Tx, watch: Watch, most: int) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ def keep(key: str) -> Kept:
 @pytest.fixture
 def url(postgres_url: str) -> str:
     """A PostgreSQL with little patience."""
-    return f"{postgres_url}&options=-c%20lock_timeout%3D500%20-c%20idle_in_transaction_session_timeout%3D500"
+    return f"{postgres_url}&options=-c%20lock_timeout%3D500%20-c%20idle_in_transaction_session_timeout%3D2000"
 
 
 @pytest.fixture
@@ -100,16 +100,16 @@ CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON seen INITIALLY DEFERRED FOR 
 """
 
 
-async def test_what_a_dead_relay_held_is_let_go(url: str) -> None:
+async def test_what_a_dead_relay_held_is_let_go(url: str, postgres_url: str) -> None:
     """A relay that stops in the middle of a transaction holds up the others only as long as the server waits for it."""
-    dead, alive = await Store.open(url), await Store.open(f"{url}%20-c%20lock_timeout%3D10000")
+    dead, alive = await Store.open(url), await Store.open(f"{postgres_url}&options=-c%20lock_timeout%3D20000")
     go_on, held = threading.Event(), threading.Event()
     await dead.write(lambda tx: idempotency.keep(tx, keep("row")))
 
     def hang(tx: Tx) -> None:
         tx.execute(text("UPDATE idempotency SET status = 500"))
         held.set()
-        go_on.wait(20)
+        go_on.wait(30)
 
     hanging = asyncio.create_task(dead.write(hang))
     await asyncio.to_thread(held.wait)

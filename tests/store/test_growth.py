@@ -31,6 +31,7 @@ SMALL, LARGE, EACH = 200, 4_000, 2
 DEEP = Page(20, encode(NOON - MONTH + MONTH // 20, "zzz"))
 DEEP_JOB = Page(20, encode(NOON - MONTH + MONTH // 20, "zzz", "default"))
 TOP = Page(20)
+OF_ONE = Filter(endpoint_id="ep_1000000001")
 
 WORK: dict[str, Callable[[Tx], Any]] = {
     "jobs": lambda tx: watches.page(tx, TOP),
@@ -44,7 +45,8 @@ WORK: dict[str, Callable[[Tx], Any]] = {
     "deliveries, deep": lambda tx: deliveries.page(tx, DEEP, Filter()),
     "failed deliveries, deep": lambda tx: deliveries.page(tx, DEEP, Filter(status=DeliveryStatus.FAILED)),
     "cancelled deliveries": lambda tx: deliveries.page(tx, TOP, Filter(status=DeliveryStatus.CANCELLED)),
-    "deliveries of an endpoint": lambda tx: deliveries.page(tx, DEEP, Filter(endpoint_id="ep_1000000001")),
+    "deliveries of an endpoint": lambda tx: deliveries.page(tx, DEEP, OF_ONE),
+    "names of an endpoint's jobs": lambda tx: summaries.names(tx, deliveries.page(tx, TOP, OF_ONE)[0]),
     "endpoints, deep": lambda tx: endpoints.page(tx, DEEP),
     "ad hoc endpoints, deep": lambda tx: endpoints.page(tx, DEEP, EndpointKind.AD_HOC),
     "standing endpoints": lambda tx: endpoints.page(tx, TOP, EndpointKind.STANDING),
