@@ -166,14 +166,13 @@ def next_due(tx: Tx, workspace: str) -> Instant | None:
 
 
 def lease(tx: Tx, chosen: Sequence[Watch], until: Instant) -> list[Watch]:
-    """Puts off the chosen watches, of one workspace, to `until`, when whoever looks now is taken for dead.
+    """Puts off the chosen watches to `until`, when whoever looks now is taken for dead.
 
     They were read, and locked, in this transaction: nothing but their keys is asked for, or SQLite would take an index
     that it thinks better, and go through all active watches.
     """
-    ids = [watch.job_id for watch in chosen]
-    ones = (watches.c.workspace == chosen[0].workspace, watches.c.job_id.in_(ids))
-    tx.execute(update(watches).where(*ones), {"next_look_at": until, "leased": True})
+    ones = of_jobs(watches, [(watch.workspace, watch.job_id) for watch in chosen])
+    tx.execute(update(watches).where(ones), {"next_look_at": until, "leased": True})
     return [replace(watch, next_look_at=until) for watch in chosen]
 
 
