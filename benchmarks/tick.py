@@ -30,6 +30,9 @@ from relay.store.schema import watches
 NUMBERS = (1_000, 100_000, 1_000_000)
 ROUNDS = 21
 DUE = 20
+KEY = "exec_live_" + "0" * 40
+NEVER_SPENT = {"per_minute": 100_000, "per_day": 10_000_000, "share": 1.0}
+"""A budget that no benchmark uses up."""
 _BATCH = 20_000
 
 WORDS = {"idle": "a tick, nothing due", "busy": f"a tick with {DUE} looks", "price": "pricing anew"}
@@ -94,12 +97,16 @@ async def streamed(text: str) -> AsyncIterator[bytes]:
     yield text.encode()
 
 
+def client(http: httpx.AsyncClient) -> exec_api.ExecClient:
+    """The relay's client of an Exec that `http` stands for."""
+    return exec_api.ExecClient(
+        name="default", api_key=KEY, base_url="http://exec.invalid", timeout=10_000, clock=system_clock, http=http
+    )
+
+
 def wish(url: str) -> Config:
     """The configuration of a relay whose budget is never used up."""
-    budget = {"per_minute": 100_000, "per_day": 10_000_000, "share": 1.0}
-    return config.from_mapping(
-        {"exec": {"api_key": "exec_live_" + "0" * 40, "budget": budget}, "storage": {"url": url}}
-    )
+    return config.from_mapping({"exec": {"api_key": KEY, "budget": NEVER_SPENT}, "storage": {"url": url}})
 
 
 @asynccontextmanager
@@ -126,14 +133,7 @@ async def answered(made: Rig, now: Instant) -> AsyncIterator[Rig]:
         return httpx.Response(200, content=streamed(job(request.url.path.rpartition("/")[2], now).model_dump_json()))
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
-        made.relay.clients["default"] = exec_api.ExecClient(
-            name="default",
-            api_key="exec_live_" + "0" * 40,
-            base_url="http://exec.invalid",
-            timeout=10_000,
-            clock=system_clock,
-            http=http,
-        )
+        made.relay.clients["default"] = client(http)
         yield made
 
 

@@ -10,12 +10,13 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 
 import aiohttp
 import httpx
 from sqlalchemy import insert
 
+from benchmarks import tick
 from benchmarks.speed.cores import THEIRS
 from benchmarks.speed.receiver import Receiver
 from benchmarks.speed.runs import run
@@ -32,7 +33,6 @@ from relay.store.schema import endpoints, watches
 from relay.times import MINUTE, Instant, to_rfc3339
 from relay.watcher import make_event
 
-KEY = "exec_live_" + "0" * 40
 AT_A_TIME = 64
 SUBSCRIBERS = 50
 EVERY = 0.1
@@ -146,8 +146,10 @@ async def relayed(port: int, number: int, rate: float, seed: int) -> dict[str, i
 
 
 async def _relayed(store: str, targets: Sequence[str], number: int, rate: float, seed: int) -> dict[str, int]:
-    budget = {"per_minute": 100_000, "per_day": 10_000_000, "share": 1.0}
-    more = {"exec": {"api_key": KEY, "budget": budget}, "polling": {"concurrency": AT_A_TIME, "tick": "1m"}}
+    more = {
+        "exec": {"api_key": tick.KEY, "budget": tick.NEVER_SPENT},
+        "polling": {"concurrency": AT_A_TIME, "tick": "1m"},
+    }
     async with relay_on(store, AT_A_TIME, len(targets), **more) as relay:
         told: dict[str, int] = {}
         relay.clients["default"] = client(told)
@@ -208,12 +210,9 @@ def client(told: dict[str, int]) -> exec_api.ExecClient:
         id = request.url.path.rpartition("/")[2]
         body = ended(id, system_clock())
         told[event_id("default", id, EventType.COMPLETED)] = time.monotonic_ns()
-        return httpx.Response(200, content=streamed(body))
+        return httpx.Response(200, content=tick.streamed(body))
 
-    http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
-    return exec_api.ExecClient(
-        name="default", api_key=KEY, base_url="http://exec.invalid", timeout=10_000, clock=system_clock, http=http
-    )
+    return tick.client(httpx.AsyncClient(transport=httpx.MockTransport(answer)))
 
 
 def ended(id: str, now: Instant) -> str:
@@ -221,11 +220,6 @@ def ended(id: str, now: Instant) -> str:
     began = to_rfc3339(now - MINUTE)
     job = ScenarioJob(id=id, status="completed", created_at=began, started_at=began, completed_at=to_rfc3339(now))
     return job.model_dump_json()
-
-
-async def streamed(text: str) -> AsyncIterator[bytes]:
-    """A body that is read as it comes, as from a socket."""
-    yield text.encode()
 
 
 def fill(tx: Tx, targets: Sequence[str], seed: int, times: Sequence[float], now: Instant) -> list[Endpoint]:

@@ -54,10 +54,9 @@ async def loop(port: int, number: int) -> dict[str, float]:
 
 async def relay(port: int, number: int) -> dict[str, float]:
     """What as many looks take, so many begun together."""
-    budget = {"per_minute": 100_000, "per_day": 10_000_000, "share": 1.0}
-    wish = {"api_key": "exec_live_" + "0" * 40, "base_url": f"http://127.0.0.1:{port}{EXEC}", "budget": budget}
+    exec = {"api_key": tick.KEY, "base_url": f"http://127.0.0.1:{port}{EXEC}", "budget": tick.NEVER_SPENT}
     with tempfile.TemporaryDirectory() as folder:
-        async with relay_on(f"sqlite:///{folder}/relay.db", AT_A_TIME, 1, exec=wish) as made:
+        async with relay_on(f"sqlite:///{folder}/relay.db", AT_A_TIME, 1, exec=exec) as made:
             now = system_clock()
             await made.store.write(lambda tx: tick.fill(tx, 0, number, now, due=True))
             began, used = time.perf_counter(), time.process_time()

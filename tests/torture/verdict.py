@@ -130,7 +130,6 @@ def judge(evidence: Evidence) -> Verdict:
     """Counts. A job's ending is due at the paths it was registered for, and at the standing ones."""
     due = {(one.job_id, path) for one in evidence.accepted for path in (one.path, *evidence.standing) if path}
     told: dict[tuple[str, str], list[tuple[Received, str]]] = defaultdict(list)
-    taken = set()
     changed = [f"{one.path}: {why}" for one in evidence.received if (why := _unsigned(one, evidence.secret))]
     untrue = []
     for one in evidence.received:
@@ -139,10 +138,9 @@ def judge(evidence: Evidence) -> Verdict:
             changed.append(f"{one.path}: no body of ours")
             continue
         told[said.job_id, one.path].append((one, said.type))
-        if _taken(one):
-            taken.add((said.job_id, one.path))
         if not _is_so(said, evidence.jobs):
             untrue.append(f"{one.path}: {said.type} of {said.job_id}")
+    taken = {due_at for due_at, came in told.items() if any(_taken(one) for one, _ in came)}
     duplicates, repeated = _repeats(evidence)
     return Verdict(
         registrations=len(evidence.accepted),
