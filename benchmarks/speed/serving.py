@@ -35,6 +35,7 @@ from relay.web.app import create_app
 from relay.web.serving import server_config
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 _PATIENCE = 60
 
@@ -141,6 +142,9 @@ class _KeepsTheFirst:
         if not self._first:
             self._first.append(await self._store.write(work))
         return cast(T, self._first[0])
+
+    async def write_together(self, work: Callable[[Tx, Sequence[Item]], Sequence[T]], item: Item) -> T:
+        return await self.write(lambda tx: work(tx, [item])[0])
 
     async def aclose(self) -> None:
         await self._store.aclose()

@@ -32,7 +32,7 @@ class StoredKey:
 def add(tx: Tx, key: StoredKey) -> bool:
     """Adds a key; False where another one that is not revoked has its name."""
     row = {name: getattr(key, name) for name in StoredKey.__slots__} | {"scopes": json.dumps(key.scopes)}
-    return dialect.insert_new(tx, api_keys, [row]) == 1
+    return bool(dialect.insert_new(tx, api_keys, [row]))
 
 
 def live(tx: Tx) -> list[StoredKey]:

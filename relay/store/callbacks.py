@@ -55,7 +55,7 @@ def get(tx: Tx, workspace: str) -> CallbackToken | None:
 
 def add(tx: Tx, token: CallbackToken) -> bool:
     """Adds a workspace's token; False where it has one already."""
-    return dialect.insert_new(tx, callback_tokens, [_row(tx, token)]) == 1
+    return bool(dialect.insert_new(tx, callback_tokens, [_row(tx, token)]))
 
 
 def save(tx: Tx, token: CallbackToken) -> None:

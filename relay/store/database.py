@@ -1,19 +1,16 @@
-"""One database: transactions on it, and the writer that commits many of them at once.
+"""One database: transactions on it.
 
 SQLAlchemy is used synchronously, on threads of our own: a transaction is one hop from the event loop however many
-statements it has, and whatever was waiting while the disk synced is committed together (group commit).
+statements it has.
 """
 
 import asyncio
 import os
-import queue
-import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
@@ -23,16 +20,16 @@ from relay.model import Instant
 from relay.sealing import Seal
 from relay.store import dialect, migrate
 from relay.store.clock import DatabaseClock, MachineClock, system_clock
+from relay.store.writer import TRIES, Writer
 
 Tx = Connection
 """A transaction: what the functions of the store work in."""
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 _SEAL = "relay_seal"
 _READERS = 4
-_BATCH = 256
-_TRIES = 5
 
 
 def seal_of(tx: Tx) -> Seal:
@@ -41,41 +38,13 @@ def seal_of(tx: Tx) -> Seal:
     return seal
 
 
-class _Wish:
-    """A transaction that waits for the writer, and who waits for it."""
-
-    __slots__ = ("future", "work")
-
-    def __init__(self, work: Callable[[Tx], Any]) -> None:
-        self.work = work
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-
-@dataclass(frozen=True, slots=True)
-class _Failed:
-    """What a transaction raised."""
-
-    error: Exception
-
-
-class _Unsure(Exception):
-    """The commit itself failed. Whether it took place nobody knows, so nothing is done again."""
-
-    def __init__(self, error: DBAPIError) -> None:
-        super().__init__()
-        self.error = error
-
-
 class Store:
     """The relay's database. Open with `Store.open`; close with `aclose`."""
 
     def __init__(self, writer: Engine, reader: Engine, lock: int | None, clock: Callable[[], Instant]) -> None:
-        self._writer, self._reader, self._lock, self.clock = writer, reader, lock, clock
-        self._wishes: queue.SimpleQueue[_Wish | None] = queue.SimpleQueue()
+        self._engine, self._reader, self._lock, self.clock = writer, reader, lock, clock
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
-        # One, on PostgreSQL too: it commits all that waits together, so that a second would find nothing to do.
-        self._thread = threading.Thread(target=self._write_forever, name="store-write", daemon=True)
-        self._thread.start()
+        self._writer = Writer(writer)
         self._closed = False
 
     @property
@@ -125,17 +94,18 @@ class Store:
         `work` runs on another thread, and again where those it was to be committed with came to nothing: it does
         nothing but read and write. Raises StoreError where the database fails, and whatever `work` raises.
         """
-        if self._closed:
-            raise StoreError("the store is closed")
-        wish = _Wish(work)
-        self._wishes.put(wish)
-        result: T = await wish.future
-        return result
+        self._check_open()
+        return await self._writer.write(work)
+
+    async def write_together(self, work: Callable[[Tx, Sequence[Item]], Sequence[T]], item: Item) -> T:
+        """As `write`, for what costs less where it is done for many at a time: all items that wait at once for the same
+        `work` are given to it, which returns in their order what came of each."""
+        self._check_open()
+        return await self._writer.write_together(work, item)
 
     async def read(self, work: Callable[[Tx], T]) -> T:
         """Runs `work` on one consistent view of the database. Raises StoreError where the database fails."""
-        if self._closed:
-            raise StoreError("the store is closed")
+        self._check_open()
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, work)
 
     async def keep_time(self) -> int:
@@ -159,7 +129,11 @@ class Store:
         """
         return dialect.rings(self._reader)
 
-    def _read(self, work: Callable[[Tx], T], tries: int = _TRIES) -> T:
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError("the store is closed")
+
+    def _read(self, work: Callable[[Tx], T], tries: int = TRIES) -> T:
         try:
             with self._reader.begin() as connection:
                 return work(connection)
@@ -168,57 +142,11 @@ class Store:
                 return self._read(work, tries - 1)
             raise dialect.told(error) from error
 
-    def _write_forever(self) -> None:
-        while (first := self._wishes.get()) is not None:
-            batch = [first]
-            while len(batch) < _BATCH and not self._wishes.empty():
-                try:
-                    wish = self._wishes.get_nowait()
-                except queue.Empty:
-                    break
-                if wish is None:
-                    self._wishes.put(None)
-                    break
-                batch.append(wish)
-            self._commit_together(batch)
-
-    def _commit_together(self, batch: list[_Wish], apart: bool = False, tries: int = _TRIES) -> None:
-        """Commits all in one transaction; where one of them is at fault, without it, or each in one of its own."""
-        try:
-            done = self._try(batch, apart)
-        except _Unsure as unsure:
-            _tell(batch, [_Failed(dialect.told(unsure.error))] * len(batch))
-        except DBAPIError as error:
-            if len(batch) > 1 and dialect.is_of_one(error):
-                for wish in batch:
-                    self._commit_together([wish])
-            elif tries > 1 and dialect.may_be_repeated(error):
-                self._commit_together(batch, apart, tries - 1)
-            else:
-                _tell(batch, [_Failed(dialect.told(error))] * len(batch))
-        except Exception as error:
-            if len(batch) > 1 and not apart:
-                self._commit_together(batch, apart=True)
-            else:
-                _tell(batch, [_Failed(error)] * len(batch))
-        else:
-            _tell(batch, done)
-
-    def _try(self, batch: list[_Wish], apart: bool) -> list[Any]:
-        """What each transaction gave, or raised where they are kept `apart`, which costs a savepoint each."""
-        with self._writer.connect() as connection, connection.begin() as transaction:
-            done = [_alone(connection, wish.work) if apart else wish.work(connection) for wish in batch]
-            try:
-                transaction.commit()
-            except DBAPIError as error:
-                raise _Unsure(error) from error
-            return done
-
     def forget_what_was_overwritten(self) -> None:
         """Rewrites a SQLite file, in whose free pages what was overwritten could still be read. Takes its time."""
         if not self.is_ours_alone:
             return
-        connection = self._writer.raw_connection()
+        connection = self._engine.raw_connection()
         try:
             for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
                 connection.cursor().execute(statement)
@@ -233,10 +161,9 @@ class Store:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        self._wishes.put(None)
-        self._thread.join()
+        self._writer.close()
         self._pool.shutdown()
-        self._writer.dispose()
+        self._engine.dispose()
         self._reader.dispose()
         if self._lock is not None:
             os.close(self._lock)
@@ -247,37 +174,6 @@ def _set(clock: Callable[[], Instant], tx: Tx) -> None:
         clock.set(lambda: dialect.now(tx))
     elif isinstance(clock, MachineClock):
         clock.set(system_clock)
-
-
-def _alone(connection: Tx, work: Callable[[Tx], Any]) -> Any:
-    """What a transaction within a larger one gave or raised, and in that case did not leave."""
-    try:
-        with connection.begin_nested():
-            return work(connection)
-    except DBAPIError:
-        raise
-    except Exception as error:
-        return _Failed(error)
-
-
-def _tell(wishes: Sequence[_Wish], done: Sequence[Any]) -> None:
-    """Tells those who wait what came of it, each event loop once: to wake one costs as much as a small statement."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Wish, Any]]] = {}
-    for wish, result in zip(wishes, done, strict=True):
-        by_loop.setdefault(wish.future.get_loop(), []).append((wish, result))
-    for loop, some in by_loop.items():
-        with suppress(RuntimeError):  # it was closed: nobody waits any more
-            loop.call_soon_threadsafe(_resolve, some)
-
-
-def _resolve(done: Sequence[tuple[_Wish, Any]]) -> None:
-    for wish, result in done:
-        if wish.future.done():  # whoever waited was cancelled
-            continue
-        if isinstance(result, _Failed):
-            wish.future.set_exception(result.error)
-        else:
-            wish.future.set_result(result)
 
 
 def peek(url: str, work: Callable[[Tx], T]) -> T:

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -197,11 +197,12 @@ def lock_file(url: URL) -> int:
     return descriptor
 
 
-def insert_new(tx: Connection, table: Table, rows: list[dict[str, Any]]) -> int:
-    """INSERT, leaving out rows that a unique index already holds. Returns how many were new."""
+def insert_new(tx: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> set[tuple[Any, ...]]:
+    """INSERT, leaving out rows that a unique index already holds. Returns the primary keys of those that were new."""
     if not rows:
-        return 0
-    return len(tx.execute(_insert_new(tx.dialect.name, table), rows if len(rows) > 1 else rows[0]).all())
+        return set()
+    inserted = tx.execute(_insert_new(tx.dialect.name, table), rows if len(rows) > 1 else rows[0])
+    return {tuple(key) for key in inserted}
 
 
 def put(tx: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
@@ -231,8 +232,7 @@ def number_of_others(tx: Connection) -> int:
 def _insert_new(dialect: str, table: Table) -> Insert:
     """Made once for each table: to make and compile it costs more than to run it."""
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    key = next(iter(table.primary_key.columns))  # counted by what comes back: drivers disagree on row counts here
-    return insert(table).on_conflict_do_nothing().returning(key)
+    return insert(table).on_conflict_do_nothing().returning(*table.primary_key.columns)
 
 
 _LOST = {"40001", "40P01"}

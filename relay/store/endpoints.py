@@ -22,7 +22,7 @@ _COLUMNS = [endpoints.c[name] for name in _NAMES]
 
 _MANY = select(*_COLUMNS).where(endpoints.c.id.in_(bindparam("ids", expanding=True)))
 _LOCKED = _MANY.order_by(endpoints.c.id).with_for_update(key_share=True)
-_KNOWN_BY = select(*_COLUMNS).where(endpoints.c.fingerprint.in_(bindparam("marks", expanding=True))).limit(1)
+_KNOWN_BY = select(*_COLUMNS).where(endpoints.c.fingerprint.in_(bindparam("marks", expanding=True)))
 _KNOWN_BY = _KNOWN_BY.with_for_update(read=True, key_share=True)
 _STANDING = select(*_COLUMNS).where(endpoints.c.kind == EndpointKind.STANDING.value).order_by(endpoints.c.id)
 _TAKE_TURN = update(endpoints).where(
@@ -93,7 +93,14 @@ def _opened(seal: Seal, row: tuple[Any, ...]) -> Endpoint:
 
 def add(tx: Tx, endpoint: Endpoint, mark: str | None = None) -> bool:
     """Adds an endpoint; False where one with the same fingerprint `mark` (ad hoc) or name (standing) is there."""
-    return dialect.insert_new(tx, endpoints, [_row(tx, endpoint) | {"fingerprint": mark or endpoint.id}]) == 1
+    return bool(add_all(tx, {mark or endpoint.id: endpoint}))
+
+
+def add_all(tx: Tx, new: Mapping[str, Endpoint]) -> set[str]:
+    """Adds endpoints under their fingerprints, but for those whose fingerprint or name is there. Returns the ids of
+    those added."""
+    rows = [_row(tx, endpoint) | {"fingerprint": mark} for mark, endpoint in new.items()]
+    return {id for (id,) in dialect.insert_new(tx, endpoints, rows)}
 
 
 def get(tx: Tx, id: str) -> Endpoint | None:
@@ -108,8 +115,12 @@ def by_name(tx: Tx, name: str) -> Endpoint | None:
 
 def by_fingerprint(tx: Tx, marks: Sequence[str]) -> Endpoint | None:
     """The endpoint that is known by one of these fingerprints; it stays until the transaction ends."""
-    row = tx.execute(_KNOWN_BY, {"marks": marks}).one_or_none()
-    return _endpoint(tx, row) if row else None
+    return next(iter(by_fingerprints(tx, marks).values()), None)
+
+
+def by_fingerprints(tx: Tx, marks: Iterable[str]) -> dict[str, Endpoint]:
+    """The endpoints that are known by these fingerprints, by fingerprint; they stay until the transaction ends."""
+    return {row.fingerprint: _endpoint(tx, row) for row in tx.execute(_KNOWN_BY, {"marks": list(marks)})}
 
 
 def many(tx: Tx, ids: Iterable[str]) -> dict[str, Endpoint]:

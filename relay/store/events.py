@@ -33,7 +33,7 @@ def _event(row: Row[Any]) -> Event:
 
 def add(tx: Tx, event: Event) -> Event:
     """Adds the event. Where the same fact is there already (same id), that one stays and is returned."""
-    if dialect.insert_new(tx, events, [_row(event)]) == 1:
+    if dialect.insert_new(tx, events, [_row(event)]):
         return event
     return get(tx, event.id) or event
 

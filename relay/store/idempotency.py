@@ -47,7 +47,7 @@ def keep(tx: Tx, kept: Kept) -> bool:
     """Keeps an answer, in place of one that is too old; False where another request with this key was quicker."""
     row = {name: getattr(kept, name) for name in Kept.__slots__}
     row |= {name: sealed.write(tx, f"idempotency.{name}", kept.key, row[name]) for name in _SEALED}
-    if dialect.insert_new(tx, idempotency, [row]) == 1:
+    if dialect.insert_new(tx, idempotency, [row]):
         return True
     too_old = (idempotency.c.key == kept.key, idempotency.c.created_at <= kept.created_at - GOOD_FOR)
     return tx.execute(update(idempotency).where(*too_old), row).rowcount == 1

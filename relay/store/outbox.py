@@ -128,7 +128,7 @@ def enqueue(
                 "trace": registration.trace if registration else trace,
             }
         )
-    added = dialect.insert_new(tx, deliveries, rows)
+    added = len(dialect.insert_new(tx, deliveries, rows))
     if added == len(rows):
         return added
     revived = 0

@@ -1,12 +1,13 @@
 """Registrations: which endpoint waits for which job."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, func, select, update
+from sqlalchemy import Row, and_, bindparam, func, insert, select, update
 
 from relay.model import Endpoint, EventType, Registration, RegistrationStatus
-from relay.store import dialect, endpoints, paging
+from relay.store import endpoints, paging
 from relay.store.database import Tx
 from relay.store.schema import registrations
 
@@ -18,6 +19,7 @@ _IS_WAITING = and_(_OF_JOB, registrations.c.status == RegistrationStatus.ACTIVE.
 
 _WAITING = select(registrations).where(_IS_WAITING)
 _COUNT_WAITING = select(func.count()).select_from(registrations).where(_IS_WAITING)
+_ADD = insert(registrations)
 _SETTLE = update(registrations).where(_IS_WAITING).values(status=RegistrationStatus.SETTLED.value)
 _STANDING = select(registrations).where(
     _OF_JOB,
@@ -44,9 +46,15 @@ def _registration(row: Row[Any]) -> Registration:
     return Registration(**values)
 
 
-def add(tx: Tx, registration: Registration) -> bool:
-    """Adds a registration; False where the same job and endpoint are registered already."""
-    return dialect.insert_new(tx, registrations, [_row(registration)]) == 1
+def add(tx: Tx, registration: Registration) -> None:
+    """Adds a registration of a job and an endpoint that are not registered yet."""
+    add_all(tx, [registration])
+
+
+def add_all(tx: Tx, new: Sequence[Registration]) -> None:
+    """As `add`, for many."""
+    if new:
+        tx.execute(_ADD, [_row(registration) for registration in new])
 
 
 def get(tx: Tx, id: str) -> Registration | None:

@@ -96,7 +96,12 @@ def _watch(row: Row[Any]) -> Watch:
 
 def add(tx: Tx, watch: Watch) -> bool:
     """Adds a watch; False where the job is watched already."""
-    return dialect.insert_new(tx, watches, [_row(watch)]) == 1
+    return bool(add_all(tx, [watch]))
+
+
+def add_all(tx: Tx, new: Sequence[Watch]) -> set[tuple[Any, ...]]:
+    """Adds watches, but for those of jobs that are watched already. Returns (workspace, job id) of those added."""
+    return dialect.insert_new(tx, watches, [_row(watch) for watch in new])
 
 
 def get(tx: Tx, workspace: str, job_id: str) -> Watch | None:

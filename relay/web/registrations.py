@@ -7,14 +7,14 @@ from starlette.responses import Response
 
 from relay import register
 from relay.errors import Invalid, NotFound, Refused
-from relay.model import Endpoint, Instant
+from relay.model import Endpoint
 from relay.register import Checked, Registered
 from relay.store import endpoints, registrations
 from relay.store.database import Tx
 from relay.subscribing import Wanted
 from relay.web import problems, references, showing
 from relay.web.answers import BatchAnswer, BatchResult, ErrorDetail, RegistrationAnswer, RegistrationList
-from relay.web.idempotency import DOCUMENTED, Done, once
+from relay.web.idempotency import DOCUMENTED, Done, key_of, once
 from relay.web.job_request import JobRequest
 from relay.web.operation import TRACED, Call, operation, reply, shown
 from relay.web.queries import RegistrationsQuery
@@ -38,12 +38,15 @@ async def create_registration(call: Call, body: RegistrationRequest) -> Response
     same job and endpoint again answer 200 with the registration that is there.
     """
     checked = check(call, body, body.job_id, body.exec_callback)
+    if key_of(call) is None:  # written down together with whatever else comes at the moment
+        one = register.granted(await call.relay.store.write_together(register.register_all, (checked, call.now)))
+        begin(call, [one])
+        return _done(one).response()
     made: list[Registered] = []
 
     def work(tx: Tx) -> Done:
         made[:] = [register.register(tx, checked, call.now)]
-        answer = shown_as(made[0])
-        return Done(201 if made[0].is_new else 200, shown(answer), f"/v1/registrations/{answer.id}")
+        return _done(made[0])
 
     done = await once(call, work)
     if not done.replayed:
@@ -71,9 +74,13 @@ async def create_registrations(call: Call, body: BatchRequest) -> Response:
     made: list[Registered] = []
 
     def work(tx: Tx) -> Done:
-        made.clear()
-        results = [_register_item(tx, item, number, call.now, made) for number, item in enumerate(checked)]
-        return Done(200, shown(BatchAnswer(data=results)))
+        fit = [(item, call.now) for item in checked if not isinstance(item, Refused)]
+        done = iter(register.register_all(tx, fit))
+        results = [
+            item if isinstance(item, Refused) else _in_place(next(done), number) for number, item in enumerate(checked)
+        ]
+        made[:] = [one for one in results if isinstance(one, Registered)]
+        return Done(200, shown(BatchAnswer(data=[_result(one) for one in results])))
 
     done = await once(call, work)
     if not done.replayed:
@@ -179,23 +186,25 @@ def begin(call: Call, made: Iterable[Registered]) -> None:
     call.relay.wake()
 
 
-def _register_item(tx: Tx, item: Checked | Refused, number: int, now: Instant, done: list[Registered]) -> BatchResult:
-    if isinstance(item, Checked):
-        try:
-            with tx.begin_nested():
-                made = register.register(tx, item, now)
-            done.append(made)
-            return BatchResult(status=201 if made.is_new else 200, registration=shown_as(made))
-        except Refused as error:
-            item = _placed(error, number)
-    told = problems.envelope(item)["error"]
-    return BatchResult(status=item.status, error=ErrorDetail(**told))
+def _done(made: Registered) -> Done:
+    answer = shown_as(made)
+    return Done(201 if made.is_new else 200, shown(answer), f"/v1/registrations/{answer.id}")
+
+
+def _result(one: Registered | Refused) -> BatchResult:
+    if isinstance(one, Registered):
+        return BatchResult(status=201 if one.is_new else 200, registration=shown_as(one))
+    return BatchResult(status=one.status, error=ErrorDetail(**problems.envelope(one)["error"]))
+
+
+def _in_place(one: Registered | Refused, number: int) -> Registered | Refused:
+    return _placed(one, number) if isinstance(one, Refused) else one
 
 
 def _placed(error: Refused, number: int) -> Refused:
     """The refusal, its field named as it stands in the batch."""
-    error.field = problems.path_of(["registrations", number, *([error.field] if error.field else [])])
-    return error
+    field = problems.path_of(["registrations", number, *([error.field] if error.field else [])])
+    return type(error)(error.code, error.message, field)
 
 
 def shown_as(made: Registered) -> RegistrationAnswer:

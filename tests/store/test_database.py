@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,38 @@ async def test_a_transaction_that_the_database_refuses_fails_alone(store: Store)
     )
     assert [number for number, result in enumerate(results) if result != number] == [50]
     assert isinstance(results[50], StoreError)
+
+
+async def test_what_waits_for_the_same_work_is_done_together(store: Store) -> None:
+    """Items that wait at once are given to their work at once, and each caller has what came of its own."""
+    calls: list[Sequence[int]] = []
+
+    def work(tx: Tx, numbers: Sequence[int]) -> list[str]:
+        calls.append(numbers)
+        return [str(number) for number in numbers if idempotency.keep(tx, keep(str(number)))]
+
+    results = await asyncio.gather(*(store.write_together(work, number) for number in range(100)))
+    assert results == [str(number) for number in range(100)]
+    assert len(calls) < 20
+    assert sorted(number for call in calls for number in call) == list(range(100))
+
+
+async def test_one_that_fails_of_what_is_done_together_fails_alone(store: Store) -> None:
+    """The items beside it are written all the same, each by itself."""
+
+    def work(tx: Tx, numbers: Sequence[int]) -> list[int]:
+        for number in numbers:
+            idempotency.keep(tx, keep(str(number)))
+            if number == 50:
+                raise LookupError("half way")
+        return [*numbers]
+
+    asked = (store.write_together(work, number) for number in range(100))
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    assert [number for number, result in enumerate(results) if result != number] == [50]
+    assert isinstance(results[50], LookupError)
+    kept = await store.read(lambda tx: [idempotency.get(tx, str(number)) is not None for number in range(100)])
+    assert kept == [number != 50 for number in range(100)]
 
 
 async def test_a_transaction_whose_caller_left_is_made_all_the_same(store: Store) -> None:

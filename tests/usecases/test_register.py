@@ -1,15 +1,19 @@
 """Registering and withdrawing, against a real store."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import event
 
 from relay import register
-from relay.errors import Invalid, NotFound
+from relay.errors import Invalid, NotFound, Refused
 from relay.model import DAY, DeliveryStatus, EventType, RegistrationStatus, ScenarioJob, WatchState
-from relay.register import Registered, Request
+from relay.register import Checked, Registered, Request
 from relay.store import deliveries, endpoints, events, outbox, registrations, watches
 from relay.store.database import Store, Tx
 from relay.store.deliveries import Filter
@@ -75,6 +79,108 @@ async def test_registrations_that_cross_each_other_all_succeed(store: Store) -> 
     wishes = [(f"j{n % 7}", f"https://e{n * 5 % 6}.example/") for n in range(300)]
     made = await asyncio.gather(*(do(store, check(job_id=job, url=url)) for job, url in wishes))
     assert sum(item.is_new for item in made) == len(set(wishes))
+
+
+def told(made: Sequence[Registered | Refused]) -> list[object]:
+    """What came of registrations, ids replaced by the place where they came first."""
+    seen: dict[str, int] = {}
+    found: list[object] = []
+    for one in made:
+        if isinstance(one, Refused):
+            found.append(one.code)
+            continue
+        ids = [one.registration.id, one.endpoint.id if one.endpoint else ""]
+        places = [seen.setdefault(id, len(seen)) for id in ids]
+        found.append((*places, one.is_new, one.secret is None, one.registration.status, one.registration.events))
+    return found
+
+
+def kept(tx: Tx) -> list[object]:
+    """What is in the store, without ids."""
+    jobs, _ = watches.page(tx, Page(limit=100))
+    rows, _ = registrations.page(tx, Page(limit=100))
+    waiting, _ = deliveries.page(tx, Page(limit=100), Filter())
+    urls = {
+        endpoint.id: endpoint.url for endpoint in endpoints.many(tx, [row.endpoint_id or "" for row in rows]).values()
+    }
+    found: list[object] = [("watch", one.job_id, one.state, one.next_look_at) for one in jobs]
+    found += [("registration", one.job_id, urls.get(one.endpoint_id or ""), one.status) for one in rows]
+    found += [("delivery", one.job_id, urls.get(one.endpoint_id), one.status) for one in waiting]
+    return sorted(found, key=str)
+
+
+wishes = st.builds(
+    lambda job, more, events: check(job_id=job, events=events, **more),
+    st.sampled_from(["new1", "new2", "new3", "active", "over", "lost"]),
+    st.sampled_from(
+        [
+            {},
+            {"url": "https://other.example/"},
+            {"secret": "whsec_" + "QUFB" * 10},
+            {"callback": None},
+            {"callback": None, "endpoint": "unknown"},
+            {"callback": None, "endpoint": "known"},
+            {"exec_callback": True},
+        ]
+    ),
+    st.sampled_from([None, (EventType.COMPLETED,)]),
+)
+
+
+@given(some=st.lists(wishes, max_size=12))
+@settings(
+    max_examples=60,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+async def test_registered_together_is_as_registered_one_after_the_other(store: Store, some: list[Checked]) -> None:
+    """Whatever is asked for in one moment, in whatever order: the same answers, and the same in the store."""
+
+    def work(tx: Tx) -> list[tuple[list[object], list[object]]]:
+        outcomes = []
+        for way in (one_by_one, together):
+            before = tx.begin_nested()
+            set_up(tx)
+            made = way(tx)
+            outcomes.append((told(made), kept(tx)))
+            before.rollback()
+        return outcomes
+
+    def set_up(tx: Tx) -> None:
+        endpoints.add(tx, make_endpoint(name="known"))
+        for job in ("active", "over", "lost"):
+            register.register(tx, check(job_id=job), NOON)
+        end(tx, "over")
+        watch = watches.get(tx, "default", "lost")
+        assert watch is not None
+        watches.save(tx, replace(watch, state=WatchState.NOT_FOUND, next_look_at=None, ended_at=NOON))
+        registrations.settle(tx, "default", "lost")
+
+    def one_by_one(tx: Tx) -> list[Registered | Refused]:
+        return [one for wish in some for one in register.register_all(tx, [(wish, NOON + 1)])]
+
+    def together(tx: Tx) -> list[Registered | Refused]:
+        return register.register_all(tx, [(wish, NOON + 1) for wish in some])
+
+    apart, at_once = await store.write(work)
+    assert at_once == apart
+
+
+async def test_many_new_jobs_cost_as_many_statements_as_one(store: Store) -> None:
+    """What nearly all registrations are, a job that nobody watches, is written down with all that come with it."""
+
+    def statements(tx: Tx, number: int) -> int:
+        made: list[str] = []
+        event.listen(tx, "after_cursor_execute", lambda *a: made.append(a[2]))
+        asked = [(check(job_id=f"of{number}x{one}"), NOON) for one in range(number)]
+        assert all(isinstance(one, Registered) for one in register.register_all(tx, asked))
+        return len(made)
+
+    await do(store, check())
+    one, hundred = await store.write(lambda tx: statements(tx, 1)), await store.write(lambda tx: statements(tx, 100))
+    assert hundred <= one
 
 
 async def test_other_secrets_are_other_endpoints(store: Store) -> None:

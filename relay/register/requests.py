@@ -1,0 +1,70 @@
+"""Requests to register: what somebody asks for, and what of it is found fit. Without the store."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from relay import subscribing
+from relay.addresses import EgressRules
+from relay.errors import Invalid
+from relay.model import JOB_ID, EventType, Instant
+
+DEFAULT_WORKSPACE = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A registration as somebody asks for it: with `callback`, with `endpoint` (an id or a name), or with neither."""
+
+    job_id: str
+    workspace: str | None = None
+    """None: the only workspace there is, or the one named `default`."""
+    callback: subscribing.Wanted | None = field(default=None, repr=False)
+    endpoint: str | None = None
+    events: tuple[EventType, ...] | None = None
+    """None: what the endpoint hears of."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    exec_callback: bool = False
+    """Exec was given the relay's callback with this job."""
+    trace: str | None = None
+    """What the request is part of, as `relay.traces` has it; None: a trace begins here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A request found fit."""
+
+    job_id: str
+    workspace: str
+    callback: subscribing.Checked | None = None
+    endpoint: str | None = None
+    events: tuple[EventType, ...] | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    exec_callback: bool = False
+    trace: str | None = None
+
+
+def check(request: Request, rules: EgressRules, workspaces: Collection[str]) -> Checked:
+    """Judges a request before anything is stored. Raises Invalid, naming the field."""
+    if not JOB_ID.fullmatch(request.job_id):
+        raise Invalid("invalid_job_id", "a job id is 1 to 128 letters, digits, - or _, as Exec gave it", "job_id")
+    if request.callback is not None and request.endpoint is not None:
+        raise Invalid("two_endpoints", "give callback_url or endpoint, not both", "endpoint")
+    workspace = request.workspace or (next(iter(workspaces)) if len(workspaces) == 1 else DEFAULT_WORKSPACE)
+    if workspace not in workspaces:
+        known = ", ".join(sorted(workspaces))
+        raise Invalid("unknown_workspace", f"there is no such workspace; this relay knows {known}", "workspace")
+    return Checked(
+        job_id=request.job_id,
+        workspace=workspace,
+        callback=subscribing.check(request.callback, rules) if request.callback else None,
+        endpoint=request.endpoint,
+        events=request.events,
+        metadata=request.metadata,
+        exec_callback=request.exec_callback,
+        trace=request.trace,
+    )
+
+
+Asked = tuple[Checked, Instant]
+"""A request found fit, and when it came."""

@@ -1,0 +1,60 @@
+"""Subscribers: the endpoint that each request means, found or made."""
+
+import secrets
+from collections.abc import Sequence
+
+from relay import signing, subscribing
+from relay.errors import Conflict, Invalid, Refused
+from relay.model import Endpoint, EndpointKind
+from relay.register.requests import Asked
+from relay.store import endpoints
+from relay.store.database import Tx
+
+Subscriber = tuple[Endpoint | None, str | None]
+"""Who hears of a job (None: the standing endpoints only), and the secret where it is new."""
+
+
+def subscribers(tx: Tx, asked: Sequence[Asked]) -> list[Subscriber | Refused]:
+    """The endpoint that each request means, made if need be; and its secret, for the request that made it."""
+    marks = [_marks(tx, request.callback) if request.callback else () for request, _ in asked]
+    known, made = _called_back(tx, asked, marks)
+    named = {name: _named(tx, name) for name in {request.endpoint for request, _ in asked if request.endpoint}}
+    found: list[Subscriber | Refused] = []
+    for (request, _), own in zip(asked, marks, strict=True):
+        one = next((known[mark] for mark in own if mark in known), None) if own else named.get(request.endpoint or "")
+        if one is not None:
+            found.append((one, signing.told(one.secrets[0].value) if one.id in made else None))
+            made.discard(one.id)
+        elif request.callback is not None:  # by another relay
+            found.append(Conflict("endpoint_deleted", "the endpoint was deleted in this moment; try again"))
+        elif request.endpoint is not None:
+            found.append(Invalid("unknown_endpoint", "there is no endpoint with this id or name", "endpoint"))
+        else:
+            found.append((None, None))
+    return found
+
+
+def _called_back(
+    tx: Tx, asked: Sequence[Asked], marks: Sequence[Sequence[str]]
+) -> tuple[dict[str, Endpoint], set[str]]:
+    """The endpoints of all callbacks by the marks they are known by; and the ids of those that were made for it."""
+    wanted = {mark for own in marks for mark in own}
+    known = endpoints.by_fingerprints(tx, wanted) if wanted else {}
+    new: dict[str, Endpoint] = {}
+    for (request, now), own in zip(asked, marks, strict=True):
+        if request.callback is not None and not any(mark in known or mark in new for mark in own):
+            random_bytes = secrets.token_bytes(subscribing.SECRET_BYTES)
+            made = subscribing.make(request.callback, kind=EndpointKind.AD_HOC, now=now, random_bytes=random_bytes)
+            new[own[0]] = made
+    added = endpoints.add_all(tx, new) if new else set()
+    if len(added) < len(new):  # another relay made some meanwhile
+        known |= endpoints.by_fingerprints(tx, new)
+    return known | {mark: endpoint for mark, endpoint in new.items() if endpoint.id in added}, added
+
+
+def _marks(tx: Tx, wanted: subscribing.Checked) -> tuple[str, ...]:
+    return endpoints.fingerprints(tx, wanted.target.url, wanted.format, wanted.headers, wanted.own_secret)
+
+
+def _named(tx: Tx, name: str) -> Endpoint | None:
+    return endpoints.get(tx, name) or endpoints.by_name(tx, name)
