@@ -59,7 +59,9 @@ class Relay:
         self.dispatcher = Dispatcher(
             store, self.egress, config.delivery, clock, self.telemetry, owner, rng, self.bell.ring
         )
-        self.watcher = Watcher(store, config, self.clients, clock, self.telemetry, self._settled, rng)
+        self.watcher = Watcher(
+            store, config, self.clients, clock, self.telemetry, self.dispatcher.seize, self._settled, rng
+        )
         self.key_ring = KeyRing(store, clock)
         self.janitor = Janitor(store, config.storage.retention, clock, owner)
         self._metronome = Metronome()

@@ -39,6 +39,11 @@ class Due:
         return delivering.needs_probe(self.failures)
 
     @property
+    def may_begin(self) -> bool:
+        """Whether it waits for nothing but room: its endpoint is well, and relays need not take turns there."""
+        return self.listens and self.paused_until is None and not self.failures and self.gap is None
+
+    @property
     def gap(self) -> int | None:
         """How long the next attempt at its endpoint has to wait after this one begins; None: not at all."""
         rate = formats.rate(self.format)

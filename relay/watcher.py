@@ -48,11 +48,14 @@ class Watcher:
         clients: Mapping[str, ExecClient],
         clock: Callable[[], Instant],
         telemetry: Telemetry,
+        seize: Callable[[Tx, Sequence[Event], Instant], Callable[[], None]],
         settled: Callable[[], None],
         rng: random.Random,
     ) -> None:
+        """`seize` may take to deliver what a transaction makes; what it returns is called after the commit, and then
+        `settled`."""
         self._store, self._config, self._clients, self._clock = store, config, clients, clock
-        self._telemetry, self._settled, self._rng = telemetry, settled, rng
+        self._telemetry, self._seize, self._settled, self._rng = telemetry, seize, settled, rng
         self.allowances = {space.name: allowance_of(space) for space in config.workspaces}
         self._paces: dict[str, Pace] = {}
         self._spent: dict[str, Instant] = {}
@@ -163,7 +166,7 @@ class Watcher:
         look = replace(look, started_at=min(look.started_at, now))  # the clock may have been set back meanwhile
         self._telemetry.looked(watch, look)
         try:
-            step = await self._store.write(lambda tx: self._settle(tx, watch, look, now))
+            step, begin = await self._store.write(lambda tx: self._settle(tx, watch, look, now))
         except StoreError as error:
             # The lease runs out and the look is made again; nothing that was seen is lost at Exec.
             self._telemetry.log.error("a look at job %s could not be written down: %s", watch.job_id, error)
@@ -172,15 +175,16 @@ class Watcher:
             self._telemetry.log.exception("a look at job %s could not be written down", watch.job_id)
             return
         if step is not None and step.events:
+            begin()
             self._telemetry.settled(step.watch, step.events, now)
             self._settled()
 
-    def _settle(self, tx: Tx, claimed: Watch, look: Look, now: Instant) -> Step | None:
-        """Writes what a look saw; None where the watch went away or ended meanwhile."""
+    def _settle(self, tx: Tx, claimed: Watch, look: Look, now: Instant) -> tuple[Step | None, Callable[[], None]]:
+        """Writes what a look saw: nothing of it where the watch went away or ended meanwhile. And what `seize` gave."""
         state = workspaces.lock(tx, claimed.workspace)
         watch = watches.get(tx, claimed.workspace, claimed.job_id)
         state = self._workspace_after(state, look, now)
-        step = None
+        step, told = None, list[Event]()
         if watch is not None:
             watches.record(tx, watch, look)
         if watch is not None and watch.state is WatchState.ACTIVE:
@@ -189,13 +193,13 @@ class Watcher:
                 watch, look, now, self._config.polling.max_age, jitter, lambda seen: self.plan(seen, now)
             )
             watches.save(tx, step.watch)
-            self._tell(tx, step, now)
+            told = self._tell(tx, step, now)
             if watch.looks == 0 and not watch.exec_callback:
                 state = replace(state, arrivals=arrived(read_arrivals(state.arrivals), 1, now).to_json())
             if step.watch.state is not WatchState.ACTIVE:
                 state = replace(state, durations=learned(read_durations(state.durations), step.watch).to_json())
         workspaces.save(tx, state)
-        return step
+        return step, self._seize(tx, told, now)
 
     def plan(self, watch: Watch, now: Instant) -> Plan:
         """The next look of a watch, as the workspace's pace has it for now."""
@@ -217,13 +221,15 @@ class Watcher:
         # On a thread: pricing takes a few hundredths of a second, and deliveries should not wait for it.
         self._paces[workspace] = await asyncio.to_thread(make_pace, load, now, known)
 
-    def _tell(self, tx: Tx, step: Step, now: Instant) -> None:
+    def _tell(self, tx: Tx, step: Step, now: Instant) -> list[Event]:
+        told = []
         for type in step.events:
-            event = events.add(tx, make_event(step.watch, type, now))
+            told.append(event := events.add(tx, make_event(step.watch, type, now)))
             subscribers = registrations.subscribers(tx, event.workspace, event.job_id, type)
             outbox.enqueue(tx, event, subscribers, now, self._config.delivery.schedule[0], step.watch.trace)
         if step.watch.state is not WatchState.ACTIVE:
             registrations.settle(tx, step.watch.workspace, step.watch.job_id)
+        return told
 
     def _workspace_after(self, state: WorkspaceState, look: Look, now: Instant) -> WorkspaceState:
         """Whether the workspace as a whole has to wait after this look."""

@@ -6,8 +6,9 @@ A delivery is leased, sent, then settled: never marked before it is sent. A cras
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from relay import delivering
 from relay.config import DeliveryRules
@@ -34,6 +35,9 @@ _MOST_AHEAD = 200
 
 FRESH = SECOND
 """How long what was claimed may wait for its turn; after that its endpoint may be another, and it is claimed anew."""
+
+_STARTED_TOGETHER = 8
+"""Attempts that begin in one turn of the loop: whatever else wants it waits for these, and not for hundreds."""
 
 _PUT_OFF_TOGETHER = 500
 
@@ -103,6 +107,28 @@ class Dispatcher:
                 self.caught_up_at = now
                 return
 
+    def seize(self, tx: Tx, events: Sequence[Event], now: Instant) -> Callable[[], None]:
+        """Leases deliveries of `events` in the transaction that makes them, as far as there seems to be room at once.
+
+        What it returns starts them: it is to be called once they are committed. Two rounds through the store are saved.
+        """
+        free = max(0, 0 if self._stopping else self._traffic.free)
+        due = {one.id: one for event in events for one in waiting.due_of(tx, event.id, now, free) if one.may_begin}
+        claims = outbox.lease(tx, list(due)[:free], now, now + self._lease, self._owner)
+        known = endpoints.many(tx, {claim.delivery.endpoint_id for claim in claims}) if claims else {}
+        return partial(self._start_seized, [(claim, due[claim.delivery.id]) for claim in claims], known, now)
+
+    def _start_seized(self, seized: Sequence[tuple[Claim, Due]], known: Mapping[str, Endpoint], now: Instant) -> None:
+        """Starts those for which there is room still; the others are due again."""
+        if self._stopping:
+            return  # all leases are given back
+        room = {due.id for due in self._traffic.choose([due for _, due in seized], now).start}
+        for claim, due in seized:
+            if due.id in room:
+                self._start(claim, known[claim.delivery.endpoint_id], due, now)
+            else:
+                self._keep(self._give_back(claim))
+
     async def idle(self) -> None:
         """Returns when no attempt is under way and all are written down."""
         while self._attempts or self._settler.task is not None:
@@ -161,17 +187,25 @@ class Dispatcher:
 
     async def _take(self, chosen: Chosen, now: Instant) -> None:
         """Leases and starts what was chosen; what has to wait waits without being due."""
-        waiting = {due.id: due for due in chosen.start}
+        waiting, started = {due.id: due for due in chosen.start}, 0
         try:
             claims, known = await self._store.write(lambda tx: self._claim(tx, chosen, now))
             for claim in claims:
                 if (endpoint := known.get(claim.delivery.endpoint_id)) is not None:
-                    task = asyncio.create_task(self._deliver(claim, endpoint, waiting.pop(claim.delivery.id), now))
-                    self._attempts.add(task)
-                    task.add_done_callback(self._attempts.discard)
+                    self._start(claim, endpoint, waiting.pop(claim.delivery.id), now)
+                    if (started := started + 1) % _STARTED_TOGETHER == 0:
+                        await asyncio.sleep(0)
         finally:
             for due in waiting.values():  # taken by another relay, or gone
                 self._traffic.ended(due)
+
+    def _start(self, claim: Claim, endpoint: Endpoint, due: Due, claimed_at: Instant) -> None:
+        self._keep(self._deliver(claim, endpoint, due, claimed_at))
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._attempts.add(task)
+        task.add_done_callback(self._attempts.discard)
 
     def _claim(self, tx: Tx, chosen: Chosen, now: Instant) -> tuple[list[Claim], dict[str, Endpoint]]:
         """What was leased, and the endpoints it goes to."""
@@ -212,6 +246,7 @@ class Dispatcher:
         sent = None
         try:
             if not await self._lanes.enter(due, FRESH / SECOND):
+                self._traffic.waited_in_vain()
                 await self._give_back(claim)
             else:
                 try:
@@ -230,13 +265,13 @@ class Dispatcher:
         if self._stopping:
             return None
         if self._clock() - claimed_at > FRESH:
+            self._traffic.waited_in_vain()
             await self._give_back(claim)
             return None
         return await self._attempt(claim, endpoint, due)
 
     async def _give_back(self, claim: Claim) -> None:
-        """What waited too long is due again, for whoever is free."""
-        self._traffic.waited_in_vain()
+        """What does not begin here is due again, for whoever is free."""
         now = self._clock()
         try:
             await self._store.write(lambda tx: outbox.give_back(tx, claim.delivery.id, now, self._owner))

@@ -68,6 +68,7 @@ _COUNT_DUE: Select[Any] = select(func.count()).select_from(select(literal(1)).wh
 _DUE: Select[Any] = (
     select(*_OF_DUE).select_from(_TOLD).where(_IS_DUE).order_by(deliveries.c.next_attempt_at).limit(_MOST)
 )
+_DUE_OF: Select[Any] = _DUE.where(deliveries.c.event_id == bindparam("event", type_=Text))
 _STEPS = _steps(_NOW, bindparam("after", type_=Text), bindparam("each", type_=Integer), _MOST)
 _DUE_IN_TURN: Select[Any] = (
     select(*_OF_DUE)
@@ -89,6 +90,11 @@ def are_due(tx: Tx, now: Instant, number: int) -> bool:
 def due(tx: Tx, now: Instant, most: int) -> list[Due]:
     """What is due, longest first."""
     return [_due(row) for row in tx.execute(_DUE, {"now": now, "most": most})]
+
+
+def due_of(tx: Tx, event_id: str, now: Instant, most: int) -> list[Due]:
+    """What is due of one event."""
+    return [_due(row) for row in tx.execute(_DUE_OF, {"event": event_id, "now": now, "most": most})]
 
 
 def due_in_turn(tx: Tx, now: Instant, after: str, each: int, most: int) -> tuple[list[Due], str]:

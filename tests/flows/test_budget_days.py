@@ -49,8 +49,8 @@ async def test_a_spent_budget_is_asked_for_once_a_second(start: Start) -> None:
             await world.prepare(world.exec.add(lasts=HOUR).id, world.receiver_url + "/callback")
         await world.settle()
         store, relay = Counted(world.relay.store), world.relay
-        parts = (relay.config, relay.clients, world.clock, relay.telemetry, lambda: None, random.Random(1))
-        watcher = Watcher(cast(Store, store), *parts)
+        parts = (relay.config, relay.clients, world.clock, relay.telemetry, relay.dispatcher.seize, lambda: None)
+        watcher = Watcher(cast(Store, store), *parts, random.Random(1))
         for _ in range(200):
             await watcher.tick()
             world.clock.at += 10

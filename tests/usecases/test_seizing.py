@@ -1,0 +1,154 @@
+"""What a transaction makes due is leased in it, and begins without another round through the store."""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import pytest
+
+from relay.config import DeliveryRules
+from relay.dispatcher import Dispatcher
+from relay.model import DeliveryStatus, Endpoint
+from relay.outcome import Answer, Outcome
+from relay.store import deliveries, endpoints, outbox, waiting
+from relay.store.database import Store, Tx
+from relay.store.deliveries import Filter
+from relay.store.paging import Page
+from relay.telemetry import Telemetry
+from tests.conftest import Clock
+from tests.make import NOON, make_endpoint, make_event
+
+CONCURRENCY = 4
+ROOM = CONCURRENCY + 2 * CONCURRENCY
+"""On the wire, and claimed ahead."""
+
+
+class Wire:
+    """Takes every POST at once."""
+
+    def __init__(self) -> None:
+        self.came: list[str] = []
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[Outcome, int]:
+        self.came.append(url)
+        return Answer(200, {}, b""), 3
+
+
+def dispatcher(store: Store, wire: Wire, clock: Clock, concurrency: int = 64) -> Dispatcher:
+    rules = DeliveryRules.model_validate({"concurrency": concurrency, "per_host": 4, "per_endpoint": 4})
+    return Dispatcher(store, wire, rules, clock, Telemetry(), "own_1", random.Random(1))
+
+
+def told(number: int) -> list[Endpoint]:
+    return [make_endpoint(url=f"https://e{one}.example/", host=f"e{one}.example:443") for one in range(number)]
+
+
+def event_of(sender: Dispatcher, tx: Tx, some: list[Endpoint], job: str = "j1", delay: int = 0) -> Callable[[], None]:
+    """A job ended of which all these endpoints hear."""
+    for endpoint in some:
+        endpoints.add(tx, endpoint)
+    event = make_event(job)
+    outbox.enqueue(tx, event, [(endpoint, None) for endpoint in some], NOON, delay)
+    return sender.seize(tx, [event], NOON)
+
+
+async def left(store: Store) -> int:
+    """How many deliveries are due for whoever asks."""
+    return len(await store.read(lambda tx: waiting.due(tx, NOON, 100)))
+
+
+async def pending(store: Store) -> int:
+    return await store.read(lambda tx: deliveries.count(tx, Filter(status=DeliveryStatus.PENDING)))
+
+
+async def test_it_is_sent_without_being_looked_for(store: Store, clock: Clock) -> None:
+    """From the commit on it is this relay's, and is sent as soon as it hears of the commit."""
+    wire, some = Wire(), told(3)
+    sender = dispatcher(store, wire, clock)
+    begin = await store.write(lambda tx: event_of(sender, tx, some))
+    assert await left(store) == 0
+    assert wire.came == []
+    begin()
+    await asyncio.wait_for(sender.idle(), 10)
+    assert sorted(wire.came) == [one.url for one in some]
+    assert await pending(store) == 0
+
+
+async def test_there_is_no_more_of_it_than_there_is_room(store: Store, clock: Clock) -> None:
+    """What has no room is due as ever."""
+    wire, some = Wire(), told(20)
+    sender = dispatcher(store, wire, clock, concurrency=CONCURRENCY)
+    begin = await store.write(lambda tx: event_of(sender, tx, some))
+    assert await left(store) == len(some) - ROOM
+    begin()
+    await asyncio.wait_for(sender.idle(), 10)
+    assert await left(store) == len(some) - ROOM
+    await sender.tick()
+    await asyncio.wait_for(sender.idle(), 10)
+    assert await pending(store) == 0
+
+
+async def test_what_finds_its_room_taken_is_due_again(store: Store, clock: Clock) -> None:
+    """Two transactions saw the same room: the second one's deliveries are given back, and sent in their turn."""
+    wire, some = Wire(), told(2 * ROOM)
+    sender = dispatcher(store, wire, clock, concurrency=CONCURRENCY)
+    first = await store.write(lambda tx: event_of(sender, tx, some[:ROOM]))
+    second = await store.write(lambda tx: event_of(sender, tx, some[ROOM:], "j2"))
+    assert await left(store) == 0
+    first()
+    second()
+    await asyncio.wait_for(sender.idle(), 10)
+    assert await left(store) == ROOM
+    await sender.tick()
+    await asyncio.wait_for(sender.idle(), 10)
+    assert sorted(wire.came) == sorted(one.url for one in some)
+    assert await pending(store) == 0
+
+
+@pytest.mark.parametrize(
+    "unwell", [{"failures": 1}, {"paused_until": NOON + 1}, {"disabled_at": NOON}, {"format": "slack"}]
+)
+async def test_what_has_to_wait_for_its_turn_does(store: Store, clock: Clock, unwell: dict[str, object]) -> None:
+    """An endpoint that fails, is paused or disabled, or is called at a rate, is left to the dispatcher's own round."""
+    wire, [endpoint] = Wire(), told(1)
+    sender = dispatcher(store, wire, clock)
+    endpoint = replace(endpoint, **unwell)  # type: ignore[arg-type]
+    (await store.write(lambda tx: event_of(sender, tx, [endpoint])))()
+    await asyncio.wait_for(sender.idle(), 10)
+    assert wire.came == []
+    assert await pending(store) == 1
+
+
+async def test_what_is_to_wait_first_waits(store: Store, clock: Clock) -> None:
+    """A schedule whose first attempt is not at once."""
+    wire = Wire()
+    sender = dispatcher(store, wire, clock)
+    (await store.write(lambda tx: event_of(sender, tx, told(1), delay=5_000)))()
+    await asyncio.wait_for(sender.idle(), 10)
+    assert wire.came == []
+
+
+@pytest.mark.parametrize("late", [True, False], ids=["commits after the stop", "committed before"])
+async def test_a_relay_that_stops_begins_nothing_and_keeps_nothing(store: Store, clock: Clock, late: bool) -> None:
+    """Leases taken in the last moment are given back with all others."""
+    wire = Wire()
+    sender = dispatcher(store, wire, clock)
+    if late:
+        await sender.stop()
+    begin = await store.write(lambda tx: event_of(sender, tx, told(3)))
+    if not late:
+        await sender.stop()
+    begin()
+    await asyncio.wait_for(sender.idle(), 10)
+    assert wire.came == []
+    assert await left(store) == 3
+
+
+async def test_an_answer_that_comes_of_it_is_kept(store: Store, clock: Clock) -> None:
+    """The lease is this relay's, so that what came is written down as of any other delivery."""
+    sender = dispatcher(store, Wire(), clock)
+    (await store.write(lambda tx: event_of(sender, tx, told(1))))()
+    await asyncio.wait_for(sender.idle(), 10)
+    [one], _ = await store.read(lambda tx: deliveries.page(tx, Page(10), Filter()))
+    assert (one.status, one.attempts) == (DeliveryStatus.DELIVERED, 1)
