@@ -45,8 +45,8 @@ async def test_deliveries_that_wait_are_told(start: Start) -> None:
         job = world.exec.add(lasts=1_000)
         world.clock.advance(5 * SECOND)
         await world.prepare(job.id, f"{world.receiver_url}/x")
-        await world.relay.watcher.tick()
-        await world.relay.watcher.idle()
+        await world.settle()
+        await world.prepare(job.id, f"{world.receiver_url}/y")
         world.clock.advance(LATE)
         assert "deliveries" in failing((await world.relay.readiness()).checks)
 
