@@ -166,7 +166,7 @@ class Watcher:
         look = replace(look, started_at=min(look.started_at, now))  # the clock may have been set back meanwhile
         self._telemetry.looked(watch, look)
         try:
-            step, begin = await self._store.write(lambda tx: self._settle(tx, watch, look, now))
+            step, begin = await self._store.write(lambda tx: self._settle(tx, watch, look, now), urgent=True)
         except StoreError as error:
             # The lease runs out and the look is made again; nothing that was seen is lost at Exec.
             self._telemetry.log.error("a look at job %s could not be written down: %s", watch.job_id, error)

@@ -7,9 +7,12 @@ committed without it.
 import asyncio
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -31,10 +34,10 @@ _Work = Callable[[Connection, Sequence[Any]], Sequence[Any]]
 class _Wish:
     """What waits for the writer: `work` gives for each of some items what came of it, in their order."""
 
-    __slots__ = ("future", "item", "work")
+    __slots__ = ("future", "is_urgent", "item", "work")
 
-    def __init__(self, work: _Work, item: Any) -> None:
-        self.work, self.item = work, item
+    def __init__(self, work: _Work, item: Any, is_urgent: bool) -> None:
+        self.work, self.item, self.is_urgent = work, item, is_urgent
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
 
@@ -59,13 +62,19 @@ class Writer:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._wishes: queue.SimpleQueue[_Wish | None] = queue.SimpleQueue()
+        self._urgent: deque[_Wish] = deque()
+        self._ordinary: deque[_Wish] = deque()
+        self._ended = False
         # One, on PostgreSQL too: it commits all that waits together, so that a second would find nothing to do.
         self._thread = threading.Thread(target=self._write_forever, name="store-write", daemon=True)
         self._thread.start()
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
-        """What `work` gave, once it is committed. Raises StoreError, and whatever `work` raises."""
-        result: T = await self._wish(lambda tx, _: [work(tx)], None)
+    async def write(self, work: Callable[[Connection], T], *, urgent: bool = False) -> T:
+        """What `work` gave, once it is committed: what is `urgent` before what is not.
+
+        Raises StoreError, and whatever `work` raises.
+        """
+        result: T = await self._wish(lambda tx, _: [work(tx)], None, urgent)
         return result
 
     async def write_together(self, work: Callable[[Connection, Sequence[Item]], Sequence[T]], item: Item) -> T:
@@ -78,24 +87,29 @@ class Writer:
         self._wishes.put(None)
         self._thread.join()
 
-    def _wish(self, work: _Work, item: Any) -> asyncio.Future[Any]:
-        wish = _Wish(work, item)
+    def _wish(self, work: _Work, item: Any, urgent: bool = False) -> asyncio.Future[Any]:
+        wish = _Wish(work, item, urgent)
         self._wishes.put(wish)
         return wish.future
 
     def _write_forever(self) -> None:
-        while (first := self._wishes.get()) is not None:
-            batch = [first]
-            while len(batch) < _BATCH and not self._wishes.empty():
-                try:
-                    wish = self._wishes.get_nowait()
-                except queue.Empty:
-                    break
-                if wish is None:
-                    self._wishes.put(None)
-                    break
-                batch.append(wish)
-            self._commit_together(batch)
+        was_urgent = False
+        while self._take_in(wait=True):
+            # What is urgent comes first, but never twice in a row: else nothing else might ever be written.
+            waiting = self._ordinary if was_urgent and self._ordinary else self._urgent or self._ordinary
+            was_urgent = waiting is self._urgent
+            batch = [waiting.popleft() for _ in range(min(_BATCH, len(waiting)))]
+            self._commit_together(sorted(batch, key=_places(batch)))
+
+    def _take_in(self, wait: bool = False) -> bool:
+        """Sorts what has come; with `wait` something has, and False is the end."""
+        while not self._ended and (not self._wishes.empty() or (wait and not (self._urgent or self._ordinary))):
+            wish = self._wishes.get()
+            if wish is None:
+                self._ended = True
+            else:
+                (self._urgent if wish.is_urgent else self._ordinary).append(wish)
+        return bool(self._urgent or self._ordinary)
 
     def _commit_together(self, batch: list[_Wish], apart: bool = False, tries: int = TRIES) -> None:
         """Commits all in one transaction; where one of them is at fault, without it, or each in one of its own."""
@@ -117,12 +131,22 @@ class Writer:
             else:
                 _tell(batch, [_Failed(error)] * len(batch))
         else:
-            _tell(batch, done)
+            _tell(batch[: len(done)], done)
+            self._ordinary.extendleft(reversed(batch[len(done) :]))
 
     def _try(self, batch: Sequence[_Wish], apart: bool) -> list[Any]:
-        """What each transaction gave, or raised where they are kept `apart`, which costs a savepoint each."""
+        """What each transaction gave, or raised where they are kept `apart`, which costs a savepoint each.
+
+        Where something urgent comes meanwhile, what was not begun is left out: the list is shorter.
+        """
         with self._engine.connect() as connection, connection.begin() as transaction:
-            done = [_alone(connection, wish) for wish in batch] if apart else _together(connection, batch)
+            done: list[Any] = []
+            for work, some in groupby(batch, attrgetter("work")):
+                items = [wish.item for wish in some]
+                done += [_alone(connection, work, item) for item in items] if apart else work(connection, items)
+                self._take_in()
+                if self._urgent and not batch[0].is_urgent:
+                    break
             try:
                 transaction.commit()
             except DBAPIError as error:
@@ -130,23 +154,19 @@ class Writer:
             return done
 
 
-def _together(connection: Connection, batch: Sequence[_Wish]) -> list[Any]:
-    """What came of each, in their order; those for the same work are one call of it."""
-    places: dict[_Work, list[int]] = {}
+def _places(batch: Sequence[_Wish]) -> Callable[[_Wish], int]:
+    """What sorts those for the same work to where the first of them is."""
+    first: dict[_Work, int] = {}
     for place, wish in enumerate(batch):
-        places.setdefault(wish.work, []).append(place)
-    done: list[Any] = [None] * len(batch)
-    for work, some in places.items():
-        for place, result in zip(some, work(connection, [batch[one].item for one in some]), strict=True):
-            done[place] = result
-    return done
+        first.setdefault(wish.work, place)
+    return lambda wish: first[wish.work]
 
 
-def _alone(connection: Connection, wish: _Wish) -> Any:
+def _alone(connection: Connection, work: _Work, item: Any) -> Any:
     """What a transaction within a larger one gave or raised, and in that case did not leave."""
     try:
         with connection.begin_nested():
-            return wish.work(connection, [wish.item])[0]
+            return work(connection, [item])[0]
     except DBAPIError:
         raise
     except Exception as error:

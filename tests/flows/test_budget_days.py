@@ -37,9 +37,9 @@ class Counted:
     def __init__(self, store: Store) -> None:
         self._store, self.read, self.writes = store, store.read, 0
 
-    async def write(self, work: Callable[[Tx], T]) -> T:
+    async def write(self, work: Callable[[Tx], T], *, urgent: bool = False) -> T:
         self.writes += 1
-        return await self._store.write(work)
+        return await self._store.write(work, urgent=urgent)
 
 
 async def test_a_spent_budget_is_asked_for_once_a_second(start: Start) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,79 @@ async def test_one_that_fails_of_what_is_done_together_fails_alone(store: Store)
     assert isinstance(results[50], LookupError)
     kept = await store.read(lambda tx: [idempotency.get(tx, str(number)) is not None for number in range(100)])
     assert kept == [number != 50 for number in range(100)]
+
+
+class Held:
+    """Transactions of the writer's that wait until they are let go; `done` says which took place, in order."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self.done, self._asked = store, list[str](), list[asyncio.Task[None]]()
+        self._begun: dict[str, threading.Event] = {}
+        self._go: dict[str, threading.Event] = {}
+
+    async def ask(self, *names: str, held: bool = False, urgent: bool = False) -> None:
+        """Asks for transactions; returns once all have come to the writer, and one that is `held` has begun."""
+        for name in names:
+            self._begun[name], self._go[name] = threading.Event(), threading.Event()
+            if not held:
+                self._go[name].set()
+            self._asked.append(asyncio.create_task(self._store.write(partial(self._work, name), urgent=urgent)))
+        await asyncio.sleep(0)
+
+    async def begins(self, name: str) -> None:
+        assert await asyncio.to_thread(self._begun[name].wait, 10)
+
+    def let_go(self, name: str) -> None:
+        self._go[name].set()
+
+    async def all(self) -> list[str]:
+        """All took place, and are kept: in which order."""
+        await asyncio.wait_for(asyncio.gather(*self._asked), 10)
+        for name in self.done:
+            assert await self._store.read(lambda tx, name=name: idempotency.get(tx, name)) is not None  # type: ignore[misc]
+        return self.done
+
+    def _work(self, name: str, tx: Tx) -> None:
+        self._begun[name].set()
+        self._go[name].wait(10)
+        assert idempotency.keep(tx, keep(name))
+        self.done.append(name)
+
+
+async def test_what_is_urgent_comes_before_what_waits(store: Store) -> None:
+    """However much waits already."""
+    held = Held(store)
+    await held.ask("first", held=True)
+    await held.begins("first")
+    await held.ask(*(f"waits{number}" for number in range(300)))
+    await held.ask("urgent", urgent=True)
+    held.let_go("first")
+    assert (await held.all())[:2] == ["first", "urgent"]
+
+
+async def test_what_is_committed_together_ends_early_for_what_is_urgent(store: Store) -> None:
+    """What was not begun yet follows afterwards, in its order."""
+    held = Held(store)
+    await held.ask("first", held=True)
+    await held.begins("first")
+    await held.ask("one", held=True)
+    await held.ask("two", "three")
+    held.let_go("first")
+    await held.begins("one")
+    await held.ask("urgent", urgent=True)
+    held.let_go("one")
+    assert await held.all() == ["first", "one", "urgent", "two", "three"]
+
+
+async def test_what_is_not_urgent_is_written_all_the_same(store: Store) -> None:
+    """However much that is urgent keeps coming: in turns."""
+    held = Held(store)
+    await held.ask("urgent1", held=True, urgent=True)
+    await held.begins("urgent1")
+    await held.ask("ordinary")
+    await held.ask("urgent2", urgent=True)
+    held.let_go("urgent1")
+    assert await held.all() == ["urgent1", "ordinary", "urgent2"]
 
 
 async def test_a_transaction_whose_caller_left_is_made_all_the_same(store: Store) -> None:
