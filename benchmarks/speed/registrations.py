@@ -111,8 +111,8 @@ def report(found: Found) -> Report:
     title = f"Registrations a second, {AT_ONCE} requests at a time"
     times = ratio(found[SQLITE], found[NOTHING])
     why = (
-        "a registration is its share of three statements and a commit, on the core that serves HTTP too, and half of it "
-        "is spent in the library that makes them"
+        "a registration is its share of three statements and of a commit, on the core that serves HTTP too; half of "
+        "that is spent in the library that makes them"
     )
     check = Check(f"{SQLITE}, of {NOTHING}", f">= {LEAST:g}×", f"{times:.2f}×", times >= LEAST, why)
     return Report(

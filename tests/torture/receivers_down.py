@@ -22,6 +22,10 @@ ANSWERS = (
 HANGS = Answer(status=504, delay=10 * MINUTE)
 """Says it long after the relay has hung up. Each such attempt takes a second that no clock can be moved over."""
 
+WELL = 30 * HOUR
+"""Longer than between any two attempts of the schedule: in a shorter time an event may have none, and if that goes on
+the relay gives it up, as it is meant to."""
+
 
 class Port:
     """A receiver's port, open or closed."""
@@ -52,7 +56,7 @@ async def _port() -> AsyncIterator[Port]:
 
 
 async def receivers_down(_folder: Path, rounds: int) -> Verdict:
-    """Each round the receiver is away or in trouble for up to a day and a half, then well for some hours."""
+    """Each round the receiver is away or in trouble for up to a day and a half, then well for a day and some hours."""
     async with _port() as port, days(port.url, delivery={"timeout": "1s"}) as world:
         app = world.world.receiver.app
         await port.open(app)
@@ -64,7 +68,7 @@ async def receivers_down(_folder: Path, rounds: int) -> Verdict:
                 await port.close()
                 await world.pass_by(world.rng.randrange(HOUR, 36 * HOUR))
                 await port.open(app)
-            await world.pass_by(world.rng.randrange(6 * HOUR))
+            await world.pass_by(WELL + world.rng.randrange(6 * HOUR))
         return await world.finish()
 
 
