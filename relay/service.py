@@ -19,7 +19,7 @@ from relay.metronome import Metronome
 from relay.model import HOUR, MINUTE, SECOND, Attempt, Endpoint, Event, EventType, Instant, new_id
 from relay.readiness import Readiness
 from relay.samples import SAMPLE_JOB
-from relay.situation import COUNTED, Situation, situation
+from relay.situation import COUNTED, Situation, active, situation
 from relay.store import deliveries, outbox, plans, waiting, watches, workspaces
 from relay.store.clock import system_clock
 from relay.store.database import Store, Tx
@@ -223,10 +223,10 @@ class Relay:
         self.telemetry.tick_age.set(self._since_tick(now) / 1_000)
         if any(check.name == "store" and not check.ok for check in checks):
             return self.telemetry.exposition()
-        for one in await self.situations():
+        for one, number in await self.situations():
             self.telemetry.budget_left.labels(one.name, "minute").set(one.left.minute)
             self.telemetry.budget_left.labels(one.name, "day").set(one.left.day)
-            self.telemetry.active_watches.labels(one.name).set(one.active)
+            self.telemetry.active_watches.labels(one.name).set(number)
             self.telemetry.learned_duration.labels(one.name, "50").set(one.median)
             self.telemetry.learned_duration.labels(one.name, "90").set(one.p90)
         self.telemetry.pending_deliveries.set(await self.store.read(lambda tx: deliveries.pending(tx, COUNTED)))
@@ -288,10 +288,12 @@ class Relay:
             http=self._exec_http,
         )
 
-    async def situations(self) -> list[Situation]:
-        """How each workspace is placed. Costs Exec nothing."""
+    async def situations(self) -> list[tuple[Situation, int]]:
+        """How each workspace is placed, and how many jobs it watches. Costs Exec nothing."""
         now = self.clock()
-        return await self.store.read(lambda tx: [self.situation(tx, name, now) for name in self.clients])
+        return await self.store.read(
+            lambda tx: [(self.situation(tx, name, now), active(tx, name)) for name in self.clients]
+        )
 
     def situation(self, tx: Tx, name: str, now: Instant) -> Situation:
         """How one workspace is placed."""

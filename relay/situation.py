@@ -28,10 +28,15 @@ class Situation:
     p90: float
     queued: float
     price: float | None
-    active: int
     next_look_at: Instant | None
     paused_until: Instant | None
     paused_because: str | None
+
+
+def active(tx: Tx, name: str) -> int:
+    """How many jobs the workspace watches, counted up to 100,000: of all that is told of it this alone costs more with
+    more of them."""
+    return watches.count_active(tx, name, COUNTED)
 
 
 def situation(tx: Tx, name: str, allowance: Allowance, pace: Pace | None, now: Instant) -> Situation:
@@ -50,7 +55,6 @@ def situation(tx: Tx, name: str, allowance: Allowance, pace: Pace | None, now: I
         p90=law.p90,
         queued=durations.usual_wait(known),
         price=pace.price if pace else None,
-        active=watches.count_active(tx, name, COUNTED),
         next_look_at=watches.next_due(tx, name),
         paused_until=state.paused_until if waits else None,
         paused_because=state.pause_reason if waits else None,

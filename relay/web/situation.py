@@ -55,13 +55,13 @@ def durations_of(found: Situation) -> DurationsAnswer:
     return DurationsAnswer(seen=found.seen, median=median, p90=p90, queued=queued)
 
 
-def workspace(found: Situation, strategy: str) -> WorkspaceAnswer:
+def workspace(found: Situation, active: int, strategy: str) -> WorkspaceAnswer:
     return WorkspaceAnswer(
         name=found.name,
         strategy=strategy,
         budget=budget_of(found),
         durations=durations_of(found),
-        active=found.active,
+        active=active,
         next_look_at=found.next_look_at,
         price=found.price,
         paused_until=found.paused_until,

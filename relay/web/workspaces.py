@@ -13,10 +13,8 @@ async def list_workspaces(call: Call) -> Response:
 
     Looks left in both of Exec's windows, the learned durations, and why one waits.
     """
-    found = await call.relay.situations()
-    return reply(
-        200, WorkspaceList(data=[situation.workspace(one, call.relay.config.polling.strategy) for one in found])
-    )
+    found, strategy = await call.relay.situations(), call.relay.config.polling.strategy
+    return reply(200, WorkspaceList(data=[situation.workspace(*one, strategy) for one in found]))
 
 
 @operation(
@@ -30,8 +28,8 @@ async def list_workspaces(call: Call) -> Response:
 async def get_workspace(call: Call, workspace: str) -> Response:
     """Show one workspace."""
     name = references.workspace_named(workspace, call.relay.clients)
-    [found] = [one for one in await call.relay.situations() if one.name == name]
-    return reply(200, situation.workspace(found, call.relay.config.polling.strategy))
+    [found] = [one for one in await call.relay.situations() if one[0].name == name]
+    return reply(200, situation.workspace(*found, call.relay.config.polling.strategy))
 
 
 OPERATIONS = (list_workspaces, get_workspace)

@@ -7,8 +7,10 @@ from typing import Any
 from sqlalchemy import delete, text, update
 
 from benchmarks.growth.filling import MONTH, fill
+from relay.budget import Allowance
 from relay.model import DeliveryStatus, EndpointKind, EventType, RegistrationStatus, WatchState
 from relay.sealing import Seal
+from relay.situation import situation
 from relay.store import (
     deliveries,
     dialect,
@@ -57,6 +59,7 @@ WORK: dict[str, Callable[[Tx], Any]] = {
     "the oldest due": lambda tx: waiting.oldest_due(tx, NOON),
     "looks that are due": lambda tx: watches.due(tx, "default", NOON, 100),
     "leasing looks": lambda tx: watches.lease(tx, watches.active(tx, "default", 20), NOON + MONTH),
+    "how a workspace is placed": lambda tx: situation(tx, "default", Allowance(60, 1_000, 1.0), None, NOON),
     "taking up looks under way": lambda tx: watches.release(tx, NOON),
     "taking up attempts under way": lambda tx: outbox.release(tx, NOON),
     "a batch of old jobs": lambda tx: pruning.delete_jobs(tx, pruning.old_jobs(tx, NOON, 5)[0], NOON, 500),

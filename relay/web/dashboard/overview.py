@@ -6,6 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from relay import situation
 from relay.arrivals import jobs_within, rates
 from relay.model import DAY, MINUTE, Instant, WatchState
 from relay.pace import read_arrivals, read_ledger
@@ -52,7 +53,7 @@ async def overview(visit: Visit) -> Response:
         active, _ = watches.page(tx, paging.Page(MOST_WATCHES), WatchState.ACTIVE)
         return {
             "watching": watching(relay, tx, active, now),
-            "active": sum(one.situation.active for one in spending),
+            "active": sum(situation.active(tx, name) for name in relay.clients),
             "known": bool(active) or bool(watches.page(tx, paging.Page(1))[0]),
             "hours": plots.hourly(hours),
             "latest": sending(tx, deliveries.page(tx, paging.Page(MOST_LATEST), Filter())[0]),
@@ -87,7 +88,7 @@ def _spending(relay: Relay, tx: Tx, name: str, now: Instant) -> Spending:
     spent = [(index * 5 * MINUTE, looks) for index, looks in read_ledger(state.ledger).buckets]
     jobs = jobs_within(rates(read_arrivals(state.arrivals), now), now, DAY)
     coming = None if each is None else round(jobs * each)
-    situation = relay.situation(tx, name, now)
-    used = max(situation.allowance.day - situation.left.day, 0)
-    gauge = plots.gauge(used, coming, situation.allowance.day)
-    return Spending(situation, plots.spread(spent, now), used, coming, gauge)
+    found = relay.situation(tx, name, now)
+    used = max(found.allowance.day - found.left.day, 0)
+    gauge = plots.gauge(used, coming, found.allowance.day)
+    return Spending(found, plots.spread(spent, now), used, coming, gauge)
