@@ -71,7 +71,7 @@ async def _register_all(relay: Relay, asked: Mapping[str, Any]) -> None:
             name = f"space{number % WORKSPACES}"
             wanted = Request(job_id=f"r{asked['place']}-{number}", workspace=name, callback=Wanted(url))
             checked = register.check(wanted, relay.rules, relay.clients)
-            await relay.store.write(lambda tx, checked=checked: register.register(tx, checked, relay.clock()))  # type: ignore[misc]
+            register.granted(await relay.store.write_together(register.register_all, (checked, relay.clock())))
 
     await asyncio.gather(*(work() for _ in range(_AT_A_TIME)))
 
