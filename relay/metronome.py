@@ -37,8 +37,25 @@ class Metronome:
 
     def every(self, ms: int, work: Callable[[], Awaitable[None]]) -> None:
         """`work` is called every so many milliseconds."""
-        once: dict[str, Any] = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
-        self._scheduler.add_job(work, _Every(timedelta(milliseconds=ms)), **once)
+        at_work = False
+
+        async def beat() -> None:
+            nonlocal at_work
+            if at_work:
+                return
+            at_work = True
+            try:
+                await work()
+            except asyncio.CancelledError:
+                if self._scheduler.running:
+                    raise
+                # It was stopped, which APScheduler would call an error.
+            finally:
+                at_work = False
+
+        # Of two instances one is at work and the other returns: of one APScheduler would warn at each beat.
+        once: dict[str, Any] = {"max_instances": 2, "coalesce": True, "misfire_grace_time": None}
+        self._scheduler.add_job(beat, _Every(timedelta(milliseconds=ms)), **once)
 
     def start(self) -> None:
         """Begins to beat."""
@@ -46,7 +63,7 @@ class Metronome:
         self._minding = asyncio.create_task(self._mind_the_clock())
 
     def stop(self) -> None:
-        """No further beat; what is at work goes on."""
+        """No further beat; what is at work is cancelled."""
         if self._minding is not None:
             self._minding.cancel()
         if self._scheduler.running:

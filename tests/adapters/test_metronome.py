@@ -76,3 +76,43 @@ async def test_what_is_at_work_is_not_begun_again() -> None:
     after = begun
     await asyncio.sleep(0.05)
     assert begun == after
+
+
+async def test_what_takes_longer_than_a_beat_is_nothing_to_warn_of(caplog: pytest.LogCaptureFixture) -> None:
+    """The operator's log has no line for each beat that was left out."""
+    begun, go_on, metronome = asyncio.Event(), asyncio.Event(), Metronome()
+    counted = Beats()
+
+    async def long() -> None:
+        begun.set()
+        await go_on.wait()
+
+    metronome.every(20, long)
+    metronome.every(20, counted.beat)
+    metronome.start()
+    await asyncio.wait_for(begun.wait(), 5)
+    await counted.go_on()
+    go_on.set()
+    metronome.stop()
+    assert caplog.records == []
+
+
+async def test_what_is_at_work_when_it_stops_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """It is cancelled, and the log has no trace of it."""
+    begun, ended, metronome = asyncio.Event(), asyncio.Event(), Metronome()
+
+    async def long() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    metronome.every(20, long)
+    metronome.start()
+    await asyncio.wait_for(begun.wait(), 5)
+    metronome.stop()
+    await asyncio.wait_for(ended.wait(), 5)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert caplog.records == []

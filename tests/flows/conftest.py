@@ -160,7 +160,7 @@ async def world_on(
     clock = Clock(time.time_ns() // 1_000_000)
     exec = Exec(sandbox or ExecSettings(seed=1), clock)
     second_opinion = SecondOpinion()
-    receiver = Receiver(SECRET, clock, listener=second_opinion)
+    receiver = Receiver(SECRET, clock, listener=second_opinion, keep=1_000_000)
     async with AsyncExitStack() as stack:
         exec_url = await stack.enter_async_context(serve(exec.app))
         receiver_url = await stack.enter_async_context(serve(receiver.app))
