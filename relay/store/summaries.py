@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 from sqlalchemy import and_, func, or_, select
 
-from relay.model import HOUR, Delivery, DeliveryStatus, Endpoint, Instant, Watch, WatchState
+from relay.model import HOUR, Delivery, DeliveryStatus, Endpoint, EndpointKind, Instant, Watch, WatchState
 from relay.store import dialect
 from relay.store import endpoints as subscribers
 from relay.store import watches as watching
 from relay.store.database import Tx
 from relay.store.schema import attempts, deliveries, endpoints, events, looks, registrations, watches
 
-_RECENT_JOBS = 20_000
-"""The jobs that are looked through for a name or for a workspace's, newest first."""
+_RECENT = 20_000
+"""The jobs, or endpoints, that are looked through for a name or for a workspace's, newest first."""
 
 _USUAL = 200
 """Jobs from which the usual number of looks is taken."""
@@ -79,7 +79,7 @@ def troubled(tx: Tx, most: int) -> list[Endpoint]:
 def usual_looks(tx: Tx, workspace: str) -> float | None:
     """Looks that the last jobs of a workspace took each; None while none has ended."""
     ended = select(watches.c.workspace, watches.c.state, watches.c.looks).where(watches.c.ended_at.is_not(None))
-    recent = ended.order_by(watches.c.ended_at.desc()).limit(_RECENT_JOBS).subquery()
+    recent = ended.order_by(watches.c.ended_at.desc()).limit(_RECENT).subquery()
     settled = (recent.c.workspace == workspace, recent.c.state == WatchState.SETTLED.value)
     latest = select(recent.c.looks).where(*settled).limit(_USUAL).subquery()
     mean = tx.execute(select(func.avg(latest.c.looks))).scalar()
@@ -90,7 +90,7 @@ def jobs_like(tx: Tx, text: str, most: int) -> list[Watch]:
     """Jobs whose id begins with `text`, or, among the newest, whose scenario's name holds it; newest first."""
     by_id = select(watches.c.workspace, watches.c.job_id).where(dialect.begins(tx, watches.c.job_id, text)).limit(most)
     named = select(watches.c.workspace, watches.c.job_id, watches.c.job)
-    recent = named.order_by(watches.c.created_at.desc()).limit(_RECENT_JOBS).subquery()
+    recent = named.order_by(watches.c.created_at.desc()).limit(_RECENT).subquery()
     holds = func.lower(recent.c.job).contains(text.lower(), autoescape=True)
     by_name = select(recent.c.workspace, recent.c.job_id).where(holds).execution_options(yield_per=most)
     kept: dict[tuple[str, str], Watch] = {}
@@ -130,21 +130,18 @@ def last_errors(tx: Tx, found: Sequence[Delivery]) -> dict[str, str]:
     return {row[0]: row[1] for row in tx.execute(query)} if waiting else {}
 
 
-def endpoints_like(tx: Tx, text: str, most: int) -> Sequence[Endpoint]:
-    """Endpoints whose name or host holds `text`, or whose id it is; newest first."""
-    query = (
-        select(endpoints.c.id)
-        .where(
-            or_(
-                func.lower(endpoints.c.name).contains(text.lower(), autoescape=True),
-                endpoints.c.host.contains(text.lower(), autoescape=True),
-                endpoints.c.id == text,
-            )
-        )
-        .order_by(endpoints.c.created_at.desc())
-        .limit(most)
-    )
-    ids = list(tx.execute(query).scalars())
+def endpoints_like(tx: Tx, text: str, most: int, among: int = _RECENT) -> Sequence[Endpoint]:
+    """Endpoints whose name or host holds `text`, among the newest standing ones and the newest of all, or whose id it
+    is; newest first."""
+    columns = select(endpoints.c.id, endpoints.c.name, endpoints.c.host, endpoints.c.created_at)
+    newest = columns.order_by(endpoints.c.created_at.desc()).limit(among)
+    standing = newest.where(endpoints.c.kind == EndpointKind.STANDING.value)
+    found = {row.id: row.created_at for row in tx.execute(columns.where(endpoints.c.id == text))}
+    for some in (standing.subquery(), newest.subquery()):
+        named = [column.contains(text.lower(), autoescape=True) for column in (func.lower(some.c.name), some.c.host)]
+        rows = tx.execute(select(some).where(or_(*named)).order_by(some.c.created_at.desc()).limit(most))
+        found |= {row.id: row.created_at for row in rows}
+    ids = sorted(found, key=found.__getitem__, reverse=True)[:most]
     known = subscribers.many(tx, ids)
     return [known[id] for id in ids if id in known]
 

@@ -2,7 +2,7 @@
 
 from sqlalchemy import update
 
-from relay.model import HOUR, MINUTE, SECOND, ScenarioJob, Watch, WatchState
+from relay.model import HOUR, MINUTE, SECOND, Endpoint, EndpointKind, ScenarioJob, Watch, WatchState
 from relay.store import endpoints, events, outbox, summaries, watches
 from relay.store.database import Store, Tx
 from relay.store.schema import deliveries
@@ -90,6 +90,26 @@ async def test_search_finds_endpoints(store: Store) -> None:
     await store.write(lambda tx: endpoints.add(tx, one))
     for text, hits in (("sales", [one]), ("hooks.example", [one]), (one.id, [one]), ("secret", []), ("%", [])):
         assert list(await store.read(lambda tx, text=text: summaries.endpoints_like(tx, text, 5))) == hits, text  # type: ignore[misc]
+
+
+async def test_search_looks_through_so_many_endpoints_and_no_more(store: Store) -> None:
+    """Of the ad hoc ones the newest, which may be very many; standing ones and whole ids are found however old."""
+    standing = make_endpoint(NOON, name="ops", url="https://old.example/0", host="old.example:443")
+    made = [
+        make_endpoint(
+            NOON + number, kind=EndpointKind.AD_HOC, url=f"https://old.example/{number}", host="old.example:443"
+        )
+        for number in range(1, 9)
+    ]
+    for one in (standing, *made):
+        await store.write(lambda tx, one=one: endpoints.add(tx, one))  # type: ignore[misc]
+
+    async def found(text: str, most: int = 10) -> list[Endpoint]:
+        return [*await store.read(lambda tx: summaries.endpoints_like(tx, text, most, among=3))]
+
+    assert await found("old.example") == [*reversed(made[-3:]), standing]
+    assert await found("old.example", most=2) == [*reversed(made[-2:])]
+    assert await found(made[0].id) == [made[0]]
 
 
 async def test_usual_looks_are_the_mean_of_the_last_jobs(store: Store) -> None:
