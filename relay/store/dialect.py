@@ -10,12 +10,10 @@ from typing import Any
 
 from sqlalchemy import (
     Column,
-    ColumnElement,
     Connection,
     Engine,
     Insert,
     Table,
-    and_,
     create_engine,
     event,
     func,
@@ -284,13 +282,3 @@ _MEANINGS = {
     "password": "PostgreSQL refused the user or password of storage.url",
     "connection": "the database can't be reached; is PostgreSQL running, and is storage.url right?",
 }
-
-
-def begins(tx: Connection, column: ColumnElement[str], text: str) -> ColumnElement[bool]:
-    """Whether an ASCII column begins with `text`, in the same case of letters, by the index where there is one.
-
-    SQLite compares bytes, and so finds a range; PostgreSQL's order is the locale's, but its LIKE minds the case.
-    """
-    if tx.dialect.name == "sqlite":
-        return and_(column >= text, column < text + "\x7f")
-    return column.startswith(text, autoescape=True)

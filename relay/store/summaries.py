@@ -10,7 +10,6 @@ from typing import NamedTuple
 from sqlalchemy import and_, func, or_, select
 
 from relay.model import HOUR, Delivery, DeliveryStatus, Endpoint, EndpointKind, Instant, Watch, WatchState
-from relay.store import dialect
 from relay.store import endpoints as subscribers
 from relay.store import watches as watching
 from relay.store.database import Tx
@@ -86,13 +85,15 @@ def usual_looks(tx: Tx, workspace: str) -> float | None:
     return None if mean is None else float(mean)
 
 
-def jobs_like(tx: Tx, text: str, most: int) -> list[Watch]:
-    """Jobs whose id begins with `text`, or, among the newest, whose scenario's name holds it; newest first."""
-    by_id = select(watches.c.workspace, watches.c.job_id).where(dialect.begins(tx, watches.c.job_id, text)).limit(most)
+def jobs_like(tx: Tx, text: str, most: int, among: int = _RECENT) -> list[Watch]:
+    """The job of this id; and among the newest those whose id begins with `text` or whose scenario's name holds it;
+    newest first."""
     named = select(watches.c.workspace, watches.c.job_id, watches.c.job)
-    recent = named.order_by(watches.c.created_at.desc()).limit(_RECENT).subquery()
+    recent = named.order_by(watches.c.created_at.desc()).limit(among).subquery()
+    begins = recent.c.job_id.startswith(text, autoescape=True)
     holds = func.lower(recent.c.job).contains(text.lower(), autoescape=True)
-    by_name = select(recent.c.workspace, recent.c.job_id).where(holds).execution_options(yield_per=most)
+    by_id = select(watches.c.workspace, watches.c.job_id).where(watches.c.job_id == text).limit(most)
+    by_name = select(recent.c.workspace, recent.c.job_id).where(or_(begins, holds)).execution_options(yield_per=most)
     kept: dict[tuple[str, str], Watch] = {}
     for workspace, job_id in (*tx.execute(by_id), *tx.execute(by_name)):
         watch = watching.find(tx, job_id, workspace)

@@ -54,6 +54,8 @@ WORK: dict[str, Callable[[Tx], Any]] = {
     "standing endpoints": lambda tx: endpoints.page(tx, TOP, EndpointKind.STANDING),
     "endpoints in trouble": lambda tx: summaries.troubled(tx, 8),
     "usual looks": lambda tx: summaries.usual_looks(tx, "default"),
+    "search for a job": lambda tx: summaries.jobs_like(tx, "nothing", 20, among=100),
+    "search for an endpoint": lambda tx: summaries.endpoints_like(tx, "nothing", 20, among=10),
     "has anything changed?": summaries.mark,
     "what is due": lambda tx: waiting.due(tx, NOON, 100),
     "the oldest due": lambda tx: waiting.oldest_due(tx, NOON),
@@ -119,6 +121,21 @@ async def test_costs_follow_what_is_due_not_what_exists(store: Store, store_url:
     large = await store.write(costs)
     grown = {name: (small[name], large[name]) for name in WORK if large[name] > 2 * small[name] + 20}
     assert grown == {}
+
+
+async def test_a_search_reads_what_is_newest_and_not_the_whole_table(store: Store, store_url: str) -> None:
+    """Whatever is typed: of many jobs, only so many are looked through. PostgreSQL plans as it likes here."""
+    refill(store_url, LARGE)
+
+    def read(tx: Tx) -> list[int]:
+        found = []
+        for typed in ("nothing", "job1", "Discovery", "100%"):
+            with counted(tx) as so_far:
+                summaries.jobs_like(tx, typed, 20, among=100)
+                found.append(so_far())
+        return found
+
+    assert max(await store.write(read)) < LARGE // 4
 
 
 async def test_counting_stops_where_a_number_says_enough(store: Store, store_url: str) -> None:
