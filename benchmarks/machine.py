@@ -12,5 +12,10 @@ def machine() -> str:
     return f"{os.cpu_count()} cores ({name}), Linux {os.uname().release.partition('-')[0]}, Python {version}"
 
 
+def memory(process: int, field: str) -> float:
+    """MiB of a process, as the kernel counts them: `VmHWM` is what it had at the most, `RssAnon` what no file has."""
+    return next(int(line.split()[1]) for line in _lines(f"/proc/{process}/status") if line.startswith(field)) / 1_024
+
+
 def _lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines()

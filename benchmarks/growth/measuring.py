@@ -5,11 +5,11 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import httpx
 from sqlalchemy import select, update
 
+from benchmarks import machine
 from benchmarks.growth.filling import MONTH
 from benchmarks.tick import Rig, answered, wish
 from relay.model import MINUTE, Instant
@@ -172,7 +172,7 @@ def memory(url: str) -> float:
     """MiB that a relay's process had at the most, in which it started, ticked, was read and stopped."""
     command = [sys.executable, "-m", "benchmarks.growth.measuring", url]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ))
-    return int(done.stdout) / 1_024
+    return float(done.stdout)
 
 
 async def _live(url: str) -> None:
@@ -183,14 +183,9 @@ async def _live(url: str) -> None:
                 await work()
 
 
-def _most() -> int:
-    """KiB that this process had at the most. What `resource` tells begins with what the process had that started it."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
-
-
 if __name__ == "__main__":
     import asyncio
 
     asyncio.run(_live(sys.argv[1]))
-    print(_most())
+    # What `resource` tells begins with what the process had that started this one.
+    print(machine.memory(os.getpid(), "VmHWM"))

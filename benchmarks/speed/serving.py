@@ -26,6 +26,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from benchmarks import machine
 from benchmarks.speed.cores import OURS, ROOT
 from relay import config
 from relay.cli.serve import collect_seldom
@@ -55,8 +56,7 @@ class Server:
 
     def memory(self) -> float:
         """MiB of memory that are its own and no file's."""
-        lines = Path(f"/proc/{self.process}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1_024
+        return machine.memory(self.process, "RssAnon")
 
 
 def relay(wish: Mapping[str, Any]) -> AbstractContextManager[Server]:

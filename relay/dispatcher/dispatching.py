@@ -114,8 +114,7 @@ class Dispatcher:
         """
         free = max(0, 0 if self._stopping else self._traffic.free)
         due = {one.id: one for event in events for one in waiting.due_of(tx, event.id, now, free) if one.may_begin}
-        claims = outbox.lease(tx, list(due)[:free], now, now + self._lease, self._owner)
-        known = endpoints.many(tx, {claim.delivery.endpoint_id for claim in claims}) if claims else {}
+        claims, known = self._leased(tx, list(due)[:free], now)
         return partial(self._start_seized, [(claim, due[claim.delivery.id]) for claim in claims], known, now)
 
     def _start_seized(self, seized: Sequence[tuple[Claim, Due]], known: Mapping[str, Endpoint], now: Instant) -> None:
@@ -125,7 +124,7 @@ class Dispatcher:
         room = {due.id for due in self._traffic.choose([due for _, due in seized], now).start}
         for claim, due in seized:
             if due.id in room:
-                self._start(claim, known[claim.delivery.endpoint_id], due, now)
+                self._keep(self._deliver(claim, known[claim.delivery.endpoint_id], due, now))
             else:
                 self._keep(self._give_back(claim))
 
@@ -192,15 +191,12 @@ class Dispatcher:
             claims, known = await self._store.write(lambda tx: self._claim(tx, chosen, now))
             for claim in claims:
                 if (endpoint := known.get(claim.delivery.endpoint_id)) is not None:
-                    self._start(claim, endpoint, waiting.pop(claim.delivery.id), now)
+                    self._keep(self._deliver(claim, endpoint, waiting.pop(claim.delivery.id), now))
                     if (started := started + 1) % _STARTED_TOGETHER == 0:
                         await asyncio.sleep(0)
         finally:
             for due in waiting.values():  # taken by another relay, or gone
                 self._traffic.ended(due)
-
-    def _start(self, claim: Claim, endpoint: Endpoint, due: Due, claimed_at: Instant) -> None:
-        self._keep(self._deliver(claim, endpoint, due, claimed_at))
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -212,13 +208,18 @@ class Dispatcher:
         turns = {due.endpoint_id: at for due in chosen.start if (at := self._next_turn(due, now))}
         mine = endpoints.take_turns(tx, turns, now) if turns else set()
         ids = [due.id for due in chosen.start if due.endpoint_id in mine or due.endpoint_id not in turns]
-        claims = outbox.lease(tx, ids, now, now + self._lease, self._owner)
+        claims, known = self._leased(tx, ids, now)
         endpoints.end_turns(tx, mine - {claim.delivery.endpoint_id for claim in claims})
         for id in chosen.deaf:
             outbox.hold(tx, id, now, _PUT_OFF_TOGETHER)
         for id, until in chosen.paused.items():
             later = partial(self._after, until, delivering.spread(until - now))
             outbox.put_off(tx, id, now, until, later, _PUT_OFF_TOGETHER)
+        return claims, known
+
+    def _leased(self, tx: Tx, ids: Sequence[str], now: Instant) -> tuple[list[Claim], dict[str, Endpoint]]:
+        """Those of the deliveries that are this relay's from now on, and the endpoints they go to."""
+        claims = outbox.lease(tx, ids, now, now + self._lease, self._owner)
         wanted = {claim.delivery.endpoint_id for claim in claims}
         return claims, endpoints.many(tx, wanted) if wanted else {}
 
