@@ -68,8 +68,8 @@ OUTCOMES = ("seen", "ended", "missing", "key_refused", "limited", "timeout", "co
 def name_of(sighting: Sighting) -> str:
     """A word for what a look brought, from a bounded set: fit for a metric's label and the history of looks."""
     match sighting:
-        case Seen(job):
-            return "ended" if job.ending else "seen"
+        case Seen():
+            return "ended" if sees_the_end(sighting) else "seen"
         case Missing():
             return "missing"
         case KeyRefused():
@@ -78,6 +78,11 @@ def name_of(sighting: Sighting) -> str:
             return "limited"
         case Faulty(kind):
             return kind
+
+
+def sees_the_end(sighting: Sighting) -> bool:
+    """Whether it shows that the job has ended."""
+    return isinstance(sighting, Seen) and sighting.job.ending is not None
 
 
 # --- what to do about it ---------------------------------------------------------------------------------------

@@ -16,6 +16,9 @@ PROBE_WAIT = 5 * SECOND
 
 _MORE_AHEAD = 2
 
+KEPT = 8
+"""One in so many of those under way is kept for what is `urgent`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
@@ -32,6 +35,8 @@ class Due:
     failures: int
     next_turn_at: Instant | None = None
     """When another relay may begin an attempt at the endpoint, after one that has begun."""
+    urgent: bool = False
+    """Whether it has only just been made, and is not to wait behind a backlog."""
 
     @property
     def needs_probe(self) -> bool:
@@ -77,6 +82,7 @@ class Traffic:
     `ahead` more may be claimed, so that the next attempt need not wait for the store: hosts and endpoints have their
     part of them, endpoints that fail or are called at a rate have none. Where they wait in vain, as nothing
     under way ends, none are claimed, and another relay may begin with them; as attempts end, there are more again.
+    Beyond those comes what is urgent.
     """
 
     def __init__(self, concurrency: int, per_host: int, per_endpoint: int, ahead: int = 0) -> None:
@@ -93,6 +99,11 @@ class Traffic:
     def free(self) -> int:
         """How many more may be claimed."""
         return self._concurrency + self._ahead - self._under_way
+
+    @property
+    def free_urgently(self) -> int:
+        """How many more may be claimed of what is urgent."""
+        return self.free + self._concurrency // KEPT
 
     @property
     def most_of_one(self) -> int:
@@ -167,7 +178,9 @@ class Traffic:
         return None
 
     def _has_room(self, due: Due) -> bool:
-        if self.free <= 0 or self._at_host[due.host] >= self._part(self._per_host):
+        if (self.free_urgently if due.urgent else self.free) <= 0 or self._at_host[due.host] >= self._part(
+            self._per_host
+        ):
             return False
         if due.failures and len(self._doubtful) >= max(1, self._concurrency // 2):
             return False

@@ -7,7 +7,7 @@ settled in one transaction too: the watch, the event, the deliveries.
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from relay import budget, looking, planner
@@ -48,18 +48,18 @@ class Watcher:
         clients: Mapping[str, ExecClient],
         clock: Callable[[], Instant],
         telemetry: Telemetry,
-        seize: Callable[[Tx, Sequence[Event], Instant], Callable[[], None]],
+        seize: Callable[[Tx, Sequence[Event], Instant], Callable[[], Awaitable[None]]],
         settled: Callable[[], None],
         rng: random.Random,
     ) -> None:
-        """`seize` may take to deliver what a transaction makes; what it returns is called after the commit, and then
-        `settled`."""
+        """`seize` may take to deliver what a transaction makes. After the commit `settled` is called, then what it
+        returned, which goes on as the first attempt."""
         self._store, self._config, self._clients, self._clock = store, config, clients, clock
         self._telemetry, self._seize, self._settled, self._rng = telemetry, seize, settled, rng
         self.allowances = {space.name: allowance_of(space) for space in config.workspaces}
         self._paces: dict[str, Pace] = {}
         self._spent: dict[str, Instant] = {}
-        self._looking: dict[asyncio.Task[None], Watch] = {}
+        self._looking: dict[asyncio.Future[None], tuple[Watch, asyncio.Task[None]]] = {}
         self._lease = config.exec.timeout * 2 + 10 * SECOND
 
     async def tick(self) -> None:
@@ -82,9 +82,9 @@ class Watcher:
             )
             self._spent[workspace] = min(opens_at, now + SECOND)
             for watch in chosen:
-                task = asyncio.create_task(self._look(watch))
-                self._looking[task] = watch
-                task.add_done_callback(self._looking.pop)
+                ended = asyncio.get_running_loop().create_future()
+                self._looking[ended] = watch, asyncio.create_task(self._look(watch, ended))
+                ended.add_done_callback(self._looking.pop)
 
     def _is_spent(self, workspace: str, now: Instant) -> bool:
         """Whether a tick within the last second found the budget spent beyond `now`: a burst of registrations wakes the
@@ -108,10 +108,10 @@ class Watcher:
         if not self._looking:
             return
         _, late = await asyncio.wait(self._looking, timeout=GRACE / 1_000)
-        unseen = [self._looking[task] for task in late]
-        for task in late:
+        unseen, tasks = [self._looking[one][0] for one in late], [self._looking[one][1] for one in late]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if unseen:
             now = self._clock()
             await self._store.write(lambda tx: watches.give_back(tx, unseen, now))
@@ -158,7 +158,16 @@ class Watcher:
         """Whether the workspace was in trouble at its last look, so that one look must show that it is over."""
         return state.pause_kind in ("key_refused", "faulty")
 
-    async def _look(self, watch: Watch) -> None:
+    async def _look(self, watch: Watch, ended: asyncio.Future[None]) -> None:
+        """Makes a look, up to `ended`, and goes on with what `seize` gave: without waiting for the loop's next turn."""
+        try:
+            begin = await self._see(watch)
+        finally:
+            ended.set_result(None)
+        if begin is not None:
+            await begin()
+
+    async def _see(self, watch: Watch) -> Callable[[], Awaitable[None]] | None:
         with self._telemetry.looking(watch) as span:
             look = await self._clients[watch.workspace].look(watch.job_id)
             span.tell({"relay.outcome": looking.name_of(look.sighting)})
@@ -166,20 +175,25 @@ class Watcher:
         look = replace(look, started_at=min(look.started_at, now))  # the clock may have been set back meanwhile
         self._telemetry.looked(watch, look)
         try:
-            step, begin = await self._store.write(lambda tx: self._settle(tx, watch, look, now), urgent=True)
+            step, begin = await self._store.write(
+                lambda tx: self._settle(tx, watch, look, now), urgent=looking.sees_the_end(look.sighting)
+            )
         except StoreError as error:
             # The lease runs out and the look is made again; nothing that was seen is lost at Exec.
             self._telemetry.log.error("a look at job %s could not be written down: %s", watch.job_id, error)
-            return
+            return None
         except Exception:
             self._telemetry.log.exception("a look at job %s could not be written down", watch.job_id)
-            return
-        if step is not None and step.events:
-            begin()
-            self._telemetry.settled(step.watch, step.events, now)
-            self._settled()
+            return None
+        if step is None or not step.events:
+            return None
+        self._telemetry.settled(step.watch, step.events, now)
+        self._settled()
+        return begin
 
-    def _settle(self, tx: Tx, claimed: Watch, look: Look, now: Instant) -> tuple[Step | None, Callable[[], None]]:
+    def _settle(
+        self, tx: Tx, claimed: Watch, look: Look, now: Instant
+    ) -> tuple[Step | None, Callable[[], Awaitable[None]]]:
         """Writes what a look saw: nothing of it where the watch went away or ended meanwhile. And what `seize` gave."""
         state = workspaces.lock(tx, claimed.workspace)
         watch = watches.get(tx, claimed.workspace, claimed.job_id)

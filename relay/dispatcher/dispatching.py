@@ -6,7 +6,8 @@ A delivery is leased, sent, then settled: never marked before it is sent. A cras
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -36,7 +37,7 @@ _MOST_AHEAD = 200
 FRESH = SECOND
 """How long what was claimed may wait for its turn; after that its endpoint may be another, and it is claimed anew."""
 
-_STARTED_TOGETHER = 8
+_STARTED_TOGETHER = 4
 """Attempts that begin in one turn of the loop: whatever else wants it waits for these, and not for hundreds."""
 
 _PUT_OFF_TOGETHER = 500
@@ -107,26 +108,39 @@ class Dispatcher:
                 self.caught_up_at = now
                 return
 
-    def seize(self, tx: Tx, events: Sequence[Event], now: Instant) -> Callable[[], None]:
+    def seize(self, tx: Tx, events: Sequence[Event], now: Instant) -> Callable[[], Awaitable[None]]:
         """Leases deliveries of `events` in the transaction that makes them, as far as there seems to be room at once.
 
-        What it returns starts them: it is to be called once they are committed. Two rounds through the store are saved.
+        What it returns starts them, and goes on as the first: it is to be called once they are committed. Two rounds
+        through the store are saved, and some turns of the loop.
         """
-        free = max(0, 0 if self._stopping else self._traffic.free)
-        due = {one.id: one for event in events for one in waiting.due_of(tx, event.id, now, free) if one.may_begin}
+        free = max(0, 0 if self._stopping else self._traffic.free_urgently)
+        found = [one for event in events for one in waiting.due_of(tx, event.id, now, free) if one.may_begin]
+        due = {one.id: replace(one, urgent=True) for one in found}
         claims, known = self._leased(tx, list(due)[:free], now)
         return partial(self._start_seized, [(claim, due[claim.delivery.id]) for claim in claims], known, now)
 
-    def _start_seized(self, seized: Sequence[tuple[Claim, Due]], known: Mapping[str, Endpoint], now: Instant) -> None:
-        """Starts those for which there is room still; the others are due again."""
+    async def _start_seized(
+        self, seized: Sequence[tuple[Claim, Due]], known: Mapping[str, Endpoint], now: Instant
+    ) -> None:
+        """Starts those for which there is room still; the others are due again. Goes on as the first of them."""
         if self._stopping:
             return  # all leases are given back
         room = {due.id for due in self._traffic.choose([due for _, due in seized], now).start}
-        for claim, due in seized:
-            if due.id in room:
-                self._keep(self._deliver(claim, known[claim.delivery.endpoint_id], due, now))
-            else:
-                self._keep(self._give_back(claim))
+        works = [
+            self._deliver(claim, known[claim.delivery.endpoint_id], due, now)
+            if due.id in room
+            else self._give_back(claim)
+            for claim, due in seized
+        ]
+        for work in works[1:]:
+            self._keep(work)
+        if works and (task := asyncio.current_task()) is not None:
+            self._attempts.add(task)
+            try:
+                await works[0]
+            finally:
+                self._attempts.discard(task)
 
     async def idle(self) -> None:
         """Returns when no attempt is under way and all are written down."""

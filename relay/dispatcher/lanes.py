@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from relay.turns import Due
+from relay.turns import KEPT, Due
 
 
 @dataclass(slots=True)
@@ -16,7 +16,10 @@ class _Lane:
 
 @dataclass(slots=True)
 class Lanes:
-    """Of `concurrency` attempts in all, one host has `per_host` at the most and one endpoint `per_endpoint`."""
+    """Of `concurrency` attempts in all, one host has `per_host` at the most and one endpoint `per_endpoint`.
+
+    An eighth of all is kept for what is urgent, so that it finds room whatever else is under way.
+    """
 
     concurrency: int
     per_host: int
@@ -61,7 +64,8 @@ class Lanes:
     def _of(self, due: Due) -> tuple[tuple[str, int], ...]:
         """The narrowest first, so that nobody keeps a wide one waiting for a narrow one."""
         narrow = (f"endpoint {due.endpoint_id}", self.per_endpoint), (f"host {due.host}", self.per_host)
-        return *narrow, ("all", self.concurrency)
+        patient = () if due.urgent else (("patient", self.concurrency - self.concurrency // KEPT),)
+        return *narrow, *patient, ("all", self.concurrency)
 
     def _give_back(self, names: list[str]) -> None:
         for name in names:

@@ -92,7 +92,8 @@ class Store:
         """Runs `work` in a transaction; returns after the commit is durable. On an exception nothing of it remains.
 
         `work` runs on another thread, and again where those it was to be committed with came to nothing: it does
-        nothing but read and write. What is `urgent` does not wait for what is not.
+        nothing but read and write. What is `urgent` does not wait for what is not, and the event loop stands still for
+        it, some hundredths of a second at most: it is for what is seldom, and not to wait for anybody's turn.
 
         Raises StoreError where the database fails, and whatever `work` raises.
         """

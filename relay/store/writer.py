@@ -9,6 +9,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent import futures
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -28,17 +29,24 @@ TRIES = 5
 
 _BATCH = 256
 
+_STILL = 0.02
+"""Seconds that the event loop stands still at most for what is urgent."""
+
 _Work = Callable[[Connection, Sequence[Any]], Sequence[Any]]
 
 
 class _Wish:
     """What waits for the writer: `work` gives for each of some items what came of it, in their order."""
 
-    __slots__ = ("future", "is_urgent", "item", "work")
+    __slots__ = ("future", "item", "work")
 
-    def __init__(self, work: _Work, item: Any, is_urgent: bool) -> None:
-        self.work, self.item, self.is_urgent = work, item, is_urgent
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    def __init__(self, work: _Work, item: Any, future: asyncio.Future[Any] | futures.Future[Any]) -> None:
+        self.work, self.item, self.future = work, item, future
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether it can be waited for without an event loop."""
+        return isinstance(self.future, futures.Future)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +78,11 @@ class Writer:
         self._thread.start()
 
     async def write(self, work: Callable[[Connection], T], *, urgent: bool = False) -> T:
-        """What `work` gave, once it is committed: what is `urgent` before what is not.
+        """What `work` gave, once it is committed: what is `urgent` before all else, and the loop stands still for it.
 
         Raises StoreError, and whatever `work` raises.
         """
-        result: T = await self._wish(lambda tx, _: [work(tx)], None, urgent)
+        result: T = await (self._wish_urgently if urgent else self._wish)(lambda tx, _: [work(tx)], None)
         return result
 
     async def write_together(self, work: Callable[[Connection, Sequence[Item]], Sequence[T]], item: Item) -> T:
@@ -87,10 +95,18 @@ class Writer:
         self._wishes.put(None)
         self._thread.join()
 
-    def _wish(self, work: _Work, item: Any, urgent: bool = False) -> asyncio.Future[Any]:
-        wish = _Wish(work, item, urgent)
-        self._wishes.put(wish)
-        return wish.future
+    def _wish(self, work: _Work, item: Any) -> asyncio.Future[Any]:
+        future = asyncio.get_running_loop().create_future()
+        self._wishes.put(_Wish(work, item, future))
+        return future
+
+    async def _wish_urgently(self, work: _Work, item: Any) -> Any:
+        """Has the interpreter to itself for a moment: this thread and the loop would only take it from each other, some
+        milliseconds at a time. Where it takes longer than that, the loop goes on."""
+        future = futures.Future[Any]()
+        self._wishes.put(_Wish(work, item, future))
+        futures.wait([future], _STILL)
+        return future.result() if future.done() else await asyncio.wrap_future(future)
 
     def _write_forever(self) -> None:
         was_urgent = False
@@ -175,19 +191,25 @@ def _alone(connection: Connection, work: _Work, item: Any) -> Any:
 
 def _tell(wishes: Sequence[_Wish], done: Sequence[Any]) -> None:
     """Tells those who wait what came of it, each event loop once: to wake one costs as much as a small statement."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Wish, Any]]] = {}
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
     for wish, result in zip(wishes, done, strict=True):
-        by_loop.setdefault(wish.future.get_loop(), []).append((wish, result))
+        if isinstance(wish.future, asyncio.Future):
+            by_loop.setdefault(wish.future.get_loop(), []).append((wish.future, result))
+        elif wish.future.set_running_or_notify_cancel():
+            _resolve(wish.future, result)
     for loop, some in by_loop.items():
         with suppress(RuntimeError):  # it was closed: nobody waits any more
-            loop.call_soon_threadsafe(_resolve, some)
+            loop.call_soon_threadsafe(_resolve_all, some)
 
 
-def _resolve(done: Sequence[tuple[_Wish, Any]]) -> None:
-    for wish, result in done:
-        if wish.future.done():  # whoever waited was cancelled
-            continue
-        if isinstance(result, _Failed):
-            wish.future.set_exception(result.error)
-        else:
-            wish.future.set_result(result)
+def _resolve_all(done: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, result in done:
+        if not future.done():  # else whoever waited was cancelled
+            _resolve(future, result)
+
+
+def _resolve(future: asyncio.Future[Any] | futures.Future[Any], result: Any) -> None:
+    if isinstance(result, _Failed):
+        future.set_exception(result.error)
+    else:
+        future.set_result(result)

@@ -184,17 +184,50 @@ async def test_what_is_not_urgent_is_written_all_the_same(store: Store) -> None:
     assert await held.all() == ["urgent1", "ordinary", "urgent2"]
 
 
-async def test_a_transaction_whose_caller_left_is_made_all_the_same(store: Store) -> None:
+async def test_the_loop_goes_on_where_what_is_urgent_takes_long(store: Store) -> None:
+    """It stands still for hundredths of a second, never for a database that does not answer."""
+    held = Held(store)
+    await held.ask("slow", held=True, urgent=True)
+    await held.begins("slow")  # on this loop
+    held.let_go("slow")
+    assert await held.all() == ["slow"]
+
+
+@pytest.mark.parametrize("slow", [False, True])
+async def test_what_is_urgent_fails_with_what_it_raised(store: Store, slow: bool) -> None:
+    """Whether the loop still stands or not; and nothing of it remains."""
+    go_on = threading.Event()
+
+    def fail(tx: Tx) -> None:
+        assert idempotency.keep(tx, keep("gone"))
+        assert not slow or go_on.wait(10)
+        raise LookupError("ours")
+
+    failed = asyncio.create_task(store.write(fail, urgent=True))
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(LookupError, match="ours"):
+        await failed
+    assert await store.read(lambda tx: idempotency.get(tx, "gone")) is None
+
+
+@pytest.mark.parametrize("urgent", [False, True])
+async def test_a_transaction_whose_caller_left_is_made_all_the_same(store: Store, urgent: bool) -> None:
     """Whoever waits may be cancelled; what was asked for is written, and the next one is served."""
-    left = asyncio.create_task(store.write(lambda tx: idempotency.keep(tx, keep("left"))))
+    held = Held(store)
+    await held.ask("first", held=True)
+    await held.begins("first")
+    left = asyncio.create_task(store.write(lambda tx: idempotency.keep(tx, keep("left")), urgent=urgent))
     await asyncio.sleep(0)
     left.cancel()
+    held.let_go("first")
     assert await store.write(lambda tx: idempotency.keep(tx, keep("next")))
     assert await store.read(lambda tx: idempotency.get(tx, "left")) is not None
     assert left.cancelled()
 
 
-def test_a_transaction_whose_loop_ended_harms_nobody(sqlite_url: str) -> None:
+@pytest.mark.parametrize("urgent", [False, True])
+def test_a_transaction_whose_loop_ended_harms_nobody(sqlite_url: str, urgent: bool) -> None:
     """The writer outlives a loop that was closed before it was told."""
     begun, go_on = threading.Event(), threading.Event()
 
@@ -204,7 +237,7 @@ def test_a_transaction_whose_loop_ended_harms_nobody(sqlite_url: str) -> None:
 
     async def leave() -> Store:
         store = await Store.open(sqlite_url)
-        asyncio.create_task(store.write(slow))  # noqa: RUF006 (it is to be cancelled by the end of the loop)
+        asyncio.create_task(store.write(slow, urgent=urgent))  # noqa: RUF006 (it is to be cancelled by the end of the loop)
         assert await asyncio.to_thread(begun.wait, 10)
         return store
 
