@@ -37,7 +37,7 @@ _MOST_AHEAD = 200
 FRESH = SECOND
 """How long what was claimed may wait for its turn; after that its endpoint may be another, and it is claimed anew."""
 
-_STARTED_TOGETHER = 4
+_STARTED_TOGETHER = 8
 """Attempts that begin in one turn of the loop: whatever else wants it waits for these, and not for hundreds."""
 
 _PUT_OFF_TOGETHER = 500

@@ -7,6 +7,7 @@ committed without it.
 import asyncio
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent import futures
@@ -31,6 +32,9 @@ _BATCH = 256
 
 _STILL = 0.02
 """Seconds that the event loop stands still at most for what is urgent."""
+
+_ASIDE = 0.001
+"""Seconds that the writer stands still after it, so that the loop goes on at once."""
 
 _Work = Callable[[Connection, Sequence[Any]], Sequence[Any]]
 
@@ -116,6 +120,8 @@ class Writer:
             was_urgent = waiting is self._urgent
             batch = [waiting.popleft() for _ in range(min(_BATCH, len(waiting)))]
             self._commit_together(sorted(batch, key=_places(batch)))
+            if was_urgent:
+                time.sleep(_ASIDE)
 
     def _take_in(self, wait: bool = False) -> bool:
         """Sorts what has come; with `wait` something has, and False is the end."""

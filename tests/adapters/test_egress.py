@@ -4,6 +4,8 @@ import asyncio
 import gzip
 import itertools
 import logging
+import random
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_network
@@ -50,6 +52,58 @@ async def test_a_post_arrives_as_given(egress: Egress) -> None:
             "accept-encoding": "identity",
             "content-length": str(len(BODY)),
         }
+
+
+async def test_it_is_on_the_wire_in_the_turn_that_begins_it(egress: Egress) -> None:
+    """Over a kept connection: whatever else waits for a turn of the loop comes later."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        first = asyncio.create_task(_sent(egress, url))
+        line, _ = await asyncio.to_thread(listener.accept)
+        with line:
+            line.settimeout(5)
+            await asyncio.to_thread(_read_on, line)
+            line.sendall(answer())
+            await first
+            second = asyncio.create_task(_sent(egress, url))
+            await asyncio.sleep(0)
+            _read_on(line)  # the loop stands still meanwhile
+            line.sendall(answer())
+            assert await second == Answer(200, {"content-length": "2"}, b"ok")
+
+
+def _read_on(line: socket.socket) -> None:
+    """Reads up to the end of the request. Raises TimeoutError."""
+    came = b""
+    while not came.endswith(BODY):
+        came += line.recv(65_536)
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
+async def test_a_body_that_does_not_fit_on_the_wire_at_once_arrives_whole(egress: Egress) -> None:
+    """The receiver reads it bit by bit."""
+    body = random.Random(1).randbytes(8_000_000)
+    async with serving(answering(answer())) as served:
+        outcome, _ = await egress.post(served.url(), HEADERS, body, 20_000)
+        assert outcome == Answer(200, {"content-length": "2"}, b"ok")
+        assert served.requests[0].body == body
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
+async def test_a_receiver_that_does_not_read_costs_its_deadline(egress: Egress) -> None:
+    """However much of the body is left; the next POST is none the worse for it."""
+    over = asyncio.Event()
+
+    async def deaf(_: Wire) -> None:
+        await over.wait()
+
+    async with serving(deaf) as served:
+        outcome, _ = await egress.post(served.url(), HEADERS, bytes(8_000_000), 200)
+        assert isinstance(outcome, NoAnswer)
+        assert outcome.kind == "timeout"
+        over.set()
+    async with serving(answering(answer())) as served:
+        assert await _sent(egress, served.url()) == Answer(200, {"content-length": "2"}, b"ok")
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 299, 301, 307, 400, 404, 410, 429, 500, 503, 599, 799])
