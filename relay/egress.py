@@ -10,14 +10,12 @@ import os
 import re
 import socket
 import ssl
-import sys
 import time
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from types import coroutine
 from typing import Any
 
 import aiohttp
@@ -147,7 +145,6 @@ class Egress:
         )
         return aiohttp.ClientSession(
             connector=connector,
-            request_class=_Request,
             headers={"accept": "*/*", "user-agent": f"exec-relay/{__version__}"},
             timeout=aiohttp.ClientTimeout(sock_connect=self._connect_timeout),
             auto_decompress=False,
@@ -167,41 +164,6 @@ class Egress:
             raise _Refusal(reason)
         dial.opened += 1
         return socket.socket(family, kind, protocol)
-
-
-class _Request(aiohttp.ClientRequest):
-    """Has its bytes on the wire in the turn of the loop that begins it, and not behind whatever else waits for one.
-
-    aiohttp itself does so from Python 3.12 on.
-    """
-
-    if sys.version_info < (3, 12):
-
-        def write_bytes(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, None]:
-            """What is left to be done of the writing, by a task: nothing, as a rule."""
-            writing = super().write_bytes(*args, **kwargs)
-            try:
-                return _goes_on(writing, writing.send(None))
-            except StopIteration:
-                return _nothing()
-
-
-async def _nothing() -> None:
-    pass
-
-
-@coroutine
-def _goes_on(begun: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
-    """What is left of a coroutine that waits for something."""
-    while True:
-        try:
-            step = partial(begun.send, (yield awaited))
-        except BaseException as error:
-            step = partial(begun.throw, error)
-        try:
-            awaited = step()
-        except StopIteration:
-            return
 
 
 class ThreadResolver(AbstractResolver):

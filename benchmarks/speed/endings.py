@@ -78,8 +78,8 @@ def report(found: Found) -> Report:
     times = high(found[RELAY, LOADS[1]]) / high(found[BARE, LOADS[1]])
     what = "p99 at half load, of the bare client's own"
     why = (
-        "an ending is on the disk before it is sent, and waits for the transaction that has begun before its own; the "
-        "bare client waits for nothing but the wire"
+        "an ending is on the disk before it is sent, and waits for the transaction that has begun before its own and "
+        "for the rest of one turn of the loop; the bare client waits for nothing but the wire"
     )
     check = Check(what, f"<= {MOST:g}×", f"{times:.1f}×", times <= MOST, why)
     return Report([table], [check], bound="held to")

@@ -5,7 +5,6 @@ import gzip
 import itertools
 import logging
 import random
-import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_network
@@ -52,31 +51,6 @@ async def test_a_post_arrives_as_given(egress: Egress) -> None:
             "accept-encoding": "identity",
             "content-length": str(len(BODY)),
         }
-
-
-async def test_it_is_on_the_wire_in_the_turn_that_begins_it(egress: Egress) -> None:
-    """Over a kept connection: whatever else waits for a turn of the loop comes later."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        first = asyncio.create_task(_sent(egress, url))
-        line, _ = await asyncio.to_thread(listener.accept)
-        with line:
-            line.settimeout(5)
-            await asyncio.to_thread(_read_on, line)
-            line.sendall(answer())
-            await first
-            second = asyncio.create_task(_sent(egress, url))
-            await asyncio.sleep(0)
-            _read_on(line)  # the loop stands still meanwhile
-            line.sendall(answer())
-            assert await second == Answer(200, {"content-length": "2"}, b"ok")
-
-
-def _read_on(line: socket.socket) -> None:
-    """Reads up to the end of the request. Raises TimeoutError."""
-    came = b""
-    while not came.endswith(BODY):
-        came += line.recv(65_536)
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
