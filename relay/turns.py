@@ -55,6 +55,11 @@ class Due:
         return round(SECOND / rate) if rate else None
 
 
+def kept(concurrency: int) -> int:
+    """How many of so many attempts are kept for what is urgent."""
+    return concurrency // KEPT
+
+
 @dataclass(slots=True)
 class Chosen:
     """What is to become of due deliveries."""
@@ -103,7 +108,7 @@ class Traffic:
     @property
     def free_urgently(self) -> int:
         """How many more may be claimed of what is urgent."""
-        return self.free + self._concurrency // KEPT
+        return self.free + kept(self._concurrency)
 
     @property
     def most_of_one(self) -> int:
@@ -178,9 +183,8 @@ class Traffic:
         return None
 
     def _has_room(self, due: Due) -> bool:
-        if (self.free_urgently if due.urgent else self.free) <= 0 or self._at_host[due.host] >= self._part(
-            self._per_host
-        ):
+        free = self.free_urgently if due.urgent else self.free
+        if free <= 0 or self._at_host[due.host] >= self._part(self._per_host):
             return False
         if due.failures and len(self._doubtful) >= max(1, self._concurrency // 2):
             return False

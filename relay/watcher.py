@@ -108,13 +108,13 @@ class Watcher:
         if not self._looking:
             return
         _, late = await asyncio.wait(self._looking, timeout=GRACE / 1_000)
-        unseen, tasks = [self._looking[one][0] for one in late], [self._looking[one][1] for one in late]
-        for task in tasks:
+        unseen = [self._looking[ended] for ended in late]
+        for _, task in unseen:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(task for _, task in unseen), return_exceptions=True)
         if unseen:
             now = self._clock()
-            await self._store.write(lambda tx: watches.give_back(tx, unseen, now))
+            await self._store.write(lambda tx: watches.give_back(tx, [watch for watch, _ in unseen], now))
 
     def _claim(self, tx: Tx, workspace: str, free: int, now: Instant) -> tuple[list[Watch], Instant]:
         """What was leased; and when there can be more: now, unless the budget is spent."""

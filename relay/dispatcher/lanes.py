@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from relay.turns import KEPT, Due
+from relay.turns import Due, kept
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class Lanes:
     def _of(self, due: Due) -> tuple[tuple[str, int], ...]:
         """The narrowest first, so that nobody keeps a wide one waiting for a narrow one."""
         narrow = (f"endpoint {due.endpoint_id}", self.per_endpoint), (f"host {due.host}", self.per_host)
-        patient = () if due.urgent else (("patient", self.concurrency - self.concurrency // KEPT),)
+        patient = () if due.urgent else (("patient", self.concurrency - kept(self.concurrency)),)
         return *narrow, *patient, ("all", self.concurrency)
 
     def _give_back(self, names: list[str]) -> None:
