@@ -22,7 +22,7 @@ _MARGIN = SECOND
 _BIN = SECOND
 _BUCKET = 5 * MINUTE
 _AHEAD = HOUR
-"""Entries stamped further ahead than this come from a clock that was wrong, and are forgotten."""
+"""A pause that is further ahead than Exec's longest by more than this comes from a clock that was wrong."""
 
 _PAUSE = MINUTE
 _LONGEST_PAUSE = DAY
@@ -175,16 +175,41 @@ def _left_by_others(ledger: Ledger, allowance: Allowance, share: float, now: Ins
 
 def moved(ledger: Ledger, by: int) -> Ledger:
     """The ledger of a clock that was set by `by` milliseconds: what was spent counts as long as before, or longer."""
-
-    def later(entries: tuple[tuple[int, int], ...], width: int) -> tuple[tuple[int, int], ...]:
-        return tuple((index - (-by // width), n) for index, n in entries)
-
     return replace(
         ledger,
-        seconds=later(ledger.seconds, _BIN),
-        buckets=later(ledger.buckets, _BUCKET),
+        seconds=_later(ledger.seconds, _BIN, by),
+        buckets=_later(ledger.buckets, _BUCKET, by),
         limited_at=ledger.limited_at + by,
         paused_until=ledger.paused_until + by,
+    )
+
+
+def moved_before(ledger: Ledger, by: int, before: Instant) -> Ledger:
+    """The ledger in which what was spent before `before` counts `by` milliseconds longer; a negative number: shorter.
+
+    A bin that holds what was spent later too stays.
+    """
+
+    def sooner(entries: tuple[tuple[int, int], ...], width: int) -> tuple[tuple[int, int], ...]:
+        old = tuple(entry for entry in entries if (entry[0] + 1) * width <= before)
+        return _merged((*_later(old, width, by), *entries[len(old) :]))
+
+    return replace(ledger, seconds=sooner(ledger.seconds, _BIN), buckets=sooner(ledger.buckets, _BUCKET))
+
+
+def not_ahead(ledger: Ledger, now: Instant) -> Ledger:
+    """The ledger in which nothing was spent later than `now`: what a clock that was ahead stamped counts as of now."""
+
+    def until_now(entries: tuple[tuple[int, int], ...], width: int) -> tuple[tuple[int, int], ...]:
+        return _merged((min(index, now // width), n) for index, n in entries)
+
+    longest = now + _LONGEST_PAUSE
+    return replace(
+        ledger,
+        seconds=until_now(ledger.seconds, _BIN),
+        buckets=until_now(ledger.buckets, _BUCKET),
+        limited_at=min(ledger.limited_at, now),
+        paused_until=min(ledger.paused_until, longest),
     )
 
 
@@ -234,7 +259,7 @@ def _counting(
 ) -> tuple[tuple[int, int], ...]:
     """The entries that still count at `at` (`now` unless given), as `now` knows them."""
     when = now if at is None else at
-    return tuple(e for e in entries if _expiry(e[0], width, window) > when and e[0] * width <= now + _AHEAD)
+    return tuple(e for e in entries if _expiry(e[0], width, window) > when)
 
 
 def _falls_below(entries: tuple[tuple[int, int], ...], width: int, window: int, limit: int, now: Instant) -> Instant:
@@ -252,6 +277,17 @@ def _added(entries: tuple[tuple[int, int], ...], index: int, n: int) -> tuple[tu
     for stamped, spent in (*entries, (index, n)):
         counts[min(stamped, index)] = min(counts.get(min(stamped, index), 0) + spent, _MOST)
     return tuple(sorted((stamped, spent) for stamped, spent in counts.items() if spent > 0))
+
+
+def _later(entries: tuple[tuple[int, int], ...], width: int, by: int) -> tuple[tuple[int, int], ...]:
+    return tuple((index - (-by // width), n) for index, n in entries)
+
+
+def _merged(entries: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    counts: dict[int, int] = {}
+    for index, n in entries:
+        counts[index] = min(counts.get(index, 0) + n, _MOST)
+    return tuple(sorted(counts.items()))
 
 
 def _entries(raw: Any) -> tuple[tuple[int, int], ...]:

@@ -115,10 +115,13 @@ def _again(
     )
 
 
-def health_after(endpoint: Endpoint, verdict: Verdict, now: Instant, disable_after: int, jitter: float) -> Endpoint:
+def health_after(
+    endpoint: Endpoint, verdict: Verdict, now: Instant, disable_after: int, jitter: float, seen_since: Instant = 0
+) -> Endpoint:
     """The endpoint after an attempt: its failure streak, pause, and whether it is disabled (design, 'Delivering').
 
-    It is disabled when every attempt of the last `disable_after` ms failed, and at least 10 of them.
+    It is disabled when every attempt of the last `disable_after` ms failed, and at least 10 of them. What it failed
+    before `seen_since` does not count: that may be of a clock that was wrong.
     """
     if verdict.outcome == "delivered" and verdict.disable is None and not endpoint.failures:
         return endpoint
@@ -135,7 +138,7 @@ def health_after(endpoint: Endpoint, verdict: Verdict, now: Instant, disable_aft
             pause = now + capped_exponential(endpoint.failures - BREAKER_OPENS_AT + 1, 5 * SECOND, 5 * MINUTE, jitter)
             endpoint = replace(endpoint, paused_until=max(pause, endpoint.paused_until or 0))
     reason = verdict.disable
-    failing_for = 0 if endpoint.failing_since is None else now - endpoint.failing_since
+    failing_for = 0 if endpoint.failing_since is None else now - max(endpoint.failing_since, seen_since)
     if reason is None and endpoint.failures >= DISABLE_ATTEMPTS and failing_for >= disable_after:
         days = disable_after / DAY
         reason = f"every attempt failed for {days:g} days, {endpoint.failures} in a row; last: {verdict.error}"

@@ -115,21 +115,31 @@ class Step:
     events: tuple[EventType, ...] = ()
 
 
-def step(watch: Watch, look: Look, now: Instant, max_age: int, jitter: float, plan: Callable[[Watch], Plan]) -> Step:
+def step(
+    watch: Watch,
+    look: Look,
+    now: Instant,
+    max_age: int,
+    jitter: float,
+    plan: Callable[[Watch], Plan],
+    since: Instant = 0,
+) -> Step:
     """Design's table 'Looking at Exec', for the watch.
 
     `plan` gives the next look of a watch that Exec still works on. `jitter` is in [0, 1). A watch is given up as
     expired only by a look that Exec answered: while Exec can't be reached, nobody knows that a job has not ended.
 
+    Ages count from `since` at the earliest: what was stamped before may be of a clock that was wrong.
+
     A job that only a hint named is nobody's until Exec says that it is there: one 404 ends it, and nobody is told.
     """
     if watch.unconfirmed_since is None:
-        return _after_hints(watch, _step(watch, look, now, max_age, jitter, plan), now)
+        return _after_hints(watch, _step(watch, look, now, max_age, jitter, plan, since), now)
     if isinstance(look.sighting, Missing):
         return Step(_ended(replace(watch, looks=watch.looks + 1, last_look_at=look.started_at), _UNKNOWN, now))
     if isinstance(look.sighting, Seen):
         watch = replace(watch, unconfirmed_since=None)
-    stepped = _after_hints(watch, _step(watch, look, now, max_age, jitter, plan), now)
+    stepped = _after_hints(watch, _step(watch, look, now, max_age, jitter, plan, since), now)
     return stepped if watch.unconfirmed_since is None else replace(stepped, events=())
 
 
@@ -144,7 +154,16 @@ def _after_hints(before: Watch, stepped: Step, now: Instant) -> Step:
     return replace(stepped, watch=replace(watch, hints=watch.hints + 1)) if before.is_hinted else stepped
 
 
-def _step(watch: Watch, look: Look, now: Instant, max_age: int, jitter: float, plan: Callable[[Watch], Plan]) -> Step:
+def _step(
+    watch: Watch,
+    look: Look,
+    now: Instant,
+    max_age: int,
+    jitter: float,
+    plan: Callable[[Watch], Plan],
+    since: Instant,
+) -> Step:
+    deadline = max(watch.created_at, since) + max_age
     looked = replace(watch, looks=watch.looks + 1, last_look_at=look.started_at)
     match look.sighting:
         case Seen(job) if job.ending:
@@ -154,9 +173,9 @@ def _step(watch: Watch, look: Look, now: Instant, max_age: int, jitter: float, p
         case Seen(job):
             started = () if _was_started(watch.job) or not _was_started(job) else (EventType.STARTED,)
             looked = replace(looked, job=job, failures=0, missing=0, missing_since=None, last_error=None)
-            return _wait_or_expire(looked, plan(looked), now, max_age, started)
+            return _wait_or_expire(looked, plan(looked), now, deadline, started)
         case Missing():
-            return _missing(looked, now)
+            return _missing(looked, now, since)
         case KeyRefused(status, text):
             return Step(
                 _wait(looked, now + KEY_PROBE, f"Exec refuses the key ({status})", f"Exec answered {status}: {text}")
@@ -171,7 +190,7 @@ def _step(watch: Watch, look: Look, now: Instant, max_age: int, jitter: float, p
             return (
                 Step(_wait(looked, again.at, again.why, detail))
                 if kind in UNREACHABLE
-                else _wait_or_expire(looked, again, now, max_age)
+                else _wait_or_expire(looked, again, now, deadline)
             )
 
 
@@ -211,18 +230,19 @@ def _wait(watch: Watch, at: Instant, why: str, error: str) -> Watch:
     return replace(watch, next_look_at=at, next_look_why=why, last_error=error)
 
 
-def _wait_or_expire(watch: Watch, next: Plan, now: Instant, max_age: int, events: tuple[EventType, ...] = ()) -> Step:
-    deadline = watch.created_at + max_age
+def _wait_or_expire(
+    watch: Watch, next: Plan, now: Instant, deadline: Instant, events: tuple[EventType, ...] = ()
+) -> Step:
     if now >= deadline:
         return Step(_ended(watch, WatchState.EXPIRED, now), (*events, EventType.EXPIRED))
     return Step(replace(watch, next_look_at=min(max(next.at, now), deadline), next_look_why=next.why), events)
 
 
-def _missing(watch: Watch, now: Instant) -> Step:
+def _missing(watch: Watch, now: Instant, counted_from: Instant) -> Step:
     watch = replace(watch, missing=watch.missing + 1, missing_since=watch.missing_since or now, failures=0)
-    since = watch.missing_since or now
+    since = max(watch.missing_since or now, counted_from)
     if watch.missing >= MISSING_LOOKS and now - since >= MISSING_FOR:
         return Step(_ended(watch, WatchState.NOT_FOUND, now), (EventType.NOT_FOUND,))
     gap = _MISSING_GAPS[min(watch.missing, len(_MISSING_GAPS)) - 1]
-    why = f"Exec does not know the job yet ({watch.missing} of {MISSING_LOOKS} looks)"
+    why = f"Exec does not know the job yet ({min(watch.missing, MISSING_LOOKS)} of {MISSING_LOOKS} looks)"
     return Step(_wait(watch, now + gap, why, "Exec answered 404"))

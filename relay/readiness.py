@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from relay.model import MINUTE, SECOND, Instant
+from relay.model import MINUTE, SECOND, Instant, to_rfc3339
 
 LATE = 5 * MINUTE
 """A due delivery that waits longer than this says that the relay does not keep up."""
@@ -48,6 +48,14 @@ def deliveries(late: int) -> Check:
     told, keeps_up = f"the longest-waiting due delivery waits {late / 1_000:.0f} s", late < LATE
     advice = "give the relay a faster disk or database, or set delivery.concurrency higher"
     return Check("deliveries", keeps_up, told if keeps_up else f"{told}; {advice}")
+
+
+def plans(too_far: int, latest: Instant | None) -> Check:
+    """Whether looks and deliveries are planned no further ahead than any schedule reaches; if not, the latest plan."""
+    if latest is None:
+        return Check("plans", True, "nothing is planned further ahead than a schedule reaches")
+    told = f"{too_far} looks or deliveries wait for a time that no schedule reaches, up to {to_rfc3339(latest)}"
+    return Check("plans", False, f"{told}; is the clock right? If it is, a restart makes them due. It loses nothing")
 
 
 def workspace(name: str, kind: str | None, reason: str | None, paused_until: Instant | None, now: Instant) -> Check:

@@ -8,8 +8,10 @@ from typing import Any
 
 from relay import callbacks, endpoints, exec_api, formats, readiness, reloading
 from relay.addresses import EgressRules
+from relay.backoff import JITTER
 from relay.bell import Bell
 from relay.config import Config, StandingEndpoint, Workspace
+from relay.delivering import RETRY_AFTER_CAP
 from relay.dispatcher import Dispatcher
 from relay.egress import Egress
 from relay.errors import ConfigError, Invalid, RelayError, StoreError
@@ -25,11 +27,18 @@ from relay.store.clock import system_clock
 from relay.store.database import Store, Tx
 from relay.store.resealing import open_store
 from relay.telemetry import Spans, Telemetry
+from relay.timekeeping import Timekeeper
 from relay.watcher import Watcher
 
 _MOMENT = 20
 """Milliseconds between two ticks that nobody's clock asked for: a thousand jobs that are registered in a second cost
 fifty, and each is looked at as soon."""
+
+
+def _reach(config: Config) -> int:
+    """How far ahead a look or an attempt can be planned: by the schedule, or as long as somebody may ask to wait."""
+    latest = round(max(config.delivery.schedule) * (1 + JITTER))
+    return max(config.polling.max_age, latest, RETRY_AFTER_CAP) + HOUR
 
 
 class Relay:
@@ -52,15 +61,32 @@ class Relay:
         )
         self.egress = Egress(self.rules, concurrency=config.delivery.concurrency)
         rng = random.Random(seed)  # noqa: S311 (jitter, not secrets)
+        owner = new_id("own", clock())
+        self.timekeeper = Timekeeper(store, clock, owner, _reach(config), self.telemetry.log)
         self._exec_http = exec_api.make_http(config.exec.timeout)
         self.clients = {space.name: self._client_of(space) for space in config.workspaces}
-        owner = new_id("own", clock())
         self.bell = Bell(store, owner, self._wake, self.telemetry)
         self.dispatcher = Dispatcher(
-            store, self.egress, config.delivery, clock, self.telemetry, owner, rng, self.bell.ring
+            store,
+            self.egress,
+            config.delivery,
+            clock,
+            self.telemetry,
+            owner,
+            rng,
+            self.bell.ring,
+            self.timekeeper.seen_since,
         )
         self.watcher = Watcher(
-            store, config, self.clients, clock, self.telemetry, self.dispatcher.seize, self._settled, rng
+            store,
+            config,
+            self.clients,
+            clock,
+            self.telemetry,
+            self.dispatcher.seize,
+            self._settled,
+            rng,
+            self.timekeeper.seen_since,
         )
         self.key_ring = KeyRing(store, clock)
         self.janitor = Janitor(store, config.storage.retention, clock, owner)
@@ -68,7 +94,6 @@ class Relay:
         self._ticking, self._woken = asyncio.Lock(), asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._last_tick = clock()
-        self._unmoved = 0
         self._reloading = asyncio.Lock()
         self.telemetry.configured(self.clients, clock())
 
@@ -92,6 +117,7 @@ class Relay:
 
         Raises StoreError, and ConfigError for a configured endpoint that may not be called.
         """
+        await self.timekeeper.begin()
         await self._take_over(self.config.endpoints, list(self.clients))
         await self.store.write(self._take_up)
         self._tell_time()
@@ -157,7 +183,7 @@ class Relay:
         async with self._ticking:
             self.dispatcher.wake()
             try:
-                await self._keep_time()
+                await self.timekeeper.keep()
                 await self.watcher.tick()
                 await self.key_ring.write_down()
             except StoreError as error:
@@ -167,18 +193,6 @@ class Relay:
                 self.telemetry.log.exception("this tick came to nothing")
                 return
             self._last_tick = self.clock()
-
-    async def _keep_time(self) -> None:
-        """Where the machine's clock was set, what is planned is moved with it. Raises StoreError."""
-        corrected = await self.store.keep_time()
-        if abs(corrected) >= SECOND:  # a clock that is a little slow or fast is not set, only kept right
-            self._unmoved += corrected
-        if (by := self._unmoved) == 0:
-            return
-        await self.store.write(lambda tx: plans.move(tx, by))
-        self._unmoved -= by
-        text = "the clock of this machine was set by %g s; what is planned was moved with it"
-        self.telemetry.log.warning(text, by / SECOND)
 
     async def is_keyed(self) -> bool:
         """Whether it wants API keys: it does as soon as there was ever one, and from then on. Raises StoreError."""
@@ -200,14 +214,18 @@ class Relay:
         now = self.clock()
         checks = [readiness.metronome(self._since_tick(now), self.config.polling.tick)]
         try:
-            since, spaces = await self.store.read(
-                lambda tx: (waiting.oldest_due(tx, now), [workspaces.get(tx, name) for name in self.clients])
+            since, spaces, too_far = await self.store.read(
+                lambda tx: (
+                    waiting.oldest_due(tx, now),
+                    [workspaces.get(tx, name) for name in self.clients],
+                    plans.too_far(tx, list(self.clients), now + self.timekeeper.reach),
+                )
             )
         except StoreError as error:
             return Readiness((*checks, readiness.store(str(error))))
         # What waits for its endpoint does not make the relay late.
         late = 0 if since is None else max(0, now - max(since, self.dispatcher.caught_up_at))
-        checks += [readiness.store(None), readiness.deliveries(late)]
+        checks += [readiness.store(None), readiness.deliveries(late), readiness.plans(*too_far)]
         for space in spaces:
             checks.append(
                 readiness.workspace(space.name, space.pause_kind, space.pause_reason, space.paused_until, now)
@@ -300,7 +318,9 @@ class Relay:
         return situation(tx, name, self.watcher.allowances[name], self.watcher.pace_of(name), now)
 
     async def tidy(self) -> None:
-        """What the janitor does every hour; what it gives up is told."""
+        """What the janitor does every hour, once the clock is sure; what it gives up is told."""
+        if not self.timekeeper.is_sure():
+            return
         try:
             tidied = await self.janitor.tick()
         except StoreError as error:

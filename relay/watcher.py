@@ -17,7 +17,17 @@ from relay.config import Config, Workspace
 from relay.errors import StoreError
 from relay.exec_api import ExecClient
 from relay.looking import KeyRefused, Limited, Look, Seen, Step
-from relay.model import SECOND, Event, EventType, Instant, Watch, WatchState, event_id
+from relay.model import (
+    ENDINGS_AT_EXEC,
+    SECOND,
+    Event,
+    EventType,
+    Instant,
+    ScenarioJob,
+    Watch,
+    WatchState,
+    event_id,
+)
 from relay.pace import FRESH, Load, Pace, learned, make_pace, read_arrivals, read_durations, read_ledger
 from relay.planner import Plan, sight_of
 from relay.store import events, outbox, registrations, watches, workspaces
@@ -51,11 +61,13 @@ class Watcher:
         seize: Callable[[Tx, Sequence[Event], Instant], Callable[[], Awaitable[None]]],
         settled: Callable[[], None],
         rng: random.Random,
+        seen_since: Callable[[], Instant] = lambda: 0,
     ) -> None:
-        """`seize` may take to deliver what a transaction makes. After the commit `settled` is called, then what it
+        """`seen_since` is when ages begin to count, whatever was stamped before. `seize` may take to deliver what a transaction makes. After the commit `settled` is called, then what it
         returned, which goes on as the first attempt."""
         self._store, self._config, self._clients, self._clock = store, config, clients, clock
         self._telemetry, self._seize, self._settled, self._rng = telemetry, seize, settled, rng
+        self._seen_since = seen_since
         self.allowances = {space.name: allowance_of(space) for space in config.workspaces}
         self._paces: dict[str, Pace] = {}
         self._spent: dict[str, Instant] = {}
@@ -203,9 +215,8 @@ class Watcher:
             watches.record(tx, watch, look)
         if watch is not None and watch.state is WatchState.ACTIVE:
             jitter = self._rng.random()
-            step = looking.step(
-                watch, look, now, self._config.polling.max_age, jitter, lambda seen: self.plan(seen, now)
-            )
+            max_age, since = self._config.polling.max_age, self._seen_since()
+            step = looking.step(watch, look, now, max_age, jitter, lambda seen: self.plan(seen, now), since)
             watches.save(tx, step.watch)
             told = self._tell(tx, step, now)
             if watch.looks == 0 and not watch.exec_callback:
@@ -238,7 +249,7 @@ class Watcher:
     def _tell(self, tx: Tx, step: Step, now: Instant) -> list[Event]:
         told = []
         for type in step.events:
-            told.append(event := events.add(tx, make_event(step.watch, type, now)))
+            told.append(event := events.add(tx, make_event(step.watch, type, now, self._config.polling.max_age)))
             subscribers = registrations.subscribers(tx, event.workspace, event.job_id, type)
             outbox.enqueue(tx, event, subscribers, now, self._config.delivery.schedule[0], step.watch.trace)
         if step.watch.state is not WatchState.ACTIVE:
@@ -290,18 +301,34 @@ def load_of(tx: Tx, workspace: str, allowance: Allowance, now: Instant) -> Load:
     )
 
 
-def make_event(watch: Watch, type: EventType, now: Instant) -> Event:
-    """The fact that `watch` establishes. It happened when Exec says so, where Exec does."""
-    job = watch.job
-    said = None
-    if job is not None:
-        said = job.started if type is EventType.STARTED else job.ended if type is job.ending else None
+def make_event(watch: Watch, type: EventType, now: Instant, max_age: int) -> Event:
+    """The fact that `watch` establishes, with the time at which it happened.
+
+    The time follows from what Exec says, or from what is stored of the watch, and never from when the relay came to
+    look: whichever relay finds it, and after a restore too, the same id has the same body.
+    """
+    at = _said_at(watch.job, type)
+    one_watching = at is None or type not in ENDINGS_AT_EXEC
+    if at is None:
+        after = {EventType.EXPIRED: max_age, EventType.NOT_FOUND: looking.MISSING_FOR}
+        at = watch.created_at + after.get(type, 0)
     return Event(
-        id=event_id(watch.workspace, watch.job_id, type),
+        id=event_id(watch.workspace, watch.job_id, type, watch.created_at if one_watching else None),
         workspace=watch.workspace,
         job_id=watch.job_id,
         type=type,
-        occurred_at=said if said is not None else now,
-        job=job.as_exec_sent_it() if job else {"id": watch.job_id, "status": None},
+        occurred_at=at,
+        job=watch.job.as_exec_sent_it() if watch.job else {"id": watch.job_id, "status": None},
         created_at=now,
     )
+
+
+def _said_at(job: ScenarioJob | None, type: EventType) -> Instant | None:
+    """When it happened by what Exec says; if it doesn't, the newest instant that it gives of the job."""
+    if job is None or type in (EventType.EXPIRED, EventType.NOT_FOUND):
+        return None
+    if type is EventType.STARTED:
+        return job.started if job.started is not None else job.created
+    if job.ended is not None:
+        return job.ended
+    return max((at for at in (job.created, job.started) if at is not None), default=None)

@@ -56,8 +56,10 @@ class Dispatcher:
         owner: str,
         rng: random.Random,
         given_back: Callable[[], None] = lambda: None,
+        seen_since: Callable[[], Instant] = lambda: 0,
     ) -> None:
-        """`given_back` is called when something is due that this relay has no room for."""
+        """`given_back` is called when something is due that this relay has no room for. `seen_since` is when ages begin
+        to count, whatever was stamped before."""
         self._given_back = given_back
         self._store, self._egress, self._rules, self._clock = store, egress, rules, clock
         self._telemetry, self._owner, self._rng = telemetry, owner, rng
@@ -70,7 +72,9 @@ class Dispatcher:
         self._alarm: asyncio.TimerHandle | None = None
         self._stopping = False
         self._lease = rules.timeout * 2 + 10 * SECOND
-        self._settler = Settler(store, rules, clock, telemetry, owner, rng, self._traffic, self.wake, self._lease)
+        self._settler = Settler(
+            store, rules, clock, telemetry, owner, rng, self._traffic, self.wake, self._lease, seen_since
+        )
         self.caught_up_at = clock()
         """When all had been started that was due and that its endpoint could take."""
 

@@ -34,9 +34,11 @@ class Settler:
         traffic: Traffic,
         settled: Callable[[], None],
         lease: int,
+        seen_since: Callable[[], Instant] = lambda: 0,
     ) -> None:
         self._store, self._rules, self._clock, self._telemetry = store, rules, clock, telemetry
         self._owner, self._rng, self._traffic, self._settled = owner, rng, traffic, settled
+        self._seen_since = seen_since
         self._tries = max(1, lease // SECOND)
         self._sent: asyncio.Queue[Sent] = asyncio.Queue(rules.concurrency * 4)
         self._warned: set[str] = set()
@@ -142,8 +144,8 @@ class Settler:
             verdict = self.judge(sent, endpoint, now)
             judged.append((sent, verdict))
             if endpoint is not None:
-                after = self._rules.disable_after
-                known[endpoint.id] = delivering.health_after(endpoint, verdict, now, after, self._rng.random())
+                after, jitter, since = self._rules.disable_after, self._rng.random(), self._seen_since()
+                known[endpoint.id] = delivering.health_after(endpoint, verdict, now, after, jitter, since)
         outbox.settle(tx, [settlement_of(sent, verdict, now) for sent, verdict in judged], self._owner)
         endpoints.end_turns(tx, {sent.probe.endpoint_id for sent in batch if sent.probe is not None})
         changed = [(before[id], after) for id, after in known.items() if after != before[id]]

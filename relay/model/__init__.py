@@ -6,7 +6,7 @@ value (`dataclasses.replace`). One file has one word; all of them are imported f
 
 from relay.model.deliveries import Attempt, Delivery, DeliveryStatus
 from relay.model.endpoints import Endpoint, EndpointKind, Secret, own_format
-from relay.model.events import ENDINGS, Event, EventType, event_id
+from relay.model.events import ENDINGS, ENDINGS_AT_EXEC, Event, EventType, event_id
 from relay.model.ids import JOB_ID, new_id
 from relay.model.jobs import JobError, Scenario, ScenarioJob
 from relay.model.registrations import Registration, RegistrationStatus
@@ -16,6 +16,7 @@ from relay.times import DAY, HOUR, MINUTE, SECOND, Instant, from_rfc3339, to_rfc
 __all__ = [
     "DAY",
     "ENDINGS",
+    "ENDINGS_AT_EXEC",
     "HOUR",
     "JOB_ID",
     "MINUTE",

@@ -24,6 +24,9 @@ class EventType(StrEnum):
 ENDINGS = (EventType.COMPLETED, EventType.FAILED, EventType.CANCELLED, EventType.NOT_FOUND, EventType.EXPIRED)
 """What a subscriber hears of unless it says otherwise; `job.started` is opt-in."""
 
+ENDINGS_AT_EXEC = (EventType.COMPLETED, EventType.FAILED, EventType.CANCELLED)
+"""Of these Exec says so, once for ever; the others are the relay's own, and belong to one watching of the job."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
@@ -34,12 +37,18 @@ class Event:
     job_id: str
     type: EventType
     occurred_at: Instant
-    """When it happened: Exec's completed_at where it gives one, else when the relay saw it."""
+    """When it happened. For an ending at Exec its completed_at or, if Exec gives none, the newest instant that it gives.
+    `job.expired`: when the job had been watched for polling.max_age; `job.not_found`: for as long as a job is looked
+    for. If Exec gives no instant at all, when the watching began."""
     job: Mapping[str, Any]
     created_at: Instant
 
 
-def event_id(workspace: str, job_id: str, type: EventType) -> str:
-    """The id of an event, and so its `webhook-id`: derived, so that no two replicas can mint two for one fact."""
-    digest = hashlib.sha256(f"{workspace}\n{job_id}\n{type.value}".encode()).digest()
+def event_id(workspace: str, job_id: str, type: EventType, watching: Instant | None = None) -> str:
+    """The id of an event, and so its `webhook-id`: derived, so that no two replicas can mint two for one fact.
+
+    What belongs to one `watching` of the job, named by when it began, is another fact in the next one.
+    """
+    named = [workspace, job_id, type.value, *([] if watching is None else [str(watching)])]
+    digest = hashlib.sha256("\n".join(named).encode()).digest()
     return "evt_" + base64.b32hexencode(digest[:16]).decode().rstrip("=")

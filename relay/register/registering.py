@@ -159,7 +159,8 @@ def _watch(tx: Tx, request: Checked, now: Instant, trace: str | None) -> tuple[W
         return watches.mark(tx, watch, exec_callback=relies, unconfirmed_since=None), False
     if watch.state is WatchState.SETTLED:
         return watch, False
-    watch = replace(fresh, job=watch.job, looks=watch.looks, last_look_at=watch.last_look_at)
+    # What the job was before belongs to that watching: that it has started is told anew in this one.
+    watch = replace(fresh, looks=watch.looks, last_look_at=watch.last_look_at)
     watches.save(tx, watch)
     return watch, False
 
@@ -175,7 +176,7 @@ def _tell_what_happened(
         missed: list[Event] = [ending] if ending else []
     else:
         known = events.of_job(tx, watch.workspace, watch.job_id)
-        missed = [event for event in known if event.type is EventType.STARTED]
+        missed = [event for event in known if event.type is EventType.STARTED][-1:] if watch.job else []
     for event in missed:
         if event.type in registration.events:
             outbox.enqueue(tx, event, [(endpoint, registration)], now, first_delay=0)

@@ -7,7 +7,10 @@ what counts against a budget, and what requests are signed with.
 import time
 from collections.abc import Callable
 
-from relay.model import Instant
+from relay.model import MINUTE, Instant
+
+PATIENCE = 2 * MINUTE
+"""How long a relay goes by its store's time, where the machine's clock is behind it: NTP needs less to set it right."""
 
 
 def system_clock() -> Instant:
@@ -53,3 +56,27 @@ class DatabaseClock(CarriedClock):
 
 class MachineClock(CarriedClock):
     """This machine's clock, which does not jump between two times that it is set."""
+
+    def __init__(self, even: Callable[[], Instant] = even_clock) -> None:
+        super().__init__(even)
+        self._held_until: int | None = None
+
+    def begin(self, at: Instant) -> int:
+        """Begins at `at`, an instant that has been, if the machine's clock is behind it: that clock is wrong, as after
+        a power cut on a board that keeps no time. Until it is set right, or for `PATIENCE`, this one runs on evenly.
+
+        Returns by how many milliseconds the machine's clock is behind; 0 if it is not.
+        """
+        if (behind := at - self()) <= 0 or self._ahead is None:
+            return 0
+        self._ahead += behind
+        self._held_until = self._even() + PATIENCE
+        return behind
+
+    def set(self, ask: Callable[[], Instant]) -> int:
+        """As of any carried clock. While the machine's is behind where this one began, it is not heeded."""
+        if self._held_until is not None:
+            if self._even() < self._held_until and ask() < self():
+                return 0
+            self._held_until = None
+        return super().set(ask)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import DBAPIError
 
 from relay.errors import StoreError
@@ -20,6 +20,7 @@ from relay.model import Instant
 from relay.sealing import Seal
 from relay.store import dialect, migrate
 from relay.store.clock import DatabaseClock, MachineClock, system_clock
+from relay.store.schema import duties
 from relay.store.writer import TRIES, Writer
 
 Tx = Connection
@@ -31,6 +32,9 @@ Item = TypeVar("Item")
 _SEAL = "relay_seal"
 _READERS = 4
 
+LAST_SEEN = "clock"
+"""The duty whose `until` is the newest instant that the relay on this store has seen, to the minute."""
+
 
 def seal_of(tx: Tx) -> Seal:
     """What the secrets of the transaction's store are sealed and opened with."""
@@ -41,8 +45,12 @@ def seal_of(tx: Tx) -> Seal:
 class Store:
     """The relay's database. Open with `Store.open`; close with `aclose`."""
 
-    def __init__(self, writer: Engine, reader: Engine, lock: int | None, clock: Callable[[], Instant]) -> None:
+    def __init__(
+        self, writer: Engine, reader: Engine, lock: int | None, clock: Callable[[], Instant], behind: int = 0
+    ) -> None:
         self._engine, self._reader, self._lock, self.clock = writer, reader, lock, clock
+        self.is_behind = behind
+        """By how many milliseconds the machine's clock was behind the store's time when it was opened."""
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
         self._writer = Writer(writer)
         self._closed = False
@@ -56,6 +64,11 @@ class Store:
     def goes_by_the_database(self) -> bool:
         """Whether its clock is the database's, and not the machine's."""
         return isinstance(self.clock, DatabaseClock)
+
+    @property
+    def goes_by_the_machine(self) -> bool:
+        """Whether its clock is this machine's, which may be set."""
+        return isinstance(self.clock, MachineClock)
 
     @classmethod
     async def open(cls, url: str, seal: Seal | None = None, clock: Callable[[], Instant] | None = None) -> "Store":
@@ -77,7 +90,7 @@ class Store:
         try:
             migrate.upgrade(writer)
             with reader.connect() as tx:
-                _set(clock, tx)
+                behind = _begin(clock, tx)
         except BaseException as error:
             writer.dispose()
             reader.dispose()
@@ -86,7 +99,7 @@ class Store:
             if isinstance(error, DBAPIError):
                 raise dialect.told(error) from error
             raise
-        return cls(writer, reader, lock, clock)
+        return cls(writer, reader, lock, clock, behind)
 
     async def write(self, work: Callable[[Tx], T], *, urgent: bool = False) -> T:
         """Runs `work` in a transaction; returns after the commit is durable. On an exception nothing of it remains.
@@ -112,13 +125,12 @@ class Store:
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, work)
 
     async def keep_time(self) -> int:
-        """Sets the clock by the one that it goes by. Raises StoreError.
+        """Sets the clock by the one that it goes by; returns by how many milliseconds. Raises StoreError.
 
-        Returns by how many milliseconds the machine's clock was set meanwhile: `plans.move` has to follow, in the next
-        transaction. The database's is taken for right.
+        Plans have to follow, in the next transaction.
         """
-        if self.goes_by_the_database:
-            await self.read(lambda tx: _set(self.clock, tx))
+        if isinstance(self.clock, DatabaseClock):
+            return await self.read(lambda tx: _set(self.clock, tx))
         return self.clock.set(system_clock) if isinstance(self.clock, MachineClock) else 0
 
     async def ring(self, ringer: str) -> None:
@@ -172,11 +184,17 @@ class Store:
             os.close(self._lock)
 
 
-def _set(clock: Callable[[], Instant], tx: Tx) -> None:
+def _begin(clock: Callable[[], Instant], tx: Tx) -> int:
+    """Sets the clock for the first time. Returns by how much the machine's is behind the store's time."""
+    _set(clock, tx)
+    last_seen = tx.execute(select(duties.c.until).where(duties.c.name == LAST_SEEN)).scalar()
+    return clock.begin(last_seen) if isinstance(clock, MachineClock) and last_seen is not None else 0
+
+
+def _set(clock: Callable[[], Instant], tx: Tx) -> int:
     if isinstance(clock, DatabaseClock):
-        clock.set(lambda: dialect.now(tx))
-    elif isinstance(clock, MachineClock):
-        clock.set(system_clock)
+        return clock.set(lambda: dialect.now(tx))
+    return clock.set(system_clock) if isinstance(clock, MachineClock) else 0
 
 
 def peek(url: str, work: Callable[[Tx], T]) -> T:

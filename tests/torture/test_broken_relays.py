@@ -135,8 +135,8 @@ async def test_an_ending_that_is_not_so_is_counted(monkeypatch: pytest.MonkeyPat
 
     honest = watcher.make_event
 
-    def made(watch: Watch, type: EventType, now: Instant) -> Event:
-        return replace(honest(watch, type, now), type=EventType.EXPIRED)
+    def made(watch: Watch, type: EventType, now: Instant, max_age: int) -> Event:
+        return replace(honest(watch, type, now, max_age), type=EventType.EXPIRED)
 
     monkeypatch.setattr(watcher, "make_event", made)
     verdict = await lived()
