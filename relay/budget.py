@@ -21,8 +21,8 @@ _MARGIN = SECOND
 """A spent request counts this much longer: it reaches Exec later than it was spent, and not each as late."""
 _BIN = SECOND
 _BUCKET = 5 * MINUTE
-_AHEAD = HOUR
-"""A pause that is further ahead than Exec's longest by more than this comes from a clock that was wrong."""
+_AHEAD = MINUTE
+"""What is further ahead than this comes from a clock that was wrong; others' clocks may be so much apart."""
 
 _PAUSE = MINUTE
 _LONGEST_PAUSE = DAY
@@ -213,6 +213,28 @@ def not_ahead(ledger: Ledger, now: Instant) -> Ledger:
     )
 
 
+def of_both(one: Ledger, other: Ledger) -> Ledger:
+    """The ledger of two that each hold a part, or all, of what was spent: of each bin the greater number."""
+
+    def greater(
+        of_one: tuple[tuple[int, int], ...], of_other: tuple[tuple[int, int], ...]
+    ) -> tuple[tuple[int, int], ...]:
+        known, more = dict(of_one), dict(of_other)
+        return tuple((index, max(known.get(index, 0), more.get(index, 0))) for index in sorted({*known, *more}))
+
+    return replace(
+        max(one, other, key=lambda ledger: ledger.limited_at),
+        seconds=greater(one.seconds, other.seconds),
+        buckets=greater(one.buckets, other.buckets),
+        paused_until=max(one.paused_until, other.paused_until),
+    )
+
+
+def minute_used_up(ledger: Ledger, allowance: Allowance, now: Instant) -> Ledger:
+    """The ledger of a relay that may have spent all of this minute's share, and of which nothing else is known."""
+    return replace(ledger, seconds=_merged((*ledger.seconds, (now // _BIN, allowance.minute))))
+
+
 def minute_share(ledger: Ledger, now: Instant) -> float:
     """What others leave of the minute's allowance, 0.05 to 1: shrunk by 429s, half recovered every 15 minutes."""
     return _recovered(ledger.minute_share, now - ledger.limited_at, _MINUTE_HALF_LIFE)
@@ -246,7 +268,7 @@ def _day_left(ledger: Ledger, allowance: Allowance, now: Instant) -> int:
 
 
 def _paused(ledger: Ledger, now: Instant) -> bool:
-    return now < ledger.paused_until <= now + _LONGEST_PAUSE + _AHEAD
+    return now < ledger.paused_until <= now + _LONGEST_PAUSE + HOUR
 
 
 def _expiry(index: int, width: int, window: int) -> Instant:
@@ -257,9 +279,11 @@ def _expiry(index: int, width: int, window: int) -> Instant:
 def _counting(
     entries: tuple[tuple[int, int], ...], width: int, window: int, now: Instant, at: Instant | None = None
 ) -> tuple[tuple[int, int], ...]:
-    """The entries that still count at `at` (`now` unless given), as `now` knows them."""
-    when = now if at is None else at
-    return tuple(e for e in entries if _expiry(e[0], width, window) > when)
+    """The entries that still count at `at` (`now` unless given), as `now` knows them: what a wrong clock stamped
+    further ahead than `_AHEAD` counts as spent now."""
+    when, ahead = now if at is None else at, (now + _AHEAD) // width
+    known = ((index if index <= ahead else now // width, n) for index, n in entries)
+    return tuple(e for e in known if _expiry(e[0], width, window) > when)
 
 
 def _falls_below(entries: tuple[tuple[int, int], ...], width: int, window: int, limit: int, now: Instant) -> Instant:

@@ -63,7 +63,9 @@ class Watcher:
         rng: random.Random,
         seen_since: Callable[[], Instant] = lambda: 0,
     ) -> None:
-        """`seen_since` is when ages begin to count, whatever was stamped before. `seize` may take to deliver what a transaction makes. After the commit `settled` is called, then what it
+        """`seen_since` is when ages begin to count, whatever was stamped before.
+
+        `seize` may take to deliver what a transaction makes. After the commit `settled` is called, then what it
         returned, which goes on as the first attempt."""
         self._store, self._config, self._clients, self._clock = store, config, clients, clock
         self._telemetry, self._seize, self._settled, self._rng = telemetry, seize, settled, rng

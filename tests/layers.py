@@ -18,7 +18,7 @@ FLOORS = {
         durations errors estimate formats guesses hiding law looking model nearest outcome outlook pace planner pricing
         readiness reloading samples sealing signing subscribing timetable times traces turns verify""",
     ADAPTERS: "egress exec_api listening metronome store telemetry",
-    USE_CASES: "bell callbacks creating dispatcher endpoints janitor key_ring register situation watcher",
+    USE_CASES: "bell callbacks creating dispatcher endpoints janitor key_ring register situation timekeeping watcher",
     SERVICE: "service",
     FACES: "sandbox web",
     COMMANDS: "cli",

@@ -37,7 +37,7 @@ class Event:
     job_id: str
     type: EventType
     occurred_at: Instant
-    """When it happened. For an ending at Exec its completed_at or, if Exec gives none, the newest instant that it gives.
+    """When it happened. For an ending at Exec its completed_at or, if it gives none, the newest instant that it gives.
     `job.expired`: when the job had been watched for polling.max_age; `job.not_found`: for as long as a job is looked
     for. If Exec gives no instant at all, when the watching began."""
     job: Mapping[str, Any]

@@ -6,14 +6,17 @@ PostgreSQL has its own tools for both, `pg_dump` and `pg_restore`, and better on
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy.engine import URL
 
 from relay.errors import StoreError
 from relay.store import dialect
+
+T = TypeVar("T")
 
 _NOT_OURS = "is no store of a relay, or is damaged"
 
@@ -40,8 +43,11 @@ def back_up(url: str, target: Path) -> int:
     return target.stat().st_size
 
 
-def restore(url: str, backup: Path, aside: Path) -> None:
+def restore(url: str, backup: Path, aside: Path, prepare: Callable[[Path, Path | None], T]) -> T:
     """Puts a backup in the place of the store at `url`; what was there is kept as `aside`.
+
+    `prepare` is given a copy of the backup before it takes that place, and the store that it is to replace, None if
+    there is none; what it returns is returned.
 
     Raises StoreError where a relay is at work in the store, another program has it open, or the backup is none.
     """
@@ -52,12 +58,18 @@ def restore(url: str, backup: Path, aside: Path) -> None:
     try:
         with _unfinished(place) as copy:
             shutil.copyfile(backup, copy)
-            if place.exists() and place.stat().st_size:
+            is_there = place.exists() and place.stat().st_size > 0
+            if is_there:
                 _settle(place)
+            prepared = prepare(copy, place if is_there else None)
+            if is_there:
                 os.link(place, aside)
-            for end in ("-wal", "-shm"):  # of a store whose file was lost
+            for end in ("-wal", "-shm"):  # of a store whose file was lost, or is damaged
+                if is_there and Path(f"{place}{end}").exists():
+                    os.replace(f"{place}{end}", f"{aside}{end}")
                 Path(f"{place}{end}").unlink(missing_ok=True)
             _keep(copy, place)
+            return prepared
     except OSError as error:
         raise StoreError(f"the store {place} could not be replaced: {error.strerror}") from None
     finally:
@@ -108,6 +120,8 @@ def _settle(place: Path) -> None:
             [(mode,)] = connection.execute("PRAGMA journal_mode=DELETE").fetchall()
         except sqlite3.OperationalError:
             mode = "locked"
+        except sqlite3.DatabaseError:  # damaged: all of it is kept as it is
+            return
     if mode != "delete":
         raise StoreError(f"another program has the store {place} open (Litestream?); stop it, and restore then")
 

@@ -113,7 +113,7 @@ _NOW_INSTEAD = tuple(
 
 
 def too_far(tx: Tx, names: Sequence[str], at: Instant) -> tuple[int, Instant | None]:
-    """How many looks of these workspaces, and deliveries, are planned later than `at`; and the latest of these plans."""
+    """How many looks of these workspaces, and deliveries, are planned later than `at`; and the latest of them."""
     planned = select(deliveries.c.next_attempt_at.label("at")).where(deliveries.c.next_attempt_at > at)
     for name in names:
         of_one = (watches.c.workspace == name, watches.c.next_look_at > at)

@@ -1,0 +1,112 @@
+"""What a backup takes over from the store that it replaces: what must not go back with the rest.
+
+Spent budget is spent; a key that was revoked, a callback token or a secret that was rotated away may be in hands that
+are not to use it again. Sealed values are taken as they are: they are bound to the row, which has the same id.
+"""
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from relay import budget
+from relay.budget import Allowance
+from relay.model import Instant
+from relay.pace import read_ledger
+from relay.store import dialect, migrate
+
+_TAKE_OVER = (
+    """UPDATE main.api_keys
+       SET revoked_at = (SELECT old.revoked_at FROM replaced.api_keys old WHERE old.id = api_keys.id)
+       WHERE revoked_at IS NULL
+       AND id IN (SELECT id FROM replaced.api_keys WHERE revoked_at IS NOT NULL)""",
+    "INSERT OR IGNORE INTO main.api_keys SELECT * FROM replaced.api_keys",
+    "INSERT OR REPLACE INTO main.callback_tokens SELECT * FROM replaced.callback_tokens",
+    """UPDATE main.endpoints SET secrets = (SELECT old.secrets FROM replaced.endpoints old WHERE old.id = endpoints.id)
+       WHERE id IN (SELECT id FROM replaced.endpoints)""",
+    """INSERT INTO main.duties SELECT * FROM replaced.duties WHERE name = 'clock'
+       ON CONFLICT (name) DO UPDATE SET until = max(until, excluded.until)""",
+)
+_LEDGERS = "SELECT name, ledger FROM {}.workspaces WHERE ledger IS NOT NULL"
+_KEEP_LEDGER = """INSERT INTO main.workspaces (name, ledger) VALUES (?, ?)
+    ON CONFLICT (name) DO UPDATE SET ledger = excluded.ledger"""
+_NAME = "coalesce(name, id)"
+_ROTATED = """SELECT coalesce(main.endpoints.name, main.endpoints.id) FROM main.endpoints
+    JOIN replaced.endpoints old USING (id) WHERE main.endpoints.secrets != old.secrets ORDER BY 1"""
+_BACK = f"""SELECT {_NAME} FROM main.endpoints WHERE id NOT IN (SELECT id FROM replaced.endpoints) ORDER BY 1"""  # noqa: S608
+_KEYS = "SELECT name FROM main.api_keys WHERE revoked_at IS NULL ORDER BY name"
+_STANDING = f"SELECT {_NAME} FROM main.endpoints WHERE kind = 'standing' ORDER BY 1"  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What lives again, by name; an endpoint without a name by its id."""
+
+    took_over: bool
+    """Whether the replaced store could be read."""
+    keys: tuple[str, ...]
+    """That work now."""
+    endpoints: tuple[str, ...]
+    """The standing ones."""
+    undeleted: tuple[str, ...] = ()
+    """Endpoints that had been deleted since the backup."""
+    rotated: tuple[str, ...] = ()
+    """Endpoints whose secret is not the backup's: the replaced store's was taken."""
+
+
+def take_over(copy: Path, replaced: Path | None, allowances: Mapping[str, Allowance], now: Instant) -> Restored:
+    """Brings the tables of a backup's copy up to date, ends its sessions, and takes over what must not go back.
+
+    If the replaced store can't be read, each workspace's requests of this minute count as spent. Raises StoreError for
+    a backup of a newer relay.
+    """
+    engine = dialect.engine(dialect.parse(f"sqlite:///{copy}"), writer=True, connections=1)
+    try:
+        migrate.upgrade(engine)
+    finally:
+        engine.dispose()
+    with closing(sqlite3.connect(copy.absolute().as_uri(), uri=True, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE").fetchall()  # all there is, is in the one file
+        connection.execute("PRAGMA synchronous=FULL")
+        undeleted: tuple[str, ...] = ()
+        rotated: tuple[str, ...] = ()
+        took_over = False
+        if replaced is not None:
+            with suppress(sqlite3.DatabaseError):
+                undeleted, rotated = _take_over(connection, replaced)
+                took_over = True
+        if not took_over:
+            _use_up_the_minute(connection, allowances, now)
+        connection.execute("DELETE FROM sessions")
+        return Restored(took_over, _names(connection, _KEYS), _names(connection, _STANDING), undeleted, rotated)
+
+
+def _take_over(connection: sqlite3.Connection, replaced: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Endpoints that had been deleted, and those whose secret had been rotated. All of it, or nothing."""
+    connection.execute("ATTACH ? AS replaced", (replaced.absolute().as_uri() + "?mode=ro",))
+    connection.execute("BEGIN")
+    try:
+        found = _names(connection, _BACK), _names(connection, _ROTATED)
+        known = dict(connection.execute(_LEDGERS.format("main")).fetchall())
+        for name, ledger in connection.execute(_LEDGERS.format("replaced")).fetchall():
+            spent = budget.of_both(read_ledger(ledger), read_ledger(known.get(name)))
+            connection.execute(_KEEP_LEDGER, (name, spent.to_json()))
+        for statement in _TAKE_OVER:
+            connection.execute(statement)
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+    return found
+
+
+def _use_up_the_minute(connection: sqlite3.Connection, allowances: Mapping[str, Allowance], now: Instant) -> None:
+    known = dict(connection.execute(_LEDGERS.format("main")).fetchall())
+    for name, allowance in allowances.items():
+        used = budget.minute_used_up(read_ledger(known.get(name)), allowance, now)
+        connection.execute(_KEEP_LEDGER, (name, used.to_json()))
+
+
+def _names(connection: sqlite3.Connection, query: str) -> tuple[str, ...]:
+    return tuple(name for (name,) in connection.execute(query).fetchall())
