@@ -57,8 +57,10 @@ class DatabaseClock(CarriedClock):
 class MachineClock(CarriedClock):
     """This machine's clock, which does not jump between two times that it is set."""
 
-    def __init__(self, even: Callable[[], Instant] = even_clock) -> None:
+    def __init__(self, even: Callable[[], Instant] = even_clock, machine: Callable[[], Instant] = system_clock) -> None:
         super().__init__(even)
+        self.machine = machine
+        """What it is set by."""
         self._held_until: int | None = None
 
     def begin(self, at: Instant) -> int:

@@ -19,7 +19,7 @@ from relay.errors import StoreError
 from relay.model import Instant
 from relay.sealing import Seal
 from relay.store import dialect, migrate
-from relay.store.clock import DatabaseClock, MachineClock, system_clock
+from relay.store.clock import DatabaseClock, MachineClock
 from relay.store.schema import duties
 from relay.store.writer import TRIES, Writer
 
@@ -131,7 +131,7 @@ class Store:
         """
         if isinstance(self.clock, DatabaseClock):
             return await self.read(lambda tx: _set(self.clock, tx))
-        return self.clock.set(system_clock) if isinstance(self.clock, MachineClock) else 0
+        return self.clock.set(self.clock.machine) if isinstance(self.clock, MachineClock) else 0
 
     async def ring(self, ringer: str) -> None:
         """Wakes whoever listens to `rings` of this store, also in other processes. Raises StoreError."""
@@ -194,7 +194,7 @@ def _begin(clock: Callable[[], Instant], tx: Tx) -> int:
 def _set(clock: Callable[[], Instant], tx: Tx) -> int:
     if isinstance(clock, DatabaseClock):
         return clock.set(lambda: dialect.now(tx))
-    return clock.set(system_clock) if isinstance(clock, MachineClock) else 0
+    return clock.set(clock.machine) if isinstance(clock, MachineClock) else 0
 
 
 def peek(url: str, work: Callable[[Tx], T]) -> T:

@@ -1,16 +1,18 @@
-"""What is planned moves with the clock that it was planned by."""
+"""What is planned follows the clock that it was planned by: never later than it was to be, and stamps with it."""
 
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import update
 
-from relay import budget, config
+from relay import budget
 from relay.budget import Allowance, Ledger
 from relay.model import DAY, HOUR, MINUTE, SECOND, Watch, WatchState
 from relay.pace import read_ledger
 from relay.store import endpoints, events, outbox, plans, waiting, watches, workspaces
 from relay.store.database import Store, Tx
-from tests.make import NOON, make_endpoint, make_event
+from relay.store.schema import deliveries
+from tests.make import NOON, claim_due, make_endpoint, make_event
 
 WATCH = Watch(
     workspace="default",
@@ -21,6 +23,7 @@ WATCH = Watch(
     next_look_at=NOON + MINUTE,
     next_look_why="because",
 )
+REACH = 25 * HOUR
 
 
 async def fill(store: Store) -> None:
@@ -40,33 +43,58 @@ async def fill(store: Store) -> None:
     await store.write(work)
 
 
-@pytest.mark.parametrize("by", [HOUR, -6 * HOUR, 3 * DAY])
-async def test_what_waits_waits_as_long_as_before(store: Store, by: int) -> None:
-    """Looks, deliveries, pauses; how long a job was watched and an endpoint has failed; and back again."""
+async def planned(store: Store) -> tuple[int | None, ...]:
+    """The next look and attempt, the pauses of the endpoint and of the workspace."""
+    watch = await store.read(lambda tx: watches.find(tx, "j1", None))
+    [endpoint] = await store.read(lambda tx: endpoints.standing(tx))
+    state = await store.read(lambda tx: workspaces.get(tx, "default"))
+    assert watch is not None
+    return watch.next_look_at, await store.read(waiting.next_due), endpoint.paused_until, state.paused_until
+
+
+@pytest.mark.parametrize(("by", "plans_by"), [(HOUR, 0), (3 * DAY, HOUR), (-6 * HOUR, -6 * HOUR)])
+async def test_plans_go_with_the_clock_so_far_as_they_are_to(store: Store, by: int, plans_by: int) -> None:
+    """Back with one that is set back; and on only so far as they were set back before."""
     await fill(store)
-    await store.write(lambda tx: plans.move(tx, by))
+    before = await planned(store)
+    await store.write(lambda tx: plans.follow(tx, by, plans_by, NOON))
+    assert await planned(store) == tuple(at + plans_by for at in before if at is not None)
+
+
+@pytest.mark.parametrize("by", [HOUR, -6 * HOUR, 3 * DAY])
+async def test_what_was_stamped_since_the_start_is_moved_and_nothing_older(store: Store, by: int) -> None:
+    """How long a job is watched, and an endpoint fails, counts by the clock that stamped it; what ended stays."""
+    await fill(store)
+    await store.write(lambda tx: plans.follow(tx, by, 0, NOON - 2 * MINUTE))
     moved = await store.read(lambda tx: watches.find(tx, "j1", None))
     assert moved is not None
-    assert (moved.created_at, moved.last_look_at) == (NOON - HOUR + by, NOON - MINUTE + by)
-    assert moved.next_look_at == NOON + MINUTE + by
-    assert moved.missing_since is None
+    assert (moved.created_at, moved.last_look_at, moved.missing_since) == (NOON - HOUR, NOON - MINUTE + by, None)
+    [endpoint] = await store.read(lambda tx: endpoints.standing(tx))
+    assert endpoint.failing_since == NOON - DAY
+    await store.write(lambda tx: plans.follow(tx, by, 0, NOON - 2 * DAY))
+    again = await store.read(lambda tx: watches.find(tx, "j1", None))
+    assert again is not None
+    assert again.created_at == NOON - HOUR + by
     over = await store.read(lambda tx: watches.find(tx, "over", None))
     assert over is not None
     assert over.created_at == NOON - HOUR
-    assert await store.read(waiting.next_due) == NOON + 5 * SECOND + by
-    [endpoint] = await store.read(lambda tx: endpoints.standing(tx))
-    assert (endpoint.paused_until, endpoint.failing_since) == (NOON + HOUR + by, NOON - DAY + by)
-    state = await store.read(lambda tx: workspaces.get(tx, "default"))
-    assert state.paused_until == NOON + MINUTE + by
-    await store.write(lambda tx: plans.move(tx, -by))
-    assert await store.read(lambda tx: watches.find(tx, "j1", None)) == WATCH
+
+
+async def test_leases_are_as_long_as_before(store: Store) -> None:
+    """What is under way when the clock is set on is not taken for dead, and sent a second time."""
+    await fill(store)
+    await store.write(lambda tx: claim_due(tx, NOON + MINUTE, NOON + 2 * MINUTE))
+    await store.write(lambda tx: watches.lease(tx, [WATCH], NOON + 3 * MINUTE))
+    await store.write(lambda tx: plans.follow(tx, DAY, 0, NOON))
+    look, attempt, *_ = await planned(store)
+    assert (look, attempt) == (NOON + DAY + 3 * MINUTE, NOON + DAY + 2 * MINUTE)
 
 
 @pytest.mark.parametrize("by", [2 * SECOND, -2 * SECOND, HOUR, -HOUR, -7 * MINUTE - 3])
 async def test_what_was_spent_is_spent(store: Store, by: int) -> None:
     """As long as before, by the clock that was set, and at most a bin longer."""
     await fill(store)
-    await store.write(lambda tx: plans.move(tx, by))
+    await store.write(lambda tx: plans.follow(tx, by, 0, NOON))
     ledger = read_ledger((await store.read(lambda tx: workspaces.get(tx, "default"))).ledger)
     allowance = Allowance(10, 10, 1.0)
 
@@ -79,25 +107,57 @@ async def test_what_was_spent_is_spent(store: Store, by: int) -> None:
     assert left(DAY + 11 * MINUTE) == (10, 10)
 
 
-async def test_a_relay_s_machine_is_set_back(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The whole relay by the machine's clock: an hour back, and the next look is as far off as it was."""
-    import time_machine
+async def test_what_was_spent_before_counts_longer_and_then_as_it_was(store: Store) -> None:
+    """A run that may have begun under a clock that is ahead does not forget what the last one spent."""
+    await fill(store)
 
-    from relay.service import Relay
+    async def left(now: int) -> int:
+        ledger = read_ledger((await store.read(lambda tx: workspaces.get(tx, "default"))).ledger)
+        return budget.left(ledger, Allowance(10, 10, 1.0), now).day
 
-    folder = tmp_path_factory.mktemp("machine")
-    settings = {"exec": {"api_key": "exec_live_" + "x" * 40}, "storage": {"url": f"sqlite:///{folder}/relay.db"}}
-    with time_machine.travel(NOON / 1_000, tick=True) as machine:
-        relay = await Relay.open(config.from_mapping(settings))
-        await relay.store.write(lambda tx: watches.add(tx, WATCH))
-        for seconds in (-3_600, 3_600, 7 * 3_600):
-            before = relay.clock()
-            machine.shift(seconds)
-            assert abs(relay.clock() - before) < 5 * SECOND, "it does not jump before what is planned does"
-            await relay.tick()
-            assert abs(relay.clock() - before - seconds * SECOND) < 5 * SECOND
-            watch = await relay.store.read(lambda tx: watches.find(tx, "j1", None))
-            assert watch is not None
-            assert watch.next_look_at is not None
-            assert 50 * SECOND < watch.next_look_at - relay.clock() <= MINUTE + SECOND
-        await relay.stop()
+    ahead = NOON + 2 * DAY
+    assert await left(ahead) == 10
+    await store.write(lambda tx: plans.count_longer(tx, 2 * DAY, ahead))
+    assert await left(ahead) == 3
+    await store.write(lambda tx: plans.count_longer(tx, -2 * DAY, ahead + 10 * MINUTE))
+    assert (await left(ahead), await left(NOON)) == (10, 3)
+
+
+async def test_what_no_schedule_reaches_is_known_and_made_due(store: Store) -> None:
+    """Plans of a clock that was ahead; and what was spent by it is not forgotten. Twice is as good as once."""
+    await fill(store)
+    early = NOON - 2 * DAY
+    assert await store.read(lambda tx: plans.too_far(tx, ["default"], early + REACH)) == (2, NOON + MINUTE)
+    for _ in range(2):
+        await store.write(lambda tx: plans.forget_the_future(tx, early, REACH))
+    assert await store.read(lambda tx: plans.too_far(tx, ["default"], early + REACH)) == (0, None)
+    look, attempt, paused, _ = await planned(store)
+    assert (look, attempt, paused) == (early, early, early)
+    ledger = read_ledger((await store.read(lambda tx: workspaces.get(tx, "default"))).ledger)
+    allowance = Allowance(10, 10, 1.0)
+    assert budget.left(ledger, allowance, early).day == 3
+    assert budget.left(ledger, allowance, early + DAY + 6 * MINUTE).day == 10
+
+
+async def test_plans_within_reach_stay(store: Store) -> None:
+    """A start by the right clock changes nothing."""
+    await fill(store)
+    before = await planned(store)
+    await store.write(lambda tx: plans.forget_the_future(tx, NOON, REACH))
+    assert await planned(store) == before
+
+
+async def test_the_time_is_written_down(store: Store) -> None:
+    """The newest word counts, also one that is earlier: the clock was set back."""
+    assert await store.read(plans.last_seen) is None
+    for at in (NOON, NOON + MINUTE, NOON - DAY):
+        await store.write(lambda tx, at=at: plans.see(tx, "own_1", at))  # type: ignore[misc]
+        assert await store.read(plans.last_seen) == at
+
+
+async def test_a_delivery_that_is_held_stays_held(store: Store) -> None:
+    """It has no plan that could follow anything."""
+    await fill(store)
+    await store.write(lambda tx: tx.execute(update(deliveries), {"next_attempt_at": None}))
+    await store.write(lambda tx: plans.follow(tx, -HOUR, -HOUR, NOON))
+    assert await store.read(waiting.next_due) is None

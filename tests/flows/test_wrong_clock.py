@@ -1,0 +1,89 @@
+"""A machine whose clock is wrong at boot, or set while the relay runs: nothing is lost, untrue, late or overdrawn."""
+
+import pytest
+
+from relay.model import DAY, HOUR, MINUTE, SECOND
+from relay.sandbox.receiver import Answer
+from tests.flows.wrong_clock import PER_DAY, YEARS, lived, machine, until_told
+
+
+async def one_waits_for_each(one, lasts: int = 6 * SECOND) -> None:  # type: ignore[no-untyped-def]
+    """A delivery waits for its retry, and a job is watched."""
+    one.world.receiver.script(Answer(status=500))
+    await one.job(0)
+    await one.job(lasts)
+    await one.live(2 * SECOND)
+
+
+@pytest.mark.parametrize("wrong", [-35 * MINUTE, -2 * HOUR, -26 * YEARS, HOUR, 2 * DAY, 10 * YEARS])
+async def test_wrong_at_boot_then_set_right(sqlite_url: str, wrong: int) -> None:
+    """What is due by the right clock is done within seconds of the correction."""
+    async with machine(sqlite_url) as one:
+        await one_waits_for_each(one)
+        await one.boot(wrong)
+        await one.live(4 * SECOND)
+        await one.set()
+        await one.live(12 * SECOND)
+        await one.check()
+        assert (await one.world.relay.readiness()).ready
+
+
+@pytest.mark.parametrize("steps", [(2 * DAY, 0), (-3 * HOUR, 0), (-2 * HOUR, -HOUR, 0), (5 * HOUR, -HOUR, 0)])
+async def test_set_while_it_runs(sqlite_url: str, steps: tuple[int, ...]) -> None:
+    """On and back, back and on, in two steps: for seconds."""
+    async with machine(sqlite_url) as one:
+        await one_waits_for_each(one, 20 * SECOND)
+        for wrong in steps:
+            await one.set(wrong)
+            await one.live(3 * SECOND)
+        await one.live(25 * SECOND)
+        await one.check()
+
+
+@pytest.mark.parametrize(("first", "then"), [(2 * DAY, 2 * DAY), (2 * DAY, 0), (-5 * HOUR, -5 * HOUR), (-5 * HOUR, 0)])
+async def test_started_again_in_the_wrong_time(sqlite_url: str, first: int, then: int) -> None:
+    """Also if the clock was set right while the relay was down: then the store's own time is what is wrong."""
+    async with machine(sqlite_url) as one:
+        await one_waits_for_each(one)
+        await one.boot(first)
+        await one.job(5 * SECOND)
+        await one.live(3 * SECOND)
+        await one.boot(then)
+        await one.live(4 * SECOND)
+        await one.set()
+        await until_told(one)
+        await one.live(3 * MINUTE)
+        await one.check()
+
+
+@pytest.mark.parametrize("wrong", [-2 * HOUR, -26 * YEARS, 2 * DAY])
+async def test_a_day_that_is_used_up_stays_so(sqlite_url: str, wrong: int) -> None:
+    """Whatever the clock says at boot, Exec is not asked once more than its day allows."""
+    async with machine(sqlite_url, interval="1s") as one:
+        await one.job(DAY)
+        await one.live(10 * MINUTE)
+        asked = len(one.world.exec.records.asked)
+        assert asked == PER_DAY
+        await one.boot(wrong)
+        await one.live(MINUTE)
+        await one.set()
+        await one.live(2 * MINUTE)
+        assert len(one.world.exec.records.asked) == asked
+
+
+async def test_an_old_job_is_not_given_up_by_a_clock_that_is_ahead(sqlite_url: str) -> None:
+    """Nor one that Exec does not know for now: ages begin with the run, until the clock is sure."""
+    async with machine(sqlite_url) as one:
+        await one.job(30 * SECOND)
+        await one.live(5 * SECOND)
+        await one.boot(2 * DAY)
+        await one.live(8 * SECOND)
+        await one.set()
+        await one.live(30 * SECOND)
+        await one.check()
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_whatever_becomes_of_the_clock(sqlite_url: str, seed: int) -> None:
+    """Boots and jumps at random; the torture `wrong-clock` does many."""
+    await lived(sqlite_url, seed, 8)

@@ -1,0 +1,126 @@
+"""A relay on SQLite whose machine's clock is wrong, set, and set again: time is moved by hand, and the truth is known."""
+
+import json
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from relay.model import DAY, HOUR, MINUTE, SECOND
+from relay.sandbox.exec import ExecSettings
+from relay.service import Relay
+from relay.store import plans
+from relay.store.clock import PATIENCE, MachineClock
+from tests.flows.conftest import World, world_on
+
+YEARS = 365 * DAY
+SHARE = 8
+PER_DAY = 60
+
+
+@dataclass
+class Machine:
+    """The machine of a relay: its clock is `wrong` by so many milliseconds."""
+
+    world: World
+    wrong: int = 0
+    jobs: list[str] = field(default_factory=list)
+
+    async def boot(self, wrong: int, down: int = 3 * SECOND) -> None:
+        """Goes down, and boots with its clock wrong by so much."""
+        url = self.world.relay.config.storage.url
+        await self.world.relay.stop()
+        self.world.clock.advance(down)
+        self.wrong = wrong
+        await self.open(url)
+
+    async def open(self, url: str) -> None:
+        clock = MachineClock(self.world.clock, lambda: self.world.clock() + self.wrong)
+        self.world.relay = await Relay.open(self.world.config(url, **self.world.sections), clock, seed=1)
+        await self.world.relay.timekeeper.begin()
+
+    async def set(self, wrong: int = 0) -> None:
+        """The clock is set."""
+        self.wrong = wrong
+        await self.world.settle()
+
+    async def live(self, ms: int) -> None:
+        """So much time goes by."""
+        for _ in range(0, ms, SECOND):
+            self.world.clock.advance(SECOND)
+            await self.world.settle()
+
+    async def job(self, lasts: int) -> str:
+        """A job that is registered, and ends after so long."""
+        job = self.world.exec.add(lasts=lasts)
+        self.jobs.append(job.id)
+        await self.world.prepare(job.id, self.world.receiver_url + "/callback")
+        await self.world.settle()
+        return job.id
+
+    def told(self) -> Counter[tuple[str, str]]:
+        """Which jobs and types the receiver was told of, each webhook-id once."""
+        found = {one.headers["webhook-id"]: json.loads(one.body) for one in self.world.received()}
+        return Counter((one["data"]["job"]["id"], one["type"]) for one in found.values())
+
+    async def check(self) -> None:
+        """All that ended was told, nothing untrue, nothing is planned too late, and Exec was not asked too much."""
+        now, relay = self.world.clock(), self.world.relay
+        assert abs(relay.clock() - now) < SECOND
+        for job_id, type in self.told():
+            assert type == "job.completed", (job_id, type)
+        assert {job for job, _ in self.told()} == set(self.jobs)
+        reach = now + relay.timekeeper.reach
+        assert await relay.store.read(lambda tx: plans.too_far(tx, ["default"], reach)) == (0, None)
+        looks = sorted(one.at for one in self.world.exec.records.asked if one.call == "look")
+        for span, most in ((MINUTE, SHARE), (DAY, PER_DAY)):
+            for at in looks:
+                assert sum(at <= other < at + span for other in looks) <= most, (span, at - now)
+
+
+@asynccontextmanager
+async def machine(url: str, **polling: object) -> AsyncIterator[Machine]:
+    """A machine whose clock is right, with a small budget at Exec."""
+    budget = {"per_minute": SHARE, "per_day": PER_DAY, "share": 1.0}
+    sections = {
+        "exec": {"budget": budget},
+        "polling": {"strategy": "interval", "interval": "10s", **polling},
+        "delivery": {"schedule": ["0s", "8s", "8s", "1m", "10h"]},
+    }
+    async with world_on(url, ExecSettings(seed=1), None, **sections) as world:
+        made = Machine(world)
+        await world.relay.stop()
+        await made.open(url)
+        yield made
+
+
+WRONGS = (-26 * YEARS, -2 * HOUR, -35 * MINUTE, -SECOND, 0, 0, 2 * SECOND, HOUR, 2 * DAY, 3 * YEARS)
+
+
+async def lived(url: str, seed: int, steps: int) -> Machine:
+    """Boots, jumps and repairs at random, then the right clock: everything that ended is told soon."""
+    rng = random.Random(seed)
+    async with machine(url) as one:
+        for _ in range(steps):
+            if rng.random() < 0.5:
+                await one.boot(rng.choice(WRONGS), rng.choice((SECOND, 30 * SECOND)))
+            else:
+                await one.set(rng.choice(WRONGS))
+            if rng.random() < 0.5:
+                await one.job(rng.choice((0, 5, 20)) * SECOND)
+            await one.live(rng.choice((1, 3, 8)) * SECOND)
+        await one.set()
+        await until_told(one)
+        await one.live(PATIENCE)
+        await one.check()
+        return one
+
+
+async def until_told(one: Machine, patience: int = 20 * MINUTE) -> None:
+    """Waits for all to be told: looks wait for the budget."""
+    for _ in range(0, patience, 5 * SECOND):
+        if {job for job, _ in one.told()} >= set(one.jobs):
+            return
+        one.world.clock.advance(5 * SECOND)
+        await one.world.settle()
