@@ -26,7 +26,13 @@ async def test_a_relay_that_works_is_ready(start: Start) -> None:
         await world.settle()
         readiness = await world.relay.readiness()
         assert readiness.ready
-        assert [check.name for check in readiness.checks] == ["metronome", "store", "deliveries", "exec:default"]
+        assert [check.name for check in readiness.checks] == [
+            "metronome",
+            "store",
+            "deliveries",
+            "plans",
+            "exec:default",
+        ]
 
 
 async def test_a_metronome_that_stands_still_is_told(start: Start) -> None:

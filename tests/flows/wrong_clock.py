@@ -1,4 +1,4 @@
-"""A relay on SQLite whose machine's clock is wrong, set, and set again: time is moved by hand, and the truth is known."""
+"""A relay on SQLite whose machine's clock is wrong, set, and set again; time is moved by hand, and the truth known."""
 
 import json
 import random

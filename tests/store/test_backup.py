@@ -23,6 +23,10 @@ def watch(number: int) -> Watch:
     return Watch(workspace="default", job_id=f"j{number}", state=WatchState.ACTIVE, created_at=NOON + number)
 
 
+def as_it_is(_copy: Path, _replaced: Path | None) -> None:
+    """Takes nothing over."""
+
+
 async def jobs(url: str) -> list[str]:
     """The jobs of a store."""
     store = await Store.open(url)
@@ -87,7 +91,7 @@ async def test_restored_store_is_the_copy(sqlite_url: str, tmp_path: Path) -> No
     await store.write(lambda tx: watches.add(tx, watch(2)))
     await store.aclose()
     aside = tmp_path / "aside.db"
-    backup.restore(sqlite_url, copy, aside)
+    backup.restore(sqlite_url, copy, aside, as_it_is)
     assert await jobs(sqlite_url) == ["j1"]
     assert await jobs(f"sqlite:///{aside}") == ["j1", "j2"]
     assert copy.exists()
@@ -98,7 +102,7 @@ async def test_store_in_use_is_not_replaced(sqlite_store: Store, sqlite_url: str
     copy = tmp_path / "copy.db"
     backup.back_up(sqlite_url, copy)
     with pytest.raises(StoreError, match="in use by another relay"):
-        backup.restore(sqlite_url, copy, tmp_path / "aside.db")
+        backup.restore(sqlite_url, copy, tmp_path / "aside.db", as_it_is)
 
 
 async def test_store_that_another_program_follows_is_not_replaced(sqlite_url: str, tmp_path: Path) -> None:
@@ -112,10 +116,10 @@ async def test_store_that_another_program_follows_is_not_replaced(sqlite_url: st
         follower.execute("SELECT count(*) FROM watches").fetchone()
         await store.aclose()
         with pytest.raises(StoreError, match="another program"):
-            backup.restore(sqlite_url, copy, tmp_path / "aside.db")
+            backup.restore(sqlite_url, copy, tmp_path / "aside.db", as_it_is)
         assert not (tmp_path / "aside.db").exists()
     assert await jobs(sqlite_url) == ["j2"]
-    backup.restore(sqlite_url, copy, tmp_path / "aside.db")
+    backup.restore(sqlite_url, copy, tmp_path / "aside.db", as_it_is)
     assert await jobs(sqlite_url) == []
 
 
@@ -130,7 +134,7 @@ async def test_what_a_lost_file_left_behind_is_not_mixed_in(sqlite_url: str, tmp
     await store.aclose()
     place.unlink()
     Path(f"{place}-wal").write_bytes(log)
-    backup.restore(sqlite_url, copy, tmp_path / "aside.db")
+    backup.restore(sqlite_url, copy, tmp_path / "aside.db", as_it_is)
     assert await jobs(sqlite_url) == ["j1"]
 
 
@@ -147,7 +151,7 @@ async def test_damaged_backup_replaces_nothing(sqlite_url: str, tmp_path: Path) 
         file.write(os.urandom(20_000))
     before = Path(sqlite_url.removeprefix("sqlite:///")).read_bytes()
     with pytest.raises(StoreError, match="damaged"):
-        backup.restore(sqlite_url, copy, tmp_path / "aside.db")
+        backup.restore(sqlite_url, copy, tmp_path / "aside.db", as_it_is)
     assert Path(sqlite_url.removeprefix("sqlite:///")).read_bytes() == before
 
 

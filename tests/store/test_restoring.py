@@ -1,0 +1,161 @@
+"""What a restore takes over from the store that it replaces: what must not go back."""
+
+import asyncio
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import delete
+
+from relay import budget
+from relay.budget import Allowance, Ledger
+from relay.cli import main
+from relay.model import DAY, HOUR, MINUTE, SECOND, Secret
+from relay.pace import read_ledger
+from relay.store import api_keys, backup, callbacks, endpoints, schema, sessions, workspaces
+from relay.store.api_keys import StoredKey
+from relay.store.callbacks import CallbackToken
+from relay.store.database import Store, Tx
+from relay.store.restoring import Restored, take_over
+from relay.store.sessions import Session
+from tests.make import NOON, SECRET, make_endpoint
+
+ALLOWANCES = {"default": Allowance(60, 200, 0.8)}
+ROTATED = "whsec_" + "bmV3ZXIh" * 5 + "bmV3"
+SESSION = Session(id="a session", key_hash="its key", csrf="csrf", expires_at=NOON + DAY)
+ENV = {"RELAY_EXEC__API_KEY": "exec_live_" + "0" * 40}
+
+
+def key(id: str, name: str) -> StoredKey:
+    return StoredKey(id=id, name=name, hash=f"hash of {id}", scopes=("read",), created_at=NOON)
+
+
+def spend(tx: Tx, n: int, now: int) -> None:
+    state = workspaces.lock(tx, "default")
+    ledger = budget.spend(read_ledger(state.ledger), n, now)
+    workspaces.save(tx, replace(state, ledger=ledger.to_json()))
+
+
+def before(tx: Tx) -> None:
+    """What the backup holds."""
+    for name in ("kept", "rotated", "deleted"):
+        endpoints.add(tx, make_endpoint(id=f"ep_{name}", name=name, url=f"https://example.com/{name}"))
+    api_keys.add(tx, key("key_1", "ops"))
+    api_keys.add(tx, key("key_2", "ci"))
+    callbacks.add(tx, CallbackToken(workspace="default", token="token of old"))
+    spend(tx, 39, NOON)
+
+
+def since(tx: Tx) -> None:
+    """What was done since."""
+    rotated = make_endpoint(id="ep_rotated", name="rotated", url="https://example.com/rotated")
+    tx.execute(delete(schema.endpoints).where(schema.endpoints.c.id.in_(["ep_rotated", "ep_deleted"])))
+    endpoints.add(tx, replace(rotated, secrets=(Secret(ROTATED),)))
+    api_keys.revoke(tx, "ops", NOON + HOUR)
+    api_keys.add(tx, key("key_3", "ops"))
+    callbacks.save(tx, CallbackToken(workspace="default", token="token of new"))
+    spend(tx, 121, NOON + HOUR)
+
+
+async def restored(url: str, tmp_path: Path, damage: bytes | None = None) -> Restored:
+    """A store that was backed up, used further, and restored."""
+    store = await Store.open(url)
+    await store.write(before)
+    await store.write(lambda tx: sessions.add(tx, SESSION, NOON))
+    backup.back_up(url, tmp_path / "copy.db")
+    await store.write(since)
+    await store.aclose()
+    if damage is not None:
+        Path(url.removeprefix("sqlite:///")).write_bytes(damage)
+    prepare = partial(take_over, allowances=ALLOWANCES, now=NOON + HOUR + SECOND)
+    return backup.restore(url, tmp_path / "copy.db", tmp_path / "aside.db", prepare)
+
+
+async def test_what_must_not_go_back_does_not(sqlite_url: str, tmp_path: Path) -> None:
+    """Spent budget, revoked keys, callback tokens, secrets; and nobody is logged in."""
+    said = await restored(sqlite_url, tmp_path)
+    assert said == Restored(True, ("ci", "ops"), ("deleted", "kept", "rotated"), ("deleted",), ("rotated",))
+    store = await Store.open(sqlite_url)
+    try:
+        assert [one.id for one in await store.read(api_keys.live)] == ["key_2", "key_3"]
+        token = await store.read(lambda tx: callbacks.get(tx, "default"))
+        assert token is not None
+        assert token.token == "token of new"
+        standing = {one.name: one.secrets for one in await store.read(endpoints.standing)}
+        assert standing == {"kept": (Secret(SECRET),), "rotated": (Secret(ROTATED),), "deleted": (Secret(SECRET),)}
+        ledger = read_ledger((await store.read(lambda tx: workspaces.get(tx, "default"))).ledger)
+        assert budget.left(ledger, ALLOWANCES["default"], NOON + HOUR + MINUTE).day == 0
+    finally:
+        await store.aclose()
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
+        assert connection.execute("SELECT count(*) FROM sessions").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("damage", [b"", b"this is no store" * 1_000, None])
+async def test_without_the_replaced_store_the_minute_counts_as_spent(
+    sqlite_url: str, tmp_path: Path, damage: bytes | None
+) -> None:
+    """It is lost, damaged, or its tables are torn: restored all the same, what was there is kept, and it is said."""
+    if damage is None:
+        store = await Store.open(sqlite_url)
+        await store.write(before)
+        backup.back_up(sqlite_url, tmp_path / "copy.db")
+        await store.aclose()
+        with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
+            connection.execute("DROP TABLE callback_tokens")
+        prepare = partial(take_over, allowances=ALLOWANCES, now=NOON + HOUR + SECOND)
+        said = backup.restore(sqlite_url, tmp_path / "copy.db", tmp_path / "aside.db", prepare)
+    else:
+        said = await restored(sqlite_url, tmp_path, damage)
+        assert (tmp_path / "aside.db").exists() == bool(damage)
+    assert not said.took_over
+    assert said.keys == ("ci", "ops")
+    store = await Store.open(sqlite_url)
+    ledger = read_ledger((await store.read(lambda tx: workspaces.get(tx, "default"))).ledger)
+    await store.aclose()
+    allowance, now = ALLOWANCES["default"], NOON + HOUR + 2 * SECOND
+    assert budget.granted(ledger, allowance, now, 10) == 0
+    assert budget.granted(ledger, allowance, now + MINUTE + SECOND, 10) == 10
+    assert budget.left(ledger, allowance, now).day == 160 - 39
+
+
+def test_the_command_says_what_lives_again(sqlite_url: str, tmp_path: Path) -> None:
+    """By name, and no secret of it."""
+
+    async def work() -> None:
+        store = await Store.open(sqlite_url)
+        await store.write(before)
+        backup.back_up(sqlite_url, tmp_path / "copy.db")
+        await store.write(since)
+        await store.aclose()
+
+    asyncio.run(work())
+    run = CliRunner(env=ENV | {"RELAY_STORAGE__URL": sqlite_url})
+    done = run.invoke(main, ["restore", str(tmp_path / "copy.db"), "--yes"])
+    assert done.exit_code == 0, done.output
+    assert "API keys that work now: ci, ops." in done.output
+    assert "Standing endpoints: deleted, kept, rotated." in done.output
+    assert "there again: deleted." in done.output
+    assert "the newer secret kept: rotated." in done.output
+    Path(sqlite_url.removeprefix("sqlite:///")).unlink()
+    lost = run.invoke(main, ["restore", str(tmp_path / "copy.db"), "--yes"])
+    assert lost.exit_code == 0, lost.output
+    assert "Exec's requests of this minute count as spent" in lost.output
+    for text in (SECRET, ROTATED, "token of", "example.com", "hash of"):
+        assert text not in done.output + lost.output
+
+
+def test_ledgers_of_both_hold_what_either_spent() -> None:
+    """Bin by bin the greater number: the older of two is part of the newer."""
+    older = budget.spend(Ledger(), 3, NOON)
+    newer = budget.spend(older, 4, NOON + 10 * MINUTE)
+    other = budget.spend(budget.spend(Ledger(), 2, NOON), 1, NOON + 5 * MINUTE)
+    both = budget.of_both(newer, other)
+    assert dict(both.buckets) == {NOON // (5 * MINUTE): 3, NOON // (5 * MINUTE) + 1: 1, NOON // (5 * MINUTE) + 2: 4}
+    assert budget.of_both(other, newer) == both
+    assert json.loads(both.to_json())
