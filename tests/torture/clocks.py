@@ -8,7 +8,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from relay.model import HOUR, MINUTE, SECOND
+from relay.model import DAY, HOUR, MINUTE, SECOND
 from tests.torture.killing import REPLICAS
 from tests.torture.postgresql import postgresql
 from tests.torture.scene import Plan, Scene, scene
@@ -45,3 +45,30 @@ async def jumps(folder: Path, plan: Plan, rounds: int) -> Verdict:
 
 def _wrong_by(stage: Scene) -> int:
     return stage.rng.choice(JUMPS) * stage.rng.choice((1, -1, 0))
+
+
+AT_BOOT = (-26 * 365 * DAY, -2 * DAY, -2 * HOUR, -35 * MINUTE, 0, 2 * HOUR, 2 * DAY)
+"""How wrong a clock is at boot: no battery, local time, the time of the last shutdown, a dead one."""
+
+
+async def at_boot(folder: Path, rounds: int) -> Verdict:
+    """One relay on SQLite is killed and boots with a wrong clock; some seconds later that is set right, in a step or
+    two, or the relay is killed once more before."""
+    clock = folder / "clock-0"
+    set_clock(clock, 0)
+    program = ("tests.torture.wrong_clock", f"{folder}/clock-{{number}}")
+    plan = Plan(store=f"sqlite:///{folder}/relay.db", rate=20, program=program)
+    async with scene(folder, plan) as stage:
+        for _ in range(rounds):
+            await asyncio.sleep(stage.rng.uniform(0.5, 2))
+            for _ in range(stage.rng.choice((1, 1, 2))):
+                await stage.kill(stage.relays)
+                set_clock(clock, stage.rng.choice(AT_BOOT))
+                await stage.start(stage.relays)
+                await asyncio.sleep(stage.rng.uniform(0.5, 3))
+            if stage.rng.random() < 0.3:
+                set_clock(clock, stage.rng.choice((-HOUR, HOUR)))
+                await asyncio.sleep(stage.rng.uniform(0.5, 2))
+            set_clock(clock, 0)
+            await stage.answers()
+        return await stage.finish()

@@ -15,6 +15,7 @@ from tests.torture import (
     power,
     receivers_down,
     recorded,
+    restoring,
     sqlite_file,
 )
 from tests.torture.verdict import Verdict
@@ -127,5 +128,19 @@ TORTURES = (
         run=clocks.on_postgresql,
         short=2,
         long=50,
+    ),
+    Torture(
+        name="clock-at-boot",
+        what="killed, and started with a clock that is wrong by up to 26 years and set right seconds later, on SQLite",
+        run=clocks.at_boot,
+        short=2,
+        long=50,
+    ),
+    Torture(
+        name="restored",
+        what="backed up, and the backup put in the store's place hours later, on a clock moved by hand",
+        run=restoring.restored,
+        short=4,
+        long=60,
     ),
 )

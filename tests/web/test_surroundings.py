@@ -97,7 +97,7 @@ async def test_what_operators_ask(api: Api) -> None:
     assert await api.get("/healthz") == {"status": "ok"}
     ready = await api.get("/readyz")
     assert ready["status"] == "ready"
-    assert {check["name"] for check in ready["checks"]} == {"metronome", "store", "deliveries", "exec:default"}
+    assert {check["name"] for check in ready["checks"]} == {"metronome", "store", "deliveries", "plans", "exec:default"}
     await api.register()
     metrics = (await api.http.get("/metrics")).text
     found = {family.name: family for family in text_string_to_metric_families(metrics)}
