@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model import HOUR, MINUTE, SECOND, Instant
-from relay.store.clock import DatabaseClock, even_clock, system_clock
+from relay.store.clock import PATIENCE, DatabaseClock, MachineClock, even_clock, system_clock
 from relay.store.database import Store
 from tests.conftest import NOON, Clock
 
@@ -97,3 +97,48 @@ async def test_a_store_goes_by_the_clock_of_its_database(store: Store, store_url
         assert before - 1 <= opened.clock() <= said() + 1
         assert abs(store.clock() - said()) < 10 * SECOND
     await opened.aclose()
+
+
+class Board:
+    """A machine whose clock is `wrong` by so much."""
+
+    def __init__(self) -> None:
+        self.even, self.wrong = Clock(NOON), 0
+        self.clock = MachineClock(self.even, lambda: self.even() + self.wrong)
+        self.clock.set(self.clock.machine)
+
+    def set(self, wrong: int) -> int:
+        self.wrong = wrong
+        return self.clock.set(self.clock.machine)
+
+
+@pytest.mark.parametrize("wrong", [-2 * SECOND, -HOUR, -26 * 365 * 24 * HOUR])
+def test_a_machine_that_boots_behind_its_store_goes_by_the_store(wrong: int) -> None:
+    """Evenly, until its clock is set to later than that, or its patience is at an end."""
+    board = Board()
+    board.set(wrong)
+    assert board.clock.begin(NOON - SECOND) == -wrong - SECOND
+    board.even.advance(MINUTE)
+    assert (board.set(wrong), board.clock()) == (0, NOON + MINUTE - SECOND)
+    assert board.set(wrong // 2) == 0 or wrong == -2 * SECOND
+    board.even.advance(PATIENCE)
+    assert board.set(wrong) < 0
+    assert board.clock() == board.even() + wrong
+
+
+@pytest.mark.parametrize("late", [0, 3 * SECOND, 5 * HOUR])
+def test_it_is_set_on_as_soon_as_its_machine_is(late: int) -> None:
+    """By as long as it had been off."""
+    board = Board()
+    board.set(-5 * HOUR)
+    board.clock.begin(NOON - late)
+    board.even.advance(4 * SECOND)
+    assert (board.set(0), board.clock()) == (late, NOON + 4 * SECOND)
+    assert board.set(-HOUR) == -HOUR, "from then on it goes by its machine"
+
+
+def test_a_machine_that_is_not_behind_begins_with_its_own_time() -> None:
+    """However long it was off."""
+    board = Board()
+    assert board.clock.begin(NOON - 5 * HOUR) == 0
+    assert board.clock() == NOON

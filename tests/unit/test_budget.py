@@ -15,6 +15,7 @@ from relay.budget import (
     left,
     limited,
     minute_share,
+    not_ahead,
     opens_at,
     spend,
 )
@@ -139,6 +140,16 @@ def test_a_clock_that_goes_back_does_no_harm(jump: int) -> None:
     ledger = spend(ledger, 1, NOW)
     assert all(second <= NOW // SECOND for second, _ in ledger.seconds)
     assert granted(ledger, EXEC, NOW + 26 * HOUR, 5) == 5
+
+
+@pytest.mark.parametrize("jump", [2 * MINUTE, HOUR, 2 * HOUR, 3 * DAY])
+def test_a_clock_that_goes_back_forgets_nothing(jump: int) -> None:
+    """What was spent while it was ahead counts as spent now: it is no licence to spend again."""
+    day = left(Ledger(), EXEC, NOW).day
+    ledger = spend(Ledger(), day, NOW + jump)
+    assert granted(ledger, EXEC, NOW, 1) == 0
+    assert granted(not_ahead(ledger, NOW), EXEC, NOW + DAY - MINUTE, 1) == 0
+    assert granted(not_ahead(ledger, NOW), EXEC, NOW + DAY + 6 * MINUTE, 1) == 1
 
 
 def test_a_clock_that_goes_back_a_little_forgets_nothing() -> None:
