@@ -56,11 +56,9 @@ class Relay:
         self.clients = {space.name: self._client_of(space) for space in config.workspaces}
         owner = new_id("own", clock())
         self.bell = Bell(store, owner, self._wake, self.telemetry)
-        self.dispatcher = Dispatcher(
-            store, self.egress, config.delivery, clock, self.telemetry, owner, rng, self.bell.ring
-        )
+        self.dispatcher = Dispatcher(store, self.egress, config.delivery, clock, self.telemetry, owner, rng)
         self.watcher = Watcher(
-            store, config, self.clients, clock, self.telemetry, self.dispatcher.seize, self._settled, rng
+            store, config, self.clients, clock, self.telemetry, self.dispatcher.reserve, self._settled, rng
         )
         self.key_ring = KeyRing(store, clock)
         self.janitor = Janitor(store, config.storage.retention, clock, owner)

@@ -189,9 +189,9 @@ class Stepwise(Store):
     async def read(self, work: Callable[[Tx], T]) -> T:
         return await self._inner.read(work)
 
-    async def write(self, work: Callable[[Tx], T], *, urgent: bool = False) -> T:
+    async def write(self, work: Callable[[Tx], T]) -> T:
         before = await self._inner.read(rows)
-        done = await self._inner.write(work, urgent=urgent)
+        done = await self._inner.write(work)
         self.deleted.append(before - await self._inner.read(rows))
         await self._inner.write(partial(enqueue_one, f"new{len(self.deleted)}"))
         now = self._now()
