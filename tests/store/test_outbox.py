@@ -1,10 +1,13 @@
 """The outbox: what is due is leased once, sent, settled; nothing is told twice, nothing is lost."""
 
 import asyncio
+import tracemalloc
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
 
+from relay.exec_api import MOST_READ
 from relay.model import SECOND, Attempt, DeliveryStatus, DueDelivery, Endpoint, Event, Instant, new_id
 from relay.store import deliveries, endpoints, outbox, paging, schema, waiting
 from relay.store.database import Store, Tx
@@ -28,7 +31,8 @@ async def fill(store: Store, *told: tuple[Event, Endpoint]) -> None:
 
 
 async def claim(store: Store, now: Instant = NOON, owner: str = "me", most: int = 100) -> list[Claim]:
-    return await store.write(lambda tx: claim_due(tx, now, LEASE, owner, most))
+    until = LEASE + now - NOON
+    return await store.write(lambda tx: claim_due(tx, now, until, owner, most))
 
 
 def settlement(claimed: Claim, status: DeliveryStatus, next_attempt_at: Instant | None = None) -> Settlement:
@@ -243,3 +247,37 @@ async def test_pages_hold_every_delivery_once(store: Store, limit: int) -> None:
             break
     assert seen == sorted(seen, reverse=True)
     assert len(set(seen)) == len(seen) == 20
+
+
+async def test_few_bodies_are_in_memory_at_a_time(store: Store) -> None:
+    """A job of the longest answer that is read, with 300 subscribers: 37 MiB are stored, and far less is held."""
+    event = replace(make_event(), job={"id": "j1", "status": "completed", "text": "x" * MOST_READ})
+    some = [make_endpoint(url=f"https://e{number}.example/") for number in range(300)]
+
+    def work(tx: Tx) -> int:
+        for endpoint in some:
+            endpoints.add(tx, endpoint)
+        tracemalloc.start()
+        try:
+            assert outbox.enqueue(tx, event, [(endpoint, None) for endpoint in some], NOON, 0).added == len(some)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak = await store.write(work)
+    assert peak < 120 * MOST_READ
+    assert await store.read(lambda tx: deliveries.count(tx, Filter())) == len(some)
+
+
+async def test_a_result_of_an_earlier_lease_changes_nothing(store: Store) -> None:
+    """The same relay has leased the delivery again, as another had it in between: only the new lease counts."""
+    await fill(store, (make_event(), make_endpoint()))
+    [stale] = await claim(store)
+    [mine] = await claim(store, LEASE)
+    again = settlement(stale, DeliveryStatus.PENDING, next_attempt_at=LEASE)
+    await store.write(lambda tx: outbox.settle(tx, [again]))
+    assert await claim(store, LEASE) == [], "the lease holds"
+    await store.write(lambda tx: outbox.settle(tx, [settlement(mine, DeliveryStatus.FAILED)]))
+    after = await store.read(lambda tx: deliveries.get(tx, mine.delivery.id))
+    assert after is not None
+    assert after.status is DeliveryStatus.FAILED
