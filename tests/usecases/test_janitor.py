@@ -118,8 +118,9 @@ def settle_one(claim: Claim, tx: Tx) -> None:
         ended_at=NOON + 100 * RETENTION,
         reason=None,
         attempt=Attempt(**{**ATTEMPT, "id": new_id("att", NOON), "delivery_id": claim.delivery.id}),
+        lease=claim.lease,
     )
-    outbox.settle(tx, [settled], "test")
+    outbox.settle(tx, [settled])
 
 
 def rows(tx: Tx) -> int:
