@@ -25,8 +25,8 @@ from relay.errors import ConfigError
 from relay.looking import Faulty, KeyRefused, Limited, Look, Missing, Seen, Sighting
 from relay.model import DAY, JOB_ID, Instant, ScenarioJob
 
-MOST_READ = 1024 * 1024
-"""Bytes of an answer that are read; a longer one is no job."""
+MOST_READ = 128 * 1024
+"""Bytes of an answer that are read; a longer one is no job. Each subscriber is sent it, and each delivery stores it."""
 
 _KEY = re.compile(r"[\x21-\x7e]+")
 _KEY_SHAPED = re.compile(r"exec_(live|test)_\w+")

@@ -67,15 +67,7 @@ class Relay:
         self.clients = {space.name: self._client_of(space) for space in config.workspaces}
         self.bell = Bell(store, owner, self._wake, self.telemetry)
         self.dispatcher = Dispatcher(
-            store,
-            self.egress,
-            config.delivery,
-            clock,
-            self.telemetry,
-            owner,
-            rng,
-            self.bell.ring,
-            self.timekeeper.seen_since,
+            store, self.egress, config.delivery, clock, self.telemetry, owner, rng, self.timekeeper.seen_since
         )
         self.watcher = Watcher(
             store,
@@ -83,7 +75,7 @@ class Relay:
             self.clients,
             clock,
             self.telemetry,
-            self.dispatcher.seize,
+            self.dispatcher.reserve,
             self._settled,
             rng,
             self.timekeeper.seen_since,

@@ -7,8 +7,9 @@ settled in one transaction too: the watch, the event, the deliveries.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, Protocol
 
 from relay import budget, looking, planner
 from relay.arrivals import arrived
@@ -48,6 +49,20 @@ _RANKED = 500
 """Due watches among which a tick chooses when the budget does not reach for all."""
 
 
+class Reservation(outbox.Leasing, Protocol):
+    """Leases what a transaction inserts, and begins it: `relay.dispatcher.admission.Reservation`."""
+
+    def __enter__(self) -> "Reservation": ...
+
+    def __exit__(self, *_: Any) -> None: ...
+
+    def reset(self) -> None:
+        """The transaction begins, perhaps again."""
+
+    async def start(self, leased: Sequence[outbox.Leased]) -> None:
+        """Begins what was leased; to be called after the commit."""
+
+
 class Watcher:
     """Looks at Exec for every workspace."""
 
@@ -58,22 +73,20 @@ class Watcher:
         clients: Mapping[str, ExecClient],
         clock: Callable[[], Instant],
         telemetry: Telemetry,
-        seize: Callable[[Tx, Sequence[Event], Instant], Callable[[], Awaitable[None]]],
+        reserve: Callable[[], Reservation],
         settled: Callable[[], None],
         rng: random.Random,
         seen_since: Callable[[], Instant] = lambda: 0,
     ) -> None:
-        """`seen_since` is when ages begin to count, whatever was stamped before.
-
-        `seize` may take to deliver what a transaction makes. After the commit `settled` is called, then what it
-        returned, which goes on as the first attempt."""
+        """`reserve` gives the slots in which the deliveries of a poll begin; `settled` is called if there are any.
+        `seen_since` is when ages begin to count, whatever was stamped before."""
         self._store, self._config, self._clients, self._clock = store, config, clients, clock
-        self._telemetry, self._seize, self._settled, self._rng = telemetry, seize, settled, rng
+        self._telemetry, self._reserve, self._settled, self._rng = telemetry, reserve, settled, rng
         self._seen_since = seen_since
         self.allowances = {space.name: allowance_of(space) for space in config.workspaces}
         self._paces: dict[str, Pace] = {}
         self._spent: dict[str, Instant] = {}
-        self._looking: dict[asyncio.Future[None], tuple[Watch, asyncio.Task[None]]] = {}
+        self._looking: dict[asyncio.Task[None], Watch] = {}
         self._lease = config.exec.timeout * 2 + 10 * SECOND
 
     async def tick(self) -> None:
@@ -96,9 +109,9 @@ class Watcher:
             )
             self._spent[workspace] = min(opens_at, now + SECOND)
             for watch in chosen:
-                ended = asyncio.get_running_loop().create_future()
-                self._looking[ended] = watch, asyncio.create_task(self._look(watch, ended))
-                ended.add_done_callback(self._looking.pop)
+                task = asyncio.create_task(self._look(watch))
+                self._looking[task] = watch
+                task.add_done_callback(self._looking.pop)
 
     def _is_spent(self, workspace: str, now: Instant) -> bool:
         """Whether a tick within the last second found the budget spent beyond `now`: a burst of registrations wakes the
@@ -122,13 +135,13 @@ class Watcher:
         if not self._looking:
             return
         _, late = await asyncio.wait(self._looking, timeout=GRACE / 1_000)
-        unseen = [self._looking[ended] for ended in late]
-        for _, task in unseen:
+        unseen = [self._looking[task] for task in late]
+        for task in late:
             task.cancel()
-        await asyncio.gather(*(task for _, task in unseen), return_exceptions=True)
+        await asyncio.gather(*late, return_exceptions=True)
         if unseen:
             now = self._clock()
-            await self._store.write(lambda tx: watches.give_back(tx, [watch for watch, _ in unseen], now))
+            await self._store.write(lambda tx: watches.give_back(tx, unseen, now))
 
     def _claim(self, tx: Tx, workspace: str, free: int, now: Instant) -> tuple[list[Watch], Instant]:
         """What was leased; and when there can be more: now, unless the budget is spent."""
@@ -172,16 +185,7 @@ class Watcher:
         """Whether the workspace was in trouble at its last look, so that one look must show that it is over."""
         return state.pause_kind in ("key_refused", "faulty")
 
-    async def _look(self, watch: Watch, ended: asyncio.Future[None]) -> None:
-        """Makes a look, up to `ended`, and goes on with what `seize` gave: without waiting for the loop's next turn."""
-        try:
-            begin = await self._see(watch)
-        finally:
-            ended.set_result(None)
-        if begin is not None:
-            await begin()
-
-    async def _see(self, watch: Watch) -> Callable[[], Awaitable[None]] | None:
+    async def _look(self, watch: Watch) -> None:
         with self._telemetry.looking(watch) as span:
             look = await self._clients[watch.workspace].look(watch.job_id)
             span.tell({"relay.outcome": looking.name_of(look.sighting)})
@@ -189,30 +193,29 @@ class Watcher:
         look = replace(look, started_at=min(look.started_at, now))  # the clock may have been set back meanwhile
         self._telemetry.looked(watch, look)
         try:
-            step, begin = await self._store.write(
-                lambda tx: self._settle(tx, watch, look, now), urgent=looking.sees_the_end(look.sighting)
-            )
+            with self._reserve() as reservation:
+                step, leased = await self._store.write(lambda tx: self._settle(tx, watch, look, now, reservation))
+                await reservation.start(leased)
         except StoreError as error:
             # The lease runs out and the look is made again; nothing that was seen is lost at Exec.
             self._telemetry.log.error("a look at job %s could not be written down: %s", watch.job_id, error)
-            return None
+            return
         except Exception:
             self._telemetry.log.exception("a look at job %s could not be written down", watch.job_id)
-            return None
-        if step is None or not step.events:
-            return None
-        self._telemetry.settled(step.watch, step.events, now)
-        self._settled()
-        return begin
+            return
+        if step is not None and step.events:
+            self._telemetry.settled(step.watch, step.events, now)
+            self._settled()
 
     def _settle(
-        self, tx: Tx, claimed: Watch, look: Look, now: Instant
-    ) -> tuple[Step | None, Callable[[], Awaitable[None]]]:
-        """Writes what a look saw: nothing of it where the watch went away or ended meanwhile. And what `seize` gave."""
+        self, tx: Tx, claimed: Watch, look: Look, now: Instant, reservation: Reservation
+    ) -> tuple[Step | None, list[outbox.Leased]]:
+        """Writes what a look saw: nothing of it where the watch went away or ended meanwhile. And what is leased."""
+        reservation.reset()
         state = workspaces.lock(tx, claimed.workspace)
         watch = watches.get(tx, claimed.workspace, claimed.job_id)
         state = self._workspace_after(state, look, now)
-        step, told = None, list[Event]()
+        step, leased = None, list[outbox.Leased]()
         if watch is not None:
             watches.record(tx, watch, look)
         if watch is not None and watch.state is WatchState.ACTIVE:
@@ -220,13 +223,13 @@ class Watcher:
             max_age, since = self._config.polling.max_age, self._seen_since()
             step = looking.step(watch, look, now, max_age, jitter, lambda seen: self.plan(seen, now), since)
             watches.save(tx, step.watch)
-            told = self._tell(tx, step, now)
+            leased = self._tell(tx, step, now, reservation)
             if watch.looks == 0 and not watch.exec_callback:
                 state = replace(state, arrivals=arrived(read_arrivals(state.arrivals), 1, now).to_json())
             if step.watch.state is not WatchState.ACTIVE:
                 state = replace(state, durations=learned(read_durations(state.durations), step.watch).to_json())
         workspaces.save(tx, state)
-        return step, self._seize(tx, told, now)
+        return step, leased
 
     def plan(self, watch: Watch, now: Instant) -> Plan:
         """The next look of a watch, as the workspace's pace has it for now."""
@@ -248,15 +251,17 @@ class Watcher:
         # On a thread: pricing takes a few hundredths of a second, and deliveries should not wait for it.
         self._paces[workspace] = await asyncio.to_thread(make_pace, load, now, known)
 
-    def _tell(self, tx: Tx, step: Step, now: Instant) -> list[Event]:
-        told = []
+    def _tell(self, tx: Tx, step: Step, now: Instant, reservation: Reservation) -> list[outbox.Leased]:
+        leased = []
         for type in step.events:
-            told.append(event := events.add(tx, make_event(step.watch, type, now, self._config.polling.max_age)))
+            event = events.add(tx, make_event(step.watch, type, now, self._config.polling.max_age))
             subscribers = registrations.subscribers(tx, event.workspace, event.job_id, type)
-            outbox.enqueue(tx, event, subscribers, now, self._config.delivery.schedule[0], step.watch.trace)
+            first_delay = self._config.delivery.schedule[0]
+            enqueued = outbox.enqueue(tx, event, subscribers, now, first_delay, step.watch.trace, reservation)
+            leased += enqueued.leased
         if step.watch.state is not WatchState.ACTIVE:
             registrations.settle(tx, step.watch.workspace, step.watch.job_id)
-        return told
+        return leased
 
     def _workspace_after(self, state: WorkspaceState, look: Look, now: Instant) -> WorkspaceState:
         """Whether the workspace as a whole has to wait after this look."""

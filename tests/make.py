@@ -6,7 +6,7 @@ from relay.addresses import EgressRules
 from relay.model import ENDINGS, Endpoint, EndpointKind, Event, EventType, Instant, Secret, event_id, new_id
 from relay.store import outbox, waiting
 from relay.store.database import Tx
-from relay.store.outbox import Claim
+from relay.store.outbox import Claim, Lease
 
 NOON = 1_709_294_400_000
 """2024-03-01T12:00:00Z."""
@@ -46,4 +46,5 @@ def make_event(job_id: str = "j1", type: EventType = EventType.COMPLETED, now: I
 
 def claim_due(tx: Tx, now: Instant, until: Instant, owner: str = "test", most: int = 100) -> list[Claim]:
     """Leases what is due to `owner`, as the dispatcher does where there is room for all."""
-    return outbox.lease(tx, [due.id for due in waiting.due(tx, now, most)], now, until, owner)
+    lease = Lease(f"{owner}.{new_id('lease', now)}", until)
+    return outbox.lease(tx, [due.id for due in waiting.due(tx, now, most)], now, lease)

@@ -17,6 +17,7 @@ from relay.service import Relay
 from relay.store import idempotency, outbox, paging, pruning, summaries, waiting
 from relay.store.clock import system_clock
 from relay.store.database import Tx
+from relay.store.outbox import Lease
 from relay.store.schema import deliveries
 from relay.web.app import create_app
 
@@ -104,7 +105,7 @@ class Bench(Rig):
         ids = [due.id for due in found]
         self._claimed = [
             claim.delivery.id
-            for claim in await store.write(lambda tx: outbox.lease(tx, ids, now, now + MINUTE, "bench"))
+            for claim in await store.write(lambda tx: outbox.lease(tx, ids, now, Lease("bench.1", now + MINUTE)))
         ]
         assert len(self._claimed) == DUE
 

@@ -100,13 +100,13 @@ async def stored(port: int, number: int) -> float:
 
         def lease(tx: Tx, ids: list[str]) -> list[outbox.Claim]:
             endpoints.many(tx, [endpoint.id])
-            return outbox.lease(tx, ids, now, now + MINUTE, "bench")
+            return outbox.lease(tx, ids, now, outbox.Lease("bench.1", now + MINUTE))
 
         def settle(tx: Tx, claims: list[outbox.Claim]) -> None:
             endpoints.locked(tx, [endpoint.id])
             verdict = judge(_ANSWER, "standard", 1, [0], now, 0.5)
             sents = [Sent(claim, _ANSWER, now, 1, "standard") for claim in claims]
-            outbox.settle(tx, [settlement_of(sent, verdict, now) for sent in sents], "bench")
+            outbox.settle(tx, [settlement_of(sent, verdict, now) for sent in sents])
 
         async def batches() -> None:
             for _ in range(0, number, AT_ONCE):
@@ -125,7 +125,9 @@ async def told(port: int, number: int) -> float:
     async def work(relay: Relay, _: Endpoint) -> float:
         now = system_clock()
         [due] = await relay.store.read(lambda tx: waiting.due(tx, now, 1))
-        [claim] = await relay.store.write(lambda tx: outbox.lease(tx, [due.id], now, now + MINUTE, "bench"))
+        [claim] = await relay.store.write(
+            lambda tx: outbox.lease(tx, [due.id], now, outbox.Lease("bench.1", now + MINUTE))
+        )
 
         async def tell() -> None:
             for _ in range(number):

@@ -6,11 +6,11 @@ from typing import Protocol
 
 from relay import __version__, signing, traces
 from relay.delivering import Verdict
+from relay.dispatcher.admission import is_probe
 from relay.hiding import without_secrets
-from relay.model import Attempt, DeliveryStatus, Endpoint, Instant, new_id
+from relay.model import Attempt, DeliveryStatus, DueDelivery, Endpoint, Instant, new_id
 from relay.outcome import Answer, Outcome
 from relay.store.outbox import Claim, Settlement
-from relay.turns import Due
 
 USER_AGENT = f"exec-relay/{__version__}"
 RESPONSE_KEPT = 4_096
@@ -34,10 +34,15 @@ class Sent:
     duration_ms: int
     format: str
     """That of the endpoint, as it was sent to."""
-    probe: Due | None = None
-    """What the attempt was a probe for: the next one waits until this one is written down."""
+    due: DueDelivery | None = None
+    """What was leased; None for a test."""
     bare: bool = False
     """The store did not take what came: only what it means is kept."""
+
+    @property
+    def probe(self) -> DueDelivery | None:
+        """What the attempt was a probe for: the next one waits until the result of this one is recorded."""
+        return self.due if self.due is not None and is_probe(self.due) else None
 
 
 async def send(
@@ -108,4 +113,5 @@ def settlement_of(sent: Sent, verdict: Verdict, now: Instant) -> Settlement:
         ended_at=None if verdict.status is DeliveryStatus.PENDING else now,
         reason=verdict.error if verdict.status is DeliveryStatus.FAILED else None,
         attempt=attempt_of(sent, verdict),
+        lease=sent.claim.lease,
     )

@@ -1,43 +1,41 @@
-"""Dispatching: leases due deliveries, sends them, settles what came.
+"""Dispatching: leases due deliveries, sends them, records the results.
 
-A delivery is leased, sent, then settled: never marked before it is sent. A crash between leaves the lease to run out
+A delivery is leased, sent, then recorded: never marked before it is sent. A crash between leaves the lease to run out
 (or to be given back at the next start), and the attempt is made again with the same webhook-id.
 """
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from itertools import count
 
 from relay import delivering
 from relay.config import DeliveryRules
+from relay.dispatcher.admission import SKIP_FOR, AdmissionControl, Admitted, Reservation, is_probe, min_interval
 from relay.dispatcher.attempts import Sent, Wire, attempt_of, send, told
-from relay.dispatcher.lanes import Lanes
 from relay.dispatcher.settling import Settler
 from relay.errors import StoreError
-from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, Endpoint, Event, Instant, new_id
+from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, DueDelivery, Endpoint, Event, Instant, new_id
 from relay.outcome import NoAnswer
 from relay.store import endpoints, outbox, waiting
 from relay.store.database import Store, Tx
-from relay.store.outbox import Claim
+from relay.store.outbox import Claim, Lease, Leased
 from relay.telemetry import Telemetry
-from relay.turns import Chosen, Due, Traffic
 
 GRACE = 8 * SECOND
 """How long attempts under way may take when the relay stops: container engines kill after ten seconds."""
 
-_LOOKED_AT = 256
-"""Due deliveries that are looked at at once; where more are due, their endpoints take turns."""
-_LEAST_LOOKED_AT = 16
-_MOST_AHEAD = 200
-"""Deliveries that are claimed beyond those on the wire: a round through the store costs little more for many."""
+_SCAN_LIMIT = 256
+"""Due deliveries that are read at once; if more are due, their endpoints take turns."""
+_MIN_SCAN = 16
 
-FRESH = SECOND
-"""How long what was claimed may wait for its turn; after that its endpoint may be another, and it is claimed anew."""
+_REFILL = 4
+"""Due deliveries are leased as soon as one in so many slots is free: many at once cost the store hardly more."""
+_REFILL_AFTER = 20
+"""Milliseconds after which fewer are leased too."""
 
-_STARTED_TOGETHER = 8
+_STARTS_PER_LOOP_TURN = 8
 """Attempts that begin in one turn of the loop: whatever else wants it waits for these, and not for hundreds."""
 
 _PUT_OFF_TOGETHER = 500
@@ -55,25 +53,21 @@ class Dispatcher:
         telemetry: Telemetry,
         owner: str,
         rng: random.Random,
-        given_back: Callable[[], None] = lambda: None,
         seen_since: Callable[[], Instant] = lambda: 0,
     ) -> None:
-        """`given_back` is called when something is due that this relay has no room for. `seen_since` is when ages begin
-        to count, whatever was stamped before."""
-        self._given_back = given_back
+        """Ages count from `seen_since()` at the earliest: an older run may have stamped instants by a wrong clock."""
         self._store, self._egress, self._rules, self._clock = store, egress, rules, clock
         self._telemetry, self._owner, self._rng = telemetry, owner, rng
-        limits = rules.concurrency, rules.per_host, rules.at_one_endpoint
-        self._ahead = min(2 * rules.concurrency, _MOST_AHEAD)
-        self._traffic, self._lanes = Traffic(*limits, self._ahead), Lanes(*limits)
+        self._admission = AdmissionControl(rules.concurrency, rules.per_host, rules.at_one_endpoint)
         self._behind = ""
         self._attempts: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._alarm: asyncio.TimerHandle | None = None
         self._stopping = False
         self._lease = rules.timeout * 2 + 10 * SECOND
+        self._leases = count(1)
         self._settler = Settler(
-            store, rules, clock, telemetry, owner, rng, self._traffic, self.wake, self._lease, seen_since
+            store, rules, clock, telemetry, rng, self._admission, self._refill, self._lease, seen_since
         )
         self.caught_up_at = clock()
         """When all had been started that was due and that its endpoint could take."""
@@ -95,56 +89,26 @@ class Dispatcher:
                 self._telemetry.log.exception("nothing was sent in this round")
 
     async def tick(self) -> None:
-        """Starts every attempt that is due and for which there is room. Raises StoreError."""
-        seen_all = 0
-        while not self._stopping and self._traffic.free > 0:
+        """Starts every attempt that is due and has a slot. Raises StoreError."""
+        ends_met = 0
+        while not self._stopping and self._admission.free > 0:
             now = self._clock()
-            found, ends = await self._find(now)
-            chosen = self._traffic.choose(found, now)
-            if chosen.next_slot is not None:
-                self._wake_in(chosen.next_slot - now)
-            if chosen:
-                await self._take(chosen, now)
-                seen_all = 0
+            due, ends = await self._select_due(now)
+            admitted = self._admission.admit(due, now)
+            if admitted.next_slot_at is not None:
+                self._wake_in(admitted.next_slot_at - now)
+            if admitted:
+                await self._lease_and_start(admitted)
+                ends_met = 0
                 continue
-            seen_all += ends
-            if seen_all > 1:  # a whole round that brought nothing, wherever it began
+            ends_met += ends
+            if ends_met > 1:  # a whole round that brought nothing, wherever it began
                 self.caught_up_at = now
                 return
 
-    def seize(self, tx: Tx, events: Sequence[Event], now: Instant) -> Callable[[], Awaitable[None]]:
-        """Leases deliveries of `events` in the transaction that makes them, as far as there seems to be room at once.
-
-        What it returns starts them, and goes on as the first: it is to be called once they are committed. Two rounds
-        through the store are saved, and some turns of the loop.
-        """
-        free = max(0, 0 if self._stopping else self._traffic.free_urgently)
-        found = [one for event in events for one in waiting.due_of(tx, event.id, now, free) if one.may_begin]
-        due = {one.id: replace(one, urgent=True) for one in found}
-        claims, known = self._leased(tx, list(due)[:free], now)
-        return partial(self._start_seized, [(claim, due[claim.delivery.id]) for claim in claims], known, now)
-
-    async def _start_seized(
-        self, seized: Sequence[tuple[Claim, Due]], known: Mapping[str, Endpoint], now: Instant
-    ) -> None:
-        """Starts those for which there is room still; the others are due again. Goes on as the first of them."""
-        if self._stopping:
-            return  # all leases are given back
-        room = {due.id for due in self._traffic.choose([due for _, due in seized], now).start}
-        works = [
-            self._deliver(claim, known[claim.delivery.endpoint_id], due, now)
-            if due.id in room
-            else self._give_back(claim)
-            for claim, due in seized
-        ]
-        for work in works[1:]:
-            self._keep(work)
-        if works and (task := asyncio.current_task()) is not None:
-            self._attempts.add(task)
-            try:
-                await works[0]
-            finally:
-                self._attempts.discard(task)
+    def reserve(self) -> Reservation:
+        """Slots for what one transaction inserts: `outbox.enqueue` leases with it, its `start` begins the attempts."""
+        return Reservation(self._admission, self._new_lease, self._start_all)
 
     async def idle(self) -> None:
         """Returns when no attempt is under way and all are written down."""
@@ -154,6 +118,7 @@ class Dispatcher:
     async def stop(self) -> None:
         """Starts nothing more, gives attempts under way their grace, then gives the leases back."""
         self._stopping = True
+        self._admission.close()
         if self._alarm is not None:
             self._alarm.cancel()
         if self._attempts:
@@ -183,69 +148,73 @@ class Dispatcher:
             next_attempt_at=None,
         )
         outcome, took = await send(self._egress, endpoint, event.id, body, self._rules.timeout, now)
-        claim = Claim(delivery=delivery, host=endpoint.host, trigger="test")
+        claim = Claim(delivery=delivery, host=endpoint.host, trigger="test", lease=self._new_lease())
         sent = Sent(claim, outcome, now, took, endpoint.format)
         return attempt_of(sent, self._settler.judge(sent, endpoint, now))
 
-    async def _find(self, now: Instant) -> tuple[list[Due], int]:
-        """Some of what is due, and how many ends of the queue were met: both where it is all that is due."""
-        behind, each, room = self._behind, self._traffic.most_of_one, self._traffic.free
+    async def _select_due(self, now: Instant) -> tuple[list[DueDelivery], int]:
+        """Some of what is due, and how many ends of the queue were met: both if it is all that is due."""
+        behind, (of_one, room) = self._behind, self._admission.to_scan()
 
-        def look(tx: Tx) -> tuple[list[Due], str | None]:
-            if not waiting.are_due(tx, now, _LOOKED_AT):
-                return waiting.due(tx, now, _LOOKED_AT), None
-            return waiting.due_in_turn(tx, now, behind, each, min(_LOOKED_AT, 2 * room + _LEAST_LOOKED_AT))
+        def select(tx: Tx) -> tuple[list[DueDelivery], str | None]:
+            if not waiting.are_due(tx, now, _SCAN_LIMIT):
+                return waiting.due(tx, now, _SCAN_LIMIT), None
+            return waiting.due_in_turn(tx, now, behind, of_one, min(_SCAN_LIMIT, 2 * room + _MIN_SCAN))
 
-        found, met = await self._store.read(look)
+        due, met = await self._store.read(select)
         if met is None:
-            return found, 2
+            return due, 2
         self._behind = met
-        return found, 0 if met else 1
+        return due, 0 if met else 1
 
-    async def _take(self, chosen: Chosen, now: Instant) -> None:
-        """Leases and starts what was chosen; what has to wait waits without being due."""
-        waiting, started = {due.id: due for due in chosen.start}, 0
+    async def _lease_and_start(self, admitted: Admitted) -> None:
+        """Leases and starts what was admitted; what has to wait waits without being due."""
+        unused = {due.id: due for due in admitted.start}
         try:
-            claims, known = await self._store.write(lambda tx: self._claim(tx, chosen, now))
-            for claim in claims:
-                if (endpoint := known.get(claim.delivery.endpoint_id)) is not None:
-                    self._keep(self._deliver(claim, endpoint, waiting.pop(claim.delivery.id), now))
-                    if (started := started + 1) % _STARTED_TOGETHER == 0:
-                        await asyncio.sleep(0)
+            leased, missed = await self._store.write(lambda tx: self._lease_due(tx, admitted))
+            if missed:
+                self._admission.skip([unused[id] for id in missed], self._clock())
+                self._wake_in(SKIP_FOR)
+            await self._start_all((claim, to, unused.pop(claim.delivery.id)) for claim, to in leased)
         finally:
-            for due in waiting.values():  # taken by another relay, or gone
-                self._traffic.ended(due)
+            for due in unused.values():
+                self._admission.cancel(due)
 
-    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._attempts.add(task)
-        task.add_done_callback(self._attempts.discard)
+    async def _start_all(self, leased: Iterable[tuple[Claim, Endpoint, DueDelivery]]) -> None:
+        for number, (claim, endpoint, due) in enumerate(leased, 1):
+            task = asyncio.create_task(self._deliver(claim, endpoint, due))
+            self._attempts.add(task)
+            task.add_done_callback(self._attempts.discard)
+            if number % _STARTS_PER_LOOP_TURN == 0:
+                await asyncio.sleep(0)
 
-    def _claim(self, tx: Tx, chosen: Chosen, now: Instant) -> tuple[list[Claim], dict[str, Endpoint]]:
-        """What was leased, and the endpoints it goes to."""
-        turns = {due.endpoint_id: at for due in chosen.start if (at := self._next_turn(due, now))}
+    def _lease_due(self, tx: Tx, admitted: Admitted) -> tuple[list[Leased], set[str]]:
+        """What was leased, and the ids of what another relay holds or has taken."""
+        now = self._clock()
+        turns = {due.endpoint_id: at for due in admitted.start if (at := self._next_turn(due, now))}
         mine = endpoints.take_turns(tx, turns, now) if turns else set()
-        ids = [due.id for due in chosen.start if due.endpoint_id in mine or due.endpoint_id not in turns]
-        claims, known = self._leased(tx, ids, now)
-        endpoints.end_turns(tx, mine - {claim.delivery.endpoint_id for claim in claims})
-        for id in chosen.deaf:
+        ids = [due.id for due in admitted.start if due.endpoint_id in mine or due.endpoint_id not in turns]
+        claims = outbox.lease(tx, ids, now, self._new_lease())
+        wanted = {claim.delivery.endpoint_id for claim in claims}
+        known = endpoints.many(tx, wanted) if wanted else {}
+        endpoints.end_turns(tx, mine - wanted)
+        for id in admitted.disabled:
             outbox.hold(tx, id, now, _PUT_OFF_TOGETHER)
-        for id, until in chosen.paused.items():
+        for id, until in admitted.paused.items():
             later = partial(self._after, until, delivering.spread(until - now))
             outbox.put_off(tx, id, now, until, later, _PUT_OFF_TOGETHER)
-        return claims, known
+        leased = [(claim, known[to]) for claim in claims if (to := claim.delivery.endpoint_id) in known]
+        return leased, set(ids) - {claim.delivery.id for claim in claims}
 
-    def _leased(self, tx: Tx, ids: Sequence[str], now: Instant) -> tuple[list[Claim], dict[str, Endpoint]]:
-        """Those of the deliveries that are this relay's from now on, and the endpoints they go to."""
-        claims = outbox.lease(tx, ids, now, now + self._lease, self._owner)
-        wanted = {claim.delivery.endpoint_id for claim in claims}
-        return claims, endpoints.many(tx, wanted) if wanted else {}
+    def _new_lease(self) -> Lease:
+        return Lease(f"{self._owner}.{next(self._leases)}", self._clock() + self._lease)
 
-    def _next_turn(self, due: Due, now: Instant) -> Instant | None:
+    def _next_turn(self, due: DueDelivery, now: Instant) -> Instant | None:
         """When the next attempt may begin at an endpoint that relays call in turn; a probe's end makes it sooner."""
-        if due.needs_probe:
+        if is_probe(due):
             return now + self._rules.timeout + SECOND
-        return now + due.gap if due.gap else None
+        interval = min_interval(due)
+        return now + interval if interval else None
 
     def _after(self, until: Instant, width: int) -> Instant:
         return until + round(self._rng.random() * width)
@@ -260,46 +229,33 @@ class Dispatcher:
             self._alarm.cancel()
         self._alarm = loop.call_at(at, self.wake)
 
-    async def _deliver(self, claim: Claim, endpoint: Endpoint, due: Due, claimed_at: Instant) -> None:
-        """Makes one attempt when its turn comes, and has it written down."""
+    def _refill(self) -> None:
+        """Slots were freed, or results recorded: there may be more to lease."""
+        if self._admission.free * _REFILL >= self._rules.concurrency:
+            self.wake()
+        else:
+            self._wake_in(_REFILL_AFTER)
+
+    async def _deliver(self, claim: Claim, endpoint: Endpoint, due: DueDelivery) -> None:
+        """Makes one attempt, and has its result recorded."""
         sent = None
         try:
-            if not await self._lanes.enter(due, FRESH / SECOND):
-                self._traffic.waited_in_vain()
-                await self._give_back(claim)
-            else:
-                try:
-                    sent = await self._attempt_if_fresh(claim, endpoint, due, claimed_at)
-                finally:
-                    self._lanes.leave(due)
+            if self._may_begin(claim):
+                sent = await self._attempt(claim, endpoint, due)
         finally:
-            if sent is None or sent.probe is None:
-                self._traffic.ended(due)
+            if sent is None:
+                self._admission.cancel(due)
+            elif sent.probe is None:
+                self._admission.release(due)
         if sent is not None:
             await self._settler.put(sent)
-        if not self._lanes.waiting or self._traffic.free >= self._ahead // 2:
-            self.wake()
+        self._refill()
 
-    async def _attempt_if_fresh(self, claim: Claim, endpoint: Endpoint, due: Due, claimed_at: Instant) -> Sent | None:
-        if self._stopping:
-            return None
-        if self._clock() - claimed_at > FRESH:
-            self._traffic.waited_in_vain()
-            await self._give_back(claim)
-            return None
-        return await self._attempt(claim, endpoint, due)
+    def _may_begin(self, claim: Claim) -> bool:
+        """Whether the attempt ends before its lease does; if not, the lease runs out, and there is another."""
+        return not self._stopping and claim.lease.until - self._clock() > self._rules.timeout
 
-    async def _give_back(self, claim: Claim) -> None:
-        """What does not begin here is due again, for whoever is free."""
-        now = self._clock()
-        try:
-            await self._store.write(lambda tx: outbox.give_back(tx, claim.delivery.id, now, self._owner))
-        except StoreError as error:  # the lease runs out
-            self._telemetry.log.error("%s can't be given back: %s", claim.delivery.id, error)
-        else:
-            self._given_back()
-
-    async def _attempt(self, claim: Claim, endpoint: Endpoint, due: Due) -> Sent:
+    async def _attempt(self, claim: Claim, endpoint: Endpoint, due: DueDelivery) -> Sent:
         delivery, started = claim.delivery, self._clock()
         try:
             with self._telemetry.attempting(delivery, endpoint) as span:
@@ -316,5 +272,4 @@ class Dispatcher:
         except Exception as error:  # a fault of ours is a failed attempt like any other: seen, and tried again
             self._telemetry.log.exception("%s could not be sent", delivery.id)
             outcome, took = NoAnswer("internal", f"the relay failed to send it: {type(error).__name__}"), 0
-        probe = due if due.needs_probe else None
-        return Sent(claim, outcome, started, took, endpoint.format, probe)
+        return Sent(claim, outcome, started, took, endpoint.format, due)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from relay import delivering
 from relay.config import DeliveryRules
 from relay.delivering import Verdict
+from relay.dispatcher.admission import AdmissionControl
 from relay.dispatcher.attempts import Sent, barely, settlement_of
 from relay.errors import StoreError, ValueRefused
 from relay.model import SECOND, Endpoint, Instant
@@ -15,7 +16,6 @@ from relay.outcome import NoAnswer, Outcome
 from relay.store import endpoints, outbox
 from relay.store.database import Store, Tx
 from relay.telemetry import Telemetry
-from relay.turns import Traffic
 
 _TOGETHER = 200
 
@@ -29,15 +29,14 @@ class Settler:
         rules: DeliveryRules,
         clock: Callable[[], Instant],
         telemetry: Telemetry,
-        owner: str,
         rng: random.Random,
-        traffic: Traffic,
+        admission: AdmissionControl,
         settled: Callable[[], None],
         lease: int,
         seen_since: Callable[[], Instant] = lambda: 0,
     ) -> None:
         self._store, self._rules, self._clock, self._telemetry = store, rules, clock, telemetry
-        self._owner, self._rng, self._traffic, self._settled = owner, rng, traffic, settled
+        self._rng, self._admission, self._settled = rng, admission, settled
         self._seen_since = seen_since
         self._tries = max(1, lease // SECOND)
         self._sent: asyncio.Queue[Sent] = asyncio.Queue(rules.concurrency * 4)
@@ -85,7 +84,9 @@ class Settler:
                 finally:
                     for sent in batch:
                         if sent.probe is not None:
-                            self._traffic.ended(sent.probe)
+                            self._admission.release(sent.probe)
+                        if sent.due is not None:
+                            self._admission.recorded(sent.due)
                     self._settled()
         finally:
             self.task = None
@@ -126,7 +127,7 @@ class Settler:
     def _learn(self, sent: Sent, verdict: Verdict) -> None:
         delivery, delivered = sent.claim.delivery, verdict.outcome == "delivered"
         self._telemetry.attempted(delivery, sent.format, verdict.outcome, sent.duration_ms, self._clock())
-        self._traffic.learned(delivery.endpoint_id, delivered)
+        self._admission.record_result(delivery.endpoint_id, delivered)
 
     def _write_down(
         self, tx: Tx, batch: Sequence[Sent]
@@ -146,7 +147,7 @@ class Settler:
             if endpoint is not None:
                 after, jitter, since = self._rules.disable_after, self._rng.random(), self._seen_since()
                 known[endpoint.id] = delivering.health_after(endpoint, verdict, now, after, jitter, since)
-        outbox.settle(tx, [settlement_of(sent, verdict, now) for sent, verdict in judged], self._owner)
+        outbox.settle(tx, [settlement_of(sent, verdict, now) for sent, verdict in judged])
         endpoints.end_turns(tx, {sent.probe.endpoint_id for sent in batch if sent.probe is not None})
         changed = [(before[id], after) for id, after in known.items() if after != before[id]]
         for _, endpoint in changed:

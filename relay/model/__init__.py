@@ -5,6 +5,7 @@ value (`dataclasses.replace`). One file has one word; all of them are imported f
 """
 
 from relay.model.deliveries import Attempt, Delivery, DeliveryStatus
+from relay.model.due_delivery import DueDelivery
 from relay.model.endpoints import Endpoint, EndpointKind, Secret, own_format
 from relay.model.events import ENDINGS, ENDINGS_AT_EXEC, Event, EventType, event_id
 from relay.model.ids import JOB_ID, new_id
@@ -24,6 +25,7 @@ __all__ = [
     "Attempt",
     "Delivery",
     "DeliveryStatus",
+    "DueDelivery",
     "Endpoint",
     "EndpointKind",
     "Event",

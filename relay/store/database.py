@@ -101,17 +101,16 @@ class Store:
             raise
         return cls(writer, reader, lock, clock, behind)
 
-    async def write(self, work: Callable[[Tx], T], *, urgent: bool = False) -> T:
+    async def write(self, work: Callable[[Tx], T]) -> T:
         """Runs `work` in a transaction; returns after the commit is durable. On an exception nothing of it remains.
 
         `work` runs on another thread, and again where those it was to be committed with came to nothing: it does
-        nothing but read and write. What is `urgent` does not wait for what is not, and the event loop stands still for
-        it, some hundredths of a second at most: it is for what is seldom, and not to wait for anybody's turn.
+        nothing but read and write.
 
         Raises StoreError where the database fails, and whatever `work` raises.
         """
         self._check_open()
-        return await self._writer.write(work, urgent=urgent)
+        return await self._writer.write(work)
 
     async def write_together(self, work: Callable[[Tx, Sequence[Item]], Sequence[T]], item: Item) -> T:
         """As `write`, for what costs less where it is done for many at a time: all items that wait at once for the same

@@ -1,12 +1,13 @@
-"""The outbox: deliveries that are claimed, sent, then settled."""
+"""The outbox: deliveries that are leased, sent, then settled."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from sqlalchemy import (
     BigInteger,
     BindParameter,
+    ColumnElement,
     Row,
     Text,
     bindparam,
@@ -18,13 +19,16 @@ from sqlalchemy import (
 )
 
 from relay import formats
-from relay.model import Attempt, Delivery, DeliveryStatus, Event, EventType, Instant, new_id
+from relay.model import Attempt, Delivery, DeliveryStatus, DueDelivery, Endpoint, Event, EventType, Instant, new_id
 from relay.store import dialect
 from relay.store.database import Tx
 from relay.store.endpoints import are_deaf
 from relay.store.registrations import Subscriber
 from relay.store.schema import attempts, deliveries, endpoints
 from relay.store.waiting import waits
+
+_BODIES = 50
+"""How many bodies are made and inserted at a time."""
 
 COLUMNS = [deliveries.c[name] for name in Delivery.__slots__]
 
@@ -37,14 +41,14 @@ _LEASABLE = select(deliveries.c.id).where(deliveries.c.id.in_(_IDS), deliveries.
 _LEASE = (
     update(deliveries)
     .where(deliveries.c.id.in_(_LEASABLE.with_for_update(skip_locked=True)))
-    .values(next_attempt_at=bindparam("until"), leased_by=bindparam("owner"))
+    .values(next_attempt_at=bindparam("until"), leased_by=bindparam("token"))
     .returning(*COLUMNS, deliveries.c.host, deliveries.c.trigger)
 )
 _SETTLE = (
     update(deliveries)
     .where(
         deliveries.c.id == bindparam("delivery"),
-        ((deliveries.c.leased_by == bindparam("owner")) & (deliveries.c.status == DeliveryStatus.PENDING.value))
+        ((deliveries.c.leased_by == bindparam("token")) & (deliveries.c.status == DeliveryStatus.PENDING.value))
         | (bindparam("new_status", type_=Text) == DeliveryStatus.DELIVERED.value),
     )
     .values(
@@ -60,13 +64,42 @@ _SETTLE = (
 _ADD_ATTEMPTS = insert(attempts)
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to attempt a delivery until `until`, and to record the result."""
+
+    token: str
+    """Fences the result: one of an earlier lease changes nothing, also if the same owner has the delivery again."""
+    until: Instant
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A delivery that this relay holds until its lease runs out."""
+    """A delivery that is leased."""
 
     delivery: Delivery
     host: str
     trigger: str
+    lease: Lease
+
+
+Leased = tuple[Claim, Endpoint]
+"""A leased delivery, and the endpoint it goes to."""
+
+
+class Leasing(Protocol):
+    """Who begins at once what is inserted: `relay.dispatcher.admission.Reservation`."""
+
+    def lease(self, new: Sequence[DueDelivery]) -> Mapping[str, Lease]:
+        """By id, the leases of those that may begin at once."""
+
+
+@dataclass(slots=True)
+class Enqueued:
+    """What an event added to the outbox."""
+
+    added: int = 0
+    leased: list[Leased] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +113,7 @@ class Settlement:
     ended_at: Instant | None
     reason: str | None
     attempt: Attempt
+    lease: Lease
 
 
 def delivery_of(row: Row[Any]) -> Delivery:
@@ -97,68 +131,117 @@ def enqueue(
     now: Instant,
     first_delay: int,
     trace: str | None = None,
-) -> int:
+    leasing: Leasing | None = None,
+) -> Enqueued:
     """Adds a delivery for each subscriber who has none of this event yet; a cancelled one is taken up again.
 
-    The body is made here, once: what is stored is what every attempt and resend will send.
+    The body is made here, once: what is stored is what every attempt and resend will send. Few bodies are in memory at
+    a time, and those of what is leased.
 
-    `trace` is that of deliveries without a registration.
-
-    A disabled endpoint's deliveries are held: pending, with no next attempt. Returns how many were added.
+    `trace` is that of deliveries without a registration. What `leasing` leases is inserted as leased. Deliveries of a
+    disabled endpoint are held: pending, with no next attempt.
     """
-    told = list(subscribers)
-    deaf = are_deaf(tx, {endpoint.id for endpoint, _ in told if not endpoint.enabled})
-    rows = []
-    for endpoint, registration in told:
-        rows.append(
-            {
-                "id": new_id("dlv", now),
-                "event_id": event.id,
-                "event_type": event.type.value,
-                "workspace": event.workspace,
-                "job_id": event.job_id,
-                "endpoint_id": endpoint.id,
-                "registration_id": registration.id if registration else None,
-                "host": endpoint.host,
-                "status": DeliveryStatus.PENDING.value,
-                "body": formats.render(endpoint.format, event, registration, endpoint.template),
-                "trigger": "schedule",
-                "created_at": now,
-                "next_attempt_at": None if endpoint.id in deaf else now + first_delay,
-                "trace": registration.trace if registration else trace,
-            }
-        )
-    added = len(dialect.insert_new(tx, deliveries, rows))
-    if added == len(rows):
-        return added
-    revived = 0
-    for row in rows:
-        again = update(deliveries).where(
-            deliveries.c.event_id == row["event_id"],
-            deliveries.c.endpoint_id == row["endpoint_id"],
-            deliveries.c.status == DeliveryStatus.CANCELLED.value,
-        )
-        changes = {name: row[name] for name in ("status", "registration_id", "body", "next_attempt_at", "trace")}
-        revived += tx.execute(again, changes | {"ended_at": None, "reason": None, "tries": 0}).rowcount
-    return added + revived
+    every, enqueued = list(subscribers), Enqueued()
+    deaf = are_deaf(tx, {endpoint.id for endpoint, _ in every if not endpoint.enabled})
+    for start in range(0, len(every), _BODIES):
+        some = every[start : start + _BODIES]
+        rows = [_row(event, subscriber, now, first_delay, trace, subscriber[0].id in deaf) for subscriber in some]
+        _insert(tx, event, [endpoint for endpoint, _ in some], rows, None if first_delay else leasing, enqueued)
+    return enqueued
 
 
-def lease(tx: Tx, ids: Sequence[str], now: Instant, until: Instant, owner: str) -> list[Claim]:
-    """Leases those of the deliveries that are still due to `owner` until `until`; what another has, it keeps."""
+def _row(
+    event: Event, subscriber: Subscriber, now: Instant, first_delay: int, trace: str | None, held: bool
+) -> dict[str, Any]:
+    endpoint, registration = subscriber
+    return {
+        "id": new_id("dlv", now),
+        "event_id": event.id,
+        "event_type": event.type.value,
+        "workspace": event.workspace,
+        "job_id": event.job_id,
+        "endpoint_id": endpoint.id,
+        "registration_id": registration.id if registration else None,
+        "host": endpoint.host,
+        "status": DeliveryStatus.PENDING.value,
+        "body": formats.render(endpoint.format, event, registration, endpoint.template),
+        "trigger": "schedule",
+        "created_at": now,
+        "next_attempt_at": None if held else now + first_delay,
+        "leased_by": None,
+        "trace": registration.trace if registration else trace,
+    }
+
+
+def _insert(
+    tx: Tx,
+    event: Event,
+    receivers: Sequence[Endpoint],
+    rows: Sequence[dict[str, Any]],
+    leasing: Leasing | None,
+    enqueued: Enqueued,
+) -> None:
+    """Inserts rows, each to its receiver, and revives those that were cancelled."""
+    leases: Mapping[str, Lease] = {}
+    if leasing is not None:
+        leases = leasing.lease([_due(row, endpoint) for row, endpoint in zip(rows, receivers, strict=True)])
+    stored = [row | _leased_by(leases[row["id"]]) if row["id"] in leases else row for row in rows]
+    inserted = {id for (id,) in dialect.insert_new(tx, deliveries, stored)}
+    enqueued.added += len(inserted)
+    for row, as_stored, endpoint in zip(rows, stored, receivers, strict=True):
+        if row["id"] not in inserted:
+            enqueued.added += _revive(tx, row)
+        elif (lease := leases.get(row["id"])) is not None:
+            claim = Claim(delivery=_new(as_stored, event), host=row["host"], trigger=row["trigger"], lease=lease)
+            enqueued.leased.append((claim, endpoint))
+
+
+def _leased_by(lease: Lease) -> dict[str, Any]:
+    return {"next_attempt_at": lease.until, "leased_by": lease.token}
+
+
+def _due(row: Mapping[str, Any], endpoint: Endpoint) -> DueDelivery:
+    return DueDelivery(
+        id=row["id"],
+        host=row["host"],
+        endpoint_id=endpoint.id,
+        next_attempt_at=row["next_attempt_at"] or row["created_at"],
+        endpoint_enabled=row["next_attempt_at"] is not None,
+        format=endpoint.format,
+        paused_until=endpoint.paused_until,
+        failures=endpoint.failures,
+    )
+
+
+def _new(row: Mapping[str, Any], event: Event) -> Delivery:
+    values = {name: row[name] for name in Delivery.__slots__ if name in row}
+    return Delivery(**values | {"attempts": 0, "tries": 0, "event_type": event.type, "status": DeliveryStatus.PENDING})
+
+
+def _revive(tx: Tx, row: Mapping[str, Any]) -> int:
+    """Makes the delivery of the same event pending again if it was cancelled. Returns 1 or 0."""
+    cancelled = update(deliveries).where(
+        deliveries.c.event_id == row["event_id"],
+        deliveries.c.endpoint_id == row["endpoint_id"],
+        deliveries.c.status == DeliveryStatus.CANCELLED.value,
+    )
+    changes = {name: row[name] for name in ("status", "registration_id", "body", "next_attempt_at", "trace")}
+    return tx.execute(cancelled, changes | {"ended_at": None, "reason": None, "tries": 0}).rowcount
+
+
+def lease(tx: Tx, ids: Sequence[str], now: Instant, lease: Lease) -> list[Claim]:
+    """Leases those of the deliveries that are still due; what another has leased, it keeps."""
     if not ids:
         return []
-    return [_claim(row) for row in tx.execute(_LEASE, {"ids": ids, "now": now, "until": until, "owner": owner})]
+    rows = tx.execute(_LEASE, {"ids": ids, "now": now, "until": lease.until, "token": lease.token})
+    return [Claim(delivery=delivery_of(row), host=row.host, trigger=row.trigger, lease=lease) for row in rows]
 
 
-def _claim(row: Row[Any]) -> Claim:
-    return Claim(delivery=delivery_of(row), host=row.host, trigger=row.trigger)
+def settle(tx: Tx, settlements: Sequence[Settlement]) -> None:
+    """Writes what became of leased deliveries, and their attempts.
 
-
-def settle(tx: Tx, settlements: Sequence[Settlement], owner: str) -> None:
-    """Writes what became of deliveries that `owner` held, and their attempts.
-
-    One that was cancelled meanwhile stays cancelled; one whose lease was taken over is left to its new owner, but a
-    success is a success whoever reports it.
+    One that was cancelled meanwhile stays cancelled; one that was leased again is left to its new lease, but a success
+    is a success under whichever.
     """
     if not settlements:
         return
@@ -167,7 +250,7 @@ def settle(tx: Tx, settlements: Sequence[Settlement], owner: str) -> None:
         [
             {
                 "delivery": item.delivery_id,
-                "owner": owner,
+                "token": item.lease.token,
                 "new_status": item.status.value,
                 "new_tries": item.tries,
                 "new_next_attempt_at": item.next_attempt_at,
@@ -223,16 +306,15 @@ def _put_off(tx: Tx, until: Mapping[str, Instant | None]) -> int:
     return len(until)
 
 
-def give_back(tx: Tx, id: str, now: Instant, owner: str) -> None:
-    """The lease that `owner` has ends unused: the delivery is due."""
-    held = update(deliveries).where(deliveries.c.id == id, deliveries.c.leased_by == owner)
-    tx.execute(held, {"next_attempt_at": now, "leased_by": None})
-
-
 def release(tx: Tx, now: Instant, owner: str | None = None) -> int:
-    """Gives leases back, due at once: those of `owner`, or with None everybody's (only one relay uses the store)."""
-    query = update(deliveries).where(deliveries.c.status == DeliveryStatus.PENDING.value)
-    query = query.where(deliveries.c.leased_by.is_not(None) if owner is None else deliveries.c.leased_by == owner)
+    """Gives leases back, due at once: those of `owner`, or with None everybody's (only one relay uses the store).
+
+    The token of a lease begins with its owner and a full stop.
+    """
+    leased: ColumnElement[bool] = deliveries.c.leased_by.is_not(None)
+    if owner is not None:
+        leased = deliveries.c.leased_by.startswith(f"{owner}.", autoescape=True)
+    query = update(deliveries).where(deliveries.c.status == DeliveryStatus.PENDING.value, leased)
     return tx.execute(query, {"next_attempt_at": now, "leased_by": None}).rowcount
 
 

@@ -20,10 +20,9 @@ from sqlalchemy import (
     tuple_,
 )
 
-from relay.model import Instant
+from relay.model import DueDelivery, Instant
 from relay.store.database import Tx
 from relay.store.schema import deliveries, endpoints
-from relay.turns import Due
 
 _OF_DUE = [deliveries.c[name] for name in ("id", "host", "endpoint_id", "next_attempt_at")]
 _OF_DUE += [endpoints.c[name] for name in ("format", "disabled_at", "paused_until", "failures", "next_turn_at")]
@@ -68,7 +67,6 @@ _COUNT_DUE: Select[Any] = select(func.count()).select_from(select(literal(1)).wh
 _DUE: Select[Any] = (
     select(*_OF_DUE).select_from(_TOLD).where(_IS_DUE).order_by(deliveries.c.next_attempt_at).limit(_MOST)
 )
-_DUE_OF: Select[Any] = _DUE.where(deliveries.c.event_id == bindparam("event", type_=Text))
 _STEPS = _steps(_NOW, bindparam("after", type_=Text), bindparam("each", type_=Integer), _MOST)
 _DUE_IN_TURN: Select[Any] = (
     select(*_OF_DUE)
@@ -87,17 +85,12 @@ def are_due(tx: Tx, now: Instant, number: int) -> bool:
     return counted >= number
 
 
-def due(tx: Tx, now: Instant, most: int) -> list[Due]:
+def due(tx: Tx, now: Instant, most: int) -> list[DueDelivery]:
     """What is due, longest first."""
     return [_due(row) for row in tx.execute(_DUE, {"now": now, "most": most})]
 
 
-def due_of(tx: Tx, event_id: str, now: Instant, most: int) -> list[Due]:
-    """What is due of one event."""
-    return [_due(row) for row in tx.execute(_DUE_OF, {"event": event_id, "now": now, "most": most})]
-
-
-def due_in_turn(tx: Tx, now: Instant, after: str, each: int, most: int) -> tuple[list[Due], str]:
+def due_in_turn(tx: Tx, now: Instant, after: str, each: int, most: int) -> tuple[list[DueDelivery], str]:
     """What is due, endpoint after endpoint in the order of their ids, `each` of one: it costs what is returned.
 
     However long the queue of one endpoint, the next is one step in the index `deliveries_in_turn` away. Of the at most
@@ -124,16 +117,16 @@ def next_due(tx: Tx) -> Instant | None:
     return tx.execute(query).scalar()
 
 
-def _due(row: Row[Any]) -> Due:
+def _due(row: Row[Any]) -> DueDelivery:
     id, host, endpoint_id, next_attempt_at, format, disabled_at, paused_until, failures, next_turn_at = tuple(row)
-    return Due(
+    return DueDelivery(
         id=id,
         host=host,
         endpoint_id=endpoint_id,
         next_attempt_at=next_attempt_at,
-        listens=format is not None and disabled_at is None,
+        endpoint_enabled=format is not None and disabled_at is None,
         format=format or "standard",
         paused_until=paused_until,
         failures=failures or 0,
-        next_turn_at=next_turn_at,
+        next_slot_at=next_turn_at,
     )

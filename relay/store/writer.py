@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent import futures
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -30,27 +29,21 @@ TRIES = 5
 
 _BATCH = 256
 
-_STILL = 0.02
-"""Seconds that the event loop stands still at most for what is urgent."""
-
-_ASIDE = 0.001
-"""Seconds that the writer stands still after it, so that the loop goes on at once."""
+_LONGEST = 0.25
+"""Seconds after which a batch is committed, and what it has not begun waits for the next."""
 
 _Work = Callable[[Connection, Sequence[Any]], Sequence[Any]]
 
 
-class _Wish:
-    """What waits for the writer: `work` gives for each of some items what came of it, in their order."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Request:
+    """A transaction that waits: `work` gives for each of some items a result, in their order."""
 
-    __slots__ = ("future", "item", "work")
-
-    def __init__(self, work: _Work, item: Any, future: asyncio.Future[Any] | futures.Future[Any]) -> None:
-        self.work, self.item, self.future = work, item, future
-
-    @property
-    def is_urgent(self) -> bool:
-        """Whether it can be waited for without an event loop."""
-        return isinstance(self.future, futures.Future)
+    work: _Work
+    item: Any
+    future: asyncio.Future[Any]
+    is_batched: bool
+    """Whether others may be made by the same call of `work`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,105 +62,98 @@ class _Unsure(Exception):
 
 
 class Writer:
-    """Writes to one database, until `close`."""
+    """Writes to one database, until `close`.
+
+    While thousands of batched transactions wait (a flood of registrations), each commit has room for the others too.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._wishes: queue.SimpleQueue[_Wish | None] = queue.SimpleQueue()
-        self._urgent: deque[_Wish] = deque()
-        self._ordinary: deque[_Wish] = deque()
+        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._single: deque[_Request] = deque()
+        self._batched: deque[_Request] = deque()
         self._ended = False
         # One, on PostgreSQL too: it commits all that waits together, so that a second would find nothing to do.
         self._thread = threading.Thread(target=self._write_forever, name="store-write", daemon=True)
         self._thread.start()
 
-    async def write(self, work: Callable[[Connection], T], *, urgent: bool = False) -> T:
-        """What `work` gave, once it is committed: what is `urgent` before all else, and the loop stands still for it.
-
-        Raises StoreError, and whatever `work` raises.
-        """
-        result: T = await (self._wish_urgently if urgent else self._wish)(lambda tx, _: [work(tx)], None)
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """The result of `work`, once it is committed. Raises StoreError, and whatever `work` raises."""
+        result: T = await self._submit(lambda tx, _: [work(tx)], None, is_batched=False)
         return result
 
     async def write_together(self, work: Callable[[Connection, Sequence[Item]], Sequence[T]], item: Item) -> T:
         """As `write`; all items that wait at once for the same `work` are given to it at once."""
-        result: T = await self._wish(work, item)
+        result: T = await self._submit(work, item, is_batched=True)
         return result
 
     def close(self) -> None:
         """Commits what waits, then ends. Takes as long as that does."""
-        self._wishes.put(None)
+        self._requests.put(None)
         self._thread.join()
 
-    def _wish(self, work: _Work, item: Any) -> asyncio.Future[Any]:
+    def _submit(self, work: _Work, item: Any, is_batched: bool) -> asyncio.Future[Any]:
         future = asyncio.get_running_loop().create_future()
-        self._wishes.put(_Wish(work, item, future))
+        self._requests.put(_Request(work, item, future, is_batched))
         return future
 
-    async def _wish_urgently(self, work: _Work, item: Any) -> Any:
-        """Has the interpreter to itself for a moment: this thread and the loop would only take it from each other, some
-        milliseconds at a time. Where it takes longer than that, the loop goes on."""
-        future = futures.Future[Any]()
-        self._wishes.put(_Wish(work, item, future))
-        futures.wait([future], _STILL)
-        return future.result() if future.done() else await asyncio.wrap_future(future)
-
     def _write_forever(self) -> None:
-        was_urgent = False
-        while self._take_in(wait=True):
-            # What is urgent comes first, but never twice in a row: else nothing else might ever be written.
-            waiting = self._ordinary if was_urgent and self._ordinary else self._urgent or self._ordinary
-            was_urgent = waiting is self._urgent
-            batch = [waiting.popleft() for _ in range(min(_BATCH, len(waiting)))]
+        first, second = self._single, self._batched
+        while self._receive():
+            batch = [first.popleft() for _ in range(min(len(first), _BATCH - min(len(second), _BATCH // 2)))]
+            batch += [second.popleft() for _ in range(min(len(second), _BATCH - len(batch)))]
             self._commit_together(sorted(batch, key=_places(batch)))
-            if was_urgent:
-                time.sleep(_ASIDE)
+            first, second = second, first  # a batch may be cut short: what it left out is first now
 
-    def _take_in(self, wait: bool = False) -> bool:
-        """Sorts what has come; with `wait` something has, and False is the end."""
-        while not self._ended and (not self._wishes.empty() or (wait and not (self._urgent or self._ordinary))):
-            wish = self._wishes.get()
-            if wish is None:
+    def _receive(self) -> bool:
+        """Sorts what has come, and waits for something. False is the end."""
+        while not self._ended and not (self._requests.empty() and (self._single or self._batched)):
+            request = self._requests.get()
+            if request is None:
                 self._ended = True
             else:
-                (self._urgent if wish.is_urgent else self._ordinary).append(wish)
-        return bool(self._urgent or self._ordinary)
+                self._queue_of(request).append(request)
+        return bool(self._single or self._batched)
 
-    def _commit_together(self, batch: list[_Wish], apart: bool = False, tries: int = TRIES) -> None:
+    def _queue_of(self, request: _Request) -> deque[_Request]:
+        return self._batched if request.is_batched else self._single
+
+    def _commit_together(self, batch: list[_Request], apart: bool = False, tries: int = TRIES) -> None:
         """Commits all in one transaction; where one of them is at fault, without it, or each in one of its own."""
         try:
             done = self._try(batch, apart)
         except _Unsure as unsure:
-            _tell(batch, [_Failed(dialect.told(unsure.error))] * len(batch))
+            _resolve(batch, [_Failed(dialect.told(unsure.error))] * len(batch))
         except DBAPIError as error:
             if len(batch) > 1 and dialect.is_of_one(error):
-                for wish in batch:
-                    self._commit_together([wish])
+                for request in batch:
+                    self._commit_together([request])
             elif tries > 1 and dialect.may_be_repeated(error):
                 self._commit_together(batch, apart, tries - 1)
             else:
-                _tell(batch, [_Failed(dialect.told(error))] * len(batch))
+                _resolve(batch, [_Failed(dialect.told(error))] * len(batch))
         except Exception as error:
             if len(batch) > 1 and not apart:
                 self._commit_together(batch, apart=True)
             else:
-                _tell(batch, [_Failed(error)] * len(batch))
+                _resolve(batch, [_Failed(error)] * len(batch))
         else:
-            _tell(batch[: len(done)], done)
-            self._ordinary.extendleft(reversed(batch[len(done) :]))
+            _resolve(batch[: len(done)], done)
+            for request in reversed(batch[len(done) :]):
+                self._queue_of(request).appendleft(request)
 
-    def _try(self, batch: Sequence[_Wish], apart: bool) -> list[Any]:
+    def _try(self, batch: Sequence[_Request], apart: bool) -> list[Any]:
         """What each transaction gave, or raised where they are kept `apart`, which costs a savepoint each.
 
-        Where something urgent comes meanwhile, what was not begun is left out: the list is shorter.
+        The list is shorter if they take long: what was not begun is left out.
         """
         with self._engine.connect() as connection, connection.begin() as transaction:
             done: list[Any] = []
+            until = time.monotonic() + _LONGEST
             for work, some in groupby(batch, attrgetter("work")):
-                items = [wish.item for wish in some]
+                items = [request.item for request in some]
                 done += [_alone(connection, work, item) for item in items] if apart else work(connection, items)
-                self._take_in()
-                if self._urgent and not batch[0].is_urgent:
+                if time.monotonic() > until:
                     break
             try:
                 transaction.commit()
@@ -176,12 +162,12 @@ class Writer:
             return done
 
 
-def _places(batch: Sequence[_Wish]) -> Callable[[_Wish], int]:
+def _places(batch: Sequence[_Request]) -> Callable[[_Request], int]:
     """What sorts those for the same work to where the first of them is."""
     first: dict[_Work, int] = {}
-    for place, wish in enumerate(batch):
-        first.setdefault(wish.work, place)
-    return lambda wish: first[wish.work]
+    for place, request in enumerate(batch):
+        first.setdefault(request.work, place)
+    return lambda request: first[request.work]
 
 
 def _alone(connection: Connection, work: _Work, item: Any) -> Any:
@@ -195,14 +181,11 @@ def _alone(connection: Connection, work: _Work, item: Any) -> Any:
         return _Failed(error)
 
 
-def _tell(wishes: Sequence[_Wish], done: Sequence[Any]) -> None:
-    """Tells those who wait what came of it, each event loop once: to wake one costs as much as a small statement."""
+def _resolve(requests: Sequence[_Request], done: Sequence[Any]) -> None:
+    """Resolves futures, each event loop once: to wake one costs as much as a small statement."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
-    for wish, result in zip(wishes, done, strict=True):
-        if isinstance(wish.future, asyncio.Future):
-            by_loop.setdefault(wish.future.get_loop(), []).append((wish.future, result))
-        elif wish.future.set_running_or_notify_cancel():
-            _resolve(wish.future, result)
+    for request, result in zip(requests, done, strict=True):
+        by_loop.setdefault(request.future.get_loop(), []).append((request.future, result))
     for loop, some in by_loop.items():
         with suppress(RuntimeError):  # it was closed: nobody waits any more
             loop.call_soon_threadsafe(_resolve_all, some)
@@ -210,12 +193,9 @@ def _tell(wishes: Sequence[_Wish], done: Sequence[Any]) -> None:
 
 def _resolve_all(done: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
     for future, result in done:
-        if not future.done():  # else whoever waited was cancelled
-            _resolve(future, result)
-
-
-def _resolve(future: asyncio.Future[Any] | futures.Future[Any], result: Any) -> None:
-    if isinstance(result, _Failed):
-        future.set_exception(result.error)
-    else:
-        future.set_result(result)
+        if future.done():  # the caller was cancelled
+            continue
+        if isinstance(result, _Failed):
+            future.set_exception(result.error)
+        else:
+            future.set_result(result)

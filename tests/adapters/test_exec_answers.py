@@ -89,8 +89,8 @@ MALFORMED: list[tuple[str, bytes]] = [
     ("lists 500 deep", b'{"id": "j1o2b3i4d5x6", "status": "queued", "x": ' + b"[" * 500 + b"]" * 500 + b"}"),
     ("lists 950 deep", b'{"id": "j1o2b3i4d5x6", "status": "queued", "x": ' + b"[" * 950 + b"]" * 950 + b"}"),
     ("deep objects", b'{"id":' * 100_000),
-    ("more than 1 MiB", json.dumps({**JOB, "x": "x" * MOST_READ}).encode()),
-    ("a job and 1 MiB of spaces", json.dumps(JOB).encode() + b" " * MOST_READ),
+    ("more than 128 KiB", json.dumps({**JOB, "x": "x" * MOST_READ}).encode()),
+    ("a job and 128 KiB of spaces", json.dumps(JOB).encode() + b" " * MOST_READ),
     ("zeros", bytes(10_000)),
 ]
 

@@ -77,6 +77,11 @@ class Served:
             self.process.kill()
             await self.process.wait()
 
+    def send_signal(self, number: int) -> None:
+        """Sends the process a signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
     async def stop(self, number: int = signal.SIGTERM) -> int:
         """Asks the process to stop; its exit code."""
         assert self.process is not None

@@ -42,7 +42,7 @@ class Replicas(World):
     async def kill(self, dead: Relay) -> None:
         """As `kill -9` would: nothing is finished, and nothing given back."""
         self.relays.remove(dead)
-        under_way = [*dead.dispatcher._attempts, *(task for _, task in dead.watcher._looking.values())]
+        under_way = [*dead.dispatcher._attempts, *dead.watcher._looking]
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)

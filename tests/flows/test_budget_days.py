@@ -37,9 +37,9 @@ class Counted:
     def __init__(self, store: Store) -> None:
         self._store, self.read, self.writes = store, store.read, 0
 
-    async def write(self, work: Callable[[Tx], T], *, urgent: bool = False) -> T:
+    async def write(self, work: Callable[[Tx], T]) -> T:
         self.writes += 1
-        return await self._store.write(work, urgent=urgent)
+        return await self._store.write(work)
 
 
 async def test_a_spent_budget_is_asked_for_once_a_second(start: Start) -> None:
@@ -49,7 +49,7 @@ async def test_a_spent_budget_is_asked_for_once_a_second(start: Start) -> None:
             await world.prepare(world.exec.add(lasts=HOUR).id, world.receiver_url + "/callback")
         await world.settle()
         store, relay = Counted(world.relay.store), world.relay
-        parts = (relay.config, relay.clients, world.clock, relay.telemetry, relay.dispatcher.seize, lambda: None)
+        parts = (relay.config, relay.clients, world.clock, relay.telemetry, relay.dispatcher.reserve, lambda: None)
         watcher = Watcher(cast(Store, store), *parts, random.Random(1))
         for _ in range(200):
             await watcher.tick()

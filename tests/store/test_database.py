@@ -119,13 +119,13 @@ class Held:
         self._begun: dict[str, threading.Event] = {}
         self._go: dict[str, threading.Event] = {}
 
-    async def ask(self, *names: str, held: bool = False, urgent: bool = False) -> None:
+    async def ask(self, *names: str, held: bool = False) -> None:
         """Asks for transactions; returns once all have come to the writer, and one that is `held` has begun."""
         for name in names:
             self._begun[name], self._go[name] = threading.Event(), threading.Event()
             if not held:
                 self._go[name].set()
-            self._asked.append(asyncio.create_task(self._store.write(partial(self._work, name), urgent=urgent)))
+            self._asked.append(asyncio.create_task(self._store.write(partial(self._work, name))))
         await asyncio.sleep(0)
 
     async def begins(self, name: str) -> None:
@@ -148,76 +148,80 @@ class Held:
         self.done.append(name)
 
 
-async def test_what_is_urgent_comes_before_what_waits(store: Store) -> None:
-    """However much waits already."""
+async def test_a_flood_of_batched_writes_leaves_room_for_others(store: Store) -> None:
+    """Thousands of registrations wait: whatever else is written is in the next commit but one."""
     held = Held(store)
     await held.ask("first", held=True)
     await held.begins("first")
-    await held.ask(*(f"waits{number}" for number in range(300)))
-    await held.ask("urgent", urgent=True)
-    held.let_go("first")
-    assert (await held.all())[:2] == ["first", "urgent"]
+    sizes: list[int] = []
 
+    def work(tx: Tx, numbers: Sequence[int]) -> Sequence[int]:
+        sizes.append(len(numbers))
+        held.done.append(f"batch of {len(numbers)}")
+        return numbers
 
-async def test_what_is_committed_together_ends_early_for_what_is_urgent(store: Store) -> None:
-    """What was not begun yet follows afterwards, in its order."""
-    held = Held(store)
-    await held.ask("first", held=True)
-    await held.begins("first")
-    await held.ask("one", held=True)
-    await held.ask("two", "three")
-    held.let_go("first")
-    await held.begins("one")
-    await held.ask("urgent", urgent=True)
-    held.let_go("one")
-    assert await held.all() == ["first", "one", "urgent", "two", "three"]
-
-
-async def test_what_is_not_urgent_is_written_all_the_same(store: Store) -> None:
-    """However much that is urgent keeps coming: in turns."""
-    held = Held(store)
-    await held.ask("urgent1", held=True, urgent=True)
-    await held.begins("urgent1")
-    await held.ask("ordinary")
-    await held.ask("urgent2", urgent=True)
-    held.let_go("urgent1")
-    assert await held.all() == ["urgent1", "ordinary", "urgent2"]
-
-
-async def test_the_loop_goes_on_where_what_is_urgent_takes_long(store: Store) -> None:
-    """It stands still for hundredths of a second, never for a database that does not answer."""
-    held = Held(store)
-    await held.ask("slow", held=True, urgent=True)
-    await held.begins("slow")  # on this loop
-    held.let_go("slow")
-    assert await held.all() == ["slow"]
-
-
-@pytest.mark.parametrize("slow", [False, True])
-async def test_what_is_urgent_fails_with_what_it_raised(store: Store, slow: bool) -> None:
-    """Whether the loop still stands or not; and nothing of it remains."""
-    go_on = threading.Event()
-
-    def fail(tx: Tx) -> None:
-        assert idempotency.keep(tx, keep("gone"))
-        assert not slow or go_on.wait(10)
-        raise LookupError("ours")
-
-    failed = asyncio.create_task(store.write(fail, urgent=True))
+    flood = [asyncio.create_task(store.write_together(work, number)) for number in range(3_000)]
     await asyncio.sleep(0)
-    go_on.set()
-    with pytest.raises(LookupError, match="ours"):
-        await failed
-    assert await store.read(lambda tx: idempotency.get(tx, "gone")) is None
+    await held.ask("other")
+    held.let_go("first")
+    await asyncio.gather(*flood)
+    order = held.done
+    assert order.index("other") <= 2, order
+    assert sum(sizes) == 3_000
+    assert len(sizes) <= 20, "they are done together all the same"
 
 
-@pytest.mark.parametrize("urgent", [False, True])
-async def test_a_transaction_whose_caller_left_is_made_all_the_same(store: Store, urgent: bool) -> None:
+async def test_a_flood_of_others_leaves_room_for_batched_writes(store: Store) -> None:
+    """Each commit has both."""
+    held = Held(store)
+    await held.ask("first", held=True)
+    await held.begins("first")
+    await held.ask(*(f"other{number}" for number in range(1_000)))
+
+    def work(tx: Tx, numbers: Sequence[int]) -> Sequence[int]:
+        held.done.append("batch")
+        return numbers
+
+    batched = asyncio.create_task(store.write_together(work, 1))
+    await asyncio.sleep(0)
+    held.let_go("first")
+    await batched
+    assert held.done.index("batch") <= 256
+
+
+async def test_long_transactions_are_not_committed_together(store: Store) -> None:
+    """After a quarter of a second a commit is made: what it did not reach follows, in its order, both kinds in turn."""
+    held = Held(store)
+    await held.ask("first", held=True)
+    await held.begins("first")
+
+    def slow(name: str, tx: Tx) -> None:
+        assert idempotency.keep(tx, keep(name))
+        threading.Event().wait(0.3)
+        held.done.append(name)
+
+    def batched(tx: Tx, numbers: Sequence[int]) -> Sequence[int]:
+        held.done.append("batch")
+        return numbers
+
+    asked = [asyncio.create_task(store.write(partial(slow, f"slow{number}"))) for number in range(3)]
+    last = asyncio.create_task(store.write_together(batched, 1))
+    await asyncio.sleep(0)
+    held.let_go("first")
+    await asyncio.wait_for(asked[0], 10)
+    assert "slow2" not in held.done
+    await asyncio.wait_for(asyncio.gather(*asked, last), 10)
+    assert held.done == ["first", "batch", "slow0", "slow1", "slow2"]
+    for number in range(3):
+        assert await store.read(lambda tx, n=number: idempotency.get(tx, f"slow{n}")) is not None  # type: ignore[misc]
+
+
+async def test_a_transaction_whose_caller_left_is_made_all_the_same(store: Store) -> None:
     """Whoever waits may be cancelled; what was asked for is written, and the next one is served."""
     held = Held(store)
     await held.ask("first", held=True)
     await held.begins("first")
-    left = asyncio.create_task(store.write(lambda tx: idempotency.keep(tx, keep("left")), urgent=urgent))
+    left = asyncio.create_task(store.write(lambda tx: idempotency.keep(tx, keep("left"))))
     await asyncio.sleep(0)
     left.cancel()
     held.let_go("first")
@@ -226,8 +230,7 @@ async def test_a_transaction_whose_caller_left_is_made_all_the_same(store: Store
     assert left.cancelled()
 
 
-@pytest.mark.parametrize("urgent", [False, True])
-def test_a_transaction_whose_loop_ended_harms_nobody(sqlite_url: str, urgent: bool) -> None:
+def test_a_transaction_whose_loop_ended_harms_nobody(sqlite_url: str) -> None:
     """The writer outlives a loop that was closed before it was told."""
     begun, go_on = threading.Event(), threading.Event()
 
@@ -237,7 +240,7 @@ def test_a_transaction_whose_loop_ended_harms_nobody(sqlite_url: str, urgent: bo
 
     async def leave() -> Store:
         store = await Store.open(sqlite_url)
-        asyncio.create_task(store.write(slow, urgent=urgent))  # noqa: RUF006 (it is to be cancelled by the end of the loop)
+        asyncio.create_task(store.write(slow))  # noqa: RUF006 (it is to be cancelled by the end of the loop)
         assert await asyncio.to_thread(begun.wait, 10)
         return store
 

@@ -1,17 +1,19 @@
 """The outbox: what is due is leased once, sent, settled; nothing is told twice, nothing is lost."""
 
 import asyncio
+import tracemalloc
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
 
-from relay.model import SECOND, Attempt, DeliveryStatus, Endpoint, Event, Instant, new_id
+from relay.exec_api import MOST_READ
+from relay.model import SECOND, Attempt, DeliveryStatus, DueDelivery, Endpoint, Event, Instant, new_id
 from relay.store import deliveries, endpoints, outbox, paging, schema, waiting
 from relay.store.database import Store, Tx
 from relay.store.deliveries import Filter
 from relay.store.outbox import Claim, Settlement
 from relay.store.paging import Page
-from relay.turns import Due
 from tests.make import NOON, claim_due, make_endpoint, make_event
 
 LEASE = NOON + 40 * SECOND
@@ -29,7 +31,8 @@ async def fill(store: Store, *told: tuple[Event, Endpoint]) -> None:
 
 
 async def claim(store: Store, now: Instant = NOON, owner: str = "me", most: int = 100) -> list[Claim]:
-    return await store.write(lambda tx: claim_due(tx, now, LEASE, owner, most))
+    until = LEASE + now - NOON
+    return await store.write(lambda tx: claim_due(tx, now, until, owner, most))
 
 
 def settlement(claimed: Claim, status: DeliveryStatus, next_attempt_at: Instant | None = None) -> Settlement:
@@ -54,6 +57,7 @@ def settlement(claimed: Claim, status: DeliveryStatus, next_attempt_at: Instant 
         ended_at=ended,
         reason=None,
         attempt=attempt,
+        lease=claimed.lease,
     )
 
 
@@ -61,7 +65,7 @@ async def test_the_same_event_is_told_to_an_endpoint_once(store: Store) -> None:
     """Enqueuing a fact again, by another replica or a later registration, adds nothing."""
     endpoint, event = make_endpoint(), make_event()
     await fill(store, (event, endpoint))
-    assert await store.write(lambda tx: outbox.enqueue(tx, event, [(endpoint, None)], NOON, 0)) == 0
+    assert await store.write(lambda tx: outbox.enqueue(tx, event, [(endpoint, None)], NOON, 0).added) == 0
     assert len(await claim(store)) == 1
 
 
@@ -71,7 +75,7 @@ async def test_a_cancelled_delivery_is_taken_up_again(store: Store) -> None:
     await fill(store, (event, endpoint))
     await store.write(lambda tx: outbox.cancel(tx, endpoint.id, ("default", "j1"), NOON, "withdrawn"))
     assert await claim(store) == []
-    assert await store.write(lambda tx: outbox.enqueue(tx, event, [(endpoint, None)], NOON, 0)) == 1
+    assert await store.write(lambda tx: outbox.enqueue(tx, event, [(endpoint, None)], NOON, 0).added) == 1
     assert len(await claim(store)) == 1
 
 
@@ -88,7 +92,7 @@ async def test_what_is_settled_is_written_with_its_attempt(store: Store) -> None
     """A delivered one is ended and has its attempt; nothing of it is due again."""
     await fill(store, (make_event(), make_endpoint()))
     [held] = await claim(store)
-    await store.write(lambda tx: outbox.settle(tx, [settlement(held, DeliveryStatus.DELIVERED)], "me"))
+    await store.write(lambda tx: outbox.settle(tx, [settlement(held, DeliveryStatus.DELIVERED)]))
     delivery = await store.read(lambda tx: deliveries.get(tx, held.delivery.id))
     assert delivery is not None
     assert (delivery.status, delivery.attempts, delivery.next_attempt_at) == (DeliveryStatus.DELIVERED, 1, None)
@@ -103,11 +107,11 @@ async def test_a_failure_reported_after_the_lease_was_taken_over_changes_nothing
     [mine] = await claim(store)
     await claim(store, LEASE, owner="other")
     failed = settlement(mine, DeliveryStatus.FAILED)
-    await store.write(lambda tx: outbox.settle(tx, [failed], "me"))
+    await store.write(lambda tx: outbox.settle(tx, [failed]))
     after = await store.read(lambda tx: deliveries.get(tx, mine.delivery.id))
     assert after is not None
     assert after.status is DeliveryStatus.PENDING
-    await store.write(lambda tx: outbox.settle(tx, [settlement(mine, DeliveryStatus.DELIVERED)], "me"))
+    await store.write(lambda tx: outbox.settle(tx, [settlement(mine, DeliveryStatus.DELIVERED)]))
     after = await store.read(lambda tx: deliveries.get(tx, mine.delivery.id))
     assert after is not None
     assert after.status is DeliveryStatus.DELIVERED
@@ -119,13 +123,13 @@ async def test_a_delivery_cancelled_during_its_attempt_stays_cancelled(store: St
     await fill(store, (make_event(), endpoint))
     [held] = await claim(store)
     await store.write(lambda tx: outbox.cancel(tx, endpoint.id, None, NOON, "gone"))
-    await store.write(lambda tx: outbox.settle(tx, [settlement(held, DeliveryStatus.PENDING, NOON + 5)], "me"))
+    await store.write(lambda tx: outbox.settle(tx, [settlement(held, DeliveryStatus.PENDING, NOON + 5)]))
     after = await store.read(lambda tx: deliveries.get(tx, held.delivery.id))
     assert after is not None
     assert (after.status, after.next_attempt_at) == (DeliveryStatus.CANCELLED, None)
 
 
-async def in_turn(store: Store, after: str, each: int, most: int, now: Instant = NOON) -> tuple[list[Due], str]:
+async def in_turn(store: Store, after: str, each: int, most: int, now: Instant = NOON) -> tuple[list[DueDelivery], str]:
     return await store.read(lambda tx: waiting.due_in_turn(tx, now, after, each, most))
 
 
@@ -221,7 +225,7 @@ async def test_a_resend_starts_the_schedule_anew_with_the_same_webhook_id(store:
     """A failed delivery tried again by hand keeps event id, body and attempt count."""
     await fill(store, (make_event(), make_endpoint()))
     [held] = await claim(store)
-    await store.write(lambda tx: outbox.settle(tx, [settlement(held, DeliveryStatus.FAILED)], "me"))
+    await store.write(lambda tx: outbox.settle(tx, [settlement(held, DeliveryStatus.FAILED)]))
     assert await store.write(lambda tx: deliveries.resend(tx, held.delivery.id, NOON + 9))
     [again] = await claim(store, NOON + 9)
     assert (again.delivery.event_id, again.delivery.body) == (held.delivery.event_id, held.delivery.body)
@@ -243,3 +247,37 @@ async def test_pages_hold_every_delivery_once(store: Store, limit: int) -> None:
             break
     assert seen == sorted(seen, reverse=True)
     assert len(set(seen)) == len(seen) == 20
+
+
+async def test_few_bodies_are_in_memory_at_a_time(store: Store) -> None:
+    """A job of the longest answer that is read, with 300 subscribers: 37 MiB are stored, and far less is held."""
+    event = replace(make_event(), job={"id": "j1", "status": "completed", "text": "x" * MOST_READ})
+    some = [make_endpoint(url=f"https://e{number}.example/") for number in range(300)]
+
+    def work(tx: Tx) -> int:
+        for endpoint in some:
+            endpoints.add(tx, endpoint)
+        tracemalloc.start()
+        try:
+            assert outbox.enqueue(tx, event, [(endpoint, None) for endpoint in some], NOON, 0).added == len(some)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak = await store.write(work)
+    assert peak < 120 * MOST_READ
+    assert await store.read(lambda tx: deliveries.count(tx, Filter())) == len(some)
+
+
+async def test_a_result_of_an_earlier_lease_changes_nothing(store: Store) -> None:
+    """The same relay has leased the delivery again, as another had it in between: only the new lease counts."""
+    await fill(store, (make_event(), make_endpoint()))
+    [stale] = await claim(store)
+    [mine] = await claim(store, LEASE)
+    again = settlement(stale, DeliveryStatus.PENDING, next_attempt_at=LEASE)
+    await store.write(lambda tx: outbox.settle(tx, [again]))
+    assert await claim(store, LEASE) == [], "the lease holds"
+    await store.write(lambda tx: outbox.settle(tx, [settlement(mine, DeliveryStatus.FAILED)]))
+    after = await store.read(lambda tx: deliveries.get(tx, mine.delivery.id))
+    assert after is not None
+    assert after.status is DeliveryStatus.FAILED

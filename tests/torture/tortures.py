@@ -16,6 +16,7 @@ from tests.torture import (
     receivers_down,
     recorded,
     restoring,
+    slow_disk,
     sqlite_file,
 )
 from tests.torture.verdict import Verdict
@@ -48,6 +49,21 @@ TORTURES = (
         run=killing.on_postgresql,
         short=3,
         long=200,
+    ),
+    Torture(
+        name="stalled-postgresql",
+        what="SIGSTOP at random moments for up to 16 s, three relays on PostgreSQL",
+        run=killing.stalled,
+        short=2,
+        long=60,
+    ),
+    Torture(
+        name="slow-disk",
+        what="syncs of SQLite's file that take 0.6 to 3 s",
+        run=slow_disk.slow_syncs,
+        short=2,
+        long=30,
+        needs=recorded.why_not,
     ),
     Torture(
         name="moved",

@@ -118,8 +118,9 @@ def settle_one(claim: Claim, tx: Tx) -> None:
         ended_at=NOON + 100 * RETENTION,
         reason=None,
         attempt=Attempt(**{**ATTEMPT, "id": new_id("att", NOON), "delivery_id": claim.delivery.id}),
+        lease=claim.lease,
     )
-    outbox.settle(tx, [settled], "test")
+    outbox.settle(tx, [settled])
 
 
 def rows(tx: Tx) -> int:
@@ -189,9 +190,9 @@ class Stepwise(Store):
     async def read(self, work: Callable[[Tx], T]) -> T:
         return await self._inner.read(work)
 
-    async def write(self, work: Callable[[Tx], T], *, urgent: bool = False) -> T:
+    async def write(self, work: Callable[[Tx], T]) -> T:
         before = await self._inner.read(rows)
-        done = await self._inner.write(work, urgent=urgent)
+        done = await self._inner.write(work)
         self.deleted.append(before - await self._inner.read(rows))
         await self._inner.write(partial(enqueue_one, f"new{len(self.deleted)}"))
         now = self._now()

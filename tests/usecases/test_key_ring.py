@@ -29,9 +29,9 @@ class CountedStore(Store):
         self.reads += 1
         return await super().read(work)
 
-    async def write(self, work: Callable[[Tx], T], *, urgent: bool = False) -> T:
+    async def write(self, work: Callable[[Tx], T]) -> T:
         self.writes += 1
-        return await super().write(work, urgent=urgent)
+        return await super().write(work)
 
 
 @pytest.fixture

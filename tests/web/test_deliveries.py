@@ -45,8 +45,9 @@ async def attempt(api: Api, id: str, status: DeliveryStatus, next_in: int | None
             ended_at=None if next_in else now,
             reason=error if status is DeliveryStatus.FAILED else None,
             attempt=made,
+            lease=claim.lease,
         )
-        outbox.settle(tx, [settled], "test")
+        outbox.settle(tx, [settled])
         outbox.release(tx, now, "test")
 
     await api.relay.store.write(work)

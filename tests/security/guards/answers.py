@@ -44,7 +44,7 @@ HOSTILE_ANSWERS = (
         "    if False:",
     ),
     Guard(
-        "An answer of Exec longer than 1 MiB, or no job at all, settles nothing",
+        "An answer of Exec longer than 128 KiB, or no job at all, settles nothing",
         f"{_OF_EXEC}::test_a_200_that_is_no_job_is_faulty",
         _EXEC,
         "    if job_id is not None and job.id != job_id:",

@@ -1,0 +1,247 @@
+"""Admission control: which due deliveries may begin now, so that no endpoint and no host keeps the others waiting.
+
+A delivery is leased only after it has a slot, and keeps the slot until its attempt ends: nothing is leased that does
+not begin.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from relay import delivering, formats
+from relay.model import MINUTE, SECOND, DueDelivery, Endpoint, Instant
+from relay.store.outbox import Claim, Lease, Leased
+
+PROBE_WAIT = 5 * SECOND
+"""How long what is due for an endpoint waits while a probe of it is in flight."""
+
+SKIP_FOR = SECOND
+"""How long a delivery is left out whose row could not be leased: another relay holds it."""
+
+Start = Callable[[Iterable[tuple[Claim, Endpoint, DueDelivery]]], Awaitable[None]]
+"""Begins attempts of leased deliveries that have a slot."""
+
+
+@dataclass(slots=True)
+class Admitted:
+    """What becomes of due deliveries."""
+
+    start: list[DueDelivery] = field(default_factory=list)
+    """Each has a slot, which `release` or `cancel` gives back."""
+    paused: dict[str, Instant] = field(default_factory=dict)
+    """Endpoints that wait, and until when."""
+    disabled: set[str] = field(default_factory=set)
+    """Endpoints that are disabled or deleted."""
+    next_slot_at: Instant | None = None
+    """When the first of those may begin that only wait for the rate of their endpoint."""
+
+    def __bool__(self) -> bool:
+        return bool(self.start or self.paused or self.disabled)
+
+
+class AdmissionControl:
+    """The slots of this relay.
+
+    Of `concurrency` attempts at once, one host has `per_host` at most and one endpoint `per_endpoint`. Failing
+    endpoints share at most half of all slots. An endpoint that fails gets fewer slots, and more of them step by step
+    after successes: no herd meets one that comes back after an outage.
+
+    The event loop and the store's threads use it: a lock guards it, and nothing waits while holding it.
+    """
+
+    def __init__(self, concurrency: int, per_host: int, per_endpoint: int) -> None:
+        self.concurrency, self.per_host, self.per_endpoint = concurrency, per_host, per_endpoint
+        self._lock = threading.Lock()
+        self._used = 0
+        self._at_host: Counter[str] = Counter()
+        self._at_endpoint: Counter[str] = Counter()
+        self._in_flight: set[str] = set()
+        """Deliveries from the slot until the result is recorded: none is leased again before that."""
+        self._failing: set[str] = set()
+        self._allowed: dict[str, int] = {}
+        self._next_slot: dict[str, Instant] = {}
+        self._skipped: dict[str, tuple[Instant, str]] = {}
+        self._closed = False
+
+    @property
+    def free(self) -> int:
+        """How many more attempts may begin."""
+        return self.concurrency - self._used
+
+    def admit(self, due: Sequence[DueDelivery], now: Instant) -> Admitted:
+        """Acquires slots for what may begin, least served endpoints first."""
+        with self._lock:
+            admitted = Admitted()
+            if self._closed:
+                return admitted
+            self._skipped = {id: skip for id, skip in self._skipped.items() if now < skip[0] <= now + SKIP_FOR}
+            # A slot further ahead than any rate asks for is from before the clock was set back.
+            self._next_slot = {id: at for id, at in self._next_slot.items() if now < at <= now + MINUTE}
+            for one in self._least_served_first(due):
+                self._admit(one, now, admitted)
+            return admitted
+
+    def admit_new(self, due: Iterable[DueDelivery]) -> list[DueDelivery]:
+        """Acquires slots for new deliveries whose endpoints are healthy, and not called at a rate."""
+        with self._lock:
+            admitted = []
+            for one in due:
+                healthy = one.endpoint_enabled and one.paused_until is None and not one.failures
+                if healthy and not self._closed and min_interval(one) is None and self._has_slot(one):
+                    self._acquire(one)
+                    admitted.append(one)
+            return admitted
+
+    def release(self, due: DueDelivery) -> None:
+        """The attempt ended: its slot is free."""
+        with self._lock:
+            self._used -= 1
+            self._failing.discard(due.id)
+            for counts, key in ((self._at_host, due.host), (self._at_endpoint, due.endpoint_id)):
+                counts[key] -= 1
+                if counts[key] <= 0:
+                    del counts[key]
+
+    def recorded(self, due: DueDelivery) -> None:
+        """The result is stored, or never will be: the delivery may be leased again."""
+        with self._lock:
+            self._in_flight.discard(due.id)
+
+    def cancel(self, due: DueDelivery) -> None:
+        """The attempt is not made."""
+        self.release(due)
+        self.recorded(due)
+
+    def skip(self, missed: Iterable[DueDelivery], now: Instant) -> None:
+        """Leaves deliveries out for a second that could not be leased."""
+        with self._lock:
+            self._skipped |= {due.id: (now + SKIP_FOR, due.endpoint_id) for due in missed}
+
+    def to_scan(self) -> tuple[int, int]:
+        """How many due deliveries of one endpoint are worth reading, and how many in all: others hold some of them."""
+        with self._lock:
+            skipped = Counter(endpoint_id for _, endpoint_id in self._skipped.values())
+            return self.per_endpoint + max(skipped.values(), default=0), self.free + skipped.total()
+
+    def record_result(self, endpoint_id: str, delivered: bool) -> None:
+        """Half as many slots after a failed attempt, twice as many after a success."""
+        with self._lock:
+            allowed = self._allowed.get(endpoint_id, self.per_endpoint)
+            if not delivered:
+                self._allowed[endpoint_id] = max(1, allowed // 2)
+            elif allowed * 2 < self.per_endpoint:
+                self._allowed[endpoint_id] = allowed * 2
+            else:
+                self._allowed.pop(endpoint_id, None)
+
+    def close(self) -> None:
+        """Nothing begins any more."""
+        with self._lock:
+            self._closed = True
+
+    def _least_served_first(self, due: Sequence[DueDelivery]) -> list[DueDelivery]:
+        """Whose endpoint has the fewest in flight, then which waits longest."""
+        served = Counter(self._at_endpoint)
+        ranked = []
+        for one in due:
+            if one.id not in self._in_flight and one.id not in self._skipped:
+                ranked.append((served[one.endpoint_id], one))
+                served[one.endpoint_id] += 1
+        ranked.sort(key=lambda pair: (pair[0], pair[1].next_attempt_at))
+        return [one for _, one in ranked]
+
+    def _admit(self, due: DueDelivery, now: Instant, admitted: Admitted) -> None:
+        if not due.endpoint_enabled:
+            admitted.disabled.add(due.endpoint_id)
+        elif (until := self._paused_until(due, now)) is not None:
+            admitted.paused[due.endpoint_id] = until
+        elif self._has_slot(due):
+            if (slot := max(self._next_slot.get(due.endpoint_id, 0), due.next_slot_at or 0)) > now:
+                admitted.next_slot_at = min(slot, admitted.next_slot_at or slot)
+                return
+            self._acquire(due)
+            admitted.start.append(due)
+            if interval := min_interval(due):
+                self._next_slot[due.endpoint_id] = now + interval
+
+    def _paused_until(self, due: DueDelivery, now: Instant) -> Instant | None:
+        if due.paused_until is not None and due.paused_until > now:
+            return due.paused_until
+        if not is_probe(due):
+            return None
+        if self._at_endpoint[due.endpoint_id]:
+            return now + PROBE_WAIT
+        if due.next_slot_at is not None and due.next_slot_at > now:
+            return min(due.next_slot_at, now + PROBE_WAIT)
+        return None
+
+    def _has_slot(self, due: DueDelivery) -> bool:
+        if self.free <= 0 or self._at_host[due.host] >= self.per_host:
+            return False
+        if due.failures and len(self._failing) >= max(1, self.concurrency // 2):
+            return False
+        return self._at_endpoint[due.endpoint_id] < self._allowed.get(due.endpoint_id, self.per_endpoint)
+
+    def _acquire(self, due: DueDelivery) -> None:
+        self._used += 1
+        self._in_flight.add(due.id)
+        self._at_host[due.host] += 1
+        self._at_endpoint[due.endpoint_id] += 1
+        if due.failures:
+            self._failing.add(due.id)
+        if is_probe(due):
+            self._allowed[due.endpoint_id] = 1
+
+
+class Reservation:
+    """Slots for the deliveries that one transaction inserts, as a context: what is not started is free at its end.
+
+    The transaction uses it on a thread of the store.
+    """
+
+    def __init__(self, admission: AdmissionControl, new_lease: Callable[[], Lease], start: Start) -> None:
+        self._admission, self._new_lease, self._start = admission, new_lease, start
+        self._lock = threading.Lock()
+        self._slots: dict[str, DueDelivery] = {}
+        self._over = False
+
+    def __enter__(self) -> "Reservation":
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._cancel(over=True)
+
+    def reset(self) -> None:
+        """The transaction begins, perhaps again: gives back what an earlier try of it acquired."""
+        self._cancel(over=False)
+
+    def lease(self, new: Sequence[DueDelivery]) -> dict[str, Lease]:
+        """By id, leases of those that may begin at once, which have a slot now; of none after the context ended."""
+        with self._lock:
+            admitted = [] if self._over else self._admission.admit_new(new)
+            self._slots |= {due.id: due for due in admitted}
+            lease = self._new_lease() if admitted else None
+            return {due.id: lease for due in admitted if lease is not None}
+
+    async def start(self, leased: Sequence[Leased]) -> None:
+        """Begins what was leased; to be called after the commit."""
+        await self._start((claim, endpoint, self._slots.pop(claim.delivery.id)) for claim, endpoint in leased)
+
+    def _cancel(self, over: bool) -> None:
+        with self._lock:
+            slots, self._slots, self._over = self._slots, {}, self._over or over
+        for due in slots.values():
+            self._admission.cancel(due)
+
+
+def is_probe(due: DueDelivery) -> bool:
+    """Whether it may only be sent while nothing else is in flight to its endpoint."""
+    return delivering.needs_probe(due.failures)
+
+
+def min_interval(due: DueDelivery) -> int | None:
+    """Milliseconds between the starts of two attempts at its endpoint; None if it has no rate limit."""
+    rate = formats.rate(due.format)
+    return round(SECOND / rate) if rate else None

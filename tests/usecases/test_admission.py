@@ -1,0 +1,220 @@
+"""Admission control: no endpoint and no host keeps the others waiting, and no herd meets one that comes back."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.delivering import BREAKER_OPENS_AT
+from relay.dispatcher.admission import PROBE_WAIT, SKIP_FOR, AdmissionControl, Reservation, min_interval
+from relay.model import HOUR, SECOND, DueDelivery
+from relay.store.outbox import Lease
+
+NOW = 1_709_294_400_000
+
+
+def due(endpoint: str = "ep_a", number: int = 0, **fields: Any) -> DueDelivery:
+    """The `number`-th due delivery of a healthy endpoint, each on a host of its own."""
+    values: dict[str, Any] = {
+        "id": f"dlv_{endpoint}_{number}",
+        "host": f"{endpoint}:443",
+        "endpoint_id": endpoint,
+        "next_attempt_at": NOW - 1_000 + number,
+        "endpoint_enabled": True,
+        "format": "standard",
+        "paused_until": None,
+        "failures": 0,
+    }
+    return DueDelivery(**{**values, **fields})
+
+
+def queue(endpoint: str, length: int, **fields: Any) -> list[DueDelivery]:
+    return [due(endpoint, number, **fields) for number in range(length)]
+
+
+def started(admission: AdmissionControl, found: list[DueDelivery], now: int = NOW) -> Counter[str]:
+    return Counter(one.endpoint_id for one in admission.admit(found, now).start)
+
+
+def test_a_long_queue_gets_its_share_and_no_more() -> None:
+    """One endpoint with all it can want leaves the rest of its host, and of all connections, to others."""
+    admission = AdmissionControl(10, 4, 3)
+    crowd, neighbour, other = queue("ep_a", 50), due("ep_b", host="ep_a:443"), queue("ep_c", 9)
+    assert started(admission, [*crowd, neighbour, *other]) == {"ep_a": 3, "ep_b": 1, "ep_c": 3}
+    assert admission.free == 3
+
+
+def test_who_has_least_under_way_goes_first() -> None:
+    """With one connection left, it is not the oldest queue that gets it but who has none."""
+    admission = AdmissionControl(4, 4, 3)
+    crowd = queue("ep_a", 5)
+    assert started(admission, crowd) == {"ep_a": 3}
+    finish(admission, crowd[0])
+    late = due("ep_b", next_attempt_at=NOW)
+    assert started(admission, [*crowd[3:], late, due("ep_c", next_attempt_at=NOW)]) == {"ep_b": 1, "ep_c": 1}
+
+
+def test_endpoints_that_fail_leave_half_of_all_to_the_others() -> None:
+    """However many are dead, those that are well find connections."""
+    admission = AdmissionControl(8, 4, 3)
+    dead = [due(f"ep_{number}", failures=1) for number in range(20)]
+    assert admission.admit(dead, NOW).start == dead[:4]
+    assert started(admission, [*dead[4:], *queue("ep_well", 3)]) == {"ep_well": 3}
+
+
+def test_an_open_breaker_lets_one_probe_through_and_then_more_step_by_step() -> None:
+    """One at a time until one succeeds; then two, then all that the endpoint may have. A failure halves it."""
+    admission = AdmissionControl(64, 8, 8)
+    ill = queue("ep_a", 20, failures=BREAKER_OPENS_AT)
+    admitted = admission.admit(ill, NOW)
+    assert (admitted.start, admitted.paused) == (ill[:1], {"ep_a": NOW + PROBE_WAIT})
+    finish(admission, ill[0])
+    admission.record_result("ep_a", delivered=True)
+    well, done = queue("ep_a", 40), 0
+    for allowed in (2, 4, 8):
+        some = admission.admit(well[done:], NOW).start
+        assert len(some) == allowed
+        done += allowed
+        for one in some:
+            finish(admission, one)
+        admission.record_result("ep_a", delivered=True)
+    admission.record_result("ep_a", delivered=False)
+    assert started(admission, well[done:]) == {"ep_a": 4}
+
+
+def test_a_paused_endpoint_and_a_deaf_one_start_nothing() -> None:
+    """What waits for a pause, and what nobody hears, is told apart; a pause that is over is none."""
+    admission = AdmissionControl(64, 4, 3)
+    found = [due("ep_a", paused_until=NOW + 9), due("ep_b", endpoint_enabled=False), due("ep_c", paused_until=NOW)]
+    admitted = admission.admit(found, NOW)
+    assert (admitted.start, admitted.paused, admitted.disabled) == ([found[2]], {"ep_a": NOW + 9}, {"ep_b"})
+
+
+@pytest.mark.parametrize(("format", "gap"), [("slack", SECOND), ("zapier", 40)])
+def test_a_rate_is_kept(format: str, gap: int) -> None:
+    """Slack takes one a second and Zapier 25, of each endpoint: the rest is told when to come again."""
+    admission = AdmissionControl(64, 9, 9)
+    found = [*queue("ep_a", 5, format=format), *queue("ep_b", 2, format=format)]
+    first = admission.admit(found, NOW)
+    assert (Counter(one.endpoint_id for one in first.start), first.next_slot_at) == ({"ep_a": 1, "ep_b": 1}, NOW + gap)
+    assert started(admission, found[1:5], NOW + gap - 1) == {}
+    assert started(admission, found[1:5], NOW + gap) == {"ep_a": 1}
+    assert started(admission, found[2:5], NOW - HOUR) == {"ep_a": 1}, "the clock was set back, and the slot with it"
+
+
+@pytest.mark.parametrize(("format", "gap"), [("slack", SECOND), ("zapier", 40)])
+def test_the_turn_of_another_relay_is_kept(format: str, gap: int) -> None:
+    """Where another one has just called, this one may when its turn comes; where there is no rate, at once."""
+    admission = AdmissionControl(64, 9, 9)
+    found = [due("ep_a", format=format, next_slot_at=NOW + 9), due("ep_b", next_slot_at=None)]
+    admitted = admission.admit(found, NOW)
+    assert (admitted.start, admitted.next_slot_at, min_interval(found[0])) == ([found[1]], NOW + 9, gap)
+    assert started(admission, found[:1], NOW + 9) == {"ep_a": 1}
+
+
+@pytest.mark.parametrize(("left", "wait"), [(PROBE_WAIT - 1, PROBE_WAIT - 1), (3 * PROBE_WAIT, PROBE_WAIT)])
+def test_what_waits_for_another_relay_s_probe_waits_without_being_due(left: int, wait: int) -> None:
+    """Until it must have ended, and not for long: it may end sooner."""
+    ill = due(failures=BREAKER_OPENS_AT, next_slot_at=NOW + left)
+    assert AdmissionControl(64, 8, 8).admit([ill], NOW).paused == {"ep_a": NOW + wait}
+    assert started(AdmissionControl(64, 8, 8), [ill], NOW + left) == {"ep_a": 1}
+
+
+def test_a_delivery_in_flight_is_not_admitted_again() -> None:
+    """Also after its lease ran out and its slot is free: its result is still to be recorded."""
+    admission = AdmissionControl(8, 4, 4)
+    one = due()
+    assert admission.admit([one], NOW).start == [one]
+    assert not admission.admit([one], NOW)
+    admission.release(one)
+    assert not admission.admit([one], NOW)
+    admission.recorded(one)
+    assert admission.admit([one], NOW).start == [one]
+
+
+def test_what_another_relay_holds_is_left_out_for_a_second() -> None:
+    """Others of its endpoint are admitted meanwhile, and read: as many more as are left out."""
+    admission = AdmissionControl(8, 4, 3)
+    some = queue("ep_a", 6)
+    for one in admission.admit(some, NOW).start:
+        admission.cancel(one)
+    admission.skip(some[:3], NOW)
+    assert admission.to_scan() == (3 + 3, 8 + 3)
+    assert admission.admit(some, NOW + SKIP_FOR - 1).start == some[3:]
+    for one in some[3:]:
+        finish(admission, one)
+    assert admission.admit(some, NOW + SKIP_FOR).start == some[:3]
+    for one in some[:3]:
+        finish(admission, one)
+    admission.skip(some, NOW)
+    assert len(admission.admit(some, NOW - HOUR).start) == 3, "the clock was set back"
+
+
+@pytest.mark.parametrize(
+    "unwell", [{"failures": 1}, {"paused_until": NOW + 1}, {"endpoint_enabled": False}, {"format": "slack"}]
+)
+def test_a_new_delivery_gets_a_slot_only_if_its_endpoint_is_healthy(unwell: dict[str, Any]) -> None:
+    """One that fails, is paused or disabled, or has a rate limit is left to the dispatcher's own round."""
+    admission = AdmissionControl(8, 4, 3)
+    assert admission.admit_new([due("ep_a", **unwell), due("ep_b")]) == [due("ep_b")]
+
+
+async def begin_none(_: object) -> None:
+    raise AssertionError("nothing was leased")
+
+
+def test_a_reservation_leaves_no_slot_behind() -> None:
+    """A transaction that is repeated, fails, or runs after its caller left: all slots are free again."""
+    admission = AdmissionControl(8, 4, 3)
+    reservation = Reservation(admission, lambda: Lease("own.1", NOW + HOUR), begin_none)
+    with reservation:
+        for _ in range(3):
+            reservation.reset()
+            assert len(reservation.lease(queue("ep_a", 9))) == 3
+            assert admission.free == 5
+    assert admission.free == 8
+    reservation.reset()
+    assert reservation.lease(queue("ep_a", 9)) == {}
+    assert admission.free == 8
+
+
+def test_a_closed_admission_control_admits_nothing() -> None:
+    admission = AdmissionControl(8, 4, 3)
+    admission.close()
+    assert (admission.admit([due()], NOW).start, admission.admit_new([due()])) == ([], [])
+
+
+def finish(admission: AdmissionControl, one: DueDelivery) -> None:
+    admission.release(one)
+    admission.recorded(one)
+
+
+ENDPOINTS = st.sampled_from([f"ep_{number}" for number in range(6)])
+
+
+@given(
+    st.lists(st.tuples(ENDPOINTS, st.integers(0, 2), st.sampled_from([0, 0, 1, 10])), max_size=60),
+    st.integers(1, 12),
+    st.integers(1, 5),
+    st.data(),
+)
+def test_no_limit_is_ever_passed(
+    wanted: list[tuple[str, int, int]], concurrency: int, per_host: int, data: st.DataObject
+) -> None:
+    """Whatever is due and whatever ends in between: never more at once than allowed; and where there is room, work."""
+    admission = AdmissionControl(concurrency, per_host, per_endpoint := max(1, per_host - 1))
+    left = [due(id, n, host=f"h{host}", failures=failures) for n, (id, host, failures) in enumerate(wanted)]
+    under_way: list[DueDelivery] = []
+    while left:
+        new = [one for one in left if data.draw(st.booleans())]
+        admitted = [*admission.admit_new(new), *admission.admit(left, NOW).start]
+        under_way += admitted
+        left = [one for one in left if one not in admitted]
+        assert len(under_way) == concurrency - admission.free <= concurrency
+        assert max(Counter(one.host for one in under_way).values()) <= per_host
+        assert max(Counter(one.endpoint_id for one in under_way).values()) <= per_endpoint
+        ended = under_way.pop(data.draw(st.integers(0, len(under_way) - 1)))
+        finish(admission, ended)
+        admission.record_result(ended.endpoint_id, data.draw(st.booleans()))

@@ -1,0 +1,321 @@
+"""The dispatcher: what is leased begins at once, never beside too many others, never when its lease is nearly over."""
+
+import asyncio
+import random
+import threading
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import pytest
+
+from relay.config import DeliveryRules
+from relay.dispatcher import Dispatcher
+from relay.model import SECOND, DeliveryStatus, Endpoint, Instant
+from relay.outcome import Answer, Outcome
+from relay.store import deliveries, endpoints, outbox, waiting
+from relay.store.database import Store, Tx
+from relay.store.deliveries import Filter
+from relay.store.outbox import Leased
+from relay.store.paging import Page
+from relay.telemetry import Telemetry
+from relay.watcher import Reservation
+from tests.conftest import Clock
+from tests.make import NOON, claim_due, make_endpoint, make_event
+
+T = TypeVar("T")
+CONCURRENCY = 4
+LEASE = 40 * SECOND
+"""Twice the timeout of a delivery, and ten seconds."""
+
+
+class Wire:
+    """Takes every POST at once."""
+
+    def __init__(self) -> None:
+        self.came: list[str] = []
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[Outcome, int]:
+        self.came.append(url)
+        return Answer(200, {}, b""), 3
+
+
+class Silent(Wire):
+    """Answers nothing until it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = asyncio.Event()
+        self._has_come = asyncio.Condition()
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[Outcome, int]:
+        done = await super().post(url, headers, body, timeout)
+        async with self._has_come:
+            self._has_come.notify_all()
+        await self.answers.wait()
+        return done
+
+    async def has(self, number: int) -> None:
+        """Returns when so many POSTs have come, and no more."""
+        async with self._has_come:
+            await asyncio.wait_for(self._has_come.wait_for(lambda: len(self.came) >= number), 10)
+        assert len(self.came) == number
+
+
+def dispatcher(store: Store, wire: Wire, clock: Clock, concurrency: int = 64, owner: str = "own_1") -> Dispatcher:
+    rules = DeliveryRules.model_validate({"concurrency": concurrency, "per_host": 4, "per_endpoint": 3})
+    return Dispatcher(store, wire, rules, clock, Telemetry(), owner, random.Random(1))
+
+
+def subscribers(number: int) -> list[Endpoint]:
+    return [make_endpoint(url=f"https://e{one}.example/", host=f"e{one}.example:443") for one in range(number)]
+
+
+def insert(
+    tx: Tx, some: list[Endpoint], job: str = "j1", delay: int = 0, reservation: Reservation | None = None
+) -> list[Leased]:
+    """A job ended for which all these endpoints are subscribed."""
+    for endpoint in some:
+        endpoints.add(tx, endpoint)
+    if reservation is not None:
+        reservation.reset()
+    subscribed = [(endpoint, None) for endpoint in some]
+    return outbox.enqueue(tx, make_event(job), subscribed, NOON, delay, leasing=reservation).leased
+
+
+async def deliver(store: Store, sender: Dispatcher, some: list[Endpoint], job: str = "j1", delay: int = 0) -> int:
+    """A job ends, and its deliveries begin as after a poll. Returns how many were leased as they were inserted."""
+    with sender.reserve() as reservation:
+        leased = await store.write(lambda tx: insert(tx, some, job, delay, reservation))
+        await reservation.start(leased)
+    return len(leased)
+
+
+async def due(store: Store, now: Instant = NOON) -> int:
+    """How many deliveries are due and leased by nobody."""
+    return len(await store.read(lambda tx: waiting.due(tx, now, 100)))
+
+
+async def pending(store: Store) -> int:
+    return await store.read(lambda tx: deliveries.count(tx, Filter(status=DeliveryStatus.PENDING)))
+
+
+async def idle(sender: Dispatcher) -> None:
+    await asyncio.wait_for(sender.idle(), 10)
+
+
+async def test_an_inserted_delivery_is_leased_and_begins_without_a_round_of_its_own(store: Store, clock: Clock) -> None:
+    """From the commit on it is this relay's, and its result is recorded."""
+    wire, some = Wire(), subscribers(3)
+    sender = dispatcher(store, wire, clock)
+    with sender.reserve() as reservation:
+        leased = await store.write(lambda tx: insert(tx, some, reservation=reservation))
+        assert (len(leased), await due(store), wire.came) == (3, 0, [])
+        await reservation.start(leased)
+    await idle(sender)
+    assert sorted(wire.came) == [one.url for one in some]
+    found, _ = await store.read(lambda tx: deliveries.page(tx, Page(10), Filter()))
+    assert {(one.status, one.attempts, one.tries) for one in found} == {(DeliveryStatus.DELIVERED, 1, 1)}
+
+
+async def test_no_more_is_leased_than_begins(store: Store, clock: Clock) -> None:
+    """100 subscribers and four slots: 96 stay due, for any relay, and follow as slots are freed."""
+    wire, some = Silent(), subscribers(100)
+    sender = dispatcher(store, wire, clock, CONCURRENCY)
+    assert await deliver(store, sender, some) == CONCURRENCY
+    await wire.has(CONCURRENCY)
+    assert await due(store) == len(some) - CONCURRENCY
+    await sender.tick()
+    assert await due(store) == len(some) - CONCURRENCY
+    wire.answers.set()
+    running = asyncio.create_task(sender.run())
+    sender.wake()
+    async with asyncio.timeout(10):
+        while await pending(store):
+            await asyncio.sleep(0.01)
+    running.cancel()
+    assert sorted(wire.came) == sorted(one.url for one in some), "none began twice"
+
+
+async def test_transactions_at_the_same_time_share_the_slots(store: Store, clock: Clock) -> None:
+    """20 jobs end at once, each with two subscribers: all slots are used once, and nothing is given back."""
+    wire = Silent()
+    sender = dispatcher(store, wire, clock, CONCURRENCY)
+    ends = (deliver(store, sender, subscribers(2), f"j{job}") for job in range(20))
+    assert sum(await asyncio.gather(*ends)) == CONCURRENCY
+    await wire.has(CONCURRENCY)
+    assert await due(store) == 40 - CONCURRENCY
+    wire.answers.set()
+    await idle(sender)
+    assert len(wire.came) == CONCURRENCY
+
+
+async def test_an_endpoint_has_its_slots_and_no_more(store: Store, clock: Clock) -> None:
+    """Whether its deliveries were inserted by a poll or found due."""
+    wire, [endpoint] = Silent(), subscribers(1)
+    sender = dispatcher(store, wire, clock)
+    for job in range(5):
+        await deliver(store, sender, [endpoint], f"j{job}")
+    await sender.tick()
+    await wire.has(3)
+    assert await due(store) == 2
+    wire.answers.set()
+    await idle(sender)
+    await sender.tick()
+    await idle(sender)
+    assert await pending(store) == 0
+
+
+async def test_a_first_delay_is_kept(store: Store, clock: Clock) -> None:
+    """A schedule whose first attempt is not at once."""
+    wire = Wire()
+    sender = dispatcher(store, wire, clock)
+    assert await deliver(store, sender, subscribers(1), delay=5_000) == 0
+    await idle(sender)
+    assert wire.came == []
+
+
+async def test_a_transaction_that_fails_leaves_every_slot_free(store: Store, clock: Clock) -> None:
+    """And nothing of it begins."""
+    wire = Wire()
+    sender = dispatcher(store, wire, clock, CONCURRENCY)
+
+    def fail(tx: Tx, reservation: Reservation) -> None:
+        insert(tx, subscribers(9), reservation=reservation)
+        raise LookupError("ours")
+
+    for _ in range(3):
+        with pytest.raises(LookupError), sender.reserve() as reservation:
+            await store.write(lambda tx, reservation=reservation: fail(tx, reservation))  # type: ignore[misc]
+    assert await deliver(store, sender, subscribers(9), "j2") == CONCURRENCY
+    await idle(sender)
+    assert len(wire.came) == CONCURRENCY
+
+
+async def test_a_delivery_inserted_twice_is_leased_once(store: Store, clock: Clock) -> None:
+    """The event is known already: its slots are free again."""
+    wire, some = Silent(), subscribers(3)
+    sender = dispatcher(store, wire, clock, CONCURRENCY)
+    assert await deliver(store, sender, some) == 3
+    assert await deliver(store, sender, some) == 0
+    assert await deliver(store, sender, subscribers(3), "j2") == 1
+    wire.answers.set()
+    await idle(sender)
+    assert len(wire.came) == CONCURRENCY
+
+
+@pytest.mark.parametrize("late", [True, False], ids=["commits after the stop", "committed before"])
+async def test_a_relay_that_stops_begins_nothing_and_keeps_nothing(store: Store, clock: Clock, late: bool) -> None:
+    """Leases taken in the last moment are given back with all others."""
+    wire = Wire()
+    sender = dispatcher(store, wire, clock)
+    if late:
+        await sender.stop()
+    with sender.reserve() as reservation:
+        leased = await store.write(lambda tx: insert(tx, subscribers(3), reservation=reservation))
+        if not late:
+            await sender.stop()
+        await reservation.start(leased)
+    await idle(sender)
+    assert wire.came == []
+    assert await due(store) == 3
+
+
+class SlowCommits:
+    """A store whose commits take so long by the clock."""
+
+    def __init__(self, store: Store, clock: Clock, ms: int) -> None:
+        self._store, self._clock, self.ms = store, clock, ms
+
+    async def write(self, work: Callable[[Tx], T]) -> T:
+        done = await self._store.write(work)
+        self._clock.advance(self.ms)
+        return done
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        return await self._store.read(work)
+
+
+@pytest.mark.parametrize("ms", [600, 1_100, 3_000, LEASE - 15 * SECOND - 1])
+@pytest.mark.parametrize("by", ["a poll", "a round"])
+async def test_slow_commits_delay_an_attempt_and_never_prevent_it(store: Store, clock: Clock, ms: int, by: str) -> None:
+    """It begins as long as it ends before its lease does."""
+    wire, slow = Wire(), SlowCommits(store, clock, ms)
+    sender = dispatcher(slow, wire, clock)  # type: ignore[arg-type]
+    if by == "a poll":
+        await deliver(slow, sender, subscribers(3))  # type: ignore[arg-type]
+    else:
+        await store.write(lambda tx: insert(tx, subscribers(3)))
+        await sender.tick()
+    await idle(sender)
+    assert (len(wire.came), await pending(store)) == (3, 0)
+
+
+async def test_an_attempt_that_would_outlast_its_lease_is_not_made(store: Store, clock: Clock) -> None:
+    """Another relay could make it too; the lease runs out, and it is leased again."""
+    wire, slow = Wire(), SlowCommits(store, clock, LEASE - 15 * SECOND)
+    sender = dispatcher(slow, wire, clock)  # type: ignore[arg-type]
+    await store.write(lambda tx: insert(tx, subscribers(3)))
+    await sender.tick()
+    await idle(sender)
+    assert (wire.came, await due(store, clock())) == ([], 0)
+    slow.ms = 0
+    clock.advance(15 * SECOND)
+    await sender.tick()
+    await idle(sender)
+    assert (len(wire.came), await pending(store)) == (3, 0)
+
+
+async def test_an_attempt_whose_lease_ran_out_is_not_made_beside_itself(store: Store, clock: Clock) -> None:
+    """The relay stood still, or its store did: it has the delivery in flight, and does not lease it again."""
+    wire = Silent()
+    sender = dispatcher(store, wire, clock)
+    await deliver(store, sender, subscribers(1))
+    await wire.has(1)
+    clock.advance(2 * LEASE)
+    await sender.tick()
+    await asyncio.sleep(0)
+    await wire.has(1)
+    wire.answers.set()
+    await idle(sender)
+    await sender.tick()
+    await idle(sender)
+    assert (len(wire.came), await pending(store)) == (1, 0)
+
+
+async def test_a_row_that_another_holds_is_asked_for_once_a_second(store: Store, another: Store, clock: Clock) -> None:
+    """A stalled relay keeps rows locked: they do not keep the store busy, and others of the endpoint are sent."""
+    if store.is_ours_alone:
+        pytest.skip("SQLite has one writer")
+    [endpoint] = subscribers(1)
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold(tx: Tx) -> None:
+        claim_due(tx, NOON, NOON + LEASE, most=1)
+        held.set()
+        assert go_on.wait(30)
+
+    for job in range(5):
+        await store.write(lambda tx, job=job: insert(tx, [endpoint], f"j{job}"))  # type: ignore[misc]
+        if job == 0:
+            holding = asyncio.create_task(another.write(hold))
+            assert await asyncio.to_thread(held.wait, 30)
+    wire, writes = Wire(), 0
+    counting = SlowCommits(store, clock, 0)
+    sender = dispatcher(counting, wire, clock)  # type: ignore[arg-type]
+    real = counting.write
+
+    async def write(work: Callable[[Tx], T]) -> T:
+        nonlocal writes
+        writes += 1
+        return await real(work)
+
+    counting.write = write  # type: ignore[method-assign]
+    try:
+        for _ in range(50):
+            await sender.tick()
+            await idle(sender)
+        assert len(wire.came) == 4
+        assert writes <= 10
+    finally:
+        go_on.set()
+        await holding
