@@ -28,7 +28,7 @@ from relay.looking import Look, Seen, name_of
 from relay.model import Instant, RegistrationStatus, ScenarioJob, Watch, WatchState
 from relay.store import dialect, paging
 from relay.store.database import Tx
-from relay.store.schema import looks, registrations, watches
+from relay.store.schema import looks, registrations, watches, workspaces
 
 _OF_ONE = and_(watches.c.workspace == bindparam("of"), watches.c.job_id == bindparam("of_job"))
 _DUE = and_(
@@ -106,8 +106,14 @@ def add_all(tx: Tx, new: Sequence[Watch]) -> set[tuple[Any, ...]]:
 
 
 def lock(tx: Tx, jobs: Iterable[tuple[str, str]]) -> None:
-    """Locks the watches of these jobs (workspace, job id), and with them the jobs' registrations."""
+    """Locks the watches of these jobs (workspace, job id), and with them the jobs' registrations.
+
+    Their workspaces are locked first: the writer may commit this together with what needs one, and another relay, whose
+    poll of such a job holds the workspace and waits for the watch, would wait for it in a circle.
+    """
     if some := set(jobs):
+        spaces = select(workspaces.c.name).where(workspaces.c.name.in_({workspace for workspace, _ in some}))
+        tx.execute(spaces.order_by(workspaces.c.name).with_for_update()).all()
         query = select(watches.c.job_id).where(of_jobs(watches, some)).order_by(watches.c.workspace, watches.c.job_id)
         tx.execute(query.with_for_update()).all()
 
