@@ -25,6 +25,7 @@ _ANEW = {
     "ended_at": None,
     "reason": None,
     "leased_by": None,
+    "host": select(endpoints.c.host).where(endpoints.c.id == deliveries.c.endpoint_id).scalar_subquery(),
 }
 _RESENDS_A_SECOND = 50
 _PART = 0.8
@@ -109,7 +110,7 @@ def resend(tx: Tx, id: str, now: Instant) -> bool:
     """
     subscribers.locked(tx, tx.execute(select(deliveries.c.endpoint_id).where(deliveries.c.id == id)).scalars().all())
     query = update(deliveries).where(deliveries.c.id == id, deliveries.c.status != DeliveryStatus.PENDING.value)
-    return tx.execute(query.where(_SENDABLE), {**_ANEW, "next_attempt_at": now}).rowcount == 1
+    return tx.execute(query.where(_SENDABLE).values(**_ANEW, next_attempt_at=now)).rowcount == 1
 
 
 def resend_some(tx: Tx, which: Filter, now: Instant, most: int, after: Place | None = None) -> tuple[int, Place | None]:

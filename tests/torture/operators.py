@@ -1,7 +1,8 @@
 """What operators, clients, Exec and the relay itself do to the same rows: use cases, and what must hold after any two.
 
-Each world has a job that is watched (`live`), two that ended long ago (`old`, `due`), and endpoints that are enabled,
-disabled, configured, and named by nothing.
+Each world has a job that is watched (`live`), three that ended long ago: one whose deliveries failed (`old`), one whose
+delivery is held (`kept`), one whose delivery is due (`due`); and endpoints that are enabled, disabled, configured, and
+named by nothing.
 """
 
 import random
@@ -38,7 +39,7 @@ ALLOWANCE = Allowance(60, 1_000, 1.0)
 _EXEC_KEY = "exec_live_" + "a" * 40
 
 _TABLES = [table.name for table in tables.metadata.sorted_tables if table.name != "terms"]
-_PUT_BACK = ";".join(f"DELETE FROM {name}; INSERT INTO {name} TABLE kept.{name}" for name in _TABLES)
+_PUT_BACK = ";".join(f"DELETE FROM {name}; INSERT INTO {name} TABLE kept.{name}" for name in _TABLES)  # noqa: S608
 
 Write = Callable[[Callable[[Tx], Any]], Any]
 """Runs work in a transaction."""
@@ -76,7 +77,7 @@ def keep(tx: Tx) -> None:
     """Keeps what the tables hold, to begin with it again and again."""
     tx.exec_driver_sql("DROP SCHEMA IF EXISTS kept CASCADE; CREATE SCHEMA kept")
     for name in _TABLES:
-        tx.exec_driver_sql(f"CREATE TABLE kept.{name} AS SELECT * FROM {name}")
+        tx.exec_driver_sql(f"CREATE TABLE kept.{name} AS TABLE {name}")
 
 
 def put_back(tx: Tx) -> None:
@@ -105,31 +106,23 @@ def set_up(tx: Tx, by: Watcher) -> World:
     _end(tx, "old", LONG_AGO)
     failed = {"status": "failed", "next_attempt_at": None, "ended_at": LONG_AGO}
     tx.execute(update(tables.deliveries).where(tables.deliveries.c.job_id == "old"), failed)
-    due = make_event("due", now=LONG_AGO)
-    events.add(tx, due)
-    register.register(tx, checked("due", None, "off"), LONG_AGO)
-    _end(tx, "due", LONG_AGO)
+    for job in ("kept", "due"):
+        register.register(tx, checked(job, None, "off"), LONG_AGO)
+        _end(tx, job, LONG_AGO)
     idempotency.keep(tx, Kept(key="k", request_hash="", status=201, answer="old", created_at=LONG_AGO))
     ids = {name: one.id for name, one in named.items()}
     ids |= {"a": first.endpoint.id, "registration": first.registration.id}
-    ids["failed"] = tx.execute(
-        select(tables.deliveries.c.id).where(
-            tables.deliveries.c.job_id == "old", tables.deliveries.c.endpoint_id == first.endpoint.id
-        )
-    ).scalar_one()
-    ids["held"] = tx.execute(
-        select(tables.deliveries.c.id).where(
-            tables.deliveries.c.job_id == "due", tables.deliveries.c.endpoint_id == ids["off"]
-        )
-    ).scalar_one()
-    late = {"next_attempt_at": NOON}
-    tx.execute(
-        update(tables.deliveries).where(
-            tables.deliveries.c.endpoint_id == ids["off"], tables.deliveries.c.id != ids["held"]
-        ),
-        late,
-    )
+    ids["failed"] = _delivery(tx, "old", ids["a"])
+    ids["held"] = _delivery(tx, "kept", ids["off"])
+    due = tables.deliveries.c.id == _delivery(tx, "due", ids["off"])
+    tx.execute(update(tables.deliveries).where(due), {"next_attempt_at": NOON})
     return World(ids, by)
+
+
+def _delivery(tx: Tx, job: str, endpoint_id: str) -> str:
+    of_job = (tables.deliveries.c.job_id == job, tables.deliveries.c.endpoint_id == endpoint_id)
+    found: str = tx.execute(select(tables.deliveries.c.id).where(*of_job)).scalar_one()
+    return found
 
 
 def _end(tx: Tx, job: str, now: Instant) -> None:

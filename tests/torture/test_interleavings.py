@@ -1,9 +1,8 @@
-"""The tool that finds decisions on rows that were not locked: it finds what is put there, and nothing in the relay."""
+"""The tool that finds decisions on rows that were not locked: it finds what is put there."""
 
 import asyncio
 from dataclasses import replace
 
-import pytest
 from sqlalchemy import func, select, update
 
 from relay import register
@@ -14,20 +13,7 @@ from relay.store.schema import registrations as rows
 from relay.store.schema import watches
 from tests.make import NOON
 from tests.torture.operators import SPACE, USE_CASES, World, Write
-from tests.torture.races import PAIRS, interleave
-
-CORE = (
-    "withdraw",
-    "register elsewhere",
-    "register by id",
-    "the job ends",
-    "delete an endpoint with registrations",
-    "delete a standing endpoint",
-    "enable",
-    "hold",
-    "resend many",
-    "prune jobs",
-)
+from tests.torture.races import interleave
 
 
 async def opened(url: str) -> str:
@@ -81,10 +67,3 @@ async def test_locks_taken_in_another_order_are_found(postgres_url: str) -> None
     """Two that wait for each other are told apart from two of which one waits."""
     wrong = await interleaved(postgres_url, ("wrong order", "the job ends"), **{"wrong order": withdraw_then_lock})
     assert "wrong order and the job ends" in wrong
-
-
-@pytest.mark.timeout(300)
-async def test_what_meets_on_the_same_rows_meets_well(postgres_url: str) -> None:
-    """Withdrawing, registering, deleting, ending, enabling, resending, pruning: each order with one change over."""
-    pairs = [pair for pair in PAIRS if set(pair) <= set(CORE)]
-    assert await interleaved(postgres_url, *pairs) == []

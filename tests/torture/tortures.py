@@ -150,7 +150,7 @@ TORTURES = (
         name="operator-races",
         what="two use cases on the same rows, let go at once at two relays on PostgreSQL",
         run=races.operator_races,
-        short=2,
+        short=1,
         long=300,
     ),
 )
