@@ -66,11 +66,11 @@ class World:
     watcher: Watcher
 
 
-def watcher() -> Watcher:
+def watcher(clock: Callable[[], Instant] = lambda: NOON) -> Watcher:
     """A relay's watcher, without the loop that calls it."""
     space = {"name": SPACE, "api_key": _EXEC_KEY, "budget": {"per_minute": 60, "per_day": 1_000, "share": 1.0}}
     config = Config.model_validate({"workspaces": [space]})
-    return Watcher(cast(Store, None), config, {}, lambda: NOON, Telemetry(), _seize, lambda: None, random.Random(1))
+    return Watcher(cast(Store, None), config, {}, clock, Telemetry(), _seize, lambda: None, random.Random(1))
 
 
 def keep(tx: Tx) -> None:
