@@ -107,8 +107,8 @@ class Ledger:
 
 def spend(ledger: Ledger, n: int, now: Instant) -> Ledger:
     """The ledger after `n` more requests at `now`; what no longer counts is dropped."""
-    seconds = _added(_counting(ledger.seconds, _BIN, MINUTE, now), now // _BIN, n)
-    buckets = _added(_counting(ledger.buckets, _BUCKET, DAY, now), now // _BUCKET, n)
+    seconds = _added(_counting(ledger.seconds, _BIN, MINUTE, now), _BIN, n, now)
+    buckets = _added(_counting(ledger.buckets, _BUCKET, DAY, now), _BUCKET, n, now)
     return replace(ledger, seconds=seconds, buckets=buckets)
 
 
@@ -295,11 +295,16 @@ def _falls_below(entries: tuple[tuple[int, int], ...], width: int, window: int, 
     return max(at, now)
 
 
-def _added(entries: tuple[tuple[int, int], ...], index: int, n: int) -> tuple[tuple[int, int], ...]:
-    """With `n` more in bin `index`, the newest: what a clock that went back stamped later was spent before now."""
+def _added(entries: tuple[tuple[int, int], ...], width: int, n: int, now: Instant) -> tuple[tuple[int, int], ...]:
+    """With `n` more in the newest bin: that of `now`, or of what another relay spent a little later by its clock.
+
+    What is stamped more than a minute ahead is of a clock that went back, and was spent before now.
+    """
+    latest = (now + _AHEAD) // width
+    newest = max([now // width, *(stamped for stamped, _ in entries if stamped <= latest)])
     counts: dict[int, int] = {}
-    for stamped, spent in (*entries, (index, n)):
-        counts[min(stamped, index)] = min(counts.get(min(stamped, index), 0) + spent, _MOST)
+    for stamped, spent in (*entries, (newest, n)):
+        counts[min(stamped, newest)] = min(counts.get(min(stamped, newest), 0) + spent, _MOST)
     return tuple(sorted((stamped, spent) for stamped, spent in counts.items() if spent > 0))
 
 

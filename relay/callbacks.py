@@ -34,7 +34,8 @@ def ensure(tx: Tx, workspace: str) -> CallbackToken:
 
 def rotate(tx: Tx, workspace: str, now: Instant) -> CallbackToken:
     """A new token; the one until now works for another day, the one before that no longer."""
-    before = ensure(tx, workspace)
+    ensure(tx, workspace)
+    before = callbacks.locked(tx, workspace) or ensure(tx, workspace)
     after = replace(before, token=_new(), old_token=before.token, old_until=now + OLD_GOOD_FOR)
     callbacks.save(tx, after)
     return after

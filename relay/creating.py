@@ -49,19 +49,25 @@ def request_id_of(caller: str, key: str) -> str:
 
 
 def begin(
-    tx: Tx, workspace: str, allowance: Allowance, request_id: str, fields: Mapping[str, Any], now: Instant
+    tx: Tx,
+    workspace: str,
+    allowance: Allowance,
+    request_id: str,
+    fields: Mapping[str, Any],
+    clock: Callable[[], Instant],
 ) -> Begun | Held:
     """Spends one of the workspace's requests, before Exec is asked: a crash can waste it, never overdraw the budget.
 
+    Locks the workspace, and reads the clock after that: what others spent while this one waited was spent before.
     Raises Conflict where the request_id was used for another job.
     """
+    state, now = workspaces.lock(tx, workspace), clock()
     kept = idempotency.get(tx, _key(workspace, request_id))
     if kept is not None and kept.created_at > now - idempotency.GOOD_FOR:
         if kept.request_hash != idempotency.digest(fields):
             text = "this request_id was used for another job; take a new one for a new job"
             raise Conflict("request_id_reused", text, "request_id")
         return Begun(ScenarioJob.model_validate_json(kept.answer))
-    state = workspaces.lock(tx, workspace)
     ledger = read_ledger(state.ledger)
     paused = state.paused_until is not None and state.paused_until > now
     if paused or granted(ledger, allowance, now, 1) < 1:

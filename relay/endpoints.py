@@ -1,6 +1,6 @@
 """Standing endpoints: made, changed, enabled and removed, by the API or by the configuration.
 
-All functions work inside the caller's transaction.
+All functions but `remove` work inside the caller's transaction.
 """
 
 import json
@@ -16,11 +16,14 @@ from relay.errors import Conflict, NotFound
 from relay.model import DAY, Endpoint, EndpointKind, EventType, Instant, Secret
 from relay.signing import Signing
 from relay.store import endpoints, outbox, registrations, watches
-from relay.store.database import Tx
+from relay.store.database import Store, Tx
 from relay.subscribing import Checked, Wanted
 
 ROTATION = DAY
 """How long the old secret signs beside the new one."""
+
+PART = 500
+"""Registrations or deliveries of an endpoint that one transaction ends while it is removed."""
 
 MOST_SECRETS = 5
 """Secrets that sign at a time, however often they were rotated within a day."""
@@ -40,10 +43,7 @@ class Change:
 
 def get(tx: Tx, id: str) -> Endpoint:
     """The endpoint with this id. Raises NotFound."""
-    found = endpoints.get(tx, id)
-    if found is None:
-        raise NotFound("endpoint_not_found", "there is no endpoint with this id")
-    return found
+    return _there(endpoints.get(tx, id))
 
 
 def create(tx: Tx, name: str | None, checked: Checked, now: Instant) -> tuple[Endpoint, bool]:
@@ -53,10 +53,9 @@ def create(tx: Tx, name: str | None, checked: Checked, now: Instant) -> tuple[En
     """
     made = subscribing.make(checked, kind=EndpointKind.STANDING, now=now, random_bytes=_random(), name=name)
     marks = _marks(tx, checked) if name is None else ()
-    if (found := _same(tx, name, marks) or _unmarked(tx, name, checked, marks)) is None:
-        if endpoints.add(tx, made, marks[0] if marks else None):
+    while (found := _same(tx, name, marks) or _unmarked(tx, name, checked, marks)) is None:
+        if endpoints.add(tx, made, marks[0] if marks else None):  # else another relay was first
             return made, True
-        found = _same(tx, name, marks) or made
     if name is not None and not _is_as_asked(found, checked):
         text = f"an endpoint of this name is there, and differs; change it with PATCH /v1/endpoints/{found.id}"
         raise Conflict("endpoint_exists", f"{text}, or choose another name", "name")
@@ -69,7 +68,7 @@ def change(tx: Tx, endpoint: Endpoint, wish: Change, rules: EgressRules) -> Endp
     A format that was chosen by the URL's host is chosen again for another URL. Raises Invalid for what can't be,
     Conflict where the endpoint is not to be changed here or the name is taken.
     """
-    endpoint = _as_it_is(tx, endpoint)
+    endpoint = _held(tx, endpoint.id)
     refuse_unless_changeable(endpoint)
     if wish.name is not None and wish.name != endpoint.name and endpoints.by_name(tx, wish.name) is not None:
         raise Conflict("endpoint_exists", "another endpoint has this name; choose another", "name")
@@ -108,7 +107,7 @@ def rotate(
     It signs as before unless `wanted` or the secret says otherwise. Raises Invalid for a secret that is none, Conflict
     where the configuration sets it.
     """
-    endpoint = _as_it_is(tx, endpoint)
+    endpoint = _held(tx, endpoint.id)
     if has_configured_secret(endpoint, configured):
         text = "the relay's configuration sets the secret of this endpoint; change it there and reload the relay"
         raise Conflict("endpoint_configured", text)
@@ -141,43 +140,45 @@ def disable(tx: Tx, endpoint: Endpoint, now: Instant) -> Endpoint:
     return disabled
 
 
-def remove(tx: Tx, endpoint: Endpoint, now: Instant) -> None:
+async def remove(store: Store, id: str, now: Instant, *, configured: bool = False) -> None:
     """Removes an endpoint: its registrations are withdrawn, its pending deliveries cancelled.
 
-    Raises Conflict where it belongs to the configuration.
+    In transactions of at most `PART` rows each, between which other work goes on. Where the relay dies between two of
+    them, what is left stays as it was, and the same call goes on with it.
+
+    Raises NotFound; Conflict where it belongs to the configuration, unless that is what removes it (`configured`).
     """
-    _refuse_configured(endpoint)
-    _remove(tx, endpoint, now)
+    while await store.write(lambda tx: _remove_some(tx, id, now, configured)):
+        pass
 
 
-def sync_configured(tx: Tx, configured: Sequence[StandingEndpoint], rules: EgressRules, now: Instant) -> None:
+def sync_configured(tx: Tx, configured: Sequence[StandingEndpoint], rules: EgressRules, now: Instant) -> list[str]:
     """Makes the stored endpoints of the configuration what the configuration says, by name.
 
     Id, health and (where none is configured) secret of a known name stay; a secret that the configuration changes is
-    rotated. Raises Invalid for a URL that is refused.
+    rotated. Returns the ids of those that it has no more, which are to be removed. Raises Invalid for a URL that is
+    refused.
     """
     wanted = {endpoint.name for endpoint in configured}
-    for known in endpoints.standing(tx):
-        if known.source == "config" and known.name not in wanted:
-            _remove(tx, known, now)
-    for wish in configured:
-        _sync(tx, wish, rules, now)
+    there = endpoints.held_by_name(tx, wanted)
+    for wish in sorted(configured, key=lambda wish: wish.name):  # in one order, or two relays would wait for each other
+        _sync(tx, wish, there.get(wish.name), rules, now)
+    return [one.id for one in endpoints.standing(tx) if one.source == "config" and one.name not in wanted]
 
 
-def _sync(tx: Tx, wish: StandingEndpoint, rules: EgressRules, now: Instant) -> None:
+def _sync(tx: Tx, wish: StandingEndpoint, found: Endpoint | None, rules: EgressRules, now: Instant) -> None:
     secret = wish.secret.get_secret_value() if wish.secret else None
     asked = Wanted(
         wish.url.get_secret_value(), wish.format, wish.events, secret, wish.headers, wish.signing, wish.template
     )
     checked = subscribing.check(asked, rules, f"endpoints.{wish.name}.url")
-    found = endpoints.by_name(tx, wish.name)
-    if found is None:
+    while found is None:
         new = subscribing.make(
             checked, kind=EndpointKind.STANDING, now=now, random_bytes=_random(), name=wish.name, source="config"
         )
-        endpoints.add(tx, new)
-        return
-    found = _as_it_is(tx, found)
+        if endpoints.add(tx, new):  # else another relay was first
+            return
+        found = endpoints.held_by_name(tx, [wish.name]).get(wish.name)
     changed = replace(_with(found, checked, wish.name), source="config")
     if secret is not None and secret != found.secrets[0].value:
         changed = replace(changed, secrets=_rotated(found, secret, now))
@@ -189,7 +190,15 @@ def _sync(tx: Tx, wish: StandingEndpoint, rules: EgressRules, now: Instant) -> N
 
 def _as_it_is(tx: Tx, endpoint: Endpoint) -> Endpoint:
     """The endpoint as it is by now, nobody else's to change until the transaction ends. Raises NotFound."""
-    found = endpoints.locked(tx, [endpoint.id]).get(endpoint.id)
+    return _there(endpoints.locked(tx, [endpoint.id]).get(endpoint.id))
+
+
+def _held(tx: Tx, id: str) -> Endpoint:
+    """As `_as_it_is`, for a change of what it is known by, or for its removal."""
+    return _there(endpoints.held(tx, id))
+
+
+def _there(found: Endpoint | None) -> Endpoint:
     if found is None:
         raise NotFound("endpoint_not_found", "there is no endpoint with this id")
     return found
@@ -227,11 +236,27 @@ def _save(tx: Tx, before: Endpoint, changed: Endpoint) -> None:
         outbox.move(tx, changed.id, changed.host)
 
 
-def _remove(tx: Tx, endpoint: Endpoint, now: Instant) -> None:
-    outbox.cancel(tx, endpoint.id, None, now, "the endpoint was removed")
-    for gone in registrations.withdraw_all_of(tx, endpoint.id):
-        watches.rest(tx, gone.workspace, gone.job_id, now)
-    endpoints.remove(tx, endpoint.id)
+def _remove_some(tx: Tx, id: str, now: Instant, configured: bool) -> bool:
+    """A part of the removal of an endpoint; whether more is left.
+
+    Watches are locked before the endpoint, never after: what is registered meanwhile is for the next part.
+    """
+    if not configured:
+        _refuse_configured(get(tx, id))
+    if gone := registrations.standing_at(tx, id, PART):
+        watches.lock(tx, gone.values())
+        registrations.withdraw(tx, gone)
+        watches.rest(tx, gone.values(), now)
+        return True
+    held = _held(tx, id)
+    if not configured:
+        _refuse_configured(held)
+    if registrations.standing_at(tx, id, 1):
+        return True
+    if outbox.cancel_some(tx, id, now, "the endpoint was removed", PART) == PART:
+        return True
+    endpoints.remove(tx, id)
+    return False
 
 
 def _refuse_configured(endpoint: Endpoint) -> None:
@@ -252,8 +277,8 @@ def _same(tx: Tx, name: str | None, marks: Sequence[str]) -> Endpoint | None:
 def _unmarked(tx: Tx, name: str | None, checked: Checked, marks: Sequence[str]) -> Endpoint | None:
     """One without a name that is just as asked, and whose own request can't be told any more; now it is this one."""
     for found in endpoints.unmarked(tx) if name is None else ():
-        if _is_as_asked(found, checked):
-            endpoints.save(tx, _as_it_is(tx, found), marks[0])
+        if _is_as_asked(found, checked) and (held := endpoints.held(tx, found.id)) is not None:
+            endpoints.save(tx, held, marks[0])
             return found
     return None
 

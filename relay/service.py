@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from relay.config import Config, StandingEndpoint, Workspace
 from relay.delivering import RETRY_AFTER_CAP
 from relay.dispatcher import Dispatcher
 from relay.egress import Egress
-from relay.errors import ConfigError, Invalid, RelayError, StoreError
+from relay.errors import ConfigError, Invalid, NotFound, RelayError, StoreError
 from relay.janitor import Janitor
 from relay.key_ring import KeyRing
 from relay.metronome import Metronome
@@ -275,18 +276,21 @@ class Relay:
         """The configured endpoints, and a new chance for workspaces with a new key. Raises ConfigError, StoreError."""
         now = self.clock()
 
-        def work(tx: Tx) -> None:
-            endpoints.sync_configured(tx, configured, self.rules, now)
-            for name in new_keys:
+        def take_up(tx: Tx) -> None:
+            for name in sorted(new_keys):
                 state = workspaces.lock(tx, name)
                 if state.pause_kind == "key_refused":
                     workspaces.save(tx, replace(state, paused_until=None, pause_kind=None, pause_reason=None))
                     watches.try_again(tx, name, now)
 
         try:
-            await self.store.write(work)
+            gone = await self.store.write(lambda tx: endpoints.sync_configured(tx, configured, self.rules, now))
         except Invalid as error:
             raise ConfigError(f"{error.field}: {error.message}") from None
+        await self.store.write(take_up)
+        for id in gone:
+            with suppress(NotFound):  # another relay on the store reads the same configuration
+                await endpoints.remove(self.store, id, now, configured=True)
 
     def _client_of(self, space: Workspace) -> exec_api.ExecClient:
         return exec_api.ExecClient(

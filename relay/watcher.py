@@ -105,7 +105,7 @@ class Watcher:
                 continue
             await self.set_pace(workspace, now)
             chosen, opens_at = await self._store.write(
-                lambda tx, name=workspace, n=free: self._claim(tx, name, n, now)  # type: ignore[misc]
+                lambda tx, name=workspace, n=free: self._claim(tx, name, n)  # type: ignore[misc]
             )
             self._spent[workspace] = min(opens_at, now + SECOND)
             for watch in chosen:
@@ -143,9 +143,12 @@ class Watcher:
             now = self._clock()
             await self._store.write(lambda tx: watches.give_back(tx, unseen, now))
 
-    def _claim(self, tx: Tx, workspace: str, free: int, now: Instant) -> tuple[list[Watch], Instant]:
-        """What was leased; and when there can be more: now, unless the budget is spent."""
-        state = workspaces.lock(tx, workspace)
+    def _claim(self, tx: Tx, workspace: str, free: int) -> tuple[list[Watch], Instant]:
+        """What was leased; and when there can be more: now, unless the budget is spent.
+
+        Locks the workspace, and reads the clock after that: what others spent while this one waited was spent before.
+        """
+        state, now = workspaces.lock(tx, workspace), self._clock()
         if state.paused_until is not None and state.paused_until > now:
             return [], now
         ledger, allowance = read_ledger(state.ledger), self.allowances[workspace]

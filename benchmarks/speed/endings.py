@@ -199,7 +199,7 @@ def tell(tx: Tx, others: Sequence[Endpoint], job_id: str) -> None:
     """A job of the load ended: all others are told."""
     now = system_clock()
     watch = Watch(workspace="default", job_id=job_id, state=WatchState.SETTLED, created_at=now)
-    event = make_event(watch, EventType.COMPLETED, now)
+    event = make_event(watch, EventType.COMPLETED, now, max_age=0)
     outbox.enqueue(tx, events.add(tx, event), [(endpoint, None) for endpoint in others], now, 0)
 
 

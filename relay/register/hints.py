@@ -6,7 +6,7 @@ from relay import looking
 from relay.model import DAY, Instant, Watch, WatchState
 from relay.register.registering import register
 from relay.register.requests import Checked
-from relay.store import watches
+from relay.store import watches, workspaces
 from relay.store.database import Tx
 
 
@@ -27,8 +27,9 @@ def hint(tx: Tx, workspace: str, job_id: str, now: Instant) -> Hint:
 
     A job that nobody registered, or that was given up, is registered for the standing endpoints; while Exec has not
     confirmed more than 50 such in a day, no further ones are taken, so that whoever has the token can fill neither the
-    store nor the day.
+    store nor the day. The workspace is locked, so that they are counted one after the other.
     """
+    workspaces.lock(tx, workspace)
     watch = watches.get(tx, workspace, job_id)
     if watch is None or watch.state in (WatchState.EXPIRED, WatchState.NOT_FOUND):
         return _hint_of_unknown(tx, workspace, job_id, watch, now)

@@ -69,6 +69,7 @@ def register_all(tx: Tx, asked: Sequence[Asked]) -> list[Registered | Refused]:
     ]
     made = [one for place, one in enumerate(done) if place in new and isinstance(one, Registered)]
     registrations.add_all(tx, [one.registration for one in made])
+    watches.lock(tx, first.keys() - added)
     for place, one in enumerate(done):
         if isinstance(one, Registered) and place not in new:
             done[place] = _register_known(tx, asked[place], one)
@@ -116,18 +117,18 @@ def withdraw(tx: Tx, id: str, now: Instant) -> Registration:
 
     Raises NotFound. Withdrawing twice does no harm.
     """
-    registration = registrations.get(tx, id)
-    if registration is None:
+    if (found := registrations.get(tx, id)) is not None:
+        watches.lock(tx, [job := (found.workspace, found.job_id)])
+        found = registrations.get(tx, id)
+    if found is None:
         raise NotFound("registration_not_found", "there is no registration with this id")
-    if registration.status is RegistrationStatus.WITHDRAWN:
-        return registration
-    registration = replace(registration, status=RegistrationStatus.WITHDRAWN)
-    registrations.save(tx, registration)
-    if registration.endpoint_id:
-        job = (registration.workspace, registration.job_id)
-        outbox.cancel(tx, registration.endpoint_id, job, now, "the registration was withdrawn")
-    watches.rest(tx, registration.workspace, registration.job_id, now)
-    return registration
+    if found.status is RegistrationStatus.WITHDRAWN:
+        return found
+    registrations.withdraw(tx, [id])
+    if found.endpoint_id:
+        outbox.cancel(tx, found.endpoint_id, job, now, "the registration was withdrawn")
+    watches.rest(tx, [job], now)
+    return replace(found, status=RegistrationStatus.WITHDRAWN)
 
 
 def _fresh(request: Checked, now: Instant, trace: str | None) -> Watch:
@@ -151,9 +152,10 @@ def _fresh(request: Checked, now: Instant, trace: str | None) -> Watch:
 def _watch(tx: Tx, request: Checked, now: Instant, trace: str | None) -> tuple[Watch, bool]:
     """The watch that was there, and whether it is there no more and was made anew; one that was given up or withdrawn
     is taken up again."""
-    fresh, watch = _fresh(request, now, trace), watches.get(tx, request.workspace, request.job_id)
-    if watch is None:  # deleted by another relay's janitor meanwhile
-        return fresh, watches.add(tx, fresh)
+    fresh = _fresh(request, now, trace)
+    while (watch := watches.get(tx, request.workspace, request.job_id)) is None:
+        if watches.add(tx, fresh):  # the old one was deleted by another relay's janitor meanwhile
+            return fresh, True
     if watch.state is WatchState.ACTIVE:
         relies = watch.exec_callback or request.exec_callback
         return watches.mark(tx, watch, exec_callback=relies, unconfirmed_since=None), False

@@ -18,7 +18,9 @@ def subscribers(tx: Tx, asked: Sequence[Asked]) -> list[Subscriber | Refused]:
     """The endpoint that each request means, made if need be; and its secret, for the request that made it."""
     marks = [_marks(tx, request.callback) if request.callback else () for request, _ in asked]
     known, made = _called_back(tx, asked, marks)
-    named = {name: _named(tx, name) for name in {request.endpoint for request, _ in asked if request.endpoint}}
+    # Locked: one that is removed at this moment is either not found, or removed after these registrations.
+    names = sorted({request.endpoint for request, _ in asked if request.endpoint})
+    named = {name: endpoints.named(tx, name) for name in names}
     found: list[Subscriber | Refused] = []
     for (request, _), own in zip(asked, marks, strict=True):
         one = next((known[mark] for mark in own if mark in known), None) if own else named.get(request.endpoint or "")
@@ -54,7 +56,3 @@ def _called_back(
 
 def _marks(tx: Tx, wanted: subscribing.Checked) -> tuple[str, ...]:
     return endpoints.fingerprints(tx, wanted.target.url, wanted.format, wanted.headers, wanted.own_secret)
-
-
-def _named(tx: Tx, name: str) -> Endpoint | None:
-    return endpoints.get(tx, name) or endpoints.by_name(tx, name)

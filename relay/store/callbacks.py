@@ -53,6 +53,13 @@ def get(tx: Tx, workspace: str) -> CallbackToken | None:
     return _token(tx, row) if row else None
 
 
+def locked(tx: Tx, workspace: str) -> CallbackToken | None:
+    """As `get`, for changing it: nobody else does until the transaction ends."""
+    query = select(callback_tokens).where(callback_tokens.c.workspace == workspace).with_for_update()
+    row = tx.execute(query).one_or_none()
+    return _token(tx, row) if row else None
+
+
 def add(tx: Tx, token: CallbackToken) -> bool:
     """Adds a workspace's token; False where it has one already."""
     return bool(dialect.insert_new(tx, callback_tokens, [_row(tx, token)]))

@@ -8,6 +8,7 @@ from sqlalchemy import Select, Update, bindparam, func, literal, select, tuple_,
 
 from relay import formats
 from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, Instant
+from relay.store import endpoints as subscribers
 from relay.store import paging
 from relay.store.database import Tx
 from relay.store.outbox import COLUMNS, delivery_of
@@ -24,6 +25,7 @@ _ANEW = {
     "ended_at": None,
     "reason": None,
     "leased_by": None,
+    "host": select(endpoints.c.host).where(endpoints.c.id == deliveries.c.endpoint_id).scalar_subquery(),
 }
 _RESENDS_A_SECOND = 50
 _PART = 0.8
@@ -103,18 +105,21 @@ def pending(tx: Tx, most: int) -> int:
 def resend(tx: Tx, id: str, now: Instant) -> bool:
     """Starts the schedule anew for an ended delivery, due now. False where it is pending or nobody listens.
 
-    The webhook-id stays, so that a receiver that had it already can tell.
+    The webhook-id stays, so that a receiver that had it already can tell. Locks the endpoint, which is not removed or
+    disabled before that is committed.
     """
+    subscribers.locked(tx, tx.execute(select(deliveries.c.endpoint_id).where(deliveries.c.id == id)).scalars().all())
     query = update(deliveries).where(deliveries.c.id == id, deliveries.c.status != DeliveryStatus.PENDING.value)
-    return tx.execute(query.where(_SENDABLE), {**_ANEW, "next_attempt_at": now}).rowcount == 1
+    return tx.execute(query.where(_SENDABLE).values(**_ANEW, next_attempt_at=now)).rowcount == 1
 
 
 def resend_some(tx: Tx, which: Filter, now: Instant, most: int, after: Place | None = None) -> tuple[int, Place | None]:
     """The same for at most `most` deliveries of a filter, oldest first, from `after` on.
 
     They are laid out one behind the other, each endpoint at no more than a part of what it takes: the rest is for
-    what happens meanwhile, which so does not wait behind them. Returns how many, and the place to go on after (None:
-    there are no more).
+    what happens meanwhile, which so does not wait behind them. Locks the endpoints, so that two relays lay out one
+    behind the other's, then the deliveries, and reads both again: what another relay sends again meanwhile is left out.
+    Returns how many, and the place to go on after (None: there are no more).
     """
     query = which.narrow(
         select(deliveries.c.id, deliveries.c.created_at, deliveries.c.endpoint_id, endpoints.c.format)
@@ -128,16 +133,22 @@ def resend_some(tx: Tx, which: Filter, now: Instant, most: int, after: Place | N
     rows = tx.execute(query.order_by(deliveries.c.created_at, deliveries.c.id).limit(most)).all()
     if not rows:
         return 0, None
-    slots = {id: _free_from(tx, id, now) for id in {row.endpoint_id for row in rows}}
+    there = {one.id for one in subscribers.locked(tx, {row.endpoint_id for row in rows}).values() if one.enabled}
+    still = which.narrow(select(deliveries.c.id)).where(
+        deliveries.c.id.in_([row.id for row in rows]), deliveries.c.status != DeliveryStatus.PENDING.value
+    )
+    ended = set(tx.execute(still.order_by(deliveries.c.id).with_for_update()).scalars())
+    slots = {id: _free_from(tx, id, now) for id in there}
     again = []
     for row in rows:
+        if row.id not in ended or row.endpoint_id not in there:
+            continue
         again.append({"delivery": row.id, "at": slots[row.endpoint_id]})
         slots[row.endpoint_id] += round(SECOND / (formats.rate(row.format) or _RESENDS_A_SECOND) / _PART)
-    ended = update(deliveries).where(
-        deliveries.c.id == bindparam("delivery"), deliveries.c.status != DeliveryStatus.PENDING.value
-    )
-    tx.execute(ended.values(**_ANEW, next_attempt_at=bindparam("at")), again)
-    return len(rows), ((rows[-1].created_at, rows[-1].id) if len(rows) == most else None)
+    if again:
+        anew = update(deliveries).where(deliveries.c.id == bindparam("delivery"))
+        tx.execute(anew.values(**_ANEW, next_attempt_at=bindparam("at")), again)
+    return len(again), ((rows[-1].created_at, rows[-1].id) if len(rows) == most else None)
 
 
 def _free_from(tx: Tx, endpoint_id: str, now: Instant) -> Instant:

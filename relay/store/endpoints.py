@@ -6,7 +6,7 @@ from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Row, bindparam, delete, or_, select, update
+from sqlalchemy import BigInteger, Row, Text, bindparam, delete, or_, select, update
 
 from relay.model import Endpoint, EndpointKind, EventType, Instant, Secret
 from relay.sealing import Seal
@@ -22,8 +22,28 @@ _COLUMNS = [endpoints.c[name] for name in _NAMES]
 
 _MANY = select(*_COLUMNS).where(endpoints.c.id.in_(bindparam("ids", expanding=True)))
 _LOCKED = _MANY.order_by(endpoints.c.id).with_for_update(key_share=True)
+_HELD = select(*_COLUMNS).order_by(endpoints.c.id).with_for_update()
+_HELD_ONE = _HELD.where(endpoints.c.id == bindparam("of"))
+_HELD_BY_NAME = _HELD.where(endpoints.c.name.in_(bindparam("names", expanding=True)))
+_KEPT_HERE = (
+    select(*_COLUMNS)
+    .where(or_(endpoints.c.id == bindparam("named", type_=Text), endpoints.c.name == bindparam("named", type_=Text)))
+    .order_by(endpoints.c.id)
+    .with_for_update(read=True, key_share=True)
+)
 _KNOWN_BY = select(*_COLUMNS).where(endpoints.c.fingerprint.in_(bindparam("marks", expanding=True)))
-_KNOWN_BY = _KNOWN_BY.with_for_update(read=True, key_share=True)
+_KNOWN_BY = _KNOWN_BY.order_by(endpoints.c.id).with_for_update(read=True, key_share=True)
+_TOLD = (
+    select(*_COLUMNS)
+    .where(
+        or_(
+            endpoints.c.kind == EndpointKind.STANDING.value,
+            endpoints.c.id.in_(bindparam("ids", expanding=True)),
+        )
+    )
+    .order_by(endpoints.c.id)
+    .with_for_update(read=True, key_share=True)
+)
 _STANDING = select(*_COLUMNS).where(endpoints.c.kind == EndpointKind.STANDING.value).order_by(endpoints.c.id)
 _TAKE_TURN = update(endpoints).where(
     endpoints.c.id == bindparam("of"),
@@ -99,13 +119,19 @@ def add(tx: Tx, endpoint: Endpoint, mark: str | None = None) -> bool:
 def add_all(tx: Tx, new: Mapping[str, Endpoint]) -> set[str]:
     """Adds endpoints under their fingerprints, but for those whose fingerprint or name is there. Returns the ids of
     those added."""
-    rows = [_row(tx, endpoint) | {"fingerprint": mark} for mark, endpoint in new.items()]
+    rows = [_row(tx, endpoint) | {"fingerprint": mark} for mark, endpoint in sorted(new.items())]
     return {id for (id,) in dialect.insert_new(tx, endpoints, rows)}
 
 
 def get(tx: Tx, id: str) -> Endpoint | None:
     row = tx.execute(select(*_COLUMNS).where(endpoints.c.id == id)).one_or_none()
     return _endpoint(tx, row) if row else None
+
+
+def named(tx: Tx, id_or_name: str) -> Endpoint | None:
+    """The endpoint with this id or, where there is none, this name; it stays until the transaction ends."""
+    found = [_endpoint(tx, row) for row in tx.execute(_KEPT_HERE, {"named": id_or_name})]
+    return next((one for one in found if one.id == id_or_name), found[0] if found else None)
 
 
 def by_name(tx: Tx, name: str) -> Endpoint | None:
@@ -138,6 +164,20 @@ def locked(tx: Tx, ids: Iterable[str]) -> dict[str, Endpoint]:
     return {endpoint.id: endpoint for endpoint in found}
 
 
+def held(tx: Tx, id: str) -> Endpoint | None:
+    """The endpoint as it is now, locked for a change of what it is known by, or for its removal.
+
+    Until the transaction ends no registration and no delivery comes to name it. Hold no watch, and lock none after it.
+    """
+    row = tx.execute(_HELD_ONE, {"of": id}).one_or_none()
+    return _endpoint(tx, row) if row else None
+
+
+def held_by_name(tx: Tx, names: Iterable[str]) -> dict[str, Endpoint]:
+    """As `held`, for all endpoints with these names, by name."""
+    return {row.name: _endpoint(tx, row) for row in tx.execute(_HELD_BY_NAME, {"names": list(names)})}
+
+
 def are_deaf(tx: Tx, ids: Collection[str]) -> set[str]:
     """Which of these are disabled, and stay so until the transaction ends."""
     if not ids:
@@ -150,6 +190,12 @@ def are_deaf(tx: Tx, ids: Collection[str]) -> set[str]:
 def standing(tx: Tx) -> Sequence[Endpoint]:
     """The endpoints that hear of every job."""
     return [_endpoint(tx, row) for row in tx.execute(_STANDING)]
+
+
+def standing_and(tx: Tx, ids: Collection[str]) -> dict[str, Endpoint]:
+    """The standing endpoints and those with these ids, by id; they stay until the transaction ends."""
+    found = (_endpoint(tx, row) for row in tx.execute(_TOLD, {"ids": list(ids)}))
+    return {endpoint.id: endpoint for endpoint in found}
 
 
 def unmarked(tx: Tx) -> list[Endpoint]:

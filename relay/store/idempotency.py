@@ -56,4 +56,6 @@ def keep(tx: Tx, kept: Kept) -> bool:
 def prune(tx: Tx, before: Instant, most: int) -> int:
     """Deletes at most `most` answers kept before `before`. Returns how many went."""
     old = select(idempotency.c.key).where(idempotency.c.created_at < before).limit(most)
-    return tx.execute(delete(idempotency).where(idempotency.c.key.in_(old))).rowcount
+    # Twice, because what is kept anew meanwhile is still among those found: only the row's own values are read again.
+    is_old = idempotency.c.created_at < before
+    return tx.execute(delete(idempotency).where(idempotency.c.key.in_(old), is_old)).rowcount

@@ -32,6 +32,8 @@ _BODIES = 50
 
 COLUMNS = [deliveries.c[name] for name in Delivery.__slots__]
 
+_PENDING = deliveries.c.status == DeliveryStatus.PENDING.value
+
 # --- what every delivery needs, made once: to make a statement costs more than to run it ----------------------------
 
 _NOW: BindParameter[int] = bindparam("now", type_=BigInteger)
@@ -271,8 +273,9 @@ def hold(tx: Tx, endpoint_id: str, now: Instant, most: int) -> int:
 
     Where it was enabled meanwhile, nothing is held: nobody would let it go again.
     """
-    listens = select(endpoints.c.id).where(endpoints.c.id == endpoint_id, endpoints.c.disabled_at.is_(None))
-    if tx.execute(listens.with_for_update(read=True)).one_or_none() is not None:
+    # Locked whether it is enabled or not: a row that a condition leaves out is not locked, and may be enabled next.
+    found = select(endpoints.c.disabled_at).where(endpoints.c.id == endpoint_id).with_for_update(read=True)
+    if (row := tx.execute(found).one_or_none()) is not None and row.disabled_at is None:
         return 0
     return _put_off(tx, dict.fromkeys(_waiting_of(tx, endpoint_id, now, now, most), None))
 
@@ -328,15 +331,25 @@ def release_held(tx: Tx, endpoint_id: str, now: Instant) -> int:
     return tx.execute(query, {"next_attempt_at": now, "tries": 0}).rowcount
 
 
-def cancel(tx: Tx, endpoint_id: str, job: tuple[str, str] | None, now: Instant, reason: str) -> int:
-    """Cancels pending deliveries of an endpoint: those of one job (workspace, job id), or with None all of them."""
-    query = update(deliveries).where(
-        deliveries.c.endpoint_id == endpoint_id, deliveries.c.status == DeliveryStatus.PENDING.value
+def cancel(tx: Tx, endpoint_id: str, job: tuple[str, str], now: Instant, reason: str) -> None:
+    """Cancels the pending deliveries of an endpoint and a job (workspace, job id)."""
+    of_job = (deliveries.c.workspace == job[0], deliveries.c.job_id == job[1])
+    tx.execute(
+        update(deliveries).where(deliveries.c.endpoint_id == endpoint_id, _PENDING, *of_job), _cancelled(now, reason)
     )
-    if job is not None:
-        query = query.where(deliveries.c.workspace == job[0], deliveries.c.job_id == job[1])
-    gone = {"status": DeliveryStatus.CANCELLED.value, "next_attempt_at": None, "ended_at": now, "reason": reason}
-    return tx.execute(query, gone | {"leased_by": None}).rowcount
+
+
+def cancel_some(tx: Tx, endpoint_id: str, now: Instant, reason: str, most: int) -> int:
+    """Cancels at most `most` of the pending deliveries of an endpoint. Returns how many."""
+    query = select(deliveries.c.id).where(deliveries.c.endpoint_id == endpoint_id, _PENDING).limit(most)
+    ids = tx.execute(query.with_for_update()).scalars().all()
+    tx.execute(update(deliveries).where(deliveries.c.id.in_(ids)), _cancelled(now, reason))
+    return len(ids)
+
+
+def _cancelled(now: Instant, reason: str) -> dict[str, object]:
+    ended = {"status": DeliveryStatus.CANCELLED.value, "ended_at": now, "reason": reason}
+    return ended | {"next_attempt_at": None, "leased_by": None}
 
 
 def move(tx: Tx, endpoint_id: str, host: str) -> None:

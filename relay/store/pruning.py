@@ -64,12 +64,15 @@ def delete_jobs(tx: Tx, jobs: Sequence[Job], before: Instant, most: int) -> tupl
     sent = tx.execute(free.with_for_update(skip_locked=True)).scalars().all()
     room = most - _delete(tx, attempts, attempts.c.delivery_id.in_(sent), most)
     room -= _delete(tx, deliveries, deliveries.c.id.in_(sent), room)
-    for table in (looks, registrations):
-        room -= _delete(tx, table, of_jobs(table, jobs), room)
     if room <= 0:
         return 0, list(jobs)
+    # What somebody sends again at this moment stays, and with it all that it belongs to.
     kept = select(deliveries.c.workspace, deliveries.c.job_id).where(of_jobs(deliveries, jobs))
     through = sorted(set(jobs) - {(row[0], row[1]) for row in tx.execute(kept)})
+    for table in (looks, registrations):
+        room -= _delete(tx, table, of_jobs(table, through), room)
+    if room <= 0:
+        return 0, through
     for table in (events, watches):
         tx.execute(delete(table).where(of_jobs(table, through)))
     return len(through), []
@@ -88,7 +91,13 @@ def held_too_long(tx: Tx, before: Instant, most: int, after: Place | None = None
 
 
 def give_up(tx: Tx, ids: Sequence[str], before: Instant, now: Instant) -> int:
-    """Ends those of the deliveries that are still held: failed for their endpoint's reason, cancelled without one."""
+    """Ends those of the deliveries that are still held: failed for their endpoint's reason, cancelled without one.
+
+    Their endpoints are locked first: one that is enabled, or disabled anew, meanwhile is seen as it is.
+    """
+    theirs = select(deliveries.c.endpoint_id).where(deliveries.c.id.in_(ids))
+    by_id = select(endpoints.c.id).where(endpoints.c.id.in_(theirs)).order_by(endpoints.c.id)
+    tx.execute(by_id.with_for_update(read=True)).all()
     disabled = select(endpoints.c.disabled_reason).where(_ITS_ENDPOINT).scalar_subquery()
     there = select(endpoints.c.id).where(_ITS_ENDPOINT)
     waited_for = there.where(or_(endpoints.c.disabled_at.is_(None), endpoints.c.disabled_at >= before))

@@ -1,12 +1,12 @@
 """Registrations: which endpoint waits for which job."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, func, insert, select, update
+from sqlalchemy import Row, and_, bindparam, insert, select, update
 
-from relay.model import Endpoint, EventType, Registration, RegistrationStatus
+from relay.model import Endpoint, EndpointKind, EventType, Registration, RegistrationStatus
 from relay.store import endpoints, paging
 from relay.store.database import Tx
 from relay.store.schema import registrations
@@ -18,14 +18,10 @@ _OF_JOB = and_(registrations.c.workspace == bindparam("of"), registrations.c.job
 _IS_WAITING = and_(_OF_JOB, registrations.c.status == RegistrationStatus.ACTIVE.value)
 
 _WAITING = select(registrations).where(_IS_WAITING)
-_COUNT_WAITING = select(func.count()).select_from(registrations).where(_IS_WAITING)
 _ADD = insert(registrations)
 _SETTLE = update(registrations).where(_IS_WAITING).values(status=RegistrationStatus.SETTLED.value)
-_STANDING = select(registrations).where(
-    _OF_JOB,
-    registrations.c.endpoint_id == bindparam("endpoint"),
-    registrations.c.status != RegistrationStatus.WITHDRAWN.value,
-)
+_IS_STANDING = registrations.c.status != RegistrationStatus.WITHDRAWN.value
+_STANDING = select(registrations).where(_OF_JOB, registrations.c.endpoint_id == bindparam("endpoint"), _IS_STANDING)
 
 
 def _row(registration: Registration) -> dict[str, Any]:
@@ -58,6 +54,7 @@ def add_all(tx: Tx, new: Sequence[Registration]) -> None:
 
 
 def get(tx: Tx, id: str) -> Registration | None:
+    """The registration with this id: it stays as it is only while the watch of its job is locked."""
     row = tx.execute(select(registrations).where(registrations.c.id == id)).one_or_none()
     return _registration(row) if row else None
 
@@ -77,21 +74,20 @@ def settle(tx: Tx, workspace: str, job_id: str) -> None:
     tx.execute(_SETTLE, {"of": workspace, "of_job": job_id})
 
 
-def waiting(tx: Tx, workspace: str, job_id: str) -> int:
-    """How many registrations still wait for the job."""
-    return tx.execute(_COUNT_WAITING, {"of": workspace, "of_job": job_id}).scalar_one()
-
-
 def subscribers(tx: Tx, workspace: str, job_id: str, type: EventType) -> list[Subscriber]:
-    """Who is to hear of this event: each endpoint once, a registration's own event filter before the endpoint's."""
+    """Who is to hear of this event: each endpoint once, a registration's own event filter before the endpoint's.
+
+    The caller holds the job's watch. The endpoints stay until the transaction ends.
+    """
     waiting = [_registration(row) for row in tx.execute(_WAITING, {"of": workspace, "of_job": job_id})]
-    registered = endpoints.many(tx, [item.endpoint_id for item in waiting if item.endpoint_id])
+    there = endpoints.standing_and(tx, [item.endpoint_id for item in waiting if item.endpoint_id])
     heard: dict[str, Subscriber] = {}
     for item in waiting:
-        if item.endpoint_id in registered:
-            heard[item.endpoint_id] = (registered[item.endpoint_id], item)
-    for endpoint in endpoints.standing(tx):
-        heard.setdefault(endpoint.id, (endpoint, None))
+        if item.endpoint_id in there:
+            heard[item.endpoint_id] = (there[item.endpoint_id], item)
+    for endpoint in there.values():
+        if endpoint.kind is EndpointKind.STANDING:
+            heard.setdefault(endpoint.id, (endpoint, None))
     return [(endpoint, item) for endpoint, item in heard.values() if type in (item.events if item else endpoint.events)]
 
 
@@ -102,17 +98,19 @@ def of_job(tx: Tx, workspace: str, job_id: str, most: int) -> list[Registration]
     return [_registration(row) for row in rows]
 
 
-def withdraw_all_of(tx: Tx, endpoint_id: str) -> list[Registration]:
-    """Withdraws every active registration of an endpoint that goes away; returns them."""
-    query = select(registrations).where(
-        registrations.c.endpoint_id == endpoint_id, registrations.c.status == RegistrationStatus.ACTIVE.value
-    )
-    found = [_registration(row) for row in tx.execute(query)]
+def standing_at(tx: Tx, endpoint_id: str, most: int) -> dict[str, tuple[str, str]]:
+    """Registrations of an endpoint that are not withdrawn, `most` at the most: by id, the job (workspace, job id)."""
+    query = select(registrations.c.id, registrations.c.workspace, registrations.c.job_id).limit(most)
+    query = query.where(registrations.c.endpoint_id == endpoint_id, _IS_STANDING)
+    return {row.id: (row.workspace, row.job_id) for row in tx.execute(query)}
+
+
+def withdraw(tx: Tx, ids: Collection[str]) -> None:
+    """Withdraws registrations; the caller holds the watches of their jobs."""
     tx.execute(
-        update(registrations).where(registrations.c.endpoint_id == endpoint_id),
+        update(registrations).where(registrations.c.id.in_(ids), _IS_STANDING),
         {"status": RegistrationStatus.WITHDRAWN.value},
     )
-    return found
 
 
 def page(

@@ -25,10 +25,10 @@ from sqlalchemy import (
 )
 
 from relay.looking import Look, Seen, name_of
-from relay.model import Instant, ScenarioJob, Watch, WatchState
-from relay.store import dialect, paging, registrations
+from relay.model import Instant, RegistrationStatus, ScenarioJob, Watch, WatchState
+from relay.store import dialect, paging
 from relay.store.database import Tx
-from relay.store.schema import looks, watches
+from relay.store.schema import looks, registrations, watches, workspaces
 
 _OF_ONE = and_(watches.c.workspace == bindparam("of"), watches.c.job_id == bindparam("of_job"))
 _DUE = and_(
@@ -101,10 +101,25 @@ def add(tx: Tx, watch: Watch) -> bool:
 
 def add_all(tx: Tx, new: Sequence[Watch]) -> set[tuple[Any, ...]]:
     """Adds watches, but for those of jobs that are watched already. Returns (workspace, job id) of those added."""
-    return dialect.insert_new(tx, watches, [_row(watch) for watch in new])
+    in_order = sorted(new, key=lambda watch: (watch.workspace, watch.job_id))
+    return dialect.insert_new(tx, watches, [_row(watch) for watch in in_order])
+
+
+def lock(tx: Tx, jobs: Iterable[tuple[str, str]]) -> None:
+    """Locks the watches of these jobs (workspace, job id), and with them the jobs' registrations.
+
+    Their workspaces are locked first: the writer may commit this together with what needs one, and another relay, whose
+    poll of such a job holds the workspace and waits for the watch, would wait for it in a circle.
+    """
+    if some := set(jobs):
+        spaces = select(workspaces.c.name).where(workspaces.c.name.in_({workspace for workspace, _ in some}))
+        tx.execute(spaces.order_by(workspaces.c.name).with_for_update()).all()
+        query = select(watches.c.job_id).where(of_jobs(watches, some)).order_by(watches.c.workspace, watches.c.job_id)
+        tx.execute(query.with_for_update()).all()
 
 
 def get(tx: Tx, workspace: str, job_id: str) -> Watch | None:
+    """The watch of a job, locked until the transaction ends."""
     row = tx.execute(_LOCKED, {"of": workspace, "of_job": job_id}).one_or_none()
     return _watch(row) if row else None
 
@@ -234,17 +249,20 @@ def try_again(tx: Tx, workspace: str, now: Instant) -> None:
     tx.execute(update(watches).where(*waiting, *failed), {"next_look_at": now})
 
 
-def rest(tx: Tx, workspace: str, job_id: str, now: Instant) -> None:
-    """Stops looking at a job that no registration waits for any more."""
-    if registrations.waiting(tx, workspace, job_id) == 0:
-        tx.execute(
-            update(watches).where(
-                watches.c.workspace == workspace,
-                watches.c.job_id == job_id,
-                watches.c.state == WatchState.ACTIVE.value,
-            ),
-            {"state": WatchState.WITHDRAWN.value, "next_look_at": None, "next_look_why": "", "ended_at": now},
-        )
+def rest(tx: Tx, jobs: Iterable[tuple[str, str]], now: Instant) -> None:
+    """Stops polling those of the jobs (workspace, job id) that no registration waits for any more.
+
+    The caller holds their watches (`lock`, `get`): else a registration that is added meanwhile is not seen here, and
+    its job is polled no more.
+    """
+    waits = (
+        select(registrations.c.id)
+        .where(registrations.c.workspace == watches.c.workspace, registrations.c.job_id == watches.c.job_id)
+        .where(registrations.c.status == RegistrationStatus.ACTIVE.value)
+        .exists()
+    )
+    ended = update(watches).where(of_jobs(watches, jobs), watches.c.state == WatchState.ACTIVE.value, ~waits)
+    tx.execute(ended, {"state": WatchState.WITHDRAWN.value, "next_look_at": None, "next_look_why": "", "ended_at": now})
 
 
 def record(tx: Tx, watch: Watch, look: Look) -> None:

@@ -11,7 +11,7 @@ from relay import callbacks, creating, register
 from relay.creating import Begun, Held
 from relay.creation import Created, Creation, Declined, Unsure
 from relay.errors import Conflict, Invalid, NotFound, StoreError
-from relay.model import MINUTE, ScenarioJob
+from relay.model import MINUTE, SECOND, ScenarioJob
 from relay.register import Checked, Registered
 from relay.store import callbacks as tokens
 from relay.store.database import Tx
@@ -73,7 +73,7 @@ async def create_job(call: Call, body: JobRequest) -> Response:
     begun = await _begin(call, checked.workspace, wanted)
     if isinstance(begun, Held):
         text = "the workspace's requests are used up for now; nothing was made"
-        raise TooMany("rate_limited", text, begun.until - call.now)
+        raise TooMany("rate_limited", text, max(begun.until - call.relay.clock(), SECOND))
     if begun.job is not None:
         return await _registered(call, body, checked, wanted, begun.job)
     made = await _ask(call, checked.workspace, wanted)
@@ -88,7 +88,7 @@ OPERATIONS = (create_job,)
 async def _begin(call: Call, space: str, wanted: Wanted) -> Begun | Held:
     allowance = call.relay.watcher.allowances[space]
     return await call.relay.store.write(
-        lambda tx: creating.begin(tx, space, allowance, wanted.request_id, wanted.fields, call.now)
+        lambda tx: creating.begin(tx, space, allowance, wanted.request_id, wanted.fields, call.relay.clock)
     )
 
 

@@ -94,7 +94,7 @@ async def remove_endpoint(call: Call, id: str) -> Response:
 
     Its registrations are withdrawn, its pending deliveries cancelled. Also the unsubscribe call of REST Hooks.
     """
-    await call.relay.store.write(lambda tx: standing.remove(tx, _get(tx, id), call.now))
+    await standing.remove(call.relay.store, references.id_of(id, "endpoint"), call.now)
     return Response(status_code=204)
 
 

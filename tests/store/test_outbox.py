@@ -122,7 +122,7 @@ async def test_a_delivery_cancelled_during_its_attempt_stays_cancelled(store: St
     endpoint = make_endpoint()
     await fill(store, (make_event(), endpoint))
     [held] = await claim(store)
-    await store.write(lambda tx: outbox.cancel(tx, endpoint.id, None, NOON, "gone"))
+    await store.write(lambda tx: outbox.cancel(tx, endpoint.id, ("default", "j1"), NOON, "gone"))
     await store.write(lambda tx: outbox.settle(tx, [settlement(held, DeliveryStatus.PENDING, NOON + 5)]))
     after = await store.read(lambda tx: deliveries.get(tx, held.delivery.id))
     assert after is not None

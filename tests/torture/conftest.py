@@ -3,8 +3,7 @@
 import pytest
 from _pytest.terminal import TerminalReporter
 
-from tests.torture.tortures import Torture
-from tests.torture.verdict import Verdict
+from tests.torture.tortures import Judged, Torture
 
 _KEPT = pytest.StashKey["Verdicts"]()
 
@@ -15,7 +14,7 @@ class Verdicts:
     def __init__(self) -> None:
         self.texts: list[str] = []
 
-    def add(self, torture: Torture, verdict: Verdict) -> None:
+    def add(self, torture: Torture, verdict: Judged) -> None:
         self.texts.append(verdict.text(f"{torture.what}, {torture.short} rounds"))
 
 

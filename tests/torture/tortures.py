@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tests.torture import (
     clocks,
@@ -13,13 +13,24 @@ from tests.torture import (
     killing,
     moving,
     power,
+    races,
     receivers_down,
     recorded,
     restoring,
     slow_disk,
     sqlite_file,
 )
-from tests.torture.verdict import Verdict
+
+
+class Judged(Protocol):
+    """A verdict of whatever kind."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing is wrong."""
+
+    def text(self, title: str) -> str:
+        """As people read it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +39,7 @@ class Torture:
 
     name: str
     what: str
-    run: Callable[[Path, int], Coroutine[Any, Any, Verdict]]
+    run: Callable[[Path, int], Coroutine[Any, Any, Judged]]
     short: int
     long: int
     needs: Callable[[], str | None] = lambda: None
@@ -158,5 +169,19 @@ TORTURES = (
         run=restoring.restored,
         short=4,
         long=60,
+    ),
+    Torture(
+        name="interleavings",
+        what="two use cases on the same rows, in every order of their statements with so many changes over",
+        run=races.interleavings,
+        short=1,
+        long=3,
+    ),
+    Torture(
+        name="operator-races",
+        what="two use cases on the same rows, let go at once at two relays on PostgreSQL",
+        run=races.operator_races,
+        short=1,
+        long=300,
     ),
 )

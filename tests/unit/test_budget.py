@@ -138,7 +138,7 @@ def test_a_clock_that_goes_back_does_no_harm(jump: int) -> None:
     ledger = spend(ledger, 1_000, NOW + jump)
     assert opens_at(ledger, EXEC, NOW) <= NOW + 26 * HOUR
     ledger = spend(ledger, 1, NOW)
-    assert all(second <= NOW // SECOND for second, _ in ledger.seconds)
+    assert all(second <= (NOW + MINUTE) // SECOND for second, _ in ledger.seconds)
     assert granted(ledger, EXEC, NOW + 26 * HOUR, 5) == 5
 
 
@@ -157,6 +157,21 @@ def test_a_clock_that_goes_back_a_little_forgets_nothing() -> None:
     ledger = spend(Ledger(), 48, NOW + 20 * SECOND)
     assert granted(ledger, EXEC, NOW, 1) == 0
     assert granted(spend(ledger, 1, NOW), EXEC, NOW + 59 * SECOND, 1) == 0
+
+
+def test_who_spends_late_takes_nothing_from_what_others_spent_since() -> None:
+    """A relay whose `now` is 15 s old, as it waited, is counted with what others spent, and their time stays theirs."""
+    ledger = spend(spend(Ledger(), 45, NOW + 15 * SECOND), 1, NOW)
+    assert ledger.seconds == ((NOW // SECOND + 15, 46),)
+    assert granted(ledger, EXEC, NOW + 74 * SECOND, 48) == 2
+    assert granted(ledger, EXEC, NOW + 77 * SECOND, 48) == 48
+
+
+def test_what_a_wrong_clock_stamped_was_spent_before_now() -> None:
+    """More than a minute ahead no relay that shares a clock can be: it counts from now on, in both windows."""
+    ledger = spend(spend(Ledger(), 45, NOW + 10 * MINUTE), 1, NOW)
+    assert ledger.seconds == ((NOW // SECOND, 46),)
+    assert ledger.buckets == ((NOW // (5 * MINUTE), 46),)
 
 
 # --- what others spend -----------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """Standing endpoints: what the configuration says, and what the store has of it."""
 
-from typing import Any
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, cast
 
 import pytest
 
@@ -8,10 +10,10 @@ from relay import endpoints as standing
 from relay import register, subscribing
 from relay.config import StandingEndpoint
 from relay.endpoints import ROTATION
-from relay.errors import Invalid
+from relay.errors import Invalid, NotFound
 from relay.model import DeliveryStatus, Endpoint, EventType, Secret
-from relay.store import deliveries, endpoints, outbox
-from relay.store.database import Store
+from relay.store import deliveries, endpoints, outbox, registrations, watches
+from relay.store.database import Store, Tx
 from tests.conftest import NOON
 from tests.make import OPEN_RULES, claim_due, make_endpoint, make_event
 
@@ -24,7 +26,8 @@ def configured(name: str = "ops", url: str = "https://example.com/ops", **fields
 
 async def sync(store: Store, *wanted: StandingEndpoint, now: int = NOON) -> list[Endpoint]:
     """The endpoints after the configuration was read, by name."""
-    await store.write(lambda tx: standing.sync_configured(tx, wanted, OPEN_RULES, now))
+    for gone in await store.write(lambda tx: standing.sync_configured(tx, wanted, OPEN_RULES, now)):
+        await standing.remove(store, gone, now, configured=True)
     return sorted(await store.read(endpoints.standing), key=lambda one: str(one.name))
 
 
@@ -93,6 +96,40 @@ async def test_pending_deliveries_follow_the_url(store: Store) -> None:
     assert (changed.failures, changed.failing_since, changed.paused_until) == (0, None, None)
     [claim] = await store.write(lambda tx: claim_due(tx, NOON, NOON))
     assert claim.host == "new.example:443"
+
+
+async def test_an_endpoint_with_many_registrations_goes_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No transaction ends more than a part of them; at the end all are withdrawn, and no job of theirs is polled."""
+    monkeypatch.setattr(standing, "PART", 7)
+    callback = subscribing.Wanted("https://example.com/one")
+    asked = [
+        (register.check(register.Request(job_id=f"j{n}", callback=callback), OPEN_RULES, ["default"]), NOON)
+        for n in range(20)
+    ]
+    made = await store.write(lambda tx: register.register_all(tx, asked))
+    endpoint = register.granted(made[0]).endpoint
+    assert endpoint is not None
+    for number in range(10):
+        event = make_event(f"j{number}", EventType.STARTED)
+        await store.write(lambda tx, event=event: outbox.enqueue(tx, event, [(endpoint, None)], NOON, 0))  # type: ignore[misc]
+    ended: list[int] = []
+
+    class Counted:
+        async def write(self, work: Callable[[Tx], bool]) -> bool:
+            ended.append(await store.read(left))
+            return await store.write(work)
+
+    def left(tx: Tx) -> int:
+        pending = deliveries.count(tx, deliveries.Filter(status=DeliveryStatus.PENDING))
+        return pending + len(registrations.standing_at(tx, endpoint.id, 100))
+
+    await standing.remove(cast(Store, Counted()), endpoint.id, NOON)
+    ended.append(await store.read(left))
+    assert (ended[0], ended[-1]) == (30, 0)
+    assert all(before - after <= 7 for before, after in pairwise(ended))
+    assert await store.read(lambda tx: watches.count_active(tx, "default", 100)) == 0
+    with pytest.raises(NotFound):
+        await standing.remove(store, endpoint.id, NOON)
 
 
 async def test_a_rotated_secret_does_not_take_another_s_place(store: Store) -> None:

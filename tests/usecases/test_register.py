@@ -236,7 +236,7 @@ async def test_without_an_endpoint_the_job_is_watched_for_the_standing_ones(stor
     await store.write(lambda tx: endpoints.add(tx, standing))
     made = await do(store, register.check(Request(job_id="j1"), OPEN_RULES, {"default"}))
     assert made.endpoint is None
-    told = await store.read(lambda tx: registrations.subscribers(tx, "default", "j1", EventType.FAILED))
+    told = await store.write(lambda tx: registrations.subscribers(tx, "default", "j1", EventType.FAILED))
     assert [endpoint.id for endpoint, _ in told] == [standing.id]
 
 
@@ -246,9 +246,9 @@ async def test_an_endpoint_that_is_registered_and_standing_hears_once(store: Sto
     await store.write(lambda tx: endpoints.add(tx, standing))
     await do(store, check(callback=None, endpoint="ops", events=(EventType.FAILED,)))
     subscribers = registrations.subscribers
-    told = await store.read(lambda tx: subscribers(tx, "default", "j1", EventType.FAILED))
+    told = await store.write(lambda tx: subscribers(tx, "default", "j1", EventType.FAILED))
     assert len(told) == 1
-    assert await store.read(lambda tx: subscribers(tx, "default", "j1", EventType.COMPLETED)) == []
+    assert await store.write(lambda tx: subscribers(tx, "default", "j1", EventType.COMPLETED)) == []
 
 
 async def test_withdrawing_cancels_and_stops_looking(store: Store) -> None:

@@ -1,0 +1,50 @@
+"""Budget that is spent late: whoever waited for the workspace spends by the clock of after the wait."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from relay import creating, register
+from relay.model import SECOND
+from relay.pace import read_ledger
+from relay.store import workspaces
+from relay.store.database import Store, Tx
+from tests.conftest import NOON, Clock
+from tests.locks import waits_for_a_lock
+from tests.torture.operators import ALLOWANCE, SPACE, checked, watcher
+
+Spend = Callable[[Tx, Clock], object]
+
+
+def create(tx: Tx, clock: Clock) -> object:
+    return creating.begin(tx, SPACE, ALLOWANCE, "r", {}, clock)
+
+
+def poll(tx: Tx, clock: Clock) -> object:
+    return watcher(clock)._claim(tx, SPACE, 10)
+
+
+@pytest.mark.parametrize("spend", [create, poll])
+async def test_who_waits_for_the_workspace_spends_when_the_wait_is_over(
+    store: Store, another: Store, clock: Clock, spend: Spend
+) -> None:
+    """Another relay holds the workspace for 20 s: the request leaves after that, and is counted from then on."""
+    await store.write(lambda tx: register.register(tx, checked("j1", "https://a.example/"), NOON))
+    let_go, held = threading.Event(), threading.Event()
+
+    def hold(tx: Tx) -> None:
+        workspaces.lock(tx, SPACE)
+        held.set()
+        let_go.wait(20)
+
+    holding = asyncio.create_task(another.write(hold))
+    await asyncio.to_thread(held.wait, 20)
+    spending = asyncio.create_task(store.write(lambda tx: spend(tx, clock)))
+    await waits_for_a_lock(store)
+    clock.advance(20 * SECOND)
+    let_go.set()
+    await asyncio.gather(holding, spending)
+    state = await store.read(lambda tx: workspaces.get(tx, SPACE))
+    assert read_ledger(state.ledger).seconds == ((NOON // SECOND + 20, 1),)
