@@ -52,7 +52,7 @@ class Relay:
         )
         self.egress = Egress(self.rules, concurrency=config.delivery.concurrency)
         rng = random.Random(seed)  # noqa: S311 (jitter, not secrets)
-        self._exec_http = exec_api.make_http(config.exec.timeout)
+        self._exec_http = exec_api.make_http(config.exec.timeout, config.polling.concurrency)
         self.clients = {space.name: self._client_of(space) for space in config.workspaces}
         owner = new_id("own", clock())
         self.bell = Bell(store, owner, self._wake, self.telemetry)

@@ -16,7 +16,7 @@ from relay.budget import Allowance, granted, limited, spend
 from relay.config import Config, Workspace
 from relay.errors import StoreError
 from relay.exec_api import ExecClient
-from relay.looking import KeyRefused, Limited, Look, Seen, Step
+from relay.looking import Faulty, KeyRefused, Limited, Look, Seen, Step
 from relay.model import SECOND, Event, EventType, Instant, Watch, WatchState, event_id
 from relay.pace import FRESH, Load, Pace, learned, make_pace, read_arrivals, read_durations, read_ledger
 from relay.planner import Plan, sight_of
@@ -198,6 +198,8 @@ class Watcher:
         state = workspaces.lock(tx, claimed.workspace)
         watch = watches.get(tx, claimed.workspace, claimed.job_id)
         state = self._workspace_after(state, look, now)
+        if (repeats := look.requests - 1) > 0:
+            state = replace(state, ledger=spend(read_ledger(state.ledger), repeats, self._clock()).to_json())
         step, told = None, list[Event]()
         if watch is not None:
             watches.record(tx, watch, look)
@@ -250,6 +252,8 @@ class Watcher:
         if state.paused_until is not None and state.paused_until > now and not isinstance(look.sighting, Limited):
             return state  # looks that were under way when the pause began say nothing new
         match look.sighting:
+            case Faulty("internal"):
+                return state  # it says nothing of Exec
             case KeyRefused(status, text):
                 until, why = now + looking.KEY_PROBE, f"Exec refuses the API key ({status}: {text}); check exec.api_key"
                 return replace(state, paused_until=until, pause_kind="key_refused", pause_reason=why)
