@@ -64,8 +64,10 @@ class Look:
     """How many requests it took: 2 where Exec hung up on the kept connection of the first."""
 
 
-OUTCOMES = ("seen", "ended", "missing", "key_refused", "limited", "timeout", "connection", "status", "malformed", "internal")
-"""All that `name_of` can say: the last five are kinds of faults."""
+_FAULTS = ("timeout", "connection", "status", "malformed", "internal")
+
+OUTCOMES = ("seen", "ended", "missing", "key_refused", "limited", *_FAULTS)
+"""All that `name_of` can say."""
 
 
 def name_of(sighting: Sighting) -> str:

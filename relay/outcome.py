@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 
+UNSENT = "unsent"
+"""The kind of what never left this machine and says nothing of the receiver: it counts as no attempt."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A complete answer, or as much of it as the relay reads (16 KiB)."""
@@ -22,8 +26,8 @@ class NoAnswer:
     """No usable answer came."""
 
     kind: str
-    """`timeout`, `connection`, `tls`, `protocol`, `blocked` (the egress guard refused) or `internal` (the relay's own
-    fault): a bounded set."""
+    """`timeout`, `connection`, `tls`, `protocol`, `blocked` (the egress guard refused), `internal` (the relay's own
+    fault) or `unsent` (the relay had no means to begin): a bounded set."""
     detail: str
     """For people; holds no secret, neither path nor query of the URL."""
 

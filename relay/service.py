@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -67,9 +67,11 @@ class Relay:
         self._metronome = Metronome()
         self._ticking, self._woken = asyncio.Lock(), asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._woken_ticks: asyncio.Task[None] | None = None
         self._last_tick = clock()
         self._unmoved = 0
         self._reloading = asyncio.Lock()
+        self._stopping = False
         self.telemetry.configured(self.clients, clock())
 
     @classmethod
@@ -100,23 +102,39 @@ class Relay:
         self._metronome.start()
         self._keep(self.dispatcher.run())
         self._keep(self.bell.run())
-        self._keep(self._tick_when_woken())
+        self._woken_ticks = self._keep(self._tick_when_woken())
         self._wake()
 
     async def stop(self) -> None:
-        """No new work; looks and attempts under way get up to 8 s; leases are given back; the store is closed."""
-        self._metronome.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        try:
-            await asyncio.gather(self.watcher.stop(), self.dispatcher.stop())
-        except StoreError as error:
-            self.telemetry.log.error("the leases could not be given back, they will run out: %s", error)
+        """No new work; polls and attempts under way get up to 6 s; leases are given back; the store is closed.
+
+        Takes as long as the store does: who can't wait for one that hangs ends the process, and the leases run out.
+        """
+        self._stopping = True
+        await self._cancel(*(task for task in self._tasks if task is not self._woken_ticks))
+        stopped = await asyncio.gather(self._stop_polling(), self.dispatcher.stop(), return_exceptions=True)
+        for error in stopped:
+            if isinstance(error, StoreError):
+                self.telemetry.log.error("the leases could not be given back, they will run out: %s", error)
+            elif error is not None:
+                raise error
         await self.egress.aclose()
         await self._exec_http.aclose()
         await self.store.aclose()
         await asyncio.to_thread(self.telemetry.spans.close)
+
+    async def _stop_polling(self) -> None:
+        """No tick begins any more, and what the one under way leases is known before all is given back."""
+        async with self._ticking:
+            self._metronome.stop()
+        await self._cancel(*self._tasks)
+        await self.watcher.stop()
+
+    @staticmethod
+    async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def wake(self) -> None:
         """Something was made due: look and deliver now, not at the next tick, and have the other relays do so too."""
@@ -155,6 +173,8 @@ class Relay:
     async def tick(self) -> None:
         """One beat of the metronome: starts the looks and the attempts that are due."""
         async with self._ticking:
+            if self._stopping:
+                return
             self.dispatcher.wake()
             try:
                 await self._keep_time()
@@ -310,7 +330,8 @@ class Relay:
                 text = "deliveries that were held longer than storage.retention are given up, for their reason: %s"
                 self.telemetry.log.warning(text, tidied.given_up)
 
-    def _keep(self, work: Any) -> None:
+    def _keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

@@ -18,15 +18,16 @@ from relay.dispatcher.lanes import Lanes
 from relay.dispatcher.settling import Settler
 from relay.errors import StoreError
 from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, Endpoint, Event, Instant, new_id
-from relay.outcome import NoAnswer
+from relay.outcome import UNSENT, NoAnswer
 from relay.store import endpoints, outbox, waiting
 from relay.store.database import Store, Tx
 from relay.store.outbox import Claim
 from relay.telemetry import Telemetry
 from relay.turns import Chosen, Due, Traffic
 
-GRACE = 8 * SECOND
-"""How long attempts under way may take when the relay stops: container engines kill after ten seconds."""
+GRACE = 6 * SECOND
+"""How long attempts under way may take when the relay stops: container engines kill after ten seconds, of which open
+requests have one and the store the rest."""
 
 _LOOKED_AT = 256
 """Due deliveries that are looked at at once; where more are due, their endpoints take turns."""
@@ -36,6 +37,9 @@ _MOST_AHEAD = 200
 
 FRESH = SECOND
 """How long what was claimed may wait for its turn; after that its endpoint may be another, and it is claimed anew."""
+
+_UNSENT = 5 * SECOND
+"""How long a delivery waits that could not be sent for want of a file descriptor."""
 
 _STARTED_TOGETHER = 8
 """Attempts that begin in one turn of the loop: whatever else wants it waits for these, and not for hundreds."""
@@ -285,17 +289,18 @@ class Dispatcher:
             return None
         return await self._attempt(claim, endpoint, due)
 
-    async def _give_back(self, claim: Claim) -> None:
-        """What does not begin here is due again, for whoever is free."""
-        now = self._clock()
+    async def _give_back(self, claim: Claim, wait: int = 0) -> None:
+        """What does not begin here is due again, for whoever is free, after `wait` milliseconds."""
+        due_at = self._clock() + wait
         try:
-            await self._store.write(lambda tx: outbox.give_back(tx, claim.delivery.id, now, self._owner))
+            await self._store.write(lambda tx: outbox.give_back(tx, claim.delivery.id, due_at, self._owner))
         except StoreError as error:  # the lease runs out
             self._telemetry.log.error("%s can't be given back: %s", claim.delivery.id, error)
         else:
             self._given_back()
 
-    async def _attempt(self, claim: Claim, endpoint: Endpoint, due: Due) -> Sent:
+    async def _attempt(self, claim: Claim, endpoint: Endpoint, due: Due) -> Sent | None:
+        """None if the attempt could not begin through the relay's own trouble: nothing is to be counted."""
         delivery, started = claim.delivery, self._clock()
         try:
             with self._telemetry.attempting(delivery, endpoint) as span:
@@ -312,5 +317,9 @@ class Dispatcher:
         except Exception as error:  # a fault of ours is a failed attempt like any other: seen, and tried again
             self._telemetry.log.exception("%s could not be sent", delivery.id)
             outcome, took = NoAnswer("internal", f"the relay failed to send it: {type(error).__name__}"), 0
+        if isinstance(outcome, NoAnswer) and outcome.kind == UNSENT:
+            self._telemetry.log.error("%s is put off: %s", delivery.id, outcome.detail)
+            await self._give_back(claim, _UNSENT)
+            return None
         probe = due if due.needs_probe else None
         return Sent(claim, outcome, started, took, endpoint.format, probe)

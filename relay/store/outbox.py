@@ -223,10 +223,10 @@ def _put_off(tx: Tx, until: Mapping[str, Instant | None]) -> int:
     return len(until)
 
 
-def give_back(tx: Tx, id: str, now: Instant, owner: str) -> None:
-    """The lease that `owner` has ends unused: the delivery is due."""
+def give_back(tx: Tx, id: str, due_at: Instant, owner: str) -> None:
+    """The lease that `owner` has ends unused: the delivery is due at `due_at`."""
     held = update(deliveries).where(deliveries.c.id == id, deliveries.c.leased_by == owner)
-    tx.execute(held, {"next_attempt_at": now, "leased_by": None})
+    tx.execute(held, {"next_attempt_at": due_at, "leased_by": None})
 
 
 def release(tx: Tx, now: Instant, owner: str | None = None) -> int:
