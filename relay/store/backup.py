@@ -80,7 +80,7 @@ def check(path: Path) -> str:
 def _file(url: URL) -> Path:
     if not dialect.is_sqlite(url):
         raise StoreError("the store is a PostgreSQL: use pg_dump and pg_restore, or what your provider has")
-    return Path(str(url.database))
+    return Path(os.path.realpath(str(url.database)))
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """The one place where SQLite and PostgreSQL differ."""
 
-import fcntl
-import os
 import re
 from collections.abc import AsyncGenerator, Sequence
 from functools import cache
@@ -25,8 +23,9 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import QueuePool
 
-from relay.errors import InUse, StoreError, ValueRefused
+from relay.errors import StoreError, ValueRefused
 from relay.model import Instant
+from relay.store import file_lock
 
 _BUSY_MS = 5_000
 
@@ -171,28 +170,8 @@ async def rings(engine: Engine) -> AsyncGenerator[str]:
 
 
 def lock_file(url: URL) -> int:
-    """Holds the SQLite file for this process, so that no two relays work in it. Returns the open descriptor.
-
-    Raises StoreError where the folder is missing or can't be written, or another relay holds the file.
-    """
-    path = Path(str(url.database))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise StoreError(
-            f"the store {path} can't be opened: {error.strerror}; give storage.url a folder that this user may write to"
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise InUse(
-            f"the store {path} is in use by another relay; stop that one, or give this one its own storage.url "
-            "(several relays on one store need postgresql)"
-        ) from error
-    return descriptor
+    """Holds the SQLite file for this process, so that no two relays work in it. As `file_lock.lock_file`."""
+    return file_lock.lock_file(Path(str(url.database)))
 
 
 def insert_new(tx: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> set[tuple[Any, ...]]:
