@@ -31,6 +31,9 @@ _MOMENT = 20
 """Milliseconds between two ticks that nobody's clock asked for: a thousand jobs that are registered in a second cost
 fifty, and each is looked at as soon."""
 
+_PATIENCE = 3
+"""Seconds that the store has to answer whoever asks whether the relay is ready."""
+
 
 class Relay:
     """One relay. `await Relay.open(config)`, then `start`; `stop` ends it and closes the store."""
@@ -220,11 +223,16 @@ class Relay:
         now = self.clock()
         checks = [readiness.metronome(self._since_tick(now), self.config.polling.tick)]
         try:
-            since, spaces = await self.store.read(
-                lambda tx: (waiting.oldest_due(tx, now), [workspaces.get(tx, name) for name in self.clients])
-            )
+            async with asyncio.timeout(_PATIENCE):
+                since, spaces = await self.store.read(
+                    lambda tx: (waiting.oldest_due(tx, now), [workspaces.get(tx, name) for name in self.clients])
+                )
+                if self.store.write_fault is not None:
+                    await self.store.write_nothing()
         except StoreError as error:
             return Readiness((*checks, readiness.store(str(error))))
+        except TimeoutError:
+            return Readiness((*checks, readiness.store(f"the database has not answered within {_PATIENCE} s")))
         # What waits for its endpoint does not make the relay late.
         late = 0 if since is None else max(0, now - max(since, self.dispatcher.caught_up_at))
         checks += [readiness.store(None), readiness.deliveries(late)]

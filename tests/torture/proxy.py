@@ -13,7 +13,7 @@ class Proxy:
     """Passes on what comes to `port`, until it is cut."""
 
     def __init__(self, to: int) -> None:
-        self.port, self._to = free_port(), to
+        self.port, self.to = free_port(), to
         self._lines: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._flows = asyncio.Event()
@@ -50,7 +50,7 @@ class Proxy:
             self._lines.discard(line)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._to)
+        to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self.to)
         try:
             there = asyncio.create_task(self._copy(reader, to_writer))
             back = asyncio.create_task(self._copy(to_reader, writer))
