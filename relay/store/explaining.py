@@ -34,7 +34,14 @@ def explain(error: BaseException | None) -> str:
 
 def _shown(reason: str) -> str:
     """The first line of libpq's reason, which never holds the password."""
-    line = reason.strip().partition("\n")[0].removeprefix("FATAL:").strip().removeprefix("connection is bad: ")
+    line = (
+        reason.strip()
+        .partition("\n")[0]
+        .removeprefix("FATAL:")
+        .strip()
+        .removeprefix("connection is bad: ")
+        .replace('"', "")
+    )
     return f": {line[:_LONGEST_REASON]}" if line else ""
 
 

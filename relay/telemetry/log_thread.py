@@ -22,6 +22,9 @@ REPEATS = 10
 """How often an error is logged in a minute; whatever else it has to say is counted."""
 
 _WINDOW = 60.0
+_BETWEEN = 10.0
+"""Seconds between two lines that say that lines were dropped."""
+
 _LAST_LINES = 0.8
 """Seconds that the lines that still wait get at the end of the process."""
 
@@ -97,7 +100,7 @@ class LogThread(QueueListener):
 
     def __init__(self, handler: logging.Handler, most: int, repeats: Repeats) -> None:
         lines: queue.Queue[logging.LogRecord] = queue.Queue(most)
-        self._handler, self._repeats = handler, repeats
+        self._repeats, self._quiet_until = repeats, 0.0
         self.sender = _Sender(lines, repeats)
         self.sender.setFormatter(handler.formatter)
         handler.setFormatter(None)  # what comes out of the queue is a line already
@@ -105,7 +108,8 @@ class LogThread(QueueListener):
 
     def handle(self, record: logging.LogRecord) -> None:
         super().handle(record)
-        if self.sender.dropped and self.queue.empty():
+        if self.sender.dropped and self.queue.empty() and time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + _BETWEEN
             with self.sender.lock or threading.Lock():
                 dropped, self.sender.dropped = self.sender.dropped, 0
             text = "%d lines of the log were dropped here: nobody read it fast enough"

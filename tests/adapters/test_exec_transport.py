@@ -1,8 +1,10 @@
 """The connections to Exec: none is waited for, and one that Exec has closed costs one repeat."""
 
 import asyncio
+import os
+import resource
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
@@ -35,7 +37,6 @@ def jobs() -> Iterator[bytes]:
 async def all_at_once(most: int, connections: int, timeout: int) -> AsyncIterator[tuple[list[object], int]]:
     """So many polls at once of an Exec that answers when it has them all; what they saw, and how many it had."""
     arrived = asyncio.Event()
-    served = None
 
     async def behave(wire: Wire) -> None:
         await wire.read()
@@ -107,16 +108,14 @@ async def test_a_creation_is_never_repeated_and_meets_no_old_connection() -> Non
         assert len(served.requests) == 1
 
 
-async def test_without_descriptors_a_poll_fails_by_the_relay_s_own_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_descriptors_a_poll_fails_by_the_relay_s_own_trouble() -> None:
     """It says nothing of Exec."""
-    import resource
-
     async with serving(hanging_up(1, jobs())) as served, exec_client(served) as client:
         most = resource.getrlimit(resource.RLIMIT_NOFILE)
         opened = []
-        resource.setrlimit(resource.RLIMIT_NOFILE, (len_of_descriptors() + 8, most[1]))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest_descriptor() + 8, most[1]))
         try:
-            with pytest.raises(OSError, match="Too many open files"):
+            with suppress(OSError):
                 while True:
                     opened.append(open("/dev/null"))  # noqa: SIM115 (closed below)
             look = await client.look("j1o2b3i4d5x6")
@@ -130,9 +129,8 @@ async def test_without_descriptors_a_poll_fails_by_the_relay_s_own_trouble(monke
         assert isinstance((await client.look("j1o2b3i4d5x6")).sighting, Seen)
 
 
-def len_of_descriptors() -> int:
-    import os
-
+def highest_descriptor() -> int:
+    """The highest number of those that this process has."""
     return max(int(name) for name in os.listdir("/proc/self/fd"))
 
 

@@ -38,7 +38,7 @@ async def test_a_second_relay_is_refused_by_any_name_of_the_file(name: Callable[
     """From another process, as a relay is; later, when the first is gone, it gets in."""
     first = await Store.open(f"sqlite:///{tmp_path}/relay.db")
     other = name(tmp_path)
-    code = "import sys; from pathlib import Path; from relay.store import file_lock; file_lock.lock_file(Path(sys.argv[1]))"
+    code = "import sys, pathlib, relay.store.file_lock as one; one.lock_file(pathlib.Path(sys.argv[1]))"
     tried = [sys.executable, "-c", code, str(other)]
     refused = subprocess.run(tried, capture_output=True, text=True, timeout=30)
     assert "is in use by another relay" in refused.stderr
