@@ -6,7 +6,6 @@ The adapter (`egress.py`) turns whatever happens on the wire into one of these v
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-
 UNSENT = "unsent"
 """The kind of what never left this machine and says nothing of the receiver: it counts as no attempt."""
 

@@ -71,7 +71,7 @@ def test_closing_a_log_that_nobody_reads_takes_less_than_a_second() -> None:
         log = LogThread(logging.StreamHandler(pipe), 10, Repeats())
         log.start()
         for number in range(2_000):
-            log.sender.emit(logging.makeLogRecord({"msg": f"{number} {'x' * 60}"}))
+            log.sender.emit(logging.makeLogRecord({"levelno": 20, "msg": f"{number} {'x' * 60}"}))
         assert not log.close()
         os.set_blocking(read, False)
         while True:  # lets the thread end
