@@ -79,7 +79,7 @@ class Repeats:
 class _Sender(QueueHandler):
     """Puts lines, ready to be written, into the queue; counts those for which there is no room."""
 
-    def __init__(self, lines: "queue.Queue[logging.LogRecord]", repeats: Repeats) -> None:
+    def __init__(self, lines: "queue.Queue[logging.LogRecord | None]", repeats: Repeats) -> None:
         super().__init__(lines)
         self._lines, self._repeats = lines, repeats
         self.dropped = 0
@@ -99,16 +99,16 @@ class LogThread(QueueListener):
     """Writes the lines of the queue with the handler that the log had."""
 
     def __init__(self, handler: logging.Handler, most: int, repeats: Repeats) -> None:
-        lines: queue.Queue[logging.LogRecord] = queue.Queue(most)
+        self._lines: queue.Queue[logging.LogRecord | None] = queue.Queue(most)
         self._repeats, self._quiet_until = repeats, 0.0
-        self.sender = _Sender(lines, repeats)
+        self.sender = _Sender(self._lines, repeats)
         self.sender.setFormatter(handler.formatter)
         handler.setFormatter(None)  # what comes out of the queue is a line already
-        super().__init__(lines, handler)
+        super().__init__(self._lines, handler)
 
     def handle(self, record: logging.LogRecord) -> None:
         super().handle(record)
-        if self.sender.dropped and self.queue.empty() and time.monotonic() >= self._quiet_until:
+        if self.sender.dropped and self._lines.empty() and time.monotonic() >= self._quiet_until:
             self._quiet_until = time.monotonic() + _BETWEEN
             with self.sender.lock or threading.Lock():
                 dropped, self.sender.dropped = self.sender.dropped, 0
@@ -121,7 +121,7 @@ class LogThread(QueueListener):
             self.sender.emit(line)
         thread, self._thread = self._thread, None
         try:
-            self.queue.put(self._sentinel, timeout=_LAST_LINES / 2)
+            self._lines.put(None, timeout=_LAST_LINES / 2)  # the sentinel of QueueListener
         except queue.Full:
             return False
         if thread is not None:

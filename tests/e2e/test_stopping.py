@@ -40,10 +40,10 @@ async def register(url: str, jobs: list[str], callback: str) -> None:
 async def test_a_stop_leaves_no_poll_leased(stage: Stage, folder: Path) -> None:
     """However busy it is: another relay takes them up at once."""
     async with postgresql(folder) as server:
-        relay = stage.serve(storage={"url": server.url}, polling={"interval": "100ms", "tick": "20ms"})
+        relay = stage.serve(storage={"url": server.url}, polling={"interval": "100ms", "tick": "50ms"})
         await relay.start()
         await register(relay.url, [stage.exec.add(lasts=1_000).id for _ in range(200)], f"{stage.receiver_url}/x")
-        for _ in range(5):
+        for _ in range(2):
             await asyncio.sleep(0.3)
             assert await relay.stop() == 0
             with psycopg.connect(server.url) as connection:
