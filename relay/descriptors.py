@@ -1,7 +1,6 @@
 """File descriptors: whether it was for want of them that something failed, which is the relay's own trouble."""
 
 import errno
-import os
 
 NONE_LEFT = "the relay has no file descriptor left; raise its limit (`ulimit -n`, LimitNOFILE=)"
 
@@ -19,8 +18,3 @@ def are_used_up(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def need_one() -> None:
-    """Raises OSError if no descriptor is left."""
-    os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))

@@ -184,7 +184,7 @@ class ThreadResolver(AbstractResolver):
         try:
             found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
         except OSError:
-            descriptors.need_one()
+            os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))  # raises if no descriptor is left
             raise
         return [
             ResolveResult(

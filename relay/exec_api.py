@@ -8,9 +8,8 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -21,9 +20,9 @@ import relay
 from relay import descriptors
 from relay.addresses import mask
 from relay.backoff import retry_after
+from relay.budget import MAY_REPEAT
 from relay.creation import Created, Creation, Declined, Unsure
 from relay.errors import ConfigError
-from relay.exec_transport import REQUESTS, ExecTransport
 from relay.looking import Faulty, KeyRefused, Limited, Look, Missing, Seen, Sighting
 from relay.model import DAY, JOB_ID, Instant, ScenarioJob
 
@@ -35,20 +34,6 @@ _KEY_SHAPED = re.compile(r"exec_(live|test)_\w+")
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LONGEST_TEXT = 300
 _LONGEST_STATUS = 100
-
-
-def make_http(timeout: int, connections: int = 20) -> httpx.AsyncClient:
-    """The HTTP client for polls: no redirects, no cookies, nothing from the environment. `timeout` in milliseconds.
-
-    `connections` are kept for the next polls; no request waits for one.
-    """
-    return httpx.AsyncClient(
-        timeout=timeout / 1_000,
-        transport=ExecTransport(connections, trust_env=False),
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        follow_redirects=False,
-        trust_env=False,
-    )
 
 
 class ExecClient:
@@ -81,11 +66,14 @@ class ExecClient:
         self._http = http
         self._monotonic = monotonic
 
-    async def look(self, job_id: str) -> Look:
-        """GET the job's status. Never raises for what Exec or the network does."""
+    async def look(self, job_id: str, may_repeat: Callable[[], Awaitable[bool]] | None = None) -> Look:
+        """GET the job's status. Never raises for what Exec or the network does.
+
+        If Exec hangs up on a kept connection, `may_repeat` says whether the budget has a second request.
+        """
         started_at, started = self._clock(), self._monotonic()
-        sighting, requests = await self._sight(job_id)
-        return Look(started_at, round((self._monotonic() - started) * 1_000), sighting, requests)
+        sighting = await self._sight(job_id, may_repeat)
+        return Look(started_at, round((self._monotonic() - started) * 1_000), sighting)
 
     async def create(self, fields: Mapping[str, Any]) -> Creation:
         """POST a new job with these fields. Never raises for what Exec or the network does."""
@@ -113,16 +101,12 @@ class ExecClient:
         """Closes the HTTP client, also where workspaces share it."""
         await self._http.aclose()
 
-    async def _sight(self, job_id: str) -> tuple[Sighting, int]:
-        """What came of it, and of how many requests."""
+    async def _sight(self, job_id: str, may_repeat: Callable[[], Awaitable[bool]] | None) -> Sighting:
         segment = quote(job_id, safe="", errors="surrogatepass")
         if segment in ("", ".", ".."):
-            return Missing(), 1  # it would name another resource than a job
+            return Missing()  # it would name another resource than a job
         request = self._request("GET", f"/scenario-studio/jobs/{segment}")
-        sighting = await self._answered(job_id, request)
-        return sighting, request.extensions.get(REQUESTS, 1)
-
-    async def _answered(self, job_id: str, request: httpx.Request) -> Sighting:
+        request.extensions[MAY_REPEAT] = may_repeat
         try:
             async with asyncio.timeout(self._timeout / 1_000):
                 status, headers, body = await self._ask(request)

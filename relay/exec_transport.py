@@ -4,22 +4,36 @@ How many polls run at once `polling.concurrency` decides. A pool that were narro
 their timeout, and what is the relay's own waiting would look like a fault of Exec's.
 """
 
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx
 
-REQUESTS = "relay.requests"
-"""The name of the request's extension that counts how often it was written on a connection."""
+from relay.budget import MAY_REPEAT
 
 _HUNG_UP = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError)
+
+
+def make_http(timeout: int, connections: int = 20) -> httpx.AsyncClient:
+    """The HTTP client for polls: no redirects, no cookies, nothing from the environment. `timeout` in milliseconds.
+
+    `connections` are kept for the next polls; no request waits for one.
+    """
+    return httpx.AsyncClient(
+        timeout=timeout / 1_000,
+        transport=ExecTransport(connections, trust_env=False),
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        follow_redirects=False,
+        trust_env=False,
+    )
 
 
 class ExecTransport(httpx.AsyncBaseTransport):
     """Keeps up to `connections` idle connections; opens as many as there are requests at once.
 
     A server that hangs up on an idle connection may do so in the instant in which a request is written on it. A GET
-    goes again then, once and at once, on a new connection. A POST might be done twice: it has a new connection from
-    the beginning.
+    goes again then, if it may, once and at once, on a new connection. A POST might be done twice: it has a new
+    connection from the beginning.
     """
 
     def __init__(self, connections: int, **options: Any) -> None:
@@ -31,7 +45,6 @@ class ExecTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """The answer. Raises httpx.TransportError."""
-        request.extensions[REQUESTS] = 1
         if request.method != "GET":
             return await self._new.handle_async_request(request)
         dialled = False
@@ -44,9 +57,9 @@ class ExecTransport(httpx.AsyncBaseTransport):
         try:
             return await self._kept.handle_async_request(request)
         except _HUNG_UP:
-            if dialled:
+            may_repeat = request.extensions.get(MAY_REPEAT)
+            if dialled or may_repeat is None or not await may_repeat():
                 raise
-        request.extensions[REQUESTS] = 2
         return await self._new.handle_async_request(request)
 
     async def aclose(self) -> None:

@@ -60,8 +60,6 @@ class Look:
     started_at: Instant
     duration_ms: int
     sighting: Sighting
-    requests: int = 1
-    """How many requests it took: 2 where Exec hung up on the kept connection of the first."""
 
 
 _FAULTS = ("timeout", "connection", "status", "malformed", "internal")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
-from relay import callbacks, endpoints, exec_api, formats, readiness, reloading
+from relay import callbacks, endpoints, exec_api, exec_transport, formats, readiness, reloading
 from relay.addresses import EgressRules
 from relay.bell import Bell
 from relay.config import Config, StandingEndpoint, Workspace
@@ -55,7 +55,7 @@ class Relay:
         )
         self.egress = Egress(self.rules, concurrency=config.delivery.concurrency)
         rng = random.Random(seed)  # noqa: S311 (jitter, not secrets)
-        self._exec_http = exec_api.make_http(config.exec.timeout, config.polling.concurrency)
+        self._exec_http = exec_transport.make_http(config.exec.timeout, config.polling.concurrency)
         self.clients = {space.name: self._client_of(space) for space in config.workspaces}
         owner = new_id("own", clock())
         self.bell = Bell(store, owner, self._wake, self.telemetry)
@@ -108,14 +108,15 @@ class Relay:
         self._woken_ticks = self._keep(self._tick_when_woken())
         self._wake()
 
-    async def stop(self) -> None:
-        """No new work; polls and attempts under way get up to 6 s; leases are given back; the store is closed.
+    async def stop(self, spent: int = 0) -> None:
+        """No new work; polls and attempts under way get up to 8 s; leases are given back; the store is closed.
 
+        Of the 8 s, `spent` milliseconds are over already: the stop was asked for so long ago.
         Takes as long as the store does: who can't wait for one that hangs ends the process, and the leases run out.
         """
         self._stopping = True
         await self._cancel(*(task for task in self._tasks if task is not self._woken_ticks))
-        stopped = await asyncio.gather(self._stop_polling(), self.dispatcher.stop(), return_exceptions=True)
+        stopped = await asyncio.gather(self._stop_polling(), self.dispatcher.stop(spent), return_exceptions=True)
         for error in stopped:
             if isinstance(error, StoreError):
                 self.telemetry.log.error("the leases could not be given back, they will run out: %s", error)

@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from relay import budget, looking, planner
 from relay.arrivals import arrived
@@ -169,7 +170,8 @@ class Watcher:
 
     async def _see(self, watch: Watch) -> Callable[[], Awaitable[None]] | None:
         with self._telemetry.looking(watch) as span:
-            look = await self._clients[watch.workspace].look(watch.job_id)
+            may_repeat = partial(self._may_repeat, watch.workspace)
+            look = await self._clients[watch.workspace].look(watch.job_id, may_repeat)
             span.tell({"relay.outcome": looking.name_of(look.sighting)})
         now = self._clock()
         look = replace(look, started_at=min(look.started_at, now))  # the clock may have been set back meanwhile
@@ -191,6 +193,21 @@ class Watcher:
         self._settled()
         return begin
 
+    async def _may_repeat(self, workspace: str) -> bool:
+        """Whether the budget has one more request for a poll under way; it is spent then, before the request leaves."""
+        try:
+            return await self._store.write(lambda tx: self._spend_one(tx, workspace))
+        except StoreError:
+            return False  # the poll fails, and is made again when the store works
+
+    def _spend_one(self, tx: Tx, workspace: str) -> bool:
+        state = workspaces.lock(tx, workspace)
+        ledger, now = read_ledger(state.ledger), self._clock()
+        if granted(ledger, self.allowances[workspace], now, 1) < 1:
+            return False
+        workspaces.save(tx, replace(state, ledger=spend(ledger, 1, now).to_json()))
+        return True
+
     def _settle(
         self, tx: Tx, claimed: Watch, look: Look, now: Instant
     ) -> tuple[Step | None, Callable[[], Awaitable[None]]]:
@@ -198,8 +215,6 @@ class Watcher:
         state = workspaces.lock(tx, claimed.workspace)
         watch = watches.get(tx, claimed.workspace, claimed.job_id)
         state = self._workspace_after(state, look, now)
-        if (repeats := look.requests - 1) > 0:
-            state = replace(state, ledger=spend(read_ledger(state.ledger), repeats, self._clock()).to_json())
         step, told = None, list[Event]()
         if watch is not None:
             watches.record(tx, watch, look)

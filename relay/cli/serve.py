@@ -62,7 +62,7 @@ async def _serve(config: Config, path: Path | None, leave: Callable[[int], None]
     asked = _when_asked_to_reload()
     relay = await Relay.open(config, spans=spans_for(os.environ))
     server = uvicorn.Server(server_config(create_app(relay, owns_relay=False), config.server.trusted_proxies))
-    stop_when_asked(partial(setattr, server, "should_exit", True), leave)
+    since_asked = stop_when_asked(partial(setattr, server, "should_exit", True), leave)
     try:
         listening = await _listen(relay)
     except BaseException:
@@ -79,7 +79,7 @@ async def _serve(config: Config, path: Path | None, leave: Callable[[int], None]
         await server.serve(sockets=[listening])
         reloads.cancel()
     finally:
-        await relay.stop()
+        await relay.stop(since_asked())
 
 
 async def _listen(relay: Relay) -> socket.socket:

@@ -25,17 +25,19 @@ def end_at_once_when_asked() -> None:
             signal.signal(number, lambda caught, _: os._exit(128 + caught))
 
 
-def stop_when_asked(stop: Callable[[], None], leave: Callable[[int], None]) -> None:
-    """From now on a signal calls `stop`, once; nine seconds later `leave`, where the process is still there.
+def stop_when_asked(stop: Callable[[], None], leave: Callable[[int], None]) -> Callable[[], int]:
+    """From now on a signal calls `stop`, once; nine seconds later `leave`, if the process is still there.
 
-    The deadline is a thread's: it holds too where the event loop has ended and threads that hang are waited for.
+    The deadline is a thread's: it holds too when the event loop has ended and threads that hang are waited for.
+    Returns what gives the milliseconds since the signal; 0 before.
     """
-    loop, asked = asyncio.get_running_loop(), False
+    loop = asyncio.get_running_loop()
+    asked_at: float | None = None
 
     def heed() -> None:
-        nonlocal asked
-        if not asked:
-            asked = True
+        nonlocal asked_at
+        if asked_at is None:
+            asked_at = loop.time()
             deadline = threading.Timer(LONGEST_STOP, _give_up, [leave])
             deadline.daemon = True
             deadline.start()
@@ -43,6 +45,7 @@ def stop_when_asked(stop: Callable[[], None], leave: Callable[[int], None]) -> N
 
     for number in _SIGNALS:
         loop.add_signal_handler(number, heed)
+    return lambda: 0 if asked_at is None else round((loop.time() - asked_at) * 1_000)
 
 
 def _give_up(leave: Callable[[int], None]) -> None:

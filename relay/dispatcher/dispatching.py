@@ -25,9 +25,9 @@ from relay.store.outbox import Claim
 from relay.telemetry import Telemetry
 from relay.turns import Chosen, Due, Traffic
 
-GRACE = 6 * SECOND
-"""How long attempts under way may take when the relay stops: container engines kill after ten seconds, of which open
-requests have one and the store the rest."""
+GRACE = 8 * SECOND
+"""How long attempts under way may take when the relay stops: container engines kill after ten seconds, and the store
+needs the last one."""
 
 _LOOKED_AT = 256
 """Due deliveries that are looked at at once; where more are due, their endpoints take turns."""
@@ -151,13 +151,14 @@ class Dispatcher:
         while self._attempts or self._settler.task is not None:
             await asyncio.wait([*self._attempts, *([self._settler.task] if self._settler.task else [])])
 
-    async def stop(self) -> None:
-        """Starts nothing more, gives attempts under way their grace, then gives the leases back."""
+    async def stop(self, spent: int = 0) -> None:
+        """Starts nothing more, gives attempts under way what is left of their grace after `spent` milliseconds, then
+        gives the leases back."""
         self._stopping = True
         if self._alarm is not None:
             self._alarm.cancel()
         if self._attempts:
-            _, late = await asyncio.wait(self._attempts, timeout=GRACE / 1_000)
+            _, late = await asyncio.wait(self._attempts, timeout=max(0, GRACE - spent) / 1_000)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)

@@ -48,9 +48,8 @@ def restore(url: str, backup: Path, aside: Path) -> None:
     parsed = dialect.parse(url)
     place = _file(parsed)
     check(backup)
-    lock = dialect.lock_file(parsed)
     try:
-        with _unfinished(place) as copy:
+        with dialect.lock_file(parsed), _unfinished(place) as copy:
             shutil.copyfile(backup, copy)
             if place.exists() and place.stat().st_size:
                 _settle(place)
@@ -60,8 +59,6 @@ def restore(url: str, backup: Path, aside: Path) -> None:
             _keep(copy, place)
     except OSError as error:
         raise StoreError(f"the store {place} could not be replaced: {error.strerror}") from None
-    finally:
-        os.close(lock)
 
 
 def check(path: Path) -> str:

@@ -5,10 +5,9 @@ statements it has.
 """
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,7 +40,7 @@ def seal_of(tx: Tx) -> Seal:
 class Store:
     """The relay's database. Open with `Store.open`; close with `aclose`."""
 
-    def __init__(self, writer: Engine, reader: Engine, lock: int | None, clock: Callable[[], Instant]) -> None:
+    def __init__(self, writer: Engine, reader: Engine, lock: ExitStack | None, clock: Callable[[], Instant]) -> None:
         self._engine, self._reader, self._lock, self.clock = writer, reader, lock, clock
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
         self._writer = Writer(writer)
@@ -87,7 +86,7 @@ class Store:
             writer.dispose()
             reader.dispose()
             if lock is not None:
-                os.close(lock)
+                lock.close()
             if isinstance(error, DBAPIError):
                 raise dialect.told(error) from error
             raise
@@ -190,8 +189,8 @@ class Store:
         self._pool.shutdown()
         self._engine.dispose()
         self._reader.dispose()
-        if self._lock is not None:
-            os.close(self._lock)
+        if self._lock is not None:  # after SQLite, which loses its own locks with it
+            self._lock.close()
 
 
 def _set(clock: Callable[[], Instant], tx: Tx) -> None:

@@ -1,6 +1,7 @@
 """The one place where SQLite and PostgreSQL differ."""
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -208,7 +209,7 @@ async def rings(engine: Engine) -> AsyncGenerator[str]:
         raise StoreError(explaining.explain(error)) from error
 
 
-def lock_file(url: URL) -> int:
+def lock_file(url: URL) -> ExitStack:
     """Holds the SQLite file for this process, so that no two relays work in it. As `file_lock.lock_file`."""
     return file_lock.lock_file(Path(str(url.database)))
 

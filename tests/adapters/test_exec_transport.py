@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from relay.creation import Created, Unsure
-from relay.exec_api import ExecClient, make_http
+from relay.exec_api import ExecClient
+from relay.exec_transport import make_http
 from relay.looking import Faulty, Seen
 from tests.adapters.looks import KEY, NOW, exec_client, job_answer
 from tests.loopback import Behaviour, Wire, serving
@@ -26,6 +27,18 @@ def hanging_up(after: int, answers: Iterator[bytes]) -> Behaviour:
         await wire.read()
 
     return behave
+
+
+class Budget:
+    """So many requests may be repeated."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    async def has_one(self) -> bool:
+        """Whether there is one; it is spent then."""
+        self.left -= 1
+        return self.left >= 0
 
 
 def jobs() -> Iterator[bytes]:
@@ -61,27 +74,39 @@ async def test_no_poll_waits_for_a_connection(connections: int) -> None:
 
 
 async def test_a_kept_connection_that_hangs_up_costs_one_repeat() -> None:
-    """The poll sees the job, and says that it took two requests."""
+    """The poll sees the job, after it asked once for a second request."""
+    budget = Budget(5)
     async with serving(hanging_up(1, jobs())) as served, exec_client(served) as client:
-        looks = [await client.look("j1o2b3i4d5x6") for _ in range(3)]
+        looks = [await client.look("j1o2b3i4d5x6", budget.has_one) for _ in range(3)]
         assert [type(look.sighting) for look in looks] == [Seen] * 3
-        assert [look.requests for look in looks] == [1, 2, 1]
+        assert (budget.left, len(served.requests)) == (4, 4)
+
+
+@pytest.mark.parametrize("asks", [True, False])
+async def test_without_a_request_left_the_poll_fails(asks: bool) -> None:
+    """Nothing goes to Exec that its limit does not allow."""
+    async with serving(hanging_up(1, jobs())) as served, exec_client(served) as client:
+        await client.look("j1o2b3i4d5x6")
+        look = await client.look("j1o2b3i4d5x6", Budget(0).has_one if asks else None)
+        assert isinstance(look.sighting, Faulty)
+        assert (look.sighting.kind, len(served.requests)) == ("connection", 2)
 
 
 async def test_many_polls_at_once_on_connections_that_hang_up() -> None:
     """Each is repeated by itself, and none meets another closed one."""
     async with serving(hanging_up(1, jobs())) as served, exec_client(served) as client:
+        budget = Budget(10)
         await asyncio.gather(*(client.look("j1o2b3i4d5x6") for _ in range(10)))
-        again = await asyncio.gather(*(client.look("j1o2b3i4d5x6") for _ in range(10)))
+        again = await asyncio.gather(*(client.look("j1o2b3i4d5x6", budget.has_one) for _ in range(10)))
         assert [type(look.sighting) for look in again] == [Seen] * 10
 
 
 async def test_a_new_connection_that_hangs_up_is_a_failed_poll() -> None:
     """Nothing says that it would go better at once."""
     async with serving(hanging_up(0, jobs())) as served, exec_client(served) as client:
-        look = await client.look("j1o2b3i4d5x6")
+        look = await client.look("j1o2b3i4d5x6", Budget(5).has_one)
         assert isinstance(look.sighting, Faulty)
-        assert (look.sighting.kind, look.requests, len(served.requests)) == ("connection", 1, 1)
+        assert (look.sighting.kind, len(served.requests)) == ("connection", 1)
 
 
 async def test_a_repeat_that_hangs_up_too_is_a_failed_poll() -> None:
@@ -93,9 +118,9 @@ async def test_a_repeat_that_hangs_up_too_is_a_failed_poll() -> None:
 
     async with serving(behave) as served, exec_client(served) as client:
         await client.look("j1o2b3i4d5x6")
-        look = await client.look("j1o2b3i4d5x6")
+        look = await client.look("j1o2b3i4d5x6", Budget(5).has_one)
         assert isinstance(look.sighting, Faulty)
-        assert (look.requests, len(served.requests)) == (2, 3)
+        assert len(served.requests) == 3
 
 
 async def test_a_creation_is_never_repeated_and_meets_no_old_connection() -> None:

@@ -4,11 +4,12 @@ import io
 import logging
 import os
 import threading
+import time
 
 import pytest
 
 from relay.telemetry import LOGGER, log_on_a_thread, set_up_logging
-from relay.telemetry.log_thread import Repeats
+from relay.telemetry.log_thread import LogThread, Repeats
 
 pytestmark = pytest.mark.usefixtures("logging_restored")
 
@@ -62,6 +63,27 @@ def test_a_log_that_nobody_reads_holds_nobody_up() -> None:
     assert len(told) == 1
     dropped = int(told[0].split("WARNING ")[1].split()[0])
     assert dropped + len(said) - 2 == 5_000  # the line that filled the pipe, and the one that says so
+
+
+def test_closing_a_log_that_nobody_reads_takes_less_than_a_second() -> None:
+    """It says that not all is written. Who then reads gets it, and the thread ends."""
+    read, write = os.pipe()
+    with os.fdopen(write, "w", buffering=1) as pipe, os.fdopen(read) as reader:
+        os.write(write, b"x" * 65_535 + b"\n")
+        handler = logging.StreamHandler(pipe)
+        log = LogThread(handler, 100, Repeats())
+        log.start()
+        writes = log._thread
+        assert writes is not None
+        for number in range(3):
+            log.sender.handle(a_failure("line %d", number))
+        began = time.monotonic()
+        assert not log.close()
+        assert time.monotonic() - began < 1
+        said = [reader.readline() for _ in range(4)]
+        writes.join(30)
+        assert not writes.is_alive()
+    assert [line.strip() for line in said[1:]] == ["line 0", "line 1", "line 2"]
 
 
 def a_failure(text: str, *words: object) -> logging.LogRecord:

@@ -53,8 +53,25 @@ async def test_the_lock_outlives_what_sqlite_closes(tmp_path: Path) -> None:
     sqlite3.connect(path).close()
     with pytest.raises(InUse):
         file_lock.lock_file(path)
-    os.close(lock)
-    os.close(file_lock.lock_file(path))
+    lock.close()
+    file_lock.lock_file(path).close()
+
+
+async def test_a_refused_relay_leaves_sqlite_its_locks(tmp_path: Path) -> None:
+    """Also one in the same process: who closes a descriptor of the file loses all locks that SQLite has there, and the
+    next visitor who leaves would take the write-ahead log of the relay along."""
+    url = f"sqlite:///{tmp_path}/relay.db"
+    store = await Store.open(url)
+    await store.write_nothing()
+    for name in (a_symbolic_link, a_link_to_the_folder):
+        with pytest.raises(InUse):
+            file_lock.lock_file(name(tmp_path))
+    with pytest.raises(InUse):
+        await Store.open(url)
+    visit = "import sqlite3, sys; one = sqlite3.connect(sys.argv[1]); one.execute('SELECT 1 FROM terms'); one.close()"
+    subprocess.run([sys.executable, "-c", visit, str(tmp_path / "relay.db")], check=True, timeout=60)
+    assert (tmp_path / "relay.db-wal").exists()
+    await store.aclose()
 
 
 async def test_sqlite_is_not_in_the_way(tmp_path: Path) -> None:
@@ -68,7 +85,7 @@ async def test_sqlite_is_not_in_the_way(tmp_path: Path) -> None:
             connection.execute(f"CREATE TABLE {mode}_ (a)")
             connection.execute("COMMIT")
         connection.close()
-    os.close(lock)
+    lock.close()
 
 
 async def test_where_the_system_has_no_such_locks_a_file_beside_is_locked(
@@ -79,7 +96,7 @@ async def test_where_the_system_has_no_such_locks_a_file_beside_is_locked(
     lock = file_lock.lock_file(tmp_path / "relay.db")
     with pytest.raises(InUse):
         file_lock.lock_file(a_symbolic_link(tmp_path))
-    os.close(lock)
+    lock.close()
 
 
 async def test_a_folder_that_can_t_be_made_is_told(tmp_path: Path) -> None:

@@ -18,9 +18,13 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._flows = asyncio.Event()
         self._flows.set()
+        self.held = asyncio.Event()
+        self._passes: int | None = None
 
     async def mend(self) -> None:
         """Takes connections again, and lets flow what was held up."""
+        self._passes = None
+        self.held.clear()
         self._flows.set()
         if self._server is None:
             self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
@@ -34,9 +38,10 @@ class Proxy:
             line.cancel()
         await asyncio.gather(*self._lines, return_exceptions=True)
 
-    def hold_up(self) -> None:
-        """Connections stay, and new ones are taken, but nothing gets through any more."""
-        self._flows.clear()
+    def hold_up(self, after: int = 0) -> None:
+        """Connections stay, and new ones are taken, but nothing gets through any more, but `after` more reads of either
+        side; `held` is set when one waits."""
+        self._passes = after
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = asyncio.current_task()
@@ -65,6 +70,11 @@ class Proxy:
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(_CHUNK):
+            if self._passes is not None:
+                self._passes -= 1
+                if self._passes < 0:
+                    self._flows.clear()
+                    self.held.set()
             await self._flows.wait()
             writer.write(data)
             await writer.drain()
