@@ -17,6 +17,10 @@ from relay.model import DAY, HOUR, MINUTE, SECOND, Instant
 HORIZONS = (5 * MINUTE, 15 * MINUTE, HOUR, *(hours * HOUR for hours in range(2, 25, 2)))
 """How far ahead `Left.within` looks, in milliseconds."""
 
+MAY_REPEAT = "relay.may_repeat"
+"""The name of a request's extension that says, awaited, whether the budget has another request; it is spent then.
+Without it the request is not repeated."""
+
 _MARGIN = SECOND
 """A spent request counts this much longer: it reaches Exec later than it was spent, and not each as late."""
 _BIN = SECOND

@@ -24,10 +24,10 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_exceptions import ClientConnectorDNSError
 from yarl import URL
 
-from relay import __version__
+from relay import __version__, descriptors
 from relay.addresses import EgressRules, judge_url, refusal
 from relay.errors import Invalid
-from relay.outcome import Answer, NoAnswer, Outcome
+from relay.outcome import UNSENT, Answer, NoAnswer, Outcome
 
 MOST_READ = 16 * 1024
 """Bytes of an answer's body that are read; the connection is closed on the rest."""
@@ -178,9 +178,14 @@ class ThreadResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The first 16 addresses of `host`. Raises OSError when there is none."""
+        """The first 16 addresses of `host`. Raises OSError when there is none, or no file descriptor to ask with: the
+        system's resolver says only that it found nothing."""
         look_up = partial(socket.getaddrinfo, host.encode(), port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        except OSError:
+            os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))  # raises if no descriptor is left
+            raise
         return [
             ResolveResult(
                 hostname=host, host=str(address[0]), port=port, family=kind, proto=protocol, flags=_AS_NUMBERS
@@ -239,6 +244,8 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
 def _no_answer(error: BaseException, dial: _Dial) -> NoAnswer:
     if dial.refused and not dial.opened:
         return NoAnswer("blocked", f"the address is not dialled: {_reasons(dial)}")
+    if descriptors.are_used_up(error):
+        return NoAnswer(UNSENT, descriptors.NONE_LEFT)
     kind, detail = _kind_and_detail(error)
     return NoAnswer(kind, f"{detail}; not dialled: {_reasons(dial)}" if dial.refused else detail)
 

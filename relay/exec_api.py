@@ -8,9 +8,8 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -18,8 +17,10 @@ import httpx
 from pydantic import ValidationError
 
 import relay
+from relay import descriptors
 from relay.addresses import mask
 from relay.backoff import retry_after
+from relay.budget import MAY_REPEAT
 from relay.creation import Created, Creation, Declined, Unsure
 from relay.errors import ConfigError
 from relay.looking import Faulty, KeyRefused, Limited, Look, Missing, Seen, Sighting
@@ -33,17 +34,6 @@ _KEY_SHAPED = re.compile(r"exec_(live|test)_\w+")
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LONGEST_TEXT = 300
 _LONGEST_STATUS = 100
-
-
-def make_http(timeout: int, connections: int = 20) -> httpx.AsyncClient:
-    """The HTTP client for looks: no redirects, no cookies, nothing from the environment. `timeout` in milliseconds."""
-    return httpx.AsyncClient(
-        timeout=timeout / 1_000,
-        limits=httpx.Limits(max_connections=connections),
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        follow_redirects=False,
-        trust_env=False,
-    )
 
 
 class ExecClient:
@@ -76,17 +66,20 @@ class ExecClient:
         self._http = http
         self._monotonic = monotonic
 
-    async def look(self, job_id: str) -> Look:
-        """GET the job's status. Never raises for what Exec or the network does."""
+    async def look(self, job_id: str, may_repeat: Callable[[], Awaitable[bool]] | None = None) -> Look:
+        """GET the job's status. Never raises for what Exec or the network does.
+
+        If Exec hangs up on a kept connection, `may_repeat` says whether the budget has a second request.
+        """
         started_at, started = self._clock(), self._monotonic()
-        sighting = await self._sight(job_id)
+        sighting = await self._sight(job_id, may_repeat)
         return Look(started_at, round((self._monotonic() - started) * 1_000), sighting)
 
     async def create(self, fields: Mapping[str, Any]) -> Creation:
         """POST a new job with these fields. Never raises for what Exec or the network does."""
         try:
             async with asyncio.timeout(self._timeout / 1_000):
-                status, headers, body = await self._ask("POST", "/scenario-studio/jobs", fields)
+                status, headers, body = await self._ask(self._request("POST", "/scenario-studio/jobs", fields))
         except (TimeoutError, httpx.TimeoutException):
             return Unsure("timeout", f"no complete answer within {self._timeout / 1_000:g} s")
         except httpx.ConnectError as error:
@@ -108,30 +101,34 @@ class ExecClient:
         """Closes the HTTP client, also where workspaces share it."""
         await self._http.aclose()
 
-    async def _sight(self, job_id: str) -> Sighting:
+    async def _sight(self, job_id: str, may_repeat: Callable[[], Awaitable[bool]] | None) -> Sighting:
         segment = quote(job_id, safe="", errors="surrogatepass")
         if segment in ("", ".", ".."):
             return Missing()  # it would name another resource than a job
+        request = self._request("GET", f"/scenario-studio/jobs/{segment}")
+        request.extensions[MAY_REPEAT] = may_repeat
         try:
             async with asyncio.timeout(self._timeout / 1_000):
-                status, headers, body = await self._ask("GET", f"/scenario-studio/jobs/{segment}")
+                status, headers, body = await self._ask(request)
         except (TimeoutError, httpx.TimeoutException):
             return Faulty("timeout", f"no complete answer within {self._timeout / 1_000:g} s")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            if descriptors.are_used_up(error):
+                return Faulty("internal", descriptors.NONE_LEFT)
             return Faulty("connection", self._told(error))
         return self._read(job_id, status, headers, body)
 
-    async def _ask(
-        self, method: str, path: str, fields: Mapping[str, Any] | None = None
-    ) -> tuple[int, httpx.Headers, bytes]:
-        """Status, headers and at most one byte more of the body than may be read."""
+    def _request(self, method: str, path: str, fields: Mapping[str, Any] | None = None) -> httpx.Request:
         headers = {
             "authorization": f"Bearer {self._api_key}",
             "accept": "application/json",
             "accept-encoding": "identity",
             "user-agent": f"exec-relay/{relay.__version__}",
         }
-        request = self._http.build_request(method, self._base_url + path, headers=headers, json=fields)
+        return self._http.build_request(method, self._base_url + path, headers=headers, json=fields)
+
+    async def _ask(self, request: httpx.Request) -> tuple[int, httpx.Headers, bytes]:
+        """Status, headers and at most one byte more of the body than may be read."""
         response = await self._http.send(request, stream=True, auth=None, follow_redirects=False)
         try:
             body = bytearray()

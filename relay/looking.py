@@ -44,7 +44,8 @@ class Faulty:
     """No usable answer: 5xx, timeout, connection error, or a 200 that is no job."""
 
     kind: str
-    """`status`, `timeout`, `connection`, `malformed`: a bounded set, fit for a metric's label."""
+    """`status`, `timeout`, `connection`, `malformed`, `internal` (the relay's own trouble): a bounded set, fit for a
+    metric's label."""
     detail: str
     """For people; holds no secret."""
 
@@ -61,8 +62,10 @@ class Look:
     sighting: Sighting
 
 
-OUTCOMES = ("seen", "ended", "missing", "key_refused", "limited", "timeout", "connection", "status", "malformed")
-"""All that `name_of` can say: the last four are kinds of faults."""
+_FAULTS = ("timeout", "connection", "status", "malformed", "internal")
+
+OUTCOMES = ("seen", "ended", "missing", "key_refused", "limited", *_FAULTS)
+"""All that `name_of` can say."""
 
 
 def name_of(sighting: Sighting) -> str:
@@ -183,6 +186,8 @@ def _step(
         case Limited(retry_after):
             pause = MINUTE if retry_after is None else retry_after
             return Step(_wait(looked, now + pause, "Exec asked the workspace to wait", "Exec answered 429"))
+        case Faulty("internal", detail):
+            return Step(_wait(looked, now + _FAULT_BASE, "the relay could not ask Exec", detail))
         case Faulty(kind, detail):
             looked = replace(looked, failures=watch.failures + 1, last_error=detail)
             delay = capped_exponential(looked.failures, _FAULT_BASE, _FAULT_CAP, jitter)
@@ -208,7 +213,7 @@ UNREACHABLE = frozenset({"timeout", "connection"})
 
 def counts_against_exec(sighting: Sighting) -> bool:
     """Whether a look says that Exec as a whole is in trouble, not this one job: what the breaker counts."""
-    return isinstance(sighting, Faulty) and sighting.kind != "malformed"
+    return isinstance(sighting, Faulty) and sighting.kind not in ("malformed", "internal")
 
 
 def breaker_pause(faults: int, jitter: float) -> int | None:

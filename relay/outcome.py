@@ -6,6 +6,9 @@ The adapter (`egress.py`) turns whatever happens on the wire into one of these v
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+UNSENT = "unsent"
+"""The kind of what never left this machine and says nothing of the receiver: it counts as no attempt."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -22,8 +25,8 @@ class NoAnswer:
     """No usable answer came."""
 
     kind: str
-    """`timeout`, `connection`, `tls`, `protocol`, `blocked` (the egress guard refused) or `internal` (the relay's own
-    fault): a bounded set."""
+    """`timeout`, `connection`, `tls`, `protocol`, `blocked` (the egress guard refused), `internal` (the relay's own
+    fault) or `unsent` (the relay had no means to begin): a bounded set."""
     detail: str
     """For people; holds no secret, neither path nor query of the URL."""
 

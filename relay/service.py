@@ -2,12 +2,12 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from relay import callbacks, endpoints, exec_api, formats, readiness, reloading
+from relay import callbacks, endpoints, exec_api, exec_transport, formats, readiness, reloading
 from relay.addresses import EgressRules
 from relay.backoff import JITTER
 from relay.bell import Bell
@@ -34,6 +34,9 @@ from relay.watcher import Watcher
 _MOMENT = 20
 """Milliseconds between two ticks that nobody's clock asked for: a thousand jobs that are registered in a second cost
 fifty, and each is looked at as soon."""
+
+_PATIENCE = 3
+"""Seconds that the store has to answer whoever asks whether the relay is ready."""
 
 
 def _reach(config: Config) -> int:
@@ -64,7 +67,7 @@ class Relay:
         rng = random.Random(seed)  # noqa: S311 (jitter, not secrets)
         owner = new_id("own", clock())
         self.timekeeper = Timekeeper(store, clock, owner, _reach(config), self.telemetry.log)
-        self._exec_http = exec_api.make_http(config.exec.timeout)
+        self._exec_http = exec_transport.make_http(config.exec.timeout, config.polling.concurrency)
         self.clients = {space.name: self._client_of(space) for space in config.workspaces}
         self.bell = Bell(store, owner, self._wake, self.telemetry)
         self.dispatcher = Dispatcher(
@@ -86,8 +89,10 @@ class Relay:
         self._metronome = Metronome()
         self._ticking, self._woken = asyncio.Lock(), asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._woken_ticks: asyncio.Task[None] | None = None
         self._last_tick = clock()
         self._reloading = asyncio.Lock()
+        self._stopping = False
         self.telemetry.configured(self.clients, clock())
 
     @classmethod
@@ -119,23 +124,40 @@ class Relay:
         self._metronome.start()
         self._keep(self.dispatcher.run())
         self._keep(self.bell.run())
-        self._keep(self._tick_when_woken())
+        self._woken_ticks = self._keep(self._tick_when_woken())
         self._wake()
 
-    async def stop(self) -> None:
-        """No new work; looks and attempts under way get up to 8 s; leases are given back; the store is closed."""
-        self._metronome.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        try:
-            await asyncio.gather(self.watcher.stop(), self.dispatcher.stop())
-        except StoreError as error:
-            self.telemetry.log.error("the leases could not be given back, they will run out: %s", error)
+    async def stop(self, spent: int = 0) -> None:
+        """No new work; polls and attempts under way get up to 8 s; leases are given back; the store is closed.
+
+        Of the 8 s, `spent` milliseconds are over already: the stop was asked for so long ago.
+        Takes as long as the store does: who can't wait for one that hangs ends the process, and the leases run out.
+        """
+        self._stopping = True
+        await self._cancel(*(task for task in self._tasks if task is not self._woken_ticks))
+        stopped = await asyncio.gather(self._stop_polling(), self.dispatcher.stop(spent), return_exceptions=True)
+        for error in stopped:
+            if isinstance(error, StoreError):
+                self.telemetry.log.error("the leases could not be given back, they will run out: %s", error)
+            elif error is not None:
+                raise error
         await self.egress.aclose()
         await self._exec_http.aclose()
         await self.store.aclose()
         await asyncio.to_thread(self.telemetry.spans.close)
+
+    async def _stop_polling(self) -> None:
+        """No tick begins any more, and what the one under way leases is known before all is given back."""
+        async with self._ticking:
+            self._metronome.stop()
+        await self._cancel(*self._tasks)
+        await self.watcher.stop()
+
+    @staticmethod
+    async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def wake(self) -> None:
         """Something was made due: look and deliver now, not at the next tick, and have the other relays do so too."""
@@ -174,6 +196,8 @@ class Relay:
     async def tick(self) -> None:
         """One beat of the metronome: starts the looks and the attempts that are due."""
         async with self._ticking:
+            if self._stopping:
+                return
             self.dispatcher.wake()
             try:
                 await self.timekeeper.keep()
@@ -207,15 +231,20 @@ class Relay:
         now = self.clock()
         checks = [readiness.metronome(self._since_tick(now), self.config.polling.tick)]
         try:
-            since, spaces, too_far = await self.store.read(
-                lambda tx: (
-                    waiting.oldest_due(tx, now),
-                    [workspaces.get(tx, name) for name in self.clients],
-                    plans.too_far(tx, list(self.clients), now + self.timekeeper.reach),
+            async with asyncio.timeout(_PATIENCE):
+                since, spaces, too_far = await self.store.read(
+                    lambda tx: (
+                        waiting.oldest_due(tx, now),
+                        [workspaces.get(tx, name) for name in self.clients],
+                        plans.too_far(tx, list(self.clients), now + self.timekeeper.reach),
+                    )
                 )
-            )
+                if self.store.write_fault is not None:
+                    await self.store.write_nothing()
         except StoreError as error:
             return Readiness((*checks, readiness.store(str(error))))
+        except TimeoutError:
+            return Readiness((*checks, readiness.store(f"the database has not answered within {_PATIENCE} s")))
         # What waits for its endpoint does not make the relay late.
         late = 0 if since is None else max(0, now - max(since, self.dispatcher.caught_up_at))
         checks += [readiness.store(None), readiness.deliveries(late), readiness.plans(*too_far)]
@@ -326,7 +355,8 @@ class Relay:
                 text = "deliveries that were held longer than storage.retention are given up, for their reason: %s"
                 self.telemetry.log.warning(text, tidied.given_up)
 
-    def _keep(self, work: Any) -> None:
+    def _keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 from relay import budget, looking, planner
@@ -17,7 +18,7 @@ from relay.budget import Allowance, granted, limited, spend
 from relay.config import Config, Workspace
 from relay.errors import StoreError
 from relay.exec_api import ExecClient
-from relay.looking import KeyRefused, Limited, Look, Seen, Step
+from relay.looking import Faulty, KeyRefused, Limited, Look, Seen, Step
 from relay.model import (
     ENDINGS_AT_EXEC,
     SECOND,
@@ -190,7 +191,8 @@ class Watcher:
 
     async def _look(self, watch: Watch) -> None:
         with self._telemetry.looking(watch) as span:
-            look = await self._clients[watch.workspace].look(watch.job_id)
+            may_repeat = partial(self._may_repeat, watch.workspace)
+            look = await self._clients[watch.workspace].look(watch.job_id, may_repeat)
             span.tell({"relay.outcome": looking.name_of(look.sighting)})
         now = self._clock()
         look = replace(look, started_at=min(look.started_at, now))  # the clock may have been set back meanwhile
@@ -209,6 +211,21 @@ class Watcher:
         if step is not None and step.events:
             self._telemetry.settled(step.watch, step.events, now)
             self._settled()
+
+    async def _may_repeat(self, workspace: str) -> bool:
+        """Whether the budget has one more request for a poll under way; it is spent then, before the request leaves."""
+        try:
+            return await self._store.write(lambda tx: self._spend_one(tx, workspace))
+        except StoreError:
+            return False  # the poll fails, and is made again when the store works
+
+    def _spend_one(self, tx: Tx, workspace: str) -> bool:
+        state = workspaces.lock(tx, workspace)
+        ledger, now = read_ledger(state.ledger), self._clock()
+        if granted(ledger, self.allowances[workspace], now, 1) < 1:
+            return False
+        workspaces.save(tx, replace(state, ledger=spend(ledger, 1, now).to_json()))
+        return True
 
     def _settle(
         self, tx: Tx, claimed: Watch, look: Look, now: Instant, reservation: Reservation
@@ -271,6 +288,8 @@ class Watcher:
         if state.paused_until is not None and state.paused_until > now and not isinstance(look.sighting, Limited):
             return state  # looks that were under way when the pause began say nothing new
         match look.sighting:
+            case Faulty("internal"):
+                return state  # it says nothing of Exec
             case KeyRefused(status, text):
                 until, why = now + looking.KEY_PROBE, f"Exec refuses the API key ({status}: {text}); check exec.api_key"
                 return replace(state, paused_until=until, pause_kind="key_refused", pause_reason=why)

@@ -15,9 +15,9 @@ PURE, ADAPTERS, USE_CASES, SERVICE, FACES, COMMANDS, START = range(1, 8)
 
 FLOORS = {
     PURE: """addresses api_keys arrivals asymmetric backoff buckets budget config config_text creation delivering
-        durations errors estimate formats guesses hiding law looking model nearest outcome outlook pace planner pricing
-        readiness reloading samples sealing signing subscribing timetable times traces verify""",
-    ADAPTERS: "egress exec_api listening metronome store telemetry",
+        descriptors durations errors estimate formats guesses hiding law looking model nearest outcome outlook pace
+        planner pricing readiness reloading samples sealing signing subscribing timetable times traces verify""",
+    ADAPTERS: "egress exec_api exec_transport listening metronome store telemetry",
     USE_CASES: "bell callbacks creating dispatcher endpoints janitor key_ring register situation timekeeping watcher",
     SERVICE: "service",
     FACES: "sandbox web",

@@ -3,6 +3,8 @@
 Exit codes: 0 fine, 1 failed, 2 wrong use (click's own, and a configuration that can't be used).
 """
 
+import os
+import signal
 from importlib import import_module
 
 import click
@@ -30,6 +32,8 @@ class Verbs(click.Group):
         return command
 
     def invoke(self, context: click.Context) -> object:
+        if os.getpid() == 1:  # a container's first process ignores a signal that it has no handler for
+            signal.signal(signal.SIGTERM, lambda caught, _: os._exit(128 + caught))
         try:
             return super().invoke(context)
         except ConfigError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from relay import exec_api, subscribing
+from relay import exec_api, exec_transport, subscribing
 from relay.addresses import EgressRules, is_loopback, mask, refusal
 from relay.cli.configuring import OPEN_TO_OTHERS, UNSEALED, config_option, read_config
 from relay.config import Config, StandingEndpoint, Workspace
@@ -125,7 +125,7 @@ def _settings(config: Config) -> Iterator[Finding]:
 
 async def _exec(workspace: Workspace, timeout: int) -> Finding:
     name = f"Exec workspace {workspace.name}"
-    http = exec_api.make_http(timeout)
+    http = exec_transport.make_http(timeout)
     client = exec_api.ExecClient(
         name=workspace.name,
         api_key=workspace.api_key.get_secret_value(),

@@ -37,3 +37,7 @@ def command(client: Client, job_id: str, **wishes: Any) -> None:
     """
     made = client.call("POST", "/v1/registrations", json=given(job_id=job_id, **wishes))
     click.echo(json.dumps(made, ensure_ascii=False, indent=2))
+    endpoint = made.get("endpoint") or {}
+    if not endpoint.get("enabled", True):
+        text = "nothing is sent to {url} for now: it is disabled, because {disabled_reason}; what comes is held until "
+        click.echo(f"relay: {text.format_map(endpoint)}POST /v1/endpoints/{endpoint['id']}/enable", err=True)

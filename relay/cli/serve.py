@@ -5,6 +5,8 @@ import gc
 import os
 import signal
 import socket
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,12 +15,13 @@ import uvicorn
 from relay.addresses import is_loopback
 from relay.callbacks import masked
 from relay.cli.configuring import OPEN_TO_OTHERS, UNSEALED, config_option, read_config
+from relay.cli.stopping import end_at_once_when_asked, stop_when_asked
 from relay.config import Config
 from relay.errors import ConfigError
 from relay.listening import listen, url_of
 from relay.service import Relay
 from relay.store import callbacks
-from relay.telemetry import set_up_logging, spans_for, tell_of_faults
+from relay.telemetry import log_on_a_thread, set_up_logging, spans_for, tell_of_faults
 from relay.web.app import create_app
 from relay.web.serving import server_config
 
@@ -37,9 +40,11 @@ def command(path: Path | None) -> None:
     Ctrl-C and SIGTERM stop it cleanly: nothing new is begun, attempts under way are finished, nothing is lost. SIGHUP
     has it read its configuration again, and take over endpoints and keys.
     """
+    end_at_once_when_asked()
     config = read_config(path)
     set_up_logging(config.logging.format, config.logging.level)
-    asyncio.run(_serve(config, path))
+    with log_on_a_thread() as log:
+        asyncio.run(_serve(config, path, log.leave))
 
 
 def collect_seldom() -> None:
@@ -52,20 +57,17 @@ def collect_seldom() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-async def _serve(config: Config, path: Path | None) -> None:
+async def _serve(config: Config, path: Path | None, leave: Callable[[int], None]) -> None:
     tell_of_faults(asyncio.get_running_loop())
     asked = _when_asked_to_reload()
     relay = await Relay.open(config, spans=spans_for(os.environ))
+    server = uvicorn.Server(server_config(create_app(relay, owns_relay=False), config.server.trusted_proxies))
+    since_asked = stop_when_asked(partial(setattr, server, "should_exit", True), leave)
     try:
         listening = await _listen(relay)
     except BaseException:
         await relay.stop()
         raise
-    app = create_app(relay, owns_relay=False)
-    server = uvicorn.Server(server_config(app, config.server.trusted_proxies))
-    # uvicorn hands the signal on after it has stopped; by then there is nothing left to do with it.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
     if config.security.secret_key is None:
         relay.telemetry.log.warning("security.secret_key is not set: %s", UNSEALED)
     collect_seldom()
@@ -77,7 +79,7 @@ async def _serve(config: Config, path: Path | None) -> None:
         await server.serve(sockets=[listening])
         reloads.cancel()
     finally:
-        await relay.stop()
+        await relay.stop(since_asked())
 
 
 async def _listen(relay: Relay) -> socket.socket:

@@ -17,14 +17,15 @@ from relay.dispatcher.attempts import Sent, Wire, attempt_of, send, told
 from relay.dispatcher.settling import Settler
 from relay.errors import StoreError
 from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, DueDelivery, Endpoint, Event, Instant, new_id
-from relay.outcome import NoAnswer
+from relay.outcome import UNSENT, NoAnswer
 from relay.store import endpoints, outbox, waiting
 from relay.store.database import Store, Tx
 from relay.store.outbox import Claim, Lease, Leased
 from relay.telemetry import Telemetry
 
 GRACE = 8 * SECOND
-"""How long attempts under way may take when the relay stops: container engines kill after ten seconds."""
+"""How long attempts under way may take when the relay stops: container engines kill after ten seconds, and the store
+needs the last one."""
 
 _SCAN_LIMIT = 256
 """Due deliveries that are read at once; if more are due, their endpoints take turns."""
@@ -34,6 +35,9 @@ _REFILL = 4
 """Due deliveries are leased as soon as one in so many slots is free: many at once cost the store hardly more."""
 _REFILL_AFTER = 20
 """Milliseconds after which fewer are leased too."""
+
+_UNSENT = 5 * SECOND
+"""How long a delivery waits that could not be sent for want of a file descriptor."""
 
 _STARTS_PER_LOOP_TURN = 8
 """Attempts that begin in one turn of the loop: whatever else wants it waits for these, and not for hundreds."""
@@ -115,14 +119,15 @@ class Dispatcher:
         while self._attempts or self._settler.task is not None:
             await asyncio.wait([*self._attempts, *([self._settler.task] if self._settler.task else [])])
 
-    async def stop(self) -> None:
-        """Starts nothing more, gives attempts under way their grace, then gives the leases back."""
+    async def stop(self, spent: int = 0) -> None:
+        """Starts nothing more, gives attempts under way what is left of their grace after `spent` milliseconds, then
+        gives the leases back."""
         self._stopping = True
         self._admission.close()
         if self._alarm is not None:
             self._alarm.cancel()
         if self._attempts:
-            _, late = await asyncio.wait(self._attempts, timeout=GRACE / 1_000)
+            _, late = await asyncio.wait(self._attempts, timeout=max(0, GRACE - spent) / 1_000)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
@@ -255,7 +260,17 @@ class Dispatcher:
         """Whether the attempt ends before its lease does; if not, the lease runs out, and there is another."""
         return not self._stopping and claim.lease.until - self._clock() > self._rules.timeout
 
-    async def _attempt(self, claim: Claim, endpoint: Endpoint, due: DueDelivery) -> Sent:
+    async def _postpone(self, claim: Claim, wait: int) -> None:
+        """Gives the lease back: the delivery is due again in `wait` milliseconds."""
+        due_at = self._clock() + wait
+        try:
+            await self._store.write(lambda tx: outbox.release_one(tx, claim.delivery.id, due_at, claim.lease))
+        except StoreError as error:
+            text = "the lease of delivery %s can't be given back, it runs out by itself: %s"
+            self._telemetry.log.error(text, claim.delivery.id, error)
+
+    async def _attempt(self, claim: Claim, endpoint: Endpoint, due: DueDelivery) -> Sent | None:
+        """None if the attempt could not begin through the relay's own trouble: nothing is to be counted."""
         delivery, started = claim.delivery, self._clock()
         try:
             with self._telemetry.attempting(delivery, endpoint) as span:
@@ -272,4 +287,8 @@ class Dispatcher:
         except Exception as error:  # a fault of ours is a failed attempt like any other: seen, and tried again
             self._telemetry.log.exception("%s could not be sent", delivery.id)
             outcome, took = NoAnswer("internal", f"the relay failed to send it: {type(error).__name__}"), 0
+        if isinstance(outcome, NoAnswer) and outcome.kind == UNSENT:
+            self._telemetry.log.error("%s is put off: %s", delivery.id, outcome.detail)
+            await self._postpone(claim, _UNSENT)
+            return None
         return Sent(claim, outcome, started, took, endpoint.format, due)

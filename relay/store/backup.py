@@ -54,9 +54,8 @@ def restore(url: str, backup: Path, aside: Path, prepare: Callable[[Path, Path |
     parsed = dialect.parse(url)
     place = _file(parsed)
     check(backup)
-    lock = dialect.lock_file(parsed)
     try:
-        with _unfinished(place) as copy:
+        with dialect.lock_file(parsed), _unfinished(place) as copy:
             shutil.copyfile(backup, copy)
             is_there = place.exists() and place.stat().st_size > 0
             if is_there:
@@ -72,8 +71,6 @@ def restore(url: str, backup: Path, aside: Path, prepare: Callable[[Path, Path |
             return prepared
     except OSError as error:
         raise StoreError(f"the store {place} could not be replaced: {error.strerror}") from None
-    finally:
-        os.close(lock)
 
 
 def check(path: Path) -> str:
@@ -92,7 +89,7 @@ def check(path: Path) -> str:
 def _file(url: URL) -> Path:
     if not dialect.is_sqlite(url):
         raise StoreError("the store is a PostgreSQL: use pg_dump and pg_restore, or what your provider has")
-    return Path(str(url.database))
+    return Path(os.path.realpath(str(url.database)))
 
 
 @contextmanager

@@ -5,17 +5,16 @@ statements it has.
 """
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import DBAPIError
 
-from relay.errors import StoreError
+from relay.errors import StoreError, ValueRefused
 from relay.model import Instant
 from relay.sealing import Seal
 from relay.store import dialect, migrate
@@ -46,7 +45,12 @@ class Store:
     """The relay's database. Open with `Store.open`; close with `aclose`."""
 
     def __init__(
-        self, writer: Engine, reader: Engine, lock: int | None, clock: Callable[[], Instant], behind: int = 0
+        self,
+        writer: Engine,
+        reader: Engine,
+        lock: ExitStack | None,
+        clock: Callable[[], Instant],
+        behind: int = 0,
     ) -> None:
         self._engine, self._reader, self._lock, self.clock = writer, reader, lock, clock
         self.is_behind = behind
@@ -54,6 +58,8 @@ class Store:
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
         self._writer = Writer(writer)
         self._closed = False
+        self.write_fault: str | None = None
+        """Why the last write failed; None if it did not."""
 
     @property
     def is_ours_alone(self) -> bool:
@@ -88,6 +94,9 @@ class Store:
         reader = dialect.engine(parsed, writer=False, connections=_READERS, **{_SEAL: seal})
         clock = clock or (MachineClock() if sqlite else DatabaseClock())
         try:
+            if not sqlite:
+                dialect.leave_standbys(writer, reader)
+                dialect.refuse_a_pooler_of_transactions(writer, reader)
             migrate.upgrade(writer)
             with reader.connect() as tx:
                 behind = _begin(clock, tx)
@@ -95,7 +104,7 @@ class Store:
             writer.dispose()
             reader.dispose()
             if lock is not None:
-                os.close(lock)
+                lock.close()
             if isinstance(error, DBAPIError):
                 raise dialect.told(error) from error
             raise
@@ -110,13 +119,19 @@ class Store:
         Raises StoreError where the database fails, and whatever `work` raises.
         """
         self._check_open()
-        return await self._writer.write(work)
+        with self._noted():
+            return await self._writer.write(work)
 
     async def write_together(self, work: Callable[[Tx, Sequence[Item]], Sequence[T]], item: Item) -> T:
         """As `write`, for what costs less where it is done for many at a time: all items that wait at once for the same
         `work` are given to it, which returns in their order what came of each."""
         self._check_open()
-        return await self._writer.write_together(work, item)
+        with self._noted():
+            return await self._writer.write_together(work, item)
+
+    async def write_nothing(self) -> None:
+        """A write that changes nothing, to find out whether the database takes any. Raises StoreError."""
+        await self.write(migrate.write_nothing)
 
     async def read(self, work: Callable[[Tx], T]) -> T:
         """Runs `work` on one consistent view of the database. Raises StoreError where the database fails."""
@@ -142,6 +157,17 @@ class Store:
         Raises StoreError where it can't be had, or is lost. SQLite has none.
         """
         return dialect.rings(self._reader)
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueRefused:
+            raise
+        except StoreError as error:
+            self.write_fault = str(error)
+            raise
+        self.write_fault = None
 
     def _check_open(self) -> None:
         if self._closed:
@@ -179,8 +205,8 @@ class Store:
         self._pool.shutdown()
         self._engine.dispose()
         self._reader.dispose()
-        if self._lock is not None:
-            os.close(self._lock)
+        if self._lock is not None:  # after SQLite, which loses its own locks with it
+            self._lock.close()
 
 
 def _begin(clock: Callable[[], Instant], tx: Tx) -> int:

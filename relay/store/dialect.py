@@ -1,9 +1,7 @@
 """The one place where SQLite and PostgreSQL differ."""
 
-import fcntl
-import os
-import re
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,12 +19,13 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import QueuePool
 
-from relay.errors import InUse, StoreError, ValueRefused
+from relay.errors import StoreError, ValueRefused
 from relay.model import Instant
+from relay.store import explaining, file_lock
 
 _BUSY_MS = 5_000
 
@@ -37,10 +36,14 @@ _NETWORK = {
     "keepalives_interval": "5",
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",
+    "target_session_attrs": "read-write",
 }
-"""A database that is cut off is noticed within half a minute; without these, within hours."""
+"""A database that is cut off is noticed within half a minute; without these, within hours. One that takes no writes, as
+a standby does, is not connected to: it would be kept after the primary is back."""
 
 _BELL = "relay_bell"
+
+_SESSION_ID = text("SELECT pg_backend_pid()")
 
 _SESSION = {
     # A relay whose machine is gone in the middle of a transaction would hold its locks for hours.
@@ -64,6 +67,8 @@ def parse(url: str) -> URL:
             raise StoreError("storage.url names no file; try sqlite:///data/relay.db")
         return parsed.set(drivername="sqlite+pysqlite")
     if parsed.get_backend_name() in {"postgresql", "postgres"}:
+        if "@" in (parsed.host or ""):
+            raise StoreError("storage.url: an @ in a user or password is written %40 (a : as %3A, a / as %2F)")
         return parsed.set(drivername="postgresql+psycopg")
     raise StoreError(f"storage.url: the relay keeps its store in sqlite or postgresql, not {parsed.get_backend_name()}")
 
@@ -116,6 +121,12 @@ def engine(url: URL, writer: bool, connections: int, **options: Any) -> Engine:
 def _postgresql(url: URL, writer: bool, connections: int, **options: Any) -> Engine:
     """Reads see one snapshot, as they do in SQLite, and can't write."""
     reading = {} if writer else {"isolation_level": "REPEATABLE READ"}
+    try:
+        import psycopg  # noqa: F401 (PostgreSQL's driver is an extra)
+    except ImportError:
+        raise StoreError(
+            "storage.url names a PostgreSQL, and its driver is not installed: pip install 'exec-relay[postgres]'"
+        ) from None
     made = create_engine(
         url,
         pool_size=connections,
@@ -136,6 +147,34 @@ def _postgresql(url: URL, writer: bool, connections: int, **options: Any) -> Eng
             connection.commit()
 
     return made
+
+
+def leave_standbys(writer: Engine, reader: Engine) -> None:
+    """A connection of the `writer` that takes no writes is thrown away, with all of both: they lead to a standby."""
+
+    @event.listens_for(writer, "handle_error")
+    def _leave(context: ExceptionContext) -> None:
+        if explaining.takes_no_writes(context.original_exception):
+            context.is_disconnect = context.invalidate_pool_on_disconnect = True
+            reader.dispose()
+
+
+def refuse_a_pooler_of_transactions(one: Engine, two: Engine) -> None:
+    """Raises StoreError if two connections share a session of the server, or one changes its session.
+
+    Notifications, prepared statements and settings belong to a session. Each engine has an idle connection, or none.
+    """
+    with one.connect() as connection:
+        first = connection.execute(_SESSION_ID).scalar_one()
+    with two.connect() as other:
+        second = other.execute(_SESSION_ID).scalar_one()
+        with one.connect() as connection:
+            again = connection.execute(_SESSION_ID).scalar_one()
+    if first == second or first != again:
+        raise StoreError(
+            "storage.url leads to a pooler that shares its connections by transaction; give the relay one that keeps "
+            "sessions (in PgBouncer's words pool_mode = session), or PostgreSQL itself"
+        )
 
 
 def _wish(url: URL) -> dict[str, str]:
@@ -167,32 +206,12 @@ async def rings(engine: Engine) -> AsyncGenerator[str]:
             async for heard in connection.notifies():
                 yield heard.payload
     except psycopg.Error as error:
-        raise StoreError(explain(error)) from error
+        raise StoreError(explaining.explain(error)) from error
 
 
-def lock_file(url: URL) -> int:
-    """Holds the SQLite file for this process, so that no two relays work in it. Returns the open descriptor.
-
-    Raises StoreError where the folder is missing or can't be written, or another relay holds the file.
-    """
-    path = Path(str(url.database))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise StoreError(
-            f"the store {path} can't be opened: {error.strerror}; give storage.url a folder that this user may write to"
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise InUse(
-            f"the store {path} is in use by another relay; stop that one, or give this one its own storage.url "
-            "(several relays on one store need postgresql)"
-        ) from error
-    return descriptor
+def lock_file(url: URL) -> ExitStack:
+    """Holds the SQLite file for this process, so that no two relays work in it. As `file_lock.lock_file`."""
+    return file_lock.lock_file(Path(str(url.database)))
 
 
 def insert_new(tx: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> set[tuple[Any, ...]]:
@@ -252,33 +271,4 @@ def is_of_one(error: DBAPIError) -> bool:
 def told(error: DBAPIError) -> StoreError:
     """The database error as the relay's own."""
     kind = ValueRefused if isinstance(error, DataError | IntegrityError) else StoreError
-    return kind(explain(error.orig))
-
-
-def explain(error: BaseException | None) -> str:
-    """What the driver's error means to the operator, without the statement or its values."""
-    said = str(error).lower()
-    for sign, meaning in _MEANINGS.items():
-        if re.search(sign, said):
-            return meaning
-    return f"the store failed: {type(error).__name__}"
-
-
-_MEANINGS = {
-    "locked": "the store is locked by another process; close whatever else has the database open",
-    "readonly": "the store can't be written: the file or its folder is read-only for this user",
-    "read-only": "the store can't be written: the database is read-only",
-    "full": "the store can't be written: the disk is full",
-    "no space": "the store can't be written: the disk is full",
-    "unable to open": "the store can't be opened: is its folder there, and may this user write to it?",
-    "not a database": "the file that storage.url names is not a SQLite database",
-    "malformed": "the SQLite file is damaged; restore it from a backup",
-    "disk i/o": "the disk failed while the store was read or written",
-    "lock timeout": "another transaction holds what is to be changed; does somebody else work in the database?",
-    "too many": "PostgreSQL has no connection left; raise its max_connections, or run fewer relays",
-    "connection slots": "PostgreSQL has no connection left; raise its max_connections, or run fewer relays",
-    "database .* does not exist": "PostgreSQL has no such database; make it (`createdb`), or set storage.url right",
-    "role .* does not exist": "PostgreSQL has no such user; make it (`createuser`), or set storage.url right",
-    "password": "PostgreSQL refused the user or password of storage.url",
-    "connection": "the database can't be reached; is PostgreSQL running, and is storage.url right?",
-}
+    return kind(explaining.explain(error.orig))

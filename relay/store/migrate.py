@@ -85,6 +85,11 @@ def close(connection: Connection, why: str | None) -> None:
     _write(connection, closed=why)
 
 
+def write_nothing(connection: Connection) -> None:
+    """Writes a row as it is."""
+    connection.execute(update(terms).values(oldest=terms.c.oldest))
+
+
 def _terms(connection: Connection) -> tuple[str | None, str | None]:
     if not inspect(connection).has_table(terms.name):
         return None, None

@@ -7,9 +7,8 @@ old one.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,7 @@ class Move:
             text = "a store moves from SQLite to PostgreSQL: name the file with --from sqlite:///..., and set"
             raise StoreError(f"{text} storage.url to the PostgreSQL")
         self.path = Path(str(self._file.database)).absolute()
-        self._lock: int | None = None
+        self._lock: ExitStack | None = None
         self._old = dialect.engine(self._file, writer=False, connections=1)
         self._new = dialect.engine(dialect.named(target, "exec-relay import"), writer=True, connections=1)
         self._unfinished = (
@@ -132,7 +131,7 @@ class Move:
         self._old.dispose()
         self._new.dispose()
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.close()
             self._lock = None
 
     def _judge_source(self, url: str, seal: Seal) -> None:

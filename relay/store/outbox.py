@@ -309,6 +309,12 @@ def _put_off(tx: Tx, until: Mapping[str, Instant | None]) -> int:
     return len(until)
 
 
+def release_one(tx: Tx, id: str, due_at: Instant, lease: Lease) -> None:
+    """That lease ends unused: the delivery is due at `due_at`."""
+    leased = update(deliveries).where(deliveries.c.id == id, deliveries.c.leased_by == lease.token)
+    tx.execute(leased, {"next_attempt_at": due_at, "leased_by": None})
+
+
 def release(tx: Tx, now: Instant, owner: str | None = None) -> int:
     """Gives leases back, due at once: those of `owner`, or with None everybody's (only one relay uses the store).
 

@@ -35,6 +35,10 @@ class EndpointOf(Answer):
     name: str = Field(default="", description="only where it has one")
     url: str | None = Field(description="masked; null where the endpoint was removed")
     format: str | None
+    enabled: bool = Field(
+        default=True, description="only where it is false: what is to be sent there is held until it is enabled again"
+    )
+    disabled_reason: str | None = Field(default=None, description="only where it is disabled")
     public_key: str = Field(
         default="", description="only where the endpoint signs with Ed25519: whpk_..., verifies what it is sent"
     )

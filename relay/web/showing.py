@@ -23,7 +23,9 @@ def endpoint_of(id: str, known: Mapping[str, Endpoint], secret: str | None = Non
     endpoint = known.get(id)
     if endpoint is None:
         return EndpointOf(id=id, url=None, format=None)
-    shown = {"id": id, "url": mask(endpoint.url), "format": endpoint.format}
+    shown: dict[str, str | bool | None] = {"id": id, "url": mask(endpoint.url), "format": endpoint.format}
+    if not endpoint.enabled:
+        shown |= {"enabled": False, "disabled_reason": endpoint.disabled_reason}
     if endpoint.name is not None:
         shown["name"] = endpoint.name
     if (public_key := signing.public_key_of(endpoint.secrets[0].value)) is not None:

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from relay.exec_api import ExecClient, make_http
+from relay.exec_api import ExecClient
+from relay.exec_transport import make_http
 from relay.looking import Sighting
 from tests.loopback import Behaviour, Served, answer, answering, serving
 

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from relay.errors import ConfigError
-from relay.exec_api import ExecClient, make_http
+from relay.exec_api import ExecClient
+from relay.exec_transport import make_http
 from relay.looking import Faulty, Look, Missing, Seen
 from tests.adapters.looks import JOB, KEY, NOW, exec_client, failing, job_answer, look_at
 from tests.loopback import Behaviour, Wire, answer, answering, serving

@@ -1,6 +1,5 @@
 """A store moves from SQLite to PostgreSQL: all of it, as it is in the end, however often the move is broken off."""
 
-import os
 import random
 import string
 from collections.abc import Callable, Iterator
@@ -44,7 +43,7 @@ def relay_at_work(sqlite_url: str) -> Iterator[Callable[[], None]]:
     held = [dialect.lock_file(dialect.parse(sqlite_url))]
 
     def stop() -> None:
-        os.close(held.pop())
+        held.pop().close()
 
     yield stop
     if held:

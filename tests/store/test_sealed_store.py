@@ -64,7 +64,7 @@ def bytes_of(url: str) -> str:
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
     """The files of a SQLite store in `tmp_path`."""
-    return [tmp_path / name for name in ("relay.db", "relay.db-wal", "relay.db-shm", "relay.db.lock")]
+    return [tmp_path / name for name in ("relay.db", "relay.db-wal", "relay.db-shm")]
 
 
 async def filled(url: str, seal: Seal) -> None:

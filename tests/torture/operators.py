@@ -19,7 +19,7 @@ from relay.budget import Allowance
 from relay.config import Config, StandingEndpoint
 from relay.dispatcher.admission import AdmissionControl, Reservation
 from relay.looking import Look, Seen
-from relay.model import DAY, EndpointKind, Instant, ScenarioJob, WatchState
+from relay.model import DAY, EndpointKind, Event, Instant, ScenarioJob, WatchState
 from relay.pace import read_ledger
 from relay.register import Request
 from relay.store import deliveries, endpoints, events, idempotency, outbox, pruning, registrations, watches, workspaces

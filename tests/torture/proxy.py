@@ -13,14 +13,18 @@ class Proxy:
     """Passes on what comes to `port`, until it is cut."""
 
     def __init__(self, to: int) -> None:
-        self.port, self._to = free_port(), to
+        self.port, self.to = free_port(), to
         self._lines: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._flows = asyncio.Event()
         self._flows.set()
+        self.held = asyncio.Event()
+        self._passes: int | None = None
 
     async def mend(self) -> None:
         """Takes connections again, and lets flow what was held up."""
+        self._passes = None
+        self.held.clear()
         self._flows.set()
         if self._server is None:
             self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
@@ -34,9 +38,10 @@ class Proxy:
             line.cancel()
         await asyncio.gather(*self._lines, return_exceptions=True)
 
-    def hold_up(self) -> None:
-        """Connections stay, and new ones are taken, but nothing gets through any more."""
-        self._flows.clear()
+    def hold_up(self, after: int = 0) -> None:
+        """Connections stay, and new ones are taken, but nothing gets through any more, but `after` more reads of either
+        side; `held` is set when one waits."""
+        self._passes = after
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = asyncio.current_task()
@@ -50,7 +55,7 @@ class Proxy:
             self._lines.discard(line)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._to)
+        to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self.to)
         try:
             there = asyncio.create_task(self._copy(reader, to_writer))
             back = asyncio.create_task(self._copy(to_reader, writer))
@@ -65,6 +70,11 @@ class Proxy:
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(_CHUNK):
+            if self._passes is not None:
+                self._passes -= 1
+                if self._passes < 0:
+                    self._flows.clear()
+                    self.held.set()
             await self._flows.wait()
             writer.write(data)
             await writer.drain()

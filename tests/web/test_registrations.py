@@ -205,3 +205,19 @@ async def test_a_thousand_at_once(api: Api) -> None:
     assert {one["status"] for one in done["data"]} == {201}
     assert await api.stored() == {"registrations": 1_000, "watches": 1_000}
     assert api.relay.woken == 1
+
+
+async def test_a_registration_at_a_disabled_endpoint_says_so(any_api: Api) -> None:
+    """With the reason, as long as it is; nothing of it is said of one that is enabled."""
+    first = await any_api.register("j1", callback_url="https://example.com/zap")
+    id = first["endpoint"]["id"]
+    assert "enabled" not in first["endpoint"]
+    await any_api.post(f"/v1/endpoints/{id}/disable")
+    again = await any_api.register("j2", callback_url="https://example.com/zap")
+    told = {"enabled": False, "disabled_reason": "disabled by hand"}
+    assert told.items() <= again["endpoint"].items()
+    batch = {"registrations": [{"job_id": "j3", "callback_url": "https://example.com/zap"}]}
+    [result] = (await any_api.post(f"{REGISTRATIONS}/batch", batch, 200))["data"]
+    assert told.items() <= result["registration"]["endpoint"].items()
+    await any_api.post(f"/v1/endpoints/{id}/enable")
+    assert "enabled" not in (await any_api.get(f"{REGISTRATIONS}/{again['id']}"))["endpoint"]

@@ -44,7 +44,8 @@ async def submit(visit: Visit, form: Mapping[str, str]) -> Response:
     visit.relay.wake()
     said = "registered" if made.is_new else "known"
     where = f"/jobs/{made.registration.workspace}/{made.registration.job_id}"
-    if made.secret is not None or not visit.visitor.may("read"):
+    is_deaf = made.endpoint is not None and not made.endpoint.enabled
+    if made.secret is not None or is_deaf or not visit.visitor.may("read"):
         return show(
             visit, "registered.html", registration=made.registration, endpoint=made.endpoint, secret=made.secret
         )

@@ -1,0 +1,160 @@
+"""The log, written by a thread of its own: nobody who logs waits for whoever reads it.
+
+A pipe that nobody reads takes 64 KiB; then each line that is written to it waits, and the event loop would with it.
+"""
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from logging.handlers import QueueHandler, QueueListener
+
+from relay.telemetry.logs import LOGGER
+
+MOST_LINES = 10_000
+"""Lines that wait to be written; with some 300 bytes each they are 3 MB."""
+
+REPEATS = 10
+"""How often an error is logged in a minute; whatever else it has to say is counted."""
+
+_WINDOW = 60.0
+_BETWEEN = 10.0
+"""Seconds between two lines that say that lines were dropped."""
+
+_LAST_LINES = 0.8
+"""Seconds that the lines that still wait get at the end of the process."""
+
+
+@dataclass(slots=True)
+class _Window:
+    """A minute in which one error was logged."""
+
+    began: float
+    first: logging.LogRecord
+    times: int = 1
+
+
+class Repeats:
+    """Lets an error pass ten times a minute, whatever it is about, and counts the others.
+
+    Errors are the same if the same statement logs them, of the same kind of exception. `clock` gives monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._windows: dict[tuple[str, int, str, object], _Window] = {}
+        self._lock = threading.Lock()
+
+    def passes(self, record: logging.LogRecord) -> bool:
+        """Whether the line is to be written."""
+        if record.levelno < logging.ERROR:
+            return True
+        with self._lock:
+            words = record.getMessage() if record.msg == "%s" else str(record.msg)
+            key = record.pathname, record.lineno, words, record.exc_info and record.exc_info[0]
+            window = self._windows.get(key)
+            if window is None:
+                self._windows[key] = _Window(self._clock(), record)
+                return True
+            window.times += 1
+            return window.times <= REPEATS
+
+    def ended(self, all: bool = False) -> list[logging.LogRecord]:
+        """A line for each error that was held back in a minute that is over, or with `all` in any."""
+        with self._lock:
+            now = self._clock()
+            over = [key for key, window in self._windows.items() if all or now - window.began >= _WINDOW]
+            windows = [self._windows.pop(key) for key in over]
+        return [
+            _line(logging.ERROR, "%d more times within a minute: %s", one.times - REPEATS, one.first.getMessage())
+            for one in windows
+            if one.times > REPEATS
+        ]
+
+
+class _Sender(QueueHandler):
+    """Puts lines, ready to be written, into the queue; counts those for which there is no room."""
+
+    def __init__(self, lines: "queue.Queue[logging.LogRecord | None]", repeats: Repeats) -> None:
+        super().__init__(lines)
+        self._lines, self._repeats = lines, repeats
+        self.dropped = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for line in (*self._repeats.ended(), *([record] if self._repeats.passes(record) else [])):
+            super().emit(line)
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.put_nowait(record)
+        except queue.Full:
+            self.dropped += 1  # a handler's lock is held
+
+
+class LogThread(QueueListener):
+    """Writes the lines of the queue with the handler that the log had."""
+
+    def __init__(self, handler: logging.Handler, most: int, repeats: Repeats) -> None:
+        self._lines: queue.Queue[logging.LogRecord | None] = queue.Queue(most)
+        self._repeats, self._quiet_until = repeats, 0.0
+        self.sender = _Sender(self._lines, repeats)
+        self.sender.setFormatter(handler.formatter)
+        handler.setFormatter(None)  # what comes out of the queue is a line already
+        super().__init__(self._lines, handler)
+
+    def handle(self, record: logging.LogRecord) -> None:
+        super().handle(record)
+        if self.sender.dropped and self._lines.empty() and time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + _BETWEEN
+            with self.sender.lock or threading.Lock():
+                dropped, self.sender.dropped = self.sender.dropped, 0
+            text = "%d lines of the log were dropped here: nobody read it fast enough"
+            super().handle(self.sender.prepare(_line(logging.WARNING, text, dropped)))
+
+    def close(self) -> bool:
+        """Ends the thread once all is written, if that takes less than a second. Whether it is."""
+        for line in self._repeats.ended(all=True):
+            self.sender.emit(line)
+        thread, self._thread = self._thread, None
+        try:
+            self._lines.put(None, timeout=_LAST_LINES / 2)  # the sentinel of QueueListener
+        except queue.Full:
+            return False
+        if thread is not None:
+            thread.join(_LAST_LINES / 2)
+        return thread is None or not thread.is_alive()
+
+    def leave(self, code: int) -> None:
+        """Ends the process as it is: nothing is waited for but, for a second, the log."""
+        self.close()
+        os._exit(code)
+
+
+def _line(level: int, text: str, *words: object) -> logging.LogRecord:
+    return logging.LogRecord(LOGGER, level, __file__, 0, text, words, None)
+
+
+@contextmanager
+def log_on_a_thread(most: int = MOST_LINES) -> Iterator[LogThread]:
+    """What the root's handler would write a thread writes, until the end.
+
+    Where the log can't be written by then the process ends at once: its own end would wait for the same reader.
+    """
+    root = logging.getLogger()
+    [handler] = root.handlers
+    log = LogThread(handler, most, Repeats())
+    root.handlers[:] = [log.sender]
+    log.start()
+    code = 1
+    try:
+        yield log
+        code = 0
+    finally:
+        if not log.close():
+            os._exit(code)
+        root.handlers[:] = [handler]
+        handler.setFormatter(log.sender.formatter)

@@ -1,0 +1,128 @@
+"""A signal ends the relay in every phase, within ten seconds, and leaves nothing leased."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from tests.e2e.conftest import API_KEY, Stage, free_port
+from tests.torture.postgresql import postgresql, url_at
+from tests.torture.proxy import proxy
+
+pytestmark = pytest.mark.timeout(400)
+
+BEARER = {"authorization": f"Bearer {API_KEY}"}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """One that PostgreSQL's own user may enter, whoever runs tests beside these."""
+    made = Path(tempfile.mkdtemp(prefix="relay-postgres-"))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+async def register(url: str, jobs: list[str], callback: str) -> None:
+    """All of them, in one batch."""
+    batch = {"registrations": [{"job_id": job, "callback_url": callback} for job in jobs]}
+    async with httpx.AsyncClient(base_url=url, headers=BEARER, trust_env=False) as http:
+        (await http.post("/v1/registrations/batch", json=batch, timeout=20)).raise_for_status()
+
+
+async def test_a_stop_leaves_no_poll_leased(stage: Stage, folder: Path) -> None:
+    """However busy it is: another relay takes them up at once."""
+    async with postgresql(folder) as server:
+        relay = stage.serve(storage={"url": server.url}, polling={"interval": "100ms", "tick": "50ms"})
+        await relay.start()
+        await register(relay.url, [stage.exec.add(lasts=1_000).id for _ in range(200)], f"{stage.receiver_url}/x")
+        for _ in range(5):
+            await asyncio.sleep(0.3)
+            assert await relay.stop() == 0
+            with psycopg.connect(server.url) as connection:
+                [left] = connection.execute("SELECT count(*) FROM watches WHERE leased").fetchall()
+            assert left == (0,)
+            await relay.start()
+        assert await relay.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stop_while_the_database_hangs(stage: Stage, folder: Path, number: int) -> None:
+    """It leaves after nine seconds, and says so; leases run out."""
+    async with postgresql(folder) as server, proxy(server.port) as between:
+        relay = stage.serve(storage={"url": url_at(between.port)})
+        await relay.start()
+        await register(relay.url, [stage.exec.add(lasts=1_000).id for _ in range(20)], f"{stage.receiver_url}/x")
+        between.hold_up()
+        await asyncio.wait_for(between.held.wait(), 60)
+        began = time.monotonic()
+        assert await relay.stop(number) == 1
+        assert time.monotonic() - began < 10
+        await relay.logs("could not stop within 9 s")
+
+
+async def test_a_stop_while_the_database_hangs_at_the_start(stage: Stage, folder: Path) -> None:
+    """While the store is opened nothing is begun yet, and it ends at once; later within nine seconds.
+
+    The database hangs after ever more of its answers: at the first connection, in the migrations, as the relay takes up
+    what is there.
+    """
+    codes = set()
+    async with postgresql(folder) as server, proxy(server.port) as between:
+        for reads in (0, 20, *range(100, 1_000, 150)):
+            await between.mend()
+            relay = stage.serve(storage={"url": url_at(between.port)})
+            between.hold_up(after=reads)
+            start = asyncio.create_task(relay.start())
+            await asyncio.wait_for(between.held.wait(), 60)
+            began = time.monotonic()
+            codes.add(code := await relay.stop())
+            assert time.monotonic() - began < (2 if code == 128 + signal.SIGTERM else 10)
+            with suppress(AssertionError):  # it did not become ready
+                await start
+            await between.break_off()
+    assert codes == {128 + signal.SIGTERM, 1}
+
+
+async def test_a_stop_while_nobody_reads_the_log(stage: Stage) -> None:
+    """The relay works on, and ends, though its standard error takes no more lines."""
+    port = free_port()
+    config = stage.write_config(server={"port": port})
+    read, write = os.pipe()
+    while True:  # the pipe is full before the first line
+        os.set_blocking(write, False)
+        try:
+            os.write(write, b"x" * 4_096)
+        except BlockingIOError:
+            break
+    os.set_blocking(write, True)
+    words = [sys.executable, "-m", "relay", "serve", "--config", str(config)]
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen(words, stderr=write, stdout=write, env=environ, cwd=stage.folder)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as http, asyncio.timeout(60):
+            while True:
+                try:
+                    if (await http.get("/readyz")).status_code == 200:
+                        break
+                except httpx.TransportError:
+                    await asyncio.sleep(0.05)
+        await register(url, [stage.exec.add(lasts=0).id for _ in range(20)], f"{stage.receiver_url}/x")
+        await stage.receiver.arrived(20)
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.wait, 10) == 0
+    finally:
+        process.kill()
+        os.close(read)
+        os.close(write)

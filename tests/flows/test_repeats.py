@@ -1,0 +1,51 @@
+"""A poll on a kept connection that Exec closes is made again at once, as far as the budget goes."""
+
+import re
+
+from relay.budget import left
+from relay.model import SECOND
+from relay.pace import read_ledger
+from relay.store import workspaces
+from tests.adapters.looks import job_answer
+from tests.flows.conftest import Start, World
+from tests.loopback import Served, Wire, serving
+
+
+async def hangs_up(wire: Wire) -> None:
+    """Each connection answers one poll, of a job that goes on, and reads the next without an answer."""
+    asked = await wire.read()
+    [job_id] = re.findall(r"/jobs/(\w+)", asked.target)
+    await wire.send(job_answer(id=job_id, status="processing", completed_at=None))
+    await wire.read()
+
+
+def at(served: Served, per_minute: int) -> dict[str, object]:
+    budget = {"per_minute": per_minute, "per_day": 1_000, "share": 1.0}
+    return {"base_url": served.url("/rest/v1"), "budget": budget}
+
+
+async def left_of_the_minute(world: World) -> int:
+    """As the ledger of the workspace has it."""
+    state = await world.relay.store.read(lambda tx: workspaces.get(tx, "default"))
+    return left(read_ledger(state.ledger), world.relay.watcher.allowances["default"], world.clock()).minute
+
+
+async def test_a_repeat_is_spent_of_the_budget(start: Start) -> None:
+    """Each request that Exec had is in the ledger."""
+    async with serving(hangs_up) as served, start(exec=at(served, 10)) as world:
+        await world.register("j1")
+        assert (len(served.requests), await left_of_the_minute(world)) == (1, 9)
+        await world.advance(15 * SECOND)
+        assert (len(served.requests), await left_of_the_minute(world)) == (3, 7)
+        assert (await world.watch("j1")).last_error is None
+
+
+async def test_a_repeat_is_left_out_where_the_budget_has_none(start: Start) -> None:
+    """The poll fails and is made later: Exec's limit is not overdrawn, however many polls meet closed connections."""
+    async with serving(hangs_up) as served, start(exec=at(served, 15)) as world:
+        for number in range(8):
+            await world.prepare(f"j{number}", world.receiver_url)
+        await world.settle()
+        assert len(served.requests) == 8
+        await world.advance(40 * SECOND)
+        assert (len(served.requests), await left_of_the_minute(world)) == (15, 0)
