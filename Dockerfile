@@ -21,13 +21,15 @@ LABEL org.opencontainers.image.title="exec-relay" \
       org.opencontainers.image.licenses="MIT"
 # The working directory is the root, so that the defaults ./data/relay.db and ./config.yaml are /data/relay.db and, by
 # the link, /etc/relay/config.yaml. As a variable the store's address would win over what a configuration file says.
+# /data is the group root's too: OpenShift runs the image as a user of its own choice, in that group.
 RUN groupadd --gid 10001 relay \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin relay \
- && install -d -m 700 -o relay -g relay /data \
+ && install -d -m 770 -o relay -g root /data \
  && mkdir /etc/relay && ln -s /etc/relay/config.yaml /config.yaml
 COPY --from=build /opt/relay /opt/relay
 # Where a container listens is its own affair: said here, so that port and health check hold whatever the file says.
 ENV PATH=/opt/relay/bin:$PATH \
+    HOME=/data \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     RELAY_SERVER__HOST=0.0.0.0 \
