@@ -49,7 +49,7 @@ renew: ## Take the newest digests of base images and actions into the files that
 	@$(RUN)/python -m requirements.renew $(ARGS)
 
 image: ## Build the container image
-	docker build -t exec-relay .
+	docker buildx bake
 
 fuzz: $(SECURITY) ## Fuzz every parser, a minute each; longer: make fuzz SECONDS=600
 	$(RUN)/python -m tests.fuzz $(SECONDS)
