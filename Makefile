@@ -10,7 +10,7 @@ SECONDS ?= 60
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format bench-polling bench-scaling bench-speed lock renew image habits fuzz guards torture audit sbom \
-  release workflows chart manifests proxies docs browser screenshots clean
+  release tag workflows chart manifests proxies docs browser screenshots clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -45,7 +45,7 @@ bench-scaling: $(DEV) ## What several relays cost one PostgreSQL, and what it co
 lock: $(DEV) ## Pin the requirements anew, with hashes
 	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null RELAY_PIP_COMPILE=$(RUN)/pip-compile sh requirements/lock.sh
 
-renew: ## Take the newest digests of base images and actions into the files that name them; needs the network
+renew: $(DEV) ## Take the newest digests of base images and actions into the files that name them; needs the network
 	@$(RUN)/python -m requirements.renew $(ARGS)
 
 image: ## Build the container image
@@ -68,6 +68,9 @@ sbom: $(SECURITY) ## List what the image runs, as CycloneDX: build/sbom.cdx.json
 
 release: $(DEV) ## Make wheel and source distribution in dist/, install the wheel elsewhere, run the demo from it
 	@RELAY_RUN=$(RUN) sh requirements/release.sh
+
+tag: $(DEV) ## Make the section of CHANGELOG.md, the commit and the tag of a release; all but the push
+	@$(RUN)/python -m requirements.tagging
 
 workflows: $(DEV) ## Judge .github/workflows with actionlint, and what a release may do; builds actionlint with Go
 	@tool=$$(sh requirements/tool.sh actionlint) && $$tool

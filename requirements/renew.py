@@ -1,7 +1,7 @@
-"""Takes the newest digests into the files that name images and actions: python -m requirements.renew. Run by `make renew`.
+"""Takes the newest digests into the files that name images and actions. Run by `make renew`.
 
-Images (`name:tag@sha256:...`) keep their tag and get its digest of today. Actions (`owner/name@COMMIT # vX.Y.Z`) get the
-newest release of their major version: a new major is a person's decision. Exit code 1 if one could not be asked.
+Images (`name:tag@sha256:...`) keep their tag and get its digest of today. Actions (`owner/name@COMMIT # vX.Y.Z`) get
+the newest release of their major version: a new major is a person's decision. Exit code 1 if one could not be asked.
 """
 
 import re
@@ -13,7 +13,11 @@ from pathlib import Path
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
-FILES = ("docker-bake.hcl", "compose.yaml", *(f".github/workflows/{name}.yml" for name in ("checks", "release", "renewal")))
+FILES = (
+    "docker-bake.hcl",
+    "compose.yaml",
+    *(f".github/workflows/{name}.yml" for name in ("checks", "release", "renewal")),
+)
 IMAGE = re.compile(r"(?<=[\s/\"])([a-z][a-z0-9./-]*:[\w.-]+)@(sha256:[0-9a-f]{64})")
 ACTION = re.compile(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40}) # (v\d+\.\d+\.\d+)")
 

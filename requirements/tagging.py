@@ -17,7 +17,7 @@ from requirements.notes import section
 ROOT = Path(__file__).parents[1]
 NAMING = {
     "deploy/helm/Chart.yaml": r"^(?:version|appVersion): (\S+)$",
-    "compose.yaml": r"exec-relay:\$\{RELAY_VERSION:-([^}]+)\}",
+    "compose.yaml": r"exec-relay\}:\$\{RELAY_VERSION:-([^}]+)\}",
     "deploy/fly.toml": r"exec-relay:([^\"]+)\"",
     "deploy/cloudrun.yaml": r"exec-relay:(\S+)",
     "deploy/kubernetes/sqlite.yaml": r"exec-relay:(\S+)",

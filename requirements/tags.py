@@ -1,7 +1,7 @@
 """What a pushed tag is called everywhere: git tag --list 'v*' | python -m requirements.tags v0.1.0
 
-Prints `version=`, `prerelease=`, `latest=` and `image-tags=` lines. Exit code 1 unless the tag is the code's version and
-CHANGELOG.md has a section for it.
+Prints `version=`, `prerelease=`, `latest=` and `image-tags=` lines. Exit code 1 unless the tag is the code's version
+and CHANGELOG.md has a section for it.
 """
 
 import re
@@ -48,7 +48,7 @@ def main(tag: str) -> int:
         print(f"{tag} is not the code's version: relay/__init__.py says {__version__}", file=sys.stderr)
         return 1
     changelog = (ROOT / "CHANGELOG.md").read_text()
-    if not said["prerelease"] == "true" and not section(__version__, changelog):
+    if said["prerelease"] != "true" and not section(__version__, changelog):
         print(f"CHANGELOG.md has no section [{__version__}]", file=sys.stderr)
         return 1
     print("\n".join(f"{name}={value}" for name, value in said.items()))

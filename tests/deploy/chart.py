@@ -192,8 +192,9 @@ def test_the_relay_takes_what_it_is_given(example: Path, tmp_path: Path) -> None
         "storage-url": "postgresql://relay:x@postgres/relay",
     }
     [container] = pod(documents)["spec"]["containers"]
-    environ = {one["name"]: one.get("value") or secrets[one["valueFrom"]["secretKeyRef"]["key"]]
-               for one in container["env"]}
+    environ = {
+        one["name"]: one.get("value") or secrets[one["valueFrom"]["secretKeyRef"]["key"]] for one in container["env"]
+    }
     maps = of_kind(documents, "ConfigMap")
     path = tmp_path / "config.yaml"
     path.write_text(maps[0]["data"]["config.yaml"] if maps else "{}")
@@ -203,7 +204,7 @@ def test_the_relay_takes_what_it_is_given(example: Path, tmp_path: Path) -> None
 
 
 def test_the_network_policy_lets_through_what_the_relay_needs() -> None:
-    """In: from the Ingress controller and from Prometheus. Out: names, the database, public receivers; nothing private."""
+    """In: the Ingress controller and Prometheus. Out: names, the database, public receivers; nothing private."""
     [policy] = of_kind(rendered(example=CHART / "examples/ingress.yaml"), "NetworkPolicy")
     [incoming] = policy["spec"]["ingress"]
     names = [one["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for one in incoming["from"]]
@@ -237,6 +238,7 @@ def test_the_monitor_asks_with_a_key() -> None:
 
 def test_the_image_has_one_place() -> None:
     """Repository, tag and digest are values; the tag is the relay's own version unless given."""
+
     def image(*values: str) -> str:
         return str(pod(rendered(EXISTING, *values))["spec"]["containers"][0]["image"])
 
