@@ -73,7 +73,7 @@ tag: $(DEV) ## Make the section of CHANGELOG.md, the commit and the tag of a rel
 	@$(RUN)/python -m requirements.tagging
 
 workflows: $(DEV) ## Judge .github/workflows with actionlint, and what a release may do; builds actionlint with Go
-	@tool=$$(sh requirements/tool.sh actionlint) && $$tool
+	$$(sh requirements/tool.sh actionlint)
 	$(RUN)/python -m pytest -q tests/deploy/workflows.py $(ARGS)
 
 chart: $(DEV) ## Lint and render deploy/helm with Helm, judge what comes of it; builds Helm with Go
@@ -84,6 +84,7 @@ manifests: ## Make deploy/kubernetes out of the chart anew
 	@sh requirements/manifests.sh
 
 proxies: $(DEV) ## Put each recipe of deploy/proxies before a real relay; says which proxies are not there to try
+	@for one in nginx caddy traefik; do sh requirements/tool.sh $$one > /dev/null || true; done
 	$(RUN)/python -m pytest -q -rs tests/deploy/proxies.py $(ARGS)
 
 browser: $(DEV) ## Install the browser that the dashboard's tests drive, where there is none

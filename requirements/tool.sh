@@ -1,25 +1,44 @@
 #!/bin/sh
-# Prints where a program is that judges or tries what is deployed: on this machine, or built into .venv/bin from its Go
-# module, whose hash Go's checksum database answers for. usage: tool.sh NAME
+# Prints where a program is that judges or tries what is deployed: on this machine; or installed by Debian's packages; or
+# built into .venv/bin from its Go module, whose hash Go's checksum database answers for. usage: tool.sh NAME
 set -eu
 cd "$(dirname "$0")/.."
+bin=$(pwd)/.venv/bin
+PATH=$bin:$PATH:/usr/sbin
+command -v "$1" && exit 0
+
 case "$1" in
-  actionlint) module=github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 ;;
-  helm) module=helm.sh/helm/v3/cmd/helm@v3.22.0 ;;
-  caddy) module=github.com/caddyserver/caddy/v2/cmd/caddy@v2.11.2 ;;
-  crane) module=github.com/google/go-containerregistry/cmd/crane@v0.20.6 ;;
+  actionlint) module=github.com/rhysd/actionlint@v1.7.12 command=cmd/actionlint ;;
+  helm) module=helm.sh/helm/v3@v3.22.0 command=cmd/helm ;;
+  caddy) module=github.com/caddyserver/caddy/v2@v2.11.9 command=cmd/caddy ;;
+  traefik) module=github.com/traefik/traefik/v3@v3.7.13 command=cmd/traefik ;;
+  crane) module=github.com/google/go-containerregistry@v0.22.1 command=cmd/crane ;;
+  nginx)
+    if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
+      { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nginx-light; } > /dev/null 2>&1 || true
+    fi
+    command -v nginx || { echo "nginx is missing; on Debian: apt install nginx-light" >&2; exit 1; }
+    exit 0 ;;
   *) echo "tool.sh does not know $1" >&2; exit 2 ;;
 esac
-bin=$(pwd)/.venv/bin
-if [ -x "$bin/$1" ]; then
-  echo "$bin/$1"
-elif command -v "$1"; then
-  :
-elif command -v go > /dev/null; then
-  echo "Building $1 (once) ..." >&2
-  GOBIN=$bin CGO_ENABLED=0 go install "$module" >&2
-  echo "$bin/$1"
-else
+
+if ! command -v go > /dev/null; then
   echo "$1 is missing, and so is Go, of which it could be built: install one of the two" >&2
   exit 1
 fi
+echo "Building $1 (once) ..." >&2
+mkdir -p "$bin"
+export CGO_ENABLED=0
+if [ "$1" = traefik ]; then
+  # It has dependencies of its own making, which only its own folder knows, and embeds pages that its module leaves out.
+  source=$(mktemp -d)
+  trap 'chmod -R u+w "$source"; rm -rf "$source"' EXIT
+  cp -R "$(go mod download -json "$module" | sed -n 's/^\t"Dir": "\(.*\)",*$/\1/p')/." "$source"
+  chmod -R u+w "$source"
+  mkdir -p "$source/webui/static"
+  : > "$source/webui/static/index.html"
+  go build -C "$source" -o "$bin/traefik" "./$command" >&2
+else
+  GOBIN=$bin go install "${module%@*}/$command@${module#*@}" >&2
+fi
+echo "$bin/$1"
