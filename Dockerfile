@@ -1,3 +1,5 @@
+# The base by its tag, so that this builds anywhere; docker-bake.hcl, which releases are built by, and compose.yaml name its
+# digest.
 FROM python:3.13-slim AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 # What runs is in one virtual environment, what only installs into it is in the other and stays behind.

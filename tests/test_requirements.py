@@ -120,13 +120,14 @@ def test_made_with_the_oldest_python(name: str) -> None:
         ("tests", ASKED["dev.txt"]),
         ("docs", ASKED["dev.txt"]),
         ("benchmarks", ASKED["dev.txt"] + ASKED["bench.txt"]),
+        ("requirements", ASKED["dev.txt"]),
     ],
 )
 def test_every_import_is_asked_for(folder: str, asked: list[Requirement]) -> None:
     """Nothing is used that only happens to be there because something else needs it."""
     ours = {canonicalize_name(one.name) for one in asked}
     providers = packages_distributions()
-    for module in imports(ROOT / folder) - sys.stdlib_module_names - {"relay", "tests", "docs", "benchmarks"}:
+    for module in imports(ROOT / folder) - sys.stdlib_module_names - {"relay", "tests", "docs", "benchmarks", "requirements"}:
         assert ours & {canonicalize_name(name) for name in providers.get(module, [module])}, (
             module
         )  # not everything asked for is installed
