@@ -84,7 +84,8 @@ manifests: ## Make deploy/kubernetes out of the chart anew
 	@sh requirements/manifests.sh
 
 proxies: $(DEV) ## Put each recipe of deploy/proxies before a real relay; says which proxies are not there to try
-	@for one in nginx caddy traefik; do sh requirements/tool.sh $$one > /dev/null || true; done
+	@for one in nginx caddy; do sh requirements/tool.sh $$one > /dev/null || true; done
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/proxies.txt
 	$(RUN)/python -m pytest -q -rs tests/deploy/proxies.py $(ARGS)
 
 browser: $(DEV) ## Install the browser that the dashboard's tests drive, where there is none

@@ -11,7 +11,6 @@ case "$1" in
   actionlint) module=github.com/rhysd/actionlint@v1.7.12 command=cmd/actionlint ;;
   helm) module=helm.sh/helm/v3@v3.22.0 command=cmd/helm ;;
   caddy) module=github.com/caddyserver/caddy/v2@v2.11.9 command=cmd/caddy ;;
-  traefik) module=github.com/traefik/traefik/v3@v3.7.13 command=cmd/traefik ;;
   crane) module=github.com/google/go-containerregistry@v0.22.1 command=cmd/crane ;;
   nginx)
     if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
@@ -29,16 +28,5 @@ fi
 echo "Building $1 (once) ..." >&2
 mkdir -p "$bin"
 export CGO_ENABLED=0
-if [ "$1" = traefik ]; then
-  # It has dependencies of its own making, which only its own folder knows, and embeds pages that its module leaves out.
-  source=$(mktemp -d)
-  trap 'chmod -R u+w "$source"; rm -rf "$source"' EXIT
-  cp -R "$(go mod download -json "$module" | sed -n 's/^\t"Dir": "\(.*\)",*$/\1/p')/." "$source"
-  chmod -R u+w "$source"
-  mkdir -p "$source/webui/static"
-  : > "$source/webui/static/index.html"
-  go build -C "$source" -o "$bin/traefik" "./$command" >&2
-else
-  GOBIN=$bin go install "${module%@*}/$command@${module#*@}" >&2
-fi
+GOBIN=$bin go install "${module%@*}/$command@${module#*@}" >&2
 echo "$bin/$1"

@@ -31,6 +31,7 @@ ASKED = {
     "image.txt": RUNTIME + EXTRAS["postgres"] + EXTRAS["otel"],
     "security.txt": named_in("security.in"),
     "bench.txt": named_in("bench.in"),
+    "proxies.txt": named_in("proxies.in"),
     "dev.txt": [one for some in (RUNTIME, *EXTRAS.values()) for one in some],
 }
 """What each file of pins has to answer."""

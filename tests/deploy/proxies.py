@@ -169,8 +169,9 @@ async def before(recipe: Recipe, upstream: int, folder: Path) -> AsyncIterator[P
             while True:
                 assert process.returncode is None, log.read_text()
                 try:
-                    if (await http.get("/relay/" if recipe in PATHS else "/healthz")).status_code < 500:
-                        break
+                    answered = await http.get("/relay/" if recipe in PATHS else "/healthz")
+                    if answered.status_code == 200 or "x-request-id" in answered.headers:
+                        break  # the relay's own answer, and not that of a proxy that is not set up yet
                 except httpx.TransportError:
                     pass
                 await asyncio.sleep(0.05)
