@@ -128,7 +128,8 @@ def test_every_import_is_asked_for(folder: str, asked: list[Requirement]) -> Non
     """Nothing is used that only happens to be there because something else needs it."""
     ours = {canonicalize_name(one.name) for one in asked}
     providers = packages_distributions()
-    for module in imports(ROOT / folder) - sys.stdlib_module_names - {"relay", "tests", "docs", "benchmarks", "requirements"}:
+    own = {"relay", "tests", "docs", "benchmarks", "requirements"}
+    for module in imports(ROOT / folder) - sys.stdlib_module_names - own:
         assert ours & {canonicalize_name(name) for name in providers.get(module, [module])}, (
             module
         )  # not everything asked for is installed
