@@ -1,3 +1,5 @@
+# The base by its tag, so that this builds anywhere; docker-bake.hcl, which releases are built by, and compose.yaml name its
+# digest.
 FROM python:3.13-slim AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 # What runs is in one virtual environment, what only installs into it is in the other and stays behind.
@@ -21,13 +23,15 @@ LABEL org.opencontainers.image.title="exec-relay" \
       org.opencontainers.image.licenses="MIT"
 # The working directory is the root, so that the defaults ./data/relay.db and ./config.yaml are /data/relay.db and, by
 # the link, /etc/relay/config.yaml. As a variable the store's address would win over what a configuration file says.
+# /data is the group root's too: OpenShift runs the image as a user of its own choice, in that group.
 RUN groupadd --gid 10001 relay \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin relay \
- && install -d -m 700 -o relay -g relay /data \
+ && install -d -m 770 -o relay -g root /data \
  && mkdir /etc/relay && ln -s /etc/relay/config.yaml /config.yaml
 COPY --from=build /opt/relay /opt/relay
 # Where a container listens is its own affair: said here, so that port and health check hold whatever the file says.
 ENV PATH=/opt/relay/bin:$PATH \
+    HOME=/data \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     RELAY_SERVER__HOST=0.0.0.0 \

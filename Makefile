@@ -9,7 +9,8 @@ BENCH := $(VENV)/.bench-installed
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench-polling bench-scaling bench-speed lock image habits fuzz guards torture audit sbom release docs browser screenshots clean
+.PHONY: help demo test check format bench-polling bench-scaling bench-speed lock renew image habits fuzz guards torture audit sbom \
+  release tag workflows chart manifests proxies docs browser screenshots clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -44,8 +45,11 @@ bench-scaling: $(DEV) ## What several relays cost one PostgreSQL, and what it co
 lock: $(DEV) ## Pin the requirements anew, with hashes
 	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null RELAY_PIP_COMPILE=$(RUN)/pip-compile sh requirements/lock.sh
 
+renew: $(DEV) ## Take the newest digests of base images and actions into the files that name them; needs the network
+	@$(RUN)/python -m requirements.renew $(ARGS)
+
 image: ## Build the container image
-	docker build -t exec-relay .
+	docker buildx bake
 
 fuzz: $(SECURITY) ## Fuzz every parser, a minute each; longer: make fuzz SECONDS=600
 	$(RUN)/python -m tests.fuzz $(SECONDS)
@@ -64,6 +68,25 @@ sbom: $(SECURITY) ## List what the image runs, as CycloneDX: build/sbom.cdx.json
 
 release: $(DEV) ## Make wheel and source distribution in dist/, install the wheel elsewhere, run the demo from it
 	@RELAY_RUN=$(RUN) sh requirements/release.sh
+
+tag: $(DEV) ## Make the section of CHANGELOG.md, the commit and the tag of a release; all but the push
+	@$(RUN)/python -m requirements.tagging
+
+workflows: $(DEV) ## Judge .github/workflows with actionlint, and what a release may do; builds actionlint with Go
+	$$(sh requirements/tool.sh actionlint)
+	$(RUN)/python -m pytest -q tests/deploy/workflows.py $(ARGS)
+
+chart: $(DEV) ## Lint and render deploy/helm with Helm, judge what comes of it; builds Helm with Go
+	@sh requirements/tool.sh helm > /dev/null
+	$(RUN)/python -m pytest -q tests/deploy/chart.py $(ARGS)
+
+manifests: ## Make deploy/kubernetes out of the chart anew
+	@sh requirements/manifests.sh
+
+proxies: $(DEV) ## Put each recipe of deploy/proxies before a real relay; says which proxies are not there to try
+	@for one in nginx caddy; do sh requirements/tool.sh $$one > /dev/null || true; done
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/proxies.txt
+	$(RUN)/python -m pytest -q -rs tests/deploy/proxies.py $(ARGS)
 
 browser: $(DEV) ## Install the browser that the dashboard's tests drive, where there is none
 	@$(RUN)/python -m tests.dashboard.browsers

@@ -13,3 +13,4 @@ compile image --extra postgres --extra otel pyproject.toml
 compile dev --constraint requirements/oldest.in --extra postgres --extra otel --extra dev pyproject.toml
 compile security requirements/security.in
 compile bench requirements/bench.in
+compile proxies requirements/proxies.in

@@ -6,6 +6,8 @@ cd "$(dirname "$0")/.."
 run=${RELAY_RUN:-.venv/bin}
 env=build/release-environment
 version=$("$run/python" -c 'import relay; print(relay.__version__)')
+# As files are named: 0.1.0-rc1 is 0.1.0rc1 there.
+packaged=$("$run/python" -c 'import relay; from packaging.version import Version; print(Version(relay.__version__))')
 rm -rf dist "$env"
 
 # The wheel is made out of the source distribution: what that lacks, the wheel lacks, and the demo shows it.
@@ -13,7 +15,7 @@ rm -rf dist "$env"
 wheel=$(ls dist/*.whl)
 "$run/python" -m twine check --strict dist/*
 case "$wheel" in
-  "dist/exec_relay-$version-py3-none-any.whl") ;;
+  "dist/exec_relay-$packaged-py3-none-any.whl") ;;
   *) echo "$wheel is not of version $version, which relay/__init__.py names"; exit 1 ;;
 esac
 
@@ -28,4 +30,4 @@ cd ../..
 
 echo "dist/ holds exec-relay $version: $(ls -sh dist | tail -n +2 | awk '{print $2 " (" $1 ")"}' | paste -sd ' ' -)"
 grep -q "^## \[$version\]" CHANGELOG.md ||
-  echo "Before it goes out: CHANGELOG.md has no section [$version] yet; what is under Unreleased becomes it."
+  echo "Before it goes out: CHANGELOG.md has no section [$version] yet; \`make tag\` makes it of what is under Unreleased."

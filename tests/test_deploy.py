@@ -1,11 +1,14 @@
 """What operators deploy with: each file judged by a public validator, and against the relay's own names."""
 
+import configparser
 import json
 import re
 import runpy
 import shutil
 import subprocess
 import sys
+import tomllib
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +64,54 @@ def test_kubernetes_takes_the_manifests(path: Path) -> None:
 @pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.name)
 def test_pods_are_shut_in(path: Path) -> None:
     """No root, no privileges, nothing to write to but what it needs; asked whether it works before it gets requests."""
-    pod = yaml.safe_load(path.read_text().split("\n---\n")[0])["spec"]["template"]["spec"]
+    documents = list(yaml.safe_load_all(path.read_text()))
+    [workload] = [one for one in documents if one["kind"] in {"StatefulSet", "Deployment"}]
+    pod = workload["spec"]["template"]["spec"]
     [container] = pod["containers"]
     assert pod["securityContext"]["runAsUser"] == 10001
     assert container["securityContext"]["readOnlyRootFilesystem"]
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz?exclude=exec"
     assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
-    keys = [variable["name"] for variable in container["env"]]
-    assert all(variable.get("valueFrom") for variable in container["env"])
-    assert all(re.fullmatch(r"RELAY_[A-Z]+__[A-Z_]+", key) for key in keys)
+    secret = {variable["name"]: variable["valueFrom"] for variable in container["env"] if "valueFrom" in variable}
+    plain = {variable["name"]: variable["value"] for variable in container["env"] if "value" in variable}
+    assert all(re.fullmatch(r"RELAY_[A-Z]+__[A-Z_]+", key) for key in (*secret, *plain))
+    assert {"RELAY_EXEC__API_KEY", "RELAY_SECURITY__API_KEYS", "RELAY_SECURITY__SECRET_KEY"} <= set(secret)
+    assert not any(one["secretKeyRef"].get("optional") for one in secret.values())
+    assert set(plain) == {"RELAY_SERVER__TRUSTED_PROXIES"}
+
+
+def test_no_password_is_known() -> None:
+    """PostgreSQL's is the operator's: there is none by default, and none that stands in an address."""
+    text = (ROOT / "compose.yaml").read_text()
+    assert re.findall(r"\$\{POSTGRES_PASSWORD[^}]*\}", text) == ["${POSTGRES_PASSWORD:-}"] * 2
+    addresses = [
+        one["environment"].get("RELAY_STORAGE__URL", "") for one in COMPOSE["services"].values() if "environment" in one
+    ]
+    assert {one for one in addresses if one} == {"postgresql://relay@postgres/relay"}
+
+
+def trusted() -> dict[str, str]:
+    """What each way to run it says of the proxies before it."""
+    name = "RELAY_SERVER__TRUSTED_PROXIES"
+    cloud_run = yaml.safe_load((DEPLOY / "cloudrun.yaml").read_text())["spec"]["template"]["spec"]["containers"][0]
+    return {
+        "fly": tomllib.loads((DEPLOY / "fly.toml").read_text())["env"][name],
+        "cloud run": next(one["value"] for one in cloud_run["env"] if one["name"] == name),
+        **{one: filled(COMPOSE["services"][one]["environment"][name]) for one in ("relay", "relay-a", "relay-b")},
+    }
+
+
+@pytest.mark.parametrize("name", ["fly", "cloud run", "relay", "relay-a", "relay-b"])
+def test_the_proxy_before_it_is_named(name: str) -> None:
+    """So that one stranger's wrong keys count against him, and not against all who come through the proxy."""
+    environ = {"RELAY_EXEC__API_KEY": "exec_live_" + "0" * 40, "RELAY_SERVER__TRUSTED_PROXIES": trusted()[name]}
+    [network] = config.load(None, environ).server.trusted_proxies
+    assert network.is_private
+    if name.startswith("relay"):
+        [own] = COMPOSE["networks"]["default"]["ipam"]["config"]
+        assert str(network) == f"{own['gateway']}/32"
+        assert ip_address(own["gateway"]) in ip_network(own["subnet"])
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not on this machine")
@@ -81,6 +122,26 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     judged = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
     said = [line for line in judged.stderr.splitlines() if str(unit) in line or "relay.service" in line]
     assert said == []
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not on this machine")
+def test_the_unit_is_shut_in() -> None:
+    """By systemd's own count of what a service may still do, which is 9.6 for one that may do anything."""
+    judge = ["systemd-analyze", "security", "--offline=true", "--threshold=15", str(DEPLOY / "systemd/relay.service")]
+    judged = subprocess.run(judge, capture_output=True, text=True, check=False)
+    assert judged.returncode == 0, judged.stdout
+
+
+def test_the_unit_is_started_again_for_as_long_as_it_takes() -> None:
+    """Seconds apart and without an end, as when a database comes up later; stopping has time for what is sent."""
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(DEPLOY / "systemd/relay.service")
+    service = unit["Service"]
+    assert (unit["Unit"]["StartLimitIntervalSec"], service["Restart"]) == ("0", "always")
+    assert int(service["RestartSec"]) >= 2
+    assert int(service["TimeoutStopSec"]) > 10
+    assert (service["MemoryDenyWriteExecute"], service["ProcSubset"]) == ("yes", "pid")
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on this machine")

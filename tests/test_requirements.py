@@ -31,6 +31,7 @@ ASKED = {
     "image.txt": RUNTIME + EXTRAS["postgres"] + EXTRAS["otel"],
     "security.txt": named_in("security.in"),
     "bench.txt": named_in("bench.in"),
+    "proxies.txt": named_in("proxies.in"),
     "dev.txt": [one for some in (RUNTIME, *EXTRAS.values()) for one in some],
 }
 """What each file of pins has to answer."""
@@ -120,13 +121,15 @@ def test_made_with_the_oldest_python(name: str) -> None:
         ("tests", ASKED["dev.txt"]),
         ("docs", ASKED["dev.txt"]),
         ("benchmarks", ASKED["dev.txt"] + ASKED["bench.txt"]),
+        ("requirements", ASKED["dev.txt"]),
     ],
 )
 def test_every_import_is_asked_for(folder: str, asked: list[Requirement]) -> None:
     """Nothing is used that only happens to be there because something else needs it."""
     ours = {canonicalize_name(one.name) for one in asked}
     providers = packages_distributions()
-    for module in imports(ROOT / folder) - sys.stdlib_module_names - {"relay", "tests", "docs", "benchmarks"}:
+    own = {"relay", "tests", "docs", "benchmarks", "requirements"}
+    for module in imports(ROOT / folder) - sys.stdlib_module_names - own:
         assert ours & {canonicalize_name(name) for name in providers.get(module, [module])}, (
             module
         )  # not everything asked for is installed

@@ -22,12 +22,19 @@ def environment(service: str, folder: Path) -> dict[str, str]:
     dotenv = folder / ".env"
     known = dict(re.findall(r"^(\w+)=(.*)$", dotenv.read_text(), re.MULTILINE)) if dotenv.exists() else {}
     given = yaml.safe_load((folder / "compose.yaml").read_text())["services"][service]["environment"]
-    filled = {name: known.get(name) if value is None else value for name, value in given.items()}
+    filled = {
+        name: known.get(name) if value is None else _with_variables(value, known) for name, value in given.items()
+    }
     image = dict(re.findall(r"\b(RELAY_\w+)=(\S+)", (ROOT / "Dockerfile").read_text()))
     python = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     set_at_all = {name: value for name, value in filled.items() if value is not None}
     over: dict[str, str] = json.loads(os.environ.get(OVER, "{}"))
     return python | image | set_at_all | over
+
+
+def _with_variables(value: str, known: dict[str, str]) -> str:
+    """The value with each `${NAME:-default}` filled in."""
+    return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: known.get(found[1]) or found[2], value)
 
 
 def root_of(folder: Path) -> Path:

@@ -1,0 +1,141 @@
+"""What the workflows may do, and what a release is made of. Run by `make workflows`, after actionlint."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import relay
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / ".github/workflows"
+FILES = sorted(FOLDER.glob("*.yml"))
+WORKFLOWS: dict[str, Any] = {path.stem: yaml.safe_load(path.read_text()) for path in FILES}
+RELEASE = WORKFLOWS["release"]["jobs"]
+JOBS = [pytest.param(job, id=f"{name}: {key}") for name, one in WORKFLOWS.items() for key, job in one["jobs"].items()]
+TRIGGER = True
+"""What YAML makes of the key `on`."""
+
+
+def steps(job: dict[str, Any], kind: str) -> list[str]:
+    """What the steps of a job `run`, or which actions they `use`."""
+    return [step[kind] for step in job["steps"] if kind in step]
+
+
+def test_github_s_schema_takes_them() -> None:
+    judge = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows"]
+    judged = subprocess.run([*judge, *map(str, FILES)], capture_output=True, text=True, check=False)
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_actions_are_named_by_commit(path: Path) -> None:
+    """Each with the release that the commit is, for a person and for `make renew`; none twice by different commits."""
+    lines = [line for line in path.read_text().splitlines() if "uses:" in line]
+    assert lines
+    assert [
+        line for line in lines if not re.search(r"uses: [\w.-]+/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line)
+    ] == []
+    everywhere = re.findall(r"uses: (\S+)@(\S+)", "".join(one.read_text() for one in FILES))
+    assert len(dict(everywhere)) == len(set(everywhere))
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_jobs_have_bounds(job: dict[str, Any]) -> None:
+    """A limit of time, rights of their own, and one machine that is named, not the newest one."""
+    assert 0 < job["timeout-minutes"] <= 90
+    assert isinstance(job["permissions"], dict)
+    assert "latest" not in job["runs-on"]
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_workflows_have_no_rights_and_do_not_overlap(name: str) -> None:
+    """What a job may do stands with the job."""
+    assert WORKFLOWS[name]["permissions"] == {}
+    assert WORKFLOWS[name]["concurrency"]["group"]
+
+
+def test_nothing_a_stranger_writes_is_run() -> None:
+    """No command has an expression in it, values come as variables; no stranger's code runs with our rights."""
+    commands = [run for one in WORKFLOWS.values() for job in one["jobs"].values() for run in steps(job, "run")]
+    assert [run for run in commands if "${{" in run] == []
+    assert not any({"pull_request_target", "workflow_run"} & set(one[TRIGGER]) for one in WORKFLOWS.values())
+
+
+def test_rights_to_write_are_where_they_are_needed() -> None:
+    """Who may publish may do nothing else."""
+    writing = {
+        (name, key): {right for right, level in job["permissions"].items() if level == "write"}
+        for name, one in WORKFLOWS.items()
+        for key, job in one["jobs"].items()
+    }
+    assert {place: rights for place, rights in writing.items() if rights} == {
+        ("release", "pypi"): {"id-token"},
+        ("release", "image"): {"packages", "id-token"},
+        ("release", "notes"): {"contents"},
+        ("renewal", "renew"): {"contents", "pull-requests", "actions"},
+    }
+    kept = [
+        step
+        for job in (*WORKFLOWS["checks"]["jobs"].values(), *RELEASE.values())
+        for step in job["steps"]
+        if step.get("uses", "").startswith("actions/checkout@") and step["with"]["persist-credentials"] is not False
+    ]
+    assert kept == []
+
+
+def test_checks_are_those_of_the_project() -> None:
+    """Every Python that pyproject.toml promises; the commands are targets of the Makefile, or `.ci/run`."""
+    assert WORKFLOWS["checks"]["jobs"]["tests"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13", "3.14"]
+    makefile = (ROOT / "Makefile").read_text()
+    ran = [run for job in WORKFLOWS["checks"]["jobs"].values() for run in steps(job, "run")]
+    assert "bash .ci/run" in ran
+    targets = [run.removeprefix("make ") for run in ran if run.startswith("make ")]
+    assert {"demo", "docs", "chart", "proxies", "image"} <= set(targets)
+    assert [one for one in targets if not re.search(rf"^{one}:", makefile, re.MULTILINE)] == []
+
+
+def test_pypi_trusts_this_file_and_environment() -> None:
+    """As CONTRIBUTING.md says: a pushed tag, no reusable workflow, one artifact that is built once, reruns go on."""
+    assert WORKFLOWS["release"][TRIGGER] == {"push": {"tags": ["v*"]}}
+    job = RELEASE["pypi"]
+    assert (job["environment"], job["needs"]) == ("pypi", "build")
+    told = (ROOT / "CONTRIBUTING.md").read_text()
+    assert "`release.yml`" in told
+    assert f"environment `{job['environment']}`" in told
+    fetching, publishing = job["steps"]
+    assert fetching["with"]["name"] == RELEASE["build"]["steps"][-1]["with"]["name"]
+    assert publishing["with"] == {"skip-existing": True}
+
+
+def test_the_image_is_one_push_and_its_digest_is_used() -> None:
+    """Signed as a whole and by architecture; judged without a login on both machines; in the notes by digest."""
+    assert RELEASE["image"]["needs"] == "build"
+    pushed, signed = steps(RELEASE["image"], "run")
+    assert "bake release --push --metadata-file" in pushed
+    assert "cosign sign --yes --recursive" in signed
+    assert RELEASE["verify"]["strategy"]["matrix"]["machine"] == ["ubuntu-24.04", "ubuntu-24.04-arm"]
+    assert not any("login" in action for action in steps(RELEASE["verify"], "uses"))
+    assert set(RELEASE["notes"]["needs"]) == {"build", "pypi", "image", "verify"}
+
+
+def test_the_first_steps_run_here(tmp_path: Path) -> None:
+    """What the release's build runs after `make release`, as it stands there: its answers are the job's outputs."""
+    [names] = [step for step in RELEASE["build"]["steps"] if step.get("id") == "names"]
+    script = names["run"].replace("git tag --list 'v*'", f"echo v{relay.__version__}")
+    environ = os.environ | {"GITHUB_REF_NAME": f"v{relay.__version__}", "GITHUB_OUTPUT": str(tmp_path / "out")}
+    done = subprocess.run(
+        ["bash", "-e", "-c", script], cwd=ROOT, env=environ, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        assert done.stderr.strip() == f"CHANGELOG.md has no section [{relay.__version__}]"
+        pytest.skip(f"{relay.__version__} has no section of CHANGELOG.md yet: `make tag` makes it")
+    said = dict(line.split("=", 1) for line in (tmp_path / "out").read_text().splitlines())
+    used = {re.search(r"steps.names.outputs.([\w-]+)", value)[1] for value in RELEASE["build"]["outputs"].values()}  # type: ignore[index]
+    assert set(said) == used
+    assert said["version"] == relay.__version__
