@@ -38,8 +38,8 @@ def nested(depth: int) -> Any:
     [
         (b"", "empty"),
         (b"   ", "empty"),
-        (b"{", "line 1, column 2"),
-        (b'{"job_id": "j1",}', "column 17"),
+        (b"{", "EOF while parsing an object at line 1, column 1"),
+        (b'{"job_id": "j1",}', "trailing comma at line 1, column 17"),
         (b'{\n"job_id": hunter2}', "line 2, column 11"),
         (b"{'job_id': 'j1'}", "column 2"),
         (b'{"job_id": "j1"} hunter2', "column 18"),
