@@ -192,7 +192,7 @@ def lock_file(url: URL) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # guard: private-files
     except OSError as error:
         raise StoreError(
             f"the store {path} can't be opened: {error.strerror}; give storage.url a folder that this user may write to"

@@ -40,7 +40,7 @@ async def read(request: Request) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MOST:
+        if len(body) > MOST:  # guard: body-size
             raise too_large
     return bytes(body)
 
@@ -134,7 +134,7 @@ def _invalid(message: str) -> Invalid:
 
 def _object(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
     found = dict(pairs)
-    if len(found) < len(pairs):
+    if len(found) < len(pairs):  # guard: duplicate-names
         raise _Unfit("the body holds an object in which a name is there twice; give it once")
     return found
 

@@ -1,6 +1,7 @@
 """`python -m tests.security [WORD]` (`make guards`): takes out each guard in a copy, and sees its test fail.
 
-WORD: only the guards whose promise or test holds it. A test that passes without its guard shows nothing: exit code 1.
+WORD: only the guards whose name, promise or test holds it. A test that passes without its guard shows nothing: exit
+code 1.
 """
 
 import shutil
@@ -9,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.security.guard import Guard
+from tests.security.guard import Guard, Line, marked_lines
 from tests.security.guards import GUARDS
 
 ROOT = Path(__file__).parents[2]
@@ -26,12 +27,23 @@ COPIED = (
 )
 
 
-def fails(guard: Guard, folder: Path) -> bool:
+def fails(guard: Guard, line: Line, folder: Path) -> bool:
     """Whether the guard's test fails without it."""
-    path = folder / guard.file
-    whole = path.read_text()
-    path.write_text(whole.replace(guard.line, guard.without))
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header", guard.test]
+    path, whole = line.path, line.path.read_text()
+    path.write_text(line.without(guard.mutation))
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        "--no-header",
+        "-m",
+        "",
+        guard.test,
+    ]
     try:
         ended = subprocess.run(command, cwd=folder, capture_output=True, timeout=300)
     finally:
@@ -47,9 +59,13 @@ def main(word: str = "") -> int:
         for name in COPIED:
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, folder / name)
+        lines = dict(marked_lines(folder))
+        if strange := {guard.name for guard in GUARDS} ^ set(lines):
+            print(f"guards without a marker, or markers without a guard: {', '.join(sorted(strange))}")
+            return 1
         for guard in GUARDS:
-            if word.lower() in f"{guard.promise} {guard.test}".lower():
-                failed = fails(guard, folder)
+            if word.lower() in f"{guard.name} {guard.promise} {guard.test}".lower():
+                failed = fails(guard, lines[guard.name], folder)
                 wrong += not failed
                 print(f"{'failed, as it must' if failed else 'PASSED WITHOUT ITS GUARD'}: {guard.test}", flush=True)
                 print(f"    {guard.promise}", flush=True)
