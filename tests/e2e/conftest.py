@@ -67,7 +67,7 @@ class Served:
 
     async def logs(self, words: str) -> None:
         """Returns when the log holds these words."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while words not in self.log.read_text().replace('\\"', '"'):
                 await asyncio.sleep(0.02)
 
@@ -81,7 +81,7 @@ class Served:
         """Asks the process to stop; its exit code."""
         assert self.process is not None
         self.process.send_signal(number)
-        return await asyncio.wait_for(self.process.wait(), 15)
+        return await asyncio.wait_for(self.process.wait(), 30)
 
 
 class Stage:

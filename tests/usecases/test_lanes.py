@@ -47,7 +47,7 @@ class Slow:
     async def has(self, number: int) -> None:
         """Returns when so many POSTs have come."""
         async with self.came:
-            await asyncio.wait_for(self.came.wait_for(lambda: len(self.under_way) >= number), 10)
+            await asyncio.wait_for(self.came.wait_for(lambda: len(self.under_way) >= number), 30)
 
     def let_go(self, first: int, last: int) -> None:
         for id in self.under_way[first:last]:
@@ -89,7 +89,7 @@ async def test_what_is_claimed_ahead_begins_without_the_store(store: Store, cloc
         await sender.tick()
         wire.let_go(0, len(JOBS))
         await asyncio.sleep(0)
-    await asyncio.wait_for(sender.idle(), 10)
+    await asyncio.wait_for(sender.idle(), 30)
     assert len(wire.under_way) == len(set(wire.under_way)) == len(JOBS)
 
 
@@ -99,7 +99,7 @@ async def test_what_waited_too_long_is_claimed_anew(store: Store, clock: Clock) 
     sender = await begun(store, wire, clock)
     clock.advance(FRESH + 1)
     wire.let_go(0, ON_THE_WIRE)
-    await asyncio.wait_for(sender.idle(), 10)
+    await asyncio.wait_for(sender.idle(), 30)
     assert len(wire.under_way) == ON_THE_WIRE
     assert await statuses(store) == {DeliveryStatus.DELIVERED: ON_THE_WIRE, DeliveryStatus.PENDING: 9}
     assert len(await store.read(lambda tx: waiting.due(tx, clock(), 50))) == len(JOBS) - ON_THE_WIRE
@@ -109,13 +109,13 @@ async def test_what_waits_for_what_does_not_end_is_left_to_others(store: Store, 
     """It is given back, and not claimed again while nothing ends: another relay may have room for it."""
     wire = Slow()
     sender = await begun(store, wire, clock)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(await store.read(lambda tx: waiting.due(tx, clock(), 50))) < len(JOBS) - ON_THE_WIRE:
             await asyncio.sleep(0.05)
     await sender.tick()
     assert len(await store.read(lambda tx: waiting.due(tx, clock(), 50))) == len(JOBS) - ON_THE_WIRE
     wire.let_go(0, ON_THE_WIRE)
-    await asyncio.wait_for(sender.idle(), 10)
+    await asyncio.wait_for(sender.idle(), 30)
     assert len(wire.under_way) == ON_THE_WIRE
 
 
@@ -126,7 +126,7 @@ async def test_what_waits_when_the_relay_stops_is_not_sent(store: Store, clock: 
     stopping = asyncio.create_task(sender.stop())
     await asyncio.sleep(0)
     wire.let_go(0, ON_THE_WIRE)
-    await asyncio.wait_for(stopping, 10)
+    await asyncio.wait_for(stopping, 30)
     assert len(wire.under_way) == ON_THE_WIRE
     assert len(await store.read(lambda tx: waiting.due(tx, clock(), 50))) == len(JOBS) - ON_THE_WIRE
 

@@ -54,7 +54,7 @@ class Silent(Wire):
     async def has(self, number: int) -> None:
         """Returns when so many POSTs have come, and no more."""
         async with self._has_come:
-            await asyncio.wait_for(self._has_come.wait_for(lambda: len(self.came) >= number), 10)
+            await asyncio.wait_for(self._has_come.wait_for(lambda: len(self.came) >= number), 30)
         assert len(self.came) == number
 
 
@@ -95,7 +95,7 @@ async def test_it_is_sent_without_being_looked_for(store: Store, clock: Clock) -
     assert await left(store) == 0
     assert wire.came == []
     await begin()
-    await asyncio.wait_for(sender.idle(), 10)
+    await asyncio.wait_for(sender.idle(), 30)
     assert sorted(wire.came) == [one.url for one in some]
     assert await pending(store) == 0
 
@@ -109,7 +109,7 @@ async def test_the_first_is_sent_in_the_turn_that_hears_of_the_commit(store: Sto
     await asyncio.sleep(0)
     assert len(wire.came) == 1
     await began
-    await asyncio.wait_for(sender.idle(), 10)
+    await asyncio.wait_for(sender.idle(), 30)
     assert len(wire.came) == 3
 
 
@@ -132,7 +132,7 @@ async def test_it_does_not_wait_behind_a_backlog(store: Store, clock: Clock) -> 
     assert wire.came[-1] == fresh.url
     wire.answers.set()
     await began
-    await asyncio.wait_for(sender.idle(), 10)
+    await asyncio.wait_for(sender.idle(), 30)
 
 
 async def test_there_is_no_more_of_it_than_there_is_room(store: Store, clock: Clock) -> None:
@@ -142,10 +142,10 @@ async def test_there_is_no_more_of_it_than_there_is_room(store: Store, clock: Cl
     begin = await store.write(lambda tx: event_of(sender, tx, some))
     assert await left(store) == len(some) - ROOM
     await begin()
-    await asyncio.wait_for(sender.idle(), 10)
+    await asyncio.wait_for(sender.idle(), 30)
     assert await left(store) == len(some) - ROOM
     await sender.tick()
-    await asyncio.wait_for(sender.idle(), 10)
+    await asyncio.wait_for(sender.idle(), 30)
     assert await pending(store) == 0
 
 
@@ -160,10 +160,10 @@ async def test_what_finds_its_room_taken_is_due_again(store: Store, clock: Clock
     await wire.has(CONCURRENCY)
     wire.answers.set()
     await began
-    await asyncio.wait_for(sender.idle(), 10)
+    await asyncio.wait_for(sender.idle(), 30)
     assert await left(store) == ROOM
     await sender.tick()
-    await asyncio.wait_for(sender.idle(), 10)
+    await asyncio.wait_for(sender.idle(), 30)
     assert sorted(wire.came) == sorted(one.url for one in some)
     assert await pending(store) == 0
 
@@ -177,7 +177,7 @@ async def test_what_has_to_wait_for_its_turn_does(store: Store, clock: Clock, un
     sender = dispatcher(store, wire, clock)
     endpoint = replace(endpoint, **unwell)  # type: ignore[arg-type]
     await (await store.write(lambda tx: event_of(sender, tx, [endpoint])))()
-    await asyncio.wait_for(sender.idle(), 10)
+    await asyncio.wait_for(sender.idle(), 30)
     assert wire.came == []
     assert await pending(store) == 1
 
@@ -187,7 +187,7 @@ async def test_what_is_to_wait_first_waits(store: Store, clock: Clock) -> None:
     wire = Wire()
     sender = dispatcher(store, wire, clock)
     await (await store.write(lambda tx: event_of(sender, tx, told(1), delay=5_000)))()
-    await asyncio.wait_for(sender.idle(), 10)
+    await asyncio.wait_for(sender.idle(), 30)
     assert wire.came == []
 
 
@@ -202,7 +202,7 @@ async def test_a_relay_that_stops_begins_nothing_and_keeps_nothing(store: Store,
     if not late:
         await sender.stop()
     await begin()
-    await asyncio.wait_for(sender.idle(), 10)
+    await asyncio.wait_for(sender.idle(), 30)
     assert wire.came == []
     assert await left(store) == 3
 
@@ -211,6 +211,6 @@ async def test_an_answer_that_comes_of_it_is_kept(store: Store, clock: Clock) ->
     """The lease is this relay's, so that what came is written down as of any other delivery."""
     sender = dispatcher(store, Wire(), clock)
     await (await store.write(lambda tx: event_of(sender, tx, told(1))))()
-    await asyncio.wait_for(sender.idle(), 10)
+    await asyncio.wait_for(sender.idle(), 30)
     [one], _ = await store.read(lambda tx: deliveries.page(tx, Page(10), Filter()))
     assert (one.status, one.attempts) == (DeliveryStatus.DELIVERED, 1)
