@@ -3,8 +3,7 @@
 import fcntl
 import os
 import re
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -104,25 +103,14 @@ def engine(url: URL, writer: bool, connections: int, **options: Any) -> Engine:
     def _set_up(connection: Any, _: object) -> None:
         # The driver's own implicit BEGIN would come too late for SAVEPOINT and BEGIN IMMEDIATE.
         connection.isolation_level = None
-        with _closed_on_failure(connection):
-            for pragma in (f"busy_timeout={_BUSY_MS}", "journal_mode=WAL", "synchronous=FULL", "cache_size=-16000"):
-                connection.execute(f"PRAGMA {pragma}").close()
+        for pragma in (f"busy_timeout={_BUSY_MS}", "journal_mode=WAL", "synchronous=FULL", "cache_size=-16000"):
+            connection.execute(f"PRAGMA {pragma}").close()
 
     @event.listens_for(made, "begin")
     def _begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
 
     return made
-
-
-@contextmanager
-def _closed_on_failure(connection: Any) -> Iterator[None]:
-    """SQLAlchemy forgets a new connection whose setup fails, and leaves it open."""
-    try:
-        yield
-    except BaseException:
-        connection.close()
-        raise
 
 
 def _postgresql(url: URL, writer: bool, connections: int, **options: Any) -> Engine:
@@ -144,9 +132,8 @@ def _postgresql(url: URL, writer: bool, connections: int, **options: Any) -> Eng
     def _set_up(connection: Any, _: object) -> None:
         # Not as the connection's own `options`: a pooler between us and the server refuses those.
         if settings:
-            with _closed_on_failure(connection):
-                connection.execute(settings)
-                connection.commit()
+            connection.execute(settings)
+            connection.commit()
 
     return made
 
