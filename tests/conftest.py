@@ -13,9 +13,11 @@ import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from relay.model import Instant
 from relay.store.database import Store
@@ -25,6 +27,10 @@ NOON = 1_709_294_400_000
 """2024-03-01T12:00:00Z."""
 
 _numbers = itertools.count(1)
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("relay", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("relay")
 
 _MEMORY = Path("/dev/shm")
 _ROOM = 2 * 1024**3
@@ -99,14 +105,11 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres: str) -> str:
+def postgres_template(postgres: str) -> Iterator[str]:
     """The name of a PostgreSQL database that has the tables and nothing in them: the others are copies of it."""
-    name = "relay_template"
-    with psycopg.connect(postgres, autocommit=True) as connection:
-        if connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone() is None:
-            connection.execute(f"CREATE DATABASE {name}")
-    asyncio.run(_make_tables(_database_url(postgres, name)))
-    return name
+    with _database(postgres, "template1") as url:
+        asyncio.run(_make_tables(url))
+        yield urlsplit(url).path.removeprefix("/")
 
 
 @pytest.fixture(scope="session")

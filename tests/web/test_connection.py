@@ -417,7 +417,7 @@ async def test_whatever_bytes_come(shared_api: Api, caplog: pytest.LogCaptureFix
         @settings(max_examples=150, deadline=None)
         @given(WHATEVER)
         def try_it(raw: bytes) -> None:
-            asyncio.run_coroutine_threadsafe(say(raw), loop).result(20)
+            asyncio.run_coroutine_threadsafe(say(raw), loop).result(60)
 
         await asyncio.to_thread(try_it)
         assert await answers(door)
