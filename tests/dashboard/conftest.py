@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, async_playwright
 
 from tests.dashboard.browsers import found as found_browser
 from tests.dashboard.scene import Scene, scene
@@ -17,12 +16,9 @@ EXPECTED = (*(f"status of {code}" for code in (401, 403, 404)), *STOPPED)
 """What a test does on purpose: pages that refuse, and a relay that stops while its page still listens."""
 
 
-expect.set_options(timeout=30_000)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    """Chromium, one for all tests of a file, which share its loop. Without it they are skipped, but not in CI."""
+    """Chromium. Without it these tests are skipped, loudly, but never in CI."""
     path = await asyncio.to_thread(found_browser)
     if path is None:
         told = "no Chromium: `make browser` installs it, or name one with RELAY_TEST_BROWSER"
@@ -36,7 +32,7 @@ async def browser() -> AsyncIterator[Browser]:
         await found.close()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest.fixture
 async def page(browser: Browser) -> AsyncIterator[Page]:
     """A page that fails the test for every error that the browser tells of: a refused script, a missing file."""
     found = await browser.new_page(viewport={"width": 1200, "height": 900})
@@ -48,7 +44,7 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
     assert [text for text in wrong if not any(known in text for known in EXPECTED)] == []
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest.fixture
 async def made(tmp_path: Path) -> AsyncIterator[Scene]:
     """A relay without keys, served on loopback."""
     async with scene(tmp_path) as found:

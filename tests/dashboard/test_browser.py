@@ -14,8 +14,6 @@ from relay.sandbox.receiver import FINE, Answer
 from relay.store import paging, watches
 from tests.dashboard.scene import BROKEN, Scene, lively_day, scene
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 KEY = "relay_admin_0123456789abcdef"
 READER = "relay_reader_0123456789abcdef"
 KEYS = [{"name": "me", "key": KEY}, {"name": "guest", "key": READER, "scopes": ["read"]}]

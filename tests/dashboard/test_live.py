@@ -2,14 +2,11 @@
 
 import asyncio
 
-import pytest
 from playwright.async_api import Page, Route, expect
 
 from relay.model import MINUTE, SECOND
 from tests.dashboard.scene import Scene
 from tests.dashboard.test_browser import SHOWN
-
-pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def test_nothing_is_missed_while_a_page_loads(page: Page, made: Scene) -> None:
