@@ -7,6 +7,7 @@ RUN python -m venv /opt/build && python -m venv --without-pip /opt/relay
 WORKDIR /src
 COPY requirements/build.txt requirements/image.txt requirements/
 # Wheels only: nothing is compiled, and no package's own code runs while the image is made.
+# guard: image-hashes
 RUN /opt/build/bin/pip install --only-binary :all: --require-hashes -r requirements/build.txt \
  && /opt/build/bin/pip --python /opt/relay/bin/python install --no-compile --only-binary :all: --require-hashes \
       -r requirements/image.txt

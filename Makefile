@@ -9,8 +9,8 @@ BENCH := $(VENV)/.bench-installed
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench-polling bench-scaling bench-speed lock renew image habits fuzz guards torture audit sbom \
-  release tag workflows chart manifests proxies docs browser screenshots clean
+.PHONY: help demo test test-long check format bench-polling bench-scaling bench-speed lock renew image habits fuzz guards torture \
+  audit sbom release tag workflows chart manifests proxies docs browser screenshots clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -18,8 +18,11 @@ help: ## Show what there is to make
 demo: $(DEMO) ## See the relay work: sandbox Exec, relay and receiver on this machine, no account
 	@$(RUN)/relay demo
 
-test: $(DEV) browser ## Run all tests, with branch coverage; some: make test ARGS="-k budget"
-	$(RUN)/python -m pytest --cov --cov-report=term $(ARGS)
+test: $(DEV) browser ## Run the tests on all cores, with branch coverage; some: make test ARGS="-k budget"
+	$(RUN)/python -m pytest -q -n auto --dist worksteal --cov --cov-report=term --no-cov-on-fail $(ARGS)
+
+test-long: $(DEV) browser ## Run what takes long: tortures, schemathesis, benchmarks' own tests
+	$(RUN)/python -m pytest -q -n auto --dist worksteal -m long $(ARGS)
 
 check: $(DEV) ## Lint, formatting, types
 	$(RUN)/ruff check .

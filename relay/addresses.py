@@ -79,7 +79,7 @@ class _Judge:
         except ValueError:
             self.refuse("is not a URL. Write it as https://host/path.")
         default_port = self.default_port(parts.scheme)
-        if "@" in parts.netloc:
+        if "@" in parts.netloc:  # guard: url-credentials
             self.refuse("holds a user name or password. Leave them out; use `headers` for an Authorization header.")
         host, port = self.host_and_port(parts.netloc)
         host = self.host(host)
@@ -101,7 +101,7 @@ class _Judge:
             return 443
         if scheme != "http":
             self.refuse("does not start with https://. The relay calls nothing else.")
-        if not self.rules.allow_http:
+        if not self.rules.allow_http:  # guard: only-https
             self.refuse("starts with http://. Use https://, or set security.allow_http: true.", "https_required")
         return 80
 
@@ -130,7 +130,7 @@ class _Judge:
             address = version(text)
         except ValueError:
             self.refuse("has an IP address in an odd form. Write it plainly, as in 203.0.113.7 or [2001:db8::7].")
-        if reason := refusal(address, self.rules):
+        if reason := refusal(address, self.rules):  # guard: url-address
             self.refuse(_how_to_open(f"cannot be called: {reason}"), "blocked_address")
         return str(address)
 
@@ -240,12 +240,12 @@ def refusal(address: str | Address, rules: EgressRules) -> str | None:
     if isinstance(parsed, IPv6Address) and parsed.scope_id:
         return "bound to a network interface"
     held = _held(parsed)
-    if any(one in network for one in (parsed, *held) for network in rules.deny_networks):
+    if any(one in network for one in (parsed, *held) for network in rules.deny_networks):  # guard: denied-networks
         return f"{parsed} is in security.deny_networks"
     if held and all(_named(inner, rules) for inner in held):
         return None
     if _named(parsed, rules):
-        return next((why for inner in held if (why := refusal(inner, rules))), None)
+        return next((why for inner in held if (why := refusal(inner, rules))), None)  # guard: ipv4-in-ipv6
     what = _special(parsed)
     return f"{parsed} is {what}" if what else None
 
@@ -259,6 +259,7 @@ def _special(address: Address) -> str:
 
 def _named(address: Address, rules: EgressRules) -> bool:
     networks = [network for network in rules.allow_networks if address in network]
+    # guard: allowed-networks
     return any(network.num_addresses == 1 or address not in _METADATA for network in networks)
 
 

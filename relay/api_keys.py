@@ -51,5 +51,5 @@ def hash_of(key: str) -> str:
 
 def among(keys: Iterable[Key], hash: str) -> Key | None:
     """The key with this hash. All there are are compared, each in constant time, so that the time tells nothing."""
-    found = [key for key in keys if hmac.compare_digest(key.hash, hash)]
+    found = [key for key in keys if hmac.compare_digest(key.hash, hash)]  # guard: constant-time
     return found[0] if found else None

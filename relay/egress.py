@@ -86,7 +86,7 @@ class Egress:
         self._concurrency = concurrency
         self._resolver = resolver or ThreadResolver(concurrency)
         self._ssl_context = ssl_context or httpx.create_ssl_context()
-        self._clock = clock
+        self._clock = clock  # guard: certificate-name
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[Outcome, int]:
@@ -106,16 +106,16 @@ class Egress:
 
     async def _attempt(self, url: str, headers: Mapping[str, str], body: bytes, within: int) -> Outcome:
         try:
-            target = self._judged(url)
+            target = self._judged(url)  # guard: url-at-sending
         except Invalid as fault:
             return NoAnswer("blocked", fault.message)
         for name, value in headers.items():
-            if not _fits(name, value):
+            if not _fits(name, value):  # guard: header-injection
                 return NoAnswer("blocked", f"the header {name[:_LONGEST_SHOWN]!r} or its value can't go along")
         dial = _Dial()
         reset = _DIAL.set(dial)
         try:
-            async with asyncio.timeout(within / 1_000):
+            async with asyncio.timeout(within / 1_000):  # guard: attempt-time
                 return await self._exchange(target, headers, body)
         except aiohttp.ServerTimeoutError as error:
             return _no_answer(error, dial)
@@ -130,6 +130,7 @@ class Egress:
         if self._session is None:
             self._session = self._open_session()
         sent = {name.lower(): value for name, value in headers.items()} | {"accept-encoding": "identity"}
+        # guard: receiver-redirect
         async with self._session.post(url, headers=sent, data=body, allow_redirects=False) as response:
             return Answer(response.status, _headers(response), await _beginning(response))
 
@@ -147,10 +148,10 @@ class Egress:
             connector=connector,
             headers={"accept": "*/*", "user-agent": f"exec-relay/{__version__}"},
             timeout=aiohttp.ClientTimeout(sock_connect=self._connect_timeout),
-            auto_decompress=False,
+            auto_decompress=False,  # guard: no-decompression
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=MOST_READ,
-            max_field_size=_LONGEST_HEADER,
+            max_field_size=_LONGEST_HEADER,  # guard: receiver-header-size
             trust_env=False,
         )
 
@@ -159,9 +160,9 @@ class Egress:
         family, kind, protocol, _, address = dialled
         known = family in (socket.AF_INET, socket.AF_INET6)
         dial = _DIAL.get()
-        if reason := refusal(address[0], self._rules) if known else "not an internet address":
+        if reason := refusal(address[0], self._rules) if known else "not an internet address":  # guard: dialled-address
             dial.refused.append(reason)
-            raise _Refusal(reason)
+            raise _Refusal(reason)  # guard: each-dial
         dial.opened += 1
         return socket.socket(family, kind, protocol)
 
@@ -233,7 +234,7 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
     body = bytearray()
     async for chunk in response.content.iter_chunked(MOST_READ):
         body += chunk
-        if len(body) >= MOST_READ:
+        if len(body) >= MOST_READ:  # guard: receiver-answer-size
             break
     return bytes(body[:MOST_READ])
 

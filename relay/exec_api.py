@@ -129,6 +129,7 @@ class ExecClient:
 
     async def _ask(self, request: httpx.Request) -> tuple[int, httpx.Headers, bytes]:
         """Status, headers and at most one byte more of the body than may be read."""
+        # guard: exec-redirect
         response = await self._http.send(request, stream=True, auth=None, follow_redirects=False)
         try:
             body = bytearray()
@@ -176,7 +177,7 @@ class ExecClient:
 
     def _safe(self, text: str) -> str:
         """Printable, short, and without a key that Exec may have repeated."""
-        hidden = _KEY_SHAPED.sub("exec_…", text.replace(self._api_key, "…"))
+        hidden = _KEY_SHAPED.sub("exec_…", text.replace(self._api_key, "…"))  # guard: exec-key-in-answer
         return "".join(one if one.isprintable() else " " for one in hidden)[:_LONGEST_TEXT].strip()
 
 
@@ -187,7 +188,7 @@ def _job(job_id: str | None, headers: httpx.Headers, body: bytes) -> Sighting:
     """The job of an answer: the one with `job_id`, or with None one that has any id."""
     if len(body) > MOST_READ:
         return _no_job(f"it is longer than {MOST_READ // 1024:,} KiB")
-    if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+    if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):  # guard: exec-compressed
         return _no_job("it is compressed, which was not asked for")
     try:
         job = ScenarioJob.model_validate_json(_canonical(json.loads(body)))
@@ -198,7 +199,7 @@ def _job(job_id: str | None, headers: httpx.Headers, body: bytes) -> Sighting:
         return _no_job("it is not JSON, or too deeply nested")
     if job_id is None and not JOB_ID.fullmatch(job.id):
         return _no_job("its id is none")
-    if job_id is not None and job.id != job_id:
+    if job_id is not None and job.id != job_id:  # guard: exec-other-job
         return _no_job("it is about another job")
     if not (0 < len(job.status) <= _LONGEST_STATUS and job.status.isprintable()):
         return _no_job("its status is empty, too long or not printable")

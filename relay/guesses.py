@@ -39,7 +39,7 @@ class Guesses:
     def wait(self, address: str, hash: str, now: Instant) -> float:
         """Milliseconds until a key from this address is looked at; 0: now."""
         source = source_of(address)
-        if (source, hash) in self._right or hash in self._wrong.get(source, ()):
+        if (source, hash) in self._right or hash in self._wrong.get(source, ()):  # guard: known-client
             return 0.0
         return self._buckets.wait(source, now)
 

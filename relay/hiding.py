@@ -20,7 +20,7 @@ def without_secrets(said: bytes, endpoint: Endpoint) -> bytes:
     if len(said) < SHORTEST:  # as most are, and to find out what to hide costs as much as to sign
         return said
     for secret in _secrets(endpoint):
-        said = said.replace(secret.encode(), HIDDEN.encode())
+        said = said.replace(secret.encode(), HIDDEN.encode())  # guard: repeated-secrets
     return said
 
 

@@ -73,9 +73,10 @@ class KeyRing:
             self._read_at = now
 
     def _is_fresh(self) -> bool:
+        # guard: revoked-within-a-second
         return self._read_at is not None and 0 <= self._clock() - self._read_at < FRESH
 
 
 def _read(tx: Tx) -> tuple[Sequence[StoredKey], bool]:
     live = api_keys.live(tx)
-    return live, bool(live) or api_keys.were_made(tx)
+    return live, bool(live) or api_keys.were_made(tx)  # guard: closed-for-good

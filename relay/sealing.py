@@ -59,7 +59,7 @@ class Seal:
         """`text` sealed for `place`, such as `endpoints.url:ep_1`. No `nonce` (12 random bytes) is used twice."""
         if self._current is None:
             return text
-        sealed = self._current.aead.encrypt(nonce, text.encode(), place.encode())
+        sealed = self._current.aead.encrypt(nonce, text.encode(), place.encode())  # guard: sealed-at-rest
         return f"v1:{self._current.id}:{base64.urlsafe_b64encode(nonce + sealed).rstrip(b'=').decode()}"
 
     def unseal(self, text: str, place: str) -> str:
@@ -72,7 +72,7 @@ class Seal:
         try:
             return key.aead.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], place.encode()).decode()
         except (InvalidTag, ValueError):
-            raise Unreadable from None
+            raise Unreadable from None  # guard: sealed-place
 
     def marks(self, text: str) -> tuple[str, ...]:
         """What a text may be known by in the store: as it is marked now, then as under the older keys.

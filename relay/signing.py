@@ -90,7 +90,7 @@ def headers(event_id: str, body: bytes, secrets: "Sequence[Secret]", now: Instan
     A secret is valid before its `until`. Raises ValueError where none is: nothing may leave unsigned.
     """
     valid = [secret for secret in secrets if secret.until is None or now < secret.until]
-    if not valid:
+    if not valid:  # guard: unsigned
         raise ValueError("no secret is valid now, so nothing can be signed")
     valid.sort(key=lambda secret: (secret.until is not None, -(secret.until or 0)))
     timestamp = str(now // SECOND)

@@ -87,7 +87,7 @@ def verify(
     given = signatures.split(" ")[:_MOST_SIGNATURES]
     # All are compared, so that the time tells nothing of which fits; and a secret that is none is found out.
     fitting = [fits for secret in known for fits in _fitting(secret, signed, given)]
-    if True not in fitting:
+    if True not in fitting:  # guard: bad-signature
         raise BadSignature("no signature fits: check the secret, and that the body's bytes are exactly those received")
     return _object(content)
 
@@ -128,7 +128,7 @@ def _three(headers: Mapping[str, str]) -> tuple[str, str, str]:
 
 def _check_age(timestamp: str, tolerance: int, now: Instant) -> None:
     age = now - int(timestamp) * SECOND
-    if age > tolerance:
+    if age > tolerance:  # guard: replay
         raise Stale(
             f"signed {age // SECOND} s ago, more than the {tolerance // SECOND} s allowed: check the clock here"
         )

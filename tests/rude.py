@@ -14,6 +14,9 @@ from relay.model import SECOND
 class Reset:
     """Ends the connection with a reset instead of a close."""
 
+    def __repr__(self) -> str:
+        return "RESET"
+
 
 RESET = Reset()
 

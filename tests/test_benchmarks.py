@@ -21,6 +21,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "polling.md"
 OPTIMUM = Optimum(LAWS[1], (2.0, 6.0))
 
 
+@pytest.mark.long
 def test_the_quick_form_prints_its_rows_and_all_of_them_hold(capsys: pytest.CaptureFixture[str]) -> None:
     """Both laws in each table, the seeds, and nothing that fails."""
     assert polling.main(["--quick", "--only", "laws"]) == 0
@@ -110,6 +111,8 @@ def test_every_law_that_is_held_to_something_is_measured() -> None:
     assert set(held.AFTER_100) <= {law.name for law in LAWS}
 
 
+@pytest.mark.long
+@pytest.mark.timeout(300)
 def test_a_quick_day_prints_its_rows_and_all_of_them_hold(capsys: pytest.CaptureFixture[str]) -> None:
     """The relay beside a fixed interval, within Exec's limits: no 429 of its own, nobody forgotten, less delay."""
     assert polling.main(["--quick", "--only", "days"]) == 0
@@ -133,6 +136,7 @@ ROWS = {
 """What each part of the benchmark of speed has to say, whatever it measured."""
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("part", ROWS)
 def test_the_quick_form_of_each_part_measures_and_prints_its_rows(

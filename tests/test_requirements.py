@@ -1,7 +1,9 @@
 """What gets installed: the pins, their hashes, and that code, pyproject.toml and pins agree on what is needed."""
 
 import ast
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from fnmatch import fnmatch
@@ -57,6 +59,22 @@ def test_file_holds_hashed_pins_and_nothing_else(name: str) -> None:
     text = text_of(name)
     assert COMMENT.sub("", PIN.sub("", text)) == ""
     assert pins(name)
+
+
+def test_pins_are_made_with_hashes_and_without_addresses(tmp_path: Path) -> None:
+    """`make lock` writes every file so: each of its commands asks for hashes, and for no index in what it writes."""
+    noted = tmp_path / "noted"
+    stand_in = tmp_path / "pip-compile"
+    stand_in.write_text(f'#!/bin/sh\necho "$@" >> {noted}\n')
+    stand_in.chmod(0o755)
+    environ = os.environ | {"RELAY_PIP_COMPILE": str(stand_in)}
+    subprocess.run(["sh", str(ROOT / "requirements/lock.sh")], env=environ, check=True)
+    commands = noted.read_text().splitlines()
+    assert {f"requirements/{name}" for name in ASKED} == {word for one in commands for word in one.split()} & {
+        f"requirements/{path.name}" for path in (ROOT / "requirements").glob("*.txt")
+    }
+    wanted = {"--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--no-emit-trusted-host"}
+    assert [one for one in commands if not wanted <= set(one.split())] == []
 
 
 @pytest.mark.parametrize(

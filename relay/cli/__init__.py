@@ -56,7 +56,7 @@ def _told(error: Exception) -> str:
     """What happened where, without what it held: that could be a secret."""
     from relay.telemetry import told  # seldom needed, and it loads much
 
-    return told(error)
+    return told(error)  # guard: verb-fault
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

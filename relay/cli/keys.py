@@ -76,7 +76,11 @@ def create(path: Path | None, name: str, scopes: Sequence[Scope]) -> None:
     key = new_key(secrets.token_bytes(RANDOM_BYTES))
     wanted = tuple(scope for scope in SCOPES if scope in scopes)
     made = StoredKey(
-        id=new_id("key", now), name=_checked(name, config), hash=hash_of(key), scopes=wanted, created_at=now
+        id=new_id("key", now),
+        name=_checked(name, config),
+        hash=hash_of(key),  # guard: stored-key-hash
+        scopes=wanted,
+        created_at=now,
     )
     url = config.storage.url
     if not is_there(url):

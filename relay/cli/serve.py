@@ -85,7 +85,7 @@ async def _serve(config: Config, path: Path | None, leave: Callable[[int], None]
 async def _listen(relay: Relay) -> socket.socket:
     """The socket, where it may be had. Raises ConfigError for one that others reach while there is no API key."""
     server = relay.config.server
-    if not is_loopback(server.host) and not await relay.is_keyed():
+    if not is_loopback(server.host) and not await relay.is_keyed():  # guard: no-listening-without-keys
         raise ConfigError(OPEN_TO_OTHERS)
     return listen(server.host, server.port, "set server.host and server.port to what is free")
 

@@ -37,7 +37,7 @@ def _hashed(given: Any, number: int, problems: list[Problem]) -> dict[str, Any]:
     entry |= {str(part): value for part, value in written.items() if part != "key"}
     try:
         if "key" in written:
-            entry["hash"] = hash_of(values.relay_key(written["key"]))
+            entry["hash"] = hash_of(values.relay_key(written["key"]))  # guard: configured-key-hash
     except ValueError as error:
         problems.append(Problem(place, str(error)))
     return entry

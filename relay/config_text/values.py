@@ -164,7 +164,7 @@ def store_url(value: object) -> str:
     """Where the relay keeps what it must not lose."""
     if _STORE.fullmatch(found := text(value)):
         return found
-    raise ValueError("must start with sqlite:/// and name a file, or with postgresql://")
+    raise ValueError("must start with sqlite:/// and name a file, or with postgresql://")  # guard: configuration-fault
 
 
 def network(value: object) -> IPv4Network | IPv6Network:

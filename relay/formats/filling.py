@@ -26,7 +26,7 @@ def compiled(kept: str) -> Filler:
 def _filler(value: Any) -> Filler:
     match value:
         case str() if "{" in value:
-            return _text_or_as_written(value)
+            return _text_or_as_written(value)  # guard: template-fault
         case dict():
             parts = {key: _filler(item) for key, item in value.items()}
             return lambda known: {key: fill(known) for key, fill in parts.items()}

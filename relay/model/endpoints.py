@@ -37,7 +37,7 @@ class Endpoint:
     """Of the format `template`: the body, as JSON with placeholders."""
     events: tuple[EventType, ...]
     secrets: tuple[Secret, ...] = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)  # guard: secretless-repr
     created_at: Instant
     source: str = "api"
     """`config` or `api`: one from the configuration is changed there only."""

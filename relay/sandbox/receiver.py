@@ -138,7 +138,7 @@ class Receiver:
         """The answer to every request that no script is left for; 204 at first."""
         self._always[path] = behaviour
 
-    async def arrived(self, count: int = 1, *, path: str | None = None, within: int = 5 * SECOND) -> list[Received]:
+    async def arrived(self, count: int = 1, *, path: str | None = None, within: int = 30 * SECOND) -> list[Received]:
         """All that came (to `path`), once there are `count`. Raises TimeoutError after `within` milliseconds."""
 
         def so_far() -> list[Received]:

@@ -37,6 +37,7 @@ def add(tx: Tx, key: StoredKey) -> bool:
 
 def live(tx: Tx) -> list[StoredKey]:
     """The keys that are not revoked, by name."""
+    # guard: session-ends-with-key
     query = select(api_keys).where(api_keys.c.revoked_at.is_(None)).order_by(api_keys.c.name)
     return [_key(row) for row in tx.execute(query)]
 

@@ -51,7 +51,7 @@ def lock_file(path: Path) -> ExitStack:
 
 
 def _opened(path: str | Path, held: ExitStack) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # guard: private-files
     held.callback(os.close, descriptor)
     return descriptor
 

@@ -36,7 +36,7 @@ def decode(cursor: str) -> Place:
     """The place that a cursor names. Raises Invalid for a text that no list gave out."""
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError):  # guard: declared-errors
         text = ""
     if (found := _CURSOR.fullmatch(text)) is None:
         raise _invalid()

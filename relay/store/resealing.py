@@ -76,7 +76,7 @@ def check(tx: Tx) -> None:
     """Raises StoreError where something in the store was sealed with a key that is not at hand."""
     seal = seal_of(tx)
     found = {key_id for one in _TABLES for key_id in _key_ids(tx, one)}
-    if not (strange := sorted(found - seal.key_ids)):
+    if not (strange := sorted(found - seal.key_ids)):  # guard: unknown-key-id
         return
     named = "a key with the id " + strange[0] if len(strange) == 1 else "keys with the ids " + ", ".join(strange)
     if not seal.key_ids:

@@ -19,7 +19,7 @@ _HELD = re.compile(r"[<'\"{]| \S+\(.*", re.DOTALL)
 
 def tell_of_faults(loop: asyncio.AbstractEventLoop) -> None:
     """From now on these errors are told so, in the whole process."""
-    loop.set_exception_handler(told_by_loop)
+    loop.set_exception_handler(told_by_loop)  # guard: unawaited-error
     threading.excepthook = told_by_thread
     sys.unraisablehook = told_by_interpreter
 

@@ -40,7 +40,7 @@ def told(error: BaseException | None) -> str:
     lines = []
     while error is not None:
         name = type(error).__name__
-        words = f"{name}: {error}" if isinstance(error, RelayError) else name
+        words = f"{name}: {error}" if isinstance(error, RelayError) else name  # guard: error-log
         lines.append("".join(traceback.format_tb(error.__traceback__)) + words)
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return "\nwhich came of\n".join(lines)

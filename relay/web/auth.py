@@ -27,8 +27,8 @@ async def authorise(request: Request, scope: Scope | None) -> str:
         return ""
     key = await known(request, bearer(request.headers))
     limits: Limits = request.app.state.limits
-    limits.spend(key.hash)
-    if scope not in key.scopes:
+    limits.spend(key.hash)  # guard: requests-per-minute
+    if scope not in key.scopes:  # guard: scope
         raise Forbidden(
             "insufficient_scope",
             f"this call needs a key with the scope {scope}; this one has {', '.join(key.scopes) or 'none'}",
@@ -72,10 +72,10 @@ def refuse_others(headers: Headers) -> None:
     a proxy or tunnel on this machine sends the name that the world knows, or says for whom it asks.
     """
     host = headers.get("host", "")
-    if not _names_loopback(host):
+    if not _names_loopback(host):  # guard: loopback-host
         text = "without API keys the relay answers to 127.0.0.1 and localhost only"
         raise Forbidden("foreign_host", f"{text}; {_ADVICE}")
-    if any(name in headers for name in FORWARDING):
+    if any(name in headers for name in FORWARDING):  # guard: no-proxy-without-keys
         text = "without API keys the relay answers to its own machine only, and this request came through a proxy"
         raise Forbidden("forwarded", f"{text}; {_ADVICE}")
     origin = headers.get("origin")

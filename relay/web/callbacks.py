@@ -61,8 +61,8 @@ async def take_exec_callback(call: Call, token: str) -> Response:
     known = call.relay.clients
     found = await call.relay.store.read(lambda tx: callbacks.owner(tx, token, call.now, known))
     if found is None:
-        call.limits.was_wrong(call.request, hash)
-        raise NotFound("unknown_path", problems.UNKNOWN_PATH)
+        call.limits.was_wrong(call.request, hash)  # guard: callback-guesses
+        raise NotFound("unknown_path", problems.UNKNOWN_PATH)  # guard: callback-token
     call.limits.was_right(call.request, hash)
     call.limits.spend(hash)
     job_id = _job_of(await reading.read(call.request))

@@ -22,7 +22,7 @@ from relay.web.surroundings import HEADERS
 LONGEST_HEAD = 32 * 1024
 """Bytes of a request's first line and headers."""
 
-_PIECE = 4 * 1024
+_PIECE = 4 * 1024  # guard: head-size
 
 
 class TooSlow(Refused):
@@ -85,6 +85,7 @@ class Connection(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        # guard: answer-time
         self._unread = self.loop.call_later(self._bounds.answer_taken_within, self.transport.abort)
 
     def resume_writing(self) -> None:
@@ -99,7 +100,7 @@ class Connection(H11Protocol):
             text = f"a request's first line and headers have at most {LONGEST_HEAD // 1024} KiB"
             self._refuse(HeadTooLarge("headers_too_large", text))
         else:
-            self._refuse(Invalid("invalid_http", "this is no HTTP request"))
+            self._refuse(Invalid("invalid_http", "this is no HTTP request"))  # guard: no-http
 
     # --- bounds ---
 
@@ -112,7 +113,7 @@ class Connection(H11Protocol):
         """The client's turn begins, or is over."""
         is_clients_turn = self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
         if is_clients_turn and self._request_due is None and not self.transport.is_closing():
-            self._request_due = self.loop.call_later(self._bounds.request_within, self._too_slow)
+            self._request_due = self.loop.call_later(self._bounds.request_within, self._too_slow)  # guard: request-time
         elif not is_clients_turn and self._request_due is not None:
             self._request_due.cancel()
             self._request_due = None
@@ -130,14 +131,14 @@ class Connection(H11Protocol):
         others = [other for other in self.connections if other is not self and isinstance(other, Connection)]
         if self.client is not None and not self._stands_for_many(self.client[0]):
             own = sum(other.client is not None and other.client[0] == self.client[0] for other in others)
-            if own >= self._bounds.of_one_address:
+            if own >= self._bounds.of_one_address:  # guard: connections-of-one-address
                 return True
         if len(others) < self._bounds.connections:
             return False
         waiting = [(since, other) for other in others if (since := other.waits_since) is not None]
         if not waiting:
             return True
-        min(waiting, key=lambda found: found[0])[1].transport.abort()
+        min(waiting, key=lambda found: found[0])[1].transport.abort()  # guard: connections
         return False
 
     def _refuse(self, refused: Refused) -> None:

@@ -31,7 +31,7 @@ def fit_to_keep(metadata: dict[str, Any]) -> dict[str, Any]:
         deep = _depth(metadata)
     except RecursionError:
         deep = METADATA_DEPTH + 1
-    if deep > METADATA_DEPTH:
+    if deep > METADATA_DEPTH:  # guard: metadata-depth
         raise ValueError(f"must be nested at most {METADATA_DEPTH} deep")
     if len(json.dumps(metadata, ensure_ascii=False).encode()) > METADATA_MOST:
         raise ValueError(f"must have at most {METADATA_MOST // 1024} KiB as JSON")

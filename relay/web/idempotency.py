@@ -91,7 +91,7 @@ def _known(tx: Tx, call: Call, key: str, request: str) -> Done | None:
 
 def _keep(tx: Tx, call: Call, key: str, request: str, work: Callable[[Tx], Done]) -> Done:
     done = work(tx)
-    answer = json.dumps([_without_secrets(done.answer), done.location])
+    answer = json.dumps([_without_secrets(done.answer), done.location])  # guard: idempotency-secrets
     kept = Kept(key=key, request_hash=request, status=done.status, answer=answer, created_at=call.now)
     if not idempotency.keep(tx, kept):
         raise _Overtaken

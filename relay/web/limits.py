@@ -34,7 +34,7 @@ class Limits:
 
     def judge(self, request: Request, hash: str) -> None:
         """Before a key is looked at. Raises TooMany where too many wrong ones came from the same address."""
-        if waits := self._guesses.wait(_address_of(request), hash, self._clock()):
+        if waits := self._guesses.wait(_address_of(request), hash, self._clock()):  # guard: guesses
             self._telemetry.refused("too_many_wrong_keys")
             raise TooMany("too_many_wrong_keys", "too many keys that are not known here came from your address", waits)
 

@@ -27,7 +27,7 @@ class NoQuery(Query):
 class PageQuery(Query):
     """Which part of a list."""
 
-    limit: Annotated[int, Field(ge=1, le=paging.MOST), Strict(), BeforeValidator(_number)] = Field(
+    limit: Annotated[int, Field(ge=1, le=paging.MOST), Strict(), BeforeValidator(_number)] = Field(  # guard: page-size
         50, description=f"how many at the most, 1 to {paging.MOST}"
     )
     cursor: Cursor | None = Field(None, description="`next_cursor` of the page before")

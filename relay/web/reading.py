@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.requests import Request
 
 from relay.errors import Invalid
@@ -40,7 +40,7 @@ async def read(request: Request) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MOST:
+        if len(body) > MOST:  # guard: body-size
             raise too_large
     return bytes(body)
 
@@ -84,6 +84,9 @@ def _unknown(name: str, model: type[BaseModel]) -> str:
 # --- JSON ------------------------------------------------------------------------------------------------------
 
 
+_ANYTHING = TypeAdapter[Any](Any)
+
+
 class _Unfit(ValueError):
     """JSON that the relay does not take, in words."""
 
@@ -101,9 +104,8 @@ def parse(raw: bytes) -> Any:
         )
         if "\\u" in text:
             json.dumps(found, ensure_ascii=False).encode("utf-8")
-    except json.JSONDecodeError as error:
-        what = "the body is empty" if not text.strip() else f"the body is not JSON: {error.msg.lower()}"
-        raise _invalid(f"{what} at line {error.lineno}, column {error.colno}") from None
+    except json.JSONDecodeError:
+        raise _invalid(_fault_of(text)) from None
     except UnicodeDecodeError:
         raise _invalid("the body is not UTF-8") from None
     except UnicodeEncodeError:
@@ -115,13 +117,24 @@ def parse(raw: bytes) -> Any:
     return found
 
 
+def _fault_of(text: str) -> str:
+    """What is wrong in a text that is not JSON, and where. pydantic's parser says it alike on every Python."""
+    if not text.strip():
+        return "the body is empty"
+    try:
+        _ANYTHING.validate_json(text)
+    except ValidationError as error:
+        return f"the body is not JSON: {error.errors()[0]['ctx']['error'].replace(' column', ', column')}"
+    return "the body is not JSON"
+
+
 def _invalid(message: str) -> Invalid:
     return Invalid("invalid_json", message)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
     found = dict(pairs)
-    if len(found) < len(pairs):
+    if len(found) < len(pairs):  # guard: duplicate-names
         raise _Unfit("the body holds an object in which a name is there twice; give it once")
     return found
 

@@ -112,6 +112,7 @@ def _anything(schema: JsonDict) -> None:
 class BatchRequest(Body):
     """Many registrations at once. Each is judged by itself: one that is wrong does not spoil the others."""
 
+    # guard: batch-size
     registrations: Annotated[list[SkipValidation[RegistrationRequest]], Field(min_length=1, max_length=BATCH_MOST)] = (
         Field(
             description=f"a list of 1 to {BATCH_MOST:,} registrations, each as POST /v1/registrations takes it",

@@ -34,9 +34,9 @@ def server_config(app: ASGIApp, trusted_proxies: Networks = (), bounds: Bounds =
         log_config=None,
         log_level="error",  # below that it tells what strangers send, once a request
         access_log=False,
-        server_header=False,
+        server_header=False,  # guard: server-header
         proxy_headers=bool(trusted_proxies),
-        forwarded_allow_ips=list(_named(trusted_proxies)),
+        forwarded_allow_ips=list(_named(trusted_proxies)),  # guard: trusted-proxies
         h11_max_incomplete_event_size=LONGEST_HEAD,
         timeout_graceful_shutdown=FINISH_REQUESTS,
     )

@@ -55,7 +55,7 @@ def endpoint(found: Endpoint, **told: Any) -> EndpointAnswer:
         name=found.name,
         kind=found.kind,
         source=found.source,
-        url=mask(found.url),
+        url=mask(found.url),  # guard: masked-url
         format=found.format,
         template=json.loads(found.template) if found.template else None,
         events=list(found.events),

@@ -13,7 +13,7 @@ from relay.web import problems
 from relay.web.problems import Broken
 
 HEADERS = {
-    "x-content-type-options": "nosniff",
+    "x-content-type-options": "nosniff",  # guard: no-cors
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
@@ -46,7 +46,7 @@ class Surroundings:
                 started = True
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request_id
-                for name, value in HEADERS.items():
+                for name, value in HEADERS.items():  # guard: answer-headers
                     headers.setdefault(name, value)
             await send(message)
 
@@ -54,7 +54,7 @@ class Surroundings:
             await self.app(scope, receive, send_with_headers)
         except Exception as error:
             # Where it happened, and never its text: that could hold what the request or the store held.
-            frames = "".join(traceback.format_tb(error.__traceback__))
+            frames = "".join(traceback.format_tb(error.__traceback__))  # guard: crash-log
             self.log.error("%s: %s in %s\n%s", request_id, type(error).__name__, _shown(scope["path"]), frames)
             if not started:
                 text = f"the relay is at fault, not the request; its log says more under {request_id}"

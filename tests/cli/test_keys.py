@@ -5,6 +5,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -34,20 +35,21 @@ def keys_of(folder: Path, url: str) -> Keys:
 
 @pytest.fixture
 def keys(tmp_path: Path, store_url: str) -> Keys:
-    """On a store that is not there yet."""
+    """On a store with nothing in it."""
     return keys_of(tmp_path, store_url)
 
 
-def test_the_first_key_comes_before_the_first_start(keys: Keys, store_url: str) -> None:
+def test_the_first_key_comes_before_the_first_start(blank_url: str, tmp_path: Path) -> None:
     """It makes the store, prints the key alone on stdout, keeps its hash, and says what changes with it."""
+    keys = keys_of(tmp_path, blank_url)
     done = keys("create", "zapier", "--scope", "register")
     assert done.exit_code == 0, done.output
     key = done.stdout.strip()
     assert re.fullmatch(r"relay_[A-Za-z0-9_-]{43}", key)
-    [stored] = peek(store_url, api_keys.live)
+    [stored] = peek(blank_url, api_keys.live)
     assert (stored.name, stored.hash, stored.scopes) == ("zapier", hash_of(key), ("register",))
     assert "every call of its API wants one" in done.stderr
-    place = str(Path(store_url.removeprefix("sqlite:///")).absolute()) if "sqlite" in store_url else "in the database"
+    place = str(Path(blank_url.removeprefix("sqlite:///")).absolute()) if "sqlite" in blank_url else "in the database"
     assert f"There was no store yet; it is now {place}," in done.stderr
     second = keys("create", "ops", "--scope", "admin", "--scope", "read")
     for words in ("every call of its API wants one", "no store yet"):
@@ -125,10 +127,10 @@ def test_a_key_in_the_place_of_a_name_is_not_repeated(keys: Keys) -> None:
         assert key not in done.output
 
 
-def test_where_there_is_no_store(sqlite_url: str, tmp_path: Path) -> None:
+def test_where_there_is_no_store(blank_sqlite_url: str, tmp_path: Path) -> None:
     """Listing and revoking make none."""
     for words in (["list"], ["revoke", "ops"]):
-        done = keys_of(tmp_path, sqlite_url)(*words)
+        done = keys_of(tmp_path, blank_sqlite_url)(*words)
         assert (done.exit_code, "there is no store" in done.output) == (1, True)
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
@@ -137,7 +139,7 @@ def test_older_tables_stay_as_they_are(sqlite_url: str, tmp_path: Path) -> None:
     """Relays of an earlier version may be at work in them: bringing them up to date is for `relay serve`."""
     keys = keys_of(tmp_path, sqlite_url)
     keys("create", "ops", "--scope", "read")
-    with sqlite3.connect(tmp_path / "relay.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "relay.db", isolation_level=None)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0009'")
     done = keys("create", "new", "--scope", "read")
     assert (done.exit_code, "at version 0009, older than this relay's" in done.output) == (1, True)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.dashboard.browsers import found as found_browser
 from tests.dashboard.scene import Scene, scene
@@ -14,6 +14,9 @@ from tests.dashboard.scene import Scene, scene
 STOPPED = ("ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_REFUSED", "[object Event]")
 EXPECTED = (*(f"status of {code}" for code in (401, 403, 404)), *STOPPED)
 """What a test does on purpose: pages that refuse, and a relay that stops while its page still listens."""
+
+
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture

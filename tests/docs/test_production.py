@@ -80,7 +80,7 @@ class Machine:
         if self.relay is not None:
             with suppress(ProcessLookupError):
                 self.relay.terminate()
-            assert await asyncio.wait_for(self.relay.wait(), 15) == 0
+            assert await asyncio.wait_for(self.relay.wait(), 30) == 0
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from relay.store.clock import system_clock
 from tests.make import SECRET
 
 API_KEY = "relay_" + "k" * 43
-STARTS_WITHIN = 60.0
+STARTS_WITHIN = 100.0
 
 
 class Served:
@@ -67,7 +67,7 @@ class Served:
 
     async def logs(self, words: str) -> None:
         """Returns when the log holds these words."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while words not in self.log.read_text().replace('\\"', '"'):
                 await asyncio.sleep(0.02)
 
@@ -86,7 +86,7 @@ class Served:
         """Asks the process to stop; its exit code."""
         assert self.process is not None
         self.process.send_signal(number)
-        return await asyncio.wait_for(self.process.wait(), 15)
+        return await asyncio.wait_for(self.process.wait(), 30)
 
 
 class Stage:

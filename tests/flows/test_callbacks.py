@@ -31,7 +31,7 @@ async def until_ended(world: World, job: Job) -> None:
     """Moves time to the job's end, and waits for Exec's callback to have been taken."""
     assert job.ended_at is not None
     await world.advance(job.ended_at - world.clock())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while job.id not in world.exec.callbacks.called:
             await asyncio.sleep(0.01)
     assert world.exec.callbacks.called[job.id].status == 202

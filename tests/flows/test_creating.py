@@ -63,7 +63,7 @@ async def test_exec_calls_back_to_what_the_relay_filled_in(start: Start) -> None
                 assert (await world.watch(job.id)).exec_callback == bool(number)
                 assert job.ended_at is not None
                 await world.advance(job.ended_at - world.clock())
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     while job.id not in world.exec.callbacks.called:
                         await asyncio.sleep(0.01)
                 await world.settle()
@@ -111,7 +111,7 @@ async def test_a_crash_between_exec_s_answer_and_ours_loses_no_job(start: Start)
         world.exec.faults.order(Orders.model_validate(slow), world.clock())
         async with api_of(world) as http:
             calling = asyncio.create_task(http.post("/v1/jobs", json=asked(world, request_id="order-1")))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not world.exec.jobs:
                     await asyncio.sleep(0.005)
             await world.relay.store.aclose()

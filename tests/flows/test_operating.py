@@ -159,7 +159,7 @@ async def test_the_metronome_does_it_all_by_itself(start: Start) -> None:
         await world.relay.start()
         job = world.exec.add(lasts=1_000)
         await world.prepare(job.id, f"{world.receiver_url}/x")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not (await world.watch(job.id)).looks:
                 await asyncio.sleep(0.01)
         world.clock.advance(MINUTE)

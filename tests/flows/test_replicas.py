@@ -43,7 +43,7 @@ def sent_by(relay: Relay) -> int:
     )
 
 
-async def until(condition: Callable[[], bool], within: float = 20) -> None:
+async def until(condition: Callable[[], bool], within: float = 30) -> None:
     """Returns when the condition holds. Raises TimeoutError."""
     async with asyncio.timeout(within):
         while not condition():

@@ -55,6 +55,7 @@ def encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_a_long_input_takes_no_long_time(target: Target) -> None:
     """No pattern of repetition makes a parser hang: the time grows with the length, not with its square."""

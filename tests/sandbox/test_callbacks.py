@@ -20,7 +20,7 @@ def wanted(url: str, **more: Any) -> dict[str, Any]:
 
 async def called(here: StandIn, job_id: str) -> dict[str, Any]:
     """What became of the job's callback, once it is over."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not (found := here.exec.stats(job_id)["jobs"][job_id]["callback"]):
             await asyncio.sleep(0.01)
     assert isinstance(found, dict)

@@ -35,7 +35,7 @@ async def relay(*arguments: str) -> AsyncIterator[Process]:
         sys.executable, "-m", "relay", *arguments, stdout=PIPE, stderr=PIPE, cwd=Path(__file__).parents[2]
     )
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             yield process
     finally:
         if process.returncode is None:

@@ -90,19 +90,19 @@ def test_a_visitor_changes_nothing_where_it_fails(store_url: str) -> None:
     assert peek(store_url, api_keys.every) == []
 
 
-def test_a_visitor_makes_no_store(sqlite_url: str, tmp_path: Path) -> None:
+def test_a_visitor_makes_no_store(blank_sqlite_url: str, tmp_path: Path) -> None:
     """Where there is none, it says so; neither a file nor tables come of it."""
-    assert not is_there(sqlite_url)
+    assert not is_there(blank_sqlite_url)
     with pytest.raises(StoreError, match="there is no store"):
-        change(sqlite_url, lambda tx: api_keys.add(tx, KEY))
+        change(blank_sqlite_url, lambda tx: api_keys.add(tx, KEY))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_empty_database_is_no_store(store_url: str) -> None:
+def test_an_empty_database_is_no_store(blank_url: str) -> None:
     """Until a relay, or the first key, made its tables."""
-    assert not is_there(store_url)
-    asyncio.run(_make(store_url))
-    assert is_there(store_url)
+    assert not is_there(blank_url)
+    asyncio.run(_make(blank_url))
+    assert is_there(blank_url)
 
 
 def test_a_visitor_leaves_files_private(sqlite_url: str, tmp_path: Path) -> None:

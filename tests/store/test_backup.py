@@ -168,5 +168,5 @@ def test_by_command(sqlite_url: str, tmp_path: Path) -> None:
     done = run.invoke(main, ["restore", str(tmp_path / "copy.db"), "--yes"])
     assert done.exit_code == 0, done.output
     assert "Start the relay" in done.output
-    with sqlite3.connect(tmp_path / "relay.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "relay.db", isolation_level=None)) as connection:
         assert connection.execute("SELECT count(*) FROM watches").fetchone() == (0,)

@@ -136,7 +136,7 @@ class Held:
 
     async def all(self) -> list[str]:
         """All took place, and are kept: in which order."""
-        await asyncio.wait_for(asyncio.gather(*self._asked), 10)
+        await asyncio.wait_for(asyncio.gather(*self._asked), 30)
         for name in self.done:
             assert await self._store.read(lambda tx, name=name: idempotency.get(tx, name)) is not None  # type: ignore[misc]
         return self.done

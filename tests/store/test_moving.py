@@ -31,10 +31,11 @@ def quiet(_done: int, _of: int) -> None:
 
 
 @pytest.fixture
-async def old(sqlite_url: str) -> Engine:
+def old(sqlite_url: str) -> Iterator[Engine]:
     """A new SQLite store, in which somebody else writes."""
-    await (await Store.open(sqlite_url)).aclose()
-    return dialect.engine(dialect.parse(sqlite_url), writer=True, connections=1, relay_seal=Seal())
+    made = dialect.engine(dialect.parse(sqlite_url), writer=True, connections=1, relay_seal=Seal())
+    yield made
+    made.dispose()
 
 
 @pytest.fixture
@@ -200,7 +201,7 @@ async def test_no_relay_starts_in_the_old_store_any_more(sqlite_url: str, postgr
     await filled(sqlite_url, Seal())
     with_password = postgres_url.replace("postgres:@", "postgres:hunter2@")
     move(sqlite_url, with_password)
-    with pytest.raises(StoreError, match=r"has moved to postgresql://localhost/relay_\d+: set storage.url") as refused:
+    with pytest.raises(StoreError, match=r"has moved to postgresql://localhost/relay_\w+: set storage.url") as refused:
         await Store.open(sqlite_url)
     assert "hunter2" not in str(refused.value)
     with pytest.raises(StoreError, match="has moved to"):

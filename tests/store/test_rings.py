@@ -21,7 +21,7 @@ async def store(postgres_url: str) -> AsyncIterator[Store]:
 @asynccontextmanager
 async def listening(store: Store) -> AsyncIterator[AsyncIterator[str]]:
     """Who rings from now on."""
-    async with asyncio.timeout(10), aclosing(store.rings()) as rings:
+    async with asyncio.timeout(30), aclosing(store.rings()) as rings:
         assert await anext(rings) == ""
         yield rings
 

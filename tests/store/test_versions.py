@@ -17,22 +17,22 @@ from tests.store.recording import RECORDED, unplain
 
 
 @pytest.fixture
-def engine(store_url: str) -> Iterator[Engine]:
+def engine(blank_url: str) -> Iterator[Engine]:
     """An empty database, in which nobody has been."""
-    made = dialect.engine(dialect.parse(store_url), writer=True, connections=1, relay_seal=Seal())
+    made = dialect.engine(dialect.parse(blank_url), writer=True, connections=1, relay_seal=Seal())
     yield made
     made.dispose()
 
 
 @pytest.fixture
-def hasty_url(postgres_url: str) -> str:
+def hasty_url(blank_postgres_url: str) -> str:
     """A PostgreSQL in which nobody waits long for a lock."""
-    return f"{postgres_url}&options=-c%20lock_timeout%3D300"
+    return f"{blank_postgres_url}&options=-c%20lock_timeout%3D300"
 
 
-async def test_relays_that_start_together_make_the_tables_once(postgres_url: str) -> None:
+async def test_relays_that_start_together_make_the_tables_once(blank_postgres_url: str) -> None:
     """One makes them, the others wait for it and find them made."""
-    stores = await asyncio.gather(*(Store.open(postgres_url) for _ in range(5)))
+    stores = await asyncio.gather(*(Store.open(blank_postgres_url) for _ in range(5)))
     assert not any(await asyncio.gather(*(one.read(migrate.is_behind) for one in stores)))
     await asyncio.gather(*(one.aclose() for one in stores))
 

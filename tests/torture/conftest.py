@@ -1,31 +1,21 @@
 """Verdicts of the short forms, printed once all tests are through."""
 
 import pytest
-from _pytest.terminal import TerminalReporter
 
-from tests.torture.tortures import Judged, Torture
-
-_KEPT = pytest.StashKey["Verdicts"]()
+VERDICT = "verdict"
+"""The property of a test's report that holds its verdict, which so comes back from whichever process ran it."""
 
 
-class Verdicts:
-    """What came of the tortures of this run."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def add(self, torture: Torture, verdict: Judged) -> None:
-        self.texts.append(verdict.text(f"{torture.what}, {torture.short} rounds"))
-
-
-@pytest.fixture(scope="session")
-def verdicts(pytestconfig: pytest.Config) -> Verdicts:
-    return pytestconfig.stash.setdefault(_KEPT, Verdicts())
-
-
-def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
-    if (kept := config.stash.get(_KEPT, None)) is None:
-        return
-    terminalreporter.section("verdicts")
-    for text in kept.texts:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for kind in terminalreporter.stats.values() for report in kind]
+    texts = [
+        str(text)
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, text in report.user_properties
+        if name == VERDICT
+    ]
+    if texts:
+        terminalreporter.section("verdicts")
+    for text in texts:
         terminalreporter.write_line(text)

@@ -7,6 +7,7 @@ import pytest
 from tests.torture.power import cut_rounds
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 async def test_a_disk_that_lies_is_found_out(tmp_path: Path) -> None:
     """Registrations answered 201 are missing, and the verdict says so."""

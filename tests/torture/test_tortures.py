@@ -1,21 +1,33 @@
-"""Every torture in its short form; `make torture` runs the long ones. The verdicts are printed after the tests."""
+"""Tortures in their short form; `make torture` runs the long ones. The verdicts are printed after the tests."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
-from tests.torture.conftest import Verdicts
+from tests.torture.conftest import VERDICT
 from tests.torture.tortures import TORTURES, Torture
+
+ALWAYS = ("kill-sqlite", "receivers-down")
+"""Tried in every run; the others are tried by `make test-long`."""
+
+
+def case(torture: Torture) -> ParameterSet:
+    """A torture's case, named after it."""
+    return pytest.param(torture, id=torture.name, marks=[] if torture.name in ALWAYS else pytest.mark.long)
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("torture", TORTURES, ids=lambda torture: torture.name)
-async def test_whatever_is_hurt_nothing_is_lost(torture: Torture, tmp_path: Path, verdicts: Verdicts) -> None:
+@pytest.mark.parametrize("torture", map(case, TORTURES))
+async def test_whatever_is_hurt_nothing_is_lost(
+    torture: Torture, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """Counted by the receiver's and Exec's own records: nothing lost, changed, doubled, missing or overdrawn."""
     if (missing := torture.needs()) is not None:
         assert not os.environ.get("CI"), f"{torture.name} can't be run: {missing}"
         pytest.skip(f"NOT tried here: {missing}")
     verdict = await torture.run(tmp_path, torture.short)
-    verdicts.add(torture, verdict)
+    record_property(VERDICT, verdict.text(f"{torture.what}, {torture.short} rounds"))
     assert verdict.holds, verdict.text(torture.what)

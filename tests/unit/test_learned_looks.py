@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from _pytest.mark import ParameterSet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,13 @@ from relay.model import DAY, MINUTE
 SMOOTH, ROUGH = 1.10, 1.25
 LIMITS = (ROUGH, SMOOTH, SMOOTH, SMOOTH, SMOOTH, ROUGH, ROUGH, ROUGH)
 USUAL = LAWS[1]
+SHORT = (USUAL, LAWS[5])
+"""A smooth law and a rough one; all the others are tried at length."""
+
+
+def some(true: TrueLaw, *more: float) -> ParameterSet:
+    """A case of a law, named after it."""
+    return pytest.param(true, *more, id=true.name, marks=[] if true in SHORT else pytest.mark.long)
 
 
 def lived(true: TrueLaw, jobs: int, seed: int, known: Durations | None = None, begin: int = START) -> Durations:
@@ -34,14 +42,14 @@ def worse(durations: Durations, true: TrueLaw, looks: float) -> float:
     return learned / known
 
 
-@pytest.mark.parametrize(("true", "limit"), list(zip(LAWS, LIMITS, strict=True)), ids=[one.name for one in LAWS])
+@pytest.mark.parametrize(("true", "limit"), [some(one, limit) for one, limit in zip(LAWS, LIMITS, strict=True)])
 def test_after_a_hundred_jobs_looks_are_nearly_the_best(true: TrueLaw, limit: float) -> None:
     """Every law, smooth or rough, at few looks and at many, two seeds."""
     ratios = [worse(lived(true, 100, seed), true, looks) for seed in (1, 2) for looks in (3, 10)]
     assert sum(ratios) / len(ratios) <= limit
 
 
-@pytest.mark.parametrize("true", LAWS, ids=[one.name for one in LAWS])
+@pytest.mark.parametrize("true", [some(one) for one in LAWS])
 def test_after_thirty_jobs_no_fixed_interval_is_better(true: TrueLaw) -> None:
     """At four looks a job, of two seeds neither is later than the interval that costs as much."""
     interval = at_looks(true, fixed, 4)

@@ -43,11 +43,6 @@ def after(medians: list[float]) -> Durations:
     return durations
 
 
-def test_watches_that_become_slower_are_learned_within_thirty() -> None:
-    """After 150 watches of five minutes, thirty of ten minutes are what is expected."""
-    assert learning.law(after([300.0] * 150 + [600.0] * 30)).median == pytest.approx(600, rel=0.15)
-
-
 def test_the_oldest_watches_are_those_that_are_dropped() -> None:
     """Of 250 watches the 200 that began last are kept."""
     starts = [start for start, _ in after([300.0] * 250).seen]

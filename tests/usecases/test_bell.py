@@ -26,7 +26,7 @@ class Rung:
     async def wakes(self) -> None:
         """Returns when it was woken once more."""
         self._changed.clear()
-        await asyncio.wait_for(self._changed.wait(), 20)
+        await asyncio.wait_for(self._changed.wait(), 30)
 
 
 @asynccontextmanager
@@ -77,4 +77,4 @@ async def test_who_was_cut_off_listens_again_and_looks_at_what_was_missed(postgr
 
 async def test_one_relay_on_sqlite_has_nobody_to_wake(sqlite_store: Store) -> None:
     """The bell ends at once."""
-    await asyncio.wait_for(Rung(sqlite_store, "own_1").bell.run(), 5)
+    await asyncio.wait_for(Rung(sqlite_store, "own_1").bell.run(), 30)

@@ -119,7 +119,7 @@ async def test_what_can_not_be_kept_keeps_nothing_else_waiting(
     sender = dispatcher(store, Scripted({bad.id: Answer(2**70, {}, b"what?")}), clock)
     with caplog.at_level(logging.ERROR):
         await sender.tick()
-        await asyncio.wait_for(sender.idle(), 10)
+        await asyncio.wait_for(sender.idle(), 30)
     assert "trying again" not in caplog.text
     found, _ = await store.read(lambda tx: deliveries.page(tx, Page(50), Filter()))
     assert {one.status for one in found if one.job_id != "bad"} == {DeliveryStatus.DELIVERED}
@@ -145,6 +145,6 @@ async def test_a_success_counts_though_its_answer_can_not_be_kept(store: Store, 
     await prepare(store, make_endpoint(), "j1")
     sender = dispatcher(store, Late(), clock)
     await sender.tick()
-    await asyncio.wait_for(sender.idle(), 10)
+    await asyncio.wait_for(sender.idle(), 30)
     [found], _ = await store.read(lambda tx: deliveries.page(tx, Page(50), Filter()))
     assert (found.status, found.attempts) == (DeliveryStatus.DELIVERED, 1)

@@ -188,7 +188,7 @@ class World:
 
     async def _quiet(self) -> None:
         """Returns when all that was sent is written down, but for what is stuck."""
-        until = time.monotonic() + 20
+        until = time.monotonic() + 30
         while len(asyncio.all_tasks()) - 1 > self.wire.stuck:
             assert time.monotonic() < until, "it does not come to rest"
             await asyncio.sleep(0.0003)

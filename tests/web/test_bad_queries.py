@@ -1,9 +1,6 @@
 """Queries and paths that are none are refused with the parameter and what to write instead."""
 
-import httpx
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.web.conftest import Api, assert_refused, shared
 
@@ -90,17 +87,3 @@ async def test_a_method_that_the_path_does_not_take(shared_api: Api, method: str
     answer = await shared_api.http.request(method, path)
     assert_refused(answer, 405, "method_not_allowed")
     assert answer.headers["allow"] == allow
-
-
-@settings(max_examples=150, deadline=None)
-@given(path=st.text(max_size=30), query=st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=2))
-async def test_no_path_breaks_it(shared_api: Api, path: str, query: dict[str, str]) -> None:
-    """Whatever id or query comes, the answer is one of a client's faults."""
-    for start in ("registrations", "jobs", "endpoints", "deliveries"):
-        try:
-            request = shared_api.http.build_request(
-                "GET", f"/v1/{start}/" + path.replace("?", "").replace("#", ""), params=query
-            )
-        except (ValueError, httpx.InvalidURL):
-            continue
-        assert (await shared_api.http.send(request)).status_code in (200, 400, 404)

@@ -252,7 +252,7 @@ async def test_a_page_that_listens_ends_with_its_key(sqlite_url: str, clock: Clo
         await api.relay.store.write(lambda tx: api_keys.add(tx, STORED))
         async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
             assert (await http.post("/login", data={"api_key": KEY})).status_code == 303
-            async with http.stream("GET", "/live") as listening, asyncio.timeout(10):
+            async with http.stream("GET", "/live") as listening, asyncio.timeout(30):
                 said = listening.aiter_text()
                 assert (await anext(said)).startswith("retry: ")
                 await api.relay.store.write(lambda tx: api_keys.revoke(tx, "stored", NOON))

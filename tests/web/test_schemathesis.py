@@ -26,12 +26,12 @@ REPLACED = "positive_data_acceptance"
 """Ours allows the refusals that no schema can foresee: `asked_by_schemathesis.py`."""
 
 
-async def asked(url: str, folder: Path) -> tuple[int | None, str]:
+async def asked(url: str, folder: Path, examples: int) -> tuple[int | None, str]:
     """Exit code and words of what schemathesis has to say of the API at `url`."""
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(folder)}
     asking = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(folder / "schemathesis.toml"), "--no-color"),
-        *("run", f"{url}/openapi.json", "--seed", "1", "--max-examples", "12"),
+        *("run", f"{url}/openapi.json", "--seed", "1", "--max-examples", str(examples)),
         *("--checks", "all", "--exclude-checks", REPLACED, "--continue-on-failure", "--generation-deterministic"),
         *("--output-truncate", "false", "--suppress-health-check", "all"),
         stdout=asyncio.subprocess.PIPE,
@@ -75,9 +75,16 @@ async def settled(api: Api) -> dict[str, list[str]]:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("security", [SECURITY, {}], ids=["with a key", "without keys"])
+@pytest.mark.parametrize(
+    ("security", "examples"),
+    [
+        pytest.param(SECURITY, 3, id="in short"),
+        pytest.param(SECURITY, 12, id="with a key", marks=pytest.mark.long),
+        pytest.param({}, 12, id="without keys", marks=pytest.mark.long),
+    ],
+)
 async def test_every_answer_holds_to_the_document(
-    security: dict[str, object], sqlite_url: str, clock: Clock, tmp_path: Path
+    security: dict[str, object], examples: int, sqlite_url: str, clock: Clock, tmp_path: Path
 ) -> None:
     """Statuses, types, schemas and headers are documented; what breaks the document is refused; nothing fails."""
     key = KEY if security else None
@@ -94,7 +101,7 @@ async def test_every_answer_holds_to_the_document(
     ):
         api.http.headers["Authorization"] = f"Bearer {key}"
         (tmp_path / "schemathesis.toml").write_text(settings(key, await settled(api)))
-        code, said = await asked(url, tmp_path)
+        code, said = await asked(url, tmp_path, examples)
     assert code == 0, said
     tested = re.search(r"Tested: (\d+)", said)
     assert tested, said

@@ -25,6 +25,7 @@ from relay.web.dashboard.visitor import Visitor
 from relay.web.problems import Unauthenticated, Unavailable
 
 POLICY = (
+    # guard: page-policy
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
@@ -167,7 +168,7 @@ async def _form(request: Request) -> Mapping[str, str]:
 def _environment() -> Environment:
     found = Environment(
         loader=PackageLoader("relay.web.dashboard"),
-        autoescape=True,
+        autoescape=True,  # guard: escaping
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

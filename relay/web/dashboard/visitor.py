@@ -85,7 +85,7 @@ async def begin(request: Request, relay: Relay, api_key: str, now: Instant) -> V
 
     Raises Unauthenticated for a key not known, TooMany where too many wrong ones came before it.
     """
-    key = await auth.known(request, api_key.strip())
+    key = await auth.known(request, api_key.strip())  # guard: login-guesses
     limits: Limits = request.app.state.limits
     limits.spend(key.hash)
     token = secrets.token_urlsafe(32)
@@ -105,6 +105,7 @@ def keep(response: Response, token: str, request: Request, config: Config) -> No
     public = urlsplit(config.server.public_url or "")
     encrypted = "https" in (request.url.scheme, public.scheme)
     life = LASTS // SECOND if token else 0
+    # guard: session-cookie
     response.set_cookie(_COOKIE, token, max_age=life, httponly=True, samesite="lax", secure=encrypted, path="/")
 
 
@@ -123,6 +124,7 @@ def check_origin(request: Request, config: Config, visitor: Visitor, form: Mappi
     ours = {request.headers.get("host", ""), urlsplit(config.server.public_url or "").netloc} - {""}
     stranger = origin != "" and urlsplit(origin).netloc not in ours
     foreign = request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
+    # guard: foreign-form
     if stranger or foreign or not hmac.compare_digest(form.get("csrf", "").encode(), visitor.csrf.encode()):
         raise Forbidden(
             "foreign_form", "this form is not from a page of this session; reload the page, and send it again"
