@@ -137,11 +137,11 @@ async def test_lists_say_what_went_wrong(tmp_path: Path) -> None:
 async def test_a_registration_at_a_disabled_endpoint_says_so(open_relay: Api) -> None:
     """With the reason and the way to the endpoint, and not that it is notified as soon as the job ends."""
     made = await open_relay.register("j1", callback_url="https://example.com/zap")
-    fields = {"csrf": "", "job_id": "j2", "callback_url": "https://example.com/zap"}
+    fields = {"csrf": "", "job_id": "j2", "callback_url": "https://example.com/zap", "job.completed": "on"}
     await open_relay.post(f"/v1/endpoints/{made['endpoint']['id']}/disable")
     answer = await open_relay.http.post("/register", data=fields, headers=HTML)
     assert answer.status_code == 200
-    assert "Nothing is sent to example.com for now" in answer.text
+    assert "Nothing is sent to example.com:443 for now" in answer.text
     assert "disabled by hand" in answer.text
     assert f"/endpoints/{made['endpoint']['id']}" in answer.text
     assert "as soon as it ends" not in answer.text

@@ -4,12 +4,13 @@ import asyncio
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
@@ -17,6 +18,7 @@ import psycopg
 import pytest
 
 from tests.e2e.conftest import API_KEY, Stage, free_port
+from tests.loopback import Wire, serving
 from tests.torture.postgresql import postgresql, url_at
 from tests.torture.proxy import proxy
 
@@ -92,6 +94,34 @@ async def test_a_stop_while_the_database_hangs_at_the_start(stage: Stage, folder
                 await start
             await between.break_off()
     assert codes == {128 + signal.SIGTERM, 1}
+
+
+async def test_a_stop_while_an_attempt_and_a_request_hang(stage: Stage) -> None:
+    """Both are cut off in time for a clean end: the delivery is due again at once."""
+
+    async def hangs(wire: Wire) -> None:
+        await wire.read()
+        came.set()
+        await wire.hang()
+
+    came = asyncio.Event()
+    relay = stage.serve(delivery={"timeout": "30s"})
+    await relay.start()
+    async with serving(hangs) as served:
+        await register(relay.url, [stage.exec.add(lasts=0).id], served.url("/x"))
+        await asyncio.wait_for(came.wait(), 60)
+        _, writer = await asyncio.open_connection("127.0.0.1", int(relay.url.rpartition(":")[2]))
+        head = f"POST /v1/registrations HTTP/1.1\r\nhost: x\r\nauthorization: {BEARER['authorization']}\r\n"
+        writer.write(f"{head}content-type: application/json\r\ncontent-length: 100\r\n\r\n{{".encode())
+        await writer.drain()
+        await relay.ask("GET", "/healthz")
+        began = time.monotonic()
+        assert await relay.stop() == 0
+        assert 7 < time.monotonic() - began < 10
+        writer.close()
+    with closing(sqlite3.connect(stage.folder / "relay.db")) as connection:
+        [left] = connection.execute("SELECT status, leased_by, attempts FROM deliveries").fetchall()
+    assert left == ("pending", None, 0)
 
 
 async def test_a_stop_while_nobody_reads_the_log(stage: Stage) -> None:
