@@ -36,7 +36,7 @@ format: $(DEV) ## Format the code
 habits: $(DEV) ## Have git check what is about to be committed, as `make check` does
 	$(RUN)/pre-commit install
 
-bench-polling: $(DEV) ## How near the relay's looks come to the optimum, and whole days of them: minutes
+bench-polling: $(DEV) ## How near the relay's polls come to the optimum, and whole days of them: minutes
 	$(RUN)/python -m benchmarks.polling $(ARGS)
 
 bench-speed: $(BENCH) ## How near deliveries and registrations come to what two cores can do: half an hour

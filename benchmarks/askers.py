@@ -1,15 +1,15 @@
-"""Ways to decide when to look: what people do, and what the relay does."""
+"""Ways to decide when to poll: what people do, and what the relay does."""
 
 import math
 from collections.abc import Sequence
 
 from benchmarks.virtual_days import Job
-from relay import durations as learning
-from relay.arrivals import Arrivals, arrived
-from relay.budget import Allowance, Ledger, granted, left, limited, spend
-from relay.durations import Durations
 from relay.model import SECOND, Instant
-from relay.pace import FRESH, Load, Pace, make_pace
+from relay.polling.request_budget import RateLimit, UsageLedger, after_429, allowed_now, remaining, spend
+from relay.polling.schedule import job_durations as learning
+from relay.polling.schedule.arrival_forecast import ArrivalHistory, record_arrivals
+from relay.polling.schedule.job_durations import DurationHistory
+from relay.polling.schedule.policy import POLICY_TTL, PollPolicy, Workload, build_policy
 
 
 class Plain:
@@ -46,7 +46,7 @@ class Backoff(Plain):
     name = "backoff × 1.5"
 
     def saw(self, job: Job, now: Instant) -> Instant:
-        return now + min(round(5 * SECOND * math.pow(1.5, job.sight.looks - 1)), 600 * SECOND)
+        return now + min(round(5 * SECOND * math.pow(1.5, job.poll_state.polls - 1)), 600 * SECOND)
 
 
 class MedianThenEvery(Plain):
@@ -55,64 +55,64 @@ class MedianThenEvery(Plain):
     name = "5 min, then every 15 s"
 
     def saw(self, job: Job, now: Instant) -> Instant:
-        return max(job.sight.registered_at + 300 * SECOND, now + 15 * SECOND)
+        return max(job.poll_state.registered_at + 300 * SECOND, now + 15 * SECOND)
 
 
 class Relay:
-    """The relay's own code: budget, law, price, timetable; priced anew every half minute in which a look is due."""
+    """The relay's own code: budget, law, price, timetable; priced anew every half minute in which a poll is due."""
 
     name = "the relay"
 
     def __init__(self, share: float = 0.8) -> None:
-        self._allowance = Allowance(60, 1_000, share)
-        self._ledger, self._durations, self._arrivals = Ledger(), Durations(), Arrivals()
+        self._allowance = RateLimit(60, 1_000, share)
+        self._ledger, self._durations, self._arrivals = UsageLedger(), DurationHistory(), ArrivalHistory()
         self._active: dict[int, Job] = {}
-        self._pace: Pace | None = None
+        self._pace: PollPolicy | None = None
 
     def choose(self, due: list[Job], now: Instant) -> list[Job]:
-        """As `Watcher.tick`: those whose look is still worth its price, as many as the budget grants, by their gain."""
+        """As `Watcher.tick`: those whose poll is still worth its price, as many as the budget grants, by their gain."""
         self._active.update((job.id, job) for job in due)
-        pace = self._fresh(now)
+        policy = self._fresh(now)
         kept = []
         for job in due:
-            if (later := pace.put_off(job.sight, now)) is None:
+            if (later := policy.postpone(job.poll_state, now)) is None:
                 kept.append(job)
             else:
                 job.planned_at = later.at
-        number = granted(self._ledger, self._allowance, now, len(kept))
+        number = allowed_now(self._ledger, self._allowance, now, len(kept))
         if number < len(kept):
-            kept = sorted(kept, key=lambda job: pace.gain(job.sight, now), reverse=True)
+            kept = sorted(kept, key=lambda job: policy.expected_delay_saved(job.poll_state, now), reverse=True)
         self._ledger = spend(self._ledger, number, now)
         return kept[:number]
 
     def saw(self, job: Job, now: Instant) -> Instant:
         self._counted(job, now)
-        return self._fresh(now).plan(job.sight, now).at
+        return self._fresh(now).plan(job.poll_state, now).at
 
     def ended(self, job: Job, now: Instant) -> None:
         self._counted(job, now)
         del self._active[job.id]
         if job.ends_at is None or job.seen_at is None:
-            self._durations = learning.observe_never(self._durations, now)
+            self._durations = learning.observe_unfinished(self._durations, now)
             return
         wait, took = (job.started_at - job.created_at) / 1_000, (job.ends_at - job.started_at) / 1_000
-        known = learning.observe_ready(self._durations, job.ends_at <= job.sight.registered_at)
+        known = learning.observe_already_ended(self._durations, job.ends_at <= job.poll_state.registered_at)
         self._durations = learning.observe(learning.observe_wait(known, wait), took, now)
 
     def refused(self, job: Job, retry_after: int, now: Instant) -> Instant:
-        self._ledger = limited(self._ledger, self._allowance, retry_after, now)
+        self._ledger = after_429(self._ledger, self._allowance, retry_after, now)
         return self._ledger.paused_until
 
     def _counted(self, job: Job, now: Instant) -> None:
-        if job.sight.looks == 1:
-            self._arrivals = arrived(self._arrivals, 1, now)
+        if job.poll_state.polls == 1:
+            self._arrivals = record_arrivals(self._arrivals, 1, now)
 
-    def _fresh(self, now: Instant) -> Pace:
-        if self._pace is None or now - self._pace.made_at >= FRESH:
-            sights = [job.sight for job in self._active.values()]
-            free = left(self._ledger, self._allowance, now)
-            load = Load(self._durations, sights, len(sights), free, self._arrivals)
-            self._pace = make_pace(load, now, self._pace)
+    def _fresh(self, now: Instant) -> PollPolicy:
+        if self._pace is None or now - self._pace.made_at >= POLICY_TTL:
+            poll_states = [job.poll_state for job in self._active.values()]
+            free = remaining(self._ledger, self._allowance, now)
+            load = Workload(self._durations, poll_states, len(poll_states), free, self._arrivals)
+            self._pace = build_policy(load, now, self._pace)
         return self._pace
 
 

@@ -7,13 +7,13 @@ from functools import cache
 from benchmarks import askers, virtual_days
 from benchmarks.laws import TrueLaw
 from benchmarks.optimum import Optimum
-from benchmarks.schedules import at_looks, fixed
+from benchmarks.schedules import at_polls, fixed
 from benchmarks.tables import Check, Report, Table
 from benchmarks.virtual_days import WORKLOADS, Asker, Outcome, Workload
 
 QUICK = (WORKLOADS[2],)
 FEWEST, MOST = 0.5, 30.0
-"""Looks a job between which the optimum is known."""
+"""Polls a job between which the optimum is known."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Row:
     outcome: Outcome
 
     def cells(self) -> list[str]:
-        """Looks a job, mean, median, 95%, 99%, 429s."""
+        """Polls a job, mean, median, 95%, 99%, 429s."""
         delays, jobs = self.outcome.delays, len(self.outcome.jobs)
         marks = [delays[min(int(share * len(delays)), len(delays) - 1)] for share in (0.5, 0.95, 0.99)]
-        shown = [self.outcome.looks / jobs, sum(delays) / len(delays), *marks]
+        shown = [self.outcome.polls / jobs, sum(delays) / len(delays), *marks]
         return [self.asker, *(f"{value:,.1f}" for value in shown), f"{self.outcome.refused:,}"]
 
     @property
@@ -56,7 +56,7 @@ def _askers(quick: bool) -> Sequence[Callable[[], Asker]]:
 
 
 def _tables(rows: Sequence[Row]) -> Iterator[Table]:
-    head = ("", "looks a job", "mean delay, s", "median", "95%", "99%", "429s")
+    head = ("", "polls a job", "mean delay, s", "median", "95%", "99%", "429s")
     for workload in dict.fromkeys(row.workload for row in rows):
         cells = [row.cells() for row in rows if row.workload is workload]
         best = _optimum(rows, workload)
@@ -66,13 +66,13 @@ def _tables(rows: Sequence[Row]) -> Iterator[Table]:
 
 
 def _optimum(rows: Sequence[Row], workload: Workload) -> list[str] | None:
-    """The best that is possible for the relay's number of looks, where the law is known and one."""
+    """The best that is possible for the relay's number of polls, where the law is known and one."""
     [ours] = [row for row in rows if row.workload is workload and row.asker == askers.Relay.name]
-    looks = ours.outcome.looks_after_the_first
-    if workload.one_law is None or not FEWEST <= looks <= MOST:
+    polls = ours.outcome.polls_after_the_first
+    if workload.one_law is None or not FEWEST <= polls <= MOST:
         return None
-    total = ours.outcome.looks / len(ours.outcome.jobs)
-    delay = _judge(workload.one_law).delay(looks)
+    total = ours.outcome.polls / len(ours.outcome.jobs)
+    delay = _judge(workload.one_law).delay(polls)
     return ["the optimum, all known in advance", f"{total:,.1f}", f"{delay:,.1f}", "", "", "", ""]
 
 
@@ -93,10 +93,10 @@ def _checks(ours: Sequence[Row]) -> Iterator[Check]:
             continue  # paused for as long as Exec asks, it promises nothing
         late = outcome.late
         yield Check(f"longest gap, in parts of what is promised: {name}", "1.1", f"{late:.2f}", late <= 1.1)
-        looks, law = outcome.looks_after_the_first, row.workload.one_law
-        if law is not None and looks >= FEWEST:
-            same = at_looks(law, fixed, looks)
+        polls, law = outcome.polls_after_the_first, row.workload.one_law
+        if law is not None and polls >= FEWEST:
+            same = at_polls(law, fixed, polls)
             if same is not None:
                 ratio = row.mean / same
-                what = f"mean delay, against a fixed interval with as many looks and no limit: {name}"
+                what = f"mean delay, against a fixed interval with as many polls and no limit: {name}"
                 yield Check(what, "1.00", f"{ratio:.2f}", ratio <= 1.0)

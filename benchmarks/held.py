@@ -8,7 +8,7 @@ from benchmarks.optimum import Optimum
 from benchmarks.ratios import (
     HISTORIES,
     KNOWN,
-    LOOKS,
+    POLLS,
     SEEDS,
     SEEN,
     History,
@@ -32,7 +32,7 @@ AFTER_100 = {
 }
 """After 100 jobs; of all others `ROUGH`."""
 STUCK = (
-    "the optimum knows that no job ends between 25 minutes and a day, and never looks there; ours looks once, lest a "
+    "the optimum knows that no job ends between 25 minutes and a day, and never polls there; ours polls once, lest a "
     "job that outlasts all others be left alone for a day"
 )
 
@@ -41,21 +41,21 @@ STUCK = (
 class Found:
     """All that was measured."""
 
-    looks: Sequence[int]
+    polls: Sequence[int]
     known: Sequence[Known]
     learned: Sequence[Learned]
 
 
 def measure(quick: bool = False) -> Found:
-    """Every law and every history; `quick`: two laws, two seeds, two numbers of looks."""
-    seeds, looks = (SEEDS[:2], (3, 6)) if quick else (SEEDS, LOOKS)
+    """Every law and every history; `quick`: two laws, two seeds, two numbers of polls."""
+    seeds, polls = (SEEDS[:2], (3, 6)) if quick else (SEEDS, POLLS)
     histories: Sequence[History] = [HISTORIES[k] for k in (1, 5)] if quick else HISTORIES
-    judged = {one.law.name: Judged(one.law, Optimum(one.law, (looks[0], looks[-1]))) for one in histories}
+    judged = {one.law.name: Judged(one.law, Optimum(one.law, (polls[0], polls[-1]))) for one in histories}
     plain = [judged[law.name] for law in LAWS if law.name in judged]
     return Found(
-        looks,
-        [row for one in plain for row in known(one, looks)],
-        [row for one in histories for row in learned(one, judged[one.law.name], seeds, looks)],
+        polls,
+        [row for one in plain for row in known(one, polls)],
+        [row for one in histories for row in learned(one, judged[one.law.name], seeds, polls)],
     )
 
 
@@ -66,13 +66,13 @@ def report(found: Found) -> Report:
 
 def _optima(found: Found) -> Table:
     rows = [[one.law, *(_seconds(delay) for delay in one.optimum)] for one in found.known if one.who == KNOWN]
-    return Table("The optimum's mean delay in seconds, by looks a job", ("law", *map(str, found.looks)), rows)
+    return Table("The optimum's mean delay in seconds, by polls a job", ("law", *map(str, found.polls)), rows)
 
 
 def _known(found: Found) -> Table:
     rows = [[one.law, *map(_ratio, one.ratios)] for one in found.known if one.who == KNOWN]
-    title = "The relay's delay over the optimum's, law known, by looks a job"
-    return Table(title, ("law", *map(str, found.looks)), rows)
+    title = "The relay's delay over the optimum's, law known, by polls a job"
+    return Table(title, ("law", *map(str, found.polls)), rows)
 
 
 def _others(found: Found) -> Table:
@@ -80,7 +80,7 @@ def _others(found: Found) -> Table:
     laws = list(dict.fromkeys(one.law for one in found.known))
     cells = {(one.law, one.who): _range(one.ratios) for one in found.known}
     rows = [[law, *(cells[law, who] for who in names)] for law in laws]
-    title = f"Delay over the optimum's at {found.looks[0]} and at {found.looks[-1]} looks a job, the law known to all"
+    title = f"Delay over the optimum's at {found.polls[0]} and at {found.polls[-1]} polls a job, the law known to all"
     return Table(title, ("law", *names), rows)
 
 
@@ -97,7 +97,7 @@ def _learned(found: Found) -> Table:
         )
     head = ("jobs", *(f"after {n}" for n in SEEN), f"over fixed, after {SEEN[-1]}")
     title = (
-        f"The relay's delay over the optimum's, law learned, over {found.looks[0]} to {found.looks[-1]} looks a job: "
+        f"The relay's delay over the optimum's, law learned, over {found.polls[0]} to {found.polls[-1]} polls a job: "
         "mean ± standard deviation between seeds, worst seed"
     )
     return Table(title, head, rows)
@@ -144,13 +144,13 @@ def _seconds(delay: float) -> str:
 
 
 def curves(found: Found) -> dict[str, list[tuple[float, float]]]:
-    """(looks, mean delay in seconds) of everyone, for the second law: what the plot shows."""
+    """(polls, mean delay in seconds) of everyone, for the second law: what the plot shows."""
     rows = [one for one in found.known if one.law == LAWS[1].name]
     best = rows[0].optimum
     lines: dict[str, list[tuple[float, float]]] = {
         one.who: [
             (n, ratio * delay)
-            for n, ratio, delay in zip(found.looks, one.ratios, best, strict=True)
+            for n, ratio, delay in zip(found.polls, one.ratios, best, strict=True)
             if ratio is not None
         ]
         for one in rows
@@ -159,6 +159,6 @@ def curves(found: Found) -> dict[str, list[tuple[float, float]]]:
     for row in found.learned:
         if row.name == LAWS[1].name and row.seen == SEEN[-1]:
             lines["the relay, after 100 jobs"] = [
-                (n, ratio * delay) for n, ratio, delay in zip(found.looks, row.ratios, best, strict=True)
+                (n, ratio * delay) for n, ratio, delay in zip(found.polls, row.ratios, best, strict=True)
             ]
-    return lines | {"the optimum": list(zip(map(float, found.looks), best, strict=True))}
+    return lines | {"the optimum": list(zip(map(float, found.polls), best, strict=True))}

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from relay.law import Law, lognormal_cdf, tabulate
+from relay.polling.schedule.duration_distribution import DurationDistribution, lognormal_cdf, tabulate
 
 MAX_AGE = 86_400.0
-"""Seconds after which a watch is given up: the last look of a job that never ends."""
+"""Seconds after which a watch is given up: the last poll of a job that never ends."""
 
 _POINTS = 6_000
 _GRID = [0.0] + [math.exp(math.log(0.5) + k * math.log(MAX_AGE / 0.5) / _POINTS) for k in range(_POINTS + 1)]
@@ -63,15 +63,15 @@ class TrueLaw:
         )
 
     @property
-    def table(self) -> Law:
+    def table(self) -> DurationDistribution:
         """As the planner would know it, had it seen everything."""
         return tabulate(lambda age: self.at(age)[0] / (1 - self.never), self.never)
 
 
-def judge(law: TrueLaw, looks: Sequence[float]) -> tuple[float, float]:
-    """Looks per job and mean delay (seconds, over the jobs that end) of looking at these ages and at `MAX_AGE`."""
+def judge(law: TrueLaw, polls: Sequence[float]) -> tuple[float, float]:
+    """Polls per job and mean delay (seconds, over the jobs that end) of polling these ages and at `MAX_AGE`."""
     spent, delay, ended, mean = 0.0, 0.0, 0.0, 0.0
-    for age in [*(look for look in looks if look < MAX_AGE), MAX_AGE]:
+    for age in [*(poll for poll in polls if poll < MAX_AGE), MAX_AGE]:
         spent += 1.0 - ended
         by_then, mean_then = law.at(age)
         delay += age * (by_then - ended) - (mean_then - mean)

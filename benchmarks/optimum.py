@@ -9,35 +9,35 @@ from itertools import pairwise
 from benchmarks.laws import MAX_AGE, TrueLaw, judge
 
 _FINE = tuple(math.exp(k * math.log(MAX_AGE) / 10_000) for k in range(10_001))
-_PER_LOOK = 10
-_LOOKS = tuple(0.8 * 1.12**k for k in range(36))
+_PER_POLL = 10
+_POLLS = tuple(0.8 * 1.12**k for k in range(36))
 """About the numbers of looks for which the best schedule is sought."""
 
 
 class Optimum:
-    """The least mean delay at each number of looks per job, for one law.
+    """The least mean delay at each number of polls per job, for one law.
 
-    For each of many prices the dynamic program finds the schedule of least delay + price·looks. No schedule at all is
-    cheaper at that price, so at n looks none has less delay than least − price·n, whichever the price: the greatest of
+    For each of many prices the dynamic program finds the schedule of least delay + price·polls. No schedule at all is
+    cheaper at that price, so at n polls none has less delay than least − price·n, whichever the price: the greatest of
     these bounds is what others are held against. It is reached, but for the space between the prices (0.2%).
     """
 
     def __init__(self, law: TrueLaw, between: tuple[float, float] = (2.0, 30.0)) -> None:
-        """`between` are the least and the greatest number of looks that will be asked for."""
+        """`between` are the least and the greatest number of polls that will be asked for."""
         scale = _keller(law)
         self._bounds = []
-        for price in (0.5 * (scale / n) ** 2 for n in _LOOKS if between[0] / 2.5 < n < between[1] * 1.5):
-            looks, delay = judge(law, _polished(law, _best(law, price), price))
+        for price in (0.5 * (scale / n) ** 2 for n in _POLLS if between[0] / 2.5 < n < between[1] * 1.5):
+            polls, delay = judge(law, _polished(law, _best(law, price), price))
             weighed = price / (1 - law.never)  # `judge` has the delay of the jobs that end, `_best` that of all
-            self._bounds.append((delay + weighed * looks, weighed))
+            self._bounds.append((delay + weighed * polls, weighed))
 
-    def delay(self, looks: float) -> float:
-        """Seconds: no schedule of so many looks per job has less delay in the mean."""
-        return max(least - price * looks for least, price in self._bounds)
+    def delay(self, polls: float) -> float:
+        """Seconds: no schedule of so many polls per job has less delay in the mean."""
+        return max(least - price * polls for least, price in self._bounds)
 
 
 def _keller(law: TrueLaw) -> float:
-    """∫ √(F'·S): a schedule of n looks can't do much better than a mean delay of half its square, divided by n."""
+    """∫ √(F'·S): a schedule of n polls can't do much better than a mean delay of half its square, divided by n."""
     total = 0.0
     for low, high in pairwise(_FINE):
         before, after = law.at(low)[0], law.at(high)[0]
@@ -60,38 +60,38 @@ def _best(law: TrueLaw, price: float) -> list[float]:
                 best, following[i] = cost, j
         furthest = following[i]
         costs[i] = best + price * (1 - ended)
-    looks, at = [], 0
+    polls, at = [], 0
     while at < last:
         at = following[at]
-        looks.append(ages[at])
-    return looks
+        polls.append(ages[at])
+    return polls
 
 
-def _polished(law: TrueLaw, looks: list[float], price: float) -> list[float]:
-    """The same schedule off the grid: each look in turn moved to where it costs least between its neighbours."""
-    looks = [0.0, *looks]
+def _polished(law: TrueLaw, polls: list[float], price: float) -> list[float]:
+    """The same schedule off the grid: each poll in turn moved to where it costs least between its neighbours."""
+    polls = [0.0, *polls]
 
     def cost(before: float, at: float, after: float) -> float:
         (f0, m0), (f1, m1), (f2, m2) = law.at(before), law.at(at), law.at(after)
         return at * (f1 - f0) - (m1 - m0) + after * (f2 - f1) - (m2 - m1) + price * (1 - f1)
 
     for sweep in range(12):
-        for k in range(1, len(looks) - 1):
-            low, high = looks[k - 1], looks[k + 1]
+        for k in range(1, len(polls) - 1):
+            low, high = polls[k - 1], polls[k + 1]
             reach = (high - low) / 2**sweep / 4
-            low, high = max(low, looks[k] - reach), min(high, looks[k] + reach)
+            low, high = max(low, polls[k] - reach), min(high, polls[k] + reach)
             candidates = [low + (high - low) * step / 8 for step in range(9)]
-            looks[k] = min([looks[k], *candidates], key=lambda at: cost(looks[k - 1], at, looks[k + 1]))
-    return looks[1:]
+            polls[k] = min([polls[k], *candidates], key=lambda at: cost(polls[k - 1], at, polls[k + 1]))
+    return polls[1:]
 
 
 def _grid(law: TrueLaw, price: float) -> list[float]:
-    """Points several times as dense as the best looks are, √(F'/(2·price·S)), and never sparse."""
+    """Points several times as dense as the best polls are, √(F'/(2·price·S)), and never sparse."""
     ages, at, before = [0.0], 0.0, 0.0
     for low, high in pairwise(_FINE):
         ended = law.at(high)[0]
         alive = max(1 - ended, 1e-4)
-        at += _PER_LOOK * math.sqrt(max(ended - before, 0.0) * (high - low) / alive / (2 * price)) + 400 / len(_FINE)
+        at += _PER_POLL * math.sqrt(max(ended - before, 0.0) * (high - low) / alive / (2 * price)) + 400 / len(_FINE)
         before = ended
         if at >= 1:
             ages.append(high)

@@ -20,15 +20,15 @@ from benchmarks.tables import Check, Report, Table
 from relay import config
 from relay.model import DAY, MINUTE, SECOND, Endpoint, EndpointKind, EventType, Instant, Secret, event_id, new_id
 from relay.service import Relay
-from relay.store import endpoints as subscribers
-from relay.store.clock import system_clock
-from relay.store.database import Tx
-from relay.store.schema import attempts, deliveries, events, looks, watches
+from relay.store.engine.clock import system_clock
+from relay.store.engine.database import Tx
+from relay.store.engine.schema import attempts, deliveries, events, polls, watches
+from relay.store.tables import endpoints as subscribers
 from relay.web.app import create_app
 
 FEW, MANY = 100, 10_000
 EACH = 10
-"""Deliveries of one job, each with two attempts; five looks a job."""
+"""Deliveries of one job, each with two attempts; five polls a job."""
 ROUNDS = 15
 INSTANT, LARGE = 100, 100
 """Milliseconds within which people take an answer for instant (Nielsen, Usability Engineering, 1993); kB of a page."""
@@ -42,12 +42,12 @@ def fill(tx: Tx, jobs: int, now: Instant) -> dict[str, str]:
     """The jobs of a month, a thirtieth of them of the last day. Returns the addresses of pages."""
     owners = [subscriber(tx, place, now) for place in range(EACH)]
     rows: dict[str, list[dict[str, Any]]] = {
-        name: [] for name in ("watches", "events", "deliveries", "attempts", "looks")
+        name: [] for name in ("watches", "events", "deliveries", "attempts", "polls")
     }
     for number in range(jobs):
         for name, some in job_rows(number, now - number * 30 * DAY // jobs, owners).items():
             rows[name] += some
-    for table in (watches, events, deliveries, attempts, looks):
+    for table in (watches, events, deliveries, attempts, polls):
         tx.execute(insert(table), rows[table.name])
     places = {name: f"/{name}" for name in ("jobs", "deliveries", "endpoints")}
     return places | {
@@ -87,15 +87,15 @@ def job_rows(number: int, at: Instant, owners: list[str]) -> dict[str, list[dict
     fact = event_id("default", key["job_id"], EventType.COMPLETED)
     rows: dict[str, list[dict[str, Any]]] = {"deliveries": [], "attempts": []}
     ended = {"state": "settled", "created_at": at - 5 * MINUTE, "ended_at": at, "leased": False}
-    rows["watches"] = [key | ended | {"job": job, "looks": 5, "last_look_at": at, "next_look_why": ""}]
+    rows["watches"] = [key | ended | {"job": job, "polls": 5, "last_poll_at": at, "next_poll_reason": ""}]
     told = {"type": "job.completed", "occurred_at": at - SECOND, "created_at": at}
     rows["events"] = [key | told | {"id": fact, "job": job}]
-    look = {"duration_ms": 80, "outcome": "seen", "detail": "processing"}
-    rows["looks"] = [key | look | {"at": at - n * MINUTE} for n in range(5)]
+    poll = {"duration_ms": 80, "outcome": "seen", "detail": "processing"}
+    rows["polls"] = [key | poll | {"at": at - n * MINUTE} for n in range(5)]
     for place, owner in enumerate(owners):
         id, status = new_id("dlv", at), "failed" if place == EACH - 1 else "delivered"
         sent = {"event_id": fact, "event_type": "job.completed", "host": "example.com:443", "body": b"{}" * 200}
-        done = {"attempts": 2, "tries": 2, "trigger": "schedule", "created_at": at, "ended_at": at + SECOND}
+        done = {"attempts": 2, "attempts_in_run": 2, "trigger": "schedule", "created_at": at, "ended_at": at + SECOND}
         rows["deliveries"].append(key | sent | done | {"id": id, "endpoint_id": owner, "status": status})
         tried = {"delivery_id": id, "trigger": "schedule", "started_at": at, "duration_ms": 90, "response": "ok"}
         rows["attempts"] += [

@@ -1,4 +1,4 @@
-"""How soon the relay hears of the end, and for how many looks: `python -m benchmarks.polling`.
+"""How soon the relay hears of the end, and for how many polls: `python -m benchmarks.polling`.
 
 Two parts, on the relay's own planner and a virtual clock, seeds fixed: one job at a time against the best that any can
 do (laws), and whole days within Exec's limits (days). `--quick` is a small part of it, in seconds; `--write-docs`
@@ -33,12 +33,12 @@ def _laws(quick: bool) -> Report:
 def drawn(found: held.Found) -> str:
     """The plot, as SVG."""
     return plot(
-        "How late the end is heard of, by looks a job",
+        "How late the end is heard of, by polls a job",
         "Jobs of five minutes in the median, lognormal with σ 0.35. The relay's curve lies on the optimum's from 2 to "
-        "30 looks a job; a fixed interval is about twice as late, the median and then a fixed interval the later the "
-        "more looks there are, and exponential backoff the latest of all.",
+        "30 polls a job; a fixed interval is about twice as late, the median and then a fixed interval the later the "
+        "more polls there are, and exponential backoff the latest of all.",
         (
-            Axis("looks a job", (2, 3, 5, 10, 20, 30)),
+            Axis("polls a job", (2, 3, 5, 10, 20, 30)),
             Axis("mean delay, seconds", (1, 2, 5, 10, 20, 50, 100, 200, 500)),
         ),
         held.curves(found),

@@ -1,6 +1,6 @@
-"""How near the relay's looks come to the best that any can do, job by job: with the law known, and with it learned.
+"""How near the relay's polls come to the best that any can do, job by job: with the law known, and with it learned.
 
-All are compared at equal looks per job, so nothing is won by asking more often. A ratio of 1 is the optimum's delay.
+All are compared at equal polls per job, so nothing is won by asking more often. A ratio of 1 is the optimum's delay.
 """
 
 import math
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from benchmarks.laws import LAWS, TrueLaw
 from benchmarks.optimum import Optimum
-from benchmarks.schedules import START, Schedule, at_looks, backoff, fixed, median_first, ours
-from relay import durations as learning
-from relay.durations import Durations
-from relay.law import Law
+from benchmarks.schedules import START, Schedule, at_polls, backoff, fixed, median_first, ours
 from relay.model import DAY, MINUTE, Instant
+from relay.polling.schedule import job_durations as learning
+from relay.polling.schedule.duration_distribution import DurationDistribution
+from relay.polling.schedule.job_durations import DurationHistory
 
-LOOKS = (2, 3, 5, 10, 20, 30)
+POLLS = (2, 3, 5, 10, 20, 30)
 SEEN = (10, 30, 100)
 SEEDS = tuple(range(1, 9))
 EVERY = 15 * MINUTE
@@ -34,15 +34,15 @@ class Judged:
     law: TrueLaw
     optimum: Optimum
 
-    def delay(self, schedule: Schedule, looks: float) -> float | None:
-        """The delay of a schedule over the optimum's, at so many looks a job; None where it can't cost so many."""
-        found = at_looks(self.law, schedule, looks)
-        return None if found is None else found / self.optimum.delay(looks)
+    def delay(self, schedule: Schedule, polls: float) -> float | None:
+        """The delay of a schedule over the optimum's, at so many polls a job; None where it can't cost so many."""
+        found = at_polls(self.law, schedule, polls)
+        return None if found is None else found / self.optimum.delay(polls)
 
 
 @dataclass(frozen=True)
 class Known:
-    """One law, one who looks: the ratio to the optimum at each number of looks, and the optimum's delay in seconds."""
+    """One law, one who polls: the ratio to the optimum at each number of polls, and the optimum's delay in seconds."""
 
     law: str
     who: str
@@ -52,7 +52,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Learned:
-    """One history, after so many jobs: the ratio to the optimum that knows the law, over all numbers of looks."""
+    """One history, after so many jobs: the ratio to the optimum that knows the law, over all numbers of polls."""
 
     name: str
     seen: int
@@ -62,9 +62,9 @@ class Learned:
     worst: float
     """The worst seed's mean."""
     against_fixed: float
-    """The delay over that of the fixed interval of as many looks, where it is worst of all numbers of looks."""
+    """The delay over that of the fixed interval of as many polls, where it is worst of all numbers of polls."""
     ratios: tuple[float, ...]
-    """The mean of all seeds at each number of looks."""
+    """The mean of all seeds at each number of polls."""
 
 
 @dataclass(frozen=True)
@@ -88,22 +88,22 @@ HISTORIES = (
 )
 
 
-def known(judged: Judged, looks: Sequence[int] = LOOKS) -> Iterator[Known]:
+def known(judged: Judged, polls: Sequence[int] = POLLS) -> Iterator[Known]:
     """Ours and what people do instead, all of them told the law."""
     everyone = {KNOWN: ours(judged.law.table), **OTHERS, MEDIAN_FIRST: median_first(judged.law.table.median)}
-    best = tuple(judged.optimum.delay(n) for n in looks)
+    best = tuple(judged.optimum.delay(n) for n in polls)
     for who, schedule in everyone.items():
-        yield Known(judged.law.name, who, tuple(judged.delay(schedule, n) for n in looks), best)
+        yield Known(judged.law.name, who, tuple(judged.delay(schedule, n) for n in polls), best)
 
 
 def learned(
-    history: History, judged: Judged, seeds: Sequence[int] = SEEDS, looks: Sequence[int] = LOOKS
+    history: History, judged: Judged, seeds: Sequence[int] = SEEDS, polls: Sequence[int] = POLLS
 ) -> Iterator[Learned]:
     """Ours, which learns as jobs end; one row for each of `SEEN`."""
-    plain = [judged.delay(fixed, n) or math.inf for n in looks]
+    plain = [judged.delay(fixed, n) or math.inf for n in polls]
     lives = [list(_lived(history, seed)) for seed in seeds]
     for place, seen in enumerate(SEEN):
-        ratios = [[judged.delay(ours(life[place]), n) or math.inf for n in looks] for life in lives]
+        ratios = [[judged.delay(ours(life[place]), n) or math.inf for n in polls] for life in lives]
         means = [statistics.fmean(one) for one in ratios]
         at_each = [statistics.fmean(column) for column in zip(*ratios, strict=True)]
         yield Learned(
@@ -117,9 +117,9 @@ def learned(
         )
 
 
-def _lived(history: History, seed: int) -> Iterator[Law]:
+def _lived(history: History, seed: int) -> Iterator[DurationDistribution]:
     """The law as the relay takes it to be after each of `SEEN` jobs of the present law."""
-    rng, durations, now = random.Random(f"{seed}, {history.name}"), Durations(), START
+    rng, durations, now = random.Random(f"{seed}, {history.name}"), DurationHistory(), START
     for _ in range(history.before):
         durations, now = _job(durations, history.earlier or history.law, rng, now), now + EVERY
     for number in range(1, max(SEEN) + 1):
@@ -129,11 +129,11 @@ def _lived(history: History, seed: int) -> Iterator[Law]:
             durations = _job(durations, history.law, rng, now)
         now += EVERY
         if number in SEEN:
-            yield learning.law(durations)
+            yield learning.fit_distribution(durations)
 
 
-def _job(durations: Durations, law: TrueLaw, rng: random.Random, begun: Instant) -> Durations:
+def _job(durations: DurationHistory, law: TrueLaw, rng: random.Random, begun: Instant) -> DurationHistory:
     took = law.sample(rng)
     if took is None:
-        return learning.observe_never(durations, begun + DAY)
+        return learning.observe_unfinished(durations, begun + DAY)
     return learning.observe(durations, took, begun + round(took * 1_000))

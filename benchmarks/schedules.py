@@ -1,6 +1,6 @@
-"""Who looks when: at which ages a job is looked at, seconds since its start, until it is given up.
+"""Who polls when: at which ages a job is polled, seconds since its start, until it is given up.
 
-Every one of them makes a look when the job is registered, which says nothing yet and is not counted here.
+Every one of them makes a poll when the job is registered, which says nothing yet and is not counted here.
 """
 
 import math
@@ -8,28 +8,28 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from benchmarks.laws import MAX_AGE, TrueLaw, judge
-from relay.law import Law
 from relay.model import Instant
-from relay.planner import Sight, adaptive_plan, make_timetable
+from relay.polling.schedule.duration_distribution import DurationDistribution
+from relay.polling.schedule.next_poll import PollState, adaptive_poll, optimal_schedule
 
 START: Instant = 1_709_510_400_000
 """Monday 2024-03-04T00:00:00Z."""
 
 Schedule = Callable[[float], list[float]]
-"""The ages of the looks by how sparing they are: the more, the fewer."""
+"""The ages of the polls by how sparing they are: the more, the fewer."""
 
 
-def ours(law: Law) -> Schedule:
-    """The relay's planner, where it takes `law` for the truth and the price of a look is given (seconds)."""
+def ours(law: DurationDistribution) -> Schedule:
+    """The relay's planner, where it takes `law` for the truth and the price of a poll is given (seconds)."""
 
     def ages(price: float) -> list[float]:
-        table, found, now = make_timetable(law, price), [], START
-        sight = Sight(
-            registered_at=START, created_at=START, started_at=START, status="processing", last_look_at=START, looks=1
+        table, found, now = optimal_schedule(law, price), [], START
+        poll_state = PollState(
+            registered_at=START, created_at=START, started_at=START, status="processing", last_poll_at=START, polls=1
         )
         while now < START + MAX_AGE * 1_000:
-            now = adaptive_plan(sight, table, now).at
-            sight = replace(sight, last_look_at=now, looks=sight.looks + 1)
+            now = adaptive_poll(poll_state, table, now).at
+            poll_state = replace(poll_state, last_poll_at=now, polls=poll_state.polls + 1)
             found.append((now - START) / 1_000)
         return found
 
@@ -64,17 +64,17 @@ def median_first(median: float) -> Schedule:
     return ages
 
 
-def at_looks(law: TrueLaw, schedule: Schedule, looks: float) -> float | None:
-    """The mean delay of a schedule that is as sparing as makes it cost so many looks a job; None where none does.
+def at_polls(law: TrueLaw, schedule: Schedule, polls: float) -> float | None:
+    """The mean delay of a schedule that is as sparing as makes it cost so many polls a job; None where none does.
 
-    Where the number of looks jumps past the one that is sought, the two sides of the jump are mixed.
+    Where the number of polls jumps past the one that is sought, the two sides of the jump are mixed.
     """
     low, high = math.log(1e-4), math.log(MAX_AGE)
     many = few = None
     for _ in range(16):
         middle = (low + high) / 2
         spent, delay = judge(law, schedule(math.exp(middle)))
-        if spent > looks:
+        if spent > polls:
             low, many = middle, (spent, delay)
         else:
             high, few = middle, (spent, delay)
@@ -82,5 +82,5 @@ def at_looks(law: TrueLaw, schedule: Schedule, looks: float) -> float | None:
             break
     if many is None or few is None:
         return None
-    part = (looks - few[0]) / (many[0] - few[0])
+    part = (polls - few[0]) / (many[0] - few[0])
     return few[1] + part * (many[1] - few[1])

@@ -1,7 +1,7 @@
 """What a tick costs by how many jobs are watched: `python -m benchmarks.tick`, with `--postgresql` there too.
 
 Stores with 1,000, 100,000 and 1,000,000 watches that are not due, and the same relay on each, in turns: a tick with
-nothing due; one that makes 20 looks (at a client that answers at once); and pricing the looks anew, as every half
+nothing due; one that makes 20 polls (at a client that answers at once); and pricing the polls anew, as every half
 minute. Medians; what counts is how they grow.
 """
 
@@ -19,13 +19,14 @@ from sqlalchemy import func, insert, select, update
 
 from benchmarks.databases import postgresql
 from benchmarks.tables import Report, Table
-from relay import config, exec_api
+from relay import config
 from relay.config import Config
 from relay.model import DAY, MINUTE, Instant, ScenarioJob, to_rfc3339
+from relay.polling import exec_client
 from relay.service import Relay
-from relay.store.clock import system_clock
-from relay.store.database import Tx
-from relay.store.schema import watches
+from relay.store.engine.clock import system_clock
+from relay.store.engine.database import Tx
+from relay.store.engine.schema import watches
 
 NUMBERS = (1_000, 100_000, 1_000_000)
 ROUNDS = 21
@@ -35,7 +36,7 @@ NEVER_SPENT = {"per_minute": 100_000, "per_day": 10_000_000, "share": 1.0}
 """A budget that no benchmark uses up."""
 _BATCH = 20_000
 
-WORDS = {"idle": "a tick, nothing due", "busy": f"a tick with {DUE} looks", "price": "pricing anew"}
+WORDS = {"idle": "a tick, nothing due", "busy": f"a tick with {DUE} polls", "price": "pricing anew"}
 """What is done, in words."""
 
 
@@ -44,32 +45,32 @@ class Rig:
 
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
-        self._named = self.looked = 0
+        self._named = self.polled = 0
 
     async def idle(self) -> None:
         """A tick with nothing due."""
-        await self.relay.watcher.tick()
+        await self.relay.poller.tick()
 
     async def busy(self) -> None:
-        """A tick that makes 20 looks, to the end of the last."""
-        before = self.looked
-        await self.relay.watcher.tick()
-        await self.relay.watcher.idle()
-        assert self.looked == before + DUE
+        """A tick that makes 20 polls, to the end of the last."""
+        before = self.polled
+        await self.relay.poller.tick()
+        await self.relay.poller.idle()
+        assert self.polled == before + DUE
 
     async def make_due(self) -> None:
-        """Twenty watches fall due, and nothing else is looked at meanwhile."""
-        await self.relay.watcher.idle()
+        """Twenty watches fall due, and nothing else is polled meanwhile."""
+        await self.relay.poller.idle()
         first, self._named = self._named, self._named + DUE
         names = [f"j{number:07d}" for number in range(first, first + DUE)]
         # Last seen two hours ago, so that no price makes them wait.
-        soon = {"next_look_at": system_clock() - 1, "last_look_at": system_clock() - 120 * MINUTE}
+        soon = {"next_poll_at": system_clock() - 1, "last_poll_at": system_clock() - 120 * MINUTE}
         await self.relay.store.write(lambda tx: tx.execute(update(watches).where(watches.c.job_id.in_(names)), soon))
 
     async def price(self) -> None:
         """Pricing anew."""
-        self.relay.watcher.forget_paces()
-        await self.relay.watcher.set_pace("default", system_clock())
+        self.relay.poller.reset_policies()
+        await self.relay.poller.refresh_policy("default", system_clock())
 
 
 def job(job_id: str, now: Instant) -> ScenarioJob:
@@ -79,15 +80,15 @@ def job(job_id: str, now: Instant) -> ScenarioJob:
 
 
 def fill(tx: Tx, first: int, number: int, now: Instant, due: bool = False) -> None:
-    """Watches that are looked at some time tomorrow, or that are all `due`."""
+    """Watches that are polled some time tomorrow, or that are all `due`."""
     rows: list[dict[str, Any]] = []
     for place in range(first, first + number):
         job_id = f"j{place:07d}"
         key = {"workspace": "default", "job_id": job_id, "state": "active", "created_at": now - MINUTE}
         # Last seen two hours ago, so that no price makes what is due wait.
         seen_at, at = (now - 120 * MINUTE, now) if due else (now - MINUTE, now + DAY + place * 60 % DAY)
-        seen = {"job": job(job_id, now).model_dump_json(), "looks": 1, "last_look_at": seen_at}
-        plan = {"next_look_at": at, "next_look_why": "", "leased": False}
+        seen = {"job": job(job_id, now).model_dump_json(), "polls": 1, "last_poll_at": seen_at}
+        plan = {"next_poll_at": at, "next_poll_reason": "", "leased": False}
         rows.append(key | seen | plan)
     tx.execute(insert(watches), rows)
 
@@ -97,9 +98,9 @@ async def streamed(text: str) -> AsyncIterator[bytes]:
     yield text.encode()
 
 
-def client(http: httpx.AsyncClient) -> exec_api.ExecClient:
+def client(http: httpx.AsyncClient) -> exec_client.ExecClient:
     """The relay's client of an Exec that `http` stands for."""
-    return exec_api.ExecClient(
+    return exec_client.ExecClient(
         name="default", api_key=KEY, base_url="http://exec.invalid", timeout=10_000, clock=system_clock, http=http
     )
 
@@ -129,7 +130,7 @@ async def answered(made: Rig, now: Instant) -> AsyncIterator[Rig]:
     """The rig, with an Exec that answers at once that the job goes on."""
 
     def answer(request: httpx.Request) -> httpx.Response:
-        made.looked += 1
+        made.polled += 1
         return httpx.Response(200, content=streamed(job(request.url.path.rpartition("/")[2], now).model_dump_json()))
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:

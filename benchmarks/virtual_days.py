@@ -1,6 +1,6 @@
-"""Whole days of looking at jobs on a virtual clock: an Exec that counts requests, and whoever asks it.
+"""Whole days of polling jobs on a virtual clock: an Exec that counts requests, and whoever asks it.
 
-A beat is one second. A look takes no time and sees the job as it is. Exec holds to 60 requests a minute and 1,000 a
+A beat is one second. A poll takes no time and sees the job as it is. Exec holds to 60 requests a minute and 1,000 a
 day, each both as a rolling and as a fixed window; what exceeds any of them gets a 429 and costs nothing.
 """
 
@@ -14,8 +14,8 @@ from typing import Protocol
 
 from benchmarks.laws import LAWS, MAX_AGE, TrueLaw
 from relay.model import DAY, MINUTE, SECOND, Instant
-from relay.planner import Sight
-from relay.timetable import LONGEST_GAP, LONGEST_GROWTH
+from relay.polling.schedule.next_poll import PollState
+from relay.polling.schedule.optimal_schedule import LONGEST_GAP, LONGEST_GROWTH
 
 START: Instant = 1_709_510_400_000
 """Monday 2024-03-04T00:00:00Z."""
@@ -31,11 +31,11 @@ class Job:
     started_at: Instant
     ends_at: Instant | None
     law: TrueLaw
-    sight: Sight
+    poll_state: PollState
     planned_at: Instant
     seen_at: Instant | None = None
     gaps: list[tuple[Instant, Instant]] = field(default_factory=list)
-    """(before, after) of each look's last time."""
+    """(before, after) of each poll's last time."""
 
     def status(self, now: Instant) -> str:
         if self.ends_at is not None and self.ends_at <= now:
@@ -61,21 +61,21 @@ class Workload:
 
 
 class Asker(Protocol):
-    """Whoever decides when to look."""
+    """Whoever decides when to poll."""
 
     name: str
 
     def choose(self, due: list[Job], now: Instant) -> list[Job]:
-        """Those of the due jobs that are looked at now; others come again, at their `planned_at` if that was moved."""
+        """Those of the due jobs that are polled now; others come again, at their `planned_at` if that was moved."""
 
     def saw(self, job: Job, now: Instant) -> Instant:
-        """After a look that found the job going on: when to look next."""
+        """After a poll that found the job going on: when to poll next."""
 
     def ended(self, job: Job, now: Instant) -> None:
-        """After a look that found the job ended, or too old to be watched."""
+        """After a poll that found the job ended, or too old to be watched."""
 
     def refused(self, job: Job, retry_after: int, now: Instant) -> Instant:
-        """After a 429: when to look next."""
+        """After a 429: when to poll next."""
 
 
 class Exec:
@@ -111,35 +111,35 @@ class Outcome:
 
     jobs: list[Job] = field(default_factory=list)
     refused: int = 0
-    looks: int = 0
+    polls: int = 0
 
     @property
     def delays(self) -> list[float]:
-        """Seconds from the end of a job, or its registration where that came later, to the look that saw it, sorted.
+        """Seconds from the end of a job, or its registration where that came later, to the poll that saw it, sorted.
         Jobs that never end have none."""
         seen = ((job, job.ends_at, job.seen_at) for job in self.jobs)
         return sorted(
-            (saw - max(ended, job.sight.registered_at)) / 1_000
+            (saw - max(ended, job.poll_state.registered_at)) / 1_000
             for job, ended, saw in seen
             if ended is not None and saw is not None
         )
 
     @property
     def late(self) -> float:
-        """The longest gap without a look, in parts of what the relay promises: ten minutes, or eight times the time
+        """The longest gap without a poll, in parts of what the relay promises: ten minutes, or eight times the time
         watched where that is more."""
         longest = 0.0
         for job in self.jobs:
             for before, after in job.gaps:
-                bound = max(LONGEST_GAP * 1_000, LONGEST_GROWTH * (before - job.sight.registered_at))
+                bound = max(LONGEST_GAP * 1_000, LONGEST_GROWTH * (before - job.poll_state.registered_at))
                 longest = max(longest, (after - before) / bound)
         return longest
 
     @property
-    def looks_after_the_first(self) -> float:
-        """Looks a job, those at its registration not counted: the ones that a schedule decides."""
+    def polls_after_the_first(self) -> float:
+        """Polls a job, those at its registration not counted: the ones that a schedule decides."""
         at_once = sum(1 for job in self.jobs if job.gaps and job.gaps[0][1] - job.gaps[0][0] < 5_000)
-        return (self.looks - self.refused - at_once) / len(self.jobs)
+        return (self.polls - self.refused - at_once) / len(self.jobs)
 
 
 def run(workload: Workload, asker: Callable[[], Asker]) -> Outcome:
@@ -147,7 +147,7 @@ def run(workload: Workload, asker: Callable[[], Asker]) -> Outcome:
     outcome = Outcome()
     for seed in range(1, workload.runs + 1):
         exec_, jobs = Exec(), list(_jobs(workload, random.Random(f"{workload.name} {seed}")))
-        outcome.looks += _play(jobs, exec_, asker(), workload.others)
+        outcome.polls += _play(jobs, exec_, asker(), workload.others)
         outcome.jobs += jobs
         outcome.refused += exec_.refused
     return outcome
@@ -161,13 +161,13 @@ def _jobs(workload: Workload, rng: random.Random) -> Iterator[Job]:
         started = created + round(rng.uniform(2_000, 8_000))
         took = law.sample(rng)
         ends = None if took is None else started + round(took * 1_000)
-        yield Job(number, created, started, ends, law, Sight(registered_at=registered), registered)
+        yield Job(number, created, started, ends, law, PollState(registered_at=registered), registered)
 
 
 def _play(jobs: list[Job], exec_: Exec, asker: Asker, others: float) -> int:
     queue = [(math.ceil(job.planned_at / SECOND), job.id) for job in jobs]
     heapq.heapify(queue)
-    looks, other = 0, START
+    polls, other = 0, START
     while queue:
         second = queue[0][0]
         while others and other <= second * SECOND:
@@ -182,27 +182,27 @@ def _play(jobs: list[Job], exec_: Exec, asker: Asker, others: float) -> int:
                 heapq.heappush(queue, (max(math.ceil(job.planned_at / SECOND), second + 1), job.id))
         for job in chosen:
             retry_after = exec_.ask(now)
-            looks += 1
-            at = asker.refused(job, retry_after, now) if retry_after is not None else _look(job, asker, now)
+            polls += 1
+            at = asker.refused(job, retry_after, now) if retry_after is not None else _poll(job, asker, now)
             if at is not None:
                 heapq.heappush(queue, (max(math.ceil(at / SECOND), second + 1), job.id))
-    return looks
+    return polls
 
 
-def _look(job: Job, asker: Asker, now: Instant) -> Instant | None:
-    """One good look. None where it was the last."""
-    last, seen = job.sight.last_look_at, job.status(now)
-    job.gaps.append((job.sight.registered_at if last is None else last, now))
+def _poll(job: Job, asker: Asker, now: Instant) -> Instant | None:
+    """One good poll. None where it was the last."""
+    last, seen = job.poll_state.last_poll_at, job.status(now)
+    job.gaps.append((job.poll_state.registered_at if last is None else last, now))
     started = None if seen == "queued" else job.started_at
-    job.sight = Sight(
-        registered_at=job.sight.registered_at,
+    job.poll_state = PollState(
+        registered_at=job.poll_state.registered_at,
         created_at=job.created_at,
         started_at=started,
         status=seen,
-        last_look_at=now,
-        looks=job.sight.looks + 1,
+        last_poll_at=now,
+        polls=job.poll_state.polls + 1,
     )
-    deadline = job.sight.registered_at + round(MAX_AGE * 1_000)
+    deadline = job.poll_state.registered_at + round(MAX_AGE * 1_000)
     if seen == "completed" or now >= deadline:
         job.seen_at = now if seen == "completed" else None
         asker.ended(job, now)

@@ -1,4 +1,4 @@
-"""How long to wait before the next look or attempt. Every duration is whole milliseconds."""
+"""How long to wait before the next poll or attempt. Every duration is whole milliseconds."""
 
 import math
 import re
@@ -31,7 +31,7 @@ def retry_after(value: str | float | int | None, now: Instant, cap: int) -> int 
     return None if value != value else _milliseconds(value, cap)  # only NaN differs from itself
 
 
-def scheduled(schedule: Sequence[int], tries: int, jitter: float) -> int | None:
+def retry_delay(schedule: Sequence[int], tries: int, jitter: float) -> int | None:
     """The delay after `tries` failed tries, or None when the schedule is exhausted.
 
     `schedule` holds the delay before each try, the first included: its length is the number of tries.

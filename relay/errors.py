@@ -24,15 +24,15 @@ class StoreError(RelayError):
     """The store can't be opened, read or written; the text says what to do about it."""
 
 
-class InUse(StoreError):
+class StoreLocked(StoreError):
     """The SQLite store belongs to another process, a relay that is at work in it."""
 
 
-class ValueRefused(StoreError):
+class ConstraintViolation(StoreError):
     """The database does not take a value of one transaction; every other goes on, and this one fails each time."""
 
 
-class Refused(RelayError):
+class RequestError(RelayError):
     """A request that can't be granted, in Exec's own envelope: `{"error": {type, code, message, field?}}`."""
 
     status = 400
@@ -45,18 +45,18 @@ class Refused(RelayError):
         self.field = field
 
 
-class Invalid(Refused):
+class ValidationFailed(RequestError):
     """A field is wrong; nothing was done."""
 
 
-class NotFound(Refused):
+class NotFound(RequestError):
     """There is no such thing here."""
 
     status = 404
     type = "not_found"
 
 
-class Conflict(Refused):
+class Conflict(RequestError):
     """It contradicts what is already there."""
 
     status = 409

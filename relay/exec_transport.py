@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from relay.budget import MAY_REPEAT
+from relay.polling.request_budget import MAY_REPEAT
 
 _HUNG_UP = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError)
 

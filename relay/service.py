@@ -1,4 +1,4 @@
-"""The relay as a whole: wires its parts, starts the metronome, stops cleanly."""
+"""The relay as a whole: wires its parts, starts the scheduler, stops cleanly."""
 
 import asyncio
 import random
@@ -7,40 +7,44 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from relay import callbacks, endpoints, exec_api, exec_transport, formats, readiness, reloading
-from relay.addresses import EgressRules
+from relay import exec_transport, formats
 from relay.backoff import JITTER
-from relay.bell import Bell
-from relay.config import Config, StandingEndpoint, Workspace
-from relay.delivering import RETRY_AFTER_CAP
-from relay.dispatcher import Dispatcher
-from relay.egress import Egress
-from relay.errors import ConfigError, Invalid, NotFound, RelayError, StoreError
-from relay.janitor import Janitor
-from relay.key_ring import KeyRing
-from relay.metronome import Metronome
+from relay.config import Config, EndpointSection, Workspace, reload
+from relay.delivery.dispatcher import Dispatcher
+from relay.delivery.retry_policy import RETRY_AFTER_CAP
+from relay.egress.http_client import WebhookHttpClient
+from relay.egress.url_policy import EgressRules
+from relay.endpoints import admin
+from relay.errors import ConfigError, NotFound, RelayError, StoreError, ValidationFailed
+from relay.formats.sample_event import SAMPLE_JOB
 from relay.model import HOUR, MINUTE, SECOND, Attempt, Endpoint, Event, EventType, Instant, new_id
-from relay.readiness import Readiness
-from relay.samples import SAMPLE_JOB
-from relay.situation import COUNTED, Situation, active, situation
-from relay.store import deliveries, outbox, plans, waiting, watches, workspaces
-from relay.store.clock import system_clock
-from relay.store.database import Store, Tx
-from relay.store.resealing import open_store
-from relay.telemetry import Spans, Telemetry
+from relay.operations import readiness
+from relay.operations.api_key_cache import ApiKeyCache
+from relay.operations.cluster_notify import ClusterNotifier
+from relay.operations.readiness import Readiness
+from relay.operations.retention import RetentionJob
+from relay.operations.scheduler import Scheduler
+from relay.polling import exec_client
+from relay.polling.poller import Poller
+from relay.polling.workspace_status import COUNTED, WorkspaceStatus, count_watched_jobs, workspace_status
+from relay.registration import exec_callback_tokens
+from relay.store.engine.clock import system_clock
+from relay.store.engine.database import Store, Tx
+from relay.store.maintenance.reencrypt import open_store
+from relay.store.tables import clock_shift, deliveries, due_deliveries, outbox, watches, workspaces
+from relay.telemetry import Telemetry, Tracer
 from relay.timekeeping import Timekeeper
-from relay.watcher import Watcher
 
-_MOMENT = 20
+_MIN_TICK_GAP_MS = 20
 """Milliseconds between two ticks that nobody's clock asked for: a thousand jobs that are registered in a second cost
-fifty, and each is looked at as soon."""
+fifty, and each is polled as soon."""
 
 _PATIENCE = 3
 """Seconds that the store has to answer whoever asks whether the relay is ready."""
 
 
 def _reach(config: Config) -> int:
-    """How far ahead a look or an attempt can be planned: by the schedule, or as long as somebody may ask to wait."""
+    """How far ahead a poll or an attempt can be planned: by the schedule, or as long as somebody may ask to wait."""
     latest = round(max(config.delivery.schedule) * (1 + JITTER))
     return max(config.polling.max_age, latest, RETRY_AFTER_CAP) + HOUR
 
@@ -53,7 +57,7 @@ class Relay:
         config: Config,
         store: Store,
         seed: int | None = None,
-        spans: Spans | None = None,
+        spans: Tracer | None = None,
     ) -> None:
         self.config, self.store = config, store
         self.clock = clock = store.clock
@@ -63,30 +67,30 @@ class Relay:
             allow_networks=config.security.allow_networks,
             deny_networks=config.security.deny_networks,
         )
-        self.egress = Egress(self.rules, concurrency=config.delivery.concurrency)
+        self.egress = WebhookHttpClient(self.rules, concurrency=config.delivery.concurrency)
         rng = random.Random(seed)  # noqa: S311 (jitter, not secrets)
         owner = new_id("own", clock())
         self.timekeeper = Timekeeper(store, clock, owner, _reach(config), self.telemetry.log)
         self._exec_http = exec_transport.make_http(config.exec.timeout, config.polling.concurrency)
         self.clients = {space.name: self._client_of(space) for space in config.workspaces}
-        self.bell = Bell(store, owner, self._wake, self.telemetry)
+        self.notifier = ClusterNotifier(store, owner, self._wake, self.telemetry)
         self.dispatcher = Dispatcher(
             store, self.egress, config.delivery, clock, self.telemetry, owner, rng, self.timekeeper.seen_since
         )
-        self.watcher = Watcher(
+        self.poller = Poller(
             store,
             config,
             self.clients,
             clock,
             self.telemetry,
             self.dispatcher.reserve,
-            self._settled,
+            self._on_events,
             rng,
             self.timekeeper.seen_since,
         )
-        self.key_ring = KeyRing(store, clock)
-        self.janitor = Janitor(store, config.storage.retention, clock, owner)
-        self._metronome = Metronome()
+        self.api_key_cache = ApiKeyCache(store, clock)
+        self.retention = RetentionJob(store, config.storage.retention, clock, owner)
+        self._scheduler = Scheduler()
         self._ticking, self._woken = asyncio.Lock(), asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._woken_ticks: asyncio.Task[None] | None = None
@@ -101,30 +105,30 @@ class Relay:
         config: Config,
         clock: Callable[[], Instant] | None = None,
         seed: int | None = None,
-        spans: Spans | None = None,
+        spans: Tracer | None = None,
     ) -> "Relay":
         """A relay with its store open, brought up to date and sealed. Raises StoreError, saying what to do.
 
         `clock` tells the time in place of the machine's clock (SQLite) or the database's (PostgreSQL).
         """
-        store = await open_store(config.storage.url, config.security.seal(), clock=clock)
+        store = await open_store(config.storage.url, config.security.cipher(), clock=clock)
         return cls(config, store, seed, spans)
 
     async def start(self) -> None:
-        """Takes up what an earlier run left, then starts the metronome.
+        """Takes up what an earlier run left, then starts the scheduler.
 
         Raises StoreError, and ConfigError for a configured endpoint that may not be called.
         """
         await self.timekeeper.begin()
-        await self._take_over(self.config.endpoints, list(self.clients))
-        await self.store.write(self._take_up)
-        self._tell_time()
-        self._metronome.every(self.config.polling.tick, self.tick)
-        self._metronome.every(HOUR, self.tidy)
-        self._metronome.start()
-        self._keep(self.dispatcher.run())
-        self._keep(self.bell.run())
-        self._woken_ticks = self._keep(self._tick_when_woken())
+        await self._apply_config(self.config.endpoints, list(self.clients))
+        await self.store.write(self._recover_leases)
+        self._warn_about_clock_skew()
+        self._scheduler.every(self.config.polling.tick, self.tick)
+        self._scheduler.every(HOUR, self.run_retention)
+        self._scheduler.start()
+        self._spawn(self.dispatcher.run())
+        self._spawn(self.notifier.run())
+        self._woken_ticks = self._spawn(self._tick_when_woken())
         self._wake()
 
     async def stop(self, spent: int = 0) -> None:
@@ -149,9 +153,9 @@ class Relay:
     async def _stop_polling(self) -> None:
         """No tick begins any more, and what the one under way leases is known before all is given back."""
         async with self._ticking:
-            self._metronome.stop()
+            self._scheduler.stop()
         await self._cancel(*self._tasks)
-        await self.watcher.stop()
+        await self.poller.stop()
 
     @staticmethod
     async def _cancel(*tasks: asyncio.Task[Any]) -> None:
@@ -160,13 +164,13 @@ class Relay:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def wake(self) -> None:
-        """Something was made due: look and deliver now, not at the next tick, and have the other relays do so too."""
+        """Something was made due: poll and deliver now, not at the next tick, and have the other relays do so too."""
         self._wake()
-        self.bell.ring()
+        self.notifier.notify_others()
 
-    def _settled(self) -> None:
+    def _on_events(self) -> None:
         self.dispatcher.wake()
-        self.bell.ring()
+        self.notifier.notify_others()
 
     def _wake(self) -> None:
         self._woken.set()
@@ -180,29 +184,29 @@ class Relay:
         async with self._reloading:
             before = dict(self.clients)
             try:
-                stored = await self.key_ring.were_made()
-                found = reloading.reloaded(self.config, await asyncio.to_thread(read), stored)
-                # Before the store says that they may look again: with their old keys they would be refused again.
+                stored = await self.api_key_cache.any_ever_created()
+                found = reload.merge_reload(self.config, await asyncio.to_thread(read), stored)
+                # Before the store says that they may poll again: with their old keys they would be refused again.
                 self.clients |= {space.name: self._client_of(space) for space in found.new_keys}
-                await self._take_over(found.config.endpoints, [space.name for space in found.new_keys])
+                await self._apply_config(found.config.endpoints, [space.name for space in found.new_keys])
             except RelayError as error:
                 self.clients |= before
                 self.telemetry.not_reloaded(error)
                 return
             self.config = found.config
-            self.telemetry.reloaded(found.told(), found.needs_restart, self.clock())
+            self.telemetry.reloaded(found.summary(), found.needs_restart, self.clock())
         self.wake()
 
     async def tick(self) -> None:
-        """One beat of the metronome: starts the looks and the attempts that are due."""
+        """One beat of the scheduler: starts the polls and the attempts that are due."""
         async with self._ticking:
             if self._stopping:
                 return
             self.dispatcher.wake()
             try:
                 await self.timekeeper.keep()
-                await self.watcher.tick()
-                await self.key_ring.write_down()
+                await self.poller.tick()
+                await self.api_key_cache.flush_last_used()
             except StoreError as error:
                 self.telemetry.log.error("this tick came to nothing: %s", error)
                 return
@@ -211,9 +215,9 @@ class Relay:
                 return
             self._last_tick = self.clock()
 
-    async def is_keyed(self) -> bool:
+    async def requires_api_key(self) -> bool:
         """Whether it wants API keys: it does as soon as there was ever one, and from then on. Raises StoreError."""
-        return bool(self.config.security.api_keys) or await self.key_ring.were_made()
+        return bool(self.config.security.api_keys) or await self.api_key_cache.any_ever_created()
 
     def _since_tick(self, now: Instant) -> int:
         """How long ago the last complete tick was; one may have come since `now`, and clocks are set back."""
@@ -224,19 +228,19 @@ class Relay:
             await self._woken.wait()
             self._woken.clear()
             await self.tick()
-            await asyncio.sleep(_MOMENT / 1_000)
+            await asyncio.sleep(_MIN_TICK_GAP_MS / 1_000)
 
     async def readiness(self) -> Readiness:
         """Whether the relay can do its work, and where not, why."""
         now = self.clock()
-        checks = [readiness.metronome(self._since_tick(now), self.config.polling.tick)]
+        checks = [readiness.scheduler(self._since_tick(now), self.config.polling.tick)]
         try:
             async with asyncio.timeout(_PATIENCE):
                 since, spaces, too_far = await self.store.read(
                     lambda tx: (
-                        waiting.oldest_due(tx, now),
+                        due_deliveries.oldest_due(tx, now),
                         [workspaces.get(tx, name) for name in self.clients],
-                        plans.too_far(tx, list(self.clients), now + self.timekeeper.reach),
+                        clock_shift.too_far(tx, list(self.clients), now + self.timekeeper.reach),
                     )
                 )
                 if self.store.write_fault is not None:
@@ -247,14 +251,14 @@ class Relay:
             return Readiness((*checks, readiness.store(f"the database has not answered within {_PATIENCE} s")))
         # What waits for its endpoint does not make the relay late.
         late = 0 if since is None else max(0, now - max(since, self.dispatcher.caught_up_at))
-        checks += [readiness.store(None), readiness.deliveries(late), readiness.plans(*too_far)]
+        checks += [readiness.store(None), readiness.delivery_backlog(late), readiness.plans(*too_far)]
         for space in spaces:
             checks.append(
                 readiness.workspace(space.name, space.pause_kind, space.pause_reason, space.paused_until, now)
             )
         return Readiness(tuple(checks))
 
-    async def measure(self) -> bytes:
+    async def render_metrics(self) -> bytes:
         """All metrics in Prometheus' text format, gauges as of now; those of the store as of when it last answered."""
         now = self.clock()
         checks = (await self.readiness()).checks
@@ -262,15 +266,15 @@ class Relay:
             self.telemetry.ready.labels(check.name).set(check.ok)
         self.telemetry.tick_age.set(self._since_tick(now) / 1_000)
         if any(check.name == "store" and not check.ok for check in checks):
-            return self.telemetry.exposition()
-        for one, number in await self.situations():
+            return self.telemetry.prometheus_text()
+        for one, number in await self.workspace_statuses():
             self.telemetry.budget_left.labels(one.name, "minute").set(one.left.minute)
             self.telemetry.budget_left.labels(one.name, "day").set(one.left.day)
             self.telemetry.active_watches.labels(one.name).set(number)
             self.telemetry.learned_duration.labels(one.name, "50").set(one.median)
             self.telemetry.learned_duration.labels(one.name, "90").set(one.p90)
         self.telemetry.pending_deliveries.set(await self.store.read(lambda tx: deliveries.pending(tx, COUNTED)))
-        return self.telemetry.exposition()
+        return self.telemetry.prometheus_text()
 
     async def send_test(self, endpoint: Endpoint, now: Instant) -> Attempt:
         """Sends a sample event to an endpoint, now and once. Nothing of it is stored."""
@@ -284,45 +288,45 @@ class Relay:
             created_at=now,
         )
         body = formats.render(endpoint.format, event, None, endpoint.template)
-        return await self.dispatcher.try_once(endpoint, event, body, now)
+        return await self.dispatcher.send_test(endpoint, event, body, now)
 
-    def _tell_time(self) -> None:
+    def _warn_about_clock_skew(self) -> None:
         """Says so where this machine's clock is not the store's, as certificates and logs go by it."""
-        if self.store.goes_by_the_database and abs(apart := system_clock() - self.clock()) > MINUTE:
+        if self.store.uses_database_clock and abs(apart := system_clock() - self.clock()) > MINUTE:
             text = "this machine's clock is %d s %s the database's, which the relay goes by; set it right"
             self.telemetry.log.warning(text, abs(apart) // SECOND, "ahead of" if apart > 0 else "behind")
 
-    def _take_up(self, tx: Tx) -> None:
+    def _recover_leases(self, tx: Tx) -> None:
         """At start: leases nobody holds any more."""
         now = self.clock()
-        if self.store.is_ours_alone:
+        if self.store.is_exclusive:
             outbox.release(tx, now)
-            watches.release(tx, now)
+            watches.release_all(tx, now)
         for name in self.clients:
-            callbacks.ensure(tx, name)
+            exec_callback_tokens.get_or_create_token(tx, name)
 
-    async def _take_over(self, configured: Sequence[StandingEndpoint], new_keys: Sequence[str]) -> None:
+    async def _apply_config(self, configured: Sequence[EndpointSection], new_keys: Sequence[str]) -> None:
         """The configured endpoints, and a new chance for workspaces with a new key. Raises ConfigError, StoreError."""
         now = self.clock()
 
         def take_up(tx: Tx) -> None:
             for name in sorted(new_keys):
                 state = workspaces.lock(tx, name)
-                if state.pause_kind == "key_refused":
+                if state.pause_kind == "unauthorized":
                     workspaces.save(tx, replace(state, paused_until=None, pause_kind=None, pause_reason=None))
-                    watches.try_again(tx, name, now)
+                    watches.retry_failed(tx, name, now)
 
         try:
-            gone = await self.store.write(lambda tx: endpoints.sync_configured(tx, configured, self.rules, now))
-        except Invalid as error:
+            gone = await self.store.write(lambda tx: admin.sync_configured(tx, configured, self.rules, now))
+        except ValidationFailed as error:
             raise ConfigError(f"{error.field}: {error.message}") from None
         await self.store.write(take_up)
         for id in gone:
             with suppress(NotFound):  # another relay on the store reads the same configuration
-                await endpoints.remove(self.store, id, now, configured=True)
+                await admin.delete(self.store, id, now, configured=True)
 
-    def _client_of(self, space: Workspace) -> exec_api.ExecClient:
-        return exec_api.ExecClient(
+    def _client_of(self, space: Workspace) -> exec_client.ExecClient:
+        return exec_client.ExecClient(
             name=space.name,
             api_key=space.api_key.get_secret_value(),
             base_url=space.base_url,
@@ -331,23 +335,23 @@ class Relay:
             http=self._exec_http,
         )
 
-    async def situations(self) -> list[tuple[Situation, int]]:
+    async def workspace_statuses(self) -> list[tuple[WorkspaceStatus, int]]:
         """How each workspace is placed, and how many jobs it watches. Costs Exec nothing."""
         now = self.clock()
         return await self.store.read(
-            lambda tx: [(self.situation(tx, name, now), active(tx, name)) for name in self.clients]
+            lambda tx: [(self.workspace_status(tx, name, now), count_watched_jobs(tx, name)) for name in self.clients]
         )
 
-    def situation(self, tx: Tx, name: str, now: Instant) -> Situation:
+    def workspace_status(self, tx: Tx, name: str, now: Instant) -> WorkspaceStatus:
         """How one workspace is placed."""
-        return situation(tx, name, self.watcher.allowances[name], self.watcher.pace_of(name), now)
+        return workspace_status(tx, name, self.poller.rate_limits[name], self.poller.policy_for(name), now)
 
-    async def tidy(self) -> None:
+    async def run_retention(self) -> None:
         """What the janitor does every hour, once the clock is sure; what it gives up is told."""
         if not self.timekeeper.is_sure():
             return
         try:
-            tidied = await self.janitor.tick()
+            tidied = await self.retention.tick()
         except StoreError as error:
             self.telemetry.log.error("old rows could not be deleted: %s", error)
         else:
@@ -355,7 +359,7 @@ class Relay:
                 text = "deliveries that were held longer than storage.retention are given up, for their reason: %s"
                 self.telemetry.log.warning(text, tidied.given_up)
 
-    def _keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -20,8 +20,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from relay import asymmetric, signing
-from relay.errors import Invalid, RelayError
+from relay.errors import RelayError, ValidationFailed
+from relay.signing import ed25519, standard_webhooks
 from relay.times import SECOND, Instant
 
 TOLERANCE = 300 * SECOND
@@ -30,10 +30,10 @@ TOLERANCE = 300 * SECOND
 _HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 _MOST_SIGNATURES = 10
-"""That are looked at: twice what the relay signs with at a time. A stranger could send any number."""
+"""That are polled: twice what the relay signs with at a time. A stranger could send any number."""
 _PRIVATE_KEY = (
-    f"this is a private key ({asymmetric.PRIVATE}...), which signs and stays with the relay: verify with its public "
-    f"half ({asymmetric.PUBLIC}...), which the relay shows as public_key"
+    f"this is a private key ({ed25519.PRIVATE_PREFIX}...), which signs and stays with the relay: verify with its "
+    f"public half ({ed25519.PUBLIC_PREFIX}...), which the relay shows as public_key"
 )
 
 
@@ -45,11 +45,11 @@ class MissingHeader(Unverified):
     """One of the three headers is missing or can't be read."""
 
 
-class Stale(Unverified):
+class TimestampTooOld(Unverified):
     """It was signed too long ago: a replay, or the clock here is fast."""
 
 
-class FromTheFuture(Unverified):
+class TimestampTooNew(Unverified):
     """It was signed too far in the future: the clock here is slow, or the sender's fast."""
 
 
@@ -57,7 +57,7 @@ class BadSignature(Unverified):
     """No signature fits: another secret, or the body is not the one that was sent."""
 
 
-class BadBody(Unverified):
+class InvalidBody(Unverified):
     """The signature fits, but the body is no JSON object."""
 
 
@@ -79,14 +79,14 @@ def verify(
     TypeError where the body was parsed already. Signatures are compared in constant time. Deduplicate by `webhook-id`:
     a retry has the same one.
     """
-    event_id, timestamp, signatures = _three(headers)
+    event_id, timestamp, signatures = _required_headers(headers)
     _check_age(timestamp, tolerance, time.time_ns() // 1_000_000 if now is None else now)
     content = _content(body)
-    signed = signing.content(event_id, timestamp, content)
+    signed = standard_webhooks.signed_content(event_id, timestamp, content)
     known = [secrets] if isinstance(secrets, str) else list(secrets)
     given = signatures.split(" ")[:_MOST_SIGNATURES]
     # All are compared, so that the time tells nothing of which fits; and a secret that is none is found out.
-    fitting = [fits for secret in known for fits in _fitting(secret, signed, given)]
+    fitting = [fits for secret in known for fits in _matches(secret, signed, given)]
     if True not in fitting:  # guard: bad-signature
         raise BadSignature("no signature fits: check the secret, and that the body's bytes are exactly those received")
     return _object(content)
@@ -103,17 +103,17 @@ def _content(body: object) -> bytes:
         raise BadSignature("no signature fits: the body is no text in UTF-8; give its bytes as they came") from None
 
 
-def _fitting(secret: str, signed: bytes, signatures: Sequence[str]) -> list[bool]:
+def _matches(secret: str, signed: bytes, signatures: Sequence[str]) -> list[bool]:
     """Which of the signatures are the secret's."""
-    if secret.startswith(asymmetric.PUBLIC):
-        return [asymmetric.verifies(secret, signed, one) for one in signatures]
-    if secret.startswith(asymmetric.PRIVATE):
-        raise Invalid("invalid_secret", _PRIVATE_KEY, "secret")
-    expected = signing.signature(secret, signed).encode()
+    if secret.startswith(ed25519.PUBLIC_PREFIX):
+        return [ed25519.verify_signature(secret, signed, one) for one in signatures]
+    if secret.startswith(ed25519.PRIVATE_PREFIX):
+        raise ValidationFailed("invalid_secret", _PRIVATE_KEY, "secret")
+    expected = standard_webhooks.signature(secret, signed).encode()
     return [hmac.compare_digest(expected, one.encode(errors="replace")) for one in signatures]
 
 
-def _three(headers: Mapping[str, str]) -> tuple[str, str, str]:
+def _required_headers(headers: Mapping[str, str]) -> tuple[str, str, str]:
     found = {name.lower(): value for name, value in headers.items()}
     for name in _HEADERS:
         if not found.get(name):
@@ -129,11 +129,11 @@ def _three(headers: Mapping[str, str]) -> tuple[str, str, str]:
 def _check_age(timestamp: str, tolerance: int, now: Instant) -> None:
     age = now - int(timestamp) * SECOND
     if age > tolerance:  # guard: replay
-        raise Stale(
+        raise TimestampTooOld(
             f"signed {age // SECOND} s ago, more than the {tolerance // SECOND} s allowed: check the clock here"
         )
     if age < -tolerance:
-        raise FromTheFuture(f"signed {-age // SECOND} s in the future: check the clock here")
+        raise TimestampTooNew(f"signed {-age // SECOND} s in the future: check the clock here")
 
 
 def _object(content: bytes) -> dict[str, Any]:
@@ -142,5 +142,5 @@ def _object(content: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise BadBody("the signature fits, but the body is no JSON object")
+        raise InvalidBody("the signature fits, but the body is no JSON object")
     return found

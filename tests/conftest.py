@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from relay.model import Instant
-from relay.store.database import Store
+from relay.store.engine.database import Store
 from relay.telemetry import LOGGER
 
 NOON = 1_709_294_400_000
@@ -197,7 +197,7 @@ async def sqlite_store(sqlite_url: str) -> AsyncIterator[Store]:
 @pytest.fixture
 async def another(store: Store, store_url: str) -> AsyncIterator[Store]:
     """The store as another relay has it open; one in SQLite is one relay's alone."""
-    if store.is_ours_alone:
+    if store.is_exclusive:
         yield store
         return
     opened = await Store.open(store_url)

@@ -15,9 +15,9 @@ PURE, ADAPTERS, USE_CASES, SERVICE, FACES, COMMANDS, START = range(1, 8)
 
 FLOORS = {
     PURE: """addresses api_keys arrivals asymmetric backoff buckets budget config config_text creation delivering
-        descriptors durations errors estimate formats guesses hiding law looking model nearest outcome outlook pace
+        descriptors durations errors estimate formats guesses hiding law polling model nearest outcome outlook pace
         planner pricing readiness reloading samples sealing signing subscribing timetable times traces verify""",
-    ADAPTERS: "egress exec_api exec_transport listening metronome store telemetry",
+    ADAPTERS: "egress exec_api exec_transport listening scheduler store telemetry",
     USE_CASES: "bell callbacks creating dispatcher endpoints janitor key_ring register situation timekeeping watcher",
     SERVICE: "service",
     FACES: "sandbox web",
@@ -53,13 +53,13 @@ EXEMPT = {
     # The configuration is a file; its text is read in one place.
     "config": Exempt(modules=frozenset(["pathlib"])),
     "config_text": Exempt(modules=frozenset(["pathlib"]), calls=READS_FILES),
-    # Called by those who receive from the relay: without `now` it looks at the clock, once.
+    # Called by those who receive from the relay: without `now` it polls the clock, once.
     "verify": Exempt(modules=frozenset(["time"]), calls=frozenset(["time.time_ns"])),
 }
 
 
 def part_of(module: str) -> str:
-    """`relay.store.outbox` → `store`; the package itself → `` (the empty name)."""
+    """`relay.store.tables.outbox` → `store`; the package itself → `` (the empty name)."""
     return [*module.split("."), ""][1]
 
 

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from relay.addresses import EgressRules
-from relay.model import ENDINGS, Endpoint, EndpointKind, Event, EventType, Instant, Secret, event_id, new_id
-from relay.store import outbox, waiting
-from relay.store.database import Tx
-from relay.store.outbox import Claim, Lease
+from relay.egress.url_policy import EgressRules
+from relay.model import FINAL_EVENTS, Endpoint, EndpointKind, Event, EventType, Instant, Secret, event_id, new_id
+from relay.store.engine.database import Tx
+from relay.store.tables import due_deliveries, outbox
+from relay.store.tables.outbox import Lease, LeasedDelivery
 
 NOON = 1_709_294_400_000
 """2024-03-01T12:00:00Z."""
@@ -23,7 +23,7 @@ def make_endpoint(now: Instant = NOON, **fields: Any) -> Endpoint:
         "url": "https://example.com/callback",
         "host": "example.com:443",
         "format": "standard",
-        "events": ENDINGS,
+        "events": FINAL_EVENTS,
         "secrets": (Secret(SECRET),),
         "headers": {},
         "created_at": now,
@@ -44,7 +44,7 @@ def make_event(job_id: str = "j1", type: EventType = EventType.COMPLETED, now: I
     )
 
 
-def claim_due(tx: Tx, now: Instant, until: Instant, owner: str = "test", most: int = 100) -> list[Claim]:
+def claim_due(tx: Tx, now: Instant, until: Instant, owner: str = "test", most: int = 100) -> list[LeasedDelivery]:
     """Leases what is due to `owner`, as the dispatcher does where there is room for all."""
     lease = Lease(f"{owner}.{new_id('lease', now)}", until)
-    return outbox.lease(tx, [due.id for due in waiting.due(tx, now, most)], now, lease)
+    return outbox.lease(tx, [due.id for due in due_deliveries.due(tx, now, most)], now, lease)

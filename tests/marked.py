@@ -3,12 +3,12 @@
 import base64
 from urllib.parse import quote
 
-from relay import signing
+from relay.signing import standard_webhooks
 
 EXEC_KEY = "exec_live_" + "MARKEDexeckey" * 2
 API_KEY = "relay_" + "MARKEDapikey" * 3 + "MARKEDa"
-SIGNING = signing.new_secret(b"MARKED signing secret, 32 bytes!")
-OTHER_SIGNING = signing.new_secret(b"MARKED another secret, 32 bytes!")
+SIGNING = standard_webhooks.new_secret(b"MARKED signing secret, 32 bytes!")
+OTHER_SIGNING = standard_webhooks.new_secret(b"MARKED another secret, 32 bytes!")
 URL_TOKEN = "MARKEDurltoken0123456789"
 HEADER = "MARKEDheadervalue0123456789"
 PASSWORD = "MARKEDpassword0123456789"

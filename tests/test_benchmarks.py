@@ -1,4 +1,4 @@
-"""Benchmarks say what they found and where it fails; no schedule beats the judge of looks; what is on pages holds."""
+"""Benchmarks say what they found and where it fails; no schedule beats the judge of polls; what is on pages holds."""
 
 import random
 from importlib.util import find_spec
@@ -44,13 +44,13 @@ def test_what_fails_is_said_and_why() -> None:
 @given(st.lists(st.floats(1, 3_000), min_size=1, max_size=8))
 @settings(max_examples=200)
 def test_no_schedule_beats_the_optimum(ages: list[float]) -> None:
-    """Whatever the ages of the looks, their delay is not below the least there is for so many."""
-    looks, delay = judge(LAWS[1], sorted(ages))
-    assert delay >= OPTIMUM.delay(looks) * 0.999
+    """Whatever the ages of the polls, their delay is not below the least there is for so many."""
+    polls, delay = judge(LAWS[1], sorted(ages))
+    assert delay >= OPTIMUM.delay(polls) * 0.999
 
 
 def test_the_judge_agrees_with_a_draw() -> None:
-    """Looks and delay of a schedule, exactly reckoned, are those of thousands of jobs drawn from the law."""
+    """Polls and delay of a schedule, exactly reckoned, are those of thousands of jobs drawn from the law."""
     law, ages, rng = LAWS[7], [200.0, 300.0, 400.0, 700.0, 3_000.0, MAX_AGE], random.Random(1)
     spent, late, ended = 0, 0.0, 0
     for _ in range(20_000):
@@ -59,8 +59,8 @@ def test_the_judge_agrees_with_a_draw() -> None:
         spent += seen + 1
         if took is not None:
             late, ended = late + ages[seen] - took, ended + 1
-    looks, delay = judge(law, ages)
-    assert looks == pytest.approx(spent / 20_000, rel=0.02)
+    polls, delay = judge(law, ages)
+    assert polls == pytest.approx(spent / 20_000, rel=0.02)
     assert delay == pytest.approx(late / ended, rel=0.03)
 
 
@@ -97,10 +97,10 @@ def test_the_page_has_what_was_measured() -> None:
 
 
 def test_the_plot_is_an_image_with_a_title_and_all_its_curves() -> None:
-    """Well-formed, named for who can't see it, one path with its name for each who looks."""
+    """Well-formed, named for who can't see it, one path with its name for each who polls."""
     root = ElementTree.parse(PAGE.with_suffix(".svg")).getroot()  # noqa: S314
     names = [one.text for one in root.iter("{http://www.w3.org/2000/svg}title")]
-    assert names[0] == "How late the end is heard of, by looks a job"
+    assert names[0] == "How late the end is heard of, by polls a job"
     assert {"the optimum", "the relay, after 100 jobs", "fixed interval"} <= set(names)
     assert root.get("role") == "img"
     assert root.find("{http://www.w3.org/2000/svg}desc") is not None
@@ -127,7 +127,7 @@ ROWS = {
     "deliveries": ["| the relay, SQLite ", "| aiohttp alone ", "of httpx, its own transport, 100 at a time |"],
     "budget": ["| POST: aiohttp alone ", "| the whole path ", " 100% |"],
     "registrations": ["| the relay, SQLite ", "| the same route, storing nothing ", "storing nothing | >= 0.5×"],
-    "looks": ["| the relay, SQLite ", "| httpx, its own transport "],
+    "polls": ["| the relay, SQLite ", "| httpx, its own transport "],
     "endings": [", idle ", ", half load ", "| p99 at half load, of the bare client's own "],
     "watches": ["| `relay serve` is ready after ", "| a tick, nothing due ", "| memory of an idle watch "],
     "pages": ["| overview ", "| search for a name ", "| the largest page "],

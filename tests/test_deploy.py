@@ -186,7 +186,7 @@ def test_promtool_takes_the_metrics() -> None:
     telemetry.configured(["default"], 0)
     telemetry.learned_duration.labels("default", "50").set(1)
     judged = subprocess.run(
-        ["promtool", "check", "metrics"], input=telemetry.exposition(), capture_output=True, check=False
+        ["promtool", "check", "metrics"], input=telemetry.prometheus_text(), capture_output=True, check=False
     )
     assert judged.stderr.decode() == ""
 
@@ -195,8 +195,8 @@ def test_metrics_have_the_names_that_people_know() -> None:
     """What alerts and dashboards of others may rest on keeps its name and its labels."""
     found = {one._name: set(one._labelnames) for one in collectors()}
     expected = {
-        "relay_looks": {"workspace", "outcome"},
-        "relay_look_budget_remaining": {"workspace", "window"},
+        "relay_polls": {"workspace", "outcome"},
+        "relay_poll_budget_remaining": {"workspace", "window"},
         "relay_detection_delay_seconds": set(),
         "relay_delivery_attempts": {"format", "outcome"},
         "relay_delivery_delay_seconds": set(),

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from relay import signing
-from relay.cli import VERBS
+from relay.cli import COMMANDS
 from relay.config import Config
-from relay.config_text import names_at
+from relay.config.reader import known_keys
 from relay.model import EventType, Secret
-from relay.store.clock import system_clock
+from relay.signing import standard_webhooks
+from relay.store.engine.clock import system_clock
 from relay.web.app import OPERATIONS
-from relay.web.schemas import RegistrationRequest
+from relay.web.schemas.requests import RegistrationRequest
 from tests.docs.pages import all_pages
 from tests.make import SECRET
 from tests.node import installed
@@ -35,7 +35,7 @@ def snippets(language: str) -> list[str]:
 def signed() -> tuple[dict[str, str], bytes]:
     """A notification as the relay sends it, signed now."""
     body = json.dumps({"type": "job.completed", "data": {"job": {"id": "j1"}}}).encode()
-    return signing.headers("evt_1", body, [Secret(SECRET)], system_clock()), body
+    return standard_webhooks.headers("evt_1", body, [Secret(SECRET)], system_clock()), body
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
@@ -44,7 +44,7 @@ def test_every_verb_and_target_that_is_named_is_there(path: Path) -> None:
     code = re.findall(r"`([^`\n]+)`", path.read_text()) + re.findall(r"^\$ (.*)$", path.read_text(), re.MULTILINE)
     for command in code:
         for verb in re.findall(r"(?:^|[ /])relay (?!relay )([a-z]+)(?= |$)", command):
-            assert verb in VERBS, command
+            assert verb in COMMANDS, command
         for target in re.findall(r"^make ([a-z-]+)$", command):
             assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), command
 
@@ -67,9 +67,9 @@ def test_every_key_that_is_named_is_there(path: Path) -> None:
     """`section.key` of the configuration, and RELAY_SECTION__KEY."""
     for section, key in re.findall(r"`(\w+)\.(\w+)(?=[`:])", path.read_text()):
         if section in Config.model_fields and key != "py":
-            assert key in names_at(Config, (section,)), f"{section}.{key}"
+            assert key in known_keys(Config, (section,)), f"{section}.{key}"
     for section, key in re.findall(r"RELAY_([A-Z]+)__([A-Z_]+)", path.read_text()):
-        assert key.partition("__")[0].lower() in names_at(Config, (section.lower(),)), f"{section}.{key}"
+        assert key.partition("__")[0].lower() in known_keys(Config, (section.lower(),)), f"{section}.{key}"
 
 
 def test_every_event_that_is_named_is_there() -> None:

@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from relay.formats.format import Format
+from relay.formats.base import Format
 from tests.docs.pages import blocks
-from tests.unit.format_samples import JOBS, event
+from tests.unit.formats.format_samples import JOBS, event
 
 ROOT = Path(__file__).parents[1]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
@@ -31,8 +31,8 @@ def test_the_format_in_ten_minutes_is_one() -> None:
     assert isinstance(format, Format)
     for type, job in JOBS.items():
         assert set(json.loads(json.dumps(format.body(event(type, job), None)))) == {"text"}
-    assert format.recognises("mattermost.example.com", "/hooks/x")
-    assert not format.recognises("example.com", "/hooks/x")
+    assert format.matches_url("mattermost.example.com", "/hooks/x")
+    assert not format.matches_url("example.com", "/hooks/x")
 
 
 def test_the_files_that_it_names_are_there() -> None:

@@ -36,7 +36,7 @@ def test_no_module_leads_back_to_itself() -> None:
     """Whoever reads a module and then what it imports never comes back to it: there is an order to read them in."""
     sources = {module: path.read_text() for module, path in modules()}
     order = list(TopologicalSorter(needs(sources)).static_order())
-    assert order.index("relay.times") < order.index("relay.store.outbox") < order.index("relay.service")
+    assert order.index("relay.times") < order.index("relay.store.tables.outbox") < order.index("relay.service")
 
 
 def test_a_circle_is_found() -> None:
@@ -49,22 +49,26 @@ def test_a_circle_is_found() -> None:
 @pytest.mark.parametrize(
     ("module", "source", "reason"),
     [
-        ("relay.planner", "from relay.store import watches", "upward, from floor 1 to floor 2"),
-        ("relay.planner", "import relay.service", "upward, from floor 1 to floor 4"),
-        ("relay.planner", "from relay import model, watcher", "upward, from floor 1 to floor 3"),
-        ("relay.planner", "def late():\n    from relay.web.app import create_app", "upward, from floor 1 to floor 5"),
+        ("relay.polling.schedule.next_poll", "from relay.store import watches", "upward, from floor 1 to floor 2"),
+        ("relay.polling.schedule.next_poll", "import relay.service", "upward, from floor 1 to floor 4"),
+        ("relay.polling.schedule.next_poll", "from relay import model, watcher", "upward, from floor 1 to floor 3"),
+        (
+            "relay.polling.schedule.next_poll",
+            "def late():\n    from relay.web.app import create_app",
+            "upward, from floor 1 to floor 5",
+        ),
         ("relay.formats.slack", "from .. import egress", "upward, from floor 1 to floor 2"),
         ("relay.formats.slack", "from ..store.outbox import lease", "upward, from floor 1 to floor 2"),
-        ("relay.egress", "from relay.telemetry import Telemetry", "sideways, both on floor 2"),
-        ("relay.exec_api", "import relay.store.watches as rows", "sideways, both on floor 2"),
+        ("relay.egress.http_client", "from relay.telemetry import Telemetry", "sideways, both on floor 2"),
+        ("relay.polling.exec_client", "import relay.store.tables.watches as rows", "sideways, both on floor 2"),
         (
-            "relay.watcher",
-            "if TYPE_CHECKING:\n    from relay.dispatcher import Dispatcher",
+            "relay.polling.poller",
+            "if TYPE_CHECKING:\n    from relay.delivery import Dispatcher",
             "sideways, both on floor 3",
         ),
-        ("relay.web.api", "from relay.sandbox.exec import Exec", "sideways, both on floor 5"),
+        ("relay.web.api", "from relay.sandbox.exec_server import Exec", "sideways, both on floor 5"),
         ("relay.sandbox.demo", "from relay.web import app", "sideways, both on floor 5"),
-        ("relay.web.app", "from relay.cli.configuring import read_config", "upward, from floor 5 to floor 6"),
+        ("relay.web.app", "from relay.cli.options import read_config", "upward, from floor 5 to floor 6"),
         ("relay.misc", "", "relay/misc has no floor"),
         ("relay.service", "from relay import misc", "relay/misc has no floor"),
         ("relay", "from relay import egress", "upward, from floor 1 to floor 2"),
@@ -78,11 +82,11 @@ def test_wrong_import_is_refused(module: str, source: str, reason: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source", "package"),
     [
-        ("relay.store.watches", "from relay.store import registrations\nfrom . import dialect", False),
+        ("relay.store.tables.watches", "from relay.store import registrations\nfrom . import dialect", False),
         ("relay.store", "from . import database\nfrom .outbox import lease", True),
-        ("relay.delivering", "from relay import formats\nfrom relay.backoff import scheduled", False),
-        ("relay.egress", "import relay\nfrom relay import __version__, errors", False),
-        ("relay.cli.demo", "from relay.web.app import create_app\nfrom relay.sandbox.exec import Exec", False),
+        ("relay.delivery.retry_policy", "from relay import formats\nfrom relay.backoff import scheduled", False),
+        ("relay.egress.http_client", "import relay\nfrom relay import __version__, errors", False),
+        ("relay.cli.demo", "from relay.web.app import create_app\nfrom relay.sandbox.exec_server import Exec", False),
         ("relay.web.app", "import json\nfrom starlette.applications import Starlette", False),
     ],
 )
@@ -94,7 +98,7 @@ def test_right_import_is_accepted(module: str, source: str, package: bool) -> No
 @pytest.mark.parametrize(
     "source",
     [
-        "async def look(): ...",
+        "async def poll(): ...",
         "import time",
         "import asyncio",
         "from os import environ",
@@ -116,7 +120,7 @@ def test_right_import_is_accepted(module: str, source: str, package: bool) -> No
 )
 def test_impurity_is_found(source: str) -> None:
     """What reads a clock, the environment, files, the network or chance by itself is no part of the core."""
-    assert len(impurities("relay.planner", source)) == 1
+    assert len(impurities("relay.polling.schedule.next_poll", source)) == 1
 
 
 def test_purity_has_three_exceptions() -> None:
@@ -125,10 +129,10 @@ def test_purity_has_three_exceptions() -> None:
         "import time\ntime.time_ns()",
         "from pathlib import Path\ndef read(path: Path): return path.read_text()",
     )
-    assert impurities("relay.verify", clock) == impurities("relay.config_text", file) == []
+    assert impurities("relay.verify", clock) == impurities("relay.config.reader", file) == []
     assert len(impurities("relay.config", file)) == 1
     assert len(impurities("relay.verify", clock + "\ntime.sleep(1)")) == 1
-    assert len(impurities("relay.signing", clock)) == 2
+    assert len(impurities("relay.signing.standard_webhooks", clock)) == 2
 
 
 def test_pure_code_is_accepted() -> None:
@@ -140,4 +144,4 @@ from pydantic import BaseModel
 def at(now: int, rng: random.Random) -> str:
     return datetime.fromtimestamp(now / 1_000 + rng.random() + random.Random(7).random(), UTC).isoformat()
 """
-    assert impurities("relay.planner", source) == []
+    assert impurities("relay.polling.schedule.next_poll", source) == []

@@ -21,10 +21,10 @@ from benchmarks.growth.filling import EACH, fill
 from benchmarks.machine import machine
 from benchmarks.tables import Check, Report, Table, rewritten
 from benchmarks.tick import timed
-from relay.sealing import Seal
-from relay.store import dialect
-from relay.store.clock import system_clock
-from relay.store.database import Store
+from relay.security.encryption import FieldCipher
+from relay.store.engine import dialect
+from relay.store.engine.clock import system_clock
+from relay.store.engine.database import Store
 
 JOBS = (1_000, 100_000, 1_000_000)
 ROUNDS = 15
@@ -50,7 +50,7 @@ Medians = dict[str, list[float]]
 def build(url: str, jobs: int, each: int) -> None:
     """A store with so many jobs at `url`."""
     asyncio.run(_made(url))
-    engine = dialect.engine(dialect.parse(url), writer=True, connections=1, relay_seal=Seal())
+    engine = dialect.engine(dialect.parse(url), writer=True, connections=1, relay_seal=FieldCipher())
     began = time.monotonic()
     fill(engine, jobs, each, system_clock())
     engine.dispose()

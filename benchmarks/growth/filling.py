@@ -6,15 +6,15 @@ from sqlalchemy import Engine, Table, text
 
 from benchmarks.pages import SECRET
 from relay.model import DAY, MINUTE, Endpoint, EndpointKind, EventType, Instant, Secret
-from relay.store import dialect
-from relay.store import endpoints as subscribers
-from relay.store.schema import attempts, deliveries, events, looks, registrations, watches
+from relay.store.engine import dialect
+from relay.store.engine.schema import attempts, deliveries, events, polls, registrations, watches
+from relay.store.tables import endpoints as subscribers
 
 EACH = 10
 """Deliveries of an ended job, each with an attempt."""
 STANDING = 10
 MONTH = 30 * DAY
-_FILLED = (watches, registrations, events, looks, deliveries, attempts)
+_FILLED = (watches, registrations, events, polls, deliveries, attempts)
 _TOGETHER = 100_000
 _BODY = b'{"type": "job.completed", "timestamp": "2026-01-01T00:00:00Z", "data": {"job": {}}}' * 5
 _JOB = '{"id": "x", "status": "completed", "created_at": "2026-01-01T00:00:00Z", "scenario": {"name": "Discovery"}}'
@@ -29,7 +29,7 @@ _FACT = "'evt_' || CAST(10000000000 + i * 2654435761 % 4294967296 AS TEXT)"
 
 _ENDED = {
     watches: (
-        "workspace, job_id, state, created_at, job, looks, last_look_at, next_look_why, ended_at, leased",
+        "workspace, job_id, state, created_at, job, polls, last_poll_at, next_poll_reason, ended_at, leased",
         f"SELECT 'default', 'job' || id, 'settled', at - {5 * MINUTE}, :job, 3, at, '', at, false FROM j",
     ),
     registrations: (
@@ -41,13 +41,13 @@ _ENDED = {
         "id, workspace, job_id, type, occurred_at, job, created_at",
         f"SELECT {_FACT}, 'default', 'job' || id, 'job.completed', at - 1000, :job, at FROM j",
     ),
-    looks: (
+    polls: (
         "workspace, job_id, at, duration_ms, outcome, detail",
         "SELECT 'default', 'job' || id, at, 80, 'ended', 'completed' FROM j",
     ),
     deliveries: (
-        "id, event_id, event_type, workspace, job_id, endpoint_id, host, status, body, attempts, tries, trigger, "
-        "created_at, ended_at",
+        "id, event_id, event_type, workspace, job_id, endpoint_id, host, status, body, attempts, attempts_in_run, "
+        "trigger, created_at, ended_at",
         f"""SELECT 'dlv_' || sent, {_FACT}, 'job.completed', 'default', 'job' || id,
             'ep_' || CAST(1000000000 + owner AS TEXT), 'example.com:443', status, :body, 1, 1, 'schedule', at, at + 900
             FROM d""",
@@ -59,8 +59,8 @@ _ENDED = {
 }
 """By table: the columns, and their values."""
 
-_WAITING = f"""INSERT INTO watches (workspace, job_id, state, created_at, job, looks, last_look_at, next_look_at,
- next_look_why, leased) {_JOBS}{_LIVES}
+_WAITING = f"""INSERT INTO watches (workspace, job_id, state, created_at, job, polls, last_poll_at, next_poll_at,
+ next_poll_reason, leased) {_JOBS}{_LIVES}
  SELECT 'default', 'j' || substr(CAST(10000000 + i AS TEXT), 2), 'active', :now - {MINUTE}, :job, 1, :now - {MINUTE},
   :now + {DAY} + i * 60 % {DAY}, '', false FROM j"""
 

@@ -14,11 +14,12 @@ from benchmarks.growth.filling import MONTH
 from benchmarks.tick import Rig, answered, wish
 from relay.model import MINUTE, Instant
 from relay.service import Relay
-from relay.store import idempotency, outbox, paging, pruning, summaries, waiting
-from relay.store.clock import system_clock
-from relay.store.database import Tx
-from relay.store.outbox import Lease
-from relay.store.schema import deliveries
+from relay.store.engine import paging
+from relay.store.engine.clock import system_clock
+from relay.store.engine.database import Tx
+from relay.store.engine.schema import deliveries
+from relay.store.tables import dashboard_queries, due_deliveries, idempotency, outbox, pruning
+from relay.store.tables.outbox import Lease
 from relay.web.app import create_app
 
 DUE = 20
@@ -69,7 +70,7 @@ class Bench(Rig):
         asked |= {name: self._asks(path, "text/html") for name, path in PAGES.items()}
         return {
             "a tick, nothing due": self.idle,
-            "a tick with 20 looks": self.busy,
+            "a tick with 20 polls": self.busy,
             "pricing anew": self.price,
             "claiming 20 due deliveries": self.claim,
             "registering a job": self.register,
@@ -81,7 +82,7 @@ class Bench(Rig):
 
     async def prepare(self, name: str) -> None:
         """What has to be so before the work is timed."""
-        if name == "a tick with 20 looks":
+        if name == "a tick with 20 polls":
             await self.make_due()
         if name == "readiness":
             await self.relay.tick()
@@ -101,7 +102,7 @@ class Bench(Rig):
     async def claim(self) -> None:
         """What is due is found and leased."""
         store, now = self.relay.store, system_clock()
-        found = await store.read(lambda tx: waiting.due(tx, now, 1_000))
+        found = await store.read(lambda tx: due_deliveries.due(tx, now, 1_000))
         ids = [due.id for due in found]
         self._claimed = [
             claim.delivery.id
@@ -126,7 +127,7 @@ class Bench(Rig):
 
     async def mark(self) -> None:
         """What each open page asks once a second."""
-        await self.relay.store.read(summaries.mark)
+        await self.relay.store.read(dashboard_queries.change_token)
 
     async def prune(self) -> None:
         """The janitor's batch, of jobs that are old enough."""
@@ -139,7 +140,7 @@ class Bench(Rig):
         before = self._now - 2 * MONTH
         await self.relay.store.write(lambda tx: idempotency.prune(tx, before, PRUNED))
         assert await self.relay.store.read(lambda tx: pruning.old_jobs(tx, before, PRUNED)) == ([], None)
-        await self.relay.store.read(lambda tx: pruning.held_too_long(tx, before, PRUNED))
+        await self.relay.store.read(lambda tx: pruning.expired_held(tx, before, PRUNED))
         await self.relay.store.read(lambda tx: pruning.old_endpoints(tx, self._now, PRUNED))
 
 

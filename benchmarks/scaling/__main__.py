@@ -1,7 +1,7 @@
 """What several relays cost one PostgreSQL, and what it could carry: `python -m benchmarks.scaling`.
 
 One, two and three relays, each a process, on one PostgreSQL with its own settings: jobs are registered; then each is
-looked at, found completed, and told to its callback URL. Counted is what the server spends for one: CPU time, log and
+polled, found completed, and told to its callback URL. Counted is what the server spends for one: CPU time, log and
 commits. Of a machine on which everything shares two cores, these say more than a rate does: what they lead to on
 another is reckoned, and said to be so. `--write-docs` writes what was found into docs/scaling.md.
 """
@@ -31,10 +31,10 @@ JOBS = 6_000
 PAGE = Path(__file__).parents[2] / "docs" / "scaling.md"
 CORES = 8
 """Of the PostgreSQL that is reckoned with, of which half are used for relays."""
-LOOKS = 3
+POLLS = 3
 """Of one job, planned by what was learned (docs/polling.md)."""
 A_DAY = 1_000
-"""Looks that Exec allows a workspace."""
+"""Polls that Exec allows a workspace."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Workers:
 
 
 def measure(server: Server, port: int, relays: int, jobs: int) -> tuple[Cost, Cost]:
-    """What a registration costs, and what looking once and telling costs."""
+    """What a registration costs, and what polling once and telling costs."""
     store = server.fresh()
     workers = Workers(store, port, relays, jobs)
     marks: list[tuple[float, float, Spent]] = []
@@ -108,7 +108,7 @@ def _cost(seconds: float, cpu: float, used: Spent, jobs: int) -> Cost:
 
 
 def _wait_until_done(store: str) -> None:
-    left = """SELECT (SELECT count(*) FROM watches WHERE next_look_at IS NOT NULL)
+    left = """SELECT (SELECT count(*) FROM watches WHERE next_poll_at IS NOT NULL)
         + (SELECT count(*) FROM deliveries WHERE next_attempt_at IS NOT NULL)"""
     with psycopg.connect(store, autocommit=True) as connection:
         while connection.execute(left).fetchone() != (0,):
@@ -119,7 +119,7 @@ def report(found: dict[int, tuple[Cost, Cost]], jobs: int) -> Report:
     """What was counted, and what it leads to."""
     rows = []
     for relays, (registered, told) in found.items():
-        for what, cost in (("registered", registered), ("looked at once, and told", told)):
+        for what, cost in (("registered", registered), ("polled at once, and told", told)):
             counted = (
                 f"{cost.server:.2f} ms",
                 f"{cost.wal / 1_000:.1f} kB",
@@ -133,19 +133,19 @@ def report(found: dict[int, tuple[Cost, Cost]], jobs: int) -> Report:
 
 def _reckoned(found: dict[int, tuple[Cost, Cost]]) -> Table:
     registered, told = found[max(found)]
-    # A look that sees no end costs less than one that does, with its event and its delivery: reckoned as if it did not.
-    server, relays = (getattr(registered, name) + LOOKS * getattr(told, name) for name in ("server", "relays"))
-    wal = registered.wal + LOOKS * told.wal
+    # A poll that sees no end costs less than one that does, with its event and its delivery: reckoned as if it did not.
+    server, relays = (getattr(registered, name) + POLLS * getattr(told, name) for name in ("server", "relays"))
+    wal = registered.wal + POLLS * told.wal
     jobs = CORES / 2 * 1_000 / server
-    a_workspace = A_DAY / LOOKS / 86_400
+    a_workspace = A_DAY / POLLS / 86_400
     rows = [
         ["CPU of PostgreSQL for the life of a job", f"{server:.1f} ms"],
         [f"jobs a second on half of {CORES} cores", f"{jobs:,.0f}"],
         ["relays for that, each with a core", f"{jobs * relays / 1_000:,.0f}"],
         ["log that the disk has to take", f"{jobs * wal / 1_000_000:,.1f} MB a second"],
-        [f"workspaces that use up Exec's {A_DAY:,} looks a day", f"{jobs / a_workspace:,.0f}"],
+        [f"workspaces that use up Exec's {A_DAY:,} polls a day", f"{jobs / a_workspace:,.0f}"],
     ]
-    return Table(f"Reckoned from it: a job of {LOOKS} looks, each as dear as the last", ("what", "how much"), rows)
+    return Table(f"Reckoned from it: a job of {POLLS} polls, each as dear as the last", ("what", "how much"), rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""One relay of several, in a process of its own: registers jobs when told to, then looks and delivers.
+"""One relay of several, in a process of its own: registers jobs when told to, then polls and delivers.
 
 Exec is a function here, that says of each job that it has completed; all else is the relay as it runs. It is told by a
 line on standard input what to do next, and answers each with a line: the CPU seconds that it has taken so far.
@@ -14,12 +14,13 @@ from typing import Any
 import httpx
 
 from benchmarks.tick import streamed
-from relay import config, exec_api, register
-from relay.cli.serve import collect_seldom
-from relay.register import Request
+from relay import config, registration
+from relay.cli.serve import tune_gc
+from relay.endpoints.spec import EndpointSpec
+from relay.polling import exec_client
+from relay.registration import RegistrationSpec
 from relay.service import Relay
-from relay.store.clock import system_clock
-from relay.subscribing import Wanted
+from relay.store.engine.clock import system_clock
 from relay.times import MINUTE, to_rfc3339
 
 HOSTS = 50
@@ -45,7 +46,7 @@ async def serve(asked: Mapping[str, Any]) -> None:
     relay = await Relay.open(config.from_mapping(wish(asked["store"])))
     async with httpx.AsyncClient(transport=httpx.MockTransport(_completed)) as http:
         for name in relay.clients:
-            relay.clients[name] = exec_api.ExecClient(
+            relay.clients[name] = exec_client.ExecClient(
                 name=name,
                 api_key=KEY,
                 base_url="http://exec.invalid",
@@ -69,9 +70,11 @@ async def _register_all(relay: Relay, asked: Mapping[str, Any]) -> None:
         for number in left:
             url = f"http://127.0.0.{1 + number % HOSTS}:{asked['port']}/{number % HOSTS}"
             name = f"space{number % WORKSPACES}"
-            wanted = Request(job_id=f"r{asked['place']}-{number}", workspace=name, callback=Wanted(url))
-            checked = register.check(wanted, relay.rules, relay.clients)
-            register.granted(await relay.store.write_together(register.register_all, (checked, relay.clock())))
+            wanted = RegistrationSpec(job_id=f"r{asked['place']}-{number}", workspace=name, callback=EndpointSpec(url))
+            checked = registration.validate(wanted, relay.rules, relay.clients)
+            registration.raise_if_refused(
+                await relay.store.write_together(registration.register_batch, (checked, relay.clock()))
+            )
 
     await asyncio.gather(*(work() for _ in range(_AT_A_TIME)))
 
@@ -96,5 +99,5 @@ async def _tell(last: bool = False) -> None:
 
 
 if __name__ == "__main__":
-    collect_seldom()
+    tune_gc()
     asyncio.run(serve(json.loads(sys.argv[1])))

@@ -1,7 +1,7 @@
 """How near the relay comes to what two cores can do: `python -m benchmarks.speed`.
 
 Everything is measured side by side and in turns: what is measured in processes of their own on one core, the receiver,
-the database's server and whoever asks on the other. `--only deliveries looks` measures some of the parts; `--quick` a
+the database's server and whoever asks on the other. `--only deliveries polls` measures some of the parts; `--quick` a
 small part of each, in seconds, which says that all of it works and no more; `--write-docs` writes what was found into
 docs/performance.md and the plot beside it. Ends with 1 where something does not hold.
 """
@@ -14,7 +14,7 @@ from dataclasses import replace
 from benchmarks import pages
 from benchmarks.command import DOCS, Part, command
 from benchmarks.plot import Axis, plot
-from benchmarks.speed import budget, deliveries, endings, looks, machine, registrations, watches
+from benchmarks.speed import budget, deliveries, endings, machine, polls, registrations, watches
 from benchmarks.tables import Report
 
 PAGE = DOCS / "performance.md"
@@ -62,7 +62,7 @@ PARTS: dict[str, Part] = {
     "deliveries": _deliveries,
     "budget": lambda quick: budget.report(budget.measure(quick)),
     "registrations": lambda quick: registrations.report(registrations.measure(quick)),
-    "looks": lambda quick: looks.report(looks.measure(quick)),
+    "polls": lambda quick: polls.report(polls.measure(quick)),
     "endings": lambda quick: endings.report(endings.measure(quick)),
     "watches": lambda quick: watches.report(*watches.measure(quick)),
     "pages": _pages,

@@ -19,19 +19,19 @@ from benchmarks.speed.runs import run
 from benchmarks.speed.subjects import HEADERS, rush, urls
 from benchmarks.speed.whole import emptied, fill, relay_on
 from benchmarks.tables import Report, Table
-from relay.delivering import judge
-from relay.dispatcher import Dispatcher
-from relay.dispatcher.attempts import Sent, send, settlement_of
+from relay.delivery.attempt import CompletedAttempt, send, to_delivery_update
+from relay.delivery.dispatcher import Dispatcher
+from relay.delivery.retry_policy import classify_attempt
+from relay.egress.result import HttpResponse, SendResult
 from relay.model import MINUTE, Endpoint
-from relay.outcome import Answer, Outcome
 from relay.service import Relay
-from relay.store import endpoints, outbox, waiting
-from relay.store.clock import system_clock
-from relay.store.database import Tx
+from relay.store.engine.clock import system_clock
+from relay.store.engine.database import Tx
+from relay.store.tables import due_deliveries, endpoints, outbox
 
 NUMBER, ROUNDS = 10_000, 5
 AT_ONCE = 100
-_ANSWER = Answer(204, {}, b"")
+_ANSWER = HttpResponse(204, {}, b"")
 
 Found = Mapping[str, float]
 """CPU microseconds of one delivery, by what was run."""
@@ -40,7 +40,7 @@ Found = Mapping[str, float]
 class AtOnce:
     """A wire to somebody who has answered already."""
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[Outcome, int]:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[SendResult, int]:
         """Takes no time, but lets the others go on."""
         await asyncio.sleep(0)
         return _ANSWER, 1
@@ -68,7 +68,7 @@ async def guarded(port: int, number: int) -> float:
     async def work(relay: Relay, _: Endpoint) -> float:
         async def post(url: str, body: bytes) -> None:
             outcome, _took = await relay.egress.post(url, HEADERS, body, 15_000)
-            assert isinstance(outcome, Answer)
+            assert isinstance(outcome, HttpResponse)
 
         return await used(rush(post, urls(port, 1), number, AT_ONCE))
 
@@ -81,7 +81,7 @@ async def signed(port: int, number: int) -> float:
     async def work(relay: Relay, endpoint: Endpoint) -> float:
         async def post(_: str, body: bytes) -> None:
             outcome, _took = await send(relay.egress, endpoint, HEADERS["webhook-id"], body, 15_000, system_clock())
-            assert isinstance(outcome, Answer)
+            assert isinstance(outcome, HttpResponse)
 
         return await used(rush(post, urls(port, 1), number, AT_ONCE))
 
@@ -95,18 +95,18 @@ async def stored(port: int, number: int) -> float:
         now = system_clock()
 
         def find(tx: Tx) -> list[str]:
-            assert waiting.are_due(tx, now, AT_ONCE)
-            return [due.id for due in waiting.due_in_turn(tx, now, "", AT_ONCE, AT_ONCE)[0]]
+            assert due_deliveries.has_at_least_due(tx, now, AT_ONCE)
+            return [due.id for due in due_deliveries.due_round_robin(tx, now, "", AT_ONCE, AT_ONCE)[0]]
 
-        def lease(tx: Tx, ids: list[str]) -> list[outbox.Claim]:
-            endpoints.many(tx, [endpoint.id])
+        def lease(tx: Tx, ids: list[str]) -> list[outbox.LeasedDelivery]:
+            endpoints.get_many(tx, [endpoint.id])
             return outbox.lease(tx, ids, now, outbox.Lease("bench.1", now + MINUTE))
 
-        def settle(tx: Tx, claims: list[outbox.Claim]) -> None:
-            endpoints.locked(tx, [endpoint.id])
-            verdict = judge(_ANSWER, "standard", 1, [0], now, 0.5)
-            sents = [Sent(claim, _ANSWER, now, 1, "standard") for claim in claims]
-            outbox.settle(tx, [settlement_of(sent, verdict, now) for sent in sents])
+        def settle(tx: Tx, claims: list[outbox.LeasedDelivery]) -> None:
+            endpoints.lock_many(tx, [endpoint.id])
+            verdict = classify_attempt(_ANSWER, "standard", 1, [0], now, 0.5)
+            sents = [CompletedAttempt(claim, _ANSWER, now, 1, "standard") for claim in claims]
+            outbox.record_results(tx, [to_delivery_update(sent, verdict, now) for sent in sents])
 
         async def batches() -> None:
             for _ in range(0, number, AT_ONCE):
@@ -124,14 +124,14 @@ async def told(port: int, number: int) -> float:
 
     async def work(relay: Relay, _: Endpoint) -> float:
         now = system_clock()
-        [due] = await relay.store.read(lambda tx: waiting.due(tx, now, 1))
+        [due] = await relay.store.read(lambda tx: due_deliveries.due(tx, now, 1))
         [claim] = await relay.store.write(
             lambda tx: outbox.lease(tx, [due.id], now, outbox.Lease("bench.1", now + MINUTE))
         )
 
         async def tell() -> None:
             for _ in range(number):
-                relay.telemetry.attempted(claim.delivery, "standard", "delivered", 1, now)
+                relay.telemetry.attempt_done(claim.delivery, "standard", "delivered", 1, now)
 
         return await used(tell())
 

@@ -1,7 +1,7 @@
-"""Endings: from the look that sees a job's end to the first byte at its receiver, idle and beside a load.
+"""Endings: from the poll that sees a job's end to the first byte at its receiver, idle and beside a load.
 
 Exec is a function here, which answers at once and notes when it did; all else is the relay as it runs, but that its
-metronome beats whenever a look is due, so that the delay is the relay's own work. The load is events that 50 others
+scheduler beats whenever a poll is due, so that the delay is the relay's own work. The load is events that 50 others
 have subscribed to, at random moments. A client that only posts has the same load at the same moments.
 """
 
@@ -23,15 +23,15 @@ from benchmarks.speed.runs import run
 from benchmarks.speed.subjects import BODY, HEADERS, urls
 from benchmarks.speed.whole import delivered, relay_on, subscriber
 from benchmarks.tables import Check, Report, Table
-from relay import exec_api
 from relay.model import Endpoint, EndpointKind, EventType, ScenarioJob, Watch, WatchState, event_id
+from relay.polling import exec_client
+from relay.polling.poller import make_event
 from relay.service import Relay
-from relay.store import events, outbox
-from relay.store.clock import system_clock
-from relay.store.database import Tx
-from relay.store.schema import endpoints, watches
+from relay.store.engine.clock import system_clock
+from relay.store.engine.database import Tx
+from relay.store.engine.schema import endpoints, watches
+from relay.store.tables import events, outbox
 from relay.times import MINUTE, Instant, to_rfc3339
-from relay.watcher import make_event
 
 AT_A_TIME = 64
 SUBSCRIBERS = 50
@@ -42,7 +42,7 @@ EVERY = 0.1
 NUMBER, ROUNDS = 300, 3
 MOST = 5.0
 """How many times the bare client's 99th percentile the relay's may be at half load."""
-RELAY, BARE = "the relay, SQLite: from the look that sees the end", "aiohttp alone: from its call"
+RELAY, BARE = "the relay, SQLite: from the poll that sees the end", "aiohttp alone: from its call"
 LOADS = ("idle", "half load")
 
 Found = Mapping[tuple[str, str], Sequence[float]]
@@ -158,7 +158,7 @@ async def _relayed(store: str, targets: Sequence[str], number: int, rate: float,
         sending = asyncio.create_task(relay.dispatcher.run())
 
         async def act(_: int) -> None:
-            await relay.watcher.tick()
+            await relay.poller.tick()
 
         async def crowd(place: int) -> None:
             await relay.store.write(lambda tx: tell(tx, others, f"crowd{place}"))
@@ -189,9 +189,9 @@ async def crowded(port: int, number: int) -> float:
 
 
 async def finished(relay: Relay, number: int) -> None:
-    """Returns when all is delivered; what fell between two beats is looked at meanwhile."""
+    """Returns when all is delivered; what fell between two beats is polled meanwhile."""
     while delivered(relay) < number:
-        await relay.watcher.tick()
+        await relay.poller.tick()
         await asyncio.sleep(0.02)
 
 
@@ -203,7 +203,7 @@ def tell(tx: Tx, others: Sequence[Endpoint], job_id: str) -> None:
     outbox.enqueue(tx, events.add(tx, event), [(endpoint, None) for endpoint in others], now, 0)
 
 
-def client(told: dict[str, int]) -> exec_api.ExecClient:
+def client(told: dict[str, int]) -> exec_client.ExecClient:
     """Exec, where every job has ended when it is asked for."""
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -231,7 +231,7 @@ def fill(tx: Tx, targets: Sequence[str], seed: int, times: Sequence[float], now:
     rows = []
     for place, at in enumerate(times):
         key = {"workspace": "default", "job_id": f"j{seed}x{place:07d}", "state": "active", "created_at": now - MINUTE}
-        due = {"next_look_at": now + round(at * 1_000), "next_look_why": "", "leased": False}
-        rows.append(key | due | {"looks": 0, "last_look_at": None})
+        due = {"next_poll_at": now + round(at * 1_000), "next_poll_reason": "", "leased": False}
+        rows.append(key | due | {"polls": 0, "last_poll_at": None})
     tx.execute(insert(watches), rows)
     return others

@@ -28,7 +28,7 @@ class _Counting:
     """What came."""
 
     def __init__(self) -> None:
-        self.posts = self.looks = 0
+        self.posts = self.polls = 0
         self.came: dict[str, int] = {}
 
 
@@ -62,10 +62,10 @@ class _Connection(asyncio.Protocol):
     def _told(self, head: bytes) -> bytes:
         path = head.split(b" ", 2)[1].decode()
         if path.startswith(EXEC):
-            self._counting.looks += 1
+            self._counting.polls += 1
             return _answered(_JOB % path.rpartition("/")[2])
         used = os.times()
-        said = {"posts": self._counting.posts, "looks": self._counting.looks, "cpu": used.user + used.system}
+        said = {"posts": self._counting.posts, "polls": self._counting.polls, "cpu": used.user + used.system}
         return _answered(json.dumps(self._counting.came if path == "/came" else said), "connection: close\r\n")
 
 
@@ -79,7 +79,7 @@ class Seen:
     """What the receiver has seen so far, and the CPU seconds that it took."""
 
     posts: int
-    looks: int
+    polls: int
     cpu: float
 
 

@@ -68,9 +68,9 @@ def wish(exec_port: int, store: str) -> dict[str, Any]:
 def _security() -> dict[str, Any]:
     hash = f"sha256:{hashlib.sha256(KEY.encode()).hexdigest()}"
     keys = [{"name": "bench", "hash": hash}]
-    pace = 1_000_000  # a key may: the limit is on, and is not what is measured
+    policy = 1_000_000  # a key may: the limit is on, and is not what is measured
     local = {"allow_http": True, "allow_networks": ["127.0.0.0/8"]}
-    return {"secret_key": "k" * 43, "requests_per_minute": pace, "api_keys": keys, **local}
+    return {"secret_key": "k" * 43, "requests_per_minute": policy, "api_keys": keys, **local}
 
 
 def asked(server: Server, kind: str, number: int) -> Run:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from benchmarks.speed.cores import OURS, ROOT
-from relay.cli.serve import collect_seldom
+from relay.cli.serve import tune_gc
 
 Subject = Callable[..., Any]
 """An async function of a module, whose arguments and result are JSON."""
@@ -64,7 +64,7 @@ def main(place: str, core: int, asked: dict[str, Any]) -> None:
     os.sched_setaffinity(0, {core})
     module, _, name = place.partition(":")
     subject = getattr(importlib.import_module(module), name)
-    collect_seldom()  # as `relay serve` does; the bare loops are to have no less
+    tune_gc()  # as `relay serve` does; the bare loops are to have no less
     print(json.dumps(asyncio.run(subject(**asked))))
 
 

@@ -29,11 +29,11 @@ from starlette.routing import Route
 from benchmarks import machine
 from benchmarks.speed.cores import OURS, ROOT
 from relay import config
-from relay.cli.serve import collect_seldom
+from relay.cli.serve import tune_gc
 from relay.service import Relay
-from relay.store.database import Store, Tx
+from relay.store.engine.database import Store, Tx
 from relay.web.app import create_app
-from relay.web.serving import server_config
+from relay.web.server.server import server_config
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -159,7 +159,7 @@ async def _serve(what: str, wish: config.Config) -> None:
         app = create_app(relay, owns_relay=False)
     served = server_config(app)
     served.host, served.port = wish.server.host, wish.server.port
-    collect_seldom()
+    tune_gc()
     await uvicorn.Server(served).serve()
 
 

@@ -19,10 +19,10 @@ from benchmarks.speed.subjects import BODY
 from relay import config
 from relay.model import Endpoint, EndpointKind, EventType, Instant, Secret, new_id
 from relay.service import Relay
-from relay.store import endpoints
-from relay.store.clock import system_clock
-from relay.store.database import Tx
-from relay.store.schema import deliveries
+from relay.store.engine.clock import system_clock
+from relay.store.engine.database import Tx
+from relay.store.engine.schema import deliveries
+from relay.store.tables import endpoints
 from relay.telemetry import set_up_logging
 
 SECRET = "whsec_" + "c2VjcmV0" * 5 + "c2Vj"

@@ -10,10 +10,10 @@ PANELS: list[tuple[str, str, str, list[tuple[str, str]]]] = [
     ("Being watched", "stat", "short", [("sum(relay_active_watches)", "jobs")]),
     ("Waiting to go out", "stat", "short", [("sum(relay_pending_deliveries)", "deliveries")]),
     (
-        "Looks left today",
+        "Polls left today",
         "stat",
         "short",
-        [('min by (workspace) (relay_look_budget_remaining{window="day"})', "{{workspace}}")],
+        [('min by (workspace) (relay_poll_budget_remaining{window="day"})', "{{workspace}}")],
     ),
     (
         "From the job's end until the relay knew",
@@ -40,16 +40,16 @@ PANELS: list[tuple[str, str, str, list[tuple[str, str]]]] = [
         ],
     ),
     (
-        "Looks a minute",
+        "Polls a minute",
         "timeseries",
         "short",
-        [("60 * sum by (outcome) (rate(relay_looks_total[$__rate_interval]))", "{{outcome}}")],
+        [("60 * sum by (outcome) (rate(relay_polls_total[$__rate_interval]))", "{{outcome}}")],
     ),
     (
-        "Looks left",
+        "Polls left",
         "timeseries",
         "short",
-        [("min by (workspace, window) (relay_look_budget_remaining)", "{{workspace}}, {{window}}")],
+        [("min by (workspace, window) (relay_poll_budget_remaining)", "{{workspace}}, {{window}}")],
     ),
     (
         "Attempts a minute",

@@ -4,15 +4,15 @@ import json
 from typing import Any
 
 from docs.generating.tables import code, table
-from relay.web import openapi
 from relay.web.app import OPERATIONS
+from relay.web.core import openapi
 
 Schema = dict[str, Any]
 
 
 def page() -> str:
     """Every call with what it takes and gives."""
-    document = json.loads(openapi.document(OPERATIONS))
+    document = json.loads(openapi.build_openapi(OPERATIONS))
     schemas = document["components"]["schemas"]
     parts = [_HEAD]
     for tag in document["tags"]:
@@ -54,7 +54,7 @@ def _parameter(found: Schema) -> list[str]:
 def _answer(status: str, found: Schema) -> list[str]:
     content = found.get("content", {}).get("application/json", {}).get("schema", {})
     name = content.get("$ref", "").rpartition("/")[2]
-    return [status, found["description"] + (f" (`{name}`)" if name and name != "ErrorAnswer" else "")]
+    return [status, found["description"] + (f" (`{name}`)" if name and name != "ErrorResponse" else "")]
 
 
 def _resolved(schema: Schema, schemas: Schema) -> Schema:

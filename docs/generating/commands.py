@@ -5,7 +5,7 @@ from importlib import import_module
 import click
 
 from docs.generating.tables import code
-from relay.cli import VERBS, main
+from relay.cli import COMMANDS, main
 
 _WIDTH = 100
 
@@ -13,7 +13,7 @@ _WIDTH = 100
 def page() -> str:
     """Every verb with what `--help` prints."""
     parts = [_HEAD, code(_help(main, "relay"), "text")]
-    for verb in VERBS:
+    for verb in COMMANDS:
         command = import_module(f"relay.cli.{verb.replace('-', '_')}").command
         parts += [f"\n## relay {verb}\n", code(_help(command, f"relay {verb}"), "text")]
         for name, part in getattr(command, "commands", {}).items():

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from docs.generating.tables import code, table
-from relay.formats.filling import FILTERS
-from relay.model import ENDINGS, EventType
-from relay.web.notifications import MEANINGS, Notification
+from relay.formats.template_engine import FILTERS
+from relay.model import FINAL_EVENTS, EventType
+from relay.web.schemas.webhooks import EVENT_DESCRIPTIONS, Notification
 
 GOLDEN = Path(__file__).parents[2] / "tests/unit/golden"
 
@@ -24,7 +24,9 @@ RECEIVERS = {
 
 def page() -> str:
     """The events, the formats, and a body of each."""
-    events = [[f"`{type.value}`", "yes" if type in ENDINGS else "no", MEANINGS[type]] for type in EventType]
+    events = [
+        [f"`{type.value}`", "yes" if type in FINAL_EVENTS else "no", EVENT_DESCRIPTIONS[type]] for type in EventType
+    ]
     names = [*(name for name in RECEIVERS if (GOLDEN / name).is_dir()), *_others()]
     formats = [[f"`{name}`", RECEIVERS.get(name, "only where it is asked for")] for name in names]
     parts = [_HEAD, table(["event", "by default", "means"], events)]

@@ -45,5 +45,5 @@ except Unverified as error:
     print(error)
 ```
 
-What is more exact is in the module: `from relay.verify import BadSignature, Stale`.
+What is more exact is in the module: `from relay.verify import BadSignature, TimestampTooOld`.
 """

@@ -12,21 +12,21 @@ import click
 from relay import __version__
 from relay.errors import ConfigError, RelayError
 
-VERBS = (
+COMMANDS = (
     "demo serve register jobs deliveries resend plan check doctor "
     "backup restore import keys keygen rotate-key callback sandbox receive"
 ).split()
 """In the order in which `relay --help` shows them."""
 
 
-class Verbs(click.Group):
+class Commands(click.Group):
     """Loads a verb's module when it is called, so that each verb starts as fast as it can."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
-        return VERBS
+        return COMMANDS
 
     def get_command(self, _context: click.Context, name: str) -> click.Command | None:
-        if name not in VERBS:
+        if name not in COMMANDS:
             return None
         command: click.Command = import_module(f"relay.cli.{name.replace('-', '_')}").command
         return command
@@ -46,20 +46,21 @@ class Verbs(click.Group):
             raise
         except Exception as error:
             click.echo(
-                f"{_told(error)}\nrelay: that is a fault of the relay's own; `relay doctor` helps to report it",
+                f"{_safe_traceback(error)}\n"
+                "relay: that is a fault of the relay's own; `relay doctor` helps to report it",
                 err=True,
             )
             context.exit(1)
 
 
-def _told(error: Exception) -> str:
+def _safe_traceback(error: Exception) -> str:
     """What happened where, without what it held: that could be a secret."""
-    from relay.telemetry import told  # seldom needed, and it loads much
+    from relay.telemetry import safe_traceback  # seldom needed, and it loads much
 
-    return told(error)  # guard: verb-fault
+    return safe_traceback(error)  # guard: verb-fault
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="relay")
 def main() -> None:
     """Turns Exec's Scenario Studio jobs into signed notifications.

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from relay.cli.configuring import config_option, read_config
-from relay.store import backup
+from relay.cli.options import config_option, read_config
+from relay.store.maintenance import backup
 
 
 @click.command("backup")

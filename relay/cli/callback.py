@@ -5,15 +5,15 @@ from typing import Any
 
 import click
 
-from relay.cli.client import Client, client_options, given
+from relay.cli.api_client import Client, client_options, drop_none
 
 
 @click.group("callback")
 def command() -> None:
     """Show or change the URL that Exec's create-job call is given as callback_url.
 
-    With it Exec itself tells the relay when a job ends: most jobs then cost one look, and no waiting. What Exec says
-    there is only a hint; a look confirms it. Needs a key with the scope admin, and server.public_url.
+    With it Exec itself tells the relay when a job ends: most jobs then cost one poll, and no waiting. What Exec says
+    there is only a hint; a poll confirms it. Needs a key with the scope admin, and server.public_url.
     """
 
 
@@ -29,7 +29,7 @@ def show(client: Client, workspace: str | None) -> None:
       relay callback show --workspace sales --json
     """
     for name in [workspace] if workspace else _workspaces(client):
-        _tell(client, client.call("GET", f"/v1/workspaces/{name}/callback"))
+        _print(client, client.request("GET", f"/v1/workspaces/{name}/callback"))
 
 
 @command.command("rotate")
@@ -43,21 +43,23 @@ def rotate(client: Client, workspace: str) -> None:
       relay callback rotate
       relay callback rotate --workspace sales
     """
-    _tell(client, client.call("POST", f"/v1/workspaces/{workspace}/callback/rotate"))
+    _print(client, client.request("POST", f"/v1/workspaces/{workspace}/callback/rotate"))
 
 
 def _workspaces(client: Client) -> list[str]:
-    return [row["name"] for row in client.call("GET", "/v1/workspaces")["data"]]
+    return [row["name"] for row in client.request("GET", "/v1/workspaces")["data"]]
 
 
-def _tell(client: Client, found: dict[str, Any]) -> None:
+def _print(client: Client, found: dict[str, Any]) -> None:
     if client.as_json:
         click.echo(json.dumps(found, ensure_ascii=False, indent=2))
         return
     lines = {
         "workspace": found["workspace"],
         "callback_url": found["callback_url"] or f"(the relay's address){found['path']}",
-        **given(**{"old URL until": found["old_until"], "heard of Exec": found["heard_at"] or "not yet"}),
+        **drop_none(
+            **{"old URL until": found["old_token_valid_until"], "heard of Exec": found["last_callback_at"] or "not yet"}
+        ),
     }
     for name, value in lines.items():
         click.echo(f"{name + ':':15}{value}")

@@ -8,23 +8,25 @@ from pathlib import Path
 
 import click
 
-from relay import exec_api, exec_transport, subscribing
-from relay.addresses import EgressRules, is_loopback, mask, refusal
-from relay.cli.configuring import OPEN_TO_OTHERS, UNSEALED, config_option, read_config
-from relay.config import Config, StandingEndpoint, Workspace
-from relay.egress import ThreadResolver
-from relay.errors import Invalid, StoreError
-from relay.looking import Faulty, KeyRefused, Limited
-from relay.store import api_keys
-from relay.store.clock import system_clock
-from relay.store.database import is_there, peek
-from relay.store.inspecting import inspect
-from relay.watcher import allowance_of
+from relay import exec_transport
+from relay.cli.options import PUBLIC_WITHOUT_KEYS, UNENCRYPTED_WARNING, config_option, read_config
+from relay.config import Config, EndpointSection, Workspace
+from relay.egress.http_client import ThreadResolver
+from relay.egress.url_policy import EgressRules, blocked_reason, is_loopback, mask_url
+from relay.endpoints import spec
+from relay.errors import StoreError, ValidationFailed
+from relay.polling import exec_client
+from relay.polling.poller import rate_limit_of
+from relay.polling.transitions import PollFailed, RateLimited, Unauthorized
+from relay.store.engine.clock import system_clock
+from relay.store.engine.database import exists, read_only
+from relay.store.maintenance.preflight import preflight_check
+from relay.store.tables import api_keys
 
-NO_JOB = "relay-check"
+PROBE_JOB_ID = "relay-check"
 """A job id that Exec never gave out: its 404 shows that the key is accepted."""
 
-WELL, ADVICE, WRONG = "✓", "!", "✗"
+OK, WARN, FAIL = "✓", "!", "✗"
 _RESOLVES_WITHIN = 5
 
 
@@ -59,13 +61,13 @@ def command(path: Path | None) -> None:
 async def _check(config: Config) -> bool:
     well = True
     async for found in _findings(config):
-        well = well and found.mark != WRONG
+        well = well and found.mark != FAIL
         click.echo(f"{found.mark} {found.about}: {found.text}")
     return well
 
 
 async def _findings(config: Config) -> AsyncIterator[Finding]:
-    yield Finding(WELL, "configuration", "can be used")
+    yield Finding(OK, "configuration", "can be used")
     yield _store(config)
     yield _api_keys(config)
     for found in _settings(config):
@@ -79,54 +81,52 @@ async def _findings(config: Config) -> AsyncIterator[Finding]:
 
 def _store(config: Config) -> Finding:
     try:
-        return Finding(WELL, "store", inspect(config.storage.url, config.security.seal()))
+        return Finding(OK, "store", preflight_check(config.storage.url, config.security.cipher()))
     except StoreError as error:
-        return Finding(WRONG, "store", str(error))
+        return Finding(FAIL, "store", str(error))
 
 
 def _api_keys(config: Config) -> Finding:
     count, url = len(config.security.api_keys), config.storage.url
     try:
-        count += len(peek(url, api_keys.live)) if is_there(url) else 0
+        count += len(read_only(url, api_keys.active)) if exists(url) else 0
     except StoreError:
         if not count:
-            return Finding(ADVICE, "API keys", "none in the configuration; those of the store can't be read now")
+            return Finding(WARN, "API keys", "none in the configuration; those of the store can't be read now")
     if count:
-        return Finding(WELL, "API keys", f"{count}; `relay keys list` names them")
+        return Finding(OK, "API keys", f"{count}; `relay keys list` names them")
     if not is_loopback(config.server.host):
-        return Finding(WRONG, "API keys", OPEN_TO_OTHERS)
+        return Finding(FAIL, "API keys", PUBLIC_WITHOUT_KEYS)
     text = "none, so that the relay answers to its own machine only, and to nothing that comes through a proxy"
-    return Finding(ADVICE, "API keys", f"{text}; `relay keys create` makes one")
+    return Finding(WARN, "API keys", f"{text}; `relay keys create` makes one")
 
 
 def _settings(config: Config) -> Iterator[Finding]:
     """What works without, and better with."""
     if config.security.secret_key is None:
-        yield Finding(ADVICE, "secrets", f"not sealed, since security.secret_key is not set: {UNSEALED}")
+        yield Finding(WARN, "secrets", f"not sealed, since security.secret_key is not set: {UNENCRYPTED_WARNING}")
     else:
-        yield Finding(WELL, "secrets", "sealed in the store")
+        yield Finding(OK, "secrets", "sealed in the store")
     if config.server.public_url is not None and not config.server.trusted_proxies:
         text = (
             "none is trusted, so that all who come through one count as one client: name it in server.trusted_proxies"
         )
-        yield Finding(ADVICE, "proxies", text)
+        yield Finding(WARN, "proxies", text)
     if config.server.public_url is None:
-        text = "can't come, since server.public_url is not set; with it a job costs one look (`relay callback --help`)"
-        yield Finding(ADVICE, "Exec's callbacks", text)
+        text = "can't come, since server.public_url is not set; with it a job costs one poll (`relay callback --help`)"
+        yield Finding(WARN, "Exec's callbacks", text)
     else:
-        yield Finding(
-            WELL, "Exec's callbacks", f"come in at {config.server.public_url}; `relay callback show` says how"
-        )
+        yield Finding(OK, "Exec's callbacks", f"come in at {config.server.public_url}; `relay callback show` says how")
     for workspace in config.workspaces:
-        allowed = allowance_of(workspace)
-        text = f"{allowed.minute} looks a minute and {allowed.day} a day; `relay plan` draws what they give"
-        yield Finding(WELL, f"budget of workspace {workspace.name}", text)
+        allowed = rate_limit_of(workspace)
+        text = f"{allowed.minute} polls a minute and {allowed.day} a day; `relay plan` draws what they give"
+        yield Finding(OK, f"budget of workspace {workspace.name}", text)
 
 
 async def _exec(workspace: Workspace, timeout: int) -> Finding:
     name = f"Exec workspace {workspace.name}"
     http = exec_transport.make_http(timeout)
-    client = exec_api.ExecClient(
+    client = exec_client.ExecClient(
         name=workspace.name,
         api_key=workspace.api_key.get_secret_value(),
         base_url=workspace.base_url,
@@ -135,33 +135,33 @@ async def _exec(workspace: Workspace, timeout: int) -> Finding:
         http=http,
     )
     try:
-        look = await client.look(NO_JOB)
+        poll = await client.get_job(PROBE_JOB_ID)
     finally:
         await http.aclose()
-    match look.sighting:
-        case KeyRefused(status, text):
-            return Finding(WRONG, name, f"refuses the key ({status}: {text}); make one in Exec under Settings > API")
-        case Limited():
+    match poll.result:
+        case Unauthorized(status, text):
+            return Finding(FAIL, name, f"refuses the key ({status}: {text}); make one in Exec under Settings > API")
+        case RateLimited():
             text = (
                 "accepts the key, but its requests are used up for now (429): by whom? A lower exec.budget.share leaves"
             )
-            return Finding(ADVICE, name, f"{text} more to others")
-        case Faulty(_, detail):
-            return Finding(WRONG, name, f"{detail}; is exec.base_url right, and can this machine reach it?")
-    return Finding(WELL, name, "accepts the key")
+            return Finding(WARN, name, f"{text} more to others")
+        case PollFailed(_, detail):
+            return Finding(FAIL, name, f"{detail}; is exec.base_url right, and can this machine reach it?")
+    return Finding(OK, name, "accepts the key")
 
 
-async def _endpoint(endpoint: StandingEndpoint, rules: EgressRules) -> Finding:
+async def _endpoint(endpoint: EndpointSection, rules: EgressRules) -> Finding:
     about, url = f"endpoint {endpoint.name}", endpoint.url.get_secret_value()
     try:
-        wanted = subscribing.Wanted(url, endpoint.format, template=endpoint.template)
-        checked = subscribing.check(wanted, rules, "url")
-    except Invalid as error:
-        return Finding(WRONG, about, error.message)
+        wanted = spec.EndpointSpec(url, endpoint.format, template=endpoint.template)
+        checked = spec.validate(wanted, rules, "url")
+    except ValidationFailed as error:
+        return Finding(FAIL, about, error.message)
     if (why := await _unreachable(checked.target.host_port, rules)) is not None:
-        return Finding(WRONG, about, f"{mask(url)}: {why}")
-    text = f"{mask(url)} in format {checked.format}; try it while the relay runs: POST /v1/endpoints/ID/test"
-    return Finding(WELL, about, text)
+        return Finding(FAIL, about, f"{mask_url(url)}: {why}")
+    text = f"{mask_url(url)} in format {checked.format}; try it while the relay runs: POST /v1/endpoints/ID/test"
+    return Finding(OK, about, text)
 
 
 async def _unreachable(host_port: str, rules: EgressRules) -> str | None:
@@ -175,7 +175,7 @@ async def _unreachable(host_port: str, rules: EgressRules) -> str | None:
         return "its host's name has no address; is the URL right, and does this machine's name server know it?"
     finally:
         await resolver.close()
-    reasons = [refusal(str(one["host"]), rules) for one in found]
+    reasons = [blocked_reason(str(one["host"]), rules) for one in found]
     if not all(reasons):
         return None
     return f"its host is not called: {reasons[0]}; if that is wanted, name the address in security.allow_networks"

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from relay.cli.client import Client, client_options, given, list_options
+from relay.cli.api_client import Client, client_options, drop_none, list_options
 
 _COLUMNS = {
     "delivery": lambda row: row["id"],
@@ -38,6 +38,6 @@ def command(client: Client, delivery_id: str | None, **filters: Any) -> None:
       relay deliveries dlv_01JC4ZJ5QX0000000000000000
     """
     if delivery_id is not None:
-        click.echo(json.dumps(client.call("GET", f"/v1/deliveries/{delivery_id}"), ensure_ascii=False, indent=2))
+        click.echo(json.dumps(client.request("GET", f"/v1/deliveries/{delivery_id}"), ensure_ascii=False, indent=2))
         return
-    client.show(client.call("GET", "/v1/deliveries", params=given(**filters)), _COLUMNS)
+    client.show(client.request("GET", "/v1/deliveries", params=drop_none(**filters)), _COLUMNS)

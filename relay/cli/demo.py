@@ -43,7 +43,7 @@ def command(jobs: int, seed: int | None, as_json: bool) -> None:
         raise RelayError("the demo took longer than two minutes; is this machine very busy?") from None
     finally:
         logging.disable(logging.NOTSET)
-    click.echo(_in_words(summary))
+    click.echo(_summary_text(summary))
     if as_json:
         click.echo(json.dumps({**asdict(summary), "ok": summary.ok}))
     if not summary.ok:
@@ -66,8 +66,8 @@ async def _run(jobs: int, seed: int | None, folder: Path, console: Console) -> S
 
 def _table(rows: list[Row]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("job", "at Exec", "looks", "told after", "signature", "what subscribers read"):
-        table.add_column(title, justify="right" if title in ("looks", "told after") else "left", no_wrap=True)
+    for title in ("job", "at Exec", "polls", "told after", "signature", "what subscribers read"):
+        table.add_column(title, justify="right" if title in ("polls", "told after") else "left", no_wrap=True)
     for row in rows:
         colour = _COLOURS.get(row.status, "dim")
         delay = "" if row.delay is None else f"{row.delay / 1_000:.2f} s"
@@ -75,7 +75,7 @@ def _table(rows: list[Row]) -> Table:
             "" if row.received_at is None else "[green]✓ verified[/]" if row.verified else f"[red]✗ {row.why}[/]"
         )
         status = f"[{colour}]{row.status}[/]"
-        table.add_row(f"[dim]{row.job_id}[/]", status, str(row.looks), delay, signature, _plain(row.headline))
+        table.add_row(f"[dim]{row.job_id}[/]", status, str(row.polls), delay, signature, _plain(row.headline))
     return table
 
 
@@ -89,9 +89,9 @@ def _line(row: Row) -> str:
     return f"job {row.job_id} {row.status}: {row.headline!r}, told{delay}, {signature}"
 
 
-def _in_words(summary: Summary) -> str:
+def _summary_text(summary: Summary) -> str:
     return (
         f"\n{summary.notified} of {summary.jobs} jobs told, {summary.verified} signatures verified, "
-        f"{summary.looks} looks at Exec ({summary.looks / max(1, summary.jobs):.1f} a job)\n"
+        f"{summary.polls} polls Exec ({summary.polls / max(1, summary.jobs):.1f} a job)\n"
         f"from Exec's completed_at to the receiver: median {summary.delay_median} s, worst {summary.delay_worst} s\n"
     )

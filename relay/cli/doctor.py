@@ -10,13 +10,13 @@ import click
 from pydantic import BaseModel, SecretStr
 
 from relay import __version__, formats
-from relay.cli.configuring import config_option, read_config
-from relay.config import Config, StandingEndpoint
+from relay.cli.options import config_option, read_config
+from relay.config import Config, EndpointSection
 from relay.errors import RelayError
 from relay.model import Instant
-from relay.store.clock import system_clock
-from relay.store.database import peek
-from relay.store.facts import Facts, facts
+from relay.store.engine.clock import system_clock
+from relay.store.engine.database import read_only
+from relay.store.maintenance.diagnostics import StoreReport, store_report
 
 LIBRARIES = ("starlette", "uvicorn", "httpx", "aiohttp", "apscheduler", "sqlalchemy", "alembic", "psycopg", "pydantic")
 
@@ -49,9 +49,9 @@ def _report(path: Path | None, now: Instant) -> Iterator[str]:
     except RelayError as error:
         yield f"\n## Configuration\n\nIt can't be used:\n\n{error}"
         return
-    yield from _table("Configuration (durations in milliseconds)", dict(_told(config)))
+    yield from _table("Configuration (durations in milliseconds)", dict(_safe_config(config)))
     try:
-        found = peek(config.storage.url, lambda tx: facts(tx, now))
+        found = read_only(config.storage.url, lambda tx: store_report(tx, now))
     except RelayError as error:
         yield f"\n## Store\n\nIt can't be read: {_without_address(str(error), config)}"
         return
@@ -68,7 +68,7 @@ def _machine() -> dict[str, str]:
     return {"Python": platform.python_version(), "system": platform.platform(terse=True), **versions}
 
 
-def _store(found: Facts) -> Iterator[str]:
+def _store(found: StoreReport) -> Iterator[str]:
     about = {"database": found.database, "tables": found.version, "disabled endpoints": found.disabled}
     yield from _table("Store", about)
     yield from _table("Rows", found.rows)
@@ -85,7 +85,7 @@ def _table(title: str, rows: Mapping[str, Any]) -> Iterator[str]:
         yield "none"
 
 
-def _told(config: Config) -> Iterator[tuple[str, str]]:
+def _safe_config(config: Config) -> Iterator[tuple[str, str]]:
     """What the configuration says, as far as it may be told: numbers and choices; of all else, whether it is set."""
     for section, value in config:
         if isinstance(value, BaseModel):
@@ -109,9 +109,9 @@ def _shown(value: Any) -> str:
     return str(value) if value in CHOICES else "set"
 
 
-def _endpoint(endpoint: StandingEndpoint) -> str:
+def _endpoint(endpoint: EndpointSection) -> str:
     url = endpoint.url.get_secret_value()
-    format = formats.choose(url) if endpoint.format == "auto" else endpoint.format
+    format = formats.detect_format(url) if endpoint.format == "auto" else endpoint.format
     return f"format {format}, {len(endpoint.events)} events, {len(endpoint.headers)} headers of its own"
 
 

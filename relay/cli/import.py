@@ -5,12 +5,12 @@ from pathlib import Path
 
 import click
 
-from relay.cli.bar import bar
-from relay.cli.configuring import config_option, read_config
-from relay.store.moving import Move
+from relay.cli.options import config_option, read_config
+from relay.cli.progress_bar import progress_bar
+from relay.store.maintenance.sqlite_to_postgres import SqliteToPostgres
 
-_LOOKS_EVERY = 0.5
-"""Seconds between two looks whether the old relay has stopped."""
+_POLLS_EVERY = 0.5
+"""Seconds between two polls whether the old relay has stopped."""
 
 
 @click.command("import")
@@ -36,13 +36,13 @@ def command(path: Path | None, source: str) -> None:
       RELAY_STORAGE__URL=postgresql://relay@db.example.com/relay relay import --from sqlite:///data/relay.db
     """
     config = read_config(path)
-    move = Move.open(source, config.storage.url, config.security.seal())
+    move = SqliteToPostgres.open(source, config.storage.url, config.security.cipher())
     try:
-        with bar("copying") as tell:
+        with progress_bar("copying") as tell:
             rows = move.copy(tell)
         click.echo(f"{rows} rows of {move.path} copied")
-        _wait_for(move)
-        with bar("what changed") as tell:
+        _wait_until_stopped(move)
+        with progress_bar("what changed") as tell:
             rows = move.finish(tell)
     finally:
         move.close()
@@ -50,12 +50,12 @@ def command(path: Path | None, source: str) -> None:
     click.echo(f"✓ The store is in PostgreSQL: start the relays there. {move.path} is a backup now")
 
 
-def _wait_for(move: Move) -> None:
+def _wait_until_stopped(move: SqliteToPostgres) -> None:
     """Returns when the old relay has stopped."""
-    if not move.hold():
+    if not move.lock_source():
         click.echo(
             "All is there but what the old relay does from now on. Stop it: this goes on by itself then.\n"
             "(Ctrl-C leaves all as it is; the same command goes on from there.)"
         )
-    while not move.hold():
-        time.sleep(_LOOKS_EVERY)
+    while not move.lock_source():
+        time.sleep(_POLLS_EVERY)

@@ -5,16 +5,16 @@ from typing import Any
 
 import click
 
-from relay.cli.client import Client, client_options, given, list_options
+from relay.cli.api_client import Client, client_options, drop_none, list_options
 
 _COLUMNS = {
     "job": lambda row: row["job_id"],
     "state": lambda row: row["state"],
     "at Exec": lambda row: (row["job"] or {}).get("status"),
     "scenario": lambda row: ((row["job"] or {}).get("scenario") or {}).get("name"),
-    "looks": lambda row: row["looks"],
-    "next look": lambda row: row["next_look_at"],
-    "why": lambda row: row["next_look_why"] or row["last_error"],
+    "polls": lambda row: row["polls"],
+    "next poll": lambda row: row["next_poll_at"],
+    "why": lambda row: row["next_poll_reason"] or row["last_error"],
 }
 
 
@@ -34,7 +34,7 @@ def command(client: Client, job_id: str | None, workspace: str | None, **filters
       relay jobs j1o2b3i4d5x6
     """
     if job_id is not None:
-        found = client.call("GET", f"/v1/jobs/{job_id}", params=given(workspace=workspace))
+        found = client.request("GET", f"/v1/jobs/{job_id}", params=drop_none(workspace=workspace))
         click.echo(json.dumps(found, ensure_ascii=False, indent=2))
         return
-    client.show(client.call("GET", "/v1/jobs", params=given(workspace=workspace, **filters)), _COLUMNS)
+    client.show(client.request("GET", "/v1/jobs", params=drop_none(workspace=workspace, **filters)), _COLUMNS)

@@ -5,7 +5,9 @@ import secrets
 
 import click
 
-from relay import api_keys, asymmetric, signing
+from relay.security import api_keys
+from relay.signing import ed25519 as ed25519_keys
+from relay.signing import standard_webhooks
 
 
 @click.command("keygen")
@@ -28,18 +30,18 @@ def command(name: str, for_signing: bool, ed25519: bool, for_store: bool) -> Non
     if ed25519 and not for_signing:
         raise click.UsageError("--ed25519 goes with --signing: keys of the API are no signing keys")
     if ed25519:
-        private = asymmetric.new_private_key(secrets.token_bytes(32))
+        private = ed25519_keys.new_private_key(secrets.token_bytes(32))
         click.echo(f"{private}\n\nThat is the endpoint's secret, for the relay alone. Its receiver verifies with:\n")
-        click.echo(asymmetric.public_key_of(private))
+        click.echo(ed25519_keys.public_key_of(private))
         return
     if for_signing:
-        click.echo(signing.new_secret(secrets.token_bytes(32)))
+        click.echo(standard_webhooks.new_secret(secrets.token_bytes(32)))
         return
     if for_store:
         click.echo(secrets.token_urlsafe(32))
         return
-    key = api_keys.new_key(secrets.token_bytes(api_keys.RANDOM_BYTES))
-    digest = api_keys.hash_of(key)
+    key = api_keys.generate_api_key(secrets.token_bytes(api_keys.RANDOM_BYTES))
+    digest = api_keys.hash_api_key(key)
     click.echo(f"{key}\n")
     click.echo("Give that to the client (Authorization: Bearer ...). Put this into config.yaml:\n")
     click.echo(f"security:\n  api_keys:\n    - {{name: {json.dumps(name)}, hash: {digest}}}\n")

@@ -9,23 +9,23 @@ from pathlib import Path
 
 import click
 
-from relay.api_keys import RANDOM_BYTES, SCOPES, Scope, hash_of, new_key
-from relay.cli.configuring import config_option, read_config
-from relay.cli.tables import show_table
-from relay.config import Config
-from relay.config_text import values
+from relay.cli.options import config_option, read_config
+from relay.cli.table import show_table
+from relay.config import Config, parsers
 from relay.errors import RelayError
-from relay.key_ring import FRESH, MOST
 from relay.model import SECOND, Instant, new_id, to_rfc3339
-from relay.nearest import nearest
-from relay.store import api_keys, dialect
-from relay.store.api_keys import StoredKey
-from relay.store.clock import system_clock
-from relay.store.database import Store, Tx, change, is_there, peek
+from relay.operations.api_key_cache import CACHE_TTL, MAX_KEYS
+from relay.security.api_keys import RANDOM_BYTES, SCOPES, Scope, generate_api_key, hash_api_key
+from relay.store.engine import dialect
+from relay.store.engine.clock import system_clock
+from relay.store.engine.database import Store, Tx, exists, read_only, write_offline
+from relay.store.tables import api_keys
+from relay.store.tables.api_keys import StoredApiKey
+from relay.suggestions import did_you_mean_or_list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class KeyRow:
     """A key, as it is listed."""
 
     name: str
@@ -73,20 +73,22 @@ def create(path: Path | None, name: str, scopes: Sequence[Scope]) -> None:
       docker exec relay relay keys create dashboard --scope read
     """
     config, now = read_config(path), system_clock()
-    key = new_key(secrets.token_bytes(RANDOM_BYTES))
+    key = generate_api_key(secrets.token_bytes(RANDOM_BYTES))
     wanted = tuple(scope for scope in SCOPES if scope in scopes)
-    made = StoredKey(
+    made = StoredApiKey(
         id=new_id("key", now),
         name=_checked(name, config),
-        hash=hash_of(key),  # guard: stored-key-hash
+        hash=hash_api_key(key),  # guard: stored-key-hash
         scopes=wanted,
         created_at=now,
     )
     url = config.storage.url
-    if not is_there(url):
+    if not exists(url):
         asyncio.run(_make_store(url))
-        click.echo(f"There was no store yet; it is now {_place_of(url)}, where a relay has to find it.\n", err=True)
-    was_open = change(url, lambda tx: _add(tx, made)) and not config.security.api_keys
+        click.echo(
+            f"There was no store yet; it is now {_store_location(url)}, where a relay has to find it.\n", err=True
+        )
+    was_open = write_offline(url, lambda tx: _add(tx, made)) and not config.security.api_keys
     click.echo(key)
     click.echo(f"\nThat is shown once. It works from now on, as {_bearer(made)}", err=True)
     if was_open:
@@ -106,7 +108,7 @@ def list_keys(path: Path | None, every: bool, as_json: bool) -> None:
       relay keys list --all --json
     """
     config = read_config(path)
-    stored = peek(config.storage.url, api_keys.every if every else api_keys.live)
+    stored = read_only(config.storage.url, api_keys.all if every else api_keys.active)
     found = [*_configured(config), *map(_shown, stored)]
     if as_json:
         click.echo(json.dumps({"data": [asdict(key) for key in found]}, indent=2))
@@ -132,8 +134,8 @@ def revoke(path: Path | None, name: str) -> None:
       relay keys revoke zapier
     """
     config, now = read_config(path), system_clock()
-    left = change(config.storage.url, lambda tx: _revoke(tx, name, config, now))
-    click.echo(f"✓ the key {name} is revoked; every relay on this store heeds that within {FRESH // SECOND} s")
+    left = write_offline(config.storage.url, lambda tx: _revoke(tx, name, config, now))
+    click.echo(f"✓ the key {name} is revoked; every relay on this store heeds that within {CACHE_TTL // SECOND} s")
     if not left and not config.security.api_keys:
         click.echo("! it was the last one: nobody can use the API until you make another with `relay keys create`")
 
@@ -141,7 +143,7 @@ def revoke(path: Path | None, name: str) -> None:
 def _checked(name: str, config: Config) -> str:
     """The name, where it may be had. Raises UsageError."""
     try:
-        found = values.name(name)
+        found = parsers.name(name)
     except ValueError as error:
         raise click.UsageError(f"NAME {error}") from None
     if any(key.name == name for key in config.security.api_keys):
@@ -155,17 +157,17 @@ async def _make_store(url: str) -> None:
     await store.aclose()
 
 
-def _place_of(url: str) -> str:
+def _store_location(url: str) -> str:
     """Where a store is: another folder would have given another file."""
     parsed = dialect.parse(url)
     return str(Path(str(parsed.database)).absolute()) if dialect.is_sqlite(parsed) else "in the database"
 
 
-def _add(tx: Tx, made: StoredKey) -> bool:
+def _add(tx: Tx, made: StoredApiKey) -> bool:
     """Adds the key. Returns whether it is the first that there ever was. Raises RelayError."""
-    is_first = not api_keys.were_made(tx)
-    if len(api_keys.live(tx)) >= MOST:
-        raise RelayError(f"there are {MOST:,} keys, and no more can be had; revoke what is not used")
+    is_first = not api_keys.any_ever_created(tx)
+    if len(api_keys.active(tx)) >= MAX_KEYS:
+        raise RelayError(f"there are {MAX_KEYS:,} keys, and no more can be had; revoke what is not used")
     if not api_keys.add(tx, made):
         raise RelayError(f"there is a key named {made.name}; choose another name, or revoke that one first")
     return is_first
@@ -174,27 +176,27 @@ def _add(tx: Tx, made: StoredKey) -> bool:
 def _revoke(tx: Tx, name: str, config: Config, now: Instant) -> int:
     """Revokes the key. Returns how many are left. Raises RelayError where there is none of this name."""
     if api_keys.revoke(tx, name, now):
-        return len(api_keys.live(tx))
+        return len(api_keys.active(tx))
     if any(key.name == name for key in config.security.api_keys):
         text = f"the key {name} is the configuration's: take it out of security.api_keys, and reload or restart"
         raise RelayError(f"{text} the relay")
-    known = [key.name for key in api_keys.live(tx)]
-    raise RelayError(f"there is no key of this name{nearest(name, known)}")
+    known = [key.name for key in api_keys.active(tx)]
+    raise RelayError(f"there is no key of this name{did_you_mean_or_list(name, known)}")
 
 
-def _bearer(made: StoredKey) -> str:
+def _bearer(made: StoredApiKey) -> str:
     return f"`Authorization: Bearer ...`, and may do: {', '.join(made.scopes)}."
 
 
-def _configured(config: Config) -> Iterator[Shown]:
+def _configured(config: Config) -> Iterator[KeyRow]:
     for key in config.security.api_keys:
-        yield Shown(name=key.name, scopes=key.scopes, kept_in="configuration")
+        yield KeyRow(name=key.name, scopes=key.scopes, kept_in="configuration")
 
 
-def _shown(key: StoredKey) -> Shown:
+def _shown(key: StoredApiKey) -> KeyRow:
     created, used, revoked = (
         None if at is None else to_rfc3339(at) for at in (key.created_at, key.last_used_at, key.revoked_at)
     )
-    return Shown(
+    return KeyRow(
         name=key.name, scopes=key.scopes, kept_in="store", created_at=created, last_used_at=used, revoked_at=revoked
     )

@@ -12,21 +12,23 @@ from typing import Any
 
 import click
 
-from relay import asymmetric, signing
-from relay.cli.tables import plain
-from relay.errors import Invalid
+from relay.cli.table import strip_control_chars
+from relay.errors import ValidationFailed
 from relay.model import SECOND, to_rfc3339
-from relay.sandbox.receiver import Answer, Received, Receiver
-from relay.sandbox.serving import serve, stop_signals
-from relay.store.clock import system_clock
+from relay.sandbox.local_server import serve, stop_signals
+from relay.sandbox.receiver import Received, Receiver, Respond
+from relay.signing import ed25519, standard_webhooks
+from relay.store.engine.clock import system_clock
 
 
 def _checked(_context: click.Context, _option: click.Parameter, secrets: tuple[str, ...]) -> tuple[str, ...]:
     for secret in secrets:
         try:
-            check = asymmetric.check_public_key if secret.startswith(asymmetric.PUBLIC) else signing.check_secret
+            check = (
+                ed25519.check_public_key if secret.startswith(ed25519.PUBLIC_PREFIX) else standard_webhooks.check_secret
+            )
             check(secret)
-        except Invalid as wrong:
+        except ValidationFailed as wrong:
             raise click.BadParameter(wrong.message) from None
     return secrets
 
@@ -95,12 +97,12 @@ def command(
 
     Signatures are verified with the standardwebhooks package, not with the relay's own code. Ctrl-C stops it.
     """
-    made = () if secrets or from_file else (signing.new_secret(randomness.token_bytes(32)),)
+    made = () if secrets or from_file else (standard_webhooks.new_secret(randomness.token_bytes(32)),)
     printer = _Printer(as_json)
     receiver = Receiver([*secrets, *from_file, *made], system_clock, listener=printer)
     if statuses:
-        receiver.script(*(Answer(status=status) for status in statuses[:-1]))
-        receiver.always(Answer(status=statuses[-1]))
+        receiver.script(*(Respond(status=status) for status in statuses[:-1]))
+        receiver.always(Respond(status=statuses[-1]))
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     asyncio.run(_run(receiver, printer, host, port, made))
@@ -135,16 +137,16 @@ class _Printer:
             self.gone()
 
 
-def _line(one: Received, again: bool) -> str:
-    job, what = _about(one.body)
-    verdict = click.style("✓ verified", fg="green") if one.verified else click.style(f"✗ {one.why}", fg="red")
+def _line(one: Received, duplicate: bool) -> str:
+    job, what = _job_and_text(one.body)
+    verdict = click.style("✓ verified", fg="green") if one.verified else click.style(f"✗ {one.error}", fg="red")
     at = datetime.fromtimestamp(one.at / SECOND).strftime("%H:%M:%S")
-    parts = (at, f"{one.event_type or '-':13}", f"{job or '-':12}", what, verdict, "(again)" if again else "")
-    return "  ".join(plain(part) if part is not verdict else part for part in parts if part)
+    parts = (at, f"{one.event_type or '-':13}", f"{job or '-':12}", what, verdict, "(again)" if duplicate else "")
+    return "  ".join(strip_control_chars(part) if part is not verdict else part for part in parts if part)
 
 
-def _json_line(one: Received, again: bool) -> str:
-    job, what = _about(one.body)
+def _json_line(one: Received, duplicate: bool) -> str:
+    job, what = _job_and_text(one.body)
     try:
         body = json.loads(one.body)
     except (ValueError, RecursionError):
@@ -157,14 +159,14 @@ def _json_line(one: Received, again: bool) -> str:
         "job_id": job,
         "about": what,
         "verified": one.verified,
-        "why": one.why,
-        "again": again,
+        "why": one.error,
+        "again": duplicate,
         "body": body,
     }
     return json.dumps(told, ensure_ascii=False)
 
 
-def _about(body: bytes) -> tuple[str | None, str]:
+def _job_and_text(body: bytes) -> tuple[str | None, str]:
     """The job's id, and in words what it is about, whatever the format."""
     try:
         found = json.loads(body)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from relay.cli.client import Client, client_options, given
+from relay.cli.api_client import Client, client_options, drop_none
 
 
 def _metadata(_context: click.Context, _option: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str] | None:
@@ -18,7 +18,7 @@ def _metadata(_context: click.Context, _option: click.Parameter, pairs: tuple[st
 @click.argument("job_id")
 @click.option("--url", "callback_url", help="Where to POST when the job ends; Slack, Zapier or any URL of yours.")
 @click.option("--endpoint", help="A standing endpoint, by name or id, instead of --url.")
-@click.option("--format", help="How the body looks; by default chosen by the URL's host.")
+@click.option("--format", help="How the body polls; by default chosen by the URL's host.")
 @click.option("--event", "events", multiple=True, help="Hear of this event only, such as job.completed; repeatable.")
 @click.option(
     "--metadata", multiple=True, callback=_metadata, help="NAME=VALUE, handed back with the event; repeatable."
@@ -35,7 +35,7 @@ def command(client: Client, job_id: str, **wishes: Any) -> None:
       relay register j1o2b3i4d5x6 --endpoint sales-channel --event job.completed
       relay register j1o2b3i4d5x6                      (for the standing endpoints)
     """
-    made = client.call("POST", "/v1/registrations", json=given(job_id=job_id, **wishes))
+    made = client.request("POST", "/v1/registrations", json=drop_none(job_id=job_id, **wishes))
     click.echo(json.dumps(made, ensure_ascii=False, indent=2))
     endpoint = made.get("endpoint") or {}
     if not endpoint.get("enabled", True):

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from relay.cli.bar import bar
-from relay.cli.client import Client, client_options, given
+from relay.cli.api_client import Client, client_options, drop_none
+from relay.cli.progress_bar import progress_bar
 
 BATCH = 500
 """Deliveries of one request: few enough for a bar that moves, and for a relay that goes on with other work."""
@@ -46,13 +46,13 @@ def command(
     if [delivery_id is not None, failed, delivered].count(True) != 1:
         raise click.UsageError("name one delivery, or say --failed for all that failed, or --delivered")
     if delivery_id is not None:
-        if dry_run or given(**filters):
+        if dry_run or drop_none(**filters):
             raise click.UsageError("one delivery needs no other options")
-        client.call("POST", f"/v1/deliveries/{delivery_id}/resend")
+        client.request("POST", f"/v1/deliveries/{delivery_id}/resend")
         click.echo(f"{delivery_id} is being sent again; see: relay deliveries {delivery_id}")
         return
-    wish = {"status": "failed" if failed else "delivered", **given(**filters)}
-    counted = client.call("POST", "/v1/deliveries/resend", json={**wish, "dry_run": True})
+    wish = {"status": "failed" if failed else "delivered", **drop_none(**filters)}
+    counted = client.request("POST", "/v1/deliveries/resend", json={**wish, "dry_run": True})
     told = f"{counted['count']} {wish['status']} deliveries"
     if counted["skipped"]:
         click.echo(f"{counted['skipped']} more are left alone: their endpoints are disabled or removed", err=True)
@@ -71,13 +71,13 @@ def _tell(client: Client, answer: dict[str, Any], text: str) -> None:
     click.echo(json.dumps(answer, indent=2) if client.as_json else text)
 
 
-def _send(client: Client, wish: dict[str, Any], count: int) -> int:
+def _send(client: Client, selection: dict[str, Any], count: int) -> int:
     """Batch after batch, with a bar on a terminal. Returns how many went."""
     sent = 0
-    with bar("sending again") as tell:
+    with progress_bar("sending again") as tell:
         tell(0, count)
         while True:
-            answer = client.call("POST", "/v1/deliveries/resend", json=wish)
+            answer = client.request("POST", "/v1/deliveries/resend", json=selection)
             sent += int(answer["count"])
             tell(sent, sent + answer["remaining"])
             if not answer["remaining"] or not answer["count"]:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import click
 
-from relay.cli.configuring import config_option, read_config
-from relay.store import backup, dialect
-from relay.store.clock import system_clock
+from relay.cli.options import config_option, read_config
+from relay.polling.poller import rate_limit_of
+from relay.store.engine import dialect
+from relay.store.engine.clock import system_clock
+from relay.store.maintenance import backup
 from relay.store.restoring import Restored, take_over
-from relay.watcher import allowance_of
 
 _NAMED = 20
 
@@ -39,7 +40,7 @@ def command(path: Path | None, file: Path, yes: bool) -> None:
     aside = place.with_name(f"{place.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
     if not yes:
         click.confirm(f"Replace {place} by {file} (tables of version {version})?", abort=True)
-    allowances = {space.name: allowance_of(space) for space in config.workspaces}
+    allowances = {space.name: rate_limit_of(space) for space in config.workspaces}
     prepare = partial(take_over, allowances=allowances, now=system_clock())
     restored = backup.restore(config.storage.url, file, aside, prepare)
     kept = f"; what was there is {aside}" if aside.exists() else ""

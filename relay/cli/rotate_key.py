@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from relay.cli.configuring import config_option, read_config
+from relay.cli.options import config_option, read_config
 from relay.config import Config
 from relay.errors import ConfigError
-from relay.store.resealing import open_store
+from relay.store.maintenance.reencrypt import open_store
 
 
 @click.command("rotate-key")
@@ -30,7 +30,7 @@ def command(path: Path | None) -> None:
     if config.security.secret_key is None and not config.security.old_secret_keys:
         raise ConfigError("security.secret_key is not set: make a key with `relay keygen --secret`, and configure it")
     done = asyncio.run(_rotate(config))
-    seal = config.security.seal()
+    seal = config.security.cipher()
     what = f"sealed with the key {seal.key_id}" if seal.key_id else "open again, as no security.secret_key is set"
     click.echo(f"✓ {done} rows sealed anew; all of the store is {what}")
     if config.security.old_secret_keys:
@@ -45,6 +45,6 @@ async def _rotate(config: Config) -> int:
         last = done
         click.echo(f"  {done} of {of}", err=True)
 
-    store = await open_store(config.storage.url, config.security.seal(), tell)
+    store = await open_store(config.storage.url, config.security.cipher(), tell)
     await store.aclose()
     return last

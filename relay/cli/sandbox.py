@@ -12,13 +12,13 @@ from pydantic import ValidationError
 
 from relay.config import duration
 from relay.model import SECOND
-from relay.sandbox.exec import BASE, KEY, SANDBOX_KEY, Exec, ExecSettings
-from relay.sandbox.faults import Orders, Trouble
-from relay.sandbox.jobs import Law
-from relay.sandbox.limits import UNLIMITED, Limits
-from relay.sandbox.records import Asked
-from relay.sandbox.serving import serve, stop_signals
-from relay.store.clock import system_clock
+from relay.sandbox.exec_server import BASE, KEY, SANDBOX_KEY, ExecSettings, FakeExec
+from relay.sandbox.fault_injection import FaultConfig, FaultRule
+from relay.sandbox.job_simulation import JobProfile
+from relay.sandbox.local_server import serve, stop_signals
+from relay.sandbox.rate_limits import UNLIMITED, Limits
+from relay.sandbox.request_log import LoggedRequest
+from relay.store.engine.clock import system_clock
 
 _FAULT = re.compile(r"(\w+)(?::([^=]+))?=(.+)")
 """`KIND=SHARE` or `KIND:WAIT=SHARE`."""
@@ -31,18 +31,18 @@ def _milliseconds(_context: click.Context, _option: click.Parameter, text: str) 
         raise click.BadParameter(str(wrong)) from None
 
 
-def _troubles(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> tuple[Trouble, ...]:
+def _fault_rules(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> tuple[FaultRule, ...]:
     return tuple(_trouble(context, option, text) for text in texts)
 
 
-def _trouble(context: click.Context, option: click.Parameter, text: str) -> Trouble:
+def _trouble(context: click.Context, option: click.Parameter, text: str) -> FaultRule:
     found = _FAULT.fullmatch(text)
     if not found:
         raise click.BadParameter("write KIND=SHARE, such as 500=0.05, or KIND:WAIT=SHARE, such as slow:3s=0.1")
     kind, wait, share = found.groups()
     try:
         lasts = None if wait is None else _milliseconds(context, option, wait)
-        return Trouble.model_validate({"kind": kind, "wait": lasts, "share": share})
+        return FaultRule.model_validate({"kind": kind, "wait": lasts, "share": share})
     except ValidationError as wrong:
         raise click.BadParameter(_first(wrong)) from None
 
@@ -92,13 +92,13 @@ _SHARE = click.FloatRange(0, 1)
 @click.option(
     "--fault",
     "faults",
-    callback=_troubles,
+    callback=_fault_rules,
     multiple=True,
     metavar="KIND[:WAIT]=SHARE",
-    help="A share of looks that go wrong; repeatable.",
+    help="A share of polls that go wrong; repeatable.",
 )
 @click.option(
-    "--missing-first", type=click.IntRange(0), default=0, help="Answer a job's first looks with 404, so many of them."
+    "--missing-first", type=click.IntRange(0), default=0, help="Answer a job's first polls with 404, so many of them."
 )
 @click.option("--lost-callbacks", type=_SHARE, default=0.0, help="Share of Exec's own callbacks that never come.")
 @click.option("--quiet", is_flag=True, help="Don't print each request.")
@@ -106,7 +106,7 @@ def command(
     host: str,
     port: int,
     keys: tuple[str, ...],
-    faults: tuple[Trouble, ...],
+    faults: tuple[FaultRule, ...],
     missing_first: int,
     lost_callbacks: float,
     seed: int | None,
@@ -135,27 +135,27 @@ def command(
     truncated, unknown_status. Ctrl-C stops it.
     """
     try:
-        orders, drawn = Orders(faults=faults, missing_first=missing_first), Law(**law)
+        orders, drawn = FaultConfig(faults=faults, missing_first=missing_first), JobProfile(**law)
     except ValidationError as wrong:
         raise click.UsageError(_first(wrong)) from None
     except ValueError as wrong:
         raise click.UsageError(str(wrong)) from None
     settings = ExecSettings(
         keys=keys,
-        law=drawn,
+        profile=drawn,
         limits=UNLIMITED if no_limits else Limits(),
-        orders=orders,
+        fault_config=orders,
         lost_callbacks=lost_callbacks,
         seed=seed,
-        listener=None if quiet else _tell,
+        listener=None if quiet else _print_request,
     )
-    logging.getLogger("uvicorn.error").addFilter(_is_news)
+    logging.getLogger("uvicorn.error").addFilter(_log_filter)
     asyncio.run(_run(settings, host, port))
 
 
 async def _run(settings: ExecSettings, host: str, port: int) -> None:
     with stop_signals() as stop:
-        async with serve(Exec(settings, system_clock).app, host, port) as url:
+        async with serve(FakeExec(settings, system_clock).app, host, port) as url:
             click.echo(_greeting(url, settings))
             await stop.wait()
 
@@ -172,23 +172,23 @@ Make a job:
     -H 'Content-Type: application/json' \\
     -d '{{"user_email": "jane@acme.com", "prompt": "A discovery call with a skeptical IT director"}}'
 
-Look at it (with its id):
+Poll it (with its id):
   curl -s {url}{BASE}/scenario-studio/jobs/JOB_ID -H 'Authorization: Bearer {settings.keys[0]}'
 
 Ctrl-C stops it.
 """
 
 
-def _is_news(record: logging.LogRecord) -> bool:
+def _log_filter(record: logging.LogRecord) -> bool:
     """uvicorn reports connections that are cut on purpose, too."""
     return "without completing response" not in record.getMessage()
 
 
-def _tell(asked: Asked) -> None:
+def _print_request(asked: LoggedRequest) -> None:
     at = datetime.fromtimestamp(asked.at / SECOND).strftime("%H:%M:%S")
     status = "no answer" if asked.status is None else asked.status
     fault = f"(fault: {asked.fault})" if asked.fault else ""
-    click.echo(f"{at}  {asked.call:6}  {asked.job_id or '-':12}  {status}  {asked.said or ''} {fault}".rstrip())
+    click.echo(f"{at}  {asked.call:6}  {asked.job_id or '-':12}  {status}  {asked.job_status or ''} {fault}".rstrip())
 
 
 def _first(wrong: ValidationError) -> str:

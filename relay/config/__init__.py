@@ -3,18 +3,18 @@
 Durations are written `15s`, `5m`, `1h30m` and held as whole milliseconds.
 """
 
-from relay.config.making import from_mapping, load
-from relay.config.sections import ApiKey, Budget, Config, DeliveryRules, Exec, StandingEndpoint, Workspace
-from relay.config_text.values import FORMAT_NAMES, duration
+from relay.config.load import from_mapping, load
+from relay.config.parsers import FORMAT_NAMES, duration
+from relay.config.schema import ApiKey, Budget, Config, DeliverySection, EndpointSection, ExecSection, Workspace
 
 __all__ = [
     "FORMAT_NAMES",
     "ApiKey",
     "Budget",
     "Config",
-    "DeliveryRules",
-    "Exec",
-    "StandingEndpoint",
+    "DeliverySection",
+    "EndpointSection",
+    "ExecSection",
     "Workspace",
     "duration",
     "from_mapping",

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from relay.api_keys import hash_of
-from relay.config_text import Place, Problem, values
+from relay.config import parsers
+from relay.config.reader import KeyPath, Problem
+from relay.security.api_keys import hash_api_key
 
 _NO_HASH = "sha256:" + "0" * 64
 """Stands where a key could not be used, so that the rest of its entry is judged too; nothing is made of it."""
@@ -22,7 +23,7 @@ def with_hashes(data: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
 
 
 def _hashed(given: Any, number: int, problems: list[Problem]) -> dict[str, Any]:
-    place: Place = ("security", "api_keys", number)
+    place: KeyPath = ("security", "api_keys", number)
     written = given
     if isinstance(given, str):
         written = {"hash" if given.startswith("sha256:") else "key": given}
@@ -37,7 +38,7 @@ def _hashed(given: Any, number: int, problems: list[Problem]) -> dict[str, Any]:
     entry |= {str(part): value for part, value in written.items() if part != "key"}
     try:
         if "key" in written:
-            entry["hash"] = hash_of(values.relay_key(written["key"]))  # guard: configured-key-hash
+            entry["hash"] = hash_api_key(parsers.api_key(written["key"]))  # guard: configured-key-hash
     except ValueError as error:
         problems.append(Problem(place, str(error)))
     return entry

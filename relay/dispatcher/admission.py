@@ -10,9 +10,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from relay import delivering, formats
+from relay import formats
+from relay.delivery import retry_policy
 from relay.model import MINUTE, SECOND, DueDelivery, Endpoint, Instant
-from relay.store.outbox import Claim, Lease, Leased
+from relay.store.tables.outbox import Lease, Leased, LeasedDelivery
 
 PROBE_WAIT = 5 * SECOND
 """How long what is due for an endpoint waits while a probe of it is in flight."""
@@ -20,7 +21,7 @@ PROBE_WAIT = 5 * SECOND
 SKIP_FOR = SECOND
 """How long a delivery is left out whose row could not be leased: another relay holds it."""
 
-Start = Callable[[Iterable[tuple[Claim, Endpoint, DueDelivery]]], Awaitable[None]]
+Start = Callable[[Iterable[tuple[LeasedDelivery, Endpoint, DueDelivery]]], Awaitable[None]]
 """Begins attempts of leased deliveries that have a slot."""
 
 
@@ -238,10 +239,10 @@ class Reservation:
 
 def is_probe(due: DueDelivery) -> bool:
     """Whether it may only be sent while nothing else is in flight to its endpoint."""
-    return delivering.needs_probe(due.failures)
+    return retry_policy.circuit_is_open(due.failures)
 
 
 def min_interval(due: DueDelivery) -> int | None:
     """Milliseconds between the starts of two attempts at its endpoint; None if it has no rate limit."""
-    rate = formats.rate(due.format)
+    rate = formats.rate_limit(due.format)
     return round(SECOND / rate) if rate else None

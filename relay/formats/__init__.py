@@ -10,12 +10,12 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
+from relay.egress.result import HttpResponse
 from relay.formats import discord, google_chat, slack, slack_workflow, standard, teams, template, zapier
-from relay.formats.format import Format, Permanent
+from relay.formats.base import Format, PermanentError
 from relay.model import Event, Registration
-from relay.outcome import Answer
 
-__all__ = ["FORMATS", "NAMES", "Format", "Permanent", "choose", "permanent_error", "rate", "render"]
+__all__ = ["FORMATS", "NAMES", "Format", "PermanentError", "detect_format", "permanent_error", "rate_limit", "render"]
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
@@ -28,20 +28,20 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "google_chat": google_chat.FORMAT,
     }
 )
-"""By name, as configuration and API have it; `auto` is no format but the wish that `choose` grants."""
+"""By name, as configuration and API have it; `auto` is no format but the wish that `detect_format` grants."""
 
 NAMES = (*FORMATS, template.NAME)
 """All formats that an endpoint can have: `template` is the one that takes a template of its own."""
 
 
-def choose(url: str) -> str:
+def detect_format(url: str) -> str:
     """The format for a URL by its host and path: `standard` unless a receiver is recognised. Never raises."""
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").rstrip(".")
     except ValueError:
         return "standard"
-    return next((name for name, format in FORMATS.items() if format.recognises(host, parts.path)), "standard")
+    return next((name for name, format in FORMATS.items() if format.matches_url(host, parts.path)), "standard")
 
 
 def render(format: str, event: Event, registration: Registration | None, own: str | None = None) -> bytes:
@@ -56,34 +56,34 @@ def render(format: str, event: Event, registration: Registration | None, own: st
     try:
         return _compact(body)
     except ValueError:
-        return _compact(_mended(body))
+        return _compact(_sanitize_json(body))
 
 
 def _compact(body: object) -> bytes:
     return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
-def _mended(value: Any) -> Any:
+def _sanitize_json(value: Any) -> Any:
     match value:
         case str():
             return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         case float() if not math.isfinite(value):
             return None
         case Mapping():
-            return {_mended(key): _mended(item) for key, item in value.items()}
+            return {_sanitize_json(key): _sanitize_json(item) for key, item in value.items()}
         case list() | tuple():
-            return [_mended(item) for item in value]
+            return [_sanitize_json(item) for item in value]
     return value
 
 
-def permanent_error(format: str, answer: Answer) -> Permanent | None:
+def permanent_error(format: str, answer: HttpResponse) -> PermanentError | None:
     """What makes this answer final for this receiver, beyond what HTTP says by itself; None where a retry may help."""
-    return _of(format).permanent(answer)
+    return _of(format).permanent_error(answer)
 
 
-def rate(format: str) -> float | None:
+def rate_limit(format: str) -> float | None:
     """Requests a second that this format's receiver takes at one URL; None where it names no limit."""
-    return _of(format).per_second
+    return _of(format).rate_per_second
 
 
 def _of(format: str) -> Format:

@@ -4,15 +4,15 @@ Exec's words are escaped, because Discord reads Markdown in titles and descripti
 nobody be pinged. Limits: title 256, description 4,096, 6,000 in all.
 """
 
-from relay.formats.cutting import fit
-from relay.formats.format import Format, Permanent, answered_object
-from relay.formats.wording import Tone, words
+from relay.egress.result import HttpResponse
+from relay.formats.base import Format, PermanentError, json_body
+from relay.formats.message_text import Tone, describe_event
+from relay.formats.truncate import truncate
 from relay.model import Event, Registration, to_rfc3339
-from relay.outcome import Answer
 
 MOST_TITLE = 256
 MOST_DESCRIPTION = 4_096
-_COLOURS = {Tone.GOOD: 0x2EB67D, Tone.BAD: 0xE01E5A, Tone.QUIET: 0x9AA0A6}
+_COLOURS = {Tone.GOOD: 0x2EB67D, Tone.BAD: 0xE01E5A, Tone.NEUTRAL: 0x9AA0A6}
 
 _ESCAPES = str.maketrans({char: f"\\{char}" for char in "\\*_~`|[]<>#"})
 
@@ -21,8 +21,8 @@ _NEW_URL = "make a new webhook in the channel's settings (Integrations) and regi
 
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """`{"embeds": [one], "allowed_mentions": {"parse": []}}`."""
-    said = words(event)
-    embed: dict[str, object] = {"title": fit(said.headline, MOST_TITLE, _ESCAPES), "color": _COLOURS[said.tone]}
+    said = describe_event(event)
+    embed: dict[str, object] = {"title": truncate(said.headline, MOST_TITLE, _ESCAPES), "color": _COLOURS[said.tone]}
     if said.link:
         embed["url"] = said.link
     if reason := said.detail_within(MOST_DESCRIPTION, _ESCAPES):
@@ -32,19 +32,19 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     return {"embeds": [embed], "allowed_mentions": {"parse": []}}
 
 
-def _permanent(answer: Answer) -> Permanent | None:
+def _permanent(answer: HttpResponse) -> PermanentError | None:
     """By Discord's JSON error codes."""
-    match answer.status, answered_object(answer).get("code"):
+    match answer.status, json_body(answer).get("code"):
         case 404, 10015:
-            return Permanent(f"Discord says this webhook was removed (10015 Unknown Webhook): {_NEW_URL}", True)
+            return PermanentError(f"Discord says this webhook was removed (10015 Unknown Webhook): {_NEW_URL}", True)
         case 401, 50027:
-            return Permanent(
+            return PermanentError(
                 "Discord does not know this webhook's token (50027 Invalid Webhook Token): copy the whole URL again, "
                 f"or {_NEW_URL}",
                 True,
             )
         case 400, (50006 | 50035) as code:
-            return Permanent(
+            return PermanentError(
                 f"Discord did not take the relay's message ({code}): please report it, with this job's id", False
             )
     return None
@@ -55,4 +55,4 @@ def _recognises(host: str, path: str) -> bool:
     return ours and path.startswith("/api/") and "/webhooks/" in path
 
 
-FORMAT = Format(body=body, recognises=_recognises, permanent=_permanent)
+FORMAT = Format(body=body, matches_url=_recognises, permanent_error=_permanent)

@@ -18,18 +18,18 @@ registration_id     of the registration that asked; null for a standing endpoint
 import math
 from typing import Any
 
-from relay.formats.wording import link, part, words
+from relay.formats.message_text import describe_event, link, nested_object
 from relay.model import Event, Registration, to_rfc3339
 
 
-def fields(event: Event, registration: Registration | None) -> dict[str, str | int | float | bool | None]:
+def flat_fields(event: Event, registration: Registration | None) -> dict[str, str | int | float | bool | None]:
     """The row, in the order above."""
-    job, scenario, error = event.job, part(event.job, "scenario"), part(event.job, "error")
+    job, scenario, error = event.job, nested_object(event.job, "scenario"), nested_object(event.job, "error")
     return {
         "event": event.type.value,
         "event_id": event.id,
         "occurred_at": to_rfc3339(event.occurred_at),
-        "summary": words(event).summary,
+        "summary": describe_event(event).summary,
         "job_id": event.job_id,
         "job_status": scalar(job.get("status")),
         "scenario_id": scalar(scenario.get("id")),

@@ -4,11 +4,11 @@ Everything is `plain_text` without emoji codes, so Slack reads no formatting, li
 the fallback `text` is parsed by Slack, and so escaped. Limits: header 150, section 3,000, url 3,000, 50 blocks.
 """
 
-from relay.formats.cutting import MARKUP_ESCAPES, fit
-from relay.formats.format import Format, Permanent
-from relay.formats.wording import BUTTON, Wording, words
+from relay.egress.result import HttpResponse
+from relay.formats.base import Format, PermanentError
+from relay.formats.message_text import BUTTON, EventText, describe_event
+from relay.formats.truncate import MARKUP_ESCAPES, truncate
 from relay.model import Event, Registration
-from relay.outcome import Answer
 
 MOST_HEADER = 150
 MOST_SECTION = 3_000
@@ -17,7 +17,7 @@ MOST_FALLBACK = 1_000
 
 
 _NEW_URL = "make a new incoming webhook and register its URL"
-_GONE = {
+_ENDPOINT_ERRORS = {
     "no_service": f"Slack says this webhook was removed or switched off (no_service): {_NEW_URL}",
     "no_service_id": f"Slack says this URL names no webhook (no_service_id): {_NEW_URL}",
     "no_active_hooks": "Slack says incoming webhooks are switched off for the app (no_active_hooks): "
@@ -34,14 +34,14 @@ _GONE = {
     "posting_to_general_channel_denied": "Only some may post to this Slack channel "
     f"(posting_to_general_channel_denied): ask an admin, or {_NEW_URL} for another channel",
 }
-_OUR_FAULT = frozenset(
+_PAYLOAD_ERRORS = frozenset(
     {"invalid_payload", "invalid_blocks", "invalid_blocks_format", "no_text", "msg_too_long", "too_many_attachments"}
 )
 
 
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """`{"text", "mrkdwn", "blocks"}`."""
-    said = words(event)
+    said = describe_event(event)
     blocks: list[dict[str, object]] = [{"type": "header", "text": _plain(said.headline, MOST_HEADER)}]
     if reason := said.detail_within(MOST_SECTION):
         blocks.append({"type": "section", "text": _plain(reason, MOST_SECTION)})
@@ -51,12 +51,12 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     return {"text": _fallback(said), "mrkdwn": False, "blocks": blocks}
 
 
-def _fallback(said: Wording) -> str:
-    return fit(said.summary, MOST_FALLBACK, MARKUP_ESCAPES)
+def _fallback(said: EventText) -> str:
+    return truncate(said.summary, MOST_FALLBACK, MARKUP_ESCAPES)
 
 
 def _plain(text: str, most: int) -> dict[str, object]:
-    return {"type": "plain_text", "text": fit(text, most), "emoji": False}
+    return {"type": "plain_text", "text": truncate(text, most), "emoji": False}
 
 
 def _button(url: str) -> dict[str, object]:
@@ -69,23 +69,23 @@ def _button(url: str) -> dict[str, object]:
     }
 
 
-def meaning(error: str) -> Permanent | None:
+def error_meaning(error: str) -> PermanentError | None:
     """What one of Slack's error words means; None for one that a retry may mend."""
-    if error in _GONE:
-        return Permanent(_GONE[error], disable=True)
-    if error in _OUR_FAULT:
-        return Permanent(
+    if error in _ENDPOINT_ERRORS:
+        return PermanentError(_ENDPOINT_ERRORS[error], disable=True)
+    if error in _PAYLOAD_ERRORS:
+        return PermanentError(
             f"Slack did not take the relay's message ({error}): please report it, with this job's id", False
         )
     return None
 
 
-def _permanent(answer: Answer) -> Permanent | None:
-    return meaning(answer.body[:100].decode(errors="replace").strip()) if 400 <= answer.status < 500 else None
+def _permanent(answer: HttpResponse) -> PermanentError | None:
+    return error_meaning(answer.body[:100].decode(errors="replace").strip()) if 400 <= answer.status < 500 else None
 
 
 def _recognises(host: str, path: str) -> bool:
     return host in ("hooks.slack.com", "hooks.slack-gov.com") and path.startswith("/services/")
 
 
-FORMAT = Format(body=body, recognises=_recognises, permanent=_permanent, per_second=1)
+FORMAT = Format(body=body, matches_url=_recognises, permanent_error=_permanent, rate_per_second=1)

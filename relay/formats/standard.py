@@ -1,6 +1,6 @@
 """`standard`: Standard Webhooks' own shape, with Exec's job in it exactly as Exec sent it."""
 
-from relay.formats.format import Format
+from relay.formats.base import Format
 from relay.model import Event, Registration, to_rfc3339
 
 

@@ -12,13 +12,13 @@ from typing import Any
 
 from jinja2 import TemplateSyntaxError, nodes
 
-from relay.errors import Invalid
-from relay.formats.cutting import fit
-from relay.formats.filling import FILTERS, compiled, compiled_text, environment
-from relay.formats.wording import words
+from relay.errors import ValidationFailed
+from relay.formats.message_text import describe_event
+from relay.formats.sample_event import sample_event
+from relay.formats.template_engine import FILTERS, compile_template, compiled_text, environment
+from relay.formats.truncate import truncate
 from relay.model import Event, EventType, Registration, to_rfc3339
-from relay.nearest import nearest
-from relay.samples import sample_event
+from relay.suggestions import did_you_mean_or_list
 
 NAME = "template"
 
@@ -57,7 +57,7 @@ PATHS = frozenset(
 """What a placeholder may name; below `registration.metadata` anything, and anything that has a `default`."""
 
 
-class InvalidTemplate(Invalid):
+class InvalidTemplate(ValidationFailed):
     """`place` is where in the template: keys and numbers; `field` says it as one text."""
 
     def __init__(self, message: str, place: Place = ()) -> None:
@@ -78,7 +78,7 @@ def check(template: Any) -> str:
     try:
         for place, text in _texts(template, ()):
             _check_text(text, place)
-            _try_out(text, place)
+            _render_sample(text, place)
     except RecursionError:
         raise InvalidTemplate("a placeholder is nested too deep") from None
     return kept
@@ -87,17 +87,17 @@ def check(template: Any) -> str:
 def body(kept: str, event: Event, registration: Registration | None) -> Any:
     """The body that a checked template makes of an event."""
     known = context(event, registration)
-    fill = compiled(kept)
+    fill = compile_template(kept)
     filled = fill(known)
     if len(json.dumps(filled, ensure_ascii=False)) <= MOST_BODY:
         return filled
     # A large job in many places: what it says is cut, rather than kept back from everybody.
-    return fill({name: _cut_down(value) for name, value in known.items()})
+    return fill({name: _truncate_values(value) for name, value in known.items()})
 
 
 def context(event: Event, registration: Registration | None) -> dict[str, Any]:
     """What placeholders can name."""
-    said = words(event)
+    said = describe_event(event)
     registered = {"id": registration.id, "metadata": dict(registration.metadata)} if registration else None
     named = {
         "type": event.type.value,
@@ -146,7 +146,7 @@ def _check_text(text: str, place: Place) -> None:
             raise InvalidTemplate(_unknown("placeholder", path, sorted(PATHS)), place)
 
 
-def _try_out(text: str, place: Place) -> None:
+def _render_sample(text: str, place: Place) -> None:
     """Fills in samples: the wrong argument of a filter only shows when it is called."""
     try:
         fill = compiled_text(text)
@@ -184,13 +184,13 @@ def _path(node: nodes.Node) -> str | None:
 
 
 def _unknown(what: str, name: str, known: tuple[str, ...] | list[str]) -> str:
-    return f'there is no {what} "{name[:100]}"{nearest(name, known)}'
+    return f'there is no {what} "{name[:100]}"{did_you_mean_or_list(name, known)}'
 
 
 def _shortened(value: Any) -> Any:
     match value:
         case str():
-            return fit(value, MOST_TEXT) if len(value) > MOST_TEXT // 2 else value
+            return truncate(value, MOST_TEXT) if len(value) > MOST_TEXT // 2 else value
         case Mapping():
             return {key: _shortened(item) for key, item in value.items()}
         case list():
@@ -198,13 +198,13 @@ def _shortened(value: Any) -> Any:
     return value
 
 
-def _cut_down(value: Any, depth: int = 0) -> Any:
+def _truncate_values(value: Any, depth: int = 0) -> Any:
     match value:
         case str():
-            return fit(value, 100)
+            return truncate(value, 100)
         case Mapping():
             some = list(value.items())[:20] if depth < 3 else []
-            return {fit(key, 100): _cut_down(item, depth + 1) for key, item in some}
+            return {truncate(key, 100): _truncate_values(item, depth + 1) for key, item in some}
         case list():
-            return [_cut_down(item, depth + 1) for item in value[:20]] if depth < 3 else []
+            return [_truncate_values(item, depth + 1) for item in value[:20]] if depth < 3 else []
     return value

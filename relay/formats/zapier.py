@@ -8,8 +8,8 @@ Zapier takes about 30 requests a second at one hook; 410 is its unsubscribe and 
 
 import json
 
-from relay.formats.flat import fields
-from relay.formats.format import Format
+from relay.formats.base import Format
+from relay.formats.flat import flat_fields
 from relay.model import Event, Registration
 
 
@@ -17,7 +17,7 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """The flat fields, then the metadata."""
     metadata = registration.metadata if registration else {}
     return {
-        **fields(event, registration),
+        **flat_fields(event, registration),
         **{f"metadata_{key}": _flattened(value) for key, value in metadata.items()},
     }
 
@@ -30,4 +30,4 @@ def _recognises(host: str, path: str) -> bool:
     return host == "hooks.zapier.com" and path.startswith(("/hooks/catch/", "/hooks/standard/"))
 
 
-FORMAT = Format(body=body, recognises=_recognises, per_second=25)
+FORMAT = Format(body=body, matches_url=_recognises, rate_per_second=25)

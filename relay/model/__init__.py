@@ -4,20 +4,20 @@ Every instant is an `Instant`: whole milliseconds since 1970-01-01T00:00Z. All v
 value (`dataclasses.replace`). One file has one word; all of them are imported from here.
 """
 
-from relay.model.deliveries import Attempt, Delivery, DeliveryStatus
+from relay.model.delivery import Attempt, Delivery, DeliveryStatus
 from relay.model.due_delivery import DueDelivery
-from relay.model.endpoints import Endpoint, EndpointKind, Secret, own_format
-from relay.model.events import ENDINGS, ENDINGS_AT_EXEC, Event, EventType, event_id
+from relay.model.endpoint import Endpoint, EndpointKind, Secret, format_identity
+from relay.model.event import ENDINGS_AT_EXEC, FINAL_EVENTS, Event, EventType, event_id
 from relay.model.ids import JOB_ID, new_id
-from relay.model.jobs import JobError, Scenario, ScenarioJob
-from relay.model.registrations import Registration, RegistrationStatus
-from relay.model.watches import Watch, WatchState
+from relay.model.job import JobError, Scenario, ScenarioJob
+from relay.model.registration import Registration, RegistrationStatus
+from relay.model.watch import Watch, WatchState
 from relay.times import DAY, HOUR, MINUTE, SECOND, Instant, from_rfc3339, to_rfc3339
 
 __all__ = [
     "DAY",
-    "ENDINGS",
     "ENDINGS_AT_EXEC",
+    "FINAL_EVENTS",
     "HOUR",
     "JOB_ID",
     "MINUTE",
@@ -40,8 +40,8 @@ __all__ = [
     "Watch",
     "WatchState",
     "event_id",
+    "format_identity",
     "from_rfc3339",
     "new_id",
-    "own_format",
     "to_rfc3339",
 ]

@@ -18,16 +18,16 @@ from starlette.applications import Starlette
 
 from relay import config
 from relay.model import SECOND, Instant, from_rfc3339
-from relay.sandbox.exec import BASE, SANDBOX_KEY, Exec, ExecSettings
-from relay.sandbox.jobs import Law
-from relay.sandbox.limits import Limits
+from relay.sandbox.exec_server import BASE, SANDBOX_KEY, ExecSettings, FakeExec
+from relay.sandbox.job_simulation import JobProfile
+from relay.sandbox.local_server import serve
+from relay.sandbox.rate_limits import Limits
 from relay.sandbox.receiver import Received, Receiver
-from relay.sandbox.serving import serve
 from relay.service import Relay
-from relay.store.clock import system_clock
+from relay.store.engine.clock import system_clock
 
 SECRET = "whsec_ZGVtby1zZWNyZXQtb2YtdGhlLXJlbGF5LW5vdC1mb3ItdXNl"  # noqa: S105 (it signs the demo's own messages)
-LAW = Law(median=9 * SECOND, sigma=0.45, queued=2 * SECOND, fail=0.17, cancel=0.08)
+PROFILE = JobProfile(median=9 * SECOND, sigma=0.45, queued=2 * SECOND, fail=0.17, cancel=0.08)
 LIMITS = Limits(per_minute=1_200, per_day=1_000_000, creates_per_minute=None)
 LONGEST = 120 * SECOND
 """A demo that takes longer than this has failed."""
@@ -41,7 +41,7 @@ class Row:
 
     job_id: str
     status: str = "queued"
-    looks: int = 0
+    polls: int = 0
     headline: str = ""
     ended_at: Instant | None = None
     received_at: Instant | None = None
@@ -63,8 +63,8 @@ class Summary:
     jobs: int
     notified: int
     verified: int
-    looks: int
-    looks_by_exec: int
+    polls: int
+    polls_by_exec: int
     delay_median: float | None
     delay_worst: float | None
     seconds: float
@@ -110,7 +110,7 @@ class Demo:
 
         Raises TimeoutError where they don't come within two minutes.
         """
-        async with asyncio.timeout(LONGEST / SECOND), self._all_three(folder) as (exec_url, relay_url, receiver_url):
+        async with asyncio.timeout(LONGEST / SECOND), self._start_all(folder) as (exec_url, relay_url, receiver_url):
             await self._create_and_register(exec_url, relay_url, receiver_url)
             async with httpx.AsyncClient(base_url=relay_url, trust_env=False) as http:
                 while any(row.received_at is None for row in self.rows):
@@ -120,9 +120,9 @@ class Demo:
         return self._summary()
 
     @asynccontextmanager
-    async def _all_three(self, folder: Path) -> AsyncIterator[tuple[str, str, str]]:
-        self._exec = Exec(ExecSettings(law=LAW, limits=LIMITS, seed=self._seed), system_clock)
-        receiver = Receiver(SECRET, system_clock, listener=self._heard)
+    async def _start_all(self, folder: Path) -> AsyncIterator[tuple[str, str, str]]:
+        self._exec = FakeExec(ExecSettings(profile=PROFILE, limits=LIMITS, seed=self._seed), system_clock)
+        receiver = Receiver(SECRET, system_clock, listener=self._on_received)
         async with serve(self._exec.app) as exec_url, serve(receiver.app) as receiver_url:
             relay = await Relay.open(_settings(exec_url, folder))
             async with serve(self._make_app(relay)) as relay_url:
@@ -146,7 +146,7 @@ class Demo:
         by_id = {job["job_id"]: job for job in known}
         self.rows = [_seen(row, by_id.get(row.job_id)) for row in self.rows]
 
-    def _heard(self, one: Received) -> None:
+    def _on_received(self, one: Received) -> None:
         told = _body(one)
         for place, row in enumerate(self.rows):
             if row.job_id == told.get("id") and row.received_at is None:
@@ -157,7 +157,7 @@ class Demo:
                     ended_at=from_rfc3339(told.get("completed_at")),
                     received_at=one.at,
                     verified=one.verified,
-                    why=one.why,
+                    why=one.error,
                 )
                 self.rows[place] = row
                 self._changed(row)
@@ -168,8 +168,8 @@ class Demo:
             jobs=len(self.rows),
             notified=sum(row.received_at is not None for row in self.rows),
             verified=sum(row.verified for row in self.rows),
-            looks=sum(row.looks for row in self.rows),
-            looks_by_exec=sum(asked.call == "look" for asked in self._exec.records.asked),
+            polls=sum(row.polls for row in self.rows),
+            polls_by_exec=sum(asked.call == "poll" for asked in self._exec.records.asked),
             delay_median=round(statistics.median(delays), 3) if delays else None,
             delay_worst=round(max(delays), 3) if delays else None,
             seconds=round((system_clock() - self._began) / SECOND, 1),
@@ -192,7 +192,7 @@ def _seen(row: Row, known: dict[str, Any] | None) -> Row:
     if known is None:
         return row
     status = (known["job"] or {}).get("status") or row.status
-    return replace(row, looks=known["looks"], status=status)
+    return replace(row, polls=known["polls"], status=status)
 
 
 def _body(one: Received) -> dict[str, Any]:

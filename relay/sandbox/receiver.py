@@ -21,9 +21,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from relay import asymmetric, signing
 from relay.model import MINUTE, SECOND, Instant
-from relay.sandbox.serving import pause
+from relay.sandbox.local_server import sleep_unless_disconnected
+from relay.signing import ed25519, standard_webhooks
 
 ANY_PATH = "*"
 
@@ -38,7 +38,7 @@ class Received:
     event_type: str | None
     """`type` (or `event`) of the body; None where it has none, as in chat messages."""
     verified: bool
-    why: str
+    error: str
     """Why it is not verified."""
     answered: int
     """The status that it was answered."""
@@ -51,7 +51,7 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Respond:
     """One whole answer, `delay` milliseconds late."""
 
     status: int = 204
@@ -61,7 +61,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drip:
+class SlowBody:
     """The head of an answer, and then one byte of its body every `every` milliseconds."""
 
     body: bytes = b"." * 3_600
@@ -70,29 +70,29 @@ class Drip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flood:
+class HugeBody:
     """A body of so many bytes, none of them of use."""
 
     bytes: int = 1_000_000_000
     status: int = 200
 
 
-Behaviour = Answer | Drip | Flood
+Behaviour = Respond | SlowBody | HugeBody
 
-FINE = Answer()
-HANG = Answer(delay=10 * MINUTE)
-GONE = Answer(status=410)
-DISABLE = Answer(status=200, headers={"webhook-delivery": "disable"})
-ABORT = Answer(status=400, headers={"webhook-delivery": "abort-message"})
-
-
-def redirect(to: str, status: int = 307) -> Answer:
-    return Answer(status=status, headers={"location": to})
+FINE = Respond()
+HANG = Respond(delay=10 * MINUTE)
+GONE = Respond(status=410)
+DISABLE = Respond(status=200, headers={"webhook-delivery": "disable"})
+ABORT = Respond(status=400, headers={"webhook-delivery": "abort-message"})
 
 
-def retry_later(after: str | int, status: int = 429) -> Answer:
+def redirect(to: str, status: int = 307) -> Respond:
+    return Respond(status=status, headers={"location": to})
+
+
+def retry_later(after: str | int, status: int = 429) -> Respond:
     """`after`: seconds, or an HTTP date; whatever it is, it goes into the header as it is."""
-    return Answer(status=status, headers={"retry-after": str(after)})
+    return Respond(status=status, headers={"retry-after": str(after)})
 
 
 Listener = Callable[[Received], Awaitable[None] | None]
@@ -122,10 +122,10 @@ class Receiver:
         self._arrival = asyncio.Condition()
         by_path = secrets if isinstance(secrets, Mapping) else {ANY_PATH: secrets}
         for path, some in by_path.items():
-            self.trust(some, path)
+            self.set_secrets(some, path)
         self.app = Starlette(routes=[Route("/{path:path}", self._take, methods=["POST"])])
 
-    def trust(self, secrets: str | Sequence[str], path: str = ANY_PATH) -> None:
+    def set_secrets(self, secrets: str | Sequence[str], path: str = ANY_PATH) -> None:
         """From now on these secrets hold for `path`, in place of those before. Raises Invalid."""
         some = [secrets] if isinstance(secrets, str) else secrets
         self._secrets[path] = [_verifier(secret) for secret in some]
@@ -138,7 +138,7 @@ class Receiver:
         """The answer to every request that no script is left for; 204 at first."""
         self._always[path] = behaviour
 
-    async def arrived(self, count: int = 1, *, path: str | None = None, within: int = 30 * SECOND) -> list[Received]:
+    async def wait_for(self, count: int = 1, *, path: str | None = None, within: int = 30 * SECOND) -> list[Received]:
         """All that came (to `path`), once there are `count`. Raises TimeoutError after `within` milliseconds."""
 
         def so_far() -> list[Received]:
@@ -152,7 +152,7 @@ class Receiver:
         body = await request.body()
         path = request.url.path
         headers = dict(request.headers)
-        why = self._doubt(path, headers, body)
+        why = self._verification_error(path, headers, body)
         behaviour = self._next(path)
         one = Received(
             at=self._clock(),
@@ -160,7 +160,7 @@ class Receiver:
             webhook_id=headers.get("webhook-id"),
             event_type=_event_type(body),
             verified=not why,
-            why=why,
+            error=why,
             answered=behaviour.status,
             headers=headers,
             body=body,
@@ -176,10 +176,12 @@ class Receiver:
         if inspect.isawaitable(heard):
             await heard
 
-    def _doubt(self, path: str, headers: dict[str, str], body: bytes) -> str:
+    def _verification_error(self, path: str, headers: dict[str, str], body: bytes) -> str:
         """Why the request can't be trusted; empty where it can."""
         secrets = self._secrets.get(path, self._secrets.get(ANY_PATH, []))
-        doubts = [_doubt(secret, headers, body) for secret in secrets] or ["no secret is known for this path"]
+        doubts = [_verification_error(secret, headers, body) for secret in secrets] or [
+            "no secret is known for this path"
+        ]
         return "" if "" in doubts else doubts[0]
 
     def _next(self, path: str) -> Behaviour:
@@ -196,8 +198,8 @@ class _PublicKey:
     """Verifies `v1a` as the library verifies `v1`, which is all that it knows yet."""
 
     def __init__(self, public: str) -> None:
-        asymmetric.check_public_key(public)
-        self._key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public.removeprefix(asymmetric.PUBLIC)))
+        ed25519.check_public_key(public)
+        self._key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public.removeprefix(ed25519.PUBLIC_PREFIX)))
 
     def verify(self, body: bytes, headers: dict[str, str]) -> None:
         """Raises WebhookVerificationError, in the library's words."""
@@ -224,9 +226,9 @@ class _PublicKey:
 
 def _verifier(secret: str) -> Webhook | _PublicKey:
     """What verifies with a secret (`whsec_...`) or a public key (`whpk_...`). Raises Invalid."""
-    if secret.startswith(asymmetric.PUBLIC):
+    if secret.startswith(ed25519.PUBLIC_PREFIX):
         return _PublicKey(secret)
-    signing.check_secret(secret)  # the library takes anything that has some base64 in it
+    standard_webhooks.check_secret(secret)  # the library takes anything that has some base64 in it
     return Webhook(secret)
 
 
@@ -239,7 +241,7 @@ _IN_OTHER_WORDS = {
 }
 
 
-def _doubt(secret: Webhook | _PublicKey, headers: dict[str, str], body: bytes) -> str:
+def _verification_error(secret: Webhook | _PublicKey, headers: dict[str, str], body: bytes) -> str:
     try:
         secret.verify(body, headers)
     except WebhookVerificationError as doubt:
@@ -265,13 +267,13 @@ def _event_type(body: bytes) -> str | None:
 
 async def _behave(behaviour: Behaviour, request: Request) -> Response:
     match behaviour:
-        case Drip(body=body, every=every, status=status):
+        case SlowBody(body=body, every=every, status=status):
             return StreamingResponse(_drip(body, every), status, media_type="text/plain")
-        case Flood(bytes=size, status=status):
+        case HugeBody(bytes=size, status=status):
             return StreamingResponse(_flood(size), status, {"content-length": str(size)}, "application/octet-stream")
-        case Answer(status=status, headers=headers, body=body, delay=delay):
+        case Respond(status=status, headers=headers, body=body, delay=delay):
             if delay:
-                await pause(request, delay)
+                await sleep_unless_disconnected(request, delay)
             return Response(body, status, dict(headers))
 
 

@@ -16,7 +16,7 @@ import struct
 from contextlib import ExitStack
 from pathlib import Path
 
-from relay.errors import InUse, StoreError
+from relay.errors import StoreError, StoreLocked
 
 _BYTE = 1 << 40
 _SET: int | None = getattr(fcntl, "F_OFD_SETLK", None)
@@ -39,7 +39,7 @@ def lock_file(path: Path) -> ExitStack:
             _lock(_opened(real, held))
         except OSError as error:
             if error.errno in _HELD:
-                raise InUse(
+                raise StoreLocked(
                     f"the store {path} is in use by another relay; stop that one, or give this one its own storage.url "
                     "(several relays on one store need postgresql)"
                 ) from error

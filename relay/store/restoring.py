@@ -10,11 +10,11 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from relay import budget
-from relay.budget import Allowance
 from relay.model import Instant
-from relay.pace import read_ledger
-from relay.store import dialect, migrate
+from relay.polling import request_budget
+from relay.polling.request_budget import RateLimit
+from relay.polling.schedule.policy import read_ledger
+from relay.store.engine import dialect, migrate
 
 _TAKE_OVER = (
     """UPDATE main.api_keys
@@ -55,7 +55,7 @@ class Restored:
     """Endpoints whose secret is not the backup's: the replaced store's was taken."""
 
 
-def take_over(copy: Path, replaced: Path | None, allowances: Mapping[str, Allowance], now: Instant) -> Restored:
+def take_over(copy: Path, replaced: Path | None, allowances: Mapping[str, RateLimit], now: Instant) -> Restored:
     """Brings the tables of a backup's copy up to date, ends its sessions, and takes over what must not go back.
 
     If the replaced store can't be read, each workspace's requests of this minute count as spent. Raises StoreError for
@@ -90,7 +90,7 @@ def _take_over(connection: sqlite3.Connection, replaced: Path) -> tuple[tuple[st
         found = _names(connection, _BACK), _names(connection, _ROTATED)
         known = dict(connection.execute(_LEDGERS.format("main")).fetchall())
         for name, ledger in connection.execute(_LEDGERS.format("replaced")).fetchall():
-            spent = budget.of_both(read_ledger(ledger), read_ledger(known.get(name)))
+            spent = request_budget.of_both(read_ledger(ledger), read_ledger(known.get(name)))
             connection.execute(_KEEP_LEDGER, (name, spent.to_json()))
         for statement in _TAKE_OVER:
             connection.execute(statement)
@@ -101,10 +101,10 @@ def _take_over(connection: sqlite3.Connection, replaced: Path) -> tuple[tuple[st
     return found
 
 
-def _use_up_the_minute(connection: sqlite3.Connection, allowances: Mapping[str, Allowance], now: Instant) -> None:
+def _use_up_the_minute(connection: sqlite3.Connection, allowances: Mapping[str, RateLimit], now: Instant) -> None:
     known = dict(connection.execute(_LEDGERS.format("main")).fetchall())
     for name, allowance in allowances.items():
-        used = budget.minute_used_up(read_ledger(known.get(name)), allowance, now)
+        used = request_budget.minute_used_up(read_ledger(known.get(name)), allowance, now)
         connection.execute(_KEEP_LEDGER, (name, used.to_json()))
 
 

@@ -1,10 +1,19 @@
 """What the operator sees from outside: metrics for Prometheus, the log, and spans."""
 
-from relay.telemetry.counting import Telemetry
-from relay.telemetry.exporting import spans_for
-from relay.telemetry.faults import tell_of_faults
+from relay.telemetry.crash_hooks import install_crash_hooks
+from relay.telemetry.log_format import LOGGER, safe_traceback, set_up_logging
 from relay.telemetry.log_thread import log_on_a_thread
-from relay.telemetry.logs import LOGGER, set_up_logging, told
-from relay.telemetry.spans import Spans
+from relay.telemetry.metrics import Telemetry
+from relay.telemetry.otel_setup import tracer_from_env
+from relay.telemetry.tracing import Tracer
 
-__all__ = ["LOGGER", "Spans", "Telemetry", "log_on_a_thread", "set_up_logging", "spans_for", "tell_of_faults", "told"]
+__all__ = [
+    "LOGGER",
+    "Telemetry",
+    "Tracer",
+    "install_crash_hooks",
+    "log_on_a_thread",
+    "safe_traceback",
+    "set_up_logging",
+    "tracer_from_env",
+]

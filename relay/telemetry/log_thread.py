@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from logging.handlers import QueueHandler, QueueListener
 
-from relay.telemetry.logs import LOGGER
+from relay.telemetry.log_format import LOGGER
 
 MOST_LINES = 10_000
 """Lines that wait to be written; with some 300 bytes each they are 3 MB."""

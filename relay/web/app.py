@@ -11,37 +11,36 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from relay.errors import NotFound, Refused, StoreError
+from relay.errors import NotFound, RequestError, StoreError
 from relay.service import Relay
-from relay.web import (
-    callbacks,
-    creating,
-    dashboard,
+from relay.web import dashboard
+from relay.web.api import (
+    create_job,
     deliveries,
     endpoints,
     events,
+    exec_callbacks,
+    health,
     jobs,
-    openapi,
-    ops,
-    problems,
     registrations,
     workspaces,
 )
-from relay.web.limits import Limits
-from relay.web.operation import Operation, routes
-from relay.web.problems import MethodNotAllowed, Unavailable
-from relay.web.surroundings import Surroundings
+from relay.web.core import errors, openapi
+from relay.web.core.errors import MethodNotAllowed, Unavailable
+from relay.web.core.rate_limits import RequestLimits
+from relay.web.core.route import ApiRoute, routes
+from relay.web.server.middleware import ResponseMiddleware
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[ApiRoute, ...] = (
     *registrations.OPERATIONS,
     *jobs.OPERATIONS,
-    *creating.OPERATIONS,
+    *create_job.OPERATIONS,
     *workspaces.OPERATIONS,
-    *callbacks.OPERATIONS,
+    *exec_callbacks.OPERATIONS,
     *endpoints.OPERATIONS,
     *events.OPERATIONS,
     *deliveries.OPERATIONS,
-    *ops.OPERATIONS,
+    *health.OPERATIONS,
 )
 
 
@@ -61,9 +60,9 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
 
     app = Starlette(
         routes=[_front(), *dashboard.ROUTES, *routes(OPERATIONS)],
-        middleware=[Middleware(Surroundings, log=relay.telemetry.log)],
+        middleware=[Middleware(ResponseMiddleware, log=relay.telemetry.log)],
         exception_handlers={
-            Refused: _refused,
+            RequestError: _refused,
             StoreError: _store_failed,
             HTTPException: _not_routed,
             ClientDisconnect: _gone,
@@ -72,9 +71,9 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
     )
     app.router.redirect_slashes = False
     app.state.relay = relay
-    app.state.listeners = dashboard.Listeners()
-    app.state.limits = Limits(relay.config.security.requests_per_minute, relay.telemetry, relay.clock)
-    app.state.openapi = {keyed: openapi.document(OPERATIONS, keyed=keyed) for keyed in (True, False)}
+    app.state.listeners = dashboard.StreamCount()
+    app.state.limits = RequestLimits(relay.config.security.requests_per_minute, relay.telemetry, relay.clock)
+    app.state.openapi = {keyed: openapi.build_openapi(OPERATIONS, with_auth=keyed) for keyed in (True, False)}
     return app
 
 
@@ -83,20 +82,20 @@ def _front() -> Route:
 
     async def front(request: Request) -> Response:
         wants_page = "text/html" in request.headers.get("accept", "")
-        chosen = dashboard.FRONT.endpoint if wants_page else ops.about
+        chosen = dashboard.FRONT.endpoint if wants_page else health.about
         return cast(Response, await chosen(request))
 
     return Route("/", front, methods=["GET"])
 
 
 async def _refused(_: Request, error: Exception) -> Response:
-    return problems.answer(cast(Refused, error))
+    return errors.error_response(cast(RequestError, error))
 
 
 async def _store_failed(request: Request, error: Exception) -> Response:
     relay: Relay = request.app.state.relay
     relay.telemetry.log.error("a request came to nothing: %s", error)
-    return problems.answer(Unavailable("store_unavailable", f"{error}; nothing was done, try again later"))
+    return errors.error_response(Unavailable("store_unavailable", f"{error}; nothing was done, try again later"))
 
 
 async def _not_routed(request: Request, error: Exception) -> Response:
@@ -104,8 +103,8 @@ async def _not_routed(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
         wrong = MethodNotAllowed("method_not_allowed", f"this path takes {allowed}")
-        return problems.answer(wrong, {"allow": allowed})
-    return problems.answer(NotFound("unknown_path", problems.UNKNOWN_PATH))
+        return errors.error_response(wrong, {"allow": allowed})
+    return errors.error_response(NotFound("unknown_path", errors.UNKNOWN_PATH))
 
 
 async def _gone(_: Request, __: Exception) -> Response:

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager, suppress
 import httpx
 import pytest
 
-from relay.creation import Created, Unsure
-from relay.exec_api import ExecClient
 from relay.exec_transport import make_http
-from relay.looking import Faulty, Seen
-from tests.adapters.looks import KEY, NOW, exec_client, job_answer
+from relay.model.create_result import JobCreated, JobCreationUnknown
+from relay.polling.exec_client import ExecClient
+from relay.polling.transitions import JobFound, PollFailed
+from tests.adapters.exec_polls import KEY, NOW, exec_client, job_answer
 from tests.loopback import Behaviour, Wire, serving
 
 
@@ -61,15 +61,15 @@ async def all_at_once(most: int, connections: int, timeout: int) -> AsyncIterato
 
     async with serving(behave) as served, make_http(timeout, connections) as http:
         client = ExecClient("default", KEY, served.url("/"), timeout=timeout, clock=lambda: NOW, http=http)
-        looks = await asyncio.gather(*(client.look("j1o2b3i4d5x6") for _ in range(most)))
-        yield [type(look.sighting) for look in looks], served.most_open
+        polls = await asyncio.gather(*(client.get_job("j1o2b3i4d5x6") for _ in range(most)))
+        yield [type(poll.result) for poll in polls], served.most_open
 
 
 @pytest.mark.parametrize("connections", [1, 100])
 async def test_no_poll_waits_for_a_connection(connections: int) -> None:
     """All are on the wire at once, also where fewer connections are kept."""
     async with all_at_once(100, connections, 10_000) as (seen, open):
-        assert seen == [Seen] * 100
+        assert seen == [JobFound] * 100
         assert open == 100
 
 
@@ -77,8 +77,8 @@ async def test_a_kept_connection_that_hangs_up_costs_one_repeat() -> None:
     """The poll sees the job, after it asked once for a second request."""
     budget = Budget(5)
     async with serving(hanging_up(1, jobs())) as served, exec_client(served) as client:
-        looks = [await client.look("j1o2b3i4d5x6", budget.has_one) for _ in range(3)]
-        assert [type(look.sighting) for look in looks] == [Seen] * 3
+        polls = [await client.get_job("j1o2b3i4d5x6", budget.has_one) for _ in range(3)]
+        assert [type(poll.result) for poll in polls] == [JobFound] * 3
         assert (budget.left, len(served.requests)) == (4, 4)
 
 
@@ -86,27 +86,27 @@ async def test_a_kept_connection_that_hangs_up_costs_one_repeat() -> None:
 async def test_without_a_request_left_the_poll_fails(asks: bool) -> None:
     """Nothing goes to Exec that its limit does not allow."""
     async with serving(hanging_up(1, jobs())) as served, exec_client(served) as client:
-        await client.look("j1o2b3i4d5x6")
-        look = await client.look("j1o2b3i4d5x6", Budget(0).has_one if asks else None)
-        assert isinstance(look.sighting, Faulty)
-        assert (look.sighting.kind, len(served.requests)) == ("connection", 2)
+        await client.get_job("j1o2b3i4d5x6")
+        poll = await client.get_job("j1o2b3i4d5x6", Budget(0).has_one if asks else None)
+        assert isinstance(poll.result, PollFailed)
+        assert (poll.result.kind, len(served.requests)) == ("connection", 2)
 
 
 async def test_many_polls_at_once_on_connections_that_hang_up() -> None:
     """Each is repeated by itself, and none meets another closed one."""
     async with serving(hanging_up(1, jobs())) as served, exec_client(served) as client:
         budget = Budget(10)
-        await asyncio.gather(*(client.look("j1o2b3i4d5x6") for _ in range(10)))
-        again = await asyncio.gather(*(client.look("j1o2b3i4d5x6", budget.has_one) for _ in range(10)))
-        assert [type(look.sighting) for look in again] == [Seen] * 10
+        await asyncio.gather(*(client.get_job("j1o2b3i4d5x6") for _ in range(10)))
+        again = await asyncio.gather(*(client.get_job("j1o2b3i4d5x6", budget.has_one) for _ in range(10)))
+        assert [type(poll.result) for poll in again] == [JobFound] * 10
 
 
 async def test_a_new_connection_that_hangs_up_is_a_failed_poll() -> None:
     """Nothing says that it would go better at once."""
     async with serving(hanging_up(0, jobs())) as served, exec_client(served) as client:
-        look = await client.look("j1o2b3i4d5x6", Budget(5).has_one)
-        assert isinstance(look.sighting, Faulty)
-        assert (look.sighting.kind, len(served.requests)) == ("connection", 1)
+        poll = await client.get_job("j1o2b3i4d5x6", Budget(5).has_one)
+        assert isinstance(poll.result, PollFailed)
+        assert (poll.result.kind, len(served.requests)) == ("connection", 1)
 
 
 async def test_a_repeat_that_hangs_up_too_is_a_failed_poll() -> None:
@@ -117,19 +117,19 @@ async def test_a_repeat_that_hangs_up_too_is_a_failed_poll() -> None:
         await hanging_up(next(limits), jobs())(wire)
 
     async with serving(behave) as served, exec_client(served) as client:
-        await client.look("j1o2b3i4d5x6")
-        look = await client.look("j1o2b3i4d5x6", Budget(5).has_one)
-        assert isinstance(look.sighting, Faulty)
+        await client.get_job("j1o2b3i4d5x6")
+        poll = await client.get_job("j1o2b3i4d5x6", Budget(5).has_one)
+        assert isinstance(poll.result, PollFailed)
         assert len(served.requests) == 3
 
 
 async def test_a_creation_is_never_repeated_and_meets_no_old_connection() -> None:
     """It might make the job twice."""
     async with serving(hanging_up(1, jobs())) as served, exec_client(served) as client:
-        await client.look("j1o2b3i4d5x6")
-        assert isinstance(await client.create({"prompt": "x"}), Created)
+        await client.get_job("j1o2b3i4d5x6")
+        assert isinstance(await client.create({"prompt": "x"}), JobCreated)
     async with serving(hanging_up(0, jobs())) as served, exec_client(served) as client:
-        assert isinstance(await client.create({"prompt": "x"}), Unsure)
+        assert isinstance(await client.create({"prompt": "x"}), JobCreationUnknown)
         assert len(served.requests) == 1
 
 
@@ -143,15 +143,15 @@ async def test_without_descriptors_a_poll_fails_by_the_relay_s_own_trouble() -> 
             with suppress(OSError):
                 while True:
                     opened.append(open("/dev/null"))  # noqa: SIM115 (closed below)
-            look = await client.look("j1o2b3i4d5x6")
+            poll = await client.get_job("j1o2b3i4d5x6")
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, most)
             for one in opened:
                 one.close()
-        assert isinstance(look.sighting, Faulty)
-        assert look.sighting.kind == "internal"
-        assert "ulimit -n" in look.sighting.detail
-        assert isinstance((await client.look("j1o2b3i4d5x6")).sighting, Seen)
+        assert isinstance(poll.result, PollFailed)
+        assert poll.result.kind == "internal"
+        assert "ulimit -n" in poll.result.detail
+        assert isinstance((await client.get_job("j1o2b3i4d5x6")).result, JobFound)
 
 
 def highest_descriptor() -> int:
@@ -163,7 +163,7 @@ async def test_closing_closes_both(recwarn: pytest.WarningsRecorder) -> None:
     """No connection stays open."""
     async with serving(hanging_up(9, jobs())) as served, make_http(1_000) as http:
         client = ExecClient("default", KEY, served.url("/"), timeout=1_000, clock=lambda: NOW, http=http)
-        await client.look("j1o2b3i4d5x6")
+        await client.get_job("j1o2b3i4d5x6")
     assert served.open == 0
     assert isinstance(http, httpx.AsyncClient)
     assert not recwarn.list

@@ -12,7 +12,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from relay.cli import main
-from relay.store.database import Store
+from relay.store.engine.database import Store
 
 
 def check(folder: Path, **sections: Any) -> Result:
@@ -59,7 +59,7 @@ def test_a_check_changes_no_tables(tmp_path: Path) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     assert "at version 9999, newer than this relay's, which can work in them" in line(check(tmp_path), "store")
     with closing(sqlite3.connect(store, isolation_level=None)) as connection:
-        connection.execute("UPDATE terms SET oldest = '9998'")
+        connection.execute("UPDATE store_compatibility SET oldest = '9998'")
     assert line(check(tmp_path), "store").startswith("✗ store: the store was made by a newer relay")
 
 
@@ -123,7 +123,7 @@ def test_what_could_be_better_is_no_fault(tmp_path: Path) -> None:
         security={"secret_key": "s" * 32, "api_keys": ["k" * 24]},
     )
     assert "\n! " not in better.output
-    assert line(better, "budget of workspace default").startswith("✓ budget of workspace default: 48 looks a minute")
+    assert line(better, "budget of workspace default").startswith("✓ budget of workspace default: 48 polls a minute")
 
 
 def test_an_address_that_others_reach(tmp_path: Path) -> None:

@@ -5,15 +5,15 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from relay import signing
 from relay.cli import main
 from relay.model import EndpointKind, Secret
-from relay.store import endpoints, events, outbox, workspaces
-from relay.store.database import Store, Tx
+from relay.signing import standard_webhooks
+from relay.store.engine.database import Store, Tx
+from relay.store.tables import endpoints, events, outbox, workspaces
 from tests.make import NOON, make_endpoint, make_event
 
 MARK = "markedassecret"
-SECRET = signing.new_secret(MARK.encode() * 3)
+SECRET = standard_webhooks.new_secret(MARK.encode() * 3)
 CONFIG = f"""
 exec: {{api_key: exec_live_{MARK}00000000000000000000000000, base_url: "https://exec.{MARK}.example/rest/v1"}}
 workspaces: []

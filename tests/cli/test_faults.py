@@ -4,14 +4,14 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from relay.cli import Verbs
+from relay.cli import Commands
 from relay.errors import ConfigError, StoreError
 from tests import marked
 
 EVERY_SECRET = " ".join(marked.ALL)
 
 
-class Falling(Verbs):
+class Falling(Commands):
     """The command line, with one verb that raises what it was made with."""
 
     def __init__(self, error: Exception) -> None:

@@ -8,8 +8,8 @@ import yaml
 from click.testing import CliRunner, Result
 
 from relay.cli import main
-from relay.store import outbox
-from relay.store.database import Store
+from relay.store.engine.database import Store
+from relay.store.tables import outbox
 from tests.make import NOON, make_endpoint, make_event
 
 

@@ -13,10 +13,10 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from relay.api_keys import hash_of
 from relay.cli import main
-from relay.store import api_keys
-from relay.store.database import Store, peek
+from relay.security.api_keys import hash_api_key
+from relay.store.engine.database import Store, read_only
+from relay.store.tables import api_keys
 
 Keys = Callable[..., Result]
 CONFIGURED = "relay_" + "c" * 43
@@ -46,8 +46,8 @@ def test_the_first_key_comes_before_the_first_start(blank_url: str, tmp_path: Pa
     assert done.exit_code == 0, done.output
     key = done.stdout.strip()
     assert re.fullmatch(r"relay_[A-Za-z0-9_-]{43}", key)
-    [stored] = peek(blank_url, api_keys.live)
-    assert (stored.name, stored.hash, stored.scopes) == ("zapier", hash_of(key), ("register",))
+    [stored] = read_only(blank_url, api_keys.active)
+    assert (stored.name, stored.hash, stored.scopes) == ("zapier", hash_api_key(key), ("register",))
     assert "every call of its API wants one" in done.stderr
     place = str(Path(blank_url.removeprefix("sqlite:///")).absolute()) if "sqlite" in blank_url else "in the database"
     assert f"There was no store yet; it is now {place}," in done.stderr
@@ -84,7 +84,7 @@ def test_keys_are_listed(keys: Keys) -> None:
     assert (found["a"]["revoked_at"], found["a"]["last_used_at"]) == (None, None)
     for key in [CONFIGURED, *made]:
         assert key not in told.output
-        assert hash_of(key) not in told.output
+        assert hash_api_key(key) not in told.output
 
 
 def test_a_key_is_revoked(keys: Keys, store_url: str) -> None:
@@ -93,7 +93,7 @@ def test_a_key_is_revoked(keys: Keys, store_url: str) -> None:
     keys("create", "ops", "--scope", "admin")
     done = keys("revoke", "zapier")
     assert (done.exit_code, "last one" in done.output) == (0, False)
-    assert [key.name for key in peek(store_url, api_keys.live)] == ["ops"]
+    assert [key.name for key in read_only(store_url, api_keys.active)] == ["ops"]
     assert "it was the last one" in keys("revoke", "ops").output
     assert keys("create", "zapier", "--scope", "register").exit_code == 0
 
@@ -153,7 +153,7 @@ def test_beside_a_relay(keys: Keys, store_url: str) -> None:
         try:
             done = await asyncio.to_thread(keys, "create", "ops", "--scope", "read")
             assert done.exit_code == 0, done.output
-            return [key.name for key in await store.read(api_keys.live)]
+            return [key.name for key in await store.read(api_keys.active)]
         finally:
             await store.aclose()
 

@@ -9,11 +9,11 @@ import yaml
 from click.testing import CliRunner
 
 from relay import config as configuration
-from relay import register
-from relay.cli import VERBS, main
+from relay import registration
+from relay.cli import COMMANDS, main
+from relay.endpoints.spec import EndpointSpec
 from relay.service import Relay
-from relay.store.resealing import open_store
-from relay.subscribing import Wanted
+from relay.store.maintenance.reencrypt import open_store
 from tests import marked
 
 LOOP = {"serve", "demo", "sandbox", "receive"}
@@ -45,14 +45,14 @@ def sections(folder: Path, **security: Any) -> dict[str, Any]:
 
 async def fill(config: configuration.Config) -> None:
     """What a relay leaves behind: endpoints, a token, a registration with a URL and headers of its own."""
-    relay = Relay(config, await open_store(config.storage.url, config.security.seal()))
+    relay = Relay(config, await open_store(config.storage.url, config.security.cipher()))
     await relay.start()
-    callback = Wanted(f"https://x.example/{marked.URL_TOKEN}", secret=marked.OTHER_SIGNING)
-    asked = register.Request(
+    callback = EndpointSpec(f"https://x.example/{marked.URL_TOKEN}", secret=marked.OTHER_SIGNING)
+    asked = registration.RegistrationSpec(
         job_id="j1", workspace=None, callback=callback, endpoint=None, events=None, metadata={"a": marked.PASSWORD}
     )
-    checked = register.check(asked, relay.rules, relay.clients)
-    await relay.store.write(lambda tx: register.register(tx, checked, relay.clock()))
+    checked = registration.validate(asked, relay.rules, relay.clients)
+    await relay.store.write(lambda tx: registration.register(tx, checked, relay.clock()))
     await relay.stop()
 
 
@@ -64,7 +64,7 @@ def full(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in LOOP])
+@pytest.mark.parametrize("verb", [verb for verb in COMMANDS if verb not in LOOP])
 @pytest.mark.parametrize("sealed_as", ["it is", "another key has it"])
 def test_no_verb_on_a_full_store_prints_a_secret(verb: str, sealed_as: str, full: Path) -> None:
     """Well, and where the store is sealed with a key that is not at hand; verbs to come are called by themselves."""

@@ -1,4 +1,4 @@
-"""`relay plan`: what was learned, the looks that follow, and a fixed interval beside them."""
+"""`relay plan`: what was learned, the polls that follow, and a fixed interval beside them."""
 
 import json
 import math
@@ -10,13 +10,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from relay.cli import main
-from relay.durations import Durations, observe
-from relay.law import lognormal_cdf, tabulate
 from relay.model import MINUTE
-from relay.outlook import density, fixed, judged, outlook
-from relay.store import workspaces
-from relay.store.database import Store
-from relay.timetable import make_timetable
+from relay.polling.schedule.duration_distribution import lognormal_cdf, tabulate
+from relay.polling.schedule.job_durations import DurationHistory, observe
+from relay.polling.schedule.optimal_schedule import optimal_schedule
+from relay.polling.schedule.preview import fixed_interval_ages, histogram, polls_and_delay, preview
+from relay.store.engine.database import Store
+from relay.store.tables import workspaces
 from tests.make import NOON
 
 LAW = tabulate(lambda age: lognormal_cdf(age, 300, 0.35))
@@ -29,7 +29,7 @@ def plan(url: str, *arguments: str) -> Result:
 
 async def learn(url: str) -> None:
     """A hundred jobs of about two minutes."""
-    rng, known = random.Random(1), Durations()
+    rng, known = random.Random(1), DurationHistory()
     for number in range(100):
         known = observe(known, rng.lognormvariate(math.log(120), 0.2), NOON + number * MINUTE)
     store = await Store.open(url)
@@ -39,7 +39,7 @@ async def learn(url: str) -> None:
 
 
 async def test_learned_law_is_drawn(sqlite_url: str) -> None:
-    """Median, looks and both delays, as a picture and as JSON; the relay is sooner than the fixed interval."""
+    """Median, polls and both delays, as a picture and as JSON; the relay is sooner than the fixed interval."""
     await learn(sqlite_url)
     drawn = plan(sqlite_url)
     assert drawn.exit_code == 0, drawn.output
@@ -49,7 +49,7 @@ async def test_learned_law_is_drawn(sqlite_url: str) -> None:
     found = json.loads(plan(sqlite_url, "--json").output)
     assert found["median_seconds"] == pytest.approx(120, rel=0.1)
     assert found["mean_delay_seconds"] < found["fixed_mean_delay_seconds"]
-    assert found["look_ages_seconds"] == sorted(found["look_ages_seconds"])
+    assert found["poll_ages_seconds"] == sorted(found["poll_ages_seconds"])
 
 
 async def test_before_anything_was_learned_it_says_so(sqlite_url: str) -> None:
@@ -64,18 +64,18 @@ def test_what_is_not_there_is_said(tmp_path: Path, sqlite_url: str) -> None:
     assert plan(sqlite_url, "--workspace", "other").exit_code == 2
 
 
-def test_fixed_interval_costs_as_many_looks() -> None:
+def test_fixed_interval_costs_as_many_polls() -> None:
     """Within a few percent, and what was judged is what the timetable itself reckons with."""
-    table = make_timetable(LAW, 5.0)
-    found = outlook(table)
-    assert judged(LAW, fixed(found.interval))[0] == pytest.approx(found.looks, rel=0.05)
-    assert found.looks == pytest.approx(table.looks(0.0, 86_400.0), rel=0.02)
+    table = optimal_schedule(LAW, 5.0)
+    found = preview(table)
+    assert polls_and_delay(LAW, fixed_interval_ages(found.interval))[0] == pytest.approx(found.polls, rel=0.05)
+    assert found.polls == pytest.approx(table.expected_polls_within(0.0, 86_400.0), rel=0.02)
     assert found.delay < 0.7 * found.fixed_delay
 
 
-def test_looks_and_delay_by_hand() -> None:
-    """One look after all have ended: one look a job, late by its age less the mean duration."""
-    looks, delay = judged(LAW, [3_600.0])
-    assert looks == 1
+def test_polls_and_delay_by_hand() -> None:
+    """One poll after all have ended: one poll a job, late by its age less the mean duration."""
+    polls, delay = polls_and_delay(LAW, [3_600.0])
+    assert polls == 1
     assert delay == pytest.approx(3_600 - 300 * math.exp(0.35**2 / 2), rel=0.01)
-    assert sum(density(LAW, 50, 3_600.0)) == pytest.approx(1, abs=0.01)
+    assert sum(histogram(LAW, 50, 3_600.0)) == pytest.approx(1, abs=0.01)

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from relay.cli import main
-from relay.sandbox.serving import serve
+from relay.sandbox.local_server import serve
 from tests.conftest import Clock
 from tests.web.conftest import open_api
 

@@ -9,9 +9,9 @@ import yaml
 from click.testing import CliRunner, Result
 
 from relay.cli import main
-from relay.sealing import Seal
-from relay.store import endpoints
-from relay.store.resealing import open_store
+from relay.security.encryption import FieldCipher
+from relay.store.maintenance.reencrypt import open_store
+from relay.store.tables import endpoints
 from tests.make import make_endpoint
 
 OLD, NEW = "o" * 32, "n" * 32
@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
     """A folder with a store in it, which OLD sealed."""
 
     async def fill() -> None:
-        store = await open_store(f"sqlite:///{tmp_path}/relay.db", Seal(OLD))
+        store = await open_store(f"sqlite:///{tmp_path}/relay.db", FieldCipher(OLD))
         await store.write(lambda tx: endpoints.add(tx, make_endpoint(url=f"https://example.com/{MARKED}")))
         await store.aclose()
 
@@ -46,7 +46,7 @@ def test_a_key_is_rotated(folder: Path) -> None:
     """With both keys everything is sealed anew, which is said; then the old key is of no use, nor needed."""
     done = run(folder, "rotate-key", secret_key=NEW, old_secret_keys=[OLD])
     assert (done.exit_code, "1 of 1" in done.output, "✓ 1 rows" in done.output) == (0, True, True), done.output
-    assert str(Seal(NEW).key_id) in done.output
+    assert str(FieldCipher(NEW).key_id) in done.output
     again = run(folder, "rotate-key", secret_key=NEW)
     assert (again.exit_code, "✓ 0 rows" in again.output) == (0, True)
     refused = run(folder, "rotate-key", secret_key=OLD)
@@ -55,7 +55,7 @@ def test_a_key_is_rotated(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("logging_restored")
-@pytest.mark.parametrize(("security", "told"), [({}, "not set"), ({"secret_key": NEW}, str(Seal(OLD).key_id))])
+@pytest.mark.parametrize(("security", "told"), [({}, "not set"), ({"secret_key": NEW}, str(FieldCipher(OLD).key_id))])
 def test_a_relay_that_can_not_read_its_store_does_not_start(folder: Path, security: dict[str, Any], told: str) -> None:
     """Without the key or with another, `serve` and `check` fail with words that say what to do."""
     for verb in ("serve", "check"):

@@ -1,4 +1,4 @@
-"""A real browser, and a relay for it to look at."""
+"""A real browser, and a relay for it to show."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""A relay in the middle of its day, for the browser to look at: jobs that go on, that ended well and badly, receivers
+"""A relay in the middle of its day, for the browser to show: jobs that go on, that ended well and badly, receivers
 that work and one that does not. Time is injected: it moves only when the test moves it.
 """
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from relay.model import HOUR, MINUTE, SECOND
-from relay.sandbox.exec import Exec, ExecSettings
-from relay.sandbox.jobs import Outcome
-from relay.sandbox.receiver import Answer, Receiver
-from relay.sandbox.serving import serve
+from relay.sandbox.exec_server import ExecSettings, FakeExec
+from relay.sandbox.job_simulation import Outcome
+from relay.sandbox.local_server import serve
+from relay.sandbox.receiver import Receiver, Respond
 from relay.service import Relay
 from relay.web.app import create_app
 from tests.conftest import Clock
@@ -29,7 +29,7 @@ NAMES = (
 )
 SUBSCRIBERS = {"sales-channel": "slack", "enablement-zap": "zapier", "crm": "standard"}
 """Standing endpoints with their formats."""
-BROKEN = Answer(status=500, body=b"upstream is down")
+BROKEN = Respond(status=500, body=b"upstream is down")
 
 
 class Scene(World):
@@ -42,7 +42,7 @@ class Scene(World):
 async def scene(folder: Path, standing: bool = False, **sections: dict[str, Any]) -> AsyncIterator[Scene]:
     """Everything served on loopback; nothing has happened yet. With `standing`, SUBSCRIBERS hear of every job."""
     clock = Clock(time.time_ns() // 1_000_000)
-    exec = Exec(ExecSettings(seed=1), clock)
+    exec = FakeExec(ExecSettings(seed=1), clock)
     receiver = Receiver(SECRET, clock)
     async with AsyncExitStack() as stack:
         exec_url = await stack.enter_async_context(serve(exec.app))

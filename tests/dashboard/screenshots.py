@@ -8,7 +8,7 @@ from pathlib import Path
 from playwright.async_api import async_playwright
 
 from relay.model import DeliveryStatus
-from relay.store import endpoints
+from relay.store.tables import endpoints
 from tests.dashboard.browsers import found
 from tests.dashboard.scene import lively_day, scene
 

@@ -10,15 +10,16 @@ from playwright.async_api import Browser, Page, expect
 
 from relay.formats import FORMATS
 from relay.model import MINUTE, SECOND, DeliveryStatus
-from relay.sandbox.receiver import FINE, Answer
-from relay.store import paging, watches
+from relay.sandbox.receiver import FINE, Respond
+from relay.store.engine import paging
+from relay.store.tables import watches
 from tests.dashboard.scene import BROKEN, Scene, lively_day, scene
 
 KEY = "relay_admin_0123456789abcdef"
 READER = "relay_reader_0123456789abcdef"
 KEYS = [{"name": "me", "key": KEY}, {"name": "guest", "key": READER, "scopes": ["read"]}]
 KEPT = Path(__file__).parents[2] / "build/dashboard"
-"""What the pages looked like, for people to look at after a run."""
+"""What the pages looked like, for people to view after a run."""
 SHOWN = 10_000
 """Milliseconds until something must be on the page: sooner than the beat of 15 s, which comes without being told."""
 
@@ -39,7 +40,7 @@ async def test_a_person_finds_out_what_became_of_a_message(page: Page, tmp_path:
 
         job = made.exec.add(lasts=MINUTE, name="Cold call to a plant manager")
         await register(page, made, job.id)
-        made.receiver.trust(await page.locator("#secret").inner_text())
+        made.receiver.set_secrets(await page.locator("#secret").inner_text())
         await page.get_by_role("link", name="Watch it").click()
         await made.settle()
         title = page.get_by_role("heading", level=1)
@@ -47,15 +48,15 @@ async def test_a_person_finds_out_what_became_of_a_message(page: Page, tmp_path:
         await made.advance(2 * MINUTE)  # the receiver, on the true clock, takes what is signed up to 5 minutes ahead
         await expect(title).to_contain_text("Cold call to a plant manager completed", timeout=SHOWN)
         await expect(page.get_by_role("region", name="Deliveries").get_by_text("delivered")).to_be_visible()
-        assert made.receiver.received[-1].verified, made.receiver.received[-1].why
+        assert made.receiver.received[-1].verified, made.receiver.received[-1].error
 
-        made.receiver.always(Answer(status=410, body=b"no such inbox"), path="/crm")
+        made.receiver.always(Respond(status=410, body=b"no such inbox"), path="/crm")
         job = made.exec.add(lasts=30 * SECOND, name="Demo for a sceptical CFO")
         await register(page, made, job.id)
         await made.advance(MINUTE)
 
         await page.get_by_role("link", name="Overview").click()
-        await expect(title).to_have_text("1 endpoint needs a look")
+        await expect(title).to_have_text("1 endpoint needs a poll")
         row = page.get_by_role("region", name="Latest messages").get_by_role("row", name="Demo for a sceptical CFO")
         await expect(row).to_contain_text("failed answered 410")
         await row.get_by_role("link", name="Demo for a sceptical CFO").click()
@@ -75,7 +76,7 @@ async def test_a_person_finds_out_what_became_of_a_message(page: Page, tmp_path:
         assert [one.verified for one in made.receiver.received] == [True] * 3
 
         await page.locator("summary", has_text="me").click()
-        await expect(page.get_by_text("With it you may look at everything, register jobs,")).to_be_visible()
+        await expect(page.get_by_text("With it you may see everything, register jobs,")).to_be_visible()
         await page.get_by_role("button", name="Log out").click()
         await expect(page.get_by_label("API key of this relay")).to_be_visible()
         await page.goto(made.url + "/deliveries")
@@ -93,7 +94,7 @@ async def register(page: Page, made: Scene, job_id: str) -> None:
 
 async def test_a_whole_outage_is_sent_again(page: Page, made: Scene) -> None:
     """What failed is counted, and goes out again after one question; what is on its way is shown live."""
-    made.receiver.always(Answer(status=400, headers={"webhook-delivery": "abort-message"}), path="/crm")
+    made.receiver.always(Respond(status=400, headers={"webhook-delivery": "abort-message"}), path="/crm")
     for _ in range(3):
         await made.register(made.exec.add(lasts=30 * SECOND).id, path="/crm")
     await made.advance(2 * MINUTE)
@@ -130,7 +131,7 @@ async def test_an_endpoint_is_tested_disabled_and_enabled(page: Page, made: Scen
     await page.reload()
     await page.get_by_role("button", name="Enable, and send the 1 held message").click()
     await made.settle()
-    await made.receiver.arrived(3, path="/crm")
+    await made.receiver.wait_for(3, path="/crm")
 
     await page.get_by_text("New secret", exact=True).click()
     await page.get_by_role("button", name="Make a new secret").click()

@@ -9,11 +9,11 @@ import pytest
 
 from relay import formats
 from relay.formats import FORMATS
-from relay.model import DAY, ENDINGS, HOUR, MINUTE, SECOND, EventType
-from relay.samples import sample_event
-from relay.sandbox.receiver import Answer
-from relay.store import endpoints
-from relay.store.database import Tx
+from relay.formats.sample_event import sample_event
+from relay.model import DAY, FINAL_EVENTS, HOUR, MINUTE, SECOND, EventType
+from relay.sandbox.receiver import Respond
+from relay.store.engine.database import Tx
+from relay.store.tables import endpoints
 from tests.conftest import Clock
 from tests.dashboard.scene import BROKEN, scene
 from tests.web.conftest import SECRET, Api, open_api
@@ -29,7 +29,7 @@ CONFIGURED = [
 async def open_relay(sqlite_url: str, clock: Clock) -> AsyncIterator[Api]:
     """A relay without keys, with two endpoints of its configuration."""
     async with open_api(sqlite_url, clock, endpoints=CONFIGURED) as api:
-        await api.relay._take_over(api.relay.config.endpoints, [])
+        await api.relay._apply_config(api.relay.config.endpoints, [])
         yield api
 
 
@@ -74,7 +74,7 @@ async def test_when_a_failing_endpoint_is_disabled_is_said(open_relay: Api, cloc
     id, since = made["endpoint"]["id"], clock()
 
     def fails(tx: Tx) -> None:
-        [found] = endpoints.locked(tx, [id]).values()
+        [found] = endpoints.lock_many(tx, [id]).values()
         endpoints.save(tx, replace(found, failing_since=since, failures=3))
 
     await open_relay.relay.store.write(fails)
@@ -101,7 +101,7 @@ DRAWN = {
 @pytest.mark.parametrize("format", [*FORMATS])
 async def test_every_format_is_drawn(open_relay: Api, format: str) -> None:
     """Each ending is drawn in its receiver's way with all that its message says, and the body stands below it."""
-    for type in ENDINGS:
+    for type in FINAL_EVENTS:
         text = await page_of(open_relay, "kept", format=format, event=type.value)
         assert (DRAWN.get(format, "The body that is sent")) in text
         body = formats.render(format, sample_event(type, open_relay.clock()), None)
@@ -128,7 +128,7 @@ async def test_lists_say_what_went_wrong(tmp_path: Path) -> None:
             await made.advance(HOUR)
             assert ("held: disabled by hand" in (await http.get("/deliveries")).text) is held
 
-        made.receiver.always(Answer(status=410), path="/crm")
+        made.receiver.always(Respond(status=410), path="/crm")
         await made.advance(DAY)
         failed = (await http.get("/deliveries?status=failed")).text
         assert "answered 410" in failed

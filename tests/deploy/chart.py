@@ -177,7 +177,7 @@ def test_pods_start_and_stop_in_their_own_time(values: tuple[str, ...]) -> None:
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz?exclude=exec"
     drain = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
     assert drain == 5
-    assert spec["terminationGracePeriodSeconds"] > drain + config.DeliveryRules().timeout / 1000
+    assert spec["terminationGracePeriodSeconds"] > drain + config.DeliverySection().timeout / 1000
     assert spec["enableServiceLinks"] is False
 
 

@@ -16,19 +16,21 @@ import yaml
 from pydantic import BaseModel
 
 from docs.generating import events
-from relay import config, delivering, formats, subscribing
-from relay.addresses import EgressRules
+from relay import config, formats
 from relay.cli import main
-from relay.config import DeliveryRules
-from relay.dispatcher.attempts import RESPONSE_KEPT
+from relay.config import DeliverySection
+from relay.delivery import retry_policy
+from relay.delivery.attempt import RESPONSE_KEPT
+from relay.egress.url_policy import EgressRules
+from relay.endpoints import spec
 from relay.errors import ConfigError
 from relay.formats import flat, slack, template
+from relay.formats.sample_event import sample_event
 from relay.model import MINUTE, SECOND, EventType
-from relay.samples import sample_event
 from relay.verify import TOLERANCE
 from relay.web.app import OPERATIONS
-from relay.web.operation import Operation
-from relay.web.schemas import BatchRequest, RegistrationRequest
+from relay.web.core.route import ApiRoute
+from relay.web.schemas.requests import BatchRequest, RegistrationRequest
 from tests.docs.pages import DOCS, all_pages, blocks, commands, sections
 from tests.make import make_event
 
@@ -101,7 +103,7 @@ def test_a_wrong_command_is_found() -> None:
         parsed(["start"])
 
 
-def operation_of(words: list[str]) -> Operation | None:
+def operation_of(words: list[str]) -> ApiRoute | None:
     """The call of our API that a curl command makes; its method is POST where it sends a body."""
     [url] = [word for word in words[1:] if "://" in word and not word.startswith("{")]
     path = "/" + url.partition("://")[2].partition("/")[2].partition("?")[0]
@@ -139,8 +141,8 @@ def test_every_body_is_taken_by_its_call(page: Path) -> None:
         url = made.get("url") or made.get("callback_url")
         if url is None:
             continue  # for the standing endpoints
-        wanted = subscribing.Wanted(url, made.get("format", "auto"), headers=made.get("headers", {}))
-        subscribing.check(wanted, LOCAL if url.startswith(QUICK_START) else RULES)
+        wanted = spec.EndpointSpec(url, made.get("format", "auto"), headers=made.get("headers", {}))
+        spec.validate(wanted, LOCAL if url.startswith(QUICK_START) else RULES)
 
 
 def test_bodies_are_found() -> None:
@@ -177,13 +179,13 @@ def test_a_wrong_piece_of_configuration_is_found() -> None:
 def test_the_flat_keys_are_the_format_s(page: str, title: str) -> None:
     """In the format's order, none missing."""
     table = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", sections(DOCS / "how-to" / page)[title].text, re.MULTILINE)
-    assert re.findall(r"`(\w+)`", " ".join(table)) == list(flat.fields(make_event(), None))
+    assert re.findall(r"`(\w+)`", " ".join(table)) == list(flat.flat_fields(make_event(), None))
 
 
 def test_the_zapier_integration_s_keys_are_linked_not_repeated() -> None:
     """Pages that name single flat keys name real ones."""
     named = re.findall(r"map `(\w+)`, `(\w+)`", (DOCS / "how-to/make.md").read_text())
-    assert set(chain.from_iterable(named)) <= set(flat.fields(make_event(), None))
+    assert set(chain.from_iterable(named)) <= set(flat.flat_fields(make_event(), None))
     assert named
 
 
@@ -193,7 +195,7 @@ def test_slack_s_errors_are_those_that_disable() -> None:
     words = [word for row in rows if "disables" in row for word in re.findall(r"`(\w+)`", row)]
     assert words
     for word in words:
-        permanent = slack.meaning(word)
+        permanent = slack.error_meaning(word)
         assert permanent is not None, word
         assert permanent.disable, word
 
@@ -201,7 +203,7 @@ def test_slack_s_errors_are_those_that_disable() -> None:
 def test_delivery_s_numbers_are_the_code_s() -> None:
     """The schedule, the limits and the waits that are promised."""
     text = " ".join((DOCS / "concepts/delivery.md").read_text().split())
-    rules = DeliveryRules()
+    rules = DeliverySection()
     [told] = re.findall(r"At once, then (.+?) after the attempt before: (\d+) attempts", text)
     parts = re.findall(r"(\d+) (s|min|h)\b", told[0])
     assert [config.duration(number + unit.removesuffix("in")) for number, unit in parts] == list(rules.schedule[1:])
@@ -210,11 +212,11 @@ def test_delivery_s_numbers_are_the_code_s() -> None:
     assert f"of {rules.concurrency} in all" in text
     assert rules.per_host == 4
     assert "at most four connections" in text
-    assert delivering.DISABLE_ATTEMPTS == delivering.BREAKER_OPENS_AT == 10
-    assert f"{delivering.PAUSE_UNASKED // SECOND} seconds where it says nothing" in text
+    assert retry_policy.DISABLE_ATTEMPTS == retry_policy.BREAKER_OPENS_AT == 10
+    assert f"{retry_policy.DEFAULT_PAUSE // SECOND} seconds where it says nothing" in text
     assert f"first {RESPONSE_KEPT // 1024} KiB" in text
     assert TOLERANCE == 5 * MINUTE
-    assert (formats.rate("slack"), formats.rate("google_chat"), formats.rate("zapier")) == (1, 1, 25)
+    assert (formats.rate_limit("slack"), formats.rate_limit("google_chat"), formats.rate_limit("zapier")) == (1, 1, 25)
 
 
 def test_the_dashboard_s_buttons_are_there() -> None:
@@ -260,7 +262,7 @@ def test_the_formats_are_chosen_for_the_urls_that_are_named() -> None:
         hosts = [part for part in re.findall(r"`([^`]+)`", told) if "." in part]
         for host in hosts:
             path = "" if "/" in host else "/api/webhooks/" if "discord" in host else "/"
-            assert formats.choose(f"https://{host.replace('*', 'prod')}{path}x") == name, host
+            assert formats.detect_format(f"https://{host.replace('*', 'prod')}{path}x") == name, host
     urls = re.findall(r"https://[\w./-]+/\S*?(?=[`\"' ,])", "".join(page.read_text() for page in PAGES))
     known = {
         "slack": "hooks.slack.com/s",
@@ -271,4 +273,4 @@ def test_the_formats_are_chosen_for_the_urls_that_are_named() -> None:
     for format, part in known.items():
         found = [url for url in urls if part in url]
         assert found, format
-        assert {formats.choose(f"{url}x") for url in found} == {format}
+        assert {formats.detect_format(f"{url}x") for url in found} == {format}

@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from relay.sandbox.exec import BASE, SANDBOX_KEY, Exec, ExecSettings
-from relay.sandbox.limits import UNLIMITED
+from relay.sandbox.exec_server import BASE, SANDBOX_KEY, ExecSettings, FakeExec
+from relay.sandbox.local_server import serve
+from relay.sandbox.rate_limits import UNLIMITED
 from relay.sandbox.receiver import Receiver
-from relay.sandbox.serving import serve
-from relay.store.clock import system_clock
+from relay.store.engine.clock import system_clock
 from tests.docs.compose import OVER, environment, root_of
 from tests.docs.pages import DOCS, ROOT, commands
 from tests.docs.processes import listening
@@ -84,9 +84,9 @@ class Machine:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[tuple[Machine, Exec, Receiver, str]]:
+async def world(tmp_path: Path) -> AsyncIterator[tuple[Machine, FakeExec, Receiver, str]]:
     """The machine, an Exec, and a receiver with its URL."""
-    exec, receiver = Exec(ExecSettings(limits=UNLIMITED, seed=3), system_clock), Receiver(SECRET, system_clock)
+    exec, receiver = FakeExec(ExecSettings(limits=UNLIMITED, seed=3), system_clock), Receiver(SECRET, system_clock)
     async with serve(exec.app) as exec_url, serve(receiver.app) as receiver_url:
         over = {
             "RELAY_SERVER__HOST": "127.0.0.1",
@@ -102,7 +102,7 @@ async def world(tmp_path: Path) -> AsyncIterator[tuple[Machine, Exec, Receiver, 
         await machine.down()
 
 
-async def test_the_way_into_production_works_as_it_is_written(world: tuple[Machine, Exec, Receiver, str]) -> None:
+async def test_the_way_into_production_works_as_it_is_written(world: tuple[Machine, FakeExec, Receiver, str]) -> None:
     """From the keys to a channel that is told, a backup and a newer version, with the page's own commands alone."""
     needs("curl", "the way into production")
     machine, exec, receiver, channel = world
@@ -117,7 +117,7 @@ async def test_the_way_into_production_works_as_it_is_written(world: tuple[Machi
     assert json.loads(said["curl -s http://localhost:8080/readyz"])["status"] == "ready"
     [tested] = [answer for command, answer in said.items() if "/test" in command]
     assert json.loads(tested)["outcome"] == "delivered"
-    [_, told] = await receiver.arrived(2, path="/channel")
+    [_, told] = await receiver.wait_for(2, path="/channel")
     assert json.loads(told.body)["data"]["job"]["id"] == job.id
     assert re.search(r"data/relay-[\d-]+\.db: [\d.]+ MB, whole and checked", "".join(said.values()))
     assert (machine.folder / ".env").stat().st_mode & 0o077 == 0

@@ -14,12 +14,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from relay import config, signing
+from relay import config
 from relay.model import MINUTE, Attempt, Secret
-from relay.sandbox.exec import SANDBOX_KEY
+from relay.sandbox.exec_server import SANDBOX_KEY
 from relay.service import Relay
-from relay.signing import Signing
-from relay.store.clock import system_clock
+from relay.signing import standard_webhooks
+from relay.signing.standard_webhooks import SignatureScheme
+from relay.store.engine.clock import system_clock
 from tests.docs.pages import DOCS, Section, sections
 from tests.docs.processes import listening
 from tests.e2e.conftest import free_port
@@ -29,8 +30,8 @@ from tests.node import ROOT, installed, needs
 PYTHON = sections(DOCS / "how-to/python.md")
 JAVASCRIPT = sections(DOCS / "how-to/javascript.md")
 PUBLIC_KEYS = sections(DOCS / "how-to/public-keys.md")
-PRIVATE_KEY = signing.new_secret(b"a private key of thirty-two byte", Signing.ED25519)
-PUBLIC_KEY = signing.public_key_of(PRIVATE_KEY) or ""
+PRIVATE_KEY = standard_webhooks.new_secret(b"a private key of thirty-two byte", SignatureScheme.ED25519)
+PUBLIC_KEY = standard_webhooks.public_key_of(PRIVATE_KEY) or ""
 COMMON = "The same for every framework"
 VERIFIERS = ("With standardwebhooks", "With relay.verify")
 PORT = "8001"
@@ -102,15 +103,15 @@ def asked(command: str, port: int, key: str) -> tuple[dict[str, str], list[str]]
 async def judge(receiver: Receiver, folder: Path, secret: str = SECRET) -> None:
     """It takes what the relay signs with `secret`, does its work once, and refuses everything else."""
     now, secrets = system_clock(), [Secret(secret)]
-    signed = signing.headers("evt_1", BODY, secrets, now)
+    signed = standard_webhooks.headers("evt_1", BODY, secrets, now)
     assert 200 <= await receiver.post(signed) < 300, receiver.said
     assert 200 <= await receiver.post(signed) < 300, receiver.said
     assert receiver.said.count(READY) == 1, receiver.said
 
-    wrong_secret = [Secret(signing.new_secret(b"another secret of thirty-two byt"))]
+    wrong_secret = [Secret(standard_webhooks.new_secret(b"another secret of thirty-two byt"))]
     assert await receiver.post(signed, BODY.replace(b"j1", b"j2")) == 400
-    assert await receiver.post(signing.headers("evt_2", BODY, wrong_secret, now)) == 400
-    assert await receiver.post(signing.headers("evt_3", BODY, secrets, now - 6 * MINUTE)) == 400
+    assert await receiver.post(standard_webhooks.headers("evt_2", BODY, wrong_secret, now)) == 400
+    assert await receiver.post(standard_webhooks.headers("evt_3", BODY, secrets, now - 6 * MINUTE)) == 400
     assert await receiver.post(signed | {"webhook-id": "evt_4"}) == 400
     assert await receiver.post(signed | {"webhook-signature": "nonsense"}) == 400
     for signature in ("v1,%%%", "v1a,%%%", "v1a," + signed["webhook-signature"].partition(",")[2][:-4] + "AAAA"):
@@ -119,7 +120,7 @@ async def judge(receiver: Receiver, folder: Path, secret: str = SECRET) -> None:
     assert receiver.said.count(READY) == 1, receiver.said
 
     failed = BODY.replace(b"job.completed", b"job.failed")
-    assert 200 <= await receiver.post(signing.headers("evt_5", failed, secrets, now), failed) < 300
+    assert 200 <= await receiver.post(standard_webhooks.headers("evt_5", failed, secrets, now), failed) < 300
     assert "j1: job.failed" in receiver.said
 
     assert (await sample(receiver, secret, folder)).outcome == "delivered"

@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from relay import config
-from relay.sandbox.exec import BASE, SANDBOX_KEY, Exec, ExecSettings
-from relay.sandbox.serving import serve
+from relay.sandbox.exec_server import BASE, SANDBOX_KEY, ExecSettings, FakeExec
+from relay.sandbox.local_server import serve
 from relay.service import Relay
-from relay.store.clock import system_clock
+from relay.store.engine.clock import system_clock
 from relay.web.app import create_app
 from tests.docs.pages import DOCS, sections
 from tests.node import needs
@@ -29,7 +29,7 @@ async def test_a_program_creates_and_registers(tmp_path: Path, language: str) ->
     """Started as the page says, it prints the id of a registration that the relay knows, of a job that Exec knows."""
     if language == "From JavaScript":
         needs("node", "registering from JavaScript")
-    exec = Exec(ExecSettings(seed=1), system_clock)
+    exec = FakeExec(ExecSettings(seed=1), system_clock)
     async with serve(exec.app) as exec_url:
         settings = {
             "exec": {"base_url": f"{exec_url}{BASE}", "api_key": SANDBOX_KEY},

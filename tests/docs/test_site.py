@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from docs.generating import api, commands, configuration, events, library, metrics
-from relay.cli import VERBS
+from relay.cli import COMMANDS
 from relay.config import Config
 from relay.formats import FORMATS
 from relay.model import EventType
@@ -76,16 +76,16 @@ def test_every_call_has_its_section() -> None:
 def test_every_verb_has_its_help() -> None:
     """Options and all."""
     text = commands.page()
-    assert re.findall(r"^## relay ([\w-]+)$", text, re.MULTILINE) == list(VERBS)
+    assert re.findall(r"^## relay ([\w-]+)$", text, re.MULTILINE) == list(COMMANDS)
     within = re.findall(r"^### relay (\w+ \w+)$", text, re.MULTILINE)
     assert {"callback show", "callback rotate"} <= set(within)
-    assert text.count("Options:") == len([*VERBS, *within]) + 1
+    assert text.count("Options:") == len([*COMMANDS, *within]) + 1
 
 
 def test_every_metric_has_its_row() -> None:
     """With its labels; counters by the name that Prometheus sees."""
     text = metrics.page()
-    assert "| `relay_looks_total` | counter | `workspace`, `outcome` |" in text
+    assert "| `relay_polls_total` | counter | `workspace`, `outcome` |" in text
     assert "| `relay_detection_delay_seconds` | histogram |" in text
     assert len(re.findall(r"^\| `relay_", text, re.MULTILINE)) >= 10
 
@@ -94,7 +94,7 @@ def test_every_exception_of_verify_has_its_row() -> None:
     """And the function is shown as it is called."""
     text = library.page()
     named = re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE)
-    assert named == ["Unverified", "MissingHeader", "Stale", "FromTheFuture", "BadSignature", "BadBody"]
+    assert named == ["Unverified", "MissingHeader", "TimestampTooOld", "TimestampTooNew", "BadSignature", "InvalidBody"]
     assert "def verify(headers: " in text
     assert "Raises a subclass of Unverified" in text
 

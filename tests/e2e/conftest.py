@@ -16,11 +16,11 @@ import httpx
 import pytest
 import yaml
 
-from relay.sandbox.exec import BASE, SANDBOX_KEY, Exec, ExecSettings
-from relay.sandbox.limits import UNLIMITED
+from relay.sandbox.exec_server import BASE, SANDBOX_KEY, ExecSettings, FakeExec
+from relay.sandbox.local_server import serve
+from relay.sandbox.rate_limits import UNLIMITED
 from relay.sandbox.receiver import Receiver
-from relay.sandbox.serving import serve
-from relay.store.clock import system_clock
+from relay.store.engine.clock import system_clock
 from tests.make import SECRET
 
 API_KEY = "relay_" + "k" * 43
@@ -92,7 +92,7 @@ class Served:
 class Stage:
     """Sandbox, receiver and the configuration between them."""
 
-    def __init__(self, folder: Path, exec: Exec, exec_url: str, receiver: Receiver, receiver_url: str) -> None:
+    def __init__(self, folder: Path, exec: FakeExec, exec_url: str, receiver: Receiver, receiver_url: str) -> None:
         self.folder, self.exec, self.exec_url = folder, exec, exec_url
         self.receiver, self.receiver_url = receiver, receiver_url
         self.served: list[Served] = []
@@ -142,7 +142,7 @@ def free_port() -> int:
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    exec = Exec(ExecSettings(limits=UNLIMITED, seed=5), system_clock)
+    exec = FakeExec(ExecSettings(limits=UNLIMITED, seed=5), system_clock)
     receiver = Receiver(SECRET, system_clock)
     async with AsyncExitStack() as stack:
         exec_url = await stack.enter_async_context(serve(exec.app))

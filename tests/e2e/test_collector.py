@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from relay.sandbox.serving import serve
+from relay.sandbox.local_server import serve
 from tests import marked
 from tests.e2e.conftest import Stage
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from relay.cli import VERBS
-from relay.sandbox.exec import BASE
+from relay.cli import COMMANDS
+from relay.sandbox.exec_server import BASE
 from tests import marked
 from tests.e2e.conftest import Stage, free_port
 
@@ -85,7 +85,7 @@ VERB_CALLS: dict[str, list[tuple[str, ...]]] = {
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", COMMANDS)
 async def test_no_verb_prints_a_secret(verb: str, tmp_path: Path) -> None:
     """Each verb, new ones included: with marked secrets in the configuration, the environment and the arguments."""
     config(tmp_path)

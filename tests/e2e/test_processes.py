@@ -35,13 +35,13 @@ async def test_a_stop_signal_is_heeded_within_ten_seconds(stage: Stage, number: 
     async with httpx.AsyncClient(base_url=relay.url, headers=BEARER, trust_env=False) as http:
         asked = {"job_id": job.id, "callback_url": f"{stage.receiver_url}/x", "secret": SECRET}
         (await http.post("/v1/registrations", json=asked)).raise_for_status()
-    [first] = await stage.receiver.arrived(1)
+    [first] = await stage.receiver.wait_for(1)
     began = time.monotonic()
     assert await relay.stop(number) == 0
     assert time.monotonic() - began < 25
     stage.receiver.always(FINE)
     await relay.start()
-    both = await stage.receiver.arrived(2)
+    both = await stage.receiver.wait_for(2)
     assert (both[1].webhook_id, both[1].body) == (first.webhook_id, first.body)
     assert await relay.stop() == 0
 
@@ -101,7 +101,7 @@ async def test_keys_are_made_and_revoked_while_it_runs(stage: Stage) -> None:
 
 
 async def test_strangers_meet_the_api_s_own_door(stage: Stage) -> None:
-    """`relay serve` serves as `tests/web/test_connection.py` has it: what is no HTTP is answered in the envelope."""
+    """`relay serve` serves as `tests/web/test_http_protocol.py` has it: what is no HTTP is answered in the envelope."""
     relay = stage.serve()
     await relay.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", int(relay.url.rpartition(":")[2]))
@@ -143,7 +143,7 @@ async def test_a_port_in_use_is_exit_code_1(stage: Stage) -> None:
 
 
 async def test_a_second_relay_on_one_file_is_exit_code_1(stage: Stage) -> None:
-    """Two relays on one SQLite file would look and send twice."""
+    """Two relays on one SQLite file would poll and send twice."""
     relay = stage.serve()
     await relay.start()
     path = stage.write_config(server={"port": free_port()})
@@ -166,7 +166,7 @@ async def test_a_store_that_can_not_be_written_is_exit_code_1(tmp_path: Path) ->
         if str(folder).startswith("/tmp/"):
             folder.chmod(0o755)
     code = (
-        "import os, sys, asyncio; from relay.store.database import Store; os.setgid(65534); os.setuid(65534)\n"
+        "import os, sys, asyncio; from relay.store.engine.database import Store; os.setgid(65534); os.setuid(65534)\n"
         "try: asyncio.run(Store.open(sys.argv[1]))\n"
         "except Exception as error: print(type(error).__name__, error); sys.exit(1)\n"
     )
@@ -265,5 +265,5 @@ def test_the_demo_ends_well(tmp_path: Path) -> None:
     summary = json.loads(done.stdout.splitlines()[-1])
     assert summary["ok"] is True
     assert summary["jobs"] == summary["notified"] == summary["verified"] == 5
-    assert summary["looks"] == summary["looks_by_exec"] >= 5
+    assert summary["polls"] == summary["polls_by_exec"] >= 5
     assert done.stdout.count("signature verified") == 5

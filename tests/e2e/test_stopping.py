@@ -149,7 +149,7 @@ async def test_a_stop_while_nobody_reads_the_log(stage: Stage) -> None:
                 except httpx.TransportError:
                     await asyncio.sleep(0.05)
         await register(url, [stage.exec.add(lasts=0).id for _ in range(20)], f"{stage.receiver_url}/x")
-        await stage.receiver.arrived(20)
+        await stage.receiver.wait_for(20)
         process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(process.wait, 10) == 0
     finally:

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 
-from relay.sandbox.receiver import Answer
+from relay.sandbox.receiver import Respond
 from tests.e2e.conftest import API_KEY, Stage, run
 
 
@@ -14,7 +14,7 @@ async def test_an_outage_is_sent_again_by_one_command(stage: Stage) -> None:
     """`relay resend --failed` counts, asks, and then sends; without an answer, or --yes, nothing is sent."""
     relay = stage.serve(delivery={"timeout": "2s", "schedule": ["0s"]})
     await relay.start()
-    stage.receiver.script(*[Answer(status=500)] * 3)
+    stage.receiver.script(*[Respond(status=500)] * 3)
 
     async def verb(*words: str, stderr: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
         known = {"RELAY_URL": relay.url, "RELAY_API_KEY": API_KEY}
@@ -23,7 +23,7 @@ async def test_an_outage_is_sent_again_by_one_command(stage: Stage) -> None:
     for number in range(3):
         job = stage.exec.add(lasts=1)
         assert (await verb("register", job.id, "--url", f"{stage.receiver_url}/out{number}")).returncode == 0
-        await stage.receiver.arrived(number + 1)
+        await stage.receiver.wait_for(number + 1)
     counted = await verb("resend", "--failed", "--dry-run")
     while "3 failed deliveries would be sent again" not in counted.stdout:  # the last is being written down
         counted = await verb("resend", "--failed", "--dry-run")
@@ -36,7 +36,7 @@ async def test_an_outage_is_sent_again_by_one_command(stage: Stage) -> None:
     os.close(its_end)
     assert re.search(r"sending again.*3/3", os.read(terminal, 65_536).decode(), re.DOTALL), "the bar"
     os.close(terminal)
-    assert len(await stage.receiver.arrived(6)) == 6
+    assert len(await stage.receiver.wait_for(6)) == 6
     again = await verb("resend", "--failed", "--yes", "--json")
     assert json.loads(again.stdout)["count"] == 0
     assert (await verb("resend", "--failed", "--delivered")).returncode == 2
@@ -56,14 +56,14 @@ async def test_the_verbs_of_a_running_relay(stage: Stage) -> None:
     assert made.returncode == 0, made.stderr
     secret = made.stdout.split('"secret": "')[1].split('"')[0]
     assert secret.startswith("whsec_")
-    [one] = await stage.receiver.arrived(1, path="/cli")
+    [one] = await stage.receiver.wait_for(1, path="/cli")
     assert b'"team"' in one.body
     assert "Discovery Call" in (await verb("jobs")).stdout
     listed = await verb("deliveries", "--json")
     dlv = listed.stdout.split('"id": "')[1].split('"')[0]
     assert '"attempts"' in (await verb("deliveries", dlv)).stdout
     assert (await verb("resend", dlv)).returncode == 0
-    assert len(await stage.receiver.arrived(2, path="/cli")) == 2
+    assert len(await stage.receiver.wait_for(2, path="/cli")) == 2
     assert "0 failed deliveries would be sent again" in (await verb("resend", "--failed", "--dry-run")).stdout
     assert (await verb("resend")).returncode == 2
     refused = await verb("jobs", key="relay_wrong")

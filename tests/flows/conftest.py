@@ -10,19 +10,19 @@ import httpx
 import pytest
 from svix.webhooks import Webhook, WebhookVerificationError
 
-from relay import config, register
+from relay import config, registration
 from relay.config import Config
+from relay.endpoints.spec import EndpointSpec
 from relay.model import SECOND, Delivery, Instant, Watch
-from relay.register import Registered, Request
-from relay.sandbox.exec import SANDBOX_KEY, Exec, ExecSettings
+from relay.registration import RegistrationResult, RegistrationSpec
+from relay.sandbox.exec_server import SANDBOX_KEY, ExecSettings, FakeExec
+from relay.sandbox.local_server import serve
 from relay.sandbox.receiver import Received, Receiver
-from relay.sandbox.serving import serve
 from relay.service import Relay
-from relay.store import deliveries, waiting, watches
-from relay.store.deliveries import Filter
-from relay.store.paging import Page
-from relay.subscribing import Wanted
-from relay.telemetry import Spans
+from relay.store.engine.paging import Page
+from relay.store.tables import deliveries, due_deliveries, watches
+from relay.store.tables.deliveries import DeliveryFilter
+from relay.telemetry import Tracer
 from relay.web.app import create_app
 from tests.conftest import Clock
 from tests.make import SECRET
@@ -31,7 +31,7 @@ from tests.make import SECRET
 class World:
     """Everything between Exec and the receiver, and the time that they share."""
 
-    def __init__(self, clock: Clock, exec: Exec, receiver: Receiver, exec_url: str, receiver_url: str) -> None:
+    def __init__(self, clock: Clock, exec: FakeExec, receiver: Receiver, exec_url: str, receiver_url: str) -> None:
         self.clock, self.exec, self.receiver = clock, exec, receiver
         self.exec_url, self.receiver_url = exec_url, receiver_url
         self.sections: dict[str, Any] = {}
@@ -58,16 +58,18 @@ class World:
 
     async def prepare(self, job_id: str, url: str) -> None:
         """Registers, and lets the relay do nothing yet."""
-        request = Request(job_id=job_id, callback=Wanted(url, secret=SECRET))
-        checked = register.check(request, self.relay.rules, self.relay.clients)
-        await self.relay.store.write(lambda tx: register.register(tx, checked, self.relay.clock()))
+        request = RegistrationSpec(job_id=job_id, callback=EndpointSpec(url, secret=SECRET))
+        checked = registration.validate(request, self.relay.rules, self.relay.clients)
+        await self.relay.store.write(lambda tx: registration.register(tx, checked, self.relay.clock()))
 
-    async def register(self, job_id: str, path: str = "/callback", **fields: Any) -> Registered:
+    async def register(self, job_id: str, path: str = "/callback", **fields: Any) -> RegistrationResult:
         """Registers as the API does, then lets the relay do what is due."""
-        wanted = Wanted(self.receiver_url + path, fields.pop("format", "auto"), secret=fields.pop("secret", SECRET))
-        request = Request(**{"job_id": job_id, "callback": wanted, **fields})
-        checked = register.check(request, self.relay.rules, self.relay.clients)
-        made = await self.relay.store.write(lambda tx: register.register(tx, checked, self.clock()))
+        wanted = EndpointSpec(
+            self.receiver_url + path, fields.pop("format", "auto"), secret=fields.pop("secret", SECRET)
+        )
+        request = RegistrationSpec(**{"job_id": job_id, "callback": wanted, **fields})
+        checked = registration.validate(request, self.relay.rules, self.relay.clients)
+        made = await self.relay.store.write(lambda tx: registration.register(tx, checked, self.clock()))
         await self.settle()
         return made
 
@@ -76,7 +78,7 @@ class World:
         before = None
         while True:
             await self.relay.tick()
-            await self.relay.watcher.idle()
+            await self.relay.poller.idle()
             await self.relay.dispatcher.tick()
             await self.relay.dispatcher.idle()
             due = await self.next_due()
@@ -90,9 +92,9 @@ class World:
     async def next_due(self) -> Instant | None:
         """When the relay has to do something next."""
         names = list(self.relay.clients)
-        look = await self.relay.store.read(lambda tx: [watches.next_due(tx, name) for name in names])
-        letter = await self.relay.store.read(waiting.next_due)
-        return min((at for at in [*look, letter] if at is not None), default=None)
+        poll = await self.relay.store.read(lambda tx: [watches.next_due(tx, name) for name in names])
+        letter = await self.relay.store.read(due_deliveries.next_due)
+        return min((at for at in [*poll, letter] if at is not None), default=None)
 
     async def advance(self, ms: int) -> None:
         """Moves time on, stopping wherever something is due."""
@@ -113,7 +115,7 @@ class World:
 
     async def deliveries(self) -> list[Delivery]:
         """All deliveries, oldest first."""
-        rows, _ = await self.relay.store.read(lambda tx: deliveries.page(tx, Page(200), Filter()))
+        rows, _ = await self.relay.store.read(lambda tx: deliveries.page(tx, Page(200), DeliveryFilter()))
         return rows[::-1]
 
     def received(self, path: str | None = None) -> list[Received]:
@@ -154,11 +156,11 @@ Start = Callable[..., Any]
 
 @asynccontextmanager
 async def world_on(
-    store_url: str, sandbox: ExecSettings | None = None, spans: Spans | None = None, **sections: Any
+    store_url: str, sandbox: ExecSettings | None = None, spans: Tracer | None = None, **sections: Any
 ) -> AsyncIterator[World]:
     """A world whose relay has its store there."""
     clock = Clock(time.time_ns() // 1_000_000)
-    exec = Exec(sandbox or ExecSettings(seed=1), clock)
+    exec = FakeExec(sandbox or ExecSettings(seed=1), clock)
     second_opinion = SecondOpinion()
     receiver = Receiver(SECRET, clock, listener=second_opinion, keep=1_000_000)
     async with AsyncExitStack() as stack:

@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from relay.model import Instant
-from relay.sandbox.exec import Exec, ExecSettings
+from relay.sandbox.exec_server import ExecSettings, FakeExec
+from relay.sandbox.local_server import serve
 from relay.sandbox.receiver import Receiver
-from relay.sandbox.serving import serve
 from relay.service import Relay
 from tests.conftest import Clock
 from tests.flows.conftest import World
@@ -26,7 +26,7 @@ class Replicas(World):
         before = None
         while True:
             await self.each(Relay.tick)
-            await self.each(lambda one: one.watcher.idle())
+            await self.each(lambda one: one.poller.idle())
             await self.each(lambda one: one.dispatcher.tick())
             await self.each(lambda one: one.dispatcher.idle())
             due = await self.next_due()
@@ -42,7 +42,7 @@ class Replicas(World):
     async def kill(self, dead: Relay) -> None:
         """As `kill -9` would: nothing is finished, and nothing given back."""
         self.relays.remove(dead)
-        under_way = [*dead.dispatcher._attempts, *dead.watcher._looking]
+        under_way = [*dead.dispatcher._attempts, *dead.poller._in_flight]
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
@@ -60,7 +60,7 @@ async def replicas(
 ) -> AsyncIterator[Replicas]:
     """`number` relays on the store at `url`, with the world's clock, or their own (None: the database's)."""
     clock = Clock(time.time_ns() // 1_000_000)
-    exec, receiver = Exec(sandbox or ExecSettings(seed=1), clock), Receiver(SECRET, clock)
+    exec, receiver = FakeExec(sandbox or ExecSettings(seed=1), clock), Receiver(SECRET, clock)
     async with AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(serve(one.app)) for one in (exec, receiver)]
         world = Replicas(clock, exec, receiver, *servers)

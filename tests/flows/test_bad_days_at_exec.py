@@ -4,20 +4,20 @@ from typing import cast
 
 import pytest
 
-from relay.exec_api import ExecClient
-from relay.looking import Look
 from relay.model import HOUR, MINUTE, SECOND, WatchState
-from relay.sandbox.exec import ExecSettings
-from relay.sandbox.faults import Fault, Orders, Trouble
-from relay.sandbox.limits import Limits
+from relay.polling.exec_client import ExecClient
+from relay.polling.transitions import Poll
+from relay.sandbox.exec_server import ExecSettings
+from relay.sandbox.fault_injection import Fault, FaultConfig, FaultRule
+from relay.sandbox.rate_limits import Limits
 from tests.conftest import Clock
 from tests.flows.conftest import Start, World
 
 
 def order(world: World, *kinds: str, lasts: int | None = None) -> None:
-    """From now on (or for `lasts` milliseconds) every look goes wrong in this way; with no kind, none does."""
-    troubles = tuple(Trouble(kind=kind, lasts=lasts) for kind in kinds)
-    world.exec.faults.order(Orders(faults=troubles), world.clock())
+    """From now on (or for `lasts` milliseconds) every poll goes wrong in this way; with no kind, none does."""
+    troubles = tuple(FaultRule(kind=kind, lasts=lasts) for kind in kinds)
+    world.exec.faults.order(FaultConfig(faults=troubles), world.clock())
 
 
 def told(world: World) -> list[str | None]:
@@ -28,7 +28,7 @@ def told(world: World) -> list[str | None]:
     "kind",
     ["500", "502", "503", "closed", "not_json", "wrong_shape", "other_job", "huge", "truncated", "unknown_status"],
 )
-async def test_a_look_that_brings_no_job_settles_nothing(start: Start, kind: str) -> None:
+async def test_a_poll_that_brings_no_job_settles_nothing(start: Start, kind: str) -> None:
     """An ended job behind faulty answers is told once Exec answers well again, and not before."""
     async with start() as world:
         job = world.exec.add(lasts=1_000)
@@ -46,11 +46,11 @@ async def test_a_look_that_brings_no_job_settles_nothing(start: Start, kind: str
 
 
 async def test_an_exec_that_hangs_costs_a_timeout(start: Start) -> None:
-    """A look that gets no answer ends at exec.timeout and is made again."""
+    """A poll that gets no answer ends at exec.timeout and is made again."""
     async with start(exec={"timeout": "1s"}) as world:
         job = world.exec.add(lasts=1_000)
         world.clock.advance(5 * SECOND)
-        world.exec.faults.order(Orders(jobs={job.id: (Fault(kind="timeout"),)}), world.clock())
+        world.exec.faults.order(FaultConfig(jobs={job.id: (Fault(kind="timeout"),)}), world.clock())
         await world.register(job.id)
         assert "1" in ((await world.watch(job.id)).last_error or "")
         await world.advance(MINUTE)
@@ -83,18 +83,18 @@ async def test_a_429_makes_the_whole_workspace_wait(start: Start) -> None:
     async with start() as world:
         jobs = [world.exec.add(lasts=1_000) for _ in range(5)]
         world.clock.advance(5 * SECOND)
-        world.exec.faults.order(Orders(jobs={jobs[0].id: (Fault(kind="429", wait=120_000),)}), world.clock())
+        world.exec.faults.order(FaultConfig(jobs={jobs[0].id: (Fault(kind="429", wait=120_000),)}), world.clock())
         for job in jobs:
             await world.register(job.id)
-        looks = len(world.exec.records.asked)
+        polls = len(world.exec.records.asked)
         await world.advance(119 * SECOND)
-        assert len(world.exec.records.asked) == looks
+        assert len(world.exec.records.asked) == polls
         await world.advance(3 * MINUTE)
         assert told(world) == ["job.completed"] * 5
 
 
 async def test_an_exec_that_is_down_is_not_hammered(start: Start) -> None:
-    """With fifty jobs waiting and every look failing, the breaker leaves about one probe every few minutes."""
+    """With fifty jobs waiting and every poll failing, the breaker leaves about one probe every few minutes."""
     async with start() as world:
         for _ in range(50):
             await world.register(world.exec.add(lasts=1_000).id)
@@ -110,7 +110,7 @@ async def test_an_exec_that_is_down_is_not_hammered(start: Start) -> None:
 async def test_a_registration_may_outrun_exec(start: Start) -> None:
     """Two 404s at first are no end: the job is watched and told like any other."""
     async with start() as world:
-        world.exec.faults.order(Orders(missing_first=2), world.clock())
+        world.exec.faults.order(FaultConfig(missing_first=2), world.clock())
         job = world.exec.add(lasts=10_000)
         await world.register(job.id)
         await world.advance(5 * MINUTE)
@@ -151,26 +151,26 @@ async def test_a_restart_does_not_forget_what_was_spent(start: Start) -> None:
 
 
 class SetBack:
-    """A client of Exec's; while it looks, somebody sets the clock back by an hour."""
+    """A client of Exec's; while it polls, somebody sets the clock back by an hour."""
 
     def __init__(self, client: ExecClient, clock: Clock) -> None:
         self._client, self._clock = client, clock
 
-    async def look(self, job_id: str) -> Look:
-        look = await self._client.look(job_id)
+    async def poll(self, job_id: str) -> Poll:
+        poll = await self._client.get_job(job_id)
         self._clock.at -= HOUR
-        return look
+        return poll
 
 
-async def test_a_look_under_way_when_the_clock_is_set_back_puts_off_none(start: Start) -> None:
-    """What it saw counts as seen then: the next look is as soon as ever, and not an hour later."""
+async def test_a_poll_under_way_when_the_clock_is_set_back_puts_off_none(start: Start) -> None:
+    """What it saw counts as seen then: the next poll is as soon as ever, and not an hour later."""
     async with start() as world:
         job = world.exec.add(lasts=HOUR)
         await world.prepare(job.id, world.receiver_url + "/callback")
         client = world.relay.clients["default"]
         world.relay.clients["default"] = cast(ExecClient, SetBack(client, world.clock))
-        await world.relay.watcher.tick()
-        await world.relay.watcher.idle()
+        await world.relay.poller.tick()
+        await world.relay.poller.idle()
         watch = await world.watch(job.id)
-        assert watch.looks == 1
-        assert (watch.next_look_at or 0) - world.clock() <= 15 * SECOND
+        assert watch.polls == 1
+        assert (watch.next_poll_at or 0) - world.clock() <= 15 * SECOND

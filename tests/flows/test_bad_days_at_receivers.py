@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from relay.endpoints.spec import EndpointSpec
 from relay.model import MINUTE, SECOND, Attempt, DeliveryStatus, Secret
-from relay.sandbox.receiver import ABORT, DISABLE, HANG, Behaviour, Drip, Flood, redirect
-from relay.store import deliveries, endpoints
-from relay.subscribing import Wanted
+from relay.sandbox.receiver import ABORT, DISABLE, HANG, Behaviour, HugeBody, SlowBody, redirect
+from relay.store.tables import deliveries, endpoints
 from tests import rude
 from tests.flows.conftest import Start, World
 from tests.make import SECRET, make_endpoint
@@ -28,7 +28,7 @@ async def end_one(world: World, **fields: Any) -> None:
     await world.register(job.id, **fields)
 
 
-@pytest.mark.parametrize("behaviour", [HANG, Drip(), Drip(every=100)])
+@pytest.mark.parametrize("behaviour", [HANG, SlowBody(), SlowBody(every=100)])
 async def test_a_receiver_that_is_slow_ends_as_a_timeout(start: Start, behaviour: Behaviour) -> None:
     """No answer, or one byte a second: after delivery.timeout of wall clock the attempt failed and is planned anew."""
     async with start(delivery={"timeout": "1s"}) as world:
@@ -44,7 +44,7 @@ async def test_a_receiver_that_is_slow_ends_as_a_timeout(start: Start, behaviour
 async def test_a_flood_is_read_no_further_than_needed(start: Start) -> None:
     """A gigabyte in answer: 16 KiB are read, 4 KiB kept, and 2xx is delivered."""
     async with start() as world:
-        world.receiver.script(Flood())
+        world.receiver.script(HugeBody())
         await end_one(world)
         [first] = await attempts(world)
         assert (first.outcome, len(first.response)) == ("delivered", 4_096)
@@ -73,7 +73,7 @@ async def test_a_flood_is_read_no_further_than_needed(start: Start) -> None:
 async def test_a_rude_receiver_is_one_failed_attempt(start: Start, script: Script) -> None:
     """Whatever comes over the wire, the attempt ends, is logged in words without the URL's path, and is tried again."""
     async with start(delivery={"timeout": "1s"}) as world, RudeServer(script) as server:
-        await end_one(world, callback=Wanted(f"{server.url}/secret-path", secret=SECRET))
+        await end_one(world, callback=EndpointSpec(f"{server.url}/secret-path", secret=SECRET))
         [first] = await attempts(world)
         assert first.outcome in ("timeout", "connection", "protocol", "status", "delivered")
         assert "secret-path" not in (first.error or "")
@@ -131,10 +131,10 @@ async def test_one_bad_endpoint_among_fifty_slows_nobody(start: Start) -> None:
         for number in range(20):
             await world.prepare(job.id, f"{silent.url}/bad{number}")
         await world.relay.tick()
-        await world.relay.watcher.idle()
+        await world.relay.poller.idle()
         running = world.relay.dispatcher.tick()
         await running
-        came = await world.receiver.arrived(40)
+        came = await world.receiver.wait_for(40)
         assert len(came) >= 40
         await world.settle()
         assert len(world.received()) == 50
@@ -150,7 +150,7 @@ async def test_odd_names_arrive_as_they_are(start: Start, text: str) -> None:
         world.clock.advance(5 * SECOND)
         await world.register(job.id)
         [one] = world.received()
-        assert one.verified, one.why
+        assert one.verified, one.error
         assert json.loads(one.body)["data"]["job"]["scenario"]["name"] == text
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TypeVar, cast
 
 from relay.model import HOUR, MINUTE, SECOND
-from relay.sandbox.exec import ExecSettings
-from relay.store.database import Store, Tx
-from relay.watcher import Watcher
+from relay.polling.poller import Poller
+from relay.sandbox.exec_server import ExecSettings
+from relay.store.engine.database import Store, Tx
 from tests.flows.conftest import Start
 
 T = TypeVar("T")
@@ -22,12 +22,12 @@ async def test_a_mass_of_jobs_is_heard_of_within_exec_s_limits(start: Start) -> 
             await world.prepare(job.id, world.receiver_url + "/callback")
         await world.settle()
         await world.advance(HOUR)
-        looks = [asked for asked in world.exec.records.asked if asked.call == "look"]
-        assert {asked.status for asked in looks} == {200}
-        assert {asked.job_id for asked in looks} == {job.id for job in jobs}
+        polls = [asked for asked in world.exec.records.asked if asked.call == "poll"]
+        assert {asked.status for asked in polls} == {200}
+        assert {asked.job_id for asked in polls} == {job.id for job in jobs}
         assert len(world.received()) == 100
-        assert max(Counter(asked.at // MINUTE for asked in looks).values()) <= 48
-        firsts = {asked.job_id: asked.at for asked in reversed(looks)}
+        assert max(Counter(asked.at // MINUTE for asked in polls).values()) <= 48
+        firsts = {asked.job_id: asked.at for asked in reversed(polls)}
         assert max(firsts.values()) - min(firsts.values()) <= 5 * MINUTE
 
 
@@ -43,14 +43,14 @@ class Counted:
 
 
 async def test_a_spent_budget_is_asked_for_once_a_second(start: Start) -> None:
-    """However often registrations wake the relay meanwhile; and what waited is looked at as soon as there is some."""
+    """However often registrations wake the relay meanwhile; and what waited is polled as soon as there is some."""
     async with start(exec={"budget": {"per_minute": 1, "share": 1.0}}) as world:
         for _ in range(2):
             await world.prepare(world.exec.add(lasts=HOUR).id, world.receiver_url + "/callback")
         await world.settle()
         store, relay = Counted(world.relay.store), world.relay
         parts = (relay.config, relay.clients, world.clock, relay.telemetry, relay.dispatcher.reserve, lambda: None)
-        watcher = Watcher(cast(Store, store), *parts, random.Random(1))
+        watcher = Poller(cast(Store, store), *parts, random.Random(1))
         for _ in range(200):
             await watcher.tick()
             world.clock.at += 10

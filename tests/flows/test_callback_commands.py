@@ -6,7 +6,7 @@ import json
 from click.testing import CliRunner, Result
 
 from relay.cli import main
-from relay.sandbox.serving import serve
+from relay.sandbox.local_server import serve
 from relay.web.app import create_app
 from tests.flows.conftest import Start
 

@@ -1,4 +1,4 @@
-"""Exec's own callback, from the stand-in to the relay over a real socket: a hint, worth one look and no more."""
+"""Exec's own callback, from the stand-in to the relay over a real socket: a hint, worth one poll and no more."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,13 +7,13 @@ from itertools import pairwise
 
 import httpx
 
-from relay import callbacks
 from relay.model import HOUR, MINUTE, SECOND, WatchState
-from relay.sandbox.callbacks import Callback
-from relay.sandbox.faults import Orders
-from relay.sandbox.jobs import Job
-from relay.sandbox.serving import serve
-from relay.store import endpoints
+from relay.registration import exec_callback_tokens
+from relay.sandbox.fault_injection import FaultConfig
+from relay.sandbox.job_callbacks import Callback
+from relay.sandbox.job_simulation import Job
+from relay.sandbox.local_server import serve
+from relay.store.tables import endpoints
 from relay.web.app import create_app
 from tests.flows.conftest import Start, World
 from tests.make import make_endpoint
@@ -23,8 +23,8 @@ from tests.make import make_endpoint
 async def open_to_exec(world: World) -> AsyncIterator[str]:
     """The relay's API on a socket; gives the URL for Exec's callbacks."""
     async with serve(create_app(world.relay, owns_relay=False)) as url:
-        token = await world.relay.store.write(lambda tx: callbacks.ensure(tx, "default"))
-        yield callbacks.url_of(token, url) or ""
+        token = await world.relay.store.write(lambda tx: exec_callback_tokens.get_or_create_token(tx, "default"))
+        yield exec_callback_tokens.url_of(token, url) or ""
 
 
 async def until_ended(world: World, job: Job) -> None:
@@ -50,8 +50,8 @@ async def hint(http: httpx.AsyncClient, url: str, job_id: str) -> int:
     return (await http.post(url, json={"id": job_id, "status": "completed"})).status_code
 
 
-async def test_with_the_callback_working_a_job_costs_one_look(start: Start) -> None:
-    """Twenty jobs of 2 to 12 minutes: told the moment Exec calls back, for 1.2 looks a job at the most."""
+async def test_with_the_callback_working_a_job_costs_one_poll(start: Start) -> None:
+    """Twenty jobs of 2 to 12 minutes: told the moment Exec calls back, for 1.2 polls a job at the most."""
     async with start(polling={"strategy": "adaptive"}) as world, open_to_exec(world) as url:
         jobs = [
             world.exec.add(queued=2_000, lasts=(120 + 30 * number) * SECOND, callback=Callback(url, {}))
@@ -64,13 +64,13 @@ async def test_with_the_callback_working_a_job_costs_one_look(start: Start) -> N
             await until_ended(world, job)
             [came] = world.received(f"/{job.id}")
             assert (came.event_type, came.at) == ("job.completed", job.ended_at)
-        looks = [one for one in world.exec.records.asked if one.call == "look"]
-        assert len(looks) <= 1.2 * len(jobs)
-        assert len(looks) == len(jobs)
+        polls = [one for one in world.exec.records.asked if one.call == "poll"]
+        assert len(polls) <= 1.2 * len(jobs)
+        assert len(polls) == len(jobs)
 
 
 async def test_a_callback_that_never_comes_costs_time_and_not_the_notification(start: Start) -> None:
-    """Safety looks find the end: the first after 15 minutes, then after twice the time each; a job still ends."""
+    """Safety polls find the end: the first after 15 minutes, then after twice the time each; a job still ends."""
     async with start(polling={"strategy": "adaptive"}) as world:
         short, long = world.exec.add(lasts=5 * MINUTE), world.exec.add(lasts=100 * MINUTE)
         for job in (short, long):
@@ -81,37 +81,37 @@ async def test_a_callback_that_never_comes_costs_time_and_not_the_notification(s
         assert came.at - began == 15 * MINUTE
         [came] = world.received(f"/{long.id}")
         assert came.at - began == 120 * MINUTE
-        assert (await world.watch(short.id)).looks == 1
-        assert (await world.watch(long.id)).looks == 4
+        assert (await world.watch(short.id)).polls == 1
+        assert (await world.watch(long.id)).polls == 4
 
 
 async def test_a_job_that_never_ends_is_given_up_all_the_same(start: Start) -> None:
-    """Exec is to call back and never does, and the job is stuck: job.expired after polling.max_age, for few looks."""
+    """Exec is to call back and never does, and the job is stuck: job.expired after polling.max_age, for few polls."""
     async with start() as world:
         job = world.exec.add(lasts=None)
         await world.register(job.id, exec_callback=True)
         await world.advance(25 * HOUR)
         assert [one.event_type for one in world.received()] == ["job.expired"]
-        assert (await world.watch(job.id)).looks <= 9
+        assert (await world.watch(job.id)).polls <= 9
 
 
 async def test_a_hint_is_never_trusted(start: Start) -> None:
-    """A callback that lies makes the relay look and nothing else; after it the job is planned as any other."""
+    """A callback that lies makes the relay poll and nothing else; after it the job is planned as any other."""
     async with start() as world, open_to_exec(world) as url, httpx.AsyncClient() as http:
         job = world.exec.add(lasts=60 * SECOND)
         await world.register(job.id, exec_callback=True)
         assert await hint(http, url, job.id) == 202
         await world.settle()
         watch = await world.watch(job.id)
-        assert (watch.looks, watch.state) == (1, WatchState.ACTIVE)
+        assert (watch.polls, watch.state) == (1, WatchState.ACTIVE)
         assert world.received() == []
-        assert watch.next_look_at == world.clock() + 15 * SECOND  # the interval of these tests
+        assert watch.next_poll_at == world.clock() + 15 * SECOND  # the interval of these tests
         await world.advance(65 * SECOND)
         assert [one.event_type for one in world.received()] == ["job.completed"]
 
 
-async def test_a_flood_of_hints_costs_few_looks(start: Start) -> None:
-    """Five a second for a minute, of a job that goes on: one look at once, then one per 10 s at the most."""
+async def test_a_flood_of_hints_costs_few_polls(start: Start) -> None:
+    """Five a second for a minute, of a job that goes on: one poll at once, then one per 10 s at the most."""
     async with start() as world, open_to_exec(world) as url, httpx.AsyncClient() as http:
         job = world.exec.add(lasts=HOUR)
         await world.register(job.id, exec_callback=True)
@@ -120,19 +120,19 @@ async def test_a_flood_of_hints_costs_few_looks(start: Start) -> None:
             for _ in range(300):
                 assert await hint(http, url, job.id) == 202
                 await world.advance(200)
-        at = [one.at for one in world.exec.records.asked if one.call == "look"]
+        at = [one.at for one in world.exec.records.asked if one.call == "poll"]
         assert 2 <= len(at) <= 6
         assert min(after - before for before, after in pairwise(at)) >= 10 * SECOND
 
 
 async def test_hints_of_made_up_jobs_eat_no_budget_and_tell_nobody(start: Start) -> None:
-    """Five hundred of them: fifty looks, fifty rows, and standing endpoints hear of none."""
+    """Five hundred of them: fifty polls, fifty rows, and standing endpoints hear of none."""
     async with start() as world, open_to_exec(world) as url, httpx.AsyncClient() as http:
         await listen_always(world)
         statuses = [await hint(http, url, f"made-up-{number}") for number in range(500)]
         assert (statuses.count(202), statuses.count(429)) == (50, 450)
         await world.advance(10 * MINUTE)
-        for number in range(50):  # those that were looked at are not looked at again
+        for number in range(50):  # those that were polled are not polled again
             assert await hint(http, url, f"made-up-{number}") == 202
         await world.advance(10 * MINUTE)
         assert len(world.exec.records.asked) == 50
@@ -141,7 +141,7 @@ async def test_hints_of_made_up_jobs_eat_no_budget_and_tell_nobody(start: Start)
 
 
 async def test_an_unknown_job_that_exec_confirms_is_told_to_standing_endpoints(start: Start) -> None:
-    """Nobody registered it; one look, and every standing endpoint hears of it; more than fifty a day, too."""
+    """Nobody registered it; one poll, and every standing endpoint hears of it; more than fifty a day, too."""
     async with start(exec={"budget": {"per_minute": 1_000}}) as world, open_to_exec(world) as url:
         await listen_always(world)
         async with httpx.AsyncClient() as http:
@@ -155,7 +155,7 @@ async def test_an_unknown_job_that_exec_confirms_is_told_to_standing_endpoints(s
 
 
 async def test_a_hint_goes_to_the_front_but_not_past_the_minute_s_limit(start: Start) -> None:
-    """Thirty jobs wait for a budget of two looks a minute; the one that Exec calls back is the next to be looked at."""
+    """Thirty jobs wait for a budget of two polls a minute; the one that Exec calls back is the next to be polled."""
     budget = {"budget": {"per_minute": 2, "per_day": 1_000, "share": 1.0}}
     async with start(exec=budget) as world, open_to_exec(world) as url, httpx.AsyncClient() as http:
         jobs = [world.exec.add(lasts=HOUR) for _ in range(30)]
@@ -174,13 +174,13 @@ async def test_a_hint_goes_to_the_front_but_not_past_the_minute_s_limit(start: S
         assert not any(one.status == 429 for one in asked)
 
 
-async def test_a_look_that_fails_does_not_lose_the_hint(start: Start) -> None:
-    """Exec calls back and then answers 500: the look is made again soon, not at the next safety look."""
+async def test_a_poll_that_fails_does_not_lose_the_hint(start: Start) -> None:
+    """Exec calls back and then answers 500: the poll is made again soon, not at the next safety poll."""
     async with start() as world, open_to_exec(world) as url, httpx.AsyncClient() as http:
         job = world.exec.add(lasts=1_000)
         await world.register(job.id, exec_callback=True)
         world.clock.advance(2_000)
-        world.exec.faults.order(Orders.model_validate({"jobs": {job.id: ["500", "500"]}}), world.clock())
+        world.exec.faults.order(FaultConfig.model_validate({"jobs": {job.id: ["500", "500"]}}), world.clock())
         assert await hint(http, url, job.id) == 202
         await world.settle()
         assert world.received() == []

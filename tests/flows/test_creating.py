@@ -11,15 +11,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from relay.model import DAY, MINUTE, SECOND
-from relay.sandbox.exec import ExecSettings
-from relay.sandbox.faults import Orders
-from relay.sandbox.jobs import Law
-from relay.sandbox.serving import serve
+from relay.sandbox.exec_server import ExecSettings
+from relay.sandbox.fault_injection import FaultConfig
+from relay.sandbox.job_simulation import JobProfile
+from relay.sandbox.local_server import serve
 from relay.web.app import create_app
 from tests.flows.conftest import Start, World, api_of
 from tests.make import SECRET
 
-FIXED = ExecSettings(seed=1, law=Law(median=40 * SECOND, sigma=0))
+FIXED = ExecSettings(seed=1, profile=JobProfile(median=40 * SECOND, sigma=0))
 ASKED = {"user_email": "jane@acme.com", "prompt": "A discovery call"}
 
 
@@ -32,7 +32,7 @@ def creations(world: World) -> int:
 
 
 async def test_one_request_and_the_notification_comes(start: Start) -> None:
-    """The job is made, registered and told; Exec's answer counts as a look, so that none is made at once."""
+    """The job is made, registered and told; Exec's answer counts as a poll, so that none is made at once."""
     async with start(sandbox=FIXED) as world, api_of(world) as http:
         answer = await http.post("/v1/jobs", json=asked(world, request_id="order-1", metadata={"team": "sales"}))
         assert answer.status_code == 201, answer.text
@@ -56,7 +56,7 @@ async def test_exec_calls_back_to_what_the_relay_filled_in(start: Start) -> None
             await world.restart(polling={"strategy": "adaptive"}, server={"public_url": url})
         port = int(url.rpartition(":")[2])
         async with serve(create_app(world.relay, owns_relay=False), "127.0.0.1", port), httpx.AsyncClient() as http:
-            looks = []
+            polls = []
             for number in range(2):
                 answer = await http.post(f"{url}/v1/jobs", json=asked(world, request_id=f"order-{number}"))
                 job = world.exec.jobs[answer.json()["job"]["id"]]
@@ -67,9 +67,9 @@ async def test_exec_calls_back_to_what_the_relay_filled_in(start: Start) -> None
                     while job.id not in world.exec.callbacks.called:
                         await asyncio.sleep(0.01)
                 await world.settle()
-                looks.append((await world.watch(job.id)).looks)
+                polls.append((await world.watch(job.id)).polls)
             assert [one.at for one in world.received("/told")][-1] == job.ended_at
-            assert looks[1] == 1
+            assert polls[1] == 1
 
 
 async def test_the_same_request_id_makes_nothing_twice(start: Start) -> None:
@@ -108,7 +108,7 @@ async def test_a_crash_between_exec_s_answer_and_ours_loses_no_job(start: Start)
     that very job, registered; Exec has one."""
     async with start(sandbox=FIXED) as world:
         slow = {"faults": [{"kind": "slow", "wait": 500, "calls": "all"}]}
-        world.exec.faults.order(Orders.model_validate(slow), world.clock())
+        world.exec.faults.order(FaultConfig.model_validate(slow), world.clock())
         async with api_of(world) as http:
             calling = asyncio.create_task(http.post("/v1/jobs", json=asked(world, request_id="order-1")))
             async with asyncio.timeout(30):
@@ -119,7 +119,7 @@ async def test_a_crash_between_exec_s_answer_and_ours_loses_no_job(start: Start)
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "job_not_registered")
         assert "the same request_id" in answer.json()["error"]["message"]
         [job_id] = world.exec.jobs
-        world.exec.faults.order(Orders.model_validate({"faults": []}), world.clock())
+        world.exec.faults.order(FaultConfig.model_validate({"faults": []}), world.clock())
         await world.restart()
         async with api_of(world) as http:
             repeated = await http.post("/v1/jobs", json=asked(world, request_id="order-1"))
@@ -182,7 +182,7 @@ async def test_exec_s_troubles_are_told(start: Start, fault: str, status: int, w
     """Whether something may have been made, and what to do: the right status, in words, without the key."""
     async with start(sandbox=FIXED, exec={"timeout": "1s"}) as world, api_of(world) as http:
         orders = {"faults": [{"kind": fault, "calls": "all"}]}
-        world.exec.faults.order(Orders.model_validate(orders), world.clock())
+        world.exec.faults.order(FaultConfig.model_validate(orders), world.clock())
         answer = await http.post("/v1/jobs", json=asked(world))
         assert (answer.status_code, words in answer.text) == (status, True), answer.text
         assert "exec_live" not in answer.text

@@ -8,12 +8,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 import pytest
 from sqlalchemy import func, select, update
 
-from relay.listening import listen
 from relay.model import MINUTE, SECOND, DeliveryStatus, Endpoint
-from relay.sandbox.receiver import FINE, HANG, Answer
-from relay.store import deliveries, endpoints, outbox, schema
-from relay.store.database import Tx
-from relay.store.deliveries import Filter
+from relay.operations.listen_socket import bind_socket
+from relay.sandbox.receiver import FINE, HANG, Respond
+from relay.store.engine import schema
+from relay.store.engine.database import Tx
+from relay.store.tables import deliveries, endpoints, outbox
+from relay.store.tables.deliveries import DeliveryFilter
 from tests import rude
 from tests.flows.conftest import Start, World
 from tests.loopback import Behaviour, Wire, serving
@@ -51,7 +52,7 @@ def rudely(script: Script) -> Bad:
 @asynccontextmanager
 async def refused() -> AsyncIterator[str]:
     """A port that nobody listens on."""
-    closed = listen("127.0.0.1", 0, "any")
+    closed = bind_socket("127.0.0.1", 0, "any")
     port = closed.getsockname()[1]
     closed.close()
     yield f"http://127.0.0.1:{port}/bad"
@@ -106,7 +107,7 @@ async def queue_up(world: World, endpoint: Endpoint, length: int) -> None:
 
 
 async def of(world: World, endpoint: Endpoint, status: DeliveryStatus | None = None) -> int:
-    which = Filter(status=status, endpoint_id=endpoint.id)
+    which = DeliveryFilter(status=status, endpoint_id=endpoint.id)
     return await world.relay.store.read(lambda tx: deliveries.count(tx, which))
 
 
@@ -125,11 +126,11 @@ async def all_good_hear(world: World) -> None:
     running = asyncio.create_task(world.relay.dispatcher.run())
     world.relay.dispatcher.wake()
     try:
-        await world.relay.watcher.tick()
-        await world.relay.watcher.idle()
+        await world.relay.poller.tick()
+        await world.relay.poller.idle()
         paths: set[str] = set()
         while len(paths) < GOOD:
-            came = await world.receiver.arrived(len(world.receiver.received) + 1, within=15 * SECOND)
+            came = await world.receiver.wait_for(len(world.receiver.received) + 1, within=15 * SECOND)
             paths = {one.path for one in came if one.path.startswith("/good")}
     finally:
         running.cancel()
@@ -181,11 +182,11 @@ async def test_what_is_new_does_not_wait_behind_an_outage_sent_again(start: Star
         channel = make_endpoint(name="channel", url=url, host=url.split("/")[2], format="slack")
         await queue_up(world, channel, 1_000)
         ended = {"status": "failed", "next_attempt_at": None, "ended_at": world.clock()}
-        failed = Filter(status=DeliveryStatus.FAILED)
+        failed = DeliveryFilter(status=DeliveryStatus.FAILED)
         store = world.relay.store
         await store.write(lambda tx: tx.execute(update(schema.deliveries), ended))
-        assert (await store.write(lambda tx: deliveries.resend_some(tx, failed, world.clock(), 600)))[0] == 600
-        assert (await store.write(lambda tx: deliveries.resend_some(tx, failed, world.clock(), 600)))[0] == 400
+        assert (await store.write(lambda tx: deliveries.resend_batch(tx, failed, world.clock(), 600)))[0] == 600
+        assert (await store.write(lambda tx: deliveries.resend_batch(tx, failed, world.clock(), 600)))[0] == 400
         for _ in range(20):
             await world.settle()
             world.clock.advance(SECOND)
@@ -203,7 +204,7 @@ async def test_after_an_outage_no_herd_comes_back(start: Start) -> None:
     async with start() as world:
         url = f"{world.receiver_url}/down"
         down = make_endpoint(name="down", url=url, host=url.split("/")[2])
-        world.receiver.always(Answer(status=500))
+        world.receiver.always(Respond(status=500))
         await queue_up(world, down, 200)
         await world.settle()
         await world.advance(15 * MINUTE)

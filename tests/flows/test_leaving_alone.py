@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from relay.model import DAY, MINUTE, SECOND, DeliveryStatus, to_rfc3339
-from relay.sandbox.receiver import GONE, Answer, retry_later
+from relay.sandbox.receiver import GONE, Respond, retry_later
 from tests.flows.conftest import Start, World, api_of
 
 IN_WORDS = "Slack says this webhook was removed or switched off (no_service): make a new incoming webhook"
@@ -81,10 +81,10 @@ async def test_one_that_never_comes_back_is_given_up_in_the_end(start: Start, ca
         await end_one(world)
         await end_one(world)
         world.clock.advance(DAY)
-        await world.relay.tidy()
+        await world.relay.run_retention()
         assert "given up" not in caplog.text
         world.clock.advance(2 * DAY)
-        await world.relay.tidy()
+        await world.relay.run_retention()
         assert caplog.messages[-1].endswith("held longer than storage.retention are given up, for their reason: 1")
         [held] = await world.deliveries()
         assert held.status is DeliveryStatus.FAILED
@@ -94,7 +94,7 @@ async def test_one_that_never_comes_back_is_given_up_in_the_end(start: Start, ca
 async def test_a_slack_webhook_that_is_gone_is_told_in_words(start: Start) -> None:
     """`no_service` is no answer to try again: the delivery fails, the endpoint is disabled, both say what to do."""
     async with start() as world:
-        world.receiver.always(Answer(status=404, body=b"no_service"))
+        world.receiver.always(Respond(status=404, body=b"no_service"))
         endpoint = await end_one(world, format="slack")
         await end_one(world, format="slack")
         await world.advance(10 * MINUTE)

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from relay.looking import Seen
 from relay.model import HOUR, MINUTE, SECOND, DeliveryStatus, EventType, WatchState
-from relay.sandbox.exec import ExecSettings
-from relay.sandbox.jobs import Outcome
-from relay.sandbox.receiver import Answer, retry_later
+from relay.polling.transitions import JobFound
+from relay.sandbox.exec_server import ExecSettings
+from relay.sandbox.job_simulation import Outcome
+from relay.sandbox.receiver import Respond, retry_later
 from tests.flows.conftest import Start, World
 
 
@@ -21,7 +21,7 @@ async def test_every_ending_reaches_its_subscriber(start: Start, outcome: Outcom
         assert world.received() == []
         await world.advance(MINUTE)
         [one] = world.received()
-        assert one.verified, one.why
+        assert one.verified, one.error
         assert world.second_opinion.agreed == 1
         body = json.loads(one.body)
         assert body["type"] == one.event_type == f"job.{outcome.value}"
@@ -34,9 +34,9 @@ async def test_every_ending_reaches_its_subscriber(start: Start, outcome: Outcom
 
 async def ask(world: World, job_id: str) -> object:
     """Exec's own answer for a job."""
-    sighting = (await world.relay.clients["default"].look(job_id)).sighting
-    assert isinstance(sighting, Seen)
-    return sighting.job.as_exec_sent_it()
+    poll_result = (await world.relay.clients["default"].get_job(job_id)).result
+    assert isinstance(poll_result, JobFound)
+    return poll_result.job.raw()
 
 
 async def test_a_job_that_already_ended_is_told_at_once(start: Start) -> None:
@@ -48,8 +48,8 @@ async def test_a_job_that_already_ended_is_told_at_once(start: Start) -> None:
         assert [one.event_type for one in world.received()] == ["job.completed"]
 
 
-async def test_a_job_looked_at_once_serves_every_subscriber(start: Start) -> None:
-    """Ten subscribers of one job: ten notifications with one webhook-id, and not one look more."""
+async def test_a_job_polled_once_serves_every_subscriber(start: Start) -> None:
+    """Ten subscribers of one job: ten notifications with one webhook-id, and not one poll more."""
     async with start() as world:
         job = world.exec.add(lasts=20_000)
         for number in range(10):
@@ -57,13 +57,13 @@ async def test_a_job_looked_at_once_serves_every_subscriber(start: Start) -> Non
         await world.advance(30 * SECOND)
         assert len(world.received()) == 10
         assert len({one.webhook_id for one in world.received()}) == 1
-        assert (await world.watch(job.id)).looks == 3
+        assert (await world.watch(job.id)).polls == 3
 
 
 async def test_a_failing_receiver_is_tried_again_on_the_schedule(start: Start) -> None:
     """500, 500, then fine: three attempts, each signed anew, with one webhook-id and one body."""
     async with start() as world:
-        world.receiver.script(Answer(status=500), Answer(status=503))
+        world.receiver.script(Respond(status=500), Respond(status=503))
         job = world.exec.add(lasts=1_000)
         world.clock.advance(5 * SECOND)
         began = world.clock()
@@ -83,7 +83,7 @@ async def test_a_failing_receiver_is_tried_again_on_the_schedule(start: Start) -
 async def test_a_receiver_that_never_answers_well_ends_as_failed(start: Start) -> None:
     """After eleven attempts over three days the delivery failed, and says why."""
     async with start() as world:
-        world.receiver.always(Answer(status=500))
+        world.receiver.always(Respond(status=500))
         job = world.exec.add(lasts=1_000)
         world.clock.advance(5 * SECOND)
         await world.register(job.id)
@@ -112,7 +112,7 @@ async def test_a_429_pauses_the_whole_endpoint(start: Start) -> None:
 async def test_an_endpoint_that_says_gone_hears_no_more(start: Start) -> None:
     """410 disables the endpoint; later events are held, not lost."""
     async with start() as world:
-        world.receiver.script(Answer(status=410))
+        world.receiver.script(Respond(status=410))
         first, second = world.exec.add(lasts=1_000), world.exec.add(lasts=1_000)
         world.clock.advance(5 * SECOND)
         await world.register(first.id)
@@ -124,14 +124,14 @@ async def test_an_endpoint_that_says_gone_hears_no_more(start: Start) -> None:
 
 
 async def test_an_unknown_job_is_told_as_not_found(start: Start) -> None:
-    """Three looks over two minutes, then job.not_found."""
+    """Three polls over two minutes, then job.not_found."""
     async with start() as world:
         await world.register("nosuchjob123")
         await world.advance(110 * SECOND)
         assert world.received() == []
         await world.advance(20 * SECOND)
         assert [one.event_type for one in world.received()] == ["job.not_found"]
-        assert (await world.watch("nosuchjob123")).looks == 3
+        assert (await world.watch("nosuchjob123")).polls == 3
 
 
 async def test_a_stuck_job_expires(start: Start) -> None:
@@ -164,8 +164,8 @@ async def test_a_dead_receiver_does_not_delay_the_others(start: Start) -> None:
         assert len(good) == len(world.received()) == 50
 
 
-async def test_adaptive_looking_hears_soon_for_few_looks(start: Start) -> None:
-    """With the learned law, thirty jobs of about two minutes cost few looks each and are heard of within seconds."""
+async def test_adaptive_polling_hears_soon_for_few_polls(start: Start) -> None:
+    """With the learned law, thirty jobs of about two minutes cost few polls each and are heard of within seconds."""
     async with start(sandbox=ExecSettings(seed=3), polling={"strategy": "adaptive"}) as world:
         for _ in range(30):
             job = world.exec.add(queued=2_000, lasts=120_000)
@@ -173,5 +173,5 @@ async def test_adaptive_looking_hears_soon_for_few_looks(start: Start) -> None:
             await world.advance(6 * MINUTE)
         assert len(world.received()) == 30
         last = await world.watch(job.id)
-        assert last.looks <= 5
-        assert (last.ended_at or 0) - (last.job.ended or 0) < 2 * SECOND
+        assert last.polls <= 5
+        assert (last.ended_at or 0) - (last.job.ended_at_ms or 0) < 2 * SECOND

@@ -7,11 +7,11 @@ import logging
 import pytest
 
 from relay import __version__
-from relay.looking import OUTCOMES
 from relay.model import MINUTE, SECOND, DeliveryStatus
-from relay.readiness import LATE, Check
-from relay.sandbox.receiver import HANG, Answer
-from relay.store import endpoints
+from relay.operations.readiness import LATE, Check
+from relay.polling.transitions import OUTCOMES
+from relay.sandbox.receiver import HANG, Respond
+from relay.store.tables import endpoints
 from tests.flows.conftest import Start
 from tests.make import SECRET, make_endpoint
 
@@ -27,7 +27,7 @@ async def test_a_relay_that_works_is_ready(start: Start) -> None:
         readiness = await world.relay.readiness()
         assert readiness.ready
         assert [check.name for check in readiness.checks] == [
-            "metronome",
+            "scheduler",
             "store",
             "deliveries",
             "plans",
@@ -41,7 +41,7 @@ async def test_a_metronome_that_stands_still_is_told(start: Start) -> None:
         await world.settle()
         world.clock.advance(MINUTE)
         readiness = await world.relay.readiness()
-        assert failing(readiness.checks) == ["metronome"]
+        assert failing(readiness.checks) == ["scheduler"]
         assert "60 s ago" in readiness.checks[0].text
 
 
@@ -54,16 +54,16 @@ async def test_deliveries_that_wait_are_told(start: Start) -> None:
         await world.settle()
         await world.prepare(job.id, f"{world.receiver_url}/y")
         world.clock.advance(LATE)
-        assert "deliveries" in failing((await world.relay.readiness()).checks)
+        assert "delivery_backlog" in failing((await world.relay.readiness()).checks)
 
 
 async def test_a_store_that_fails_is_told(start: Start) -> None:
     """Not ready, with the store's own reason; the metrics say which, and are still given."""
     async with start() as world:
-        assert 'relay_ready{check="store"} 1.0' in (await world.relay.measure()).decode()
+        assert 'relay_ready{check="store"} 1.0' in (await world.relay.render_metrics()).decode()
         await world.relay.store.aclose()
         assert failing((await world.relay.readiness()).checks)[-1] == "store"
-        text = (await world.relay.measure()).decode()
+        text = (await world.relay.render_metrics()).decode()
         assert 'relay_ready{check="store"} 0.0' in text
         assert "relay_tick_age_seconds" in text
 
@@ -71,9 +71,9 @@ async def test_a_store_that_fails_is_told(start: Start) -> None:
 async def test_what_alerts_watch_begins_at_nought(start: Start) -> None:
     """A counter that appears with its first 1 has not risen for Prometheus: the first key refused would wake nobody."""
     async with start() as world:
-        text = (await world.relay.measure()).decode()
+        text = (await world.relay.render_metrics()).decode()
         for outcome in OUTCOMES:
-            assert f'relay_looks_total{{outcome="{outcome}",workspace="default"}} 0.0' in text
+            assert f'relay_polls_total{{outcome="{outcome}",workspace="default"}} 0.0' in text
         assert "relay_endpoints_disabled_total 0.0" in text
         assert f'relay_build_info{{version="{__version__}"}} 1.0' in text
 
@@ -81,27 +81,27 @@ async def test_what_alerts_watch_begins_at_nought(start: Start) -> None:
 async def test_a_disabled_endpoint_is_counted(start: Start) -> None:
     """410 disables an endpoint: the operator is told by the log and by a counter."""
     async with start() as world:
-        world.receiver.script(Answer(status=410))
+        world.receiver.script(Respond(status=410))
         job = world.exec.add(lasts=1_000)
         world.clock.advance(5 * SECOND)
         await world.register(job.id)
-        assert "relay_endpoints_disabled_total 1.0" in (await world.relay.measure()).decode()
+        assert "relay_endpoints_disabled_total 1.0" in (await world.relay.render_metrics()).decode()
 
 
 async def test_the_metrics_count_what_happened(start: Start) -> None:
-    """Looks, events, attempts and what is left of the budget, in Prometheus' text."""
+    """Polls, events, attempts and what is left of the budget, in Prometheus' text."""
     async with start() as world:
-        world.receiver.script(Answer(status=500))
+        world.receiver.script(Respond(status=500))
         job = world.exec.add(lasts=1_000)
         world.clock.advance(5 * SECOND)
         await world.register(job.id)
         await world.advance(MINUTE)
-        text = (await world.relay.measure()).decode()
-        assert 'relay_looks_total{outcome="ended",workspace="default"} 1.0' in text
+        text = (await world.relay.render_metrics()).decode()
+        assert 'relay_polls_total{outcome="ended",workspace="default"} 1.0' in text
         assert 'relay_events_total{type="job.completed"} 1.0' in text
         assert 'relay_delivery_attempts_total{format="standard",outcome="status"} 1.0' in text
         assert 'relay_delivery_attempts_total{format="standard",outcome="delivered"} 1.0' in text
-        assert 'relay_look_budget_remaining{window="day",workspace="default"} 799.0' in text
+        assert 'relay_poll_budget_remaining{window="day",workspace="default"} 799.0' in text
         assert "relay_pending_deliveries 0.0" in text
         assert "relay_detection_delay_seconds_count 1.0" in text
 
@@ -111,11 +111,11 @@ async def test_a_test_event_is_signed_and_leaves_no_trace(start: Start) -> None:
     async with start() as world:
         url = f"{world.receiver_url}/test"
         endpoint = make_endpoint(url=url, host=url.split("/")[2])
-        world.receiver.script(Answer(status=418, body=b"short and stout"))
+        world.receiver.script(Respond(status=418, body=b"short and stout"))
         attempt = await world.relay.send_test(endpoint, world.clock())
         assert (attempt.status_code, attempt.response, attempt.trigger) == (418, "short and stout", "test")
         [one] = world.received("/test")
-        assert one.verified, one.why
+        assert one.verified, one.error
         assert (one.webhook_id or "").startswith("evt_test_")
         assert await world.deliveries() == []
 
@@ -131,7 +131,7 @@ async def test_a_standing_endpoint_hears_of_every_job(start: Start) -> None:
         await world.advance(MINUTE)
         assert len(world.received("/callback")) == 1
         [one] = world.received("/standing")
-        assert one.verified, one.why
+        assert one.verified, one.error
         assert json.loads(one.body)["job_id"] == job.id
 
 
@@ -142,10 +142,10 @@ async def test_what_was_under_way_at_a_stop_is_sent_by_the_next_run(start: Start
         world.clock.advance(5 * SECOND)
         world.receiver.script(HANG)
         await world.prepare(job.id, f"{world.receiver_url}/x")
-        await world.relay.watcher.tick()
-        await world.relay.watcher.idle()
+        await world.relay.poller.tick()
+        await world.relay.poller.idle()
         await world.relay.dispatcher.tick()
-        await world.receiver.arrived(1)
+        await world.receiver.wait_for(1)
         await world.restart()
         await world.advance(MINUTE)
         [delivery] = await world.deliveries()
@@ -160,10 +160,10 @@ async def test_the_metronome_does_it_all_by_itself(start: Start) -> None:
         job = world.exec.add(lasts=1_000)
         await world.prepare(job.id, f"{world.receiver_url}/x")
         async with asyncio.timeout(30):
-            while not (await world.watch(job.id)).looks:
+            while not (await world.watch(job.id)).polls:
                 await asyncio.sleep(0.01)
         world.clock.advance(MINUTE)
-        [one] = await world.receiver.arrived(1)
+        [one] = await world.receiver.wait_for(1)
         assert one.event_type == "job.completed"
 
 
@@ -171,11 +171,11 @@ async def test_no_secret_is_logged(start: Start, caplog: pytest.LogCaptureFixtur
     """Keys, signing secrets and the paths of callback URLs stay out of the log, whatever goes wrong."""
     caplog.set_level(logging.DEBUG)
     async with start(delivery={"timeout": "1s"}) as world:
-        world.receiver.script(Answer(status=500), HANG, Answer(status=410))
+        world.receiver.script(Respond(status=500), HANG, Respond(status=410))
         job = world.exec.add(lasts=1_000)
         await world.register(job.id, path="/services/T000/B000/hunter2")
         await world.advance(10 * MINUTE)
-        shown = caplog.text + (await world.relay.measure()).decode() + repr(await world.deliveries())
+        shown = caplog.text + (await world.relay.render_metrics()).decode() + repr(await world.deliveries())
         assert "job.completed" in caplog.text
         for secret in (SECRET, "hunter2", world.relay.config.workspaces[0].api_key.get_secret_value()):
             assert secret not in shown

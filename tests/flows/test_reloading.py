@@ -8,8 +8,8 @@ import pytest
 from relay.config import Config
 from relay.errors import ConfigError
 from relay.model import MINUTE, SECOND
-from relay.sandbox.exec import SANDBOX_KEY
-from relay.store import endpoints
+from relay.sandbox.exec_server import SANDBOX_KEY
+from relay.store.tables import endpoints
 from tests.flows.conftest import Start, World
 from tests.make import SECRET
 
@@ -27,7 +27,7 @@ def standing(world: World, name: str) -> dict[str, str]:
 
 
 async def names(world: World) -> set[str | None]:
-    found = await world.relay.store.read(endpoints.standing)
+    found = await world.relay.store.read(endpoints.all_standing)
     return {endpoint.name for endpoint in found}
 
 
@@ -43,11 +43,11 @@ async def test_endpoints_come_and_go(start: Start) -> None:
         assert await names(world) == {"b", "c"}
         await world.advance(MINUTE)
         assert sorted(one.path for one in world.received()) == ["/b", "/c", "/own"]
-        assert f"{APPLIED} 2.0" in (await world.relay.measure()).decode()
+        assert f"{APPLIED} 2.0" in (await world.relay.render_metrics()).decode()
 
 
 async def test_a_new_exec_key_is_used_at_once(start: Start) -> None:
-    """A workspace that waits since its key was refused looks again with the new one, without a restart."""
+    """A workspace that waits since its key was refused polls again with the new one, without a restart."""
     async with start(exec={"api_key": WRONG_KEY}) as world:
         job = world.exec.add(lasts=1_000)
         world.clock.advance(5 * SECOND)
@@ -66,7 +66,7 @@ async def test_what_can_not_be_used_changes_nothing(start: Start, wrong: str, ca
     async with start() as world:
         before = configured(world, endpoints=[standing(world, "a")])
         await world.relay.reload(lambda: before)
-        held, read_at = world.relay.config, metric(await world.relay.measure(), "timestamp_seconds")
+        held, read_at = world.relay.config, metric(await world.relay.render_metrics(), "timestamp_seconds")
         world.clock.advance(MINUTE)
         blocked = {"name": "meta", "url": "https://169.254.169.254/latest"}
         faulty = configured(world, endpoints=[standing(world, "b"), blocked], exec={"api_key": WRONG_KEY})
@@ -88,7 +88,7 @@ async def test_what_can_not_be_used_changes_nothing(start: Start, wrong: str, ca
         assert WRONG_KEY not in caplog.text
         if wrong != "store":
             assert await names(world) == {"a"}
-            text = await world.relay.measure()
+            text = await world.relay.render_metrics()
             assert f"{REFUSED} 1.0" in text.decode()
             assert metric(text, "timestamp_seconds") == read_at
 

@@ -2,11 +2,11 @@
 
 import re
 
-from relay.budget import left
 from relay.model import SECOND
-from relay.pace import read_ledger
-from relay.store import workspaces
-from tests.adapters.looks import job_answer
+from relay.polling.request_budget import remaining
+from relay.polling.schedule.policy import read_ledger
+from relay.store.tables import workspaces
+from tests.adapters.exec_polls import job_answer
 from tests.flows.conftest import Start, World
 from tests.loopback import Served, Wire, serving
 
@@ -27,7 +27,7 @@ def at(served: Served, per_minute: int) -> dict[str, object]:
 async def left_of_the_minute(world: World) -> int:
     """As the ledger of the workspace has it."""
     state = await world.relay.store.read(lambda tx: workspaces.get(tx, "default"))
-    return left(read_ledger(state.ledger), world.relay.watcher.allowances["default"], world.clock()).minute
+    return remaining(read_ledger(state.ledger), world.relay.poller.rate_limits["default"], world.clock()).minute
 
 
 async def test_a_repeat_is_spent_of_the_budget(start: Start) -> None:

@@ -5,16 +5,16 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from relay.delivering import BREAKER_OPENS_AT
+from relay.delivery.retry_policy import BREAKER_OPENS_AT
 from relay.model import DAY, MINUTE, SECOND, Endpoint, Instant
-from relay.sandbox.exec import ExecSettings
-from relay.sandbox.faults import Fault, Orders
-from relay.sandbox.limits import UNLIMITED
-from relay.sandbox.receiver import FINE, HANG, Answer, Received
+from relay.sandbox.exec_server import ExecSettings
+from relay.sandbox.fault_injection import Fault, FaultConfig
+from relay.sandbox.rate_limits import UNLIMITED
+from relay.sandbox.receiver import FINE, HANG, Received, Respond
 from relay.service import Relay
-from relay.store import endpoints, outbox
-from relay.store.clock import DatabaseClock, even_clock
-from relay.store.database import Tx
+from relay.store.engine.clock import DatabaseClock, monotonic_ms
+from relay.store.engine.database import Tx
+from relay.store.tables import endpoints, outbox
 from tests.flows.replicas import Replicas, replicas
 from tests.loopback import Wire, answer, serving
 from tests.make import make_endpoint, make_event
@@ -26,8 +26,8 @@ def busiest(times: list[Instant], span: int) -> int:
     return max(sum(1 for one in times[place:] if one < at + span) for place, at in enumerate(times))
 
 
-def looks_of(world: Replicas) -> list[Instant]:
-    return [asked.at for asked in world.exec.records.asked if asked.call == "look"]
+def polls_of(world: Replicas) -> list[Instant]:
+    return [asked.at for asked in world.exec.records.asked if asked.call == "poll"]
 
 
 def sent_by(relay: Relay) -> int:
@@ -60,15 +60,15 @@ async def test_three_relays_keep_exec_s_limits_as_one_would(postgres_url: str) -
         for _ in range(40):
             world.clock.advance(10 * SECOND)
             await world.settle()
-        assert len(looks_of(world)) == 240
+        assert len(polls_of(world)) == 240
         world.clock.advance(DAY - 7 * MINUTE)
         for _ in range(60):  # what was spent a day ago comes free by the clock's five minutes
             world.clock.advance(10 * SECOND)
             await world.settle()
-        looks = looks_of(world)
-        assert len(looks) > 250
-        assert busiest(looks, MINUTE) <= 60
-        assert busiest(looks, DAY) <= 240
+        polls = polls_of(world)
+        assert len(polls) > 250
+        assert busiest(polls, MINUTE) <= 60
+        assert busiest(polls, DAY) <= 240
 
 
 async def test_what_is_due_is_sent_once_and_by_all_of_them(postgres_url: str) -> None:
@@ -85,42 +85,42 @@ async def test_what_is_due_is_sent_once_and_by_all_of_them(postgres_url: str) ->
 
 
 async def claim_and_hang(world: Replicas, relay: Relay) -> tuple[Received, str]:
-    """One relay is in the middle of an attempt, and of a look at another job: what arrived, and that job's id."""
+    """One relay is in the middle of an attempt, and of a poll of another job: what arrived, and that job's id."""
     told, asked = world.exec.add(lasts=1), world.exec.add(lasts=MINUTE)
     world.clock.advance(SECOND)
     await world.prepare(told.id, world.receiver_url + "/told")
     world.receiver.always(HANG)
     await relay.tick()
-    await relay.watcher.idle()
+    await relay.poller.idle()
     await relay.dispatcher.tick()
-    [first] = await world.receiver.arrived(1)
-    hangs = Orders(jobs={asked.id: (Fault(kind="timeout", wait=10 * MINUTE),)})
+    [first] = await world.receiver.wait_for(1)
+    hangs = FaultConfig(jobs={asked.id: (Fault(kind="timeout", wait=10 * MINUTE),)})
     world.exec.faults.order(hangs, world.clock())
     await world.prepare(asked.id, world.receiver_url + "/asked")
-    await relay.watcher.tick()
+    await relay.poller.tick()
     await until(lambda: asked.id in {one.job_id for one in world.exec.records.asked})
     world.receiver.always(FINE)
     return first, asked.id
 
 
 async def test_what_a_dead_relay_had_leased_is_taken_over(postgres_url: str) -> None:
-    """Its look and its attempt are made by another when the leases run out, not sooner; the webhook-id stays."""
+    """Its poll and its attempt are made by another when the leases run out, not sooner; the webhook-id stays."""
     async with replicas(postgres_url, 2) as world:
         dead, alive = world.relays
         first, asked = await claim_and_hang(world, dead)
         await world.kill(dead)
         world.relay = alive
-        for wait, told, looks in ((29 * SECOND, 1, 0), (11 * SECOND, 2, 1)):
+        for wait, told, polls in ((29 * SECOND, 1, 0), (11 * SECOND, 2, 1)):
             world.clock.advance(wait)
             await world.settle()
             assert [one.path for one in world.received()] == ["/told"] * told
-            assert (await world.watch(asked)).looks == looks
+            assert (await world.watch(asked)).polls == polls
         second = world.received()[1]
         assert (second.webhook_id, second.body) == (first.webhook_id, first.body)
 
 
 async def test_a_relay_that_stops_gives_back_what_it_has(postgres_url: str) -> None:
-    """What the stop cuts off when their grace is over, look and attempt, another makes at once."""
+    """What the stop cuts off when their grace is over, poll and attempt, another makes at once."""
     async with replicas(postgres_url, 2) as world:
         leaving, staying = world.relays
         first, asked = await claim_and_hang(world, leaving)
@@ -128,7 +128,7 @@ async def test_a_relay_that_stops_gives_back_what_it_has(postgres_url: str) -> N
         await leaving.stop()
         await world.settle()
         assert [one.webhook_id for one in world.received()] == [first.webhook_id] * 2
-        assert (await world.watch(asked)).looks == 1
+        assert (await world.watch(asked)).polls == 1
 
 
 async def queue(world: Replicas, endpoint: Endpoint, length: int) -> None:
@@ -184,7 +184,7 @@ async def test_an_endpoint_that_fails_is_probed_by_one_of_them_at_a_time(postgre
 
 
 async def test_whoever_is_free_begins_at_once(postgres_url: str) -> None:
-    """With a tick a minute: what one relay registers and sees, but can't look at or send, another does meanwhile."""
+    """With a tick a minute: what one relay registers and sees, but can't poll or send, another does meanwhile."""
     few: dict[str, Any] = {"polling": {"tick": "60s", "concurrency": 1}, "delivery": {"concurrency": 1, "per_host": 1}}
     async with replicas(postgres_url, 2, clocks=[None, None], **few) as world:
         busy, free = world.relays
@@ -194,25 +194,25 @@ async def test_whoever_is_free_begins_at_once(postgres_url: str) -> None:
         world.receiver.always(HANG, "/hangs")
         await world.prepare(hangs.id, world.receiver_url + "/hangs")
         busy.wake()
-        await world.receiver.arrived(1, path="/hangs")
+        await world.receiver.wait_for(1, path="/hangs")
         await free.start()
         await world.prepare(ends.id, world.receiver_url + "/sent-by-the-other")
         busy.wake()
-        await world.receiver.arrived(1, path="/sent-by-the-other")
+        await world.receiver.wait_for(1, path="/sent-by-the-other")
         await until(lambda: sent_by(free) == 1)
-        slow = Orders(jobs={waits.id: (Fault(kind="timeout", wait=5 * SECOND),)})
+        slow = FaultConfig(jobs={waits.id: (Fault(kind="timeout", wait=5 * SECOND),)})
         world.exec.faults.order(slow, world.clock())
         await world.prepare(waits.id, world.receiver_url + "/slow")
         await world.prepare(seen.id, world.receiver_url + "/seen-by-the-other")
         busy.wake()
-        await world.receiver.arrived(1, path="/seen-by-the-other")
+        await world.receiver.wait_for(1, path="/seen-by-the-other")
 
 
 async def test_clocks_that_differ_do_no_harm(postgres_url: str) -> None:
     """One minutes ahead, one minutes behind: nothing is sent twice, no budget overdrawn, nobody forgotten."""
 
     def apart(ms: int) -> DatabaseClock:
-        return DatabaseClock(lambda: even_clock() + ms)
+        return DatabaseClock(lambda: monotonic_ms() + ms)
 
     sections: dict[str, Any] = {
         "exec": {"budget": {"per_minute": 20, "per_day": 1_000, "share": 1.0}},
@@ -220,7 +220,7 @@ async def test_clocks_that_differ_do_no_harm(postgres_url: str) -> None:
     }
     sandbox, clocks = ExecSettings(seed=1, limits=UNLIMITED), [apart(7 * MINUTE), apart(-7 * MINUTE), None]
     async with replicas(postgres_url, 3, sandbox, clocks=clocks, **sections) as world:
-        world.receiver.always(Answer(delay=SECOND))
+        world.receiver.always(Respond(delay=SECOND))
         for number in range(9):
             await world.prepare(world.exec.add(lasts=1).id, f"{world.receiver_url}/{number}")
         for _ in range(20):
@@ -228,9 +228,9 @@ async def test_clocks_that_differ_do_no_harm(postgres_url: str) -> None:
         world.clock.advance(SECOND)
         await world.each(Relay.start)
         await until(lambda: sum(sent_by(one) for one in world.relays) == 9)
-        await until(lambda: len(looks_of(world)) == 20)
+        await until(lambda: len(polls_of(world)) == 20)
         await asyncio.sleep(0.5)
         assert Counter(one.path for one in world.received()) == {f"/{number}": 1 for number in range(9)}
-        assert len(looks_of(world)) == 20
+        assert len(polls_of(world)) == 20
         now = [one.clock() for one in world.relays]
         assert max(now) - min(now) < SECOND

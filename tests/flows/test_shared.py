@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import psycopg
 
-from relay import callbacks
 from relay.model import SECOND
+from relay.registration import exec_callback_tokens
 from relay.service import Relay
-from relay.store import callbacks as stored_tokens
-from relay.store import endpoints
+from relay.store.tables import callback_tokens as stored_tokens
+from relay.store.tables import endpoints
 from relay.web.app import create_app
 from tests.flows.replicas import Replicas, replicas
 from tests.make import SECRET
@@ -39,8 +39,8 @@ async def test_relays_that_start_together_sync_the_configuration_once(postgres_u
     configured = [{"name": f"team{number}", "url": f"https://example.com/{number}"} for number in range(5)]
     async with replicas(postgres_url, 4, endpoints=configured) as world:
         await world.each(Relay.start)
-        standing = await world.relay.store.read(endpoints.standing)
-        tokens = await world.relay.store.read(stored_tokens.every)
+        standing = await world.relay.store.read(endpoints.all_standing)
+        tokens = await world.relay.store.read(stored_tokens.all)
     assert sorted(one.name or "" for one in standing) == [f"team{number}" for number in range(5)]
     assert (len({one.secrets for one in standing}), len(tokens)) == (5, 1)
 
@@ -95,17 +95,17 @@ async def test_a_session_of_the_dashboard_is_good_at_all_of_them(postgres_url: s
 
 
 async def test_exec_s_callback_may_come_in_at_any_of_them(postgres_url: str) -> None:
-    """The token is one for all, and rotated for all; the look that a callback asks for is made by whoever is first."""
+    """The token is one for all, and rotated for all; the poll that a callback asks for is made by whoever is first."""
     async with replicas(postgres_url, 2, **KEYED) as world, apis(world) as (first, second):
         for relay in world.relays:
-            await relay.store.write(lambda tx: callbacks.ensure(tx, "default"))
+            await relay.store.write(lambda tx: exec_callback_tokens.get_or_create_token(tx, "default"))
         job = world.exec.add(lasts=SECOND)
         await world.register(job.id, exec_callback=True)
         before = (await first.get("/v1/workspaces/default/callback")).json()["path"]
         assert (await second.get("/v1/workspaces/default/callback")).json()["path"] == before
-        await world.relay.store.write(lambda tx: callbacks.rotate(tx, "default", world.clock()))
+        await world.relay.store.write(lambda tx: exec_callback_tokens.rotate_token(tx, "default", world.clock()))
         world.clock.advance(SECOND)
-        assert (await second.post(before, json={"id": job.id})).json()["look"] is True
+        assert (await second.post(before, json={"id": job.id})).json()["poll_scheduled"] is True
         await world.settle()
         assert [one.path for one in world.received()] == ["/callback"]
 

@@ -11,17 +11,17 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from relay.model import MINUTE
-from relay.sandbox.receiver import Answer
-from relay.telemetry import spans_for
-from relay.telemetry.otel import Exported
-from relay.telemetry.spans import Unrecorded
+from relay.sandbox.receiver import Respond
+from relay.telemetry import tracer_from_env
+from relay.telemetry.otel_spans import OtelTracer
+from relay.telemetry.tracing import NoopTracer
 from tests.flows.conftest import Start, api_of
 from tests.flows.test_tracing import CAME, SPAN, TRACE, register
 
 
-def recorded() -> tuple[Exported, InMemorySpanExporter]:
+def recorded() -> tuple[OtelTracer, InMemorySpanExporter]:
     memory = InMemorySpanExporter()
-    return Exported(SimpleSpanProcessor(memory)), memory
+    return OtelTracer(SimpleSpanProcessor(memory)), memory
 
 
 def ids(span: ReadableSpan) -> tuple[str, str, str | None]:
@@ -37,23 +37,23 @@ def attributes(span: ReadableSpan) -> Mapping[str, Any]:
 
 
 async def test_one_trace_shows_a_whole_job(start: Start) -> None:
-    """The request is a child of the caller's span, looks and attempts are its children; receivers get the attempt's."""
+    """The request is a child of the caller's span, polls and attempts are its children; receivers get the attempt's."""
     spans, memory = recorded()
     async with start(spans=spans) as world:
-        world.receiver.script(Answer(status=500))
+        world.receiver.script(Respond(status=500))
         job = world.exec.add(lasts=1_000)
         made = await register(world, job.id, CAME, callback_url=f"{world.receiver_url}/x")
         await world.advance(MINUTE)
         told = [one.headers["traceparent"] for one in world.received()]
-    asked, look, *attempts = memory.get_finished_spans()
-    assert [span.name for span in (asked, look, *attempts)] == ["POST /v1/registrations", "look", "attempt", "attempt"]
+    asked, poll, *attempts = memory.get_finished_spans()
+    assert [span.name for span in (asked, poll, *attempts)] == ["POST /v1/registrations", "poll", "attempt", "attempt"]
     assert ids(asked)[::2] == (TRACE, SPAN)
-    assert {ids(span)[0] for span in (look, *attempts)} == {TRACE} == {made["trace_id"]}
-    assert {ids(span)[2] for span in (look, *attempts)} == {ids(asked)[1]}
+    assert {ids(span)[0] for span in (poll, *attempts)} == {TRACE} == {made["trace_id"]}
+    assert {ids(span)[2] for span in (poll, *attempts)} == {ids(asked)[1]}
     assert told == [f"00-{TRACE}-{ids(span)[1]}-01" for span in attempts]
     assert [attributes(span)["http.response.status_code"] for span in (asked, *attempts)] == [201, 500, 204]
     assert [span.status.status_code for span in attempts] == [StatusCode.ERROR, StatusCode.UNSET]
-    assert attributes(look)["relay.outcome"] == "ended"
+    assert attributes(poll)["relay.egress.result"] == "ended"
     assert attributes(attempts[0])["relay.registration_id"] == made["id"]
 
 
@@ -107,5 +107,5 @@ async def test_a_refusal_is_no_fault(start: Start) -> None:
 def test_nothing_is_recorded_unless_it_is_asked_for(environ: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
     """No collector, a standard variable that says no, or a protocol that is not spoken, which the log tells."""
     caplog.set_level(logging.WARNING)
-    assert isinstance(spans_for(environ), Unrecorded)
+    assert isinstance(tracer_from_env(environ), NoopTracer)
     assert ("http/protobuf" in caplog.text) == ("OTEL_EXPORTER_OTLP_PROTOCOL" in environ)

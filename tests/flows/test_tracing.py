@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from relay.model import MINUTE
-from relay.sandbox.receiver import Answer
+from relay.sandbox.receiver import Respond
 from relay.telemetry import set_up_logging
 from tests.docs.pages import DOCS, blocks
 from tests.flows.conftest import Start, World, api_of
@@ -38,7 +38,7 @@ def log(logging_restored: None) -> io.StringIO:
 async def test_a_trace_goes_on_with_every_attempt(start: Start) -> None:
     """The receiver gets the caller's trace, a span of its own each time; body and webhook-id stay what they were."""
     async with start() as world:
-        world.receiver.script(Answer(status=500))
+        world.receiver.script(Respond(status=500))
         job = world.exec.add(lasts=1_000)
         made = await register(world, job.id, CAME, callback_url=f"{world.receiver_url}/x", secret=SECRET)
         await world.advance(MINUTE)
@@ -94,9 +94,9 @@ async def test_each_subscriber_has_the_trace_of_its_own_request(start: Start) ->
 
 
 async def test_one_id_leads_through_the_log(start: Start, log: io.StringIO) -> None:
-    """Request, registration, looks, event and attempts: each line has the trace, and the ids of what it is about."""
+    """Request, registration, polls, event and attempts: each line has the trace, and the ids of what it is about."""
     async with start() as world:
-        world.receiver.script(Answer(status=500))
+        world.receiver.script(Respond(status=500))
         job = world.exec.add(lasts=1_000)
         headers = {**CAME, "x-request-id": "order-4711"}
         made = await register(world, job.id, headers, callback_url=f"{world.receiver_url}/x")
@@ -107,7 +107,7 @@ async def test_one_id_leads_through_the_log(start: Start, log: io.StringIO) -> N
     kinds = [(line["level"], line["message"].partition(":")[0]) for line in traced]
     assert kinds == [
         ("info", made["id"]),
-        ("debug", f"a look at job {job.id}"),
+        ("debug", f"a poll of job {job.id}"),
         ("info", "job.completed"),
         ("warning", f"{delivery.id} of job.completed"),
         ("info", f"{delivery.id} of job.completed"),

@@ -1,7 +1,7 @@
 """A relay at work while the tables are brought to a later version under it."""
 
 from relay.model import MINUTE
-from relay.store import migrate
+from relay.store.engine import migrate
 from tests.flows.conftest import Start, api_of
 from tests.store.newer import make_newer
 
@@ -11,7 +11,7 @@ async def test_a_relay_goes_on_in_the_tables_of_the_next_version(start: Start) -
     async with start() as world:
         before, after, last = (world.exec.add(lasts=MINUTE) for _ in range(3))
         await world.register(before.id, "/before")
-        await world.relay.store.write(lambda tx: make_newer(tx, migrate.OLDEST))
+        await world.relay.store.write(lambda tx: make_newer(tx, migrate.OLDEST_COMPATIBLE))
         await world.register(after.id, "/after")
         await world.advance(2 * MINUTE)
         await world.restart()

@@ -7,12 +7,12 @@ import subprocess
 
 import pytest
 
-from relay import endpoints as standing
+from relay.endpoints import admin as standing
 from relay.formats import FORMATS
 from relay.model import MINUTE, SECOND
-from relay.sandbox.jobs import Outcome
-from relay.sandbox.receiver import Answer
-from relay.store import deliveries
+from relay.sandbox.job_simulation import Outcome
+from relay.sandbox.receiver import Respond
+from relay.store.tables import deliveries
 from tests.flows.conftest import Start
 from tests.make import SECRET
 from tests.node import ROOT, installed
@@ -26,7 +26,7 @@ async def test_standardwebhooks_and_svix_take_every_request(start: Start) -> Non
     every secret that is valid, and nothing that was changed."""
     folder = await asyncio.to_thread(installed, ROOT / "tests/javascript")
     async with start() as world:
-        world.receiver.script(Answer(status=500), path="/standard")
+        world.receiver.script(Respond(status=500), path="/standard")
         for outcome in Outcome:
             job = world.exec.add(lasts=SECOND, outcome=outcome, name=NAME)
             for format in FORMATS:

@@ -3,13 +3,13 @@
 import pytest
 
 from relay.model import DAY, HOUR, MINUTE, SECOND
-from relay.sandbox.receiver import Answer
+from relay.sandbox.receiver import Respond
 from tests.flows.wrong_clock import PER_DAY, YEARS, lived, machine, until_told
 
 
 async def one_waits_for_each(one, lasts: int = 6 * SECOND) -> None:  # type: ignore[no-untyped-def]
     """A delivery waits for its retry, and a job is watched."""
-    one.world.receiver.script(Answer(status=500))
+    one.world.receiver.script(Respond(status=500))
     await one.job(0)
     await one.job(lasts)
     await one.live(2 * SECOND)

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from relay.model import DAY, HOUR, MINUTE, SECOND
-from relay.sandbox.exec import ExecSettings
+from relay.sandbox.exec_server import ExecSettings
 from relay.service import Relay
-from relay.store import plans
-from relay.store.clock import PATIENCE, MachineClock
+from relay.store.engine.clock import PATIENCE, MachineClock
+from relay.store.tables import clock_shift
 from tests.flows.conftest import World, world_on
 
 YEARS = 365 * DAY
@@ -72,11 +72,11 @@ class Machine:
             assert type == "job.completed", (job_id, type)
         assert {job for job, _ in self.told()} == set(self.jobs)
         reach = now + relay.timekeeper.reach
-        assert await relay.store.read(lambda tx: plans.too_far(tx, ["default"], reach)) == (0, None)
-        looks = sorted(one.at for one in self.world.exec.records.asked if one.call == "look")
+        assert await relay.store.read(lambda tx: clock_shift.too_far(tx, ["default"], reach)) == (0, None)
+        polls = sorted(one.at for one in self.world.exec.records.asked if one.call == "poll")
         for span, most in ((MINUTE, SHARE), (DAY, PER_DAY)):
-            for at in looks:
-                assert sum(at <= other < at + span for other in looks) <= most, (span, at - now)
+            for at in polls:
+                assert sum(at <= other < at + span for other in polls) <= most, (span, at - now)
 
 
 @asynccontextmanager
@@ -118,7 +118,7 @@ async def lived(url: str, seed: int, steps: int) -> Machine:
 
 
 async def until_told(one: Machine, patience: int = 20 * MINUTE) -> None:
-    """Waits for all to be told: looks wait for the budget."""
+    """Waits for all to be told: polls wait for the budget."""
     for _ in range(0, patience, 5 * SECOND):
         if {job for job, _ in one.told()} >= set(one.jobs):
             return

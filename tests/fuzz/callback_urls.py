@@ -1,8 +1,8 @@
 """Callback URLs: judged, masked, matched to a format."""
 
 from relay import formats
-from relay.addresses import EgressRules, judge_url, mask
-from relay.errors import Invalid
+from relay.egress.url_policy import EgressRules, mask_url, validate_url
+from relay.errors import ValidationFailed
 from tests.fuzz.target import Target, text_of
 
 RULES = EgressRules(allow_http=True)
@@ -10,18 +10,18 @@ RULES = EgressRules(allow_http=True)
 
 def parse(data: bytes) -> None:
     url = text_of(data)
-    formats.choose(url)
-    assert mask(url).endswith("…")
-    target = judge_url(url, RULES)
+    formats.detect_format(url)
+    assert mask_url(url).endswith("…")
+    target = validate_url(url, RULES)
     assert target.url.isascii()
     assert target.scheme in ("http", "https")
-    assert judge_url(target.url, RULES) == target
+    assert validate_url(target.url, RULES) == target
 
 
 TARGET = Target(
     "callback_urls",
     parse,
-    (Invalid,),
+    (ValidationFailed,),
     (
         b"https://example.com/a?b=c#d",
         b"http://[2606:4700::1111]:8080/",

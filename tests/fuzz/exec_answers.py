@@ -4,8 +4,8 @@ import asyncio
 
 import httpx
 
-from relay.exec_api import ExecClient
-from relay.looking import Seen
+from relay.polling.exec_client import ExecClient
+from relay.polling.transitions import JobFound
 from tests.fuzz.target import Target, text_of
 
 KEY = "exec_live_" + "5ecret" * 5
@@ -22,11 +22,11 @@ def parse(data: bytes) -> None:
     header, _, body = data[1:].partition(b"\n")
     text = "".join(one for one in text_of(header) if one.isprintable()).encode("utf-8", "replace")
     headers = httpx.Headers([(b"retry-after", text), (b"location", text)])
-    sighting = CLIENT._read("j1", status, headers, body)
-    assert KEY not in repr(sighting)
-    if isinstance(sighting, Seen):
-        assert sighting.job.id == "j1"
-        sighting.job.as_exec_sent_it()
+    poll_result = CLIENT._read("j1", status, headers, body)
+    assert KEY not in repr(poll_result)
+    if isinstance(poll_result, JobFound):
+        assert poll_result.job.id == "j1"
+        poll_result.job.raw()
 
 
 TARGET = Target(

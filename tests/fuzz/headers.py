@@ -6,11 +6,12 @@ import contextlib
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from relay import subscribing, traces
-from relay.api_keys import hash_of
-from relay.errors import Refused
-from relay.guesses import source_of
-from relay.web import auth, reading
+from relay.endpoints import spec
+from relay.errors import RequestError
+from relay.security.api_keys import hash_api_key
+from relay.security.login_throttle import client_network
+from relay.telemetry import trace_context
+from relay.web.core import auth, request_parsing
 from tests.fuzz.target import Target, text_of
 
 NAMES = (b"host", b"origin", b"authorization", b"content-type", b"content-length", b"forwarded", b"traceparent")
@@ -22,17 +23,17 @@ def parse(data: bytes) -> None:
     came = [(NAMES[name[0] % len(NAMES)] if name else b"host", value), (b"host", b"localhost")]
     request = Request({"type": "http", "method": "POST", "path": "/", "headers": came}, _nothing)
     for read in (
-        lambda: auth.refuse_others(Headers(raw=came)),
-        lambda: hash_of(auth.bearer(Headers(raw=came))),
-        lambda: reading.check_media_type(request),
-        lambda: asyncio.run(reading.read(request)),
+        lambda: auth.require_local_request(Headers(raw=came)),
+        lambda: hash_api_key(auth.bearer(Headers(raw=came))),
+        lambda: request_parsing.check_media_type(request),
+        lambda: asyncio.run(request_parsing.read_body(request)),
     ):
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(RequestError):
             read()
     text = text_of(value)
-    traces.taken_in(text)
-    assert source_of(source_of(text)) == source_of(text)
-    subscribing.check_headers({text_of(name): text})
+    trace_context.parse_traceparent(text)
+    assert client_network(client_network(text)) == client_network(text)
+    spec.check_headers({text_of(name): text})
 
 
 async def _nothing() -> dict[str, object]:
@@ -42,7 +43,7 @@ async def _nothing() -> dict[str, object]:
 TARGET = Target(
     "headers",
     parse,
-    (Refused,),
+    (RequestError,),
     (
         b"\x00:[::1]:8080",
         b"\x01:http://localhost:8080",

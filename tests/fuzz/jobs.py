@@ -6,8 +6,8 @@ from dataclasses import replace
 from pydantic import ValidationError
 
 from relay import formats
+from relay.formats.sample_event import SAMPLE_JOB, sample_event
 from relay.model import EventType, ScenarioJob
-from relay.samples import SAMPLE_JOB, sample_event
 from tests.fuzz.target import Target
 
 
@@ -16,7 +16,7 @@ def parse(data: bytes) -> None:
     if not isinstance(sent, dict):
         raise ValueError("no job")
     job = ScenarioJob.model_validate({**sent, "id": "j1"})
-    event = replace(sample_event(EventType.COMPLETED, 1_709_294_400_000), job=job.as_exec_sent_it())
+    event = replace(sample_event(EventType.COMPLETED, 1_709_294_400_000), job=job.raw())
     for format in formats.FORMATS:
         json.loads(formats.render(format, event, None))
 

@@ -1,7 +1,8 @@
-"""Receivers' answers, as `delivering.judge` reads them: status, headers, body."""
+"""Receivers' answers, as `retry_policy.judge` reads them: status, headers, body."""
 
-from relay import delivering, formats
-from relay.outcome import Answer
+from relay import formats
+from relay.delivery import retry_policy
+from relay.egress.result import HttpResponse
 from tests.fuzz.target import Target, text_of
 
 SCHEDULE = (0, 5_000, 30_000)
@@ -13,7 +14,7 @@ def parse(data: bytes) -> None:
     header, _, body = data[2:].partition(b"\n")
     headers = {"retry-after": text_of(header), "webhook-delivery": text_of(header), "location": text_of(header)}
     for format in formats.FORMATS:
-        verdict = delivering.judge(Answer(status, headers, body), format, 1, SCHEDULE, NOW, 0.5)
+        verdict = retry_policy.classify_attempt(HttpResponse(status, headers, body), format, 1, SCHEDULE, NOW, 0.5)
         if verdict.status is None:
             assert verdict.outcome
 

@@ -1,10 +1,16 @@
 """Bodies of requests: JSON, schemas, and what becomes an endpoint."""
 
-from relay import subscribing
-from relay.addresses import EgressRules
-from relay.errors import Refused
-from relay.web import reading
-from relay.web.schemas import BatchRequest, EndpointChange, EndpointRequest, RegistrationRequest, ResendRequest
+from relay.egress.url_policy import EgressRules
+from relay.endpoints import spec
+from relay.errors import RequestError
+from relay.web.core import request_parsing
+from relay.web.schemas.requests import (
+    BatchRequest,
+    EndpointChange,
+    EndpointRequest,
+    RegistrationRequest,
+    ResendRequest,
+)
 from tests.fuzz.target import Target
 
 MODELS = (RegistrationRequest, EndpointRequest, EndpointChange, ResendRequest, BatchRequest)
@@ -13,17 +19,17 @@ RULES = EgressRules()
 
 def parse(data: bytes) -> None:
     model = MODELS[data[0] % len(MODELS)] if data else RegistrationRequest
-    body = reading.validated(model, reading.parse(data[1:]))
+    body = request_parsing.validated(model, request_parsing.parse(data[1:]))
     if isinstance(body, RegistrationRequest) and body.callback_url is not None:
-        wanted = subscribing.Wanted(body.callback_url, body.format, secret=body.secret, headers=body.headers)
-        checked = subscribing.check(wanted, RULES)
+        wanted = spec.EndpointSpec(body.callback_url, body.format, secret=body.secret, headers=body.headers)
+        checked = spec.validate(wanted, RULES)
         assert all("\n" not in value and "\r" not in value for value in checked.headers.values())
 
 
 TARGET = Target(
     "requests",
     parse,
-    (Refused,),
+    (RequestError,),
     (
         b'\x00{"job_id": "j1", "callback_url": "https://example.com/a", "metadata": {"a": [1, 2.5e3, null, true]}}',
         b'\x00{"job_id": "j1", "events": ["job.completed"], "headers": {"x-a": "b"}, "callback_url": "https://a.b"}',

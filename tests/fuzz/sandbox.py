@@ -4,21 +4,21 @@ import contextlib
 
 from pydantic import ValidationError
 
-from relay.sandbox.creating import Wrong, read
-from relay.sandbox.faults import Orders
+from relay.sandbox.create_job import BadRequest, parse_create_job
+from relay.sandbox.fault_injection import FaultConfig
 from tests.fuzz.target import Target
 
 
 def parse(data: bytes) -> None:
     with contextlib.suppress(ValidationError):
-        Orders.model_validate_json(data)
-    read(data, None)
+        FaultConfig.model_validate_json(data)
+    parse_create_job(data, None)
 
 
 TARGET = Target(
     "sandbox",
     parse,
-    (Wrong,),
+    (BadRequest,),
     (
         b'{"user_email": "a@example.com", "prompt": "x", "callback_url": "https://a.b", "callback_headers": {"a": ""}}',
         b'{"user_email": "' + b"a@a." * 500 + b'", "prompt": "x"}',

@@ -1,12 +1,13 @@
 """What `verify` is given by a stranger: three headers and a body."""
 
-from relay import Unverified, signing, verify
+from relay import Unverified, verify
 from relay.model import Secret
+from relay.signing import standard_webhooks
 from tests.fuzz.target import Target, text_of
 
-SECRET = signing.new_secret(bytes(32))
+SECRET = standard_webhooks.new_secret(bytes(32))
 NOW = 1_709_294_400_000
-GOOD = signing.headers("evt_1", b"{}", [Secret(SECRET)], NOW)
+GOOD = standard_webhooks.headers("evt_1", b"{}", [Secret(SECRET)], NOW)
 
 
 def parse(data: bytes) -> None:

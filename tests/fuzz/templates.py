@@ -3,10 +3,10 @@
 import json
 from dataclasses import replace
 
-from relay.errors import Invalid
+from relay.errors import ValidationFailed
 from relay.formats import template
+from relay.formats.sample_event import SAMPLE_JOB, sample_event
 from relay.model import EventType
-from relay.samples import SAMPLE_JOB, sample_event
 from tests.fuzz.target import Target, text_of
 
 HOSTILE = {"id": '"}', "name": '{{ job.id }} "} \\', "url": None}
@@ -31,7 +31,7 @@ def parse(data: bytes) -> None:
 TARGET = Target(
     "templates",
     parse,
-    (Invalid,),
+    (ValidationFailed,),
     (
         b'{"text": "{{ job.scenario.name | default(\'none\') }} is done", "id": "{{ job.id }}"}',
         b"{{ headline | truncate(5) | upper }}",

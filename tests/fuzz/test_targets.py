@@ -1,4 +1,4 @@
-"""The fuzz targets run, find nothing in a moment's look, and are quick on long inputs."""
+"""The fuzz targets run, find nothing in a short run, and are quick on long inputs."""
 
 import time
 

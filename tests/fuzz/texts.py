@@ -3,23 +3,23 @@
 import contextlib
 from collections.abc import Callable
 
-from relay.addresses import EgressRules, refusal
 from relay.backoff import retry_after
-from relay.config_text import values
-from relay.durations import Durations
-from relay.errors import Refused
+from relay.config import parsers
+from relay.egress.url_policy import EgressRules, blocked_reason
+from relay.errors import RequestError
 from relay.model import DAY, from_rfc3339, to_rfc3339
-from relay.signing import check_secret
-from relay.store import paging
-from relay.web import reading, references
-from relay.web.idempotency import KEY
-from relay.web.queries import DeliveriesQuery, JobsQuery
+from relay.polling.schedule.job_durations import DurationHistory
+from relay.signing.standard_webhooks import check_secret
+from relay.store.engine import paging
+from relay.web.core import path_params, request_parsing
+from relay.web.core.idempotency import KEY
+from relay.web.schemas.queries import DeliveriesQuery, JobsQuery
 from tests.fuzz.target import Target, text_of
 
 SETTINGS = (
-    *(values.duration, values.share, values.yes_or_no, values.name, values.host, values.url, values.base_url),
-    *(values.store_url, values.network, values.format_name, values.exec_key, values.signing_secret),
-    *(values.relay_key, values.key_hash, values.whole(1, 10), values.between("1s", "1h")),
+    *(parsers.duration, parsers.share, parsers.boolean, parsers.name, parsers.host, parsers.url, parsers.base_url),
+    *(parsers.store_url, parsers.network, parsers.format_name, parsers.exec_key, parsers.signing_secret),
+    *(parsers.api_key, parsers.key_hash, parsers.integer_between(1, 10), parsers.duration_between("1s", "1h")),
 )
 
 
@@ -29,27 +29,27 @@ def times(data: bytes) -> None:
     assert wait is None or 0 <= wait <= DAY
     if (at := from_rfc3339(text)) is not None:
         assert from_rfc3339(to_rfc3339(at)) == at
-    reading.validated(DeliveriesQuery, {"since": text, "until": text})
+    request_parsing.validated(DeliveriesQuery, {"since": text, "until": text})
 
 
 def pages(data: bytes) -> None:
     text = text_of(data)
     KEY.fullmatch(text)
-    with contextlib.suppress(Refused):
-        reading.validated(JobsQuery, {"limit": text[:20], "cursor": text})
+    with contextlib.suppress(RequestError):
+        request_parsing.validated(JobsQuery, {"limit": text[:20], "cursor": text})
     place = paging.decode(text)
     assert paging.decode(paging.encode(*place)) == place
 
 
 def names(data: bytes) -> None:
     text = text_of(data)
-    refusal(text, EgressRules())
+    blocked_reason(text, EgressRules())
     readers: tuple[Callable[[], str], ...] = (
-        lambda: references.id_of(text, "endpoint"),
-        lambda: references.job_id(text),
+        lambda: path_params.parse_id(text, "endpoint"),
+        lambda: path_params.job_id(text),
     )
     for read in readers:
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(RequestError):
             assert read().isascii()
     check_secret(text)
 
@@ -62,23 +62,23 @@ def settings(data: bytes) -> None:
 
 
 def durations(data: bytes) -> None:
-    Durations.from_json(text_of(data)).to_json()
+    DurationHistory.from_json(text_of(data)).to_json()
 
 
 TIMES = Target(
     "times",
     times,
-    (Refused,),
+    (RequestError,),
     (b"2024-03-01T10:00:00.123456789+23:59", b"Fri, 01 Mar 2024 10:00:30 GMT", b"7.5", b"9" * 400, b"-1", b"1e5"),
     longest=1_024,
 )
 PAGES = Target(
-    "pages", pages, (Refused,), (b"MTcwOTI5NDQwMDAwMDpyZWdfMDE", b"=" * 50, b"50", "٤".encode()), longest=1_024
+    "pages", pages, (RequestError,), (b"MTcwOTI5NDQwMDAwMDpyZWdfMDE", b"=" * 50, b"50", "٤".encode()), longest=1_024
 )
 NAMES = Target(
     "names",
     names,
-    (Refused,),
+    (RequestError,),
     (b"ep_01HQWY5CG0", b"whsec_" + b"A" * 32, b"fe80::1%eth0", b"::ffff:127.0.0.1", b"j1\n", b"0x7f.1"),
     longest=1_024,
 )
@@ -90,11 +90,11 @@ LEARNED = Target(
     durations,
     (ValueError,),
     (
-        b'{"seen": [[1, 2.5]], "never": [7], "waits": [1]}',
+        b'{"completed": [[1, 2.5]], "unfinished": [7], "queue_times": [1]}',
         b"[]",
         b"{}",
         b"null",
         b'{"a": NaN}',
-        Durations().to_json().encode(),
+        DurationHistory().to_json().encode(),
     ),
 )

@@ -13,16 +13,16 @@ import pytest
 
 from relay import config, formats
 from relay.formats import flat
-from relay.model import ENDINGS, Event, EventType, event_id, from_rfc3339
-from relay.samples import SAMPLE_JOB
-from relay.sandbox.exec import BASE, SANDBOX_KEY, Exec, ExecSettings
-from relay.sandbox.jobs import Law
-from relay.sandbox.limits import UNLIMITED
-from relay.sandbox.serving import serve
+from relay.formats.sample_event import SAMPLE_JOB
+from relay.model import FINAL_EVENTS, Event, EventType, event_id, from_rfc3339
+from relay.sandbox.exec_server import BASE, SANDBOX_KEY, ExecSettings, FakeExec
+from relay.sandbox.job_simulation import JobProfile
+from relay.sandbox.local_server import serve
+from relay.sandbox.rate_limits import UNLIMITED
 from relay.service import Relay
-from relay.store.clock import system_clock
-from relay.web.answers import RegistrationAnswer
+from relay.store.engine.clock import system_clock
 from relay.web.app import create_app
+from relay.web.schemas.responses import RegistrationResponse
 from tests.make import make_event
 from tests.node import PACKAGES, ROOT, installed
 
@@ -50,7 +50,7 @@ def sample_event() -> Event:
 
 def test_the_trigger_s_fields_are_the_format_s_keys() -> None:
     """In the same order: what a Zap maps is what comes."""
-    assert [field["key"] for field in TRIGGER["outputFields"]] == list(flat.fields(make_event(), None))
+    assert [field["key"] for field in TRIGGER["outputFields"]] == list(flat.flat_fields(make_event(), None))
 
 
 def test_the_trigger_s_sample_is_what_the_relay_sends() -> None:
@@ -69,14 +69,14 @@ def test_the_trigger_s_fields_have_the_types_of_what_comes() -> None:
 
 def test_the_choices_are_the_endings() -> None:
     """No event is missing from the trigger's list, and none is made up."""
-    assert list(TRIGGER["events"]) == [event.value for event in ENDINGS]
+    assert list(TRIGGER["events"]) == [event.value for event in FINAL_EVENTS]
 
 
 def test_the_action_s_fields_are_in_the_answer() -> None:
     """What the action shows is what POST /v1/registrations answers."""
     keys = [field["key"] for field in ACTION["outputFields"]]
     assert list(ACTION["sample"]) == keys
-    assert set(keys) <= set(RegistrationAnswer.model_fields)
+    assert set(keys) <= set(RegistrationResponse.model_fields)
 
 
 @pytest.mark.parametrize("folder", PACKAGES, ids=lambda folder: folder.name)
@@ -116,8 +116,8 @@ def test_every_package_is_listed() -> None:
 @pytest.fixture
 async def surroundings(tmp_path: Path) -> AsyncIterator[dict[str, str]]:
     """A relay between Exec's stand-in and loopback, as the integration's tests want it in their environment."""
-    law = Law(median=300, sigma=0, queued=50)
-    exec = Exec(ExecSettings(limits=UNLIMITED, law=law, seed=1), system_clock)
+    law = JobProfile(median=300, sigma=0, queued=50)
+    exec = FakeExec(ExecSettings(limits=UNLIMITED, profile=law, seed=1), system_clock)
     async with AsyncExitStack() as stack:
         exec_url = await stack.enter_async_context(serve(exec.app))
         relay = await Relay.open(config.from_mapping(settings(f"{exec_url}{BASE}", tmp_path)))

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 
 from relay.model import Instant
-from relay.sandbox.exec import BASE, SANDBOX_KEY, Exec, ExecSettings
-from relay.sandbox.limits import UNLIMITED
-from relay.sandbox.serving import serve
+from relay.sandbox.exec_server import BASE, SANDBOX_KEY, ExecSettings, FakeExec
+from relay.sandbox.local_server import serve
+from relay.sandbox.rate_limits import UNLIMITED
 
 JOBS = f"{BASE}/scenario-studio/jobs"
 KEY = SANDBOX_KEY
@@ -36,14 +36,14 @@ class Clock:
 
 
 class StandIn:
-    """The `Exec`, its clock, and a client that holds its key."""
+    """The `FakeExec`, its clock, and a client that holds its key."""
 
-    def __init__(self, exec: Exec, clock: Clock, http: httpx.AsyncClient) -> None:
+    def __init__(self, exec: FakeExec, clock: Clock, http: httpx.AsyncClient) -> None:
         self.exec = exec
         self.clock = clock
         self.http = http
 
-    async def look(self, job_id: str, **request: Any) -> httpx.Response:
+    async def poll(self, job_id: str, **request: Any) -> httpx.Response:
         return await self.http.get(f"{JOBS}/{job_id}", **request)
 
     async def create(self, wanted: Any, **request: Any) -> httpx.Response:
@@ -60,7 +60,7 @@ class StandIn:
 async def standin(**settings: Any) -> AsyncIterator[StandIn]:
     """An Exec with these `ExecSettings`; without limits unless they are given."""
     clock = Clock()
-    exec = Exec(ExecSettings(**{"limits": UNLIMITED, "seed": 1, **settings}), clock)
+    exec = FakeExec(ExecSettings(**{"limits": UNLIMITED, "seed": 1, **settings}), clock)
     bearer = {"authorization": f"Bearer {KEY}"}
     async with (
         serve(exec.app) as url,

@@ -16,13 +16,13 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from relay import signing
 from relay.cli import main
 from relay.model import Secret
-from relay.sandbox.faults import NAMED
+from relay.sandbox.fault_injection import NAMED
+from relay.signing import standard_webhooks
 from tests.sandbox import exec_page
 
-SECRET = signing.new_secret(bytes(32))
+SECRET = standard_webhooks.new_secret(bytes(32))
 JOB = {**exec_page.COMPLETED, "scenario": {**exec_page.COMPLETED["scenario"], "name": "Café ‮\x1b[31m"}}
 STANDARD = {"type": "job.completed", "timestamp": "2024-03-01T10:00:45Z", "data": {"job": JOB, "workspace": "default"}}
 FLAT = {"event": "job.failed", "job_id": "abc", "scenario_name": None, "summary": "Scenario failed: out of ideas"}
@@ -54,7 +54,7 @@ async def line(stream: asyncio.StreamReader | None, pattern: str) -> re.Match[st
 
 def signed(body: dict[str, Any], secret: str = SECRET) -> dict[str, Any]:
     content = json.dumps(body).encode()
-    headers = signing.headers("evt_1", content, [Secret(secret)], time.time_ns() // 1_000_000)
+    headers = standard_webhooks.headers("evt_1", content, [Secret(secret)], time.time_ns() // 1_000_000)
     return {"content": content, "headers": headers}
 
 
@@ -70,7 +70,7 @@ async def test_the_sandbox_tells_how_to_use_it_and_stops_cleanly(number: signal.
             job_id = (await http.post("/scenario-studio/jobs", json=exec_page.CREATE)).json()["id"]
             while (await http.get(f"/scenario-studio/jobs/{job_id}")).json()["status"] != "completed":
                 await asyncio.sleep(0.02)
-        await line(process.stdout, rf"look +{job_id} +200 +completed")
+        await line(process.stdout, rf"poll +{job_id} +200 +completed")
         process.send_signal(number)
         _, errors = await process.communicate()
         assert (process.returncode, errors) == (0, b"")
@@ -95,7 +95,7 @@ async def test_the_sandbox_takes_faults_and_keys() -> None:
 
 async def test_the_receiver_prints_what_it_verified(tmp_path: Path) -> None:
     """One line each: event, job, name, verdict, and whether it came before; control characters are harmless."""
-    (tmp_path / "secrets").write_text(f"{signing.new_secret(bytes(range(32)))}\n{SECRET}\n")
+    (tmp_path / "secrets").write_text(f"{standard_webhooks.new_secret(bytes(range(32)))}\n{SECRET}\n")
     async with relay("receive", "--port", "0", "--secret-file", str(tmp_path / "secrets")) as process:
         url = (await line(process.stderr, r"(http://\S+)"))[1]
         async with httpx.AsyncClient(trust_env=False) as http:

@@ -9,36 +9,36 @@ from email.utils import formatdate
 import httpx
 import pytest
 
-from relay import signing
-from relay.errors import Invalid
+from relay.errors import ValidationFailed
 from relay.model import DAY, MINUTE, Instant, Secret
+from relay.sandbox.local_server import serve
 from relay.sandbox.receiver import (
     ABORT,
     DISABLE,
     GONE,
     HANG,
-    Answer,
-    Drip,
-    Flood,
+    HugeBody,
     Received,
     Receiver,
+    Respond,
+    SlowBody,
     redirect,
     retry_later,
 )
-from relay.sandbox.serving import serve
+from relay.signing import standard_webhooks
 from tests.sandbox.standin import NO_TLS, Clock
 
-NEW, OLD = signing.new_secret(bytes(range(32))), signing.new_secret(bytes(range(32, 64)))
+NEW, OLD = standard_webhooks.new_secret(bytes(range(32))), standard_webhooks.new_secret(bytes(range(32, 64)))
 BODY = b'{"type":"job.completed","data":{"job":{"id":"abc","scenario":{"name":"Caf\xc3\xa9"}}}}'
 
 
 def now() -> Instant:
-    """The library looks at the machine's clock and takes no other."""
+    """The library polls the machine's clock and takes no other."""
     return time.time_ns() // 1_000_000
 
 
 def signed(body: bytes = BODY, secrets: Sequence[str] = (NEW,), at: Instant | None = None) -> dict[str, str]:
-    return signing.headers("evt_1", body, [Secret(secret) for secret in secrets], now() if at is None else at)
+    return standard_webhooks.headers("evt_1", body, [Secret(secret) for secret in secrets], now() if at is None else at)
 
 
 @asynccontextmanager
@@ -61,7 +61,7 @@ async def test_what_the_relay_signs_is_verified_and_kept() -> None:
     """Everything of the request is there afterwards, at the receiver's own time."""
     clock = Clock()
     came = await judged(Receiver(NEW, clock), signed(), path="/any/path?query=1")
-    assert (came.verified, came.why) == (True, "")
+    assert (came.verified, came.error) == (True, "")
     assert (came.at, came.path, came.webhook_id, came.event_type) == (clock.now, "/any/path", "evt_1", "job.completed")
     assert came.body == BODY
     assert came.headers["webhook-id"] == "evt_1"
@@ -98,12 +98,12 @@ async def test_what_can_not_be_trusted_is_kept_with_the_reason(
     headers, body = request_()
     came = await judged(Receiver(NEW, Clock()), headers, body)
     assert not came.verified
-    assert why in came.why
+    assert why in came.error
 
 
 async def test_while_a_secret_rotates_either_holder_verifies() -> None:
     """Two signatures come: a holder of either secret accepts; a holder of both accepts one signature of either."""
-    both = signing.headers("evt_1", BODY, [Secret(NEW), Secret(OLD, until=now() + DAY)], now())
+    both = standard_webhooks.headers("evt_1", BODY, [Secret(NEW), Secret(OLD, until=now() + DAY)], now())
     for secrets in ([NEW], [OLD], [NEW, OLD]):
         assert (await judged(Receiver(secrets, Clock()), both)).verified
     for secret in (NEW, OLD):
@@ -116,10 +116,10 @@ async def test_each_path_can_have_secrets_of_its_own() -> None:
     async with receiving(receiver) as http:
         for path in ("/old", "/else", "/none"):
             await http.post(path, content=BODY, headers=signed())
-        receiver.trust(NEW, "/old")
+        receiver.set_secrets(NEW, "/old")
         await http.post("/old", content=BODY, headers=signed())
     assert [one.verified for one in receiver.received] == [False, True, False, True]
-    assert "no secret is known" in receiver.received[2].why
+    assert "no secret is known" in receiver.received[2].error
 
 
 async def test_a_signed_body_need_not_be_the_standard_one() -> None:
@@ -133,7 +133,7 @@ async def test_a_signed_body_need_not_be_the_standard_one() -> None:
 
 def test_a_secret_that_is_none_is_refused() -> None:
     """A receiver that could verify nothing is not made."""
-    with pytest.raises(Invalid, match="base64"):
+    with pytest.raises(ValidationFailed, match="base64"):
         Receiver("whsec_no!", Clock())
 
 
@@ -163,20 +163,20 @@ async def test_waiting_ends_when_enough_came_or_time_is_over() -> None:
     """`arrived` counts by path, and gives up loudly."""
     receiver = Receiver(NEW, Clock())
     async with receiving(receiver) as http:
-        waiting = asyncio.create_task(receiver.arrived(2, path="/b"))
+        waiting = asyncio.create_task(receiver.wait_for(2, path="/b"))
         for path in ("/a", "/b", "/b"):
             await http.post(path)
         assert [one.path for one in await waiting] == ["/b", "/b"]
         with pytest.raises(TimeoutError):
-            await receiver.arrived(4, within=20)
+            await receiver.wait_for(4, within=20)
 
 
 async def test_answers_follow_the_script_of_the_path() -> None:
     """A path's own script first, then the common one, then what is always answered; 204 unless told."""
     receiver = Receiver(NEW, Clock())
-    receiver.script(Answer(status=500, body=b"oops"), Answer(status=503), path="/a")
-    receiver.script(Answer(status=502))
-    receiver.always(Answer(status=202, headers={"x-mine": "1"}), "/b")
+    receiver.script(Respond(status=500, body=b"oops"), Respond(status=503), path="/a")
+    receiver.script(Respond(status=502))
+    receiver.always(Respond(status=202, headers={"x-mine": "1"}), "/b")
     async with receiving(receiver) as http:
         answers = [await http.post(path) for path in ("/a", "/a", "/a", "/a", "/b")]
     assert [answer.status_code for answer in answers] == [500, 503, 502, 204, 202]
@@ -210,7 +210,7 @@ async def test_it_can_hang() -> None:
 async def test_it_can_drip() -> None:
     """Byte after byte with a wait before each, so that no timeout of a single read ever strikes."""
     receiver = Receiver(NEW, Clock())
-    receiver.script(Drip(body=b"abc", every=5), Drip())
+    receiver.script(SlowBody(body=b"abc", every=5), SlowBody())
     async with receiving(receiver) as http:
         assert (await http.post("/")).content == b"abc"
         async with http.stream("POST", "/") as answer:
@@ -220,7 +220,7 @@ async def test_it_can_drip() -> None:
 async def test_it_can_flood() -> None:
     """A body of any size comes without being held in memory; whoever hangs up early is let go."""
     receiver = Receiver(NEW, Clock())
-    receiver.script(Flood(bytes=200_001), Flood())
+    receiver.script(HugeBody(bytes=200_001), HugeBody())
     async with receiving(receiver) as http:
         assert len((await http.post("/")).content) == 200_001
         async with http.stream("POST", "/") as answer:
@@ -231,7 +231,7 @@ async def test_it_can_flood() -> None:
 
 
 async def test_it_takes_posts_only() -> None:
-    """A look with a browser is told so and not kept."""
+    """A poll with a browser is told so and not kept."""
     receiver = Receiver(NEW, Clock())
     async with receiving(receiver) as http:
         assert (await http.get("/")).status_code == 405

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, Inspector, inspect, text, update
 
-from relay.store.schema import metadata, terms
+from relay.store.engine.schema import metadata, store_compatibility
 
 NEWER = "9999"
 
@@ -17,7 +17,7 @@ def make_newer(tx: Connection, oldest: str) -> None:
     tx.execute(text("CREATE TABLE laters (id TEXT PRIMARY KEY)"))
     tx.execute(text("CREATE INDEX watches_later ON watches (later)"))
     tx.execute(text("UPDATE alembic_version SET version_num = :newer"), {"newer": NEWER})
-    tx.execute(update(terms), {"oldest": oldest})
+    tx.execute(update(store_compatibility), {"oldest": oldest})
 
 
 class Shape:

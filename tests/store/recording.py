@@ -3,7 +3,8 @@
     python -m pytest -p tests.store.recording tests/flows tests/usecases tests/web
 
 writes each statement once, with values that it came with, for the version of the tables that is the newest now. The
-file is what `tests/store/test_versions.py` holds later migrations to; it is made when `migrate.OLDEST` changes.
+file is what `tests/store/test_versions.py` holds later migrations to; it is made when `migrate.OLDEST_COMPATIBLE`
+changes.
 """
 
 import base64
@@ -14,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Engine, TextClause, event
 
-from relay.store import migrate
+from relay.store.engine import migrate
 
 RECORDED = Path(__file__).parent / "recorded.json"
 

@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy import text
 
 from relay.errors import StoreError
-from relay.store import idempotency
-from relay.store.database import Store, Tx
-from relay.store.idempotency import Kept
+from relay.store.engine.database import Store, Tx
+from relay.store.tables import idempotency
+from relay.store.tables.idempotency import StoredResponse
 
 
-def keep(key: str) -> Kept:
-    return Kept(key=key, request_hash="", status=201, answer="", created_at=0)
+def keep(key: str) -> StoredResponse:
+    return StoredResponse(key=key, request_hash="", status=201, answer="", created_at=0)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ async def test_a_store_goes_on_after_all_connections_were_cut(postgres_url: str,
     await asyncio.gather(*(store.read(lambda tx: idempotency.get(tx, "1")) for _ in range(8)))
     for number in range(3):
         cut_all(server)
-        assert await store.write(lambda tx, n=number: idempotency.keep(tx, keep(str(n))))  # type: ignore[misc]
+        assert await store.write(lambda tx, n=number: idempotency.store(tx, keep(str(n))))  # type: ignore[misc]
         cut_all(server)
         found = await asyncio.gather(*(store.read(lambda tx: idempotency.get(tx, "0")) for _ in range(8)))
         assert None not in found
@@ -58,16 +58,16 @@ async def test_a_transaction_that_was_cut_is_made_anew(postgres_url: str, server
     tries: list[int] = []
 
     def work(tx: Tx) -> bool:
-        first = idempotency.keep(tx, keep("first"))
+        first = idempotency.store(tx, keep("first"))
         tries.append(1)
         if len(tries) == 1:
             cut_all(server)
-        return first and idempotency.keep(tx, keep("second"))
+        return first and idempotency.store(tx, keep("second"))
 
     def fails(tx: Tx) -> None:
         raise LookupError("its own fault")
 
-    wishes = [store.write(fails), store.write(lambda tx: idempotency.keep(tx, keep("a"))), store.write(work)]
+    wishes = [store.write(fails), store.write(lambda tx: idempotency.store(tx, keep("a"))), store.write(work)]
     results = await asyncio.gather(*wishes, store.write(fails), return_exceptions=True)
     assert [type(result) for result in results] == [LookupError, bool, bool, LookupError]
     assert results[1:3] == [True, True]
@@ -89,7 +89,7 @@ async def test_a_commit_that_was_cut_is_told_and_not_made_again(postgres_url: st
     with pytest.raises(StoreError, match="can't be reached"):
         await store.write(work)
     assert len(tries) == 1
-    assert await store.write(lambda tx: idempotency.keep(tx, keep("after")))
+    assert await store.write(lambda tx: idempotency.store(tx, keep("after")))
     await store.aclose()
 
 
@@ -104,7 +104,7 @@ async def test_what_a_dead_relay_held_is_let_go(url: str, postgres_url: str) -> 
     """A relay that stops in the middle of a transaction holds up the others only as long as the server waits for it."""
     dead, alive = await Store.open(url), await Store.open(f"{postgres_url}&options=-c%20lock_timeout%3D20000")
     go_on, held = threading.Event(), threading.Event()
-    await dead.write(lambda tx: idempotency.keep(tx, keep("row")))
+    await dead.write(lambda tx: idempotency.store(tx, keep("row")))
 
     def hang(tx: Tx) -> None:
         tx.execute(text("UPDATE idempotency SET status = 500"))
@@ -123,11 +123,11 @@ async def test_what_a_dead_relay_held_is_let_go(url: str, postgres_url: str) -> 
 async def test_a_lock_that_nobody_gives_back_is_told(url: str, server: psycopg.Connection) -> None:
     """Whoever waits for it is told, and nobody who was to be committed with it."""
     store = await Store.open(url)
-    await store.write(lambda tx: idempotency.keep(tx, keep("row")))
+    await store.write(lambda tx: idempotency.store(tx, keep("row")))
     with server.transaction():
         server.execute("UPDATE idempotency SET status = 500")
         blocked = store.write(lambda tx: tx.execute(text("UPDATE idempotency SET status = 200")).rowcount)
-        others = [store.write(lambda tx, n=n: idempotency.keep(tx, keep(str(n)))) for n in range(3)]  # type: ignore[misc]
+        others = [store.write(lambda tx, n=n: idempotency.store(tx, keep(str(n)))) for n in range(3)]  # type: ignore[misc]
         results = await asyncio.gather(blocked, *others, return_exceptions=True)
     assert isinstance(results[0], StoreError)
     assert "another transaction holds" in str(results[0])
@@ -141,7 +141,9 @@ async def test_a_read_sees_one_instant(store: Store, another: Store) -> None:
 
     def twice(tx: Tx) -> tuple[object, object]:
         first = idempotency.get(tx, "between")
-        asyncio.run_coroutine_threadsafe(another.write(lambda tx: idempotency.keep(tx, keep("between"))), loop).result()
+        asyncio.run_coroutine_threadsafe(
+            another.write(lambda tx: idempotency.store(tx, keep("between"))), loop
+        ).result()
         return first, idempotency.get(tx, "between")
 
     assert await store.read(twice) == (None, None)
@@ -150,10 +152,10 @@ async def test_a_read_sees_one_instant(store: Store, another: Store) -> None:
 
 async def test_a_read_can_not_write(store: Store) -> None:
     """On PostgreSQL the server sees to it; SQLite has one writer, and so would lose what a read wrote."""
-    if store.is_ours_alone:
+    if store.is_exclusive:
         return
     with pytest.raises(StoreError, match="read-only"):
-        await store.read(lambda tx: idempotency.keep(tx, keep("x")))
+        await store.read(lambda tx: idempotency.store(tx, keep("x")))
 
 
 @pytest.mark.parametrize(

@@ -13,18 +13,19 @@ import pytest
 from sqlalchemy import create_engine, event, text
 
 from relay.errors import StoreError
-from relay.store import dialect, idempotency
-from relay.store.database import Store
-from relay.store.idempotency import Kept
+from relay.store.engine import dialect
+from relay.store.engine.database import Store
+from relay.store.tables import idempotency
+from relay.store.tables.idempotency import StoredResponse
 from tests.standby import Pair, pair
 
 
-def kept(key: str) -> Kept:
-    return Kept(key=key, request_hash="", status=201, answer="", created_at=0)
+def kept(key: str) -> StoredResponse:
+    return StoredResponse(key=key, request_hash="", status=201, answer="", created_at=0)
 
 
 async def write(store: Store, key: str) -> None:
-    await store.write(lambda tx: idempotency.keep(tx, kept(key)))
+    await store.write(lambda tx: idempotency.store(tx, kept(key)))
 
 
 async def later_writes(store: Store, key: str) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from relay.errors import InUse, StoreError
-from relay.store import backup, file_lock
-from relay.store.database import Store
+from relay.errors import StoreError, StoreLocked
+from relay.store import file_lock
+from relay.store.engine.database import Store
+from relay.store.maintenance import backup
 
 
 def a_symbolic_link(folder: Path) -> Path:
@@ -51,7 +52,7 @@ async def test_the_lock_outlives_what_sqlite_closes(tmp_path: Path) -> None:
     path = tmp_path / "relay.db"
     lock = file_lock.lock_file(path)
     sqlite3.connect(path).close()
-    with pytest.raises(InUse):
+    with pytest.raises(StoreLocked):
         file_lock.lock_file(path)
     lock.close()
     file_lock.lock_file(path).close()
@@ -64,11 +65,11 @@ async def test_a_refused_relay_leaves_sqlite_its_locks(tmp_path: Path) -> None:
     store = await Store.open(url)
     await store.write_nothing()
     for name in (a_symbolic_link, a_link_to_the_folder):
-        with pytest.raises(InUse):
+        with pytest.raises(StoreLocked):
             file_lock.lock_file(name(tmp_path))
-    with pytest.raises(InUse):
+    with pytest.raises(StoreLocked):
         await Store.open(url)
-    visit = "import sqlite3, sys; one = sqlite3.connect(sys.argv[1]); one.execute('SELECT 1 FROM terms'); one.close()"
+    visit = "import sqlite3, sys; one = sqlite3.connect(sys.argv[1]); one.execute('SELECT 1 FROM store_compatibility'); one.close()"
     subprocess.run([sys.executable, "-c", visit, str(tmp_path / "relay.db")], check=True, timeout=60)
     assert (tmp_path / "relay.db-wal").exists()
     await store.aclose()
@@ -94,7 +95,7 @@ async def test_where_the_system_has_no_such_locks_a_file_beside_is_locked(
     """By its real name, so that symbolic links don't get past it."""
     monkeypatch.setattr(file_lock, "_SET", None)
     lock = file_lock.lock_file(tmp_path / "relay.db")
-    with pytest.raises(InUse):
+    with pytest.raises(StoreLocked):
         file_lock.lock_file(a_symbolic_link(tmp_path))
     lock.close()
 

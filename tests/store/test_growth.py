@@ -7,33 +7,32 @@ from typing import Any
 from sqlalchemy import delete, text, update
 
 from benchmarks.growth.filling import MONTH, fill
-from relay.budget import Allowance
 from relay.model import DeliveryStatus, EndpointKind, EventType, RegistrationStatus, WatchState
-from relay.sealing import Seal
-from relay.situation import situation
-from relay.store import (
+from relay.polling.request_budget import RateLimit
+from relay.polling.workspace_status import workspace_status
+from relay.security.encryption import FieldCipher
+from relay.store.engine import dialect, schema
+from relay.store.engine.database import Store, Tx
+from relay.store.engine.paging import Page, encode
+from relay.store.tables import (
+    dashboard_queries,
     deliveries,
-    dialect,
+    due_deliveries,
     endpoints,
     events,
     outbox,
     pruning,
     registrations,
-    schema,
-    summaries,
-    waiting,
     watches,
 )
-from relay.store.database import Store, Tx
-from relay.store.deliveries import Filter
-from relay.store.paging import Page, encode
+from relay.store.tables.deliveries import DeliveryFilter
 from tests.make import NOON
 
 SMALL, LARGE, EACH = 200, 4_000, 2
 DEEP = Page(20, encode(NOON - MONTH + MONTH // 20, "zzz"))
 DEEP_JOB = Page(20, encode(NOON - MONTH + MONTH // 20, "zzz", "default"))
 TOP = Page(20)
-OF_ONE = Filter(endpoint_id="ep_1000000001")
+OF_ONE = DeliveryFilter(endpoint_id="ep_1000000001")
 
 WORK: dict[str, Callable[[Tx], Any]] = {
     "jobs": lambda tx: watches.page(tx, TOP),
@@ -44,35 +43,35 @@ WORK: dict[str, Callable[[Tx], Any]] = {
     "registrations of an endpoint": lambda tx: registrations.page(tx, TOP, endpoint_id="ep_1000000001"),
     "events, deep": lambda tx: events.page(tx, DEEP, None, None, None),
     "events of a rare type": lambda tx: events.page(tx, TOP, EventType.EXPIRED, None, None),
-    "deliveries, deep": lambda tx: deliveries.page(tx, DEEP, Filter()),
-    "failed deliveries, deep": lambda tx: deliveries.page(tx, DEEP, Filter(status=DeliveryStatus.FAILED)),
-    "cancelled deliveries": lambda tx: deliveries.page(tx, TOP, Filter(status=DeliveryStatus.CANCELLED)),
+    "deliveries, deep": lambda tx: deliveries.page(tx, DEEP, DeliveryFilter()),
+    "failed deliveries, deep": lambda tx: deliveries.page(tx, DEEP, DeliveryFilter(status=DeliveryStatus.FAILED)),
+    "cancelled deliveries": lambda tx: deliveries.page(tx, TOP, DeliveryFilter(status=DeliveryStatus.CANCELLED)),
     "deliveries of an endpoint": lambda tx: deliveries.page(tx, DEEP, OF_ONE),
-    "names of an endpoint's jobs": lambda tx: summaries.names(tx, deliveries.page(tx, TOP, OF_ONE)[0]),
+    "names of an endpoint's jobs": lambda tx: dashboard_queries.scenario_names(tx, deliveries.page(tx, TOP, OF_ONE)[0]),
     "endpoints, deep": lambda tx: endpoints.page(tx, DEEP),
     "ad hoc endpoints, deep": lambda tx: endpoints.page(tx, DEEP, EndpointKind.AD_HOC),
     "standing endpoints": lambda tx: endpoints.page(tx, TOP, EndpointKind.STANDING),
-    "endpoints in trouble": lambda tx: summaries.troubled(tx, 8),
-    "usual looks": lambda tx: summaries.usual_looks(tx, "default"),
-    "search for a job": lambda tx: summaries.jobs_like(tx, "nothing", 20, among=100),
-    "search for an endpoint": lambda tx: summaries.endpoints_like(tx, "nothing", 20, among=10),
-    "has anything changed?": summaries.mark,
-    "what is due": lambda tx: waiting.due(tx, NOON, 100),
-    "the oldest due": lambda tx: waiting.oldest_due(tx, NOON),
-    "looks that are due": lambda tx: watches.due(tx, "default", NOON, 100),
-    "leasing looks": lambda tx: watches.lease(tx, watches.active(tx, "default", 20), NOON + MONTH),
-    "how a workspace is placed": lambda tx: situation(tx, "default", Allowance(60, 1_000, 1.0), None, NOON),
-    "taking up looks under way": lambda tx: watches.release(tx, NOON),
+    "endpoints in trouble": lambda tx: dashboard_queries.failing_endpoints(tx, 8),
+    "usual polls": lambda tx: dashboard_queries.mean_polls_per_job(tx, "default"),
+    "search for a job": lambda tx: dashboard_queries.search_jobs(tx, "nothing", 20, among=100),
+    "search for an endpoint": lambda tx: dashboard_queries.search_endpoints(tx, "nothing", 20, among=10),
+    "has anything changed?": dashboard_queries.change_token,
+    "what is due": lambda tx: due_deliveries.due(tx, NOON, 100),
+    "the oldest due": lambda tx: due_deliveries.oldest_due(tx, NOON),
+    "polls that are due": lambda tx: watches.due(tx, "default", NOON, 100),
+    "leasing polls": lambda tx: watches.lease(tx, watches.active(tx, "default", 20), NOON + MONTH),
+    "how a workspace is placed": lambda tx: workspace_status(tx, "default", RateLimit(60, 1_000, 1.0), None, NOON),
+    "taking up polls under way": lambda tx: watches.release_all(tx, NOON),
     "taking up attempts under way": lambda tx: outbox.release(tx, NOON),
     "a batch of old jobs": lambda tx: pruning.delete_jobs(tx, pruning.old_jobs(tx, NOON, 5)[0], NOON, 500),
-    "what was held too long": lambda tx: pruning.held_too_long(tx, NOON, 5),
+    "what was held too long": lambda tx: pruning.expired_held(tx, NOON, 5),
     "a batch of old endpoints": lambda tx: pruning.delete_endpoints(tx, pruning.old_endpoints(tx, NOON, 5)[0]),
 }
 
 
 def refill(url: str, jobs: int) -> None:
     """Makes so many jobs that have ended, in place of what is there."""
-    engine = dialect.engine(dialect.parse(url), writer=True, connections=1, relay_seal=Seal())
+    engine = dialect.engine(dialect.parse(url), writer=True, connections=1, relay_seal=FieldCipher())
     with engine.begin() as tx:
         for table in schema.metadata.sorted_tables:
             tx.execute(delete(table))
@@ -104,7 +103,7 @@ def counted(tx: Tx) -> Iterator[Callable[[], int]]:
 def costs(tx: Tx) -> dict[str, int]:
     """What each piece of work costs."""
     found = {}
-    if tx.dialect.name == "postgresql":  # which would rather read a few hundred rows than look into an index
+    if tx.dialect.name == "postgresql":  # which would rather read a few hundred rows than poll into an index
         tx.execute(text("SET LOCAL enable_seqscan = off"))
     for name, work in WORK.items():
         with counted(tx) as so_far:
@@ -131,7 +130,7 @@ async def test_a_search_reads_what_is_newest_and_not_the_whole_table(store: Stor
         found = []
         for typed in ("nothing", "job1", "Discovery", "100%"):
             with counted(tx) as so_far:
-                summaries.jobs_like(tx, typed, 20, among=100)
+                dashboard_queries.search_jobs(tx, typed, 20, among=100)
                 found.append(so_far())
         return found
 

@@ -12,32 +12,34 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import delete
 
-from relay import budget
-from relay.budget import Allowance, Ledger
 from relay.cli import main
 from relay.model import DAY, HOUR, MINUTE, SECOND, Secret
-from relay.pace import read_ledger
-from relay.store import api_keys, backup, callbacks, endpoints, schema, sessions, workspaces
-from relay.store.api_keys import StoredKey
-from relay.store.callbacks import CallbackToken
-from relay.store.database import Store, Tx
+from relay.polling import request_budget
+from relay.polling.request_budget import RateLimit, UsageLedger
+from relay.polling.schedule.policy import read_ledger
+from relay.store.engine import schema
+from relay.store.engine.database import Store, Tx
+from relay.store.maintenance import backup
 from relay.store.restoring import Restored, take_over
-from relay.store.sessions import Session
+from relay.store.tables import api_keys, callback_tokens, endpoints, sessions, workspaces
+from relay.store.tables.api_keys import StoredApiKey
+from relay.store.tables.callback_tokens import CallbackToken
+from relay.store.tables.sessions import Session
 from tests.make import NOON, SECRET, make_endpoint
 
-ALLOWANCES = {"default": Allowance(60, 200, 0.8)}
+ALLOWANCES = {"default": RateLimit(60, 200, 0.8)}
 ROTATED = "whsec_" + "bmV3ZXIh" * 5 + "bmV3"
 SESSION = Session(id="a session", key_hash="its key", csrf="csrf", expires_at=NOON + DAY)
 ENV = {"RELAY_EXEC__API_KEY": "exec_live_" + "0" * 40}
 
 
-def key(id: str, name: str) -> StoredKey:
-    return StoredKey(id=id, name=name, hash=f"hash of {id}", scopes=("read",), created_at=NOON)
+def key(id: str, name: str) -> StoredApiKey:
+    return StoredApiKey(id=id, name=name, hash=f"hash of {id}", scopes=("read",), created_at=NOON)
 
 
 def spend(tx: Tx, n: int, now: int) -> None:
     state = workspaces.lock(tx, "default")
-    ledger = budget.spend(read_ledger(state.ledger), n, now)
+    ledger = request_budget.spend(read_ledger(state.ledger), n, now)
     workspaces.save(tx, replace(state, ledger=ledger.to_json()))
 
 
@@ -47,7 +49,7 @@ def before(tx: Tx) -> None:
         endpoints.add(tx, make_endpoint(id=f"ep_{name}", name=name, url=f"https://example.com/{name}"))
     api_keys.add(tx, key("key_1", "ops"))
     api_keys.add(tx, key("key_2", "ci"))
-    callbacks.add(tx, CallbackToken(workspace="default", token="token of old"))
+    callback_tokens.add(tx, CallbackToken(workspace="default", token="token of old"))
     spend(tx, 39, NOON)
 
 
@@ -58,7 +60,7 @@ def since(tx: Tx) -> None:
     endpoints.add(tx, replace(rotated, secrets=(Secret(ROTATED),)))
     api_keys.revoke(tx, "ops", NOON + HOUR)
     api_keys.add(tx, key("key_3", "ops"))
-    callbacks.save(tx, CallbackToken(workspace="default", token="token of new"))
+    callback_tokens.save(tx, CallbackToken(workspace="default", token="token of new"))
     spend(tx, 121, NOON + HOUR)
 
 
@@ -82,14 +84,14 @@ async def test_what_must_not_go_back_does_not(sqlite_url: str, tmp_path: Path) -
     assert said == Restored(True, ("ci", "ops"), ("deleted", "kept", "rotated"), ("deleted",), ("rotated",))
     store = await Store.open(sqlite_url)
     try:
-        assert [one.id for one in await store.read(api_keys.live)] == ["key_2", "key_3"]
-        token = await store.read(lambda tx: callbacks.get(tx, "default"))
+        assert [one.id for one in await store.read(api_keys.active)] == ["key_2", "key_3"]
+        token = await store.read(lambda tx: callback_tokens.get(tx, "default"))
         assert token is not None
         assert token.token == "token of new"
-        standing = {one.name: one.secrets for one in await store.read(endpoints.standing)}
+        standing = {one.name: one.secrets for one in await store.read(endpoints.all_standing)}
         assert standing == {"kept": (Secret(SECRET),), "rotated": (Secret(ROTATED),), "deleted": (Secret(SECRET),)}
         ledger = read_ledger((await store.read(lambda tx: workspaces.get(tx, "default"))).ledger)
-        assert budget.left(ledger, ALLOWANCES["default"], NOON + HOUR + MINUTE).day == 0
+        assert request_budget.remaining(ledger, ALLOWANCES["default"], NOON + HOUR + MINUTE).day == 0
     finally:
         await store.aclose()
     with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
@@ -119,9 +121,9 @@ async def test_without_the_replaced_store_the_minute_counts_as_spent(
     ledger = read_ledger((await store.read(lambda tx: workspaces.get(tx, "default"))).ledger)
     await store.aclose()
     allowance, now = ALLOWANCES["default"], NOON + HOUR + 2 * SECOND
-    assert budget.granted(ledger, allowance, now, 10) == 0
-    assert budget.granted(ledger, allowance, now + MINUTE + SECOND, 10) == 10
-    assert budget.left(ledger, allowance, now).day == 160 - 39
+    assert request_budget.allowed_now(ledger, allowance, now, 10) == 0
+    assert request_budget.allowed_now(ledger, allowance, now + MINUTE + SECOND, 10) == 10
+    assert request_budget.remaining(ledger, allowance, now).day == 160 - 39
 
 
 def test_the_command_says_what_lives_again(sqlite_url: str, tmp_path: Path) -> None:
@@ -152,10 +154,10 @@ def test_the_command_says_what_lives_again(sqlite_url: str, tmp_path: Path) -> N
 
 def test_ledgers_of_both_hold_what_either_spent() -> None:
     """Bin by bin the greater number: the older of two is part of the newer."""
-    older = budget.spend(Ledger(), 3, NOON)
-    newer = budget.spend(older, 4, NOON + 10 * MINUTE)
-    other = budget.spend(budget.spend(Ledger(), 2, NOON), 1, NOON + 5 * MINUTE)
-    both = budget.of_both(newer, other)
+    older = request_budget.spend(UsageLedger(), 3, NOON)
+    newer = request_budget.spend(older, 4, NOON + 10 * MINUTE)
+    other = request_budget.spend(request_budget.spend(UsageLedger(), 2, NOON), 1, NOON + 5 * MINUTE)
+    both = request_budget.of_both(newer, other)
     assert dict(both.buckets) == {NOON // (5 * MINUTE): 3, NOON // (5 * MINUTE) + 1: 1, NOON // (5 * MINUTE) + 2: 4}
-    assert budget.of_both(other, newer) == both
+    assert request_budget.of_both(other, newer) == both
     assert json.loads(both.to_json())

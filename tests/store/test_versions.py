@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import Engine, text
 
 from relay.errors import StoreError
-from relay.sealing import Seal
-from relay.store import dialect, idempotency, migrate
-from relay.store.database import Store
+from relay.security.encryption import FieldCipher
+from relay.store.engine import dialect, migrate
+from relay.store.engine.database import Store
+from relay.store.tables import idempotency
 from tests.store.newer import NEWER, Shape, breaks, make_newer
 from tests.store.recording import RECORDED, unplain
 
@@ -19,7 +20,7 @@ from tests.store.recording import RECORDED, unplain
 @pytest.fixture
 def engine(blank_url: str) -> Iterator[Engine]:
     """An empty database, in which nobody has been."""
-    made = dialect.engine(dialect.parse(blank_url), writer=True, connections=1, relay_seal=Seal())
+    made = dialect.engine(dialect.parse(blank_url), writer=True, connections=1, relay_seal=FieldCipher())
     yield made
     made.dispose()
 
@@ -33,7 +34,7 @@ def hasty_url(blank_postgres_url: str) -> str:
 async def test_relays_that_start_together_make_the_tables_once(blank_postgres_url: str) -> None:
     """One makes them, the others wait for it and find them made."""
     stores = await asyncio.gather(*(Store.open(blank_postgres_url) for _ in range(5)))
-    assert not any(await asyncio.gather(*(one.read(migrate.is_behind) for one in stores)))
+    assert not any(await asyncio.gather(*(one.read(migrate.needs_upgrade) for one in stores)))
     await asyncio.gather(*(one.aclose() for one in stores))
 
 
@@ -53,7 +54,7 @@ async def test_a_relay_waits_for_another_s_migrations_however_long_they_take(has
 
 async def test_tables_in_use_are_not_waited_for_at_everybody_s_cost(hasty_url: str) -> None:
     """While a dump reads them, whoever would change them gives up, says why, and has changed nothing."""
-    engine = dialect.engine(dialect.parse(hasty_url), writer=True, connections=1, relay_seal=Seal())
+    engine = dialect.engine(dialect.parse(hasty_url), writer=True, connections=1, relay_seal=FieldCipher())
     migrate.upgrade(engine, "0010")
     with psycopg.connect(hasty_url) as dump:
         dump.execute("SELECT count(*) FROM endpoints")
@@ -67,12 +68,12 @@ async def test_tables_in_use_are_not_waited_for_at_everybody_s_cost(hasty_url: s
 
 async def test_a_relay_can_start_on_tables_that_only_have_more(store: Store, store_url: str) -> None:
     """A relay of the version before comes back while others are upgraded: it works, and leaves them as they are."""
-    await store.write(lambda tx: make_newer(tx, migrate.OLDEST))
+    await store.write(lambda tx: make_newer(tx, migrate.OLDEST_COMPATIBLE))
     await store.aclose()
     back = await Store.open(store_url)
     assert await back.read(migrate.version_of) == NEWER
-    kept = idempotency.Kept(key="k", request_hash="", status=201, answer="", created_at=0)
-    assert await back.write(lambda tx: idempotency.keep(tx, kept))
+    kept = idempotency.StoredResponse(key="k", request_hash="", status=201, answer="", created_at=0)
+    assert await back.write(lambda tx: idempotency.store(tx, kept))
     assert await back.read(lambda tx: idempotency.get(tx, "k")) == kept
     await back.aclose()
 
@@ -87,15 +88,15 @@ async def test_a_relay_does_not_start_on_tables_that_are_others(store: Store, st
 
 async def test_nobody_starts_in_a_store_that_is_closed(store: Store, store_url: str) -> None:
     """And is told why, as whoever closed it said."""
-    await store.write(lambda tx: migrate.close(tx, "it has moved"))
+    await store.write(lambda tx: migrate.lock_out(tx, "it has moved"))
     await store.aclose()
     with pytest.raises(StoreError, match="it has moved"):
         await Store.open(store_url)
 
 
 def test_relays_since_the_oldest_version_can_work_in_the_newest_tables(engine: Engine) -> None:
-    """Migrations since then only add. Where one can't, it sets `migrate.OLDEST` to its own."""
-    migrate.upgrade(engine, migrate.OLDEST)
+    """Migrations since then only add. Where one can't, it sets `migrate.OLDEST_COMPATIBLE` to its own."""
+    migrate.upgrade(engine, migrate.OLDEST_COMPATIBLE)
     with engine.connect() as tx:
         before = Shape(tx)
     migrate.upgrade(engine)
@@ -107,7 +108,7 @@ async def test_what_relays_of_the_oldest_version_ask_is_answered(postgres_url: s
     """Every statement that a relay made in its tables can be made in the newest, writes included."""
     await (await Store.open(postgres_url)).aclose()
     recorded = json.loads(RECORDED.read_text("utf-8"))
-    assert recorded["version"] == migrate.OLDEST, "record anew: see tests/store/recording.py"
+    assert recorded["version"] == migrate.OLDEST_COMPATIBLE, "record anew: see tests/store/recording.py"
     assert len(recorded["statements"]) > 200
     with psycopg.connect(postgres_url) as relay:
         for one in recorded["statements"]:
@@ -116,13 +117,13 @@ async def test_what_relays_of_the_oldest_version_ask_is_answered(postgres_url: s
 
 
 CHANGES = {
-    "ALTER TABLE looks DROP COLUMN detail": "looks.detail is gone",
-    "ALTER TABLE looks RENAME COLUMN detail TO details": "looks.detail is gone",
+    "ALTER TABLE polls DROP COLUMN detail": "polls.detail is gone",
+    "ALTER TABLE polls RENAME COLUMN detail TO details": "polls.detail is gone",
     "DROP TABLE sessions": "sessions.csrf is gone",
-    "CREATE UNIQUE INDEX one ON looks (workspace, at)": "looks: ('workspace', 'at') once only",
-    "ALTER TABLE looks ALTER COLUMN detail TYPE bigint USING 0": "looks.detail is no longer TEXT",
+    "CREATE UNIQUE INDEX one ON polls (workspace, at)": "polls: ('workspace', 'at') once only",
+    "ALTER TABLE polls ALTER COLUMN detail TYPE bigint USING 0": "polls.detail is no longer TEXT",
     "ALTER TABLE watches ALTER COLUMN trace SET NOT NULL": "watches.trace must be filled in now",
-    "ALTER TABLE looks ADD COLUMN more TEXT NOT NULL": "looks.more must be filled in",
+    "ALTER TABLE polls ADD COLUMN more TEXT NOT NULL": "polls.more must be filled in",
 }
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 
 from relay.model import DAY, HOUR, MINUTE
-from relay.sandbox.exec import ExecSettings
-from relay.sandbox.jobs import Law
-from relay.sandbox.serving import serve
+from relay.sandbox.exec_server import ExecSettings
+from relay.sandbox.job_simulation import JobProfile
+from relay.sandbox.local_server import serve
 from relay.web.app import create_app
 from tests.flows.conftest import World, world_on
 from tests.make import SECRET
@@ -23,7 +23,7 @@ from tests.torture.verdict import Evidence, Verdict, judge
 EVERY = 15 * MINUTE
 """Between two registrations, in the mean: about a hundred a day."""
 
-_LAW = Law(fail=0.2, cancel=0.1)
+_LAW = JobProfile(fail=0.2, cancel=0.1)
 _PATIENCE = 2 * MINUTE
 _IN_MEMORY = Path("/dev/shm")
 """Where there is one, the store is there: no power is cut here, and to sync a day's writes takes minutes."""
@@ -71,7 +71,7 @@ async def days(receiver: str | None = None, seed: int = 1, **sections: Any) -> A
     settings = {"polling": {"strategy": "adaptive"}, **sections}
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None))
-        sandbox = ExecSettings(law=_LAW, seed=seed)
+        sandbox = ExecSettings(profile=_LAW, seed=seed)
         world = await stack.enter_async_context(world_on(f"sqlite:///{folder}/relay.db", sandbox, **settings))
         world.patience = _PATIENCE
         api = await stack.enter_async_context(serve(create_app(world.relay, owns_relay=False)))

@@ -6,13 +6,13 @@ A 404 that lasts is not among the lies: the relay believes it after two minutes,
 from pathlib import Path
 
 from relay.model import HOUR, MINUTE
-from relay.sandbox.faults import Orders, Trouble
+from relay.sandbox.fault_injection import FaultConfig, FaultRule
 from tests.torture.days import Days, days
 from tests.torture.verdict import Verdict
 
 DOWN = (("503",), ("500",), ("502", "closed"), ("401",), ("429",))
 LIES = ("not_json", "wrong_shape", "other_job", "truncated", "unknown_status", "huge")
-"""As many looks as not come back as one of these."""
+"""As many polls as not come back as one of these."""
 
 
 async def exec_trouble(_folder: Path, rounds: int) -> Verdict:
@@ -48,6 +48,6 @@ async def _lying(world: Days) -> None:
 
 
 def order(world: Days, *kinds: str, share: float = 1.0) -> None:
-    """From now on such a share of the looks goes wrong, each kind as often; with no kind, none does."""
-    troubles = tuple(Trouble(kind=kind, share=share / len(kinds)) for kind in kinds)
-    world.world.exec.faults.order(Orders(faults=troubles), world.world.clock())
+    """From now on such a share of the polls goes wrong, each kind as often; with no kind, none does."""
+    troubles = tuple(FaultRule(kind=kind, share=share / len(kinds)) for kind in kinds)
+    world.world.exec.faults.order(FaultConfig(faults=troubles), world.world.clock())

@@ -17,9 +17,9 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
 from relay.errors import RelayError
-from relay.sealing import Seal
-from relay.store import dialect
-from relay.store.database import Tx
+from relay.security.encryption import FieldCipher
+from relay.store.engine import dialect
+from relay.store.engine.database import Tx
 
 T = TypeVar("T")
 Work = Callable[["Side"], object]
@@ -34,7 +34,7 @@ class Side:
     """One of the two: its connection, and the gate at which it stops."""
 
     def __init__(self, url: str, number: int) -> None:
-        self._engine = dialect.engine(dialect.parse(url), writer=True, connections=1, relay_seal=Seal())
+        self._engine = dialect.engine(dialect.parse(url), writer=True, connections=1, relay_seal=FieldCipher())
         self._number = number
         self._may = threading.Semaphore(0)
         self._stops: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -60,7 +60,7 @@ class Side:
                     self._gate("commit")
                 return done
             except DBAPIError as error:
-                if not dialect.may_be_repeated(error):
+                if not dialect.is_retryable(error):
                     raise
                 self.deadlocks += 1
         raise AssertionError("five deadlocks in a row")

@@ -12,14 +12,14 @@ from typing import Any
 
 import httpx
 
-from relay.sandbox.exec import Exec
-from relay.sandbox.jobs import Law
+from relay.sandbox.exec_server import FakeExec
+from relay.sandbox.job_simulation import JobProfile
 from tests.e2e.conftest import API_KEY
 from tests.make import SECRET
 from tests.torture.verdict import Accepted
 
 BEARER = {"authorization": f"Bearer {API_KEY}"}
-QUICK = Law(median=400, sigma=0.8, queued=50, fail=0.2, cancel=0.1)
+QUICK = JobProfile(median=400, sigma=0.8, queued=50, fail=0.2, cancel=0.1)
 """Jobs of about half a second, a few of several seconds, that end in all three ways."""
 
 _SHARED = 6
@@ -33,7 +33,7 @@ class Settings:
 
     receivers: Sequence[str]
     rate: float
-    law: Law = QUICK
+    law: JobProfile = QUICK
     at_once: int = 4
     batch: float = 0.1
     """The share of requests that register several jobs in one transaction."""
@@ -42,7 +42,9 @@ class Settings:
 class Load:
     """Registers at any of `relays`, which gives their URLs of the moment. Nothing it was answered is forgotten."""
 
-    def __init__(self, exec: Exec, relays: Callable[[], Sequence[str]], settings: Settings, rng: random.Random) -> None:
+    def __init__(
+        self, exec: FakeExec, relays: Callable[[], Sequence[str]], settings: Settings, rng: random.Random
+    ) -> None:
         self.accepted: list[Accepted] = []
         self.refused: list[str] = []
         """Answers that no registration of ours deserves: 4xx."""

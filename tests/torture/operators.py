@@ -13,44 +13,56 @@ from typing import Any, cast
 
 from sqlalchemy import delete, select, text, update
 
-from relay import callbacks, creating, register
-from relay import endpoints as standing
-from relay.budget import Allowance
-from relay.config import Config, StandingEndpoint
+from relay import registration
+from relay.config import Config, EndpointSection
 from relay.dispatcher.admission import AdmissionControl, Reservation
-from relay.looking import Look, Seen
+from relay.endpoints import admin as standing
+from relay.endpoints.spec import EndpointSpec
 from relay.model import DAY, EndpointKind, Event, Instant, ScenarioJob, WatchState
-from relay.pace import read_ledger
-from relay.register import Request
-from relay.store import deliveries, endpoints, events, idempotency, outbox, pruning, registrations, watches, workspaces
-from relay.store import schema as tables
-from relay.store.callbacks import CallbackToken
-from relay.store.database import Store, Tx
-from relay.store.deliveries import Filter
-from relay.store.idempotency import Kept
-from relay.store.outbox import Lease
-from relay.subscribing import Wanted
+from relay.polling.poller import Poller
+from relay.polling.request_budget import RateLimit
+from relay.polling.schedule.policy import read_ledger
+from relay.polling.transitions import JobFound, Poll
+from relay.registration import RegistrationSpec, exec_callback_tokens, job_creation
+from relay.store.engine import schema as tables
+from relay.store.engine.database import Store, Tx
+from relay.store.tables import (
+    deliveries,
+    endpoints,
+    events,
+    idempotency,
+    outbox,
+    pruning,
+    registrations,
+    watches,
+    workspaces,
+)
+from relay.store.tables.callback_tokens import CallbackToken
+from relay.store.tables.deliveries import DeliveryFilter
+from relay.store.tables.idempotency import StoredResponse
+from relay.store.tables.outbox import Lease
 from relay.telemetry import Telemetry
-from relay.watcher import Watcher
 from tests.make import NOON, OPEN_RULES, make_endpoint, make_event
 
 SPACE = "default"
 LONG_AGO = NOON - 60 * DAY
 BEFORE = NOON - 30 * DAY
-ALLOWANCE = Allowance(60, 1_000, 1.0)
+ALLOWANCE = RateLimit(60, 1_000, 1.0)
 _EXEC_KEY = "exec_live_" + "a" * 40
 
-_TABLES = [table.name for table in tables.metadata.sorted_tables if table.name != "terms"]
+_TABLES = [table.name for table in tables.metadata.sorted_tables if table.name != "store_compatibility"]
 _PUT_BACK = ";".join(f"DELETE FROM {name}; INSERT INTO {name} TABLE kept.{name}" for name in _TABLES)  # noqa: S608
 
 Write = Callable[[Callable[[Tx], Any]], Any]
 """Runs work in a transaction."""
 
 
-def checked(job: str, url: str | None = None, endpoint: str | None = None) -> register.Checked:
+def checked(job: str, url: str | None = None, endpoint: str | None = None) -> registration.ValidatedRegistration:
     """A request to register a job at a callback URL, or at an endpoint that is there."""
-    callback = Wanted(url) if url else None
-    return register.check(Request(job_id=job, callback=callback, endpoint=endpoint), OPEN_RULES, {SPACE})
+    callback = EndpointSpec(url) if url else None
+    return registration.validate(
+        RegistrationSpec(job_id=job, callback=callback, endpoint=endpoint), OPEN_RULES, {SPACE}
+    )
 
 
 def _reserve() -> Reservation:
@@ -69,14 +81,14 @@ class World:
     """The ids of what was made ready."""
 
     ids: Mapping[str, str]
-    watcher: Watcher
+    watcher: Poller
 
 
-def watcher(clock: Callable[[], Instant] = lambda: NOON) -> Watcher:
+def watcher(clock: Callable[[], Instant] = lambda: NOON) -> Poller:
     """A relay's watcher, without the loop that calls it."""
     space = {"name": SPACE, "api_key": _EXEC_KEY, "budget": {"per_minute": 60, "per_day": 1_000, "share": 1.0}}
     config = Config.model_validate({"workspaces": [space]})
-    return Watcher(cast(Store, None), config, {}, clock, Telemetry(), _reserve, lambda: None, random.Random(1))
+    return Poller(cast(Store, None), config, {}, clock, Telemetry(), _reserve, lambda: None, random.Random(1))
 
 
 def keep(tx: Tx) -> None:
@@ -91,13 +103,15 @@ def put_back(tx: Tx) -> None:
     tx.exec_driver_sql(_PUT_BACK)
 
 
-def set_up(tx: Tx, by: Watcher) -> World:
+def set_up(tx: Tx, by: Poller) -> World:
     """Empties the store, and makes all that the use cases meet."""
     for name in _TABLES:
         tx.execute(delete(tables.metadata.tables[name]))
     workspaces.lock(tx, SPACE)
-    callbacks.ensure(tx, SPACE)
-    first = register.granted(register.register_all(tx, [(checked("live", "https://a.example/"), NOON)])[0])
+    exec_callback_tokens.get_or_create_token(tx, SPACE)
+    first = registration.raise_if_refused(
+        registration.register_batch(tx, [(checked("live", "https://a.example/"), NOON)])[0]
+    )
     assert first.endpoint is not None
     named = {
         "team": make_endpoint(name="team", url="https://team.example/"),
@@ -108,14 +122,14 @@ def set_up(tx: Tx, by: Watcher) -> World:
     marks = endpoints.fingerprints(tx, "https://idle.example/", "standard", {}, None)
     for name, one in named.items():
         endpoints.add(tx, one, marks[0] if name == "idle" else None)
-    register.register(tx, checked("old", "https://a.example/"), LONG_AGO)
+    registration.register(tx, checked("old", "https://a.example/"), LONG_AGO)
     _end(tx, "old", LONG_AGO)
     failed = {"status": "failed", "next_attempt_at": None, "ended_at": LONG_AGO}
     tx.execute(update(tables.deliveries).where(tables.deliveries.c.job_id == "old"), failed)
     for job in ("kept", "due"):
-        register.register(tx, checked(job, None, "off"), LONG_AGO)
+        registration.register(tx, checked(job, None, "off"), LONG_AGO)
         _end(tx, job, LONG_AGO)
-    idempotency.keep(tx, Kept(key="k", request_hash="", status=201, answer="old", created_at=LONG_AGO))
+    idempotency.store(tx, StoredResponse(key="k", request_hash="", status=201, answer="old", created_at=LONG_AGO))
     ids = {name: one.id for name, one in named.items()}
     ids |= {"a": first.endpoint.id, "registration": first.registration.id}
     ids["failed"] = _delivery(tx, "old", ids["a"])
@@ -132,13 +146,13 @@ def _delivery(tx: Tx, job: str, endpoint_id: str) -> str:
 
 
 def _end(tx: Tx, job: str, now: Instant) -> None:
-    watch = watches.get(tx, SPACE, job)
+    watch = watches.get_for_update(tx, SPACE, job)
     assert watch is not None
     ended = ScenarioJob(id=job, status="completed")
-    watches.save(tx, replace(watch, state=WatchState.SETTLED, job=ended, next_look_at=None, ended_at=now))
+    watches.save(tx, replace(watch, state=WatchState.SETTLED, job=ended, next_poll_at=None, ended_at=now))
     event: Event = events.add(tx, make_event(job, now=now))
-    outbox.enqueue(tx, event, registrations.subscribers(tx, SPACE, job, event.type), now, 0)
-    registrations.settle(tx, SPACE, job)
+    outbox.enqueue(tx, event, registrations.subscribers_of_event(tx, SPACE, job, event.type), now, 0)
+    registrations.mark_ended(tx, SPACE, job)
 
 
 # --- the use cases ---------------------------------------------------------------------------------------------------
@@ -150,19 +164,19 @@ def _remove(name: str, write: Write, world: World) -> None:
 
 
 def _ends(write: Write, world: World) -> None:
-    look = Look(NOON, 5, Seen(ScenarioJob(id="live", status="completed")))
+    poll = Poll(NOON, 5, JobFound(ScenarioJob(id="live", status="completed")))
 
     def work(tx: Tx) -> None:
         claimed = watches.find(tx, "live", SPACE)
         assert claimed is not None
-        world.watcher._settle(tx, claimed, look, NOON, _reserve())
+        world.watcher._record_poll(tx, claimed, poll, NOON, _reserve())
 
     write(work)
 
 
 def _reload(names: tuple[str, ...], write: Write, world: World) -> None:
     wanted = [
-        StandingEndpoint.model_validate({"name": name, "url": f"https://{name}-as-configured.example/"})
+        EndpointSection.model_validate({"name": name, "url": f"https://{name}-as-configured.example/"})
         for name in names
     ]
     for id in write(lambda tx: standing.sync_configured(tx, wanted, OPEN_RULES, NOON)):
@@ -176,7 +190,7 @@ def _of(name: str, change: Callable[..., object], write: Write, world: World) ->
 
 def _disable_automatically(write: Write, world: World) -> None:
     def work(tx: Tx) -> None:
-        known = endpoints.locked(tx, [world.ids["a"]])
+        known = endpoints.lock_many(tx, [world.ids["a"]])
         for one in known.values():
             endpoints.save_health(tx, replace(one, disabled_at=NOON, disabled_reason="it answered 410"))
 
@@ -196,13 +210,13 @@ def _prune_jobs(write: Write, world: World) -> None:
 
 def _registers(job: str, url: str | None, endpoint: str | None, write: Write, world: World) -> object:
     asked = checked(job, url, world.ids.get(endpoint or "", endpoint))
-    return write(lambda tx: register.register(tx, asked, NOON))
+    return write(lambda tx: registration.register(tx, asked, NOON))
 
 
 UseCase = Callable[[Write, World], object]
 
 USE_CASES: Mapping[str, UseCase] = {
-    "withdraw": lambda write, world: write(lambda tx: register.withdraw(tx, world.ids["registration"], NOON)),
+    "withdraw": lambda write, world: write(lambda tx: registration.withdraw(tx, world.ids["registration"], NOON)),
     "register elsewhere": partial(_registers, "live", "https://b.example/", None),
     "register again": partial(_registers, "live", "https://a.example/", None),
     "register by id": partial(_registers, "live", None, "team"),
@@ -216,25 +230,35 @@ USE_CASES: Mapping[str, UseCase] = {
     "enable": partial(_of, "off", lambda tx, one: standing.enable(tx, one, NOON)),
     "disable": partial(_of, "a", lambda tx, one: standing.disable(tx, one, NOON)),
     "disable automatically": _disable_automatically,
-    "hold": lambda write, world: write(lambda tx: outbox.hold(tx, world.ids["off"], NOON, 100)),
+    "hold": lambda write, world: write(lambda tx: outbox.hold_for_disabled(tx, world.ids["off"], NOON, 100)),
     "rotate": partial(_of, "a", lambda tx, one: standing.rotate(tx, one, None, NOON, ())),
     "change": partial(
-        _of, "team", lambda tx, one: standing.change(tx, one, standing.Change(url="https://new.example/"), OPEN_RULES)
+        _of,
+        "team",
+        lambda tx, one: standing.update(tx, one, standing.EndpointPatch(url="https://new.example/"), OPEN_RULES),
     ),
-    "resend one": lambda write, world: write(lambda tx: deliveries.send_again(tx, world.ids["failed"], NOON)),
-    "resend many": lambda write, world: write(lambda tx: deliveries.resend_some(tx, Filter(), NOON, 100)),
+    "resend one": lambda write, world: write(lambda tx: deliveries.resend_or_retry_now(tx, world.ids["failed"], NOON)),
+    "resend many": lambda write, world: write(lambda tx: deliveries.resend_batch(tx, DeliveryFilter(), NOON, 100)),
     "prune jobs": _prune_jobs,
     "prune endpoints": _prune_endpoints,
     "give up what is held": lambda write, world: write(
-        lambda tx: pruning.give_up(tx, [world.ids["held"]], BEFORE, NOON)
+        lambda tx: pruning.expire_held(tx, [world.ids["held"]], BEFORE, NOON)
     ),
-    "callback": lambda write, world: write(lambda tx: register.hint(tx, SPACE, "live", NOON)),
-    "callback of an unknown job": lambda write, world: write(lambda tx: register.hint(tx, SPACE, "unknown", NOON)),
-    "rotate the callback's token": lambda write, world: write(lambda tx: callbacks.rotate(tx, SPACE, NOON)),
-    "poll": lambda write, world: write(lambda tx: world.watcher._claim(tx, SPACE, 10)),
-    "create a job": lambda write, world: write(lambda tx: creating.begin(tx, SPACE, ALLOWANCE, "r", {}, lambda: NOON)),
+    "callback": lambda write, world: write(lambda tx: registration.handle_callback_hint(tx, SPACE, "live", NOON)),
+    "callback of an unknown job": lambda write, world: write(
+        lambda tx: registration.handle_callback_hint(tx, SPACE, "unknown", NOON)
+    ),
+    "rotate the callback's token": lambda write, world: write(
+        lambda tx: exec_callback_tokens.rotate_token(tx, SPACE, NOON)
+    ),
+    "poll": lambda write, world: write(lambda tx: world.watcher._lease_due(tx, SPACE, 10)),
+    "create a job": lambda write, world: write(
+        lambda tx: job_creation.reserve_request(tx, SPACE, ALLOWANCE, "r", {}, lambda: NOON)
+    ),
     "keep an answer": lambda write, world: write(
-        lambda tx: idempotency.keep(tx, Kept(key="k", request_hash="", status=201, answer="new", created_at=NOON))
+        lambda tx: idempotency.store(
+            tx, StoredResponse(key="k", request_hash="", status=201, answer="new", created_at=NOON)
+        )
     ),
     "prune answers": lambda write, world: write(lambda tx: idempotency.prune(tx, BEFORE, 500)),
 }
@@ -292,11 +316,11 @@ def lost_answers(tx: Tx, names: tuple[str, str], outcomes: tuple[object, object]
                 wrong.append("a callback token that was given out is not known")
             case "poll", (list() as leased, _):
                 granted += len(leased)
-            case "create a job", creating.Begun():
+            case "create a job", job_creation.Reserved():
                 granted += 1
     spent = sum(n for _, n in read_ledger(workspaces.get(tx, SPACE).ledger).seconds)
     return wrong if spent == granted else [*wrong, f"{granted} requests were granted, and {spent} are in the ledger"]
 
 
 def _is_known(tx: Tx, token: str) -> bool:
-    return callbacks.owner(tx, token, NOON, [SPACE]) is not None
+    return exec_callback_tokens.find_token(tx, token, NOON, [SPACE]) is not None

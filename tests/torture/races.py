@@ -10,7 +10,7 @@ from itertools import combinations_with_replacement
 from pathlib import Path
 
 from relay.errors import RelayError, StoreError
-from relay.store.database import Store
+from relay.store.engine.database import Store
 from tests.torture.interleaving import Pair, Ran, Side, Work
 from tests.torture.operators import (
     USE_CASES,

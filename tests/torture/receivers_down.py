@@ -7,19 +7,19 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from relay.model import HOUR, MINUTE
-from relay.sandbox.receiver import FINE, Answer, retry_later
-from relay.sandbox.serving import serve
+from relay.sandbox.local_server import serve
+from relay.sandbox.receiver import FINE, Respond, retry_later
 from tests.e2e.conftest import free_port
 from tests.torture.days import Days, days
 from tests.torture.verdict import Verdict
 
 ANSWERS = (
-    Answer(status=500),
-    Answer(status=503),
-    Answer(status=404),
+    Respond(status=500),
+    Respond(status=503),
+    Respond(status=404),
     retry_later(600),
 )
-HANGS = Answer(status=504, delay=10 * MINUTE)
+HANGS = Respond(status=504, delay=10 * MINUTE)
 """Says it long after the relay has hung up. Each such attempt takes a second that no clock can be moved over."""
 
 WELL = 30 * HOUR

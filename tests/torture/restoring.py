@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from relay.model import HOUR, MINUTE, SECOND
-from relay.sandbox.exec import ExecSettings
+from relay.sandbox.exec_server import ExecSettings
 from relay.service import Relay
-from relay.store import backup
+from relay.store.maintenance import backup
 from relay.store.restoring import take_over
 from tests.flows.conftest import World, world_on
 from tests.make import SECRET
@@ -47,7 +47,7 @@ async def restored(folder: Path, rounds: int) -> Verdict:
                 shown={one.id for one in accepted},
             )
         )
-        # What was told after the backup is told again: with the id and the body that `changed` looks at.
+        # What was told after the backup is told again: with the id and the body that `changed` polls.
         return replace(verdict, duplicates=[])
 
 
@@ -60,7 +60,7 @@ async def _registered(world: World, rng: random.Random) -> Accepted:
 
 async def _restore(world: World, copy: Path, aside: Path, *, is_lost: bool) -> None:
     """The relay is stopped, its store replaced, and the relay started."""
-    config, allowances = world.relay.config, dict(world.relay.watcher.allowances)
+    config, allowances = world.relay.config, dict(world.relay.poller.rate_limits)
     await world.relay.stop()
     if is_lost:
         Path(config.storage.url.removeprefix("sqlite:///")).unlink()

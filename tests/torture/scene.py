@@ -12,11 +12,11 @@ import httpx
 import yaml
 
 from relay.model import MINUTE, SECOND
-from relay.sandbox.exec import BASE, SANDBOX_KEY, Exec, ExecSettings
-from relay.sandbox.limits import Limits
-from relay.sandbox.receiver import Answer, Receiver
-from relay.sandbox.serving import serve
-from relay.store.clock import system_clock
+from relay.sandbox.exec_server import BASE, SANDBOX_KEY, ExecSettings, FakeExec
+from relay.sandbox.local_server import serve
+from relay.sandbox.rate_limits import Limits
+from relay.sandbox.receiver import Receiver, Respond
+from relay.store.engine.clock import system_clock
 from tests.e2e.conftest import API_KEY, Served, free_port
 from tests.make import SECRET
 from tests.torture.load import BEARER, Load, Settings, listed
@@ -56,10 +56,10 @@ class Scene:
         self.folder, self.plan = folder, plan
         self.rng = random.Random(f"hurts {plan.seed}")
         limits = Limits(per_minute=plan.per_minute, per_day=None, creates_per_minute=None)
-        self.exec = Exec(ExecSettings(limits=limits, seed=plan.seed, keep=2_000_000), system_clock)
+        self.exec = FakeExec(ExecSettings(limits=limits, seed=plan.seed, keep=2_000_000), system_clock)
         self.receiver = Receiver(SECRET, system_clock, keep=2_000_000)
         for path, delay in SLOW.items():
-            self.receiver.always(Answer(delay=delay), path)
+            self.receiver.always(Respond(delay=delay), path)
         self.relays: list[Served] = []
         self.exec_url, self.receivers = "", list[str]()
         self.disturbances: list[Disturbance] = []

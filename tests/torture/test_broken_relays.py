@@ -10,25 +10,25 @@ import pytest
 from sqlalchemy import delete
 from standardwebhooks.webhooks import Webhook
 
-from relay.budget import Allowance
-from relay.egress import Egress
+from relay.egress.http_client import WebhookHttpClient
+from relay.egress.result import HttpResponse as Answered
+from relay.egress.result import SendResult
 from relay.model import HOUR, MINUTE, Event, EventType, Instant, Watch
-from relay.outcome import Answer as Answered
-from relay.outcome import Outcome
-from relay.sandbox.receiver import Answer
-from relay.store.schema import registrations
+from relay.polling.request_budget import RateLimit
+from relay.sandbox.receiver import Respond
+from relay.store.engine.schema import registrations
 from tests.make import SECRET
 from tests.torture.days import Days, days
 from tests.torture.verdict import Verdict
 
-Post = Callable[[Egress, str, Mapping[str, str], bytes, int], Awaitable[tuple[Outcome, int]]]
-POST: Post = Egress.post
+Post = Callable[[WebhookHttpClient, str, Mapping[str, str], bytes, int], Awaitable[tuple[SendResult, int]]]
+POST: Post = WebhookHttpClient.post
 
 
 async def lived(meddle: Callable[[Days], Awaitable[None]] | None = None) -> Verdict:
     """Some hours of a relay; the first attempts are refused, so that there are second ones."""
     async with days() as world:
-        world.world.receiver.script(*[Answer(status=500)] * 6)
+        world.world.receiver.script(*[Respond(status=500)] * 6)
         if meddle:
             await meddle(world)
         await world.pass_by(90 * MINUTE)
@@ -46,8 +46,8 @@ def drops() -> Post:
     turns = cycle([False, False, True])
 
     async def post(
-        egress: Egress, url: str, headers: Mapping[str, str], body: bytes, timeout: int
-    ) -> tuple[Outcome, int]:
+        egress: WebhookHttpClient, url: str, headers: Mapping[str, str], body: bytes, timeout: int
+    ) -> tuple[SendResult, int]:
         if next(turns):
             return Answered(204, {}, b""), 1
         return await POST(egress, url, headers, body, timeout)
@@ -56,30 +56,32 @@ def drops() -> Post:
 
 
 async def gives_up(
-    egress: Egress, url: str, headers: Mapping[str, str], body: bytes, timeout: int
-) -> tuple[Outcome, int]:
+    egress: WebhookHttpClient, url: str, headers: Mapping[str, str], body: bytes, timeout: int
+) -> tuple[SendResult, int]:
     """Whatever a receiver answers is taken for a yes."""
     await POST(egress, url, headers, body, timeout)
     return Answered(204, {}, b""), 1
 
 
-async def twice(egress: Egress, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[Outcome, int]:
+async def twice(
+    egress: WebhookHttpClient, url: str, headers: Mapping[str, str], body: bytes, timeout: int
+) -> tuple[SendResult, int]:
     """Each attempt is made two times."""
     await POST(egress, url, headers, body, timeout)
     return await POST(egress, url, headers, body, timeout)
 
 
 async def other_id(
-    egress: Egress, url: str, headers: Mapping[str, str], body: bytes, timeout: int
-) -> tuple[Outcome, int]:
+    egress: WebhookHttpClient, url: str, headers: Mapping[str, str], body: bytes, timeout: int
+) -> tuple[SendResult, int]:
     """Each attempt gets an id of its own."""
     id = f"evt_{random.getrandbits(64):x}"
     return await POST(egress, url, signed(headers, id, body), body, timeout)
 
 
 async def other_body(
-    egress: Egress, url: str, headers: Mapping[str, str], body: bytes, timeout: int
-) -> tuple[Outcome, int]:
+    egress: WebhookHttpClient, url: str, headers: Mapping[str, str], body: bytes, timeout: int
+) -> tuple[SendResult, int]:
     """Each attempt gets a body of its own."""
     body += b" " * random.randrange(1, 1_000)
     return await POST(egress, url, signed(headers, headers["webhook-id"], body), body, timeout)
@@ -98,7 +100,7 @@ async def other_body(
 )
 async def test_what_it_sends_wrong_is_counted(monkeypatch: pytest.MonkeyPatch, post: Post, name: str) -> None:
     """Seen at the receiver alone: the relay itself believes that all went well."""
-    monkeypatch.setattr(Egress, "post", post)
+    monkeypatch.setattr(WebhookHttpClient, "post", post)
     verdict = await lived()
     assert getattr(verdict, name)
     assert not verdict.holds
@@ -108,7 +110,7 @@ async def test_an_overdraft_is_counted() -> None:
     """Seen at Exec: a relay that believes to have more than it has."""
 
     async def meddle(world: Days) -> None:
-        world.world.relay.watcher.allowances["default"] = Allowance(10_000, 10_000_000, 1.0)
+        world.world.relay.poller.rate_limits["default"] = RateLimit(10_000, 10_000_000, 1.0)
         for _ in range(70):
             await world.world.prepare(world.world.exec.add(lasts=HOUR).id, world.world.receiver_url + "/more")
 
@@ -131,14 +133,14 @@ async def test_a_registration_that_is_gone_is_counted() -> None:
 
 async def test_an_ending_that_is_not_so_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exec knows better."""
-    from relay import watcher
+    from relay.polling import poller
 
-    honest = watcher.make_event
+    honest = poller.make_event
 
     def made(watch: Watch, type: EventType, now: Instant, max_age: int) -> Event:
         return replace(honest(watch, type, now, max_age), type=EventType.EXPIRED)
 
-    monkeypatch.setattr(watcher, "make_event", made)
+    monkeypatch.setattr(poller, "make_event", made)
     verdict = await lived()
     assert verdict.untrue
     assert not verdict.holds

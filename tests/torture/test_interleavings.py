@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from sqlalchemy import func, select, update
 
-from relay import register
+from relay import registration
 from relay.model import RegistrationStatus, WatchState
-from relay.store import registrations
-from relay.store.database import Store, Tx
-from relay.store.schema import registrations as rows
-from relay.store.schema import watches
+from relay.store.engine.database import Store, Tx
+from relay.store.engine.schema import registrations as rows
+from relay.store.engine.schema import watches
+from relay.store.tables import registrations
 from tests.make import NOON
 from tests.torture.operators import SPACE, USE_CASES, World, Write
 from tests.torture.races import interleave
@@ -41,7 +41,7 @@ def withdraw_unlocked(write: Write, world: World) -> None:
         if tx.execute(select(func.count()).select_from(rows).where(*active)).scalar_one() == 0:
             tx.execute(
                 update(watches).where(watches.c.job_id == "live", watches.c.state == WatchState.ACTIVE.value),
-                {"state": WatchState.WITHDRAWN.value, "next_look_at": None, "ended_at": NOON},
+                {"state": WatchState.WITHDRAWN.value, "next_poll_at": None, "ended_at": NOON},
             )
 
     write(work)
@@ -52,7 +52,7 @@ def withdraw_then_lock(write: Write, world: World) -> None:
 
     def work(tx: Tx) -> None:
         registrations.withdraw(tx, [world.ids["registration"]])
-        register.withdraw(tx, world.ids["registration"], NOON)
+        registration.withdraw(tx, world.ids["registration"], NOON)
 
     write(work)
 

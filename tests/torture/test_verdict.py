@@ -8,9 +8,9 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from relay.model import EventType, event_id
-from relay.sandbox.jobs import Job, Outcome
+from relay.sandbox.job_simulation import Job, Outcome
 from relay.sandbox.receiver import Received
-from relay.sandbox.records import Asked
+from relay.sandbox.request_log import LoggedRequest
 from tests.make import NOON, SECRET
 from tests.torture.verdict import IN_FLIGHT, Accepted, Disturbance, Evidence, Verdict, judge
 
@@ -29,11 +29,11 @@ def received(
         "webhook-timestamp": str(at // 1_000),
         "webhook-signature": Webhook(SECRET).sign(id, stamp, body.decode()),
     }
-    return Received(at, path, id, type, verified=True, why="", answered=answered, headers=headers, body=body)
+    return Received(at, path, id, type, verified=True, error="", answered=answered, headers=headers, body=body)
 
 
-def asked(at: int, status: int = 200, fault: str | None = None) -> Asked:
-    return Asked(at, "key", "look", "j1", status, None, fault)
+def asked(at: int, status: int = 200, fault: str | None = None) -> LoggedRequest:
+    return LoggedRequest(at, "key", "poll", "j1", status, None, fault)
 
 
 def job(id: str) -> Job:

@@ -14,9 +14,9 @@ from typing import Any
 from standardwebhooks.webhooks import Webhook
 
 from relay.model import DAY, MINUTE, SECOND, Instant
-from relay.sandbox.jobs import Job
+from relay.sandbox.job_simulation import Job
 from relay.sandbox.receiver import Received
-from relay.sandbox.records import Asked
+from relay.sandbox.request_log import LoggedRequest
 
 IN_FLIGHT = 3 * SECOND
 """How long an attempt may be under way, from its arrival until the relay has written down what came of it: the
@@ -52,7 +52,7 @@ class Evidence:
     received: Sequence[Received]
     secret: str = field(repr=False)
     jobs: Mapping[str, Job]
-    asked: Sequence[Asked]
+    asked: Sequence[LoggedRequest]
     shown: Collection[str]
     """Ids of the registrations that the relay shows at the end."""
     disturbances: Sequence[Disturbance] = ()
@@ -233,7 +233,7 @@ def _age_when_hurt(at: Instant, disturbances: Sequence[Disturbance]) -> int | No
     return min(hurt, default=None)
 
 
-def busiest(asked: Sequence[Asked], span: int) -> int:
+def busiest(asked: Sequence[LoggedRequest], span: int) -> int:
     """The most requests that Exec let through in any `span` milliseconds."""
     at = sorted(one.at for one in asked if one.status != 429 or one.fault is not None)
     most, first = 0, 0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.backoff import capped_exponential, retry_after, scheduled
+from relay.backoff import capped_exponential, retry_after, retry_delay
 from relay.model import DAY, HOUR, MINUTE, SECOND
 
 NOW = 1_709_287_200_000  # 2024-03-01T10:00:00Z
@@ -115,13 +115,13 @@ def test_seconds_are_never_cut_short(seconds: float) -> None:
 
 def test_the_schedule_is_walked_entry_by_entry() -> None:
     """The first try is due at the first entry, each failed try leads to the next one, and then it is over."""
-    walked = [scheduled(SCHEDULE, tries, 0.0) for tries in range(5)]
+    walked = [retry_delay(SCHEDULE, tries, 0.0) for tries in range(5)]
     assert walked == [0, 5 * SECOND, 30 * SECOND, 5 * MINUTE, None]
 
 
 def test_an_empty_schedule_has_no_try() -> None:
     """Nothing scheduled is exhausted at once."""
-    assert scheduled((), 0, 0.5) is None
+    assert retry_delay((), 0, 0.5) is None
 
 
 @given(st.lists(st.integers(0, 30 * DAY), max_size=12), st.integers(0, 15), jitters)
@@ -129,7 +129,7 @@ def test_a_scheduled_delay_is_never_early_and_at_most_a_fifth_late(
     delays: list[int], tries: int, jitter: float
 ) -> None:
     """Jitter only ever adds, and no more than 20%; past the end there is no delay."""
-    delay = scheduled(delays, tries, jitter)
+    delay = retry_delay(delays, tries, jitter)
     if tries >= len(delays):
         assert delay is None
     else:
@@ -139,7 +139,7 @@ def test_a_scheduled_delay_is_never_early_and_at_most_a_fifth_late(
 
 def test_jitter_spreads_what_failed_together() -> None:
     """Different jitter gives different delays, up to just under 20%."""
-    spread = [scheduled((0, HOUR), 1, jitter / 4) for jitter in range(4)]
+    spread = [retry_delay((0, HOUR), 1, jitter / 4) for jitter in range(4)]
     assert spread == [HOUR, 63 * MINUTE, 66 * MINUTE, 69 * MINUTE]
 
 

@@ -8,17 +8,17 @@ from typing import TypeVar
 
 import pytest
 
-from relay.config import DeliveryRules
-from relay.dispatcher import Dispatcher
+from relay.config import DeliverySection
+from relay.delivery.dispatcher import Dispatcher
+from relay.egress.result import HttpResponse, SendResult
 from relay.model import SECOND, DeliveryStatus, Endpoint, Instant
-from relay.outcome import Answer, Outcome
-from relay.store import deliveries, endpoints, outbox, waiting
-from relay.store.database import Store, Tx
-from relay.store.deliveries import Filter
-from relay.store.outbox import Leased
-from relay.store.paging import Page
+from relay.polling.poller import Reservation
+from relay.store.engine.database import Store, Tx
+from relay.store.engine.paging import Page
+from relay.store.tables import deliveries, due_deliveries, endpoints, outbox
+from relay.store.tables.deliveries import DeliveryFilter
+from relay.store.tables.outbox import Leased
 from relay.telemetry import Telemetry
-from relay.watcher import Reservation
 from tests.conftest import Clock
 from tests.make import NOON, claim_due, make_endpoint, make_event
 
@@ -34,9 +34,9 @@ class Wire:
     def __init__(self) -> None:
         self.came: list[str] = []
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[Outcome, int]:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[SendResult, int]:
         self.came.append(url)
-        return Answer(200, {}, b""), 3
+        return HttpResponse(200, {}, b""), 3
 
 
 class Silent(Wire):
@@ -47,7 +47,7 @@ class Silent(Wire):
         self.answers = asyncio.Event()
         self._has_come = asyncio.Condition()
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[Outcome, int]:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[SendResult, int]:
         done = await super().post(url, headers, body, timeout)
         async with self._has_come:
             self._has_come.notify_all()
@@ -62,7 +62,7 @@ class Silent(Wire):
 
 
 def dispatcher(store: Store, wire: Wire, clock: Clock, concurrency: int = 64, owner: str = "own_1") -> Dispatcher:
-    rules = DeliveryRules.model_validate({"concurrency": concurrency, "per_host": 4, "per_endpoint": 3})
+    rules = DeliverySection.model_validate({"concurrency": concurrency, "per_host": 4, "per_endpoint": 3})
     return Dispatcher(store, wire, rules, clock, Telemetry(), owner, random.Random(1))
 
 
@@ -92,11 +92,11 @@ async def deliver(store: Store, sender: Dispatcher, some: list[Endpoint], job: s
 
 async def due(store: Store, now: Instant = NOON) -> int:
     """How many deliveries are due and leased by nobody."""
-    return len(await store.read(lambda tx: waiting.due(tx, now, 100)))
+    return len(await store.read(lambda tx: due_deliveries.due(tx, now, 100)))
 
 
 async def pending(store: Store) -> int:
-    return await store.read(lambda tx: deliveries.count(tx, Filter(status=DeliveryStatus.PENDING)))
+    return await store.read(lambda tx: deliveries.count(tx, DeliveryFilter(status=DeliveryStatus.PENDING)))
 
 
 async def idle(sender: Dispatcher) -> None:
@@ -113,8 +113,8 @@ async def test_an_inserted_delivery_is_leased_and_begins_without_a_round_of_its_
         await reservation.start(leased)
     await idle(sender)
     assert sorted(wire.came) == [one.url for one in some]
-    found, _ = await store.read(lambda tx: deliveries.page(tx, Page(10), Filter()))
-    assert {(one.status, one.attempts, one.tries) for one in found} == {(DeliveryStatus.DELIVERED, 1, 1)}
+    found, _ = await store.read(lambda tx: deliveries.page(tx, Page(10), DeliveryFilter()))
+    assert {(one.status, one.attempts, one.attempts_in_run) for one in found} == {(DeliveryStatus.DELIVERED, 1, 1)}
 
 
 async def test_no_more_is_leased_than_begins(store: Store, clock: Clock) -> None:
@@ -284,7 +284,7 @@ async def test_an_attempt_whose_lease_ran_out_is_not_made_beside_itself(store: S
 
 async def test_a_row_that_another_holds_is_asked_for_once_a_second(store: Store, another: Store, clock: Clock) -> None:
     """A stalled relay keeps rows locked: they do not keep the store busy, and others of the endpoint are sent."""
-    if store.is_ours_alone:
+    if store.is_exclusive:
         pytest.skip("SQLite has one writer")
     [endpoint] = subscribers(1)
     held, go_on = threading.Event(), threading.Event()

@@ -6,29 +6,30 @@ from typing import Any, cast
 
 import pytest
 
-from relay import endpoints as standing
-from relay import register, subscribing
-from relay.config import StandingEndpoint
-from relay.endpoints import ROTATION
-from relay.errors import Invalid, NotFound
+from relay import registration
+from relay.config import EndpointSection
+from relay.endpoints import admin as standing
+from relay.endpoints import spec
+from relay.endpoints.admin import OLD_SECRET_GRACE
+from relay.errors import NotFound, ValidationFailed
 from relay.model import DeliveryStatus, Endpoint, EventType, Secret
-from relay.store import deliveries, endpoints, outbox, registrations, watches
-from relay.store.database import Store, Tx
+from relay.store.engine.database import Store, Tx
+from relay.store.tables import deliveries, endpoints, outbox, registrations, watches
 from tests.conftest import NOON
 from tests.make import OPEN_RULES, claim_due, make_endpoint, make_event
 
 OLD, NEW = ("whsec_" + letter * 32 for letter in "ab")
 
 
-def configured(name: str = "ops", url: str = "https://example.com/ops", **fields: Any) -> StandingEndpoint:
-    return StandingEndpoint.model_validate({"name": name, "url": url} | fields)
+def configured(name: str = "ops", url: str = "https://example.com/ops", **fields: Any) -> EndpointSection:
+    return EndpointSection.model_validate({"name": name, "url": url} | fields)
 
 
-async def sync(store: Store, *wanted: StandingEndpoint, now: int = NOON) -> list[Endpoint]:
+async def sync(store: Store, *wanted: EndpointSection, now: int = NOON) -> list[Endpoint]:
     """The endpoints after the configuration was read, by name."""
     for gone in await store.write(lambda tx: standing.sync_configured(tx, wanted, OPEN_RULES, now)):
-        await standing.remove(store, gone, now, configured=True)
-    return sorted(await store.read(endpoints.standing), key=lambda one: str(one.name))
+        await standing.delete(store, gone, now, configured=True)
+    return sorted(await store.read(endpoints.all_standing), key=lambda one: str(one.name))
 
 
 async def test_what_is_configured_is_made(store: Store) -> None:
@@ -54,7 +55,7 @@ async def test_a_secret_configured_anew_is_rotated(store: Store) -> None:
     await sync(store, configured(secret=OLD))
     for _ in range(2):
         [changed] = await sync(store, configured(secret=NEW))
-        assert changed.secrets == (Secret(NEW), Secret(OLD, NOON + ROTATION))
+        assert changed.secrets == (Secret(NEW), Secret(OLD, NOON + OLD_SECRET_GRACE))
 
 
 async def test_what_is_configured_no_longer_goes(store: Store) -> None:
@@ -64,7 +65,7 @@ async def test_what_is_configured_no_longer_goes(store: Store) -> None:
     await store.write(lambda tx: endpoints.add(tx, theirs))
     await store.write(lambda tx: outbox.enqueue(tx, make_event(), [(made, None)], NOON, 0))
     assert await sync(store) == [theirs]
-    which = deliveries.Filter(status=DeliveryStatus.CANCELLED)
+    which = deliveries.DeliveryFilter(status=DeliveryStatus.CANCELLED)
     assert await store.read(lambda tx: deliveries.count(tx, which)) == 1
 
 
@@ -80,10 +81,10 @@ async def test_a_name_that_the_api_gave_is_taken_over(store: Store) -> None:
 async def test_a_url_that_is_refused_changes_nothing(store: Store) -> None:
     """The refusal names the endpoint's key, and all stays as it was."""
     before = await sync(store, configured("a"))
-    with pytest.raises(Invalid) as refused:
+    with pytest.raises(ValidationFailed) as refused:
         await sync(store, configured("b"), configured("c", url="https://10.0.0.1/"))
     assert refused.value.field == "endpoints.c.url"
-    assert sorted(await store.read(endpoints.standing), key=lambda one: str(one.name)) == before
+    assert sorted(await store.read(endpoints.all_standing), key=lambda one: str(one.name)) == before
 
 
 async def test_pending_deliveries_follow_the_url(store: Store) -> None:
@@ -91,8 +92,8 @@ async def test_pending_deliveries_follow_the_url(store: Store) -> None:
     sick = make_endpoint(failures=12, failing_since=NOON, paused_until=NOON + 1)
     await store.write(lambda tx: endpoints.add(tx, sick))
     await store.write(lambda tx: outbox.enqueue(tx, make_event(), [(sick, None)], NOON, 0))
-    wish = standing.Change(url="https://new.example/")
-    changed = await store.write(lambda tx: standing.change(tx, sick, wish, OPEN_RULES))
+    wish = standing.EndpointPatch(url="https://new.example/")
+    changed = await store.write(lambda tx: standing.update(tx, sick, wish, OPEN_RULES))
     assert (changed.failures, changed.failing_since, changed.paused_until) == (0, None, None)
     [claim] = await store.write(lambda tx: claim_due(tx, NOON, NOON))
     assert claim.host == "new.example:443"
@@ -101,13 +102,18 @@ async def test_pending_deliveries_follow_the_url(store: Store) -> None:
 async def test_an_endpoint_with_many_registrations_goes_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """No transaction ends more than a part of them; at the end all are withdrawn, and no job of theirs is polled."""
     monkeypatch.setattr(standing, "PART", 7)
-    callback = subscribing.Wanted("https://example.com/one")
+    callback = spec.EndpointSpec("https://example.com/one")
     asked = [
-        (register.check(register.Request(job_id=f"j{n}", callback=callback), OPEN_RULES, ["default"]), NOON)
+        (
+            registration.validate(
+                registration.RegistrationSpec(job_id=f"j{n}", callback=callback), OPEN_RULES, ["default"]
+            ),
+            NOON,
+        )
         for n in range(20)
     ]
-    made = await store.write(lambda tx: register.register_all(tx, asked))
-    endpoint = register.granted(made[0]).endpoint
+    made = await store.write(lambda tx: registration.register_batch(tx, asked))
+    endpoint = registration.raise_if_refused(made[0]).endpoint
     assert endpoint is not None
     for number in range(10):
         event = make_event(f"j{number}", EventType.STARTED)
@@ -120,16 +126,16 @@ async def test_an_endpoint_with_many_registrations_goes_in_parts(store: Store, m
             return await store.write(work)
 
     def left(tx: Tx) -> int:
-        pending = deliveries.count(tx, deliveries.Filter(status=DeliveryStatus.PENDING))
+        pending = deliveries.count(tx, deliveries.DeliveryFilter(status=DeliveryStatus.PENDING))
         return pending + len(registrations.standing_at(tx, endpoint.id, 100))
 
-    await standing.remove(cast(Store, Counted()), endpoint.id, NOON)
+    await standing.delete(cast(Store, Counted()), endpoint.id, NOON)
     ended.append(await store.read(left))
     assert (ended[0], ended[-1]) == (30, 0)
     assert all(before - after <= 7 for before, after in pairwise(ended))
     assert await store.read(lambda tx: watches.count_active(tx, "default", 100)) == 0
     with pytest.raises(NotFound):
-        await standing.remove(store, endpoint.id, NOON)
+        await standing.delete(store, endpoint.id, NOON)
 
 
 async def test_a_rotated_secret_does_not_take_another_s_place(store: Store) -> None:
@@ -137,9 +143,11 @@ async def test_a_rotated_secret_does_not_take_another_s_place(store: Store) -> N
     rules = OPEN_RULES
 
     async def registered(secret: str) -> Endpoint:
-        callback = subscribing.Wanted("https://example.com/", secret=secret)
-        checked = register.check(register.Request(job_id="j1", callback=callback), rules, ["default"])
-        made = (await store.write(lambda tx: register.register(tx, checked, NOON))).endpoint
+        callback = spec.EndpointSpec("https://example.com/", secret=secret)
+        checked = registration.validate(
+            registration.RegistrationSpec(job_id="j1", callback=callback), rules, ["default"]
+        )
+        made = (await store.write(lambda tx: registration.register(tx, checked, NOON))).endpoint
         assert made is not None
         return made
 

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from relay import creating, register
+from relay import registration
 from relay.model import SECOND
-from relay.pace import read_ledger
-from relay.store import workspaces
-from relay.store.database import Store, Tx
+from relay.polling.schedule.policy import read_ledger
+from relay.registration import job_creation
+from relay.store.engine.database import Store, Tx
+from relay.store.tables import workspaces
 from tests.conftest import NOON, Clock
 from tests.locks import waits_for_a_lock
 from tests.torture.operators import ALLOWANCE, SPACE, checked, watcher
@@ -19,11 +20,11 @@ Spend = Callable[[Tx, Clock], object]
 
 
 def create(tx: Tx, clock: Clock) -> object:
-    return creating.begin(tx, SPACE, ALLOWANCE, "r", {}, clock)
+    return job_creation.reserve_request(tx, SPACE, ALLOWANCE, "r", {}, clock)
 
 
 def poll(tx: Tx, clock: Clock) -> object:
-    return watcher(clock)._claim(tx, SPACE, 10)
+    return watcher(clock)._lease_due(tx, SPACE, 10)
 
 
 @pytest.mark.parametrize("spend", [create, poll])
@@ -31,7 +32,7 @@ async def test_who_waits_for_the_workspace_spends_when_the_wait_is_over(
     store: Store, another: Store, clock: Clock, spend: Spend
 ) -> None:
     """Another relay holds the workspace for 20 s: the request leaves after that, and is counted from then on."""
-    await store.write(lambda tx: register.register(tx, checked("j1", "https://a.example/"), NOON))
+    await store.write(lambda tx: registration.register(tx, checked("j1", "https://a.example/"), NOON))
     let_go, held = threading.Event(), threading.Event()
 
     def hold(tx: Tx) -> None:

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from relay import looking
 from relay.model import (
     DAY,
     ENDINGS_AT_EXEC,
@@ -18,7 +17,8 @@ from relay.model import (
     WatchState,
     from_rfc3339,
 )
-from relay.watcher import make_event
+from relay.polling import transitions
+from relay.polling.poller import make_event
 from tests.make import NOON
 
 WATCH = Watch(workspace="default", job_id="j1", state=WatchState.ACTIVE, created_at=NOON)
@@ -39,7 +39,7 @@ def instant(text: str) -> Instant:
 
 @pytest.mark.parametrize("type", EventType)
 @pytest.mark.parametrize("fields", [{}, {"created_at": CREATED}, {"created_at": CREATED, "started_at": STARTED}])
-def test_when_the_relay_looks_changes_nothing(type: EventType, fields: dict[str, str]) -> None:
+def test_when_the_relay_polls_changes_nothing(type: EventType, fields: dict[str, str]) -> None:
     """Another relay, or the same after a restore, finds it hours later: the same id, time and job."""
     for watch in (WATCH, seen(type, **fields)):
         first, again = (make_event(watch, type, at, DAY) for at in (NOON + MINUTE, NOON + 5 * HOUR))
@@ -59,7 +59,7 @@ def test_an_ending_happened_when_exec_says_so(type: EventType) -> None:
 def test_the_relay_s_own_endings_happened_by_the_watch() -> None:
     """As old as polling.max_age; looked for as long as a job is looked for."""
     assert make_event(WATCH, EventType.EXPIRED, NOON + 2 * DAY, DAY).occurred_at == NOON + DAY
-    assert make_event(WATCH, EventType.NOT_FOUND, NOON + DAY, DAY).occurred_at == NOON + looking.MISSING_FOR
+    assert make_event(WATCH, EventType.NOT_FOUND, NOON + DAY, DAY).occurred_at == NOON + transitions.NOT_FOUND_MIN_AGE
 
 
 @pytest.mark.parametrize("type", EventType)

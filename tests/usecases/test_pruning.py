@@ -7,15 +7,16 @@ from functools import partial
 import pytest
 from sqlalchemy import select
 
-from relay import register
+from relay import registration
+from relay.endpoints.spec import EndpointSpec
 from relay.model import DAY, DeliveryStatus, WatchState
-from relay.register import Request
-from relay.store import deliveries, pruning, schema, watches
-from relay.store.database import Store, Tx
-from relay.subscribing import Wanted
+from relay.registration import RegistrationSpec
+from relay.store.engine import schema
+from relay.store.engine.database import Store, Tx
+from relay.store.tables import deliveries, pruning, watches
 from tests.locks import waits_for_a_lock
 from tests.make import NOON, OPEN_RULES
-from tests.usecases.test_janitor import end, left, only_one
+from tests.usecases.operations.test_retention import end, left, only_one
 
 OLD = [("default", "old")]
 
@@ -42,7 +43,7 @@ async def test_what_is_asked_for_while_it_is_deleted_is_told(store: Store, anoth
         assert may_go_on.wait(30)
 
     def delete(tx: Tx) -> None:
-        watches.get(tx, *OLD[0])  # locks it
+        watches.get_for_update(tx, *OLD[0])  # locks it
         [endpoint] = tx.execute(select(schema.endpoints.c.id).with_for_update()).scalars()
         if when == "before":
             wait()
@@ -51,12 +52,12 @@ async def test_what_is_asked_for_while_it_is_deleted_is_told(store: Store, anoth
         if when == "after":
             wait()
 
-    if store.is_ours_alone:
+    if store.is_exclusive:
         may_go_on.set()
-    checked = register.check(Request(job_id="old", callback=Wanted(url)), OPEN_RULES, {"default"})
+    checked = registration.validate(RegistrationSpec(job_id="old", callback=EndpointSpec(url)), OPEN_RULES, {"default"})
     deleting = asyncio.create_task(store.write(delete))
     assert await asyncio.to_thread(locked.wait, 30)
-    registering = asyncio.create_task(another.write(partial(register.register, request=checked, now=NOON + DAY)))
+    registering = asyncio.create_task(another.write(partial(registration.register, request=checked, now=NOON + DAY)))
     try:
         await waits_for_a_lock(another)
     finally:
@@ -66,6 +67,6 @@ async def test_what_is_asked_for_while_it_is_deleted_is_told(store: Store, anoth
     assert made.is_new
     assert made.secret is not None  # its endpoint is new too
     assert await left(store) == (1, 1, 0, 1)
-    watch = await store.write(lambda tx: watches.get(tx, *OLD[0]))
+    watch = await store.write(lambda tx: watches.get_for_update(tx, *OLD[0]))
     assert watch is not None
     assert watch.state is WatchState.ACTIVE

@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, text
 
-from relay import endpoints as standing
-from relay.config import DeliveryRules
-from relay.dispatcher import Dispatcher
+from relay.config import DeliverySection
+from relay.delivery.dispatcher import Dispatcher
+from relay.egress.result import HttpResponse, RequestFailed, SendResult
+from relay.endpoints import admin as standing
 from relay.model import MINUTE, SECOND, Delivery, DeliveryStatus
-from relay.outcome import Answer, NoAnswer, Outcome
-from relay.store import deliveries, endpoints, outbox, waiting
-from relay.store.database import Store, Tx
-from relay.store.schema import metadata
+from relay.store.engine.database import Store, Tx
+from relay.store.engine.schema import metadata
+from relay.store.tables import deliveries, due_deliveries, endpoints, outbox
 from relay.telemetry import Telemetry
 from tests.conftest import Clock
 from tests.make import NOON, make_endpoint, make_event
@@ -49,10 +49,10 @@ class Dies:
 class Late:
     """The answer comes when another relay has long taken the delivery over."""
 
-    outcome: Outcome
+    outcome: SendResult
 
 
-Fate = Outcome | Dies | Late
+Fate = SendResult | Dies | Late
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Script:
     """What is to happen: to attempts in the order they are made, then to all others; by hand between rounds."""
 
     fates: Sequence[Fate]
-    rest: Outcome
+    rest: SendResult
     by_hand: Sequence[tuple[str, int]]
     events: int
     format: str
@@ -93,7 +93,7 @@ class Scripted:
     wrong: list[str] = field(default_factory=list)
     _made: int = 0
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[Outcome, int]:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[SendResult, int]:
         await self._is_to_be_sent(headers["webhook-id"])
         fate = self.script.fates[self._made] if self._made < len(self.script.fates) else self.script.rest
         self._made += 1
@@ -111,7 +111,7 @@ class Scripted:
             self.stuck, self.late = self.stuck - 1, self.late - 1
             fate = fate.outcome
         sent.settled = True
-        assert isinstance(fate, Answer | NoAnswer)
+        assert isinstance(fate, HttpResponse | RequestFailed)
         return fate, 3
 
     async def _is_to_be_sent(self, webhook_id: str) -> None:
@@ -139,7 +139,7 @@ class World:
 
     def another(self) -> Dispatcher:
         self.relays += 1
-        rules = DeliveryRules.model_validate(
+        rules = DeliverySection.model_validate(
             {"schedule": [f"{ms // SECOND}s" for ms in SCHEDULE], "disable_after": self.script.disable_after}
         )
         owner, rng = f"own_{self.relays}", random.Random(self.relays)
@@ -149,7 +149,7 @@ class World:
         await self.store.write(self._begin)
         by_hand, before = list(self.script.by_hand), None
         for _ in range(ROUNDS):
-            due = await self.store.read(waiting.next_due)
+            due = await self.store.read(due_deliveries.next_due)
             if due is None and not by_hand:
                 return
             state = (due, len(self.wire.posts), len(by_hand))
@@ -252,7 +252,7 @@ def check_attempts(found: Delivery, posts: list[Post], anew: int) -> None:
     """No more than the schedule has, and one for each that a relay died of; never early; always the same bytes."""
     lost = sum(isinstance(post.fate, Dies | Late) for post in posts)
     assert len(posts) <= len(SCHEDULE) * (1 + anew) + lost
-    assert found.tries <= len(SCHEDULE)
+    assert found.attempts_in_run <= len(SCHEDULE)
     assert {post.body for post in posts} <= {found.body}
     if not lost and not anew:
         for number, (one, next) in enumerate(pairwise(posts), 1):
@@ -270,7 +270,7 @@ def check_moves(moves: list[tuple[str, str]], posts: list[Post], resent: int) ->
 
 def is_taken(fate: Fate) -> bool:
     outcome = fate.outcome if isinstance(fate, Late) else fate
-    return isinstance(outcome, Answer) and 200 <= outcome.status < 300
+    return isinstance(outcome, HttpResponse) and 200 <= outcome.status < 300
 
 
 wishes = st.sampled_from(["", "", "", "disable", "Abort-Message", "abort-message", "please"])
@@ -280,17 +280,24 @@ waits = st.sampled_from(
 bodies = st.sampled_from([b"", b"ok", b"no_service", b"invalid_blocks", b"\x00\xff"])
 statuses = st.sampled_from([200, 204, 301, 304, 400, 404, 410, 429, 500, 502, 503, 504, 599, 700])
 answers = st.builds(
-    lambda status, wish, wait, body: Answer(status, {"webhook-delivery": wish, "retry-after": wait}, body),
+    lambda status, wish, wait, body: HttpResponse(status, {"webhook-delivery": wish, "retry-after": wait}, body),
     statuses,
     wishes,
     waits,
     bodies,
 )
 kinds = st.sampled_from(["timeout", "timeout", "connection", "tls", "protocol", "blocked", "internal"])
-outcomes = st.one_of(answers, st.builds(NoAnswer, kinds, st.just("nothing came")))
-lates = st.builds(Late, st.one_of(st.just(Answer(200, {}, b"")), outcomes))
+outcomes = st.one_of(answers, st.builds(RequestFailed, kinds, st.just("nothing came")))
+lates = st.builds(Late, st.one_of(st.just(HttpResponse(200, {}, b"")), outcomes))
 fates = st.one_of(outcomes, outcomes, st.builds(Dies, st.booleans(), st.booleans()), lates)
-rests = st.sampled_from([Answer(200, {}, b""), Answer(500, {}, b""), Answer(410, {}, b""), NoAnswer("timeout", "none")])
+rests = st.sampled_from(
+    [
+        HttpResponse(200, {}, b""),
+        HttpResponse(500, {}, b""),
+        HttpResponse(410, {}, b""),
+        RequestFailed("timeout", "none"),
+    ]
+)
 acts = st.sampled_from(["nothing", "nothing", "nothing", "resend", "withdraw", "disable", "enable"])
 scripts = st.builds(
     Script,

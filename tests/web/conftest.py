@@ -12,22 +12,22 @@ from sqlalchemy import func, select
 from starlette.applications import Starlette
 
 from relay import config as configuration
-from relay import signing
 from relay.config import Config
 from relay.model import EventType, Secret, event_id
 from relay.service import Relay
-from relay.store import endpoints, events, outbox, registrations
-from relay.store.database import Tx
-from relay.store.resealing import open_store
-from relay.store.schema import metadata
+from relay.signing import standard_webhooks
+from relay.store.engine.database import Tx
+from relay.store.engine.schema import metadata
+from relay.store.maintenance.reencrypt import open_store
+from relay.store.tables import endpoints, events, outbox, registrations
 from relay.web.app import create_app
 from tests.conftest import Clock
 from tests.make import make_event
 
 EXEC_KEY = "exec_live_" + "a1" * 20
 SELF = "http://127.0.0.1:8080"
-SECRET = signing.new_secret(b"0123456789abcdef0123456789abcdef")
-OTHER_SECRET = signing.new_secret(b"fedcba9876543210fedcba9876543210")
+SECRET = standard_webhooks.new_secret(b"0123456789abcdef0123456789abcdef")
+OTHER_SECRET = standard_webhooks.new_secret(b"fedcba9876543210fedcba9876543210")
 
 
 class QuietRelay(Relay):
@@ -81,7 +81,9 @@ class Api:
         def count(tx: Tx) -> dict[str, int]:
             tables = metadata.sorted_tables
             found = {table.name: tx.execute(select(func.count()).select_from(table)).scalar_one() for table in tables}
-            return {name: rows for name, rows in found.items() if rows and name not in ("terms", "workspaces")}
+            return {
+                name: rows for name, rows in found.items() if rows and name not in ("store_compatibility", "workspaces")
+            }
 
         return await self.relay.store.read(count)
 
@@ -90,7 +92,7 @@ class Api:
         event = make_event(job_id, type, self.clock())
 
         def settle(tx: Tx) -> None:
-            told = registrations.subscribers(tx, "default", job_id, type)
+            told = registrations.subscribers_of_event(tx, "default", job_id, type)
             outbox.enqueue(tx, events.add(tx, event), told, self.clock(), first_delay=0)
 
         await self.relay.store.write(settle)
@@ -111,7 +113,7 @@ def configured(url: str, **sections: Any) -> Config:
 async def open_api(url: str, clock: Clock, **sections: Any) -> AsyncIterator[Api]:
     """The API of a relay with these sections of configuration."""
     config = configured(url, **sections)
-    relay = QuietRelay(config, await open_store(config.storage.url, config.security.seal(), clock=clock), seed=1)
+    relay = QuietRelay(config, await open_store(config.storage.url, config.security.cipher(), clock=clock), seed=1)
     try:
         app = create_app(relay)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=SELF) as http:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from relay.web.reading import MOST
+from relay.web.core.request_parsing import MAX_BODY
 from tests.web.conftest import Api, assert_refused, shared
 
 REGISTRATIONS = "/v1/registrations"
@@ -194,15 +194,15 @@ async def chunks(total: int) -> AsyncIterator[bytes]:
 async def test_a_body_that_is_too_long(shared_api: Api) -> None:
     """Over 256 KiB is 413, whether it says so or comes in chunks; the line is closed on the rest."""
     before = await shared_api.stored()
-    said = await shared_api.http.post(REGISTRATIONS, content=b" " * (MOST + 1))
-    chunked = await shared_api.http.post(REGISTRATIONS, content=chunks(MOST + 1_024))
-    lied = await shared_api.http.post(REGISTRATIONS, content=b"{}", headers={"content-length": str(MOST + 1)})
+    said = await shared_api.http.post(REGISTRATIONS, content=b" " * (MAX_BODY + 1))
+    chunked = await shared_api.http.post(REGISTRATIONS, content=chunks(MAX_BODY + 1_024))
+    lied = await shared_api.http.post(REGISTRATIONS, content=b"{}", headers={"content-length": str(MAX_BODY + 1)})
     for answer in (said, chunked, lied):
         assert_refused(answer, 413, "body_too_large")
         assert answer.headers["connection"] == "close"
     assert await shared_api.stored() == before
     just = b'{"job_id": "j1"}'
-    answer = await shared_api.http.post(REGISTRATIONS, content=just + b" " * (MOST - len(just)))
+    answer = await shared_api.http.post(REGISTRATIONS, content=just + b" " * (MAX_BODY - len(just)))
     assert answer.is_success
 
 

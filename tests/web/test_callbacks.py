@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from relay import callbacks
 from relay.model import DAY, HOUR
-from relay.store import callbacks as tokens
-from relay.store.database import Store
-from relay.web.reading import MOST
+from relay.registration import exec_callback_tokens
+from relay.store.engine.database import Store
+from relay.store.tables import callback_tokens as tokens
+from relay.web.core.request_parsing import MAX_BODY
 from tests.conftest import Clock
 from tests.web.conftest import Api, assert_refused, open_api
 from tests.web.test_auth import KEY, KEYS, bearer
-from tests.web.test_surroundings import BrokenClock
+from tests.web.test_middleware import BrokenClock
 
 PUBLIC = "https://relay.example.com"
 ENDED = {"id": "j1", "status": "completed"}
@@ -31,7 +31,7 @@ async def test_the_address_for_exec_is_shown(sqlite_url: str, clock: Clock) -> N
         first, again = [await api.get("/v1/workspaces/default/callback") for _ in range(2)]
         assert first == again
         assert first["callback_url"] == PUBLIC + first["path"]
-        assert (first["old_until"], first["heard_at"]) == (None, None)
+        assert (first["old_token_valid_until"], first["last_callback_at"]) == (None, None)
         assert_refused(await api.http.get("/v1/workspaces/other/callback"), 404, "workspace_not_found")
     async with open_api(sqlite_url, clock) as api:
         without = await api.get("/v1/workspaces/default/callback")
@@ -39,27 +39,27 @@ async def test_the_address_for_exec_is_shown(sqlite_url: str, clock: Clock) -> N
         assert "server.public_url" in without["text"]
 
 
-async def test_a_callback_asks_for_a_look_at_once(any_api: Api) -> None:
+async def test_a_callback_asks_for_a_poll_once(any_api: Api) -> None:
     """The hint makes the job due now, wakes the relay, is counted, and says nothing of the job by itself."""
     await any_api.register(exec_callback=True)
     any_api.clock.advance(60_000)
     before, woken = await any_api.get("/v1/jobs/j1"), any_api.relay.woken
-    assert await any_api.post(await path_of(any_api), ENDED, 202) == {"job_id": "j1", "look": True}
+    assert await any_api.post(await path_of(any_api), ENDED, 202) == {"job_id": "j1", "poll_scheduled": True}
     after = await any_api.get("/v1/jobs/j1")
-    assert before["next_look_at"] == "2024-03-01T12:15:00.000Z"
-    assert "safety" in before["next_look_why"]
-    assert after["next_look_at"] == "2024-03-01T12:01:00.000Z"
-    assert (after["state"], after["job"], after["next_look_why"]) == (
+    assert before["next_poll_at"] == "2024-03-01T12:15:00.000Z"
+    assert "safety" in before["next_poll_reason"]
+    assert after["next_poll_at"] == "2024-03-01T12:01:00.000Z"
+    assert (after["state"], after["job"], after["next_poll_reason"]) == (
         "active",
         None,
         "Exec's callback says that it ended",
     )
     assert any_api.relay.woken == woken + 1
-    assert await any_api.post(await path_of(any_api), ENDED, 202) == {"job_id": "j1", "look": False}
+    assert await any_api.post(await path_of(any_api), ENDED, 202) == {"job_id": "j1", "poll_scheduled": False}
     assert any_api.relay.woken == woken + 1
     metrics = (await any_api.http.get("/metrics")).text
-    assert 'relay_exec_callbacks_total{outcome="heeded",workspace="default"} 1.0' in metrics
-    assert 'relay_exec_callbacks_total{outcome="known",workspace="default"} 1.0' in metrics
+    assert 'relay_exec_callbacks_total{outcome="accepted",workspace="default"} 1.0' in metrics
+    assert 'relay_exec_callbacks_total{outcome="ignored",workspace="default"} 1.0' in metrics
 
 
 async def test_no_key_is_asked_for_and_the_token_opens_nothing_else(sqlite_url: str, clock: Clock) -> None:
@@ -78,9 +78,9 @@ async def test_no_key_is_asked_for_and_the_token_opens_nothing_else(sqlite_url: 
 async def test_an_unknown_token_is_no_path(api: Api, change: Any) -> None:
     """The answer is that of any path that is not there, whatever the body; nothing is stored."""
     path = await path_of(api)
-    wrong = callbacks.PATH + change(path.rpartition("/")[2])
+    wrong = exec_callback_tokens.PATH + change(path.rpartition("/")[2])
     nowhere = await api.http.post("/v1/nowhere", json=ENDED)
-    bodies: tuple[dict[str, Any], ...] = ({"json": ENDED}, {"content": b"{"}, {"content": b"x" * (MOST + 1)})
+    bodies: tuple[dict[str, Any], ...] = ({"json": ENDED}, {"content": b"{"}, {"content": b"x" * (MAX_BODY + 1)})
     for body in bodies:
         answer = await api.http.post(wrong, **body)
         assert (answer.status_code, answer.json()) == (404, nowhere.json())
@@ -92,13 +92,13 @@ async def test_a_rotated_token_works_for_a_day(any_api: Api) -> None:
     first = await path_of(any_api)
     second = await any_api.post("/v1/workspaces/default/callback/rotate")
     assert second["path"] != first
-    assert second["old_until"] == "2024-03-02T12:00:00.000Z"
+    assert second["old_token_valid_until"] == "2024-03-02T12:00:00.000Z"
     any_api.clock.advance(DAY - 1)
     for path in (first, second["path"]):
         assert (await any_api.http.post(path, json=ENDED)).status_code == 202
     any_api.clock.advance(1)
     assert (await any_api.http.post(first, json=ENDED)).status_code == 404
-    assert (await any_api.get("/v1/workspaces/default/callback"))["old_until"] is None
+    assert (await any_api.get("/v1/workspaces/default/callback"))["old_token_valid_until"] is None
     await any_api.post("/v1/workspaces/default/callback/rotate")
     assert (await any_api.http.post(second["path"], json=ENDED)).status_code == 202
     await any_api.post("/v1/workspaces/default/callback/rotate")
@@ -146,7 +146,7 @@ async def test_a_body_that_names_no_job_is_refused(api: Api, body: bytes, code: 
 
 async def test_a_body_that_is_too_long_is_refused(api: Api) -> None:
     """256 KiB at most."""
-    answer = await api.http.post(await path_of(api), content=b" " * (MOST + 1))
+    answer = await api.http.post(await path_of(api), content=b" " * (MAX_BODY + 1))
     assert_refused(answer, 413, "body_too_large")
 
 
@@ -159,9 +159,9 @@ async def test_hints_of_made_up_jobs_are_bounded(any_api: Api) -> None:
     answer = await any_api.http.post(path, json={"id": "one-more"})
     assert_refused(answer, 429, "too_many_unknown_jobs")
     assert (await any_api.stored())["watches"] == 51
-    assert (await any_api.post(path, {"id": "mine"}, 202))["look"]
+    assert (await any_api.post(path, {"id": "mine"}, 202))["poll_scheduled"]
     any_api.clock.advance(DAY + 1)
-    assert (await any_api.post(path, {"id": "one-more"}, 202))["look"]
+    assert (await any_api.post(path, {"id": "one-more"}, 202))["poll_scheduled"]
 
 
 async def test_a_hinted_job_that_is_registered_is_somebodys(any_api: Api) -> None:
@@ -170,7 +170,7 @@ async def test_a_hinted_job_that_is_registered_is_somebodys(any_api: Api) -> Non
     for number in range(50):
         await any_api.post(path, {"id": f"j{number}"}, 202)
     await any_api.register("j7")
-    assert (await any_api.post(path, {"id": "another"}, 202))["look"]
+    assert (await any_api.post(path, {"id": "another"}, 202))["poll_scheduled"]
 
 
 async def test_callbacks_that_come_are_remembered(any_api: Api) -> None:
@@ -179,7 +179,7 @@ async def test_callbacks_that_come_are_remembered(any_api: Api) -> None:
     for ahead in (0, HOUR - 1, 1):
         any_api.clock.advance(ahead)
         await any_api.post(path, ENDED, 202)
-    assert (await any_api.get("/v1/workspaces/default/callback"))["heard_at"] == "2024-03-01T13:00:00.000Z"
+    assert (await any_api.get("/v1/workspaces/default/callback"))["last_callback_at"] == "2024-03-01T13:00:00.000Z"
 
 
 async def test_a_token_is_in_no_log_and_no_repr(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -196,7 +196,7 @@ async def test_a_token_is_in_no_log_and_no_repr(sqlite_url: str, caplog: pytest.
     token = path.rpartition("/")[2]
     assert stored is not None
     assert token not in repr(stored)
-    assert token not in callbacks.masked(stored, PUBLIC)
+    assert token not in exec_callback_tokens.masked_url(stored, PUBLIC)
     relays = [record.getMessage() for record in caplog.records if record.name == "relay"]
     assert "/v1/exec/callbacks/…" in relays[0]
     assert token not in "".join(relays)
@@ -204,5 +204,5 @@ async def test_a_token_is_in_no_log_and_no_repr(sqlite_url: str, caplog: pytest.
 
 async def test_a_token_is_made_once(store: Store) -> None:
     """Whoever comes second takes what is there."""
-    made = [await store.write(lambda tx: callbacks.ensure(tx, "default")) for _ in range(2)]
+    made = [await store.write(lambda tx: exec_callback_tokens.get_or_create_token(tx, "default")) for _ in range(2)]
     assert made[0] == made[1]

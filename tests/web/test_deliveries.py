@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import text
 
 from relay.model import MINUTE, Attempt, DeliveryStatus, EventType
-from relay.store import deliveries, endpoints, outbox, schema
-from relay.store.database import Tx
-from relay.store.outbox import Settlement
+from relay.store.engine import schema
+from relay.store.engine.database import Tx
+from relay.store.tables import deliveries, endpoints, outbox
+from relay.store.tables.outbox import DeliveryUpdate
 from tests.make import claim_due
 from tests.web.conftest import Api, assert_refused
 
@@ -37,17 +38,17 @@ async def attempt(api: Api, id: str, status: DeliveryStatus, next_in: int | None
             error=error,
             response="",
         )
-        settled = Settlement(
+        settled = DeliveryUpdate(
             delivery_id=id,
             status=status,
-            tries=claim.delivery.tries + 1,
+            attempts_in_run=claim.delivery.attempts_in_run + 1,
             next_attempt_at=now + next_in if next_in else None,
             ended_at=None if next_in else now,
             reason=error if status is DeliveryStatus.FAILED else None,
             attempt=made,
             lease=claim.lease,
         )
-        outbox.settle(tx, [settled])
+        outbox.record_results(tx, [settled])
         outbox.release(tx, now, "test")
 
     await api.relay.store.write(work)

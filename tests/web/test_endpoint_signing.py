@@ -2,13 +2,13 @@
 
 import pytest
 
-from relay import signing
 from relay.model import DAY
-from relay.signing import Signing
+from relay.signing import standard_webhooks
+from relay.signing.standard_webhooks import SignatureScheme
 from tests.web.conftest import Api
 
-PRIVATE = signing.new_secret(b"s" * 32, Signing.ED25519)
-PUBLIC = signing.public_key_of(PRIVATE)
+PRIVATE = standard_webhooks.new_secret(b"s" * 32, SignatureScheme.ED25519)
+PUBLIC = standard_webhooks.public_key_of(PRIVATE)
 
 
 async def test_ed25519_tells_its_public_key_and_never_the_other(api: Api) -> None:
@@ -19,7 +19,7 @@ async def test_ed25519_tells_its_public_key_and_never_the_other(api: Api) -> Non
     assert "secret" not in made
     [secret] = await api.secrets_of(made["id"])
     shown = await api.http.get(f"/v1/endpoints/{made['id']}")
-    assert shown.json()["public_key"] == made["public_key"] == signing.public_key_of(secret.value)
+    assert shown.json()["public_key"] == made["public_key"] == standard_webhooks.public_key_of(secret.value)
     assert secret.value not in shown.text
     assert (await api.make_endpoint(200, signing="ed25519"))["id"] == made["id"]
     await api.make_endpoint(409)
@@ -54,7 +54,7 @@ async def test_rotation_keeps_the_way_or_changes_it(api: Api, before: str, wish:
     assert rotated["signing"] == after
     assert rotated["public_key"] != made["public_key"]
     kept = await api.secrets_of(made["id"])
-    assert [signing.scheme_of(secret.value).value for secret in kept] == [after, before]
+    assert [standard_webhooks.scheme_of(secret.value).value for secret in kept] == [after, before]
     assert kept[1].until == api.clock() + DAY
 
 

@@ -2,7 +2,7 @@
 
 import json
 
-from relay.store import deliveries
+from relay.store.tables import deliveries
 from tests.web.conftest import Api
 
 OWN = {"text": "{{ headline }}", "job": "{{ job.id }}"}

@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from relay import signing
 from relay.model import SECOND, Secret, to_rfc3339
+from relay.sandbox.local_server import serve
 from relay.sandbox.receiver import Receiver
-from relay.sandbox.serving import serve
-from relay.store import endpoints, schema
-from relay.store.clock import system_clock
-from relay.store.database import Tx
+from relay.signing import standard_webhooks
+from relay.store.engine import schema
+from relay.store.engine.clock import system_clock
+from relay.store.engine.database import Tx
+from relay.store.tables import endpoints
 from tests.conftest import Clock
 from tests.web.conftest import OTHER_SECRET, SECRET, Api, assert_refused, open_api, shared
 
@@ -37,7 +38,7 @@ async def test_an_endpoint_is_made(api: Api) -> None:
     answer = await api.http.post(ENDPOINTS, json={"name": "sales", "url": SLACK, "headers": {"X-A": "hidden"}})
     assert answer.status_code == 201
     made = answer.json()
-    signing.check_secret(made.pop("secret"))
+    standard_webhooks.check_secret(made.pop("secret"))
     assert made == {
         "id": made["id"],
         "name": "sales",
@@ -320,4 +321,4 @@ async def test_a_configured_endpoint_is_changed_there(sqlite_url: str, clock: Cl
             assert "configuration" in assert_refused(answer, 409, "endpoint_configured")
         assert (await api.post(f"{path}/enable"))["enabled"]
         made_here = await api.post(f"{ENDPOINTS}/{sales['id']}/rotate-secret")
-        signing.check_secret(made_here["secret"])
+        standard_webhooks.check_secret(made_here["secret"])

@@ -7,7 +7,7 @@ import pytest
 
 from relay import formats
 from relay.formats import flat
-from relay.model import ENDINGS, EventType
+from relay.model import FINAL_EVENTS, EventType
 from tests.make import make_event
 from tests.web.conftest import Api, assert_refused
 
@@ -46,7 +46,7 @@ async def test_the_flat_body_has_every_key(api: Api) -> None:
     await api.register()
     await api.deliver()
     [event] = (await api.get(EVENTS, params={"format": "zapier"}))["data"]
-    assert list(event["body"]) == list(flat.fields(make_event(), None))
+    assert list(event["body"]) == list(flat.flat_fields(make_event(), None))
     assert event["body"]["registration_id"] is None
 
 
@@ -68,7 +68,7 @@ async def test_events_come_newest_first_in_pages(any_api: Api) -> None:
 
 async def test_events_are_found_by_kind_job_and_workspace(any_api: Api) -> None:
     """Each filter alone, and together."""
-    for job_id, type in zip(("j0", "j1", "j2", "j3", "j4"), ENDINGS, strict=True):
+    for job_id, type in zip(("j0", "j1", "j2", "j3", "j4"), FINAL_EVENTS, strict=True):
         await any_api.register(job_id)
         await any_api.deliver(job_id, type)
 
@@ -78,7 +78,7 @@ async def test_events_are_found_by_kind_job_and_workspace(any_api: Api) -> None:
     assert await found(type="job.failed") == ["j1"]
     assert await found(job_id="j3") == ["j3"]
     assert await found(type="job.failed", job_id="j3") == []
-    assert len(await found(workspace="default")) == len(ENDINGS)
+    assert len(await found(workspace="default")) == len(FINAL_EVENTS)
     assert await found(type=EventType.STARTED.value) == []
 
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from relay.model import DAY
-from relay.store.schema import idempotency
+from relay.store.engine.schema import idempotency
 from tests.conftest import Clock
 from tests.web.conftest import SECRET, Api, assert_refused, open_api, shared
 

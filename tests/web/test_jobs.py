@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from relay.durations import Durations, law
-from relay.looking import Faulty, Look, Seen
 from relay.model import EventType, ScenarioJob
-from relay.store import watches
-from relay.store.database import Tx
+from relay.polling.schedule.job_durations import DurationHistory, fit_distribution
+from relay.polling.transitions import JobFound, Poll, PollFailed
+from relay.store.engine.database import Tx
+from relay.store.tables import watches
 from tests.conftest import Clock
 from tests.web.conftest import EXEC_KEY, Api, assert_refused, open_api
 
-PRIOR = law(Durations())
+PRIOR = fit_distribution(DurationHistory())
 EXEC_JOB = {
     "id": "j1",
     "status": "processing",
@@ -23,24 +23,24 @@ EXEC_JOB = {
 }
 
 
-async def look(api: Api, job_id: str = "j1") -> None:
-    """What the watcher does with two looks, one that failed and one that saw the job."""
+async def poll(api: Api, job_id: str = "j1") -> None:
+    """What the watcher does with two polls, one that failed and one that saw the job."""
 
     def work(tx: Tx) -> None:
         watch = watches.find(tx, job_id, None)
         assert watch is not None
         seen = ScenarioJob.model_validate(EXEC_JOB)
-        for at, sighting in ((1, Faulty("timeout", "no answer in time")), (2, Seen(seen))):
-            watches.record(tx, watch, Look(api.clock() + at, 40, sighting))
-        watches.save(tx, replace(watch, job=seen, looks=2, last_look_at=api.clock() + 2, next_look_why="half-way"))
+        for at, poll_result in ((1, PollFailed("timeout", "no answer in time")), (2, JobFound(seen))):
+            watches.add_poll(tx, watch, Poll(api.clock() + at, 40, poll_result))
+        watches.save(tx, replace(watch, job=seen, polls=2, last_poll_at=api.clock() + 2, next_poll_reason="half-way"))
 
     await api.relay.store.write(work)
 
 
 async def test_a_job_is_told_in_full(any_api: Api) -> None:
-    """Exec's job unchanged, looks spent and planned, who waits, what was sent, and the latest looks."""
+    """Exec's job unchanged, polls spent and planned, who waits, what was sent, and the latest polls."""
     made = await any_api.register()
-    await look(any_api)
+    await poll(any_api)
     await any_api.deliver(type=EventType.COMPLETED)
     job = await any_api.get("/v1/jobs/j1")
     [registration] = job.pop("registrations")
@@ -52,17 +52,17 @@ async def test_a_job_is_told_in_full(any_api: Api) -> None:
         "workspace": "default",
         "state": "active",
         "job": EXEC_JOB,
-        "looks": 2,
-        "last_look_at": "2024-03-01T12:00:00.002Z",
-        "next_look_at": "2024-03-01T12:00:00.000Z",
-        "next_look_why": "half-way",
+        "polls": 2,
+        "last_poll_at": "2024-03-01T12:00:00.002Z",
+        "next_poll_at": "2024-03-01T12:00:00.000Z",
+        "next_poll_reason": "half-way",
         "last_error": None,
         "exec_callback": False,
-        "hinted_at": None,
+        "callback_received_at": None,
         "created_at": "2024-03-01T12:00:00.000Z",
         "ended_at": None,
         "held_until": None,
-        "held_because": None,
+        "hold_reason": None,
         "budget": {"minute": {"left": 48, "of": 48}, "day": {"left": 800, "of": 800}},
         "durations": {"seen": 0, "median": round(PRIOR.median, 1), "p90": round(PRIOR.p90, 1), "queued": 5.0},
         "history": [

@@ -14,13 +14,13 @@ import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from relay.sandbox.serving import serve
-from relay.store import endpoints
-from relay.store.resealing import open_store
-from relay.telemetry.otel import Exported
+from relay.sandbox.local_server import serve
+from relay.store.maintenance.reencrypt import open_store
+from relay.store.tables import endpoints
+from relay.telemetry.otel_spans import OtelTracer
 from relay.web import dashboard
 from relay.web.app import OPERATIONS, create_app
-from relay.web.operation import Operation
+from relay.web.core.route import ApiRoute
 from tests import marked
 from tests.conftest import Clock
 from tests.web.conftest import SELF, Api, QuietRelay, configured
@@ -35,7 +35,7 @@ GOOD = {
     "rotate_secret": {"secret": marked.OTHER_SIGNING},
     "resend_deliveries": {"status": "failed"},
     "create_job": {"user_email": "a@b.example", "prompt": "p", "callback_url": "URL/4", "secret": marked.SIGNING},
-    "take_exec_callback": {"id": "j1", "status": "completed"},
+    "receive_exec_callback": {"id": "j1", "status": "completed"},
 }
 """Bodies that are taken, by the handler's name."""
 EVERY_SECRET = " ".join(marked.ALL)
@@ -89,9 +89,9 @@ async def staged(url: str, relay: type[QuietRelay] = QuietRelay) -> AsyncIterato
     }
     config = configured(url, exec={"base_url": "http://127.0.0.1:9/x", "api_key": marked.EXEC_KEY}, security=security)
     memory = InMemorySpanExporter()
-    spans = Exported(SimpleSpanProcessor(memory))
+    spans = OtelTracer(SimpleSpanProcessor(memory))
     opened = relay(
-        config, await open_store(config.storage.url, config.security.seal(), clock=Clock()), seed=1, spans=spans
+        config, await open_store(config.storage.url, config.security.cipher(), clock=Clock()), seed=1, spans=spans
     )
     bearer = {"Authorization": f"Bearer {marked.API_KEY}"}
     app = create_app(opened)
@@ -139,7 +139,7 @@ def wrong_bodies() -> list[bytes]:
     ]
 
 
-async def drive(stage: Stage, one: Operation) -> None:
+async def drive(stage: Stage, one: ApiRoute) -> None:
     """One call: well, wrongly, with secrets in the query and the headers, and with a key that is none."""
     name = one.handler.__name__
     path = path_of(stage, one.path)
@@ -158,7 +158,7 @@ async def drive(stage: Stage, one: Operation) -> None:
 
 
 @pytest.mark.parametrize("one", OPERATIONS, ids=lambda one: str(one.id))
-async def test_no_call_tells_a_secret(one: Operation, stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_call_tells_a_secret(one: ApiRoute, stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     """Each call that the API has, new ones included by themselves: neither its answers nor the log hold a secret."""
     caplog.set_level(logging.DEBUG, logger="relay")  # as `telemetry.set_up_logging` has it
     await drive(stage, one)
@@ -215,7 +215,7 @@ class FallingRelay(QuietRelay):
     async def send_test(self, *_: Any) -> Any:
         raise RuntimeError(EVERY_SECRET)
 
-    async def measure(self) -> Any:
+    async def render_metrics(self) -> Any:
         secret = EVERY_SECRET
         raise KeyError(secret)
 

@@ -13,19 +13,19 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel, ValidationError
 from starlette.routing import Route
 
-from relay.errors import Invalid
+from relay.errors import ValidationFailed
 from relay.model import EventType, Secret
-from relay.signing import check_secret, headers
-from relay.web import openapi
+from relay.signing.standard_webhooks import check_secret, headers
 from relay.web.app import OPERATIONS
-from relay.web.notifications import Notification
-from relay.web.operation import routes
-from relay.web.schemas import EndpointRequest, RegistrationRequest, ResendRequest
+from relay.web.core import openapi
+from relay.web.core.route import routes
+from relay.web.schemas.requests import EndpointRequest, RegistrationRequest, ResendRequest
+from relay.web.schemas.webhooks import Notification
 from tests.make import SECRET
 from tests.web.conftest import Api
 
 STANDARD = Path(__file__).parents[1] / "unit/golden/standard"
-DOCUMENT: dict[str, Any] = json.loads(openapi.document(OPERATIONS))
+DOCUMENT: dict[str, Any] = json.loads(openapi.build_openapi(OPERATIONS))
 
 
 def test_what_is_too_much_is_documented() -> None:
@@ -107,7 +107,7 @@ def test_every_event_is_a_webhook() -> None:
 
 def test_a_relay_without_keys_documents_none() -> None:
     """Where no key is asked for, the document asks for none either."""
-    paths = json.loads(openapi.document(OPERATIONS, keyed=False))["paths"]
+    paths = json.loads(openapi.build_openapi(OPERATIONS, with_auth=False))["paths"]
     assert [call for path in paths.values() for call in path.values() if call["security"]] == []
 
 
@@ -134,7 +134,7 @@ def taken(secret: str) -> bool:
     """Whether the relay takes it."""
     try:
         check_secret(secret)
-    except Invalid:
+    except ValidationFailed:
         return False
     return True
 

@@ -4,8 +4,8 @@ import asyncio
 import re
 from typing import Any
 
-from relay import signing
 from relay.model import EventType
+from relay.signing import standard_webhooks
 from tests.web.conftest import SECRET, Api, assert_refused
 
 REGISTRATIONS = "/v1/registrations"
@@ -25,7 +25,7 @@ async def test_a_registration_is_answered_as_the_design_has_it(any_api: Api) -> 
     made = answer.json()
     assert answer.status_code == 201
     secret = made["endpoint"].pop("secret")
-    signing.check_secret(secret)
+    standard_webhooks.check_secret(secret)
     assert made == {
         "id": made["id"],
         "job_id": "j1o2b3i4d5x6",
@@ -132,7 +132,7 @@ async def test_lists_are_filtered_and_paged(any_api: Api) -> None:
 
 
 async def test_withdrawing(any_api: Api) -> None:
-    """DELETE answers 204, twice too; the job is no longer looked at; registering again makes a new registration."""
+    """DELETE answers 204, twice too; the job is no longer polled; registering again makes a new registration."""
     made = await any_api.register()
     [delivery] = await any_api.deliver()
     for _ in range(2):

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from relay.api_keys import hash_of
-from relay.sandbox.exec import Exec, ExecSettings
-from relay.sandbox.limits import UNLIMITED
-from relay.sandbox.serving import serve
+from relay.sandbox.exec_server import ExecSettings, FakeExec
+from relay.sandbox.local_server import serve
+from relay.sandbox.rate_limits import UNLIMITED
+from relay.security.api_keys import hash_api_key
 from relay.web.app import OPERATIONS, create_app
 from tests.conftest import Clock
 from tests.web.conftest import EXEC_KEY, Api, open_api
 
 ROOT = Path(__file__).parents[2]
 KEY = "relay_" + "s" * 43
-SECURITY = {"api_keys": [{"name": "all", "hash": hash_of(KEY)}], "requests_per_minute": None}
+SECURITY = {"api_keys": [{"name": "all", "hash": hash_api_key(KEY)}], "requests_per_minute": None}
 NOWHERE = {"deny_networks": ["0.0.0.0/0", "::/0"]}
 """Nothing is sent to the endpoints that are made up."""
 REPLACED = "positive_data_acceptance"
@@ -88,7 +88,7 @@ async def test_every_answer_holds_to_the_document(
 ) -> None:
     """Statuses, types, schemas and headers are documented; what breaks the document is refused; nothing fails."""
     key = KEY if security else None
-    exec = Exec(ExecSettings(keys=(EXEC_KEY,), limits=UNLIMITED, seed=1), clock)
+    exec = FakeExec(ExecSettings(keys=(EXEC_KEY,), limits=UNLIMITED, seed=1), clock)
     async with (
         serve(exec.app) as exec_url,
         open_api(

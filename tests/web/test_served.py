@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from relay.sandbox.serving import serve
-from relay.web.reading import MOST
-from relay.web.serving import server_config
+from relay.sandbox.local_server import serve
+from relay.web.core.request_parsing import MAX_BODY
+from relay.web.server.server import server_config
 from tests.conftest import Clock
 from tests.web.conftest import open_api
 
@@ -58,7 +58,7 @@ async def test_head_has_no_body(url: str) -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        request("POST /v1/registrations", f"Content-Length: {MOST + 1}"),
+        request("POST /v1/registrations", f"Content-Length: {MAX_BODY + 1}"),
         request("POST /v1/registrations", f"Content-Length: {'9' * 18}"),
         request("POST /v1/registrations", "Transfer-Encoding: chunked", body=b"10000\r\n" + b" " * 65_536 + b"\r\n")
         + (b"10000\r\n" + b" " * 65_536 + b"\r\n") * 4,

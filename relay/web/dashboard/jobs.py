@@ -5,49 +5,50 @@ from typing import Any
 from starlette.responses import Response
 
 from relay.model import WatchState
-from relay.store import deliveries, events, paging, watches
-from relay.store.database import Tx
-from relay.web import references
-from relay.web.dashboard import life
-from relay.web.dashboard.page import Visit, choice, show
-from relay.web.dashboard.sending import sending
-from relay.web.dashboard.watching import watching
-from relay.web.jobs import record
+from relay.store.engine import paging
+from relay.store.engine.database import Tx
+from relay.store.tables import deliveries, events, watches
+from relay.web.api.jobs import load_job_history
+from relay.web.core import path_params
+from relay.web.dashboard import job_timeline
+from relay.web.dashboard.delivery_rows import delivery_rows
+from relay.web.dashboard.job_rows import job_rows
+from relay.web.dashboard.page import PageRequest, parse_enum, render
 
 PER_PAGE = 50
 
 
-async def list_jobs(visit: Visit) -> Response:
+async def list_jobs(visit: PageRequest) -> Response:
     """Jobs, newest first."""
-    state, workspace = choice(WatchState, visit.query("state"), "state"), visit.query("workspace")
+    state, workspace = parse_enum(WatchState, visit.query("state"), "state"), visit.query("workspace")
     asked = paging.Page(PER_PAGE, visit.query("cursor"))
 
     def read(tx: Tx) -> dict[str, Any]:
         found, cursor = watches.page(tx, asked, state, workspace)
-        return {"jobs": watching(visit.relay, tx, found, visit.now), "cursor": cursor}
+        return {"jobs": job_rows(visit.relay, tx, found, visit.now), "cursor": cursor}
 
     names = [(name, name) for name in visit.relay.clients]
     states = [(one.value, one.value.replace("_", " ")) for one in WatchState]
     found = await visit.relay.store.read(read)
-    return show(visit, "jobs.html", state=state, workspace=workspace, states=states, names=names, **found)
+    return render(visit, "jobs.html", state=state, workspace=workspace, states=states, names=names, **found)
 
 
-async def show_job(visit: Visit, workspace: str, job_id: str) -> Response:
-    """One job: what Exec said, every look, every attempt."""
-    named = references.job_id(job_id)
+async def show_job(visit: PageRequest, workspace: str, job_id: str) -> Response:
+    """One job: what Exec said, every poll, every attempt."""
+    named = path_params.job_id(job_id)
 
     def read(tx: Tx) -> dict[str, Any]:
-        found = record(tx, named, workspace)
+        found = load_job_history(tx, named, workspace)
         tried = {one.id: deliveries.attempts_of(tx, one.id) for one in found.deliveries}
-        lanes = life.lanes(found, events.of_job(tx, workspace, named), tried, visit.now)
-        [drawn] = watching(visit.relay, tx, [found.watch], visit.now)
+        lanes = job_timeline.lanes(found, events.for_job(tx, workspace, named), tried, visit.now)
+        [drawn] = job_rows(visit.relay, tx, [found.watch], visit.now)
         return {
             "job": drawn,
-            "moments": life.in_order(lanes),
-            "sent": sending(tx, found.deliveries),
+            "moments": job_timeline.as_table(lanes),
+            "sent": delivery_rows(tx, found.deliveries),
             "registrations": found.registrations,
             "endpoints": found.endpoints,
-            "life": life.drawn(lanes, visit.now),
+            "life": job_timeline.layout(lanes, visit.now),
         }
 
-    return show(visit, "job.html", **await visit.relay.store.read(read))
+    return render(visit, "job.html", **await visit.relay.store.read(read))

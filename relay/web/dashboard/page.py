@@ -1,4 +1,4 @@
-"""What every page has: who is looking, the frame around it, errors as pages, and a form's fields."""
+"""What every page has: who is logged in, the frame around it, errors as pages, and a form's fields."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,16 +13,16 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from relay import __version__
-from relay.addresses import mask
-from relay.api_keys import Scope
-from relay.errors import Invalid, Refused, StoreError
+from relay.egress.url_policy import mask_url
+from relay.errors import RequestError, StoreError, ValidationFailed
 from relay.model import Instant, to_rfc3339
+from relay.security.api_keys import Scope
 from relay.service import Relay
-from relay.store import summaries
-from relay.web import problems, reading
-from relay.web.dashboard import visitor, words
-from relay.web.dashboard.visitor import Visitor
-from relay.web.problems import Unauthenticated, Unavailable
+from relay.store.tables import dashboard_queries
+from relay.web.core import errors, request_parsing
+from relay.web.core.errors import Unauthenticated, Unavailable
+from relay.web.dashboard import session, template_filters
+from relay.web.dashboard.session import CurrentUser
 
 POLICY = (
     # guard: page-policy
@@ -42,14 +42,14 @@ MOST_FIELDS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class PageRequest:
     """One request for a page."""
 
     relay: Relay
     request: Request
-    visitor: Visitor
+    visitor: CurrentUser
     now: Instant
-    mark: str = ""
+    change_token: str = ""
     """How far the store was before the page was read, where the page stays current by itself; else ""."""
 
     def query(self, name: str) -> str | None:
@@ -61,55 +61,55 @@ Handler = Callable[..., Awaitable[Response]]
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
-def page(
-    path: str, handler: Handler, method: str = "GET", scope: Scope | None = "read", *, listens: bool = False
+def page_route(
+    path: str, handler: Handler, method: str = "GET", scope: Scope | None = "read", *, live: bool = False
 ) -> Route:
     """A page at `path` for those who may do `scope` (None: for everybody). A form's handler takes `form` too.
 
-    One that `listens` hears of each change and is drawn anew; an older part of a list does not, it would run away.
+    One that `live` hears of each change and is drawn anew; an older part of a list does not, it would run away.
     """
 
     async def handle(request: Request) -> Response:
         relay: Relay = request.app.state.relay
-        visit = Visit(relay, request, visitor.NOBODY, relay.clock())
+        visit = PageRequest(relay, request, session.ANONYMOUS, relay.clock())
         try:
-            visit = Visit(relay, request, await visitor.of(request, relay, visit.now), visit.now)
+            visit = PageRequest(relay, request, await session.load_session(request, relay, visit.now), visit.now)
             given: dict[str, Any] = dict(request.path_params)
             if method == "POST":
                 given["form"] = await _form(request)
-                visitor.check_origin(request, relay.config, visit.visitor, given["form"])
+                session.check_csrf(request, relay.config, visit.visitor, given["form"])
             if scope is not None:
-                visitor.check_scope(visit.visitor, scope)
-            if listens and not visit.query("cursor"):
-                visit = replace(visit, mark=await relay.store.read(summaries.mark))
+                session.check_scope(visit.visitor, scope)
+            if live and not visit.query("cursor"):
+                visit = replace(visit, change_token=await relay.store.read(dashboard_queries.change_token))
             return await handler(visit, **given)
         except Unauthenticated:
             return _to_login(request)
-        except Refused as error:
-            return wrong(visit, error)
+        except RequestError as error:
+            return error_page(visit, error)
         except StoreError as error:
             relay.telemetry.log.error("a page could not be shown: %s", error)
-            return wrong(visit, Unavailable("store_unavailable", f"{error}; try again later"))
+            return error_page(visit, Unavailable("store_unavailable", f"{error}; try again later"))
 
     handle.__name__ = handler.__name__
     return Route(path, handle, methods=[method], name=f"{method} {path}")
 
 
-def choice(kinds: type[Choice], text: str | None, field: str) -> Choice | None:
+def parse_enum(kinds: type[Choice], text: str | None, field: str) -> Choice | None:
     """What an address chose for `field`; None where it chose nothing. Raises Invalid for what is none of `kinds`."""
     try:
         return kinds(text) if text else None
     except ValueError:
-        raise Invalid(f"invalid_{field}", f"{field} is one of {', '.join(kinds)}", field) from None
+        raise ValidationFailed(f"invalid_{field}", f"{field} is one of {', '.join(kinds)}", field) from None
 
 
-def show(
-    visit: Visit, template: str, code: int = 200, headers: Mapping[str, str] | None = None, **values: Any
+def render(
+    visit: PageRequest, template: str, code: int = 200, headers: Mapping[str, str] | None = None, **values: Any
 ) -> Response:
     """A page made of a template."""
     common = {
         "visit": visit,
-        "said": SAID.get(visit.query("said") or ""),
+        "said": NOTICES.get(visit.query("said") or ""),
         "visitor": visit.visitor,
         "now": visit.now,
         "path": visit.request.url.path,
@@ -118,12 +118,12 @@ def show(
     return HTMLResponse(text, code, {**HEADERS, **(headers or {})})
 
 
-def wrong(visit: Visit, error: Refused) -> Response:
+def error_page(visit: PageRequest, error: RequestError) -> Response:
     """A page that says what is wrong and what to do."""
-    return show(visit, "wrong.html", error.status, problems.headers_of(error), error=error)
+    return render(visit, "wrong.html", error.status, errors.headers_of(error), error=error)
 
 
-SAID = {
+NOTICES = {
     "registered": "The job is watched.",
     "known": "This job was registered for this endpoint already.",
     "withdrawn": "The registration is withdrawn.",
@@ -136,10 +136,10 @@ SAID = {
 """What a page says after a form was taken, by the word in its address: no link can make it say something else."""
 
 
-def seen(path: str, said: str | None = None) -> Response:
+def redirect_with_notice(path: str, notice: str | None = None) -> Response:
     """After a form was taken: on to a page that says so, so that reloading it repeats nothing."""
-    if said is not None:
-        path += ("&" if "?" in path else "?") + f"said={said}"
+    if notice is not None:
+        path += ("&" if "?" in path else "?") + f"said={notice}"
     return RedirectResponse(path, 303, HEADERS)
 
 
@@ -155,13 +155,13 @@ def _to_login(request: Request) -> Response:
 async def _form(request: Request) -> Mapping[str, str]:
     """The fields of a form. Raises Refused for what no page of ours sends."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    text = (await reading.read(request)).decode("utf-8", "replace")
+    text = (await request_parsing.read_body(request)).decode("utf-8", "replace")
     try:
         if kind != "application/x-www-form-urlencoded":
             raise ValueError(kind)
         return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS))
     except ValueError:
-        raise Invalid("invalid_form", "this is no form of the dashboard; go back and try again") from None
+        raise ValidationFailed("invalid_form", "this is no form of the dashboard; go back and try again") from None
 
 
 @cache
@@ -174,13 +174,16 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     found.filters |= {
-        "span": words.span,
-        "clock": words.clock,
-        "exact": words.exact,
-        "wall": words.wall,
+        "format_duration": template_filters.format_duration,
+        "time_tag": template_filters.time_tag,
+        "time_tag_ms": template_filters.time_tag_ms,
+        "time_of_day": template_filters.time_of_day,
         "iso": to_rfc3339,
-        "mask": mask,
+        "mask": mask_url,
     }
-    found.globals |= {name: getattr(words, name) for name in ("ago", "count", "address", "role")}
+    found.globals |= {
+        name: getattr(template_filters, name)
+        for name in ("relative_time", "pluralize", "url_with_query", "describe_scopes")
+    }
     found.globals["version"] = __version__
     return found

@@ -2,8 +2,8 @@
 
 from tests.security.guard import Guard, gone, never, swap
 
-_ON_THE_WIRE = "tests/adapters/test_egress.py"
-_OF_EXEC = "tests/adapters/test_exec_answers.py"
+_ON_THE_WIRE = "tests/adapters/egress/test_http_client.py"
+_OF_EXEC = "tests/adapters/polling/test_exec_answers.py"
 
 HOSTILE_ANSWERS = (
     Guard(

@@ -2,9 +2,9 @@
 
 from tests.security.guard import Guard, also, gone, never, swap
 
-_ON_SOCKETS = "tests/adapters/test_egress_guard.py"
-_URLS = "tests/unit/test_callback_urls.py"
-_ON_THE_WIRE = "tests/adapters/test_egress.py"
+_ON_SOCKETS = "tests/adapters/egress/test_guard.py"
+_URLS = "tests/unit/egress/test_url_policy.py"
+_ON_THE_WIRE = "tests/adapters/egress/test_http_client.py"
 
 EGRESS = (
     Guard(
@@ -46,13 +46,13 @@ EGRESS = (
     Guard(
         "allowed-networks",
         "`security.allow_networks` opens exactly what it names; cloud metadata only where named as one address",
-        "tests/unit/test_addresses.py::test_allowing_opens_exactly_what_it_names",
+        "tests/unit/egress/test_ip_policy.py::test_allowing_opens_exactly_what_it_names",
         swap("network.num_addresses == 1 or address not in _METADATA", "True"),
     ),
     Guard(
         "ipv4-in-ipv6",
         "IPv4 addresses inside IPv6 ones (mapped, NAT64, 6to4, Teredo) are no freer than by themselves",
-        "tests/unit/test_addresses.py::test_an_ipv4_address_inside_ipv6_is_never_freer_than_by_itself",
+        "tests/unit/egress/test_ip_policy.py::test_an_ipv4_address_inside_ipv6_is_never_freer_than_by_itself",
         swap("refusal(inner, rules)", "None"),
     ),
     Guard(

@@ -2,20 +2,20 @@
 
 from tests.security.guard import Guard, also, gone, instead, never, swap
 
-_CONNECTION = "tests/web/test_connection.py"
+_CONNECTION = "tests/web/test_http_protocol.py"
 
 INPUTS = (
     Guard(
         "request-time",
         "A request has 20 seconds, its body included; a byte now and then keeps no connection open",
         f"{_CONNECTION}::test_a_request_that_stops_half_way",
-        swap("self._bounds.request_within", "3_600"),
+        swap("self._bounds.read_timeout", "3_600"),
     ),
     Guard(
         "answer-time",
         "An answer that nobody takes is not kept for longer than 30 seconds",
         f"{_CONNECTION}::test_an_answer_that_nobody_reads",
-        swap("self._bounds.answer_taken_within", "3_600"),
+        swap("self._bounds.write_timeout", "3_600"),
     ),
     Guard(
         "connections-of-one-address",
@@ -80,13 +80,13 @@ INPUTS = (
     Guard(
         "answer-headers",
         "Every answer forbids framing, sniffing and scripts from elsewhere",
-        "tests/web/test_surroundings.py::test_every_answer_is_marked_and_guarded",
+        "tests/web/test_middleware.py::test_every_answer_is_marked_and_guarded",
         swap("HEADERS.items()", "()"),
     ),
     Guard(
         "no-cors",
         "No page of another site reads an answer: there is no CORS",
-        "tests/web/test_surroundings.py::test_every_kind_of_answer_is_guarded",
+        "tests/web/test_middleware.py::test_every_kind_of_answer_is_guarded",
         also('"access-control-allow-origin": "*",'),
     ),
     Guard(
@@ -97,7 +97,7 @@ INPUTS = (
     ),
     Guard(
         "callback-token",
-        "An unknown token of Exec's callback is no path, and a right one only asks for a look",
+        "An unknown token of Exec's callback is no path, and a right one only asks for a poll",
         "tests/web/test_callbacks.py::test_an_unknown_token_is_no_path",
         instead("found = CallbackToken(workspace=next(iter(known)), token=token)"),
     ),

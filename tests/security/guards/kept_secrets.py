@@ -2,7 +2,7 @@
 
 from tests.security.guard import Guard, gone, instead, swap
 
-_OF_EXEC = "tests/adapters/test_exec_answers.py"
+_OF_EXEC = "tests/adapters/polling/test_exec_answers.py"
 _MARKED = "tests/web/test_marked_secrets.py"
 
 SECRETS = (
@@ -27,13 +27,13 @@ SECRETS = (
     Guard(
         "error-log",
         "So is every other error: its kind, its place, and its words only where they are the relay's own",
-        "tests/adapters/test_logs.py::test_an_error_is_logged_without_what_it_held",
+        "tests/adapters/telemetry/test_log_format.py::test_an_error_is_logged_without_what_it_held",
         swap(" if isinstance(error, RelayError) else name", ""),
     ),
     Guard(
         "unawaited-error",
         "And what nobody waits for: a task, a callback, a thread that failed",
-        "tests/adapters/test_logs.py::test_an_error_that_nobody_waits_for",
+        "tests/adapters/telemetry/test_log_format.py::test_an_error_that_nobody_waits_for",
         gone,
     ),
     Guard(
@@ -63,31 +63,31 @@ SECRETS = (
     Guard(
         "configuration-fault",
         "Faults of the configuration are told without its values",
-        "tests/unit/test_config.py::test_no_secret_is_echoed",
+        "tests/unit/config/test_config.py::test_no_secret_is_echoed",
         swap('postgresql://")', 'postgresql://" + str(value))'),
     ),
     Guard(
         "sealed-at-rest",
         "With `security.secret_key`, callback URLs, signing secrets, header values and tokens are sealed in the store",
-        "tests/store/test_sealed_store.py::test_secrets_are_sealed_at_rest",
+        "tests/store/test_encrypted_store.py::test_secrets_are_sealed_at_rest",
         instead("return text"),
     ),
     Guard(
         "sealed-place",
         "What was sealed and then changed, or moved to another place of the store, is not used",
-        "tests/store/test_sealed_store.py::test_a_row_that_was_tampered_with_is_not_used",
+        "tests/store/test_encrypted_store.py::test_a_row_that_was_tampered_with_is_not_used",
         swap("raise Unreadable from None", "return text"),
     ),
     Guard(
         "unknown-key-id",
         "A key that can't read the store is refused at start",
-        "tests/store/test_sealed_store.py::test_a_store_that_the_key_can_not_read_is_refused",
+        "tests/store/test_encrypted_store.py::test_a_store_that_the_key_can_not_read_is_refused",
         swap("sorted(found - seal.key_ids)", "[]"),
     ),
     Guard(
         "private-files",
         "The store's files are the relay's user's alone (0600)",
-        "tests/store/test_database.py::test_commits_are_synced_and_files_are_private",
+        "tests/store/engine/test_database.py::test_commits_are_synced_and_files_are_private",
         swap("0o600", "0o644"),
     ),
 )

@@ -2,7 +2,7 @@
 
 from tests.security.guard import Guard, gone, instead, never, swap
 
-_LIMITS = "tests/web/test_limits.py"
+_LIMITS = "tests/web/test_rate_limits.py"
 
 KEYS = (
     Guard(
@@ -38,7 +38,7 @@ KEYS = (
     Guard(
         "configured-key-hash",
         "Only the hash of an API key is kept, of those that the configuration holds too",
-        "tests/unit/test_config.py::test_only_the_hash_of_an_api_key_is_kept",
+        "tests/unit/config/test_config.py::test_only_the_hash_of_an_api_key_is_kept",
         swap("hash_of(", "str("),
     ),
     Guard(
@@ -50,13 +50,13 @@ KEYS = (
     Guard(
         "constant-time",
         "A key is 32 random bytes, and keys are compared in constant time, all of them",
-        "tests/unit/test_api_keys.py::test_all_keys_are_compared_in_constant_time",
+        "tests/unit/security/test_api_keys.py::test_all_keys_are_compared_in_constant_time",
         swap("hmac.compare_digest(key.hash, hash)", "key.hash == hash"),
     ),
     Guard(
         "revoked-within-a-second",
         "A key is revoked within a second, in every relay on the store",
-        "tests/usecases/test_key_ring.py::test_a_change_is_heeded_within_a_second",
+        "tests/usecases/operations/test_api_key_cache.py::test_a_change_is_heeded_within_a_second",
         swap("0 <= self._clock() - self._read_at < FRESH", "True"),
     ),
     Guard(
@@ -95,7 +95,7 @@ KEYS = (
     Guard(
         "trusted-proxies",
         "Nobody chooses the address that they count by: only whom `server.trusted_proxies` names may say it",
-        "tests/web/test_serving.py::test_a_client_can_not_choose_its_address",
+        "tests/web/test_server.py::test_a_client_can_not_choose_its_address",
         instead('forwarded_allow_ips="*",'),
     ),
     Guard(

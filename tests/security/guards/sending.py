@@ -6,13 +6,13 @@ SENDING = (
     Guard(
         "template-fault",
         "No subscriber's template keeps an event back from the others",
-        "tests/unit/test_template.py::test_no_template_keeps_an_event_back",
+        "tests/unit/formats/test_template.py::test_no_template_keeps_an_event_back",
         swap("_text_or_as_written", "compiled_text"),
     ),
     Guard(
         "unsigned",
         "Nothing leaves unsigned",
-        "tests/unit/test_signing.py::test_nothing_leaves_unsigned",
+        "tests/unit/signing/test_standard_webhooks.py::test_nothing_leaves_unsigned",
         never,
     ),
     Guard(

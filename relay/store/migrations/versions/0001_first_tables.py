@@ -36,7 +36,7 @@ def upgrade() -> None:
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("attempts_in_run", sa.Integer(), server_default="0", nullable=False),
         sa.Column("trigger", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("next_attempt_at", sa.BigInteger(), nullable=True),
@@ -106,7 +106,7 @@ def upgrade() -> None:
     )
     op.create_index("idempotency_by_time", "idempotency", ["created_at"], unique=False)
     op.create_table(
-        "looks",
+        "polls",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("workspace", sa.Text(), nullable=False),
         sa.Column("job_id", sa.Text(), nullable=False),
@@ -116,7 +116,7 @@ def upgrade() -> None:
         sa.Column("detail", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("looks_of_job", "looks", ["workspace", "job_id", "id"], unique=False)
+    op.create_index("polls_of_job", "polls", ["workspace", "job_id", "id"], unique=False)
     op.create_table(
         "registrations",
         sa.Column("id", sa.Text(), nullable=False),
@@ -147,13 +147,13 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("job", sa.Text(), nullable=True),
-        sa.Column("looks", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("last_look_at", sa.BigInteger(), nullable=True),
-        sa.Column("next_look_at", sa.BigInteger(), nullable=True),
-        sa.Column("next_look_why", sa.Text(), nullable=False),
+        sa.Column("polls", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("last_poll_at", sa.BigInteger(), nullable=True),
+        sa.Column("next_poll_at", sa.BigInteger(), nullable=True),
+        sa.Column("next_poll_reason", sa.Text(), nullable=False),
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("missing", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("missing_since", sa.BigInteger(), nullable=True),
+        sa.Column("not_found_count", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("not_found_since", sa.BigInteger(), nullable=True),
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
         sa.Column("leased", sa.Boolean(), nullable=False),
@@ -164,10 +164,10 @@ def upgrade() -> None:
     op.create_index(
         "watches_due",
         "watches",
-        ["workspace", "next_look_at"],
+        ["workspace", "next_poll_at"],
         unique=False,
-        sqlite_where=sa.text("next_look_at IS NOT NULL"),
-        postgresql_where=sa.text("next_look_at IS NOT NULL"),
+        sqlite_where=sa.text("next_poll_at IS NOT NULL"),
+        postgresql_where=sa.text("next_poll_at IS NOT NULL"),
     )
     op.create_index(
         "watches_ended",
@@ -186,6 +186,6 @@ def upgrade() -> None:
         sa.Column("paused_until", sa.BigInteger(), nullable=True),
         sa.Column("pause_reason", sa.Text(), nullable=True),
         sa.Column("pause_kind", sa.Text(), nullable=True),
-        sa.Column("faults", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("consecutive_failures", sa.Integer(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )

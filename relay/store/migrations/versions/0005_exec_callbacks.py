@@ -13,19 +13,19 @@ def upgrade() -> None:
         sa.Column("workspace", sa.Text(), nullable=False),
         sa.Column("token", sa.Text(), nullable=False),
         sa.Column("old_token", sa.Text(), nullable=True),
-        sa.Column("old_until", sa.BigInteger(), nullable=True),
-        sa.Column("heard_at", sa.BigInteger(), nullable=True),
+        sa.Column("old_token_valid_until", sa.BigInteger(), nullable=True),
+        sa.Column("last_callback_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("workspace"),
     )
     op.add_column("watches", sa.Column("exec_callback", sa.Boolean(), server_default=sa.false(), nullable=False))
-    op.add_column("watches", sa.Column("hinted_at", sa.BigInteger(), nullable=True))
-    op.add_column("watches", sa.Column("hints", sa.Integer(), server_default="0", nullable=False))
+    op.add_column("watches", sa.Column("callback_received_at", sa.BigInteger(), nullable=True))
+    op.add_column("watches", sa.Column("unconfirmed_hints", sa.Integer(), server_default="0", nullable=False))
     op.add_column("watches", sa.Column("unconfirmed_since", sa.BigInteger(), nullable=True))
-    waiting = sa.text("hinted_at IS NOT NULL AND next_look_at IS NOT NULL")
+    waiting = sa.text("callback_received_at IS NOT NULL AND next_poll_at IS NOT NULL")
     op.create_index(
         "watches_hinted_due",
         "watches",
-        ["workspace", "hinted_at"],
+        ["workspace", "callback_received_at"],
         unique=False,
         sqlite_where=waiting,
         postgresql_where=waiting,

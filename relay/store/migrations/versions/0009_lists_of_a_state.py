@@ -16,7 +16,7 @@ def upgrade() -> None:
     op.create_index(
         "watches_leased",
         "watches",
-        ["next_look_at"],
+        ["next_poll_at"],
         unique=False,
         sqlite_where=sa.text("leased IS 1"),
         postgresql_where=sa.text("leased IS true"),

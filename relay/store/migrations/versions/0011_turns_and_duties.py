@@ -8,9 +8,9 @@ down_revision = "0010"
 
 
 def upgrade() -> None:
-    op.add_column("endpoints", sa.Column("next_turn_at", sa.BigInteger(), nullable=True))
+    op.add_column("endpoints", sa.Column("next_slot_at", sa.BigInteger(), nullable=True))
     op.create_table(
-        "duties",
+        "leader_leases",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("until", sa.BigInteger(), nullable=False),

@@ -9,7 +9,7 @@ down_revision = "0011"
 
 def upgrade() -> None:
     op.create_table(
-        "terms",
+        "store_compatibility",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("oldest", sa.Text(), nullable=False),
         sa.Column("closed", sa.Text(), nullable=True),

@@ -1,0 +1,75 @@
+"""What only shows when all of the configuration is seen together."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from relay.config.reader import KeyPath, Problem, format_path
+from relay.config.schema import Config
+from relay.egress.url_policy import is_loopback, mask_url
+
+
+def without_invalid_parts(data: Mapping[str, Any], faulty: frozenset[KeyPath]) -> dict[str, Any]:
+    """The data without what is faulty: whole sections, single entries of lists. So the rest can be judged too."""
+    wrong = {place[0] for place in faulty}
+    sound = {name: value for name, value in data.items() if name not in wrong}
+    for name in ("workspaces", "endpoints"):
+        if name not in sound and (name,) not in faulty and name in data:
+            sound[name] = [data[name][place[1]] for place in _entries(data, faulty, name)]
+    return sound
+
+
+def _entries(data: Mapping[str, Any], faulty: frozenset[KeyPath], name: str) -> list[tuple[str, int]]:
+    """The places of those entries of a list that are not faulty."""
+    given = data.get(name)
+    count = len(given) if isinstance(given, list | tuple) and (name,) not in faulty else 0
+    return [(name, number) for number in range(count) if (name, number) not in faulty]
+
+
+def check_consistency(config: Config, data: Mapping[str, Any], faulty: frozenset[KeyPath]) -> Iterator[Problem]:
+    """What contradicts what, in a configuration made of the `without_invalid_parts` part of `data`."""
+    spaces = list(zip(_entries(data, faulty, "workspaces"), config.workspaces, strict=True))
+    endpoints = list(zip(_entries(data, faulty, "endpoints"), config.endpoints, strict=True))
+    keys = [(("security", "api_keys", number), key) for number, key in enumerate(config.security.api_keys)]
+    yield from _one_or_several(data)
+    yield from _same_names((place, space.name) for place, space in spaces)
+    yield from _same_names((place, endpoint.name) for place, endpoint in endpoints)
+    yield from _same_names((place, key.name) for place, key in keys)
+    if any(place[0] == "security" for place in faulty):
+        return  # What is allowed is not known.
+    if not config.security.allow_http:
+        own = [(place, space.base_url) for place, space in spaces if "base_url" in space.model_fields_set]
+        yield from _plaintext_exec_urls([(("exec",), config.exec.base_url), *own])
+        yield from _plaintext_endpoint_urls((place, endpoint.url.get_secret_value()) for place, endpoint in endpoints)
+
+
+def _one_or_several(data: Mapping[str, Any]) -> Iterator[Problem]:
+    exec, spaces = data.get("exec"), data.get("workspaces")
+    key = exec.get("api_key") if isinstance(exec, Mapping) else None
+    if key is not None and spaces:
+        yield Problem(("workspaces",), "give exec.api_key for one workspace or workspaces for several, not both")
+    if key is None and not spaces and (exec is None or isinstance(exec, Mapping)):
+        text = "is missing: set it, or RELAY_EXEC__API_KEY, to a key from Exec (Settings > API); or write workspaces"
+        yield Problem(("exec", "api_key"), text)
+
+
+def _same_names(named: Iterable[tuple[KeyPath, str]]) -> Iterator[Problem]:
+    seen: dict[str, KeyPath] = {}
+    for place, name in named:
+        if name in seen:
+            yield Problem((*place, "name"), f"needs a name of its own; this one is that of {format_path(seen[name])}")
+        seen.setdefault(name, place)
+
+
+def _plaintext_exec_urls(urls: Iterable[tuple[KeyPath, str]]) -> Iterator[Problem]:
+    for place, url in urls:
+        parts = urlsplit(url)
+        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+            text = "must be https, or the API key travels in the open; to allow that, set security.allow_http"
+            yield Problem((*place, "base_url"), text)
+
+
+def _plaintext_endpoint_urls(urls: Iterable[tuple[KeyPath, str]]) -> Iterator[Problem]:
+    for place, url in urls:
+        if urlsplit(url).scheme == "http":
+            yield Problem((*place, "url"), f"must be https, and is {mask_url(url)}; or set security.allow_http")

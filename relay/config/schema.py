@@ -1,0 +1,167 @@
+"""The sections of the configuration: every key with its default and its bounds."""
+
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+from relay.config import parsers
+from relay.config.parsers import duration, duration_between, integer_between, list_of
+from relay.model import DAY, FINAL_EVENTS, HOUR, SECOND, EventType
+from relay.security.api_keys import SCOPES, Scope
+from relay.security.encryption import FieldCipher
+from relay.signing.standard_webhooks import SignatureScheme
+
+Name = Annotated[str, BeforeValidator(parsers.name)]
+BaseUrl = Annotated[str, BeforeValidator(parsers.base_url)]
+ExecKey = Annotated[SecretStr, BeforeValidator(parsers.exec_key)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(parsers.network)]
+Networks = Annotated[tuple[Network, ...], BeforeValidator(list_of(0, 1_000))]
+SecretKey = Annotated[SecretStr, BeforeValidator(parsers.secret_key)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+
+class Budget(_Section):
+    """What a workspace may spend at Exec: its limits, and the share of them that is the relay's."""
+
+    per_minute: Annotated[int, BeforeValidator(integer_between(1, 100_000))] = 60
+    per_day: Annotated[int, BeforeValidator(integer_between(1, 10_000_000))] = 1_000
+    share: Annotated[float, BeforeValidator(parsers.share)] = 0.8
+
+
+class ExecSection(_Section):
+    """How Exec is reached. `api_key` is an input only: it ends up in the workspace named `default`."""
+
+    base_url: BaseUrl = "https://api.exec.com/rest/v1"
+    api_key: ExecKey | None = None
+    timeout: Annotated[int, BeforeValidator(duration_between("1s", "60s"))] = 10 * SECOND
+    budget: Budget = Budget()
+
+
+class Workspace(_Section):
+    """One Exec workspace: its key, its place, its budget; what of these it leaves out is that of `exec`."""
+
+    name: Name
+    api_key: ExecKey
+    base_url: BaseUrl = "https://api.exec.com/rest/v1"
+    budget: Budget = Budget()
+
+
+class Polling(_Section):
+    """When jobs are polled."""
+
+    strategy: Literal["adaptive", "interval"] = "adaptive"
+    tick: Annotated[int, BeforeValidator(duration_between("50ms", "1m"))] = SECOND
+    interval: Annotated[int, BeforeValidator(duration_between("100ms", "1d"))] = 15 * SECOND
+    max_age: Annotated[int, BeforeValidator(duration_between("1s", "30d"))] = 24 * HOUR
+    concurrency: Annotated[int, BeforeValidator(integer_between(1, 1_000))] = 20
+
+
+Delay = Annotated[int, BeforeValidator(duration_between("0s", "7d"))]
+SCHEDULE = tuple(map(duration, ["0s", "5s", "30s", "5m", "30m", "2h", "5h", "10h", "14h", "20h", "24h"]))
+
+
+class DeliverySection(_Section):
+    """How notifications are sent."""
+
+    timeout: Annotated[int, BeforeValidator(duration_between("1s", "30s"))] = 15 * SECOND
+    schedule: Annotated[tuple[Delay, ...], BeforeValidator(list_of(1, 50))] = SCHEDULE
+    concurrency: Annotated[int, BeforeValidator(integer_between(1, 10_000))] = 64
+    per_host: Annotated[int, BeforeValidator(integer_between(1, 10_000))] = 4
+    per_endpoint: Annotated[int, BeforeValidator(integer_between(1, 10_000))] | None = None
+    disable_after: Annotated[int, BeforeValidator(duration_between("1m", "365d"))] = 5 * DAY
+
+    @property
+    def endpoint_concurrency(self) -> int:
+        """Attempts under way at one endpoint: unless configured, three quarters of what its host may have.
+
+        So a slow endpoint leaves room for the others of its host.
+        """
+        return min(self.per_endpoint or max(1, self.per_host * 3 // 4), self.per_host)
+
+
+class Storage(_Section):
+    """Where the relay keeps what it must not lose."""
+
+    # Not shown: PostgreSQL's URL holds a password.
+    url: Annotated[str, BeforeValidator(parsers.store_url)] = Field(default="sqlite:///data/relay.db", repr=False)
+    retention: Annotated[int, BeforeValidator(duration_between("1h", "3650d"))] = 30 * DAY
+
+
+class Server(_Section):
+    """Where the relay listens."""
+
+    host: Annotated[str, BeforeValidator(parsers.host)] = "127.0.0.1"
+    port: Annotated[int, BeforeValidator(integer_between(0, 65_535))] = 8080
+    public_url: BaseUrl | None = None
+    trusted_proxies: Networks = ()
+
+
+class ApiKey(_Section):
+    """A key of the relay's own API; only its hash is kept."""
+
+    also_written: ClassVar = frozenset({"key"})
+    """A mapping may give the key in the hash's place; `security/api_keys.py` changes that before this is made."""
+
+    name: Annotated[str, BeforeValidator(parsers.text), Field(max_length=100)]
+    hash: Annotated[str, BeforeValidator(parsers.key_hash)]
+    scopes: Annotated[tuple[Scope, ...], BeforeValidator(list_of(1, 3))] = SCOPES
+
+
+class Security(_Section):
+    """Who may use the relay, and whom the relay may call."""
+
+    api_keys: Annotated[tuple[ApiKey, ...], BeforeValidator(list_of(0, 10_000))] = ()
+    requests_per_minute: Annotated[int, BeforeValidator(integer_between(1, 1_000_000))] | None = 1_200
+    secret_key: SecretKey | None = None
+    old_secret_keys: Annotated[tuple[SecretKey, ...], BeforeValidator(list_of(0, 10))] = ()
+    allow_http: Annotated[bool, BeforeValidator(parsers.boolean)] = False
+    allow_networks: Networks = ()
+    deny_networks: Networks = ()
+
+    def cipher(self) -> FieldCipher:
+        """What the secrets of the store are sealed and opened with."""
+        key = self.secret_key.get_secret_value() if self.secret_key else None
+        return FieldCipher(key, [old.get_secret_value() for old in self.old_secret_keys])
+
+
+class EndpointSection(_Section):
+    """A subscriber that hears of every job."""
+
+    name: Name
+    url: Annotated[SecretStr, BeforeValidator(parsers.url)]
+    format: Annotated[str, BeforeValidator(parsers.format_name)] = "auto"
+    template: Annotated[dict[str, Any], BeforeValidator(parsers.template)] | None = Field(default=None, repr=False)
+    events: Annotated[tuple[EventType, ...], BeforeValidator(list_of(1, len(EventType)))] = FINAL_EVENTS
+    secret: Annotated[SecretStr, BeforeValidator(parsers.signing_secret)] | None = None
+    signing: SignatureScheme | None = None
+    headers: Annotated[dict[str, str], BeforeValidator(parsers.headers)] = Field(default_factory=dict, repr=False)
+
+
+class Logging(_Section):
+    """What is said, and how."""
+
+    format: Literal["json", "text"] = "json"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(_Section):
+    """All of it, as `relay.config.load` makes it: `workspaces` is never empty."""
+
+    exec: ExecSection = ExecSection()
+    workspaces: Annotated[tuple[Workspace, ...], BeforeValidator(list_of(0, 1_000))] = ()
+    polling: Polling = Polling()
+    delivery: DeliverySection = DeliverySection()
+    storage: Storage = Storage()
+    server: Server = Server()
+    security: Security = Security()
+    endpoints: Annotated[tuple[EndpointSection, ...], BeforeValidator(list_of(0, 1_000))] = ()
+    logging: Logging = Logging()

@@ -1,0 +1,1 @@
+"""Delivery: due deliveries are leased, sent, and their results recorded."""

@@ -1,0 +1,1 @@
+"""Endpoints: their validated specification, and changes to them."""

@@ -1,0 +1,146 @@
+"""Subscribing: what makes an endpoint, whether it comes with a registration, from the API or from the configuration."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from relay import formats
+from relay.egress.url_policy import EgressRules, ParsedUrl, validate_url
+from relay.errors import ValidationFailed
+from relay.formats import template
+from relay.model import FINAL_EVENTS, Endpoint, EndpointKind, EventType, Instant, Secret, format_identity, new_id
+from relay.signing import standard_webhooks
+from relay.signing.standard_webhooks import SignatureScheme
+
+SECRET_BYTES = 32
+"""Random bytes of a secret that the relay makes; Standard Webhooks asks for 24 to 64."""
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,2000}")
+_RESERVED_HEADERS = frozenset(
+    """accept-encoding connection content-encoding content-length content-type cookie expect host keep-alive
+    proxy-authorization proxy-connection te traceparent trailer transfer-encoding upgrade user-agent via""".split()
+)
+_MOST_HEADERS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSpec:
+    """An endpoint as somebody asks for it."""
+
+    url: str = field(repr=False)
+    format: str = "auto"
+    events: tuple[EventType, ...] = FINAL_EVENTS
+    secret: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    signing: SignatureScheme | None = None
+    """None: as the secret says, else by HMAC."""
+    template: Mapping[str, Any] | None = field(default=None, repr=False)
+    """The body of the format `template`, which `auto` becomes where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatedEndpoint:
+    """The same, found fit: the URL judged, the format chosen."""
+
+    target: ParsedUrl
+    format: str
+    events: tuple[EventType, ...]
+    secret: str | None = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    signing: SignatureScheme = SignatureScheme.HMAC
+    template: str | None = field(default=None, repr=False)
+
+    @property
+    def format_identity(self) -> str:
+        """What of its format tells two requests for one URL apart: its name, and the template where it has one."""
+        return format_identity(self.format, self.template)
+
+    @property
+    def secret_identity(self) -> str | None:
+        """What of its signing tells two requests for one URL apart: the secret that came, or the wish for Ed25519."""
+        return self.secret or (self.signing.value if self.signing is SignatureScheme.ED25519 else None)
+
+
+def validate(wanted: EndpointSpec, rules: EgressRules, url_field: str = "callback_url") -> ValidatedEndpoint:
+    """Judges an endpoint before anything is stored. Raises Invalid, naming the field."""
+    target = validate_url(wanted.url, rules, url_field)
+    chosen, own = _check_format(wanted, target)
+    scheme = check_signing(wanted.signing, wanted.secret)
+    check_headers(wanted.headers)
+    return ValidatedEndpoint(target, chosen, wanted.events, wanted.secret, dict(wanted.headers), scheme, own)
+
+
+def _check_format(wanted: EndpointSpec, target: ParsedUrl) -> tuple[str, str | None]:
+    """The format, and its template where it is `template`."""
+    if wanted.template is not None:
+        if wanted.format not in ("auto", template.NAME):
+            raise ValidationFailed(
+                "two_formats", "give format or template, not both: a template is a format", "template"
+            )
+        return template.NAME, template.check(wanted.template)
+    if wanted.format == template.NAME:
+        raise ValidationFailed(
+            "missing_field",
+            "a template belongs to the format template, and to standing endpoints: give it there",
+            "template",
+        )
+    if wanted.format == "auto":
+        return formats.detect_format(target.url), None
+    if wanted.format not in formats.FORMATS:
+        known = ", ".join(["auto", *formats.FORMATS])
+        raise ValidationFailed("unknown_format", f"there is no format of this name; choose one of {known}", "format")
+    return wanted.format, None
+
+
+def check_signing(wanted: SignatureScheme | None, secret: str | None) -> SignatureScheme:
+    """How an endpoint signs. Raises Invalid for a secret that is none, or beside a wish."""
+    if secret is None:
+        return wanted or SignatureScheme.HMAC
+    standard_webhooks.check_secret(secret)
+    if wanted is not None:
+        text = "give secret or signing, not both: a secret says how it signs, whsec_ by HMAC, whsk_ by Ed25519"
+        raise ValidationFailed("two_secrets", text, "signing")
+    return standard_webhooks.scheme_of(secret)
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Refuses headers that would change how the request is framed, signed or routed. Raises Invalid."""
+    if len(headers) > _MOST_HEADERS:
+        raise ValidationFailed("invalid_headers", f"at most {_MOST_HEADERS} headers", "headers")
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValidationFailed("invalid_headers", "a header's name is made of letters, digits and -", "headers")
+        if name.lower() in _RESERVED_HEADERS or name.lower().startswith("webhook-"):
+            raise ValidationFailed("invalid_headers", f"the relay sets {name.lower()} itself; leave it out", "headers")
+        if not _HEADER_VALUE.fullmatch(value):
+            raise ValidationFailed(
+                "invalid_headers", f"the value of {name} must be printable ASCII on one line", "headers"
+            )
+
+
+def new_endpoint(
+    checked: ValidatedEndpoint,
+    *,
+    kind: EndpointKind,
+    now: Instant,
+    random_bytes: bytes,
+    name: str | None = None,
+    source: str = "api",
+) -> Endpoint:
+    """A new endpoint, with the secret that came or one made from `random_bytes`."""
+    return Endpoint(
+        id=new_id("ep", now),
+        kind=kind,
+        name=name,
+        url=checked.target.url,
+        host=checked.target.host_port,
+        format=checked.format,
+        template=checked.template,
+        events=checked.events,
+        secrets=(Secret(checked.secret or standard_webhooks.new_secret(random_bytes, checked.signing)),),
+        headers=checked.headers,
+        created_at=now,
+        source=source,
+    )

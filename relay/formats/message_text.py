@@ -1,0 +1,187 @@
+"""What an event is called in words, the same in every chat: each format only lays these out.
+
+Text that comes from Exec is other people's: what leaves here is one line, of bounded length, that pings nobody and
+turns into no link in any of the chats; the one link is http or https.
+"""
+
+import re
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from relay.formats.truncate import truncate, utf16_length
+from relay.model import Event, EventType
+
+BUTTON = "Open scenario"
+
+_MOST_READ = 10_000
+_MOST_TEXT = 3_000
+_MOST_LABEL = 100
+_MOST_LINK = 2_048  # Discord's limit, the least of all receivers
+_LINK = re.compile(r"https?://[^\s\x00-\x20\x7f<>\"`\\^{|}]+", re.IGNORECASE)
+_CONTROLS = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters but those that are blanks, and what turns the direction of all the text that follows."""
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_BLANKS = re.compile(r"\s+")
+_MENTIONS_AND_LINKS = re.compile(r"<(?=[!@#]|users/|at\b)|@(?=everyone|here|channel|all)|:(?=//)", re.IGNORECASE)
+"""What a chat may read as a mention or turn into a link; a word joiner after it, itself invisible, keeps it text."""
+_WORD_JOINER = "\u2060"
+
+
+class Tone(StrEnum):
+    """How good the news is; chats show it as a colour."""
+
+    GOOD = "good"
+    BAD = "bad"
+    NEUTRAL = "quiet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventText:
+    """An event in words."""
+
+    tone: Tone
+    headline: str
+    """`Scenario ready: Discovery Call with IT Director`."""
+    summary: str
+    """The whole news in one line, for a phone's notification."""
+    detail: str | None
+    """A sentence or two more; for a failure the reason."""
+    code: str | None
+    """Exec's error code."""
+    link: str | None
+    """Where the button leads: http or https; None where there is nothing to open."""
+    footnote: str
+    """`Took 40 s · Job j1o2b3i4d5x6`."""
+
+    def detail_within(self, most: int, escapes: Mapping[int, str] | None = None) -> str | None:
+        """`Unable to generate scenario from the provided prompt (GENERATION_ERROR)`, escaped, in `most` UTF-16 units.
+
+        Where it is too long the reason is cut and not the code, which is what people search for.
+        """
+        if self.detail is None:
+            return None
+        code = f" ({self.code})".translate(escapes or {}) if self.code else ""
+        return truncate(self.detail, most - utf16_length(code), escapes) + code
+
+
+_TONES = {EventType.COMPLETED: Tone.GOOD, EventType.CANCELLED: Tone.NEUTRAL, EventType.STARTED: Tone.NEUTRAL}
+_HEADLINES = {
+    EventType.COMPLETED: "Scenario ready",
+    EventType.FAILED: "Scenario failed",
+    EventType.CANCELLED: "Scenario cancelled",
+    EventType.STARTED: "Scenario started",
+    EventType.NOT_FOUND: "Scenario job not found",
+    EventType.EXPIRED: "Scenario not finished in time",
+}
+
+
+def describe_event(event: Event) -> EventText:
+    """The event in words. Never raises, whatever `event.job` holds."""
+    name = sanitize(nested_object(event.job, "scenario").get("name"))
+    code = (
+        sanitize(nested_object(event.job, "error").get("code"), _MOST_LABEL) if event.type is EventType.FAILED else None
+    )
+    headline = f"{_HEADLINES[event.type]}: {name}" if name else _HEADLINES[event.type]
+    detail = _detail(event)
+    if event.type is EventType.COMPLETED:
+        summary = headline
+    elif event.type is EventType.FAILED:
+        summary = f"{headline}{' – ' if name else ': '}{detail}" + (f" ({code})" if code else "")
+    else:
+        summary = f"{headline} (job {event.job_id})"
+    return EventText(
+        tone=_TONES.get(event.type, Tone.BAD),
+        headline=headline,
+        summary=summary,
+        detail=detail,
+        code=code,
+        link=link(nested_object(event.job, "scenario").get("url")) if event.type is EventType.COMPLETED else None,
+        footnote=_footnote(event),
+    )
+
+
+def _detail(event: Event) -> str | None:
+    match event.type:
+        case EventType.FAILED:
+            return sanitize(nested_object(event.job, "error").get("message")) or "Exec gave no reason"
+        case EventType.CANCELLED:
+            return "The job was cancelled before it ended."
+        case EventType.STARTED:
+            return "Exec is making it now; this usually takes about five minutes."
+        case EventType.NOT_FOUND:
+            return (
+                "Exec does not know this job. Check its id, and that the relay polls in the workspace where the job "
+                "was made."
+            )
+        case EventType.EXPIRED:
+            status = sanitize(event.job.get("status"), _MOST_LABEL)
+            last = f" Exec last said: {status}." if status else ""
+            return f"The relay waited as long as it was told to, and has stopped polling.{last}"
+    return None
+
+
+def _footnote(event: Event) -> str:
+    took = duration(event.job.get("duration_seconds"))
+    parts = [f"Job {event.job_id}"]
+    if took:
+        parts.insert(0, f"Took {took}" if event.type is EventType.COMPLETED else f"After {took}")
+    if event.workspace != "default":
+        parts.append(f"Workspace {sanitize(event.workspace, _MOST_LABEL)}")
+    return " · ".join(parts)
+
+
+def nested_object(job: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The object called `name` inside the job; an empty one where there is none."""
+    found = job.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def sanitize(text: object, most: int = _MOST_TEXT) -> str | None:
+    """Somebody else's text as one harmless line of at most `most` UTF-16 units.
+
+    None where nothing is left, or where it is no text.
+    """
+    if not isinstance(text, str):
+        return None
+    line = _SURROGATES.sub("\ufffd", _BLANKS.sub(" ", _CONTROLS.sub("", text[:_MOST_READ]))).strip()
+    return truncate(_MENTIONS_AND_LINKS.sub(rf"\g<0>{_WORD_JOINER}", line), most) or None
+
+
+def link(url: object) -> str | None:
+    """The URL where a click on it leads somewhere, else None: http or https, with a host, of a length every chat takes.
+
+    Letters beyond ASCII in its path are percent-encoded, since chats refuse a whole message for one odd URL.
+    """
+    if not isinstance(url, str) or len(url) > _MOST_LINK or not _LINK.fullmatch(url):
+        return None
+    try:
+        parsed = urlsplit(url)
+        encoded = quote(url, safe=string.punctuation)
+        usable = parsed.hostname and parsed.hostname.isascii() and parsed.port != 0
+    except ValueError:
+        return None
+    return encoded if usable and len(encoded) <= _MOST_LINK else None
+
+
+def duration(seconds: object) -> str | None:
+    """`40 s`, `2 min 25 s`, `1 h 5 min`; None for what is no duration."""
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        return None
+    if not 0 <= seconds < 1e9:
+        return None
+    whole = round(seconds)
+    if whole < 1:
+        return "under 1 s"
+    if whole < 3_600:
+        return _two(whole // 60, "min", whole % 60, "s")
+    minutes = round(whole / 60)
+    return _two(minutes // 60, "h", minutes % 60, "min")
+
+
+def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
+    parts = [f"{large} {large_unit}" if large else "", f"{small} {small_unit}" if small else ""]
+    return " ".join(filter(None, parts))

@@ -1,0 +1,64 @@
+"""Endpoints: where notifications go."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from relay.model.event import EventType
+from relay.times import Instant
+
+
+class EndpointKind(StrEnum):
+    STANDING = "standing"
+    AD_HOC = "ad_hoc"
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A signing secret (`whsec_...`); one that was rotated away signs beside the new one until `until`."""
+
+    value: str = field(repr=False)
+    until: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A subscriber, as the relay knows it."""
+
+    id: str
+    kind: EndpointKind
+    name: str | None
+    url: str = field(repr=False)
+    host: str
+    """`host:port` of the URL: what the per-host limits count."""
+    format: str
+    """Never `auto`: that is resolved when the endpoint is made."""
+    template: str | None = field(default=None, repr=False)
+    """Of the format `template`: the body, as JSON with placeholders."""
+    events: tuple[EventType, ...]
+    secrets: tuple[Secret, ...] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)  # guard: secretless-repr
+    created_at: Instant
+    source: str = "api"
+    """`config` or `api`: one from the configuration is changed there only."""
+    disabled_at: Instant | None = None
+    disabled_reason: str | None = None
+    paused_until: Instant | None = None
+    failing_since: Instant | None = None
+    """The first failed attempt since the last success; None while healthy."""
+    failures: int = 0
+    """Failed attempts since the last success."""
+
+    @property
+    def enabled(self) -> bool:
+        return self.disabled_at is None
+
+    @property
+    def format_identity(self) -> str:
+        """What of its format tells two endpoints with one URL apart: its name, and its template where it has one."""
+        return format_identity(self.format, self.template)
+
+
+def format_identity(format: str, template: str | None) -> str:
+    """A format's name, with the template that makes it one's own."""
+    return format if template is None else f"{format}:{template}"

@@ -1,0 +1,31 @@
+"""Registrations: who waits for which job."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from relay.model.event import EventType
+from relay.times import Instant
+
+
+class RegistrationStatus(StrEnum):
+    ACTIVE = "active"
+    SETTLED = "settled"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """One job × one endpoint. `endpoint_id` is None where the job is watched for the standing endpoints only."""
+
+    id: str
+    workspace: str
+    job_id: str
+    endpoint_id: str | None
+    status: RegistrationStatus
+    events: tuple[EventType, ...]
+    metadata: Mapping[str, Any]
+    created_at: Instant
+    trace: str | None = None
+    """What ties it to its deliveries, as `relay.telemetry.trace_context` has it."""

@@ -1,0 +1,1 @@
+"""Operations: what runs beside polling and delivery: scheduler, retention, readiness, cluster notifications."""

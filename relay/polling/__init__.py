@@ -1,0 +1,1 @@
+"""Polling: asking Exec for the status of watched jobs."""

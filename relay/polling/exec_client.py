@@ -1,0 +1,255 @@
+"""Asking Exec: a poll of a job, or for a new one; whatever comes of it becomes a `Poll` or a `CreateJobResult`.
+
+The API key has full rights on the workspace. It goes to the configured address only, never along a redirect, and into
+no text that leaves this module.
+"""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, cast
+from urllib.parse import quote
+
+import httpx
+from pydantic import ValidationError
+
+import relay
+from relay import descriptors
+from relay.backoff import retry_after
+from relay.egress.url_policy import mask_url
+from relay.errors import ConfigError
+from relay.model import DAY, JOB_ID, Instant, ScenarioJob
+from relay.model.create_result import CreateJobResult, JobCreated, JobCreationUnknown, JobRejected
+from relay.polling.request_budget import MAY_REPEAT
+from relay.polling.transitions import JobFound, JobNotFound, Poll, PollFailed, PollResult, RateLimited, Unauthorized
+
+MOST_READ = 128 * 1024
+"""Bytes of an answer that are read; a longer one is no job. Each subscriber is sent it, and each delivery stores it."""
+
+_KEY = re.compile(r"[\x21-\x7e]+")
+_KEY_SHAPED = re.compile(r"exec_(live|test)_\w+")
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_LONGEST_TEXT = 300
+_LONGEST_STATUS = 100
+
+
+class ExecClient:
+    """Exec's API with the key of one workspace.
+
+    `timeout` is milliseconds of wall clock for one call, its answer's body included. `clock` gives the instant a call
+    started; `monotonic` the seconds it took. Raises `ConfigError` for a key or an address that no request can have.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        api_key: str,
+        base_url: str,
+        *,
+        timeout: int,
+        clock: Callable[[], Instant],
+        http: httpx.AsyncClient,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not _KEY.fullmatch(api_key):
+            raise ConfigError(f"workspace {name!r}: the API key is empty or holds spaces, line breaks or non-ASCII.")
+        if not _is_valid_base_url(base_url):
+            raise ConfigError(f"workspace {name!r}: base_url is not a URL such as https://api.exec.com/rest/v1.")
+        self.name = name
+        self._api_key = api_key
+        self._base_url = base_url.rstrip("/")
+        self._timeout = timeout
+        self._clock = clock
+        self._http = http
+        self._monotonic = monotonic
+
+    async def get_job(self, job_id: str, may_repeat: Callable[[], Awaitable[bool]] | None = None) -> Poll:
+        """GET the job's status. Never raises for what Exec or the network does.
+
+        If Exec hangs up on a kept connection, `may_repeat` says whether the budget has a second request.
+        """
+        started_at, started = self._clock(), self._monotonic()
+        poll_result = await self._poll(job_id, may_repeat)
+        return Poll(started_at, round((self._monotonic() - started) * 1_000), poll_result)
+
+    async def create(self, fields: Mapping[str, Any]) -> CreateJobResult:
+        """POST a new job with these fields. Never raises for what Exec or the network does."""
+        try:
+            async with asyncio.timeout(self._timeout / 1_000):
+                status, headers, body = await self._ask(self._request("POST", "/scenario-studio/jobs", fields))
+        except (TimeoutError, httpx.TimeoutException):
+            return JobCreationUnknown("timeout", f"no complete answer within {self._timeout / 1_000:g} s")
+        except httpx.ConnectError as error:
+            return JobRejected(502, "exec_unreachable", self._connection_error_text(error))
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            return JobCreationUnknown("connection", self._connection_error_text(error))
+        if status in (200, 201, 202):
+            found = _job(None, headers, body)
+            return (
+                JobCreated(found.job)
+                if isinstance(found, JobFound)
+                else JobCreationUnknown("malformed", getattr(found, "detail", ""))
+            )
+        envelope = _envelope(body)
+        if not 400 <= status < 500:
+            return JobCreationUnknown(
+                "status", ": ".join(filter(None, (f"Exec answered {status}", self._message(envelope))))
+            )
+        code = _error(envelope).get("code") or _error(envelope).get("type")
+        told = self._message(envelope) or f"Exec answered {status}"
+        wait = self._asked_wait(envelope, headers) if status == 429 else None
+        return JobRejected(status, code if isinstance(code, str) and _CODE.fullmatch(code) else "declined", told, wait)
+
+    async def aclose(self) -> None:
+        """Closes the HTTP client, also where workspaces share it."""
+        await self._http.aclose()
+
+    async def _poll(self, job_id: str, may_repeat: Callable[[], Awaitable[bool]] | None) -> PollResult:
+        segment = quote(job_id, safe="", errors="surrogatepass")
+        if segment in ("", ".", ".."):
+            return JobNotFound()  # it would name another resource than a job
+        request = self._request("GET", f"/scenario-studio/jobs/{segment}")
+        request.extensions[MAY_REPEAT] = may_repeat
+        try:
+            async with asyncio.timeout(self._timeout / 1_000):
+                status, headers, body = await self._ask(request)
+        except (TimeoutError, httpx.TimeoutException):
+            return PollFailed("timeout", f"no complete answer within {self._timeout / 1_000:g} s")
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            if descriptors.are_used_up(error):
+                return PollFailed("internal", descriptors.NONE_LEFT)
+            return PollFailed("connection", self._connection_error_text(error))
+        return self._read(job_id, status, headers, body)
+
+    def _request(self, method: str, path: str, fields: Mapping[str, Any] | None = None) -> httpx.Request:
+        headers = {
+            "authorization": f"Bearer {self._api_key}",
+            "accept": "application/json",
+            "accept-encoding": "identity",
+            "user-agent": f"exec-relay/{relay.__version__}",
+        }
+        return self._http.build_request(method, self._base_url + path, headers=headers, json=fields)
+
+    async def _ask(self, request: httpx.Request) -> tuple[int, httpx.Headers, bytes]:
+        """Status, headers and at most one byte more of the body than may be read."""
+        # guard: exec-redirect
+        response = await self._http.send(request, stream=True, auth=None, follow_redirects=False)
+        try:
+            body = bytearray()
+            async with aclosing(cast(AsyncGenerator[bytes, None], response.aiter_raw())) as chunks:
+                async for chunk in chunks:
+                    body += chunk
+                    if len(body) > MOST_READ:
+                        break
+            return response.status_code, response.headers, bytes(body[: MOST_READ + 1])
+        finally:
+            await response.aclose()
+
+    def _read(self, job_id: str, status: int, headers: httpx.Headers, body: bytes) -> PollResult:
+        if status == 200:
+            return _job(job_id, headers, body)
+        envelope = _envelope(body)
+        if status == 404:
+            return JobNotFound()
+        if status == 429:
+            return RateLimited(self._asked_wait(envelope, headers))
+        if status in (401, 403):
+            return Unauthorized(status, self._message(envelope) or f"Exec answered {status}")
+        if 300 <= status < 400:
+            return PollFailed("status", f"Exec answered {status}: {_redirect(headers)}")
+        return PollFailed("status", ": ".join(filter(None, (f"Exec answered {status}", self._message(envelope)))))
+
+    def _asked_wait(self, envelope: Mapping[str, Any], headers: httpx.Headers) -> int | None:
+        now = self._clock()
+        for asked in (envelope.get("retry_after"), _error(envelope).get("retry_after"), headers.get("retry-after")):
+            wait = retry_after(asked, now, DAY) if isinstance(asked, str | int | float) else None
+            if wait is not None:
+                return wait
+        return None
+
+    def _message(self, envelope: Mapping[str, Any]) -> str:
+        error = _error(envelope)
+        said = next((text for name in ("message", "code", "type") if isinstance(text := error.get(name), str)), "")
+        return self._safe(said)
+
+    def _connection_error_text(self, error: Exception) -> str:
+        """Why there was no answer; only a failed connection's own words are free of what was sent."""
+        if isinstance(error, httpx.ConnectError):
+            return self._safe(f"no connection: {error}")
+        return f"the exchange failed ({type(error).__name__})"
+
+    def _safe(self, text: str) -> str:
+        """Printable, short, and without a key that Exec may have repeated."""
+        hidden = _KEY_SHAPED.sub("exec_…", text.replace(self._api_key, "…"))  # guard: exec-key-in-answer
+        return "".join(one if one.isprintable() else " " for one in hidden)[:_LONGEST_TEXT].strip()
+
+
+# --- what the bytes say ----------------------------------------------------------------------------------------
+
+
+def _job(job_id: str | None, headers: httpx.Headers, body: bytes) -> PollResult:
+    """The job of an answer: the one with `job_id`, or with None one that has any id."""
+    if len(body) > MOST_READ:
+        return _no_job(f"it is longer than {MOST_READ // 1024:,} KiB")
+    if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):  # guard: exec-compressed
+        return _no_job("it is compressed, which was not asked for")
+    try:
+        job = ScenarioJob.model_validate_json(_reencode_json(json.loads(body)))
+    except ValidationError as fault:
+        first = fault.errors(include_input=False, include_url=False)[0]
+        return _no_job(f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}")
+    except (ValueError, RecursionError):
+        return _no_job("it is not JSON, or too deeply nested")
+    if job_id is None and not JOB_ID.fullmatch(job.id):
+        return _no_job("its id is none")
+    if job_id is not None and job.id != job_id:  # guard: exec-other-job
+        return _no_job("it is about another job")
+    if not (0 < len(job.status) <= _LONGEST_STATUS and job.status.isprintable()):
+        return _no_job("its status is empty, too long or not printable")
+    return JobFound(job)
+
+
+def _no_job(why: str) -> PollFailed:
+    return PollFailed("malformed", f"Exec's answer is no job: {why}")
+
+
+def _reencode_json(found: Any) -> bytes:
+    """JSON that any reader takes: of what only Python lets through, NaN raises ValueError, half a surrogate is `?`."""
+    return json.dumps(found, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+
+
+def _envelope(body: bytes) -> Mapping[str, Any]:
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _error(envelope: Mapping[str, Any]) -> Mapping[str, Any]:
+    error = envelope.get("error")
+    return error if isinstance(error, dict) else {}
+
+
+def _is_valid_base_url(url: str) -> bool:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    extra = parsed.userinfo or parsed.query or parsed.fragment
+    return (
+        parsed.scheme in ("http", "https")
+        and bool(parsed.host)
+        and (parsed.port is None or 0 < parsed.port < 65_536)
+        and not extra
+    )
+
+
+def _redirect(headers: httpx.Headers) -> str:
+    return (
+        f"a redirect to {mask_url(headers.get('location', ''))}, which is never followed, because the API key would go "
+        "along. Set exec.base_url to the address where Exec answers."
+    )

@@ -1,0 +1,382 @@
+"""Watching: picks the polls that are due, makes them, and settles what they saw.
+
+A tick picks due watches from an index, spends the workspace's budget for them and leases them, all in one
+transaction, before the first request leaves: a crash can waste a poll, never overdraw the budget. What a poll saw is
+settled in one transaction too: the watch, the event, the deliveries.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
+
+from relay.config import Config, Workspace
+from relay.errors import StoreError
+from relay.model import (
+    ENDINGS_AT_EXEC,
+    SECOND,
+    Event,
+    EventType,
+    Instant,
+    ScenarioJob,
+    Watch,
+    WatchState,
+    event_id,
+)
+from relay.polling import request_budget, transitions
+from relay.polling.exec_client import ExecClient
+from relay.polling.request_budget import RateLimit, after_429, allowed_now, spend
+from relay.polling.schedule import next_poll
+from relay.polling.schedule.arrival_forecast import record_arrivals
+from relay.polling.schedule.next_poll import NextPoll, poll_state_of
+from relay.polling.schedule.policy import (
+    POLICY_TTL,
+    PollPolicy,
+    Workload,
+    build_policy,
+    read_arrivals,
+    read_durations,
+    read_ledger,
+    update_history,
+)
+from relay.polling.transitions import JobFound, Poll, PollFailed, RateLimited, Transition, Unauthorized
+from relay.store.engine.database import Store, Tx
+from relay.store.tables import events, outbox, registrations, watches, workspaces
+from relay.store.tables.workspaces import WorkspaceState
+from relay.telemetry import Telemetry
+
+GRACE = 5 * SECOND
+"""How long polls under way may take when the relay stops."""
+
+_MAX_SAMPLED = 1_000
+"""Active watches from which the price of a poll is reckoned."""
+
+_MAX_COUNTED = 20_000
+"""Active watches that are counted; with more of them the price is as high as it gets."""
+
+_MAX_RANKED = 500
+"""Due watches among which a tick chooses when the budget does not reach for all."""
+
+
+class Reservation(outbox.Leasing, Protocol):
+    """Leases what a transaction inserts, and begins it: `relay.delivery.admission.Reservation`."""
+
+    def __enter__(self) -> "Reservation": ...
+
+    def __exit__(self, *_: Any) -> None: ...
+
+    def reset(self) -> None:
+        """The transaction begins, perhaps again."""
+
+    async def start(self, leased: Sequence[outbox.Leased]) -> None:
+        """Begins what was leased; to be called after the commit."""
+
+
+class Poller:
+    """Polls Exec for every workspace."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        clients: Mapping[str, ExecClient],
+        clock: Callable[[], Instant],
+        telemetry: Telemetry,
+        reserve: Callable[[], Reservation],
+        on_events: Callable[[], None],
+        rng: random.Random,
+        seen_since: Callable[[], Instant] = lambda: 0,
+    ) -> None:
+        """`reserve` gives the slots in which the deliveries of a poll begin; `on_events` is called if there are any.
+        `seen_since` is when ages begin to count, whatever was stamped before."""
+        self._store, self._config, self._clients, self._clock = store, config, clients, clock
+        self._telemetry, self._reserve, self._on_events, self._rng = telemetry, reserve, on_events, rng
+        self._seen_since = seen_since
+        self.rate_limits = {space.name: rate_limit_of(space) for space in config.workspaces}
+        self._policies: dict[str, PollPolicy] = {}
+        self._spent: dict[str, Instant] = {}
+        self._in_flight: dict[asyncio.Task[None], Watch] = {}
+        self._lease = config.exec.timeout * 2 + 10 * SECOND
+
+    async def tick(self) -> None:
+        """Starts every poll that is due and that budget and concurrency allow. Raises StoreError."""
+        now = self._clock()
+        for workspace in self._clients:
+            free = self._config.polling.concurrency - len(self._in_flight)
+            if free <= 0:
+                return
+            if self._is_spent(workspace, now):
+                continue
+            due, paused = await self._store.read(
+                lambda tx, name=workspace: (watches.next_due(tx, name), workspaces.get(tx, name).paused_until)  # type: ignore[misc]
+            )
+            if due is None or due > now or (paused is not None and paused > now):
+                continue
+            await self.refresh_policy(workspace, now)
+            chosen, opens_at = await self._store.write(
+                lambda tx, name=workspace, n=free: self._lease_due(tx, name, n)  # type: ignore[misc]
+            )
+            self._spent[workspace] = min(opens_at, now + SECOND)
+            for watch in chosen:
+                task = asyncio.create_task(self._poll_and_deliver(watch))
+                self._in_flight[task] = watch
+                task.add_done_callback(self._in_flight.pop)
+
+    def _is_spent(self, workspace: str, now: Instant) -> bool:
+        """Whether a tick within the last second found the budget spent beyond `now`: a burst of registrations wakes the
+        relay far more often than polls are to be had."""
+        return now < self._spent.get(workspace, now) <= now + SECOND
+
+    def policy_for(self, workspace: str) -> PollPolicy | None:
+        """What decides the workspace's polls for now; None before the first, or where they have a fixed interval."""
+        return self._policies.get(workspace)
+
+    async def idle(self) -> None:
+        """Returns when no poll is under way."""
+        while self._in_flight:
+            await asyncio.gather(*self._in_flight)
+
+    async def stop(self) -> None:
+        """Gives polls under way their grace, then gives them back: what they would have seen, the next poll will see.
+
+        Raises StoreError where the store fails; then their leases run out.
+        """
+        if not self._in_flight:
+            return
+        _, late = await asyncio.wait(self._in_flight, timeout=GRACE / 1_000)
+        unseen = [self._in_flight[task] for task in late]
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        if unseen:
+            now = self._clock()
+            await self._store.write(lambda tx: watches.release_leases(tx, unseen, now))
+
+    def _lease_due(self, tx: Tx, workspace: str, free: int) -> tuple[list[Watch], Instant]:
+        """What was leased; and when there can be more: now, unless the budget is spent.
+
+        Locks the workspace, and reads the clock after that: what others spent while this one waited was spent before.
+        """
+        state, now = workspaces.lock(tx, workspace), self._clock()
+        if state.paused_until is not None and state.paused_until > now:
+            return [], now
+        ledger, allowance = read_ledger(state.ledger), self.rate_limits[workspace]
+        if (most := allowed_now(ledger, allowance, now, free)) <= 0:
+            return [], request_budget.next_allowed_at(ledger, allowance, now)
+        hinted = watches.due_hinted(tx, workspace, now, free)
+        front = {watch.job_id for watch in hinted}
+        planned = [watch for watch in watches.due(tx, workspace, now, _MAX_RANKED) if watch.job_id not in front]
+        due = [*hinted, *self._drop_postponed(tx, workspace, planned, now)]
+        number = min(most, len(due), 1 if self._is_half_open(state) else most)
+        if not number:
+            return [], now
+        policy = self._policies.get(workspace)
+        if policy is not None and number < len(due):
+            due = sorted(
+                due,
+                key=lambda watch: (watch.job_id in front, policy.expected_delay_saved(poll_state_of(watch), now)),
+                reverse=True,
+            )
+        chosen = watches.lease(tx, due[:number], now + self._lease)
+        workspaces.save(tx, replace(state, ledger=spend(ledger, number, now).to_json()))
+        return chosen, now
+
+    def _drop_postponed(self, tx: Tx, workspace: str, due: Sequence[Watch], now: Instant) -> list[Watch]:
+        """Those whose poll is worth its price of this moment too; the others get another plan."""
+        policy = self._policies.get(workspace)
+        if policy is None:
+            return list(due)
+        kept = []
+        for watch in due:
+            later = None if watch.not_found_count else policy.postpone(poll_state_of(watch), now)
+            deadline = watch.created_at + self._config.polling.max_age
+            if later is None or deadline <= now:
+                kept.append(watch)
+            else:
+                watches.postpone(tx, watch, min(later.at, deadline), later.reason)
+        return kept
+
+    @staticmethod
+    def _is_half_open(state: WorkspaceState) -> bool:
+        """Whether the workspace was in trouble at its last poll, so that one poll must show that it is over."""
+        return state.pause_kind in ("unauthorized", "failing")
+
+    async def _poll_and_deliver(self, watch: Watch) -> None:
+        with self._telemetry.poll_span(watch) as span:
+            may_repeat = partial(self._may_repeat, watch.workspace)
+            poll = await self._clients[watch.workspace].get_job(watch.job_id, may_repeat)
+            span.set_attributes({"relay.egress.result": transitions.outcome_label(poll.result)})
+        now = self._clock()
+        poll = replace(poll, started_at=min(poll.started_at, now))  # the clock may have been set back meanwhile
+        self._telemetry.poll_done(watch, poll)
+        try:
+            with self._reserve() as reservation:
+                step, leased = await self._store.write(lambda tx: self._record_poll(tx, watch, poll, now, reservation))
+                await reservation.start(leased)
+        except StoreError as error:
+            # The lease runs out and the poll is made again; nothing that was seen is lost at Exec.
+            self._telemetry.log.error("a poll of job %s could not be written down: %s", watch.job_id, error)
+            return
+        except Exception:
+            self._telemetry.log.exception("a poll of job %s could not be written down", watch.job_id)
+            return
+        if step is not None and step.events:
+            self._telemetry.events_emitted(step.watch, step.events, now)
+            self._on_events()
+
+    async def _may_repeat(self, workspace: str) -> bool:
+        """Whether the budget has one more request for a poll under way; it is spent then, before the request leaves."""
+        try:
+            return await self._store.write(lambda tx: self._spend_one(tx, workspace))
+        except StoreError:
+            return False  # the poll fails, and is made again when the store works
+
+    def _spend_one(self, tx: Tx, workspace: str) -> bool:
+        state = workspaces.lock(tx, workspace)
+        ledger, now = read_ledger(state.ledger), self._clock()
+        if allowed_now(ledger, self.rate_limits[workspace], now, 1) < 1:
+            return False
+        workspaces.save(tx, replace(state, ledger=spend(ledger, 1, now).to_json()))
+        return True
+
+    def _record_poll(
+        self, tx: Tx, claimed: Watch, poll: Poll, now: Instant, reservation: Reservation
+    ) -> tuple[Transition | None, list[outbox.Leased]]:
+        """Writes what a poll saw: nothing of it where the watch went away or ended meanwhile. And what is leased."""
+        reservation.reset()
+        state = workspaces.lock(tx, claimed.workspace)
+        watch = watches.get_for_update(tx, claimed.workspace, claimed.job_id)
+        state = self._workspace_after(state, poll, now)
+        step, leased = None, list[outbox.Leased]()
+        if watch is not None:
+            watches.add_poll(tx, watch, poll)
+        if watch is not None and watch.state is WatchState.ACTIVE:
+            jitter = self._rng.random()
+            max_age, since = self._config.polling.max_age, self._seen_since()
+            step = transitions.apply_poll(watch, poll, now, max_age, jitter, lambda seen: self.plan(seen, now), since)
+            watches.save(tx, step.watch)
+            leased = self._emit_events(tx, step, now, reservation)
+            if watch.polls == 0 and not watch.exec_callback:
+                state = replace(state, arrivals=record_arrivals(read_arrivals(state.arrivals), 1, now).to_json())
+            if step.watch.state is not WatchState.ACTIVE:
+                state = replace(state, durations=update_history(read_durations(state.durations), step.watch).to_json())
+        workspaces.save(tx, state)
+        return step, leased
+
+    def plan(self, watch: Watch, now: Instant) -> NextPoll:
+        """The next poll of a watch, as the workspace's pace has it for now."""
+        policy = self._policies.get(watch.workspace)
+        if self._config.polling.strategy == "interval" or policy is None:
+            return next_poll.interval_poll(poll_state_of(watch), self._config.polling.interval, now)
+        return policy.plan(poll_state_of(watch), now)
+
+    def reset_policies(self) -> None:
+        """The polls of every workspace are priced anew at the next tick with one due."""
+        self._policies.clear()
+
+    async def refresh_policy(self, workspace: str, now: Instant) -> None:
+        """Prices the workspace's polls anew, where the last pace is no longer fresh. Raises StoreError."""
+        known = self._policies.get(workspace)
+        if self._config.polling.strategy == "interval" or (known and 0 <= now - known.made_at < POLICY_TTL):
+            return
+        load = await self._store.read(lambda tx: workload_of(tx, workspace, self.rate_limits[workspace], now))
+        # On a thread: pricing takes a few hundredths of a second, and deliveries should not wait for it.
+        self._policies[workspace] = await asyncio.to_thread(build_policy, load, now, known)
+
+    def _emit_events(self, tx: Tx, step: Transition, now: Instant, reservation: Reservation) -> list[outbox.Leased]:
+        leased = []
+        for type in step.events:
+            event = events.add(tx, make_event(step.watch, type, now, self._config.polling.max_age))
+            subscribers = registrations.subscribers_of_event(tx, event.workspace, event.job_id, type)
+            first_delay = self._config.delivery.schedule[0]
+            enqueued = outbox.enqueue(tx, event, subscribers, now, first_delay, step.watch.trace, reservation)
+            leased += enqueued.leased
+        if step.watch.state is not WatchState.ACTIVE:
+            registrations.mark_ended(tx, step.watch.workspace, step.watch.job_id)
+        return leased
+
+    def _workspace_after(self, state: WorkspaceState, poll: Poll, now: Instant) -> WorkspaceState:
+        """Whether the workspace as a whole has to wait after this poll."""
+        if state.paused_until is not None and state.paused_until > now and not isinstance(poll.result, RateLimited):
+            return state  # polls that were under way when the pause began say nothing new
+        match poll.result:
+            case PollFailed("internal"):
+                return state  # it says nothing of Exec
+            case Unauthorized(status, text):
+                until, why = (
+                    now + transitions.UNAUTHORIZED_RETRY,
+                    f"Exec refuses the API key ({status}: {text}); check exec.api_key",
+                )
+                return replace(state, paused_until=until, pause_kind="unauthorized", pause_reason=why)
+            case RateLimited(retry_after):
+                allowance = self.rate_limits[state.name]
+                ledger = after_429(read_ledger(state.ledger), allowance, retry_after, now)
+                why = "Exec answered 429: the workspace's requests are used up, by this relay or by other tools"
+                until = ledger.paused_until
+                return replace(
+                    state, ledger=ledger.to_json(), paused_until=until, pause_kind="rate_limited", pause_reason=why
+                )
+        if transitions.trips_breaker(poll.result):
+            faults = state.consecutive_failures + 1
+            pause = transitions.breaker_pause(faults, self._rng.random())
+            if pause is None:
+                return replace(state, consecutive_failures=faults)
+            why = f"Exec does not work: {faults} polls in a row failed; trying one poll at a time"
+            return replace(
+                state, consecutive_failures=faults, paused_until=now + pause, pause_kind="failing", pause_reason=why
+            )
+        if isinstance(poll.result, JobFound) or state.pause_kind is not None or state.consecutive_failures:
+            return replace(state, consecutive_failures=0, paused_until=None, pause_kind=None, pause_reason=None)
+        return state
+
+
+def rate_limit_of(space: Workspace) -> RateLimit:
+    """What a workspace may spend, as configured."""
+    return RateLimit(space.budget.per_minute, space.budget.per_day, space.budget.share)
+
+
+def workload_of(tx: Tx, workspace: str, allowance: RateLimit, now: Instant) -> Workload:
+    """What the workspace's polls are priced by."""
+    state = workspaces.get(tx, workspace)
+    return Workload(
+        durations=read_durations(state.durations),
+        poll_states=[poll_state_of(watch) for watch in watches.active(tx, workspace, _MAX_SAMPLED)],
+        number=watches.count_polled(tx, workspace, _MAX_COUNTED),
+        left=request_budget.remaining(read_ledger(state.ledger), allowance, now),
+        arrivals=read_arrivals(state.arrivals),
+    )
+
+
+def make_event(watch: Watch, type: EventType, now: Instant, max_age: int) -> Event:
+    """The fact that `watch` establishes, with the time at which it happened.
+
+    The time follows from what Exec says, or from what is stored of the watch, and never from when the relay came to
+    poll: whichever relay finds it, and after a restore too, the same id has the same body.
+    """
+    at = _said_at(watch.job, type)
+    one_watching = at is None or type not in ENDINGS_AT_EXEC
+    if at is None:
+        after = {EventType.EXPIRED: max_age, EventType.NOT_FOUND: transitions.NOT_FOUND_MIN_AGE}
+        at = watch.created_at + after.get(type, 0)
+    return Event(
+        id=event_id(watch.workspace, watch.job_id, type, watch.created_at if one_watching else None),
+        workspace=watch.workspace,
+        job_id=watch.job_id,
+        type=type,
+        occurred_at=at,
+        job=watch.job.raw() if watch.job else {"id": watch.job_id, "status": None},
+        created_at=now,
+    )
+
+
+def _said_at(job: ScenarioJob | None, type: EventType) -> Instant | None:
+    """When it happened by what Exec says; if it doesn't, the newest instant that it gives of the job."""
+    if job is None or type in (EventType.EXPIRED, EventType.NOT_FOUND):
+        return None
+    if type is EventType.STARTED:
+        return job.started_at_ms if job.started_at_ms is not None else job.created_at_ms
+    if job.ended_at_ms is not None:
+        return job.ended_at_ms
+    return max((at for at in (job.created_at_ms, job.started_at_ms) if at is not None), default=None)

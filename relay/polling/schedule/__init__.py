@@ -1,0 +1,1 @@
+"""When to poll a job next: learned durations, and the schedule with the least delay for its polls."""

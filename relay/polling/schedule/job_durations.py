@@ -1,0 +1,232 @@
+"""What past jobs teach of how long the next one takes.
+
+Durations come from Exec's own timestamps, so they are exact, not rounded to our polls. Their law is a kernel estimate
+on the logarithm of time (Silverman, 'Density Estimation', 1986), which knows more than one mode: quick failures beside
+five-minute successes. Jobs still going count too, as lasting longer than they were last seen to (Kaplan and Meier,
+'Nonparametric estimation from incomplete observations', 1958): else the first to end of a hundred jobs begun together
+would pass for all of them. Before anything was seen, a lognormal with a median of 5 minutes, which Exec's documentation
+says, stands in for it.
+
+Old jobs fade, and where the newest follow another law than those before, the others are forgotten at once.
+"""
+
+import json
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from relay.model import DAY, HOUR, Instant, ScenarioJob
+from relay.polling.schedule.density_estimate import (
+    change_point,
+    gaussian_mixture_cdf,
+    kaplan_meier,
+    kernel_bandwidths,
+)
+from relay.polling.schedule.duration_distribution import AGES, DurationDistribution, from_cdf_table, lognormal_cdf
+
+KEPT = 200
+"""Durations kept, of the jobs that began last."""
+PRIOR_MEDIAN = 300.0
+PRIOR_SIGMA = 0.6
+NEVER = 0.02
+"""The share of jobs that is taken never to end, before any was seen."""
+BROAD_PRIOR_WEIGHT = 0.01
+"""The share of a wide law that is always mixed in, so that no age is without hope."""
+
+READY = 0.9
+"""The share of jobs that is taken to have ended when they are registered, before any was: so many that first polls of
+once are given up only after some hundred jobs have shown them to be useless, and where the budget is short."""
+
+_READY_FADES = 50
+_WIDE_SIGMA = 1.5
+_PRIOR_FADES = 20.0
+"""The prior counts as much as one job at first, half as much when so many were seen."""
+_NEVER_FADES = 25.0
+_FADING = 90.0
+"""A duration counts 1/e as much as the newest when so many jobs began after it."""
+_TOGETHER = 600
+"""Jobs begun within so many seconds are as good as begun together: which ended first says nothing of their order."""
+_CHANGED = 2.1
+_KEPT_NEVER = 20
+_KEPT_WAITS = 20
+_PRIOR_WAIT = 5.0
+_LONGEST = DAY / 1_000
+_LOGS = tuple(math.log(age) for age in AGES)
+_PRIOR = tuple(lognormal_cdf(age, PRIOR_MEDIAN, PRIOR_SIGMA) for age in AGES)
+_WIDE = tuple(lognormal_cdf(age, PRIOR_MEDIAN, _WIDE_SIGMA) for age in AGES)
+_BASE = tuple(
+    (1 - NEVER - BROAD_PRIOR_WEIGHT) * prior + BROAD_PRIOR_WEIGHT * wide
+    for prior, wide in zip(_PRIOR, _WIDE, strict=True)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DurationHistory:
+    """What was observed of one workspace's jobs. At most 440 numbers."""
+
+    completed: tuple[tuple[int, float], ...] = ()
+    """(start, ln duration) of jobs that ended, by their start; seconds since the epoch, and of seconds."""
+    unfinished: tuple[int, ...] = ()
+    """Starts of jobs that did not end, seconds since the epoch."""
+    queue_times: tuple[float, ...] = ()
+    """Seconds from creation to start, the newest last."""
+    share_already_ended: float = READY
+    """The share of jobs that had ended already when they were registered."""
+
+    def to_json(self) -> str:
+        """At most about 5 KB."""
+        return json.dumps({name: getattr(self, name) for name in self.__slots__}, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "DurationHistory":
+        """What `to_json` wrote. Raises ValueError where the text is none of it."""
+        try:
+            raw = json.loads(text)
+            seen = sorted((int(start), _number(log)) for start, log in raw["completed"][-KEPT:])
+            never = [int(start) for start in raw["unfinished"][-_KEPT_NEVER:]]
+            waits = [_number(wait) for wait in raw["queue_times"][-_KEPT_WAITS:]]
+            ready = min(max(_number(raw.get("share_already_ended", READY)), 0.0), 1.0)
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise ValueError(f"these are no durations: {error}") from None
+        return cls(
+            tuple((start, log) for start, log in seen if -3 <= log <= math.log(_LONGEST)),
+            tuple(never),
+            tuple(wait for wait in waits if 0 <= wait <= HOUR / 1_000),
+            ready,
+        )
+
+
+def observe(durations: DurationHistory, seconds: float, seen_at: Instant | None = None) -> DurationHistory:
+    """One more job that ended and took so many seconds. Absurd values (≤ 0, > 24 h, NaN) are ignored.
+
+    `seen_at` is when the relay saw it: by its own clock, not Exec's, old observations are told from new ones.
+    """
+    if not 0 < seconds <= _LONGEST:
+        return durations
+    start = _newest(durations) if seen_at is None else round(seen_at / 1_000 - seconds)
+    now = start if seen_at is None else seen_at // 1_000
+    known = [(min(begun, now), log) for begun, log in durations.completed]
+    known.append((start, round(math.log(max(seconds, 0.1)), 4)))
+    return replace(durations, completed=tuple(sorted(sorted(known, key=_order)[-KEPT:])))
+
+
+def observe_unfinished(durations: DurationHistory, seen_at: Instant | None = None) -> DurationHistory:
+    """One more job that did not end while it was watched."""
+    start = _newest(durations) if seen_at is None else round(seen_at / 1_000 - _LONGEST)
+    return replace(durations, unfinished=(*durations.unfinished, start)[-_KEPT_NEVER:])
+
+
+def observe_wait(durations: DurationHistory, seconds: float) -> DurationHistory:
+    """One more job that was queued for so many seconds. Absurd values (< 0, > 1 h, NaN) are ignored."""
+    if not 0 <= seconds <= HOUR / 1_000:
+        return durations
+    return replace(durations, queue_times=(*durations.queue_times, round(seconds, 1))[-_KEPT_WAITS:])
+
+
+def observe_already_ended(durations: DurationHistory, ready: bool) -> DurationHistory:
+    """One more job, which had ended already when it was registered, or not: the newest fifty count most."""
+    return replace(
+        durations,
+        share_already_ended=round(
+            durations.share_already_ended + (ready - durations.share_already_ended) / _READY_FADES, 5
+        ),
+    )
+
+
+def observe_job(
+    durations: DurationHistory, job: ScenarioJob, seen_at: Instant | None = None, registered_at: Instant | None = None
+) -> DurationHistory:
+    """What an ended job teaches, by Exec's own timestamps; where they are missing or absurd, nothing."""
+    if job.ended_at_ms is not None and registered_at is not None:
+        durations = observe_already_ended(durations, job.ended_at_ms <= registered_at)
+    if job.started_at_ms is None:
+        return durations
+    if job.created_at_ms is not None:
+        durations = observe_wait(durations, (job.started_at_ms - job.created_at_ms) / 1_000)
+    return (
+        durations
+        if job.ended_at_ms is None
+        else observe(durations, (job.ended_at_ms - job.started_at_ms) / 1_000, seen_at)
+    )
+
+
+def median_queue_time(durations: DurationHistory) -> float:
+    """Seconds that a job is usually queued: the median of the last twenty and a prior of 5 s."""
+    waits = sorted((*durations.queue_times, _PRIOR_WAIT))
+    return waits[len(waits) // 2]
+
+
+def fit_distribution(durations: DurationHistory, going: Sequence[tuple[Instant, float]] = ()) -> DurationDistribution:
+    """The learned law. `going` are the active jobs: when each began, and its age in seconds when last seen going.
+
+    Of what was seen, by weight, as the product-limit estimate shares it out; of the prior, as much as one job and
+    less as more are seen; 1% of a wide law (σ 1.5).
+    """
+    starts = [start for start, _ in durations.completed]
+    forgotten = _change_point_start(durations)
+    ended = [(log, _weight(starts, start) if start >= forgotten else 0.0) for start, log in durations.completed]
+    still = [(math.log(max(age, 0.1)), _weight(starts, at // 1_000)) for at, age in going]
+    still += [(math.log(_LONGEST), _weight(starts, start)) for start in durations.unfinished]
+    ended = [(log, weight) for log, weight in ended if weight > 0]
+    shares, longer = kaplan_meier(ended, still)
+    longest = max((log for log, _ in ended), default=-math.inf)
+    beyond = [(log, weight) for log, weight in still if log >= longest]
+    total = sum(weight for _, weight in ended) + sum(weight for _, weight in beyond)
+    prior = 1.0 / (1.0 + total / _PRIOR_FADES)
+    logs = [log for log, _ in ended]
+    kernels = list(zip(logs, kernel_bandwidths(logs, PRIOR_SIGMA / 2), shares, strict=True))
+    tail = _given_longer(beyond) if beyond else [0.0] * len(AGES)
+    learned = [
+        by_then + longer * late for by_then, late in zip(gaussian_mixture_cdf(_LOGS, kernels), tail, strict=True)
+    ]
+    share, rest = (1 - BROAD_PRIOR_WEIGHT) * total / (total + prior), (1 - BROAD_PRIOR_WEIGHT) * prior / (total + prior)
+    parts = zip(learned, _PRIOR, _WIDE, strict=True)
+    never = NEVER / (1.0 + total / _NEVER_FADES)
+    return from_cdf_table([share * one + rest * other + BROAD_PRIOR_WEIGHT * wide for one, other, wide in parts], never)
+
+
+def _given_longer(beyond: Sequence[tuple[float, float]]) -> list[float]:
+    """The probability of having ended by each age of the table, before anything was seen, for jobs that were seen to
+    last longer than the (ln age, weight) given."""
+    waiting = sorted(beyond)
+    total = sum(weight for _, weight in waiting)
+    found, passed, scale, offset = [], 0, 0.0, 0.0
+    for log, base in zip(_LOGS, _BASE, strict=True):
+        while passed < len(waiting) and waiting[passed][0] <= log:
+            scale += waiting[passed][1] / (1 - base)
+            offset += waiting[passed][1] * base / (1 - base)
+            passed += 1
+        found.append((base * scale - offset) / total)
+    return found
+
+
+def _change_point_start(durations: DurationHistory) -> int:
+    """The start from which on jobs count. Those too young for the slow of their kind to have ended are no proof."""
+    if len(durations.completed) < 16:
+        return 0
+    slow = math.exp(sorted(log for _, log in durations.completed)[len(durations.completed) * 19 // 20])
+    until = max(start + math.exp(log) for start, log in durations.completed) - slow
+    ripe = sorted((one for one in durations.completed if one[0] <= until), key=_order)
+    at = change_point([log for _, log in ripe], _CHANGED)
+    return ripe[at][0] if at else 0
+
+
+def _order(one: tuple[int, float]) -> tuple[int, float]:
+    """By start; among those begun together by chance, not by which ended first."""
+    return one[0] // _TOGETHER, math.modf(one[1] * 9_973.7)[0]
+
+
+def _weight(starts: Sequence[int], start: float) -> float:
+    return math.exp((bisect_right(starts, start + _TOGETHER) - len(starts)) / _FADING)
+
+
+def _newest(durations: DurationHistory) -> int:
+    return max((start for start, _ in durations.completed), default=0)
+
+
+def _number(raw: Any) -> float:
+    if not math.isfinite(raw):
+        raise ValueError("a number is not finite")
+    return float(raw)

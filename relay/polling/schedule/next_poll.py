@@ -1,0 +1,174 @@
+"""When to poll next.
+
+A poll costs one request of Exec's budget; waiting costs delay. With F the law of a job's duration, S = 1 − F and λ
+the price of a poll in seconds of delay, the best ages to poll minimise E[delay] + λ·E[polls]: the inspection
+problem of Barlow, Hunter and Proschan, 'Optimum Checking Procedures', J. SIAM 11 (1963) 1078–1095.
+`polling/schedule/optimal_schedule.py`
+solves it once for a law and a price; a poll is then a search in a table. `polling/schedule/poll_price.py` finds the
+price.
+"""
+
+from dataclasses import dataclass
+
+from relay.model import DAY, MINUTE, SECOND, Instant, Watch
+from relay.polling.schedule.duration_distribution import DurationDistribution
+from relay.polling.schedule.optimal_schedule import LONGEST_GAP, LONGEST_GROWTH, OptimalSchedule, optimal_schedule
+from relay.polling.schedule.poll_price import poll_price
+
+__all__ = [
+    "SAFETY_GAP",
+    "NextPoll",
+    "OptimalSchedule",
+    "PollState",
+    "adaptive_poll",
+    "age_of",
+    "censored_observation",
+    "expected_delay_saved",
+    "fallback_poll",
+    "interval_poll",
+    "optimal_schedule",
+    "poll_price",
+    "poll_state_of",
+]
+
+SAFETY_GAP = 15 * MINUTE
+_SOONEST = SECOND
+_LONGEST_GAP = round(LONGEST_GAP * SECOND)
+
+
+@dataclass(frozen=True, slots=True)
+class NextPoll:
+    """When to poll next, and why, in a short sentence for people."""
+
+    at: Instant
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollState:
+    """What is known of a watch. `created_at` and `started_at` are Exec's, the rest is the relay's."""
+
+    registered_at: Instant
+    created_at: Instant | None = None
+    started_at: Instant | None = None
+    status: str | None = None
+    last_poll_at: Instant | None = None
+    polls: int = 0
+    failures: int = 0
+    awaits_callback: bool = False
+    """Exec is to call back when the job ends, and has not yet."""
+
+
+def poll_state_of(watch: Watch) -> PollState:
+    """The planner's view of a watch."""
+    job = watch.job
+    return PollState(
+        registered_at=watch.created_at,
+        created_at=job.created_at_ms if job else None,
+        started_at=job.started_at_ms if job else None,
+        status=job.status if job else None,
+        last_poll_at=watch.last_poll_at,
+        polls=watch.polls,
+        failures=watch.failures,
+        awaits_callback=watch.exec_callback and watch.callback_received_at is None,
+    )
+
+
+def fallback_poll(poll_state: PollState, now: Instant) -> NextPoll:
+    """While Exec's own callback is awaited, polls only guard against its loss: the first 15 minutes after the
+    registration, which three times the usual duration, then each after twice the time watched. Never before `now`.
+
+    What is left to expect of a callback that has come, right or wrong, is nothing: the job is planned as any other.
+    """
+    last = poll_state.registered_at if poll_state.last_poll_at is None else min(poll_state.last_poll_at, now)
+    at = last + max(SAFETY_GAP, last - poll_state.registered_at)
+    return NextPoll(max(at, now), "Exec is to call back when it ends; this poll is for safety")
+
+
+def interval_poll(poll_state: PollState, interval: int, now: Instant) -> NextPoll:
+    """`polling.strategy: interval`: the first poll at once, then one every `interval` milliseconds."""
+    if poll_state.awaits_callback:
+        return fallback_poll(poll_state, now)
+    if poll_state.last_poll_at is None:
+        return NextPoll(now, "first poll, at once")
+    return NextPoll(max(poll_state.last_poll_at + interval, now), f"every {_seconds(interval)}")
+
+
+def adaptive_poll(poll_state: PollState, table: OptimalSchedule, now: Instant, wait: float = 0.0) -> NextPoll:
+    """`polling.strategy: adaptive`: the first poll at once if the budget carries it, then by the timetable.
+
+    Never before `now`. A watch that falls due may be planned again, by the table of the moment: where the price has
+    risen since, its poll moves on.
+    `wait` is how many seconds jobs are usually queued. No gap is longer than ten minutes or, where that is more,
+    eight times the time for which the job has been watched: that many polls a job gets whatever they cost.
+    """
+    if poll_state.awaits_callback:
+        return fallback_poll(poll_state, now)
+    if poll_state.last_poll_at is None and table.poll_immediately:
+        return NextPoll(now, "first poll, at once")
+    last = min(poll_state.registered_at if poll_state.last_poll_at is None else poll_state.last_poll_at, now)
+    start = _estimated_start(poll_state, wait, last)
+    age = (last - start) / 1_000
+    gap = round((table.next_age(max(age, 0.0)) - age) * 1_000)
+    bound = max(_LONGEST_GAP, round(LONGEST_GROWTH * (last - poll_state.registered_at)))
+    at = max(last + min(max(gap, _SOONEST), bound), now)
+    if poll_state.last_poll_at is None:
+        return NextPoll(
+            at, f"few polls are left today, so the first one waits until {_seconds(at - last)} from registration"
+        )
+    return NextPoll(at, _why(poll_state, table.law, at, start, gap > bound))
+
+
+def age_of(poll_state: PollState, now: Instant, wait: float = 0.0) -> float:
+    """Seconds since the job started, as far as is known: negative while it is still queued."""
+    return (now - _estimated_start(poll_state, wait, min(poll_state.last_poll_at or now, now))) / 1_000
+
+
+def censored_observation(poll_state: PollState, wait: float = 0.0) -> tuple[Instant, float] | None:
+    """What the watch of a job that goes on teaches of durations: when it began, and its age in seconds when last seen
+    going (`durations.law` takes these). None where its last poll did not see that."""
+    if poll_state.last_poll_at is None or poll_state.failures or poll_state.status in (None, "queued"):
+        return None
+    start = _estimated_start(poll_state, wait, poll_state.last_poll_at)
+    return start, (poll_state.last_poll_at - start) / 1_000
+
+
+def expected_delay_saved(poll_state: PollState, law: DurationDistribution, now: Instant, wait: float = 0.0) -> float:
+    """Seconds of delay that a poll now is expected to save: the probability that the job ended since the last poll,
+    times the time since. What due watches are ranked by when the budget does not reach for all of them."""
+    last = min(now, poll_state.registered_at if poll_state.last_poll_at is None else poll_state.last_poll_at)
+    start = _estimated_start(poll_state, wait, last)
+    before, by_now = law.cdf((last - start) / 1_000), law.cdf((now - start) / 1_000)
+    ended = (by_now - before) / (1 - before) if before < 1 else 1.0
+    return max(ended, 0.001) * (now - last) / 1_000
+
+
+def _estimated_start(poll_state: PollState, wait: float, last: Instant) -> Instant:
+    """When the job started, or is reckoned to. A timestamp that can't be true is not believed."""
+    if poll_state.started_at is not None and poll_state.registered_at - DAY <= poll_state.started_at:
+        return min(poll_state.started_at, last)
+    created = poll_state.created_at
+    if created is None or not poll_state.registered_at - DAY <= created <= last:
+        created = min(poll_state.registered_at, last)
+    start = created + round(wait * 1_000)
+    return max(start, last) if poll_state.status == "queued" else min(start, last)
+
+
+def _why(poll_state: PollState, law: DurationDistribution, at: Instant, start: Instant, bounded: bool) -> str:
+    if bounded:
+        return "no poll is put off for longer than ten minutes or eight times the time watched so far"
+    if poll_state.status == "queued":
+        return f"still queued; jobs take {_seconds(round(law.median * 1_000))} from their start"
+    share = round(100 * law.cdf((at - start) / 1_000))
+    return f"{share}% of jobs have ended by then, {_seconds(at - start)} after their start"
+
+
+def _seconds(milliseconds: int) -> str:
+    seconds = milliseconds / 1_000
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7_200
+        else f"{seconds / 3_600:.0f} h"
+    )

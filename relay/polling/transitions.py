@@ -1,0 +1,268 @@
+"""Polling Exec: what a poll can bring, and what it means for the watch.
+
+The adapter (`polling/exec_client.py`) turns whatever happens on the wire into one of these values; `apply_poll`
+decides.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from relay.backoff import capped_exponential
+from relay.model import MINUTE, SECOND, EventType, Instant, ScenarioJob, Watch, WatchState
+from relay.polling.schedule.next_poll import NextPoll
+
+
+@dataclass(frozen=True, slots=True)
+class JobFound:
+    """200 with a job."""
+
+    job: ScenarioJob
+
+
+@dataclass(frozen=True, slots=True)
+class JobNotFound:
+    """404: Exec does not know the job, or not yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unauthorized:
+    """401 or 403: the workspace's key is wrong or the workspace inactive."""
+
+    status: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimited:
+    """429: the workspace's requests are used up."""
+
+    retry_after: int | None
+    """Milliseconds to wait, where Exec said so (`retry_after` in the body or `Retry-After`, seconds or date)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PollFailed:
+    """No usable answer: 5xx, timeout, connection error, or a 200 that is no job."""
+
+    kind: str
+    """`status`, `timeout`, `connection`, `malformed`, `internal` (the relay's own trouble): a bounded set, fit for a
+    metric's label."""
+    detail: str
+    """For people; holds no secret."""
+
+
+PollResult = JobFound | JobNotFound | Unauthorized | RateLimited | PollFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """One GET of a job's status, as it went."""
+
+    started_at: Instant
+    duration_ms: int
+    result: PollResult
+
+
+_FAULTS = ("timeout", "connection", "status", "malformed", "internal")
+
+OUTCOMES = ("seen", "ended", "missing", "unauthorized", "rate_limited", *_FAULTS)
+"""All that `outcome_label` can say."""
+
+
+def outcome_label(poll_result: PollResult) -> str:
+    """A word for what a poll brought, from a bounded set: fit for a metric's label and the history of polls."""
+    match poll_result:
+        case JobFound():
+            return "ended" if is_terminal(poll_result) else "seen"
+        case JobNotFound():
+            return "missing"
+        case Unauthorized():
+            return "unauthorized"
+        case RateLimited():
+            return "rate_limited"
+        case PollFailed(kind):
+            return kind
+
+
+def is_terminal(poll_result: PollResult) -> bool:
+    """Whether it shows that the job has ended."""
+    return isinstance(poll_result, JobFound) and poll_result.job.final_event is not None
+
+
+# --- what to do about it ---------------------------------------------------------------------------------------
+
+NOT_FOUND_MIN_POLLS = 3
+NOT_FOUND_MIN_AGE = 2 * MINUTE
+"""A registration may outrun Exec: only after this many 404s over at least this long is a job given up."""
+
+_MISSING_GAPS = (30 * SECOND, 90 * SECOND)
+_FAULT_BASE = 5 * SECOND
+_FAULT_CAP = 5 * MINUTE
+UNAUTHORIZED_RETRY = 5 * MINUTE
+"""How often a workspace whose key is refused is tried again."""
+
+HINT_REASON = "Exec's callback says that it ended"
+HINT_MIN_GAP = 10 * SECOND
+"""Hints of one job cost at most one poll in this time, and in twice as long after each that was not borne out."""
+_HINT_CAP = 5 * MINUTE
+_UNKNOWN = WatchState.NOT_FOUND
+
+BREAKER_OPENS_AT = 5
+"""Failed polls in a row, over all jobs of a workspace, before only probes are sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """What a poll means for its watch: the watch as it is now, and the facts it established."""
+
+    watch: Watch
+    events: tuple[EventType, ...] = ()
+
+
+def apply_poll(
+    watch: Watch,
+    poll: Poll,
+    now: Instant,
+    max_age: int,
+    jitter: float,
+    plan: Callable[[Watch], NextPoll],
+    since: Instant = 0,
+) -> Transition:
+    """Design's table 'Polling Exec', for the watch.
+
+    `plan` gives the next poll of a watch that Exec still works on. `jitter` is in [0, 1). A watch is given up as
+    expired only by a poll that Exec answered: while Exec can't be reached, nobody knows that a job has not ended.
+
+    Ages count from `since` at the earliest: what was stamped before may be of a clock that was wrong.
+
+    A job that only a hint named is nobody's until Exec says that it is there: one 404 ends it, and nobody is told.
+    """
+    if watch.unconfirmed_since is None:
+        return _after_hints(watch, _apply_poll(watch, poll, now, max_age, jitter, plan, since), now)
+    if isinstance(poll.result, JobNotFound):
+        return Transition(_ended(replace(watch, polls=watch.polls + 1, last_poll_at=poll.started_at), _UNKNOWN, now))
+    if isinstance(poll.result, JobFound):
+        watch = replace(watch, unconfirmed_since=None)
+    stepped = _after_hints(watch, _apply_poll(watch, poll, now, max_age, jitter, plan, since), now)
+    return stepped if watch.unconfirmed_since is None else replace(stepped, events=())
+
+
+def _after_hints(before: Watch, stepped: Transition, now: Instant) -> Transition:
+    """Counts a hint that was not borne out; one that came while the poll was under way asks for another poll."""
+    watch = stepped.watch
+    if watch.state is not WatchState.ACTIVE or watch.callback_received_at is None or watch.next_poll_at is None:
+        return stepped
+    if watch.has_pending_hint:
+        at = min(watch.next_poll_at, max(now, watch.callback_received_at))
+        return replace(stepped, watch=replace(watch, next_poll_at=at, next_poll_reason=HINT_REASON))
+    return (
+        replace(stepped, watch=replace(watch, unconfirmed_hints=watch.unconfirmed_hints + 1))
+        if before.has_pending_hint
+        else stepped
+    )
+
+
+def _apply_poll(
+    watch: Watch,
+    poll: Poll,
+    now: Instant,
+    max_age: int,
+    jitter: float,
+    plan: Callable[[Watch], NextPoll],
+    since: Instant,
+) -> Transition:
+    deadline = max(watch.created_at, since) + max_age
+    polled = replace(watch, polls=watch.polls + 1, last_poll_at=poll.started_at)
+    match poll.result:
+        case JobFound(job) if job.final_event:
+            return Transition(
+                _ended(replace(polled, job=job, failures=0, last_error=None), WatchState.SETTLED, now),
+                (job.final_event,),
+            )
+        case JobFound(job):
+            started = () if _was_started(watch.job) or not _was_started(job) else (EventType.STARTED,)
+            polled = replace(polled, job=job, failures=0, not_found_count=0, not_found_since=None, last_error=None)
+            return _wait_or_expire(polled, plan(polled), now, deadline, started)
+        case JobNotFound():
+            return _missing(polled, now, since)
+        case Unauthorized(status, text):
+            return Transition(
+                _wait(
+                    polled,
+                    now + UNAUTHORIZED_RETRY,
+                    f"Exec refuses the key ({status})",
+                    f"Exec answered {status}: {text}",
+                )
+            )
+        case RateLimited(retry_after):
+            pause = MINUTE if retry_after is None else retry_after
+            return Transition(_wait(polled, now + pause, "Exec asked the workspace to wait", "Exec answered 429"))
+        case PollFailed("internal", detail):
+            return Transition(_wait(polled, now + _FAULT_BASE, "the relay could not ask Exec", detail))
+        case PollFailed(kind, detail):
+            polled = replace(polled, failures=watch.failures + 1, last_error=detail)
+            delay = capped_exponential(polled.failures, _FAULT_BASE, _FAULT_CAP, jitter)
+            again = NextPoll(now + delay, f"poll {polled.failures} in a row failed")
+            return (
+                Transition(_wait(polled, again.at, again.reason, detail))
+                if kind in UNREACHABLE
+                else _wait_or_expire(polled, again, now, deadline)
+            )
+
+
+def poll_at_for_hint(watch: Watch, now: Instant) -> Instant:
+    """When a poll for a hint that comes `now` may be made: at once, unless hints have had their polls."""
+    if watch.callback_received_at is None:
+        return now
+    gap = min(HINT_MIN_GAP << min(watch.unconfirmed_hints, 10), _HINT_CAP)
+    return max(now, max(watch.callback_received_at, watch.last_poll_at or 0) + gap)
+
+
+UNREACHABLE = frozenset({"timeout", "connection"})
+"""Kinds of fault in which Exec said nothing at all."""
+
+
+def trips_breaker(poll_result: PollResult) -> bool:
+    """Whether a poll says that Exec as a whole is in trouble, not this one job: what the breaker counts."""
+    return isinstance(poll_result, PollFailed) and poll_result.kind not in ("malformed", "internal")
+
+
+def breaker_pause(faults: int, jitter: float) -> int | None:
+    """Milliseconds that a workspace waits after so many failed polls in a row; None while the breaker is closed."""
+    if faults < BREAKER_OPENS_AT:
+        return None
+    return capped_exponential(faults - BREAKER_OPENS_AT + 1, 15 * SECOND, 5 * MINUTE, jitter)
+
+
+def _was_started(job: ScenarioJob | None) -> bool:
+    return job is not None and (job.status == "processing" or job.started_at is not None)
+
+
+def _ended(watch: Watch, state: WatchState, now: Instant) -> Watch:
+    return replace(watch, state=state, next_poll_at=None, next_poll_reason="", ended_at=now)
+
+
+def _wait(watch: Watch, at: Instant, why: str, error: str) -> Watch:
+    return replace(watch, next_poll_at=at, next_poll_reason=why, last_error=error)
+
+
+def _wait_or_expire(
+    watch: Watch, next: NextPoll, now: Instant, deadline: Instant, events: tuple[EventType, ...] = ()
+) -> Transition:
+    if now >= deadline:
+        return Transition(_ended(watch, WatchState.EXPIRED, now), (*events, EventType.EXPIRED))
+    return Transition(
+        replace(watch, next_poll_at=min(max(next.at, now), deadline), next_poll_reason=next.reason), events
+    )
+
+
+def _missing(watch: Watch, now: Instant, counted_from: Instant) -> Transition:
+    watch = replace(
+        watch, not_found_count=watch.not_found_count + 1, not_found_since=watch.not_found_since or now, failures=0
+    )
+    since = max(watch.not_found_since or now, counted_from)
+    if watch.not_found_count >= NOT_FOUND_MIN_POLLS and now - since >= NOT_FOUND_MIN_AGE:
+        return Transition(_ended(watch, WatchState.NOT_FOUND, now), (EventType.NOT_FOUND,))
+    gap = _MISSING_GAPS[min(watch.not_found_count, len(_MISSING_GAPS)) - 1]
+    why = f"Exec does not know the job yet ({min(watch.not_found_count, NOT_FOUND_MIN_POLLS)} of {NOT_FOUND_MIN_POLLS} polls)"
+    return Transition(_wait(watch, now + gap, why, "Exec answered 404"))

@@ -1,0 +1,74 @@
+"""Requests to register: what somebody asks for, and what of it is found fit. Without the store."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from relay.egress.url_policy import EgressRules
+from relay.endpoints import spec
+from relay.errors import ValidationFailed
+from relay.model import JOB_ID, EventType, Instant
+
+DEFAULT_WORKSPACE = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationSpec:
+    """A registration as somebody asks for it: with `callback`, with `endpoint` (an id or a name), or with neither."""
+
+    job_id: str
+    workspace: str | None = None
+    """None: the only workspace there is, or the one named `default`."""
+    callback: spec.EndpointSpec | None = field(default=None, repr=False)
+    endpoint: str | None = None
+    events: tuple[EventType, ...] | None = None
+    """None: what the endpoint hears of."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    exec_callback: bool = False
+    """Exec was given the relay's callback with this job."""
+    trace: str | None = None
+    """What the request is part of, as `relay.telemetry.trace_context` has it; None: a trace begins here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidatedRegistration:
+    """A request found fit."""
+
+    job_id: str
+    workspace: str
+    callback: spec.ValidatedEndpoint | None = None
+    endpoint: str | None = None
+    events: tuple[EventType, ...] | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    exec_callback: bool = False
+    trace: str | None = None
+
+
+def validate(request: RegistrationSpec, rules: EgressRules, workspaces: Collection[str]) -> ValidatedRegistration:
+    """Judges a request before anything is stored. Raises Invalid, naming the field."""
+    if not JOB_ID.fullmatch(request.job_id):
+        raise ValidationFailed(
+            "invalid_job_id", "a job id is 1 to 128 letters, digits, - or _, as Exec gave it", "job_id"
+        )
+    if request.callback is not None and request.endpoint is not None:
+        raise ValidationFailed("two_endpoints", "give callback_url or endpoint, not both", "endpoint")
+    workspace = request.workspace or (next(iter(workspaces)) if len(workspaces) == 1 else DEFAULT_WORKSPACE)
+    if workspace not in workspaces:
+        known = ", ".join(sorted(workspaces))
+        raise ValidationFailed(
+            "unknown_workspace", f"there is no such workspace; this relay knows {known}", "workspace"
+        )
+    return ValidatedRegistration(
+        job_id=request.job_id,
+        workspace=workspace,
+        callback=spec.validate(request.callback, rules) if request.callback else None,
+        endpoint=request.endpoint,
+        events=request.events,
+        metadata=request.metadata,
+        exec_callback=request.exec_callback,
+        trace=request.trace,
+    )
+
+
+TimedRequest = tuple[ValidatedRegistration, Instant]
+"""A request found fit, and when it came."""

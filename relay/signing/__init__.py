@@ -1,0 +1,1 @@
+"""Signing of webhooks: Standard Webhooks with HMAC and Ed25519."""

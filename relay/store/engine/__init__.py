@@ -1,0 +1,1 @@
+"""The store's engine: the database, its dialects, transactions, tables and migrations."""

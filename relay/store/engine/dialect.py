@@ -1,0 +1,274 @@
+"""The one place where SQLite and PostgreSQL differ."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Insert,
+    Table,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, ExceptionContext, make_url
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.pool import QueuePool
+
+from relay.errors import ConstraintViolation, StoreError
+from relay.model import Instant
+from relay.store import explaining, file_lock
+
+_BUSY_MS = 5_000
+
+_NETWORK = {
+    "application_name": "exec-relay",
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+    "target_session_attrs": "read-write",
+}
+"""A database that is cut off is noticed within half a minute; without these, within hours. One that takes no writes, as
+a standby does, is not connected to: it would be kept after the primary is back."""
+
+_BELL = "relay_bell"
+
+_SESSION_ID = text("SELECT pg_backend_pid()")
+
+_SESSION = {
+    # A relay whose machine is gone in the middle of a transaction would hold its locks for hours.
+    "idle_in_transaction_session_timeout": "15s",
+    "tcp_keepalives_idle": "10s",
+    "tcp_keepalives_interval": "5s",
+    "tcp_keepalives_count": "3",
+    "lock_timeout": "10s",
+}
+"""What the server is asked for, unless `options` in `storage.url` say otherwise. Our transactions take milliseconds."""
+
+
+def parse(url: str) -> URL:
+    """The database that a `storage.url` names. Raises StoreError for one that the relay can't use."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise StoreError("storage.url is not a database URL; try sqlite:///data/relay.db") from None
+    if parsed.get_backend_name() == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise StoreError("storage.url names no file; try sqlite:///data/relay.db")
+        return parsed.set(drivername="sqlite+pysqlite")
+    if parsed.get_backend_name() in {"postgresql", "postgres"}:
+        if "@" in (parsed.host or ""):
+            raise StoreError("storage.url: an @ in a user or password is written %40 (a : as %3A, a / as %2F)")
+        return parsed.set(drivername="postgresql+psycopg")
+    raise StoreError(f"storage.url: the relay keeps its store in sqlite or postgresql, not {parsed.get_backend_name()}")
+
+
+def with_application_name(url: URL, program: str) -> URL:
+    """The same PostgreSQL, which knows its connections by this name."""
+    return url.update_query_dict({"application_name": program})
+
+
+def display_url(url: URL) -> str:
+    """Where a PostgreSQL is, without who may enter it."""
+    return f"postgresql://{url.host or 'localhost'}{f':{url.port}' if url.port else ''}/{url.database or ''}"
+
+
+def is_sqlite(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite"
+
+
+def engine(url: URL, writer: bool, connections: int, **options: Any) -> Engine:
+    """An engine whose connections are set up for the relay: durable commits, and for SQLite WAL and waiting.
+
+    `options` are what each of its connections says under `get_execution_options`.
+    """
+    if not is_sqlite(url):
+        return _postgresql(url, writer, connections, **options)
+    made = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=connections,
+        max_overflow=0,
+        connect_args={"timeout": 5},
+        hide_parameters=True,
+        execution_options=options,
+    )
+
+    @event.listens_for(made, "connect")
+    def _set_up(connection: Any, _: object) -> None:
+        # The driver's own implicit BEGIN would come too late for SAVEPOINT and BEGIN IMMEDIATE.
+        connection.isolation_level = None
+        for pragma in (f"busy_timeout={_BUSY_MS}", "journal_mode=WAL", "synchronous=FULL", "cache_size=-16000"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(made, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
+
+    return made
+
+
+def _postgresql(url: URL, writer: bool, connections: int, **options: Any) -> Engine:
+    """Reads see one snapshot, as they do in SQLite, and can't write."""
+    reading = {} if writer else {"isolation_level": "REPEATABLE READ"}
+    try:
+        import psycopg  # noqa: F401 (PostgreSQL's driver is an extra)
+    except ImportError:
+        raise StoreError(
+            "storage.url names a PostgreSQL, and its driver is not installed: pip install 'exec-relay[postgres]'"
+        ) from None
+    made = create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        connect_args=_connect_args(url),
+        hide_parameters=True,
+        execution_options={**options, "postgresql_readonly": not writer},
+        **reading,
+    )
+    asked = str(url.query.get("options", ""))
+    settings = "; ".join(f"SET {name} = '{value}'" for name, value in _SESSION.items() if name not in asked)
+
+    @event.listens_for(made, "connect")
+    def _set_up(connection: Any, _: object) -> None:
+        # Not as the connection's own `options`: a pooler between us and the server refuses those.
+        if settings:
+            connection.execute(settings)
+            connection.commit()
+
+    return made
+
+
+def leave_standbys(writer: Engine, reader: Engine) -> None:
+    """A connection of the `writer` that takes no writes is thrown away, with all of both: they lead to a standby."""
+
+    @event.listens_for(writer, "handle_error")
+    def _leave(context: ExceptionContext) -> None:
+        if explaining.takes_no_writes(context.original_exception):
+            context.is_disconnect = context.invalidate_pool_on_disconnect = True
+            reader.dispose()
+
+
+def refuse_a_pooler_of_transactions(one: Engine, two: Engine) -> None:
+    """Raises StoreError if two connections share a session of the server, or one changes its session.
+
+    Notifications, prepared statements and settings belong to a session. Each engine has an idle connection, or none.
+    """
+    with one.connect() as connection:
+        first = connection.execute(_SESSION_ID).scalar_one()
+    with two.connect() as other:
+        second = other.execute(_SESSION_ID).scalar_one()
+        with one.connect() as connection:
+            again = connection.execute(_SESSION_ID).scalar_one()
+    if first == second or first != again:
+        raise StoreError(
+            "storage.url leads to a pooler that shares its connections by transaction; give the relay one that keeps "
+            "sessions (in PgBouncer's words pool_mode = session), or PostgreSQL itself"
+        )
+
+
+def _connect_args(url: URL) -> dict[str, str]:
+    return {name: value for name, value in _NETWORK.items() if name not in url.query}
+
+
+def now(tx: Connection) -> Instant:
+    """PostgreSQL's clock, at this moment and not when the transaction began."""
+    asked = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)")
+    said: Instant = tx.execute(asked).scalar_one()
+    return said
+
+
+def notify(tx: Connection, ringer: str) -> None:
+    """Wakes whoever reads `listen`. Nobody waits for the disk: a ring that is lost costs a tick."""
+    rung = text("SELECT set_config('synchronous_commit', 'off', true), pg_notify(:bell, :ringer)")
+    tx.execute(rung, {"bell": _BELL, "ringer": ringer})
+
+
+async def listen(engine: Engine) -> AsyncGenerator[str]:
+    """The ringers, on a connection of its own; once at the beginning ''. Raises StoreError when it is lost."""
+    import psycopg  # PostgreSQL's driver is an extra
+
+    wish: dict[str, Any] = {**engine.dialect.create_connect_args(engine.url)[1], **_connect_args(engine.url)}
+    try:
+        async with await psycopg.AsyncConnection.connect(**wish, autocommit=True) as connection:
+            await connection.execute(f"LISTEN {_BELL}")
+            yield ""
+            async for heard in connection.notifies():
+                yield heard.payload
+    except psycopg.Error as error:
+        raise StoreError(explaining.explain(error)) from error
+
+
+def lock_file(url: URL) -> ExitStack:
+    """Holds the SQLite file for this process, so that no two relays work in it. As `file_lock.lock_file`."""
+    return file_lock.lock_file(Path(str(url.database)))
+
+
+def insert_new(tx: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> set[tuple[Any, ...]]:
+    """INSERT, leaving out rows that a unique index already holds. Returns the primary keys of those that were new."""
+    if not rows:
+        return set()
+    inserted = tx.execute(_insert_new(tx.dialect.name, table), rows if len(rows) > 1 else rows[0])
+    return {tuple(key) for key in inserted}
+
+
+def upsert(tx: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Writes rows, in the place of those with the same key where there are some. PostgreSQL only."""
+    insert = postgresql.insert(table)
+    others = {column.name: insert.excluded[column.name] for column in table.columns if not column.primary_key}
+    tx.execute(insert.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=others), rows)
+
+
+def reset_sequence(tx: Connection, id: Column[int]) -> None:
+    """PostgreSQL goes on after the highest number of a column that numbers itself."""
+    sequence = func.pg_get_serial_sequence(id.table.name, id.name)
+    tx.execute(select(func.setval(sequence, select(func.coalesce(func.max(id), 0) + 1).scalar_subquery(), False)))
+
+
+def count_other_connections(tx: Connection) -> int:
+    """How many connections relays, or their imports, have to this PostgreSQL database, this one left out."""
+    others = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid() AND application_name LIKE 'exec-relay%'"
+    )
+    found: int = tx.execute(others).scalar_one()
+    return found
+
+
+@cache
+def _insert_new(dialect: str, table: Table) -> Insert:
+    """Made once for each table: to make and compile it costs more than to run it."""
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return insert(table).on_conflict_do_nothing().returning(*table.primary_key.columns)
+
+
+_LOST = {"40001", "40P01"}
+"""Serialisation, deadlock: another transaction was first."""
+_WAITED = "55P03"
+
+
+def is_retryable(error: DBAPIError) -> bool:
+    """Whether a transaction that came to no commit may simply be done again: it lost to another, or its connection is
+    gone, which a new one may not be."""
+    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _LOST
+
+
+def is_caused_by_statement(error: DBAPIError) -> bool:
+    """Whether one transaction is at fault; a full disk or a lost connection would be so for every other too."""
+    return not isinstance(error, OperationalError) or getattr(error.orig, "sqlstate", None) in {*_LOST, _WAITED}
+
+
+def to_store_error(error: DBAPIError) -> StoreError:
+    """The database error as the relay's own."""
+    kind = ConstraintViolation if isinstance(error, DataError | IntegrityError) else StoreError
+    return kind(explaining.explain(error.orig))

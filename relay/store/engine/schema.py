@@ -1,0 +1,338 @@
+"""The tables. Instants are BIGINT milliseconds, JSON is TEXT: the same on SQLite and PostgreSQL.
+
+An index named `*_due` holds only the rows that wait for something, so that a claim costs what is due, not what exists.
+"""
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text, false
+
+metadata = MetaData()
+
+
+def _instant(name: str, nullable: bool = True) -> Column[int]:
+    return Column(name, BigInteger, nullable=nullable)
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, Integer, nullable=False, server_default="0")
+
+
+def _text(name: str, nullable: bool = False, primary_key: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=nullable, primary_key=primary_key)
+
+
+workspaces = Table(
+    "workspaces",
+    metadata,
+    _text("name", primary_key=True),
+    _text("ledger", nullable=True),
+    _text("durations", nullable=True),
+    _text("arrivals", nullable=True),
+    _instant("paused_until"),
+    _text("pause_reason", nullable=True),
+    _text("pause_kind", nullable=True),
+    _count("consecutive_failures"),
+)
+"""One row per workspace, shared by all replicas: what was spent of its budget, what was learned, why it waits."""
+
+watches = Table(
+    "watches",
+    metadata,
+    _text("workspace", primary_key=True),
+    _text("job_id", primary_key=True),
+    _text("state"),
+    _instant("created_at", nullable=False),
+    _text("job", nullable=True),
+    _count("polls"),
+    _instant("last_poll_at"),
+    _instant("next_poll_at"),
+    _text("next_poll_reason"),
+    _count("failures"),
+    _count("not_found_count"),
+    _instant("not_found_since"),
+    _text("last_error", nullable=True),
+    _instant("ended_at"),
+    Column("leased", Boolean, nullable=False),
+    Column("exec_callback", Boolean, nullable=False, server_default=false()),
+    _instant("callback_received_at"),
+    _count("unconfirmed_hints"),
+    _instant("unconfirmed_since"),
+    _text("trace", nullable=True),
+)
+Index(
+    "watches_due",
+    watches.c.workspace,
+    watches.c.next_poll_at,
+    sqlite_where=watches.c.next_poll_at.is_not(None),
+    postgresql_where=watches.c.next_poll_at.is_not(None),
+)
+Index(
+    "watches_hinted_due",
+    watches.c.workspace,
+    watches.c.callback_received_at,
+    sqlite_where=watches.c.callback_received_at.is_not(None) & watches.c.next_poll_at.is_not(None),
+    postgresql_where=watches.c.callback_received_at.is_not(None) & watches.c.next_poll_at.is_not(None),
+)
+Index(
+    "watches_unconfirmed",
+    watches.c.workspace,
+    watches.c.unconfirmed_since,
+    sqlite_where=watches.c.unconfirmed_since.is_not(None),
+    postgresql_where=watches.c.unconfirmed_since.is_not(None),
+)
+Index("watches_by_time", watches.c.created_at, watches.c.job_id)
+Index("watches_by_state", watches.c.state, watches.c.created_at, watches.c.job_id)
+Index("watches_by_job", watches.c.job_id)
+_leased = watches.c.leased.is_(True)
+Index("watches_leased", watches.c.next_poll_at, sqlite_where=_leased, postgresql_where=_leased)
+Index(
+    "watches_ended",
+    watches.c.ended_at,
+    sqlite_where=watches.c.ended_at.is_not(None),
+    postgresql_where=watches.c.ended_at.is_not(None),
+)
+
+callback_tokens = Table(
+    "callback_tokens",
+    metadata,
+    _text("workspace", primary_key=True),
+    _text("token"),
+    _text("old_token", nullable=True),
+    _instant("old_token_valid_until"),
+    _instant("last_callback_at"),
+)
+"""Who may say that a job of the workspace ended: Exec, which was given the token in a callback's URL."""
+
+polls = Table(
+    "polls",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    _text("workspace"),
+    _text("job_id"),
+    _instant("at", nullable=False),
+    _count("duration_ms"),
+    _text("outcome"),
+    _text("detail"),
+)
+Index("polls_of_job", polls.c.workspace, polls.c.job_id, polls.c.id)
+
+endpoints = Table(
+    "endpoints",
+    metadata,
+    _text("id", primary_key=True),
+    _text("kind"),
+    _text("name", nullable=True),
+    _text("fingerprint"),
+    _text("url"),
+    _text("host"),
+    _text("format"),
+    _text("template", nullable=True),
+    _text("events"),
+    _text("secrets"),
+    _text("headers"),
+    _instant("created_at", nullable=False),
+    _text("source"),
+    _instant("disabled_at"),
+    _text("disabled_reason", nullable=True),
+    _instant("paused_until"),
+    _instant("failing_since"),
+    _count("failures"),
+    _instant("next_slot_at"),
+)
+Index("endpoints_by_name", endpoints.c.name, unique=True)
+Index("endpoints_by_fingerprint", endpoints.c.fingerprint, unique=True)
+Index("endpoints_by_time", endpoints.c.created_at, endpoints.c.id)
+Index("endpoints_of_kind", endpoints.c.kind, endpoints.c.created_at, endpoints.c.id)
+_troubled = endpoints.c.disabled_at.is_not(None) | endpoints.c.failing_since.is_not(None)
+Index("endpoints_troubled", endpoints.c.failing_since, sqlite_where=_troubled, postgresql_where=_troubled)
+
+registrations = Table(
+    "registrations",
+    metadata,
+    _text("id", primary_key=True),
+    _text("workspace"),
+    _text("job_id"),
+    _text("endpoint_id"),  # '' where the job is watched for the standing endpoints only
+    _text("status"),
+    _text("events"),
+    _text("metadata"),
+    _instant("created_at", nullable=False),
+    _text("trace", nullable=True),
+)
+Index(
+    "registrations_once",
+    registrations.c.workspace,
+    registrations.c.job_id,
+    registrations.c.endpoint_id,
+    unique=True,
+    sqlite_where=registrations.c.status != "withdrawn",
+    postgresql_where=registrations.c.status != "withdrawn",
+)
+Index("registrations_by_time", registrations.c.created_at, registrations.c.id)
+Index("registrations_by_status", registrations.c.status, registrations.c.created_at, registrations.c.id)
+Index("registrations_of_job", registrations.c.job_id, registrations.c.created_at)
+Index("registrations_of_endpoint", registrations.c.endpoint_id, registrations.c.created_at)
+
+events = Table(
+    "events",
+    metadata,
+    _text("id", primary_key=True),
+    _text("workspace"),
+    _text("job_id"),
+    _text("type"),
+    _instant("occurred_at", nullable=False),
+    _text("job"),
+    _instant("created_at", nullable=False),
+)
+Index("events_of_job", events.c.workspace, events.c.job_id)
+Index("events_by_time", events.c.created_at, events.c.id)
+Index("events_by_type", events.c.type, events.c.created_at, events.c.id)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _text("id", primary_key=True),
+    _text("event_id"),
+    _text("event_type"),
+    _text("workspace"),
+    _text("job_id"),
+    _text("endpoint_id"),
+    _text("registration_id", nullable=True),
+    _text("host"),
+    _text("status"),
+    Column("body", LargeBinary, nullable=False),
+    _count("attempts"),
+    _count("attempts_in_run"),
+    _text("trigger"),
+    _instant("created_at", nullable=False),
+    _instant("next_attempt_at"),
+    _text("leased_by", nullable=True),
+    _instant("ended_at"),
+    _text("reason", nullable=True),
+    _text("trace", nullable=True),
+)
+Index("deliveries_once", deliveries.c.event_id, deliveries.c.endpoint_id, unique=True)
+Index(
+    "deliveries_due",
+    deliveries.c.next_attempt_at,
+    deliveries.c.host,
+    sqlite_where=deliveries.c.next_attempt_at.is_not(None),
+    postgresql_where=deliveries.c.next_attempt_at.is_not(None),
+)
+Index(
+    "deliveries_in_turn",
+    deliveries.c.endpoint_id,
+    deliveries.c.next_attempt_at,
+    deliveries.c.id,
+    sqlite_where=deliveries.c.next_attempt_at.is_not(None),
+    postgresql_where=deliveries.c.next_attempt_at.is_not(None),
+)
+Index("deliveries_by_time", deliveries.c.created_at, deliveries.c.id)
+Index("deliveries_by_status", deliveries.c.status, deliveries.c.created_at, deliveries.c.id)
+Index("deliveries_of_job", deliveries.c.job_id, deliveries.c.created_at)
+Index("deliveries_of_endpoint", deliveries.c.endpoint_id, deliveries.c.status, deliveries.c.created_at)
+Index("deliveries_of_endpoint_by_time", deliveries.c.endpoint_id, deliveries.c.created_at, deliveries.c.id)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    _text("id", primary_key=True),
+    _text("delivery_id"),
+    _count("number"),
+    _text("trigger"),
+    _instant("started_at", nullable=False),
+    _count("duration_ms"),
+    Column("status_code", Integer),
+    _text("outcome"),
+    _text("error", nullable=True),
+    _text("response"),
+)
+Index("attempts_of_delivery", attempts.c.delivery_id, attempts.c.number)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    _text("key", primary_key=True),
+    _text("request_hash"),
+    Column("status", Integer, nullable=False),
+    _text("answer"),
+    _instant("created_at", nullable=False),
+)
+"""Answers kept for `Idempotency-Key`, in the same transaction as what they answered."""
+Index("idempotency_by_time", idempotency.c.created_at)
+
+leader_leases = Table(
+    "leader_leases",
+    metadata,
+    _text("name", primary_key=True),
+    _text("owner"),
+    _instant("until", nullable=False),
+)
+"""What one relay does for all on the store: who, and until when nobody else does."""
+
+store_compatibility = Table(
+    "store_compatibility",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    _text("oldest"),
+    _text("closed", nullable=True),
+)
+"""One row, 0: the oldest version of the tables whose relays may work in these, and, where none may, why."""
+
+import_parts = Table(
+    "import_parts",
+    metadata,
+    _text("of", primary_key=True),
+    Column("part", BigInteger, primary_key=True, autoincrement=False),
+    _text("digest"),
+)
+"""What `relay import` has copied into this store: parts of the other one's tables, and what each held."""
+
+sessions = Table(
+    "sessions",
+    metadata,
+    _text("id", primary_key=True),
+    _text("key_hash"),
+    _text("csrf"),
+    _instant("expires_at", nullable=False),
+)
+"""The dashboard's sessions, by the hash of what the browser holds."""
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    _text("id", primary_key=True),
+    _text("name"),
+    _text("hash"),
+    _text("scopes"),
+    _instant("created_at", nullable=False),
+    _instant("last_used_at"),
+    _instant("revoked_at"),
+)
+"""Keys of the API that `relay keys` made, beside those of the configuration."""
+Index("api_keys_by_hash", api_keys.c.hash, unique=True)
+Index(
+    "api_keys_by_name",
+    api_keys.c.name,
+    unique=True,
+    sqlite_where=api_keys.c.revoked_at.is_(None),
+    postgresql_where=api_keys.c.revoked_at.is_(None),
+)
+
+__all__ = [
+    "api_keys",
+    "attempts",
+    "callback_tokens",
+    "deliveries",
+    "endpoints",
+    "events",
+    "idempotency",
+    "import_parts",
+    "leader_leases",
+    "metadata",
+    "polls",
+    "registrations",
+    "sessions",
+    "store_compatibility",
+    "watches",
+    "workspaces",
+]

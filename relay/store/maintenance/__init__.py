@@ -1,0 +1,1 @@
+"""Maintenance of the store: backup, import, re-encryption, diagnostics."""

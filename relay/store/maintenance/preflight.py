@@ -1,0 +1,47 @@
+"""What a relay would find in its store at its start, found out beforehand and without changing anything."""
+
+import os
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+
+from relay.errors import StoreError
+from relay.security.encryption import FieldCipher
+from relay.store.engine import dialect, migrate
+from relay.store.engine.database import connect
+from relay.store.maintenance import reencrypt
+
+
+def preflight_check(url: str, seal: FieldCipher) -> str:
+    """The state of a store, in words; a relay may be at work in it. Raises StoreError where none could start on it."""
+    parsed = dialect.parse(url)
+    if dialect.is_sqlite(parsed):
+        path = Path(str(parsed.database)).absolute()
+        _refuse_unless_writable(path)
+        if not path.exists():
+            return "is not there yet; `relay serve` makes it when it starts"
+    try:
+        with connect(url, seal) as tx:
+            current, behind = migrate.version_of(tx), migrate.needs_upgrade(tx)
+            if not behind:
+                reencrypt.check(tx)
+    except DBAPIError as error:
+        raise dialect.to_store_error(error) from error
+    if current is None:
+        return "is empty; `relay serve` makes its tables when it starts"
+    if behind:
+        return (
+            f"its tables are at version {current}; `relay serve` brings them up to date when it starts: make a backup "
+            "before, there is no other way back"
+        )
+    if current != migrate.newest():
+        return f"can be read; its tables are at version {current}, newer than this relay's, which can work in them"
+    return "can be read, and its tables are those of this version"
+
+
+def _refuse_unless_writable(path: Path) -> None:
+    """Raises StoreError where this user can't write the file, or make it and what SQLite puts beside it."""
+    folder = next(parent for parent in path.parents if parent.exists())
+    places = [folder, *([path] if path.exists() else [])]
+    if closed := [place for place in places if not os.access(place, os.W_OK)]:
+        raise StoreError(f"{closed[-1]} can't be written; give storage.url a folder that this user may write to")

@@ -1,0 +1,242 @@
+"""Moving: what a SQLite file holds is copied into PostgreSQL while a relay works in it, and once more when it stopped.
+
+A table is copied part by part, a part being a range of SQLite's own row numbers. What a part held is noted with its
+copy, so that a later round reads all and copies only what has changed: nobody has to say what was done meanwhile, and a
+round that is broken off is gone on with. Until the end no relay may start in the new store, and after it none in the
+old one.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import BigInteger, Row, Table, delete, func, literal_column, select, tuple_
+from sqlalchemy.exc import DBAPIError
+
+from relay.errors import StoreError, StoreLocked
+from relay.security.encryption import FieldCipher
+from relay.store.engine import dialect, migrate
+from relay.store.engine.database import Tx, connect
+from relay.store.engine.schema import (
+    deliveries,
+    events,
+    import_parts,
+    leader_leases,
+    metadata,
+    polls,
+    registrations,
+    store_compatibility,
+)
+from relay.store.engine.schema import watches as watch_rows
+from relay.store.maintenance import reencrypt
+from relay.store.tables import outbox, watches
+
+CHUNK = 1_000
+"""Rows of a part at the most: so many are copied in one transaction."""
+
+TABLES = [table for table in metadata.sorted_tables if table not in (leader_leases, import_parts, store_compatibility)]
+"""All but what a store says of itself."""
+
+Progress = Callable[[int, int], None]
+"""Hears how many rows of how many a round has come to."""
+
+_WORK = (watch_rows, registrations, events, deliveries)
+_ONCE = [index for table in TABLES for index in table.indexes if index.unique]
+"""Parts that were copied at different times may contradict each other in what is there only once, until the end."""
+_rowid = literal_column("rowid", BigInteger)
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise dialect.to_store_error(error) from error
+
+
+class SqliteToPostgres:
+    """One move: `open` it, `copy` as often as one likes, `finish` it when the old relay has stopped, and `close` it.
+
+    All of them raise StoreError. Whatever is broken off, the same move can be opened again.
+    """
+
+    def __init__(self, source_url: str, target_url: str, part: int = CHUNK) -> None:
+        self._part = part
+        self._file, target = dialect.parse(source_url), dialect.parse(target_url)
+        if not dialect.is_sqlite(self._file) or dialect.is_sqlite(target):
+            text = "a store moves from SQLite to PostgreSQL: name the file with --from sqlite:///..., and set"
+            raise StoreError(f"{text} storage.url to the PostgreSQL")
+        self.path = Path(str(self._file.database)).absolute()
+        self._lock: ExitStack | None = None
+        self._old = dialect.engine(self._file, writer=False, connections=1)
+        self._new = dialect.engine(
+            dialect.with_application_name(target, "exec-relay import"), writer=True, connections=1
+        )
+        self._unfinished = (
+            f"the import of {self.path} into this store is not finished; run the same `relay import` again"
+        )
+        self._moved = (
+            f"this store has moved to {dialect.display_url(target)}: set storage.url to that; this is a backup now"
+        )
+
+    @classmethod
+    @_in_words()
+    def open(cls, source_url: str, target_url: str, seal: FieldCipher, part: int = CHUNK) -> "SqliteToPostgres":
+        """Judges both stores, and closes the new one to relays. A move's parts are the same each time."""
+        move = cls(source_url, target_url, part)
+        try:
+            move._check_source(source_url, seal)
+            move._begin()
+        except BaseException:
+            move.close()
+            raise
+        return move
+
+    @_in_words()
+    def copy(self, progress: Progress) -> int:
+        """One round: copies what is not there yet as it is here. Returns how many rows were written."""
+        with self._old.connect() as tx:
+            total = sum(_count(tx, table) for table in TABLES)
+        read = written = 0
+        for table in TABLES:
+            known = self._known(table)
+            for part, rows in self._parts(table):
+                digest = hashlib.blake2b(repr(rows).encode(), digest_size=16).hexdigest()
+                if known.get(part) != digest:
+                    self._write(table, part, rows, digest)
+                    written += len(rows)
+                read += len(rows)
+                progress(read, max(read, total))
+        return written
+
+    def lock_source(self) -> bool:
+        """Whether the old relay has stopped. From then on none can start there until `close`."""
+        if self._lock is None:
+            try:
+                self._lock = dialect.lock_file(self._file)
+            except StoreLocked:
+                return False
+        return True
+
+    @_in_words()
+    def finish(self, progress: Progress) -> int:
+        """The last round; then the old store is closed and the new one open. Returns how many rows were written."""
+        if not self.lock_source():
+            raise StoreError(f"a relay is at work in {self.path}; stop it first")
+        written = self.copy(progress)
+        for table in TABLES:
+            self._delete_missing(table)
+        with self._new.begin() as tx:
+            for index in _ONCE:
+                index.create(tx, checkfirst=True)
+            dialect.reset_sequence(tx, polls.c.id)
+            now = dialect.now(tx)
+            outbox.release(tx, now)
+            watches.release_all(tx, now)
+        self._close_old()
+        with self._new.begin() as tx:
+            tx.execute(delete(import_parts))
+            migrate.lock_out(tx, None)
+        return written
+
+    def close(self) -> None:
+        """Ends all connections, and lets the old store go."""
+        self._old.dispose()
+        self._new.dispose()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _check_source(self, url: str, seal: FieldCipher) -> None:
+        if not self.path.exists():
+            raise StoreError(f"there is no store at {self.path}; is --from right?")
+        with connect(url, seal) as tx:
+            if migrate.needs_upgrade(tx, but=self._moved) or migrate.version_of(tx) != migrate.newest():
+                text = f"the tables of {self.path} are at version {migrate.version_of(tx)}, and this relay's at"
+                raise StoreError(f"{text} {migrate.newest()}; upgrade the relay that works there first")
+            reencrypt.check(tx)
+            self._is_moved = migrate.is_locked_out(tx)
+
+    def _begin(self) -> None:
+        migrate.upgrade(self._new, but=self._unfinished)
+        with self._new.begin() as tx:
+            begun = migrate.is_locked_out(tx)
+            if not begun and self._is_moved:
+                raise StoreError(self._moved)
+            if not begun and any(tx.execute(select(table).limit(1)).first() for table in _WORK):
+                raise StoreError("storage.url names a store that has jobs already; import into an empty database")
+            migrate.lock_out(tx, self._unfinished)
+        # In this order: who starts from now on is refused, and who had started before is seen.
+        with self._new.begin() as tx:
+            if at_work := dialect.count_other_connections(tx) > 0:
+                migrate.lock_out(tx, self._unfinished if begun else None)
+            else:
+                for index in _ONCE:
+                    index.drop(tx, checkfirst=True)
+        if at_work:
+            raise StoreError("a relay, or another import, is at work in storage.url; stop it first")
+
+    def _known(self, table: Table) -> dict[int, str]:
+        query = select(import_parts.c.part, import_parts.c.digest).where(import_parts.c.of == table.name)
+        with self._new.connect() as tx:
+            return {row.part: row.digest for row in tx.execute(query)}
+
+    def _parts(self, table: Table) -> Iterator[tuple[int, Sequence[Row[Any]]]]:
+        """The parts of a table, each read in a moment of its own: what reads longer keeps SQLite's log from ending."""
+        last = -1
+        while True:
+            with self._old.connect() as tx:
+                first = tx.execute(select(func.min(_rowid)).select_from(table).where(_rowid > last)).scalar_one()
+                if first is None:
+                    return
+                part = first // self._part
+                last = (part + 1) * self._part - 1
+                rows = tx.execute(select(table).where(_rowid >= first, _rowid <= last).order_by(_rowid)).all()
+            yield part, rows
+
+    def _write(self, table: Table, part: int, rows: Sequence[Row[Any]], digest: str) -> None:
+        with self._new.begin() as tx:
+            dialect.upsert(tx, table, [_storable(row) for row in rows])
+            dialect.upsert(tx, import_parts, [{"of": table.name, "part": part, "digest": digest}])
+
+    def _delete_missing(self, table: Table) -> None:
+        """Deletes what is no longer in the old store, where the new one has more."""
+        with self._old.connect() as old, self._new.connect() as new:
+            if _count(old, table) == _count(new, table):
+                return
+        key = list(table.primary_key.columns)
+        one, place = tuple_(*key) if len(key) > 1 else key[0], None
+        while True:
+            query = select(*key).order_by(*key).limit(CHUNK)
+            with self._old.connect() as old, self._new.begin() as new:
+                there = _keys(new.execute(query if place is None else query.where(one > place)))
+                if not there:
+                    return
+                kept = set(_keys(old.execute(select(*key).where(one.in_(there)))))
+                new.execute(delete(table).where(one.in_([place for place in there if place not in kept])))
+            place = there[-1]
+
+    def _close_old(self) -> None:
+        engine = dialect.engine(self._file, writer=True, connections=1)
+        with engine.begin() as tx:
+            migrate.lock_out(tx, self._moved)
+        engine.dispose()
+
+
+def _count(tx: Tx, table: Table) -> int:
+    return tx.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def _keys(rows: Iterable[Row[Any]]) -> list[Any]:
+    """What their one column holds, or all of them."""
+    return [row[0] if len(row) == 1 else tuple(row) for row in rows]
+
+
+def _storable(row: Row[Any]) -> dict[str, Any]:
+    """The row without NUL characters in its texts, which PostgreSQL does not keep."""
+    return {
+        name: value.replace("\x00", "\ufffd") if isinstance(value, str) else value
+        for name, value in row._mapping.items()
+    }

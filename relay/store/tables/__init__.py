@@ -1,0 +1,1 @@
+"""Plain functions over a transaction, one file a table or aggregate."""

@@ -1,0 +1,67 @@
+"""API keys that were made while the relay runs, beside those of its configuration: their names, scopes and hashes."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Row, exists, select, update
+
+from relay.model import Instant
+from relay.security.api_keys import Scope
+from relay.store.engine import dialect
+from relay.store.engine.database import Tx
+from relay.store.engine.schema import api_keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredApiKey:
+    """One key. A revoked one stays, so that a relay which once had a key never answers without."""
+
+    id: str
+    name: str
+    """No two keys that are not revoked have the same."""
+    hash: str = field(repr=False)
+    scopes: tuple[Scope, ...]
+    created_at: Instant
+    last_used_at: Instant | None = None
+    """About when, to the hour."""
+    revoked_at: Instant | None = None
+
+
+def add(tx: Tx, key: StoredApiKey) -> bool:
+    """Adds a key; False where another one that is not revoked has its name."""
+    row = {name: getattr(key, name) for name in StoredApiKey.__slots__} | {"scopes": json.dumps(key.scopes)}
+    return bool(dialect.insert_new(tx, api_keys, [row]))
+
+
+def active(tx: Tx) -> list[StoredApiKey]:
+    """The keys that are not revoked, by name."""
+    # guard: session-ends-with-key
+    query = select(api_keys).where(api_keys.c.revoked_at.is_(None)).order_by(api_keys.c.name)
+    return [_key(row) for row in tx.execute(query)]
+
+
+def all(tx: Tx) -> list[StoredApiKey]:
+    """All keys that there ever were, by name, the newest of a name first."""
+    return [_key(row) for row in tx.execute(select(api_keys).order_by(api_keys.c.name, api_keys.c.created_at.desc()))]
+
+
+def any_ever_created(tx: Tx) -> bool:
+    """Whether there was ever a key."""
+    return bool(tx.execute(select(exists(select(api_keys.c.id)))).scalar_one())
+
+
+def revoke(tx: Tx, name: str, now: Instant) -> bool:
+    """Revokes the key of this name; False where there is none."""
+    live = (api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
+    return tx.execute(update(api_keys).where(*live), {"revoked_at": now}).rowcount == 1
+
+
+def mark_used(tx: Tx, ids: Iterable[str], now: Instant) -> None:
+    """Writes down that these were used about now."""
+    tx.execute(update(api_keys).where(api_keys.c.id.in_(list(ids))), {"last_used_at": now})
+
+
+def _key(row: Row[Any]) -> StoredApiKey:
+    return StoredApiKey(**{**row._mapping, "scopes": tuple(json.loads(row.scopes))})

@@ -1,0 +1,153 @@
+"""What a whole looks like: counts and delays of the last hours, endpoints in trouble, and what a search finds.
+
+Each query is bounded by the time or the number of rows that it reads, not by what the store holds.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import and_, func, or_, select
+
+from relay.model import HOUR, Delivery, DeliveryStatus, Endpoint, EndpointKind, Instant, Watch, WatchState
+from relay.store.engine.database import Tx
+from relay.store.engine.schema import attempts, deliveries, endpoints, events, polls, registrations, watches
+from relay.store.tables import endpoints as subscribers
+from relay.store.tables import watches as watching
+
+_RECENT = 20_000
+"""The jobs, or endpoints, that are looked through for a name or for a workspace's, newest first."""
+
+_USUAL = 200
+"""Jobs from which the usual number of polls is taken."""
+
+
+class HourlyCounts(NamedTuple):
+    """What became of the deliveries made in the hour from `at` on."""
+
+    at: Instant
+    delivered: int
+    failed: int
+    pending: int
+
+
+def by_hour(tx: Tx, since: Instant, until: Instant) -> list[HourlyCounts]:
+    """One entry an hour from `since` (rounded down) to `until`, oldest first."""
+    hour = (deliveries.c.created_at - deliveries.c.created_at % HOUR).label("hour")
+    first = since - since % HOUR
+    statuses = [status.value for status in (DeliveryStatus.DELIVERED, DeliveryStatus.FAILED, DeliveryStatus.PENDING)]
+    query = (
+        select(hour, deliveries.c.status, func.count())
+        # The statuses are named so that all of it is found in one index, and no delivery itself is read.
+        .where(deliveries.c.status.in_(statuses), deliveries.c.created_at >= first, deliveries.c.created_at < until)
+        .group_by(hour, deliveries.c.status)
+    )
+    found = {(at, status): count for at, status, count in tx.execute(query)}
+    return [HourlyCounts(at, *(found.get((at, status), 0) for status in statuses)) for at in range(first, until, HOUR)]
+
+
+def delays(tx: Tx, since: Instant, most: int) -> list[int]:
+    """Milliseconds from the job's end, as Exec dates it, to its delivery: of the newest `most` made after `since`."""
+    query = (
+        select(deliveries.c.ended_at - events.c.occurred_at)
+        .join(events, events.c.id == deliveries.c.event_id)
+        .where(
+            deliveries.c.status == DeliveryStatus.DELIVERED.value,
+            deliveries.c.created_at >= since,
+            deliveries.c.trigger != "resend",
+        )
+        .order_by(deliveries.c.created_at.desc())
+        .limit(most)
+    )
+    return [max(delay, 0) for delay in tx.execute(query).scalars()]
+
+
+def failing_endpoints(tx: Tx, most: int) -> list[Endpoint]:
+    """Endpoints that are disabled or whose last attempts failed, the longest in trouble first."""
+    query = (
+        select(endpoints.c.id)
+        .where(or_(endpoints.c.disabled_at.is_not(None), endpoints.c.failing_since.is_not(None)))
+        .order_by(func.coalesce(endpoints.c.failing_since, endpoints.c.disabled_at))
+        .limit(most)
+    )
+    ids = list(tx.execute(query).scalars())
+    known = subscribers.get_many(tx, ids)
+    return [known[id] for id in ids if id in known]
+
+
+def mean_polls_per_job(tx: Tx, workspace: str) -> float | None:
+    """Polls that the last jobs of a workspace took each; None while none has ended."""
+    ended = select(watches.c.workspace, watches.c.state, watches.c.polls).where(watches.c.ended_at.is_not(None))
+    recent = ended.order_by(watches.c.ended_at.desc()).limit(_RECENT).subquery()
+    settled = (recent.c.workspace == workspace, recent.c.state == WatchState.SETTLED.value)
+    latest = select(recent.c.polls).where(*settled).limit(_USUAL).subquery()
+    mean = tx.execute(select(func.avg(latest.c.polls))).scalar()
+    return None if mean is None else float(mean)
+
+
+def search_jobs(tx: Tx, text: str, most: int, among: int = _RECENT) -> list[Watch]:
+    """The job of this id; and among the newest those whose id begins with `text` or whose scenario's name holds it;
+    newest first."""
+    named = select(watches.c.workspace, watches.c.job_id, watches.c.job)
+    recent = named.order_by(watches.c.created_at.desc()).limit(among).subquery()
+    begins = recent.c.job_id.startswith(text, autoescape=True)
+    holds = func.lower(recent.c.job).contains(text.lower(), autoescape=True)
+    by_id = select(watches.c.workspace, watches.c.job_id).where(watches.c.job_id == text).limit(most)
+    by_name = select(recent.c.workspace, recent.c.job_id).where(or_(begins, holds)).execution_options(yield_per=most)
+    kept: dict[tuple[str, str], Watch] = {}
+    for workspace, job_id in (*tx.execute(by_id), *tx.execute(by_name)):
+        watch = watching.find(tx, job_id, workspace)
+        if watch is not None and (job_id.startswith(text) or text.lower() in name_of(watch).lower()):
+            kept[workspace, job_id] = watch
+        if len(kept) == most:
+            break
+    return sorted(kept.values(), key=lambda watch: watch.created_at, reverse=True)
+
+
+def name_of(watch: Watch) -> str:
+    """The scenario's name; "" before Exec tells it."""
+    scenario = watch.job.scenario if watch.job else None
+    return (scenario.name if scenario else None) or ""
+
+
+def scenario_names(tx: Tx, found: Sequence[Delivery]) -> dict[tuple[str, str], str]:
+    """The scenarios' names of these deliveries' jobs, by workspace and job id; those that Exec named none for are
+    missing."""
+    keys = {(one.workspace, one.job_id) for one in found}
+    query = select(watches.c.workspace, watches.c.job_id, watches.c.job).where(watches.c.job.is_not(None))
+    rows = tx.execute(query.where(watching.matches_jobs(watches, keys)))
+    said = {(row.workspace, row.job_id): (json.loads(row.job).get("scenario") or {}).get("name") for row in rows}
+    return {key: name for key, name in said.items() if isinstance(name, str)}
+
+
+def last_errors(tx: Tx, found: Sequence[Delivery]) -> dict[str, str]:
+    """What the last attempt of each delivery that waits for another one brought, by its id."""
+    waiting = {one.id for one in found if one.status is DeliveryStatus.PENDING and one.attempts}
+    query = (
+        select(attempts.c.delivery_id, func.coalesce(attempts.c.error, attempts.c.outcome))
+        .join(deliveries, and_(deliveries.c.id == attempts.c.delivery_id, deliveries.c.attempts == attempts.c.number))
+        .where(attempts.c.delivery_id.in_(waiting))
+    )
+    return {row[0]: row[1] for row in tx.execute(query)} if waiting else {}
+
+
+def search_endpoints(tx: Tx, text: str, most: int, among: int = _RECENT) -> Sequence[Endpoint]:
+    """Endpoints whose name or host holds `text`, among the newest standing ones and the newest of all, or whose id it
+    is; newest first."""
+    columns = select(endpoints.c.id, endpoints.c.name, endpoints.c.host, endpoints.c.created_at)
+    newest = columns.order_by(endpoints.c.created_at.desc()).limit(among)
+    standing = newest.where(endpoints.c.kind == EndpointKind.STANDING.value)
+    found = {row.id: row.created_at for row in tx.execute(columns.where(endpoints.c.id == text))}
+    for some in (standing.subquery(), newest.subquery()):
+        named = [column.contains(text.lower(), autoescape=True) for column in (func.lower(some.c.name), some.c.host)]
+        rows = tx.execute(select(some).where(or_(*named)).order_by(some.c.created_at.desc()).limit(most))
+        found |= {row.id: row.created_at for row in rows}
+    ids = sorted(found, key=found.__getitem__, reverse=True)[:most]
+    known = subscribers.get_many(tx, ids)
+    return [known[id] for id in ids if id in known]
+
+
+def change_token(tx: Tx) -> str:
+    """A text that is another one as soon as anything was registered, polled, enqueued or attempted."""
+    newest = (polls.c.id, attempts.c.id, watches.c.created_at, registrations.c.created_at, deliveries.c.created_at)
+    return "-".join(str(tx.execute(select(func.max(column))).scalar()) for column in newest)

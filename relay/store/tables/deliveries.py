@@ -1,0 +1,179 @@
+"""Deliveries as people ask for them: lists, one with its attempts, resends."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, Update, bindparam, func, literal, select, tuple_, update
+
+from relay import formats
+from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, Instant
+from relay.store.engine import paging
+from relay.store.engine.database import Tx
+from relay.store.engine.schema import attempts, deliveries, endpoints
+from relay.store.tables import endpoints as subscribers
+from relay.store.tables.outbox import COLUMNS, delivery_of
+
+_ENDPOINT_ENABLED = (
+    select(endpoints.c.id).where(endpoints.c.id == deliveries.c.endpoint_id, endpoints.c.disabled_at.is_(None)).exists()
+)
+
+_RESET_FOR_RESEND = {
+    "status": DeliveryStatus.PENDING.value,
+    "attempts_in_run": 0,
+    "trigger": "resend",
+    "ended_at": None,
+    "reason": None,
+    "leased_by": None,
+    "host": select(endpoints.c.host).where(endpoints.c.id == deliveries.c.endpoint_id).scalar_subquery(),
+}
+_RESENDS_A_SECOND = 50
+_PART = 0.8
+
+Cursor = tuple[Instant, str]
+"""Where a walk through deliveries, oldest first, has come to: `created_at` and id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryFilter:
+    """Which deliveries; None means any."""
+
+    status: DeliveryStatus | None = None
+    job_id: str | None = None
+    endpoint_id: str | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+    ended_before: Instant | None = None
+    """Ended at this instant or before."""
+
+    def narrow(self, query: Any) -> Any:
+        """The query (or update), with these conditions."""
+        narrowed: Select[Any] | Update = query
+        if self.status is not None:
+            narrowed = narrowed.where(deliveries.c.status == self.status.value)
+        if self.job_id is not None:
+            narrowed = narrowed.where(deliveries.c.job_id == self.job_id)
+        if self.endpoint_id is not None:
+            narrowed = narrowed.where(deliveries.c.endpoint_id == self.endpoint_id)
+        if self.since is not None:
+            narrowed = narrowed.where(deliveries.c.created_at >= self.since)
+        if self.until is not None:
+            narrowed = narrowed.where(deliveries.c.created_at < self.until)
+        if self.ended_before is not None:
+            narrowed = narrowed.where(deliveries.c.ended_at <= self.ended_before)
+        return narrowed
+
+
+def get(tx: Tx, id: str) -> Delivery | None:
+    row = tx.execute(select(*COLUMNS).where(deliveries.c.id == id)).one_or_none()
+    return delivery_of(row) if row else None
+
+
+def of_job(tx: Tx, workspace: str, job_id: str, most: int) -> list[Delivery]:
+    """The deliveries of a job, oldest first."""
+    query = select(*COLUMNS).where(deliveries.c.workspace == workspace, deliveries.c.job_id == job_id)
+    return [delivery_of(row) for row in tx.execute(query.order_by(deliveries.c.created_at).limit(most))]
+
+
+def attempts_of(tx: Tx, id: str) -> Sequence[Attempt]:
+    """All attempts of a delivery, oldest first."""
+    query = select(attempts).where(attempts.c.delivery_id == id).order_by(attempts.c.number, attempts.c.id)
+    return [Attempt(**row._mapping) for row in tx.execute(query)]
+
+
+def page(tx: Tx, page: paging.Page, which: DeliveryFilter) -> tuple[list[Delivery], str | None]:
+    """One page of deliveries, newest first, and the cursor of the next."""
+    query = which.narrow(select(*COLUMNS))
+    order = (deliveries.c.created_at, deliveries.c.id)
+    rows = tx.execute(paging.apply_page(query, order, page)).all()
+    kept, cursor = paging.split_page(rows, page, order)
+    return [delivery_of(row) for row in kept], cursor
+
+
+def count(tx: Tx, which: DeliveryFilter, sendable: bool = False, most: int | None = None) -> int:
+    """How many there are, `most` where there are more; `sendable`: only those whose endpoint is there and enabled."""
+    query = which.narrow(select(literal(1)).select_from(deliveries)).limit(most)
+    some = (query.where(_ENDPOINT_ENABLED) if sendable else query).subquery()
+    return int(tx.execute(select(func.count()).select_from(some)).scalar_one())
+
+
+def pending(tx: Tx, most: int) -> int:
+    """How many deliveries are not ended, held ones included; `most` where there are more."""
+    return count(tx, DeliveryFilter(status=DeliveryStatus.PENDING), most=most)
+
+
+def resend(tx: Tx, id: str, now: Instant) -> bool:
+    """Starts the schedule anew for an ended delivery, due now. False where it is pending or nobody listens.
+
+    The webhook-id stays, so that a receiver that had it already can tell. Locks the endpoint, which is not removed or
+    disabled before that is committed.
+    """
+    subscribers.lock_many(tx, tx.execute(select(deliveries.c.endpoint_id).where(deliveries.c.id == id)).scalars().all())
+    query = update(deliveries).where(deliveries.c.id == id, deliveries.c.status != DeliveryStatus.PENDING.value)
+    return tx.execute(query.where(_ENDPOINT_ENABLED).values(**_RESET_FOR_RESEND, next_attempt_at=now)).rowcount == 1
+
+
+def resend_batch(
+    tx: Tx, which: DeliveryFilter, now: Instant, most: int, after: Cursor | None = None
+) -> tuple[int, Cursor | None]:
+    """The same for at most `most` deliveries of a filter, oldest first, from `after` on.
+
+    They are laid out one behind the other, each endpoint at no more than a part of what it takes: the rest is for
+    what happens meanwhile, which so does not wait behind them. Locks the endpoints, so that two relays lay out one
+    behind the other's, then the deliveries, and reads both again: what another relay sends again meanwhile is left out.
+    Returns how many, and the place to go on after (None: there are no more).
+    """
+    query = which.narrow(
+        select(deliveries.c.id, deliveries.c.created_at, deliveries.c.endpoint_id, endpoints.c.format)
+        .join(endpoints, endpoints.c.id == deliveries.c.endpoint_id)
+        .where(deliveries.c.status != DeliveryStatus.PENDING.value, endpoints.c.disabled_at.is_(None))
+    )
+    if after is not None:
+        query = query.where(
+            tuple_(deliveries.c.created_at, deliveries.c.id) > tuple_(literal(after[0]), literal(after[1]))
+        )
+    rows = tx.execute(query.order_by(deliveries.c.created_at, deliveries.c.id).limit(most)).all()
+    if not rows:
+        return 0, None
+    there = {one.id for one in subscribers.lock_many(tx, {row.endpoint_id for row in rows}).values() if one.enabled}
+    still = which.narrow(select(deliveries.c.id)).where(
+        deliveries.c.id.in_([row.id for row in rows]), deliveries.c.status != DeliveryStatus.PENDING.value
+    )
+    ended = set(tx.execute(still.order_by(deliveries.c.id).with_for_update()).scalars())
+    slots = {id: _next_free_slot(tx, id, now) for id in there}
+    again = []
+    for row in rows:
+        if row.id not in ended or row.endpoint_id not in there:
+            continue
+        again.append({"delivery": row.id, "at": slots[row.endpoint_id]})
+        slots[row.endpoint_id] += round(SECOND / (formats.rate_limit(row.format) or _RESENDS_A_SECOND) / _PART)
+    if again:
+        anew = update(deliveries).where(deliveries.c.id == bindparam("delivery"))
+        tx.execute(anew.values(**_RESET_FOR_RESEND, next_attempt_at=bindparam("at")), again)
+    return len(again), ((rows[-1].created_at, rows[-1].id) if len(rows) == most else None)
+
+
+def _next_free_slot(tx: Tx, endpoint_id: str, now: Instant) -> Instant:
+    """When the endpoint is through with the resends that are laid out already."""
+    last = (
+        select(func.max(deliveries.c.next_attempt_at))
+        .where(deliveries.c.endpoint_id == endpoint_id, deliveries.c.next_attempt_at.is_not(None))
+        .where(deliveries.c.trigger == "resend", deliveries.c.attempts_in_run == 0, deliveries.c.leased_by.is_(None))
+    )
+    laid_out: Instant | None = tx.execute(last).scalar()
+    return now if laid_out is None else max(now, laid_out + 1)
+
+
+def resend_or_retry_now(tx: Tx, id: str, now: Instant) -> bool:
+    """An ended delivery starts anew, one that waits is due now. False where neither helps.
+
+    That is where it is due, held or under way already, or nobody listens.
+    """
+    return resend(tx, id, now) or retry_now(tx, id, now)
+
+
+def retry_now(tx: Tx, id: str, now: Instant) -> bool:
+    """A pending delivery that waits for its next attempt is due now. False where it is due, held or under way."""
+    waits = (deliveries.c.next_attempt_at > now, deliveries.c.leased_by.is_(None))
+    query = update(deliveries).where(deliveries.c.id == id, *waits)
+    return tx.execute(query, {"next_attempt_at": now, "trigger": "resend"}).rowcount == 1

@@ -1,0 +1,132 @@
+"""Deliveries that wait: which are due, and in whose turn. Reads only; `outbox` leases what is chosen of them."""
+
+from typing import Any
+
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Integer,
+    Row,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    select,
+    tuple_,
+)
+
+from relay.model import DueDelivery, Instant
+from relay.store.engine.database import Tx
+from relay.store.engine.schema import deliveries, endpoints
+
+_OF_DUE = [deliveries.c[name] for name in ("id", "host", "endpoint_id", "next_attempt_at")]
+_OF_DUE += [endpoints.c[name] for name in ("format", "disabled_at", "paused_until", "failures", "next_slot_at")]
+_ahead = deliveries.alias("ahead")
+
+
+def is_pending(table: Any) -> ColumnElement[bool]:
+    """Whether a row of the deliveries, by whatever name, is to be attempted at some time."""
+    condition: ColumnElement[bool] = table.c.next_attempt_at.is_not(None)
+    return condition
+
+
+def _round_robin_cte(now: Any, after: Any, each: Any, most: Any) -> CTE:
+    """The ids of deliveries in turn: from each the next due one of its endpoint, or the first of the next endpoint."""
+    columns = (deliveries.c.id, deliveries.c.endpoint_id, deliveries.c.next_attempt_at)
+    in_turn = (_ahead.c.endpoint_id, _ahead.c.next_attempt_at, _ahead.c.id)
+    waiting = select(_ahead.c.id).where(is_pending(_ahead)).order_by(*in_turn).limit(1)
+    first = waiting.where(_ahead.c.endpoint_id > after).scalar_subquery()
+    steps = select(*columns, literal(1).label("of_one"), literal(1).label("step")).where(deliveries.c.id == first)
+    past = steps.cte("steps", recursive=True)
+    of_same = waiting.where(
+        _ahead.c.endpoint_id == past.c.endpoint_id,
+        tuple_(_ahead.c.next_attempt_at, _ahead.c.id) > tuple_(past.c.next_attempt_at, past.c.id),
+        _ahead.c.next_attempt_at <= now,
+        past.c.of_one < each,
+    )
+    of_next = waiting.where(_ahead.c.endpoint_id > past.c.endpoint_id)
+    next_id = func.coalesce(of_same.correlate(past).scalar_subquery(), of_next.correlate(past).scalar_subquery())
+    of_one = case((deliveries.c.endpoint_id == past.c.endpoint_id, past.c.of_one + 1), else_=1)
+    onward = past.join(deliveries, deliveries.c.id == next_id)
+    return past.union_all(select(*columns, of_one, past.c.step + 1).select_from(onward).where(past.c.step < most))
+
+
+# --- made once: to make a statement costs more than to run it -------------------------------------------------------
+
+_NOW: BindParameter[int] = bindparam("now", type_=BigInteger)
+_MOST: BindParameter[int] = bindparam("most", type_=Integer)
+_IS_DUE = and_(is_pending(deliveries), deliveries.c.next_attempt_at <= _NOW)
+_TOLD = deliveries.outerjoin(endpoints, endpoints.c.id == deliveries.c.endpoint_id)
+
+_COUNT_DUE: Select[Any] = select(func.count()).select_from(select(literal(1)).where(_IS_DUE).limit(_MOST).subquery())
+_DUE: Select[Any] = (
+    select(*_OF_DUE).select_from(_TOLD).where(_IS_DUE).order_by(deliveries.c.next_attempt_at).limit(_MOST)
+)
+_STEPS = _round_robin_cte(_NOW, bindparam("after", type_=Text), bindparam("each", type_=Integer), _MOST)
+_DUE_IN_TURN: Select[Any] = (
+    select(*_OF_DUE)
+    .select_from(
+        _STEPS.join(deliveries, deliveries.c.id == _STEPS.c.id).outerjoin(
+            endpoints, endpoints.c.id == deliveries.c.endpoint_id
+        )
+    )
+    .order_by(_STEPS.c.step)
+)
+
+
+def has_at_least_due(tx: Tx, now: Instant, number: int) -> bool:
+    """Whether so many, or more, are due: a step in the index for each, which is far less than to read them."""
+    counted: int = tx.execute(_COUNT_DUE, {"now": now, "most": number}).scalar_one()
+    return counted >= number
+
+
+def due(tx: Tx, now: Instant, most: int) -> list[DueDelivery]:
+    """What is due, longest first."""
+    return [_due(row) for row in tx.execute(_DUE, {"now": now, "most": most})]
+
+
+def due_round_robin(tx: Tx, now: Instant, after: str, each: int, most: int) -> tuple[list[DueDelivery], str]:
+    """What is due, endpoint after endpoint in the order of their ids, `each` of one: it costs what is returned.
+
+    However long the queue of one endpoint, the next is one step in the index `deliveries_in_turn` away. Of the at most
+    `most` steps made, those are left out that met an endpoint with nothing due.
+
+    `after` is the endpoint to begin behind. Returns the one to go on behind; '' where the last was met.
+    """
+    rows = tx.execute(_DUE_IN_TURN, {"now": now, "after": after, "each": each, "most": most}).all()
+    behind = rows[-1].endpoint_id if len(rows) >= most else ""
+    return [_due(row) for row in rows if row.next_attempt_at <= now], behind
+
+
+def oldest_due(tx: Tx, now: Instant) -> Instant | None:
+    """Since when the longest-waiting due delivery is due; None where nothing waits."""
+    query = select(func.min(deliveries.c.next_attempt_at)).where(
+        deliveries.c.next_attempt_at.is_not(None), deliveries.c.next_attempt_at <= now
+    )
+    return tx.execute(query).scalar()
+
+
+def next_due(tx: Tx) -> Instant | None:
+    """When the next delivery is due, None where none waits."""
+    query = select(func.min(deliveries.c.next_attempt_at)).where(deliveries.c.next_attempt_at.is_not(None))
+    return tx.execute(query).scalar()
+
+
+def _due(row: Row[Any]) -> DueDelivery:
+    id, host, endpoint_id, next_attempt_at, format, disabled_at, paused_until, failures, next_slot_at = tuple(row)
+    return DueDelivery(
+        id=id,
+        host=host,
+        endpoint_id=endpoint_id,
+        next_attempt_at=next_attempt_at,
+        endpoint_enabled=format is not None and disabled_at is None,
+        format=format or "standard",
+        paused_until=paused_until,
+        failures=failures or 0,
+        next_slot_at=next_slot_at,
+    )

@@ -1,0 +1,66 @@
+"""Events: the immutable facts."""
+
+import json
+from typing import Any
+
+from sqlalchemy import Row, bindparam, select
+
+from relay.model import FINAL_EVENTS, Event, EventType
+from relay.store.engine import dialect, paging
+from relay.store.engine.database import Tx
+from relay.store.engine.schema import events
+
+_OF_JOB = (
+    select(events)
+    .where(events.c.workspace == bindparam("of"), events.c.job_id == bindparam("of_job"))
+    .order_by(events.c.created_at)
+)
+
+
+def _row(event: Event) -> dict[str, Any]:
+    row = {name: getattr(event, name) for name in event.__slots__}
+    row["type"] = event.type.value
+    row["job"] = json.dumps(event.job, ensure_ascii=False)
+    return row
+
+
+def _event(row: Row[Any]) -> Event:
+    values = dict(row._mapping)
+    values["type"] = EventType(values["type"])
+    values["job"] = json.loads(values["job"])
+    return Event(**values)
+
+
+def add(tx: Tx, event: Event) -> Event:
+    """Adds the event. Where the same fact is there already (same id), that one stays and is returned."""
+    if dialect.insert_new(tx, events, [_row(event)]):
+        return event
+    return get(tx, event.id) or event
+
+
+def get(tx: Tx, id: str) -> Event | None:
+    row = tx.execute(select(events).where(events.c.id == id)).one_or_none()
+    return _event(row) if row else None
+
+
+def for_job(tx: Tx, workspace: str, job_id: str) -> list[Event]:
+    """All events of a job, oldest first."""
+    return [_event(row) for row in tx.execute(_OF_JOB, {"of": workspace, "of_job": job_id})]
+
+
+def page(
+    tx: Tx, page: paging.Page, type: EventType | None, job_id: str | None, workspace: str | None
+) -> tuple[list[Event], str | None]:
+    """One page of events, newest first, and the cursor of the next; None means any."""
+    wanted = {events.c.type: type and type.value, events.c.job_id: job_id, events.c.workspace: workspace}
+    query = select(events).where(*(column == value for column, value in wanted.items() if value is not None))
+    order = (events.c.created_at, events.c.id)
+    rows = tx.execute(paging.apply_page(query, order, page)).all()
+    kept, cursor = paging.split_page(rows, page, order)
+    return [_event(row) for row in kept], cursor
+
+
+def final_event(tx: Tx, workspace: str, job_id: str) -> Event | None:
+    """How the job ended, the latest word where there are several."""
+    endings = [event for event in for_job(tx, workspace, job_id) if event.type in FINAL_EVENTS]
+    return endings[-1] if endings else None

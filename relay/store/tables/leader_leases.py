@@ -1,0 +1,21 @@
+"""Duties: what one relay does for all on its store."""
+
+from sqlalchemy import or_, update
+
+from relay.model import Instant
+from relay.store.engine import dialect
+from relay.store.engine.database import Tx
+from relay.store.engine.schema import leader_leases
+
+
+def acquire_lease(tx: Tx, name: str, owner: str, now: Instant, until: Instant) -> bool:
+    """Whether `owner` has the duty, from now on until `until`: nobody else has it, or whoever had it let it run out."""
+    if dialect.insert_new(tx, leader_leases, [{"name": name, "owner": owner, "until": until}]):
+        return True
+    free = or_(leader_leases.c.owner == owner, leader_leases.c.until <= now)
+    return (
+        tx.execute(
+            update(leader_leases).where(leader_leases.c.name == name, free), {"owner": owner, "until": until}
+        ).rowcount
+        == 1
+    )

@@ -1,0 +1,368 @@
+"""The outbox: deliveries that are leased, sent, then settled."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Row,
+    Text,
+    bindparam,
+    case,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from relay import formats
+from relay.model import Attempt, Delivery, DeliveryStatus, DueDelivery, Endpoint, Event, EventType, Instant, new_id
+from relay.store.engine import dialect
+from relay.store.engine.database import Tx
+from relay.store.engine.schema import attempts, deliveries, endpoints
+from relay.store.tables.due_deliveries import is_pending
+from relay.store.tables.endpoints import disabled_among
+from relay.store.tables.registrations import Subscriber
+
+_BODIES = 50
+"""How many bodies are made and inserted at a time."""
+
+COLUMNS = [deliveries.c[name] for name in Delivery.__slots__]
+
+_PENDING = deliveries.c.status == DeliveryStatus.PENDING.value
+
+# --- what every delivery needs, made once: to make a statement costs more than to run it ----------------------------
+
+_NOW: BindParameter[int] = bindparam("now", type_=BigInteger)
+_IDS: BindParameter[Sequence[str]] = bindparam("ids", expanding=True)
+
+_LEASABLE = select(deliveries.c.id).where(deliveries.c.id.in_(_IDS), deliveries.c.next_attempt_at <= _NOW)
+_LEASE = (
+    update(deliveries)
+    .where(deliveries.c.id.in_(_LEASABLE.with_for_update(skip_locked=True)))
+    .values(next_attempt_at=bindparam("until"), leased_by=bindparam("token"))
+    .returning(*COLUMNS, deliveries.c.host, deliveries.c.trigger)
+)
+_SETTLE = (
+    update(deliveries)
+    .where(
+        deliveries.c.id == bindparam("delivery"),
+        ((deliveries.c.leased_by == bindparam("token")) & (deliveries.c.status == DeliveryStatus.PENDING.value))
+        | (bindparam("new_status", type_=Text) == DeliveryStatus.DELIVERED.value),
+    )
+    .values(
+        status=bindparam("new_status"),
+        attempts_in_run=bindparam("new_attempts_in_run"),
+        next_attempt_at=bindparam("new_next_attempt_at"),
+        ended_at=bindparam("new_ended_at"),
+        reason=bindparam("new_reason"),
+        attempts=case((deliveries.c.attempts < bindparam("number"), bindparam("number")), else_=deliveries.c.attempts),
+        leased_by=None,
+    )
+)
+_ADD_ATTEMPTS = insert(attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to attempt a delivery until `until`, and to record the result."""
+
+    token: str
+    """Fences the result: one of an earlier lease changes nothing, also if the same owner has the delivery again."""
+    until: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeasedDelivery:
+    """A delivery that is leased."""
+
+    delivery: Delivery
+    host: str
+    trigger: str
+    lease: Lease
+
+
+Leased = tuple[LeasedDelivery, Endpoint]
+"""A leased delivery, and the endpoint it goes to."""
+
+
+class Leasing(Protocol):
+    """Who begins at once what is inserted: `relay.delivery.admission.Reservation`."""
+
+    def lease(self, new: Sequence[DueDelivery]) -> Mapping[str, Lease]:
+        """By id, the leases of those that may begin at once."""
+
+
+@dataclass(slots=True)
+class Enqueued:
+    """What an event added to the outbox."""
+
+    added: int = 0
+    leased: list[Leased] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryUpdate:
+    """What becomes of a delivery after an attempt."""
+
+    delivery_id: str
+    status: DeliveryStatus
+    attempts_in_run: int
+    next_attempt_at: Instant | None
+    ended_at: Instant | None
+    reason: str | None
+    attempt: Attempt
+    lease: Lease
+
+
+def delivery_of(row: Row[Any]) -> Delivery:
+    """The delivery of a row that begins with `COLUMNS`."""
+    values = dict(zip(Delivery.__slots__, row, strict=False))
+    values["status"] = DeliveryStatus(values["status"])
+    values["event_type"] = EventType(values["event_type"])
+    return Delivery(**values)
+
+
+def enqueue(
+    tx: Tx,
+    event: Event,
+    subscribers: Iterable[Subscriber],
+    now: Instant,
+    first_delay: int,
+    trace: str | None = None,
+    leasing: Leasing | None = None,
+) -> Enqueued:
+    """Adds a delivery for each subscriber who has none of this event yet; a cancelled one is taken up again.
+
+    The body is made here, once: what is stored is what every attempt and resend will send. Few bodies are in memory at
+    a time, and those of what is leased.
+
+    `trace` is that of deliveries without a registration. What `leasing` leases is inserted as leased. Deliveries of a
+    disabled endpoint are held: pending, with no next attempt.
+    """
+    every, enqueued = list(subscribers), Enqueued()
+    deaf = disabled_among(tx, {endpoint.id for endpoint, _ in every if not endpoint.enabled})
+    for start in range(0, len(every), _BODIES):
+        some = every[start : start + _BODIES]
+        rows = [_row(event, subscriber, now, first_delay, trace, subscriber[0].id in deaf) for subscriber in some]
+        _insert(tx, event, [endpoint for endpoint, _ in some], rows, None if first_delay else leasing, enqueued)
+    return enqueued
+
+
+def _row(
+    event: Event, subscriber: Subscriber, now: Instant, first_delay: int, trace: str | None, held: bool
+) -> dict[str, Any]:
+    endpoint, registration = subscriber
+    return {
+        "id": new_id("dlv", now),
+        "event_id": event.id,
+        "event_type": event.type.value,
+        "workspace": event.workspace,
+        "job_id": event.job_id,
+        "endpoint_id": endpoint.id,
+        "registration_id": registration.id if registration else None,
+        "host": endpoint.host,
+        "status": DeliveryStatus.PENDING.value,
+        "body": formats.render(endpoint.format, event, registration, endpoint.template),
+        "trigger": "schedule",
+        "created_at": now,
+        "next_attempt_at": None if held else now + first_delay,
+        "leased_by": None,
+        "trace": registration.trace if registration else trace,
+    }
+
+
+def _insert(
+    tx: Tx,
+    event: Event,
+    receivers: Sequence[Endpoint],
+    rows: Sequence[dict[str, Any]],
+    leasing: Leasing | None,
+    enqueued: Enqueued,
+) -> None:
+    """Inserts rows, each to its receiver, and revives those that were cancelled."""
+    leases: Mapping[str, Lease] = {}
+    if leasing is not None:
+        leases = leasing.lease([_due(row, endpoint) for row, endpoint in zip(rows, receivers, strict=True)])
+    stored = [row | _leased_by(leases[row["id"]]) if row["id"] in leases else row for row in rows]
+    inserted = {id for (id,) in dialect.insert_new(tx, deliveries, stored)}
+    enqueued.added += len(inserted)
+    for row, as_stored, endpoint in zip(rows, stored, receivers, strict=True):
+        if row["id"] not in inserted:
+            enqueued.added += _revive(tx, row)
+        elif (lease := leases.get(row["id"])) is not None:
+            claim = LeasedDelivery(
+                delivery=_new(as_stored, event), host=row["host"], trigger=row["trigger"], lease=lease
+            )
+            enqueued.leased.append((claim, endpoint))
+
+
+def _leased_by(lease: Lease) -> dict[str, Any]:
+    return {"next_attempt_at": lease.until, "leased_by": lease.token}
+
+
+def _due(row: Mapping[str, Any], endpoint: Endpoint) -> DueDelivery:
+    return DueDelivery(
+        id=row["id"],
+        host=row["host"],
+        endpoint_id=endpoint.id,
+        next_attempt_at=row["next_attempt_at"] or row["created_at"],
+        endpoint_enabled=row["next_attempt_at"] is not None,
+        format=endpoint.format,
+        paused_until=endpoint.paused_until,
+        failures=endpoint.failures,
+    )
+
+
+def _new(row: Mapping[str, Any], event: Event) -> Delivery:
+    values = {name: row[name] for name in Delivery.__slots__ if name in row}
+    return Delivery(
+        **values | {"attempts": 0, "attempts_in_run": 0, "event_type": event.type, "status": DeliveryStatus.PENDING}
+    )
+
+
+def _revive(tx: Tx, row: Mapping[str, Any]) -> int:
+    """Makes the delivery of the same event pending again if it was cancelled. Returns 1 or 0."""
+    cancelled = update(deliveries).where(
+        deliveries.c.event_id == row["event_id"],
+        deliveries.c.endpoint_id == row["endpoint_id"],
+        deliveries.c.status == DeliveryStatus.CANCELLED.value,
+    )
+    changes = {name: row[name] for name in ("status", "registration_id", "body", "next_attempt_at", "trace")}
+    return tx.execute(cancelled, changes | {"ended_at": None, "reason": None, "attempts_in_run": 0}).rowcount
+
+
+def lease(tx: Tx, ids: Sequence[str], now: Instant, lease: Lease) -> list[LeasedDelivery]:
+    """Leases those of the deliveries that are still due; what another has leased, it keeps."""
+    if not ids:
+        return []
+    rows = tx.execute(_LEASE, {"ids": ids, "now": now, "until": lease.until, "token": lease.token})
+    return [LeasedDelivery(delivery=delivery_of(row), host=row.host, trigger=row.trigger, lease=lease) for row in rows]
+
+
+def record_results(tx: Tx, settlements: Sequence[DeliveryUpdate]) -> None:
+    """Writes what became of leased deliveries, and their attempts.
+
+    One that was cancelled meanwhile stays cancelled; one that was leased again is left to its new lease, but a success
+    is a success under whichever.
+    """
+    if not settlements:
+        return
+    tx.execute(
+        _SETTLE,
+        [
+            {
+                "delivery": item.delivery_id,
+                "token": item.lease.token,
+                "new_status": item.status.value,
+                "new_attempts_in_run": item.attempts_in_run,
+                "new_next_attempt_at": item.next_attempt_at,
+                "new_ended_at": item.ended_at,
+                "new_reason": item.reason,
+                "number": item.attempt.number,
+            }
+            for item in settlements
+        ],
+    )
+    tx.execute(
+        _ADD_ATTEMPTS, [{name: getattr(item.attempt, name) for name in Attempt.__slots__} for item in settlements]
+    )
+
+
+def hold_for_disabled(tx: Tx, endpoint_id: str, now: Instant, most: int) -> int:
+    """The endpoint is disabled: what is due waits, with no next attempt, until it is enabled. Returns how many.
+
+    Where it was enabled meanwhile, nothing is held: nobody would let it go again.
+    """
+    # Locked whether it is enabled or not: a row that a condition leaves out is not locked, and may be enabled next.
+    found = select(endpoints.c.disabled_at).where(endpoints.c.id == endpoint_id).with_for_update(read=True)
+    if (row := tx.execute(found).one_or_none()) is not None and row.disabled_at is None:
+        return 0
+    return _put_off(tx, dict.fromkeys(_waiting_of(tx, endpoint_id, now, now, most), None))
+
+
+def postpone(
+    tx: Tx, endpoint_id: str, now: Instant, until: Instant, later: Callable[[], Instant], most: int = 1_000
+) -> int:
+    """The endpoint is paused: what would be due by `until` waits, each delivery for an instant of its own.
+
+    Returns how many there were, the longest due first, `most` at the most.
+    """
+    return _put_off(tx, {id: later() for id in _waiting_of(tx, endpoint_id, now, until, most)})
+
+
+def _waiting_of(tx: Tx, endpoint_id: str, now: Instant, until: Instant, most: int) -> Sequence[str]:
+    """What nobody holds and is to be sent by `until`."""
+    free = or_(deliveries.c.next_attempt_at <= now, deliveries.c.leased_by.is_(None))
+    query = select(deliveries.c.id).where(deliveries.c.endpoint_id == endpoint_id, is_pending(deliveries), free)
+    query = query.where(deliveries.c.next_attempt_at <= until).order_by(deliveries.c.next_attempt_at).limit(most)
+    return tx.execute(query.with_for_update(skip_locked=True)).scalars().all()
+
+
+def _put_off(tx: Tx, until: Mapping[str, Instant | None]) -> int:
+    if until:
+        tx.execute(
+            update(deliveries)
+            .where(deliveries.c.id == bindparam("delivery"))
+            .values(next_attempt_at=bindparam("at"), leased_by=None),
+            [{"delivery": id, "at": at} for id, at in until.items()],
+        )
+    return len(until)
+
+
+def release_one(tx: Tx, id: str, due_at: Instant, lease: Lease) -> None:
+    """That lease ends unused: the delivery is due at `due_at`."""
+    leased = update(deliveries).where(deliveries.c.id == id, deliveries.c.leased_by == lease.token)
+    tx.execute(leased, {"next_attempt_at": due_at, "leased_by": None})
+
+
+def release(tx: Tx, now: Instant, owner: str | None = None) -> int:
+    """Gives leases back, due at once: those of `owner`, or with None everybody's (only one relay uses the store).
+
+    The token of a lease begins with its owner and a full stop.
+    """
+    leased: ColumnElement[bool] = deliveries.c.leased_by.is_not(None)
+    if owner is not None:
+        leased = deliveries.c.leased_by.startswith(f"{owner}.", autoescape=True)
+    query = update(deliveries).where(deliveries.c.status == DeliveryStatus.PENDING.value, leased)
+    return tx.execute(query, {"next_attempt_at": now, "leased_by": None}).rowcount
+
+
+def release_held(tx: Tx, endpoint_id: str, now: Instant) -> int:
+    """The endpoint is enabled again: what was held for it is due."""
+    query = update(deliveries).where(
+        deliveries.c.endpoint_id == endpoint_id,
+        deliveries.c.status == DeliveryStatus.PENDING.value,
+        deliveries.c.next_attempt_at.is_(None),
+    )
+    return tx.execute(query, {"next_attempt_at": now, "attempts_in_run": 0}).rowcount
+
+
+def cancel(tx: Tx, endpoint_id: str, job: tuple[str, str], now: Instant, reason: str) -> None:
+    """Cancels the pending deliveries of an endpoint and a job (workspace, job id)."""
+    of_job = (deliveries.c.workspace == job[0], deliveries.c.job_id == job[1])
+    tx.execute(
+        update(deliveries).where(deliveries.c.endpoint_id == endpoint_id, _PENDING, *of_job), _cancelled(now, reason)
+    )
+
+
+def cancel_some(tx: Tx, endpoint_id: str, now: Instant, reason: str, most: int) -> int:
+    """Cancels at most `most` of the pending deliveries of an endpoint. Returns how many."""
+    query = select(deliveries.c.id).where(deliveries.c.endpoint_id == endpoint_id, _PENDING).limit(most)
+    ids = tx.execute(query.with_for_update()).scalars().all()
+    tx.execute(update(deliveries).where(deliveries.c.id.in_(ids)), _cancelled(now, reason))
+    return len(ids)
+
+
+def _cancelled(now: Instant, reason: str) -> dict[str, object]:
+    ended = {"status": DeliveryStatus.CANCELLED.value, "ended_at": now, "reason": reason}
+    return ended | {"next_attempt_at": None, "leased_by": None}
+
+
+def update_host(tx: Tx, endpoint_id: str, host: str) -> None:
+    """The endpoint's URL has another host now: its pending deliveries count there."""
+    pending = deliveries.c.status == DeliveryStatus.PENDING.value
+    tx.execute(update(deliveries).where(deliveries.c.endpoint_id == endpoint_id, pending), {"host": host})

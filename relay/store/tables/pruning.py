@@ -1,0 +1,165 @@
+"""Deleting what is old: a job goes with everything about it, so that nothing is left that points nowhere.
+
+What may go is looked for in one transaction, which holds nobody up, and polled again in the one that deletes it.
+Walks go through what is old enough, in parts, and so cost that and not what the store holds: what can't go yet is
+walked past once a round.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Table,
+    and_,
+    case,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+
+from relay.model import DeliveryStatus, EndpointKind, Instant
+from relay.store.engine.database import Tx
+from relay.store.engine.schema import attempts, deliveries, endpoints, events, polls, registrations, watches
+from relay.store.tables.watches import matches_jobs
+
+Job = tuple[str, str]
+"""Workspace and job id."""
+
+Cursor = tuple[Instant, str]
+"""Where a walk has come to, oldest first: when it ended (or was made), and its id."""
+
+_PENDING = deliveries.c.status == DeliveryStatus.PENDING.value
+_HELD = and_(_PENDING, deliveries.c.next_attempt_at.is_(None))
+_ITS_ENDPOINT = endpoints.c.id == deliveries.c.endpoint_id
+
+
+def old_jobs(tx: Tx, before: Instant, most: int, after: Cursor | None = None) -> tuple[list[Job], Cursor | None]:
+    """Of the next `most` jobs that ended before `before`, those with no delivery pending or ended since.
+
+    Returns with them the place to go on after; None: that was all.
+    """
+    query = select(watches.c.workspace, watches.c.job_id, watches.c.ended_at)
+    query = query.where(watches.c.ended_at.is_not(None), watches.c.ended_at < before)
+    rows, place = _next(tx, query, watches.c.ended_at, watches.c.job_id, most, after)
+    return _unused(tx, [(row.workspace, row.job_id) for row in rows], before), place
+
+
+def delete_jobs(tx: Tx, jobs: Sequence[Job], before: Instant, most: int) -> tuple[int, list[Job]]:
+    """Deletes what is left of jobs that may go, about `most` rows of it: attempts first, then what they belong to.
+
+    Returns how many are gone for good, and those of which more is left. A job that somebody asks for at this moment, or
+    that was taken up again, stays.
+    """
+    ended = select(watches.c.workspace, watches.c.job_id).where(
+        matches_jobs(watches, jobs), watches.c.ended_at < before
+    )
+    jobs = _unused(tx, [(row[0], row[1]) for row in tx.execute(ended.with_for_update(skip_locked=True))], before)
+    if not jobs:
+        return 0, []
+    free = select(deliveries.c.id).where(matches_jobs(deliveries, jobs), ~_PENDING).limit(most)
+    sent = tx.execute(free.with_for_update(skip_locked=True)).scalars().all()
+    room = most - _delete(tx, attempts, attempts.c.delivery_id.in_(sent), most)
+    room -= _delete(tx, deliveries, deliveries.c.id.in_(sent), room)
+    if room <= 0:
+        return 0, list(jobs)
+    # What somebody sends again at this moment stays, and with it all that it belongs to.
+    kept = select(deliveries.c.workspace, deliveries.c.job_id).where(matches_jobs(deliveries, jobs))
+    through = sorted(set(jobs) - {(row[0], row[1]) for row in tx.execute(kept)})
+    for table in (polls, registrations):
+        room -= _delete(tx, table, matches_jobs(table, through), room)
+    if room <= 0:
+        return 0, through
+    for table in (events, watches):
+        tx.execute(delete(table).where(matches_jobs(table, through)))
+    return len(through), []
+
+
+def expired_held(tx: Tx, before: Instant, most: int, after: Cursor | None = None) -> tuple[list[str], Cursor | None]:
+    """Of the next `most` deliveries made before `before` that are held, those that nobody waits for.
+
+    That is where the endpoint was disabled before `before` too, or is gone.
+    """
+    query = select(deliveries.c.created_at, deliveries.c.id, endpoints.c.id.label("known"), endpoints.c.disabled_at)
+    query = query.select_from(deliveries.outerjoin(endpoints, _ITS_ENDPOINT))
+    query = query.where(_HELD, deliveries.c.created_at < before)
+    rows, place = _next(tx, query, deliveries.c.created_at, deliveries.c.id, most, after)
+    return [row.id for row in rows if row.known is None or (row.disabled_at or before) < before], place
+
+
+def expire_held(tx: Tx, ids: Sequence[str], before: Instant, now: Instant) -> int:
+    """Ends those of the deliveries that are still held: failed for their endpoint's reason, cancelled without one.
+
+    Their endpoints are locked first: one that is enabled, or disabled anew, meanwhile is seen as it is.
+    """
+    theirs = select(deliveries.c.endpoint_id).where(deliveries.c.id.in_(ids))
+    by_id = select(endpoints.c.id).where(endpoints.c.id.in_(theirs)).order_by(endpoints.c.id)
+    tx.execute(by_id.with_for_update(read=True)).all()
+    disabled = select(endpoints.c.disabled_reason).where(_ITS_ENDPOINT).scalar_subquery()
+    there = select(endpoints.c.id).where(_ITS_ENDPOINT)
+    waited_for = there.where(or_(endpoints.c.disabled_at.is_(None), endpoints.c.disabled_at >= before))
+    told = literal("held until it was too old; the endpoint is disabled: ") + func.coalesce(disabled, "")
+    ended = {
+        "status": case((there.exists(), DeliveryStatus.FAILED.value), else_=DeliveryStatus.CANCELLED.value),
+        "reason": case((there.exists(), told), else_="the endpoint was removed"),
+        "ended_at": now,
+    }
+    query = update(deliveries).where(deliveries.c.id.in_(ids), _HELD, ~waited_for.exists())
+    return tx.execute(query.values(ended)).rowcount
+
+
+def old_endpoints(tx: Tx, before: Instant, most: int, after: Cursor | None = None) -> tuple[list[str], Cursor | None]:
+    """Of the next `most` ad hoc endpoints made before `before`, those that nothing names any more."""
+    query = select(endpoints.c.created_at, endpoints.c.id)
+    query = query.where(endpoints.c.kind == EndpointKind.AD_HOC.value, endpoints.c.created_at < before)
+    rows, place = _next(tx, query, endpoints.c.created_at, endpoints.c.id, most, after)
+    return _unreferenced(tx, [row.id for row in rows]), place
+
+
+def delete_endpoints(tx: Tx, ids: Sequence[str]) -> int:
+    """Deletes those of the endpoints that nothing names, and that nobody asks for at this moment."""
+    query = select(endpoints.c.id).where(endpoints.c.id.in_(ids)).with_for_update(skip_locked=True)
+    unnamed = _unreferenced(tx, tx.execute(query).scalars().all())
+    tx.execute(delete(endpoints).where(endpoints.c.id.in_(unnamed)))
+    return len(unnamed)
+
+
+def _next(
+    tx: Tx, query: Select[Any], at: ColumnElement[Any], id: ColumnElement[Any], most: int, after: Cursor | None
+) -> tuple[Sequence[Any], Cursor | None]:
+    """The next rows of a walk, and the place to go on after."""
+    if after is not None:
+        query = query.where(tuple_(at, id) > tuple_(*map(literal, after)))
+    rows = tx.execute(query.order_by(at, id).limit(most)).all()
+    if len(rows) < most:
+        return rows, None
+    last = rows[-1]._mapping
+    return rows, (last[at], last[id])
+
+
+def _unused(tx: Tx, jobs: Sequence[Job], before: Instant) -> list[Job]:
+    """Those of the jobs with no delivery pending, or ended since `before`."""
+    query = select(deliveries.c.workspace, deliveries.c.job_id).where(matches_jobs(deliveries, jobs))
+    in_use = {(row[0], row[1]) for row in tx.execute(query.where(or_(_PENDING, deliveries.c.ended_at >= before)))}
+    return [job for job in jobs if job not in in_use]
+
+
+def _unreferenced(tx: Tx, ids: Sequence[str]) -> list[str]:
+    # Asked one by one: of an endpoint in use the first row is enough, however many there are.
+    return [id for id in ids if not any(_is_referenced(tx, table, id) for table in (registrations, deliveries))]
+
+
+def _is_referenced(tx: Tx, table: Table, endpoint_id: str) -> bool:
+    return tx.execute(select(table.c.id).where(table.c.endpoint_id == endpoint_id).limit(1)).first() is not None
+
+
+def _delete(tx: Tx, table: Table, which: ColumnElement[bool], most: int) -> int:
+    """Deletes at most `most` rows; returns how many."""
+    if most <= 0:
+        return 0
+    return tx.execute(delete(table).where(table.c.id.in_(select(table.c.id).where(which).limit(most)))).rowcount

@@ -1,0 +1,317 @@
+"""Watches and their polls."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Integer,
+    Row,
+    Table,
+    and_,
+    bindparam,
+    false,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
+
+from relay.model import Instant, RegistrationStatus, ScenarioJob, Watch, WatchState
+from relay.polling.transitions import JobFound, Poll, outcome_label
+from relay.store.engine import dialect, paging
+from relay.store.engine.database import Tx
+from relay.store.engine.schema import polls, registrations, watches, workspaces
+
+_OF_ONE = and_(watches.c.workspace == bindparam("of"), watches.c.job_id == bindparam("of_job"))
+_DUE = and_(
+    watches.c.workspace == bindparam("of"),
+    watches.c.next_poll_at.is_not(None),
+    watches.c.next_poll_at <= bindparam("now", type_=BigInteger),
+)
+_MOST: BindParameter[int] = bindparam("most", type_=Integer)
+
+_LOCKED = select(watches).where(_OF_ONE).with_for_update()
+_DUE_ONES = select(watches).where(_DUE).order_by(watches.c.next_poll_at).limit(_MOST).with_for_update(skip_locked=True)
+_HINTED_ONES = (
+    select(watches)
+    .where(
+        _DUE,
+        watches.c.callback_received_at.is_not(None),
+        or_(watches.c.last_poll_at.is_(None), watches.c.last_poll_at < watches.c.callback_received_at),
+    )
+    .order_by(watches.c.callback_received_at)
+    .limit(_MOST)
+    .with_for_update(skip_locked=True)
+)
+_NEXT_DUE = select(func.min(watches.c.next_poll_at)).where(
+    watches.c.workspace == bindparam("of"), watches.c.next_poll_at.is_not(None)
+)
+_SAVE = update(watches).where(_OF_ONE)
+_RECORD = insert(polls)
+"""What every poll needs, made once: to make a statement costs more than to run it."""
+
+_AWAITS_CALLBACK = watches.c.exec_callback & watches.c.callback_received_at.is_(None)
+
+
+def _row(watch: Watch) -> dict[str, Any]:
+    return {
+        "workspace": watch.workspace,
+        "job_id": watch.job_id,
+        "state": watch.state.value,
+        "created_at": watch.created_at,
+        "job": json.dumps(watch.job.raw(), ensure_ascii=False) if watch.job else None,
+        "polls": watch.polls,
+        "last_poll_at": watch.last_poll_at,
+        "next_poll_at": watch.next_poll_at,
+        "next_poll_reason": watch.next_poll_reason,
+        "failures": watch.failures,
+        "not_found_count": watch.not_found_count,
+        "not_found_since": watch.not_found_since,
+        "last_error": watch.last_error,
+        "ended_at": watch.ended_at,
+        "leased": False,
+        "exec_callback": watch.exec_callback,
+        "callback_received_at": watch.callback_received_at,
+        "unconfirmed_hints": watch.unconfirmed_hints,
+        "unconfirmed_since": watch.unconfirmed_since,
+        "trace": watch.trace,
+    }
+
+
+def _watch(row: Row[Any]) -> Watch:
+    values = dict(row._mapping)
+    del values["leased"]
+    values["state"] = WatchState(values["state"])
+    values["job"] = ScenarioJob.model_validate_json(values["job"]) if values["job"] else None
+    return Watch(**values)
+
+
+def add(tx: Tx, watch: Watch) -> bool:
+    """Adds a watch; False where the job is watched already."""
+    return bool(add_all(tx, [watch]))
+
+
+def add_all(tx: Tx, new: Sequence[Watch]) -> set[tuple[Any, ...]]:
+    """Adds watches, but for those of jobs that are watched already. Returns (workspace, job id) of those added."""
+    in_order = sorted(new, key=lambda watch: (watch.workspace, watch.job_id))
+    return dialect.insert_new(tx, watches, [_row(watch) for watch in in_order])
+
+
+def lock(tx: Tx, jobs: Iterable[tuple[str, str]]) -> None:
+    """Locks the watches of these jobs (workspace, job id), and with them the jobs' registrations.
+
+    Their workspaces are locked first: the writer may commit this together with what needs one, and another relay, whose
+    poll of such a job holds the workspace and waits for the watch, would wait for it in a circle.
+    """
+    if some := set(jobs):
+        spaces = select(workspaces.c.name).where(workspaces.c.name.in_({workspace for workspace, _ in some}))
+        tx.execute(spaces.order_by(workspaces.c.name).with_for_update()).all()
+        query = (
+            select(watches.c.job_id).where(matches_jobs(watches, some)).order_by(watches.c.workspace, watches.c.job_id)
+        )
+        tx.execute(query.with_for_update()).all()
+
+
+def get_for_update(tx: Tx, workspace: str, job_id: str) -> Watch | None:
+    """The watch of a job, locked until the transaction ends."""
+    row = tx.execute(_LOCKED, {"of": workspace, "of_job": job_id}).one_or_none()
+    return _watch(row) if row else None
+
+
+def find(tx: Tx, job_id: str, workspace: str | None) -> Watch | None:
+    """The watch of a job, in the named workspace or, with None, in whichever has it (the newest)."""
+    query = select(watches).where(watches.c.job_id == job_id)
+    if workspace is not None:
+        query = query.where(watches.c.workspace == workspace)
+    row = tx.execute(query.order_by(watches.c.created_at.desc()).limit(1)).one_or_none()
+    return _watch(row) if row else None
+
+
+def due(tx: Tx, workspace: str, now: Instant, most: int) -> list[Watch]:
+    """Active watches whose poll is due, longest overdue first."""
+    return [_watch(row) for row in tx.execute(_DUE_ONES, {"of": workspace, "now": now, "most": most})]
+
+
+def due_hinted(tx: Tx, workspace: str, now: Instant, most: int) -> list[Watch]:
+    """Active watches whose poll is due because Exec's callback came, the longest-waiting first."""
+    return [_watch(row) for row in tx.execute(_HINTED_ONES, {"of": workspace, "now": now, "most": most})]
+
+
+def set_hint(tx: Tx, watch: Watch, at: Instant, why: str) -> None:
+    """Exec's callback came: the watch is polled at `at`, or sooner where that was planned. One that is being polled
+    is left to whoever polls, who finds the hint."""
+    update_fields(tx, watch, callback_received_at=at)
+    tx.execute(
+        update(watches).where(*_is(watch), watches.c.leased.is_(False), watches.c.next_poll_at > at),
+        {"next_poll_at": at, "next_poll_reason": why},
+    )
+
+
+def postpone(tx: Tx, watch: Watch, at: Instant, why: str) -> None:
+    """A poll that was due is made at `at` instead."""
+    tx.execute(update(watches).where(*_is(watch)), {"next_poll_at": at, "next_poll_reason": why})
+
+
+def update_fields(tx: Tx, watch: Watch, **values: Any) -> Watch:
+    """Writes these values of a watch and no others, whoever polls it meanwhile; returns it with them."""
+    if any(getattr(watch, name) != value for name, value in values.items()):
+        tx.execute(update(watches).where(*_is(watch)), values)
+    return replace(watch, **values)
+
+
+def _is(watch: Watch) -> tuple[ColumnElement[bool], ...]:
+    return watches.c.workspace == watch.workspace, watches.c.job_id == watch.job_id
+
+
+def unconfirmed(tx: Tx, workspace: str, since: Instant, most: int) -> int:
+    """How many jobs were named by hints since then and not by Exec or anybody else, counted up to `most`."""
+    rows = (
+        select(watches.c.job_id)
+        .where(watches.c.workspace == workspace, watches.c.unconfirmed_since >= since)
+        .limit(most)
+        .subquery()
+    )
+    return tx.execute(select(func.count()).select_from(rows)).scalar_one()
+
+
+def next_due(tx: Tx, workspace: str) -> Instant | None:
+    """When the next poll of the workspace is due, None where none waits."""
+    return tx.execute(_NEXT_DUE, {"of": workspace}).scalar()
+
+
+def lease(tx: Tx, chosen: Sequence[Watch], until: Instant) -> list[Watch]:
+    """Puts off the chosen watches to `until`, when whoever polls now is taken for dead.
+
+    They were read, and locked, in this transaction: nothing but their keys is asked for, or SQLite would take an index
+    that it thinks better, and go through all active watches.
+    """
+    ones = matches_jobs(watches, [(watch.workspace, watch.job_id) for watch in chosen])
+    tx.execute(update(watches).where(ones), {"next_poll_at": until, "leased": True})
+    return [replace(watch, next_poll_at=until) for watch in chosen]
+
+
+def release_leases(tx: Tx, leased: Sequence[Watch], now: Instant) -> None:
+    """Polls that were not made are due again; what somebody else has leased meanwhile stays theirs."""
+    for watch in leased:
+        held = (watches.c.leased.is_(True), watches.c.next_poll_at == watch.next_poll_at)
+        tx.execute(update(watches).where(*_is(watch), *held), {"next_poll_at": now, "leased": False})
+
+
+def active(tx: Tx, workspace: str, most: int) -> list[Watch]:
+    """Active watches, those due soonest first: what the budget has to carry. Those of which Exec is to call back cost
+    it next to nothing, and are left out."""
+    query = (
+        select(watches)
+        .where(watches.c.workspace == workspace, watches.c.next_poll_at.is_not(None), ~_AWAITS_CALLBACK)
+        .order_by(watches.c.next_poll_at)
+        .limit(most)
+    )
+    return [_watch(row) for row in tx.execute(query)]
+
+
+def count_polled(tx: Tx, workspace: str, most: int) -> int:
+    """How many `active` would give without a limit; `most` where there are more: counting costs what is counted.
+
+    It goes by the time of the next poll for the index's sake: else PostgreSQL may read the table, ended jobs first.
+    """
+    carried = (watches.c.workspace == workspace, watches.c.next_poll_at.is_not(None), ~_AWAITS_CALLBACK)
+    some = select(literal(1)).where(*carried).order_by(watches.c.next_poll_at).limit(most).subquery()
+    return tx.execute(select(func.count()).select_from(some)).scalar_one()
+
+
+def count_active(tx: Tx, workspace: str, most: int) -> int:
+    """How many jobs of the workspace are watched; `most` where there are more."""
+    waiting = (watches.c.workspace == workspace, watches.c.next_poll_at.is_not(None))
+    some = select(literal(1)).where(*waiting).order_by(watches.c.next_poll_at).limit(most).subquery()
+    return tx.execute(select(func.count()).select_from(some)).scalar_one()
+
+
+def save(tx: Tx, watch: Watch) -> None:
+    """Writes the watch as it is now."""
+    tx.execute(_SAVE, _row(watch) | {"of": watch.workspace, "of_job": watch.job_id})
+
+
+def release_all(tx: Tx, now: Instant) -> None:
+    """At start, where only this relay uses the store: polls that were under way at a crash are due again."""
+    tx.execute(update(watches).where(watches.c.leased.is_(True)), {"next_poll_at": now, "leased": False})
+
+
+def retry_failed(tx: Tx, workspace: str, now: Instant) -> None:
+    """What stood in the way of polls is gone: those that failed are due, whatever they were to wait for."""
+    waiting = (watches.c.workspace == workspace, watches.c.next_poll_at > now, watches.c.leased.is_(False))
+    failed = (watches.c.last_error.is_not(None), watches.c.not_found_count == 0)
+    tx.execute(update(watches).where(*waiting, *failed), {"next_poll_at": now})
+
+
+def withdraw_if_unwatched(tx: Tx, jobs: Iterable[tuple[str, str]], now: Instant) -> None:
+    """Stops polling those of the jobs (workspace, job id) that no registration waits for any more.
+
+    The caller holds their watches (`lock`, `get_for_update`): else a registration that is added meanwhile is not seen
+    here, and its job is polled no more.
+    """
+    waits = (
+        select(registrations.c.id)
+        .where(registrations.c.workspace == watches.c.workspace, registrations.c.job_id == watches.c.job_id)
+        .where(registrations.c.status == RegistrationStatus.ACTIVE.value)
+        .exists()
+    )
+    ended = update(watches).where(matches_jobs(watches, jobs), watches.c.state == WatchState.ACTIVE.value, ~waits)
+    tx.execute(
+        ended, {"state": WatchState.WITHDRAWN.value, "next_poll_at": None, "next_poll_reason": "", "ended_at": now}
+    )
+
+
+def add_poll(tx: Tx, watch: Watch, poll: Poll) -> None:
+    """Adds a poll to the watch's history."""
+    detail = poll.result.job.status if isinstance(poll.result, JobFound) else getattr(poll.result, "detail", "")
+    row = {
+        "workspace": watch.workspace,
+        "job_id": watch.job_id,
+        "at": poll.started_at,
+        "duration_ms": poll.duration_ms,
+        "outcome": outcome_label(poll.result),
+        "detail": detail,
+    }
+    tx.execute(_RECORD, row)
+
+
+def matches_jobs(table: Table, jobs: Iterable[tuple[str, str]]) -> ColumnElement[bool]:
+    """Which rows of `table` are of these jobs (workspace, job id): a list of pairs would enter no index on SQLite."""
+    ids = defaultdict(list)
+    for workspace, job_id in jobs:
+        ids[workspace].append(job_id)
+    return or_(false(), *(and_(table.c.workspace == one, table.c.job_id.in_(ids[one])) for one in ids))
+
+
+def poll_history(tx: Tx, watch: Watch, most: int) -> list[dict[str, Any]]:
+    """The last polls of a watch, oldest first: `at`, `duration_ms`, `outcome`, `detail`."""
+    query = (
+        select(polls.c.at, polls.c.duration_ms, polls.c.outcome, polls.c.detail)
+        .where(polls.c.workspace == watch.workspace, polls.c.job_id == watch.job_id)
+        .order_by(polls.c.id.desc())
+        .limit(most)
+    )
+    return [dict(row._mapping) for row in tx.execute(query)][::-1]
+
+
+def page(
+    tx: Tx, page: paging.Page, state: WatchState | None = None, workspace: str | None = None
+) -> tuple[list[Watch], str | None]:
+    """One page of watches, newest first, and the cursor of the next."""
+    query = select(watches)
+    if state is not None:
+        query = query.where(watches.c.state == state.value)
+    if workspace is not None:
+        query = query.where(watches.c.workspace == workspace)
+    order = (watches.c.created_at, watches.c.job_id, watches.c.workspace)
+    rows = tx.execute(paging.apply_page(query, order, page)).all()
+    kept, cursor = paging.split_page(rows, page, order)
+    return [_watch(row) for row in kept], cursor

@@ -1,0 +1,219 @@
+"""What happens is counted, and told to the log.
+
+Every relay has its own registry, so that two in one process (tests, the demo) don't share counters. Labels come from
+bounded sets only.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+
+from relay import __version__
+from relay.errors import RelayError
+from relay.model import Delivery, Endpoint, EventType, Instant, Registration, Watch
+from relay.polling.transitions import OUTCOMES, Poll, outcome_label
+from relay.telemetry.log_format import LOGGER, log_fields
+from relay.telemetry.tracing import NoopTracer, Span, Tracer
+
+_DELAYS = (0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900, 3600)
+
+
+RefusalReason = Literal["wrong_key", "too_many_wrong_keys", "rate_limited"]
+REFUSALS: tuple[RefusalReason, ...] = ("wrong_key", "too_many_wrong_keys", "rate_limited")
+
+
+class Telemetry:
+    """Counts what happens. `log` is the relay's logger, `spans` records what is done as a part of traces."""
+
+    def __init__(self, spans: Tracer | None = None) -> None:
+        self.spans = spans or NoopTracer()
+        self.log = logging.getLogger(LOGGER)
+        self.registry = CollectorRegistry()
+        self._polls = Counter("relay_polls", "Polls Exec", ["workspace", "outcome"], registry=self.registry)
+        self._detection = Histogram(
+            "relay_detection_delay_seconds",
+            "From Exec's completed_at until the relay knew",
+            buckets=_DELAYS,
+            registry=self.registry,
+        )
+        self._callbacks = Counter(
+            "relay_exec_callbacks", "Callbacks from Exec", ["workspace", "outcome"], registry=self.registry
+        )
+        self._creations = Counter(
+            "relay_jobs_created", "Jobs that Exec was asked to make", ["workspace", "outcome"], registry=self.registry
+        )
+        self._events = Counter("relay_events", "Events settled", ["type"], registry=self.registry)
+        self._attempts = Counter(
+            "relay_delivery_attempts", "Attempts to deliver", ["format", "outcome"], registry=self.registry
+        )
+        self._attempt_seconds = Histogram(
+            "relay_delivery_attempt_seconds", "How long attempts took", registry=self.registry
+        )
+        self._delivery_delay = Histogram(
+            "relay_delivery_delay_seconds",
+            "From the event's record until the receiver had it",
+            buckets=_DELAYS,
+            registry=self.registry,
+        )
+        self._disabled = Counter(
+            "relay_endpoints_disabled", "Endpoints that the relay disabled by itself", registry=self.registry
+        )
+        self.budget_left = Gauge(
+            "relay_poll_budget_remaining", "Polls left", ["workspace", "window"], registry=self.registry
+        )
+        self.pending_deliveries = Gauge(
+            "relay_pending_deliveries",
+            "Deliveries not yet ended, held ones included, up to 100,000",
+            registry=self.registry,
+        )
+        self.active_watches = Gauge(
+            "relay_active_watches", "Jobs being watched, up to 100,000", ["workspace"], registry=self.registry
+        )
+        self.learned_duration = Gauge(
+            "relay_job_duration_estimate_seconds",
+            "How long jobs take, as learned",
+            ["workspace", "percentile"],
+            registry=self.registry,
+        )
+        self.ready = Gauge("relay_ready", "Whether /readyz finds this well: 1 or 0", ["check"], registry=self.registry)
+        self._build = Info("relay_build", "Which relay this is", registry=self.registry)
+        self._build.info({"version": __version__})
+        self._refusals = Counter(
+            "relay_api_refusals",
+            "Requests refused for their API key: a wrong one, after too many of those, or asking too often",
+            ["reason"],
+            registry=self.registry,
+        )
+        self._reloads = Counter(
+            "relay_config_reloads", "Times that the configuration was read again", ["outcome"], registry=self.registry
+        )
+        self._read_at = Gauge(
+            "relay_config_last_reload_success_timestamp_seconds",
+            "When the configuration that holds was read, as Unix time",
+            registry=self.registry,
+        )
+        self.tick_age = Gauge("relay_tick_age_seconds", "Since the last complete tick", registry=self.registry)
+
+    def request_span(self, method: str, path: str, trace: str | None, request_id: str) -> Span:
+        """The span of a request to the API; `path` is that of the operation, its parameters not filled in."""
+        about = {"http.request.method": method, "http.route": path, "relay.request_id": request_id}
+        return self.spans.span(f"{method} {path}", "server", trace, about)
+
+    def poll_span(self, watch: Watch) -> Span:
+        """The span of a poll."""
+        about = {"relay.workspace": watch.workspace, "relay.job_id": watch.job_id}
+        return self.spans.span("poll", "client", watch.trace, about)
+
+    def attempt_span(self, delivery: Delivery, endpoint: Endpoint) -> Span:
+        """The span of an attempt to deliver."""
+        about = {
+            "relay.workspace": delivery.workspace,
+            "relay.job_id": delivery.job_id,
+            "relay.registration_id": delivery.registration_id,
+            "relay.event_id": delivery.event_id,
+            "relay.event_type": delivery.event_type.value,
+            "relay.delivery_id": delivery.id,
+            "relay.endpoint_id": endpoint.id,
+            "relay.format": endpoint.format,
+            "relay.attempt": delivery.attempts + 1,
+            "server.address": endpoint.host,
+        }
+        return self.spans.span("attempt", "client", delivery.trace, about)
+
+    def registered(self, registration: Registration, request_id: str) -> None:
+        """A request, known by its id, made a registration."""
+        told = log_fields(
+            registration.trace,
+            request_id=request_id,
+            registration_id=registration.id,
+            job_id=registration.job_id,
+            workspace=registration.workspace,
+            endpoint_id=registration.endpoint_id,
+        )
+        self.log.info("%s: job %s is registered", registration.id, registration.job_id, extra=told)
+
+    def poll_done(self, watch: Watch, poll: Poll) -> None:
+        """A poll was made."""
+        outcome = outcome_label(poll.result)
+        self._polls.labels(watch.workspace, outcome).inc()
+        if self.log.isEnabledFor(logging.DEBUG):
+            told = log_fields(watch.trace, job_id=watch.job_id, workspace=watch.workspace, outcome=outcome)
+            self.log.debug("a poll of job %s: %s", watch.job_id, outcome, extra=told)
+
+    def exec_callback_received(self, workspace: str, outcome: str) -> None:
+        """Exec's callback came: `accepted`, `known` or `too_many`."""
+        self._callbacks.labels(workspace, outcome).inc()
+
+    def created(self, workspace: str, outcome: str) -> None:
+        """Exec was asked to make a job: `created`, `declined` or `unsure`."""
+        self._creations.labels(workspace, outcome).inc()
+
+    def events_emitted(self, watch: Watch, events: tuple[EventType, ...], now: Instant) -> None:
+        """Events were established by a poll of `watch`."""
+        for type in events:
+            self._events.labels(type.value).inc()
+            told = log_fields(watch.trace, job_id=watch.job_id, workspace=watch.workspace, event_type=type.value)
+            self.log.info("%s: job %s in workspace %s", type.value, watch.job_id, watch.workspace, extra=told)
+        if watch.job is not None and watch.job.final_event in events and watch.job.ended_at_ms is not None:
+            self._detection.observe(max(0, now - watch.job.ended_at_ms) / 1_000)
+
+    def attempt_done(self, delivery: Delivery, format: str, outcome: str, duration_ms: int, now: Instant) -> None:
+        """An attempt was made, at an endpoint of this format, and written down."""
+        self._attempts.labels(format, outcome).inc()
+        self._attempt_seconds.observe(duration_ms / 1_000)
+        if outcome == "delivered":
+            self._delivery_delay.observe(max(0, now - delivery.created_at) / 1_000)
+        level = logging.INFO if outcome == "delivered" else logging.WARNING
+        told = log_fields(
+            delivery.trace,
+            registration_id=delivery.registration_id,
+            job_id=delivery.job_id,
+            workspace=delivery.workspace,
+            event_id=delivery.event_id,
+            delivery_id=delivery.id,
+            endpoint_id=delivery.endpoint_id,
+            attempt=delivery.attempts + 1,
+            outcome=outcome,
+            duration_ms=duration_ms,
+        )
+        self.log.log(level, "%s of %s: %s", delivery.id, delivery.event_type.value, outcome, extra=told)
+
+    def configured(self, workspaces: Iterable[str], now: Instant) -> None:
+        """The relay starts with a configuration. What alerts watch begins at 0: else its first rise is none."""
+        self._read_at.set(now / 1_000)
+        for outcome in ("applied", "refused"):
+            self._reloads.labels(outcome)
+        for reason in REFUSALS:
+            self._refusals.labels(reason)
+        for workspace in workspaces:
+            for outcome in OUTCOMES:
+                self._polls.labels(workspace, outcome)
+
+    def request_refused(self, reason: RefusalReason) -> None:
+        """A request's API key is at fault, or the pace of it."""
+        self._refusals.labels(reason).inc()
+
+    def reloaded(self, found: str, needs_restart: Sequence[str], now: Instant) -> None:
+        """A changed configuration holds, but for the keys that need a restart."""
+        self._reloads.labels("applied").inc()
+        self._read_at.set(now / 1_000)
+        self.log.info("the configuration was read again: %s", found)
+        for key in needs_restart:
+            self.log.warning("%s was changed in the configuration, and needs a restart", key)
+
+    def not_reloaded(self, error: RelayError) -> None:
+        """A changed configuration can't be used."""
+        self._reloads.labels("refused").inc()
+        self.log.error("the configuration stays as it was, since what was read can't be used: %s", error)
+
+    def endpoint_warning(self, endpoint: Endpoint, warning: str) -> None:
+        """An endpoint is half way to being disabled, or was disabled."""
+        if not endpoint.enabled:
+            self._disabled.inc()
+        self.log.warning("endpoint %s %s", endpoint.name or endpoint.id, warning)
+
+    def prometheus_text(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,1 @@
+"""The HTTP API's handlers, one file a resource."""

@@ -1,0 +1,208 @@
+"""Endpoints over HTTP."""
+
+from starlette.responses import Response
+
+from relay.endpoints import admin as standing
+from relay.endpoints import spec
+from relay.endpoints.admin import EndpointPatch
+from relay.errors import ValidationFailed
+from relay.model import FINAL_EVENTS, Endpoint, Instant
+from relay.signing import standard_webhooks
+from relay.store.engine.database import Tx
+from relay.store.tables import endpoints
+from relay.web.core import idempotency, path_params
+from relay.web.core.idempotency import StoredResult
+from relay.web.core.route import RequestContext, api_route, json_response
+from relay.web.schemas import presenters
+from relay.web.schemas.queries import EndpointsQuery
+from relay.web.schemas.requests import EndpointChange, EndpointRequest, RotateRequest
+from relay.web.schemas.responses import AttemptResponse, EndpointList, EndpointResponse, PublicKeys
+
+_TAG = "endpoints"
+
+
+@api_route(
+    "POST",
+    "/v1/endpoints",
+    scope="admin",
+    tag=_TAG,
+    answers={201: EndpointResponse, 200: EndpointResponse},
+    refusals=(400, 409),
+    headers=idempotency.OPENAPI_HEADER,
+)
+async def create_endpoint(call: RequestContext, body: EndpointRequest) -> Response:
+    """Make a standing endpoint.
+
+    It hears of every job from now on. Also the subscribe call of REST Hooks. The same again gives 200 and the endpoint
+    that is there, without its secret.
+    """
+    events = tuple(body.events or FINAL_EVENTS)
+    wanted = spec.EndpointSpec(_url(body), body.format, events, body.secret, body.headers, body.signing, body.template)
+    checked = spec.validate(wanted, call.relay.rules, "url" if body.url else "hookUrl")
+
+    def create(tx: Tx) -> StoredResult:
+        made, is_new = standing.create(tx, body.name, checked, call.now)
+        told = _secret(made) if is_new else {}
+        answer = presenters.endpoint(made, **told).model_dump(mode="json", exclude_unset=True)
+        return StoredResult(201 if is_new else 200, answer, f"/v1/endpoints/{made.id}")
+
+    return (await idempotency.run_idempotent(call, create)).response()
+
+
+@api_route("GET", "/v1/endpoints", scope="read", tag=_TAG, answers={200: EndpointList}, refusals=(400,))
+async def list_endpoints(call: RequestContext, query: EndpointsQuery) -> Response:
+    """List endpoints.
+
+    Newest first; standing ones, and those that registrations made.
+    """
+    rows, cursor = await call.relay.store.read(lambda tx: endpoints.page(tx, query.page, query.kind))
+    return json_response(200, EndpointList(data=[presenters.endpoint(row) for row in rows], next_cursor=cursor))
+
+
+@api_route("GET", "/v1/endpoints/{id}", scope="read", tag=_TAG, answers={200: EndpointResponse}, refusals=(404,))
+async def get_endpoint(call: RequestContext, id: str) -> Response:
+    """Show one endpoint."""
+    return json_response(200, presenters.endpoint(await call.relay.store.read(lambda tx: _get(tx, id))))
+
+
+@api_route(
+    "PATCH", "/v1/endpoints/{id}", scope="admin", tag=_TAG, answers={200: EndpointResponse}, refusals=(400, 404, 409)
+)
+async def change_endpoint(call: RequestContext, body: EndpointChange, id: str) -> Response:
+    """Change an endpoint.
+
+    What is left out stays. A format that was chosen by the URL is chosen again for another URL. Endpoints of the
+    configuration are changed there.
+    """
+    wish = EndpointPatch(
+        name=body.name,
+        url=body.url,
+        format=body.format,
+        events=tuple(body.events) if body.events else None,
+        headers=body.headers,
+        template=body.template,
+    )
+    if wish == EndpointPatch():
+        raise ValidationFailed("missing_field", f"say what to change: {', '.join(EndpointChange.model_fields)}")
+    changed = await call.relay.store.write(lambda tx: standing.update(tx, _get(tx, id), wish, call.relay.rules))
+    return json_response(200, presenters.endpoint(changed))
+
+
+@api_route(
+    "DELETE", "/v1/endpoints/{id}", scope="admin", tag=_TAG, answers={204: "It is removed."}, refusals=(404, 409)
+)
+async def remove_endpoint(call: RequestContext, id: str) -> Response:
+    """Remove an endpoint.
+
+    Its registrations are withdrawn, its pending deliveries cancelled. Also the unsubscribe call of REST Hooks.
+    """
+    await standing.delete(call.relay.store, path_params.parse_id(id, "endpoint"), call.now)
+    return Response(status_code=204)
+
+
+@api_route("POST", "/v1/endpoints/{id}/test", scope="admin", tag=_TAG, answers={200: AttemptResponse}, refusals=(404,))
+async def test_endpoint(call: RequestContext, id: str) -> Response:
+    """Send a sample event.
+
+    Now and once, signed as any other; the answer is the attempt, whatever came of it. Nothing is stored.
+    """
+    found = await call.relay.store.read(lambda tx: _get(tx, id))
+    return json_response(200, presenters.attempt(await call.relay.send_test(found, call.now)))
+
+
+@api_route(
+    "POST",
+    "/v1/endpoints/{id}/rotate-secret",
+    scope="admin",
+    tag=_TAG,
+    answers={200: EndpointResponse},
+    refusals=(400, 404, 409),
+    body_may_be_empty=True,
+)
+async def rotate_secret(call: RequestContext, body: RotateRequest, id: str) -> Response:
+    """Give an endpoint a new secret.
+
+    The answer is the only one that shows it. The old one signs too for 24 hours.
+    """
+
+    def rotate(tx: Tx) -> Endpoint:
+        return standing.rotate(tx, _get(tx, id), body.secret, call.now, call.relay.config.endpoints, body.signing)
+
+    rotated = await call.relay.store.write(rotate)
+    return json_response(200, presenters.endpoint(rotated, **_secret(rotated), **_old_secret(rotated)))
+
+
+@api_route(
+    "POST", "/v1/endpoints/{id}/enable", scope="admin", tag=_TAG, answers={200: EndpointResponse}, refusals=(404,)
+)
+async def enable_endpoint(call: RequestContext, id: str) -> Response:
+    """Enable a disabled endpoint.
+
+    What was held for it is sent now.
+    """
+    enabled, released = await call.relay.store.write(lambda tx: standing.enable(tx, _get(tx, id), call.now))
+    call.relay.wake()
+    return json_response(200, presenters.endpoint(enabled, released=released))
+
+
+@api_route(
+    "POST", "/v1/endpoints/{id}/disable", scope="admin", tag=_TAG, answers={200: EndpointResponse}, refusals=(404,)
+)
+async def disable_endpoint(call: RequestContext, id: str) -> Response:
+    """Disable an endpoint.
+
+    What is for it is held until it is enabled again. One that is disabled already keeps its time and reason.
+    """
+    disabled = await call.relay.store.write(lambda tx: standing.disable(tx, _get(tx, id), call.now))
+    return json_response(200, presenters.endpoint(disabled))
+
+
+@api_route("GET", "/v1/endpoints/{id}/public-keys", scope=None, tag=_TAG, answers={200: PublicKeys}, refusals=(404,))
+async def list_public_keys(call: RequestContext, id: str) -> Response:
+    """Give the public keys of an endpoint.
+
+    For everybody: they verify what the endpoint is sent, and nothing can be signed with them. The newest first; while a
+    key rotates, the old one too. None where the endpoint signs with a shared secret.
+    """
+    found = await call.relay.store.read(lambda tx: _get(tx, id))
+    valid = [secret.value for secret in found.secrets if secret.until is None or call.now < secret.until]
+    keys = [key for key in map(standard_webhooks.public_key_of, valid) if key is not None]
+    return json_response(200, PublicKeys(public_keys=keys))
+
+
+OPERATIONS = (
+    create_endpoint,
+    list_endpoints,
+    get_endpoint,
+    change_endpoint,
+    remove_endpoint,
+    test_endpoint,
+    rotate_secret,
+    enable_endpoint,
+    disable_endpoint,
+    list_public_keys,
+)
+
+
+def _get(tx: Tx, id: str) -> Endpoint:
+    return standing.get(tx, path_params.parse_id(id, "endpoint"))
+
+
+def _url(body: EndpointRequest) -> str:
+    if body.url is not None and body.hookUrl is not None:
+        raise ValidationFailed("two_urls", "give url or hookUrl, not both; they mean the same", "hookUrl")
+    url = body.url or body.hookUrl
+    if url is None:
+        raise ValidationFailed("missing_field", "url is missing; it is the https:// URL that is notified", "url")
+    return url
+
+
+def _secret(made: Endpoint) -> dict[str, str]:
+    """The secret, where the subscriber has to have it."""
+    secret = standard_webhooks.secret_to_show(made.secrets[0].value)
+    return {"secret": secret} if secret else {}
+
+
+def _old_secret(rotated: Endpoint) -> dict[str, Instant]:
+    until = [secret.until for secret in rotated.secrets if secret.until is not None]
+    return {"old_secret_until": max(until)} if until else {}

@@ -1,0 +1,58 @@
+"""For operators: alive, able to work, metrics, and where to go from here."""
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import Response
+
+from relay import __version__
+from relay.web.core.route import RequestContext, api_route, json_response
+from relay.web.schemas.queries import ReadinessQuery
+from relay.web.schemas.responses import About, CheckResponse, Health, ReadinessResponse
+
+
+@api_route("GET", "/", scope=None, tag="ops", answers={200: About})
+async def about(call: RequestContext) -> Response:
+    """Say what this is."""
+    links = {"api": "/openapi.json", "health": "/healthz", "readiness": "/readyz", "metrics": "/metrics"}
+    return json_response(200, About(name="exec-relay", version=__version__, links=links))
+
+
+@api_route("GET", "/healthz", scope=None, tag="ops", answers={200: Health})
+async def health(call: RequestContext) -> Response:
+    """Say that the process is alive."""
+    return json_response(200, Health(status="ok"))
+
+
+@api_route(
+    "GET",
+    "/readyz",
+    scope=None,
+    tag="ops",
+    answers={200: ReadinessResponse, 503: ReadinessResponse},
+    refusals=(400,),
+)
+async def readiness(call: RequestContext, query: ReadinessQuery) -> Response:
+    """Say whether the relay can do its work, and where not, why.
+
+    For whatever sends requests here, or restarts what is ill: `?exclude=exec`. While Exec refuses a key, jobs can be
+    registered all the same, and no restart helps.
+    """
+    found = (await call.relay.readiness()).excluding(query.exclude)
+    checks = [CheckResponse(name=check.name, ok=check.ok, text=check.text) for check in found.checks]
+    status = "ready" if found.ready else "not_ready"
+    return json_response(200 if found.ready else 503, ReadinessResponse(status=status, checks=checks))
+
+
+@api_route("GET", "/metrics", scope="read", tag="ops", answers={200: "Metrics in Prometheus' text format."})
+async def metrics(call: RequestContext) -> Response:
+    """Give all metrics in Prometheus' text format."""
+    return Response(await call.relay.render_metrics(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+
+@api_route("GET", "/openapi.json", scope=None, tag="ops", answers={200: "This document."}, refusals=(503,))
+async def openapi(call: RequestContext) -> Response:
+    """Describe this API, as OpenAPI 3.1."""
+    documents: dict[bool, bytes] = call.request.app.state.openapi
+    return Response(documents[await call.relay.requires_api_key()], media_type="application/json")
+
+
+OPERATIONS = (about, health, readiness, metrics, openapi)

@@ -1,0 +1,233 @@
+"""Registrations: one, many, listed, withdrawn."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from starlette.responses import Response
+
+from relay import registration
+from relay.endpoints.spec import EndpointSpec
+from relay.errors import NotFound, RequestError, ValidationFailed
+from relay.model import Endpoint
+from relay.registration import RegistrationResult, ValidatedRegistration
+from relay.store.engine.database import Tx
+from relay.store.tables import endpoints, registrations
+from relay.web.core import errors, path_params
+from relay.web.core.idempotency import OPENAPI_HEADER, StoredResult, key_of, run_idempotent
+from relay.web.core.request_parsing import validated
+from relay.web.core.route import TRACED, RequestContext, api_route, json_response, to_json
+from relay.web.schemas import presenters
+from relay.web.schemas.create_job import CreateJobRequest
+from relay.web.schemas.queries import RegistrationsQuery
+from relay.web.schemas.requests import BatchRequest, RegistrationRequest
+from relay.web.schemas.responses import (
+    BatchResponse,
+    BatchResult,
+    ErrorDetail,
+    RegistrationList,
+    RegistrationResponse,
+)
+
+
+@api_route(
+    "POST",
+    "/v1/registrations",
+    scope="register",
+    tag="registrations",
+    answers={201: RegistrationResponse, 200: RegistrationResponse},
+    refusals=(400, 409),
+    headers=OPENAPI_HEADER | TRACED,
+)
+async def create_registration(call: RequestContext, body: RegistrationRequest) -> Response:
+    """Register a job.
+
+    The relay watches the job at Exec and notifies the endpoint when it ends; at once, where it has ended already. The
+    same job and endpoint again answer 200 with the registration that is there.
+    """
+    checked = check(call, body, body.job_id, body.exec_callback)
+    if key_of(call) is None:  # written down together with whatever else comes at the moment
+        one = registration.raise_if_refused(
+            await call.relay.store.write_together(registration.register_batch, (checked, call.now))
+        )
+        after_commit(call, [one])
+        return _stored_result(one).response()
+    made: list[RegistrationResult] = []
+
+    def work(tx: Tx) -> StoredResult:
+        made[:] = [registration.register(tx, checked, call.now)]
+        return _stored_result(made[0])
+
+    done = await run_idempotent(call, work)
+    if not done.replayed:
+        after_commit(call, made)
+    return done.response()
+
+
+@api_route(
+    "POST",
+    "/v1/registrations/batch",
+    scope="register",
+    tag="registrations",
+    answers={200: BatchResponse},
+    refusals=(400, 409),
+    headers=OPENAPI_HEADER | TRACED,
+)
+async def create_registrations(call: RequestContext, body: BatchRequest) -> Response:
+    """Register many jobs at once.
+
+    Up to 1,000 in one transaction, each with its own result in the order of the request: one that is wrong does not
+    spoil the others.
+    """
+    checked = [_check_item(call, number, item) for number, item in enumerate(body.registrations)]
+
+    made: list[RegistrationResult] = []
+
+    def work(tx: Tx) -> StoredResult:
+        fit = [(item, call.now) for item in checked if not isinstance(item, RequestError)]
+        done = iter(registration.register_batch(tx, fit))
+        results = [
+            item if isinstance(item, RequestError) else _result_with_batch_index(next(done), number)
+            for number, item in enumerate(checked)
+        ]
+        made[:] = [one for one in results if isinstance(one, RegistrationResult)]
+        return StoredResult(200, to_json(BatchResponse(data=[_result(one) for one in results])))
+
+    done = await run_idempotent(call, work)
+    if not done.replayed:
+        after_commit(call, made)
+    return done.response()
+
+
+@api_route(
+    "GET", "/v1/registrations", scope="read", tag="registrations", answers={200: RegistrationList}, refusals=(400,)
+)
+async def list_registrations(call: RequestContext, query: RegistrationsQuery) -> Response:
+    """List registrations, newest first."""
+
+    def work(tx: Tx) -> RegistrationList:
+        endpoint_id = path_params.endpoint_id(tx, query.endpoint)
+        found, cursor = registrations.page(tx, query.page, query.job_id, endpoint_id, query.status)
+        known = endpoints.get_many(tx, [item.endpoint_id for item in found if item.endpoint_id])
+        return RegistrationList(data=[presenters.registration(item, known) for item in found], next_cursor=cursor)
+
+    return json_response(200, await call.relay.store.read(work))
+
+
+@api_route(
+    "GET",
+    "/v1/registrations/{id}",
+    scope="read",
+    tag="registrations",
+    answers={200: RegistrationResponse},
+    refusals=(404,),
+)
+async def get_registration(call: RequestContext, id: str) -> Response:
+    """Show one registration."""
+    return json_response(200, await call.relay.store.read(lambda tx: _shown(tx, id)))
+
+
+@api_route(
+    "DELETE",
+    "/v1/registrations/{id}",
+    scope="register",
+    tag="registrations",
+    answers={204: "It is withdrawn."},
+    refusals=(404,),
+)
+async def withdraw_registration(call: RequestContext, id: str) -> Response:
+    """Withdraw a registration.
+
+    Its pending deliveries are cancelled; a job that nobody waits for is no longer polled. Twice does no harm.
+    """
+    known = path_params.parse_id(id, "registration")
+    await call.relay.store.write(lambda tx: registration.withdraw(tx, known, call.now))
+    return Response(status_code=204)
+
+
+OPERATIONS = (
+    create_registration,
+    create_registrations,
+    list_registrations,
+    get_registration,
+    withdraw_registration,
+)
+
+
+def check(
+    call: RequestContext, body: RegistrationRequest | CreateJobRequest, job_id: str, exec_callback: bool
+) -> ValidatedRegistration:
+    """Judges the part of a request that asks to hear of a job. Raises Invalid."""
+    callback = None
+    if body.callback_url is not None:
+        callback = EndpointSpec(
+            body.callback_url, body.format, secret=body.secret, headers=body.headers, signing=body.signing
+        )
+    elif body.secret or body.headers or body.signing or body.format != "auto":
+        only = "secret, signing, headers and format belong to a callback_url; give one, or leave them out"
+        raise ValidationFailed("missing_field", only, "callback_url")
+    request = registration.RegistrationSpec(
+        job_id=job_id,
+        workspace=body.workspace,
+        callback=callback,
+        endpoint=body.endpoint,
+        events=tuple(body.events) if body.events else None,
+        metadata=body.metadata,
+        exec_callback=exec_callback,
+        trace=call.trace,
+    )
+    return registration.validate(request, call.relay.rules, call.relay.clients)
+
+
+def _check_item(call: RequestContext, number: int, item: Any) -> ValidatedRegistration | RequestError:
+    place = ("registrations", number)
+    try:
+        body = validated(RegistrationRequest, item, *place)
+    except ValidationFailed as error:
+        return error
+    try:
+        return check(call, body, body.job_id, body.exec_callback)
+    except ValidationFailed as error:
+        return _with_batch_index(error, number)
+
+
+def after_commit(call: RequestContext, made: Iterable[RegistrationResult]) -> None:
+    """The registrations are kept: the log is told of new ones, and there may be something to do."""
+    for one in made:
+        if one.is_new:
+            call.relay.telemetry.registered(one.registration, call.request_id)
+    call.relay.wake()
+
+
+def _stored_result(made: RegistrationResult) -> StoredResult:
+    answer = to_response(made)
+    return StoredResult(201 if made.is_new else 200, to_json(answer), f"/v1/registrations/{answer.id}")
+
+
+def _result(one: RegistrationResult | RequestError) -> BatchResult:
+    if isinstance(one, RegistrationResult):
+        return BatchResult(status=201 if one.is_new else 200, registration=to_response(one))
+    return BatchResult(status=one.status, error=ErrorDetail(**errors.envelope(one)["error"]))
+
+
+def _result_with_batch_index(one: RegistrationResult | RequestError, number: int) -> RegistrationResult | RequestError:
+    return _with_batch_index(one, number) if isinstance(one, RequestError) else one
+
+
+def _with_batch_index(error: RequestError, number: int) -> RequestError:
+    """The refusal, its field named as it stands in the batch."""
+    field = errors.format_path(["registrations", number, *([error.field] if error.field else [])])
+    return type(error)(error.code, error.message, field)
+
+
+def to_response(made: RegistrationResult) -> RegistrationResponse:
+    """A registration as the call that made it answers, with the secret if it made one."""
+    known: dict[str, Endpoint] = {made.endpoint.id: made.endpoint} if made.endpoint else {}
+    return presenters.registration(made.registration, known, made.secret)
+
+
+def _shown(tx: Tx, id: str) -> RegistrationResponse:
+    found = registrations.get(tx, path_params.parse_id(id, "registration"))
+    if found is None:
+        raise NotFound("registration_not_found", "there is no registration with this id")
+    known = endpoints.get_many(tx, [found.endpoint_id] if found.endpoint_id else [])
+    return presenters.registration(found, known)

@@ -1,0 +1,1 @@
+"""What every handler uses: routes, authentication, errors, request parsing, idempotency."""

@@ -1,0 +1,90 @@
+"""Who may use the API: bearer keys, known by their hash."""
+
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+
+from relay.egress.url_policy import is_loopback
+from relay.security.api_keys import ApiKey, Scope, find_by_hash, hash_api_key
+from relay.service import Relay
+from relay.web.core.errors import Forbidden, Unauthenticated
+from relay.web.core.rate_limits import RequestLimits
+
+FORWARDING = frozenset("forwarded via x-forwarded-for x-forwarded-host x-forwarded-proto x-real-ip".split())
+"""What a proxy adds to a request that it hands on."""
+
+_ADVICE = "make a key with `relay keys create`"
+
+
+async def authorise(request: Request, scope: Scope | None) -> str:
+    """The name of the caller's key; "" where the call needs none, or the relay has no keys. Raises Refused."""
+    relay: Relay = request.app.state.relay
+    if scope is None:
+        return ""
+    if not await relay.requires_api_key():
+        require_local_request(request.headers)
+        return ""
+    key = await authenticate(request, bearer(request.headers))
+    limits: RequestLimits = request.app.state.limits
+    limits.check_rate(key.hash)  # guard: requests-per-minute
+    if scope not in key.scopes:  # guard: scope
+        raise Forbidden(
+            "insufficient_scope",
+            f"this call needs a key with the scope {scope}; this one has {', '.join(key.scopes) or 'none'}",
+        )
+    return key.name
+
+
+def bearer(headers: Headers) -> str:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated("invalid_api_key", "an API key is missing; send it as Authorization: Bearer YOUR_KEY")
+    return token.strip()
+
+
+async def authenticate(request: Request, token: str) -> ApiKey:
+    """The key with this text. Raises Unauthenticated, and TooMany where too many wrong ones came before it."""
+    relay: Relay = request.app.state.relay
+    limits: RequestLimits = request.app.state.limits
+    hash = hash_api_key(token)
+    limits.check_login_throttle(request, hash)
+    if (key := await find_key(relay, hash)) is None:
+        limits.record_failure(request, hash)
+        raise Unauthenticated("invalid_api_key", "this API key is not known here; is it complete, and for this relay?")
+    limits.record_success(request, hash)
+    return key
+
+
+async def find_key(relay: Relay, hash: str) -> ApiKey | None:
+    """The key with this hash, of the configuration or of the store."""
+    if (configured := find_by_hash(relay.config.security.api_keys, hash)) is not None:
+        return configured
+    if (stored := find_by_hash(await relay.api_key_cache.active_keys(), hash)) is not None:
+        relay.api_key_cache.mark_used(stored)
+    return stored
+
+
+def require_local_request(headers: Headers) -> None:
+    """Without keys the relay is for the people at its own machine, whatever leads there from elsewhere.
+
+    A page of another site sends its own Origin; one whose name was made to resolve to loopback sends that name as Host;
+    a proxy or tunnel on this machine sends the name that the world knows, or says for whom it asks.
+    """
+    host = headers.get("host", "")
+    if not _names_loopback(host):  # guard: loopback-host
+        text = "without API keys the relay answers to 127.0.0.1 and localhost only"
+        raise Forbidden("foreign_host", f"{text}; {_ADVICE}")
+    if any(name in headers for name in FORWARDING):  # guard: no-proxy-without-keys
+        text = "without API keys the relay answers to its own machine only, and this request came through a proxy"
+        raise Forbidden("forwarded", f"{text}; {_ADVICE}")
+    origin = headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != host:
+        raise Forbidden("foreign_origin", "without API keys the relay takes no calls from pages of other sites")
+
+
+def _names_loopback(host: str) -> bool:
+    try:
+        return is_loopback(urlsplit(f"//{host}").hostname or "")
+    except ValueError:
+        return False

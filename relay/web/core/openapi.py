@@ -1,0 +1,175 @@
+"""OpenAPI 3.1 of the API, generated from what routes and validates it."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+from inspect import getdoc
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from relay import __version__
+from relay.web.core.route import ApiRoute
+from relay.web.schemas.queries import Query
+from relay.web.schemas.responses import ErrorResponse
+from relay.web.schemas.webhooks import Notification, webhooks
+
+Mode = Literal["validation", "serialization"]
+
+_DESCRIPTION = """\
+Turns Exec's poll-only Scenario Studio jobs into signed notifications.
+
+Errors have Exec's own envelope. Lists take `limit` and `cursor` and give `data` and `next_cursor`. Times are RFC 3339.
+Keys are made with `relay keys create`; a relay without keys answers to its own machine only. One key may ask
+`security.requests_per_minute` times; after that, and after many wrong keys, the answer is 429 with `Retry-After`."""
+
+_REFUSALS = {
+    400: "The request is wrong; `field` names what is at fault, `message` says what to write instead.",
+    401: "The API key is missing or unknown.",
+    403: "The API key lacks the scope.",
+    404: "There is no such thing.",
+    409: "It contradicts what is there.",
+    413: "The body has more than 256 KiB.",
+    415: "The body is not JSON in UTF-8.",
+    429: "There were too many; the message says of what.",
+    502: "Exec refused the relay's key or gave no usable answer; the message says whether to repeat the call.",
+    504: "Exec did not answer in time; repeat the call with the same request_id.",
+    503: "The store does not work at the moment; nothing was done.",
+}
+_AGAIN = {
+    "Retry-After": {"description": "Seconds after which to try again", "schema": {"type": "integer", "minimum": 1}}
+}
+_PATH_PARAMETERS = {
+    "job_id": {
+        "description": "Exec's id of the job",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,128}$"},
+    },
+    "id": {"description": "The id", "schema": {"type": "string"}},
+    "token": {"description": "The workspace's token, as the callback URL has it", "schema": {"type": "string"}},
+    "workspace": {"description": "The workspace's name", "schema": {"type": "string"}},
+}
+
+
+def build_openapi(operations: Sequence[ApiRoute], *, with_auth: bool = True) -> bytes:
+    """The document, as JSON; of a relay that asks for no key where it is not `with_auth`."""
+    schemas, references = _schemas(operations)
+    paths: dict[str, dict[str, Any]] = {}
+    for one in operations:
+        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, references, with_auth)
+    found = {
+        "openapi": "3.1.0",
+        "info": {"title": "Exec relay", "version": __version__, "description": _DESCRIPTION},
+        "servers": [{"url": "/"}],
+        "tags": [{"name": tag} for tag in dict.fromkeys([*(one.tag for one in operations), "webhooks"])],
+        "paths": paths,
+        "webhooks": webhooks(dict(references[Notification, "serialization"])),
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "A key of the relay."}},
+        },
+    }
+    return json.dumps(found, ensure_ascii=False).encode()
+
+
+References = Mapping[Any, Mapping[str, Any]]
+"""By model and mode: how to refer to its schema."""
+
+
+def _schemas(operations: Sequence[ApiRoute]) -> tuple[dict[str, Any], References]:
+    """The components, and how to refer to each model's."""
+    wanted: dict[tuple[type[BaseModel], Mode], None] = dict.fromkeys(
+        [(ErrorResponse, "serialization"), (Notification, "serialization")]
+    )
+    for one in operations:
+        if (body := one.body or one.raw_body_schema) is not None:
+            wanted[body, "validation"] = None
+        for answer in one.answers.values():
+            if not isinstance(answer, str):
+                wanted[answer, "serialization"] = None
+    references, found = models_json_schema(list(wanted), ref_template="#/components/schemas/{model}")
+    return found["$defs"], references
+
+
+def _operation(one: ApiRoute, references: References, with_auth: bool) -> dict[str, Any]:
+    summary, _, description = (getdoc(one.handler) or "").partition("\n\n")
+    documented: dict[str, Any] = {
+        "operationId": one.id,
+        "tags": [one.tag],
+        "summary": summary,
+        "parameters": [*_path_parameters(one), *_query_parameters(one.query), *_header_parameters(one)],
+        "responses": _responses(one, references),
+        "security": [{"key": [one.scope]}] if one.scope and with_auth else [],
+    }
+    if description:
+        documented["description"] = description
+    if (body := one.body or one.raw_body_schema) is not None:
+        schema = references[body, "validation"]
+        documented["requestBody"] = {
+            "required": not one.body_may_be_empty,
+            "content": {"application/json": {"schema": schema}},
+        }
+    return documented
+
+
+def _path_parameters(one: ApiRoute) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "path", "required": True, **_PATH_PARAMETERS[name]}
+        for name in re.findall(r"{(\w+)}", one.path)
+    ]
+
+
+def _query_parameters(query: type[Query] | None) -> list[dict[str, Any]]:
+    if query is None:
+        return []
+    schema = query.model_json_schema()
+    inlined = partial(_inlined, schema.get("$defs", {}))
+    return [
+        {"name": name, "in": "query", "description": part.pop("description", ""), "schema": inlined(part)}
+        for name, part in schema["properties"].items()
+    ]
+
+
+def _inlined(definitions: Mapping[str, Any], part: dict[str, Any]) -> dict[str, Any]:
+    """A parameter's schema without references, and without the null that only means that it may be left out."""
+    options = [option for option in part.get("anyOf", [part]) if option.get("type") != "null"]
+    [option] = options
+    if "$ref" in option:
+        option = definitions[option["$ref"].rpartition("/")[2]]
+    default = {"default": part["default"]} if part.get("default") is not None else {}
+    return {name: value for name, value in option.items() if name not in ("title", "description")} | default
+
+
+def _header_parameters(one: ApiRoute) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "in": "header",
+            "description": description,
+            "schema": {"type": "string", **({"pattern": pattern} if pattern else {})},
+        }
+        for name, (description, pattern) in one.headers.items()
+    ]
+
+
+def _responses(one: ApiRoute, references: References) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for status, answer in one.answers.items():
+        if isinstance(answer, str):
+            found[str(status)] = {"description": answer}
+        else:
+            schema = references[answer, "serialization"]
+            words = (getdoc(answer) or answer.__name__).partition("\n\n")[0]
+            found[str(status)] = {"description": words, "content": {"application/json": {"schema": schema}}}
+    error = {"application/json": {"schema": references[ErrorResponse, "serialization"]}}
+    for status in _refusals(one):
+        again = {"headers": _AGAIN} if status in (429, 503) else {}
+        found.setdefault(str(status), {"description": _REFUSALS[status], **again, "content": error})
+    return found
+
+
+def _refusals(one: ApiRoute) -> list[int]:
+    keyed = (401, 403, 429, 503) if one.scope else ()
+    bodied = (400, 413, 415) if one.body else ()
+    return sorted({*one.error_statuses, *keyed, *bodied})

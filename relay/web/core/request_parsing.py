@@ -1,0 +1,155 @@
+"""Reading a request: JSON and query parameters, strictly, so that what is stored is what the caller meant."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.requests import Request
+
+from relay.errors import ValidationFailed
+from relay.suggestions import did_you_mean_or_list
+from relay.web.core.errors import TooLarge, WrongMediaType, from_validation_error
+
+MAX_BODY = 256 * 1024
+"""Bytes of a request's body."""
+
+M = TypeVar("M", bound=BaseModel)
+
+
+async def parse_body(request: Request, model: type[M], may_be_empty: bool = False) -> tuple[M, Any]:
+    """The body, validated, and as it came. Raises Refused.
+
+    An empty one counts as `{}` where it `may_be_empty`.
+    """
+    raw = await read_body(request)
+    if not raw.strip() and may_be_empty:
+        return model(), {}
+    check_media_type(request)
+    sent = parse(raw)
+    return validated(model, sent), sent
+
+
+async def read_body(request: Request) -> bytes:
+    """The bytes of the body. Raises TooLarge as soon as it is known to be longer than 256 KiB."""
+    declared = request.headers.get("content-length", "")
+    too_large = TooLarge("body_too_large", f"a request's body has at most {MAX_BODY // 1024} KiB; send it in several")
+    if declared.isdecimal() and int(declared[:20]) > MAX_BODY:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:  # guard: body-size
+            raise too_large
+    return bytes(body)
+
+
+def check_media_type(request: Request) -> None:
+    """Raises WrongMediaType for a body that says that it is no JSON in UTF-8; none said counts as JSON."""
+    said = request.headers.get("content-type")
+    if said is None:
+        return
+    kind, *parameters = [part.strip().lower() for part in said.split(";")]
+    charsets = [part.partition("=")[2].strip('" ') for part in parameters if part.startswith("charset=")]
+    if kind != "application/json" or any(charset not in ("utf-8", "utf8", "us-ascii") for charset in charsets):
+        raise WrongMediaType("unsupported_media_type", "send JSON in UTF-8, with content-type: application/json")
+
+
+def validated(model: type[M], sent: Any, *place: str | int) -> M:
+    """`sent` as the model has it. Raises Invalid, naming the field and what to write instead."""
+    try:
+        return model.model_validate(sent)
+    except ValidationError as error:
+        raise from_validation_error(error, model, place) from None
+
+
+def parse_query(request: Request, model: type[M]) -> M:
+    """The query's parameters, validated. Raises Invalid for one that is unknown, wrong, or there twice."""
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name not in model.model_fields:
+            raise ValidationFailed("unknown_parameter", _unknown(name, model), name[:100] if name.isascii() else None)
+        if name in found:
+            raise ValidationFailed("repeated_parameter", f"{name} is there twice; give it once", name)
+        found[name] = value
+    return validated(model, found)
+
+
+def _unknown(name: str, model: type[BaseModel]) -> str:
+    known = list(model.model_fields)
+    return f"a query parameter is not known here{did_you_mean_or_list(name, known) or '; this call takes none'}"
+
+
+# --- JSON ------------------------------------------------------------------------------------------------------
+
+
+_ANYTHING = TypeAdapter[Any](Any)
+
+
+class _JsonRejected(ValueError):
+    """JSON that the relay does not take, in words."""
+
+
+def parse(raw: bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises Invalid (`invalid_json`, with line and column where there is one) for what not every reader would take
+    alike: names that are there twice, NaN, numbers beyond a double, half a surrogate pair, other encodings.
+    """
+    try:
+        text = raw.decode("utf-8")
+        found = json.loads(
+            text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_no_number, parse_int=_whole
+        )
+        if "\\u" in text:
+            json.dumps(found, ensure_ascii=False).encode("utf-8")
+    except json.JSONDecodeError:
+        raise _invalid(_fault_of(text)) from None
+    except UnicodeDecodeError:
+        raise _invalid("the body is not UTF-8") from None
+    except UnicodeEncodeError:
+        raise _invalid("the body holds half of a surrogate pair (\\ud800 to \\udfff), which is no character") from None
+    except _JsonRejected as error:
+        raise _invalid(str(error)) from None
+    except RecursionError:
+        raise _invalid("the body is nested too deep") from None
+    return found
+
+
+def _fault_of(text: str) -> str:
+    """What is wrong in a text that is not JSON, and where. pydantic's parser says it alike on every Python."""
+    if not text.strip():
+        return "the body is empty"
+    try:
+        _ANYTHING.validate_json(text)
+    except ValidationError as error:
+        return f"the body is not JSON: {error.errors()[0]['ctx']['error'].replace(' column', ', column')}"
+    return "the body is not JSON"
+
+
+def _invalid(message: str) -> ValidationFailed:
+    return ValidationFailed("invalid_json", message)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):  # guard: duplicate-names
+        raise _JsonRejected("the body holds an object in which a name is there twice; give it once")
+    return found
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise _JsonRejected("the body holds a number too large to be kept")
+    return number
+
+
+def _whole(text: str) -> int:
+    if len(text) > 309:
+        raise _JsonRejected("the body holds a number too large to be kept")
+    return int(text)
+
+
+def _no_number(text: str) -> Any:
+    raise _JsonRejected(f"the body holds {text}, which is no JSON number; use null or a text")

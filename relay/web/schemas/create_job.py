@@ -1,0 +1,89 @@
+"""What creates a job: Exec's own fields, and those of a registration."""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
+
+from relay.web.schemas import requests
+from relay.web.schemas.fields import (
+    Events,
+    Format,
+    Headers,
+    Metadata,
+    Reference,
+    Secret,
+    Signing,
+    Url,
+    Workspace,
+    validate_metadata,
+)
+from relay.web.schemas.requests import RequestModel
+
+_RESERVED_FIELDS = frozenset("user_email prompt context scenario_slug request_id callback_url callback_headers".split())
+
+
+def _not_ours(fields: dict[str, Any]) -> dict[str, Any]:
+    if wrong := sorted(_RESERVED_FIELDS & set(fields)):
+        raise ValueError(f"must not hold {wrong[0]}: it stands beside exec_fields, or the relay fills it in")
+    return validate_metadata(fields)
+
+
+def _described(name: str) -> str | None:
+    """What the field of a registration with this name is."""
+    return requests.RegistrationRequest.model_fields[name].description
+
+
+RequestId = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,200}$")]
+ExecFields = Annotated[
+    dict[str, Any],
+    AfterValidator(_not_ours),
+    WithJsonSchema({"type": "object", "propertyNames": {"not": {"enum": sorted(_RESERVED_FIELDS)}}}),
+]
+
+_REQUEST_ID = (
+    "a text of your own, 1 to 200 printable characters, kept for a day: the same again makes nothing twice, and gives "
+    "the job that was made; left out: the relay makes one"
+)
+_EXEC_FIELDS = "an object of further fields of Exec's create-job call, passed on as they are"
+_EXEC_CALLBACK_DESCRIPTION = (
+    "true to rely on Exec's callback for this job, false not to; left out: where server.public_url is set and one came "
+    "in the last seven days"
+)
+
+
+class CreateJobRequest(RequestModel):
+    """Creates a job at Exec, and asks to hear of it, as a registration does."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "user_email": "jane@acme.com",
+                "prompt": "A discovery call with a skeptical IT director",
+                "request_id": "order-4711",
+                "callback_url": "https://hooks.slack.com/services/T000/B000/XXXX",
+            },
+            **requests.SECRET_XOR_SIGNING,
+        }
+    )
+    user_email: str = Field(description="Exec's user_email: the member of the workspace for whom the job is made")
+    prompt: str = Field(description="Exec's prompt: what the scenario is to be, in at most 10,000 characters")
+    context: str | None = Field(None, description="Exec's context")
+    scenario_slug: str | None = Field(None, description="Exec's scenario_slug")
+    request_id: RequestId | None = Field(None, description=_REQUEST_ID)
+    exec_fields: ExecFields = Field(default_factory=dict, description=_EXEC_FIELDS)
+    callback_url: Url | None = Field(None, description=_described("callback_url"))
+    endpoint: Reference | None = Field(None, description=_described("endpoint"))
+    format: Format = Field("auto", description=_described("format"))
+    events: Events | None = Field(None, description=_described("events"))
+    secret: Secret | None = Field(None, description=_described("secret"))
+    signing: Signing | None = Field(None, description=_described("signing"))
+    headers: Headers = Field(default_factory=dict, description=_described("headers"))
+    metadata: Metadata = Field(default_factory=dict, description=_described("metadata"))
+    workspace: Workspace | None = Field(None, description=_described("workspace"))
+    exec_callback: bool | None = Field(None, description=_EXEC_CALLBACK_DESCRIPTION)
+
+    def for_exec(self, request_id: str) -> dict[str, Any]:
+        """The fields of Exec's create-job call, as they came."""
+        own = {name: getattr(self, name) for name in ("user_email", "prompt", "context", "scenario_slug")}
+        given = {name: value for name, value in own.items() if name in self.model_fields_set}
+        return {**self.exec_fields, **given, "request_id": request_id}

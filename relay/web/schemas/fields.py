@@ -1,0 +1,100 @@
+"""The fields of requests: what each may hold, as a type that both checks it and is its OpenAPI."""
+
+import json
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, WithJsonSchema
+from pydantic.config import JsonDict
+
+from relay import formats
+from relay.egress.url_policy import LONGEST_URL
+from relay.model import EventType, Instant, from_rfc3339
+from relay.signing import standard_webhooks
+
+METADATA_MOST = 16 * 1024
+METADATA_DEPTH = 10
+HEADERS_MOST = 20
+
+_RFC3339 = re.compile(
+    r"(19[7-9][0-9]|[2-9][0-9]{3})-[0-9]{2}-[0-9]{2}[Tt]([0-9]{2}:){2}[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+def _depth(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, inner), default=0) if isinstance(value, dict | list) else 0
+
+
+def validate_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """An object of the caller's, small and flat enough. Raises ValueError."""
+    try:
+        deep = _depth(metadata)
+    except RecursionError:
+        deep = METADATA_DEPTH + 1
+    if deep > METADATA_DEPTH:  # guard: metadata-depth
+        raise ValueError(f"must be nested at most {METADATA_DEPTH} deep")
+    if len(json.dumps(metadata, ensure_ascii=False).encode()) > METADATA_MOST:
+        raise ValueError(f"must have at most {METADATA_MOST // 1024} KiB as JSON")
+    return metadata
+
+
+def _each_once(events: list[EventType]) -> list[EventType]:
+    return list(dict.fromkeys(events))
+
+
+def _known_format(name: str) -> str:
+    if name not in formats.FORMATS:
+        raise ValueError(f"must be one of {', '.join(formats.FORMATS)}")
+    return name
+
+
+def _instant(value: object) -> Instant:
+    at = from_rfc3339(value.upper()) if isinstance(value, str) and _RFC3339.fullmatch(value) else None
+    if at is None:
+        raise ValueError("must be a time with its zone, such as 2026-03-01T10:00:00Z (in a URL, + is written %2B)")
+    return at
+
+
+_TIME = {"type": "string", "format": "date-time"}
+
+# What `standard_webhooks`, `subscribing` and `addresses` judge, and word better, is told to readers of the document as
+# well.
+_OF_SECRETS = (  # 24 to 64 bytes, in the one way in which base64 writes them
+    "^(whsec_([A-Za-z0-9+/]{4}){8,20}([A-Za-z0-9+/]{4}([A-Za-z0-9+/][AQgw]==)?"
+    "|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)?|whsk_[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)$"
+)
+_OF_HEADERS: JsonDict = {
+    "propertyNames": {"pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"},
+    "additionalProperties": {"type": "string", "pattern": "^[\\x20-\\x7e]{0,2000}$"},
+}
+
+JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+EndpointName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Reference = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
+Workspace = Annotated[str, Field(min_length=1, max_length=63)]
+Url = Annotated[
+    str, Field(min_length=1, max_length=LONGEST_URL, json_schema_extra={"pattern": "^[Hh][Tt][Tt][Pp][Ss]?://."})
+]
+Format = Annotated[
+    str, Field(min_length=1, max_length=40), WithJsonSchema({"type": "string", "enum": ["auto", *formats.FORMATS]})
+]
+EventFormat = Annotated[
+    str, AfterValidator(_known_format), WithJsonSchema({"type": "string", "enum": [*formats.FORMATS]})
+]
+Events = Annotated[
+    list[Annotated[EventType, Strict(False)]], Field(min_length=1, max_length=20), AfterValidator(_each_once)
+]
+Secret = Annotated[str, Field(min_length=1, max_length=200, json_schema_extra={"pattern": _OF_SECRETS})]
+Template = Annotated[dict[str, Any], Field(min_length=1)]
+Signing = Annotated[standard_webhooks.SignatureScheme, Strict(False)]
+Headers = Annotated[dict[str, str], Field(max_length=HEADERS_MOST, json_schema_extra=_OF_HEADERS)]
+Metadata = Annotated[dict[str, Any], AfterValidator(validate_metadata)]
+Time = Annotated[Instant, BeforeValidator(_instant), WithJsonSchema({**_TIME, "pattern": f"^{_RFC3339.pattern}$"})]
+
+CheckName = Annotated[str, Field(pattern=r"^[a-z]{1,30}$")]
+Cursor = Annotated[str, Field(min_length=1, max_length=400, json_schema_extra={"pattern": "^[A-Za-z0-9_-]+$"})]
+
+JOB_ID_DESCRIPTION = "Exec's id of the job: 1 to 128 letters, digits, - or _"
+"""As the fields of ids are described, wherever they stand."""
+ENDPOINT_DESCRIPTION = "the id or the name of an endpoint"

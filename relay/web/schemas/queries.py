@@ -1,0 +1,103 @@
+"""Queries: what comes after the `?` of each list."""
+
+import re
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
+
+from relay.model import DeliveryStatus, EndpointKind, EventType, RegistrationStatus, WatchState
+from relay.store.engine import paging
+from relay.web.schemas.fields import (
+    ENDPOINT_DESCRIPTION,
+    JOB_ID_DESCRIPTION,
+    CheckName,
+    Cursor,
+    EventFormat,
+    JobId,
+    Reference,
+    Time,
+    Workspace,
+)
+
+
+def _number(value: object) -> object:
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else value
+
+
+class Query(BaseModel):
+    """What comes after the `?`: all of it text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class NoQuery(Query):
+    """No parameters."""
+
+
+class PageQuery(Query):
+    """Which part of a list."""
+
+    limit: Annotated[int, Field(ge=1, le=paging.MAX_PAGE_SIZE), Strict(), BeforeValidator(_number)] = (
+        Field(  # guard: page-size
+            50, description=f"how many at the most, 1 to {paging.MAX_PAGE_SIZE}"
+        )
+    )
+    cursor: Cursor | None = Field(None, description="`next_cursor` of the page before")
+
+    @property
+    def page(self) -> paging.Page:
+        return paging.Page(self.limit, self.cursor)
+
+
+class ReadinessQuery(Query):
+    """What readiness is asked for."""
+
+    exclude: CheckName | None = Field(
+        None, description="a check that is left out, such as `exec` for the keys of all workspaces"
+    )
+
+
+class RegistrationsQuery(PageQuery):
+    """Which registrations."""
+
+    job_id: JobId | None = Field(None, description=JOB_ID_DESCRIPTION)
+    endpoint: Reference | None = Field(None, description=ENDPOINT_DESCRIPTION)
+    status: RegistrationStatus | None = Field(None, description="the state of the registration")
+
+
+class WorkspaceQuery(Query):
+    """In which workspace."""
+
+    workspace: Workspace | None = Field(None, description="the Exec workspace; left out: whichever has it")
+
+
+class JobsQuery(PageQuery):
+    """Which jobs."""
+
+    workspace: Workspace | None = Field(None, description="the Exec workspace")
+    state: WatchState | None = Field(None, description="whether the job is watched, or why no longer")
+
+
+class EventsQuery(PageQuery):
+    """Which events, and in which shape."""
+
+    type: EventType | None = Field(None, description="the kind of event")
+    job_id: JobId | None = Field(None, description=JOB_ID_DESCRIPTION)
+    workspace: Workspace | None = Field(None, description="the Exec workspace")
+    format: EventFormat = Field("standard", description="the format that `body` has")
+
+
+class EndpointsQuery(PageQuery):
+    """Which endpoints."""
+
+    kind: EndpointKind | None = Field(None, description="`standing` ones, or `ad_hoc` ones made by a registration")
+
+
+class DeliveriesQuery(PageQuery):
+    """Which deliveries."""
+
+    status: DeliveryStatus | None = Field(None, description="the state of the delivery")
+    job_id: JobId | None = Field(None, description=JOB_ID_DESCRIPTION)
+    endpoint: Reference | None = Field(None, description=ENDPOINT_DESCRIPTION)
+    since: Time | None = Field(None, description="the earliest time at which the delivery was made")
+    until: Time | None = Field(None, description="the time before which the delivery was made")

@@ -1,0 +1,73 @@
+"""What surrounds every answer: its id, the headers that every answer has, and the answer to a fault of our own."""
+
+import re
+import traceback
+from logging import Logger
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from ulid import ULID
+
+from relay.registration import exec_callback_tokens
+from relay.telemetry import trace_context
+from relay.web.core import errors
+from relay.web.core.errors import InternalError
+
+DEFAULT_HEADERS = {
+    "x-content-type-options": "nosniff",  # guard: no-cors
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+}
+"""On every answer that does not bring its own."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class ResponseMiddleware:
+    """ASGI middleware. A request keeps the `x-request-id` it came with, or gets one; the answer bears the same."""
+
+    def __init__(self, app: ASGIApp, log: Logger) -> None:
+        self.app, self.log = app, log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        came = headers.get("x-request-id", "")
+        request_id = came if _REQUEST_ID.fullmatch(came) else f"req_{ULID()}"
+        scope.setdefault("state", {}).update(request_id=request_id, trace=_trace_of(headers))
+        started = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = request_id
+                for name, value in DEFAULT_HEADERS.items():  # guard: answer-headers
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_headers)
+        except Exception as error:
+            # Where it happened, and never its text: that could hold what the request or the store held.
+            frames = "".join(traceback.format_tb(error.__traceback__))  # guard: crash-log
+            self.log.error("%s: %s in %s\n%s", request_id, type(error).__name__, _shown(scope["path"]), frames)
+            if not started:
+                text = f"the relay is at fault, not the request; its log says more under {request_id}"
+                await errors.error_response(InternalError("internal_error", text))(scope, receive, send_with_headers)
+
+
+def _trace_of(headers: Headers) -> str | None:
+    """The trace that the request is part of; two traceparents break the rules as a wrong one does."""
+    sent = headers.getlist(trace_context.HEADER)
+    return trace_context.parse_traceparent(sent[0]) if len(sent) == 1 else None
+
+
+def _shown(path: str) -> str:
+    """A path, fit for a log: that of Exec's callbacks holds a token."""
+    return f"{exec_callback_tokens.PATH}…" if path.startswith(exec_callback_tokens.PATH) else path

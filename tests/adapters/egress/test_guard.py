@@ -1,0 +1,353 @@
+"""Where egress refuses to go, and whom it believes: real sockets, resolvers that lie, real certificates."""
+
+import asyncio
+import datetime
+import socket
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from relay.egress.http_client import ThreadResolver, WebhookHttpClient
+from relay.egress.result import HttpResponse, RequestFailed, SendResult
+from relay.egress.url_policy import EgressRules, Network
+from tests.loopback import Served, Wire, answer, answering, serving
+from tests.unit.egress.test_url_policy import HOSTILE
+
+BODY = b"{}"
+Resolved = list[ResolveResult]
+
+
+class Zone(AbstractResolver):
+    """A name server that says what it is told to: the addresses of each name, a further answer at each further ask."""
+
+    def __init__(self, names: dict[str, Sequence[Sequence[str]]]) -> None:
+        self._answers = {name: list(answers) for name, answers in names.items()}
+        self.asked: list[str] = []
+        self.closed = False
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        self.asked.append(host)
+        if host not in self._answers:
+            raise OSError("Name or service not known")
+        answers = self._answers[host]
+        addresses = answers.pop(0) if len(answers) > 1 else answers[0]
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in addresses
+        ]
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def _rules(*, allow: str = "", deny: str = "") -> EgressRules:
+    def networks(text: str) -> tuple[Network, ...]:
+        return tuple(ip_network(one) for one in text.split())
+
+    return EgressRules(allow_http=True, allow_networks=networks(allow), deny_networks=networks(deny))
+
+
+@asynccontextmanager
+async def _egress(
+    rules: EgressRules, trusted: ssl.SSLContext | None = None, connect_timeout: int = 5_000, **names: Sequence[str]
+) -> AsyncIterator[WebhookHttpClient]:
+    """`names`: the addresses of NAME.test."""
+    zone = Zone({f"{name}.test": [addresses] for name, addresses in names.items()})
+    egress = WebhookHttpClient(rules, connect_timeout=connect_timeout, resolver=zone, ssl_context=trusted)
+    yield egress
+    await egress.aclose()
+
+
+async def _post(egress: WebhookHttpClient, url: str) -> SendResult:
+    outcome, _ = await egress.post(url, {}, BODY, 5_000)
+    return outcome
+
+
+# --- the address that is dialled -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host",
+    """
+    127.0.0.1 127.1 0x7f.1 2130706433 0177.0.0.1 0.0.0.0 localhost a.localhost 127.0.0.1.
+    [::1] [::ffff:127.0.0.1] [::ffff:7f00:1] [::127.0.0.1] [64:ff9b::7f00:1] [2002:7f00:1::]
+    """.split(),
+)
+async def test_a_literal_of_this_machine_is_not_dialled(host: str) -> None:
+    """However loopback is spelled, nothing connects to it."""
+    async with serving(answering(answer())) as served, _egress(_rules()) as egress:
+        outcome = await _post(egress, served.url(host=host))
+        assert isinstance(outcome, RequestFailed)
+        assert outcome.kind == "blocked"
+        assert served.connections == 0
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        "127.0.0.1",
+        "127.0.0.1 127.0.0.2",
+        "::1 127.0.0.1",
+        "::ffff:127.0.0.1",
+        "64:ff9b::7f00:1",
+        "0.0.0.0 ::",
+        "10.0.0.1 169.254.169.254 fd00:ec2::254",
+        "127.0.0.1 " * 100,
+    ],
+)
+async def test_a_name_of_this_machine_is_not_dialled(addresses: str) -> None:
+    """A name whose addresses are all refused is blocked, with the addresses as the reason."""
+    async with serving(answering(answer())) as served, _egress(_rules(), evil=addresses.split()) as egress:
+        outcome = await _post(egress, served.url("/s3cr3t", host="evil.test"))
+        assert isinstance(outcome, RequestFailed)
+        assert outcome.kind == "blocked"
+        assert outcome.detail.startswith("the address is not dialled: ")
+        assert outcome.detail.count("127.0.0.1 is loopback") <= 1
+        assert "s3cr3t" not in outcome.detail
+        assert served.connections == 0
+
+
+async def test_a_name_that_changes_its_address_is_judged_at_each_dial() -> None:
+    """DNS rebinding: a name that pointed somewhere allowed, and then to this machine's inside, is refused then."""
+    zone = Zone({"evil.test": [["127.0.0.1"], ["127.0.0.2"]]})
+    first = WebhookHttpClient(_rules(allow="127.0.0.1/32"), resolver=zone)
+    second = WebhookHttpClient(_rules(allow="127.0.0.1/32"), resolver=zone)
+    async with serving(answering(answer())) as served:
+        assert isinstance(await _post(first, served.url(host="evil.test")), HttpResponse)
+        outcome = await _post(second, served.url(host="evil.test"))
+        assert outcome == RequestFailed("blocked", "the address is not dialled: 127.0.0.2 is loopback")
+        assert zone.asked == ["evil.test", "evil.test"]
+    await first.aclose()
+    await second.aclose()
+
+
+@pytest.mark.parametrize("addresses", [["127.0.0.2", "127.0.0.1"], ["127.0.0.1", "127.0.0.2"], ["::1", "127.0.0.1"]])
+async def test_of_several_addresses_only_the_allowed_are_dialled(addresses: list[str]) -> None:
+    """A refused address beside an allowed one is passed over, in whatever order they come."""
+    async with (
+        serving(answering(answer())) as served,
+        _egress(_rules(allow="127.0.0.0/8", deny="127.0.0.2/32"), some=addresses) as egress,
+    ):
+        assert isinstance(await _post(egress, served.url(host="some.test")), HttpResponse)
+        assert served.connections == 1
+
+
+async def test_refused_and_dead_addresses_are_a_failed_connection() -> None:
+    """Where an allowed address was tried and did not answer, the attempt may be repeated: it is not blocked."""
+    async with serving(answering(answer())) as served:
+        pass
+    async with _egress(_rules(allow="127.0.0.1/32"), some=["127.0.0.2", "127.0.0.1"]) as egress:
+        outcome = await _post(egress, served.url(host="some.test"))
+        assert isinstance(outcome, RequestFailed)
+        assert outcome.kind == "connection"
+        assert outcome.detail.endswith("; not dialled: 127.0.0.2 is loopback")
+
+
+async def test_denied_networks_win() -> None:
+    """What the operator denies is blocked though it is allowed as well."""
+    async with (
+        serving(answering(answer())) as served,
+        _egress(_rules(allow="127.0.0.0/8", deny="::/0 0.0.0.0/0")) as it,
+    ):
+        outcome = await _post(it, served.url())
+        assert isinstance(outcome, RequestFailed)
+        assert (outcome.kind, served.connections) == ("blocked", 0)
+
+
+async def test_reasons_of_attempts_at_once_are_not_mixed_up() -> None:
+    """Blocked and good attempts side by side each get their own outcome."""
+    async with (
+        serving(answering(answer())) as served,
+        _egress(_rules(allow="127.0.0.1/32"), good=["127.0.0.1"], evil=["127.0.0.2"]) as egress,
+    ):
+        hosts = ["good.test", "evil.test"] * 20
+        outcomes = await asyncio.gather(*(_post(egress, served.url(host=host)) for host in hosts))
+        assert [isinstance(outcome, HttpResponse) for outcome in outcomes] == [True, False] * 20
+        assert {outcome.kind for outcome in outcomes if isinstance(outcome, RequestFailed)} == {"blocked"}
+
+
+@pytest.mark.parametrize("url", ["http://h.test/", "https://me:s3cr3t@h.test/", "ftp://h.test/", "h.test", "https://"])
+async def test_the_url_is_judged_again_at_send(url: str) -> None:
+    """What may not be registered is not sent to either: no name is even resolved."""
+    zone = Zone({"h.test": [["127.0.0.1"]]})
+    egress = WebhookHttpClient(EgressRules(), resolver=zone)
+    outcome = await _post(egress, url)
+    assert isinstance(outcome, RequestFailed)
+    assert outcome.kind == "blocked"
+    assert "s3cr3t" not in outcome.detail
+    assert zone.asked == []
+    await egress.aclose()
+    assert zone.closed
+
+
+async def test_a_name_without_address_is_a_failed_connection() -> None:
+    """A name that does not resolve may do so later."""
+    async with _egress(_rules()) as egress:
+        outcome = await _post(egress, "http://gone.test/s3cr3t")
+        assert outcome == RequestFailed("connection", "the host's name has no address")
+
+
+async def test_the_systems_resolver_knows_this_machine() -> None:
+    """Names are resolved on threads of their own; an unknown one raises OSError."""
+    resolver = ThreadResolver(2)
+    assert "127.0.0.1" in [found["host"] for found in await resolver.resolve("localhost", 80, socket.AF_INET)]
+    with pytest.raises(OSError, match=r"Errno"):
+        await resolver.resolve("a..b", 80)
+    await resolver.close()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed(status: int) -> None:
+    """Wherever an allowed receiver points, to the cloud's metadata or next door, nothing else is dialled."""
+    async with serving(answering(answer())) as elsewhere, _egress(_rules(allow="127.0.0.0/8")) as egress:
+        for location in ("http://169.254.169.254/latest/meta-data/", elsewhere.url("/s3cr3t")):
+            led = answering(answer(b"", f"{status} Moved", f"Location: {location}"))
+            async with serving(led) as served:
+                outcome = await _post(egress, served.url())
+                assert isinstance(outcome, HttpResponse)
+                assert outcome.status == status
+        assert elsewhere.connections == 0
+
+
+async def test_no_hostile_url_is_sent_to() -> None:
+    """All that registering refuses is refused at sending too, with no name resolved and nothing dialled."""
+
+    class Everywhere(Zone):
+        async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC) -> Resolved:
+            self.asked.append(host)
+            return []
+
+    zone = Everywhere({})
+    egress = WebhookHttpClient(EgressRules(), resolver=zone)
+    for url in HOSTILE:
+        outcome = await _post(egress, url)
+        assert isinstance(outcome, RequestFailed), url
+        assert outcome.kind == "blocked", url
+    assert zone.asked == []
+    await egress.aclose()
+
+
+# --- TLS -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A self-made certificate and key for `a.test` and 127.0.0.1 only."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a.test")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("a.test")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = tmp_path / "a.test.pem"
+    path.write_bytes(made.public_bytes(serialization.Encoding.PEM) + private)
+    return path
+
+
+@pytest.fixture
+def trusted(certificate: Path) -> ssl.SSLContext:
+    """A client's context that trusts the certificate."""
+    return ssl.create_default_context(cafile=str(certificate))
+
+
+@asynccontextmanager
+async def _secure(certificate: Path) -> AsyncIterator[tuple[Served, list[str | None]]]:
+    """A TLS server, and the names that clients asked it for."""
+    names: list[str | None] = []
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    context.sni_callback = lambda _, name, __: names.append(name)
+    async with serving(answering(answer()), context) as served:
+        yield served, names
+
+
+async def test_tls_names_come_from_the_url(certificate: Path, trusted: ssl.SSLContext) -> None:
+    """The name in the URL is what the receiver is asked for, and what its certificate must hold."""
+    async with (
+        _secure(certificate) as (served, names),
+        _egress(_rules(allow="127.0.0.0/8"), trusted, a=["127.0.0.1"]) as egress,
+    ):
+        assert isinstance(await _post(egress, served.url(host="a.test", scheme="https")), HttpResponse)
+        assert names == ["a.test"]
+        assert served.requests[0].headers["host"] == f"a.test:{served.port}"
+
+
+async def test_a_connection_is_never_used_for_another_host(certificate: Path, trusted: ssl.SSLContext) -> None:
+    """A kept TLS connection for one host does not serve another on the same address and port: names are checked."""
+    async with (
+        _secure(certificate) as (served, names),
+        _egress(_rules(allow="127.0.0.0/8"), trusted, a=["127.0.0.1"], b=["127.0.0.1"]) as egress,
+    ):
+        assert isinstance(await _post(egress, served.url(host="a.test", scheme="https")), HttpResponse)
+        outcome = await _post(egress, served.url("/s3cr3t", host="b.test", scheme="https"))
+        assert isinstance(outcome, RequestFailed)
+        assert outcome.kind == "tls"
+        assert "Hostname mismatch" in outcome.detail
+        literal = await _post(egress, served.url(scheme="https"))
+        assert isinstance(literal, RequestFailed)
+        assert literal.kind == "tls"
+        assert isinstance(await _post(egress, served.url(host="a.test", scheme="https")), HttpResponse)
+        assert (len(served.requests), names[:2]) == (2, ["a.test", "b.test"])
+
+
+async def test_an_unknown_certificate_is_refused(certificate: Path) -> None:
+    """A certificate that no trusted authority signed ends the attempt before anything is sent."""
+    async with _secure(certificate) as (served, _), _egress(_rules(allow="127.0.0.0/8"), a=["127.0.0.1"]) as egress:
+        outcome = await _post(egress, served.url(host="a.test", scheme="https"))
+        assert isinstance(outcome, RequestFailed)
+        assert outcome.kind == "tls"
+        assert outcome.detail == "the certificate is not valid: self-signed certificate"
+        assert served.requests == []
+
+
+async def test_plain_http_on_a_tls_port_is_a_tls_failure() -> None:
+    """A receiver that does not speak TLS is said to be just that."""
+
+    async def plain(wire: Wire) -> None:
+        await wire.send(answer())
+        await wire.hang()
+
+    async with serving(plain) as served, _egress(_rules(allow="127.0.0.0/8"), a=["127.0.0.1"]) as egress:
+        outcome = await _post(egress, served.url(host="a.test", scheme="https"))
+        assert isinstance(outcome, RequestFailed)
+        assert outcome.kind == "tls"
+
+
+async def test_a_handshake_that_hangs_ends_with_the_connect_timeout() -> None:
+    """A receiver that accepts and then says nothing holds the attempt for the connect timeout only."""
+
+    async def mute(wire: Wire) -> None:
+        await wire.hang()
+
+    async with (
+        serving(mute) as served,
+        _egress(_rules(allow="127.0.0.0/8"), connect_timeout=200, a=["127.0.0.1"]) as egress,
+    ):
+        outcome, duration = await egress.post(served.url(host="a.test", scheme="https"), {}, BODY, 10_000)
+        assert outcome == RequestFailed("timeout", "no connection in time")
+        assert duration < 3_000

@@ -1,0 +1,217 @@
+"""What Exec answers becomes a value: odd jobs, no jobs, refusals, redirects."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from relay.model import DAY, EventType
+from relay.polling.exec_client import MOST_READ, ExecClient
+from relay.polling.transitions import JobFound, JobNotFound, PollFailed, RateLimited, Unauthorized
+from tests.adapters.exec_polls import JOB, KEY, NOW, failing, job_answer, poll_at
+from tests.loopback import answer, answering, serving
+
+
+async def test_a_job_comes_back_as_exec_sent_it() -> None:
+    """The job is read, and what is unknown here is kept."""
+    poll_result = await poll_at(answering(job_answer()))
+    assert isinstance(poll_result, JobFound)
+    assert poll_result.job.final_event is EventType.COMPLETED
+    assert poll_result.job.raw() == JOB
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"status": "queued", "scenario": None},
+        {"status": "paused"},
+        {"created_at": 1709287200, "started_at": [], "completed_at": "yesterday", "duration_seconds": "40"},
+        {"completed_at": "9999-99-99T99:99:99Z"},
+        {"created_at": "0001-01-01T00:00:00+23:59"},
+        {"scenario": {"id": 7, "name": None, "url": ["x"]}},
+        {"error": {"code": 500, "message": None, "details": [1]}},
+        {"duration_seconds": True},
+        {"duration_seconds": 10**300},
+        {"created": 1, "ending": 2, "_sent": 3, "model_config": 4, "model_dump": 5},
+    ],
+)
+async def test_an_odd_field_is_no_reason_to_refuse_a_job(changes: dict[str, Any]) -> None:
+    """Only id, status, and what scenario and error are, must be right; the rest is passed on as it came."""
+    poll_result = await poll_at(answering(job_answer(**changes)))
+    assert isinstance(poll_result, JobFound)
+    assert poll_result.job.raw() == {**JOB, **changes}
+    assert poll_result.job.created_at_ms in (NOW, None)
+    assert type(poll_result.job).model_validate_json(json.dumps({**JOB, **changes})) == poll_result.job
+
+
+async def test_content_type_and_bom_do_not_matter() -> None:
+    """Right JSON is a job under any content type."""
+    told = answer(b"\xef\xbb\xbf" + json.dumps(JOB).encode(), "200 OK", "Content-Type: text/html; charset=latin-1")
+    assert isinstance(await poll_at(answering(told)), JobFound)
+
+
+async def test_half_a_surrogate_pair_does_not_stop_a_job() -> None:
+    """A name cut in the middle of an emoji is repaired, so that it can be stored and sent."""
+    body = json.dumps({**JOB, "scenario": {"name": "cut \ud83c"}}).encode()
+    poll_result = await poll_at(answering(answer(body)))
+    assert isinstance(poll_result, JobFound)
+    assert poll_result.job.scenario
+    assert poll_result.job.scenario.name == "cut ?"
+
+
+MALFORMED: list[tuple[str, bytes]] = [
+    ("nothing", b""),
+    ("a page", b"<html>Sign in</html>"),
+    ("half a job", json.dumps(JOB).encode()[:-1]),
+    ("a list", b"[]"),
+    ("a text", b'"completed"'),
+    ("null", b"null"),
+    ("an empty object", b"{}"),
+    ("no id", json.dumps({**JOB, "id": None}).encode()),
+    ("a number as id", json.dumps({**JOB, "id": 1}).encode()),
+    ("another id", json.dumps({**JOB, "id": "J1o2b3i4d5x6"}).encode()),
+    ("no status", json.dumps({"id": JOB["id"]}).encode()),
+    ("a status that is a list", json.dumps({**JOB, "status": ["completed"]}).encode()),
+    ("an empty status", json.dumps({**JOB, "status": ""}).encode()),
+    ("an endless status", json.dumps({**JOB, "status": "x" * 101}).encode()),
+    ("a status with a line break", json.dumps({**JOB, "status": "completed\n"}).encode()),
+    ("a scenario that is a text", json.dumps({**JOB, "scenario": "s1"}).encode()),
+    ("a scenario that is a list", json.dumps({**JOB, "scenario": []}).encode()),
+    ("an error that is a text", json.dumps({**JOB, "status": "failed", "error": "oops"}).encode()),
+    ("an error that is false", json.dumps({**JOB, "error": False}).encode()),
+    ("NaN", json.dumps({**JOB, "duration_seconds": float("nan")}).encode()),
+    ("Infinity", json.dumps({**JOB, "x": float("inf")}).encode()),
+    ("a number beyond all numbers", json.dumps(JOB).encode().replace(b"40", b"1e999")),
+    ("a number of 5,000 digits", json.dumps(JOB).encode().replace(b"40", b"9" * 5_000)),
+    ("invalid UTF-8", json.dumps(JOB).encode().replace(b"Caf", b"\xff\xfe\xfa")),
+    ("deep lists", b'{"id": "j1o2b3i4d5x6", "status": "queued", "x": ' + b"[" * 400_000 + b"]" * 400_000 + b"}"),
+    ("lists 500 deep", b'{"id": "j1o2b3i4d5x6", "status": "queued", "x": ' + b"[" * 500 + b"]" * 500 + b"}"),
+    ("lists 950 deep", b'{"id": "j1o2b3i4d5x6", "status": "queued", "x": ' + b"[" * 950 + b"]" * 950 + b"}"),
+    ("deep objects", b'{"id":' * 100_000),
+    ("more than 128 KiB", json.dumps({**JOB, "x": "x" * MOST_READ}).encode()),
+    ("a job and 128 KiB of spaces", json.dumps(JOB).encode() + b" " * MOST_READ),
+    ("zeros", bytes(10_000)),
+]
+
+
+@pytest.mark.parametrize("body", [row[1] for row in MALFORMED], ids=[row[0] for row in MALFORMED])
+async def test_a_200_that_is_no_job_is_faulty(body: bytes) -> None:
+    """What is not this job's status is never taken for it."""
+    poll_result = await poll_at(answering(answer(body, "200 OK", "Content-Type: application/json")))
+    assert isinstance(poll_result, PollFailed)
+    assert poll_result.kind == "malformed"
+    assert poll_result.detail.startswith("Exec's answer is no job: ")
+    assert len(poll_result.detail) < 200
+
+
+async def test_a_job_of_nearly_1_mib_is_read() -> None:
+    """The limit is on what is longer."""
+    assert isinstance(await poll_at(answering(job_answer(x="x" * (MOST_READ - 1_000)))), JobFound)
+
+
+async def test_a_compressed_answer_is_faulty() -> None:
+    """Nothing is decompressed."""
+    told = answer(json.dumps(JOB).encode(), "200 OK", "Content-Encoding: gzip")
+    poll_result = await poll_at(answering(told))
+    assert isinstance(poll_result, PollFailed)
+    assert poll_result.kind == "malformed"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"error": {"type": "not_found", "message": "no"}}', b"[]"])
+async def test_404_is_missing(body: bytes) -> None:
+    """Exec does not know the job, in whatever words."""
+    assert await poll_at(answering(answer(body, "404 Not Found"))) == JobNotFound()
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            {"error": {"type": "authentication_error", "code": "invalid_api_key", "message": "Invalid key"}},
+            "Invalid key",
+        ),
+        ({"error": {"code": "workspace_inactive"}}, "workspace_inactive"),
+        ({"error": {"message": f"No such key: {KEY}!"}}, "No such key: …!"),
+        ({"error": {"message": "Not exec_live_abcdef0123 either"}}, "Not exec_… either"),
+        ({"error": {"message": "two\nlines\x1b[31m"}}, "two lines [31m"),
+        ({"error": {"message": "x" * 5_000}}, "x" * 300),
+        ({"error": {"message": ["no", "text"]}}, "Exec answered {status}"),
+        ({"error": "denied"}, "Exec answered {status}"),
+        ([], "Exec answered {status}"),
+    ],
+)
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_refused_key_says_why(status: int, body: Any, message: str) -> None:
+    """The envelope's message is told: short, printable, and never with a key in it."""
+    poll_result = await poll_at(failing(f"{status} No", body))
+    assert poll_result == Unauthorized(status, message.format(status=status))
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "wait"),
+    [
+        ({"retry_after": 7}, ["Retry-After: 9"], 7_000),
+        ({"error": {"type": "rate_limited", "retry_after": 7.5}}, [], 7_500),
+        ({"error": {"retry_after": "7"}}, [], 7_000),
+        ({"retry_after": "Fri, 01 Mar 2024 10:00:30 GMT"}, [], 30_000),
+        ({"retry_after": None}, ["Retry-After: 9"], 9_000),
+        ({"retry_after": "soon"}, ["Retry-After: 9"], 9_000),
+        ({"retry_after": True}, ["Retry-After: 9"], 9_000),
+        ({"retry_after": {"seconds": 1}}, ["Retry-After: 9"], 9_000),
+        ({}, ["Retry-After: Fri, 01 Mar 2024 10:00:30 GMT"], 30_000),
+        ({}, ["Retry-After: Fri, 01 Mar 2024 09:00:00 GMT"], 0),
+        ({"retry_after": 10**9}, [], DAY),
+        ({}, ["Retry-After: never"], None),
+        ([], [], None),
+    ],
+)
+async def test_429_says_how_long_to_wait(body: Any, headers: list[str], wait: int | None) -> None:
+    """`retry_after` of the body, else the header, as seconds or a date, a day at most."""
+    assert await poll_at(failing("429 Too Many Requests", body, *headers)) == RateLimited(wait)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "detail"),
+    [
+        (500, {"error": {"message": "Internal"}}, "Exec answered 500: Internal"),
+        (503, [], "Exec answered 503"),
+        (400, {"error": {"type": "invalid_request"}}, "Exec answered 400: invalid_request"),
+        (204, {}, "Exec answered 204"),
+        (418, {"error": {"message": KEY}}, "Exec answered 418: …"),
+    ],
+)
+async def test_any_other_status_is_faulty(status: int, body: Any, detail: str) -> None:
+    """Neither a job nor one of the known refusals: it is told, and tried again."""
+    poll_result = await poll_at(failing(f"{status} Odd", body) if status != 204 else answering(answer(b"", "204 No")))
+    assert poll_result == PollFailed("status", detail)
+
+
+@pytest.mark.parametrize("body", [b"[" * 500_000, b'{"error":' * 100_000, b"\xff\xfe", b'{"error": {"message": NaN}}'])
+async def test_an_error_in_any_shape_is_only_an_error(body: bytes) -> None:
+    """A refusal that is not in Exec's envelope still counts as what its status says."""
+    assert await poll_at(answering(answer(body, "500 Broken"))) == PollFailed("status", "Exec answered 500")
+    assert await poll_at(answering(answer(body, "429 Slow"))) == RateLimited(None)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_the_key_never_follows_a_redirect(status: int) -> None:
+    """A redirect is a fault that says where it led; the key is sent nowhere else, not even on the same host."""
+    async with serving(answering(job_answer())) as elsewhere:
+        led = answer(b"", f"{status} Moved", f"Location: {elsewhere.url('/s3cr3t')}")
+        poll_result = await poll_at(answering(led))
+        assert isinstance(poll_result, PollFailed)
+        assert poll_result.kind == "status"
+        assert f"a redirect to http://127.0.0.1:{elsewhere.port}/…" in poll_result.detail
+        assert "s3cr3t" not in poll_result.detail
+        assert elsewhere.connections == 0
+
+
+async def test_a_client_that_follows_redirects_is_overruled() -> None:
+    """Whatever HTTP client is given, a poll does not follow."""
+    async with serving(answering(job_answer())) as elsewhere:
+        led = answering(answer(b"", "302 Found", f"Location: {elsewhere.url()}"))
+        async with serving(led) as served, httpx.AsyncClient(follow_redirects=True, trust_env=False) as http:
+            client = ExecClient("default", KEY, served.url(), timeout=1_000, clock=lambda: NOW, http=http)
+            assert isinstance((await client.get_job("a")).result, PollFailed)
+            assert elsewhere.connections == 0

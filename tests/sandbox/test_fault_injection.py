@@ -1,0 +1,247 @@
+"""Faults on demand, as a client on a real socket meets them."""
+
+import asyncio
+import json
+from collections import Counter
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import ValidationError
+
+from relay.model import MINUTE, SECOND
+from relay.sandbox.fault_injection import NAMED, Fault, FaultConfig, FaultRule
+from tests.sandbox import exec_page
+from tests.sandbox.standin import StandIn, standin
+
+
+async def scripted(here: StandIn, *script: Any) -> str:
+    """A job whose next polls are answered as the script says."""
+    job = here.exec.add(lasts=0)
+    assert (await here.order(jobs={job.id: list(script)})).status_code == 200
+    return job.id
+
+
+async def test_a_script_is_followed_poll_by_poll() -> None:
+    """The answers come in the script's order, then all is well again; other jobs are not touched."""
+    async with standin() as here:
+        job_id = await scripted(here, "500", "ok", {"kind": "503"}, "404", "401", "403", "418")
+        other = here.exec.add()
+        codes = []
+        for _ in range(8):
+            codes.append((await here.poll(job_id)).status_code)
+            assert (await here.poll(other.id)).status_code == 200
+    assert codes == [500, 200, 503, 404, 401, 403, 418, 200]
+
+
+async def test_scripts_add_up() -> None:
+    """A second script goes on where the first ends."""
+    async with standin() as here:
+        job_id = await scripted(here, "500")
+        await here.order(jobs={job_id: ["502"]})
+        assert [(await here.poll(job_id)).status_code for _ in range(3)] == [500, 502, 200]
+
+
+async def test_scripted_refusals_have_exec_s_bodies() -> None:
+    """401 and 404 on demand look like real ones; 502 looks like a proxy's page, 500 like Exec's envelope."""
+    async with standin() as here:
+        job_id = await scripted(here, "401", "404", "502", "500")
+        assert (await here.poll(job_id)).json() == exec_page.UNAUTHORIZED
+        assert (await here.poll(job_id)).json()["error"]["message"] == f"Scenario not found: {job_id}"
+        assert "text/html" in (await here.poll(job_id)).headers["content-type"]
+        assert set((await here.poll(job_id)).json()["error"]) == {"type", "code", "message"}
+
+
+@pytest.mark.parametrize("form", ["both", "body", "error", "header", "date", "none"])
+async def test_429_asks_to_wait_in_every_form(form: str) -> None:
+    """In the body, inside its error, in the header as seconds or as a date, or not at all."""
+    async with standin() as here:
+        job_id = await scripted(here, {"kind": "429", "wait": 6_500, "retry_after": form})
+        refused = await here.poll(job_id)
+    body, header = refused.json(), refused.headers.get("retry-after")
+    assert refused.status_code == 429
+    assert body["error"]["type"] == "rate_limited"
+    assert body.get("retry_after") == (7 if form in ("both", "body") else None)
+    assert body["error"].get("retry_after") == (7 if form == "error" else None)
+    if form == "date":
+        assert parsedate_to_datetime(header or "").timestamp() == here.clock.now / SECOND + 7
+    else:
+        assert header == ("7" if form in ("both", "header") else None)
+
+
+async def test_without_a_wait_a_429_says_nothing_of_it() -> None:
+    """A bare 429 leaves it to the client how long to wait."""
+    async with standin() as here:
+        refused = await here.poll(await scripted(here, "429"))
+    assert "retry_after" not in refused.text
+    assert "retry-after" not in refused.headers
+
+
+def _is_no_job(text: str, job_id: str) -> bool:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return True
+    if not isinstance(found, dict) or found.get("id") != job_id or not isinstance(found.get("status"), str):
+        return True
+    return not isinstance(found.get("scenario"), dict | None)
+
+
+@pytest.mark.parametrize("kind", ["not_json", "wrong_shape", "other_job", "truncated"])
+async def test_malformed_answers_are_200_and_no_job(kind: str) -> None:
+    """They come whole and with status 200, and yet are not the job that was asked for, whichever way."""
+    async with standin() as here:
+        job_id = await scripted(here, *[kind] * 12)
+        answers = [await here.poll(job_id) for _ in range(12)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert all(_is_no_job(answer.text, job_id) for answer in answers)
+    if kind == "wrong_shape":
+        assert len({answer.text for answer in answers}) > 2
+
+
+async def test_a_huge_answer_is_a_job_of_more_than_a_mebibyte() -> None:
+    """Only its size is wrong."""
+    async with standin() as here:
+        job_id = await scripted(here, "huge")
+        huge = await here.poll(job_id)
+    assert len(huge.content) > 1024 * 1024
+    assert huge.json()["id"] == job_id
+
+
+async def test_an_unknown_status_is_not_an_ending() -> None:
+    """A status that was never published, with none of an ending's fields."""
+    async with standin() as here:
+        shown = (await here.poll(await scripted(here, "unknown_status"))).json()
+    assert list(shown) == list(exec_page.PROCESSING)
+    assert shown["status"] not in ("queued", "processing", "completed", "failed", "cancelled")
+    assert (shown["scenario"], shown["error"], shown["completed_at"]) == (None, None, None)
+
+
+async def test_a_connection_can_close_in_the_middle() -> None:
+    """The promised length is never reached; the next poll is fine."""
+    async with standin() as here:
+        job_id = await scripted(here, "closed")
+        with pytest.raises(httpx.RemoteProtocolError, match="peer closed"):
+            await here.poll(job_id)
+        assert (await here.poll(job_id)).status_code == 200
+        polls = here.exec.stats(job_id)["jobs"][job_id]["polls"]
+    told = [(poll["status"], poll["said"], poll["fault"]) for poll in polls]
+    assert told == [(None, None, "closed"), (200, "completed", None)]
+
+
+async def test_no_answer_comes_within_the_timeout() -> None:
+    """The client gives up first, and the records say that it got nothing; the server then stops at once."""
+    async with standin() as here:
+        job_id = await scripted(here, {"kind": "timeout", "wait": MINUTE})
+        with pytest.raises(httpx.ReadTimeout):
+            await here.poll(job_id, timeout=0.05)
+        polls = here.exec.stats(job_id)["jobs"][job_id]["polls"]
+        assert [(poll["status"], poll["fault"]) for poll in polls] == [(None, "timeout")]
+
+
+async def test_a_slow_answer_is_late_and_whole() -> None:
+    """Nothing but its time is wrong."""
+    async with standin() as here:
+        job_id = await scripted(here, {"kind": "slow", "wait": 80})
+        started = asyncio.get_running_loop().time()
+        assert (await here.poll(job_id)).json()["status"] == "completed"
+        assert asyncio.get_running_loop().time() - started >= 0.079
+
+
+async def test_the_first_polls_of_each_job_can_miss() -> None:
+    """Exec does not know a new job yet: 404 for the first polls of each, and of each alone."""
+    async with standin(fault_config=FaultConfig(missing_first=2)) as here:
+        one, two = here.exec.add(), here.exec.add()
+        assert [(await here.poll(one.id)).status_code for _ in range(4)] == [404, 404, 200, 200]
+        assert (await here.poll(two.id)).status_code == 404
+        await here.order(missing_first=0)
+        assert (await here.poll(two.id)).status_code == 200
+
+
+async def test_shares_are_kept() -> None:
+    """Over many polls each fault strikes as often as asked, and none strikes creations."""
+    faults = (FaultRule(kind="500", share=0.3), FaultRule(kind="404", share=0.2))
+    async with standin(fault_config=FaultConfig(faults=faults)) as here:
+        job = here.exec.add()
+        counts = Counter([(await here.poll(job.id)).status_code for _ in range(400)])
+        created = await here.create(exec_page.CREATE)
+    assert counts[500] == pytest.approx(120, abs=40)
+    assert counts[404] == pytest.approx(80, abs=35)
+    assert counts[200] == 400 - counts[500] - counts[404]
+    assert created.status_code == 201
+
+
+async def test_an_outage_lasts_as_long_as_ordered() -> None:
+    """401 for a while, on every call; then all is well by itself. New orders take the place of the old."""
+    async with standin() as here:
+        job = here.exec.add(lasts=None)
+        ordered = await here.order(faults=[{"kind": "401", "lasts": 10_000, "calls": "all"}])
+        assert ordered.json()["faults"][0]["kind"] == "401"
+        assert (await here.poll(job.id)).status_code == 401
+        assert (await here.create(exec_page.CREATE)).status_code == 401
+        assert (await here.cancel(job.id)).status_code == 401
+        here.clock.turn(10_000)
+        assert (await here.poll(job.id)).status_code == 200
+        assert (await here.http.get("/sandbox/faults")).json()["faults"] == []
+        await here.order(faults=[{"kind": "503"}])
+        await here.order(missing_first=0)
+        assert (await here.poll(job.id)).status_code == 503
+        await here.order(faults=[])
+        assert (await here.poll(job.id)).status_code == 200
+
+
+async def test_a_creation_whose_answer_is_lost_was_made_nevertheless() -> None:
+    """The connection closes, and the same request_id brings back the job that was made."""
+    async with standin() as here:
+        await here.order(faults=[{"kind": "closed", "calls": "all", "lasts": 1_000}])
+        with pytest.raises(httpx.RemoteProtocolError):
+            await here.create(exec_page.CREATE)
+        here.clock.turn(1_000)
+        again = await here.create(exec_page.CREATE)
+    assert (again.status_code, again.json()["is_new"]) == (200, False)
+
+
+async def test_a_refused_key_meets_no_fault() -> None:
+    """Faults strike those who may ask: a wrong key is refused first and leaves a script as it is."""
+    async with standin() as here:
+        job_id = await scripted(here, "500")
+        assert (await here.poll(job_id, headers={"authorization": "Bearer x"})).status_code == 401
+        assert (await here.poll(job_id)).status_code == 500
+
+
+@pytest.mark.parametrize(
+    "orders",
+    [
+        {"faults": [{"kind": "200"}]},
+        {"faults": [{"kind": "explode"}]},
+        {"faults": [{"kind": "٥٠٠"}]},
+        {"faults": [{"kind": "500", "share": 0}]},
+        {"faults": [{"kind": "500", "share": 0.6}, {"kind": "502", "share": 0.6}]},
+        {"faults": [{"kind": "500", "shares": 0.6}]},
+        {"jobs": {"abc": ["slow", "nonsense"]}},
+        {"missing_first": -1},
+        {"unknown": 1},
+    ],
+)
+async def test_wrong_orders_are_refused_and_change_nothing(orders: dict[str, Any]) -> None:
+    """The refusal is in Exec's envelope and names what is wrong; what was ordered before stays."""
+    async with standin(fault_config=FaultConfig(faults=(FaultRule(kind="502"),))) as here:
+        job = here.exec.add()
+        refused = await here.order(**orders)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_faults")
+        assert (await here.poll(job.id)).status_code == 502
+
+
+async def test_orders_that_are_no_json_are_refused() -> None:
+    """A typing error is a 400, not a crash."""
+    async with standin() as here:
+        refused = await here.http.post("/sandbox/faults", content=b"{oops")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_faults")
+
+
+def test_every_named_fault_is_known_and_others_are_not() -> None:
+    """The names in the help are the names that work; an error lists them."""
+    assert all(Fault(kind=name).kind == name for name in NAMED)
+    with pytest.raises(ValidationError, match="unknown_status"):
+        Fault(kind="boom")

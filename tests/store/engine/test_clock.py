@@ -1,0 +1,144 @@
+"""The time of a store: on PostgreSQL the database's, however wrong the clock of a relay's machine is."""
+
+import psycopg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.model import HOUR, MINUTE, SECOND, Instant
+from relay.store.engine.clock import PATIENCE, DatabaseClock, MachineClock, monotonic_ms, system_clock
+from relay.store.engine.database import Store
+from tests.conftest import NOON, Clock
+
+Wait = st.integers(0, 20_000)
+Jump = st.sampled_from([0, 0, 0, -HOUR, 5 * MINUTE])
+
+
+class Two:
+    """A database and a machine, whose clocks differ, and a relay on that machine."""
+
+    def __init__(self, apart: int) -> None:
+        self.database, self.machine = Clock(NOON), Clock(NOON + apart)
+        self.clock = DatabaseClock(self.machine)
+
+    def wait(self, ms: int) -> Instant:
+        """Time passes. Returns what the database's clock says."""
+        self.machine.advance(ms)
+        return self.database.advance(ms)
+
+    def set(self, there: int, back: int) -> None:
+        """The relay asks; question and answer take so long."""
+
+        def ask() -> Instant:
+            said = self.wait(there)
+            self.wait(back)
+            return said
+
+        self.clock.sync(ask)
+
+    @property
+    def off(self) -> int:
+        return abs(self.clock() - self.database())
+
+
+@given(st.integers(-(10**12), 10**12), st.lists(st.tuples(Wait, Jump, Wait, Wait), min_size=1, max_size=20))
+def test_it_is_never_further_off_than_the_answer_was_slow(apart: int, rounds: list[tuple[int, int, int, int]]) -> None:
+    """Whatever the machine's clock says, and wherever it jumps to between two questions."""
+    two = Two(apart)
+    for before, jump, there, back in rounds:
+        two.wait(before)
+        two.machine.advance(jump)
+        two.set(there, back)
+        assert two.off <= there + back
+        two.wait(MINUTE)
+        assert two.off <= there + back
+
+
+@given(st.lists(st.tuples(Wait, Wait, Wait), max_size=20))
+def test_a_slow_answer_makes_a_good_clock_no_worse(rounds: list[tuple[int, int, int]]) -> None:
+    """Once set well it stays right, as long as the machine's clock only runs."""
+    two = Two(5 * MINUTE)
+    two.set(0, 0)
+    for before, there, back in rounds:
+        two.wait(before)
+        two.set(there, back)
+        assert two.off == 0
+
+
+def test_nothing_is_known_before_it_was_set() -> None:
+    """Better no time than a wrong one."""
+    with pytest.raises(RuntimeError, match="not set yet"):
+        DatabaseClock()()
+
+
+def test_the_clock_between_two_questions_only_runs() -> None:
+    """It is not the machine's time of day, which somebody may set."""
+    first = monotonic_ms()
+    assert first <= monotonic_ms() < system_clock()
+
+
+async def test_a_store_goes_by_the_clock_of_its_database(store: Store, store_url: str) -> None:
+    """PostgreSQL's own, asked again where the machine's clock went wrong; SQLite has none but the machine's."""
+    if store.is_exclusive:
+        assert abs(store.clock() - system_clock()) < 10 * SECOND
+        assert await store.sync_clock() < SECOND
+        return
+    machine = Clock(NOON)
+    opened = await Store.open(store_url, clock=DatabaseClock(machine))
+    with psycopg.connect(store_url) as connection:
+
+        def said() -> Instant:
+            [(now,)] = connection.execute("SELECT extract(epoch FROM clock_timestamp()) * 1000").fetchall()
+            return int(now)
+
+        before = said()
+        machine.advance(-HOUR)
+        await opened.sync_clock()
+        assert before - 1 <= opened.clock() <= said() + 1
+        assert abs(store.clock() - said()) < 10 * SECOND
+    await opened.aclose()
+
+
+class Board:
+    """A machine whose clock is `wrong` by so much."""
+
+    def __init__(self) -> None:
+        self.even, self.wrong = Clock(NOON), 0
+        self.clock = MachineClock(self.even, lambda: self.even() + self.wrong)
+        self.clock.sync(self.clock.machine)
+
+    def set(self, wrong: int) -> int:
+        self.wrong = wrong
+        return self.clock.sync(self.clock.machine)
+
+
+@pytest.mark.parametrize("wrong", [-2 * SECOND, -HOUR, -26 * 365 * 24 * HOUR])
+def test_a_machine_that_boots_behind_its_store_goes_by_the_store(wrong: int) -> None:
+    """Evenly, until its clock is set to later than that, or its patience is at an end."""
+    board = Board()
+    board.set(wrong)
+    assert board.clock.begin(NOON - SECOND) == -wrong - SECOND
+    board.even.advance(MINUTE)
+    assert (board.set(wrong), board.clock()) == (0, NOON + MINUTE - SECOND)
+    assert board.set(wrong // 2) == 0 or wrong == -2 * SECOND
+    board.even.advance(PATIENCE)
+    assert board.set(wrong) < 0
+    assert board.clock() == board.even() + wrong
+
+
+@pytest.mark.parametrize("late", [0, 3 * SECOND, 5 * HOUR])
+def test_it_is_set_on_as_soon_as_its_machine_is(late: int) -> None:
+    """By as long as it had been off."""
+    board = Board()
+    board.set(-5 * HOUR)
+    board.clock.begin(NOON - late)
+    board.even.advance(4 * SECOND)
+    assert (board.set(0), board.clock()) == (late, NOON + 4 * SECOND)
+    assert board.set(-HOUR) == -HOUR, "from then on it goes by its machine"
+
+
+def test_a_machine_that_is_not_behind_begins_with_its_own_time() -> None:
+    """However long it was off."""
+    board = Board()
+    assert board.clock.begin(NOON - 5 * HOUR) == 0
+    assert board.clock() == NOON

@@ -1,0 +1,343 @@
+"""The store's transactions: all or nothing, together where they can be, and clear errors where they can't."""
+
+import asyncio
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from relay.errors import StoreError
+from relay.store.engine.database import Store, Tx
+from relay.store.engine.schema import metadata
+from relay.store.tables import idempotency
+from relay.store.tables.idempotency import StoredResponse
+
+
+def keep(key: str) -> StoredResponse:
+    return StoredResponse(key=key, request_hash="", status=201, answer="", created_at=0)
+
+
+async def test_migrations_make_the_tables_that_the_code_uses(store: Store) -> None:
+    """After all migrations the database is exactly what schema.py says."""
+    assert await store.read(lambda tx: compare_metadata(MigrationContext.configure(tx), metadata)) == []
+
+
+async def test_a_failing_transaction_leaves_nothing(store: Store) -> None:
+    """What a transaction wrote before it raised is gone."""
+
+    def work(tx: Tx) -> None:
+        idempotency.store(tx, keep("one"))
+        raise LookupError("half way")
+
+    with pytest.raises(LookupError):
+        await store.write(work)
+    assert await store.read(lambda tx: idempotency.get(tx, "one")) is None
+
+
+async def test_one_failing_transaction_does_not_spoil_those_committed_with_it(store: Store) -> None:
+    """Transactions that are committed as a group succeed and fail each for itself."""
+
+    def work(tx: Tx, number: int) -> int:
+        idempotency.store(tx, keep(str(number)))
+        if number % 10 == 3:
+            raise LookupError(str(number))
+        return number
+
+    results = await asyncio.gather(
+        *(store.write(lambda tx, n=n: work(tx, n)) for n in range(100)),  # type: ignore[misc]
+        return_exceptions=True,
+    )
+    for number, result in enumerate(results):
+        kept = await store.read(lambda tx, n=number: idempotency.get(tx, str(n)))  # type: ignore[misc]
+        assert isinstance(result, LookupError) == (number % 10 == 3) == (kept is None)
+
+
+async def test_a_transaction_that_the_database_refuses_fails_alone(store: Store) -> None:
+    """A row that breaks a rule of the database is its own transaction's fault, not that of those committed with it."""
+
+    def work(tx: Tx, number: int) -> int:
+        if number == 50:
+            tx.execute(text("insert into idempotency (key) values ('no answer')"))
+        idempotency.store(tx, keep(str(number)))
+        return number
+
+    results = await asyncio.gather(
+        *(store.write(lambda tx, n=n: work(tx, n)) for n in range(100)),  # type: ignore[misc]
+        return_exceptions=True,
+    )
+    assert [number for number, result in enumerate(results) if result != number] == [50]
+    assert isinstance(results[50], StoreError)
+
+
+async def test_what_waits_for_the_same_work_is_done_together(store: Store) -> None:
+    """Items that wait at once are given to their work at once, and each caller has what came of its own."""
+    calls: list[Sequence[int]] = []
+
+    def work(tx: Tx, numbers: Sequence[int]) -> list[str]:
+        calls.append(numbers)
+        return [str(number) for number in numbers if idempotency.store(tx, keep(str(number)))]
+
+    results = await asyncio.gather(*(store.write_together(work, number) for number in range(100)))
+    assert results == [str(number) for number in range(100)]
+    assert len(calls) < 20
+    assert sorted(number for call in calls for number in call) == list(range(100))
+
+
+async def test_one_that_fails_of_what_is_done_together_fails_alone(store: Store) -> None:
+    """The items beside it are written all the same, each by itself."""
+
+    def work(tx: Tx, numbers: Sequence[int]) -> list[int]:
+        for number in numbers:
+            idempotency.store(tx, keep(str(number)))
+            if number == 50:
+                raise LookupError("half way")
+        return [*numbers]
+
+    asked = (store.write_together(work, number) for number in range(100))
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    assert [number for number, result in enumerate(results) if result != number] == [50]
+    assert isinstance(results[50], LookupError)
+    kept = await store.read(lambda tx: [idempotency.get(tx, str(number)) is not None for number in range(100)])
+    assert kept == [number != 50 for number in range(100)]
+
+
+class Held:
+    """Transactions of the writer's that wait until they are let go; `done` says which took place, in order."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self.done, self._asked = store, list[str](), list[asyncio.Task[None]]()
+        self._begun: dict[str, threading.Event] = {}
+        self._go: dict[str, threading.Event] = {}
+
+    async def ask(self, *names: str, held: bool = False) -> None:
+        """Asks for transactions; returns once all have come to the writer, and one that is `held` has begun."""
+        for name in names:
+            self._begun[name], self._go[name] = threading.Event(), threading.Event()
+            if not held:
+                self._go[name].set()
+            self._asked.append(asyncio.create_task(self._store.write(partial(self._work, name))))
+        await asyncio.sleep(0)
+
+    async def begins(self, name: str) -> None:
+        assert await asyncio.to_thread(self._begun[name].wait, 10)
+
+    def let_go(self, name: str) -> None:
+        self._go[name].set()
+
+    async def all(self) -> list[str]:
+        """All took place, and are kept: in which order."""
+        await asyncio.wait_for(asyncio.gather(*self._asked), 30)
+        for name in self.done:
+            assert await self._store.read(lambda tx, name=name: idempotency.get(tx, name)) is not None  # type: ignore[misc]
+        return self.done
+
+    def _work(self, name: str, tx: Tx) -> None:
+        self._begun[name].set()
+        self._go[name].wait(10)
+        assert idempotency.store(tx, keep(name))
+        self.done.append(name)
+
+
+async def test_a_flood_of_batched_writes_leaves_room_for_others(store: Store) -> None:
+    """Thousands of registrations wait: whatever else is written is in the next commit but one."""
+    held = Held(store)
+    await held.ask("first", held=True)
+    await held.begins("first")
+    sizes: list[int] = []
+
+    def work(tx: Tx, numbers: Sequence[int]) -> Sequence[int]:
+        sizes.append(len(numbers))
+        held.done.append(f"batch of {len(numbers)}")
+        return numbers
+
+    flood = [asyncio.create_task(store.write_together(work, number)) for number in range(3_000)]
+    await asyncio.sleep(0)
+    await held.ask("other")
+    held.let_go("first")
+    await asyncio.gather(*flood)
+    order = held.done
+    assert order.index("other") <= 2, order
+    assert sum(sizes) == 3_000
+    assert len(sizes) <= 20, "they are done together all the same"
+
+
+async def test_a_flood_of_others_leaves_room_for_batched_writes(store: Store) -> None:
+    """Each commit has both."""
+    held = Held(store)
+    await held.ask("first", held=True)
+    await held.begins("first")
+    await held.ask(*(f"other{number}" for number in range(1_000)))
+
+    def work(tx: Tx, numbers: Sequence[int]) -> Sequence[int]:
+        held.done.append("batch")
+        return numbers
+
+    batched = asyncio.create_task(store.write_together(work, 1))
+    await asyncio.sleep(0)
+    held.let_go("first")
+    await batched
+    assert held.done.index("batch") <= 256
+
+
+async def test_long_transactions_are_not_committed_together(store: Store) -> None:
+    """After a quarter of a second a commit is made: what it did not reach follows, in its order, both kinds in turn."""
+    held = Held(store)
+    await held.ask("first", held=True)
+    await held.begins("first")
+
+    def slow(name: str, tx: Tx) -> None:
+        assert idempotency.store(tx, keep(name))
+        threading.Event().wait(0.3)
+        held.done.append(name)
+
+    def batched(tx: Tx, numbers: Sequence[int]) -> Sequence[int]:
+        held.done.append("batch")
+        return numbers
+
+    asked = [asyncio.create_task(store.write(partial(slow, f"slow{number}"))) for number in range(3)]
+    last = asyncio.create_task(store.write_together(batched, 1))
+    await asyncio.sleep(0)
+    held.let_go("first")
+    await asyncio.wait_for(asked[0], 10)
+    assert "slow2" not in held.done
+    await asyncio.wait_for(asyncio.gather(*asked, last), 10)
+    assert held.done == ["first", "batch", "slow0", "slow1", "slow2"]
+    for number in range(3):
+        assert await store.read(lambda tx, n=number: idempotency.get(tx, f"slow{n}")) is not None  # type: ignore[misc]
+
+
+async def test_a_transaction_whose_caller_left_is_made_all_the_same(store: Store) -> None:
+    """Whoever waits may be cancelled; what was asked for is written, and the next one is served."""
+    held = Held(store)
+    await held.ask("first", held=True)
+    await held.begins("first")
+    left = asyncio.create_task(store.write(lambda tx: idempotency.store(tx, keep("left"))))
+    await asyncio.sleep(0)
+    left.cancel()
+    held.let_go("first")
+    assert await store.write(lambda tx: idempotency.store(tx, keep("next")))
+    assert await store.read(lambda tx: idempotency.get(tx, "left")) is not None
+    assert left.cancelled()
+
+
+def test_a_transaction_whose_loop_ended_harms_nobody(sqlite_url: str) -> None:
+    """The writer outlives a loop that was closed before it was told."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(_: Tx) -> None:
+        begun.set()
+        go_on.wait(10)
+
+    async def leave() -> Store:
+        store = await Store.open(sqlite_url)
+        asyncio.create_task(store.write(slow))  # noqa: RUF006 (it is to be cancelled by the end of the loop)
+        assert await asyncio.to_thread(begun.wait, 10)
+        return store
+
+    async def come_back(store: Store) -> None:
+        assert await store.write(lambda tx: idempotency.store(tx, keep("after")))
+        await store.aclose()
+
+    store = asyncio.run(leave())
+    go_on.set()
+    asyncio.run(come_back(store))
+
+
+async def test_a_write_is_on_disk_when_it_returns(sqlite_store: Store, tmp_path: Path) -> None:
+    """Another process sees what was written as soon as write has returned."""
+    await sqlite_store.write(lambda tx: idempotency.store(tx, keep("seen")))
+    query = "select count(*) from idempotency"
+    count = f"import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('{query}').fetchone()[0])"
+    command = [sys.executable, "-c", count, str(tmp_path / "relay.db")]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "1"
+
+
+async def test_commits_are_synced_and_files_are_private(sqlite_store: Store, tmp_path: Path) -> None:
+    """WAL with full syncs, and no file that others may read."""
+    mode = await sqlite_store.write(lambda tx: tx.execute(text("PRAGMA journal_mode")).scalar_one())
+    sync = await sqlite_store.write(lambda tx: tx.execute(text("PRAGMA synchronous")).scalar_one())
+    assert (mode, sync) == ("wal", 2)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+
+
+async def test_a_second_relay_on_the_same_file_is_refused(sqlite_store: Store, sqlite_url: str) -> None:
+    """SQLite is for one relay: the second one is told so."""
+    with pytest.raises(StoreError, match="in use by another relay"):
+        await Store.open(sqlite_url)
+
+
+async def test_the_file_is_free_again_after_closing(sqlite_url: str) -> None:
+    """A store can be closed twice and opened again."""
+    first = await Store.open(sqlite_url)
+    await first.aclose()
+    await first.aclose()
+    with pytest.raises(StoreError, match="closed"):
+        await first.write(lambda tx: None)
+    await (await Store.open(sqlite_url)).aclose()
+
+
+async def test_a_locked_database_is_a_clear_error_and_loses_nothing(sqlite_store: Store, tmp_path: Path) -> None:
+    """While another process holds the file, writes fail in words; afterwards they work again."""
+    other = sqlite3.connect(tmp_path / "relay.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="locked by another process"):
+        await sqlite_store.write(lambda tx: idempotency.store(tx, keep("a")))
+    other.execute("ROLLBACK")
+    other.close()
+    assert await sqlite_store.write(lambda tx: idempotency.store(tx, keep("a")))
+
+
+async def test_a_full_disk_is_a_clear_error_and_loses_nothing(sqlite_store: Store) -> None:
+    """When no page can be added, writes fail in words, what was there stays, and later writes work again."""
+    await sqlite_store.write(lambda tx: idempotency.store(tx, keep("before")))
+    pages = await sqlite_store.write(lambda tx: tx.execute(text("PRAGMA page_count")).scalar_one())
+    await sqlite_store.write(lambda tx: tx.execute(text(f"PRAGMA max_page_count={pages}")).scalar_one())
+    big = StoredResponse(key="big", request_hash="", status=201, answer="x" * 1_000_000, created_at=0)
+    with pytest.raises(StoreError, match="disk is full"):
+        await sqlite_store.write(lambda tx: idempotency.store(tx, big))
+    await sqlite_store.write(lambda tx: tx.execute(text("PRAGMA max_page_count=1000000")).scalar_one())
+    assert await sqlite_store.read(lambda tx: idempotency.get(tx, "before")) is not None
+    assert await sqlite_store.write(lambda tx: idempotency.store(tx, big))
+
+
+@pytest.mark.parametrize(
+    ("url", "match"),
+    [
+        ("sqlite:///:memory:", "names no file"),
+        ("sqlite://", "names no file"),
+        ("mysql://localhost/x", "not mysql"),
+        ("nonsense", "not a database URL"),
+        ("sqlite:////proc/nowhere/relay.db", "can't be opened"),
+    ],
+)
+async def test_a_url_that_can_not_be_used_is_refused(url: str, match: str) -> None:
+    """storage.url errors say what is wrong."""
+    with pytest.raises(StoreError, match=match):
+        await Store.open(url)
+
+
+async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    """A file with something else in it is not overwritten."""
+    (tmp_path / "relay.db").write_bytes(b"these are my holiday notes, not a database" * 100)
+    with pytest.raises(StoreError, match="not a SQLite database"):
+        await Store.open(f"sqlite:///{tmp_path}/relay.db")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; the e2e suite runs this as another user")
+async def test_a_read_only_file_is_refused(tmp_path: Path) -> None:
+    """A store that can't be written is found out at start, not at the first registration."""
+    await (await Store.open(f"sqlite:///{tmp_path}/relay.db")).aclose()
+    (tmp_path / "relay.db").chmod(0o400)
+    with pytest.raises(StoreError, match="can't be opened"):
+        await Store.open(f"sqlite:///{tmp_path}/relay.db")

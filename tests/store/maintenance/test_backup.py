@@ -1,0 +1,173 @@
+"""Backups of a SQLite store: whole, at one instant, while a relay works; and put back."""
+
+import asyncio
+import os
+import sqlite3
+import stat
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from relay.cli import main
+from relay.errors import StoreError
+from relay.model import Watch, WatchState
+from relay.store.engine.database import Store
+from relay.store.engine.paging import Page
+from relay.store.maintenance import backup
+from relay.store.tables import watches
+from tests.make import NOON
+
+
+def watch(number: int) -> Watch:
+    return Watch(workspace="default", job_id=f"j{number}", state=WatchState.ACTIVE, created_at=NOON + number)
+
+
+def as_it_is(_copy: Path, _replaced: Path | None) -> None:
+    """Takes nothing over."""
+
+
+async def jobs(url: str) -> list[str]:
+    """The jobs of a store."""
+    store = await Store.open(url)
+    try:
+        found, _ = await store.read(lambda tx: watches.page(tx, Page(200)))
+        return sorted(one.job_id for one in found)
+    finally:
+        await store.aclose()
+
+
+async def test_copy_of_a_store_at_work_is_whole(sqlite_store: Store, sqlite_url: str, tmp_path: Path) -> None:
+    """All that was committed before is in it, in the right order what was committed meanwhile, and nothing half."""
+    for number in range(50):
+        await sqlite_store.write(lambda tx, n=number: watches.add(tx, watch(n)))  # type: ignore[misc]
+    copy = tmp_path / "copy.db"
+    copying = asyncio.create_task(asyncio.to_thread(backup.back_up, sqlite_url, copy))
+    number = 50
+    while not copying.done() or number < 60:
+        await sqlite_store.write(lambda tx, n=number: watches.add(tx, watch(n)))  # type: ignore[misc]
+        number += 1
+    assert await copying == copy.stat().st_size
+    there = await jobs(f"sqlite:///{copy}")
+    assert there == sorted(f"j{n}" for n in range(len(there)))
+    assert len(there) >= 50
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert list(tmp_path.glob(".*unfinished")) == []
+
+
+def test_no_backup_is_overwritten(tmp_path: Path) -> None:
+    """A name that is taken is refused, and the file stays."""
+    (tmp_path / "store.db").touch()
+    taken = tmp_path / "copy.db"
+    taken.write_text("yesterday's")
+    with pytest.raises(StoreError, match="is there already"):
+        backup.back_up(f"sqlite:///{tmp_path}/store.db", taken)
+    assert taken.read_text() == "yesterday's"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("sqlite:///{}/none.db", "there is no store at"),
+        ("postgresql://relay:marked@localhost/relay", "use pg_dump"),
+        ("sqlite:///{}/odd.db", "is no store of a relay|could not be copied"),
+    ],
+)
+def test_what_can_not_be_copied_is_said(url: str, said: str, tmp_path: Path) -> None:
+    """No store there, another database, another file: words, no secret, and no file left."""
+    (tmp_path / "odd.db").write_bytes(b"this is no database at all" * 100)
+    with pytest.raises(StoreError, match=said) as raised:
+        backup.back_up(url.format(tmp_path), tmp_path / "copy.db")
+    assert "marked" not in str(raised.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["odd.db"]
+
+
+async def test_restored_store_is_the_copy(sqlite_url: str, tmp_path: Path) -> None:
+    """What was there since is gone from the store, and kept beside it."""
+    store = await Store.open(sqlite_url)
+    await store.write(lambda tx: watches.add(tx, watch(1)))
+    copy = tmp_path / "copy.db"
+    backup.back_up(sqlite_url, copy)
+    await store.write(lambda tx: watches.add(tx, watch(2)))
+    await store.aclose()
+    aside = tmp_path / "aside.db"
+    backup.restore(sqlite_url, copy, aside, as_it_is)
+    assert await jobs(sqlite_url) == ["j1"]
+    assert await jobs(f"sqlite:///{aside}") == ["j1", "j2"]
+    assert copy.exists()
+
+
+async def test_store_in_use_is_not_replaced(sqlite_store: Store, sqlite_url: str, tmp_path: Path) -> None:
+    """While a relay works in it, restoring is refused in words."""
+    copy = tmp_path / "copy.db"
+    backup.back_up(sqlite_url, copy)
+    with pytest.raises(StoreError, match="in use by another relay"):
+        backup.restore(sqlite_url, copy, tmp_path / "aside.db", as_it_is)
+
+
+async def test_store_that_another_program_follows_is_not_replaced(sqlite_url: str, tmp_path: Path) -> None:
+    """Litestream holds the store open, and so its write-ahead log, which would be mixed into what is restored."""
+    store = await Store.open(sqlite_url)
+    copy, place = tmp_path / "copy.db", sqlite_url.removeprefix("sqlite:///")
+    backup.back_up(sqlite_url, copy)
+    await store.write(lambda tx: watches.add(tx, watch(2)))
+    with closing(sqlite3.connect(place, isolation_level=None)) as follower:
+        follower.execute("BEGIN")
+        follower.execute("SELECT count(*) FROM watches").fetchone()
+        await store.aclose()
+        with pytest.raises(StoreError, match="another program"):
+            backup.restore(sqlite_url, copy, tmp_path / "aside.db", as_it_is)
+        assert not (tmp_path / "aside.db").exists()
+    assert await jobs(sqlite_url) == ["j2"]
+    backup.restore(sqlite_url, copy, tmp_path / "aside.db", as_it_is)
+    assert await jobs(sqlite_url) == []
+
+
+async def test_what_a_lost_file_left_behind_is_not_mixed_in(sqlite_url: str, tmp_path: Path) -> None:
+    """Of a store whose file is gone the write-ahead log may still be there: none of it gets into the backup."""
+    store = await Store.open(sqlite_url)
+    copy, place = tmp_path / "copy.db", Path(sqlite_url.removeprefix("sqlite:///"))
+    await store.write(lambda tx: watches.add(tx, watch(1)))
+    backup.back_up(sqlite_url, copy)
+    await store.write(lambda tx: watches.add(tx, watch(2)))
+    log = Path(f"{place}-wal").read_bytes()
+    await store.aclose()
+    place.unlink()
+    Path(f"{place}-wal").write_bytes(log)
+    backup.restore(sqlite_url, copy, tmp_path / "aside.db", as_it_is)
+    assert await jobs(sqlite_url) == ["j1"]
+
+
+async def test_damaged_backup_replaces_nothing(sqlite_url: str, tmp_path: Path) -> None:
+    """A copy with a torn page, or that is another file, is found out before anything is touched."""
+    store = await Store.open(sqlite_url)
+    for number in range(200):
+        await store.write(lambda tx, n=number: watches.add(tx, watch(n)))  # type: ignore[misc]
+    await store.aclose()
+    copy = tmp_path / "copy.db"
+    backup.back_up(sqlite_url, copy)
+    with copy.open("r+b") as file:
+        file.seek(copy.stat().st_size // 2)
+        file.write(os.urandom(20_000))
+    before = Path(sqlite_url.removeprefix("sqlite:///")).read_bytes()
+    with pytest.raises(StoreError, match="damaged"):
+        backup.restore(sqlite_url, copy, tmp_path / "aside.db", as_it_is)
+    assert Path(sqlite_url.removeprefix("sqlite:///")).read_bytes() == before
+
+
+def test_by_command(sqlite_url: str, tmp_path: Path) -> None:
+    """`relay backup` and `relay restore` say what they did; without --yes the latter asks first."""
+    asyncio.run(jobs(sqlite_url))
+    run = CliRunner(env={"RELAY_EXEC__API_KEY": "exec_live_" + "0" * 40, "RELAY_STORAGE__URL": sqlite_url})
+    made = run.invoke(main, ["backup", str(tmp_path / "copy.db")])
+    assert made.exit_code == 0, made.output
+    assert "whole and checked" in made.output
+    refused = run.invoke(main, ["restore", str(tmp_path / "copy.db")], input="n\n")
+    assert refused.exit_code == 1
+    assert "Replace" in refused.output
+    done = run.invoke(main, ["restore", str(tmp_path / "copy.db"), "--yes"])
+    assert done.exit_code == 0, done.output
+    assert "Start the relay" in done.output
+    with closing(sqlite3.connect(tmp_path / "relay.db", isolation_level=None)) as connection:
+        assert connection.execute("SELECT count(*) FROM watches").fetchone() == (0,)

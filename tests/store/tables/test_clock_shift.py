@@ -1,0 +1,163 @@
+"""What is planned follows the clock that it was planned by: never later than it was to be, and stamps with it."""
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import update
+
+from relay.model import DAY, HOUR, MINUTE, SECOND, Watch, WatchState
+from relay.polling import request_budget
+from relay.polling.request_budget import RateLimit, UsageLedger
+from relay.polling.schedule.policy import read_ledger
+from relay.store.engine.database import Store, Tx
+from relay.store.engine.schema import deliveries
+from relay.store.tables import clock_shift, due_deliveries, endpoints, events, outbox, watches, workspaces
+from tests.make import NOON, claim_due, make_endpoint, make_event
+
+WATCH = Watch(
+    workspace="default",
+    job_id="j1",
+    state=WatchState.ACTIVE,
+    created_at=NOON - HOUR,
+    last_poll_at=NOON - MINUTE,
+    next_poll_at=NOON + MINUTE,
+    next_poll_reason="because",
+)
+REACH = 25 * HOUR
+
+
+async def fill(store: Store) -> None:
+    """A watch, one that ended, a delivery and a paused endpoint, a paused workspace that has spent."""
+
+    def work(tx: Tx) -> None:
+        endpoint = make_endpoint(paused_until=NOON + HOUR, failing_since=NOON - DAY)
+        endpoints.add(tx, endpoint)
+        watches.add(tx, WATCH)
+        watches.add(tx, replace(WATCH, job_id="over", state=WatchState.SETTLED, next_poll_at=None, ended_at=NOON))
+        event = events.add(tx, make_event())
+        outbox.enqueue(tx, event, [(endpoint, None)], NOON, 5 * SECOND)
+        state = workspaces.lock(tx, "default")
+        spent = request_budget.spend(UsageLedger(), 7, NOON).to_json()
+        workspaces.save(tx, replace(state, ledger=spent, paused_until=NOON + MINUTE))
+
+    await store.write(work)
+
+
+async def planned(store: Store) -> tuple[int | None, ...]:
+    """The next poll and attempt, the pauses of the endpoint and of the workspace."""
+    watch = await store.read(lambda tx: watches.find(tx, "j1", None))
+    [endpoint] = await store.read(lambda tx: endpoints.all_standing(tx))
+    state = await store.read(lambda tx: workspaces.get(tx, "default"))
+    assert watch is not None
+    return watch.next_poll_at, await store.read(due_deliveries.next_due), endpoint.paused_until, state.paused_until
+
+
+@pytest.mark.parametrize(("by", "plans_by"), [(HOUR, 0), (3 * DAY, HOUR), (-6 * HOUR, -6 * HOUR)])
+async def test_plans_go_with_the_clock_so_far_as_they_are_to(store: Store, by: int, plans_by: int) -> None:
+    """Back with one that is set back; and on only so far as they were set back before."""
+    await fill(store)
+    before = await planned(store)
+    await store.write(lambda tx: clock_shift.follow(tx, by, plans_by, NOON))
+    assert await planned(store) == tuple(at + plans_by for at in before if at is not None)
+
+
+@pytest.mark.parametrize("by", [HOUR, -6 * HOUR, 3 * DAY])
+async def test_what_was_stamped_since_the_start_is_moved_and_nothing_older(store: Store, by: int) -> None:
+    """How long a job is watched, and an endpoint fails, counts by the clock that stamped it; what ended stays."""
+    await fill(store)
+    await store.write(lambda tx: clock_shift.follow(tx, by, 0, NOON - 2 * MINUTE))
+    moved = await store.read(lambda tx: watches.find(tx, "j1", None))
+    assert moved is not None
+    assert (moved.created_at, moved.last_poll_at, moved.not_found_since) == (NOON - HOUR, NOON - MINUTE + by, None)
+    [endpoint] = await store.read(lambda tx: endpoints.all_standing(tx))
+    assert endpoint.failing_since == NOON - DAY
+    await store.write(lambda tx: clock_shift.follow(tx, by, 0, NOON - 2 * DAY))
+    again = await store.read(lambda tx: watches.find(tx, "j1", None))
+    assert again is not None
+    assert again.created_at == NOON - HOUR + by
+    over = await store.read(lambda tx: watches.find(tx, "over", None))
+    assert over is not None
+    assert over.created_at == NOON - HOUR
+
+
+async def test_leases_are_as_long_as_before(store: Store) -> None:
+    """What is under way when the clock is set on is not taken for dead, and sent a second time."""
+    await fill(store)
+    await store.write(lambda tx: claim_due(tx, NOON + MINUTE, NOON + 2 * MINUTE))
+    await store.write(lambda tx: watches.lease(tx, [WATCH], NOON + 3 * MINUTE))
+    await store.write(lambda tx: clock_shift.follow(tx, DAY, 0, NOON))
+    poll, attempt, *_ = await planned(store)
+    assert (poll, attempt) == (NOON + DAY + 3 * MINUTE, NOON + DAY + 2 * MINUTE)
+
+
+@pytest.mark.parametrize("by", [2 * SECOND, -2 * SECOND, HOUR, -HOUR, -7 * MINUTE - 3])
+async def test_what_was_spent_is_spent(store: Store, by: int) -> None:
+    """As long as before, by the clock that was set, and at most a bin longer."""
+    await fill(store)
+    await store.write(lambda tx: clock_shift.follow(tx, by, 0, NOON))
+    ledger = read_ledger((await store.read(lambda tx: workspaces.get(tx, "default"))).ledger)
+    allowance = RateLimit(10, 10, 1.0)
+
+    def left(after: int) -> tuple[int, int]:
+        found = request_budget.remaining(ledger, allowance, NOON + by + after)
+        return found.minute, found.day
+
+    assert left(0) == left(MINUTE) == (3, 3)
+    assert left(MINUTE + 4 * SECOND) == left(DAY) == (10, 3)
+    assert left(DAY + 11 * MINUTE) == (10, 10)
+
+
+async def test_what_was_spent_before_counts_longer_and_then_as_it_was(store: Store) -> None:
+    """A run that may have begun under a clock that is ahead does not forget what the last one spent."""
+    await fill(store)
+
+    async def left(now: int) -> int:
+        ledger = read_ledger((await store.read(lambda tx: workspaces.get(tx, "default"))).ledger)
+        return request_budget.remaining(ledger, RateLimit(10, 10, 1.0), now).day
+
+    ahead = NOON + 2 * DAY
+    assert await left(ahead) == 10
+    await store.write(lambda tx: clock_shift.count_longer(tx, 2 * DAY, ahead))
+    assert await left(ahead) == 3
+    await store.write(lambda tx: clock_shift.count_longer(tx, -2 * DAY, ahead + 10 * MINUTE))
+    assert (await left(ahead), await left(NOON)) == (10, 3)
+
+
+async def test_what_no_schedule_reaches_is_known_and_made_due(store: Store) -> None:
+    """Plans of a clock that was ahead; and what was spent by it is not forgotten. Twice is as good as once."""
+    await fill(store)
+    early = NOON - 2 * DAY
+    assert await store.read(lambda tx: clock_shift.too_far(tx, ["default"], early + REACH)) == (2, NOON + MINUTE)
+    for _ in range(2):
+        await store.write(lambda tx: clock_shift.forget_the_future(tx, early, REACH))
+    assert await store.read(lambda tx: clock_shift.too_far(tx, ["default"], early + REACH)) == (0, None)
+    poll, attempt, paused, _ = await planned(store)
+    assert (poll, attempt, paused) == (early, early, early)
+    ledger = read_ledger((await store.read(lambda tx: workspaces.get(tx, "default"))).ledger)
+    allowance = RateLimit(10, 10, 1.0)
+    assert request_budget.remaining(ledger, allowance, early).day == 3
+    assert request_budget.remaining(ledger, allowance, early + DAY + 6 * MINUTE).day == 10
+
+
+async def test_plans_within_reach_stay(store: Store) -> None:
+    """A start by the right clock changes nothing."""
+    await fill(store)
+    before = await planned(store)
+    await store.write(lambda tx: clock_shift.forget_the_future(tx, NOON, REACH))
+    assert await planned(store) == before
+
+
+async def test_the_time_is_written_down(store: Store) -> None:
+    """The newest word counts, also one that is earlier: the clock was set back."""
+    assert await store.read(clock_shift.last_seen) is None
+    for at in (NOON, NOON + MINUTE, NOON - DAY):
+        await store.write(lambda tx, at=at: clock_shift.see(tx, "own_1", at))  # type: ignore[misc]
+        assert await store.read(clock_shift.last_seen) == at
+
+
+async def test_a_delivery_that_is_held_stays_held(store: Store) -> None:
+    """It has no plan that could follow anything."""
+    await fill(store)
+    await store.write(lambda tx: tx.execute(update(deliveries), {"next_attempt_at": None}))
+    await store.write(lambda tx: clock_shift.follow(tx, -HOUR, -HOUR, NOON))
+    assert await store.read(due_deliveries.next_due) is None

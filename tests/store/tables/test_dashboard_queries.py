@@ -1,0 +1,136 @@
+"""What the overview counts and what a search finds, on both databases."""
+
+from sqlalchemy import update
+
+from relay.model import HOUR, MINUTE, SECOND, Endpoint, EndpointKind, ScenarioJob, Watch, WatchState
+from relay.store.engine.database import Store, Tx
+from relay.store.engine.schema import deliveries
+from relay.store.tables import dashboard_queries, endpoints, events, outbox, watches
+from relay.store.tables.dashboard_queries import HourlyCounts
+from tests.make import NOON, make_endpoint, make_event
+
+
+async def fill(store: Store) -> None:
+    """Five deliveries: two delivered 10 s and 30 s after the end, one failed, one pending, one of three hours ago."""
+    endpoint = make_endpoint()
+
+    def work(tx: Tx) -> None:
+        endpoints.add(tx, endpoint)
+        for number, at in enumerate([NOON] * 4 + [NOON - 3 * HOUR]):
+            event = events.add(tx, make_event(f"j{number}", now=at))
+            outbox.enqueue(tx, event, [(endpoint, None)], at, 0)
+        for job_id, status, after in (("j0", "delivered", 10), ("j1", "delivered", 30), ("j2", "failed", 40)):
+            ended = {"status": status, "ended_at": NOON + after * SECOND}
+            tx.execute(update(deliveries).where(deliveries.c.job_id == job_id), ended)
+
+    await store.write(work)
+
+
+async def test_deliveries_are_counted_by_the_hour_they_were_made_in(store: Store) -> None:
+    """One entry an hour, also where nothing was made, by what became of them."""
+    await fill(store)
+    found = await store.read(lambda tx: dashboard_queries.by_hour(tx, NOON - 3 * HOUR + MINUTE, NOON + 1))
+    assert found == [
+        HourlyCounts(NOON - 3 * HOUR, 0, 0, 1),
+        HourlyCounts(NOON - 2 * HOUR, 0, 0, 0),
+        HourlyCounts(NOON - HOUR, 0, 0, 0),
+        HourlyCounts(NOON, 2, 1, 1),
+    ]
+
+
+async def test_delays_are_from_the_end_to_the_delivery(store: Store) -> None:
+    """Only of what was delivered, only since then, the newest first and no more than asked for."""
+    await fill(store)
+    assert sorted(await store.read(lambda tx: dashboard_queries.delays(tx, NOON - HOUR, 10))) == [
+        10 * SECOND,
+        30 * SECOND,
+    ]
+    assert len(await store.read(lambda tx: dashboard_queries.delays(tx, NOON - HOUR, 1))) == 1
+    assert await store.read(lambda tx: dashboard_queries.delays(tx, NOON + 1, 10)) == []
+
+
+async def test_endpoints_in_trouble_come_longest_first(store: Store) -> None:
+    """Failing and disabled ones, not the healthy."""
+    ailing = make_endpoint(NOON, failing_since=NOON - HOUR, failures=3)
+    disabled = make_endpoint(NOON + 1, disabled_at=NOON - 2 * HOUR, disabled_reason="gone")
+    for one in (make_endpoint(NOON + 2), ailing, disabled):
+        await store.write(lambda tx, one=one: endpoints.add(tx, one))  # type: ignore[misc]
+    assert await store.read(lambda tx: dashboard_queries.failing_endpoints(tx, 10)) == [disabled, ailing]
+    assert await store.read(lambda tx: dashboard_queries.failing_endpoints(tx, 1)) == [disabled]
+
+
+def watch(job_id: str, name: str | None = None, polls: int = 0, minute: int = 0) -> Watch:
+    """A job that ended; `name` is its scenario's."""
+    sent = {"id": job_id, "status": "completed", "scenario": {"name": name} if name else None}
+    at = NOON + minute * MINUTE
+    job = ScenarioJob.model_validate(sent)
+    state = WatchState.SETTLED
+    return Watch(workspace="default", job_id=job_id, state=state, created_at=at, job=job, polls=polls, ended_at=at)
+
+
+async def test_search_finds_ids_and_names(store: Store) -> None:
+    """The beginning of an id, any part of a scenario's name in any case; LIKE's own signs mean themselves."""
+    made = [watch("abc1", "Cold call"), watch("abd2", "100% off_er", minute=1), watch("zzz3", minute=2)]
+    for one in made:
+        await store.write(lambda tx, one=one: watches.add(tx, one))  # type: ignore[misc]
+
+    async def found(text: str, most: int = 10) -> list[str]:
+        return [one.job_id for one in await store.read(lambda tx: dashboard_queries.search_jobs(tx, text, most))]
+
+    assert await found("ab") == ["abd2", "abc1"]
+    assert await found("COLD") == ["abc1"]
+    assert await found("100%") == ["abd2"]
+    assert await found("%") == ["abd2"]
+    assert await found("f_e") == ["abd2"]
+    assert await found("completed") == []
+    assert await found("ab", most=1) != []
+    assert await found("nothing") == []
+
+
+async def test_search_finds_endpoints(store: Store) -> None:
+    """By name, by host, by the whole id; never by the path, which may be a secret."""
+    one = make_endpoint(name="Sales-Ops", url="https://hooks.example.com/secret", host="hooks.example.com:443")
+    await store.write(lambda tx: endpoints.add(tx, one))
+    for text, hits in (("sales", [one]), ("hooks.example", [one]), (one.id, [one]), ("secret", []), ("%", [])):
+        found = await store.read(lambda tx, text=text: dashboard_queries.search_endpoints(tx, text, 5))  # type: ignore[misc]
+        assert list(found) == hits, text
+
+
+async def test_search_looks_through_so_many_endpoints_and_no_more(store: Store) -> None:
+    """Of the ad hoc ones the newest, which may be very many; standing ones and whole ids are found however old."""
+    standing = make_endpoint(NOON, name="ops", url="https://old.example/0", host="old.example:443")
+    made = [
+        make_endpoint(
+            NOON + number, kind=EndpointKind.AD_HOC, url=f"https://old.example/{number}", host="old.example:443"
+        )
+        for number in range(1, 9)
+    ]
+    for one in (standing, *made):
+        await store.write(lambda tx, one=one: endpoints.add(tx, one))  # type: ignore[misc]
+
+    async def found(text: str, most: int = 10) -> list[Endpoint]:
+        return [*await store.read(lambda tx: dashboard_queries.search_endpoints(tx, text, most, among=3))]
+
+    assert await found("old.example") == [*reversed(made[-3:]), standing]
+    assert await found("old.example", most=2) == [*reversed(made[-2:])]
+    assert await found(made[0].id) == [made[0]]
+
+
+async def test_usual_polls_are_the_mean_of_the_last_jobs(store: Store) -> None:
+    """None before a job has ended."""
+    assert await store.read(lambda tx: dashboard_queries.mean_polls_per_job(tx, "default")) is None
+    for number, polls in enumerate((3, 6)):
+        await store.write(lambda tx, n=number, k=polls: watches.add(tx, watch(f"j{n}", polls=k)))  # type: ignore[misc]
+    assert await store.read(lambda tx: dashboard_queries.mean_polls_per_job(tx, "default")) == 4.5
+    assert await store.read(lambda tx: dashboard_queries.mean_polls_per_job(tx, "other")) is None
+
+
+async def test_mark_changes_with_every_change_that_pages_show(store: Store) -> None:
+    """A new watch, a new delivery: another text; nothing new: the same."""
+    marks = [await store.read(dashboard_queries.change_token)]
+    await store.write(lambda tx: watches.add(tx, watch("j1")))
+    marks.append(await store.read(dashboard_queries.change_token))
+    await fill(store)
+    marks.append(await store.read(dashboard_queries.change_token))
+    assert len(set(marks)) == 3
+    assert await store.read(dashboard_queries.change_token) == marks[-1]

@@ -1,0 +1,186 @@
+"""Secrets at rest: nothing of them is in the store's bytes, keys change, and a store that can't be read is refused."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from relay.errors import StoreError
+from relay.model import Endpoint, EndpointKind, Secret
+from relay.security.encryption import FieldCipher
+from relay.store.engine import dialect
+from relay.store.engine.database import Store, Tx
+from relay.store.maintenance import reencrypt
+from relay.store.maintenance.reencrypt import open_store
+from relay.store.tables import callback_tokens, endpoints, idempotency
+from relay.store.tables.callback_tokens import CallbackToken
+from relay.store.tables.idempotency import StoredResponse
+from tests.make import NOON, make_endpoint
+
+KEY, OTHER, THIRD = "k" * 32, "o" * 32, "t" * 32
+MARKED = "hunter2hunter2"
+AD_HOC = make_endpoint(
+    id="ep_adhoc",
+    kind=EndpointKind.AD_HOC,
+    url=f"https://hooks.slack.com/services/{MARKED}",
+    secrets=(Secret(f"whsec_{MARKED}"), Secret(f"whsec_old{MARKED}", NOON)),
+    headers={"x-key": MARKED},
+)
+STANDING = make_endpoint(id="ep_standing", url=f"https://example.com/{MARKED}")
+TOKEN = CallbackToken(workspace="default", token=MARKED, old_token=f"old{MARKED}")
+KEPT = StoredResponse(
+    key="digest", request_hash="a1" * 32, status=201, answer=f'{{"secret": "{MARKED}"}}', created_at=NOON
+)
+
+
+def asked(endpoint: Endpoint, secret: str | None) -> tuple[str, str, dict[str, str], str | None]:
+    return endpoint.url, endpoint.format, dict(endpoint.headers), secret
+
+
+def fill(tx: Tx) -> None:
+    """One row of everything that is sealed: an endpoint known by its secret, one by its events, a token, an answer."""
+    endpoints.add(tx, AD_HOC, endpoints.fingerprints(tx, *asked(AD_HOC, AD_HOC.secrets[0].value))[0])
+    endpoints.add(tx, STANDING, endpoints.fingerprints(tx, *asked(STANDING, None), STANDING.events)[0])
+    callback_tokens.add(tx, TOKEN)
+    idempotency.store(tx, KEPT)
+
+
+def assert_all_there(tx: Tx) -> None:
+    """Everything that `fill` wrote is read, and found by what was asked for."""
+    assert endpoints.by_fingerprint(tx, endpoints.fingerprints(tx, *asked(AD_HOC, AD_HOC.secrets[0].value))) == AD_HOC
+    found = endpoints.by_fingerprint(tx, endpoints.fingerprints(tx, *asked(STANDING, None), STANDING.events))
+    assert found == STANDING
+    assert callback_tokens.get(tx, "default") == TOKEN
+    assert idempotency.get(tx, "digest") == KEPT
+
+
+def bytes_of(url: str) -> str:
+    """All that the database holds in these tables, as somebody who steals it reads it."""
+    engine = create_engine(dialect.parse(url))
+    with engine.connect() as connection:
+        tables = ("endpoints", "callback_tokens", "idempotency")
+        rows = [row for table in tables for row in connection.execute(text(f"select * from {table}"))]  # noqa: S608
+    engine.dispose()
+    return repr(rows)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """The files of a SQLite store in `tmp_path`."""
+    return [tmp_path / name for name in ("relay.db", "relay.db-wal", "relay.db-shm")]
+
+
+async def filled(url: str, seal: FieldCipher) -> None:
+    store = await open_store(url, seal)
+    await store.write(fill)
+    await store.aclose()
+
+
+async def test_secrets_are_sealed_at_rest(store_url: str) -> None:
+    """URLs, signing secrets, header values, tokens and kept answers are read back, and are nowhere to be read."""
+    store = await open_store(store_url, FieldCipher(KEY))
+    await store.write(fill)
+    await store.write(assert_all_there)
+    await store.write(lambda tx: endpoints.save(tx, AD_HOC))
+    await store.aclose()
+    assert MARKED not in bytes_of(store_url)
+
+
+async def test_no_byte_of_a_secret_is_on_the_disk(sqlite_url: str, files: list[Path]) -> None:
+    """Neither in the file nor in the write-ahead log, while the store is open and after."""
+    store = await open_store(sqlite_url, FieldCipher(KEY))
+    await store.write(fill)
+    assert MARKED.encode() not in b"".join(file.read_bytes() for file in files if file.exists())
+    await store.aclose()
+    assert MARKED.encode() not in b"".join(file.read_bytes() for file in files if file.exists())
+
+
+async def test_without_a_key_it_works_as_it_did(store_url: str) -> None:
+    """A store without a key is read without one."""
+    await filled(store_url, FieldCipher())
+    store = await open_store(store_url, FieldCipher())
+    await store.write(assert_all_there)
+    await store.aclose()
+
+
+async def test_a_plain_store_is_sealed_when_it_gets_a_key(sqlite_url: str, files: list[Path]) -> None:
+    """At the next start all of it is sealed, and what was overwritten is gone from the file."""
+    await filled(sqlite_url, FieldCipher())
+    assert MARKED.encode() in files[0].read_bytes()
+    told: list[tuple[int, int]] = []
+    store = await open_store(sqlite_url, FieldCipher(KEY), lambda done, of: told.append((done, of)))
+    await store.write(assert_all_there)
+    assert MARKED.encode() not in b"".join(file.read_bytes() for file in files if file.exists())
+    await store.aclose()
+    assert told == [(2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (FieldCipher(), FieldCipher(KEY)),
+        (FieldCipher(OTHER), FieldCipher(KEY, [OTHER])),
+        (FieldCipher(OTHER), FieldCipher(KEY, [THIRD, OTHER])),
+        (FieldCipher(OTHER), FieldCipher(None, [OTHER])),
+    ],
+    ids=["first key", "another key", "of several", "no key any more"],
+)
+async def test_keys_change(store_url: str, before: FieldCipher, after: FieldCipher) -> None:
+    """After one start with both, everything is found with the new key alone; the same request means the same row."""
+    await filled(store_url, before)
+    await (await open_store(store_url, after)).aclose()
+    alone = FieldCipher(KEY) if after.key_id else FieldCipher()
+    store = await open_store(store_url, alone)
+    await store.write(assert_all_there)
+    assert await store.read(reencrypt.count) == 0
+    await store.aclose()
+    assert (MARKED in bytes_of(store_url)) is (after.key_id is None)
+
+
+@pytest.mark.parametrize(
+    ("seal", "told"),
+    [
+        (FieldCipher(), "security.secret_key is not set"),
+        (FieldCipher(OTHER), "put that key into security.old_secret_keys"),
+    ],
+    ids=["none", "another"],
+)
+async def test_a_store_that_the_key_can_not_read_is_refused(store_url: str, seal: FieldCipher, told: str) -> None:
+    """It says what to do and with which key, by its id; nothing is changed, and the right key opens it still."""
+    await filled(store_url, FieldCipher(KEY))
+    before = bytes_of(store_url)
+    with pytest.raises(StoreError, match=told) as raised:
+        await open_store(store_url, seal)
+    assert str(FieldCipher(KEY).key_id) in str(raised.value)
+    assert bytes_of(store_url) == before
+    await (await open_store(store_url, FieldCipher(KEY))).aclose()
+
+
+async def test_a_change_of_keys_goes_on_where_it_was_broken_off(store_url: str) -> None:
+    """Half done, everything is read with both keys; the rest is sealed the next time."""
+    await filled(store_url, FieldCipher(OTHER))
+    both = FieldCipher(KEY, [OTHER])
+    store = await Store.open(store_url, both)
+    assert await store.write(lambda tx: reencrypt.reencrypt_batch(tx, 1)) == 1
+    await store.write(assert_all_there)
+    assert await store.read(reencrypt.count) == 3
+    await store.aclose()
+    told: list[tuple[int, int]] = []
+    store = await open_store(store_url, both, lambda done, of: told.append((done, of)))
+    await store.write(assert_all_there)
+    assert told[-1] == (3, 3)
+    await store.aclose()
+
+
+async def test_a_row_that_was_tampered_with_is_not_used(sqlite_url: str, tmp_path: Path) -> None:
+    """A URL moved from one endpoint to another by hand is refused in words, not called."""
+    await filled(sqlite_url, FieldCipher(KEY))
+    other = sqlite3.connect(tmp_path / "relay.db")
+    other.execute("update endpoints set url = (select url from endpoints where id = 'ep_adhoc')")
+    other.commit()
+    other.close()
+    store = await open_store(sqlite_url, FieldCipher(KEY))
+    with pytest.raises(StoreError, match="changed by hand"):
+        await store.read(lambda tx: endpoints.get(tx, "ep_standing"))
+    await store.aclose()

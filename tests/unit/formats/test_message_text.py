@@ -1,0 +1,170 @@
+"""The words of an event, and how other people's text is kept harmless in them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.formats.message_text import describe_event, duration, link, sanitize
+from relay.model import EventType
+from tests.unit.formats.format_samples import COMPLETED, FAILED, JOBS, QUEUED, event
+
+
+@pytest.mark.parametrize(
+    ("type", "summary", "footnote"),
+    [
+        (EventType.COMPLETED, "Scenario ready: Discovery Call with IT Director", "Took 40 s · Job j1o2b3i4d5x6"),
+        (
+            EventType.FAILED,
+            "Scenario failed: Unable to generate scenario from the provided prompt (GENERATION_ERROR)",
+            "After 25 s · Job j1o2b3i4d5x6",
+        ),
+        (EventType.CANCELLED, "Scenario cancelled (job j1o2b3i4d5x6)", "Job j1o2b3i4d5x6"),
+        (EventType.STARTED, "Scenario started (job j1o2b3i4d5x6)", "Job j1o2b3i4d5x6"),
+        (EventType.NOT_FOUND, "Scenario job not found (job j1o2b3i4d5x6)", "Job j1o2b3i4d5x6"),
+        (EventType.EXPIRED, "Scenario not finished in time (job j1o2b3i4d5x6)", "Job j1o2b3i4d5x6"),
+    ],
+)
+def test_every_event_reads_well_in_one_line(type: EventType, summary: str, footnote: str) -> None:
+    """The summary alone tells the news, as a phone shows it; the footnote says how long and which job."""
+    said = describe_event(event(type, JOBS[type]))
+    assert (said.summary, said.footnote) == (summary, footnote)
+
+
+def test_what_exec_left_out_leaves_no_hole() -> None:
+    """A scenario without name or link, a failure without reason: whole sentences still, and no button."""
+    ready = describe_event(event(EventType.COMPLETED, COMPLETED | {"scenario": None, "duration_seconds": None}))
+    assert (ready.summary, ready.link, ready.footnote) == ("Scenario ready", None, "Job j1o2b3i4d5x6")
+    failed = describe_event(event(EventType.FAILED, FAILED | {"error": None}))
+    assert (failed.summary, failed.code) == ("Scenario failed: Exec gave no reason", None)
+    coded = describe_event(
+        event(EventType.FAILED, FAILED | {"error": {"code": "CONTENT_POLICY_VIOLATION", "message": " "}})
+    )
+    assert coded.summary == "Scenario failed: Exec gave no reason (CONTENT_POLICY_VIOLATION)"
+
+
+def test_a_failed_job_with_a_name_is_called_by_it() -> None:
+    """Where Exec names the scenario all the same, the headline does too."""
+    said = describe_event(event(EventType.FAILED, FAILED | {"scenario": {"name": "Discovery Call"}}))
+    assert said.headline == "Scenario failed: Discovery Call"
+    assert said.summary.startswith("Scenario failed: Discovery Call – Unable to generate")
+
+
+def test_only_a_finished_scenario_is_linked() -> None:
+    """No button leads to what is not there."""
+    for type in set(EventType) - {EventType.COMPLETED}:
+        assert describe_event(event(type, QUEUED | {"scenario": COMPLETED["scenario"]})).link is None
+
+
+def test_the_workspace_is_named_where_there_are_several() -> None:
+    """`default` goes without saying, any other workspace is named."""
+    assert describe_event(event(EventType.COMPLETED, COMPLETED, "acme")).footnote.endswith(" · Workspace acme")
+
+
+def test_a_long_reason_is_cut_but_not_its_code() -> None:
+    """The code, which is what people search for, stays whole behind a cut reason."""
+    said = describe_event(
+        event(EventType.FAILED, FAILED | {"error": {"code": "GENERATION_ERROR", "message": "long " * 2_000}})
+    )
+    reason = said.detail_within(200)
+    assert reason is not None
+    assert reason.endswith("… (GENERATION_ERROR)")
+    assert len(reason) <= 200
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (40, "40 s"),
+        (0, "under 1 s"),
+        (0.4, "under 1 s"),
+        (59.6, "1 min"),
+        (60, "1 min"),
+        (145, "2 min 25 s"),
+        (3_599.7, "1 h"),
+        (3_900, "1 h 5 min"),
+        (7_199, "2 h"),
+        (93_780, "26 h 3 min"),
+        (None, None),
+        (-1, None),
+        (True, None),
+        ("40", None),
+        (float("nan"), None),
+        (float("inf"), None),
+        (10**400, None),
+    ],
+)
+def test_a_duration_is_said_in_two_units_at_most(seconds: object, said: str | None) -> None:
+    """Seconds below an hour, minutes above; what is no duration is not mentioned."""
+    assert duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://acme.app.exec.com/scenarios/x?y=1#z", "https://acme.app.exec.com/scenarios/x?y=1#z"),
+        ("HTTP://localhost:8080/x", "HTTP://localhost:8080/x"),
+        ("https://a.example/gespräch/%20x", "https://a.example/gespr%C3%A4ch/%20x"),
+        ("https://a.example/" + "x" * 2_030, "https://a.example/" + "x" * 2_030),
+        ("https://a.example/" + "x" * 2_031, None),
+        ("https://a.example/" + "é" * 1_000, None),
+        ("javascript:alert(1)", None),
+        ("data:text/html,x", None),
+        ("//a.example/x", None),
+        ("/scenarios/x", None),
+        ("https://", None),
+        ("https:///x", None),
+        ("https://a.example:99999/", None),
+        ("https://a.example:0/", None),
+        ("https://[::1", None),
+        ("https://a.example/a b", None),
+        ("https://a.example/\n", None),
+        ("https://a.example/\x00", None),
+        ("https://a.example/|text>", None),
+        ("https://ä.example/", None),
+        ("https://a.example/\ud800", None),
+        ("", None),
+        (None, None),
+        (7, None),
+    ],
+)
+def test_only_what_opens_in_a_browser_is_a_link(url: object, expected: str | None) -> None:
+    """http and https with a host are links; anything else makes no button."""
+    assert link(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Q&A with <IT>", "Q&A with <IT>"),
+        ("  two\r\n\tlines\u2028and more ", "two lines and more"),
+        ("a\x00b\x1b[31mc\x7f", "ab[31mc"),
+        ("שיחת \u202eהיכרות\u2069", "שיחת היכרות"),
+        ("👩‍💻 🇮🇱", "👩‍💻 🇮🇱"),
+        ("half\ud83d", "half\ufffd"),
+        ("<!here>", "<\u2060!here>"),
+        ("<\x00!channel>", "<\u2060!channel>"),
+        ("<@U123> <#C123>", "<\u2060@U123> <\u2060#C123>"),
+        ("<users/all>", "<\u2060users/all>"),
+        ("@everyone and @Here", "@\u2060everyone and @\u2060Here"),
+        ("me@example.com", "me@example.com"),
+        ("see https://evil.example", "see https:\u2060//evil.example"),
+        ("", None),
+        (" \n ", None),
+        ("\x00", None),
+        (None, None),
+        (["x"], None),
+        (5, None),
+    ],
+)
+def test_other_people_s_text_becomes_one_harmless_line(text: object, expected: str | None) -> None:
+    """Line breaks, control characters and bidi overrides go, mentions and links are defused, letters stay."""
+    assert sanitize(text) == expected
+
+
+@given(st.text(st.characters() | st.sampled_from("<!@#:/\n\x00\u202e&*_`")))
+def test_cleaning_leaves_nothing_alive(text: str) -> None:
+    """Whatever comes in: one line, without mention or link, and cleaning it again changes nothing."""
+    line = sanitize(text) or ""
+    assert "\n" not in line
+    assert not any(alive in line for alive in ("<!", "<@", "<#", "@everyone", "@here", "@channel", "://", "\u202e"))
+    assert (sanitize(line) or "") == line

@@ -1,0 +1,196 @@
+"""The format `template`: a body of one's own, checked before it is kept, out of which no value breaks."""
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay import formats
+from relay.errors import ValidationFailed
+from relay.formats import template
+from relay.formats.sample_event import sample_event
+from relay.formats.template_engine import CACHE_SIZE, compile_template
+from relay.model import EventType
+from tests.unit.formats.format_samples import COMPLETED, JOBS, REGISTRATION, event
+
+DONE = event(EventType.COMPLETED, COMPLETED)
+
+
+def made(text: Any, job: dict[str, Any] | None = None, registered: bool = True) -> Any:
+    """What a template with this one text makes of a completed job."""
+    kept = template.check({"x": text})
+    about = DONE if job is None else event(EventType.COMPLETED, job)
+    return json.loads(formats.render("template", about, REGISTRATION if registered else None, kept))["x"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{{ job.scenario.name }}", "Discovery Call with IT Director"),
+        ("{{ job['scenario']['name'] }}", "Discovery Call with IT Director"),
+        ("{{ job.scenario.name | upper }}!", "DISCOVERY CALL WITH IT DIRECTOR!"),
+        ("{{ job.duration_seconds }}", 40),
+        ("{{ job.duration_seconds }} s", "40 s"),
+        ("{{ job.error }}", None),
+        ("[{{ job.error.message }}]", "[]"),
+        ("{{ job.error.message | default('fine') }}", "fine"),
+        ("{{ registration.metadata.tags }}", ["it", "é"]),
+        ("tags {{ registration.metadata.tags }}", 'tags ["it", "é"]'),
+        ("{{ registration.metadata.tags[1] }}", "é"),
+        ("{{ registration.metadata.nothing.here }}", None),
+        ("{{ job.not_yet_known | default('?') }}", "?"),
+        ("no placeholder { } at all", "no placeholder { } at all"),
+        ("{{ '{{' }}", "{{"),
+        (7, 7),
+    ],
+)
+def test_what_a_text_becomes(text: Any, value: Any) -> None:
+    """A placeholder alone becomes the value itself; within a text, the value's words; null nothing."""
+    assert made(text) == value
+
+
+def test_without_a_registration_its_placeholders_are_empty() -> None:
+    """A standing endpoint hears of jobs that nobody registered for it."""
+    assert made("{{ registration.metadata.course }}", registered=False) is None
+    assert made("for {{ registration.metadata.course }}", registered=False) == "for "
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{{ job.scenario.nam }}", 'did you mean "job.scenario.name"?'),
+        ("{{ jbo.id }}", 'did you mean "job.id"?'),
+        ("{{ nowhere | default('x') }}", "there is no placeholder"),
+        ("{{ job.id | uper }}", 'did you mean "upper"?'),
+        ("{{ job.id", "can't be read"),
+        ("{{ 1 + 1 }}", "it can't calculate"),
+        ("{{ 'a' * 1000000000 }}", "it can't calculate"),
+        ("{% for x in job %}x{% endfor %}", "it can't calculate, loop"),
+        ("{% set x = 1 %}", "it can't calculate"),
+        ("{{ job.id if job.id else 1 }}", "branch or call"),
+        ("{{ job.keys() }}", "branch or call"),
+        ("{{ job.__class__ }}", "there is no placeholder"),
+        ("{{ ''.__class__.__mro__ }}", "a placeholder is a path"),
+        ("{{ job[registration.id] }}", "a placeholder is a path"),
+        ("{% include 'x' %}", "it can't calculate"),
+        ("{{ range(9) }}", "branch or call"),
+    ],
+)
+def test_what_a_template_may_not_hold(text: str, said: str) -> None:
+    """It is refused with its place and the closest right name, before it is kept."""
+    with pytest.raises(ValidationFailed, match=re.escape(said)) as raised:
+        template.check({"blocks": [{"text": "fine"}, {"text": text}]})
+    assert raised.value.field == "template.blocks[1].text"
+
+
+def test_what_is_no_template() -> None:
+    """It is an object, of bounded size and depth."""
+    deep: Any = "x"
+    for _ in range(30):
+        deep = {"x": deep}
+    wrong: list[Any] = [[], {}, "text", None, 1, {"x": "y" * 40_000}, deep]
+    for one in wrong:
+        with pytest.raises(ValidationFailed):
+            template.check(one)
+
+
+@given(st.text(max_size=200), st.text(max_size=200))
+def test_no_value_breaks_out_of_its_text(name: str, message: str) -> None:
+    """Whatever Exec's words hold, placeholders and quotes too, the body is the same JSON with those words in place."""
+    job = COMPLETED | {"scenario": {"id": "s", "name": name, "url": None}, "error": {"code": None, "message": message}}
+    kept = template.check({"name": "{{ job.scenario.name }}", "text": "a {{ job.error.message }} b", "last": 1})
+    mended = json.loads(formats.render("template", event(EventType.COMPLETED, job), None, kept))
+    assert mended == {"name": name, "text": f"a {message} b", "last": 1}
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.text(max_size=20),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=5), inner),
+)
+
+
+@given(ANY)
+def test_whatever_comes_as_a_template_is_judged(value: Any) -> None:
+    """Any JSON is either refused in words, or makes a body of every event."""
+    try:
+        kept = template.check(value)
+    except ValidationFailed:
+        return
+    for type in EventType:
+        assert isinstance(template.body(kept, event(type, JOBS[type]), None), dict)
+
+
+SIGNS = ["{{", "}}", "{%", "%}", "{#", "#}", " job", ".id", "|", " default", "('x')", "[", "]", "'", "x", "-", "\n"]
+
+
+@given(st.lists(st.sampled_from(SIGNS), max_size=12))
+def test_whatever_placeholders_come_are_judged(parts: list[str]) -> None:
+    """Jinja's own signs in any order: refused in words, or a body, and never another error."""
+    try:
+        kept = template.check({"x": "".join(parts)})
+    except ValidationFailed:
+        return
+    template.body(kept, DONE, None)
+
+
+def test_long_words_are_cut() -> None:
+    """A text of a megabyte from Exec does not make a body of many."""
+    job = COMPLETED | {"scenario": {"id": "s", "name": "x" * 900_000, "url": None}}
+    assert len(made("{{ job.scenario.name }}{{ job.scenario.name }}", job)) <= 2 * template.MOST_TEXT
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ job.id | truncate('a') }}",
+        "{{ job.id | default(1, 2, 3) }}",
+        "{{ " + "(" * 3_000,
+        "{{ job.id" + " | upper" * 999 + " }}",
+    ],
+    ids=["a wrong argument", "too many arguments", "brackets without end", "filters without end"],
+)
+def test_what_can_not_be_filled_in_is_refused(text: str) -> None:
+    """What would only fail when an event comes is found out at once: with samples."""
+    with pytest.raises(ValidationFailed) as refused:
+        template.check({"text": text})
+    assert refused.value.code == "invalid_template"
+
+
+@pytest.mark.parametrize("text", ["{{ job.id" + " | upper" * 200 + " }}", "{{ job.id }}" * 101])
+def test_placeholders_and_filters_are_bounded(text: str) -> None:
+    """A few KiB of filters took seconds to fill in; templates that people write have a handful."""
+    with pytest.raises(ValidationFailed, match="at most 100 placeholders"):
+        template.check({"text": text})
+    assert template.check({"text": "{{ job.id }}" * 100})
+
+
+def test_no_template_keeps_an_event_back() -> None:
+    """Values that don't fit a filter leave the placeholder as written: the event is told to everybody else too."""
+    kept = '{"text": "{{ job.duration_seconds | truncate(5) }}", "id": "{{ job.id }}"}'
+    event = replace(sample_event(EventType.COMPLETED, 0), job={"id": "j1", "duration_seconds": 123456789})
+    assert template.body(kept, event, None) == {"text": "{{ job.duration_seconds | truncate(5) }}", "id": "j1"}
+
+
+def test_a_template_is_compiled_once() -> None:
+    """However many events its endpoint hears of; of very many templates those used last stay compiled."""
+    kept = template.check({"text": "compiled once: {{ job.id }}"})
+    before = compile_template.cache_info().misses
+    for type in EventType:
+        assert template.body(kept, event(type, JOBS[type]), None) == {"text": f"compiled once: {COMPLETED['id']}"}
+    assert compile_template.cache_info().misses == before + 1
+    for number in range(CACHE_SIZE + 1):
+        compile_template(json.dumps({"text": f"{number} {{{{ job.id }}}}"}))
+    assert compile_template.cache_info().currsize == CACHE_SIZE
+
+
+def test_a_large_job_in_many_places_makes_no_large_body() -> None:
+    """A hundred times a job of a megabyte: it is cut, and the event is told all the same."""
+    large = COMPLETED | {"more": ["x" * 5_000 for _ in range(200)]}
+    kept = template.check({f"k{number}": "{{ job }}" for number in range(100)})
+    body = formats.render("template", event(EventType.COMPLETED, large), REGISTRATION, kept)
+    assert len(body) < 4 * template.MOST_BODY
+    assert json.loads(body)["k0"]["id"] == COMPLETED["id"]

@@ -1,0 +1,58 @@
+"""Readiness: what is not well says what to do."""
+
+import pytest
+
+from relay.model import MINUTE, SECOND
+from relay.operations import readiness
+from relay.operations.readiness import LATE, Check, Readiness
+
+NOW = 1_709_294_400_000
+
+
+@pytest.mark.parametrize(
+    ("check", "advice"),
+    [
+        (readiness.scheduler(15 * SECOND, SECOND), "the log says why"),
+        (readiness.scheduler(10 * MINUTE, MINUTE), "the log says why"),
+        (readiness.store("the disk is full; make room"), "make room"),
+        (readiness.delivery_backlog(LATE), "delivery.concurrency"),
+        (readiness.workspace("a", "unauthorized", "Exec refuses the key; check it", None, NOW), "check it"),
+    ],
+)
+def test_what_is_not_well_says_what_to_do(check: Check, advice: str) -> None:
+    """Each check that fails gives its reason, and a remedy; one of them is enough not to be ready."""
+    assert not check.ok
+    assert advice in check.text
+    assert not Readiness((readiness.store(None), check)).ready
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        readiness.scheduler(15 * SECOND - 1, SECOND),
+        readiness.scheduler(10 * MINUTE - 1, MINUTE),
+        readiness.store(None),
+        readiness.delivery_backlog(LATE - 1),
+        readiness.workspace("a", None, None, None, NOW),
+        readiness.workspace("a", "rate_limited", "Exec answered 429", NOW, NOW),
+    ],
+)
+def test_what_is_well_gives_no_advice(check: Check) -> None:
+    """Up to its bound each check is well, and says so in a few words."""
+    assert check.ok
+    assert ";" not in check.text
+
+
+def test_a_refused_key_is_left_out_where_it_is_asked_for() -> None:
+    """The checks of all workspaces have one name; all others count as before."""
+    refused = readiness.workspace("a", "unauthorized", "Exec refuses the key; check it", None, NOW)
+    found = Readiness((readiness.store(None), refused))
+    assert (found.ready, found.excluding("exec").ready) == (False, True)
+    assert found.excluding("store").checks == (refused,)
+    assert found.excluding(None) == found
+
+
+def test_a_wait_that_ends_by_itself_is_told() -> None:
+    """A workspace that waits for its limit is ready all the same: /readyz says why nothing is polled."""
+    check = readiness.workspace("a", "rate_limited", "Exec answered 429", NOW + 1, NOW)
+    assert (check.ok, check.text) == (True, "Exec answered 429")

@@ -1,0 +1,91 @@
+"""The load still to come: like yesterday's at this hour, times today's pace."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.model import DAY, HOUR, MINUTE
+from relay.polling.schedule.arrival_forecast import ArrivalHistory, expected_jobs, hourly_rates, record_arrivals
+
+MIDNIGHT = 1_709_510_400_000  # Monday 2024-03-04T00:00:00Z
+
+
+def office_days(days: int, an_hour: int = 20) -> ArrivalHistory:
+    """So many jobs in each hour from 9 to 17."""
+    arrivals = ArrivalHistory()
+    for day in range(days):
+        for hour in range(9, 17):
+            arrivals = record_arrivals(arrivals, an_hour, MIDNIGHT + day * DAY + hour * HOUR)
+    return arrivals
+
+
+def test_before_anything_was_seen_a_few_jobs_are_expected() -> None:
+    """A relay just started keeps some of its budget for jobs that it can't know of."""
+    assert all(0.5 <= rate <= 5 for rate in hourly_rates(ArrivalHistory(), MIDNIGHT))
+
+
+def test_a_flow_is_believed_within_hours() -> None:
+    """Twelve jobs an hour since midnight: by five o'clock nearly as many are expected, for the rest of the day."""
+    arrivals = ArrivalHistory()
+    for minute in range(0, 300, 5):
+        arrivals = record_arrivals(arrivals, 1, MIDNIGHT + minute * MINUTE)
+    found = hourly_rates(arrivals, MIDNIGHT + 5 * HOUR)
+    assert 8 < found[0] <= 12
+    assert found[15] == found[0]
+
+
+def test_one_mass_of_jobs_is_not_taken_for_a_flow() -> None:
+    """Two hundred jobs at once are expected again by a tenth, not by the hour."""
+    assert hourly_rates(record_arrivals(ArrivalHistory(), 200, MIDNIGHT), MIDNIGHT + MINUTE)[1] < 20
+
+
+def test_the_night_is_known_to_be_quiet() -> None:
+    """After some office days, hardly a job is expected of the night, and the office's hours are full again."""
+    found = hourly_rates(office_days(4), MIDNIGHT + 4 * DAY - 6 * HOUR)  # at 18:00 of the fourth day
+    assert max(found[1:14]) < 1
+    assert min(found[17:21]) > 15
+
+
+def test_a_busy_morning_raises_the_hours_after_it() -> None:
+    """Three times the usual by eleven: more than the usual is expected at noon, less so of the evening."""
+    arrivals = office_days(3)
+    for hour in (9, 10):
+        arrivals = record_arrivals(arrivals, 60, MIDNIGHT + 3 * DAY + hour * HOUR)
+    found = hourly_rates(arrivals, MIDNIGHT + 3 * DAY + 11 * HOUR)
+    assert found[1] > 35
+    assert found[1] > found[4] > 20
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 500), st.integers(-2 * DAY, 3 * DAY)), max_size=60),
+    st.integers(-10 * DAY, 10 * DAY),
+)
+def test_a_forecast_is_finite_and_its_parts_add_up(steps: list[tuple[int, int]], offset: int) -> None:
+    """Whatever was seen and whatever the clock did, rates are bounded, and jobs accrue with time."""
+    arrivals, now = ArrivalHistory(), MIDNIGHT
+    for jobs, gap in steps:
+        now += gap
+        arrivals = record_arrivals(arrivals, jobs, now)
+    assert ArrivalHistory.from_json(arrivals.to_json()) == arrivals
+    assert len(arrivals.to_json()) < 5_000
+    found = hourly_rates(arrivals, now + offset)
+    assert all(0 <= rate < 1e7 for rate in found)
+    within = [expected_jobs(found, now + offset, ahead * HOUR) for ahead in range(25)]
+    assert within == sorted(within)
+    assert within[24] <= sum(found) + 1e-6
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "null", "[]", "{}", "[" * 100_000]
+    + [
+        json.dumps(json.loads(ArrivalHistory().to_json()) | wrong)
+        for wrong in ({"hours": 3}, {"hours": [[1, -1]]}, {"hours": [[1]]}, {"since": "x"}, {"since": float("inf")})
+    ],
+)
+def test_a_corrupt_text_is_refused(text: str) -> None:
+    """What are no arrivals raises ValueError, and nothing else."""
+    with pytest.raises(ValueError, match="these are no arrivals"):
+        ArrivalHistory.from_json(text)

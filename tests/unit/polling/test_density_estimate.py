@@ -1,0 +1,71 @@
+"""Estimating a distribution: by hand where that can be done, by its invariants elsewhere."""
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.polling.schedule.density_estimate import (
+    change_point,
+    gaussian_mixture_cdf,
+    kaplan_meier,
+    kernel_bandwidths,
+)
+
+values = st.lists(st.tuples(st.floats(-3, 11), st.floats(0.01, 1)), max_size=30)
+
+
+@given(values, values)
+def test_all_shares_together_are_everything(ended: list[tuple[float, float]], going: list[tuple[float, float]]) -> None:
+    """What has ended and what lasts longer add up to one, whatever was seen."""
+    shares, longer = kaplan_meier(ended, going)
+    assert all(share >= 0 for share in shares)
+    if ended or going:
+        assert sum(shares) + longer == pytest.approx(1)
+
+
+@given(values.filter(bool))
+def test_without_jobs_still_going_a_share_is_a_weight(ended: list[tuple[float, float]]) -> None:
+    """Where everything has ended, each counts by its weight."""
+    shares, longer = kaplan_meier(ended, [])
+    total = sum(weight for _, weight in ended)
+    assert shares == pytest.approx([weight / total for _, weight in ended])
+    assert longer == pytest.approx(0)
+
+
+def test_the_textbook_case() -> None:
+    """Of four, at 1 and 3 one ended, at 2 one was last seen going, at 4 another: 1/4, then half of what is left."""
+    shares, longer = kaplan_meier([(3.0, 1.0), (1.0, 1.0)], [(2.0, 1.0), (4.0, 1.0)])
+    assert shares == pytest.approx([0.375, 0.25])
+    assert longer == pytest.approx(0.375)
+
+
+def test_a_mixture_is_the_sum_of_its_kernels() -> None:
+    """The quick sum agrees with the plain one."""
+    points = [k / 10 for k in range(-60, 120)]
+    kernels = [(0.0, 0.5, 0.3), (4.0, 1.5, 0.6), (5.0, 0.02, 0.1)]
+    plain = [sum(0.5 * w * math.erfc((c - x) / (s * math.sqrt(2))) for c, s, w in kernels) for x in points]
+    assert gaussian_mixture_cdf(points, kernels) == pytest.approx(plain, abs=1e-4)
+
+
+@given(st.lists(st.floats(-3, 11), min_size=1, max_size=60))
+def test_a_width_is_never_nothing(logs: list[float]) -> None:
+    """Equal observations too get kernels of some width."""
+    assert all(0.02 <= width < 20 for width in kernel_bandwidths(logs, 0.3))
+
+
+def test_a_second_mode_does_not_blur_the_first() -> None:
+    """Forty failures at 30 s and sixty successes at 300 s: the kernels stay far narrower than the space between."""
+    rng = random.Random(1)
+    logs = [rng.gauss(math.log(30), 0.2) for _ in range(40)] + [rng.gauss(math.log(300), 0.2) for _ in range(60)]
+    assert max(kernel_bandwidths(logs, 0.3)) < 0.5
+
+
+def test_a_changed_law_is_noticed_and_an_unchanged_one_is_not() -> None:
+    """Twenty jobs of twice the duration are enough; a thousand of one law, polled after each, are not."""
+    rng = random.Random(1)
+    logs = [rng.gauss(5.7, 0.35) for _ in range(1_000)]
+    assert all(change_point(logs[max(0, k - 200) : k], 2.1) == 0 for k in range(1_000))
+    assert change_point(logs[:150] + [log + math.log(2) for log in logs[150:170]], 2.1) >= 140

@@ -1,0 +1,98 @@
+"""What a workspace learns from its watches: in the order in which they ended, and from those that go on."""
+
+import math
+import random
+from dataclasses import replace
+
+import pytest
+
+from relay.model import DAY, HOUR, MINUTE, SECOND, Instant, ScenarioJob, Watch, WatchState, to_rfc3339
+from relay.polling.request_budget import HORIZONS, Remaining
+from relay.polling.schedule import job_durations as learning
+from relay.polling.schedule.arrival_forecast import ArrivalHistory
+from relay.polling.schedule.job_durations import READY, DurationHistory
+from relay.polling.schedule.next_poll import poll_state_of
+from relay.polling.schedule.policy import Workload, build_policy, update_history
+
+NOW: Instant = 1_709_294_400_000
+PLENTY = Remaining(minute=48, day=800, within=tuple((ahead, 800) for ahead in HORIZONS))
+
+
+def watch(number: int, started: Instant, took: int | None) -> Watch:
+    """The watch of a job, registered as it started; `took` (ms) where it has ended, and was seen to at once."""
+    job = ScenarioJob(
+        id=f"j{number}",
+        status="processing" if took is None else "completed",
+        created_at=to_rfc3339(started),
+        started_at=to_rfc3339(started),
+        completed_at=None if took is None else to_rfc3339(started + took),
+    )
+    going = Watch(workspace="default", job_id=job.id, state=WatchState.ACTIVE, created_at=started, job=job, polls=1)
+    if took is None:
+        return going
+    ended = started + took
+    return replace(going, state=WatchState.SETTLED, last_poll_at=ended, ended_at=ended)
+
+
+def after(medians: list[float]) -> DurationHistory:
+    """What is known after jobs of these medians, σ 0.35, one each quarter of an hour."""
+    rng, durations = random.Random(1), DurationHistory()
+    for number, median in enumerate(medians):
+        took = round(rng.lognormvariate(math.log(median), 0.35)) * SECOND
+        durations = update_history(durations, watch(number, NOW + number * 15 * MINUTE, took))
+    return durations
+
+
+def test_the_oldest_watches_are_those_that_are_dropped() -> None:
+    """Of 250 watches the 200 that began last are kept."""
+    starts = [start for start, _ in after([300.0] * 250).completed]
+    assert len(starts) == learning.KEPT
+    assert min(starts) == pytest.approx((NOW + 50 * 15 * MINUTE) / SECOND, abs=1)
+
+
+def test_jobs_registered_before_they_end_are_told_from_those_registered_after() -> None:
+    """Whether a first poll at once is of any use is learned from when watches were registered."""
+    early = watch(1, NOW, 5 * MINUTE)
+    assert (
+        update_history(DurationHistory(), early).share_already_ended
+        < READY
+        < update_history(DurationHistory(), replace(early, created_at=NOW + HOUR)).share_already_ended
+    )
+
+
+def test_a_watch_that_expires_began_a_day_ago() -> None:
+    """What never ended is dated too, so that it fades as the others do."""
+    expired = replace(watch(1, NOW, None), state=WatchState.EXPIRED, ended_at=NOW + DAY)
+    assert update_history(DurationHistory(), expired).unfinished == (NOW // SECOND,)
+
+
+def test_jobs_that_go_on_count_as_lasting_longer() -> None:
+    """Sixty of eighty watches begun together go on after ten minutes; the twenty that ended do not pass for all."""
+    known = DurationHistory()
+    for number in range(20):
+        known = update_history(known, watch(number, NOW, (200 + 10 * number) * SECOND))
+    going = [replace(watch(n, NOW, None), last_poll_at=NOW + 10 * MINUTE) for n in range(20, 80)]
+    now = NOW + 11 * MINUTE
+    alone = build_policy(Workload(known, [], 0, PLENTY, ArrivalHistory()), now)
+    poll_states = [poll_state_of(one) for one in going]
+    together = build_policy(Workload(known, poll_states, len(going), PLENTY, ArrivalHistory()), now)
+    assert alone.law.survival(600) < 0.1
+    assert together.law.survival(600) > 0.5
+
+
+def test_a_poll_waits_where_the_price_has_risen_since_it_was_planned() -> None:
+    """With 40 jobs and hardly a poll left, what was due is put off; what failed or was asked for is not."""
+    durations = after([300.0] * 100)
+    now = NOW + 100 * 15 * MINUTE
+    going = [poll_state_of(replace(watch(n, now - 60 * SECOND, None), last_poll_at=now - SECOND)) for n in range(40)]
+    scarce = Remaining(minute=1, day=5, within=tuple((ahead, 5) for ahead in HORIZONS))
+    cheap = build_policy(Workload(durations, going[:1], 1, PLENTY, ArrivalHistory()), now)
+    dear = build_policy(Workload(durations, going, 40, scarce, ArrivalHistory()), now, cheap)
+    later = cheap.plan(going[0], now).at
+    assert dear.price > 10 * cheap.price
+    assert cheap.postpone(going[0], later) is None
+    put_off = dear.postpone(going[0], later)
+    assert put_off is not None
+    assert put_off.at > later
+    assert dear.postpone(replace(going[0], failures=1), later) is None
+    assert dear.postpone(replace(going[0], awaits_callback=True), later) is None

@@ -1,0 +1,115 @@
+"""The price: as low as the budget allows, as high as the load demands, never at a loss for a figure."""
+
+from dataclasses import replace
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from relay.model import DAY, HOUR, MINUTE
+from relay.polling.request_budget import HORIZONS, RateLimit, Remaining, UsageLedger, remaining, spend
+from relay.polling.schedule.arrival_forecast import ArrivalHistory, record_arrivals
+from relay.polling.schedule.job_durations import DurationHistory, fit_distribution
+from relay.polling.schedule.optimal_schedule import optimal_schedule
+from relay.polling.schedule.poll_price import PRICE_GRID, expected_polls, forecast, poll_price, sample_ages
+
+NOW = 1_709_287_200_000  # 2024-03-01T10:00:00Z
+EXEC = RateLimit(60, 1_000, 0.8)
+LAW = fit_distribution(DurationHistory())
+FULL = remaining(UsageLedger(), EXEC, NOW)
+NONE = Remaining(0, 0, tuple((ahead, 0) for ahead in HORIZONS))
+
+
+def flow(an_hour: int) -> ArrivalHistory:
+    """A day of so many jobs an hour."""
+    arrivals = ArrivalHistory()
+    for hour in range(24):
+        arrivals = record_arrivals(arrivals, an_hour, NOW - DAY + hour * HOUR)
+    return arrivals
+
+
+def test_one_job_is_polled_closely_and_a_busy_day_sparsely() -> None:
+    """The price rises with the jobs that are to be expected: from under a second to over ten."""
+    quiet, busy = poll_price([10.0], LAW, FULL, ArrivalHistory(), NOW), poll_price([10.0], LAW, FULL, flow(12), NOW)
+    assert quiet < 2
+    assert busy > 10
+
+
+def test_the_polls_expected_fit_the_budget() -> None:
+    """At the price found, the polls of all watches fit every horizon; at the next lower price they do not."""
+    ages, arrivals = [float(k * 10) for k in range(40)], flow(8)
+    found = poll_price(ages, LAW, FULL, arrivals, NOW)
+    at = PRICE_GRID.index(found)
+
+    def fits(cost: float) -> bool:
+        table = optimal_schedule(LAW, cost)
+        coming, groups = forecast(arrivals, NOW), sample_ages(ages)
+        return all(expected_polls(table, groups, coming, ahead / 1_000) <= polls - 40 for ahead, polls in FULL.within)
+
+    assert fits(found)
+    assert not fits(PRICE_GRID[at - 1])
+
+
+def test_the_morning_s_polls_make_the_afternoon_s_dearer() -> None:
+    """With half of the day's polls spent, the price is higher; a day later it is back."""
+    spent = spend(UsageLedger(), 400, NOW - HOUR)
+    arrivals = flow(8)
+    before = poll_price([], LAW, FULL, arrivals, NOW)
+    assert poll_price([], LAW, remaining(spent, EXEC, NOW), arrivals, NOW) > 1.2 * before
+    assert poll_price([], LAW, remaining(spent, EXEC, NOW + DAY), arrivals, NOW) == before
+
+
+def test_a_mass_of_jobs_does_not_drive_the_price_out_of_sight() -> None:
+    """A thousand jobs at once, more than the day's polls: they are planned sparsely, not put off."""
+    found = poll_price([5.0] * 1_000, LAW, FULL, ArrivalHistory(), NOW)
+    first = optimal_schedule(LAW, found).poll_ages[0]
+    assert LAW.cdf(first) < 0.95
+
+
+def test_no_budget_at_all_still_has_a_price() -> None:
+    """Where nothing is left the price is finite, and the plan it gives is sparse."""
+    assert poll_price([100.0], LAW, NONE, ArrivalHistory(), NOW) in PRICE_GRID
+    assert poll_price([], LAW, NONE, ArrivalHistory(), NOW) in PRICE_GRID
+
+
+@given(
+    st.lists(st.floats(-600, 90_000), max_size=60),
+    st.integers(0, 800),
+    st.integers(0, 40),
+    st.one_of(st.none(), st.sampled_from(PRICE_GRID), st.floats(-1, 1e9)),
+)
+@example([], 800, 40, 1e9)
+@settings(max_examples=40, deadline=None)
+def test_where_the_search_begins_changes_nothing(
+    ages: list[float], spent: int, an_hour: int, near: float | None
+) -> None:
+    """The last price only speeds the search up; the price found is that of a search from the bottom."""
+    free, arrivals = remaining(spend(UsageLedger(), spent, NOW - HOUR), EXEC, NOW), flow(an_hour)
+    assert poll_price(ages, LAW, free, arrivals, NOW, start_from=near) == poll_price(ages, LAW, free, arrivals, NOW)
+
+
+@given(st.integers(0, 700), st.integers(1, 30))
+@settings(max_examples=25, deadline=None)
+def test_less_budget_is_never_cheaper(spent: int, an_hour: int) -> None:
+    """The more is spent of the day, the dearer a poll."""
+    arrivals = flow(an_hour)
+    prices = [
+        poll_price([], LAW, remaining(spend(UsageLedger(), n, NOW - 2 * HOUR), EXEC, NOW), arrivals, NOW)
+        for n in (spent, spent + 60)
+    ]
+    assert prices[0] <= prices[1]
+
+
+@given(st.lists(st.floats(-100, 100_000), max_size=1_500))
+def test_groups_stand_for_all_watches(ages: list[float]) -> None:
+    """At most two hundred ages, of the same number of watches, none outside of what there is."""
+    groups = sample_ages(ages)
+    assert len(groups) <= 200
+    assert abs(sum(many for _, many in groups) - len(ages)) < 1e-6 * max(len(ages), 1)
+    assert all(0 <= age <= max([*ages, 0.0]) for age, _ in groups)
+
+
+def test_the_minute_s_window_counts_too() -> None:
+    """Where only the minute is short, the polls of the next minutes are dear all the same."""
+    tight = replace(FULL, within=tuple((ahead, min(polls, 5 * ahead // MINUTE)) for ahead, polls in FULL.within))
+    ages = [200.0] * 30
+    assert poll_price(ages, LAW, tight, ArrivalHistory(), NOW) > 2 * poll_price(ages, LAW, FULL, ArrivalHistory(), NOW)

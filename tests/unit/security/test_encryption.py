@@ -1,0 +1,97 @@
+"""Sealing: what comes back, what does not, and what a sealed text tells."""
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.security.encryption import NONCE_BYTES, DecryptionError, FieldCipher
+
+KEY, OTHER = "k" * 32, "o" * 32
+NONCE = bytes(range(NONCE_BYTES))
+PLACE = "endpoints.url:ep_1"
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+nonces = st.binary(min_size=NONCE_BYTES, max_size=NONCE_BYTES)
+
+
+@given(texts, texts, nonces)
+def test_what_was_sealed_is_opened_at_its_place(text: str, place: str, nonce: bytes) -> None:
+    """Any text comes back as it was, by the key that sealed it and where it was put."""
+    sealed = FieldCipher(KEY).encrypt(text, place, nonce)
+    assert sealed.isascii()
+    assert FieldCipher(KEY).decrypt(sealed, place) == text
+    assert FieldCipher(OTHER, [KEY]).decrypt(sealed, place) == text
+
+
+@pytest.mark.parametrize(
+    ("seal", "place"),
+    [
+        (FieldCipher(OTHER), PLACE),
+        (FieldCipher(), PLACE),
+        (FieldCipher(KEY), "endpoints.url:ep_2"),
+        (FieldCipher(KEY), ""),
+    ],
+)
+def test_what_was_sealed_stays_closed(seal: FieldCipher, place: str) -> None:
+    """Without the key, with another one, or moved to another row or column it can't be opened."""
+    sealed = FieldCipher(KEY).encrypt("https://hooks.slack.com/services/T0/B0/x", PLACE, NONCE)
+    with pytest.raises(DecryptionError):
+        seal.decrypt(sealed, place)
+
+
+@given(st.integers(min_value=0), st.sampled_from("AZaz09-_"))
+def test_what_was_changed_stays_closed(at: int, letter: str) -> None:
+    """A sealed text in which any character was changed is refused, or is still the same bytes."""
+    sealed = FieldCipher(KEY).encrypt("a secret", PLACE, NONCE)
+    body = len("v1:01234567:")
+    at = body + at % (len(sealed) - body - 1)
+    if sealed[at] == letter:
+        return
+    with pytest.raises(DecryptionError):
+        FieldCipher(KEY).decrypt(sealed[:at] + letter + sealed[at + 1 :], PLACE)
+
+
+@pytest.mark.parametrize("cut", [1, 5, 20, 30])
+def test_what_was_cut_short_stays_closed(cut: int) -> None:
+    """Half a sealed text is refused, not a crash."""
+    sealed = FieldCipher(KEY).encrypt("a secret", PLACE, NONCE)
+    with pytest.raises(DecryptionError):
+        FieldCipher(KEY).decrypt(sealed[: len(sealed) - cut], PLACE)
+
+
+def test_a_sealed_text_tells_neither_text_nor_key() -> None:
+    """Neither is in it, nor in the seal's repr; the same text under another nonce polls different."""
+    seal = FieldCipher(KEY, [OTHER])
+    sealed = seal.encrypt("hunter2hunter2", PLACE, NONCE)
+    assert "hunter2" not in sealed
+    assert KEY not in sealed + repr(seal)
+    assert sealed != seal.encrypt("hunter2hunter2", PLACE, bytes(NONCE_BYTES))
+
+
+@given(texts.filter(lambda text: not text.startswith("v1:")))
+def test_what_was_never_sealed_is_read_as_it_is(text: str) -> None:
+    """A store from before there was a key can be read with one, and without a key nothing is sealed."""
+    assert FieldCipher(KEY).decrypt(text, PLACE) == text
+    assert FieldCipher().encrypt(text, PLACE, NONCE) == text
+
+
+def test_a_mark_can_not_be_found_by_trying_without_the_key() -> None:
+    """With a key a text's mark is no plain hash of it, and another under each key; all of them are looked for."""
+    plain = hashlib.sha256(b"https://example.com/").hexdigest()
+    new, old = (
+        FieldCipher(KEY).fingerprints("https://example.com/"),
+        FieldCipher(OTHER).fingerprints("https://example.com/"),
+    )
+    assert FieldCipher().fingerprints("https://example.com/") == (plain,)
+    assert len({plain, *new, *old}) == 3
+    both = FieldCipher(KEY, [OTHER])
+    assert both.fingerprints("https://example.com/") == (*new, *old)
+    assert all(both.matches_fingerprint(mark, "https://example.com/") for mark in (plain, *new, *old))
+    assert not both.matches_fingerprint(plain, "https://example.com/other")
+
+
+def test_seals_are_kept_readable() -> None:
+    """What an earlier version sealed is opened: the envelope and the derivation of keys are fixed."""
+    sealed = "v1:c319fce8:AAECAwQFBgcICQoLrs8xcMHdKZ4cZoNE5tbtRm6Mf8hXekTR"
+    assert FieldCipher(KEY).encrypt("a secret", PLACE, NONCE) == sealed

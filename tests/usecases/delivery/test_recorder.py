@@ -1,0 +1,150 @@
+"""Settling: what came of attempts is written down, whoever else changes the endpoint, and whatever came."""
+
+import asyncio
+import logging
+import random
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from relay.config import DeliverySection
+from relay.delivery.dispatcher import Dispatcher
+from relay.egress.result import HttpResponse, SendResult
+from relay.endpoints import admin as standing
+from relay.endpoints.admin import EndpointPatch
+from relay.model import SECOND, Attempt, DeliveryStatus, Endpoint
+from relay.store.engine.database import Store, Tx
+from relay.store.engine.paging import Page
+from relay.store.tables import deliveries, due_deliveries, endpoints, outbox
+from relay.store.tables.deliveries import DeliveryFilter
+from relay.telemetry import Telemetry
+from tests.conftest import Clock
+from tests.locks import waits_for_a_lock
+from tests.make import NOON, OPEN_RULES, make_endpoint, make_event
+
+FINE = HttpResponse(200, {}, b"ok")
+GONE = "answered 410 Gone"
+
+
+class Scripted:
+    """A wire that brings what the script says of the webhook-id, else 200."""
+
+    def __init__(self, script: Mapping[str, SendResult] | None = None) -> None:
+        self.script = script or {}
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[SendResult, int]:
+        await self.may_answer.wait()
+        return self.script.get(headers["webhook-id"], FINE), 3
+
+
+def dispatcher(store: Store, wire: Scripted, clock: Clock) -> Dispatcher:
+    rules = DeliverySection.model_validate({"per_host": 64, "per_endpoint": 64})
+    return Dispatcher(store, wire, rules, clock, Telemetry(), "own_1", random.Random(1))
+
+
+async def prepare(store: Store, endpoint: Endpoint, *jobs: str) -> None:
+    """A delivery of each job is due for the endpoint."""
+
+    def work(tx: Tx) -> None:
+        endpoints.add(tx, endpoint)
+        for job in jobs:
+            outbox.enqueue(tx, make_event(job), [(endpoint, None)], NOON, 0)
+
+    await store.write(work)
+
+
+@pytest.mark.parametrize("change", ["attempt", "by hand"])
+async def test_a_disable_is_not_undone_by_who_read_before_it(
+    store: Store, another: Store, clock: Clock, change: str
+) -> None:
+    """One relay learns that the receiver is gone; what another writes meanwhile, having read before, leaves it."""
+    endpoint = make_endpoint(name="crm", failures=3, failing_since=NOON)
+    await prepare(store, endpoint, "j1")
+    written, may_commit = threading.Event(), threading.Event()
+
+    def disable(tx: Tx) -> None:
+        endpoints.save_health(tx, replace(endpoint, disabled_at=NOON, disabled_reason=GONE))
+        written.set()
+        assert may_commit.wait(30)
+
+    async def attempt() -> None:
+        wire.may_answer.set()
+        await sender.idle()
+
+    async def by_hand() -> None:
+        await another.write(lambda tx: standing.update(tx, read, EndpointPatch(name="sales"), OPEN_RULES))
+
+    wire = Scripted()
+    sender = dispatcher(another, wire, clock)
+    wire.may_answer.clear()
+    if change == "attempt":
+        await sender.tick()
+    read = await another.read(lambda tx: standing.get(tx, endpoint.id))
+    if store.is_exclusive:
+        may_commit.set()
+    disabling = asyncio.create_task(store.write(disable))
+    assert await asyncio.to_thread(written.wait, 30)
+    changing = asyncio.create_task(attempt() if change == "attempt" else by_hand())
+    try:
+        await waits_for_a_lock(another)
+    finally:
+        may_commit.set()
+        await asyncio.gather(disabling, changing)
+    found = await store.read(lambda tx: standing.get(tx, endpoint.id))
+    assert (found.disabled_at, found.disabled_reason) == (NOON, GONE)
+    assert (found.failures, found.name) == ((0, "crm") if change == "attempt" else (3, "sales"))
+
+
+async def test_what_is_held_by_mistake_is_not(store: Store) -> None:
+    """The endpoint was enabled after it was seen disabled: neither what is due nor what is new is held for ever."""
+    endpoint = make_endpoint()
+    seen = replace(endpoint, disabled_at=NOON, disabled_reason=GONE)
+    await prepare(store, endpoint, "j1")
+    await store.write(lambda tx: outbox.hold_for_disabled(tx, endpoint.id, NOON, 10))
+    await store.write(lambda tx: outbox.enqueue(tx, make_event("j2"), [(seen, None)], NOON, 0))
+    assert len(await store.read(lambda tx: due_deliveries.due(tx, NOON, 10))) == 2
+
+
+async def test_what_can_not_be_kept_keeps_nothing_else_waiting(
+    store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A status that no database takes: the others of its batch are written down at once, and its attempt counts too."""
+    bad = make_event("bad")
+    jobs = [f"j{number}" for number in range(9)]
+    await prepare(store, make_endpoint(), *jobs, "bad")
+    sender = dispatcher(store, Scripted({bad.id: HttpResponse(2**70, {}, b"what?")}), clock)
+    with caplog.at_level(logging.ERROR):
+        await sender.tick()
+        await asyncio.wait_for(sender.idle(), 30)
+    assert "trying again" not in caplog.text
+    found, _ = await store.read(lambda tx: deliveries.page(tx, Page(50), DeliveryFilter()))
+    assert {one.status for one in found if one.job_id != "bad"} == {DeliveryStatus.DELIVERED}
+    [culprit] = [one for one in found if one.job_id == "bad"]
+    assert (culprit.status, culprit.attempts, culprit.attempts_in_run) == (DeliveryStatus.PENDING, 1, 1)
+    assert (culprit.next_attempt_at or 0) >= NOON + 5 * SECOND
+    [attempt] = await attempts_of(store, culprit.id)
+    assert (attempt.outcome, attempt.status_code, attempt.response) == ("status", None, "")
+    assert "kept" in (attempt.error or "")
+
+
+async def attempts_of(store: Store, id: str) -> list[Attempt]:
+    return list(await store.read(lambda tx: deliveries.attempts_of(tx, id)))
+
+
+async def test_a_success_counts_though_its_answer_can_not_be_kept(store: Store, clock: Clock) -> None:
+    """2xx with a duration that no database takes is delivered: it is not sent again and again."""
+
+    class Late(Scripted):
+        async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[SendResult, int]:
+            return FINE, 2**70
+
+    await prepare(store, make_endpoint(), "j1")
+    sender = dispatcher(store, Late(), clock)
+    await sender.tick()
+    await asyncio.wait_for(sender.idle(), 30)
+    [found], _ = await store.read(lambda tx: deliveries.page(tx, Page(50), DeliveryFilter()))
+    assert (found.status, found.attempts) == (DeliveryStatus.DELIVERED, 1)

@@ -1,0 +1,80 @@
+"""The bell: relays on one PostgreSQL wake each other, and do so again after whatever cut them off."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+
+from relay.operations.cluster_notify import ClusterNotifier
+from relay.store.engine.database import Store
+from relay.telemetry import Telemetry
+
+
+class Rung:
+    """A relay, as far as its bell goes: how often it was woken."""
+
+    def __init__(self, store: Store, owner: str) -> None:
+        self.store, self.woken = store, 0
+        self.bell = ClusterNotifier(store, owner, self._wake, Telemetry())
+        self._changed = asyncio.Event()
+
+    def _wake(self) -> None:
+        self.woken += 1
+        self._changed.set()
+
+    async def wakes(self) -> None:
+        """Returns when it was woken once more."""
+        self._changed.clear()
+        await asyncio.wait_for(self._changed.wait(), 30)
+
+
+@asynccontextmanager
+async def two(url: str) -> AsyncIterator[tuple[Rung, Rung]]:
+    """Two that listen."""
+    found = [Rung(await Store.open(url), owner) for owner in ("own_1", "own_2")]
+    running = []
+    for one in found:
+        running.append(asyncio.create_task(one.bell.run()))
+        await one.wakes()
+    yield found[0], found[1]
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    for one in found:
+        await one.store.aclose()
+
+
+def cut(server: psycopg.Connection, which: str) -> None:
+    """Ends connections of the relays."""
+    ending = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+    server.execute(f"{ending} AND pid <> pg_backend_pid() AND query {which}")
+
+
+async def test_a_ring_wakes_the_others_and_not_the_ringer(postgres_url: str) -> None:
+    """Many rings within a moment wake once or twice: one tells as much as a hundred."""
+    async with two(postgres_url) as (ringer, other):
+        before = ringer.woken
+        for _ in range(100):
+            ringer.bell.notify_others()
+        await other.wakes()
+        await asyncio.sleep(0.2)
+        assert (ringer.woken, other.woken) in [(before, 2), (before, 3)]
+
+
+async def test_who_was_cut_off_listens_again_and_polls_what_was_missed(postgres_url: str) -> None:
+    """As soon as there is a connection again; rings meanwhile are not lost on it."""
+    async with two(postgres_url) as (ringer, other):
+        with psycopg.connect(postgres_url, autocommit=True) as server:
+            cut(server, "LIKE 'LISTEN%'")
+            await other.wakes()
+            ringer.bell.notify_others()
+            await other.wakes()
+            cut(server, "NOT LIKE 'LISTEN%'")
+            ringer.bell.notify_others()
+            await other.wakes()
+
+
+async def test_one_relay_on_sqlite_has_nobody_to_wake(sqlite_store: Store) -> None:
+    """The bell ends at once."""
+    await asyncio.wait_for(Rung(sqlite_store, "own_1").bell.run(), 30)

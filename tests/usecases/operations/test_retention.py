@@ -1,0 +1,318 @@
+"""Tidying: what ended long ago goes with everything about it, and nothing else does."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
+
+import pytest
+from sqlalchemy import func, insert, select
+
+from benchmarks.growth.filling import MONTH, fill
+from relay import registration
+from relay.endpoints.spec import EndpointSpec
+from relay.model import (
+    DAY,
+    MINUTE,
+    Attempt,
+    Delivery,
+    DeliveryStatus,
+    Endpoint,
+    Instant,
+    RegistrationStatus,
+    ScenarioJob,
+    WatchState,
+    new_id,
+)
+from relay.operations.retention import CleanupResult, RetentionJob
+from relay.registration import RegistrationSpec
+from relay.security.encryption import FieldCipher
+from relay.store.engine import dialect, schema
+from relay.store.engine.database import Store, Tx
+from relay.store.engine.paging import Page
+from relay.store.tables import (
+    deliveries,
+    endpoints,
+    events,
+    idempotency,
+    leader_leases,
+    outbox,
+    pruning,
+    registrations,
+    sessions,
+    watches,
+)
+from relay.store.tables.deliveries import DeliveryFilter
+from relay.store.tables.idempotency import StoredResponse
+from relay.store.tables.outbox import DeliveryUpdate, LeasedDelivery
+from relay.store.tables.sessions import Session
+from tests.conftest import Clock
+from tests.make import NOON, OPEN_RULES, claim_due, make_endpoint, make_event
+
+T = TypeVar("T")
+
+RETENTION = 30 * DAY
+ATTEMPT: dict[str, Any] = {
+    "number": 1,
+    "trigger": "schedule",
+    "started_at": NOON,
+    "duration_ms": 3,
+    "status_code": 200,
+    "outcome": "delivered",
+    "error": None,
+    "response": "",
+}
+
+
+async def end(store: Store, job_id: str, status: DeliveryStatus, url: str = "https://example.com/x") -> None:
+    """A job that was registered and ended at noon, its delivery in `status`."""
+    checked = registration.validate(
+        RegistrationSpec(job_id=job_id, callback=EndpointSpec(url)), OPEN_RULES, {"default"}
+    )
+
+    def work(tx: Tx) -> None:
+        made = registration.register(tx, checked, NOON)
+        watch = watches.get_for_update(tx, "default", job_id)
+        assert watch is not None
+        assert made.endpoint is not None
+        seen = ScenarioJob(id=job_id, status="completed")
+        watches.save(tx, replace(watch, state=WatchState.SETTLED, job=seen, next_poll_at=None, ended_at=NOON))
+        event = events.add(tx, make_event(job_id))
+        outbox.enqueue(tx, event, [(made.endpoint, made.registration)], NOON, 0)
+        registrations.mark_ended(tx, "default", job_id)
+        if status is not DeliveryStatus.PENDING:
+            outbox.cancel(tx, made.endpoint.id, ("default", job_id), NOON, "as good as ended")
+
+    await store.write(work)
+
+
+async def hold(store: Store, disabled_at: Instant) -> Endpoint:
+    """The only endpoint is disabled, and what is due for it held."""
+
+    def work(tx: Tx) -> Endpoint:
+        [endpoint] = endpoints.page(tx, Page())[0]
+        endpoints.save_health(tx, replace(endpoint, disabled_at=disabled_at, disabled_reason="answered 410"))
+        assert outbox.hold_for_disabled(tx, endpoint.id, disabled_at, 10) == 1
+        return endpoint
+
+    return await store.write(work)
+
+
+async def only_one(store: Store) -> Delivery:
+    """The only delivery that there is."""
+    [found], _ = await store.read(lambda tx: deliveries.page(tx, Page(), DeliveryFilter()))
+    return found
+
+
+def enqueue_one(job_id: str, tx: Tx) -> None:
+    """A delivery is due."""
+    outbox.enqueue(tx, make_event(job_id), [(make_endpoint(), None)], NOON, 0)
+
+
+def settle_one(claim: LeasedDelivery, tx: Tx) -> None:
+    """It was delivered."""
+    settled = DeliveryUpdate(
+        delivery_id=claim.delivery.id,
+        status=DeliveryStatus.DELIVERED,
+        attempts_in_run=1,
+        next_attempt_at=None,
+        ended_at=NOON + 100 * RETENTION,
+        reason=None,
+        attempt=Attempt(**{**ATTEMPT, "id": new_id("att", NOON), "delivery_id": claim.delivery.id}),
+        lease=claim.lease,
+    )
+    outbox.record_results(tx, [settled])
+
+
+def rows(tx: Tx) -> int:
+    """All that there are of what a janitor deletes."""
+    tables = ("attempts", "deliveries", "polls", "registrations", "events", "watches", "endpoints")
+    counts = [select(func.count()).select_from(schema.metadata.tables[table]).scalar_subquery() for table in tables]
+    return sum(tx.execute(select(*counts)).one())
+
+
+async def left(store: Store) -> tuple[int, int, int, int]:
+    """Watches, registrations, deliveries and endpoints that are there."""
+
+    def work(tx: Tx) -> tuple[int, int, int, int]:
+        return (
+            len(watches.page(tx, Page(200))[0]),
+            len(registrations.page(tx, Page(200))[0]),
+            deliveries.count(tx, DeliveryFilter()),
+            len(endpoints.page(tx, Page(200))[0]),
+        )
+
+    return await store.read(work)
+
+
+async def test_what_ended_long_ago_goes_whole(store: Store, clock: Clock) -> None:
+    """Watch, polls, event, registration, delivery and the endpoint nobody names any more."""
+    await end(store, "old", DeliveryStatus.CANCELLED)
+    clock.advance(RETENTION + DAY)
+    assert await RetentionJob(store, RETENTION, clock, "own_1").tick() == CleanupResult(jobs=1, given_up=0)
+    assert await left(store) == (0, 0, 0, 0)
+    assert await store.read(lambda tx: events.for_job(tx, "default", "old")) == []
+
+
+async def test_what_is_younger_than_the_retention_stays(store: Store, clock: Clock) -> None:
+    """A day before its time nothing goes."""
+    await end(store, "young", DeliveryStatus.CANCELLED)
+    clock.advance(RETENTION - DAY)
+    assert await RetentionJob(store, RETENTION, clock, "own_1").tick() == CleanupResult(jobs=0, given_up=0)
+    assert await left(store) == (1, 1, 1, 1)
+
+
+async def test_what_is_still_to_be_delivered_stays(store: Store, clock: Clock) -> None:
+    """However old, a pending or held delivery keeps its job."""
+    await end(store, "waiting", DeliveryStatus.PENDING)
+    clock.advance(10 * RETENTION)
+    assert await RetentionJob(store, RETENTION, clock, "own_1").tick() == CleanupResult(jobs=0, given_up=0)
+    assert await left(store) == (1, 1, 1, 1)
+
+
+async def test_a_job_that_is_being_watched_stays(store: Store, clock: Clock) -> None:
+    """Only what ended is ever deleted."""
+    checked = registration.validate(
+        RegistrationSpec(job_id="live", callback=EndpointSpec("https://example.com/")), OPEN_RULES, {"default"}
+    )
+    made = await store.write(lambda tx: registration.register(tx, checked, NOON))
+    clock.advance(10 * RETENTION)
+    await RetentionJob(store, RETENTION, clock, "own_1").tick()
+    found = await store.read(lambda tx: registrations.get(tx, made.registration.id))
+    assert found is not None
+    assert found.status is RegistrationStatus.ACTIVE
+
+
+class Stepwise(Store):
+    """A store that counts what each of a user's transactions deletes; after each of them a delivery goes out."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._inner, self._now = store, clock
+        self.deleted: list[int] = []
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        return await self._inner.read(work)
+
+    async def write(self, work: Callable[[Tx], T]) -> T:
+        before = await self._inner.read(rows)
+        done = await self._inner.write(work)
+        self.deleted.append(before - await self._inner.read(rows))
+        await self._inner.write(partial(enqueue_one, f"new{len(self.deleted)}"))
+        now = self._now()
+        [claim] = await self._inner.write(lambda tx: claim_due(tx, now, now + MINUTE))
+        await self._inner.write(partial(settle_one, claim))
+        return done
+
+
+@pytest.mark.parametrize(("jobs", "each"), [(1_000, 3), (200, 20)])
+async def test_deliveries_go_on_while_a_large_store_is_tidied(
+    store: Store, store_url: str, clock: Clock, jobs: int, each: int
+) -> None:
+    """All goes in one tick, and no transaction is so large that others would wait for long."""
+    engine = dialect.engine(dialect.parse(store_url), writer=True, connections=1, relay_seal=FieldCipher())
+    fill(engine, jobs, each, NOON)
+    engine.dispose()
+    clock.advance(MONTH + RETENTION)
+    stepwise = Stepwise(store, clock)
+    assert await RetentionJob(stepwise, RETENTION, clock, "own_1").tick() == CleanupResult(jobs, given_up=0)
+    assert max(stepwise.deleted) <= 600
+    assert await store.read(lambda tx: deliveries.count(tx, DeliveryFilter())) == len(stepwise.deleted)
+
+
+async def test_a_job_with_very_many_attempts_goes_in_parts(store: Store) -> None:
+    """No transaction deletes much more than it may, and nothing that is left points nowhere."""
+    await end(store, "big", DeliveryStatus.CANCELLED)
+    [only] = await store.read(lambda tx: deliveries.of_job(tx, "default", "big", 9))
+    many = [ATTEMPT | {"id": f"att_{number}", "delivery_id": only.id} for number in range(95)]
+    await store.write(lambda tx: tx.execute(insert(schema.attempts), many))
+    jobs, parts = [("default", "big")], []
+    while jobs:
+        gone, jobs = await store.write(partial(pruning.delete_jobs, jobs=jobs, before=NOON + 1, most=20))
+        parts.append(gone)
+        left_over = await store.read(lambda tx: deliveries.attempts_of(tx, only.id))
+        assert not left_over or await store.read(lambda tx: deliveries.get(tx, only.id)) is not None
+    assert parts == [0, 0, 0, 0, 1]
+    assert await left(store) == (0, 0, 0, 1)
+
+
+async def test_what_was_held_too_long_is_given_up(store: Store, clock: Clock) -> None:
+    """It fails for the reason that its endpoint was disabled for, can be resent, and goes after its time."""
+    await end(store, "held", DeliveryStatus.PENDING)
+    await hold(store, clock())
+    janitor = RetentionJob(store, RETENTION, clock, "own_1")
+    clock.advance(RETENTION - DAY)
+    await janitor.tick()
+    assert (await only_one(store)).status is DeliveryStatus.PENDING
+    clock.advance(2 * DAY)
+    assert await janitor.tick() == CleanupResult(jobs=0, given_up=1)
+    given_up = await only_one(store)
+    assert (given_up.status, given_up.ended_at) == (DeliveryStatus.FAILED, clock())
+    assert given_up.reason == "held until it was too old; the endpoint is disabled: answered 410"
+    clock.advance(RETENTION + DAY)
+    assert await janitor.tick() == CleanupResult(jobs=1, given_up=0)
+
+
+async def test_what_is_held_for_an_endpoint_disabled_of_late_stays(store: Store, clock: Clock) -> None:
+    """However old the event, its endpoint has the whole time to come back, also where it is disabled meanwhile."""
+    await end(store, "held", DeliveryStatus.PENDING)
+    clock.advance(2 * RETENTION)
+    await hold(store, clock() - DAY)
+    await RetentionJob(store, RETENTION, clock, "own_1").tick()
+    waits = await only_one(store)
+    assert waits.status is DeliveryStatus.PENDING
+    before = clock() - RETENTION
+    assert await store.read(lambda tx: pruning.expired_held(tx, before, 10)) == ([], None)
+    assert await store.write(lambda tx: pruning.expire_held(tx, [waits.id], before, clock())) == 0
+
+
+async def test_what_is_held_for_nobody_is_cancelled(store: Store, clock: Clock) -> None:
+    """The endpoint is gone: there is nobody who could ask for it."""
+    await end(store, "held", DeliveryStatus.PENDING)
+    endpoint = await hold(store, clock())
+    await store.write(lambda tx: endpoints.remove(tx, endpoint.id))
+    clock.advance(RETENTION + DAY)
+    await RetentionJob(store, RETENTION, clock, "own_1").tick()
+    cancelled = await only_one(store)
+    assert (cancelled.status, cancelled.reason) == (DeliveryStatus.CANCELLED, "the endpoint was removed")
+
+
+async def test_sessions_that_ran_out_go(store: Store, clock: Clock) -> None:
+    """Nobody need log in for that."""
+    for id, ends in (("over", NOON), ("lasts", NOON + DAY)):
+        session = Session(id=id, key_hash="", csrf="", expires_at=ends)
+        await store.write(partial(sessions.add, session=session, now=NOON - 1))
+    await RetentionJob(store, RETENTION, clock, "own_1").tick()
+    assert await store.read(lambda tx: tx.execute(select(schema.sessions.c.id)).scalars().all()) == ["lasts"]
+
+
+async def test_kept_answers_go_after_a_day(store: Store, clock: Clock) -> None:
+    """An Idempotency-Key is good for 24 hours."""
+    kept = StoredResponse(key="k", request_hash="", status=201, answer="", created_at=NOON)
+    await store.write(lambda tx: idempotency.store(tx, kept))
+    janitor = RetentionJob(store, RETENTION, clock, "own_1")
+    clock.advance(DAY)
+    await janitor.tick()
+    assert await store.read(lambda tx: idempotency.get(tx, "k")) == kept
+    clock.advance(1)
+    await janitor.tick()
+    assert await store.read(lambda tx: idempotency.get(tx, "k")) is None
+
+
+async def test_one_relay_tidies_and_the_others_leave_it_to_it(store: Store, clock: Clock) -> None:
+    """For nearly an hour nobody but itself does so again; one that died while it tidied is taken over."""
+    first, second = (RetentionJob(store, RETENTION, clock, owner) for owner in ("own_1", "own_2"))
+    for job in ("a", "b", "c"):
+        await end(store, job, DeliveryStatus.CANCELLED)
+    clock.advance(RETENTION + DAY)
+    assert (await first.tick()).jobs == 3
+    await end(store, "d", DeliveryStatus.CANCELLED)
+    assert (await second.tick(), await first.tick()) == (CleanupResult(0, 0), CleanupResult(1, 0))
+    clock.advance(56 * MINUTE)
+    await end(store, "e", DeliveryStatus.CANCELLED)
+    died_in_it = await store.write(
+        lambda tx: leader_leases.acquire_lease(tx, "tidying", "own_3", clock(), clock() + 10 * MINUTE)
+    )
+    assert died_in_it
+    assert await first.tick() == CleanupResult(0, 0)
+    clock.advance(10 * MINUTE)
+    assert await second.tick() == CleanupResult(1, 0)

@@ -1,0 +1,313 @@
+"""Registering and withdrawing, against a real store."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import event
+
+from relay import registration
+from relay.endpoints.spec import EndpointSpec
+from relay.errors import NotFound, RequestError, ValidationFailed
+from relay.model import DAY, DeliveryStatus, EventType, RegistrationStatus, ScenarioJob, WatchState
+from relay.registration import RegistrationResult, RegistrationSpec, ValidatedRegistration
+from relay.store.engine.database import Store, Tx
+from relay.store.engine.paging import Page
+from relay.store.tables import deliveries, endpoints, events, outbox, registrations, watches
+from relay.store.tables.deliveries import DeliveryFilter
+from tests.make import NOON, OPEN_RULES, make_endpoint, make_event
+
+URL = "https://example.com/callback"
+
+
+def check(**fields: Any) -> registration.ValidatedRegistration:
+    callback = EndpointSpec(fields.pop("url", URL), secret=fields.pop("secret", None))
+    request = RegistrationSpec(**{"job_id": "j1", "callback": callback, **fields})
+    return registration.validate(request, OPEN_RULES, {"default"})
+
+
+async def do(store: Store, request: registration.ValidatedRegistration, now: int = NOON) -> RegistrationResult:
+    return await store.write(lambda tx: registration.register(tx, request, now))
+
+
+def end(tx: Tx, job_id: str = "j1") -> None:
+    """What a watcher does when it sees the job completed."""
+    watch = watches.get_for_update(tx, "default", job_id)
+    assert watch is not None
+    seen = ScenarioJob(id=job_id, status="completed")
+    watches.save(tx, replace(watch, state=WatchState.SETTLED, job=seen, next_poll_at=None, ended_at=NOON))
+    events.add(tx, make_event(job_id))
+    registrations.mark_ended(tx, "default", job_id)
+
+
+async def pending(store: Store) -> int:
+    return await store.read(lambda tx: deliveries.count(tx, DeliveryFilter(status=DeliveryStatus.PENDING)))
+
+
+async def test_a_registration_makes_its_endpoint_and_its_watch(store: Store) -> None:
+    """The first one for a URL makes the endpoint and tells its secret; the job is due for a poll at once."""
+    made = await do(store, check())
+    assert made.is_new
+    assert made.secret is not None
+    watch = await store.read(lambda tx: watches.find(tx, "j1", "default"))
+    assert watch is not None
+    assert (watch.state, watch.next_poll_at) == (WatchState.ACTIVE, NOON)
+
+
+async def test_the_same_again_is_the_same_registration(store: Store) -> None:
+    """Job and endpoint registered twice: one row, the same id, and the secret is not told again."""
+    first, again = await do(store, check()), await do(store, check())
+    assert (again.is_new, again.secret) == (False, None)
+    assert again.registration.id == first.registration.id
+
+
+async def test_forty_at_once_are_one_row(store: Store) -> None:
+    """Parallel duplicates make one registration, one endpoint, one watch."""
+    made = await asyncio.gather(*(do(store, check()) for _ in range(40)))
+    assert sum(item.is_new for item in made) == 1
+    assert len({item.registration.id for item in made}) == 1
+    rows, _ = await store.read(lambda tx: endpoints.page(tx, Page()))
+    assert len(rows) == 1
+
+
+async def test_registrations_that_cross_each_other_all_succeed(store: Store) -> None:
+    """Hundreds at once of a few jobs for a few URLs, in every order: none fails, none is there twice."""
+    wishes = [(f"j{n % 7}", f"https://e{n * 5 % 6}.example/") for n in range(300)]
+    made = await asyncio.gather(*(do(store, check(job_id=job, url=url)) for job, url in wishes))
+    assert sum(item.is_new for item in made) == len(set(wishes))
+
+
+def told(made: Sequence[RegistrationResult | RequestError]) -> list[object]:
+    """What came of registrations, ids replaced by the place where they came first."""
+    seen: dict[str, int] = {}
+    found: list[object] = []
+    for one in made:
+        if isinstance(one, RequestError):
+            found.append(one.code)
+            continue
+        ids = [one.registration.id, one.endpoint.id if one.endpoint else ""]
+        places = [seen.setdefault(id, len(seen)) for id in ids]
+        found.append((*places, one.is_new, one.secret is None, one.registration.status, one.registration.events))
+    return found
+
+
+def kept(tx: Tx) -> list[object]:
+    """What is in the store, without ids."""
+    jobs, _ = watches.page(tx, Page(limit=100))
+    rows, _ = registrations.page(tx, Page(limit=100))
+    waiting, _ = deliveries.page(tx, Page(limit=100), DeliveryFilter())
+    urls = {
+        endpoint.id: endpoint.url
+        for endpoint in endpoints.get_many(tx, [row.endpoint_id or "" for row in rows]).values()
+    }
+    found: list[object] = [("watch", one.job_id, one.state, one.next_poll_at) for one in jobs]
+    found += [("registration", one.job_id, urls.get(one.endpoint_id or ""), one.status) for one in rows]
+    found += [("delivery", one.job_id, urls.get(one.endpoint_id), one.status) for one in waiting]
+    return sorted(found, key=str)
+
+
+wishes = st.builds(
+    lambda job, more, events: check(job_id=job, events=events, **more),
+    st.sampled_from(["new1", "new2", "new3", "active", "over", "lost"]),
+    st.sampled_from(
+        [
+            {},
+            {"url": "https://other.example/"},
+            {"secret": "whsec_" + "QUFB" * 10},
+            {"callback": None},
+            {"callback": None, "endpoint": "unknown"},
+            {"callback": None, "endpoint": "known"},
+            {"exec_callback": True},
+        ]
+    ),
+    st.sampled_from([None, (EventType.COMPLETED,)]),
+)
+
+
+@given(some=st.lists(wishes, max_size=12))
+@settings(
+    max_examples=60,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+async def test_registered_together_is_as_registered_one_after_the_other(
+    store: Store, some: list[ValidatedRegistration]
+) -> None:
+    """Whatever is asked for in one moment, in whatever order: the same answers, and the same in the store."""
+
+    def work(tx: Tx) -> list[tuple[list[object], list[object]]]:
+        outcomes = []
+        for way in (one_by_one, together):
+            before = tx.begin_nested()
+            set_up(tx)
+            made = way(tx)
+            outcomes.append((told(made), kept(tx)))
+            before.rollback()
+        return outcomes
+
+    def set_up(tx: Tx) -> None:
+        endpoints.add(tx, make_endpoint(name="known"))
+        for job in ("active", "over", "lost"):
+            registration.register(tx, check(job_id=job), NOON)
+        end(tx, "over")
+        watch = watches.get_for_update(tx, "default", "lost")
+        assert watch is not None
+        watches.save(tx, replace(watch, state=WatchState.NOT_FOUND, next_poll_at=None, ended_at=NOON))
+        registrations.mark_ended(tx, "default", "lost")
+
+    def one_by_one(tx: Tx) -> list[RegistrationResult | RequestError]:
+        return [one for wish in some for one in registration.register_batch(tx, [(wish, NOON + 1)])]
+
+    def together(tx: Tx) -> list[RegistrationResult | RequestError]:
+        return registration.register_batch(tx, [(wish, NOON + 1) for wish in some])
+
+    apart, at_once = await store.write(work)
+    assert at_once == apart
+
+
+async def test_many_new_jobs_cost_as_many_statements_as_one(store: Store) -> None:
+    """What nearly all registrations are, a job that nobody watches, is written down with all that come with it."""
+
+    def statements(tx: Tx, number: int) -> int:
+        made: list[str] = []
+        event.listen(tx, "after_cursor_execute", lambda *a: made.append(a[2]))
+        asked = [(check(job_id=f"of{number}x{one}"), NOON) for one in range(number)]
+        assert all(isinstance(one, RegistrationResult) for one in registration.register_batch(tx, asked))
+        return len(made)
+
+    await do(store, check())
+    one, hundred = await store.write(lambda tx: statements(tx, 1)), await store.write(lambda tx: statements(tx, 100))
+    assert hundred <= one
+
+
+async def test_other_secrets_are_other_endpoints(store: Store) -> None:
+    """Two subscribers behind one URL, each with a secret of its own, both hear of the job."""
+    one = await do(store, check(secret="whsec_" + "QUFB" * 10))
+    two = await do(store, check(secret="whsec_" + "QkJC" * 10))
+    assert one.endpoint is not None
+    assert two.endpoint is not None
+    assert one.endpoint.id != two.endpoint.id
+
+
+async def test_a_job_that_ended_is_told_at_once(store: Store) -> None:
+    """A late registration finds the ending and its delivery is due now; registering again tells nothing twice."""
+    await do(store, check(url="https://first.example/"))
+    await store.write(end)
+    late = await do(store, check())
+    assert late.registration.status is RegistrationStatus.SETTLED
+    assert await pending(store) == 1
+    await do(store, check())
+    assert await pending(store) == 1
+
+
+async def test_a_late_registration_hears_only_what_it_asked_for(store: Store) -> None:
+    """The event filter holds for the past too."""
+    await do(store, check(url="https://first.example/"))
+    await store.write(end)
+    await do(store, check(events=(EventType.FAILED,)))
+    assert await pending(store) == 0
+
+
+@pytest.mark.parametrize("state", [WatchState.NOT_FOUND, WatchState.EXPIRED, WatchState.WITHDRAWN])
+async def test_a_job_that_was_given_up_is_watched_again(store: Store, state: WatchState) -> None:
+    """Registering a job anew starts its watch anew, with all its time."""
+    await do(store, check())
+
+    def give_up(tx: Tx) -> None:
+        watch = watches.get_for_update(tx, "default", "j1")
+        assert watch is not None
+        watches.save(tx, replace(watch, state=state, next_poll_at=None, ended_at=NOON, polls=5, not_found_count=3))
+        registrations.mark_ended(tx, "default", "j1")
+
+    await store.write(give_up)
+    again = await do(store, check(), NOON + DAY)
+    assert again.registration.status is RegistrationStatus.ACTIVE
+    watch = await store.read(lambda tx: watches.find(tx, "j1", "default"))
+    assert watch is not None
+    assert (watch.state, watch.created_at, watch.not_found_count, watch.polls) == (WatchState.ACTIVE, NOON + DAY, 0, 5)
+
+
+async def test_without_an_endpoint_the_job_is_watched_for_the_standing_ones(store: Store) -> None:
+    """Neither callback_url nor endpoint: the standing endpoints hear of it."""
+    standing = make_endpoint()
+    await store.write(lambda tx: endpoints.add(tx, standing))
+    made = await do(store, registration.validate(RegistrationSpec(job_id="j1"), OPEN_RULES, {"default"}))
+    assert made.endpoint is None
+    told = await store.write(lambda tx: registrations.subscribers_of_event(tx, "default", "j1", EventType.FAILED))
+    assert [endpoint.id for endpoint, _ in told] == [standing.id]
+
+
+async def test_an_endpoint_that_is_registered_and_standing_hears_once(store: Store) -> None:
+    """The registration's own filter and metadata win over hearing of every job."""
+    standing = make_endpoint(name="ops")
+    await store.write(lambda tx: endpoints.add(tx, standing))
+    await do(store, check(callback=None, endpoint="ops", events=(EventType.FAILED,)))
+    subscribers = registrations.subscribers_of_event
+    told = await store.write(lambda tx: subscribers(tx, "default", "j1", EventType.FAILED))
+    assert len(told) == 1
+    assert await store.write(lambda tx: subscribers(tx, "default", "j1", EventType.COMPLETED)) == []
+
+
+async def test_withdrawing_cancels_and_stops_polling(store: Store) -> None:
+    """A job nobody waits for is polled no more; its pending deliveries are cancelled; twice does no harm."""
+    made = await do(store, check())
+    assert made.endpoint is not None
+    told = made.endpoint
+    await store.write(lambda tx: outbox.enqueue(tx, make_event(), [(told, made.registration)], NOON, 0))
+    for _ in range(2):
+        gone = await store.write(lambda tx: registration.withdraw(tx, made.registration.id, NOON))
+        assert gone.status is RegistrationStatus.WITHDRAWN
+    assert await pending(store) == 0
+    watch = await store.read(lambda tx: watches.find(tx, "j1", "default"))
+    assert watch is not None
+    assert (watch.state, watch.next_poll_at) == (WatchState.WITHDRAWN, None)
+
+
+async def test_withdrawing_one_of_two_leaves_the_watch(store: Store) -> None:
+    """As long as somebody waits, the job is polled."""
+    made = await do(store, check())
+    await do(store, check(url="https://other.example/"))
+    await store.write(lambda tx: registration.withdraw(tx, made.registration.id, NOON))
+    watch = await store.read(lambda tx: watches.find(tx, "j1", "default"))
+    assert watch is not None
+    assert watch.state is WatchState.ACTIVE
+
+
+async def test_what_is_not_there_is_said(store: Store) -> None:
+    """An unknown endpoint or registration is named as such, and nothing is stored."""
+    with pytest.raises(ValidationFailed, match="no endpoint"):
+        await do(store, check(callback=None, endpoint="nobody"))
+    with pytest.raises(NotFound):
+        await store.write(lambda tx: registration.withdraw(tx, "reg_x", NOON))
+    assert await store.read(lambda tx: watches.find(tx, "j1", "default")) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"job_id": "../x"}, "job_id"),
+        ({"job_id": "a" * 129}, "job_id"),
+        ({"job_id": "j%2F1"}, "job_id"),
+        ({"job_id": "jöb"}, "job_id"),
+        ({"workspace": "nowhere"}, "workspace"),
+        ({"endpoint": "ops"}, "endpoint"),
+        ({"url": "ftp://example.com/"}, "callback_url"),
+        ({"url": "https:///x"}, "callback_url"),
+        ({"url": "https://user:pass@example.com/"}, "callback_url"),
+        ({"url": "https://10.0.0.1/"}, "callback_url"),
+        ({"secret": "hunter2"}, "secret"),
+    ],
+)
+def test_a_request_that_can_not_be_granted_names_its_field(fields: dict[str, Any], field: str) -> None:
+    """Bad requests are refused before anything is stored, and the refusal holds no secret."""
+    with pytest.raises(ValidationFailed) as refused:
+        check(**fields)
+    assert refused.value.field == field
+    assert "hunter2" not in str(refused.value)
+    assert "pass" not in refused.value.message.split("password")[0]

@@ -1,0 +1,428 @@
+"""Clients that take their time, come in crowds, or speak no HTTP, on real sockets."""
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from ipaddress import ip_network
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from relay.sandbox.local_server import serve
+from relay.web.server.http_protocol import LONGEST_HEAD, ConnectionLimits
+from relay.web.server.middleware import DEFAULT_HEADERS
+from relay.web.server.server import server_config
+from tests.web.conftest import Api, shared
+
+SOON = 0.3
+"""Seconds that these servers wait; a test that has to wait for them is not slow."""
+HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+WHOLE = HEAD + b"\r\n"
+POST = b"POST /v1/registrations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+TOO_LONG = LONGEST_HEAD + 8_192
+
+Start = Callable[..., AbstractAsyncContextManager["Door"]]
+
+
+class Door:
+    """Where the API is served."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self.host, self.port = str(parts.hostname), parts.port
+        self.opened: list[asyncio.StreamWriter] = []
+
+    async def open(self, first: bytes = b"") -> "Caller":
+        reader, writer = await asyncio.open_connection(self.host, self.port)
+        self.opened.append(writer)
+        caller = Caller(reader, writer)
+        caller.say(first)
+        return caller
+
+
+class Caller:
+    """One connection to it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    def say(self, raw: bytes) -> None:
+        self.writer.write(raw)
+
+    async def hears(self) -> bytes:
+        """All that the server says until it hangs up."""
+        async with asyncio.timeout(30):
+            try:
+                return await self.reader.read()
+            except ConnectionResetError:
+                return b""
+
+    async def hears_status(self) -> int:
+        """The status of one answer, on a connection that goes on."""
+        async with asyncio.timeout(30):
+            head = await self.reader.readuntil(b"\r\n\r\n")
+            [length] = [int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length")]
+            await self.reader.readexactly(length)
+            return int(head.split(b" ")[1])
+
+    async def drips(self, raw: bytes, every: float = SOON / 20) -> None:
+        """Says one byte after the other, until nobody listens any more."""
+        for byte in raw:
+            if self.writer.is_closing():
+                return
+            self.say(bytes([byte]))
+            await asyncio.sleep(every)
+
+
+def refusal(said: bytes, status: int, code: str) -> dict[str, str]:
+    """The one answer that was said: this status, the API's envelope and headers. Returns the headers."""
+    head, _, body = said.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    assert first.split(" ")[1] == str(status), said
+    assert json.loads(body)["error"]["code"] == code
+    assert {name: headers[name] for name in DEFAULT_HEADERS} == {
+        name: value.lower() for name, value in DEFAULT_HEADERS.items()
+    }
+    assert (headers["content-type"], headers["connection"]) == ("application/json", "close")
+    assert "server" not in headers
+    return headers
+
+
+pytestmark = shared
+
+
+@pytest.fixture
+def start(shared_api: Api) -> Start:
+    """Serves the API within these bounds, 0.3 s for a request unless they say otherwise."""
+
+    @asynccontextmanager
+    async def started(
+        app: Starlette | None = None, trusted: tuple[str, ...] = (), **bounds: Any
+    ) -> AsyncIterator[Door]:
+        configure = partial(
+            server_config,
+            trusted_proxies=[ip_network(one) for one in trusted],
+            bounds=ConnectionLimits(**{"read_timeout": SOON} | bounds),
+        )
+        async with serve(app or shared_api.app, configure=configure) as url:
+            door = Door(url)
+            try:
+                yield door
+            finally:
+                for writer in door.opened:
+                    writer.close()
+
+    return started
+
+
+# --- slow requests ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"GET /hea",
+        HEAD,
+        HEAD + b"X-Slow: ",
+        POST + b"Content-Length: 100\r\n\r\n",
+        POST + b"Content-Length: 100\r\n\r\n" + b'{"job_id": ',
+        POST + b'Transfer-Encoding: chunked\r\n\r\n5\r\n{"job\r\n',
+    ],
+    ids=["first line", "headers", "a header", "no body", "half a body", "half the chunks"],
+)
+async def test_a_request_that_stops_half_way(start: Start, begun: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """It has its time, then 408 and the end: whoever holds connections open gets no more of them than that."""
+    async with start() as door:
+        caller = await door.open(begun)
+        refusal(await caller.hears(), 408, "request_too_slow")
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
+
+
+@pytest.mark.parametrize("begins", [b"", POST + b"Content-Length: 1000\r\n\r\n"], ids=["its head", "its body"])
+async def test_a_request_that_drips(start: Start, begins: bytes) -> None:
+    """A byte now and then keeps nothing open: the whole request has its time, not each byte."""
+    async with start() as door:
+        caller = await door.open(begins)
+        dripping = asyncio.create_task(caller.drips(b"x" * 1_000 if begins else HEAD * 20))
+        if said := await caller.hears():  # what drips on into a closed connection may cost the client its answer
+            refusal(said, 408, "request_too_slow")
+        dripping.cancel()
+
+
+async def test_a_body_that_nobody_wants_drips(start: Start) -> None:
+    """Refused at once, and the rest of its body keeps the connection no longer than a good one would."""
+    async with start() as door:
+        caller = await door.open(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
+        assert await caller.hears_status() == 404
+        dripping = asyncio.create_task(caller.drips(b"x" * 1_000))
+        assert await caller.hears() == b""
+        dripping.cancel()
+
+
+async def test_a_connection_that_says_nothing(start: Start) -> None:
+    """It is closed without a word: browsers open some beforehand."""
+    async with start() as door:
+        caller = await door.open()
+        assert await caller.hears() == b""
+
+
+async def test_a_connection_that_is_kept(start: Start) -> None:
+    """Each request has its time anew; what was said before counts for nothing."""
+    async with start(read_timeout=2) as door:
+        caller = await door.open()
+        for _ in range(4):
+            await caller.drips(WHOLE, every=0.001)
+            assert await caller.hears_status() == 200
+        caller.say(HEAD)
+        refusal(await caller.hears(), 408, "request_too_slow")
+
+
+async def test_two_requests_at_once(start: Start) -> None:
+    """Those that were sent before the answer to the first came are answered in turn."""
+    async with start() as door:
+        caller = await door.open(WHOLE * 3)
+        assert [await caller.hears_status() for _ in range(3)] == [200] * 3
+
+
+async def test_an_answer_that_takes_its_time(start: Start) -> None:
+    """The bound is the client's: what the relay itself needs longer for is not cut off."""
+
+    async def slow(_: Request) -> Response:
+        await asyncio.sleep(SOON * 3)
+        return Response("done")
+
+    async with start(Starlette(routes=[Route("/healthz", slow)])) as door:
+        caller = await door.open(WHOLE)
+        assert await caller.hears_status() == 200
+
+
+async def test_an_answer_that_nobody_reads(start: Start) -> None:
+    """Whoever asks for much and takes none of it is hung up on."""
+    ended = asyncio.Event()
+
+    async def parts() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x" * 65_536
+                await asyncio.sleep(0)
+        finally:
+            ended.set()
+
+    async def much(_: Request) -> Response:
+        return StreamingResponse(parts())
+
+    async with start(Starlette(routes=[Route("/healthz", much)]), write_timeout=SOON) as door:
+        with socket.socket() as asking:
+            asking.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            asking.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(asking, (door.host, door.port))
+            await asyncio.get_running_loop().sock_sendall(asking, WHOLE)
+            async with asyncio.timeout(30):
+                await ended.wait()
+
+
+# --- crowds ----------------------------------------------------------------------------------------------------
+
+
+async def test_one_address_has_its_share(start: Start) -> None:
+    """Beyond it new connections are refused; those that are open go on."""
+    async with start(of_one_address=3, read_timeout=10) as door:
+        held = [await door.open(HEAD) for _ in range(3)]
+        assert refusal(await (await door.open(WHOLE)).hears(), 503, "too_many_connections")["retry-after"] == "5"
+        held[0].say(b"\r\n")
+        assert await held[0].hears_status() == 200
+        held[1].writer.close()
+        await until(lambda: answers(door))
+
+
+async def test_a_trusted_proxy_stands_for_many(start: Start) -> None:
+    """Its connections are its clients'."""
+    async with start(trusted=("127.0.0.1",), of_one_address=3, read_timeout=10) as door:
+        held = [await door.open(HEAD) for _ in range(5)]
+        held[-1].say(b"\r\n")
+        assert await held[-1].hears_status() == 200
+
+
+async def test_the_slowest_makes_room(start: Start) -> None:
+    """With as many connections as there may be, the one that waited longest for a request goes for a new one."""
+    async with start(connections=3, read_timeout=10) as door:
+        held = [await door.open(HEAD) for _ in range(3)]
+        await until(lambda: answers(door))
+        assert await held[0].hears() == b""
+        held[2].say(b"\r\n")
+        assert await held[2].hears_status() == 200
+
+
+async def test_where_all_are_being_answered(start: Start) -> None:
+    """None of them is cut off: the new one is refused."""
+    go_on = asyncio.Event()
+
+    async def slow(_: Request) -> Response:
+        await go_on.wait()
+        return Response("done")
+
+    async with start(Starlette(routes=[Route("/healthz", slow)]), connections=2) as door:
+        held = [await door.open(WHOLE) for _ in range(2)]
+        await asyncio.sleep(0)
+        await until(lambda: refused(door))
+        go_on.set()
+        assert [await caller.hears_status() for caller in held] == [200, 200]
+
+
+async def until(so: Callable[[], Awaitable[bool]]) -> None:
+    """Returns when it is so; the server may hear of what happened before a moment later."""
+    async with asyncio.timeout(30):
+        while not await so():
+            await asyncio.sleep(0.01)
+
+
+async def answers(door: Door) -> bool:
+    said = await (await door.open(WHOLE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))).hears()
+    return said.startswith(b"HTTP/1.1 200")
+
+
+async def refused(door: Door) -> bool:
+    caller = await door.open(b"")
+    try:
+        async with asyncio.timeout(0.1):
+            return (await caller.reader.read(12)).startswith(b"HTTP/1.1 503")
+    except TimeoutError:
+        return False
+    finally:
+        caller.writer.close()
+
+
+# --- no HTTP ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 100 + b"\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: a\r\nbad header\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Y : z\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: a\r\nX: \x00\r\n\r\n",
+        b"POST /v1/registrations HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"POST /v1/registrations HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n",
+        b"POST /v1/registrations HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+    ],
+    ids=lambda raw: repr(raw[:40] + b" ... " + raw[-12:]),
+)
+async def test_what_is_no_http(start: Start, raw: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """400 in the API's envelope, with the headers that every answer has; nothing of it is repeated or logged."""
+    with caplog.at_level(logging.DEBUG, "relay"):
+        async with start(read_timeout=5) as door:
+            refusal(await (await door.open(raw)).hears(), 400, "invalid_http")
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GET /" + b"x" * TOO_LONG + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        HEAD + b"X-Long: " + b"x" * TOO_LONG + b"\r\n\r\n",
+        HEAD + b"X-Many: y\r\n" * (TOO_LONG // 10) + b"\r\n",
+    ],
+    ids=["a long path", "a long header", "endless headers"],
+)
+async def test_a_head_that_is_too_long(start: Start, raw: bytes) -> None:
+    """431 in the API's envelope, as soon as that is known."""
+    async with start(read_timeout=5) as door:
+        refusal(await (await door.open(raw)).hears(), 431, "headers_too_large")
+
+
+async def test_a_head_that_is_nearly_too_long(start: Start) -> None:
+    """It is taken."""
+    async with start(read_timeout=5) as door:
+        caller = await door.open(HEAD + b"X-Long: " + b"x" * (LONGEST_HEAD - 500) + b"\r\n\r\n")
+        assert await caller.hears_status() == 200
+
+
+async def test_nonsense_after_an_answer_has_begun(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """What has begun is not answered twice: the connection ends."""
+    go_on = asyncio.Event()
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"begun"
+        await go_on.wait()
+
+    async def slow(_: Request) -> Response:
+        return StreamingResponse(parts())
+
+    async with start(Starlette(routes=[Route("/healthz", slow, methods=["POST"])]), read_timeout=5) as door:
+        caller = await door.open(b"POST /healthz HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        async with asyncio.timeout(30):
+            await caller.reader.readuntil(b"begun")
+        caller.say(b"nonsense\r\n")
+        assert b"HTTP/1.1" not in await caller.hears()
+        go_on.set()
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
+
+
+async def test_an_upgrade_is_not_taken_up(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever asks for another protocol is answered in HTTP, and fills no log."""
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    with caplog.at_level(logging.INFO):
+        async with start() as door:
+            caller = await door.open(HEAD + upgrade)
+            assert await caller.hears_status() == 200
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
+
+
+REQUESTS = (
+    WHOLE,
+    WHOLE * 3,
+    POST + b"Content-Length: 16\r\n\r\n" + b'{"job_id": "j1"}' + WHOLE,
+    POST + b"Transfer-Encoding: chunked\r\n\r\n10\r\n" + b'{"job_id": "j1"}' + b"\r\n0\r\n\r\n",
+    POST + b"Expect: 100-continue\r\nContent-Length: 0\r\n\r\n",
+    b"GET /v1/jobs?limit=1 HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n",
+)
+AT = st.integers(0, 200)
+PIECES = st.binary(max_size=12) | st.sampled_from([b"\r\n", b"\r\n\r\n", b"0\r\n\r\n", b"\x00", b": ", b"HTTP/1.1"])
+WHATEVER = st.one_of(
+    st.binary(max_size=200),
+    st.builds(lambda one, other, at: one[:at] + other + one[at:], st.sampled_from(REQUESTS), PIECES, AT),
+    st.builds(lambda one, other, at: one[:at] + other, st.sampled_from(REQUESTS), st.sampled_from(REQUESTS), AT),
+    st.builds(lambda one, at, to: one[:at] + one[to:], st.sampled_from(REQUESTS), AT, AT),
+)
+
+
+async def test_whatever_bytes_come(shared_api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    """Each is answered in HTTP or not at all; nothing of it fails, is logged, or keeps others from their answers."""
+    async with serve(shared_api.app, configure=server_config) as url:
+        door, loop = Door(url), asyncio.get_running_loop()
+
+        async def say(raw: bytes) -> None:
+            caller = await door.open(raw)
+            caller.writer.write_eof()
+            said = await caller.hears()
+            assert said == b"" or said.startswith(b"HTTP/1.1 "), said
+            caller.writer.close()
+
+        @settings(max_examples=150, deadline=None)
+        @given(WHATEVER)
+        def try_it(raw: bytes) -> None:
+            asyncio.run_coroutine_threadsafe(say(raw), loop).result(60)
+
+        await asyncio.to_thread(try_it)
+        assert await answers(door)
+        for writer in door.opened:
+            writer.close()
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
