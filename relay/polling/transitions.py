@@ -264,5 +264,6 @@ def _missing(watch: Watch, now: Instant, counted_from: Instant) -> Transition:
     if watch.not_found_count >= NOT_FOUND_MIN_POLLS and now - since >= NOT_FOUND_MIN_AGE:
         return Transition(_ended(watch, WatchState.NOT_FOUND, now), (EventType.NOT_FOUND,))
     gap = _MISSING_GAPS[min(watch.not_found_count, len(_MISSING_GAPS)) - 1]
-    why = f"Exec does not know the job yet ({min(watch.not_found_count, NOT_FOUND_MIN_POLLS)} of {NOT_FOUND_MIN_POLLS} polls)"
+    number = min(watch.not_found_count, NOT_FOUND_MIN_POLLS)
+    why = f"Exec does not know the job yet ({number} of {NOT_FOUND_MIN_POLLS} polls)"
     return Transition(_wait(watch, now + gap, why, "Exec answered 404"))

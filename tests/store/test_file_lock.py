@@ -69,7 +69,10 @@ async def test_a_refused_relay_leaves_sqlite_its_locks(tmp_path: Path) -> None:
             file_lock.lock_file(name(tmp_path))
     with pytest.raises(StoreLocked):
         await Store.open(url)
-    visit = "import sqlite3, sys; one = sqlite3.connect(sys.argv[1]); one.execute('SELECT 1 FROM store_compatibility'); one.close()"
+    visit = (
+        "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); "
+        "db.execute('SELECT 1 FROM store_compatibility'); db.close()"
+    )
     subprocess.run([sys.executable, "-c", visit, str(tmp_path / "relay.db")], check=True, timeout=60)
     assert (tmp_path / "relay.db-wal").exists()
     await store.aclose()
