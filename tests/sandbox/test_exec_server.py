@@ -17,7 +17,7 @@ FIXED = JobProfile(median=40 * SECOND, sigma=0)
 
 async def test_a_job_goes_through_its_life_as_the_page_shows_it() -> None:
     """Queued, processing, completed: each poll is JSON of the page's form, at the page's times."""
-    async with standin(law=FIXED) as here:
+    async with standin(profile=FIXED) as here:
         created = await here.create(exec_page.CREATE)
         assert created.status_code == 201
         body = created.json()
@@ -141,7 +141,7 @@ async def test_the_longest_prompt_is_taken() -> None:
 
 async def test_a_request_id_makes_one_job() -> None:
     """The same request_id again: 200, the same job as it is now, not new; another workspace's is its own."""
-    async with standin(law=FIXED, keys=(KEY, OTHER_KEY)) as here:
+    async with standin(profile=FIXED, keys=(KEY, OTHER_KEY)) as here:
         first = (await here.create(exec_page.CREATE)).json()
         here.clock.turn(MINUTE)
         again = await here.create(exec_page.CREATE)
@@ -156,7 +156,7 @@ async def test_a_request_id_makes_one_job() -> None:
 
 async def test_delete_cancels_what_has_not_ended() -> None:
     """Queued and processing jobs are cancelled at once, with the page's body; then they can't be again."""
-    async with standin(law=FIXED) as here:
+    async with standin(profile=FIXED) as here:
         processing = (await here.create(exec_page.CREATE)).json()["id"]
         here.clock.turn(10_000)
         queued = (await here.create({**exec_page.CREATE, "request_id": "2"})).json()["id"]
@@ -219,7 +219,7 @@ async def test_one_seed_is_one_history() -> None:
     """With the same seed the same jobs get the same ids, lives and names, whatever else went wrong meanwhile."""
     histories = []
     for fault in ([], [{"kind": "500", "share": 0.5}]):
-        async with standin(seed=5, law=JobProfile(fail=0.3)) as here:
+        async with standin(seed=5, profile=JobProfile(fail=0.3)) as here:
             await here.order(faults=fault)
             for number in range(5):
                 made = await here.create({**exec_page.CREATE, "request_id": str(number)})
@@ -230,7 +230,7 @@ async def test_one_seed_is_one_history() -> None:
 
 async def test_the_statistics_tell_who_asked_what_and_when() -> None:
     """Polls by job with their times, answers by key, the ends of jobs; keys are masked."""
-    async with standin(law=FIXED, limits=Limits(per_minute=4)) as here:
+    async with standin(profile=FIXED, limits=Limits(per_minute=4)) as here:
         job_id = (await here.create(exec_page.CREATE)).json()["id"]
         start = here.clock.now
         for _ in range(3):

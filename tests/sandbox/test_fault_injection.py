@@ -151,7 +151,7 @@ async def test_a_slow_answer_is_late_and_whole() -> None:
 
 async def test_the_first_polls_of_each_job_can_miss() -> None:
     """Exec does not know a new job yet: 404 for the first polls of each, and of each alone."""
-    async with standin(orders=FaultConfig(missing_first=2)) as here:
+    async with standin(fault_config=FaultConfig(missing_first=2)) as here:
         one, two = here.exec.add(), here.exec.add()
         assert [(await here.poll(one.id)).status_code for _ in range(4)] == [404, 404, 200, 200]
         assert (await here.poll(two.id)).status_code == 404
@@ -162,7 +162,7 @@ async def test_the_first_polls_of_each_job_can_miss() -> None:
 async def test_shares_are_kept() -> None:
     """Over many polls each fault strikes as often as asked, and none strikes creations."""
     faults = (FaultRule(kind="500", share=0.3), FaultRule(kind="404", share=0.2))
-    async with standin(orders=FaultConfig(faults=faults)) as here:
+    async with standin(fault_config=FaultConfig(faults=faults)) as here:
         job = here.exec.add()
         counts = Counter([(await here.poll(job.id)).status_code for _ in range(400)])
         created = await here.create(exec_page.CREATE)
@@ -226,7 +226,7 @@ async def test_a_refused_key_meets_no_fault() -> None:
 )
 async def test_wrong_orders_are_refused_and_change_nothing(orders: dict[str, Any]) -> None:
     """The refusal is in Exec's envelope and names what is wrong; what was ordered before stays."""
-    async with standin(orders=FaultConfig(faults=(FaultRule(kind="502"),))) as here:
+    async with standin(fault_config=FaultConfig(faults=(FaultRule(kind="502"),))) as here:
         job = here.exec.add()
         refused = await here.order(**orders)
         assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_faults")

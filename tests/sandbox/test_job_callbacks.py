@@ -31,7 +31,7 @@ async def test_the_end_of_a_job_is_called_back_once() -> None:
     """The body is what a poll shows; the creator's headers go along; nothing is signed; a 500 is not retried."""
     receiver = Receiver([], Clock())
     receiver.always(Respond(status=500))
-    async with serve(receiver.app) as url, standin(law=FIXED) as here:
+    async with serve(receiver.app) as url, standin(profile=FIXED) as here:
         headers = {"Authorization": "Bearer webhook-secret-token", "X-Mine": "yes"}
         job_id = (await here.create(wanted(f"{url}/from-exec?a=1", callback_headers=headers))).json()["id"]
         here.clock.turn(44_999)
@@ -55,7 +55,7 @@ async def test_the_end_of_a_job_is_called_back_once() -> None:
 async def test_a_cancelled_job_is_called_back_at_once() -> None:
     """DELETE ends the job, so its creator hears of it then, and not again at the planned end."""
     receiver = Receiver([], Clock())
-    async with serve(receiver.app) as url, standin(law=FIXED) as here:
+    async with serve(receiver.app) as url, standin(profile=FIXED) as here:
         job_id = (await here.create(wanted(url))).json()["id"]
         await here.cancel(job_id)
         [came] = await receiver.wait_for()
@@ -71,7 +71,7 @@ async def test_a_callback_may_get_lost() -> None:
     """With all callbacks lost none comes, while jobs end as ever."""
     receiver = Receiver([], Clock())
     async with serve(receiver.app) as url:
-        async with standin(law=FIXED, lost_callbacks=1.0) as here:
+        async with standin(profile=FIXED, lost_callbacks=1.0) as here:
             job_id = (await here.create(wanted(url))).json()["id"]
             here.clock.turn(45_000)
             assert (await here.poll(job_id)).json()["status"] == "completed"
@@ -82,7 +82,7 @@ async def test_a_callback_may_get_lost() -> None:
 async def test_where_nobody_listens_nothing_breaks() -> None:
     """A refused connection or a header that HTTP can't carry is noted, and the next callback goes out."""
     receiver = Receiver([], Clock())
-    async with serve(receiver.app) as url, standin(law=FIXED) as here:
+    async with serve(receiver.app) as url, standin(profile=FIXED) as here:
         dead = (await here.create(wanted("http://127.0.0.1:1/", request_id="1"))).json()["id"]
         odd = (await here.create(wanted(url, request_id="2", callback_headers={"x": "a\r\nb: c"}))).json()["id"]
         await here.create(wanted(url, request_id="3"))
