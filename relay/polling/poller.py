@@ -207,7 +207,7 @@ class Poller:
         with self._telemetry.poll_span(watch) as span:
             may_repeat = partial(self._may_repeat, watch.workspace)
             poll = await self._clients[watch.workspace].get_job(watch.job_id, may_repeat)
-            span.set_attributes({"relay.egress.result": transitions.outcome_label(poll.result)})
+            span.set_attributes({"relay.outcome": transitions.outcome_label(poll.result)})
         now = self._clock()
         poll = replace(poll, started_at=min(poll.started_at, now))  # the clock may have been set back meanwhile
         self._telemetry.poll_done(watch, poll)

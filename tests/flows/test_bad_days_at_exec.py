@@ -1,5 +1,6 @@
 """Whatever Exec answers: watches wait, nothing is settled on a lie, and the ending is told in the end."""
 
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 import pytest
@@ -156,8 +157,8 @@ class SetBack:
     def __init__(self, client: ExecClient, clock: Clock) -> None:
         self._client, self._clock = client, clock
 
-    async def poll(self, job_id: str) -> Poll:
-        poll = await self._client.get_job(job_id)
+    async def get_job(self, job_id: str, may_repeat: Callable[[], Awaitable[bool]]) -> Poll:
+        poll = await self._client.get_job(job_id, may_repeat)
         self._clock.at -= HOUR
         return poll
 

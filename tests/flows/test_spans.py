@@ -53,7 +53,7 @@ async def test_one_trace_shows_a_whole_job(start: Start) -> None:
     assert told == [f"00-{TRACE}-{ids(span)[1]}-01" for span in attempts]
     assert [attributes(span)["http.response.status_code"] for span in (asked, *attempts)] == [201, 500, 204]
     assert [span.status.status_code for span in attempts] == [StatusCode.ERROR, StatusCode.UNSET]
-    assert attributes(poll)["relay.egress.result"] == "ended"
+    assert attributes(poll)["relay.outcome"] == "ended"
     assert attributes(attempts[0])["relay.registration_id"] == made["id"]
 
 

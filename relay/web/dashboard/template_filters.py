@@ -66,7 +66,7 @@ def url_with_query(path: str, **chosen: str) -> str:
 
 
 _MAY = (
-    ("read", "poll everything"),
+    ("read", "see everything"),
     ("register", "register jobs"),
     ("admin", "change endpoints"),
     ("admin", "send again"),
