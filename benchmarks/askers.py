@@ -5,10 +5,12 @@ from collections.abc import Sequence
 
 from benchmarks.virtual_days import Job
 from relay.model import SECOND, Instant
-from relay.polling.request_budget import RateLimit, UsageLedger, after_429, allowed_now, remaining, spend
+from relay.model.arrival_history import ArrivalHistory
+from relay.model.duration_history import DurationHistory
+from relay.model.usage_ledger import UsageLedger
+from relay.polling.request_budget import RateLimit, after_429, allowed_now, remaining, spend
 from relay.polling.schedule import job_durations as learning
-from relay.polling.schedule.arrival_forecast import ArrivalHistory, record_arrivals
-from relay.polling.schedule.job_durations import DurationHistory
+from relay.polling.schedule.arrival_forecast import record_arrivals
 from relay.polling.schedule.policy import POLICY_TTL, PollPolicy, Workload, build_policy
 
 

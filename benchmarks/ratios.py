@@ -13,9 +13,9 @@ from benchmarks.laws import LAWS, TrueLaw
 from benchmarks.optimum import Optimum
 from benchmarks.schedules import START, Schedule, at_polls, backoff, fixed, median_first, ours
 from relay.model import DAY, MINUTE, Instant
+from relay.model.duration_history import DurationHistory
 from relay.polling.schedule import job_durations as learning
 from relay.polling.schedule.duration_distribution import DurationDistribution
-from relay.polling.schedule.job_durations import DurationHistory
 
 POLLS = (2, 3, 5, 10, 20, 30)
 SEEN = (10, 30, 100)

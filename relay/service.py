@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from relay import exec_transport, formats
+from relay import formats
 from relay.backoff import JITTER
 from relay.config import Config, EndpointSection, Workspace, reload
 from relay.delivery.dispatcher import Dispatcher
@@ -24,7 +24,8 @@ from relay.operations.cluster_notify import ClusterNotifier
 from relay.operations.readiness import Readiness
 from relay.operations.retention import RetentionJob
 from relay.operations.scheduler import Scheduler
-from relay.polling import exec_client
+from relay.operations.timekeeping import Timekeeper
+from relay.polling import exec_client, exec_transport
 from relay.polling.poller import Poller
 from relay.polling.workspace_status import COUNTED, WorkspaceStatus, count_watched_jobs, workspace_status
 from relay.registration import exec_callback_tokens
@@ -33,7 +34,6 @@ from relay.store.engine.database import Store, Tx
 from relay.store.maintenance.reencrypt import open_store
 from relay.store.tables import clock_shift, deliveries, due_deliveries, outbox, watches, workspaces
 from relay.telemetry import Telemetry, Tracer
-from relay.timekeeping import Timekeeper
 
 _MIN_TICK_GAP_MS = 20
 """Milliseconds between two ticks that nobody's clock asked for: a thousand jobs that are registered in a second cost

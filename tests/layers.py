@@ -1,6 +1,6 @@
-"""Which part of the relay may import which, and what the pure core may do: the rules that `test_layers.py` applies.
+"""Which package of the relay may import which, and what the pure modules may do: the rules of `test_layers.py`.
 
-A part is a module or package directly under `relay/`. Imports inside functions and under TYPE_CHECKING count too.
+A package is a module or folder directly under `relay/`. Imports inside functions and under TYPE_CHECKING count too.
 """
 
 import ast
@@ -11,21 +11,39 @@ from sys import stdlib_module_names
 
 ROOT = Path(__file__).resolve().parent.parent
 
-PURE, ADAPTERS, USE_CASES, SERVICE, FACES, COMMANDS, START = range(1, 8)
-
-FLOORS = {
-    PURE: """addresses api_keys arrivals asymmetric backoff buckets budget config config_text creation delivering
-        descriptors durations errors estimate formats guesses hiding law polling model nearest outcome outlook pace
-        planner pricing readiness reloading samples sealing signing subscribing timetable times traces verify""",
-    ADAPTERS: "egress exec_api exec_transport listening scheduler store telemetry",
-    USE_CASES: "bell callbacks creating dispatcher endpoints janitor key_ring register situation timekeeping watcher",
-    SERVICE: "service",
-    FACES: "sandbox web",
-    COMMANDS: "cli",
-    START: "__main__",
+LAYER_OF = {
+    "__main__": 13,
+    "cli": 12,  # one file a command
+    "web": 11,  # the HTTP API and the dashboard
+    "sandbox": 11,  # Exec and a receiver, to try the relay with
+    "service": 10,  # one running relay
+    "registration": 9,  # registering jobs, creating them, Exec's callbacks
+    "polling": 8,  # polling Exec, and when to
+    "delivery": 7,  # sending notifications
+    "endpoints": 7,  # adding and changing endpoints
+    "config": 6,  # the configuration file
+    "operations": 5,  # scheduler, retention, readiness, clock
+    "formats": 5,  # the body for each kind of receiver
+    "store": 4,  # the database
+    "egress": 4,  # HTTP to receivers, and where it may go
+    "verify": 4,  # for receivers: checks a notification
+    "telemetry": 3,  # log, metrics, traces
+    "security": 3,  # encryption, API keys, throttles
+    "signing": 3,  # Standard Webhooks signatures
+    "backoff": 3,  # delays of retries
+    "model": 2,  # the values that all share
+    "errors": 1,
+    "suggestions": 1,
+    "times": 1,
 }
-FLOOR_OF = {part: floor for floor, parts in FLOORS.items() for part in parts.split()}
-"""Every part's floor. A new one is placed here on purpose: a part that is not named is refused."""
+"""The layer of every package. A package may import packages of lower layers only. Add a new one here on purpose."""
+
+PURE = frozenset(
+    """backoff config delivery.redaction delivery.retry_policy egress.descriptors egress.header_policy egress.result
+    egress.url_policy endpoints.spec errors formats model operations.readiness polling.request_budget polling.schedule
+    polling.transitions security signing suggestions telemetry.trace_context times verify""".split()
+)
+"""Modules and packages below `relay` that are pure: they decide, and leave every effect to their callers."""
 
 IMPURE = frozenset(
     """asyncio concurrent fcntl http io logging multiprocessing os pathlib queue secrets select selectors shutil signal
@@ -34,7 +52,7 @@ IMPURE = frozenset(
 """Standard modules that read a clock, the environment, files or the network, or draw randomness."""
 
 PURE_LIBRARIES = frozenset(["cryptography", "idna", "jinja2", "pydantic", "ulid", "yaml"])
-"""The only libraries that the pure core may use: none of them does input or output by itself."""
+"""The only libraries that pure modules may use: none of them does input or output by itself."""
 
 NOW = frozenset(["now", "utcnow", "today"])
 READS_FILES = frozenset(["read_text", "read_bytes", "write_text", "write_bytes"])
@@ -42,7 +60,7 @@ READS_FILES = frozenset(["read_text", "read_bytes", "write_text", "write_bytes"]
 
 @dataclass(frozen=True)
 class Exempt:
-    """What one pure module may do beside, and why is said where it is granted."""
+    """What one pure package may do nevertheless."""
 
     modules: frozenset[str] = field(default_factory=frozenset)
     calls: frozenset[str] = field(default_factory=frozenset)
@@ -50,34 +68,45 @@ class Exempt:
 
 NONE = Exempt()
 EXEMPT = {
-    # The configuration is a file; its text is read in one place.
+    # The configuration is a file, and has paths; its text is read in one module.
     "config": Exempt(modules=frozenset(["pathlib"])),
-    "config_text": Exempt(modules=frozenset(["pathlib"]), calls=READS_FILES),
-    # Called by those who receive from the relay: without `now` it polls the clock, once.
+    "config.reader": Exempt(modules=frozenset(["pathlib"]), calls=READS_FILES),
+    # Receivers call it; without `now` it reads the clock, once.
     "verify": Exempt(modules=frozenset(["time"]), calls=frozenset(["time.time_ns"])),
 }
 
 
-def part_of(module: str) -> str:
-    """`relay.store.tables.outbox` → `store`; the package itself → `` (the empty name)."""
+def package_of(module: str) -> str:
+    """`relay.store.tables.outbox` → `store`; the package `relay` itself → `` (the empty name)."""
     return [*module.split("."), ""][1]
 
 
-def wrong_imports(module: str, source: str, *, package: bool = False) -> list[str]:
-    """What `module` (dotted; `package`: an `__init__`) imports against the floors, each with line and reason."""
-    part = part_of(module)
-    if part and part not in FLOOR_OF:
-        return [f"{module}: relay/{part} has no floor; place it in FLOORS of tests/layers.py"]
+def is_pure(module: str) -> bool:
+    """Whether the module is in `PURE`, by itself or with its package."""
+    return any(name in PURE for name in _names_of(module))
+
+
+def _names_of(module: str) -> list[str]:
+    """The module's name below `relay` and those of its packages, longest first."""
+    parts = module.split(".")[1:]
+    return [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+
+
+def wrong_imports(module: str, source: str, *, is_package: bool = False) -> list[str]:
+    """Imports of `module` (dotted; `is_package`: an `__init__`) that the layers forbid, each with line and reason."""
+    package = package_of(module)
+    if package and package not in LAYER_OF:
+        return [f"{module}: relay/{package} has no layer; add it to LAYER_OF of tests/layers.py"]
     wrong = []
-    for line, target in imported(module, source, package=package):
-        if reason := _refused(part, part_of(target)):
+    for line, target in imported(module, source, is_package=is_package):
+        if reason := _refused(package, package_of(target)):
             wrong.append(f"{module}:{line} imports {target}: {reason}")
     return wrong
 
 
 def needs(sources: Mapping[str, str]) -> dict[str, set[str]]:
     """Which of these modules each imports, by dotted names; imports inside functions count."""
-    found: dict[str, set[str]] = {module: set() for module in sources}
+    needed: dict[str, set[str]] = {module: set() for module in sources}
     for module, source in sources.items():
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Import):
@@ -87,40 +116,42 @@ def needs(sources: Mapping[str, str]) -> dict[str, set[str]]:
                 names = [*(within & set(sources)), *([] if within <= set(sources) else [node.module])]
             else:
                 continue
-            found[module] |= set(names) & (set(sources) - {module})
-    return found
+            needed[module] |= set(names) & (set(sources) - {module})
+    return needed
 
 
-def _refused(part: str, target: str) -> str | None:
-    if target in ("", part):
+def _refused(package: str, target: str) -> str | None:
+    if target in ("", package):
         return None
-    if target not in FLOOR_OF:
-        return f"relay/{target} has no floor"
-    own, other = FLOOR_OF.get(part, PURE), FLOOR_OF[target]  # the package itself shows what receivers need
+    if target not in LAYER_OF:
+        return f"relay/{target} has no layer"
+    own, other = LAYER_OF.get(package, LAYER_OF["verify"] + 1), LAYER_OF[target]
+    if package == "" and target != "verify":
+        return "relay/__init__ shows receivers `verify` and no more"
     if other > own:
-        return f"upward, from floor {own} to floor {other}"
-    if other == own and own != PURE:
-        return f"sideways, both on floor {own}"
+        return f"upward, from layer {own} to layer {other}"
+    if other == own:
+        return f"sideways, both in layer {own}"
     return None
 
 
-def imported(module: str, source: str, *, package: bool = False) -> Iterator[tuple[int, str]]:
-    """Line and dotted name of everything of the relay's that a module imports, relative imports resolved."""
+def imported(module: str, source: str, *, is_package: bool = False) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of every import from the relay itself, relative imports resolved."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names = _imported_from(node, module, package)
+            names = _imported_from(node, module, is_package)
         else:
             continue
         yield from ((node.lineno, name) for name in names if name.split(".")[0] == "relay")
 
 
-def _imported_from(node: ast.ImportFrom, module: str, package: bool) -> list[str]:
+def _imported_from(node: ast.ImportFrom, module: str, is_package: bool) -> list[str]:
     base = node.module or ""
     if node.level:
         above = module.split(".")
-        above = above[: len(above) + package - node.level]
+        above = above[: len(above) + is_package - node.level]
         base = ".".join([*above, *base.split(".")]).rstrip(".")
     if base != "relay":
         return [base]
@@ -128,11 +159,11 @@ def _imported_from(node: ast.ImportFrom, module: str, package: bool) -> list[str
 
 
 def impurities(module: str, source: str) -> list[str]:
-    """What a module does that the pure core may not: `await`, clock, environment, files, randomness of its own."""
-    exempt = EXEMPT.get(part_of(module), NONE)
+    """What the module does that a pure one may not: `await`, clock, environment, files, randomness of its own."""
+    exempt = next((EXEMPT[name] for name in _names_of(module) if name in EXEMPT), NONE)
     tree = ast.parse(source)
-    found = [f"{module}:{line} {what}" for line, what in sorted(_impure(tree, exempt))]
-    return found + [f"{module}:{line} uses {name}, which is not pure" for line, name in _foreign(tree, module, exempt)]
+    effects = [f"{module}:{line} {effect}" for line, effect in sorted(_impure(tree, exempt))]
+    return effects + [f"{module}:{line} uses {name}, which is not pure" for line, name in _foreign(tree, exempt)]
 
 
 def _impure(tree: ast.AST, exempt: Exempt) -> Iterator[tuple[int, str]]:
@@ -151,20 +182,20 @@ def _impure(tree: ast.AST, exempt: Exempt) -> Iterator[tuple[int, str]]:
                 pass
 
 
-def _impure_call(called: str, given: bool, exempt: Exempt) -> str | None:
+def _impure_call(called: str, has_arguments: bool, exempt: Exempt) -> str | None:
     owner, _, name = called.rpartition(".")
     if called in exempt.calls or name in exempt.calls:
         return None
     if owner == "time" or (owner.rpartition(".")[2] in ("datetime", "date") and name in NOW):
         return "reads the clock"
-    if (owner == "random" and name != "Random") or (name == "Random" and not given):
+    if (owner == "random" and name != "Random") or (name == "Random" and not has_arguments):
         return "draws randomness of its own"
     if called in ("open", "input", "print") or name in READS_FILES:
         return "reads or writes"
     return None
 
 
-def _foreign(tree: ast.AST, module: str, exempt: Exempt) -> Iterator[tuple[int, str]]:
+def _foreign(tree: ast.AST, exempt: Exempt) -> Iterator[tuple[int, str]]:
     """Imports of impure standard modules, and of libraries that are not on the list."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

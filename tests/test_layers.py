@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.layers import FLOOR_OF, PURE, ROOT, impurities, needs, part_of, wrong_imports
+from tests.layers import LAYER_OF, PURE, ROOT, impurities, is_pure, needs, package_of, wrong_imports
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -17,30 +17,38 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 @pytest.mark.parametrize(("module", "path"), list(modules()))
 def test_imports_point_downward(module: str, path: Path) -> None:
-    """No module imports what stands on a higher floor, or another part of its own."""
-    assert wrong_imports(module, path.read_text(), package=path.stem == "__init__") == []
+    """No module imports a package of a higher layer, or another of its own layer."""
+    assert wrong_imports(module, path.read_text(), is_package=path.stem == "__init__") == []
 
 
-@pytest.mark.parametrize(("module", "path"), [found for found in modules() if FLOOR_OF.get(part_of(found[0])) == PURE])
-def test_core_is_pure(module: str, path: Path) -> None:
-    """The pure core awaits nothing and reads no clock, environment or file; randomness is handed to it."""
+@pytest.mark.parametrize(("module", "path"), [(module, path) for module, path in modules() if is_pure(module)])
+def test_pure_modules_have_no_effects(module: str, path: Path) -> None:
+    """A pure module awaits nothing and reads no clock, environment or file; randomness is an argument."""
     assert impurities(module, path.read_text()) == []
 
 
-def test_every_floor_holds_what_is_there() -> None:
-    """The floors name the parts of the relay: none that is gone, and none is missing."""
-    assert {part_of(module) for module, _ in modules()} - {""} == set(FLOOR_OF)
+def test_layers_name_every_package() -> None:
+    """The layers name all packages of the relay and no other; the pure modules exist too."""
+    names = {module.removeprefix("relay").removeprefix(".") for module, _ in modules()}
+    assert {package_of(module) for module, _ in modules()} - {""} == set(LAYER_OF)
+    assert names >= PURE
 
 
-def test_no_module_leads_back_to_itself() -> None:
-    """Whoever reads a module and then what it imports never comes back to it: there is an order to read them in."""
+def test_the_root_has_few_files() -> None:
+    """A reader meets packages first: at most eight modules besides `__init__` and `__main__` are directly in relay/."""
+    files = [path.stem for path in (ROOT / "relay").glob("*.py") if not path.stem.startswith("__")]
+    assert len(files) <= 6, files
+
+
+def test_imports_have_no_circles() -> None:
+    """There is an order to read the modules in, in which each imports only modules before it."""
     sources = {module: path.read_text() for module, path in modules()}
     order = list(TopologicalSorter(needs(sources)).static_order())
     assert order.index("relay.times") < order.index("relay.store.tables.outbox") < order.index("relay.service")
 
 
-def test_a_circle_is_found() -> None:
-    """Also where one of its imports stands in a function."""
+def test_circle_is_detected() -> None:
+    """Also if one of its imports is inside a function."""
     circle = {"relay.a": "from relay import b", "relay.b": "def late():\n    from relay.a import x"}
     with pytest.raises(CycleError):
         TopologicalSorter(needs(circle)).prepare()
@@ -49,50 +57,49 @@ def test_a_circle_is_found() -> None:
 @pytest.mark.parametrize(
     ("module", "source", "reason"),
     [
-        ("relay.polling.schedule.next_poll", "from relay.store import watches", "upward, from floor 1 to floor 2"),
-        ("relay.polling.schedule.next_poll", "import relay.service", "upward, from floor 1 to floor 4"),
-        ("relay.polling.schedule.next_poll", "from relay import model, watcher", "upward, from floor 1 to floor 3"),
+        ("relay.model.watch", "from relay.store import Tx", "upward, from layer 2 to layer 4"),
+        ("relay.store.tables.watches", "import relay.service", "upward, from layer 4 to layer 10"),
+        ("relay.store.tables.outbox", "from relay import formats, model", "upward, from layer 4 to layer 5"),
         (
             "relay.polling.schedule.next_poll",
             "def late():\n    from relay.web.app import create_app",
-            "upward, from floor 1 to floor 5",
+            "upward, from layer 8 to layer 11",
         ),
-        ("relay.formats.slack", "from .. import egress", "upward, from floor 1 to floor 2"),
-        ("relay.formats.slack", "from ..store.outbox import lease", "upward, from floor 1 to floor 2"),
-        ("relay.egress.http_client", "from relay.telemetry import Telemetry", "sideways, both on floor 2"),
-        ("relay.polling.exec_client", "import relay.store.tables.watches as rows", "sideways, both on floor 2"),
+        ("relay.formats.slack", "from .. import delivery", "upward, from layer 5 to layer 7"),
+        ("relay.formats.slack", "from ..polling.poller import Poller", "upward, from layer 5 to layer 8"),
+        ("relay.egress.http_client", "import relay.store.tables.watches as rows", "sideways, both in layer 4"),
         (
-            "relay.polling.poller",
-            "if TYPE_CHECKING:\n    from relay.delivery import Dispatcher",
-            "sideways, both on floor 3",
+            "relay.delivery.dispatcher",
+            "if TYPE_CHECKING:\n    from relay.polling import poller",
+            "upward, from layer 7 to layer 8",
         ),
-        ("relay.web.api", "from relay.sandbox.exec_server import Exec", "sideways, both on floor 5"),
-        ("relay.sandbox.demo", "from relay.web import app", "sideways, both on floor 5"),
-        ("relay.web.app", "from relay.cli.options import read_config", "upward, from floor 5 to floor 6"),
-        ("relay.misc", "", "relay/misc has no floor"),
-        ("relay.service", "from relay import misc", "relay/misc has no floor"),
-        ("relay", "from relay import egress", "upward, from floor 1 to floor 2"),
+        ("relay.web.api", "from relay.sandbox.exec_server import FakeExec", "sideways, both in layer 11"),
+        ("relay.sandbox.demo", "from relay.web import app", "sideways, both in layer 11"),
+        ("relay.web.app", "from relay.cli.options import read_config", "upward, from layer 11 to layer 12"),
+        ("relay.misc", "", "relay/misc has no layer"),
+        ("relay.service", "from relay import misc", "relay/misc has no layer"),
+        ("relay", "from relay import egress", "`verify` and no more"),
     ],
 )
 def test_wrong_import_is_refused(module: str, source: str, reason: str) -> None:
-    """An upward or sideways import is found wherever it stands and however it is written."""
+    """An upward or sideways import is detected wherever it is and however it is written."""
     assert [reason in line for line in wrong_imports(module, source)] == [True]
 
 
 @pytest.mark.parametrize(
-    ("module", "source", "package"),
+    ("module", "source", "is_package"),
     [
         ("relay.store.tables.watches", "from relay.store import registrations\nfrom . import dialect", False),
         ("relay.store", "from . import database\nfrom .outbox import lease", True),
-        ("relay.delivery.retry_policy", "from relay import formats\nfrom relay.backoff import scheduled", False),
+        ("relay.delivery.retry_policy", "from relay import formats\nfrom relay.backoff import retry_delay", False),
         ("relay.egress.http_client", "import relay\nfrom relay import __version__, errors", False),
-        ("relay.cli.demo", "from relay.web.app import create_app\nfrom relay.sandbox.exec_server import Exec", False),
+        ("relay.cli.demo", "from relay.web.app import create_app\nfrom relay.sandbox import exec_server", False),
         ("relay.web.app", "import json\nfrom starlette.applications import Starlette", False),
     ],
 )
-def test_right_import_is_accepted(module: str, source: str, package: bool) -> None:
-    """Downward imports, those inside a part, and those within the core are fine."""
-    assert wrong_imports(module, source, package=package) == []
+def test_right_import_is_accepted(module: str, source: str, is_package: bool) -> None:
+    """Downward imports and those inside a package are accepted."""
+    assert wrong_imports(module, source, is_package=is_package) == []
 
 
 @pytest.mark.parametrize(
@@ -119,18 +126,18 @@ def test_right_import_is_accepted(module: str, source: str, package: bool) -> No
     ],
 )
 def test_impurity_is_found(source: str) -> None:
-    """What reads a clock, the environment, files, the network or chance by itself is no part of the core."""
+    """Code that reads a clock, the environment, files, the network or its own randomness is not pure."""
     assert len(impurities("relay.polling.schedule.next_poll", source)) == 1
 
 
 def test_purity_has_three_exceptions() -> None:
-    """The configuration reads its file and verifying reads the clock once, each in its own module only."""
+    """The configuration reads its file and `verify` reads the clock once, each in its own module only."""
     clock, file = (
         "import time\ntime.time_ns()",
         "from pathlib import Path\ndef read(path: Path): return path.read_text()",
     )
     assert impurities("relay.verify", clock) == impurities("relay.config.reader", file) == []
-    assert len(impurities("relay.config", file)) == 1
+    assert len(impurities("relay.config.schema", file)) == 1
     assert len(impurities("relay.verify", clock + "\ntime.sleep(1)")) == 1
     assert len(impurities("relay.signing.standard_webhooks", clock)) == 2
 

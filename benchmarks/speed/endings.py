@@ -23,6 +23,7 @@ from benchmarks.speed.runs import run
 from benchmarks.speed.subjects import BODY, HEADERS, urls
 from benchmarks.speed.whole import delivered, relay_on, subscriber
 from benchmarks.tables import Check, Report, Table
+from relay.delivery.enqueue import enqueue
 from relay.model import Endpoint, EndpointKind, EventType, ScenarioJob, Watch, WatchState, event_id
 from relay.polling import exec_client
 from relay.polling.poller import make_event
@@ -30,7 +31,7 @@ from relay.service import Relay
 from relay.store.engine.clock import system_clock
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import endpoints, watches
-from relay.store.tables import events, outbox
+from relay.store.tables import events
 from relay.times import MINUTE, Instant, to_rfc3339
 
 AT_A_TIME = 64
@@ -200,7 +201,7 @@ def tell(tx: Tx, others: Sequence[Endpoint], job_id: str) -> None:
     now = system_clock()
     watch = Watch(workspace="default", job_id=job_id, state=WatchState.SETTLED, created_at=now)
     event = make_event(watch, EventType.COMPLETED, now, max_age=0)
-    outbox.enqueue(tx, events.add(tx, event), [(endpoint, None) for endpoint in others], now, 0)
+    enqueue(tx, events.add(tx, event), [(endpoint, None) for endpoint in others], now, 0)
 
 
 def client(told: dict[str, int]) -> exec_client.ExecClient:

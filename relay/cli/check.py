@@ -8,16 +8,15 @@ from pathlib import Path
 
 import click
 
-from relay import exec_transport
 from relay.cli.options import PUBLIC_WITHOUT_KEYS, UNENCRYPTED_WARNING, config_option, read_config
 from relay.config import Config, EndpointSection, Workspace
 from relay.egress.http_client import ThreadResolver
 from relay.egress.url_policy import EgressRules, blocked_reason, is_loopback, mask_url
 from relay.endpoints import spec
 from relay.errors import StoreError, ValidationFailed
-from relay.polling import exec_client
+from relay.model.poll_result import PollFailed, RateLimited, Unauthorized
+from relay.polling import exec_client, exec_transport
 from relay.polling.poller import rate_limit_of
-from relay.polling.transitions import PollFailed, RateLimited, Unauthorized
 from relay.store.engine.clock import system_clock
 from relay.store.engine.database import exists, read_only
 from relay.store.maintenance.preflight import preflight_check

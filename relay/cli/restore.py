@@ -12,7 +12,7 @@ from relay.polling.poller import rate_limit_of
 from relay.store.engine import dialect
 from relay.store.engine.clock import system_clock
 from relay.store.maintenance import backup
-from relay.store.restoring import Restored, take_over
+from relay.store.maintenance.restore import Restored, take_over
 
 _NAMED = 20
 
@@ -40,8 +40,8 @@ def command(path: Path | None, file: Path, yes: bool) -> None:
     aside = place.with_name(f"{place.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
     if not yes:
         click.confirm(f"Replace {place} by {file} (tables of version {version})?", abort=True)
-    allowances = {space.name: rate_limit_of(space) for space in config.workspaces}
-    prepare = partial(take_over, allowances=allowances, now=system_clock())
+    minute_limits = {space.name: rate_limit_of(space).minute for space in config.workspaces}
+    prepare = partial(take_over, minute_limits=minute_limits, now=system_clock())
     restored = backup.restore(config.storage.url, file, aside, prepare)
     kept = f"; what was there is {aside}" if aside.exists() else ""
     click.echo(f"{place} is now {file}{kept}. Start the relay.")

@@ -8,8 +8,8 @@ from typing import Any
 
 from relay import formats
 from relay.config.source_map import KeyPath
+from relay.egress import header_policy
 from relay.egress.url_policy import EgressRules, validate_url
-from relay.endpoints import spec
 from relay.errors import ValidationFailed
 from relay.formats import template as body_template
 from relay.formats.template import InvalidTemplate
@@ -191,7 +191,7 @@ def headers(value: object) -> dict[str, str]:
     if not all(isinstance(part, str) for pair in value.items() for part in pair):
         raise ValueError("each name and value must be text; put numbers in quotes")
     try:
-        spec.check_headers(value)
+        header_policy.check_headers(value)
     except ValidationFailed as error:
         raise ValueError(error.message) from None
     return dict(value)

@@ -24,7 +24,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_exceptions import ClientConnectorDNSError
 from yarl import URL
 
-from relay import __version__, descriptors
+from relay import __version__
+from relay.egress import descriptors
 from relay.egress.result import UNSENT, HttpResponse, RequestFailed, SendResult
 from relay.egress.url_policy import EgressRules, blocked_reason, validate_url
 from relay.errors import ValidationFailed

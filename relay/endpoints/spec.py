@@ -1,11 +1,11 @@
 """Subscribing: what makes an endpoint, whether it comes with a registration, from the API or from the configuration."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from relay import formats
+from relay.egress.header_policy import check_headers
 from relay.egress.url_policy import EgressRules, ParsedUrl, validate_url
 from relay.errors import ValidationFailed
 from relay.formats import template
@@ -15,14 +15,6 @@ from relay.signing.standard_webhooks import SignatureScheme
 
 SECRET_BYTES = 32
 """Random bytes of a secret that the relay makes; Standard Webhooks asks for 24 to 64."""
-
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
-_HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,2000}")
-_RESERVED_HEADERS = frozenset(
-    """accept-encoding connection content-encoding content-length content-type cookie expect host keep-alive
-    proxy-authorization proxy-connection te traceparent trailer transfer-encoding upgrade user-agent via""".split()
-)
-_MOST_HEADERS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,21 +95,6 @@ def check_signing(wanted: SignatureScheme | None, secret: str | None) -> Signatu
         text = "give secret or signing, not both: a secret says how it signs, whsec_ by HMAC, whsk_ by Ed25519"
         raise ValidationFailed("two_secrets", text, "signing")
     return standard_webhooks.scheme_of(secret)
-
-
-def check_headers(headers: Mapping[str, str]) -> None:
-    """Refuses headers that would change how the request is framed, signed or routed. Raises Invalid."""
-    if len(headers) > _MOST_HEADERS:
-        raise ValidationFailed("invalid_headers", f"at most {_MOST_HEADERS} headers", "headers")
-    for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(name):
-            raise ValidationFailed("invalid_headers", "a header's name is made of letters, digits and -", "headers")
-        if name.lower() in _RESERVED_HEADERS or name.lower().startswith("webhook-"):
-            raise ValidationFailed("invalid_headers", f"the relay sets {name.lower()} itself; leave it out", "headers")
-        if not _HEADER_VALUE.fullmatch(value):
-            raise ValidationFailed(
-                "invalid_headers", f"the value of {name} must be printable ASCII on one line", "headers"
-            )
 
 
 def new_endpoint(

@@ -15,7 +15,17 @@ from relay.formats import discord, google_chat, slack, slack_workflow, standard,
 from relay.formats.base import Format, PermanentError
 from relay.model import Event, Registration
 
-__all__ = ["FORMATS", "NAMES", "Format", "PermanentError", "detect_format", "permanent_error", "rate_limit", "render"]
+__all__ = [
+    "FORMATS",
+    "NAMES",
+    "Format",
+    "PermanentError",
+    "detect_format",
+    "min_interval",
+    "permanent_error",
+    "rate_limit",
+    "render",
+]
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
@@ -84,6 +94,12 @@ def permanent_error(format: str, answer: HttpResponse) -> PermanentError | None:
 def rate_limit(format: str) -> float | None:
     """Requests a second that this format's receiver takes at one URL; None where it names no limit."""
     return _of(format).rate_per_second
+
+
+def min_interval(format: str) -> int | None:
+    """Milliseconds between the starts of two requests to a receiver of this format; None if it has no rate limit."""
+    rate = rate_limit(format)
+    return round(1_000 / rate) if rate else None
 
 
 def _of(format: str) -> Format:

@@ -17,14 +17,14 @@ import httpx
 from pydantic import ValidationError
 
 import relay
-from relay import descriptors
 from relay.backoff import retry_after
+from relay.egress import descriptors
 from relay.egress.url_policy import mask_url
 from relay.errors import ConfigError
 from relay.model import DAY, JOB_ID, Instant, ScenarioJob
 from relay.model.create_result import CreateJobResult, JobCreated, JobCreationUnknown, JobRejected
+from relay.model.poll_result import JobFound, JobNotFound, Poll, PollFailed, PollResult, RateLimited, Unauthorized
 from relay.polling.request_budget import MAY_REPEAT
-from relay.polling.transitions import JobFound, JobNotFound, Poll, PollFailed, PollResult, RateLimited, Unauthorized
 
 MOST_READ = 128 * 1024
 """Bytes of an answer that are read; a longer one is no job. Each subscriber is sent it, and each delivery stores it."""

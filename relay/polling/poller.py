@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from relay.config import Config, Workspace
+from relay.delivery.enqueue import enqueue
 from relay.errors import StoreError
 from relay.model import (
     ENDINGS_AT_EXEC,
@@ -25,6 +26,7 @@ from relay.model import (
     WatchState,
     event_id,
 )
+from relay.model.poll_result import JobFound, Poll, PollFailed, RateLimited, Unauthorized, outcome_label
 from relay.polling import request_budget, transitions
 from relay.polling.exec_client import ExecClient
 from relay.polling.request_budget import RateLimit, after_429, allowed_now, spend
@@ -36,12 +38,9 @@ from relay.polling.schedule.policy import (
     PollPolicy,
     Workload,
     build_policy,
-    read_arrivals,
-    read_durations,
-    read_ledger,
     update_history,
 )
-from relay.polling.transitions import JobFound, Poll, PollFailed, RateLimited, Transition, Unauthorized
+from relay.polling.transitions import Transition
 from relay.store.engine.database import Store, Tx
 from relay.store.tables import events, outbox, registrations, watches, workspaces
 from relay.store.tables.workspaces import WorkspaceState
@@ -162,7 +161,7 @@ class Poller:
         state, now = workspaces.lock(tx, workspace), self._clock()
         if state.paused_until is not None and state.paused_until > now:
             return [], now
-        ledger, allowance = read_ledger(state.ledger), self.rate_limits[workspace]
+        ledger, allowance = state.ledger, self.rate_limits[workspace]
         if (most := allowed_now(ledger, allowance, now, free)) <= 0:
             return [], request_budget.next_allowed_at(ledger, allowance, now)
         hinted = watches.due_hinted(tx, workspace, now, free)
@@ -180,7 +179,7 @@ class Poller:
                 reverse=True,
             )
         chosen = watches.lease(tx, due[:number], now + self._lease)
-        workspaces.save(tx, replace(state, ledger=spend(ledger, number, now).to_json()))
+        workspaces.save(tx, replace(state, ledger=spend(ledger, number, now)))
         return chosen, now
 
     def _drop_postponed(self, tx: Tx, workspace: str, due: Sequence[Watch], now: Instant) -> list[Watch]:
@@ -207,7 +206,7 @@ class Poller:
         with self._telemetry.poll_span(watch) as span:
             may_repeat = partial(self._may_repeat, watch.workspace)
             poll = await self._clients[watch.workspace].get_job(watch.job_id, may_repeat)
-            span.set_attributes({"relay.outcome": transitions.outcome_label(poll.result)})
+            span.set_attributes({"relay.outcome": outcome_label(poll.result)})
         now = self._clock()
         poll = replace(poll, started_at=min(poll.started_at, now))  # the clock may have been set back meanwhile
         self._telemetry.poll_done(watch, poll)
@@ -235,10 +234,10 @@ class Poller:
 
     def _spend_one(self, tx: Tx, workspace: str) -> bool:
         state = workspaces.lock(tx, workspace)
-        ledger, now = read_ledger(state.ledger), self._clock()
+        ledger, now = state.ledger, self._clock()
         if allowed_now(ledger, self.rate_limits[workspace], now, 1) < 1:
             return False
-        workspaces.save(tx, replace(state, ledger=spend(ledger, 1, now).to_json()))
+        workspaces.save(tx, replace(state, ledger=spend(ledger, 1, now)))
         return True
 
     def _record_poll(
@@ -259,9 +258,9 @@ class Poller:
             watches.save(tx, step.watch)
             leased = self._emit_events(tx, step, now, reservation)
             if watch.polls == 0 and not watch.exec_callback:
-                state = replace(state, arrivals=record_arrivals(read_arrivals(state.arrivals), 1, now).to_json())
+                state = replace(state, arrivals=record_arrivals(state.arrivals, 1, now))
             if step.watch.state is not WatchState.ACTIVE:
-                state = replace(state, durations=update_history(read_durations(state.durations), step.watch).to_json())
+                state = replace(state, durations=update_history(state.durations, step.watch))
         workspaces.save(tx, state)
         return step, leased
 
@@ -291,7 +290,7 @@ class Poller:
             event = events.add(tx, make_event(step.watch, type, now, self._config.polling.max_age))
             subscribers = registrations.subscribers_of_event(tx, event.workspace, event.job_id, type)
             first_delay = self._config.delivery.schedule[0]
-            enqueued = outbox.enqueue(tx, event, subscribers, now, first_delay, step.watch.trace, reservation)
+            enqueued = enqueue(tx, event, subscribers, now, first_delay, step.watch.trace, reservation)
             leased += enqueued.leased
         if step.watch.state is not WatchState.ACTIVE:
             registrations.mark_ended(tx, step.watch.workspace, step.watch.job_id)
@@ -312,12 +311,10 @@ class Poller:
                 return replace(state, paused_until=until, pause_kind="unauthorized", pause_reason=why)
             case RateLimited(retry_after):
                 allowance = self.rate_limits[state.name]
-                ledger = after_429(read_ledger(state.ledger), allowance, retry_after, now)
+                ledger = after_429(state.ledger, allowance, retry_after, now)
                 why = "Exec answered 429: the workspace's requests are used up, by this relay or by other tools"
                 until = ledger.paused_until
-                return replace(
-                    state, ledger=ledger.to_json(), paused_until=until, pause_kind="rate_limited", pause_reason=why
-                )
+                return replace(state, ledger=ledger, paused_until=until, pause_kind="rate_limited", pause_reason=why)
         if transitions.trips_breaker(poll.result):
             faults = state.consecutive_failures + 1
             pause = transitions.breaker_pause(faults, self._rng.random())
@@ -341,11 +338,11 @@ def workload_of(tx: Tx, workspace: str, allowance: RateLimit, now: Instant) -> W
     """What the workspace's polls are priced by."""
     state = workspaces.get(tx, workspace)
     return Workload(
-        durations=read_durations(state.durations),
+        durations=state.durations,
         poll_states=[poll_state_of(watch) for watch in watches.active(tx, workspace, _MAX_SAMPLED)],
         number=watches.count_polled(tx, workspace, _MAX_COUNTED),
-        left=request_budget.remaining(read_ledger(state.ledger), allowance, now),
-        arrivals=read_arrivals(state.arrivals),
+        left=request_budget.remaining(state.ledger, allowance, now),
+        arrivals=state.arrivals,
     )
 
 

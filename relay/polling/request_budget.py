@@ -6,13 +6,11 @@ spent request counts a little longer than it must, never shorter. Others spend f
 ledger did not foresee is their doing, and shrinks the share that the relay takes for a while.
 """
 
-import json
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from relay.model import DAY, HOUR, MINUTE, SECOND, Instant
+from relay.model.usage_ledger import BIN, BUCKET, LEAST_SHARE, LONGEST_PAUSE, MOST_SPENT, UsageLedger
 
 HORIZONS = (5 * MINUTE, 15 * MINUTE, HOUR, *(hours * HOUR for hours in range(2, 25, 2)))
 """How far ahead `Remaining.within` polls, in milliseconds."""
@@ -23,23 +21,18 @@ Without it the request is not repeated."""
 
 _MARGIN = SECOND
 """A spent request counts this much longer: it reaches Exec later than it was spent, and not each as late."""
-_BIN = SECOND
-_BUCKET = 5 * MINUTE
 _AHEAD = MINUTE
 """What is further ahead than this comes from a clock that was wrong; others' clocks may be so much apart."""
 
 _PAUSE = MINUTE
-_LONGEST_PAUSE = DAY
 _LONG = 5 * MINUTE
 """A 429 that asks for a longer pause than this speaks of the day, else of the minute."""
 _SHRINK = 0.7
 _SURE = 0.95
 _SURELY_THE_DAY = 3
 """So many 429s in a row, each after its pause: it is the day's allowance that is used up, whatever they ask to wait."""
-_LEAST_SHARE = 0.05
 _MINUTE_HALF_LIFE = 15 * MINUTE
 _DAY_HALF_LIFE = 2 * DAY
-_MOST = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,48 +64,10 @@ class Remaining:
     """(milliseconds, polls) for each of `HORIZONS`: polls from now to then, with what comes free until then."""
 
 
-@dataclass(frozen=True, slots=True)
-class UsageLedger:
-    """What was spent of a workspace's budget. At most 370 numbers, whatever was spent."""
-
-    seconds: tuple[tuple[int, int], ...] = ()
-    """(second since the epoch, requests), of the last minute."""
-    buckets: tuple[tuple[int, int], ...] = ()
-    """(five minutes since the epoch, requests), of the last day."""
-    minute_share: float = 1.0
-    """What others leave of the minute, as last learned at `limited_at`: 0.05 to 1."""
-    day_share: float = 1.0
-    limited_at: Instant = 0
-    refusals: int = 0
-    """429s in a row, those of one pause counted once."""
-    paused_until: Instant = 0
-
-    def to_json(self) -> str:
-        """At most about 6 KB."""
-        return json.dumps({name: getattr(self, name) for name in self.__slots__}, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> "UsageLedger":
-        """The ledger that `to_json` wrote. Raises ValueError where the text is none."""
-        try:
-            raw = json.loads(text)
-            return cls(
-                seconds=_entries(raw["seconds"]),
-                buckets=_entries(raw["buckets"]),
-                minute_share=_share(raw["minute_share"]),
-                day_share=_share(raw["day_share"]),
-                limited_at=int(raw["limited_at"]),
-                refusals=min(max(int(raw["refusals"]), 0), 1_000),
-                paused_until=int(raw["paused_until"]),
-            )
-        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise ValueError(f"this is no ledger: {error}") from None
-
-
 def spend(ledger: UsageLedger, n: int, now: Instant) -> UsageLedger:
     """The ledger after `n` more requests at `now`; what no longer counts is dropped."""
-    seconds = _added(_counting(ledger.seconds, _BIN, MINUTE, now), _BIN, n, now)
-    buckets = _added(_counting(ledger.buckets, _BUCKET, DAY, now), _BUCKET, n, now)
+    seconds = _added(_counting(ledger.seconds, BIN, MINUTE, now), BIN, n, now)
+    buckets = _added(_counting(ledger.buckets, BUCKET, DAY, now), BUCKET, n, now)
     return replace(ledger, seconds=seconds, buckets=buckets)
 
 
@@ -128,7 +83,7 @@ def remaining(ledger: UsageLedger, allowance: RateLimit, now: Instant) -> Remain
     day, minute = _day_limit(ledger, allowance, now), _minute_limit(ledger, allowance, now)
     within = []
     for ahead in HORIZONS:
-        still_counts = sum(n for _, n in _counting(ledger.buckets, _BUCKET, DAY, now, at=now + ahead))
+        still_counts = sum(n for _, n in _counting(ledger.buckets, BUCKET, DAY, now, at=now + ahead))
         within.append((ahead, max(0, min(day - still_counts, minute * ahead // MINUTE))))
     return Remaining(
         max(0, _minute_left(ledger, allowance, now)), max(0, _day_left(ledger, allowance, now)), tuple(within)
@@ -137,12 +92,12 @@ def remaining(ledger: UsageLedger, allowance: RateLimit, now: Instant) -> Remain
 
 def next_allowed_at(ledger: UsageLedger, allowance: RateLimit, now: Instant) -> Instant:
     """The earliest instant, `now` or later, at which one more request is allowed."""
-    seconds = _counting(ledger.seconds, _BIN, MINUTE, now)
-    buckets = _counting(ledger.buckets, _BUCKET, DAY, now)
+    seconds = _counting(ledger.seconds, BIN, MINUTE, now)
+    buckets = _counting(ledger.buckets, BUCKET, DAY, now)
     return max(
         ledger.paused_until if _paused(ledger, now) else now,
-        _falls_below(seconds, _BIN, MINUTE, _minute_limit(ledger, allowance, now), now),
-        _falls_below(buckets, _BUCKET, DAY, _day_limit(ledger, allowance, now), now),
+        _falls_below(seconds, BIN, MINUTE, _minute_limit(ledger, allowance, now), now),
+        _falls_below(buckets, BUCKET, DAY, _day_limit(ledger, allowance, now), now),
     )
 
 
@@ -153,7 +108,7 @@ def after_429(ledger: UsageLedger, allowance: RateLimit, retry_after: int | None
     Polls that were under way together are refused together: while paused, a 429 can prolong the pause, no more.
     """
     if _paused(ledger, now):
-        until = now + min(max(retry_after or 0, 0), _LONGEST_PAUSE)
+        until = now + min(max(retry_after or 0, 0), LONGEST_PAUSE)
         return replace(ledger, paused_until=max(ledger.paused_until, until))
     in_a_row = 0 <= now - ledger.paused_until <= 10 * MINUTE and ledger.refusals > 0
     refusals = ledger.refusals + 1 if in_a_row else 1
@@ -164,81 +119,19 @@ def after_429(ledger: UsageLedger, allowance: RateLimit, retry_after: int | None
         day = _left_by_others(ledger, allowance, day, now)
     return replace(
         ledger,
-        minute_share=minute if of_the_day else max(minute * _SHRINK, _LEAST_SHARE),
+        minute_share=minute if of_the_day else max(minute * _SHRINK, LEAST_SHARE),
         day_share=day,
         limited_at=now,
         refusals=refusals,
-        paused_until=now + min(pause, _LONGEST_PAUSE),
+        paused_until=now + min(pause, LONGEST_PAUSE),
     )
 
 
 def _left_by_others(ledger: UsageLedger, allowance: RateLimit, share: float, now: Instant) -> float:
     """The day's share after a 429 of the day: what was spent until then is what others leave, and a little less is
     sure. In steps, as the day of a relay that has just begun says little."""
-    spent = sum(n for _, n in _counting(ledger.buckets, _BUCKET, DAY, now))
-    return max(min(share * _SURE, max(share * _SHRINK, _SURE * spent / allowance.day)), _LEAST_SHARE)
-
-
-def shifted(ledger: UsageLedger, by: int) -> UsageLedger:
-    """The ledger of a clock that was set by `by` milliseconds: what was spent counts as long as before, or longer."""
-    return replace(
-        ledger,
-        seconds=_later(ledger.seconds, _BIN, by),
-        buckets=_later(ledger.buckets, _BUCKET, by),
-        limited_at=ledger.limited_at + by,
-        paused_until=ledger.paused_until + by,
-    )
-
-
-def moved_before(ledger: UsageLedger, by: int, before: Instant) -> UsageLedger:
-    """The ledger in which what was spent before `before` counts `by` milliseconds longer; a negative number: shorter.
-
-    A bin that holds what was spent later too stays.
-    """
-
-    def sooner(entries: tuple[tuple[int, int], ...], width: int) -> tuple[tuple[int, int], ...]:
-        old = tuple(entry for entry in entries if (entry[0] + 1) * width <= before)
-        return _merged((*_later(old, width, by), *entries[len(old) :]))
-
-    return replace(ledger, seconds=sooner(ledger.seconds, _BIN), buckets=sooner(ledger.buckets, _BUCKET))
-
-
-def not_ahead(ledger: UsageLedger, now: Instant) -> UsageLedger:
-    """The ledger in which nothing was spent later than `now`: what a clock that was ahead stamped counts as of now."""
-
-    def until_now(entries: tuple[tuple[int, int], ...], width: int) -> tuple[tuple[int, int], ...]:
-        return _merged((min(index, now // width), n) for index, n in entries)
-
-    longest = now + _LONGEST_PAUSE
-    return replace(
-        ledger,
-        seconds=until_now(ledger.seconds, _BIN),
-        buckets=until_now(ledger.buckets, _BUCKET),
-        limited_at=min(ledger.limited_at, now),
-        paused_until=min(ledger.paused_until, longest),
-    )
-
-
-def of_both(one: UsageLedger, other: UsageLedger) -> UsageLedger:
-    """The ledger of two that each hold a part, or all, of what was spent: of each bin the greater number."""
-
-    def greater(
-        of_one: tuple[tuple[int, int], ...], of_other: tuple[tuple[int, int], ...]
-    ) -> tuple[tuple[int, int], ...]:
-        known, more = dict(of_one), dict(of_other)
-        return tuple((index, max(known.get(index, 0), more.get(index, 0))) for index in sorted({*known, *more}))
-
-    return replace(
-        max(one, other, key=lambda ledger: ledger.limited_at),
-        seconds=greater(one.seconds, other.seconds),
-        buckets=greater(one.buckets, other.buckets),
-        paused_until=max(one.paused_until, other.paused_until),
-    )
-
-
-def minute_used_up(ledger: UsageLedger, allowance: RateLimit, now: Instant) -> UsageLedger:
-    """The ledger of a relay that may have spent all of this minute's share, and of which nothing else is known."""
-    return replace(ledger, seconds=_merged((*ledger.seconds, (now // _BIN, allowance.minute))))
+    spent = sum(n for _, n in _counting(ledger.buckets, BUCKET, DAY, now))
+    return max(min(share * _SURE, max(share * _SHRINK, _SURE * spent / allowance.day)), LEAST_SHARE)
 
 
 def minute_share(ledger: UsageLedger, now: Instant) -> float:
@@ -264,17 +157,17 @@ def _day_limit(ledger: UsageLedger, allowance: RateLimit, now: Instant) -> int:
 
 
 def _minute_left(ledger: UsageLedger, allowance: RateLimit, now: Instant) -> int:
-    spent = sum(n for _, n in _counting(ledger.seconds, _BIN, MINUTE, now))
+    spent = sum(n for _, n in _counting(ledger.seconds, BIN, MINUTE, now))
     return _minute_limit(ledger, allowance, now) - spent
 
 
 def _day_left(ledger: UsageLedger, allowance: RateLimit, now: Instant) -> int:
-    spent = sum(n for _, n in _counting(ledger.buckets, _BUCKET, DAY, now))
+    spent = sum(n for _, n in _counting(ledger.buckets, BUCKET, DAY, now))
     return _day_limit(ledger, allowance, now) - spent
 
 
 def _paused(ledger: UsageLedger, now: Instant) -> bool:
-    return now < ledger.paused_until <= now + _LONGEST_PAUSE + HOUR
+    return now < ledger.paused_until <= now + LONGEST_PAUSE + HOUR
 
 
 def _expiry(index: int, width: int, window: int) -> Instant:
@@ -310,30 +203,5 @@ def _added(entries: tuple[tuple[int, int], ...], width: int, n: int, now: Instan
     newest = max([now // width, *(stamped for stamped, _ in entries if stamped <= latest)])
     counts: dict[int, int] = {}
     for stamped, spent in (*entries, (newest, n)):
-        counts[min(stamped, newest)] = min(counts.get(min(stamped, newest), 0) + spent, _MOST)
+        counts[min(stamped, newest)] = min(counts.get(min(stamped, newest), 0) + spent, MOST_SPENT)
     return tuple(sorted((stamped, spent) for stamped, spent in counts.items() if spent > 0))
-
-
-def _later(entries: tuple[tuple[int, int], ...], width: int, by: int) -> tuple[tuple[int, int], ...]:
-    return tuple((index - (-by // width), n) for index, n in entries)
-
-
-def _merged(entries: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    counts: dict[int, int] = {}
-    for index, n in entries:
-        counts[index] = min(counts.get(index, 0) + n, _MOST)
-    return tuple(sorted(counts.items()))
-
-
-def _entries(raw: Any) -> tuple[tuple[int, int], ...]:
-    pairs: Iterable[Any] = raw[-1_000:]
-    entries = tuple(sorted((int(index), int(n)) for index, n in pairs))
-    if any(not 0 < n <= _MOST for _, n in entries):
-        raise ValueError("a number of requests is out of range")
-    return entries
-
-
-def _share(raw: Any) -> float:
-    if not _LEAST_SHARE <= float(raw) <= 1:
-        raise ValueError("a share is out of range")
-    return float(raw)

@@ -9,85 +9,16 @@ from dataclasses import dataclass, replace
 
 from relay.backoff import capped_exponential
 from relay.model import MINUTE, SECOND, EventType, Instant, ScenarioJob, Watch, WatchState
+from relay.model.poll_result import (
+    JobFound,
+    JobNotFound,
+    Poll,
+    PollFailed,
+    PollResult,
+    RateLimited,
+    Unauthorized,
+)
 from relay.polling.schedule.next_poll import NextPoll
-
-
-@dataclass(frozen=True, slots=True)
-class JobFound:
-    """200 with a job."""
-
-    job: ScenarioJob
-
-
-@dataclass(frozen=True, slots=True)
-class JobNotFound:
-    """404: Exec does not know the job, or not yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unauthorized:
-    """401 or 403: the workspace's key is wrong or the workspace inactive."""
-
-    status: int
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimited:
-    """429: the workspace's requests are used up."""
-
-    retry_after: int | None
-    """Milliseconds to wait, where Exec said so (`retry_after` in the body or `Retry-After`, seconds or date)."""
-
-
-@dataclass(frozen=True, slots=True)
-class PollFailed:
-    """No usable answer: 5xx, timeout, connection error, or a 200 that is no job."""
-
-    kind: str
-    """`status`, `timeout`, `connection`, `malformed`, `internal` (the relay's own trouble): a bounded set, fit for a
-    metric's label."""
-    detail: str
-    """For people; holds no secret."""
-
-
-PollResult = JobFound | JobNotFound | Unauthorized | RateLimited | PollFailed
-
-
-@dataclass(frozen=True, slots=True)
-class Poll:
-    """One GET of a job's status, as it went."""
-
-    started_at: Instant
-    duration_ms: int
-    result: PollResult
-
-
-_FAULTS = ("timeout", "connection", "status", "malformed", "internal")
-
-OUTCOMES = ("seen", "ended", "missing", "unauthorized", "rate_limited", *_FAULTS)
-"""All that `outcome_label` can say."""
-
-
-def outcome_label(poll_result: PollResult) -> str:
-    """A word for what a poll brought, from a bounded set: fit for a metric's label and the history of polls."""
-    match poll_result:
-        case JobFound():
-            return "ended" if is_terminal(poll_result) else "seen"
-        case JobNotFound():
-            return "missing"
-        case Unauthorized():
-            return "unauthorized"
-        case RateLimited():
-            return "rate_limited"
-        case PollFailed(kind):
-            return kind
-
-
-def is_terminal(poll_result: PollResult) -> bool:
-    """Whether it shows that the job has ended."""
-    return isinstance(poll_result, JobFound) and poll_result.job.final_event is not None
-
 
 # --- what to do about it ---------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from relay.model import Instant
 from relay.polling import request_budget
 from relay.polling.request_budget import RateLimit
 from relay.polling.schedule import job_durations
-from relay.polling.schedule.policy import PollPolicy, read_durations, read_ledger
+from relay.polling.schedule.policy import PollPolicy
 from relay.store.engine.database import Tx
 from relay.store.tables import watches, workspaces
 
@@ -45,7 +45,7 @@ def workspace_status(
 ) -> WorkspaceStatus:
     """How the workspace is placed; `pace` is how closely it is polled for now, None where nothing has been yet."""
     state = workspaces.get(tx, name)
-    ledger, known = read_ledger(state.ledger), read_durations(state.durations)
+    ledger, known = state.ledger, state.durations
     law = policy.law if policy else job_durations.fit_distribution(known)
     waits = state.paused_until is not None and state.paused_until > now
     return WorkspaceStatus(

@@ -16,7 +16,6 @@ from relay.errors import Conflict
 from relay.model import DAY, Instant, ScenarioJob, Watch, new_id
 from relay.polling.request_budget import RateLimit, allowed_now, next_allowed_at, spend
 from relay.polling.schedule.next_poll import NextPoll
-from relay.polling.schedule.policy import read_ledger
 from relay.store.engine.database import Tx
 from relay.store.tables import idempotency, watches, workspaces
 from relay.store.tables.idempotency import StoredResponse
@@ -68,11 +67,11 @@ def reserve_request(
             text = "this request_id was used for another job; take a new one for a new job"
             raise Conflict("request_id_reused", text, "request_id")
         return Reserved(ScenarioJob.model_validate_json(kept.answer))
-    ledger = read_ledger(state.ledger)
+    ledger = state.ledger
     paused = state.paused_until is not None and state.paused_until > now
     if paused or allowed_now(ledger, allowance, now, 1) < 1:
         return Throttled(max(next_allowed_at(ledger, allowance, now), state.paused_until or 0))
-    workspaces.save(tx, replace(state, ledger=spend(ledger, 1, now).to_json()))
+    workspaces.save(tx, replace(state, ledger=spend(ledger, 1, now)))
     return Reserved(None)
 
 

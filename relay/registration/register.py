@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from relay.delivery.enqueue import enqueue
 from relay.errors import NotFound, RequestError
 from relay.model import (
     FINAL_EVENTS,
@@ -182,4 +183,4 @@ def _enqueue_missed_events(
         missed = [event for event in known if event.type is EventType.STARTED][-1:] if watch.job else []
     for event in missed:
         if event.type in registration.events:
-            outbox.enqueue(tx, event, [(endpoint, registration)], now, first_delay=0)
+            enqueue(tx, event, [(endpoint, registration)], now, first_delay=0)

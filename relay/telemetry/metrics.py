@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from relay import __version__
 from relay.errors import RelayError
 from relay.model import Delivery, Endpoint, EventType, Instant, Registration, Watch
-from relay.polling.transitions import OUTCOMES, Poll, outcome_label
+from relay.model.poll_result import OUTCOMES, Poll, outcome_label
 from relay.telemetry.log_format import LOGGER, log_fields
 from relay.telemetry.tracing import NoopTracer, Span, Tracer
 

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from relay.exec_transport import make_http
+from relay.model.poll_result import PollResult
 from relay.polling.exec_client import ExecClient
-from relay.polling.transitions import PollResult
+from relay.polling.exec_transport import make_http
 from tests.loopback import Behaviour, Served, answer, answering, serving
 
 NOW = 1_709_287_200_000  # 2024-03-01T10:00:00Z

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager, suppress
 import httpx
 import pytest
 
-from relay.exec_transport import make_http
 from relay.model.create_result import JobCreated, JobCreationUnknown
+from relay.model.poll_result import JobFound, PollFailed
 from relay.polling.exec_client import ExecClient
-from relay.polling.transitions import JobFound, PollFailed
+from relay.polling.exec_transport import make_http
 from tests.adapters.exec_polls import KEY, NOW, exec_client, job_answer
 from tests.loopback import Behaviour, Wire, serving
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from relay.cli import main
+from relay.delivery.enqueue import enqueue
 from relay.model import EndpointKind, Secret
 from relay.signing import standard_webhooks
 from relay.store.engine.database import Store, Tx
-from relay.store.tables import endpoints, events, outbox, workspaces
+from relay.store.tables import endpoints, events, workspaces
 from tests.make import NOON, make_endpoint, make_event
 
 MARK = "markedassecret"
@@ -48,7 +49,7 @@ async def fill(folder: Path) -> None:
 
     def work(tx: Tx) -> None:
         endpoints.add(tx, endpoint)
-        outbox.enqueue(tx, events.add(tx, event), [(endpoint, None)], NOON, 0)
+        enqueue(tx, events.add(tx, event), [(endpoint, None)], NOON, 0)
         workspaces.lock(tx, MARK)
 
     await store.write(work)

@@ -8,8 +8,8 @@ import yaml
 from click.testing import CliRunner, Result
 
 from relay.cli import main
+from relay.delivery.enqueue import enqueue
 from relay.store.engine.database import Store
-from relay.store.tables import outbox
 from tests.make import NOON, make_endpoint, make_event
 
 
@@ -19,7 +19,7 @@ def old(sqlite_url: str) -> str:
 
     async def fill() -> None:
         store = await Store.open(sqlite_url)
-        await store.write(lambda tx: outbox.enqueue(tx, make_event(), [(make_endpoint(), None)], NOON, 0))
+        await store.write(lambda tx: enqueue(tx, make_event(), [(make_endpoint(), None)], NOON, 0))
         await store.aclose()
 
     asyncio.run(fill())

@@ -11,8 +11,9 @@ from click.testing import CliRunner, Result
 
 from relay.cli import main
 from relay.model import MINUTE
+from relay.model.duration_history import DurationHistory
 from relay.polling.schedule.duration_distribution import lognormal_cdf, tabulate
-from relay.polling.schedule.job_durations import DurationHistory, observe
+from relay.polling.schedule.job_durations import observe
 from relay.polling.schedule.optimal_schedule import optimal_schedule
 from relay.polling.schedule.preview import fixed_interval_ages, histogram, polls_and_delay, preview
 from relay.store.engine.database import Store
@@ -34,7 +35,7 @@ async def learn(url: str) -> None:
         known = observe(known, rng.lognormvariate(math.log(120), 0.2), NOON + number * MINUTE)
     store = await Store.open(url)
     state = await store.write(lambda tx: workspaces.lock(tx, "default"))
-    await store.write(lambda tx: workspaces.save(tx, replace(state, durations=known.to_json())))
+    await store.write(lambda tx: workspaces.save(tx, replace(state, durations=known)))
     await store.aclose()
 
 

@@ -6,8 +6,8 @@ from typing import cast
 import pytest
 
 from relay.model import HOUR, MINUTE, SECOND, WatchState
+from relay.model.poll_result import Poll
 from relay.polling.exec_client import ExecClient
-from relay.polling.transitions import Poll
 from relay.sandbox.exec_server import ExecSettings
 from relay.sandbox.fault_injection import Fault, FaultConfig, FaultRule
 from relay.sandbox.rate_limits import Limits

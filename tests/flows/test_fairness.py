@@ -8,12 +8,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 import pytest
 from sqlalchemy import func, select, update
 
+from relay import formats
+from relay.delivery.enqueue import enqueue
 from relay.model import MINUTE, SECOND, DeliveryStatus, Endpoint
 from relay.operations.listen_socket import bind_socket
 from relay.sandbox.receiver import FINE, HANG, Respond
 from relay.store.engine import schema
 from relay.store.engine.database import Tx
-from relay.store.tables import deliveries, endpoints, outbox
+from relay.store.tables import deliveries, endpoints
 from relay.store.tables.deliveries import DeliveryFilter
 from tests import rude
 from tests.flows.conftest import Start, World
@@ -101,7 +103,7 @@ async def queue_up(world: World, endpoint: Endpoint, length: int) -> None:
     def work(tx: Tx) -> None:
         endpoints.add(tx, endpoint)
         for number in range(length):
-            outbox.enqueue(tx, make_event(f"q{number}", now=world.clock()), [(endpoint, None)], world.clock(), 0)
+            enqueue(tx, make_event(f"q{number}", now=world.clock()), [(endpoint, None)], world.clock(), 0)
 
     await world.relay.store.write(work)
 
@@ -185,14 +187,18 @@ async def test_what_is_new_does_not_wait_behind_an_outage_sent_again(start: Star
         failed = DeliveryFilter(status=DeliveryStatus.FAILED)
         store = world.relay.store
         await store.write(lambda tx: tx.execute(update(schema.deliveries), ended))
-        assert (await store.write(lambda tx: deliveries.resend_batch(tx, failed, world.clock(), 600)))[0] == 600
-        assert (await store.write(lambda tx: deliveries.resend_batch(tx, failed, world.clock(), 600)))[0] == 400
+        assert (
+            await store.write(lambda tx: deliveries.resend_batch(tx, failed, world.clock(), 600, formats.min_interval))
+        )[0] == 600
+        assert (
+            await store.write(lambda tx: deliveries.resend_batch(tx, failed, world.clock(), 600, formats.min_interval))
+        )[0] == 400
         for _ in range(20):
             await world.settle()
             world.clock.advance(SECOND)
         assert 15 <= len(world.received()) <= 17, "four fifths of what Slack takes"
         new = make_event("new", now=world.clock())
-        await store.write(lambda tx: outbox.enqueue(tx, new, [(channel, None)], world.clock(), 0))
+        await store.write(lambda tx: enqueue(tx, new, [(channel, None)], world.clock(), 0))
         for _ in range(2):
             await world.settle()
             world.clock.advance(SECOND)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from relay.model import HOUR, MINUTE, SECOND, DeliveryStatus, EventType, WatchState
-from relay.polling.transitions import JobFound
+from relay.model.poll_result import JobFound
 from relay.sandbox.exec_server import ExecSettings
 from relay.sandbox.job_simulation import Outcome
 from relay.sandbox.receiver import Respond, retry_later

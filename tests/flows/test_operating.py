@@ -8,8 +8,8 @@ import pytest
 
 from relay import __version__
 from relay.model import MINUTE, SECOND, DeliveryStatus
+from relay.model.poll_result import OUTCOMES
 from relay.operations.readiness import LATE, Check
-from relay.polling.transitions import OUTCOMES
 from relay.sandbox.receiver import HANG, Respond
 from relay.store.tables import endpoints
 from tests.flows.conftest import Start

@@ -4,7 +4,6 @@ import re
 
 from relay.model import SECOND
 from relay.polling.request_budget import remaining
-from relay.polling.schedule.policy import read_ledger
 from relay.store.tables import workspaces
 from tests.adapters.exec_polls import job_answer
 from tests.flows.conftest import Start, World
@@ -27,7 +26,7 @@ def at(served: Served, per_minute: int) -> dict[str, object]:
 async def left_of_the_minute(world: World) -> int:
     """As the ledger of the workspace has it."""
     state = await world.relay.store.read(lambda tx: workspaces.get(tx, "default"))
-    return remaining(read_ledger(state.ledger), world.relay.poller.rate_limits["default"], world.clock()).minute
+    return remaining(state.ledger, world.relay.poller.rate_limits["default"], world.clock()).minute
 
 
 async def test_a_repeat_is_spent_of_the_budget(start: Start) -> None:

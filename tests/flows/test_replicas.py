@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from relay.delivery.enqueue import enqueue
 from relay.delivery.retry_policy import BREAKER_OPENS_AT
 from relay.model import DAY, MINUTE, SECOND, Endpoint, Instant
 from relay.sandbox.exec_server import ExecSettings
@@ -14,7 +15,7 @@ from relay.sandbox.receiver import FINE, HANG, Received, Respond
 from relay.service import Relay
 from relay.store.engine.clock import DatabaseClock, monotonic_ms
 from relay.store.engine.database import Tx
-from relay.store.tables import endpoints, outbox
+from relay.store.tables import endpoints
 from tests.flows.replicas import Replicas, replicas
 from tests.loopback import Wire, answer, serving
 from tests.make import make_endpoint, make_event
@@ -137,7 +138,7 @@ async def queue(world: Replicas, endpoint: Endpoint, length: int) -> None:
     def work(tx: Tx) -> None:
         endpoints.add(tx, endpoint)
         for number in range(length):
-            outbox.enqueue(tx, make_event(f"q{number}", now=world.clock()), [(endpoint, None)], world.clock(), 0)
+            enqueue(tx, make_event(f"q{number}", now=world.clock()), [(endpoint, None)], world.clock(), 0)
 
     await world.relay.store.write(work)
 

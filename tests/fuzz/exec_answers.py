@@ -4,8 +4,8 @@ import asyncio
 
 import httpx
 
+from relay.model.poll_result import JobFound
 from relay.polling.exec_client import ExecClient
-from relay.polling.transitions import JobFound
 from tests.fuzz.target import Target, text_of
 
 KEY = "exec_live_" + "5ecret" * 5

@@ -6,7 +6,7 @@ import contextlib
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from relay.endpoints import spec
+from relay.egress import header_policy
 from relay.errors import RequestError
 from relay.security.api_keys import hash_api_key
 from relay.security.login_throttle import client_network
@@ -33,7 +33,7 @@ def parse(data: bytes) -> None:
     text = text_of(value)
     trace_context.parse_traceparent(text)
     assert client_network(client_network(text)) == client_network(text)
-    spec.check_headers({text_of(name): text})
+    header_policy.check_headers({text_of(name): text})
 
 
 async def _nothing() -> dict[str, object]:

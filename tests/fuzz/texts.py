@@ -8,7 +8,7 @@ from relay.config import parsers
 from relay.egress.url_policy import EgressRules, blocked_reason
 from relay.errors import RequestError
 from relay.model import DAY, from_rfc3339, to_rfc3339
-from relay.polling.schedule.job_durations import DurationHistory
+from relay.model.duration_history import DurationHistory
 from relay.signing.standard_webhooks import check_secret
 from relay.store.engine import paging
 from relay.web.core import path_params, request_parsing

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from relay.errors import StoreError, StoreLocked
-from relay.store import file_lock
+from relay.store.engine import file_lock
 from relay.store.engine.database import Store
 from relay.store.maintenance import backup
 
@@ -39,7 +39,7 @@ async def test_a_second_relay_is_refused_by_any_name_of_the_file(name: Callable[
     """From another process, as a relay is; later, when the first is gone, it gets in."""
     first = await Store.open(f"sqlite:///{tmp_path}/relay.db")
     other = name(tmp_path)
-    code = "import sys, pathlib, relay.store.file_lock as one; one.lock_file(pathlib.Path(sys.argv[1]))"
+    code = "import sys, pathlib, relay.store.engine.file_lock as one; one.lock_file(pathlib.Path(sys.argv[1]))"
     tried = [sys.executable, "-c", code, str(other)]
     refused = subprocess.run(tried, capture_output=True, text=True, timeout=30)
     assert "is in use by another relay" in refused.stderr

@@ -14,13 +14,13 @@ from sqlalchemy import delete
 
 from relay.cli import main
 from relay.model import DAY, HOUR, MINUTE, SECOND, Secret
+from relay.model.usage_ledger import UsageLedger, of_both
 from relay.polling import request_budget
-from relay.polling.request_budget import RateLimit, UsageLedger
-from relay.polling.schedule.policy import read_ledger
+from relay.polling.request_budget import RateLimit
 from relay.store.engine import schema
 from relay.store.engine.database import Store, Tx
 from relay.store.maintenance import backup
-from relay.store.restoring import Restored, take_over
+from relay.store.maintenance.restore import Restored, take_over
 from relay.store.tables import api_keys, callback_tokens, endpoints, sessions, workspaces
 from relay.store.tables.api_keys import StoredApiKey
 from relay.store.tables.callback_tokens import CallbackToken
@@ -39,8 +39,8 @@ def key(id: str, name: str) -> StoredApiKey:
 
 def spend(tx: Tx, n: int, now: int) -> None:
     state = workspaces.lock(tx, "default")
-    ledger = request_budget.spend(read_ledger(state.ledger), n, now)
-    workspaces.save(tx, replace(state, ledger=ledger.to_json()))
+    ledger = request_budget.spend(state.ledger, n, now)
+    workspaces.save(tx, replace(state, ledger=ledger))
 
 
 def before(tx: Tx) -> None:
@@ -74,7 +74,9 @@ async def restored(url: str, tmp_path: Path, damage: bytes | None = None) -> Res
     await store.aclose()
     if damage is not None:
         Path(url.removeprefix("sqlite:///")).write_bytes(damage)
-    prepare = partial(take_over, allowances=ALLOWANCES, now=NOON + HOUR + SECOND)
+    prepare = partial(
+        take_over, minute_limits={name: limit.minute for name, limit in ALLOWANCES.items()}, now=NOON + HOUR + SECOND
+    )
     return backup.restore(url, tmp_path / "copy.db", tmp_path / "aside.db", prepare)
 
 
@@ -90,7 +92,7 @@ async def test_what_must_not_go_back_does_not(sqlite_url: str, tmp_path: Path) -
         assert token.token == "token of new"
         standing = {one.name: one.secrets for one in await store.read(endpoints.all_standing)}
         assert standing == {"kept": (Secret(SECRET),), "rotated": (Secret(ROTATED),), "deleted": (Secret(SECRET),)}
-        ledger = read_ledger((await store.read(lambda tx: workspaces.get(tx, "default"))).ledger)
+        ledger = (await store.read(lambda tx: workspaces.get(tx, "default"))).ledger
         assert request_budget.remaining(ledger, ALLOWANCES["default"], NOON + HOUR + MINUTE).day == 0
     finally:
         await store.aclose()
@@ -110,7 +112,11 @@ async def test_without_the_replaced_store_the_minute_counts_as_spent(
         await store.aclose()
         with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
             connection.execute("DROP TABLE callback_tokens")
-        prepare = partial(take_over, allowances=ALLOWANCES, now=NOON + HOUR + SECOND)
+        prepare = partial(
+            take_over,
+            minute_limits={name: limit.minute for name, limit in ALLOWANCES.items()},
+            now=NOON + HOUR + SECOND,
+        )
         said = backup.restore(sqlite_url, tmp_path / "copy.db", tmp_path / "aside.db", prepare)
     else:
         said = await restored(sqlite_url, tmp_path, damage)
@@ -118,7 +124,7 @@ async def test_without_the_replaced_store_the_minute_counts_as_spent(
     assert not said.took_over
     assert said.keys == ("ci", "ops")
     store = await Store.open(sqlite_url)
-    ledger = read_ledger((await store.read(lambda tx: workspaces.get(tx, "default"))).ledger)
+    ledger = (await store.read(lambda tx: workspaces.get(tx, "default"))).ledger
     await store.aclose()
     allowance, now = ALLOWANCES["default"], NOON + HOUR + 2 * SECOND
     assert request_budget.allowed_now(ledger, allowance, now, 10) == 0
@@ -157,7 +163,7 @@ def test_ledgers_of_both_hold_what_either_spent() -> None:
     older = request_budget.spend(UsageLedger(), 3, NOON)
     newer = request_budget.spend(older, 4, NOON + 10 * MINUTE)
     other = request_budget.spend(request_budget.spend(UsageLedger(), 2, NOON), 1, NOON + 5 * MINUTE)
-    both = request_budget.of_both(newer, other)
+    both = of_both(newer, other)
     assert dict(both.buckets) == {NOON // (5 * MINUTE): 3, NOON // (5 * MINUTE) + 1: 1, NOON // (5 * MINUTE) + 2: 4}
-    assert request_budget.of_both(other, newer) == both
+    assert of_both(other, newer) == both
     assert json.loads(both.to_json())

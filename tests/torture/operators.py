@@ -13,16 +13,16 @@ from typing import Any, cast
 
 from sqlalchemy import delete, select, text, update
 
-from relay import registration
+from relay import formats, registration
 from relay.config import Config, EndpointSection
-from relay.dispatcher.admission import AdmissionControl, Reservation
+from relay.delivery.admission import AdmissionControl, Reservation
+from relay.delivery.enqueue import enqueue
 from relay.endpoints import admin as standing
 from relay.endpoints.spec import EndpointSpec
 from relay.model import DAY, EndpointKind, Event, Instant, ScenarioJob, WatchState
+from relay.model.poll_result import JobFound, Poll
 from relay.polling.poller import Poller
 from relay.polling.request_budget import RateLimit
-from relay.polling.schedule.policy import read_ledger
-from relay.polling.transitions import JobFound, Poll
 from relay.registration import RegistrationSpec, exec_callback_tokens, job_creation
 from relay.store.engine import schema as tables
 from relay.store.engine.database import Store, Tx
@@ -151,7 +151,7 @@ def _end(tx: Tx, job: str, now: Instant) -> None:
     ended = ScenarioJob(id=job, status="completed")
     watches.save(tx, replace(watch, state=WatchState.SETTLED, job=ended, next_poll_at=None, ended_at=now))
     event: Event = events.add(tx, make_event(job, now=now))
-    outbox.enqueue(tx, event, registrations.subscribers_of_event(tx, SPACE, job, event.type), now, 0)
+    enqueue(tx, event, registrations.subscribers_of_event(tx, SPACE, job, event.type), now, 0)
     registrations.mark_ended(tx, SPACE, job)
 
 
@@ -238,7 +238,9 @@ USE_CASES: Mapping[str, UseCase] = {
         lambda tx, one: standing.update(tx, one, standing.EndpointPatch(url="https://new.example/"), OPEN_RULES),
     ),
     "resend one": lambda write, world: write(lambda tx: deliveries.resend_or_retry_now(tx, world.ids["failed"], NOON)),
-    "resend many": lambda write, world: write(lambda tx: deliveries.resend_batch(tx, DeliveryFilter(), NOON, 100)),
+    "resend many": lambda write, world: write(
+        lambda tx: deliveries.resend_batch(tx, DeliveryFilter(), NOON, 100, formats.min_interval)
+    ),
     "prune jobs": _prune_jobs,
     "prune endpoints": _prune_endpoints,
     "give up what is held": lambda write, world: write(
@@ -318,7 +320,7 @@ def lost_answers(tx: Tx, names: tuple[str, str], outcomes: tuple[object, object]
                 granted += len(leased)
             case "create a job", job_creation.Reserved():
                 granted += 1
-    spent = sum(n for _, n in read_ledger(workspaces.get(tx, SPACE).ledger).seconds)
+    spent = sum(n for _, n in workspaces.get(tx, SPACE).ledger.seconds)
     return wrong if spent == granted else [*wrong, f"{granted} requests were granted, and {spent} are in the ledger"]
 
 

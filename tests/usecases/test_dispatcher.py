@@ -10,12 +10,13 @@ import pytest
 
 from relay.config import DeliverySection
 from relay.delivery.dispatcher import Dispatcher
+from relay.delivery.enqueue import enqueue
 from relay.egress.result import HttpResponse, SendResult
 from relay.model import SECOND, DeliveryStatus, Endpoint, Instant
 from relay.polling.poller import Reservation
 from relay.store.engine.database import Store, Tx
 from relay.store.engine.paging import Page
-from relay.store.tables import deliveries, due_deliveries, endpoints, outbox
+from relay.store.tables import deliveries, due_deliveries, endpoints
 from relay.store.tables.deliveries import DeliveryFilter
 from relay.store.tables.outbox import Leased
 from relay.telemetry import Telemetry
@@ -79,7 +80,7 @@ def insert(
     if reservation is not None:
         reservation.reset()
     subscribed = [(endpoint, None) for endpoint in some]
-    return outbox.enqueue(tx, make_event(job), subscribed, NOON, delay, leasing=reservation).leased
+    return enqueue(tx, make_event(job), subscribed, NOON, delay, leasing=reservation).leased
 
 
 async def deliver(store: Store, sender: Dispatcher, some: list[Endpoint], job: str = "j1", delay: int = 0) -> int:

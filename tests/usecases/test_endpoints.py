@@ -8,13 +8,14 @@ import pytest
 
 from relay import registration
 from relay.config import EndpointSection
+from relay.delivery.enqueue import enqueue
 from relay.endpoints import admin as standing
 from relay.endpoints import spec
 from relay.endpoints.admin import OLD_SECRET_GRACE
 from relay.errors import NotFound, ValidationFailed
 from relay.model import DeliveryStatus, Endpoint, EventType, Secret
 from relay.store.engine.database import Store, Tx
-from relay.store.tables import deliveries, endpoints, outbox, registrations, watches
+from relay.store.tables import deliveries, endpoints, registrations, watches
 from tests.conftest import NOON
 from tests.make import OPEN_RULES, claim_due, make_endpoint, make_event
 
@@ -63,7 +64,7 @@ async def test_what_is_configured_no_longer_goes(store: Store) -> None:
     [made] = await sync(store, configured())
     theirs = make_endpoint(name="theirs", url="https://theirs.example/")
     await store.write(lambda tx: endpoints.add(tx, theirs))
-    await store.write(lambda tx: outbox.enqueue(tx, make_event(), [(made, None)], NOON, 0))
+    await store.write(lambda tx: enqueue(tx, make_event(), [(made, None)], NOON, 0))
     assert await sync(store) == [theirs]
     which = deliveries.DeliveryFilter(status=DeliveryStatus.CANCELLED)
     assert await store.read(lambda tx: deliveries.count(tx, which)) == 1
@@ -91,7 +92,7 @@ async def test_pending_deliveries_follow_the_url(store: Store) -> None:
     """What waits for an endpoint counts among those of its new host, and its health starts anew."""
     sick = make_endpoint(failures=12, failing_since=NOON, paused_until=NOON + 1)
     await store.write(lambda tx: endpoints.add(tx, sick))
-    await store.write(lambda tx: outbox.enqueue(tx, make_event(), [(sick, None)], NOON, 0))
+    await store.write(lambda tx: enqueue(tx, make_event(), [(sick, None)], NOON, 0))
     wish = standing.EndpointPatch(url="https://new.example/")
     changed = await store.write(lambda tx: standing.update(tx, sick, wish, OPEN_RULES))
     assert (changed.failures, changed.failing_since, changed.paused_until) == (0, None, None)
@@ -117,7 +118,7 @@ async def test_an_endpoint_with_many_registrations_goes_in_parts(store: Store, m
     assert endpoint is not None
     for number in range(10):
         event = make_event(f"j{number}", EventType.STARTED)
-        await store.write(lambda tx, event=event: outbox.enqueue(tx, event, [(endpoint, None)], NOON, 0))  # type: ignore[misc]
+        await store.write(lambda tx, event=event: enqueue(tx, event, [(endpoint, None)], NOON, 0))  # type: ignore[misc]
     ended: list[int] = []
 
     class Counted:

@@ -8,7 +8,6 @@ import pytest
 
 from relay import registration
 from relay.model import SECOND
-from relay.polling.schedule.policy import read_ledger
 from relay.registration import job_creation
 from relay.store.engine.database import Store, Tx
 from relay.store.tables import workspaces
@@ -48,4 +47,4 @@ async def test_who_waits_for_the_workspace_spends_when_the_wait_is_over(
     let_go.set()
     await asyncio.gather(holding, spending)
     state = await store.read(lambda tx: workspaces.get(tx, SPACE))
-    assert read_ledger(state.ledger).seconds == ((NOON // SECOND + 20, 1),)
+    assert state.ledger.seconds == ((NOON // SECOND + 20, 1),)

@@ -17,6 +17,7 @@ from sqlalchemy import delete, text
 
 from relay.config import DeliverySection
 from relay.delivery.dispatcher import Dispatcher
+from relay.delivery.enqueue import enqueue
 from relay.egress.result import HttpResponse, RequestFailed, SendResult
 from relay.endpoints import admin as standing
 from relay.model import MINUTE, SECOND, Delivery, DeliveryStatus
@@ -166,7 +167,7 @@ class World:
         tx.execute(text("DELETE FROM moves"))
         endpoints.add(tx, self.endpoint)
         for number in range(self.script.events):
-            outbox.enqueue(tx, make_event(f"j{number}"), [(self.endpoint, None)], NOON, 0)
+            enqueue(tx, make_event(f"j{number}"), [(self.endpoint, None)], NOON, 0)
         self.ids = list(tx.execute(text("SELECT id FROM deliveries ORDER BY job_id")).scalars())
 
     async def _round(self) -> None:

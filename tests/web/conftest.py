@@ -13,13 +13,14 @@ from starlette.applications import Starlette
 
 from relay import config as configuration
 from relay.config import Config
+from relay.delivery.enqueue import enqueue
 from relay.model import EventType, Secret, event_id
 from relay.service import Relay
 from relay.signing import standard_webhooks
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import metadata
 from relay.store.maintenance.reencrypt import open_store
-from relay.store.tables import endpoints, events, outbox, registrations
+from relay.store.tables import endpoints, events, registrations
 from relay.web.app import create_app
 from tests.conftest import Clock
 from tests.make import make_event
@@ -93,7 +94,7 @@ class Api:
 
         def settle(tx: Tx) -> None:
             told = registrations.subscribers_of_event(tx, "default", job_id, type)
-            outbox.enqueue(tx, events.add(tx, event), told, self.clock(), first_delay=0)
+            enqueue(tx, events.add(tx, event), told, self.clock(), first_delay=0)
 
         await self.relay.store.write(settle)
         found = await self.get("/v1/deliveries", params={"job_id": job_id, "limit": 200})

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from relay.model import EventType, ScenarioJob
-from relay.polling.schedule.job_durations import DurationHistory, fit_distribution
-from relay.polling.transitions import JobFound, Poll, PollFailed
+from relay.model.duration_history import DurationHistory
+from relay.model.poll_result import JobFound, Poll, PollFailed
+from relay.polling.schedule.job_durations import fit_distribution
 from relay.store.engine.database import Tx
 from relay.store.tables import watches
 from tests.conftest import Clock

@@ -4,48 +4,19 @@ The forecast for an hour is the mean of the same hour on the days before, times 
 pace fades over hours. Where no day was seen yet, what the hours so far brought is taken to go on.
 """
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from relay.model import HOUR, Instant
+from relay.model.arrival_history import KEPT_HOURS, MOST_JOBS, ArrivalHistory
 
-_KEPT = 7 * 24
 _PACE_HOURS = 3
 _PACE_FADES = 4.0
 """Hours after which today's pace counts 1/e as much."""
 _PRIOR = 2.0
 """Jobs an hour, before anything was seen; counts as much as an hour of observation."""
 _PRIOR_HOURS = 1.0
-_MOST = 10**9
-
-
-@dataclass(frozen=True, slots=True)
-class ArrivalHistory:
-    """Jobs registered, by hour. At most 337 numbers."""
-
-    hours: tuple[tuple[int, int], ...] = ()
-    """(hour since the epoch, jobs), oldest first, hours without jobs left out, of the last seven days."""
-    since: int | None = None
-    """The hour in which counting began."""
-
-    def to_json(self) -> str:
-        """At most about 3 KB."""
-        return json.dumps({"hours": self.hours, "since": self.since}, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> "ArrivalHistory":
-        """What `to_json` wrote. Raises ValueError where the text is none of it."""
-        try:
-            raw = json.loads(text)
-            hours = tuple(sorted((int(hour), int(jobs)) for hour, jobs in raw["hours"][-_KEPT:]))
-            since = None if raw["since"] is None else int(raw["since"])
-        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise ValueError(f"these are no arrivals: {error}") from None
-        if any(not 0 < jobs <= _MOST for _, jobs in hours):
-            raise ValueError("these are no arrivals: a number of jobs is out of range")
-        return cls(hours, since)
 
 
 def record_arrivals(arrivals: ArrivalHistory, jobs: int, now: Instant) -> ArrivalHistory:
@@ -53,8 +24,8 @@ def record_arrivals(arrivals: ArrivalHistory, jobs: int, now: Instant) -> Arriva
     hour = now // HOUR
     if jobs <= 0:
         return arrivals
-    counts = {then: n for then, n in arrivals.hours if hour - _KEPT < then <= hour}
-    counts[hour] = min(counts.get(hour, 0) + jobs, _MOST)
+    counts = {then: n for then, n in arrivals.hours if hour - KEPT_HOURS < then <= hour}
+    counts[hour] = min(counts.get(hour, 0) + jobs, MOST_JOBS)
     since = hour if arrivals.since is None else min(arrivals.since, hour)
     return replace(arrivals, hours=tuple(sorted(counts.items())), since=since)
 
@@ -110,6 +81,6 @@ def _same_hour_mean(counts: dict[int, int], first: int, hour: int, present: int)
     for days in range(1, 8):
         for shift, share in ((-1, 0.25), (0, 0.5), (1, 0.25)):
             then = hour - 24 * days + shift
-            if first <= then < present and present - then < _KEPT:
+            if first <= then < present and present - then < KEPT_HOURS:
                 total, weight = total + share * counts.get(then, 0), weight + share
     return total / weight if weight > 0 else None

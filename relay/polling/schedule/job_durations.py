@@ -10,14 +10,13 @@ says, stands in for it.
 Old jobs fade, and where the newest follow another law than those before, the others are forgotten at once.
 """
 
-import json
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-from relay.model import DAY, HOUR, Instant, ScenarioJob
+from relay.model import HOUR, Instant, ScenarioJob
+from relay.model.duration_history import KEPT, KEPT_QUEUE_TIMES, KEPT_UNFINISHED, LONGEST, DurationHistory
 from relay.polling.schedule.density_estimate import (
     change_point,
     gaussian_mixture_cdf,
@@ -26,18 +25,12 @@ from relay.polling.schedule.density_estimate import (
 )
 from relay.polling.schedule.duration_distribution import AGES, DurationDistribution, from_cdf_table, lognormal_cdf
 
-KEPT = 200
-"""Durations kept, of the jobs that began last."""
 PRIOR_MEDIAN = 300.0
 PRIOR_SIGMA = 0.6
 NEVER = 0.02
 """The share of jobs that is taken never to end, before any was seen."""
 BROAD_PRIOR_WEIGHT = 0.01
 """The share of a wide law that is always mixed in, so that no age is without hope."""
-
-READY = 0.9
-"""The share of jobs that is taken to have ended when they are registered, before any was: so many that first polls of
-once are given up only after some hundred jobs have shown them to be useless, and where the budget is short."""
 
 _READY_FADES = 50
 _WIDE_SIGMA = 1.5
@@ -49,10 +42,7 @@ _FADING = 90.0
 _TOGETHER = 600
 """Jobs begun within so many seconds are as good as begun together: which ended first says nothing of their order."""
 _CHANGED = 2.1
-_KEPT_NEVER = 20
-_KEPT_WAITS = 20
 _PRIOR_WAIT = 5.0
-_LONGEST = DAY / 1_000
 _LOGS = tuple(math.log(age) for age in AGES)
 _PRIOR = tuple(lognormal_cdf(age, PRIOR_MEDIAN, PRIOR_SIGMA) for age in AGES)
 _WIDE = tuple(lognormal_cdf(age, PRIOR_MEDIAN, _WIDE_SIGMA) for age in AGES)
@@ -62,48 +52,12 @@ _BASE = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class DurationHistory:
-    """What was observed of one workspace's jobs. At most 440 numbers."""
-
-    completed: tuple[tuple[int, float], ...] = ()
-    """(start, ln duration) of jobs that ended, by their start; seconds since the epoch, and of seconds."""
-    unfinished: tuple[int, ...] = ()
-    """Starts of jobs that did not end, seconds since the epoch."""
-    queue_times: tuple[float, ...] = ()
-    """Seconds from creation to start, the newest last."""
-    share_already_ended: float = READY
-    """The share of jobs that had ended already when they were registered."""
-
-    def to_json(self) -> str:
-        """At most about 5 KB."""
-        return json.dumps({name: getattr(self, name) for name in self.__slots__}, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> "DurationHistory":
-        """What `to_json` wrote. Raises ValueError where the text is none of it."""
-        try:
-            raw = json.loads(text)
-            seen = sorted((int(start), _number(log)) for start, log in raw["completed"][-KEPT:])
-            never = [int(start) for start in raw["unfinished"][-_KEPT_NEVER:]]
-            waits = [_number(wait) for wait in raw["queue_times"][-_KEPT_WAITS:]]
-            ready = min(max(_number(raw.get("share_already_ended", READY)), 0.0), 1.0)
-        except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise ValueError(f"these are no durations: {error}") from None
-        return cls(
-            tuple((start, log) for start, log in seen if -3 <= log <= math.log(_LONGEST)),
-            tuple(never),
-            tuple(wait for wait in waits if 0 <= wait <= HOUR / 1_000),
-            ready,
-        )
-
-
 def observe(durations: DurationHistory, seconds: float, seen_at: Instant | None = None) -> DurationHistory:
     """One more job that ended and took so many seconds. Absurd values (≤ 0, > 24 h, NaN) are ignored.
 
     `seen_at` is when the relay saw it: by its own clock, not Exec's, old observations are told from new ones.
     """
-    if not 0 < seconds <= _LONGEST:
+    if not 0 < seconds <= LONGEST:
         return durations
     start = _newest(durations) if seen_at is None else round(seen_at / 1_000 - seconds)
     now = start if seen_at is None else seen_at // 1_000
@@ -114,15 +68,15 @@ def observe(durations: DurationHistory, seconds: float, seen_at: Instant | None 
 
 def observe_unfinished(durations: DurationHistory, seen_at: Instant | None = None) -> DurationHistory:
     """One more job that did not end while it was watched."""
-    start = _newest(durations) if seen_at is None else round(seen_at / 1_000 - _LONGEST)
-    return replace(durations, unfinished=(*durations.unfinished, start)[-_KEPT_NEVER:])
+    start = _newest(durations) if seen_at is None else round(seen_at / 1_000 - LONGEST)
+    return replace(durations, unfinished=(*durations.unfinished, start)[-KEPT_UNFINISHED:])
 
 
 def observe_wait(durations: DurationHistory, seconds: float) -> DurationHistory:
     """One more job that was queued for so many seconds. Absurd values (< 0, > 1 h, NaN) are ignored."""
     if not 0 <= seconds <= HOUR / 1_000:
         return durations
-    return replace(durations, queue_times=(*durations.queue_times, round(seconds, 1))[-_KEPT_WAITS:])
+    return replace(durations, queue_times=(*durations.queue_times, round(seconds, 1))[-KEPT_QUEUE_TIMES:])
 
 
 def observe_already_ended(durations: DurationHistory, ready: bool) -> DurationHistory:
@@ -168,7 +122,7 @@ def fit_distribution(durations: DurationHistory, going: Sequence[tuple[Instant, 
     forgotten = _change_point_start(durations)
     ended = [(log, _weight(starts, start) if start >= forgotten else 0.0) for start, log in durations.completed]
     still = [(math.log(max(age, 0.1)), _weight(starts, at // 1_000)) for at, age in going]
-    still += [(math.log(_LONGEST), _weight(starts, start)) for start in durations.unfinished]
+    still += [(math.log(LONGEST), _weight(starts, start)) for start in durations.unfinished]
     ended = [(log, weight) for log, weight in ended if weight > 0]
     shares, longer = kaplan_meier(ended, still)
     longest = max((log for log, _ in ended), default=-math.inf)
@@ -224,9 +178,3 @@ def _weight(starts: Sequence[int], start: float) -> float:
 
 def _newest(durations: DurationHistory) -> int:
     return max((start for start, _ in durations.completed), default=0)
-
-
-def _number(raw: Any) -> float:
-    if not math.isfinite(raw):
-        raise ValueError("a number is not finite")
-    return float(raw)

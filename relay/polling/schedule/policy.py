@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from relay.model import SECOND, Instant, Watch, WatchState
-from relay.polling.request_budget import Remaining, UsageLedger
+from relay.model.arrival_history import ArrivalHistory
+from relay.model.duration_history import DurationHistory
+from relay.polling.request_budget import Remaining
 from relay.polling.schedule import job_durations as learning
 from relay.polling.schedule import next_poll
-from relay.polling.schedule.arrival_forecast import ArrivalHistory
 from relay.polling.schedule.duration_distribution import DurationDistribution
-from relay.polling.schedule.job_durations import DurationHistory
 from relay.polling.schedule.next_poll import NextPoll, OptimalSchedule, PollState
 
 POLICY_TTL = 30 * SECOND
@@ -87,27 +87,3 @@ def update_history(durations: DurationHistory, watch: Watch) -> DurationHistory:
     if watch.state is WatchState.SETTLED and watch.job is not None:
         return learning.observe_job(durations, watch.job, watch.ended_at, watch.created_at)
     return durations
-
-
-def read_durations(text: str | None) -> DurationHistory:
-    """As stored. A row that can't be read counts as nothing learned yet: the law is learned again."""
-    try:
-        return DurationHistory.from_json(text) if text else DurationHistory()
-    except ValueError:
-        return DurationHistory()
-
-
-def read_ledger(text: str | None) -> UsageLedger:
-    """As stored. A row that can't be read counts as nothing spent yet: the budget learns from 429s again."""
-    try:
-        return UsageLedger.from_json(text) if text else UsageLedger()
-    except ValueError:
-        return UsageLedger()
-
-
-def read_arrivals(text: str | None) -> ArrivalHistory:
-    """As stored. A row that can't be read counts as nothing seen yet."""
-    try:
-        return ArrivalHistory.from_json(text) if text else ArrivalHistory()
-    except ValueError:
-        return ArrivalHistory()

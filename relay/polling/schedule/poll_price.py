@@ -10,8 +10,9 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from relay.model import Instant
+from relay.model.arrival_history import ArrivalHistory
 from relay.polling.request_budget import HORIZONS, Remaining
-from relay.polling.schedule.arrival_forecast import ArrivalHistory, expected_jobs, hourly_rates
+from relay.polling.schedule.arrival_forecast import expected_jobs, hourly_rates
 from relay.polling.schedule.duration_distribution import DurationDistribution
 from relay.polling.schedule.optimal_schedule import OptimalSchedule, optimal_schedule
 

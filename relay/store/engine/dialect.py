@@ -25,7 +25,7 @@ from sqlalchemy.pool import QueuePool
 
 from relay.errors import ConstraintViolation, StoreError
 from relay.model import Instant
-from relay.store import explaining, file_lock
+from relay.store.engine import driver_errors, file_lock
 
 _BUSY_MS = 5_000
 
@@ -154,7 +154,7 @@ def leave_standbys(writer: Engine, reader: Engine) -> None:
 
     @event.listens_for(writer, "handle_error")
     def _leave(context: ExceptionContext) -> None:
-        if explaining.takes_no_writes(context.original_exception):
+        if driver_errors.takes_no_writes(context.original_exception):
             context.is_disconnect = context.invalidate_pool_on_disconnect = True
             reader.dispose()
 
@@ -206,7 +206,7 @@ async def listen(engine: Engine) -> AsyncGenerator[str]:
             async for heard in connection.notifies():
                 yield heard.payload
     except psycopg.Error as error:
-        raise StoreError(explaining.explain(error)) from error
+        raise StoreError(driver_errors.explain(error)) from error
 
 
 def lock_file(url: URL) -> ExitStack:
@@ -271,4 +271,4 @@ def is_caused_by_statement(error: DBAPIError) -> bool:
 def to_store_error(error: DBAPIError) -> StoreError:
     """The database error as the relay's own."""
     kind = ConstraintViolation if isinstance(error, DataError | IntegrityError) else StoreError
-    return kind(explaining.explain(error.orig))
+    return kind(driver_errors.explain(error.orig))

@@ -10,12 +10,11 @@ from dataclasses import replace
 
 from sqlalchemy import BigInteger, BindParameter, Column, Update, bindparam, func, or_, select, update
 
-from relay.model import Instant
-from relay.polling import request_budget
-from relay.polling.schedule.policy import read_ledger
+from relay.model import Instant, usage_ledger
 from relay.store.engine import dialect
 from relay.store.engine.database import LAST_SEEN, Tx
 from relay.store.engine.schema import deliveries, endpoints, leader_leases, watches, workspaces
+from relay.store.tables.workspaces import decode_ledger
 
 _BY: BindParameter[int] = bindparam("by", type_=BigInteger)
 _SINCE: BindParameter[int] = bindparam("since", type_=BigInteger)
@@ -78,8 +77,8 @@ def follow(tx: Tx, by: int, plans_by: int, since: Instant) -> None:
     for statement in _STAMPED:
         tx.execute(statement, {"by": by, "since": since})
     for row in tx.execute(_LEDGERS).all():
-        ledger = read_ledger(row.ledger)
-        moved = request_budget.shifted(ledger, by)
+        ledger = decode_ledger(row.ledger)
+        moved = usage_ledger.shifted(ledger, by)
         if ledger.limited_at < since:  # Exec's wait was begun by the right clock
             moved = replace(moved, limited_at=ledger.limited_at, paused_until=ledger.paused_until)
         else:
@@ -90,7 +89,7 @@ def follow(tx: Tx, by: int, plans_by: int, since: Instant) -> None:
 def count_longer(tx: Tx, by: int, before: Instant) -> None:
     """What was spent before `before` counts `by` milliseconds longer; a negative number: shorter again."""
     for row in tx.execute(_LEDGERS).all():
-        moved = request_budget.moved_before(read_ledger(row.ledger), by, before)
+        moved = usage_ledger.moved_before(decode_ledger(row.ledger), by, before)
         tx.execute(_KEEP_LEDGER, {"of": row.name, "ledger": moved.to_json()})
 
 
@@ -103,8 +102,8 @@ def forget_the_future(tx: Tx, now: Instant, reach: int) -> None:
     for statement in _NOW_INSTEAD:
         tx.execute(statement, too_far)
     for row in tx.execute(_LEDGERS).all():
-        ledger = read_ledger(row.ledger)
-        if (kept := request_budget.not_ahead(ledger, now)) != ledger:
+        ledger = decode_ledger(row.ledger)
+        if (kept := usage_ledger.not_ahead(ledger, now)) != ledger:
             tx.execute(_KEEP_LEDGER, {"of": row.name, "ledger": kept.to_json()})
 
 

@@ -1,12 +1,11 @@
 """Deliveries as people ask for them: lists, one with its attempts, resends."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Select, Update, bindparam, func, literal, select, tuple_, update
 
-from relay import formats
 from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, Instant
 from relay.store.engine import paging
 from relay.store.engine.database import Tx
@@ -27,7 +26,7 @@ _RESET_FOR_RESEND = {
     "leased_by": None,
     "host": select(endpoints.c.host).where(endpoints.c.id == deliveries.c.endpoint_id).scalar_subquery(),
 }
-_RESENDS_A_SECOND = 50
+_DEFAULT_INTERVAL = SECOND // 50
 _PART = 0.8
 
 Cursor = tuple[Instant, str]
@@ -114,7 +113,12 @@ def resend(tx: Tx, id: str, now: Instant) -> bool:
 
 
 def resend_batch(
-    tx: Tx, which: DeliveryFilter, now: Instant, most: int, after: Cursor | None = None
+    tx: Tx,
+    which: DeliveryFilter,
+    now: Instant,
+    most: int,
+    min_interval: Callable[[str], int | None],
+    after: Cursor | None = None,
 ) -> tuple[int, Cursor | None]:
     """The same for at most `most` deliveries of a filter, oldest first, from `after` on.
 
@@ -146,7 +150,7 @@ def resend_batch(
         if row.id not in ended or row.endpoint_id not in there:
             continue
         again.append({"delivery": row.id, "at": slots[row.endpoint_id]})
-        slots[row.endpoint_id] += round(SECOND / (formats.rate_limit(row.format) or _RESENDS_A_SECOND) / _PART)
+        slots[row.endpoint_id] += round((min_interval(row.format) or _DEFAULT_INTERVAL) / _PART)
     if again:
         anew = update(deliveries).where(deliveries.c.id == bindparam("delivery"))
         tx.execute(anew.values(**_RESET_FOR_RESEND, next_attempt_at=bindparam("at")), again)

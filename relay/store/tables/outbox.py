@@ -1,7 +1,7 @@
 """The outbox: deliveries that are leased, sent, then settled."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from sqlalchemy import (
@@ -12,26 +12,20 @@ from sqlalchemy import (
     Text,
     bindparam,
     case,
-    insert,
     or_,
     select,
     update,
 )
 
-from relay import formats
-from relay.model import Attempt, Delivery, DeliveryStatus, DueDelivery, Endpoint, Event, EventType, Instant, new_id
+from relay.model import Attempt, Delivery, DeliveryStatus, DueDelivery, Endpoint, EventType, Instant
 from relay.store.engine import dialect
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import attempts, deliveries, endpoints
 from relay.store.tables.due_deliveries import is_pending
-from relay.store.tables.endpoints import disabled_among
-from relay.store.tables.registrations import Subscriber
-
-_BODIES = 50
-"""How many bodies are made and inserted at a time."""
 
 COLUMNS = [deliveries.c[name] for name in Delivery.__slots__]
 
+_SCHEDULE = "schedule"
 _PENDING = deliveries.c.status == DeliveryStatus.PENDING.value
 
 # --- what every delivery needs, made once: to make a statement costs more than to run it ----------------------------
@@ -63,7 +57,7 @@ _SETTLE = (
         leased_by=None,
     )
 )
-_ADD_ATTEMPTS = insert(attempts)
+_ADD_ATTEMPTS = attempts.insert()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,113 +120,59 @@ def delivery_of(row: Row[Any]) -> Delivery:
     return Delivery(**values)
 
 
-def enqueue(
-    tx: Tx,
-    event: Event,
-    subscribers: Iterable[Subscriber],
-    now: Instant,
-    first_delay: int,
-    trace: str | None = None,
-    leasing: Leasing | None = None,
-) -> Enqueued:
-    """Adds a delivery for each subscriber who has none of this event yet; a cancelled one is taken up again.
+def insert(tx: Tx, new: Sequence[tuple[Delivery, Endpoint]], leasing: Leasing | None = None) -> Enqueued:
+    """Adds new deliveries, each with its endpoint, unless the endpoint has one of the event already.
 
-    The body is made here, once: what is stored is what every attempt and resend will send. Few bodies are in memory at
-    a time, and those of what is leased.
-
-    `trace` is that of deliveries without a registration. What `leasing` leases is inserted as leased. Deliveries of a
-    disabled endpoint are held: pending, with no next attempt.
+    A cancelled delivery of the event becomes pending again and counts as added. What `leasing` leases is inserted as
+    leased. The caller holds the endpoints (`disabled_among`).
     """
-    every, enqueued = list(subscribers), Enqueued()
-    deaf = disabled_among(tx, {endpoint.id for endpoint, _ in every if not endpoint.enabled})
-    for start in range(0, len(every), _BODIES):
-        some = every[start : start + _BODIES]
-        rows = [_row(event, subscriber, now, first_delay, trace, subscriber[0].id in deaf) for subscriber in some]
-        _insert(tx, event, [endpoint for endpoint, _ in some], rows, None if first_delay else leasing, enqueued)
+    leases: Mapping[str, Lease] = {}
+    if leasing is not None:
+        leases = leasing.lease([_due(delivery, endpoint) for delivery, endpoint in new])
+    rows = [_row(delivery, endpoint, leases.get(delivery.id)) for delivery, endpoint in new]
+    inserted = {id for (id,) in dialect.insert_new(tx, deliveries, rows)}
+    enqueued = Enqueued(added=len(inserted))
+    for delivery, endpoint in new:
+        if delivery.id not in inserted:
+            enqueued.added += _revive(tx, delivery)
+        elif (lease := leases.get(delivery.id)) is not None:
+            leased = replace(delivery, next_attempt_at=lease.until)
+            enqueued.leased.append(
+                (LeasedDelivery(delivery=leased, host=endpoint.host, trigger=_SCHEDULE, lease=lease), endpoint)
+            )
     return enqueued
 
 
-def _row(
-    event: Event, subscriber: Subscriber, now: Instant, first_delay: int, trace: str | None, held: bool
-) -> dict[str, Any]:
-    endpoint, registration = subscriber
-    return {
-        "id": new_id("dlv", now),
-        "event_id": event.id,
-        "event_type": event.type.value,
-        "workspace": event.workspace,
-        "job_id": event.job_id,
-        "endpoint_id": endpoint.id,
-        "registration_id": registration.id if registration else None,
-        "host": endpoint.host,
-        "status": DeliveryStatus.PENDING.value,
-        "body": formats.render(endpoint.format, event, registration, endpoint.template),
-        "trigger": "schedule",
-        "created_at": now,
-        "next_attempt_at": None if held else now + first_delay,
-        "leased_by": None,
-        "trace": registration.trace if registration else trace,
-    }
+def _row(delivery: Delivery, endpoint: Endpoint, lease: Lease | None) -> dict[str, Any]:
+    row = {name: getattr(delivery, name) for name in Delivery.__slots__}
+    row |= {"status": delivery.status.value, "event_type": delivery.event_type.value}
+    row |= {"host": endpoint.host, "trigger": _SCHEDULE, "leased_by": None}
+    return row | ({"next_attempt_at": lease.until, "leased_by": lease.token} if lease is not None else {})
 
 
-def _insert(
-    tx: Tx,
-    event: Event,
-    receivers: Sequence[Endpoint],
-    rows: Sequence[dict[str, Any]],
-    leasing: Leasing | None,
-    enqueued: Enqueued,
-) -> None:
-    """Inserts rows, each to its receiver, and revives those that were cancelled."""
-    leases: Mapping[str, Lease] = {}
-    if leasing is not None:
-        leases = leasing.lease([_due(row, endpoint) for row, endpoint in zip(rows, receivers, strict=True)])
-    stored = [row | _leased_by(leases[row["id"]]) if row["id"] in leases else row for row in rows]
-    inserted = {id for (id,) in dialect.insert_new(tx, deliveries, stored)}
-    enqueued.added += len(inserted)
-    for row, as_stored, endpoint in zip(rows, stored, receivers, strict=True):
-        if row["id"] not in inserted:
-            enqueued.added += _revive(tx, row)
-        elif (lease := leases.get(row["id"])) is not None:
-            claim = LeasedDelivery(
-                delivery=_new(as_stored, event), host=row["host"], trigger=row["trigger"], lease=lease
-            )
-            enqueued.leased.append((claim, endpoint))
-
-
-def _leased_by(lease: Lease) -> dict[str, Any]:
-    return {"next_attempt_at": lease.until, "leased_by": lease.token}
-
-
-def _due(row: Mapping[str, Any], endpoint: Endpoint) -> DueDelivery:
+def _due(delivery: Delivery, endpoint: Endpoint) -> DueDelivery:
     return DueDelivery(
-        id=row["id"],
-        host=row["host"],
+        id=delivery.id,
+        host=endpoint.host,
         endpoint_id=endpoint.id,
-        next_attempt_at=row["next_attempt_at"] or row["created_at"],
-        endpoint_enabled=row["next_attempt_at"] is not None,
+        next_attempt_at=delivery.created_at if delivery.next_attempt_at is None else delivery.next_attempt_at,
+        endpoint_enabled=delivery.next_attempt_at is not None,
         format=endpoint.format,
         paused_until=endpoint.paused_until,
         failures=endpoint.failures,
     )
 
 
-def _new(row: Mapping[str, Any], event: Event) -> Delivery:
-    values = {name: row[name] for name in Delivery.__slots__ if name in row}
-    return Delivery(
-        **values | {"attempts": 0, "attempts_in_run": 0, "event_type": event.type, "status": DeliveryStatus.PENDING}
-    )
-
-
-def _revive(tx: Tx, row: Mapping[str, Any]) -> int:
-    """Makes the delivery of the same event pending again if it was cancelled. Returns 1 or 0."""
+def _revive(tx: Tx, new: Delivery) -> int:
+    """Makes the endpoint's delivery of the event pending again if it was cancelled. Returns 1 or 0."""
     cancelled = update(deliveries).where(
-        deliveries.c.event_id == row["event_id"],
-        deliveries.c.endpoint_id == row["endpoint_id"],
+        deliveries.c.event_id == new.event_id,
+        deliveries.c.endpoint_id == new.endpoint_id,
         deliveries.c.status == DeliveryStatus.CANCELLED.value,
     )
-    changes = {name: row[name] for name in ("status", "registration_id", "body", "next_attempt_at", "trace")}
-    return tx.execute(cancelled, changes | {"ended_at": None, "reason": None, "attempts_in_run": 0}).rowcount
+    values = {name: getattr(new, name) for name in ("registration_id", "body", "next_attempt_at", "trace")}
+    reset = {"status": DeliveryStatus.PENDING.value, "ended_at": None, "reason": None, "attempts_in_run": 0}
+    return tx.execute(cancelled, values | reset).rowcount
 
 
 def lease(tx: Tx, ids: Sequence[str], now: Instant, lease: Lease) -> list[LeasedDelivery]:

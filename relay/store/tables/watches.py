@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from relay.model import Instant, RegistrationStatus, ScenarioJob, Watch, WatchState
-from relay.polling.transitions import JobFound, Poll, outcome_label
+from relay.model.poll_result import Poll, detail_of, outcome_label
 from relay.store.engine import dialect, paging
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import polls, registrations, watches, workspaces
@@ -271,14 +271,13 @@ def withdraw_if_unwatched(tx: Tx, jobs: Iterable[tuple[str, str]], now: Instant)
 
 def add_poll(tx: Tx, watch: Watch, poll: Poll) -> None:
     """Adds a poll to the watch's history."""
-    detail = poll.result.job.status if isinstance(poll.result, JobFound) else getattr(poll.result, "detail", "")
     row = {
         "workspace": watch.workspace,
         "job_id": watch.job_id,
         "at": poll.started_at,
         "duration_ms": poll.duration_ms,
         "outcome": outcome_label(poll.result),
-        "detail": detail,
+        "detail": detail_of(poll.result),
     }
     tx.execute(_RECORD, row)
 

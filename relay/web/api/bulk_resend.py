@@ -1,5 +1,6 @@
 """Sending again all deliveries of a filter, in batches, between which other work goes on."""
 
+from relay import formats
 from relay.model import Instant
 from relay.service import Relay
 from relay.store.engine.database import Tx
@@ -15,7 +16,7 @@ async def resend_matching(relay: Relay, which: DeliveryFilter, most: int, now: I
     done, place = 0, None
 
     def work(tx: Tx) -> tuple[int, Cursor | None]:
-        return deliveries.resend_batch(tx, which, now, min(BATCH, most - done), place)
+        return deliveries.resend_batch(tx, which, now, min(BATCH, most - done), formats.min_interval, place)
 
     while done < most:
         some, place = await relay.store.write(work)

@@ -7,7 +7,6 @@ from functools import cache
 from relay.model import SECOND, Instant, Watch, WatchState
 from relay.polling.schedule import job_durations, next_poll
 from relay.polling.schedule.duration_distribution import DurationDistribution
-from relay.polling.schedule.policy import read_durations
 from relay.service import Relay
 from relay.store.engine.database import Tx
 from relay.store.tables import workspaces
@@ -51,7 +50,7 @@ def _distribution(relay: Relay, tx: Tx, workspace: str) -> tuple[DurationDistrib
     """The law that polls are planned by, and the seconds that jobs are usually queued; before the first plan, made."""
     if (policy := relay.poller.policy_for(workspace)) is not None:
         return policy.law, policy.wait
-    known = read_durations(workspaces.get(tx, workspace).durations)
+    known = workspaces.get(tx, workspace).durations
     return job_durations.fit_distribution(known), job_durations.median_queue_time(known)
 
 

@@ -10,7 +10,6 @@ from relay.model import DAY, MINUTE, Instant, WatchState
 from relay.operations.readiness import Check
 from relay.polling import workspace_status
 from relay.polling.schedule.arrival_forecast import expected_jobs, hourly_rates
-from relay.polling.schedule.policy import read_arrivals, read_ledger
 from relay.polling.workspace_status import COUNTED, WorkspaceStatus
 from relay.service import Relay
 from relay.store.engine import paging
@@ -86,8 +85,8 @@ def _headline(checks: Sequence[Check], found: Mapping[str, Any]) -> str:
 
 def _spending(relay: Relay, tx: Tx, name: str, now: Instant) -> BudgetPanel:
     state, each = workspaces.get(tx, name), dashboard_queries.mean_polls_per_job(tx, name)
-    spent = [(index * 5 * MINUTE, polls) for index, polls in read_ledger(state.ledger).buckets]
-    jobs = expected_jobs(hourly_rates(read_arrivals(state.arrivals), now), now, DAY)
+    spent = [(index * 5 * MINUTE, polls) for index, polls in state.ledger.buckets]
+    jobs = expected_jobs(hourly_rates(state.arrivals, now), now, DAY)
     coming = None if each is None else round(jobs * each)
     found = relay.workspace_status(tx, name, now)
     used = max(found.allowance.day - found.left.day, 0)

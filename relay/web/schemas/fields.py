@@ -8,13 +8,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict, WithJsonSch
 from pydantic.config import JsonDict
 
 from relay import formats
+from relay.egress.header_policy import MAX_HEADERS, NAME_PATTERN, VALUE_PATTERN
 from relay.egress.url_policy import LONGEST_URL
 from relay.model import EventType, Instant, from_rfc3339
 from relay.signing import standard_webhooks
 
 METADATA_MOST = 16 * 1024
 METADATA_DEPTH = 10
-HEADERS_MOST = 20
 
 _RFC3339 = re.compile(
     r"(19[7-9][0-9]|[2-9][0-9]{3})-[0-9]{2}-[0-9]{2}[Tt]([0-9]{2}:){2}[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -65,8 +65,8 @@ _OF_SECRETS = (  # 24 to 64 bytes, in the one way in which base64 writes them
     "|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)?|whsk_[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)$"
 )
 _OF_HEADERS: JsonDict = {
-    "propertyNames": {"pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"},
-    "additionalProperties": {"type": "string", "pattern": "^[\\x20-\\x7e]{0,2000}$"},
+    "propertyNames": {"pattern": f"^{NAME_PATTERN}$"},
+    "additionalProperties": {"type": "string", "pattern": f"^{VALUE_PATTERN}$"},
 }
 
 JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
@@ -88,7 +88,7 @@ Events = Annotated[
 Secret = Annotated[str, Field(min_length=1, max_length=200, json_schema_extra={"pattern": _OF_SECRETS})]
 Template = Annotated[dict[str, Any], Field(min_length=1)]
 Signing = Annotated[standard_webhooks.SignatureScheme, Strict(False)]
-Headers = Annotated[dict[str, str], Field(max_length=HEADERS_MOST, json_schema_extra=_OF_HEADERS)]
+Headers = Annotated[dict[str, str], Field(max_length=MAX_HEADERS, json_schema_extra=_OF_HEADERS)]
 Metadata = Annotated[dict[str, Any], AfterValidator(validate_metadata)]
 Time = Annotated[Instant, BeforeValidator(_instant), WithJsonSchema({**_TIME, "pattern": f"^{_RFC3339.pattern}$"})]
 

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, Strict
 from pydantic.config import JsonDict
 
+from relay.egress.header_policy import MAX_HEADERS
 from relay.web.schemas.fields import (
     ENDPOINT_DESCRIPTION,
-    HEADERS_MOST,
     JOB_ID_DESCRIPTION,
     METADATA_DEPTH,
     METADATA_MOST,
@@ -46,7 +46,7 @@ _SIGNING = (
     "`hmac`, which is the default: with a secret that both sides hold; `ed25519`: with a key that only the relay "
     "holds, the receiver verifies with the endpoint's public_key"
 )
-_HEADERS = f"an object of at most {HEADERS_MOST} headers that every notification carries, such as Authorization"
+_HEADERS = f"an object of at most {MAX_HEADERS} headers that every notification carries, such as Authorization"
 _NAME = "a name of 1 to 63 lower-case letters, digits, - or _"
 _METADATA = (
     f"an object of your own, handed back with every notification: at most {METADATA_MOST // 1024} KiB as JSON, "

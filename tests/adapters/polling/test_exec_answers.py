@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from relay.model import DAY, EventType
+from relay.model.poll_result import JobFound, JobNotFound, PollFailed, RateLimited, Unauthorized
 from relay.polling.exec_client import MOST_READ, ExecClient
-from relay.polling.transitions import JobFound, JobNotFound, PollFailed, RateLimited, Unauthorized
 from tests.adapters.exec_polls import JOB, KEY, NOW, failing, job_answer, poll_at
 from tests.loopback import answer, answering, serving
 

@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from relay.errors import ConfigError
-from relay.exec_transport import make_http
+from relay.model.poll_result import JobFound, JobNotFound, Poll, PollFailed
 from relay.polling.exec_client import ExecClient
-from relay.polling.transitions import JobFound, JobNotFound, Poll, PollFailed
+from relay.polling.exec_transport import make_http
 from tests.adapters.exec_polls import JOB, KEY, NOW, exec_client, failing, job_answer, poll_at
 from tests.loopback import Behaviour, Wire, answer, answering, serving
 

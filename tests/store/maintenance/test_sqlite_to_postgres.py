@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Boolean, Engine, Integer, LargeBinary, Table, Text, delete, insert, select, text, update
 
+from relay.delivery.enqueue import enqueue
 from relay.errors import ConstraintViolation, StoreError, StoreLocked
 from relay.model import MINUTE, ScenarioJob, Watch, WatchState
-from relay.polling.transitions import JobFound, Poll
+from relay.model.poll_result import JobFound, Poll
 from relay.security.encryption import FieldCipher
 from relay.store.engine import dialect, migrate
 from relay.store.engine.database import Store, Tx
@@ -20,7 +21,7 @@ from relay.store.engine.schema import deliveries
 from relay.store.engine.schema import watches as watch_rows
 from relay.store.maintenance.reencrypt import open_store
 from relay.store.maintenance.sqlite_to_postgres import TABLES, Progress, SqliteToPostgres
-from relay.store.tables import due_deliveries, endpoints, outbox, watches
+from relay.store.tables import due_deliveries, endpoints, watches
 from tests.make import NOON, claim_due, make_endpoint, make_event
 
 SMALL = 7
@@ -162,7 +163,7 @@ async def filled(url: str, seal: FieldCipher) -> None:
     def work(tx: Tx) -> None:
         endpoints.add(tx, make_endpoint())
         for number in range(2):
-            outbox.enqueue(tx, make_event(f"j{number}"), [(endpoints.all_standing(tx)[0], None)], NOON, 0)
+            enqueue(tx, make_event(f"j{number}"), [(endpoints.all_standing(tx)[0], None)], NOON, 0)
         claim_due(tx, NOON, NOON + MINUTE, most=1)
         watch = Watch(workspace="default", job_id="j9", state=WatchState.ACTIVE, created_at=NOON, next_poll_at=NOON)
         watches.add(tx, watch)
@@ -242,7 +243,7 @@ async def test_a_store_in_which_a_relay_is_at_work_is_not_filled(sqlite_url: str
     at_work = await Store.open(postgres_url)
     with pytest.raises(StoreError, match="is at work in storage.url"):
         SqliteToPostgres.open(sqlite_url, postgres_url, FieldCipher())
-    await at_work.write(lambda tx: outbox.enqueue(tx, make_event("j0"), [(make_endpoint(), None)], NOON, 0))
+    await at_work.write(lambda tx: enqueue(tx, make_event("j0"), [(make_endpoint(), None)], NOON, 0))
     await at_work.aclose()
     await (await Store.open(postgres_url)).aclose()
     with pytest.raises(StoreError, match="has jobs already"):

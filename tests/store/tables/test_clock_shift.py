@@ -5,13 +5,14 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import update
 
+from relay.delivery.enqueue import enqueue
 from relay.model import DAY, HOUR, MINUTE, SECOND, Watch, WatchState
+from relay.model.usage_ledger import UsageLedger
 from relay.polling import request_budget
-from relay.polling.request_budget import RateLimit, UsageLedger
-from relay.polling.schedule.policy import read_ledger
+from relay.polling.request_budget import RateLimit
 from relay.store.engine.database import Store, Tx
 from relay.store.engine.schema import deliveries
-from relay.store.tables import clock_shift, due_deliveries, endpoints, events, outbox, watches, workspaces
+from relay.store.tables import clock_shift, due_deliveries, endpoints, events, watches, workspaces
 from tests.make import NOON, claim_due, make_endpoint, make_event
 
 WATCH = Watch(
@@ -35,9 +36,9 @@ async def fill(store: Store) -> None:
         watches.add(tx, WATCH)
         watches.add(tx, replace(WATCH, job_id="over", state=WatchState.SETTLED, next_poll_at=None, ended_at=NOON))
         event = events.add(tx, make_event())
-        outbox.enqueue(tx, event, [(endpoint, None)], NOON, 5 * SECOND)
+        enqueue(tx, event, [(endpoint, None)], NOON, 5 * SECOND)
         state = workspaces.lock(tx, "default")
-        spent = request_budget.spend(UsageLedger(), 7, NOON).to_json()
+        spent = request_budget.spend(UsageLedger(), 7, NOON)
         workspaces.save(tx, replace(state, ledger=spent, paused_until=NOON + MINUTE))
 
     await store.write(work)
@@ -95,7 +96,7 @@ async def test_what_was_spent_is_spent(store: Store, by: int) -> None:
     """As long as before, by the clock that was set, and at most a bin longer."""
     await fill(store)
     await store.write(lambda tx: clock_shift.follow(tx, by, 0, NOON))
-    ledger = read_ledger((await store.read(lambda tx: workspaces.get(tx, "default"))).ledger)
+    ledger = (await store.read(lambda tx: workspaces.get(tx, "default"))).ledger
     allowance = RateLimit(10, 10, 1.0)
 
     def left(after: int) -> tuple[int, int]:
@@ -112,7 +113,7 @@ async def test_what_was_spent_before_counts_longer_and_then_as_it_was(store: Sto
     await fill(store)
 
     async def left(now: int) -> int:
-        ledger = read_ledger((await store.read(lambda tx: workspaces.get(tx, "default"))).ledger)
+        ledger = (await store.read(lambda tx: workspaces.get(tx, "default"))).ledger
         return request_budget.remaining(ledger, RateLimit(10, 10, 1.0), now).day
 
     ahead = NOON + 2 * DAY
@@ -133,7 +134,7 @@ async def test_what_no_schedule_reaches_is_known_and_made_due(store: Store) -> N
     assert await store.read(lambda tx: clock_shift.too_far(tx, ["default"], early + REACH)) == (0, None)
     poll, attempt, paused, _ = await planned(store)
     assert (poll, attempt, paused) == (early, early, early)
-    ledger = read_ledger((await store.read(lambda tx: workspaces.get(tx, "default"))).ledger)
+    ledger = (await store.read(lambda tx: workspaces.get(tx, "default"))).ledger
     allowance = RateLimit(10, 10, 1.0)
     assert request_budget.remaining(ledger, allowance, early).day == 3
     assert request_budget.remaining(ledger, allowance, early + DAY + 6 * MINUTE).day == 10

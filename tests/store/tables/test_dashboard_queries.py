@@ -2,10 +2,11 @@
 
 from sqlalchemy import update
 
+from relay.delivery.enqueue import enqueue
 from relay.model import HOUR, MINUTE, SECOND, Endpoint, EndpointKind, ScenarioJob, Watch, WatchState
 from relay.store.engine.database import Store, Tx
 from relay.store.engine.schema import deliveries
-from relay.store.tables import dashboard_queries, endpoints, events, outbox, watches
+from relay.store.tables import dashboard_queries, endpoints, events, watches
 from relay.store.tables.dashboard_queries import HourlyCounts
 from tests.make import NOON, make_endpoint, make_event
 
@@ -18,7 +19,7 @@ async def fill(store: Store) -> None:
         endpoints.add(tx, endpoint)
         for number, at in enumerate([NOON] * 4 + [NOON - 3 * HOUR]):
             event = events.add(tx, make_event(f"j{number}", now=at))
-            outbox.enqueue(tx, event, [(endpoint, None)], at, 0)
+            enqueue(tx, event, [(endpoint, None)], at, 0)
         for job_id, status, after in (("j0", "delivered", 10), ("j1", "delivered", 30), ("j2", "failed", 40)):
             ended = {"status": status, "ended_at": NOON + after * SECOND}
             tx.execute(update(deliveries).where(deliveries.c.job_id == job_id), ended)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
+from relay.delivery.enqueue import enqueue
 from relay.model import SECOND, Attempt, DeliveryStatus, DueDelivery, Endpoint, Event, Instant, new_id
 from relay.polling.exec_client import MOST_READ
 from relay.store.engine import paging, schema
@@ -26,7 +27,7 @@ async def fill(store: Store, *told: tuple[Event, Endpoint]) -> None:
     def work(tx: Tx) -> None:
         for event, endpoint in told:
             endpoints.add(tx, endpoint)
-            outbox.enqueue(tx, event, [(endpoint, None)], NOON, 0)
+            enqueue(tx, event, [(endpoint, None)], NOON, 0)
 
     await store.write(work)
 
@@ -68,7 +69,7 @@ async def test_the_same_event_is_told_to_an_endpoint_once(store: Store) -> None:
     """Enqueuing a fact again, by another replica or a later registration, adds nothing."""
     endpoint, event = make_endpoint(), make_event()
     await fill(store, (event, endpoint))
-    assert await store.write(lambda tx: outbox.enqueue(tx, event, [(endpoint, None)], NOON, 0).added) == 0
+    assert await store.write(lambda tx: enqueue(tx, event, [(endpoint, None)], NOON, 0).added) == 0
     assert len(await claim(store)) == 1
 
 
@@ -78,7 +79,7 @@ async def test_a_cancelled_delivery_is_taken_up_again(store: Store) -> None:
     await fill(store, (event, endpoint))
     await store.write(lambda tx: outbox.cancel(tx, endpoint.id, ("default", "j1"), NOON, "withdrawn"))
     assert await claim(store) == []
-    assert await store.write(lambda tx: outbox.enqueue(tx, event, [(endpoint, None)], NOON, 0).added) == 1
+    assert await store.write(lambda tx: enqueue(tx, event, [(endpoint, None)], NOON, 0).added) == 1
     assert len(await claim(store)) == 1
 
 
@@ -262,7 +263,7 @@ async def test_few_bodies_are_in_memory_at_a_time(store: Store) -> None:
             endpoints.add(tx, endpoint)
         tracemalloc.start()
         try:
-            assert outbox.enqueue(tx, event, [(endpoint, None) for endpoint in some], NOON, 0).added == len(some)
+            assert enqueue(tx, event, [(endpoint, None) for endpoint in some], NOON, 0).added == len(some)
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

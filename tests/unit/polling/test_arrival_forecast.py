@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model import DAY, HOUR, MINUTE
-from relay.polling.schedule.arrival_forecast import ArrivalHistory, expected_jobs, hourly_rates, record_arrivals
+from relay.model.arrival_history import ArrivalHistory
+from relay.polling.schedule.arrival_forecast import expected_jobs, hourly_rates, record_arrivals
 
 MIDNIGHT = 1_709_510_400_000  # Monday 2024-03-04T00:00:00Z
 

@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.model import DAY, HOUR, MINUTE, SECOND, ScenarioJob, to_rfc3339
+from relay.model.duration_history import READY, DurationHistory
 from relay.polling.schedule.job_durations import (
-    READY,
-    DurationHistory,
     fit_distribution,
     median_queue_time,
     observe,

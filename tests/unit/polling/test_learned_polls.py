@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from benchmarks.laws import LAWS, TrueLaw
 from benchmarks.schedules import START, at_polls, fixed, ours
 from relay.model import DAY, MINUTE
-from relay.polling.schedule.job_durations import DurationHistory, fit_distribution, observe, observe_unfinished
+from relay.model.duration_history import DurationHistory
+from relay.polling.schedule.job_durations import fit_distribution, observe, observe_unfinished
 
 SMOOTH, ROUGH = 1.10, 1.25
 LIMITS = (ROUGH, SMOOTH, SMOOTH, SMOOTH, SMOOTH, ROUGH, ROUGH, ROUGH)

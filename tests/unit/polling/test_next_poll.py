@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model import DAY, HOUR, MINUTE, SECOND
+from relay.model.duration_history import DurationHistory
 from relay.polling.schedule.duration_distribution import DurationDistribution
-from relay.polling.schedule.job_durations import DurationHistory, fit_distribution, observe
+from relay.polling.schedule.job_durations import fit_distribution, observe
 from relay.polling.schedule.next_poll import (
     PollState,
     adaptive_poll,

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relay.model.duration_history import DurationHistory
 from relay.polling.schedule.duration_distribution import LONGEST, DurationDistribution, lognormal_cdf, tabulate
-from relay.polling.schedule.job_durations import DurationHistory, fit_distribution, observe
+from relay.polling.schedule.job_durations import fit_distribution, observe
 from relay.polling.schedule.optimal_schedule import LONGEST_GAP, LONGEST_GROWTH, OptimalSchedule, optimal_schedule
 
 LAWS: dict[str, Callable[[float], float]] = {

@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 
 from relay.model import DAY, HOUR, MINUTE, SECOND, Instant, ScenarioJob, Watch, WatchState, to_rfc3339
+from relay.model.arrival_history import ArrivalHistory
+from relay.model.duration_history import KEPT, READY, DurationHistory
 from relay.polling.request_budget import HORIZONS, Remaining
-from relay.polling.schedule import job_durations as learning
-from relay.polling.schedule.arrival_forecast import ArrivalHistory
-from relay.polling.schedule.job_durations import READY, DurationHistory
 from relay.polling.schedule.next_poll import poll_state_of
 from relay.polling.schedule.policy import Workload, build_policy, update_history
 
@@ -46,7 +45,7 @@ def after(medians: list[float]) -> DurationHistory:
 def test_the_oldest_watches_are_those_that_are_dropped() -> None:
     """Of 250 watches the 200 that began last are kept."""
     starts = [start for start, _ in after([300.0] * 250).completed]
-    assert len(starts) == learning.KEPT
+    assert len(starts) == KEPT
     assert min(starts) == pytest.approx((NOW + 50 * 15 * MINUTE) / SECOND, abs=1)
 
 

@@ -6,9 +6,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from relay.model import DAY, HOUR, MINUTE
-from relay.polling.request_budget import HORIZONS, RateLimit, Remaining, UsageLedger, remaining, spend
-from relay.polling.schedule.arrival_forecast import ArrivalHistory, record_arrivals
-from relay.polling.schedule.job_durations import DurationHistory, fit_distribution
+from relay.model.arrival_history import ArrivalHistory
+from relay.model.duration_history import DurationHistory
+from relay.model.usage_ledger import UsageLedger
+from relay.polling.request_budget import HORIZONS, RateLimit, Remaining, remaining, spend
+from relay.polling.schedule.arrival_forecast import record_arrivals
+from relay.polling.schedule.job_durations import fit_distribution
 from relay.polling.schedule.optimal_schedule import optimal_schedule
 from relay.polling.schedule.poll_price import PRICE_GRID, expected_polls, forecast, poll_price, sample_ages
 

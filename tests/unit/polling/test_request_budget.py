@@ -7,16 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.model import DAY, HOUR, MINUTE, SECOND
+from relay.model.usage_ledger import UsageLedger, not_ahead
 from relay.polling.request_budget import (
     HORIZONS,
     RateLimit,
-    UsageLedger,
     after_429,
     allowed_now,
     day_share,
     minute_share,
     next_allowed_at,
-    not_ahead,
     remaining,
     spend,
 )

@@ -9,19 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model import DAY, HOUR, MINUTE, SECOND, EventType, Instant, ScenarioJob, Watch, WatchState
-from relay.polling import transitions
-from relay.polling.schedule.next_poll import NextPoll
-from relay.polling.transitions import (
-    BREAKER_OPENS_AT,
-    UNAUTHORIZED_RETRY,
+from relay.model.poll_result import (
+    OUTCOMES,
     JobFound,
     JobNotFound,
     Poll,
     PollFailed,
     PollResult,
     RateLimited,
-    Transition,
     Unauthorized,
+    outcome_label,
+)
+from relay.polling import transitions
+from relay.polling.schedule.next_poll import NextPoll
+from relay.polling.transitions import (
+    BREAKER_OPENS_AT,
+    UNAUTHORIZED_RETRY,
+    Transition,
     apply_poll,
     breaker_pause,
     poll_at_for_hint,
@@ -235,6 +239,6 @@ def test_every_outcome_of_a_poll_is_a_known_word() -> None:
         Unauthorized(401, ""),
         RateLimited(None),
     ]
-    names = [transitions.outcome_label(poll_result) for poll_result in brought]
+    names = [outcome_label(poll_result) for poll_result in brought]
     kinds = re.findall(r'PollFailed\("([a-z]+)"', (Path(transitions.__file__).parent / "exec_client.py").read_text())
-    assert sorted({*names, *kinds}) == sorted(transitions.OUTCOMES)
+    assert sorted({*names, *kinds}) == sorted(OUTCOMES)

@@ -11,6 +11,7 @@ import pytest
 
 from relay.config import DeliverySection
 from relay.delivery.dispatcher import Dispatcher
+from relay.delivery.enqueue import enqueue
 from relay.egress.result import HttpResponse, SendResult
 from relay.endpoints import admin as standing
 from relay.endpoints.admin import EndpointPatch
@@ -52,7 +53,7 @@ async def prepare(store: Store, endpoint: Endpoint, *jobs: str) -> None:
     def work(tx: Tx) -> None:
         endpoints.add(tx, endpoint)
         for job in jobs:
-            outbox.enqueue(tx, make_event(job), [(endpoint, None)], NOON, 0)
+            enqueue(tx, make_event(job), [(endpoint, None)], NOON, 0)
 
     await store.write(work)
 
@@ -105,7 +106,7 @@ async def test_what_is_held_by_mistake_is_not(store: Store) -> None:
     seen = replace(endpoint, disabled_at=NOON, disabled_reason=GONE)
     await prepare(store, endpoint, "j1")
     await store.write(lambda tx: outbox.hold_for_disabled(tx, endpoint.id, NOON, 10))
-    await store.write(lambda tx: outbox.enqueue(tx, make_event("j2"), [(seen, None)], NOON, 0))
+    await store.write(lambda tx: enqueue(tx, make_event("j2"), [(seen, None)], NOON, 0))
     assert len(await store.read(lambda tx: due_deliveries.due(tx, NOON, 10))) == 2
 
 

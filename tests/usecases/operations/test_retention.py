@@ -10,6 +10,7 @@ from sqlalchemy import func, insert, select
 
 from benchmarks.growth.filling import MONTH, fill
 from relay import registration
+from relay.delivery.enqueue import enqueue
 from relay.endpoints.spec import EndpointSpec
 from relay.model import (
     DAY,
@@ -78,7 +79,7 @@ async def end(store: Store, job_id: str, status: DeliveryStatus, url: str = "htt
         seen = ScenarioJob(id=job_id, status="completed")
         watches.save(tx, replace(watch, state=WatchState.SETTLED, job=seen, next_poll_at=None, ended_at=NOON))
         event = events.add(tx, make_event(job_id))
-        outbox.enqueue(tx, event, [(made.endpoint, made.registration)], NOON, 0)
+        enqueue(tx, event, [(made.endpoint, made.registration)], NOON, 0)
         registrations.mark_ended(tx, "default", job_id)
         if status is not DeliveryStatus.PENDING:
             outbox.cancel(tx, made.endpoint.id, ("default", job_id), NOON, "as good as ended")
@@ -106,7 +107,7 @@ async def only_one(store: Store) -> Delivery:
 
 def enqueue_one(job_id: str, tx: Tx) -> None:
     """A delivery is due."""
-    outbox.enqueue(tx, make_event(job_id), [(make_endpoint(), None)], NOON, 0)
+    enqueue(tx, make_event(job_id), [(make_endpoint(), None)], NOON, 0)
 
 
 def settle_one(claim: LeasedDelivery, tx: Tx) -> None:

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 
 from relay import registration
+from relay.delivery.enqueue import enqueue
 from relay.endpoints.spec import EndpointSpec
 from relay.errors import NotFound, RequestError, ValidationFailed
 from relay.model import DAY, DeliveryStatus, EventType, RegistrationStatus, ScenarioJob, WatchState
 from relay.registration import RegistrationResult, RegistrationSpec, ValidatedRegistration
 from relay.store.engine.database import Store, Tx
 from relay.store.engine.paging import Page
-from relay.store.tables import deliveries, endpoints, events, outbox, registrations, watches
+from relay.store.tables import deliveries, endpoints, events, registrations, watches
 from relay.store.tables.deliveries import DeliveryFilter
 from tests.make import NOON, OPEN_RULES, make_endpoint, make_event
 
@@ -259,7 +260,7 @@ async def test_withdrawing_cancels_and_stops_polling(store: Store) -> None:
     made = await do(store, check())
     assert made.endpoint is not None
     told = made.endpoint
-    await store.write(lambda tx: outbox.enqueue(tx, make_event(), [(told, made.registration)], NOON, 0))
+    await store.write(lambda tx: enqueue(tx, make_event(), [(told, made.registration)], NOON, 0))
     for _ in range(2):
         gone = await store.write(lambda tx: registration.withdraw(tx, made.registration.id, NOON))
         assert gone.status is RegistrationStatus.WITHDRAWN

@@ -10,11 +10,9 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from relay.model import Instant
-from relay.polling import request_budget
-from relay.polling.request_budget import RateLimit
-from relay.polling.schedule.policy import read_ledger
+from relay.model import Instant, usage_ledger
 from relay.store.engine import dialect, migrate
+from relay.store.tables.workspaces import decode_ledger
 
 _TAKE_OVER = (
     """UPDATE main.api_keys
@@ -25,7 +23,7 @@ _TAKE_OVER = (
     "INSERT OR REPLACE INTO main.callback_tokens SELECT * FROM replaced.callback_tokens",
     """UPDATE main.endpoints SET secrets = (SELECT old.secrets FROM replaced.endpoints old WHERE old.id = endpoints.id)
        WHERE id IN (SELECT id FROM replaced.endpoints)""",
-    """INSERT INTO main.duties SELECT * FROM replaced.duties WHERE name = 'clock'
+    """INSERT INTO main.leader_leases SELECT * FROM replaced.leader_leases WHERE name = 'clock'
        ON CONFLICT (name) DO UPDATE SET until = max(until, excluded.until)""",
 )
 _LEDGERS = "SELECT name, ledger FROM {}.workspaces WHERE ledger IS NOT NULL"
@@ -55,7 +53,7 @@ class Restored:
     """Endpoints whose secret is not the backup's: the replaced store's was taken."""
 
 
-def take_over(copy: Path, replaced: Path | None, allowances: Mapping[str, RateLimit], now: Instant) -> Restored:
+def take_over(copy: Path, replaced: Path | None, minute_limits: Mapping[str, int], now: Instant) -> Restored:
     """Brings the tables of a backup's copy up to date, ends its sessions, and takes over what must not go back.
 
     If the replaced store can't be read, each workspace's requests of this minute count as spent. Raises StoreError for
@@ -77,7 +75,7 @@ def take_over(copy: Path, replaced: Path | None, allowances: Mapping[str, RateLi
                 undeleted, rotated = _take_over(connection, replaced)
                 took_over = True
         if not took_over:
-            _use_up_the_minute(connection, allowances, now)
+            _use_up_the_minute(connection, minute_limits, now)
         connection.execute("DELETE FROM sessions")
         return Restored(took_over, _names(connection, _KEYS), _names(connection, _STANDING), undeleted, rotated)
 
@@ -90,7 +88,7 @@ def _take_over(connection: sqlite3.Connection, replaced: Path) -> tuple[tuple[st
         found = _names(connection, _BACK), _names(connection, _ROTATED)
         known = dict(connection.execute(_LEDGERS.format("main")).fetchall())
         for name, ledger in connection.execute(_LEDGERS.format("replaced")).fetchall():
-            spent = request_budget.of_both(read_ledger(ledger), read_ledger(known.get(name)))
+            spent = usage_ledger.of_both(decode_ledger(ledger), decode_ledger(known.get(name)))
             connection.execute(_KEEP_LEDGER, (name, spent.to_json()))
         for statement in _TAKE_OVER:
             connection.execute(statement)
@@ -101,10 +99,10 @@ def _take_over(connection: sqlite3.Connection, replaced: Path) -> tuple[tuple[st
     return found
 
 
-def _use_up_the_minute(connection: sqlite3.Connection, allowances: Mapping[str, RateLimit], now: Instant) -> None:
+def _use_up_the_minute(connection: sqlite3.Connection, minute_limits: Mapping[str, int], now: Instant) -> None:
     known = dict(connection.execute(_LEDGERS.format("main")).fetchall())
-    for name, allowance in allowances.items():
-        used = request_budget.minute_used_up(read_ledger(known.get(name)), allowance, now)
+    for name, requests in minute_limits.items():
+        used = usage_ledger.with_minute_spent(decode_ledger(known.get(name)), requests, now)
         connection.execute(_KEEP_LEDGER, (name, used.to_json()))
 
 

@@ -244,5 +244,4 @@ def is_probe(due: DueDelivery) -> bool:
 
 def min_interval(due: DueDelivery) -> int | None:
     """Milliseconds between the starts of two attempts at its endpoint; None if it has no rate limit."""
-    rate = formats.rate_limit(due.format)
-    return round(SECOND / rate) if rate else None
+    return formats.min_interval(due.format)

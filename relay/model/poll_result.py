@@ -1,0 +1,94 @@
+"""The result of polling Exec for one job. `polling/exec_client.py` turns each answer into one of these values."""
+
+from dataclasses import dataclass
+
+from relay.model.job import ScenarioJob
+from relay.times import Instant
+
+
+@dataclass(frozen=True, slots=True)
+class JobFound:
+    """200 with a job."""
+
+    job: ScenarioJob
+
+
+@dataclass(frozen=True, slots=True)
+class JobNotFound:
+    """404: Exec does not know the job, or not yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unauthorized:
+    """401 or 403: the workspace's key is wrong or the workspace inactive."""
+
+    status: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimited:
+    """429: the workspace's requests are used up."""
+
+    retry_after: int | None
+    """Milliseconds to wait, where Exec said so (`retry_after` in the body or `Retry-After`, seconds or date)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PollFailed:
+    """No usable answer: 5xx, timeout, connection error, or a 200 that is no job."""
+
+    kind: str
+    """`status`, `timeout`, `connection`, `malformed`, `internal` (the relay's own trouble): a bounded set, fit for a
+    metric's label."""
+    detail: str
+    """For people; holds no secret."""
+
+
+PollResult = JobFound | JobNotFound | Unauthorized | RateLimited | PollFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """One GET of a job's status, as it went."""
+
+    started_at: Instant
+    duration_ms: int
+    result: PollResult
+
+
+_FAULTS = ("timeout", "connection", "status", "malformed", "internal")
+
+OUTCOMES = ("seen", "ended", "missing", "unauthorized", "rate_limited", *_FAULTS)
+"""All that `outcome_label` can say."""
+
+
+def outcome_label(poll_result: PollResult) -> str:
+    """A word for what a poll brought, from a bounded set: fit for a metric's label and the history of polls."""
+    match poll_result:
+        case JobFound():
+            return "ended" if is_terminal(poll_result) else "seen"
+        case JobNotFound():
+            return "missing"
+        case Unauthorized():
+            return "unauthorized"
+        case RateLimited():
+            return "rate_limited"
+        case PollFailed(kind):
+            return kind
+
+
+def is_terminal(poll_result: PollResult) -> bool:
+    """Whether it shows that the job has ended."""
+    return isinstance(poll_result, JobFound) and poll_result.job.final_event is not None
+
+
+def detail_of(poll_result: PollResult) -> str:
+    """The detail that the history of polls keeps beside the outcome: Exec's status of the job, or the failure."""
+    match poll_result:
+        case JobFound(job):
+            return job.status
+        case PollFailed(detail=detail):
+            return detail
+        case _:
+            return ""

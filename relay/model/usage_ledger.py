@@ -1,0 +1,142 @@
+"""What a workspace spent of its request budget, as the store keeps it. `polling/request_budget.py` decides with it."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from relay.times import DAY, MINUTE, SECOND, Instant
+
+BIN = SECOND
+"""Width of a bin of `UsageLedger.seconds`, in milliseconds."""
+BUCKET = 5 * MINUTE
+"""Width of a bin of `UsageLedger.buckets`, in milliseconds."""
+LONGEST_PAUSE = DAY
+LEAST_SHARE = 0.05
+MOST_SPENT = 10**9
+"""The most requests that one bin counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageLedger:
+    """What was spent of a workspace's budget. At most 370 numbers, whatever was spent."""
+
+    seconds: tuple[tuple[int, int], ...] = ()
+    """(second since the epoch, requests), of the last minute."""
+    buckets: tuple[tuple[int, int], ...] = ()
+    """(five minutes since the epoch, requests), of the last day."""
+    minute_share: float = 1.0
+    """What others leave of the minute, as last learned at `limited_at`: 0.05 to 1."""
+    day_share: float = 1.0
+    limited_at: Instant = 0
+    refusals: int = 0
+    """429s in a row, those of one pause counted once."""
+    paused_until: Instant = 0
+
+    def to_json(self) -> str:
+        """At most about 6 KB."""
+        return json.dumps({name: getattr(self, name) for name in self.__slots__}, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "UsageLedger":
+        """The ledger that `to_json` wrote. Raises ValueError where the text is none."""
+        try:
+            raw = json.loads(text)
+            return cls(
+                seconds=_entries(raw["seconds"]),
+                buckets=_entries(raw["buckets"]),
+                minute_share=_share(raw["minute_share"]),
+                day_share=_share(raw["day_share"]),
+                limited_at=int(raw["limited_at"]),
+                refusals=min(max(int(raw["refusals"]), 0), 1_000),
+                paused_until=int(raw["paused_until"]),
+            )
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise ValueError(f"this is no ledger: {error}") from None
+
+
+def shifted(ledger: UsageLedger, by: int) -> UsageLedger:
+    """The ledger of a clock that was set by `by` milliseconds: what was spent counts as long as before, or longer."""
+    return replace(
+        ledger,
+        seconds=shift_bins(ledger.seconds, BIN, by),
+        buckets=shift_bins(ledger.buckets, BUCKET, by),
+        limited_at=ledger.limited_at + by,
+        paused_until=ledger.paused_until + by,
+    )
+
+
+def moved_before(ledger: UsageLedger, by: int, before: Instant) -> UsageLedger:
+    """The ledger in which what was spent before `before` counts `by` milliseconds longer; a negative number: shorter.
+
+    A bin that holds what was spent later too stays.
+    """
+
+    def sooner(entries: tuple[tuple[int, int], ...], width: int) -> tuple[tuple[int, int], ...]:
+        old = tuple(entry for entry in entries if (entry[0] + 1) * width <= before)
+        return merge_bins((*shift_bins(old, width, by), *entries[len(old) :]))
+
+    return replace(ledger, seconds=sooner(ledger.seconds, BIN), buckets=sooner(ledger.buckets, BUCKET))
+
+
+def not_ahead(ledger: UsageLedger, now: Instant) -> UsageLedger:
+    """The ledger in which nothing was spent later than `now`: what a clock that was ahead stamped counts as of now."""
+
+    def until_now(entries: tuple[tuple[int, int], ...], width: int) -> tuple[tuple[int, int], ...]:
+        return merge_bins((min(index, now // width), n) for index, n in entries)
+
+    longest = now + LONGEST_PAUSE
+    return replace(
+        ledger,
+        seconds=until_now(ledger.seconds, BIN),
+        buckets=until_now(ledger.buckets, BUCKET),
+        limited_at=min(ledger.limited_at, now),
+        paused_until=min(ledger.paused_until, longest),
+    )
+
+
+def of_both(one: UsageLedger, other: UsageLedger) -> UsageLedger:
+    """The ledger of two that each hold a part, or all, of what was spent: of each bin the greater number."""
+
+    def greater(
+        of_one: tuple[tuple[int, int], ...], of_other: tuple[tuple[int, int], ...]
+    ) -> tuple[tuple[int, int], ...]:
+        known, more = dict(of_one), dict(of_other)
+        return tuple((index, max(known.get(index, 0), more.get(index, 0))) for index in sorted({*known, *more}))
+
+    return replace(
+        max(one, other, key=lambda ledger: ledger.limited_at),
+        seconds=greater(one.seconds, other.seconds),
+        buckets=greater(one.buckets, other.buckets),
+        paused_until=max(one.paused_until, other.paused_until),
+    )
+
+
+def with_minute_spent(ledger: UsageLedger, requests: int, now: Instant) -> UsageLedger:
+    """The ledger with `requests` spent in this minute, for a relay of whose requests nothing else is known."""
+    return replace(ledger, seconds=merge_bins((*ledger.seconds, (now // BIN, requests))))
+
+
+def shift_bins(entries: tuple[tuple[int, int], ...], width: int, by: int) -> tuple[tuple[int, int], ...]:
+    return tuple((index - (-by // width), n) for index, n in entries)
+
+
+def merge_bins(entries: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    counts: dict[int, int] = {}
+    for index, n in entries:
+        counts[index] = min(counts.get(index, 0) + n, MOST_SPENT)
+    return tuple(sorted(counts.items()))
+
+
+def _entries(raw: Any) -> tuple[tuple[int, int], ...]:
+    pairs: Iterable[Any] = raw[-1_000:]
+    entries = tuple(sorted((int(index), int(n)) for index, n in pairs))
+    if any(not 0 < n <= MOST_SPENT for _, n in entries):
+        raise ValueError("a number of requests is out of range")
+    return entries
+
+
+def _share(raw: Any) -> float:
+    if not LEAST_SHARE <= float(raw) <= 1:
+        raise ValueError("a share is out of range")
+    return float(raw)
