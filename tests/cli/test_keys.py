@@ -3,9 +3,7 @@
 import asyncio
 import json
 import re
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -133,16 +131,6 @@ def test_where_there_is_no_store(blank_sqlite_url: str, tmp_path: Path) -> None:
         done = keys_of(tmp_path, blank_sqlite_url)(*words)
         assert (done.exit_code, "there is no store" in done.output) == (1, True)
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
-
-
-def test_older_tables_stay_as_they_are(sqlite_url: str, tmp_path: Path) -> None:
-    """Relays of an earlier version may be at work in them: bringing them up to date is for `relay serve`."""
-    keys = keys_of(tmp_path, sqlite_url)
-    keys("create", "ops", "--scope", "read")
-    with closing(sqlite3.connect(tmp_path / "relay.db", isolation_level=None)) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '0009'")
-    done = keys("create", "new", "--scope", "read")
-    assert (done.exit_code, "at version 0009, older than this relay's" in done.output) == (1, True)
 
 
 def test_beside_a_relay(keys: Keys, store_url: str) -> None:

@@ -1,12 +1,18 @@
-"""What a later version may do to the tables, and what it may not: those of this version are still at work in them."""
+"""Later versions of the tables, and the changes that would stop the relays of this version in them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from sqlalchemy import Connection, Inspector, inspect, text, update
 
+from relay.store.engine import migrate
 from relay.store.engine.schema import metadata, store_compatibility
 
 NEWER = "9999"
+
+NEXT_VERSIONS = (*migrate.VERSIONS, Path(__file__).parent / "next_version")
+"""The migrations of this version, and one of a next version, which is `NEXT`."""
+NEXT = "0002"
 
 
 def make_newer(tx: Connection, oldest: str) -> None:

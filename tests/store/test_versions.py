@@ -1,25 +1,40 @@
-"""Tables of other versions: brought up to date by one relay while others wait, and so that the others can go on."""
+"""Tables of other versions: one relay upgrades them while others wait, and relays of the version before go on."""
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import psycopg
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from relay.errors import StoreError
 from relay.security.encryption import FieldCipher
 from relay.store.engine import dialect, migrate
-from relay.store.engine.database import Store
+from relay.store.engine.database import Store, read_only, write_offline
+from relay.store.maintenance.preflight import preflight_check
 from relay.store.tables import idempotency
-from tests.store.newer import NEWER, Shape, breaks, make_newer
+from tests.store.newer import NEWER, NEXT, NEXT_VERSIONS, Shape, breaks, make_newer
 from tests.store.recording import RECORDED, unplain
+
+STORED = idempotency.StoredResponse(key="k", request_hash="", status=201, answer="", created_at=0)
+
+
+@pytest.fixture
+def store_url_of_this_version(blank_url: str) -> str:
+    """A store whose tables are of this version, without a relay at work."""
+    engine = dialect.engine(dialect.parse(blank_url), writer=True, connections=1, relay_seal=FieldCipher())
+    migrate.upgrade(engine)
+    engine.dispose()
+    return blank_url
 
 
 @pytest.fixture
 def engine(blank_url: str) -> Iterator[Engine]:
-    """An empty database, in which nobody has been."""
+    """An empty database."""
     made = dialect.engine(dialect.parse(blank_url), writer=True, connections=1, relay_seal=FieldCipher())
     yield made
     made.dispose()
@@ -27,19 +42,19 @@ def engine(blank_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def hasty_url(blank_postgres_url: str) -> str:
-    """A PostgreSQL in which nobody waits long for a lock."""
+    """A PostgreSQL with a short lock timeout."""
     return f"{blank_postgres_url}&options=-c%20lock_timeout%3D300"
 
 
-async def test_relays_that_start_together_make_the_tables_once(blank_postgres_url: str) -> None:
-    """One makes them, the others wait for it and find them made."""
+async def test_concurrent_starts_create_the_tables_once(blank_postgres_url: str) -> None:
+    """One relay creates them; the others wait for it."""
     stores = await asyncio.gather(*(Store.open(blank_postgres_url) for _ in range(5)))
     assert not any(await asyncio.gather(*(one.read(migrate.needs_upgrade) for one in stores)))
     await asyncio.gather(*(one.aclose() for one in stores))
 
 
-async def test_a_relay_waits_for_another_s_migrations_however_long_they_take(hasty_url: str) -> None:
-    """Longer than for any other lock."""
+async def test_start_waits_without_limit_for_another_relays_upgrade(hasty_url: str) -> None:
+    """It waits longer than for any other lock."""
     with psycopg.connect(hasty_url, autocommit=True) as other:
         other.execute(f"SELECT pg_advisory_lock({migrate._LOCK})")
         opening = asyncio.create_task(Store.open(hasty_url))
@@ -52,67 +67,100 @@ async def test_a_relay_waits_for_another_s_migrations_however_long_they_take(has
         await (await opening).aclose()
 
 
-async def test_tables_in_use_are_not_waited_for_at_everybody_s_cost(hasty_url: str) -> None:
-    """While a dump reads them, whoever would change them gives up, says why, and has changed nothing."""
+def test_upgrade_of_tables_in_use_fails_and_changes_nothing(hasty_url: str) -> None:
+    """While a dump reads the tables, an upgrade soon fails, says why, and changes nothing; afterwards it succeeds."""
     engine = dialect.engine(dialect.parse(hasty_url), writer=True, connections=1, relay_seal=FieldCipher())
-    migrate.upgrade(engine, "0010")
+    migrate.upgrade(engine)
     with psycopg.connect(hasty_url) as dump:
         dump.execute("SELECT count(*) FROM endpoints")
-        with pytest.raises(StoreError, match="another transaction holds"):
-            await Store.open(hasty_url)
+        with pytest.raises(DBAPIError) as failed:
+            migrate.upgrade(engine, versions=NEXT_VERSIONS)
+        assert "another transaction holds" in str(dialect.to_store_error(failed.value))
         with engine.connect() as tx:
-            assert migrate.version_of(tx) == "0010"
+            assert migrate.version_of(tx) == migrate.newest()
+    migrate.upgrade(engine, versions=NEXT_VERSIONS)
+    with engine.connect() as tx:
+        assert migrate.version_of(tx) == NEXT
     engine.dispose()
-    await (await Store.open(hasty_url)).aclose()
 
 
-async def test_a_relay_can_start_on_tables_that_only_have_more(store: Store, store_url: str) -> None:
-    """A relay of the version before comes back while others are upgraded: it works, and leaves them as they are."""
+async def test_upgrade_keeps_the_rows_and_relays_of_the_version_before_go_on(store: Store, store_url: str) -> None:
+    """The next version's relay upgrades the tables under a relay at work, which goes on, and starts again in them."""
+    await store.write(lambda tx: idempotency.store(tx, STORED))
+    upgrading = dialect.engine(dialect.parse(store_url), writer=True, connections=1, relay_seal=FieldCipher())
+    migrate.upgrade(upgrading, versions=NEXT_VERSIONS)
+    upgrading.dispose()
+    assert await store.read(migrate.version_of) == NEXT
+    assert await store.read(lambda tx: idempotency.get(tx, STORED.key)) == STORED
+    assert await store.write(lambda tx: idempotency.store(tx, replace(STORED, key="after")))
+    await store.aclose()
+    back = await Store.open(store_url)
+    assert await back.read(migrate.version_of) == NEXT
+    assert await back.read(lambda tx: idempotency.get(tx, "after")) is not None
+    await back.aclose()
+
+
+def test_commands_leave_older_tables_as_they_are(store_url_of_this_version: str) -> None:
+    """Relays of the earlier version may be at work in them: only `relay serve` upgrades them. The errors say so."""
+    url = store_url_of_this_version
+    for command in (read_only, write_offline):
+        with pytest.raises(StoreError, match="at version 0001, older than this relay's"):
+            command(url, lambda tx: None, NEXT_VERSIONS)
+    assert "at version 0001; `relay serve` brings them up to date" in preflight_check(url, FieldCipher(), NEXT_VERSIONS)
+    assert read_only(url, migrate.version_of) == "0001"
+
+
+async def test_relay_starts_in_newer_compatible_tables(store: Store, store_url: str) -> None:
+    """A relay of the version before starts again during an upgrade: it works, and leaves the tables as they are."""
     await store.write(lambda tx: make_newer(tx, migrate.OLDEST_COMPATIBLE))
     await store.aclose()
     back = await Store.open(store_url)
     assert await back.read(migrate.version_of) == NEWER
-    kept = idempotency.StoredResponse(key="k", request_hash="", status=201, answer="", created_at=0)
-    assert await back.write(lambda tx: idempotency.store(tx, kept))
-    assert await back.read(lambda tx: idempotency.get(tx, "k")) == kept
+    assert await back.write(lambda tx: idempotency.store(tx, STORED))
+    assert await back.read(lambda tx: idempotency.get(tx, STORED.key)) == STORED
     await back.aclose()
 
 
-async def test_a_relay_does_not_start_on_tables_that_are_others(store: Store, store_url: str) -> None:
-    """Where only newer versions may work, it says so."""
+async def test_relay_does_not_start_in_newer_incompatible_tables(store: Store, store_url: str) -> None:
+    """If only newer versions may work in the tables, the error says so."""
     await store.write(lambda tx: make_newer(tx, NEWER))
     await store.aclose()
     with pytest.raises(StoreError, match="newer relay"):
         await Store.open(store_url)
 
 
-async def test_nobody_starts_in_a_store_that_is_closed(store: Store, store_url: str) -> None:
-    """And is told why, as whoever closed it said."""
+async def test_locked_out_store_refuses_to_open_with_the_reason(store: Store, store_url: str) -> None:
+    """The error is the reason that was stored with the lock."""
     await store.write(lambda tx: migrate.lock_out(tx, "it has moved"))
     await store.aclose()
     with pytest.raises(StoreError, match="it has moved"):
         await Store.open(store_url)
 
 
-def test_relays_since_the_oldest_version_can_work_in_the_newest_tables(engine: Engine) -> None:
-    """Migrations since then only add. Where one can't, it sets `migrate.OLDEST_COMPATIBLE` to its own."""
-    migrate.upgrade(engine, migrate.OLDEST_COMPATIBLE)
+@pytest.mark.parametrize("versions", [migrate.VERSIONS, NEXT_VERSIONS])
+def test_migrations_since_the_oldest_compatible_version_only_add(engine: Engine, versions: Sequence[Path]) -> None:
+    """A migration that does more sets `migrate.OLDEST_COMPATIBLE` to its own version."""
+    migrate.upgrade(engine, to=migrate.OLDEST_COMPATIBLE)
     with engine.connect() as tx:
         before = Shape(tx)
-    migrate.upgrade(engine)
+    migrate.upgrade(engine, versions=versions)
     with engine.connect() as tx:
         assert breaks(before, Shape(tx)) == []
 
 
-async def test_what_relays_of_the_oldest_version_ask_is_answered(postgres_url: str) -> None:
-    """Every statement that a relay made in its tables can be made in the newest, writes included."""
-    await (await Store.open(postgres_url)).aclose()
+@pytest.mark.parametrize("versions", [migrate.VERSIONS, NEXT_VERSIONS])
+def test_statements_of_the_oldest_compatible_version_work(blank_postgres_url: str, versions: Sequence[Path]) -> None:
+    """Every statement that a relay of that version makes works in the newest tables, writes included."""
+    engine = dialect.engine(dialect.parse(blank_postgres_url), writer=True, connections=1, relay_seal=FieldCipher())
+    migrate.upgrade(engine, versions=versions)
+    engine.dispose()
     recorded = json.loads(RECORDED.read_text("utf-8"))
-    assert recorded["version"] == migrate.OLDEST_COMPATIBLE, "record anew: see tests/store/recording.py"
+    assert recorded["version"] == migrate.OLDEST_COMPATIBLE, "record it again: see tests/store/recording.py"
     assert len(recorded["statements"]) > 200
-    with psycopg.connect(postgres_url) as relay:
-        for one in recorded["statements"]:
-            relay.execute(one["statement"], {name: unplain(value) for name, value in one["values"].items()})
+    with psycopg.connect(blank_postgres_url) as relay:
+        for statement in recorded["statements"]:
+            values = {name: unplain(value) for name, value in statement["values"].items()}
+            relay.execute(statement["statement"], values)
             relay.rollback()
 
 
@@ -128,8 +176,8 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-async def test_what_would_stop_the_old_is_found(postgres_url: str, change: str) -> None:
-    """Whatever the way it is written in."""
+async def test_incompatible_change_is_detected(postgres_url: str, change: str) -> None:
+    """However the change is written."""
     store = await Store.open(postgres_url)
     before = await store.read(Shape)
     await store.write(lambda tx: make_newer(tx, NEWER))

@@ -224,17 +224,17 @@ def _set(clock: Callable[[], Instant], tx: Tx) -> int:
     return clock.sync(clock.machine) if isinstance(clock, MachineClock) else 0
 
 
-def read_only(url: str, work: Callable[[Tx], T]) -> T:
+def read_only(url: str, work: Callable[[Tx], T], versions: Sequence[Path] = migrate.VERSIONS) -> T:
     """Runs `work` on a store in which a relay may be at work: takes no lock, and changes nothing, not even its tables.
 
     Raises StoreError where there is no store, or its tables are not those of this version.
     """
-    return _beside(url, work, writing=False)
+    return _beside(url, work, versions, writing=False)
 
 
-def write_offline(url: str, work: Callable[[Tx], T]) -> T:
+def write_offline(url: str, work: Callable[[Tx], T], versions: Sequence[Path] = migrate.VERSIONS) -> T:
     """As `read_only`, for `work` that changes something, in a moment: relays at work on the store wait meanwhile."""
-    return _beside(url, work, writing=True)
+    return _beside(url, work, versions, writing=True)
 
 
 def exists(url: str) -> bool:
@@ -248,13 +248,13 @@ def exists(url: str) -> bool:
         raise dialect.to_store_error(error) from error
 
 
-def _beside(url: str, work: Callable[[Tx], T], writing: bool) -> T:
+def _beside(url: str, work: Callable[[Tx], T], versions: Sequence[Path], writing: bool) -> T:
     if not _has_file(url):
         place = dialect.parse(url).database
         raise StoreError(f"there is no store at {place}; is storage.url right, and did a relay run already?")
     try:
         with connect(url, writing=writing) as tx:
-            if migrate.needs_upgrade(tx):
+            if migrate.needs_upgrade(tx, versions=versions):
                 version = migrate.version_of(tx)
                 raise StoreError(f"the store's tables are at version {version}, older than this relay's; start it once")
             return work(tx)

@@ -1,11 +1,12 @@
-"""Brings the tables up to date at start, with Alembic, and sees to it that relays work only where they may.
+"""Upgrades the tables at start, with Alembic, and keeps relays out of a store in which they can't work.
 
-Migrations only add, so that relays of the version before, which are still at work or come back, can go on in the new
-tables: `OLDEST_COMPATIBLE` says since which version that holds, and is written into the store for those who know no
-better.
+Migrations only add, so that relays of earlier versions continue to work in the new tables. `OLDEST_COMPATIBLE` is the
+oldest version for which that holds. It is written into the store, for relays that do not know the new version.
 """
 
 import logging
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from alembic import command
@@ -18,40 +19,46 @@ from relay.errors import StoreError
 from relay.store.engine import dialect
 from relay.store.engine.schema import store_compatibility
 
-OLDEST_COMPATIBLE = "0013"
-"""The version of the tables whose relays can work in those of this version. A migration that does not only add sets it
-to its own: then all relays have to be stopped for the upgrade, and CHANGELOG.md says so."""
+OLDEST_COMPATIBLE = "0001"
+"""The oldest version of the tables whose relays can work in the tables of this version. A migration that changes or
+removes something sets it to its own version: all relays must stop for that upgrade, and CHANGELOG.md says so."""
+
+MIGRATIONS = Path(__file__).parents[1] / "migrations"
+VERSIONS = (MIGRATIONS / "versions",)
+"""Folders of the migrations of this version."""
 
 _LOCK = 0x5245_4C41_59  # 'RELAY': PostgreSQL's advisory lock of this purpose
 
 
-def _config() -> Config:
+def _config(versions: Sequence[Path]) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations").replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.set_main_option("version_locations", os.pathsep.join(map(str, versions)).replace("%", "%%"))
     return config
 
 
 def version_of(connection: Connection) -> str | None:
-    """The version of the tables; None where there are none."""
+    """The version of the tables; None if there are none."""
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def newest() -> str | None:
-    """The version of the tables that this relay makes."""
-    return ScriptDirectory.from_config(_config()).get_current_head()
+def newest(versions: Sequence[Path] = VERSIONS) -> str | None:
+    """The version of the tables that this relay creates."""
+    return ScriptDirectory.from_config(_config(versions)).get_current_head()
 
 
-def needs_upgrade(connection: Connection, but: str | None = None) -> bool:
-    """Whether the tables are older than this version's, or not there.
+def needs_upgrade(connection: Connection, ignore_lock: str | None = None, versions: Sequence[Path] = VERSIONS) -> bool:
+    """Whether the tables are missing or older than the newest of `versions`.
 
-    Raises StoreError for a store in which no relay may work, unless that is because of `but`, and for newer tables in
-    which this one can't.
+    Raises StoreError if relays are locked out of the store for another reason than `ignore_lock`, and if the tables
+    are newer and this relay can't work in them.
     """
-    current, scripts = version_of(connection), ScriptDirectory.from_config(_config())
+    current, scripts = version_of(connection), ScriptDirectory.from_config(_config(versions))
     known = {script.revision for script in scripts.walk_revisions()}
-    oldest, closed = _compatibility(connection) if current is not None else (None, None)
-    if closed not in (None, but):
-        raise StoreError(str(closed))
+    oldest, lock_reason = _compatibility(connection) if current is not None else (None, None)
+    if lock_reason not in (None, ignore_lock):
+        raise StoreError(str(lock_reason))
     if current in known or current is None:
         return current != scripts.get_current_head()
     if oldest in known:
@@ -62,13 +69,18 @@ def needs_upgrade(connection: Connection, but: str | None = None) -> bool:
     )
 
 
-def upgrade(engine: Engine, to: str = "head", but: str | None = None) -> None:
-    """Applies what is missing; one replica does it while the others wait. Raises StoreError as `needs_upgrade` does."""
-    config = _config()
+def upgrade(
+    engine: Engine, ignore_lock: str | None = None, versions: Sequence[Path] = VERSIONS, to: str = "head"
+) -> None:
+    """Applies the missing migrations up to `to`; one relay does it while others wait.
+
+    Raises StoreError as `needs_upgrade` does, and DBAPIError if a table stays in use; then nothing changes.
+    """
+    config = _config(versions)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with engine.begin() as connection:
         _wait_for_others(connection)
-        if not needs_upgrade(connection, but):
+        if not needs_upgrade(connection, ignore_lock, versions):
             return
         config.attributes["connection"] = connection
         command.upgrade(config, to)
@@ -77,17 +89,17 @@ def upgrade(engine: Engine, to: str = "head", but: str | None = None) -> None:
 
 
 def is_locked_out(connection: Connection) -> bool:
-    """Whether no relay may start in the store."""
+    """Whether relays may not start in the store."""
     return _compatibility(connection)[1] is not None
 
 
 def lock_out(connection: Connection, why: str | None) -> None:
-    """From now on no relay may start in the store, and is told why; None: they may."""
+    """Keeps relays from starting in the store; their error is `why`. None lets them start again."""
     _write(connection, closed=why)
 
 
 def write_nothing(connection: Connection) -> None:
-    """Writes a row as it is."""
+    """Updates a row to the values it has: fails if the database takes no writes."""
     connection.execute(update(store_compatibility).values(oldest=store_compatibility.c.oldest))
 
 
@@ -104,7 +116,7 @@ def _write(connection: Connection, **values: str | None) -> None:
 
 
 def _wait_for_others(connection: Connection) -> None:
-    """Until the transaction ends nobody else comes past here. That may take long; a table in use is waited for less."""
+    """Takes the lock of migrations until the transaction ends, however long that takes; tables in use get less time."""
     if connection.dialect.name == "postgresql":
         patience = connection.execute(text("SELECT current_setting('lock_timeout')")).scalar_one()
         connection.execute(text("SET LOCAL lock_timeout = 0"))

@@ -143,7 +143,7 @@ Index("endpoints_by_fingerprint", endpoints.c.fingerprint, unique=True)
 Index("endpoints_by_time", endpoints.c.created_at, endpoints.c.id)
 Index("endpoints_of_kind", endpoints.c.kind, endpoints.c.created_at, endpoints.c.id)
 _troubled = endpoints.c.disabled_at.is_not(None) | endpoints.c.failing_since.is_not(None)
-Index("endpoints_troubled", endpoints.c.failing_since, sqlite_where=_troubled, postgresql_where=_troubled)
+Index("endpoints_failing", endpoints.c.failing_since, sqlite_where=_troubled, postgresql_where=_troubled)
 
 registrations = Table(
     "registrations",
@@ -219,7 +219,7 @@ Index(
     postgresql_where=deliveries.c.next_attempt_at.is_not(None),
 )
 Index(
-    "deliveries_in_turn",
+    "deliveries_round_robin",
     deliveries.c.endpoint_id,
     deliveries.c.next_attempt_at,
     deliveries.c.id,

@@ -1,6 +1,7 @@
 """What a relay would find in its store at its start, found out beforehand and without changing anything."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
@@ -12,7 +13,7 @@ from relay.store.engine.database import connect
 from relay.store.maintenance import reencrypt
 
 
-def preflight_check(url: str, seal: FieldCipher) -> str:
+def preflight_check(url: str, seal: FieldCipher, versions: Sequence[Path] = migrate.VERSIONS) -> str:
     """The state of a store, in words; a relay may be at work in it. Raises StoreError where none could start on it."""
     parsed = dialect.parse(url)
     if dialect.is_sqlite(parsed):
@@ -22,7 +23,7 @@ def preflight_check(url: str, seal: FieldCipher) -> str:
             return "is not there yet; `relay serve` makes it when it starts"
     try:
         with connect(url, seal) as tx:
-            current, behind = migrate.version_of(tx), migrate.needs_upgrade(tx)
+            current, behind = migrate.version_of(tx), migrate.needs_upgrade(tx, versions=versions)
             if not behind:
                 reencrypt.check(tx)
     except DBAPIError as error:
@@ -34,7 +35,7 @@ def preflight_check(url: str, seal: FieldCipher) -> str:
             f"its tables are at version {current}; `relay serve` brings them up to date when it starts: make a backup "
             "before, there is no other way back"
         )
-    if current != migrate.newest():
+    if current != migrate.newest(versions):
         return f"can be read; its tables are at version {current}, newer than this relay's, which can work in them"
     return "can be read, and its tables are those of this version"
 

@@ -62,8 +62,8 @@ class SqliteToPostgres:
     All of them raise StoreError. Whatever is broken off, the same move can be opened again.
     """
 
-    def __init__(self, source_url: str, target_url: str, part: int = CHUNK) -> None:
-        self._part = part
+    def __init__(self, source_url: str, target_url: str, part: int, versions: Sequence[Path]) -> None:
+        self._part, self._versions = part, versions
         self._file, target = dialect.parse(source_url), dialect.parse(target_url)
         if not dialect.is_sqlite(self._file) or dialect.is_sqlite(target):
             text = "a store moves from SQLite to PostgreSQL: name the file with --from sqlite:///..., and set"
@@ -83,9 +83,16 @@ class SqliteToPostgres:
 
     @classmethod
     @_in_words()
-    def open(cls, source_url: str, target_url: str, seal: FieldCipher, part: int = CHUNK) -> "SqliteToPostgres":
+    def open(
+        cls,
+        source_url: str,
+        target_url: str,
+        seal: FieldCipher,
+        part: int = CHUNK,
+        versions: Sequence[Path] = migrate.VERSIONS,
+    ) -> "SqliteToPostgres":
         """Judges both stores, and closes the new one to relays. A move's parts are the same each time."""
-        move = cls(source_url, target_url, part)
+        move = cls(source_url, target_url, part, versions)
         try:
             move._check_source(source_url, seal)
             move._begin()
@@ -153,14 +160,17 @@ class SqliteToPostgres:
         if not self.path.exists():
             raise StoreError(f"there is no store at {self.path}; is --from right?")
         with connect(url, seal) as tx:
-            if migrate.needs_upgrade(tx, but=self._moved) or migrate.version_of(tx) != migrate.newest():
-                text = f"the tables of {self.path} are at version {migrate.version_of(tx)}, and this relay's at"
-                raise StoreError(f"{text} {migrate.newest()}; upgrade the relay that works there first")
+            version, newest = migrate.version_of(tx), migrate.newest(self._versions)
+            if migrate.needs_upgrade(tx, self._moved, self._versions) or version != newest:
+                raise StoreError(
+                    f"the tables of {self.path} are at version {version}, and this relay's at {newest}; "
+                    "upgrade the relay that works there first"
+                )
             reencrypt.check(tx)
             self._is_moved = migrate.is_locked_out(tx)
 
     def _begin(self) -> None:
-        migrate.upgrade(self._new, but=self._unfinished)
+        migrate.upgrade(self._new, self._unfinished, self._versions)
         with self._new.begin() as tx:
             begun = migrate.is_locked_out(tx)
             if not begun and self._is_moved:

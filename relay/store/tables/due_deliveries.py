@@ -93,8 +93,8 @@ def due(tx: Tx, now: Instant, most: int) -> list[DueDelivery]:
 def due_round_robin(tx: Tx, now: Instant, after: str, each: int, most: int) -> tuple[list[DueDelivery], str]:
     """What is due, endpoint after endpoint in the order of their ids, `each` of one: it costs what is returned.
 
-    However long the queue of one endpoint, the next is one step in the index `deliveries_in_turn` away. Of the at most
-    `most` steps made, those are left out that met an endpoint with nothing due.
+    However long the queue of one endpoint, the next is one step in the index `deliveries_round_robin` away. Steps
+    that meet an endpoint with nothing due count towards `most`, and return nothing.
 
     `after` is the endpoint to begin behind. Returns the one to go on behind; '' where the last was met.
     """

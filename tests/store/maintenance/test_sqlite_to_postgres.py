@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Boolean, Engine, Integer, LargeBinary, Table, Text, delete, insert, select, text, update
+from sqlalchemy import Boolean, Engine, Integer, LargeBinary, Table, Text, delete, insert, select, update
 
 from relay.delivery.enqueue import enqueue
 from relay.errors import ConstraintViolation, StoreError, StoreLocked
@@ -23,6 +23,7 @@ from relay.store.maintenance.reencrypt import open_store
 from relay.store.maintenance.sqlite_to_postgres import TABLES, Progress, SqliteToPostgres
 from relay.store.tables import due_deliveries, endpoints, watches
 from tests.make import NOON, claim_due, make_endpoint, make_event
+from tests.store.newer import NEXT_VERSIONS
 
 SMALL = 7
 KEY = "k" * 32
@@ -294,9 +295,9 @@ def test_stores_that_can_not_be_moved_are_told(tmp_path: Path, source: str, targ
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_an_older_store_is_upgraded_by_its_own_relay(sqlite_url: str, postgres_url: str, old: Engine) -> None:
+async def test_import_does_not_upgrade_the_old_store(sqlite_url: str, postgres_url: str, old: Engine) -> None:
     """An import changes nothing in the old store before the end, its tables neither."""
-    with old.begin() as tx:
-        tx.execute(text("UPDATE alembic_version SET version_num = '0010'"))
-    with pytest.raises(StoreError, match="at version 0010.*upgrade the relay that works there first"):
-        SqliteToPostgres.open(sqlite_url, postgres_url, FieldCipher())
+    with pytest.raises(StoreError, match="at version 0001.*upgrade the relay that works there first"):
+        SqliteToPostgres.open(sqlite_url, postgres_url, FieldCipher(), versions=NEXT_VERSIONS)
+    with old.connect() as tx:
+        assert migrate.version_of(tx) == "0001"

@@ -182,7 +182,7 @@ async def test_turns_cost_what_they_return(sqlite_store: Store) -> None:
 
     steps = [line for line in await sqlite_store.read(plan_of_turns) if "ahead" in line]
     assert len(steps) == 3
-    assert all(line.startswith("SEARCH ahead USING COVERING INDEX deliveries_in_turn") for line in steps), steps
+    assert all(line.startswith("SEARCH ahead USING COVERING INDEX deliveries_round_robin") for line in steps), steps
 
 
 @pytest.mark.parametrize("which", [DeliveryFilter(endpoint_id="ep_a"), DeliveryFilter(endpoint_id="ep_a", since=NOON)])

@@ -1,4 +1,4 @@
-"""The first tables."""
+"""All tables."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,6 +8,26 @@ down_revision = None
 
 
 def upgrade() -> None:
+    op.create_table(
+        "api_keys",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("hash", sa.Text(), nullable=False),
+        sa.Column("scopes", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_used_at", sa.BigInteger(), nullable=True),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("api_keys_by_hash", "api_keys", ["hash"], unique=True)
+    op.create_index(
+        "api_keys_by_name",
+        "api_keys",
+        ["name"],
+        unique=True,
+        sqlite_where=sa.text("revoked_at IS NULL"),
+        postgresql_where=sa.text("revoked_at IS NULL"),
+    )
     op.create_table(
         "attempts",
         sa.Column("id", sa.Text(), nullable=False),
@@ -23,6 +43,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("attempts_of_delivery", "attempts", ["delivery_id", "number"], unique=False)
+    op.create_table(
+        "callback_tokens",
+        sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("token", sa.Text(), nullable=False),
+        sa.Column("old_token", sa.Text(), nullable=True),
+        sa.Column("old_token_valid_until", sa.BigInteger(), nullable=True),
+        sa.Column("last_callback_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("workspace"),
+    )
     op.create_table(
         "deliveries",
         sa.Column("id", sa.Text(), nullable=False),
@@ -43,6 +72,7 @@ def upgrade() -> None:
         sa.Column("leased_by", sa.Text(), nullable=True),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("trace", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("deliveries_by_status", "deliveries", ["status", "created_at", "id"], unique=False)
@@ -55,7 +85,16 @@ def upgrade() -> None:
         sqlite_where=sa.text("next_attempt_at IS NOT NULL"),
         postgresql_where=sa.text("next_attempt_at IS NOT NULL"),
     )
+    op.create_index(
+        "deliveries_round_robin",
+        "deliveries",
+        ["endpoint_id", "next_attempt_at", "id"],
+        unique=False,
+        sqlite_where=sa.text("next_attempt_at IS NOT NULL"),
+        postgresql_where=sa.text("next_attempt_at IS NOT NULL"),
+    )
     op.create_index("deliveries_of_endpoint", "deliveries", ["endpoint_id", "status", "created_at"], unique=False)
+    op.create_index("deliveries_of_endpoint_by_time", "deliveries", ["endpoint_id", "created_at", "id"], unique=False)
     op.create_index("deliveries_of_job", "deliveries", ["job_id", "created_at"], unique=False)
     op.create_index("deliveries_once", "deliveries", ["event_id", "endpoint_id"], unique=True)
     op.create_table(
@@ -67,6 +106,7 @@ def upgrade() -> None:
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column("host", sa.Text(), nullable=False),
         sa.Column("format", sa.Text(), nullable=False),
+        sa.Column("template", sa.Text(), nullable=True),
         sa.Column("events", sa.Text(), nullable=False),
         sa.Column("secrets", sa.Text(), nullable=False),
         sa.Column("headers", sa.Text(), nullable=False),
@@ -77,12 +117,21 @@ def upgrade() -> None:
         sa.Column("paused_until", sa.BigInteger(), nullable=True),
         sa.Column("failing_since", sa.BigInteger(), nullable=True),
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("next_slot_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("endpoints_by_fingerprint", "endpoints", ["fingerprint"], unique=True)
     op.create_index("endpoints_by_name", "endpoints", ["name"], unique=True)
     op.create_index("endpoints_by_time", "endpoints", ["created_at", "id"], unique=False)
-    op.create_index("endpoints_standing", "endpoints", ["kind", "id"], unique=False)
+    op.create_index("endpoints_of_kind", "endpoints", ["kind", "created_at", "id"], unique=False)
+    op.create_index(
+        "endpoints_failing",
+        "endpoints",
+        ["failing_since"],
+        unique=False,
+        sqlite_where=sa.text("disabled_at IS NOT NULL OR failing_since IS NOT NULL"),
+        postgresql_where=sa.text("disabled_at IS NOT NULL OR failing_since IS NOT NULL"),
+    )
     op.create_table(
         "events",
         sa.Column("id", sa.Text(), nullable=False),
@@ -94,6 +143,8 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("events_by_time", "events", ["created_at", "id"], unique=False)
+    op.create_index("events_by_type", "events", ["type", "created_at", "id"], unique=False)
     op.create_index("events_of_job", "events", ["workspace", "job_id"], unique=False)
     op.create_table(
         "idempotency",
@@ -105,6 +156,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key"),
     )
     op.create_index("idempotency_by_time", "idempotency", ["created_at"], unique=False)
+    op.create_table(
+        "import_parts",
+        sa.Column("of", sa.Text(), nullable=False),
+        sa.Column("part", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("of", "part"),
+    )
+    op.create_table(
+        "leader_leases",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
     op.create_table(
         "polls",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -127,8 +192,10 @@ def upgrade() -> None:
         sa.Column("events", sa.Text(), nullable=False),
         sa.Column("metadata", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("trace", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("registrations_by_status", "registrations", ["status", "created_at", "id"], unique=False)
     op.create_index("registrations_by_time", "registrations", ["created_at", "id"], unique=False)
     op.create_index("registrations_of_endpoint", "registrations", ["endpoint_id", "created_at"], unique=False)
     op.create_index("registrations_of_job", "registrations", ["job_id", "created_at"], unique=False)
@@ -139,6 +206,21 @@ def upgrade() -> None:
         unique=True,
         sqlite_where=sa.text("status != 'withdrawn'"),
         postgresql_where=sa.text("status != 'withdrawn'"),
+    )
+    op.create_table(
+        "sessions",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("key_hash", sa.Text(), nullable=False),
+        sa.Column("csrf", sa.Text(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "store_compatibility",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("oldest", sa.Text(), nullable=False),
+        sa.Column("closed", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
         "watches",
@@ -157,9 +239,15 @@ def upgrade() -> None:
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
         sa.Column("leased", sa.Boolean(), nullable=False),
+        sa.Column("exec_callback", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("callback_received_at", sa.BigInteger(), nullable=True),
+        sa.Column("unconfirmed_hints", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("unconfirmed_since", sa.BigInteger(), nullable=True),
+        sa.Column("trace", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("workspace", "job_id"),
     )
     op.create_index("watches_by_job", "watches", ["job_id"], unique=False)
+    op.create_index("watches_by_state", "watches", ["state", "created_at", "job_id"], unique=False)
     op.create_index("watches_by_time", "watches", ["created_at", "job_id"], unique=False)
     op.create_index(
         "watches_due",
@@ -176,6 +264,30 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("ended_at IS NOT NULL"),
         postgresql_where=sa.text("ended_at IS NOT NULL"),
+    )
+    op.create_index(
+        "watches_hinted_due",
+        "watches",
+        ["workspace", "callback_received_at"],
+        unique=False,
+        sqlite_where=sa.text("callback_received_at IS NOT NULL AND next_poll_at IS NOT NULL"),
+        postgresql_where=sa.text("callback_received_at IS NOT NULL AND next_poll_at IS NOT NULL"),
+    )
+    op.create_index(
+        "watches_leased",
+        "watches",
+        ["next_poll_at"],
+        unique=False,
+        sqlite_where=sa.text("leased IS 1"),
+        postgresql_where=sa.text("leased IS true"),
+    )
+    op.create_index(
+        "watches_unconfirmed",
+        "watches",
+        ["workspace", "unconfirmed_since"],
+        unique=False,
+        sqlite_where=sa.text("unconfirmed_since IS NOT NULL"),
+        postgresql_where=sa.text("unconfirmed_since IS NOT NULL"),
     )
     op.create_table(
         "workspaces",
