@@ -213,7 +213,7 @@ def test_delivery_s_numbers_are_the_code_s() -> None:
     assert rules.per_host == 4
     assert "at most four connections" in text
     assert retry_policy.DISABLE_ATTEMPTS == retry_policy.BREAKER_OPENS_AT == 10
-    assert f"{retry_policy.DEFAULT_PAUSE // SECOND} seconds where it says nothing" in text
+    assert f"{retry_policy.DEFAULT_PAUSE // SECOND} seconds if it is missing" in text
     assert f"first {RESPONSE_KEPT // 1024} KiB" in text
     assert TOLERANCE == 5 * MINUTE
     assert (formats.rate_limit("slack"), formats.rate_limit("google_chat"), formats.rate_limit("zapier")) == (1, 1, 25)
