@@ -243,9 +243,7 @@ def test_the_template_makes_what_the_page_shows() -> None:
     [wanted], [shown] = blocks(text, "yaml"), blocks(text, "json")
     kept = template.check(yaml.safe_load(wanted)["endpoints"][0]["template"])
     assert json.loads(shown) == template.body(kept, sample_event(EventType.COMPLETED, 0), None)
-    named = set(
-        re.findall(r"`{{ ([\w.]+) }}`", sections(DOCS / "how-to/template.md")["Placeholders"].text)
-    )
+    named = set(re.findall(r"`{{ ([\w.]+) }}`", sections(DOCS / "how-to/template.md")["Placeholders"].text))
     assert {"job", "job.scenario", "job.error", "registration"} | named == template.PATHS
 
 
