@@ -36,7 +36,7 @@ NEVER_SPENT = {"per_minute": 100_000, "per_day": 10_000_000, "share": 1.0}
 """A budget that no benchmark uses up."""
 _BATCH = 20_000
 
-WORDS = {"idle": "a tick, nothing due", "busy": f"a tick with {DUE} polls", "price": "pricing anew"}
+WORDS = {"idle": "a tick, nothing due", "busy": f"a tick with {DUE} polls", "price": "computing the poll price"}
 """What is done, in words."""
 
 

@@ -31,7 +31,7 @@ ROUNDS = 15
 STARTS = 5
 HELD_TO = 3.0
 """How many times longer anything may take in the largest store than in the smallest."""
-_SEARCHES = [f"dashboard: search {what}" for what in ("by id", "by name", "in vain")]
+_SEARCHES = [f"dashboard: search {what}" for what in ("by id", "by name", "without result")]
 BOUNDED = frozenset(["metrics", "pruning 20 jobs", *_SEARCHES])
 """What counts or reads so many rows and no more (100,000, 20,000), and less where there are fewer; or, as deleting,
 finds all rows on the same few pages of the smallest store. Held to the store before the largest."""
@@ -84,9 +84,7 @@ def report(found: Medians, memory: Sequence[float], jobs: Sequence[int], each: i
     rows += [[name, *_cells(medians, "ms")] for name, medians in found.items()]
     head = (database, *(f"{number:,} jobs, {number * each:,} deliveries" for number in jobs))
     checks = [_check(database, name, medians, jobs) for name, medians in found.items()]
-    return Report(
-        [Table(f"What it costs, {database}, {machine()}", head, rows)], [one for one in checks if not one.passed]
-    )
+    return Report([Table(f"Cost, {database}, {machine()}", head, rows)], [one for one in checks if not one.passed])
 
 
 def _cells(values: Sequence[float], unit: str) -> list[str]:

@@ -74,7 +74,7 @@ def fill(engine: Engine, jobs: int, each: int, now: Instant) -> None:
     """`jobs` jobs that ended in the last month, `each` deliveries of each; as many that are still watched (1,000 at
     least), named as those of `benchmarks.tick`.
 
-    A tenth of the jobs brought a new URL; ten endpoints hear of every job. Indexes are made anew afterwards, which is
+    A tenth of the jobs brought a new URL; ten endpoints hear of every job. Indexes are made again afterwards, which is
     quicker than keeping them.
     """
     owners = max(jobs // 10, 2 * STANDING)

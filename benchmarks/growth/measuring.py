@@ -51,7 +51,7 @@ PAGES = {
     "dashboard: one endpoint": "/endpoints/ep_1000000003",
     "dashboard: search by id": "/search?q=job10000000",
     "dashboard: search by name": "/search?q=discovery",
-    "dashboard: search in vain": "/search?q=nothing%20like%20it",
+    "dashboard: search without result": "/search?q=nothing%20like%20it",
 }
 
 
@@ -71,7 +71,7 @@ class Bench(Rig):
         return {
             "a tick, nothing due": self.idle,
             "a tick with 20 polls": self.busy,
-            "pricing anew": self.price,
+            "computing the poll price": self.price,
             "claiming 20 due deliveries": self.claim,
             "registering a job": self.register,
             **asked,
@@ -87,7 +87,7 @@ class Bench(Rig):
         if name == "readiness":
             await self.relay.tick()
         if name == "claiming 20 due deliveries":
-            await self.relay.store.write(self._send_anew)
+            await self.relay.store.write(self._resend)
 
     def _asks(self, path: str, accept: str) -> Callable[[], Awaitable[None]]:
         at = self._now - MONTH + MONTH // 10
@@ -110,7 +110,7 @@ class Bench(Rig):
         ]
         assert len(self._claimed) == DUE
 
-    def _send_anew(self, tx: Tx) -> None:
+    def _resend(self, tx: Tx) -> None:
         """What was claimed is done with; the twenty newest deliveries are due."""
         done = {"status": "delivered", "next_attempt_at": None, "leased_by": None}
         tx.execute(update(deliveries).where(deliveries.c.id.in_(self._claimed)), done)

@@ -119,7 +119,7 @@ def report(found: dict[int, tuple[Cost, Cost]], jobs: int) -> Report:
     """What was counted, and what it leads to."""
     rows = []
     for relays, (registered, told) in found.items():
-        for what, cost in (("registered", registered), ("polled at once, and told", told)):
+        for what, cost in (("registered", registered), ("polled at once, and delivered", told)):
             counted = (
                 f"{cost.server:.2f} ms",
                 f"{cost.wal / 1_000:.1f} kB",
@@ -145,7 +145,7 @@ def _reckoned(found: dict[int, tuple[Cost, Cost]]) -> Table:
         ["log that the disk has to take", f"{jobs * wal / 1_000_000:,.1f} MB a second"],
         [f"workspaces that use up Exec's {A_DAY:,} polls a day", f"{jobs / a_workspace:,.0f}"],
     ]
-    return Table(f"Reckoned from it: a job of {POLLS} polls, each as dear as the last", ("what", "how much"), rows)
+    return Table(f"Extrapolation: a job of {POLLS} polls, each as expensive as the last", ("what", "how much"), rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

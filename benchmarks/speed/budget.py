@@ -168,13 +168,13 @@ def report(found: Found) -> Report:
     """The stages, which add up to the whole."""
     stages = {
         "POST: aiohttp alone": found["posted"],
-        "egress: the URL and its address judged, a deadline, the answer read within bounds": found["guarded"]
+        "egress: URL and address checked, a deadline, the answer read within limits": found["guarded"]
         - found["posted"],
         "signature and headers": found["signed"] - found["guarded"],
-        "store: found, leased, settled, synced": found["stored"],
-        "metrics and a line of the log": found["told"],
-        "dispatcher: turns, lanes, a task, a verdict": found["unsent"] - found["stored"] - found["told"],
-        "what these cost each other when they run together": found["whole"] - found["unsent"] - found["signed"],
+        "store: select, lease, record, sync": found["stored"],
+        "metrics and a log line": found["told"],
+        "dispatcher: admission, a task, the decision": found["unsent"] - found["stored"] - found["told"],
+        "interaction of the stages": found["whole"] - found["unsent"] - found["signed"],
         "the whole path": found["whole"],
     }
     rows = [[name, f"{cost:.0f}", f"{cost / found['whole']:.0%}"] for name, cost in stages.items()]

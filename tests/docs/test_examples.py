@@ -175,7 +175,7 @@ def test_a_wrong_piece_of_configuration_is_found() -> None:
         accepted({"endpoints": [{"name": "a", "uri": "https://example.com/"}]})
 
 
-@pytest.mark.parametrize(("page", "title"), [("zapier.md", "What comes"), ("slack.md", "A workflow")])
+@pytest.mark.parametrize(("page", "title"), [("zapier.md", "The fields"), ("slack.md", "A workflow")])
 def test_the_flat_keys_are_the_format_s(page: str, title: str) -> None:
     """In the format's order, none missing."""
     table = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", sections(DOCS / "how-to" / page)[title].text, re.MULTILINE)
@@ -191,7 +191,7 @@ def test_the_zapier_integration_s_keys_are_linked_not_repeated() -> None:
 
 def test_slack_s_errors_are_those_that_disable() -> None:
     """Each word in the table is one that the format knows, and that disables as the table says."""
-    rows = sections(DOCS / "how-to/slack.md")["When nothing comes"].text.splitlines()
+    rows = sections(DOCS / "how-to/slack.md")["If no message arrives"].text.splitlines()
     words = [word for row in rows if "disables" in row for word in re.findall(r"`(\w+)`", row)]
     assert words
     for word in words:
@@ -213,7 +213,7 @@ def test_delivery_s_numbers_are_the_code_s() -> None:
     assert rules.per_host == 4
     assert "at most four connections" in text
     assert retry_policy.DISABLE_ATTEMPTS == retry_policy.BREAKER_OPENS_AT == 10
-    assert f"{retry_policy.DEFAULT_PAUSE // SECOND} seconds where it says nothing" in text
+    assert f"{retry_policy.DEFAULT_PAUSE // SECOND} seconds if it is missing" in text
     assert f"first {RESPONSE_KEPT // 1024} KiB" in text
     assert TOLERANCE == 5 * MINUTE
     assert (formats.rate_limit("slack"), formats.rate_limit("google_chat"), formats.rate_limit("zapier")) == (1, 1, 25)
@@ -243,9 +243,7 @@ def test_the_template_makes_what_the_page_shows() -> None:
     [wanted], [shown] = blocks(text, "yaml"), blocks(text, "json")
     kept = template.check(yaml.safe_load(wanted)["endpoints"][0]["template"])
     assert json.loads(shown) == template.body(kept, sample_event(EventType.COMPLETED, 0), None)
-    named = set(
-        re.findall(r"`{{ ([\w.]+) }}`", sections(DOCS / "how-to/template.md")["What placeholders can name"].text)
-    )
+    named = set(re.findall(r"`{{ ([\w.]+) }}`", sections(DOCS / "how-to/template.md")["Placeholders"].text))
     assert {"job", "job.scenario", "job.error", "registration"} | named == template.PATHS
 
 

@@ -14,7 +14,7 @@ from tests.docs.pages import DOCS, commands, sections
 from tests.e2e.conftest import API_KEY, Stage, run
 
 PAGE = DOCS / "how-to/litestream.md"
-FILES = sections(PAGE)["Follow the file"].files
+FILES = sections(PAGE)["Copy the file"].files
 FOLLOW, RESTORE = commands(PAGE.read_text())
 JOBS = 50
 

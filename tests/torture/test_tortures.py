@@ -20,7 +20,7 @@ def case(torture: Torture) -> ParameterSet:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("torture", map(case, TORTURES))
+@pytest.mark.parametrize("torture", [case(torture) for torture in TORTURES])
 async def test_whatever_is_hurt_nothing_is_lost(
     torture: Torture, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

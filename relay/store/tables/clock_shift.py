@@ -118,11 +118,11 @@ _NOW_INSTEAD = tuple(
 
 def too_far(tx: Tx, names: Sequence[str], at: Instant) -> tuple[int, Instant | None]:
     """How many polls of these workspaces, and deliveries, are planned later than `at`; and the latest of them."""
-    planned = select(deliveries.c.next_attempt_at.label("at")).where(deliveries.c.next_attempt_at > at)
-    for name in names:
-        of_one = (watches.c.workspace == name, watches.c.next_poll_at > at)
-        planned = planned.union_all(select(watches.c.next_poll_at).where(*of_one))  # type: ignore[assignment]
-    some = planned.subquery()
+    attempts = select(deliveries.c.next_attempt_at.label("at")).where(deliveries.c.next_attempt_at > at)
+    polls = [
+        select(watches.c.next_poll_at).where(watches.c.workspace == name, watches.c.next_poll_at > at) for name in names
+    ]
+    some = attempts.union_all(*polls).subquery()
     number, latest = tx.execute(select(func.count(), func.max(some.c.at))).one()
     return number, latest
 

@@ -7,13 +7,13 @@ _PINS = "tests/test_requirements.py"
 SUPPLIES = (
     Guard(
         "pins",
-        "Every dependency is pinned with the hashes of its files, and comes from no index that a file names",
+        "Every dependency is pinned with the hashes of its files, and no file names another index",
         f"{_PINS}::test_pins_are_made_with_hashes_and_without_addresses",
         swap("--no-emit-index-url ", ""),
     ),
     Guard(
         "image-hashes",
-        "The image gets wheels that are pinned, by their hashes, and the relay; nothing else",
+        "The image contains the relay and wheels that are pinned by hash; nothing else",
         f"{_PINS}::test_nothing_else_is_installed",
         swap(" --require-hashes", ""),
     ),

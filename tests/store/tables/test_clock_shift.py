@@ -140,6 +140,15 @@ async def test_what_no_schedule_reaches_is_known_and_made_due(store: Store) -> N
     assert request_budget.remaining(ledger, allowance, early + DAY + 6 * MINUTE).day == 10
 
 
+async def test_plans_that_are_too_far_are_counted_over_all_workspaces(store: Store) -> None:
+    """One statement counts them for any number of workspaces."""
+    await fill(store)
+    early = NOON - 2 * REACH
+    for names in ([], ["default", "sales"], ["default", "sales", "success"]):
+        count, _ = await store.read(lambda tx, names=names: clock_shift.too_far(tx, names, early + REACH))  # type: ignore[misc]
+        assert count == (2 if names else 1)
+
+
 async def test_plans_within_reach_stay(store: Store) -> None:
     """A start by the right clock changes nothing."""
     await fill(store)
