@@ -1,4 +1,6 @@
-"""The geometry of the plots, and how spans are written."""
+"""The geometry of the charts, and how durations are written."""
+
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ counts = st.integers(0, 10**6)
 
 
 def fits(drawn: Bars) -> bool:
-    """Whether nothing leaves its place: columns side by side, bars between the top and the ground."""
+    """Whether columns are side by side, and bars between the top and the bottom."""
     ends = [0.0, *(column.x + column.width for column in drawn.columns)]
     apart = all(column.x >= end for column, end in zip(drawn.columns, ends, strict=False))
     bars = [bar for column in drawn.columns for bar in column.bars]
@@ -22,7 +24,7 @@ def fits(drawn: Bars) -> bool:
 
 @given(st.lists(st.tuples(counts, counts, counts), min_size=1, max_size=48))
 def test_stacked_bars_fit_and_lose_nothing(given: list[tuple[int, int, int]]) -> None:
-    """No bar leaves its place, the table has every count, and whatever is not nothing is seen."""
+    """No bar leaves the chart, the table has every count, and every count above 0 is visible."""
     drawn = charts.deliveries_per_hour([HourlyCounts(HOUR * k, *three) for k, three in enumerate(given)])
     assert fits(drawn)
     assert drawn.total == sum(map(sum, given)) == sum(int(cell) for column in drawn.columns for cell in column.cells)
@@ -31,7 +33,7 @@ def test_stacked_bars_fit_and_lose_nothing(given: list[tuple[int, int, int]]) ->
 
 
 @given(counts)
-def test_scale_is_near_and_even(highest: int) -> None:
+def test_scale_is_round_and_even(highest: int) -> None:
     """The upper edge is a round, even number, and the highest bar more than a third of it."""
     top = charts.deliveries_per_hour([HourlyCounts(0, highest, 0, 0)]).top
     assert top % 2 == 0
@@ -41,7 +43,7 @@ def test_scale_is_near_and_even(highest: int) -> None:
 
 @given(st.lists(st.integers(0, DAY)))
 def test_histogram_counts_each_once(delays: list[int]) -> None:
-    """Every delay is in one bar, a delay on an edge in the bar that says "within"."""
+    """Every delay is in one bar, a delay on an edge in the bar "within"."""
     drawn = charts.histogram(delays)
     assert fits(drawn)
     assert drawn.total == len(delays) == sum(int(column.cells[0].replace(",", "")) for column in drawn.columns)
@@ -61,7 +63,7 @@ def test_quantile_is_one_of_the_values(values: list[int], share: float) -> None:
 
 @given(counts, st.none() | counts, st.integers(0, 10**6))
 def test_gauge_keeps_proportions(used: int, expected: int | None, allowed: int) -> None:
-    """The longest of the three is the whole bar, and the others are as long beside it as their numbers."""
+    """The longest of the three fills the bar, and the others are in proportion."""
     drawn = charts.gauge(used, expected, allowed)
     longest = max(used, expected or 0, allowed, 1)
     for shown, number in ((drawn.used, used), (drawn.expected, expected or 0), (drawn.allowed, allowed)):
@@ -75,54 +77,54 @@ kinds = st.sampled_from(["poll", "planned"])
 
 
 @given(st.lists(st.lists(st.tuples(instants, st.none() | st.integers(0, DAY), kinds), max_size=20), max_size=5))
-def test_life_keeps_the_order_of_time(lanes: list[list[tuple[int, int | None, str]]]) -> None:
-    """Later is never further left; everything is on the axis; nothing is left out of the table; now is marked only
-    where something is to come, and stands between what was before and what is after."""
+def test_timeline_keeps_the_order_of_time(given: list[list[tuple[int, int | None, str]]]) -> None:
+    """Later events are never further left; every event is on the axis and in the table; now is marked only if
+    something is scheduled, between the past and the future. Labels never overlap, on phones neither."""
     made = [
         TimelineRow(
             str(k),
             tuple(TimelineEvent(at, kind, str(at), lasts if lasts is None else at + lasts) for at, lasts, kind in row),
         )
-        for k, row in enumerate(lanes)
+        for k, row in enumerate(given)
     ]
     drawn = job_timeline.layout(made, NOW)
-    every = [moment for row in lanes for moment in row]
+    every = [event for row in given for event in row]
     assert (drawn is None) == (not every)
     assert len(job_timeline.as_table(made)) == len(every)
     if drawn is None:
         return
-    spots = sorted((int(spot.title), spot.x) for lane in drawn.lanes for spot in lane.spots)
-    assert [x for _, x in spots] == sorted(x for _, x in spots)
-    assert all(spot.x >= 0 and spot.x + spot.width <= 100.01 for lane in drawn.lanes for spot in lane.spots)
+    marks = sorted((int(mark.title), mark.x) for row in drawn.rows for mark in row.marks)
+    assert [x for _, x in marks] == sorted(x for _, x in marks)
+    assert all(mark.x >= 0 and mark.x + mark.width <= 100.01 for row in drawn.rows for mark in row.marks)
     assert (drawn.now is not None) == any(kind == "planned" for *_, kind in every)
     if drawn.now is not None:
-        assert all(x <= drawn.now if at <= NOW else x >= drawn.now for at, x in spots)
-    assert all(after.x - before.x >= 15 for before, after in zip(drawn.ticks, drawn.ticks[1:], strict=False))
+        assert all(x <= drawn.now if at <= NOW else x >= drawn.now for at, x in marks)
+    phone_ticks = [tick for tick in drawn.ticks if not tick.is_minor]
+    for ticks, room in ((drawn.ticks, 15), (phone_ticks, 30)):
+        assert all(after.x - before.x >= room for before, after in pairwise(ticks))
 
 
-def test_long_waits_are_drawn_shorter() -> None:
+def test_long_waits_are_shortened() -> None:
     """Two hours take ten times, not a hundred times, the room of 72 seconds."""
-    lane = TimelineRow(
+    row = TimelineRow(
         "x", tuple(TimelineEvent(at, "poll", "") for at in (1, 1 + 72 * SECOND, 1 + 72 * SECOND + 2 * HOUR))
     )
-    drawn = job_timeline.layout([lane], NOW)
+    drawn = job_timeline.layout([row], NOW)
     assert drawn is not None
-    first, second, third = (spot.x for spot in drawn.lanes[0].spots)
+    first, second, third = (mark.x for mark in drawn.rows[0].marks)
     assert round((third - second) / (second - first)) == 10
 
 
 @given(*[st.floats(0, 1e6)] * 3, st.floats(0, 1), st.none() | st.floats(-1e6, 1e6))
-def test_progress_stays_on_the_bar(
-    age: float, median: float, p90: float, share: float, following: float | None
-) -> None:
-    """Whatever the law and the age, every mark is between 0 and 100 per cent."""
-    drawn = charts.progress(age, median, p90, share, following)
+def test_progress_stays_on_the_bar(age: float, median: float, p90: float, share: float, next_age: float | None) -> None:
+    """For any distribution and age, every mark is between 0 and 100 per cent."""
+    drawn = charts.progress(age, median, p90, share, next_age)
     marks = [drawn.elapsed, drawn.median, drawn.p90, drawn.next_poll or 0]
     assert all(0 <= mark <= 100 for mark in marks)
 
 
 def test_polls_of_the_last_day_by_hour() -> None:
-    """Each poll is in its own hour; older ones and those of a clock that was ahead are left out."""
+    """Each poll is in its own hour; older polls and polls in the future are left out."""
     now = 100 * DAY + 30 * MINUTE
     drawn = charts.polls_per_hour([(now, 3), (now - HOUR, 2), (now - 25 * HOUR, 9), (now + HOUR, 9)], now)
     assert drawn.total == 5
@@ -132,11 +134,11 @@ def test_polls_of_the_last_day_by_hour() -> None:
     ]
 
 
-def test_spans_in_words() -> None:
-    """Two units at the most, the short ones exact."""
+def test_durations_in_words() -> None:
+    """At most two units; short durations are exact."""
     spans = [0, 350, 4_200, 10 * SECOND, 59_600, 185 * SECOND, HOUR, 51 * HOUR, 2 * DAY]
-    said = ["0 ms", "350 ms", "4.2 s", "10 s", "1 min", "3 min 5 s", "1 h", "2 d 3 h", "2 d"]
-    assert [template_filters.format_duration(ms) for ms in spans] == said
+    texts = ["0 ms", "350 ms", "4.2 s", "10 s", "1 min", "3 min 5 s", "1 h", "2 d 3 h", "2 d"]
+    assert [template_filters.format_duration(ms) for ms in spans] == texts
     assert template_filters.relative_time(None, 0) == "never"
     assert template_filters.time_of_day(HOUR + 2 * MINUTE + 3_004) == "01:02:03.004"
     assert template_filters.relative_time(5_000, 10_000) == "5 s ago"
@@ -147,16 +149,16 @@ def test_spans_in_words() -> None:
     )
 
 
-def test_roles_in_words() -> None:
-    """What a key may do is said, and what it may not."""
-    everything = "With it you may see everything, register jobs, change endpoints and send again."
-    only_poll = "With it you may see everything; not register jobs, change endpoints or send again."
-    assert template_filters.describe_scopes(["read", "register", "admin"]) == everything
-    assert template_filters.describe_scopes(["read"]) == f"{only_poll} That takes another key."
+def test_scopes_in_words() -> None:
+    """The text says what a key allows and what not."""
+    all_scopes = "It allows you to see everything, register jobs, change endpoints and resend."
+    read_only = "It allows you to see everything, but not to register jobs, change endpoints or resend."
+    assert template_filters.describe_scopes(["read", "register", "admin"]) == all_scopes
+    assert template_filters.describe_scopes(["read"]) == f"{read_only} That needs another key."
 
 
-def test_addresses_name_only_what_was_chosen() -> None:
-    """Empty parameters are left out, odd ones encoded."""
+def test_links_have_only_chosen_parameters() -> None:
+    """Empty parameters are left out, special characters are encoded."""
     assert template_filters.url_with_query("/jobs", state="", workspace="") == "/jobs"
     assert (
         template_filters.url_with_query("/deliveries", status="failed", endpoint="a&b")

@@ -1,4 +1,4 @@
-"""An endpoint's page without a browser: what a button does is said before, and what a message looks like is drawn."""
+"""An endpoint's page without a browser: it explains each action, and previews its messages."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -40,17 +40,17 @@ async def page_of(api: Api, name: str, **query: str) -> str:
     return answer.text
 
 
-async def test_what_the_configuration_sets_is_said_before(open_relay: Api) -> None:
-    """A secret of the configuration has no button, but a word on where to change it; one that the relay keeps has."""
+async def test_configured_secret_can_not_be_rotated(open_relay: Api) -> None:
+    """A secret of the configuration has no button, but a text that says where to change it."""
     fixed = await page_of(open_relay, "fixed")
-    assert "The secret stands in the configuration." in fixed
+    assert "The configuration sets the secret." in fixed
     assert "/rotate" not in fixed
     kept = await page_of(open_relay, "kept")
-    assert "The configuration names no secret, so the relay keeps it" in kept
+    assert "The configuration sets no secret, so the relay made one" in kept
     assert "Slack checks no signature" in kept
     assert "/rotate" in kept
     for text in (fixed, kept):
-        assert "It stays disabled when the relay starts anew or reloads." in text
+        assert "It stays disabled if the relay restarts or reloads." in text
 
 
 async def test_no_private_key_is_shown(open_relay: Api) -> None:
@@ -68,8 +68,8 @@ async def test_no_private_key_is_shown(open_relay: Api) -> None:
     assert old.removeprefix("whsk_") not in answer.text
 
 
-async def test_when_a_failing_endpoint_is_disabled_is_said(open_relay: Api, clock: Clock) -> None:
-    """Since when it fails, and when that ends it; once it is disabled, how many messages are held for it."""
+async def test_failing_endpoint_says_when_it_is_disabled(open_relay: Api, clock: Clock) -> None:
+    """Since when it fails, and when the relay disables it; once disabled, how many deliveries are held for it."""
     made = await open_relay.register(events=["job.completed"])
     id, since = made["endpoint"]["id"], clock()
 
@@ -80,40 +80,43 @@ async def test_when_a_failing_endpoint_is_disabled_is_said(open_relay: Api, cloc
     await open_relay.relay.store.write(fails)
     clock.advance(DAY)
     text = (await open_relay.http.get(f"/endpoints/{id}", headers=HTML)).text
-    assert "3 attempts in a row. Unless one succeeds it is disabled in 4 d, after 10 at the least" in text
+    assert (
+        "3 attempts in a row. Unless an attempt succeeds, the relay disables it in 4 d, after at least 10 attempts"
+        in text
+    )
     await open_relay.post(f"/v1/endpoints/{id}/disable")
     await open_relay.deliver()
     text = (await open_relay.http.get(f"/endpoints/{id}", headers=HTML)).text
-    assert "1 message is held for it" in text
-    assert "Enable, and send the 1 held message" in text
+    assert "1 delivery is held for it" in text
+    assert "Enable and send the 1 held delivery" in text
 
 
-DRAWN = {
-    "slack": "The message as Slack draws it",
-    "discord": "The message as Discord draws it",
-    "teams": "The message as Teams draws it",
-    "google_chat": "The message as Google Chat draws it",
-    "slack_workflow": "The variables as the workflow has them",
+PICTURES = {
+    "slack": "The message as Slack shows it",
+    "discord": "The message as Discord shows it",
+    "teams": "The message as Teams shows it",
+    "google_chat": "The message as Google Chat shows it",
+    "slack_workflow": "The variables of the workflow",
     "zapier": "The fields as Zapier shows them",
 }
 
 
 @pytest.mark.parametrize("format", [*FORMATS])
-async def test_every_format_is_drawn(open_relay: Api, format: str) -> None:
-    """Each ending is drawn in its receiver's way with all that its message says, and the body stands below it."""
+async def test_preview_of_every_format(open_relay: Api, format: str) -> None:
+    """Each event is shown as its receiver shows it with its whole text, and the body is below it."""
     for type in FINAL_EVENTS:
         text = await page_of(open_relay, "kept", format=format, event=type.value)
-        assert (DRAWN.get(format, "The body that is sent")) in text
+        assert (PICTURES.get(format, "Request body")) in text
         body = formats.render(format, sample_event(type, open_relay.clock()), None)
         assert b"Scenario" in body or format == "standard"
-        if format in DRAWN and type is EventType.FAILED:
-            assert text.count("Unable to generate scenario from the provided prompt") >= 2  # drawn, and in the body
-            assert "GENERATION\\_ERROR" not in text.split("The body that is sent")[0]
+        if format in PICTURES and type is EventType.FAILED:
+            assert text.count("Unable to generate scenario from the provided prompt") >= 2  # twice: picture, body
+            assert "GENERATION\\_ERROR" not in text.split("Request body")[0]
 
 
-async def test_lists_say_what_went_wrong(tmp_path: Path) -> None:
-    """Deliveries are listed by the scenario's name; what is not out says the last error, that it is held, or why it
-    was given up."""
+async def test_lists_show_problems(tmp_path: Path) -> None:
+    """Deliveries are listed by the scenario's name; a delivery that failed or waits shows the last error, that it is
+    held, or why it failed."""
     async with scene(tmp_path) as made, httpx.AsyncClient(base_url=made.url, headers=HTML) as http:
         job = made.exec.add(lasts=60 * SECOND, name="Cold call to a plant manager")
         made.receiver.always(BROKEN, path="/crm")

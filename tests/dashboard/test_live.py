@@ -20,7 +20,7 @@ async def test_nothing_is_missed_while_a_page_loads(page: Page, made: Scene) -> 
 
     await page.route("**/live?*", hold)
     await page.goto(made.url + "/jobs")
-    await expect(page.get_by_text("No job was registered yet.")).to_be_visible()
+    await expect(page.get_by_text("No jobs yet.")).to_be_visible()
     await asked.wait()
     job = made.exec.add(lasts=60 * SECOND)
     await made.register(job.id)

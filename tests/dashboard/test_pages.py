@@ -1,4 +1,4 @@
-"""The pages without a browser: who may see them, what forms are taken, and what is never shown."""
+"""The pages without a browser: who may see them, which forms are accepted, and which secrets are never shown."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -47,8 +47,8 @@ async def test_front_is_a_page_for_browsers_and_json_for_programs(open_relay: Ap
     assert (await open_relay.http.get("/")).json()["name"] == "exec-relay"
 
 
-async def test_login_comes_before_every_page(locked: Api) -> None:
-    """Without a session each page leads to the login, and back to where one wanted to go."""
+async def test_pages_need_a_login(locked: Api) -> None:
+    """Without a session each page redirects to the login, and the login back to the page."""
     answer = await locked.http.get("/jobs?state=active", headers=HTML)
     assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=/jobs%3Fstate%3Dactive")
     assert (await log_in(locked, next="/jobs?state=active")).headers["location"] == "/jobs?state=active"
@@ -56,13 +56,13 @@ async def test_login_comes_before_every_page(locked: Api) -> None:
 
 
 @pytest.mark.parametrize("elsewhere", "https://evil.example //evil.example /\\evil.example javascript:alert(1)".split())
-async def test_login_leads_nowhere_else(locked: Api, elsewhere: str) -> None:
-    """Whatever the address says, after the login one is on this dashboard."""
+async def test_login_redirects_to_no_other_site(locked: Api, elsewhere: str) -> None:
+    """For any `next` the login ends on this dashboard."""
     assert (await log_in(locked, next=elsewhere)).headers["location"] == "/"
 
 
-async def test_whoever_may_only_register_can(sqlite_url: str, clock: Clock) -> None:
-    """A key of scope register leads to the form, and from there on to what it may see: no page that it may not."""
+async def test_register_scope_can_register(sqlite_url: str, clock: Clock) -> None:
+    """A key of scope register gets the form, and after it only pages that it may open."""
     keys = [{"name": "form", "key": ADMIN, "scopes": ["register"]}]
     async with open_api(sqlite_url, clock, security={"api_keys": keys}) as api:
         assert (await log_in(api)).headers["location"] == "/register"
@@ -71,7 +71,7 @@ async def test_whoever_may_only_register_can(sqlite_url: str, clock: Clock) -> N
         form = {"csrf": await token_of(api), "job_id": "j1", "job.failed": "on"}
         answer = await api.http.post("/register", data=form, headers=HTML)
         assert answer.status_code == 200
-        assert "Job j1 is watched" in answer.text
+        assert "Job j1 is registered" in answer.text
         assert "/jobs/" not in answer.text
 
 
@@ -164,7 +164,7 @@ async def test_texts_of_others_stay_texts(open_relay: Api) -> None:
     """Whatever a search, a job or a receiver says, it is escaped."""
     answer = await open_relay.http.get("/search", params={"q": '"><script>alert(1)</script>'}, headers=HTML)
     assert "<script>alert" not in answer.text
-    answer = await open_relay.http.get("/jobs", params={"said": "<i>odd</i>"}, headers=HTML)
+    answer = await open_relay.http.get("/jobs", params={"notice": "<i>odd</i>"}, headers=HTML)
     assert "<i>" not in answer.text
 
 
@@ -192,10 +192,10 @@ async def test_pages_load_nothing_from_elsewhere(open_relay: Api) -> None:
         ({"job_id": "j1", "callback_url": "https://169.254.169.254/"}, "169.254.169.254"),
         ({"job_id": "j1", "endpoint": "ep_none", "job.failed": "on"}, "there is no endpoint with this id or name"),
         ({"job_id": "j1", "workspace": "other"}, "there is no such workspace"),
-        ({"job_id": "j1"}, "tick what is to be told of"),
+        ({"job_id": "j1"}, "choose at least one event"),
     ],
 )
-async def test_wrong_fields_are_told_beside_them(open_relay: Api, form: dict[str, Any], said: str) -> None:
+async def test_errors_are_next_to_their_fields(open_relay: Api, form: dict[str, Any], said: str) -> None:
     """The form comes back with what was filled in and what is wrong, and nothing is stored."""
     answer = await open_relay.http.post("/register", data=form, headers=HTML)
     assert answer.status_code == 400
@@ -203,23 +203,24 @@ async def test_wrong_fields_are_told_beside_them(open_relay: Api, form: dict[str
     assert await open_relay.stored() == {}
 
 
-async def test_the_form_begins_empty(open_relay: Api) -> None:
-    """Nothing is said above a form that was not sent yet; a link brings the job id along."""
+async def test_the_form_is_empty_at_first(open_relay: Api) -> None:
+    """A new form has no notice; a link may fill in the job id."""
     text = (await open_relay.http.get("/register?job_id=j1", headers=HTML)).text
     assert 'value="j1"' in text
     assert 'role="status"' not in text
 
 
 async def test_chosen_events_only(open_relay: Api) -> None:
-    """The boxes that are ticked are what the registration hears of."""
+    """The registration has the events that are ticked."""
+    await open_relay.make_endpoint()
     answer = await open_relay.http.post("/register", data={"job_id": "j1", "job.failed": "on"}, headers=HTML)
-    assert answer.headers["location"] == "/jobs/default/j1?said=registered"
+    assert answer.headers["location"] == "/jobs/default/j1?notice=registered"
     [made] = (await open_relay.get("/v1/registrations"))["data"]
     assert made["events"] == ["job.failed"]
     again = await open_relay.http.post("/register", data={"job_id": "j1", "job.failed": "on"}, headers=HTML)
-    assert again.headers["location"] == "/jobs/default/j1?said=known"
+    assert again.headers["location"] == "/jobs/default/j1?notice=duplicate"
     gone = await open_relay.http.post(f"/registrations/{made['id']}/withdraw", data={"csrf": ""}, headers=HTML)
-    assert gone.headers["location"] == "/jobs/default/j1?said=withdrawn"
+    assert gone.headers["location"] == "/jobs/default/j1?notice=withdrawn"
 
 
 @pytest.mark.parametrize(
@@ -235,15 +236,16 @@ async def test_chosen_events_only(open_relay: Api) -> None:
         ("/jobs/default/none", 404),
     ],
 )
-async def test_wrong_addresses_are_told_as_a_page(open_relay: Api, path: str, status: int) -> None:
-    """A page says what is wrong, and leads back."""
+async def test_wrong_addresses_get_an_error_page(open_relay: Api, path: str, status: int) -> None:
+    """The page says what is wrong, has a link back, and does not poll itself."""
     answer = await open_relay.http.get(path, headers=HTML)
     assert answer.status_code == status
     assert 'role="alert"' in answer.text
+    assert "hx-get" not in answer.text
 
 
 async def test_previews_of_every_format(open_relay: Api) -> None:
-    """Each format draws each event of the sample job; odd ones are refused in words."""
+    """Each format previews each event of the sample job; unknown ones are refused with a text."""
     made = await open_relay.make_endpoint()
     page = f"/endpoints/{made['id']}"
     for format in ("slack", "slack_workflow", "standard", "zapier", "discord", "teams", "google_chat"):

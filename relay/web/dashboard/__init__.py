@@ -1,7 +1,7 @@
-"""The dashboard: pages made by the server, for people. 'Did my message go out, and if not, why?'
+"""The dashboard: pages for people, rendered on the server. They answer "was my message delivered, and if not, why?"
 
-Each page is a handler that reads the store once, and a template. Pages work without scripts; with them they stay
-current by themselves. `page_route.py` has what all of them share, `visitor.py` who is logged in.
+Each page is a handler that reads the store once, and a template. Pages work without scripts; with scripts they update
+themselves. `page.py` has what all pages share, `session.py` the logged-in user.
 """
 
 from starlette.routing import Route
@@ -21,7 +21,7 @@ from relay.web.dashboard.live_updates import StreamCount
 from relay.web.dashboard.page import page_route
 
 FRONT = page_route("/", overview.overview, live=True)
-"""The first page, for those who ask for HTML."""
+"""The first page, for clients that accept HTML."""
 
 ROUTES: tuple[Route, ...] = (
     static_files.ROUTE,

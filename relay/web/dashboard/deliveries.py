@@ -1,4 +1,4 @@
-"""Deliveries: the list, and one with what was sent, what came back, and what can be done."""
+"""Deliveries: the list, and one delivery with its request, the receiver's response and the possible actions."""
 
 import json
 import shlex
@@ -24,104 +24,109 @@ from relay.web.dashboard.delivery_rows import delivery_rows
 from relay.web.dashboard.page import PageRequest, parse_enum, redirect_with_notice, render
 
 PER_PAGE = 50
-COUNTED = 1_000
-"""Failed deliveries that a page counts at the most."""
+MAX_COUNT = 1_000
+"""Failed deliveries that a page counts at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReconstructedRequest:
-    """A request as an attempt sends it."""
+    """The request of an attempt."""
 
     headers: Mapping[str, str]
     curl: str
     verifies: bool
-    """Whether the endpoint's present secret verifies it."""
-    verified: str
-    """What verifying it says, in words."""
+    """Whether the endpoint's current secret verifies it."""
+    explanation: str
+    """The result of the verification as a sentence."""
 
 
-async def list_deliveries(visit: PageRequest) -> Response:
+async def list_deliveries(page: PageRequest) -> Response:
     """Deliveries, newest first."""
-    status = parse_enum(DeliveryStatus, visit.query("status"), "status")
-    job_id, endpoint = visit.query("job_id"), visit.query("endpoint")
-    asked = paging.Page(PER_PAGE, visit.query("cursor"))
+    status = parse_enum(DeliveryStatus, page.query("status"), "status")
+    job_id, endpoint = page.query("job_id"), page.query("endpoint")
+    window = paging.Page(PER_PAGE, page.query("cursor"))
 
     def read(tx: Tx) -> dict[str, Any]:
-        which = DeliveryFilter(status=status, job_id=job_id, endpoint_id=path_params.endpoint_id(tx, endpoint))
-        found, cursor = deliveries.page(tx, asked, which)
-        again = deliveries.count(tx, which, sendable=True, most=COUNTED) if status is DeliveryStatus.FAILED else 0
-        return {"found": delivery_rows(tx, found), "cursor": cursor, "again": again}
+        filter = DeliveryFilter(status=status, job_id=job_id, endpoint_id=path_params.endpoint_id(tx, endpoint))
+        rows, cursor = deliveries.page(tx, window, filter)
+        is_failed_list = status is DeliveryStatus.FAILED
+        count = deliveries.count(tx, filter, sendable=True, most=MAX_COUNT) if is_failed_list else 0
+        return {"deliveries": delivery_rows(tx, rows, page.now), "cursor": cursor, "resendable": count}
 
-    found = await visit.relay.store.read(read)
-    asked_for: dict[str, Any] = {"status": status, "job_id": job_id, "endpoint": endpoint}
-    statuses = [(one.value, one.value) for one in DeliveryStatus]
-    return render(visit, "deliveries.html", statuses=statuses, counted=COUNTED, **asked_for, **found)
+    values = await page.relay.store.read(read)
+    choices: dict[str, Any] = {"status": status, "job_id": job_id, "endpoint": endpoint}
+    statuses = [(status.value, status.value) for status in DeliveryStatus]
+    return render(page, "deliveries.html", statuses=statuses, max_count=MAX_COUNT, **choices, **values)
 
 
-async def resend_all(visit: PageRequest, form: Mapping[str, str]) -> Response:
-    """Sends again all failed ones of the list that the form stood on, as far as they had failed when it was sent."""
+async def resend_all(page: PageRequest, form: Mapping[str, str]) -> Response:
+    """Resends the failed deliveries of the list that the form was on, up to those that failed before it was sent."""
     job_id, endpoint = form.get("job_id") or None, form.get("endpoint") or None
 
     def read(tx: Tx) -> tuple[DeliveryFilter, int]:
         id = path_params.endpoint_id(tx, endpoint)
-        which = DeliveryFilter(status=DeliveryStatus.FAILED, job_id=job_id, endpoint_id=id, ended_before=visit.now)
-        return which, deliveries.count(tx, which, sendable=True)
+        filter = DeliveryFilter(status=DeliveryStatus.FAILED, job_id=job_id, endpoint_id=id, ended_before=page.now)
+        return filter, deliveries.count(tx, filter, sendable=True)
 
-    which, ready = await visit.relay.store.read(read)
-    await bulk_resend.resend_matching(visit.relay, which, ready, visit.now)
+    filter, count = await page.relay.store.read(read)
+    await bulk_resend.resend_matching(page.relay, filter, count, page.now)
     chosen = {"status": DeliveryStatus.PENDING.value, "job_id": job_id or "", "endpoint": endpoint or ""}
-    return redirect_with_notice(template_filters.url_with_query("/deliveries", **chosen), "all-resent")
+    return redirect_with_notice(page, template_filters.url_with_query("/deliveries", **chosen), "all-resent")
 
 
-async def show_delivery(visit: PageRequest, id: str) -> Response:
-    """One delivery: did it go out, and if not, why."""
-    named = path_params.parse_id(id, "delivery")
+async def show_delivery(page: PageRequest, id: str) -> Response:
+    """One delivery: is it delivered, and if not, why."""
+    delivery_id = path_params.parse_id(id, "delivery")
 
     def read(tx: Tx) -> dict[str, Any]:
-        found = deliveries.get(tx, named)
-        if found is None:
-            raise NotFound("delivery_not_found", "there is no such delivery; was it deleted after its time?")
-        [it] = delivery_rows(tx, [found])
-        tried = deliveries.attempts_of(tx, named)
+        delivery = deliveries.get(tx, delivery_id)
+        if delivery is None:
+            raise NotFound("delivery_not_found", "there is no delivery with this id; old deliveries are deleted")
+        [row] = delivery_rows(tx, [delivery], page.now)
+        attempts = deliveries.attempts_of(tx, delivery_id)
+        request = _reconstruct(delivery, row.endpoint, attempts[-1]) if row.endpoint and attempts else None
         return {
-            "delivery": found,
-            "scenario": it.scenario,
-            "endpoint": it.endpoint,
-            "attempts": tried,
-            "sent": _sent(found, it.endpoint, tried[-1]) if it.endpoint and tried else None,
-            "event": events.get(tx, found.event_id),
+            "delivery": delivery,
+            "row": row,
+            "endpoint": row.endpoint,
+            "attempts": attempts,
+            "request": request,
+            "event": events.get(tx, delivery.event_id),
         }
 
-    found = await visit.relay.store.read(read)
-    return render(visit, "delivery.html", body=_pretty(found["delivery"].body), **found)
+    values = await page.relay.store.read(read)
+    return render(page, "delivery.html", body=_pretty(values["delivery"].body), **values)
 
 
-async def resend(visit: PageRequest, id: str, form: Mapping[str, str]) -> Response:
-    """Sends one again."""
-    named = path_params.parse_id(id, "delivery")
-    done = await visit.relay.store.write(lambda tx: deliveries.resend_or_retry_now(tx, named, visit.now))
-    visit.relay.wake()
-    return redirect_with_notice(f"/deliveries/{named}", "resent" if done else "waits")
+async def resend(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
+    """Resends one delivery, or makes its next attempt now."""
+    delivery_id = path_params.parse_id(id, "delivery")
+    resent = await page.relay.store.write(lambda tx: deliveries.resend_or_retry_now(tx, delivery_id, page.now))
+    page.relay.wake()
+    return redirect_with_notice(page, f"/deliveries/{delivery_id}", "resent" if resent else "not-resent")
 
 
-def _sent(delivery: Delivery, endpoint: Endpoint, attempt: Attempt) -> ReconstructedRequest:
-    """The last attempt's request: made anew, as its parts are all that is kept."""
-    signed = standard_webhooks.headers(delivery.event_id, delivery.body, endpoint.secrets, attempt.started_at)
-    own = dict.fromkeys(endpoint.headers, "••••")
-    headers = {**own, "content-type": "application/json", "user-agent": USER_AGENT, **signed}
-    return ReconstructedRequest(headers, _curl(headers, delivery.body), *_verified(signed, delivery, endpoint, attempt))
+def _reconstruct(delivery: Delivery, endpoint: Endpoint, attempt: Attempt) -> ReconstructedRequest:
+    """The last attempt's request, made from its parts: the store keeps no whole requests."""
+    signature = standard_webhooks.headers(delivery.event_id, delivery.body, endpoint.secrets, attempt.started_at)
+    masked = dict.fromkeys(endpoint.headers, "••••")
+    headers = {**masked, "content-type": "application/json", "user-agent": USER_AGENT, **signature}
+    verification = _verification(signature, delivery, endpoint, attempt)
+    return ReconstructedRequest(headers, _curl(headers, delivery.body), *verification)
 
 
-def _verified(signed: Mapping[str, str], delivery: Delivery, endpoint: Endpoint, attempt: Attempt) -> tuple[bool, str]:
+def _verification(
+    signature: Mapping[str, str], delivery: Delivery, endpoint: Endpoint, attempt: Attempt
+) -> tuple[bool, str]:
     try:
-        verify(signed, delivery.body, endpoint.secrets[0].value, now=attempt.started_at)
+        verify(signature, delivery.body, endpoint.secrets[0].value, now=attempt.started_at)
     except RelayError as error:
-        return False, f"It does not verify: {error}"
-    return True, "It verifies with the endpoint's present secret."
+        return False, f"The endpoint's current secret does not verify it: {error}"
+    return True, "The endpoint's current secret verifies it."
 
 
 def _curl(headers: Mapping[str, str], body: bytes) -> str:
-    """A command for a shell: the URL is a secret, and so a variable."""
+    """A shell command. The URL is a secret, so it is a variable."""
     lines = ['curl -X POST "$CALLBACK_URL"']
     lines += [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in headers.items()]
     lines.append(f"--data-binary {shlex.quote(body.decode('utf-8', 'replace'))}")

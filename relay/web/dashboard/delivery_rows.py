@@ -1,48 +1,69 @@
-"""Deliveries as lists show them: of which scenario, to whom, and where one did not go out, why."""
+"""Deliveries as lists show them: the scenario, the endpoint, and why a delivery is not delivered yet."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from relay.model import Delivery, DeliveryStatus, Endpoint
+from relay.delivery import retry_policy
+from relay.model import Delivery, DeliveryStatus, Endpoint, Instant
 from relay.store.engine.database import Tx
 from relay.store.tables import dashboard_queries, endpoints
+from relay.web.dashboard.template_filters import relative_time
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """One delivery, and what people call its parts."""
+    """One delivery with the names of its scenario and its endpoint."""
 
     delivery: Delivery
     scenario: str
-    """The scenario's name; "" where Exec told none."""
+    """The scenario's name; "" if Exec gave none."""
     endpoint: Endpoint | None
-    """None where it was removed."""
+    """None if the endpoint was removed."""
     problem: str
-    """Why it is not out, in words; "" where it is, or where nothing was tried yet."""
+    """Why the delivery is not delivered; "" if it is delivered or was not attempted yet."""
+    waits_for: str
+    """What a pending delivery waits for; "" for other deliveries."""
 
     @property
     def is_held(self) -> bool:
-        """Whether it waits for its endpoint to be enabled."""
+        """Whether the delivery waits until its endpoint is enabled."""
         return self.delivery.status is DeliveryStatus.PENDING and self.delivery.next_attempt_at is None
 
 
-def delivery_rows(tx: Tx, found: Sequence[Delivery]) -> list[DeliveryRow]:
-    """The deliveries with their names and troubles: three reads, however many they are."""
-    receivers = endpoints.get_many(tx, {one.endpoint_id for one in found})
-    names = dashboard_queries.scenario_names(tx, found)
-    errors = dashboard_queries.last_errors(tx, found)
+def delivery_rows(tx: Tx, rows: Sequence[Delivery], now: Instant) -> list[DeliveryRow]:
+    """The deliveries with names and problems: three reads for any number of deliveries."""
+    receivers = endpoints.get_many(tx, {delivery.endpoint_id for delivery in rows})
+    names = dashboard_queries.scenario_names(tx, rows)
+    errors = dashboard_queries.last_errors(tx, rows)
     return [
         DeliveryRow(
-            one,
-            names.get((one.workspace, one.job_id), ""),
-            receivers.get(one.endpoint_id),
-            _trouble(one, receivers.get(one.endpoint_id), errors.get(one.id)),
+            delivery,
+            names.get((delivery.workspace, delivery.job_id), ""),
+            receivers.get(delivery.endpoint_id),
+            _problem(delivery, receivers.get(delivery.endpoint_id), errors.get(delivery.id)),
+            waits_for(delivery, receivers.get(delivery.endpoint_id), now),
         )
-        for one in found
+        for delivery in rows
     ]
 
 
-def _trouble(delivery: Delivery, endpoint: Endpoint | None, error: str | None) -> str:
+def waits_for(delivery: Delivery, endpoint: Endpoint | None, now: Instant) -> str:
+    """What a pending delivery waits for, as a phrase; "" for a delivery that is not pending."""
+    if delivery.status is not DeliveryStatus.PENDING:
+        return ""
+    if delivery.next_attempt_at is None:
+        return "held until its endpoint is enabled"
+    if endpoint is not None and retry_policy.circuit_is_open(endpoint.failures):
+        return f"held back: this endpoint fails, {endpoint.failures} in a row, one attempt at a time"
+    if endpoint is not None and endpoint.paused_until is not None and endpoint.paused_until > now:
+        return f"the receiver asked for a pause; deliveries continue {relative_time(endpoint.paused_until, now)}"
+    number = delivery.attempts + 1
+    if delivery.next_attempt_at <= now:
+        return f"attempt {number} is due now"
+    return f"attempt {number} is {relative_time(delivery.next_attempt_at, now)}"
+
+
+def _problem(delivery: Delivery, endpoint: Endpoint | None, error: str | None) -> str:
     if delivery.status is DeliveryStatus.DELIVERED:
         return ""
     if delivery.status is not DeliveryStatus.PENDING:

@@ -1,4 +1,4 @@
-"""Endpoints: their health, what can be done about it, and what their messages look like."""
+"""Endpoints: their health, the actions on them, and a preview of their messages."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from relay import formats
 from relay.delivery.retry_policy import DISABLE_ATTEMPTS
-from relay.endpoints import admin as standing
+from relay.endpoints import admin
 from relay.errors import ValidationFailed
 from relay.formats import FORMATS
 from relay.formats.sample_event import sample_event
@@ -25,11 +25,11 @@ from relay.web.dashboard.page import PageRequest, parse_enum, redirect_with_noti
 PER_PAGE = 50
 RECENT = 10
 RECENT_MARKS = 40
-"""Deliveries whose outcome is drawn as a mark each."""
+"""Deliveries whose outcomes are drawn, one mark each."""
 
 _KINDS = [
-    (EndpointKind.STANDING.value, "hears of every job"),
-    (EndpointKind.AD_HOC.value, "made by a registration"),
+    (EndpointKind.STANDING.value, "every job"),
+    (EndpointKind.AD_HOC.value, "single jobs"),
 ]
 _UNVERIFIED_RECEIVERS = {
     "slack": "Slack",
@@ -41,95 +41,97 @@ _UNVERIFIED_RECEIVERS = {
 """Formats whose receivers check no signature."""
 
 
-async def list_endpoints(visit: PageRequest) -> Response:
+async def list_endpoints(page: PageRequest) -> Response:
     """Endpoints, newest first."""
-    kind = parse_enum(EndpointKind, visit.query("kind"), "kind")
-    asked = paging.Page(PER_PAGE, visit.query("cursor"))
-    found, cursor = await visit.relay.store.read(lambda tx: endpoints.page(tx, asked, kind))
-    return render(visit, "endpoints.html", found=found, cursor=cursor, kind=kind, kinds=_KINDS)
+    kind = parse_enum(EndpointKind, page.query("kind"), "kind")
+    window = paging.Page(PER_PAGE, page.query("cursor"))
+    rows, cursor = await page.relay.store.read(lambda tx: endpoints.page(tx, window, kind))
+    return render(page, "endpoints.html", endpoints=rows, cursor=cursor, kind=kind, kinds=_KINDS)
 
 
-async def show_endpoint(visit: PageRequest, id: str, **told: Any) -> Response:
-    """One endpoint; `told` is what a form brought: an attempt, or a new secret or public key."""
-    named = path_params.parse_id(id, "endpoint")
+async def show_endpoint(page: PageRequest, id: str, **results: Any) -> Response:
+    """One endpoint; `results` are those of a form: an attempt, or a new secret or public key."""
+    endpoint_id = path_params.parse_id(id, "endpoint")
 
     def read(tx: Tx) -> dict[str, Any]:
-        latest, _ = deliveries.page(tx, paging.Page(RECENT_MARKS), DeliveryFilter(endpoint_id=named))
+        latest, _ = deliveries.page(tx, paging.Page(RECENT_MARKS), DeliveryFilter(endpoint_id=endpoint_id))
+        pending = DeliveryFilter(endpoint_id=endpoint_id, status=DeliveryStatus.PENDING)
         return {
-            "endpoint": standing.get(tx, named),
+            "endpoint": admin.get(tx, endpoint_id),
             "strip": latest[::-1],
-            "recent": delivery_rows(tx, latest[:RECENT]),
-            "held": deliveries.count(tx, DeliveryFilter(endpoint_id=named, status=DeliveryStatus.PENDING)),
+            "recent": delivery_rows(tx, latest[:RECENT], page.now),
+            "held": deliveries.count(tx, pending),
         }
 
-    found = await visit.relay.store.read(read)
-    endpoint: Endpoint = found["endpoint"]
-    drawn = preview(endpoint, visit.query("format") or endpoint.format, visit.query("event"), visit)
-    shown = {"attempt": None, "secret": None, "public_key": None} | told
-    rules = visit.relay.config.delivery
-    health: dict[str, Any] = {
-        "disables_at": (endpoint.failing_since or visit.now) + rules.disable_after,
-        "least": DISABLE_ATTEMPTS,
-        "retention": visit.relay.config.storage.retention,
+    values = await page.relay.store.read(read)
+    endpoint: Endpoint = values["endpoint"]
+    values |= preview(endpoint, page.query("format") or endpoint.format, page.query("event"), page)
+    values |= {"attempt": None, "secret": None, "public_key": None} | results
+    config = page.relay.config
+    values |= {
+        "disables_at": (endpoint.failing_since or page.now) + config.delivery.disable_after,
+        "min_attempts": DISABLE_ATTEMPTS,
+        "retention": config.storage.retention,
     }
-    return render(visit, "endpoint.html", **found, **drawn, **shown, **health, **_signing(endpoint, visit))
+    return render(page, "endpoint.html", **values, **_signing(endpoint, page))
 
 
-def _signing(endpoint: Endpoint, visit: PageRequest) -> dict[str, Any]:
-    """How it signs, and whether a new secret can be made here."""
-    valid = [secret for secret in endpoint.secrets if secret.until is None or visit.now < secret.until]
+def _signing(endpoint: Endpoint, page: PageRequest) -> dict[str, Any]:
+    """How the endpoint signs, and whether its secret can be rotated here."""
+    valid = [secret for secret in endpoint.secrets if secret.until is None or page.now < secret.until]
+    public_keys = (standard_webhooks.public_key_of(secret.value) for secret in valid)
     return {
-        "published": list(filter(None, (standard_webhooks.public_key_of(secret.value) for secret in valid))),
-        "signs": len(valid),
-        "old_token_valid_until": max((secret.until for secret in valid if secret.until is not None), default=None),
-        "ignores": _UNVERIFIED_RECEIVERS.get(endpoint.format, ""),
-        "fixed_secret": standing.has_configured_secret(endpoint, visit.relay.config.endpoints),
+        "public_keys": [key for key in public_keys if key],
+        "valid_secrets": len(valid),
+        "old_secret_until": max((secret.until for secret in valid if secret.until is not None), default=None),
+        "unverified_receiver": _UNVERIFIED_RECEIVERS.get(endpoint.format, ""),
+        "has_configured_secret": admin.has_configured_secret(endpoint, page.relay.config.endpoints),
     }
 
 
-def preview(endpoint: Endpoint, format: str, event: str | None, visit: PageRequest) -> dict[str, Any]:
-    """What a message of this format says of a sample event."""
-    known = [*FORMATS, *([endpoint.format] if endpoint.template else [])]
-    if format not in known:
-        raise ValidationFailed("unknown_format", f"a format is one of {', '.join(known)}", "format")
+def preview(endpoint: Endpoint, format: str, event: str | None, page: PageRequest) -> dict[str, Any]:
+    """The message of a sample event in this format. Raises ValidationFailed for an unknown format or event."""
+    names = [*FORMATS, *([endpoint.format] if endpoint.template else [])]
+    if format not in names:
+        raise ValidationFailed("unknown_format", f"a format is one of {', '.join(names)}", "format")
     type = parse_enum(EventType, event, "event") or EventType.COMPLETED
-    own = endpoint.template if format == endpoint.format else None
-    body = json.loads(formats.render(format, sample_event(type, visit.now), None, own))
+    template = endpoint.template if format == endpoint.format else None
+    body = json.loads(formats.render(format, sample_event(type, page.now), None, template))
     text = json.dumps(body, ensure_ascii=False, indent=2)
-    choices = {"formats": known, "event_types": list(FINAL_EVENTS)}
+    choices = {"formats": names, "event_types": list(FINAL_EVENTS)}
     return {"format": format, "event_type": type, "preview": body, "preview_text": text} | choices
 
 
-async def test(visit: PageRequest, id: str, form: Mapping[str, str]) -> Response:
-    """Sends a sample event, and shows what the receiver answered."""
-    named = path_params.parse_id(id, "endpoint")
-    endpoint = await visit.relay.store.read(lambda tx: standing.get(tx, named))
-    return await show_endpoint(visit, id, attempt=await visit.relay.send_test(endpoint, visit.now))
+async def test(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
+    """Sends a sample event, and shows the receiver's response."""
+    endpoint_id = path_params.parse_id(id, "endpoint")
+    endpoint = await page.relay.store.read(lambda tx: admin.get(tx, endpoint_id))
+    return await show_endpoint(page, id, attempt=await page.relay.send_test(endpoint, page.now))
 
 
-async def rotate(visit: PageRequest, id: str, form: Mapping[str, str]) -> Response:
-    """Gives a new secret, and shows it this once."""
-    named = path_params.parse_id(id, "endpoint")
+async def rotate(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
+    """Makes a new secret, and shows it once."""
+    endpoint_id = path_params.parse_id(id, "endpoint")
 
     def write(tx: Tx) -> Endpoint:
-        return standing.rotate(tx, standing.get(tx, named), None, visit.now, visit.relay.config.endpoints)
+        return admin.rotate(tx, admin.get(tx, endpoint_id), None, page.now, page.relay.config.endpoints)
 
-    new = (await visit.relay.store.write(write)).secrets[0].value
+    secret = (await page.relay.store.write(write)).secrets[0].value
     return await show_endpoint(
-        visit, id, secret=standard_webhooks.secret_to_show(new), public_key=standard_webhooks.public_key_of(new)
+        page, id, secret=standard_webhooks.secret_to_show(secret), public_key=standard_webhooks.public_key_of(secret)
     )
 
 
-async def enable(visit: PageRequest, id: str, form: Mapping[str, str]) -> Response:
-    """Enables one, and sends what was held."""
-    named = path_params.parse_id(id, "endpoint")
-    await visit.relay.store.write(lambda tx: standing.enable(tx, standing.get(tx, named), visit.now))
-    visit.relay.wake()
-    return redirect_with_notice(f"/endpoints/{named}", "enabled")
+async def enable(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
+    """Enables an endpoint and releases its held deliveries."""
+    endpoint_id = path_params.parse_id(id, "endpoint")
+    await page.relay.store.write(lambda tx: admin.enable(tx, admin.get(tx, endpoint_id), page.now))
+    page.relay.wake()
+    return redirect_with_notice(page, f"/endpoints/{endpoint_id}", "enabled")
 
 
-async def disable(visit: PageRequest, id: str, form: Mapping[str, str]) -> Response:
-    """Disables one until it is enabled again."""
-    named = path_params.parse_id(id, "endpoint")
-    await visit.relay.store.write(lambda tx: standing.disable(tx, standing.get(tx, named), visit.now))
-    return redirect_with_notice(f"/endpoints/{named}", "disabled")
+async def disable(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
+    """Disables an endpoint until it is enabled again."""
+    endpoint_id = path_params.parse_id(id, "endpoint")
+    await page.relay.store.write(lambda tx: admin.disable(tx, admin.get(tx, endpoint_id), page.now))
+    return redirect_with_notice(page, f"/endpoints/{endpoint_id}", "disabled")

@@ -1,9 +1,9 @@
-"""One job's life as a picture: what Exec did, when the relay polled and knew, and each attempt at each receiver."""
+"""One job's timeline: what Exec did, when the relay polled and recorded it, and each attempt at each receiver."""
 
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +14,7 @@ from relay.web.dashboard.template_filters import format_duration
 
 @dataclass(frozen=True, slots=True)
 class TimelineEvent:
-    """Something that happened, lasted until `until`, or is planned."""
+    """Something that happened, lasted until `until`, or is scheduled."""
 
     at: Instant
     kind: str
@@ -25,168 +25,189 @@ class TimelineEvent:
 
 @dataclass(frozen=True, slots=True)
 class TimelineRow:
-    """One row of the picture."""
+    """One row of the timeline before layout."""
 
     name: str
-    moments: tuple[TimelineEvent, ...]
+    events: tuple[TimelineEvent, ...]
     link: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TimelineMark:
-    """A moment as drawn, in per cent of the width: a bar where it has one, else a dot."""
+    """An event as drawn, in per cent of the width: a bar if `width` is not 0, else a dot."""
 
     x: float
     width: float
     kind: str
     title: str
     at: Instant
-    lasts: str
-    """What a wide bar bears: how long it took."""
+    duration: str
+    """The text inside a wide bar; "" if the bar is too narrow for it."""
+    is_narrow: bool
+    """Whether the bar is too narrow for its text on a phone."""
 
 
 @dataclass(frozen=True, slots=True)
-class DrawnLane:
+class DrawnRow:
+    """One row of the timeline as drawn."""
+
     name: str
     link: str | None
-    spots: tuple[TimelineMark, ...]
+    marks: tuple[TimelineMark, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
+    """One label of the axis."""
+
     x: float
     text: str
     anchor: str
+    is_minor: bool = False
+    """Whether the label is left out on a phone, where it would overlap another."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobTimeline:
-    """Lanes above each other on one axis, on which long waits are drawn shorter: lengths are the roots of times."""
+    """Rows on one axis. Long waits are drawn shorter: lengths are the square roots of durations."""
 
-    lanes: tuple[DrawnLane, ...]
+    rows: tuple[DrawnRow, ...]
     ticks: tuple[Tick, ...]
     now: float | None
-    """Where now is, in per cent; None where nothing more is to come."""
+    """The position of now, in per cent; None if nothing is scheduled."""
 
 
-_TICK_ROOM = 15.0
-"""Per cent of the width that one time on the axis takes."""
-_DOT = 0.9
-"""Per cent: what is shorter is drawn as a dot."""
-_WORDS = 14.0
-"""Per cent: what is shorter bears no words."""
+_TICK_WIDTH = 15.0
+"""Per cent of the width that one label of the axis needs on a screen."""
+_PHONE_TICK_WIDTH = 30.0
+"""The same on a phone."""
+_MIN_BAR_WIDTH = 0.9
+"""Per cent: a shorter event is drawn as a dot."""
+_MIN_TEXT_WIDTH = 14.0
+"""Per cent: a shorter bar has no text."""
+_PHONE_MIN_TEXT_WIDTH = 30.0
+"""The same on a phone."""
 
 
-def layout(lanes: Sequence[TimelineRow], now: Instant) -> JobTimeline | None:
-    """The lanes drawn; None where nothing happened yet."""
-    found = [moment for lane in lanes for moment in lane.moments]
-    if not found:
+def layout(rows: Sequence[TimelineRow], now: Instant) -> JobTimeline | None:
+    """The rows as drawn; None if nothing happened yet."""
+    events = [event for row in rows for event in row.events]
+    if not events:
         return None
-    to_come = any(moment.kind == "planned" for moment in found)
-    ends = {at for moment in found for at in (moment.at, moment.until) if at is not None}
-    instants = sorted(ends | ({now} if to_come else set()))
-    places = _places(instants)
+    is_going_on = any(event.kind == "planned" for event in events)
+    ends = {at for event in events for at in (event.at, event.until) if at is not None}
+    instants = sorted(ends | ({now} if is_going_on else set()))
+    positions = _positions(instants)
 
     def x(at: Instant) -> float:
-        return places[bisect_left(instants, at)]
+        return positions[bisect_left(instants, at)]
 
-    def spot(moment: TimelineEvent) -> TimelineMark:
-        width = 0.0 if moment.until is None else round(x(moment.until) - x(moment.at), 2)
-        lasts = format_duration(moment.until - moment.at) if moment.until is not None and width > _WORDS else ""
-        return TimelineMark(x(moment.at), width if width > _DOT else 0.0, moment.kind, moment.title, moment.at, lasts)
+    def mark(event: TimelineEvent) -> TimelineMark:
+        width = 0.0 if event.until is None else round(x(event.until) - x(event.at), 2)
+        has_text = event.until is not None and width > _MIN_TEXT_WIDTH
+        duration = format_duration(event.until - event.at) if event.until is not None and has_text else ""
+        drawn_width = width if width > _MIN_BAR_WIDTH else 0.0
+        is_narrow = width < _PHONE_MIN_TEXT_WIDTH
+        return TimelineMark(x(event.at), drawn_width, event.kind, event.title, event.at, duration, is_narrow)
 
-    rows = tuple(DrawnLane(lane.name, lane.link, tuple(map(spot, lane.moments))) for lane in lanes)
-    return JobTimeline(rows, _ticks(instants, places), x(now) if to_come else None)
-
-
-def as_table(lanes: Sequence[TimelineRow]) -> list[tuple[TimelineEvent, str]]:
-    """Every moment with the name of its lane, in order of time: what the picture shows, as a table."""
-    return sorted(((moment, lane.name) for lane in lanes for moment in lane.moments), key=lambda row: row[0].at)
+    drawn_rows = tuple(DrawnRow(row.name, row.link, tuple(map(mark, row.events))) for row in rows)
+    return JobTimeline(drawn_rows, _ticks(instants, positions), x(now) if is_going_on else None)
 
 
-def _places(instants: Sequence[Instant]) -> list[float]:
+def as_table(rows: Sequence[TimelineRow]) -> list[tuple[TimelineEvent, str]]:
+    """Every event with the name of its row, in order of time."""
+    return sorted(((event, row.name) for row in rows for event in row.events), key=lambda entry: entry[0].at)
+
+
+def _positions(instants: Sequence[Instant]) -> list[float]:
     roots = [0.0]
     for before, after in pairwise(instants):
         roots.append(roots[-1] + math.sqrt(after - before))
     return [round(100 * root / (roots[-1] or 1.0), 3) for root in roots]
 
 
-def _ticks(instants: Sequence[Instant], places: Sequence[float]) -> tuple[Tick, ...]:
-    found: list[Tick] = []
-    for at, x in zip(instants, places, strict=True):
-        anchor = "start" if not found else "end" if x > 100 - _TICK_ROOM else "middle"
-        room = 1.5 * _TICK_ROOM if len(found) == 1 or anchor == "end" else _TICK_ROOM
-        if not found or x - found[-1].x >= room:
-            found.append(Tick(x, f"+{format_duration(at - instants[0])}" if found else "0", anchor))
-    return tuple(found)
+def _ticks(instants: Sequence[Instant], positions: Sequence[float]) -> tuple[Tick, ...]:
+    labels = [(x, f"+{format_duration(at - instants[0])}") for at, x in zip(instants, positions, strict=True)]
+    ticks = _fitting([Tick(x, text if x else "0", "middle") for x, text in labels], _TICK_WIDTH)
+    phone_ticks = {tick.x for tick in _fitting(ticks, _PHONE_TICK_WIDTH)}
+    return tuple(replace(tick, is_minor=tick.x not in phone_ticks) for tick in ticks)
 
 
-# --- what is on each lane --------------------------------------------------------------------------------------
+def _fitting(candidates: Sequence[Tick], width: float) -> list[Tick]:
+    """The ticks from the left whose labels of this width do not overlap."""
+    ticks: list[Tick] = []
+    for tick in candidates:
+        anchor = "start" if not ticks else "end" if tick.x > 100 - _TICK_WIDTH else "middle"
+        room = 1.5 * width if len(ticks) == 1 or anchor == "end" else width
+        if not ticks or tick.x - ticks[-1].x >= room:
+            ticks.append(replace(tick, anchor=anchor))
+    return ticks
 
 
-def lanes(
-    found: JobHistory, facts: Sequence[Event], tried: Mapping[str, Sequence[Attempt]], now: Instant
+# --- the events of each row ------------------------------------------------------------------------------------
+
+
+def timeline_rows(
+    history: JobHistory, events: Sequence[Event], attempts: Mapping[str, Sequence[Attempt]], now: Instant
 ) -> list[TimelineRow]:
-    """Exec's, the relay's, the polls', and one for each delivery; those on which nothing happened are left out."""
+    """Rows for Exec, the relay, the polls and each delivery, without empty rows."""
     rows = [
-        TimelineRow("Exec", _at_exec(found.watch, now)),
-        TimelineRow("Relay", _at_relay(found.watch, facts)),
-        TimelineRow("Polls", _polls(found.watch, found.polls, now)),
+        TimelineRow("Exec", _exec_events(history.watch, now)),
+        TimelineRow("Relay", _relay_events(history.watch, events)),
+        TimelineRow("Polls", _poll_events(history.watch, history.polls, now)),
     ]
-    for one in found.deliveries:
-        endpoint = found.endpoints.get(one.endpoint_id)
+    for delivery in history.deliveries:
+        endpoint = history.endpoints.get(delivery.endpoint_id)
         name = (endpoint.name or endpoint.host.removesuffix(":443")) if endpoint else "removed"
-        rows.append(TimelineRow(name, _at_receiver(one, tried[one.id], now), f"/deliveries/{one.id}"))
-    return [lane for lane in rows if lane.moments]
+        rows.append(
+            TimelineRow(name, _delivery_events(delivery, attempts[delivery.id], now), f"/deliveries/{delivery.id}")
+        )
+    return [row for row in rows if row.events]
 
 
-def _at_exec(watch: Watch, now: Instant) -> tuple[TimelineEvent, ...]:
+def _exec_events(watch: Watch, now: Instant) -> tuple[TimelineEvent, ...]:
     job = watch.job
     if job is None or job.created_at_ms is None:
         return ()
-    started, end = job.started_at_ms, job.ended_at_ms or watch.ended_at or now
+    created, started, end = job.created_at_ms, job.started_at_ms, job.ended_at_ms or watch.ended_at or now
     queued_until = started or end
-    moments = [
-        TimelineEvent(
-            job.created_at_ms, "queued", f"queued for {format_duration(queued_until - job.created_at_ms)}", queued_until
-        )
-    ]
+    events = [TimelineEvent(created, "queued", f"queued for {format_duration(queued_until - created)}", queued_until)]
     if started is not None:
-        moments.append(
-            TimelineEvent(started, "running", f"worked on for {format_duration(end - started)}", max(end, started))
-        )
+        title = f"processed for {format_duration(end - started)}"
+        events.append(TimelineEvent(started, "running", title, max(end, started)))
     if job.ended_at_ms is not None:
         kind = "good" if job.status == "completed" else "bad"
-        moments.append(TimelineEvent(job.ended_at_ms, kind, f"{job.status}, Exec says"))
-    return tuple(moments)
+        events.append(TimelineEvent(job.ended_at_ms, kind, f"{job.status} at Exec"))
+    return tuple(events)
 
 
-def _at_relay(watch: Watch, facts: Sequence[Event]) -> tuple[TimelineEvent, ...]:
-    known = (TimelineEvent(fact.created_at, "event", f"the relay knew: {fact.type.value}") for fact in facts)
-    return (TimelineEvent(watch.created_at, "event", "registered"), *known)
+def _relay_events(watch: Watch, events: Sequence[Event]) -> tuple[TimelineEvent, ...]:
+    recorded = (TimelineEvent(event.created_at, "event", f"recorded {event.type.value}") for event in events)
+    return (TimelineEvent(watch.created_at, "event", "registered"), *recorded)
 
 
-def _polls(watch: Watch, polls: Sequence[Mapping[str, Any]], now: Instant) -> tuple[TimelineEvent, ...]:
-    made = tuple(map(_poll, polls))
+def _poll_events(watch: Watch, polls: Sequence[Mapping[str, Any]], now: Instant) -> tuple[TimelineEvent, ...]:
+    events = tuple(map(_poll_event, polls))
     if watch.next_poll_at is None:
-        return made
-    return (*made, TimelineEvent(max(watch.next_poll_at, now), "planned", f"the next poll: {watch.next_poll_reason}"))
+        return events
+    next_poll = TimelineEvent(max(watch.next_poll_at, now), "planned", f"the next poll: {watch.next_poll_reason}")
+    return (*events, next_poll)
 
 
-def _poll(poll: Mapping[str, Any]) -> TimelineEvent:
-    fine = poll["outcome"] in ("seen", "ended")
+def _poll_event(poll: Mapping[str, Any]) -> TimelineEvent:
+    succeeded = poll["outcome"] in ("seen", "ended")
     text = f"poll: {poll['detail'] or poll['outcome']}, {poll['duration_ms']} ms"
-    return TimelineEvent(poll["at"], "poll" if fine else "bad", text)
+    return TimelineEvent(poll["at"], "poll" if succeeded else "bad", text)
 
 
-def _at_receiver(delivery: Delivery, tried: Sequence[Attempt], now: Instant) -> tuple[TimelineEvent, ...]:
-    made = tuple(map(_attempt, tried))
+def _delivery_events(delivery: Delivery, attempts: Sequence[Attempt], now: Instant) -> tuple[TimelineEvent, ...]:
+    events = tuple(map(_attempt_event, attempts))
     if delivery.next_attempt_at is not None:
-        return (*made, TimelineEvent(max(delivery.next_attempt_at, now), "planned", "the next attempt"))
-    return made or (TimelineEvent(delivery.created_at, "queued", f"{delivery.status.value}, no attempt was made"),)
+        return (*events, TimelineEvent(max(delivery.next_attempt_at, now), "planned", "the next attempt"))
+    return events or (TimelineEvent(delivery.created_at, "queued", f"{delivery.status.value}, not attempted"),)
 
 
-def _attempt(attempt: Attempt) -> TimelineEvent:
-    good = attempt.outcome == "delivered"
+def _attempt_event(attempt: Attempt) -> TimelineEvent:
+    kind = "good" if attempt.outcome == "delivered" else "bad"
     text = f"attempt {attempt.number}: {attempt.error or attempt.outcome}, {attempt.duration_ms} ms"
-    return TimelineEvent(attempt.started_at, "good" if good else "bad", text, attempt.started_at + attempt.duration_ms)
+    return TimelineEvent(attempt.started_at, kind, text, attempt.started_at + attempt.duration_ms)

@@ -1,4 +1,4 @@
-"""Jobs: the list, and one job's life as a picture."""
+"""Jobs: the list, and one job with its timeline."""
 
 from typing import Any
 
@@ -18,37 +18,37 @@ from relay.web.dashboard.page import PageRequest, parse_enum, render
 PER_PAGE = 50
 
 
-async def list_jobs(visit: PageRequest) -> Response:
+async def list_jobs(page: PageRequest) -> Response:
     """Jobs, newest first."""
-    state, workspace = parse_enum(WatchState, visit.query("state"), "state"), visit.query("workspace")
-    asked = paging.Page(PER_PAGE, visit.query("cursor"))
+    state, workspace = parse_enum(WatchState, page.query("state"), "state"), page.query("workspace")
+    window = paging.Page(PER_PAGE, page.query("cursor"))
 
     def read(tx: Tx) -> dict[str, Any]:
-        found, cursor = watches.page(tx, asked, state, workspace)
-        return {"jobs": job_rows(visit.relay, tx, found, visit.now), "cursor": cursor}
+        rows, cursor = watches.page(tx, window, state, workspace)
+        return {"jobs": job_rows(page.relay, tx, rows, page.now), "cursor": cursor}
 
-    names = [(name, name) for name in visit.relay.clients]
-    states = [(one.value, one.value.replace("_", " ")) for one in WatchState]
-    found = await visit.relay.store.read(read)
-    return render(visit, "jobs.html", state=state, workspace=workspace, states=states, names=names, **found)
+    names = [(name, name) for name in page.relay.clients]
+    states = [(state.value, state.value.replace("_", " ")) for state in WatchState]
+    values = await page.relay.store.read(read)
+    return render(page, "jobs.html", state=state, workspace=workspace, states=states, names=names, **values)
 
 
-async def show_job(visit: PageRequest, workspace: str, job_id: str) -> Response:
-    """One job: what Exec said, every poll, every attempt."""
-    named = path_params.job_id(job_id)
+async def show_job(page: PageRequest, workspace: str, job_id: str) -> Response:
+    """One job: Exec's answers, every poll, every attempt."""
+    id = path_params.job_id(job_id)
 
     def read(tx: Tx) -> dict[str, Any]:
-        found = load_job_history(tx, named, workspace)
-        tried = {one.id: deliveries.attempts_of(tx, one.id) for one in found.deliveries}
-        lanes = job_timeline.lanes(found, events.for_job(tx, workspace, named), tried, visit.now)
-        [drawn] = job_rows(visit.relay, tx, [found.watch], visit.now)
+        history = load_job_history(tx, id, workspace)
+        attempts = {delivery.id: deliveries.attempts_of(tx, delivery.id) for delivery in history.deliveries}
+        rows = job_timeline.timeline_rows(history, events.for_job(tx, workspace, id), attempts, page.now)
+        [job] = job_rows(page.relay, tx, [history.watch], page.now)
         return {
-            "job": drawn,
-            "moments": job_timeline.as_table(lanes),
-            "sent": delivery_rows(tx, found.deliveries),
-            "registrations": found.registrations,
-            "endpoints": found.endpoints,
-            "life": job_timeline.layout(lanes, visit.now),
+            "job": job,
+            "timeline_table": job_timeline.as_table(rows),
+            "deliveries": delivery_rows(tx, history.deliveries, page.now),
+            "registrations": history.registrations,
+            "endpoints": history.endpoints,
+            "timeline": job_timeline.layout(rows, page.now),
         }
 
-    return render(visit, "job.html", **await visit.relay.store.read(read))
+    return render(page, "job.html", **await page.relay.store.read(read))

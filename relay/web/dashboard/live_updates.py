@@ -1,7 +1,7 @@
-"""Live change: tells open pages, over server-sent events, when there is something new to fetch.
+"""Live updates: notify open pages, over server-sent events, when there is something new to fetch.
 
-A page says which mark of the store it was drawn at, so that what changed while it was loading is not missed. The mark
-is the store's own: what another relay on the same store does is told as well.
+A page carries the store's change token of the moment before it was read, so changes during loading are not missed. The
+token is the store's own, so changes by other relays on the same store count too.
 """
 
 import asyncio
@@ -17,50 +17,51 @@ from relay.web.dashboard import session
 from relay.web.dashboard.page import PageRequest
 
 POLL_INTERVAL = 1.0
-"""Seconds between two questions to the store, while somebody polls."""
+"""Seconds between two reads of the change token, for each open page."""
 KEEPALIVE_EVERY = 15
-"""So many questions without news until a line keeps the connection open."""
-MOST = 100
-"""Pages that may listen at a time."""
+"""Reads without a change until a comment line keeps the connection open."""
+MAX_STREAMS = 100
+"""Pages that may be connected at a time."""
 
 
 @dataclass(slots=True)
 class StreamCount:
-    """How many pages listen."""
+    """How many pages are connected."""
 
     number: int = 0
 
 
-async def event_stream(visit: PageRequest) -> Response:
-    """An event `changed` at each change since `seen`, until the page goes away, its key does, or the server stops."""
-    listeners: StreamCount = visit.request.app.state.listeners
-    if listeners.number >= MOST:
-        raise Unavailable("too_many_pages", "too many pages listen; this one shows what is new when it is reloaded")
+async def event_stream(page: PageRequest) -> Response:
+    """Sends an event `changed` at each change since `seen`, until the page disconnects, its key is revoked, or the
+    server stops. Raises Unavailable if MAX_STREAMS pages are connected."""
+    streams: StreamCount = page.request.app.state.listeners
+    if streams.number >= MAX_STREAMS:
+        raise Unavailable("too_many_pages", "too many pages are open; reload this page to see changes")
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return StreamingResponse(_stream(visit, listeners), headers=headers, media_type="text/event-stream")
+    return StreamingResponse(_stream(page, streams), headers=headers, media_type="text/event-stream")
 
 
-async def _stream(visit: PageRequest, listeners: StreamCount) -> AsyncIterator[str]:
-    listeners.number += 1
+async def _stream(page: PageRequest, streams: StreamCount) -> AsyncIterator[str]:
+    streams.number += 1
     try:
         yield "retry: 3000\n\n"
-        before, quiet = _seen(visit) or await visit.relay.store.read(dashboard_queries.change_token), 0
-        while await session.is_valid(visit.relay, visit.visitor):
-            now = await visit.relay.store.read(dashboard_queries.change_token)
-            if now != before:
-                before, quiet = now, 0
-                yield f"event: changed\nid: {now}\ndata: \n\n"
+        before, quiet = _last_token(page) or await page.relay.store.read(dashboard_queries.change_token), 0
+        while await session.is_valid(page.relay, page.user):
+            token = await page.relay.store.read(dashboard_queries.change_token)
+            if token != before:
+                before, quiet = token, 0
+                yield f"event: changed\nid: {token}\ndata: \n\n"
             elif quiet == KEEPALIVE_EVERY:
                 quiet = 0
-                yield ": still here\n\n"
+                yield ": keepalive\n\n"
             quiet += 1
             await asyncio.sleep(POLL_INTERVAL)
     except StoreError as error:
-        visit.relay.telemetry.log.warning("a page is no longer told of changes: %s", error)
+        page.relay.telemetry.log.warning("dashboard: a page gets no live updates until it reconnects: %s", error)
     finally:
-        listeners.number -= 1
+        streams.number -= 1
 
 
-def _seen(visit: PageRequest) -> str | None:
-    """The mark that the page was drawn at; after a break in the connection, the one that it heard of last."""
-    return visit.request.headers.get("last-event-id") or visit.query("seen")
+def _last_token(page: PageRequest) -> str | None:
+    """The change token of the page; after a reconnect, the token of the last event."""
+    return page.request.headers.get("last-event-id") or page.query("seen")

@@ -1,4 +1,4 @@
-"""Logging in with an API key, and out."""
+"""Login with an API key, and logout."""
 
 from collections.abc import Mapping
 
@@ -11,34 +11,37 @@ from relay.web.dashboard.page import PageRequest, redirect_with_notice, render
 from relay.web.dashboard.session import ANONYMOUS
 
 
-async def login_page(visit: PageRequest) -> Response:
-    """The form; whoever is logged in goes on."""
-    if visit.visitor is not ANONYMOUS:
-        return redirect_with_notice(visit.visitor.home)
-    return render(visit, "login.html", error=None, wanted=_safe_redirect_path(visit.query("next")))
+async def login_page(page: PageRequest) -> Response:
+    """The login form; a logged-in user is redirected to their first page."""
+    if page.user is not ANONYMOUS:
+        return redirect_with_notice(page, page.user.home)
+    problem = session.cookie_problem(page.request, page.relay.config)
+    return render(page, "login.html", error=problem, next_path=_safe_redirect_path(page.query("next")))
 
 
-async def login(visit: PageRequest, form: Mapping[str, str]) -> Response:
-    """Begins a session, or says that the key is not known."""
-    wanted = _safe_redirect_path(form.get("next"))
+async def login(page: PageRequest, form: Mapping[str, str]) -> Response:
+    """Begins a session, or shows why the key is refused."""
+    next_path = _safe_redirect_path(form.get("next"))
     try:
-        who = await session.log_in(visit.request, visit.relay, form.get("api_key", ""), visit.now)
+        if (problem := session.cookie_problem(page.request, page.relay.config)) is not None:
+            raise problem
+        user = await session.log_in(page.request, page.relay, form.get("api_key", ""), page.now)
     except RequestError as error:
-        return render(visit, "login.html", error.status, errors.headers_of(error), error=error, wanted=wanted)
-    answer = redirect_with_notice(who.home if wanted == "/" else wanted)
-    session.set_cookie(answer, who.token, visit.request, visit.relay.config)
-    return answer
+        return render(page, "login.html", error.status, errors.headers_of(error), error=error, next_path=next_path)
+    response = redirect_with_notice(page, user.home if next_path == "/" else next_path)
+    session.set_cookie(response, user.token, page.request, page.relay.config)
+    return response
 
 
-async def logout(visit: PageRequest, form: Mapping[str, str]) -> Response:
+async def logout(page: PageRequest, form: Mapping[str, str]) -> Response:
     """Ends the session."""
-    await session.log_out(visit.relay, visit.visitor)
-    answer = redirect_with_notice("/login")
-    session.set_cookie(answer, "", visit.request, visit.relay.config)
-    return answer
+    await session.log_out(page.relay, page.user)
+    response = redirect_with_notice(page, "/login")
+    session.set_cookie(response, "", page.request, page.relay.config)
+    return response
 
 
 def _safe_redirect_path(path: str | None) -> str:
-    """A path of this dashboard, whatever the address says: nobody is led elsewhere."""
-    fine = path is not None and path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
-    return path if path is not None and fine else "/"
+    """`path` if it is a path of this dashboard, else "/": no link can redirect a user to another site."""
+    is_safe = path is not None and path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if path is not None and is_safe else "/"

@@ -1,4 +1,4 @@
-"""The first page: what is being watched, what it costs, what went out, and what is wrong."""
+"""The first page: watched jobs, the poll budget, deliveries, and problems."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from relay.polling.workspace_status import COUNTED, WorkspaceStatus
 from relay.service import Relay
 from relay.store.engine import paging
 from relay.store.engine.database import Tx
-from relay.store.tables import dashboard_queries, deliveries, watches, workspaces
+from relay.store.tables import dashboard_queries, deliveries, endpoint_statistics, watches, workspaces
 from relay.store.tables.deliveries import DeliveryFilter
 from relay.web.dashboard import charts
 from relay.web.dashboard.charts import Bars, Gauge
@@ -23,72 +23,80 @@ from relay.web.dashboard.job_rows import job_rows
 from relay.web.dashboard.page import PageRequest, render
 from relay.web.dashboard.template_filters import pluralize
 
-MOST_WATCHES = 12
-MOST_TROUBLED = 8
-MOST_LATEST = 8
-MOST_DELAYS = 5_000
+MAX_JOBS = 12
+MAX_ENDPOINTS = 8
+MAX_DELIVERIES = 8
+MAX_DELAYS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetPanel:
-    """A workspace's budget."""
+    """A workspace's poll budget."""
 
-    situation: WorkspaceStatus
+    status: WorkspaceStatus
     polls: Bars
     used: int
     """Polls of the last 24 hours."""
-    coming: int | None
-    """Polls that the next 24 hours are expected to ask for; None before anything was learned."""
+    expected: int | None
+    """Polls expected in the next 24 hours; None before anything is learned."""
     gauge: Gauge
+    is_key_tried: bool
+    """Whether Exec has answered a poll of the workspace, so that its key is known to work."""
 
 
-async def overview(visit: PageRequest) -> Response:
-    """What a person wants to know first."""
-    now, relay = visit.now, visit.relay
+async def overview(page: PageRequest) -> Response:
+    """The state of the relay at a glance."""
+    now, relay = page.now, page.relay
 
     def read(tx: Tx) -> dict[str, Any]:
         hours = dashboard_queries.by_hour(tx, now - DAY + 60 * MINUTE, now + 1)
-        took = dashboard_queries.delays(tx, now - DAY, MOST_DELAYS)
-        spending = [_spending(relay, tx, name, now) for name in relay.clients]
-        active, _ = watches.page(tx, paging.Page(MOST_WATCHES), WatchState.ACTIVE)
+        delays = dashboard_queries.delays(tx, now - DAY, MAX_DELAYS)
+        active, _ = watches.page(tx, paging.Page(MAX_JOBS), WatchState.ACTIVE)
+        latest, _ = deliveries.page(tx, paging.Page(MAX_DELIVERIES), DeliveryFilter())
         return {
-            "watching": job_rows(relay, tx, active, now),
+            "active_jobs": job_rows(relay, tx, active, now),
             "active": sum(workspace_status.count_watched_jobs(tx, name) for name in relay.clients),
-            "known": bool(active) or bool(watches.page(tx, paging.Page(1))[0]),
+            "has_jobs": bool(active) or bool(watches.page(tx, paging.Page(1))[0]),
             "hours": charts.deliveries_per_hour(hours),
-            "latest": delivery_rows(tx, deliveries.page(tx, paging.Page(MOST_LATEST), DeliveryFilter())[0]),
+            "latest": delivery_rows(tx, latest, now),
             "delivered": sum(hour.delivered for hour in hours),
             "failed": sum(hour.failed for hour in hours),
             "pending": deliveries.pending(tx, COUNTED),
-            "delays": charts.histogram(took),
-            "median": charts.quantile(took, 0.5),
-            "p95": charts.quantile(took, 0.95),
-            "spending": spending,
-            "troubled": dashboard_queries.failing_endpoints(tx, MOST_TROUBLED),
+            "delays": charts.histogram(delays),
+            "median": charts.quantile(delays, 0.5),
+            "p95": charts.quantile(delays, 0.95),
+            "budgets": [_budget_panel(relay, tx, name, now) for name in relay.clients],
+            "attention": endpoint_statistics.needing_attention(tx, now, MAX_ENDPOINTS),
         }
 
-    found = await relay.store.read(read)
+    values = await relay.store.read(read)
     checks = [check for check in (await relay.readiness()).checks if not check.ok]
-    return render(visit, "overview.html", checks=checks, verdict=_headline(checks, found), **found)
+    return render(page, "overview.html", checks=checks, headline=_headline(checks, values), **values)
 
 
-def _headline(checks: Sequence[Check], found: Mapping[str, Any]) -> str:
-    """All of it in one line."""
+def _headline(checks: Sequence[Check], values: Mapping[str, Any]) -> str:
+    """The state of the relay in one line."""
     if checks:
         return "The relay can't do all of its work"
-    if found["troubled"]:
-        return f"{pluralize(len(found['troubled']), 'endpoint needs', 'endpoints need')} a poll"
-    if found["failed"]:
-        return f"{pluralize(found['failed'], 'message')} did not go out"
-    return "All messages go out" if found["known"] else "Ready for the first job"
+    if values["attention"]:
+        return f"{pluralize(len(values['attention']), 'endpoint needs', 'endpoints need')} attention"
+    if values["failed"]:
+        return f"{pluralize(values['failed'], 'delivery', 'deliveries')} failed"
+    return "All deliveries succeed" if values["has_jobs"] else "Ready for the first job"
 
 
-def _spending(relay: Relay, tx: Tx, name: str, now: Instant) -> BudgetPanel:
-    state, each = workspaces.get(tx, name), dashboard_queries.mean_polls_per_job(tx, name)
-    spent = [(index * 5 * MINUTE, polls) for index, polls in state.ledger.buckets]
-    jobs = expected_jobs(hourly_rates(state.arrivals, now), now, DAY)
-    coming = None if each is None else round(jobs * each)
-    found = relay.workspace_status(tx, name, now)
-    used = max(found.allowance.day - found.left.day, 0)
-    gauge = charts.gauge(used, coming, found.allowance.day)
-    return BudgetPanel(found, charts.polls_per_hour(spent, now), used, coming, gauge)
+def _budget_panel(relay: Relay, tx: Tx, name: str, now: Instant) -> BudgetPanel:
+    row, polls_per_job = workspaces.get(tx, name), dashboard_queries.mean_polls_per_job(tx, name)
+    buckets = [(index * 5 * MINUTE, polls) for index, polls in row.ledger.buckets]
+    jobs = expected_jobs(hourly_rates(row.arrivals, now), now, DAY)
+    expected = None if polls_per_job is None else round(jobs * polls_per_job)
+    status = relay.workspace_status(tx, name, now)
+    used = max(status.allowance.day - status.left.day, 0)
+    return BudgetPanel(
+        status,
+        charts.polls_per_hour(buckets, now),
+        used,
+        expected,
+        charts.gauge(used, expected, status.allowance.day),
+        status.sample_size > 0 or endpoint_statistics.has_exec_answered(tx, name),
+    )

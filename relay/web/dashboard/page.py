@@ -1,9 +1,9 @@
-"""What every page has: who is logged in, the frame around it, errors as pages, and a form's fields."""
+"""What every page shares: the logged-in user, the frame, errors as pages, and form fields."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote
 
@@ -22,6 +22,7 @@ from relay.store.tables import dashboard_queries
 from relay.web.core import errors, request_parsing
 from relay.web.core.errors import Unauthenticated, Unavailable
 from relay.web.dashboard import session, template_filters
+from relay.web.dashboard.base_path import base_path, path_for
 from relay.web.dashboard.session import CurrentUser
 
 POLICY = (
@@ -29,15 +30,15 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""What a page may load: its own files and nothing else."""
+"""Content-Security-Policy: a page loads files of this relay only."""
 
 HEADERS = {
     "content-security-policy": POLICY,
     "cross-origin-opener-policy": "same-origin",
-    # With no-referrer browsers send forms with `Origin: null`, which can't be told from a stranger's.
+    # With no-referrer browsers send forms with `Origin: null`, which looks like a form of another site.
     "referrer-policy": "same-origin",
 }
-MOST_FIELDS = 50
+MAX_FIELDS = 50
 """Fields of a form."""
 
 
@@ -47,14 +48,29 @@ class PageRequest:
 
     relay: Relay
     request: Request
-    visitor: CurrentUser
+    user: CurrentUser
     now: Instant
     change_token: str = ""
-    """How far the store was before the page was read, where the page stays current by itself; else ""."""
+    """The store's change token before the page was read, if the page gets live updates; else ""."""
 
     def query(self, name: str) -> str | None:
-        """A parameter of the address, None where it is absent or empty."""
+        """A query parameter; None if it is absent or empty."""
         return self.request.query_params.get(name) or None
+
+    @property
+    def base_path(self) -> str:
+        return base_path(self.relay.config)
+
+    @property
+    def public_url(self) -> str:
+        """The relay's URL without the last slash, as its users reach it."""
+        return self.relay.config.server.public_url or str(self.request.base_url).rstrip("/")
+
+    @property
+    def path(self) -> str:
+        """The path of this page without the base path, whether or not the proxy strips it."""
+        path = self.request.url.path
+        return (path.removeprefix(self.base_path) or "/") if path.startswith(self.base_path + "/") else path
 
 
 Handler = Callable[..., Awaitable[Response]]
@@ -64,39 +80,39 @@ Choice = TypeVar("Choice", bound=StrEnum)
 def page_route(
     path: str, handler: Handler, method: str = "GET", scope: Scope | None = "read", *, live: bool = False
 ) -> Route:
-    """A page at `path` for those who may do `scope` (None: for everybody). A form's handler takes `form` too.
+    """A page at `path` for users with `scope` (None: for everybody). The handler of a POST also takes `form`.
 
-    One that `live` hears of each change and is drawn anew; an older part of a list does not, it would run away.
+    A `live` page reloads its content at each change. Later pages of a list do not: their rows would move away.
     """
 
     async def handle(request: Request) -> Response:
         relay: Relay = request.app.state.relay
-        visit = PageRequest(relay, request, session.ANONYMOUS, relay.clock())
+        page = PageRequest(relay, request, session.ANONYMOUS, relay.clock())
         try:
-            visit = PageRequest(relay, request, await session.load_session(request, relay, visit.now), visit.now)
-            given: dict[str, Any] = dict(request.path_params)
+            page = PageRequest(relay, request, await session.load_session(request, relay, page.now), page.now)
+            arguments: dict[str, Any] = dict(request.path_params)
             if method == "POST":
-                given["form"] = await _form(request)
-                session.check_csrf(request, relay.config, visit.visitor, given["form"])
+                arguments["form"] = await _form(request)
+                session.check_csrf(request, relay.config, page.user, arguments["form"])
             if scope is not None:
-                session.check_scope(visit.visitor, scope)
-            if live and not visit.query("cursor"):
-                visit = replace(visit, change_token=await relay.store.read(dashboard_queries.change_token))
-            return await handler(visit, **given)
+                session.check_scope(page.user, scope)
+            if live and not page.query("cursor"):
+                page = replace(page, change_token=await relay.store.read(dashboard_queries.change_token))
+            return await handler(page, **arguments)
         except Unauthenticated:
-            return _to_login(request)
+            return _redirect_to_login(page)
         except RequestError as error:
-            return error_page(visit, error)
+            return error_page(page, error)
         except StoreError as error:
-            relay.telemetry.log.error("a page could not be shown: %s", error)
-            return error_page(visit, Unavailable("store_unavailable", f"{error}; try again later"))
+            relay.telemetry.log.error("dashboard: %s %s failed, nothing was changed: %s", method, path, error)
+            return error_page(page, Unavailable("store_unavailable", f"{error}; try again later"))
 
     handle.__name__ = handler.__name__
     return Route(path, handle, methods=[method], name=f"{method} {path}")
 
 
 def parse_enum(kinds: type[Choice], text: str | None, field: str) -> Choice | None:
-    """What an address chose for `field`; None where it chose nothing. Raises Invalid for what is none of `kinds`."""
+    """The query parameter `field` as one of `kinds`; None if it is absent. Raises ValidationFailed."""
     try:
         return kinds(text) if text else None
     except ValueError:
@@ -104,76 +120,82 @@ def parse_enum(kinds: type[Choice], text: str | None, field: str) -> Choice | No
 
 
 def render(
-    visit: PageRequest, template: str, code: int = 200, headers: Mapping[str, str] | None = None, **values: Any
+    page: PageRequest, template: str, code: int = 200, headers: Mapping[str, str] | None = None, **values: Any
 ) -> Response:
-    """A page made of a template."""
+    """The page that the template makes of the values."""
     common = {
-        "visit": visit,
-        "said": NOTICES.get(visit.query("said") or ""),
-        "visitor": visit.visitor,
-        "now": visit.now,
-        "path": visit.request.url.path,
+        "page": page,
+        "notice": NOTICES.get(page.query("notice") or ""),
+        "user": page.user,
+        "now": page.now,
+        "path": page.path,
     }
-    text = _environment().get_template(template).render(common | values)
+    text = _environment(page.base_path).get_template(template).render(common | values)
     return HTMLResponse(text, code, {**HEADERS, **(headers or {})})
 
 
-def error_page(visit: PageRequest, error: RequestError) -> Response:
-    """A page that says what is wrong and what to do."""
-    return render(visit, "wrong.html", error.status, errors.headers_of(error), error=error)
+def error_page(page: PageRequest, error: RequestError) -> Response:
+    """A page that says what is wrong and what to do. It gets no live updates: nothing will change on it."""
+    page = replace(page, change_token="")
+    return render(page, "error.html", error.status, errors.headers_of(error), error=error)
 
 
 NOTICES = {
-    "registered": "The job is watched.",
-    "known": "This job was registered for this endpoint already.",
+    "registered": "The job is registered.",
+    "duplicate": "This job is already registered for this endpoint.",
     "withdrawn": "The registration is withdrawn.",
-    "resent": "The delivery is being sent again.",
-    "all-resent": "They are being sent again, one behind the other; what comes meanwhile does not wait for them.",
-    "waits": "Nothing to do: this delivery is being sent now, or its endpoint is disabled.",
-    "enabled": "The endpoint is enabled; what was held for it is being sent.",
-    "disabled": "The endpoint is disabled; deliveries to it are held until it is enabled.",
+    "resent": "Resending the delivery.",
+    "all-resent": "Resending started. New deliveries are not delayed.",
+    "not-resent": "Nothing to do: this delivery is being sent now, or its endpoint is disabled.",
+    "enabled": "The endpoint is enabled. Held deliveries are being sent.",
+    "disabled": "The endpoint is disabled. Its deliveries are held until it is enabled.",
+    "saved": "The endpoint is saved.",
+    "deleted": "The endpoint is deleted.",
 }
-"""What a page says after a form was taken, by the word in its address: no link can make it say something else."""
+"""Texts shown after a form succeeded, by the word in the URL: no link can make a page show another text."""
 
 
-def redirect_with_notice(path: str, notice: str | None = None) -> Response:
-    """After a form was taken: on to a page that says so, so that reloading it repeats nothing."""
+def redirect_with_notice(page: PageRequest, path: str, notice: str | None = None) -> Response:
+    """Redirects after a form to a page that shows the notice, so that a reload repeats nothing."""
     if notice is not None:
-        path += ("&" if "?" in path else "?") + f"said={notice}"
-    return RedirectResponse(path, 303, HEADERS)
+        path += ("&" if "?" in path else "?") + f"notice={notice}"
+    return RedirectResponse(path_for(page.base_path, path), 303, HEADERS)
 
 
-def _to_login(request: Request) -> Response:
-    wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    target = f"/login?next={quote(wanted)}" if request.method == "GET" and wanted != "/" else "/login"
-    # htmx asks for parts of a page: it must go to the login as a whole.
+def _redirect_to_login(page: PageRequest) -> Response:
+    request = page.request
+    wanted = page.path + (f"?{request.url.query}" if request.url.query else "")
+    login = f"/login?next={quote(wanted)}" if request.method == "GET" and wanted != "/" else "/login"
+    target = path_for(page.base_path, login)
+    # htmx requests a part of a page: the whole page must go to the login.
     if "hx-request" in request.headers:
         return Response(status_code=204, headers={"hx-redirect": target})
     return RedirectResponse(target, 303, HEADERS)
 
 
 async def _form(request: Request) -> Mapping[str, str]:
-    """The fields of a form. Raises Refused for what no page of ours sends."""
+    """The fields of a form. Raises ValidationFailed for a body that no page of the dashboard sends."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     text = (await request_parsing.read_body(request)).decode("utf-8", "replace")
     try:
         if kind != "application/x-www-form-urlencoded":
             raise ValueError(kind)
-        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS))
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS))
     except ValueError:
-        raise ValidationFailed("invalid_form", "this is no form of the dashboard; go back and try again") from None
+        raise ValidationFailed("invalid_form", "this is not a form of the dashboard; go back and try again") from None
 
 
 @cache
-def _environment() -> Environment:
-    found = Environment(
+def _environment(base: str) -> Environment:
+    """The templates with their filters and functions; `path_for` in them adds the base path."""
+    environment = Environment(
         loader=PackageLoader("relay.web.dashboard"),
         autoescape=True,  # guard: escaping
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {
+    environment.filters |= {
         "format_duration": template_filters.format_duration,
         "time_tag": template_filters.time_tag,
         "time_tag_ms": template_filters.time_tag_ms,
@@ -181,9 +203,10 @@ def _environment() -> Environment:
         "iso": to_rfc3339,
         "mask": mask_url,
     }
-    found.globals |= {
+    environment.globals |= {
         name: getattr(template_filters, name)
         for name in ("relative_time", "pluralize", "url_with_query", "describe_scopes")
     }
-    found.globals["version"] = __version__
-    return found
+    environment.globals["version"] = __version__
+    environment.globals["path_for"] = partial(path_for, base)
+    return environment

@@ -1,4 +1,4 @@
-"""A form, so that a person can register a job by hand."""
+"""A form to register a job by hand."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +10,7 @@ from relay.errors import RequestError, ValidationFailed
 from relay.formats import FORMATS
 from relay.model import FINAL_EVENTS, EventType, Registration
 from relay.registration import RegistrationResult
+from relay.store.engine.database import Tx
 from relay.store.tables import endpoints
 from relay.web.core import path_params
 from relay.web.dashboard.page import PageRequest, redirect_with_notice, render
@@ -17,65 +18,78 @@ from relay.web.dashboard.page import PageRequest, redirect_with_notice, render
 EMPTY = {"job_id": "", "workspace": "", "endpoint": "", "callback_url": "", "format": "auto"}
 
 
-async def form_page(visit: PageRequest) -> Response:
-    """The form, its job id filled in where a link brings one."""
-    return await _render_form(visit, EMPTY | {"job_id": visit.query("job_id") or ""}, None)
+async def form_page(page: PageRequest) -> Response:
+    """The form; a link may fill in its job id."""
+    return await _render_form(page, EMPTY | {"job_id": page.query("job_id") or ""}, None)
 
 
-async def submit(visit: PageRequest, form: Mapping[str, str]) -> Response:
-    """Registers, or shows the form again with what is wrong beside the field."""
-    given = {name: form.get(name, "").strip() for name in EMPTY}
+async def submit(page: PageRequest, form: Mapping[str, str]) -> Response:
+    """Registers the job, or shows the form again with the error next to the field."""
+    fields = {name: form.get(name, "").strip() for name in EMPTY}
     try:
-        callback = EndpointSpec(given["callback_url"], given["format"] or "auto") if given["callback_url"] else None
-        request = registration.RegistrationSpec(
-            job_id=given["job_id"],
-            workspace=given["workspace"] or None,
-            callback=callback,
-            endpoint=given["endpoint"] or None,
-            events=_events(form),
-            metadata={},
-        )
-        checked = registration.validate(request, visit.relay.rules, visit.relay.clients)
-        if not request.events:
-            raise ValidationFailed("no_events", "tick what is to be told of", "events")
-        made: RegistrationResult = await visit.relay.store.write(
-            lambda tx: registration.register(tx, checked, visit.now)
-        )
+        request = registration.validate(_spec(fields, form), page.relay.rules, page.relay.clients)
+        if not _events(form):
+            raise ValidationFailed("no_events", "choose at least one event", "events")
+
+        def write(tx: Tx) -> tuple[RegistrationResult, bool]:
+            result = registration.register(tx, request, page.now)
+            return result, result.endpoint is not None or _has_recipient(tx, result.registration.events)
+
+        result, has_recipient = await page.relay.store.write(write)
     except RequestError as error:
-        return await _render_form(visit, given, error, _events(form))
-    visit.relay.wake()
-    said = "registered" if made.is_new else "known"
-    where = f"/jobs/{made.registration.workspace}/{made.registration.job_id}"
-    is_deaf = made.endpoint is not None and not made.endpoint.enabled
-    if made.secret is not None or is_deaf or not visit.visitor.has_scope("read"):
-        return render(
-            visit, "registered.html", registration=made.registration, endpoint=made.endpoint, secret=made.secret
-        )
-    return redirect_with_notice(where, said)
+        return await _render_form(page, fields, error, _events(form))
+    if result.is_new:
+        page.relay.telemetry.registered(result.registration, page.request.state.request_id)
+    page.relay.wake()
+    is_disabled = result.endpoint is not None and not result.endpoint.enabled
+    if result.secret is not None or is_disabled or not has_recipient or not page.user.has_scope("read"):
+        values = {"registration": result.registration, "endpoint": result.endpoint, "secret": result.secret}
+        return render(page, "registered.html", has_recipient=has_recipient, **values)
+    path = f"/jobs/{result.registration.workspace}/{result.registration.job_id}"
+    return redirect_with_notice(page, path, "registered" if result.is_new else "duplicate")
 
 
-async def withdraw(visit: PageRequest, id: str, form: Mapping[str, str]) -> Response:
+async def withdraw(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
     """Withdraws a registration."""
-    named = path_params.parse_id(id, "registration")
-    gone: Registration = await visit.relay.store.write(lambda tx: registration.withdraw(tx, named, visit.now))
-    return redirect_with_notice(f"/jobs/{gone.workspace}/{gone.job_id}", "withdrawn")
+    registration_id = path_params.parse_id(id, "registration")
+    withdrawn: Registration = await page.relay.store.write(
+        lambda tx: registration.withdraw(tx, registration_id, page.now)
+    )
+    return redirect_with_notice(page, f"/jobs/{withdrawn.workspace}/{withdrawn.job_id}", "withdrawn")
+
+
+def _spec(fields: Mapping[str, str], form: Mapping[str, str]) -> registration.RegistrationSpec:
+    url = fields["callback_url"]
+    return registration.RegistrationSpec(
+        job_id=fields["job_id"],
+        workspace=fields["workspace"] or None,
+        callback=EndpointSpec(url, fields["format"] or "auto") if url else None,
+        endpoint=fields["endpoint"] or None,
+        events=_events(form),
+        metadata={},
+    )
+
+
+def _has_recipient(tx: Tx, events: Sequence[EventType]) -> bool:
+    """Whether a standing endpoint gets one of these events."""
+    return any(set(endpoint.events) & set(events) for endpoint in endpoints.all_standing(tx))
 
 
 async def _render_form(
-    visit: PageRequest, given: Mapping[str, str], error: RequestError | None, chosen: Sequence[EventType] = FINAL_EVENTS
+    page: PageRequest, fields: Mapping[str, str], error: RequestError | None, events: Sequence[EventType] = FINAL_EVENTS
 ) -> Response:
-    standing = await visit.relay.store.read(endpoints.all_standing)
+    standing = await page.relay.store.read(endpoints.all_standing)
     return render(
-        visit,
+        page,
         "register.html",
         error.status if error else 200,
-        given=given,
+        fields=fields,
         error=error,
         standing=standing,
-        workspaces=list(visit.relay.clients),
+        workspaces=list(page.relay.clients),
         formats=["auto", *FORMATS],
-        endings=FINAL_EVENTS,
-        chosen=chosen,
+        event_types=FINAL_EVENTS,
+        chosen=events,
     )
 
 

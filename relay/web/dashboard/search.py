@@ -1,4 +1,4 @@
-"""Search: by job id, scenario name, endpoint, the id of a delivery, or a webhook-id."""
+"""Search: by job id, scenario name, endpoint, delivery id or webhook-id."""
 
 from typing import Any
 
@@ -10,28 +10,28 @@ from relay.store.tables import dashboard_queries, deliveries, events
 from relay.web.dashboard.job_rows import job_rows
 from relay.web.dashboard.page import PageRequest, redirect_with_notice, render
 
-MOST = 20
-_LONGEST = 200
+MAX_RESULTS = 20
+_MAX_LENGTH = 200
 
 
-async def search(visit: PageRequest) -> Response:
-    """What the text finds; the only job of that id is shown at once."""
-    text = (visit.query("q") or "").strip()[:_LONGEST]
+async def search(page: PageRequest) -> Response:
+    """The search results; a single exact match redirects to its page."""
+    text = (page.query("q") or "").strip()[:_MAX_LENGTH]
 
     def read(tx: Tx) -> dict[str, Any]:
-        found = dashboard_queries.search_jobs(tx, text, MOST) if text else []
+        watches = dashboard_queries.search_jobs(tx, text, MAX_RESULTS) if text else []
         return {
-            "jobs": job_rows(visit.relay, tx, found, visit.now),
-            "found": dashboard_queries.search_endpoints(tx, text, MOST) if text else [],
+            "jobs": job_rows(page.relay, tx, watches, page.now),
+            "endpoints": dashboard_queries.search_endpoints(tx, text, MAX_RESULTS) if text else [],
             "delivery": deliveries.get(tx, text) if text.startswith("dlv_") else None,
             "event": events.get(tx, text) if text.startswith("evt_") else None,
         }
 
-    found = await visit.relay.store.read(read)
-    if found["delivery"] is not None:
-        return redirect_with_notice(f"/deliveries/{text}")
-    if (event := found["event"]) is not None:
-        return redirect_with_notice(f"/jobs/{event.workspace}/{event.job_id}")
-    if [job.watch.job_id for job in found["jobs"]] == [text] and JOB_ID.fullmatch(text):
-        return redirect_with_notice(f"/jobs/{found['jobs'][0].watch.workspace}/{text}")
-    return render(visit, "search.html", text=text, **found)
+    results = await page.relay.store.read(read)
+    if results["delivery"] is not None:
+        return redirect_with_notice(page, f"/deliveries/{text}")
+    if (event := results["event"]) is not None:
+        return redirect_with_notice(page, f"/jobs/{event.workspace}/{event.job_id}")
+    if [job.watch.job_id for job in results["jobs"]] == [text] and JOB_ID.fullmatch(text):
+        return redirect_with_notice(page, f"/jobs/{results['jobs'][0].watch.workspace}/{text}")
+    return render(page, "search.html", text=text, **results)

@@ -1,4 +1,4 @@
-"""What pages load: style, scripts, the icon. Browsers keep them until the relay has another version."""
+"""Static files: style, scripts, the icon. Browsers cache them until the relay's version changes."""
 
 from importlib.resources import files
 

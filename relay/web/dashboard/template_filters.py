@@ -1,4 +1,4 @@
-"""How the pages write times and spans. Times are UTC; a script in the page turns them into the reader's own."""
+"""How pages write times, durations and numbers. Times are UTC; a script shows them in the reader's time zone."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ _UNITS = ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"), (SECOND, "s"))
 
 
 def format_duration(ms: float) -> str:
-    """`350 ms`, `4.2 s`, `3 min 5 s`, `2 d 3 h`: two units at the most."""
+    """`350 ms`, `4.2 s`, `3 min 5 s`, `2 d 3 h`: two units at most."""
     ms = max(round(ms), 0)
     if ms < SECOND:
         return f"{ms} ms"
@@ -39,12 +39,12 @@ def relative_time(at: Instant | None, now: Instant) -> str:
 
 def time_tag(at: Instant | None) -> Markup:
     """A `<time>` element, or a dash for None."""
-    return _time(at, "%d %b %Y, %H:%M:%S UTC", Markup(""))
+    return _time_element(at, "%d %b %Y, %H:%M:%S UTC", Markup(""))
 
 
 def time_tag_ms(at: Instant | None) -> Markup:
-    """The same to the millisecond."""
-    return _time(at, f"%d %b %Y, %H:%M:%S.{(at or 0) % SECOND:03d} UTC", Markup(" data-exact"))
+    """A `<time>` element with milliseconds, or a dash for None."""
+    return _time_element(at, f"%d %b %Y, %H:%M:%S.{(at or 0) % SECOND:03d} UTC", Markup(" data-exact"))
 
 
 def time_of_day(at: Instant) -> str:
@@ -52,35 +52,35 @@ def time_of_day(at: Instant) -> str:
     return datetime.fromtimestamp(at // SECOND, UTC).strftime(f"%H:%M:%S.{at % SECOND:03d}")
 
 
-def _time(at: Instant | None, written: str, kind: Markup) -> Markup:
+def _time_element(at: Instant | None, pattern: str, attribute: Markup) -> Markup:
     if at is None:
         return Markup('<span class="none">–</span>')
-    shown = datetime.fromtimestamp(at // SECOND, UTC).strftime(written)
-    return Markup('<time datetime="{}"{}>{}</time>').format(to_rfc3339(at), kind, shown)
+    text = datetime.fromtimestamp(at // SECOND, UTC).strftime(pattern)
+    return Markup('<time datetime="{}"{}>{}</time>').format(to_rfc3339(at), attribute, text)
 
 
-def url_with_query(path: str, **chosen: str) -> str:
-    """The path with these parameters, empty ones left out."""
-    given = urlencode({name: value for name, value in chosen.items() if value})
-    return f"{path}?{given}" if given else path
+def url_with_query(path: str, **parameters: str) -> str:
+    """The path with these query parameters, without empty ones."""
+    query = urlencode({name: value for name, value in parameters.items() if value})
+    return f"{path}?{query}" if query else path
 
 
-_MAY = (
+_PERMISSIONS = (
     ("read", "see everything"),
     ("register", "register jobs"),
     ("admin", "change endpoints"),
-    ("admin", "send again"),
+    ("admin", "resend"),
 )
 
 
 def describe_scopes(scopes: Sequence[str]) -> str:
-    """What a key with these scopes may do, and what not."""
-    may, may_not = ([what for scope, what in _MAY if (scope in scopes) is has] for has in (True, False))
-    can = f"With it you may {_listed(may, 'and')}" if may else "With it you may do nothing here"
-    return f"{can}; not {_listed(may_not, 'or')}. That takes another key." if may and may_not else f"{can}."
+    """What a key with these scopes allows, and what not."""
+    allowed, refused = ([act for scope, act in _PERMISSIONS if (scope in scopes) is has] for has in (True, False))
+    text = f"It allows you to {_join(allowed, 'and')}" if allowed else "It allows nothing here"
+    return f"{text}, but not to {_join(refused, 'or')}. That needs another key." if allowed and refused else f"{text}."
 
 
-def _listed(parts: Sequence[str], last: str) -> str:
+def _join(parts: Sequence[str], last: str) -> str:
     return f" {last} ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 

@@ -1,4 +1,4 @@
-// What pages do beyond htmx: times in the reader's own zone, copying, finding the search with "/", closing menus.
+// Scripts besides htmx: local times, copy buttons, "/" for search, menus, the theme, and forms that send themselves.
 (() => {
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const day = { day: "2-digit", month: "short", year: "numeric" };
@@ -42,8 +42,7 @@
     if (menu) { menu.open = false; menu.querySelector("summary").focus(); }
   });
 
-  // A page drawn anew leaves a filter that is being filled in, and what was unfolded; its times come in the reader's
-  // zone at once.
+  // A page update keeps filters that are being edited and open details, and shows local times at once.
   document.addEventListener("htmx:beforeSwap", (event) => {
     const page = new DOMParser().parseFromString(event.detail.serverResponse, "text/html");
     localise(page);
@@ -53,6 +52,20 @@
     beforeNodeMorphed: (old) => !(old.matches?.("form.filters")),
     beforeAttributeUpdated: (name, node) => !(name === "open" && node.matches("details")),
   });
+  document.addEventListener("change", (event) => {
+    event.target.closest("form[data-autosubmit]")?.requestSubmit();
+  });
+
+  const switcher = document.getElementById("theme");
+  switcher.closest("label").hidden = false;
+  switcher.value = document.documentElement.dataset.theme ?? "system";
+  switcher.addEventListener("change", () => {
+    const theme = switcher.value;
+    if (theme === "system") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = theme;
+    try { localStorage.setItem("theme", theme); } catch { /* the choice lasts for this page */ }
+  });
+
   localise(document);
   for (const name of document.querySelectorAll("[data-zone]")) name.textContent = zone;
 })();
