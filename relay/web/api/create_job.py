@@ -18,6 +18,7 @@ from relay.store.tables import callback_tokens as tokens
 from relay.web.api import registrations
 from relay.web.core import idempotency
 from relay.web.core.errors import BadGateway, GatewayTimeout, TooManyRequests, Unavailable
+from relay.web.core.public_url import with_base_path
 from relay.web.core.route import TRACED, RequestContext, api_route, json_response
 from relay.web.schemas.create_job import CreateJobRequest
 from relay.web.schemas.responses import RegistrationResponse, ResponseModel
@@ -130,7 +131,8 @@ async def _registered(
         raise Unavailable("job_not_registered", text) from error
     registrations.after_commit(call, [made])
     answer = CreatedResponse(job=job.raw(), request_id=wanted.request_id, registration=registrations.to_response(made))
-    return json_response(201 if made.is_new else 200, answer, {"location": f"/v1/jobs/{job.id}"})
+    location = with_base_path(call.request, f"/v1/jobs/{job.id}")
+    return json_response(201 if made.is_new else 200, answer, {"location": location})
 
 
 def _callbacks_work(call: RequestContext, tx: Tx, space: str) -> bool:

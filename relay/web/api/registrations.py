@@ -50,7 +50,7 @@ async def create_registration(call: RequestContext, body: RegistrationRequest) -
             await call.relay.store.write_together(registration.register_batch, (checked, call.now))
         )
         after_commit(call, [one])
-        return _stored_result(one).response()
+        return _stored_result(one).response(call)
     made: list[RegistrationResult] = []
 
     def work(tx: Tx) -> StoredResult:
@@ -60,7 +60,7 @@ async def create_registration(call: RequestContext, body: RegistrationRequest) -
     done = await run_idempotent(call, work)
     if not done.replayed:
         after_commit(call, made)
-    return done.response()
+    return done.response(call)
 
 
 @api_route(
@@ -95,7 +95,7 @@ async def create_registrations(call: RequestContext, body: BatchRequest) -> Resp
     done = await run_idempotent(call, work)
     if not done.replayed:
         after_commit(call, made)
-    return done.response()
+    return done.response(call)
 
 
 @api_route(

@@ -1,13 +1,11 @@
 """Who may use the API: bearer keys, known by their hash."""
 
-from urllib.parse import urlsplit
-
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from relay.egress.url_policy import is_loopback
 from relay.security.api_keys import ApiKey, Scope, find_by_hash, hash_api_key
 from relay.service import Relay
+from relay.web.core import public_url
 from relay.web.core.errors import Forbidden, Unauthenticated
 from relay.web.core.rate_limits import RequestLimits
 
@@ -23,7 +21,7 @@ async def authorise(request: Request, scope: Scope | None) -> str:
     if scope is None:
         return ""
     if not await relay.requires_api_key():
-        require_local_request(request.headers)
+        require_local_request(request)
         return ""
     key = await authenticate(request, bearer(request.headers))
     limits: RequestLimits = request.app.state.limits
@@ -65,26 +63,18 @@ async def find_key(relay: Relay, hash: str) -> ApiKey | None:
     return stored
 
 
-def require_local_request(headers: Headers) -> None:
-    """Without keys the relay is for the people at its own machine, whatever leads there from elsewhere.
+def require_local_request(request: Request) -> None:
+    """Without keys the relay is for the people at its own machine. Raises Forbidden for requests from elsewhere.
 
     A page of another site sends its own Origin; one whose name was made to resolve to loopback sends that name as Host;
     a proxy or tunnel on this machine sends the name that the world knows, or says for whom it asks.
     """
-    host = headers.get("host", "")
-    if not _names_loopback(host):  # guard: loopback-host
+    if not public_url.is_local(request):  # guard: loopback-host
         text = "without API keys the relay answers to 127.0.0.1 and localhost only"
         raise Forbidden("foreign_host", f"{text}; {_ADVICE}")
-    if any(name in headers for name in FORWARDING):  # guard: no-proxy-without-keys
+    if any(name in request.headers for name in FORWARDING):  # guard: no-proxy-without-keys
         text = "without API keys the relay answers to its own machine only, and this request came through a proxy"
         raise Forbidden("forwarded", f"{text}; {_ADVICE}")
-    origin = headers.get("origin")
-    if origin is not None and origin.partition("://")[2] != host:
+    origin = request.headers.get("origin")
+    if origin is not None and not public_url.is_own_origin(request, origin):
         raise Forbidden("foreign_origin", "without API keys the relay takes no calls from pages of other sites")
-
-
-def _names_loopback(host: str) -> bool:
-    try:
-        return is_loopback(urlsplit(f"//{host}").hostname or "")
-    except ValueError:
-        return False

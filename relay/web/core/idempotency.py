@@ -15,6 +15,7 @@ from relay.errors import Conflict, ValidationFailed
 from relay.store.engine.database import Tx
 from relay.store.tables import endpoints, idempotency
 from relay.store.tables.idempotency import StoredResponse
+from relay.web.core.public_url import path_below_base, with_base_path
 from relay.web.core.route import RequestContext
 
 HEADER = "idempotency-key"
@@ -41,8 +42,8 @@ class StoredResult:
     location: str | None = None
     replayed: bool = False
 
-    def response(self) -> Response:
-        headers = {"location": self.location} if self.location else {}
+    def response(self, call: RequestContext) -> Response:
+        headers = {"location": with_base_path(call.request, self.location)} if self.location else {}
         return JSONResponse(self.answer, self.status, headers | ({REPLAYED: "true"} if self.replayed else {}))
 
 
@@ -67,7 +68,7 @@ async def run_idempotent(call: RequestContext, work: Callable[[Tx], StoredResult
     """
     if (sent := key_of(call)) is None:
         return await call.relay.store.write(work)
-    key = idempotency.fingerprint([call.caller, call.request.method, call.request.url.path, sent])
+    key = idempotency.fingerprint([call.caller, call.request.method, path_below_base(call.request), sent])
     request = idempotency.fingerprint(call.raw_body)
     try:
         return await call.relay.store.write(

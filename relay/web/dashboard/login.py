@@ -26,7 +26,7 @@ async def login(visit: PageRequest, form: Mapping[str, str]) -> Response:
     except RequestError as error:
         return render(visit, "login.html", error.status, errors.headers_of(error), error=error, wanted=wanted)
     answer = redirect_with_notice(who.home if wanted == "/" else wanted)
-    session.set_cookie(answer, who.token, visit.request, visit.relay.config)
+    session.set_cookie(answer, who.token, visit.request)
     return answer
 
 
@@ -34,7 +34,7 @@ async def logout(visit: PageRequest, form: Mapping[str, str]) -> Response:
     """Ends the session."""
     await session.log_out(visit.relay, visit.visitor)
     answer = redirect_with_notice("/login")
-    session.set_cookie(answer, "", visit.request, visit.relay.config)
+    session.set_cookie(answer, "", visit.request)
     return answer
 
 

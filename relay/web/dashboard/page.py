@@ -77,7 +77,7 @@ def page_route(
             given: dict[str, Any] = dict(request.path_params)
             if method == "POST":
                 given["form"] = await _form(request)
-                session.check_csrf(request, relay.config, visit.visitor, given["form"])
+                session.check_csrf(request, visit.visitor, given["form"])
             if scope is not None:
                 session.check_scope(visit.visitor, scope)
             if live and not visit.query("cursor"):

@@ -8,26 +8,28 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from dataclasses import dataclass, field, replace
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from relay.config import Config
 from relay.model import HOUR, SECOND, Instant
 from relay.security.api_keys import SCOPES, Scope
 from relay.service import Relay
 from relay.store.tables import sessions
 from relay.store.tables.sessions import Session
-from relay.web.core import auth
+from relay.web.core import auth, public_url
 from relay.web.core.errors import Forbidden, Unauthenticated
 from relay.web.core.rate_limits import RequestLimits
+
+_HTTP_BESIDE_HTTPS = "this page came over http, and the session is for https only; open {} and log in there"
 
 SESSION_TTL = 12 * HOUR
 """How long a session lasts, milliseconds."""
 
 _COOKIE = "relay_session"
+_SECURE_PREFIX = {True: "__Host-", False: "__Secure-"}
+"""By whether the relay has the site's root: `__Host-` wants the path `/` (RFC 6265bis, 4.1.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +62,9 @@ async def load_session(request: Request, relay: Relay, now: Instant) -> CurrentU
     Raises Forbidden for pages of other sites, without keys; TooMany where the session asks too often.
     """
     if not await relay.requires_api_key():
-        auth.require_local_request(request.headers)
+        auth.require_local_request(request)
         return CurrentUser("", SCOPES)
-    token = request.cookies.get(_COOKIE, "")
+    token = _cookie(request)
     if not token:
         return ANONYMOUS
     session = await relay.store.read(lambda tx: sessions.get(tx, _hash(token), now))
@@ -83,8 +85,12 @@ async def is_valid(relay: Relay, visitor: CurrentUser) -> bool:
 async def log_in(request: Request, relay: Relay, api_key: str, now: Instant) -> CurrentUser:
     """Begins a session for the holder of a key.
 
-    Raises Unauthenticated for a key not known, TooMany where too many wrong ones came before it.
+    Raises Unauthenticated for an unknown key, TooManyRequests after too many of them, Forbidden for a page of http if
+    browsers keep the session's cookie over https only.
     """
+    if _is_secure(request) and request.headers.get("origin", "").startswith("http://"):
+        public = request.app.state.relay.config.server.public_url or "the https:// address"
+        raise Forbidden("insecure_login", _HTTP_BESIDE_HTTPS.format(public))
     key = await auth.authenticate(request, api_key.strip())  # guard: login-guesses
     limits: RequestLimits = request.app.state.limits
     limits.check_rate(key.hash)
@@ -100,13 +106,32 @@ async def log_out(relay: Relay, visitor: CurrentUser) -> None:
         await relay.store.write(lambda tx: sessions.remove(tx, _hash(visitor.token)))
 
 
-def set_cookie(response: Response, token: str, request: Request, config: Config) -> None:
-    """Gives the browser a session's token, for this site alone and out of reach of scripts; "" takes it away."""
-    public = urlsplit(config.server.public_url or "")
-    encrypted = "https" in (request.url.scheme, public.scheme)
+def set_cookie(response: Response, token: str, request: Request) -> None:
+    """Gives the browser a session's token, for this site alone and out of reach of scripts; "" takes it away.
+
+    Over https the cookie's name has a prefix with which browsers refuse it from any other site, and over http.
+    """
+    secure = _is_secure(request) or request.headers.get("origin", "").startswith("https://")
+    path = public_url.with_base_path(request, "") or "/"
+    name = _SECURE_PREFIX[path == "/"] + _COOKIE if secure else _COOKIE
     life = SESSION_TTL // SECOND if token else 0
     # guard: session-cookie
-    response.set_cookie(_COOKIE, token, max_age=life, httponly=True, samesite="lax", secure=encrypted, path="/")
+    response.set_cookie(name, token, max_age=life, httponly=True, samesite="lax", secure=secure, path=path)
+
+
+def _cookie(request: Request) -> str:
+    """The token that the browser holds; "" without one. A name without the prefix counts over http only."""
+    names = [_SECURE_PREFIX[True] + _COOKIE, _SECURE_PREFIX[False] + _COOKIE]
+    if not _is_secure(request):
+        names.append(_COOKIE)
+    return next((request.cookies[name] for name in names if name in request.cookies), "")
+
+
+def _is_secure(request: Request) -> bool:
+    """Whether browsers come over https; to this machine itself they come over http beside a public https address."""
+    public = public_url.parse_origin(request.app.state.relay.config.server.public_url or "")
+    is_public = public is not None and public.scheme == "https" and not public_url.is_local(request)
+    return public_url.is_https(request) or is_public
 
 
 def check_scope(visitor: CurrentUser, scope: Scope) -> None:
@@ -118,17 +143,36 @@ def check_scope(visitor: CurrentUser, scope: Scope) -> None:
         raise Forbidden("insufficient_scope", f"{text}. Log out, and in again with another key")
 
 
-def check_csrf(request: Request, config: Config, visitor: CurrentUser, form: Mapping[str, str]) -> None:
+def check_csrf(request: Request, visitor: CurrentUser, form: Mapping[str, str]) -> None:
     """Raises Forbidden for a form that another site made the browser send."""
     origin = request.headers.get("origin", "")
-    ours = {request.headers.get("host", ""), urlsplit(config.server.public_url or "").netloc} - {""}
-    stranger = origin != "" and urlsplit(origin).netloc not in ours
+    if origin and not public_url.is_own_origin(request, origin):  # guard: foreign-form
+        raise Forbidden("foreign_form", _foreign_origin(request, origin))
     foreign = request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
     # guard: foreign-form
-    if stranger or foreign or not hmac.compare_digest(form.get("csrf", "").encode(), visitor.csrf.encode()):
+    if foreign or not hmac.compare_digest(form.get("csrf", "").encode(), visitor.csrf.encode()):
         raise Forbidden(
             "foreign_form", "this form is not from a page of this session; reload the page, and send it again"
         )
+
+
+def _foreign_origin(request: Request, origin: str) -> str:
+    """Why a form is refused for its origin, and what the operator can do about it."""
+    configured = request.app.state.relay.config.server.public_url
+    public = public_url.parse_origin(configured or "")
+    page = public_url.parse_origin(origin)
+    if (
+        public is not None
+        and page is not None
+        and public.scheme == "https"
+        and page == replace(public, scheme="http", port=page.port)
+    ):
+        return _HTTP_BESIDE_HTTPS.format(configured)
+    expected = f"; it is {configured} now" if configured else ""
+    return (
+        "this form is not from a page of this session: it comes from another address than the relay's. If it is the "
+        f"relay's own page, set server.public_url to the address that the browser shows{expected}"
+    )
 
 
 def _hash(token: str) -> str:
