@@ -17,6 +17,7 @@ from starlette.types import Message
 from relay import __version__
 from relay.model import MINUTE, SECOND
 from relay.store.engine.clock import system_clock
+from relay.telemetry.log_format import TextFormatter
 from relay.web.app import create_app
 from relay.web.server.middleware import DEFAULT_HEADERS, ResponseMiddleware
 from tests.conftest import Clock
@@ -174,7 +175,7 @@ async def test_a_fault_of_our_own(sqlite_url: str, caplog: pytest.LogCaptureFixt
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "RuntimeError" not in answer.text
     [record] = caplog.records
-    logged = record.getMessage()
+    logged = TextFormatter("%(message)s").format(record)
     assert "trace-1: RuntimeError in /v1/jobs" in logged
     assert "__call__" in logged
     assert "hunter2" not in logged

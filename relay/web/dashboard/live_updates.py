@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from relay.errors import StoreError
 from relay.store.tables import dashboard_queries
@@ -36,12 +37,26 @@ async def event_stream(visit: PageRequest) -> Response:
     listeners: StreamCount = visit.request.app.state.listeners
     if listeners.number >= MOST:
         raise Unavailable("too_many_pages", "too many pages listen; this one shows what is new when it is reloaded")
-    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return StreamingResponse(_stream(visit, listeners), headers=headers, media_type="text/event-stream")
+    listeners.number += 1  # before the first await: a hundred at once are counted as well
+    return _EventStream(visit, listeners)
 
 
-async def _stream(visit: PageRequest, listeners: StreamCount) -> AsyncIterator[str]:
-    listeners.number += 1
+class _EventStream(StreamingResponse):
+    """An event stream that counts as open until the response has ended, however it ends."""
+
+    def __init__(self, visit: PageRequest, streams: StreamCount) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(_stream(visit), headers=headers, media_type="text/event-stream")
+        self._streams = streams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._streams.number -= 1
+
+
+async def _stream(visit: PageRequest) -> AsyncIterator[str]:
     try:
         yield "retry: 3000\n\n"
         before, quiet = _seen(visit) or await visit.relay.store.read(dashboard_queries.change_token), 0
@@ -57,8 +72,6 @@ async def _stream(visit: PageRequest, listeners: StreamCount) -> AsyncIterator[s
             await asyncio.sleep(POLL_INTERVAL)
     except StoreError as error:
         visit.relay.telemetry.log.warning("a page is no longer told of changes: %s", error)
-    finally:
-        listeners.number -= 1
 
 
 def _seen(visit: PageRequest) -> str | None:

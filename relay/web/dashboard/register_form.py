@@ -34,6 +34,7 @@ async def submit(visit: PageRequest, form: Mapping[str, str]) -> Response:
             endpoint=given["endpoint"] or None,
             events=_events(form),
             metadata={},
+            owner=visit.visitor.name,
         )
         checked = registration.validate(request, visit.relay.rules, visit.relay.clients)
         if not request.events:
@@ -57,7 +58,8 @@ async def submit(visit: PageRequest, form: Mapping[str, str]) -> Response:
 async def withdraw(visit: PageRequest, id: str, form: Mapping[str, str]) -> Response:
     """Withdraws a registration."""
     named = path_params.parse_id(id, "registration")
-    gone: Registration = await visit.relay.store.write(lambda tx: registration.withdraw(tx, named, visit.now))
+    owner = None if visit.visitor.has_scope("read") or visit.visitor.has_scope("admin") else visit.visitor.name
+    gone: Registration = await visit.relay.store.write(lambda tx: registration.withdraw(tx, named, visit.now, owner))
     return redirect_with_notice(f"/jobs/{gone.workspace}/{gone.job_id}", "withdrawn")
 
 

@@ -71,14 +71,15 @@ async def load_session(request: Request, relay: Relay, now: Instant) -> CurrentU
     if session is None or (key := await auth.find_key(relay, session.key_hash)) is None:
         return ANONYMOUS
     limits: RequestLimits = request.app.state.limits
-    limits.check_rate(session.id)
+    limits.check_rate(f"pages:{key.hash}")  # apart from calls: a busy client does not close the pages to people
     return CurrentUser(key.name, key.scopes, session.csrf, token, key.hash)
 
 
 async def is_valid(relay: Relay, visitor: CurrentUser) -> bool:
-    """Whether their key still holds; without one, whether the relay still wants none."""
+    """Whether their session and its key still hold; without a session, whether the relay still needs no key."""
     if visitor.key_hash:
-        return await auth.find_key(relay, visitor.key_hash) is not None
+        session = await relay.store.read(lambda tx: sessions.get(tx, _hash(visitor.token), relay.clock()))
+        return session is not None and await auth.find_key(relay, visitor.key_hash) is not None
     return not await relay.requires_api_key()
 
 

@@ -1,7 +1,6 @@
 """What surrounds every answer: its id, the headers that every answer has, and the answer to a fault of our own."""
 
 import re
-import traceback
 from logging import Logger
 from typing import Any
 from urllib.parse import unquote
@@ -78,10 +77,10 @@ class ResponseMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        came = headers.get("x-request-id", "")
+        request_headers = Headers(scope=scope)
+        came = request_headers.get("x-request-id", "")
         request_id = came if _REQUEST_ID.fullmatch(came) else f"req_{ULID()}"
-        scope.setdefault("state", {}).update(request_id=request_id, trace=_trace_of(headers))
+        scope.setdefault("state", {}).update(request_id=request_id, trace=_trace_of(request_headers))
         started = False
 
         async def send_with_headers(message: Message) -> None:
@@ -92,16 +91,16 @@ class ResponseMiddleware:
                 headers["x-request-id"] = request_id
                 for name, value in DEFAULT_HEADERS.items():  # guard: answer-headers
                     headers.setdefault(name, value)
-                if scope["scheme"] == "https":
+                if "content-length" in request_headers and "transfer-encoding" in request_headers:
+                    headers["connection"] = "close"  # guard: request-smuggling (RFC 9112, 6.1)
+                if scope.get("scheme") == "https":
                     headers.setdefault(*_STRICT_TRANSPORT_SECURITY)
             await send(message)
 
         try:
             await self.app(scope, receive, send_with_headers)
         except Exception as error:
-            # Where it happened, and never its text: that could hold what the request or the store held.
-            frames = "".join(traceback.format_tb(error.__traceback__))  # guard: crash-log
-            self.log.error("%s: %s in %s\n%s", request_id, type(error).__name__, _shown(scope), frames)
+            self.log.error("%s: %s in %s", request_id, type(error).__name__, _shown(scope), exc_info=error)
             if not started:
                 text = f"the relay is at fault, not the request; its log says more under {request_id}"
                 await errors.error_response(InternalError("internal_error", text))(scope, receive, send_with_headers)
