@@ -92,7 +92,9 @@ async def test_tokens_of_exec_s_callback_at_once(keyed: Api) -> None:
     wrong = [keyed.http.post(f"/v1/exec/callbacks/guess{number}", json={"id": "j1"}) for number in range(100)]
     answers = await asyncio.gather(keyed.http.post(path, json={"id": "j1"}), *wrong)
     assert answers[0].status_code == 202
-    assert sorted(answer.status_code for answer in answers[1:]) == [404] * BURST + [429] * (100 - BURST)
+    statuses = [answer.status_code for answer in answers[1:]]
+    assert statuses.count(404) in (BURST - 1, BURST), "the right one counts while it is looked up"
+    assert statuses.count(404) + statuses.count(429) == 100
 
 
 async def test_a_known_client_is_not_locked_out(keyed: Api) -> None:
@@ -212,7 +214,7 @@ async def test_more_sessions_are_no_more_pages(paced: Api) -> None:
     for _ in range(5):
         login = await paced.http.post("/login", data={"api_key": KEY}, headers=html)
         cookies.append(login.headers["set-cookie"].partition(";")[0])
-    paced.http.cookies.clear()
+        paced.http.cookies.clear()
     pages = [paced.http.get("/jobs", headers=html | {"cookie": cookie}) for cookie in cookies for _ in range(10)]
     statuses = sorted(answer.status_code for answer in await asyncio.gather(*pages))
     assert statuses == [200] * 20 + [429] * 30

@@ -1,7 +1,9 @@
 """What surrounds every answer: its id, the headers that every answer has, and the answer to a fault of our own."""
 
 import re
+import traceback
 from logging import Logger
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -100,7 +102,8 @@ class ResponseMiddleware:
         try:
             await self.app(scope, receive, send_with_headers)
         except Exception as error:
-            self.log.error("%s: %s in %s", request_id, type(error).__name__, _shown(scope), exc_info=error)
+            place = _frames_of(error)  # guard: crash-log
+            self.log.error("%s: %s in %s, at %s", request_id, type(error).__name__, _shown(scope), place)
             if not started:
                 text = f"the relay is at fault, not the request; its log says more under {request_id}"
                 await errors.error_response(InternalError("internal_error", text))(scope, receive, send_with_headers)
@@ -110,6 +113,12 @@ def _trace_of(headers: Headers) -> str | None:
     """The trace that the request is part of; two traceparents break the rules as a wrong one does."""
     sent = headers.getlist(trace_context.HEADER)
     return trace_context.parse_traceparent(sent[0]) if len(sent) == 1 else None
+
+
+def _frames_of(error: BaseException) -> str:
+    """Where an error was raised, innermost call first, in one line. Its text is left out: it could hold a secret."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return " < ".join(f"{'/'.join(Path(at.filename).parts[-3:])}:{at.lineno} {at.name}" for at in reversed(frames))
 
 
 def _shown(scope: Scope) -> str:
