@@ -29,3 +29,5 @@ class Registration:
     created_at: Instant
     trace: str | None = None
     """What ties it to its deliveries, as `relay.telemetry.trace_context` has it."""
+    owner: str | None = None
+    """The name of the API key that made it; "" without keys, None if it is unknown."""

@@ -91,6 +91,7 @@ def _registered(asked: TimedRequest, subscriber: Subscriber, trace: str) -> Regi
         metadata=request.metadata,
         created_at=now,
         trace=trace,
+        owner=request.owner,
     )
     return RegistrationResult(registration=registration, endpoint=endpoint, is_new=True, secret=secret)
 
@@ -114,15 +115,16 @@ def _register_known(tx: Tx, asked: TimedRequest, new: RegistrationResult) -> Reg
     return replace(new, registration=registration, is_new=found is None)
 
 
-def withdraw(tx: Tx, id: str, now: Instant) -> Registration:
+def withdraw(tx: Tx, id: str, now: Instant, owner: str | None = None) -> Registration:
     """Withdraws a registration: its pending deliveries are cancelled, a job nobody waits for is no longer polled.
 
-    Raises NotFound. Withdrawing twice does no harm.
+    With `owner`, the name of an API key, another key's registration is as good as missing. Raises NotFound.
+    Withdrawing twice does no harm.
     """
     if (found := registrations.get(tx, id)) is not None:
         watches.lock(tx, [job := (found.workspace, found.job_id)])
         found = registrations.get(tx, id)
-    if found is None:
+    if found is None or owner not in (None, found.owner):  # guard: own-registrations
         raise NotFound("registration_not_found", "there is no registration with this id")
     if found.status is RegistrationStatus.WITHDRAWN:
         return found

@@ -28,6 +28,8 @@ class RegistrationSpec:
     """Exec was given the relay's callback with this job."""
     trace: str | None = None
     """What the request is part of, as `relay.telemetry.trace_context` has it; None: a trace begins here."""
+    owner: str | None = None
+    """The name of the caller's API key; "" without keys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,7 @@ class ValidatedRegistration:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     exec_callback: bool = False
     trace: str | None = None
+    owner: str | None = None
 
 
 def validate(request: RegistrationSpec, rules: EgressRules, workspaces: Collection[str]) -> ValidatedRegistration:
@@ -67,6 +70,7 @@ def validate(request: RegistrationSpec, rules: EgressRules, workspaces: Collecti
         metadata=request.metadata,
         exec_callback=request.exec_callback,
         trace=request.trace,
+        owner=request.owner,
     )
 
 

@@ -1,75 +1,86 @@
-"""Guesses: wrong keys that come from one address are slowed down, and nobody else is.
+"""Wrong API keys are slowed down by the address that they come from.
 
-Who comes with a key that was right from the same address before goes on: a stranger behind the same proxy can't lock
-them out. The same wrong key again is no new guess: a client whose key was revoked hears just that, and takes nobody's
-turn. What is remembered is bounded, and is each relay's own.
+An attempt is counted before the key is looked up, so that a thousand at once are no more than a thousand one by one; a
+right key gets its attempt back. A right key works whatever its address has tried: keys hold 256 random bits, which no
+pace of guessing finds. The same wrong key again is no new guess: a client whose key was revoked gets 401 each time, and
+uses up no other client's attempts. What is remembered is bounded, and belongs to one relay process.
 """
 
 from collections import OrderedDict, deque
 from ipaddress import IPv6Address, ip_address
 from typing import TypeVar
 
-from relay.model import Instant
+from relay.model import HOUR, Instant
 from relay.security.rate_limiter import RateLimiter
 
 BURST = 10
 """Wrong keys that an address may try ..."""
 PER_MINUTE = 6
-"""... and how many then."""
+"""... and how many a minute after that."""
 
-_LONGEST = 64
-_PREFIX = 64
-"""Bits of an IPv6 address that one customer has for himself."""
+REPORT_EVERY = HOUR
+"""Milliseconds between two reports of the same address."""
+
+_MAX_TEXT = 64
+_IPV6_PREFIX = 64
+"""Bits of an IPv6 address that one customer has to himself."""
 
 
 class LoginThrottle:
-    """What was tried, by address, of at most `kept` addresses. Keys are known by their hashes."""
+    """Attempts of at most `max_addresses` addresses. Keys are known by their hashes."""
 
-    def __init__(self, kept: int = 10_000) -> None:
-        self._kept = kept
-        self._buckets = RateLimiter(BURST, PER_MINUTE, kept)
-        self._wrong: OrderedDict[str, deque[str]] = OrderedDict()
-        self._right: OrderedDict[tuple[str, str], None] = OrderedDict()
+    def __init__(self, max_addresses: int = 10_000) -> None:
+        self._max = max_addresses
+        self._buckets = RateLimiter(BURST, PER_MINUTE, max_addresses)
+        self._counted: OrderedDict[str, deque[str]] = OrderedDict()
+        """By address: hashes whose attempt is counted, because they are wrong or still being looked up."""
+        self._reported: OrderedDict[str, Instant] = OrderedDict()
 
     @property
     def size(self) -> int:
-        """How much is remembered."""
-        return len(self._buckets) + sum(map(len, self._wrong.values())) + len(self._right)
+        """Entries in memory."""
+        return len(self._buckets) + sum(map(len, self._counted.values())) + len(self._reported)
 
-    def retry_after(self, address: str, hash: str, now: Instant) -> float:
-        """Milliseconds until a key from this address is polled; 0: now."""
+    def begin_attempt(self, address: str, hash: str, now: Instant) -> float:
+        """Counts an attempt. Returns 0, or the milliseconds to wait if this address has used up its attempts."""
         source = client_network(address)
-        if (source, hash) in self._right or hash in self._wrong.get(source, ()):  # guard: known-client
+        counted = self._counted.get(source) or deque(maxlen=BURST)
+        if hash in counted:
             return 0.0
-        return self._buckets.retry_after(source, now)
+        if wait := self._buckets.acquire(source, now):  # guard: guesses
+            return wait
+        counted.append(hash)
+        _remember(self._counted, source, counted, self._max)
+        return 0.0
 
     def record_success(self, address: str, hash: str) -> None:
-        """A key from this address is known."""
-        _remember(self._right, (client_network(address), hash), None, self._kept)
-
-    def record_failure(self, address: str, hash: str, now: Instant) -> bool:
-        """A key from this address is not known. Returns whether it was the last one for now."""
+        """The key is right: its attempt is given back."""
         source = client_network(address)
-        self._right.pop((source, hash), None)
-        tried = self._wrong.get(source) or deque(maxlen=BURST)
-        if hash in tried:
+        counted = self._counted.get(source, deque[str]())
+        if hash in counted:
+            counted.remove(hash)
+            self._buckets.release(source)
+
+    def record_failure(self, address: str, now: Instant) -> bool:
+        """The key is wrong. Returns whether this used up the address's attempts, once an hour."""
+        source = client_network(address)
+        last = self._reported.get(source)
+        if not self._buckets.retry_after(source, now) or (last is not None and 0 <= now - last < REPORT_EVERY):
             return False
-        tried.append(hash)
-        _remember(self._wrong, source, tried, self._kept)
-        self._buckets.acquire(source, now)
-        return self._buckets.retry_after(source, now) > 0
+        _remember(self._reported, source, now, self._max)
+        return True
 
 
 def client_network(address: str) -> str:
-    """Who is counted as one: an IPv4 address, or the IPv6 network that one customer has."""
+    """What counts as one client: an IPv4 address, or the IPv6 network of one customer."""
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:
-        return address[:_LONGEST]  # what a proxy says, or a socket that has no address
+        return address[:_MAX_TEXT]  # text of a proxy, or a socket without an address
     if isinstance(parsed, IPv6Address):
         if parsed.ipv4_mapped is not None:
             return str(parsed.ipv4_mapped)
-        return str(IPv6Address(int(parsed) >> (128 - _PREFIX) << (128 - _PREFIX)))
+        return str(IPv6Address(int(parsed) >> (128 - _IPV6_PREFIX) << (128 - _IPV6_PREFIX)))
     return str(parsed)
 
 
@@ -77,8 +88,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-def _remember(where: OrderedDict[K, V], key: K, value: V, most: int) -> None:
-    where[key] = value
-    where.move_to_end(key)
-    if len(where) > most:
-        where.popitem(last=False)
+def _remember(entries: OrderedDict[K, V], key: K, value: V, most: int) -> None:
+    entries[key] = value
+    entries.move_to_end(key)
+    if len(entries) > most:
+        entries.popitem(last=False)

@@ -1,4 +1,4 @@
-"""Buckets: how often something may be done, by whom; some of it at once, and then at a steady pace."""
+"""Rate limits by name: so many at once, and then at a steady pace (GCRA)."""
 
 from collections import OrderedDict
 
@@ -6,36 +6,41 @@ from relay.model import MINUTE, Instant
 
 
 class RateLimiter:
-    """One bucket a name. Each holds `burst`, and is filled again with `per_minute`, evenly.
+    """One bucket a name. Each holds `burst` and refills evenly with `per_minute`.
 
-    At most `max_keys` names are remembered: of those that were not heard of for longest, what they spent is forgotten.
+    It remembers at most `max_keys` names and forgets those unused for longest.
     """
 
     def __init__(self, burst: int, per_minute: float, max_keys: int) -> None:
-        self._every, self._kept = MINUTE / per_minute, max_keys
-        self._room = burst * self._every
+        self._interval, self._max_keys = MINUTE / per_minute, max_keys
+        self._room = burst * self._interval
         self._full_at: OrderedDict[str, float] = OrderedDict()
-        """When each is full again; those that are full are as good as unknown."""
+        """When each bucket is full again; a full one is as good as an unknown one."""
 
     def __len__(self) -> int:
         return len(self._full_at)
 
     def retry_after(self, name: str, now: Instant) -> float:
         """Milliseconds until one may be taken; 0: now."""
-        return max(0.0, self._full(name, now) + self._every - self._room - now)
+        return max(0.0, self._full(name, now) + self._interval - self._room - now)
 
     def acquire(self, name: str, now: Instant) -> float:
-        """Takes one, or says how many milliseconds to wait for it; 0: it was taken."""
-        if waits := self.retry_after(name, now):
-            return waits
-        self._full_at[name] = self._full(name, now) + self._every
+        """Takes one and returns 0, or returns how many milliseconds to wait for it."""
+        if wait := self.retry_after(name, now):
+            return wait
+        self._full_at[name] = self._full(name, now) + self._interval
         self._full_at.move_to_end(name)
-        if len(self._full_at) > self._kept:
+        if len(self._full_at) > self._max_keys:
             self._full_at.popitem(last=False)
         return 0.0
 
+    def release(self, name: str) -> None:
+        """Gives one back that was taken."""
+        if name in self._full_at:
+            self._full_at[name] -= self._interval
+
     def _full(self, name: str, now: Instant) -> float:
-        """Never further off than an empty bucket's, though the clock was set back: from then on it fills again."""
+        """Never later than for an empty bucket: after the clock was set back it refills from then on."""
         full_at, latest = self._full_at.get(name, 0.0), now + self._room
         if full_at > latest:
             self._full_at[name] = full_at = latest

@@ -28,11 +28,18 @@ class TextFormatter(logging.Formatter):
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:
+        # Text of a request must not begin another line, nor control a terminal.
+        record.message = escape_control_characters(record.message)  # guard: log-forging
         trace_id = getattr(record, _ABOUT, {}).get("trace_id")
         return super().formatMessage(record) + (f" trace_id={trace_id}" if trace_id else "")
 
     def formatException(self, ei: Any) -> str:
         return safe_traceback(ei[1])
+
+
+def escape_control_characters(text: str) -> str:
+    """Text for a terminal or a line of a log: what is not printable is escaped as in Python, `\\n` or `\\u202e`."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def safe_traceback(error: BaseException | None) -> str:

@@ -25,11 +25,11 @@ from relay.web.api import (
     registrations,
     workspaces,
 )
-from relay.web.core import errors, openapi
+from relay.web.core import errors, openapi, public_url
 from relay.web.core.errors import MethodNotAllowed, Unavailable
 from relay.web.core.rate_limits import RequestLimits
 from relay.web.core.route import ApiRoute, routes
-from relay.web.server.middleware import ResponseMiddleware
+from relay.web.server.middleware import RequestTargetMiddleware, ResponseMiddleware
 
 OPERATIONS: tuple[ApiRoute, ...] = (
     *registrations.OPERATIONS,
@@ -58,9 +58,13 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
         finally:
             await relay.stop()
 
+    base_path = public_url.base_path_of(relay.config.server.public_url)
     app = Starlette(
         routes=[_front(), *dashboard.ROUTES, *routes(OPERATIONS)],
-        middleware=[Middleware(ResponseMiddleware, log=relay.telemetry.log)],
+        middleware=[
+            Middleware(RequestTargetMiddleware, base_path=base_path),
+            Middleware(ResponseMiddleware, log=relay.telemetry.log),
+        ],
         exception_handlers={
             RequestError: _refused,
             StoreError: _store_failed,
@@ -73,7 +77,9 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
     app.state.relay = relay
     app.state.listeners = dashboard.StreamCount()
     app.state.limits = RequestLimits(relay.config.security.requests_per_minute, relay.telemetry, relay.clock)
-    app.state.openapi = {keyed: openapi.build_openapi(OPERATIONS, with_auth=keyed) for keyed in (True, False)}
+    app.state.openapi = {
+        keyed: openapi.build_openapi(OPERATIONS, base_path, with_auth=keyed) for keyed in (True, False)
+    }
     return app
 
 

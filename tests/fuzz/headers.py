@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+from types import SimpleNamespace
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
+from relay.config import Config
 from relay.egress import header_policy
 from relay.errors import RequestError
 from relay.security.api_keys import hash_api_key
@@ -15,15 +17,17 @@ from relay.web.core import auth, request_parsing
 from tests.fuzz.target import Target, text_of
 
 NAMES = (b"host", b"origin", b"authorization", b"content-type", b"content-length", b"forwarded", b"traceparent")
+_APP = SimpleNamespace(state=SimpleNamespace(relay=SimpleNamespace(config=Config.model_validate({}))))
 
 
 def parse(data: bytes) -> None:
     name, _, rest = data.partition(b":")
     value = rest.replace(b"\r", b"").replace(b"\n", b"")
     came = [(NAMES[name[0] % len(NAMES)] if name else b"host", value), (b"host", b"localhost")]
-    request = Request({"type": "http", "method": "POST", "path": "/", "headers": came}, _nothing)
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": came, "app": _APP}
+    request = Request(scope, _nothing)
     for read in (
-        lambda: auth.require_local_request(Headers(raw=came)),
+        lambda: auth.require_local_request(request),
         lambda: hash_api_key(auth.bearer(Headers(raw=came))),
         lambda: request_parsing.check_media_type(request),
         lambda: asyncio.run(request_parsing.read_body(request)),

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -14,13 +14,13 @@ from starlette.applications import Starlette
 from relay import config as configuration
 from relay.config import Config
 from relay.delivery.enqueue import enqueue
-from relay.model import EventType, Secret, event_id
+from relay.model import EventType, ScenarioJob, Secret, event_id
 from relay.service import Relay
 from relay.signing import standard_webhooks
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import metadata
 from relay.store.maintenance.reencrypt import open_store
-from relay.store.tables import endpoints, events, registrations
+from relay.store.tables import endpoints, events, registrations, watches
 from relay.web.app import create_app
 from tests.conftest import Clock
 from tests.make import make_event
@@ -93,8 +93,11 @@ class Api:
         event = make_event(job_id, type, self.clock())
 
         def settle(tx: Tx) -> None:
-            told = registrations.subscribers_of_event(tx, "default", job_id, type)
-            enqueue(tx, events.add(tx, event), told, self.clock(), first_delay=0)
+            watch = watches.get_for_update(tx, "default", job_id)
+            assert watch is not None
+            watches.save(tx, replace(watch, job=ScenarioJob.model_validate(event.job)))
+            subscribers = registrations.subscribers_of_event(tx, "default", job_id, type)
+            enqueue(tx, events.add(tx, event), subscribers, self.clock(), first_delay=0)
 
         await self.relay.store.write(settle)
         found = await self.get("/v1/deliveries", params={"job_id": job_id, "limit": 200})

@@ -5,7 +5,7 @@ import json
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from ipaddress import ip_network
 from typing import Any
@@ -115,7 +115,7 @@ def start(shared_api: Api) -> Start:
         configure = partial(
             server_config,
             trusted_proxies=[ip_network(one) for one in trusted],
-            bounds=ConnectionLimits(**{"read_timeout": SOON} | bounds),
+            bounds=ConnectionLimits(**{"read_timeout": SOON, "reserved_for_loopback": 0} | bounds),
         )
         async with serve(app or shared_api.app, configure=configure) as url:
             door = Door(url)
@@ -280,6 +280,72 @@ async def test_where_all_are_being_answered(start: Start) -> None:
         await until(lambda: refused(door))
         go_on.set()
         assert [await caller.hears_status() for caller in held] == [200, 200]
+
+
+async def test_unread_answers_make_room(start: Start) -> None:
+    """Clients that ask and never read lose their places to newcomers, of their own address and of all."""
+
+    async def much(_: Request) -> Response:
+        async def parts() -> AsyncIterator[bytes]:
+            for _ in range(200):
+                yield b"x" * 100_000
+
+        return StreamingResponse(parts())
+
+    async def health(_: Request) -> Response:
+        return Response("ok")
+
+    app = Starlette(routes=[Route("/much", much), Route("/healthz", health)])
+    for limit in ("connections", "of_one_address"):
+        limits: dict[str, Any] = {limit: 12}
+        async with start(app, read_timeout=10, write_timeout=60, **limits) as door:
+            hostile = []
+            for _ in range(40):
+                with suppress(OSError):
+                    hostile.append(await unread(door, b"GET /much HTTP/1.1\r\nHost: a\r\n\r\n"))
+                await asyncio.sleep(0.01)
+            await until(lambda: answers(door))
+            statuses = await asyncio.gather(*(answers(door) for _ in range(5)))
+            assert statuses == [True] * 5
+            for one in hostile:
+                one.close()
+
+
+async def unread(door: Door, request: bytes) -> socket.socket:
+    """A connection with a small window that sends a request and reads nothing."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    client.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(client, (door.host, door.port))
+    await asyncio.get_running_loop().sock_sendall(client, request)
+    return client
+
+
+async def test_this_machine_always_gets_in(start: Start) -> None:
+    """A few places are kept for its health checks."""
+    go_on = asyncio.Event()
+
+    async def slow(_: Request) -> Response:
+        await go_on.wait()
+        return Response("done")
+
+    async with start(Starlette(routes=[Route("/slow", slow)]), connections=2, reserved_for_loopback=1) as door:
+        slow_request = b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"
+        held = [await door.open(slow_request) for _ in range(2)]
+        probe = await door.open(WHOLE)
+        assert await probe.hears_status() == 404
+        go_on.set()
+        assert [await caller.hears_status() for caller in held] == [200, 200]
+
+
+async def test_two_lengths_close_the_connection(start: Start) -> None:
+    """Content-Length beside Transfer-Encoding: the request is answered, what follows on the connection is not."""
+    body = b"10\r\n" + b'{"job_id": "j1"}' + b"\r\n0\r\n\r\n"
+    async with start(read_timeout=10) as door:
+        caller = await door.open(POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n" + body + WHOLE)
+        received = await caller.hears()
+        assert received.count(b"HTTP/1.1 ") == 1
+        assert b"connection: close" in received.lower()
 
 
 async def until(so: Callable[[], Awaitable[bool]]) -> None:

@@ -113,6 +113,35 @@ async def test_what_is_gone_is_shown_without_its_secret(api: Api) -> None:
     assert again == {name: value for name, value in first.items() if name != "secret"}
 
 
+@pytest.mark.parametrize("rotation", [{}, {"signing": "ed25519"}], ids=["another secret", "a private key"])
+async def test_a_repeat_after_a_rotation_shows_no_secret(any_api: Api, rotation: dict[str, str]) -> None:
+    """The new secret was given to whoever rotated it: a repeat shows what the first answer showed, or nothing."""
+    calls: list[tuple[str, Any]] = [
+        (REGISTRATIONS, BODY),
+        (f"{REGISTRATIONS}/batch", {"registrations": [{**BODY, "callback_url": "https://example.com/batch"}]}),
+        ("/v1/endpoints", {"url": "https://example.com/all"}),
+    ]
+    for path, body in calls:
+        first = await post(any_api, "k1", body, path)
+        [endpoint] = _endpoints_of(first.json())
+        rotated = await any_api.post(f"/v1/endpoints/{endpoint['id']}/rotate-secret", rotation)
+        [current, _] = await any_api.secrets_of(endpoint["id"])
+        again = await asyncio.gather(*(post(any_api, "k1", body, path) for _ in range(5)))
+        for answer in again:
+            assert answer.headers["idempotent-replayed"] == "true"
+            [shown] = _endpoints_of(answer.json())
+            assert shown == {name: value for name, value in endpoint.items() if name != "secret"}
+            assert current.value not in answer.text
+        assert rotated.get("secret", current.value) == current.value
+
+
+def _endpoints_of(answer: Any) -> list[Any]:
+    """The endpoints in an answer of any of the calls."""
+    if "data" in answer:
+        return [item["registration"]["endpoint"] for item in answer["data"]]
+    return [answer.get("endpoint", answer)]
+
+
 @shared
 @pytest.mark.parametrize("key", ["", "a" * 256, "ü", "a\tb", "a\x7f"])
 async def test_what_is_no_key(shared_api: Api, key: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
+from urllib.parse import quote
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -175,6 +176,7 @@ async def test_a_fault_of_our_own(sqlite_url: str, caplog: pytest.LogCaptureFixt
     assert "RuntimeError" not in answer.text
     [record] = caplog.records
     logged = record.getMessage()
+    assert "\n" not in logged
     assert "trace-1: RuntimeError in /v1/jobs" in logged
     assert "__call__" in logged
     assert "hunter2" not in logged
@@ -246,3 +248,33 @@ async def test_the_application_s_life_is_the_relay_s(sqlite_url: str, owns: bool
 async def test_openapi_is_served_as_json(shared_api: Api) -> None:
     """The document is there for everybody and holds no secret."""
     assert json.loads((await shared_api.http.get("/openapi.json")).content)["info"]["title"] == "Exec relay"
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "https://a:b", "http://\u2100", "null", "\x00"])
+async def test_an_odd_origin_is_a_foreign_one(sqlite_url: str, origin: str) -> None:
+    """It is refused, before any login, and is no fault of the relay."""
+    keys = {"api_keys": [{"name": "one", "key": "relay_key_0123456789abcdef"}]}
+    async with open_api(sqlite_url, Clock(), security=keys) as api:
+        headers = {b"origin": origin.encode("utf-8"), b"accept": b"text/html"}
+        answers = await asyncio.gather(
+            *(api.http.post("/login", data={"api_key": "x"}, headers=headers) for _ in range(5))
+        )
+        assert {answer.status_code for answer in answers} == {403}
+
+
+FORGED = "/v1/jobs/x\r\n2026-11-29 00:00:00,000 INFO FORGED \x1b[31m\u202e\x85"
+
+
+async def test_a_path_forges_no_line_of_the_log(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Control characters of a path are escaped, and a long path is cut."""
+    clock = BrokenClock()
+    async with open_api(sqlite_url, clock) as api:
+        clock.broken = True
+        for path in (FORGED, "/v1/jobs/" + "x" * 5_000):
+            assert_refused(await api.http.get(quote(path)), 500, "internal_error")
+        clock.broken = False
+    forged, long = [record.getMessage() for record in caplog.records]
+    assert forged.isprintable()
+    assert "FORGED" in forged
+    assert len(long) < 3_000
+    assert "x" * 500 not in long

@@ -59,7 +59,7 @@ async def test_guesses_are_slowed(keyed: Api, caplog: pytest.LogCaptureFixture) 
         assert answer.json()["error"]["type"] == "rate_limited"
         assert answer.headers["retry-after"] == "10"
     [record] = caplog.records
-    assert "127.0.0.1 sent too many API keys that are not known" in record.getMessage()
+    assert "127.0.0.1 sent too many unknown API keys" in record.getMessage()
     keyed.clock.advance(10 * SECOND)
     assert [answer.status_code for answer in await guess(keyed.http, 2, "later")] == [401, 429]
     metrics = (await keyed.relay.render_metrics()).decode()
@@ -67,12 +67,34 @@ async def test_guesses_are_slowed(keyed: Api, caplog: pytest.LogCaptureFixture) 
     assert 'relay_api_refusals_total{reason="too_many_wrong_keys"} 21.0' in metrics
 
 
-async def test_a_right_key_is_not_tried_while_guesses_are_slowed(keyed: Api) -> None:
-    """Else a guess that is right would be taken at any pace. From another address it is."""
-    await guess(keyed.http, BURST)
-    assert_refused(await keyed.http.get("/v1/jobs", headers=bearer(KEY)), 429, "too_many_wrong_keys")
-    async with from_address(keyed, "198.51.100.7") as elsewhere:
-        assert (await elsewhere.get("/v1/jobs", headers=bearer(KEY))).status_code == 200
+async def test_a_right_key_works_whatever_its_address_tries(keyed: Api) -> None:
+    """Behind one proxy with a stranger who guesses, everybody with a key goes on, new ones and after a restart too."""
+    await guess(keyed.http, BURST + 1)
+    for _ in range(30):
+        assert (await keyed.http.get("/v1/jobs", headers=bearer(KEY))).status_code == 200
+    assert_refused((await guess(keyed.http, 1, "more"))[0], 429, "too_many_wrong_keys")
+
+
+async def test_guesses_at_once_are_no_more_than_one_by_one(keyed: Api) -> None:
+    """150 logins and calls begun together, no key read yet: ten are judged, right keys among them count nothing."""
+    html = {"accept": "text/html", "origin": SELF}
+    calls = [keyed.http.get("/v1/jobs", headers=bearer(f"relay_wrong{number}")) for number in range(75)]
+    logins = [keyed.http.post("/login", data={"api_key": f"relay_no{number}"}, headers=html) for number in range(75)]
+    right = [keyed.http.get("/v1/jobs", headers=bearer(KEY)) for _ in range(50)]
+    answers = await asyncio.gather(*right, *calls, *logins)
+    assert [answer.status_code for answer in answers[:50]] == [200] * 50
+    assert sorted(answer.status_code for answer in answers[50:]) == [401] * BURST + [429] * (150 - BURST)
+
+
+async def test_tokens_of_exec_s_callback_at_once(keyed: Api) -> None:
+    """A hundred wrong tokens together: ten are unknown, the rest are too many; the right one is taken meanwhile."""
+    path = (await keyed.get("/v1/workspaces/default/callback", headers=bearer(KEY)))["path"]
+    wrong = [keyed.http.post(f"/v1/exec/callbacks/guess{number}", json={"id": "j1"}) for number in range(100)]
+    answers = await asyncio.gather(keyed.http.post(path, json={"id": "j1"}), *wrong)
+    assert answers[0].status_code == 202
+    statuses = [answer.status_code for answer in answers[1:]]
+    assert statuses.count(404) in (BURST - 1, BURST), "the right one counts while it is looked up"
+    assert statuses.count(404) + statuses.count(429) == 100
 
 
 async def test_a_known_client_is_not_locked_out(keyed: Api) -> None:
@@ -96,11 +118,10 @@ async def test_logging_in_is_a_guess_too(keyed: Api) -> None:
     html = {"accept": "text/html", "origin": SELF}
     wrong = await keyed.http.post("/login", data={"api_key": "relay_wrong at the login"}, headers=html)
     assert wrong.status_code == 401
-    for key in ("relay_wrong again", KEY):
-        slowed = await keyed.http.post("/login", data={"api_key": key}, headers=html)
-        assert (slowed.status_code, slowed.headers["retry-after"]) == (429, "10")
-        assert "too many keys that are not known" in slowed.text
-        assert "set-cookie" not in slowed.headers
+    slowed = await keyed.http.post("/login", data={"api_key": "relay_wrong again"}, headers=html)
+    assert (slowed.status_code, slowed.headers["retry-after"]) == (429, "10")
+    assert "too many unknown API keys" in slowed.text
+    assert "set-cookie" not in slowed.headers
     assert (await guess(keyed.http, 1, "more"))[0].status_code == 429
 
 
@@ -184,6 +205,19 @@ async def test_the_dashboard_has_a_pace_of_its_own(paced: Api) -> None:
     assert (await paced.http.get("/v1/jobs", headers=bearer(KEY))).status_code == 429
     statuses = [(await paced.http.get("/jobs", headers=html)).status_code for _ in range(21)]
     assert statuses == [200] * 20 + [429]
+
+
+async def test_more_sessions_are_no_more_pages(paced: Api) -> None:
+    """Five sessions of one key share its pace, one after the other and at once."""
+    html = {"accept": "text/html", "origin": SELF}
+    cookies = []
+    for _ in range(5):
+        login = await paced.http.post("/login", data={"api_key": KEY}, headers=html)
+        cookies.append(login.headers["set-cookie"].partition(";")[0])
+        paced.http.cookies.clear()
+    pages = [paced.http.get("/jobs", headers=html | {"cookie": cookie}) for cookie in cookies for _ in range(10)]
+    statuses = sorted(answer.status_code for answer in await asyncio.gather(*pages))
+    assert statuses == [200] * 20 + [429] * 30
 
 
 async def test_without_a_limit(sqlite_url: str, clock: Clock) -> None:

@@ -4,9 +4,12 @@ import asyncio
 import re
 from typing import Any
 
+import pytest
+
 from relay.model import EventType
 from relay.signing import standard_webhooks
-from tests.web.conftest import SECRET, Api, assert_refused
+from tests.conftest import Clock
+from tests.web.conftest import SECRET, Api, assert_refused, open_api
 
 REGISTRATIONS = "/v1/registrations"
 
@@ -221,3 +224,55 @@ async def test_a_registration_at_a_disabled_endpoint_says_so(any_api: Api) -> No
     assert told.items() <= result["registration"]["endpoint"].items()
     await any_api.post(f"/v1/endpoints/{id}/enable")
     assert "enabled" not in (await any_api.get(f"{REGISTRATIONS}/{again['id']}"))["endpoint"]
+
+
+# --- whose they are --------------------------------------------------------------------------------------------
+
+_REGISTER_KEYS = {name: f"relay_{name}_0123456789abcdef" for name in ("sales", "support")}
+_READ_KEYS = {name: f"relay_{name}_0123456789abcdef" for name in ("read", "admin")}
+_OWNERS = {
+    "api_keys": [
+        *({"name": name, "key": key, "scopes": ["register"]} for name, key in _REGISTER_KEYS.items()),
+        *({"name": name, "key": key, "scopes": ["register", name]} for name, key in _READ_KEYS.items()),
+    ]
+}
+
+
+def _as(name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {(_REGISTER_KEYS | _READ_KEYS)[name]}"}
+
+
+@pytest.mark.parametrize("shared_by", [{"endpoint": "ops"}, {}], ids=["one endpoint", "no endpoint"])
+async def test_a_registration_belongs_to_the_key_that_made_it(
+    sqlite_url: str, clock: Clock, shared_by: dict[str, str]
+) -> None:
+    """Another key with `register` alone sees none of its metadata and can't withdraw it, alone, in a batch, at once."""
+    ops = [{"name": "ops", "url": "https://example.com/ops"}]
+    async with open_api(sqlite_url, clock, security=_OWNERS) as api:
+        made = await api.http.post("/v1/endpoints", json=ops[0], headers=_as("admin"))
+        assert made.status_code == 201
+        body = {"job_id": "j1", **shared_by}
+        mine = body | {"metadata": {"customer": "ACME"}}
+        first = await api.post(REGISTRATIONS, mine, 201, headers=_as("sales"))
+        for name in ("sales", "read", "admin"):
+            assert (await api.post(REGISTRATIONS, body, headers=_as(name)))["metadata"] == {"customer": "ACME"}
+        batch = {"registrations": [body]}
+        others = await asyncio.gather(
+            *(api.http.post(REGISTRATIONS, json=body, headers=_as("support")) for _ in range(10)),
+            *(api.http.post(f"{REGISTRATIONS}/batch", json=batch, headers=_as("support")) for _ in range(10)),
+        )
+        assert [answer.status_code for answer in others] == [200] * 20
+        assert [answer.text for answer in others if "ACME" in answer.text] == []
+        path = f"{REGISTRATIONS}/{first['id']}"
+        assert_refused(await api.http.delete(path, headers=_as("support")), 404, "registration_not_found")
+        assert (await api.get(path, headers=_as("read")))["status"] == "active"
+        assert (await api.http.delete(path, headers=_as("sales"))).status_code == 204
+
+
+@pytest.mark.parametrize("name", ["read", "admin"])
+async def test_operators_withdraw_registrations_of_any_key(sqlite_url: str, clock: Clock, name: str) -> None:
+    """A key that may read everything may withdraw everything."""
+    async with open_api(sqlite_url, clock, security=_OWNERS) as api:
+        made = await api.post(REGISTRATIONS, {"job_id": "j1"}, 201, headers=_as("sales"))
+        answer = await api.http.delete(f"{REGISTRATIONS}/{made['id']}", headers=_as(name))
+        assert answer.status_code == 204

@@ -157,6 +157,7 @@ registrations = Table(
     _text("metadata"),
     _instant("created_at", nullable=False),
     _text("trace", nullable=True),
+    _text("owner", nullable=True),
 )
 Index(
     "registrations_once",

@@ -18,7 +18,10 @@ from relay.store.tables import callback_tokens as tokens
 from relay.web.api import registrations
 from relay.web.core import idempotency
 from relay.web.core.errors import BadGateway, GatewayTimeout, TooManyRequests, Unavailable
+from relay.web.core.public_url import with_base_path
+from relay.web.core.registration_requests import validate_registration
 from relay.web.core.route import TRACED, RequestContext, api_route, json_response
+from relay.web.schemas import presenters
 from relay.web.schemas.create_job import CreateJobRequest
 from relay.web.schemas.responses import RegistrationResponse, ResponseModel
 
@@ -67,7 +70,7 @@ async def create_job(call: RequestContext, body: CreateJobRequest) -> Response:
     given = _given_id(call)
     request_id = body.request_id or given or job_creation.new_request_id(call.now)
     wanted = ExecJobRequest(request_id, request_id == body.request_id, body.for_exec(request_id))
-    checked = registrations.check(call, body, _PLACEHOLDER_JOB_ID, False)
+    checked = validate_registration(call, body, _PLACEHOLDER_JOB_ID, False)
     if body.exec_callback and call.relay.config.server.public_url is None:
         text = "Exec can't call back: set server.public_url in the relay's configuration, or leave this out"
         raise ValidationFailed("no_public_url", text, "exec_callback")
@@ -129,8 +132,13 @@ async def _registered(
         text = f"Exec made the job, but {error}. Repeat the call with {wanted.named()}: nothing is made twice"
         raise Unavailable("job_not_registered", text) from error
     registrations.after_commit(call, [made])
-    answer = CreatedResponse(job=job.raw(), request_id=wanted.request_id, registration=registrations.to_response(made))
-    return json_response(201 if made.is_new else 200, answer, {"location": f"/v1/jobs/{job.id}"})
+    answer = CreatedResponse(
+        job=job.raw(),
+        request_id=wanted.request_id,
+        registration=presenters.registration_result(made, call.caller.name, call.caller.may_see_all),
+    )
+    location = with_base_path(call.request, f"/v1/jobs/{job.id}")
+    return json_response(201 if made.is_new else 200, answer, {"location": location})
 
 
 def _callbacks_work(call: RequestContext, tx: Tx, space: str) -> bool:
@@ -143,7 +151,7 @@ def _callbacks_work(call: RequestContext, tx: Tx, space: str) -> bool:
 
 def _given_id(call: RequestContext) -> str | None:
     key = idempotency.key_of(call)
-    return None if key is None else job_creation.request_id_of(call.caller, key)
+    return None if key is None else job_creation.request_id_of(call.caller.name, key)
 
 
 def _job_of(made: CreateJobResult, wanted: ExecJobRequest) -> ScenarioJob:

@@ -6,10 +6,10 @@ from starlette.responses import Response
 
 from relay.errors import Conflict, NotFound
 from relay.model import Delivery, DeliveryStatus, Endpoint
+from relay.operations.bulk_resend import resend_matching
 from relay.store.engine.database import Tx
 from relay.store.tables import deliveries, endpoints
 from relay.store.tables.deliveries import DeliveryFilter
-from relay.web.api import bulk_resend
 from relay.web.core import path_params
 from relay.web.core.route import RequestContext, api_route, json_response
 from relay.web.schemas import presenters
@@ -94,7 +94,7 @@ async def resend_deliveries(call: RequestContext, body: ResendRequest) -> Respon
     done = (
         0
         if body.dry_run
-        else await bulk_resend.resend_matching(call.relay, which, min(ready, body.limit or ready), call.now)
+        else await resend_matching(call.relay.store, which, min(ready, body.limit or ready), call.now, call.relay.wake)
     )
     answer = ResendResponse(
         count=ready if body.dry_run else done,

@@ -46,7 +46,7 @@ async def create_endpoint(call: RequestContext, body: EndpointRequest) -> Respon
         answer = presenters.endpoint(made, **told).model_dump(mode="json", exclude_unset=True)
         return StoredResult(201 if is_new else 200, answer, f"/v1/endpoints/{made.id}")
 
-    return (await idempotency.run_idempotent(call, create)).response()
+    return (await idempotency.run_idempotent(call, create)).response(call)
 
 
 @api_route("GET", "/v1/endpoints", scope="read", tag=_TAG, answers={200: EndpointList}, refusals=(400,))

@@ -60,11 +60,11 @@ async def receive_exec_callback(call: RequestContext, token: str) -> Response:
     token in the path; no API key is asked for. What it says beside the job's id is not read.
     """
     hash = api_keys.hash_api_key(token)
-    call.limits.check_login_throttle(call.request, hash)
+    wait = call.limits.begin_attempt(call.request, hash)
     known = call.relay.clients
     found = await call.relay.store.read(lambda tx: exec_callback_tokens.find_token(tx, token, call.now, known))
     if found is None:
-        call.limits.record_failure(call.request, hash)  # guard: callback-guesses
+        call.limits.record_failure(call.request, wait)  # guard: callback-guesses
         raise NotFound("unknown_path", errors.UNKNOWN_PATH)  # guard: callback-token
     call.limits.record_success(call.request, hash)
     call.limits.check_rate(hash)

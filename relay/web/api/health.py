@@ -4,6 +4,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from relay import __version__
+from relay.web.core.public_url import with_base_path
 from relay.web.core.route import RequestContext, api_route, json_response
 from relay.web.schemas.queries import ReadinessQuery
 from relay.web.schemas.responses import About, CheckResponse, Health, ReadinessResponse
@@ -13,6 +14,7 @@ from relay.web.schemas.responses import About, CheckResponse, Health, ReadinessR
 async def about(call: RequestContext) -> Response:
     """Say what this is."""
     links = {"api": "/openapi.json", "health": "/healthz", "readiness": "/readyz", "metrics": "/metrics"}
+    links = {name: with_base_path(call.request, path) for name, path in links.items()}
     return json_response(200, About(name="exec-relay", version=__version__, links=links))
 
 

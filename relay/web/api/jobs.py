@@ -1,16 +1,14 @@
 """Jobs: what the relay knows of them. Asking costs Exec nothing."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
 from starlette.responses import Response
 
-from relay.errors import NotFound
-from relay.model import Delivery, Endpoint, Registration, Watch
+from relay.model import Watch
 from relay.store.engine.database import Tx
-from relay.store.tables import deliveries, endpoints, registrations, watches
+from relay.store.tables import watches
+from relay.store.tables.job_history import load_job_history
 from relay.web.core import path_params
 from relay.web.core.route import RequestContext, api_route, json_response
 from relay.web.schemas import presenters, workspaces
@@ -24,33 +22,6 @@ from relay.web.schemas.responses import (
     Time,
 )
 from relay.web.schemas.workspaces import BudgetResponse, DurationsResponse
-
-MOST = 200
-"""Registrations, deliveries and polls of one job that are shown; the lists have them all."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobHistory:
-    """One job with all that hangs on it, as the store has it."""
-
-    watch: Watch
-    registrations: Sequence[Registration]
-    deliveries: Sequence[Delivery]
-    endpoints: Mapping[str, Endpoint]
-    """Of the registrations and deliveries, by id; those that were removed are missing."""
-    polls: Sequence[Mapping[str, Any]]
-
-
-def load_job_history(tx: Tx, job_id: str, workspace: str | None) -> JobHistory:
-    """Reads one job. Raises NotFound where the relay does not know it."""
-    watch = watches.find(tx, job_id, workspace)
-    if watch is None:
-        text = "the relay does not know this job; register it first, or was it deleted after its time?"
-        raise NotFound("job_not_found", text)
-    waiting = registrations.of_job(tx, watch.workspace, job_id, MOST)
-    sent = deliveries.of_job(tx, watch.workspace, job_id, MOST)
-    ids = {item.endpoint_id for item in waiting if item.endpoint_id} | {item.endpoint_id for item in sent}
-    return JobHistory(watch, waiting, sent, endpoints.get_many(tx, ids), watches.poll_history(tx, watch, MOST))
 
 
 class JobDetail(JobResponse):

@@ -6,18 +6,16 @@ from typing import Any
 from starlette.responses import Response
 
 from relay import registration
-from relay.endpoints.spec import EndpointSpec
 from relay.errors import NotFound, RequestError, ValidationFailed
-from relay.model import Endpoint
 from relay.registration import RegistrationResult, ValidatedRegistration
 from relay.store.engine.database import Tx
 from relay.store.tables import endpoints, registrations
 from relay.web.core import errors, path_params
 from relay.web.core.idempotency import OPENAPI_HEADER, StoredResult, key_of, run_idempotent
+from relay.web.core.registration_requests import validate_registration
 from relay.web.core.request_parsing import validated
 from relay.web.core.route import TRACED, RequestContext, api_route, json_response, to_json
 from relay.web.schemas import presenters
-from relay.web.schemas.create_job import CreateJobRequest
 from relay.web.schemas.queries import RegistrationsQuery
 from relay.web.schemas.requests import BatchRequest, RegistrationRequest
 from relay.web.schemas.responses import (
@@ -44,23 +42,23 @@ async def create_registration(call: RequestContext, body: RegistrationRequest) -
     The relay watches the job at Exec and notifies the endpoint when it ends; at once, where it has ended already. The
     same job and endpoint again answer 200 with the registration that is there.
     """
-    checked = check(call, body, body.job_id, body.exec_callback)
+    checked = validate_registration(call, body, body.job_id, body.exec_callback)
     if key_of(call) is None:  # written down together with whatever else comes at the moment
         one = registration.raise_if_refused(
             await call.relay.store.write_together(registration.register_batch, (checked, call.now))
         )
         after_commit(call, [one])
-        return _stored_result(one).response()
+        return _stored_result(call, one).response(call)
     made: list[RegistrationResult] = []
 
     def work(tx: Tx) -> StoredResult:
         made[:] = [registration.register(tx, checked, call.now)]
-        return _stored_result(made[0])
+        return _stored_result(call, made[0])
 
     done = await run_idempotent(call, work)
     if not done.replayed:
         after_commit(call, made)
-    return done.response()
+    return done.response(call)
 
 
 @api_route(
@@ -90,12 +88,12 @@ async def create_registrations(call: RequestContext, body: BatchRequest) -> Resp
             for number, item in enumerate(checked)
         ]
         made[:] = [one for one in results if isinstance(one, RegistrationResult)]
-        return StoredResult(200, to_json(BatchResponse(data=[_result(one) for one in results])))
+        return StoredResult(200, to_json(BatchResponse(data=[_result(call, one) for one in results])))
 
     done = await run_idempotent(call, work)
     if not done.replayed:
         after_commit(call, made)
-    return done.response()
+    return done.response(call)
 
 
 @api_route(
@@ -137,10 +135,12 @@ async def get_registration(call: RequestContext, id: str) -> Response:
 async def withdraw_registration(call: RequestContext, id: str) -> Response:
     """Withdraw a registration.
 
-    Its pending deliveries are cancelled; a job that nobody waits for is no longer polled. Twice does no harm.
+    Its pending deliveries are cancelled; a job without registrations is no longer polled. Twice does no harm. A
+    registration belongs to the key that made it: other keys need the scope read or admin.
     """
     known = path_params.parse_id(id, "registration")
-    await call.relay.store.write(lambda tx: registration.withdraw(tx, known, call.now))
+    owner = None if call.caller.may_see_all else call.caller.name
+    await call.relay.store.write(lambda tx: registration.withdraw(tx, known, call.now, owner))
     return Response(status_code=204)
 
 
@@ -153,31 +153,6 @@ OPERATIONS = (
 )
 
 
-def check(
-    call: RequestContext, body: RegistrationRequest | CreateJobRequest, job_id: str, exec_callback: bool
-) -> ValidatedRegistration:
-    """Judges the part of a request that asks to hear of a job. Raises Invalid."""
-    callback = None
-    if body.callback_url is not None:
-        callback = EndpointSpec(
-            body.callback_url, body.format, secret=body.secret, headers=body.headers, signing=body.signing
-        )
-    elif body.secret or body.headers or body.signing or body.format != "auto":
-        only = "secret, signing, headers and format belong to a callback_url; give one, or leave them out"
-        raise ValidationFailed("missing_field", only, "callback_url")
-    request = registration.RegistrationSpec(
-        job_id=job_id,
-        workspace=body.workspace,
-        callback=callback,
-        endpoint=body.endpoint,
-        events=tuple(body.events) if body.events else None,
-        metadata=body.metadata,
-        exec_callback=exec_callback,
-        trace=call.trace,
-    )
-    return registration.validate(request, call.relay.rules, call.relay.clients)
-
-
 def _check_item(call: RequestContext, number: int, item: Any) -> ValidatedRegistration | RequestError:
     place = ("registrations", number)
     try:
@@ -185,7 +160,7 @@ def _check_item(call: RequestContext, number: int, item: Any) -> ValidatedRegist
     except ValidationFailed as error:
         return error
     try:
-        return check(call, body, body.job_id, body.exec_callback)
+        return validate_registration(call, body, body.job_id, body.exec_callback)
     except ValidationFailed as error:
         return _with_batch_index(error, number)
 
@@ -198,14 +173,14 @@ def after_commit(call: RequestContext, made: Iterable[RegistrationResult]) -> No
     call.relay.wake()
 
 
-def _stored_result(made: RegistrationResult) -> StoredResult:
-    answer = to_response(made)
+def _stored_result(call: RequestContext, made: RegistrationResult) -> StoredResult:
+    answer = _response(call, made)
     return StoredResult(201 if made.is_new else 200, to_json(answer), f"/v1/registrations/{answer.id}")
 
 
-def _result(one: RegistrationResult | RequestError) -> BatchResult:
+def _result(call: RequestContext, one: RegistrationResult | RequestError) -> BatchResult:
     if isinstance(one, RegistrationResult):
-        return BatchResult(status=201 if one.is_new else 200, registration=to_response(one))
+        return BatchResult(status=201 if one.is_new else 200, registration=_response(call, one))
     return BatchResult(status=one.status, error=ErrorDetail(**errors.envelope(one)["error"]))
 
 
@@ -219,10 +194,8 @@ def _with_batch_index(error: RequestError, number: int) -> RequestError:
     return type(error)(error.code, error.message, field)
 
 
-def to_response(made: RegistrationResult) -> RegistrationResponse:
-    """A registration as the call that made it answers, with the secret if it made one."""
-    known: dict[str, Endpoint] = {made.endpoint.id: made.endpoint} if made.endpoint else {}
-    return presenters.registration(made.registration, known, made.secret)
+def _response(call: RequestContext, result: RegistrationResult) -> RegistrationResponse:
+    return presenters.registration_result(result, call.caller.name, call.caller.may_see_all)
 
 
 def _shown(tx: Tx, id: str) -> RegistrationResponse:

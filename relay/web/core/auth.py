@@ -1,13 +1,14 @@
 """Who may use the API: bearer keys, known by their hash."""
 
-from urllib.parse import urlsplit
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from relay.egress.url_policy import is_loopback
-from relay.security.api_keys import ApiKey, Scope, find_by_hash, hash_api_key
+from relay.security.api_keys import SCOPES, ApiKey, Scope, find_by_hash, hash_api_key
 from relay.service import Relay
+from relay.web.core import public_url
 from relay.web.core.errors import Forbidden, Unauthenticated
 from relay.web.core.rate_limits import RequestLimits
 
@@ -17,14 +18,28 @@ FORWARDING = frozenset("forwarded via x-forwarded-for x-forwarded-host x-forward
 _ADVICE = "make a key with `relay keys create`"
 
 
-async def authorise(request: Request, scope: Scope | None) -> str:
-    """The name of the caller's key; "" where the call needs none, or the relay has no keys. Raises Refused."""
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The API key of a request, as far as a handler needs it."""
+
+    name: str = ""
+    """The key's name; "" for a call that needs no key, and for a relay without keys."""
+    scopes: Sequence[Scope] = ()
+
+    @property
+    def may_see_all(self) -> bool:
+        """Whether registrations of other keys are theirs to see and to withdraw."""
+        return "read" in self.scopes or "admin" in self.scopes
+
+
+async def authorise(request: Request, scope: Scope | None) -> Caller:
+    """The caller, who may do `scope`; None: everybody may. Raises Unauthenticated, Forbidden, TooManyRequests."""
     relay: Relay = request.app.state.relay
     if scope is None:
-        return ""
+        return Caller()
     if not await relay.requires_api_key():
-        require_local_request(request.headers)
-        return ""
+        require_local_request(request)
+        return Caller("", SCOPES)
     key = await authenticate(request, bearer(request.headers))
     limits: RequestLimits = request.app.state.limits
     limits.check_rate(key.hash)  # guard: requests-per-minute
@@ -33,7 +48,7 @@ async def authorise(request: Request, scope: Scope | None) -> str:
             "insufficient_scope",
             f"this call needs a key with the scope {scope}; this one has {', '.join(key.scopes) or 'none'}",
         )
-    return key.name
+    return Caller(key.name, key.scopes)
 
 
 def bearer(headers: Headers) -> str:
@@ -48,9 +63,9 @@ async def authenticate(request: Request, token: str) -> ApiKey:
     relay: Relay = request.app.state.relay
     limits: RequestLimits = request.app.state.limits
     hash = hash_api_key(token)
-    limits.check_login_throttle(request, hash)
+    wait = limits.begin_attempt(request, hash)
     if (key := await find_key(relay, hash)) is None:
-        limits.record_failure(request, hash)
+        limits.record_failure(request, wait)
         raise Unauthenticated("invalid_api_key", "this API key is not known here; is it complete, and for this relay?")
     limits.record_success(request, hash)
     return key
@@ -65,26 +80,18 @@ async def find_key(relay: Relay, hash: str) -> ApiKey | None:
     return stored
 
 
-def require_local_request(headers: Headers) -> None:
-    """Without keys the relay is for the people at its own machine, whatever leads there from elsewhere.
+def require_local_request(request: Request) -> None:
+    """Without keys the relay is for the people at its own machine. Raises Forbidden for requests from elsewhere.
 
     A page of another site sends its own Origin; one whose name was made to resolve to loopback sends that name as Host;
     a proxy or tunnel on this machine sends the name that the world knows, or says for whom it asks.
     """
-    host = headers.get("host", "")
-    if not _names_loopback(host):  # guard: loopback-host
+    if not public_url.is_local(request):  # guard: loopback-host
         text = "without API keys the relay answers to 127.0.0.1 and localhost only"
         raise Forbidden("foreign_host", f"{text}; {_ADVICE}")
-    if any(name in headers for name in FORWARDING):  # guard: no-proxy-without-keys
+    if any(name in request.headers for name in FORWARDING):  # guard: no-proxy-without-keys
         text = "without API keys the relay answers to its own machine only, and this request came through a proxy"
         raise Forbidden("forwarded", f"{text}; {_ADVICE}")
-    origin = headers.get("origin")
-    if origin is not None and origin.partition("://")[2] != host:
+    origin = request.headers.get("origin")
+    if origin is not None and not public_url.is_own_origin(request, origin):
         raise Forbidden("foreign_origin", "without API keys the relay takes no calls from pages of other sites")
-
-
-def _names_loopback(host: str) -> bool:
-    try:
-        return is_loopback(urlsplit(f"//{host}").hostname or "")
-    except ValueError:
-        return False

@@ -1,8 +1,11 @@
 """`Idempotency-Key`: a repeated request gets the first one's answer, within a day and for the same API key.
 
-What is kept holds no secret: a secret in the answer is kept as the id of its endpoint, and read from there again.
+The stored answer holds no secret, only its SHA-256 and the endpoint's id. A repeat gets the secret from the endpoint
+while it is still the same one: after a rotation it gets none.
 """
 
+import hashlib
+import hmac
 import json
 import re
 from collections.abc import Callable
@@ -15,6 +18,7 @@ from relay.errors import Conflict, ValidationFailed
 from relay.store.engine.database import Tx
 from relay.store.tables import endpoints, idempotency
 from relay.store.tables.idempotency import StoredResponse
+from relay.web.core.public_url import path_below_base, with_base_path
 from relay.web.core.route import RequestContext
 
 HEADER = "idempotency-key"
@@ -29,7 +33,7 @@ OPENAPI_HEADER: dict[str, tuple[str, str | None]] = {
 REPLAYED = "idempotent-replayed"
 
 _SECRET = "secret"  # noqa: S105
-_SECRET_OF = "secret_of"  # noqa: S105
+_SECRET_HASH = "secret_sha256"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +45,8 @@ class StoredResult:
     location: str | None = None
     replayed: bool = False
 
-    def response(self) -> Response:
-        headers = {"location": self.location} if self.location else {}
+    def response(self, call: RequestContext) -> Response:
+        headers = {"location": with_base_path(call.request, self.location)} if self.location else {}
         return JSONResponse(self.answer, self.status, headers | ({REPLAYED: "true"} if self.replayed else {}))
 
 
@@ -67,7 +71,7 @@ async def run_idempotent(call: RequestContext, work: Callable[[Tx], StoredResult
     """
     if (sent := key_of(call)) is None:
         return await call.relay.store.write(work)
-    key = idempotency.fingerprint([call.caller, call.request.method, call.request.url.path, sent])
+    key = idempotency.fingerprint([call.caller.name, call.request.method, path_below_base(call.request), sent])
     request = idempotency.fingerprint(call.raw_body)
     try:
         return await call.relay.store.write(
@@ -101,25 +105,30 @@ def _keep(tx: Tx, call: RequestContext, key: str, request: str, work: Callable[[
 
 
 def _without_secrets(answer: Any) -> Any:
-    """The answer, in which each endpoint's `secret` became `secret_of`, its id."""
+    """The answer, with the SHA-256 of each endpoint's `secret` in its place."""
     if isinstance(answer, list):
         return [_without_secrets(item) for item in answer]
     if not isinstance(answer, dict):
         return answer
-    kept = {name: _without_secrets(item) if name != "metadata" else item for name, item in answer.items()}
-    return {
-        _SECRET_OF if name == _SECRET else name: answer["id"] if name == _SECRET else item
-        for name, item in kept.items()
-    }
+    hashed = {name: _without_secrets(item) if name != "metadata" else item for name, item in answer.items()}
+    if (secret := hashed.pop(_SECRET, None)) is not None:
+        hashed[_SECRET_HASH] = _sha256(secret)
+    return hashed
 
 
 def _with_secrets(tx: Tx, answer: Any) -> Any:
-    """The answer as it was; an endpoint that is gone, or has another secret by now, shows what it has."""
+    """The answer as it was. A secret that the endpoint no longer signs with first is left out."""
     if isinstance(answer, list):
         return [_with_secrets(tx, item) for item in answer]
     if not isinstance(answer, dict):
         return answer
     whole = {name: _with_secrets(tx, item) if name != "metadata" else item for name, item in answer.items()}
-    if (id := whole.pop(_SECRET_OF, None)) is not None and (found := endpoints.get(tx, id)) is not None:
-        whole[_SECRET] = found.secrets[0].value
+    if (digest := whole.pop(_SECRET_HASH, None)) is not None and (endpoint := endpoints.get(tx, whole["id"])):
+        current = endpoint.secrets[0].value
+        if hmac.compare_digest(_sha256(current), digest):  # guard: replayed-secret
+            whole[_SECRET] = current
     return whole
+
+
+def _sha256(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

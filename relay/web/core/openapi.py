@@ -52,8 +52,8 @@ _PATH_PARAMETERS = {
 }
 
 
-def build_openapi(operations: Sequence[ApiRoute], *, with_auth: bool = True) -> bytes:
-    """The document, as JSON; of a relay that asks for no key where it is not `with_auth`."""
+def build_openapi(operations: Sequence[ApiRoute], base_path: str = "", *, with_auth: bool = True) -> bytes:
+    """The document, as JSON. `base_path` is the path of `server.public_url`. Without keys: not `with_auth`."""
     schemas, references = _schemas(operations)
     paths: dict[str, dict[str, Any]] = {}
     for one in operations:
@@ -61,7 +61,7 @@ def build_openapi(operations: Sequence[ApiRoute], *, with_auth: bool = True) -> 
     found = {
         "openapi": "3.1.0",
         "info": {"title": "Exec relay", "version": __version__, "description": _DESCRIPTION},
-        "servers": [{"url": "/"}],
+        "servers": [{"url": base_path or "/"}],
         "tags": [{"name": tag} for tag in dict.fromkeys([*(one.tag for one in operations), "webhooks"])],
         "paths": paths,
         "webhooks": webhooks(dict(references[Notification, "serialization"])),

@@ -1,5 +1,6 @@
 """Reading a request: JSON and query parameters, strictly, so that what is stored is what the caller meant."""
 
+import codecs
 import json
 import math
 from collections.abc import Mapping
@@ -14,6 +15,11 @@ from relay.web.core.errors import TooLarge, WrongMediaType, from_validation_erro
 
 MAX_BODY = 256 * 1024
 """Bytes of a request's body."""
+
+MAX_DEPTH = 100
+"""Objects and arrays inside each other in a body."""
+
+_TOO_DEEP = f"the body is nested too deep: objects and arrays stand at most {MAX_DEPTH} deep inside each other"
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -32,7 +38,14 @@ async def parse_body(request: Request, model: type[M], may_be_empty: bool = Fals
 
 
 async def read_body(request: Request) -> bytes:
-    """The bytes of the body. Raises TooLarge as soon as it is known to be longer than 256 KiB."""
+    """The bytes of the body.
+
+    Raises TooLarge as soon as it is known to be longer than 256 KiB, WrongMediaType for a compressed body.
+    """
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):  # guard: content-encoding
+        text = "the relay takes no compressed bodies; send it without content-encoding"
+        raise WrongMediaType("unsupported_content_encoding", text, "content-encoding")
     declared = request.headers.get("content-length", "")
     too_large = TooLarge("body_too_large", f"a request's body has at most {MAX_BODY // 1024} KiB; send it in several")
     if declared.isdecimal() and int(declared[:20]) > MAX_BODY:
@@ -98,10 +111,11 @@ def parse(raw: bytes) -> Any:
     alike: names that are there twice, NaN, numbers beyond a double, half a surrogate pair, other encodings.
     """
     try:
-        text = raw.decode("utf-8")
+        text = raw.removeprefix(codecs.BOM_UTF8).decode("utf-8")
         found = json.loads(
             text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_no_number, parse_int=_whole
         )
+        _check_depth(found)
         if "\\u" in text:
             json.dumps(found, ensure_ascii=False).encode("utf-8")
     except json.JSONDecodeError:
@@ -113,7 +127,7 @@ def parse(raw: bytes) -> Any:
     except _JsonRejected as error:
         raise _invalid(str(error)) from None
     except RecursionError:
-        raise _invalid("the body is nested too deep") from None
+        raise _invalid(_TOO_DEEP) from None
     return found
 
 
@@ -137,6 +151,17 @@ def _object(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
     if len(found) < len(pairs):  # guard: duplicate-names
         raise _JsonRejected("the body holds an object in which a name is there twice; give it once")
     return found
+
+
+def _check_depth(value: Any) -> None:
+    """Raises _JsonRejected for a value nested deeper than every later reader and writer can follow."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        containers = [item for item in level if isinstance(item, dict | list)]
+        if not containers:
+            return
+        level = [child for item in containers for child in (item.values() if isinstance(item, dict) else item)]
+    raise _JsonRejected(_TOO_DEEP)  # guard: json-depth
 
 
 def _finite(text: str) -> float:

@@ -13,7 +13,7 @@ from relay.model import Instant
 from relay.security.api_keys import Scope
 from relay.service import Relay
 from relay.web.core import request_parsing
-from relay.web.core.auth import authorise
+from relay.web.core.auth import Caller, authorise
 from relay.web.core.rate_limits import RequestLimits
 from relay.web.schemas.queries import NoQuery, Query
 from relay.web.schemas.requests import RequestModel
@@ -35,8 +35,7 @@ class RequestContext:
 
     relay: Relay
     request: Request
-    caller: str
-    """The name of the API key; "" where none is asked for."""
+    caller: Caller
     now: Instant
     raw_body: Any = None
     """The body's JSON as it came."""

@@ -174,7 +174,7 @@ def gauge(used: int, expected: int | None, allowed: int) -> Gauge:
     """The longest of the three reaches the end of the bar."""
     longest = max(used, expected or 0, allowed, 1)
     shares = [round(100 * number / longest, 2) for number in (used, expected or 0, allowed)]
-    return Gauge(*shares, scarce=used >= 0.9 * allowed)
+    return Gauge(shares[0], shares[1], shares[2], scarce=used >= 0.9 * allowed)
 
 
 # --- one job against the usual duration ------------------------------------------------------------------------

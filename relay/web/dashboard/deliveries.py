@@ -11,13 +11,13 @@ from starlette.responses import Response
 from relay.delivery.attempt import USER_AGENT
 from relay.errors import NotFound, RelayError
 from relay.model import Attempt, Delivery, DeliveryStatus, Endpoint
+from relay.operations.bulk_resend import resend_matching
 from relay.signing import standard_webhooks
 from relay.store.engine import paging
 from relay.store.engine.database import Tx
 from relay.store.tables import deliveries, events
 from relay.store.tables.deliveries import DeliveryFilter
 from relay.verify import verify
-from relay.web.api import bulk_resend
 from relay.web.core import path_params
 from relay.web.dashboard import template_filters
 from relay.web.dashboard.delivery_rows import delivery_rows
@@ -69,7 +69,7 @@ async def resend_all(page: PageRequest, form: Mapping[str, str]) -> Response:
         return filter, deliveries.count(tx, filter, sendable=True)
 
     filter, count = await page.relay.store.read(read)
-    await bulk_resend.resend_matching(page.relay, filter, count, page.now)
+    await resend_matching(page.relay.store, filter, count, page.now, page.relay.wake)
     chosen = {"status": DeliveryStatus.PENDING.value, "job_id": job_id or "", "endpoint": endpoint or ""}
     return redirect_with_notice(page, template_filters.url_with_query("/deliveries", **chosen), "all-resent")
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from relay.model import Attempt, Delivery, Event, Instant, Watch
-from relay.web.api.jobs import JobHistory
+from relay.store.tables.job_history import JobHistory
 from relay.web.dashboard.template_filters import format_duration
 
 

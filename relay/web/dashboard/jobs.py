@@ -8,7 +8,7 @@ from relay.model import WatchState
 from relay.store.engine import paging
 from relay.store.engine.database import Tx
 from relay.store.tables import deliveries, events, watches
-from relay.web.api.jobs import load_job_history
+from relay.store.tables.job_history import load_job_history
 from relay.web.core import path_params
 from relay.web.dashboard import job_timeline
 from relay.web.dashboard.delivery_rows import delivery_rows

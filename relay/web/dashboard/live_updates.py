@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from relay.errors import StoreError
 from relay.store.tables import dashboard_queries
@@ -32,17 +33,31 @@ class StreamCount:
 
 
 async def event_stream(page: PageRequest) -> Response:
-    """Sends an event `changed` at each change since `seen`, until the page disconnects, its key is revoked, or the
-    server stops. Raises Unavailable if MAX_STREAMS pages are connected."""
+    """Sends an event `changed` at each change since `seen`, until the page disconnects, its session ends, its key is
+    revoked, or the server stops. Raises Unavailable if MAX_STREAMS pages are connected."""
     streams: StreamCount = page.request.app.state.listeners
     if streams.number >= MAX_STREAMS:
         raise Unavailable("too_many_pages", "too many pages are open; reload this page to see changes")
-    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return StreamingResponse(_stream(page, streams), headers=headers, media_type="text/event-stream")
+    streams.number += 1  # before the first await: a hundred at once are counted as well
+    return _EventStream(page, streams)
 
 
-async def _stream(page: PageRequest, streams: StreamCount) -> AsyncIterator[str]:
-    streams.number += 1
+class _EventStream(StreamingResponse):
+    """An event stream that counts as open until the response has ended, however it ends."""
+
+    def __init__(self, page: PageRequest, streams: StreamCount) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(_stream(page), headers=headers, media_type="text/event-stream")
+        self._streams = streams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._streams.number -= 1
+
+
+async def _stream(page: PageRequest) -> AsyncIterator[str]:
     try:
         yield "retry: 3000\n\n"
         before, quiet = _last_token(page) or await page.relay.store.read(dashboard_queries.change_token), 0
@@ -58,8 +73,6 @@ async def _stream(page: PageRequest, streams: StreamCount) -> AsyncIterator[str]
             await asyncio.sleep(POLL_INTERVAL)
     except StoreError as error:
         page.relay.telemetry.log.warning("dashboard: a page gets no live updates until it reconnects: %s", error)
-    finally:
-        streams.number -= 1
 
 
 def _last_token(page: PageRequest) -> str | None:

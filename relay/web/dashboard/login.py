@@ -15,21 +15,18 @@ async def login_page(page: PageRequest) -> Response:
     """The login form; a logged-in user is redirected to their first page."""
     if page.user is not ANONYMOUS:
         return redirect_with_notice(page, page.user.home)
-    problem = session.cookie_problem(page.request, page.relay.config)
-    return render(page, "login.html", error=problem, next_path=_safe_redirect_path(page.query("next")))
+    return render(page, "login.html", error=None, next_path=_safe_redirect_path(page.query("next")))
 
 
 async def login(page: PageRequest, form: Mapping[str, str]) -> Response:
     """Begins a session, or shows why the key is refused."""
     next_path = _safe_redirect_path(form.get("next"))
     try:
-        if (problem := session.cookie_problem(page.request, page.relay.config)) is not None:
-            raise problem
         user = await session.log_in(page.request, page.relay, form.get("api_key", ""), page.now)
     except RequestError as error:
         return render(page, "login.html", error.status, errors.headers_of(error), error=error, next_path=next_path)
     response = redirect_with_notice(page, user.home if next_path == "/" else next_path)
-    session.set_cookie(response, user.token, page.request, page.relay.config)
+    session.set_cookie(response, user.token, page.request)
     return response
 
 
@@ -37,7 +34,7 @@ async def logout(page: PageRequest, form: Mapping[str, str]) -> Response:
     """Ends the session."""
     await session.log_out(page.relay, page.user)
     response = redirect_with_notice(page, "/login")
-    session.set_cookie(response, "", page.request, page.relay.config)
+    session.set_cookie(response, "", page.request)
     return response
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cache, partial
+from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote
 
@@ -19,10 +19,9 @@ from relay.model import Instant, to_rfc3339
 from relay.security.api_keys import Scope
 from relay.service import Relay
 from relay.store.tables import dashboard_queries
-from relay.web.core import errors, request_parsing
+from relay.web.core import errors, public_url, request_parsing
 from relay.web.core.errors import Unauthenticated, Unavailable
 from relay.web.dashboard import session, template_filters
-from relay.web.dashboard.base_path import base_path, path_for
 from relay.web.dashboard.session import CurrentUser
 
 POLICY = (
@@ -59,7 +58,8 @@ class PageRequest:
 
     @property
     def base_path(self) -> str:
-        return base_path(self.relay.config)
+        """The path of `server.public_url`, `/relay` or "": every link, form and redirect begins with it."""
+        return public_url.with_base_path(self.request, "")
 
     @property
     def public_url(self) -> str:
@@ -69,8 +69,7 @@ class PageRequest:
     @property
     def path(self) -> str:
         """The path of this page without the base path, whether or not the proxy strips it."""
-        path = self.request.url.path
-        return (path.removeprefix(self.base_path) or "/") if path.startswith(self.base_path + "/") else path
+        return public_url.path_below_base(self.request)
 
 
 Handler = Callable[..., Awaitable[Response]]
@@ -93,7 +92,7 @@ def page_route(
             arguments: dict[str, Any] = dict(request.path_params)
             if method == "POST":
                 arguments["form"] = await _form(request)
-                session.check_csrf(request, relay.config, page.user, arguments["form"])
+                session.check_csrf(request, page.user, arguments["form"])
             if scope is not None:
                 session.check_scope(page.user, scope)
             if live and not page.query("cursor"):
@@ -159,14 +158,14 @@ def redirect_with_notice(page: PageRequest, path: str, notice: str | None = None
     """Redirects after a form to a page that shows the notice, so that a reload repeats nothing."""
     if notice is not None:
         path += ("&" if "?" in path else "?") + f"notice={notice}"
-    return RedirectResponse(path_for(page.base_path, path), 303, HEADERS)
+    return RedirectResponse(page.base_path + path, 303, HEADERS)
 
 
 def _redirect_to_login(page: PageRequest) -> Response:
     request = page.request
     wanted = page.path + (f"?{request.url.query}" if request.url.query else "")
     login = f"/login?next={quote(wanted)}" if request.method == "GET" and wanted != "/" else "/login"
-    target = path_for(page.base_path, login)
+    target = page.base_path + login
     # htmx requests a part of a page: the whole page must go to the login.
     if "hx-request" in request.headers:
         return Response(status_code=204, headers={"hx-redirect": target})
@@ -208,5 +207,5 @@ def _environment(base: str) -> Environment:
         for name in ("relative_time", "pluralize", "url_with_query", "describe_scopes")
     }
     environment.globals["version"] = __version__
-    environment.globals["path_for"] = partial(path_for, base)
+    environment.globals["path_for"] = base.__add__
     return environment

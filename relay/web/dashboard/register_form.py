@@ -27,7 +27,7 @@ async def submit(page: PageRequest, form: Mapping[str, str]) -> Response:
     """Registers the job, or shows the form again with the error next to the field."""
     fields = {name: form.get(name, "").strip() for name in EMPTY}
     try:
-        request = registration.validate(_spec(fields, form), page.relay.rules, page.relay.clients)
+        request = registration.validate(_spec(fields, form, page.user.name), page.relay.rules, page.relay.clients)
         if not _events(form):
             raise ValidationFailed("no_events", "choose at least one event", "events")
 
@@ -43,8 +43,14 @@ async def submit(page: PageRequest, form: Mapping[str, str]) -> Response:
     page.relay.wake()
     is_disabled = result.endpoint is not None and not result.endpoint.enabled
     if result.secret is not None or is_disabled or not has_recipient or not page.user.has_scope("read"):
-        values = {"registration": result.registration, "endpoint": result.endpoint, "secret": result.secret}
-        return render(page, "registered.html", has_recipient=has_recipient, **values)
+        return render(
+            page,
+            "registered.html",
+            registration=result.registration,
+            endpoint=result.endpoint,
+            secret=result.secret,
+            has_recipient=has_recipient,
+        )
     path = f"/jobs/{result.registration.workspace}/{result.registration.job_id}"
     return redirect_with_notice(page, path, "registered" if result.is_new else "duplicate")
 
@@ -52,13 +58,14 @@ async def submit(page: PageRequest, form: Mapping[str, str]) -> Response:
 async def withdraw(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
     """Withdraws a registration."""
     registration_id = path_params.parse_id(id, "registration")
+    owner = None if page.user.has_scope("read") or page.user.has_scope("admin") else page.user.name
     withdrawn: Registration = await page.relay.store.write(
-        lambda tx: registration.withdraw(tx, registration_id, page.now)
+        lambda tx: registration.withdraw(tx, registration_id, page.now, owner)
     )
     return redirect_with_notice(page, f"/jobs/{withdrawn.workspace}/{withdrawn.job_id}", "withdrawn")
 
 
-def _spec(fields: Mapping[str, str], form: Mapping[str, str]) -> registration.RegistrationSpec:
+def _spec(fields: Mapping[str, str], form: Mapping[str, str], owner: str) -> registration.RegistrationSpec:
     url = fields["callback_url"]
     return registration.RegistrationSpec(
         job_id=fields["job_id"],
@@ -67,6 +74,7 @@ def _spec(fields: Mapping[str, str], form: Mapping[str, str]) -> registration.Re
         endpoint=fields["endpoint"] or None,
         events=_events(form),
         metadata={},
+        owner=owner,
     )
 
 

@@ -8,31 +8,28 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from dataclasses import dataclass, field, replace
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
-from relay.config import Config
-from relay.egress.url_policy import is_loopback
 from relay.model import HOUR, SECOND, Instant
 from relay.security.api_keys import SCOPES, Scope
 from relay.service import Relay
 from relay.store.tables import sessions
 from relay.store.tables.sessions import Session
-from relay.web.core import auth
+from relay.web.core import auth, public_url
 from relay.web.core.errors import Forbidden, Unauthenticated
 from relay.web.core.rate_limits import RequestLimits
-from relay.web.dashboard.base_path import base_path
+
+_HTTP_BESIDE_HTTPS = "this page came over http, and the session is for https only; open {} and log in there"
 
 SESSION_TTL = 12 * HOUR
 """How long a session lasts, milliseconds."""
 
 _COOKIE = "relay_session"
-_OWN_SITES = ("same-origin", "none")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+_SECURE_PREFIX = {True: "__Host-", False: "__Secure-"}
+"""By whether the relay has the site's root: `__Host-` wants the path `/` (RFC 6265bis, 4.1.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,31 +63,36 @@ async def load_session(request: Request, relay: Relay, now: Instant) -> CurrentU
     session exceeds its rate limit.
     """
     if not await relay.requires_api_key():
-        auth.require_local_request(request.headers)
+        auth.require_local_request(request)
         return CurrentUser("", SCOPES)
-    token = request.cookies.get(_COOKIE, "")
+    token = _cookie(request)
     if not token:
         return ANONYMOUS
     session = await relay.store.read(lambda tx: sessions.get(tx, _hash(token), now))
     if session is None or (key := await auth.find_key(relay, session.key_hash)) is None:
         return ANONYMOUS
     limits: RequestLimits = request.app.state.limits
-    limits.check_rate(session.id)
+    limits.check_rate(f"pages:{key.hash}")  # apart from calls: a busy client does not close the pages to people
     return CurrentUser(key.name, key.scopes, session.csrf, token, key.hash)
 
 
 async def is_valid(relay: Relay, user: CurrentUser) -> bool:
-    """Whether the user's key is still valid; without a key, whether the relay still requires none."""
+    """Whether their session and its key still hold; without a session, whether the relay still needs no key."""
     if user.key_hash:
-        return await auth.find_key(relay, user.key_hash) is not None
+        session = await relay.store.read(lambda tx: sessions.get(tx, _hash(user.token), relay.clock()))
+        return session is not None and await auth.find_key(relay, user.key_hash) is not None
     return not await relay.requires_api_key()
 
 
 async def log_in(request: Request, relay: Relay, api_key: str, now: Instant) -> CurrentUser:
     """Begins a session for the holder of a key.
 
-    Raises Unauthenticated for an unknown key, TooManyRequests after too many failed logins.
+    Raises Unauthenticated for an unknown key, TooManyRequests after too many of them, Forbidden for a page of http if
+    browsers keep the session's cookie over https only.
     """
+    if _is_secure(request) and request.headers.get("origin", "").startswith("http://"):
+        public = request.app.state.relay.config.server.public_url or "the https:// address"
+        raise Forbidden("insecure_login", _HTTP_BESIDE_HTTPS.format(public))
     key = await auth.authenticate(request, api_key.strip())  # guard: login-guesses
     limits: RequestLimits = request.app.state.limits
     limits.check_rate(key.hash)
@@ -106,34 +108,32 @@ async def log_out(relay: Relay, user: CurrentUser) -> None:
         await relay.store.write(lambda tx: sessions.remove(tx, _hash(user.token)))
 
 
-def set_cookie(response: Response, token: str, request: Request, config: Config) -> None:
-    """Sets the session cookie, for this site alone and not readable by scripts; "" removes it."""
-    path = base_path(config) or "/"
-    secure = _is_secure(request, config)
-    max_age = SESSION_TTL // SECOND if token else 0
-    # guard: session-cookie
-    response.set_cookie(_COOKIE, token, max_age=max_age, httponly=True, samesite="lax", secure=secure, path=path)
+def set_cookie(response: Response, token: str, request: Request) -> None:
+    """Gives the browser a session's token, for this site alone and out of reach of scripts; "" takes it away.
 
-
-def cookie_problem(request: Request, config: Config) -> Forbidden | None:
-    """Why the browser would drop the session cookie; None if it keeps it.
-
-    Browsers drop a Secure cookie that comes over plain http, except from this machine.
+    Over https the cookie's name has a prefix with which browsers refuse it from any other site, and over http.
     """
-    origin = request.headers.get("origin") or ""
-    host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-    is_plain = origin.lower().startswith("http://") and not is_loopback(host)
-    if not is_plain or not _is_secure(request, config):
-        return None
-    text = (
-        "your browser would not keep this login: this page came over plain http, and server.public_url is https. "
-        f"Open {config.server.public_url} instead"
-    )
-    return Forbidden("insecure_login", text)
+    secure = _is_secure(request) or request.headers.get("origin", "").startswith("https://")
+    path = public_url.with_base_path(request, "") or "/"
+    name = _SECURE_PREFIX[path == "/"] + _COOKIE if secure else _COOKIE
+    life = SESSION_TTL // SECOND if token else 0
+    # guard: session-cookie
+    response.set_cookie(name, token, max_age=life, httponly=True, samesite="lax", secure=secure, path=path)
 
 
-def _is_secure(request: Request, config: Config) -> bool:
-    return "https" in (request.url.scheme, urlsplit(config.server.public_url or "").scheme)
+def _cookie(request: Request) -> str:
+    """The token that the browser holds; "" without one. A name without the prefix counts over http only."""
+    names = [_SECURE_PREFIX[True] + _COOKIE, _SECURE_PREFIX[False] + _COOKIE]
+    if not _is_secure(request):
+        names.append(_COOKIE)
+    return next((request.cookies[name] for name in names if name in request.cookies), "")
+
+
+def _is_secure(request: Request) -> bool:
+    """Whether browsers come over https; to this machine itself they come over http beside a public https address."""
+    public = public_url.parse_origin(request.app.state.relay.config.server.public_url or "")
+    is_public = public is not None and public.scheme == "https" and not public_url.is_local(request)
+    return public_url.is_https(request) or is_public
 
 
 def check_scope(user: CurrentUser, scope: Scope) -> None:
@@ -145,43 +145,36 @@ def check_scope(user: CurrentUser, scope: Scope) -> None:
         raise Forbidden("insufficient_scope", f"{text}. Log out and log in with another key")
 
 
-def check_csrf(request: Request, config: Config, user: CurrentUser, form: Mapping[str, str]) -> None:
-    """Raises Forbidden for a form that is not from a page of this session."""
-    is_own_origin = _is_own_origin(request.headers, config)
-    is_foreign = not is_own_origin or request.headers.get("sec-fetch-site", "same-origin") not in _OWN_SITES
+def check_csrf(request: Request, user: CurrentUser, form: Mapping[str, str]) -> None:
+    """Raises Forbidden for a form that another site made the browser send."""
+    origin = request.headers.get("origin", "")
+    if origin and not public_url.is_own_origin(request, origin):  # guard: foreign-form
+        raise Forbidden("foreign_form", _foreign_origin(request, origin))
+    foreign = request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
     # guard: foreign-form
-    if is_foreign or not hmac.compare_digest(form.get("csrf", "").encode(), user.csrf.encode()):
-        text = "this form is not from a page of this session; reload the page, and send it again"
-        if not is_own_origin:
-            expected = config.server.public_url or f"the host {request.headers.get('host', '')}"
-            text += f". The browser's address is not {expected}: set server.public_url to the address in the browser"
-        raise Forbidden("foreign_form", text)
+    if foreign or not hmac.compare_digest(form.get("csrf", "").encode(), user.csrf.encode()):
+        raise Forbidden(
+            "foreign_form", "this form is not from a page of this session; reload the page, and send it again"
+        )
 
 
-def _is_own_origin(headers: Headers, config: Config) -> bool:
-    """Whether the Origin header, if any, is this relay's own: `server.public_url`, or the Host of the request.
-
-    Origins are compared without case and with default ports. At the host of `server.public_url` the scheme counts too.
-    """
-    text = headers.get("origin", "")
-    if text == "":
-        return True
-    origin, public = _parse_origin(text), _parse_origin(config.server.public_url or "")
-    if origin is None:
-        return False
-    if public is not None and origin[1] == public[1] and origin[0] != public[0]:
-        return False
-    return origin in (public, _parse_origin(f"{origin[0]}://{headers.get('host', '')}"))
-
-
-def _parse_origin(text: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port of a URL or an origin, in lower case with the default port; None if it is not one."""
-    try:
-        parts = urlsplit(text.lower())
-        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
-    except ValueError:
-        return None
-    return (parts.scheme, parts.hostname, port) if parts.hostname and port else None
+def _foreign_origin(request: Request, origin: str) -> str:
+    """Why a form is refused for its origin, and what the operator can do about it."""
+    configured = request.app.state.relay.config.server.public_url
+    public = public_url.parse_origin(configured or "")
+    page = public_url.parse_origin(origin)
+    if (
+        public is not None
+        and page is not None
+        and public.scheme == "https"
+        and page == replace(public, scheme="http", port=page.port)
+    ):
+        return _HTTP_BESIDE_HTTPS.format(configured)
+    expected = f"; it is {configured} now" if configured else ""
+    return (
+        "this form is not from a page of this session: it comes from another address than the relay's. If it is the "
+        f"relay's own page, set server.public_url to the address that the browser shows{expected}"
+    )
 
 
 def _hash(token: str) -> str:

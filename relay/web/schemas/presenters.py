@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from relay.egress.url_policy import mask_url
 from relay.model import Attempt, Delivery, DeliveryStatus, Endpoint, Registration, Watch
+from relay.registration import RegistrationResult
 from relay.signing import standard_webhooks
 from relay.telemetry import trace_context
 from relay.web.schemas.responses import (
@@ -47,6 +49,18 @@ def registration(found: Registration, known: Mapping[str, Endpoint], secret: str
         created_at=found.created_at,
         trace_id=trace_context.trace_id(found.trace),
     )
+
+
+def registration_result(result: RegistrationResult, caller: str, may_see_all: bool) -> RegistrationResponse:
+    """A registration for the caller of the call that made it, or found it; with the secret if one was made.
+
+    Metadata of a registration that another key made is left out, unless the caller `may_see_all`.
+    """
+    row = result.registration
+    if row.owner != caller and not may_see_all:  # guard: own-registrations
+        row = replace(row, metadata={})
+    known = {result.endpoint.id: result.endpoint} if result.endpoint else {}
+    return registration(row, known, result.secret)
 
 
 def endpoint(found: Endpoint, **told: Any) -> EndpointResponse:

@@ -7,14 +7,17 @@ of its own. Here a request has its time, connections are counted, and every answ
 import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from relay.egress.url_policy import is_loopback
 from relay.errors import RequestError, ValidationFailed
+from relay.security.login_throttle import client_network
 from relay.web.core import errors
 from relay.web.core.errors import TooLarge, Unavailable
 from relay.web.server.middleware import DEFAULT_HEADERS
@@ -44,9 +47,11 @@ class ConnectionLimits:
     write_timeout: float = 30
     """How long a client may leave an answer unread."""
     connections: int = 500
-    """In all. For one more the one that has waited longest for a request is closed."""
+    """In all. One more takes the place of one that leaves its answer unread, or waits longest for a request."""
     of_one_address: int = 200
-    """Proxies that are trusted excepted: they stand for many."""
+    """Of an IPv4 address or an IPv6 /64; trusted proxies are exempt, they stand for many clients."""
+    reserved_for_loopback: int = 20
+    """Connections that this machine gets beyond both limits, for health checks."""
 
 
 class BoundedHttpProtocol(H11Protocol):
@@ -54,14 +59,16 @@ class BoundedHttpProtocol(H11Protocol):
 
     def __init__(self, *, bounds: ConnectionLimits, is_trusted_proxy: Callable[[str], bool], **theirs: Any) -> None:
         super().__init__(**theirs)
-        self._bounds, self._stands_for_many = bounds, is_trusted_proxy
+        self._bounds, self._is_trusted_proxy = bounds, is_trusted_proxy
+        self._stands_for_many = False
         self._request_due: asyncio.TimerHandle | None = None
-        self._unread: asyncio.TimerHandle | None = None
+        self._write_due: asyncio.TimerHandle | None = None
 
     # --- what asyncio and uvicorn call ---
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._stands_for_many = self.client is not None and self._is_trusted_proxy(self.client[0])
         if self._over_limit():
             self._refuse(Unavailable("too_many_connections", "too many connections are open; try again later"))
         self._wait_for_request()
@@ -79,19 +86,20 @@ class BoundedHttpProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        for timer in (self._request_due, self._unread):
+        for timer in (self._request_due, self._write_due):
             if timer is not None:
                 timer.cancel()
 
     def pause_writing(self) -> None:
         super().pause_writing()
         # guard: answer-time
-        self._unread = self.loop.call_later(self._bounds.write_timeout, self.transport.abort)
+        self._write_due = self.loop.call_later(self._bounds.write_timeout, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._unread is not None:
-            self._unread.cancel()
+        if self._write_due is not None:
+            self._write_due.cancel()
+            self._write_due = None
 
     def send_400_response(self, msg: str) -> None:
         """What came is no HTTP, or its head is too long: h11 says which, in the error that is being handled."""
@@ -105,9 +113,19 @@ class BoundedHttpProtocol(H11Protocol):
     # --- bounds ---
 
     @property
-    def waits_since(self) -> float | None:
-        """Since when (of the loop's clock) a request is waited for; None while one is being answered."""
+    def network(self) -> str:
+        """What counts as one client: an IPv4 address, or an IPv6 network of one customer."""
+        return client_network(self.client[0]) if self.client is not None else ""
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since when (of the loop's clock) the server waits for a request; None while it answers one."""
         return self._request_due.when() - self._bounds.read_timeout if self._request_due is not None else None
+
+    @property
+    def unread_since(self) -> float | None:
+        """Since when the client leaves an answer unread; None if it reads."""
+        return self._write_due.when() - self._bounds.write_timeout if self._write_due is not None else None
 
     def _wait_for_request(self) -> None:
         """The client's turn begins, or is over."""
@@ -127,19 +145,20 @@ class BoundedHttpProtocol(H11Protocol):
         self._refuse(RequestTimeout("request_too_slow", text))
 
     def _over_limit(self) -> bool:
-        """Whether this connection is refused. For one that is not, another may be closed that waits anyway."""
+        """Whether this connection is refused; another one may be closed to make room for it."""
         others = [other for other in self.connections if other is not self and isinstance(other, BoundedHttpProtocol)]
-        if self.client is not None and not self._stands_for_many(self.client[0]):
-            own = sum(other.client is not None and other.client[0] == self.client[0] for other in others)
-            if own >= self._bounds.of_one_address:  # guard: connections-of-one-address
-                return True
-        if len(others) < self._bounds.connections:
+        neighbours = [other for other in others if other.network == self.network]
+        if not self._stands_for_many and len(neighbours) >= self._limit_with_reserve(self._bounds.of_one_address):
+            # Idle neighbours stay: behind a shared address they belong to other clients.
+            return not _make_room([other for other in neighbours if other.unread_since is not None])
+        if len(others) < self._limit_with_reserve(self._bounds.connections):
             return False
-        waiting = [(since, other) for other in others if (since := other.waits_since) is not None]
-        if not waiting:
-            return True
-        min(waiting, key=lambda found: found[0])[1].transport.abort()  # guard: connections
-        return False
+        return not _make_room(others)
+
+    def _limit_with_reserve(self, limit: int) -> int:
+        """A limit, raised for this machine itself: its health checks get in whatever strangers do."""
+        is_local = self.client is not None and is_loopback(self.client[0])
+        return limit + self._bounds.reserved_for_loopback if is_local else limit
 
     def _refuse(self, refused: RequestError) -> None:
         """Says why, in the API's own envelope, and closes; where an answer has begun, only closes."""
@@ -157,3 +176,19 @@ class BoundedHttpProtocol(H11Protocol):
             for event in (response, h11.Data(data=body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
+
+
+def _make_room(crowd: Sequence[BoundedHttpProtocol]) -> bool:
+    """Closes one connection that nobody is being answered on. Returns False if there is none.
+
+    Unread answers go first. Among them, and then among idle connections, the network with the most loses its oldest.
+    """
+    sizes = Counter(other.network for other in crowd if not other._stands_for_many)
+    unread = [(since, other) for other in crowd if (since := other.unread_since) is not None]
+    idle = [(since, other) for other in crowd if (since := other.idle_since) is not None]
+    candidates = unread or idle
+    if not candidates:
+        return False
+    _, victim = min(candidates, key=lambda entry: (-sizes[entry[1].network], entry[0]))
+    victim.transport.abort()  # guard: connections
+    return True

@@ -3,6 +3,9 @@
 import re
 import traceback
 from logging import Logger
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,7 +25,48 @@ DEFAULT_HEADERS = {
 }
 """On every answer that does not bring its own."""
 
+_STRICT_TRANSPORT_SECURITY = ("strict-transport-security", "max-age=31536000")
+"""On answers over TLS: for a year browsers use https only. Of this host alone, its subdomains are not the relay's."""
+
+_LONGEST_PATH = 200
+"""Characters of a path in a line of the log."""
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class RequestTargetMiddleware:
+    """ASGI middleware. Each request gets the path that the routes know, below the path of `server.public_url`.
+
+    A target in absolute form (RFC 9112, 3.2.2) becomes its path, and its host replaces the Host header. A proxy may
+    take the base path off or leave it on; either way `path` has it and `root_path` names it, as ASGI wants.
+    """
+
+    def __init__(self, app: ASGIApp, base_path: str) -> None:
+        self.app, self.base_path = app, base_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope = {**scope, **_origin_form(scope)}
+            path, base = scope["path"], self.base_path
+            if base and path.startswith("/"):
+                below = path.removeprefix(base) if path == base or path.startswith(f"{base}/") else path
+                scope |= {"root_path": base, "path": f"{base}{below or '/'}"}
+        await self.app(scope, receive, send)
+
+
+def _origin_form(scope: Scope) -> dict[str, Any]:
+    """The fields of the scope that differ once an absolute request target is read."""
+    target = scope.get("raw_path") or b""
+    if not target[:8].lower().startswith((b"http://", b"https://")):
+        return {}
+    _, _, rest = target.partition(b"://")
+    host, slash, path = rest.partition(b"/")
+    headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    return {
+        "path": unquote((slash + path).decode("ascii")) or "/",
+        "raw_path": slash + path or b"/",
+        "headers": [(b"host", host), *headers],
+    }
 
 
 class ResponseMiddleware:
@@ -35,10 +79,10 @@ class ResponseMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        came = headers.get("x-request-id", "")
+        request_headers = Headers(scope=scope)
+        came = request_headers.get("x-request-id", "")
         request_id = came if _REQUEST_ID.fullmatch(came) else f"req_{ULID()}"
-        scope.setdefault("state", {}).update(request_id=request_id, trace=_trace_of(headers))
+        scope.setdefault("state", {}).update(request_id=request_id, trace=_trace_of(request_headers))
         started = False
 
         async def send_with_headers(message: Message) -> None:
@@ -49,14 +93,17 @@ class ResponseMiddleware:
                 headers["x-request-id"] = request_id
                 for name, value in DEFAULT_HEADERS.items():  # guard: answer-headers
                     headers.setdefault(name, value)
+                if "content-length" in request_headers and "transfer-encoding" in request_headers:
+                    headers["connection"] = "close"  # guard: request-smuggling (RFC 9112, 6.1)
+                if scope.get("scheme") == "https":
+                    headers.setdefault(*_STRICT_TRANSPORT_SECURITY)
             await send(message)
 
         try:
             await self.app(scope, receive, send_with_headers)
         except Exception as error:
-            # Where it happened, and never its text: that could hold what the request or the store held.
-            frames = "".join(traceback.format_tb(error.__traceback__))  # guard: crash-log
-            self.log.error("%s: %s in %s\n%s", request_id, type(error).__name__, _shown(scope["path"]), frames)
+            place = _frames_of(error)  # guard: crash-log
+            self.log.error("%s: %s in %s, at %s", request_id, type(error).__name__, _shown(scope), place)
             if not started:
                 text = f"the relay is at fault, not the request; its log says more under {request_id}"
                 await errors.error_response(InternalError("internal_error", text))(scope, receive, send_with_headers)
@@ -68,6 +115,16 @@ def _trace_of(headers: Headers) -> str | None:
     return trace_context.parse_traceparent(sent[0]) if len(sent) == 1 else None
 
 
-def _shown(path: str) -> str:
-    """A path, fit for a log: that of Exec's callbacks holds a token."""
-    return f"{exec_callback_tokens.PATH}…" if path.startswith(exec_callback_tokens.PATH) else path
+def _frames_of(error: BaseException) -> str:
+    """Where an error was raised, innermost call first, in one line. Its text is left out: it could hold a secret."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return " < ".join(f"{'/'.join(Path(at.filename).parts[-3:])}:{at.lineno} {at.name}" for at in reversed(frames))
+
+
+def _shown(scope: Scope) -> str:
+    """A path, fit for a log: short, without control characters, without the token of Exec's callbacks."""
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    if path.startswith(exec_callback_tokens.PATH):
+        return f"{exec_callback_tokens.PATH}…"
+    shown = ascii(path)[1:-1]
+    return shown if len(shown) <= _LONGEST_PATH else f"{shown[:_LONGEST_PATH]}…"

@@ -4,58 +4,95 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.model import MINUTE, SECOND
+from relay.model import HOUR, MINUTE, SECOND
 from relay.security.login_throttle import BURST, PER_MINUTE, LoginThrottle, client_network
 from tests.make import NOON
 
 HERE, ELSEWHERE = "192.0.2.1", "198.51.100.7"
 
 
-def guessed_out(address: str = HERE) -> LoginThrottle:
-    """What is left after an address has tried as many wrong keys as it may."""
-    made = LoginThrottle()
-    told = [made.record_failure(address, f"wrong {number}", NOON) for number in range(BURST)]
-    assert told == [False] * (BURST - 1) + [True], "the last one is told, once"
-    return made
+def attempt(throttle: LoginThrottle, address: str, hash: str, now: int = NOON) -> bool:
+    """Whether a wrong key from this address is judged."""
+    return throttle.begin_attempt(address, hash, now) == 0
+
+
+def exhausted(address: str = HERE) -> LoginThrottle:
+    """A throttle after an address has tried as many wrong keys as it may."""
+    throttle = LoginThrottle()
+    reports = []
+    for number in range(BURST):
+        assert attempt(throttle, address, f"wrong {number}")
+        reports.append(throttle.record_failure(address, NOON))
+    assert reports == [False] * (BURST - 1) + [True], "the last one is reported, once"
+    return throttle
 
 
 def test_guesses_are_slowed() -> None:
     """Ten at once, then six a minute: whoever tries for a year has tried three million of 2^256."""
-    made, now = guessed_out(), NOON
-    assert made.retry_after(HERE, "next", now) == MINUTE / PER_MINUTE
-    polled_at = 0
+    throttle, now, judged = exhausted(), NOON, 0
+    assert throttle.begin_attempt(HERE, "next", now) == MINUTE / PER_MINUTE
     for number in range(600):
         now += SECOND
-        if not made.retry_after(HERE, f"more {number}", now):
-            made.record_failure(HERE, f"more {number}", now)
-            polled_at += 1
-    assert polled_at == 10 * PER_MINUTE
+        judged += attempt(throttle, HERE, f"more {number}", now)
+    assert judged == 10 * PER_MINUTE
+
+
+def test_attempts_count_before_they_are_judged() -> None:
+    """A thousand begun before the first result are ten."""
+    throttle = LoginThrottle()
+    assert sum(attempt(throttle, HERE, f"wrong {number}") for number in range(1_000)) == BURST
+
+
+def test_an_address_is_reported_once_an_hour() -> None:
+    """However long it goes on, and however many fail at once."""
+    throttle = LoginThrottle()
+    for number in range(BURST):
+        attempt(throttle, HERE, f"wrong {number}")
+    assert [throttle.record_failure(HERE, NOON) for _ in range(BURST)] == [True] + [False] * (BURST - 1)
+    for minute in range(60):
+        now = NOON + minute * MINUTE
+        for number in range(BURST):
+            attempt(throttle, HERE, f"more {minute} {number}", now)
+        assert not throttle.record_failure(HERE, now)
+    for number in range(BURST):
+        attempt(throttle, HERE, f"later {number}", NOON + HOUR)
+    assert throttle.record_failure(HERE, NOON + HOUR)
 
 
 def test_other_addresses_go_on() -> None:
     """A stranger's guesses are nobody else's."""
-    assert guessed_out().retry_after(ELSEWHERE, "mine", NOON) == 0
+    assert attempt(exhausted(), ELSEWHERE, "mine")
 
 
-def test_who_was_right_before_goes_on() -> None:
-    """Behind one proxy with a stranger who guesses, a known client is not locked out; the stranger is."""
-    made = LoginThrottle()
-    made.record_success(HERE, "mine")
-    for number in range(BURST):
-        made.record_failure(HERE, f"wrong {number}", NOON)
-    assert made.retry_after(HERE, "mine", NOON) == 0
-    assert made.retry_after(HERE, "another", NOON) > 0
-    assert made.retry_after(ELSEWHERE, "mine", NOON) == 0
+def test_a_right_key_gets_its_attempt_back() -> None:
+    """A thousand right keys use up nothing, one after the other, and with the same one at once."""
+    throttle = LoginThrottle()
+    for number in range(1_000):
+        attempt(throttle, HERE, f"right {number}")
+        throttle.record_success(HERE, f"right {number}")
+    for _ in range(100):
+        attempt(throttle, HERE, "right")
+    for _ in range(100):
+        throttle.record_success(HERE, "right")
+    assert sum(attempt(throttle, HERE, f"wrong {number}") for number in range(100)) == BURST
+
+
+def test_a_right_key_gives_back_no_attempt_of_others() -> None:
+    """Once an address has used up its attempts, right keys do not make room for wrong ones."""
+    throttle = exhausted()
+    for _ in range(100):
+        throttle.begin_attempt(HERE, "right", NOON)
+        throttle.record_success(HERE, "right")
+    assert not attempt(throttle, HERE, "wrong again")
 
 
 def test_the_same_wrong_key_is_no_new_guess() -> None:
-    """A client that goes on with a revoked key hears that it is wrong, and takes nobody's turn."""
-    made = LoginThrottle()
-    made.record_success(HERE, "revoked")
+    """A client that goes on with a revoked key uses up nobody's attempts."""
+    throttle = LoginThrottle()
     for _ in range(1_000):
-        assert made.retry_after(HERE, "revoked", NOON) == 0
-        made.record_failure(HERE, "revoked", NOON)
-    assert made.retry_after(HERE, "mine", NOON) == 0
+        assert attempt(throttle, HERE, "revoked")
+        throttle.record_failure(HERE, NOON)
+    assert attempt(throttle, HERE, "another")
 
 
 @pytest.mark.parametrize(
@@ -83,11 +120,13 @@ def test_any_address_is_somebody_s(address: str) -> None:
     assert client_network(client_network(address)) == client_network(address)
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_memory_is_bounded() -> None:
     """However many addresses guess, and however many keys are right."""
-    made = LoginThrottle(kept=50)
+    throttle = LoginThrottle(max_addresses=50)
     for number in range(500):
         for wrong in range(BURST * 2):
-            made.record_failure(f"address {number}", f"wrong {wrong}", NOON)
-        made.record_success(f"address {number}", "right")
-    assert made.size <= 50 * (BURST + 2)
+            attempt(throttle, f"address {number}", f"wrong {wrong}")
+            throttle.record_failure(f"address {number}", NOON)
+        attempt(throttle, f"address {number}", "right")
+        throttle.record_success(f"address {number}", "right")
+    assert throttle.size <= 50 * (BURST + 2)
