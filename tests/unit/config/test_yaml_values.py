@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from relay import config
 from relay.errors import ConfigError
 
-SURPRISES = """NO no No n N y Y yes YES on On ON off OFF 12:30 1:30:00 190:20 010 007 0o17 0x1F 0b11 1_000 1_0.5 +5 +1.5 .5
-5. 1e3 1E3 6.0e23 1.10 0.10 -0 .inf -.inf .nan .NaN 2024-03-01 2024-03-01T10:00:00Z 12345678901234567890123 = <<
+SURPRISES = """NO no No n N y Y yes YES on On ON off OFF 12:30 1:30:00 190:20 010 007 0o17 0x1F 0b11 1_000 1_0.5 +5 +1.5
+.5 5. 1e3 1E3 6.0e23 1.10 0.10 -0 .inf -.inf .nan .NaN 2024-03-01 2024-03-01T10:00:00Z 12345678901234567890123 = <<
 0.1234567890123456789 1.0.0 v1""".split()
 """Words that YAML 1.1, or a careless reader, turns into something else."""
 
