@@ -1,9 +1,9 @@
-"""The configuration: what may be set, its defaults and bounds. `config_text` reads it from files and variables.
+"""The configuration: its keys, defaults and bounds, read from a YAML file and the environment.
 
-Durations are written `15s`, `5m`, `1h30m` and held as whole milliseconds.
+Durations are written `15s`, `5m`, `1h30m` and are whole milliseconds in the code.
 """
 
-from relay.config.load import from_mapping, load
+from relay.config.load import from_mapping, load, unused_variables
 from relay.config.parsers import FORMAT_NAMES, duration
 from relay.config.schema import ApiKey, Budget, Config, DeliverySection, EndpointSection, ExecSection, Workspace
 
@@ -19,4 +19,5 @@ __all__ = [
     "duration",
     "from_mapping",
     "load",
+    "unused_variables",
 ]

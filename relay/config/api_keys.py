@@ -1,4 +1,4 @@
-"""API keys of the configuration: of a key that is written there only its hash goes on."""
+"""API keys of the configuration: each key is replaced by its hash before anything else reads it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from relay.config.reader import KeyPath, Problem
 from relay.security.api_keys import hash_api_key
 
 _NO_HASH = "sha256:" + "0" * 64
-"""Stands where a key could not be used, so that the rest of its entry is judged too; nothing is made of it."""
+"""Replaces an unusable key, so that the rest of its entry is validated too. The configuration is refused anyway."""
 
 
 def with_hashes(data: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
@@ -22,23 +22,22 @@ def with_hashes(data: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
     return {**data, "security": {**security, "api_keys": hashed}}, problems
 
 
-def _hashed(given: Any, number: int, problems: list[Problem]) -> dict[str, Any]:
-    place: KeyPath = ("security", "api_keys", number)
-    written = given
-    if isinstance(given, str):
-        written = {"hash" if given.startswith("sha256:") else "key": given}
-    elif isinstance(given, Mapping) and "key" in given:
-        place = (*place, "key")
-    entry: dict[str, Any] = {"name": f"key-{number + 1}", "hash": _NO_HASH}
+def _hashed(entry: Any, number: int, problems: list[Problem]) -> dict[str, Any]:
+    path: KeyPath = ("security", "api_keys", number)
+    written = entry
+    if isinstance(entry, str):
+        written = {"hash" if entry.startswith("sha256:") else "key": entry}
+    elif isinstance(entry, Mapping) and "key" in entry:
+        path = (*path, "key")
+    hashed: dict[str, Any] = {"name": f"key-{number + 1}", "hash": _NO_HASH}
     if not isinstance(written, Mapping) or ("key" in written) == ("hash" in written):
-        problems.append(
-            Problem(place[:3], "must be a key, its hash, or {name, key or hash, scopes}; see `relay keygen`")
-        )
-        return entry
-    entry |= {str(part): value for part, value in written.items() if part != "key"}
+        text = "must be a key, its hash, or {name, key or hash, scopes}; see `relay keygen`"
+        problems.append(Problem(path[:3], text))
+        return hashed
+    hashed |= {str(part): value for part, value in written.items() if part != "key"}
     try:
         if "key" in written:
-            entry["hash"] = hash_api_key(parsers.api_key(written["key"]))  # guard: configured-key-hash
+            hashed["hash"] = hash_api_key(parsers.api_key(written["key"]))  # guard: configured-key-hash
     except ValueError as error:
-        problems.append(Problem(place, str(error)))
-    return entry
+        problems.append(Problem(path, str(error)))
+    return hashed

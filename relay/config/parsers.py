@@ -1,4 +1,4 @@
-"""What people write into a configuration, read strictly. What is wrong is a ValueError that never holds the value."""
+"""Parsers of single configuration values. They raise ValueError with what to write instead, never with the value."""
 
 import json
 import re
@@ -18,59 +18,63 @@ from relay.signing import standard_webhooks
 from relay.suggestions import did_you_mean
 
 FORMAT_NAMES = ("auto", *formats.NAMES)
-"""What `format` of an endpoint may be."""
+"""The values of an endpoint's `format`."""
 
 _UNITS = {"ms": 1, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _DURATION = re.compile(rf"(?:{_PART.pattern})+")
-_LONGEST_DURATION = 60
-_SHORTEST_SECRET_KEY = 32
+_MAX_DURATION_LENGTH = 60
+_MAX_PORT = 65_535
+_MIN_SECRET_KEY_LENGTH = 32
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _KEY = re.compile(r"[\x21-\x7e]+")
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[?[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*\]?")
 _STORE = re.compile(r"sqlite:///.+|postgresql(\+psycopg)?://.+")
+_PROXY = re.compile(r"https?://(?:[^/?#@]*@)?(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?")
+_QUOTES = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019"}
+_UNFILLED = re.compile(r"\$\{[^}]*\}|\$[A-Z_][A-Z0-9_]*")
 _ALLOW_ALL = EgressRules(allow_http=True, allow_networks=(ip_network("0.0.0.0/0"), ip_network("::/0")))
 
 
 class NestedError(ValueError):
-    """What is wrong stands further down: `place` leads there from the key."""
+    """A fault below the key; `path` leads from the key to the fault."""
 
-    def __init__(self, text: str, place: KeyPath) -> None:
+    def __init__(self, text: str, path: KeyPath) -> None:
         super().__init__(text)
-        self.place = place
+        self.path = path
 
 
 def duration(value: object) -> int:
-    """`1h30m` → 5,400,000 ms. Raises ValueError for what has no unit."""
+    """`1h30m` → 5,400,000 ms. Raises ValueError if a unit is missing."""
     if value in (0, "0") and not isinstance(value, bool):
         return 0
-    text = str(_given(value)).replace(" ", "")
+    text = str(_not_null(value)).replace(" ", "")
     if isinstance(value, int | float) or re.fullmatch(r"[0-9.]+", text):
         raise ValueError("say which unit, such as 15s, 5m or 1h30m")
-    if not isinstance(value, str) or len(text) > _LONGEST_DURATION or not _DURATION.fullmatch(text):
+    if not isinstance(value, str) or len(text) > _MAX_DURATION_LENGTH or not _DURATION.fullmatch(text):
         raise ValueError("write a duration such as 500ms, 15s, 5m, 1h30m or 30d")
     return round(sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)))
 
 
 def duration_between(low: str, high: str) -> Callable[[object], int]:
-    """Reads a duration within bounds, into milliseconds."""
-    least, most = duration(low), duration(high)
+    """A parser of durations within bounds, in milliseconds."""
+    low_ms, high_ms = duration(low), duration(high)
 
     def read(value: object) -> int:
-        found = duration(value)
-        if not least <= found <= most:
+        milliseconds = duration(value)
+        if not low_ms <= milliseconds <= high_ms:
             raise ValueError(f"must be {low} to {high}")
-        return found
+        return milliseconds
 
     return read
 
 
 def integer_between(low: int, high: int) -> Callable[[object], int]:
-    """Reads a whole number within bounds."""
+    """A parser of whole numbers within bounds."""
 
     def read(value: object) -> int:
-        number = _given(value)
+        number = _not_null(value)
         if isinstance(number, int) and not isinstance(number, bool) and low <= number <= high:
             return number
         raise ValueError(f"must be a whole number, {low:,} to {high:,}")
@@ -78,15 +82,15 @@ def integer_between(low: int, high: int) -> Callable[[object], int]:
     return read
 
 
-def list_of(least: int, most: int) -> Callable[[object], tuple[object, ...]]:
-    """Reads a list within bounds; nothing at all is an empty one."""
+def list_of(shortest: int, longest: int) -> Callable[[object], tuple[object, ...]]:
+    """A parser of lists within bounds. Null is an empty list."""
 
     def read(value: object) -> tuple[object, ...]:
         entries = () if value is None else value
         if not isinstance(entries, list | tuple):
             raise ValueError("must be a list, such as [one, another]")
-        if not least <= len(entries) <= most:
-            bounds = f"{least:,} to {most:,}" if least else f"at most {most:,}"
+        if not shortest <= len(entries) <= longest:
+            bounds = f"{shortest:,} to {longest:,}" if shortest else f"at most {longest:,}"
             raise ValueError(f"must have {bounds} entries")
         return tuple(entries)
 
@@ -94,21 +98,21 @@ def list_of(least: int, most: int) -> Callable[[object], tuple[object, ...]]:
 
 
 def share(value: object) -> float:
-    """More than nothing, not more than all."""
-    number = _given(value)
+    """A number above 0 and at most 1."""
+    number = _not_null(value)
     if isinstance(number, int | float) and not isinstance(number, bool) and 0 < number <= 1:
         return float(number)
     raise ValueError("must be a number above 0 and at most 1, such as 0.8")
 
 
 def boolean(value: object) -> bool:
-    """True or false, and no number that means it."""
-    if isinstance(_given(value), bool):
+    """True or false. Numbers and words such as `yes` are refused."""
+    if isinstance(_not_null(value), bool):
         return bool(value)
     raise ValueError("must be true or false")
 
 
-def _given(value: Any) -> Any:
+def _not_null(value: Any) -> Any:
     if value is None:
         raise ValueError("has no value; write one, or leave the key out")
     return value
@@ -118,54 +122,71 @@ def _given(value: Any) -> Any:
 
 
 def text(value: object) -> str:
-    """Text on one line, at least a character of it."""
-    found = _given(value)
-    if not isinstance(found, str):
+    """Text on one line, not empty, without the shell's syntax around it."""
+    written = _not_null(value)
+    if not isinstance(written, str):
         raise ValueError("must be text; put it in quotes")
-    if not found or not found.isprintable():
+    if not written or not written.isprintable():
         raise ValueError("must not be empty, nor hold line breaks or other characters that can't be seen")
-    return found
+    if len(written) > 1 and _QUOTES.get(written[0]) == written[-1]:
+        raise ValueError("is in quotes, which are part of the value here; write it without them")
+    if written != written.strip():
+        raise ValueError("begins or ends with a space; write it without")
+    if _UNFILLED.fullmatch(written):
+        raise ValueError("is the name of a variable and not its value: variables are filled in only in the file")
+    return written
 
 
 def name(value: object) -> str:
     """The name of a workspace or an endpoint."""
-    if _NAME.fullmatch(found := text(value)):
-        return found
+    if _NAME.fullmatch(written := text(value)):
+        return written
     raise ValueError("must be 1 to 63 of a-z, 0-9, - and _, and begin with a letter or a digit")
 
 
 def host(value: object) -> str:
-    """Where to listen."""
-    if _HOST.fullmatch(found := text(value)):
-        return found
+    """A host name or an address to listen on; IPv6 with or without brackets."""
+    if _HOST.fullmatch(written := text(value)):
+        return written
     raise ValueError("must be a host name or an address alone, such as 127.0.0.1; the port goes into server.port")
 
 
 def url(value: object) -> str:
-    """An http or https URL. Where it leads is not judged here, but when it is called."""
-    found = text(value)
-    if "@" in found.partition("://")[2].partition("/")[0]:
+    """An http or https URL. Its address is checked when the URL is called, not here."""
+    written = text(value)
+    if "@" in written.partition("://")[2].partition("/")[0]:
         raise ValueError("must hold no user name or password")
     try:
-        validate_url(found, _ALLOW_ALL, "it")
+        validate_url(written, _ALLOW_ALL, "it")
     except ValidationFailed as error:
         if error.code != "blocked_address":
             raise ValueError(error.message.removeprefix("it ")) from None
-    return found
+    return written
 
 
 def base_url(value: object) -> str:
-    """A URL that paths are put behind."""
-    found = url(value)
-    if "?" in found or "#" in found:
+    """A URL to which paths are appended."""
+    written = url(value)
+    if "?" in written or "#" in written:
         raise ValueError("must have no query and no fragment")
-    return found.rstrip("/")
+    return written.rstrip("/")
+
+
+def proxy_url(value: object) -> str:
+    """The URL of an HTTP proxy, with its port; it may hold a user name and a password."""
+    written = text(value)
+    if _PROXY.fullmatch(written) and int(written.rstrip("/").rpartition(":")[2]) <= _MAX_PORT:
+        return written.rstrip("/")
+    raise ValueError("must be the URL of an HTTP proxy with its port, such as http://proxy.example.com:3128")
 
 
 def store_url(value: object) -> str:
-    """Where the relay keeps what it must not lose."""
-    if _STORE.fullmatch(found := text(value)):
-        return found
+    """The URL of the store. `postgres://`, as hosting services write it, is `postgresql://`."""
+    written = text(value)
+    if written.startswith("postgres://"):
+        written = f"postgresql{written.removeprefix('postgres')}"
+    if _STORE.fullmatch(written):
+        return written
     raise ValueError("must start with sqlite:/// and name a file, or with postgresql://")  # guard: configuration-fault
 
 
@@ -179,13 +200,13 @@ def network(value: object) -> IPv4Network | IPv6Network:
 
 def format_name(value: object) -> str:
     """One of FORMAT_NAMES."""
-    if (found := text(value)) in FORMAT_NAMES:
-        return found
-    raise ValueError(f"must be one of {', '.join(FORMAT_NAMES)}{did_you_mean(found, FORMAT_NAMES)}")
+    if (written := text(value)) in FORMAT_NAMES:
+        return written
+    raise ValueError(f"must be one of {', '.join(FORMAT_NAMES)}{did_you_mean(written, FORMAT_NAMES)}")
 
 
 def headers(value: object) -> dict[str, str]:
-    """Headers that may go with a notification."""
+    """Extra headers of an endpoint's notifications."""
     if not isinstance(value, Mapping):
         raise ValueError("must be names and values, such as {x-team: sales}")
     if not all(isinstance(part, str) for pair in value.items() for part in pair):
@@ -198,50 +219,50 @@ def headers(value: object) -> dict[str, str]:
 
 
 def template(value: object) -> dict[str, Any]:
-    """A body with placeholders, as `relay.formats.template` takes it."""
+    """A body with placeholders for `relay.formats.template`."""
     try:
-        kept: dict[str, Any] = json.loads(body_template.check(value))
+        body: dict[str, Any] = json.loads(body_template.check(value))
     except InvalidTemplate as error:
         raise NestedError(error.message, error.place) from None
-    return kept
+    return body
 
 
 # --- secrets ---------------------------------------------------------------------------------------------------
 
 
 def exec_key(value: object) -> str:
-    """Exec's API key. Exec documents a form; whether it takes this one is for Exec to say."""
-    if _KEY.fullmatch(found := text(value)):
-        return found
+    """Exec's API key. Only Exec can say if the key is valid."""
+    if _KEY.fullmatch(written := text(value)):
+        return written
     raise ValueError("must be the API key as Exec shows it: ASCII characters without spaces")
 
 
 def signing_secret(value: object) -> str:
-    """A secret as `relay.signing.standard_webhooks` takes it."""
-    found = text(value)
+    """A signing secret of an endpoint."""
+    written = text(value)
     try:
-        standard_webhooks.check_secret(found)
+        standard_webhooks.check_secret(written)
     except ValidationFailed as error:
         raise ValueError(error.message) from None
-    return found
+    return written
 
 
 def secret_key(value: object) -> str:
-    """What secrets in the store are sealed with: long enough that nobody finds it by trying."""
-    if len(found := text(value)) >= _SHORTEST_SECRET_KEY:
-        return found
+    """The key that encrypts the secrets in the store; too long to be found by trying."""
+    if len(written := text(value)) >= _MIN_SECRET_KEY_LENGTH:
+        return written
     raise ValueError("must have at least 32 characters; make one with `relay keygen --secret`")
 
 
 def api_key(value: object) -> str:
-    """A key of the relay's own API: what fits into an Authorization header and can't be guessed."""
-    if _KEY.fullmatch(found := text(value)) and 24 <= len(found) <= 512:
-        return found
+    """A key of the relay's own API: fits into an Authorization header and can't be guessed."""
+    if _KEY.fullmatch(written := text(value)) and 24 <= len(written) <= 512:
+        return written
     raise ValueError("must have at least 24 ASCII characters and no spaces; make one with `relay keygen`")
 
 
 def key_hash(value: object) -> str:
-    """The hash of one."""
-    if _HASH.fullmatch(found := text(value).lower()):
-        return found
+    """The hash of an API key."""
+    if _HASH.fullmatch(written := text(value).lower()):
+        return written
     raise ValueError("must be sha256: and 64 hexadecimal digits, as `relay keygen` prints it")

@@ -1,7 +1,7 @@
-"""Reading the configuration's text: a YAML file, its variables filled in, the environment laid over it.
+"""Reads the configuration's text: a YAML file with its variables filled in, and the environment on top of it.
 
-`places` says where something stands and what may stand there, `yaml_values` makes data of YAML, `values` are what
-people write: durations, URLs, keys.
+`source_map` records locations and knows the model's keys, `yaml_values` makes data of YAML, `environment` reads
+variables, `parsers` reads single values: durations, URLs, keys.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from relay.config import yaml_values
+from relay.config import environment, yaml_values
+from relay.config.environment import MAX_BYTES
 from relay.config.source_map import (
     KeyPath,
     Problem,
@@ -25,18 +26,14 @@ from relay.config.source_map import (
 )
 from relay.config.yaml_values import coerce, parse_scalar
 from relay.errors import ConfigError
-from relay.suggestions import did_you_mean
 
 __all__ = ["MAX_BYTES", "KeyPath", "Problem", "Source", "format_path", "known_keys", "parse_scalar", "read_source"]
 
-MAX_BYTES = 1024 * 1024
-"""Bytes of a configuration file at the most."""
-
 
 def read_source(path: Path | None, environ: Mapping[str, str], model: type[BaseModel]) -> Source:
-    """Reads the file (None: none), fills in variables, lays the environment over it.
+    """Reads the file (None: no file), fills in its variables, and applies the environment.
 
-    Raises ConfigError where there is no text to speak of; what is wrong inside it is in `problems`.
+    Raises ConfigError if the file can't be read as YAML. Problems of single keys are in `problems`.
     """
     source = Source()
     if path is not None:
@@ -71,40 +68,44 @@ def _text_of(path: Path) -> str:
 
 def _apply_environment(source: Source, environ: Mapping[str, str], model: type[BaseModel]) -> None:
     known = variables(model)
-    for variable, text in sorted(environ.items()):
-        if variable in known:
-            _override(source, model, variable, known[variable], text)
-        elif variable.startswith("RELAY_") and "__" in variable:
-            source.problems.append(Problem((), _unknown_variable(variable, known), SourceLocation(variable)))
+    for variable in sorted(environ):
+        name = variable.removesuffix(environment.FILE)
+        if variable in known or (name in known and environ[variable]):
+            set_from_variable(source, model, known[variable if variable in known else name], variable, environ)
+        elif name not in known and (text := environment.unknown_variable(variable, environ[variable], known)):
+            source.problems.append(Problem((), text, SourceLocation(variable)))
 
 
-def _override(source: Source, model: type[BaseModel], variable: str, place: KeyPath, text: str) -> None:
+def set_from_variable(
+    source: Source, model: type[BaseModel], path: KeyPath, variable: str, environ: Mapping[str, str]
+) -> None:
+    """Sets a key to the value of a variable, or to the text of its file if the variable ends in `_FILE`."""
     target: Any = source.data
-    for section in place[:-1]:
+    for section in path[:-1]:
         if target.get(section) is None:
             target[section] = {}
         target = target[section]
         if not isinstance(target, dict):
             return
-    source.forget(place)
-    source.origins[place] = SourceLocation(variable)
-    if is_collection(annotation_at(model, place)):
-        target[place[-1]] = _collection(source, model, variable, place, text)
+    source.forget(path)
+    source.origins[path] = SourceLocation(variable)
+    name = variable.removesuffix(environment.FILE)
+    try:
+        text = environment.read_variable(name, environ) if name != variable else environ[variable]
+    except ValueError as error:
+        target[path[-1]] = None
+        source.mark_invalid(path, str(error))
+        return
+    if is_collection(annotation_at(model, path)):
+        target[path[-1]] = _collection(source, model, variable, path, text or "")
     else:
-        target[place[-1]] = coerce(model, place, text)
+        target[path[-1]] = coerce(model, path, text or "")
 
 
-def _collection(source: Source, model: type[BaseModel], variable: str, place: KeyPath, text: str) -> Any:
+def _collection(source: Source, model: type[BaseModel], variable: str, path: KeyPath, text: str) -> Any:
     try:
         node = yaml_values.compose(text)
     except yaml.YAMLError as error:
-        source.mark_invalid(place, f"must be a list or a mapping, written as YAML: {yaml_values.reason(error)}")
+        source.mark_invalid(path, f"must be a list or a mapping, written as YAML: {yaml_values.reason(error)}")
         return None
-    return None if node is None else yaml_values.YamlReader(source, model, variable, None).value(node, place)
-
-
-def _unknown_variable(variable: str, known: Mapping[str, KeyPath]) -> str:
-    within = (name for name, place in known.items() if len(place) == 1 and variable.startswith(f"{name}__"))
-    if whole := next(within, None):
-        return f"there is no such key; set the whole list: {whole}='[...]'"
-    return f"there is no such key{did_you_mean(variable.upper(), known) or '; config.example.yaml shows every key'}"
+    return None if node is None else yaml_values.YamlReader(source, model, variable, None).value(node, path)

@@ -1,4 +1,4 @@
-"""Reloading: what a running relay takes over of a changed configuration, and what of it needs a restart."""
+"""Reloading: which changes of the configuration a running relay applies, and which need a restart."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,30 +10,30 @@ from relay.config import Config, Workspace
 
 @dataclass(frozen=True, slots=True)
 class ReloadResult:
-    """What holds from now on. The keys are dotted, and never values."""
+    """The result of a reload."""
 
     config: Config
     new_keys: tuple[Workspace, ...]
-    """Workspaces whose API key is another one now."""
+    """Workspaces whose API key at Exec changed."""
     needs_restart: tuple[str, ...]
-    """Keys that were changed and stay as they were until the relay is started again."""
+    """Dotted keys, never values, whose changes apply only after a restart."""
 
     def summary(self) -> str:
-        """What was taken over, in words for the log."""
+        """What was applied, for the log."""
         counts = f"{len(self.config.endpoints)} endpoints, {len(self.config.security.api_keys)} API keys"
         return f"{counts}, {len(self.new_keys)} new Exec keys"
 
 
 def merge_reload(old: Config, new: Config, store_has_keys: bool = False) -> ReloadResult:
-    """The configuration with the endpoints, API keys and Exec keys of the new one, all else as it was.
+    """The old configuration with the endpoints, API keys and Exec keys of the new one.
 
-    Without its last API key a relay would be open to whoever reaches it, so that this too needs a restart, which judges
-    `server.host` anew; unless it has keys in its store.
+    A relay without any API key is open to everybody who reaches it. So removing the last one needs a restart, which
+    checks `server.host`, unless the store has keys.
     """
     would_be_open = bool(old.security.api_keys) and not new.security.api_keys and not store_has_keys
     keys = old.security.api_keys if would_be_open else new.security.api_keys
-    known = {space.name: space for space in new.workspaces}
-    spaces = [_with_key_of(space, known.get(space.name, space)) for space in old.workspaces]
+    by_name = {space.name: space for space in new.workspaces}
+    spaces = [_with_key_of(space, by_name.get(space.name, space)) for space in old.workspaces]
     config = old.model_copy(
         update={
             "endpoints": new.endpoints,
@@ -50,12 +50,12 @@ def _with_key_of(space: Workspace, other: Workspace) -> Workspace:
 
 
 def _changed(ours: Config, wanted: Config) -> Iterator[str]:
-    """Where two configurations differ. Workspaces are no section, and inherit from `exec`: named where only they do."""
-    found = []
+    """The keys that differ. Workspaces inherit from `exec`, so they are named only if `exec` does not differ."""
+    keys = []
     for section, value in ours:
         other = getattr(wanted, section)
         if isinstance(value, BaseModel):
-            found += [f"{section}.{key}" for key, item in value if getattr(other, key) != item]
-    yield from found
-    if ours.workspaces != wanted.workspaces and not any(key.startswith("exec.") for key in found):
+            keys += [f"{section}.{key}" for key, item in value if getattr(other, key) != item]
+    yield from keys
+    if ours.workspaces != wanted.workspaces and not any(key.startswith("exec.") for key in keys):
         yield "workspaces"

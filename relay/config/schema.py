@@ -17,6 +17,7 @@ BaseUrl = Annotated[str, BeforeValidator(parsers.base_url)]
 ExecKey = Annotated[SecretStr, BeforeValidator(parsers.exec_key)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(parsers.network)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(list_of(0, 1_000))]
+ProxyUrl = Annotated[SecretStr, BeforeValidator(parsers.proxy_url)]
 SecretKey = Annotated[SecretStr, BeforeValidator(parsers.secret_key)]
 
 
@@ -30,7 +31,7 @@ class _Section(BaseModel):
 
 
 class Budget(_Section):
-    """What a workspace may spend at Exec: its limits, and the share of them that is the relay's."""
+    """Exec's rate limits of a workspace, and the share of them that the relay may use."""
 
     per_minute: Annotated[int, BeforeValidator(integer_between(1, 100_000))] = 60
     per_day: Annotated[int, BeforeValidator(integer_between(1, 10_000_000))] = 1_000
@@ -38,16 +39,17 @@ class Budget(_Section):
 
 
 class ExecSection(_Section):
-    """How Exec is reached. `api_key` is an input only: it ends up in the workspace named `default`."""
+    """How the relay calls Exec. `api_key` is only an input: `load` moves it to a workspace named `default`."""
 
     base_url: BaseUrl = "https://api.exec.com/rest/v1"
     api_key: ExecKey | None = None
     timeout: Annotated[int, BeforeValidator(duration_between("1s", "60s"))] = 10 * SECOND
+    proxy: ProxyUrl | None = None
     budget: Budget = Budget()
 
 
 class Workspace(_Section):
-    """One Exec workspace: its key, its place, its budget; what of these it leaves out is that of `exec`."""
+    """One Exec workspace: its key, base URL and budget. What it leaves out is inherited from `exec`."""
 
     name: Name
     api_key: ExecKey
@@ -78,20 +80,21 @@ class DeliverySection(_Section):
     per_host: Annotated[int, BeforeValidator(integer_between(1, 10_000))] = 4
     per_endpoint: Annotated[int, BeforeValidator(integer_between(1, 10_000))] | None = None
     disable_after: Annotated[int, BeforeValidator(duration_between("1m", "365d"))] = 5 * DAY
+    proxy: ProxyUrl | None = None
 
     @property
     def endpoint_concurrency(self) -> int:
-        """Attempts under way at one endpoint: unless configured, three quarters of what its host may have.
+        """Concurrent attempts to one endpoint. By default three quarters of its host's.
 
-        So a slow endpoint leaves room for the others of its host.
+        So a slow endpoint leaves capacity for the other endpoints of its host.
         """
         return min(self.per_endpoint or max(1, self.per_host * 3 // 4), self.per_host)
 
 
 class Storage(_Section):
-    """Where the relay keeps what it must not lose."""
+    """Where the relay keeps its data."""
 
-    # Not shown: PostgreSQL's URL holds a password.
+    # Not in the repr: the URL of a PostgreSQL holds a password.
     url: Annotated[str, BeforeValidator(parsers.store_url)] = Field(default="sqlite:///data/relay.db", repr=False)
     retention: Annotated[int, BeforeValidator(duration_between("1h", "3650d"))] = 30 * DAY
 
@@ -109,7 +112,7 @@ class ApiKey(_Section):
     """A key of the relay's own API; only its hash is kept."""
 
     also_written: ClassVar = frozenset({"key"})
-    """A mapping may give the key in the hash's place; `security/api_keys.py` changes that before this is made."""
+    """A mapping may give the key instead of the hash; `config/api_keys.py` replaces it before validation."""
 
     name: Annotated[str, BeforeValidator(parsers.text), Field(max_length=100)]
     hash: Annotated[str, BeforeValidator(parsers.key_hash)]
@@ -117,7 +120,7 @@ class ApiKey(_Section):
 
 
 class Security(_Section):
-    """Who may use the relay, and whom the relay may call."""
+    """Who may use the relay, and which addresses the relay may call."""
 
     api_keys: Annotated[tuple[ApiKey, ...], BeforeValidator(list_of(0, 10_000))] = ()
     requests_per_minute: Annotated[int, BeforeValidator(integer_between(1, 1_000_000))] | None = 1_200
@@ -128,13 +131,13 @@ class Security(_Section):
     deny_networks: Networks = ()
 
     def cipher(self) -> FieldCipher:
-        """What the secrets of the store are sealed and opened with."""
+        """Encrypts and decrypts the secrets in the store."""
         key = self.secret_key.get_secret_value() if self.secret_key else None
         return FieldCipher(key, [old.get_secret_value() for old in self.old_secret_keys])
 
 
 class EndpointSection(_Section):
-    """A subscriber that hears of every job."""
+    """A standing endpoint: it is notified of every job."""
 
     name: Name
     url: Annotated[SecretStr, BeforeValidator(parsers.url)]
@@ -147,14 +150,14 @@ class EndpointSection(_Section):
 
 
 class Logging(_Section):
-    """What is said, and how."""
+    """The format and level of the log."""
 
     format: Literal["json", "text"] = "json"
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 class Config(_Section):
-    """All of it, as `relay.config.load` makes it: `workspaces` is never empty."""
+    """The whole configuration. `relay.config.load` makes sure that `workspaces` is never empty."""
 
     exec: ExecSection = ExecSection()
     workspaces: Annotated[tuple[Workspace, ...], BeforeValidator(list_of(0, 1_000))] = ()

@@ -1,24 +1,25 @@
-"""Places in the configuration: where each was written, what may stand there, what is wrong with it."""
+"""The source map: where each key of the configuration was written, which keys may stand there, and what is wrong."""
 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeGuard, get_args, get_origin
+from types import NoneType
+from typing import Annotated, Any, TypeGuard, get_args, get_origin
 
 from pydantic import BaseModel
 
-_LOOKS_LIKE_A_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,22}")
+_PRINTABLE_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,22}")
 
-_MOST_TOLD = 50
-"""Problems told at once; a file with more is another file."""
+_MAX_REPORTED = 50
+"""Problems in one report. A file with more of them is some other kind of file."""
 
 KeyPath = tuple[str | int, ...]
-"""Where in the configuration: `("polling", "tick")`, `("endpoints", 0, "url")`."""
+"""A key of the configuration: `("polling", "tick")`, `("endpoints", 0, "url")`."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceLocation:
-    """What something was written in: a file and its line, or (line 0) a variable."""
+    """Where a value was written: a file and its line, or a variable (line 0)."""
 
     name: str
     line: int = 0
@@ -29,112 +30,122 @@ class SourceLocation:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is wrong, and where. Its text never holds a value."""
+    """A fault and its key. The text never holds a value."""
 
-    place: KeyPath
+    path: KeyPath
     text: str
     origin: SourceLocation | None = None
-    """None: the origin of the place."""
+    """None: the location of the path."""
 
 
 @dataclass(slots=True)
 class Source:
-    """What was read: the data, and where each place of it came from."""
+    """The data as read, and the location of each key."""
 
     data: dict[str, Any] = field(default_factory=dict)
     origins: dict[KeyPath, SourceLocation] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     invalid: set[KeyPath] = field(default_factory=set)
-    """Places with a problem that left no value to judge: nothing more is said of them."""
+    """Paths whose problem left no value to validate. Nothing else is reported for them."""
 
-    def mark_invalid(self, place: KeyPath, text: str) -> None:
-        """Notes that what stands at a place can't be used."""
-        self.problems.append(Problem(place, text))
-        self.invalid.add(place)
+    def mark_invalid(self, path: KeyPath, text: str) -> None:
+        """Records a problem, and that the path has no usable value."""
+        self.problems.append(Problem(path, text))
+        self.invalid.add(path)
 
-    def origin(self, place: KeyPath) -> SourceLocation | None:
-        """Where a place was written, or the nearest one around it that was."""
-        while place not in self.origins and place:
-            place = place[:-1]
-        return self.origins.get(place)
+    def origin(self, path: KeyPath) -> SourceLocation | None:
+        """The location of a path, or of its nearest parent that has one."""
+        while path not in self.origins and path:
+            path = path[:-1]
+        return self.origins.get(path)
 
-    def forget(self, place: KeyPath) -> None:
-        """Drops what was noted of a place and of all beneath it: something else stands there now."""
+    def forget(self, path: KeyPath) -> None:
+        """Drops the records of a path and of everything below it, because another value replaces it."""
 
         def stays(other: KeyPath) -> bool:
-            return other[: len(place)] != place
+            return other[: len(path)] != path
 
         self.origins = {other: origin for other, origin in self.origins.items() if stays(other)}
-        self.problems = [problem for problem in self.problems if stays(problem.place)]
+        self.problems = [problem for problem in self.problems if stays(problem.path)]
         self.invalid = {other for other in self.invalid if stays(other)}
 
-    def report(self, found: Iterable[Problem]) -> str:
-        """All problems for people, one a line and in the file's order: origin, key, what is wrong. Empty for none."""
-        told = self.problems + [problem for problem in found if not self._is_unusable(problem.place)]
-        placed = [(problem.origin or self.origin(problem.place), problem) for problem in told]
-        placed.sort(key=lambda one: one[0].line if one[0] else 0)
-        lines = [": ".join(filter(None, (str(at or ""), format_path(one.place), one.text))) for at, one in placed]
+    def report(self, problems: Iterable[Problem]) -> str:
+        """These and the recorded problems, one a line in the order of the file: location, key, fault. May be empty."""
+        reported = self.problems + [problem for problem in problems if not self._is_invalid(problem.path)]
+        located = [(problem.origin or self.origin(problem.path), problem) for problem in reported]
+        located.sort(key=lambda pair: pair[0].line if pair[0] else 0)
+        lines = [": ".join(filter(None, (str(at or ""), format_path(item.path), item.text))) for at, item in located]
         lines = list(dict.fromkeys(lines))
-        more = [f"... and {len(lines) - _MOST_TOLD:,} more"] if len(lines) > _MOST_TOLD else []
-        return "\n".join(lines[:_MOST_TOLD] + more)
+        more = [f"... and {len(lines) - _MAX_REPORTED:,} more"] if len(lines) > _MAX_REPORTED else []
+        return "\n".join(lines[:_MAX_REPORTED] + more)
 
-    def _is_unusable(self, place: KeyPath) -> bool:
-        return any(place[:depth] in self.invalid for depth in range(len(place) + 1))
+    def _is_invalid(self, path: KeyPath) -> bool:
+        return any(path[:depth] in self.invalid for depth in range(len(path) + 1))
 
 
-def format_path(place: KeyPath) -> str:
-    """`("endpoints", 0, "url")` → `endpoints[0].url`. What looks like no key, and so may be a secret, is `…`."""
-    shown = (part if isinstance(part, int) or _LOOKS_LIKE_A_KEY.fullmatch(part) else "…" for part in place)
+def format_path(path: KeyPath) -> str:
+    """`("endpoints", 0, "url")` → `endpoints[0].url`. A part that does not read like a key may be a secret: `…`."""
+    shown = (part if isinstance(part, int) or _PRINTABLE_KEY.fullmatch(part) else "…" for part in path)
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in shown).removeprefix(".")
 
 
-# --- what may stand where --------------------------------------------------------------------------------------
+# --- the keys of a model ---------------------------------------------------------------------------------------
 
 
-def known_keys(model: type[BaseModel], place: KeyPath) -> set[str]:
-    """The keys that may stand at a place."""
-    found = _inner_model(annotation_at(model, place))
-    return {*found.model_fields, *getattr(found, "also_written", ())} if found else set()
+def known_keys(model: type[BaseModel], path: KeyPath) -> set[str]:
+    """The keys that may stand below a path."""
+    inner = _inner_model(annotation_at(model, path))
+    return {*inner.model_fields, *getattr(inner, "also_written", ())} if inner else set()
 
 
-def annotation_at(model: type[BaseModel], place: KeyPath) -> Any:
-    """The type of what stands at a place (of the list, for an entry of one); None where nothing may."""
+def annotation_at(model: type[BaseModel], path: KeyPath) -> Any:
+    """The type at a path (for an entry of a list: the type of the list); None if the model has no such key."""
     current: Any = model
-    for part in place:
+    for part in path:
         if isinstance(part, int):
             continue
         inner = _inner_model(current)
-        known = inner.model_fields.get(part) if inner else None
-        if known is None:
+        info = inner.model_fields.get(part) if inner else None
+        if info is None:
             return None
-        current = known.annotation
+        current = info.annotation
     return current
+
+
+def is_number_or_boolean(annotation: Any) -> bool:
+    """If the type is `int`, `float` or `bool`, optional or not."""
+    if get_origin(annotation) is Annotated:
+        return is_number_or_boolean(get_args(annotation)[0])
+    inner = [part for part in get_args(annotation) if part is not NoneType]
+    return annotation in (int, float, bool) or (
+        len(inner) == 1 and not is_collection(annotation) and is_number_or_boolean(inner[0])
+    )
+
+
+def is_collection(annotation: Any) -> bool:
+    """If the type is a list or a mapping."""
+    return _is_section(annotation) or get_origin(annotation) in (tuple, dict)
+
+
+def variables(model: type[BaseModel]) -> dict[str, KeyPath]:
+    """The variable of every key that a variable can set: `RELAY_POLLING__TICK` → `("polling", "tick")`."""
+    return {"RELAY_" + "__".join(map(str, path)).upper(): path for path in _paths(model, ())}
+
+
+def _paths(model: type[BaseModel], above: KeyPath) -> Iterator[KeyPath]:
+    for name, info in model.model_fields.items():
+        path, inner = (*above, name), info.annotation
+        if above or not _is_section(inner):
+            yield path
+        if _is_section(inner):
+            yield from _paths(inner, path)
 
 
 def _inner_model(annotation: Any) -> type[BaseModel] | None:
     if _is_section(annotation):
         return annotation
-    return next((found for inner in get_args(annotation) if (found := _inner_model(inner))), None)
+    return next((model for inner in get_args(annotation) if (model := _inner_model(inner))), None)
 
 
 def _is_section(annotation: Any) -> TypeGuard[type[BaseModel]]:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-def is_collection(annotation: Any) -> bool:
-    """Whether what stands there is a list or a mapping."""
-    return _is_section(annotation) or get_origin(annotation) in (tuple, dict)
-
-
-def variables(model: type[BaseModel]) -> dict[str, KeyPath]:
-    """The variable of every key that can be set by one: `RELAY_POLLING__TICK` → `("polling", "tick")`."""
-    return {"RELAY_" + "__".join(map(str, place)).upper(): place for place in _places(model, ())}
-
-
-def _places(model: type[BaseModel], above: KeyPath) -> Iterator[KeyPath]:
-    for name, known in model.model_fields.items():
-        place, inner = (*above, name), known.annotation
-        if above or not _is_section(inner):
-            yield place
-        if _is_section(inner):
-            yield from _places(inner, place)

@@ -1,4 +1,8 @@
-"""YAML made into data: every line remembered, variables filled in after parsing, so that a value stays a value."""
+"""YAML nodes to data. The line of every key is recorded, and variables are filled in after parsing.
+
+Scalars follow JSON, as in YAML 1.2: `true`, `false`, `null`, and plain decimal numbers. Everything else is text as it
+is written, so `NO`, `on`, `12:30`, `010` and `1_000` never change their value.
+"""
 
 import re
 from collections.abc import Mapping
@@ -8,40 +12,51 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from relay.config.source_map import KeyPath, Problem, Source, SourceLocation, annotation_at
+from relay.config.environment import read_variable
+from relay.config.source_map import KeyPath, Problem, Source, SourceLocation, annotation_at, is_number_or_boolean
 
-_DEEPEST = 20
-_MOST_NODES = 20_000
+_MAX_DEPTH = 20
+_MAX_NODES = 20_000
 _VARIABLE = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{")
 _ECHOED = re.compile(r"(?<=tag handle) .*")
-_UNREADABLE = (yaml.YAMLError, ValueError, OverflowError)
+
+_TAG = "tag:yaml.org,2002:"
+_NULL = re.compile(r"~|null|Null|NULL|")
+_BOOLEAN = re.compile(r"true|True|TRUE|false|False|FALSE")
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]{0,17})\.[0-9]{1,17}")
 
 
 class _Loader(yaml.SafeLoader):
-    """Nodes of plain YAML: no anchors, and only so deep and so many."""
+    """Composes plain YAML: no anchors, a bounded depth and a bounded number of nodes."""
 
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
     _depth = 0
     _nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         self._depth, self._nodes = self._depth + 1, self._nodes + 1
-        wrong = None
+        problem = None
         if getattr(event, "anchor", None) is not None:
-            wrong = "YAML aliases (&name, *name) are not read here; a value that begins with & or * needs quotes"
-        elif self._depth > _DEEPEST:
-            wrong = "nested too deeply"
-        elif self._nodes > _MOST_NODES:
-            wrong = f"holds more than {_MOST_NODES:,} values; is this the right file?"
-        if wrong:
-            raise yaml.MarkedYAMLError(problem=wrong, problem_mark=event.start_mark)
+            problem = "YAML aliases (&name, *name) are not supported; a value that begins with & or * needs quotes"
+        elif self._depth > _MAX_DEPTH:
+            problem = "nested too deeply"
+        elif self._nodes > _MAX_NODES:
+            problem = f"holds more than {_MAX_NODES:,} values; is this the right file?"
+        if problem:
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
 
 
+for _kind, _pattern in (("null", _NULL), ("bool", _BOOLEAN), ("int", _INTEGER), ("float", _FLOAT)):
+    _Loader.add_implicit_resolver(f"{_TAG}{_kind}", re.compile(f"(?:{_pattern.pattern})$"), None)
+
+
 def compose(text: str) -> yaml.Node | None:
-    """The root of a YAML text, None where it is empty. Raises YAMLError."""
+    """The root node of a YAML text; None if the text is empty. Raises YAMLError."""
     try:
         return yaml.compose(text, _Loader)
     except yaml.reader.ReaderError as error:
@@ -52,89 +67,97 @@ def compose(text: str) -> yaml.Node | None:
 
 
 def is_null(node: yaml.Node) -> bool:
-    """Whether a node says nothing, such as the text `---`."""
-    return bool(node.tag == "tag:yaml.org,2002:null")
+    """If a node has no value, such as the text `---`."""
+    return bool(node.tag == f"{_TAG}null")
 
 
 def line_of(error: yaml.YAMLError) -> int:
-    """The line that YAML blames."""
+    """The line of a YAML error."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     return mark.line + 1 if mark else 1
 
 
 def reason(error: yaml.YAMLError) -> str:
-    """What YAML says is wrong, less what it quotes of the text: that may be part of a secret."""
-    said = getattr(error, "problem", None) or getattr(error, "context", None) or "it can't be read"
-    return _ECHOED.sub("", str(said))
+    """The reason of a YAML error, without quotations of the text: those may be part of a secret."""
+    text = getattr(error, "problem", None) or getattr(error, "context", None) or "it can't be read"
+    return _ECHOED.sub("", str(text))
 
 
 @dataclass(frozen=True, slots=True)
 class YamlReader:
-    """Makes data of nodes, and notes in `source` where each came from and what is wrong with it."""
+    """Makes data of nodes, and records in `source` their locations and problems."""
 
     source: Source
     model: type[BaseModel]
     name: str
-    """The file, or the variable."""
+    """The file, or the variable that holds the text."""
     environ: Mapping[str, str] | None
-    """What fills in `${VAR}`. None: the text is a variable's own, which nothing fills in and which has no lines."""
+    """Fills in `${VAR}`. None: the text is the value of a variable, which has no lines and takes no variables."""
 
-    def value(self, node: yaml.Node, place: KeyPath) -> Any:
-        """What a node holds; None, and a problem noted, where that can't be read."""
-        self.source.origins.setdefault(place, self._origin(node))
+    def value(self, node: yaml.Node, path: KeyPath) -> Any:
+        """The value of a node; None, with a problem recorded, if it can't be read."""
+        self.source.origins.setdefault(path, self._origin(node))
         if isinstance(node, yaml.MappingNode):
-            return self.mapping(node, place)
+            return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
-            return [self.value(entry, (*place, number)) for number, entry in enumerate(node.value)]
+            return [self.value(entry, (*path, number)) for number, entry in enumerate(node.value)]
         if self.environ is not None and "$" in node.value:
-            return self._interpolate(node.value, place, self.environ)
-        return self._typed(node, place)
+            return self._interpolate(node.value, path, self.environ)
+        return self._scalar(node, path)
 
-    def mapping(self, node: yaml.MappingNode, place: KeyPath) -> dict[str, Any]:
-        """The keys and values of a mapping; of a key that stands there twice, the first."""
-        found: dict[str, Any] = {}
+    def mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        """The keys and values of a mapping. If a key stands there twice, the first one counts."""
+        data: dict[str, Any] = {}
         for key, value in node.value:
-            here = (*place, str(key.value) if isinstance(key, yaml.ScalarNode) else "?")
+            at = (*path, str(key.value) if isinstance(key, yaml.ScalarNode) else "?")
             if not isinstance(key, yaml.ScalarNode):
-                self.source.problems.append(Problem(here, "a key must be a plain word", self._origin(key)))
-            elif key.value in found:
-                text = f"stands here twice, first at {self.source.origins[here]}"
-                self.source.problems.append(Problem(here, text, self._origin(key)))
+                self.source.problems.append(Problem(at, "a key must be a plain word", self._origin(key)))
+            elif key.value in data:
+                text = f"stands here twice, first at {self.source.origins[at]}"
+                self.source.problems.append(Problem(at, text, self._origin(key)))
             else:
-                self.source.origins[here] = self._origin(key)
-                found[key.value] = self.value(value, here)
-        return found
+                self.source.origins[at] = self._origin(key)
+                data[key.value] = self.value(value, at)
+        return data
 
     def _origin(self, node: yaml.Node) -> SourceLocation:
         return SourceLocation(self.name, 0 if self.environ is None else node.start_mark.line + 1)
 
-    def _typed(self, node: yaml.Node, place: KeyPath) -> Any:
-        """A scalar as YAML types it; dates, and whatever else YAML knows, stay text."""
-        try:
-            value = yaml.SafeLoader("").construct_object(node, deep=True)
-        except _UNREADABLE:
-            self.source.mark_invalid(place, "can't be read; a value that begins with ! needs quotes")
+    def _scalar(self, node: yaml.Node, path: KeyPath) -> Any:
+        if node.tag == f"{_TAG}str":
+            return node.value
+        if is_null(node) and _NULL.fullmatch(node.value):
             return None
-        return value if value is None or isinstance(value, (bool, int, float, str)) else node.value
+        value = parse_scalar(node.value)
+        if node.tag != f"{_TAG}{type(value).__name__}":
+            self.source.mark_invalid(path, "can't be read; a value that begins with ! needs quotes")
+            return None
+        is_key = is_number_or_boolean(annotation_at(self.model, path))
+        return node.value if isinstance(value, float) and not is_key and str(value) != node.value else value
 
-    def _interpolate(self, text: str, place: KeyPath, environ: Mapping[str, str]) -> Any:
-        whys: dict[str, None] = {}
+    def _interpolate(self, text: str, path: KeyPath, environ: Mapping[str, str]) -> Any:
+        problems: dict[str, None] = {}
 
-        def fill(found: re.Match[str]) -> str:
-            if found[0] == "$$":
+        def fill(match: re.Match[str]) -> str:
+            if match[0] == "$$":
                 return "$"
-            value = found[1] and (environ.get(found[1]) or found[2])
-            if value is None:
-                whys[_how_to_write(found[1])] = None
+            name, default = match[1], match[2]
+            try:
+                value = name and (environ.get(name) or default or (read_variable(name, environ) or None))
+            except ValueError as error:
+                problems[f"the variable {name}_FILE: {error}"] = None
+                return ""
+            if value is None and default is None:
+                problems[_how_to_write(name)] = None
             return value or ""
 
         filled = _VARIABLE.sub(fill, text)
-        for why in whys:
-            self.source.mark_invalid(place, why)
-        if whys:
+        for problem in problems:
+            self.source.mark_invalid(path, problem)
+        if problems:
             return None
-        whole = text != "$$" and _VARIABLE.fullmatch(text)
-        return coerce(self.model, place, filled) if whole else filled
+        is_whole = text != "$$" and _VARIABLE.fullmatch(text)
+        return coerce(self.model, path, filled) if is_whole else filled
 
 
 def _how_to_write(variable: str | None) -> str:
@@ -143,17 +166,17 @@ def _how_to_write(variable: str | None) -> str:
     return f"the variable {variable} is not set, or empty; set it, or write ${{{variable}:-default}}"
 
 
-def coerce(model: type[BaseModel], place: KeyPath, text: str) -> Any:
-    """A variable's text as its key wants it: typed as YAML would, but text where text is wanted; empty is null."""
+def coerce(model: type[BaseModel], path: KeyPath, text: str) -> Any:
+    """The text of a variable as the type of its key: a number or boolean if the key takes one. Empty text is null."""
     if not text:
         return None
-    return parse_scalar(text) if annotation_at(model, place) in (int, float, bool) else text
+    return parse_scalar(text) if is_number_or_boolean(annotation_at(model, path)) else text
 
 
-def parse_scalar(text: str) -> Any:
-    """A variable's text typed as YAML would type it: `8080` is a number. Never more than a scalar."""
-    try:
-        value = yaml.safe_load(text)
-    except (*_UNREADABLE, RecursionError):
-        return text
-    return value if isinstance(value, (bool, int, float)) else text
+def parse_scalar(text: str) -> bool | int | float | str:
+    """`8080` is a number, `true` a boolean; everything else stays the same text."""
+    if _BOOLEAN.fullmatch(text):
+        return text.lower() == "true"
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text

@@ -8,19 +8,42 @@ _BACKLOG = 512
 
 
 def bind_socket(host: str, port: int, hint: str) -> socket.socket:
-    """A listening socket; port 0: any free one. Raises RelayError that ends in `hint` where it can't be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sets TCP_NODELAY only where the socket's protocol says TCP; without it each answer waits 40 ms.
+    """A listening socket on an address or a name of either family, IPv4 first. Port 0: any free port.
+
+    An IPv6 address may be in brackets. Raises RelayError that ends in `hint`.
+    """
+    bare = host.removeprefix("[").removesuffix("]")
+    try:
+        addresses = socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise RelayError(f"can't listen on {host}:{port}: {_reason(error)}; {hint}") from None
+    addresses.sort(key=lambda address: address[0] != socket.AF_INET)
+    problem = "the name has no address"
+    for family, _, _, _, address in addresses:
+        try:
+            return _bind(family, address)
+        except (OSError, OverflowError) as error:
+            problem = _reason(error)
+    raise RelayError(f"can't listen on {host}:{port}: {problem}; {hint}")
+
+
+def _bind(family: int, address: tuple[str | int, ...]) -> socket.socket:
+    # asyncio sets TCP_NODELAY only if the socket's protocol is TCP. Without it each answer waits 40 ms.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
+        listening.bind(address)
         listening.listen(_BACKLOG)
-    except (OSError, OverflowError) as error:
+    except BaseException:
         listening.close()
-        why = (error.strerror or str(error)) if isinstance(error, OSError) else "no such port"
-        raise RelayError(f"can't listen on {host}:{port}: {why}; {hint}") from None
+        raise
     return listening
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, socket.gaierror):
+        return "the name has no address"
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "no such port or name"
 
 
 def url_of(listening: socket.socket) -> str:
