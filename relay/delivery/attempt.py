@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from relay import __version__
+from relay.delivery.admission import is_probe
 from relay.delivery.redaction import redact
 from relay.delivery.retry_policy import AttemptDecision
-from relay.dispatcher.admission import is_probe
 from relay.egress.result import HttpResponse, SendResult
 from relay.model import Attempt, DeliveryStatus, DueDelivery, Endpoint, Instant, new_id
 from relay.signing import standard_webhooks

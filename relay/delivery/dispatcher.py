@@ -12,9 +12,9 @@ from itertools import count
 
 from relay.config import DeliverySection
 from relay.delivery import retry_policy
+from relay.delivery.admission import SKIP_FOR, AdmissionControl, Admitted, Reservation, is_probe, min_interval
 from relay.delivery.attempt import CompletedAttempt, HttpSender, send, span_attributes, to_attempt
 from relay.delivery.recorder import ResultRecorder
-from relay.dispatcher.admission import SKIP_FOR, AdmissionControl, Admitted, Reservation, is_probe, min_interval
 from relay.egress.result import UNSENT, RequestFailed
 from relay.errors import StoreError
 from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, DueDelivery, Endpoint, Event, Instant, new_id

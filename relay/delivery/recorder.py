@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from relay.config import DeliverySection
 from relay.delivery import retry_policy
+from relay.delivery.admission import AdmissionControl
 from relay.delivery.attempt import CompletedAttempt, to_delivery_update, without_response_text
 from relay.delivery.retry_policy import AttemptDecision
-from relay.dispatcher.admission import AdmissionControl
 from relay.egress.result import RequestFailed, SendResult
 from relay.errors import ConstraintViolation, StoreError
 from relay.model import SECOND, Endpoint, Instant

@@ -15,7 +15,7 @@ from sqlalchemy import delete, select, text, update
 
 from relay import registration
 from relay.config import Config, EndpointSection
-from relay.dispatcher.admission import AdmissionControl, Reservation
+from relay.delivery.admission import AdmissionControl, Reservation
 from relay.endpoints import admin as standing
 from relay.endpoints.spec import EndpointSpec
 from relay.model import DAY, EndpointKind, Event, Instant, ScenarioJob, WatchState
