@@ -131,7 +131,7 @@ async def told(port: int, number: int) -> float:
 
         async def tell() -> None:
             for _ in range(number):
-                relay.telemetry.attempt_done(claim.delivery, "standard", "delivered", 1, now)
+                relay.telemetry.attempt_done(claim.delivery, "standard", "delivered", 1, now, "answered 204")
 
         return await used(tell())
 

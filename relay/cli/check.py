@@ -10,7 +10,7 @@ import click
 
 from relay.cli.options import PUBLIC_WITHOUT_KEYS, UNENCRYPTED_WARNING, config_option, read_config
 from relay.config import Config, EndpointSection, Workspace
-from relay.egress.http_client import ThreadResolver
+from relay.egress.resolver import ThreadResolver
 from relay.egress.url_policy import EgressRules, blocked_reason, is_loopback, mask_url
 from relay.endpoints import spec
 from relay.errors import StoreError, ValidationFailed

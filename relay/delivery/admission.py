@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from relay import formats
-from relay.delivery import retry_policy
+from relay.delivery.endpoint_health import circuit_is_open
 from relay.model import MINUTE, SECOND, DueDelivery, Endpoint, Instant
 from relay.store.tables.outbox import Lease, Leased, LeasedDelivery
 
@@ -239,7 +239,7 @@ class Reservation:
 
 def is_probe(due: DueDelivery) -> bool:
     """Whether it may only be sent while nothing else is in flight to its endpoint."""
-    return retry_policy.circuit_is_open(due.failures)
+    return circuit_is_open(due.failures)
 
 
 def min_interval(due: DueDelivery) -> int | None:

@@ -1,4 +1,4 @@
-"""Attempts: made over the wire, and what is written down of them."""
+"""Attempts: one signed POST each, and the records that are made of its result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,42 +8,45 @@ from relay import __version__
 from relay.delivery.admission import is_probe
 from relay.delivery.redaction import redact
 from relay.delivery.retry_policy import AttemptDecision
+from relay.egress.http_client import MAX_BODY_READ
 from relay.egress.result import HttpResponse, SendResult
-from relay.model import Attempt, DeliveryStatus, DueDelivery, Endpoint, Instant, new_id
+from relay.model import Attempt, DeliveryStatus, DueDelivery, Endpoint, Instant, new_id, to_rfc3339
 from relay.signing import standard_webhooks
 from relay.store.tables.outbox import DeliveryUpdate, LeasedDelivery
 from relay.telemetry import trace_context
 
 USER_AGENT = f"exec-relay/{__version__}"
 RESPONSE_KEPT = 4_096
-"""Bytes of an answer that the attempt log keeps."""
+"""Bytes of an answer that are stored with the attempt."""
 
 
 class HttpSender(Protocol):
-    """What sends: `relay.egress.http_client.Egress`."""
+    """The client that sends: `relay.egress.http_client.WebhookHttpClient`."""
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[SendResult, int]:
-        """What came of one POST and how many milliseconds it took."""
+        """The result of one POST, and its duration in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompletedAttempt:
-    """An attempt that was made and is not yet written down."""
+    """An attempt whose result is not stored yet."""
 
     claim: LeasedDelivery
     outcome: SendResult
     started_at: Instant
     duration_ms: int
     format: str
-    """That of the endpoint, as it was sent to."""
+    """The endpoint's format when it was sent."""
     due: DueDelivery | None = None
-    """What was leased; None for a test."""
+    """The due delivery that was leased; None for a test."""
     discard_response: bool = False
-    """The store did not take what came: only what it means is kept."""
+    """The database rejected the answer: only the decision is stored."""
+    endpoint: str = ""
+    """The endpoint's name, or its id if it has none: for the log."""
 
     @property
     def probe(self) -> DueDelivery | None:
-        """What the attempt was a probe for: the next one waits until the result of this one is recorded."""
+        """The due delivery if the attempt is a probe: the next one waits until this result is recorded."""
         return self.due if self.due is not None and is_probe(self.due) else None
 
 
@@ -56,34 +59,47 @@ async def send(
     now: Instant,
     traceparent: str | None = None,
 ) -> tuple[SendResult, int]:
-    """Makes one signed attempt. Returns what came, less the endpoint's secrets, and how long it took in ms."""
+    """Makes one signed attempt. Returns the result without the endpoint's secrets, and its duration in ms."""
     signed = standard_webhooks.headers(webhook_id, body, endpoint.secrets, now)
     headers = {**endpoint.headers, "content-type": "application/json", "user-agent": USER_AGENT, **signed}
     if traceparent is not None:
         headers[trace_context.HEADER] = traceparent
     outcome, duration = await egress.post(endpoint.url, headers, body, timeout)
     if isinstance(outcome, HttpResponse):
-        outcome = replace(outcome, body=redact(outcome.body, endpoint))
+        is_cut = outcome.body_error is not None or len(outcome.body) >= MAX_BODY_READ
+        outcome = replace(outcome, body=redact(outcome.body, endpoint, is_cut=is_cut))
     return outcome, duration
 
 
 def span_attributes(outcome: SendResult) -> dict[str, str | int | None]:
-    """What the span of an attempt says of it."""
+    """The attributes of an attempt's span."""
     if isinstance(outcome, HttpResponse):
         return {"http.response.status_code": outcome.status}
     return {"error.type": outcome.kind}
 
 
-_RESPONSE_REJECTED = "what came of it can't be kept"
+_RESPONSE_REJECTED = "the answer can't be stored"
 
 
-def without_response_text(verdict: AttemptDecision) -> AttemptDecision:
-    """The verdict without the words of whoever answered."""
-    error = _RESPONSE_REJECTED if verdict.error else None
-    return replace(verdict, error=error, disable=_RESPONSE_REJECTED if verdict.disable else None)
+def without_response_text(decision: AttemptDecision) -> AttemptDecision:
+    """The decision without any words of the receiver."""
+    error = _RESPONSE_REJECTED if decision.error else None
+    return replace(decision, error=error, disable=_RESPONSE_REJECTED if decision.disable else None)
 
 
-def to_attempt(sent: CompletedAttempt, verdict: AttemptDecision) -> Attempt:
+def attempt_summary(sent: CompletedAttempt, decision: AttemptDecision) -> str:
+    """`job j1o2, endpoint crm: answered 500; attempt 3, next at 2024-03-01T12:00:00.000Z`, for the log."""
+    delivery = sent.claim.delivery
+    status = f"answered {sent.outcome.status}" if isinstance(sent.outcome, HttpResponse) else sent.outcome.kind
+    result = status if decision.error is None else decision.error
+    subject = f"job {delivery.job_id}, endpoint {sent.endpoint or delivery.endpoint_id}"
+    text = f"{subject}: {result}; attempt {delivery.attempts + 1}"
+    if decision.next_attempt_at is not None:
+        return f"{text}, next at {to_rfc3339(decision.next_attempt_at)}"
+    return text if decision.status is DeliveryStatus.DELIVERED else f"{text}, no further attempt"
+
+
+def to_attempt(sent: CompletedAttempt, decision: AttemptDecision) -> Attempt:
     """The log entry of an attempt."""
     answer = sent.outcome if isinstance(sent.outcome, HttpResponse) and not sent.discard_response else None
     return Attempt(
@@ -94,26 +110,26 @@ def to_attempt(sent: CompletedAttempt, verdict: AttemptDecision) -> Attempt:
         started_at=sent.started_at,
         duration_ms=0 if sent.discard_response else sent.duration_ms,
         status_code=answer.status if answer else None,
-        outcome=verdict.outcome,
-        error=_storable(verdict.error) if verdict.error else None,
+        outcome=decision.outcome,
+        error=_storable(decision.error) if decision.error else None,
         response=_storable(answer.body[:RESPONSE_KEPT].decode("utf-8", "replace")) if answer else "",
     )
 
 
 def _storable(text: str) -> str:
-    """The text without NUL characters, which PostgreSQL does not keep."""
+    """The text without NUL characters, which PostgreSQL refuses."""
     return text.replace("\x00", "\ufffd")
 
 
-def to_delivery_update(sent: CompletedAttempt, verdict: AttemptDecision, now: Instant) -> DeliveryUpdate:
-    """What becomes of the delivery."""
+def to_delivery_update(sent: CompletedAttempt, decision: AttemptDecision, now: Instant) -> DeliveryUpdate:
+    """The change of the delivery after an attempt."""
     return DeliveryUpdate(
         delivery_id=sent.claim.delivery.id,
-        status=verdict.status,
+        status=decision.status,
         attempts_in_run=sent.claim.delivery.attempts_in_run + 1,
-        next_attempt_at=verdict.next_attempt_at,
-        ended_at=None if verdict.status is DeliveryStatus.PENDING else now,
-        reason=verdict.error if verdict.status is DeliveryStatus.FAILED else None,
-        attempt=to_attempt(sent, verdict),
+        next_attempt_at=decision.next_attempt_at,
+        ended_at=None if decision.status is DeliveryStatus.PENDING else now,
+        reason=decision.error if decision.status is DeliveryStatus.FAILED else None,
+        attempt=to_attempt(sent, decision),
         lease=sent.claim.lease,
     )

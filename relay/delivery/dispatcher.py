@@ -291,4 +291,5 @@ class Dispatcher:
             self._telemetry.log.error("%s is put off: %s", delivery.id, outcome.detail)
             await self._postpone(claim, _UNSENT)
             return None
-        return CompletedAttempt(claim, outcome, started, took, endpoint.format, due)
+        name = endpoint.name or endpoint.id
+        return CompletedAttempt(claim, outcome, started, took, endpoint.format, due, endpoint=name)

@@ -1,36 +1,72 @@
-"""What a receiver says back, without the secrets it was sent: some repeat the URL or the headers in their errors.
+"""Redaction of answers: some receivers repeat the URL or the headers in their errors.
 
-Whoever may read deliveries sees answers, and must not learn from them how to post to somebody's chat.
+Everybody who may read deliveries sees answers, and must not learn from them how to post to somebody's chat.
 """
 
+import html
+import json
 import re
-from urllib.parse import unquote, urlsplit
+from collections.abc import Iterable
+from functools import lru_cache
+from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
 
 from relay.model import Endpoint
 
 PLACEHOLDER = "…"
 SHORTEST = 8
 """Characters from which on a part of a URL or of a header's value may be a secret; shorter ones are words."""
+SHORTEST_PREFIX = 4
+"""Characters from which on the end of an answer is removed if a secret begins with it: the answer may be cut there."""
 
 _BETWEEN_PARTS = re.compile(r"[/?&=;,:.\s]+")
+_CACHE_SIZE = 256
+_PLACEHOLDER = PLACEHOLDER.encode()
 
 
-def redact(said: bytes, endpoint: Endpoint) -> bytes:
-    """The bytes of an answer in which path and query of the URL, header values and signing secrets became `…`."""
-    if len(said) < SHORTEST:  # as most are, and to find out what to hide costs as much as to sign
-        return said
-    for secret in _secrets(endpoint):
-        said = said.replace(secret.encode(), PLACEHOLDER.encode())  # guard: repeated-secrets
-    return said
+def redact(answer: bytes, endpoint: Endpoint, *, is_cut: bool = False) -> bytes:
+    """The answer with `…` for path and query of the URL, header values and signing secrets, in any usual spelling.
+
+    If the answer `is_cut`, an end that a secret begins with becomes `…` too.
+    """
+    if len(answer) < SHORTEST_PREFIX:
+        return answer
+    values = tuple(endpoint.headers.values())
+    spellings, pattern = _secrets(endpoint.url, values, tuple(secret.value for secret in endpoint.secrets))
+    if not spellings:
+        return answer
+    answer = pattern.sub(_PLACEHOLDER, answer)  # guard: repeated-secrets
+    return _without_cut_secret(answer, spellings) if is_cut else answer
 
 
-def _secrets(endpoint: Endpoint) -> list[str]:
-    """The longest first, so that none is left half."""
-    parts = urlsplit(endpoint.url)
-    asked = parts.path + (f"?{parts.query}" if parts.query else "")
-    wholes = [asked, parts.path, parts.query, *endpoint.headers.values()]
-    wholes += [unquote(whole) for whole in wholes]
-    signing = [text for secret in endpoint.secrets for text in (secret.value, secret.value.partition("_")[2])]
+def _without_cut_secret(answer: bytes, spellings: tuple[bytes, ...]) -> bytes:
+    """The answer without the longest end that is the beginning of a secret."""
+    end = answer[-max(map(len, spellings)) :].lower()
+    for start in range(len(end) - SHORTEST_PREFIX + 1):
+        if any(secret.startswith(end[start:]) for secret in spellings):
+            return answer[: len(answer) - len(end) + start] + _PLACEHOLDER
+    return answer
+
+
+@lru_cache(maxsize=_CACHE_SIZE)
+def _secrets(
+    url: str, headers: tuple[str, ...], signing: tuple[str, ...]
+) -> tuple[tuple[bytes, ...], re.Pattern[bytes]]:
+    """All spellings of all secrets in lower case, and the pattern that finds them, the longest first."""
+    parts = urlsplit(url)
+    target = parts.path + (f"?{parts.query}" if parts.query else "")
+    wholes = [target, parts.path, parts.query, *headers]
+    wholes += [decode(whole) for whole in wholes for decode in (unquote, unquote_plus)]
+    keys = [text for secret in signing for text in (secret, secret.partition("_")[2])]
     pieces = [piece for whole in wholes for piece in _BETWEEN_PARTS.split(whole)]
-    found = {text for text in (*pieces, *endpoint.headers.values(), *signing) if len(text) >= SHORTEST}
-    return sorted(found | {text for text in wholes[:2] if len(text) > SHORTEST}, key=len, reverse=True)
+    texts = {text for text in (*pieces, *headers, *keys) if len(text) >= SHORTEST}
+    texts |= {text for text in wholes[:2] if len(text) > SHORTEST}
+    spellings = {spelling.lower().encode() for text in texts for spelling in _spellings(text)}
+    longest_first = tuple(sorted(spellings, key=lambda spelling: (-len(spelling), spelling)))
+    return longest_first, re.compile(b"|".join(map(re.escape, longest_first)), re.IGNORECASE)
+
+
+def _spellings(text: str) -> Iterable[str]:
+    """As it is, percent-encoded as a path, as a whole and as a form, in JSON and in HTML."""
+    in_json = json.dumps(text)[1:-1]
+    yield from (text, quote(text), quote(text, safe=""), quote_plus(text))
+    yield from (in_json, in_json.replace("/", "\\/"), html.escape(text), html.escape(text).replace("/", "&#x2F;"))

@@ -1,35 +1,43 @@
-"""Outcomes: what an attempt to deliver can bring.
+"""The result of sending a webhook: an answer, or the reason why there is none.
 
-The adapter (`egress/http_client.py`) turns whatever happens on the wire into one of these values;
-`delivery/retry_policy.py` decides.
+`egress/http_client.py` turns everything that happens on the wire into one of these values; `delivery/retry_policy.py`
+decides what it means.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 UNSENT = "unsent"
-"""The kind of what never left this machine and says nothing of the receiver: it counts as no attempt."""
+"""The kind of a request that never left this machine. It says nothing about the receiver and counts as no attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A complete answer, or as much of it as the relay reads (16 KiB)."""
+    """An answer whose head is complete, with at most 16 KiB of its body."""
 
     status: int
     headers: Mapping[str, str]
     """Names in lower case."""
     body: bytes
+    body_error: str | None = None
+    """Why the body is incomplete, in words; only with a 2xx, which counts as soon as its head is complete."""
+
+    @property
+    def succeeded(self) -> bool:
+        return 200 <= self.status < 300
 
 
 @dataclass(frozen=True, slots=True)
 class RequestFailed:
-    """No usable answer came."""
+    """There is no usable answer."""
 
     kind: str
-    """`timeout`, `connection`, `tls`, `protocol`, `blocked` (the egress guard refused), `internal` (the relay's own
-    fault) or `unsent` (the relay had no means to begin): a bounded set."""
+    """`timeout`, `connection`, `tls`, `protocol`, `blocked` (the egress rules refused), `internal` (a bug in the relay)
+    or `unsent` (the relay had no file descriptor): a bounded set."""
     detail: str
     """For people; holds no secret, neither path nor query of the URL."""
+    may_change: bool = False
+    """With `blocked`: the host is a name, and its addresses may be others soon."""
 
 
 SendResult = HttpResponse | RequestFailed

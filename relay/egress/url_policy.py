@@ -178,11 +178,19 @@ def _table(*rows: tuple[str, str]) -> tuple[tuple[Network, str], ...]:
 _METADATA = frozenset(
     ip_address(text)
     for text in (
-        *("169.254.169.254", "169.254.170.2", "169.254.170.23", "100.100.100.200", "168.63.129.16", "192.0.0.192"),
-        *("fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254"),
+        *(
+            "169.254.169.254",
+            "169.254.170.2",
+            "169.254.170.23",
+            "168.63.129.16",
+        ),  # most clouds, AWS's containers, Azure
+        *("100.100.100.200", "169.254.0.23", "169.254.42.42", "192.0.0.192"),  # Alibaba, Tencent, Scaleway, Oracle
+        "192.80.8.124",  # Equinix Metal, on a public address
+        *("fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "fd00:c1::a9fe:a9fe"),  # AWS, Google Cloud, Oracle
+        *("fd00:42::42", "fd00:a9fe:a9fe::1", "fe80::a9fe:a9fe"),  # Scaleway, Linode, OpenStack
     )
 )
-"""AWS, Azure, Google Cloud, Alibaba and Oracle hand out machine credentials here."""
+"""Clouds hand out the credentials of a machine here."""
 
 _SPECIAL_4 = _table(
     ("0.0.0.0/8", "unspecified"),
@@ -210,8 +218,7 @@ _SPECIAL_6 = _table(
     ("::ffff:0:0/96", "an IPv4-mapped address"),
     ("::ffff:0:0:0/96", "an IPv4-translated address"),
     ("::/96", "an IPv4-compatible address"),
-    ("64:ff9b::/96", "a NAT64 address"),
-    ("64:ff9b:1::/48", "a NAT64 address"),
+    ("64:ff9b:1::/48", "a NAT64 address of a local prefix"),
     ("2001::/32", "a Teredo address"),
     ("2001::/23", "reserved"),
     ("2001:db8::/32", "for documentation"),
@@ -228,26 +235,38 @@ _SPECIAL_6 = _table(
 
 
 def blocked_reason(address: str | Address, rules: EgressRules) -> str | None:
-    """Why this address is not dialled, or None where it may be.
+    """Why this address is not dialled; None if it may be.
 
-    An address that holds an IPv4 address (mapped, NAT64, 6to4, Teredo, ...) is refused as such, unless that IPv4
-    address is itself in `allow_networks`, or the outer one is and the inner one may be dialled anyway.
+    A NAT64 address of the well-known prefix is judged by the IPv4 address inside: on a network with IPv6 only, every
+    receiver with IPv4 only has such an address (RFC 6052). Any other address that embeds an IPv4 address (mapped, 6to4,
+    Teredo, ...) is refused, unless that IPv4 address is itself in `allow_networks`, or the outer one is and the inner
+    one may be dialled anyway.
     """
     try:
         parsed = ip_address(address)
     except ValueError:
-        return "not an IP address"
+        return "not an internet address"
     if isinstance(parsed, IPv6Address) and parsed.scope_id:
         return "bound to a network interface"
-    held = _embedded_ipv4(parsed)
-    if any(one in network for one in (parsed, *held) for network in rules.deny_networks):  # guard: denied-networks
+    embedded = _embedded_ipv4(parsed)
+    denied = (one in network for one in (parsed, *embedded) for network in rules.deny_networks)
+    if any(denied):  # guard: denied-networks
         return f"{parsed} is in security.deny_networks"
-    if held and all(_allowlisted(inner, rules) for inner in held):
+    if embedded and all(_allowlisted(inner, rules) for inner in embedded):
         return None
-    if _allowlisted(parsed, rules):
-        return next((why for inner in held if (why := blocked_reason(inner, rules))), None)  # guard: ipv4-in-ipv6
+    if parsed in _NAT64 or _allowlisted(parsed, rules):
+        return next((why for inner in embedded if (why := blocked_reason(inner, rules))), None)  # guard: ipv4-in-ipv6
     what = _reserved_range(parsed)
     return f"{parsed} is {what}" if what else None
+
+
+def is_cloud_metadata(address: str) -> bool:
+    """Whether a cloud hands out credentials at this address, or at the IPv4 address inside it. Never raises."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    return any(one in _METADATA for one in (parsed, *_embedded_ipv4(parsed)))
 
 
 def _reserved_range(address: Address) -> str:
@@ -277,6 +296,7 @@ def _embedded_ipv4(address: Address) -> tuple[IPv4Address, ...]:
     return ()
 
 
+_NAT64 = ip_network("64:ff9b::/96")
 _HOLDERS = frozenset(int(IPv6Address(prefix)) >> 32 for prefix in ("::", "::ffff:0:0", "::ffff:0:0:0", "64:ff9b::"))
 
 

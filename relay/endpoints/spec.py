@@ -58,6 +58,7 @@ class ValidatedEndpoint:
 def validate(wanted: EndpointSpec, rules: EgressRules, url_field: str = "callback_url") -> ValidatedEndpoint:
     """Judges an endpoint before anything is stored. Raises Invalid, naming the field."""
     target = validate_url(wanted.url, rules, url_field)
+    formats.check_pasted_url(target.url, url_field)
     chosen, own = _check_format(wanted, target)
     scheme = check_signing(wanted.signing, wanted.secret)
     check_headers(wanted.headers)

@@ -1,4 +1,4 @@
-"""Formats: the body that each kind of receiver wants, which receiver a URL belongs to, and what its errors mean.
+"""Formats: the body that each kind of receiver wants, which receiver a URL belongs to, and what its answers mean.
 
 One file per format holds one `Format`; a new format is a new file and a line in `FORMATS`.
 """
@@ -11,19 +11,21 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from relay.egress.result import HttpResponse
-from relay.formats import discord, google_chat, slack, slack_workflow, standard, teams, template, zapier
-from relay.formats.base import Format, PermanentError
+from relay.formats import answer_rules, discord, google_chat, slack, slack_workflow, standard, teams, template, zapier
+from relay.formats.base import Format, Rejection
+from relay.formats.pasted_urls import check_pasted_url
 from relay.model import Event, Registration
 
 __all__ = [
     "FORMATS",
     "NAMES",
     "Format",
-    "PermanentError",
+    "Rejection",
+    "check_pasted_url",
     "detect_format",
     "min_interval",
-    "permanent_error",
     "rate_limit",
+    "rejection",
     "render",
 ]
 
@@ -38,14 +40,14 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "google_chat": google_chat.FORMAT,
     }
 )
-"""By name, as configuration and API have it; `auto` is no format but the wish that `detect_format` grants."""
+"""By name, as configuration and API have it; `auto` is no format: `detect_format` replaces it."""
 
 NAMES = (*FORMATS, template.NAME)
-"""All formats that an endpoint can have: `template` is the one that takes a template of its own."""
+"""All formats that an endpoint can have: `template` is the one with a template of its own."""
 
 
 def detect_format(url: str) -> str:
-    """The format for a URL by its host and path: `standard` unless a receiver is recognised. Never raises."""
+    """The format for a URL by its host and path; `standard` unless it belongs to a known receiver. Never raises."""
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").rstrip(".")
@@ -55,12 +57,10 @@ def detect_format(url: str) -> str:
 
 
 def render(format: str, event: Event, registration: Registration | None, own: str | None = None) -> bytes:
-    """The body: compact JSON in UTF-8; `own` is the endpoint's template, where it has one.
+    """The body: compact JSON in UTF-8; `own` is the endpoint's template, if it has one.
 
-    Never raises for what JSON could carry here; raises KeyError for no format.
-
-    What JSON can't carry on is mended, since one odd character must not keep the news back: half a surrogate pair
-    becomes U+FFFD, a number that is not finite null.
+    Never raises for a value that JSON could carry here; raises KeyError for an unknown format. One odd character must
+    not stop a notification, so half a surrogate pair becomes U+FFFD, and a number that is not finite becomes null.
     """
     body = FORMATS[format].body(event, registration) if own is None else template.body(own, event, registration)
     try:
@@ -86,13 +86,16 @@ def _sanitize_json(value: Any) -> Any:
     return value
 
 
-def permanent_error(format: str, answer: HttpResponse) -> PermanentError | None:
-    """What makes this answer final for this receiver, beyond what HTTP says by itself; None where a retry may help."""
-    return _of(format).permanent_error(answer)
+def rejection(format: str, answer: HttpResponse, own: str | None = None) -> Rejection | None:
+    """What this receiver's answer says beyond its status; `own` is the endpoint's template, if it has one.
+
+    None if the status alone decides.
+    """
+    return _of(format).rejection(answer) if own is None else answer_rules.rejection(own, answer)
 
 
 def rate_limit(format: str) -> float | None:
-    """Requests a second that this format's receiver takes at one URL; None where it names no limit."""
+    """Requests a second that this format's receiver takes at one URL; None if it names no limit."""
     return _of(format).rate_per_second
 
 
@@ -103,5 +106,5 @@ def min_interval(format: str) -> int | None:
 
 
 def _of(format: str) -> Format:
-    """A template's receiver is like one of `standard`: only HTTP's own answers are known of it."""
+    """The receiver of a template is treated like one of `standard`."""
     return FORMATS.get(format, standard.FORMAT)

@@ -1,4 +1,4 @@
-"""What a format is: the layout of a body, the URLs it is meant for, and what its receiver's errors mean."""
+"""What a format is: the layout of a body, the URLs it is meant for, and what its receiver's answers mean."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -10,16 +10,20 @@ from relay.model import Event, Registration
 
 
 @dataclass(frozen=True, slots=True)
-class PermanentError:
-    """A receiver's error that no retry will mend."""
+class Rejection:
+    """A service's own words that it did not accept a message, whatever status they came with."""
 
     reason: str
     """In words, with what to do about it."""
-    disable: bool
-    """Whether the endpoint is at fault, and so is disabled; False where the relay's own body is."""
+    disable: bool = False
+    """Whether the endpoint is at fault and so is disabled; False if the message or a passing state is."""
+    retry: bool = False
+    """Whether a later attempt may succeed."""
+    busy: bool = False
+    """With `retry`: the service asks to slow down, and the endpoint is healthy."""
 
 
-def _never(answer: HttpResponse) -> PermanentError | None:
+def _never(answer: HttpResponse) -> Rejection | None:
     return None
 
 
@@ -33,17 +37,22 @@ class Format:
 
     body: Callable[[Event, Registration | None], Mapping[str, object]]
     matches_url: Callable[[str, str], bool] = _nowhere
-    """Whether a URL's host (lower case) and path are this receiver's."""
-    permanent_error: Callable[[HttpResponse], PermanentError | None] = _never
-    """What the receiver means by an answer other than 2xx."""
+    """Whether a URL's host (lower case) and path belong to this receiver."""
+    rejection: Callable[[HttpResponse], Rejection | None] = _never
+    """What the receiver's body says beyond its status; None if it says nothing of its own."""
     rate_per_second: float | None = None
-    """How many requests a second the receiver takes at one URL; None where it names no limit."""
+    """How many requests a second the receiver takes at one URL; None if it names no limit."""
 
 
 def json_body(answer: HttpResponse) -> Mapping[str, Any]:
-    """The JSON object that a receiver answered with; an empty one where it answered something else."""
+    """The JSON object in an answer; an empty one if the answer holds something else."""
     try:
-        found = json.loads(answer.body)
+        value = json.loads(answer.body)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
+
+
+def short(text: object) -> str:
+    """A part of a receiver's answer that may be repeated in an error: one line, at most 100 characters."""
+    return " ".join("".join(char if char.isprintable() else " " for char in str(text)[:400]).split())[:100]

@@ -1,6 +1,6 @@
 """The event as one flat row of fields, for receivers that know no nesting.
 
-Every field is always there, null where Exec gave nothing, so that what a person has mapped never vanishes:
+Every field is always there, null if Exec gave nothing, so that a field that a person has mapped never vanishes:
 
 event               `job.completed`, ...
 event_id            the same on every retry: what to deduplicate by
@@ -8,11 +8,11 @@ occurred_at         when it happened, RFC 3339
 summary             the news in one line, for an e-mail or a text
 job_id, job_status  Exec's job and its status as last seen
 scenario_id, scenario_name, scenario_url        once the job completed; the URL only if it is http or https
-error_code, error_message                       where the job failed
+error_code, error_message                       if the job failed
 created_at, started_at, completed_at            as Exec wrote them
 duration_seconds    a number
 workspace           its name in the relay
-registration_id     of the registration that asked; null for a standing endpoint
+registration_id     of the registration; null for a standing endpoint
 """
 
 import math
@@ -20,6 +20,9 @@ from typing import Any
 
 from relay.formats.message_text import describe_event, link, nested_object
 from relay.model import Event, Registration, to_rfc3339
+
+PROSE = frozenset({"summary", "job_status", "scenario_name", "error_code", "error_message"})
+"""The fields that hold other people's words; the others are ids, URLs, instants and numbers."""
 
 
 def flat_fields(event: Event, registration: Registration | None) -> dict[str, str | int | float | bool | None]:
@@ -47,7 +50,7 @@ def flat_fields(event: Event, registration: Registration | None) -> dict[str, st
 
 
 def scalar(value: Any) -> str | int | float | bool | None:
-    """The value itself where it is a single one that JSON can hold, else None."""
+    """The value itself if it is a single one that JSON can hold, else None."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, (str, int, float)) else None

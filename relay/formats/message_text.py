@@ -26,9 +26,13 @@ _CONTROLS = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066
 """Control characters but those that are blanks, and what turns the direction of all the text that follows."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _BLANKS = re.compile(r"\s+")
-_MENTIONS_AND_LINKS = re.compile(r"<(?=[!@#]|users/|at\b)|@(?=everyone|here|channel|all)|:(?=//)", re.IGNORECASE)
+_MENTIONS_AND_LINKS = re.compile(
+    r"<(?=[!@#]|users/|at\b|[a-z][a-z0-9+.-]*:)|@(?=everyone|here|channel|all)|:(?=//)|\b(?:mailto|tel|sms|callto):",
+    re.IGNORECASE,
+)
 """What a chat may read as a mention or turn into a link; a word joiner after it, itself invisible, keeps it text."""
 _WORD_JOINER = "\u2060"
+_MENTION_MARKS = re.compile(r"[<>]|@+(?=everyone|here|channel|all)", re.IGNORECASE)
 
 
 class Tone(StrEnum):
@@ -151,17 +155,25 @@ def sanitize(text: object, most: int = _MOST_TEXT) -> str | None:
     return truncate(_MENTIONS_AND_LINKS.sub(rf"\g<0>{_WORD_JOINER}", line), most) or None
 
 
-def link(url: object) -> str | None:
-    """The URL where a click on it leads somewhere, else None: http or https, with a host, of a length every chat takes.
+def plain_value(text: str, most: int = _MOST_TEXT) -> str:
+    """An id or an instant as one line of at most `most` UTF-16 units: a mention's marks go, and nothing is added."""
+    line = _SURROGATES.sub("\ufffd", _BLANKS.sub(" ", _CONTROLS.sub("", text[:_MOST_READ]))).strip()
+    units = _MENTION_MARKS.sub("", line).encode("utf-16-le")
+    return units[: 2 * most].decode("utf-16-le", "ignore")
 
-    Letters beyond ASCII in its path are percent-encoded, since chats refuse a whole message for one odd URL.
+
+def link(url: object) -> str | None:
+    """The URL if a click on it leads somewhere, else None: http or https, with a host, of a length every chat takes.
+
+    None if it has a user name, because the real host stands behind it (`https://exec.com@evil.example/`). Letters
+    beyond ASCII in its path are percent-encoded, because chats refuse a whole message for one odd URL.
     """
     if not isinstance(url, str) or len(url) > _MOST_LINK or not _LINK.fullmatch(url):
         return None
     try:
         parsed = urlsplit(url)
         encoded = quote(url, safe=string.punctuation)
-        usable = parsed.hostname and parsed.hostname.isascii() and parsed.port != 0
+        usable = parsed.hostname and parsed.hostname.isascii() and parsed.port != 0 and "@" not in parsed.netloc
     except ValueError:
         return None
     return encoded if usable and len(encoded) <= _MOST_LINK else None

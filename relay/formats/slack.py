@@ -5,7 +5,7 @@ the fallback `text` is parsed by Slack, and so escaped. Limits: header 150, sect
 """
 
 from relay.egress.result import HttpResponse
-from relay.formats.base import Format, PermanentError
+from relay.formats.base import Format, Rejection, json_body, short
 from relay.formats.message_text import BUTTON, EventText, describe_event
 from relay.formats.truncate import MARKUP_ESCAPES, truncate
 from relay.model import Event, Registration
@@ -15,27 +15,55 @@ MOST_SECTION = 3_000
 MOST_FALLBACK = 1_000
 """Slack takes 40,000; a phone shows the first lines."""
 
-
 _NEW_URL = "make a new incoming webhook and register its URL"
+_DISCORD = ("discord.com", "discordapp.com", "canary.discord.com", "ptb.discord.com")
+"""Discord reads Slack's body at a webhook's URL that ends with /slack."""
+
+_OTHER_CHANNEL = f"{_NEW_URL} for another channel"
 _ENDPOINT_ERRORS = {
-    "no_service": f"Slack says this webhook was removed or switched off (no_service): {_NEW_URL}",
-    "no_service_id": f"Slack says this URL names no webhook (no_service_id): {_NEW_URL}",
-    "no_active_hooks": "Slack says incoming webhooks are switched off for the app (no_active_hooks): "
-    f"switch them on in the app's settings, then enable this endpoint, or {_NEW_URL}",
-    "invalid_token": f"Slack does not know this webhook's token (invalid_token): copy its URL again, or {_NEW_URL}",
-    "no_team": f"Slack knows no such workspace (no_team): {_NEW_URL}",
-    "team_disabled": f"The Slack workspace is no longer active (team_disabled): {_NEW_URL} in another one",
-    "channel_not_found": f"The Slack channel is gone (channel_not_found): {_NEW_URL} for another channel",
-    "user_not_found": f"The Slack user is gone (user_not_found): {_NEW_URL} for a channel",
-    "channel_is_archived": "The Slack channel is archived (channel_is_archived): unarchive it, then enable this "
-    f"endpoint, or {_NEW_URL} for another channel",
-    "action_prohibited": "An admin of the Slack workspace does not allow this posting (action_prohibited): ask for "
-    "permission, then enable this endpoint",
-    "posting_to_general_channel_denied": "Only some may post to this Slack channel "
-    f"(posting_to_general_channel_denied): ask an admin, or {_NEW_URL} for another channel",
+    "no_service": f"Slack says this webhook was removed or switched off: {_NEW_URL}",
+    "no_service_id": f"Slack says this URL names no webhook: {_NEW_URL}",
+    "no_active_hooks": "Slack says incoming webhooks are switched off for the app: switch them on in the app's "
+    f"settings, then enable this endpoint, or {_NEW_URL}",
+    "invalid_token": f"Slack does not know this webhook's token: copy its URL again, or {_NEW_URL}",
+    "token_revoked": f"Slack says this webhook's token was revoked: install the app again, then {_NEW_URL}",
+    "token_expired": f"Slack says this webhook's token expired: {_NEW_URL}",
+    "invalid_auth": f"Slack does not accept this webhook's token: copy its URL again, or {_NEW_URL}",
+    "account_inactive": "Slack says the account or app behind this webhook was deleted or switched off: install the "
+    f"app again, then {_NEW_URL}",
+    "app_not_found": f"Slack says the app of this webhook is gone: {_NEW_URL}",
+    "no_team": f"Slack knows no such workspace: {_NEW_URL}",
+    "team_not_found": f"Slack knows no such workspace: {_NEW_URL}",
+    "team_disabled": f"The Slack workspace is no longer active: {_NEW_URL} in another one",
+    "team_access_not_granted": "The app may not post in this Slack workspace: ask an admin to approve it, then enable "
+    "this endpoint",
+    "access_denied": "Slack does not allow this webhook to post: ask an admin of the workspace, then enable this "
+    "endpoint",
+    "no_permission": "The app of this webhook lacks the permission to post: install it again with it, then enable "
+    "this endpoint",
+    "channel_not_found": f"The Slack channel is gone: {_OTHER_CHANNEL}",
+    "not_in_channel": f"The app is not in the Slack channel: invite it, then enable this endpoint, or {_OTHER_CHANNEL}",
+    "user_not_found": f"The Slack user is gone: {_NEW_URL} for a channel",
+    "channel_is_archived": "The Slack channel is archived: unarchive it, then enable this endpoint, or "
+    f"{_OTHER_CHANNEL}",
+    "is_archived": f"The Slack channel is archived: unarchive it, then enable this endpoint, or {_OTHER_CHANNEL}",
+    "action_prohibited": "An admin of the Slack workspace does not allow this posting: ask for permission, then "
+    "enable this endpoint",
+    "restricted_action": "An admin of the Slack workspace does not allow this posting: ask for permission, then "
+    "enable this endpoint",
+    "posting_to_general_channel_denied": f"Only some may post to this Slack channel: ask an admin, or {_OTHER_CHANNEL}",
+    "workflow_not_found": "Slack says this workflow is gone: make it again and register its URL",
+    "trigger_not_found": "Slack says this workflow's webhook is gone: make it again and register its URL",
+    "webhook_trigger_not_found": "Slack says this workflow's webhook is gone: make it again and register its URL",
+    "workflow_not_published": "This Slack workflow is not published: publish it, then enable this endpoint",
+    "invalid_trigger_inputs": "The variables of this Slack workflow are not those that the relay sends: give them the "
+    "names and the type text that the documentation lists, then enable this endpoint",
+    "invalid_webhook_trigger_inputs": "The variables of this Slack workflow are not those that the relay sends: give "
+    "them the names and the type text that the documentation lists, then enable this endpoint",
 }
 _PAYLOAD_ERRORS = frozenset(
-    {"invalid_payload", "invalid_blocks", "invalid_blocks_format", "no_text", "msg_too_long", "too_many_attachments"}
+    """invalid_payload invalid_blocks invalid_blocks_format invalid_attachments invalid_arguments no_text msg_too_long
+    msg_blocks_too_long too_many_attachments too_many_blocks missing_text_or_fallback_or_attachments""".split()
 )
 
 
@@ -69,23 +97,39 @@ def _button(url: str) -> dict[str, object]:
     }
 
 
-def error_meaning(error: str) -> PermanentError | None:
-    """What one of Slack's error words means; None for one that a retry may mend."""
+def error_meaning(error: str) -> Rejection | None:
+    """What one of Slack's error words means; None for one that a retry may mend, or that is unknown."""
     if error in _ENDPOINT_ERRORS:
-        return PermanentError(_ENDPOINT_ERRORS[error], disable=True)
+        fault, _, remedy = _ENDPOINT_ERRORS[error].partition(": ")
+        return Rejection(f"{fault} ({error}): {remedy}", disable=True)
     if error in _PAYLOAD_ERRORS:
-        return PermanentError(
-            f"Slack did not take the relay's message ({error}): please report it, with this job's id", False
-        )
+        return Rejection(f"Slack did not take the relay's message ({error}): please report it, with this job's id")
     return None
 
 
-def _permanent(answer: HttpResponse) -> PermanentError | None:
-    return error_meaning(answer.body[:100].decode(errors="replace").strip()) if 400 <= answer.status < 500 else None
+def said_no(answer: HttpResponse) -> Rejection | None:
+    """What `{"ok": false, "error": WORD}` under a 2xx means; None for any other answer."""
+    body = json_body(answer)
+    if not answer.succeeded or body.get("ok") is not False:
+        return None
+    error = body.get("error")
+    meaning = error_meaning(error) if isinstance(error, str) else None
+    busy = error in ("rate_limited", "ratelimited", "message_limit_exceeded")
+    return meaning or Rejection(
+        f"Slack answered {answer.status} and did not take the message ({short(error)})", retry=True, busy=busy
+    )
 
 
-def _recognises(host: str, path: str) -> bool:
-    return host in ("hooks.slack.com", "hooks.slack-gov.com") and path.startswith("/services/")
+def _rejection(answer: HttpResponse) -> Rejection | None:
+    """Incoming webhooks answer with one word as plain text."""
+    if answer.succeeded or 400 <= answer.status < 500:
+        return said_no(answer) or error_meaning(answer.body[:100].decode(errors="replace").strip())
+    return None
 
 
-FORMAT = Format(body=body, matches_url=_recognises, permanent_error=_permanent, rate_per_second=1)
+def _matches_url(host: str, path: str) -> bool:
+    slack = host in ("hooks.slack.com", "hooks.slack-gov.com") and path.startswith("/services/")
+    return slack or (host in _DISCORD and "/webhooks/" in path and path.rstrip("/").endswith("/slack"))
+
+
+FORMAT = Format(body=body, matches_url=_matches_url, rejection=_rejection, rate_per_second=1)

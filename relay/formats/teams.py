@@ -3,8 +3,10 @@
 Exec's words stand in TextRuns, which take no Markdown (a TextBlock would). A body may have about 28 KB.
 """
 
+import re
+
 from relay.egress.result import HttpResponse
-from relay.formats.base import Format, PermanentError, json_body
+from relay.formats.base import Format, Rejection, json_body
 from relay.formats.message_text import BUTTON, Tone, describe_event
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration
@@ -13,7 +15,13 @@ MOST_HEADLINE = 300
 MOST_REASON = 3_000
 MOST_FALLBACK = 1_000
 _COLOURS = {Tone.GOOD: "good", Tone.BAD: "attention", Tone.NEUTRAL: "default"}
-_NEW_URL = "make the workflow anew in Teams and register its URL"
+_NEW_URL = "make the workflow again in Teams and register its URL"
+_TEAMS_STATUS = re.compile(r"returned HTTP error ([1-5][0-9]{2})\b")
+_HOSTS = (
+    *(".logic.azure.com", ".powerplatform.com"),
+    *(".logic.azure.us", ".powerplatform.us", ".appsplatform.us"),  # US government
+    *(".logic.azure.cn", ".powerplatform.partner.microsoftonline.cn"),  # China
+)
 
 
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
@@ -40,23 +48,40 @@ def _line(text: str, most: int, **style: object) -> dict[str, object]:
     return {"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": truncate(text, most), **style}]}
 
 
-def _permanent(answer: HttpResponse) -> PermanentError | None:
-    """By the codes of Azure's workflow service. A workflow that is only switched off may come back: that is retried."""
+def _rejection(answer: HttpResponse) -> Rejection | None:
+    """By the codes of Azure's workflow service, and by the text with which Teams refuses a message under a 2xx.
+
+    A workflow that is only switched off may be switched on again, so that is retried.
+    """
     error = json_body(answer).get("error")
-    code, told = (error.get("code"), str(error.get("message"))) if isinstance(error, dict) else (None, "")
-    if code == "WorkflowNotFound" or (code == "WorkflowTriggerIsNotEnabled" and "'Deleted'" in told):
-        return PermanentError(f"Microsoft says this workflow was deleted ({code}): {_NEW_URL}", True)
+    code, message = (error.get("code"), str(error.get("message"))) if isinstance(error, dict) else (None, "")
+    if code == "WorkflowNotFound" or (code == "WorkflowTriggerIsNotEnabled" and "'Deleted'" in message):
+        return Rejection(f"Microsoft says this workflow was deleted ({code}): {_NEW_URL}", disable=True)
     if code == "DirectApiAuthorizationRequired":
-        return PermanentError(
+        return Rejection(
             f"Microsoft says this URL lacks its signature ({code}): copy the whole URL from the workflow again, and "
             "let anyone trigger it",
-            True,
+            disable=True,
         )
-    return None
+    return _delivery_failed(answer) if answer.succeeded else None
 
 
-def _recognises(host: str, path: str) -> bool:
-    return host.endswith((".logic.azure.com", ".powerplatform.com"))
+def _delivery_failed(answer: HttpResponse) -> Rejection | None:
+    """By Teams' own status, in a text such as `... Microsoft Teams endpoint returned HTTP error 429 with ...`."""
+    text = answer.body[:2_000].decode(errors="replace")
+    if (match := _TEAMS_STATUS.search(text)) is None:
+        failed = "Webhook message delivery failed" in text
+        return Rejection("Teams did not take the message, and gave no reason", retry=True) if failed else None
+    status = int(match[1])
+    if status in (401, 403, 404, 410):
+        return Rejection(f"Teams says the channel or its webhook is gone (HTTP {status}): {_NEW_URL}", disable=True)
+    if 400 <= status < 500 and status not in (408, 409, 412, 429):
+        return Rejection(f"Teams did not take the relay's message ({status}): please report it, with this job's id")
+    return Rejection(f"Teams did not take the message for now (HTTP {status})", retry=True, busy=status == 429)
 
 
-FORMAT = Format(body=body, matches_url=_recognises, permanent_error=_permanent)
+def _matches_url(host: str, path: str) -> bool:
+    return host.endswith(_HOSTS)
+
+
+FORMAT = Format(body=body, matches_url=_matches_url, rejection=_rejection)

@@ -4,6 +4,9 @@ A text may hold placeholders of Jinja's syntax: a path, and filters (`| default(
 loops, calls, calculates or branches. A text that is one placeholder and nothing else becomes the value itself, null or
 an object too; elsewhere null becomes nothing. Values stay within their text, as the body is made as a value and only
 then written as JSON: no scenario's name can break out of it. Keys are kept as they are.
+
+Two keys of the template itself are not sent: `$rejected_if` and `$accepted_if` say what in an answer means that the
+receiver did not take the message (`answer_rules.py`).
 """
 
 import json
@@ -13,6 +16,7 @@ from typing import Any
 from jinja2 import TemplateSyntaxError, nodes
 
 from relay.errors import ValidationFailed
+from relay.formats import answer_rules
 from relay.formats.message_text import describe_event
 from relay.formats.sample_event import sample_event
 from relay.formats.template_engine import FILTERS, compile_template, compiled_text, environment
@@ -68,15 +72,18 @@ class InvalidTemplate(ValidationFailed):
 
 def check(template: Any) -> str:
     """The template as it is kept. Raises InvalidTemplate that names the place and what to write instead."""
-    if not isinstance(template, dict) or not template:
+    if not isinstance(template, dict) or not answer_rules.without_rules(template):
         raise InvalidTemplate("a template is a JSON object, the body that is to be sent")
+    for key in answer_rules.KEYS:
+        if key in template and (fault := answer_rules.fault(template[key])):
+            raise InvalidTemplate(fault, (key,))
     kept = json.dumps(template, ensure_ascii=False)
     if len(kept) > MOST_CHARACTERS:
         raise InvalidTemplate(f"a template has at most {MOST_CHARACTERS // 1024} KiB as JSON")
     if max(kept.count("{{"), kept.count("{%"), kept.count("|")) > MOST_PLACEHOLDERS:
         raise InvalidTemplate(f"a template has at most {MOST_PLACEHOLDERS} placeholders, and as many filters")
     try:
-        for place, text in _texts(template, ()):
+        for place, text in _texts(answer_rules.without_rules(template), ()):
             _check_text(text, place)
             _render_sample(text, place)
     except RecursionError:

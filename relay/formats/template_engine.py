@@ -9,6 +9,8 @@ from jinja2 import ChainableUndefined, nodes
 from jinja2.environment import TemplateExpression
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from relay.formats import answer_rules
+
 FILTERS = ("capitalize", "default", "lower", "title", "trim", "truncate", "upper")
 CACHE_SIZE = 64
 """Templates that stay compiled, those used last."""
@@ -20,7 +22,7 @@ Filler = Callable[[Mapping[str, Any]], Any]
 @lru_cache(maxsize=CACHE_SIZE)
 def compile_template(kept: str) -> Filler:
     """A checked template, ready to be filled. It takes milliseconds, and is asked for in a transaction."""
-    return _compile(json.loads(kept))
+    return _compile(answer_rules.without_rules(json.loads(kept)))
 
 
 def _compile(value: Any) -> Filler:

@@ -1,6 +1,7 @@
 """A socket to listen on, and the URL that leads to it."""
 
 import socket
+from typing import Any
 
 from relay.errors import RelayError
 
@@ -27,7 +28,7 @@ def bind_socket(host: str, port: int, hint: str) -> socket.socket:
     raise RelayError(f"can't listen on {host}:{port}: {problem}; {hint}")
 
 
-def _bind(family: int, address: tuple[str | int, ...]) -> socket.socket:
+def _bind(family: int, address: tuple[Any, ...]) -> socket.socket:
     # asyncio sets TCP_NODELAY only if the socket's protocol is TCP. Without it each answer waits 40 ms.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:

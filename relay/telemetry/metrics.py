@@ -159,8 +159,10 @@ class Telemetry:
         if watch.job is not None and watch.job.final_event in events and watch.job.ended_at_ms is not None:
             self._detection.observe(max(0, now - watch.job.ended_at_ms) / 1_000)
 
-    def attempt_done(self, delivery: Delivery, format: str, outcome: str, duration_ms: int, now: Instant) -> None:
-        """An attempt was made, at an endpoint of this format, and written down."""
+    def attempt_done(
+        self, delivery: Delivery, format: str, outcome: str, duration_ms: int, now: Instant, summary: str
+    ) -> None:
+        """An attempt at an endpoint of this format is recorded; `summary` is for the log."""
         self._attempts.labels(format, outcome).inc()
         self._attempt_seconds.observe(duration_ms / 1_000)
         if outcome == "delivered":
@@ -178,7 +180,7 @@ class Telemetry:
             outcome=outcome,
             duration_ms=duration_ms,
         )
-        self.log.log(level, "%s of %s: %s", delivery.id, delivery.event_type.value, outcome, extra=told)
+        self.log.log(level, "%s of %s: %s", delivery.id, delivery.event_type.value, summary, extra=told)
 
     def configured(self, workspaces: Iterable[str], now: Instant) -> None:
         """The relay starts with a configuration. What alerts watch begins at 0: else its first rise is none."""

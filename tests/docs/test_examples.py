@@ -19,7 +19,7 @@ from docs.generating import events
 from relay import config, formats
 from relay.cli import main
 from relay.config import DeliverySection
-from relay.delivery import retry_policy
+from relay.delivery import endpoint_health, retry_policy
 from relay.delivery.attempt import RESPONSE_KEPT
 from relay.egress.url_policy import EgressRules
 from relay.endpoints import spec
@@ -212,7 +212,7 @@ def test_delivery_s_numbers_are_the_code_s() -> None:
     assert f"of {rules.concurrency} in all" in text
     assert rules.per_host == 4
     assert "at most four connections" in text
-    assert retry_policy.DISABLE_ATTEMPTS == retry_policy.BREAKER_OPENS_AT == 10
+    assert endpoint_health.DISABLE_ATTEMPTS == endpoint_health.BREAKER_OPENS_AT == 10
     assert f"{retry_policy.DEFAULT_PAUSE // SECOND} seconds if it is missing" in text
     assert f"first {RESPONSE_KEPT // 1024} KiB" in text
     assert TOLERANCE == 5 * MINUTE

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from relay.delivery.endpoint_health import BREAKER_OPENS_AT
 from relay.delivery.enqueue import enqueue
-from relay.delivery.retry_policy import BREAKER_OPENS_AT
 from relay.model import DAY, MINUTE, SECOND, Endpoint, Instant
 from relay.sandbox.exec_server import ExecSettings
 from relay.sandbox.fault_injection import Fault, FaultConfig

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.delivery.admission import PROBE_WAIT, SKIP_FOR, AdmissionControl, Reservation, min_interval
-from relay.delivery.retry_policy import BREAKER_OPENS_AT
+from relay.delivery.endpoint_health import BREAKER_OPENS_AT
 from relay.model import HOUR, SECOND, DueDelivery
 from relay.store.tables.outbox import Lease
 

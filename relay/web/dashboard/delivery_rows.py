@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from relay.delivery import retry_policy
+from relay.delivery import endpoint_health
 from relay.model import Delivery, DeliveryStatus, Endpoint, Instant
 from relay.store.engine.database import Tx
 from relay.store.tables import dashboard_queries, endpoints
@@ -53,7 +53,7 @@ def waits_for(delivery: Delivery, endpoint: Endpoint | None, now: Instant) -> st
         return ""
     if delivery.next_attempt_at is None:
         return "held until its endpoint is enabled"
-    if endpoint is not None and retry_policy.circuit_is_open(endpoint.failures):
+    if endpoint is not None and endpoint_health.circuit_is_open(endpoint.failures):
         return f"held back: this endpoint fails, {endpoint.failures} in a row, one attempt at a time"
     if endpoint is not None and endpoint.paused_until is not None and endpoint.paused_until > now:
         return f"the receiver asked for a pause; deliveries continue {relative_time(endpoint.paused_until, now)}"

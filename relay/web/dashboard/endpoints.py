@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from relay import formats
-from relay.delivery.retry_policy import DISABLE_ATTEMPTS
+from relay.delivery.endpoint_health import DISABLE_ATTEMPTS
 from relay.endpoints import admin
 from relay.errors import ValidationFailed
 from relay.formats import FORMATS

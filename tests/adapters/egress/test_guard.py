@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from relay.egress.http_client import ThreadResolver, WebhookHttpClient
+from relay.egress.http_client import WebhookHttpClient
+from relay.egress.resolver import ThreadResolver
 from relay.egress.result import HttpResponse, RequestFailed, SendResult
 from relay.egress.url_policy import EgressRules, Network
 from tests.loopback import Served, Wire, answer, answering, serving
@@ -133,7 +134,7 @@ async def test_a_name_that_changes_its_address_is_judged_at_each_dial() -> None:
     async with serving(answering(answer())) as served:
         assert isinstance(await _post(first, served.url(host="evil.test")), HttpResponse)
         outcome = await _post(second, served.url(host="evil.test"))
-        assert outcome == RequestFailed("blocked", "the address is not dialled: 127.0.0.2 is loopback")
+        assert outcome == RequestFailed("blocked", "the address is not dialled: 127.0.0.2 is loopback", may_change=True)
         assert zone.asked == ["evil.test", "evil.test"]
     await first.aclose()
     await second.aclose()
@@ -196,6 +197,128 @@ async def test_the_url_is_judged_again_at_send(url: str) -> None:
     assert zone.asked == []
     await egress.aclose()
     assert zone.closed
+
+
+@pytest.mark.parametrize(
+    ("addresses", "may_change"),
+    [
+        ("10.0.0.1", True),
+        ("::", True),
+        ("0.0.0.9", True),
+        ("64:ff9b::10.0.0.1", True),
+        ("169.254.169.254", False),
+        ("64:ff9b::a9fe:a9fe", False),
+        ("::ffff:169.254.169.254", False),
+        ("10.0.0.1 169.254.169.254", False),
+        ("fd00:ec2::254", False),
+    ],
+)
+async def test_a_blocked_name_may_change_unless_it_names_a_clouds_metadata(addresses: str, may_change: bool) -> None:
+    """A filtering name server answers `::` for a while; nobody names a metadata address by accident."""
+    async with _egress(_rules(), name=addresses.split()) as egress:
+        outcome = await _post(egress, "http://name.test/")
+        assert isinstance(outcome, RequestFailed)
+        assert (outcome.kind, outcome.may_change) == ("blocked", may_change)
+
+
+async def test_a_blocked_literal_is_final() -> None:
+    """A literal address never resolves to another one."""
+    async with _egress(_rules()) as egress:
+        outcome = await _post(egress, "http://10.0.0.1/")
+        assert isinstance(outcome, RequestFailed)
+        assert (outcome.kind, outcome.may_change) == ("blocked", False)
+
+
+# --- through the operator's proxy ------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _proxied(
+    proxy: str, rules: EgressRules | None = None, trusted: ssl.SSLContext | None = None, **names: Sequence[str]
+) -> AsyncIterator[WebhookHttpClient]:
+    zone = Zone({f"{name}.test": [addresses] for name, addresses in names.items()})
+    egress = WebhookHttpClient(rules or _rules(), resolver=zone, ssl_context=trusted, proxy=proxy)
+    yield egress
+    await egress.aclose()
+
+
+async def test_a_proxy_gets_the_post_and_the_receiver_is_not_dialled() -> None:
+    """The operator's proxy is dialled, inside the network as it is, and resolves names that the relay can't."""
+    async with serving(answering(answer())) as proxy, _proxied(proxy.url()) as egress:
+        assert isinstance(await _post(egress, "http://known-to-the-proxy.test/x"), HttpResponse)
+        assert proxy.requests[0].target == "http://known-to-the-proxy.test/x"
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "169.254.169.254", "127.0.0.1", "64:ff9b::7f00:1"])
+async def test_a_proxy_is_not_asked_for_what_the_relay_knows_is_inside(address: str) -> None:
+    """A name whose address the relay finds, and a literal, are judged before the proxy hears of them."""
+    async with serving(answering(answer())) as proxy, _proxied(proxy.url(), name=[address]) as egress:
+        for url in ("http://name.test/", f"http://{f'[{address}]' if ':' in address else address}/"):
+            outcome = await _post(egress, url)
+            assert isinstance(outcome, RequestFailed)
+            assert outcome.kind == "blocked"
+        assert proxy.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("refusal", "detail"),
+    [
+        (answer(b"", "407 Proxy Authentication Required"), "the proxy answered 407 and opened no tunnel"),
+        (answer(b"", "503 No"), "the proxy answered 503 and opened no tunnel"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            "the answer's framing breaks HTTP's rules",
+        ),
+    ],
+)
+async def test_a_tunnel_that_is_refused_is_no_delivery(refusal: bytes, detail: str) -> None:
+    """What a proxy answers to CONNECT, a 2xx with odd framing too, is not the receiver's answer."""
+    async with serving(answering(refusal)) as proxy, _proxied(proxy.url(), far=["8.8.8.8"]) as egress:
+        outcome = await _post(egress, "https://far.test/s3cr3t")
+        assert isinstance(outcome, RequestFailed)
+        assert outcome.detail == detail
+        assert proxy.requests[0].method == "CONNECT"
+        assert "s3cr3t" not in str(proxy.requests[0])
+
+
+async def test_a_dead_proxy_is_named() -> None:
+    """The receiver is not blamed."""
+    async with serving(answering(answer())) as proxy:
+        pass
+    async with _proxied(proxy.url(), far=["8.8.8.8"]) as egress:
+        outcome = await _post(egress, "https://far.test/")
+        assert outcome == RequestFailed("connection", "no connection to the proxy: Connection refused")
+
+
+async def test_tls_through_a_proxy_is_checked_against_the_receivers_name(
+    certificate: Path, trusted: ssl.SSLContext
+) -> None:
+    """The tunnel ends at the receiver: its certificate counts, and the proxy sees neither path nor body."""
+
+    async def tunnel(wire: Wire) -> None:
+        await wire.read()
+        await wire.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        await asyncio.gather(_pump(wire.reader, writer), _pump(reader, wire.writer))
+
+    rules = _rules(allow="127.0.0.0/8")
+    async with (
+        _secure(certificate) as (served, _),
+        serving(tunnel) as proxy,
+        _proxied(proxy.url(), rules, trusted, a=["127.0.0.1"], b=["127.0.0.1"]) as egress,
+    ):
+        assert isinstance(await _post(egress, served.url("/s3cr3t", host="a.test", scheme="https")), HttpResponse)
+        wrong = await _post(egress, served.url(host="b.test", scheme="https"))
+        assert isinstance(wrong, RequestFailed)
+        assert wrong.kind == "tls"
+        assert "s3cr3t" not in str(proxy.requests)
+
+
+async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    while data := await source.read(65_536):
+        target.write(data)
+        await target.drain()
+    target.close()
 
 
 async def test_a_name_without_address_is_a_failed_connection() -> None:

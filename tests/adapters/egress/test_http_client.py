@@ -223,40 +223,93 @@ async def _slam(wire: Wire) -> None:
 
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+HINT = b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n"
 
 RUDE: list[tuple[str, Behaviour, str]] = [
     ("hangs without answering", _hang, "timeout"),
     ("hangs after half a status line", _after_reading(b"HTTP/1.1 2", then="hang"), "timeout"),
     ("hangs in the headers", _after_reading(HEAD + b"X-A: 1\r\n", then="hang"), "timeout"),
-    ("hangs before the body", _after_reading(HEAD + b"Content-Length: 5\r\n\r\n", then="hang"), "timeout"),
-    ("hangs in the body", _after_reading(HEAD + b"Content-Length: 5\r\n\r\nab", then="hang"), "timeout"),
-    ("hangs with no length", _after_reading(HEAD + b"\r\nab", then="hang"), "timeout"),
-    (
-        "hangs between chunks",
-        _after_reading(HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n", then="hang"),
-        "timeout",
-    ),
     ("drips headers", _over_and_over(HEAD, b"X", 0.01), "timeout"),
-    ("drips a body", _over_and_over(HEAD + b"Content-Length: 99999\r\n\r\n", b"x", 0.01), "timeout"),
-    ("continues for ever", _over_and_over(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.001), "timeout"),
-    ("hints for ever", _over_and_over(b"", b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n", 0.001), "timeout"),
+    ("continues for ever", _over_and_over(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.001), "protocol"),
+    ("hints for ever", _over_and_over(b"", HINT, 0.001), "protocol"),
+    ("hints for ever at full speed", _over_and_over(b"", HINT * 1_000), "protocol"),
+    (
+        "hints with large heads",
+        _over_and_over(b"", b"HTTP/1.1 103 Hi\r\n" + (b"a: " + b"a" * 9_000 + b"\r\n") * 9),
+        "protocol",
+    ),
     ("slams the door", _slam, "connection"),
     ("closes without answering", _after_reading(), "connection"),
     ("closes in the status line", _after_reading(b"HTTP/1.1 2"), "connection"),
     ("closes in the headers", _after_reading(HEAD + b"X-A: 1\r\n"), "connection"),
-    ("closes in the body", _after_reading(HEAD + b"Content-Length: 5\r\n\r\nab"), "connection"),
-    ("closes in a chunk", _after_reading(HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab"), "connection"),
     ("speaks another protocol", _after_reading(b"220 smtp.example.com ESMTP\r\n"), "protocol"),
     ("speaks binary", _after_reading(bytes(range(256)) * 4), "protocol"),
     ("sends no number as its status", _after_reading(b"HTTP/1.1 OK\r\n\r\n"), "protocol"),
-    ("sends a header without a name", _after_reading(HEAD + b": x\r\n\r\n"), "protocol"),
-    ("sends a control character in a header", _after_reading(HEAD + b"X-A: a\x00b\r\n\r\n"), "protocol"),
-    ("sends two lengths", _after_reading(HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"), "protocol"),
-    ("sends a length that is none", _after_reading(HEAD + b"Content-Length: -1\r\n\r\n"), "protocol"),
-    ("sends a chunk of no size", _after_reading(HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nab\r\n"), "protocol"),
     ("sends one header without end", _over_and_over(HEAD + b"X-A: ", b"a" * 65_536), "protocol"),
     ("sends headers without end", _over_and_over(HEAD, b"X-A: aaaaaaaaaaaaaaaaaaaaaaa\r\n" * 500), "protocol"),
 ]
+
+
+ACCEPTED: list[tuple[str, Behaviour]] = [
+    ("hangs before the body", _after_reading(HEAD + b"Content-Length: 5\r\n\r\n", then="hang")),
+    ("hangs in the body", _after_reading(HEAD + b"Content-Length: 5\r\n\r\nab", then="hang")),
+    ("hangs with no length", _after_reading(HEAD + b"\r\nab", then="hang")),
+    ("drips a body", _over_and_over(HEAD + b"Content-Length: 99999\r\n\r\n", b"x", 0.01)),
+    ("closes in the body", _after_reading(HEAD + b"Content-Length: 5\r\n\r\nab")),
+    ("closes in a chunk", _after_reading(HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab")),
+    ("sends a header without a name", _after_reading(HEAD + b": x\r\n\r\n")),
+    ("sends a control character in a header", _after_reading(HEAD + b"X-A: a\x00b\r\n\r\n")),
+    ("sends two lengths", _after_reading(HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab")),
+    ("sends a length that is none", _after_reading(HEAD + b"Content-Length: -1\r\n\r\n")),
+    ("sends a chunk of no size", _after_reading(HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nab\r\n")),
+    ("hangs between chunks", _after_reading(HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n", then="hang")),
+    ("sends chunks of one byte for ever", _over_and_over(CHUNKED, b"1\r\nx\r\n", 0.0001)),
+    ("sends chunk extensions for ever", _over_and_over(CHUNKED, b"1;a=" + b"a" * 8_000 + b"\r\nx\r\n")),
+    ("sends trailers for ever", _over_and_over(CHUNKED + b"0\r\n", b"x-a: 1\r\n" * 500)),
+    ("hints, then spoils the body", _after_reading(HINT + HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab")),
+]
+"""A complete 2xx head, after which everything goes wrong."""
+
+
+@pytest.mark.parametrize("behave", [row[1] for row in ACCEPTED], ids=[row[0] for row in ACCEPTED])
+async def test_a_complete_2xx_head_is_an_answer_whatever_its_body_does(
+    egress: WebhookHttpClient, behave: Behaviour
+) -> None:
+    """The receiver has accepted the request: the answer has its status, and says what is wrong with its body."""
+    async with serving(behave) as served:
+        async with asyncio.timeout(30):
+            outcome = await _sent(egress, served.url(SECRET), timeout=300)
+        assert isinstance(outcome, HttpResponse)
+        assert (outcome.status, len(served.requests)) == (200, 1)
+        assert outcome.body_error
+        assert "s3cr3t" not in outcome.body_error
+        assert served.sent < 4_000_000
+
+
+@pytest.mark.parametrize("status", ["302 Found", "404 Not Found", "500 Oops"])
+async def test_only_a_2xx_counts_before_its_body_is_complete(egress: WebhookHttpClient, status: str) -> None:
+    """Another status with a body that is cut short is no answer, as before."""
+    cut = f"HTTP/1.1 {status}\r\nContent-Length: 500\r\n\r\nab".encode()
+    async with serving(_after_reading(cut)) as served:
+        assert isinstance(await _sent(egress, served.url()), RequestFailed)
+
+
+async def test_interim_answers_are_counted_in_bytes(egress: WebhookHttpClient) -> None:
+    """Interim answers at full speed cost the relay some hundred KiB, not all that comes within the timeout."""
+    async with serving(_over_and_over(b"", HINT * 1_000)) as served:
+        outcome = await _sent(egress, served.url(), timeout=5_000)
+        assert isinstance(outcome, RequestFailed)
+        await _until(lambda: served.open == 0)
+        assert served.sent < 8_000_000  # most of it waits in the system's socket buffers
+
+
+async def test_some_interim_answers_are_allowed(egress: WebhookHttpClient) -> None:
+    """A proxy that sends a few hints before its answer is understood, on a kept connection too."""
+    async with serving(answering(HINT * 5 + answer())) as served:
+        for _ in range(3):
+            assert await _sent(egress, served.url()) == HttpResponse(200, {"content-length": "2"}, b"ok")
+        assert served.connections == 1
 
 
 @pytest.mark.parametrize(("behave", "kind"), [row[1:] for row in RUDE], ids=[row[0] for row in RUDE])

@@ -72,7 +72,7 @@ async def test_a_name_that_turns_inside_is_refused_from_then_on() -> None:
     async with serving(answering(answer())) as served:
         first, second = await posted(zone, served, rules(allow="127.0.0.1/32"), times=2)
         assert isinstance(first, HttpResponse)
-        assert second == RequestFailed("blocked", "the address is not dialled: 127.0.0.2 is loopback")
+        assert second == RequestFailed("blocked", "the address is not dialled: 127.0.0.2 is loopback", may_change=True)
         assert served.connections == 1
 
 

@@ -1,12 +1,13 @@
 """What receivers say back holds none of what they were sent in confidence."""
 
+import time
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.delivery.redaction import SHORTEST, redact
+from relay.delivery.redaction import SHORTEST, SHORTEST_PREFIX, redact
 from relay.model import Secret
 from tests.make import SECRET, make_endpoint
 
@@ -21,7 +22,12 @@ ENDPOINT = make_endpoint(
     [
         (f"no such URL: {URL}", "no such URL: https://hooks.slack.com…"),
         ("Cannot POST /services/T0AAAAAAA/B0BBBBBBB/s3cr3t-path", "Cannot POST …"),
-        (r'{"path": "\/services\/T0AAAAAAA\/B0BBBBBBB\/s3cr3t-path"}', r'{"path": "\/…\/…\/…\/…"}'),
+        (r'{"path": "\/services\/T0AAAAAAA\/B0BBBBBBB\/s3cr3t-path"}', '{"path": "…"}'),
+        ("POST /SERVICES/T0AAAAAAA/B0BBBBBBB/S3CR3T-PATH", "POST …"),
+        ("%2Fservices%2FT0AAAAAAA%2FB0BBBBBBB%2Fs3cr3t-path", "…"),
+        ("authorization: Bearer%20s3cr3t-header", "authorization: …"),
+        ("authorization: bearer+S3CR3T-header.", "authorization: …."),
+        ("&#x2F;services&#x2F;T0AAAAAAA&#x2F;B0BBBBBBB&#x2F;s3cr3t-path", "…"),
         ("token s3cr3t+query is revoked", "token … is revoked"),
         ("you sent authorization: Bearer s3cr3t-header", "you sent authorization: …"),
         ("s3cr3t-header", "…"),
@@ -36,6 +42,21 @@ def test_what_was_sent_in_confidence_is_hidden(said: str, kept: str) -> None:
     assert redact(said.encode(), ENDPOINT).decode() == kept
 
 
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        ("see https://hooks.slack.com/services/T0AAAAAAA/B0BBB", "see https://hooks.slack.com/…/…/…"),
+        ("authorization: Bearer s3cr3t-h", "authorization: …"),
+        ("AUTHORIZATION: BEARER S3CR3T-H", "AUTHORIZATION: …"),
+        ("your secret is " + SECRET[:20], "your secret is …"),
+        ("a sentence that ends well", "a sentence that ends well"),
+    ],
+)
+def test_a_cut_answer_ends_with_no_part_of_a_secret(answer: str, kept: str) -> None:
+    """The end of an answer that was cut may be the beginning of a secret."""
+    assert redact(answer.encode(), ENDPOINT, is_cut=True).decode() == kept
+
+
 tokens = st.text("abcXYZ019_-", min_size=SHORTEST, max_size=40)
 
 
@@ -47,6 +68,27 @@ def test_no_token_is_left(path: str, query: str, header: str, around: bytes) -> 
     said = around.join(text.encode() for text in ("", path, query, header, url, ""))
     left = redact(said, endpoint)
     assert not [token for token in (path, query, header) if token.encode() in left]
+
+
+@given(tokens, st.integers(1, 39), st.binary(max_size=30))
+def test_no_cut_leaves_the_beginning_of_a_token(token: str, length: int, around: bytes) -> None:
+    """Wherever an answer is cut, at most three characters of a token are left."""
+    endpoint = make_endpoint(url=f"https://example.com/{token}", headers={"x-token": token[::-1]})
+    for secret in (token, token[::-1]):
+        left = redact(around + secret[:length].encode(), endpoint, is_cut=True)
+        assert (
+            not left.endswith(secret[: min(length, len(secret))][:SHORTEST_PREFIX].encode()) or length < SHORTEST_PREFIX
+        )
+
+
+def test_a_long_answer_is_searched_in_time() -> None:
+    """16 KiB that look like the beginnings of secrets cost milliseconds."""
+    endpoint = make_endpoint(
+        url=f"https://example.com/{'a' * 2_000}", headers={f"x-{n}": "a" * 1_000 + str(n) for n in range(20)}
+    )
+    before = time.process_time()
+    redact(b"a" * 16_384, endpoint, is_cut=True)
+    assert time.process_time() - before < 2
 
 
 def test_a_short_path_is_a_word() -> None:

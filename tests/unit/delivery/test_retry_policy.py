@@ -6,14 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.delivery.endpoint_health import BREAKER_OPENS_AT, circuit_is_open, health_warning, update_health
 from relay.delivery.retry_policy import (
-    BREAKER_OPENS_AT,
+    BLOCKED_NAME_ATTEMPTS,
     DEFAULT_PAUSE,
+    MAX_ERROR,
     AttemptDecision,
-    circuit_is_open,
     classify_attempt,
-    health_warning,
-    update_health,
 )
 from relay.egress.result import HttpResponse, RequestFailed, SendResult
 from relay.model import DAY, FINAL_EVENTS, HOUR, SECOND, DeliveryStatus, Endpoint, EndpointKind, Secret
@@ -34,8 +33,10 @@ ENDPOINT = Endpoint(
 )
 
 
-def verdict(outcome: SendResult, tries: int = 1, format: str = "standard", jitter: float = 0.0) -> AttemptDecision:
-    return classify_attempt(outcome, format, tries, SCHEDULE, NOW, jitter)
+def verdict(
+    outcome: SendResult, tries: int = 1, format: str = "standard", jitter: float = 0.0, template: str | None = None
+) -> AttemptDecision:
+    return classify_attempt(outcome, format, tries, SCHEDULE, NOW, jitter, template)
 
 
 def answer(status: int, body: bytes = b"", **headers: str) -> HttpResponse:
@@ -153,6 +154,78 @@ def test_what_the_guard_refuses_is_given_up() -> None:
     """A blocked address is not tried again."""
     found = verdict(RequestFailed("blocked", "10.0.0.1 is private"))
     assert (found.status, found.outcome) == (DeliveryStatus.FAILED, "blocked")
+
+
+def test_a_blocked_name_is_tried_again_on_the_first_steps_only() -> None:
+    """DNS may answer otherwise a moment later; three blocked attempts are enough."""
+    blocked = RequestFailed("blocked", "the address is not dialled: :: is unspecified", may_change=True)
+    decisions = [verdict(blocked, tries) for tries in range(1, BLOCKED_NAME_ATTEMPTS + 1)]
+    assert [decision.outcome for decision in decisions] == ["blocked"] * 3
+    assert [(decision.next_attempt_at or NOW) - NOW for decision in decisions] == [5_000, 30_000, 0]
+    assert decisions[-1].status is DeliveryStatus.FAILED
+
+
+def test_a_2xx_with_a_spoiled_body_is_delivered_and_says_so() -> None:
+    """The head has accepted the request: nothing is sent again, and the attempt shows status and what is wrong."""
+    decision = verdict(HttpResponse(200, {}, b"o", body_error="the connection was closed in the middle of the answer"))
+    assert (decision.status, decision.outcome) == (DeliveryStatus.DELIVERED, "delivered")
+    assert decision.error == "answered 200; its body: the connection was closed in the middle of the answer"
+
+
+@pytest.mark.parametrize(
+    ("status", "location", "delivered"),
+    [
+        (302, "https://script.googleusercontent.com/macros/echo?user_content_key=x&lib=y", True),
+        (302, "https://script.googleusercontent.com.evil.example/macros/echo", False),
+        (302, "https://user@script.googleusercontent.com/", False),
+        (302, "http://script.googleusercontent.com/macros/echo", False),
+        (302, "https://accounts.google.com/ServiceLogin", False),
+        (302, "https://[", False),
+        (307, "https://script.googleusercontent.com/macros/echo", False),
+        (302, "", False),
+    ],
+)
+def test_an_apps_scripts_redirect_is_a_success(status: int, location: str, delivered: bool) -> None:
+    """Google's web apps run the script, then redirect to its output; any other redirect is a failed attempt."""
+    decision = verdict(answer(status, location=location))
+    assert (decision.status is DeliveryStatus.DELIVERED) is delivered
+
+
+def test_a_service_that_says_no_under_200_is_not_delivered() -> None:
+    """What passes by itself is retried and does not count against the endpoint; what does not is final."""
+    busy = (
+        b"Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429 with ContextId x"
+    )
+    decision = verdict(answer(200, busy), format="teams")
+    assert (decision.status, decision.against_health) == (DeliveryStatus.PENDING, False)
+    assert decision.pause_until == NOW + DEFAULT_PAUSE
+    final = verdict(answer(200, b'{"ok":false,"error":"token_revoked"}'), format="slack")
+    assert final.status is DeliveryStatus.FAILED
+    assert "token_revoked" in (final.disable or "")
+
+
+def test_a_template_may_say_which_answers_mean_no() -> None:
+    """With `$rejected_if`, a 200 that says no is tried again; without it, it is delivered."""
+    template = '{"text": "x", "$rejected_if": {"ok": false}}'
+    decision = verdict(answer(200, b'{"ok": false}'), format="template", template=template)
+    assert decision.status is DeliveryStatus.PENDING
+    assert verdict(answer(200, b'{"ok": true}'), format="template", template=template).outcome == "delivered"
+    assert verdict(answer(200, b'{"ok": false}'), format="template", template='{"text": "x"}').outcome == "delivered"
+
+
+@pytest.mark.parametrize("tries", [1, len(SCHEDULE)])
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        answer(302, location=f"http://{'a' * 30_000}/"),
+        answer(503, location="x" * 30_000),
+        RequestFailed("connection", "x" * 30_000),
+        RequestFailed("blocked", "x" * 30_000),
+    ],
+)
+def test_a_receivers_words_are_cut(outcome: SendResult, tries: int) -> None:
+    """However long a receiver's words are, an error stays within some hundred characters."""
+    assert len(verdict(outcome, tries).error or "") <= MAX_ERROR
 
 
 def test_slacks_own_permanent_errors_disable() -> None:

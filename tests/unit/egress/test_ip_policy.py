@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from relay.egress.url_policy import EgressRules, blocked_reason
 
 DEFAULT = EgressRules()
+NAT64 = ip_network("64:ff9b::/96")
 
 
 def rules(allow: str = "", deny: str = "") -> EgressRules:
@@ -19,7 +20,8 @@ PUBLIC = """
     1.1.1.1 8.8.8.8 9.9.9.9 11.0.0.1 100.63.255.255 100.128.0.1 126.255.255.255 128.0.0.1 169.253.255.255 169.255.0.1
     172.15.255.255 172.32.0.1 191.255.255.255 192.0.1.1 192.0.3.1 192.167.255.255 192.169.0.1 198.17.255.255 198.20.0.1
     198.51.99.255 198.51.101.0 203.0.112.255 203.0.114.0 223.255.255.255
-    2606:4700::1111 2001:4860:4860::8888 2a00::1 2001:200::1 2003::1 2400::1 3ffe::1 2620:fe::fe
+    2606:4700::1111 2001:4860:4860::8888 2a00::1 64:ff9b::8.8.8.8 64:ff9b::a29f:8ae8
+    2001:200::1 2003::1 2400::1 3ffe::1 2620:fe::fe
 """
 REFUSED = """
     0.0.0.0 0.255.255.255 10.0.0.0 10.255.255.255 100.64.0.0 100.127.255.255 127.0.0.0 127.255.255.255 169.254.0.0
@@ -27,10 +29,13 @@ REFUSED = """
     192.168.255.255 198.18.0.0 198.19.255.255 198.51.100.0 203.0.113.255 224.0.0.0 239.255.255.255 240.0.0.0
     255.255.255.254 255.255.255.255 100.100.100.200 168.63.129.16 192.0.0.192 169.254.170.2 169.254.170.23
     :: ::1 ::2 ::ffff ::1.2.3.4 ::ffff:0.0.0.0 ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::ffff:8.8.8.8 ::ffff:0:8.8.8.8
-    64:ff9b::8.8.8.8 64:ff9b::10.0.0.1 64:ff9b:1::8.8.8.8 64:ff9b:1:ffff:ffff:ffff:ffff:ffff 100::1 2001::1
+    64:ff9b::127.0.0.1 64:ff9b::169.254.169.254 64:ff9b::192.80.8.124 64:ff9b::10.0.0.1
+    64:ff9b:1::8.8.8.8 64:ff9b:1:ffff:ffff:ffff:ffff:ffff 100::1 2001::1
     2001:0:4136:e378:8000:63bf:3fff:fdd2 2001:1::1 2001:2::1 2001:3::1 2001:10::1 2001:1ff:ffff::1 2001:db8::1
     2002::1 2002:808:808::1 2002:7f00:1::1 3fff::1 3fff:fff:ffff::1 4000::1 5f00::1 fc00::1 fdff::1 fd00:ec2::254
-    fd00:ec2::23 fd20:ce::254 fe80::1 fe80::1%eth0 febf::1 fec0::1 feff::1 ff00::1 ff02::1 ff0e::1 2606:4700::1%eth0
+    fd00:ec2::23 fd20:ce::254 fd00:c1::a9fe:a9fe fd00:42::42 fd00:a9fe:a9fe::1 fe80::a9fe:a9fe fe80::1
+    192.80.8.124 169.254.42.42 169.254.0.23
+    fe80::1%eth0 febf::1 fec0::1 feff::1 ff00::1 ff02::1 ff0e::1 2606:4700::1%eth0
 """
 
 
@@ -51,7 +56,7 @@ def test_a_special_address_is_not_dialled(address: str) -> None:
 @pytest.mark.parametrize("text", ["", "nonsense", "1.2.3", "1.2.3.4.5", "::g", "localhost", "01.2.3.4", " 1.1.1.1"])
 def test_what_is_no_address_is_not_dialled(text: str) -> None:
     """A text that is no IP address has no business in a socket."""
-    assert blocked_reason(text, DEFAULT) == "not an IP address"
+    assert blocked_reason(text, DEFAULT) == "not an internet address"
 
 
 @pytest.mark.parametrize(
@@ -89,6 +94,14 @@ def test_what_is_no_address_is_not_dialled(text: str) -> None:
         ("fd00:ec2::254%1", "fc00::/7", False),
         ("100.100.100.200", "100.64.0.0/10", False),
         ("100.100.100.201", "100.64.0.0/10", True),
+        ("169.254.42.42", "169.254.0.0/16", False),
+        ("169.254.0.23", "169.254.0.0/16", False),
+        ("fd00:42::42", "fd00::/8", False),
+        ("fd00:a9fe:a9fe::1", "fc00::/7", False),
+        ("fd00:c1::a9fe:a9fe", "fc00::/7", False),
+        ("fe80::a9fe:a9fe", "fe80::/10", False),
+        ("192.80.8.124", "0.0.0.0/0", False),
+        ("192.80.8.124", "192.80.8.124/32", True),
     ],
 )
 def test_allowing_opens_exactly_what_it_names(address: str, allow: str, opened: bool) -> None:
@@ -129,8 +142,16 @@ def test_an_ipv4_address_inside_ipv6_is_never_freer_than_by_itself(inner: IPv4Ad
     ):
         if wrapped > 0xFFFF and blocked_reason(inner, open_6):
             assert blocked_reason(IPv6Address(wrapped), open_6)
-        if wrapped > 0xFFFF:
+        if wrapped > 0xFFFF and IPv6Address(wrapped) not in NAT64:
             assert blocked_reason(IPv6Address(wrapped), DEFAULT)
+
+
+@given(st.ip_addresses(v=4))
+def test_a_nat64_address_is_judged_by_the_ipv4_address_inside(inner: IPv4Address | IPv6Address) -> None:
+    """On a network with IPv6 only, 64:ff9b::/96 opens and closes exactly what the IPv4 address by itself would."""
+    translated = IPv6Address(0x64FF9B << 96 | int(inner))
+    for egress_rules in (DEFAULT, rules(allow="10.0.0.0/8"), rules(deny="8.0.0.0/8"), rules(allow="::/0")):
+        assert (blocked_reason(translated, egress_rules) is None) == (blocked_reason(inner, egress_rules) is None)
 
 
 @given(st.ip_addresses(v=4))
@@ -142,7 +163,9 @@ def test_what_the_standard_library_calls_private_is_refused(address: IPv4Address
 
 @given(st.ip_addresses(v=6))
 def test_of_ipv6_only_global_unicast_is_dialled(address: IPv4Address | IPv6Address) -> None:
-    """Outside 2000::/3 there is nothing for anybody to reach."""
+    """Outside 2000::/3 there is nothing for anybody to reach, but through NAT64."""
+    if address in NAT64:
+        return
     if address not in ip_network("2000::/3") or not address.is_global:
         assert blocked_reason(address, DEFAULT)
 

@@ -30,6 +30,8 @@ HOSTILE = [
     "[click](javascript:alert(1)) <https://evil.example|click> https://evil.example",
     "two\nlines\r\n\x00\x07\x1b[31m",
     "javascript:alert(1)",
+    "<mailto:x@evil.example|Support> <tel:+1|call> mailto:x@evil.example",
+    "https://acme.app.exec.com@evil.example/",
     "\ud83d",
     " ",
     "",
@@ -68,7 +70,8 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def is_link(url: str) -> bool:
-    return url.isascii() and url.lower().startswith(("http://", "https://")) and len(url) <= 2_048
+    plain = url.isascii() and "@" not in url.split("/")[2]  # else a word joiner was added, or the host is another one
+    return plain and url.lower().startswith(("http://", "https://")) and len(url) <= 2_048
 
 
 def check_slack(body: Any) -> None:
@@ -90,6 +93,7 @@ def check_slack_workflow(body: Any) -> None:
     assert list(body) == list(flat.flat_fields(event(EventType.COMPLETED, COMPLETED), None))
     assert all(isinstance(value, str) and utf16_length(value) <= 3_000 for value in body.values())
     assert body["duration_seconds"] not in ("nan", "inf", "-inf")
+    assert not body["scenario_url"] or is_link(body["scenario_url"])
 
 
 def check_zapier(body: Any) -> None:
@@ -155,7 +159,9 @@ def check(format: str, body: bytes) -> None:
     parsed = json.loads(body.decode(), parse_constant=refuse)
     CHECKS[format](parsed)
     if format in CHATS:
-        alive = re.compile(r"<[!@#]|<users/|<at>|@(everyone|here|channel)|[\x00-\x1f\u202a-\u202e]", re.IGNORECASE)
+        alive = re.compile(
+            r"<[!@#]|<(mailto|tel):|<users/|<at>|@(everyone|here|channel)|[\x00-\x1f\u202a-\u202e]", re.IGNORECASE
+        )
         assert not [text for text in strings(parsed) if alive.search(text)]
 
 

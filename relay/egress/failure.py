@@ -1,0 +1,60 @@
+"""Failures on the wire as values: a kind from a bounded set, and words that hold neither path nor query."""
+
+import os
+import ssl
+
+import aiohttp
+from aiohttp.client_exceptions import ClientConnectorDNSError
+
+from relay.egress import descriptors
+from relay.egress.response_limits import AnswerTooLong, InvalidFraming
+from relay.egress.result import UNSENT, RequestFailed
+
+
+def request_failed(error: BaseException, refused: list[str], dialled: int, *, may_change: bool) -> RequestFailed:
+    """The failure that `error` stands for.
+
+    `refused` says why addresses were not dialled, `dialled` how many were. `may_change`: a later resolution of the name
+    may bring other addresses.
+    """
+    reasons = ", ".join(dict.fromkeys(refused))
+    if refused and not dialled:
+        return RequestFailed("blocked", f"the address is not dialled: {reasons}", may_change=may_change)
+    if descriptors.are_used_up(error):
+        return RequestFailed(UNSENT, descriptors.NONE_LEFT)
+    kind, detail = _kind_and_detail(error)
+    return RequestFailed(kind, f"{detail}; not dialled: {reasons}" if refused else detail)
+
+
+def _kind_and_detail(error: BaseException) -> tuple[str, str]:
+    match error:
+        case AnswerTooLong():
+            return "protocol", "the receiver sent more than an answer needs"
+        case InvalidFraming():
+            return "protocol", "the answer's framing breaks HTTP's rules"
+        case aiohttp.ClientHttpProxyError(status=status):
+            return "connection", f"the proxy answered {status} and opened no tunnel"
+        case aiohttp.ClientProxyConnectionError(os_error=fault):
+            return "connection", f"no connection to the proxy: {_reason(fault)}"
+        case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError() as fault):
+            return "tls", f"the certificate is not valid: {fault.verify_message}"
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            return "tls", f"the TLS handshake failed: {getattr(error, 'reason', None) or 'no reason given'}"
+        case TimeoutError():
+            return "timeout", "no connection in time"
+        case ClientConnectorDNSError():
+            return "connection", "the host's name has no address"
+        case aiohttp.ClientConnectorError(os_error=fault):
+            return "connection", f"no connection: {_reason(fault)}"
+        case aiohttp.ClientPayloadError():
+            return "connection", "the connection was closed in the middle of the answer"
+        case aiohttp.ClientResponseError():
+            return "protocol", "the answer breaks HTTP's rules"
+        case aiohttp.ClientConnectionError() | OSError():
+            return "connection", "the connection was closed before an answer came"
+        case _:
+            return "protocol", "the answer can't be read"
+
+
+def _reason(fault: OSError) -> str:
+    return os.strerror(fault.errno) if fault.errno else "no reason given"

@@ -1,0 +1,45 @@
+"""Name resolution for webhooks, on threads of its own."""
+
+import asyncio
+import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+_MAX_ADDRESSES = 16
+_NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+
+
+class ThreadResolver(AbstractResolver):
+    """The system's resolver on its own threads.
+
+    The event loop's few shared threads would let some names that nobody answers for delay all others.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="resolve")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """The first 16 addresses of `host`.
+
+        Raises OSError if it has none, or if no file descriptor is left to ask with: the system's resolver reports both
+        in the same way.
+        """
+        resolve = partial(socket.getaddrinfo, host.encode(), port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
+        try:
+            addresses = await asyncio.get_running_loop().run_in_executor(self._threads, resolve)
+        except OSError:
+            os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))  # raises if no descriptor is left
+            raise
+        return [
+            ResolveResult(hostname=host, host=str(address[0]), port=port, family=kind, proto=protocol, flags=_NUMERIC)
+            for kind, _, protocol, _, address in addresses[:_MAX_ADDRESSES]
+        ]
+
+    async def close(self) -> None:
+        """Resolutions under way end by themselves; nobody waits for them."""
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,31 @@
+"""The trust store: which certificate authorities vouch for Exec, for receivers and for a proxy."""
+
+import os
+import ssl
+from collections.abc import Mapping
+
+import certifi
+
+from relay.errors import ConfigError
+
+
+def client_tls_context(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
+    """The TLS context of every connection that the relay opens.
+
+    `SSL_CERT_FILE` (one file of PEM certificates) and `SSL_CERT_DIR` (folders that `openssl rehash` prepared, separated
+    by colons) replace the public authorities, as they do for OpenSSL and curl; a certificate of either is trusted.
+    Without them the authorities are those of the package `certifi`. Raises ConfigError, which names the variable, if
+    the file or a folder can't be used.
+    """
+    file, folders = environ.get("SSL_CERT_FILE") or None, environ.get("SSL_CERT_DIR") or None
+    for folder in (folders or "").split(os.pathsep):
+        if folder and not os.path.isdir(folder):
+            raise ConfigError(f"SSL_CERT_DIR names {folder}, which is no folder; correct or unset the variable")
+    if file is None and folders is None:
+        file = certifi.where()
+    try:
+        return ssl.create_default_context(cafile=file, capath=folders)
+    except OSError as error:
+        # An SSLError is an OSError too: the file is there, and holds no certificate.
+        reason = "it holds no PEM certificate" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ConfigError(f"SSL_CERT_FILE names {file}, which can't be used: {reason}; correct or unset it") from None

@@ -1,0 +1,106 @@
+"""Answer rules of a template: what in a receiver's 2xx means that it did not take the message.
+
+Some APIs answer 200 to everything and say no in the body. A template names the fields to read in two keys of its own,
+which are not sent:
+
+"$rejected_if": {"ok": false}     the message was refused if any of these fields has one of its values
+"$accepted_if": {"code": [0]}     the message was accepted only if each of these fields has one of its values
+
+A field is a path of names (`error.code`), a value a text, number, boolean or null, or a list of those. A refused
+message is tried again on the schedule.
+"""
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from relay.egress.result import HttpResponse
+from relay.formats.base import Rejection, json_body
+
+REJECTED_IF, ACCEPTED_IF = KEYS = ("$rejected_if", "$accepted_if")
+
+_MAX_FIELDS = 20
+_MAX_PATH = 200
+_CACHE_SIZE = 64
+
+_Scalar = str | int | float | bool | None
+_Rules = Mapping[str, tuple[_Scalar, ...]]
+
+
+def without_rules(template: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a template that is sent."""
+    return {key: value for key, value in template.items() if key not in KEYS}
+
+
+def fault(rules: Any) -> str | None:
+    """What is wrong with the value of one of the two keys, in words; None if nothing is."""
+    if not isinstance(rules, Mapping) or not 1 <= len(rules) <= _MAX_FIELDS:
+        return f'write it as {{"field": value}}, with 1 to {_MAX_FIELDS} fields of the receiver\'s answer'
+    for path, values in rules.items():
+        if not path or len(path) > _MAX_PATH or "" in path.split("."):
+            return "a field is a path of names, such as ok or error.code"
+        if not all(isinstance(value, str | int | float | None) for value in _as_list(values)):
+            return "the value of a field is a text, number, boolean or null, or a list of those"
+    return None
+
+
+def rejection(kept: str, answer: HttpResponse) -> Rejection | None:
+    """What the rules of a checked template say about an answer; None if it counts as accepted, or is no 2xx.
+
+    A body that is cut short counts as accepted: the receiver's 2xx stands.
+    """
+    rejected, accepted = _rules(kept)
+    if not answer.succeeded or answer.body_error or not (rejected or accepted):
+        return None
+    body = json_body(answer)
+    for path, values in rejected.items():
+        if (value := _field(body, path)) is not _MISSING and _is_one_of(value, values):
+            return _no(answer, f"{path} is {_shown(value)}, a value of {REJECTED_IF}")
+    for path, values in accepted.items():
+        if (value := _field(body, path)) is _MISSING:
+            return _no(answer, f"{path} of {ACCEPTED_IF} is missing")
+        if not _is_one_of(value, values):
+            return _no(answer, f"{path} is {_shown(value)}, no value of {ACCEPTED_IF}")
+    return None
+
+
+_MISSING = object()
+
+
+def _no(answer: HttpResponse, why: str) -> Rejection:
+    return Rejection(f"answered {answer.status}, but its body says no: {why}", retry=True)
+
+
+@lru_cache(maxsize=_CACHE_SIZE)
+def _rules(kept: str) -> tuple[_Rules, _Rules]:
+    if not any(key in kept for key in KEYS):
+        return {}, {}
+    template = json.loads(kept)
+    rejected, accepted = (
+        {path: tuple(_as_list(values)) for path, values in template.get(key, {}).items()} for key in KEYS
+    )
+    return rejected, accepted
+
+
+def _as_list(values: Any) -> list[Any]:
+    return values if isinstance(values, list) else [values]
+
+
+def _field(body: Mapping[str, Any], path: str) -> Any:
+    value: Any = body
+    for name in path.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            return _MISSING
+        value = value[name]
+    return value
+
+
+def _is_one_of(value: Any, values: tuple[_Scalar, ...]) -> bool:
+    """By value and type: for Python `False == 0`, for JSON it is not."""
+    return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in values)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -1,0 +1,94 @@
+"""URLs that people paste in place of a webhook's: a known service's host, with a path that is no webhook of it.
+
+Each is refused with what to paste instead: the delivery would fail for days, or end in a page that nobody reads.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from relay.errors import ValidationFailed
+
+_SLACK = "an incoming webhook's URL (https://hooks.slack.com/services/...) or a workflow's (.../triggers/...)"
+_DISCORD = "the webhook's URL (channel settings, Integrations, Webhooks, Copy Webhook URL: .../api/webhooks/...)"
+_TEAMS = (
+    "the URL of a workflow: in Teams, open Workflows for the channel and choose "
+    "'Post to a channel when a webhook request is received'"
+)
+_GOOGLE_CHAT = (
+    "the webhook's URL (in the space: Apps & integrations, Webhooks, Copy link: "
+    "https://chat.googleapis.com/v1/spaces/...)"
+)
+_ZAPIER = "the URL that Zapier's 'Catch Hook' shows (https://hooks.zapier.com/hooks/catch/...)"
+_APPS_SCRIPT = "the URL of a deployment (Deploy, Manage deployments, Web app: https://script.google.com/.../exec)"
+
+
+def _under(*domains: str) -> Callable[[str], bool]:
+    endings = tuple(f".{domain}" for domain in domains)
+    return lambda host: host in domains or host.endswith(endings)
+
+
+def _is(*hosts: str) -> Callable[[str], bool]:
+    return lambda host: host in hosts
+
+
+@dataclass(frozen=True, slots=True)
+class _Pasted:
+    """URLs of one kind: those at `host` whose path does not match `webhook`, which None never does."""
+
+    host: Callable[[str], bool]
+    webhook: re.Pattern[str] | None
+    what: str
+    instead: str
+
+
+_RETIRED = "is no webhook that works: Microsoft has retired the Office 365 connectors of Teams"
+
+_SLACK_WEBHOOK = re.compile(r"/(services|triggers|workflows)/.+")
+_DISCORD_WEBHOOK = re.compile(r"/api(/v[0-9]+)?/(webhooks/[^/]+/[^/]+(/slack)?|channels/[^/]+/messages)/?")
+_GOOGLE_WEBHOOK = re.compile(r"/v1/spaces/[^/]+/messages/?")
+_OUTLOOK = ("outlook.office.com", "outlook.office365.com", "outlook.office365.us", "outlook.live.com")
+_CONNECTORS = ("webhook.office.com", "webhook.office365.us", "webhook.office.us")
+_TEAMS_PAGES = ("teams.microsoft.com", "teams.live.com", "teams.microsoft.us", "teams.cloud.microsoft")
+
+_TABLE = (
+    _Pasted(
+        _is("hooks.slack.com", "hooks.slack-gov.com"), _SLACK_WEBHOOK, "is no webhook of Slack that stays valid", _SLACK
+    ),
+    _Pasted(_under("slack.com", "slack-gov.com"), re.compile(r"/api/.+"), "is a page of Slack, not a webhook", _SLACK),
+    _Pasted(
+        _under("discord.com", "discordapp.com"),
+        _DISCORD_WEBHOOK,
+        "is no webhook of Discord that the relay can post to",
+        _DISCORD,
+    ),
+    _Pasted(_is("discord.gg"), None, "is an invitation to Discord, not a webhook", _DISCORD),
+    _Pasted(_under(*_CONNECTORS), None, _RETIRED, _TEAMS),
+    _Pasted(_is(*_OUTLOOK), None, _RETIRED, _TEAMS),
+    _Pasted(_under(*_TEAMS_PAGES), None, "is a page of Teams, not a webhook", _TEAMS),
+    _Pasted(_is("chat.google.com", "mail.google.com"), None, "is a page of Google Chat, not a webhook", _GOOGLE_CHAT),
+    _Pasted(_is("chat.googleapis.com"), _GOOGLE_WEBHOOK, "is no webhook of Google Chat", _GOOGLE_CHAT),
+    _Pasted(
+        _is("zapier.com", "www.zapier.com"), re.compile(r"/hooks/.+"), "is a page of Zapier, not a webhook", _ZAPIER
+    ),
+    _Pasted(_is("hooks.zapier.com"), re.compile(r"/hooks/[^/]+/.+"), "is no webhook of Zapier", _ZAPIER),
+    _Pasted(
+        _is("script.google.com"),
+        re.compile(r"/(a/)?macros/.+/exec"),
+        "is no deployed web app of Google Apps Script",
+        _APPS_SCRIPT,
+    ),
+)
+"""The narrower hosts first: the first row whose host fits decides."""
+
+
+def check_pasted_url(url: str, field: str) -> None:
+    """Raises ValidationFailed (`not_a_webhook`) for a known service's URL that is no webhook, without its path."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    for row in _TABLE:
+        if row.host(host):
+            if row.webhook is None or not row.webhook.fullmatch(parts.path):
+                raise ValidationFailed("not_a_webhook", f"{field} {row.what}. Paste {row.instead}.", field)
+            return
