@@ -6,7 +6,7 @@ aiohttp bounds each header, the number of headers and its own buffers. It bounds
 
 import re
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -39,7 +39,7 @@ class LimitedConnector(aiohttp.TCPConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._factory: partial[ResponseHandler] = partial(LimitedResponseHandler, loop=self._loop)
+        self._factory = cast(partial[ResponseHandler], partial(LimitedResponseHandler, loop=self._loop))
 
 
 class LimitedResponseHandler(ResponseHandler):

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from starlette.responses import Response
 
+from relay.delivery.bulk_resend import resend_matching
 from relay.errors import Conflict, NotFound
 from relay.model import Delivery, DeliveryStatus, Endpoint
-from relay.operations.bulk_resend import resend_matching
 from relay.store.engine.database import Tx
 from relay.store.tables import deliveries, endpoints
 from relay.store.tables.deliveries import DeliveryFilter

@@ -9,9 +9,9 @@ from typing import Any
 from starlette.responses import Response
 
 from relay.delivery.attempt import USER_AGENT
+from relay.delivery.bulk_resend import resend_matching
 from relay.errors import NotFound, RelayError
 from relay.model import Attempt, Delivery, DeliveryStatus, Endpoint
-from relay.operations.bulk_resend import resend_matching
 from relay.signing import standard_webhooks
 from relay.store.engine import paging
 from relay.store.engine.database import Tx
