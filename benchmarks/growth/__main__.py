@@ -50,7 +50,7 @@ Medians = dict[str, list[float]]
 def build(url: str, jobs: int, each: int) -> None:
     """A store with so many jobs at `url`."""
     asyncio.run(_made(url))
-    engine = dialect.engine(dialect.parse(url), writer=True, connections=1, relay_seal=FieldCipher())
+    engine = dialect.engine(dialect.parse(url), writer=True, connections=1, relay_cipher=FieldCipher())
     began = time.monotonic()
     fill(engine, jobs, each, system_clock())
     engine.dispose()

@@ -40,12 +40,12 @@ class Timekeeper:
         if self._store.is_behind:
             text = "this machine's clock is %g s behind what the store has seen; going by %s until it is set right"
             self._log.warning(text, self._store.is_behind / SECOND, to_rfc3339(now))
-        last_seen = await self._store.read(clock_shift.last_seen) if self._store.goes_by_the_machine else None
+        last_seen = await self._store.read(clock_shift.last_seen) if self._store.uses_machine_clock else None
         away = max(0, now - last_seen) if last_seen is not None else 0
         if away <= _BEAT:
             away = 0
         await self._store.write(lambda tx: clock_shift.forget_the_future(tx, now, self.reach))
-        if self._store.goes_by_the_machine:
+        if self._store.uses_machine_clock:
             await self._store.write(lambda tx: clock_shift.see(tx, self._owner, now))
             # A clock that is ahead would forget what was spent; it was not away that long.
             await self._store.write(lambda tx: clock_shift.count_longer(tx, away, now))
@@ -65,13 +65,13 @@ class Timekeeper:
             if longer := self._counted_longer:
                 await self._store.write(lambda tx: clock_shift.count_longer(tx, -longer, self._since))
                 self._counted_longer = 0
-        if self._store.goes_by_the_machine and now - self._written_at >= _BEAT:
+        if self._store.uses_machine_clock and now - self._written_at >= _BEAT:
             await self._store.write(lambda tx: clock_shift.see(tx, self._owner, now))
             self._written_at = now
 
     async def _follow(self, by: int) -> None:
         now, since, plans_by = self._clock(), self._since, min(by, self._set_back)
-        if self._store.goes_by_the_machine:
+        if self._store.uses_machine_clock:
             await self._store.write(lambda tx: clock_shift.follow(tx, by, plans_by, since))
             self._since, self._set_back = since + by, max(0, self._set_back - by)
             self._written_at += by
@@ -80,7 +80,7 @@ class Timekeeper:
             await self._store.write(lambda tx: clock_shift.forget_the_future(tx, now, self.reach))
             self._since = now
         self._unfollowed -= by
-        whose = "this machine" if self._store.goes_by_the_machine else "the database"
+        whose = "this machine" if self._store.uses_machine_clock else "the database"
         self._log.warning("the clock of %s was set by %g s; what is planned follows it", whose, by / SECOND)
 
     def is_sure(self) -> bool:

@@ -71,7 +71,7 @@ WORK: dict[str, Callable[[Tx], Any]] = {
 
 def refill(url: str, jobs: int) -> None:
     """Makes so many jobs that have ended, in place of what is there."""
-    engine = dialect.engine(dialect.parse(url), writer=True, connections=1, relay_seal=FieldCipher())
+    engine = dialect.engine(dialect.parse(url), writer=True, connections=1, relay_cipher=FieldCipher())
     with engine.begin() as tx:
         for table in schema.metadata.sorted_tables:
             tx.execute(delete(table))

@@ -26,7 +26,7 @@ STORED = idempotency.StoredResponse(key="k", request_hash="", status=201, answer
 @pytest.fixture
 def store_url_of_this_version(blank_url: str) -> str:
     """A store whose tables are of this version, without a relay at work."""
-    engine = dialect.engine(dialect.parse(blank_url), writer=True, connections=1, relay_seal=FieldCipher())
+    engine = dialect.engine(dialect.parse(blank_url), writer=True, connections=1, relay_cipher=FieldCipher())
     migrate.upgrade(engine)
     engine.dispose()
     return blank_url
@@ -35,7 +35,7 @@ def store_url_of_this_version(blank_url: str) -> str:
 @pytest.fixture
 def engine(blank_url: str) -> Iterator[Engine]:
     """An empty database."""
-    made = dialect.engine(dialect.parse(blank_url), writer=True, connections=1, relay_seal=FieldCipher())
+    made = dialect.engine(dialect.parse(blank_url), writer=True, connections=1, relay_cipher=FieldCipher())
     yield made
     made.dispose()
 
@@ -69,7 +69,7 @@ async def test_start_waits_without_limit_for_another_relays_upgrade(hasty_url: s
 
 def test_upgrade_of_tables_in_use_fails_and_changes_nothing(hasty_url: str) -> None:
     """While a dump reads the tables, an upgrade soon fails, says why, and changes nothing; afterwards it succeeds."""
-    engine = dialect.engine(dialect.parse(hasty_url), writer=True, connections=1, relay_seal=FieldCipher())
+    engine = dialect.engine(dialect.parse(hasty_url), writer=True, connections=1, relay_cipher=FieldCipher())
     migrate.upgrade(engine)
     with psycopg.connect(hasty_url) as dump:
         dump.execute("SELECT count(*) FROM endpoints")
@@ -87,7 +87,7 @@ def test_upgrade_of_tables_in_use_fails_and_changes_nothing(hasty_url: str) -> N
 async def test_upgrade_keeps_the_rows_and_relays_of_the_version_before_go_on(store: Store, store_url: str) -> None:
     """The next version's relay upgrades the tables under a relay at work, which goes on, and starts again in them."""
     await store.write(lambda tx: idempotency.store(tx, STORED))
-    upgrading = dialect.engine(dialect.parse(store_url), writer=True, connections=1, relay_seal=FieldCipher())
+    upgrading = dialect.engine(dialect.parse(store_url), writer=True, connections=1, relay_cipher=FieldCipher())
     migrate.upgrade(upgrading, versions=NEXT_VERSIONS)
     upgrading.dispose()
     assert await store.read(migrate.version_of) == NEXT
@@ -151,7 +151,7 @@ def test_migrations_since_the_oldest_compatible_version_only_add(engine: Engine,
 @pytest.mark.parametrize("versions", [migrate.VERSIONS, NEXT_VERSIONS])
 def test_statements_of_the_oldest_compatible_version_work(blank_postgres_url: str, versions: Sequence[Path]) -> None:
     """Every statement that a relay of that version makes works in the newest tables, writes included."""
-    engine = dialect.engine(dialect.parse(blank_postgres_url), writer=True, connections=1, relay_seal=FieldCipher())
+    engine = dialect.engine(dialect.parse(blank_postgres_url), writer=True, connections=1, relay_cipher=FieldCipher())
     migrate.upgrade(engine, versions=versions)
     engine.dispose()
     recorded = json.loads(RECORDED.read_text("utf-8"))

@@ -34,7 +34,7 @@ class Side:
     """One of the two: its connection, and the gate at which it stops."""
 
     def __init__(self, url: str, number: int) -> None:
-        self._engine = dialect.engine(dialect.parse(url), writer=True, connections=1, relay_seal=FieldCipher())
+        self._engine = dialect.engine(dialect.parse(url), writer=True, connections=1, relay_cipher=FieldCipher())
         self._number = number
         self._may = threading.Semaphore(0)
         self._stops: queue.SimpleQueue[str] = queue.SimpleQueue()

@@ -1,1 +1,1 @@
-"""The store's engine: the database, its dialects, transactions, tables and migrations."""
+"""The database below the tables: connections, dialects, group commit, schema, migrations, paging and clock."""

@@ -1,7 +1,7 @@
-"""The time that the relays of a store go by: this machine's on SQLite, the database's on PostgreSQL.
+"""The clock of a store: this machine's on SQLite, the database's on PostgreSQL.
 
-There it is one time for all of them, however wrong the clocks of their machines are: it decides leases, schedules,
-what counts against a budget, and what requests are signed with.
+On PostgreSQL all relays share one time, however wrong the clocks of their machines are. The clock decides leases,
+schedules, the request budget, and the timestamps in signatures.
 """
 
 import time
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from relay.model import MINUTE, Instant
 
 PATIENCE = 2 * MINUTE
-"""How long a relay goes by its store's time, where the machine's clock is behind it: NTP needs less to set it right."""
+"""How long a relay uses its store's time if the machine's clock is behind it. NTP corrects a clock sooner."""
 
 
 def system_clock() -> Instant:
@@ -19,35 +19,35 @@ def system_clock() -> Instant:
 
 
 def monotonic_ms() -> Instant:
-    """Milliseconds since some instant, by a clock that nobody sets: it only runs, where it can in a sleep too."""
+    """Milliseconds since some instant, by a clock that nobody can set. It counts suspended time if the system can."""
     return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000
 
 
 class SteadyClock:
-    """A clock that is asked every so often with `sync`, and carried on in between by one that runs evenly."""
+    """A clock that `sync` sets by its source from time to time, and a monotonic clock carries on in between."""
 
-    def __init__(self, even: Callable[[], Instant] = monotonic_ms) -> None:
-        self._even = even
-        self._ahead: int | None = None
+    def __init__(self, monotonic: Callable[[], Instant] = monotonic_ms) -> None:
+        self._monotonic = monotonic
+        self._offset: int | None = None
 
     def __call__(self) -> Instant:
-        if self._ahead is None:
-            raise RuntimeError("the clock was not set yet")
-        return self._even() + self._ahead
+        if self._offset is None:
+            raise RuntimeError("the clock is not set yet")
+        return self._monotonic() + self._offset
 
-    def sync(self, ask: Callable[[], Instant]) -> int:
-        """Asks. What is answered was so at some instant between question and answer.
+    def sync(self, source: Callable[[], Instant]) -> int:
+        """Corrects the clock by its `source`, whose answer was true at some instant between question and answer.
 
-        So much is corrected as the answer demands and no more: a slow answer makes a good clock no worse. Returns by
-        how many milliseconds; the first time 0.
+        The correction is the smallest that the answer allows, so a slow answer makes a good clock no worse. Returns the
+        correction in milliseconds; the first time 0.
         """
-        asked = self._even()
-        said = ask()
-        answered = self._even()
-        least, most = said - answered, said - asked
-        known = (least + most) // 2 if self._ahead is None else self._ahead
-        self._ahead = min(max(known, least), most)
-        return self._ahead - known
+        before = self._monotonic()
+        source_time = source()
+        after = self._monotonic()
+        least, most = source_time - after, source_time - before
+        offset = (least + most) // 2 if self._offset is None else self._offset
+        self._offset = min(max(offset, least), most)
+        return self._offset - offset
 
 
 class DatabaseClock(SteadyClock):
@@ -55,32 +55,33 @@ class DatabaseClock(SteadyClock):
 
 
 class MachineClock(SteadyClock):
-    """This machine's clock, which does not jump between two times that it is set."""
+    """This machine's clock, which does not jump between two calls of `sync`."""
 
     def __init__(
-        self, even: Callable[[], Instant] = monotonic_ms, machine: Callable[[], Instant] = system_clock
+        self, monotonic: Callable[[], Instant] = monotonic_ms, machine: Callable[[], Instant] = system_clock
     ) -> None:
-        super().__init__(even)
+        super().__init__(monotonic)
         self.machine = machine
-        """What it is set by."""
+        """The source of `sync`."""
         self._held_until: int | None = None
 
     def begin(self, at: Instant) -> int:
-        """Begins at `at`, an instant that has been, if the machine's clock is behind it: that clock is wrong, as after
-        a power cut on a board that keeps no time. Until it is set right, or for `PATIENCE`, this one runs on evenly.
+        """Starts at `at`, an instant in the past, if the machine's clock is behind it: then that clock is wrong, as
+        after a power cut on a board without a clock battery. This clock ignores it until it is correct, or for
+        `PATIENCE`.
 
-        Returns by how many milliseconds the machine's clock is behind; 0 if it is not.
+        Returns how many milliseconds the machine's clock is behind, else 0.
         """
-        if (behind := at - self()) <= 0 or self._ahead is None:
+        if (behind := at - self()) <= 0 or self._offset is None:
             return 0
-        self._ahead += behind
-        self._held_until = self._even() + PATIENCE
+        self._offset += behind
+        self._held_until = self._monotonic() + PATIENCE
         return behind
 
-    def sync(self, ask: Callable[[], Instant]) -> int:
-        """As of any carried clock. While the machine's is behind where this one began, it is not heeded."""
+    def sync(self, source: Callable[[], Instant]) -> int:
+        """As `SteadyClock.sync`, but ignores the machine's clock while it is behind the start of this one."""
         if self._held_until is not None:
-            if self._even() < self._held_until and ask() < self():
+            if self._monotonic() < self._held_until and source() < self():
                 return 0
             self._held_until = None
-        return super().sync(ask)
+        return super().sync(source)

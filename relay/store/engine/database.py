@@ -1,6 +1,6 @@
-"""One database: transactions on it.
+"""The database: opening it, and transactions on it.
 
-SQLAlchemy is used synchronously, on threads of our own: a transaction is one hop from the event loop however many
+SQLAlchemy runs synchronously on threads of the store: a transaction is one hop from the event loop, however many
 statements it has.
 """
 
@@ -23,26 +23,26 @@ from relay.store.engine.group_commit import TRIES, GroupCommitWriter
 from relay.store.engine.schema import leader_leases
 
 Tx = Connection
-"""A transaction: what the functions of the store work in."""
+"""A transaction: the first argument of the functions of the store."""
 
 T = TypeVar("T")
 Item = TypeVar("Item")
 
-_SEAL = "relay_seal"
+_CIPHER = "relay_cipher"
 _READERS = 4
 
 LAST_SEEN = "clock"
-"""The duty whose `until` is the newest instant that the relay on this store has seen, to the minute."""
+"""The row of `leader_leases` whose `until` is the newest instant a relay on this store has seen, to the minute."""
 
 
 def cipher_of(tx: Tx) -> FieldCipher:
-    """What the secrets of the transaction's store are sealed and opened with."""
-    seal: FieldCipher = tx.get_execution_options()[_SEAL]
-    return seal
+    """The cipher of the secrets in the transaction's store."""
+    cipher: FieldCipher = tx.get_execution_options()[_CIPHER]
+    return cipher
 
 
 class Store:
-    """The relay's database. Open with `Store.open`; close with `aclose`."""
+    """The relay's database. Open it with `Store.open`, close it with `aclose`."""
 
     def __init__(
         self,
@@ -54,46 +54,46 @@ class Store:
     ) -> None:
         self._engine, self._reader, self._lock, self.clock = writer, reader, lock, clock
         self.is_behind = behind
-        """By how many milliseconds the machine's clock was behind the store's time when it was opened."""
+        """How many milliseconds the machine's clock was behind the store's time when the store was opened."""
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
         self._writer = GroupCommitWriter(writer)
         self._closed = False
         self.write_fault: str | None = None
-        """Why the last write failed; None if it did not."""
+        """Why the last write failed; None if it succeeded."""
 
     @property
     def is_exclusive(self) -> bool:
-        """Whether no other relay can be at work in this store (SQLite: the file is locked)."""
+        """Whether no other relay can use this store (SQLite: the file is locked)."""
         return self._lock is not None
 
     @property
     def uses_database_clock(self) -> bool:
-        """Whether its clock is the database's, and not the machine's."""
+        """Whether the clock is the database's, not the machine's."""
         return isinstance(self.clock, DatabaseClock)
 
     @property
-    def goes_by_the_machine(self) -> bool:
-        """Whether its clock is this machine's, which may be set."""
+    def uses_machine_clock(self) -> bool:
+        """Whether the clock is this machine's, which people and NTP may set."""
         return isinstance(self.clock, MachineClock)
 
     @classmethod
     async def open(
-        cls, url: str, seal: FieldCipher | None = None, clock: Callable[[], Instant] | None = None
+        cls, url: str, cipher: FieldCipher | None = None, clock: Callable[[], Instant] | None = None
     ) -> "Store":
-        """Opens the database, bringing its tables up to date. Raises StoreError, saying what to do.
+        """Opens the database and upgrades its tables. Raises StoreError, whose text says what to do.
 
-        `seal` is what its secrets are sealed and opened with; None leaves them as they are. `clock` tells the time in
-        place of the machine's clock (SQLite) or the database's (PostgreSQL).
+        `cipher` encrypts and decrypts the secrets; None stores them in plain text. `clock` replaces the machine's clock
+        (SQLite) or the database's (PostgreSQL).
         """
-        return await asyncio.to_thread(cls._open, url, seal or FieldCipher(), clock)
+        return await asyncio.to_thread(cls._open, url, cipher or FieldCipher(), clock)
 
     @classmethod
-    def _open(cls, url: str, seal: FieldCipher, clock: Callable[[], Instant] | None) -> "Store":
+    def _open(cls, url: str, cipher: FieldCipher, clock: Callable[[], Instant] | None) -> "Store":
         parsed = dialect.parse(url)
         sqlite = dialect.is_sqlite(parsed)
         lock = dialect.lock_file(parsed) if sqlite else None
-        writer = dialect.engine(parsed, writer=True, connections=1, **{_SEAL: seal})
-        reader = dialect.engine(parsed, writer=False, connections=_READERS, **{_SEAL: seal})
+        writer = dialect.engine(parsed, writer=True, connections=1, **{_CIPHER: cipher})
+        reader = dialect.engine(parsed, writer=False, connections=_READERS, **{_CIPHER: cipher})
         clock = clock or (MachineClock() if sqlite else DatabaseClock())
         try:
             if not sqlite:
@@ -115,53 +115,53 @@ class Store:
     async def write(self, work: Callable[[Tx], T]) -> T:
         """Runs `work` in a transaction; returns after the commit is durable. On an exception nothing of it remains.
 
-        `work` runs on another thread, and again where those it was to be committed with came to nothing: it does
-        nothing but read and write.
+        `work` runs on another thread and may run again if the batch it was part of is rolled back, so it must only read
+        and write the database.
 
-        Raises StoreError where the database fails, and whatever `work` raises.
+        Raises StoreError if the database fails, and every exception of `work`.
         """
         self._check_open()
-        with self._noted():
+        with self._recording_fault():
             return await self._writer.write(work)
 
     async def write_together(self, work: Callable[[Tx, Sequence[Item]], Sequence[T]], item: Item) -> T:
-        """As `write`, for what costs less where it is done for many at a time: all items that wait at once for the same
-        `work` are given to it, which returns in their order what came of each."""
+        """As `write`, for work that is cheaper in batches: `work` gets all items that wait for it at the same time, and
+        returns their results in the same order."""
         self._check_open()
-        with self._noted():
+        with self._recording_fault():
             return await self._writer.write_batched(work, item)
 
     async def write_nothing(self) -> None:
-        """A write that changes nothing, to find out whether the database takes any. Raises StoreError."""
+        """A write that changes nothing, to test whether the database accepts writes. Raises StoreError."""
         await self.write(migrate.write_nothing)
 
     async def read(self, work: Callable[[Tx], T]) -> T:
-        """Runs `work` on one consistent view of the database. Raises StoreError where the database fails."""
+        """Runs `work` on one consistent snapshot of the database. Raises StoreError if the database fails."""
         self._check_open()
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, work)
 
     async def sync_clock(self) -> int:
-        """Sets the clock by the one that it goes by; returns by how many milliseconds. Raises StoreError.
+        """Corrects the clock by its source; returns the correction in milliseconds. Raises StoreError.
 
-        Plans have to follow, in the next transaction.
+        After a large correction the caller shifts pending times (`clock_shift`).
         """
         if isinstance(self.clock, DatabaseClock):
             return await self.read(lambda tx: _set(self.clock, tx))
         return self.clock.sync(self.clock.machine) if isinstance(self.clock, MachineClock) else 0
 
-    async def notify(self, ringer: str) -> None:
-        """Wakes whoever listens to `notifications` of this store, also in other processes. Raises StoreError."""
-        await self.read(lambda tx: dialect.notify(tx, ringer))
+    async def notify(self, sender: str) -> None:
+        """Wakes all relays that read `notifications` of this store, also in other processes. Raises StoreError."""
+        await self.read(lambda tx: dialect.notify(tx, sender))
 
     def notifications(self) -> AsyncGenerator[str]:
-        """Who rings, as long as the connection lasts; once at its beginning '', as rings before it were not heard.
+        """The senders of `notify`, while the connection lasts. The first item is '': earlier ones may have been missed.
 
-        Raises StoreError where it can't be had, or is lost. SQLite has none.
+        Raises StoreError if the connection fails or is lost. PostgreSQL only.
         """
         return dialect.listen(self._reader)
 
     @contextmanager
-    def _noted(self) -> Iterator[None]:
+    def _recording_fault(self) -> Iterator[None]:
         try:
             yield
         except ConstraintViolation:
@@ -185,7 +185,7 @@ class Store:
             raise dialect.to_store_error(error) from error
 
     def vacuum(self) -> None:
-        """Rewrites a SQLite file, in whose free pages what was overwritten could still be read. Takes its time."""
+        """Rewrites a SQLite file, whose free pages still hold overwritten text. Slow; does nothing on PostgreSQL."""
         if not self.is_exclusive:
             return
         connection = self._engine.raw_connection()
@@ -196,7 +196,7 @@ class Store:
             connection.close()
 
     async def aclose(self) -> None:
-        """Commits what waits, then closes. Safe to call twice."""
+        """Commits waiting transactions, then closes. Safe to call twice."""
         if self._closed:
             return
         self._closed = True
@@ -207,12 +207,12 @@ class Store:
         self._pool.shutdown()
         self._engine.dispose()
         self._reader.dispose()
-        if self._lock is not None:  # after SQLite, which loses its own locks with it
+        if self._lock is not None:  # after SQLite, which would lose its own locks with it
             self._lock.close()
 
 
 def _begin(clock: Callable[[], Instant], tx: Tx) -> int:
-    """Sets the clock for the first time. Returns by how much the machine's is behind the store's time."""
+    """Sets the clock for the first time. Returns how many milliseconds the machine's is behind the store's time."""
     _set(clock, tx)
     last_seen = tx.execute(select(leader_leases.c.until).where(leader_leases.c.name == LAST_SEEN)).scalar()
     return clock.begin(last_seen) if isinstance(clock, MachineClock) and last_seen is not None else 0
@@ -225,20 +225,20 @@ def _set(clock: Callable[[], Instant], tx: Tx) -> int:
 
 
 def read_only(url: str, work: Callable[[Tx], T], versions: Sequence[Path] = migrate.VERSIONS) -> T:
-    """Runs `work` on a store in which a relay may be at work: takes no lock, and changes nothing, not even its tables.
+    """Runs `work` on a store that a relay may be using: takes no lock and changes nothing, its tables included.
 
-    Raises StoreError where there is no store, or its tables are not those of this version.
+    Raises StoreError if there is no store, or its tables are of another version.
     """
-    return _beside(url, work, versions, writing=False)
+    return _connect_and_run(url, work, versions, writing=False)
 
 
 def write_offline(url: str, work: Callable[[Tx], T], versions: Sequence[Path] = migrate.VERSIONS) -> T:
-    """As `read_only`, for `work` that changes something, in a moment: relays at work on the store wait meanwhile."""
-    return _beside(url, work, versions, writing=True)
+    """As `read_only`, for short `work` that writes: relays that use the store wait until it is done."""
+    return _connect_and_run(url, work, versions, writing=True)
 
 
 def exists(url: str) -> bool:
-    """Whether there is a store, of whatever version. Raises StoreError where that can't be found out."""
+    """Whether there is a store, of any version. Raises StoreError if the database fails."""
     if not _has_file(url):
         return False
     try:
@@ -248,10 +248,10 @@ def exists(url: str) -> bool:
         raise dialect.to_store_error(error) from error
 
 
-def _beside(url: str, work: Callable[[Tx], T], versions: Sequence[Path], writing: bool) -> T:
+def _connect_and_run(url: str, work: Callable[[Tx], T], versions: Sequence[Path], writing: bool) -> T:
     if not _has_file(url):
-        place = dialect.parse(url).database
-        raise StoreError(f"there is no store at {place}; is storage.url right, and did a relay run already?")
+        path = dialect.parse(url).database
+        raise StoreError(f"there is no store at {path}; is storage.url right, and did a relay run already?")
     try:
         with connect(url, writing=writing) as tx:
             if migrate.needs_upgrade(tx, versions=versions):
@@ -263,18 +263,18 @@ def _beside(url: str, work: Callable[[Tx], T], versions: Sequence[Path], writing
 
 
 def _has_file(url: str) -> bool:
-    """False where a SQLite store has none; a visitor would make one."""
+    """False if a SQLite store has no file; connecting would create one."""
     parsed = dialect.parse(url)
     return not dialect.is_sqlite(parsed) or Path(str(parsed.database)).exists()
 
 
 @contextmanager
-def connect(url: str, seal: FieldCipher | None = None, *, writing: bool = False) -> Iterator[Tx]:
-    """A transaction in a store whose tables may be of any version, and in which a relay may be at work.
+def connect(url: str, cipher: FieldCipher | None = None, *, writing: bool = False) -> Iterator[Tx]:
+    """A transaction in a store that a relay may be using, and whose tables may be of any version.
 
-    Unless it is `writing` it only reads. Raises DBAPIError.
+    It is read-only unless `writing`. Raises DBAPIError.
     """
-    engine = dialect.engine(dialect.parse(url), writer=writing, connections=1, **{_SEAL: seal or FieldCipher()})
+    engine = dialect.engine(dialect.parse(url), writer=writing, connections=1, **{_CIPHER: cipher or FieldCipher()})
     try:
         with engine.begin() if writing else engine.connect() as connection:
             yield connection

@@ -1,4 +1,4 @@
-"""What is sealed in the store: read and written through here, found at start, and sealed anew when the key changes."""
+"""Encrypted columns: values that are encrypted when written and decrypted when read, bound to column and row."""
 
 import os
 
@@ -6,8 +6,8 @@ from relay.errors import StoreError
 from relay.security.encryption import NONCE_BYTES, DecryptionError, FieldCipher
 from relay.store.engine.database import Tx, cipher_of
 
-_UNREADABLE = (
-    "a row of the store was sealed with another key, or was changed by hand; "
+_NOT_DECRYPTED = (
+    "a row of the store was encrypted with another key, or was changed by hand; "
     "is security.secret_key the same for every relay on this store?"
 )
 
@@ -18,18 +18,18 @@ def encrypt(tx: Tx, column: str, id: str, text: str) -> str:
 
 
 def decrypt(tx: Tx, column: str, id: str, stored: str) -> str:
-    """What was written. Raises StoreError where it can't be opened."""
+    """The text that was encrypted. Raises StoreError if it can't be decrypted."""
     return decrypt_with(cipher_of(tx), column, id, stored)
 
 
-def decrypt_with(seal: FieldCipher, column: str, id: str, stored: str) -> str:
-    """As `decrypt`, where there is no transaction."""
+def decrypt_with(cipher: FieldCipher, column: str, id: str, stored: str) -> str:
+    """As `decrypt`, without a transaction."""
     try:
-        return seal.decrypt(stored, f"{column}:{id}")
+        return cipher.decrypt(stored, f"{column}:{id}")
     except DecryptionError:
-        raise StoreError(_UNREADABLE) from None
+        raise StoreError(_NOT_DECRYPTED) from None
 
 
 def fingerprints(tx: Tx, text: str) -> tuple[str, ...]:
-    """What a text that must not be guessed is known by: the first is written, all are looked for."""
+    """Keyed hashes (HMAC) of a text, one for each key: write the first, search for all of them."""
     return cipher_of(tx).fingerprints(text)

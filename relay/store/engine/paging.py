@@ -1,4 +1,4 @@
-"""Cursors: newest first by (instant, key), so that a page stays right while rows come and go."""
+"""Pages of a list, newest first by (instant, key), so that a page stays correct while rows are added and removed."""
 
 import base64
 import binascii
@@ -12,53 +12,53 @@ from relay.errors import ValidationFailed
 from relay.model import Instant
 
 MAX_PAGE_SIZE = 200
-"""Rows of one page at the most."""
+"""The most rows of one page."""
 
 _CURSOR = re.compile(r"(\d{1,16}):([A-Za-z0-9_-]{1,160}(?::[A-Za-z0-9_-]{1,160})?)")
 
 CursorKey = tuple[Instant, *tuple[str, ...]]
-"""Where a row stands in a list: its instant, and its key."""
+"""The position of a row in a list: its instant, then its key."""
 
 
 class Page(NamedTuple):
-    """What a caller asked for: at most `limit` rows older than `cursor`."""
+    """The requested page: at most `limit` rows older than `cursor`."""
 
     limit: int = 50
     cursor: str | None = None
 
 
 def encode(at: Instant, *key: str) -> str:
-    """An opaque cursor for the row at this place."""
+    """An opaque cursor for the row at this position."""
     return base64.urlsafe_b64encode(":".join((str(at), *key)).encode()).rstrip(b"=").decode()
 
 
 def decode(cursor: str) -> CursorKey:
-    """The place that a cursor names. Raises Invalid for a text that no list gave out."""
+    """The position that a cursor names. Raises ValidationFailed for a text that is no cursor."""
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
     except (binascii.Error, ValueError):  # guard: declared-errors
         text = ""
-    if (found := _CURSOR.fullmatch(text)) is None:
+    if (parts := _CURSOR.fullmatch(text)) is None:
         raise _invalid()
-    return int(found[1]), *found[2].split(":")
+    return int(parts[1]), *parts[2].split(":")
 
 
 def _invalid() -> ValidationFailed:
-    text = "cursor is not one that this list gave out; leave it away to start anew"
+    text = "invalid cursor for this list; omit it to start from the first page"
     return ValidationFailed("invalid_cursor", text, "cursor")
 
 
 def apply_page(query: Select[Any], order: Sequence[Column[Any]], page: Page) -> Select[Any]:
-    """The query, ordered and cut for the page, with one row more to know whether another follows.
+    """The query, ordered and limited to the page and one more row, which shows whether another page follows.
 
-    `order` is the instant, and then what tells rows apart. Raises Invalid for another list's cursor.
+    `order` is the instant, then the columns that make it unique. Raises ValidationFailed for another list's cursor.
     """
     if page.cursor is not None:
-        place = decode(page.cursor)
-        if len(place) != len(order):
+        position = decode(page.cursor)
+        if len(position) != len(order):
             raise _invalid()
         # As one comparison of rows, so that the index is entered at the cursor and not walked down to it.
-        query = query.where(tuple_(*order) < tuple_(*map(literal, place)))
+        query = query.where(tuple_(*order) < tuple_(*map(literal, position)))
     return query.order_by(*(column.desc() for column in order)).limit(page.limit + 1)
 
 

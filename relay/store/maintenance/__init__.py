@@ -1,1 +1,1 @@
-"""Maintenance of the store: backup, import, re-encryption, diagnostics."""
+"""Work on a whole store: backup and restore, a new encryption key, the move to PostgreSQL, checks and reports."""

@@ -1,4 +1,4 @@
-"""What a relay would find in its store at its start, found out beforehand and without changing anything."""
+"""Checks a store as a starting relay would, without changing anything."""
 
 import os
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from relay.store.engine.database import connect
 from relay.store.maintenance import reencrypt
 
 
-def preflight_check(url: str, seal: FieldCipher, versions: Sequence[Path] = migrate.VERSIONS) -> str:
-    """The state of a store, in words; a relay may be at work in it. Raises StoreError where none could start on it."""
+def preflight_check(url: str, cipher: FieldCipher, versions: Sequence[Path] = migrate.VERSIONS) -> str:
+    """The state of a store, as a phrase; a relay may be using it. Raises StoreError if no relay could start on it."""
     parsed = dialect.parse(url)
     if dialect.is_sqlite(parsed):
         path = Path(str(parsed.database)).absolute()
@@ -22,7 +22,7 @@ def preflight_check(url: str, seal: FieldCipher, versions: Sequence[Path] = migr
         if not path.exists():
             return "is not there yet; `relay serve` makes it when it starts"
     try:
-        with connect(url, seal) as tx:
+        with connect(url, cipher) as tx:
             current, behind = migrate.version_of(tx), migrate.needs_upgrade(tx, versions=versions)
             if not behind:
                 reencrypt.check(tx)
@@ -41,8 +41,8 @@ def preflight_check(url: str, seal: FieldCipher, versions: Sequence[Path] = migr
 
 
 def _refuse_unless_writable(path: Path) -> None:
-    """Raises StoreError where this user can't write the file, or make it and what SQLite puts beside it."""
+    """Raises StoreError if this user can't write the file, or create it and SQLite's files beside it."""
     folder = next(parent for parent in path.parents if parent.exists())
-    places = [folder, *([path] if path.exists() else [])]
-    if closed := [place for place in places if not os.access(place, os.W_OK)]:
-        raise StoreError(f"{closed[-1]} can't be written; give storage.url a folder that this user may write to")
+    paths = [folder, *([path] if path.exists() else [])]
+    if read_only := [path for path in paths if not os.access(path, os.W_OK)]:
+        raise StoreError(f"{read_only[-1]} can't be written; give storage.url a folder that this user may write to")

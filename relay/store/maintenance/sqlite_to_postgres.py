@@ -87,14 +87,14 @@ class SqliteToPostgres:
         cls,
         source_url: str,
         target_url: str,
-        seal: FieldCipher,
+        cipher: FieldCipher,
         part: int = CHUNK,
         versions: Sequence[Path] = migrate.VERSIONS,
     ) -> "SqliteToPostgres":
         """Judges both stores, and closes the new one to relays. A move's parts are the same each time."""
         move = cls(source_url, target_url, part, versions)
         try:
-            move._check_source(source_url, seal)
+            move._check_source(source_url, cipher)
             move._begin()
         except BaseException:
             move.close()
@@ -156,10 +156,10 @@ class SqliteToPostgres:
             self._lock.close()
             self._lock = None
 
-    def _check_source(self, url: str, seal: FieldCipher) -> None:
+    def _check_source(self, url: str, cipher: FieldCipher) -> None:
         if not self.path.exists():
             raise StoreError(f"there is no store at {self.path}; is --from right?")
-        with connect(url, seal) as tx:
+        with connect(url, cipher) as tx:
             version, newest = migrate.version_of(tx), migrate.newest(self._versions)
             if migrate.needs_upgrade(tx, self._moved, self._versions) or version != newest:
                 raise StoreError(

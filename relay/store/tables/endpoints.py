@@ -15,7 +15,7 @@ from relay.store.engine.database import Tx, cipher_of
 from relay.store.engine.schema import endpoints
 
 _HEALTH = ("paused_until", "failing_since", "failures", "disabled_at", "disabled_reason")
-_SEALED = ("url", "secrets", "headers")
+_ENCRYPTED = ("url", "secrets", "headers")
 _KEPT = 1_000
 _NAMES = (*Endpoint.__slots__, "fingerprint")
 _COLUMNS = [endpoints.c[name] for name in _NAMES]
@@ -90,7 +90,9 @@ def _row(tx: Tx, endpoint: Endpoint) -> dict[str, Any]:
     row["events"] = json.dumps([event.value for event in endpoint.events])
     row["secrets"] = json.dumps([asdict(secret) for secret in endpoint.secrets])
     row["headers"] = json.dumps(dict(endpoint.headers))
-    return row | {name: encrypted_columns.encrypt(tx, f"endpoints.{name}", endpoint.id, row[name]) for name in _SEALED}
+    return row | {
+        name: encrypted_columns.encrypt(tx, f"endpoints.{name}", endpoint.id, row[name]) for name in _ENCRYPTED
+    }
 
 
 def _endpoint(tx: Tx, row: Row[Any]) -> Endpoint:
@@ -98,12 +100,12 @@ def _endpoint(tx: Tx, row: Row[Any]) -> Endpoint:
 
 
 @lru_cache(_KEPT)
-def _decrypted(seal: FieldCipher, row: tuple[Any, ...]) -> Endpoint:
+def _decrypted(cipher: FieldCipher, row: tuple[Any, ...]) -> Endpoint:
     """The endpoint of a row, opened once for many deliveries: another row is another endpoint, so none gets stale."""
     values = dict(zip(_NAMES, row, strict=True))
     del values["fingerprint"]
-    for name in _SEALED:
-        values[name] = encrypted_columns.decrypt_with(seal, f"endpoints.{name}", values["id"], values[name])
+    for name in _ENCRYPTED:
+        values[name] = encrypted_columns.decrypt_with(cipher, f"endpoints.{name}", values["id"], values[name])
     values["kind"] = EndpointKind(values["kind"])
     values["events"] = tuple(EventType(event) for event in json.loads(values["events"]))
     values["secrets"] = tuple(Secret(**secret) for secret in json.loads(values["secrets"]))

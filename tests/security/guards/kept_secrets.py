@@ -82,7 +82,7 @@ SECRETS = (
         "unknown-key-id",
         "The relay refuses to start with a key that can't read the store",
         "tests/store/test_encrypted_store.py::test_a_store_that_the_key_can_not_read_is_refused",
-        swap("sorted(found - seal.key_ids)", "[]"),
+        swap("sorted(used - cipher.key_ids)", "[]"),
     ),
     Guard(
         "private-files",

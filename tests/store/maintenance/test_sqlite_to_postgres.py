@@ -36,7 +36,7 @@ def quiet(_done: int, _of: int) -> None:
 @pytest.fixture
 def old(sqlite_url: str) -> Iterator[Engine]:
     """A new SQLite store, in which somebody else writes."""
-    made = dialect.engine(dialect.parse(sqlite_url), writer=True, connections=1, relay_seal=FieldCipher())
+    made = dialect.engine(dialect.parse(sqlite_url), writer=True, connections=1, relay_cipher=FieldCipher())
     yield made
     made.dispose()
 
@@ -56,7 +56,7 @@ def relay_at_work(sqlite_url: str) -> Iterator[Callable[[], None]]:
 
 def held_by(url: str) -> list[dict[str, Any]]:
     """Every row of the tables that move, in an order of its own, as PostgreSQL can keep it."""
-    engine = dialect.engine(dialect.parse(url), writer=False, connections=1, relay_seal=FieldCipher())
+    engine = dialect.engine(dialect.parse(url), writer=False, connections=1, relay_cipher=FieldCipher())
     with engine.connect() as tx:
         rows = [{"table": table.name, **row} for table in TABLES for row in tx.execute(select(table)).mappings()]
     engine.dispose()

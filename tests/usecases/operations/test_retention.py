@@ -210,7 +210,7 @@ async def test_deliveries_go_on_while_a_large_store_is_tidied(
     store: Store, store_url: str, clock: Clock, jobs: int, each: int
 ) -> None:
     """All goes in one tick, and no transaction is so large that others would wait for long."""
-    engine = dialect.engine(dialect.parse(store_url), writer=True, connections=1, relay_seal=FieldCipher())
+    engine = dialect.engine(dialect.parse(store_url), writer=True, connections=1, relay_cipher=FieldCipher())
     fill(engine, jobs, each, NOON)
     engine.dispose()
     clock.advance(MONTH + RETENTION)
