@@ -1,4 +1,4 @@
-"""What comes in."""
+"""Incoming requests."""
 
 from tests.security.guard import Guard, also, gone, instead, never, swap
 

@@ -1,4 +1,4 @@
-"""Who may use it."""
+"""Access."""
 
 from tests.security.guard import Guard, gone, instead, never, swap
 
