@@ -1,4 +1,4 @@
-# Every target sets up what it needs; a fresh machine needs only make and Python 3.11 or newer.
+# Every target installs its requirements; a new machine needs only make and Python 3.11 or newer.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
@@ -12,19 +12,19 @@ SECONDS ?= 60
 .PHONY: help demo test test-long check format bench-polling bench-scaling bench-speed lock renew image habits fuzz guards torture \
   audit sbom release tag workflows chart manifests proxies docs browser screenshots clean
 
-help: ## Show what there is to make
+help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-demo: $(DEMO) ## See the relay work: sandbox Exec, relay and receiver on this machine, no account
+demo: $(DEMO) ## Show the relay at work: a stand-in for Exec, relay and receiver on this machine, no account
 	@$(RUN)/relay demo
 
-test: $(DEV) browser ## Run the tests on all cores, with branch coverage; some: make test ARGS="-k budget"
+test: $(DEV) browser ## Run the tests on all cores, with branch coverage; a selection: make test ARGS="-k budget"
 	$(RUN)/python -m pytest -q -n auto --dist worksteal --cov --cov-report=term --no-cov-on-fail $(ARGS)
 
-test-long: $(DEV) browser ## Run what takes long: tortures, schemathesis, benchmarks' own tests
+test-long: $(DEV) browser ## Run the slow tests: tortures, schemathesis, the benchmarks' own tests
 	$(RUN)/python -m pytest -q -n auto --dist worksteal -m long $(ARGS)
 
-check: $(DEV) ## Lint, formatting, types
+check: $(DEV) ## Check lint, formatting and types
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
@@ -33,22 +33,22 @@ format: $(DEV) ## Format the code
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
 
-habits: $(DEV) ## Have git check what is about to be committed, as `make check` does
+habits: $(DEV) ## Install a git hook that checks each commit like `make check`
 	$(RUN)/pre-commit install
 
-bench-polling: $(DEV) ## How near the relay's polls come to the optimum, and whole days of them: minutes
+bench-polling: $(DEV) ## Compare the relay's polls with the optimum, and simulate whole days: minutes
 	$(RUN)/python -m benchmarks.polling $(ARGS)
 
-bench-speed: $(BENCH) ## How near deliveries and registrations come to what two cores can do: half an hour
+bench-speed: $(BENCH) ## Compare deliveries and registrations with the limits of two cores: half an hour
 	$(RUN)/python -m benchmarks.speed $(ARGS)
 
-bench-scaling: $(DEV) ## What several relays cost one PostgreSQL, and what it could carry: minutes
+bench-scaling: $(DEV) ## Measure what several relays cost one PostgreSQL: minutes
 	$(RUN)/python -m benchmarks.scaling $(ARGS)
 
-lock: $(DEV) ## Pin the requirements anew, with hashes
+lock: $(DEV) ## Pin all requirements, with hashes
 	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null RELAY_PIP_COMPILE=$(RUN)/pip-compile sh requirements/lock.sh
 
-renew: $(DEV) ## Take the newest digests of base images and actions into the files that name them; needs the network
+renew: $(DEV) ## Update the digests of base images and actions; needs the network
 	@$(RUN)/python -m requirements.renew $(ARGS)
 
 image: ## Build the container image
@@ -57,50 +57,50 @@ image: ## Build the container image
 fuzz: $(SECURITY) ## Fuzz every parser, a minute each; longer: make fuzz SECONDS=600
 	$(RUN)/python -m tests.fuzz $(SECONDS)
 
-guards: $(DEV) ## Take out each guard that SECURITY.md names, and see its test fail; takes minutes
+guards: $(DEV) ## Remove each guard that SECURITY.md names, and check that its test fails; takes minutes
 	$(RUN)/python -m tests.security $(ARGS)
 
-torture: $(DEV) ## Kill, cut and fill up everything, many times, and count what was lost: an hour or more; some: make torture ARGS="kill-sqlite"
+torture: $(DEV) ## Kill relays, disconnect databases, fill disks, many times, and count losses: an hour or more; one: make torture ARGS="kill-sqlite"
 	$(RUN)/python -m tests.torture $(ARGS)
 
-audit: $(SECURITY) ## Ask for known vulnerabilities of what is pinned; needs the network
+audit: $(SECURITY) ## Check the pins for known vulnerabilities; needs the network
 	@RELAY_PIP_AUDIT=$(RUN)/pip-audit sh requirements/audit.sh
 
-sbom: $(SECURITY) ## List what the image runs, as CycloneDX: build/sbom.cdx.json
+sbom: $(SECURITY) ## List the contents of the image, as CycloneDX: build/sbom.cdx.json
 	@RELAY_RUN=$(RUN) sh requirements/sbom.sh
 
-release: $(DEV) ## Make wheel and source distribution in dist/, install the wheel elsewhere, run the demo from it
+release: $(DEV) ## Build wheel and source distribution in dist/, install the wheel in an empty environment, run the demo from it
 	@RELAY_RUN=$(RUN) sh requirements/release.sh
 
-tag: $(DEV) ## Make the section of CHANGELOG.md, the commit and the tag of a release; all but the push
+tag: $(DEV) ## Make a release's section of CHANGELOG.md, its commit and its tag; everything except the push
 	@$(RUN)/python -m requirements.tagging
 
-workflows: $(DEV) ## Judge .github/workflows with actionlint, and what a release may do; builds actionlint with Go
+workflows: $(DEV) ## Check .github/workflows with actionlint, and what a release may do; builds actionlint with Go
 	$$(sh requirements/tool.sh actionlint)
 	$(RUN)/python -m pytest -q tests/deploy/workflows.py $(ARGS)
 
-chart: $(DEV) ## Lint and render deploy/helm with Helm, judge what comes of it; builds Helm with Go
+chart: $(DEV) ## Lint and render deploy/helm with Helm, and check the result; builds Helm with Go
 	@sh requirements/tool.sh helm > /dev/null
 	$(RUN)/python -m pytest -q tests/deploy/chart.py $(ARGS)
 
-manifests: ## Make deploy/kubernetes out of the chart anew
+manifests: ## Generate deploy/kubernetes from the chart
 	@sh requirements/manifests.sh
 
-proxies: $(DEV) ## Put each recipe of deploy/proxies before a real relay; says which proxies are not there to try
+proxies: $(DEV) ## Test each recipe of deploy/proxies in front of a real relay; lists missing proxies
 	@for one in nginx caddy; do sh requirements/tool.sh $$one > /dev/null || true; done
 	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/proxies.txt
 	$(RUN)/python -m pytest -q -rs tests/deploy/proxies.py $(ARGS)
 
-browser: $(DEV) ## Install the browser that the dashboard's tests drive, where there is none
+browser: $(DEV) ## Install a browser for the dashboard's tests, if there is none
 	@$(RUN)/python -m tests.dashboard.browsers
 
-screenshots: $(DEV) browser ## Draw the README's pictures of the dashboard anew
+screenshots: $(DEV) browser ## Redraw the README's pictures of the dashboard
 	@$(RUN)/python -m tests.dashboard.screenshots docs/images
 
-docs: $(DEV) ## Build the documentation into docs/_build/html; a dead link fails it
+docs: $(DEV) ## Build the documentation into docs/_build/html; a dead link is an error
 	$(RUN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
-clean: ## Remove the virtual environment and what tests leave behind
+clean: ## Remove the virtual environment and the files of tests and builds
 	rm -rf $(VENV) build dist docs/_build docs/reference integrations/zapier/node_modules tests/javascript/node_modules \
 	  .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
 

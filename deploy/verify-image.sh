@@ -1,6 +1,6 @@
 #!/bin/sh
-# Sees that a published image is what its release says: it can be had by tag and by digest without a login, says its
-# version, and is signed by the release's workflow, as a whole and for each architecture.
+# Verifies a published image: it can be pulled by tag and by digest without a login, prints its version, and is signed by
+# the release's workflow, the index and each architecture.
 # usage: verify-image.sh ghcr.io/OWNER/NAME 0.1.0 sha256:... OWNER/REPOSITORY      needs docker, cosign and jq
 set -eu
 image=$1 version=$2 digest=$3 repository=$4

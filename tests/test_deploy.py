@@ -30,7 +30,7 @@ COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 def test_compose_files_are_some(tmp_path: Path) -> None:
     """Compose's own schema takes ours, and the one that the documentation lays over it."""
     beside = tmp_path / "compose.override.yaml"
-    beside.write_text(sections(ROOT / "docs/how-to/litestream.md")["Follow the file"].files[beside.name])
+    beside.write_text(sections(ROOT / "docs/how-to/litestream.md")["Copy the file"].files[beside.name])
     judge = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
     judged = subprocess.run([*judge, "compose.yaml", beside], cwd=ROOT, capture_output=True, text=True, check=False)
     assert judged.returncode == 0, judged.stdout + judged.stderr

@@ -84,7 +84,7 @@ def test_every_dependency_earns_its_place() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     asked = [*project["dependencies"], *(one for some in extras.values() for one in some)]
-    for name in ("security", "bench"):
+    for name in ("security", "bench", "proxies"):
         lines = (ROOT / f"requirements/{name}.in").read_text().splitlines()
         asked += [line for line in lines if line[:1].isalpha()]
     told = re.findall(r"^\| ([a-z0-9-]+) \| [^|]{15,} \|$", (ROOT / "docs/dependencies.md").read_text(), re.MULTILINE)

@@ -7,16 +7,16 @@ from typing import Any
 
 PANELS: list[tuple[str, str, str, list[tuple[str, str]]]] = [
     ("Ready", "stat", "short", [("min by (check) (relay_ready)", "{{check}}")]),
-    ("Being watched", "stat", "short", [("sum(relay_active_watches)", "jobs")]),
-    ("Waiting to go out", "stat", "short", [("sum(relay_pending_deliveries)", "deliveries")]),
+    ("Watched jobs", "stat", "short", [("sum(relay_active_watches)", "jobs")]),
+    ("Pending deliveries", "stat", "short", [("sum(relay_pending_deliveries)", "deliveries")]),
     (
-        "Polls left today",
+        "Remaining polls today",
         "stat",
         "short",
         [('min by (workspace) (relay_poll_budget_remaining{window="day"})', "{{workspace}}")],
     ),
     (
-        "From the job's end until the relay knew",
+        "Delay from the job's end to its detection",
         "timeseries",
         "s",
         [
@@ -28,7 +28,7 @@ PANELS: list[tuple[str, str, str, list[tuple[str, str]]]] = [
         ],
     ),
     (
-        "From then until the receiver had it",
+        "Delay from detection to delivery",
         "timeseries",
         "s",
         [
@@ -46,7 +46,7 @@ PANELS: list[tuple[str, str, str, list[tuple[str, str]]]] = [
         [("60 * sum by (outcome) (rate(relay_polls_total[$__rate_interval]))", "{{outcome}}")],
     ),
     (
-        "Polls left",
+        "Remaining polls",
         "timeseries",
         "short",
         [("min by (workspace, window) (relay_poll_budget_remaining)", "{{workspace}}, {{window}}")],
@@ -58,7 +58,7 @@ PANELS: list[tuple[str, str, str, list[tuple[str, str]]]] = [
         [("60 * sum by (outcome) (rate(relay_delivery_attempts_total[$__rate_interval]))", "{{outcome}}")],
     ),
     (
-        "How long attempts take",
+        "Duration of attempts",
         "timeseries",
         "s",
         [
@@ -93,12 +93,12 @@ SOURCE = {"type": "prometheus", "uid": "${source}"}
 
 
 def of_the_job(query: str) -> str:
-    """The query, of the relays that the variable `job` chooses: `relay_ready` → `relay_ready{job=~"$job"}`."""
+    """Limits a query to the relays in the variable `job`: `relay_ready` → `relay_ready{job=~"$job"}`."""
     return re.sub(r"(relay_\w+)(?:{([^}]*)})?", lambda m: f'{m[1]}{{{m[2] + "," if m[2] else ""}job=~"$job"}}', query)
 
 
 def panel(number: int, title: str, kind: str, unit: str, queries: list[tuple[str, str]]) -> dict[str, Any]:
-    """Four small ones in the first row, then two a row."""
+    """Lays out four small panels in the first row, then two per row."""
     place = (
         {"x": 6 * number, "y": 0, "w": 6, "h": 4}
         if number < 4
@@ -121,7 +121,7 @@ def panel(number: int, title: str, kind: str, unit: str, queries: list[tuple[str
 
 
 def dashboard() -> dict[str, Any]:
-    """The dashboard as Grafana keeps it."""
+    """Builds the dashboard in Grafana's JSON model."""
     variables = [
         {"name": "source", "label": "Prometheus", "type": "datasource", "query": "prometheus"},
         {

@@ -21,14 +21,14 @@ module.exports = {
       type: "string",
       required: true,
       placeholder: "https://relay.example.com",
-      helpText: "Where your relay is reached from the internet: `server.public_url` of its configuration.",
+      helpText: "The public address of your relay: `server.public_url` in its configuration.",
     },
     {
       key: "api_key",
       label: "API key",
       type: "password",
       required: true,
-      helpText: "One of the relay's own keys (`relay keys create`), with all three scopes. Not a key of Exec.",
+      helpText: "An API key of the relay (`relay keys create`), with all three scopes. Not a key of Exec.",
     },
   ],
 };

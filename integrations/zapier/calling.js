@@ -1,6 +1,6 @@
 "use strict";
 
-// Where the relay is, as every call needs it: `https://relay.example.com` → `https://relay.example.com/v1/endpoints`.
+// The URL of a call: `https://relay.example.com` → `https://relay.example.com/v1/endpoints`.
 const at = (z, bundle, path) => `${base(z, bundle.authData.base_url)}${path}`;
 
 function base(z, text) {
@@ -8,11 +8,11 @@ function base(z, text) {
   try {
     url = new URL(String(text).trim());
   } catch {
-    throw wrongAddress(z, "it is not a URL; it looks like https://relay.example.com");
+    throw wrongAddress(z, "it is not a URL such as https://relay.example.com");
   }
   const local = ["127.0.0.1", "localhost", "[::1]"].includes(url.hostname);
   if (url.protocol !== "https:" && !(url.protocol === "http:" && local)) {
-    throw wrongAddress(z, "it must begin with https://, since the API key goes there");
+    throw wrongAddress(z, "it must begin with https://, because requests contain the API key");
   }
   if (url.username || url.password || url.search || url.hash) {
     throw wrongAddress(z, "leave out user, password, ? and #");
@@ -28,10 +28,10 @@ function addKey(request, z, bundle) {
   return request;
 }
 
-// The relay's own words, instead of a status and raw JSON. A relay that can't answer just now is asked again later.
+// Shows the relay's error message instead of status and raw JSON. If the relay is unavailable, Zapier retries later.
 function explain(response, z) {
   if (response.status < 400 || response.skipThrowForStatus) return response;
-  const { code, message } = told(response);
+  const { code, message } = errorOf(response);
   if (response.status === 503) {
     throw new z.errors.ThrottledError(message, Number(response.getHeader("retry-after")) || 60);
   }
@@ -39,14 +39,14 @@ function explain(response, z) {
   throw new z.errors.Error(message, kind, response.status);
 }
 
-function told(response) {
+function errorOf(response) {
   try {
     const { code, message } = JSON.parse(response.content).error;
     if (message) return { code, message: `The relay says: ${message}` };
   } catch {
-    // not the relay's envelope: something before it answered
+    // not the relay's envelope: a proxy answered
   }
-  const message = `The address answered ${response.status}, and not as a relay does: check the relay's address`;
+  const message = `The address answered ${response.status}, and not like a relay: check the relay's address`;
   return { code: "not_a_relay", message };
 }
 

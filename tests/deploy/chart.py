@@ -116,7 +116,7 @@ def test_a_changed_secret_of_the_chart_s_starts_new_pods() -> None:
         ((EXISTING, "ingress.enabled=true"), "trustedProxies: must name"),
         ((EXISTING, "metrics.serviceMonitor.enabled=true"), "with the scope read"),
         ((EXISTING, "drainSeconds=25"), "terminationGracePeriodSeconds: must be more"),
-        ((EXISTING, "config.server.port=9000"), "config.server.port: has a value of its own"),
+        ((EXISTING, "config.server.port=9000"), "config.server.port: has a separate value"),
         ((EXISTING, "replica=2"), "replica"),
         ((EXISTING, "store=mysql"), "store"),
     ],

@@ -1,6 +1,6 @@
-"""A promise of SECURITY.md with its guard: the line that keeps it, what takes it out, the test that then fails.
+"""A promise of SECURITY.md: the line that keeps it, the mutation that removes it, the test that then fails.
 
-The line says it itself, at its end or right above it: `# guard: NAME`.
+A marker `# guard: NAME` is at the end of the line, or on the line above it.
 """
 
 import re
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 Mutation = Callable[[str], str]
-"""A line of code without its guard. Raises ValueError if the line is not of the kind that the mutation is for."""
+"""Removes the guard from a line of code. Raises ValueError if the mutation does not fit the line."""
 
 _MARKER = re.compile(r" *# guard: ([a-z0-9-]+)$")
 _PLACES = ("relay/**/*.py", "requirements/*.sh", "Dockerfile")
@@ -35,14 +35,14 @@ class Line:
     """From 0."""
 
     def without(self, mutation: Mutation) -> str:
-        """The file's whole text, with this line mutated. Raises ValueError."""
+        """Returns the file's text with this line mutated. Raises ValueError."""
         lines = self.path.read_text().splitlines()
         lines[self.number] = mutation(_MARKER.sub("", lines[self.number]))
         return "\n".join(lines) + "\n"
 
 
 def marked_lines(root: Path) -> Iterator[tuple[str, Line]]:
-    """The name and place of every marker in the code; a marker that has its line to itself marks the next one."""
+    """Yields the name and place of every marker in the code; a marker on a line of its own marks the next line."""
     for path in (path for place in _PLACES for path in sorted(root.glob(place))):
         for number, line in enumerate(path.read_text().splitlines()):
             if found := _MARKER.search(line):
@@ -50,7 +50,7 @@ def marked_lines(root: Path) -> Iterator[tuple[str, Line]]:
 
 
 def never(line: str) -> str:
-    """The condition never holds."""
+    """Makes the condition false."""
     changed, times = re.subn(r"\bif .*:$", "if False:", line)
     if times != 1:
         raise ValueError(f"no `if` is on the line: {line}")
@@ -58,12 +58,12 @@ def never(line: str) -> str:
 
 
 def gone(line: str) -> str:
-    """The statement, argument or item is not there."""
+    """Removes the statement, argument or item."""
     return "" if line.endswith(",") else _indent(line) + "pass"
 
 
 def swap(old: str, new: str) -> Mutation:
-    """One thing stands in the place of another."""
+    """Replaces one expression by another."""
 
     def mutation(line: str) -> str:
         if line.count(old) != 1:
@@ -73,13 +73,25 @@ def swap(old: str, new: str) -> Mutation:
     return mutation
 
 
+def no_call(function: str) -> Mutation:
+    """Replaces the call of a function by None."""
+
+    def mutation(line: str) -> str:
+        changed, times = re.subn(rf"\b{function}\([^()]*\)", "None", line)
+        if times != 1:
+            raise ValueError(f"{function} is not called once on the line: {line}")
+        return changed
+
+    return mutation
+
+
 def instead(code: str) -> Mutation:
-    """Other code stands in the place of the line."""
+    """Replaces the line by other code."""
     return lambda line: _indent(line) + code
 
 
 def also(code: str) -> Mutation:
-    """The line is followed by one that undoes it."""
+    """Adds a line that undoes this one."""
     return lambda line: f"{line}\n{_indent(line)}{code}"
 
 

@@ -1,7 +1,7 @@
-{{/* What can't work is refused while it is rendered, with what to do. */}}
+{{/* Rendering fails for values that can't work, with a message that says what to do. */}}
 {{- define "relay.checks" -}}
 {{- if and (eq .Values.store "sqlite") (gt (int .Values.replicas) 1) -}}
-{{- fail "replicas: the file of SQLite is one relay's; for several set store=postgresql" -}}
+{{- fail "replicas: a SQLite file belongs to one relay; for several set store=postgresql" -}}
 {{- end -}}
 {{- if not .Values.secrets.existingSecret -}}
 {{- $with := ternary " --from-literal=storage-url=postgresql://relay:PASSWORD@HOST/relay" "" (eq .Values.store "postgresql") -}}
@@ -16,17 +16,17 @@
 {{- end -}}
 {{- end -}}
 {{- if and .Values.ingress.enabled (not .Values.trustedProxies) -}}
-{{- fail "trustedProxies: must name the addresses of the Ingress controller's pods (kubectl get pods -A -o wide), or one stranger's wrong API keys keep out everybody" -}}
+{{- fail "trustedProxies: must name the addresses of the Ingress controller's pods (kubectl get pods -A -o wide), or a stranger's wrong API keys throttle everybody" -}}
 {{- end -}}
 {{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.serviceMonitor.apiKeySecret.name) -}}
-{{- fail "metrics.serviceMonitor.apiKeySecret.name: /metrics wants an API key with the scope read, from a Secret named here" -}}
+{{- fail "metrics.serviceMonitor.apiKeySecret.name: /metrics needs an API key with the scope read, from a Secret named here" -}}
 {{- end -}}
 {{- if le (int .Values.terminationGracePeriodSeconds) (add (int .Values.drainSeconds) 10) -}}
-{{- fail "terminationGracePeriodSeconds: must be more than drainSeconds and the ten seconds that attempts under way get" -}}
+{{- fail "terminationGracePeriodSeconds: must be more than drainSeconds plus ten seconds for attempts in flight" -}}
 {{- end -}}
 {{- range $name := list "host" "port" "public_url" "trusted_proxies" -}}
 {{- if hasKey ($.Values.config.server | default dict) $name -}}
-{{- fail (printf "config.server.%s: has a value of its own in this chart" $name) -}}
+{{- fail (printf "config.server.%s: has a separate value in this chart" $name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -15,7 +15,7 @@ module.exports = {
   noun: "Job",
   display: {
     label: "Register Job",
-    description: "Asks the relay to watch a scenario job, so that Zaps of Scenario Job Ended hear of its end.",
+    description: "Registers a scenario job at the relay, so that its end triggers Zaps of Scenario Job Ended.",
   },
   operation: {
     perform,
@@ -25,14 +25,14 @@ module.exports = {
         label: "Job ID",
         type: "string",
         required: true,
-        helpText: "The `id` that Exec answered when the job was created.",
+        helpText: "The `id` from Exec's answer to the creation of the job.",
       },
       {
         key: "workspace",
         label: "Workspace",
         type: "string",
         required: false,
-        helpText: "Only where the relay knows several workspaces of Exec: the name of the job's.",
+        helpText: "Only for a relay with several Exec workspaces: the name of the job's workspace.",
       },
     ],
     outputFields,

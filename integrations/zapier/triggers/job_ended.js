@@ -8,24 +8,24 @@ async function performSubscribe(z, bundle) {
   const body = { hookUrl: bundle.targetUrl, format: "zapier", ...(chosen.length && { events: chosen }) };
   const { data } = await z.request({ method: "POST", url: at(z, bundle, "/v1/endpoints"), body });
   if (!data.enabled) {
-    // The same Zap, switched on again after Zapier's 410 had disabled its endpoint.
+    // The same Zap, switched on again after a 410 from Zapier disabled its endpoint.
     await z.request({ method: "POST", url: at(z, bundle, `/v1/endpoints/${data.id}/enable`) });
   }
-  return { id: data.id }; // and not its signing secret: Zapier keeps what is returned here
+  return { id: data.id }; // without the signing secret: Zapier stores this object
 }
 
 async function performUnsubscribe(z, bundle) {
   const url = at(z, bundle, `/v1/endpoints/${encodeURIComponent(bundle.subscribeData.id)}`);
   const response = await z.request({ method: "DELETE", url, skipThrowForStatus: true });
   if (response.status !== 404) {
-    response.throwForStatus(); // one that was removed at the relay is as good as unsubscribed
+    response.throwForStatus(); // 404: the relay has already removed it
   }
   return {};
 }
 
 const perform = async (z, bundle) => [bundle.cleanedRequest];
 
-// What the editor shows: the last events, exactly as they are sent.
+// Samples for the editor: the latest events, exactly as the relay sends them.
 async function performList(z, bundle) {
   const chosen = bundle.inputData.events?.length ? bundle.inputData.events : Object.keys(events);
   const params = { format: "zapier", limit: 50, ...(chosen.length === 1 && { type: chosen[0] }) };
@@ -54,7 +54,7 @@ module.exports = {
         list: true,
         choices: events,
         required: false,
-        helpText: "Which endings start the Zap. All of them, if you choose none.",
+        helpText: "The events that start the Zap; an empty choice means all.",
       },
     ],
     outputFields,

@@ -37,10 +37,9 @@ class NoQuery(Query):
 class PageQuery(Query):
     """Which part of a list."""
 
-    limit: Annotated[int, Field(ge=1, le=paging.MAX_PAGE_SIZE), Strict(), BeforeValidator(_number)] = (
-        Field(  # guard: page-size
-            50, description=f"how many at the most, 1 to {paging.MAX_PAGE_SIZE}"
-        )
+    # guard: page-size
+    limit: Annotated[int, Field(ge=1, le=paging.MAX_PAGE_SIZE), Strict(), BeforeValidator(_number)] = Field(
+        50, description=f"how many at the most, 1 to {paging.MAX_PAGE_SIZE}"
     )
     cursor: Cursor | None = Field(None, description="`next_cursor` of the page before")
 

@@ -1,4 +1,4 @@
-"""What Exec and receivers answer."""
+"""Answers of Exec and of receivers."""
 
 from tests.security.guard import Guard, gone, never, swap
 

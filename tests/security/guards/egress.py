@@ -1,6 +1,6 @@
-"""Where the relay connects to."""
+"""Outgoing connections."""
 
-from tests.security.guard import Guard, also, gone, never, swap
+from tests.security.guard import Guard, also, gone, never, no_call, swap
 
 _ON_SOCKETS = "tests/adapters/egress/test_guard.py"
 _URLS = "tests/unit/egress/test_url_policy.py"
@@ -11,7 +11,7 @@ EGRESS = (
         "dialled-address",
         "The relay does not connect to loopback, private, link-local or cloud addresses, whatever a name resolves to",
         f"{_ON_SOCKETS}::test_a_name_of_this_machine_is_not_dialled",
-        swap("refusal(address[0], self._rules)", "None"),
+        no_call("blocked_reason"),
     ),
     Guard(
         "each-dial",
@@ -35,7 +35,7 @@ EGRESS = (
         "url-at-sending",
         "Sending refuses the same URLs as registration, however they got into the store",
         f"{_ON_SOCKETS}::test_the_url_is_judged_again_at_send",
-        swap("self._judged(url)", "URL(url, encoded=True)"),
+        swap("self._validated(url)", "URL(url, encoded=True)"),
     ),
     Guard(
         "only-https",
@@ -53,7 +53,7 @@ EGRESS = (
         "ipv4-in-ipv6",
         "The rules for an IPv4 address also apply to it inside an IPv6 address (mapped, NAT64, 6to4, Teredo)",
         "tests/unit/egress/test_ip_policy.py::test_an_ipv4_address_inside_ipv6_is_never_freer_than_by_itself",
-        swap("refusal(inner, rules)", "None"),
+        swap("blocked_reason(inner, rules)", "None"),
     ),
     Guard(
         "denied-networks",

@@ -1,4 +1,4 @@
-"""What comes in."""
+"""Incoming requests."""
 
 from tests.security.guard import Guard, also, gone, instead, never, swap
 
@@ -57,7 +57,7 @@ INPUTS = (
         "page-size",
         "A list returns at most 200 rows at a time",
         "tests/web/test_bad_queries.py::test_what_is_no_query",
-        swap(", le=paging.MOST", ""),
+        swap(", le=paging.MAX_PAGE_SIZE", ""),
     ),
     Guard(
         "metadata-depth",

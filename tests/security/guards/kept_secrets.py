@@ -16,7 +16,7 @@ SECRETS = (
         "masked-url",
         "No call of the API returns a callback URL, a header value, a key or a previous secret",
         f"{_MARKED}::test_no_call_tells_a_secret",
-        swap("mask(found.url)", "found.url"),
+        swap("mask_url(found.url)", "found.url"),
     ),
     Guard(
         "crash-log",
@@ -40,7 +40,7 @@ SECRETS = (
         "verb-fault",
         "The same applies to errors of the command line",
         "tests/cli/test_faults.py::test_a_fault_is_told_without_what_it_held",
-        swap("told(error)", "repr(error)"),
+        swap("safe_traceback(error)", "repr(error)"),
     ),
     Guard(
         "secretless-repr",
@@ -76,7 +76,7 @@ SECRETS = (
         "sealed-place",
         "The relay does not use an encrypted value that was changed, or moved to another row",
         "tests/store/test_encrypted_store.py::test_a_row_that_was_tampered_with_is_not_used",
-        swap("raise Unreadable from None", "return text"),
+        swap("raise DecryptionError from None", "return text"),
     ),
     Guard(
         "unknown-key-id",

@@ -1,4 +1,4 @@
-"""Who may use it."""
+"""Access."""
 
 from tests.security.guard import Guard, gone, instead, never, swap
 
@@ -33,19 +33,19 @@ KEYS = (
         "closed-for-good",
         "Once the store has had a key, the relay always requires one",
         f"{_LIMITS}::test_the_first_key_closes_the_api",
-        swap(" or api_keys.were_made(tx)", ""),
+        swap(" or api_keys.any_ever_created(tx)", ""),
     ),
     Guard(
         "configured-key-hash",
         "The relay keeps only the hash of an API key from the configuration",
         "tests/unit/config/test_config.py::test_only_the_hash_of_an_api_key_is_kept",
-        swap("hash_of(", "str("),
+        swap("hash_api_key(", "str("),
     ),
     Guard(
         "stored-key-hash",
         "The store keeps only the hash of an API key",
         "tests/cli/test_keys.py::test_only_the_hash_is_kept",
-        swap("hash=hash_of(key)", "hash=key"),
+        swap("hash=hash_api_key(key)", "hash=key"),
     ),
     Guard(
         "constant-time",
@@ -57,7 +57,7 @@ KEYS = (
         "revoked-within-a-second",
         "Revoking a key takes effect within a second in every relay on the store",
         "tests/usecases/operations/test_api_key_cache.py::test_a_change_is_heeded_within_a_second",
-        swap("0 <= self._clock() - self._read_at < FRESH", "True"),
+        swap("0 <= self._clock() - self._read_at < CACHE_TTL", "True"),
     ),
     Guard(
         "session-ends-with-key",

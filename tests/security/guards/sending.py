@@ -1,4 +1,4 @@
-"""What goes out."""
+"""Outgoing requests."""
 
 from tests.security.guard import Guard, never, swap
 

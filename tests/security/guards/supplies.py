@@ -1,4 +1,4 @@
-"""What it is made of."""
+"""Supply chain."""
 
 from tests.security.guard import Guard, swap
 
