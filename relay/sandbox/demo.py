@@ -1,7 +1,7 @@
-"""The demo: sandbox Exec, relay and verifying receiver on this machine, everything over real sockets.
+"""The demo: fake Exec, relay and verifying receiver on this machine, over real sockets.
 
-It is the relay of `relay serve`, with other settings: jobs take seconds instead of minutes, so that there is
-something to watch, and the stand-in's limits are raised in step.
+It runs the relay of `relay serve` with other settings: jobs take seconds instead of minutes, and the fake Exec has
+higher limits.
 """
 
 import asyncio
@@ -29,8 +29,8 @@ from relay.store.engine.clock import system_clock
 SECRET = "whsec_ZGVtby1zZWNyZXQtb2YtdGhlLXJlbGF5LW5vdC1mb3ItdXNl"  # noqa: S105 (it signs the demo's own messages)
 PROFILE = JobProfile(median=9 * SECOND, sigma=0.45, queued=2 * SECOND, fail=0.17, cancel=0.08)
 LIMITS = Limits(per_minute=1_200, per_day=1_000_000, creates_per_minute=None)
-LONGEST = 120 * SECOND
-"""A demo that takes longer than this has failed."""
+TIMEOUT = 120 * SECOND
+"""A demo that takes longer than this fails."""
 
 _REFRESH = 0.2
 
@@ -58,7 +58,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What came of the demo; delays in seconds, from Exec's completed_at to receipt."""
+    """The results of the demo; delays in seconds, from Exec's completed_at to receipt."""
 
     jobs: int
     notified: int
@@ -71,7 +71,7 @@ class Summary:
 
     @property
     def ok(self) -> bool:
-        """Whether every job was told, and every signature verified."""
+        """Whether every job was notified and every signature verified."""
         return self.jobs == self.notified == self.verified > 0
 
 
@@ -92,7 +92,7 @@ PROMPTS = (
 
 
 class Demo:
-    """Runs once. `rows` is what there is to see at any moment; `changed` hears of each notification."""
+    """Runs once. `rows` is the current table; `changed` is called for each notification."""
 
     def __init__(
         self,
@@ -106,11 +106,11 @@ class Demo:
         self._began = system_clock()
 
     async def run(self, folder: Path) -> Summary:
-        """Registers the jobs and waits for all notifications; the store is made in `folder`.
+        """Registers the jobs and waits for all notifications; the store is created in `folder`.
 
-        Raises TimeoutError where they don't come within two minutes.
+        Raises TimeoutError if a notification is missing after two minutes.
         """
-        async with asyncio.timeout(LONGEST / SECOND), self._start_all(folder) as (exec_url, relay_url, receiver_url):
+        async with asyncio.timeout(TIMEOUT / SECOND), self._start_all(folder) as (exec_url, relay_url, receiver_url):
             await self._create_and_register(exec_url, relay_url, receiver_url)
             async with httpx.AsyncClient(base_url=relay_url, trust_env=False) as http:
                 while any(row.received_at is None for row in self.rows):
@@ -133,33 +133,33 @@ class Demo:
         async with httpx.AsyncClient(trust_env=False) as http:
             for number in range(self._jobs):
                 prompt = PROMPTS[number % len(PROMPTS)]
-                wish = {"user_email": "demo@example.com", "prompt": prompt}
-                made = await http.post(f"{exec_url}{BASE}/scenario-studio/jobs", json=wish, headers=bearer)
-                job_id = made.raise_for_status().json()["id"]
+                fields = {"user_email": "demo@example.com", "prompt": prompt}
+                response = await http.post(f"{exec_url}{BASE}/scenario-studio/jobs", json=fields, headers=bearer)
+                job_id = response.raise_for_status().json()["id"]
                 self.rows.append(Row(job_id=job_id))
-                asked = {"job_id": job_id, "callback_url": f"{receiver_url}/callback", "secret": SECRET}
-                (await http.post(f"{relay_url}/v1/registrations", json=asked)).raise_for_status()
+                request = {"job_id": job_id, "callback_url": f"{receiver_url}/callback", "secret": SECRET}
+                (await http.post(f"{relay_url}/v1/registrations", json=request)).raise_for_status()
 
     async def _refresh(self, http: httpx.AsyncClient) -> None:
-        """Takes over what the relay's own API says of the jobs."""
-        known = (await http.get("/v1/jobs", params={"limit": 200})).raise_for_status().json()["data"]
-        by_id = {job["job_id"]: job for job in known}
-        self.rows = [_seen(row, by_id.get(row.job_id)) for row in self.rows]
+        """Updates the rows from the relay's API."""
+        jobs = (await http.get("/v1/jobs", params={"limit": 200})).raise_for_status().json()["data"]
+        by_id = {job["job_id"]: job for job in jobs}
+        self.rows = [_updated(row, by_id.get(row.job_id)) for row in self.rows]
 
-    def _on_received(self, one: Received) -> None:
-        told = _body(one)
-        for place, row in enumerate(self.rows):
-            if row.job_id == told.get("id") and row.received_at is None:
+    def _on_received(self, received: Received) -> None:
+        job = _job_of(received)
+        for index, row in enumerate(self.rows):
+            if row.job_id == job.get("id") and row.received_at is None:
                 row = replace(
                     row,
-                    status=told.get("status", row.status),
-                    headline=_headline(told),
-                    ended_at=from_rfc3339(told.get("completed_at")),
-                    received_at=one.at,
-                    verified=one.verified,
-                    why=one.error,
+                    status=job.get("status", row.status),
+                    headline=_headline(job),
+                    ended_at=from_rfc3339(job.get("completed_at")),
+                    received_at=received.at,
+                    verified=received.verified,
+                    why=received.error,
                 )
-                self.rows[place] = row
+                self.rows[index] = row
                 self._changed(row)
 
     def _summary(self) -> Summary:
@@ -169,7 +169,7 @@ class Demo:
             notified=sum(row.received_at is not None for row in self.rows),
             verified=sum(row.verified for row in self.rows),
             polls=sum(row.polls for row in self.rows),
-            polls_by_exec=sum(asked.call == "poll" for asked in self._exec.records.asked),
+            polls_by_exec=sum(request.call == "poll" for request in self._exec.records.asked),
             delay_median=round(statistics.median(delays), 3) if delays else None,
             delay_worst=round(max(delays), 3) if delays else None,
             seconds=round((system_clock() - self._began) / SECOND, 1),
@@ -188,20 +188,20 @@ def _settings(exec_url: str, folder: Path) -> config.Config:
     )
 
 
-def _seen(row: Row, known: dict[str, Any] | None) -> Row:
-    if known is None:
+def _updated(row: Row, job: dict[str, Any] | None) -> Row:
+    if job is None:
         return row
-    status = (known["job"] or {}).get("status") or row.status
-    return replace(row, polls=known["polls"], status=status)
+    status = (job["job"] or {}).get("status") or row.status
+    return replace(row, polls=job["polls"], status=status)
 
 
-def _body(one: Received) -> dict[str, Any]:
-    """Exec's job within a notification; empty where there is none."""
+def _job_of(received: Received) -> dict[str, Any]:
+    """Exec's job in a notification; empty if there is none."""
     try:
-        found = json.loads(one.body)["data"]["job"]
+        job = json.loads(received.body)["data"]["job"]
     except (ValueError, KeyError, TypeError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return job if isinstance(job, dict) else {}
 
 
 def _headline(job: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Exec's own callback: when a job ends, one unsigned POST of what a poll would show, and no retry."""
+"""Exec's own callback: when a job ends, one unsigned POST of the job as a poll returns it, without retries."""
 
 import asyncio
 import heapq
@@ -13,12 +13,12 @@ from relay.model import SECOND, Instant
 
 TIMEOUT = 10 * SECOND
 _CLOCK_CHECK_MS = 50
-"""Milliseconds between glances at the clock while a job is due: the clock may be one that a test turns."""
+"""Milliseconds between checks of the clock while a callback is due: tests move the clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """Where a job's creator wants to hear of its end."""
+    """The URL to call when the job ends."""
 
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
@@ -26,7 +26,7 @@ class Callback:
 
 @dataclass(frozen=True, slots=True)
 class CallbackResult:
-    """A callback, as it went."""
+    """The outcome of a callback."""
 
     at: Instant
     status: int | None
@@ -34,7 +34,7 @@ class CallbackResult:
 
 
 class Callbacks:
-    """Calls back when jobs end, while `run` runs. `show` gives the job's body."""
+    """Sends callbacks when jobs end, while `run` runs. `show` returns the job's body."""
 
     def __init__(self, clock: Callable[[], Instant], show: Callable[[str], Mapping[str, Any]]) -> None:
         self.called: dict[str, CallbackResult] = {}
@@ -45,19 +45,19 @@ class Callbacks:
         self._woken = asyncio.Event()
 
     def schedule(self, job_id: str, callback: Callback, ends_at: Instant | None) -> None:
-        """Calls back once the job has ended; None: it never does by itself."""
+        """Sends a callback at `ends_at`; None: the job never ends by itself."""
         self._waiting[job_id] = callback
         if ends_at is not None:
             self.reschedule(job_id, ends_at)
 
     def reschedule(self, job_id: str, at: Instant) -> None:
-        """The job ends then, perhaps earlier than was said before."""
+        """The job now ends at `at`, perhaps earlier than scheduled."""
         heapq.heappush(self._due, (at, job_id))
         self._woken.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
-        await self._something_due()
+        """Sends callbacks until cancelled."""
+        await self._wait_until_due()
         client = httpx.AsyncClient(timeout=TIMEOUT / SECOND, follow_redirects=False, trust_env=False)
         async with client as http, asyncio.TaskGroup() as group:
             while True:
@@ -65,9 +65,9 @@ class Callbacks:
                     _, job_id = heapq.heappop(self._due)
                     if callback := self._waiting.pop(job_id, None):
                         group.create_task(self._call(http, job_id, callback))
-                await self._something_due()
+                await self._wait_until_due()
 
-    async def _something_due(self) -> None:
+    async def _wait_until_due(self) -> None:
         self._woken.clear()
         if not self._due:
             await self._woken.wait()
@@ -79,8 +79,8 @@ class Callbacks:
         at = self._clock()
         try:
             headers = {"user-agent": "exec-sandbox", **callback.headers}
-            answer = await http.post(callback.url, json=self._show(job_id), headers=headers)
+            response = await http.post(callback.url, json=self._show(job_id), headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
             self.called[job_id] = CallbackResult(at, None, type(error).__name__)
         else:
-            self.called[job_id] = CallbackResult(at, answer.status_code, None)
+            self.called[job_id] = CallbackResult(at, response.status_code, None)

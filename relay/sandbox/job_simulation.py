@@ -1,4 +1,4 @@
-"""The life of a job at the Exec stand-in: drawn when it is created, a pure function of the time from then on.
+"""Jobs of the fake Exec: a job's course is drawn when it is created, and its state is a pure function of the time.
 
 Source: Exec's page 'Get Scenario job status', its ScenarioJob and examples. `slug` is from the create-job page.
 """
@@ -14,7 +14,7 @@ from typing import Any
 from relay.model import MINUTE, SECOND, Instant, to_rfc3339
 
 HOST = "acme-corp.app.exec.com"
-"""Where the page's examples say that scenarios live."""
+"""The host of scenario URLs in the page's examples."""
 
 
 class Outcome(StrEnum):
@@ -35,7 +35,7 @@ class JobProfile:
     fail: float = 0.0
     cancel: float = 0.0
     stuck: float = 0.0
-    """Never end."""
+    """The share of jobs that never end."""
     speed: float = 1.0
     """Divides every duration."""
 
@@ -49,11 +49,11 @@ class JobProfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job and all that will become of it."""
+    """A job and its whole course."""
 
     id: str
     key: str
-    """The API key that created it: no other sees it."""
+    """The API key that created it: other keys get 404."""
     created_at: Instant
     started_at: Instant
     """When it starts, unless it ends before."""
@@ -66,26 +66,28 @@ class Job:
     """Shown once it failed."""
 
 
-def random_job(law: JobProfile, job_id: str, key: str, now: Instant, rng: random.Random) -> Job:
-    """A job created `now`, its whole life drawn from `law`. Takes the same draws whatever comes out."""
-    processing = rng.lognormvariate(log(law.median), law.sigma) / law.speed
-    fate, failure, name, scenario_id = rng.random(), rng.choice(FAILURES), rng.choice(NAMES), new_id(rng)
-    started_at = now + round(law.queued / law.speed)
-    stuck, fails, cancels = law.stuck, law.stuck + law.fail, law.stuck + law.fail + law.cancel
+def random_job(profile: JobProfile, job_id: str, key: str, now: Instant, rng: random.Random) -> Job:
+    """A job created `now`, with a course drawn from the profile. Every job takes the same number of draws."""
+    processing = rng.lognormvariate(log(profile.median), profile.sigma) / profile.speed
+    draw, failure, name, scenario_id = rng.random(), rng.choice(FAILURES), rng.choice(NAMES), new_id(rng)
+    started_at = now + round(profile.queued / profile.speed)
+    stuck = profile.stuck
+    fails = stuck + profile.fail
+    cancels = fails + profile.cancel
     return Job(
         id=job_id,
         key=key,
         created_at=now,
         started_at=started_at,
-        ended_at=None if fate < stuck else started_at + max(round(processing), 1),
-        outcome=Outcome.FAILED if fate < fails else Outcome.CANCELLED if fate < cancels else Outcome.COMPLETED,
+        ended_at=None if draw < stuck else started_at + max(round(processing), 1),
+        outcome=Outcome.FAILED if draw < fails else Outcome.CANCELLED if draw < cancels else Outcome.COMPLETED,
         scenario=scenario(scenario_id, name),
         error=failure,
     )
 
 
 def status(job: Job, now: Instant) -> str:
-    """Exec's word for where the job is."""
+    """Exec's status of the job."""
     if ended(job, now):
         return job.outcome.value
     return "processing" if now >= job.started_at else "queued"
@@ -96,7 +98,7 @@ def ended(job: Job, now: Instant) -> bool:
 
 
 def scripted_job(job: Job, queued: int, lasts: int | None, outcome: Outcome, name: str | None) -> Job:
-    """The job with a life of one's own choosing; `lasts` None: stuck. Durations in milliseconds."""
+    """The job with the given course; `lasts` None: it never ends. Durations in milliseconds."""
     started_at = job.created_at + queued
     return replace(
         job,
@@ -113,15 +115,15 @@ def cancel(job: Job, now: Instant) -> Job:
 
 
 def to_json(job: Job, now: Instant) -> dict[str, Any]:
-    """The job as a poll shows it: keys in the page's order, null where the page has null."""
+    """The job as a poll returns it: keys in the page's order, null if the page has null."""
     end = job.ended_at if ended(job, now) else None
     start = job.started_at if job.started_at <= (now if end is None else end) else None
-    told = status(job, now)
+    current = status(job, now)
     return {
         "id": job.id,
-        "status": told,
-        "scenario": dict(job.scenario) if told == Outcome.COMPLETED else None,
-        "error": dict(job.error) if told == Outcome.FAILED else None,
+        "status": current,
+        "scenario": dict(job.scenario) if current == Outcome.COMPLETED else None,
+        "error": dict(job.error) if current == Outcome.FAILED else None,
         "created_at": to_rfc3339(job.created_at),
         "started_at": None if start is None else to_rfc3339(start),
         "completed_at": None if end is None else to_rfc3339(end),
@@ -130,12 +132,12 @@ def to_json(job: Job, now: Instant) -> dict[str, Any]:
 
 
 def new_id(rng: random.Random) -> str:
-    """12 hexadecimal characters, as Exec's ids are described."""
+    """12 hexadecimal characters, like Exec's ids."""
     return f"{rng.getrandbits(48):012x}"
 
 
 def scenario(id: str, name: str) -> dict[str, Any]:
-    """A scenario with its link; its slug holds the start of its id, so that two of one name differ."""
+    """A scenario with its URL; the slug contains the start of the id, so that equal names get different slugs."""
     words = re.findall(r"[a-z0-9]+", name.lower().replace("'", ""))
     slug = "-".join([*words[:6], id[:4]]) if words else f"scenario-{id[:4]}"
     return {"id": id, "name": name, "slug": slug, "url": f"https://{HOST}/scenarios/{slug}"}
@@ -153,7 +155,7 @@ FAILURES = (
 
 NAMES = (
     "Discovery Call with IT Director",
-    "Renewal Negotiation: 'We're Polling Alternatives'",
+    "Renewal Negotiation: 'We're Looking at Alternatives'",
     'Handling "It\'s Too Expensive" 💸',
     "De-escalating an Angry Customer <tier 2> & Winning Back Trust",
     "Coaching a High Performer Who Has Checked Out",

@@ -1,4 +1,4 @@
-"""Serving: any ASGI app on a real socket, inside the running loop; and waiting until somebody says stop."""
+"""Serves an ASGI app on a real socket, inside the running loop, and waits for stop signals."""
 
 import asyncio
 import signal
@@ -16,7 +16,7 @@ from relay.model import SECOND
 from relay.operations.listen_socket import bind_socket, url_of
 
 GRACE = 500
-"""Milliseconds that requests under way get when the server stops."""
+"""Milliseconds that open requests get to finish when the server stops."""
 
 
 def _plain(app: ASGIApp) -> uvicorn.Config:
@@ -31,15 +31,15 @@ async def serve(
     grace: int = GRACE,
     configure: Callable[[ASGIApp], uvicorn.Config] = _plain,
 ) -> AsyncIterator[str]:
-    """Serves `app` while the block runs, and gives its base URL. Port 0: any free one.
+    """Serves `app` while the block runs, and yields its base URL. Port 0: any free port.
 
-    `configure` says how, where it is to be served as something else serves it. Requests still open after `grace`
-    milliseconds are cut off. Raises RelayError where the port can't be had or the app does not start.
+    `configure` makes the server's configuration. Requests still open after `grace` milliseconds are aborted. Raises
+    RelayError if the port can't be bound or the app does not start.
     """
-    listening = bind_socket(host, port, "choose another port, or stop what uses this one")
-    url = url_of(listening)
+    listen_socket = bind_socket(host, port, "choose another port, or stop what uses this one")
+    url = url_of(listen_socket)
     server = _Server(configure(app), grace)
-    running = asyncio.create_task(server.serve([listening]))
+    running = asyncio.create_task(server.serve([listen_socket]))
     try:
         await server.ready.wait()
         if not server.started:
@@ -48,7 +48,7 @@ async def serve(
     finally:
         server.stop()
         await running
-        listening.close()
+        listen_socket.close()
 
 
 @contextmanager
@@ -56,10 +56,10 @@ def stop_signals() -> Iterator[asyncio.Event]:
     """An event that SIGINT (Ctrl-C) and SIGTERM set, while the block runs; the main thread only."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
-    def told(_number: int, _frame: FrameType | None) -> None:
+    def set_stop(_number: int, _frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(stop.set)
 
-    before = {number: signal.signal(number, told) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, set_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
@@ -68,7 +68,7 @@ def stop_signals() -> Iterator[asyncio.Event]:
 
 
 async def sleep_unless_disconnected(request: Request, delay: int) -> None:
-    """Waits for `delay` milliseconds, unless the asker goes away before; the request's body has been read."""
+    """Waits for `delay` milliseconds, or until the client disconnects. The request's body must have been read."""
     with suppress(TimeoutError):
         async with asyncio.timeout(delay / SECOND):
             while (await request.receive())["type"] != "http.disconnect":
@@ -76,7 +76,7 @@ async def sleep_unless_disconnected(request: Request, delay: int) -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, less its signal handlers, its exit of the process, and its waits of a tenth of a second."""
+    """uvicorn's server without its signal handlers, its process exit, and its delays of 0.1 s."""
 
     def __init__(self, config: uvicorn.Config, grace: int) -> None:
         super().__init__(config)
@@ -122,9 +122,9 @@ class _Server(uvicorn.Server):
         await self.lifespan.shutdown()
 
     async def _wait_until_idle(self) -> None:
-        """Returns when no connection and no request is left, or after the grace."""
+        """Returns when no connection and no request is open, or after the grace period."""
         state = self.server_state
         with suppress(TimeoutError):
             async with asyncio.timeout(self._grace / SECOND):
-                while state.tasks or state.connections:  # noqa: ASYNC110 (uvicorn tells nobody when they go)
+                while state.tasks or state.connections:  # noqa: ASYNC110 (uvicorn has no event for it)
                     await asyncio.sleep(0.001)

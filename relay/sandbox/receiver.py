@@ -1,6 +1,6 @@
-"""A verifying receiver: takes what the relay sends, verifies it with a library the relay does not use, keeps it.
+"""A verifying receiver: stores the relay's requests and verifies them with a library that the relay does not use.
 
-Source: Standard Webhooks 1.0. What it answers is scripted, path by path.
+Source: Standard Webhooks 1.0. Its responses are scripted, path by path.
 """
 
 import asyncio
@@ -30,29 +30,29 @@ ANY_PATH = "*"
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One request, as it came."""
+    """One received request."""
 
     at: Instant
     path: str
     webhook_id: str | None
     event_type: str | None
-    """`type` (or `event`) of the body; None where it has none, as in chat messages."""
+    """`type` (or `event`) of the body; None if it has none, as in chat messages."""
     verified: bool
     error: str
     """Why it is not verified."""
     answered: int
-    """The status that it was answered."""
+    """The status of the response."""
     headers: Mapping[str, str] = field(repr=False)
     """Names in lower case."""
     body: bytes = field(repr=False)
 
 
-# --- what it answers -------------------------------------------------------------------------------------------
+# --- responses -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Respond:
-    """One whole answer, `delay` milliseconds late."""
+    """A complete response, after `delay` milliseconds."""
 
     status: int = 204
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Respond:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlowBody:
-    """The head of an answer, and then one byte of its body every `every` milliseconds."""
+    """The head of a response, then one byte of its body every `every` milliseconds."""
 
     body: bytes = b"." * 3_600
     every: int = SECOND
@@ -71,7 +71,7 @@ class SlowBody:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HugeBody:
-    """A body of so many bytes, none of them of use."""
+    """A response with a body of so many zero bytes."""
 
     bytes: int = 1_000_000_000
     status: int = 200
@@ -91,7 +91,7 @@ def redirect(to: str, status: int = 307) -> Respond:
 
 
 def retry_later(after: str | int, status: int = 429) -> Respond:
-    """`after`: seconds, or an HTTP date; whatever it is, it goes into the header as it is."""
+    """`after`: the value of the header, seconds or an HTTP date."""
     return Respond(status=status, headers={"retry-after": str(after)})
 
 
@@ -99,10 +99,10 @@ Listener = Callable[[Received], Awaitable[None] | None]
 
 
 class Receiver:
-    """A receiver. `app` is what a server runs. Not for several threads.
+    """A receiver. `app` is the ASGI app. Not thread-safe.
 
-    `secrets` hold for every path, or are given by path (`*`: every other path); any one of them may have signed.
-    Raises Invalid for what is no secret.
+    `secrets` are valid for every path, or are given by path (`*`: every other path); a request is verified if one of
+    them signed it. Raises ValidationFailed for an invalid secret.
     """
 
     def __init__(
@@ -126,83 +126,83 @@ class Receiver:
         self.app = Starlette(routes=[Route("/{path:path}", self._take, methods=["POST"])])
 
     def set_secrets(self, secrets: str | Sequence[str], path: str = ANY_PATH) -> None:
-        """From now on these secrets hold for `path`, in place of those before. Raises Invalid."""
+        """Replaces the secrets of `path`. Raises ValidationFailed for an invalid secret."""
         some = [secrets] if isinstance(secrets, str) else secrets
         self._secrets[path] = [_verifier(secret) for secret in some]
 
     def script(self, *behaviours: Behaviour, path: str = ANY_PATH) -> None:
-        """The answers to the next requests, in order; after them what `always` said."""
+        """Sets the responses to the next requests, in order; after them the response of `always`."""
         self._scripts.setdefault(path, deque()).extend(behaviours)
 
     def always(self, behaviour: Behaviour, path: str = ANY_PATH) -> None:
-        """The answer to every request that no script is left for; 204 at first."""
+        """Sets the response to every request without a script; 204 by default."""
         self._always[path] = behaviour
 
     async def wait_for(self, count: int = 1, *, path: str | None = None, within: int = 30 * SECOND) -> list[Received]:
-        """All that came (to `path`), once there are `count`. Raises TimeoutError after `within` milliseconds."""
+        """All received requests (to `path`) once there are `count`. Raises TimeoutError after `within` milliseconds."""
 
-        def so_far() -> list[Received]:
-            return [one for one in self.received if path in (None, one.path)]
+        def matching() -> list[Received]:
+            return [request for request in self.received if path in (None, request.path)]
 
         async with asyncio.timeout(within / SECOND), self._arrival:
-            await self._arrival.wait_for(lambda: len(so_far()) >= count)
-        return so_far()
+            await self._arrival.wait_for(lambda: len(matching()) >= count)
+        return matching()
 
     async def _take(self, request: Request) -> Response:
         body = await request.body()
         path = request.url.path
         headers = dict(request.headers)
-        why = self._verification_error(path, headers, body)
+        error = self._verification_error(path, headers, body)
         behaviour = self._next(path)
-        one = Received(
+        received = Received(
             at=self._clock(),
             path=path,
             webhook_id=headers.get("webhook-id"),
             event_type=_event_type(body),
-            verified=not why,
-            error=why,
+            verified=not error,
+            error=error,
             answered=behaviour.status,
             headers=headers,
             body=body,
         )
-        await self._keep(one)
+        await self._store(received)
         return await _behave(behaviour, request)
 
-    async def _keep(self, one: Received) -> None:
-        self.received.append(one)
+    async def _store(self, received: Received) -> None:
+        self.received.append(received)
         async with self._arrival:
             self._arrival.notify_all()
-        heard = self._listener(one) if self._listener else None
-        if inspect.isawaitable(heard):
-            await heard
+        result = self._listener(received) if self._listener else None
+        if inspect.isawaitable(result):
+            await result
 
     def _verification_error(self, path: str, headers: dict[str, str], body: bytes) -> str:
-        """Why the request can't be trusted; empty where it can."""
+        """Why the request is not verified; "" if it is."""
         secrets = self._secrets.get(path, self._secrets.get(ANY_PATH, []))
-        doubts = [_verification_error(secret, headers, body) for secret in secrets] or [
+        errors = [_verification_error(secret, headers, body) for secret in secrets] or [
             "no secret is known for this path"
         ]
-        return "" if "" in doubts else doubts[0]
+        return "" if "" in errors else errors[0]
 
     def _next(self, path: str) -> Behaviour:
-        for place in (path, ANY_PATH):
-            if script := self._scripts.get(place):
+        for key in (path, ANY_PATH):
+            if script := self._scripts.get(key):
                 return script.popleft()
         return self._always.get(path, self._always.get(ANY_PATH, FINE))
 
 
-# --- how it verifies -------------------------------------------------------------------------------------------
+# --- verification ----------------------------------------------------------------------------------------------
 
 
 class _PublicKey:
-    """Verifies `v1a` as the library verifies `v1`, which is all that it knows yet."""
+    """Verifies `v1a` signatures; the library only verifies `v1`."""
 
     def __init__(self, public: str) -> None:
         ed25519.check_public_key(public)
         self._key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public.removeprefix(ed25519.PUBLIC_PREFIX)))
 
     def verify(self, body: bytes, headers: dict[str, str]) -> None:
-        """Raises WebhookVerificationError, in the library's words."""
+        """Raises WebhookVerificationError, with the library's texts."""
         names = ("webhook-id", "webhook-timestamp", "webhook-signature")
         id, timestamp, signatures = (headers.get(name, "") for name in names)
         if not (id and timestamp and signatures):
@@ -212,11 +212,11 @@ class _PublicKey:
             raise WebhookVerificationError(f"Message timestamp too {'old' if age > 0 else 'new'}")
         for signature in signatures.split(" "):
             version, _, encoded = signature.partition(",")
-            if version == "v1a" and self._fits(base64.b64decode(encoded), f"{id}.{timestamp}.".encode() + body):
+            if version == "v1a" and self._is_valid(base64.b64decode(encoded), f"{id}.{timestamp}.".encode() + body):
                 return
         raise WebhookVerificationError("No matching signature found")
 
-    def _fits(self, signature: bytes, signed: bytes) -> bool:
+    def _is_valid(self, signature: bytes, signed: bytes) -> bool:
         try:
             self._key.verify(signature, signed)
         except InvalidSignature:
@@ -225,29 +225,29 @@ class _PublicKey:
 
 
 def _verifier(secret: str) -> Webhook | _PublicKey:
-    """What verifies with a secret (`whsec_...`) or a public key (`whpk_...`). Raises Invalid."""
+    """The verifier for a secret (`whsec_...`) or a public key (`whpk_...`). Raises ValidationFailed."""
     if secret.startswith(ed25519.PUBLIC_PREFIX):
         return _PublicKey(secret)
-    standard_webhooks.check_secret(secret)  # the library takes anything that has some base64 in it
+    standard_webhooks.check_secret(secret)  # the library accepts any text with some base64 in it
     return Webhook(secret)
 
 
-_IN_OTHER_WORDS = {
+_ERROR_TEXTS = {
     "Missing required headers": "not signed: webhook-id, webhook-timestamp or webhook-signature is missing",
     "No matching signature found": "no signature matches: another secret signed it, or it was changed on the way",
     "Message timestamp too old": "signed more than 5 minutes ago",
     "Message timestamp too new": "signed more than 5 minutes in the future",
-    "Invalid Signature Headers": "webhook-timestamp is no time",
+    "Invalid Signature Headers": "webhook-timestamp is not a number of seconds",
 }
 
 
 def _verification_error(secret: Webhook | _PublicKey, headers: dict[str, str], body: bytes) -> str:
     try:
         secret.verify(body, headers)
-    except WebhookVerificationError as doubt:
-        return _IN_OTHER_WORDS.get(str(doubt), str(doubt) or "not verified")
+    except WebhookVerificationError as error:
+        return _ERROR_TEXTS.get(str(error), str(error) or "not verified")
     except json.JSONDecodeError:
-        return ""  # the library parses the body only once a signature has matched
+        return ""  # the library parses the body only after a signature matched
     except ValueError:
         return "malformed: webhook-signature is not v1,BASE64, or the body is not text"
     return ""
@@ -255,35 +255,37 @@ def _verification_error(secret: Webhook | _PublicKey, headers: dict[str, str], b
 
 def _event_type(body: bytes) -> str | None:
     try:
-        found: Any = json.loads(body)
+        message: Any = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    names = (found.get("type"), found.get("event")) if isinstance(found, dict) else ()
+    names = (message.get("type"), message.get("event")) if isinstance(message, dict) else ()
     return next((name for name in names if isinstance(name, str)), None)
 
 
-# --- how it behaves --------------------------------------------------------------------------------------------
+# --- sending responses -----------------------------------------------------------------------------------------
 
 
 async def _behave(behaviour: Behaviour, request: Request) -> Response:
     match behaviour:
         case SlowBody(body=body, every=every, status=status):
-            return StreamingResponse(_drip(body, every), status, media_type="text/plain")
+            return StreamingResponse(_slow_body(body, every), status, media_type="text/plain")
         case HugeBody(bytes=size, status=status):
-            return StreamingResponse(_flood(size), status, {"content-length": str(size)}, "application/octet-stream")
+            return StreamingResponse(
+                _huge_body(size), status, {"content-length": str(size)}, "application/octet-stream"
+            )
         case Respond(status=status, headers=headers, body=body, delay=delay):
             if delay:
                 await sleep_unless_disconnected(request, delay)
             return Response(body, status, dict(headers))
 
 
-async def _drip(body: bytes, every: int) -> AsyncIterator[bytes]:
-    for place in range(len(body)):
+async def _slow_body(body: bytes, every: int) -> AsyncIterator[bytes]:
+    for index in range(len(body)):
         await asyncio.sleep(every / SECOND)
-        yield body[place : place + 1]
+        yield body[index : index + 1]
 
 
-async def _flood(size: int) -> AsyncIterator[bytes]:
+async def _huge_body(size: int) -> AsyncIterator[bytes]:
     chunk = b"\0" * 65_536
     for start in range(0, size, len(chunk)):
         yield chunk[: size - start]

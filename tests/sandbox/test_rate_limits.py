@@ -60,7 +60,7 @@ def test_without_limits_nothing_is_refused() -> None:
     assert not any(allowance.acquire(0, creates=True) for _ in range(5_000))
 
 
-def test_a_limit_of_nothing_is_refused() -> None:
-    """A limit is 1 at least."""
-    with pytest.raises(ValueError, match="1 at least"):
+def test_zero_limit_is_refused() -> None:
+    """A limit is at least 1."""
+    with pytest.raises(ValueError, match="at least 1"):
         Limits(per_minute=0)

@@ -173,8 +173,11 @@ class Gauge:
 def gauge(used: int, expected: int | None, allowed: int) -> Gauge:
     """The longest of the three reaches the end of the bar."""
     longest = max(used, expected or 0, allowed, 1)
-    shares = [round(100 * number / longest, 2) for number in (used, expected or 0, allowed)]
-    return Gauge(shares[0], shares[1], shares[2], scarce=used >= 0.9 * allowed)
+
+    def percent(number: int) -> float:
+        return round(100 * number / longest, 2)
+
+    return Gauge(percent(used), percent(expected or 0), percent(allowed), used >= 0.9 * allowed)
 
 
 # --- one job against the usual duration ------------------------------------------------------------------------
