@@ -1,4 +1,4 @@
-"""`relay check`: each finding says what is so, and what to do where it is not well; and nothing is changed by it."""
+"""`relay check`: each finding says what is wrong and what to do, and nothing is changed."""
 
 import asyncio
 import os
@@ -109,17 +109,18 @@ def test_an_endpoint_whose_address_is_named_is_well(tmp_path: Path) -> None:
 
 
 def test_what_could_be_better_is_no_fault(tmp_path: Path) -> None:
-    """Unsealed secrets and a missing public address are advice, each with the key to set."""
+    """Unencrypted secrets and a missing public URL are advice, each with the key to set."""
     found = check(tmp_path)
-    assert line(found, "secrets").startswith("! secrets: not sealed, since security.secret_key is not set")
-    assert "since server.public_url is not set" in line(found, "Exec's callbacks")
-    assert line(found, "API keys").startswith("! API keys: none, so that the relay answers to its own machine only")
+    assert line(found, "secrets").startswith("! secrets: not encrypted, because security.secret_key is not set")
+    assert "because server.public_url is not set" in line(found, "Exec's callbacks")
+    assert line(found, "API keys").startswith("! API keys: none, so the relay answers its own machine only")
     server = {"public_url": "https://relay.example"}
     assert "name it in server.trusted_proxies" in line(check(tmp_path, server=server), "proxies")
     better = check(
         tmp_path,
         server=server | {"trusted_proxies": ["127.0.0.1"]},
         security={"secret_key": "s" * 32, "api_keys": ["k" * 24]},
+        endpoints=[{"name": "ops", "url": "https://93.184.216.34/x"}],
     )
     assert "\n! " not in better.output
     assert line(better, "budget of workspace default").startswith("✓ budget of workspace default: 48 polls a minute")
@@ -132,10 +133,10 @@ def test_an_address_that_others_reach(tmp_path: Path) -> None:
         "✗ API keys: server.host is open to others"
     )
     configured = check(tmp_path, server=open_to_others, security={"api_keys": ["k" * 24]})
-    assert line(configured, "API keys") == "✓ API keys: 1; `relay keys list` names them"
+    assert line(configured, "API keys") == "✓ API keys: 1; `relay keys list` shows them"
     config = str(tmp_path / "config.yaml")
     assert CliRunner().invoke(main, ["keys", "create", "ops", "--scope", "read", "--config", config]).exit_code == 0
-    assert line(check(tmp_path, server=open_to_others), "API keys") == "✓ API keys: 1; `relay keys list` names them"
+    assert line(check(tmp_path, server=open_to_others), "API keys") == "✓ API keys: 1; `relay keys list` shows them"
 
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "http_proxy", "ALL_PROXY"])
