@@ -92,8 +92,9 @@ def _line(row: Row) -> str:
 
 def _summary_text(summary: Summary) -> str:
     polls = summary.polls / max(1, summary.jobs)
+    delays = f"median {summary.delay_median} s, worst {summary.delay_worst} s"
     return (
         f"\n{summary.notified} of {summary.jobs} jobs notified, {summary.verified} signatures verified, "
         f"{summary.polls} polls of Exec ({polls:.1f} a job)\n"
-        f"delay from Exec's completed_at to the receiver: median {summary.delay_median} s, worst {summary.delay_worst} s\n"
+        f"delay from Exec's completed_at to the receiver: {delays}\n"
     )
