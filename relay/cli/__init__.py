@@ -1,6 +1,6 @@
-"""The command line: one file per verb.
+"""The command line: one file per command.
 
-Exit codes: 0 fine, 1 failed, 2 wrong use (click's own, and a configuration that can't be used).
+Exit codes: 0 success, 1 failure, 2 wrong usage (click's own) or a configuration that can't be used.
 """
 
 import os
@@ -10,20 +10,50 @@ from importlib import import_module
 import click
 
 from relay import __version__
+from relay.cli.output import print_text, replace_unencodable
 from relay.errors import ConfigError, RelayError
+from relay.suggestions import did_you_mean
 
-COMMANDS = (
-    "demo serve register jobs deliveries resend plan check doctor "
-    "backup restore import keys keygen rotate-key callback sandbox receive"
-).split()
-"""In the order in which `relay --help` shows them."""
+COMMANDS = {
+    "demo": "See the relay work, with no account and no configuration.",
+    "serve": "Run the relay.",
+    "register": "Register a job: get notified when it ends.",
+    "jobs": "List the watched jobs, or show one.",
+    "deliveries": "List deliveries, or show one with its attempts.",
+    "resend": "Send a delivery again, or all failed ones.",
+    "plan": "Show when a job registered now would be polled.",
+    "check": "Check configuration, Exec key, store and endpoints.",
+    "doctor": "Print a report for a bug's issue, without secrets.",
+    "backup": "Copy the store to a file while the relay runs.",
+    "restore": "Replace the store by a backup.",
+    "import": "Move a SQLite store into PostgreSQL.",
+    "keys": "Create, list and revoke API keys in the store.",
+    "keygen": "Make an API key, a signing secret or a secret key.",
+    "rotate-key": "Encrypt the store with another secret key.",
+    "callback": "Show or rotate the URL for Exec's own callbacks.",
+    "sandbox": "Run a stand-in for Exec.",
+    "receive": "Run a receiver that verifies and prints notifications.",
+}
+"""Every command with its summary, in the order of `relay --help`, which so imports none of them."""
 
 
-class Commands(click.Group):
-    """Loads a verb's module when it is called, so that each verb starts as fast as it can."""
+class Group(click.Group):
+    """A group of commands that suggests the right name for a wrong one."""
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(context, name) is None and not name.startswith("-") and not context.resilient_parsing:
+            context.fail(f"There is no command {name!r}{did_you_mean(name, self.list_commands(context))}")
+        return super().resolve_command(context, args)
+
+
+class Commands(Group):
+    """Imports the module of a command only when the command runs."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
-        return COMMANDS
+        return list(COMMANDS)
 
     def get_command(self, _context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
@@ -31,31 +61,35 @@ class Commands(click.Group):
         command: click.Command = import_module(f"relay.cli.{name.replace('-', '_')}").command
         return command
 
+    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
     def invoke(self, context: click.Context) -> object:
-        if os.getpid() == 1:  # a container's first process ignores a signal that it has no handler for
-            signal.signal(signal.SIGTERM, lambda caught, _: os._exit(128 + caught))
+        if os.getpid() == 1:  # the first process of a container ignores a signal for which it has no handler
+            signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
+        replace_unencodable()
         try:
             return super().invoke(context)
         except ConfigError as error:
-            click.echo(str(error), err=True)
+            print_text(str(error), err=True)
             context.exit(2)
         except RelayError as error:
-            click.echo(f"relay: {error}", err=True)
+            print_text(f"relay: {error}", err=True)
             context.exit(1)
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
         except Exception as error:
-            click.echo(
-                f"{_safe_traceback(error)}\n"
-                "relay: that is a fault of the relay's own; `relay doctor` helps to report it",
+            print_text(
+                f"{_safe_traceback(error)}\nrelay: internal error; please report it with the output of `relay doctor`",
                 err=True,
             )
             context.exit(1)
 
 
 def _safe_traceback(error: Exception) -> str:
-    """What happened where, without what it held: that could be a secret."""
-    from relay.telemetry import safe_traceback  # seldom needed, and it loads much
+    """The traceback without values: those could be secrets."""
+    from relay.telemetry import safe_traceback  # imports much, and is rarely needed
 
     return safe_traceback(error)  # guard: verb-fault
 
@@ -66,7 +100,10 @@ def main() -> None:
     """Turns Exec's Scenario Studio jobs into signed notifications.
 
     \b
-    See it work, with no account:    relay demo
-    Run it:                          relay serve --config config.yaml
-    Hear of a job's end:             relay register j1o2b3i4d5x6 --url https://example.com/callback
+    See it work, with no account:
+      relay demo
+    Run it:
+      relay serve --config config.yaml
+    Get notified when a job ends:
+      relay register j1o2b3i4d5x6 --url https://example.com/callback
     """

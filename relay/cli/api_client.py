@@ -1,18 +1,25 @@
-"""How the verbs that ask a running relay talk to it."""
+"""The commands' client of a running relay: its address, API key, requests and answers."""
 
-import json
 from collections.abc import Callable, Mapping
 from functools import wraps
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 import httpx
+from click.core import ParameterSource
 
-from relay.cli.table import show_table
+from relay.cli.output import print_json
+from relay.cli.table import Column, show_table
+from relay.config import parsers
+from relay.config.environment import read_file
 from relay.errors import RelayError
 
 TIMEOUT = 30
 """Seconds."""
+
+_ANOTHER = "name the relay's address with --server or RELAY_URL"
 
 
 class Client:
@@ -20,50 +27,80 @@ class Client:
 
     def __init__(self, server: str, key: str | None, as_json: bool) -> None:
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=server.rstrip("/"), headers=headers, timeout=TIMEOUT, trust_env=False)
+        self._http = httpx.Client(base_url=server, headers=headers, timeout=TIMEOUT, trust_env=False)
         self._server, self.as_json = server, as_json
 
     def close(self) -> None:
         self._http.close()
 
     def request(self, method: str, path: str, **request: Any) -> Any:
-        """The answer's JSON. Raises RelayError with the relay's own words where it refuses."""
+        """The JSON object of the answer. Raises RelayError with the relay's own message if it refuses."""
         try:
             answer = self._http.request(method, path, **request)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise RelayError(
                 f"no relay answers at {self._server} ({type(error).__name__}); start one with `relay serve`, "
-                "or name another with --server or RELAY_URL"
+                f"or {_ANOTHER}"
             ) from error
-        if answer.is_success:
-            return answer.json() if answer.content else {}
-        try:
-            told = answer.json()["error"]["message"]
-        except (ValueError, KeyError, TypeError):
-            told = f"it answered {answer.status_code}"
-        if answer.status_code == 401:
-            told += "; give a key with --key or RELAY_API_KEY"
-        raise RelayError(told)
+        body = _json_object(answer)
+        if answer.is_success and "x-request-id" in answer.headers and (body is not None or not answer.content):
+            return body or {}
+        refusal = (body or {}).get("error")
+        if answer.is_success or not isinstance(refusal, Mapping) or not isinstance(refusal.get("message"), str):
+            raise RelayError(f"{self._server} is not a relay: {_description(answer)}; {_ANOTHER}")
+        hint = "; give a key with --key or RELAY_API_KEY" if answer.status_code == 401 else ""
+        raise RelayError(f"{refusal['message']}{hint}")
 
-    def show(self, found: Any, columns: Mapping[str, Callable[[dict[str, Any]], object]]) -> None:
-        """Prints a list as a table, or with --json whatever came."""
+    def show(self, page: Any, columns: Mapping[str, Column[dict[str, Any]]]) -> None:
+        """Prints a list as a table, or with --json the answer itself."""
         if self.as_json:
-            click.echo(json.dumps(found, ensure_ascii=False, indent=2))
+            print_json(page)
             return
-        show_table(found["data"], columns)
-        if found.get("next_cursor"):
-            click.echo(f"more: --cursor {found['next_cursor']}")
+        show_table(page["data"], columns)
+        if page.get("next_cursor"):
+            click.echo(f"more: --cursor {page['next_cursor']}", err=True)
+
+
+def _json_object(answer: httpx.Response) -> dict[str, Any] | None:
+    try:
+        body = answer.json()
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _description(answer: httpx.Response) -> str:
+    if answer.has_redirect_location:
+        target = urlsplit(str(answer.headers["location"]))
+        elsewhere = f" to {target.scheme}://{target.netloc.rpartition('@')[2]}" if target.netloc else ""
+        return f"it answered {answer.status_code}, a redirect{elsewhere}"
+    kind = answer.headers.get("content-type", "").partition(";")[0] or "no content type"
+    return f"it answered {answer.status_code} with {kind}"
 
 
 def client_options(command: Callable[..., None]) -> Callable[..., None]:
-    """`--server`, `--key` and `--json`; the verb gets a `Client` as its first argument."""
+    """`--server`, `--key`, `--key-file` and `--json`; the command gets a `Client` as its first argument."""
 
-    @click.option("--server", envvar="RELAY_URL", default="http://127.0.0.1:8080", show_default=True, help="The relay.")
-    @click.option("--key", envvar="RELAY_API_KEY", help="An API key of the relay, where it asks for one.")
-    @click.option("--json", "as_json", is_flag=True, help="Print the relay's own answer.")
+    @click.option(
+        "--server",
+        envvar="RELAY_URL",
+        default="http://127.0.0.1:8080",
+        show_default=True,
+        callback=_server,
+        help="The relay's address; or RELAY_URL.",
+    )
+    @click.option("--key", envvar="RELAY_API_KEY", callback=_key, help="An API key of the relay; or RELAY_API_KEY.")
+    @click.option(
+        "--key-file",
+        envvar="RELAY_API_KEY_FILE",
+        type=click.Path(dir_okay=False, path_type=Path),
+        callback=from_file(lambda text: _checked_key(text)),
+        help="A file with the API key; or RELAY_API_KEY_FILE.",
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Print the relay's answer as JSON.")
     @wraps(command)
-    def with_client(server: str, key: str | None, as_json: bool, **rest: Any) -> None:
-        client = Client(server, key, as_json)
+    def with_client(server: str, key: str | None, key_file: str | None, as_json: bool, **rest: Any) -> None:
+        client = Client(server, key or key_file, as_json)
         try:
             command(client, **rest)
         finally:
@@ -72,12 +109,66 @@ def client_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_client
 
 
+def from_file(check: Callable[[str], str]) -> Callable[..., str | None]:
+    """A callback for an option that names a file: the checked text of the file."""
+
+    def read(context: click.Context, option: click.Parameter, path: Path | None) -> str | None:
+        if path is None:
+            return None
+        try:
+            return check(read_file(str(path)).strip())
+        except ValueError as error:
+            raise click.UsageError(f"{named(context, option)}: {error}") from None
+
+    return read
+
+
+def named(context: click.Context, option: click.Parameter) -> str:
+    """The variable or the option that a value comes from, as an error names it."""
+    source = context.get_parameter_source(option.name or "")
+    return str(option.envvar) if source is ParameterSource.ENVIRONMENT else option.opts[0]
+
+
+def _server(context: click.Context, option: click.Parameter, text: str) -> str:
+    problem = None
+    try:
+        server = parsers.text(text.strip()).rstrip("/")
+        parts = urlsplit(server)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            problem = "must begin with http:// or https:// and name a host, such as http://127.0.0.1:8080"
+        elif "@" in parts.netloc or parts.query or parts.fragment:
+            problem = "must hold no user name, password, query or fragment"
+        elif parts.port == 0 or not server.isascii():
+            problem = "must be a URL in ASCII, such as http://127.0.0.1:8080"
+    except ValueError as error:
+        problem = str(error)
+    if problem:
+        raise click.UsageError(f"{named(context, option)} {problem}")
+    return server
+
+
+def _key(context: click.Context, option: click.Parameter, text: str | None) -> str | None:
+    if text is None or not text.strip():
+        return None
+    try:
+        return _checked_key(text.strip())
+    except ValueError as error:
+        raise click.UsageError(f"{named(context, option)} {error}") from None
+
+
+def _checked_key(text: str) -> str:
+    key = parsers.text(text)
+    if not key.isascii() or " " in key:
+        raise ValueError("holds a space or a character that is not ASCII: copy the key again")
+    return key
+
+
 def list_options(command: Callable[..., None]) -> Callable[..., None]:
-    """`--limit` and `--cursor`, as every list has them."""
-    command = click.option("--cursor", help="Where the last list stopped.")(command)
+    """`--limit` and `--cursor` of every list."""
+    command = click.option("--cursor", help="The cursor that the previous page ended with.")(command)
     return click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="Rows.")(command)
 
 
 def drop_none(**parameters: Any) -> dict[str, Any]:
-    """The parameters that were given."""
+    """The parameters that have a value."""
     return {name: value for name, value in parameters.items() if value is not None and value != ()}

@@ -1,4 +1,4 @@
-"""`relay backup`: a copy of the SQLite store, made while the relay runs."""
+"""`relay backup`: copies the SQLite store while the relay runs."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from relay.store.maintenance import backup
 @config_option
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def command(path: Path | None, file: Path) -> None:
-    """Copy the store to FILE, as it is at one instant, while the relay runs.
+    """Copy the store to FILE, in the state of one instant, while the relay runs.
 
-    The copy holds all that the store holds: callback URLs and signing secrets too. Keep it as safe. With
-    security.secret_key they are encrypted in it, and it is of use only together with that key.
+    The copy contains callback URLs and signing secrets: keep it as safe as the store. With security.secret_key they
+    are encrypted, and the copy is useless without that key.
 
     \b
     Examples:
@@ -23,8 +23,8 @@ def command(path: Path | None, file: Path) -> None:
       docker exec relay relay backup /data/backup.db
 
     \b
-    To put it back: stop the relay, `relay restore FILE`, start it.
-    Continuous copies, to the second: Litestream, on the same file. A PostgreSQL has pg_dump.
+    To restore it: stop the relay, run `relay restore FILE`, start the relay.
+    For continuous copies use Litestream on the same file. For PostgreSQL use pg_dump.
     """
     size = backup.back_up(read_config(path).storage.url, file)
-    click.echo(f"{file}: {size / 1_000_000:.1f} MB, whole and checked")
+    click.echo(f"{file}: {size / 1_000_000:.1f} MB, complete and checked")

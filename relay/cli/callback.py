@@ -1,27 +1,28 @@
-"""`relay callback`: what to give to Exec, so that it says by itself when a job ends."""
+"""`relay callback`: the URL at which Exec itself reports that a job ended."""
 
-import json
 from typing import Any
 
 import click
 
+from relay.cli import Group
 from relay.cli.api_client import Client, client_options, drop_none
+from relay.cli.output import print_json, print_text
 
 
-@click.group("callback")
+@click.group("callback", cls=Group)
 def command() -> None:
-    """Show or change the URL that Exec's create-job call is given as callback_url.
+    """Show or rotate the URL to pass as callback_url in Exec's create-job call.
 
-    With it Exec itself tells the relay when a job ends: most jobs then cost one poll, and no waiting. What Exec says
-    there is only a hint; a poll confirms it. Needs a key with the scope admin, and server.public_url.
+    Exec then calls the relay when a job ends, so most jobs need one poll. A callback is only a hint: a poll confirms
+    it. Needs a key with the scope admin, and server.public_url.
     """
 
 
 @command.command("show")
-@click.option("--workspace", help="The Exec workspace; left out: every one.")
+@click.option("--workspace", help="The Exec workspace; all of them by default.")
 @client_options
 def show(client: Client, workspace: str | None) -> None:
-    """Show the callback URL of each workspace. Keep it as you would keep a password.
+    """Show the callback URL of each workspace. It is a secret, like a password.
 
     \b
     Examples:
@@ -36,7 +37,7 @@ def show(client: Client, workspace: str | None) -> None:
 @click.option("--workspace", default="default", show_default=True, help="The Exec workspace.")
 @client_options
 def rotate(client: Client, workspace: str) -> None:
-    """Make a new callback URL. The one until now works for another 24 hours; rotate twice to end it at once.
+    """Make a new callback URL. The old one works for another 24 hours; rotate twice to end it at once.
 
     \b
     Examples:
@@ -50,17 +51,16 @@ def _workspaces(client: Client) -> list[str]:
     return [row["name"] for row in client.request("GET", "/v1/workspaces")["data"]]
 
 
-def _print(client: Client, found: dict[str, Any]) -> None:
+def _print(client: Client, callback: dict[str, Any]) -> None:
     if client.as_json:
-        click.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        print_json(callback)
         return
     lines = {
-        "workspace": found["workspace"],
-        "callback_url": found["callback_url"] or f"(the relay's address){found['path']}",
-        **drop_none(
-            **{"old URL until": found["old_token_valid_until"], "heard of Exec": found["last_callback_at"] or "not yet"}
-        ),
+        "workspace": callback["workspace"],
+        "callback_url": callback["callback_url"] or f"(the relay's address){callback['path']}",
+        **drop_none(**{"old URL until": callback["old_token_valid_until"]}),
+        "last callback": callback["last_callback_at"] or "none yet",
     }
     for name, value in lines.items():
-        click.echo(f"{name + ':':15}{value}")
-    click.echo(f"\n{found['text']}\n")
+        print_text(f"{name + ':':15}{value}")
+    print_text(f"\n{callback['text']}\n")

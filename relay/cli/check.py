@@ -1,15 +1,18 @@
-"""`relay check`: is everything right before it runs?"""
+"""`relay check`: checks everything before the relay runs."""
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from pydantic import SecretStr
 
 from relay.cli.options import PUBLIC_WITHOUT_KEYS, UNENCRYPTED_WARNING, config_option, read_config
-from relay.config import Config, EndpointSection, Workspace
+from relay.cli.output import print_text
+from relay.config import Config, EndpointSection, Workspace, unused_variables
 from relay.egress.resolver import ThreadResolver
 from relay.egress.url_policy import EgressRules, blocked_reason, is_loopback, mask_url
 from relay.endpoints import spec
@@ -20,21 +23,22 @@ from relay.polling.poller import rate_limit_of
 from relay.store.engine.clock import system_clock
 from relay.store.engine.database import exists, read_only
 from relay.store.maintenance.preflight import preflight_check
-from relay.store.tables import api_keys
+from relay.store.tables import api_keys, endpoints
 
 PROBE_JOB_ID = "relay-check"
-"""A job id that Exec never gave out: its 404 shows that the key is accepted."""
+"""A job id that does not exist at Exec: the 404 shows that Exec accepts the key."""
 
 OK, WARN, FAIL = "✓", "!", "✗"
-_RESOLVES_WITHIN = 5
+_RESOLVE_SECONDS = 5
+_PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found, and where it is not well, what to do."""
+    """One result, with what to do about it."""
 
     mark: str
-    about: str
+    subject: str
     text: str
 
 
@@ -43,9 +47,8 @@ class Finding:
 def command(path: Path | None) -> None:
     """Check the configuration, the Exec key, the store and each endpoint, and say what to do.
 
-    Changes nothing, and may run beside a relay. Costs one of Exec's requests a workspace; sends nothing to the
-    endpoints. Of the marks before the findings, ✓ is well, ! works and could be better, ✗ is wrong: then the exit code
-    is 1.
+    Changes nothing, and may run beside a relay. Costs one request to Exec for each workspace; sends nothing to the
+    endpoints. A line begins with ✓ if all is well, with ! for advice, and with ✗ for an error: then the exit code is 1.
 
     \b
     Examples:
@@ -58,19 +61,19 @@ def command(path: Path | None) -> None:
 
 
 async def _check(config: Config) -> bool:
-    well = True
-    async for found in _findings(config):
-        well = well and found.mark != FAIL
-        click.echo(f"{found.mark} {found.about}: {found.text}")
-    return well
+    passed = True
+    async for finding in _findings(config):
+        passed = passed and finding.mark != FAIL
+        print_text(f"{finding.mark} {finding.subject}: {finding.text}")
+    return passed
 
 
 async def _findings(config: Config) -> AsyncIterator[Finding]:
     yield Finding(OK, "configuration", "can be used")
     yield _store(config)
     yield _api_keys(config)
-    for found in _settings(config):
-        yield found
+    for finding in (*_settings(config), *_environment(config), *_subscribers(config)):
+        yield finding
     for workspace in config.workspaces:
         yield await _exec(workspace, config.exec.timeout)
     rules = EgressRules(config.security.allow_http, config.security.allow_networks, config.security.deny_networks)
@@ -93,33 +96,72 @@ def _api_keys(config: Config) -> Finding:
         if not count:
             return Finding(WARN, "API keys", "none in the configuration; those of the store can't be read now")
     if count:
-        return Finding(OK, "API keys", f"{count}; `relay keys list` names them")
+        return Finding(OK, "API keys", f"{count}; `relay keys list` shows them")
     if not is_loopback(config.server.host):
         return Finding(FAIL, "API keys", PUBLIC_WITHOUT_KEYS)
-    text = "none, so that the relay answers to its own machine only, and to nothing that comes through a proxy"
+    text = "none, so the relay answers its own machine only, and nothing that comes through a proxy"
     return Finding(WARN, "API keys", f"{text}; `relay keys create` makes one")
 
 
 def _settings(config: Config) -> Iterator[Finding]:
-    """What works without, and better with."""
+    """Settings that are optional, but recommended."""
     if config.security.secret_key is None:
-        yield Finding(WARN, "secrets", f"not sealed, since security.secret_key is not set: {UNENCRYPTED_WARNING}")
+        yield Finding(WARN, "secrets", f"not encrypted, because security.secret_key is not set: {UNENCRYPTED_WARNING}")
     else:
-        yield Finding(OK, "secrets", "sealed in the store")
+        yield Finding(OK, "secrets", "encrypted in the store")
     if config.server.public_url is not None and not config.server.trusted_proxies:
-        text = (
-            "none is trusted, so that all who come through one count as one client: name it in server.trusted_proxies"
-        )
+        text = "none is trusted, so all clients behind a proxy count as one: name it in server.trusted_proxies"
         yield Finding(WARN, "proxies", text)
     if config.server.public_url is None:
-        text = "can't come, since server.public_url is not set; with it a job costs one poll (`relay callback --help`)"
+        text = (
+            "not possible, because server.public_url is not set; with it a job costs one poll (`relay callback --help`)"
+        )
         yield Finding(WARN, "Exec's callbacks", text)
     else:
-        yield Finding(OK, "Exec's callbacks", f"come in at {config.server.public_url}; `relay callback show` says how")
+        yield Finding(
+            OK, "Exec's callbacks", f"received at {config.server.public_url}; `relay callback show` shows the URL"
+        )
     for workspace in config.workspaces:
-        allowed = rate_limit_of(workspace)
-        text = f"{allowed.minute} polls a minute and {allowed.day} a day; `relay plan` draws what they give"
+        limit = rate_limit_of(workspace)
+        text = f"{limit.minute} polls a minute and {limit.day} a day; `relay plan` shows the resulting delays"
         yield Finding(OK, f"budget of workspace {workspace.name}", text)
+
+
+def _environment(config: Config) -> Iterator[Finding]:
+    """Variables that are set and have no effect."""
+    for warning in unused_variables(os.environ):
+        yield Finding(WARN, "environment", warning)
+    names = [name for name in (*_PROXY_VARIABLES, *map(str.lower, _PROXY_VARIABLES)) if os.environ.get(name)]
+    missing = [key for key, proxy in _proxies(config).items() if proxy is None]
+    if names and missing:
+        text = f"{', '.join(names)} set, but the relay uses only {' and '.join(_proxies(config))}"
+        yield Finding(WARN, "HTTP proxy", f"{text}; not set: {', '.join(missing)}")
+    for key, proxy in _proxies(config).items():
+        if proxy is not None:
+            yield Finding(OK, "HTTP proxy", f"{key} is {_without_user(proxy.get_secret_value())}")
+
+
+def _proxies(config: Config) -> dict[str, SecretStr | None]:
+    return {"exec.proxy": config.exec.proxy, "delivery.proxy": config.delivery.proxy}
+
+
+def _without_user(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _subscribers(config: Config) -> Iterator[Finding]:
+    """If a job without a callback URL would notify nobody."""
+    if config.endpoints:
+        return
+    url = config.storage.url
+    try:
+        standing = read_only(url, endpoints.any_standing) if exists(url) else False
+    except StoreError:
+        return  # reported by `_store`
+    if not standing:
+        text = "no standing endpoint, so a job that is registered without a callback URL notifies nobody"
+        yield Finding(WARN, "endpoints", f"{text}; add one to endpoints, or register jobs with a callback_url")
 
 
 async def _exec(workspace: Workspace, timeout: int) -> Finding:
@@ -141,40 +183,37 @@ async def _exec(workspace: Workspace, timeout: int) -> Finding:
         case Unauthorized(status, text):
             return Finding(FAIL, name, f"refuses the key ({status}: {text}); make one in Exec under Settings > API")
         case RateLimited():
-            text = (
-                "accepts the key, but its requests are used up for now (429): by whom? A lower exec.budget.share leaves"
-            )
-            return Finding(WARN, name, f"{text} more to others")
+            text = "accepts the key, but its requests are used up for now (429); a lower exec.budget.share leaves more"
+            return Finding(WARN, name, f"{text} to your other tools")
         case PollFailed(_, detail):
             return Finding(FAIL, name, f"{detail}; is exec.base_url right, and can this machine reach it?")
     return Finding(OK, name, "accepts the key")
 
 
 async def _endpoint(endpoint: EndpointSection, rules: EgressRules) -> Finding:
-    about, url = f"endpoint {endpoint.name}", endpoint.url.get_secret_value()
+    subject, url = f"endpoint {endpoint.name}", endpoint.url.get_secret_value()
     try:
-        wanted = spec.EndpointSpec(url, endpoint.format, template=endpoint.template)
-        checked = spec.validate(wanted, rules, "url")
+        checked = spec.validate(spec.EndpointSpec(url, endpoint.format, template=endpoint.template), rules, "url")
     except ValidationFailed as error:
-        return Finding(FAIL, about, error.message)
-    if (why := await _unreachable(checked.target.host_port, rules)) is not None:
-        return Finding(FAIL, about, f"{mask_url(url)}: {why}")
-    text = f"{mask_url(url)} in format {checked.format}; try it while the relay runs: POST /v1/endpoints/ID/test"
-    return Finding(OK, about, text)
+        return Finding(FAIL, subject, error.message)
+    if (problem := await _address_problem(checked.target.host_port, rules)) is not None:
+        return Finding(FAIL, subject, f"{mask_url(url)}: {problem}")
+    text = f"{mask_url(url)} in format {checked.format}; to try it while the relay runs: POST /v1/endpoints/ID/test"
+    return Finding(OK, subject, text)
 
 
-async def _unreachable(host_port: str, rules: EgressRules) -> str | None:
-    """Why none of a host's addresses would be dialled, and what to do; None where one would. Nothing is dialled."""
+async def _address_problem(host_port: str, rules: EgressRules) -> str | None:
+    """Why the relay would call none of a host's addresses, and what to do. None if it would call one. Calls nothing."""
     host, _, port = host_port.rpartition(":")
     resolver = ThreadResolver(1)
     try:
-        async with asyncio.timeout(_RESOLVES_WITHIN):
-            found = await resolver.resolve(host.strip("[]"), int(port), socket.AF_UNSPEC)
+        async with asyncio.timeout(_RESOLVE_SECONDS):
+            addresses = await resolver.resolve(host.strip("[]"), int(port), socket.AF_UNSPEC)
     except (OSError, TimeoutError):
-        return "its host's name has no address; is the URL right, and does this machine's name server know it?"
+        return "its host name has no address; is the URL right, and does this machine's name server know it?"
     finally:
         await resolver.close()
-    reasons = [blocked_reason(str(one["host"]), rules) for one in found]
+    reasons = [blocked_reason(str(address["host"]), rules) for address in addresses]
     if not all(reasons):
         return None
-    return f"its host is not called: {reasons[0]}; if that is wanted, name the address in security.allow_networks"
+    return f"the relay does not call its host: {reasons[0]}; to allow it, name the address in security.allow_networks"

@@ -1,21 +1,25 @@
-"""`relay deliveries`: did it go out, and if not, why?"""
+"""`relay deliveries`: deliveries with their status and the reason of a failure."""
 
-import json
 from typing import Any
 
 import click
 
 from relay.cli.api_client import Client, client_options, drop_none, list_options
+from relay.cli.output import print_json
+from relay.cli.table import Column
 
-_COLUMNS = {
-    "delivery": lambda row: row["id"],
-    "event": lambda row: row["event_type"],
-    "job": lambda row: row["job_id"],
-    "to": lambda row: row["endpoint"].get("name") or row["endpoint"]["url"] or "removed",
-    "status": lambda row: row["status"],
-    "attempts": lambda row: row["attempts"],
-    "next": lambda row: row["next_attempt_at"],
-    "reason": lambda row: row["reason"],
+_COLUMNS: dict[str, Column[dict[str, Any]]] = {
+    "delivery": Column(lambda row: row["id"]),
+    "job": Column(lambda row: row["job_id"]),
+    "status": Column(lambda row: row["status"]),
+    "when": Column(lambda row: row["created_at"], is_time=True),
+    "event": Column(lambda row: row["event_type"], optional=True),
+    "to": Column(
+        lambda row: row["endpoint"].get("name") or row["endpoint"]["url"] or "removed", flexible=True, optional=True
+    ),
+    "attempts": Column(lambda row: row["attempts"], optional=True),
+    "next": Column(lambda row: row["next_attempt_at"], is_time=True, optional=True),
+    "reason": Column(lambda row: row["reason"], flexible=True, optional=True),
 }
 
 
@@ -24,8 +28,8 @@ _COLUMNS = {
 @click.option("--status", help="pending, delivered, failed or cancelled.")
 @click.option("--job", "job_id", help="Only of this job.")
 @click.option("--endpoint", help="Only to this endpoint.")
-@click.option("--since", help="Made at or after this time, such as 2026-03-01T10:00:00Z.")
-@click.option("--until", help="Made before this time.")
+@click.option("--since", help="Created at or after this time, such as 2026-03-01T10:00:00Z.")
+@click.option("--until", help="Created before this time.")
 @list_options
 @client_options
 def command(client: Client, delivery_id: str | None, **filters: Any) -> None:
@@ -38,6 +42,6 @@ def command(client: Client, delivery_id: str | None, **filters: Any) -> None:
       relay deliveries dlv_01JC4ZJ5QX0000000000000000
     """
     if delivery_id is not None:
-        click.echo(json.dumps(client.request("GET", f"/v1/deliveries/{delivery_id}"), ensure_ascii=False, indent=2))
+        print_json(client.request("GET", f"/v1/deliveries/{delivery_id}"))
         return
     client.show(client.request("GET", "/v1/deliveries", params=drop_none(**filters)), _COLUMNS)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, SecretStr
 
 from relay import __version__, formats
 from relay.cli.options import config_option, read_config
+from relay.cli.output import print_text
 from relay.config import Config, EndpointSection
 from relay.errors import RelayError
 from relay.model import Instant
@@ -22,23 +23,23 @@ LIBRARIES = ("starlette", "uvicorn", "httpx", "aiohttp", "apscheduler", "sqlalch
 
 
 CHOICES = frozenset("adaptive interval json text debug info warning error".split())
-"""Values of the configuration that are words, and may be told."""
+"""Values of the configuration that are words, and no secrets."""
 
 
 @click.command("doctor")
 @config_option
 def command(path: Path | None) -> None:
-    """Print a report to put into a bug's issue: versions, configuration, and how the store fares.
+    """Print a report to put into a bug's issue: versions, configuration, and the state of the store.
 
-    It holds no key, secret, address, job id or scenario name. Read it before you send it all the same. The relay may
-    run meanwhile; nothing is changed, and Exec and the endpoints are not asked (`relay check` does that).
+    It contains no key, secret, address, job id or scenario name. Read it before you send it. The relay may run; nothing
+    is changed, and neither Exec nor the endpoints are called (`relay check` calls Exec).
 
     \b
     Examples:
       relay doctor > report.md
       docker exec relay relay doctor
     """
-    click.echo("\n".join(_report(path, system_clock())))
+    print_text("\n".join(_report(path, system_clock())))
 
 
 def _report(path: Path | None, now: Instant) -> Iterator[str]:
@@ -51,11 +52,11 @@ def _report(path: Path | None, now: Instant) -> Iterator[str]:
         return
     yield from _table("Configuration (durations in milliseconds)", dict(_safe_config(config)))
     try:
-        found = read_only(config.storage.url, lambda tx: store_report(tx, now))
+        report = read_only(config.storage.url, lambda tx: store_report(tx, now))
     except RelayError as error:
         yield f"\n## Store\n\nIt can't be read: {_without_address(str(error), config)}"
         return
-    yield from _store(found)
+    yield from _store(report)
 
 
 def _machine() -> dict[str, str]:
@@ -68,14 +69,14 @@ def _machine() -> dict[str, str]:
     return {"Python": platform.python_version(), "system": platform.platform(terse=True), **versions}
 
 
-def _store(found: StoreReport) -> Iterator[str]:
-    about = {"database": found.database, "tables": found.version, "disabled endpoints": found.disabled}
-    yield from _table("Store", about)
-    yield from _table("Rows", found.rows)
-    yield from _table("Newest jobs", found.watches)
-    yield from _table("Newest deliveries", found.deliveries)
-    yield from _table("Newest attempts", found.attempts)
-    yield from _table("Workspaces that wait", found.pauses)
+def _store(report: StoreReport) -> Iterator[str]:
+    facts = {"database": report.database, "tables": report.version, "disabled endpoints": report.disabled}
+    yield from _table("Store", facts)
+    yield from _table("Rows", report.rows)
+    yield from _table("Newest jobs", report.watches)
+    yield from _table("Newest deliveries", report.deliveries)
+    yield from _table("Newest attempts", report.attempts)
+    yield from _table("Paused workspaces", report.pauses)
 
 
 def _table(title: str, rows: Mapping[str, Any]) -> Iterator[str]:
@@ -86,14 +87,17 @@ def _table(title: str, rows: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _safe_config(config: Config) -> Iterator[tuple[str, str]]:
-    """What the configuration says, as far as it may be told: numbers and choices; of all else, whether it is set."""
+    """The configuration without secrets: numbers and choices; of every other value, whether it is set.
+
+    Workspaces and endpoints have numbers, because their names may say whose they are.
+    """
     for section, value in config:
         if isinstance(value, BaseModel):
             yield from ((f"{section}.{key}", _shown(item)) for key, item in value)
-    for workspace in config.workspaces:
-        yield "a workspace's budget", str(workspace.budget)
-    for endpoint in config.endpoints:
-        yield "an endpoint", _endpoint(endpoint)
+    for number, workspace in enumerate(config.workspaces, 1):
+        yield f"budget of workspace {number}", str(workspace.budget)
+    for number, endpoint in enumerate(config.endpoints, 1):
+        yield f"endpoint {number}", _endpoint(endpoint)
 
 
 def _shown(value: Any) -> str:
@@ -112,9 +116,9 @@ def _shown(value: Any) -> str:
 def _endpoint(endpoint: EndpointSection) -> str:
     url = endpoint.url.get_secret_value()
     format = formats.detect_format(url) if endpoint.format == "auto" else endpoint.format
-    return f"format {format}, {len(endpoint.events)} events, {len(endpoint.headers)} headers of its own"
+    return f"format {format}, {len(endpoint.events)} events, {len(endpoint.headers)} extra headers"
 
 
 def _without_address(text: str, config: Config) -> str:
-    """An error's text, without the address of the store, which may hold a password."""
+    """The text of an error without the URL of the store, which may hold a password."""
     return text.replace(config.storage.url, "storage.url")

@@ -1,4 +1,4 @@
-"""`relay import`: moves the SQLite store of a relay that runs into PostgreSQL."""
+"""`relay import`: moves the SQLite store of a running relay into PostgreSQL."""
 
 import time
 from pathlib import Path
@@ -9,26 +9,28 @@ from relay.cli.options import config_option, read_config
 from relay.cli.progress_bar import progress_bar
 from relay.store.maintenance.sqlite_to_postgres import SqliteToPostgres
 
-_POLLS_EVERY = 0.5
-"""Seconds between two polls whether the old relay has stopped."""
+_POLL_SECONDS = 0.5
+"""Between two checks if the old relay has stopped."""
 
 
 @click.command("import")
 @config_option
-@click.option("--from", "source", required=True, metavar="URL", help="The SQLite store, as sqlite:////data/relay.db.")
+@click.option(
+    "--from", "source", required=True, metavar="URL", help="The SQLite store, such as sqlite:////data/relay.db."
+)
 def command(path: Path | None, source: str) -> None:
     """Move a SQLite store, with everything in it, into the PostgreSQL of storage.url.
 
     \b
-    The relay on the SQLite store goes on working meanwhile:
-      1. make an empty database, and set storage.url to it, in the configuration of the new relays
+    The relay on the SQLite store keeps running at first:
+      1. create an empty database, and set storage.url to it in the configuration of the new relays
       2. on the machine that has the file:   relay import --from sqlite:////data/relay.db
-      3. when it says so, stop the old relay: what that did meanwhile is copied, which takes a moment
-      4. start the new relays, as many as you like
+      3. when it says so, stop the old relay: its last changes are then copied
+      4. start any number of new relays
 
-    Nothing is lost, and no event gets another webhook-id. Broken off, the same command goes on where it was. Until it
-    is through no relay starts on the PostgreSQL, and afterwards none on the file, which is kept as a backup. What is
-    sealed stays so: security.secret_key has to be that of the old relay.
+    Nothing is lost, and every event keeps its webhook-id. If it is interrupted, run the same command again: it
+    continues. No relay starts on the PostgreSQL before the import is complete, and none on the file afterwards; the
+    file stays as a backup. Encrypted values stay encrypted: security.secret_key must be that of the old relay.
 
     \b
     Examples:
@@ -38,24 +40,24 @@ def command(path: Path | None, source: str) -> None:
     config = read_config(path)
     move = SqliteToPostgres.open(source, config.storage.url, config.security.cipher())
     try:
-        with progress_bar("copying") as tell:
-            rows = move.copy(tell)
+        with progress_bar("copying") as progress:
+            rows = move.copy(progress)
         click.echo(f"{rows} rows of {move.path} copied")
         _wait_until_stopped(move)
-        with progress_bar("what changed") as tell:
-            rows = move.finish(tell)
+        with progress_bar("last changes") as progress:
+            rows = move.finish(progress)
     finally:
         move.close()
-    click.echo(f"{rows} rows copied again, as they had changed")
-    click.echo(f"✓ The store is in PostgreSQL: start the relays there. {move.path} is a backup now")
+    click.echo(f"{rows} rows copied again, because they had changed")
+    click.echo(f"✓ The store is in PostgreSQL: start the relays there. {move.path} is now a backup")
 
 
 def _wait_until_stopped(move: SqliteToPostgres) -> None:
-    """Returns when the old relay has stopped."""
+    """Waits for the old relay to stop."""
     if not move.lock_source():
         click.echo(
-            "All is there but what the old relay does from now on. Stop it: this goes on by itself then.\n"
-            "(Ctrl-C leaves all as it is; the same command goes on from there.)"
+            "Everything is copied but the changes from now on. Stop the old relay: the import then continues.\n"
+            "(Ctrl-C interrupts it safely; the same command continues later.)"
         )
     while not move.lock_source():
-        time.sleep(_POLLS_EVERY)
+        time.sleep(_POLL_SECONDS)

@@ -1,20 +1,21 @@
-"""`relay jobs`: what the relay knows of the jobs it watches."""
+"""`relay jobs`: the jobs that the relay watches, with their polls."""
 
-import json
 from typing import Any
 
 import click
 
 from relay.cli.api_client import Client, client_options, drop_none, list_options
+from relay.cli.output import print_json
+from relay.cli.table import Column
 
-_COLUMNS = {
-    "job": lambda row: row["job_id"],
-    "state": lambda row: row["state"],
-    "at Exec": lambda row: (row["job"] or {}).get("status"),
-    "scenario": lambda row: ((row["job"] or {}).get("scenario") or {}).get("name"),
-    "polls": lambda row: row["polls"],
-    "next poll": lambda row: row["next_poll_at"],
-    "why": lambda row: row["next_poll_reason"] or row["last_error"],
+_COLUMNS: dict[str, Column[dict[str, Any]]] = {
+    "job": Column(lambda row: row["job_id"]),
+    "state": Column(lambda row: row["state"]),
+    "at Exec": Column(lambda row: (row["job"] or {}).get("status")),
+    "scenario": Column(lambda row: ((row["job"] or {}).get("scenario") or {}).get("name"), flexible=True),
+    "polls": Column(lambda row: row["polls"], optional=True),
+    "next poll": Column(lambda row: row["next_poll_at"], is_time=True),
+    "why": Column(lambda row: row["next_poll_reason"] or row["last_error"], flexible=True, optional=True),
 }
 
 
@@ -25,7 +26,7 @@ _COLUMNS = {
 @list_options
 @client_options
 def command(client: Client, job_id: str | None, workspace: str | None, **filters: Any) -> None:
-    """List the jobs that the relay watches or watched, or show one in full. Costs Exec nothing.
+    """List the jobs that the relay watches or watched, or show one in full. Costs no request to Exec.
 
     \b
     Examples:
@@ -34,7 +35,6 @@ def command(client: Client, job_id: str | None, workspace: str | None, **filters
       relay jobs j1o2b3i4d5x6
     """
     if job_id is not None:
-        found = client.request("GET", f"/v1/jobs/{job_id}", params=drop_none(workspace=workspace))
-        click.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        print_json(client.request("GET", f"/v1/jobs/{job_id}", params=drop_none(workspace=workspace)))
         return
     client.show(client.request("GET", "/v1/jobs", params=drop_none(workspace=workspace, **filters)), _COLUMNS)

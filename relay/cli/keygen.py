@@ -1,4 +1,4 @@
-"""`relay keygen`: makes API keys of the relay, signing secrets, and the key that seals the store."""
+"""`relay keygen`: makes API keys, signing secrets, and the key that encrypts the store."""
 
 import json
 import secrets
@@ -11,27 +11,28 @@ from relay.signing import standard_webhooks
 
 
 @click.command("keygen")
-@click.option("--name", default="ops", show_default=True, help="What the key is for; logs and limits name it so.")
+@click.option("--name", default="ops", show_default=True, help="The key's name in logs and limits.")
 @click.option("--signing", "for_signing", is_flag=True, help="Make a signing secret (whsec_...) instead.")
-@click.option("--ed25519", is_flag=True, help="With --signing: a private key (whsk_...), and what verifies it.")
+@click.option("--ed25519", is_flag=True, help="With --signing: a private key (whsk_...) and its public key.")
 @click.option("--secret", "for_store", is_flag=True, help="Make a key for security.secret_key instead.")
 def command(name: str, for_signing: bool, ed25519: bool, for_store: bool) -> None:
-    """Make an API key for the relay's configuration, which holds only its hash. The key is shown once.
+    """Make an API key for the relay's configuration, which holds only the hash. The key is shown once.
 
-    `relay keys create` makes one that holds at once, without a change of the configuration.
+    `relay keys create` makes one that works at once, without a change of the configuration.
 
     \b
     Examples:
       relay keygen --name zapier
       relay keygen --signing          (a secret for an endpoint, to share with its receiver)
       relay keygen --signing --ed25519
-      relay keygen --secret           (the key that seals what is secret in the store; keep it apart from the store)
+      relay keygen --secret           (the key that encrypts the secrets in the store; keep it apart from the store)
     """
     if ed25519 and not for_signing:
-        raise click.UsageError("--ed25519 goes with --signing: keys of the API are no signing keys")
+        raise click.UsageError("--ed25519 needs --signing: API keys do not sign")
     if ed25519:
         private = ed25519_keys.new_private_key(secrets.token_bytes(32))
-        click.echo(f"{private}\n\nThat is the endpoint's secret, for the relay alone. Its receiver verifies with:\n")
+        click.echo(f"{private}\n")
+        click.echo("This is the endpoint's secret, for the relay only. Its receiver verifies with this public key:\n")
         click.echo(ed25519_keys.public_key_of(private))
         return
     if for_signing:
@@ -43,6 +44,6 @@ def command(name: str, for_signing: bool, ed25519: bool, for_store: bool) -> Non
     key = api_keys.generate_api_key(secrets.token_bytes(api_keys.RANDOM_BYTES))
     digest = api_keys.hash_api_key(key)
     click.echo(f"{key}\n")
-    click.echo("Give that to the client (Authorization: Bearer ...). Put this into config.yaml:\n")
+    click.echo("Give this key to the client (Authorization: Bearer ...). Put this into config.yaml:\n")
     click.echo(f"security:\n  api_keys:\n    - {{name: {json.dumps(name)}, hash: {digest}}}\n")
-    click.echo(f"or, without a file, this into the environment:\n\nRELAY_SECURITY__API_KEYS=[{digest}]")
+    click.echo(f"or set this variable instead:\n\nRELAY_SECURITY__API_KEYS=[{digest}]")

@@ -1,7 +1,6 @@
-"""`relay keys`: API keys in the store, made, listed and revoked while relays run."""
+"""`relay keys`: creates, lists and revokes API keys in the store while relays run."""
 
 import asyncio
-import json
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -9,8 +8,10 @@ from pathlib import Path
 
 import click
 
+from relay.cli import Group
 from relay.cli.options import config_option, read_config
-from relay.cli.table import show_table
+from relay.cli.output import print_json
+from relay.cli.table import Column, show_table
 from relay.config import Config, parsers
 from relay.errors import RelayError
 from relay.model import SECOND, Instant, new_id, to_rfc3339
@@ -26,7 +27,7 @@ from relay.suggestions import did_you_mean_or_list
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRow:
-    """A key, as it is listed."""
+    """A key in the list."""
 
     name: str
     scopes: Sequence[Scope]
@@ -36,14 +37,14 @@ class KeyRow:
     revoked_at: str | None = None
 
 
-@click.group("keys")
+@click.group("keys", cls=Group)
 def command() -> None:
-    """Make, list and revoke API keys of the relay.
+    """Create, list and revoke API keys of the relay.
 
-    They are kept in the store, by their hashes, beside those of security.api_keys. This works on the store itself, the
-    one that storage.url names, and so on the relay's machine (or container) only: no key of the API can make another.
-    Relays may run meanwhile, on SQLite too, and each heeds a change within a second. Where there was no key at all, the
-    first one closes the API to all who have none, for good.
+    The store holds their hashes; security.api_keys may hold further keys. These commands open the store of storage.url
+    directly, so they work only on the relay's machine or in its container: no API key can create another one. Relays
+    may run meanwhile, also on SQLite, and apply a change within a second. As soon as there is one key, every call of
+    the API needs a key.
     """
 
 
@@ -56,14 +57,14 @@ def command() -> None:
     type=click.Choice(SCOPES),
     multiple=True,
     required=True,
-    help="What its holder may do; may be given several times.",
+    help="What the key may do; repeatable.",
 )
 def create(path: Path | None, name: str, scopes: Sequence[Scope]) -> None:
-    """Make a key named NAME, and print it: this once, since only its hash is kept.
+    """Create a key named NAME, and print it once: the store keeps only its hash.
 
     \b
     Scopes:
-      register   register jobs, and withdraw
+      register   register jobs, and withdraw them
       read       see jobs, deliveries and endpoints, but no secrets
       admin      change endpoints, send again
     \b
@@ -74,33 +75,37 @@ def create(path: Path | None, name: str, scopes: Sequence[Scope]) -> None:
     """
     config, now = read_config(path), system_clock()
     key = generate_api_key(secrets.token_bytes(RANDOM_BYTES))
-    wanted = tuple(scope for scope in SCOPES if scope in scopes)
-    made = StoredApiKey(
+    ordered = tuple(scope for scope in SCOPES if scope in scopes)
+    stored = StoredApiKey(
         id=new_id("key", now),
         name=_checked(name, config),
         hash=hash_api_key(key),  # guard: stored-key-hash
-        scopes=wanted,
+        scopes=ordered,
         created_at=now,
     )
     url = config.storage.url
-    if not exists(url):
+    is_new = not exists(url)
+    if is_new:
         asyncio.run(_make_store(url))
-        click.echo(
-            f"There was no store yet; it is now {_store_location(url)}, where a relay has to find it.\n", err=True
-        )
-    was_open = write_offline(url, lambda tx: _add(tx, made)) and not config.security.api_keys
+    was_open = write_offline(url, lambda tx: _add(tx, stored)) and not config.security.api_keys
     click.echo(key)
-    click.echo(f"\nThat is shown once. It works from now on, as {_bearer(made)}", err=True)
+    click.echo(f"\nThe key is shown only once. It works now, as {_bearer(stored)}", err=True)
+    click.echo(f"It is stored in {_store_location(url)}.", err=True)
+    if is_new:
+        text = (
+            "! There was no store yet, so this made one. If a relay runs already, it uses another store: then the key "
+        )
+        click.echo(f"{text}does not work there. Run this with the relay's configuration, in its folder.", err=True)
     if was_open:
-        click.echo("It is the relay's first key: from now on every call of its API wants one.", err=True)
+        click.echo("It is the relay's first key: from now on every call of its API needs one.", err=True)
 
 
 @command.command("list")
 @config_option
-@click.option("--all", "every", is_flag=True, help="Revoked ones too.")
+@click.option("--all", "every", is_flag=True, help="Revoked keys too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_keys(path: Path | None, every: bool, as_json: bool) -> None:
-    """List the keys of the store and of the configuration; about when each was used, to the hour.
+    """List the keys of the store and of the configuration; the last use is exact to the hour.
 
     \b
     Examples:
@@ -109,25 +114,25 @@ def list_keys(path: Path | None, every: bool, as_json: bool) -> None:
     """
     config = read_config(path)
     stored = read_only(config.storage.url, api_keys.all if every else api_keys.active)
-    found = [*_configured(config), *map(_shown, stored)]
+    rows = [*_configured(config), *map(_row, stored)]
     if as_json:
-        click.echo(json.dumps({"data": [asdict(key) for key in found]}, indent=2))
+        print_json({"data": [asdict(row) for row in rows]})
         return
-    columns = {
-        "name": lambda key: key.name,
-        "scopes": lambda key: ", ".join(key.scopes),
-        "kept in": lambda key: key.kept_in,
-        "created": lambda key: key.created_at,
-        "last used": lambda key: key.last_used_at,
+    columns: dict[str, Column[KeyRow]] = {
+        "name": Column(lambda row: row.name, flexible=True),
+        "scopes": Column(lambda row: ",".join(row.scopes)),
+        "kept in": Column(lambda row: row.kept_in, optional=True),
+        "created": Column(lambda row: row.created_at, is_time=True, optional=True),
+        "last used": Column(lambda row: row.last_used_at, is_time=True),
     }
-    show_table(found, columns | ({"revoked": lambda key: key.revoked_at} if every else {}))
+    show_table(rows, columns | ({"revoked": Column(lambda row: row.revoked_at, is_time=True)} if every else {}))
 
 
 @command.command("revoke")
 @config_option
 @click.argument("name")
 def revoke(path: Path | None, name: str) -> None:
-    """Revoke the key named NAME: within a second no relay takes it, and sessions begun with it end.
+    """Revoke the key named NAME: within a second every relay refuses it, and its dashboard sessions end.
 
     \b
     Examples:
@@ -135,57 +140,57 @@ def revoke(path: Path | None, name: str) -> None:
     """
     config, now = read_config(path), system_clock()
     left = write_offline(config.storage.url, lambda tx: _revoke(tx, name, config, now))
-    click.echo(f"✓ the key {name} is revoked; every relay on this store heeds that within {CACHE_TTL // SECOND} s")
+    click.echo(f"✓ the key {name} is revoked; every relay on this store refuses it within {CACHE_TTL // SECOND} s")
     if not left and not config.security.api_keys:
-        click.echo("! it was the last one: nobody can use the API until you make another with `relay keys create`")
+        click.echo("! it was the last key: nobody can use the API until you create another with `relay keys create`")
 
 
 def _checked(name: str, config: Config) -> str:
-    """The name, where it may be had. Raises UsageError."""
+    """The name, if it is valid and free. Raises UsageError."""
     try:
-        found = parsers.name(name)
+        checked = parsers.name(name)
     except ValueError as error:
         raise click.UsageError(f"NAME {error}") from None
     if any(key.name == name for key in config.security.api_keys):
         raise click.UsageError("security.api_keys of the configuration has a key of this name; choose another")
-    return found
+    return checked
 
 
 async def _make_store(url: str) -> None:
-    """The first key may come before the first start, so that this can be on an address that others reach."""
+    """Creates the store, so that the first start can already listen on a public address."""
     store = await Store.open(url)
     await store.aclose()
 
 
 def _store_location(url: str) -> str:
-    """Where a store is: another folder would have given another file."""
+    """The file or the database of a store. A relative path depends on the folder."""
     parsed = dialect.parse(url)
-    return str(Path(str(parsed.database)).absolute()) if dialect.is_sqlite(parsed) else "in the database"
+    return str(Path(str(parsed.database)).absolute()) if dialect.is_sqlite(parsed) else dialect.display_url(parsed)
 
 
-def _add(tx: Tx, made: StoredApiKey) -> bool:
-    """Adds the key. Returns whether it is the first that there ever was. Raises RelayError."""
+def _add(tx: Tx, key: StoredApiKey) -> bool:
+    """Adds the key. Returns if it is the first key ever. Raises RelayError."""
     is_first = not api_keys.any_ever_created(tx)
     if len(api_keys.active(tx)) >= MAX_KEYS:
-        raise RelayError(f"there are {MAX_KEYS:,} keys, and no more can be had; revoke what is not used")
-    if not api_keys.add(tx, made):
-        raise RelayError(f"there is a key named {made.name}; choose another name, or revoke that one first")
+        raise RelayError(f"there are {MAX_KEYS:,} keys already, the maximum; revoke unused ones")
+    if not api_keys.add(tx, key):
+        raise RelayError(f"there is a key named {key.name}; choose another name, or revoke that one first")
     return is_first
 
 
 def _revoke(tx: Tx, name: str, config: Config, now: Instant) -> int:
-    """Revokes the key. Returns how many are left. Raises RelayError where there is none of this name."""
+    """Revokes the key. Returns the number of keys left. Raises RelayError if no key has this name."""
     if api_keys.revoke(tx, name, now):
         return len(api_keys.active(tx))
     if any(key.name == name for key in config.security.api_keys):
-        text = f"the key {name} is the configuration's: take it out of security.api_keys, and reload or restart"
+        text = f"the key {name} is in the configuration: remove it from security.api_keys, and reload or restart"
         raise RelayError(f"{text} the relay")
-    known = [key.name for key in api_keys.active(tx)]
-    raise RelayError(f"there is no key of this name{did_you_mean_or_list(name, known)}")
+    names = [key.name for key in api_keys.active(tx)]
+    raise RelayError(f"there is no key of this name{did_you_mean_or_list(name, names)}")
 
 
-def _bearer(made: StoredApiKey) -> str:
-    return f"`Authorization: Bearer ...`, and may do: {', '.join(made.scopes)}."
+def _bearer(key: StoredApiKey) -> str:
+    return f"`Authorization: Bearer ...`, and may do: {', '.join(key.scopes)}."
 
 
 def _configured(config: Config) -> Iterator[KeyRow]:
@@ -193,7 +198,7 @@ def _configured(config: Config) -> Iterator[KeyRow]:
         yield KeyRow(name=key.name, scopes=key.scopes, kept_in="configuration")
 
 
-def _shown(key: StoredApiKey) -> KeyRow:
+def _row(key: StoredApiKey) -> KeyRow:
     created, used, revoked = (
         None if at is None else to_rfc3339(at) for at in (key.created_at, key.last_used_at, key.revoked_at)
     )

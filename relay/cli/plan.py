@@ -1,11 +1,11 @@
-"""`relay plan`: the learned law, and the polls that a job registered now would get."""
+"""`relay plan`: the learned distribution of job durations, and the polls of a job registered now."""
 
-import json
 from pathlib import Path
 
 import click
 
 from relay.cli.options import config_option, read_config
+from relay.cli.output import print_json
 from relay.config import Config, Workspace
 from relay.errors import ConfigError
 from relay.polling.poller import rate_limit_of, workload_of
@@ -20,13 +20,13 @@ _HEIGHTS = " ▁▂▃▄▅▆▇█"
 
 @click.command("plan")
 @config_option
-@click.option("--workspace", "name", help="Which Exec workspace; not needed where there is one.")
+@click.option("--workspace", "name", help="The Exec workspace, if there are several.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(path: Path | None, name: str | None, as_json: bool) -> None:
-    """Draw how long jobs take, as learned, and when a job registered now would be polled.
+    """Show how long jobs take, as learned, and when the relay would poll a job registered now.
 
-    Beside it the fixed interval that costs as many polls, and how late both would hear of the end. Reads the store,
-    also while the relay runs; Exec is not asked.
+    For comparison, it shows the fixed interval with as many polls, and the mean delay of both. Reads the store, also
+    while the relay runs; does not call Exec.
 
     \b
     Examples:
@@ -37,23 +37,23 @@ def command(path: Path | None, name: str | None, as_json: bool) -> None:
     space, now = _workspace(config, name), system_clock()
     load = read_only(config.storage.url, lambda tx: workload_of(tx, space.name, rate_limit_of(space), now))
     policy, seen = build_policy(load, now), len(load.durations.completed)
-    found = preview(policy.table)
+    schedule = preview(policy.table)
     if as_json:
-        click.echo(json.dumps(_values(space, policy, seen, found)))
+        print_json(_values(space, policy, seen, schedule), indent=None)
     else:
-        click.echo("\n".join(_render(space, policy, seen, found)))
+        click.echo("\n".join(_render(space, policy, seen, schedule)))
 
 
 def _workspace(config: Config, name: str | None) -> Workspace:
-    known = {space.name: space for space in config.workspaces}
-    if name is None and len(known) == 1:
+    spaces = {space.name: space for space in config.workspaces}
+    if name is None and len(spaces) == 1:
         return config.workspaces[0]
-    if name not in known:
-        raise ConfigError(f"--workspace: there is {', '.join(sorted(known))}; name one of them")
-    return known[name]
+    if name not in spaces:
+        raise ConfigError(f"--workspace: there is {', '.join(sorted(spaces))}; name one of them")
+    return spaces[name]
 
 
-def _values(space: Workspace, policy: PollPolicy, seen: int, found: SchedulePreview) -> dict[str, object]:
+def _values(space: Workspace, policy: PollPolicy, seen: int, schedule: SchedulePreview) -> dict[str, object]:
     return {
         "workspace": space.name,
         "jobs_learned_of": seen,
@@ -61,32 +61,32 @@ def _values(space: Workspace, policy: PollPolicy, seen: int, found: SchedulePrev
         "p90_seconds": round(policy.law.p90, 1),
         "price_seconds": round(policy.price, 2),
         "first_poll_at_once": policy.table.poll_immediately,
-        "poll_ages_seconds": [round(age, 1) for age in found.ages],
-        "polls_a_job": round(found.polls, 2),
-        "mean_delay_seconds": round(found.delay, 1),
-        "fixed_interval_seconds": round(found.interval, 1),
-        "fixed_mean_delay_seconds": round(found.fixed_delay, 1),
+        "poll_ages_seconds": [round(age, 1) for age in schedule.ages],
+        "polls_a_job": round(schedule.polls, 2),
+        "mean_delay_seconds": round(schedule.delay, 1),
+        "fixed_interval_seconds": round(schedule.interval, 1),
+        "fixed_mean_delay_seconds": round(schedule.fixed_delay, 1),
     }
 
 
-def _render(space: Workspace, policy: PollPolicy, seen: int, found: SchedulePreview) -> list[str]:
-    end = max(found.ages[-1] if found.ages else 0.0, policy.law.p90) * 1.02
+def _render(space: Workspace, policy: PollPolicy, seen: int, schedule: SchedulePreview) -> list[str]:
+    end = max(schedule.ages[-1] if schedule.ages else 0.0, policy.law.p90) * 1.02
     shares = histogram(policy.law, COLUMNS, end)
     highest = max(shares)
     bars = "".join(_HEIGHTS[round(8 * share / highest)] if highest else " " for share in shares)
-    learned = f"learned of {seen} jobs" if seen else "nothing learned yet, so as Exec's pages say"
-    same = [age for age in fixed_interval_ages(found.interval) if age <= end]
+    learned = f"learned from {seen} jobs" if seen else "nothing learned yet: the durations that Exec documents"
+    same = [age for age in fixed_interval_ages(schedule.interval) if age <= end]
     return [
         f"Workspace {space.name}: half of the jobs take less than {policy.law.median:.0f} s, nine of ten less than "
         f"{policy.law.p90:.0f} s ({learned})",
         "",
         f"jobs end   {bars}",
-        f"the relay  {_marks(found.ages, end)}",
+        f"the relay  {_marks(schedule.ages, end)}",
         f"fixed      {_marks(same, end)}",
         f"           0{f'{end:.0f} s'.rjust(COLUMNS - 1)}",
         "",
-        f"the relay polls {found.polls:.1f} times a job and hears of the end {found.delay:.1f} s late, in the mean",
-        f"every {found.interval:.0f} s would be as many polls, and {found.fixed_delay:.1f} s late",
+        f"the relay polls a job {schedule.polls:.1f} times, and notices its end {schedule.delay:.1f} s late (mean)",
+        f"polling every {schedule.interval:.0f} s costs as many polls, and is {schedule.fixed_delay:.1f} s late",
         f"a poll has to save {policy.price:.1f} s of delay to be worth its price now"
         + ("" if policy.table.poll_immediately else "; polls are few, so the first one waits"),
     ]

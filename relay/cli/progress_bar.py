@@ -1,4 +1,4 @@
-"""A bar that says how far a long piece of work has come; on a terminal only."""
+"""A progress bar for long work; only on a terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,9 +8,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Yields what is to be told how much of how much is done."""
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Yields a function to call with the amount done and the total."""
     columns, console = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()), Console(stderr=True)
-    with Progress(TextColumn(what), *columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(TextColumn(title), *columns, console=console, disable=not console.is_terminal) as progress:
         row = progress.add_task("", total=None)
-        yield lambda done, of: progress.update(row, completed=done, total=of)
+        yield lambda done, total: progress.update(row, completed=done, total=total)

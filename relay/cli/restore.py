@@ -1,4 +1,4 @@
-"""`relay restore`: puts a backup back in the store's place."""
+"""`relay restore`: replaces the store by a backup."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from relay.store.engine.clock import system_clock
 from relay.store.maintenance import backup
 from relay.store.maintenance.restore import Restored, take_over
 
-_NAMED = 20
+_MAX_NAMED = 20
 
 
 @click.command("restore")
@@ -22,13 +22,14 @@ _NAMED = 20
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def command(path: Path | None, file: Path, yes: bool) -> None:
-    """Put the backup FILE in the place of the store. The relay must not run; what was there is kept beside it.
+    """Replace the store by the backup FILE. The relay must not run; the replaced store is kept beside the new one.
 
-    What the relay did after the backup was made is forgotten: jobs registered since then are not watched, and what
-    was sent since then is sent again, with the same webhook-id, so that receivers can tell.
+    Everything after the backup is lost: jobs registered since then are not watched, and notifications sent since then
+    are sent again with the same webhook-id, so that receivers recognise them.
 
-    What must not go back is taken over from the store that is replaced, if that can be read: requests spent at Exec,
-    revoked API keys, callback tokens, signing secrets. Everybody is logged out. What lives again is printed.
+    Some state must not go back, and is taken from the replaced store if that can be read: requests spent at Exec,
+    revoked API keys, callback tokens, signing secrets. All dashboard sessions end. The restored keys and endpoints
+    are printed.
 
     \b
     Examples:
@@ -36,15 +37,15 @@ def command(path: Path | None, file: Path, yes: bool) -> None:
     """
     config = read_config(path)
     version = backup.check(file)
-    place = Path(str(dialect.parse(config.storage.url).database))
-    aside = place.with_name(f"{place.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    store = Path(str(dialect.parse(config.storage.url).database))
+    aside = store.with_name(f"{store.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
     if not yes:
-        click.confirm(f"Replace {place} by {file} (tables of version {version})?", abort=True)
+        click.confirm(f"Replace {store} by {file} (tables of version {version})?", abort=True)
     minute_limits = {space.name: rate_limit_of(space).minute for space in config.workspaces}
     prepare = partial(take_over, minute_limits=minute_limits, now=system_clock())
     restored = backup.restore(config.storage.url, file, aside, prepare)
-    kept = f"; what was there is {aside}" if aside.exists() else ""
-    click.echo(f"{place} is now {file}{kept}. Start the relay.")
+    kept = f"; the replaced store is {aside}" if aside.exists() else ""
+    click.echo(f"{store} is now {file}{kept}. Start the relay.")
     for line in _lines(restored):
         click.echo(line)
 
@@ -56,21 +57,21 @@ def _lines(restored: Restored) -> list[str]:
     ]
     if restored.took_over:
         lines += [
-            f"Deleted since the backup, and there again: {_listed(restored.undeleted)}.",
-            f"Rotated since the backup, and the newer secret kept: {_listed(restored.rotated)}.",
+            f"Deleted since the backup, and restored: {_listed(restored.undeleted)}.",
+            f"Rotated since the backup, with the newer secret kept: {_listed(restored.rotated)}.",
         ]
     else:
         lines += [
-            "There was no store to take anything over from, or it can't be read. So check by hand:",
+            "There was no previous store, or it can't be read. So check by hand:",
             "- Exec's requests of this minute count as spent; those of the day since the backup are not known.",
             "- API keys that were revoked since the backup work again: revoke them once more.",
-            "- Receivers whose secret was rotated since the backup refuse what comes: rotate it once more.",
-            "- A callback token that was rotated since the backup is taken again: rotate it once more.",
-            "- Endpoints that were deleted since the backup are there again: delete them once more.",
+            "- Receivers whose secret was rotated since the backup refuse notifications: rotate it once more.",
+            "- A callback token that was rotated since the backup is valid again: rotate it once more.",
+            "- Endpoints that were deleted since the backup exist again: delete them once more.",
         ]
     return lines
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f", and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return (", ".join(names[:_NAMED]) or "none") + more
+    more = f", and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return (", ".join(names[:_MAX_NAMED]) or "none") + more

@@ -1,4 +1,4 @@
-"""`relay rotate-key`: seals the store anew with another key."""
+"""`relay rotate-key`: encrypts the store with another secret key."""
 
 import asyncio
 from pathlib import Path
@@ -14,37 +14,37 @@ from relay.store.maintenance.reencrypt import open_store
 @click.command("rotate-key")
 @config_option
 def command(path: Path | None) -> None:
-    """Seal the store's secrets with security.secret_key, whatever they were sealed with before.
+    """Encrypt the store's secrets with security.secret_key. The old keys decrypt them first.
 
     \b
     To change the key:
       1. make one:             relay keygen --secret
       2. configure both:       security.secret_key: NEW, security.old_secret_keys: [OLD]
-      3. seal with the new:    relay rotate-key (or start the relay: it does the same)
-      4. when this says that all is sealed, take OLD out of the configuration
+      3. encrypt with NEW:     relay rotate-key (or start the relay: it does the same)
+      4. when this has finished, remove OLD from the configuration
 
-    It works in small steps, and goes on where it was broken off. A store in SQLite is one process's: stop the relay
-    first. With several relays on PostgreSQL, first give all of them the new key among security.old_secret_keys.
+    It works in small steps, and continues after an interruption. Only one process can have a SQLite store: stop the
+    relay first. With several relays on PostgreSQL, first add the new key to security.old_secret_keys of all of them.
     """
     config = read_config(path)
     if config.security.secret_key is None and not config.security.old_secret_keys:
         raise ConfigError("security.secret_key is not set: make a key with `relay keygen --secret`, and configure it")
-    done = asyncio.run(_rotate(config))
-    seal = config.security.cipher()
-    what = f"sealed with the key {seal.key_id}" if seal.key_id else "open again, as no security.secret_key is set"
-    click.echo(f"✓ {done} rows sealed anew; all of the store is {what}")
+    rows = asyncio.run(_rotate(config))
+    key_id = config.security.cipher().key_id
+    state = f"encrypted with the key {key_id}" if key_id else "not encrypted, because security.secret_key is not set"
+    click.echo(f"✓ {rows} rows changed; the whole store is {state}")
     if config.security.old_secret_keys:
-        click.echo("  security.old_secret_keys can go, once every relay on this store has the new key")
+        click.echo("  remove security.old_secret_keys when every relay on this store has the new key")
 
 
 async def _rotate(config: Config) -> int:
-    last = 0
+    rows = 0
 
-    def tell(done: int, of: int) -> None:
-        nonlocal last
-        last = done
-        click.echo(f"  {done} of {of}", err=True)
+    def progress(done: int, total: int) -> None:
+        nonlocal rows
+        rows = done
+        click.echo(f"  {done} of {total}", err=True)
 
-    store = await open_store(config.storage.url, config.security.cipher(), tell)
+    store = await open_store(config.storage.url, config.security.cipher(), progress)
     await store.aclose()
-    return last
+    return rows

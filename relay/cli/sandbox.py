@@ -1,4 +1,4 @@
-"""`relay sandbox`: an Exec stand-in, to try the relay without an account."""
+"""`relay sandbox`: a stand-in for Exec, to try the relay without an account."""
 
 import asyncio
 import logging
@@ -10,6 +10,7 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
+from relay.cli.output import print_text
 from relay.config import duration
 from relay.model import SECOND
 from relay.sandbox.exec_server import BASE, KEY, SANDBOX_KEY, ExecSettings, FakeExec
@@ -27,29 +28,31 @@ _FAULT = re.compile(r"(\w+)(?::([^=]+))?=(.+)")
 def _milliseconds(_context: click.Context, _option: click.Parameter, text: str) -> int:
     try:
         return duration(text)
-    except ValueError as wrong:
-        raise click.BadParameter(str(wrong)) from None
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def _fault_rules(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> tuple[FaultRule, ...]:
-    return tuple(_trouble(context, option, text) for text in texts)
+    return tuple(_fault_rule(context, option, text) for text in texts)
 
 
-def _trouble(context: click.Context, option: click.Parameter, text: str) -> FaultRule:
-    found = _FAULT.fullmatch(text)
-    if not found:
+def _fault_rule(context: click.Context, option: click.Parameter, text: str) -> FaultRule:
+    match = _FAULT.fullmatch(text)
+    if not match:
         raise click.BadParameter("write KIND=SHARE, such as 500=0.05, or KIND:WAIT=SHARE, such as slow:3s=0.1")
-    kind, wait, share = found.groups()
+    kind, wait, share = match.groups()
     try:
-        lasts = None if wait is None else _milliseconds(context, option, wait)
-        return FaultRule.model_validate({"kind": kind, "wait": lasts, "share": share})
-    except ValidationError as wrong:
-        raise click.BadParameter(_first(wrong)) from None
+        wait_ms = None if wait is None else _milliseconds(context, option, wait)
+        return FaultRule.model_validate({"kind": kind, "wait": wait_ms, "share": share})
+    except ValidationError as error:
+        raise click.BadParameter(_message(error)) from None
 
 
 def _key(_context: click.Context, _option: click.Parameter, keys: tuple[str, ...]) -> tuple[str, ...]:
     if not all(KEY.fullmatch(key) for key in keys):
-        raise click.BadParameter("a key is exec_live_ followed by 40 letters and digits; leave it out for a ready one")
+        raise click.BadParameter(
+            "a key is exec_live_ and 40 letters and digits; leave the option out for a default key"
+        )
     return keys or (SANDBOX_KEY,)
 
 
@@ -58,18 +61,20 @@ _SHARE = click.FloatRange(0, 1)
 
 @click.command("sandbox")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=4010, show_default=True, help="0: any free one.")
-@click.option("--key", "keys", multiple=True, callback=_key, help="An API key it accepts; repeatable, one a workspace.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=4010, show_default=True, help="0: any free port.")
+@click.option(
+    "--key", "keys", multiple=True, callback=_key, help="An API key to accept; repeatable, one for each workspace."
+)
 @click.option(
     "--median",
     callback=_milliseconds,
     metavar="DURATION",
     default="40s",
     show_default=True,
-    help="How long jobs take, half of them less.",
+    help="Median duration of the jobs.",
 )
 @click.option(
-    "--sigma", type=click.FloatRange(0), default=0.35, show_default=True, help="How far they vary; 0: not at all."
+    "--sigma", type=click.FloatRange(0), default=0.35, show_default=True, help="Spread of the durations; 0: none."
 )
 @click.option(
     "--queued",
@@ -77,7 +82,7 @@ _SHARE = click.FloatRange(0, 1)
     metavar="DURATION",
     default="5s",
     show_default=True,
-    help="How long jobs wait before they start.",
+    help="Time in the queue before a job starts.",
 )
 @click.option("--fail", type=_SHARE, default=0.0, show_default=True, help="Share of jobs that fail.")
 @click.option("--cancel", type=_SHARE, default=0.0, show_default=True, help="Share of jobs that are cancelled.")
@@ -85,7 +90,7 @@ _SHARE = click.FloatRange(0, 1)
 @click.option(
     "--speed", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, help="10: ten times as fast."
 )
-@click.option("--seed", type=int, help="The same jobs with the same fates, every time.")
+@click.option("--seed", type=int, help="Repeat the same jobs with the same results.")
 @click.option(
     "--no-limits", is_flag=True, help="Without Exec's limits (60 requests a minute, 1,000 a day, 10 new jobs a minute)."
 )
@@ -95,12 +100,12 @@ _SHARE = click.FloatRange(0, 1)
     callback=_fault_rules,
     multiple=True,
     metavar="KIND[:WAIT]=SHARE",
-    help="A share of polls that go wrong; repeatable.",
+    help="A share of polls that fail; repeatable.",
 )
 @click.option(
-    "--missing-first", type=click.IntRange(0), default=0, help="Answer a job's first polls with 404, so many of them."
+    "--missing-first", type=click.IntRange(0), default=0, help="Number of first polls of each job that answer 404."
 )
-@click.option("--lost-callbacks", type=_SHARE, default=0.0, help="Share of Exec's own callbacks that never come.")
+@click.option("--lost-callbacks", type=_SHARE, default=0.0, help="Share of Exec's own callbacks that are not sent.")
 @click.option("--quiet", is_flag=True, help="Don't print each request.")
 def command(
     host: str,
@@ -112,22 +117,22 @@ def command(
     seed: int | None,
     no_limits: bool,
     quiet: bool,
-    **law: Any,
+    **profile: Any,
 ) -> None:
-    """Run an Exec stand-in: it answers as Exec's pages say, with jobs that take their time, and with faults on demand.
+    """Run a stand-in for Exec: it answers as Exec documents, with jobs that take time, and with faults on demand.
 
     \b
     Examples:
       relay sandbox
-      relay sandbox --median 5m --fail 0.1                    as Exec is, on a usual day
-      relay sandbox --median 5m --speed 30                    the same, a job every ten seconds
+      relay sandbox --median 5m --fail 0.1                    like Exec on a usual day
+      relay sandbox --median 5m --speed 30                    the same, thirty times as fast
       relay sandbox --fault 500=0.05 --fault timeout:30s=0.01 --fault 429:20s=0.02
       relay sandbox --fault not_json=0.1 --missing-first 2 --seed 1
       RELAY_EXEC__BASE_URL=http://127.0.0.1:4010/rest/v1 relay serve
 
     \b
     While it runs:
-      curl -s localhost:4010/sandbox/stats                    what it was asked, and when jobs ended
+      curl -s localhost:4010/sandbox/stats                    requests, and the end times of jobs
       curl -s localhost:4010/sandbox/faults -d '{"faults": [{"kind": "503", "lasts": 60000}]}'
       curl -s localhost:4010/sandbox/faults -d '{"jobs": {"JOB_ID": ["500", "not_json", "ok"]}}'
 
@@ -135,16 +140,16 @@ def command(
     truncated, unknown_status. Ctrl-C stops it.
     """
     try:
-        orders, drawn = FaultConfig(faults=faults, missing_first=missing_first), JobProfile(**law)
-    except ValidationError as wrong:
-        raise click.UsageError(_first(wrong)) from None
-    except ValueError as wrong:
-        raise click.UsageError(str(wrong)) from None
+        fault_config, job_profile = FaultConfig(faults=faults, missing_first=missing_first), JobProfile(**profile)
+    except ValidationError as error:
+        raise click.UsageError(_message(error)) from None
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     settings = ExecSettings(
         keys=keys,
-        profile=drawn,
+        profile=job_profile,
         limits=UNLIMITED if no_limits else Limits(),
-        fault_config=orders,
+        fault_config=fault_config,
         lost_callbacks=lost_callbacks,
         seed=seed,
         listener=None if quiet else _print_request,
@@ -162,11 +167,11 @@ async def _run(settings: ExecSettings, host: str, port: int) -> None:
 
 def _greeting(url: str, settings: ExecSettings) -> str:
     keys = "\n".join(f"  {key}" for key in settings.keys)
-    return f"""An Exec stand-in answers at {url}{BASE}
+    return f"""The stand-in for Exec answers at {url}{BASE}
 with the API key
 {keys}
 
-Make a job:
+Create a job:
   curl -s {url}{BASE}/scenario-studio/jobs \\
     -H 'Authorization: Bearer {settings.keys[0]}' \\
     -H 'Content-Type: application/json' \\
@@ -180,19 +185,21 @@ Ctrl-C stops it.
 
 
 def _log_filter(record: logging.LogRecord) -> bool:
-    """uvicorn reports connections that are cut on purpose, too."""
+    """Hides uvicorn's reports of connections that the sandbox cuts on purpose."""
     return "without completing response" not in record.getMessage()
 
 
-def _print_request(asked: LoggedRequest) -> None:
-    at = datetime.fromtimestamp(asked.at / SECOND).strftime("%H:%M:%S")
-    status = "no answer" if asked.status is None else asked.status
-    fault = f"(fault: {asked.fault})" if asked.fault else ""
-    click.echo(f"{at}  {asked.call:6}  {asked.job_id or '-':12}  {status}  {asked.job_status or ''} {fault}".rstrip())
+def _print_request(request: LoggedRequest) -> None:
+    at = datetime.fromtimestamp(request.at / SECOND).strftime("%H:%M:%S")
+    status = "no answer" if request.status is None else request.status
+    fault = f"(fault: {request.fault})" if request.fault else ""
+    print_text(
+        f"{at}  {request.call:6}  {request.job_id or '-':12}  {status}  {request.job_status or ''} {fault}".rstrip()
+    )
 
 
-def _first(wrong: ValidationError) -> str:
-    fault: Mapping[str, Any] = wrong.errors(include_url=False, include_context=False)[0]
+def _message(error: ValidationError) -> str:
+    fault: Mapping[str, Any] = error.errors(include_url=False, include_context=False)[0]
     if fault["loc"] == ("share",):
         return "the share is a number above 0 and at most 1, such as 0.05"
     return str(fault["msg"]).removeprefix("Value error, ")

@@ -1,4 +1,4 @@
-"""`relay serve`: runs the relay until it is told to stop."""
+"""`relay serve`: runs the relay until a signal stops it."""
 
 import asyncio
 import gc
@@ -14,7 +14,7 @@ import uvicorn
 
 from relay.cli.options import PUBLIC_WITHOUT_KEYS, UNENCRYPTED_WARNING, config_option, read_config
 from relay.cli.stopping import end_at_once_when_asked, stop_when_asked
-from relay.config import Config
+from relay.config import Config, unused_variables
 from relay.egress.url_policy import is_loopback
 from relay.errors import ConfigError
 from relay.operations.listen_socket import bind_socket, url_of
@@ -37,8 +37,8 @@ def command(path: Path | None) -> None:
       EXEC_API_KEY=exec_live_... relay serve --config config.example.yaml
       RELAY_EXEC__API_KEY=exec_live_... RELAY_SERVER__PORT=9000 relay serve
 
-    Ctrl-C and SIGTERM stop it cleanly: nothing new is begun, attempts under way are finished, nothing is lost. SIGHUP
-    has it read its configuration again, and take over endpoints and keys.
+    Ctrl-C and SIGTERM stop it cleanly: attempts in progress finish, and nothing is lost. SIGHUP makes it read its
+    configuration again, and apply changed endpoints and keys.
     """
     end_at_once_when_asked()
     config = read_config(path)
@@ -48,9 +48,9 @@ def command(path: Path | None) -> None:
 
 
 def tune_gc() -> None:
-    """Makes the search for cyclic garbage rare: it takes a quarter of a delivery's time and finds next to nothing.
+    """Makes the search for cyclic garbage rare: it takes a quarter of a delivery's time and finds almost nothing.
 
-    What is there at the start lives as long as the relay, and what comes later is freed by counting references.
+    Objects that exist at the start live as long as the relay. Later ones are freed by reference counting.
     """
     gc.collect()
     gc.freeze()
@@ -59,10 +59,10 @@ def tune_gc() -> None:
 
 async def _serve(config: Config, path: Path | None, leave: Callable[[int], None]) -> None:
     install_crash_hooks(asyncio.get_running_loop())
-    asked = _sighup_event()
+    reload_requested = _sighup_event()
     relay = await Relay.open(config, spans=tracer_from_env(os.environ))
     server = uvicorn.Server(server_config(create_app(relay, owns_relay=False), config.server.trusted_proxies))
-    since_asked = stop_when_asked(partial(setattr, server, "should_exit", True), leave)
+    ms_since_signal = stop_when_asked(partial(setattr, server, "should_exit", True), leave)
     try:
         listening = await _listen(relay)
     except BaseException:
@@ -70,47 +70,48 @@ async def _serve(config: Config, path: Path | None, leave: Callable[[int], None]
         raise
     if config.security.secret_key is None:
         relay.telemetry.log.warning("security.secret_key is not set: %s", UNENCRYPTED_WARNING)
+    for warning in unused_variables(os.environ):
+        relay.telemetry.log.warning("environment: %s", warning)
     tune_gc()
     try:
         await relay.start()
         relay.telemetry.log.info("the relay listens on %s", url_of(listening))
         await _log_callback_urls(relay)
-        reloads = asyncio.create_task(_reload_whenever(asked, relay, path))
+        reloads = asyncio.create_task(_reload_on(reload_requested, relay, path))
         await server.serve(sockets=[listening])
         reloads.cancel()
     finally:
-        await relay.stop(since_asked())
+        await relay.stop(ms_since_signal())
 
 
 async def _listen(relay: Relay) -> socket.socket:
-    """The socket, where it may be had. Raises ConfigError for one that others reach while there is no API key."""
+    """The listening socket. Raises ConfigError if other machines could reach it and there is no API key."""
     server = relay.config.server
     if not is_loopback(server.host) and not await relay.requires_api_key():  # guard: no-listening-without-keys
         raise ConfigError(PUBLIC_WITHOUT_KEYS)
-    return bind_socket(server.host, server.port, "set server.host and server.port to what is free")
+    return bind_socket(server.host, server.port, "set server.host and server.port to a free address")
 
 
 def _sighup_event() -> asyncio.Event:
-    """Set by SIGHUP, which from now on no longer ends the process; where there are no signals, never."""
-    asked = asyncio.Event()
+    """An event that SIGHUP sets, instead of ending the process. Without signals it is never set."""
+    requested = asyncio.Event()
     if hasattr(signal, "SIGHUP"):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
-    return asked
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, requested.set)
+    return requested
 
 
-async def _reload_whenever(asked: asyncio.Event, relay: Relay, path: Path | None) -> None:
+async def _reload_on(requested: asyncio.Event, relay: Relay, path: Path | None) -> None:
     while True:
-        await asked.wait()
-        asked.clear()
+        await requested.wait()
+        requested.clear()
         await relay.reload(lambda: read_config(path))
 
 
 async def _log_callback_urls(relay: Relay) -> None:
-    """Where Exec's own callbacks are taken, masked: the whole URL is a secret."""
+    """Logs the URL for Exec's own callbacks, masked: the whole URL is a secret."""
     if (public_url := relay.config.server.public_url) is None:
         return
     for token in await relay.store.read(lambda tx: [callback_tokens.get(tx, name) for name in relay.clients]):
         if token is not None:
-            shown = masked_url(token, public_url)
-            told = "Exec's callbacks of workspace %s are taken at %s; `relay callback show` shows all of it"
-            relay.telemetry.log.info(told, token.workspace, shown)
+            text = "Exec's callbacks of workspace %s are received at %s; `relay callback show` shows the whole URL"
+            relay.telemetry.log.info(text, token.workspace, masked_url(token, public_url))

@@ -1,4 +1,4 @@
-"""Stopping: a signal ends the process in every phase, and within ten seconds."""
+"""Stopping: a signal ends the process in every phase, within ten seconds."""
 
 import asyncio
 import logging
@@ -10,15 +10,15 @@ from collections.abc import Callable
 from relay.telemetry import LOGGER
 
 LONGEST_STOP = 9.0
-"""Seconds from the signal to the end of the process: container engines kill after ten."""
+"""Seconds from the signal to the end of the process. Container engines kill it after ten."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def end_at_once_when_asked() -> None:
-    """From now on a signal ends the process as it is: nothing is begun yet.
+    """From now on a signal ends the process immediately: no work has started yet.
 
-    A handler and not the system's default, which the first process of a container does not have.
+    A handler, because the first process of a container has no default action for signals.
     """
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -26,15 +26,15 @@ def end_at_once_when_asked() -> None:
 
 
 def stop_when_asked(stop: Callable[[], None], leave: Callable[[int], None]) -> Callable[[], int]:
-    """From now on a signal calls `stop`, once; nine seconds later `leave`, if the process is still there.
+    """From now on the first signal calls `stop`, and `leave` nine seconds later if the process still runs.
 
-    The deadline is a thread's: it holds too when the event loop has ended and threads that hang are waited for.
-    Returns what gives the milliseconds since the signal; 0 before.
+    A thread keeps the deadline, so that it also applies when the event loop has ended and waits for hanging threads.
+    Returns a function that returns the milliseconds since the signal; 0 before it.
     """
     loop = asyncio.get_running_loop()
     asked_at: float | None = None
 
-    def heed() -> None:
+    def on_signal() -> None:
         nonlocal asked_at
         if asked_at is None:
             asked_at = loop.time()
@@ -44,11 +44,11 @@ def stop_when_asked(stop: Callable[[], None], leave: Callable[[int], None]) -> C
             stop()
 
     for number in _SIGNALS:
-        loop.add_signal_handler(number, heed)
+        loop.add_signal_handler(number, on_signal)
     return lambda: 0 if asked_at is None else round((loop.time() - asked_at) * 1_000)
 
 
 def _give_up(leave: Callable[[int], None]) -> None:
-    text = "the relay could not stop within %g s and leaves; what it holds leases of is due when they run out"
+    text = "the relay could not stop within %g s and exits; its leased deliveries and polls are due when the leases end"
     logging.getLogger(LOGGER).error(text, LONGEST_STOP)
     leave(1)

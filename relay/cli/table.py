@@ -1,34 +1,108 @@
-"""Tables on the terminal: each row a line, as long as it is, so that ids can be copied and lines be searched."""
+"""Tables: fitted to the width of a terminal; whole, with tabs between cells, in a pipe or a file."""
 
+import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import click
 from rich.cells import cell_len, set_cell_size
 
+from relay.cli.output import strip_control_chars
+from relay.model import DAY, HOUR, MINUTE, SECOND, Instant, from_rfc3339
+from relay.store.engine.clock import system_clock
+
 Row = TypeVar("Row")
 
+_GAP = 2
+_MIN_FLEXIBLE = 8
+_UNITS = ((DAY, "d"), (HOUR, "h"), (MINUTE, "m"), (SECOND, "s"))
 
-def show_table(rows: Sequence[Row], columns: Mapping[str, Callable[[Row], object]]) -> None:
-    """Prints a row of cells for each row; a cell that is None stays empty."""
+
+@dataclass(frozen=True, slots=True)
+class Column(Generic[Row]):
+    """How a column reads its cell, and how it gives way on a narrow terminal."""
+
+    read: Callable[[Row], object]
+    flexible: bool = False
+    """Long cells are shortened. Ids and statuses never are."""
+    optional: bool = False
+    """Left out if there is no room; the last optional column goes first."""
+    is_time: bool = False
+    """An RFC 3339 text, shown on a terminal as `3 m ago` or `in 5 s`."""
+
+
+def show_table(rows: Sequence[Row], columns: Mapping[str, Column[Row]]) -> None:
+    """Prints a line for each row; None is an empty cell. Standard output stays empty if there are no rows."""
     if not rows:
-        click.echo("nothing yet")
+        click.echo("nothing yet", err=True)
         return
-    titles, *lines = format_rows(rows, columns)
+    if not sys.stdout.isatty():
+        click.echo("\n".join(tab_separated(rows, columns)))
+        return
+    titles, *lines = fitted(rows, columns, shutil.get_terminal_size().columns, system_clock())
     click.echo("\n".join([click.style(titles, bold=True), *lines]))
 
 
-def format_rows(rows: Sequence[Row], columns: Mapping[str, Callable[[Row], object]]) -> list[str]:
-    """The titles and the rows, their columns beneath each other."""
-    lines = [list(columns), *([_cell(read(row)) for read in columns.values()] for row in rows)]
-    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
-    return ["  ".join(map(set_cell_size, line, widths)).rstrip() for line in lines]
+def tab_separated(rows: Sequence[Row], columns: Mapping[str, Column[Row]]) -> list[str]:
+    """The titles and the rows in full, for other programs."""
+    cells = [[_text(column.read(row)) for column in columns.values()] for row in rows]
+    return ["\t".join(line) for line in [list(columns), *cells]]
 
 
-def _cell(value: object) -> str:
+def fitted(rows: Sequence[Row], columns: Mapping[str, Column[Row]], width: int, now: Instant) -> list[str]:
+    """The titles and the rows, at most `width` cells wide unless ids and statuses alone are wider."""
+    shown = dict(columns)
+    while True:
+        lines = [list(shown), *([_cell(column, row, now) for column in shown.values()] for row in rows)]
+        widths = [max(map(cell_len, cells)) for cells in zip(*lines, strict=True)]
+        least = [
+            min(natural, max(_MIN_FLEXIBLE, cell_len(title))) if column.flexible else natural
+            for (title, column), natural in zip(shown.items(), widths, strict=True)
+        ]
+        room = width - _GAP * (len(shown) - 1)
+        dropped = next((title for title in reversed(shown) if shown[title].optional), None)
+        if sum(least) <= room or dropped is None:
+            break
+        del shown[dropped]
+    return [_line(line, _shrunk(widths, least, room)) for line in lines]
+
+
+def _shrunk(widths: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """The widths, the widest flexible columns narrowed until all fit into the room."""
+    narrowed = list(widths)
+    while sum(narrowed) > room:
+        widest = max(range(len(narrowed)), key=lambda number: (narrowed[number] > least[number], narrowed[number]))
+        if narrowed[widest] == least[widest]:
+            break
+        narrowed[widest] -= 1
+    return narrowed
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return (" " * _GAP).join(map(_sized, cells, widths)).rstrip()
+
+
+def _sized(cell: str, width: int) -> str:
+    return set_cell_size(cell, width) if cell_len(cell) <= width else f"{set_cell_size(cell, width - 1)}…"
+
+
+def _cell(column: Column[Row], row: Row, now: Instant) -> str:
+    text = _text(column.read(row))
+    at = from_rfc3339(text) if column.is_time else None
+    return text if at is None else relative_time(at, now)
+
+
+def _text(value: object) -> str:
     return "" if value is None else strip_control_chars(str(value))
 
 
-def strip_control_chars(text: str) -> str:
-    """Without what would move a terminal's cursor or turn its text around."""
-    return "".join(one if one.isprintable() else "·" for one in text)
+def relative_time(at: Instant, now: Instant) -> str:
+    """`3 m ago`, `in 5 s`, `now`."""
+    distance = abs(at - now)
+    for unit, name in _UNITS:
+        if distance >= unit:
+            amount = f"{distance // unit} {name}"
+            return f"in {amount}" if at > now else f"{amount} ago"
+    return "now"

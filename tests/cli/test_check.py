@@ -1,4 +1,4 @@
-"""`relay check`: each finding says what is so, and what to do where it is not well; and nothing is changed by it."""
+"""`relay check`: each finding says what is wrong and what to do, and nothing is changed."""
 
 import asyncio
 import os
@@ -12,7 +12,10 @@ import yaml
 from click.testing import CliRunner, Result
 
 from relay.cli import main
+from relay.model import EndpointKind
 from relay.store.engine.database import Store
+from relay.store.tables import endpoints
+from tests.make import NOON, make_endpoint
 
 
 def check(folder: Path, **sections: Any) -> Result:
@@ -106,17 +109,18 @@ def test_an_endpoint_whose_address_is_named_is_well(tmp_path: Path) -> None:
 
 
 def test_what_could_be_better_is_no_fault(tmp_path: Path) -> None:
-    """Unsealed secrets and a missing public address are advice, each with the key to set."""
+    """Unencrypted secrets and a missing public URL are advice, each with the key to set."""
     found = check(tmp_path)
-    assert line(found, "secrets").startswith("! secrets: not sealed, since security.secret_key is not set")
-    assert "since server.public_url is not set" in line(found, "Exec's callbacks")
-    assert line(found, "API keys").startswith("! API keys: none, so that the relay answers to its own machine only")
+    assert line(found, "secrets").startswith("! secrets: not encrypted, because security.secret_key is not set")
+    assert "because server.public_url is not set" in line(found, "Exec's callbacks")
+    assert line(found, "API keys").startswith("! API keys: none, so the relay answers its own machine only")
     server = {"public_url": "https://relay.example"}
     assert "name it in server.trusted_proxies" in line(check(tmp_path, server=server), "proxies")
     better = check(
         tmp_path,
         server=server | {"trusted_proxies": ["127.0.0.1"]},
         security={"secret_key": "s" * 32, "api_keys": ["k" * 24]},
+        endpoints=[{"name": "ops", "url": "https://93.184.216.34/x"}],
     )
     assert "\n! " not in better.output
     assert line(better, "budget of workspace default").startswith("✓ budget of workspace default: 48 polls a minute")
@@ -129,7 +133,62 @@ def test_an_address_that_others_reach(tmp_path: Path) -> None:
         "✗ API keys: server.host is open to others"
     )
     configured = check(tmp_path, server=open_to_others, security={"api_keys": ["k" * 24]})
-    assert line(configured, "API keys") == "✓ API keys: 1; `relay keys list` names them"
+    assert line(configured, "API keys") == "✓ API keys: 1; `relay keys list` shows them"
     config = str(tmp_path / "config.yaml")
     assert CliRunner().invoke(main, ["keys", "create", "ops", "--scope", "read", "--config", config]).exit_code == 0
-    assert line(check(tmp_path, server=open_to_others), "API keys") == "✓ API keys: 1; `relay keys list` names them"
+    assert line(check(tmp_path, server=open_to_others), "API keys") == "✓ API keys: 1; `relay keys list` shows them"
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "http_proxy", "ALL_PROXY"])
+def test_proxy_variables_that_are_not_used_are_named(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The relay calls nothing through them; with both settings there is nothing to warn of, and no password shown."""
+    for variable in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    assert "HTTP proxy" not in check(tmp_path).output
+    monkeypatch.setenv(name, "http://user:hunter2@proxy.example:3128")
+    assert line(check(tmp_path), "HTTP proxy") == (
+        f"! HTTP proxy: {name} set, but the relay uses only exec.proxy and delivery.proxy; not set: exec.proxy, "
+        "delivery.proxy"
+    )
+    proxy = {"proxy": "http://user:hunter2@127.0.0.1:9"}
+    configured = check(
+        tmp_path,
+        exec={"api_key": "k" * 40, "base_url": "http://127.0.0.1:9/rest/v1"} | proxy,
+        delivery=proxy,
+    )
+    assert "✓ HTTP proxy: exec.proxy is http://127.0.0.1:9\n" in configured.output
+    assert "✓ HTTP proxy: delivery.proxy is http://127.0.0.1:9\n" in configured.output
+    assert "! HTTP proxy" not in configured.output
+    assert "hunter2" not in configured.output
+
+
+def test_variables_that_set_nothing_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of Kubernetes once, and those that probably mean a key."""
+    monkeypatch.setenv("RELAY_PORT", "tcp://10.0.0.1:8080")
+    assert "set by Kubernetes for a service" in line(check(tmp_path), "environment")
+    monkeypatch.setenv("RELAY_PORT", "9000")
+    assert 'RELAY_PORT: not a variable of the relay, and not used; did you mean "RELAY_SERVER__PORT"?' in line(
+        check(tmp_path), "environment"
+    )
+
+
+def test_check_says_if_nobody_will_be_notified(tmp_path: Path) -> None:
+    """Without a standing endpoint in the configuration or in the store."""
+    assert "registered without a callback URL notifies nobody" in line(check(tmp_path), "endpoints")
+    make_store(tmp_path)
+    assert line(check(tmp_path), "endpoints").startswith("! endpoints: no standing endpoint")
+
+    async def add(disabled_at: int | None) -> None:
+        store = await Store.open(f"sqlite:///{tmp_path}/data/relay.db")
+        endpoint = make_endpoint(id=f"ep_{disabled_at}", kind=EndpointKind.STANDING, disabled_at=disabled_at)
+        await store.write(lambda tx: endpoints.add(tx, endpoint))
+        await store.aclose()
+
+    asyncio.run(add(NOON))
+    assert line(check(tmp_path), "endpoints").startswith("! endpoints: no standing endpoint")
+    asyncio.run(add(None))
+    assert "! endpoints" not in check(tmp_path).output
+    configured = check(tmp_path, endpoints=[{"name": "ops", "url": "https://93.184.216.34/x"}])
+    assert "! endpoints" not in configured.output

@@ -64,15 +64,31 @@ def test_report_says_what_helps_and_no_secret(tmp_path: Path) -> None:
     for line in (
         "- polling.interval: 33000",
         "- polling.strategy: interval",
-        "- a workspace's budget: per_minute=60 per_day=1000 share=0.8",
+        "- budget of workspace 1: per_minute=60 per_day=1000 share=0.8",
         "- security.secret_key: set",
-        "- an endpoint: format slack, 5 events, 1 headers of its own",
+        "- endpoint 1: format slack, 5 events, 1 extra headers",
         "- deliveries: 1",
         "- pending: 1",
     ):
         assert line in report.output, report.output
     assert MARK not in report.output
     assert "10.77" not in report.output
+
+
+def test_report_lists_every_workspace_and_endpoint(tmp_path: Path) -> None:
+    """By number: their names may say whose they are."""
+    text = (
+        f"workspaces: [{{name: {MARK}, api_key: k}}, {{name: b, api_key: l, budget: {{share: 0.5}}}}]\n"
+        f"storage: {{url: 'sqlite:///STORE'}}\n"
+        "endpoints: [{name: a, url: 'https://hooks.slack.com/services/T/B/x'}, "
+        "{name: b, url: 'https://x.example', events: [job.failed]}]\n"
+    )
+    report = doctor(tmp_path, text).output
+    assert "- budget of workspace 1: per_minute=60 per_day=1000 share=0.8\n" in report
+    assert "- budget of workspace 2: per_minute=60 per_day=1000 share=0.5\n" in report
+    assert "- endpoint 1: format slack, 5 events, 0 extra headers\n" in report
+    assert "- endpoint 2: format standard, 1 events, 0 extra headers\n" in report
+    assert MARK not in report
 
 
 def test_report_of_a_configuration_that_can_not_be_used(tmp_path: Path) -> None:

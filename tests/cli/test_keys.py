@@ -1,4 +1,4 @@
-"""`relay keys`: made, listed and revoked in the store, while a relay runs and before one ever did."""
+"""`relay keys`: create, list and revoke keys in the store, while a relay runs and before its first start."""
 
 import asyncio
 import json
@@ -37,8 +37,8 @@ def keys(tmp_path: Path, store_url: str) -> Keys:
     return keys_of(tmp_path, store_url)
 
 
-def test_the_first_key_comes_before_the_first_start(blank_url: str, tmp_path: Path) -> None:
-    """It makes the store, prints the key alone on stdout, keeps its hash, and says what changes with it."""
+def test_the_first_key_can_be_created_before_the_first_start(blank_url: str, tmp_path: Path) -> None:
+    """It creates the store, prints only the key on stdout, stores its hash, and warns that the store is new."""
     keys = keys_of(tmp_path, blank_url)
     done = keys("create", "zapier", "--scope", "register")
     assert done.exit_code == 0, done.output
@@ -46,11 +46,14 @@ def test_the_first_key_comes_before_the_first_start(blank_url: str, tmp_path: Pa
     assert re.fullmatch(r"relay_[A-Za-z0-9_-]{43}", key)
     [stored] = read_only(blank_url, api_keys.active)
     assert (stored.name, stored.hash, stored.scopes) == ("zapier", hash_api_key(key), ("register",))
-    assert "every call of its API wants one" in done.stderr
-    place = str(Path(blank_url.removeprefix("sqlite:///")).absolute()) if "sqlite" in blank_url else "in the database"
-    assert f"There was no store yet; it is now {place}," in done.stderr
+    assert "every call of its API needs one" in done.stderr
+    is_file = blank_url.startswith("sqlite")
+    store = str(Path(blank_url.removeprefix("sqlite:///")).absolute()) if is_file else "postgresql://"
+    assert f"It is stored in {store}" in done.stderr
+    assert "! There was no store yet, so this made one." in done.stderr
     second = keys("create", "ops", "--scope", "admin", "--scope", "read")
-    for words in ("every call of its API wants one", "no store yet"):
+    assert f"It is stored in {store}" in second.stderr
+    for words in ("every call of its API needs one", "no store yet"):
         assert words not in second.stderr
     assert second.stdout != done.stdout
     assert "read, admin" in second.stderr
@@ -63,8 +66,8 @@ def test_only_the_hash_is_kept(keys: Keys, store_url: str, tmp_path: Path) -> No
     assert key.removeprefix("relay_").encode() not in written
 
 
-def test_keys_are_listed(keys: Keys) -> None:
-    """Those of the configuration too; revoked ones where asked for; neither keys nor hashes."""
+def test_list_shows_keys_of_the_store_and_the_configuration(keys: Keys) -> None:
+    """Revoked ones only with --all; neither keys nor hashes."""
     made = [keys("create", name, "--scope", "read").stdout.strip() for name in ("b", "a", "gone")]
     keys("revoke", "gone")
     security = {"api_keys": [{"name": "ops", "key": CONFIGURED, "scopes": ["admin"]}]}
@@ -74,30 +77,30 @@ def test_keys_are_listed(keys: Keys) -> None:
         ["a", "read", "store"],
         ["b", "read", "store"],
     ]
-    told = keys("list", "--all", "--json", security=security)
-    found = {key["name"]: key for key in json.loads(told.output)["data"]}
-    assert set(found) == {"ops", "a", "b", "gone"}
-    assert found["gone"]["revoked_at"]
-    assert found["a"]["created_at"]
-    assert (found["a"]["revoked_at"], found["a"]["last_used_at"]) == (None, None)
+    output = keys("list", "--all", "--json", security=security).output
+    listed = {key["name"]: key for key in json.loads(output)["data"]}
+    assert set(listed) == {"ops", "a", "b", "gone"}
+    assert listed["gone"]["revoked_at"]
+    assert listed["a"]["created_at"]
+    assert (listed["a"]["revoked_at"], listed["a"]["last_used_at"]) == (None, None)
     for key in [CONFIGURED, *made]:
-        assert key not in told.output
-        assert hash_api_key(key) not in told.output
+        assert key not in output
+        assert hash_api_key(key) not in output
 
 
-def test_a_key_is_revoked(keys: Keys, store_url: str) -> None:
-    """It is gone, its name can be had again; after the last one it says that nobody is left."""
+def test_revoke_deletes_a_key_and_frees_its_name(keys: Keys, store_url: str) -> None:
+    """After the last key, it warns that nobody can use the API."""
     keys("create", "zapier", "--scope", "register")
     keys("create", "ops", "--scope", "admin")
     done = keys("revoke", "zapier")
-    assert (done.exit_code, "last one" in done.output) == (0, False)
+    assert (done.exit_code, "last key" in done.output) == (0, False)
     assert [key.name for key in read_only(store_url, api_keys.active)] == ["ops"]
-    assert "it was the last one" in keys("revoke", "ops").output
+    assert "it was the last key" in keys("revoke", "ops").output
     assert keys("create", "zapier", "--scope", "register").exit_code == 0
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "message"),
     [
         (("create", "ops", "--scope", "read"), 1, "there is a key named ops; choose another name"),
         (("create", "mine", "--scope", "read"), 2, "of the configuration has a key of this name"),
@@ -106,18 +109,18 @@ def test_a_key_is_revoked(keys: Keys, store_url: str) -> None:
         (("create", "new"), 2, "Missing option '--scope'"),
         (("create",), 2, "Missing argument 'NAME'"),
         (("revoke", "opps"), 1, 'there is no key of this name; did you mean "ops"?'),
-        (("revoke", "mine"), 1, "the key mine is the configuration's: take it out of security.api_keys"),
+        (("revoke", "mine"), 1, "the key mine is in the configuration: remove it from security.api_keys"),
     ],
 )
-def test_what_can_not_be_done_is_told(keys: Keys, words: tuple[str, ...], code: int, told: str) -> None:
-    """With what to do instead; nothing is changed."""
+def test_a_refused_command_says_what_to_do_instead(keys: Keys, words: tuple[str, ...], code: int, message: str) -> None:
+    """Nothing is changed."""
     keys("create", "ops", "--scope", "read")
     done = keys(*words, security={"api_keys": [{"name": "mine", "key": CONFIGURED}]})
-    assert (done.exit_code, told in done.output) == (code, True), done.output
+    assert (done.exit_code, message in done.output) == (code, True), done.output
 
 
-def test_a_key_in_the_place_of_a_name_is_not_repeated(keys: Keys) -> None:
-    """Who pastes the key itself finds it in no error."""
+def test_a_key_pasted_as_a_name_is_not_repeated(keys: Keys) -> None:
+    """No error shows the key."""
     key = keys("create", "ops", "--scope", "read").stdout.strip()
     for words in (("revoke", key), ("create", key, "--scope", "read")):
         done = keys(*words)
@@ -125,16 +128,16 @@ def test_a_key_in_the_place_of_a_name_is_not_repeated(keys: Keys) -> None:
         assert key not in done.output
 
 
-def test_where_there_is_no_store(blank_sqlite_url: str, tmp_path: Path) -> None:
-    """Listing and revoking make none."""
+def test_list_and_revoke_create_no_store(blank_sqlite_url: str, tmp_path: Path) -> None:
+    """Both say that there is no store."""
     for words in (["list"], ["revoke", "ops"]):
         done = keys_of(tmp_path, blank_sqlite_url)(*words)
         assert (done.exit_code, "there is no store" in done.output) == (1, True)
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
 
-def test_beside_a_relay(keys: Keys, store_url: str) -> None:
-    """A relay that holds the store is no hindrance, and need not be asked."""
+def test_keys_can_be_created_beside_a_running_relay(keys: Keys, store_url: str) -> None:
+    """The lock of the relay does not block the command."""
 
     async def beside() -> list[str]:
         store = await Store.open(store_url)

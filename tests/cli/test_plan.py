@@ -44,7 +44,7 @@ async def test_learned_law_is_drawn(sqlite_url: str) -> None:
     await learn(sqlite_url)
     drawn = plan(sqlite_url)
     assert drawn.exit_code == 0, drawn.output
-    assert "learned of 100 jobs" in drawn.output
+    assert "learned from 100 jobs" in drawn.output
     assert "█" in drawn.output
     assert drawn.output.count("▲") > 4
     found = json.loads(plan(sqlite_url, "--json").output)

@@ -75,7 +75,7 @@ def test_there_is_nothing_to_rotate_without_a_key(folder: Path) -> None:
 def test_check_says_what_is_not_sealed(tmp_path: Path) -> None:
     """Without a key it says what is at stake; with one, that it is sealed."""
     assert "security.secret_key is not set" in run(tmp_path, "check").output
-    assert "✓ secrets: sealed" in run(tmp_path, "check", secret_key=NEW).output
+    assert "✓ secrets: encrypted" in run(tmp_path, "check", secret_key=NEW).output
 
 
 def test_a_short_key_is_refused(tmp_path: Path) -> None:

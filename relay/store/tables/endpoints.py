@@ -194,6 +194,14 @@ def all_standing(tx: Tx) -> Sequence[Endpoint]:
     return [_endpoint(tx, row) for row in tx.execute(_STANDING)]
 
 
+def any_standing(tx: Tx) -> bool:
+    """If there is a standing endpoint that is not disabled."""
+    query = select(endpoints.c.id).where(
+        endpoints.c.kind == EndpointKind.STANDING.value, endpoints.c.disabled_at.is_(None)
+    )
+    return tx.execute(query.limit(1)).first() is not None
+
+
 def standing_and(tx: Tx, ids: Collection[str]) -> dict[str, Endpoint]:
     """The standing endpoints and those with these ids, by id; they stay until the transaction ends."""
     found = (_endpoint(tx, row) for row in tx.execute(_TOLD, {"ids": list(ids)}))
