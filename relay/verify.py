@@ -73,8 +73,8 @@ def verify(
 ) -> dict[str, Any]:
     """The event, if a signature proves that the relay sent it.
 
-    `headers` may be a mapping (any framework's, WSGI's `environ`, an API gateway's `multiValueHeaders`) or pairs (ASGI's
-    too), names in any case. `body` holds the bytes as they arrived, or their text. A secret is the endpoint's
+    `headers` may be a mapping (any framework's, WSGI's `environ`, an API gateway's `multiValueHeaders`) or pairs (also
+    ASGI's), names in any case. `body` holds the bytes as they arrived, or their text. A secret is the endpoint's
     `whsec_...`, or its public key `whpk_...` if it signs with Ed25519; one match of several `secrets` is enough, as
     while one rotates. `tolerance` and `now` are milliseconds, `now` the clock's by default.
 
