@@ -1,4 +1,4 @@
-"""Verifying, for those who receive from the relay: Standard Webhooks 1.0, in one call.
+"""Verification of the relay's webhooks, for receivers: Standard Webhooks 1.0, in one call.
 
     from relay import Unverified, verify
 
@@ -7,17 +7,15 @@
     except Unverified as error:
         return 400, str(error)
 
-It needs the body's bytes as they came: a body that was parsed and written again has another signature. Any other
-Standard Webhooks library does the same.
-
-`relay` itself has the function and `Unverified`, `relay.verify` the more exact errors too.
+It needs the body's bytes as they arrived: a body that was parsed and serialized again has another signature. Any other
+Standard Webhooks library does the same. `relay` exports the function and `Unverified`; the subclasses are here.
 """
 
 import hmac
 import json
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from relay.errors import RelayError, ValidationFailed
@@ -25,12 +23,12 @@ from relay.signing import ed25519, standard_webhooks
 from relay.times import SECOND, Instant
 
 TOLERANCE = 300 * SECOND
-"""How far a request's timestamp may be from now, as the specification's libraries have it; milliseconds."""
+"""Milliseconds between a request's timestamp and now, the same as in the specification's libraries."""
 
 _HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
-_MOST_SIGNATURES = 10
-"""That are polled: twice what the relay signs with at a time. A stranger could send any number."""
+_MAX_SIGNATURES = 10
+"""Signatures that are checked: twice as many as the relay sends. A stranger could send any number."""
 _PRIVATE_KEY = (
     f"this is a private key ({ed25519.PRIVATE_PREFIX}...), which signs and stays with the relay: verify with its "
     f"public half ({ed25519.PUBLIC_PREFIX}...), which the relay shows as public_key"
@@ -42,58 +40,63 @@ class Unverified(RelayError):
 
 
 class MissingHeader(Unverified):
-    """One of the three headers is missing or can't be read."""
+    """One of the three headers is missing or invalid, or the headers have an unknown shape."""
 
 
 class TimestampTooOld(Unverified):
-    """It was signed too long ago: a replay, or the clock here is fast."""
+    """It was signed too long ago: a replay, or this machine's clock is fast."""
 
 
 class TimestampTooNew(Unverified):
-    """It was signed too far in the future: the clock here is slow, or the sender's fast."""
+    """It was signed in the future: this machine's clock is slow, or the sender's is fast."""
 
 
 class BadSignature(Unverified):
-    """No signature fits: another secret, or the body is not the one that was sent."""
+    """No signature matches: another secret, or another body than the one that was sent."""
 
 
 class InvalidBody(Unverified):
-    """The signature fits, but the body is no JSON object."""
+    """The signature matches, but the body is no JSON object."""
+
+
+Headers = Mapping[Any, Any] | Iterable[Sequence[Any]]
+"""As frameworks hand them over: a mapping or pairs, names and values as text or bytes, values perhaps in a list."""
 
 
 def verify(
-    headers: Mapping[str, str],
-    body: bytes | bytearray | str,
+    headers: Headers,
+    body: bytes | bytearray | memoryview | str,
     secrets: str | Iterable[str],
     *,
     tolerance: int = TOLERANCE,
     now: Instant | None = None,
 ) -> dict[str, Any]:
-    """The event, once its signature is proven; any of several `secrets` will do, as while one rotates.
+    """The event, if a signature proves that the relay sent it.
 
-    A secret is the endpoint's `whsec_...`, or its public key `whpk_...` where it signs with Ed25519. `body` is what
-    came, as bytes or as the text that they are in UTF-8.
+    `headers` may be a mapping (any framework's, WSGI's `environ`, an API gateway's `multiValueHeaders`) or pairs (also
+    ASGI's), names in any case. `body` holds the bytes as they arrived, or their text. A secret is the endpoint's
+    `whsec_...`, or its public key `whpk_...` if it signs with Ed25519; one match of several `secrets` is enough, as
+    while one rotates. `tolerance` and `now` are milliseconds, `now` the clock's by default.
 
-    `headers` in any case of letters; `tolerance` and `now` in milliseconds, `now` being the clock's unless given.
-    Raises a subclass of Unverified; for what is wrong on your own side, `relay.errors.Invalid` where a secret is none,
-    TypeError where the body was parsed already. Signatures are compared in constant time. Deduplicate by `webhook-id`:
-    a retry has the same one.
+    Raises a subclass of Unverified whatever a request holds. For mistakes of the caller it raises
+    `relay.errors.ValidationFailed` (an invalid secret) and TypeError (a body that was parsed already). Signatures are
+    compared in constant time. Deduplicate by `webhook-id`: a retry has the same one.
     """
     event_id, timestamp, signatures = _required_headers(headers)
     _check_age(timestamp, tolerance, time.time_ns() // 1_000_000 if now is None else now)
     content = _content(body)
     signed = standard_webhooks.signed_content(event_id, timestamp, content)
-    known = [secrets] if isinstance(secrets, str) else list(secrets)
-    given = signatures.split(" ")[:_MOST_SIGNATURES]
-    # All are compared, so that the time tells nothing of which fits; and a secret that is none is found out.
-    fitting = [fits for secret in known for fits in _matches(secret, signed, given)]
-    if True not in fitting:  # guard: bad-signature
+    candidates = [secrets] if isinstance(secrets, str) else list(secrets)
+    received = signatures.split(" ")[:_MAX_SIGNATURES]
+    # All are compared, so that the time does not show which one matches, and an invalid secret is always reported.
+    matches = [match for secret in candidates for match in _matches(secret, signed, received)]
+    if True not in matches:  # guard: bad-signature
         raise BadSignature("no signature fits: check the secret, and that the body's bytes are exactly those received")
     return _object(content)
 
 
 def _content(body: object) -> bytes:
-    if isinstance(body, bytes | bytearray):
+    if isinstance(body, bytes | bytearray | memoryview):
         return bytes(body)
     if not isinstance(body, str):
         raise TypeError(f"the body is a {type(body).__name__}: give the bytes as they came, before they are parsed")
@@ -104,7 +107,7 @@ def _content(body: object) -> bytes:
 
 
 def _matches(secret: str, signed: bytes, signatures: Sequence[str]) -> list[bool]:
-    """Which of the signatures are the secret's."""
+    """For each signature, whether it is the secret's."""
     if secret.startswith(ed25519.PUBLIC_PREFIX):
         return [ed25519.verify_signature(secret, signed, one) for one in signatures]
     if secret.startswith(ed25519.PRIVATE_PREFIX):
@@ -113,10 +116,10 @@ def _matches(secret: str, signed: bytes, signatures: Sequence[str]) -> list[bool
     return [hmac.compare_digest(expected, one.encode(errors="replace")) for one in signatures]
 
 
-def _required_headers(headers: Mapping[str, str]) -> tuple[str, str, str]:
-    found = {name.lower(): value for name, value in headers.items()}
+def _required_headers(headers: Headers) -> tuple[str, str, str]:
+    found = {name: value for name, value in _named(headers) if value}
     for name in _HEADERS:
-        if not found.get(name):
+        if name not in found:
             raise MissingHeader(f"the header {name} is missing: this is no request of a Standard Webhooks sender")
     event_id, timestamp, signatures = (found[name] for name in _HEADERS)
     if not event_id.isascii():
@@ -124,6 +127,37 @@ def _required_headers(headers: Mapping[str, str]) -> tuple[str, str, str]:
     if not _TIMESTAMP.fullmatch(timestamp):
         raise MissingHeader("the header webhook-timestamp is no number of seconds")
     return event_id, timestamp, signatures
+
+
+def _named(headers: object) -> Iterator[tuple[str, str]]:
+    """Names in lower case with their values as text. Raises MissingHeader for what holds no headers at all."""
+    try:
+        # Most frameworks' classes are mappings in all but name; some list every value of a name in `items`.
+        pairs = headers.items() if hasattr(headers, "items") else iter(headers)  # type: ignore[call-overload]
+        for pair in pairs:
+            name, value = pair
+            yield _header_name(name), _header_value(value)
+    except MissingHeader:
+        raise
+    except Exception as error:  # a class of any framework: what it raises is not known
+        kind = type(headers).__name__
+        text = f"headers can't be read from a {kind}: give a mapping of names to values, or (name, value) pairs"
+        raise MissingHeader(text) from error
+
+
+def _header_name(name: object) -> str:
+    """In lower case, WSGI's `HTTP_WEBHOOK_ID` as `webhook-id`."""
+    text = _header_value(name).lower()
+    return text.removeprefix("http_").replace("_", "-") if text.startswith("http_") else text
+
+
+def _header_value(value: object) -> str:
+    """As text; the first of several."""
+    if isinstance(value, list | tuple):
+        value = value[0] if value else ""
+    if isinstance(value, bytes | bytearray):
+        return value.decode("latin-1")
+    return "" if value is None else str(value)
 
 
 def _check_age(timestamp: str, tolerance: int, now: Instant) -> None:
@@ -138,9 +172,9 @@ def _check_age(timestamp: str, tolerance: int, now: Instant) -> None:
 
 def _object(content: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(content)
+        event = json.loads(content)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        event = None
+    if not isinstance(event, dict):
         raise InvalidBody("the signature fits, but the body is no JSON object")
-    return found
+    return event

@@ -170,6 +170,92 @@ def test_it_is_imported_as_its_page_says() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+class LikeFlask:
+    """Headers of a class that is no Mapping, as Werkzeug's and Django's are."""
+
+    def __init__(self, headers: dict[str, str]) -> None:
+        self._headers = headers
+
+    def items(self) -> list[tuple[str, str]]:
+        return [(name.title(), value) for name, value in self._headers.items()]
+
+
+SHAPES: dict[str, Any] = {
+    "a dict": dict,
+    "a generator of pairs": lambda headers: ((name, value) for name, value in headers.items()),
+    "pairs": lambda headers: list(headers.items()),
+    "lists of two": lambda headers: [[name, value] for name, value in headers.items()],
+    "bytes of ASGI": lambda headers: [(name.encode(), value.encode()) for name, value in headers.items()],
+    "a dict of bytes": lambda headers: {name.encode(): value.encode() for name, value in headers.items()},
+    "multiValueHeaders": lambda headers: {name.upper(): [value] for name, value in headers.items()},
+    "tuples of values": lambda headers: {name: (value,) for name, value in headers.items()},
+    "WSGI's environ": lambda headers: (
+        {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
+        | {"wsgi.version": (1, 0), "wsgi.input": object(), "CONTENT_LENGTH": 3}
+    ),
+    "a number as timestamp": lambda headers: headers | {"webhook-timestamp": int(headers["webhook-timestamp"])},
+    "a framework's class": LikeFlask,
+    "with others that are None": lambda headers: headers | {"x-a": None, "x-b": [], "x-c": 1.5},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_headers_are_read_as_frameworks_hand_them_over(shape: str) -> None:
+    """Each shape verifies, and the same shape with a changed id does not."""
+    assert verify(SHAPES[shape](signed()), BODY, SECRET, now=NOW) == EVENT
+    with pytest.raises(BadSignature):
+        verify(SHAPES[shape](signed() | {"webhook-id": "evt_2"}), BODY, SECRET, now=NOW)
+
+
+class Broken:
+    """A class whose reading fails in a way of its own."""
+
+    def items(self) -> Any:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        *(
+            None,
+            1,
+            "",
+            "webhook-id",
+            b"webhook-id",
+            [],
+            {},
+            (),
+            [1],
+            [()],
+            [("a",)],
+            [("a", "b", "c")],
+            object(),
+            Broken(),
+        ),
+        *({"webhook-id": None}, {None: None}, {"webhook-id": []}, {"webhook-id": [[]]}, {"webhook-id": {}}),
+        *({name: [] for name in signed()}, {name: object() for name in signed()}, {name: [None] for name in signed()}),
+    ],
+)
+def test_headers_of_any_other_shape_are_unverified(headers: Any) -> None:
+    """A receiver that catches Unverified catches everything that a request can cause."""
+    with pytest.raises(Unverified):
+        verify(headers, BODY, SECRET, now=NOW)
+
+
+def test_the_last_of_several_equal_names_counts_as_for_a_dict() -> None:
+    """Pairs with an empty repetition keep the value; of two values the later one is used."""
+    pairs = [*signed().items(), ("webhook-id", "")]
+    assert verify(pairs, BODY, SECRET, now=NOW) == EVENT
+    with pytest.raises(BadSignature):
+        verify([*signed().items(), ("Webhook-Id", "evt_2")], BODY, SECRET, now=NOW)
+
+
+def test_a_memoryview_is_a_body() -> None:
+    """As some servers hand it over."""
+    assert verify(signed(), memoryview(BODY), SECRET, now=NOW) == EVENT
+
+
 header = st.sampled_from(["webhook-id", "webhook-timestamp", "webhook-signature"])
 
 
