@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -28,12 +28,19 @@ from relay.operations.timekeeping import Timekeeper
 from relay.polling import exec_client, exec_transport
 from relay.polling.poller import Poller
 from relay.polling.workspace_status import COUNTED, WorkspaceStatus, count_watched_jobs, workspace_status
-from relay.registration import exec_callback_tokens
+from relay.registration import (
+    RegistrationResult,
+    ValidatedRegistration,
+    exec_callback_tokens,
+    raise_if_refused,
+    register_batch,
+)
 from relay.store.engine.clock import system_clock
 from relay.store.engine.database import Store, Tx
 from relay.store.maintenance.reencrypt import open_store
 from relay.store.tables import clock_shift, deliveries, due_deliveries, outbox, watches, workspaces
 from relay.telemetry import Telemetry, Tracer
+from relay.telemetry.state_changes import State, Subject
 
 _MIN_TICK_GAP_MS = 20
 """Milliseconds between two ticks that nobody's clock asked for: a thousand jobs that are registered in a second cost
@@ -120,6 +127,7 @@ class Relay:
         Raises StoreError, and ConfigError for a configured endpoint that may not be called.
         """
         await self.timekeeper.begin()
+        await self.store.read(self._restore_states)
         await self._apply_config(self.config.endpoints, list(self.clients))
         await self.store.write(self._recover_leases)
         self._warn_about_clock_skew()
@@ -214,6 +222,39 @@ class Relay:
                 self.telemetry.log.exception("this tick came to nothing")
                 return
             self._last_tick = self.clock()
+            self.telemetry.report_due_changes(self._last_tick)
+
+    async def register(
+        self, request: ValidatedRegistration, now: Instant, request_id: str | None = None
+    ) -> RegistrationResult:
+        """Registers a job, together with other requests of the moment. Raises RequestError, StoreError."""
+        result = raise_if_refused(await self.store.write_together(register_batch, (request, now)))
+        self.after_registration([result], request_id)
+        return result
+
+    def after_registration(self, results: Iterable[RegistrationResult], request_id: str | None = None) -> None:
+        """To be called once registrations are committed: logs the new ones, and starts what they make due."""
+        for result in results:
+            if result.is_new:
+                self.telemetry.registered(result.registration, request_id)
+        self.wake()
+
+    async def enable_endpoint(self, id: str, now: Instant) -> tuple[Endpoint, int]:
+        """The endpoint enabled, and how many held deliveries are due now. Raises NotFound, StoreError."""
+        before, (endpoint, released) = await self.store.write(
+            lambda tx: (admin.get(tx, id), admin.enable(tx, admin.get(tx, id), now))
+        )
+        self.telemetry.endpoint_changed(before, endpoint, now)
+        self.wake()
+        return endpoint, released
+
+    async def disable_endpoint(self, id: str, now: Instant) -> Endpoint:
+        """The endpoint disabled by hand. Raises NotFound, StoreError."""
+        before, endpoint = await self.store.write(
+            lambda tx: (admin.get(tx, id), admin.disable(tx, admin.get(tx, id), now))
+        )
+        self.telemetry.endpoint_changed(before, endpoint, now)
+        return endpoint
 
     async def requires_api_key(self) -> bool:
         """Whether it wants API keys: it does as soon as there was ever one, and from then on. Raises StoreError."""
@@ -295,6 +336,12 @@ class Relay:
         if self.store.uses_database_clock and abs(apart := system_clock() - self.clock()) > MINUTE:
             text = "this machine's clock is %d s %s the database's, which the relay goes by; set it right"
             self.telemetry.log.warning(text, abs(apart) // SECOND, "ahead of" if apart > 0 else "behind")
+
+    def _restore_states(self, tx: Tx) -> None:
+        """Takes over from an earlier run which keys Exec refused, so that the log says when it accepts them."""
+        for name in self.clients:
+            if workspaces.get(tx, name).pause_kind == "unauthorized":
+                self.telemetry.changes.restore(Subject("exec", name), State.KEY_REFUSED)
 
     def _recover_leases(self, tx: Tx) -> None:
         """At start: leases nobody holds any more."""

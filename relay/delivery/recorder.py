@@ -127,7 +127,9 @@ class ResultRecorder:
                 continue
             for sent, decision in judged:
                 self._report(sent, decision)
+            errors = {sent.claim.delivery.endpoint_id: decision.error for sent, decision in judged if decision.error}
             for before, after in changed:
+                self._telemetry.endpoint_changed(before, after, self._clock(), errors.get(after.id))
                 self._warn(before, after)
             return
 
@@ -163,11 +165,12 @@ class ResultRecorder:
         return judged, changed
 
     def _warn(self, before: Endpoint, after: Endpoint) -> None:
-        """Logs once that an endpoint will be disabled, and once that it is."""
+        """Counts an endpoint that the relay disabled; warns once of one that it will disable."""
         warning = endpoint_health.health_warning(before, after, self._clock(), self._rules.disable_after)
         if warning is None or not after.enabled:
             self._warned.discard(after.id)
-        if warning is not None and after.id not in self._warned:
+        if before.enabled and not after.enabled:
+            self._telemetry.endpoint_disabled()
+        elif warning is not None and after.id not in self._warned:
             self._telemetry.endpoint_warning(after, warning)
-            if after.enabled:
-                self._warned.add(after.id)
+            self._warned.add(after.id)

@@ -7,6 +7,7 @@ settled in one transaction too: the watch, the event, the deliveries.
 
 import asyncio
 import random
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,6 +18,7 @@ from relay.delivery.enqueue import enqueue
 from relay.errors import StoreError
 from relay.model import (
     ENDINGS_AT_EXEC,
+    MINUTE,
     SECOND,
     Event,
     EventType,
@@ -25,10 +27,12 @@ from relay.model import (
     Watch,
     WatchState,
     event_id,
+    to_rfc3339,
 )
 from relay.model.poll_result import JobFound, Poll, PollFailed, RateLimited, Unauthorized, outcome_label
 from relay.polling import request_budget, transitions
 from relay.polling.exec_client import ExecClient
+from relay.polling.exec_condition import ExecHealth, is_unknown_status, rate_limit_condition
 from relay.polling.request_budget import RateLimit, after_429, allowed_now, spend
 from relay.polling.schedule import next_poll
 from relay.polling.schedule.arrival_forecast import record_arrivals
@@ -45,6 +49,7 @@ from relay.store.engine.database import Store, Tx
 from relay.store.tables import events, outbox, registrations, watches, workspaces
 from relay.store.tables.workspaces import WorkspaceState
 from relay.telemetry import Telemetry
+from relay.telemetry.state_changes import WORKING, Condition, State, Subject
 
 GRACE = 5 * SECOND
 """How long polls under way may take when the relay stops."""
@@ -96,6 +101,7 @@ class Poller:
         self.rate_limits = {space.name: rate_limit_of(space) for space in config.workspaces}
         self._policies: dict[str, PollPolicy] = {}
         self._spent: dict[str, Instant] = {}
+        self._health: defaultdict[str, ExecHealth] = defaultdict(ExecHealth)
         self._in_flight: dict[asyncio.Task[None], Watch] = {}
         self._lease = config.exec.timeout * 2 + 10 * SECOND
 
@@ -118,10 +124,28 @@ class Poller:
                 lambda tx, name=workspace, n=free: self._lease_due(tx, name, n)  # type: ignore[misc]
             )
             self._spent[workspace] = min(opens_at, now + SECOND)
+            self._report_budget(workspace, bool(chosen), opens_at, now)
             for watch in chosen:
                 task = asyncio.create_task(self._poll_and_deliver(watch))
                 self._in_flight[task] = watch
                 task.add_done_callback(self._in_flight.pop)
+
+    def _report_budget(self, workspace: str, polls: bool, opens_at: Instant, now: Instant) -> None:
+        """Reports that the day's requests are used up, and that polls are possible again."""
+        subject = Subject("budget", workspace)
+        if opens_at > now + MINUTE:
+            reason = f"the next poll is possible at {to_rfc3339(opens_at)}"
+            self._telemetry.observe(subject, Condition(State.BUDGET_EXHAUSTED, reason), now)
+        elif polls:
+            self._telemetry.observe(subject, WORKING, now)
+
+    def _report_exec(self, watch: Watch, poll: Poll, now: Instant) -> None:
+        """Reports changes in how Exec answers, and statuses that the relay does not know."""
+        name, result = watch.workspace, poll.result
+        self._telemetry.observe(Subject("exec", name), self._health[name].after_poll(result), now)
+        self._telemetry.observe(Subject("rate_limit", name), rate_limit_condition(result), now)
+        if isinstance(result, JobFound) and is_unknown_status(result.job):
+            self._telemetry.unknown_status(watch, result.job.status)
 
     def _is_spent(self, workspace: str, now: Instant) -> bool:
         """Whether a tick within the last second found the budget spent beyond `now`: a burst of registrations wakes the
@@ -210,6 +234,7 @@ class Poller:
         now = self._clock()
         poll = replace(poll, started_at=min(poll.started_at, now))  # the clock may have been set back meanwhile
         self._telemetry.poll_done(watch, poll)
+        self._report_exec(watch, poll, now)
         try:
             with self._reserve() as reservation:
                 step, leased = await self._store.write(lambda tx: self._record_poll(tx, watch, poll, now, reservation))

@@ -4,8 +4,9 @@ Every relay has its own registry, so that two in one process (tests, the demo) d
 bounded sets only.
 """
 
+import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
@@ -15,7 +16,19 @@ from relay.errors import RelayError
 from relay.model import Delivery, Endpoint, EventType, Instant, Registration, Watch
 from relay.model.poll_result import OUTCOMES, Poll, outcome_label
 from relay.telemetry.log_format import LOGGER, log_fields
+from relay.telemetry.state_changes import (
+    Condition,
+    State,
+    StateChange,
+    StateChanges,
+    Subject,
+    describe_change,
+    endpoint_condition,
+)
 from relay.telemetry.tracing import NoopTracer, Span, Tracer
+
+_MAX_UNKNOWN_STATUSES = 100
+"""Unknown statuses that are logged; more of them are not news."""
 
 _DELAYS = (0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900, 3600)
 
@@ -30,6 +43,10 @@ class Telemetry:
     def __init__(self, spans: Tracer | None = None) -> None:
         self.spans = spans or NoopTracer()
         self.log = logging.getLogger(LOGGER)
+        self.changes = StateChanges()
+        self.on_change: Callable[[StateChange], None] = lambda _: None
+        """Called with each change of state that is reported."""
+        self._unknown_statuses: set[tuple[str, str]] = set()
         self.registry = CollectorRegistry()
         self._polls = Counter("relay_polls", "Polls Exec", ["workspace", "outcome"], registry=self.registry)
         self._detection = Histogram(
@@ -122,7 +139,7 @@ class Telemetry:
         }
         return self.spans.span("attempt", "client", delivery.trace, about)
 
-    def registered(self, registration: Registration, request_id: str) -> None:
+    def registered(self, registration: Registration, request_id: str | None) -> None:
         """A request, known by its id, made a registration."""
         told = log_fields(
             registration.trace,
@@ -210,11 +227,50 @@ class Telemetry:
         self._reloads.labels("refused").inc()
         self.log.error("the configuration stays as it was, since what was read can't be used: %s", error)
 
+    def endpoint_changed(self, before: Endpoint, after: Endpoint, now: Instant, error: str | None = None) -> None:
+        """The endpoint's health changed, or it was enabled or disabled; `error` is what a failed attempt brought."""
+        subject = Subject("endpoint", after.id, after.name or "")
+        was = endpoint_condition(before).state
+        self.observe(subject, endpoint_condition(after, error), now, was)
+
+    def endpoint_disabled(self) -> None:
+        """The relay disabled an endpoint by itself."""
+        self._disabled.inc()
+
     def endpoint_warning(self, endpoint: Endpoint, warning: str) -> None:
-        """An endpoint is half way to being disabled, or was disabled."""
-        if not endpoint.enabled:
-            self._disabled.inc()
+        """An endpoint is half way to being disabled."""
         self.log.warning("endpoint %s %s", endpoint.name or endpoint.id, warning)
+
+    def observe(self, subject: Subject, condition: Condition | None, now: Instant, before: State | None = None) -> None:
+        """Reports a change of the subject's state, once; None says that nothing is known about it.
+
+        `before` is the state that the store had, for a subject whose state is stored.
+        """
+        change = None if condition is None else self.changes.observe(subject, condition, now, before)
+        if change is not None:
+            self._report_change(change)
+
+    def report_due_changes(self, now: Instant) -> None:
+        """Reports changes of state that had to wait because the subject changed too often."""
+        for change in self.changes.due(now):
+            self._report_change(change)
+
+    def _report_change(self, change: StateChange) -> None:
+        is_good = change.after.state is State.WORKING
+        key = "endpoint_id" if change.subject.kind == "endpoint" else "workspace"
+        fields = log_fields(None, state=change.after.state.value, **{key: change.subject.id})
+        self.log.log(logging.INFO if is_good else logging.WARNING, "%s", describe_change(change), extra=fields)
+        self.on_change(change)
+
+    def unknown_status(self, watch: Watch, status: str) -> None:
+        """Exec gave a job a status that its documentation does not name: logged once for each status."""
+        seen = (watch.workspace, status)
+        if seen in self._unknown_statuses or len(self._unknown_statuses) >= _MAX_UNKNOWN_STATUSES:
+            return
+        self._unknown_statuses.add(seen)
+        text = "workspace %s: job %s has the status %s, unknown to the relay; it is polled on like an unfinished job"
+        fields = log_fields(watch.trace, job_id=watch.job_id, workspace=watch.workspace)
+        self.log.warning(text, watch.workspace, watch.job_id, json.dumps(status), extra=fields)
 
     def prometheus_text(self) -> bytes:
         """All metrics in Prometheus' text format."""

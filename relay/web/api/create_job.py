@@ -15,7 +15,6 @@ from relay.registration import RegistrationResult, ValidatedRegistration, exec_c
 from relay.registration.job_creation import Reserved, Throttled
 from relay.store.engine.database import Tx
 from relay.store.tables import callback_tokens as tokens
-from relay.web.api import registrations
 from relay.web.core import idempotency
 from relay.web.core.errors import BadGateway, GatewayTimeout, TooManyRequests, Unavailable
 from relay.web.core.public_url import with_base_path
@@ -131,7 +130,7 @@ async def _registered(
     except StoreError as error:
         text = f"Exec made the job, but {error}. Repeat the call with {wanted.named()}: nothing is made twice"
         raise Unavailable("job_not_registered", text) from error
-    registrations.after_commit(call, [made])
+    call.relay.after_registration([made], call.request_id)
     answer = CreatedResponse(
         job=job.raw(),
         request_id=wanted.request_id,

@@ -140,8 +140,7 @@ async def enable_endpoint(call: RequestContext, id: str) -> Response:
 
     What was held for it is sent now.
     """
-    enabled, released = await call.relay.store.write(lambda tx: standing.enable(tx, _get(tx, id), call.now))
-    call.relay.wake()
+    enabled, released = await call.relay.enable_endpoint(path_params.parse_id(id, "endpoint"), call.now)
     return json_response(200, presenters.endpoint(enabled, released=released))
 
 
@@ -153,7 +152,7 @@ async def disable_endpoint(call: RequestContext, id: str) -> Response:
 
     What is for it is held until it is enabled again. One that is disabled already keeps its time and reason.
     """
-    disabled = await call.relay.store.write(lambda tx: standing.disable(tx, _get(tx, id), call.now))
+    disabled = await call.relay.disable_endpoint(path_params.parse_id(id, "endpoint"), call.now)
     return json_response(200, presenters.endpoint(disabled))
 
 

@@ -1,6 +1,5 @@
 """Registrations: one, many, listed, withdrawn."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from starlette.responses import Response
@@ -44,10 +43,7 @@ async def create_registration(call: RequestContext, body: RegistrationRequest) -
     """
     checked = validate_registration(call, body, body.job_id, body.exec_callback)
     if key_of(call) is None:  # written down together with whatever else comes at the moment
-        one = registration.raise_if_refused(
-            await call.relay.store.write_together(registration.register_batch, (checked, call.now))
-        )
-        after_commit(call, [one])
+        one = await call.relay.register(checked, call.now, call.request_id)
         return _stored_result(call, one).response(call)
     made: list[RegistrationResult] = []
 
@@ -57,7 +53,7 @@ async def create_registration(call: RequestContext, body: RegistrationRequest) -
 
     done = await run_idempotent(call, work)
     if not done.replayed:
-        after_commit(call, made)
+        call.relay.after_registration(made, call.request_id)
     return done.response(call)
 
 
@@ -92,7 +88,7 @@ async def create_registrations(call: RequestContext, body: BatchRequest) -> Resp
 
     done = await run_idempotent(call, work)
     if not done.replayed:
-        after_commit(call, made)
+        call.relay.after_registration(made, call.request_id)
     return done.response(call)
 
 
@@ -163,14 +159,6 @@ def _check_item(call: RequestContext, number: int, item: Any) -> ValidatedRegist
         return validate_registration(call, body, body.job_id, body.exec_callback)
     except ValidationFailed as error:
         return _with_batch_index(error, number)
-
-
-def after_commit(call: RequestContext, made: Iterable[RegistrationResult]) -> None:
-    """The registrations are kept: the log is told of new ones, and there may be something to do."""
-    for one in made:
-        if one.is_new:
-            call.relay.telemetry.registered(one.registration, call.request_id)
-    call.relay.wake()
 
 
 def _stored_result(call: RequestContext, made: RegistrationResult) -> StoredResult:

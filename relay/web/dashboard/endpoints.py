@@ -125,13 +125,12 @@ async def rotate(page: PageRequest, id: str, form: Mapping[str, str]) -> Respons
 async def enable(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
     """Enables an endpoint and releases its held deliveries."""
     endpoint_id = path_params.parse_id(id, "endpoint")
-    await page.relay.store.write(lambda tx: admin.enable(tx, admin.get(tx, endpoint_id), page.now))
-    page.relay.wake()
+    await page.relay.enable_endpoint(endpoint_id, page.now)
     return redirect_with_notice(page, f"/endpoints/{endpoint_id}", "enabled")
 
 
 async def disable(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
     """Disables an endpoint until it is enabled again."""
     endpoint_id = path_params.parse_id(id, "endpoint")
-    await page.relay.store.write(lambda tx: admin.disable(tx, admin.get(tx, endpoint_id), page.now))
+    await page.relay.disable_endpoint(endpoint_id, page.now)
     return redirect_with_notice(page, f"/endpoints/{endpoint_id}", "disabled")

@@ -38,9 +38,7 @@ async def submit(page: PageRequest, form: Mapping[str, str]) -> Response:
         result, has_recipient = await page.relay.store.write(write)
     except RequestError as error:
         return await _render_form(page, fields, error, _events(form))
-    if result.is_new:
-        page.relay.telemetry.registered(result.registration, page.request.state.request_id)
-    page.relay.wake()
+    page.relay.after_registration([result], page.request.state.request_id)
     is_disabled = result.endpoint is not None and not result.endpoint.enabled
     if result.secret is not None or is_disabled or not has_recipient or not page.user.has_scope("read"):
         return render(
