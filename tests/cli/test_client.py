@@ -186,7 +186,7 @@ async def test_an_error_of_a_server_does_not_control_the_terminal() -> None:
 
 async def test_json_is_ascii() -> None:
     """Names hold what they like: nothing raw is printed, and a program reads the same value."""
-    page = {"data": [], "next_cursor": None, "name": "caf\u00e9 \x1b \x7f \x9b \u202e \U0001f3ad"}
+    page: dict[str, object] = {"data": [], "next_cursor": None, "name": "caf\u00e9 \x1b \x7f \x9b \u202e \U0001f3ad"}
     done = await ask(Answers(JSONResponse(page, headers=HEADERS)), "jobs", "--json")
     assert done.stdout.isascii()
     assert done.stdout.replace("\n", "").isprintable()

@@ -16,7 +16,7 @@ HOSTILE_ANSWERS = (
         "receiver-header-size",
         "A receiver's header has at most 32 KiB, and the relay stops reading endless headers",
         f"{_ON_THE_WIRE}::test_a_rude_receiver_is_survived",
-        swap("_LONGEST_HEADER", "1_000_000_000"),
+        swap("_MAX_HEADER", "1_000_000_000"),
     ),
     Guard(
         "no-decompression",
@@ -28,7 +28,7 @@ HOSTILE_ANSWERS = (
         "attempt-time",
         "An attempt ends at its deadline, however slowly a receiver answers",
         f"{_ON_THE_WIRE}::test_a_rude_receiver_is_survived",
-        swap("within / 1_000", "None"),
+        swap("timeout / 1_000", "None"),
     ),
     Guard(
         "exec-compressed",
