@@ -6,7 +6,7 @@ from relay import formats
 from relay.model import Delivery, DeliveryStatus, Event, Instant, new_id
 from relay.store.engine.database import Tx
 from relay.store.tables import outbox
-from relay.store.tables.endpoints import disabled_among
+from relay.store.tables.endpoints import lock_disabled
 from relay.store.tables.outbox import Enqueued, Leasing
 from relay.store.tables.registrations import Subscriber
 
@@ -30,7 +30,7 @@ def enqueue(
     held: pending, without a next attempt. Locks the disabled endpoints among the subscribers.
     """
     subscribers, enqueued = list(subscribers), Enqueued()
-    disabled = disabled_among(tx, {endpoint.id for endpoint, _ in subscribers if not endpoint.enabled})
+    disabled = lock_disabled(tx, {endpoint.id for endpoint, _ in subscribers if not endpoint.enabled})
     for start in range(0, len(subscribers), _BATCH):
         new = []
         for subscriber in subscribers[start : start + _BATCH]:

@@ -162,7 +162,7 @@ def sync_configured(tx: Tx, configured: Sequence[EndpointSection], rules: Egress
     refused.
     """
     wanted = {endpoint.name for endpoint in configured}
-    there = endpoints.held_by_name(tx, wanted)
+    there = endpoints.get_for_update_by_name(tx, wanted)
     for wish in sorted(configured, key=lambda wish: wish.name):  # in one order, or two relays would wait for each other
         _sync(tx, wish, there.get(wish.name), rules, now)
     return [one.id for one in endpoints.all_standing(tx) if one.source == "config" and one.name not in wanted]
@@ -180,7 +180,7 @@ def _sync(tx: Tx, patch: EndpointSection, found: Endpoint | None, rules: EgressR
         )
         if endpoints.add(tx, new):  # else another relay was first
             return
-        found = endpoints.held_by_name(tx, [patch.name]).get(patch.name)
+        found = endpoints.get_for_update_by_name(tx, [patch.name]).get(patch.name)
     changed = replace(_with(found, checked, patch.name), source="config")
     if secret is not None and secret != found.secrets[0].value:
         changed = replace(changed, secrets=_rotated(found, secret, now))
@@ -199,7 +199,7 @@ def _lock(tx: Tx, endpoint: Endpoint) -> Endpoint:
 
 def _held(tx: Tx, id: str) -> Endpoint:
     """As `_lock`, for a change of what it is known by, or for its removal."""
-    return _there(endpoints.held(tx, id))
+    return _there(endpoints.get_for_update(tx, id))
 
 
 def _there(found: Endpoint | None) -> Endpoint:
@@ -275,7 +275,7 @@ def _refuse_configured(endpoint: Endpoint) -> None:
 def _same(tx: Tx, name: str | None, marks: Sequence[str]) -> Endpoint | None:
     if name is not None:
         return endpoints.by_name(tx, name)
-    return endpoints.by_fingerprint(tx, marks) if marks else None
+    return endpoints.lock_by_fingerprint(tx, marks) if marks else None
 
 
 def _find_unfingerprinted(
@@ -283,7 +283,7 @@ def _find_unfingerprinted(
 ) -> Endpoint | None:
     """One without a name that is just as asked, and whose own request can't be told any more; now it is this one."""
     for found in endpoints.without_fingerprint(tx) if name is None else ():
-        if _is_as_asked(found, checked) and (held := endpoints.held(tx, found.id)) is not None:
+        if _is_as_asked(found, checked) and (held := endpoints.get_for_update(tx, found.id)) is not None:
             endpoints.save(tx, held, marks[0])
             return found
     return None
@@ -311,7 +311,7 @@ def _fingerprint_after_rotation(tx: Tx, rotated: Endpoint) -> str:
     unsaid = None if scheme is SignatureScheme.HMAC else scheme.value
     for secret in (unsaid, rotated.secrets[0].value):
         marks = endpoints.fingerprints(tx, *described, secret)
-        found = endpoints.by_fingerprint(tx, marks)
+        found = endpoints.lock_by_fingerprint(tx, marks)
         if (found is None and secret != unsaid) or (found is not None and found.id == rotated.id):
             return marks[0]
     return rotated.id

@@ -188,9 +188,9 @@ class Poller:
         ledger, allowance = state.ledger, self.rate_limits[workspace]
         if (most := allowed_now(ledger, allowance, now, free)) <= 0:
             return [], request_budget.next_allowed_at(ledger, allowance, now)
-        hinted = watches.due_hinted(tx, workspace, now, free)
+        hinted = watches.lock_due_hinted(tx, workspace, now, free)
         front = {watch.job_id for watch in hinted}
-        planned = [watch for watch in watches.due(tx, workspace, now, _MAX_RANKED) if watch.job_id not in front]
+        planned = [watch for watch in watches.lock_due(tx, workspace, now, _MAX_RANKED) if watch.job_id not in front]
         due = [*hinted, *self._drop_postponed(tx, workspace, planned, now)]
         number = min(most, len(due), 1 if self._is_half_open(state) else most)
         if not number:
@@ -313,7 +313,7 @@ class Poller:
         leased = []
         for type in step.events:
             event = events.add(tx, make_event(step.watch, type, now, self._config.polling.max_age))
-            subscribers = registrations.subscribers_of_event(tx, event.workspace, event.job_id, type)
+            subscribers = registrations.lock_subscribers(tx, event.workspace, event.job_id, type)
             first_delay = self._config.delivery.schedule[0]
             enqueued = enqueue(tx, event, subscribers, now, first_delay, step.watch.trace, reservation)
             leased += enqueued.leased

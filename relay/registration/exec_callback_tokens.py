@@ -35,7 +35,7 @@ def get_or_create_token(tx: Tx, workspace: str) -> CallbackToken:
 def rotate_token(tx: Tx, workspace: str, now: Instant) -> CallbackToken:
     """A new token; the one until now works for another day, the one before that no longer."""
     get_or_create_token(tx, workspace)
-    before = callback_tokens.locked(tx, workspace) or get_or_create_token(tx, workspace)
+    before = callback_tokens.get_for_update(tx, workspace) or get_or_create_token(tx, workspace)
     after = replace(before, token=_new(), old_token=before.token, old_token_valid_until=now + OLD_TOKEN_GRACE)
     callback_tokens.save(tx, after)
     return after

@@ -21,7 +21,7 @@ def resolve_endpoints(tx: Tx, asked: Sequence[TimedRequest]) -> list[Subscriber 
     known, made = _find_or_create(tx, asked, marks)
     # Locked: one that is removed at this moment is either not found, or removed after these registrations.
     names = sorted({request.endpoint for request, _ in asked if request.endpoint})
-    named = {name: endpoints.named(tx, name) for name in names}
+    named = {name: endpoints.lock_by_id_or_name(tx, name) for name in names}
     found: list[Subscriber | RequestError] = []
     for (request, _), own in zip(asked, marks, strict=True):
         one = next((known[mark] for mark in own if mark in known), None) if own else named.get(request.endpoint or "")
@@ -42,7 +42,7 @@ def _find_or_create(
 ) -> tuple[dict[str, Endpoint], set[str]]:
     """The endpoints of all callbacks by the marks they are known by; and the ids of those that were made for it."""
     wanted = {mark for own in marks for mark in own}
-    known = endpoints.by_fingerprints(tx, wanted) if wanted else {}
+    known = endpoints.lock_by_fingerprints(tx, wanted) if wanted else {}
     new: dict[str, Endpoint] = {}
     for (request, now), own in zip(asked, marks, strict=True):
         if request.callback is not None and not any(mark in known or mark in new for mark in own):
@@ -51,7 +51,7 @@ def _find_or_create(
             new[own[0]] = made
     added = endpoints.add_all(tx, new) if new else set()
     if len(added) < len(new):  # another relay made some meanwhile
-        known |= endpoints.by_fingerprints(tx, new)
+        known |= endpoints.lock_by_fingerprints(tx, new)
     return known | {mark: endpoint for mark, endpoint in new.items() if endpoint.id in added}, added
 
 

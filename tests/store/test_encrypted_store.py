@@ -48,8 +48,10 @@ def fill(tx: Tx) -> None:
 
 def assert_all_there(tx: Tx) -> None:
     """Everything that `fill` wrote is read, and found by what was asked for."""
-    assert endpoints.by_fingerprint(tx, endpoints.fingerprints(tx, *asked(AD_HOC, AD_HOC.secrets[0].value))) == AD_HOC
-    found = endpoints.by_fingerprint(tx, endpoints.fingerprints(tx, *asked(STANDING, None), STANDING.events))
+    assert (
+        endpoints.lock_by_fingerprint(tx, endpoints.fingerprints(tx, *asked(AD_HOC, AD_HOC.secrets[0].value))) == AD_HOC
+    )
+    found = endpoints.lock_by_fingerprint(tx, endpoints.fingerprints(tx, *asked(STANDING, None), STANDING.events))
     assert found == STANDING
     assert callback_tokens.get(tx, "default") == TOKEN
     assert idempotency.get(tx, "digest") == KEPT

@@ -58,7 +58,7 @@ WORK: dict[str, Callable[[Tx], Any]] = {
     "has anything changed?": dashboard_queries.change_token,
     "what is due": lambda tx: due_deliveries.due(tx, NOON, 100),
     "the oldest due": lambda tx: due_deliveries.oldest_due(tx, NOON),
-    "polls that are due": lambda tx: watches.due(tx, "default", NOON, 100),
+    "polls that are due": lambda tx: watches.lock_due(tx, "default", NOON, 100),
     "leasing polls": lambda tx: watches.lease(tx, watches.active(tx, "default", 20), NOON + MONTH),
     "how a workspace is placed": lambda tx: workspace_status(tx, "default", RateLimit(60, 1_000, 1.0), None, NOON),
     "taking up polls under way": lambda tx: watches.release_all(tx, NOON),

@@ -151,7 +151,7 @@ def _end(tx: Tx, job: str, now: Instant) -> None:
     ended = ScenarioJob(id=job, status="completed")
     watches.save(tx, replace(watch, state=WatchState.SETTLED, job=ended, next_poll_at=None, ended_at=now))
     event: Event = events.add(tx, make_event(job, now=now))
-    enqueue(tx, event, registrations.subscribers_of_event(tx, SPACE, job, event.type), now, 0)
+    enqueue(tx, event, registrations.lock_subscribers(tx, SPACE, job, event.type), now, 0)
     registrations.mark_ended(tx, SPACE, job)
 
 

@@ -96,7 +96,7 @@ class Api:
             watch = watches.get_for_update(tx, "default", job_id)
             assert watch is not None
             watches.save(tx, replace(watch, job=ScenarioJob.model_validate(event.job)))
-            subscribers = registrations.subscribers_of_event(tx, "default", job_id, type)
+            subscribers = registrations.lock_subscribers(tx, "default", job_id, type)
             enqueue(tx, events.add(tx, event), subscribers, self.clock(), first_delay=0)
 
         await self.relay.store.write(settle)

@@ -1,4 +1,4 @@
-"""API keys that were made while the relay runs, beside those of its configuration: their names, scopes and hashes."""
+"""API keys that `relay keys` creates: names, scopes and hashes. The configuration may hold others."""
 
 import json
 from collections.abc import Iterable
@@ -16,21 +16,21 @@ from relay.store.engine.schema import api_keys
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredApiKey:
-    """One key. A revoked one stays, so that a relay which once had a key never answers without."""
+    """One key. Revoked keys stay, so that a relay that once had a key always requires one."""
 
     id: str
     name: str
-    """No two keys that are not revoked have the same."""
+    """Unique among the keys that are not revoked."""
     hash: str = field(repr=False)
     scopes: tuple[Scope, ...]
     created_at: Instant
     last_used_at: Instant | None = None
-    """About when, to the hour."""
+    """To the hour."""
     revoked_at: Instant | None = None
 
 
 def add(tx: Tx, key: StoredApiKey) -> bool:
-    """Adds a key; False where another one that is not revoked has its name."""
+    """Adds a key; False if a key of this name is not revoked."""
     row = {name: getattr(key, name) for name in StoredApiKey.__slots__} | {"scopes": json.dumps(key.scopes)}
     return bool(dialect.insert_new(tx, api_keys, [row]))
 
@@ -43,23 +43,23 @@ def active(tx: Tx) -> list[StoredApiKey]:
 
 
 def all(tx: Tx) -> list[StoredApiKey]:
-    """All keys that there ever were, by name, the newest of a name first."""
+    """All keys, revoked ones included, by name, the newest of a name first."""
     return [_key(row) for row in tx.execute(select(api_keys).order_by(api_keys.c.name, api_keys.c.created_at.desc()))]
 
 
 def any_ever_created(tx: Tx) -> bool:
-    """Whether there was ever a key."""
+    """Whether a key was ever created."""
     return bool(tx.execute(select(exists(select(api_keys.c.id)))).scalar_one())
 
 
 def revoke(tx: Tx, name: str, now: Instant) -> bool:
-    """Revokes the key of this name; False where there is none."""
+    """Revokes the key of this name; False if there is none."""
     live = (api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
     return tx.execute(update(api_keys).where(*live), {"revoked_at": now}).rowcount == 1
 
 
 def mark_used(tx: Tx, ids: Iterable[str], now: Instant) -> None:
-    """Writes down that these were used about now."""
+    """Sets when these keys were last used."""
     tx.execute(update(api_keys).where(api_keys.c.id.in_(list(ids))), {"last_used_at": now})
 
 

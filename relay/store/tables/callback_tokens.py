@@ -1,4 +1,4 @@
-"""The tokens that Exec's callbacks come with: one a workspace, and for a while the one before it."""
+"""The tokens in the URLs of Exec's callbacks: one for each workspace, and its predecessor for a while."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,65 +10,66 @@ from relay.store.engine import dialect, encrypted_columns
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import callback_tokens
 
-_SEALED = ("token", "old_token")
+_ENCRYPTED = ("token", "old_token")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackToken:
-    """A workspace's token: whoever has it may hint that a job ended, and nothing else."""
+    """A workspace's token. It allows its holder to hint that a job ended, and nothing else."""
 
     workspace: str
     token: str = field(repr=False)
     old_token: str | None = field(default=None, repr=False)
     old_token_valid_until: Instant | None = None
-    """How long the old token is good for."""
+    """When the old token stops working."""
     last_callback_at: Instant | None = None
-    """About when a callback came last, to the hour."""
+    """When a callback was last received, to the hour."""
 
 
-def _row(tx: Tx, found: CallbackToken) -> dict[str, Any]:
-    """As stored. All that is written of a token is written here."""
-    row = {name: getattr(found, name) for name in found.__slots__}
-    for name in _SEALED:
+def _row(tx: Tx, token: CallbackToken) -> dict[str, Any]:
+    row = {name: getattr(token, name) for name in token.__slots__}
+    for name in _ENCRYPTED:
         if row[name] is not None:
-            row[name] = encrypted_columns.encrypt(tx, f"callback_tokens.{name}", found.workspace, row[name])
+            row[name] = encrypted_columns.encrypt(tx, f"callback_tokens.{name}", token.workspace, row[name])
     return row
 
 
 def _token(tx: Tx, row: Row[Any]) -> CallbackToken:
-    """As it was. All that is read of a token is read here."""
     values = dict(row._mapping)
-    for name in _SEALED:
+    for name in _ENCRYPTED:
         if values[name] is not None:
             values[name] = encrypted_columns.decrypt(tx, f"callback_tokens.{name}", values["workspace"], values[name])
     return CallbackToken(**values)
 
 
 def all(tx: Tx) -> list[CallbackToken]:
+    """The tokens of all workspaces, by workspace."""
     return [_token(tx, row) for row in tx.execute(select(callback_tokens).order_by(callback_tokens.c.workspace))]
 
 
 def get(tx: Tx, workspace: str) -> CallbackToken | None:
+    """The token of a workspace, not locked."""
     row = tx.execute(select(callback_tokens).where(callback_tokens.c.workspace == workspace)).one_or_none()
     return _token(tx, row) if row else None
 
 
-def locked(tx: Tx, workspace: str) -> CallbackToken | None:
-    """As `get`, for changing it: nobody else does until the transaction ends."""
+def get_for_update(tx: Tx, workspace: str) -> CallbackToken | None:
+    """The token of a workspace, locked until the transaction ends."""
     query = select(callback_tokens).where(callback_tokens.c.workspace == workspace).with_for_update()
     row = tx.execute(query).one_or_none()
     return _token(tx, row) if row else None
 
 
 def add(tx: Tx, token: CallbackToken) -> bool:
-    """Adds a workspace's token; False where it has one already."""
+    """Adds a workspace's token; False if it has one already."""
     return bool(dialect.insert_new(tx, callback_tokens, [_row(tx, token)]))
 
 
 def save(tx: Tx, token: CallbackToken) -> None:
+    """Writes all values of the token; the caller holds it (`get_for_update`)."""
     tx.execute(update(callback_tokens).where(callback_tokens.c.workspace == token.workspace), _row(tx, token))
 
 
 def mark_received(tx: Tx, workspace: str, now: Instant) -> None:
-    """A callback came."""
+    """Records that a callback was received."""
     tx.execute(update(callback_tokens).where(callback_tokens.c.workspace == workspace), {"last_callback_at": now})

@@ -1,4 +1,4 @@
-"""What a whole looks like: counts and delays of the last hours, endpoints in trouble, and what a search finds.
+"""Queries of the dashboard: counts and delays of the last hours, failing endpoints, and search.
 
 Each query is bounded by the time or the number of rows that it reads, not by what the store holds.
 """
@@ -16,14 +16,14 @@ from relay.store.tables import endpoints as subscribers
 from relay.store.tables import watches as watching
 
 _RECENT = 20_000
-"""The jobs, or endpoints, that are looked through for a name or for a workspace's, newest first."""
+"""How many of the newest jobs or endpoints a search reads."""
 
-_USUAL = 200
-"""Jobs from which the usual number of polls is taken."""
+_SAMPLED = 200
+"""How many jobs the mean number of polls is taken from."""
 
 
 class HourlyCounts(NamedTuple):
-    """What became of the deliveries made in the hour from `at` on."""
+    """The deliveries created in the hour that starts at `at`, by status."""
 
     at: Instant
     delivered: int
@@ -38,16 +38,16 @@ def by_hour(tx: Tx, since: Instant, until: Instant) -> list[HourlyCounts]:
     statuses = [status.value for status in (DeliveryStatus.DELIVERED, DeliveryStatus.FAILED, DeliveryStatus.PENDING)]
     query = (
         select(hour, deliveries.c.status, func.count())
-        # The statuses are named so that all of it is found in one index, and no delivery itself is read.
+        # The statuses are listed so that one index answers the query, without reading the rows.
         .where(deliveries.c.status.in_(statuses), deliveries.c.created_at >= first, deliveries.c.created_at < until)
         .group_by(hour, deliveries.c.status)
     )
-    found = {(at, status): count for at, status, count in tx.execute(query)}
-    return [HourlyCounts(at, *(found.get((at, status), 0) for status in statuses)) for at in range(first, until, HOUR)]
+    counts = {(at, status): count for at, status, count in tx.execute(query)}
+    return [HourlyCounts(at, *(counts.get((at, status), 0) for status in statuses)) for at in range(first, until, HOUR)]
 
 
 def delays(tx: Tx, since: Instant, most: int) -> list[int]:
-    """Milliseconds from the job's end, as Exec dates it, to its delivery: of the newest `most` made after `since`."""
+    """Milliseconds from a job's end, by Exec's time, to its delivery, for the newest `most` created since `since`."""
     query = (
         select(deliveries.c.ended_at - events.c.occurred_at)
         .join(events, events.c.id == deliveries.c.event_id)
@@ -63,7 +63,7 @@ def delays(tx: Tx, since: Instant, most: int) -> list[int]:
 
 
 def failing_endpoints(tx: Tx, most: int) -> list[Endpoint]:
-    """Endpoints that are disabled or whose last attempts failed, the longest in trouble first."""
+    """Endpoints that are disabled or whose last attempt failed, the longest failing first."""
     query = (
         select(endpoints.c.id)
         .where(or_(endpoints.c.disabled_at.is_not(None), endpoints.c.failing_since.is_not(None)))
@@ -71,58 +71,57 @@ def failing_endpoints(tx: Tx, most: int) -> list[Endpoint]:
         .limit(most)
     )
     ids = list(tx.execute(query).scalars())
-    known = subscribers.get_many(tx, ids)
-    return [known[id] for id in ids if id in known]
+    failing = subscribers.get_many(tx, ids)
+    return [failing[id] for id in ids if id in failing]
 
 
 def mean_polls_per_job(tx: Tx, workspace: str) -> float | None:
-    """Polls that the last jobs of a workspace took each; None while none has ended."""
+    """The mean number of polls of a workspace's last jobs; None if none has ended."""
     ended = select(watches.c.workspace, watches.c.state, watches.c.polls).where(watches.c.ended_at.is_not(None))
     recent = ended.order_by(watches.c.ended_at.desc()).limit(_RECENT).subquery()
     settled = (recent.c.workspace == workspace, recent.c.state == WatchState.SETTLED.value)
-    latest = select(recent.c.polls).where(*settled).limit(_USUAL).subquery()
+    latest = select(recent.c.polls).where(*settled).limit(_SAMPLED).subquery()
     mean = tx.execute(select(func.avg(latest.c.polls))).scalar()
     return None if mean is None else float(mean)
 
 
 def search_jobs(tx: Tx, text: str, most: int, among: int = _RECENT) -> list[Watch]:
-    """The job of this id; and among the newest those whose id begins with `text` or whose scenario's name holds it;
-    newest first."""
+    """The job with the id `text`, and newest jobs whose id starts with it or whose scenario's name contains it. Newest
+    first."""
     named = select(watches.c.workspace, watches.c.job_id, watches.c.job)
     recent = named.order_by(watches.c.created_at.desc()).limit(among).subquery()
     begins = recent.c.job_id.startswith(text, autoescape=True)
     holds = func.lower(recent.c.job).contains(text.lower(), autoescape=True)
     by_id = select(watches.c.workspace, watches.c.job_id).where(watches.c.job_id == text).limit(most)
     by_name = select(recent.c.workspace, recent.c.job_id).where(or_(begins, holds)).execution_options(yield_per=most)
-    kept: dict[tuple[str, str], Watch] = {}
+    matches: dict[tuple[str, str], Watch] = {}
     for workspace, job_id in (*tx.execute(by_id), *tx.execute(by_name)):
         watch = watching.find(tx, job_id, workspace)
         if watch is not None and (job_id.startswith(text) or text.lower() in name_of(watch).lower()):
-            kept[workspace, job_id] = watch
-        if len(kept) == most:
+            matches[workspace, job_id] = watch
+        if len(matches) == most:
             break
-    return sorted(kept.values(), key=lambda watch: watch.created_at, reverse=True)
+    return sorted(matches.values(), key=lambda watch: watch.created_at, reverse=True)
 
 
 def name_of(watch: Watch) -> str:
-    """The scenario's name; "" before Exec tells it."""
+    """The scenario's name; "" if Exec has not sent it."""
     scenario = watch.job.scenario if watch.job else None
     return (scenario.name if scenario else None) or ""
 
 
-def scenario_names(tx: Tx, found: Sequence[Delivery]) -> dict[tuple[str, str], str]:
-    """The scenarios' names of these deliveries' jobs, by workspace and job id; those that Exec named none for are
-    missing."""
-    keys = {(one.workspace, one.job_id) for one in found}
+def scenario_names(tx: Tx, shown: Sequence[Delivery]) -> dict[tuple[str, str], str]:
+    """The scenarios' names for these deliveries' jobs, by workspace and job id, without jobs that have none."""
+    keys = {(delivery.workspace, delivery.job_id) for delivery in shown}
     query = select(watches.c.workspace, watches.c.job_id, watches.c.job).where(watches.c.job.is_not(None))
     rows = tx.execute(query.where(watching.matches_jobs(watches, keys)))
-    said = {(row.workspace, row.job_id): (json.loads(row.job).get("scenario") or {}).get("name") for row in rows}
-    return {key: name for key, name in said.items() if isinstance(name, str)}
+    names = {(row.workspace, row.job_id): (json.loads(row.job).get("scenario") or {}).get("name") for row in rows}
+    return {key: name for key, name in names.items() if isinstance(name, str)}
 
 
-def last_errors(tx: Tx, found: Sequence[Delivery]) -> dict[str, str]:
-    """What the last attempt of each delivery that waits for another one brought, by its id."""
-    waiting = {one.id for one in found if one.status is DeliveryStatus.PENDING and one.attempts}
+def last_errors(tx: Tx, shown: Sequence[Delivery]) -> dict[str, str]:
+    """The error of the last attempt of each delivery that waits for another attempt, by delivery id."""
+    waiting = {one.id for one in shown if one.status is DeliveryStatus.PENDING and one.attempts}
     query = (
         select(attempts.c.delivery_id, func.coalesce(attempts.c.error, attempts.c.outcome))
         .join(deliveries, and_(deliveries.c.id == attempts.c.delivery_id, deliveries.c.attempts == attempts.c.number))
@@ -132,8 +131,7 @@ def last_errors(tx: Tx, found: Sequence[Delivery]) -> dict[str, str]:
 
 
 def search_endpoints(tx: Tx, text: str, most: int, among: int = _RECENT) -> Sequence[Endpoint]:
-    """Endpoints whose name or host holds `text`, among the newest standing ones and the newest of all, or whose id it
-    is; newest first."""
+    """The endpoint with the id `text`, and newest endpoints whose name or host contains it. Newest first."""
     columns = select(endpoints.c.id, endpoints.c.name, endpoints.c.host, endpoints.c.created_at)
     newest = columns.order_by(endpoints.c.created_at.desc()).limit(among)
     standing = newest.where(endpoints.c.kind == EndpointKind.STANDING.value)
@@ -143,11 +141,11 @@ def search_endpoints(tx: Tx, text: str, most: int, among: int = _RECENT) -> Sequ
         rows = tx.execute(select(some).where(or_(*named)).order_by(some.c.created_at.desc()).limit(most))
         found |= {row.id: row.created_at for row in rows}
     ids = sorted(found, key=found.__getitem__, reverse=True)[:most]
-    known = subscribers.get_many(tx, ids)
-    return [known[id] for id in ids if id in known]
+    failing = subscribers.get_many(tx, ids)
+    return [failing[id] for id in ids if id in failing]
 
 
 def change_token(tx: Tx) -> str:
-    """A text that is another one as soon as anything was registered, polled, enqueued or attempted."""
+    """A text that changes with every registration, poll, enqueued delivery and attempt."""
     newest = (polls.c.id, attempts.c.id, watches.c.created_at, registrations.c.created_at, deliveries.c.created_at)
     return "-".join(str(tx.execute(select(func.max(column))).scalar()) for column in newest)

@@ -1,4 +1,4 @@
-"""Deliveries as people ask for them: lists, one with its attempts, resends."""
+"""Deliveries for the API and the dashboard: lists, counts, attempts, and resends."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,15 +27,15 @@ _RESET_FOR_RESEND = {
     "host": select(endpoints.c.host).where(endpoints.c.id == deliveries.c.endpoint_id).scalar_subquery(),
 }
 _DEFAULT_INTERVAL = SECOND // 50
-_PART = 0.8
+_SHARE_FOR_RESENDS = 0.8
 
 Cursor = tuple[Instant, str]
-"""Where a walk through deliveries, oldest first, has come to: `created_at` and id."""
+"""The position in a walk through deliveries, oldest first: `created_at` and id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryFilter:
-    """Which deliveries; None means any."""
+    """A selection of deliveries; None means any."""
 
     status: DeliveryStatus | None = None
     job_id: str | None = None
@@ -85,27 +85,27 @@ def page(tx: Tx, page: paging.Page, which: DeliveryFilter) -> tuple[list[Deliver
     query = which.narrow(select(*COLUMNS))
     order = (deliveries.c.created_at, deliveries.c.id)
     rows = tx.execute(paging.apply_page(query, order, page)).all()
-    kept, cursor = paging.split_page(rows, page, order)
-    return [delivery_of(row) for row in kept], cursor
+    shown, cursor = paging.split_page(rows, page, order)
+    return [delivery_of(row) for row in shown], cursor
 
 
 def count(tx: Tx, which: DeliveryFilter, sendable: bool = False, most: int | None = None) -> int:
-    """How many there are, `most` where there are more; `sendable`: only those whose endpoint is there and enabled."""
+    """How many deliveries match, counted up to `most`; `sendable` counts only those whose endpoint is enabled."""
     query = which.narrow(select(literal(1)).select_from(deliveries)).limit(most)
     some = (query.where(_ENDPOINT_ENABLED) if sendable else query).subquery()
     return int(tx.execute(select(func.count()).select_from(some)).scalar_one())
 
 
 def pending(tx: Tx, most: int) -> int:
-    """How many deliveries are not ended, held ones included; `most` where there are more."""
+    """How many deliveries are pending, held ones included, counted up to `most`."""
     return count(tx, DeliveryFilter(status=DeliveryStatus.PENDING), most=most)
 
 
 def resend(tx: Tx, id: str, now: Instant) -> bool:
-    """Starts the schedule anew for an ended delivery, due now. False where it is pending or nobody listens.
+    """Restarts the schedule of an ended delivery, due now. False if it is pending or its endpoint is not enabled.
 
-    The webhook-id stays, so that a receiver that had it already can tell. Locks the endpoint, which is not removed or
-    disabled before that is committed.
+    The webhook-id stays, so that a receiver can recognise a repeat. Locks the endpoint, so that it stays enabled until
+    the commit.
     """
     subscribers.lock_many(tx, tx.execute(select(deliveries.c.endpoint_id).where(deliveries.c.id == id)).scalars().all())
     query = update(deliveries).where(deliveries.c.id == id, deliveries.c.status != DeliveryStatus.PENDING.value)
@@ -120,12 +120,12 @@ def resend_batch(
     min_interval: Callable[[str], int | None],
     after: Cursor | None = None,
 ) -> tuple[int, Cursor | None]:
-    """The same for at most `most` deliveries of a filter, oldest first, from `after` on.
+    """As `resend`, for at most `most` deliveries of a filter, oldest first, after the position `after`.
 
-    They are laid out one behind the other, each endpoint at no more than a part of what it takes: the rest is for
-    what happens meanwhile, which so does not wait behind them. Locks the endpoints, so that two relays lay out one
-    behind the other's, then the deliveries, and reads both again: what another relay sends again meanwhile is left out.
-    Returns how many, and the place to go on after (None: there are no more).
+    Resends are spaced out at 80% of the endpoint's rate limit (50/s if it has none), so that new deliveries are not
+    delayed. `min_interval` gives the milliseconds between two requests for a format, or None. Locks the endpoints, then
+    the deliveries, and reads both again: a delivery that another relay resends meanwhile is left out. Returns how many,
+    and the position to continue after (None: there are no more).
     """
     query = which.narrow(
         select(deliveries.c.id, deliveries.c.created_at, deliveries.c.endpoint_id, endpoints.c.format)
@@ -139,45 +139,45 @@ def resend_batch(
     rows = tx.execute(query.order_by(deliveries.c.created_at, deliveries.c.id).limit(most)).all()
     if not rows:
         return 0, None
-    there = {one.id for one in subscribers.lock_many(tx, {row.endpoint_id for row in rows}).values() if one.enabled}
+    locked = subscribers.lock_many(tx, {row.endpoint_id for row in rows})
+    enabled = {id for id, endpoint in locked.items() if endpoint.enabled}
     still = which.narrow(select(deliveries.c.id)).where(
         deliveries.c.id.in_([row.id for row in rows]), deliveries.c.status != DeliveryStatus.PENDING.value
     )
     ended = set(tx.execute(still.order_by(deliveries.c.id).with_for_update()).scalars())
-    slots = {id: _next_free_slot(tx, id, now) for id in there}
-    again = []
+    slots = {id: _next_free_slot(tx, id, now) for id in enabled}
+    resent = []
     for row in rows:
-        if row.id not in ended or row.endpoint_id not in there:
+        if row.id not in ended or row.endpoint_id not in enabled:
             continue
-        again.append({"delivery": row.id, "at": slots[row.endpoint_id]})
-        slots[row.endpoint_id] += round((min_interval(row.format) or _DEFAULT_INTERVAL) / _PART)
-    if again:
-        anew = update(deliveries).where(deliveries.c.id == bindparam("delivery"))
-        tx.execute(anew.values(**_RESET_FOR_RESEND, next_attempt_at=bindparam("at")), again)
-    return len(again), ((rows[-1].created_at, rows[-1].id) if len(rows) == most else None)
+        resent.append({"delivery": row.id, "at": slots[row.endpoint_id]})
+        slots[row.endpoint_id] += round((min_interval(row.format) or _DEFAULT_INTERVAL) / _SHARE_FOR_RESENDS)
+    if resent:
+        reset = update(deliveries).where(deliveries.c.id == bindparam("delivery"))
+        tx.execute(reset.values(**_RESET_FOR_RESEND, next_attempt_at=bindparam("at")), resent)
+    return len(resent), ((rows[-1].created_at, rows[-1].id) if len(rows) == most else None)
 
 
 def _next_free_slot(tx: Tx, endpoint_id: str, now: Instant) -> Instant:
-    """When the endpoint is through with the resends that are laid out already."""
+    """When the last scheduled resend of the endpoint is due, or `now`."""
     last = (
         select(func.max(deliveries.c.next_attempt_at))
         .where(deliveries.c.endpoint_id == endpoint_id, deliveries.c.next_attempt_at.is_not(None))
         .where(deliveries.c.trigger == "resend", deliveries.c.attempts_in_run == 0, deliveries.c.leased_by.is_(None))
     )
-    laid_out: Instant | None = tx.execute(last).scalar()
-    return now if laid_out is None else max(now, laid_out + 1)
+    last_at: Instant | None = tx.execute(last).scalar()
+    return now if last_at is None else max(now, last_at + 1)
 
 
 def resend_or_retry_now(tx: Tx, id: str, now: Instant) -> bool:
-    """An ended delivery starts anew, one that waits is due now. False where neither helps.
-
-    That is where it is due, held or under way already, or nobody listens.
+    """Resends an ended delivery, and makes a waiting one due now. False if neither applies: it is due, held or in
+    flight, or its endpoint is not enabled.
     """
     return resend(tx, id, now) or retry_now(tx, id, now)
 
 
 def retry_now(tx: Tx, id: str, now: Instant) -> bool:
-    """A pending delivery that waits for its next attempt is due now. False where it is due, held or under way."""
+    """Makes a delivery that waits for its next attempt due now. False if it is due, held or in flight."""
     waits = (deliveries.c.next_attempt_at > now, deliveries.c.leased_by.is_(None))
     query = update(deliveries).where(deliveries.c.id == id, *waits)
     return tx.execute(query, {"next_attempt_at": now, "trigger": "resend"}).rowcount == 1

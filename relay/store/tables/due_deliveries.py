@@ -1,4 +1,4 @@
-"""Deliveries that wait: which are due, and in whose turn. Reads only; `outbox` leases what is chosen of them."""
+"""Due deliveries: the longest due, or round robin over endpoints. Reads only; `outbox.lease` leases the chosen ones."""
 
 from typing import Any
 
@@ -24,19 +24,19 @@ from relay.model import DueDelivery, Instant
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import deliveries, endpoints
 
-_OF_DUE = [deliveries.c[name] for name in ("id", "host", "endpoint_id", "next_attempt_at")]
-_OF_DUE += [endpoints.c[name] for name in ("format", "disabled_at", "paused_until", "failures", "next_slot_at")]
+_DUE_COLUMNS = [deliveries.c[name] for name in ("id", "host", "endpoint_id", "next_attempt_at")]
+_DUE_COLUMNS += [endpoints.c[name] for name in ("format", "disabled_at", "paused_until", "failures", "next_slot_at")]
 _ahead = deliveries.alias("ahead")
 
 
 def is_pending(table: Any) -> ColumnElement[bool]:
-    """Whether a row of the deliveries, by whatever name, is to be attempted at some time."""
+    """The condition that a row of `deliveries`, or of an alias of it, has a next attempt."""
     condition: ColumnElement[bool] = table.c.next_attempt_at.is_not(None)
     return condition
 
 
 def _round_robin_cte(now: Any, after: Any, each: Any, most: Any) -> CTE:
-    """The ids of deliveries in turn: from each the next due one of its endpoint, or the first of the next endpoint."""
+    """Ids of deliveries round robin: after each the next due one of its endpoint, or the first of the next endpoint."""
     columns = (deliveries.c.id, deliveries.c.endpoint_id, deliveries.c.next_attempt_at)
     in_turn = (_ahead.c.endpoint_id, _ahead.c.next_attempt_at, _ahead.c.id)
     waiting = select(_ahead.c.id).where(is_pending(_ahead)).order_by(*in_turn).limit(1)
@@ -56,20 +56,20 @@ def _round_robin_cte(now: Any, after: Any, each: Any, most: Any) -> CTE:
     return past.union_all(select(*columns, of_one, past.c.step + 1).select_from(onward).where(past.c.step < most))
 
 
-# --- made once: to make a statement costs more than to run it -------------------------------------------------------
+# --- built once: building a statement costs more than running it ----------------------------------------------------
 
 _NOW: BindParameter[int] = bindparam("now", type_=BigInteger)
 _MOST: BindParameter[int] = bindparam("most", type_=Integer)
 _IS_DUE = and_(is_pending(deliveries), deliveries.c.next_attempt_at <= _NOW)
-_TOLD = deliveries.outerjoin(endpoints, endpoints.c.id == deliveries.c.endpoint_id)
+_WITH_ENDPOINT = deliveries.outerjoin(endpoints, endpoints.c.id == deliveries.c.endpoint_id)
 
 _COUNT_DUE: Select[Any] = select(func.count()).select_from(select(literal(1)).where(_IS_DUE).limit(_MOST).subquery())
 _DUE: Select[Any] = (
-    select(*_OF_DUE).select_from(_TOLD).where(_IS_DUE).order_by(deliveries.c.next_attempt_at).limit(_MOST)
+    select(*_DUE_COLUMNS).select_from(_WITH_ENDPOINT).where(_IS_DUE).order_by(deliveries.c.next_attempt_at).limit(_MOST)
 )
 _STEPS = _round_robin_cte(_NOW, bindparam("after", type_=Text), bindparam("each", type_=Integer), _MOST)
 _DUE_IN_TURN: Select[Any] = (
-    select(*_OF_DUE)
+    select(*_DUE_COLUMNS)
     .select_from(
         _STEPS.join(deliveries, deliveries.c.id == _STEPS.c.id).outerjoin(
             endpoints, endpoints.c.id == deliveries.c.endpoint_id
@@ -80,31 +80,31 @@ _DUE_IN_TURN: Select[Any] = (
 
 
 def has_at_least_due(tx: Tx, now: Instant, number: int) -> bool:
-    """Whether so many, or more, are due: a step in the index for each, which is far less than to read them."""
+    """Whether at least `number` deliveries are due. Counts in the index, which costs far less than reading them."""
     counted: int = tx.execute(_COUNT_DUE, {"now": now, "most": number}).scalar_one()
     return counted >= number
 
 
 def due(tx: Tx, now: Instant, most: int) -> list[DueDelivery]:
-    """What is due, longest first."""
+    """Due deliveries, the longest due first."""
     return [_due(row) for row in tx.execute(_DUE, {"now": now, "most": most})]
 
 
 def due_round_robin(tx: Tx, now: Instant, after: str, each: int, most: int) -> tuple[list[DueDelivery], str]:
-    """What is due, endpoint after endpoint in the order of their ids, `each` of one: it costs what is returned.
+    """Due deliveries, endpoint by endpoint in the order of their ids, at most `each` of one.
 
     However long the queue of one endpoint, the next is one step in the index `deliveries_round_robin` away. Steps
     that meet an endpoint with nothing due count towards `most`, and return nothing.
 
-    `after` is the endpoint to begin behind. Returns the one to go on behind; '' where the last was met.
+    Starts after the endpoint `after`. Returns also the endpoint to continue after; '' if the last one was reached.
     """
     rows = tx.execute(_DUE_IN_TURN, {"now": now, "after": after, "each": each, "most": most}).all()
-    behind = rows[-1].endpoint_id if len(rows) >= most else ""
-    return [_due(row) for row in rows if row.next_attempt_at <= now], behind
+    last = rows[-1].endpoint_id if len(rows) >= most else ""
+    return [_due(row) for row in rows if row.next_attempt_at <= now], last
 
 
 def oldest_due(tx: Tx, now: Instant) -> Instant | None:
-    """Since when the longest-waiting due delivery is due; None where nothing waits."""
+    """When the longest-due delivery became due; None if none is due."""
     query = select(func.min(deliveries.c.next_attempt_at)).where(
         deliveries.c.next_attempt_at.is_not(None), deliveries.c.next_attempt_at <= now
     )
@@ -112,7 +112,7 @@ def oldest_due(tx: Tx, now: Instant) -> Instant | None:
 
 
 def next_due(tx: Tx) -> Instant | None:
-    """When the next delivery is due, None where none waits."""
+    """When the next delivery is due; None if none is pending."""
     query = select(func.min(deliveries.c.next_attempt_at)).where(deliveries.c.next_attempt_at.is_not(None))
     return tx.execute(query).scalar()
 

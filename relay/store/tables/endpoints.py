@@ -16,24 +16,24 @@ from relay.store.engine.schema import endpoints
 
 _HEALTH = ("paused_until", "failing_since", "failures", "disabled_at", "disabled_reason")
 _ENCRYPTED = ("url", "secrets", "headers")
-_KEPT = 1_000
+_CACHE_SIZE = 1_000
 _NAMES = (*Endpoint.__slots__, "fingerprint")
 _COLUMNS = [endpoints.c[name] for name in _NAMES]
 
 _MANY = select(*_COLUMNS).where(endpoints.c.id.in_(bindparam("ids", expanding=True)))
-_LOCKED = _MANY.order_by(endpoints.c.id).with_for_update(key_share=True)
-_HELD = select(*_COLUMNS).order_by(endpoints.c.id).with_for_update()
-_HELD_ONE = _HELD.where(endpoints.c.id == bindparam("of"))
-_HELD_BY_NAME = _HELD.where(endpoints.c.name.in_(bindparam("names", expanding=True)))
-_KEPT_HERE = (
+_LOCK_MANY = _MANY.order_by(endpoints.c.id).with_for_update(key_share=True)
+_FOR_UPDATE = select(*_COLUMNS).order_by(endpoints.c.id).with_for_update()
+_FOR_UPDATE_BY_ID = _FOR_UPDATE.where(endpoints.c.id == bindparam("of"))
+_FOR_UPDATE_BY_NAME = _FOR_UPDATE.where(endpoints.c.name.in_(bindparam("names", expanding=True)))
+_LOCK_BY_ID_OR_NAME = (
     select(*_COLUMNS)
     .where(or_(endpoints.c.id == bindparam("named", type_=Text), endpoints.c.name == bindparam("named", type_=Text)))
     .order_by(endpoints.c.id)
     .with_for_update(read=True, key_share=True)
 )
-_KNOWN_BY = select(*_COLUMNS).where(endpoints.c.fingerprint.in_(bindparam("marks", expanding=True)))
-_KNOWN_BY = _KNOWN_BY.order_by(endpoints.c.id).with_for_update(read=True, key_share=True)
-_TOLD = (
+_LOCK_BY_FINGERPRINT = select(*_COLUMNS).where(endpoints.c.fingerprint.in_(bindparam("marks", expanding=True)))
+_LOCK_BY_FINGERPRINT = _LOCK_BY_FINGERPRINT.order_by(endpoints.c.id).with_for_update(read=True, key_share=True)
+_LOCK_STANDING_AND = (
     select(*_COLUMNS)
     .where(
         or_(
@@ -45,11 +45,11 @@ _TOLD = (
     .with_for_update(read=True, key_share=True)
 )
 _STANDING = select(*_COLUMNS).where(endpoints.c.kind == EndpointKind.STANDING.value).order_by(endpoints.c.id)
-_TAKE_TURN = update(endpoints).where(
+_ACQUIRE_SLOT = update(endpoints).where(
     endpoints.c.id == bindparam("of"),
     or_(endpoints.c.next_slot_at.is_(None), endpoints.c.next_slot_at <= bindparam("now", type_=BigInteger)),
 )
-"""Made once: every registration, every event and every batch of attempts needs them."""
+"""Built once: every registration, every event and every batch of attempts needs them."""
 
 
 def identity_text(
@@ -59,9 +59,9 @@ def identity_text(
     secret: str | None,
     standing_for: Collection[EventType] | None = None,
 ) -> str:
-    """What makes two requests mean the same endpoint: URL, format, headers and the secret they brought, as text.
+    """The identity of an endpoint as text. Requests with the same URL, format, headers and secret mean the same one.
 
-    For a standing endpoint without a name the events too (`standing_for`).
+    For a standing endpoint without a name the events count too (`standing_for`).
     """
     parts: list[Any] = [url, format, sorted(headers.items()), secret]
     if standing_for is not None:
@@ -77,9 +77,9 @@ def fingerprints(
     secret: str | None,
     standing_for: Collection[EventType] | None = None,
 ) -> tuple[str, ...]:
-    """What an endpoint that is asked for so is known by: the first is written, all are looked for.
+    """The fingerprints of an endpoint that is requested so: write the first, search for all of them.
 
-    While the key changes, relays may write under either.
+    While the encryption key changes, relays may write under either key.
     """
     return encrypted_columns.fingerprints(tx, identity_text(url, format, headers, secret, standing_for))
 
@@ -99,9 +99,9 @@ def _endpoint(tx: Tx, row: Row[Any]) -> Endpoint:
     return _decrypted(cipher_of(tx), tuple(row))
 
 
-@lru_cache(_KEPT)
+@lru_cache(_CACHE_SIZE)
 def _decrypted(cipher: FieldCipher, row: tuple[Any, ...]) -> Endpoint:
-    """The endpoint of a row, opened once for many deliveries: another row is another endpoint, so none gets stale."""
+    """The endpoint of a row, decrypted once for many deliveries. The whole row is the cache key: it is never stale."""
     values = dict(zip(_NAMES, row, strict=True))
     del values["fingerprint"]
     for name in _ENCRYPTED:
@@ -113,42 +113,44 @@ def _decrypted(cipher: FieldCipher, row: tuple[Any, ...]) -> Endpoint:
     return Endpoint(**values)
 
 
-def add(tx: Tx, endpoint: Endpoint, mark: str | None = None) -> bool:
-    """Adds an endpoint; False where one with the same fingerprint `mark` (ad hoc) or name (standing) is there."""
-    return bool(add_all(tx, {mark or endpoint.id: endpoint}))
+def add(tx: Tx, endpoint: Endpoint, fingerprint: str | None = None) -> bool:
+    """Adds an endpoint; False if there is one with this fingerprint or name."""
+    return bool(add_all(tx, {fingerprint or endpoint.id: endpoint}))
 
 
 def add_all(tx: Tx, new: Mapping[str, Endpoint]) -> set[str]:
-    """Adds endpoints under their fingerprints, but for those whose fingerprint or name is there. Returns the ids of
-    those added."""
-    rows = [_row(tx, endpoint) | {"fingerprint": mark} for mark, endpoint in sorted(new.items())]
+    """Adds endpoints by fingerprint, unless the fingerprint or name is taken. Returns the ids of those added."""
+    rows = [_row(tx, endpoint) | {"fingerprint": fingerprint} for fingerprint, endpoint in sorted(new.items())]
     return {id for (id,) in dialect.insert_new(tx, endpoints, rows)}
 
 
 def get(tx: Tx, id: str) -> Endpoint | None:
+    """The endpoint with this id, not locked."""
     row = tx.execute(select(*_COLUMNS).where(endpoints.c.id == id)).one_or_none()
     return _endpoint(tx, row) if row else None
 
 
-def named(tx: Tx, id_or_name: str) -> Endpoint | None:
-    """The endpoint with this id or, where there is none, this name; it stays until the transaction ends."""
-    found = [_endpoint(tx, row) for row in tx.execute(_KEPT_HERE, {"named": id_or_name})]
-    return next((one for one in found if one.id == id_or_name), found[0] if found else None)
+def lock_by_id_or_name(tx: Tx, id_or_name: str) -> Endpoint | None:
+    """The endpoint with this id, or else with this name, locked FOR KEY SHARE: it is not removed meanwhile."""
+    matches = [_endpoint(tx, row) for row in tx.execute(_LOCK_BY_ID_OR_NAME, {"named": id_or_name})]
+    return next((endpoint for endpoint in matches if endpoint.id == id_or_name), matches[0] if matches else None)
 
 
 def by_name(tx: Tx, name: str) -> Endpoint | None:
+    """The endpoint with this name, not locked."""
     row = tx.execute(select(*_COLUMNS).where(endpoints.c.name == name)).one_or_none()
     return _endpoint(tx, row) if row else None
 
 
-def by_fingerprint(tx: Tx, marks: Sequence[str]) -> Endpoint | None:
-    """The endpoint that is known by one of these fingerprints; it stays until the transaction ends."""
-    return next(iter(by_fingerprints(tx, marks).values()), None)
+def lock_by_fingerprint(tx: Tx, marks: Sequence[str]) -> Endpoint | None:
+    """The endpoint with one of these fingerprints, locked FOR KEY SHARE."""
+    return next(iter(lock_by_fingerprints(tx, marks).values()), None)
 
 
-def by_fingerprints(tx: Tx, marks: Iterable[str]) -> dict[str, Endpoint]:
-    """The endpoints that are known by these fingerprints, by fingerprint; they stay until the transaction ends."""
-    return {row.fingerprint: _endpoint(tx, row) for row in tx.execute(_KNOWN_BY, {"marks": list(marks)})}
+def lock_by_fingerprints(tx: Tx, marks: Iterable[str]) -> dict[str, Endpoint]:
+    """The endpoints with these fingerprints, by fingerprint, locked FOR KEY SHARE: none is removed meanwhile."""
+    rows = tx.execute(_LOCK_BY_FINGERPRINT, {"marks": list(marks)})
+    return {row.fingerprint: _endpoint(tx, row) for row in rows}
 
 
 def get_many(tx: Tx, ids: Iterable[str]) -> dict[str, Endpoint]:
@@ -158,30 +160,31 @@ def get_many(tx: Tx, ids: Iterable[str]) -> dict[str, Endpoint]:
 
 
 def lock_many(tx: Tx, ids: Iterable[str]) -> dict[str, Endpoint]:
-    """The endpoints with these ids as they are now, for changing them: nobody else does until the transaction ends.
+    """The endpoints with these ids, locked FOR NO KEY UPDATE, so that a change starts from their current values.
 
-    A change that is made of what was read before could undo another relay's, which may have disabled it meanwhile.
+    A change based on an earlier read could undo another relay's, such as disabling the endpoint.
     """
-    found = (_endpoint(tx, row) for row in tx.execute(_LOCKED, {"ids": list(ids)}))
+    found = (_endpoint(tx, row) for row in tx.execute(_LOCK_MANY, {"ids": list(ids)}))
     return {endpoint.id: endpoint for endpoint in found}
 
 
-def held(tx: Tx, id: str) -> Endpoint | None:
-    """The endpoint as it is now, locked for a change of what it is known by, or for its removal.
+def get_for_update(tx: Tx, id: str) -> Endpoint | None:
+    """The endpoint, locked FOR UPDATE, to change its fingerprint or to remove it.
 
-    Until the transaction ends no registration and no delivery comes to name it. Hold no watch, and lock none after it.
+    Until the transaction ends, no new registration or delivery can name it. The caller holds no watch and locks none
+    afterwards.
     """
-    row = tx.execute(_HELD_ONE, {"of": id}).one_or_none()
+    row = tx.execute(_FOR_UPDATE_BY_ID, {"of": id}).one_or_none()
     return _endpoint(tx, row) if row else None
 
 
-def held_by_name(tx: Tx, names: Iterable[str]) -> dict[str, Endpoint]:
-    """As `held`, for all endpoints with these names, by name."""
-    return {row.name: _endpoint(tx, row) for row in tx.execute(_HELD_BY_NAME, {"names": list(names)})}
+def get_for_update_by_name(tx: Tx, names: Iterable[str]) -> dict[str, Endpoint]:
+    """As `get_for_update`, for all endpoints with these names, by name."""
+    return {row.name: _endpoint(tx, row) for row in tx.execute(_FOR_UPDATE_BY_NAME, {"names": list(names)})}
 
 
-def disabled_among(tx: Tx, ids: Collection[str]) -> set[str]:
-    """Which of these are disabled, and stay so until the transaction ends."""
+def lock_disabled(tx: Tx, ids: Collection[str]) -> set[str]:
+    """The ids of the disabled ones among these endpoints; they stay disabled until the transaction ends."""
     if not ids:
         return set()
     query = select(endpoints.c.id, endpoints.c.disabled_at).where(endpoints.c.id.in_(sorted(ids)))
@@ -190,38 +193,39 @@ def disabled_among(tx: Tx, ids: Collection[str]) -> set[str]:
 
 
 def all_standing(tx: Tx) -> Sequence[Endpoint]:
-    """The endpoints that hear of every job."""
+    """The standing endpoints, which get the events of every job."""
     return [_endpoint(tx, row) for row in tx.execute(_STANDING)]
 
 
 def any_standing(tx: Tx) -> bool:
-    """If there is a standing endpoint that is not disabled."""
+    """Whether there is a standing endpoint that is not disabled."""
     query = select(endpoints.c.id).where(
         endpoints.c.kind == EndpointKind.STANDING.value, endpoints.c.disabled_at.is_(None)
     )
     return tx.execute(query.limit(1)).first() is not None
 
 
-def standing_and(tx: Tx, ids: Collection[str]) -> dict[str, Endpoint]:
-    """The standing endpoints and those with these ids, by id; they stay until the transaction ends."""
-    found = (_endpoint(tx, row) for row in tx.execute(_TOLD, {"ids": list(ids)}))
+def lock_standing_and(tx: Tx, ids: Collection[str]) -> dict[str, Endpoint]:
+    """The standing endpoints and those with these ids, by id, locked FOR KEY SHARE: none is removed meanwhile."""
+    found = (_endpoint(tx, row) for row in tx.execute(_LOCK_STANDING_AND, {"ids": list(ids)}))
     return {endpoint.id: endpoint for endpoint in found}
 
 
 def without_fingerprint(tx: Tx) -> list[Endpoint]:
-    """Standing endpoints that neither name nor fingerprint tells: rotated, changed, or of an early version's store."""
+    """Standing endpoints without a name whose fingerprint no request matches, because they were rotated or changed."""
     mark = endpoints.c.fingerprint
     query = _STANDING.where(endpoints.c.name.is_(None), (mark == endpoints.c.id) | mark.startswith("standing:"))
     return [_endpoint(tx, row) for row in tx.execute(query)]
 
 
-def save(tx: Tx, endpoint: Endpoint, mark: str | None = None) -> None:
-    """Writes the endpoint as it is now, with another fingerprint where `mark` is given."""
-    row = _row(tx, endpoint) | ({"fingerprint": mark} if mark else {})
+def save(tx: Tx, endpoint: Endpoint, fingerprint: str | None = None) -> None:
+    """Writes all values of the endpoint, and a new `fingerprint` if there is one; the caller holds the endpoint."""
+    row = _row(tx, endpoint) | ({"fingerprint": fingerprint} if fingerprint else {})
     tx.execute(update(endpoints).where(endpoints.c.id == endpoint.id), row)
 
 
 def remove(tx: Tx, id: str) -> None:
+    """Deletes the endpoint; the caller holds it (`get_for_update`)."""
     tx.execute(delete(endpoints).where(endpoints.c.id == id))
 
 
@@ -232,26 +236,27 @@ def page(tx: Tx, page: paging.Page, kind: EndpointKind | None = None) -> tuple[l
         query = query.where(endpoints.c.kind == kind.value)
     order = (endpoints.c.created_at, endpoints.c.id)
     rows = tx.execute(paging.apply_page(query, order, page)).all()
-    kept, cursor = paging.split_page(rows, page, order)
-    return [_endpoint(tx, row) for row in kept], cursor
+    shown, cursor = paging.split_page(rows, page, order)
+    return [_endpoint(tx, row) for row in shown], cursor
 
 
 def save_health(tx: Tx, endpoint: Endpoint) -> None:
-    """Writes only what attempts change, so that a change made by hand meanwhile stays."""
+    """Writes only the columns that attempts change, so that a concurrent change by a person stays."""
     health = {name: getattr(endpoint, name) for name in _HEALTH}
     tx.execute(update(endpoints).where(endpoints.c.id == endpoint.id), health)
 
 
 def acquire_slots(tx: Tx, until: Mapping[str, Instant], now: Instant) -> set[str]:
-    """At which endpoints, by id, it is this relay's turn: until then no other relay begins an attempt there."""
+    """Acquires endpoints, by id, each until an instant before which no other relay starts an attempt there. Returns the
+    ids acquired."""
     return {
         id
-        for id, at in sorted(until.items())  # in one order, or two relays would wait for each other
-        if tx.execute(_TAKE_TURN, {"of": id, "now": now, "next_slot_at": at}).rowcount
+        for id, at in sorted(until.items())  # in one order, so that two relays cause no deadlock
+        if tx.execute(_ACQUIRE_SLOT, {"of": id, "now": now, "next_slot_at": at}).rowcount
     }
 
 
 def release_slots(tx: Tx, ids: Collection[str]) -> None:
-    """Others may begin."""
+    """Lets other relays start attempts at these endpoints."""
     if ids:
         tx.execute(update(endpoints).where(endpoints.c.id.in_(sorted(ids))), {"next_slot_at": None})

@@ -1,4 +1,4 @@
-"""Events: the immutable facts."""
+"""Events: the immutable facts about jobs."""
 
 import json
 from typing import Any
@@ -32,13 +32,14 @@ def _event(row: Row[Any]) -> Event:
 
 
 def add(tx: Tx, event: Event) -> Event:
-    """Adds the event. Where the same fact is there already (same id), that one stays and is returned."""
+    """Adds the event. If the same fact exists (same id), that one stays and is returned."""
     if dialect.insert_new(tx, events, [_row(event)]):
         return event
     return get(tx, event.id) or event
 
 
 def get(tx: Tx, id: str) -> Event | None:
+    """The event with this id."""
     row = tx.execute(select(events).where(events.c.id == id)).one_or_none()
     return _event(row) if row else None
 
@@ -52,15 +53,15 @@ def page(
     tx: Tx, page: paging.Page, type: EventType | None, job_id: str | None, workspace: str | None
 ) -> tuple[list[Event], str | None]:
     """One page of events, newest first, and the cursor of the next; None means any."""
-    wanted = {events.c.type: type and type.value, events.c.job_id: job_id, events.c.workspace: workspace}
-    query = select(events).where(*(column == value for column, value in wanted.items() if value is not None))
+    filters = {events.c.type: type and type.value, events.c.job_id: job_id, events.c.workspace: workspace}
+    query = select(events).where(*(column == value for column, value in filters.items() if value is not None))
     order = (events.c.created_at, events.c.id)
     rows = tx.execute(paging.apply_page(query, order, page)).all()
-    kept, cursor = paging.split_page(rows, page, order)
-    return [_event(row) for row in kept], cursor
+    shown, cursor = paging.split_page(rows, page, order)
+    return [_event(row) for row in shown], cursor
 
 
 def final_event(tx: Tx, workspace: str, job_id: str) -> Event | None:
-    """How the job ended, the latest word where there are several."""
+    """The final event of a job; the latest if there are several."""
     endings = [event for event in for_job(tx, workspace, job_id) if event.type in FINAL_EVENTS]
     return endings[-1] if endings else None

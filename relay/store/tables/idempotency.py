@@ -1,4 +1,4 @@
-"""Answers kept for `Idempotency-Key`, so that a repeated request gets the first one's answer."""
+"""Responses stored by `Idempotency-Key`, so that a repeated request gets the response of the first."""
 
 import hashlib
 import json
@@ -13,15 +13,15 @@ from relay.store.engine.database import Tx
 from relay.store.engine.schema import idempotency
 
 TTL = DAY
-"""How long an answer is that of the same request; after that its key is free again."""
+"""How long a response is replayed; after that its key is free again."""
 
-_SEALED = ("request_hash", "answer")
-"""The hash too: a callback URL could be guessed by it."""
+_ENCRYPTED = ("request_hash", "answer")
+"""The hash is encrypted too, because it would allow guessing a callback URL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredResponse:
-    """The answer to the first request with a key."""
+    """The response to the first request with a key."""
 
     key: str
     request_hash: str
@@ -31,31 +31,34 @@ class StoredResponse:
 
 
 def fingerprint(value: Any) -> str:
-    """What JSON, whatever the order of its keys, is known by: as a key, and to tell another request from the same."""
+    """A hash of a JSON value that does not depend on the order of its keys. Equal requests have equal fingerprints."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def get(tx: Tx, key: str) -> StoredResponse | None:
+    """The response that is stored by this key, however old."""
     row = tx.execute(select(idempotency).where(idempotency.c.key == key)).one_or_none()
     if row is None:
         return None
-    opened = {name: encrypted_columns.decrypt(tx, f"idempotency.{name}", key, row._mapping[name]) for name in _SEALED}
-    return StoredResponse(**{**row._mapping, **opened})
+    decrypted = {
+        name: encrypted_columns.decrypt(tx, f"idempotency.{name}", key, row._mapping[name]) for name in _ENCRYPTED
+    }
+    return StoredResponse(**{**row._mapping, **decrypted})
 
 
-def store(tx: Tx, kept: StoredResponse) -> bool:
-    """Keeps an answer, in place of one that is too old; False where another request with this key was quicker."""
-    row = {name: getattr(kept, name) for name in StoredResponse.__slots__}
-    row |= {name: encrypted_columns.encrypt(tx, f"idempotency.{name}", kept.key, row[name]) for name in _SEALED}
+def store(tx: Tx, response: StoredResponse) -> bool:
+    """Stores a response, replacing one older than `TTL`; False if another request with this key was faster."""
+    row = {name: getattr(response, name) for name in StoredResponse.__slots__}
+    row |= {name: encrypted_columns.encrypt(tx, f"idempotency.{name}", response.key, row[name]) for name in _ENCRYPTED}
     if dialect.insert_new(tx, idempotency, [row]):
         return True
-    too_old = (idempotency.c.key == kept.key, idempotency.c.created_at <= kept.created_at - TTL)
+    too_old = (idempotency.c.key == response.key, idempotency.c.created_at <= response.created_at - TTL)
     return tx.execute(update(idempotency).where(*too_old), row).rowcount == 1
 
 
 def prune(tx: Tx, before: Instant, most: int) -> int:
-    """Deletes at most `most` answers kept before `before`. Returns how many went."""
+    """Deletes at most `most` responses stored before `before`. Returns how many."""
     old = select(idempotency.c.key).where(idempotency.c.created_at < before).limit(most)
-    # Twice, because what is kept anew meanwhile is still among those found: only the row's own values are read again.
+    # The condition is given twice: a key stored again meanwhile is still in the subquery, only its row is read again.
     is_old = idempotency.c.created_at < before
     return tx.execute(delete(idempotency).where(idempotency.c.key.in_(old), is_old)).rowcount

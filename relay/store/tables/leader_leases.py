@@ -1,4 +1,4 @@
-"""Duties: what one relay does for all on its store."""
+"""Leader leases: work that one relay does for all relays on its store."""
 
 from sqlalchemy import or_, update
 
@@ -9,7 +9,7 @@ from relay.store.engine.schema import leader_leases
 
 
 def acquire_lease(tx: Tx, name: str, owner: str, now: Instant, until: Instant) -> bool:
-    """Whether `owner` has the duty, from now on until `until`: nobody else has it, or whoever had it let it run out."""
+    """Acquires or renews the lease for `owner` until `until`. False while another owner's lease has not expired."""
     if dialect.insert_new(tx, leader_leases, [{"name": name, "owner": owner, "until": until}]):
         return True
     free = or_(leader_leases.c.owner == owner, leader_leases.c.until <= now)

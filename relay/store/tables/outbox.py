@@ -1,4 +1,4 @@
-"""The outbox: deliveries that are leased, sent, then settled."""
+"""The outbox: pending deliveries are leased, attempted, and their results recorded."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +28,7 @@ COLUMNS = [deliveries.c[name] for name in Delivery.__slots__]
 _SCHEDULE = "schedule"
 _PENDING = deliveries.c.status == DeliveryStatus.PENDING.value
 
-# --- what every delivery needs, made once: to make a statement costs more than to run it ----------------------------
+# --- statements of every delivery, built once: building one costs more than running it ------------------------------
 
 _NOW: BindParameter[int] = bindparam("now", type_=BigInteger)
 _IDS: BindParameter[Sequence[str]] = bindparam("ids", expanding=True)
@@ -40,7 +40,7 @@ _LEASE = (
     .values(next_attempt_at=bindparam("until"), leased_by=bindparam("token"))
     .returning(*COLUMNS, deliveries.c.host, deliveries.c.trigger)
 )
-_SETTLE = (
+_RECORD_RESULT = (
     update(deliveries)
     .where(
         deliveries.c.id == bindparam("delivery"),
@@ -65,13 +65,13 @@ class Lease:
     """The right to attempt a delivery until `until`, and to record the result."""
 
     token: str
-    """Fences the result: one of an earlier lease changes nothing, also if the same owner has the delivery again."""
+    """Fences the result: a result under an earlier lease changes nothing, even of the same owner."""
     until: Instant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeasedDelivery:
-    """A delivery that is leased."""
+    """A leased delivery, with the host it goes to."""
 
     delivery: Delivery
     host: str
@@ -84,15 +84,15 @@ Leased = tuple[LeasedDelivery, Endpoint]
 
 
 class Leasing(Protocol):
-    """Who begins at once what is inserted: `relay.delivery.admission.Reservation`."""
+    """Decides which new deliveries are attempted at once: `relay.delivery.admission.Reservation`."""
 
     def lease(self, new: Sequence[DueDelivery]) -> Mapping[str, Lease]:
-        """By id, the leases of those that may begin at once."""
+        """Leases for the deliveries that may start at once, by delivery id."""
 
 
 @dataclass(slots=True)
 class Enqueued:
-    """What an event added to the outbox."""
+    """The deliveries that an event added to the outbox."""
 
     added: int = 0
     leased: list[Leased] = field(default_factory=list)
@@ -100,7 +100,7 @@ class Enqueued:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryUpdate:
-    """What becomes of a delivery after an attempt."""
+    """The state of a delivery after an attempt."""
 
     delivery_id: str
     status: DeliveryStatus
@@ -113,7 +113,7 @@ class DeliveryUpdate:
 
 
 def delivery_of(row: Row[Any]) -> Delivery:
-    """The delivery of a row that begins with `COLUMNS`."""
+    """The delivery in a row whose first columns are `COLUMNS`."""
     values = dict(zip(Delivery.__slots__, row, strict=False))
     values["status"] = DeliveryStatus(values["status"])
     values["event_type"] = EventType(values["event_type"])
@@ -124,7 +124,7 @@ def insert(tx: Tx, new: Sequence[tuple[Delivery, Endpoint]], leasing: Leasing | 
     """Adds new deliveries, each with its endpoint, unless the endpoint has one of the event already.
 
     A cancelled delivery of the event becomes pending again and counts as added. What `leasing` leases is inserted as
-    leased. The caller holds the endpoints (`disabled_among`).
+    leased. The caller holds the endpoints (`lock_disabled`).
     """
     leases: Mapping[str, Lease] = {}
     if leasing is not None:
@@ -176,23 +176,23 @@ def _revive(tx: Tx, new: Delivery) -> int:
 
 
 def lease(tx: Tx, ids: Sequence[str], now: Instant, lease: Lease) -> list[LeasedDelivery]:
-    """Leases those of the deliveries that are still due; what another has leased, it keeps."""
+    """Leases the deliveries that are still due; skips rows that another transaction holds."""
     if not ids:
         return []
     rows = tx.execute(_LEASE, {"ids": ids, "now": now, "until": lease.until, "token": lease.token})
     return [LeasedDelivery(delivery=delivery_of(row), host=row.host, trigger=row.trigger, lease=lease) for row in rows]
 
 
-def record_results(tx: Tx, settlements: Sequence[DeliveryUpdate]) -> None:
-    """Writes what became of leased deliveries, and their attempts.
+def record_results(tx: Tx, updates: Sequence[DeliveryUpdate]) -> None:
+    """Writes the results of leased deliveries, and their attempts.
 
-    One that was cancelled meanwhile stays cancelled; one that was leased again is left to its new lease, but a success
-    is a success under whichever.
+    A cancelled delivery stays cancelled, and one that is leased again keeps its new lease, unless the attempt
+    succeeded: a success is recorded under any lease.
     """
-    if not settlements:
+    if not updates:
         return
     tx.execute(
-        _SETTLE,
+        _RECORD_RESULT,
         [
             {
                 "delivery": item.delivery_id,
@@ -204,45 +204,43 @@ def record_results(tx: Tx, settlements: Sequence[DeliveryUpdate]) -> None:
                 "new_reason": item.reason,
                 "number": item.attempt.number,
             }
-            for item in settlements
+            for item in updates
         ],
     )
-    tx.execute(
-        _ADD_ATTEMPTS, [{name: getattr(item.attempt, name) for name in Attempt.__slots__} for item in settlements]
-    )
+    tx.execute(_ADD_ATTEMPTS, [{name: getattr(item.attempt, name) for name in Attempt.__slots__} for item in updates])
 
 
 def hold_for_disabled(tx: Tx, endpoint_id: str, now: Instant, most: int) -> int:
-    """The endpoint is disabled: what is due waits, with no next attempt, until it is enabled. Returns how many.
+    """Holds at most `most` due deliveries of a disabled endpoint: they have no next attempt. Returns how many.
 
-    Where it was enabled meanwhile, nothing is held: nobody would let it go again.
+    Locks the endpoint. If it is enabled, nothing is held, as nothing would release it again.
     """
-    # Locked whether it is enabled or not: a row that a condition leaves out is not locked, and may be enabled next.
-    found = select(endpoints.c.disabled_at).where(endpoints.c.id == endpoint_id).with_for_update(read=True)
-    if (row := tx.execute(found).one_or_none()) is not None and row.disabled_at is None:
+    # Without a condition on disabled_at: a row that a condition leaves out is not locked, and may be enabled next.
+    endpoint = select(endpoints.c.disabled_at).where(endpoints.c.id == endpoint_id).with_for_update(read=True)
+    if (row := tx.execute(endpoint).one_or_none()) is not None and row.disabled_at is None:
         return 0
-    return _put_off(tx, dict.fromkeys(_waiting_of(tx, endpoint_id, now, now, most), None))
+    return _reschedule(tx, dict.fromkeys(_lock_unleased(tx, endpoint_id, now, now, most), None))
 
 
 def postpone(
     tx: Tx, endpoint_id: str, now: Instant, until: Instant, later: Callable[[], Instant], most: int = 1_000
 ) -> int:
-    """The endpoint is paused: what would be due by `until` waits, each delivery for an instant of its own.
+    """Postpones the deliveries of a paused endpoint that are due by `until`, each to its own instant `later()`.
 
-    Returns how many there were, the longest due first, `most` at the most.
+    Takes at most `most`, the longest due first. Returns how many.
     """
-    return _put_off(tx, {id: later() for id in _waiting_of(tx, endpoint_id, now, until, most)})
+    return _reschedule(tx, {id: later() for id in _lock_unleased(tx, endpoint_id, now, until, most)})
 
 
-def _waiting_of(tx: Tx, endpoint_id: str, now: Instant, until: Instant, most: int) -> Sequence[str]:
-    """What nobody holds and is to be sent by `until`."""
+def _lock_unleased(tx: Tx, endpoint_id: str, now: Instant, until: Instant, most: int) -> Sequence[str]:
+    """Locks the deliveries of an endpoint that are due by `until` and not leased."""
     free = or_(deliveries.c.next_attempt_at <= now, deliveries.c.leased_by.is_(None))
     query = select(deliveries.c.id).where(deliveries.c.endpoint_id == endpoint_id, is_pending(deliveries), free)
     query = query.where(deliveries.c.next_attempt_at <= until).order_by(deliveries.c.next_attempt_at).limit(most)
     return tx.execute(query.with_for_update(skip_locked=True)).scalars().all()
 
 
-def _put_off(tx: Tx, until: Mapping[str, Instant | None]) -> int:
+def _reschedule(tx: Tx, until: Mapping[str, Instant | None]) -> int:
     if until:
         tx.execute(
             update(deliveries)
@@ -254,15 +252,15 @@ def _put_off(tx: Tx, until: Mapping[str, Instant | None]) -> int:
 
 
 def release_one(tx: Tx, id: str, due_at: Instant, lease: Lease) -> None:
-    """That lease ends unused: the delivery is due at `due_at`."""
+    """Ends a lease without an attempt: the delivery is due at `due_at`."""
     leased = update(deliveries).where(deliveries.c.id == id, deliveries.c.leased_by == lease.token)
     tx.execute(leased, {"next_attempt_at": due_at, "leased_by": None})
 
 
 def release(tx: Tx, now: Instant, owner: str | None = None) -> int:
-    """Gives leases back, due at once: those of `owner`, or with None everybody's (only one relay uses the store).
+    """Ends leases, so that their deliveries are due now: those of `owner`, or all if it is None. Returns how many.
 
-    The token of a lease begins with its owner and a full stop.
+    Only a relay that is alone on the store may end all. The token of a lease starts with its owner and a full stop.
     """
     leased: ColumnElement[bool] = deliveries.c.leased_by.is_not(None)
     if owner is not None:
@@ -272,7 +270,7 @@ def release(tx: Tx, now: Instant, owner: str | None = None) -> int:
 
 
 def release_held(tx: Tx, endpoint_id: str, now: Instant) -> int:
-    """The endpoint is enabled again: what was held for it is due."""
+    """Makes the held deliveries of an enabled endpoint due now. Returns how many."""
     query = update(deliveries).where(
         deliveries.c.endpoint_id == endpoint_id,
         deliveries.c.status == DeliveryStatus.PENDING.value,
@@ -303,6 +301,6 @@ def _cancelled(now: Instant, reason: str) -> dict[str, object]:
 
 
 def update_host(tx: Tx, endpoint_id: str, host: str) -> None:
-    """The endpoint's URL has another host now: its pending deliveries count there."""
+    """Moves the pending deliveries of an endpoint to its new host, whose limits they count against."""
     pending = deliveries.c.status == DeliveryStatus.PENDING.value
     tx.execute(update(deliveries).where(deliveries.c.endpoint_id == endpoint_id, pending), {"host": host})

@@ -1,8 +1,8 @@
-"""Deleting what is old: a job goes with everything about it, so that nothing is left that points nowhere.
+"""Deleting old rows: a job is deleted with everything that belongs to it, so that no row refers to a missing one.
 
-What may go is looked for in one transaction, which holds nobody up, and polled again in the one that deletes it.
-Walks go through what is old enough, in parts, and so cost that and not what the store holds: what can't go yet is
-walked past once a round.
+One transaction finds the rows that may be deleted, without locks; another checks them again and deletes them. A walk
+goes through the rows that are old enough, in parts, so its cost does not grow with the store. It passes rows that must
+stay once in each round.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ Job = tuple[str, str]
 """Workspace and job id."""
 
 Cursor = tuple[Instant, str]
-"""Where a walk has come to, oldest first: when it ended (or was made), and its id."""
+"""The position in a walk, oldest first: when a row ended (or was created), and its id."""
 
 _PENDING = deliveries.c.status == DeliveryStatus.PENDING.value
 _HELD = and_(_PENDING, deliveries.c.next_attempt_at.is_(None))
@@ -40,21 +40,21 @@ _ITS_ENDPOINT = endpoints.c.id == deliveries.c.endpoint_id
 
 
 def old_jobs(tx: Tx, before: Instant, most: int, after: Cursor | None = None) -> tuple[list[Job], Cursor | None]:
-    """Of the next `most` jobs that ended before `before`, those with no delivery pending or ended since.
+    """Of the next `most` jobs that ended before `before`, those with no delivery that is pending or ended since.
 
-    Returns with them the place to go on after; None: that was all.
+    Returns also the position to continue after; None if there are no more.
     """
     query = select(watches.c.workspace, watches.c.job_id, watches.c.ended_at)
     query = query.where(watches.c.ended_at.is_not(None), watches.c.ended_at < before)
-    rows, place = _next(tx, query, watches.c.ended_at, watches.c.job_id, most, after)
-    return _unused(tx, [(row.workspace, row.job_id) for row in rows], before), place
+    rows, position = _next(tx, query, watches.c.ended_at, watches.c.job_id, most, after)
+    return _unused(tx, [(row.workspace, row.job_id) for row in rows], before), position
 
 
 def delete_jobs(tx: Tx, jobs: Sequence[Job], before: Instant, most: int) -> tuple[int, list[Job]]:
-    """Deletes what is left of jobs that may go, about `most` rows of it: attempts first, then what they belong to.
+    """Deletes about `most` rows of these jobs: attempts first, then the rows that they belong to.
 
-    Returns how many are gone for good, and those of which more is left. A job that somebody asks for at this moment, or
-    that was taken up again, stays.
+    Returns how many jobs are deleted completely, and the jobs that have rows left. A job stays if another transaction
+    holds it or it is active again.
     """
     ended = select(watches.c.workspace, watches.c.job_id).where(
         matches_jobs(watches, jobs), watches.c.ended_at < before
@@ -68,45 +68,43 @@ def delete_jobs(tx: Tx, jobs: Sequence[Job], before: Instant, most: int) -> tupl
     room -= _delete(tx, deliveries, deliveries.c.id.in_(sent), room)
     if room <= 0:
         return 0, list(jobs)
-    # What somebody sends again at this moment stays, and with it all that it belongs to.
+    # A delivery that another transaction resends stays, and with it its event and job.
     kept = select(deliveries.c.workspace, deliveries.c.job_id).where(matches_jobs(deliveries, jobs))
-    through = sorted(set(jobs) - {(row[0], row[1]) for row in tx.execute(kept)})
+    empty = sorted(set(jobs) - {(row[0], row[1]) for row in tx.execute(kept)})
     for table in (polls, registrations):
-        room -= _delete(tx, table, matches_jobs(table, through), room)
+        room -= _delete(tx, table, matches_jobs(table, empty), room)
     if room <= 0:
-        return 0, through
+        return 0, empty
     for table in (events, watches):
-        tx.execute(delete(table).where(matches_jobs(table, through)))
-    return len(through), []
+        tx.execute(delete(table).where(matches_jobs(table, empty)))
+    return len(empty), []
 
 
 def expired_held(tx: Tx, before: Instant, most: int, after: Cursor | None = None) -> tuple[list[str], Cursor | None]:
-    """Of the next `most` deliveries made before `before` that are held, those that nobody waits for.
-
-    That is where the endpoint was disabled before `before` too, or is gone.
-    """
+    """Of the next `most` held deliveries created before `before`, those to expire: their endpoint was disabled before
+    `before` too, or is removed."""
     query = select(deliveries.c.created_at, deliveries.c.id, endpoints.c.id.label("known"), endpoints.c.disabled_at)
     query = query.select_from(deliveries.outerjoin(endpoints, _ITS_ENDPOINT))
     query = query.where(_HELD, deliveries.c.created_at < before)
-    rows, place = _next(tx, query, deliveries.c.created_at, deliveries.c.id, most, after)
-    return [row.id for row in rows if row.known is None or (row.disabled_at or before) < before], place
+    rows, position = _next(tx, query, deliveries.c.created_at, deliveries.c.id, most, after)
+    return [row.id for row in rows if row.known is None or (row.disabled_at or before) < before], position
 
 
 def expire_held(tx: Tx, ids: Sequence[str], before: Instant, now: Instant) -> int:
-    """Ends those of the deliveries that are still held: failed for their endpoint's reason, cancelled without one.
+    """Ends those of the deliveries that are still held: failed with the endpoint's reason, cancelled if it is removed.
 
-    Their endpoints are locked first: one that is enabled, or disabled anew, meanwhile is seen as it is.
+    Locks their endpoints first, so that their current state decides.
     """
     theirs = select(deliveries.c.endpoint_id).where(deliveries.c.id.in_(ids))
     by_id = select(endpoints.c.id).where(endpoints.c.id.in_(theirs)).order_by(endpoints.c.id)
     tx.execute(by_id.with_for_update(read=True)).all()
     disabled = select(endpoints.c.disabled_reason).where(_ITS_ENDPOINT).scalar_subquery()
-    there = select(endpoints.c.id).where(_ITS_ENDPOINT)
-    waited_for = there.where(or_(endpoints.c.disabled_at.is_(None), endpoints.c.disabled_at >= before))
-    told = literal("held until it was too old; the endpoint is disabled: ") + func.coalesce(disabled, "")
+    exists = select(endpoints.c.id).where(_ITS_ENDPOINT)
+    waited_for = exists.where(or_(endpoints.c.disabled_at.is_(None), endpoints.c.disabled_at >= before))
+    reason = literal("held until it was too old; the endpoint is disabled: ") + func.coalesce(disabled, "")
     ended = {
-        "status": case((there.exists(), DeliveryStatus.FAILED.value), else_=DeliveryStatus.CANCELLED.value),
-        "reason": case((there.exists(), told), else_="the endpoint was removed"),
+        "status": case((exists.exists(), DeliveryStatus.FAILED.value), else_=DeliveryStatus.CANCELLED.value),
+        "reason": case((exists.exists(), reason), else_="the endpoint was removed"),
         "ended_at": now,
     }
     query = update(deliveries).where(deliveries.c.id.in_(ids), _HELD, ~waited_for.exists())
@@ -114,25 +112,25 @@ def expire_held(tx: Tx, ids: Sequence[str], before: Instant, now: Instant) -> in
 
 
 def old_endpoints(tx: Tx, before: Instant, most: int, after: Cursor | None = None) -> tuple[list[str], Cursor | None]:
-    """Of the next `most` ad hoc endpoints made before `before`, those that nothing names any more."""
+    """Of the next `most` ad hoc endpoints created before `before`, those without registrations and deliveries."""
     query = select(endpoints.c.created_at, endpoints.c.id)
     query = query.where(endpoints.c.kind == EndpointKind.AD_HOC.value, endpoints.c.created_at < before)
-    rows, place = _next(tx, query, endpoints.c.created_at, endpoints.c.id, most, after)
-    return _unreferenced(tx, [row.id for row in rows]), place
+    rows, position = _next(tx, query, endpoints.c.created_at, endpoints.c.id, most, after)
+    return _unreferenced(tx, [row.id for row in rows]), position
 
 
 def delete_endpoints(tx: Tx, ids: Sequence[str]) -> int:
-    """Deletes those of the endpoints that nothing names, and that nobody asks for at this moment."""
+    """Deletes those of the endpoints that have no registrations and deliveries, and that no transaction holds."""
     query = select(endpoints.c.id).where(endpoints.c.id.in_(ids)).with_for_update(skip_locked=True)
-    unnamed = _unreferenced(tx, tx.execute(query).scalars().all())
-    tx.execute(delete(endpoints).where(endpoints.c.id.in_(unnamed)))
-    return len(unnamed)
+    unreferenced = _unreferenced(tx, tx.execute(query).scalars().all())
+    tx.execute(delete(endpoints).where(endpoints.c.id.in_(unreferenced)))
+    return len(unreferenced)
 
 
 def _next(
     tx: Tx, query: Select[Any], at: ColumnElement[Any], id: ColumnElement[Any], most: int, after: Cursor | None
 ) -> tuple[Sequence[Any], Cursor | None]:
-    """The next rows of a walk, and the place to go on after."""
+    """The next rows of a walk, and the position to continue after."""
     if after is not None:
         query = query.where(tuple_(at, id) > tuple_(*map(literal, after)))
     rows = tx.execute(query.order_by(at, id).limit(most)).all()
@@ -143,14 +141,14 @@ def _next(
 
 
 def _unused(tx: Tx, jobs: Sequence[Job], before: Instant) -> list[Job]:
-    """Those of the jobs with no delivery pending, or ended since `before`."""
+    """Those of the jobs without a delivery that is pending or ended since `before`."""
     query = select(deliveries.c.workspace, deliveries.c.job_id).where(matches_jobs(deliveries, jobs))
     in_use = {(row[0], row[1]) for row in tx.execute(query.where(or_(_PENDING, deliveries.c.ended_at >= before)))}
     return [job for job in jobs if job not in in_use]
 
 
 def _unreferenced(tx: Tx, ids: Sequence[str]) -> list[str]:
-    # Asked one by one: of an endpoint in use the first row is enough, however many there are.
+    # One query for each: for an endpoint in use, the first row is enough, however many there are.
     return [id for id in ids if not any(_is_referenced(tx, table, id) for table in (registrations, deliveries))]
 
 

@@ -1,4 +1,4 @@
-"""Registrations: which endpoint waits for which job."""
+"""Registrations: the endpoints that are notified about a job."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -13,16 +13,18 @@ from relay.store.engine.schema import registrations
 from relay.store.tables import endpoints
 
 Subscriber = tuple[Endpoint, Registration | None]
-"""Who hears of an event, and by which registration (None: a standing endpoint that hears of every job)."""
+"""An endpoint that gets an event, and its registration (None: a standing endpoint, which gets every job's events)."""
 
 _OF_JOB = and_(registrations.c.workspace == bindparam("of"), registrations.c.job_id == bindparam("of_job"))
-_IS_WAITING = and_(_OF_JOB, registrations.c.status == RegistrationStatus.ACTIVE.value)
+_IS_ACTIVE = and_(_OF_JOB, registrations.c.status == RegistrationStatus.ACTIVE.value)
 
-_WAITING = select(registrations).where(_IS_WAITING)
+_ACTIVE = select(registrations).where(_IS_ACTIVE)
 _ADD = insert(registrations)
-_SETTLE = update(registrations).where(_IS_WAITING).values(status=RegistrationStatus.SETTLED.value)
-_IS_STANDING = registrations.c.status != RegistrationStatus.WITHDRAWN.value
-_STANDING = select(registrations).where(_OF_JOB, registrations.c.endpoint_id == bindparam("endpoint"), _IS_STANDING)
+_MARK_ENDED = update(registrations).where(_IS_ACTIVE).values(status=RegistrationStatus.SETTLED.value)
+_NOT_WITHDRAWN = registrations.c.status != RegistrationStatus.WITHDRAWN.value
+_FIND_ACTIVE = select(registrations).where(
+    _OF_JOB, registrations.c.endpoint_id == bindparam("endpoint"), _NOT_WITHDRAWN
+)
 
 
 def _row(registration: Registration) -> dict[str, Any]:
@@ -49,47 +51,52 @@ def add(tx: Tx, registration: Registration) -> None:
 
 
 def add_all(tx: Tx, new: Sequence[Registration]) -> None:
-    """As `add`, for many."""
+    """As `add`, for several."""
     if new:
         tx.execute(_ADD, [_row(registration) for registration in new])
 
 
 def get(tx: Tx, id: str) -> Registration | None:
-    """The registration with this id: it stays as it is only while the watch of its job is locked."""
+    """The registration with this id. It can change unless the caller holds the watch of its job."""
     row = tx.execute(select(registrations).where(registrations.c.id == id)).one_or_none()
     return _registration(row) if row else None
 
 
 def find_active(tx: Tx, workspace: str, job_id: str, endpoint_id: str | None) -> Registration | None:
-    """The registration of this job and endpoint that was not withdrawn."""
-    row = tx.execute(_STANDING, {"of": workspace, "of_job": job_id, "endpoint": endpoint_id or ""}).one_or_none()
+    """The registration of this job and endpoint that is not withdrawn."""
+    row = tx.execute(_FIND_ACTIVE, {"of": workspace, "of_job": job_id, "endpoint": endpoint_id or ""}).one_or_none()
     return _registration(row) if row else None
 
 
 def save(tx: Tx, registration: Registration) -> None:
+    """Writes all values of the registration; the caller holds the watch of its job."""
     tx.execute(update(registrations).where(registrations.c.id == registration.id), _row(registration))
 
 
 def mark_ended(tx: Tx, workspace: str, job_id: str) -> None:
-    """The job ended: nobody waits for it any more."""
-    tx.execute(_SETTLE, {"of": workspace, "of_job": job_id})
+    """Marks the active registrations of an ended job as settled."""
+    tx.execute(_MARK_ENDED, {"of": workspace, "of_job": job_id})
 
 
-def subscribers_of_event(tx: Tx, workspace: str, job_id: str, type: EventType) -> list[Subscriber]:
-    """Who is to hear of this event: each endpoint once, a registration's own event filter before the endpoint's.
+def lock_subscribers(tx: Tx, workspace: str, job_id: str, type: EventType) -> list[Subscriber]:
+    """The subscribers of an event, each endpoint once; a registration's event filter overrides the endpoint's.
 
-    The caller holds the job's watch. The endpoints stay until the transaction ends.
+    The caller holds the job's watch. Locks the endpoints FOR KEY SHARE: none is removed before the transaction ends.
     """
-    waiting = [_registration(row) for row in tx.execute(_WAITING, {"of": workspace, "of_job": job_id})]
-    there = endpoints.standing_and(tx, [item.endpoint_id for item in waiting if item.endpoint_id])
-    heard: dict[str, Subscriber] = {}
-    for item in waiting:
-        if item.endpoint_id in there:
-            heard[item.endpoint_id] = (there[item.endpoint_id], item)
-    for endpoint in there.values():
+    active = [_registration(row) for row in tx.execute(_ACTIVE, {"of": workspace, "of_job": job_id})]
+    receivers = endpoints.lock_standing_and(tx, [item.endpoint_id for item in active if item.endpoint_id])
+    subscribers: dict[str, Subscriber] = {}
+    for item in active:
+        if item.endpoint_id in receivers:
+            subscribers[item.endpoint_id] = (receivers[item.endpoint_id], item)
+    for endpoint in receivers.values():
         if endpoint.kind is EndpointKind.STANDING:
-            heard.setdefault(endpoint.id, (endpoint, None))
-    return [(endpoint, item) for endpoint, item in heard.values() if type in (item.events if item else endpoint.events)]
+            subscribers.setdefault(endpoint.id, (endpoint, None))
+    return [
+        (endpoint, item)
+        for endpoint, item in subscribers.values()
+        if type in (item.events if item else endpoint.events)
+    ]
 
 
 def of_job(tx: Tx, workspace: str, job_id: str, most: int) -> list[Registration]:
@@ -102,14 +109,14 @@ def of_job(tx: Tx, workspace: str, job_id: str, most: int) -> list[Registration]
 def standing_at(tx: Tx, endpoint_id: str, most: int) -> dict[str, tuple[str, str]]:
     """Registrations of an endpoint that are not withdrawn, `most` at the most: by id, the job (workspace, job id)."""
     query = select(registrations.c.id, registrations.c.workspace, registrations.c.job_id).limit(most)
-    query = query.where(registrations.c.endpoint_id == endpoint_id, _IS_STANDING)
+    query = query.where(registrations.c.endpoint_id == endpoint_id, _NOT_WITHDRAWN)
     return {row.id: (row.workspace, row.job_id) for row in tx.execute(query)}
 
 
 def withdraw(tx: Tx, ids: Collection[str]) -> None:
     """Withdraws registrations; the caller holds the watches of their jobs."""
     tx.execute(
-        update(registrations).where(registrations.c.id.in_(ids), _IS_STANDING),
+        update(registrations).where(registrations.c.id.in_(ids), _NOT_WITHDRAWN),
         {"status": RegistrationStatus.WITHDRAWN.value},
     )
 
@@ -131,5 +138,5 @@ def page(
         query = query.where(registrations.c.status == status.value)
     order = (registrations.c.created_at, registrations.c.id)
     rows = tx.execute(paging.apply_page(query, order, page)).all()
-    kept, cursor = paging.split_page(rows, page, order)
-    return [_registration(row) for row in kept], cursor
+    shown, cursor = paging.split_page(rows, page, order)
+    return [_registration(row) for row in shown], cursor

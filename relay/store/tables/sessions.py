@@ -1,4 +1,4 @@
-"""Sessions of the dashboard: known by the hash of what the browser holds."""
+"""Sessions of the dashboard, identified by the hash of the browser's cookie."""
 
 from dataclasses import dataclass, field
 
@@ -15,27 +15,28 @@ class Session:
 
     id: str = field(repr=False)
     key_hash: str = field(repr=False)
-    """Of the API key that it was begun with."""
+    """The hash of the API key that opened it."""
     csrf: str = field(repr=False)
     expires_at: Instant
 
 
 def add(tx: Tx, session: Session, now: Instant) -> None:
-    """Adds a session; those that ran out go."""
+    """Adds a session and deletes the expired ones."""
     prune(tx, now)
     tx.execute(insert(sessions), {name: getattr(session, name) for name in Session.__slots__})
 
 
 def get(tx: Tx, id: str, now: Instant) -> Session | None:
-    """The session, unless it ran out."""
+    """The session, unless it has expired."""
     row = tx.execute(select(sessions).where(sessions.c.id == id, sessions.c.expires_at > now)).one_or_none()
     return Session(**row._mapping) if row else None
 
 
 def prune(tx: Tx, now: Instant) -> None:
-    """Deletes the sessions that ran out."""
+    """Deletes the expired sessions."""
     tx.execute(delete(sessions).where(sessions.c.expires_at <= now))
 
 
 def remove(tx: Tx, id: str) -> None:
+    """Deletes a session."""
     tx.execute(delete(sessions).where(sessions.c.id == id))

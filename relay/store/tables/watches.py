@@ -30,7 +30,7 @@ from relay.store.engine import dialect, paging
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import polls, registrations, watches, workspaces
 
-_OF_ONE = and_(watches.c.workspace == bindparam("of"), watches.c.job_id == bindparam("of_job"))
+_BY_KEY = and_(watches.c.workspace == bindparam("of"), watches.c.job_id == bindparam("of_job"))
 _DUE = and_(
     watches.c.workspace == bindparam("of"),
     watches.c.next_poll_at.is_not(None),
@@ -38,9 +38,9 @@ _DUE = and_(
 )
 _MOST: BindParameter[int] = bindparam("most", type_=Integer)
 
-_LOCKED = select(watches).where(_OF_ONE).with_for_update()
-_DUE_ONES = select(watches).where(_DUE).order_by(watches.c.next_poll_at).limit(_MOST).with_for_update(skip_locked=True)
-_HINTED_ONES = (
+_LOCK = select(watches).where(_BY_KEY).with_for_update()
+_LOCK_DUE = select(watches).where(_DUE).order_by(watches.c.next_poll_at).limit(_MOST).with_for_update(skip_locked=True)
+_LOCK_DUE_HINTED = (
     select(watches)
     .where(
         _DUE,
@@ -54,9 +54,9 @@ _HINTED_ONES = (
 _NEXT_DUE = select(func.min(watches.c.next_poll_at)).where(
     watches.c.workspace == bindparam("of"), watches.c.next_poll_at.is_not(None)
 )
-_SAVE = update(watches).where(_OF_ONE)
+_SAVE = update(watches).where(_BY_KEY)
 _RECORD = insert(polls)
-"""What every poll needs, made once: to make a statement costs more than to run it."""
+"""Statements of every poll, built once: building one costs more than running it."""
 
 _AWAITS_CALLBACK = watches.c.exec_callback & watches.c.callback_received_at.is_(None)
 
@@ -95,12 +95,12 @@ def _watch(row: Row[Any]) -> Watch:
 
 
 def add(tx: Tx, watch: Watch) -> bool:
-    """Adds a watch; False where the job is watched already."""
+    """Adds a watch; False if the job has one already."""
     return bool(add_all(tx, [watch]))
 
 
 def add_all(tx: Tx, new: Sequence[Watch]) -> set[tuple[Any, ...]]:
-    """Adds watches, but for those of jobs that are watched already. Returns (workspace, job id) of those added."""
+    """Adds watches, except for jobs that have one already. Returns (workspace, job id) of those added."""
     in_order = sorted(new, key=lambda watch: (watch.workspace, watch.job_id))
     return dialect.insert_new(tx, watches, [_row(watch) for watch in in_order])
 
@@ -108,26 +108,26 @@ def add_all(tx: Tx, new: Sequence[Watch]) -> set[tuple[Any, ...]]:
 def lock(tx: Tx, jobs: Iterable[tuple[str, str]]) -> None:
     """Locks the watches of these jobs (workspace, job id), and with them the jobs' registrations.
 
-    Their workspaces are locked first: the writer may commit this together with what needs one, and another relay, whose
-    poll of such a job holds the workspace and waits for the watch, would wait for it in a circle.
+    Their workspaces are locked first: the writer may commit this with use cases that lock a workspace, while another
+    relay holds that workspace and waits for one of these watches, which would be a deadlock.
     """
-    if some := set(jobs):
-        spaces = select(workspaces.c.name).where(workspaces.c.name.in_({workspace for workspace, _ in some}))
+    if jobs := set(jobs):
+        spaces = select(workspaces.c.name).where(workspaces.c.name.in_({workspace for workspace, _ in jobs}))
         tx.execute(spaces.order_by(workspaces.c.name).with_for_update()).all()
         query = (
-            select(watches.c.job_id).where(matches_jobs(watches, some)).order_by(watches.c.workspace, watches.c.job_id)
+            select(watches.c.job_id).where(matches_jobs(watches, jobs)).order_by(watches.c.workspace, watches.c.job_id)
         )
         tx.execute(query.with_for_update()).all()
 
 
 def get_for_update(tx: Tx, workspace: str, job_id: str) -> Watch | None:
     """The watch of a job, locked until the transaction ends."""
-    row = tx.execute(_LOCKED, {"of": workspace, "of_job": job_id}).one_or_none()
+    row = tx.execute(_LOCK, {"of": workspace, "of_job": job_id}).one_or_none()
     return _watch(row) if row else None
 
 
 def find(tx: Tx, job_id: str, workspace: str | None) -> Watch | None:
-    """The watch of a job, in the named workspace or, with None, in whichever has it (the newest)."""
+    """The watch of a job in a workspace; with None the newest in any workspace."""
     query = select(watches).where(watches.c.job_id == job_id)
     if workspace is not None:
         query = query.where(watches.c.workspace == workspace)
@@ -135,19 +135,19 @@ def find(tx: Tx, job_id: str, workspace: str | None) -> Watch | None:
     return _watch(row) if row else None
 
 
-def due(tx: Tx, workspace: str, now: Instant, most: int) -> list[Watch]:
-    """Active watches whose poll is due, longest overdue first."""
-    return [_watch(row) for row in tx.execute(_DUE_ONES, {"of": workspace, "now": now, "most": most})]
+def lock_due(tx: Tx, workspace: str, now: Instant, most: int) -> list[Watch]:
+    """Locks active watches whose poll is due, longest overdue first; skips those that another transaction holds."""
+    return [_watch(row) for row in tx.execute(_LOCK_DUE, {"of": workspace, "now": now, "most": most})]
 
 
-def due_hinted(tx: Tx, workspace: str, now: Instant, most: int) -> list[Watch]:
-    """Active watches whose poll is due because Exec's callback came, the longest-waiting first."""
-    return [_watch(row) for row in tx.execute(_HINTED_ONES, {"of": workspace, "now": now, "most": most})]
+def lock_due_hinted(tx: Tx, workspace: str, now: Instant, most: int) -> list[Watch]:
+    """As `lock_due`, for watches whose poll is due because of Exec's callback, the longest-waiting first."""
+    return [_watch(row) for row in tx.execute(_LOCK_DUE_HINTED, {"of": workspace, "now": now, "most": most})]
 
 
 def set_hint(tx: Tx, watch: Watch, at: Instant, why: str) -> None:
-    """Exec's callback came: the watch is polled at `at`, or sooner where that was planned. One that is being polled
-    is left to whoever polls, who finds the hint."""
+    """Records Exec's callback: the watch is polled at `at`, or sooner if that is planned. If the job is being polled
+    right now, that poll will see the hint."""
     update_fields(tx, watch, callback_received_at=at)
     tx.execute(
         update(watches).where(*_is(watch), watches.c.leased.is_(False), watches.c.next_poll_at > at),
@@ -156,12 +156,12 @@ def set_hint(tx: Tx, watch: Watch, at: Instant, why: str) -> None:
 
 
 def postpone(tx: Tx, watch: Watch, at: Instant, why: str) -> None:
-    """A poll that was due is made at `at` instead."""
+    """Postpones a due poll to `at`."""
     tx.execute(update(watches).where(*_is(watch)), {"next_poll_at": at, "next_poll_reason": why})
 
 
 def update_fields(tx: Tx, watch: Watch, **values: Any) -> Watch:
-    """Writes these values of a watch and no others, whoever polls it meanwhile; returns it with them."""
+    """Writes these values of a watch and no others, so that a concurrent poll keeps its own. Returns the new watch."""
     if any(getattr(watch, name) != value for name, value in values.items()):
         tx.execute(update(watches).where(*_is(watch)), values)
     return replace(watch, **values)
@@ -172,7 +172,7 @@ def _is(watch: Watch) -> tuple[ColumnElement[bool], ...]:
 
 
 def unconfirmed(tx: Tx, workspace: str, since: Instant, most: int) -> int:
-    """How many jobs were named by hints since then and not by Exec or anybody else, counted up to `most`."""
+    """How many jobs only callbacks have named since `since`, neither Exec nor a registration; counted up to `most`."""
     rows = (
         select(watches.c.job_id)
         .where(watches.c.workspace == workspace, watches.c.unconfirmed_since >= since)
@@ -183,31 +183,31 @@ def unconfirmed(tx: Tx, workspace: str, since: Instant, most: int) -> int:
 
 
 def next_due(tx: Tx, workspace: str) -> Instant | None:
-    """When the next poll of the workspace is due, None where none waits."""
+    """When the next poll of the workspace is due; None if none is planned."""
     return tx.execute(_NEXT_DUE, {"of": workspace}).scalar()
 
 
 def lease(tx: Tx, chosen: Sequence[Watch], until: Instant) -> list[Watch]:
-    """Puts off the chosen watches to `until`, when whoever polls now is taken for dead.
+    """Leases the chosen watches until `until`; after that, the relay that polls them counts as dead.
 
-    They were read, and locked, in this transaction: nothing but their keys is asked for, or SQLite would take an index
-    that it thinks better, and go through all active watches.
+    This transaction has locked them, so the statement asks for their keys only: with a further condition SQLite would
+    choose another index and scan all active watches.
     """
-    ones = matches_jobs(watches, [(watch.workspace, watch.job_id) for watch in chosen])
-    tx.execute(update(watches).where(ones), {"next_poll_at": until, "leased": True})
+    by_key = matches_jobs(watches, [(watch.workspace, watch.job_id) for watch in chosen])
+    tx.execute(update(watches).where(by_key), {"next_poll_at": until, "leased": True})
     return [replace(watch, next_poll_at=until) for watch in chosen]
 
 
 def release_leases(tx: Tx, leased: Sequence[Watch], now: Instant) -> None:
-    """Polls that were not made are due again; what somebody else has leased meanwhile stays theirs."""
+    """Makes leased watches due again whose polls were not made; watches that another relay leased meanwhile stay."""
     for watch in leased:
         held = (watches.c.leased.is_(True), watches.c.next_poll_at == watch.next_poll_at)
         tx.execute(update(watches).where(*_is(watch), *held), {"next_poll_at": now, "leased": False})
 
 
 def active(tx: Tx, workspace: str, most: int) -> list[Watch]:
-    """Active watches, those due soonest first: what the budget has to carry. Those of which Exec is to call back cost
-    it next to nothing, and are left out."""
+    """Active watches that use the request budget, due soonest first. Watches that wait for Exec's callback cost almost
+    nothing and are left out."""
     query = (
         select(watches)
         .where(watches.c.workspace == workspace, watches.c.next_poll_at.is_not(None), ~_AWAITS_CALLBACK)
@@ -218,9 +218,9 @@ def active(tx: Tx, workspace: str, most: int) -> list[Watch]:
 
 
 def count_polled(tx: Tx, workspace: str, most: int) -> int:
-    """How many `active` would give without a limit; `most` where there are more: counting costs what is counted.
+    """How many watches `active` would return without a limit, counted up to `most`.
 
-    It goes by the time of the next poll for the index's sake: else PostgreSQL may read the table, ended jobs first.
+    Ordered by the next poll, so that PostgreSQL uses the index and does not read the table, ended jobs included.
     """
     carried = (watches.c.workspace == workspace, watches.c.next_poll_at.is_not(None), ~_AWAITS_CALLBACK)
     some = select(literal(1)).where(*carried).order_by(watches.c.next_poll_at).limit(most).subquery()
@@ -228,34 +228,34 @@ def count_polled(tx: Tx, workspace: str, most: int) -> int:
 
 
 def count_active(tx: Tx, workspace: str, most: int) -> int:
-    """How many jobs of the workspace are watched; `most` where there are more."""
+    """How many jobs of the workspace are watched, counted up to `most`."""
     waiting = (watches.c.workspace == workspace, watches.c.next_poll_at.is_not(None))
     some = select(literal(1)).where(*waiting).order_by(watches.c.next_poll_at).limit(most).subquery()
     return tx.execute(select(func.count()).select_from(some)).scalar_one()
 
 
 def save(tx: Tx, watch: Watch) -> None:
-    """Writes the watch as it is now."""
+    """Writes all values of the watch and ends its lease."""
     tx.execute(_SAVE, _row(watch) | {"of": watch.workspace, "of_job": watch.job_id})
 
 
 def release_all(tx: Tx, now: Instant) -> None:
-    """At start, where only this relay uses the store: polls that were under way at a crash are due again."""
+    """Ends all leases, so that polls that a crash interrupted are due now. Only for a relay alone on the store."""
     tx.execute(update(watches).where(watches.c.leased.is_(True)), {"next_poll_at": now, "leased": False})
 
 
 def retry_failed(tx: Tx, workspace: str, now: Instant) -> None:
-    """What stood in the way of polls is gone: those that failed are due, whatever they were to wait for."""
+    """Makes watches due now whose last poll failed, for when the cause of the failures is gone."""
     waiting = (watches.c.workspace == workspace, watches.c.next_poll_at > now, watches.c.leased.is_(False))
     failed = (watches.c.last_error.is_not(None), watches.c.not_found_count == 0)
     tx.execute(update(watches).where(*waiting, *failed), {"next_poll_at": now})
 
 
 def withdraw_if_unwatched(tx: Tx, jobs: Iterable[tuple[str, str]], now: Instant) -> None:
-    """Stops polling those of the jobs (workspace, job id) that no registration waits for any more.
+    """Stops polling those of the jobs (workspace, job id) that have no active registration.
 
-    The caller holds their watches (`lock`, `get_for_update`): else a registration that is added meanwhile is not seen
-    here, and its job is polled no more.
+    The caller holds their watches (`lock`, `get_for_update`): otherwise a registration that is added concurrently is
+    not seen here, and its job is never polled.
     """
     waits = (
         select(registrations.c.id)
@@ -283,11 +283,13 @@ def add_poll(tx: Tx, watch: Watch, poll: Poll) -> None:
 
 
 def matches_jobs(table: Table, jobs: Iterable[tuple[str, str]]) -> ColumnElement[bool]:
-    """Which rows of `table` are of these jobs (workspace, job id): a list of pairs would enter no index on SQLite."""
+    """The condition for rows of these jobs (workspace, job id). SQLite uses no index for a list of pairs."""
     ids = defaultdict(list)
     for workspace, job_id in jobs:
         ids[workspace].append(job_id)
-    return or_(false(), *(and_(table.c.workspace == one, table.c.job_id.in_(ids[one])) for one in ids))
+    return or_(
+        false(), *(and_(table.c.workspace == workspace, table.c.job_id.in_(ids[workspace])) for workspace in ids)
+    )
 
 
 def poll_history(tx: Tx, watch: Watch, most: int) -> list[dict[str, Any]]:
@@ -312,5 +314,5 @@ def page(
         query = query.where(watches.c.workspace == workspace)
     order = (watches.c.created_at, watches.c.job_id, watches.c.workspace)
     rows = tx.execute(paging.apply_page(query, order, page)).all()
-    kept, cursor = paging.split_page(rows, page, order)
-    return [_watch(row) for row in kept], cursor
+    shown, cursor = paging.split_page(rows, page, order)
+    return [_watch(row) for row in shown], cursor

@@ -190,7 +190,7 @@ async def test_the_new_store_goes_on_where_the_old_one_was(sqlite_url: str, post
     now = store.clock()
     assert (await store.read(endpoints.all_standing))[0].secrets == make_endpoint().secrets
     assert len(await store.read(lambda tx: due_deliveries.due(tx, now, 9))) == 2
-    [watch] = await store.write(lambda tx: watches.due(tx, "default", now, 9))
+    [watch] = await store.write(lambda tx: watches.lock_due(tx, "default", now, 9))
     poll = Poll(now, 3, JobFound(ScenarioJob(id="j9", status="queued")))
     await store.write(lambda tx: watches.add_poll(tx, watch, poll))
     assert [one["at"] for one in await store.read(lambda tx: watches.poll_history(tx, watch, 9))] == [NOON, now]

@@ -240,7 +240,7 @@ async def test_without_an_endpoint_the_job_is_watched_for_the_standing_ones(stor
     await store.write(lambda tx: endpoints.add(tx, standing))
     made = await do(store, registration.validate(RegistrationSpec(job_id="j1"), OPEN_RULES, {"default"}))
     assert made.endpoint is None
-    told = await store.write(lambda tx: registrations.subscribers_of_event(tx, "default", "j1", EventType.FAILED))
+    told = await store.write(lambda tx: registrations.lock_subscribers(tx, "default", "j1", EventType.FAILED))
     assert [endpoint.id for endpoint, _ in told] == [standing.id]
 
 
@@ -249,7 +249,7 @@ async def test_an_endpoint_that_is_registered_and_standing_hears_once(store: Sto
     standing = make_endpoint(name="ops")
     await store.write(lambda tx: endpoints.add(tx, standing))
     await do(store, check(callback=None, endpoint="ops", events=(EventType.FAILED,)))
-    subscribers = registrations.subscribers_of_event
+    subscribers = registrations.lock_subscribers
     told = await store.write(lambda tx: subscribers(tx, "default", "j1", EventType.FAILED))
     assert len(told) == 1
     assert await store.write(lambda tx: subscribers(tx, "default", "j1", EventType.COMPLETED)) == []
