@@ -12,7 +12,7 @@ from relay.polling.poller import rate_limit_of
 from relay.store.engine import dialect
 from relay.store.engine.clock import system_clock
 from relay.store.maintenance import backup
-from relay.store.maintenance.restore import Restored, take_over
+from relay.store.maintenance.restore import Restored, carry_over
 
 _MAX_NAMED = 20
 
@@ -42,7 +42,7 @@ def command(path: Path | None, file: Path, yes: bool) -> None:
     if not yes:
         click.confirm(f"Replace {store} by {file} (tables of version {version})?", abort=True)
     minute_limits = {space.name: rate_limit_of(space).minute for space in config.workspaces}
-    prepare = partial(take_over, minute_limits=minute_limits, now=system_clock())
+    prepare = partial(carry_over, minute_limits=minute_limits, now=system_clock())
     restored = backup.restore(config.storage.url, file, aside, prepare)
     kept = f"; the replaced store is {aside}" if aside.exists() else ""
     click.echo(f"{store} is now {file}{kept}. Start the relay.")
@@ -55,7 +55,7 @@ def _lines(restored: Restored) -> list[str]:
         f"API keys that work now: {_listed(restored.keys)}.",
         f"Standing endpoints: {_listed(restored.endpoints)}.",
     ]
-    if restored.took_over:
+    if restored.carried_over:
         lines += [
             f"Deleted since the backup, and restored: {_listed(restored.undeleted)}.",
             f"Rotated since the backup, with the newer secret kept: {_listed(restored.rotated)}.",

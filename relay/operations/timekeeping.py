@@ -1,11 +1,10 @@
-"""Timekeeping: what follows from a clock that is wrong, and from its being set right.
+"""Timekeeping: handles a machine's clock that is wrong, and its correction.
 
-Whether a clock is wrong can't be seen; that it was set can. So in the first minutes of a run, and after its clock was
-set, nothing is given up for its age unless the relay has itself seen that much time go by.
+A relay can't detect that a clock is wrong, only that it was set. So in the first minutes of a run, and after its clock
+was set, nothing is given up for its age unless the relay itself has run for that long.
 
-Sources of the rules: a board without a clock of its own boots with the time of its last shutdown, or with its
-firmware's; one that keeps local time is hours off; a machine that was suspended is behind. NTP sets each within
-minutes.
+Sources of the rules: a board without a clock battery boots with the time of its last shutdown or of its firmware; one
+that keeps local time is hours off; a suspended machine is behind. NTP corrects each within minutes.
 """
 
 from collections.abc import Callable
@@ -16,14 +15,14 @@ from relay.store.engine.database import Store
 from relay.store.tables import clock_shift
 
 UNSURE = 10 * MINUTE
-"""How long after a start, or after the clock was set, nothing that is older than that is given up for its age."""
+"""How long after a start, or after the clock was set, ages are not trusted."""
 
-_BEAT = MINUTE
-"""How often the time is written down, so that the next run knows how late it was."""
+_RECORD_EVERY = MINUTE
+"""How often the time is stored, so that the next run knows when this one ended."""
 
 
 class Timekeeper:
-    """Keeps one relay's time. `begin` comes before anything that goes by the clock, then `keep` with every tick."""
+    """Keeps one relay's clock correct. Call `begin` before anything uses the clock, then `keep` with every tick."""
 
     def __init__(self, store: Store, clock: Callable[[], Instant], owner: str, reach: int, log: Logger) -> None:
         """`reach` is how far ahead, in milliseconds, a poll or an attempt can be planned."""
@@ -34,27 +33,27 @@ class Timekeeper:
         self._counted_longer = 0
 
     async def begin(self) -> None:
-        """The run begins now. Raises StoreError."""
+        """Starts the run. Raises StoreError."""
         now = self._since = self._written_at = self._clock()
         self._sure_from = now + UNSURE
         if self._store.is_behind:
-            text = "this machine's clock is %g s behind what the store has seen; going by %s until it is set right"
+            text = "this machine's clock is %g s behind the store's time; the relay continues from %s until it is set"
             self._log.warning(text, self._store.is_behind / SECOND, to_rfc3339(now))
         last_seen = await self._store.read(clock_shift.last_seen) if self._store.uses_machine_clock else None
         away = max(0, now - last_seen) if last_seen is not None else 0
-        if away <= _BEAT:
+        if away <= _RECORD_EVERY:
             away = 0
-        await self._store.write(lambda tx: clock_shift.forget_the_future(tx, now, self.reach))
+        await self._store.write(lambda tx: clock_shift.limit_pending_times(tx, now, self.reach))
         if self._store.uses_machine_clock:
-            await self._store.write(lambda tx: clock_shift.see(tx, self._owner, now))
-            # A clock that is ahead would forget what was spent; it was not away that long.
+            await self._store.write(lambda tx: clock_shift.record_seen(tx, self._owner, now))
+            # If the clock is ahead, requests spent before the stop would no longer count.
             await self._store.write(lambda tx: clock_shift.count_longer(tx, away, now))
             self._counted_longer = away
 
     async def keep(self) -> None:
-        """Sets the clock, and has plans follow it if it was set by a second or more. Raises StoreError."""
+        """Syncs the clock, and shifts pending times if it was set by a second or more. Raises StoreError."""
         corrected = await self._store.sync_clock()
-        if abs(corrected) >= SECOND:  # a clock that is a little slow or fast is not set, only kept right
+        if abs(corrected) >= SECOND:  # less is drift, which `sync_clock` corrects
             self._unfollowed += corrected
             self._sure_from = self._clock() + UNSURE
         if self._unfollowed:
@@ -65,28 +64,28 @@ class Timekeeper:
             if longer := self._counted_longer:
                 await self._store.write(lambda tx: clock_shift.count_longer(tx, -longer, self._since))
                 self._counted_longer = 0
-        if self._store.uses_machine_clock and now - self._written_at >= _BEAT:
-            await self._store.write(lambda tx: clock_shift.see(tx, self._owner, now))
+        if self._store.uses_machine_clock and now - self._written_at >= _RECORD_EVERY:
+            await self._store.write(lambda tx: clock_shift.record_seen(tx, self._owner, now))
             self._written_at = now
 
     async def _follow(self, by: int) -> None:
         now, since, plans_by = self._clock(), self._since, min(by, self._set_back)
         if self._store.uses_machine_clock:
-            await self._store.write(lambda tx: clock_shift.follow(tx, by, plans_by, since))
+            await self._store.write(lambda tx: clock_shift.shift_pending_times(tx, by, plans_by, since))
             self._since, self._set_back = since + by, max(0, self._set_back - by)
             self._written_at += by
             self._counted_longer = max(0, self._counted_longer + min(by, 0))
         else:
-            await self._store.write(lambda tx: clock_shift.forget_the_future(tx, now, self.reach))
+            await self._store.write(lambda tx: clock_shift.limit_pending_times(tx, now, self.reach))
             self._since = now
         self._unfollowed -= by
         whose = "this machine" if self._store.uses_machine_clock else "the database"
-        self._log.warning("the clock of %s was set by %g s; what is planned follows it", whose, by / SECOND)
+        self._log.warning("the clock of %s was set by %g s; planned polls and deliveries follow it", whose, by / SECOND)
 
     def is_sure(self) -> bool:
-        """Whether the clock has run long enough without being set to give anything up for its age."""
+        """Whether the clock has run long enough without being set, so that ages can be trusted."""
         return self._clock() >= self._sure_from
 
     def seen_since(self) -> Instant:
-        """Since when ages count: what was stamped before this is not taken for older. 0 once the clock is sure."""
+        """The instant before which recorded times are not trusted: ages count from it. 0 once the clock is sure."""
         return 0 if self.is_sure() else self._since

@@ -80,7 +80,7 @@ async def test_writes_work_again_after_a_standby_was_met(folder: Path) -> None:
         ("postgresql://relay:hidden@nohost.invalid/relay", "host name nohost.invalid has no address", "hidden"),
         ("postgresql://relay:hidden@full.invalid/relay", "host name full.invalid has no address", "hidden"),
         ("postgresql://relay:hid@den@127.0.0.1:9/relay", "an @ in a user or password is written %40", "den"),
-        ("postgresql://relay:hidden@127.0.0.1:9/relay?schema=x", "schema is no parameter of PostgreSQL's", "hidden"),
+        ("postgresql://relay:hidden@127.0.0.1:9/relay?schema=x", "schema is not a parameter of PostgreSQL", "hidden"),
         ("postgresql://relay:hidden@127.0.0.1:9/relay?sslmode=x", "the value of sslmode is none", "hidden"),
         ("postgresql://relay:hidden@127.0.0.1:9/relay", "can't be reached: Connection refused", "hidden"),
     ],
@@ -112,7 +112,7 @@ async def test_without_the_driver_the_command_is_told(monkeypatch: pytest.Monkey
 async def test_a_pooler_of_transactions_is_refused(postgres_url: str) -> None:
     """Two connections that share a session of the server; two that have their own are fine."""
     one, two = (dialect.engine(dialect.parse(postgres_url), writer=True, connections=2) for _ in range(2))
-    dialect.refuse_a_pooler_of_transactions(one, two)
+    dialect.refuse_transaction_pooler(one, two)
     shared = create_engine("sqlite://")
 
     @event.listens_for(shared, "connect")
@@ -120,6 +120,6 @@ async def test_a_pooler_of_transactions_is_refused(postgres_url: str) -> None:
         connection.create_function("pg_backend_pid", 0, lambda: 4711)
 
     with pytest.raises(StoreError, match="pool_mode = session"):
-        dialect.refuse_a_pooler_of_transactions(shared, shared)
+        dialect.refuse_transaction_pooler(shared, shared)
     for engine in (one, two, shared):
         engine.dispose()

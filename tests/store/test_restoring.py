@@ -20,7 +20,7 @@ from relay.polling.request_budget import RateLimit
 from relay.store.engine import schema
 from relay.store.engine.database import Store, Tx
 from relay.store.maintenance import backup
-from relay.store.maintenance.restore import Restored, take_over
+from relay.store.maintenance.restore import Restored, carry_over
 from relay.store.tables import api_keys, callback_tokens, endpoints, sessions, workspaces
 from relay.store.tables.api_keys import StoredApiKey
 from relay.store.tables.callback_tokens import CallbackToken
@@ -75,7 +75,7 @@ async def restored(url: str, tmp_path: Path, damage: bytes | None = None) -> Res
     if damage is not None:
         Path(url.removeprefix("sqlite:///")).write_bytes(damage)
     prepare = partial(
-        take_over, minute_limits={name: limit.minute for name, limit in ALLOWANCES.items()}, now=NOON + HOUR + SECOND
+        carry_over, minute_limits={name: limit.minute for name, limit in ALLOWANCES.items()}, now=NOON + HOUR + SECOND
     )
     return backup.restore(url, tmp_path / "copy.db", tmp_path / "aside.db", prepare)
 
@@ -113,7 +113,7 @@ async def test_without_the_replaced_store_the_minute_counts_as_spent(
         with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
             connection.execute("DROP TABLE callback_tokens")
         prepare = partial(
-            take_over,
+            carry_over,
             minute_limits={name: limit.minute for name, limit in ALLOWANCES.items()},
             now=NOON + HOUR + SECOND,
         )
@@ -121,7 +121,7 @@ async def test_without_the_replaced_store_the_minute_counts_as_spent(
     else:
         said = await restored(sqlite_url, tmp_path, damage)
         assert (tmp_path / "aside.db").exists() == bool(damage)
-    assert not said.took_over
+    assert not said.carried_over
     assert said.keys == ("ci", "ops")
     store = await Store.open(sqlite_url)
     ledger = (await store.read(lambda tx: workspaces.get(tx, "default"))).ledger

@@ -13,7 +13,7 @@ from relay.model import HOUR, MINUTE, SECOND
 from relay.sandbox.exec_server import ExecSettings
 from relay.service import Relay
 from relay.store.maintenance import backup
-from relay.store.maintenance.restore import take_over
+from relay.store.maintenance.restore import carry_over
 from tests.flows.conftest import World, world_on
 from tests.make import SECRET
 from tests.torture.verdict import Accepted, Evidence, Verdict, judge
@@ -66,8 +66,8 @@ async def _restore(world: World, copy: Path, aside: Path, *, is_lost: bool) -> N
     if is_lost:
         Path(config.storage.url.removeprefix("sqlite:///")).unlink()
         world.clock.advance(24 * HOUR)  # what was spent of the day since the backup is not known
-    prepare = partial(take_over, minute_limits=minute_limits, now=world.clock())
+    prepare = partial(carry_over, minute_limits=minute_limits, now=world.clock())
     said = backup.restore(config.storage.url, copy, aside, prepare)
-    assert said.took_over is not is_lost
+    assert said.carried_over is not is_lost
     world.relay = await Relay.open(config, world.clock, seed=1)
     await world.settle()

@@ -98,7 +98,7 @@ class Store:
         try:
             if not sqlite:
                 dialect.leave_standbys(writer, reader)
-                dialect.refuse_a_pooler_of_transactions(writer, reader)
+                dialect.refuse_transaction_pooler(writer, reader)
             migrate.upgrade(writer)
             with reader.connect() as tx:
                 behind = _begin(clock, tx)

@@ -1,4 +1,4 @@
-"""The one place where SQLite and PostgreSQL differ."""
+"""All differences between SQLite and PostgreSQL."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack
@@ -38,26 +38,26 @@ _NETWORK = {
     "tcp_user_timeout": "20000",
     "target_session_attrs": "read-write",
 }
-"""A database that is cut off is noticed within half a minute; without these, within hours. One that takes no writes, as
-a standby does, is not connected to: it would be kept after the primary is back."""
+"""libpq detects a lost database within half a minute; without these it takes hours. It connects to no read-only server,
+such as a standby: the connection would stay there after the primary is back."""
 
-_BELL = "relay_bell"
+_CHANNEL = "relay_work"
 
 _SESSION_ID = text("SELECT pg_backend_pid()")
 
 _SESSION = {
-    # A relay whose machine is gone in the middle of a transaction would hold its locks for hours.
+    # Without this, a relay that loses its machine in a transaction would hold its locks for hours.
     "idle_in_transaction_session_timeout": "15s",
     "tcp_keepalives_idle": "10s",
     "tcp_keepalives_interval": "5s",
     "tcp_keepalives_count": "3",
     "lock_timeout": "10s",
 }
-"""What the server is asked for, unless `options` in `storage.url` say otherwise. Our transactions take milliseconds."""
+"""Settings of every session, unless `options` in `storage.url` sets them. Transactions here take milliseconds."""
 
 
 def parse(url: str) -> URL:
-    """The database that a `storage.url` names. Raises StoreError for one that the relay can't use."""
+    """The database of a `storage.url`. Raises StoreError for a database that the relay can't use."""
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -74,27 +74,28 @@ def parse(url: str) -> URL:
 
 
 def with_application_name(url: URL, program: str) -> URL:
-    """The same PostgreSQL, which knows its connections by this name."""
+    """The URL, with this name for its connections in `pg_stat_activity`."""
     return url.update_query_dict({"application_name": program})
 
 
 def display_url(url: URL) -> str:
-    """Where a PostgreSQL is, without who may enter it."""
+    """The URL of a PostgreSQL without user and password."""
     return f"postgresql://{url.host or 'localhost'}{f':{url.port}' if url.port else ''}/{url.database or ''}"
 
 
 def is_sqlite(url: URL) -> bool:
+    """Whether the URL names a SQLite file; else it names a PostgreSQL."""
     return url.get_backend_name() == "sqlite"
 
 
 def engine(url: URL, writer: bool, connections: int, **options: Any) -> Engine:
-    """An engine whose connections are set up for the relay: durable commits, and for SQLite WAL and waiting.
+    """An engine whose connections commit durably, and for SQLite use a write-ahead log and wait for locks.
 
-    `options` are what each of its connections says under `get_execution_options`.
+    Each connection returns `options` from `get_execution_options`.
     """
     if not is_sqlite(url):
         return _postgresql(url, writer, connections, **options)
-    made = create_engine(
+    created = create_engine(
         url,
         poolclass=QueuePool,
         pool_size=connections,
@@ -104,22 +105,22 @@ def engine(url: URL, writer: bool, connections: int, **options: Any) -> Engine:
         execution_options=options,
     )
 
-    @event.listens_for(made, "connect")
+    @event.listens_for(created, "connect")
     def _set_up(connection: Any, _: object) -> None:
-        # The driver's own implicit BEGIN would come too late for SAVEPOINT and BEGIN IMMEDIATE.
+        # The driver's implicit BEGIN comes too late for SAVEPOINT and BEGIN IMMEDIATE.
         connection.isolation_level = None
         for pragma in (f"busy_timeout={_BUSY_MS}", "journal_mode=WAL", "synchronous=FULL", "cache_size=-16000"):
             connection.execute(f"PRAGMA {pragma}").close()
 
-    @event.listens_for(made, "begin")
+    @event.listens_for(created, "begin")
     def _begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
 
-    return made
+    return created
 
 
 def _postgresql(url: URL, writer: bool, connections: int, **options: Any) -> Engine:
-    """Reads see one snapshot, as they do in SQLite, and can't write."""
+    """An engine for PostgreSQL. Readers see one snapshot, as in SQLite, and can't write."""
     reading = {} if writer else {"isolation_level": "REPEATABLE READ"}
     try:
         import psycopg  # noqa: F401 (PostgreSQL's driver is an extra)
@@ -127,7 +128,7 @@ def _postgresql(url: URL, writer: bool, connections: int, **options: Any) -> Eng
         raise StoreError(
             "storage.url names a PostgreSQL, and its driver is not installed: pip install 'exec-relay[postgres]'"
         ) from None
-    made = create_engine(
+    created = create_engine(
         url,
         pool_size=connections,
         max_overflow=0,
@@ -136,33 +137,33 @@ def _postgresql(url: URL, writer: bool, connections: int, **options: Any) -> Eng
         execution_options={**options, "postgresql_readonly": not writer},
         **reading,
     )
-    asked = str(url.query.get("options", ""))
-    settings = "; ".join(f"SET {name} = '{value}'" for name, value in _SESSION.items() if name not in asked)
+    options_in_url = str(url.query.get("options", ""))
+    settings = "; ".join(f"SET {name} = '{value}'" for name, value in _SESSION.items() if name not in options_in_url)
 
-    @event.listens_for(made, "connect")
+    @event.listens_for(created, "connect")
     def _set_up(connection: Any, _: object) -> None:
-        # Not as the connection's own `options`: a pooler between us and the server refuses those.
+        # Not as `options` of the connection: a pooler between the relay and the server refuses those.
         if settings:
             connection.execute(settings)
             connection.commit()
 
-    return made
+    return created
 
 
 def leave_standbys(writer: Engine, reader: Engine) -> None:
-    """A connection of the `writer` that takes no writes is thrown away, with all of both: they lead to a standby."""
+    """Drops all connections of both engines when a write fails because the server has become a standby."""
 
     @event.listens_for(writer, "handle_error")
     def _leave(context: ExceptionContext) -> None:
-        if driver_errors.takes_no_writes(context.original_exception):
+        if driver_errors.is_read_only(context.original_exception):
             context.is_disconnect = context.invalidate_pool_on_disconnect = True
             reader.dispose()
 
 
-def refuse_a_pooler_of_transactions(one: Engine, two: Engine) -> None:
-    """Raises StoreError if two connections share a session of the server, or one changes its session.
+def refuse_transaction_pooler(one: Engine, two: Engine) -> None:
+    """Raises StoreError if two connections share a session of the server, or one connection changes its session.
 
-    Notifications, prepared statements and settings belong to a session. Each engine has an idle connection, or none.
+    Notifications, prepared statements and settings belong to a session. Each engine has at most one idle connection.
     """
     with one.connect() as connection:
         first = connection.execute(_SESSION_ID).scalar_one()
@@ -182,40 +183,40 @@ def _connect_args(url: URL) -> dict[str, str]:
 
 
 def now(tx: Connection) -> Instant:
-    """PostgreSQL's clock, at this moment and not when the transaction began."""
-    asked = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)")
-    said: Instant = tx.execute(asked).scalar_one()
-    return said
+    """PostgreSQL's time now, not at the start of the transaction."""
+    query = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)")
+    milliseconds: Instant = tx.execute(query).scalar_one()
+    return milliseconds
 
 
-def notify(tx: Connection, ringer: str) -> None:
-    """Wakes whoever reads `listen`. Nobody waits for the disk: a ring that is lost costs a tick."""
-    rung = text("SELECT set_config('synchronous_commit', 'off', true), pg_notify(:bell, :ringer)")
-    tx.execute(rung, {"bell": _BELL, "ringer": ringer})
+def notify(tx: Connection, sender: str) -> None:
+    """Wakes all readers of `listen`. Does not wait for the disk: a lost notification only costs a tick."""
+    query = text("SELECT set_config('synchronous_commit', 'off', true), pg_notify(:channel, :sender)")
+    tx.execute(query, {"channel": _CHANNEL, "sender": sender})
 
 
 async def listen(engine: Engine) -> AsyncGenerator[str]:
-    """The ringers, on a connection of its own; once at the beginning ''. Raises StoreError when it is lost."""
+    """The senders of `notify`, read on a separate connection; first ''. Raises StoreError if the connection is lost."""
     import psycopg  # PostgreSQL's driver is an extra
 
-    wish: dict[str, Any] = {**engine.dialect.create_connect_args(engine.url)[1], **_connect_args(engine.url)}
+    arguments: dict[str, Any] = {**engine.dialect.create_connect_args(engine.url)[1], **_connect_args(engine.url)}
     try:
-        async with await psycopg.AsyncConnection.connect(**wish, autocommit=True) as connection:
-            await connection.execute(f"LISTEN {_BELL}")
+        async with await psycopg.AsyncConnection.connect(**arguments, autocommit=True) as connection:
+            await connection.execute(f"LISTEN {_CHANNEL}")
             yield ""
-            async for heard in connection.notifies():
-                yield heard.payload
+            async for notification in connection.notifies():
+                yield notification.payload
     except psycopg.Error as error:
         raise StoreError(driver_errors.explain(error)) from error
 
 
 def lock_file(url: URL) -> ExitStack:
-    """Holds the SQLite file for this process, so that no two relays work in it. As `file_lock.lock_file`."""
+    """Locks the SQLite file for this relay, as `file_lock.lock_file`."""
     return file_lock.lock_file(Path(str(url.database)))
 
 
 def insert_new(tx: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> set[tuple[Any, ...]]:
-    """INSERT, leaving out rows that a unique index already holds. Returns the primary keys of those that were new."""
+    """INSERT of the rows that violate no unique index. Returns the primary keys of the inserted rows."""
     if not rows:
         return set()
     inserted = tx.execute(_insert_new(tx.dialect.name, table), rows if len(rows) > 1 else rows[0])
@@ -223,52 +224,52 @@ def insert_new(tx: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> 
 
 
 def upsert(tx: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    """Writes rows, in the place of those with the same key where there are some. PostgreSQL only."""
+    """Inserts rows, or updates those whose primary key exists. PostgreSQL only."""
     insert = postgresql.insert(table)
     others = {column.name: insert.excluded[column.name] for column in table.columns if not column.primary_key}
     tx.execute(insert.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=others), rows)
 
 
 def reset_sequence(tx: Connection, id: Column[int]) -> None:
-    """PostgreSQL goes on after the highest number of a column that numbers itself."""
+    """Lets PostgreSQL's sequence continue after the highest number of a numbered column."""
     sequence = func.pg_get_serial_sequence(id.table.name, id.name)
     tx.execute(select(func.setval(sequence, select(func.coalesce(func.max(id), 0) + 1).scalar_subquery(), False)))
 
 
 def count_other_connections(tx: Connection) -> int:
-    """How many connections relays, or their imports, have to this PostgreSQL database, this one left out."""
+    """How many other connections of relays or imports this PostgreSQL database has."""
     others = text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
         "AND pid <> pg_backend_pid() AND application_name LIKE 'exec-relay%'"
     )
-    found: int = tx.execute(others).scalar_one()
-    return found
+    count: int = tx.execute(others).scalar_one()
+    return count
 
 
 @cache
 def _insert_new(dialect: str, table: Table) -> Insert:
-    """Made once for each table: to make and compile it costs more than to run it."""
+    """Built once for each table: building and compiling it costs more than running it."""
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     return insert(table).on_conflict_do_nothing().returning(*table.primary_key.columns)
 
 
 _LOST = {"40001", "40P01"}
-"""Serialisation, deadlock: another transaction was first."""
+"""Serialisation failure and deadlock: another transaction was first."""
 _WAITED = "55P03"
 
 
 def is_retryable(error: DBAPIError) -> bool:
-    """Whether a transaction that came to no commit may simply be done again: it lost to another, or its connection is
-    gone, which a new one may not be."""
+    """Whether a transaction that was not committed may succeed if it is tried again: it lost to another one, or it lost
+    its connection."""
     return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _LOST
 
 
 def is_caused_by_statement(error: DBAPIError) -> bool:
-    """Whether one transaction is at fault; a full disk or a lost connection would be so for every other too."""
+    """Whether a statement causes the error. A full disk or a lost connection fails every other transaction too."""
     return not isinstance(error, OperationalError) or getattr(error.orig, "sqlstate", None) in {*_LOST, _WAITED}
 
 
 def to_store_error(error: DBAPIError) -> StoreError:
-    """The database error as the relay's own."""
+    """The database's error as the relay's own, with a text for the operator."""
     kind = ConstraintViolation if isinstance(error, DataError | IntegrityError) else StoreError
     return kind(driver_errors.explain(error.orig))

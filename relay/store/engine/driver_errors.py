@@ -1,4 +1,4 @@
-"""Explaining: what a driver's error means to the operator, without the statement, its values or the password."""
+"""Errors of the database drivers, explained to the operator without statement, values or password."""
 
 import re
 
@@ -8,32 +8,32 @@ _NOT_SUPPORTED = "0A000"
 _LONGEST_REASON = 200
 
 _REASON = re.compile(r"(?:port \d+|socket \"[^\"]*\") failed: (?P<reason>.*)", re.DOTALL)
-"""libpq names the server before it gives its reason: a server's name means nothing."""
+"""libpq names the server before its reason. The name is cut off, so that no meaning matches it by accident."""
 
 
-def takes_no_writes(error: BaseException | None) -> bool:
-    """Whether the server is a standby, or has become one: its connections are of no use, though they read well."""
+def is_read_only(error: BaseException | None) -> bool:
+    """Whether the server is a standby, or has become one: it reads, but accepts no writes."""
     sqlstate = getattr(error, "sqlstate", None)
     return sqlstate == _READ_ONLY or (sqlstate == _NOT_SUPPORTED and "recovery" in str(error))
 
 
 def explain(error: BaseException | None) -> str:
-    """What the driver's error means, and what to do."""
-    said = str(error)
-    found = _REASON.search(said)
-    reason = found["reason"] if found else said
-    if takes_no_writes(error):
+    """The meaning of a driver's error, and what to do about it."""
+    text = str(error)
+    from_libpq = _REASON.search(text)
+    reason = from_libpq["reason"] if from_libpq else text
+    if is_read_only(error):
         return _STANDBY
-    for sign, meaning in _MEANINGS.items():
-        if match := re.search(sign, reason, re.IGNORECASE):
+    for pattern, meaning in _MEANINGS.items():
+        if match := re.search(pattern, reason, re.IGNORECASE):
             return meaning.format(**match.groupdict())
-    if found or re.search("connection", said, re.IGNORECASE):
-        return f"the database can't be reached{_shown(reason)}; is PostgreSQL running, and is storage.url right?"
+    if from_libpq or re.search("connection", text, re.IGNORECASE):
+        return f"the database can't be reached{_first_line(reason)}; is PostgreSQL running, and is storage.url right?"
     return f"the store failed: {type(error).__name__}"
 
 
-def _shown(reason: str) -> str:
-    """The first line of libpq's reason, which never holds the password."""
+def _first_line(reason: str) -> str:
+    """The first line of libpq's reason, which never contains the password."""
     line = (
         reason.strip()
         .partition("\n")[0]
@@ -52,16 +52,16 @@ _STANDBY = (
 
 _MEANINGS = {
     r"(?:invalid uri query parameter:|invalid connection option) \"(?P<name>[^\"]+)\"": (
-        "storage.url: {name} is no parameter of PostgreSQL's; take it out"
+        "storage.url: {name} is not a parameter of PostgreSQL; remove it"
     ),
-    r"invalid (?P<name>\w+) value": "storage.url: the value of {name} is none that PostgreSQL knows",
+    r"invalid (?P<name>\w+) value": "storage.url: PostgreSQL does not accept the value of {name}",
     r"(?:resolve host|translate host name) ['\"](?P<host>[^'\"]*)['\"]": (
         "storage.url: the host name {host} has no address; is it spelt right, and can this machine resolve it?"
     ),
     "does not support ssl": "the database does not speak TLS, which sslmode in storage.url asks for",
     "certificate": "the database's TLS certificate is not accepted; see sslmode and sslrootcert in storage.url",
     "session is read-only|in recovery|hot standby": _STANDBY,
-    "locked": "the store is locked by another process; close whatever else has the database open",
+    "locked": "the store is locked by another process; close the other program that has the database open",
     "readonly": "the store can't be written: the file or its folder is read-only for this user",
     "read-only": "the store can't be written: the database is read-only",
     "full": "the store can't be written: the disk is full",
@@ -70,10 +70,10 @@ _MEANINGS = {
     "not a database": "the file that storage.url names is not a SQLite database",
     "malformed": "the SQLite file is damaged; restore it from a backup",
     "disk i/o": "the disk failed while the store was read or written",
-    "lock timeout": "another transaction holds what is to be changed; does somebody else work in the database?",
+    "lock timeout": "another transaction holds the rows or tables to change; is another program using the database?",
     "too many": "PostgreSQL has no connection left; raise its max_connections, or run fewer relays",
     "connection slots": "PostgreSQL has no connection left; raise its max_connections, or run fewer relays",
-    "database .* does not exist": "PostgreSQL has no such database; make it (`createdb`), or set storage.url right",
-    "role .* does not exist": "PostgreSQL has no such user; make it (`createuser`), or set storage.url right",
+    "database .* does not exist": "PostgreSQL has no such database; create it (`createdb`), or correct storage.url",
+    "role .* does not exist": "PostgreSQL has no such user; create it (`createuser`), or correct storage.url",
     "password": "PostgreSQL refused the user or password of storage.url",
 }

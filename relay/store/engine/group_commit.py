@@ -1,7 +1,6 @@
-"""The writer: one thread that commits many transactions at once.
+"""Group commit: one thread commits all waiting transactions together, so that one sync of the disk serves them all.
 
-Whatever waited while the disk synced is committed together (group commit). Where one of it is at fault, the others are
-committed without it.
+If one of them fails, the others are committed without it.
 """
 
 import asyncio
@@ -25,36 +24,36 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 
 TRIES = 5
-"""How often a transaction is begun that lost to another, or whose connection is gone."""
+"""How often a transaction is tried that lost to another one or lost its connection."""
 
 _BATCH = 256
 
-_LONGEST = 0.25
-"""Seconds after which a batch is committed, and what it has not begun waits for the next."""
+_MAX_BATCH_SECONDS = 0.25
+"""Seconds after which a batch is committed. Transactions that it has not started wait for the next batch."""
 
 _Work = Callable[[Connection, Sequence[Any]], Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Request:
-    """A transaction that waits: `work` gives for each of some items a result, in their order."""
+    """A waiting transaction: `work` returns one result for each item, in the same order."""
 
     work: _Work
     item: Any
     future: asyncio.Future[Any]
     is_batched: bool
-    """Whether others may be made by the same call of `work`."""
+    """Whether one call of `work` may get the items of other requests too."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """What a transaction raised."""
+    """The exception of a transaction, in the place of its result."""
 
     error: Exception
 
 
 class _CommitOutcomeUnknown(Exception):
-    """The commit itself failed. Whether it took place nobody knows, so nothing is done again."""
+    """The commit itself failed. It may have taken effect, so nothing is tried again."""
 
     def __init__(self, error: DBAPIError) -> None:
         super().__init__()
@@ -64,7 +63,7 @@ class _CommitOutcomeUnknown(Exception):
 class GroupCommitWriter:
     """Writes to one database, until `close`.
 
-    While thousands of batched transactions wait (a flood of registrations), each commit has room for the others too.
+    While thousands of batched requests wait (a flood of registrations), half of each batch is free for single ones.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -73,22 +72,22 @@ class GroupCommitWriter:
         self._single: deque[_Request] = deque()
         self._batched: deque[_Request] = deque()
         self._ended = False
-        # One, on PostgreSQL too: it commits all that waits together, so that a second would find nothing to do.
+        # One thread, on PostgreSQL too: it commits all waiting requests together, so a second would have nothing to do.
         self._thread = threading.Thread(target=self._write_forever, name="store-write", daemon=True)
         self._thread.start()
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """The result of `work`, once it is committed. Raises StoreError, and whatever `work` raises."""
+        """The result of `work`, after the commit. Raises StoreError, and every exception of `work`."""
         result: T = await self._submit(lambda tx, _: [work(tx)], None, is_batched=False)
         return result
 
     async def write_batched(self, work: Callable[[Connection, Sequence[Item]], Sequence[T]], item: Item) -> T:
-        """As `write`; all items that wait at once for the same `work` are given to it at once."""
+        """As `write`; one call of `work` gets all items that wait for it at the same time."""
         result: T = await self._submit(work, item, is_batched=True)
         return result
 
     def close(self) -> None:
-        """Commits what waits, then ends. Takes as long as that does."""
+        """Commits all waiting requests, then ends the thread. Blocks until then."""
         self._requests.put(None)
         self._thread.join()
 
@@ -102,11 +101,11 @@ class GroupCommitWriter:
         while self._receive():
             batch = [first.popleft() for _ in range(min(len(first), _BATCH - min(len(second), _BATCH // 2)))]
             batch += [second.popleft() for _ in range(min(len(second), _BATCH - len(batch)))]
-            self._commit_together(sorted(batch, key=_places(batch)))
-            first, second = second, first  # a batch may be cut short: what it left out is first now
+            self._commit_together(sorted(batch, key=_position_of_work(batch)))
+            first, second = second, first  # a batch may be cut short: its rest is first now
 
     def _receive(self) -> bool:
-        """Sorts what has come, and waits for something. False is the end."""
+        """Moves new requests to their queues; waits if there are none. False after `close`, when all are done."""
         while not self._ended and not (self._requests.empty() and (self._single or self._batched)):
             request = self._requests.get()
             if request is None:
@@ -118,60 +117,69 @@ class GroupCommitWriter:
     def _queue_of(self, request: _Request) -> deque[_Request]:
         return self._batched if request.is_batched else self._single
 
-    def _commit_together(self, batch: list[_Request], apart: bool = False, tries: int = TRIES) -> None:
-        """Commits all in one transaction; where one of them is at fault, without it, or each in one of its own."""
+    def _commit_together(self, batch: list[_Request], in_savepoints: bool = False, tries: int = TRIES) -> None:
+        """Commits the batch in one transaction; if one request fails, the others without it."""
         try:
-            done = self._try(batch, apart)
-        except _CommitOutcomeUnknown as unsure:
-            _resolve(batch, [_Failed(dialect.to_store_error(unsure.error))] * len(batch))
+            results = self._try(batch, in_savepoints)
+        except _CommitOutcomeUnknown as unknown:
+            _fail(batch, dialect.to_store_error(unknown.error))
         except DBAPIError as error:
-            if len(batch) > 1 and dialect.is_caused_by_statement(error):
-                for request in batch:
-                    self._commit_together([request])
-            elif tries > 1 and dialect.is_retryable(error):
-                self._commit_together(batch, apart, tries - 1)
-            else:
-                _resolve(batch, [_Failed(dialect.to_store_error(error))] * len(batch))
+            self._commit_after_database_error(batch, in_savepoints, tries, error)
         except Exception as error:
-            if len(batch) > 1 and not apart:
-                self._commit_together(batch, apart=True)
+            if len(batch) > 1 and not in_savepoints:
+                self._commit_together(batch, in_savepoints=True)
             else:
-                _resolve(batch, [_Failed(error)] * len(batch))
+                _fail(batch, error)
         else:
-            _resolve(batch[: len(done)], done)
-            for request in reversed(batch[len(done) :]):
+            _resolve(batch[: len(results)], results)
+            for request in reversed(batch[len(results) :]):
                 self._queue_of(request).appendleft(request)
 
-    def _try(self, batch: Sequence[_Request], apart: bool) -> list[Any]:
-        """What each transaction gave, or raised where they are kept `apart`, which costs a savepoint each.
+    def _commit_after_database_error(
+        self, batch: list[_Request], in_savepoints: bool, tries: int, error: DBAPIError
+    ) -> None:
+        """Commits each request alone if one of them causes the error, or tries the batch again if that can help."""
+        if len(batch) > 1 and dialect.is_caused_by_statement(error):
+            for request in batch:
+                self._commit_together([request])
+        elif tries > 1 and dialect.is_retryable(error):
+            self._commit_together(batch, in_savepoints, tries - 1)
+        else:
+            _fail(batch, dialect.to_store_error(error))
 
-        The list is shorter if they take long: what was not begun is left out.
+    def _try(self, batch: Sequence[_Request], in_savepoints: bool) -> list[Any]:
+        """The results of the requests. `in_savepoints` the result of a failed one is `_Failed`; each costs a savepoint.
+
+        The list is shorter if the batch takes long: it ends before the requests that were not started.
         """
         with self._engine.connect() as connection, connection.begin() as transaction:
-            done: list[Any] = []
-            until = time.monotonic() + _LONGEST
-            for work, some in groupby(batch, attrgetter("work")):
-                items = [request.item for request in some]
-                done += [_in_savepoint(connection, work, item) for item in items] if apart else work(connection, items)
+            results: list[Any] = []
+            until = time.monotonic() + _MAX_BATCH_SECONDS
+            for work, requests in groupby(batch, attrgetter("work")):
+                items = [request.item for request in requests]
+                if in_savepoints:
+                    results += [_in_savepoint(connection, work, item) for item in items]
+                else:
+                    results += work(connection, items)
                 if time.monotonic() > until:
                     break
             try:
                 transaction.commit()
             except DBAPIError as error:
                 raise _CommitOutcomeUnknown(error) from error
-            return done
+            return results
 
 
-def _places(batch: Sequence[_Request]) -> Callable[[_Request], int]:
-    """What sorts those for the same work to where the first of them is."""
+def _position_of_work(batch: Sequence[_Request]) -> Callable[[_Request], int]:
+    """A sort key that moves requests for the same work to the position of the first of them."""
     first: dict[_Work, int] = {}
-    for place, request in enumerate(batch):
-        first.setdefault(request.work, place)
+    for position, request in enumerate(batch):
+        first.setdefault(request.work, position)
     return lambda request: first[request.work]
 
 
 def _in_savepoint(connection: Connection, work: _Work, item: Any) -> Any:
-    """What a transaction within a larger one gave or raised, and in that case did not leave."""
+    """The result of `work` for one item in a savepoint, or its exception, after which its changes are rolled back."""
     try:
         with connection.begin_nested():
             return work(connection, [item])[0]
@@ -181,18 +189,22 @@ def _in_savepoint(connection: Connection, work: _Work, item: Any) -> Any:
         return _Failed(error)
 
 
-def _resolve(requests: Sequence[_Request], done: Sequence[Any]) -> None:
-    """Resolves futures, each event loop once: to wake one costs as much as a small statement."""
+def _fail(requests: Sequence[_Request], error: Exception) -> None:
+    _resolve(requests, [_Failed(error)] * len(requests))
+
+
+def _resolve(requests: Sequence[_Request], results: Sequence[Any]) -> None:
+    """Resolves futures, waking each event loop once: waking one costs as much as a small statement."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
-    for request, result in zip(requests, done, strict=True):
+    for request, result in zip(requests, results, strict=True):
         by_loop.setdefault(request.future.get_loop(), []).append((request.future, result))
-    for loop, some in by_loop.items():
-        with suppress(RuntimeError):  # it was closed: nobody waits any more
-            loop.call_soon_threadsafe(_resolve_all, some)
+    for loop, pairs in by_loop.items():
+        with suppress(RuntimeError):  # the loop is closed: nothing waits for the results
+            loop.call_soon_threadsafe(_resolve_all, pairs)
 
 
-def _resolve_all(done: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
-    for future, result in done:
+def _resolve_all(pairs: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, result in pairs:
         if future.done():  # the caller was cancelled
             continue
         if isinstance(result, _Failed):

@@ -1,6 +1,6 @@
 """The tables. Instants are BIGINT milliseconds, JSON is TEXT: the same on SQLite and PostgreSQL.
 
-An index named `*_due` holds only the rows that wait for something, so that a claim costs what is due, not what exists.
+An index named `*_due` holds only rows that wait, so that the cost of a lease depends on due rows, not on all rows.
 """
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text, false
@@ -32,7 +32,7 @@ workspaces = Table(
     _text("pause_kind", nullable=True),
     _count("consecutive_failures"),
 )
-"""One row per workspace, shared by all replicas: what was spent of its budget, what was learned, why it waits."""
+"""One row for each workspace, shared by all relays: spent requests, learned durations and arrivals, pause."""
 
 watches = Table(
     "watches",
@@ -100,7 +100,7 @@ callback_tokens = Table(
     _instant("old_token_valid_until"),
     _instant("last_callback_at"),
 )
-"""Who may say that a job of the workspace ended: Exec, which was given the token in a callback's URL."""
+"""The token in a workspace's callback URL, by which the relay recognises Exec's callbacks."""
 
 polls = Table(
     "polls",
@@ -142,8 +142,8 @@ Index("endpoints_by_name", endpoints.c.name, unique=True)
 Index("endpoints_by_fingerprint", endpoints.c.fingerprint, unique=True)
 Index("endpoints_by_time", endpoints.c.created_at, endpoints.c.id)
 Index("endpoints_of_kind", endpoints.c.kind, endpoints.c.created_at, endpoints.c.id)
-_troubled = endpoints.c.disabled_at.is_not(None) | endpoints.c.failing_since.is_not(None)
-Index("endpoints_failing", endpoints.c.failing_since, sqlite_where=_troubled, postgresql_where=_troubled)
+_failing = endpoints.c.disabled_at.is_not(None) | endpoints.c.failing_since.is_not(None)
+Index("endpoints_failing", endpoints.c.failing_since, sqlite_where=_failing, postgresql_where=_failing)
 
 registrations = Table(
     "registrations",
@@ -151,7 +151,7 @@ registrations = Table(
     _text("id", primary_key=True),
     _text("workspace"),
     _text("job_id"),
-    _text("endpoint_id"),  # '' where the job is watched for the standing endpoints only
+    _text("endpoint_id"),  # '' if the job is watched for the standing endpoints only
     _text("status"),
     _text("events"),
     _text("metadata"),
@@ -258,7 +258,7 @@ idempotency = Table(
     _text("answer"),
     _instant("created_at", nullable=False),
 )
-"""Answers kept for `Idempotency-Key`, in the same transaction as what they answered."""
+"""Responses stored by `Idempotency-Key`, in the transaction of their request."""
 Index("idempotency_by_time", idempotency.c.created_at)
 
 leader_leases = Table(
@@ -268,7 +268,7 @@ leader_leases = Table(
     _text("owner"),
     _instant("until", nullable=False),
 )
-"""What one relay does for all on the store: who, and until when nobody else does."""
+"""Work that one relay does for all: its owner, and until when the lease lasts."""
 
 store_compatibility = Table(
     "store_compatibility",
@@ -277,7 +277,7 @@ store_compatibility = Table(
     _text("oldest"),
     _text("closed", nullable=True),
 )
-"""One row, 0: the oldest version of the tables whose relays may work in these, and, where none may, why."""
+"""One row, 0: the oldest version whose relays can work in these tables, and the reason if relays are locked out."""
 
 import_parts = Table(
     "import_parts",
@@ -286,7 +286,7 @@ import_parts = Table(
     Column("part", BigInteger, primary_key=True, autoincrement=False),
     _text("digest"),
 )
-"""What `relay import` has copied into this store: parts of the other one's tables, and what each held."""
+"""The parts of another store's tables that `relay import` has copied into this one, with a digest of each."""
 
 sessions = Table(
     "sessions",
@@ -296,7 +296,7 @@ sessions = Table(
     _text("csrf"),
     _instant("expires_at", nullable=False),
 )
-"""The dashboard's sessions, by the hash of what the browser holds."""
+"""The dashboard's sessions, by the hash of the cookie."""
 
 api_keys = Table(
     "api_keys",
@@ -309,7 +309,7 @@ api_keys = Table(
     _instant("last_used_at"),
     _instant("revoked_at"),
 )
-"""Keys of the API that `relay keys` made, beside those of the configuration."""
+"""API keys that `relay keys` created. The configuration may hold others."""
 Index("api_keys_by_hash", api_keys.c.hash, unique=True)
 Index(
     "api_keys_by_name",

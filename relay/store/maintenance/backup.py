@@ -1,6 +1,6 @@
-"""Copies of a SQLite store: made while a relay works in it, and put back while none does.
+"""Backup and restore of a SQLite store. A relay may use the store during a backup, not during a restore.
 
-PostgreSQL has its own tools for both, `pg_dump` and `pg_restore`, and better ones.
+PostgreSQL has its own tools for both, such as `pg_dump` and `pg_restore`.
 """
 
 import os
@@ -18,14 +18,14 @@ from relay.store.engine import dialect
 
 T = TypeVar("T")
 
-_NOT_OURS = "is no store of a relay, or is damaged"
+_NOT_A_STORE = "is not a relay's store, or is damaged"
 
 
 def back_up(url: str, target: Path) -> int:
-    """Copies the store at `url` to the new file `target`, as it is at one instant. Returns its bytes.
+    """Copies the store at `url`, as of one instant, to the new file `target`. Returns its size in bytes.
 
-    A relay may be at work in it meanwhile, and is not held up. The copy is checked before it gets its name: a file at
-    `target` is a whole one, also after a crash. Raises StoreError.
+    A relay that uses the store is not delayed. The copy is checked before it gets its name: a file at `target` is
+    complete, even after a crash. Raises StoreError.
     """
     source = _file(dialect.parse(url))
     if not source.exists():
@@ -44,45 +44,45 @@ def back_up(url: str, target: Path) -> int:
 
 
 def restore(url: str, backup: Path, previous_copy: Path, prepare: Callable[[Path, Path | None], T]) -> T:
-    """Puts a backup in the place of the store at `url`; what was there is kept as `previous_copy`.
+    """Replaces the store at `url` by a backup; the replaced file stays as `previous_copy`.
 
-    `prepare` is given a copy of the backup before it takes that place, and the store that it is to replace, None if
-    there is none; what it returns is returned.
+    `prepare` gets the copy of the backup before it is put in place, and the store to be replaced (None if there is
+    none). Returns the result of `prepare`.
 
-    Raises StoreError where a relay is at work in the store, another program has it open, or the backup is none.
+    Raises StoreError if a relay uses the store, another program has it open, or the backup is not a store.
     """
     parsed = dialect.parse(url)
-    place = _file(parsed)
+    store = _file(parsed)
     check(backup)
     try:
-        with dialect.lock_file(parsed), _temporary_copy(place) as copy:
+        with dialect.lock_file(parsed), _temporary_copy(store) as copy:
             shutil.copyfile(backup, copy)
-            is_there = place.exists() and place.stat().st_size > 0
+            is_there = store.exists() and store.stat().st_size > 0
             if is_there:
-                _checkpoint(place)
-            prepared = prepare(copy, place if is_there else None)
+                _checkpoint(store)
+            prepared = prepare(copy, store if is_there else None)
             if is_there:
-                os.link(place, previous_copy)
+                os.link(store, previous_copy)
             for end in ("-wal", "-shm"):  # of a store whose file was lost, or is damaged
-                if is_there and Path(f"{place}{end}").exists():
-                    os.replace(f"{place}{end}", f"{previous_copy}{end}")
-                Path(f"{place}{end}").unlink(missing_ok=True)
-            _publish(copy, place)
+                if is_there and Path(f"{store}{end}").exists():
+                    os.replace(f"{store}{end}", f"{previous_copy}{end}")
+                Path(f"{store}{end}").unlink(missing_ok=True)
+            _publish(copy, store)
             return prepared
     except OSError as error:
-        raise StoreError(f"the store {place} could not be replaced: {error.strerror}") from None
+        raise StoreError(f"the store {store} could not be replaced: {error.strerror}") from None
 
 
 def check(path: Path) -> str:
-    """The version of the tables in a copy. Raises StoreError where it is no whole store of a relay."""
+    """The version of the tables in a copy. Raises StoreError if it is not a complete store."""
     try:
         with closing(sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True)) as connection:
-            [(found,)] = connection.execute("PRAGMA quick_check(1)").fetchall()
+            [(integrity,)] = connection.execute("PRAGMA quick_check(1)").fetchall()
             [(version,)] = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     except (sqlite3.Error, ValueError):
-        raise StoreError(f"{path} {_NOT_OURS}") from None
-    if found != "ok":
-        raise StoreError(f"{path} {_NOT_OURS}: {found}")
+        raise StoreError(f"{path} {_NOT_A_STORE}") from None
+    if integrity != "ok":
+        raise StoreError(f"{path} {_NOT_A_STORE}: {integrity}")
     return str(version)
 
 
@@ -94,7 +94,7 @@ def _file(url: URL) -> Path:
 
 @contextmanager
 def _temporary_copy(target: Path) -> Iterator[Path]:
-    """An empty file beside `target` that only we may read; gone at the end, unless it was kept."""
+    """An empty file beside `target` that only this user may read; deleted at the end unless it was published."""
     copy = target.with_name(f".{target.name}.unfinished")
     try:
         copy.unlink(missing_ok=True)
@@ -107,24 +107,25 @@ def _temporary_copy(target: Path) -> Iterator[Path]:
         copy.unlink(missing_ok=True)
 
 
-def _checkpoint(place: Path) -> None:
-    """Brings what the write-ahead log holds into the file, so that the file is all there is.
+def _checkpoint(store: Path) -> None:
+    """Writes the write-ahead log into the file, so that the file is complete.
 
-    Raises StoreError while anybody else has the file open: the log would stay, and be taken for the next file's.
+    Raises StoreError while another program has the file open: its log would stay, and SQLite would apply it to the
+    next file.
     """
-    with closing(sqlite3.connect(place, timeout=1)) as connection:
+    with closing(sqlite3.connect(store, timeout=1)) as connection:
         try:
             [(mode,)] = connection.execute("PRAGMA journal_mode=DELETE").fetchall()
         except sqlite3.OperationalError:
             mode = "locked"
-        except sqlite3.DatabaseError:  # damaged: all of it is kept as it is
+        except sqlite3.DatabaseError:  # damaged: all files are kept as they are
             return
     if mode != "delete":
-        raise StoreError(f"another program has the store {place} open (Litestream?); stop it, and restore then")
+        raise StoreError(f"another program has the store {store} open (Litestream?); stop it, and restore then")
 
 
 def _publish(copy: Path, target: Path) -> None:
-    """Gives a file its name once all of it is on the disk."""
+    """Renames a file after its content is synced to the disk."""
     for path, flags in ((copy, os.O_RDONLY), (target.parent, os.O_RDONLY | os.O_DIRECTORY)):
         if path == target.parent:
             os.replace(copy, target)

@@ -1,7 +1,7 @@
-"""What a backup takes over from the store that it replaces: what must not go back with the rest.
+"""Restoring a backup: state that must not go back is carried over from the replaced store.
 
-Spent budget is spent; a key that was revoked, a callback token or a secret that was rotated away may be in hands that
-are not to use it again. Sealed values are taken as they are: they are bound to the row, which has the same id.
+Spent requests stay spent. Revoked keys, and rotated callback tokens and secrets, may be known to others and must not
+work again. Encrypted values are copied as they are: they are bound to their row, which has the same id.
 """
 
 import sqlite3
@@ -14,7 +14,7 @@ from relay.model import Instant, usage_ledger
 from relay.store.engine import dialect, migrate
 from relay.store.tables.workspaces import decode_ledger
 
-_TAKE_OVER = (
+_CARRY_OVER = (
     """UPDATE main.api_keys
        SET revoked_at = (SELECT old.revoked_at FROM replaced.api_keys old WHERE old.id = api_keys.id)
        WHERE revoked_at IS NULL
@@ -32,32 +32,32 @@ _KEEP_LEDGER = """INSERT INTO main.workspaces (name, ledger) VALUES (?, ?)
 _NAME = "coalesce(name, id)"
 _ROTATED = """SELECT coalesce(main.endpoints.name, main.endpoints.id) FROM main.endpoints
     JOIN replaced.endpoints old USING (id) WHERE main.endpoints.secrets != old.secrets ORDER BY 1"""
-_BACK = f"""SELECT {_NAME} FROM main.endpoints WHERE id NOT IN (SELECT id FROM replaced.endpoints) ORDER BY 1"""  # noqa: S608
+_UNDELETED = f"""SELECT {_NAME} FROM main.endpoints WHERE id NOT IN (SELECT id FROM replaced.endpoints) ORDER BY 1"""  # noqa: S608
 _KEYS = "SELECT name FROM main.api_keys WHERE revoked_at IS NULL ORDER BY name"
 _STANDING = f"SELECT {_NAME} FROM main.endpoints WHERE kind = 'standing' ORDER BY 1"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What lives again, by name; an endpoint without a name by its id."""
+    """The result of a restore. Endpoints and keys by name, endpoints without a name by id."""
 
-    took_over: bool
+    carried_over: bool
     """Whether the replaced store could be read."""
     keys: tuple[str, ...]
-    """That work now."""
+    """The keys that work now."""
     endpoints: tuple[str, ...]
-    """The standing ones."""
+    """The standing endpoints."""
     undeleted: tuple[str, ...] = ()
-    """Endpoints that had been deleted since the backup."""
+    """Endpoints that were deleted after the backup and exist again."""
     rotated: tuple[str, ...] = ()
-    """Endpoints whose secret is not the backup's: the replaced store's was taken."""
+    """Endpoints that keep the secret of the replaced store, which is newer than the backup's."""
 
 
-def take_over(copy: Path, replaced: Path | None, minute_limits: Mapping[str, int], now: Instant) -> Restored:
-    """Brings the tables of a backup's copy up to date, ends its sessions, and takes over what must not go back.
+def carry_over(copy: Path, replaced: Path | None, minute_limits: Mapping[str, int], now: Instant) -> Restored:
+    """Upgrades the tables of a backup's copy, deletes its sessions, and carries state over from the replaced store.
 
-    If the replaced store can't be read, each workspace's requests of this minute count as spent. Raises StoreError for
-    a backup of a newer relay.
+    If the replaced store can't be read, all requests of this minute count as spent: `minute_limits` gives their number
+    for each workspace. Raises StoreError for a backup of a newer relay.
     """
     engine = dialect.engine(dialect.parse(f"sqlite:///{copy}"), writer=True, connections=1)
     try:
@@ -65,44 +65,44 @@ def take_over(copy: Path, replaced: Path | None, minute_limits: Mapping[str, int
     finally:
         engine.dispose()
     with closing(sqlite3.connect(copy.absolute().as_uri(), uri=True, isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode=DELETE").fetchall()  # all there is, is in the one file
+        connection.execute("PRAGMA journal_mode=DELETE").fetchall()  # no second file holds data
         connection.execute("PRAGMA synchronous=FULL")
         undeleted: tuple[str, ...] = ()
         rotated: tuple[str, ...] = ()
-        took_over = False
+        carried_over = False
         if replaced is not None:
             with suppress(sqlite3.DatabaseError):
-                undeleted, rotated = _take_over(connection, replaced)
-                took_over = True
-        if not took_over:
+                undeleted, rotated = _carry_over(connection, replaced)
+                carried_over = True
+        if not carried_over:
             _use_up_the_minute(connection, minute_limits, now)
         connection.execute("DELETE FROM sessions")
-        return Restored(took_over, _names(connection, _KEYS), _names(connection, _STANDING), undeleted, rotated)
+        return Restored(carried_over, _names(connection, _KEYS), _names(connection, _STANDING), undeleted, rotated)
 
 
-def _take_over(connection: sqlite3.Connection, replaced: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Endpoints that had been deleted, and those whose secret had been rotated. All of it, or nothing."""
+def _carry_over(connection: sqlite3.Connection, replaced: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Endpoints deleted since the backup, and those with rotated secrets. Carries over everything or nothing."""
     connection.execute("ATTACH ? AS replaced", (replaced.absolute().as_uri() + "?mode=ro",))
     connection.execute("BEGIN")
     try:
-        found = _names(connection, _BACK), _names(connection, _ROTATED)
-        known = dict(connection.execute(_LEDGERS.format("main")).fetchall())
+        changed = _names(connection, _UNDELETED), _names(connection, _ROTATED)
+        ledgers = dict(connection.execute(_LEDGERS.format("main")).fetchall())
         for name, ledger in connection.execute(_LEDGERS.format("replaced")).fetchall():
-            spent = usage_ledger.of_both(decode_ledger(ledger), decode_ledger(known.get(name)))
+            spent = usage_ledger.of_both(decode_ledger(ledger), decode_ledger(ledgers.get(name)))
             connection.execute(_KEEP_LEDGER, (name, spent.to_json()))
-        for statement in _TAKE_OVER:
+        for statement in _CARRY_OVER:
             connection.execute(statement)
     except BaseException:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
-    return found
+    return changed
 
 
 def _use_up_the_minute(connection: sqlite3.Connection, minute_limits: Mapping[str, int], now: Instant) -> None:
-    known = dict(connection.execute(_LEDGERS.format("main")).fetchall())
+    ledgers = dict(connection.execute(_LEDGERS.format("main")).fetchall())
     for name, requests in minute_limits.items():
-        used = usage_ledger.with_minute_spent(decode_ledger(known.get(name)), requests, now)
+        used = usage_ledger.with_minute_spent(decode_ledger(ledgers.get(name)), requests, now)
         connection.execute(_KEEP_LEDGER, (name, used.to_json()))
 
 

@@ -1,9 +1,8 @@
-"""Moving: what a SQLite file holds is copied into PostgreSQL while a relay works in it, and once more when it stopped.
+"""The move from SQLite to PostgreSQL: copies the store while a relay works in it, and once more after it has stopped.
 
-A table is copied part by part, a part being a range of SQLite's own row numbers. What a part held is noted with its
-copy, so that a later round reads all and copies only what has changed: nobody has to say what was done meanwhile, and a
-round that is broken off is gone on with. Until the end no relay may start in the new store, and after it none in the
-old one.
+A table is copied in parts; a part is a range of SQLite's row numbers. A digest of each part is stored with its copy, so
+that a later round reads everything and copies only the parts that changed. An interrupted round continues. Until the
+end, relays are locked out of the new store; after it, out of the old one.
 """
 
 import hashlib
@@ -34,22 +33,22 @@ from relay.store.maintenance import reencrypt
 from relay.store.tables import outbox, watches
 
 CHUNK = 1_000
-"""Rows of a part at the most: so many are copied in one transaction."""
+"""The most rows of a part, which one transaction copies."""
 
 TABLES = [table for table in metadata.sorted_tables if table not in (leader_leases, import_parts, store_compatibility)]
-"""All but what a store says of itself."""
+"""The tables to copy: all except those about the store itself."""
 
 Progress = Callable[[int, int], None]
-"""Hears how many rows of how many a round has come to."""
+"""Gets the number of rows that a round has read, and the number in all."""
 
 _WORK = (watch_rows, registrations, events, deliveries)
-_ONCE = [index for table in TABLES for index in table.indexes if index.unique]
-"""Parts that were copied at different times may contradict each other in what is there only once, until the end."""
+_UNIQUE_INDEXES = [index for table in TABLES for index in table.indexes if index.unique]
+"""Unique indexes are dropped until the end, because parts copied at different times may violate them meanwhile."""
 _rowid = literal_column("rowid", BigInteger)
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
+def _with_store_errors() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
@@ -57,9 +56,9 @@ def _in_words() -> Iterator[None]:
 
 
 class SqliteToPostgres:
-    """One move: `open` it, `copy` as often as one likes, `finish` it when the old relay has stopped, and `close` it.
+    """One move: `open` it, `copy` any number of times, `finish` it after the old relay has stopped, and `close` it.
 
-    All of them raise StoreError. Whatever is broken off, the same move can be opened again.
+    All of them raise StoreError. After an interruption the same move can be opened again.
     """
 
     def __init__(self, source_url: str, target_url: str, part: int, versions: Sequence[Path]) -> None:
@@ -82,7 +81,7 @@ class SqliteToPostgres:
         )
 
     @classmethod
-    @_in_words()
+    @_with_store_errors()
     def open(
         cls,
         source_url: str,
@@ -91,7 +90,7 @@ class SqliteToPostgres:
         part: int = CHUNK,
         versions: Sequence[Path] = migrate.VERSIONS,
     ) -> "SqliteToPostgres":
-        """Judges both stores, and closes the new one to relays. A move's parts are the same each time."""
+        """Checks both stores and locks relays out of the new one. `part` is the same each time a move is opened."""
         move = cls(source_url, target_url, part, versions)
         try:
             move._check_source(source_url, cipher)
@@ -101,17 +100,17 @@ class SqliteToPostgres:
             raise
         return move
 
-    @_in_words()
+    @_with_store_errors()
     def copy(self, progress: Progress) -> int:
-        """One round: copies what is not there yet as it is here. Returns how many rows were written."""
+        """One round: copies the parts that are new or have changed. Returns how many rows were written."""
         with self._old.connect() as tx:
             total = sum(_count(tx, table) for table in TABLES)
         read = written = 0
         for table in TABLES:
-            known = self._known(table)
+            digests = self._digests(table)
             for part, rows in self._parts(table):
                 digest = hashlib.blake2b(repr(rows).encode(), digest_size=16).hexdigest()
-                if known.get(part) != digest:
+                if digests.get(part) != digest:
                     self._write(table, part, rows, digest)
                     written += len(rows)
                 read += len(rows)
@@ -119,7 +118,7 @@ class SqliteToPostgres:
         return written
 
     def lock_source(self) -> bool:
-        """Whether the old relay has stopped. From then on none can start there until `close`."""
+        """Whether the old relay has stopped. If so, none can start there until `close`."""
         if self._lock is None:
             try:
                 self._lock = dialect.lock_file(self._file)
@@ -127,29 +126,29 @@ class SqliteToPostgres:
                 return False
         return True
 
-    @_in_words()
+    @_with_store_errors()
     def finish(self, progress: Progress) -> int:
-        """The last round; then the old store is closed and the new one open. Returns how many rows were written."""
+        """The last round; then relays may start in the new store only. Returns how many rows were written."""
         if not self.lock_source():
             raise StoreError(f"a relay is at work in {self.path}; stop it first")
         written = self.copy(progress)
         for table in TABLES:
             self._delete_missing(table)
         with self._new.begin() as tx:
-            for index in _ONCE:
+            for index in _UNIQUE_INDEXES:
                 index.create(tx, checkfirst=True)
             dialect.reset_sequence(tx, polls.c.id)
             now = dialect.now(tx)
             outbox.release(tx, now)
             watches.release_all(tx, now)
-        self._close_old()
+        self._lock_out_old()
         with self._new.begin() as tx:
             tx.execute(delete(import_parts))
             migrate.lock_out(tx, None)
         return written
 
     def close(self) -> None:
-        """Ends all connections, and lets the old store go."""
+        """Closes all connections and unlocks the old store."""
         self._old.dispose()
         self._new.dispose()
         if self._lock is not None:
@@ -172,29 +171,29 @@ class SqliteToPostgres:
     def _begin(self) -> None:
         migrate.upgrade(self._new, self._unfinished, self._versions)
         with self._new.begin() as tx:
-            begun = migrate.is_locked_out(tx)
-            if not begun and self._is_moved:
+            resumed = migrate.is_locked_out(tx)
+            if not resumed and self._is_moved:
                 raise StoreError(self._moved)
-            if not begun and any(tx.execute(select(table).limit(1)).first() for table in _WORK):
+            if not resumed and any(tx.execute(select(table).limit(1)).first() for table in _WORK):
                 raise StoreError("storage.url names a store that has jobs already; import into an empty database")
             migrate.lock_out(tx, self._unfinished)
-        # In this order: who starts from now on is refused, and who had started before is seen.
+        # In this order: a relay that starts from now on is refused, and one that started before is counted here.
         with self._new.begin() as tx:
-            if at_work := dialect.count_other_connections(tx) > 0:
-                migrate.lock_out(tx, self._unfinished if begun else None)
+            if in_use := dialect.count_other_connections(tx) > 0:
+                migrate.lock_out(tx, self._unfinished if resumed else None)
             else:
-                for index in _ONCE:
+                for index in _UNIQUE_INDEXES:
                     index.drop(tx, checkfirst=True)
-        if at_work:
+        if in_use:
             raise StoreError("a relay, or another import, is at work in storage.url; stop it first")
 
-    def _known(self, table: Table) -> dict[int, str]:
+    def _digests(self, table: Table) -> dict[int, str]:
         query = select(import_parts.c.part, import_parts.c.digest).where(import_parts.c.of == table.name)
         with self._new.connect() as tx:
             return {row.part: row.digest for row in tx.execute(query)}
 
     def _parts(self, table: Table) -> Iterator[tuple[int, Sequence[Row[Any]]]]:
-        """The parts of a table, each read in a moment of its own: what reads longer keeps SQLite's log from ending."""
+        """The parts of a table, each read in its own transaction: a longer one lets SQLite's write-ahead log grow."""
         last = -1
         while True:
             with self._old.connect() as tx:
@@ -212,23 +211,23 @@ class SqliteToPostgres:
             dialect.upsert(tx, import_parts, [{"of": table.name, "part": part, "digest": digest}])
 
     def _delete_missing(self, table: Table) -> None:
-        """Deletes what is no longer in the old store, where the new one has more."""
+        """Deletes rows that are no longer in the old store, if the new one has more."""
         with self._old.connect() as old, self._new.connect() as new:
             if _count(old, table) == _count(new, table):
                 return
         key = list(table.primary_key.columns)
-        one, place = tuple_(*key) if len(key) > 1 else key[0], None
+        row_key, last = tuple_(*key) if len(key) > 1 else key[0], None
         while True:
             query = select(*key).order_by(*key).limit(CHUNK)
             with self._old.connect() as old, self._new.begin() as new:
-                there = _keys(new.execute(query if place is None else query.where(one > place)))
-                if not there:
+                copied = _keys(new.execute(query if last is None else query.where(row_key > last)))
+                if not copied:
                     return
-                kept = set(_keys(old.execute(select(*key).where(one.in_(there)))))
-                new.execute(delete(table).where(one.in_([place for place in there if place not in kept])))
-            place = there[-1]
+                remaining = set(_keys(old.execute(select(*key).where(row_key.in_(copied)))))
+                new.execute(delete(table).where(row_key.in_([value for value in copied if value not in remaining])))
+            last = copied[-1]
 
-    def _close_old(self) -> None:
+    def _lock_out_old(self) -> None:
         engine = dialect.engine(self._file, writer=True, connections=1)
         with engine.begin() as tx:
             migrate.lock_out(tx, self._moved)
@@ -240,12 +239,12 @@ def _count(tx: Tx, table: Table) -> int:
 
 
 def _keys(rows: Iterable[Row[Any]]) -> list[Any]:
-    """What their one column holds, or all of them."""
+    """The value of the only column of each row, or the tuple of all columns."""
     return [row[0] if len(row) == 1 else tuple(row) for row in rows]
 
 
 def _storable(row: Row[Any]) -> dict[str, Any]:
-    """The row without NUL characters in its texts, which PostgreSQL does not keep."""
+    """The row without NUL characters in its texts, which PostgreSQL does not store."""
     return {
         name: value.replace("\x00", "\ufffd") if isinstance(value, str) else value
         for name, value in row._mapping.items()

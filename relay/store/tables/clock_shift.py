@@ -1,8 +1,8 @@
-"""Plans: what is to be done when. They follow a clock that is set, so that nothing waits longer than it was to.
+"""Pending times follow a clock that is set, so that nothing waits longer than intended.
 
-A clock that is set on makes due what would be due by now: what is planned stays as it is. One that is set back would
-make everything wait for so much longer: then plans go back with it. What was only stamped since the relay started is
-moved either way: it was stamped by a clock that was wrong, and what is judged by it is how long ago that was.
+A clock that is set forward makes pending work due; its times stay. A clock that is set back would delay everything by
+as much: pending times go back with it. Times that were recorded since the relay started are shifted either way: they
+were recorded by a wrong clock, and only their age counts.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _SINCE: BindParameter[int] = bindparam("since", type_=BigInteger)
 
 _WATCH_LEASED = watches.c.leased.is_(True)
 _DELIVERY_LEASED = deliveries.c.leased_by.is_not(None)
-_STAMPS = (
+_RECORDED = (
     *(
         watches.c[name]
         for name in ("created_at", "last_poll_at", "not_found_since", "callback_received_at", "unconfirmed_since")
@@ -30,94 +30,94 @@ _STAMPS = (
 )
 
 
-def _moved(column: Column[int], *which: object) -> Update:
+def _shifted(column: Column[int], *which: object) -> Update:
     return update(column.table).where(column.is_not(None), *which).values({column.name: column + _BY})  # type: ignore[arg-type]
 
 
-def _stamped(column: Column[int]) -> Update:
+def _shifted_if_recent(column: Column[int]) -> Update:
     active = (watches.c.next_poll_at.is_not(None),) if column.table is watches else ()
-    return _moved(column, column >= _SINCE, *active)
+    return _shifted(column, column >= _SINCE, *active)
 
 
-_PLANS = (
-    _moved(watches.c.next_poll_at, ~_WATCH_LEASED),
-    _moved(deliveries.c.next_attempt_at, deliveries.c.leased_by.is_(None)),
-    _moved(endpoints.c.paused_until),
-    _moved(endpoints.c.next_slot_at),
-    _moved(
+_SHIFT_PENDING = (
+    _shifted(watches.c.next_poll_at, ~_WATCH_LEASED),
+    _shifted(deliveries.c.next_attempt_at, deliveries.c.leased_by.is_(None)),
+    _shifted(endpoints.c.paused_until),
+    _shifted(endpoints.c.next_slot_at),
+    _shifted(
         workspaces.c.paused_until, or_(workspaces.c.pause_kind.is_(None), workspaces.c.pause_kind != "rate_limited")
     ),
 )
-_LEASES = (
-    _moved(watches.c.next_poll_at, _WATCH_LEASED),
-    _moved(deliveries.c.next_attempt_at, _DELIVERY_LEASED),
-    _moved(leader_leases.c.until),
+_SHIFT_LEASES = (
+    _shifted(watches.c.next_poll_at, _WATCH_LEASED),
+    _shifted(deliveries.c.next_attempt_at, _DELIVERY_LEASED),
+    _shifted(leader_leases.c.until),
 )
-_STAMPED = tuple(_stamped(column) for column in _STAMPS)
+_SHIFT_RECORDED = tuple(_shifted_if_recent(column) for column in _RECORDED)
 
-_LEDGERS = (
+_LOCK_LEDGERS = (
     select(workspaces.c.name, workspaces.c.ledger)
     .where(workspaces.c.ledger.is_not(None))
     .order_by(workspaces.c.name)
     .with_for_update()
 )
-_KEEP_LEDGER = update(workspaces).where(workspaces.c.name == bindparam("of"))
-_KEEP_PAUSE = _KEEP_LEDGER.where(workspaces.c.pause_kind == "rate_limited", workspaces.c.paused_until.is_not(None))
+_SAVE_LEDGER = update(workspaces).where(workspaces.c.name == bindparam("of"))
+_SAVE_PAUSE = _SAVE_LEDGER.where(workspaces.c.pause_kind == "rate_limited", workspaces.c.paused_until.is_not(None))
 
 
-def follow(tx: Tx, by: int, plans_by: int, since: Instant) -> None:
-    """The clock was set by `by` milliseconds; `since` is when the relay started, by the clock as it was before.
+def shift_pending_times(tx: Tx, by: int, plans_by: int, since: Instant) -> None:
+    """Shifts times after the clock was set by `by` milliseconds. `since` is the relay's start, by the old clock.
 
-    What is planned goes `plans_by` with it. What was stamped since then, leases, and what was spent go all the way.
+    Pending times are shifted by `plans_by`; times recorded since the start, leases and spent requests by `by`.
     """
-    for statement in _PLANS if plans_by else ():
+    for statement in _SHIFT_PENDING if plans_by else ():
         tx.execute(statement, {"by": plans_by})
-    for statement in _LEASES:
+    for statement in _SHIFT_LEASES:
         tx.execute(statement, {"by": by})
-    for statement in _STAMPED:
+    for statement in _SHIFT_RECORDED:
         tx.execute(statement, {"by": by, "since": since})
-    for row in tx.execute(_LEDGERS).all():
+    for row in tx.execute(_LOCK_LEDGERS).all():
         ledger = decode_ledger(row.ledger)
         moved = usage_ledger.shifted(ledger, by)
-        if ledger.limited_at < since:  # Exec's wait was begun by the right clock
+        if ledger.limited_at < since:  # the pause began by the right clock
             moved = replace(moved, limited_at=ledger.limited_at, paused_until=ledger.paused_until)
         else:
-            tx.execute(_KEEP_PAUSE, {"of": row.name, "paused_until": moved.paused_until})
-        tx.execute(_KEEP_LEDGER, {"of": row.name, "ledger": moved.to_json()})
+            tx.execute(_SAVE_PAUSE, {"of": row.name, "paused_until": moved.paused_until})
+        tx.execute(_SAVE_LEDGER, {"of": row.name, "ledger": moved.to_json()})
 
 
 def count_longer(tx: Tx, by: int, before: Instant) -> None:
-    """What was spent before `before` counts `by` milliseconds longer; a negative number: shorter again."""
-    for row in tx.execute(_LEDGERS).all():
+    """Lets requests spent before `before` count `by` milliseconds longer, or shorter if it is negative."""
+    for row in tx.execute(_LOCK_LEDGERS).all():
         moved = usage_ledger.moved_before(decode_ledger(row.ledger), by, before)
-        tx.execute(_KEEP_LEDGER, {"of": row.name, "ledger": moved.to_json()})
+        tx.execute(_SAVE_LEDGER, {"of": row.name, "ledger": moved.to_json()})
 
 
-def forget_the_future(tx: Tx, now: Instant, reach: int) -> None:
-    """Nothing is planned further ahead than `reach`, and nothing was spent later than now: a clock was ahead.
+def limit_pending_times(tx: Tx, now: Instant, reach: int) -> None:
+    """Limits pending times to `now + reach` and spent requests to `now`, because a clock was ahead.
 
-    Doing it twice does no more than once, so that each relay on a store may.
+    Idempotent, so that each relay on a store may call it.
     """
     too_far = {"now": now, "too_far": now + reach}
-    for statement in _NOW_INSTEAD:
+    for statement in _DUE_NOW:
         tx.execute(statement, too_far)
-    for row in tx.execute(_LEDGERS).all():
+    for row in tx.execute(_LOCK_LEDGERS).all():
         ledger = decode_ledger(row.ledger)
         if (kept := usage_ledger.not_ahead(ledger, now)) != ledger:
-            tx.execute(_KEEP_LEDGER, {"of": row.name, "ledger": kept.to_json()})
+            tx.execute(_SAVE_LEDGER, {"of": row.name, "ledger": kept.to_json()})
 
 
 _NOW: BindParameter[int] = bindparam("now", type_=BigInteger)
 _TOO_FAR: BindParameter[int] = bindparam("too_far", type_=BigInteger)
-_PLANNED = (watches.c.next_poll_at, deliveries.c.next_attempt_at)
-_NOW_INSTEAD = tuple(
+_PENDING = (watches.c.next_poll_at, deliveries.c.next_attempt_at)
+_DUE_NOW = tuple(
     update(column.table).where(column > _TOO_FAR).values({column.name: _NOW})
-    for column in (*_PLANNED, endpoints.c.paused_until, endpoints.c.next_slot_at)
+    for column in (*_PENDING, endpoints.c.paused_until, endpoints.c.next_slot_at)
 )
 
 
 def too_far(tx: Tx, names: Sequence[str], at: Instant) -> tuple[int, Instant | None]:
-    """How many polls of these workspaces, and deliveries, are planned later than `at`; and the latest of them."""
+    """How many polls of these workspaces and deliveries are planned later than `at`, and the latest planned time."""
     attempts = select(deliveries.c.next_attempt_at.label("at")).where(deliveries.c.next_attempt_at > at)
     polls = [
         select(watches.c.next_poll_at).where(watches.c.workspace == name, watches.c.next_poll_at > at) for name in names
@@ -128,12 +128,12 @@ def too_far(tx: Tx, names: Sequence[str], at: Instant) -> tuple[int, Instant | N
 
 
 def last_seen(tx: Tx) -> Instant | None:
-    """The newest instant that a relay on this store has seen, to the minute; None for a store of none yet."""
+    """The newest instant that a relay on this store has recorded, to the minute; None in a new store."""
     return tx.execute(select(leader_leases.c.until).where(leader_leases.c.name == LAST_SEEN)).scalar()
 
 
-def see(tx: Tx, owner: str, now: Instant) -> None:
-    """The relay has seen this instant."""
+def record_seen(tx: Tx, owner: str, now: Instant) -> None:
+    """Records that the relay has seen this instant."""
     row = {"name": LAST_SEEN, "owner": owner, "until": now}
     if not dialect.insert_new(tx, leader_leases, [row]):
         tx.execute(update(leader_leases).where(leader_leases.c.name == LAST_SEEN), {"owner": owner, "until": now})

@@ -71,7 +71,7 @@ def test_no_backup_is_overwritten(tmp_path: Path) -> None:
     [
         ("sqlite:///{}/none.db", "there is no store at"),
         ("postgresql://relay:marked@localhost/relay", "use pg_dump"),
-        ("sqlite:///{}/odd.db", "is no store of a relay|could not be copied"),
+        ("sqlite:///{}/odd.db", "is not a relay's store|could not be copied"),
     ],
 )
 def test_what_can_not_be_copied_is_said(url: str, said: str, tmp_path: Path) -> None:

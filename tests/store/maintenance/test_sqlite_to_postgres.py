@@ -232,7 +232,7 @@ async def test_a_move_that_died_between_the_two_stores_is_ended(sqlite_url: str,
     await filled(sqlite_url, FieldCipher())
     moving = SqliteToPostgres.open(sqlite_url, postgres_url, FieldCipher())
     assert moving.lock_source()
-    moving._close_old()
+    moving._lock_out_old()
     moving.close()
     move(sqlite_url, postgres_url)
     await (await Store.open(postgres_url)).aclose()

@@ -58,7 +58,7 @@ async def test_plans_go_with_the_clock_so_far_as_they_are_to(store: Store, by: i
     """Back with one that is set back; and on only so far as they were set back before."""
     await fill(store)
     before = await planned(store)
-    await store.write(lambda tx: clock_shift.follow(tx, by, plans_by, NOON))
+    await store.write(lambda tx: clock_shift.shift_pending_times(tx, by, plans_by, NOON))
     assert await planned(store) == tuple(at + plans_by for at in before if at is not None)
 
 
@@ -66,13 +66,13 @@ async def test_plans_go_with_the_clock_so_far_as_they_are_to(store: Store, by: i
 async def test_what_was_stamped_since_the_start_is_moved_and_nothing_older(store: Store, by: int) -> None:
     """How long a job is watched, and an endpoint fails, counts by the clock that stamped it; what ended stays."""
     await fill(store)
-    await store.write(lambda tx: clock_shift.follow(tx, by, 0, NOON - 2 * MINUTE))
+    await store.write(lambda tx: clock_shift.shift_pending_times(tx, by, 0, NOON - 2 * MINUTE))
     moved = await store.read(lambda tx: watches.find(tx, "j1", None))
     assert moved is not None
     assert (moved.created_at, moved.last_poll_at, moved.not_found_since) == (NOON - HOUR, NOON - MINUTE + by, None)
     [endpoint] = await store.read(lambda tx: endpoints.all_standing(tx))
     assert endpoint.failing_since == NOON - DAY
-    await store.write(lambda tx: clock_shift.follow(tx, by, 0, NOON - 2 * DAY))
+    await store.write(lambda tx: clock_shift.shift_pending_times(tx, by, 0, NOON - 2 * DAY))
     again = await store.read(lambda tx: watches.find(tx, "j1", None))
     assert again is not None
     assert again.created_at == NOON - HOUR + by
@@ -86,7 +86,7 @@ async def test_leases_are_as_long_as_before(store: Store) -> None:
     await fill(store)
     await store.write(lambda tx: claim_due(tx, NOON + MINUTE, NOON + 2 * MINUTE))
     await store.write(lambda tx: watches.lease(tx, [WATCH], NOON + 3 * MINUTE))
-    await store.write(lambda tx: clock_shift.follow(tx, DAY, 0, NOON))
+    await store.write(lambda tx: clock_shift.shift_pending_times(tx, DAY, 0, NOON))
     poll, attempt, *_ = await planned(store)
     assert (poll, attempt) == (NOON + DAY + 3 * MINUTE, NOON + DAY + 2 * MINUTE)
 
@@ -95,7 +95,7 @@ async def test_leases_are_as_long_as_before(store: Store) -> None:
 async def test_what_was_spent_is_spent(store: Store, by: int) -> None:
     """As long as before, by the clock that was set, and at most a bin longer."""
     await fill(store)
-    await store.write(lambda tx: clock_shift.follow(tx, by, 0, NOON))
+    await store.write(lambda tx: clock_shift.shift_pending_times(tx, by, 0, NOON))
     ledger = (await store.read(lambda tx: workspaces.get(tx, "default"))).ledger
     allowance = RateLimit(10, 10, 1.0)
 
@@ -130,7 +130,7 @@ async def test_what_no_schedule_reaches_is_known_and_made_due(store: Store) -> N
     early = NOON - 2 * DAY
     assert await store.read(lambda tx: clock_shift.too_far(tx, ["default"], early + REACH)) == (2, NOON + MINUTE)
     for _ in range(2):
-        await store.write(lambda tx: clock_shift.forget_the_future(tx, early, REACH))
+        await store.write(lambda tx: clock_shift.limit_pending_times(tx, early, REACH))
     assert await store.read(lambda tx: clock_shift.too_far(tx, ["default"], early + REACH)) == (0, None)
     poll, attempt, paused, _ = await planned(store)
     assert (poll, attempt, paused) == (early, early, early)
@@ -153,7 +153,7 @@ async def test_plans_within_reach_stay(store: Store) -> None:
     """A start by the right clock changes nothing."""
     await fill(store)
     before = await planned(store)
-    await store.write(lambda tx: clock_shift.forget_the_future(tx, NOON, REACH))
+    await store.write(lambda tx: clock_shift.limit_pending_times(tx, NOON, REACH))
     assert await planned(store) == before
 
 
@@ -161,7 +161,7 @@ async def test_the_time_is_written_down(store: Store) -> None:
     """The newest word counts, also one that is earlier: the clock was set back."""
     assert await store.read(clock_shift.last_seen) is None
     for at in (NOON, NOON + MINUTE, NOON - DAY):
-        await store.write(lambda tx, at=at: clock_shift.see(tx, "own_1", at))  # type: ignore[misc]
+        await store.write(lambda tx, at=at: clock_shift.record_seen(tx, "own_1", at))  # type: ignore[misc]
         assert await store.read(clock_shift.last_seen) == at
 
 
@@ -169,5 +169,5 @@ async def test_a_delivery_that_is_held_stays_held(store: Store) -> None:
     """It has no plan that could follow anything."""
     await fill(store)
     await store.write(lambda tx: tx.execute(update(deliveries), {"next_attempt_at": None}))
-    await store.write(lambda tx: clock_shift.follow(tx, -HOUR, -HOUR, NOON))
+    await store.write(lambda tx: clock_shift.shift_pending_times(tx, -HOUR, -HOUR, NOON))
     assert await store.read(due_deliveries.next_due) is None
