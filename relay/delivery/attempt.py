@@ -12,6 +12,7 @@ from relay.egress.http_client import MAX_BODY_READ
 from relay.egress.result import HttpResponse, SendResult
 from relay.model import Attempt, DeliveryStatus, DueDelivery, Endpoint, Instant, new_id, to_rfc3339
 from relay.signing import standard_webhooks
+from relay.store.engine import dialect
 from relay.store.tables.outbox import DeliveryUpdate, LeasedDelivery
 from relay.telemetry import trace_context
 
@@ -111,14 +112,9 @@ def to_attempt(sent: CompletedAttempt, decision: AttemptDecision) -> Attempt:
         duration_ms=0 if sent.discard_response else sent.duration_ms,
         status_code=answer.status if answer else None,
         outcome=decision.outcome,
-        error=_storable(decision.error) if decision.error else None,
-        response=_storable(answer.body[:RESPONSE_KEPT].decode("utf-8", "replace")) if answer else "",
+        error=dialect.storable(decision.error) if decision.error else None,
+        response=dialect.storable(answer.body[:RESPONSE_KEPT].decode("utf-8", "replace")) if answer else "",
     )
-
-
-def _storable(text: str) -> str:
-    """The text without NUL characters, which PostgreSQL refuses."""
-    return text.replace("\x00", "\ufffd")
 
 
 def to_delivery_update(sent: CompletedAttempt, decision: AttemptDecision, now: Instant) -> DeliveryUpdate:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from relay import formats
 from relay.model import Instant
 from relay.store.engine.database import Store, Tx
+from relay.store.engine.paging import WalkPosition
 from relay.store.tables import deliveries
-from relay.store.tables.deliveries import Cursor, DeliveryFilter
+from relay.store.tables.deliveries import DeliveryFilter
 
 BATCH = 500
 """Deliveries that one transaction makes due again: a single transaction for all would hold up every other."""
@@ -21,7 +22,7 @@ async def resend_matching(
     """
     count, cursor = 0, None
 
-    def work(tx: Tx) -> tuple[int, Cursor | None]:
+    def work(tx: Tx) -> tuple[int, WalkPosition | None]:
         return deliveries.resend_batch(tx, which, now, min(BATCH, most - count), formats.min_interval, cursor)
 
     while count < most:

@@ -13,7 +13,7 @@ class ArrivalHistory:
     """Jobs registered, by hour. At most 337 numbers."""
 
     hours: tuple[tuple[int, int], ...] = ()
-    """(hour since the epoch, jobs), oldest first, hours without jobs left out, of the last seven days."""
+    """(hour since the epoch, jobs) of the last seven days, oldest first, without empty hours."""
     since: int | None = None
     """The hour in which counting began."""
 
@@ -23,13 +23,13 @@ class ArrivalHistory:
 
     @classmethod
     def from_json(cls, text: str) -> "ArrivalHistory":
-        """What `to_json` wrote. Raises ValueError where the text is none of it."""
+        """The history that `to_json` wrote. Raises ValueError for any other text."""
         try:
             raw = json.loads(text)
             hours = tuple(sorted((int(hour), int(jobs)) for hour, jobs in raw["hours"][-KEPT_HOURS:]))
             since = None if raw["since"] is None else int(raw["since"])
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise ValueError(f"these are no arrivals: {error}") from None
+            raise ValueError(f"not an arrival history: {error}") from None
         if any(not 0 < jobs <= MOST_JOBS for _, jobs in hours):
-            raise ValueError("these are no arrivals: a number of jobs is out of range")
+            raise ValueError("not an arrival history: a number of jobs is out of range")
         return cls(hours, since)

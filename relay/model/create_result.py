@@ -1,5 +1,4 @@
-"""Creating a job at Exec: what may come of it. The adapter (`polling/exec_client.py`) turns Exec's answer into one of
-these."""
+"""The result of creating a job at Exec. `polling/exec_client.py` turns each answer into one of these values."""
 
 from dataclasses import dataclass
 
@@ -8,29 +7,29 @@ from relay.model import ScenarioJob
 
 @dataclass(frozen=True, slots=True)
 class JobCreated:
-    """Exec has the job: made now, or by an earlier call with the same request_id."""
+    """Exec has the job, created now or by an earlier call with the same request_id."""
 
     job: ScenarioJob
 
 
 @dataclass(frozen=True, slots=True)
 class JobRejected:
-    """Exec made no job, and said why, in its own words."""
+    """Exec created no job; `message` is its reason."""
 
     status: int
     code: str
     message: str
-    """For people; holds no key."""
+    """For people; contains no key."""
     retry_after: int | None = None
-    """Milliseconds, where Exec asked for them."""
+    """Milliseconds to wait, if Exec asks for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobCreationUnknown:
-    """No usable answer: the job may have been made, or not."""
+    """No usable answer: the job may or may not have been created."""
 
     kind: str
-    """`status`, `timeout`, `connection` or `malformed`, as of a poll's fault."""
+    """`status`, `timeout`, `connection` or `malformed`, as `PollFailed.kind`."""
     detail: str
 
 

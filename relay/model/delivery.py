@@ -1,4 +1,4 @@
-"""Deliveries, and the attempts to make them."""
+"""Deliveries and their attempts."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,7 +16,7 @@ class DeliveryStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One event × one endpoint: the outbox row. The body is made once and sent verbatim on every attempt."""
+    """One event for one endpoint: a row of the outbox. Every attempt sends the same body."""
 
     id: str
     event_id: str
@@ -28,17 +28,17 @@ class Delivery:
     status: DeliveryStatus
     body: bytes = field(repr=False)
     attempts: int
-    """Attempts made, by schedule or by hand."""
+    """All attempts, scheduled ones and resends."""
     attempts_in_run: int
-    """Attempts of the present run through the schedule; a resend starts it anew."""
+    """Attempts in the current run of the schedule; a resend restarts it."""
     created_at: Instant
     next_attempt_at: Instant | None
-    """None unless `pending`. While an attempt is under way: when its lease runs out."""
+    """None unless `pending`, or if it is held. During an attempt: when its lease expires."""
     ended_at: Instant | None = None
     reason: str | None = None
-    """Why it failed or was cancelled, in words."""
+    """Why it failed or was cancelled, as a sentence."""
     trace: str | None = None
-    """That of its registration, else of the job's watch."""
+    """The trace of its registration, or else of the job's watch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +53,9 @@ class Attempt:
     started_at: Instant
     duration_ms: int
     status_code: int | None
-    """None where no answer came."""
+    """None without an answer."""
     outcome: str
     """`delivered`, or the kind of failure: `status`, `redirect`, `timeout`, `connection`, `blocked`, ..."""
     error: str | None
     response: str
-    """The first 4 KiB of the answer's body."""
+    """The first 4 KiB of the response body."""

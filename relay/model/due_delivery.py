@@ -1,4 +1,4 @@
-"""A delivery that is due, and what is known of its endpoint: what decides whether its attempt may begin."""
+"""A due delivery with the state of its endpoint, from which admission control decides whether it may start."""
 
 from dataclasses import dataclass
 
@@ -20,4 +20,4 @@ class DueDelivery:
     failures: int
     """Failed attempts in a row at the endpoint."""
     next_slot_at: Instant | None = None
-    """When another relay's attempt at the endpoint lets the next one begin."""
+    """Before this instant another relay's attempt at the endpoint excludes others."""

@@ -8,24 +8,24 @@ from typing import Any
 from relay.times import DAY, HOUR
 
 KEPT = 200
-"""Durations kept, of the jobs that began last."""
+"""How many durations are kept: those of the jobs that started last."""
 KEPT_UNFINISHED = 20
 KEPT_QUEUE_TIMES = 20
 LONGEST = DAY / 1_000
 """Seconds: a longer duration is not kept."""
 READY = 0.9
-"""The share of jobs that is taken to have ended when they are registered, before any was: so many that first polls of
-once are given up only after some hundred jobs have shown them to be useless, and where the budget is short."""
+"""The prior share of jobs that have ended before they are registered. It is high, so that immediate first polls stop
+only after some hundred jobs have shown them to be useless, or if the budget is short."""
 
 
 @dataclass(frozen=True, slots=True)
 class DurationHistory:
-    """What was observed of one workspace's jobs. At most 440 numbers."""
+    """The observed durations of one workspace's jobs. At most 440 numbers."""
 
     completed: tuple[tuple[int, float], ...] = ()
-    """(start, ln duration) of jobs that ended, by their start; seconds since the epoch, and of seconds."""
+    """(start, ln duration) of ended jobs, by start. Start in seconds since the epoch, duration in seconds."""
     unfinished: tuple[int, ...] = ()
-    """Starts of jobs that did not end, seconds since the epoch."""
+    """Starts of jobs that never ended, in seconds since the epoch."""
     queue_times: tuple[float, ...] = ()
     """Seconds from creation to start, the newest last."""
     share_already_ended: float = READY
@@ -37,20 +37,20 @@ class DurationHistory:
 
     @classmethod
     def from_json(cls, text: str) -> "DurationHistory":
-        """What `to_json` wrote. Raises ValueError where the text is none of it."""
+        """The history that `to_json` wrote. Raises ValueError for any other text."""
         try:
             raw = json.loads(text)
-            seen = sorted((int(start), _number(log)) for start, log in raw["completed"][-KEPT:])
-            never = [int(start) for start in raw["unfinished"][-KEPT_UNFINISHED:]]
-            waits = [_number(wait) for wait in raw["queue_times"][-KEPT_QUEUE_TIMES:]]
-            ready = min(max(_number(raw.get("share_already_ended", READY)), 0.0), 1.0)
+            completed = sorted((int(start), _number(log)) for start, log in raw["completed"][-KEPT:])
+            unfinished = [int(start) for start in raw["unfinished"][-KEPT_UNFINISHED:]]
+            queue_times = [_number(wait) for wait in raw["queue_times"][-KEPT_QUEUE_TIMES:]]
+            share = min(max(_number(raw.get("share_already_ended", READY)), 0.0), 1.0)
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise ValueError(f"these are no durations: {error}") from None
+            raise ValueError(f"not a duration history: {error}") from None
         return cls(
-            tuple((start, log) for start, log in seen if -3 <= log <= math.log(LONGEST)),
-            tuple(never),
-            tuple(wait for wait in waits if 0 <= wait <= HOUR / 1_000),
-            ready,
+            tuple((start, log) for start, log in completed if -3 <= log <= math.log(LONGEST)),
+            tuple(unfinished),
+            tuple(wait for wait in queue_times if 0 <= wait <= HOUR / 1_000),
+            share,
         )
 
 

@@ -1,4 +1,4 @@
-"""Endpoints: where notifications go."""
+"""Endpoints: the receivers of notifications."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,13 +9,15 @@ from relay.times import Instant
 
 
 class EndpointKind(StrEnum):
+    """`standing` endpoints get the events of every job, `ad_hoc` ones those of their registrations."""
+
     STANDING = "standing"
     AD_HOC = "ad_hoc"
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A signing secret (`whsec_...`); one that was rotated away signs beside the new one until `until`."""
+    """A signing secret (`whsec_...`). A rotated one signs in addition to the new one until `until`."""
 
     value: str = field(repr=False)
     until: Instant | None = None
@@ -23,7 +25,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A subscriber, as the relay knows it."""
+    """A subscriber: a URL with its format, events, secrets, headers and health."""
 
     id: str
     kind: EndpointKind
@@ -32,15 +34,15 @@ class Endpoint:
     host: str
     """`host:port` of the URL: what the per-host limits count."""
     format: str
-    """Never `auto`: that is resolved when the endpoint is made."""
+    """Never `auto`, which is resolved when the endpoint is created."""
     template: str | None = field(default=None, repr=False)
-    """Of the format `template`: the body, as JSON with placeholders."""
+    """For the format `template`: the body, as JSON with placeholders."""
     events: tuple[EventType, ...]
     secrets: tuple[Secret, ...] = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)  # guard: secretless-repr
     created_at: Instant
     source: str = "api"
-    """`config` or `api`: one from the configuration is changed there only."""
+    """`config` or `api`. An endpoint of the configuration can be changed only there."""
     disabled_at: Instant | None = None
     disabled_reason: str | None = None
     paused_until: Instant | None = None
@@ -55,10 +57,10 @@ class Endpoint:
 
     @property
     def format_identity(self) -> str:
-        """What of its format tells two endpoints with one URL apart: its name, and its template where it has one."""
+        """The part of the format that distinguishes endpoints with the same URL: its name and its template."""
         return format_identity(self.format, self.template)
 
 
 def format_identity(format: str, template: str | None) -> str:
-    """A format's name, with the template that makes it one's own."""
+    """The format's name, with the template if there is one."""
     return format if template is None else f"{format}:{template}"

@@ -1,4 +1,4 @@
-"""Events: the facts about a job that subscribers can hear of."""
+"""Events: the facts about a job that subscribers are notified of."""
 
 import base64
 import hashlib
@@ -11,7 +11,7 @@ from relay.times import Instant
 
 
 class EventType(StrEnum):
-    """The facts that subscribers can hear of."""
+    """The facts that subscribers can be notified of."""
 
     STARTED = "job.started"
     COMPLETED = "job.completed"
@@ -22,10 +22,10 @@ class EventType(StrEnum):
 
 
 FINAL_EVENTS = (EventType.COMPLETED, EventType.FAILED, EventType.CANCELLED, EventType.NOT_FOUND, EventType.EXPIRED)
-"""What a subscriber hears of unless it says otherwise; `job.started` is opt-in."""
+"""The events that a subscriber gets by default; `job.started` is opt-in."""
 
 ENDINGS_AT_EXEC = (EventType.COMPLETED, EventType.FAILED, EventType.CANCELLED)
-"""Of these Exec says so, once for ever; the others are the relay's own, and belong to one watching of the job."""
+"""The final events that Exec reports, once for each job. The relay decides the others, once for each watch of a job."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,18 +37,18 @@ class Event:
     job_id: str
     type: EventType
     occurred_at: Instant
-    """When it happened. For an ending at Exec its completed_at or, if it gives none, the newest instant that it gives.
-    `job.expired`: when the job had been watched for polling.max_age; `job.not_found`: for as long as a job is looked
-    for. If Exec gives no instant at all, when the watching began."""
+    """When it happened. For a final event of Exec its `completed_at` or, without one, the newest instant of the job.
+    For `job.expired`, polling.max_age after the watch began; for `job.not_found`, the time after which a missing job is
+    given up. If Exec gives no instant at all, when the watch began."""
     job: Mapping[str, Any]
     created_at: Instant
 
 
-def event_id(workspace: str, job_id: str, type: EventType, watching: Instant | None = None) -> str:
-    """The id of an event, and so its `webhook-id`: derived, so that no two replicas can mint two for one fact.
+def event_id(workspace: str, job_id: str, type: EventType, watch_created_at: Instant | None = None) -> str:
+    """The id of an event, and so its `webhook-id`. It is derived, so that two relays create the same one for one fact.
 
-    What belongs to one `watching` of the job, named by when it began, is another fact in the next one.
+    `watch_created_at` is for facts of one watch of the job: the next watch of it has other facts.
     """
-    named = [workspace, job_id, type.value, *([] if watching is None else [str(watching)])]
-    digest = hashlib.sha256("\n".join(named).encode()).digest()
+    parts = [workspace, job_id, type.value, *([] if watch_created_at is None else [str(watch_created_at)])]
+    digest = hashlib.sha256("\n".join(parts).encode()).digest()
     return "evt_" + base64.b32hexencode(digest[:16]).decode().rstrip("=")

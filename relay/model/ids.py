@@ -1,4 +1,4 @@
-"""Ids: Exec's, and the relay's own."""
+"""Ids of jobs, and the relay's own ids."""
 
 import re
 
@@ -7,7 +7,7 @@ from ulid import ULID
 from relay.times import Instant
 
 JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-"""What the relay accepts as a job id; Exec's schema says only `string`, its examples show 12 alphanumerics."""
+"""The job ids that the relay accepts. Exec's schema says only `string`; its examples have 12 alphanumerics."""
 
 
 def new_id(prefix: str, now: Instant) -> str:

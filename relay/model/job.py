@@ -1,4 +1,4 @@
-"""Exec's side: a job, as Exec's page 'Get Scenario job status' has it."""
+"""Exec's job, as its page 'Get Scenario job status' describes it."""
 
 from copy import deepcopy
 from typing import Annotated, Any, Self
@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ModelWrapValidatorH
 from relay.model.event import EventType
 from relay.times import Instant, from_rfc3339
 
-_ENDING_OF_STATUS = {
+_FINAL_EVENT_OF_STATUS = {
     "completed": EventType.COMPLETED,
     "failed": EventType.FAILED,
     "cancelled": EventType.CANCELLED,
@@ -23,7 +23,7 @@ def _number_or_none(sent: Any) -> Any:
     return sent if isinstance(sent, int | float) and not isinstance(sent, bool) else None
 
 
-# An otherwise good job is not refused for a field that the relay only shows: of another type, it counts as absent.
+# A field that the relay only shows does not make a job invalid: with the wrong type it counts as absent.
 _Text = Annotated[str | None, BeforeValidator(_text_or_none)]
 _Number = Annotated[int | float | None, BeforeValidator(_number_or_none)]
 
@@ -46,12 +46,11 @@ class JobError(BaseModel):
 
 
 class ScenarioJob(BaseModel):
-    """Exec's ScenarioJob (page 'Get Scenario job status'), fields unknown here kept.
+    """Exec's ScenarioJob (page 'Get Scenario job status'), with all unknown fields.
 
-    `status` is an open set: one never seen before is not terminal. Timestamps are kept as Exec wrote them;
-    `created_at_ms`, `started_at_ms` and `ended_at_ms` are their instants, None where absent or nonsense. `id` and
-    `status` are texts,
-    `scenario` and `error` objects or null, or it is no job; any other field of the wrong type counts as absent.
+    `status` is an open set: an unknown one is not terminal. Timestamps stay as Exec wrote them; `created_at_ms`,
+    `started_at_ms` and `ended_at_ms` are their instants, None if absent or unreadable. `id` and `status` must be texts,
+    `scenario` and `error` objects or null; any other field of the wrong type counts as absent.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -64,11 +63,11 @@ class ScenarioJob(BaseModel):
     completed_at: _Text = None
     duration_seconds: _Number = None
     _sent: dict[str, Any] | None = PrivateAttr(None)
-    """What came, where a field of it counts as absent."""
+    """The JSON object that was received, if one of its fields counts as absent."""
 
     @model_validator(mode="wrap")
     @classmethod
-    def _keep_what_counts_as_absent(cls, sent: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _keep_absent_fields(cls, sent: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         job = handler(sent)
         plain = isinstance(sent, dict) and not any(isinstance(part, BaseModel) for part in sent.values())
         if plain and job.raw() != sent:
@@ -89,9 +88,9 @@ class ScenarioJob(BaseModel):
 
     @property
     def final_event(self) -> EventType | None:
-        """The event that this status means, None while the job is still going on."""
-        return _ENDING_OF_STATUS.get(self.status)
+        """The event of this status; None while the job is running."""
+        return _FINAL_EVENT_OF_STATUS.get(self.status)
 
     def raw(self) -> dict[str, Any]:
-        """The JSON object that came, with nothing added, dropped or renamed."""
+        """The JSON object that was received: nothing is added, dropped or renamed."""
         return self.model_dump(mode="json", exclude_unset=True) if self._sent is None else deepcopy(self._sent)

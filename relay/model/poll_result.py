@@ -20,7 +20,7 @@ class JobNotFound:
 
 @dataclass(frozen=True, slots=True)
 class Unauthorized:
-    """401 or 403: the workspace's key is wrong or the workspace inactive."""
+    """401 or 403: the workspace's key is wrong, or the workspace is inactive."""
 
     status: int
     message: str
@@ -28,21 +28,21 @@ class Unauthorized:
 
 @dataclass(frozen=True, slots=True)
 class RateLimited:
-    """429: the workspace's requests are used up."""
+    """429: the workspace has no requests left."""
 
     retry_after: int | None
-    """Milliseconds to wait, where Exec said so (`retry_after` in the body or `Retry-After`, seconds or date)."""
+    """Milliseconds to wait, if Exec says so (`retry_after` in the body or `Retry-After`, seconds or date)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PollFailed:
-    """No usable answer: 5xx, timeout, connection error, or a 200 that is no job."""
+    """No usable answer: 5xx, timeout, connection error, or a 200 without a job."""
 
     kind: str
-    """`status`, `timeout`, `connection`, `malformed`, `internal` (the relay's own trouble): a bounded set, fit for a
+    """`status`, `timeout`, `connection`, `malformed`, `internal` (a fault of the relay): a bounded set, fit for a
     metric's label."""
     detail: str
-    """For people; holds no secret."""
+    """For people; contains no secret."""
 
 
 PollResult = JobFound | JobNotFound | Unauthorized | RateLimited | PollFailed
@@ -50,21 +50,21 @@ PollResult = JobFound | JobNotFound | Unauthorized | RateLimited | PollFailed
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """One GET of a job's status, as it went."""
+    """One GET of a job's status, with its result."""
 
     started_at: Instant
     duration_ms: int
     result: PollResult
 
 
-_FAULTS = ("timeout", "connection", "status", "malformed", "internal")
+_FAILURES = ("timeout", "connection", "status", "malformed", "internal")
 
-OUTCOMES = ("seen", "ended", "missing", "unauthorized", "rate_limited", *_FAULTS)
-"""All that `outcome_label` can say."""
+OUTCOMES = ("seen", "ended", "missing", "unauthorized", "rate_limited", *_FAILURES)
+"""All values of `outcome_label`."""
 
 
 def outcome_label(poll_result: PollResult) -> str:
-    """A word for what a poll brought, from a bounded set: fit for a metric's label and the history of polls."""
+    """The outcome as a word of a bounded set, for the metric's label and the history of polls."""
     match poll_result:
         case JobFound():
             return "ended" if is_terminal(poll_result) else "seen"
@@ -79,7 +79,7 @@ def outcome_label(poll_result: PollResult) -> str:
 
 
 def is_terminal(poll_result: PollResult) -> bool:
-    """Whether it shows that the job has ended."""
+    """Whether the job has ended."""
     return isinstance(poll_result, JobFound) and poll_result.job.final_event is not None
 
 

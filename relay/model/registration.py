@@ -1,4 +1,4 @@
-"""Registrations: who waits for which job."""
+"""Registrations: the jobs that endpoints wait for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class RegistrationStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """One job × one endpoint. `endpoint_id` is None where the job is watched for the standing endpoints only."""
+    """One job for one endpoint. `endpoint_id` is None if the job is watched for the standing endpoints only."""
 
     id: str
     workspace: str
@@ -28,6 +28,6 @@ class Registration:
     metadata: Mapping[str, Any]
     created_at: Instant
     trace: str | None = None
-    """What ties it to its deliveries, as `relay.telemetry.trace_context` has it."""
+    """The trace context that its deliveries continue (`relay.telemetry.trace_context`)."""
     owner: str | None = None
     """The name of the API key that made it; "" without keys, None if it is unknown."""

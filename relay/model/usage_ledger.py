@@ -19,18 +19,18 @@ MOST_SPENT = 10**9
 
 @dataclass(frozen=True, slots=True)
 class UsageLedger:
-    """What was spent of a workspace's budget. At most 370 numbers, whatever was spent."""
+    """The requests that a workspace spent. At most 370 numbers, however many were spent."""
 
     seconds: tuple[tuple[int, int], ...] = ()
-    """(second since the epoch, requests), of the last minute."""
+    """(second since the epoch, requests) of the last minute."""
     buckets: tuple[tuple[int, int], ...] = ()
-    """(five minutes since the epoch, requests), of the last day."""
+    """(five minutes since the epoch, requests) of the last day."""
     minute_share: float = 1.0
-    """What others leave of the minute, as last learned at `limited_at`: 0.05 to 1."""
+    """The share of the minute that other clients leave, as of `limited_at`: 0.05 to 1."""
     day_share: float = 1.0
     limited_at: Instant = 0
     refusals: int = 0
-    """429s in a row, those of one pause counted once."""
+    """429s in a row; those of one pause count once."""
     paused_until: Instant = 0
 
     def to_json(self) -> str:
@@ -39,7 +39,7 @@ class UsageLedger:
 
     @classmethod
     def from_json(cls, text: str) -> "UsageLedger":
-        """The ledger that `to_json` wrote. Raises ValueError where the text is none."""
+        """The ledger that `to_json` wrote. Raises ValueError for any other text."""
         try:
             raw = json.loads(text)
             return cls(
@@ -52,11 +52,11 @@ class UsageLedger:
                 paused_until=int(raw["paused_until"]),
             )
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise ValueError(f"this is no ledger: {error}") from None
+            raise ValueError(f"not a usage ledger: {error}") from None
 
 
 def shifted(ledger: UsageLedger, by: int) -> UsageLedger:
-    """The ledger of a clock that was set by `by` milliseconds: what was spent counts as long as before, or longer."""
+    """The ledger after the clock was set by `by` milliseconds: spent requests count as long as before, or longer."""
     return replace(
         ledger,
         seconds=shift_bins(ledger.seconds, BIN, by),
@@ -67,9 +67,9 @@ def shifted(ledger: UsageLedger, by: int) -> UsageLedger:
 
 
 def moved_before(ledger: UsageLedger, by: int, before: Instant) -> UsageLedger:
-    """The ledger in which what was spent before `before` counts `by` milliseconds longer; a negative number: shorter.
+    """The ledger in which requests spent before `before` count `by` milliseconds longer, or shorter if it is negative.
 
-    A bin that holds what was spent later too stays.
+    A bin that also holds later requests stays.
     """
 
     def sooner(entries: tuple[tuple[int, int], ...], width: int) -> tuple[tuple[int, int], ...]:
@@ -80,7 +80,7 @@ def moved_before(ledger: UsageLedger, by: int, before: Instant) -> UsageLedger:
 
 
 def not_ahead(ledger: UsageLedger, now: Instant) -> UsageLedger:
-    """The ledger in which nothing was spent later than `now`: what a clock that was ahead stamped counts as of now."""
+    """The ledger with no request after `now`: requests that a clock recorded ahead of time count as spent now."""
 
     def until_now(entries: tuple[tuple[int, int], ...], width: int) -> tuple[tuple[int, int], ...]:
         return merge_bins((min(index, now // width), n) for index, n in entries)
@@ -95,8 +95,8 @@ def not_ahead(ledger: UsageLedger, now: Instant) -> UsageLedger:
     )
 
 
-def of_both(one: UsageLedger, other: UsageLedger) -> UsageLedger:
-    """The ledger of two that each hold a part, or all, of what was spent: of each bin the greater number."""
+def merge(one: UsageLedger, other: UsageLedger) -> UsageLedger:
+    """The ledger of two that each know a part of the spent requests: the greater number of each bin."""
 
     def greater(
         of_one: tuple[tuple[int, int], ...], of_other: tuple[tuple[int, int], ...]

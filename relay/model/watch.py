@@ -1,4 +1,4 @@
-"""Watches: what the relay remembers of the jobs that it polls."""
+"""Watches: the jobs that the relay polls."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,10 +11,10 @@ class WatchState(StrEnum):
     """`active` is polled; the others are not."""
 
     ACTIVE = "active"
-    SETTLED = "settled"  # Exec said how it ended
+    SETTLED = "settled"  # Exec reported its end
     NOT_FOUND = "not_found"  # Exec does not know it
     EXPIRED = "expired"  # not ended within polling.max_age
-    WITHDRAWN = "withdrawn"  # nobody waits for it any more
+    WITHDRAWN = "withdrawn"  # no registration waits for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,14 +26,14 @@ class Watch:
     state: WatchState
     created_at: Instant
     job: ScenarioJob | None = None
-    """As last seen at Exec; None before the first good poll."""
+    """The job as of the last successful poll; None before it."""
     polls: int = 0
     last_poll_at: Instant | None = None
     next_poll_at: Instant | None = None
     """None unless `active`."""
     next_poll_reason: str = ""
     failures: int = 0
-    """Failed polls since the last good one."""
+    """Failed polls since the last successful one."""
     not_found_count: int = 0
     """Polls in a row that Exec answered with 404."""
     not_found_since: Instant | None = None
@@ -41,19 +41,19 @@ class Watch:
     ended_at: Instant | None = None
     """When the watch left `active`."""
     exec_callback: bool = False
-    """Exec was given the relay's callback with this job: until it comes, only safety polls are made."""
+    """Exec has the relay's callback URL for this job: until the callback, only fallback polls are made."""
     callback_received_at: Instant | None = None
-    """When Exec's callback, which is only a hint, was last heeded."""
+    """When Exec's callback, which is only a hint, was last accepted."""
     unconfirmed_hints: int = 0
-    """Hints in a row that a poll did not bear out."""
+    """Hints in a row that a poll did not confirm."""
     unconfirmed_since: Instant | None = None
-    """When a hint named a job that nobody had registered; None once Exec knows the job, or somebody registers it."""
+    """When a hint named an unregistered job. None once a poll finds the job or it is registered."""
     trace: str | None = None
-    """That of the registration which began the watch, as `relay.telemetry.trace_context` has it."""
+    """The trace context of the registration that created the watch (`relay.telemetry.trace_context`)."""
 
     @property
     def has_pending_hint(self) -> bool:
-        """Whether a hint came that no poll was made for since."""
+        """Whether a hint was received after the last poll."""
         return self.callback_received_at is not None and (
             self.last_poll_at is None or self.last_poll_at < self.callback_received_at
         )

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from relay.model import MINUTE, Instant
 from relay.store.engine.database import Store
+from relay.store.engine.paging import WalkPosition
 from relay.store.tables import idempotency, leader_leases, pruning, sessions
-from relay.store.tables.pruning import Cursor
 
 JOBS = 50
 """That one transaction deletes at the most."""
@@ -74,9 +74,9 @@ class RetentionJob:
             await self._store.write(partial(pruning.delete_endpoints, ids=unused))
         return CleanupResult(gone, given_up)
 
-    async def _found(self, find: Callable[..., tuple[list[T], Cursor | None]]) -> AsyncIterator[list[T]]:
+    async def _found(self, find: Callable[..., tuple[list[T], WalkPosition | None]]) -> AsyncIterator[list[T]]:
         """What a walk finds, part by part."""
-        place: Cursor | None = None
+        place: WalkPosition | None = None
         while True:
             some, place = await self._store.read(partial(find, after=place))
             if some and not await self._may_go_on():

@@ -14,7 +14,7 @@ from sqlalchemy import delete
 
 from relay.cli import main
 from relay.model import DAY, HOUR, MINUTE, SECOND, Secret
-from relay.model.usage_ledger import UsageLedger, of_both
+from relay.model.usage_ledger import UsageLedger, merge
 from relay.polling import request_budget
 from relay.polling.request_budget import RateLimit
 from relay.store.engine import schema
@@ -163,7 +163,7 @@ def test_ledgers_of_both_hold_what_either_spent() -> None:
     older = request_budget.spend(UsageLedger(), 3, NOON)
     newer = request_budget.spend(older, 4, NOON + 10 * MINUTE)
     other = request_budget.spend(request_budget.spend(UsageLedger(), 2, NOON), 1, NOON + 5 * MINUTE)
-    both = of_both(newer, other)
+    both = merge(newer, other)
     assert dict(both.buckets) == {NOON // (5 * MINUTE): 3, NOON // (5 * MINUTE) + 1: 1, NOON // (5 * MINUTE) + 2: 4}
-    assert of_both(other, newer) == both
+    assert merge(other, newer) == both
     assert json.loads(both.to_json())

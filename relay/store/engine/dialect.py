@@ -210,6 +210,11 @@ async def listen(engine: Engine) -> AsyncGenerator[str]:
         raise StoreError(driver_errors.explain(error)) from error
 
 
+def storable(text: str) -> str:
+    """The text with each NUL character, which PostgreSQL does not store, replaced by U+FFFD."""
+    return text.replace("\x00", "\ufffd")
+
+
 def lock_file(url: URL) -> ExitStack:
     """Locks the SQLite file for this relay, as `file_lock.lock_file`."""
     return file_lock.lock_file(Path(str(url.database)))

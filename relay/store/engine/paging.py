@@ -20,6 +20,10 @@ CursorKey = tuple[Instant, *tuple[str, ...]]
 """The position of a row in a list: its instant, then its key."""
 
 
+WalkPosition = tuple[Instant, str]
+"""The position of a walk through a table, oldest first: the instant that orders its rows, and the id."""
+
+
 class Page(NamedTuple):
     """The requested page: at most `limit` rows older than `cursor`."""
 

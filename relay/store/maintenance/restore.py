@@ -88,7 +88,7 @@ def _carry_over(connection: sqlite3.Connection, replaced: Path) -> tuple[tuple[s
         changed = _names(connection, _UNDELETED), _names(connection, _ROTATED)
         ledgers = dict(connection.execute(_LEDGERS.format("main")).fetchall())
         for name, ledger in connection.execute(_LEDGERS.format("replaced")).fetchall():
-            spent = usage_ledger.of_both(decode_ledger(ledger), decode_ledger(ledgers.get(name)))
+            spent = usage_ledger.merge(decode_ledger(ledger), decode_ledger(ledgers.get(name)))
             connection.execute(_KEEP_LEDGER, (name, spent.to_json()))
         for statement in _CARRY_OVER:
             connection.execute(statement)

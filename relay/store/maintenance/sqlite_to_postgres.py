@@ -245,7 +245,4 @@ def _keys(rows: Iterable[Row[Any]]) -> list[Any]:
 
 def _storable(row: Row[Any]) -> dict[str, Any]:
     """The row without NUL characters in its texts, which PostgreSQL does not store."""
-    return {
-        name: value.replace("\x00", "\ufffd") if isinstance(value, str) else value
-        for name, value in row._mapping.items()
-    }
+    return {name: dialect.storable(value) if isinstance(value, str) else value for name, value in row._mapping.items()}

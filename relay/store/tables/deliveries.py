@@ -9,6 +9,7 @@ from sqlalchemy import Select, Update, bindparam, func, literal, select, tuple_,
 from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, Instant
 from relay.store.engine import paging
 from relay.store.engine.database import Tx
+from relay.store.engine.paging import WalkPosition
 from relay.store.engine.schema import attempts, deliveries, endpoints
 from relay.store.tables import endpoints as subscribers
 from relay.store.tables.outbox import COLUMNS, delivery_of
@@ -28,9 +29,6 @@ _RESET_FOR_RESEND = {
 }
 _DEFAULT_INTERVAL = SECOND // 50
 _SHARE_FOR_RESENDS = 0.8
-
-Cursor = tuple[Instant, str]
-"""The position in a walk through deliveries, oldest first: `created_at` and id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,8 +116,8 @@ def resend_batch(
     now: Instant,
     most: int,
     min_interval: Callable[[str], int | None],
-    after: Cursor | None = None,
-) -> tuple[int, Cursor | None]:
+    after: WalkPosition | None = None,
+) -> tuple[int, WalkPosition | None]:
     """As `resend`, for at most `most` deliveries of a filter, oldest first, after the position `after`.
 
     Resends are spaced out at 80% of the endpoint's rate limit (50/s if it has none), so that new deliveries are not

@@ -25,21 +25,21 @@ from sqlalchemy import (
 
 from relay.model import DeliveryStatus, EndpointKind, Instant
 from relay.store.engine.database import Tx
+from relay.store.engine.paging import WalkPosition
 from relay.store.engine.schema import attempts, deliveries, endpoints, events, polls, registrations, watches
 from relay.store.tables.watches import matches_jobs
 
 Job = tuple[str, str]
 """Workspace and job id."""
 
-Cursor = tuple[Instant, str]
-"""The position in a walk, oldest first: when a row ended (or was created), and its id."""
-
 _PENDING = deliveries.c.status == DeliveryStatus.PENDING.value
 _HELD = and_(_PENDING, deliveries.c.next_attempt_at.is_(None))
 _ITS_ENDPOINT = endpoints.c.id == deliveries.c.endpoint_id
 
 
-def old_jobs(tx: Tx, before: Instant, most: int, after: Cursor | None = None) -> tuple[list[Job], Cursor | None]:
+def old_jobs(
+    tx: Tx, before: Instant, most: int, after: WalkPosition | None = None
+) -> tuple[list[Job], WalkPosition | None]:
     """Of the next `most` jobs that ended before `before`, those with no delivery that is pending or ended since.
 
     Returns also the position to continue after; None if there are no more.
@@ -80,7 +80,9 @@ def delete_jobs(tx: Tx, jobs: Sequence[Job], before: Instant, most: int) -> tupl
     return len(empty), []
 
 
-def expired_held(tx: Tx, before: Instant, most: int, after: Cursor | None = None) -> tuple[list[str], Cursor | None]:
+def expired_held(
+    tx: Tx, before: Instant, most: int, after: WalkPosition | None = None
+) -> tuple[list[str], WalkPosition | None]:
     """Of the next `most` held deliveries created before `before`, those to expire: their endpoint was disabled before
     `before` too, or is removed."""
     query = select(deliveries.c.created_at, deliveries.c.id, endpoints.c.id.label("known"), endpoints.c.disabled_at)
@@ -111,7 +113,9 @@ def expire_held(tx: Tx, ids: Sequence[str], before: Instant, now: Instant) -> in
     return tx.execute(query.values(ended)).rowcount
 
 
-def old_endpoints(tx: Tx, before: Instant, most: int, after: Cursor | None = None) -> tuple[list[str], Cursor | None]:
+def old_endpoints(
+    tx: Tx, before: Instant, most: int, after: WalkPosition | None = None
+) -> tuple[list[str], WalkPosition | None]:
     """Of the next `most` ad hoc endpoints created before `before`, those without registrations and deliveries."""
     query = select(endpoints.c.created_at, endpoints.c.id)
     query = query.where(endpoints.c.kind == EndpointKind.AD_HOC.value, endpoints.c.created_at < before)
@@ -128,8 +132,8 @@ def delete_endpoints(tx: Tx, ids: Sequence[str]) -> int:
 
 
 def _next(
-    tx: Tx, query: Select[Any], at: ColumnElement[Any], id: ColumnElement[Any], most: int, after: Cursor | None
-) -> tuple[Sequence[Any], Cursor | None]:
+    tx: Tx, query: Select[Any], at: ColumnElement[Any], id: ColumnElement[Any], most: int, after: WalkPosition | None
+) -> tuple[Sequence[Any], WalkPosition | None]:
     """The next rows of a walk, and the position to continue after."""
     if after is not None:
         query = query.where(tuple_(at, id) > tuple_(*map(literal, after)))

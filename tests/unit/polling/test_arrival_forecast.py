@@ -88,5 +88,5 @@ def test_a_forecast_is_finite_and_its_parts_add_up(steps: list[tuple[int, int]],
 )
 def test_a_corrupt_text_is_refused(text: str) -> None:
     """What are no arrivals raises ValueError, and nothing else."""
-    with pytest.raises(ValueError, match="these are no arrivals"):
+    with pytest.raises(ValueError, match="not an arrival history"):
         ArrivalHistory.from_json(text)

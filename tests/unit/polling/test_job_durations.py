@@ -207,5 +207,5 @@ def test_any_history_makes_a_law(seconds: list[float], going: list[tuple[int, fl
 )
 def test_a_corrupt_text_is_refused(text: str) -> None:
     """What are no durations raises ValueError, and nothing else."""
-    with pytest.raises(ValueError, match="these are no durations"):
+    with pytest.raises(ValueError, match="not a duration history"):
         DurationHistory.from_json(text)

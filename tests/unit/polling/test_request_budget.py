@@ -119,14 +119,14 @@ def test_the_largest_ledger_is_a_few_kilobytes() -> None:
 )
 def test_a_corrupt_ledger_is_refused(text: str) -> None:
     """What is no ledger raises ValueError, and nothing else."""
-    with pytest.raises(ValueError, match="this is no ledger"):
+    with pytest.raises(ValueError, match="not a usage ledger"):
         UsageLedger.from_json(text)
 
 
 @given(st.binary(max_size=200))
 def test_any_text_is_a_ledger_or_a_value_error(data: bytes) -> None:
     """No text makes reading a ledger fail in another way than with ValueError."""
-    with pytest.raises(ValueError, match="this is no ledger"):
+    with pytest.raises(ValueError, match="not a usage ledger"):
         UsageLedger.from_json(data.decode("latin-1"))
 
 
