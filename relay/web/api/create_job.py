@@ -18,7 +18,7 @@ from relay.store.tables import callback_tokens as tokens
 from relay.web.core import idempotency
 from relay.web.core.errors import BadGateway, GatewayTimeout, TooManyRequests, Unavailable
 from relay.web.core.public_url import with_base_path
-from relay.web.core.registration_requests import validate_registration
+from relay.web.core.registration_requests import standing_endpoints, validate_registration
 from relay.web.core.route import TRACED, RequestContext, api_route, json_response
 from relay.web.schemas import presenters
 from relay.web.schemas.create_job import CreateJobRequest
@@ -131,10 +131,11 @@ async def _registered(
         text = f"Exec made the job, but {error}. Repeat the call with {wanted.named()}: nothing is made twice"
         raise Unavailable("job_not_registered", text) from error
     call.relay.after_registration([made], call.request_id)
+    standing = await call.relay.store.read(lambda tx: standing_endpoints(tx, [made]))
     answer = CreatedResponse(
         job=job.raw(),
         request_id=wanted.request_id,
-        registration=presenters.registration_result(made, call.caller.name, call.caller.may_see_all),
+        registration=presenters.registration_result(made, call.caller.name, call.caller.may_see_all, standing),
     )
     location = with_base_path(call.request, f"/v1/jobs/{job.id}")
     return json_response(201 if made.is_new else 200, answer, {"location": location})

@@ -25,7 +25,9 @@ async def list_deliveries(call: RequestContext, query: DeliveriesQuery) -> Respo
     def work(tx: Tx) -> DeliveryList:
         found, cursor = deliveries.page(tx, query.page, _filter(tx, query, query.status))
         known = endpoints.get_many(tx, {item.endpoint_id for item in found})
-        return DeliveryList(data=[presenters.delivery(item, known) for item in found], next_cursor=cursor)
+        return DeliveryList(
+            data=[presenters.delivery(item, known, call.caller.is_admin) for item in found], next_cursor=cursor
+        )
 
     return json_response(200, await call.relay.store.read(work))
 
@@ -36,7 +38,7 @@ async def get_delivery(call: RequestContext, id: str) -> Response:
 
     def work(tx: Tx) -> DeliveryDetail:
         found, known = _known(tx, id)
-        return presenters.delivery_detail(found, known, deliveries.attempts_of(tx, id))
+        return presenters.delivery_detail(found, known, deliveries.attempts_of(tx, id), call.caller.is_admin)
 
     return json_response(200, await call.relay.store.read(work))
 
@@ -60,7 +62,7 @@ async def resend_delivery(call: RequestContext, id: str) -> Response:
         found, known = _known(tx, id)
         _require_enabled_endpoint(known.get(found.endpoint_id))
         deliveries.resend_or_retry_now(tx, id, call.now)
-        return presenters.delivery(deliveries.get(tx, id) or found, known)
+        return presenters.delivery(deliveries.get(tx, id) or found, known, call.caller.is_admin)
 
     answer = await call.relay.store.write(work)
     call.relay.wake()

@@ -63,7 +63,7 @@ async def get_job(call: RequestContext, job_id: str, query: WorkspaceQuery) -> R
             **presenters.job_fields(found.watch),
             **_next_poll_outlook(call, tx, found.watch),
             registrations=[presenters.registration(item, found.endpoints) for item in found.registrations],
-            deliveries=[presenters.delivery(item, found.endpoints) for item in found.deliveries],
+            deliveries=[presenters.delivery(item, found.endpoints, call.caller.is_admin) for item in found.deliveries],
             history=[PollResponse(**poll) for poll in found.polls],
         )
 

@@ -1,17 +1,22 @@
 """Registrations: one, many, listed, withdrawn."""
 
+<<<<<<< ours
+=======
+from collections.abc import Iterable, Sequence
+>>>>>>> theirs
 from typing import Any
 
 from starlette.responses import Response
 
 from relay import registration
 from relay.errors import NotFound, RequestError, ValidationFailed
+from relay.model import Endpoint
 from relay.registration import RegistrationResult, ValidatedRegistration
 from relay.store.engine.database import Tx
 from relay.store.tables import endpoints, registrations
 from relay.web.core import errors, path_params
 from relay.web.core.idempotency import OPENAPI_HEADER, StoredResult, key_of, run_idempotent
-from relay.web.core.registration_requests import validate_registration
+from relay.web.core.registration_requests import standing_endpoints, validate_registration
 from relay.web.core.request_parsing import validated
 from relay.web.core.route import TRACED, RequestContext, api_route, json_response, to_json
 from relay.web.schemas import presenters
@@ -43,13 +48,22 @@ async def create_registration(call: RequestContext, body: RegistrationRequest) -
     """
     checked = validate_registration(call, body, body.job_id, body.exec_callback)
     if key_of(call) is None:  # written down together with whatever else comes at the moment
+<<<<<<< ours
         one = await call.relay.register(checked, call.now, call.request_id)
         return _stored_result(call, one).response(call)
+=======
+        one = registration.raise_if_refused(
+            await call.relay.store.write_together(registration.register_batch, (checked, call.now))
+        )
+        after_commit(call, [one])
+        standing = await call.relay.store.read(lambda tx: standing_endpoints(tx, [one]))
+        return _stored_result(call, one, standing).response(call)
+>>>>>>> theirs
     made: list[RegistrationResult] = []
 
     def work(tx: Tx) -> StoredResult:
         made[:] = [registration.register(tx, checked, call.now)]
-        return _stored_result(call, made[0])
+        return _stored_result(call, made[0], standing_endpoints(tx, made))
 
     done = await run_idempotent(call, work)
     if not done.replayed:
@@ -84,7 +98,8 @@ async def create_registrations(call: RequestContext, body: BatchRequest) -> Resp
             for number, item in enumerate(checked)
         ]
         made[:] = [one for one in results if isinstance(one, RegistrationResult)]
-        return StoredResult(200, to_json(BatchResponse(data=[_result(call, one) for one in results])))
+        standing = standing_endpoints(tx, made)
+        return StoredResult(200, to_json(BatchResponse(data=[_result(call, one, standing) for one in results])))
 
     done = await run_idempotent(call, work)
     if not done.replayed:
@@ -161,15 +176,31 @@ def _check_item(call: RequestContext, number: int, item: Any) -> ValidatedRegist
         return _with_batch_index(error, number)
 
 
+<<<<<<< ours
 def _stored_result(call: RequestContext, made: RegistrationResult) -> StoredResult:
     answer = _response(call, made)
     return StoredResult(201 if made.is_new else 200, to_json(answer), f"/v1/registrations/{answer.id}")
+=======
+def after_commit(call: RequestContext, made: Iterable[RegistrationResult]) -> None:
+    """The registrations are kept: the log is told of new ones, and there may be something to do."""
+    for one in made:
+        if one.is_new:
+            call.relay.telemetry.registered(one.registration, call.request_id)
+    call.relay.wake()
 
 
-def _result(call: RequestContext, one: RegistrationResult | RequestError) -> BatchResult:
-    if isinstance(one, RegistrationResult):
-        return BatchResult(status=201 if one.is_new else 200, registration=_response(call, one))
-    return BatchResult(status=one.status, error=ErrorDetail(**errors.envelope(one)["error"]))
+def _stored_result(call: RequestContext, result: RegistrationResult, standing: Sequence[Endpoint]) -> StoredResult:
+    answer = _response(call, result, standing)
+    return StoredResult(201 if result.is_new else 200, to_json(answer), f"/v1/registrations/{answer.id}")
+>>>>>>> theirs
+
+
+def _result(
+    call: RequestContext, result: RegistrationResult | RequestError, standing: Sequence[Endpoint]
+) -> BatchResult:
+    if isinstance(result, RegistrationResult):
+        return BatchResult(status=201 if result.is_new else 200, registration=_response(call, result, standing))
+    return BatchResult(status=result.status, error=ErrorDetail(**errors.envelope(result)["error"]))
 
 
 def _result_with_batch_index(one: RegistrationResult | RequestError, number: int) -> RegistrationResult | RequestError:
@@ -182,8 +213,8 @@ def _with_batch_index(error: RequestError, number: int) -> RequestError:
     return type(error)(error.code, error.message, field)
 
 
-def _response(call: RequestContext, result: RegistrationResult) -> RegistrationResponse:
-    return presenters.registration_result(result, call.caller.name, call.caller.may_see_all)
+def _response(call: RequestContext, result: RegistrationResult, standing: Sequence[Endpoint]) -> RegistrationResponse:
+    return presenters.registration_result(result, call.caller.name, call.caller.may_see_all, standing)
 
 
 def _shown(tx: Tx, id: str) -> RegistrationResponse:

@@ -12,8 +12,9 @@ from relay.web.core import public_url
 from relay.web.core.errors import Forbidden, Unauthenticated
 from relay.web.core.rate_limits import RequestLimits
 
-FORWARDING = frozenset("forwarded via x-forwarded-for x-forwarded-host x-forwarded-proto x-real-ip".split())
-"""What a proxy adds to a request that it hands on."""
+FORWARDING = frozenset("forwarded via x-real-ip x-client-ip true-client-ip cdn-loop x-original-url".split())
+FORWARDING_PREFIXES = ("x-forwarded", "x-envoy-", "x-amzn-", "cf-", "fly-", "tailscale-")
+"""Names of headers that proxies add to a request."""
 
 _ADVICE = "make a key with `relay keys create`"
 
@@ -25,6 +26,11 @@ class Caller:
     name: str = ""
     """The key's name; "" for a call that needs no key, and for a relay without keys."""
     scopes: Sequence[Scope] = ()
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the caller may see what is inside the operator's network."""
+        return "admin" in self.scopes
 
     @property
     def may_see_all(self) -> bool:
@@ -89,9 +95,18 @@ def require_local_request(request: Request) -> None:
     if not public_url.is_local(request):  # guard: loopback-host
         text = "without API keys the relay answers to 127.0.0.1 and localhost only"
         raise Forbidden("foreign_host", f"{text}; {_ADVICE}")
-    if any(name in request.headers for name in FORWARDING):  # guard: no-proxy-without-keys
+    if _came_through_proxy(request):  # guard: no-proxy-without-keys
         text = "without API keys the relay answers to its own machine only, and this request came through a proxy"
         raise Forbidden("forwarded", f"{text}; {_ADVICE}")
     origin = request.headers.get("origin")
-    if origin is not None and not public_url.is_own_origin(request, origin):
+    is_cross_site = request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
+    if is_cross_site or (origin is not None and not public_url.is_own_origin(request, origin)):
         raise Forbidden("foreign_origin", "without API keys the relay takes no calls from pages of other sites")
+
+
+def _came_through_proxy(request: Request) -> bool:
+    """Whether a proxy betrays itself: by a header of its own, or by HTTP/1.0, which nginx speaks unless configured."""
+    if request.scope.get("http_version") == "1.0":
+        return True
+    names = request.headers.keys()
+    return any(name in FORWARDING or name.startswith(FORWARDING_PREFIXES) for name in names)

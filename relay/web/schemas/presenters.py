@@ -1,6 +1,7 @@
 """Showing: answers made of the relay's own values, with URLs masked and no secret but a new one."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -51,16 +52,29 @@ def registration(found: Registration, known: Mapping[str, Endpoint], secret: str
     )
 
 
-def registration_result(result: RegistrationResult, caller: str, may_see_all: bool) -> RegistrationResponse:
+_NOBODY_NOTIFIED = (
+    "nothing is notified of this job: the registration names no endpoint, and no standing endpoint exists; register it "
+    "with a callback_url, or make a standing endpoint with POST /v1/endpoints"
+)
+
+
+def registration_result(
+    result: RegistrationResult, caller: str, may_see_all: bool, standing: Sequence[Endpoint]
+) -> RegistrationResponse:
     """A registration for the caller of the call that made it, or found it; with the secret if one was made.
 
-    Metadata of a registration that another key made is left out, unless the caller `may_see_all`.
+    Metadata of a registration that another key made is left out, unless the caller `may_see_all`. Without an endpoint
+    of its own the answer names the `standing` endpoints, or warns that there are none.
     """
     row = result.registration
     if row.owner != caller and not may_see_all:  # guard: own-registrations
         row = replace(row, metadata={})
     known = {result.endpoint.id: result.endpoint} if result.endpoint else {}
-    return registration(row, known, result.secret)
+    answer = registration(row, known, result.secret)
+    if row.endpoint_id is not None:
+        return answer
+    notified = [endpoint.id for endpoint in standing]
+    return answer.model_copy(update={"endpoints": notified} | ({} if notified else {"warning": _NOBODY_NOTIFIED}))
 
 
 def endpoint(found: Endpoint, **told: Any) -> EndpointResponse:
@@ -88,7 +102,16 @@ def endpoint(found: Endpoint, **told: Any) -> EndpointResponse:
     )
 
 
-def _delivery_fields(found: Delivery, known: Mapping[str, Endpoint]) -> dict[str, Any]:
+_NOT_DIALLED = re.compile(r"not dialled: .*", re.DOTALL)
+_ADDRESS_HIDDEN = "not dialled: the egress rules forbid it; a key with the scope admin sees the address"
+
+
+def hide_addresses(text: str | None) -> str | None:
+    """An error of an attempt without the addresses behind a name: they would map the inside network."""
+    return _NOT_DIALLED.sub(_ADDRESS_HIDDEN, text) if text else text  # guard: inside-addresses
+
+
+def _delivery_fields(found: Delivery, known: Mapping[str, Endpoint], is_admin: bool) -> dict[str, Any]:
     return {
         "id": found.id,
         "event_id": found.event_id,
@@ -103,25 +126,29 @@ def _delivery_fields(found: Delivery, known: Mapping[str, Endpoint]) -> dict[str
         "created_at": found.created_at,
         "next_attempt_at": found.next_attempt_at,
         "ended_at": found.ended_at,
-        "reason": found.reason,
+        "reason": found.reason if is_admin else hide_addresses(found.reason),
         "trace_id": trace_context.trace_id(found.trace),
     }
 
 
-def delivery(found: Delivery, known: Mapping[str, Endpoint]) -> DeliveryResponse:
-    """A delivery, with its endpoint out of `known`."""
-    return DeliveryResponse(**_delivery_fields(found, known))
+def delivery(found: Delivery, known: Mapping[str, Endpoint], is_admin: bool) -> DeliveryResponse:
+    """A delivery, with its endpoint out of `known`; only an admin sees addresses behind names."""
+    return DeliveryResponse(**_delivery_fields(found, known, is_admin))
 
 
-def delivery_detail(found: Delivery, known: Mapping[str, Endpoint], attempts: Sequence[Attempt]) -> DeliveryDetail:
-    """A delivery with its body and its attempts."""
-    log = [attempt(one) for one in attempts]
+def delivery_detail(
+    found: Delivery, known: Mapping[str, Endpoint], attempts: Sequence[Attempt], is_admin: bool
+) -> DeliveryDetail:
+    """A delivery with its body and its attempts; only an admin sees addresses behind names."""
+    log = [attempt(item, is_admin) for item in attempts]
     body = found.body.decode("utf-8", "replace")
-    return DeliveryDetail(**_delivery_fields(found, known), body=body, attempt_log=log)
+    return DeliveryDetail(**_delivery_fields(found, known, is_admin), body=body, attempt_log=log)
 
 
-def attempt(found: Attempt) -> AttemptResponse:
-    return AttemptResponse(**{name: getattr(found, name) for name in AttemptResponse.model_fields})
+def attempt(found: Attempt, is_admin: bool) -> AttemptResponse:
+    """An attempt; only an admin sees addresses behind names."""
+    fields = {name: getattr(found, name) for name in AttemptResponse.model_fields}
+    return AttemptResponse(**fields | ({} if is_admin else {"error": hide_addresses(found.error)}))
 
 
 def job_fields(found: Watch) -> dict[str, Any]:
@@ -131,6 +158,8 @@ def job_fields(found: Watch) -> dict[str, Any]:
         name: getattr(found, name)
         for name in (*same, "exec_callback", "callback_received_at", "created_at", "ended_at")
     }
+    if found.job is not None and not found.job.has_known_status:
+        fields["unknown_status"] = found.job.status
     return fields | {"job": found.job.raw() if found.job else None}
 
 

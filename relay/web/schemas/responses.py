@@ -59,6 +59,11 @@ class RegistrationResponse(ResponseModel):
     metadata: dict[str, Any]
     created_at: Time
     trace_id: str | None = Field(description=_TRACE_ID)
+    endpoints: list[str] = Field(
+        default=[],
+        description="only when a call registers a job without an endpoint: ids of the standing endpoints it notifies",
+    )
+    warning: str = Field(default="", description="only when a call registers a job and nothing will be notified")
 
 
 class RegistrationList(ResponseModel):
@@ -218,6 +223,11 @@ class JobResponse(ResponseModel):
     callback_received_at: Time | None = Field(description="when Exec's callback was last heeded")
     created_at: Time
     ended_at: Time | None
+    unknown_status: str = Field(
+        default="",
+        description="only if Exec's status is one that the relay does not know: the job is polled until its status is "
+        "completed, failed or cancelled",
+    )
 
 
 class JobList(ResponseModel):
