@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from relay.web.dashboard.live_updates import MOST
+from relay.web.dashboard.live_updates import MAX_STREAMS
 from tests.conftest import Clock
 from tests.web.conftest import SELF, Api, open_api
 
@@ -54,7 +54,7 @@ async def test_streams_are_counted_before_they_begin(sqlite_url: str, clock: Clo
             async with asyncio.timeout(60):
                 statuses = [await stream.status for stream in streams]
                 await asyncio.gather(*(stream.leave() for stream in streams))
-            assert sorted(statuses) == [200] * MOST + [503] * (190 - MOST)
+            assert sorted(statuses) == [200] * MAX_STREAMS + [503] * (190 - MAX_STREAMS)
 
 
 async def test_streams_end_with_their_session(sqlite_url: str, clock: Clock) -> None:
