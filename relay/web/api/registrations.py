@@ -19,6 +19,7 @@ from relay.web.core.idempotency import OPENAPI_HEADER, StoredResult, key_of, run
 from relay.web.core.registration_requests import standing_endpoints, validate_registration
 from relay.web.core.request_parsing import validated
 from relay.web.core.route import TRACED, RequestContext, api_route, json_response, to_json
+from relay.web.core.validation_errors import format_path
 from relay.web.schemas import presenters
 from relay.web.schemas.queries import RegistrationsQuery
 from relay.web.schemas.requests import BatchRequest, RegistrationRequest
@@ -209,7 +210,7 @@ def _result_with_batch_index(one: RegistrationResult | RequestError, number: int
 
 def _with_batch_index(error: RequestError, number: int) -> RequestError:
     """The refusal, its field named as it stands in the batch."""
-    field = errors.format_path(["registrations", number, *([error.field] if error.field else [])])
+    field = format_path(["registrations", number, *([error.field] if error.field else [])])
     return type(error)(error.code, error.message, field)
 
 

@@ -11,7 +11,8 @@ from starlette.requests import Request
 
 from relay.errors import ValidationFailed
 from relay.suggestions import did_you_mean_or_list
-from relay.web.core.errors import TooLarge, WrongMediaType, from_validation_error
+from relay.web.core.errors import TooLarge, WrongMediaType
+from relay.web.core.validation_errors import from_validation_error
 
 MAX_BODY = 256 * 1024
 """Bytes of a request's body."""
