@@ -1,4 +1,4 @@
-"""Who may use the API: bearer keys, known by their hash."""
+"""Authentication of API requests: bearer keys, known by their hash."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,6 +58,7 @@ async def authorise(request: Request, scope: Scope | None) -> Caller:
 
 
 def bearer(headers: Headers) -> str:
+    """The key of the Authorization header. Raises Unauthenticated without one."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated("invalid_api_key", "an API key is missing; send it as Authorization: Bearer YOUR_KEY")
@@ -65,7 +66,7 @@ def bearer(headers: Headers) -> str:
 
 
 async def authenticate(request: Request, token: str) -> ApiKey:
-    """The key with this text. Raises Unauthenticated, and TooMany where too many wrong ones came before it."""
+    """The API key with this text. Raises Unauthenticated, and TooManyRequests after too many unknown keys."""
     relay: Relay = request.app.state.relay
     limits: RequestLimits = request.app.state.limits
     hash = hash_api_key(token)
@@ -78,7 +79,7 @@ async def authenticate(request: Request, token: str) -> ApiKey:
 
 
 async def find_key(relay: Relay, hash: str) -> ApiKey | None:
-    """The key with this hash, of the configuration or of the store."""
+    """The key with this hash, of the configuration or of the store, or None. Raises StoreError."""
     if (configured := find_by_hash(relay.config.security.api_keys, hash)) is not None:
         return configured
     if (stored := find_by_hash(await relay.api_key_cache.active_keys(), hash)) is not None:
