@@ -1,9 +1,6 @@
 """Registrations: one, many, listed, withdrawn."""
 
-<<<<<<< ours
-=======
-from collections.abc import Iterable, Sequence
->>>>>>> theirs
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.responses import Response
@@ -49,17 +46,9 @@ async def create_registration(call: RequestContext, body: RegistrationRequest) -
     """
     checked = validate_registration(call, body, body.job_id, body.exec_callback)
     if key_of(call) is None:  # written down together with whatever else comes at the moment
-<<<<<<< ours
         one = await call.relay.register(checked, call.now, call.request_id)
-        return _stored_result(call, one).response(call)
-=======
-        one = registration.raise_if_refused(
-            await call.relay.store.write_together(registration.register_batch, (checked, call.now))
-        )
-        after_commit(call, [one])
         standing = await call.relay.store.read(lambda tx: standing_endpoints(tx, [one]))
         return _stored_result(call, one, standing).response(call)
->>>>>>> theirs
     made: list[RegistrationResult] = []
 
     def work(tx: Tx) -> StoredResult:
@@ -177,23 +166,9 @@ def _check_item(call: RequestContext, number: int, item: Any) -> ValidatedRegist
         return _with_batch_index(error, number)
 
 
-<<<<<<< ours
-def _stored_result(call: RequestContext, made: RegistrationResult) -> StoredResult:
-    answer = _response(call, made)
-    return StoredResult(201 if made.is_new else 200, to_json(answer), f"/v1/registrations/{answer.id}")
-=======
-def after_commit(call: RequestContext, made: Iterable[RegistrationResult]) -> None:
-    """The registrations are kept: the log is told of new ones, and there may be something to do."""
-    for one in made:
-        if one.is_new:
-            call.relay.telemetry.registered(one.registration, call.request_id)
-    call.relay.wake()
-
-
 def _stored_result(call: RequestContext, result: RegistrationResult, standing: Sequence[Endpoint]) -> StoredResult:
     answer = _response(call, result, standing)
     return StoredResult(201 if result.is_new else 200, to_json(answer), f"/v1/registrations/{answer.id}")
->>>>>>> theirs
 
 
 def _result(
