@@ -1,10 +1,13 @@
 """Who may use the API."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from relay.sandbox.local_server import serve
 from relay.web.app import OPERATIONS
+from relay.web.server.server import server_config
 from tests.conftest import Clock
 from tests.web.conftest import Api, assert_refused, open_api, shared
 
@@ -145,7 +148,14 @@ async def test_a_public_url_opens_nothing(sqlite_url: str, clock: Clock) -> None
 
 
 @shared
-@pytest.mark.parametrize("header", ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Server"),
+        *("X-Real-IP", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP", "CF-Ray", "Fly-Client-IP", "CDN-Loop"),
+        *("X-Envoy-External-Address", "X-Amzn-Trace-Id", "Tailscale-User-Login"),
+    ],
+)
 async def test_what_came_through_a_proxy(shared_api: Api, header: str) -> None:
     """Without keys, a proxy that asks by a name of loopback gives itself away by what it adds."""
     answer = await shared_api.http.get("/v1/jobs", headers={header: "127.0.0.1"})
@@ -157,3 +167,25 @@ async def test_with_keys_any_name_does(sqlite_url: str, clock: Clock) -> None:
     async with open_api(sqlite_url, clock, security={"api_keys": KEYS}) as api:
         odd = {"Host": "any.example", "Origin": "https://x", "X-Forwarded-For": "192.0.2.1"}
         assert (await api.http.get("/v1/jobs", headers=odd | bearer(ALL))).status_code == 200
+
+
+@shared
+@pytest.mark.parametrize(
+    ("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)]
+)
+async def test_a_browser_says_for_which_site_it_asks(shared_api: Api, site: str, status: int) -> None:
+    """Without keys, a GET of another site's page gets nothing either, though browsers send no Origin with it."""
+    answer = await shared_api.http.get("/v1/jobs", headers={"Sec-Fetch-Site": site})
+    assert answer.status_code == status
+
+
+async def test_a_proxy_without_settings_speaks_http_1_0(api: Api) -> None:
+    """nginx hands a request on as HTTP/1.0 with a Host of loopback, and adds nothing, unless it is configured."""
+    async with serve(api.app, configure=server_config) as url:
+        port = int(url.rpartition(":")[2])
+        for version, status in (("1.0", b"403"), ("1.1", b"200")):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            request = f"GET /v1/jobs HTTP/{version}\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
+            writer.write(request.encode())
+            assert (await reader.read()).split(b" ")[1] == status
+            writer.close()

@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from relay.model import MINUTE, Attempt, DeliveryStatus, EventType
@@ -12,17 +13,20 @@ from relay.store.engine import schema
 from relay.store.engine.database import Tx
 from relay.store.tables import deliveries, endpoints, outbox
 from relay.store.tables.outbox import DeliveryUpdate
+from tests.conftest import Clock
 from tests.make import claim_due
-from tests.web.conftest import Api, assert_refused
+from tests.web.conftest import Api, assert_refused, open_api
 
 DELIVERIES = "/v1/deliveries"
 
 
-async def attempt(api: Api, id: str, status: DeliveryStatus, next_in: int | None = None) -> None:
+async def attempt(
+    api: Api, id: str, status: DeliveryStatus, next_in: int | None = None, reason: str = "answered 500"
+) -> None:
     """What the dispatcher does with a due delivery: claims it, sends it, settles it."""
     now = api.clock()
     outcome = "delivered" if status is DeliveryStatus.DELIVERED else "status"
-    error = None if outcome == "delivered" else "answered 500"
+    error = None if outcome == "delivered" else reason
 
     def work(tx: Tx) -> None:
         [claim] = [claim for claim in claim_due(tx, now, now + MINUTE) if claim.delivery.id == id]
@@ -284,3 +288,31 @@ async def test_what_is_no_resend(api: Api) -> None:
     for body, code, field in BAD_RESENDS:
         assert_refused(await api.http.post(f"{DELIVERIES}/resend", json=body), 400, code, field)
     assert (await api.get(f"{DELIVERIES}/{id}"))["status"] == "failed"
+
+
+KEYS: dict[str, Any] = {
+    "api_keys": [
+        {"name": name, "key": f"relay_{name}_0123456789abcdef", "scopes": ["register", "read", *more]}
+        for name, more in (("reader", []), ("operator", ["admin"]))
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["the address is not dialled: 10.1.2.3 is private", "no connection: refused; not dialled: fd00::1 is private"],
+)
+async def test_addresses_of_the_inside_are_for_admins(sqlite_url: str, clock: Clock, reason: str) -> None:
+    """Whoever may register and read can't map the operator's network by the errors of their deliveries."""
+    async with open_api(sqlite_url, clock, security=KEYS) as api:
+        reader, operator = ({"Authorization": f"Bearer {key['key']}"} for key in KEYS["api_keys"])
+        api.http.headers.update(operator)
+        await api.register()
+        [id] = await api.deliver()
+        await attempt(api, id, DeliveryStatus.FAILED, reason=reason)
+        for path in (DELIVERIES, f"{DELIVERIES}/{id}", "/v1/jobs/j1"):
+            shown = await api.http.get(path, headers=reader)
+            assert shown.status_code == 200
+            assert reason.rpartition(": ")[2] not in shown.text
+            assert "a key with the scope admin sees the address" in shown.text
+            assert reason in (await api.http.get(path, headers=operator)).text

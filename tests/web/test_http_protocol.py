@@ -115,7 +115,7 @@ def start(shared_api: Api) -> Start:
         configure = partial(
             server_config,
             trusted_proxies=[ip_network(one) for one in trusted],
-            bounds=ConnectionLimits(**{"read_timeout": SOON, "reserved_for_loopback": 0} | bounds),
+            limits=ConnectionLimits(**{"read_timeout": SOON, "reserved_for_loopback": 0} | bounds),
         )
         async with serve(app or shared_api.app, configure=configure) as url:
             door = Door(url)

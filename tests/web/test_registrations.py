@@ -276,3 +276,29 @@ async def test_operators_withdraw_registrations_of_any_key(sqlite_url: str, cloc
         made = await api.post(REGISTRATIONS, {"job_id": "j1"}, 201, headers=_as("sales"))
         answer = await api.http.delete(f"{REGISTRATIONS}/{made['id']}", headers=_as(name))
         assert answer.status_code == 204
+
+
+# --- whom they notify ------------------------------------------------------------------------------------------
+
+
+async def test_a_job_of_which_nothing_is_notified(any_api: Api) -> None:
+    """The answer says so, with an Idempotency-Key and in a batch too; once there is a standing endpoint it names it."""
+    body = {"job_id": "j1"}
+
+    async def answers() -> list[Any]:
+        batch = await any_api.post(f"{REGISTRATIONS}/batch", {"registrations": [body, {"job_id": "j2"}]})
+        return [
+            (await any_api.http.post(REGISTRATIONS, json=body)).json(),
+            (await any_api.http.post(REGISTRATIONS, json=body, headers={"Idempotency-Key": f"k{len(named)}"})).json(),
+            *(item["registration"] for item in batch["data"]),
+        ]
+
+    named: list[str] = []
+    for answer in await answers():
+        assert answer["endpoints"] == []
+        assert "nothing is notified" in answer["warning"]
+    named.append((await any_api.make_endpoint())["id"])
+    for answer in await answers():
+        assert (answer["endpoints"], "warning" in answer) == (named, False)
+    own = await any_api.register("j3")
+    assert ("endpoints" in own, "warning" in own) == (False, False)
