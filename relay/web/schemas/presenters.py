@@ -57,7 +57,7 @@ def registration_result(result: RegistrationResult, caller: str, may_see_all: bo
     Metadata of a registration that another key made is left out, unless the caller `may_see_all`.
     """
     row = result.registration
-    if row.owner != caller and not may_see_all:  # guard: own-registrations
+    if row.owner != caller and not may_see_all:  # guard: own-metadata
         row = replace(row, metadata={})
     known = {result.endpoint.id: result.endpoint} if result.endpoint else {}
     return registration(row, known, result.secret)
