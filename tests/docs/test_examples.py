@@ -225,7 +225,7 @@ def test_the_dashboard_s_buttons_are_there() -> None:
     shown = "\n".join(path.read_text() for path in templates.glob("*.html"))
     named = re.findall(r"\*\*([^*]+)\*\*", (DOCS / "how-to/dashboard.md").read_text())
     assert named
-    assert [name for name in named if f">{name}<" not in shown and f'"{name}"' not in shown] == []
+    assert [name for name in named if not re.search(rf'>{name}(<| ?{{)|"{name}"', shown)] == []
 
 
 def test_n8n_s_expressions_lead_to_something() -> None:

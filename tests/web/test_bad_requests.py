@@ -230,3 +230,11 @@ async def test_a_body_that_is_json(shared_api: Api, said: str) -> None:
 async def test_a_body_that_says_nothing_of_itself(shared_api: Api) -> None:
     """A missing content-type counts as JSON."""
     assert (await shared_api.http.post(REGISTRATIONS, content=b'{"job_id": "j1"}')).is_success
+
+
+async def test_a_compressed_body_is_refused(shared_api: Api) -> None:
+    """The relay decompresses nothing; `identity` says that there is nothing to decompress."""
+    for encoding, status in (("gzip", 415), ("br", 415), ("identity", 201)):
+        headers = {"content-type": "application/json", "content-encoding": encoding}
+        answer = await shared_api.http.post(REGISTRATIONS, content=b'{"job_id": "j-encoded"}', headers=headers)
+        assert answer.status_code == status

@@ -69,7 +69,7 @@ def registration_result(
     of its own the answer names the `standing` endpoints, or warns that there are none.
     """
     row = result.registration
-    if row.owner != caller and not may_see_all:  # guard: own-registrations
+    if row.owner != caller and not may_see_all:  # guard: own-metadata
         row = replace(row, metadata={})
     endpoints = {result.endpoint.id: result.endpoint} if result.endpoint else {}
     answer = registration(row, endpoints, result.secret)

@@ -148,6 +148,7 @@ class BoundedHttpProtocol(H11Protocol):
         """Whether this connection is refused; another one may be closed to make room for it."""
         others = [other for other in self.connections if other is not self and isinstance(other, BoundedHttpProtocol)]
         neighbours = [other for other in others if other.network == self.network]
+        # guard: connections-of-one-address
         if not self._stands_for_many and len(neighbours) >= self._limit_with_reserve(self._limits.of_one_address):
             # Idle neighbours stay: behind a shared address they belong to other clients.
             return not _make_room([other for other in neighbours if other.unread_since is not None])

@@ -94,7 +94,7 @@ class ResponseMiddleware:
                 for name, value in DEFAULT_HEADERS.items():  # guard: answer-headers
                     headers.setdefault(name, value)
                 if "content-length" in request_headers and "transfer-encoding" in request_headers:
-                    headers["connection"] = "close"  # guard: request-smuggling (RFC 9112, 6.1)
+                    headers["connection"] = "close"  # guard: request-smuggling
                 if scope.get("scheme") == "https":
                     headers.setdefault(*_STRICT_TRANSPORT_SECURITY)
             await send(message)

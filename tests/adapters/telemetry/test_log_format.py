@@ -133,3 +133,14 @@ async def test_what_is_kept_of_asyncio_s_words(message: str, kept: str, caplog: 
     crash_hooks.on_loop_error(asyncio.get_running_loop(), {"message": message})
     assert kept in caplog.text
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("format", ["json", "text"])
+def test_text_of_a_request_starts_no_line_of_the_log(format: str) -> None:
+    """A line break or an escape sequence in a value stays within its line, as an escaped character."""
+    stream = io.StringIO()
+    set_up_logging(format, "info", stream)
+    logging.getLogger(LOGGER).info("job %s is registered", "j1\n2026-01-01 ERROR relay forged\x1b[2J")
+    [line] = stream.getvalue().splitlines()
+    assert "forged" in line
+    assert "\x1b" not in line
