@@ -165,7 +165,8 @@ async def test_the_wrong_key_is_told(page: Page, tmp_path: Path) -> None:
         await expect(page).to_have_url(made.url + "/endpoints?kind=standing")
 
 
-PAGES = """/ /jobs /deliveries /deliveries?status=failed /endpoints /endpoints/new /register /search?q=call /search?q=none JOB ACTIVE
+PAGES = """/ /jobs /deliveries /deliveries?status=failed /endpoints /endpoints/new /register /search?q=call
+/search?q=none JOB ACTIVE
 DELIVERY FAILED ENDPOINT /jobs/default/none""".split()
 PREVIEWS = [f"ENDPOINT?format={format}&event=job.failed" for format in FORMATS]
 EMPTY = "/ /jobs /deliveries /endpoints /endpoints/new /register".split()
