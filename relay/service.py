@@ -16,7 +16,7 @@ from relay.egress.http_client import WebhookHttpClient
 from relay.egress.url_policy import EgressRules
 from relay.endpoints import admin
 from relay.errors import ConfigError, NotFound, RelayError, StoreError, ValidationFailed
-from relay.formats.sample_event import SAMPLE_JOB
+from relay.formats.sample_event import SAMPLE_JOB, sample_event
 from relay.model import HOUR, MINUTE, SECOND, Attempt, Endpoint, Event, EventType, Instant, new_id
 from relay.operations import readiness
 from relay.operations.api_key_cache import ApiKeyCache
@@ -317,15 +317,15 @@ class Relay:
         self.telemetry.pending_deliveries.set(await self.store.read(lambda tx: deliveries.pending(tx, COUNTED)))
         return self.telemetry.prometheus_text()
 
-    async def send_test(self, endpoint: Endpoint, now: Instant) -> Attempt:
+    async def send_test(self, endpoint: Endpoint, now: Instant, type: EventType = EventType.COMPLETED) -> Attempt:
         """Sends a sample event to an endpoint, now and once. Nothing of it is stored."""
         event = Event(
             id=new_id("evt_test", now),
             workspace=self.config.workspaces[0].name,
             job_id=str(SAMPLE_JOB["id"]),
-            type=EventType.COMPLETED,
+            type=type,
             occurred_at=now,
-            job=SAMPLE_JOB,
+            job=sample_event(type, now).job,
             created_at=now,
         )
         body = formats.render(endpoint.format, event, None, endpoint.template)

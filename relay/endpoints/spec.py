@@ -13,6 +13,9 @@ from relay.model import FINAL_EVENTS, Endpoint, EndpointKind, EventType, Instant
 from relay.signing import standard_webhooks
 from relay.signing.standard_webhooks import SignatureScheme
 
+MASK = "…"
+"""What pages and answers show in place of a URL's secret part: a URL with it is no URL that was ever given."""
+
 SECRET_BYTES = 32
 """Random bytes of a secret that the relay makes; Standard Webhooks asks for 24 to 64."""
 
@@ -57,6 +60,8 @@ class ValidatedEndpoint:
 
 def validate(wanted: EndpointSpec, rules: EgressRules, url_field: str = "callback_url") -> ValidatedEndpoint:
     """Judges an endpoint before anything is stored. Raises Invalid, naming the field."""
+    if MASK in wanted.url:
+        raise ValidationFailed("masked_url", "this URL is masked; give the whole URL, or leave it out", url_field)
     target = validate_url(wanted.url, rules, url_field)
     formats.check_pasted_url(target.url, url_field)
     chosen, own = _check_format(wanted, target)

@@ -165,10 +165,11 @@ async def test_the_wrong_key_is_told(page: Page, tmp_path: Path) -> None:
         await expect(page).to_have_url(made.url + "/endpoints?kind=standing")
 
 
-PAGES = """/ /jobs /deliveries /deliveries?status=failed /endpoints /register /search?q=call /search?q=none JOB ACTIVE
+PAGES = """/ /jobs /deliveries /deliveries?status=failed /endpoints /endpoints/new /register /search?q=call
+/search?q=none JOB ACTIVE
 DELIVERY FAILED ENDPOINT /jobs/default/none""".split()
 PREVIEWS = [f"ENDPOINT?format={format}&event=job.failed" for format in FORMATS]
-EMPTY = "/ /jobs /deliveries /endpoints /register".split()
+EMPTY = "/ /jobs /deliveries /endpoints /endpoints/new /register".split()
 Scheme = Literal["light", "dark"]
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 
@@ -261,3 +262,81 @@ async def test_by_keyboard_alone(page: Page, made: Scene) -> None:
     await page.keyboard.type("it dir")
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("link", name="Discovery call with an IT director")).to_be_visible()
+
+
+async def test_an_endpoint_is_created_by_form(page: Page, made: Scene) -> None:
+    """A pasted URL is recognized at once; a test event shows the receiver's response; edit, then delete."""
+    made.receiver.always(Respond(status=200, body=b"thank you"), path="/crm")
+    await page.goto(made.url + "/endpoints")
+    await page.get_by_role("link", name="New endpoint").click()
+    await page.get_by_label("URL").fill("https://hooks.slack.com/services/T000/B000/abcdefghijklmnopqrstuvwx")
+    await page.get_by_label("Name").fill("sales-channel")
+    await expect(page.get_by_text("Recognized as slack")).to_be_visible(timeout=SHOWN)
+    await expect(page.get_by_role("figure", name="The message as Slack shows it")).to_be_visible()
+
+    await page.get_by_label("URL").fill(made.receiver_url + "/crm")
+    await page.get_by_label("Sample event").select_option("job.failed")
+    await expect(page.get_by_text("Recognized as standard")).to_be_visible(timeout=SHOWN)
+    await page.get_by_role("button", name="Send test event").click()
+    await expect(page.get_by_text("Test event delivered")).to_be_visible()
+    await expect(page.get_by_text("thank you")).to_be_visible()
+    assert [received.event_type for received in made.received("/crm")] == ["job.failed"]
+    await page.get_by_role("button", name="Create endpoint").click()
+    await expect(page.get_by_text("The endpoint is created.")).to_be_visible()
+    made.receiver.set_secrets(await page.locator("#secret").inner_text(), path="/crm")
+
+    await page.goto(made.url + "/endpoints")
+    await page.get_by_role("link", name="sales-channel").click()
+    await page.get_by_role("link", name="Edit").click()
+    await expect(page.get_by_label("URL")).to_have_value("")
+    await page.get_by_label("Name").fill("enablement-channel")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_text("The endpoint is saved.")).to_be_visible()
+    await page.get_by_role("button", name="Send test event").click()
+    await expect(page.get_by_text("Test event delivered")).to_be_visible()
+    assert made.received("/crm")[-1].verified, made.received("/crm")[-1].error
+
+    await page.get_by_text("Delete", exact=True).click()
+    await page.get_by_role("button", name="Delete it").click()
+    await expect(page.get_by_text("The endpoint is deleted.")).to_be_visible()
+    await expect(page.get_by_text("No endpoints yet.")).to_be_visible()
+
+
+OVERLAPS = """() => {
+  const shown = [...document.querySelectorAll(".axis text")].filter((text) => text.getClientRects().length);
+  const boxes = shown.map((text) => text.getBoundingClientRect()).sort((a, b) => a.left - b.left);
+  const apart = boxes.every((box, index) => index === 0 || box.left >= boxes[index - 1].right);
+  return boxes.length > 1 && apart && boxes.every((box) => box.left >= 0 && box.right <= innerWidth);
+}"""
+CUT = """() => [...document.querySelectorAll(".timeline-row > :first-child")]
+  .filter((name) => name.scrollWidth > name.clientWidth + 1).map((name) => name.textContent)"""
+
+
+async def test_timeline_on_a_phone(page: Page, tmp_path: Path) -> None:
+    """No name of a row is cut, and the labels of the axis neither overlap nor leave the screen."""
+    async with scene(tmp_path, standing=True) as made:
+        job = made.exec.add(queued=40 * SECOND, lasts=300 * SECOND)
+        await made.register(job.id, path="/a-receiver-with-a-very-long-path")
+        await made.advance(10 * MINUTE)
+        await page.set_viewport_size({"width": 360, "height": 780})
+        await page.goto(f"{made.url}/jobs/default/{job.id}")
+        await expect(page.get_by_role("heading", name="Timeline")).to_be_visible()
+        assert await page.evaluate(OVERLAPS)
+        assert await page.evaluate(CUT) == []
+
+
+async def test_theme_stays_chosen(page: Page, made: Scene) -> None:
+    """The chosen theme wins over the system's on every page, until "system" is chosen again."""
+    ground = "getComputedStyle(document.body).backgroundColor"
+    await page.emulate_media(color_scheme="light")
+    await page.goto(made.url)
+    light = await page.evaluate(ground)
+    await page.get_by_label("Theme").select_option("dark")
+    dark = await page.evaluate(ground)
+    assert dark != light
+    await page.goto(made.url + "/jobs")
+    assert await page.evaluate(ground) == dark
+    await page.get_by_label("Theme").select_option("system")
+    assert await page.evaluate(ground) == light
+    await page.emulate_media(color_scheme="dark")
+    assert await page.evaluate(ground) == dark

@@ -1,4 +1,4 @@
-"""An Exec stand-in on a real socket, with a clock that the test turns."""
+"""A fake Exec on a real socket, with a clock that the test moves."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -16,14 +16,14 @@ JOBS = f"{BASE}/scenario-studio/jobs"
 KEY = SANDBOX_KEY
 OTHER_KEY = "exec_live_" + "A1b2" * 10
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""Nothing here speaks TLS; reading the certificates of the world for each client would take 25 ms."""
+"""Nothing here uses TLS; loading the certificates for each client would take 25 ms."""
 
 PAGE_NOW: Instant = 1_709_287_200_000
 """2024-03-01T10:00:00Z, when the page's example job is created."""
 
 
 class Clock:
-    """Stands still until it is turned."""
+    """Stands still until the test moves it."""
 
     def __init__(self, now: Instant = PAGE_NOW) -> None:
         self.now = now
@@ -58,7 +58,7 @@ class StandIn:
 
 @asynccontextmanager
 async def standin(**settings: Any) -> AsyncIterator[StandIn]:
-    """An Exec with these `ExecSettings`; without limits unless they are given."""
+    """A fake Exec with these `ExecSettings`; without limits by default."""
     clock = Clock()
     exec = FakeExec(ExecSettings(**{"limits": UNLIMITED, "seed": 1, **settings}), clock)
     bearer = {"authorization": f"Bearer {KEY}"}

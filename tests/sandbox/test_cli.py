@@ -1,4 +1,4 @@
-"""`relay sandbox` and `relay receive`, as processes of their own and as commands that are used wrongly."""
+"""`relay sandbox` and `relay receive`, as processes and as commands with wrong usage."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ FLAT = {"event": "job.failed", "job_id": "abc", "scenario_name": None, "summary"
 
 @asynccontextmanager
 async def relay(*arguments: str) -> AsyncIterator[Process]:
-    """The verb as a process; ended if the test did not."""
+    """The command as a process; killed if the test did not end it."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "relay", *arguments, stdout=PIPE, stderr=PIPE, cwd=Path(__file__).parents[2]
     )
@@ -44,7 +44,7 @@ async def relay(*arguments: str) -> AsyncIterator[Process]:
 
 
 async def line(stream: asyncio.StreamReader | None, pattern: str) -> re.Match[str]:
-    """The first line that holds `pattern`."""
+    """The first line that contains `pattern`."""
     assert stream
     while read := (await stream.readline()).decode():
         if found := re.search(pattern, read):
@@ -59,8 +59,8 @@ def signed(body: dict[str, Any], secret: str = SECRET) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_the_sandbox_tells_how_to_use_it_and_stops_cleanly(number: signal.Signals) -> None:
-    """The key and the address it prints work; each request is told; Ctrl-C and SIGTERM end it with 0, quietly."""
+async def test_sandbox_prints_its_usage_and_stops_cleanly(number: signal.Signals) -> None:
+    """The printed key and URL work; each request is printed; Ctrl-C and SIGTERM end it with 0 and no error output."""
     async with relay("sandbox", "--port", "0", "--median", "50ms", "--queued", "0", "--sigma", "0") as process:
         url = (await line(process.stdout, r"(http://\S+/rest/v1)"))[1]
         key = (await line(process.stdout, r"(exec_live_\w{40})"))[1]
@@ -76,8 +76,8 @@ async def test_the_sandbox_tells_how_to_use_it_and_stops_cleanly(number: signal.
         assert (process.returncode, errors) == (0, b"")
 
 
-async def test_the_sandbox_takes_faults_and_keys() -> None:
-    """Faults strike, with the wait that was asked for; a cut connection makes no noise."""
+async def test_sandbox_accepts_faults_and_keys() -> None:
+    """Faults apply, with the given wait; a closed connection prints no error."""
     key = "exec_live_" + "A1b2" * 10
     faults = ("--fault", "429:20s=1", "--no-limits", "--quiet")
     async with relay("sandbox", "--port", "0", "--key", key, *faults) as process:
@@ -93,8 +93,8 @@ async def test_the_sandbox_takes_faults_and_keys() -> None:
         assert (process.returncode, errors) == (0, b"")
 
 
-async def test_the_receiver_prints_what_it_verified(tmp_path: Path) -> None:
-    """One line each: event, job, name, verdict, and whether it came before; control characters are harmless."""
+async def test_receiver_prints_each_request(tmp_path: Path) -> None:
+    """One line each: event, job, name, verification, and whether it is a repeat; control characters are escaped."""
     (tmp_path / "secrets").write_text(f"{standard_webhooks.new_secret(bytes(range(32)))}\n{SECRET}\n")
     async with relay("receive", "--port", "0", "--secret-file", str(tmp_path / "secrets")) as process:
         url = (await line(process.stderr, r"(http://\S+)"))[1]
@@ -111,8 +111,8 @@ async def test_the_receiver_prints_what_it_verified(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-async def test_the_receiver_prints_json_and_answers_as_told() -> None:
-    """A secret is made where none is given; the statuses come in order, the last for ever; stdout is JSON only."""
+async def test_receiver_prints_json_and_follows_its_statuses() -> None:
+    """Without a secret it makes one; the statuses come in order, the last one forever; stdout is JSON only."""
     statuses = ("--status", "500", "--status", "503", "--status", "202")
     async with relay("receive", "--port", "0", "--json", *statuses) as process:
         url = (await line(process.stderr, r"(http://\S+)"))[1]
@@ -137,8 +137,8 @@ async def test_the_receiver_prints_json_and_answers_as_told() -> None:
 
 
 @pytest.mark.parametrize("verb", ["sandbox", "receive"])
-async def test_a_port_in_use_is_said_in_words(verb: str) -> None:
-    """Exit 1, the port and what to do on stderr, no traceback."""
+async def test_port_in_use_is_explained(verb: str) -> None:
+    """Exit 1, with the port and the fix on stderr, without a traceback."""
     taken = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
     port = taken.sockets[0].getsockname()[1]
     async with taken, relay(verb, "--port", str(port)) as process:
@@ -168,15 +168,15 @@ async def test_a_port_in_use_is_said_in_words(verb: str) -> None:
         (["receive", "--status", "99"], "200"),
     ],
 )
-def test_wrong_use_is_exit_2_with_the_right_way(arguments: list[str], told: str) -> None:
+def test_wrong_usage_exits_2_with_the_fix(arguments: list[str], told: str) -> None:
     """The error says what to write instead."""
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
     assert told in result.output
 
 
-def test_a_secret_file_without_a_secret_is_refused(tmp_path: Path) -> None:
-    """Empty, or holding something else: exit 2, and what it holds is not repeated."""
+def test_secret_file_without_a_secret_is_refused(tmp_path: Path) -> None:
+    """Empty or with other text: exit 2, and the text is not printed."""
     for content, told in (("\n", "holds no secret"), ("hunter2\n", "openssl rand")):
         (tmp_path / "secrets").write_text(content)
         result = CliRunner().invoke(main, ["receive", "--secret-file", str(tmp_path / "secrets")])
@@ -185,8 +185,8 @@ def test_a_secret_file_without_a_secret_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["sandbox", "receive"])
-def test_the_help_teaches_by_example(verb: str) -> None:
-    """Examples first; every fault that can be asked for is named."""
+def test_help_has_examples(verb: str) -> None:
+    """Examples come first; every fault is named."""
     shown = CliRunner().invoke(main, [verb, "--help"]).output
     assert shown.index("Examples:") < shown.index("Options:")
     if verb == "sandbox":

@@ -1,4 +1,4 @@
-"""The Exec stand-in over a real socket, held against Exec's pages."""
+"""The fake Exec over a real socket, compared with Exec's pages."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ from tests.sandbox.standin import JOBS, KEY, OTHER_KEY, standin
 FIXED = JobProfile(median=40 * SECOND, sigma=0)
 
 
-async def test_a_job_goes_through_its_life_as_the_page_shows_it() -> None:
-    """Queued, processing, completed: each poll is JSON of the page's form, at the page's times."""
+async def test_job_is_queued_then_processing_then_completed() -> None:
+    """Each poll returns JSON in the form of the page, at the times of the page."""
     async with standin(profile=FIXED) as here:
         created = await here.create(exec_page.CREATE)
         assert created.status_code == 201
@@ -34,8 +34,8 @@ async def test_a_job_goes_through_its_life_as_the_page_shows_it() -> None:
 
 
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.CANCELLED])
-async def test_jobs_end_badly_too(outcome: Outcome) -> None:
-    """A failed job has an error and no scenario; one that Exec cancelled has neither."""
+async def test_failed_and_cancelled_jobs(outcome: Outcome) -> None:
+    """A failed job has an error and no scenario; a job cancelled by Exec has neither."""
     async with standin() as here:
         job = here.exec.add(lasts=1_000, outcome=outcome)
         here.clock.turn(1_000)
@@ -51,8 +51,8 @@ async def test_jobs_end_badly_too(outcome: Outcome) -> None:
     "authorization",
     [None, "", "Bearer", f"Basic {KEY}", KEY, "Bearer exec_live_short", f"Bearer {KEY}x", f"Bearer {OTHER_KEY}"],
 )
-async def test_without_a_good_key_there_is_the_page_s_401(authorization: str | None) -> None:
-    """Missing, malformed and unknown keys get the page's very body, on every call."""
+async def test_invalid_key_gets_401(authorization: str | None) -> None:
+    """Missing, malformed and unknown keys get the body of the page, on every call."""
     async with standin() as here:
         job = here.exec.add(lasts=None)
         del here.http.headers["authorization"]
@@ -62,7 +62,7 @@ async def test_without_a_good_key_there_is_the_page_s_401(authorization: str | N
             assert (refused.status_code, refused.json()) == (401, exec_page.UNAUTHORIZED)
 
 
-async def test_an_inactive_workspace_is_refused() -> None:
+async def test_inactive_workspace_gets_403() -> None:
     """Its key gets 403 workspace_inactive."""
     async with standin(inactive_keys=(OTHER_KEY,)) as here:
         refused = await here.poll("abc123", headers={"authorization": f"Bearer {OTHER_KEY}"})
@@ -71,8 +71,8 @@ async def test_an_inactive_workspace_is_refused() -> None:
     assert refused.json()["error"]["code"] == "workspace_inactive"
 
 
-async def test_an_unknown_job_is_the_page_s_404() -> None:
-    """The body is the page's, without a code; another workspace's job is unknown as well."""
+async def test_unknown_job_gets_404() -> None:
+    """The body is the one of the page, without a code; a job of another workspace is unknown too."""
     async with standin(keys=(KEY, OTHER_KEY)) as here:
         unknown = await here.poll("abc123")
         assert (unknown.status_code, unknown.json()) == (404, exec_page.NOT_FOUND)
@@ -92,10 +92,10 @@ async def test_an_unknown_job_is_the_page_s_404() -> None:
         ({"scenario_slug": "Invalid Slug!"}, 404, exec_page.NO_SUCH_SLUG),
     ],
 )
-async def test_a_wrong_creation_gets_the_page_s_own_words(
+async def test_invalid_creation_gets_the_errors_of_the_page(
     change: dict[str, Any], status: int, told: dict[str, Any]
 ) -> None:
-    """The page's examples of refusals are answered exactly, and nothing is made."""
+    """The examples of the page are returned exactly, and no job is created."""
     async with standin(members=("jane@acme.com",)) as here:
         refused = await here.create({**exec_page.CREATE, **change})
         assert (refused.status_code, refused.json()) == (status, told)
@@ -116,8 +116,8 @@ async def test_a_wrong_creation_gets_the_page_s_own_words(
         ({"callback_headers": "x"}, "invalid_callback_headers"),
     ],
 )
-async def test_other_wrong_fields_are_400_by_name(change: dict[str, Any], code: str) -> None:
-    """What is wrong is named in Exec's envelope."""
+async def test_other_invalid_fields_get_400_with_their_name(change: dict[str, Any], code: str) -> None:
+    """The field is named in Exec's envelope."""
     async with standin() as here:
         refused = await here.create({**exec_page.CREATE, **change})
     assert refused.status_code == 400
@@ -126,21 +126,21 @@ async def test_other_wrong_fields_are_400_by_name(change: dict[str, Any], code: 
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"text"', b"\xff", b"[" * 100_000])
-async def test_what_is_no_json_object_is_400(body: bytes) -> None:
-    """Neither garbage nor deep nesting gets past, or breaks it."""
+async def test_body_that_is_no_json_object_gets_400(body: bytes) -> None:
+    """Garbage and deep nesting are refused and break nothing."""
     async with standin() as here:
         refused = await here.http.post(JOBS, content=body)
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_json")
 
 
-async def test_the_longest_prompt_is_taken() -> None:
+async def test_longest_prompt_is_accepted() -> None:
     """10,000 characters are allowed, counted as characters."""
     async with standin() as here:
         assert (await here.create({**exec_page.CREATE, "prompt": "é" * 10_000})).status_code == 201
 
 
-async def test_a_request_id_makes_one_job() -> None:
-    """The same request_id again: 200, the same job as it is now, not new; another workspace's is its own."""
+async def test_request_id_creates_one_job() -> None:
+    """The same request_id again: 200, the same job in its current state, not new; other workspaces have their own."""
     async with standin(profile=FIXED, keys=(KEY, OTHER_KEY)) as here:
         first = (await here.create(exec_page.CREATE)).json()
         here.clock.turn(MINUTE)
@@ -154,8 +154,8 @@ async def test_a_request_id_makes_one_job() -> None:
     assert len({first["id"], other.json()["id"], *made}) == 4
 
 
-async def test_delete_cancels_what_has_not_ended() -> None:
-    """Queued and processing jobs are cancelled at once, with the page's body; then they can't be again."""
+async def test_delete_cancels_active_jobs() -> None:
+    """Queued and processing jobs are cancelled at once, with the body of the page; a second time is refused."""
     async with standin(profile=FIXED) as here:
         processing = (await here.create(exec_page.CREATE)).json()["id"]
         here.clock.turn(10_000)
@@ -172,8 +172,8 @@ async def test_delete_cancels_what_has_not_ended() -> None:
         assert refused.json()["error"]["message"] == "Cannot cancel job in 'cancelled' state"
 
 
-async def test_an_ended_or_unknown_job_can_not_be_cancelled() -> None:
-    """The page's 400 for a completed job, the page's 404 for none."""
+async def test_ended_or_unknown_job_can_not_be_cancelled() -> None:
+    """400 for a completed job and 404 for an unknown one, as on the page."""
     async with standin() as here:
         job = here.exec.add(lasts=0)
         refused, unknown = await here.cancel(job.id), await here.cancel("j1o2b3i4d5x6")
@@ -181,8 +181,8 @@ async def test_an_ended_or_unknown_job_can_not_be_cancelled() -> None:
     assert (unknown.status_code, unknown.json()) == (404, exec_page.NO_JOB_TO_CANCEL)
 
 
-async def test_past_the_limit_there_is_429_until_retry_after_is_over() -> None:
-    """The body's retry_after and the header say the same seconds; after them polls go on. Keys are counted apart."""
+async def test_over_the_limit_429_until_retry_after() -> None:
+    """The retry_after of the body and the header are equal; after it polls succeed. Keys are counted separately."""
     async with standin(limits=Limits(per_minute=3), keys=(KEY, OTHER_KEY)) as here:
         job = here.exec.add(lasts=None)
         assert [(await here.poll(job.id)).status_code for _ in range(3)] == [200] * 3
@@ -198,8 +198,8 @@ async def test_past_the_limit_there_is_429_until_retry_after_is_over() -> None:
         assert (await here.poll(job.id)).status_code == 200
 
 
-async def test_creating_more_than_ten_a_minute_is_429() -> None:
-    """By default the published limits hold: the eleventh new job of a minute is refused and not made."""
+async def test_eleventh_creation_in_a_minute_gets_429() -> None:
+    """By default the published limits apply: the eleventh new job in a minute is refused and not created."""
     async with standin(limits=Limits()) as here:
         made = [await here.create({**exec_page.CREATE, "request_id": str(number)}) for number in range(11)]
         assert [answer.status_code for answer in made] == [201] * 10 + [429]
@@ -207,16 +207,16 @@ async def test_creating_more_than_ten_a_minute_is_429() -> None:
         assert [(await here.poll("abc123")).status_code for _ in range(51)] == [404] * 50 + [429]
 
 
-async def test_other_paths_and_methods_answer_in_the_envelope() -> None:
-    """A client that errs in the path is told so in the form it knows."""
+async def test_unknown_paths_and_methods_get_the_envelope() -> None:
+    """A wrong path or method gets an error in Exec's envelope."""
     async with standin() as here:
         nowhere, put = await here.http.get("/rest/v1/nowhere"), await here.http.put(f"{JOBS}/abc")
     assert (nowhere.status_code, nowhere.json()["error"]["type"]) == (404, "not_found")
     assert (put.status_code, put.json()["error"]["code"]) == (405, "method_not_allowed")
 
 
-async def test_one_seed_is_one_history() -> None:
-    """With the same seed the same jobs get the same ids, lives and names, whatever else went wrong meanwhile."""
+async def test_same_seed_creates_the_same_jobs() -> None:
+    """With the same seed jobs get the same ids, courses and names, with any faults in between."""
     histories = []
     for fault in ([], [{"kind": "500", "share": 0.5}]):
         async with standin(seed=5, profile=JobProfile(fail=0.3)) as here:
@@ -228,8 +228,8 @@ async def test_one_seed_is_one_history() -> None:
     assert histories[0] == histories[1]
 
 
-async def test_the_statistics_tell_who_asked_what_and_when() -> None:
-    """Polls by job with their times, answers by key, the ends of jobs; keys are masked."""
+async def test_statistics_list_requests_by_key_and_job() -> None:
+    """Polls by job with their times, statuses by key, the ends of jobs; keys are masked."""
     async with standin(profile=FIXED, limits=Limits(per_minute=4)) as here:
         job_id = (await here.create(exec_page.CREATE)).json()["id"]
         start = here.clock.now
@@ -269,7 +269,7 @@ async def test_the_statistics_tell_who_asked_what_and_when() -> None:
 
 
 async def test_jobs_can_be_added_without_a_request() -> None:
-    """With an id, a life and a name of the caller's choosing, spending nothing."""
+    """With a chosen id, course and name, without spending a request."""
     async with standin(limits=Limits(per_minute=1)) as here:
         here.exec.add(job_id="my-job_1", queued=10, lasts=20, name="Mine")
         with pytest.raises(ValueError, match="job id"):
@@ -279,15 +279,15 @@ async def test_jobs_can_be_added_without_a_request() -> None:
     assert (shown["status"], shown["scenario"]["name"], shown["duration_seconds"]) == ("completed", "Mine", 0.02)
 
 
-def test_a_key_that_exec_would_never_give_is_refused() -> None:
-    """Keys are exec_live_ and 40 letters and digits; settings never show them."""
+def test_malformed_key_is_refused() -> None:
+    """Keys are exec_live_ and 40 letters and digits; the repr of settings does not contain them."""
     with pytest.raises(ValueError, match="exec_live_"):
         ExecSettings(keys=("sk_live_123",))
     assert KEY not in repr(ExecSettings())
 
 
-async def test_a_connection_is_kept_and_any_case_of_bearer_taken() -> None:
-    """As HTTP has it, the scheme's case does not matter."""
+async def test_connection_is_kept_and_bearer_is_case_insensitive() -> None:
+    """The case of the scheme does not matter in HTTP."""
     async with standin() as here:
         job = here.exec.add(lasts=None)
         answer: httpx.Response = await here.poll(job.id, headers={"authorization": f"bearer {KEY}"})

@@ -17,14 +17,14 @@ from tests.sandbox.standin import StandIn, standin
 
 
 async def scripted(here: StandIn, *script: Any) -> str:
-    """A job whose next polls are answered as the script says."""
+    """A job whose next polls get the responses of the script."""
     job = here.exec.add(lasts=0)
     assert (await here.order(jobs={job.id: list(script)})).status_code == 200
     return job.id
 
 
-async def test_a_script_is_followed_poll_by_poll() -> None:
-    """The answers come in the script's order, then all is well again; other jobs are not touched."""
+async def test_script_sets_the_responses_of_polls() -> None:
+    """The responses come in order, then polls succeed; other jobs are not affected."""
     async with standin() as here:
         job_id = await scripted(here, "500", "ok", {"kind": "503"}, "404", "401", "403", "418")
         other = here.exec.add()
@@ -35,16 +35,16 @@ async def test_a_script_is_followed_poll_by_poll() -> None:
     assert codes == [500, 200, 503, 404, 401, 403, 418, 200]
 
 
-async def test_scripts_add_up() -> None:
-    """A second script goes on where the first ends."""
+async def test_second_script_extends_the_first() -> None:
+    """A second script continues after the end of the first."""
     async with standin() as here:
         job_id = await scripted(here, "500")
         await here.order(jobs={job_id: ["502"]})
         assert [(await here.poll(job_id)).status_code for _ in range(3)] == [500, 502, 200]
 
 
-async def test_scripted_refusals_have_exec_s_bodies() -> None:
-    """401 and 404 on demand look like real ones; 502 looks like a proxy's page, 500 like Exec's envelope."""
+async def test_scripted_errors_have_the_bodies_of_exec() -> None:
+    """401 and 404 have Exec's bodies; 502 has a proxy's page, 500 Exec's envelope."""
     async with standin() as here:
         job_id = await scripted(here, "401", "404", "502", "500")
         assert (await here.poll(job_id)).json() == exec_page.UNAUTHORIZED
@@ -54,8 +54,8 @@ async def test_scripted_refusals_have_exec_s_bodies() -> None:
 
 
 @pytest.mark.parametrize("form", ["both", "body", "error", "header", "date", "none"])
-async def test_429_asks_to_wait_in_every_form(form: str) -> None:
-    """In the body, inside its error, in the header as seconds or as a date, or not at all."""
+async def test_429_has_the_wait_in_every_form(form: str) -> None:
+    """In the body, in its error, in the header as seconds or as a date, or nowhere."""
     async with standin() as here:
         job_id = await scripted(here, {"kind": "429", "wait": 6_500, "retry_after": form})
         refused = await here.poll(job_id)
@@ -70,8 +70,8 @@ async def test_429_asks_to_wait_in_every_form(form: str) -> None:
         assert header == ("7" if form in ("both", "header") else None)
 
 
-async def test_without_a_wait_a_429_says_nothing_of_it() -> None:
-    """A bare 429 leaves it to the client how long to wait."""
+async def test_429_without_a_wait_has_no_retry_after() -> None:
+    """The client chooses how long to wait."""
     async with standin() as here:
         refused = await here.poll(await scripted(here, "429"))
     assert "retry_after" not in refused.text
@@ -89,8 +89,8 @@ def _is_no_job(text: str, job_id: str) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["not_json", "wrong_shape", "other_job", "truncated"])
-async def test_malformed_answers_are_200_and_no_job(kind: str) -> None:
-    """They come whole and with status 200, and yet are not the job that was asked for, whichever way."""
+async def test_malformed_responses_are_200_without_a_job(kind: str) -> None:
+    """They are complete, with status 200, but not the requested job."""
     async with standin() as here:
         job_id = await scripted(here, *[kind] * 12)
         answers = [await here.poll(job_id) for _ in range(12)]
@@ -100,7 +100,7 @@ async def test_malformed_answers_are_200_and_no_job(kind: str) -> None:
         assert len({answer.text for answer in answers}) > 2
 
 
-async def test_a_huge_answer_is_a_job_of_more_than_a_mebibyte() -> None:
+async def test_huge_response_is_a_job_of_more_than_a_mebibyte() -> None:
     """Only its size is wrong."""
     async with standin() as here:
         job_id = await scripted(here, "huge")
@@ -109,8 +109,8 @@ async def test_a_huge_answer_is_a_job_of_more_than_a_mebibyte() -> None:
     assert huge.json()["id"] == job_id
 
 
-async def test_an_unknown_status_is_not_an_ending() -> None:
-    """A status that was never published, with none of an ending's fields."""
+async def test_unknown_status_has_no_ending() -> None:
+    """An unpublished status, without the fields of an ended job."""
     async with standin() as here:
         shown = (await here.poll(await scripted(here, "unknown_status"))).json()
     assert list(shown) == list(exec_page.PROCESSING)
@@ -118,8 +118,8 @@ async def test_an_unknown_status_is_not_an_ending() -> None:
     assert (shown["scenario"], shown["error"], shown["completed_at"]) == (None, None, None)
 
 
-async def test_a_connection_can_close_in_the_middle() -> None:
-    """The promised length is never reached; the next poll is fine."""
+async def test_connection_closes_in_the_middle() -> None:
+    """The body is shorter than announced; the next poll succeeds."""
     async with standin() as here:
         job_id = await scripted(here, "closed")
         with pytest.raises(httpx.RemoteProtocolError, match="peer closed"):
@@ -130,8 +130,8 @@ async def test_a_connection_can_close_in_the_middle() -> None:
     assert told == [(None, None, "closed"), (200, "completed", None)]
 
 
-async def test_no_answer_comes_within_the_timeout() -> None:
-    """The client gives up first, and the records say that it got nothing; the server then stops at once."""
+async def test_timeout_fault_sends_no_response() -> None:
+    """The client gives up first, and the log records no response; the server then stops at once."""
     async with standin() as here:
         job_id = await scripted(here, {"kind": "timeout", "wait": MINUTE})
         with pytest.raises(httpx.ReadTimeout):
@@ -140,8 +140,8 @@ async def test_no_answer_comes_within_the_timeout() -> None:
         assert [(poll["status"], poll["fault"]) for poll in polls] == [(None, "timeout")]
 
 
-async def test_a_slow_answer_is_late_and_whole() -> None:
-    """Nothing but its time is wrong."""
+async def test_slow_response_is_late_and_complete() -> None:
+    """Only its time is wrong."""
     async with standin() as here:
         job_id = await scripted(here, {"kind": "slow", "wait": 80})
         started = asyncio.get_running_loop().time()
@@ -149,8 +149,8 @@ async def test_a_slow_answer_is_late_and_whole() -> None:
         assert asyncio.get_running_loop().time() - started >= 0.079
 
 
-async def test_the_first_polls_of_each_job_can_miss() -> None:
-    """Exec does not know a new job yet: 404 for the first polls of each, and of each alone."""
+async def test_first_polls_of_each_job_get_404() -> None:
+    """Exec does not know a new job yet: the first polls of each job get 404, counted per job."""
     async with standin(fault_config=FaultConfig(missing_first=2)) as here:
         one, two = here.exec.add(), here.exec.add()
         assert [(await here.poll(one.id)).status_code for _ in range(4)] == [404, 404, 200, 200]
@@ -159,8 +159,8 @@ async def test_the_first_polls_of_each_job_can_miss() -> None:
         assert (await here.poll(two.id)).status_code == 200
 
 
-async def test_shares_are_kept() -> None:
-    """Over many polls each fault strikes as often as asked, and none strikes creations."""
+async def test_faults_have_their_shares() -> None:
+    """Over many polls each fault has its share, and creations have no faults."""
     faults = (FaultRule(kind="500", share=0.3), FaultRule(kind="404", share=0.2))
     async with standin(fault_config=FaultConfig(faults=faults)) as here:
         job = here.exec.add()
@@ -172,8 +172,8 @@ async def test_shares_are_kept() -> None:
     assert created.status_code == 201
 
 
-async def test_an_outage_lasts_as_long_as_ordered() -> None:
-    """401 for a while, on every call; then all is well by itself. New orders take the place of the old."""
+async def test_outage_ends_after_its_time() -> None:
+    """401 for a while, on every call; then calls succeed again. A new configuration replaces the old one."""
     async with standin() as here:
         job = here.exec.add(lasts=None)
         ordered = await here.order(faults=[{"kind": "401", "lasts": 10_000, "calls": "all"}])
@@ -191,8 +191,8 @@ async def test_an_outage_lasts_as_long_as_ordered() -> None:
         assert (await here.poll(job.id)).status_code == 200
 
 
-async def test_a_creation_whose_answer_is_lost_was_made_nevertheless() -> None:
-    """The connection closes, and the same request_id brings back the job that was made."""
+async def test_creation_with_a_lost_response_creates_the_job() -> None:
+    """The connection closes, and the same request_id returns the created job."""
     async with standin() as here:
         await here.order(faults=[{"kind": "closed", "calls": "all", "lasts": 1_000}])
         with pytest.raises(httpx.RemoteProtocolError):
@@ -202,8 +202,8 @@ async def test_a_creation_whose_answer_is_lost_was_made_nevertheless() -> None:
     assert (again.status_code, again.json()["is_new"]) == (200, False)
 
 
-async def test_a_refused_key_meets_no_fault() -> None:
-    """Faults strike those who may ask: a wrong key is refused first and leaves a script as it is."""
+async def test_refused_key_meets_no_fault() -> None:
+    """Faults apply to valid keys only: an invalid key is refused first and does not consume a script."""
     async with standin() as here:
         job_id = await scripted(here, "500")
         assert (await here.poll(job_id, headers={"authorization": "Bearer x"})).status_code == 401
@@ -224,8 +224,8 @@ async def test_a_refused_key_meets_no_fault() -> None:
         {"unknown": 1},
     ],
 )
-async def test_wrong_orders_are_refused_and_change_nothing(orders: dict[str, Any]) -> None:
-    """The refusal is in Exec's envelope and names what is wrong; what was ordered before stays."""
+async def test_invalid_fault_config_is_refused(orders: dict[str, Any]) -> None:
+    """The error is in the envelope of Exec and names the problem; the previous configuration stays."""
     async with standin(fault_config=FaultConfig(faults=(FaultRule(kind="502"),))) as here:
         job = here.exec.add()
         refused = await here.order(**orders)
@@ -233,15 +233,15 @@ async def test_wrong_orders_are_refused_and_change_nothing(orders: dict[str, Any
         assert (await here.poll(job.id)).status_code == 502
 
 
-async def test_orders_that_are_no_json_are_refused() -> None:
-    """A typing error is a 400, not a crash."""
+async def test_fault_config_that_is_no_json_is_refused() -> None:
+    """A typing error gets 400, not a crash."""
     async with standin() as here:
         refused = await here.http.post("/sandbox/faults", content=b"{oops")
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_faults")
 
 
-def test_every_named_fault_is_known_and_others_are_not() -> None:
-    """The names in the help are the names that work; an error lists them."""
+def test_named_faults_are_accepted_and_others_refused() -> None:
+    """The names in the help are valid; the error for another name lists them."""
     assert all(Fault(kind=name).kind == name for name in NAMED)
     with pytest.raises(ValidationError, match="unknown_status"):
         Fault(kind="boom")

@@ -19,7 +19,7 @@ def wanted(url: str, **more: Any) -> dict[str, Any]:
 
 
 async def called(here: StandIn, job_id: str) -> dict[str, Any]:
-    """What became of the job's callback, once it is over."""
+    """The outcome of the job's callback, once it is sent."""
     async with asyncio.timeout(30):
         while not (found := here.exec.stats(job_id)["jobs"][job_id]["callback"]):
             await asyncio.sleep(0.01)
@@ -27,8 +27,8 @@ async def called(here: StandIn, job_id: str) -> dict[str, Any]:
     return found
 
 
-async def test_the_end_of_a_job_is_called_back_once() -> None:
-    """The body is what a poll shows; the creator's headers go along; nothing is signed; a 500 is not retried."""
+async def test_callback_is_sent_once_at_the_end() -> None:
+    """The body is that of a poll, with the creator's headers, unsigned; a 500 is not retried."""
     receiver = Receiver([], Clock())
     receiver.always(Respond(status=500))
     async with serve(receiver.app) as url, standin(profile=FIXED) as here:
@@ -52,8 +52,8 @@ async def test_the_end_of_a_job_is_called_back_once() -> None:
     assert not any(name.startswith("webhook-") for name in came.headers)
 
 
-async def test_a_cancelled_job_is_called_back_at_once() -> None:
-    """DELETE ends the job, so its creator hears of it then, and not again at the planned end."""
+async def test_callback_of_a_cancelled_job_is_sent_at_once() -> None:
+    """DELETE ends the job, so the callback is sent then, and not again at the planned end."""
     receiver = Receiver([], Clock())
     async with serve(receiver.app) as url, standin(profile=FIXED) as here:
         job_id = (await here.create(wanted(url))).json()["id"]
@@ -67,8 +67,8 @@ async def test_a_cancelled_job_is_called_back_at_once() -> None:
         assert json.loads(last.body)["id"] == second
 
 
-async def test_a_callback_may_get_lost() -> None:
-    """With all callbacks lost none comes, while jobs end as ever."""
+async def test_callback_may_be_lost() -> None:
+    """With all callbacks lost none is sent; jobs still end."""
     receiver = Receiver([], Clock())
     async with serve(receiver.app) as url:
         async with standin(profile=FIXED, lost_callbacks=1.0) as here:
@@ -79,8 +79,8 @@ async def test_a_callback_may_get_lost() -> None:
         assert not receiver.received
 
 
-async def test_where_nobody_listens_nothing_breaks() -> None:
-    """A refused connection or a header that HTTP can't carry is noted, and the next callback goes out."""
+async def test_failing_callback_breaks_nothing() -> None:
+    """A refused connection or an invalid header is recorded, and the next callback is sent."""
     receiver = Receiver([], Clock())
     async with serve(receiver.app) as url, standin(profile=FIXED) as here:
         dead = (await here.create(wanted("http://127.0.0.1:1/", request_id="1"))).json()["id"]

@@ -1,4 +1,4 @@
-"""The life of a job, without any server."""
+"""The course of a job, without a server."""
 
 import random
 from dataclasses import replace
@@ -47,8 +47,8 @@ def told(shown: dict[str, Any]) -> dict[str, Any]:
         (exec_page.CANCELLED, job_simulation.cancel(job(), PAGE_NOW + 10_000), 10_000),
     ],
 )
-def test_every_status_looks_as_on_exec_s_page(page: dict[str, Any], one: Job, after: int) -> None:
-    """Keys, their order, nulls, types and values are those of the page's example."""
+def test_every_status_matches_the_page(page: dict[str, Any], one: Job, after: int) -> None:
+    """Keys, order, nulls, types and values are those of the page's example."""
     shown = job_simulation.to_json(one, PAGE_NOW + after)
     assert list(shown) == list(page)
     if page["scenario"]:
@@ -61,8 +61,8 @@ def test_every_status_looks_as_on_exec_s_page(page: dict[str, Any], one: Job, af
     assert type(shown["duration_seconds"]) is type(page["duration_seconds"])
 
 
-def test_a_job_cancelled_in_the_queue_never_started() -> None:
-    """It has an end, but neither a start nor a duration."""
+def test_job_cancelled_in_the_queue_has_no_start() -> None:
+    """It has an end, but no start and no duration."""
     shown = job_simulation.to_json(job_simulation.cancel(job(), PAGE_NOW + 1_000), PAGE_NOW + MINUTE)
     assert shown["status"] == "cancelled"
     assert shown["started_at"] is None
@@ -70,16 +70,16 @@ def test_a_job_cancelled_in_the_queue_never_started() -> None:
     assert shown["completed_at"] == "2024-03-01T10:00:01.000Z"
 
 
-def test_fractions_of_a_second_are_told() -> None:
-    """Delays can be measured by Exec's own timestamps, to the millisecond."""
+def test_timestamps_have_milliseconds() -> None:
+    """Delays can be measured by Exec's timestamps, to the millisecond."""
     shown = job_simulation.to_json(job(lasts=1_234), PAGE_NOW + MINUTE)
     assert shown["completed_at"] == "2024-03-01T10:00:06.234Z"
     assert shown["duration_seconds"] == 1.234
 
 
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 600_000), min_size=2))
-def test_a_job_never_goes_back(seed: int, ages: list[int]) -> None:
-    """Status only moves forward with the clock, and an ended job stays exactly as it ended."""
+def test_status_only_moves_forward(seed: int, ages: list[int]) -> None:
+    """An ended job stays exactly as it ended."""
     one = job_simulation.random_job(JobProfile(fail=0.3, cancel=0.2, stuck=0.1), "abc", KEY, PAGE_NOW, chance(seed))
     shown = [job_simulation.to_json(one, PAGE_NOW + age) for age in sorted(ages)]
     for before, after in pairwise(shown):
@@ -89,15 +89,15 @@ def test_a_job_never_goes_back(seed: int, ages: list[int]) -> None:
 
 
 @given(st.integers(0, 2**32), st.integers(0, 600_000))
-def test_the_relay_reads_every_job(seed: int, age: int) -> None:
-    """Whatever comes of a job is one that the relay's own model takes, field for field."""
+def test_relay_parses_every_job(seed: int, age: int) -> None:
+    """Every job is accepted by the model of the relay, field for field."""
     law = JobProfile(fail=0.3, cancel=0.2, stuck=0.1)
     shown = job_simulation.to_json(job_simulation.random_job(law, "abc", KEY, PAGE_NOW, chance(seed)), PAGE_NOW + age)
     assert ScenarioJob.model_validate(shown).raw() == shown
 
 
-def test_the_law_is_kept() -> None:
-    """Over many jobs the median, the spread and the shares are those asked for."""
+def test_jobs_follow_the_profile() -> None:
+    """Over many jobs the median, the spread and the shares are those of the profile."""
     rng, law = chance(7), JobProfile(median=300 * SECOND, sigma=0.35, fail=0.1, cancel=0.05, stuck=0.02)
     many = [job_simulation.random_job(law, str(number), KEY, 0, rng) for number in range(20_000)]
     lasted = sorted(one.ended_at - one.started_at for one in many if one.ended_at is not None)
@@ -110,7 +110,7 @@ def test_the_law_is_kept() -> None:
 
 
 def test_speed_divides_every_duration() -> None:
-    """Ten times as fast: the wait and the work are a tenth, the fate is the same."""
+    """Ten times as fast: queue and processing times are a tenth, the outcome is the same."""
     slow = job_simulation.random_job(JobProfile(sigma=0.5, queued=5_000), "a", KEY, 0, chance(3))
     fast = job_simulation.random_job(JobProfile(sigma=0.5, queued=5_000, speed=10), "a", KEY, 0, chance(3))
     assert slow.ended_at
@@ -132,14 +132,14 @@ def test_sigma_0_is_a_fixed_duration() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"fail": -0.1}, {"fail": 0.6, "stuck": 0.6}, {"median": 0}, {"speed": 0}, {"sigma": -1}, {"queued": -1}]
 )
-def test_a_law_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
-    """Shares are shares and durations are durations."""
+def test_invalid_profile_is_refused(wrong: dict[str, Any]) -> None:
+    """Shares must be shares and durations must be durations."""
     with pytest.raises(ValueError, match="0"):
         JobProfile(**wrong)
 
 
-def test_names_are_varied_and_their_links_are_links() -> None:
-    """Emoji, quotes and right-to-left are among the names; every link is plain ASCII, whatever the name."""
+def test_names_are_varied_and_urls_are_ascii() -> None:
+    """Names have emoji, quotes and right-to-left text; every URL is plain ASCII."""
     everything = "".join(NAMES)
     assert all(mark in everything for mark in ('"', "'", "<", "&", "💸", "م", "ש", "@channel", "`"))
     assert max(map(len, NAMES)) > 150

@@ -53,8 +53,8 @@ class App:
         self.life.append("stopped")
 
 
-async def test_an_app_is_served_while_the_block_runs() -> None:
-    """Its lifespan starts before and stops after; then nobody listens any more."""
+async def test_app_is_served_while_the_block_runs() -> None:
+    """Its lifespan starts before and stops after; then connections are refused."""
     app = App()
     async with serve(app.asgi) as url, httpx.AsyncClient(trust_env=False, verify=NO_TLS) as http:
         assert app.life == ["started"]
@@ -65,8 +65,8 @@ async def test_an_app_is_served_while_the_block_runs() -> None:
             await http.get(url)
 
 
-async def test_answers_come_without_delay() -> None:
-    """Of fifty requests on one connection the quickest takes less than the 40 ms that Nagle's algorithm costs each."""
+async def test_responses_are_not_delayed() -> None:
+    """Of fifty requests on one connection the fastest takes less than the 40 ms of Nagle's algorithm."""
     took = []
     async with serve(App().asgi) as url, httpx.AsyncClient(trust_env=False, verify=NO_TLS) as http:
         await http.get(url)
@@ -77,8 +77,8 @@ async def test_answers_come_without_delay() -> None:
     assert min(took) < 0.035
 
 
-async def test_several_are_served_side_by_side() -> None:
-    """Each has a port of its own, and IPv6 is a host like any other."""
+async def test_several_apps_are_served_at_once() -> None:
+    """Each has its own port, and IPv6 hosts work."""
     if not socket.has_ipv6:
         pytest.skip("no IPv6 here")
     async with (
@@ -92,7 +92,7 @@ async def test_several_are_served_side_by_side() -> None:
 
 
 async def test_stopping_is_fast() -> None:
-    """With an idle connection still open it takes no tenth of a second: the best of three, on a busy machine."""
+    """With an idle connection open it takes less than 0.1 s: the best of three, on a busy machine."""
     took = []
     for _ in range(3):
         async with httpx.AsyncClient(trust_env=False, verify=NO_TLS) as http:
@@ -104,8 +104,9 @@ async def test_stopping_is_fast() -> None:
 
 
 @pytest.mark.parametrize("path", ["/hang", "/deaf"])
-async def test_a_hung_request_holds_up_nothing(path: str) -> None:
-    """It gets the grace and is then cut off, whether it listens for its end or not; the lifespan ends cleanly."""
+async def test_hung_request_does_not_delay_stopping(path: str) -> None:
+    """It gets the grace period and is then aborted, with and without a check for a disconnect; the lifespan ends
+    cleanly."""
     app = App()
     async with httpx.AsyncClient(trust_env=False, verify=NO_TLS) as http:
         async with serve(app.asgi, grace=50) as url:
@@ -119,8 +120,8 @@ async def test_a_hung_request_holds_up_nothing(path: str) -> None:
 
 
 @pytest.mark.parametrize("behaviour", [SlowBody(), HugeBody()])
-async def test_an_endless_answer_holds_up_nothing(behaviour: SlowBody | HugeBody) -> None:
-    """Neither a drip nor a flood that nobody reads survives the grace."""
+async def test_endless_response_does_not_delay_stopping(behaviour: SlowBody | HugeBody) -> None:
+    """A slow body and an unread huge body end after the grace period."""
     receiver = Receiver([], Clock())
     receiver.always(behaviour)
     async with asyncio.timeout(30), serve(receiver.app, grace=50) as url:
@@ -130,8 +131,8 @@ async def test_an_endless_answer_holds_up_nothing(behaviour: SlowBody | HugeBody
     writer.close()
 
 
-async def test_a_port_in_use_is_told_in_words() -> None:
-    """The error names the port and what to do."""
+async def test_port_in_use_is_explained() -> None:
+    """The error names the port and the fix."""
     async with serve(App().asgi) as url:
         port = int(url.rpartition(":")[2])
         with pytest.raises(RelayError, match=rf"127\.0\.0\.1:{port}: .* choose another port"):
@@ -139,15 +140,15 @@ async def test_a_port_in_use_is_told_in_words() -> None:
                 pass
 
 
-async def test_an_app_that_does_not_start_is_an_error() -> None:
-    """Not an exit of the process, and not a server without an app."""
+async def test_app_that_does_not_start_raises_an_error() -> None:
+    """The process does not exit, and no server runs without an app."""
     with pytest.raises(RelayError, match="did not start"):
         async with serve(App(starts=False).asgi):
             pass
 
 
-async def test_an_error_in_the_block_stops_the_server_too() -> None:
-    """The error comes through, and the lifespan has ended."""
+async def test_error_in_the_block_stops_the_server() -> None:
+    """The error is raised, and the lifespan has ended."""
     app = App()
     with pytest.raises(ZeroDivisionError):
         async with serve(app.asgi):
@@ -156,8 +157,8 @@ async def test_an_error_in_the_block_stops_the_server_too() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_signals_set_the_event_and_are_given_back(number: signal.Signals) -> None:
-    """Ctrl-C and SIGTERM stop what runs; afterwards they mean what they meant before."""
+async def test_signals_set_the_event_and_are_restored(number: signal.Signals) -> None:
+    """Ctrl-C and SIGTERM set the event; afterwards the previous handlers are active."""
     before = signal.getsignal(number)
     with stop_signals() as stop:
         os.kill(os.getpid(), number)

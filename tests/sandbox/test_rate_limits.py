@@ -1,4 +1,4 @@
-"""Exec's rate limits, without any server."""
+"""Exec's rate limits, without a server."""
 
 import pytest
 from hypothesis import given
@@ -11,8 +11,8 @@ gaps = st.lists(st.integers(0, 30 * SECOND), max_size=200)
 
 
 @given(gaps, st.integers(1, 10))
-def test_no_stretch_ever_holds_more_than_the_limit(gaps: list[int], limit: int) -> None:
-    """However requests come, no rolling minute holds more than the limit, and none is refused without need."""
+def test_no_window_exceeds_the_limit(gaps: list[int], limit: int) -> None:
+    """For any arrival times no rolling minute exceeds the limit, and no request is refused needlessly."""
     window, now, granted = Window(limit, MINUTE), 0, list[int]()
     for gap in gaps:
         now += gap
@@ -24,8 +24,8 @@ def test_no_stretch_ever_holds_more_than_the_limit(gaps: list[int], limit: int) 
 
 
 @given(gaps, st.integers(1, 10))
-def test_the_wait_is_exact(gaps: list[int], limit: int) -> None:
-    """A millisecond before it is over, a request is refused; when it is over, it is granted."""
+def test_wait_is_exact(gaps: list[int], limit: int) -> None:
+    """A millisecond before its end a request is refused; at its end it is allowed."""
     window, now = Window(limit, MINUTE), 0
     for gap in gaps:
         now += gap
@@ -36,8 +36,8 @@ def test_the_wait_is_exact(gaps: list[int], limit: int) -> None:
             window.record(now)
 
 
-def test_the_published_limits_are_the_default() -> None:
-    """60 requests a minute and 1,000 a day."""
+def test_published_limits_are_the_default() -> None:
+    """60 requests per minute and 1,000 per day."""
     allowance = WorkspaceLimiter(Limits())
     assert [allowance.acquire(0, creates=False) for _ in range(61)] == [0] * 60 + [MINUTE]
     spent, now = 60, 0
@@ -47,15 +47,15 @@ def test_the_published_limits_are_the_default() -> None:
     assert allowance.acquire(now + MINUTE, creates=False) == DAY - now - MINUTE
 
 
-def test_creating_has_a_limit_of_its_own() -> None:
-    """The eleventh new job of a minute is refused, while polls go on; both spend the same 60."""
+def test_creations_have_their_own_limit() -> None:
+    """The eleventh new job in a minute is refused, while polls succeed; both count towards the 60."""
     allowance = WorkspaceLimiter(Limits())
     assert [allowance.acquire(0, creates=True) for _ in range(11)] == [0] * 10 + [MINUTE]
     assert [allowance.acquire(0, creates=False) for _ in range(51)] == [0] * 50 + [MINUTE]
 
 
 def test_without_limits_nothing_is_refused() -> None:
-    """Limits that are off grant everything."""
+    """Switched-off limits allow everything."""
     allowance = WorkspaceLimiter(UNLIMITED)
     assert not any(allowance.acquire(0, creates=True) for _ in range(5_000))
 

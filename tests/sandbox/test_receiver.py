@@ -1,4 +1,4 @@
-"""The verifying receiver over a real socket; what it gets is signed by the relay's own signing."""
+"""The verifying receiver over a real socket; requests are signed by the relay's own code."""
 
 import asyncio
 import time
@@ -33,7 +33,7 @@ BODY = b'{"type":"job.completed","data":{"job":{"id":"abc","scenario":{"name":"C
 
 
 def now() -> Instant:
-    """The library polls the machine's clock and takes no other."""
+    """The library reads the machine's clock; no other can be injected."""
     return time.time_ns() // 1_000_000
 
 
@@ -57,8 +57,8 @@ async def judged(receiver: Receiver, headers: Mapping[str, str], body: bytes = B
     return came
 
 
-async def test_what_the_relay_signs_is_verified_and_kept() -> None:
-    """Everything of the request is there afterwards, at the receiver's own time."""
+async def test_signed_request_is_verified_and_stored() -> None:
+    """The whole request is stored, with the time of the receiver."""
     clock = Clock()
     came = await judged(Receiver(NEW, clock), signed(), path="/any/path?query=1")
     assert (came.verified, came.error) == (True, "")
@@ -81,9 +81,9 @@ def _tampered(name: str, value: str) -> Callable[[], tuple[dict[str, str], bytes
         (lambda: ({}, BODY), "not signed"),
         (_tampered("webhook-id", "evt_2"), "no signature matches"),
         (_tampered("webhook-id", ""), "not signed"),
-        (_tampered("webhook-timestamp", "soon"), "no time"),
-        (_tampered("webhook-timestamp", "nan"), "no time"),
-        (_tampered("webhook-timestamp", "1" * 400), "no time"),
+        (_tampered("webhook-timestamp", "soon"), "not a number of seconds"),
+        (_tampered("webhook-timestamp", "nan"), "not a number of seconds"),
+        (_tampered("webhook-timestamp", "1" * 400), "not a number of seconds"),
         (_tampered("webhook-signature", "garbage"), "malformed"),
         (_tampered("webhook-signature", "v1,!!!,x"), "malformed"),
         (_tampered("webhook-signature", "v2,AAAA"), "no signature matches"),
@@ -91,18 +91,20 @@ def _tampered(name: str, value: str) -> Callable[[], tuple[dict[str, str], bytes
         (lambda: (signed(), b"\xff\xfe"), "malformed"),
     ],
 )
-async def test_what_can_not_be_trusted_is_kept_with_the_reason(
+async def test_unverified_request_is_stored_with_the_reason(
     request_: Callable[[], tuple[dict[str, str], bytes]], why: str
 ) -> None:
-    """Tampered, stale, unsigned or malformed: answered as ever, marked as not verified, and why."""
+    """Tampered, stale, unsigned or malformed requests get the usual response and are marked as not verified, with
+    the reason."""
     headers, body = request_()
     came = await judged(Receiver(NEW, Clock()), headers, body)
     assert not came.verified
     assert why in came.error
 
 
-async def test_while_a_secret_rotates_either_holder_verifies() -> None:
-    """Two signatures come: a holder of either secret accepts; a holder of both accepts one signature of either."""
+async def test_rotated_request_verifies_with_either_secret() -> None:
+    """With two signatures a receiver with either secret accepts; a receiver with both accepts one signature of
+    either."""
     both = standard_webhooks.headers("evt_1", BODY, [Secret(NEW), Secret(OLD, until=now() + DAY)], now())
     for secrets in ([NEW], [OLD], [NEW, OLD]):
         assert (await judged(Receiver(secrets, Clock()), both)).verified
@@ -110,8 +112,8 @@ async def test_while_a_secret_rotates_either_holder_verifies() -> None:
         assert (await judged(Receiver([OLD, NEW], Clock()), signed(secrets=[secret]))).verified
 
 
-async def test_each_path_can_have_secrets_of_its_own() -> None:
-    """A secret holds for its path alone, `*` for every other; a path with none verifies nothing."""
+async def test_each_path_can_have_its_own_secrets() -> None:
+    """A secret is valid for its path only, `*` for every other path; a path without secrets verifies nothing."""
     receiver = Receiver({"/old": [OLD], "*": [NEW], "/none": []}, Clock())
     async with receiving(receiver) as http:
         for path in ("/old", "/else", "/none"):
@@ -122,8 +124,8 @@ async def test_each_path_can_have_secrets_of_its_own() -> None:
     assert "no secret is known" in receiver.received[2].error
 
 
-async def test_a_signed_body_need_not_be_the_standard_one() -> None:
-    """Chat messages and even plain text are verified alike; they just have no event type."""
+async def test_any_signed_body_is_verified() -> None:
+    """Chat messages and plain text are verified too; they have no event type."""
     for body in (b'{"text":"Scenario ready"}', b"plain text", b"[1]", b'{"type":7}'):
         came = await judged(Receiver(NEW, Clock()), signed(body), body)
         assert (came.verified, came.event_type) == (True, None)
@@ -131,14 +133,14 @@ async def test_a_signed_body_need_not_be_the_standard_one() -> None:
     assert (await judged(Receiver(NEW, Clock()), signed(flat), flat)).event_type == "job.failed"
 
 
-def test_a_secret_that_is_none_is_refused() -> None:
-    """A receiver that could verify nothing is not made."""
+def test_invalid_secret_is_refused() -> None:
+    """A receiver with an invalid secret is not created."""
     with pytest.raises(ValidationFailed, match="base64"):
         Receiver("whsec_no!", Clock())
 
 
-async def test_listeners_hear_of_each_one() -> None:
-    """Functions and coroutines alike."""
+async def test_listeners_are_called_for_each_request() -> None:
+    """Functions and coroutines both work."""
     heard: list[str] = []
 
     async def slowly(one: Received) -> None:
@@ -150,8 +152,8 @@ async def test_listeners_hear_of_each_one() -> None:
     assert heard == ["/plain", "/coroutine"]
 
 
-async def test_only_the_last_ones_are_kept() -> None:
-    """A receiver that runs for ever does not grow for ever."""
+async def test_only_the_last_requests_are_stored() -> None:
+    """A long-running receiver uses bounded memory."""
     receiver = Receiver(NEW, Clock(), keep=3)
     async with receiving(receiver) as http:
         for number in range(5):
@@ -159,8 +161,8 @@ async def test_only_the_last_ones_are_kept() -> None:
     assert [one.path for one in receiver.received] == ["/2", "/3", "/4"]
 
 
-async def test_waiting_ends_when_enough_came_or_time_is_over() -> None:
-    """`arrived` counts by path, and gives up loudly."""
+async def test_wait_for_ends_at_the_count_or_the_timeout() -> None:
+    """`wait_for` counts by path, and raises TimeoutError."""
     receiver = Receiver(NEW, Clock())
     async with receiving(receiver) as http:
         waiting = asyncio.create_task(receiver.wait_for(2, path="/b"))
@@ -171,8 +173,8 @@ async def test_waiting_ends_when_enough_came_or_time_is_over() -> None:
             await receiver.wait_for(4, within=20)
 
 
-async def test_answers_follow_the_script_of_the_path() -> None:
-    """A path's own script first, then the common one, then what is always answered; 204 unless told."""
+async def test_responses_follow_the_script_of_the_path() -> None:
+    """The path's own script first, then the common script, then the permanent response; 204 by default."""
     receiver = Receiver(NEW, Clock())
     receiver.script(Respond(status=500, body=b"oops"), Respond(status=503), path="/a")
     receiver.script(Respond(status=502))
@@ -184,7 +186,7 @@ async def test_answers_follow_the_script_of_the_path() -> None:
     assert answers[4].headers["x-mine"] == "1"
 
 
-async def test_ready_made_answers() -> None:
+async def test_predefined_responses() -> None:
     """Redirects, Retry-After of every kind, 410, and the headers that disable or abort."""
     receiver = Receiver(NEW, Clock())
     date = formatdate(usegmt=True)
@@ -197,8 +199,8 @@ async def test_ready_made_answers() -> None:
     assert [answer.headers["webhook-delivery"] for answer in answers[4:]] == ["disable", "abort-message"]
 
 
-async def test_it_can_hang() -> None:
-    """No answer comes, the request is kept, and stopping is not held up."""
+async def test_hanging_response() -> None:
+    """No response is sent, the request is stored, and stopping is not delayed."""
     receiver = Receiver(NEW, Clock())
     receiver.script(HANG)
     async with receiving(receiver) as http:
@@ -207,8 +209,8 @@ async def test_it_can_hang() -> None:
         assert len(receiver.received) == 1
 
 
-async def test_it_can_drip() -> None:
-    """Byte after byte with a wait before each, so that no timeout of a single read ever strikes."""
+async def test_slow_body() -> None:
+    """One byte at a time with a wait before each, so that no read timeout fires."""
     receiver = Receiver(NEW, Clock())
     receiver.script(SlowBody(body=b"abc", every=5), SlowBody())
     async with receiving(receiver) as http:
@@ -217,8 +219,8 @@ async def test_it_can_drip() -> None:
             assert answer.status_code == 200
 
 
-async def test_it_can_flood() -> None:
-    """A body of any size comes without being held in memory; whoever hangs up early is let go."""
+async def test_huge_body() -> None:
+    """A body of any size is sent without holding it in memory; a client may disconnect early."""
     receiver = Receiver(NEW, Clock())
     receiver.script(HugeBody(bytes=200_001), HugeBody())
     async with receiving(receiver) as http:
@@ -230,8 +232,8 @@ async def test_it_can_flood() -> None:
                 break
 
 
-async def test_it_takes_posts_only() -> None:
-    """A poll with a browser is told so and not kept."""
+async def test_other_methods_are_refused() -> None:
+    """A GET of a browser gets an error and is not stored."""
     receiver = Receiver(NEW, Clock())
     async with receiving(receiver) as http:
         assert (await http.get("/")).status_code == 405

@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from relay.web.dashboard import (
     deliveries,
+    endpoint_forms,
     endpoints,
     jobs,
     live_updates,
@@ -38,7 +39,12 @@ ROUTES: tuple[Route, ...] = (
     page_route("/deliveries/{id}", deliveries.show_delivery, live=True),
     page_route("/deliveries/{id}/resend", deliveries.resend, "POST", "admin"),
     page_route("/endpoints", endpoints.list_endpoints, live=True),
+    page_route("/endpoints/new", endpoint_forms.new_endpoint, scope="admin"),
+    page_route("/endpoints/new", endpoint_forms.create, "POST", "admin"),
     page_route("/endpoints/{id}", endpoints.show_endpoint, live=True),
+    page_route("/endpoints/{id}/edit", endpoint_forms.edit_endpoint, scope="admin"),
+    page_route("/endpoints/{id}/edit", endpoint_forms.edit, "POST", "admin"),
+    page_route("/endpoints/{id}/delete", endpoint_forms.delete, "POST", "admin"),
     page_route("/endpoints/{id}/test", endpoints.test, "POST", "admin"),
     page_route("/endpoints/{id}/rotate", endpoints.rotate, "POST", "admin"),
     page_route("/endpoints/{id}/enable", endpoints.enable, "POST", "admin"),

@@ -12,11 +12,11 @@ from relay.endpoints import admin
 from relay.errors import ValidationFailed
 from relay.formats import FORMATS
 from relay.formats.sample_event import sample_event
-from relay.model import FINAL_EVENTS, DeliveryStatus, Endpoint, EndpointKind, EventType
+from relay.model import DAY, FINAL_EVENTS, DeliveryStatus, Endpoint, EndpointKind, EventType
 from relay.signing import standard_webhooks
 from relay.store.engine import paging
 from relay.store.engine.database import Tx
-from relay.store.tables import deliveries, endpoints
+from relay.store.tables import deliveries, endpoint_statistics, endpoints
 from relay.store.tables.deliveries import DeliveryFilter
 from relay.web.core import path_params
 from relay.web.dashboard.delivery_rows import delivery_rows
@@ -24,6 +24,7 @@ from relay.web.dashboard.page import PageRequest, parse_enum, redirect_with_noti
 
 PER_PAGE = 50
 RECENT = 10
+MAX_FAILURES = 5
 RECENT_MARKS = 40
 """Deliveries whose outcomes are drawn, one mark each."""
 
@@ -61,12 +62,14 @@ async def show_endpoint(page: PageRequest, id: str, **results: Any) -> Response:
             "strip": latest[::-1],
             "recent": delivery_rows(tx, latest[:RECENT], page.now),
             "held": deliveries.count(tx, pending),
+            "statistics": endpoint_statistics.attempt_statistics(tx, endpoint_id, page.now, [DAY, 7 * DAY]),
+            "failures": endpoint_statistics.last_failures(tx, endpoint_id, MAX_FAILURES),
         }
 
     values = await page.relay.store.read(read)
     endpoint: Endpoint = values["endpoint"]
     values |= preview(endpoint, page.query("format") or endpoint.format, page.query("event"), page)
-    values |= {"attempt": None, "secret": None, "public_key": None} | results
+    values |= {"attempt": None, "secret": None, "public_key": None, "created": False} | results
     config = page.relay.config
     values |= {
         "disables_at": (endpoint.failing_since or page.now) + config.delivery.disable_after,
@@ -103,10 +106,11 @@ def preview(endpoint: Endpoint, format: str, event: str | None, page: PageReques
 
 
 async def test(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
-    """Sends a sample event, and shows the receiver's response."""
+    """Sends a sample event of the chosen type, and shows the receiver's response."""
+    type = parse_enum(EventType, form.get("event"), "event") or EventType.COMPLETED
     endpoint_id = path_params.parse_id(id, "endpoint")
     endpoint = await page.relay.store.read(lambda tx: admin.get(tx, endpoint_id))
-    return await show_endpoint(page, id, attempt=await page.relay.send_test(endpoint, page.now))
+    return await show_endpoint(page, id, attempt=await page.relay.send_test(endpoint, page.now, type))
 
 
 async def rotate(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:

@@ -150,6 +150,7 @@ NOTICES = {
     "disabled": "The endpoint is disabled. Its deliveries are held until it is enabled.",
     "saved": "The endpoint is saved.",
     "deleted": "The endpoint is deleted.",
+    "endpoint-exists": "This endpoint exists already. Nothing was changed.",
 }
 """Texts shown after a form succeeded, by the word in the URL: no link can make a page show another text."""
 

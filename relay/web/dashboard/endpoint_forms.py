@@ -1,0 +1,165 @@
+"""Forms to create, edit and delete standing endpoints, with a preview and a test before anything is saved.
+
+A saved URL or secret is never shown again: in the edit form an empty field leaves it unchanged.
+"""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import Response
+
+from relay.endpoints import admin, spec
+from relay.endpoints.admin import EndpointPatch
+from relay.endpoints.spec import EndpointSpec
+from relay.errors import RequestError, ValidationFailed
+from relay.formats import FORMATS
+from relay.model import FINAL_EVENTS, Attempt, Endpoint, EndpointKind, EventType
+from relay.signing import standard_webhooks
+from relay.store.engine.database import Tx
+from relay.web.core import path_params
+from relay.web.dashboard.endpoints import preview, show_endpoint
+from relay.web.dashboard.page import PageRequest, parse_enum, redirect_with_notice, render
+
+_FIELDS = ("name", "url", "format", "secret", "event")
+
+
+async def new_endpoint(page: PageRequest) -> Response:
+    """An empty form for a new endpoint."""
+    return _render_form(page, None, {"format": "auto"}, FINAL_EVENTS)
+
+
+async def create(page: PageRequest, form: Mapping[str, str]) -> Response:
+    """Previews, tests or saves a new endpoint, as the pressed button says."""
+    return await _submit(page, form, None)
+
+
+async def edit_endpoint(page: PageRequest, id: str) -> Response:
+    """The form of an endpoint, without its URL and secret. Raises Conflict for an endpoint of the configuration."""
+    endpoint = await _editable(page, id)
+    return _render_form(page, endpoint, {"name": endpoint.name or "", "format": endpoint.format}, endpoint.events)
+
+
+async def edit(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
+    """Previews, tests or saves the changes to an endpoint, as the pressed button says."""
+    return await _submit(page, form, await _editable(page, id))
+
+
+async def delete(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
+    """Deletes an endpoint: withdraws its registrations and cancels its pending deliveries."""
+    await admin.delete(page.relay.store, path_params.parse_id(id, "endpoint"), page.now)
+    return redirect_with_notice(page, "/endpoints", "deleted")
+
+
+async def _editable(page: PageRequest, id: str) -> Endpoint:
+    endpoint_id = path_params.parse_id(id, "endpoint")
+    endpoint = await page.relay.store.read(lambda tx: admin.get(tx, endpoint_id))
+    admin.refuse_unless_changeable(endpoint)
+    return endpoint
+
+
+async def _submit(page: PageRequest, form: Mapping[str, str], endpoint: Endpoint | None) -> Response:
+    fields = {name: form.get(name, "").strip() for name in _FIELDS}
+    events = tuple(type for type in EventType if form.get(type.value) == "on")
+    action = form.get("action", "preview")
+    try:
+        if not events:
+            raise ValidationFailed("no_events", "choose at least one event", "events")
+        if action == "save":
+            return await (
+                _save_new(page, fields, events) if endpoint is None else _save(page, endpoint, fields, events)
+            )
+        draft = _draft(page, fields, events, endpoint)
+        type = parse_enum(EventType, fields["event"], "event") or EventType.COMPLETED
+        attempt = await page.relay.send_test(draft, page.now, type) if action == "test" else None
+    except RequestError as error:
+        return _render_form(
+            page, endpoint, fields, events, error=error, code=200 if action == "preview" else error.status
+        )
+    return _render_form(page, endpoint, fields, events, draft=draft, attempt=attempt)
+
+
+async def _save_new(page: PageRequest, fields: Mapping[str, str], events: tuple[EventType, ...]) -> Response:
+    validated = spec.validate(_spec(fields, events, None), page.relay.rules, "url")
+    endpoint, is_new = await page.relay.store.write(
+        lambda tx: admin.create(tx, fields["name"] or None, validated, page.now)
+    )
+    if not is_new:
+        return redirect_with_notice(page, f"/endpoints/{endpoint.id}", "endpoint-exists")
+    secret = endpoint.secrets[0].value
+    return await show_endpoint(
+        page,
+        endpoint.id,
+        created=True,
+        secret=standard_webhooks.secret_to_show(secret),
+        public_key=standard_webhooks.public_key_of(secret),
+    )
+
+
+async def _save(
+    page: PageRequest, endpoint: Endpoint, fields: Mapping[str, str], events: tuple[EventType, ...]
+) -> Response:
+    patch = EndpointPatch(
+        name=fields["name"] or None,
+        url=fields["url"] or None,
+        format=None if fields["format"] == endpoint.format else fields["format"] or None,
+        events=events,
+    )
+
+    def write(tx: Tx) -> None:
+        admin.update(tx, admin.get(tx, endpoint.id), patch, page.relay.rules)
+        if fields["secret"]:
+            config = page.relay.config.endpoints
+            admin.rotate(tx, admin.get(tx, endpoint.id), fields["secret"], page.now, config)
+
+    await page.relay.store.write(write)
+    return redirect_with_notice(page, f"/endpoints/{endpoint.id}", "saved")
+
+
+def _spec(fields: Mapping[str, str], events: tuple[EventType, ...], endpoint: Endpoint | None) -> EndpointSpec:
+    """The endpoint in the form; its empty fields are those of the saved endpoint. Raises ValidationFailed."""
+    url = fields["url"] or (endpoint.url if endpoint else "")
+    if not url:
+        raise ValidationFailed("missing_field", "paste the URL that is notified", "url")
+    secret = fields["secret"] or (endpoint.secrets[0].value if endpoint else None)
+    headers = endpoint.headers if endpoint else {}
+    return EndpointSpec(url, fields["format"] or "auto", events, secret, headers)
+
+
+def _draft(
+    page: PageRequest, fields: Mapping[str, str], events: tuple[EventType, ...], endpoint: Endpoint | None
+) -> Endpoint:
+    """The endpoint in the form, not saved."""
+    if endpoint is not None and endpoint.template and fields["format"] == endpoint.format and not fields["url"]:
+        return endpoint
+    validated = spec.validate(_spec(fields, events, endpoint), page.relay.rules, "url")
+    random_bytes = secrets.token_bytes(spec.SECRET_BYTES)
+    return spec.new_endpoint(validated, kind=EndpointKind.STANDING, now=page.now, random_bytes=random_bytes)
+
+
+def _render_form(
+    page: PageRequest,
+    endpoint: Endpoint | None,
+    fields: Mapping[str, str],
+    events: tuple[EventType, ...],
+    *,
+    draft: Endpoint | None = None,
+    attempt: Attempt | None = None,
+    error: RequestError | None = None,
+    code: int = 200,
+) -> Response:
+    sample: dict[str, Any] = {"format": None, "preview": None, "preview_text": ""}
+    shown = draft or endpoint
+    if shown is not None and error is None:
+        sample = preview(shown, shown.format, fields.get("event") or None, page)
+    values: dict[str, Any] = {
+        "endpoint": endpoint,
+        "fields": dict.fromkeys(_FIELDS, "") | dict(fields),
+        "chosen": events,
+        "recognized": fields.get("format") == "auto" and draft is not None,
+        "attempt": attempt,
+        "error": error,
+    }
+    names = ["auto", *FORMATS, *([endpoint.format] if endpoint and endpoint.template else [])]
+    choices = {"format_names": names, "all_events": list(EventType)}
+    return render(page, "endpoint_form.html", code, None, **(sample | values | choices))

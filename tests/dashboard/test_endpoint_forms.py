@@ -1,0 +1,190 @@
+"""The endpoint forms without a browser: what is saved, what is refused, and which secrets never come back."""
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from relay.endpoints import admin
+from relay.model import DAY, HOUR, MINUTE, SECOND, EventType
+from relay.sandbox.receiver import Respond
+from relay.telemetry import LOGGER
+from tests.conftest import Clock
+from tests.dashboard.scene import BROKEN, Scene, scene
+from tests.dashboard.test_pages import HTML
+from tests.make import SECRET
+from tests.web.conftest import Api, open_api
+
+SLACK = "https://hooks.slack.com/services/T000/B000/marked-as-secret"
+ENDINGS = {"job.completed": "on", "job.failed": "on"}
+
+
+@pytest.fixture
+async def open_relay(sqlite_url: str, clock: Clock) -> AsyncIterator[Api]:
+    """A relay without keys, with an endpoint of its configuration."""
+    configured = [{"name": "fixed", "url": "https://example.com/fixed"}]
+    async with open_api(sqlite_url, clock, endpoints=configured) as api:
+        await api.relay._apply_config(api.relay.config.endpoints, [])
+        yield api
+
+
+async def post(api: Api, path: str, **fields: str) -> httpx.Response:
+    return await api.http.post(path, data={"csrf": ""} | fields, headers=HTML)
+
+
+async def test_created_endpoint_is_saved_once(open_relay: Api) -> None:
+    """Saved with its name, format and events; the same form again changes nothing; the secret is shown only once."""
+    fields = {"action": "save", "url": "https://example.com/hook", "name": "crm", "format": "auto"} | ENDINGS
+    answer = await post(open_relay, "/endpoints/new", **fields)
+    assert answer.status_code == 200
+    assert "whsec_" in answer.text
+    [made] = [one for one in (await open_relay.get("/v1/endpoints"))["data"] if one["name"] == "crm"]
+    assert made["format"] == "standard"
+    assert sorted(made["events"]) == ["job.completed", "job.failed"]
+    again = await post(open_relay, "/endpoints/new", **fields)
+    assert again.headers["location"] == f"/endpoints/{made['id']}?notice=endpoint-exists"
+    assert "whsec_" not in (await open_relay.http.get(f"/endpoints/{made['id']}", headers=HTML)).text
+
+
+async def test_preview_saves_nothing(open_relay: Api) -> None:
+    """A pasted Slack URL is recognized and its message shown; an invalid URL is explained; nothing is stored."""
+    before = await open_relay.stored()
+    answer = await post(open_relay, "/endpoints/new", url=SLACK, format="auto", event="job.failed", **ENDINGS)
+    assert "Recognized as slack" in answer.text
+    assert "Scenario failed" in answer.text
+    answer = await post(open_relay, "/endpoints/new", url="https://169.254.169.254/", format="auto", **ENDINGS)
+    assert (answer.status_code, "169.254.169.254" in answer.text) == (200, True)
+    answer = await post(open_relay, "/endpoints/new", url=SLACK, format="auto", action="save")
+    assert (answer.status_code, "choose at least one event" in answer.text) == (400, True)
+    assert await open_relay.stored() == before
+
+
+async def test_edit_keeps_url_and_secret(open_relay: Api) -> None:
+    """Empty fields leave URL and secret unchanged; neither is in the form; a masked value is refused."""
+    made = await open_relay.make_endpoint(url=SLACK)
+    path = f"/endpoints/{made['id']}/edit"
+    [before] = await open_relay.secrets_of(made["id"])
+    page = (await open_relay.http.get(path, headers=HTML)).text
+    assert "marked-as-secret" not in page
+    assert before.value not in page
+    answer = await post(open_relay, path, action="save", name="renamed", format="slack", **ENDINGS)
+    assert answer.headers["location"] == f"/endpoints/{made['id']}?notice=saved"
+    endpoint = await open_relay.relay.store.read(lambda tx: admin.get(tx, made["id"]))
+    assert (endpoint.name, endpoint.url, endpoint.secrets) == ("renamed", SLACK, (before,))
+    masked = {"url": "https://hooks.slack.com/…", "secret": "••••••••"}
+    for field, value in masked.items():
+        answer = await post(open_relay, path, action="save", name="again", format="slack", **{field: value}, **ENDINGS)
+        assert answer.status_code == 400
+    refused = await open_relay.http.patch(f"/v1/endpoints/{made['id']}", json={"url": masked["url"]})
+    assert refused.status_code == 400
+    assert await open_relay.relay.store.read(lambda tx: admin.get(tx, made["id"])) == endpoint
+
+
+async def test_new_secret_rotates(open_relay: Api) -> None:
+    """A secret in the form replaces the old one, which also signs for a day."""
+    made = await open_relay.make_endpoint()
+    new = "whsec_" + "bmV3LXNlY3JldC1vZi10aGUtZW5kcG9pbnQtZm9ybQ=="
+    await post(
+        open_relay, f"/endpoints/{made['id']}/edit", action="save", name="ops", format="standard", secret=new, **ENDINGS
+    )
+    secrets = await open_relay.secrets_of(made["id"])
+    assert secrets[0].value == new
+    assert len(secrets) == 2
+
+
+async def test_configured_endpoint_is_not_editable(open_relay: Api) -> None:
+    """Its page has no Edit and no Delete, and the addresses refuse and name the configuration."""
+    [fixed] = (await open_relay.get("/v1/endpoints"))["data"]
+    page = (await open_relay.http.get(f"/endpoints/{fixed['id']}", headers=HTML)).text
+    assert "/edit" not in page
+    assert "/delete" not in page
+    for answer in (
+        await open_relay.http.get(f"/endpoints/{fixed['id']}/edit", headers=HTML),
+        await post(open_relay, f"/endpoints/{fixed['id']}/edit", action="save", name="other", **ENDINGS),
+        await post(open_relay, f"/endpoints/{fixed['id']}/delete"),
+    ):
+        assert answer.status_code == 409
+        assert "configuration" in answer.text
+
+
+async def test_deleted_endpoint_is_gone(open_relay: Api) -> None:
+    """After the deletion the list shows a notice, and the endpoint is gone."""
+    made = await open_relay.make_endpoint()
+    answer = await post(open_relay, f"/endpoints/{made['id']}/delete")
+    assert answer.headers["location"] == "/endpoints?notice=deleted"
+    assert (await open_relay.http.get(f"/endpoints/{made['id']}", headers=HTML)).status_code == 404
+
+
+@pytest.fixture
+async def made(tmp_path: Path) -> AsyncIterator[Scene]:
+    async with scene(tmp_path) as relay:
+        yield relay
+
+
+@pytest.fixture
+async def http(made: Scene) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=made.url, headers=HTML) as client:
+        yield client
+
+
+async def test_test_event_before_saving(made: Scene, http: httpx.AsyncClient) -> None:
+    """The chosen event is sent to the URL of the form, the receiver's response is shown, and nothing is saved."""
+    made.receiver.always(Respond(status=200, body=b"thank you"), path="/crm")
+    fields = {"csrf": "", "action": "test", "url": f"{made.receiver_url}/crm", "format": "auto", "event": "job.failed"}
+    answer = await http.post("/endpoints/new", data=fields | ENDINGS | {"secret": SECRET})
+    assert "Test event delivered" in answer.text
+    assert "thank you" in answer.text
+    [received] = made.received("/crm")
+    assert (received.event_type, received.verified) == (EventType.FAILED.value, True)
+    assert "No endpoints yet" in (await http.get("/endpoints")).text
+
+
+async def test_one_finished_failure_needs_no_attention(made: Scene, http: httpx.AsyncClient) -> None:
+    """An endpoint of one job needs attention while its delivery waits and fails; once nothing waits, no longer."""
+    made.receiver.always(BROKEN, path="/crm")
+    await made.register(made.exec.add(lasts=60 * SECOND).id, path="/crm")
+    await made.advance(2 * MINUTE)
+    assert "need attention" not in (await http.get("/")).text.split("<main")[1].split("</h1>")[0]
+    await made.advance(HOUR)
+    front = (await http.get("/")).text
+    assert "1 endpoint needs attention" in front
+    waiting = (await http.get("/deliveries?status=pending")).text
+    assert re.search(r"attempt [0-9]+ is in |in a row, one attempt at a time", waiting)
+    await made.advance(4 * DAY)
+    assert "needs attention" not in (await http.get("/")).text
+
+
+async def test_statistics_of_attempts(made: Scene, http: httpx.AsyncClient) -> None:
+    """The endpoint's page counts attempts and their success rate by day and week, and lists the last failures."""
+    made.receiver.script(BROKEN, path="/crm")
+    registered = await made.register(made.exec.add(lasts=60 * SECOND).id, path="/crm")
+    await made.advance(HOUR)
+    page = (await http.get(f"/endpoints/{registered.registration.endpoint_id}")).text
+    section = page.split('aria-labelledby="statistics"')[1].split("</section>")[0]
+    assert section.count("50.0%") == 2
+    assert "answered 500" in section
+    await made.advance(2 * DAY)
+    page = (await http.get(f"/endpoints/{registered.registration.endpoint_id}")).text
+    assert page.split('aria-labelledby="statistics"')[1].split("</section>")[0].count("50.0%") == 1
+
+
+async def test_key_is_not_tried_before_the_first_answer(made: Scene, http: httpx.AsyncClient) -> None:
+    """The overview says so until Exec has answered a poll, and then no longer."""
+    assert "Key not tried yet" in (await http.get("/")).text
+    await made.register(made.exec.add(lasts=60 * SECOND).id)
+    await made.advance(10 * SECOND)
+    assert "Key not tried yet" not in (await http.get("/")).text
+    assert "as of the last poll" in (await http.get("/jobs")).text
+
+
+async def test_job_without_recipient_warns(
+    made: Scene, http: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Registering a job of which nobody is notified says so; the log has the registration, like one of the API."""
+    caplog.set_level("INFO", LOGGER)
+    answer = await http.post("/register", data={"csrf": "", "job_id": "j1", "job.completed": "on"})
+    assert answer.status_code == 200
+    assert "Nobody is notified of this job" in answer.text
+    assert any("job j1 is registered" in record.getMessage() for record in caplog.records)
