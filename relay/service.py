@@ -78,7 +78,9 @@ class Relay:
         rng = random.Random(seed)  # noqa: S311 (jitter, not secrets)
         owner = new_id("own", clock())
         self.timekeeper = Timekeeper(store, clock, owner, _reach(config), self.telemetry.log)
-        self._exec_http = exec_transport.make_http(config.exec.timeout, config.polling.concurrency)
+        self._exec_http = exec_transport.make_http(
+            config.exec.timeout, config.polling.concurrency, config.exec.proxy_url
+        )
         self.clients = {space.name: self._client_of(space) for space in config.workspaces}
         self.notifier = ClusterNotifier(store, owner, self._wake, self.telemetry)
         self.dispatcher = Dispatcher(

@@ -18,7 +18,7 @@ from relay.cli.options import (
     read_config,
 )
 from relay.cli.output import print_text
-from relay.config import Config, EndpointSection, Workspace, unused_variables
+from relay.config import Config, EndpointSection, ExecSection, Workspace, unused_variables
 from relay.egress.resolver import ThreadResolver
 from relay.egress.url_policy import EgressRules, blocked_reason, is_loopback, mask_url
 from relay.endpoints import spec
@@ -81,8 +81,8 @@ async def _findings(config: Config) -> AsyncIterator[Finding]:
     for finding in (*_settings(config), *_environment(config), *_subscribers(config)):
         yield finding
     for workspace in config.workspaces:
-        yield await _exec(workspace, config.exec.timeout)
-    rules = EgressRules(config.security.allow_http, config.security.allow_networks, config.security.deny_networks)
+        yield await _exec(workspace, config.exec)
+    rules = config.security.egress_rules()
     for endpoint in config.endpoints:
         yield await _endpoint(endpoint, rules)
 
@@ -172,14 +172,14 @@ def _subscribers(config: Config) -> Iterator[Finding]:
         yield Finding(WARN, "endpoints", f"{text}; add one to endpoints, or register jobs with a callback_url")
 
 
-async def _exec(workspace: Workspace, timeout: int) -> Finding:
+async def _exec(workspace: Workspace, settings: ExecSection) -> Finding:
     name = f"Exec workspace {workspace.name}"
-    http = exec_transport.make_http(timeout)
+    http = exec_transport.make_http(settings.timeout, proxy=settings.proxy_url)
     client = exec_client.ExecClient(
         name=workspace.name,
         api_key=workspace.api_key.get_secret_value(),
         base_url=workspace.base_url,
-        timeout=timeout,
+        timeout=settings.timeout,
         clock=system_clock,
         http=http,
     )

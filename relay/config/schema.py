@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, m
 
 from relay.config import parsers
 from relay.config.parsers import duration, duration_between, integer_between, list_of
+from relay.egress.url_policy import EgressRules
 from relay.model import DAY, FINAL_EVENTS, HOUR, SECOND, EventType
 from relay.security.api_keys import SCOPES, Scope
 from relay.security.encryption import FieldCipher
@@ -46,6 +47,11 @@ class ExecSection(_Section):
     timeout: Annotated[int, BeforeValidator(duration_between("1s", "60s"))] = 10 * SECOND
     proxy: ProxyUrl | None = None
     budget: Budget = Budget()
+
+    @property
+    def proxy_url(self) -> str | None:
+        """The URL of the proxy with its password, if there is one."""
+        return self.proxy.get_secret_value() if self.proxy else None
 
 
 class Workspace(_Section):
@@ -129,6 +135,10 @@ class Security(_Section):
     allow_http: Annotated[bool, BeforeValidator(parsers.boolean)] = False
     allow_networks: Networks = ()
     deny_networks: Networks = ()
+
+    def egress_rules(self) -> EgressRules:
+        """Which addresses the relay may call."""
+        return EgressRules(self.allow_http, self.allow_networks, self.deny_networks)
 
     def cipher(self) -> FieldCipher:
         """Encrypts and decrypts the secrets in the store."""

@@ -9,19 +9,23 @@ from typing import Any
 
 import httpx
 
+from relay.egress.tls import client_tls_context
 from relay.polling.request_budget import MAY_REPEAT
 
 _HUNG_UP = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError)
 
 
-def make_http(timeout: int, connections: int = 20) -> httpx.AsyncClient:
-    """The HTTP client for polls: no redirects, no cookies, nothing from the environment. `timeout` in milliseconds.
+def make_http(timeout: int, connections: int = 20, proxy: str | None = None) -> httpx.AsyncClient:
+    """The HTTP client for polls: no redirects and no cookies. `timeout` in milliseconds, `proxy` the URL of a proxy.
 
-    `connections` are kept for the next polls; no request waits for one.
+    `connections` are kept for the next polls; no request waits for one. Of the environment only `SSL_CERT_FILE` and
+    `SSL_CERT_DIR` count.
     """
+    tls = client_tls_context()
+    through = httpx.Proxy(proxy, ssl_context=tls if proxy.startswith("https:") else None) if proxy else None
     return httpx.AsyncClient(
         timeout=timeout / 1_000,
-        transport=ExecTransport(connections, trust_env=False),
+        transport=ExecTransport(connections, trust_env=False, verify=tls, proxy=through),
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         follow_redirects=False,
         trust_env=False,
