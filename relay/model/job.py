@@ -89,7 +89,7 @@ class ScenarioJob(BaseModel):
     @property
     def has_known_status(self) -> bool:
         """Whether Exec's page names this status."""
-        return self.status in _ENDING_OF_STATUS or self.status in ("queued", "processing")
+        return self.status in _FINAL_EVENT_OF_STATUS or self.status in ("queued", "processing")
 
     @property
     def final_event(self) -> EventType | None:
