@@ -21,6 +21,29 @@ class EventType(StrEnum):
     EXPIRED = "job.expired"
 
 
+class OperatorEventType(StrEnum):
+    """News about the relay itself, for the endpoints that `operator.endpoints` names."""
+
+    KEY_REFUSED = "exec.key_refused"
+    UNREACHABLE = "exec.unreachable"
+    BUDGET_EXHAUSTED = "budget.exhausted"
+    ENDPOINT_FAILING = "endpoint.failing"
+    ENDPOINT_DISABLED = "endpoint.disabled"
+    DELIVERY_FAILED = "delivery.failed"
+    RECOVERED = "relay.recovered"
+
+
+AnyEventType = EventType | OperatorEventType
+
+
+def parse_event_type(text: str) -> AnyEventType:
+    """The type with this name. Raises ValueError for an unknown name."""
+    return EventType(text) if text.startswith("job.") else OperatorEventType(text)
+
+
+OPERATOR_WORKSPACE = ""
+"""The workspace of operator events: they belong to no job. Their `job_id` names the subject, `exec:default`."""
+
 FINAL_EVENTS = (EventType.COMPLETED, EventType.FAILED, EventType.CANCELLED, EventType.NOT_FOUND, EventType.EXPIRED)
 """What a subscriber hears of unless it says otherwise; `job.started` is opt-in."""
 
@@ -35,16 +58,21 @@ class Event:
     id: str
     workspace: str
     job_id: str
-    type: EventType
+    type: AnyEventType
     occurred_at: Instant
     """When it happened. For an ending at Exec its completed_at or, if it gives none, the newest instant that it gives.
     `job.expired`: when the job had been watched for polling.max_age; `job.not_found`: for as long as a job is looked
     for. If Exec gives no instant at all, when the watching began."""
     job: Mapping[str, Any]
+    """Exec's job; of an operator event what happened: `message`, `workspace`, `endpoint`."""
     created_at: Instant
 
+    @property
+    def is_for_operator(self) -> bool:
+        return isinstance(self.type, OperatorEventType)
 
-def event_id(workspace: str, job_id: str, type: EventType, watching: Instant | None = None) -> str:
+
+def event_id(workspace: str, job_id: str, type: AnyEventType, watching: Instant | None = None) -> str:
     """The id of an event, and so its `webhook-id`: derived, so that no two replicas can mint two for one fact.
 
     What belongs to one `watching` of the job, named by when it began, is another fact in the next one.
