@@ -11,6 +11,7 @@ from relay import formats
 from relay.backoff import JITTER
 from relay.config import Config, EndpointSection, Workspace, reload
 from relay.delivery.dispatcher import Dispatcher
+from relay.delivery.operator_notifier import OperatorNotifier
 from relay.delivery.retry_policy import RETRY_AFTER_CAP
 from relay.egress.http_client import WebhookHttpClient
 from relay.egress.url_policy import EgressRules
@@ -98,6 +99,8 @@ class Relay:
             rng,
             self.timekeeper.seen_since,
         )
+        self.operator = OperatorNotifier(store, lambda: self.config.operator, self.telemetry, self._on_events)
+        self.telemetry.on_news = self.operator.put
         self.api_key_cache = ApiKeyCache(store, clock)
         self.retention = RetentionJob(store, config.storage.retention, clock, owner)
         self._scheduler = Scheduler()
@@ -139,6 +142,7 @@ class Relay:
         self._scheduler.start()
         self._spawn(self.dispatcher.run())
         self._spawn(self.notifier.run())
+        self._spawn(self.operator.run())
         self._woken_ticks = self._spawn(self._tick_when_woken())
         self._wake()
 
@@ -156,6 +160,7 @@ class Relay:
                 self.telemetry.log.error("the leases could not be given back, they will run out: %s", error)
             elif error is not None:
                 raise error
+        await self.operator.flush()
         await self.egress.aclose()
         await self._exec_http.aclose()
         await self.store.aclose()

@@ -7,7 +7,7 @@ from typing import Any
 from docs.generating.tables import code, table
 from relay.formats.template_engine import FILTERS
 from relay.model import FINAL_EVENTS, EventType
-from relay.web.schemas.webhooks import EVENT_DESCRIPTIONS, Notification
+from relay.web.schemas.webhooks import EVENT_DESCRIPTIONS, OPERATOR_EVENT_DESCRIPTIONS, Notification
 
 GOLDEN = Path(__file__).parents[2] / "tests/unit/golden"
 
@@ -36,7 +36,31 @@ def page() -> str:
     for name in [name for name in names[1:] if name != "template"]:
         shown = [path for path in _bodies(name) if path.stem in ("completed", "failed")]
         parts += [f"\n### {name}\n", *(f"`job.{path.stem}`:\n\n{_body(path)}" for path in shown)]
+    news = [[f"`{type.value}`", text] for type, text in OPERATOR_EVENT_DESCRIPTIONS.items()]
+    parts += [_OPERATOR, table(["event", "means"], news), code(json.dumps(_OPERATOR_BODY, indent=2), "json")]
     return "\n".join([*parts, _TEMPLATE.replace("FILTERS", ", ".join(f"`{name}`" for name in FILTERS))])
+
+
+_OPERATOR_BODY = {
+    "type": "exec.key_refused",
+    "timestamp": "2026-01-07T09:00:00Z",
+    "data": {
+        "message": "workspace default: Exec refuses the API key: 401, Invalid or inactive API key. Its jobs are not "
+        "polled; one poll every 5 minutes tries the key. Check exec.api_key",
+        "workspace": "default",
+        "endpoint": None,
+    },
+}
+
+_OPERATOR = """
+## News about the relay
+
+The endpoints that `operator.endpoints` names get news about the relay itself, in any format. They are signed, retried
+and kept like the events of jobs. The same news about the same subject is sent once an hour at most, by all relays on a
+store together; `operator.max_per_hour` limits all of them, and a recovery is always sent. The log has every one. An
+endpoint with `events: []` gets nothing else. `data` has `message`, a line in words, and the `workspace` or the
+`endpoint` (`id`, `name`) concerned; the other one is null.
+"""
 
 
 def _schema() -> dict[str, Any]:

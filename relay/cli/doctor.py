@@ -116,7 +116,8 @@ def _shown(value: Any) -> str:
 def _endpoint(endpoint: EndpointSection) -> str:
     url = endpoint.url.get_secret_value()
     format = formats.detect_format(url) if endpoint.format == "auto" else endpoint.format
-    return f"format {format}, {len(endpoint.events)} events, {len(endpoint.headers)} extra headers"
+    events = formats.default_events(format) if endpoint.events is None else endpoint.events
+    return f"format {format}, {len(events)} events, {len(endpoint.headers)} extra headers"
 
 
 def _without_address(text: str, config: Config) -> str:

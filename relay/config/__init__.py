@@ -5,7 +5,16 @@ Durations are written `15s`, `5m`, `1h30m` and are whole milliseconds in the cod
 
 from relay.config.load import from_mapping, load, unused_variables
 from relay.config.parsers import FORMAT_NAMES, duration
-from relay.config.schema import ApiKey, Budget, Config, DeliverySection, EndpointSection, ExecSection, Workspace
+from relay.config.schema import (
+    ApiKey,
+    Budget,
+    Config,
+    DeliverySection,
+    EndpointSection,
+    ExecSection,
+    OperatorSection,
+    Workspace,
+)
 
 __all__ = [
     "FORMAT_NAMES",
@@ -15,6 +24,7 @@ __all__ = [
     "DeliverySection",
     "EndpointSection",
     "ExecSection",
+    "OperatorSection",
     "Workspace",
     "duration",
     "from_mapping",

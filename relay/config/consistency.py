@@ -1,11 +1,11 @@
 """What only shows when all of the configuration is seen together."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from relay.config.reader import KeyPath, Problem, format_path
-from relay.config.schema import Config
+from relay.config.schema import Config, EndpointSection
 from relay.egress.url_policy import is_loopback, mask_url
 
 
@@ -35,6 +35,7 @@ def check_consistency(config: Config, data: Mapping[str, Any], faulty: frozenset
     yield from _same_names((place, space.name) for place, space in spaces)
     yield from _same_names((place, endpoint.name) for place, endpoint in endpoints)
     yield from _same_names((place, key.name) for place, key in keys)
+    yield from _operator_endpoints(config, endpoints)
     if any(place[0] == "security" for place in faulty):
         return  # What is allowed is not known.
     if not config.security.allow_http:
@@ -51,6 +52,13 @@ def _one_or_several(data: Mapping[str, Any]) -> Iterator[Problem]:
     if key is None and not spaces and (exec is None or isinstance(exec, Mapping)):
         text = "is missing: set it, or RELAY_EXEC__API_KEY, to a key from Exec (Settings > API); or write workspaces"
         yield Problem(("exec", "api_key"), text)
+
+
+def _operator_endpoints(config: Config, endpoints: Sequence[tuple[KeyPath, EndpointSection]]) -> Iterator[Problem]:
+    for place, endpoint in endpoints:
+        if endpoint.events == () and endpoint.name not in config.operator.endpoints:
+            text = "is empty, so that the endpoint gets nothing; leave it out, or name the endpoint in"
+            yield Problem((*place, "events"), f"{text} operator.endpoints")
 
 
 def _same_names(named: Iterable[tuple[KeyPath, str]]) -> Iterator[Problem]:

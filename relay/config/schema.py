@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, m
 from relay.config import parsers
 from relay.config.parsers import duration, duration_between, integer_between, list_of
 from relay.egress.url_policy import EgressRules
-from relay.model import DAY, FINAL_EVENTS, HOUR, SECOND, EventType
+from relay.model import DAY, HOUR, SECOND, EventType
 from relay.security.api_keys import SCOPES, Scope
 from relay.security.encryption import FieldCipher
 from relay.signing.standard_webhooks import SignatureScheme
@@ -153,10 +153,18 @@ class EndpointSection(_Section):
     url: Annotated[SecretStr, BeforeValidator(parsers.url)]
     format: Annotated[str, BeforeValidator(parsers.format_name)] = "auto"
     template: Annotated[dict[str, Any], BeforeValidator(parsers.template)] | None = Field(default=None, repr=False)
-    events: Annotated[tuple[EventType, ...], BeforeValidator(list_of(1, len(EventType)))] = FINAL_EVENTS
+    events: Annotated[tuple[EventType, ...], BeforeValidator(list_of(0, len(EventType)))] | None = None
+    """None: the format's default. Empty: only news about the relay, if `operator.endpoints` names the endpoint."""
     secret: Annotated[SecretStr, BeforeValidator(parsers.signing_secret)] | None = None
     signing: SignatureScheme | None = None
     headers: Annotated[dict[str, str], BeforeValidator(parsers.headers)] = Field(default_factory=dict, repr=False)
+
+
+class OperatorSection(_Section):
+    """Who gets news about the relay itself: a refused key, an unreachable Exec, a disabled endpoint."""
+
+    endpoints: Annotated[tuple[Name, ...], BeforeValidator(list_of(0, 20))] = ()
+    max_per_hour: Annotated[int, BeforeValidator(integer_between(1, 1_000))] = 10
 
 
 class Logging(_Section):
@@ -177,4 +185,5 @@ class Config(_Section):
     server: Server = Server()
     security: Security = Security()
     endpoints: Annotated[tuple[EndpointSection, ...], BeforeValidator(list_of(0, 1_000))] = ()
+    operator: OperatorSection = OperatorSection()
     logging: Logging = Logging()

@@ -12,7 +12,7 @@ from relay.delivery.attempt import CompletedAttempt, attempt_summary, to_deliver
 from relay.delivery.retry_policy import AttemptDecision
 from relay.egress.result import RequestFailed, SendResult
 from relay.errors import ConstraintViolation, StoreError
-from relay.model import SECOND, Endpoint, Instant
+from relay.model import SECOND, DeliveryStatus, Endpoint, Instant
 from relay.store.engine.database import Store, Tx
 from relay.store.tables import endpoints, outbox
 from relay.telemetry import Telemetry
@@ -115,7 +115,7 @@ class ResultRecorder:
         """Stores a batch, repeating while the store fails and the leases hold. Raises what no repetition mends."""
         for _ in range(self._tries):
             try:
-                judged, changed = await self._store.write(lambda tx: self._record_batch(tx, batch))
+                judged, health = await self._store.write(lambda tx: self._record_batch(tx, batch))
             except ConstraintViolation:
                 raise
             except StoreError as error:
@@ -128,9 +128,14 @@ class ResultRecorder:
             for sent, decision in judged:
                 self._report(sent, decision)
             errors = {sent.claim.delivery.endpoint_id: decision.error for sent, decision in judged if decision.error}
-            for before, after in changed:
-                self._telemetry.endpoint_changed(before, after, self._clock(), errors.get(after.id))
-                self._warn(before, after)
+            for before, after in health.values():
+                if before != after:
+                    self._telemetry.endpoint_changed(before, after, self._clock(), errors.get(after.id))
+                    self._warn(before, after)
+            for sent, decision in judged:
+                if decision.status is DeliveryStatus.FAILED and sent.claim.delivery.endpoint_id in health:
+                    endpoint, text = health[sent.claim.delivery.endpoint_id][1], decision.error or decision.outcome
+                    self._telemetry.delivery_failed(sent.claim.delivery, endpoint, text, self._clock())
             return
 
     def _report(self, sent: CompletedAttempt, decision: AttemptDecision) -> None:
@@ -141,10 +146,10 @@ class ResultRecorder:
 
     def _record_batch(
         self, tx: Tx, batch: Sequence[CompletedAttempt]
-    ) -> tuple[list[tuple[CompletedAttempt, AttemptDecision]], list[tuple[Endpoint, Endpoint]]]:
+    ) -> tuple[list[tuple[CompletedAttempt, AttemptDecision]], dict[str, tuple[Endpoint, Endpoint]]]:
         """Judges each attempt, then writes deliveries, attempts and the health of the endpoints.
 
-        Returns the decisions, and the endpoints whose health changed, before and after. Locks the endpoints' rows.
+        Returns the decisions, and by id the endpoints before and after. Locks the endpoints' rows.
         """
         now = self._clock()
         before = endpoints.lock_many(tx, {sent.claim.delivery.endpoint_id for sent in batch})
@@ -159,10 +164,10 @@ class ResultRecorder:
                 current[endpoint.id] = endpoint_health.update_health(endpoint, decision, now, limit, jitter, since)
         outbox.record_results(tx, [to_delivery_update(sent, decision, now) for sent, decision in judged])
         endpoints.release_slots(tx, {sent.probe.endpoint_id for sent in batch if sent.probe is not None})
-        changed = [(before[id], after) for id, after in current.items() if after != before[id]]
-        for _, endpoint in changed:
-            endpoints.save_health(tx, endpoint)
-        return judged, changed
+        for id, endpoint in current.items():
+            if endpoint != before[id]:
+                endpoints.save_health(tx, endpoint)
+        return judged, {id: (before[id], after) for id, after in current.items()}
 
     def _warn(self, before: Endpoint, after: Endpoint) -> None:
         """Counts an endpoint that the relay disabled; warns once of one that it will disable."""
@@ -172,5 +177,8 @@ class ResultRecorder:
         if before.enabled and not after.enabled:
             self._telemetry.endpoint_disabled()
         elif warning is not None and after.id not in self._warned:
-            self._telemetry.endpoint_warning(after, warning)
+            self._telemetry.endpoint_warning(after, warning, self._clock())
             self._warned.add(after.id)
+        elif endpoint_health.circuit_is_open(after.failures) > endpoint_health.circuit_is_open(before.failures):
+            text = f"failed {after.failures} times in a row; it gets one attempt at a time until one succeeds"
+            self._telemetry.endpoint_warning(after, text, self._clock())

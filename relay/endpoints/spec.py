@@ -9,7 +9,7 @@ from relay.egress.header_policy import check_headers
 from relay.egress.url_policy import EgressRules, ParsedUrl, validate_url
 from relay.errors import ValidationFailed
 from relay.formats import template
-from relay.model import FINAL_EVENTS, Endpoint, EndpointKind, EventType, Instant, Secret, format_identity, new_id
+from relay.model import Endpoint, EndpointKind, EventType, Instant, Secret, format_identity, new_id
 from relay.signing import standard_webhooks
 from relay.signing.standard_webhooks import SignatureScheme
 
@@ -26,7 +26,8 @@ class EndpointSpec:
 
     url: str = field(repr=False)
     format: str = "auto"
-    events: tuple[EventType, ...] = FINAL_EVENTS
+    events: tuple[EventType, ...] | None = None
+    """None: the format's default."""
     secret: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     signing: SignatureScheme | None = None
@@ -67,7 +68,8 @@ def validate(wanted: EndpointSpec, rules: EgressRules, url_field: str = "callbac
     chosen, own = _check_format(wanted, target)
     scheme = check_signing(wanted.signing, wanted.secret)
     check_headers(wanted.headers)
-    return ValidatedEndpoint(target, chosen, wanted.events, wanted.secret, dict(wanted.headers), scheme, own)
+    events = formats.default_events(chosen) if wanted.events is None else wanted.events
+    return ValidatedEndpoint(target, chosen, events, wanted.secret, dict(wanted.headers), scheme, own)
 
 
 def _check_format(wanted: EndpointSpec, target: ParsedUrl) -> tuple[str, str | None]:

@@ -14,7 +14,7 @@ from relay.egress.result import HttpResponse
 from relay.formats import answer_rules, discord, google_chat, slack, slack_workflow, standard, teams, template, zapier
 from relay.formats.base import Format, Rejection
 from relay.formats.pasted_urls import check_pasted_url
-from relay.model import Event, Registration
+from relay.model import ENDINGS_AT_EXEC, FINAL_EVENTS, Event, EventType, Registration
 
 __all__ = [
     "FORMATS",
@@ -22,6 +22,7 @@ __all__ = [
     "Format",
     "Rejection",
     "check_pasted_url",
+    "default_events",
     "detect_format",
     "min_interval",
     "rate_limit",
@@ -44,6 +45,9 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 
 NAMES = (*FORMATS, template.NAME)
 """All formats that an endpoint can have: `template` is the one with a template of its own."""
+
+
+_CHATS = frozenset(["slack", "slack_workflow", "discord", "teams", "google_chat"])
 
 
 def detect_format(url: str) -> str:
@@ -97,6 +101,11 @@ def rejection(format: str, answer: HttpResponse, own: str | None = None) -> Reje
 def rate_limit(format: str) -> float | None:
     """Requests a second that this format's receiver takes at one URL; None if it names no limit."""
     return _of(format).rate_per_second
+
+
+def default_events(format: str) -> tuple[EventType, ...]:
+    """The events that an endpoint of this format gets unless it names others: people in a chat get the job's own."""
+    return ENDINGS_AT_EXEC if format in _CHATS else FINAL_EVENTS
 
 
 def min_interval(format: str) -> int | None:

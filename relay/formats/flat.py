@@ -33,7 +33,7 @@ def flat_fields(event: Event, registration: Registration | None) -> dict[str, st
         "event_id": event.id,
         "occurred_at": to_rfc3339(event.occurred_at),
         "summary": describe_event(event).summary,
-        "job_id": event.job_id,
+        "job_id": None if event.is_for_operator else event.job_id,
         "job_status": scalar(job.get("status")),
         "scenario_id": scalar(scenario.get("id")),
         "scenario_name": scalar(scenario.get("name")),
@@ -44,7 +44,7 @@ def flat_fields(event: Event, registration: Registration | None) -> dict[str, st
         "started_at": scalar(job.get("started_at")),
         "completed_at": scalar(job.get("completed_at")),
         "duration_seconds": scalar(job.get("duration_seconds")),
-        "workspace": event.workspace,
+        "workspace": scalar(job.get("workspace")) if event.is_for_operator else event.workspace,
         "registration_id": registration.id if registration else None,
     }
 

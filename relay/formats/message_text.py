@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from relay.formats.truncate import truncate, utf16_length
-from relay.model import Event, EventType
+from relay.model import AnyEventType, Event, EventType, OperatorEventType
 
 BUTTON = "Open scenario"
 
@@ -72,8 +72,12 @@ class EventText:
         return truncate(self.detail, most - utf16_length(code), escapes) + code
 
 
-_TONES = {EventType.COMPLETED: Tone.GOOD, EventType.CANCELLED: Tone.NEUTRAL, EventType.STARTED: Tone.NEUTRAL}
-_HEADLINES = {
+_TONES: dict[AnyEventType, Tone] = {
+    EventType.COMPLETED: Tone.GOOD,
+    EventType.CANCELLED: Tone.NEUTRAL,
+    EventType.STARTED: Tone.NEUTRAL,
+}
+_HEADLINES: dict[AnyEventType, str] = {
     EventType.COMPLETED: "Scenario ready",
     EventType.FAILED: "Scenario failed",
     EventType.CANCELLED: "Scenario cancelled",
@@ -83,8 +87,21 @@ _HEADLINES = {
 }
 
 
+_NEWS_HEADLINES = {
+    OperatorEventType.KEY_REFUSED: "Exec refuses the API key",
+    OperatorEventType.UNREACHABLE: "Exec does not answer",
+    OperatorEventType.BUDGET_EXHAUSTED: "Requests to Exec are used up",
+    OperatorEventType.ENDPOINT_FAILING: "An endpoint fails",
+    OperatorEventType.ENDPOINT_DISABLED: "An endpoint is disabled",
+    OperatorEventType.DELIVERY_FAILED: "A delivery failed",
+    OperatorEventType.RECOVERED: "Works again",
+}
+
+
 def describe_event(event: Event) -> EventText:
     """The event in words. Never raises, whatever `event.job` holds."""
+    if isinstance(event.type, OperatorEventType):
+        return _describe_news(event, event.type)
     name = sanitize(nested_object(event.job, "scenario").get("name"))
     code = (
         sanitize(nested_object(event.job, "error").get("code"), _MOST_LABEL) if event.type is EventType.FAILED else None
@@ -105,6 +122,19 @@ def describe_event(event: Event) -> EventText:
         code=code,
         link=link(nested_object(event.job, "scenario").get("url")) if event.type is EventType.COMPLETED else None,
         footnote=_footnote(event),
+    )
+
+
+def _describe_news(event: Event, type: OperatorEventType) -> EventText:
+    message = sanitize(event.job.get("message"))
+    return EventText(
+        tone=Tone.GOOD if type is OperatorEventType.RECOVERED else Tone.BAD,
+        headline=_NEWS_HEADLINES[type],
+        summary=message or _NEWS_HEADLINES[type],
+        detail=message,
+        code=None,
+        link=None,
+        footnote="News about the relay",
     )
 
 

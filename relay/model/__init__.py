@@ -7,7 +7,17 @@ value (`dataclasses.replace`). One file has one word; all of them are imported f
 from relay.model.delivery import Attempt, Delivery, DeliveryStatus
 from relay.model.due_delivery import DueDelivery
 from relay.model.endpoint import Endpoint, EndpointKind, Secret, format_identity
-from relay.model.event import ENDINGS_AT_EXEC, FINAL_EVENTS, Event, EventType, event_id
+from relay.model.event import (
+    ENDINGS_AT_EXEC,
+    FINAL_EVENTS,
+    OPERATOR_WORKSPACE,
+    AnyEventType,
+    Event,
+    EventType,
+    OperatorEventType,
+    event_id,
+    parse_event_type,
+)
 from relay.model.ids import JOB_ID, new_id
 from relay.model.job import JobError, Scenario, ScenarioJob
 from relay.model.registration import Registration, RegistrationStatus
@@ -21,7 +31,9 @@ __all__ = [
     "HOUR",
     "JOB_ID",
     "MINUTE",
+    "OPERATOR_WORKSPACE",
     "SECOND",
+    "AnyEventType",
     "Attempt",
     "Delivery",
     "DeliveryStatus",
@@ -32,6 +44,7 @@ __all__ = [
     "EventType",
     "Instant",
     "JobError",
+    "OperatorEventType",
     "Registration",
     "RegistrationStatus",
     "Scenario",
@@ -43,5 +56,6 @@ __all__ = [
     "format_identity",
     "from_rfc3339",
     "new_id",
+    "parse_event_type",
     "to_rfc3339",
 ]

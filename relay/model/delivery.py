@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from relay.model.event import EventType
+from relay.model.event import AnyEventType
 from relay.times import Instant
 
 
@@ -20,7 +20,7 @@ class Delivery:
 
     id: str
     event_id: str
-    event_type: EventType
+    event_type: AnyEventType
     workspace: str
     job_id: str
     endpoint_id: str

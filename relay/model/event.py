@@ -21,6 +21,29 @@ class EventType(StrEnum):
     EXPIRED = "job.expired"
 
 
+class OperatorEventType(StrEnum):
+    """News about the relay itself, for the endpoints that `operator.endpoints` names."""
+
+    KEY_REFUSED = "exec.key_refused"
+    UNREACHABLE = "exec.unreachable"
+    BUDGET_EXHAUSTED = "budget.exhausted"
+    ENDPOINT_FAILING = "endpoint.failing"
+    ENDPOINT_DISABLED = "endpoint.disabled"
+    DELIVERY_FAILED = "delivery.failed"
+    RECOVERED = "relay.recovered"
+
+
+AnyEventType = EventType | OperatorEventType
+
+
+def parse_event_type(text: str) -> AnyEventType:
+    """The type with this name. Raises ValueError for an unknown name."""
+    return EventType(text) if text.startswith("job.") else OperatorEventType(text)
+
+
+OPERATOR_WORKSPACE = ""
+"""The workspace of operator events: they belong to no job. Their `job_id` names the subject, `exec:default`."""
+
 FINAL_EVENTS = (EventType.COMPLETED, EventType.FAILED, EventType.CANCELLED, EventType.NOT_FOUND, EventType.EXPIRED)
 """The events that a subscriber gets by default; `job.started` is opt-in."""
 
@@ -35,16 +58,21 @@ class Event:
     id: str
     workspace: str
     job_id: str
-    type: EventType
+    type: AnyEventType
     occurred_at: Instant
     """When it happened. For a final event of Exec its `completed_at` or, without one, the newest instant of the job.
     For `job.expired`, polling.max_age after the watch began; for `job.not_found`, the time after which a missing job is
     given up. If Exec gives no instant at all, when the watch began."""
     job: Mapping[str, Any]
+    """Exec's job; of an operator event what happened: `message`, `workspace`, `endpoint`."""
     created_at: Instant
 
+    @property
+    def is_for_operator(self) -> bool:
+        return isinstance(self.type, OperatorEventType)
 
-def event_id(workspace: str, job_id: str, type: EventType, watch_created_at: Instant | None = None) -> str:
+
+def event_id(workspace: str, job_id: str, type: AnyEventType, watch_created_at: Instant | None = None) -> str:
     """The id of an event, and so its `webhook-id`. It is derived, so that two relays create the same one for one fact.
 
     `watch_created_at` is for facts of one watch of the job: the next watch of it has other facts.

@@ -63,6 +63,8 @@ class RetentionJob:
         await self._store.write(lambda tx: sessions.prune(tx, now))
         while await self._store.write(lambda tx: idempotency.prune(tx, now - idempotency.TTL, ROWS)):
             pass
+        while await self._store.write(lambda tx: pruning.delete_operator_events(tx, before, JOBS)):
+            pass
         given_up = gone = 0
         async for held in self._found(partial(pruning.expired_held, before=before, most=ROWS)):
             given_up += await self._store.write(partial(pruning.expire_held, ids=held, before=before, now=now))

@@ -13,17 +13,28 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from relay import __version__
 from relay.errors import RelayError
-from relay.model import Delivery, Endpoint, EventType, Instant, Registration, Watch
+from relay.model import (
+    OPERATOR_WORKSPACE,
+    Delivery,
+    Endpoint,
+    EventType,
+    Instant,
+    OperatorEventType,
+    Registration,
+    Watch,
+)
 from relay.model.poll_result import OUTCOMES, Poll, outcome_label
 from relay.telemetry.log_format import LOGGER, log_fields
 from relay.telemetry.state_changes import (
     Condition,
+    News,
     State,
     StateChange,
     StateChanges,
     Subject,
     describe_change,
     endpoint_condition,
+    news_of,
 )
 from relay.telemetry.tracing import NoopTracer, Span, Tracer
 
@@ -44,8 +55,8 @@ class Telemetry:
         self.spans = spans or NoopTracer()
         self.log = logging.getLogger(LOGGER)
         self.changes = StateChanges()
-        self.on_change: Callable[[StateChange], None] = lambda _: None
-        """Called with each change of state that is reported."""
+        self.on_news: Callable[[News], None] = lambda _: None
+        """Called with everything that the operator's endpoints get."""
         self._unknown_statuses: set[tuple[str, str]] = set()
         self.registry = CollectorRegistry()
         self._polls = Counter("relay_polls", "Polls Exec", ["workspace", "outcome"], registry=self.registry)
@@ -237,9 +248,20 @@ class Telemetry:
         """The relay disabled an endpoint by itself."""
         self._disabled.inc()
 
-    def endpoint_warning(self, endpoint: Endpoint, warning: str) -> None:
-        """An endpoint is half way to being disabled."""
-        self.log.warning("endpoint %s %s", endpoint.name or endpoint.id, warning)
+    def endpoint_warning(self, endpoint: Endpoint, warning: str, now: Instant) -> None:
+        """An endpoint failed many times in a row, or is half way to being disabled."""
+        subject = Subject("endpoint", endpoint.id, endpoint.name or "")
+        self.log.warning("%s %s", subject.name, warning)
+        self.on_news(News(OperatorEventType.ENDPOINT_FAILING, subject, f"{subject.name} {warning}", now))
+
+    def delivery_failed(self, delivery: Delivery, endpoint: Endpoint, error: str, now: Instant) -> None:
+        """A delivery is given up; the operator's endpoints get the first of an endpoint within an hour."""
+        if delivery.workspace == OPERATOR_WORKSPACE:
+            return
+        subject = Subject("deliveries", endpoint.id, endpoint.name or "")
+        text = f"{subject.name}: delivery {delivery.id} of {delivery.event_type.value} for job {delivery.job_id} failed"
+        message = f"{text} for good: {error}. Resend it once the receiver works"
+        self.on_news(News(OperatorEventType.DELIVERY_FAILED, subject, message, now))
 
     def observe(self, subject: Subject, condition: Condition | None, now: Instant, before: State | None = None) -> None:
         """Reports a change of the subject's state, once; None says that nothing is known about it.
@@ -260,7 +282,8 @@ class Telemetry:
         key = "endpoint_id" if change.subject.kind == "endpoint" else "workspace"
         fields = log_fields(None, state=change.after.state.value, **{key: change.subject.id})
         self.log.log(logging.INFO if is_good else logging.WARNING, "%s", describe_change(change), extra=fields)
-        self.on_change(change)
+        if (news := news_of(change)) is not None:
+            self.on_news(news)
 
     def unknown_status(self, watch: Watch, status: str) -> None:
         """Exec gave a job a status that its documentation does not name: logged once for each status."""

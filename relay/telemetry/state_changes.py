@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from relay.model import HOUR, Endpoint, Instant
+from relay.model import HOUR, Endpoint, Instant, OperatorEventType
 
 MAX_CHANGES = 4
 """Changes of one subject that are reported within `INTERVAL`. Later ones wait: a subject that changes to and fro is
@@ -34,10 +34,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What has a state: Exec as a workspace sees it, Exec's rate limit or the request budget of a workspace, or an
-    endpoint."""
+    """What has a state: Exec as a workspace sees it, Exec's rate limit or the request budget of a workspace, an
+    endpoint or the deliveries to it."""
 
-    kind: Literal["exec", "rate_limit", "budget", "endpoint"]
+    kind: Literal["exec", "rate_limit", "budget", "endpoint", "deliveries"]
     id: str
     """The workspace's name or the endpoint's id."""
     label: str = field(default="", compare=False)
@@ -46,7 +46,12 @@ class Subject:
     @property
     def name(self) -> str:
         """The subject in words."""
-        return f"{'endpoint' if self.kind == 'endpoint' else 'workspace'} {self.label or self.id}"
+        return f"{'endpoint' if self.is_endpoint else 'workspace'} {self.label or self.id}"
+
+    @property
+    def is_endpoint(self) -> bool:
+        """Whether `id` is that of an endpoint, not a workspace's name."""
+        return self.kind in ("endpoint", "deliveries")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,3 +184,34 @@ _RECOVERED = {
     State.BUDGET_EXHAUSTED: ": the request budget allows polls again",
     State.DISABLED: " is enabled again; the deliveries held for it are sent",
 }
+
+
+# --- news for the operator's endpoints ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """One message for the operator's endpoints; `message` is a line of the log and holds no secret."""
+
+    type: OperatorEventType
+    subject: Subject
+    message: str
+    at: Instant
+
+
+_NEWS_OF_STATE = {
+    State.KEY_REFUSED: OperatorEventType.KEY_REFUSED,
+    State.UNREACHABLE: OperatorEventType.UNREACHABLE,
+    State.ANSWERS_ERRORS: OperatorEventType.UNREACHABLE,
+    State.NOT_EXEC: OperatorEventType.UNREACHABLE,
+    State.RATE_LIMITED: OperatorEventType.BUDGET_EXHAUSTED,
+    State.BUDGET_EXHAUSTED: OperatorEventType.BUDGET_EXHAUSTED,
+    State.DISABLED: OperatorEventType.ENDPOINT_DISABLED,
+    State.WORKING: OperatorEventType.RECOVERED,
+}
+
+
+def news_of(change: StateChange) -> News | None:
+    """The news in a change of state. An endpoint's first failed attempt is none: most endpoints work again soon."""
+    type = _NEWS_OF_STATE.get(change.after.state)
+    return None if type is None else News(type, change.subject, describe_change(change), change.at)

@@ -19,7 +19,7 @@ from relay.delivery.admission import AdmissionControl, Reservation
 from relay.delivery.enqueue import enqueue
 from relay.endpoints import admin as standing
 from relay.endpoints.spec import EndpointSpec
-from relay.model import DAY, EndpointKind, Event, Instant, ScenarioJob, WatchState
+from relay.model import DAY, EndpointKind, Event, EventType, Instant, ScenarioJob, WatchState
 from relay.model.poll_result import JobFound, Poll
 from relay.polling.poller import Poller
 from relay.polling.request_budget import RateLimit
@@ -151,7 +151,7 @@ def _end(tx: Tx, job: str, now: Instant) -> None:
     ended = ScenarioJob(id=job, status="completed")
     watches.save(tx, replace(watch, state=WatchState.SETTLED, job=ended, next_poll_at=None, ended_at=now))
     event: Event = events.add(tx, make_event(job, now=now))
-    enqueue(tx, event, registrations.lock_subscribers(tx, SPACE, job, event.type), now, 0)
+    enqueue(tx, event, registrations.lock_subscribers(tx, SPACE, job, EventType.COMPLETED), now, 0)
     registrations.mark_ended(tx, SPACE, job)
 
 

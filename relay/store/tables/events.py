@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from sqlalchemy import Row, bindparam, select
+from sqlalchemy import Row, bindparam, func, select
 
-from relay.model import FINAL_EVENTS, Event, EventType
+from relay.model import FINAL_EVENTS, AnyEventType, Event, Instant, parse_event_type
 from relay.store.engine import dialect, paging
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import events
@@ -26,7 +26,7 @@ def _row(event: Event) -> dict[str, Any]:
 
 def _event(row: Row[Any]) -> Event:
     values = dict(row._mapping)
-    values["type"] = EventType(values["type"])
+    values["type"] = parse_event_type(values["type"])
     values["job"] = json.loads(values["job"])
     return Event(**values)
 
@@ -50,7 +50,7 @@ def for_job(tx: Tx, workspace: str, job_id: str) -> list[Event]:
 
 
 def page(
-    tx: Tx, page: paging.Page, type: EventType | None, job_id: str | None, workspace: str | None
+    tx: Tx, page: paging.Page, type: AnyEventType | None, job_id: str | None, workspace: str | None
 ) -> tuple[list[Event], str | None]:
     """One page of events, newest first, and the cursor of the next; None means any."""
     filters = {events.c.type: type and type.value, events.c.job_id: job_id, events.c.workspace: workspace}
@@ -59,6 +59,13 @@ def page(
     rows = tx.execute(paging.apply_page(query, order, page)).all()
     shown, cursor = paging.split_page(rows, page, order)
     return [_event(row) for row in shown], cursor
+
+
+def count_since(tx: Tx, workspace: str, since: Instant) -> int:
+    """How many events of the workspace were made after `since`."""
+    query = select(func.count()).where(events.c.workspace == workspace, events.c.created_at > since)
+    number: int = tx.execute(query).scalar_one()
+    return number
 
 
 def final_event(tx: Tx, workspace: str, job_id: str) -> Event | None:

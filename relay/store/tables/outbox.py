@@ -17,7 +17,7 @@ from sqlalchemy import (
     update,
 )
 
-from relay.model import Attempt, Delivery, DeliveryStatus, DueDelivery, Endpoint, EventType, Instant
+from relay.model import Attempt, Delivery, DeliveryStatus, DueDelivery, Endpoint, Instant, parse_event_type
 from relay.store.engine import dialect
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import attempts, deliveries, endpoints
@@ -116,7 +116,7 @@ def delivery_of(row: Row[Any]) -> Delivery:
     """The delivery in a row whose first columns are `COLUMNS`."""
     values = dict(zip(Delivery.__slots__, row, strict=False))
     values["status"] = DeliveryStatus(values["status"])
-    values["event_type"] = EventType(values["event_type"])
+    values["event_type"] = parse_event_type(values["event_type"])
     return Delivery(**values)
 
 

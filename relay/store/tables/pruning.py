@@ -23,7 +23,7 @@ from sqlalchemy import (
     update,
 )
 
-from relay.model import DeliveryStatus, EndpointKind, Instant
+from relay.model import OPERATOR_WORKSPACE, DeliveryStatus, EndpointKind, Instant
 from relay.store.engine.database import Tx
 from relay.store.engine.paging import WalkPosition
 from relay.store.engine.schema import attempts, deliveries, endpoints, events, polls, registrations, watches
@@ -121,6 +121,18 @@ def old_endpoints(
     query = query.where(endpoints.c.kind == EndpointKind.AD_HOC.value, endpoints.c.created_at < before)
     rows, position = _next(tx, query, endpoints.c.created_at, endpoints.c.id, most, after)
     return _unreferenced(tx, [row.id for row in rows]), position
+
+
+def delete_operator_events(tx: Tx, before: Instant, most: int) -> int:
+    """Deletes up to `most` operator events made before `before` that have no pending delivery; returns how many."""
+    old = select(events.c.id).where(events.c.workspace == OPERATOR_WORKSPACE, events.c.created_at < before)
+    pending = select(deliveries.c.event_id).where(_PENDING, deliveries.c.workspace == OPERATOR_WORKSPACE)
+    ids = tx.execute(old.where(events.c.id.not_in(pending)).order_by(events.c.id).limit(most)).scalars().all()
+    sent = select(deliveries.c.id).where(deliveries.c.event_id.in_(ids))
+    tx.execute(delete(attempts).where(attempts.c.delivery_id.in_(sent)))
+    tx.execute(delete(deliveries).where(deliveries.c.event_id.in_(ids)))
+    tx.execute(delete(events).where(events.c.id.in_(ids)))
+    return len(ids)
 
 
 def delete_endpoints(tx: Tx, ids: Sequence[str]) -> int:

@@ -6,7 +6,7 @@ from relay.endpoints import admin as standing
 from relay.endpoints import spec
 from relay.endpoints.admin import EndpointPatch
 from relay.errors import ValidationFailed
-from relay.model import FINAL_EVENTS, Endpoint, Instant
+from relay.model import Endpoint, Instant
 from relay.signing import standard_webhooks
 from relay.store.engine.database import Tx
 from relay.store.tables import endpoints
@@ -36,7 +36,7 @@ async def create_endpoint(call: RequestContext, body: EndpointRequest) -> Respon
     It is notified of every job from now on. This is also the subscribe call of REST Hooks. The same request again gets
     200 and the existing endpoint, without its secret.
     """
-    events = tuple(body.events or FINAL_EVENTS)
+    events = tuple(body.events) if body.events else None
     endpoint_spec = spec.EndpointSpec(
         _url(body), body.format, events, body.secret, body.headers, body.signing, body.template
     )

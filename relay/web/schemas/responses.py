@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from relay.model import (
+    AnyEventType,
     DeliveryStatus,
     EndpointKind,
     EventType,
@@ -137,7 +138,7 @@ class EventResponse(ResponseModel):
     """A fact about a job."""
 
     id: str = Field(description="the webhook-id of every notification of it")
-    type: EventType
+    type: AnyEventType
     workspace: str
     job_id: str
     occurred_at: Time = Field(description="when it happened, by Exec's clock if known")
@@ -161,7 +162,7 @@ class DeliveryResponse(ResponseModel):
 
     id: str
     event_id: str = Field(description="the webhook-id of every attempt")
-    event_type: EventType
+    event_type: AnyEventType
     workspace: str
     job_id: str
     endpoint: EndpointSummary

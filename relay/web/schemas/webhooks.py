@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from relay.model import EventType
+from relay.model import EventType, OperatorEventType
 
 EVENT_DESCRIPTIONS = {
     EventType.STARTED: "Exec has started the job; only sent if `events` names it",
@@ -18,6 +18,18 @@ EVENT_DESCRIPTIONS = {
     EventType.EXPIRED: "the job has not ended within `polling.max_age` (24 hours)",
 }
 """Descriptions of the events."""
+
+OPERATOR_EVENT_DESCRIPTIONS = {
+    OperatorEventType.KEY_REFUSED: "Exec refuses the API key of a workspace",
+    OperatorEventType.UNREACHABLE: "Exec is unreachable, answers with errors, or something else answers in its place",
+    OperatorEventType.BUDGET_EXHAUSTED: "the requests of a workspace are used up: the relay's budget or Exec's limit",
+    OperatorEventType.ENDPOINT_FAILING: "ten attempts in a row failed at an endpoint, or half of "
+    "`delivery.disable_after` is over without a success",
+    OperatorEventType.ENDPOINT_DISABLED: "an endpoint is disabled, by the relay or by hand; its deliveries are held",
+    OperatorEventType.DELIVERY_FAILED: "a delivery failed for good; the first of an endpoint within an hour",
+    OperatorEventType.RECOVERED: "one of these is over",
+}
+"""What each operator event means."""
 
 _HEADERS = {
     "webhook-id": "the event's id, the same on every retry and resend: what to deduplicate by",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from relay import config
 from relay.config import FORMAT_NAMES, Config, duration
 from relay.errors import ConfigError
-from relay.model import DAY, FINAL_EVENTS, HOUR, MINUTE, SECOND, EventType
+from relay.model import DAY, HOUR, MINUTE, SECOND, EventType
 from relay.signing import standard_webhooks
 
 KEY = "exec_live_" + "a" * 40
@@ -125,7 +125,7 @@ def test_a_key_is_all_that_must_be_given() -> None:
         ("exec:\n  api_key: k\nendpoints:\n  - {name: a, url: 'https://x.example/', format: slak}\n", f'config.yaml:4: endpoints[0].format: must be one of {", ".join(FORMAT_NAMES)}; did you mean "slack"?'),
         ("exec:\n  api_key: k\nendpoints:\n  - {name: a, url: 'http://x.example/secret'}\n", "config.yaml:4: endpoints[0].url: must be https, and is http://x.example/…; or set security.allow_http"),
         ("exec:\n  api_key: k\nendpoints:\n  - {name: a, url: 'https://x.example/', events: [job.complete]}\n", 'did you mean "job.completed"?'),
-        ("exec:\n  api_key: k\nendpoints:\n  - {name: a, url: 'https://x.example/', events: []}\n", "config.yaml:4: endpoints[0].events: must have 1 to 6 entries"),
+        ("exec:\n  api_key: k\nendpoints:\n  - {name: a, url: 'https://x.example/', events: []}\n", "config.yaml:4: endpoints[0].events: is empty, so that the endpoint gets nothing; leave it out, or name the endpoint in operator.endpoints"),
         ("exec:\n  api_key: k\nendpoints:\n  - {name: a, url: 'https://x.example/', secret: whsec_c2hvcnQ=}\n", "config.yaml:4: endpoints[0].secret: a secret is whsec_"),
         ("exec:\n  api_key: k\nendpoints:\n  - name: a\n    url: https://x.example/\n    template:\n      text: fine\n      list:\n      - {a: '{{ job.idd }}'}\n", 'config.yaml:9: endpoints[0].template.list[0].a: there is no placeholder "job.idd"; did you mean "job.id"?'),
         ("exec:\n  api_key: k\nendpoints:\n  - {name: a, url: 'https://x.example/', template: {}}\n", "config.yaml:4: endpoints[0].template: a template is a JSON object"),
@@ -298,7 +298,16 @@ def test_a_standing_endpoint_is_kept_as_written() -> None:
     assert first.secret is not None
     assert (first.format, first.events, first.secret.get_secret_value()) == ("slack", (EventType.STARTED,), secret)
     assert first.headers == {"x-team": "sales"}
-    assert (second.format, second.events, second.secret, second.headers) == ("auto", FINAL_EVENTS, None, {})
+    assert (second.format, second.events, second.secret, second.headers) == ("auto", None, None, {})
+
+
+def test_an_endpoint_for_the_operator_alone_may_have_no_events() -> None:
+    """`operator.endpoints` names it."""
+    endpoint = {"name": "ops", "url": "https://x.example", "events": []}
+    loaded = made(endpoints=[endpoint], operator={"endpoints": ["ops"]})
+    assert loaded.endpoints[0].events == ()
+    assert loaded.operator.endpoints == ("ops",)
+    assert loaded.operator.max_per_hour == 10
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)

@@ -1,0 +1,110 @@
+"""Operator notifications: news about the relay itself, for the endpoints that `operator.endpoints` names.
+
+They are stored as events and deliveries in the same outbox as those about jobs: signed, retried, resent.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from relay.config import OperatorSection
+from relay.delivery.enqueue import enqueue
+from relay.errors import StoreError
+from relay.model import HOUR, OPERATOR_WORKSPACE, Event, OperatorEventType, event_id
+from relay.store.engine.database import Store, Tx
+from relay.store.tables import endpoints, events
+from relay.telemetry import Telemetry
+from relay.telemetry.state_changes import News
+
+DEDUPLICATED_FOR = HOUR
+"""Milliseconds for which the same news about the same subject is sent once, by all relays on the store together."""
+
+_MAX_WAITING = 1_000
+"""News that wait for a store that fails; more are in the log only."""
+
+_RETRY_AFTER = 5
+"""Seconds until the store is tried again."""
+
+
+class OperatorNotifier:
+    """Takes the news, and writes them to the outbox one after the other."""
+
+    def __init__(
+        self, store: Store, section: Callable[[], OperatorSection], telemetry: Telemetry, on_events: Callable[[], None]
+    ) -> None:
+        self._store, self._section, self._telemetry, self._on_events = store, section, telemetry, on_events
+        self._news: asyncio.Queue[News] = asyncio.Queue(_MAX_WAITING)
+
+    def put(self, news: News) -> None:
+        """Takes one piece of news, if there is an endpoint for it."""
+        if self._section().endpoints and not self._news.full():
+            self._news.put_nowait(news)
+
+    async def run(self) -> None:
+        """Writes until cancelled."""
+        while True:
+            news = await self._news.get()
+            while not await self._write(news):  # noqa: ASYNC110 (it waits for the store)
+                await asyncio.sleep(_RETRY_AFTER)
+
+    async def flush(self) -> None:
+        """Writes what waits, once; what the store does not take is in the log only."""
+        while not self._news.empty():
+            await self._write(self._news.get_nowait())
+
+    async def _write(self, news: News) -> bool:
+        try:
+            if await self._store.write(lambda tx: emit(tx, news, self._section())) is not None:
+                self._on_events()
+        except StoreError as error:
+            self._telemetry.log.warning("an operator notification waits for the store: %s", error)
+            return False
+        except Exception:
+            self._telemetry.log.exception("an operator notification could not be made: %s", news.message)
+        return True
+
+
+def emit(tx: Tx, news: News, section: OperatorSection) -> Event | None:
+    """The event of the news, enqueued for the operator's endpoints; None if it is a repetition or one too many."""
+    subject = f"{news.subject.kind}:{news.subject.id}"
+    earlier = events.for_job(tx, OPERATOR_WORKSPACE, subject)
+    last = earlier[-1] if earlier else None
+    if _is_repeated(news, last) or _is_one_too_many(tx, news, section):
+        return None
+    names = set(section.endpoints)
+    targets = [endpoint for endpoint in endpoints.all_standing(tx) if endpoint.name in names]
+    if not targets:
+        return None
+    event = Event(
+        id=event_id(OPERATOR_WORKSPACE, subject, news.type, last.created_at if last else None),
+        workspace=OPERATOR_WORKSPACE,
+        job_id=subject,
+        type=news.type,
+        occurred_at=news.at,
+        job=_details(news),
+        created_at=news.at,
+    )
+    event = events.add(tx, event)
+    enqueue(tx, event, [(endpoint, None) for endpoint in targets], news.at, first_delay=0)
+    return event
+
+
+def _is_repeated(news: News, last: Event | None) -> bool:
+    if news.type is OperatorEventType.RECOVERED:
+        return last is None or last.type is OperatorEventType.RECOVERED
+    return last is not None and last.type is news.type and 0 <= news.at - last.created_at < DEDUPLICATED_FOR
+
+
+def _is_one_too_many(tx: Tx, news: News, section: OperatorSection) -> bool:
+    """Whether the hour has its share. A recovery always goes out: its problem did."""
+    if news.type is OperatorEventType.RECOVERED:
+        return False
+    return events.count_since(tx, OPERATOR_WORKSPACE, news.at - HOUR) >= section.max_per_hour
+
+
+def _details(news: News) -> dict[str, object]:
+    subject = news.subject
+    return {
+        "message": news.message,
+        "workspace": None if subject.is_endpoint else subject.id,
+        "endpoint": {"id": subject.id, "name": subject.label or None} if subject.is_endpoint else None,
+    }

@@ -1,0 +1,140 @@
+"""The operator's endpoints get news about the relay itself: once, signed, retried, and no more than so many an hour."""
+
+import json
+
+from relay.model import DAY, HOUR, MINUTE, OPERATOR_WORKSPACE, SECOND, OperatorEventType
+from relay.operations.retention import RetentionJob
+from relay.sandbox.fault_injection import FaultConfig, FaultRule
+from relay.sandbox.receiver import Received, Respond
+from relay.store.tables import events
+from tests.flows.conftest import Start, World
+from tests.make import SECRET
+
+OPS = {"name": "ops", "secret": SECRET, "events": []}
+
+
+def inject(world: World, *kinds: str) -> None:
+    world.exec.faults.order(FaultConfig(faults=tuple(FaultRule(kind=kind) for kind in kinds)), world.clock())
+
+
+async def configure(world: World, max_per_hour: int = 10, **endpoint: object) -> None:
+    """Restarts the relay with an endpoint for the operator."""
+    ops = {**OPS, "url": f"{world.receiver_url}/ops", **endpoint}
+    url = world.relay.config.storage.url
+    await world.relay.stop()
+    settings = world.config(url, [ops], operator={"endpoints": ["ops"], "max_per_hour": max_per_hour})
+    world.relay = await type(world.relay).open(settings, world.clock, seed=1)
+    await world.relay._apply_config(settings.endpoints, [])
+
+
+async def deliver(world: World) -> list[Received]:
+    """What the operator's endpoint got so far."""
+    await world.relay.operator.flush()
+    await world.settle()
+    return world.received("/ops")
+
+
+def types(received: list[Received]) -> list[str]:
+    return [json.loads(one.body)["type"] for one in received]
+
+
+async def test_a_refused_key_and_its_end_are_sent_once_each_and_signed(start: Start) -> None:
+    """Ten jobs, an hour of 401: one notification. The key works: another. Jobs' own events do not go there."""
+    async with start() as world:
+        await configure(world)
+        inject(world, "401")
+        for _ in range(10):
+            await world.register(world.exec.add(lasts=1_000).id)
+        await deliver(world)
+        await world.advance(HOUR)
+        [refused] = await deliver(world)
+        assert refused.verified, refused.error
+        body = json.loads(refused.body)
+        assert body["type"] == "exec.key_refused"
+        assert body["data"]["workspace"] == "default"
+        assert "check" in body["data"]["message"].lower()
+        inject(world)
+        await world.advance(10 * MINUTE)
+        assert types(await deliver(world)) == ["exec.key_refused", "relay.recovered"]
+        assert len(world.received("/callback")) == 10
+
+
+async def test_slack_gets_the_message_in_words(start: Start) -> None:
+    """Any format works, a chat's too."""
+    async with start() as world:
+        await configure(world, format="slack")
+        inject(world, "closed")
+        for _ in range(4):
+            await world.register(world.exec.add(lasts=1_000).id)
+        [one] = await deliver(world)
+        assert "Exec is unreachable" in json.loads(one.body)["text"]
+
+
+async def test_a_disabled_endpoint_and_a_failed_delivery_are_sent(start: Start) -> None:
+    """410: the delivery failed for good and the endpoint is disabled. Enabled again: it has recovered."""
+    async with start() as world:
+        await configure(world)
+        world.receiver.script(Respond(status=410))
+        job = world.exec.add(lasts=1_000)
+        world.clock.advance(5 * SECOND)
+        made = await world.register(job.id)
+        assert made.endpoint is not None
+        received = await deliver(world)
+        assert sorted(types(received)) == ["delivery.failed", "endpoint.disabled"]
+        for one in received:
+            assert json.loads(one.body)["data"]["endpoint"]["id"] == made.endpoint.id
+            assert world.receiver_url not in one.body.decode()
+        await world.relay.enable_endpoint(made.endpoint.id, world.clock())
+        assert types(await deliver(world))[2:] == ["relay.recovered"]
+
+
+async def test_news_is_retried_until_the_operator_has_it(start: Start) -> None:
+    """The operator's own endpoint is down for a while."""
+    async with start() as world:
+        await configure(world)
+        inject(world, "401")
+        await world.register(world.exec.add(lasts=1_000).id)
+        world.receiver.script(Respond(status=500), Respond(status=200))
+        first = await deliver(world)
+        await world.advance(HOUR)
+        received = world.received("/ops")
+        assert len(first) == 1
+        assert len({one.webhook_id for one in received}) == 1
+        assert len(received) == 2
+
+
+async def test_an_hour_has_its_limit(start: Start) -> None:
+    """Many receivers fail for good at once: the operator's chat is not flooded."""
+    async with start() as world:
+        await configure(world, max_per_hour=3)
+        jobs = [world.exec.add(lasts=1_000) for _ in range(10)]
+        world.clock.advance(5 * SECOND)
+        world.receiver.script(*[Respond(status=410)] * 10)
+        for number, job in enumerate(jobs):
+            await world.prepare(job.id, f"{world.receiver_url}/r{number}")
+        await world.settle()
+        assert len(await deliver(world)) == 3
+
+
+async def test_without_an_operator_nothing_is_stored(start: Start) -> None:
+    """The default: news is in the log only."""
+    async with start() as world:
+        inject(world, "401")
+        await world.register(world.exec.add(lasts=1_000).id)
+        await world.relay.operator.flush()
+        assert await world.relay.store.read(lambda tx: events.count_since(tx, OPERATOR_WORKSPACE, 0)) == 0
+
+
+async def test_old_news_is_deleted_with_everything_about_it(start: Start) -> None:
+    """`storage.retention` holds for operator events as for jobs."""
+    async with start() as world:
+        await configure(world)
+        inject(world, "401")
+        await world.register(world.exec.add(lasts=1_000).id)
+        await deliver(world)
+        stored = await world.relay.store.read(lambda tx: events.for_job(tx, OPERATOR_WORKSPACE, "exec:default"))
+        assert [event.type for event in stored] == [OperatorEventType.KEY_REFUSED]
+        world.clock.advance(2 * DAY)
+        await RetentionJob(world.relay.store, DAY, world.clock, "own_test").tick()
+        assert await world.relay.store.read(lambda tx: events.for_job(tx, OPERATOR_WORKSPACE, "exec:default")) == []
+        assert await world.deliveries() == []
