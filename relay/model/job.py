@@ -23,6 +23,15 @@ def _number_or_none(sent: Any) -> Any:
     return sent if isinstance(sent, int | float) and not isinstance(sent, bool) else None
 
 
+def _object_or_none(sent: Any) -> Any:
+    return sent if isinstance(sent, dict | BaseModel) else None
+
+
+def _error_or_none(sent: Any) -> Any:
+    """Exec's page says an object; a text can only be the message."""
+    return {"message": sent} if isinstance(sent, str) and sent else _object_or_none(sent)
+
+
 # An otherwise good job is not refused for a field that the relay only shows: of another type, it counts as absent.
 _Text = Annotated[str | None, BeforeValidator(_text_or_none)]
 _Number = Annotated[int | float | None, BeforeValidator(_number_or_none)]
@@ -50,15 +59,15 @@ class ScenarioJob(BaseModel):
 
     `status` is an open set: one never seen before is not terminal. Timestamps are kept as Exec wrote them;
     `created_at_ms`, `started_at_ms` and `ended_at_ms` are their instants, None where absent or nonsense. `id` and
-    `status` are texts,
-    `scenario` and `error` objects or null, or it is no job; any other field of the wrong type counts as absent.
+    `status` are texts, or it is no job; any other field of the wrong type counts as absent (an `error` that is a text
+    counts as its message), so that the end of a job is never missed for it.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
     id: str
     status: str
-    scenario: Scenario | None = None
-    error: JobError | None = None
+    scenario: Annotated[Scenario | None, BeforeValidator(_object_or_none)] = None
+    error: Annotated[JobError | None, BeforeValidator(_error_or_none)] = None
     created_at: _Text = None
     started_at: _Text = None
     completed_at: _Text = None

@@ -155,7 +155,7 @@ class ExecClient:
         if 300 <= status < 400:
             return PollFailed("status", f"Exec answered {status}: {_redirect(headers)}")
         envelope = _envelope(body)
-        if not _is_from_exec(envelope):
+        if status < 500 and not _is_from_exec(envelope):
             detail = f"answered {status} without Exec's JSON error: a gateway or proxy answered in place of Exec"
             return PollFailed("status", detail)
         if status == 404:
@@ -239,8 +239,11 @@ def _error(envelope: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _is_from_exec(envelope: Mapping[str, Any]) -> bool:
-    """Whether it is the error envelope of Exec's page: `{"error": {"type": "...", "message": "..."}}`."""
-    return isinstance(_error(envelope).get("type"), str)
+    """Whether it is the error envelope of Exec's page: `{"error": {"type": "...", "code": "...", "message": "..."}}`.
+
+    A gateway's own JSON errors look alike, but their codes are numbers.
+    """
+    return any(isinstance(_error(envelope).get(name), str) for name in ("type", "code"))
 
 
 def _is_valid_base_url(url: str) -> bool:
