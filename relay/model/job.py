@@ -101,6 +101,25 @@ class ScenarioJob(BaseModel):
         """The event that this status means, None while the job is still going on."""
         return _ENDING_OF_STATUS.get(self.status)
 
+    @property
+    def mistyped_fields(self) -> tuple[str, ...]:
+        """Names (`scenario.url`) of the fields that have another type than Exec's page says, in Exec's order."""
+        if self._sent is None:
+            return ()
+        return tuple(_differing_fields(self._sent, self.model_dump(mode="json", exclude_unset=True)))
+
     def raw(self) -> dict[str, Any]:
         """The JSON object that came, with nothing added, dropped or renamed."""
         return self.model_dump(mode="json", exclude_unset=True) if self._sent is None else deepcopy(self._sent)
+
+
+def _differing_fields(sent: dict[str, Any], read: dict[str, Any], prefix: str = "") -> list[str]:
+    names: list[str] = []
+    for name, value in sent.items():
+        if value == read.get(name):
+            continue
+        if isinstance(value, dict) and isinstance(inner := read.get(name), dict):
+            names += _differing_fields(value, inner, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names

@@ -249,6 +249,18 @@ class Poller:
         if step is not None and step.events:
             self._telemetry.events_emitted(step.watch, step.events, now)
             self._on_events()
+            self._warn_of_mistyped_fields(step.watch)
+
+    def _warn_of_mistyped_fields(self, watch: Watch) -> None:
+        """Logs, once for each job that ended, the fields that Exec sent with another type than its page says."""
+        if watch.state is WatchState.SETTLED and watch.job is not None and (fields := watch.job.mistyped_fields):
+            self._telemetry.log.warning(
+                "job %s in workspace %s ended, but Exec sent %s with another type than its API reference says; "
+                "the event is delivered with the job as Exec sent it",
+                watch.job_id,
+                watch.workspace,
+                ", ".join(fields),
+            )
 
     async def _may_repeat(self, workspace: str) -> bool:
         """Whether the budget has one more request for a poll under way; it is spent then, before the request leaves."""
