@@ -7,20 +7,19 @@ from typing import Any
 
 from relay.times import DAY, HOUR
 
-KEPT = 200
+KEPT = 300
 """Durations kept, of the jobs that began last."""
 KEPT_UNFINISHED = 20
-KEPT_QUEUE_TIMES = 20
+KEPT_QUEUE_TIMES = 50
+KEPT_READY = 50
+"""Jobs of which it is kept whether they had ended when they were registered."""
 LONGEST = DAY / 1_000
 """Seconds: a longer duration is not kept."""
-READY = 0.9
-"""The share of jobs that is taken to have ended when they are registered, before any was: so many that first polls of
-once are given up only after some hundred jobs have shown them to be useless, and where the budget is short."""
 
 
 @dataclass(frozen=True, slots=True)
 class DurationHistory:
-    """What was observed of one workspace's jobs. At most 440 numbers."""
+    """What was observed of one workspace's jobs. At most 720 numbers."""
 
     completed: tuple[tuple[int, float], ...] = ()
     """(start, ln duration) of jobs that ended, by their start; seconds since the epoch, and of seconds."""
@@ -28,22 +27,25 @@ class DurationHistory:
     """Starts of jobs that did not end, seconds since the epoch."""
     queue_times: tuple[float, ...] = ()
     """Seconds from creation to start, the newest last."""
-    share_already_ended: float = READY
-    """The share of jobs that had ended already when they were registered."""
+    share_already_ended: tuple[bool, ...] = ()
+    """Whether jobs had ended already when they were registered, the newest last: what their first polls showed."""
+    ahead: int = 0
+    """Milliseconds that Exec's clock is ahead of the relay's; negative if it is behind."""
 
     def to_json(self) -> str:
-        """At most about 5 KB."""
+        """At most about 8 KB."""
         return json.dumps({name: getattr(self, name) for name in self.__slots__}, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> "DurationHistory":
-        """What `to_json` wrote. Raises ValueError where the text is none of it."""
+        """Reads what `to_json` wrote. Raises ValueError for any other text."""
         try:
             raw = json.loads(text)
             seen = sorted((int(start), _number(log)) for start, log in raw["completed"][-KEPT:])
             never = [int(start) for start in raw["unfinished"][-KEPT_UNFINISHED:]]
             waits = [_number(wait) for wait in raw["queue_times"][-KEPT_QUEUE_TIMES:]]
-            ready = min(max(_number(raw.get("share_already_ended", READY)), 0.0), 1.0)
+            ready = tuple(bool(ended) for ended in raw["share_already_ended"][-KEPT_READY:])
+            ahead = int(_number(raw["ahead"]))
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"these are no durations: {error}") from None
         return cls(
@@ -51,6 +53,7 @@ class DurationHistory:
             tuple(never),
             tuple(wait for wait in waits if 0 <= wait <= HOUR / 1_000),
             ready,
+            ahead,
         )
 
 

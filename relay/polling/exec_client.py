@@ -17,7 +17,7 @@ import httpx
 from pydantic import ValidationError
 
 import relay
-from relay.backoff import retry_after
+from relay.backoff import http_date, retry_after
 from relay.egress import descriptors
 from relay.egress.url_policy import mask_url
 from relay.errors import ConfigError
@@ -213,7 +213,7 @@ def _job(job_id: str | None, headers: httpx.Headers, body: bytes) -> PollResult:
         return _no_job("it is about another job")
     if not (0 < len(job.status) <= _LONGEST_STATUS and job.status.isprintable()):
         return _no_job("its status is empty, too long or not printable")
-    return JobFound(job)
+    return JobFound(job, http_date(headers.get("date", "")))
 
 
 def _no_job(why: str) -> PollFailed:
