@@ -86,7 +86,12 @@ def test_the_polls_expected_are_the_polls_made(name: str) -> None:
 @settings(max_examples=60)
 def test_a_gap_is_bounded_whatever_the_law_and_the_price(price: float, seen: list[float], age: float) -> None:
     """The next poll is a second later at least; ten minutes, eight times the age or the price at most (the grid being
-    coarse)."""
+    coarse).
+
+    The price bounds the gap too because a poll saves at most the gap before it: after a gap shorter than the price, a
+    poll cannot save what it costs. The price exceeds ten minutes only if the day has fewer polls than jobs.
+    """
+    assert longest_gap(age, price) == max(600.0, 8 * age, price)
     durations = DurationHistory()
     for seconds in seen:
         durations = observe(durations, seconds)
