@@ -10,7 +10,7 @@ from benchmarks.laws import MAX_AGE, TrueLaw, judge
 
 _FINE = tuple(math.exp(k * math.log(MAX_AGE) / 10_000) for k in range(10_001))
 _PER_POLL = 10
-_POLLS = tuple(0.8 * 1.12**k for k in range(36))
+_POLLS = tuple(0.03 * 1.12**k for k in range(66))
 """About the numbers of looks for which the best schedule is sought."""
 
 
@@ -26,7 +26,7 @@ class Optimum:
         """`between` are the least and the greatest number of polls that will be asked for."""
         scale = _keller(law)
         self._bounds = []
-        for price in (0.5 * (scale / n) ** 2 for n in _POLLS if between[0] / 2.5 < n < between[1] * 1.5):
+        for price in (0.5 * (scale / n) ** 2 for n in _POLLS if between[0] / 30 < n < between[1] * 1.5):
             polls, delay = judge(law, _polished(law, _best(law, price), price))
             weighed = price / (1 - law.never)  # `judge` has the delay of the jobs that end, `_best` that of all
             self._bounds.append((delay + weighed * polls, weighed))

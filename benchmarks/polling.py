@@ -1,7 +1,8 @@
 """How soon the relay hears of the end, and for how many polls: `python -m benchmarks.polling`.
 
-Two parts, on the relay's own planner and a virtual clock, seeds fixed: one job at a time against the best that any can
-do (laws), and whole days within Exec's limits (days). `--quick` is a small part of it, in seconds; `--write-docs`
+Three parts, on the relay's own planner and a virtual clock, seeds fixed: one job at a time against the best that any
+can do (laws), whole days within Exec's limits (days), and days that are short of polls (scarce). `--quick` is a small
+part of it, in seconds; `--write-docs`
 writes what was found into docs/polling.md and the plot beside it. Ends with 1 where something does not hold and no
 reason is known.
 """
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from benchmarks import days, held
+from benchmarks import days, held, scarce_days
 from benchmarks.command import DOCS, Part, command
 from benchmarks.plot import Axis, plot
 from benchmarks.ratios import SEEDS
@@ -45,7 +46,7 @@ def drawn(found: held.Found) -> str:
     )
 
 
-PARTS: dict[str, Part] = {"laws": _laws, "days": days.report}
+PARTS: dict[str, Part] = {"laws": _laws, "days": days.report, "scarce": scarce_days.report}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,7 +8,7 @@ import heapq
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -33,6 +33,8 @@ class Job:
     law: TrueLaw
     poll_state: PollState
     planned_at: Instant
+    ahead: int = 0
+    """Milliseconds that Exec's clock is ahead of the relay's."""
     seen_at: Instant | None = None
     gaps: list[tuple[Instant, Instant]] = field(default_factory=list)
     """(before, after) of each poll's last time."""
@@ -50,14 +52,18 @@ class Workload:
     """Seconds from midnight at which jobs are registered."""
     law: Callable[[float], TrueLaw]
     """By the second at which a job is registered."""
-    late: Callable[[int], float] = lambda number: 0.0
-    """Seconds for which the n-th job existed before it was registered."""
+    late: Callable[[float], float] = lambda second: 0.0
+    """Seconds for which a job existed before it was registered, by the second at which it was."""
     one_law: TrueLaw | None = None
     """The law, where all jobs have the same and are registered as they are made."""
     others: float = 0.0
     """Requests a day that the user's other tools spend of the same allowance, evenly."""
     runs: int = 1
     """How often it is run, with seeds 1, 2, ...; the results are of all jobs together."""
+    queued: Callable[[random.Random], float] = lambda rng: rng.uniform(2, 8)
+    """Seconds from a job's creation to its start."""
+    ahead: float = 0.0
+    """Seconds that Exec's clock is ahead of the relay's."""
 
 
 class Asker(Protocol):
@@ -112,6 +118,8 @@ class Outcome:
     jobs: list[Job] = field(default_factory=list)
     refused: int = 0
     polls: int = 0
+    polled: list[int] = field(default_factory=list)
+    """The seconds of all polls, in order."""
 
     @property
     def delays(self) -> list[float]:
@@ -146,57 +154,69 @@ def run(workload: Workload, asker: Callable[[], Asker]) -> Outcome:
     """All runs of a workload, each with a new asker."""
     outcome = Outcome()
     for seed in range(1, workload.runs + 1):
-        exec_, jobs = Exec(), list(_jobs(workload, random.Random(f"{workload.name} {seed}")))
-        outcome.polls += _play(jobs, exec_, asker(), workload.others)
+        exec_, jobs = Exec(), list(jobs_of(workload, random.Random(f"{workload.name} {seed}")))
+        outcome.polled += play(jobs, exec_, asker(), workload.others)
+        outcome.polls = len(outcome.polled)
         outcome.jobs += jobs
         outcome.refused += exec_.refused
     return outcome
 
 
-def _jobs(workload: Workload, rng: random.Random) -> Iterator[Job]:
+def jobs_of(workload: Workload, rng: random.Random) -> Iterator[Job]:
     for number, second in enumerate(sorted(workload.arrivals(rng))):
         law = workload.law(second)
         registered = START + round(second * 1_000)
-        created = registered - round(1_000 * (rng.uniform(0.2, 1.5) + workload.late(number)))
-        started = created + round(rng.uniform(2_000, 8_000))
+        created = registered - round(1_000 * (rng.uniform(0.2, 1.5) + workload.late(second)))
+        started = created + round(1_000 * workload.queued(rng))
         took = law.sample(rng)
         ends = None if took is None else started + round(took * 1_000)
-        yield Job(number, created, started, ends, law, PollState(registered_at=registered), registered)
+        yield Job(
+            number,
+            created,
+            started,
+            ends,
+            law,
+            PollState(registered_at=registered),
+            registered,
+            round(workload.ahead * 1_000),
+        )
 
 
-def _play(jobs: list[Job], exec_: Exec, asker: Asker, others: float) -> int:
+def play(jobs: Sequence[Job], exec_: Exec, asker: Asker, others: float = 0.0) -> list[int]:
+    """Lets `asker` poll the jobs until all have ended or are given up. Returns the seconds of its polls."""
     queue = [(math.ceil(job.planned_at / SECOND), job.id) for job in jobs]
     heapq.heapify(queue)
-    polls, other = 0, START
+    polled, other = list[int](), START
     while queue:
         second = queue[0][0]
         while others and other <= second * SECOND:
             exec_.ask(other, ours=False)
             other += round(DAY / others)
-        now, due = second * SECOND, []
+        now, due = second * SECOND, list[Job]()
         while queue and queue[0][0] <= second:
             due.append(jobs[heapq.heappop(queue)[1]])
         chosen = asker.choose(due, now)
+        taken = {job.id for job in chosen}
         for job in due:
-            if job not in chosen:
+            if job.id not in taken:
                 heapq.heappush(queue, (max(math.ceil(job.planned_at / SECOND), second + 1), job.id))
         for job in chosen:
             retry_after = exec_.ask(now)
-            polls += 1
+            polled.append(second)
             at = asker.refused(job, retry_after, now) if retry_after is not None else _poll(job, asker, now)
             if at is not None:
                 heapq.heappush(queue, (max(math.ceil(at / SECOND), second + 1), job.id))
-    return polls
+    return polled
 
 
 def _poll(job: Job, asker: Asker, now: Instant) -> Instant | None:
     """One good poll. None where it was the last."""
     last, seen = job.poll_state.last_poll_at, job.status(now)
     job.gaps.append((job.poll_state.registered_at if last is None else last, now))
-    started = None if seen == "queued" else job.started_at
+    started = None if seen == "queued" else job.started_at + job.ahead
     job.poll_state = PollState(
         registered_at=job.poll_state.registered_at,
-        created_at=job.created_at,
+        created_at=job.created_at + job.ahead,
         started_at=started,
         status=seen,
         last_poll_at=now,
@@ -216,7 +236,7 @@ def _poll(job: Job, asker: Asker, now: Instant) -> Instant | None:
 _HOUR = 3_600.0
 
 
-def _poisson(
+def poisson(
     a_day: float, begin: float = 0.0, end: float = 24.0, days: int = 1
 ) -> Callable[[random.Random], list[float]]:
     def arrivals(rng: random.Random) -> list[float]:
@@ -241,24 +261,24 @@ def _bursts(rng: random.Random) -> list[float]:
 
 
 WORKLOADS = (
-    Workload("sparse: 10 jobs a day", _poisson(10, days=2), lambda _: LOGNORMAL, one_law=LOGNORMAL, runs=4),
-    Workload("business hours: 200 jobs, 9 to 17", _poisson(200, 9, 17, days=2), lambda _: LOGNORMAL, one_law=LOGNORMAL),
+    Workload("sparse: 10 jobs a day", poisson(10, days=2), lambda _: LOGNORMAL, one_law=LOGNORMAL, runs=4),
+    Workload("business hours: 200 jobs, 9 to 17", poisson(200, 9, 17, days=2), lambda _: LOGNORMAL, one_law=LOGNORMAL),
     Workload("bursts: 10 in a minute, 12 times a day", _bursts, lambda _: LOGNORMAL, one_law=LOGNORMAL),
-    Workload("300 jobs a day", _poisson(300, days=2), lambda _: LOGNORMAL, one_law=LOGNORMAL),
-    Workload("heavy tail, 100 jobs a day", _poisson(100, days=2), lambda _: HEAVY, one_law=HEAVY),
-    Workload("5% stuck, 100 jobs a day", _poisson(100, days=2), lambda _: STUCK, one_law=STUCK),
+    Workload("300 jobs a day", poisson(300, days=2), lambda _: LOGNORMAL, one_law=LOGNORMAL),
+    Workload("heavy tail, 100 jobs a day", poisson(100, days=2), lambda _: HEAVY, one_law=HEAVY),
+    Workload("5% stuck, 100 jobs a day", poisson(100, days=2), lambda _: STUCK, one_law=STUCK),
     Workload(
         "twice as slow from noon, 150 jobs a day",
-        _poisson(150, days=2),
+        poisson(150, days=2),
         lambda at: SLOWER if at >= 43_200 else LOGNORMAL,
     ),
-    Workload("150 jobs a day, other tools spend 500 requests", _poisson(150, days=6), lambda _: LOGNORMAL, others=500),
+    Workload("150 jobs a day, other tools spend 500 requests", poisson(150, days=6), lambda _: LOGNORMAL, others=500),
     Workload("one single job", lambda rng: [rng.uniform(0, 86_400)], lambda _: LOGNORMAL, one_law=LOGNORMAL, runs=100),
     Workload(
         "200 jobs, made 10 a minute, registered at once",
         lambda rng: [36_000 + number * 0.01 for number in range(200)],
         lambda _: LOGNORMAL,
-        late=lambda number: 6.0 * number,
+        late=lambda second: 600.0 * (second - 36_000),
         runs=3,
     ),
 )

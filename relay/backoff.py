@@ -25,7 +25,7 @@ def retry_after(value: str | float | int | None, now: Instant, cap: int) -> int 
     if isinstance(value, str):
         text = value.strip()
         if not _SECONDS.fullmatch(text):
-            at = _http_date(text)
+            at = http_date(text)
             return None if at is None else min(max(at - now, 0), cap)
         value = float(text)
     return None if value != value else _milliseconds(value, cap)  # only NaN differs from itself
@@ -63,7 +63,7 @@ def _milliseconds(seconds: float, cap: int) -> int:
     return min(math.ceil(max(seconds, 0) * 1_000), cap)
 
 
-def _http_date(text: str) -> Instant | None:
+def http_date(text: str) -> Instant | None:
     try:
         date = parsedate_to_datetime(text)
         return round((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() * 1_000)

@@ -88,7 +88,11 @@ def _render(space: Workspace, policy: PollPolicy, seen: int, schedule: ScheduleP
         f"the relay polls a job {schedule.polls:.1f} times, and notices its end {schedule.delay:.1f} s late (mean)",
         f"polling every {schedule.interval:.0f} s costs as many polls, and is {schedule.fixed_delay:.1f} s late",
         f"a poll has to save {policy.price:.1f} s of delay to be worth its price now"
-        + ("" if policy.table.poll_immediately else "; polls are few, so the first one waits"),
+        + (
+            ""
+            if policy.table.poll_immediately
+            else "; that a job has ended when it is registered is too rare for a first poll at once"
+        ),
     ]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from relay.config.reader import KeyPath, Problem, format_path
-from relay.config.schema import Config, EndpointSection
+from relay.config.schema import Config, EndpointSection, Workspace
 from relay.egress.url_policy import is_loopback, mask_url
 
 
@@ -33,6 +33,7 @@ def check_consistency(config: Config, data: Mapping[str, Any], faulty: frozenset
     keys = [(("security", "api_keys", number), key) for number, key in enumerate(config.security.api_keys)]
     yield from _one_or_several(data)
     yield from _same_names((place, space.name) for place, space in spaces)
+    yield from _same_keys(spaces)
     yield from _same_names((place, endpoint.name) for place, endpoint in endpoints)
     yield from _same_names((place, key.name) for place, key in keys)
     yield from _operator_endpoints(config, endpoints)
@@ -67,6 +68,20 @@ def _same_names(named: Iterable[tuple[KeyPath, str]]) -> Iterator[Problem]:
         if name in seen:
             yield Problem((*place, "name"), f"needs a name of its own; this one is that of {format_path(seen[name])}")
         seen.setdefault(name, place)
+
+
+def _same_keys(spaces: Iterable[tuple[KeyPath, Workspace]]) -> Iterator[Problem]:
+    """One key has one budget at Exec: two workspaces that each spent a share of it would spend more than it allows."""
+    seen: dict[tuple[str, str], KeyPath] = {}
+    for place, space in spaces:
+        key = (space.base_url.rstrip("/"), space.api_key.get_secret_value())
+        if key in seen:
+            text = (
+                f"is the key of {format_path(seen[key])} too: Exec counts the requests of a key together, and two "
+                "workspaces would each spend a share of the same; make it one workspace, or give this one its own key"
+            )
+            yield Problem((*place, "api_key"), text)
+        seen.setdefault(key, place)
 
 
 def _plaintext_exec_urls(urls: Iterable[tuple[KeyPath, str]]) -> Iterator[Problem]:

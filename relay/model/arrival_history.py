@@ -10,26 +10,29 @@ MOST_JOBS = 10**9
 
 @dataclass(frozen=True, slots=True)
 class ArrivalHistory:
-    """Jobs registered, by hour. At most 337 numbers."""
+    """Jobs registered, by hour. At most 506 numbers."""
 
-    hours: tuple[tuple[int, int], ...] = ()
-    """(hour since the epoch, jobs) of the last seven days, oldest first, without empty hours."""
+    hours: tuple[tuple[int, int, int], ...] = ()
+    """(hour since the epoch, jobs, minutes with jobs), oldest first, hours without jobs left out, of the last seven
+    days."""
     since: int | None = None
-    """The hour in which counting began."""
+    """The minute since the epoch in which counting began."""
+    last: int = 0
+    """The last minute since the epoch with jobs."""
 
     def to_json(self) -> str:
         """At most about 3 KB."""
-        return json.dumps({"hours": self.hours, "since": self.since}, separators=(",", ":"))
+        return json.dumps({name: getattr(self, name) for name in self.__slots__}, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> "ArrivalHistory":
-        """The history that `to_json` wrote. Raises ValueError for any other text."""
+        """Reads what `to_json` wrote. Raises ValueError for any other text."""
         try:
             raw = json.loads(text)
-            hours = tuple(sorted((int(hour), int(jobs)) for hour, jobs in raw["hours"][-KEPT_HOURS:]))
-            since = None if raw["since"] is None else int(raw["since"])
+            hours = tuple(sorted((int(hour), int(jobs), int(n)) for hour, jobs, n in raw["hours"][-KEPT_HOURS:]))
+            since, last = None if raw["since"] is None else int(raw["since"]), int(raw["last"])
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"not an arrival history: {error}") from None
-        if any(not 0 < jobs <= MOST_JOBS for _, jobs in hours):
+        if any(not 0 < minutes <= jobs <= MOST_JOBS for _, jobs, minutes in hours):
             raise ValueError("not an arrival history: a number of jobs is out of range")
-        return cls(hours, since)
+        return cls(hours, since, last)

@@ -7,20 +7,19 @@ from typing import Any
 
 from relay.times import DAY, HOUR
 
-KEPT = 200
-"""How many durations are kept: those of the jobs that started last."""
+KEPT = 300
+"""Durations kept, of the jobs that began last."""
 KEPT_UNFINISHED = 20
-KEPT_QUEUE_TIMES = 20
+KEPT_QUEUE_TIMES = 50
+KEPT_READY = 50
+"""Jobs of which it is kept whether they had ended when they were registered."""
 LONGEST = DAY / 1_000
 """Seconds: a longer duration is not kept."""
-READY = 0.9
-"""The prior share of jobs that have ended before they are registered. It is high, so that immediate first polls stop
-only after some hundred jobs have shown them to be useless, or if the budget is short."""
 
 
 @dataclass(frozen=True, slots=True)
 class DurationHistory:
-    """The observed durations of one workspace's jobs. At most 440 numbers."""
+    """What was observed of one workspace's jobs. At most 720 numbers."""
 
     completed: tuple[tuple[int, float], ...] = ()
     """(start, ln duration) of ended jobs, by start. Start in seconds since the epoch, duration in seconds."""
@@ -28,29 +27,33 @@ class DurationHistory:
     """Starts of jobs that never ended, in seconds since the epoch."""
     queue_times: tuple[float, ...] = ()
     """Seconds from creation to start, the newest last."""
-    share_already_ended: float = READY
-    """The share of jobs that had ended already when they were registered."""
+    share_already_ended: tuple[bool, ...] = ()
+    """Whether jobs had ended already when they were registered, the newest last: what their first polls showed."""
+    ahead: int = 0
+    """Milliseconds that Exec's clock is ahead of the relay's; negative if it is behind."""
 
     def to_json(self) -> str:
-        """At most about 5 KB."""
+        """At most about 8 KB."""
         return json.dumps({name: getattr(self, name) for name in self.__slots__}, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> "DurationHistory":
-        """The history that `to_json` wrote. Raises ValueError for any other text."""
+        """Reads what `to_json` wrote. Raises ValueError for any other text."""
         try:
             raw = json.loads(text)
-            completed = sorted((int(start), _number(log)) for start, log in raw["completed"][-KEPT:])
-            unfinished = [int(start) for start in raw["unfinished"][-KEPT_UNFINISHED:]]
-            queue_times = [_number(wait) for wait in raw["queue_times"][-KEPT_QUEUE_TIMES:]]
-            share = min(max(_number(raw.get("share_already_ended", READY)), 0.0), 1.0)
+            seen = sorted((int(start), _number(log)) for start, log in raw["completed"][-KEPT:])
+            never = [int(start) for start in raw["unfinished"][-KEPT_UNFINISHED:]]
+            waits = [_number(wait) for wait in raw["queue_times"][-KEPT_QUEUE_TIMES:]]
+            ready = tuple(bool(ended) for ended in raw["share_already_ended"][-KEPT_READY:])
+            ahead = int(_number(raw["ahead"]))
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"not a duration history: {error}") from None
         return cls(
-            tuple((start, log) for start, log in completed if -3 <= log <= math.log(LONGEST)),
-            tuple(unfinished),
-            tuple(wait for wait in queue_times if 0 <= wait <= HOUR / 1_000),
-            share,
+            tuple((start, log) for start, log in seen if -3 <= log <= math.log(LONGEST)),
+            tuple(never),
+            tuple(wait for wait in waits if 0 <= wait <= HOUR / 1_000),
+            ready,
+            ahead,
         )
 
 

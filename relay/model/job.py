@@ -23,6 +23,15 @@ def _number_or_none(sent: Any) -> Any:
     return sent if isinstance(sent, int | float) and not isinstance(sent, bool) else None
 
 
+def _object_or_none(sent: Any) -> Any:
+    return sent if isinstance(sent, dict | BaseModel) else None
+
+
+def _error_or_none(sent: Any) -> Any:
+    """Exec's page says an object; a text can only be the message."""
+    return {"message": sent} if isinstance(sent, str) and sent else _object_or_none(sent)
+
+
 # A field that the relay only shows does not make a job invalid: with the wrong type it counts as absent.
 _Text = Annotated[str | None, BeforeValidator(_text_or_none)]
 _Number = Annotated[int | float | None, BeforeValidator(_number_or_none)]
@@ -49,15 +58,16 @@ class ScenarioJob(BaseModel):
     """Exec's ScenarioJob (page 'Get Scenario job status'), with all unknown fields.
 
     `status` is an open set: an unknown one is not terminal. Timestamps stay as Exec wrote them; `created_at_ms`,
-    `started_at_ms` and `ended_at_ms` are their instants, None if absent or unreadable. `id` and `status` must be texts,
-    `scenario` and `error` objects or null; any other field of the wrong type counts as absent.
+    `started_at_ms` and `ended_at_ms` are their instants, None if absent or unreadable. `id` and `status` must be texts;
+    any other field of the wrong type counts as absent (an `error` that is a text counts as its message), so that the
+    end of a job is never missed for a side field.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
     id: str
     status: str
-    scenario: Scenario | None = None
-    error: JobError | None = None
+    scenario: Annotated[Scenario | None, BeforeValidator(_object_or_none)] = None
+    error: Annotated[JobError | None, BeforeValidator(_error_or_none)] = None
     created_at: _Text = None
     started_at: _Text = None
     completed_at: _Text = None
@@ -96,6 +106,25 @@ class ScenarioJob(BaseModel):
         """The event of this status; None while the job is running."""
         return _FINAL_EVENT_OF_STATUS.get(self.status)
 
+    @property
+    def mistyped_fields(self) -> tuple[str, ...]:
+        """Names (`scenario.url`) of the fields that have another type than Exec's page says, in Exec's order."""
+        if self._sent is None:
+            return ()
+        return tuple(_differing_fields(self._sent, self.model_dump(mode="json", exclude_unset=True)))
+
     def raw(self) -> dict[str, Any]:
         """The JSON object that was received: nothing is added, dropped or renamed."""
         return self.model_dump(mode="json", exclude_unset=True) if self._sent is None else deepcopy(self._sent)
+
+
+def _differing_fields(sent: dict[str, Any], read: dict[str, Any], prefix: str = "") -> list[str]:
+    names: list[str] = []
+    for name, value in sent.items():
+        if value == read.get(name):
+            continue
+        if isinstance(value, dict) and isinstance(inner := read.get(name), dict):
+            names += _differing_fields(value, inner, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names

@@ -11,6 +11,8 @@ class JobFound:
     """200 with a job."""
 
     job: ScenarioJob
+    date: Instant | None = None
+    """When Exec answered, by its own clock: the `Date` header, in whole seconds; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import httpx
 from pydantic import ValidationError
 
 import relay
-from relay.backoff import retry_after
+from relay.backoff import http_date, retry_after
 from relay.egress import descriptors
 from relay.egress.url_policy import mask_url
 from relay.errors import ConfigError
@@ -86,7 +86,7 @@ class ExecClient:
             return JobRejected(502, "exec_unreachable", self._connection_error_text(error))
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             return JobCreationUnknown("connection", self._connection_error_text(error))
-        if status in (200, 201, 202):
+        if 200 <= status < 300:
             found = _job(None, headers, body)
             return (
                 JobCreated(found.job)
@@ -94,7 +94,7 @@ class ExecClient:
                 else JobCreationUnknown("malformed", getattr(found, "detail", ""))
             )
         envelope = _envelope(body)
-        if not 400 <= status < 500:
+        if not (400 <= status < 500 and _is_from_exec(envelope)):
             return JobCreationUnknown(
                 "status", ": ".join(filter(None, (f"Exec answered {status}", self._message(envelope))))
             )
@@ -149,17 +149,21 @@ class ExecClient:
             await response.aclose()
 
     def _read(self, job_id: str, status: int, headers: httpx.Headers, body: bytes) -> PollResult:
-        if status == 200:
+        """What an answer means. A status code counts only if Exec wrote the answer: gateways use the same codes."""
+        if 200 <= status < 300:
             return _job(job_id, headers, body)
+        if 300 <= status < 400:
+            return PollFailed("status", f"Exec answered {status}: {_redirect(headers)}")
         envelope = _envelope(body)
+        if status < 500 and not _is_from_exec(envelope):
+            detail = f"answered {status} without Exec's JSON error: a gateway or proxy answered in place of Exec"
+            return PollFailed("status", detail)
         if status == 404:
             return JobNotFound()
         if status == 429:
             return RateLimited(self._asked_wait(envelope, headers))
         if status in (401, 403):
             return Unauthorized(status, self._message(envelope) or f"Exec answered {status}")
-        if 300 <= status < 400:
-            return PollFailed("status", f"Exec answered {status}: {_redirect(headers)}")
         return PollFailed("status", ": ".join(filter(None, (f"Exec answered {status}", self._message(envelope)))))
 
     def _asked_wait(self, envelope: Mapping[str, Any], headers: httpx.Headers) -> int | None:
@@ -209,7 +213,7 @@ def _job(job_id: str | None, headers: httpx.Headers, body: bytes) -> PollResult:
         return _no_job("it is about another job")
     if not (0 < len(job.status) <= _LONGEST_STATUS and job.status.isprintable()):
         return _no_job("its status is empty, too long or not printable")
-    return JobFound(job)
+    return JobFound(job, http_date(headers.get("date", "")))
 
 
 def _no_job(why: str) -> PollFailed:
@@ -232,6 +236,14 @@ def _envelope(body: bytes) -> Mapping[str, Any]:
 def _error(envelope: Mapping[str, Any]) -> Mapping[str, Any]:
     error = envelope.get("error")
     return error if isinstance(error, dict) else {}
+
+
+def _is_from_exec(envelope: Mapping[str, Any]) -> bool:
+    """Whether it is the error envelope of Exec's page: `{"error": {"type": "...", "code": "...", "message": "..."}}`.
+
+    A gateway's own JSON errors look alike, but their codes are numbers.
+    """
+    return any(isinstance(_error(envelope).get(name), str) for name in ("type", "code"))
 
 
 def _is_valid_base_url(url: str) -> bool:

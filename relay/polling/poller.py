@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
+from zlib import crc32
 
 from relay.config import Config, Workspace
 from relay.delivery.enqueue import enqueue
@@ -42,8 +43,9 @@ from relay.polling.schedule.policy import (
     PollPolicy,
     Workload,
     build_policy,
-    update_history,
+    learned_by,
 )
+from relay.polling.schedule.poll_selection import Due, Moment, select
 from relay.polling.transitions import Transition
 from relay.store.engine.database import Store, Tx
 from relay.store.tables import events, outbox, registrations, watches, workspaces
@@ -100,6 +102,7 @@ class Poller:
         self._seen_since = seen_since
         self.rate_limits = {space.name: rate_limit_of(space) for space in config.workspaces}
         self._policies: dict[str, PollPolicy] = {}
+        self._tested: dict[str, Instant] = {}
         self._spent: dict[str, Instant] = {}
         self._health: defaultdict[str, ExecHealth] = defaultdict(ExecHealth)
         self._in_flight: dict[asyncio.Task[None], Watch] = {}
@@ -191,35 +194,47 @@ class Poller:
         hinted = watches.lock_due_hinted(tx, workspace, now, free)
         front = {watch.job_id for watch in hinted}
         planned = [watch for watch in watches.lock_due(tx, workspace, now, _MAX_RANKED) if watch.job_id not in front]
-        due = [*hinted, *self._drop_postponed(tx, workspace, planned, now)]
+        due = self._selected(tx, state, [*hinted, *planned], now)
         number = min(most, len(due), 1 if self._is_half_open(state) else most)
         if not number:
             return [], now
-        policy = self._policies.get(workspace)
-        if policy is not None and number < len(due):
-            due = sorted(
-                due,
-                key=lambda watch: (watch.job_id in front, policy.expected_delay_saved(poll_state_of(watch), now)),
-                reverse=True,
-            )
         chosen = watches.lease(tx, due[:number], now + self._lease)
         workspaces.save(tx, replace(state, ledger=spend(ledger, number, now)))
         return chosen, now
 
-    def _drop_postponed(self, tx: Tx, workspace: str, due: Sequence[Watch], now: Instant) -> list[Watch]:
-        """Those whose poll is worth its price of this moment too; the others get another plan."""
-        policy = self._policies.get(workspace)
+    def _selected(self, tx: Tx, state: WorkspaceState, due: Sequence[Watch], now: Instant) -> list[Watch]:
+        """The due watches to poll now, ranked; the others get another plan."""
+        workspace = state.name
+        policy, allowance = self._policies.get(workspace), self.rate_limits[workspace]
         if policy is None:
             return list(due)
-        kept = []
-        for watch in due:
-            later = None if watch.not_found_count else policy.postpone(poll_state_of(watch), now)
-            deadline = watch.created_at + self._config.polling.max_age
-            if later is None or deadline <= now:
-                kept.append(watch)
-            else:
-                watches.postpone(tx, watch, min(later.at, deadline), later.reason)
-        return kept
+        under_way = (watch for watch in list(self._in_flight.values()) if watch.workspace == workspace)
+        moment = Moment(
+            now=now,
+            day_left=request_budget.day_left(state.ledger, allowance, now),
+            day=allowance.day,
+            minute=allowance.minute,
+            unanswered=sum(not watch.polls for watch in under_way),
+            tested_at=self._tested.get(workspace),
+        )
+        ones = [
+            Due(poll_state_of(watch), crc32(watch.job_id.encode()), self._is_asked_for(watch, now)) for watch in due
+        ]
+        selection = select(ones, policy, state.durations, moment)
+        if selection.outgrown:
+            self._policies.pop(workspace)
+        if selection.tests:
+            self._tested[workspace] = now
+        for k, plan in selection.later:
+            watches.postpone(tx, due[k], min(plan.at, self._deadline(due[k])), plan.reason)
+        return [due[k] for k in selection.now]
+
+    def _is_asked_for(self, watch: Watch, now: Instant) -> bool:
+        """Whether a poll may not be put off: after a hint or a 404, and at the end of a watch."""
+        return watch.has_pending_hint or watch.not_found_count > 0 or self._deadline(watch) <= now
+
+    def _deadline(self, watch: Watch) -> Instant:
+        return watch.created_at + self._config.polling.max_age
 
     @staticmethod
     def _is_half_open(state: WorkspaceState) -> bool:
@@ -249,6 +264,18 @@ class Poller:
         if step is not None and step.events:
             self._telemetry.events_emitted(step.watch, step.events, now)
             self._on_events()
+            self._warn_of_mistyped_fields(step.watch)
+
+    def _warn_of_mistyped_fields(self, watch: Watch) -> None:
+        """Logs, once for each job that ended, the fields that Exec sent with another type than its page says."""
+        if watch.state is WatchState.SETTLED and watch.job is not None and (fields := watch.job.mistyped_fields):
+            self._telemetry.log.warning(
+                "job %s in workspace %s ended, but Exec sent %s with another type than its API reference says; "
+                "the event is delivered with the job as Exec sent it",
+                watch.job_id,
+                watch.workspace,
+                ", ".join(fields),
+            )
 
     async def _may_repeat(self, workspace: str) -> bool:
         """Whether the budget has one more request for a poll under way; it is spent then, before the request leaves."""
@@ -283,9 +310,8 @@ class Poller:
             watches.save(tx, step.watch)
             leased = self._emit_events(tx, step, now, reservation)
             if watch.polls == 0 and not watch.exec_callback:
-                state = replace(state, arrivals=record_arrivals(state.arrivals, 1, now))
-            if step.watch.state is not WatchState.ACTIVE:
-                state = replace(state, durations=update_history(state.durations, step.watch))
+                state = replace(state, arrivals=record_arrivals(state.arrivals, 1, watch.created_at))
+            state = replace(state, durations=learned_by(state.durations, watch, step.watch, poll))
         workspaces.save(tx, state)
         return step, leased
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from relay.model import DAY, HOUR, MINUTE, SECOND, Instant
 from relay.model.usage_ledger import BIN, BUCKET, LEAST_SHARE, LONGEST_PAUSE, MOST_SPENT, UsageLedger
 
-HORIZONS = (5 * MINUTE, 15 * MINUTE, HOUR, *(hours * HOUR for hours in range(2, 25, 2)))
+HORIZONS = (*(10 * MINUTE << doubled for doubled in range(8)), DAY)
 """How far ahead `Remaining.within` polls, in milliseconds."""
 
 MAY_REPEAT = "relay.may_repeat"
@@ -75,18 +75,19 @@ def allowed_now(ledger: UsageLedger, allowance: RateLimit, now: Instant, wanted:
     """How many of `wanted` requests may leave now: 0 while paused, never more than either window has left."""
     if _paused(ledger, now):
         return 0
-    return max(0, min(wanted, _minute_left(ledger, allowance, now), _day_left(ledger, allowance, now)))
+    return max(0, min(wanted, _minute_left(ledger, allowance, now), day_left(ledger, allowance, now)))
 
 
 def remaining(ledger: UsageLedger, allowance: RateLimit, now: Instant) -> Remaining:
     """What may still be spent now and within each horizon. Never negative."""
-    day, minute = _day_limit(ledger, allowance, now), _minute_limit(ledger, allowance, now)
+    day = _day_limit(ledger, allowance, now)
     within = []
+    counting = _counting(ledger.buckets, BUCKET, DAY, now)
     for ahead in HORIZONS:
-        still_counts = sum(n for _, n in _counting(ledger.buckets, BUCKET, DAY, now, at=now + ahead))
-        within.append((ahead, max(0, min(day - still_counts, minute * ahead // MINUTE))))
+        still_counts = sum(n for index, n in counting if _expiry(index, BUCKET, DAY) > now + ahead)
+        within.append((ahead, max(0, day - still_counts)))
     return Remaining(
-        max(0, _minute_left(ledger, allowance, now)), max(0, _day_left(ledger, allowance, now)), tuple(within)
+        max(0, _minute_left(ledger, allowance, now)), max(0, day_left(ledger, allowance, now)), tuple(within)
     )
 
 
@@ -161,7 +162,8 @@ def _minute_left(ledger: UsageLedger, allowance: RateLimit, now: Instant) -> int
     return _minute_limit(ledger, allowance, now) - spent
 
 
-def _day_left(ledger: UsageLedger, allowance: RateLimit, now: Instant) -> int:
+def day_left(ledger: UsageLedger, allowance: RateLimit, now: Instant) -> int:
+    """Polls that the day's window still allows; negative if more were spent than it allows now."""
     spent = sum(n for _, n in _counting(ledger.buckets, BUCKET, DAY, now))
     return _day_limit(ledger, allowance, now) - spent
 

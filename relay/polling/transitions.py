@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from relay.backoff import capped_exponential
-from relay.model import MINUTE, SECOND, EventType, Instant, ScenarioJob, Watch, WatchState
+from relay.model import HOUR, MINUTE, SECOND, EventType, Instant, ScenarioJob, Watch, WatchState
 from relay.model.poll_result import (
     JobFound,
     JobNotFound,
@@ -27,6 +27,10 @@ NOT_FOUND_MIN_AGE = 2 * MINUTE
 """A registration may outrun Exec: only after this many 404s over at least this long is a job given up."""
 
 _MISSING_GAPS = (30 * SECOND, 90 * SECOND)
+
+SEEN_NOT_FOUND_MIN_AGE = 4 * HOUR
+"""A job that Exec showed before is doubted for this long: a 404 for it is more likely Exec's trouble than its end."""
+_SEEN = SEEN_NOT_FOUND_MIN_AGE, (30 * SECOND, 2 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR)
 _FAULT_BASE = 5 * SECOND
 _FAULT_CAP = 5 * MINUTE
 UNAUTHORIZED_RETRY = 5 * MINUTE
@@ -192,9 +196,13 @@ def _missing(watch: Watch, now: Instant, counted_from: Instant) -> Transition:
         watch, not_found_count=watch.not_found_count + 1, not_found_since=watch.not_found_since or now, failures=0
     )
     since = max(watch.not_found_since or now, counted_from)
-    if watch.not_found_count >= NOT_FOUND_MIN_POLLS and now - since >= NOT_FOUND_MIN_AGE:
+    min_age, gaps = (NOT_FOUND_MIN_AGE, _MISSING_GAPS) if watch.job is None else _SEEN
+    if watch.not_found_count >= NOT_FOUND_MIN_POLLS and now - since >= min_age:
         return Transition(_ended(watch, WatchState.NOT_FOUND, now), (EventType.NOT_FOUND,))
-    gap = _MISSING_GAPS[min(watch.not_found_count, len(_MISSING_GAPS)) - 1]
-    number = min(watch.not_found_count, NOT_FOUND_MIN_POLLS)
-    why = f"Exec does not know the job yet ({number} of {NOT_FOUND_MIN_POLLS} polls)"
+    gap = gaps[min(watch.not_found_count, len(gaps)) - 1]
+    if watch.job is None:
+        number = min(watch.not_found_count, NOT_FOUND_MIN_POLLS)
+        why = f"Exec does not know the job yet ({number} of {NOT_FOUND_MIN_POLLS} polls)"
+    else:
+        why = f"Exec knew the job and now answers 404; it is given up if that lasts {min_age // HOUR} hours"
     return Transition(_wait(watch, now + gap, why, "Exec answered 404"))

@@ -1,18 +1,23 @@
 """Whatever Exec answers: watches wait, nothing is settled on a lie, and the ending is told in the end."""
 
-from collections.abc import Awaitable, Callable
-from typing import cast
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import pytest
 
 from relay.model import HOUR, MINUTE, SECOND, WatchState
 from relay.model.poll_result import Poll
 from relay.polling.exec_client import ExecClient
-from relay.sandbox.exec_server import ExecSettings
+from relay.polling.exec_transport import make_http
+from relay.sandbox.exec_server import SANDBOX_KEY, ExecSettings
 from relay.sandbox.fault_injection import Fault, FaultConfig, FaultRule
 from relay.sandbox.rate_limits import Limits
 from tests.conftest import Clock
 from tests.flows.conftest import Start, World
+from tests.loopback import answer, answering, serving
 
 
 def order(world: World, *kinds: str, lasts: int | None = None) -> None:
@@ -149,6 +154,74 @@ async def test_a_restart_does_not_forget_what_was_spent(start: Start) -> None:
         await world.restart()
         await world.settle()
         assert len(world.exec.records.asked) == spent
+
+
+@asynccontextmanager
+async def gateway_in_place_of_exec(world: World, sent: bytes) -> AsyncIterator[None]:
+    """Every poll is answered with these bytes, by a server of its own, instead of by Exec."""
+    client = world.relay.clients["default"]
+    async with serving(answering(sent)) as served:
+        http = make_http(5 * SECOND)
+        world.relay.clients["default"] = ExecClient(
+            "default", SANDBOX_KEY, served.url("/rest/v1"), timeout=5 * SECOND, clock=world.clock, http=http
+        )
+        try:
+            yield
+            assert served.connections > 0
+        finally:
+            world.relay.clients["default"] = client
+            await http.aclose()
+
+
+@pytest.mark.parametrize("seen", [False, True])
+@pytest.mark.parametrize("body", [b"default backend - 404", b'{"message": "no Route matched with those values"}'])
+async def test_a_gateways_404_never_ends_a_job(start: Start, body: bytes, seen: bool) -> None:
+    """During a deploy at Exec, a gateway answers 404 for 140 s: no job is not found, and each ending is delivered."""
+    async with start() as world:
+        job = world.exec.add(lasts=MINUTE)
+        if seen:
+            await world.register(job.id)
+            assert (await world.watch(job.id)).job is not None
+        async with gateway_in_place_of_exec(world, answer(body, "404 Not Found", "Content-Type: text/plain")):
+            if not seen:
+                await world.register(job.id)
+            for _ in range(28):
+                await world.advance(5 * SECOND)
+            assert told(world) == []
+            watch = await world.watch(job.id)
+            assert (watch.state, watch.not_found_count) == (WatchState.ACTIVE, 0)
+            assert "404 without Exec's JSON error" in (watch.last_error or "")
+        await world.advance(10 * MINUTE)
+        assert told(world) == ["job.completed"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"error": "Out of credits"}, "Exec sent error with"),
+        ({"scenario": {"url": 7}, "duration_seconds": "40"}, "Exec sent scenario.url, duration_seconds with"),
+        ({"error": {"code": "out_of_credits"}}, None),
+    ],
+)
+async def test_mistyped_fields_of_an_ended_job_are_logged_once(
+    start: Start, caplog: pytest.LogCaptureFixture, fields: dict[str, Any], named: str | None
+) -> None:
+    """The ending is delivered all the same; one warning names the fields and the job, none says their values."""
+    caplog.set_level(logging.WARNING)
+    async with start() as world:
+        job = world.exec.add(lasts=HOUR)
+        sent = {"id": job.id, "status": "failed", **fields}
+        async with gateway_in_place_of_exec(world, answer(json.dumps(sent).encode())):
+            await world.register(job.id)
+            await world.advance(10 * MINUTE)
+        assert told(world) == ["job.failed"]
+        warnings = [record.getMessage() for record in caplog.records if "another type" in record.getMessage()]
+        assert len(warnings) == (named is not None)
+        for warning in warnings:
+            assert named is not None
+            assert named in warning
+            assert job.id in warning
+            assert "Out of credits" not in warning
 
 
 class SetBack:

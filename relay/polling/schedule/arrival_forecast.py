@@ -6,9 +6,8 @@ pace fades over hours. Where no day was seen yet, what the hours so far brought 
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
-from relay.model import HOUR, Instant
+from relay.model import HOUR, MINUTE, Instant
 from relay.model.arrival_history import KEPT_HOURS, MOST_JOBS, ArrivalHistory
 
 _PACE_HOURS = 3
@@ -16,34 +15,58 @@ _PACE_FADES = 4.0
 """Hours after which today's pace counts 1/e as much."""
 _PRIOR = 2.0
 """Jobs an hour, before anything was seen; counts as much as an hour of observation."""
-_PRIOR_HOURS = 1.0
+_OF_A_MINUTE = 10
+_LEAST_WATCHED = 0.25
+"""Hours."""
+_SMOOTHED = 0.25**2 + 0.5**2 + 0.25**2
+"""How much of an hour's variance is left of the mean of it and its neighbours."""
 
 
-def record_arrivals(arrivals: ArrivalHistory, jobs: int, now: Instant) -> ArrivalHistory:
-    """With `jobs` more registered at `now`."""
-    hour = now // HOUR
+def record_arrivals(arrivals: ArrivalHistory, jobs: int, at: Instant) -> ArrivalHistory:
+    """With `jobs` more registered at `at`."""
+    hour, minute = at // HOUR, at // MINUTE
     if jobs <= 0:
         return arrivals
-    counts = {then: n for then, n in arrivals.hours if hour - KEPT_HOURS < then <= hour}
-    counts[hour] = min(counts.get(hour, 0) + jobs, MOST_JOBS)
-    since = hour if arrivals.since is None else min(arrivals.since, hour)
-    return replace(arrivals, hours=tuple(sorted(counts.items())), since=since)
+    newest = max([hour, *(then for then, _, _ in arrivals.hours[-1:])])
+    counts = {then: (n, minutes) for then, n, minutes in arrivals.hours if newest - KEPT_HOURS < then <= newest}
+    n, minutes = counts.get(hour, (0, 0))
+    counts[hour] = min(n + jobs, MOST_JOBS), min(minutes + (minute > arrivals.last or not minutes), 60)
+    since = minute if arrivals.since is None else min(arrivals.since, minute)
+    kept = tuple((then, *pair) for then, pair in sorted(counts.items()))
+    return ArrivalHistory(kept, since, max(arrivals.last, minute))
 
 
 def hourly_rates(arrivals: ArrivalHistory, now: Instant, hours: int = 25) -> tuple[float, ...]:
     """Jobs expected in each hour from the one that `now` is in, as full hours."""
-    counts, hour = dict(arrivals.hours), now // HOUR
+    counts, hour = {then: jobs for then, jobs, _ in arrivals.hours}, now // HOUR
     into = (now % HOUR) / HOUR
-    first = hour if arrivals.since is None else min(arrivals.since, hour)
-    present, policy = (
-        _recent_rate(counts, max(first, hour - 23), hour, into),
-        _today_vs_usual(counts, first, hour, into),
-    )
+    since = now // MINUTE if arrivals.since is None else min(arrivals.since, now // MINUTE)
+    first = since * MINUTE // HOUR
+    present = max(_recent_rate(arrivals.hours, max(first, hour - 23), hour, into), _surely(arrivals, since, now))
+    usually = _shrunk([_same_hour_mean(counts, first, hour + k, hour) for k in range(24)], (hour - first) / 24)
+    policy = _today_vs_usual(counts, usually, hour, into)
     found = []
     for k in range(hours):
-        usual = _same_hour_mean(counts, first, hour + k, hour)
+        usual = usually[k % 24]
         found.append(present if usual is None else usual * (1 + (policy - 1) * math.exp(-k / _PACE_FADES)))
     return tuple(found)
+
+
+def _surely(arrivals: ArrivalHistory, since: int, now: Instant) -> float:
+    """Jobs an hour that the last hours make sure of: a flow is known within a quarter of an hour, one mass of jobs at
+    once says nothing of how many come in a day.
+
+    Jobs of one minute count as one arrival, of ten jobs at most. n arrivals, a Poisson count, make sure of n − √n, one
+    standard deviation less: of one arrival nothing, of 25 it is 20.
+    """
+    hour = now // HOUR
+    near = [(jobs, minutes) for then, jobs, minutes in arrivals.hours if hour - _PACE_HOURS < then <= hour]
+    seen, minutes = sum(min(jobs, _OF_A_MINUTE * n) for jobs, n in near), sum(n for _, n in near)
+    if not minutes:
+        return 0.0
+    began = max(since * MINUTE, (hour - _PACE_HOURS + 1) * HOUR)
+    watched = max((now - began) / HOUR, _LEAST_WATCHED)
+    return seen / minutes * (minutes - math.sqrt(minutes)) / watched
 
 
 def expected_jobs(hourly: Sequence[float], now: Instant, ahead: int) -> float:
@@ -56,23 +79,44 @@ def expected_jobs(hourly: Sequence[float], now: Instant, ahead: int) -> float:
     return total
 
 
-def _recent_rate(counts: dict[int, int], first: int, hour: int, into: float) -> float:
-    """Jobs an hour by the hours seen. The mean of roots, squared: one mass of jobs at once weighs less than a flow."""
-    roots, weight = math.sqrt(_PRIOR) * _PRIOR_HOURS, _PRIOR_HOURS
+def _recent_rate(hours: Sequence[tuple[int, int, int]], first: int, hour: int, into: float) -> float:
+    """Jobs an hour by the hours seen. The mean of roots, squared, and of one minute ten jobs at most: one mass of
+    jobs at once weighs less than a flow."""
+    jobs = {then: min(n, _OF_A_MINUTE * minutes) for then, n, minutes in hours}
+    roots, weight = math.sqrt(_PRIOR), 1.0
     for then in range(first, hour + 1):
         share = 1.0 if then < hour else max(into, 0.25)
-        roots, weight = roots + math.sqrt(counts.get(then, 0)) * share, weight + share
+        roots, weight = roots + math.sqrt(jobs.get(then, 0)) * share, weight + share
     return (roots / weight) ** 2
 
 
-def _today_vs_usual(counts: dict[int, int], first: int, hour: int, into: float) -> float:
-    """How many times as busy the last hours were as the same hours usually are."""
-    usual, seen = 1.0, 1.0
-    for then in range(hour - _PACE_HOURS + 1, hour + 1):
-        rate = _same_hour_mean(counts, first, then, then)
+def _shrunk(usual: Sequence[float | None], days: float) -> list[float | None]:
+    """The hours of a day drawn to their mean as far as chance explains how they differ from it.
+
+    By James and Stein ('Estimation with quadratic loss', 1961): the differences count as much as their squares exceed
+    those of Poisson counts. Hours that differ by chance alone become one mean, a night without jobs stays one.
+    """
+    known = [rate for rate in usual if rate is not None]
+    if len(known) < 24:
+        return list(usual)
+    mean = sum(known) / len(known)
+    by_chance = len(known) * mean * _SMOOTHED / max(days, 1.0)
+    squares = sum((rate - mean) ** 2 for rate in known)
+    counts = max(0.0, 1.0 - by_chance / squares) if squares else 0.0
+    return [mean + counts * (rate - mean) for rate in known]
+
+
+def _today_vs_usual(counts: dict[int, int], usually: Sequence[float | None], hour: int, into: float) -> float:
+    """How many times as busy the last hours were as the same hours usually are, drawn to 1 in the same way."""
+    usual = seen = 0.0
+    for back in range(_PACE_HOURS):
+        rate = usually[-back % 24]
         if rate is not None:
-            usual, seen = usual + rate * (into if then == hour else 1.0), seen + counts.get(then, 0)
-    return seen / usual
+            usual += rate * (1.0 if back else into)
+            seen += counts.get(hour - back, 0)
+    usual, seen = usual + 1.0, seen + 1.0
+    differs = seen - usual
+    return 1.0 + differs / usual * max(0.0, 1.0 - usual / differs**2) if differs else 1.0
 
 
 def _same_hour_mean(counts: dict[int, int], first: int, hour: int, present: int) -> float | None:

@@ -12,6 +12,7 @@ of Mathematical Statistics 19 (1948), for `change_point`.
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 
 LEAST_WIDTH = 0.02
 """Timestamps are whole seconds at times: no kernel is narrower than this, on the logarithm of time."""
@@ -86,6 +87,14 @@ def gaussian_mixture_cdf(points: Sequence[float], kernels: Sequence[tuple[float,
         total += difference
         sums.append(total)
     return sums
+
+
+def steps(points: Sequence[float], values: Sequence[float], shares: Sequence[float]) -> list[float]:
+    """The sum of the shares of those values that are at most each of `points`, which rise: not smoothed."""
+    totals = [0.0] * (len(points) + 1)
+    for value, share in zip(values, shares, strict=True):
+        totals[bisect_left(points, value)] += share
+    return list(accumulate(totals[:-1]))
 
 
 def change_point(values: Sequence[float], threshold: float) -> int:

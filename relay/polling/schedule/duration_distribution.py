@@ -31,6 +31,8 @@ class DurationDistribution:
     """∫ x dF up to each age, seconds."""
     poll_density: tuple[float, ...]
     """∫ √(F'/S) from each age to the next: where polls belong, they are as dense as that."""
+    counted: tuple[float, ...]
+    """The probability of having ended by each age, as durations were seen, not smoothed: what polls are counted by."""
 
     def cdf(self, age: float) -> float:
         """The probability that a job has ended by `age` seconds, 0 to 1."""
@@ -55,6 +57,17 @@ class DurationDistribution:
         """The probability that a job goes on after `age` seconds."""
         return 1.0 - self.cdf(age)
 
+    def counted_survival(self, age: float) -> float:
+        """The probability that a job goes on after `age` seconds, not smoothed."""
+        if age <= SHORTEST:
+            return 1.0
+        place = math.log(age / SHORTEST) / _STEP
+        below = int(place)
+        if below >= _STEPS:
+            return 1.0 - self.counted[-1]
+        low, high = self.counted[below], self.counted[below + 1]
+        return 1.0 - low - (high - low) * (place - below)
+
     def quantile(self, share: float) -> float:
         """The age by which `share` of the jobs that end at all have ended."""
         wanted = share * self.cdf_table[-1]
@@ -74,8 +87,12 @@ class DurationDistribution:
         return self.quantile(0.9)
 
 
-def from_cdf_table(ended: Sequence[float], never: float) -> DurationDistribution:
-    """The law with the given probability of having ended by each of `AGES`, if it ends; `never` of all jobs do not."""
+def from_cdf_table(
+    ended: Sequence[float], never: float, counted: Sequence[float] | None = None
+) -> DurationDistribution:
+    """The law with the given probability of having ended by each of `AGES`, if it ends; `never` of all jobs do not.
+
+    `counted` is the same without smoothing, where that is known."""
     rising, means, roots = [], [], []
     highest = mean = before = 0.0
     for age, share in zip(AGES, ended, strict=True):
@@ -85,7 +102,8 @@ def from_cdf_table(ended: Sequence[float], never: float) -> DurationDistribution
         before = age
         rising.append(highest)
         means.append(mean)
-    return DurationDistribution(tuple(rising), tuple(means), tuple(roots[1:]))
+    plain = rising if counted is None else counted
+    return DurationDistribution(tuple(rising), tuple(means), tuple(roots[1:]), tuple(plain))
 
 
 def tabulate(cdf: Callable[[float], float], never: float = 0.0) -> DurationDistribution:

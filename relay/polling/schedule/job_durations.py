@@ -15,13 +15,21 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 
-from relay.model import HOUR, Instant, ScenarioJob
-from relay.model.duration_history import KEPT, KEPT_QUEUE_TIMES, KEPT_UNFINISHED, LONGEST, DurationHistory
+from relay.model import DAY, HOUR, SECOND, Instant, ScenarioJob
+from relay.model.duration_history import (
+    KEPT,
+    KEPT_QUEUE_TIMES,
+    KEPT_READY,
+    KEPT_UNFINISHED,
+    LONGEST,
+    DurationHistory,
+)
 from relay.polling.schedule.density_estimate import (
     change_point,
     gaussian_mixture_cdf,
     kaplan_meier,
     kernel_bandwidths,
+    steps,
 )
 from relay.polling.schedule.duration_distribution import AGES, DurationDistribution, from_cdf_table, lognormal_cdf
 
@@ -32,17 +40,19 @@ NEVER = 0.02
 BROAD_PRIOR_WEIGHT = 0.01
 """The share of a wide law that is always mixed in, so that no age is without hope."""
 
-_READY_FADES = 50
+_PLENTY = 0.2
+
 _WIDE_SIGMA = 1.5
 _PRIOR_FADES = 20.0
 """The prior counts as much as one job at first, half as much when so many were seen."""
 _NEVER_FADES = 25.0
-_FADING = 90.0
+_FADING = 150.0
 """A duration counts 1/e as much as the newest when so many jobs began after it."""
 _TOGETHER = 600
 """Jobs begun within so many seconds are as good as begun together: which ended first says nothing of their order."""
 _CHANGED = 2.1
 _PRIOR_WAIT = 5.0
+_SAME_CLOCK = 2 * SECOND
 _LOGS = tuple(math.log(age) for age in AGES)
 _PRIOR = tuple(lognormal_cdf(age, PRIOR_MEDIAN, PRIOR_SIGMA) for age in AGES)
 _WIDE = tuple(lognormal_cdf(age, PRIOR_MEDIAN, _WIDE_SIGMA) for age in AGES)
@@ -80,21 +90,41 @@ def observe_wait(durations: DurationHistory, seconds: float) -> DurationHistory:
 
 
 def observe_already_ended(durations: DurationHistory, ready: bool) -> DurationHistory:
-    """One more job, which had ended already when it was registered, or not: the newest fifty count most."""
-    return replace(
-        durations,
-        share_already_ended=round(
-            durations.share_already_ended + (ready - durations.share_already_ended) / _READY_FADES, 5
-        ),
-    )
+    """One more job, which had ended already when it was registered, or not."""
+    return replace(durations, share_already_ended=(*durations.share_already_ended, ready)[-KEPT_READY:])
 
 
-def observe_job(
-    durations: DurationHistory, job: ScenarioJob, seen_at: Instant | None = None, registered_at: Instant | None = None
-) -> DurationHistory:
+def ended_share(durations: DurationHistory) -> float:
+    """The share of jobs that have ended when they are registered: of the newest 4, 8, 16, 32 or 50, whichever says
+    most, as jobs registered together are alike."""
+    return max(sum(durations.share_already_ended[-newest:]) / newest for newest in (4, 8, 16, 32, KEPT_READY))
+
+
+def may_have_ended(durations: DurationHistory, plenty: bool = False) -> float:
+    """The greatest share of jobs that may well have ended when they are registered; with `plenty` of polls, half of a
+    day's, never less than one in five: then a first poll at once is given up only if it costs a quarter of what it
+    may save.
+
+    By the rule of three: where none of n had, up to 3/n may, at 95% confidence (Hanley and Lippman-Hand, 'If nothing
+    goes wrong, is everything all right?', 1983). Of fifty none: up to 6%; before the first, any job may.
+    """
+    least = _PLENTY if plenty else 0.0
+    return min(max(ended_share(durations), 3 / max(len(durations.share_already_ended), 1), least), 1.0)
+
+
+def observe_clock(durations: DurationHistory, date: Instant, now: Instant) -> DurationHistory:
+    """An answer of Exec whose `Date` header was `date`, at `now` by the relay's clock.
+
+    The header is cut to whole seconds, so half a second is added; less than two seconds is no difference.
+    """
+    ahead = date + SECOND // 2 - now
+    if abs(ahead) > DAY or abs(ahead - durations.ahead) < _SAME_CLOCK:
+        return durations
+    return replace(durations, ahead=ahead if abs(ahead) >= _SAME_CLOCK else 0)
+
+
+def observe_job(durations: DurationHistory, job: ScenarioJob, seen_at: Instant | None = None) -> DurationHistory:
     """What an ended job teaches, by Exec's own timestamps; where they are missing or absurd, nothing."""
-    if job.ended_at_ms is not None and registered_at is not None:
-        durations = observe_already_ended(durations, job.ended_at_ms <= registered_at)
     if job.started_at_ms is None:
         return durations
     if job.created_at_ms is not None:
@@ -106,10 +136,12 @@ def observe_job(
     )
 
 
-def median_queue_time(durations: DurationHistory) -> float:
-    """Seconds that a job is usually queued: the median of the last twenty and a prior of 5 s."""
-    waits = sorted((*durations.queue_times, _PRIOR_WAIT))
-    return waits[len(waits) // 2]
+def median_queue_time(durations: DurationHistory, waited: float = 0.0) -> float:
+    """Seconds that a job is queued in all, if it has been for `waited`: the median of those that were longer, of the
+    last fifty and a prior of 5 s. By hand: of waits of 5, 5, 5, 600 and 620 s,
+    a job still queued after 30 s waits 620 s."""
+    longer = sorted(wait for wait in (*durations.queue_times, _PRIOR_WAIT) if wait >= waited)
+    return longer[len(longer) // 2] if longer else waited
 
 
 def fit_distribution(durations: DurationHistory, going: Sequence[tuple[Instant, float]] = ()) -> DurationDistribution:
@@ -132,13 +164,18 @@ def fit_distribution(durations: DurationHistory, going: Sequence[tuple[Instant, 
     logs = [log for log, _ in ended]
     kernels = list(zip(logs, kernel_bandwidths(logs, PRIOR_SIGMA / 2), shares, strict=True))
     tail = _given_longer(beyond) if beyond else [0.0] * len(AGES)
-    learned = [
-        by_then + longer * late for by_then, late in zip(gaussian_mixture_cdf(_LOGS, kernels), tail, strict=True)
-    ]
     share, rest = (1 - BROAD_PRIOR_WEIGHT) * total / (total + prior), (1 - BROAD_PRIOR_WEIGHT) * prior / (total + prior)
+
+    learned = [one + longer * late for one, late in zip(gaussian_mixture_cdf(_LOGS, kernels), tail, strict=True)]
+    plain = [one + longer * late for one, late in zip(steps(_LOGS, logs, shares), tail, strict=True)]
     parts = zip(learned, _PRIOR, _WIDE, strict=True)
+    counted = [
+        (total * one + prior * (1 - NEVER) * other) / (total + prior) for one, other in zip(plain, _PRIOR, strict=True)
+    ]
     never = NEVER / (1.0 + total / _NEVER_FADES)
-    return from_cdf_table([share * one + rest * other + BROAD_PRIOR_WEIGHT * wide for one, other, wide in parts], never)
+    return from_cdf_table(
+        [share * one + rest * other + BROAD_PRIOR_WEIGHT * wide for one, other, wide in parts], never, counted
+    )
 
 
 def _given_longer(beyond: Sequence[tuple[float, float]]) -> list[float]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from relay.model import DAY, MINUTE, SECOND, Instant, Watch
 from relay.polling.schedule.duration_distribution import DurationDistribution
-from relay.polling.schedule.optimal_schedule import LONGEST_GAP, LONGEST_GROWTH, OptimalSchedule, optimal_schedule
+from relay.polling.schedule.optimal_schedule import OptimalSchedule, longest_gap, optimal_schedule
 from relay.polling.schedule.poll_price import poll_price
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "censored_observation",
     "expected_delay_saved",
     "fallback_poll",
+    "first_plan",
     "interval_poll",
     "optimal_schedule",
     "poll_price",
@@ -33,7 +34,6 @@ __all__ = [
 
 SAFETY_GAP = 15 * MINUTE
 _SOONEST = SECOND
-_LONGEST_GAP = round(LONGEST_GAP * SECOND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,8 @@ class PollState:
     last_poll_at: Instant | None = None
     polls: int = 0
     failures: int = 0
+    wait: float = 5.0
+    """Seconds for which such a job is queued in all."""
     awaits_callback: bool = False
     """Exec is to call back when the job ends, and has not yet."""
 
@@ -94,69 +96,78 @@ def interval_poll(poll_state: PollState, interval: int, now: Instant) -> NextPol
     return NextPoll(max(poll_state.last_poll_at + interval, now), f"every {_seconds(interval)}")
 
 
-def adaptive_poll(poll_state: PollState, table: OptimalSchedule, now: Instant, wait: float = 0.0) -> NextPoll:
+def adaptive_poll(poll_state: PollState, table: OptimalSchedule, now: Instant) -> NextPoll:
     """`polling.strategy: adaptive`: the first poll at once if the budget carries it, then by the timetable.
 
     Never before `now`. A watch that falls due may be planned again, by the table of the moment: where the price has
     risen since, its poll moves on.
-    `wait` is how many seconds jobs are usually queued. No gap is longer than ten minutes or, where that is more,
-    eight times the time for which the job has been watched: that many polls a job gets whatever they cost.
+    No gap is longer than `longest_gap` of the time for which the job has been watched.
     """
     if poll_state.awaits_callback:
         return fallback_poll(poll_state, now)
-    if poll_state.last_poll_at is None and table.poll_immediately:
-        return NextPoll(now, "first poll, at once")
-    last = min(poll_state.registered_at if poll_state.last_poll_at is None else poll_state.last_poll_at, now)
-    start = _estimated_start(poll_state, wait, last)
+    if poll_state.last_poll_at is None:
+        return NextPoll(now, "first poll, at once") if table.poll_immediately else first_plan(poll_state, table, now)
+    last = min(poll_state.last_poll_at, now)
+    start = _estimated_start(poll_state, last)
     age = (last - start) / 1_000
     gap = round((table.next_age(max(age, 0.0)) - age) * 1_000)
-    bound = max(_LONGEST_GAP, round(LONGEST_GROWTH * (last - poll_state.registered_at)))
+    bound = round(longest_gap((last - poll_state.registered_at) / 1_000, table.price) * SECOND)
     at = max(last + min(max(gap, _SOONEST), bound), now)
-    if poll_state.last_poll_at is None:
-        return NextPoll(
-            at, f"few polls are left today, so the first one waits until {_seconds(at - last)} from registration"
-        )
     return NextPoll(at, _why(poll_state, table.law, at, start, gap > bound))
 
 
-def age_of(poll_state: PollState, now: Instant, wait: float = 0.0) -> float:
+def first_plan(poll_state: PollState, table: OptimalSchedule, now: Instant) -> NextPoll:
+    """The first poll of a job, where it is not made at once: as if the job had been made when it was registered."""
+    begun = min(poll_state.registered_at, now)
+    at = max(begun + round((table.poll_ages[0] + poll_state.wait) * SECOND), now)
+    return NextPoll(
+        at,
+        f"a poll has to save {_seconds(round(table.price * SECOND))} of delay, and too few jobs have ended when they "
+        f"are registered: the first poll waits until {_seconds(at - begun)} from registration",
+    )
+
+
+def age_of(poll_state: PollState, now: Instant) -> float:
     """Seconds since the job started, as far as is known: negative while it is still queued."""
-    return (now - _estimated_start(poll_state, wait, min(poll_state.last_poll_at or now, now))) / 1_000
+    return (now - _estimated_start(poll_state, min(poll_state.last_poll_at or now, now))) / 1_000
 
 
-def censored_observation(poll_state: PollState, wait: float = 0.0) -> tuple[Instant, float] | None:
+def censored_observation(poll_state: PollState) -> tuple[Instant, float] | None:
     """What the watch of a job that goes on teaches of durations: when it began, and its age in seconds when last seen
     going (`durations.law` takes these). None where its last poll did not see that."""
     if poll_state.last_poll_at is None or poll_state.failures or poll_state.status in (None, "queued"):
         return None
-    start = _estimated_start(poll_state, wait, poll_state.last_poll_at)
+    start = _estimated_start(poll_state, poll_state.last_poll_at)
     return start, (poll_state.last_poll_at - start) / 1_000
 
 
-def expected_delay_saved(poll_state: PollState, law: DurationDistribution, now: Instant, wait: float = 0.0) -> float:
+def expected_delay_saved(poll_state: PollState, law: DurationDistribution, now: Instant, ready: float = 0.0) -> float:
     """Seconds of delay that a poll now is expected to save: the probability that the job ended since the last poll,
-    times the time since. What due watches are ranked by when the budget does not reach for all of them."""
+    times the time since; what due watches are ranked by when the budget does not reach for all of them. `ready` is the
+    probability that a job has ended when it is registered."""
     last = min(now, poll_state.registered_at if poll_state.last_poll_at is None else poll_state.last_poll_at)
-    start = _estimated_start(poll_state, wait, last)
+    start = _estimated_start(poll_state, last)
     before, by_now = law.cdf((last - start) / 1_000), law.cdf((now - start) / 1_000)
     ended = (by_now - before) / (1 - before) if before < 1 else 1.0
+    if poll_state.last_poll_at is None:
+        ended = ready + (1 - ready) * ended
     return max(ended, 0.001) * (now - last) / 1_000
 
 
-def _estimated_start(poll_state: PollState, wait: float, last: Instant) -> Instant:
+def _estimated_start(poll_state: PollState, last: Instant) -> Instant:
     """When the job started, or is reckoned to. A timestamp that can't be true is not believed."""
     if poll_state.started_at is not None and poll_state.registered_at - DAY <= poll_state.started_at:
         return min(poll_state.started_at, last)
     created = poll_state.created_at
     if created is None or not poll_state.registered_at - DAY <= created <= last:
         created = min(poll_state.registered_at, last)
-    start = created + round(wait * 1_000)
+    start = created + round(poll_state.wait * 1_000)
     return max(start, last) if poll_state.status == "queued" else min(start, last)
 
 
 def _why(poll_state: PollState, law: DurationDistribution, at: Instant, start: Instant, bounded: bool) -> str:
     if bounded:
-        return "no poll is put off for longer than ten minutes or eight times the time watched so far"
+        return "the longest that a poll is put off: ten minutes, eight times the time watched, or the price of a poll"
     if poll_state.status == "queued":
         return f"still queued; jobs take {_seconds(round(law.median * 1_000))} from their start"
     share = round(100 * law.cdf((at - start) / 1_000))

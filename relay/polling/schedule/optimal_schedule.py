@@ -31,6 +31,12 @@ _LEAST = 80.0
 _MOST = 800.0
 
 
+def longest_gap(age: float, price: float) -> float:
+    """Seconds: no gap after a poll at `age` is longer, at a price. A gap shorter than the price can't pay for its poll,
+    as a poll saves at most the gap before it."""
+    return max(LONGEST_GAP, LONGEST_GROWTH * age, price)
+
+
 @dataclass(frozen=True, slots=True)
 class OptimalSchedule:
     """`following[i]` is the age of the poll after one at `ages[i]`; `poll_ages` the polls of a job seen from its
@@ -61,7 +67,7 @@ class OptimalSchedule:
         first = bisect_right(self.poll_ages, age)
         last = bisect_right(self.poll_ages, age + within)
         before = self.expected_polls[first - 1] if first else 0.0
-        alive = self.law.survival(self.poll_ages[first - 1]) if first else 1.0
+        alive = self.law.counted_survival(self.poll_ages[first - 1]) if first else 1.0
         return (self.expected_polls[last - 1] - before) / max(alive, 1e-9) if last > first else 0.0
 
 
@@ -75,7 +81,7 @@ def optimal_schedule(law: DurationDistribution, price: float, ready: float = 0.9
     table = OptimalSchedule(law, price, tuple(ages), tuple(_solve(ages, law, price)), (), (), True)
     path, spent, age, total = [], [], 0.0, 0.0
     while age < LONGEST:
-        total += law.survival(age)
+        total += law.counted_survival(age)
         age = table.next_age(age)
         path.append(min(age, LONGEST))
         spent.append(total)
@@ -92,7 +98,7 @@ def _solve(ages: list[float], law: DurationDistribution, price: float) -> list[f
     furthest = last
 
     for i in range(last - 1, -1, -1):
-        bound = ages[i] + max(LONGEST_GAP, LONGEST_GROWTH * ages[i])
+        bound = ages[i] + longest_gap(ages[i], price)
         before = ended[i]
         best, at, tried = float("inf"), i + 1, []
         for j in range(i + 1, furthest + 1):

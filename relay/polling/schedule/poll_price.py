@@ -1,11 +1,13 @@
 """The price of a poll: what the budget sets, in seconds of delay that a poll has to save to be worth it.
 
 The smallest price on a ladder at which the polls expected of all active watches, and of those still to come, fit what
-is left of the budget over every horizon from five minutes to a day. It rises with the load and as the budget is used
-up, so the evening's jobs are not paid for by the morning's; whoever works it out anew every half minute need forecast
-no better than roughly.
+is left of the budget over every horizon from ten minutes to a day. It rises with the load and as the budget is used
+up, so the evening's jobs are not paid for by the morning's. Made anew every half minute with expectations in place of
+what will come, which loses little (Jasin and Kumar, 'A Re-Solving Heuristic with Bounded Revenue Loss', 2012). The
+minute's window is no horizon but a gate: what it holds back goes in the order of its gain.
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
@@ -16,12 +18,19 @@ from relay.polling.schedule.arrival_forecast import expected_jobs, hourly_rates
 from relay.polling.schedule.duration_distribution import DurationDistribution
 from relay.polling.schedule.optimal_schedule import OptimalSchedule, optimal_schedule
 
-PRICE_GRID = tuple(0.1 * 1.12**k for k in range(94))
-"""The prices there are: 0.1 s to 1 h."""
+PRICE_GRID = tuple(0.1 * 1.12**k for k in range(109))
+"""The prices there are: 0.1 s to 6 h."""
 
 _DEAR = 30.0
-_AT_LEAST = 1.2
-_RESERVE = 0.05
+_AT_LEAST = 1.06
+"""No horizon asks for less than so many times the fewest polls: what it can't give waits, in the order of its gain."""
+_AT_LEAST_SOON = 1.5
+"""The same within `_SOON`."""
+_RESERVE = 0.01
+_SOON = 5_000.0
+"""Within so many seconds a wrong forecast can't be made up for by a price that rises in time."""
+_SURE = 2.0
+"""Standard deviations of the jobs to come, as a Poisson count, that the polls of these seconds have to suffice for."""
 _SLICES = 4
 _MOST_AGES = 200
 
@@ -37,23 +46,28 @@ def poll_price(
     now: Instant,
     share_already_ended: float = 0.9,
     start_from: float | None = None,
+    ended: float = 0.0,
+    new: int = 0,
 ) -> float:
     """The smallest price at which the polls expected fit `left.within`, or are near the fewest that can be.
 
-    `ages` are the active watches' (seconds; queued ones 0 or less). Jobs still to come are those that `arrivals` lets
-    expect, of which the share `share_already_ended` has ended when registered. Where even the dearest price would not
-    fit, a fifth
-    more polls than at that price are planned for: polls that the budget refuses wait in order of their gain, and
-    waiting for too long where the budget does reach would waste it. `start_from` is the last price, where the search
-    begins. Takes about 10 ms.
+    `ages` are those of the active watches that were polled (seconds; queued ones 0 or less), `new` how many were not.
+    `share_already_ended` is the share of jobs that may have ended when they are registered, `ended` the share that is
+    expected to.
+    Within an hour and a half the polls suffice for two standard deviations more jobs than expected. No horizon asks for
+    less than 1.06 times the fewest polls, or 1.5 times within that time: polls that the budget refuses wait in order of
+    their gain. `start_from` is the last price, where the search begins. Takes about 10 ms.
     """
-    search = _Search(law, sample_ages(ages), forecast(arrivals, now), share_already_ended)
+    search = _Search(law, sample_ages(ages), ((0.0, new), *forecast(arrivals, now)), share_already_ended, ended)
     reserve = _RESERVE * left.within[-1][1]
     limits = [(ahead / 1_000, polls - reserve) for ahead, polls in left.within]
     at = search.least(limits, 0 if start_from is None else bisect_left(PRICE_GRID, start_from))
     if PRICE_GRID[at] >= _DEAR:
-        fewest = [_AT_LEAST * polls for polls in search.demands(len(PRICE_GRID) - 1, limits)]
-        limits = [(seconds, max(polls, few)) for (seconds, polls), few in zip(limits, fewest, strict=True)]
+        fewest = search.demands(len(PRICE_GRID) - 1, limits)
+        limits = [
+            (seconds, max(polls, few * (_AT_LEAST_SOON if seconds <= _SOON else _AT_LEAST)))
+            for (seconds, polls), few in zip(limits, fewest, strict=True)
+        ]
         at = search.least(limits, at)
     return PRICE_GRID[at]
 
@@ -67,8 +81,10 @@ class _Search:
         groups: Sequence[tuple[float, float]],
         coming: Forecast,
         share_already_ended: float,
+        ended: float,
     ) -> None:
         self._law, self._groups, self._coming, self._ready = law, groups, coming, share_already_ended
+        self._ended = ended
         self._tables: dict[int, OptimalSchedule] = {}
 
     def demands(self, at: int, limits: Sequence[tuple[float, float]]) -> Iterator[float]:
@@ -76,7 +92,7 @@ class _Search:
         table = self._tables.get(at)
         if table is None:
             table = self._tables[at] = optimal_schedule(self._law, PRICE_GRID[at], self._ready)
-        return (expected_polls(table, self._groups, self._coming, seconds) for seconds, _ in limits)
+        return (expected_polls(table, self._groups, self._coming, seconds, self._ended) for seconds, _ in limits)
 
     def least(self, limits: Sequence[tuple[float, float]], start_from: int) -> int:
         """The place of the smallest price that fits, sought from `start_from` on in growing steps; the last if none
@@ -98,14 +114,21 @@ class _Search:
 
 
 def expected_polls(
-    table: OptimalSchedule, groups: Sequence[tuple[float, float]], coming: Forecast, seconds: float
+    table: OptimalSchedule, groups: Sequence[tuple[float, float]], coming: Forecast, seconds: float, ended: float = 0.0
 ) -> float:
-    """Polls expected within `seconds`: of the active watches (age, how many), and of the jobs still to come."""
+    """Polls expected within `seconds`: of the active watches (age, how many), and of the jobs still to come, of which
+    the share `ended` needs one poll alone."""
     active = sum(many * table.expected_polls_within(age, seconds) for age, many in groups)
-    first = 1.0 if table.poll_immediately else 0.0
-    return active + sum(
-        jobs * (first + table.expected_polls_within(0.0, seconds - at)) for at, jobs in coming if at < seconds
-    )
+    first = 1.0 if table.poll_immediately else ended
+
+    def polls(within: float) -> float:
+        return first + (1.0 - ended) * table.expected_polls_within(0.0, within)
+
+    each = [(jobs, polls(seconds - at)) for at, jobs in coming if at < seconds]
+    expected = active + sum(jobs * polls for jobs, polls in each)
+    if seconds > _SOON:
+        return expected
+    return expected + _SURE * math.sqrt(sum(jobs * polls * polls for jobs, polls in each))
 
 
 def forecast(arrivals: ArrivalHistory, now: Instant) -> Forecast:

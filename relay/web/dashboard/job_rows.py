@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from functools import cache
 
 from relay.model import SECOND, Instant, Watch, WatchState
+from relay.model.duration_history import DurationHistory
 from relay.polling.schedule import job_durations, next_poll
 from relay.polling.schedule.duration_distribution import DurationDistribution
+from relay.polling.schedule.policy import aligned
 from relay.service import Relay
 from relay.store.engine.database import Tx
 from relay.store.tables import workspaces
@@ -53,19 +55,21 @@ def job_rows(relay: Relay, tx: Tx, watches: Iterable[Watch], now: Instant) -> li
     ]
 
 
-def _distribution(relay: Relay, tx: Tx, workspace: str) -> tuple[DurationDistribution, float]:
-    """The duration distribution that polls are planned by, and the median queue time in seconds.
+def _distribution(relay: Relay, tx: Tx, workspace: str) -> tuple[DurationDistribution, DurationHistory]:
+    """The duration distribution that polls are planned by, and the history that it is fitted to.
 
-    Before the first plan both are fitted here.
+    Before the first plan it is fitted here.
     """
     if (policy := relay.poller.policy_for(workspace)) is not None:
-        return policy.law, policy.wait
+        return policy.law, policy.known
     durations = workspaces.get(tx, workspace).durations
-    return job_durations.fit_distribution(durations), job_durations.median_queue_time(durations)
+    return job_durations.fit_distribution(durations), durations
 
 
-def _with_progress(watch: Watch, distribution: DurationDistribution, queue_seconds: float, now: Instant) -> JobRow:
-    age = next_poll.age_of(next_poll.poll_state_of(watch), now, queue_seconds)
+def _with_progress(
+    watch: Watch, distribution: DurationDistribution, durations: DurationHistory, now: Instant
+) -> JobRow:
+    age = next_poll.age_of(aligned(next_poll.poll_state_of(watch), durations, now), now)
     next_age = None if watch.next_poll_at is None else age + (watch.next_poll_at - now) / SECOND
     share = distribution.cdf(max(age, 0.0))
     bar = charts.progress(age, distribution.median, distribution.p90, share, next_age)

@@ -45,7 +45,8 @@ async def test_a_poll_is_one_get_with_the_key() -> None:
 )
 async def test_a_job_id_stays_one_segment_of_the_path(job_id: str, segment: str) -> None:
     """No id, however odd, reaches another resource with the key."""
-    async with serving(failing("404 Not Found", {})) as served, exec_client(served) as client:
+    not_found = {"error": {"type": "not_found", "message": "Scenario not found"}}
+    async with serving(failing("404 Not Found", not_found)) as served, exec_client(served) as client:
         assert (await client.get_job(job_id)).result == JobNotFound()
         assert [request.target for request in served.requests] == [f"/rest/v1/scenario-studio/jobs/{segment}"]
 

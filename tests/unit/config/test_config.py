@@ -107,7 +107,8 @@ def test_a_key_is_all_that_must_be_given() -> None:
         ("exec:\n  api_key: k\n  base_url: https://u:pw@exec.com/\n", "config.yaml:3: exec.base_url: must hold no user name or password"),
         ("exec:\n  api_key: k\n  base_url: https://exec.com/?a=b\n", "config.yaml:3: exec.base_url: must have no query"),
         ("workspaces:\n  - {name: a, api_key: k}\n  - {name: b, api_key: k, base_url: 'http://exec.com'}\n", "config.yaml:3: workspaces[1].base_url: must be https"),
-        ("workspaces:\n  - {name: a, api_key: k}\n  - {name: a, api_key: k}\n", "config.yaml:3: workspaces[1].name: needs a name of its own; this one is that of workspaces[0]"),
+        ("workspaces:\n  - {name: a, api_key: k}\n  - {name: a, api_key: l}\n", "config.yaml:3: workspaces[1].name: needs a name of its own; this one is that of workspaces[0]"),
+        ("workspaces:\n  - {name: a, api_key: k}\n  - {name: b, api_key: k}\n", "config.yaml:3: workspaces[1].api_key: is the key of workspaces[0] too: Exec counts the requests of a key together"),
         ("workspaces:\n  - {name: A b, api_key: k}\n", "config.yaml:2: workspaces[0].name: must be 1 to 63 of a-z"),
         ("exec:\n  api_key: k\nworkspaces:\n  - {name: a, api_key: b}\n", "config.yaml:3: workspaces: give exec.api_key for one workspace or workspaces for several, not both"),
         ("polling:\n  tick: 1s\n", "config.yaml:1: exec.api_key: is missing: set it, or RELAY_EXEC__API_KEY, to a key from Exec"),
@@ -180,7 +181,7 @@ def test_a_wrong_section_is_not_held_against_the_others(tmp_path: Path) -> None:
 
 def test_what_is_shared_is_blamed_once(tmp_path: Path) -> None:
     """A wrong budget of `exec` is not told again for every workspace that inherits it."""
-    text = "exec: {budget: {per_day: 0}}\nworkspaces: [{name: a, api_key: k}, {name: b, api_key: k}]\n"
+    text = "exec: {budget: {per_day: 0}}\nworkspaces: [{name: a, api_key: k}, {name: b, api_key: l}]\n"
     assert problem(tmp_path, text) == ("config.yaml:1: exec.budget.per_day: must be a whole number, 1 to 10,000,000")
 
 

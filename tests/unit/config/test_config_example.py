@@ -68,7 +68,7 @@ def test_the_example_shows_every_key() -> None:
 def test_what_the_example_shows_in_comments_is_right_too(tmp_path: Path, block: str) -> None:
     """Each commented list loads when its comment signs are taken away."""
     text = with_comments_opened(block)
-    environ = dict.fromkeys(re.findall(r"\$\{(\w+)\}", text), KEY)
+    environ = {name: f"{KEY}{number}" for number, name in enumerate(re.findall(r"\$\{(\w+)\}", text))}
     environ |= {"SLACK_URL": "https://hooks.slack.com/services/T/B/X"}
     environ |= {"SLACK_SIGNING_SECRET": standard_webhooks.new_secret(b"x" * 32)}
     path = tmp_path / "config.yaml"

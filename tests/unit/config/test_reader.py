@@ -168,7 +168,7 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
 
 def test_a_whole_list_is_set_by_one_variable() -> None:
     """Several workspaces need no file."""
-    loaded = config.load(None, {"RELAY_WORKSPACES": "[{name: a, api_key: k}, {name: b, api_key: k}]"})
+    loaded = config.load(None, {"RELAY_WORKSPACES": "[{name: a, api_key: k}, {name: b, api_key: l}]"})
     assert [space.name for space in loaded.workspaces] == ["a", "b"]
 
 

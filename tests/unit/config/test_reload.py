@@ -93,8 +93,8 @@ def test_the_last_configured_key_goes_where_the_store_has_keys() -> None:
 
 def test_workspaces_change_their_keys_only() -> None:
     """A known workspace gets its new key; one that comes, goes or changes otherwise needs a restart."""
-    spaces = [{"name": "a", "api_key": KEY}, {"name": "b", "api_key": KEY}]
-    other = [{"name": "b", "api_key": OTHER, "budget": {"share": 0.5}}, {"name": "c", "api_key": OTHER}]
+    spaces = [{"name": "a", "api_key": KEY}, {"name": "b", "api_key": KEY + "b"}]
+    other = [{"name": "b", "api_key": OTHER, "budget": {"share": 0.5}}, {"name": "c", "api_key": OTHER + "c"}]
     old = config.from_mapping({"workspaces": spaces})
     found = merge_reload(old, config.from_mapping({"workspaces": other}))
     assert [(one.name, one.api_key.get_secret_value()) for one in found.config.workspaces] == [("a", KEY), ("b", OTHER)]

@@ -9,12 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.model import DAY, HOUR, MINUTE, SECOND, ScenarioJob, to_rfc3339
-from relay.model.duration_history import READY, DurationHistory
+from relay.model.duration_history import DurationHistory
 from relay.polling.schedule.job_durations import (
+    ended_share,
     fit_distribution,
+    may_have_ended,
     median_queue_time,
     observe,
     observe_already_ended,
+    observe_clock,
     observe_job,
     observe_unfinished,
     observe_wait,
@@ -122,7 +125,7 @@ def test_jobs_that_never_ended_are_remembered() -> None:
 
 
 def test_exec_s_timestamps_are_what_is_learned_from() -> None:
-    """An ended job gives its duration, its wait, and whether registering it came too late."""
+    """An ended job gives its duration and its wait."""
     job = ScenarioJob(
         id="a1b2c3",
         status="completed",
@@ -130,10 +133,9 @@ def test_exec_s_timestamps_are_what_is_learned_from() -> None:
         started_at=to_rfc3339(NOW + 7 * SECOND),
         completed_at=to_rfc3339(NOW + 47 * SECOND),
     )
-    learned = observe_job(DurationHistory(), job, seen_at=NOW + MINUTE, registered_at=NOW + SECOND)
+    learned = observe_job(DurationHistory(), job, seen_at=NOW + MINUTE)
     assert learned.completed == (((NOW + 20 * SECOND) // 1_000, round(math.log(40), 4)),)
     assert learned.queue_times == (7.0,)
-    assert learned.share_already_ended < READY
 
 
 @pytest.mark.parametrize("field", ["created_at", "started_at", "completed_at"])
@@ -142,7 +144,7 @@ def test_missing_and_absurd_timestamps_teach_nothing_wrong(field: str, value: st
     """No timestamp of Exec's makes learning fail, or enters where it can't be true."""
     stamps = {"created_at": to_rfc3339(NOW), "started_at": to_rfc3339(NOW), "completed_at": to_rfc3339(NOW + MINUTE)}
     job = ScenarioJob.model_validate({"id": "a1b2c3", "status": "completed", **stamps, field: value})
-    learned = observe_job(DurationHistory(), job, seen_at=NOW + MINUTE, registered_at=NOW)
+    learned = observe_job(DurationHistory(), job, seen_at=NOW + MINUTE)
     assert learned.completed in ((), ((NOW // 1_000, round(math.log(60), 4)),))
     assert all(0 <= wait <= 3_600 for wait in learned.queue_times)
 
@@ -156,12 +158,36 @@ def test_the_usual_wait_is_the_median_of_the_last() -> None:
     assert median_queue_time(durations) == 61.0
 
 
-def test_whether_jobs_come_ended_is_learned_in_a_hundred() -> None:
-    """The share of jobs that were over when registered follows the newest."""
+def test_a_job_still_queued_waits_as_long_as_those_that_waited_longer() -> None:
+    """The case to check by hand: of waits of 5, 5, 5, 600 and 620 s, a job queued for 30 s waits for 620 s."""
     durations = DurationHistory()
+    for wait in (5.0, 5.0, 600.0, 620.0):
+        durations = observe_wait(durations, wait)
+    assert median_queue_time(durations) == 5.0
+    assert median_queue_time(durations, 30.0) == 620.0
+    assert median_queue_time(durations, 700.0) == 700.0
+
+
+def test_whether_jobs_come_ended_is_learned_from_four_that_did_and_from_fifty_that_did_not() -> None:
+    """Of fifty none: up to 3 in 50 may have. Of the newest four all: all have, whatever was before."""
+    durations = DurationHistory()
+    assert (ended_share(durations), may_have_ended(durations)) == (0.0, 1.0)
     for _ in range(150):
         durations = observe_already_ended(durations, False)
-    assert durations.share_already_ended < 0.05
+    assert (ended_share(durations), may_have_ended(durations)) == (0.0, 3 / 50)
+    for _ in range(4):
+        durations = observe_already_ended(durations, True)
+    assert (ended_share(durations), may_have_ended(durations)) == (1.0, 1.0)
+
+
+def test_exec_s_clock_is_learned_from_what_it_says_is_the_time() -> None:
+    """The header is cut to whole seconds: less than two seconds is no difference, ninety are, a year is none."""
+    assert observe_clock(DurationHistory(), NOW + 1_000, NOW).ahead == 0
+    ahead = observe_clock(DurationHistory(), NOW + 90_000, NOW)
+    assert ahead.ahead == 90_500
+    assert observe_clock(ahead, NOW + 91_000, NOW) == ahead
+    assert observe_clock(ahead, NOW, NOW + 400).ahead == 0
+    assert observe_clock(DurationHistory(), NOW + 400 * DAY, NOW).ahead == 0
 
 
 @given(st.lists(st.tuples(st.floats(0.001, 86_400), st.integers(-(10**12), 10**12)), max_size=300))
@@ -201,7 +227,7 @@ def test_any_history_makes_a_law(seconds: list[float], going: list[tuple[int, fl
             {"completed": [[float("nan"), 1]]},
             {"unfinished": [None]},
             {"queue_times": [float("inf")]},
-            {"share_already_ended": "much"},
+            {"share_already_ended": 1},
         )
     ],
 )

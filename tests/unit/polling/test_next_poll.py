@@ -39,7 +39,7 @@ poll_states = st.builds(
 @given(poll_states, st.floats(0, 600))
 def test_a_plan_is_never_in_the_past_and_never_far_off(poll_state: PollState, wait: float) -> None:
     """Whatever Exec's timestamps say, the next poll is within 10 min or eight times the time watched."""
-    plan = adaptive_poll(poll_state, TABLE, NOW, wait)
+    plan = adaptive_poll(replace(poll_state, wait=wait), TABLE, NOW)
     last = poll_state.last_poll_at
     bound = NOW if last is None else max(10 * MINUTE, 8 * (last - poll_state.registered_at))
     assert NOW <= plan.at <= NOW + max(bound, 5 * DAY)
@@ -75,7 +75,7 @@ def test_a_started_job_is_timed_from_its_start_and_a_queued_one_from_the_poll_th
     started = PollState(registered_at=NOW - HOUR, started_at=NOW - MINUTE, status="processing", last_poll_at=NOW)
     queued = PollState(registered_at=NOW - HOUR, created_at=NOW - HOUR, status="queued", last_poll_at=NOW)
     assert age_of(started, NOW) == 60
-    assert age_of(queued, NOW, wait=5.0) == 0
+    assert age_of(queued, NOW) == 0
 
 
 def test_the_pages_of_a_timetable_follow_each_other() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from relay.model.duration_history import DurationHistory
 from relay.polling.schedule.duration_distribution import LONGEST, DurationDistribution, lognormal_cdf, tabulate
 from relay.polling.schedule.job_durations import fit_distribution, observe
-from relay.polling.schedule.optimal_schedule import LONGEST_GAP, LONGEST_GROWTH, OptimalSchedule, optimal_schedule
+from relay.polling.schedule.optimal_schedule import OptimalSchedule, longest_gap, optimal_schedule
 
 LAWS: dict[str, Callable[[float], float]] = {
     "tight": lambda age: lognormal_cdf(age, 300, 0.12),
@@ -85,12 +85,18 @@ def test_the_polls_expected_are_the_polls_made(name: str) -> None:
 @given(prices, st.lists(st.floats(1, 80_000), max_size=40), st.floats(0, 2 * LONGEST))
 @settings(max_examples=60)
 def test_a_gap_is_bounded_whatever_the_law_and_the_price(price: float, seen: list[float], age: float) -> None:
-    """The next poll is a second later at least, ten minutes or eight times the age at most (the grid being coarse)."""
+    """The next poll is a second later at least; ten minutes, eight times the age or the price at most (the grid being
+    coarse).
+
+    The price bounds the gap too because a poll saves at most the gap before it: after a gap shorter than the price, a
+    poll cannot save what it costs. The price exceeds ten minutes only if the day has fewer polls than jobs.
+    """
+    assert longest_gap(age, price) == max(600.0, 8 * age, price)
     durations = DurationHistory()
     for seconds in seen:
         durations = observe(durations, seconds)
     gap = optimal_schedule(fit_distribution(durations), price).next_age(age) - age
-    assert 1 <= gap <= 1.1 * max(LONGEST_GAP, LONGEST_GROWTH * age) + 60
+    assert 1 <= gap <= 1.1 * longest_gap(age, price) + 60
 
 
 @given(st.sampled_from(sorted(LAWS)), prices)

@@ -8,10 +8,11 @@ import pytest
 
 from relay.model import DAY, HOUR, MINUTE, SECOND, Instant, ScenarioJob, Watch, WatchState, to_rfc3339
 from relay.model.arrival_history import ArrivalHistory
-from relay.model.duration_history import KEPT, READY, DurationHistory
+from relay.model.duration_history import KEPT, DurationHistory
 from relay.polling.request_budget import HORIZONS, Remaining
+from relay.polling.schedule.job_durations import ended_share
 from relay.polling.schedule.next_poll import poll_state_of
-from relay.polling.schedule.policy import Workload, build_policy, update_history
+from relay.polling.schedule.policy import Workload, build_policy, first_answer, update_history
 
 NOW: Instant = 1_709_294_400_000
 PLENTY = Remaining(minute=48, day=800, within=tuple((ahead, 800) for ahead in HORIZONS))
@@ -43,20 +44,20 @@ def after(medians: list[float]) -> DurationHistory:
 
 
 def test_the_oldest_watches_are_those_that_are_dropped() -> None:
-    """Of 250 watches the 200 that began last are kept."""
-    starts = [start for start, _ in after([300.0] * 250).completed]
+    """Of 350 watches the 300 that began last are kept."""
+    starts = [start for start, _ in after([300.0] * 350).completed]
     assert len(starts) == KEPT
     assert min(starts) == pytest.approx((NOW + 50 * 15 * MINUTE) / SECOND, abs=1)
 
 
 def test_jobs_registered_before_they_end_are_told_from_those_registered_after() -> None:
-    """Whether a first poll at once is of any use is learned from when watches were registered."""
-    early = watch(1, NOW, 5 * MINUTE)
-    assert (
-        update_history(DurationHistory(), early).share_already_ended
-        < READY
-        < update_history(DurationHistory(), replace(early, created_at=NOW + HOUR)).share_already_ended
-    )
+    """Whether a first poll at once is of any use is learned from when jobs were registered, by Exec's clock."""
+    job = watch(1, NOW, 5 * MINUTE).job
+    assert job is not None
+    assert first_answer(DurationHistory(), NOW, job).share_already_ended == (False,)
+    assert first_answer(DurationHistory(), NOW + HOUR, job).share_already_ended == (True,)
+    assert first_answer(DurationHistory(ahead=10 * MINUTE), NOW - 4 * MINUTE, job).share_already_ended == (True,)
+    assert ended_share(first_answer(DurationHistory(), NOW + HOUR, job)) == 1 / 4
 
 
 def test_a_watch_that_expires_began_a_day_ago() -> None:

@@ -261,9 +261,11 @@ def test_what_is_left_counts_what_comes_free() -> None:
     assert within == {ahead: 100 if ahead <= 4 * HOUR else 800 for ahead in HORIZONS}
 
 
-def test_a_short_horizon_is_bounded_by_the_minute() -> None:
-    """Five minutes hold five times the minute's allowance, however much of the day is left."""
-    assert remaining(UsageLedger(), EXEC, NOW).within[0] == (5 * MINUTE, 240)
+def test_horizons_double_up_to_a_day() -> None:
+    """From ten minutes on; the minute's allowance is no part of them, as it is a gate at sending."""
+    assert [ahead for ahead, _ in remaining(UsageLedger(), EXEC, NOW).within] == list(HORIZONS)
+    assert (HORIZONS[0], HORIZONS[1], HORIZONS[-1]) == (10 * MINUTE, 20 * MINUTE, DAY)
+    assert {polls for _, polls in remaining(UsageLedger(), EXEC, NOW).within} == {800}
 
 
 def test_an_allowance_is_at_least_one_request() -> None:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from relay.polling import transitions
 from relay.polling.schedule.next_poll import NextPoll
 from relay.polling.transitions import (
     BREAKER_OPENS_AT,
+    SEEN_NOT_FOUND_MIN_AGE,
     UNAUTHORIZED_RETRY,
     Transition,
     apply_poll,
@@ -94,6 +96,59 @@ def test_a_job_that_turns_up_is_watched_as_if_nothing_was() -> None:
     watch = after(watch, JobFound(job("queued")), REGISTERED + 2 * MINUTE).watch
     assert (watch.not_found_count, watch.not_found_since) == (0, None)
     assert after(watch, JobNotFound(), REGISTERED + 3 * MINUTE).watch.state is WatchState.ACTIVE
+
+
+def polls_until_not_found(watch: Watch, start: Instant) -> list[int]:
+    """Ages of the polls, all answered with 404, until the watch ends, in ms after the first."""
+    now, ages = start, []
+    while watch.state is WatchState.ACTIVE:
+        transition = after(watch, JobNotFound(), now, max_age=30 * DAY)
+        ages.append(now - start)
+        watch = transition.watch
+        assert transition.events == (() if watch.state is WatchState.ACTIVE else (EventType.NOT_FOUND,))
+        now = watch.next_poll_at or now
+    assert watch.state is WatchState.NOT_FOUND
+    return ages
+
+
+@pytest.mark.parametrize("status", ["queued", "processing", "reviewing"])
+def test_a_seen_job_is_not_found_only_after_four_hours_and_few_polls(status: str) -> None:
+    """A 404 for a job that Exec showed before is more likely trouble at Exec than the end of the job."""
+    seen = after(WATCH, JobFound(job(status))).watch
+    ages = polls_until_not_found(seen, REGISTERED + MINUTE)
+    assert ages[:5] == [0, 30 * SECOND, 150 * SECOND, 750 * SECOND, 2_550 * SECOND]
+    assert {later - earlier for earlier, later in pairwise(ages[4:])} == {HOUR}
+    assert SEEN_NOT_FOUND_MIN_AGE == 4 * HOUR
+    assert 4 * HOUR <= ages[-1] < 5 * HOUR
+    assert len(ages) <= 10
+
+
+@pytest.mark.parametrize(
+    ("age", "ends"),
+    [(0, False), (2 * MINUTE, False), (140 * SECOND, False), (4 * HOUR - 1, False), (4 * HOUR, True), (DAY, True)],
+)
+def test_the_age_of_the_doubt_decides_for_a_seen_job(age: int, ends: bool) -> None:
+    """However many 404s came: with 50 of them a seen job still has its four hours."""
+    doubted = replace(WATCH, job=job("processing"), not_found_count=50, not_found_since=REGISTERED)
+    transition = after(doubted, JobNotFound(), REGISTERED + age, max_age=30 * DAY)
+    assert (transition.watch.state is WatchState.NOT_FOUND) is ends
+    if not ends:
+        assert "if that lasts 4 hours" in transition.watch.next_poll_reason
+
+
+def test_a_good_poll_ends_the_doubt_of_a_seen_job() -> None:
+    """Four hours count from the first 404 in a row, not from the first ever."""
+    doubted = after(after(WATCH, JobFound(job("queued"))).watch, JobNotFound(), REGISTERED).watch
+    found = after(doubted, JobFound(job("processing")), REGISTERED + 3 * HOUR).watch
+    assert (found.not_found_count, found.not_found_since) == (0, None)
+    assert polls_until_not_found(found, REGISTERED + 4 * HOUR)[-1] >= 4 * HOUR
+
+
+def test_a_seen_job_ends_with_its_event_during_the_doubt() -> None:
+    """The real ending is an ending, however long Exec answered 404 before."""
+    doubted = replace(WATCH, job=job("processing"), not_found_count=9, not_found_since=REGISTERED)
+    transition = after(doubted, JobFound(job("completed")), REGISTERED + 5 * HOUR)
+    assert transition.events == (EventType.COMPLETED,)
 
 
 def test_a_refused_key_makes_watches_wait_however_long() -> None:

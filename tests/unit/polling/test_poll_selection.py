@@ -1,0 +1,107 @@
+"""Which due watches are polled: first polls as far as the budget carries them, and a sample where it does not."""
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.model import HOUR, MINUTE, SECOND, Instant
+from relay.model.arrival_history import ArrivalHistory
+from relay.model.duration_history import DurationHistory
+from relay.polling.request_budget import HORIZONS, Remaining
+from relay.polling.schedule.job_durations import observe, observe_already_ended
+from relay.polling.schedule.next_poll import PollState
+from relay.polling.schedule.policy import PollPolicy, Workload, build_policy
+from relay.polling.schedule.poll_selection import ONE_IN, TOGETHER, Due, Moment, select
+
+NOW: Instant = 1_709_294_400_000
+
+
+def known(ended: list[bool]) -> DurationHistory:
+    """A hundred jobs of five minutes or so, and whether the last had ended when they were registered."""
+    durations = DurationHistory()
+    for number in range(100):
+        durations = observe(durations, 200.0 + 2 * number, NOW - (100 - number) * MINUTE)
+    for one in ended:
+        durations = observe_already_ended(durations, one)
+    return durations
+
+
+NEVER, ALWAYS = known([False] * 50), known([True] * 50)
+
+
+def pace_of(durations: DurationHistory, left: int, jobs: int) -> PollPolicy:
+    """The pace for so many new jobs and polls left."""
+    poll_states = [PollState(registered_at=NOW)] * jobs
+    within = tuple((ahead, left) for ahead in HORIZONS)
+    return build_policy(Workload(durations, poll_states, jobs, Remaining(48, left, within), ArrivalHistory()), NOW)
+
+
+def moment(left: int) -> Moment:
+    return Moment(now=NOW, day_left=left, day=800, minute=48)
+
+
+def new(jobs: int) -> list[Due]:
+    """So many jobs registered just now, none of them the one in fifty."""
+    return [Due(PollState(registered_at=NOW), 1 + ONE_IN * number) for number in range(jobs)]
+
+
+def test_with_half_of_the_day_left_and_a_usual_price_every_first_poll_is_at_once() -> None:
+    """Also if none of the last fifty jobs had ended when it was registered."""
+    found = select(new(10), pace_of(NEVER, 600, 10), NEVER, moment(600))
+    assert (sorted(found.now), list(found.later)) == (list(range(10)), [])
+
+
+def test_jobs_registered_together_are_judged_by_a_sample() -> None:
+    """Where polls are short and no job had ended before: eight of two hundred are polled, the others wait for them."""
+    found = select(new(200), pace_of(NEVER, 300, 200), NEVER, moment(300))
+    assert (len(found.now), found.tests) == (TOGETHER, True)
+    assert {plan.at for _, plan in found.later} == {NOW + 2 * SECOND}
+
+
+def test_where_the_sample_had_ended_all_are_polled_and_else_none() -> None:
+    """What the newest showed decides for the rest; the polls put off are as far apart as the minute allows."""
+    short = replace(moment(300), tested_at=NOW - SECOND)
+    policy, ended = pace_of(NEVER, 300, 200), NEVER
+    for _ in range(TOGETHER):
+        ended = observe_already_ended(ended, True)
+    assert len(select(new(192), policy, ended, short).now) == 192
+    found = select(new(192), policy, NEVER, short)
+    assert found.now == []
+    times = sorted(plan.at for _, plan in found.later)
+    assert times[0] > NOW + 30 * SECOND
+    assert times[-1] - times[0] > 3 * MINUTE
+
+
+def test_one_first_poll_in_fifty_is_always_made() -> None:
+    """However dear polls are: what is known of first polls stays fresh."""
+    policy = pace_of(NEVER, 5, 1)
+    one, other = Due(PollState(registered_at=NOW), ONE_IN), Due(PollState(registered_at=NOW), ONE_IN + 1)
+    assert select([one], replace(policy, price=10_000.0), NEVER, moment(5)).now == [0]
+    assert select([other], replace(policy, price=10_000.0), NEVER, moment(5)).now == []
+
+
+def test_a_pace_made_for_fewer_jobs_is_outgrown() -> None:
+    """The price of one job does not hold for two hundred that came after it: a sample goes, and it is priced anew."""
+    found = select(new(200), pace_of(NEVER, 300, 1), NEVER, moment(300))
+    assert (found.outgrown, len(found.now)) == (True, TOGETHER)
+
+
+def test_what_is_asked_for_comes_first_and_is_never_put_off() -> None:
+    """A hint's poll is made before all others, whatever it gains."""
+    old = PollState(
+        registered_at=NOW - HOUR, started_at=NOW - HOUR, status="processing", last_poll_at=NOW - HOUR, polls=1
+    )
+    asked = PollState(registered_at=NOW - MINUTE, status="processing", last_poll_at=NOW - SECOND, polls=1)
+    found = select([Due(old, 1), Due(asked, 2, asked=True)], pace_of(NEVER, 300, 2), NEVER, moment(300))
+    assert list(found.now) == [1, 0]
+
+
+@given(st.integers(0, 120), st.integers(0, 800), st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_every_watch_is_polled_or_planned(jobs: int, left: int, ended: bool) -> None:
+    """Exactly once each, and what is planned is planned for later."""
+    durations = ALWAYS if ended else NEVER
+    found = select(new(jobs), pace_of(durations, left, jobs), durations, moment(left))
+    assert sorted([*found.now, *(k for k, _ in found.later)]) == list(range(jobs))
+    assert all(plan.at > NOW and plan.reason for _, plan in found.later)
