@@ -81,7 +81,7 @@ async def test_writes_recover_after_a_failover(folder: Path) -> None:
         ("postgresql://relay:hidden@full.invalid/relay", "host name full.invalid has no address", "hidden"),
         ("postgresql://relay:hid@den@127.0.0.1:9/relay", "an @ in a user or password is written %40", "den"),
         ("postgresql://relay:hidden@127.0.0.1:9/relay?schema=x", "schema is not a parameter of PostgreSQL", "hidden"),
-        ("postgresql://relay:hidden@127.0.0.1:9/relay?sslmode=x", "the value of sslmode is none", "hidden"),
+        ("postgresql://relay:hidden@127.0.0.1:9/relay?sslmode=x", "does not accept the value of sslmode", "hidden"),
         ("postgresql://relay:hidden@127.0.0.1:9/relay", "can't be reached: Connection refused", "hidden"),
     ],
 )

@@ -162,7 +162,7 @@ def test_backup_and_restore_commands(sqlite_url: str, tmp_path: Path) -> None:
     run = CliRunner(env={"RELAY_EXEC__API_KEY": "exec_live_" + "0" * 40, "RELAY_STORAGE__URL": sqlite_url})
     made = run.invoke(main, ["backup", str(tmp_path / "copy.db")])
     assert made.exit_code == 0, made.output
-    assert "whole and checked" in made.output
+    assert "complete and checked" in made.output
     refused = run.invoke(main, ["restore", str(tmp_path / "copy.db")], input="n\n")
     assert refused.exit_code == 1
     assert "Replace" in refused.output

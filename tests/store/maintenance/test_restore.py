@@ -148,7 +148,7 @@ def test_restore_command_lists_what_works_again(sqlite_url: str, tmp_path: Path)
     assert done.exit_code == 0, done.output
     assert "API keys that work now: ci, ops." in done.output
     assert "Standing endpoints: deleted, kept, rotated." in done.output
-    assert "there again: deleted." in done.output
+    assert "Deleted since the backup, and restored: deleted." in done.output
     assert "the newer secret kept: rotated." in done.output
     Path(sqlite_url.removeprefix("sqlite:///")).unlink()
     lost = run.invoke(main, ["restore", str(tmp_path / "copy.db"), "--yes"])
