@@ -1,14 +1,14 @@
-"""What can go wrong, as the caller sees it.
+"""The relay's errors, as their callers see them.
 
 RelayError
-├── ConfigError        the configuration can't be used (CLI exit code 2)
-├── StoreError         the store can't be opened, read or written
-│   ├── InUse          a SQLite store belongs to a relay that is at work in it
-│   └── ValueRefused   the database does not take a value: trying again would end the same
-└── Refused            a request is at fault; carries Exec's error envelope
-    ├── Invalid        400, or 422's place: a field is wrong
-    ├── NotFound       404
-    └── Conflict       409
+├── ConfigError                the configuration can't be used (CLI exit code 2)
+├── StoreError                 the store can't be opened, read or written
+│   ├── StoreLocked            another relay uses the SQLite store
+│   └── ConstraintViolation    the database refuses a value: trying again fails the same way
+└── RequestError               the request is wrong; carries Exec's error envelope
+    ├── ValidationFailed       HTTP 400: a field is wrong
+    ├── NotFound               HTTP 404
+    └── Conflict               HTTP 409
 """
 
 

@@ -16,7 +16,7 @@ NEXT = "0002"
 
 
 def make_newer(tx: Connection, oldest: str) -> None:
-    """The tables as a later version might leave them: more columns, a table, an index; for relays since `oldest`."""
+    """Changes the tables as a later version might: more columns, a table, an index; for relays since `oldest`."""
     for table in metadata.sorted_tables:
         tx.execute(text(f"ALTER TABLE {table.name} ADD COLUMN later TEXT"))
         tx.execute(text(f"ALTER TABLE {table.name} ADD COLUMN counted INTEGER DEFAULT 0 NOT NULL"))
@@ -27,7 +27,7 @@ def make_newer(tx: Connection, oldest: str) -> None:
 
 
 class Shape:
-    """The tables of a database, their columns, and what may be there only once."""
+    """The tables of a database, their columns, and their unique keys."""
 
     def __init__(self, connection: Connection) -> None:
         seen = inspect(connection)
@@ -49,18 +49,18 @@ def _once(seen: Inspector, table: str) -> Iterator[tuple[str | None, ...]]:
 
 
 def breaks(before: Shape, after: Shape) -> list[str]:
-    """What of a change stops relays of the version before."""
+    """The changes that stop relays of the version before."""
     old_tables = {table for table, _ in before.columns}
-    found = []
+    changes = []
     for (table, name), (type, _) in before.columns.items():
         if (table, name) not in after.columns:
-            found.append(f"{table}.{name} is gone")
+            changes.append(f"{table}.{name} is gone")
         elif after.columns[table, name][0] != type:
-            found.append(f"{table}.{name} is no longer {type}")
+            changes.append(f"{table}.{name} is no longer {type}")
         elif before.columns[table, name][1] and not after.columns[table, name][1]:
-            found.append(f"{table}.{name} must be filled in now")
+            changes.append(f"{table}.{name} must be filled in now")
     for (table, name), (_, may_be_left_out) in after.columns.items():
         if table in old_tables and (table, name) not in before.columns and not may_be_left_out:
-            found.append(f"{table}.{name} must be filled in")
-    found += [f"{table}: {columns} once only" for table, columns in after.once - before.once if table in old_tables]
-    return sorted(found)
+            changes.append(f"{table}.{name} must be filled in")
+    changes += [f"{table}: {columns} once only" for table, columns in after.once - before.once if table in old_tables]
+    return sorted(changes)

@@ -1,10 +1,10 @@
-"""Records what a version of the relay asks of PostgreSQL, so that later ones can see that their tables still answer.
+"""Records the SQL statements of one version of the relay, to test that they still work in the tables of later ones.
 
     python -m pytest -p tests.store.recording tests/flows tests/usecases tests/web
 
-writes each statement once, with values that it came with, for the version of the tables that is the newest now. The
-file is what `tests/store/test_versions.py` holds later migrations to; it is made when `migrate.OLDEST_COMPATIBLE`
-changes.
+writes each statement once, with values of one execution, for the newest version of the tables.
+`tests/store/test_versions.py` runs them in the tables of later migrations. Record again when
+`migrate.OLDEST_COMPATIBLE` changes.
 """
 
 import base64
@@ -25,7 +25,7 @@ _statements: dict[str, dict[str, Any]] = {}
 
 
 def pytest_configure() -> None:
-    """Listens to every engine; not where this module is only read for what it wrote."""
+    """Records the statements of every engine, if pytest loads this module as a plugin."""
     event.listen(Engine, "before_cursor_execute", _record)
 
 
@@ -46,11 +46,11 @@ def _plain(value: Any) -> Any:
 
 
 def unplain(value: Any) -> Any:
-    """The value as it was before it was written as JSON."""
+    """The value that `_plain` wrote as JSON."""
     return base64.b64decode(value["bytes"]) if isinstance(value, dict) else value
 
 
 def pytest_sessionfinish() -> None:
-    """Writes what was recorded."""
-    found = {"version": migrate.newest(), "statements": [one for _, one in sorted(_statements.items())]}
-    RECORDED.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    """Writes the recorded statements."""
+    recording = {"version": migrate.newest(), "statements": [statement for _, statement in sorted(_statements.items())]}
+    RECORDED.write_text(json.dumps(recording, indent=1, ensure_ascii=False) + "\n")

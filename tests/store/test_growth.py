@@ -1,4 +1,4 @@
-"""What the relay asks of its store costs what is due or shown, not what exists: a small store beside a large one."""
+"""The cost of queries depends on due and shown rows, not on all rows: a small store is compared with a large one."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -112,8 +112,8 @@ def costs(tx: Tx) -> dict[str, int]:
     return found
 
 
-async def test_costs_follow_what_is_due_not_what_exists(store: Store, store_url: str) -> None:
-    """With twenty times as many jobs everything that is asked often costs at most twice as much."""
+async def test_cost_of_frequent_queries_does_not_grow_with_the_store(store: Store, store_url: str) -> None:
+    """With twenty times as many jobs, each frequent query costs at most twice as much."""
     refill(store_url, SMALL)
     small = await store.write(costs)
     refill(store_url, LARGE)
@@ -122,8 +122,8 @@ async def test_costs_follow_what_is_due_not_what_exists(store: Store, store_url:
     assert grown == {}
 
 
-async def test_a_search_reads_what_is_newest_and_not_the_whole_table(store: Store, store_url: str) -> None:
-    """Whatever is typed: of many jobs, only so many are looked through. PostgreSQL plans as it likes here."""
+async def test_search_reads_only_the_newest_rows(store: Store, store_url: str) -> None:
+    """For any text, a search reads a bounded number of jobs. PostgreSQL chooses its own plan here."""
     refill(store_url, LARGE)
 
     def read(tx: Tx) -> list[int]:
@@ -137,8 +137,8 @@ async def test_a_search_reads_what_is_newest_and_not_the_whole_table(store: Stor
     assert max(await store.write(read)) < LARGE // 4
 
 
-async def test_counting_stops_where_a_number_says_enough(store: Store, store_url: str) -> None:
-    """All of few are counted; of many no more than asked for."""
+async def test_counts_stop_at_their_limit(store: Store, store_url: str) -> None:
+    """Few rows are counted exactly, many only up to the limit."""
     refill(store_url, SMALL)
     await store.write(lambda tx: tx.execute(update(schema.deliveries), {"status": "pending"}))
     for most, active, pending in ((50, 50, 50), (100_000, 1_001, SMALL * EACH)):

@@ -55,13 +55,13 @@ def needs_upgrade(connection: Connection, ignore_lock: str | None = None, versio
     are newer and this relay can't work in them.
     """
     current, scripts = version_of(connection), ScriptDirectory.from_config(_config(versions))
-    known = {script.revision for script in scripts.walk_revisions()}
+    revisions = {script.revision for script in scripts.walk_revisions()}
     oldest, lock_reason = _compatibility(connection) if current is not None else (None, None)
     if lock_reason not in (None, ignore_lock):
         raise StoreError(str(lock_reason))
-    if current in known or current is None:
+    if current in revisions or current is None:
         return current != scripts.get_current_head()
-    if oldest in known:
+    if oldest in revisions:
         return False
     raise StoreError(
         f"the store was made by a newer relay (its tables are at version {current}); "

@@ -1,4 +1,4 @@
-"""Facts about a store for a report: how much is in it and how it fares, without names, addresses or contents."""
+"""The report about a store for `relay doctor`: sizes and states, without names, addresses or contents."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,32 +11,32 @@ from relay.store.engine.database import Tx
 from relay.store.engine.schema import attempts, deliveries, endpoints, metadata, watches, workspaces
 
 _COUNTED = 100_000
-"""Rows of a table that are counted; counting more would hold up a relay at work."""
+"""How many rows of a table are counted; counting more would delay a relay that uses the store."""
 _RECENT = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreReport:
-    """What a report says of a store."""
+    """The report about a store."""
 
     database: str
     version: str | None
-    """Of the tables."""
+    """The version of the tables."""
     rows: dict[str, str]
-    """By table; `more than 100,000` where there are."""
+    """Rows by table; `more than 100,000` for large ones."""
     watches: dict[str, int]
-    """By state, of the newest."""
+    """By state, among the newest."""
     deliveries: dict[str, int]
-    """By status, of the newest."""
+    """By status, among the newest."""
     attempts: dict[str, int]
-    """By format, outcome and status code, of the newest."""
+    """By format, outcome and status code, among the newest."""
     disabled: int
     pauses: dict[str, str]
-    """Workspaces that wait, by number: kind and for how long."""
+    """Paused workspaces by number: the kind of pause and its rest."""
 
 
 def store_report(tx: Tx, now: Instant) -> StoreReport:
-    """The facts as of `now`."""
+    """The report as of `now`."""
     return StoreReport(
         database=f"{tx.dialect.name} {'.'.join(map(str, tx.dialect.server_version_info or ()))}",
         version=migrate.version_of(tx),
@@ -51,8 +51,8 @@ def store_report(tx: Tx, now: Instant) -> StoreReport:
 
 def _rows(tx: Tx, table: Table) -> str:
     some = select(literal(1)).select_from(table).limit(_COUNTED + 1).subquery()
-    found = tx.execute(select(func.count()).select_from(some)).scalar_one()
-    return f"more than {_COUNTED:,}" if found > _COUNTED else f"{found:,}"
+    count = tx.execute(select(func.count()).select_from(some)).scalar_one()
+    return f"more than {_COUNTED:,}" if count > _COUNTED else f"{count:,}"
 
 
 def _newest(tx: Tx, what: Column[Any], at: Column[Any]) -> dict[str, int]:

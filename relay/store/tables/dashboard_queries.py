@@ -121,7 +121,7 @@ def scenario_names(tx: Tx, shown: Sequence[Delivery]) -> dict[tuple[str, str], s
 
 def last_errors(tx: Tx, shown: Sequence[Delivery]) -> dict[str, str]:
     """The error of the last attempt of each delivery that waits for another attempt, by delivery id."""
-    waiting = {one.id for one in shown if one.status is DeliveryStatus.PENDING and one.attempts}
+    waiting = {item.id for item in shown if item.status is DeliveryStatus.PENDING and item.attempts}
     query = (
         select(attempts.c.delivery_id, func.coalesce(attempts.c.error, attempts.c.outcome))
         .join(deliveries, and_(deliveries.c.id == attempts.c.delivery_id, deliveries.c.attempts == attempts.c.number))
@@ -135,14 +135,14 @@ def search_endpoints(tx: Tx, text: str, most: int, among: int = _RECENT) -> Sequ
     columns = select(endpoints.c.id, endpoints.c.name, endpoints.c.host, endpoints.c.created_at)
     newest = columns.order_by(endpoints.c.created_at.desc()).limit(among)
     standing = newest.where(endpoints.c.kind == EndpointKind.STANDING.value)
-    found = {row.id: row.created_at for row in tx.execute(columns.where(endpoints.c.id == text))}
+    matches = {row.id: row.created_at for row in tx.execute(columns.where(endpoints.c.id == text))}
     for some in (standing.subquery(), newest.subquery()):
         named = [column.contains(text.lower(), autoescape=True) for column in (func.lower(some.c.name), some.c.host)]
         rows = tx.execute(select(some).where(or_(*named)).order_by(some.c.created_at.desc()).limit(most))
-        found |= {row.id: row.created_at for row in rows}
-    ids = sorted(found, key=found.__getitem__, reverse=True)[:most]
-    failing = subscribers.get_many(tx, ids)
-    return [failing[id] for id in ids if id in failing]
+        matches |= {row.id: row.created_at for row in rows}
+    ids = sorted(matches, key=matches.__getitem__, reverse=True)[:most]
+    by_id = subscribers.get_many(tx, ids)
+    return [by_id[id] for id in ids if id in by_id]
 
 
 def change_token(tx: Tx) -> str:

@@ -155,8 +155,8 @@ def lock_by_fingerprints(tx: Tx, marks: Iterable[str]) -> dict[str, Endpoint]:
 
 def get_many(tx: Tx, ids: Iterable[str]) -> dict[str, Endpoint]:
     """The endpoints with these ids, by id."""
-    found = (_endpoint(tx, row) for row in tx.execute(_MANY, {"ids": list(ids)}))
-    return {endpoint.id: endpoint for endpoint in found}
+    matches = (_endpoint(tx, row) for row in tx.execute(_MANY, {"ids": list(ids)}))
+    return {endpoint.id: endpoint for endpoint in matches}
 
 
 def lock_many(tx: Tx, ids: Iterable[str]) -> dict[str, Endpoint]:
@@ -164,8 +164,8 @@ def lock_many(tx: Tx, ids: Iterable[str]) -> dict[str, Endpoint]:
 
     A change based on an earlier read could undo another relay's, such as disabling the endpoint.
     """
-    found = (_endpoint(tx, row) for row in tx.execute(_LOCK_MANY, {"ids": list(ids)}))
-    return {endpoint.id: endpoint for endpoint in found}
+    matches = (_endpoint(tx, row) for row in tx.execute(_LOCK_MANY, {"ids": list(ids)}))
+    return {endpoint.id: endpoint for endpoint in matches}
 
 
 def get_for_update(tx: Tx, id: str) -> Endpoint | None:
@@ -207,8 +207,8 @@ def any_standing(tx: Tx) -> bool:
 
 def lock_standing_and(tx: Tx, ids: Collection[str]) -> dict[str, Endpoint]:
     """The standing endpoints and those with these ids, by id, locked FOR KEY SHARE: none is removed meanwhile."""
-    found = (_endpoint(tx, row) for row in tx.execute(_LOCK_STANDING_AND, {"ids": list(ids)}))
-    return {endpoint.id: endpoint for endpoint in found}
+    matches = (_endpoint(tx, row) for row in tx.execute(_LOCK_STANDING_AND, {"ids": list(ids)}))
+    return {endpoint.id: endpoint for endpoint in matches}
 
 
 def without_fingerprint(tx: Tx) -> list[Endpoint]:

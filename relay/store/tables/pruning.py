@@ -69,8 +69,8 @@ def delete_jobs(tx: Tx, jobs: Sequence[Job], before: Instant, most: int) -> tupl
     if room <= 0:
         return 0, list(jobs)
     # A delivery that another transaction resends stays, and with it its event and job.
-    kept = select(deliveries.c.workspace, deliveries.c.job_id).where(matches_jobs(deliveries, jobs))
-    empty = sorted(set(jobs) - {(row[0], row[1]) for row in tx.execute(kept)})
+    remaining = select(deliveries.c.workspace, deliveries.c.job_id).where(matches_jobs(deliveries, jobs))
+    empty = sorted(set(jobs) - {(row[0], row[1]) for row in tx.execute(remaining)})
     for table in (polls, registrations):
         room -= _delete(tx, table, matches_jobs(table, empty), room)
     if room <= 0:

@@ -69,19 +69,19 @@ SECRETS = (
     Guard(
         "sealed-at-rest",
         "With `security.secret_key`, the store encrypts callback URLs, signing secrets, header values and tokens",
-        "tests/store/test_encrypted_store.py::test_secrets_are_sealed_at_rest",
+        "tests/store/maintenance/test_reencrypt.py::test_secrets_are_encrypted_at_rest",
         instead("return text"),
     ),
     Guard(
         "sealed-place",
         "The relay does not use an encrypted value that was changed, or moved to another row",
-        "tests/store/test_encrypted_store.py::test_a_row_that_was_tampered_with_is_not_used",
+        "tests/store/maintenance/test_reencrypt.py::test_row_changed_by_hand_is_refused",
         swap("raise DecryptionError from None", "return text"),
     ),
     Guard(
         "unknown-key-id",
         "The relay refuses to start with a key that can't read the store",
-        "tests/store/test_encrypted_store.py::test_a_store_that_the_key_can_not_read_is_refused",
+        "tests/store/maintenance/test_reencrypt.py::test_store_with_an_unknown_key_is_refused",
         swap("sorted(used - cipher.key_ids)", "[]"),
     ),
     Guard(

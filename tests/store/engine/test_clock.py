@@ -1,4 +1,4 @@
-"""The time of a store: on PostgreSQL the database's, however wrong the clock of a relay's machine is."""
+"""The clock of a store: on PostgreSQL the database's, however wrong the clock of a relay's machine is."""
 
 import psycopg
 import pytest
@@ -42,8 +42,8 @@ class Two:
 
 
 @given(st.integers(-(10**12), 10**12), st.lists(st.tuples(Wait, Jump, Wait, Wait), min_size=1, max_size=20))
-def test_it_is_never_further_off_than_the_answer_was_slow(apart: int, rounds: list[tuple[int, int, int, int]]) -> None:
-    """Whatever the machine's clock says, and wherever it jumps to between two questions."""
+def test_clock_error_is_at_most_the_delay_of_the_answer(apart: int, rounds: list[tuple[int, int, int, int]]) -> None:
+    """Whatever the machine's clock shows, and however it jumps between two calls of `sync`."""
     two = Two(apart)
     for before, jump, there, back in rounds:
         two.wait(before)
@@ -55,8 +55,8 @@ def test_it_is_never_further_off_than_the_answer_was_slow(apart: int, rounds: li
 
 
 @given(st.lists(st.tuples(Wait, Wait, Wait), max_size=20))
-def test_a_slow_answer_makes_a_good_clock_no_worse(rounds: list[tuple[int, int, int]]) -> None:
-    """Once set well it stays right, as long as the machine's clock only runs."""
+def test_slow_answer_does_not_worsen_a_good_clock(rounds: list[tuple[int, int, int]]) -> None:
+    """A correct clock stays correct while the machine's clock only runs."""
     two = Two(5 * MINUTE)
     two.set(0, 0)
     for before, there, back in rounds:
@@ -65,20 +65,20 @@ def test_a_slow_answer_makes_a_good_clock_no_worse(rounds: list[tuple[int, int, 
         assert two.off == 0
 
 
-def test_nothing_is_known_before_it_was_set() -> None:
-    """Better no time than a wrong one."""
+def test_clock_fails_before_the_first_sync() -> None:
+    """It raises instead of returning a wrong time."""
     with pytest.raises(RuntimeError, match="not set yet"):
         DatabaseClock()()
 
 
-def test_the_clock_between_two_questions_only_runs() -> None:
-    """It is not the machine's time of day, which somebody may set."""
+def test_clock_is_monotonic_between_syncs() -> None:
+    """It does not use the machine's time of day, which may be set."""
     first = monotonic_ms()
     assert first <= monotonic_ms() < system_clock()
 
 
-async def test_a_store_goes_by_the_clock_of_its_database(store: Store, store_url: str) -> None:
-    """PostgreSQL's own, asked again where the machine's clock went wrong; SQLite has none but the machine's."""
+async def test_postgres_store_uses_the_clock_of_its_database(store: Store, store_url: str) -> None:
+    """PostgreSQL's clock, whatever the machine's clock does; SQLite uses the machine's."""
     if store.is_exclusive:
         assert abs(store.clock() - system_clock()) < 10 * SECOND
         assert await store.sync_clock() < SECOND
@@ -113,8 +113,8 @@ class Board:
 
 
 @pytest.mark.parametrize("wrong", [-2 * SECOND, -HOUR, -26 * 365 * 24 * HOUR])
-def test_a_machine_that_boots_behind_its_store_goes_by_the_store(wrong: int) -> None:
-    """Evenly, until its clock is set to later than that, or its patience is at an end."""
+def test_machine_clock_behind_the_store_is_ignored(wrong: int) -> None:
+    """The clock runs on from the store's time until the machine's is later, or PATIENCE has passed."""
     board = Board()
     board.set(wrong)
     assert board.clock.begin(NOON - SECOND) == -wrong - SECOND
@@ -127,8 +127,8 @@ def test_a_machine_that_boots_behind_its_store_goes_by_the_store(wrong: int) -> 
 
 
 @pytest.mark.parametrize("late", [0, 3 * SECOND, 5 * HOUR])
-def test_it_is_set_on_as_soon_as_its_machine_is(late: int) -> None:
-    """By as long as it had been off."""
+def test_clock_follows_when_the_machine_clock_is_corrected(late: int) -> None:
+    """It is corrected by the time the machine was off."""
     board = Board()
     board.set(-5 * HOUR)
     board.clock.begin(NOON - late)
@@ -137,8 +137,8 @@ def test_it_is_set_on_as_soon_as_its_machine_is(late: int) -> None:
     assert board.set(-HOUR) == -HOUR, "from then on it goes by its machine"
 
 
-def test_a_machine_that_is_not_behind_begins_with_its_own_time() -> None:
-    """However long it was off."""
+def test_machine_clock_ahead_of_the_store_is_used() -> None:
+    """However long the machine was off."""
     board = Board()
     assert board.clock.begin(NOON - 5 * HOUR) == 0
     assert board.clock() == NOON

@@ -1,4 +1,4 @@
-"""The store's transactions: all or nothing, together where they can be, and clear errors where they can't."""
+"""The store's transactions: atomic, committed in batches, with clear errors."""
 
 import asyncio
 import os
@@ -27,13 +27,13 @@ def keep(key: str) -> StoredResponse:
     return StoredResponse(key=key, request_hash="", status=201, answer="", created_at=0)
 
 
-async def test_migrations_make_the_tables_that_the_code_uses(store: Store) -> None:
-    """After all migrations the database is exactly what schema.py says."""
+async def test_migrations_create_exactly_the_schema(store: Store) -> None:
+    """After all migrations the database has exactly the tables of schema.py."""
     assert await store.read(lambda tx: compare_metadata(MigrationContext.configure(tx), metadata)) == []
 
 
-async def test_a_failing_transaction_leaves_nothing(store: Store) -> None:
-    """What a transaction wrote before it raised is gone."""
+async def test_failed_transaction_is_rolled_back(store: Store) -> None:
+    """Its writes before the exception are gone."""
 
     def work(tx: Tx) -> None:
         idempotency.store(tx, keep("one"))
@@ -44,8 +44,8 @@ async def test_a_failing_transaction_leaves_nothing(store: Store) -> None:
     assert await store.read(lambda tx: idempotency.get(tx, "one")) is None
 
 
-async def test_one_failing_transaction_does_not_spoil_those_committed_with_it(store: Store) -> None:
-    """Transactions that are committed as a group succeed and fail each for itself."""
+async def test_failed_transaction_does_not_fail_its_batch(store: Store) -> None:
+    """Each transaction of a batch succeeds or fails by itself."""
 
     def work(tx: Tx, number: int) -> int:
         idempotency.store(tx, keep(str(number)))
@@ -62,8 +62,8 @@ async def test_one_failing_transaction_does_not_spoil_those_committed_with_it(st
         assert isinstance(result, LookupError) == (number % 10 == 3) == (kept is None)
 
 
-async def test_a_transaction_that_the_database_refuses_fails_alone(store: Store) -> None:
-    """A row that breaks a rule of the database is its own transaction's fault, not that of those committed with it."""
+async def test_constraint_violation_does_not_fail_its_batch(store: Store) -> None:
+    """A row that the database refuses fails only its own transaction."""
 
     def work(tx: Tx, number: int) -> int:
         if number == 50:
@@ -79,8 +79,8 @@ async def test_a_transaction_that_the_database_refuses_fails_alone(store: Store)
     assert isinstance(results[50], StoreError)
 
 
-async def test_what_waits_for_the_same_work_is_done_together(store: Store) -> None:
-    """Items that wait at once are given to their work at once, and each caller has what came of its own."""
+async def test_waiting_items_of_the_same_work_run_in_one_batch(store: Store) -> None:
+    """One call gets all waiting items, and each caller gets its own result."""
     calls: list[Sequence[int]] = []
 
     def work(tx: Tx, numbers: Sequence[int]) -> list[str]:
@@ -93,8 +93,8 @@ async def test_what_waits_for_the_same_work_is_done_together(store: Store) -> No
     assert sorted(number for call in calls for number in call) == list(range(100))
 
 
-async def test_one_that_fails_of_what_is_done_together_fails_alone(store: Store) -> None:
-    """The items beside it are written all the same, each by itself."""
+async def test_failed_item_does_not_fail_its_batch(store: Store) -> None:
+    """The other items are written, each by itself."""
 
     def work(tx: Tx, numbers: Sequence[int]) -> list[int]:
         for number in numbers:
@@ -148,8 +148,8 @@ class Held:
         self.done.append(name)
 
 
-async def test_a_flood_of_batched_writes_leaves_room_for_others(store: Store) -> None:
-    """Thousands of registrations wait: whatever else is written is in the next commit but one."""
+async def test_many_batched_writes_do_not_delay_single_ones(store: Store) -> None:
+    """While thousands of registrations wait, a single write is in the next commit but one."""
     held = Held(store)
     await held.ask("first", held=True)
     await held.begins("first")
@@ -171,8 +171,8 @@ async def test_a_flood_of_batched_writes_leaves_room_for_others(store: Store) ->
     assert len(sizes) <= 20, "they are done together all the same"
 
 
-async def test_a_flood_of_others_leaves_room_for_batched_writes(store: Store) -> None:
-    """Each commit has both."""
+async def test_many_single_writes_do_not_delay_batched_ones(store: Store) -> None:
+    """Each commit contains both."""
     held = Held(store)
     await held.ask("first", held=True)
     await held.begins("first")
@@ -189,8 +189,8 @@ async def test_a_flood_of_others_leaves_room_for_batched_writes(store: Store) ->
     assert held.done.index("batch") <= 256
 
 
-async def test_long_transactions_are_not_committed_together(store: Store) -> None:
-    """After a quarter of a second a commit is made: what it did not reach follows, in its order, both kinds in turn."""
+async def test_long_batch_is_committed_early(store: Store) -> None:
+    """A batch is committed after a quarter of a second; the rest follows in order, both kinds in turn."""
     held = Held(store)
     await held.ask("first", held=True)
     await held.begins("first")
@@ -216,8 +216,8 @@ async def test_long_transactions_are_not_committed_together(store: Store) -> Non
         assert await store.read(lambda tx, n=number: idempotency.get(tx, f"slow{n}")) is not None  # type: ignore[misc]
 
 
-async def test_a_transaction_whose_caller_left_is_made_all_the_same(store: Store) -> None:
-    """Whoever waits may be cancelled; what was asked for is written, and the next one is served."""
+async def test_write_of_a_cancelled_caller_is_committed(store: Store) -> None:
+    """The caller may be cancelled; its write is committed, and the next one is served."""
     held = Held(store)
     await held.ask("first", held=True)
     await held.begins("first")
@@ -230,8 +230,8 @@ async def test_a_transaction_whose_caller_left_is_made_all_the_same(store: Store
     assert left.cancelled()
 
 
-def test_a_transaction_whose_loop_ended_harms_nobody(sqlite_url: str) -> None:
-    """The writer outlives a loop that was closed before it was told."""
+def test_writer_survives_a_closed_event_loop(sqlite_url: str) -> None:
+    """The loop of a waiting request is closed before its result; the writer continues."""
     begun, go_on = threading.Event(), threading.Event()
 
     def slow(_: Tx) -> None:
@@ -253,8 +253,8 @@ def test_a_transaction_whose_loop_ended_harms_nobody(sqlite_url: str) -> None:
     asyncio.run(come_back(store))
 
 
-async def test_a_write_is_on_disk_when_it_returns(sqlite_store: Store, tmp_path: Path) -> None:
-    """Another process sees what was written as soon as write has returned."""
+async def test_write_is_durable_when_it_returns(sqlite_store: Store, tmp_path: Path) -> None:
+    """Another process reads the row as soon as `write` has returned."""
     await sqlite_store.write(lambda tx: idempotency.store(tx, keep("seen")))
     query = "select count(*) from idempotency"
     count = f"import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('{query}').fetchone()[0])"
@@ -271,13 +271,13 @@ async def test_commits_are_synced_and_files_are_private(sqlite_store: Store, tmp
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
 
 
-async def test_a_second_relay_on_the_same_file_is_refused(sqlite_store: Store, sqlite_url: str) -> None:
-    """SQLite is for one relay: the second one is told so."""
+async def test_second_relay_on_one_file_is_refused(sqlite_store: Store, sqlite_url: str) -> None:
+    """SQLite is for one relay; the error says so."""
     with pytest.raises(StoreError, match="in use by another relay"):
         await Store.open(sqlite_url)
 
 
-async def test_the_file_is_free_again_after_closing(sqlite_url: str) -> None:
+async def test_file_is_unlocked_after_closing(sqlite_url: str) -> None:
     """A store can be closed twice and opened again."""
     first = await Store.open(sqlite_url)
     await first.aclose()
@@ -287,8 +287,8 @@ async def test_the_file_is_free_again_after_closing(sqlite_url: str) -> None:
     await (await Store.open(sqlite_url)).aclose()
 
 
-async def test_a_locked_database_is_a_clear_error_and_loses_nothing(sqlite_store: Store, tmp_path: Path) -> None:
-    """While another process holds the file, writes fail in words; afterwards they work again."""
+async def test_locked_database_gives_a_clear_error_and_loses_nothing(sqlite_store: Store, tmp_path: Path) -> None:
+    """While another process locks the file, writes fail with a clear text; afterwards they work."""
     other = sqlite3.connect(tmp_path / "relay.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreError, match="locked by another process"):
@@ -298,8 +298,8 @@ async def test_a_locked_database_is_a_clear_error_and_loses_nothing(sqlite_store
     assert await sqlite_store.write(lambda tx: idempotency.store(tx, keep("a")))
 
 
-async def test_a_full_disk_is_a_clear_error_and_loses_nothing(sqlite_store: Store) -> None:
-    """When no page can be added, writes fail in words, what was there stays, and later writes work again."""
+async def test_full_disk_gives_a_clear_error_and_loses_nothing(sqlite_store: Store) -> None:
+    """If no page can be added, writes fail with a clear text, stored rows stay, and later writes work."""
     await sqlite_store.write(lambda tx: idempotency.store(tx, keep("before")))
     pages = await sqlite_store.write(lambda tx: tx.execute(text("PRAGMA page_count")).scalar_one())
     await sqlite_store.write(lambda tx: tx.execute(text(f"PRAGMA max_page_count={pages}")).scalar_one())
@@ -321,22 +321,22 @@ async def test_a_full_disk_is_a_clear_error_and_loses_nothing(sqlite_store: Stor
         ("sqlite:////proc/nowhere/relay.db", "can't be opened"),
     ],
 )
-async def test_a_url_that_can_not_be_used_is_refused(url: str, match: str) -> None:
-    """storage.url errors say what is wrong."""
+async def test_unusable_url_is_refused(url: str, match: str) -> None:
+    """The error says what is wrong with storage.url."""
     with pytest.raises(StoreError, match=match):
         await Store.open(url)
 
 
-async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    """A file with something else in it is not overwritten."""
+async def test_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
+    """A file with other content is not overwritten."""
     (tmp_path / "relay.db").write_bytes(b"these are my holiday notes, not a database" * 100)
     with pytest.raises(StoreError, match="not a SQLite database"):
         await Store.open(f"sqlite:///{tmp_path}/relay.db")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; the e2e suite runs this as another user")
-async def test_a_read_only_file_is_refused(tmp_path: Path) -> None:
-    """A store that can't be written is found out at start, not at the first registration."""
+async def test_read_only_file_is_refused_at_start(tmp_path: Path) -> None:
+    """A store that can't be written fails at start, not at the first registration."""
     await (await Store.open(f"sqlite:///{tmp_path}/relay.db")).aclose()
     (tmp_path / "relay.db").chmod(0o400)
     with pytest.raises(StoreError, match="can't be opened"):

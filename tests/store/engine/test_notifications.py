@@ -1,4 +1,4 @@
-"""Rings: what one process rings, all others on the database hear; a lost connection is told."""
+"""Notifications between processes on one database."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,8 +26,8 @@ async def listening(store: Store) -> AsyncIterator[AsyncIterator[str]]:
         yield rings
 
 
-async def test_everybody_hears_a_ring(store: Store, postgres_url: str) -> None:
-    """Another process and the ringer itself, which can tell that it was itself; another database's does not count."""
+async def test_notification_reaches_every_listener(store: Store, postgres_url: str) -> None:
+    """Other processes, and the sender itself, which can recognise its own; not those of another database."""
     other = await Store.open(postgres_url)
     async with listening(store) as here, listening(other) as there:
         await other.notify("own_2")
@@ -35,8 +35,8 @@ async def test_everybody_hears_a_ring(store: Store, postgres_url: str) -> None:
     await other.aclose()
 
 
-async def test_a_lost_connection_is_told(store: Store, postgres_url: str) -> None:
-    """So that whoever listens makes another."""
+async def test_lost_connection_raises(store: Store, postgres_url: str) -> None:
+    """So that the listener reconnects."""
     async with listening(store) as rings:
         with psycopg.connect(postgres_url, autocommit=True) as server:
             server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")

@@ -1,4 +1,4 @@
-"""Pages: each row is on one of them, however alike two rows are."""
+"""Pages: each row is on exactly one of them, however similar two rows are."""
 
 from functools import partial
 
@@ -10,8 +10,8 @@ from relay.store.tables import watches
 from tests.make import NOON
 
 
-async def test_one_job_in_several_workspaces_is_listed_as_often(store: Store) -> None:
-    """Registered in the same millisecond, wherever a page ends."""
+async def test_job_in_several_workspaces_is_listed_once_for_each(store: Store) -> None:
+    """Even if they were registered in the same millisecond, wherever a page ends."""
     spaces = ["a", "b-2", "c_3"]
 
     def add(tx: Tx) -> None:
@@ -32,7 +32,7 @@ async def test_one_job_in_several_workspaces_is_listed_as_often(store: Store) ->
         assert found == [(job, name) for job in ("j2", "j1") for name in reversed(spaces)]
 
 
-def test_a_cursor_names_the_place_of_a_row() -> None:
-    """Whatever its key is made of."""
+def test_cursor_encodes_the_position_of_a_row() -> None:
+    """For any key."""
     for place in ((NOON, "dlv_1"), (0, "j" * 128, "w" * 63)):
         assert paging.decode(paging.encode(*place)) == place

@@ -1,4 +1,4 @@
-"""Backups of a SQLite store: whole, at one instant, while a relay works; and put back."""
+"""Backup of a SQLite store in use, as of one instant, and restore."""
 
 import asyncio
 import os
@@ -38,8 +38,8 @@ async def jobs(url: str) -> list[str]:
         await store.aclose()
 
 
-async def test_copy_of_a_store_at_work_is_whole(sqlite_store: Store, sqlite_url: str, tmp_path: Path) -> None:
-    """All that was committed before is in it, in the right order what was committed meanwhile, and nothing half."""
+async def test_backup_of_a_store_in_use_is_consistent(sqlite_store: Store, sqlite_url: str, tmp_path: Path) -> None:
+    """It contains every earlier commit, a prefix of the concurrent ones, and no partial one."""
     for number in range(50):
         await sqlite_store.write(lambda tx, n=number: watches.add(tx, watch(n)))  # type: ignore[misc]
     copy = tmp_path / "copy.db"
@@ -56,8 +56,8 @@ async def test_copy_of_a_store_at_work_is_whole(sqlite_store: Store, sqlite_url:
     assert list(tmp_path.glob(".*unfinished")) == []
 
 
-def test_no_backup_is_overwritten(tmp_path: Path) -> None:
-    """A name that is taken is refused, and the file stays."""
+def test_backup_overwrites_no_file(tmp_path: Path) -> None:
+    """An existing file is refused and stays."""
     (tmp_path / "store.db").touch()
     taken = tmp_path / "copy.db"
     taken.write_text("yesterday's")
@@ -74,8 +74,8 @@ def test_no_backup_is_overwritten(tmp_path: Path) -> None:
         ("sqlite:///{}/odd.db", "is not a relay's store|could not be copied"),
     ],
 )
-def test_what_can_not_be_copied_is_said(url: str, said: str, tmp_path: Path) -> None:
-    """No store there, another database, another file: words, no secret, and no file left."""
+def test_failed_backup_gives_a_clear_error(url: str, said: str, tmp_path: Path) -> None:
+    """No store, another database, another file: the text has no secret, and no file is left."""
     (tmp_path / "odd.db").write_bytes(b"this is no database at all" * 100)
     with pytest.raises(StoreError, match=said) as raised:
         backup.back_up(url.format(tmp_path), tmp_path / "copy.db")
@@ -83,8 +83,8 @@ def test_what_can_not_be_copied_is_said(url: str, said: str, tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["odd.db"]
 
 
-async def test_restored_store_is_the_copy(sqlite_url: str, tmp_path: Path) -> None:
-    """What was there since is gone from the store, and kept beside it."""
+async def test_restored_store_is_the_backup(sqlite_url: str, tmp_path: Path) -> None:
+    """Later rows are gone from the store, and kept in the file beside it."""
     store = await Store.open(sqlite_url)
     await store.write(lambda tx: watches.add(tx, watch(1)))
     copy = tmp_path / "copy.db"
@@ -99,15 +99,15 @@ async def test_restored_store_is_the_copy(sqlite_url: str, tmp_path: Path) -> No
 
 
 async def test_store_in_use_is_not_replaced(sqlite_store: Store, sqlite_url: str, tmp_path: Path) -> None:
-    """While a relay works in it, restoring is refused in words."""
+    """While a relay uses it, a restore is refused with a clear text."""
     copy = tmp_path / "copy.db"
     backup.back_up(sqlite_url, copy)
     with pytest.raises(StoreError, match="in use by another relay"):
         backup.restore(sqlite_url, copy, tmp_path / "aside.db", as_it_is)
 
 
-async def test_store_that_another_program_follows_is_not_replaced(sqlite_url: str, tmp_path: Path) -> None:
-    """Litestream holds the store open, and so its write-ahead log, which would be mixed into what is restored."""
+async def test_store_open_in_another_program_is_not_replaced(sqlite_url: str, tmp_path: Path) -> None:
+    """Litestream keeps the write-ahead log open, which SQLite would apply to the restored file."""
     store = await Store.open(sqlite_url)
     copy, place = tmp_path / "copy.db", sqlite_url.removeprefix("sqlite:///")
     backup.back_up(sqlite_url, copy)
@@ -124,8 +124,8 @@ async def test_store_that_another_program_follows_is_not_replaced(sqlite_url: st
     assert await jobs(sqlite_url) == []
 
 
-async def test_what_a_lost_file_left_behind_is_not_mixed_in(sqlite_url: str, tmp_path: Path) -> None:
-    """Of a store whose file is gone the write-ahead log may still be there: none of it gets into the backup."""
+async def test_leftover_write_ahead_log_is_not_applied_to_a_backup(sqlite_url: str, tmp_path: Path) -> None:
+    """If the store's file is lost and its write-ahead log is left, the log does not change the restored file."""
     store = await Store.open(sqlite_url)
     copy, place = tmp_path / "copy.db", Path(sqlite_url.removeprefix("sqlite:///"))
     await store.write(lambda tx: watches.add(tx, watch(1)))
@@ -139,8 +139,8 @@ async def test_what_a_lost_file_left_behind_is_not_mixed_in(sqlite_url: str, tmp
     assert await jobs(sqlite_url) == ["j1"]
 
 
-async def test_damaged_backup_replaces_nothing(sqlite_url: str, tmp_path: Path) -> None:
-    """A copy with a torn page, or that is another file, is found out before anything is touched."""
+async def test_damaged_backup_is_refused_before_anything_changes(sqlite_url: str, tmp_path: Path) -> None:
+    """A copy with a torn page, or another file."""
     store = await Store.open(sqlite_url)
     for number in range(200):
         await store.write(lambda tx, n=number: watches.add(tx, watch(n)))  # type: ignore[misc]
@@ -156,8 +156,8 @@ async def test_damaged_backup_replaces_nothing(sqlite_url: str, tmp_path: Path) 
     assert Path(sqlite_url.removeprefix("sqlite:///")).read_bytes() == before
 
 
-def test_by_command(sqlite_url: str, tmp_path: Path) -> None:
-    """`relay backup` and `relay restore` say what they did; without --yes the latter asks first."""
+def test_backup_and_restore_commands(sqlite_url: str, tmp_path: Path) -> None:
+    """Both print what they did; `relay restore` asks first unless --yes is given."""
     asyncio.run(jobs(sqlite_url))
     run = CliRunner(env={"RELAY_EXEC__API_KEY": "exec_live_" + "0" * 40, "RELAY_STORAGE__URL": sqlite_url})
     made = run.invoke(main, ["backup", str(tmp_path / "copy.db")])

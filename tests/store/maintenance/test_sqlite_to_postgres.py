@@ -1,4 +1,4 @@
-"""A store moves from SQLite to PostgreSQL: all of it, as it is in the end, however often the move is broken off."""
+"""A move from SQLite to PostgreSQL copies every row, however often it is interrupted."""
 
 import random
 import string
@@ -43,7 +43,7 @@ def old(sqlite_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def relay_at_work(sqlite_url: str) -> Iterator[Callable[[], None]]:
-    """The SQLite file is a relay's, until it is told to stop."""
+    """A relay holds the SQLite file until it is stopped."""
     held = [dialect.lock_file(dialect.parse(sqlite_url))]
 
     def stop() -> None:
@@ -124,10 +124,10 @@ def breaking_off(rng: random.Random) -> Progress:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_end_is_what_was_there_in_the_end(
+def test_moved_store_equals_the_source_at_the_end(
     old: Engine, sqlite_url: str, postgres_url: str, seed: int, relay_at_work: Callable[[], None]
 ) -> None:
-    """Whatever is written between rounds and within them, and wherever each is broken off."""
+    """For all writes between and within rounds, and wherever each round is interrupted."""
     busy, rng = Busy(old, seed), random.Random(seed)
     for _ in range(6):
         busy.work(60)
@@ -157,9 +157,9 @@ def is_closed(url: str) -> bool:
     return found
 
 
-async def filled(url: str, seal: FieldCipher) -> None:
+async def filled(url: str, cipher: FieldCipher) -> None:
     """A SQLite store with a job that is being polled, and two deliveries: one under way, one yet to come."""
-    store = await open_store(url, seal)
+    store = await open_store(url, cipher)
 
     def work(tx: Tx) -> None:
         endpoints.add(tx, make_endpoint())
@@ -175,15 +175,15 @@ async def filled(url: str, seal: FieldCipher) -> None:
     await store.aclose()
 
 
-def move(source: str, target: str, seal: FieldCipher | None = None) -> None:
-    moving = SqliteToPostgres.open(source, target, seal or FieldCipher())
+def move(source: str, target: str, cipher: FieldCipher | None = None) -> None:
+    moving = SqliteToPostgres.open(source, target, cipher or FieldCipher())
     moving.copy(quiet)
     moving.finish(quiet)
     moving.close()
 
 
-async def test_the_new_store_goes_on_where_the_old_one_was(sqlite_url: str, postgres_url: str) -> None:
-    """Secrets open with the same key, what was under way is due, numbers go on; nothing is made twice."""
+async def test_new_store_continues_the_work_of_the_old_one(sqlite_url: str, postgres_url: str) -> None:
+    """The same key decrypts its secrets, work in flight is due, numbers continue, and nothing is duplicated."""
     await filled(sqlite_url, FieldCipher(KEY))
     move(sqlite_url, postgres_url, FieldCipher(KEY))
     store = await open_store(postgres_url, FieldCipher(KEY))
@@ -199,8 +199,8 @@ async def test_the_new_store_goes_on_where_the_old_one_was(sqlite_url: str, post
     await store.aclose()
 
 
-async def test_no_relay_starts_in_the_old_store_any_more(sqlite_url: str, postgres_url: str) -> None:
-    """It says where the store has moved to, without the password; and it can't be moved again."""
+async def test_no_relay_starts_in_the_moved_store(sqlite_url: str, postgres_url: str) -> None:
+    """The error names the new store without its password; it can't be moved again."""
     await filled(sqlite_url, FieldCipher())
     with_password = postgres_url.replace("postgres:@", "postgres:hunter2@")
     move(sqlite_url, with_password)
@@ -211,8 +211,8 @@ async def test_no_relay_starts_in_the_old_store_any_more(sqlite_url: str, postgr
         SqliteToPostgres.open(sqlite_url, with_password, FieldCipher())
 
 
-async def test_no_relay_starts_in_a_store_that_is_half_full(sqlite_url: str, postgres_url: str) -> None:
-    """It says what is to be done; only the same import may go on."""
+async def test_no_relay_starts_in_a_half_copied_store(sqlite_url: str, postgres_url: str) -> None:
+    """The error says what to do; only the same import may continue."""
     await filled(sqlite_url, FieldCipher())
     moving = SqliteToPostgres.open(sqlite_url, postgres_url, FieldCipher())
     moving.copy(quiet)
@@ -227,8 +227,8 @@ async def test_no_relay_starts_in_a_store_that_is_half_full(sqlite_url: str, pos
     await (await Store.open(postgres_url)).aclose()
 
 
-async def test_a_move_that_died_between_the_two_stores_is_ended(sqlite_url: str, postgres_url: str) -> None:
-    """The old one closed and the new one not yet open: the same move again opens it."""
+async def test_move_interrupted_before_the_last_commit_is_completed(sqlite_url: str, postgres_url: str) -> None:
+    """Relays are locked out of both stores; running the same move again unlocks the new one."""
     await filled(sqlite_url, FieldCipher())
     moving = SqliteToPostgres.open(sqlite_url, postgres_url, FieldCipher())
     assert moving.lock_source()
@@ -238,8 +238,8 @@ async def test_a_move_that_died_between_the_two_stores_is_ended(sqlite_url: str,
     await (await Store.open(postgres_url)).aclose()
 
 
-async def test_a_store_in_which_a_relay_is_at_work_is_not_filled(sqlite_url: str, postgres_url: str) -> None:
-    """Neither beside it nor over what it has; it goes on as if nothing had been asked."""
+async def test_store_in_use_is_not_imported_into(sqlite_url: str, postgres_url: str) -> None:
+    """Neither beside a relay nor over its rows; the relay continues undisturbed."""
     await filled(sqlite_url, FieldCipher())
     at_work = await Store.open(postgres_url)
     with pytest.raises(StoreError, match="is at work in storage.url"):
@@ -252,10 +252,10 @@ async def test_a_store_in_which_a_relay_is_at_work_is_not_filled(sqlite_url: str
     await (await Store.open(postgres_url)).aclose()
 
 
-async def test_a_relay_at_work_in_the_old_store_is_waited_for(
+async def test_move_waits_for_the_old_relay_to_stop(
     sqlite_url: str, postgres_url: str, old: Engine, relay_at_work: Callable[[], None]
 ) -> None:
-    """As long as it holds the file the move does not end."""
+    """The move does not end while the relay holds the file."""
     moving = SqliteToPostgres.open(sqlite_url, postgres_url, FieldCipher())
     assert not moving.lock_source()
     with pytest.raises(StoreError, match="stop it first"):
@@ -268,29 +268,29 @@ async def test_a_relay_at_work_in_the_old_store_is_waited_for(
     moving.close()
 
 
-async def test_a_key_that_does_not_open_the_old_store_is_refused(sqlite_url: str, postgres_url: str) -> None:
-    """Before anything is copied, and the new store stays as it was."""
+async def test_move_with_the_wrong_key_is_refused(sqlite_url: str, postgres_url: str) -> None:
+    """Before anything is copied; the new store stays unchanged."""
     await filled(sqlite_url, FieldCipher(KEY))
-    for seal, told in (
+    for cipher, message in (
         (FieldCipher(), "security.secret_key is not set"),
-        (FieldCipher("o" * 32), "what is configured is"),
+        (FieldCipher("o" * 32), "the configured key is"),
     ):
-        with pytest.raises(StoreError, match=told):
-            SqliteToPostgres.open(sqlite_url, postgres_url, seal)
+        with pytest.raises(StoreError, match=message):
+            SqliteToPostgres.open(sqlite_url, postgres_url, cipher)
     await (await Store.open(postgres_url)).aclose()
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "told"),
+    ("source", "target", "message"),
     [
         ("sqlite:///{}/relay.db", "sqlite:///{}/other.db", "set storage.url to the PostgreSQL"),
         ("postgresql://localhost/x", "postgresql://localhost/y", "moves from SQLite"),
         ("sqlite:///{}/nothing.db", "postgresql://localhost/y", "there is no store at"),
     ],
 )
-def test_stores_that_can_not_be_moved_are_told(tmp_path: Path, source: str, target: str, told: str) -> None:
-    """And no file is made."""
-    with pytest.raises(StoreError, match=told):
+def test_unsupported_move_gives_a_clear_error(tmp_path: Path, source: str, target: str, message: str) -> None:
+    """No file is created."""
+    with pytest.raises(StoreError, match=message):
         SqliteToPostgres.open(source.format(tmp_path), target.format(tmp_path), FieldCipher())
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""API keys in the store, as a relay reads them and as a visitor beside it writes them."""
+"""API keys in the store, read by a relay and written by `relay keys` at the same time."""
 
 import asyncio
 import os
@@ -21,8 +21,8 @@ KEY = StoredApiKey(
 OTHER = replace(KEY, id="key_2", name="ops", hash=hash_api_key("relay_2"))
 
 
-async def test_a_key_comes_back_as_it_was(store: Store) -> None:
-    """With all that it was made with; without the key itself, which is nowhere."""
+async def test_stored_key_is_read_back_unchanged(store: Store) -> None:
+    """All its values are stored; the key itself is stored nowhere."""
     assert not await store.read(api_keys.any_ever_created)
     assert await store.write(lambda tx: api_keys.add(tx, KEY))
     assert await store.write(lambda tx: api_keys.add(tx, OTHER))
@@ -30,8 +30,8 @@ async def test_a_key_comes_back_as_it_was(store: Store) -> None:
     assert await store.read(api_keys.any_ever_created)
 
 
-async def test_a_name_is_one_key_s(store: Store) -> None:
-    """Until that is revoked; then another may have it, and the first is still known."""
+async def test_name_is_unique_among_active_keys(store: Store) -> None:
+    """After a key is revoked, another may have its name; the first one is still listed."""
     second = replace(KEY, id="key_3", hash=hash_api_key("relay_3"), created_at=NOON + 1)
     assert await store.write(lambda tx: api_keys.add(tx, KEY))
     assert not await store.write(lambda tx: api_keys.add(tx, second))
@@ -42,31 +42,31 @@ async def test_a_name_is_one_key_s(store: Store) -> None:
     assert await store.read(api_keys.all) == [second, replace(KEY, revoked_at=NOON)]
 
 
-async def test_a_store_remembers_that_it_had_keys(store: Store) -> None:
-    """With the last one revoked it does not look like one that never had any, which would be open."""
+async def test_store_remembers_that_it_had_keys(store: Store) -> None:
+    """A store whose last key is revoked differs from one that never had a key, which would be open."""
     await store.write(lambda tx: api_keys.add(tx, KEY))
     await store.write(lambda tx: api_keys.revoke(tx, KEY.name, NOON))
     assert await store.read(api_keys.active) == []
     assert await store.read(api_keys.any_ever_created)
 
 
-async def test_use_is_noted(store: Store) -> None:
-    """Of those that were used."""
+async def test_mark_used_changes_only_used_keys(store: Store) -> None:
+    """The time of last use is set for the used keys only."""
     await store.write(lambda tx: (api_keys.add(tx, KEY), api_keys.add(tx, OTHER)))
     await store.write(lambda tx: api_keys.mark_used(tx, [KEY.id], NOON + 5))
     assert await store.read(api_keys.active) == [OTHER, replace(KEY, last_used_at=NOON + 5)]
 
 
-def test_no_repr_tells_a_hash() -> None:
-    """A hash is no secret, and nobody's business."""
+def test_repr_contains_no_hash() -> None:
+    """A hash is not a secret, but it does not belong into logs."""
     assert KEY.hash not in repr(KEY)
 
 
 # --- beside a relay --------------------------------------------------------------------------------------------
 
 
-async def test_a_visitor_writes_beside_a_relay(store: Store, store_url: str) -> None:
-    """While the relay holds the store, and writes to it, another process changes it; the relay reads what it wrote."""
+async def test_offline_write_while_a_relay_uses_the_store(store: Store, store_url: str) -> None:
+    """Another process writes while the relay holds the store and writes too; the relay reads the change."""
 
     async def write(number: int) -> None:
         made = replace(KEY, id=f"key_w{number}", name=f"w{number}", hash=hash_api_key(str(number)))
@@ -79,8 +79,8 @@ async def test_a_visitor_writes_beside_a_relay(store: Store, store_url: str) -> 
     assert len(await store.read(api_keys.active)) == 51
 
 
-def test_a_visitor_changes_nothing_where_it_fails(store_url: str) -> None:
-    """What it began is undone."""
+def test_failed_offline_write_is_rolled_back(store_url: str) -> None:
+    """All its changes are undone."""
     asyncio.run(_make(store_url))
 
     def work(tx: Tx) -> None:
@@ -92,23 +92,23 @@ def test_a_visitor_changes_nothing_where_it_fails(store_url: str) -> None:
     assert read_only(store_url, api_keys.all) == []
 
 
-def test_a_visitor_makes_no_store(blank_sqlite_url: str, tmp_path: Path) -> None:
-    """Where there is none, it says so; neither a file nor tables come of it."""
+def test_offline_access_creates_no_store(blank_sqlite_url: str, tmp_path: Path) -> None:
+    """If there is no store, the error says so, and no file or table is created."""
     assert not exists(blank_sqlite_url)
     with pytest.raises(StoreError, match="there is no store"):
         write_offline(blank_sqlite_url, lambda tx: api_keys.add(tx, KEY))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_empty_database_is_no_store(blank_url: str) -> None:
-    """Until a relay, or the first key, made its tables."""
+def test_empty_database_is_not_a_store(blank_url: str) -> None:
+    """A relay, or the first key, creates its tables."""
     assert not exists(blank_url)
     asyncio.run(_make(blank_url))
     assert exists(blank_url)
 
 
-def test_a_visitor_leaves_files_private(sqlite_url: str, tmp_path: Path) -> None:
-    """What SQLite makes beside the file while it is written is its owner's alone, too."""
+def test_offline_write_keeps_files_private(sqlite_url: str, tmp_path: Path) -> None:
+    """Only the owner may read the files that SQLite creates beside the store."""
     asyncio.run(_make(sqlite_url))
     seen: dict[str, int] = {}
 

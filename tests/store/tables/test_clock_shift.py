@@ -1,4 +1,4 @@
-"""What is planned follows the clock that it was planned by: never later than it was to be, and stamps with it."""
+"""Pending and recorded times follow a clock that is set: nothing waits longer than planned."""
 
 from dataclasses import replace
 
@@ -54,8 +54,8 @@ async def planned(store: Store) -> tuple[int | None, ...]:
 
 
 @pytest.mark.parametrize(("by", "plans_by"), [(HOUR, 0), (3 * DAY, HOUR), (-6 * HOUR, -6 * HOUR)])
-async def test_plans_go_with_the_clock_so_far_as_they_are_to(store: Store, by: int, plans_by: int) -> None:
-    """Back with one that is set back; and on only so far as they were set back before."""
+async def test_pending_times_follow_a_clock_that_is_set_back(store: Store, by: int, plans_by: int) -> None:
+    """They go back with the clock, and forward only as far as they went back before."""
     await fill(store)
     before = await planned(store)
     await store.write(lambda tx: clock_shift.shift_pending_times(tx, by, plans_by, NOON))
@@ -63,8 +63,8 @@ async def test_plans_go_with_the_clock_so_far_as_they_are_to(store: Store, by: i
 
 
 @pytest.mark.parametrize("by", [HOUR, -6 * HOUR, 3 * DAY])
-async def test_what_was_stamped_since_the_start_is_moved_and_nothing_older(store: Store, by: int) -> None:
-    """How long a job is watched, and an endpoint fails, counts by the clock that stamped it; what ended stays."""
+async def test_times_recorded_since_the_start_are_shifted_and_older_ones_stay(store: Store, by: int) -> None:
+    """Ages of watches and failing endpoints count by the clock that recorded them; ended watches stay."""
     await fill(store)
     await store.write(lambda tx: clock_shift.shift_pending_times(tx, by, 0, NOON - 2 * MINUTE))
     moved = await store.read(lambda tx: watches.find(tx, "j1", None))
@@ -81,8 +81,8 @@ async def test_what_was_stamped_since_the_start_is_moved_and_nothing_older(store
     assert over.created_at == NOON - HOUR
 
 
-async def test_leases_are_as_long_as_before(store: Store) -> None:
-    """What is under way when the clock is set on is not taken for dead, and sent a second time."""
+async def test_leases_keep_their_length_when_the_clock_is_set(store: Store) -> None:
+    """An attempt in flight does not count as dead when the clock is set forward, and is not sent twice."""
     await fill(store)
     await store.write(lambda tx: claim_due(tx, NOON + MINUTE, NOON + 2 * MINUTE))
     await store.write(lambda tx: watches.lease(tx, [WATCH], NOON + 3 * MINUTE))
@@ -92,8 +92,8 @@ async def test_leases_are_as_long_as_before(store: Store) -> None:
 
 
 @pytest.mark.parametrize("by", [2 * SECOND, -2 * SECOND, HOUR, -HOUR, -7 * MINUTE - 3])
-async def test_what_was_spent_is_spent(store: Store, by: int) -> None:
-    """As long as before, by the clock that was set, and at most a bin longer."""
+async def test_spent_requests_count_as_long_as_before(store: Store, by: int) -> None:
+    """By the new clock they count as long as before, and at most a bin longer."""
     await fill(store)
     await store.write(lambda tx: clock_shift.shift_pending_times(tx, by, 0, NOON))
     ledger = (await store.read(lambda tx: workspaces.get(tx, "default"))).ledger
@@ -108,8 +108,8 @@ async def test_what_was_spent_is_spent(store: Store, by: int) -> None:
     assert left(DAY + 11 * MINUTE) == (10, 10)
 
 
-async def test_what_was_spent_before_counts_longer_and_then_as_it_was(store: Store) -> None:
-    """A run that may have begun under a clock that is ahead does not forget what the last one spent."""
+async def test_requests_of_an_earlier_run_count_longer_until_the_clock_is_sure(store: Store) -> None:
+    """A run whose clock may be ahead still counts the requests of the run before."""
     await fill(store)
 
     async def left(now: int) -> int:
@@ -124,8 +124,8 @@ async def test_what_was_spent_before_counts_longer_and_then_as_it_was(store: Sto
     assert (await left(ahead), await left(NOON)) == (10, 3)
 
 
-async def test_what_no_schedule_reaches_is_known_and_made_due(store: Store) -> None:
-    """Plans of a clock that was ahead; and what was spent by it is not forgotten. Twice is as good as once."""
+async def test_times_beyond_reach_are_counted_and_made_due(store: Store) -> None:
+    """A clock that was ahead planned them; its spent requests still count. Repeating it changes nothing."""
     await fill(store)
     early = NOON - 2 * DAY
     assert await store.read(lambda tx: clock_shift.too_far(tx, ["default"], early + REACH)) == (2, NOON + MINUTE)
@@ -140,7 +140,7 @@ async def test_what_no_schedule_reaches_is_known_and_made_due(store: Store) -> N
     assert request_budget.remaining(ledger, allowance, early + DAY + 6 * MINUTE).day == 10
 
 
-async def test_plans_that_are_too_far_are_counted_over_all_workspaces(store: Store) -> None:
+async def test_times_beyond_reach_are_counted_over_all_workspaces(store: Store) -> None:
     """One statement counts them for any number of workspaces."""
     await fill(store)
     early = NOON - 2 * REACH
@@ -149,24 +149,24 @@ async def test_plans_that_are_too_far_are_counted_over_all_workspaces(store: Sto
         assert count == (2 if names else 1)
 
 
-async def test_plans_within_reach_stay(store: Store) -> None:
-    """A start by the right clock changes nothing."""
+async def test_times_within_reach_stay(store: Store) -> None:
+    """A start with a correct clock changes nothing."""
     await fill(store)
     before = await planned(store)
     await store.write(lambda tx: clock_shift.limit_pending_times(tx, NOON, REACH))
     assert await planned(store) == before
 
 
-async def test_the_time_is_written_down(store: Store) -> None:
-    """The newest word counts, also one that is earlier: the clock was set back."""
+async def test_last_seen_time_is_stored(store: Store) -> None:
+    """The last stored time counts, even an earlier one: the clock was set back."""
     assert await store.read(clock_shift.last_seen) is None
     for at in (NOON, NOON + MINUTE, NOON - DAY):
         await store.write(lambda tx, at=at: clock_shift.record_seen(tx, "own_1", at))  # type: ignore[misc]
         assert await store.read(clock_shift.last_seen) == at
 
 
-async def test_a_delivery_that_is_held_stays_held(store: Store) -> None:
-    """It has no plan that could follow anything."""
+async def test_held_delivery_stays_held_when_the_clock_is_set(store: Store) -> None:
+    """It has no next attempt to shift."""
     await fill(store)
     await store.write(lambda tx: tx.execute(update(deliveries), {"next_attempt_at": None}))
     await store.write(lambda tx: clock_shift.shift_pending_times(tx, -HOUR, -HOUR, NOON))

@@ -1,4 +1,4 @@
-"""What the overview counts and what a search finds, on both databases."""
+"""The queries of the overview and the search, on both databases."""
 
 from sqlalchemy import update
 
@@ -27,8 +27,8 @@ async def fill(store: Store) -> None:
     await store.write(work)
 
 
-async def test_deliveries_are_counted_by_the_hour_they_were_made_in(store: Store) -> None:
-    """One entry an hour, also where nothing was made, by what became of them."""
+async def test_deliveries_are_counted_by_hour_of_creation(store: Store) -> None:
+    """One entry for each hour, empty ones included, by status."""
     await fill(store)
     found = await store.read(lambda tx: dashboard_queries.by_hour(tx, NOON - 3 * HOUR + MINUTE, NOON + 1))
     assert found == [
@@ -39,8 +39,8 @@ async def test_deliveries_are_counted_by_the_hour_they_were_made_in(store: Store
     ]
 
 
-async def test_delays_are_from_the_end_to_the_delivery(store: Store) -> None:
-    """Only of what was delivered, only since then, the newest first and no more than asked for."""
+async def test_delays_run_from_the_job_end_to_the_delivery(store: Store) -> None:
+    """Only for delivered ones since then, newest first, up to the limit."""
     await fill(store)
     assert sorted(await store.read(lambda tx: dashboard_queries.delays(tx, NOON - HOUR, 10))) == [
         10 * SECOND,
@@ -50,8 +50,8 @@ async def test_delays_are_from_the_end_to_the_delivery(store: Store) -> None:
     assert await store.read(lambda tx: dashboard_queries.delays(tx, NOON + 1, 10)) == []
 
 
-async def test_endpoints_in_trouble_come_longest_first(store: Store) -> None:
-    """Failing and disabled ones, not the healthy."""
+async def test_failing_endpoints_are_sorted_by_duration(store: Store) -> None:
+    """Failing and disabled ones, without healthy ones."""
     ailing = make_endpoint(NOON, failing_since=NOON - HOUR, failures=3)
     disabled = make_endpoint(NOON + 1, disabled_at=NOON - 2 * HOUR, disabled_reason="gone")
     for one in (make_endpoint(NOON + 2), ailing, disabled):
@@ -97,8 +97,8 @@ async def test_search_finds_endpoints(store: Store) -> None:
         assert list(found) == hits, text
 
 
-async def test_search_looks_through_so_many_endpoints_and_no_more(store: Store) -> None:
-    """Of the ad hoc ones the newest, which may be very many; standing ones and whole ids are found however old."""
+async def test_search_reads_a_bounded_number_of_endpoints(store: Store) -> None:
+    """It reads only the newest ad hoc endpoints; standing ones and whole ids are found however old."""
     standing = make_endpoint(NOON, name="ops", url="https://old.example/0", host="old.example:443")
     made = [
         make_endpoint(
@@ -117,8 +117,8 @@ async def test_search_looks_through_so_many_endpoints_and_no_more(store: Store) 
     assert await found(made[0].id) == [made[0]]
 
 
-async def test_usual_polls_are_the_mean_of_the_last_jobs(store: Store) -> None:
-    """None before a job has ended."""
+async def test_mean_polls_per_job_covers_the_last_jobs(store: Store) -> None:
+    """None if no job has ended."""
     assert await store.read(lambda tx: dashboard_queries.mean_polls_per_job(tx, "default")) is None
     for number, polls in enumerate((3, 6)):
         await store.write(lambda tx, n=number, k=polls: watches.add(tx, watch(f"j{n}", polls=k)))  # type: ignore[misc]
@@ -126,8 +126,8 @@ async def test_usual_polls_are_the_mean_of_the_last_jobs(store: Store) -> None:
     assert await store.read(lambda tx: dashboard_queries.mean_polls_per_job(tx, "other")) is None
 
 
-async def test_mark_changes_with_every_change_that_pages_show(store: Store) -> None:
-    """A new watch, a new delivery: another text; nothing new: the same."""
+async def test_change_token_changes_with_every_shown_change(store: Store) -> None:
+    """A new watch or delivery changes it; without a change it stays the same."""
     marks = [await store.read(dashboard_queries.change_token)]
     await store.write(lambda tx: watches.add(tx, watch("j1")))
     marks.append(await store.read(dashboard_queries.change_token))

@@ -1,4 +1,4 @@
-"""The outbox: what is due is leased once, sent, settled; nothing is told twice, nothing is lost."""
+"""The outbox: a due delivery is leased once, sent and recorded; none is sent twice or lost."""
 
 import asyncio
 import tracemalloc
@@ -21,11 +21,11 @@ from tests.make import NOON, claim_due, make_endpoint, make_event
 LEASE = NOON + 40 * SECOND
 
 
-async def fill(store: Store, *told: tuple[Event, Endpoint]) -> None:
+async def fill(store: Store, *new: tuple[Event, Endpoint]) -> None:
     """Enqueues a delivery of each event for each endpoint."""
 
     def work(tx: Tx) -> None:
-        for event, endpoint in told:
+        for event, endpoint in new:
             endpoints.add(tx, endpoint)
             enqueue(tx, event, [(endpoint, None)], NOON, 0)
 
@@ -65,16 +65,16 @@ def settlement(
     )
 
 
-async def test_the_same_event_is_told_to_an_endpoint_once(store: Store) -> None:
-    """Enqueuing a fact again, by another replica or a later registration, adds nothing."""
+async def test_event_is_enqueued_once_for_an_endpoint(store: Store) -> None:
+    """Enqueuing the event again, by another relay or a later registration, adds nothing."""
     endpoint, event = make_endpoint(), make_event()
     await fill(store, (event, endpoint))
     assert await store.write(lambda tx: enqueue(tx, event, [(endpoint, None)], NOON, 0).added) == 0
     assert len(await claim(store)) == 1
 
 
-async def test_a_cancelled_delivery_is_taken_up_again(store: Store) -> None:
-    """Registering again after withdrawing brings the event after all."""
+async def test_cancelled_delivery_becomes_pending_again(store: Store) -> None:
+    """Registering again after a withdrawal delivers the event."""
     endpoint, event = make_endpoint(), make_event()
     await fill(store, (event, endpoint))
     await store.write(lambda tx: outbox.cancel(tx, endpoint.id, ("default", "j1"), NOON, "withdrawn"))
@@ -83,8 +83,8 @@ async def test_a_cancelled_delivery_is_taken_up_again(store: Store) -> None:
     assert len(await claim(store)) == 1
 
 
-async def test_a_lease_keeps_others_away_until_it_runs_out(store: Store) -> None:
-    """Who holds a delivery holds it alone; a dead holder's delivery comes back."""
+async def test_leased_delivery_is_not_leased_again_before_expiry(store: Store) -> None:
+    """One relay at a time has a delivery; after the lease expires, another may lease it."""
     await fill(store, (make_event(), make_endpoint()))
     first = await claim(store)
     assert await claim(store, LEASE - 1, owner="other") == []
@@ -92,8 +92,8 @@ async def test_a_lease_keeps_others_away_until_it_runs_out(store: Store) -> None
     assert taken_over.delivery.id == first[0].delivery.id
 
 
-async def test_what_is_settled_is_written_with_its_attempt(store: Store) -> None:
-    """A delivered one is ended and has its attempt; nothing of it is due again."""
+async def test_result_is_recorded_with_its_attempt(store: Store) -> None:
+    """A delivered one is ended and has its attempt; it is not due again."""
     await fill(store, (make_event(), make_endpoint()))
     [held] = await claim(store)
     await store.write(lambda tx: outbox.record_results(tx, [settlement(held, DeliveryStatus.DELIVERED)]))
@@ -105,8 +105,8 @@ async def test_what_is_settled_is_written_with_its_attempt(store: Store) -> None
     assert await claim(store, LEASE + 1) == []
 
 
-async def test_a_failure_reported_after_the_lease_was_taken_over_changes_nothing(store: Store) -> None:
-    """The new holder decides; but a success counts whoever reports it, so that it is not sent once more."""
+async def test_late_failure_under_a_lost_lease_changes_nothing(store: Store) -> None:
+    """The new lease decides; but a success counts under any lease, so that it is not sent again."""
     await fill(store, (make_event(), make_endpoint()))
     [mine] = await claim(store)
     await claim(store, LEASE, owner="other")
@@ -121,8 +121,8 @@ async def test_a_failure_reported_after_the_lease_was_taken_over_changes_nothing
     assert after.status is DeliveryStatus.DELIVERED
 
 
-async def test_a_delivery_cancelled_during_its_attempt_stays_cancelled(store: Store) -> None:
-    """Withdrawn while under way: a failed attempt does not bring it back."""
+async def test_delivery_cancelled_during_its_attempt_stays_cancelled(store: Store) -> None:
+    """A failed attempt does not make it pending again."""
     endpoint = make_endpoint()
     await fill(store, (make_event(), endpoint))
     [held] = await claim(store)
@@ -137,8 +137,8 @@ async def in_turn(store: Store, after: str, each: int, most: int, now: Instant =
     return await store.read(lambda tx: due_deliveries.due_round_robin(tx, now, after, each, most))
 
 
-async def test_endpoints_take_turns(store: Store) -> None:
-    """Of one with a long queue come as many as asked for, oldest first, then those of the next; and round again."""
+async def test_due_deliveries_are_read_round_robin(store: Store) -> None:
+    """At most `each` of an endpoint with a long queue, oldest first, then those of the next endpoint, and so on."""
     crowd = make_endpoint(id="ep_b", host="slow:443")
     await fill(store, *((make_event(f"a{n:02}"), crowd) for n in range(30)))
     await fill(store, *((make_event("b"), make_endpoint(id=f"ep_{letter}")) for letter in "acd"))
@@ -155,8 +155,8 @@ async def test_endpoints_take_turns(store: Store) -> None:
     assert ([due.endpoint_id for due in found], behind) == (["ep_c", "ep_d"], "")
 
 
-async def test_who_has_nothing_due_is_passed_over_in_turn(store: Store) -> None:
-    """An endpoint whose deliveries wait for their time costs a step and gives nothing; held ones not even that."""
+async def test_round_robin_skips_endpoints_with_nothing_due(store: Store) -> None:
+    """An endpoint whose deliveries are not due yet costs one step; held deliveries cost none."""
     await fill(store, *((make_event(f"a{n}"), make_endpoint(id="ep_a")) for n in range(3)))
     await fill(store, (make_event("b"), make_endpoint(id="ep_b", disabled_at=NOON)))
     await fill(store, *((make_event(f"c{n}"), make_endpoint(id="ep_c", paused_until=LEASE)) for n in range(2)))
@@ -167,8 +167,8 @@ async def test_who_has_nothing_due_is_passed_over_in_turn(store: Store) -> None:
     assert [due.endpoint_id for due in found] == ["ep_a"] * 3 + ["ep_c"] * 2
 
 
-async def test_turns_cost_what_they_return(sqlite_store: Store) -> None:
-    """However long a queue, it is stepped over by the index made for it, not read."""
+async def test_round_robin_reads_no_more_than_it_returns(sqlite_store: Store) -> None:
+    """The index skips the rest of a queue, however long it is."""
 
     def plan_of_turns(tx: Tx) -> list[str]:
         seen: list[str] = []
@@ -186,8 +186,8 @@ async def test_turns_cost_what_they_return(sqlite_store: Store) -> None:
 
 
 @pytest.mark.parametrize("which", [DeliveryFilter(endpoint_id="ep_a"), DeliveryFilter(endpoint_id="ep_a", since=NOON)])
-async def test_a_page_of_an_endpoint_costs_what_it_shows(sqlite_store: Store, which: DeliveryFilter) -> None:
-    """The newest of its deliveries are found in their order by an index: they are not all sorted for one page."""
+async def test_page_of_an_endpoint_reads_no_more_than_it_shows(sqlite_store: Store, which: DeliveryFilter) -> None:
+    """An index returns its newest deliveries in order, without sorting them all."""
 
     def plan(tx: Tx) -> list[str]:
         query = which.narrow(select(schema.deliveries.c.id))
@@ -199,8 +199,8 @@ async def test_a_page_of_an_endpoint_costs_what_it_shows(sqlite_store: Store, wh
     assert "deliveries_of_endpoint_by_time" in step
 
 
-async def test_two_claimers_never_get_the_same_delivery(store: Store) -> None:
-    """Claims at the same time share the work out."""
+async def test_concurrent_leases_never_share_a_delivery(store: Store) -> None:
+    """Each delivery gets one lease."""
     endpoint = make_endpoint()
     await fill(store, *((make_event(f"j{n}"), endpoint) for n in range(60)))
     batches = await asyncio.gather(*(claim(store, owner=f"r{n}", most=7) for n in range(12)))
@@ -208,8 +208,8 @@ async def test_two_claimers_never_get_the_same_delivery(store: Store) -> None:
     assert len(ids) == len(set(ids)) == 60
 
 
-async def test_a_disabled_endpoint_holds_its_deliveries(store: Store) -> None:
-    """Events for a disabled endpoint don't vanish: they are due again when it is enabled."""
+async def test_disabled_endpoint_holds_its_deliveries(store: Store) -> None:
+    """Its events are not lost: they are due when it is enabled."""
     endpoint = make_endpoint(disabled_at=NOON, disabled_reason="410")
     await fill(store, (make_event(), endpoint))
     assert await claim(store, LEASE) == []
@@ -217,16 +217,16 @@ async def test_a_disabled_endpoint_holds_its_deliveries(store: Store) -> None:
     assert len(await claim(store, LEASE)) == 1
 
 
-async def test_leases_are_given_back_at_start(store: Store) -> None:
-    """After a crash nothing waits for a lease to run out, where only one relay uses the store."""
+async def test_leases_end_at_the_start_of_a_lone_relay(store: Store) -> None:
+    """After a crash nothing waits for a lease to expire, if only one relay uses the store."""
     await fill(store, (make_event(), make_endpoint()))
     await claim(store, owner="the dead one")
     assert await store.write(lambda tx: outbox.release(tx, NOON + 1)) == 1
     assert len(await claim(store, NOON + 1)) == 1
 
 
-async def test_a_resend_starts_the_schedule_anew_with_the_same_webhook_id(store: Store) -> None:
-    """A failed delivery tried again by hand keeps event id, body and attempt count."""
+async def test_resend_restarts_the_schedule_with_the_same_webhook_id(store: Store) -> None:
+    """A failed delivery that is resent keeps its event id, body and number of attempts."""
     await fill(store, (make_event(), make_endpoint()))
     [held] = await claim(store)
     await store.write(lambda tx: outbox.record_results(tx, [settlement(held, DeliveryStatus.FAILED)]))
@@ -237,8 +237,8 @@ async def test_a_resend_starts_the_schedule_anew_with_the_same_webhook_id(store:
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 50])
-async def test_pages_hold_every_delivery_once(store: Store, limit: int) -> None:
-    """Following the cursors visits each delivery once, newest first, though many were made at the same instant."""
+async def test_pages_contain_every_delivery_once(store: Store, limit: int) -> None:
+    """The cursors lead to each delivery once, newest first, even if many were created at the same instant."""
     endpoint = make_endpoint()
     await fill(store, *((make_event(f"j{n}"), endpoint) for n in range(20)))
     seen: list[str] = []
@@ -254,7 +254,7 @@ async def test_pages_hold_every_delivery_once(store: Store, limit: int) -> None:
 
 
 async def test_few_bodies_are_in_memory_at_a_time(store: Store) -> None:
-    """A job of the longest answer that is read, with 300 subscribers: 37 MiB are stored, and far less is held."""
+    """A job with the longest accepted answer and 300 subscribers: 37 MiB are stored, with far less in memory."""
     event = replace(make_event(), job={"id": "j1", "status": "completed", "text": "x" * MOST_READ})
     some = [make_endpoint(url=f"https://e{number}.example/") for number in range(300)]
 
@@ -273,8 +273,8 @@ async def test_few_bodies_are_in_memory_at_a_time(store: Store) -> None:
     assert await store.read(lambda tx: deliveries.count(tx, DeliveryFilter())) == len(some)
 
 
-async def test_a_result_of_an_earlier_lease_changes_nothing(store: Store) -> None:
-    """The same relay has leased the delivery again, as another had it in between: only the new lease counts."""
+async def test_result_under_an_earlier_lease_changes_nothing(store: Store) -> None:
+    """The same relay has leased the delivery again, after another one had it: only the new lease counts."""
     await fill(store, (make_event(), make_endpoint()))
     [stale] = await claim(store)
     [mine] = await claim(store, LEASE)

@@ -1,4 +1,4 @@
-"""What a restore takes over from the store that it replaces: what must not go back."""
+"""The state that a restore carries over from the replaced store, because it must not go back."""
 
 import asyncio
 import json
@@ -80,8 +80,8 @@ async def restored(url: str, tmp_path: Path, damage: bytes | None = None) -> Res
     return backup.restore(url, tmp_path / "copy.db", tmp_path / "aside.db", prepare)
 
 
-async def test_what_must_not_go_back_does_not(sqlite_url: str, tmp_path: Path) -> None:
-    """Spent budget, revoked keys, callback tokens, secrets; and nobody is logged in."""
+async def test_restore_keeps_spent_requests_revocations_and_rotations(sqlite_url: str, tmp_path: Path) -> None:
+    """Callback tokens and secrets too; and all sessions end."""
     said = await restored(sqlite_url, tmp_path)
     assert said == Restored(True, ("ci", "ops"), ("deleted", "kept", "rotated"), ("deleted",), ("rotated",))
     store = await Store.open(sqlite_url)
@@ -104,7 +104,7 @@ async def test_what_must_not_go_back_does_not(sqlite_url: str, tmp_path: Path) -
 async def test_without_the_replaced_store_the_minute_counts_as_spent(
     sqlite_url: str, tmp_path: Path, damage: bytes | None
 ) -> None:
-    """It is lost, damaged, or its tables are torn: restored all the same, what was there is kept, and it is said."""
+    """If it is lost, damaged or incomplete, the restore succeeds, keeps its file, and says so."""
     if damage is None:
         store = await Store.open(sqlite_url)
         await store.write(before)
@@ -132,8 +132,8 @@ async def test_without_the_replaced_store_the_minute_counts_as_spent(
     assert request_budget.remaining(ledger, allowance, now).day == 160 - 39
 
 
-def test_the_command_says_what_lives_again(sqlite_url: str, tmp_path: Path) -> None:
-    """By name, and no secret of it."""
+def test_restore_command_lists_what_works_again(sqlite_url: str, tmp_path: Path) -> None:
+    """By name, without secrets."""
 
     async def work() -> None:
         store = await Store.open(sqlite_url)
@@ -148,7 +148,7 @@ def test_the_command_says_what_lives_again(sqlite_url: str, tmp_path: Path) -> N
     assert done.exit_code == 0, done.output
     assert "API keys that work now: ci, ops." in done.output
     assert "Standing endpoints: deleted, kept, rotated." in done.output
-    assert "there again: deleted." in done.output
+    assert "Deleted since the backup, and restored: deleted." in done.output
     assert "the newer secret kept: rotated." in done.output
     Path(sqlite_url.removeprefix("sqlite:///")).unlink()
     lost = run.invoke(main, ["restore", str(tmp_path / "copy.db"), "--yes"])
@@ -158,8 +158,8 @@ def test_the_command_says_what_lives_again(sqlite_url: str, tmp_path: Path) -> N
         assert text not in done.output + lost.output
 
 
-def test_ledgers_of_both_hold_what_either_spent() -> None:
-    """Bin by bin the greater number: the older of two is part of the newer."""
+def test_merged_ledger_has_the_requests_of_both() -> None:
+    """Each bin has the greater number, as the older ledger is part of the newer one."""
     older = request_budget.spend(UsageLedger(), 3, NOON)
     newer = request_budget.spend(older, 4, NOON + 10 * MINUTE)
     other = request_budget.spend(request_budget.spend(UsageLedger(), 2, NOON), 1, NOON + 5 * MINUTE)

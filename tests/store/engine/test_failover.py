@@ -1,4 +1,4 @@
-"""PostgreSQL that fails over: for a while the name leads to a standby, which reads well and takes no writes."""
+"""Failover of PostgreSQL: for a while the host name leads to a read-only standby. Errors of connecting."""
 
 import asyncio
 import shutil
@@ -59,8 +59,8 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made, ignore_errors=True)
 
 
-async def test_writes_work_again_after_a_standby_was_met(folder: Path) -> None:
-    """New connections to a standby are refused, and those that have become one are thrown away."""
+async def test_writes_recover_after_a_failover(folder: Path) -> None:
+    """Connections to a standby are refused, and connections to a server that becomes one are dropped."""
     async with pair(folder) as both:
         store = await Store.open(both.url)
         await write(store, "a")
@@ -75,25 +75,25 @@ async def test_writes_work_again_after_a_standby_was_met(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "told", "hidden"),
+    ("url", "message", "hidden"),
     [
         ("postgresql://relay:hidden@nohost.invalid/relay", "host name nohost.invalid has no address", "hidden"),
         ("postgresql://relay:hidden@full.invalid/relay", "host name full.invalid has no address", "hidden"),
         ("postgresql://relay:hid@den@127.0.0.1:9/relay", "an @ in a user or password is written %40", "den"),
         ("postgresql://relay:hidden@127.0.0.1:9/relay?schema=x", "schema is not a parameter of PostgreSQL", "hidden"),
-        ("postgresql://relay:hidden@127.0.0.1:9/relay?sslmode=x", "the value of sslmode is none", "hidden"),
+        ("postgresql://relay:hidden@127.0.0.1:9/relay?sslmode=x", "does not accept the value of sslmode", "hidden"),
         ("postgresql://relay:hidden@127.0.0.1:9/relay", "can't be reached: Connection refused", "hidden"),
     ],
 )
-async def test_what_is_wrong_with_a_url_is_named(url: str, told: str, hidden: str) -> None:
-    """And the password is not."""
-    with pytest.raises(StoreError, match=told) as error:
+async def test_error_of_a_url_names_its_cause(url: str, message: str, hidden: str) -> None:
+    """The text does not contain the password."""
+    with pytest.raises(StoreError, match=message) as error:
         await Store.open(url)
     assert hidden not in str(error.value)
 
 
-async def test_a_server_without_tls_is_named(postgres_url: str) -> None:
-    """Where sslmode asks for it."""
+async def test_server_without_tls_gives_a_clear_error(postgres_url: str) -> None:
+    """If sslmode requires TLS."""
     with psycopg.connect(postgres_url) as connection:
         host = connection.info.host
     if host.startswith("/"):
@@ -102,15 +102,15 @@ async def test_a_server_without_tls_is_named(postgres_url: str) -> None:
         await Store.open(f"{postgres_url}&sslmode=require")
 
 
-async def test_without_the_driver_the_command_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_driver_gives_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """In one sentence."""
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(StoreError, match=r"pip install 'exec-relay\[postgres\]'"):
         await Store.open("postgresql://relay@127.0.0.1:9/relay")
 
 
-async def test_a_pooler_of_transactions_is_refused(postgres_url: str) -> None:
-    """Two connections that share a session of the server; two that have their own are fine."""
+async def test_transaction_pooler_is_refused(postgres_url: str) -> None:
+    """Two connections that share a session are refused; two with separate sessions are accepted."""
     one, two = (dialect.engine(dialect.parse(postgres_url), writer=True, connections=2) for _ in range(2))
     dialect.refuse_transaction_pooler(one, two)
     shared = create_engine("sqlite://")

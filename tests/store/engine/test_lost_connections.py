@@ -1,4 +1,4 @@
-"""Bad days of a database: connections that are cut, servers that restart, transactions that nobody ends."""
+"""A failing database: cut connections, restarted servers, abandoned transactions."""
 
 import asyncio
 import threading
@@ -39,8 +39,8 @@ def cut_all(server: psycopg.Connection) -> None:
         pass
 
 
-async def test_a_store_goes_on_after_all_connections_were_cut(postgres_url: str, server: psycopg.Connection) -> None:
-    """The next reads and writes are made on new connections, and nobody hears of it."""
+async def test_store_recovers_after_all_connections_are_cut(postgres_url: str, server: psycopg.Connection) -> None:
+    """The next reads and writes use new connections, and callers get no error."""
     store = await Store.open(postgres_url)
     await asyncio.gather(*(store.read(lambda tx: idempotency.get(tx, "1")) for _ in range(8)))
     for number in range(3):
@@ -52,8 +52,8 @@ async def test_a_store_goes_on_after_all_connections_were_cut(postgres_url: str,
     await store.aclose()
 
 
-async def test_a_transaction_that_was_cut_is_made_anew(postgres_url: str, server: psycopg.Connection) -> None:
-    """All of it, once: what it wrote before the cut is gone, and those committed with it are not hurt."""
+async def test_cut_transaction_is_retried_once(postgres_url: str, server: psycopg.Connection) -> None:
+    """Its writes before the cut are rolled back, and the rest of its batch is committed."""
     store = await Store.open(postgres_url)
     tries: list[int] = []
 
@@ -75,8 +75,8 @@ async def test_a_transaction_that_was_cut_is_made_anew(postgres_url: str, server
     await store.aclose()
 
 
-async def test_a_commit_that_was_cut_is_told_and_not_made_again(postgres_url: str, server: psycopg.Connection) -> None:
-    """Whether it took place nobody knows: to make it again could spend or send twice."""
+async def test_cut_commit_raises_and_is_not_retried(postgres_url: str, server: psycopg.Connection) -> None:
+    """The commit may have taken effect: a retry could spend or send twice."""
     store = await Store.open(postgres_url)
     await store.write(lambda tx: tx.execute(text("CREATE TABLE seen (n int)")))
     await store.write(lambda tx: tx.execute(text(CUT_AT_COMMIT)))
@@ -100,8 +100,8 @@ CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON seen INITIALLY DEFERRED FOR 
 """
 
 
-async def test_what_a_dead_relay_held_is_let_go(url: str, postgres_url: str) -> None:
-    """A relay that stops in the middle of a transaction holds up the others only as long as the server waits for it."""
+async def test_locks_of_a_dead_relay_are_released(url: str, postgres_url: str) -> None:
+    """A relay that stops in a transaction delays others only until the server's timeout."""
     dead, alive = await Store.open(url), await Store.open(f"{postgres_url}&options=-c%20lock_timeout%3D20000")
     go_on, held = threading.Event(), threading.Event()
     await dead.write(lambda tx: idempotency.store(tx, keep("row")))
@@ -120,8 +120,8 @@ async def test_what_a_dead_relay_held_is_let_go(url: str, postgres_url: str) -> 
     await asyncio.gather(dead.aclose(), alive.aclose())
 
 
-async def test_a_lock_that_nobody_gives_back_is_told(url: str, server: psycopg.Connection) -> None:
-    """Whoever waits for it is told, and nobody who was to be committed with it."""
+async def test_lock_timeout_fails_only_the_waiting_transaction(url: str, server: psycopg.Connection) -> None:
+    """The transaction that waits for the lock fails; the rest of its batch is committed."""
     store = await Store.open(url)
     await store.write(lambda tx: idempotency.store(tx, keep("row")))
     with server.transaction():
@@ -135,8 +135,8 @@ async def test_a_lock_that_nobody_gives_back_is_told(url: str, server: psycopg.C
     await store.aclose()
 
 
-async def test_a_read_sees_one_instant(store: Store, another: Store) -> None:
-    """What is committed between two statements of a read, the second does not see."""
+async def test_read_sees_one_snapshot(store: Store, another: Store) -> None:
+    """The second statement of a read does not see a commit after the first one."""
     loop = asyncio.get_running_loop()
 
     def twice(tx: Tx) -> tuple[object, object]:
@@ -150,8 +150,8 @@ async def test_a_read_sees_one_instant(store: Store, another: Store) -> None:
     assert await store.read(lambda tx: idempotency.get(tx, "between")) is not None
 
 
-async def test_a_read_can_not_write(store: Store) -> None:
-    """On PostgreSQL the server sees to it; SQLite has one writer, and so would lose what a read wrote."""
+async def test_read_can_not_write(store: Store) -> None:
+    """PostgreSQL refuses it; on SQLite the write would be lost."""
     if store.is_exclusive:
         return
     with pytest.raises(StoreError, match="read-only"):
@@ -159,20 +159,24 @@ async def test_a_read_can_not_write(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (("/relay_", "/nowhere_"), "no such database"),
         (("//postgres:", "//nobody:"), "no such user"),
     ],
 )
-async def test_a_database_that_is_not_there_is_told(postgres_url: str, change: tuple[str, str], told: str) -> None:
-    """In words that say what to set right."""
-    with pytest.raises(StoreError, match=told):
+async def test_unreachable_database_gives_a_clear_error(
+    postgres_url: str, change: tuple[str, str], message: str
+) -> None:
+    """The text says what to correct."""
+    with pytest.raises(StoreError, match=message):
         await Store.open(postgres_url.replace(*change))
 
 
-async def test_a_server_without_a_free_connection_is_told(postgres_url: str, server: psycopg.Connection) -> None:
-    """Not as one that is down."""
+async def test_server_without_free_connections_gives_a_clear_error(
+    postgres_url: str, server: psycopg.Connection
+) -> None:
+    """The text does not say that the server is down."""
     server.execute(f"ALTER DATABASE {server.info.dbname} CONNECTION LIMIT 0")
     server.execute("CREATE ROLE guest LOGIN")
     with pytest.raises(StoreError, match="no connection left"):

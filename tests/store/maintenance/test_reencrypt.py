@@ -1,4 +1,4 @@
-"""Secrets at rest: nothing of them is in the store's bytes, keys change, and a store that can't be read is refused."""
+"""Secrets at rest are encrypted, keys can be rotated, and a store with an unknown key is refused."""
 
 import sqlite3
 from pathlib import Path
@@ -39,7 +39,7 @@ def asked(endpoint: Endpoint, secret: str | None) -> tuple[str, str, dict[str, s
 
 
 def fill(tx: Tx) -> None:
-    """One row of everything that is sealed: an endpoint known by its secret, one by its events, a token, an answer."""
+    """One row of each encrypted kind: an endpoint identified by its secret, one by its events, a token, a response."""
     endpoints.add(tx, AD_HOC, endpoints.fingerprints(tx, *asked(AD_HOC, AD_HOC.secrets[0].value))[0])
     endpoints.add(tx, STANDING, endpoints.fingerprints(tx, *asked(STANDING, None), STANDING.events)[0])
     callback_tokens.add(tx, TOKEN)
@@ -73,14 +73,14 @@ def files(tmp_path: Path) -> list[Path]:
     return [tmp_path / name for name in ("relay.db", "relay.db-wal", "relay.db-shm")]
 
 
-async def filled(url: str, seal: FieldCipher) -> None:
-    store = await open_store(url, seal)
+async def filled(url: str, cipher: FieldCipher) -> None:
+    store = await open_store(url, cipher)
     await store.write(fill)
     await store.aclose()
 
 
-async def test_secrets_are_sealed_at_rest(store_url: str) -> None:
-    """URLs, signing secrets, header values, tokens and kept answers are read back, and are nowhere to be read."""
+async def test_secrets_are_encrypted_at_rest(store_url: str) -> None:
+    """URLs, signing secrets, header values, tokens and stored responses are read back; none is in plain text."""
     store = await open_store(store_url, FieldCipher(KEY))
     await store.write(fill)
     await store.write(assert_all_there)
@@ -89,8 +89,8 @@ async def test_secrets_are_sealed_at_rest(store_url: str) -> None:
     assert MARKED not in bytes_of(store_url)
 
 
-async def test_no_byte_of_a_secret_is_on_the_disk(sqlite_url: str, files: list[Path]) -> None:
-    """Neither in the file nor in the write-ahead log, while the store is open and after."""
+async def test_no_secret_is_on_disk_in_plain_text(sqlite_url: str, files: list[Path]) -> None:
+    """Neither in the file nor in the write-ahead log, while the store is open and afterwards."""
     store = await open_store(sqlite_url, FieldCipher(KEY))
     await store.write(fill)
     assert MARKED.encode() not in b"".join(file.read_bytes() for file in files if file.exists())
@@ -98,24 +98,24 @@ async def test_no_byte_of_a_secret_is_on_the_disk(sqlite_url: str, files: list[P
     assert MARKED.encode() not in b"".join(file.read_bytes() for file in files if file.exists())
 
 
-async def test_without_a_key_it_works_as_it_did(store_url: str) -> None:
-    """A store without a key is read without one."""
+async def test_store_without_a_key_is_read_without_one(store_url: str) -> None:
+    """Its values are in plain text."""
     await filled(store_url, FieldCipher())
     store = await open_store(store_url, FieldCipher())
     await store.write(assert_all_there)
     await store.aclose()
 
 
-async def test_a_plain_store_is_sealed_when_it_gets_a_key(sqlite_url: str, files: list[Path]) -> None:
-    """At the next start all of it is sealed, and what was overwritten is gone from the file."""
+async def test_plain_store_is_encrypted_when_a_key_is_set(sqlite_url: str, files: list[Path]) -> None:
+    """The next start encrypts every row, and removes the overwritten text from the file."""
     await filled(sqlite_url, FieldCipher())
     assert MARKED.encode() in files[0].read_bytes()
-    told: list[tuple[int, int]] = []
-    store = await open_store(sqlite_url, FieldCipher(KEY), lambda done, of: told.append((done, of)))
+    progress: list[tuple[int, int]] = []
+    store = await open_store(sqlite_url, FieldCipher(KEY), lambda done, of: progress.append((done, of)))
     await store.write(assert_all_there)
     assert MARKED.encode() not in b"".join(file.read_bytes() for file in files if file.exists())
     await store.aclose()
-    assert told == [(2, 4), (3, 4), (4, 4)]
+    assert progress == [(2, 4), (3, 4), (4, 4)]
 
 
 @pytest.mark.parametrize(
@@ -128,8 +128,8 @@ async def test_a_plain_store_is_sealed_when_it_gets_a_key(sqlite_url: str, files
     ],
     ids=["first key", "another key", "of several", "no key any more"],
 )
-async def test_keys_change(store_url: str, before: FieldCipher, after: FieldCipher) -> None:
-    """After one start with both, everything is found with the new key alone; the same request means the same row."""
+async def test_key_rotation_reencrypts_every_row(store_url: str, before: FieldCipher, after: FieldCipher) -> None:
+    """After one start with both keys, the new key alone reads every row; the same request finds the same row."""
     await filled(store_url, before)
     await (await open_store(store_url, after)).aclose()
     alone = FieldCipher(KEY) if after.key_id else FieldCipher()
@@ -141,26 +141,26 @@ async def test_keys_change(store_url: str, before: FieldCipher, after: FieldCiph
 
 
 @pytest.mark.parametrize(
-    ("seal", "told"),
+    ("cipher", "message"),
     [
         (FieldCipher(), "security.secret_key is not set"),
         (FieldCipher(OTHER), "put that key into security.old_secret_keys"),
     ],
     ids=["none", "another"],
 )
-async def test_a_store_that_the_key_can_not_read_is_refused(store_url: str, seal: FieldCipher, told: str) -> None:
-    """It says what to do and with which key, by its id; nothing is changed, and the right key opens it still."""
+async def test_store_with_an_unknown_key_is_refused(store_url: str, cipher: FieldCipher, message: str) -> None:
+    """The error says what to do, with the id of the key; nothing is changed, and the right key still works."""
     await filled(store_url, FieldCipher(KEY))
     before = bytes_of(store_url)
-    with pytest.raises(StoreError, match=told) as raised:
-        await open_store(store_url, seal)
+    with pytest.raises(StoreError, match=message) as raised:
+        await open_store(store_url, cipher)
     assert str(FieldCipher(KEY).key_id) in str(raised.value)
     assert bytes_of(store_url) == before
     await (await open_store(store_url, FieldCipher(KEY))).aclose()
 
 
-async def test_a_change_of_keys_goes_on_where_it_was_broken_off(store_url: str) -> None:
-    """Half done, everything is read with both keys; the rest is sealed the next time."""
+async def test_interrupted_key_rotation_continues(store_url: str) -> None:
+    """Meanwhile both keys read every row; the next start re-encrypts the rest."""
     await filled(store_url, FieldCipher(OTHER))
     both = FieldCipher(KEY, [OTHER])
     store = await Store.open(store_url, both)
@@ -168,15 +168,15 @@ async def test_a_change_of_keys_goes_on_where_it_was_broken_off(store_url: str) 
     await store.write(assert_all_there)
     assert await store.read(reencrypt.count) == 3
     await store.aclose()
-    told: list[tuple[int, int]] = []
-    store = await open_store(store_url, both, lambda done, of: told.append((done, of)))
+    progress: list[tuple[int, int]] = []
+    store = await open_store(store_url, both, lambda done, of: progress.append((done, of)))
     await store.write(assert_all_there)
-    assert told[-1] == (3, 3)
+    assert progress[-1] == (3, 3)
     await store.aclose()
 
 
-async def test_a_row_that_was_tampered_with_is_not_used(sqlite_url: str, tmp_path: Path) -> None:
-    """A URL moved from one endpoint to another by hand is refused in words, not called."""
+async def test_row_changed_by_hand_is_refused(sqlite_url: str, tmp_path: Path) -> None:
+    """A URL that is moved to another endpoint by hand gives an error and is not called."""
     await filled(sqlite_url, FieldCipher(KEY))
     other = sqlite3.connect(tmp_path / "relay.db")
     other.execute("update endpoints set url = (select url from endpoints where id = 'ep_adhoc')")

@@ -1,4 +1,4 @@
-"""The lock of a SQLite file belongs to the file, and not to one of its names."""
+"""The lock of a SQLite file applies to the file, by whatever name it is opened."""
 
 import os
 import sqlite3
@@ -35,8 +35,8 @@ NAMES = [a_symbolic_link, a_link_to_the_folder, a_hard_link]
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_second_relay_is_refused_by_any_name_of_the_file(name: Callable[[Path], Path], tmp_path: Path) -> None:
-    """From another process, as a relay is; later, when the first is gone, it gets in."""
+async def test_second_relay_is_refused_by_any_name_of_the_file(name: Callable[[Path], Path], tmp_path: Path) -> None:
+    """From another process; after the first relay has stopped, it can start."""
     first = await Store.open(f"sqlite:///{tmp_path}/relay.db")
     other = name(tmp_path)
     code = "import sys, pathlib, relay.store.engine.file_lock as one; one.lock_file(pathlib.Path(sys.argv[1]))"
@@ -47,8 +47,8 @@ async def test_a_second_relay_is_refused_by_any_name_of_the_file(name: Callable[
     assert subprocess.run(tried, capture_output=True, timeout=30).returncode == 0
 
 
-async def test_the_lock_outlives_what_sqlite_closes(tmp_path: Path) -> None:
-    """SQLite ends all locks of the process on a file that it closes."""
+async def test_lock_survives_when_sqlite_closes_the_file(tmp_path: Path) -> None:
+    """When SQLite closes a file, the process loses its POSIX locks on it."""
     path = tmp_path / "relay.db"
     lock = file_lock.lock_file(path)
     sqlite3.connect(path).close()
@@ -58,7 +58,7 @@ async def test_the_lock_outlives_what_sqlite_closes(tmp_path: Path) -> None:
     file_lock.lock_file(path).close()
 
 
-async def test_a_refused_relay_leaves_sqlite_its_locks(tmp_path: Path) -> None:
+async def test_refused_relay_keeps_the_locks_of_sqlite(tmp_path: Path) -> None:
     """Also one in the same process: who closes a descriptor of the file loses all locks that SQLite has there, and the
     next visitor who leaves would take the write-ahead log of the relay along."""
     url = f"sqlite:///{tmp_path}/relay.db"
@@ -78,8 +78,8 @@ async def test_a_refused_relay_leaves_sqlite_its_locks(tmp_path: Path) -> None:
     await store.aclose()
 
 
-async def test_sqlite_is_not_in_the_way(tmp_path: Path) -> None:
-    """The lock is on no byte that SQLite locks: others may read and write beside a relay, as backups do."""
+async def test_lock_does_not_conflict_with_sqlite(tmp_path: Path) -> None:
+    """SQLite does not lock that byte: other programs may read and write, as backups do."""
     path = tmp_path / "relay.db"
     lock = file_lock.lock_file(path)
     for mode in ("delete", "wal"):
@@ -92,10 +92,10 @@ async def test_sqlite_is_not_in_the_way(tmp_path: Path) -> None:
     lock.close()
 
 
-async def test_where_the_system_has_no_such_locks_a_file_beside_is_locked(
+async def test_without_open_file_locks_the_file_beside_is_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By its real name, so that symbolic links don't get past it."""
+    """By its real path, so that symbolic links are refused too."""
     monkeypatch.setattr(file_lock, "_SET", None)
     lock = file_lock.lock_file(tmp_path / "relay.db")
     with pytest.raises(StoreLocked):
@@ -103,15 +103,15 @@ async def test_where_the_system_has_no_such_locks_a_file_beside_is_locked(
     lock.close()
 
 
-async def test_a_folder_that_can_t_be_made_is_told(tmp_path: Path) -> None:
-    """In words."""
+async def test_folder_that_can_not_be_created_gives_a_clear_error(tmp_path: Path) -> None:
+    """The text says what to set."""
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="give storage.url a folder"):
         file_lock.lock_file(tmp_path / "file" / "relay.db")
 
 
-async def test_a_restore_through_a_link_replaces_what_it_leads_to(tmp_path: Path) -> None:
-    """The link stays one, and the store is the backup."""
+async def test_restore_through_a_link_replaces_its_target(tmp_path: Path) -> None:
+    """The link stays a link, and the store is the backup."""
     await (await Store.open(f"sqlite:///{tmp_path}/relay.db")).aclose()
     backup.back_up(f"sqlite:///{tmp_path}/relay.db", tmp_path / "copy.db")
     link = a_symbolic_link(tmp_path)
