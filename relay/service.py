@@ -74,7 +74,8 @@ class Relay:
             allow_networks=config.security.allow_networks,
             deny_networks=config.security.deny_networks,
         )
-        self.egress = WebhookHttpClient(self.rules, concurrency=config.delivery.concurrency)
+        proxy = config.delivery.proxy.get_secret_value() if config.delivery.proxy else None
+        self.egress = WebhookHttpClient(self.rules, concurrency=config.delivery.concurrency, proxy=proxy)
         rng = random.Random(seed)  # noqa: S311 (jitter, not secrets)
         owner = new_id("own", clock())
         self.timekeeper = Timekeeper(store, clock, owner, _reach(config), self.telemetry.log)

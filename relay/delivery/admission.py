@@ -45,9 +45,11 @@ class Admitted:
 class AdmissionControl:
     """The slots of this relay.
 
-    Of `concurrency` attempts at once, one host has `per_host` at most and one endpoint `per_endpoint`. Failing
-    endpoints share at most half of all slots. An endpoint that fails gets fewer slots, and more of them step by step
-    after successes: no herd meets one that comes back after an outage.
+    Of `concurrency` attempts at once, one host has `per_host` at most and one endpoint `per_endpoint`. Endpoints that
+    fail, and those that never succeeded, share at most half of all slots; of the latter, one site (all ports and names
+    of a domain) has `per_host` at most. So a registration of many URLs that never answer delays no proven endpoint. An
+    endpoint that fails gets fewer slots, and more of them step by step after successes: no herd meets one that comes
+    back after an outage.
 
     The event loop and the store's threads use it: a lock guards it, and nothing waits while holding it.
     """
@@ -60,7 +62,8 @@ class AdmissionControl:
         self._at_endpoint: Counter[str] = Counter()
         self._in_flight: set[str] = set()
         """Deliveries from the slot until the result is recorded: none is leased again before that."""
-        self._failing: set[str] = set()
+        self._doubtful: dict[str, str | None] = {}
+        """Deliveries of endpoints that fail or never succeeded, and the site of the latter."""
         self._allowed: dict[str, int] = {}
         self._next_slot: dict[str, Instant] = {}
         self._skipped: dict[str, tuple[Instant, str]] = {}
@@ -99,7 +102,7 @@ class AdmissionControl:
         """The attempt ended: its slot is free."""
         with self._lock:
             self._used -= 1
-            self._failing.discard(due.id)
+            self._doubtful.pop(due.id, None)
             for counts, key in ((self._at_host, due.host), (self._at_endpoint, due.endpoint_id)):
                 counts[key] -= 1
                 if counts[key] <= 0:
@@ -181,17 +184,22 @@ class AdmissionControl:
     def _has_slot(self, due: DueDelivery) -> bool:
         if self.free <= 0 or self._at_host[due.host] >= self.per_host:
             return False
-        if due.failures and len(self._failing) >= max(1, self.concurrency // 2):
+        if self._is_doubtful(due) and len(self._doubtful) >= max(1, self.concurrency // 2):
+            return False
+        if not due.is_proven and list(self._doubtful.values()).count(site_of(due.host)) >= self.per_host:
             return False
         return self._at_endpoint[due.endpoint_id] < self._allowed.get(due.endpoint_id, self.per_endpoint)
+
+    def _is_doubtful(self, due: DueDelivery) -> bool:
+        return bool(due.failures) or not due.is_proven
 
     def _acquire(self, due: DueDelivery) -> None:
         self._used += 1
         self._in_flight.add(due.id)
         self._at_host[due.host] += 1
         self._at_endpoint[due.endpoint_id] += 1
-        if due.failures:
-            self._failing.add(due.id)
+        if self._is_doubtful(due):
+            self._doubtful[due.id] = None if due.is_proven else site_of(due.host)
         if is_probe(due):
             self._allowed[due.endpoint_id] = 1
 
@@ -245,3 +253,16 @@ def is_probe(due: DueDelivery) -> bool:
 def min_interval(due: DueDelivery) -> int | None:
     """Milliseconds between the starts of two attempts at its endpoint; None if it has no rate limit."""
     return formats.min_interval(due.format)
+
+
+def site_of(host_port: str) -> str:
+    """What one owner can have many of: the address without its port, or the domain without the names below it.
+
+    A guess without the public suffix list: two labels, three below a country's `co`, `com` and the like.
+    """
+    host = host_port.rpartition(":")[0]
+    labels = host.split(".")
+    if host.startswith("[") or labels[-1].isdigit():
+        return host
+    is_below_country = len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= 3
+    return ".".join(labels[-3 if is_below_country else -2 :])

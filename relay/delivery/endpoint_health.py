@@ -30,7 +30,7 @@ def update_health(
     `seen_since` do not count, because the clock may have been wrong.
     """
     if decision.outcome == "delivered":
-        endpoint = _after_success(endpoint)
+        endpoint = _after_success(endpoint, now)
     else:
         endpoint = _after_failure(endpoint, decision, now, jitter)
     reason = decision.disable or _failing_too_long(endpoint, decision, now, disable_after, seen_since)
@@ -39,8 +39,10 @@ def update_health(
     return endpoint
 
 
-def _after_success(endpoint: Endpoint) -> Endpoint:
+def _after_success(endpoint: Endpoint, now: Instant) -> Endpoint:
     """The streak ends. The breaker's pause ends too; one that the receiver asked for stands."""
+    if endpoint.succeeded_at is None:
+        endpoint = replace(endpoint, succeeded_at=now)
     if not endpoint.failures:
         return endpoint
     pause = None if circuit_is_open(endpoint.failures) else endpoint.paused_until

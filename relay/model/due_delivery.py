@@ -19,5 +19,7 @@ class DueDelivery:
     paused_until: Instant | None
     failures: int
     """Failed attempts in a row at the endpoint."""
+    is_proven: bool = True
+    """As `Endpoint.is_proven`."""
     next_slot_at: Instant | None = None
     """When another relay's attempt at the endpoint lets the next one begin."""

@@ -48,10 +48,20 @@ class Endpoint:
     """The first failed attempt since the last success; None while healthy."""
     failures: int = 0
     """Failed attempts since the last success."""
+    succeeded_at: Instant | None = None
+    """The first success; None if no attempt has succeeded yet."""
 
     @property
     def enabled(self) -> bool:
         return self.disabled_at is None
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether an attempt has succeeded, or an admin or the configuration added the endpoint.
+
+        A registration adds an endpoint with any URL; until one attempt succeeds, it may be a host that never answers.
+        """
+        return self.succeeded_at is not None or self.kind is EndpointKind.STANDING
 
     @property
     def format_identity(self) -> str:

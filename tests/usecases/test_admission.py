@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.delivery.admission import PROBE_WAIT, SKIP_FOR, AdmissionControl, Reservation, min_interval
+from relay.delivery.admission import PROBE_WAIT, SKIP_FOR, AdmissionControl, Reservation, min_interval, site_of
 from relay.delivery.endpoint_health import BREAKER_OPENS_AT
 from relay.model import HOUR, SECOND, DueDelivery
 from relay.store.tables.outbox import Lease
@@ -54,6 +54,47 @@ def test_who_has_least_under_way_goes_first() -> None:
     finish(admission, crowd[0])
     late = due("ep_b", next_attempt_at=NOW)
     assert started(admission, [*crowd[3:], late, due("ep_c", next_attempt_at=NOW)]) == {"ep_b": 1, "ep_c": 1}
+
+
+def test_endpoints_that_never_succeeded_leave_half_of_all_to_the_others() -> None:
+    """Hundreds of fresh URLs that never answer, each on a host of its own: proven endpoints find slots at once."""
+    admission = AdmissionControl(10, 4, 3)
+    fresh = [due(f"ep_{n}", host=f"host-{n}.acme.example:443", is_proven=False) for n in range(200)]
+    assert sum(started(admission, fresh).values()) == 4, "one site"
+    elsewhere = [due(f"ep_x{n}", host=f"site-{n}.com:443", is_proven=False) for n in range(200)]
+    assert sum(started(admission, elsewhere).values()) == 1
+    assert started(admission, [*fresh, *elsewhere, due("ep_ok"), due("ep_fails", failures=1)]) == {"ep_ok": 1}
+    assert admission.admit_new([elsewhere[7]]) == []
+    assert len(admission.admit_new(queue("ep_new", 9))) == 3
+
+
+def test_ports_of_one_address_are_one_site_until_they_succeed() -> None:
+    """A host with 200 silent ports holds as many slots as one port; proven endpoints are counted by port, as before."""
+    admission = AdmissionControl(64, 4, 3)
+    silent = [due(f"ep_{n}", host=f"192.0.2.1:{20_000 + n}", is_proven=False) for n in range(200)]
+    assert sum(started(admission, silent).values()) == 4
+    proven = [due(f"ep_p{n}", host=f"192.0.2.1:{30_000 + n}") for n in range(8)]
+    assert sum(started(admission, proven).values()) == 8
+    finish(admission, silent[0])
+    assert sum(started(admission, silent[4:]).values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "site"),
+    [
+        ("hooks.example.com:443", "example.com"),
+        ("example.com:8443", "example.com"),
+        ("a.b.example.co.uk:443", "example.co.uk"),
+        ("example.de:443", "example.de"),
+        ("www.example.de:443", "example.de"),
+        ("localhost:8080", "localhost"),
+        ("192.0.2.1:443", "192.0.2.1"),
+        ("[2001:db8::1]:443", "[2001:db8::1]"),
+    ],
+)
+def test_a_site_is_what_one_owner_can_have_many_of(host: str, site: str) -> None:
+    """Ports of an address, names of a domain."""
+    assert site_of(host) == site
 
 
 def test_endpoints_that_fail_leave_half_of_all_to_the_others() -> None:

@@ -136,6 +136,7 @@ endpoints = Table(
     _instant("paused_until"),
     _instant("failing_since"),
     _count("failures"),
+    _instant("succeeded_at"),
     _instant("next_slot_at"),
 )
 Index("endpoints_by_name", endpoints.c.name, unique=True)

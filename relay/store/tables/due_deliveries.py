@@ -20,12 +20,13 @@ from sqlalchemy import (
     tuple_,
 )
 
-from relay.model import DueDelivery, Instant
+from relay.model import DueDelivery, EndpointKind, Instant
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import deliveries, endpoints
 
 _OF_DUE = [deliveries.c[name] for name in ("id", "host", "endpoint_id", "next_attempt_at")]
 _OF_DUE += [endpoints.c[name] for name in ("format", "disabled_at", "paused_until", "failures", "next_slot_at")]
+_OF_DUE += [endpoints.c.kind, endpoints.c.succeeded_at]
 _ahead = deliveries.alias("ahead")
 
 
@@ -118,7 +119,8 @@ def next_due(tx: Tx) -> Instant | None:
 
 
 def _due(row: Row[Any]) -> DueDelivery:
-    id, host, endpoint_id, next_attempt_at, format, disabled_at, paused_until, failures, next_slot_at = tuple(row)
+    id, host, endpoint_id, next_attempt_at, format, disabled_at, paused_until, failures, next_slot_at, *origin = row
+    kind, succeeded_at = origin
     return DueDelivery(
         id=id,
         host=host,
@@ -129,4 +131,5 @@ def _due(row: Row[Any]) -> DueDelivery:
         paused_until=paused_until,
         failures=failures or 0,
         next_slot_at=next_slot_at,
+        is_proven=succeeded_at is not None or kind == EndpointKind.STANDING.value,
     )

@@ -14,7 +14,7 @@ from relay.store.engine import dialect, encrypted_columns, paging
 from relay.store.engine.database import Tx, cipher_of
 from relay.store.engine.schema import endpoints
 
-_HEALTH = ("paused_until", "failing_since", "failures", "disabled_at", "disabled_reason")
+_HEALTH = ("paused_until", "failing_since", "failures", "succeeded_at", "disabled_at", "disabled_reason")
 _ENCRYPTED = ("url", "secrets", "headers")
 _KEPT = 1_000
 _NAMES = (*Endpoint.__slots__, "fingerprint")

@@ -160,6 +160,7 @@ def _due(delivery: Delivery, endpoint: Endpoint) -> DueDelivery:
         format=endpoint.format,
         paused_until=endpoint.paused_until,
         failures=endpoint.failures,
+        is_proven=endpoint.is_proven,
     )
 
 

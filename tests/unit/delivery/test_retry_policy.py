@@ -276,6 +276,18 @@ def test_one_success_heals() -> None:
     assert (well.failures, well.failing_since, well.paused_until) == (0, None, None)
 
 
+def test_the_first_success_proves_an_endpoint() -> None:
+    """It is remembered once; failures before and after it change nothing."""
+    assert not ENDPOINT.is_proven
+    assert replace(ENDPOINT, kind=EndpointKind.STANDING).is_proven
+    failed = update_health(ENDPOINT, verdict(answer(500)), NOW, 5 * DAY, 0.0)
+    assert not failed.is_proven
+    proven = update_health(failed, verdict(answer(200)), NOW + 1, 5 * DAY, 0.0)
+    assert (proven.succeeded_at, proven.is_proven) == (NOW + 1, True)
+    assert update_health(proven, verdict(answer(200)), NOW + 2, 5 * DAY, 0.0) is proven
+    assert update_health(proven, verdict(answer(500)), NOW + 3, 5 * DAY, 0.0).is_proven
+
+
 OUTCOMES = st.one_of(
     st.builds(
         HttpResponse,

@@ -117,6 +117,7 @@ def upgrade() -> None:
         sa.Column("paused_until", sa.BigInteger(), nullable=True),
         sa.Column("failing_since", sa.BigInteger(), nullable=True),
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("succeeded_at", sa.BigInteger(), nullable=True),
         sa.Column("next_slot_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
