@@ -28,17 +28,30 @@ async def end_one(world: World, **fields: Any) -> None:
     await world.register(job.id, **fields)
 
 
-@pytest.mark.parametrize("behaviour", [HANG, SlowBody(), SlowBody(every=100)])
-async def test_a_receiver_that_is_slow_ends_as_a_timeout(start: Start, behaviour: Behaviour) -> None:
-    """No answer, or one byte a second: after delivery.timeout of wall clock the attempt failed and is planned anew."""
+async def test_a_receiver_that_does_not_answer_ends_as_a_timeout(start: Start) -> None:
+    """No answer: after delivery.timeout of wall clock the attempt has failed, and another one is planned."""
     async with start(delivery={"timeout": "1s"}) as world:
-        world.receiver.script(behaviour)
+        world.receiver.script(HANG)
         await end_one(world)
         [first] = await attempts(world)
         assert first.outcome == "timeout"
         assert first.duration_ms < 3_000
         await world.advance(MINUTE)
         assert [attempt.outcome for attempt in await attempts(world)] == ["timeout", "delivered"]
+
+
+@pytest.mark.parametrize("behaviour", [SlowBody(), SlowBody(every=100)])
+async def test_a_slow_body_after_a_2xx_is_delivered_once(start: Start, behaviour: Behaviour) -> None:
+    """One byte a second: the receiver has accepted the request, so it is not sent again; the attempt says what was odd."""
+    async with start(delivery={"timeout": "1s"}) as world:
+        world.receiver.script(behaviour)
+        await end_one(world)
+        [first] = await attempts(world)
+        assert (first.outcome, first.status_code) == ("delivered", 200)
+        assert "its body: no complete answer within 1 s" in (first.error or "")
+        assert first.duration_ms < 3_000
+        await world.advance(MINUTE)
+        assert len(await attempts(world)) == 1
 
 
 async def test_a_flood_is_read_no_further_than_needed(start: Start) -> None:
