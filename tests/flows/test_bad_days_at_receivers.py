@@ -42,7 +42,7 @@ async def test_a_receiver_that_does_not_answer_ends_as_a_timeout(start: Start) -
 
 @pytest.mark.parametrize("behaviour", [SlowBody(), SlowBody(every=100)])
 async def test_a_slow_body_after_a_2xx_is_delivered_once(start: Start, behaviour: Behaviour) -> None:
-    """One byte a second: the receiver has accepted the request, so it is not sent again; the attempt says what was odd."""
+    """One byte a second: the receiver has accepted the request, so it is not sent again."""
     async with start(delivery={"timeout": "1s"}) as world:
         world.receiver.script(behaviour)
         await end_one(world)

@@ -119,8 +119,8 @@ def next_due(tx: Tx) -> Instant | None:
 
 
 def _due(row: Row[Any]) -> DueDelivery:
-    id, host, endpoint_id, next_attempt_at, format, disabled_at, paused_until, failures, next_slot_at, *origin = row
-    kind, succeeded_at = origin
+    id, host, endpoint_id, next_attempt_at, *of_endpoint = tuple(row)
+    format, disabled_at, paused_until, failures, next_slot_at, kind, succeeded_at = of_endpoint
     return DueDelivery(
         id=id,
         host=host,
