@@ -10,7 +10,13 @@ from pathlib import Path
 import click
 from pydantic import SecretStr
 
-from relay.cli.options import PUBLIC_WITHOUT_KEYS, UNENCRYPTED_WARNING, config_option, read_config
+from relay.cli.options import (
+    PUBLIC_URL_WITHOUT_KEYS,
+    PUBLIC_WITHOUT_KEYS,
+    UNENCRYPTED_WARNING,
+    config_option,
+    read_config,
+)
 from relay.cli.output import print_text
 from relay.config import Config, EndpointSection, Workspace, unused_variables
 from relay.egress.resolver import ThreadResolver
@@ -99,6 +105,8 @@ def _api_keys(config: Config) -> Finding:
         return Finding(OK, "API keys", f"{count}; `relay keys list` shows them")
     if not is_loopback(config.server.host):
         return Finding(FAIL, "API keys", PUBLIC_WITHOUT_KEYS)
+    if config.server.public_url is not None:
+        return Finding(FAIL, "API keys", PUBLIC_URL_WITHOUT_KEYS)
     text = "none, so the relay answers its own machine only, and nothing that comes through a proxy"
     return Finding(WARN, "API keys", f"{text}; `relay keys create` makes one")
 

@@ -45,3 +45,8 @@ PUBLIC_WITHOUT_KEYS = (
     "make one with `relay keys create`, or listen on 127.0.0.1"
 )
 """Why the relay does not start."""
+PUBLIC_URL_WITHOUT_KEYS = (
+    "server.public_url is set, and there is no API key: anybody who reaches that address could use the relay; "
+    "make a key with `relay keys create`, or leave server.public_url out"
+)
+"""Why the relay does not start."""

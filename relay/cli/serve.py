@@ -12,7 +12,13 @@ from pathlib import Path
 import click
 import uvicorn
 
-from relay.cli.options import PUBLIC_WITHOUT_KEYS, UNENCRYPTED_WARNING, config_option, read_config
+from relay.cli.options import (
+    PUBLIC_URL_WITHOUT_KEYS,
+    PUBLIC_WITHOUT_KEYS,
+    UNENCRYPTED_WARNING,
+    config_option,
+    read_config,
+)
 from relay.cli.stopping import end_at_once_when_asked, stop_when_asked
 from relay.config import Config, unused_variables
 from relay.egress.url_policy import is_loopback
@@ -87,8 +93,11 @@ async def _serve(config: Config, path: Path | None, leave: Callable[[int], None]
 async def _listen(relay: Relay) -> socket.socket:
     """The listening socket. Raises ConfigError if other machines could reach it and there is no API key."""
     server = relay.config.server
-    if not is_loopback(server.host) and not await relay.requires_api_key():  # guard: no-listening-without-keys
-        raise ConfigError(PUBLIC_WITHOUT_KEYS)
+    if not await relay.requires_api_key():
+        if not is_loopback(server.host):  # guard: no-listening-without-keys
+            raise ConfigError(PUBLIC_WITHOUT_KEYS)
+        if server.public_url is not None:  # guard: no-public-url-without-keys
+            raise ConfigError(PUBLIC_URL_WITHOUT_KEYS)
     return bind_socket(server.host, server.port, "set server.host and server.port to a free address")
 
 

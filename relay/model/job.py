@@ -88,6 +88,11 @@ class ScenarioJob(BaseModel):
         return from_rfc3339(self.completed_at)
 
     @property
+    def has_known_status(self) -> bool:
+        """Whether Exec's page names this status."""
+        return self.status in _ENDING_OF_STATUS or self.status in ("queued", "processing")
+
+    @property
     def final_event(self) -> EventType | None:
         """The event that this status means, None while the job is still going on."""
         return _ENDING_OF_STATUS.get(self.status)

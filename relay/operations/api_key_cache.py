@@ -1,6 +1,6 @@
-"""The API keys of the store, at hand without a query for each request, and yet no older than a second.
+"""A cache of the store's API keys: no query for each request, and never older than a second.
 
-Keys are made and revoked by `relay keys`, in the store itself: every relay on it learns of that within `CACHE_TTL`.
+`relay keys` creates and revokes keys in the store itself; every relay on that store applies it within `CACHE_TTL`.
 """
 
 import asyncio
@@ -13,44 +13,44 @@ from relay.store.tables import api_keys
 from relay.store.tables.api_keys import StoredApiKey
 
 CACHE_TTL = SECOND
-"""Milliseconds for which what was read is believed: so long a revoked key may still work."""
+"""Milliseconds before the cache reads again: a revoked key may work for as long."""
 
 MAX_KEYS = 1_000
-"""Keys that a store may have; all of them are read at once."""
+"""Keys in a store at most: they are all read at once."""
 
 LAST_USED_RESOLUTION = HOUR
-"""Milliseconds between two notes that a key is used."""
+"""Milliseconds between two updates of when a key was used."""
 
 
 class ApiKeyCache:
-    """The keys of one store, read again when somebody asks and what was read has become old."""
+    """The keys of one store, read again on demand once they are older than CACHE_TTL."""
 
     def __init__(self, store: Store, clock: Callable[[], Instant]) -> None:
         self._store, self._clock = store, clock
-        self._live: Sequence[StoredApiKey] = ()
-        self._were_made = False
+        self._active: Sequence[StoredApiKey] = ()
+        self._any_created = False
         self._read_at: Instant | None = None
-        self._reading = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._used: dict[str, Instant] = {}
 
     async def active_keys(self) -> Sequence[StoredApiKey]:
-        """The keys that are not revoked; while the store fails, as they were before. Raises StoreError at first."""
+        """The keys that are not revoked. While the store fails, the last ones read; raises StoreError without any."""
         await self._refresh()
-        return self._live
+        return self._active
 
     async def any_ever_created(self) -> bool:
-        """Whether there was ever a key, revoked ones included; as with `active_keys`."""
+        """Whether any key was ever created, revoked ones included. Raises StoreError as `active_keys` does."""
         await self._refresh()
-        return self._were_made
+        return self._any_created
 
     def mark_used(self, key: StoredApiKey) -> None:
-        """A request came with this key; `flush_last_used` tells the store, once an hour."""
+        """Notes that a request used this key; `flush_last_used` stores it, once an hour for each key."""
         now = self._clock()
         if key.last_used_at is None or not 0 <= now - key.last_used_at < LAST_USED_RESOLUTION:
             self._used[key.id] = now
 
     async def flush_last_used(self) -> None:
-        """Writes what was used since, where there is anything to write. Raises StoreError."""
+        """Stores when keys were used since the last flush, if any were. Raises StoreError."""
         if not self._used:
             return
         used, now = self._used, self._clock()
@@ -60,14 +60,14 @@ class ApiKeyCache:
     async def _refresh(self) -> None:
         if self._is_fresh():
             return
-        async with self._reading:
+        async with self._lock:
             if self._is_fresh():
                 return
             now = self._clock()
             try:
-                self._live, self._were_made = await self._store.read(_read)
+                self._active, self._any_created = await self._store.read(_read)
             except StoreError:
-                # What can be had without the store, metrics above all, is had: nobody can revoke a key meanwhile.
+                # Metrics and other calls without the store still work, and nobody can revoke a key meanwhile.
                 if self._read_at is None:
                     raise
             self._read_at = now
@@ -78,5 +78,5 @@ class ApiKeyCache:
 
 
 def _read(tx: Tx) -> tuple[Sequence[StoredApiKey], bool]:
-    live = api_keys.active(tx)
-    return live, bool(live) or api_keys.any_ever_created(tx)  # guard: closed-for-good
+    active = api_keys.active(tx)
+    return active, bool(active) or api_keys.any_ever_created(tx)  # guard: closed-for-good

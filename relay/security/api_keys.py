@@ -1,4 +1,4 @@
-"""API keys of the relay: what one is, and what is kept of it."""
+"""API keys of the relay. The relay keeps their hashes only."""
 
 import base64
 import hashlib
@@ -7,49 +7,49 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol, TypeVar
 
 Scope = Literal["register", "read", "admin"]
-"""What a key may do: register jobs and withdraw; read what the relay knows; change endpoints and resend."""
+"""What a key allows: register and withdraw jobs; read everything; change endpoints and resend."""
 
 SCOPES: tuple[Scope, ...] = ("register", "read", "admin")
 RANDOM_BYTES = 32
 
-_BEGINS = "relay_"
+_PREFIX = "relay_"
 
 
 class ApiKey(Protocol):
-    """A key as the relay knows it, wherever it is kept."""
+    """A key of the configuration or of the store."""
 
     @property
     def name(self) -> str:
-        """What it is for; logs and lists name it so."""
+        """Its name in logs and lists."""
 
     @property
     def hash(self) -> str:
-        """As `hash_api_key` has it: of the key itself nothing is kept."""
+        """The result of `hash_api_key`."""
 
     @property
     def scopes(self) -> Sequence[Scope]:
-        """What its holder may do."""
+        """What it allows."""
 
 
 Key = TypeVar("Key", bound=ApiKey)
 
 
 def generate_api_key(random_bytes: bytes) -> str:
-    """`relay_` and 32 random bytes, as they are given to a client."""
+    """`relay_` and the base64 of 32 random bytes. Raises ValueError for another number of bytes."""
     if len(random_bytes) != RANDOM_BYTES:
         raise ValueError(f"an API key takes {RANDOM_BYTES} random bytes")
-    return _BEGINS + base64.urlsafe_b64encode(random_bytes).rstrip(b"=").decode()
+    return _PREFIX + base64.urlsafe_b64encode(random_bytes).rstrip(b"=").decode()
 
 
 def hash_api_key(key: str) -> str:
     """`sha256:` and 64 hexadecimal digits.
 
-    A key holds more chance than anybody can try, so that its hash need not be a slow one.
+    A fast hash is enough: a key has 256 random bits, and nobody can try them.
     """
     return "sha256:" + hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
 
 
 def find_by_hash(keys: Iterable[Key], hash: str) -> Key | None:
-    """The key with this hash. All there are are compared, each in constant time, so that the time tells nothing."""
-    found = [key for key in keys if hmac.compare_digest(key.hash, hash)]  # guard: constant-time
-    return found[0] if found else None
+    """The key with this hash, or None. Compares every key, each in constant time, so that timing leaks nothing."""
+    matching = [key for key in keys if hmac.compare_digest(key.hash, hash)]  # guard: constant-time
+    return matching[0] if matching else None

@@ -1,7 +1,7 @@
-"""Sealing what must not be read out of a stolen store: AES-256-GCM, under keys derived from `security.secret_key`.
+"""Encryption of the secrets in a store: AES-256-GCM, with keys derived from `security.secret_key`.
 
-A sealed text is `v1:KEY ID:BASE64URL(nonce, ciphertext, tag)`, bound to the place where it is stored: moved to another
-row or column it can't be opened.
+A ciphertext is `v1:KEY ID:BASE64URL(nonce, ciphertext, tag)`. It is bound to its row and column:
+moved to another one it can't be decrypted.
 """
 
 import base64
@@ -16,18 +16,18 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 NONCE_BYTES = 12
-"""Random bytes that each sealing takes."""
+"""Random bytes of each encryption."""
 
-_SEALED = re.compile(r"v1:([0-9a-f]{8}):([A-Za-z0-9_-]+)")
+_CIPHERTEXT = re.compile(r"v1:([0-9a-f]{8}):([A-Za-z0-9_-]+)")
 _SALT = b"exec-relay sealing v1"
 
 
 class DecryptionError(Exception):
-    """A text was sealed with a key that is not at hand, or is not what was sealed at this place."""
+    """A ciphertext was encrypted with a key that is not configured, or was changed or moved."""
 
 
 class _Key:
-    """What is derived from one secret key: for sealing, for marks, and the name that sealed texts know it by."""
+    """The keys derived from one secret key, for encryption and for fingerprints, and its id in ciphertexts."""
 
     __slots__ = ("aead", "hmac_key", "id")
 
@@ -38,7 +38,7 @@ class _Key:
 
 
 class FieldCipher:
-    """Seals with one key, opens what that one or an older one sealed. Without a key it leaves texts as they are."""
+    """Encrypts with the current key and decrypts with it or an older one. Without a key, texts stay as they are."""
 
     def __init__(self, secret_key: str | None = None, old: Sequence[str] = ()) -> None:
         keys = [_Key(secret) for secret in ([] if secret_key is None else [secret_key]) + list(old)]
@@ -47,48 +47,50 @@ class FieldCipher:
 
     @property
     def key_id(self) -> str | None:
-        """The name of the key that seals; None where there is none. Tells nothing of the key."""
+        """The id of the current key, None without one. It reveals nothing of the key."""
         return self._current.id if self._current else None
 
     @property
     def key_ids(self) -> frozenset[str]:
-        """The names of all keys that open."""
+        """The ids of all keys that decrypt."""
         return frozenset(self._keys)
 
     def encrypt(self, text: str, associated_data: str, nonce: bytes) -> str:
-        """`text` sealed for `associated_data`, such as `endpoints.url:ep_1`. No `nonce` (12 random bytes) is used
-        twice."""
+        """The ciphertext of `text` at `associated_data`, such as `endpoints.url:ep_1`.
+
+        Each call takes a new `nonce` of 12 random bytes.
+        """
         if self._current is None:
             return text
-        sealed = self._current.aead.encrypt(nonce, text.encode(), associated_data.encode())  # guard: sealed-at-rest
-        return f"v1:{self._current.id}:{base64.urlsafe_b64encode(nonce + sealed).rstrip(b'=').decode()}"
+        ciphertext = self._current.aead.encrypt(nonce, text.encode(), associated_data.encode())  # guard: sealed-at-rest
+        return f"v1:{self._current.id}:{base64.urlsafe_b64encode(nonce + ciphertext).rstrip(b'=').decode()}"
 
     def decrypt(self, text: str, associated_data: str) -> str:
-        """What was sealed for `associated_data`; what was never sealed is given as it is. Raises Unreadable."""
-        if (found := _SEALED.fullmatch(text)) is None:
+        """The text encrypted for `associated_data`; plain text comes back as it is. Raises DecryptionError."""
+        if (match := _CIPHERTEXT.fullmatch(text)) is None:
             return text
-        if (key := self._keys.get(found[1])) is None:
+        if (key := self._keys.get(match[1])) is None:
             raise DecryptionError
-        raw = base64.urlsafe_b64decode(found[2] + "=" * (-len(found[2]) % 4))
+        raw = base64.urlsafe_b64decode(match[2] + "=" * (-len(match[2]) % 4))
         try:
             return key.aead.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], associated_data.encode()).decode()
         except (InvalidTag, ValueError):
             raise DecryptionError from None  # guard: sealed-place
 
     def fingerprints(self, text: str) -> tuple[str, ...]:
-        """What a text may be known by in the store: as it is marked now, then as under the older keys.
+        """The fingerprints of a text in the store: the current one first, then those of older keys.
 
-        With a key nobody can find the text by trying; without one it is its SHA-256.
+        With a key, nobody can find the text by trying; without one, the fingerprint is its SHA-256.
         """
-        marked = (hmac.new(key.hmac_key, text.encode(), hashlib.sha256).hexdigest() for key in self._keys.values())
-        return (*marked,) if self._current else (_plain_mark(text), *marked)
+        keyed = (hmac.new(key.hmac_key, text.encode(), hashlib.sha256).hexdigest() for key in self._keys.values())
+        return (*keyed,) if self._current else (_plain_fingerprint(text), *keyed)
 
-    def matches_fingerprint(self, mark: str, text: str) -> bool:
-        """Whether a text was ever marked so: under one of the keys, or without one."""
-        return mark in (*self.fingerprints(text), _plain_mark(text))
+    def matches_fingerprint(self, fingerprint: str, text: str) -> bool:
+        """Whether this is a fingerprint of the text: with any of the keys, or without one."""
+        return fingerprint in (*self.fingerprints(text), _plain_fingerprint(text))
 
 
-def _plain_mark(text: str) -> str:
+def _plain_fingerprint(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 

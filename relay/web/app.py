@@ -1,4 +1,4 @@
-"""The application: its routes, and what becomes of errors."""
+"""The HTTP application: its routes, its middleware, and the responses to errors."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -45,7 +45,7 @@ OPERATIONS: tuple[ApiRoute, ...] = (
 
 
 def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
-    """The relay's HTTP API. Where it `owns_relay`, the application's start and end are the relay's."""
+    """The relay's HTTP API and dashboard. If it `owns_relay`, it starts and stops the relay with itself."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -60,16 +60,16 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
 
     base_path = public_url.base_path_of(relay.config.server.public_url)
     app = Starlette(
-        routes=[_front(), *dashboard.ROUTES, *routes(OPERATIONS)],
+        routes=[_front_page(), *dashboard.ROUTES, *routes(OPERATIONS)],
         middleware=[
             Middleware(RequestTargetMiddleware, base_path=base_path),
             Middleware(ResponseMiddleware, log=relay.telemetry.log),
         ],
         exception_handlers={
-            RequestError: _refused,
-            StoreError: _store_failed,
-            HTTPException: _not_routed,
-            ClientDisconnect: _gone,
+            RequestError: _request_error,
+            StoreError: _store_error,
+            HTTPException: _routing_error,
+            ClientDisconnect: _disconnected,
         },
         lifespan=lifespan,
     )
@@ -83,36 +83,36 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
     return app
 
 
-def _front() -> Route:
-    """`/`: the dashboard for browsers, what this is for programs."""
+def _front_page() -> Route:
+    """`/`: the dashboard for browsers, a description of the API for programs."""
 
     async def front(request: Request) -> Response:
         wants_page = "text/html" in request.headers.get("accept", "")
-        chosen = dashboard.FRONT.endpoint if wants_page else health.about
-        return cast(Response, await chosen(request))
+        handler = dashboard.FRONT.endpoint if wants_page else health.about
+        return cast(Response, await handler(request))
 
     return Route("/", front, methods=["GET"])
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _request_error(_: Request, error: Exception) -> Response:
     return errors.error_response(cast(RequestError, error))
 
 
-async def _store_failed(request: Request, error: Exception) -> Response:
+async def _store_error(request: Request, error: Exception) -> Response:
     relay: Relay = request.app.state.relay
-    relay.telemetry.log.error("a request came to nothing: %s", error)
+    relay.telemetry.log.error("a request failed and gets 503: %s", error)
     return errors.error_response(Unavailable("store_unavailable", f"{error}; nothing was done, try again later"))
 
 
-async def _not_routed(request: Request, error: Exception) -> Response:
+async def _routing_error(request: Request, error: Exception) -> Response:
     error = cast(HTTPException, error)
     if error.status_code == 405:
         allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
-        wrong = MethodNotAllowed("method_not_allowed", f"this path takes {allowed}")
-        return errors.error_response(wrong, {"allow": allowed})
+        refusal = MethodNotAllowed("method_not_allowed", f"this path takes {allowed}")
+        return errors.error_response(refusal, {"allow": allowed})
     return errors.error_response(NotFound("unknown_path", errors.UNKNOWN_PATH))
 
 
-async def _gone(_: Request, __: Exception) -> Response:
-    """The client hung up in the middle of its request: nobody reads this."""
+async def _disconnected(_: Request, __: Exception) -> Response:
+    """The client disconnected during its request: nobody reads this response."""
     return Response(status_code=400)

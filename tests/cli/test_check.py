@@ -132,6 +132,10 @@ def test_an_address_that_others_reach(tmp_path: Path) -> None:
     assert line(check(tmp_path, server=open_to_others), "API keys").startswith(
         "✗ API keys: server.host is open to others"
     )
+    public = {"public_url": "https://relay.example"}
+    assert line(check(tmp_path, server=public), "API keys").startswith(
+        "✗ API keys: server.public_url is set, and there"
+    )
     configured = check(tmp_path, server=open_to_others, security={"api_keys": ["k" * 24]})
     assert line(configured, "API keys") == "✓ API keys: 1; `relay keys list` shows them"
     config = str(tmp_path / "config.yaml")

@@ -154,6 +154,17 @@ def test_keys_can_be_created_beside_a_running_relay(keys: Keys, store_url: str) 
 # --- what a start makes of them --------------------------------------------------------------------------------
 
 
+def test_without_any_key_it_refuses_to_start_with_a_public_url(
+    keys: Keys, tmp_path: Path, logging_restored: None
+) -> None:
+    """A public address leads here from outside, by a proxy that need not say so: exit code 2, and what to do."""
+    keys("list", server={"port": 0, "public_url": "https://relay.example.com"})
+    done = CliRunner().invoke(main, ["serve", "--config", str(tmp_path / "config.yaml")])
+    assert done.exit_code == 2, done.output
+    assert "server.public_url is set, and there is no API key" in done.output
+    assert "relay keys create" in done.output
+
+
 def test_without_any_key_it_refuses_to_listen_to_others(keys: Keys, tmp_path: Path, logging_restored: None) -> None:
     """Exit code 2, and what to do; nothing listens."""
     for host in ("0.0.0.0", "::", "relay.example"):  # noqa: S104

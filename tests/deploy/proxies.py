@@ -298,7 +298,6 @@ async def test_the_path_arrives_as_it_came(recipe: Recipe, tmp_path: Path) -> No
 
 
 @each_path
-@pytest.mark.xfail(strict=True, reason="the relay does not serve below a path of server.public_url yet")
 async def test_the_relay_works_below_a_path(recipe: Recipe, stage: Stage) -> None:
     """Login, pages and what they lead to stay below it."""
     relay = await started(stage, "https://example.com/relay")

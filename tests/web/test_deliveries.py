@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from relay.model import MINUTE, Attempt, DeliveryStatus, EventType
@@ -12,17 +13,20 @@ from relay.store.engine import schema
 from relay.store.engine.database import Tx
 from relay.store.tables import deliveries, endpoints, outbox
 from relay.store.tables.outbox import DeliveryUpdate
+from tests.conftest import Clock
 from tests.make import claim_due
-from tests.web.conftest import Api, assert_refused
+from tests.web.conftest import Api, assert_refused, open_api
 
 DELIVERIES = "/v1/deliveries"
 
 
-async def attempt(api: Api, id: str, status: DeliveryStatus, next_in: int | None = None) -> None:
+async def attempt(
+    api: Api, id: str, status: DeliveryStatus, next_in: int | None = None, reason: str = "answered 500"
+) -> None:
     """What the dispatcher does with a due delivery: claims it, sends it, settles it."""
     now = api.clock()
     outcome = "delivered" if status is DeliveryStatus.DELIVERED else "status"
-    error = None if outcome == "delivered" else "answered 500"
+    error = None if outcome == "delivered" else reason
 
     def work(tx: Tx) -> None:
         [claim] = [claim for claim in claim_due(tx, now, now + MINUTE) if claim.delivery.id == id]
@@ -135,7 +139,7 @@ async def test_deliveries_are_filtered(any_api: Api) -> None:
     assert [row["id"] for row in page["data"] + rest["data"]] == [pending, *ids[::-1]]
 
 
-async def test_a_delivery_that_is_not_there(any_api: Api) -> None:
+async def test_an_unknown_delivery_gets_404(any_api: Api) -> None:
     """Showing and resending it are 404."""
     for id in ("dlv_unknown", "%00", "a" * 3_000):
         assert_refused(await any_api.http.get(f"{DELIVERIES}/{id}"), 404, "delivery_not_found")
@@ -161,7 +165,7 @@ async def test_resending_one(any_api: Api) -> None:
     assert [(one["number"], one["trigger"]) for one in after["attempt_log"]] == [(1, "schedule"), (2, "resend")]
 
 
-async def test_resending_what_waits_sends_it_now(any_api: Api) -> None:
+async def test_resending_a_pending_delivery_sends_it_now(any_api: Api) -> None:
     """A pending delivery does not wait for its schedule any longer; its attempts go on being counted."""
     await any_api.register()
     [id] = await any_api.deliver()
@@ -172,7 +176,7 @@ async def test_resending_what_waits_sends_it_now(any_api: Api) -> None:
         assert (again["next_attempt_at"], again["attempts"]) == ("2024-03-01T12:00:01.000Z", 1)
 
 
-async def test_resending_what_is_under_way_leaves_it(any_api: Api) -> None:
+async def test_resending_leaves_an_attempt_under_way(any_api: Api) -> None:
     """A delivery that is being sent is not sent a second time at once."""
     await any_api.register()
     [id] = await any_api.deliver()
@@ -182,7 +186,7 @@ async def test_resending_what_is_under_way_leaves_it(any_api: Api) -> None:
     assert again["next_attempt_at"] == "2024-03-01T12:01:00.000Z"
 
 
-async def test_resending_to_nobody(api: Api) -> None:
+async def test_resending_to_a_removed_endpoint_is_refused(api: Api) -> None:
     """A disabled endpoint has to be enabled first; one that was removed is gone."""
     id = await failed(api)
     await set_disabled(api, id)
@@ -235,7 +239,7 @@ async def test_resending_step_by_step(any_api: Api) -> None:
     assert [states[id] for id in ids] == ["failed", "failed", "pending", "pending", "pending"]
 
 
-async def test_resending_very_many_holds_nothing_up(any_api: Api) -> None:
+async def test_resending_very_many_blocks_nothing(any_api: Api) -> None:
     """A whole outage is one call, and batch after batch inside: other work is done between them."""
     await failed(any_api)
     columns = ", ".join(column.name for column in schema.deliveries.columns if column.name not in ("id", "event_id"))
@@ -252,7 +256,7 @@ async def test_resending_very_many_holds_nothing_up(any_api: Api) -> None:
     assert meanwhile >= 8
 
 
-async def test_what_was_delivered_can_be_sent_again(any_api: Api) -> None:
+async def test_delivered_ones_can_be_resent(any_api: Api) -> None:
     """Where a receiver lost what it had: only delivered ones, when that is what was asked for."""
     ids = [await failed(any_api, "j1")]
     await any_api.register("j2")
@@ -278,9 +282,37 @@ BAD_RESENDS = [
 ]
 
 
-async def test_what_is_no_resend(api: Api) -> None:
+async def test_malformed_resends_are_refused(api: Api) -> None:
     """A filter that is wrong, or empty by mistake, sends nothing."""
     id = await failed(api)
     for body, code, field in BAD_RESENDS:
         assert_refused(await api.http.post(f"{DELIVERIES}/resend", json=body), 400, code, field)
     assert (await api.get(f"{DELIVERIES}/{id}"))["status"] == "failed"
+
+
+KEYS: dict[str, Any] = {
+    "api_keys": [
+        {"name": name, "key": f"relay_{name}_0123456789abcdef", "scopes": ["register", "read", *more]}
+        for name, more in (("reader", []), ("operator", ["admin"]))
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["the address is not dialled: 10.1.2.3 is private", "no connection: refused; not dialled: fd00::1 is private"],
+)
+async def test_addresses_of_the_inside_are_for_admins(sqlite_url: str, clock: Clock, reason: str) -> None:
+    """Whoever may register and read can't map the operator's network by the errors of their deliveries."""
+    async with open_api(sqlite_url, clock, security=KEYS) as api:
+        reader, operator = ({"Authorization": f"Bearer {key['key']}"} for key in KEYS["api_keys"])
+        api.http.headers.update(operator)
+        await api.register()
+        [id] = await api.deliver()
+        await attempt(api, id, DeliveryStatus.FAILED, reason=reason)
+        for path in (DELIVERIES, f"{DELIVERIES}/{id}", "/v1/jobs/j1"):
+            shown = await api.http.get(path, headers=reader)
+            assert shown.status_code == 200
+            assert reason.rpartition(": ")[2] not in shown.text
+            assert "a key with the scope admin sees the address" in shown.text
+            assert reason in (await api.http.get(path, headers=operator)).text

@@ -38,7 +38,7 @@ async def poll(api: Api, job_id: str = "j1") -> None:
     await api.relay.store.write(work)
 
 
-async def test_a_job_is_told_in_full(any_api: Api) -> None:
+async def test_a_job_is_shown_in_full(any_api: Api) -> None:
     """Exec's job unchanged, polls spent and planned, who waits, what was sent, and the latest polls."""
     made = await any_api.register()
     await poll(any_api)
@@ -109,7 +109,25 @@ async def test_one_job_id_in_two_workspaces(store_url: str, clock: Clock) -> Non
 
 
 @pytest.mark.parametrize("query", [{}, {"workspace": "default"}])
-async def test_a_job_that_nobody_registered(api: Api, query: dict[str, Any]) -> None:
+async def test_an_unregistered_job_gets_404(api: Api, query: dict[str, Any]) -> None:
     """404 says how to have it watched."""
     answer = await api.http.get("/v1/jobs/unknown", params=query)
     assert "register" in assert_refused(answer, 404, "job_not_found")
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "canceled", "succeeded", "completed "])
+async def test_a_status_that_the_relay_does_not_know_is_shown(api: Api, status: str) -> None:
+    """In the list and of the one job; the job is polled on."""
+    await api.register()
+
+    def see(tx: Tx, status: str) -> None:
+        watch = watches.get_for_update(tx, "default", "j1")
+        assert watch is not None
+        watches.save(tx, replace(watch, job=ScenarioJob(id="j1", status=status)))
+
+    await api.relay.store.write(lambda tx: see(tx, status))
+    [listed] = (await api.get("/v1/jobs"))["data"]
+    assert (listed["unknown_status"], listed["state"]) == (status, "active")
+    assert (await api.get("/v1/jobs/j1"))["unknown_status"] == status
+    await api.relay.store.write(lambda tx: see(tx, "processing"))
+    assert "unknown_status" not in await api.get("/v1/jobs/j1")

@@ -14,7 +14,7 @@ from tests.web.conftest import SECRET, Api, assert_refused, open_api
 REGISTRATIONS = "/v1/registrations"
 
 
-async def test_a_registration_is_answered_as_the_design_has_it(any_api: Api) -> None:
+async def test_a_registration_is_created(any_api: Api) -> None:
     """201 with the job, the masked endpoint, its secret, what is heard of, the metadata and the time; and it is due."""
     answer = await any_api.http.post(
         REGISTRATIONS,
@@ -48,7 +48,7 @@ async def test_a_registration_is_answered_as_the_design_has_it(any_api: Api) -> 
     assert await any_api.get(answer.headers["location"]) == made
 
 
-async def test_the_same_again_is_the_same(any_api: Api) -> None:
+async def test_a_repeat_finds_the_same_registration(any_api: Api) -> None:
     """The same job and URL again answer 200 with the same id and without the secret; another job is another."""
     first = await any_api.register("j1")
     again = await any_api.register("j1", 200)
@@ -59,7 +59,7 @@ async def test_the_same_again_is_the_same(any_api: Api) -> None:
     assert other["endpoint"]["id"] == first["endpoint"]["id"]
 
 
-async def test_forty_at_once_are_one(any_api: Api) -> None:
+async def test_concurrent_identical_registrations_create_one(any_api: Api) -> None:
     """Forty equal requests at the same time make one registration; one of them is told so, and of the secret."""
     body = {"job_id": "j1", "callback_url": "https://example.com/callback"}
     answers = await asyncio.gather(*(any_api.http.post(REGISTRATIONS, json=body) for _ in range(40)))
@@ -81,7 +81,7 @@ async def test_an_endpoint_by_id_or_by_name(api: Api) -> None:
     assert for_all["endpoint"] is None
 
 
-async def test_what_belongs_to_a_url_is_kept_with_its_endpoint(api: Api) -> None:
+async def test_options_of_a_url_belong_to_its_endpoint(api: Api) -> None:
     """Format, secret and headers make the endpoint; the secret that came is not another one's."""
     fields: dict[str, Any] = {"format": "zapier", "secret": SECRET, "headers": {"Authorization": "Bearer hidden"}}
     made = await api.register(**fields)
@@ -147,7 +147,7 @@ async def test_withdrawing(any_api: Api) -> None:
     assert (await any_api.register())["id"] != made["id"]
 
 
-async def test_a_registration_that_is_not_there(any_api: Api) -> None:
+async def test_an_unknown_registration_gets_404(any_api: Api) -> None:
     """GET and DELETE of what is no id, or none of a registration, are 404 and never 500."""
     for id in ("reg_unknown", "%00", "a" * 5_000, "ü", "%F0%9F%A6%84", "reg_'--", "..%2f..%2fx"):
         for method in ("GET", "DELETE"):
@@ -155,7 +155,7 @@ async def test_a_registration_that_is_not_there(any_api: Api) -> None:
             assert_refused(answer, 404, "unknown_path" if "%2f" in id else "registration_not_found")
 
 
-async def test_an_ended_job_is_told_at_once(api: Api) -> None:
+async def test_a_late_registration_gets_the_missed_event(api: Api) -> None:
     """A registration of a job that ended is settled, and its delivery is there."""
     await api.register()
     await api.deliver(type=EventType.STARTED)
@@ -167,7 +167,7 @@ async def test_an_ended_job_is_told_at_once(api: Api) -> None:
 # --- batches ---------------------------------------------------------------------------------------------------
 
 
-async def test_a_batch_judges_each_by_itself(api: Api) -> None:
+async def test_each_item_of_a_batch_has_its_own_result(api: Api) -> None:
     """Results come in order; what is wrong is told with its place and does not spoil what is right."""
     await api.register("j1")
     url = "https://example.com/callback"
@@ -198,7 +198,7 @@ async def test_a_batch_judges_each_by_itself(api: Api) -> None:
     assert await api.stored() == {"endpoints": 1, "registrations": 2, "watches": 2}
 
 
-async def test_a_thousand_at_once(api: Api) -> None:
+async def test_a_batch_of_a_thousand(api: Api) -> None:
     """A batch takes a thousand and no more."""
     items = [{"job_id": f"j{number}"} for number in range(1_001)]
     answer = await api.http.post(f"{REGISTRATIONS}/batch", json={"registrations": items})
@@ -276,3 +276,29 @@ async def test_operators_withdraw_registrations_of_any_key(sqlite_url: str, cloc
         made = await api.post(REGISTRATIONS, {"job_id": "j1"}, 201, headers=_as("sales"))
         answer = await api.http.delete(f"{REGISTRATIONS}/{made['id']}", headers=_as(name))
         assert answer.status_code == 204
+
+
+# --- whom they notify ------------------------------------------------------------------------------------------
+
+
+async def test_a_job_of_which_nothing_is_notified(any_api: Api) -> None:
+    """The answer says so, with an Idempotency-Key and in a batch too; once there is a standing endpoint it names it."""
+    body = {"job_id": "j1"}
+
+    async def answers() -> list[Any]:
+        batch = await any_api.post(f"{REGISTRATIONS}/batch", {"registrations": [body, {"job_id": "j2"}]})
+        return [
+            (await any_api.http.post(REGISTRATIONS, json=body)).json(),
+            (await any_api.http.post(REGISTRATIONS, json=body, headers={"Idempotency-Key": f"k{len(named)}"})).json(),
+            *(item["registration"] for item in batch["data"]),
+        ]
+
+    named: list[str] = []
+    for answer in await answers():
+        assert answer["endpoints"] == []
+        assert "nothing is notified" in answer["warning"]
+    named.append((await any_api.make_endpoint())["id"])
+    for answer in await answers():
+        assert (answer["endpoints"], "warning" in answer) == (named, False)
+    own = await any_api.register("j3")
+    assert ("endpoints" in own, "warning" in own) == (False, False)

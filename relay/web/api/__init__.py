@@ -1,1 +1,1 @@
-"""The HTTP API's handlers, one file a resource."""
+"""The HTTP API's handlers, one file for each resource. No handler imports another: they share `core` and below."""

@@ -1,4 +1,4 @@
-"""Deliveries: did it go out, and if not, why; and sending again."""
+"""Deliveries: their status, their attempts, and resending."""
 
 from dataclasses import replace
 
@@ -23,20 +23,22 @@ async def list_deliveries(call: RequestContext, query: DeliveriesQuery) -> Respo
     """List deliveries, newest first."""
 
     def work(tx: Tx) -> DeliveryList:
-        found, cursor = deliveries.page(tx, query.page, _filter(tx, query, query.status))
-        known = endpoints.get_many(tx, {item.endpoint_id for item in found})
-        return DeliveryList(data=[presenters.delivery(item, known) for item in found], next_cursor=cursor)
+        rows, cursor = deliveries.page(tx, query.page, _filter(tx, query, query.status))
+        related = endpoints.get_many(tx, {item.endpoint_id for item in rows})
+        return DeliveryList(
+            data=[presenters.delivery(item, related, call.caller.is_admin) for item in rows], next_cursor=cursor
+        )
 
     return json_response(200, await call.relay.store.read(work))
 
 
 @api_route("GET", "/v1/deliveries/{id}", scope="read", tag="deliveries", answers={200: DeliveryDetail}, refusals=(404,))
 async def get_delivery(call: RequestContext, id: str) -> Response:
-    """Show one delivery, with what was sent and every attempt."""
+    """Show one delivery, with its body and every attempt."""
 
     def work(tx: Tx) -> DeliveryDetail:
-        found, known = _known(tx, id)
-        return presenters.delivery_detail(found, known, deliveries.attempts_of(tx, id))
+        delivery, related = _find(tx, id)
+        return presenters.delivery_detail(delivery, related, deliveries.attempts_of(tx, id), call.caller.is_admin)
 
     return json_response(200, await call.relay.store.read(work))
 
@@ -52,19 +54,19 @@ async def get_delivery(call: RequestContext, id: str) -> Response:
 async def resend_delivery(call: RequestContext, id: str) -> Response:
     """Send one delivery again.
 
-    The schedule starts anew; one that waits for its next attempt is sent now. Body and webhook-id stay, so that a
-    receiver that had it can tell.
+    The retry schedule starts again; a pending delivery is sent now. Body and webhook-id stay the same, so that the
+    receiver can recognise a repetition.
     """
 
     def work(tx: Tx) -> DeliveryResponse:
-        found, known = _known(tx, id)
-        _require_enabled_endpoint(known.get(found.endpoint_id))
+        delivery, related = _find(tx, id)
+        _require_enabled_endpoint(related.get(delivery.endpoint_id))
         deliveries.resend_or_retry_now(tx, id, call.now)
-        return presenters.delivery(deliveries.get(tx, id) or found, known)
+        return presenters.delivery(deliveries.get(tx, id) or delivery, related, call.caller.is_admin)
 
-    answer = await call.relay.store.write(work)
+    response = await call.relay.store.write(work)
     call.relay.wake()
-    return json_response(202, answer)
+    return json_response(202, response)
 
 
 @api_route(
@@ -78,10 +80,10 @@ async def resend_delivery(call: RequestContext, id: str) -> Response:
 async def resend_deliveries(call: RequestContext, body: ResendRequest) -> Response:
     """Send all failed deliveries of a filter again.
 
-    After an outage. With `dry_run` they are only counted (200). They are laid out in time, so that what happens
-    meanwhile does not wait behind them; deliveries of disabled endpoints are left alone. For very many, ask again with
-    `limit` and `ended_by` (the `as_of` of the first answer) until `remaining` is 0: what fails again meanwhile is not
-    taken up once more. A request that was broken off is taken up by repeating it.
+    For use after an outage. `dry_run` only counts them (200). They are spread over time, so that new deliveries do not
+    wait for them; deliveries of disabled endpoints are skipped. For very many, repeat the request with `limit` and
+    `ended_by` (the `as_of` of the first response) until `remaining` is 0: deliveries that fail again in the meantime
+    are not included. A request that was interrupted continues if it is repeated.
     """
     as_of = call.now if body.ended_by is None else body.ended_by
 
@@ -109,21 +111,21 @@ async def resend_deliveries(call: RequestContext, body: ResendRequest) -> Respon
 OPERATIONS = (list_deliveries, resend_deliveries, get_delivery, resend_delivery)
 
 
-def _filter(tx: Tx, asked: DeliveriesQuery | ResendRequest, status: DeliveryStatus | None) -> DeliveryFilter:
+def _filter(tx: Tx, query: DeliveriesQuery | ResendRequest, status: DeliveryStatus | None) -> DeliveryFilter:
     return DeliveryFilter(
         status=status,
-        job_id=asked.job_id,
-        endpoint_id=path_params.endpoint_id(tx, asked.endpoint),
-        since=asked.since,
-        until=asked.until,
+        job_id=query.job_id,
+        endpoint_id=path_params.endpoint_id(tx, query.endpoint),
+        since=query.since,
+        until=query.until,
     )
 
 
-def _known(tx: Tx, id: str) -> tuple[Delivery, dict[str, Endpoint]]:
-    found = deliveries.get(tx, path_params.parse_id(id, "delivery"))
-    if found is None:
+def _find(tx: Tx, id: str) -> tuple[Delivery, dict[str, Endpoint]]:
+    delivery = deliveries.get(tx, path_params.parse_id(id, "delivery"))
+    if delivery is None:
         raise NotFound("delivery_not_found", "there is no delivery with this id")
-    return found, endpoints.get_many(tx, [found.endpoint_id])
+    return delivery, endpoints.get_many(tx, [delivery.endpoint_id])
 
 
 def _require_enabled_endpoint(endpoint: Endpoint | None) -> None:

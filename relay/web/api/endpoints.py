@@ -1,4 +1,4 @@
-"""Endpoints over HTTP."""
+"""Endpoints: create, list, change, test, rotate, enable, disable."""
 
 from starlette.responses import Response
 
@@ -31,20 +31,22 @@ _TAG = "endpoints"
     headers=idempotency.OPENAPI_HEADER,
 )
 async def create_endpoint(call: RequestContext, body: EndpointRequest) -> Response:
-    """Make a standing endpoint.
+    """Create a standing endpoint.
 
-    It hears of every job from now on. Also the subscribe call of REST Hooks. The same again gives 200 and the endpoint
-    that is there, without its secret.
+    It is notified of every job from now on. This is also the subscribe call of REST Hooks. The same request again gets
+    200 and the existing endpoint, without its secret.
     """
     events = tuple(body.events or FINAL_EVENTS)
-    wanted = spec.EndpointSpec(_url(body), body.format, events, body.secret, body.headers, body.signing, body.template)
-    checked = spec.validate(wanted, call.relay.rules, "url" if body.url else "hookUrl")
+    endpoint_spec = spec.EndpointSpec(
+        _url(body), body.format, events, body.secret, body.headers, body.signing, body.template
+    )
+    checked = spec.validate(endpoint_spec, call.relay.rules, "url" if body.url else "hookUrl")
 
     def create(tx: Tx) -> StoredResult:
-        made, is_new = standing.create(tx, body.name, checked, call.now)
-        told = _secret(made) if is_new else {}
-        answer = presenters.endpoint(made, **told).model_dump(mode="json", exclude_unset=True)
-        return StoredResult(201 if is_new else 200, answer, f"/v1/endpoints/{made.id}")
+        endpoint, is_new = standing.create(tx, body.name, checked, call.now)
+        secret = _secret(endpoint) if is_new else {}
+        answer = presenters.endpoint(endpoint, **secret).model_dump(mode="json", exclude_unset=True)
+        return StoredResult(201 if is_new else 200, answer, f"/v1/endpoints/{endpoint.id}")
 
     return (await idempotency.run_idempotent(call, create)).response(call)
 
@@ -53,7 +55,7 @@ async def create_endpoint(call: RequestContext, body: EndpointRequest) -> Respon
 async def list_endpoints(call: RequestContext, query: EndpointsQuery) -> Response:
     """List endpoints.
 
-    Newest first; standing ones, and those that registrations made.
+    Newest first; standing ones, and those that registrations created.
     """
     rows, cursor = await call.relay.store.read(lambda tx: endpoints.page(tx, query.page, query.kind))
     return json_response(200, EndpointList(data=[presenters.endpoint(row) for row in rows], next_cursor=cursor))
@@ -71,10 +73,10 @@ async def get_endpoint(call: RequestContext, id: str) -> Response:
 async def change_endpoint(call: RequestContext, body: EndpointChange, id: str) -> Response:
     """Change an endpoint.
 
-    What is left out stays. A format that was chosen by the URL is chosen again for another URL. Endpoints of the
+    Omitted fields stay the same. A format that the URL chose is chosen again for another URL. Endpoints of the
     configuration are changed there.
     """
-    wish = EndpointPatch(
+    patch = EndpointPatch(
         name=body.name,
         url=body.url,
         format=body.format,
@@ -82,9 +84,9 @@ async def change_endpoint(call: RequestContext, body: EndpointChange, id: str) -
         headers=body.headers,
         template=body.template,
     )
-    if wish == EndpointPatch():
+    if patch == EndpointPatch():
         raise ValidationFailed("missing_field", f"say what to change: {', '.join(EndpointChange.model_fields)}")
-    changed = await call.relay.store.write(lambda tx: standing.update(tx, _get(tx, id), wish, call.relay.rules))
+    changed = await call.relay.store.write(lambda tx: standing.update(tx, _get(tx, id), patch, call.relay.rules))
     return json_response(200, presenters.endpoint(changed))
 
 
@@ -104,10 +106,10 @@ async def remove_endpoint(call: RequestContext, id: str) -> Response:
 async def test_endpoint(call: RequestContext, id: str) -> Response:
     """Send a sample event.
 
-    Now and once, signed as any other; the answer is the attempt, whatever came of it. Nothing is stored.
+    Once and now, signed like any other; the response is the attempt, successful or not. Nothing is stored.
     """
-    found = await call.relay.store.read(lambda tx: _get(tx, id))
-    return json_response(200, presenters.attempt(await call.relay.send_test(found, call.now)))
+    endpoint = await call.relay.store.read(lambda tx: _get(tx, id))
+    return json_response(200, presenters.attempt(await call.relay.send_test(endpoint, call.now), call.caller.is_admin))
 
 
 @api_route(
@@ -122,7 +124,7 @@ async def test_endpoint(call: RequestContext, id: str) -> Response:
 async def rotate_secret(call: RequestContext, body: RotateRequest, id: str) -> Response:
     """Give an endpoint a new secret.
 
-    The answer is the only one that shows it. The old one signs too for 24 hours.
+    Only this response shows it. The old secret signs too for 24 hours.
     """
 
     def rotate(tx: Tx) -> Endpoint:
@@ -138,7 +140,7 @@ async def rotate_secret(call: RequestContext, body: RotateRequest, id: str) -> R
 async def enable_endpoint(call: RequestContext, id: str) -> Response:
     """Enable a disabled endpoint.
 
-    What was held for it is sent now.
+    Its held deliveries are sent now.
     """
     enabled, released = await call.relay.enable_endpoint(path_params.parse_id(id, "endpoint"), call.now)
     return json_response(200, presenters.endpoint(enabled, released=released))
@@ -150,7 +152,7 @@ async def enable_endpoint(call: RequestContext, id: str) -> Response:
 async def disable_endpoint(call: RequestContext, id: str) -> Response:
     """Disable an endpoint.
 
-    What is for it is held until it is enabled again. One that is disabled already keeps its time and reason.
+    Its deliveries are held until it is enabled again. A disabled endpoint keeps its time and reason.
     """
     disabled = await call.relay.disable_endpoint(path_params.parse_id(id, "endpoint"), call.now)
     return json_response(200, presenters.endpoint(disabled))
@@ -158,13 +160,13 @@ async def disable_endpoint(call: RequestContext, id: str) -> Response:
 
 @api_route("GET", "/v1/endpoints/{id}/public-keys", scope=None, tag=_TAG, answers={200: PublicKeys}, refusals=(404,))
 async def list_public_keys(call: RequestContext, id: str) -> Response:
-    """Give the public keys of an endpoint.
+    """Return the public keys of an endpoint.
 
-    For everybody: they verify what the endpoint is sent, and nothing can be signed with them. The newest first; while a
-    key rotates, the old one too. None where the endpoint signs with a shared secret.
+    Without an API key: they verify notifications of the endpoint and sign nothing. The newest first; during a rotation
+    the old one too. The list is empty if the endpoint signs with a shared secret.
     """
-    found = await call.relay.store.read(lambda tx: _get(tx, id))
-    valid = [secret.value for secret in found.secrets if secret.until is None or call.now < secret.until]
+    endpoint = await call.relay.store.read(lambda tx: _get(tx, id))
+    valid = [secret.value for secret in endpoint.secrets if secret.until is None or call.now < secret.until]
     keys = [key for key in map(standard_webhooks.public_key_of, valid) if key is not None]
     return json_response(200, PublicKeys(public_keys=keys))
 
@@ -196,9 +198,9 @@ def _url(body: EndpointRequest) -> str:
     return url
 
 
-def _secret(made: Endpoint) -> dict[str, str]:
-    """The secret, where the subscriber has to have it."""
-    secret = standard_webhooks.secret_to_show(made.secrets[0].value)
+def _secret(endpoint: Endpoint) -> dict[str, str]:
+    """The secret, if the subscriber needs it to verify."""
+    secret = standard_webhooks.secret_to_show(endpoint.secrets[0].value)
     return {"secret": secret} if secret else {}
 
 

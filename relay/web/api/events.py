@@ -1,4 +1,4 @@
-"""Events: what became of jobs, in the shape that a subscriber is sent it."""
+"""Events of jobs, in the format of a subscriber."""
 
 import json
 
@@ -17,20 +17,20 @@ from relay.web.schemas.responses import EventList, EventResponse
 async def list_events(call: RequestContext, query: EventsQuery) -> Response:
     """List events, newest first.
 
-    Each with the body that a standing endpoint of the given `format` is sent: also the list call of REST Hooks, whose
-    samples have to look like what is sent later.
+    Each with the body that a standing endpoint of the given `format` gets. This is also the list call of REST Hooks,
+    whose samples have the same shape as later notifications.
     """
     workspace = path_params.workspace_from_query(query.workspace, call.relay.clients)
-    found, cursor = await call.relay.store.read(
+    rows, cursor = await call.relay.store.read(
         lambda tx: events.page(tx, query.page, query.type, query.job_id, workspace)
     )
-    return json_response(200, EventList(data=[_shown(event, query.format) for event in found], next_cursor=cursor))
+    return json_response(200, EventList(data=[_response(event, query.format) for event in rows], next_cursor=cursor))
 
 
 OPERATIONS = (list_events,)
 
 
-def _shown(event: Event, format: str) -> EventResponse:
-    same = ("id", "type", "workspace", "job_id", "occurred_at", "created_at")
+def _response(event: Event, format: str) -> EventResponse:
+    names = ("id", "type", "workspace", "job_id", "occurred_at", "created_at")
     body = json.loads(formats.render(format, event, None))
-    return EventResponse(**{name: getattr(event, name) for name in same}, body=body)
+    return EventResponse(**{name: getattr(event, name) for name in names}, body=body)

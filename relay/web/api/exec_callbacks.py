@@ -1,4 +1,4 @@
-"""Exec's own callback comes in here; and where people find the address to give to Exec."""
+"""Exec's own callback, and the callback URL to give to Exec."""
 
 import json
 from typing import Any
@@ -23,24 +23,24 @@ _TAG = "exec"
 
 
 class HintResponse(ResponseModel):
-    """What becomes of a callback of Exec's."""
+    """The effect of a callback from Exec."""
 
     job_id: str
     poll_scheduled: bool = Field(
-        description="whether a poll of Exec will confirm it; false where there is nothing to learn"
+        description="whether a poll of Exec will confirm it; false if the job has ended or is not registered"
     )
 
 
 class CallbackResponse(ResponseModel):
-    """Where Exec's own callbacks of a workspace go."""
+    """The callback URL of a workspace, for Exec's own callbacks."""
 
     workspace: str
     callback_url: str | None = Field(
         description="the callback_url for Exec's create-job call; null without server.public_url. Keep it secret"
     )
     path: str = Field(description="the same without the relay's address")
-    old_token_valid_until: Time | None = Field(description="how long the URL before the last rotation works too")
-    last_callback_at: Time | None = Field(description="about when a callback came last; null: none did yet")
+    old_token_valid_until: Time | None = Field(description="until when the URL before the last rotation works too")
+    last_callback_at: Time | None = Field(description="about when the last callback arrived; null: none so far")
     text: str = Field(description="what to do with it")
 
 
@@ -54,16 +54,16 @@ class CallbackResponse(ResponseModel):
     reads=ExecCallback,
 )
 async def receive_exec_callback(call: RequestContext, token: str) -> Response:
-    """Take Exec's own callback.
+    """Receive Exec's own callback.
 
-    It is a hint and never trusted: one poll of Exec confirms it, at the front of the queue. Its only authority is the
-    token in the path; no API key is asked for. What it says beside the job's id is not read.
+    It is a hint and never trusted: one poll of Exec confirms it, at the front of the queue. It needs no API key, only
+    the token in the path. Only the job's id is read.
     """
     hash = api_keys.hash_api_key(token)
     wait = call.limits.begin_attempt(call.request, hash)
-    known = call.relay.clients
-    found = await call.relay.store.read(lambda tx: exec_callback_tokens.find_token(tx, token, call.now, known))
-    if found is None:
+    workspaces = call.relay.clients
+    row = await call.relay.store.read(lambda tx: exec_callback_tokens.find_token(tx, token, call.now, workspaces))
+    if row is None:
         call.limits.record_failure(call.request, wait)  # guard: callback-guesses
         raise NotFound("unknown_path", errors.UNKNOWN_PATH)  # guard: callback-token
     call.limits.record_success(call.request, hash)
@@ -71,17 +71,17 @@ async def receive_exec_callback(call: RequestContext, token: str) -> Response:
     job_id = _parse_job_id(await request_parsing.read_body(call.request))
 
     def hint(tx: Tx) -> Hint:
-        exec_callback_tokens.record_callback(tx, found, call.now)
-        return registration.handle_callback_hint(tx, found.workspace, job_id, call.now)
+        exec_callback_tokens.record_callback(tx, row, call.now)
+        return registration.handle_callback_hint(tx, row.workspace, job_id, call.now)
 
-    said = await call.relay.store.write(hint)
-    call.relay.telemetry.exec_callback_received(found.workspace, said.value)
-    if said is Hint.THROTTLED:
+    effect = await call.relay.store.write(hint)
+    call.relay.telemetry.exec_callback_received(row.workspace, effect.value)
+    if effect is Hint.THROTTLED:
         text = "too many callbacks named jobs that Exec does not know; register this job"
         raise TooManyRequests("too_many_unknown_jobs", text, DAY)
-    if said is Hint.ACCEPTED:
+    if effect is Hint.ACCEPTED:
         call.relay.wake()
-    return json_response(202, HintResponse(job_id=job_id, poll_scheduled=said is Hint.ACCEPTED))
+    return json_response(202, HintResponse(job_id=job_id, poll_scheduled=effect is Hint.ACCEPTED))
 
 
 @api_route(
@@ -93,13 +93,14 @@ async def receive_exec_callback(call: RequestContext, token: str) -> Response:
     refusals=(404,),
 )
 async def get_exec_callback(call: RequestContext, workspace: str) -> Response:
-    """Show what to give to Exec's create-job call, so that Exec itself says when a job ends.
+    """Show the callback URL for Exec's create-job call, with which Exec reports the end of a job.
 
-    Keep it as you would keep a password: whoever has the URL can make the relay poll jobs.
+    Keep it secret like a password: anybody with the URL can make the relay poll jobs.
     """
     name = path_params.workspace_from_path(workspace, call.relay.clients)
     return json_response(
-        200, _shown(call, await call.relay.store.write(lambda tx: exec_callback_tokens.get_or_create_token(tx, name)))
+        200,
+        _response(call, await call.relay.store.write(lambda tx: exec_callback_tokens.get_or_create_token(tx, name))),
     )
 
 
@@ -112,21 +113,21 @@ async def get_exec_callback(call: RequestContext, workspace: str) -> Response:
     refusals=(404,),
 )
 async def rotate_exec_callback(call: RequestContext, workspace: str) -> Response:
-    """Make a new URL for Exec's callbacks.
+    """Create a new URL for Exec's callbacks.
 
-    The one until now works for another 24 hours, for the jobs that were made with it; rotate twice to end it at once.
+    The old one works for another 24 hours, for jobs created with it; rotate twice to end it at once.
     """
     name = path_params.workspace_from_path(workspace, call.relay.clients)
     return json_response(
         200,
-        _shown(call, await call.relay.store.write(lambda tx: exec_callback_tokens.rotate_token(tx, name, call.now))),
+        _response(call, await call.relay.store.write(lambda tx: exec_callback_tokens.rotate_token(tx, name, call.now))),
     )
 
 
 OPERATIONS = (receive_exec_callback, get_exec_callback, rotate_exec_callback)
 
 
-def _shown(call: RequestContext, token: CallbackToken) -> CallbackResponse:
+def _response(call: RequestContext, token: CallbackToken) -> CallbackResponse:
     url = exec_callback_tokens.url_of(token, call.relay.config.server.public_url)
     still = (
         token.old_token_valid_until
@@ -154,21 +155,21 @@ _NO_PUBLIC_URL = (
 
 
 def _parse_job_id(body: bytes) -> str:
-    """The id of the job that a callback is about: `id`, as Exec's job has it, or one under a name close to it.
+    """The job id of a callback: `id` as in Exec's job, or a similar name.
 
-    Exec's page says only that the body mirrors the job, so it is read with patience. Raises Invalid where there is no
-    job id: without one there is nothing to poll.
+    Exec's page says only that the body mirrors the job, so parsing is lenient. Raises ValidationFailed without a job
+    id: there is nothing to poll.
     """
     try:
-        said: Any = json.loads(body)
+        value: Any = json.loads(body)
     except (ValueError, RecursionError):
         raise ValidationFailed("invalid_json", "the body is not JSON; Exec sends the job as JSON") from None
-    whole = said if isinstance(said, dict) else {}
-    for place in (whole, whole.get("job"), whole.get("data")):
+    body_object = value if isinstance(value, dict) else {}
+    for parent in (body_object, body_object.get("job"), body_object.get("data")):
         for name in ("id", "job_id"):
-            found = place.get(name) if isinstance(place, dict) else None
-            if isinstance(found, str) and JOB_ID.fullmatch(found):
-                return found
+            job_id = parent.get(name) if isinstance(parent, dict) else None
+            if isinstance(job_id, str) and JOB_ID.fullmatch(job_id):
+                return job_id
     raise ValidationFailed(
         "invalid_job_id", "the body names no job; its id stands in the field id, as Exec sends it", "id"
     )

@@ -1,4 +1,4 @@
-"""For operators: alive, able to work, metrics, and where to go from here."""
+"""For operators and machines: health, readiness, metrics, and the API's description."""
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
@@ -12,7 +12,7 @@ from relay.web.schemas.responses import About, CheckResponse, Health, ReadinessR
 
 @api_route("GET", "/", scope=None, tag="ops", answers={200: About})
 async def about(call: RequestContext) -> Response:
-    """Say what this is."""
+    """Describe this service."""
     links = {"api": "/openapi.json", "health": "/healthz", "readiness": "/readyz", "metrics": "/metrics"}
     links = {name: with_base_path(call.request, path) for name, path in links.items()}
     return json_response(200, About(name="exec-relay", version=__version__, links=links))
@@ -20,7 +20,7 @@ async def about(call: RequestContext) -> Response:
 
 @api_route("GET", "/healthz", scope=None, tag="ops", answers={200: Health})
 async def health(call: RequestContext) -> Response:
-    """Say that the process is alive."""
+    """Report that the process is alive."""
     return json_response(200, Health(status="ok"))
 
 
@@ -33,20 +33,20 @@ async def health(call: RequestContext) -> Response:
     refusals=(400,),
 )
 async def readiness(call: RequestContext, query: ReadinessQuery) -> Response:
-    """Say whether the relay can do its work, and where not, why.
+    """Report whether the relay can do its work, and why if not.
 
-    For whatever sends requests here, or restarts what is ill: `?exclude=exec`. While Exec refuses a key, jobs can be
-    registered all the same, and no restart helps.
+    Load balancers and restarters use `?exclude=exec`: while Exec refuses a key, jobs can still be registered, and no
+    restart helps.
     """
-    found = (await call.relay.readiness()).excluding(query.exclude)
-    checks = [CheckResponse(name=check.name, ok=check.ok, text=check.text) for check in found.checks]
-    status = "ready" if found.ready else "not_ready"
-    return json_response(200 if found.ready else 503, ReadinessResponse(status=status, checks=checks))
+    state = (await call.relay.readiness()).excluding(query.exclude)
+    checks = [CheckResponse(name=check.name, ok=check.ok, text=check.text) for check in state.checks]
+    status = "ready" if state.ready else "not_ready"
+    return json_response(200 if state.ready else 503, ReadinessResponse(status=status, checks=checks))
 
 
 @api_route("GET", "/metrics", scope="read", tag="ops", answers={200: "Metrics in Prometheus' text format."})
 async def metrics(call: RequestContext) -> Response:
-    """Give all metrics in Prometheus' text format."""
+    """Return all metrics in Prometheus' text format."""
     return Response(await call.relay.render_metrics(), headers={"content-type": CONTENT_TYPE_LATEST})
 
 

@@ -1,4 +1,4 @@
-"""Jobs: what the relay knows of them. Asking costs Exec nothing."""
+"""Jobs as the relay knows them. These calls cost no request to Exec."""
 
 from typing import Any
 
@@ -25,11 +25,13 @@ from relay.web.schemas.workspaces import BudgetResponse, DurationsResponse
 
 
 class JobDetail(JobResponse):
-    """A job with who waits for it, what was sent, its latest polls, and what is left for more."""
+    """A job with its registrations, deliveries and latest polls, and the polls left for it."""
 
-    held_until: Time | None = Field(description="the next poll, though due by then, is not made before this")
+    held_until: Time | None = Field(description="the next poll is due, and waits until this time")
     hold_reason: str | None
-    budget: BudgetResponse | None = Field(description="polls left in the workspace; null where it is no longer known")
+    budget: BudgetResponse | None = Field(
+        description="polls left in the workspace; null if the workspace is no longer configured"
+    )
     durations: DurationsResponse | None
     registrations: list[RegistrationResponse]
     deliveries: list[DeliveryResponse]
@@ -38,12 +40,12 @@ class JobDetail(JobResponse):
 
 @api_route("GET", "/v1/jobs", scope="read", tag="jobs", answers={200: JobList}, refusals=(400,))
 async def list_jobs(call: RequestContext, query: JobsQuery) -> Response:
-    """List jobs, those watched last first."""
+    """List jobs, newest first."""
     workspace = path_params.workspace_from_query(query.workspace, call.relay.clients)
 
     def work(tx: Tx) -> JobList:
-        found, cursor = watches.page(tx, query.page, query.state, workspace)
-        return JobList(data=[presenters.job(watch) for watch in found], next_cursor=cursor)
+        rows, cursor = watches.page(tx, query.page, query.state, workspace)
+        return JobList(data=[presenters.job(watch) for watch in rows], next_cursor=cursor)
 
     return json_response(200, await call.relay.store.read(work))
 
@@ -52,36 +54,38 @@ async def list_jobs(call: RequestContext, query: JobsQuery) -> Response:
 async def get_job(call: RequestContext, job_id: str, query: WorkspaceQuery) -> Response:
     """Show one job.
 
-    Exec's job as last seen, the polls spent and planned, who waits for it, and what was sent.
+    Exec's job as last polled, polls made and planned, registrations and deliveries.
     """
-    named = path_params.job_id(job_id)
+    id = path_params.job_id(job_id)
     workspace = path_params.workspace_from_query(query.workspace, call.relay.clients)
 
     def work(tx: Tx) -> JobDetail:
-        found = load_job_history(tx, named, workspace)
+        history = load_job_history(tx, id, workspace)
         return JobDetail(
-            **presenters.job_fields(found.watch),
-            **_next_poll_outlook(call, tx, found.watch),
-            registrations=[presenters.registration(item, found.endpoints) for item in found.registrations],
-            deliveries=[presenters.delivery(item, found.endpoints) for item in found.deliveries],
-            history=[PollResponse(**poll) for poll in found.polls],
+            **presenters.job_fields(history.watch),
+            **_next_poll_outlook(call, tx, history.watch),
+            registrations=[presenters.registration(item, history.endpoints) for item in history.registrations],
+            deliveries=[
+                presenters.delivery(item, history.endpoints, call.caller.is_admin) for item in history.deliveries
+            ],
+            history=[PollResponse(**poll) for poll in history.polls],
         )
 
     return json_response(200, await call.relay.store.read(work))
 
 
 def _next_poll_outlook(call: RequestContext, tx: Tx, watch: Watch) -> dict[str, Any]:
-    """What the next poll depends on, beside its plan."""
+    """Budget and durations of the workspace, and until when and why it holds the next poll."""
     if watch.workspace not in call.relay.clients:
         return {"held_until": None, "hold_reason": None, "budget": None, "durations": None}
-    found = call.relay.workspace_status(tx, watch.workspace, call.now)
-    held = watch.next_poll_at is not None and found.opens_at > max(call.now, watch.next_poll_at)
-    because = found.pause_reason or "the workspace's requests are used up until then"
+    status = call.relay.workspace_status(tx, watch.workspace, call.now)
+    held = watch.next_poll_at is not None and status.opens_at > max(call.now, watch.next_poll_at)
+    reason = status.pause_reason or "the workspace's requests are used up until then"
     return {
-        "held_until": found.opens_at if held else None,
-        "hold_reason": because if held else None,
-        "budget": workspaces.budget_of(found),
-        "durations": workspaces.durations_of(found),
+        "held_until": status.opens_at if held else None,
+        "hold_reason": reason if held else None,
+        "budget": workspaces.budget_of(status),
+        "durations": workspaces.durations_of(status),
     }
 
 

@@ -1,4 +1,4 @@
-"""Workspaces: what is left of Exec's requests, and what was learned of its jobs. Asking costs Exec nothing."""
+"""Workspaces: polls left, learned durations of jobs, pauses. These calls cost no request to Exec."""
 
 from starlette.responses import Response
 
@@ -12,10 +12,10 @@ from relay.web.schemas.workspaces import WorkspaceList, WorkspaceResponse
 async def list_workspaces(call: RequestContext) -> Response:
     """List the workspaces.
 
-    Polls left in both of Exec's windows, the learned durations, and why one waits.
+    Polls left in both of Exec's windows, the learned durations, and why a workspace is paused.
     """
-    found, strategy = await call.relay.workspace_statuses(), call.relay.config.polling.strategy
-    return json_response(200, WorkspaceList(data=[workspaces.workspace(*one, strategy) for one in found]))
+    statuses, strategy = await call.relay.workspace_statuses(), call.relay.config.polling.strategy
+    return json_response(200, WorkspaceList(data=[workspaces.workspace(*status, strategy) for status in statuses]))
 
 
 @api_route(
@@ -29,8 +29,8 @@ async def list_workspaces(call: RequestContext) -> Response:
 async def get_workspace(call: RequestContext, workspace: str) -> Response:
     """Show one workspace."""
     name = path_params.workspace_from_path(workspace, call.relay.clients)
-    [found] = [one for one in await call.relay.workspace_statuses() if one[0].name == name]
-    return json_response(200, workspaces.workspace(*found, call.relay.config.polling.strategy))
+    [status] = [status for status in await call.relay.workspace_statuses() if status[0].name == name]
+    return json_response(200, workspaces.workspace(*status, call.relay.config.polling.strategy))
 
 
 OPERATIONS = (list_workspaces, get_workspace)

@@ -1,1 +1,1 @@
-"""What every handler uses: routes, authentication, errors, request parsing, idempotency."""
+"""What every handler needs: routes, authentication, errors, request parsing, idempotency."""

@@ -1,4 +1,4 @@
-"""Who may use the API: bearer keys, known by their hash."""
+"""Authentication of API requests: bearer keys, known by their hash."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +12,9 @@ from relay.web.core import public_url
 from relay.web.core.errors import Forbidden, Unauthenticated
 from relay.web.core.rate_limits import RequestLimits
 
-FORWARDING = frozenset("forwarded via x-forwarded-for x-forwarded-host x-forwarded-proto x-real-ip".split())
-"""What a proxy adds to a request that it hands on."""
+FORWARDING = frozenset("forwarded via x-real-ip x-client-ip true-client-ip cdn-loop x-original-url".split())
+FORWARDING_PREFIXES = ("x-forwarded", "x-envoy-", "x-amzn-", "cf-", "fly-", "tailscale-")
+"""Names of headers that proxies add to a request."""
 
 _ADVICE = "make a key with `relay keys create`"
 
@@ -25,6 +26,11 @@ class Caller:
     name: str = ""
     """The key's name; "" for a call that needs no key, and for a relay without keys."""
     scopes: Sequence[Scope] = ()
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the caller may see what is inside the operator's network."""
+        return "admin" in self.scopes
 
     @property
     def may_see_all(self) -> bool:
@@ -52,6 +58,7 @@ async def authorise(request: Request, scope: Scope | None) -> Caller:
 
 
 def bearer(headers: Headers) -> str:
+    """The key of the Authorization header. Raises Unauthenticated without one."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated("invalid_api_key", "an API key is missing; send it as Authorization: Bearer YOUR_KEY")
@@ -59,12 +66,12 @@ def bearer(headers: Headers) -> str:
 
 
 async def authenticate(request: Request, token: str) -> ApiKey:
-    """The key with this text. Raises Unauthenticated, and TooMany where too many wrong ones came before it."""
+    """The API key with this text. Raises Unauthenticated, and TooManyRequests after too many unknown keys."""
     relay: Relay = request.app.state.relay
     limits: RequestLimits = request.app.state.limits
     hash = hash_api_key(token)
     wait = limits.begin_attempt(request, hash)
-    if (key := await find_key(relay, hash)) is None:
+    if (key := await find_key(relay, hash)) is None:  # guard: known-client
         limits.record_failure(request, wait)
         raise Unauthenticated("invalid_api_key", "this API key is not known here; is it complete, and for this relay?")
     limits.record_success(request, hash)
@@ -72,7 +79,7 @@ async def authenticate(request: Request, token: str) -> ApiKey:
 
 
 async def find_key(relay: Relay, hash: str) -> ApiKey | None:
-    """The key with this hash, of the configuration or of the store."""
+    """The key with this hash, of the configuration or of the store, or None. Raises StoreError."""
     if (configured := find_by_hash(relay.config.security.api_keys, hash)) is not None:
         return configured
     if (stored := find_by_hash(await relay.api_key_cache.active_keys(), hash)) is not None:
@@ -89,9 +96,18 @@ def require_local_request(request: Request) -> None:
     if not public_url.is_local(request):  # guard: loopback-host
         text = "without API keys the relay answers to 127.0.0.1 and localhost only"
         raise Forbidden("foreign_host", f"{text}; {_ADVICE}")
-    if any(name in request.headers for name in FORWARDING):  # guard: no-proxy-without-keys
+    if _came_through_proxy(request):  # guard: no-proxy-without-keys
         text = "without API keys the relay answers to its own machine only, and this request came through a proxy"
         raise Forbidden("forwarded", f"{text}; {_ADVICE}")
     origin = request.headers.get("origin")
-    if origin is not None and not public_url.is_own_origin(request, origin):
+    is_cross_site = request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
+    if is_cross_site or (origin is not None and not public_url.is_own_origin(request, origin)):
         raise Forbidden("foreign_origin", "without API keys the relay takes no calls from pages of other sites")
+
+
+def _came_through_proxy(request: Request) -> bool:
+    """Whether a proxy betrays itself: by a header of its own, or by HTTP/1.0, which nginx speaks unless configured."""
+    if request.scope.get("http_version") == "1.0":
+        return True
+    names = request.headers.keys()
+    return any(name in FORWARDING or name.startswith(FORWARDING_PREFIXES) for name in names)

@@ -1,6 +1,6 @@
-"""`Idempotency-Key`: a repeated request gets the first one's answer, within a day and for the same API key.
+"""`Idempotency-Key`: a repeated request gets the first response, within a day and for the same API key.
 
-The stored answer holds no secret, only its SHA-256 and the endpoint's id. A repeat gets the secret from the endpoint
+The stored response holds no secret, only its SHA-256 and the endpoint's id. A repeat gets the secret from the endpoint
 while it is still the same one: after a rotation it gets none.
 """
 
@@ -25,8 +25,8 @@ HEADER = "idempotency-key"
 KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 OPENAPI_HEADER: dict[str, tuple[str, str | None]] = {
     "Idempotency-Key": (
-        "1 to 255 printable characters of your own: the same request again within 24 hours gets the first one's "
-        "answer, with `idempotent-replayed: true`",
+        "1 to 255 printable characters of your choice: the same request within 24 hours gets the first response, "
+        "with `idempotent-replayed: true`",
         f"^{KEY.pattern}$",
     )
 }
@@ -38,7 +38,7 @@ _SECRET_HASH = "secret_sha256"  # noqa: S105
 
 @dataclass(frozen=True, slots=True)
 class StoredResult:
-    """What a request came to: its answer, as JSON."""
+    """The response to a request, as JSON."""
 
     status: int
     answer: Any
@@ -51,57 +51,59 @@ class StoredResult:
 
 
 def key_of(call: RequestContext) -> str | None:
-    """The key that the request came with, if any. Raises Invalid for one that can't be used."""
-    sent = call.request.headers.get(HEADER)
-    if sent is not None and not KEY.fullmatch(sent):
+    """The request's key, None without one. Raises ValidationFailed for a malformed key."""
+    key = call.request.headers.get(HEADER)
+    if key is not None and not KEY.fullmatch(key):
         raise ValidationFailed(
             "invalid_idempotency_key", "Idempotency-Key must be 1 to 255 printable characters", HEADER
         )
-    return sent
+    return key
 
 
 class _LostRace(Exception):
-    """Another request with the same key was quicker; the transaction is to be undone."""
+    """Another request with the same key committed first; the transaction is rolled back."""
 
 
 async def run_idempotent(call: RequestContext, work: Callable[[Tx], StoredResult]) -> StoredResult:
-    """Does `work` in a transaction, or gives the answer that the same request with the same key had.
+    """Runs `work` in a transaction, or returns the stored response to the same request with the same key.
 
-    Raises Invalid for a key that can't be used, Conflict where it was used for another request.
+    Raises ValidationFailed for a malformed key, Conflict for a key that another request used.
     """
-    if (sent := key_of(call)) is None:
+    if (client_key := key_of(call)) is None:
         return await call.relay.store.write(work)
-    key = idempotency.fingerprint([call.caller.name, call.request.method, path_below_base(call.request), sent])
+    key = idempotency.fingerprint([call.caller.name, call.request.method, path_below_base(call.request), client_key])
     request = idempotency.fingerprint(call.raw_body)
     try:
         return await call.relay.store.write(
-            lambda tx: _known(tx, call, key, request) or _keep(tx, call, key, request, work)
+            lambda tx: _find(tx, call, key, request) or _run_and_store(tx, call, key, request, work)
         )
     except _LostRace:
-        found = await call.relay.store.read(lambda tx: _known(tx, call, key, request))
-        if found is None:
+        stored = await call.relay.store.read(lambda tx: _find(tx, call, key, request))
+        if stored is None:
             raise Conflict("idempotency_key_in_use", "another request with this Idempotency-Key is under way") from None
-        return found
+        return stored
 
 
-def _known(tx: Tx, call: RequestContext, key: str, request: str) -> StoredResult | None:
-    kept = idempotency.get(tx, key)
-    if kept is None or kept.created_at <= call.now - idempotency.TTL:
+def _find(tx: Tx, call: RequestContext, key: str, request: str) -> StoredResult | None:
+    stored = idempotency.get(tx, key)
+    if stored is None or stored.created_at <= call.now - idempotency.TTL:
         return None
-    if kept.request_hash != request:
+    if stored.request_hash != request:
         text = "this Idempotency-Key was used for another request; take a new key for a new request"
         raise Conflict("idempotency_key_reused", text, HEADER)
-    answer, location = json.loads(kept.answer)
-    return StoredResult(kept.status, _with_secrets(tx, answer), location, replayed=True)
+    answer, location = json.loads(stored.answer)
+    return StoredResult(stored.status, _with_secrets(tx, answer), location, replayed=True)
 
 
-def _keep(tx: Tx, call: RequestContext, key: str, request: str, work: Callable[[Tx], StoredResult]) -> StoredResult:
-    done = work(tx)
-    answer = json.dumps([_without_secrets(done.answer), done.location])  # guard: idempotency-secrets
-    kept = StoredResponse(key=key, request_hash=request, status=done.status, answer=answer, created_at=call.now)
-    if not idempotency.store(tx, kept):
+def _run_and_store(
+    tx: Tx, call: RequestContext, key: str, request: str, work: Callable[[Tx], StoredResult]
+) -> StoredResult:
+    result = work(tx)
+    answer = json.dumps([_without_secrets(result.answer), result.location])  # guard: idempotency-secrets
+    stored = StoredResponse(key=key, request_hash=request, status=result.status, answer=answer, created_at=call.now)
+    if not idempotency.store(tx, stored):
         raise _LostRace
-    return done
+    return result
 
 
 def _without_secrets(answer: Any) -> Any:

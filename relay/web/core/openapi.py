@@ -1,4 +1,4 @@
-"""OpenAPI 3.1 of the API, generated from what routes and validates it."""
+"""OpenAPI 3.1 of the API, generated from the routes and schemas."""
 
 import json
 import re
@@ -22,23 +22,23 @@ _DESCRIPTION = """\
 Turns Exec's poll-only Scenario Studio jobs into signed notifications.
 
 Errors have Exec's own envelope. Lists take `limit` and `cursor` and give `data` and `next_cursor`. Times are RFC 3339.
-Keys are made with `relay keys create`; a relay without keys answers to its own machine only. One key may ask
-`security.requests_per_minute` times; after that, and after many wrong keys, the answer is 429 with `Retry-After`."""
+Keys are made with `relay keys create`; a relay without keys answers its own machine only. One key may send
+`security.requests_per_minute` requests; beyond that, and after many wrong keys, it gets 429 with `Retry-After`."""
 
 _REFUSALS = {
-    400: "The request is wrong; `field` names what is at fault, `message` says what to write instead.",
+    400: "The request is wrong; `field` names the wrong field, `message` says what to write instead.",
     401: "The API key is missing or unknown.",
     403: "The API key lacks the scope.",
-    404: "There is no such thing.",
-    409: "It contradicts what is there.",
+    404: "Nothing has this id or path.",
+    409: "It conflicts with the present state; the message says how.",
     413: "The body has more than 256 KiB.",
     415: "The body is not JSON in UTF-8.",
-    429: "There were too many; the message says of what.",
+    429: "A limit is exceeded; the message says which.",
     502: "Exec refused the relay's key or gave no usable answer; the message says whether to repeat the call.",
     504: "Exec did not answer in time; repeat the call with the same request_id.",
-    503: "The store does not work at the moment; nothing was done.",
+    503: "The store fails at the moment; nothing was done.",
 }
-_AGAIN = {
+_RETRY_HEADERS = {
     "Retry-After": {"description": "Seconds after which to try again", "schema": {"type": "integer", "minimum": 1}}
 }
 _PATH_PARAMETERS = {
@@ -58,7 +58,7 @@ def build_openapi(operations: Sequence[ApiRoute], base_path: str = "", *, with_a
     paths: dict[str, dict[str, Any]] = {}
     for one in operations:
         paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, references, with_auth)
-    found = {
+    document = {
         "openapi": "3.1.0",
         "info": {"title": "Exec relay", "version": __version__, "description": _DESCRIPTION},
         "servers": [{"url": base_path or "/"}],
@@ -70,26 +70,26 @@ def build_openapi(operations: Sequence[ApiRoute], base_path: str = "", *, with_a
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "A key of the relay."}},
         },
     }
-    return json.dumps(found, ensure_ascii=False).encode()
+    return json.dumps(document, ensure_ascii=False).encode()
 
 
 References = Mapping[Any, Mapping[str, Any]]
-"""By model and mode: how to refer to its schema."""
+"""By model and mode: the reference to its schema."""
 
 
 def _schemas(operations: Sequence[ApiRoute]) -> tuple[dict[str, Any], References]:
-    """The components, and how to refer to each model's."""
-    wanted: dict[tuple[type[BaseModel], Mode], None] = dict.fromkeys(
+    """The components, and the reference to each model's schema."""
+    models: dict[tuple[type[BaseModel], Mode], None] = dict.fromkeys(
         [(ErrorResponse, "serialization"), (Notification, "serialization")]
     )
     for one in operations:
         if (body := one.body or one.raw_body_schema) is not None:
-            wanted[body, "validation"] = None
+            models[body, "validation"] = None
         for answer in one.answers.values():
             if not isinstance(answer, str):
-                wanted[answer, "serialization"] = None
-    references, found = models_json_schema(list(wanted), ref_template="#/components/schemas/{model}")
-    return found["$defs"], references
+                models[answer, "serialization"] = None
+    references, definitions = models_json_schema(list(models), ref_template="#/components/schemas/{model}")
+    return definitions["$defs"], references
 
 
 def _operation(one: ApiRoute, references: References, with_auth: bool) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def _query_parameters(query: type[Query] | None) -> list[dict[str, Any]]:
 
 
 def _inlined(definitions: Mapping[str, Any], part: dict[str, Any]) -> dict[str, Any]:
-    """A parameter's schema without references, and without the null that only means that it may be left out."""
+    """A parameter's schema without references, and without the null of an optional parameter."""
     options = [option for option in part.get("anyOf", [part]) if option.get("type") != "null"]
     [option] = options
     if "$ref" in option:
@@ -164,7 +164,7 @@ def _responses(one: ApiRoute, references: References) -> dict[str, Any]:
             found[str(status)] = {"description": words, "content": {"application/json": {"schema": schema}}}
     error = {"application/json": {"schema": references[ErrorResponse, "serialization"]}}
     for status in _refusals(one):
-        again = {"headers": _AGAIN} if status in (429, 503) else {}
+        again = {"headers": _RETRY_HEADERS} if status in (429, 503) else {}
         found.setdefault(str(status), {"description": _REFUSALS[status], **again, "content": error})
     return found
 

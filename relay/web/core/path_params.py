@@ -1,4 +1,4 @@
-"""What callers point to: ids and names, as paths and filters have them."""
+"""Ids and names in paths and filters."""
 
 import re
 from collections.abc import Collection
@@ -12,14 +12,14 @@ _ID = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 
 def parse_id(text: str, what: str) -> str:
-    """An id out of a path. Raises NotFound for a text that no id is: it names nothing."""
+    """An id in a path. Raises NotFound for a malformed id: nothing has it."""
     if not _ID.fullmatch(text):
         raise NotFound(f"{what}_not_found", f"there is no {what} with this id")
     return text
 
 
 def job_id(text: str) -> str:
-    """A job id out of a path. Raises Invalid for what none is."""
+    """A job id in a path. Raises ValidationFailed for a malformed one."""
     if not JOB_ID.fullmatch(text):
         raise ValidationFailed(
             "invalid_job_id", "a job id is 1 to 128 letters, digits, - or _, as Exec gave it", "job_id"
@@ -28,19 +28,19 @@ def job_id(text: str) -> str:
 
 
 def endpoint_id(tx: Tx, text: str | None) -> str | None:
-    """The id of the endpoint that a filter means, by name or id; one that was removed is known by its id.
+    """The id of the endpoint that a filter names, by name or id; a removed one by id only.
 
-    Raises Invalid for a name that no endpoint has.
+    Raises ValidationFailed for an unknown name.
     """
     if text is None or text.startswith("ep_"):
         return text
-    if (found := endpoints.by_name(tx, text)) is None:
+    if (endpoint := endpoints.by_name(tx, text)) is None:
         raise ValidationFailed("unknown_endpoint", "there is no endpoint with this id or name", "endpoint")
-    return found.id
+    return endpoint.id
 
 
 def workspace_from_path(name: str, known: Collection[str]) -> str:
-    """A workspace out of a path. Raises NotFound for one that the relay does not know."""
+    """A workspace in a path. Raises NotFound for an unknown one."""
     if name not in known:
         text = f"there is no such workspace; this relay knows {', '.join(sorted(known))}"
         raise NotFound("workspace_not_found", text)
@@ -48,7 +48,7 @@ def workspace_from_path(name: str, known: Collection[str]) -> str:
 
 
 def workspace_from_query(name: str | None, known: Collection[str]) -> str | None:
-    """The workspace that a filter means. Raises Invalid for one that the relay does not know."""
+    """The workspace of a filter. Raises ValidationFailed for an unknown one."""
     if name is not None and name not in known:
         text = f"there is no such workspace; this relay knows {', '.join(sorted(known))}"
         raise ValidationFailed("unknown_workspace", text, "workspace")

@@ -1,9 +1,14 @@
 """The part of a request that registers a job: the same in a registration, a batch, and a job to create."""
 
+from collections.abc import Iterable, Sequence
+
 from relay import registration
 from relay.endpoints.spec import EndpointSpec
 from relay.errors import ValidationFailed
-from relay.registration import ValidatedRegistration
+from relay.model import Endpoint
+from relay.registration import RegistrationResult, ValidatedRegistration
+from relay.store.engine.database import Tx
+from relay.store.tables import endpoints
 from relay.web.core.route import RequestContext
 from relay.web.schemas.create_job import CreateJobRequest
 from relay.web.schemas.requests import RegistrationRequest
@@ -33,3 +38,8 @@ def validate_registration(
         owner=call.caller.name,
     )
     return registration.validate(spec, call.relay.rules, call.relay.clients)
+
+
+def standing_endpoints(tx: Tx, results: Iterable[RegistrationResult]) -> Sequence[Endpoint]:
+    """The standing endpoints, if any of these registrations has no endpoint of its own; else none are read."""
+    return endpoints.all_standing(tx) if any(result.endpoint is None for result in results) else ()

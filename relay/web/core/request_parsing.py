@@ -1,4 +1,4 @@
-"""Reading a request: JSON and query parameters, strictly, so that what is stored is what the caller meant."""
+"""Parses bodies and query parameters strictly: what is stored is what the caller meant."""
 
 import codecs
 import json
@@ -11,7 +11,8 @@ from starlette.requests import Request
 
 from relay.errors import ValidationFailed
 from relay.suggestions import did_you_mean_or_list
-from relay.web.core.errors import TooLarge, WrongMediaType, from_validation_error
+from relay.web.core.errors import TooLarge, WrongMediaType
+from relay.web.core.validation_errors import from_validation_error
 
 MAX_BODY = 256 * 1024
 """Bytes of a request's body."""
@@ -25,16 +26,16 @@ M = TypeVar("M", bound=BaseModel)
 
 
 async def parse_body(request: Request, model: type[M], may_be_empty: bool = False) -> tuple[M, Any]:
-    """The body, validated, and as it came. Raises Refused.
+    """The validated body, and its JSON as sent. Raises RequestError.
 
-    An empty one counts as `{}` where it `may_be_empty`.
+    An empty body counts as `{}` if it `may_be_empty`.
     """
     raw = await read_body(request)
     if not raw.strip() and may_be_empty:
         return model(), {}
     check_media_type(request)
-    sent = parse(raw)
-    return validated(model, sent), sent
+    value = parse(raw)
+    return validated(model, value), value
 
 
 async def read_body(request: Request) -> bytes:
@@ -59,34 +60,34 @@ async def read_body(request: Request) -> bytes:
 
 
 def check_media_type(request: Request) -> None:
-    """Raises WrongMediaType for a body that says that it is no JSON in UTF-8; none said counts as JSON."""
-    said = request.headers.get("content-type")
-    if said is None:
+    """Raises WrongMediaType unless the body is declared as JSON in UTF-8, or not declared at all."""
+    content_type = request.headers.get("content-type")
+    if content_type is None:
         return
-    kind, *parameters = [part.strip().lower() for part in said.split(";")]
+    kind, *parameters = [part.strip().lower() for part in content_type.split(";")]
     charsets = [part.partition("=")[2].strip('" ') for part in parameters if part.startswith("charset=")]
     if kind != "application/json" or any(charset not in ("utf-8", "utf8", "us-ascii") for charset in charsets):
         raise WrongMediaType("unsupported_media_type", "send JSON in UTF-8, with content-type: application/json")
 
 
-def validated(model: type[M], sent: Any, *place: str | int) -> M:
-    """`sent` as the model has it. Raises Invalid, naming the field and what to write instead."""
+def validated(model: type[M], value: Any, *parent: str | int) -> M:
+    """The value as the model. Raises ValidationFailed with the field below `parent` and what to write instead."""
     try:
-        return model.model_validate(sent)
+        return model.model_validate(value)
     except ValidationError as error:
-        raise from_validation_error(error, model, place) from None
+        raise from_validation_error(error, model, parent) from None
 
 
 def parse_query(request: Request, model: type[M]) -> M:
-    """The query's parameters, validated. Raises Invalid for one that is unknown, wrong, or there twice."""
-    found: dict[str, str] = {}
+    """The validated query parameters. Raises ValidationFailed for an unknown, wrong or repeated one."""
+    given: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name not in model.model_fields:
             raise ValidationFailed("unknown_parameter", _unknown(name, model), name[:100] if name.isascii() else None)
-        if name in found:
+        if name in given:
             raise ValidationFailed("repeated_parameter", f"{name} is there twice; give it once", name)
-        found[name] = value
-    return validated(model, found)
+        given[name] = value
+    return validated(model, given)
 
 
 def _unknown(name: str, model: type[BaseModel]) -> str:
@@ -101,23 +102,23 @@ _ANYTHING = TypeAdapter[Any](Any)
 
 
 class _JsonRejected(ValueError):
-    """JSON that the relay does not take, in words."""
+    """JSON that the relay refuses; the text says why."""
 
 
 def parse(raw: bytes) -> Any:
-    """The value of a JSON text.
+    """The value of a JSON text. A byte order mark before it is ignored (RFC 8259, 8.1).
 
-    Raises Invalid (`invalid_json`, with line and column where there is one) for what not every reader would take
-    alike: names that are there twice, NaN, numbers beyond a double, half a surrogate pair, other encodings.
+    Raises ValidationFailed (`invalid_json`, with line and column if known) for JSON that parsers read differently:
+    repeated names, NaN, numbers beyond a double, half a surrogate pair, other encodings, deep nesting.
     """
     try:
         text = raw.removeprefix(codecs.BOM_UTF8).decode("utf-8")
-        found = json.loads(
+        value = json.loads(
             text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_no_number, parse_int=_whole
         )
-        _check_depth(found)
+        _check_depth(value)
         if "\\u" in text:
-            json.dumps(found, ensure_ascii=False).encode("utf-8")
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except json.JSONDecodeError:
         raise _invalid(_fault_of(text)) from None
     except UnicodeDecodeError:
@@ -128,11 +129,11 @@ def parse(raw: bytes) -> Any:
         raise _invalid(str(error)) from None
     except RecursionError:
         raise _invalid(_TOO_DEEP) from None
-    return found
+    return value
 
 
 def _fault_of(text: str) -> str:
-    """What is wrong in a text that is not JSON, and where. pydantic's parser says it alike on every Python."""
+    """What is wrong in a text that is not JSON, and where. pydantic's parser has the same words on every Python."""
     if not text.strip():
         return "the body is empty"
     try:
@@ -147,10 +148,10 @@ def _invalid(message: str) -> ValidationFailed:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):  # guard: duplicate-names
+    value = dict(pairs)
+    if len(value) < len(pairs):  # guard: duplicate-names
         raise _JsonRejected("the body holds an object in which a name is there twice; give it once")
-    return found
+    return value
 
 
 def _check_depth(value: Any) -> None:

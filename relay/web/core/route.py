@@ -1,4 +1,9 @@
-"""Operations: each call of the API is declared once, and routed, checked and documented by that."""
+"""API routes: each call is declared once, and the declaration routes, checks and documents it.
+
+To add a call: write `async def verb_noun(call: RequestContext, ...) -> Response` in `relay/web/api/`, declare it with
+`@api_route(...)`, and list it in the `OPERATIONS` of its file. Parameters named `body` and `query` are validated by
+their types before the handler runs; the others are the path's. The docstring is the call's documentation.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,46 +27,46 @@ Handler = Callable[..., Awaitable[Response]]
 
 TRACED: dict[str, tuple[str, str | None]] = {
     "traceparent": (
-        "W3C Trace Context: the trace goes on through the log and with every notification; a wrong one is ignored",
+        "W3C Trace Context: the trace continues in the log and in every notification; a malformed one is ignored",
         None,
     )
 }
-"""Header of calls that begin something which goes on after they are answered."""
+"""The header of calls that start work which continues after their response."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """One request, as a handler sees it."""
+    """One request, authenticated and parsed."""
 
     relay: Relay
     request: Request
     caller: Caller
     now: Instant
     raw_body: Any = None
-    """The body's JSON as it came."""
+    """The body's JSON as sent."""
 
     @property
     def limits(self) -> RequestLimits:
-        """How often one may ask."""
-        found: RequestLimits = self.request.app.state.limits
-        return found
+        """The rate limits of this relay."""
+        limits: RequestLimits = self.request.app.state.limits
+        return limits
 
     @property
     def request_id(self) -> str:
-        """What the answer's `x-request-id` says."""
-        found: str = self.request.state.request_id
-        return found
+        """The response's `x-request-id`."""
+        request_id: str = self.request.state.request_id
+        return request_id
 
     @property
     def trace(self) -> str | None:
-        """What the request is part of, as `relay.telemetry.trace_context` has it; None where it does not say."""
-        found: str | None = self.request.state.trace
-        return found
+        """The trace of the request, as `relay.telemetry.trace_context` has it; None without one."""
+        trace: str | None = self.request.state.trace
+        return trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiRoute:
-    """One call: where it is, who may make it, what it takes and gives, and who handles it."""
+    """One call: its path, the scope it needs, its request and responses, and its handler."""
 
     method: str
     path: str
@@ -69,15 +74,15 @@ class ApiRoute:
     tag: str
     handler: Handler
     answers: Mapping[int, type[BaseModel] | str]
-    """By status: the answer's schema, or in words what comes where it is not JSON."""
+    """By status: the response's schema, or a description of a response that is not JSON."""
     error_statuses: Sequence[int]
     body: type[RequestModel] | None
     body_may_be_empty: bool
     query: type[Query] | None
     headers: Mapping[str, tuple[str, str | None]]
-    """Request headers beyond HTTP's own, each with its description and the pattern that its value has to have."""
+    """Request headers of this API, each with its description and the pattern of its value."""
     raw_body_schema: type[BaseModel] | None = None
-    """What comes as the body, where the handler reads it by itself, with more patience than `body` has."""
+    """The schema of a body that the handler parses itself, more leniently than `body` is parsed."""
 
     @property
     def id(self) -> str:
@@ -87,25 +92,25 @@ class ApiRoute:
 
     async def __call__(self, request: Request) -> Response:
         relay: Relay = request.app.state.relay
-        if self.tag == "ops":  # asked every few seconds by machines, and of no interest to anybody
-            return await self._answer(request, relay)
+        if self.tag == "ops":  # machines call it every few seconds: no span
+            return await self._respond(request, relay)
         state = request.state
         with relay.telemetry.request_span(self.method, self.path, state.trace, state.request_id) as span:
             state.trace = span.trace
-            answer = await self._answer(request, relay)
-            span.set_attributes({"http.response.status_code": answer.status_code})
-        return answer
+            response = await self._respond(request, relay)
+            span.set_attributes({"http.response.status_code": response.status_code})
+        return response
 
-    async def _answer(self, request: Request, relay: Relay) -> Response:
+    async def _respond(self, request: Request, relay: Relay) -> Response:
         caller = await authorise(request, self.scope)
-        given: dict[str, Any] = dict(request.path_params)
+        arguments: dict[str, Any] = dict(request.path_params)
         query = request_parsing.parse_query(request, self.query or NoQuery)
         if self.query is not None:
-            given["query"] = query
-        sent = None
+            arguments["query"] = query
+        raw_body = None
         if self.body is not None:
-            given["body"], sent = await request_parsing.parse_body(request, self.body, self.body_may_be_empty)
-        return await self.handler(RequestContext(relay, request, caller, relay.clock(), sent), **given)
+            arguments["body"], raw_body = await request_parsing.parse_body(request, self.body, self.body_may_be_empty)
+        return await self.handler(RequestContext(relay, request, caller, relay.clock(), raw_body), **arguments)
 
 
 def api_route(
@@ -120,9 +125,9 @@ def api_route(
     headers: Mapping[str, tuple[str, str | None]] | None = None,
     reads: type[BaseModel] | None = None,
 ) -> Callable[[Handler], ApiRoute]:
-    """Declares a handler's operation. What it takes is read off its parameters `body`, `query` and the path's own.
+    """Declares a handler's call. Its parameters `body` and `query` have the types of the request.
 
-    The first paragraph of its docstring is the summary, the rest the description.
+    The first paragraph of the docstring is the summary, the rest the description.
     """
 
     def declare(handler: Handler) -> ApiRoute:
@@ -146,21 +151,21 @@ def api_route(
 
 
 def to_json(answer: BaseModel) -> Any:
-    """An answer as JSON values; fields that were not set are left out."""
+    """A response as JSON values, without the fields that were not set."""
     return answer.model_dump(mode="json", exclude_unset=True)
 
 
 def json_response(status: int, answer: BaseModel, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer as JSON; fields that were not set are left out."""
+    """A response as JSON, without the fields that were not set."""
     body = answer.model_dump_json(exclude_unset=True).encode()
     return Response(body, status, headers, media_type="application/json")
 
 
 def routes(operations: Sequence[ApiRoute]) -> list[Route]:
-    """One route a path, so that a wrong method learns of all the right ones. Fixed paths come before open ones."""
+    """One route for each path, so that a 405 lists every method. Paths without parameters come first."""
     by_path: dict[str, dict[str, ApiRoute]] = {}
-    for one in operations:
-        by_path.setdefault(one.path, {})[one.method] = one
+    for operation in operations:
+        by_path.setdefault(operation.path, {})[operation.method] = operation
     ordered = sorted(by_path, key=lambda path: path.count("{"))
     return [Route(path, _by_method(by_path[path]), methods=list(by_path[path])) for path in ordered]
 

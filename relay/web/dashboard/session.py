@@ -148,7 +148,7 @@ def check_scope(user: CurrentUser, scope: Scope) -> None:
 def check_csrf(request: Request, user: CurrentUser, form: Mapping[str, str]) -> None:
     """Raises Forbidden for a form that another site made the browser send."""
     origin = request.headers.get("origin", "")
-    if origin and not public_url.is_own_origin(request, origin):  # guard: foreign-form
+    if origin and not public_url.is_own_origin(request, origin):
         raise Forbidden("foreign_form", _foreign_origin(request, origin))
     foreign = request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
     # guard: foreign-form

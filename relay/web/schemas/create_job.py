@@ -1,4 +1,4 @@
-"""What creates a job: Exec's own fields, and those of a registration."""
+"""The request body that creates a job: Exec's fields and those of a registration."""
 
 from typing import Annotated, Any
 
@@ -29,7 +29,7 @@ def _not_ours(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _described(name: str) -> str | None:
-    """What the field of a registration with this name is."""
+    """The description of a registration's field."""
     return requests.RegistrationRequest.model_fields[name].description
 
 
@@ -41,18 +41,18 @@ ExecFields = Annotated[
 ]
 
 _REQUEST_ID = (
-    "a text of your own, 1 to 200 printable characters, kept for a day: the same again makes nothing twice, and gives "
-    "the job that was made; left out: the relay makes one"
+    "a text of your choice, 1 to 200 printable characters, stored for a day: a repetition creates nothing twice and "
+    "gets the existing job; left out: the relay creates one"
 )
 _EXEC_FIELDS = "an object of further fields of Exec's create-job call, passed on as they are"
 _EXEC_CALLBACK_DESCRIPTION = (
-    "true to rely on Exec's callback for this job, false not to; left out: where server.public_url is set and one came "
-    "in the last seven days"
+    "true to rely on Exec's callback for this job, false not to; left out: true if server.public_url is set and one "
+    "arrived in the last seven days"
 )
 
 
 class CreateJobRequest(RequestModel):
-    """Creates a job at Exec, and asks to hear of it, as a registration does."""
+    """Creates a job at Exec and registers it."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -66,7 +66,7 @@ class CreateJobRequest(RequestModel):
         }
     )
     user_email: str = Field(description="Exec's user_email: the member of the workspace for whom the job is made")
-    prompt: str = Field(description="Exec's prompt: what the scenario is to be, in at most 10,000 characters")
+    prompt: str = Field(description="Exec's prompt: a description of the scenario, in at most 10,000 characters")
     context: str | None = Field(None, description="Exec's context")
     scenario_slug: str | None = Field(None, description="Exec's scenario_slug")
     request_id: RequestId | None = Field(None, description=_REQUEST_ID)
@@ -83,7 +83,7 @@ class CreateJobRequest(RequestModel):
     exec_callback: bool | None = Field(None, description=_EXEC_CALLBACK_DESCRIPTION)
 
     def for_exec(self, request_id: str) -> dict[str, Any]:
-        """The fields of Exec's create-job call, as they came."""
+        """The fields of Exec's create-job call, unchanged."""
         own = {name: getattr(self, name) for name in ("user_email", "prompt", "context", "scenario_slug")}
         given = {name: value for name, value in own.items() if name in self.model_fields_set}
         return {**self.exec_fields, **given, "request_id": request_id}

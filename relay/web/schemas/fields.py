@@ -1,4 +1,4 @@
-"""The fields of requests: what each may hold, as a type that both checks it and is its OpenAPI."""
+"""Field types of requests: each validates its value and describes it in OpenAPI."""
 
 import json
 import re
@@ -27,12 +27,8 @@ def _depth(value: Any) -> int:
 
 
 def validate_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
-    """An object of the caller's, small and flat enough. Raises ValueError."""
-    try:
-        deep = _depth(metadata)
-    except RecursionError:
-        deep = METADATA_DEPTH + 1
-    if deep > METADATA_DEPTH:  # guard: metadata-depth
+    """The caller's own object, if it is small and flat enough. Raises ValueError."""
+    if _depth(metadata) > METADATA_DEPTH:  # guard: metadata-depth
         raise ValueError(f"must be nested at most {METADATA_DEPTH} deep")
     if len(json.dumps(metadata, ensure_ascii=False).encode()) > METADATA_MOST:
         raise ValueError(f"must have at most {METADATA_MOST // 1024} KiB as JSON")
@@ -58,8 +54,8 @@ def _instant(value: object) -> Instant:
 
 _TIME = {"type": "string", "format": "date-time"}
 
-# What `standard_webhooks`, `subscribing` and `addresses` judge, and word better, is told to readers of the document as
-# well.
+# `standard_webhooks` and the egress policies validate these with better messages; the patterns are for readers of the
+# OpenAPI document.
 _OF_SECRETS = (  # 24 to 64 bytes, in the one way in which base64 writes them
     "^(whsec_([A-Za-z0-9+/]{4}){8,20}([A-Za-z0-9+/]{4}([A-Za-z0-9+/][AQgw]==)?"
     "|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)?|whsk_[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)$"
@@ -96,5 +92,5 @@ CheckName = Annotated[str, Field(pattern=r"^[a-z]{1,30}$")]
 Cursor = Annotated[str, Field(min_length=1, max_length=400, json_schema_extra={"pattern": "^[A-Za-z0-9_-]+$"})]
 
 JOB_ID_DESCRIPTION = "Exec's id of the job: 1 to 128 letters, digits, - or _"
-"""As the fields of ids are described, wherever they stand."""
+"""The description of every job id and endpoint field."""
 ENDPOINT_DESCRIPTION = "the id or the name of an endpoint"

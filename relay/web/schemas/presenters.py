@@ -1,6 +1,7 @@
-"""Showing: answers made of the relay's own values, with URLs masked and no secret but a new one."""
+"""Presenters: responses made of stored rows, with masked URLs and no secret but a new one."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,118 +22,147 @@ from relay.web.schemas.responses import (
 )
 
 
-def endpoint_summary(id: str, known: Mapping[str, Endpoint], secret: str | None = None) -> EndpointSummary:
-    """The endpoint with this id, which may be gone."""
-    endpoint = known.get(id)
+def endpoint_summary(id: str, endpoints: Mapping[str, Endpoint], secret: str | None = None) -> EndpointSummary:
+    """The endpoint with this id, which may be removed."""
+    endpoint = endpoints.get(id)
     if endpoint is None:
         return EndpointSummary(id=id, url=None, format=None)
-    shown: dict[str, str | bool | None] = {"id": id, "url": mask_url(endpoint.url), "format": endpoint.format}
+    fields: dict[str, str | bool | None] = {"id": id, "url": mask_url(endpoint.url), "format": endpoint.format}
     if not endpoint.enabled:
-        shown |= {"enabled": False, "disabled_reason": endpoint.disabled_reason}
+        fields |= {"enabled": False, "disabled_reason": endpoint.disabled_reason}
     if endpoint.name is not None:
-        shown["name"] = endpoint.name
+        fields["name"] = endpoint.name
     if (public_key := standard_webhooks.public_key_of(endpoint.secrets[0].value)) is not None:
-        shown["public_key"] = public_key
-    return EndpointSummary.model_validate(shown | ({"secret": secret} if secret else {}))
+        fields["public_key"] = public_key
+    return EndpointSummary.model_validate(fields | ({"secret": secret} if secret else {}))
 
 
-def registration(found: Registration, known: Mapping[str, Endpoint], secret: str | None = None) -> RegistrationResponse:
-    """A registration, with its endpoint out of `known`."""
+def registration(
+    row: Registration, endpoints: Mapping[str, Endpoint], secret: str | None = None
+) -> RegistrationResponse:
+    """A registration, with its endpoint out of `endpoints`."""
     return RegistrationResponse(
-        id=found.id,
-        job_id=found.job_id,
-        workspace=found.workspace,
-        status=found.status,
-        endpoint=endpoint_summary(found.endpoint_id, known, secret) if found.endpoint_id else None,
-        events=list(found.events),
-        metadata=dict(found.metadata),
-        created_at=found.created_at,
-        trace_id=trace_context.trace_id(found.trace),
+        id=row.id,
+        job_id=row.job_id,
+        workspace=row.workspace,
+        status=row.status,
+        endpoint=endpoint_summary(row.endpoint_id, endpoints, secret) if row.endpoint_id else None,
+        events=list(row.events),
+        metadata=dict(row.metadata),
+        created_at=row.created_at,
+        trace_id=trace_context.trace_id(row.trace),
     )
 
 
-def registration_result(result: RegistrationResult, caller: str, may_see_all: bool) -> RegistrationResponse:
+_NOBODY_NOTIFIED = (
+    "nothing is notified of this job: the registration names no endpoint, and no standing endpoint exists; register it "
+    "with a callback_url, or make a standing endpoint with POST /v1/endpoints"
+)
+
+
+def registration_result(
+    result: RegistrationResult, caller: str, may_see_all: bool, standing: Sequence[Endpoint]
+) -> RegistrationResponse:
     """A registration for the caller of the call that made it, or found it; with the secret if one was made.
 
-    Metadata of a registration that another key made is left out, unless the caller `may_see_all`.
+    Metadata of a registration that another key made is left out, unless the caller `may_see_all`. Without an endpoint
+    of its own the answer names the `standing` endpoints, or warns that there are none.
     """
     row = result.registration
-    if row.owner != caller and not may_see_all:  # guard: own-registrations
+    if row.owner != caller and not may_see_all:  # guard: own-metadata
         row = replace(row, metadata={})
-    known = {result.endpoint.id: result.endpoint} if result.endpoint else {}
-    return registration(row, known, result.secret)
+    endpoints = {result.endpoint.id: result.endpoint} if result.endpoint else {}
+    answer = registration(row, endpoints, result.secret)
+    if row.endpoint_id is not None:
+        return answer
+    notified = [endpoint.id for endpoint in standing]
+    return answer.model_copy(update={"endpoints": notified} | ({} if notified else {"warning": _NOBODY_NOTIFIED}))
 
 
-def endpoint(found: Endpoint, **told: Any) -> EndpointResponse:
-    """An endpoint; `told` are the fields that only some calls set."""
+def endpoint(row: Endpoint, **extra: Any) -> EndpointResponse:
+    """An endpoint; `extra` are the fields that only some calls set."""
     return EndpointResponse(
-        id=found.id,
-        name=found.name,
-        kind=found.kind,
-        source=found.source,
-        url=mask_url(found.url),  # guard: masked-url
-        format=found.format,
-        template=json.loads(found.template) if found.template else None,
-        events=list(found.events),
-        signing=standard_webhooks.scheme_of(found.secrets[0].value),
-        public_key=standard_webhooks.public_key_of(found.secrets[0].value),
-        header_names=sorted(found.headers),
-        enabled=found.enabled,
-        disabled_at=found.disabled_at,
-        disabled_reason=found.disabled_reason,
-        paused_until=found.paused_until,
-        failing_since=found.failing_since,
-        failures=found.failures,
-        created_at=found.created_at,
-        **told,
+        id=row.id,
+        name=row.name,
+        kind=row.kind,
+        source=row.source,
+        url=mask_url(row.url),  # guard: masked-url
+        format=row.format,
+        template=json.loads(row.template) if row.template else None,
+        events=list(row.events),
+        signing=standard_webhooks.scheme_of(row.secrets[0].value),
+        public_key=standard_webhooks.public_key_of(row.secrets[0].value),
+        header_names=sorted(row.headers),
+        enabled=row.enabled,
+        disabled_at=row.disabled_at,
+        disabled_reason=row.disabled_reason,
+        paused_until=row.paused_until,
+        failing_since=row.failing_since,
+        failures=row.failures,
+        created_at=row.created_at,
+        **extra,
     )
 
 
-def _delivery_fields(found: Delivery, known: Mapping[str, Endpoint]) -> dict[str, Any]:
+_NOT_DIALLED = re.compile(r"not dialled: .*", re.DOTALL)
+_ADDRESS_HIDDEN = "not dialled: the egress rules forbid it; a key with the scope admin sees the address"
+
+
+def hide_addresses(text: str | None) -> str | None:
+    """An error of an attempt without the addresses behind a name: they would map the inside network."""
+    return _NOT_DIALLED.sub(_ADDRESS_HIDDEN, text) if text else text  # guard: inside-addresses
+
+
+def _delivery_fields(row: Delivery, endpoints: Mapping[str, Endpoint], is_admin: bool) -> dict[str, Any]:
     return {
-        "id": found.id,
-        "event_id": found.event_id,
-        "event_type": found.event_type,
-        "workspace": found.workspace,
-        "job_id": found.job_id,
-        "endpoint": endpoint_summary(found.endpoint_id, known),
-        "registration_id": found.registration_id,
-        "status": found.status,
-        "held": found.status is DeliveryStatus.PENDING and found.next_attempt_at is None,
-        "attempts": found.attempts,
-        "created_at": found.created_at,
-        "next_attempt_at": found.next_attempt_at,
-        "ended_at": found.ended_at,
-        "reason": found.reason,
-        "trace_id": trace_context.trace_id(found.trace),
+        "id": row.id,
+        "event_id": row.event_id,
+        "event_type": row.event_type,
+        "workspace": row.workspace,
+        "job_id": row.job_id,
+        "endpoint": endpoint_summary(row.endpoint_id, endpoints),
+        "registration_id": row.registration_id,
+        "status": row.status,
+        "held": row.status is DeliveryStatus.PENDING and row.next_attempt_at is None,
+        "attempts": row.attempts,
+        "created_at": row.created_at,
+        "next_attempt_at": row.next_attempt_at,
+        "ended_at": row.ended_at,
+        "reason": row.reason if is_admin else hide_addresses(row.reason),
+        "trace_id": trace_context.trace_id(row.trace),
     }
 
 
-def delivery(found: Delivery, known: Mapping[str, Endpoint]) -> DeliveryResponse:
-    """A delivery, with its endpoint out of `known`."""
-    return DeliveryResponse(**_delivery_fields(found, known))
+def delivery(row: Delivery, endpoints: Mapping[str, Endpoint], is_admin: bool) -> DeliveryResponse:
+    """A delivery, with its endpoint out of `endpoints`; only an admin sees addresses behind names."""
+    return DeliveryResponse(**_delivery_fields(row, endpoints, is_admin))
 
 
-def delivery_detail(found: Delivery, known: Mapping[str, Endpoint], attempts: Sequence[Attempt]) -> DeliveryDetail:
-    """A delivery with its body and its attempts."""
-    log = [attempt(one) for one in attempts]
-    body = found.body.decode("utf-8", "replace")
-    return DeliveryDetail(**_delivery_fields(found, known), body=body, attempt_log=log)
+def delivery_detail(
+    row: Delivery, endpoints: Mapping[str, Endpoint], attempts: Sequence[Attempt], is_admin: bool
+) -> DeliveryDetail:
+    """A delivery with its body and its attempts; only an admin sees addresses behind names."""
+    log = [attempt(item, is_admin) for item in attempts]
+    body = row.body.decode("utf-8", "replace")
+    return DeliveryDetail(**_delivery_fields(row, endpoints, is_admin), body=body, attempt_log=log)
 
 
-def attempt(found: Attempt) -> AttemptResponse:
-    return AttemptResponse(**{name: getattr(found, name) for name in AttemptResponse.model_fields})
+def attempt(row: Attempt, is_admin: bool) -> AttemptResponse:
+    """An attempt; only an admin sees addresses behind names."""
+    fields = {name: getattr(row, name) for name in AttemptResponse.model_fields}
+    return AttemptResponse(**fields | ({} if is_admin else {"error": hide_addresses(row.error)}))
 
 
-def job_fields(found: Watch) -> dict[str, Any]:
-    """What every answer about a job has."""
-    same = ("job_id", "workspace", "state", "polls", "last_poll_at", "next_poll_at", "next_poll_reason", "last_error")
+def job_fields(row: Watch) -> dict[str, Any]:
+    """The fields of every response about a job."""
+    names = ("job_id", "workspace", "state", "polls", "last_poll_at", "next_poll_at", "next_poll_reason", "last_error")
     fields = {
-        name: getattr(found, name)
-        for name in (*same, "exec_callback", "callback_received_at", "created_at", "ended_at")
+        name: getattr(row, name) for name in (*names, "exec_callback", "callback_received_at", "created_at", "ended_at")
     }
-    return fields | {"job": found.job.raw() if found.job else None}
+    if row.job is not None and not row.job.has_known_status:
+        fields["unknown_status"] = row.job.status
+    return fields | {"job": row.job.raw() if row.job else None}
 
 
-def job(found: Watch) -> JobResponse:
-    return JobResponse(**job_fields(found))
+def job(row: Watch) -> JobResponse:
+    return JobResponse(**job_fields(row))

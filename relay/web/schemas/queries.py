@@ -1,4 +1,4 @@
-"""Queries: what comes after the `?` of each list."""
+"""Query parameters of each call."""
 
 import re
 from typing import Annotated
@@ -25,7 +25,7 @@ def _number(value: object) -> object:
 
 
 class Query(BaseModel):
-    """What comes after the `?`: all of it text."""
+    """Query parameters: every value is text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -35,13 +35,13 @@ class NoQuery(Query):
 
 
 class PageQuery(Query):
-    """Which part of a list."""
+    """A page of a list."""
 
     # guard: page-size
     limit: Annotated[int, Field(ge=1, le=paging.MAX_PAGE_SIZE), Strict(), BeforeValidator(_number)] = Field(
-        50, description=f"how many at the most, 1 to {paging.MAX_PAGE_SIZE}"
+        50, description=f"rows at most, 1 to {paging.MAX_PAGE_SIZE}"
     )
-    cursor: Cursor | None = Field(None, description="`next_cursor` of the page before")
+    cursor: Cursor | None = Field(None, description="`next_cursor` of the previous page")
 
     @property
     def page(self) -> paging.Page:
@@ -49,15 +49,15 @@ class PageQuery(Query):
 
 
 class ReadinessQuery(Query):
-    """What readiness is asked for."""
+    """Parameters of the readiness check."""
 
     exclude: CheckName | None = Field(
-        None, description="a check that is left out, such as `exec` for the keys of all workspaces"
+        None, description="a check to leave out, such as `exec` for the keys of all workspaces"
     )
 
 
 class RegistrationsQuery(PageQuery):
-    """Which registrations."""
+    """Filter of registrations."""
 
     job_id: JobId | None = Field(None, description=JOB_ID_DESCRIPTION)
     endpoint: Reference | None = Field(None, description=ENDPOINT_DESCRIPTION)
@@ -65,38 +65,38 @@ class RegistrationsQuery(PageQuery):
 
 
 class WorkspaceQuery(Query):
-    """In which workspace."""
+    """The workspace of a job."""
 
-    workspace: Workspace | None = Field(None, description="the Exec workspace; left out: whichever has it")
+    workspace: Workspace | None = Field(None, description="the Exec workspace; left out: any that has the job")
 
 
 class JobsQuery(PageQuery):
-    """Which jobs."""
+    """Filter of jobs."""
 
     workspace: Workspace | None = Field(None, description="the Exec workspace")
-    state: WatchState | None = Field(None, description="whether the job is watched, or why no longer")
+    state: WatchState | None = Field(None, description="whether the job is polled, or why no longer")
 
 
 class EventsQuery(PageQuery):
-    """Which events, and in which shape."""
+    """Filter of events, and their format."""
 
     type: EventType | None = Field(None, description="the kind of event")
     job_id: JobId | None = Field(None, description=JOB_ID_DESCRIPTION)
     workspace: Workspace | None = Field(None, description="the Exec workspace")
-    format: EventFormat = Field("standard", description="the format that `body` has")
+    format: EventFormat = Field("standard", description="the format of `body`")
 
 
 class EndpointsQuery(PageQuery):
-    """Which endpoints."""
+    """Filter of endpoints."""
 
-    kind: EndpointKind | None = Field(None, description="`standing` ones, or `ad_hoc` ones made by a registration")
+    kind: EndpointKind | None = Field(None, description="`standing` ones, or `ad_hoc` ones created by a registration")
 
 
 class DeliveriesQuery(PageQuery):
-    """Which deliveries."""
+    """Filter of deliveries."""
 
     status: DeliveryStatus | None = Field(None, description="the state of the delivery")
     job_id: JobId | None = Field(None, description=JOB_ID_DESCRIPTION)
     endpoint: Reference | None = Field(None, description=ENDPOINT_DESCRIPTION)
-    since: Time | None = Field(None, description="the earliest time at which the delivery was made")
-    until: Time | None = Field(None, description="the time before which the delivery was made")
+    since: Time | None = Field(None, description="the earliest time of the delivery's creation")
+    until: Time | None = Field(None, description="the time before which the delivery was created")

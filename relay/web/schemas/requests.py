@@ -1,4 +1,4 @@
-"""What may be asked: the bodies of the API. They validate requests and are its OpenAPI.
+"""Request bodies of the API: they validate requests and describe them in OpenAPI.
 
 A field's description completes "it is ..." in an error about it.
 """
@@ -32,15 +32,14 @@ from relay.web.schemas.fields import (
 BATCH_MOST = 1_000
 EXAMPLE_JOB = "j1o2b3i4d5x6"
 
-_EVENTS = "a list of the events to hear of; left out: the endings of a job (all but job.started)"
-_FORMAT = "how the body polls; `auto`, which is the default, chooses by the URL's host"
+_EVENTS = "a list of the events to notify of; left out: the endings of a job (all but job.started)"
+_FORMAT = "the format of the body; `auto`, which is the default, chooses by the URL's host"
 _TEMPLATE = (
-    "an object, the body that is to be sent instead of a format's, its texts with placeholders such as "
-    "{{ job.scenario.name }}"
+    "an object, the body to send instead of a format's, its texts with placeholders such as {{ job.scenario.name }}"
 )
 _SIGNED_BY = (
-    "what signs the notifications: whsec_ and the base64 of 24 to 64 bytes, or whsk_ and that of an Ed25519 key of 32; "
-    "left out: the relay makes one"
+    "the secret that signs the notifications: whsec_ and the base64 of 24 to 64 bytes, or whsk_ and that of an Ed25519 "
+    "key of 32; left out: the relay creates one"
 )
 _SIGNING = (
     "`hmac`, which is the default: with a secret that both sides hold; `ed25519`: with a key that only the relay "
@@ -49,7 +48,7 @@ _SIGNING = (
 _HEADERS = f"an object of at most {MAX_HEADERS} headers that every notification carries, such as Authorization"
 _NAME = "a name of 1 to 63 lower-case letters, digits, - or _"
 _METADATA = (
-    f"an object of your own, handed back with every notification: at most {METADATA_MOST // 1024} KiB as JSON, "
+    f"an object of your own, part of every notification: at most {METADATA_MOST // 1024} KiB as JSON, "
     f"{METADATA_DEPTH} deep"
 )
 _EXEC_CALLBACK = (
@@ -60,7 +59,7 @@ _EXEC_CALLBACK = (
 SECRET_XOR_SIGNING: JsonDict = {
     "anyOf": [{"properties": {"secret": {"type": "null"}}}, {"properties": {"signing": {"type": "null"}}}]
 }
-"""A secret, or how the one that the relay makes is to sign."""
+"""Either a secret, or how the relay's new secret signs."""
 _FORMAT_OR_TEMPLATE: JsonDict = {
     "anyOf": [{"properties": {"template": {"type": "null"}}}, {"properties": {"format": {"enum": ["auto", None]}}}]
 }
@@ -68,18 +67,18 @@ _FORMAT_OR_TEMPLATE: JsonDict = {
 
 
 def _integral_float(value: object) -> object:
-    """JSON Schema takes 2.0 for a whole number, so we do."""
+    """2.0 is an integer in JSON Schema, so it is one here."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class RequestModel(BaseModel):
-    """What comes as JSON: no unknown names, no text where a number belongs."""
+    """A JSON body: no unknown names, no text in place of a number."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
 
 class RegistrationRequest(RequestModel):
-    """Asks to hear of a job: at `callback_url`, at a known `endpoint`, or with neither at the standing ones."""
+    """Registers a job: for `callback_url`, for a known `endpoint`, or with neither for the standing endpoints."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -100,17 +99,17 @@ class RegistrationRequest(RequestModel):
     signing: Signing | None = Field(None, description=_SIGNING)
     headers: Headers = Field(default_factory=dict, description=_HEADERS)
     metadata: Metadata = Field(default_factory=dict, description=_METADATA)
-    workspace: Workspace | None = Field(None, description="the Exec workspace, where the relay knows several")
+    workspace: Workspace | None = Field(None, description="the Exec workspace, if the relay has several")
     exec_callback: bool = Field(False, description=_EXEC_CALLBACK)
 
 
 def _anything(schema: JsonDict) -> None:
-    """Says of a batch what is so: its items should be registrations, and one that is not fails by itself."""
+    """A batch in OpenAPI: its items should be registrations, and a wrong item fails by itself."""
     schema["items"] = {"anyOf": [schema["items"], {}]}
 
 
 class BatchRequest(RequestModel):
-    """Many registrations at once. Each is judged by itself: one that is wrong does not spoil the others."""
+    """Many registrations at once. Each is validated by itself: a wrong one does not affect the others."""
 
     # guard: batch-size
     registrations: Annotated[list[SkipValidation[RegistrationRequest]], Field(min_length=1, max_length=BATCH_MOST)] = (
@@ -122,14 +121,14 @@ class BatchRequest(RequestModel):
 
 
 class ExecCallback(BaseModel):
-    """Exec's job as it ended. Only its id is read; a poll of Exec tells the rest."""
+    """Exec's ended job. Only its id is read; a poll of Exec confirms the rest."""
 
     model_config = ConfigDict(extra="allow", json_schema_extra={"example": {"id": EXAMPLE_JOB, "status": "completed"}})
     id: JobId = Field(description=JOB_ID_DESCRIPTION)
 
 
 class EndpointRequest(RequestModel):
-    """A standing endpoint: it hears of every job. The URL comes as `url`, or as `hookUrl` as Zapier sends it."""
+    """A standing endpoint, notified of every job. Its URL is `url`, or `hookUrl` as Zapier sends it."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -144,7 +143,7 @@ class EndpointRequest(RequestModel):
     )
     name: EndpointName | None = Field(None, description=_NAME)
     url: Url | None = Field(None, description="the https:// URL that is notified")
-    hookUrl: Url | None = Field(None, description="the same, by the name that Zapier gives it")
+    hookUrl: Url | None = Field(None, description="the same, by Zapier's name for it")
     format: Format = Field("auto", description=_FORMAT)
     template: Template | None = Field(None, description=_TEMPLATE)
     events: Events | None = Field(None, description=_EVENTS)
@@ -154,7 +153,7 @@ class EndpointRequest(RequestModel):
 
 
 class EndpointChange(RequestModel):
-    """What is to change; what is left out stays."""
+    """The fields to change; omitted ones stay the same."""
 
     model_config = ConfigDict(
         json_schema_extra={"minProperties": 1, "example": {"events": ["job.failed"]}, **_FORMAT_OR_TEMPLATE}
@@ -164,11 +163,11 @@ class EndpointChange(RequestModel):
     format: Format | None = Field(None, description=_FORMAT)
     template: Template | None = Field(None, description=_TEMPLATE)
     events: Events | None = Field(None, description=_EVENTS)
-    headers: Headers | None = Field(None, description=f"{_HEADERS}; it takes the place of all headers there were")
+    headers: Headers | None = Field(None, description=f"{_HEADERS}; it replaces all present headers")
 
 
 class RotateRequest(RequestModel):
-    """A new secret of your own, or with nothing one that the relay makes."""
+    """A new secret: the given one, or one that the relay creates."""
 
     model_config = ConfigDict(json_schema_extra=dict(SECRET_XOR_SIGNING))
 
@@ -177,20 +176,20 @@ class RotateRequest(RequestModel):
 
 
 class ResendRequest(RequestModel):
-    """Which ended deliveries are sent again."""
+    """Filter of the ended deliveries to send again."""
 
     model_config = ConfigDict(
         json_schema_extra={"example": {"status": "failed", "since": "2026-03-01T10:00:00Z", "dry_run": True}}
     )
     status: Literal["failed", "delivered"] = Field(
-        description="how they ended; delivered ones, where a receiver lost them"
+        description="how they ended; `delivered` is for a receiver that lost them"
     )
     job_id: JobId | None = Field(None, description=JOB_ID_DESCRIPTION)
     endpoint: Reference | None = Field(None, description=ENDPOINT_DESCRIPTION)
-    since: Time | None = Field(None, description="the earliest time at which the delivery was made")
-    until: Time | None = Field(None, description="the time before which the delivery was made")
-    ended_by: Time | None = Field(None, description="the time by which it had ended; now, unless given")
+    since: Time | None = Field(None, description="the earliest time of the delivery's creation")
+    until: Time | None = Field(None, description="the time before which the delivery was created")
+    ended_by: Time | None = Field(None, description="the time by which it ended; left out: now")
     limit: Annotated[int, Strict(), Field(ge=1, le=10_000), BeforeValidator(_integral_float)] | None = Field(
-        None, description="how many at the most, 1 to 10,000; all, unless given"
+        None, description="deliveries at most, 1 to 10,000; left out: all"
     )
     dry_run: bool = Field(False, description="true to count them and send nothing")

@@ -1,4 +1,4 @@
-"""What is answered: the values of the API as JSON. `showing.py` makes them of the relay's own."""
+"""Response bodies of the API. `presenters.py` makes them of stored rows."""
 
 from typing import Annotated, Any
 
@@ -19,36 +19,38 @@ Time = Annotated[
     Instant, PlainSerializer(to_rfc3339, return_type=str), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
 
-_TRACE_ID = "ties a registration to its deliveries in the relay's log; that of the request's traceparent, if one came"
+_TRACE_ID = (
+    "the trace of a registration and its deliveries in the log; that of the request's traceparent, if it had one"
+)
 
 
 class ResponseModel(BaseModel):
-    """A field that was not set is left out."""
+    """Fields that are not set are left out."""
 
     model_config = ConfigDict(frozen=True)
 
 
 class EndpointSummary(ResponseModel):
-    """An endpoint, as those who point to it show it."""
+    """An endpoint, as part of a registration or delivery."""
 
     id: str
-    name: str = Field(default="", description="only where it has one")
-    url: str | None = Field(description="masked; null where the endpoint was removed")
+    name: str = Field(default="", description="only if it has one")
+    url: str | None = Field(description="masked; null if the endpoint was removed")
     format: str | None
     enabled: bool = Field(
-        default=True, description="only where it is false: what is to be sent there is held until it is enabled again"
+        default=True, description="only if it is false: its deliveries are held until it is enabled again"
     )
-    disabled_reason: str | None = Field(default=None, description="only where it is disabled")
+    disabled_reason: str | None = Field(default=None, description="only if it is disabled")
     public_key: str = Field(
-        default="", description="only where the endpoint signs with Ed25519: whpk_..., verifies what it is sent"
+        default="", description="only if the endpoint signs with Ed25519: whpk_..., which verifies its notifications"
     )
     secret: str = Field(
-        default="", description="only when the endpoint was made by this call: keep it, it is not shown again"
+        default="", description="only if this call created the endpoint: keep it, it is not shown again"
     )
 
 
 class RegistrationResponse(ResponseModel):
-    """One job × one endpoint; `endpoint` is null where the job is watched for the standing endpoints only."""
+    """One job × one endpoint; `endpoint` is null if the job is polled for the standing endpoints only."""
 
     id: str
     job_id: str
@@ -59,6 +61,11 @@ class RegistrationResponse(ResponseModel):
     metadata: dict[str, Any]
     created_at: Time
     trace_id: str | None = Field(description=_TRACE_ID)
+    endpoints: list[str] = Field(
+        default=[],
+        description="only if the call registers a job without an endpoint: ids of the standing endpoints",
+    )
+    warning: str = Field(default="", description="only if the call registers a job and nothing will be notified")
 
 
 class RegistrationList(ResponseModel):
@@ -67,7 +74,7 @@ class RegistrationList(ResponseModel):
 
 
 class ErrorDetail(ResponseModel):
-    """Exec's own error envelope, and the field at fault where it is one."""
+    """Exec's own error envelope, with the wrong field if there is one."""
 
     type: str
     code: str
@@ -80,7 +87,7 @@ class ErrorResponse(ResponseModel):
 
 
 class BatchResult(ResponseModel):
-    """What became of one item: 201 or 200 with its registration, else its error."""
+    """The result of one item: 201 or 200 with its registration, else its error."""
 
     status: int
     registration: RegistrationResponse | None = None
@@ -99,13 +106,15 @@ class EndpointResponse(ResponseModel):
     id: str
     name: str | None
     kind: EndpointKind
-    source: str = Field(description="`config` or `api`: one of the configuration is changed there only")
+    source: str = Field(description="`config` or `api`: an endpoint of the configuration is changed there only")
     url: str = Field(description="masked")
     format: str
-    template: dict[str, Any] | None = Field(description="of the format `template`: the body, with its placeholders")
+    template: dict[str, Any] | None = Field(description="the body with its placeholders, in the format `template`")
     events: list[EventType]
     signing: SignatureScheme
-    public_key: str | None = Field(description="whpk_...: verifies what an endpoint that signs with Ed25519 is sent")
+    public_key: str | None = Field(
+        description="whpk_..., which verifies the notifications of an endpoint that signs with Ed25519"
+    )
     header_names: list[str]
     enabled: bool
     disabled_at: Time | None
@@ -114,9 +123,9 @@ class EndpointResponse(ResponseModel):
     failing_since: Time | None = Field(description="the first failed attempt since the last success")
     failures: int = Field(description="failed attempts since the last success")
     created_at: Time
-    secret: str = Field(default="", description="only when it was made by this call: keep it, it is not shown again")
-    old_secret_until: Time = Field(default=0, description="only after a rotation: how long the old secret signs too")
-    released: int = Field(default=0, description="only after enabling: deliveries that were held and are due now")
+    secret: str = Field(default="", description="only if this call created it: keep it, it is not shown again")
+    old_secret_until: Time = Field(default=0, description="only after a rotation: until when the old secret signs too")
+    released: int = Field(default=0, description="only after enabling: held deliveries that are due now")
 
 
 class EndpointList(ResponseModel):
@@ -131,9 +140,9 @@ class EventResponse(ResponseModel):
     type: EventType
     workspace: str
     job_id: str
-    occurred_at: Time = Field(description="when it happened, by Exec where Exec says so")
+    occurred_at: Time = Field(description="when it happened, by Exec's clock if known")
     created_at: Time = Field(description="when the relay learned of it")
-    body: dict[str, Any] = Field(description="what a standing endpoint of the format that was asked for is sent")
+    body: dict[str, Any] = Field(description="the body for a standing endpoint, in the requested format")
 
 
 class EventList(ResponseModel):
@@ -142,9 +151,9 @@ class EventList(ResponseModel):
 
 
 class PublicKeys(ResponseModel):
-    """What verifies the notifications of one endpoint."""
+    """The public keys that verify notifications of one endpoint."""
 
-    public_keys: list[str] = Field(description="whpk_..., the newest first; none where a shared secret signs")
+    public_keys: list[str] = Field(description="whpk_..., the newest first; empty if a shared secret signs")
 
 
 class DeliveryResponse(ResponseModel):
@@ -173,7 +182,7 @@ class DeliveryList(ResponseModel):
 
 
 class AttemptResponse(ResponseModel):
-    """One HTTP try."""
+    """One HTTP request of a delivery."""
 
     id: str
     number: int
@@ -183,13 +192,13 @@ class AttemptResponse(ResponseModel):
     status_code: int | None
     outcome: str = Field(description="`delivered`, or the kind of failure")
     error: str | None
-    response: str = Field(description="the first 4 KiB of the answer")
+    response: str = Field(description="the first 4 KiB of the response")
 
 
 class DeliveryDetail(DeliveryResponse):
-    """A delivery with what was sent and every attempt."""
+    """A delivery with its body and every attempt."""
 
-    body: str = Field(description="what every attempt sends, byte for byte")
+    body: str = Field(description="the body of every attempt, byte for byte")
     attempt_log: list[AttemptResponse]
 
 
@@ -203,21 +212,28 @@ class PollResponse(ResponseModel):
 
 
 class JobResponse(ResponseModel):
-    """What the relay knows of a job; asking costs Exec nothing."""
+    """A job as the relay knows it, without a request to Exec."""
 
     job_id: str
     workspace: str
     state: WatchState
-    job: dict[str, Any] | None = Field(description="Exec's job as last seen, unchanged; null before a good poll")
+    job: dict[str, Any] | None = Field(
+        description="Exec's job as last polled, unchanged; null before a successful poll"
+    )
     polls: int
     last_poll_at: Time | None
     next_poll_at: Time | None
     next_poll_reason: str
     last_error: str | None
-    exec_callback: bool = Field(description="whether Exec is to call back when it ends; then polls are for safety")
-    callback_received_at: Time | None = Field(description="when Exec's callback was last heeded")
+    exec_callback: bool = Field(description="whether Exec calls back when it ends; polls are a fallback then")
+    callback_received_at: Time | None = Field(description="when Exec's callback last caused a poll")
     created_at: Time
     ended_at: Time | None
+    unknown_status: str = Field(
+        default="",
+        description="only if Exec's status is one that the relay does not know: the job is polled until its status is "
+        "completed, failed or cancelled",
+    )
 
 
 class JobList(ResponseModel):
@@ -226,11 +242,11 @@ class JobList(ResponseModel):
 
 
 class ResendResponse(ResponseModel):
-    count: int = Field(description="deliveries that are sent again, or would be")
-    remaining: int = Field(description="deliveries that `limit` left for another request")
-    skipped: int = Field(description="deliveries left alone because their endpoint is disabled or was removed")
+    count: int = Field(description="deliveries that are sent again, or would be without `dry_run`")
+    remaining: int = Field(description="deliveries beyond `limit`, for another request")
+    skipped: int = Field(description="deliveries skipped because their endpoint is disabled or removed")
     dry_run: bool
-    as_of: Time = Field(description="deliveries that ended by then are meant; `ended_by` of a further request")
+    as_of: Time = Field(description="deliveries that ended by this time are included; `ended_by` of a further request")
 
 
 class Health(ResponseModel):
@@ -244,7 +260,7 @@ class CheckResponse(ResponseModel):
 
 
 class ReadinessResponse(ResponseModel):
-    """Whether the relay can do its work, and where not, why."""
+    """Whether the relay can do its work, and why if not."""
 
     status: str = Field(description="`ready` or `not_ready`")
     checks: list[CheckResponse]

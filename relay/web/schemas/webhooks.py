@@ -1,6 +1,6 @@
-"""What subscribers are sent in the format `standard`, as the OpenAPI document describes it under `webhooks`.
+"""Notifications in the format `standard`, for the `webhooks` of the OpenAPI document.
 
-Nothing is made of these models: `relay.formats.standard` makes the bodies, and a test holds both together.
+These models only describe: `relay.formats.standard` makes the bodies, and a test compares both.
 """
 
 from typing import Any, Literal
@@ -10,14 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from relay.model import EventType
 
 EVENT_DESCRIPTIONS = {
-    EventType.STARTED: "Exec has begun to work on the job; only for whoever asks for it in `events`",
-    EventType.COMPLETED: "the scenario is there",
-    EventType.FAILED: "Exec could not make the scenario; `error` says why",
-    EventType.CANCELLED: "somebody cancelled the job at Exec",
+    EventType.STARTED: "Exec has started the job; only sent if `events` names it",
+    EventType.COMPLETED: "the scenario is ready",
+    EventType.FAILED: "Exec could not create the scenario; `error` says why",
+    EventType.CANCELLED: "the job was cancelled at Exec",
     EventType.NOT_FOUND: "Exec does not know the job, on three polls over at least two minutes",
     EventType.EXPIRED: "the job has not ended within `polling.max_age` (24 hours)",
 }
-"""Of each event, in words."""
+"""Descriptions of the events."""
 
 _HEADERS = {
     "webhook-id": "the event's id, the same on every retry and resend: what to deduplicate by",
@@ -31,7 +31,7 @@ class _OpenModel(BaseModel):
 
 
 class WebhookScenario(_OpenModel):
-    """The scenario that Exec made."""
+    """The scenario that Exec created."""
 
     id: str | None = None
     name: str | None = None
@@ -39,19 +39,19 @@ class WebhookScenario(_OpenModel):
 
 
 class WebhookError(_OpenModel):
-    """Why Exec made none."""
+    """Why Exec created none."""
 
     code: str | None = Field(None, description="`GENERATION_ERROR`, `CONTENT_POLICY_VIOLATION`, ...: an open set")
     message: str | None = None
 
 
 class WebhookJob(_OpenModel):
-    """Exec's job as Exec sent it, with whatever fields it has beyond these."""
+    """Exec's job as Exec sent it, including fields that are not listed here."""
 
     id: str
-    status: str | None = Field(description="as Exec last said; null where Exec never did")
+    status: str | None = Field(description="Exec's last status; null if there was none")
     scenario: WebhookScenario | None = Field(None, description="once the job completed")
-    error: WebhookError | None = Field(None, description="where the job failed")
+    error: WebhookError | None = Field(None, description="if the job failed")
     created_at: str | None = None
     started_at: str | None = None
     completed_at: str | None = None
@@ -59,14 +59,14 @@ class WebhookJob(_OpenModel):
 
 
 class WebhookRegistration(BaseModel):
-    """Who asked."""
+    """The registration that the notification belongs to."""
 
     id: str
-    metadata: dict[str, Any] = Field(description="what the registration brought")
+    metadata: dict[str, Any] = Field(description="the metadata of the registration")
 
 
 class WebhookData(BaseModel):
-    """What the event is about."""
+    """The job of the event, and the registration."""
 
     job: WebhookJob
     registration: WebhookRegistration | None = Field(description="null for a standing endpoint")
@@ -74,7 +74,7 @@ class WebhookData(BaseModel):
 
 
 class Notification(BaseModel):
-    """An event, as the format `standard` tells it."""
+    """An event in the format `standard`."""
 
     type: Literal["job.started", "job.completed", "job.failed", "job.cancelled", "job.not_found", "job.expired"]
     timestamp: str = Field(description="when it happened: RFC 3339, in UTC", json_schema_extra={"format": "date-time"})
@@ -82,7 +82,7 @@ class Notification(BaseModel):
 
 
 def webhooks(schema: dict[str, Any]) -> dict[str, Any]:
-    """OpenAPI's `webhooks`: a request for each event, its body as `schema` has it."""
+    """OpenAPI's `webhooks`: a request for each event, with `schema` as its body."""
     return {type.value: {"post": _request(type, schema)} for type in EventType}
 
 
@@ -97,8 +97,8 @@ def _request(type: EventType, schema: dict[str, Any]) -> dict[str, Any]:
         ],
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
         "responses": {
-            "2XX": {"description": "Taken. Anything else is tried again, or as the documentation says."},
-            "410": {"description": "No more, please: the endpoint is disabled."},
+            "2XX": {"description": "Accepted. Other responses are retried, or as the documentation says."},
+            "410": {"description": "Gone: the endpoint is disabled."},
         },
         "security": [],
     }

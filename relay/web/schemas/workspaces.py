@@ -1,4 +1,4 @@
-"""How a workspace is placed, as answers show it."""
+"""Workspaces in responses: budget, durations, pause."""
 
 from pydantic import Field
 
@@ -7,10 +7,10 @@ from relay.web.schemas.responses import ResponseModel, Time
 
 
 class WindowResponse(ResponseModel):
-    """One of Exec's two windows, as far as the relay may use it."""
+    """The relay's share of one of Exec's two rate limit windows."""
 
-    left: int = Field(description="polls that may be made now")
-    of: int = Field(description="what the configuration allows: Exec's limit, times the share")
+    left: int = Field(description="polls left now")
+    of: int = Field(description="polls that the configuration allows: Exec's limit times the share")
 
 
 class BudgetResponse(ResponseModel):
@@ -19,24 +19,24 @@ class BudgetResponse(ResponseModel):
 
 
 class DurationsResponse(ResponseModel):
-    """What was learned of how long jobs take, in seconds from their start."""
+    """Learned durations of jobs, in seconds from their start."""
 
-    seen: int = Field(description="ended jobs that this was learned of; 0: it is only what Exec's pages say")
+    seen: int = Field(description="ended jobs that were measured; 0: the numbers of Exec's pages only")
     median: float
     p90: float
-    queued: float = Field(description="how long jobs usually wait for their start")
+    queued: float = Field(description="the usual wait for the start")
 
 
 class WorkspaceResponse(ResponseModel):
-    """An Exec workspace: its requests, what was learned, and whether it waits."""
+    """An Exec workspace: polls left, learned durations, and whether it is paused."""
 
     name: str
     strategy: str
     budget: BudgetResponse
     durations: DurationsResponse
-    active: int = Field(description="jobs that are watched")
+    active: int = Field(description="jobs being polled")
     next_poll_at: Time | None
-    price: float | None = Field(description="seconds of waiting that a poll has to save; null until it was reckoned")
+    price: float | None = Field(description="seconds of waiting that a poll has to save; null until it is computed")
     paused_until: Time | None
     pause_reason: str | None
 
@@ -45,25 +45,25 @@ class WorkspaceList(ResponseModel):
     data: list[WorkspaceResponse]
 
 
-def budget_of(found: WorkspaceStatus) -> BudgetResponse:
-    minute = WindowResponse(left=found.left.minute, of=found.allowance.minute)
-    return BudgetResponse(minute=minute, day=WindowResponse(left=found.left.day, of=found.allowance.day))
+def budget_of(status: WorkspaceStatus) -> BudgetResponse:
+    minute = WindowResponse(left=status.left.minute, of=status.allowance.minute)
+    return BudgetResponse(minute=minute, day=WindowResponse(left=status.left.day, of=status.allowance.day))
 
 
-def durations_of(found: WorkspaceStatus) -> DurationsResponse:
-    median, p90, queued = (round(seconds, 1) for seconds in (found.median, found.p90, found.median_queue_seconds))
-    return DurationsResponse(seen=found.sample_size, median=median, p90=p90, queued=queued)
+def durations_of(status: WorkspaceStatus) -> DurationsResponse:
+    median, p90, queued = (round(seconds, 1) for seconds in (status.median, status.p90, status.median_queue_seconds))
+    return DurationsResponse(seen=status.sample_size, median=median, p90=p90, queued=queued)
 
 
-def workspace(found: WorkspaceStatus, active: int, strategy: str) -> WorkspaceResponse:
+def workspace(status: WorkspaceStatus, active: int, strategy: str) -> WorkspaceResponse:
     return WorkspaceResponse(
-        name=found.name,
+        name=status.name,
         strategy=strategy,
-        budget=budget_of(found),
-        durations=durations_of(found),
+        budget=budget_of(status),
+        durations=durations_of(status),
         active=active,
-        next_poll_at=found.next_poll_at,
-        price=found.price,
-        paused_until=found.paused_until,
-        pause_reason=found.pause_reason,
+        next_poll_at=status.next_poll_at,
+        price=status.price,
+        paused_until=status.paused_until,
+        pause_reason=status.pause_reason,
     )

@@ -1,7 +1,7 @@
-"""One client's connection: how long it may take, and what the server says where no request ever reaches the API.
+"""The HTTP protocol of one connection, with limits on time, size and number of connections.
 
-uvicorn waits for a request as long as the client likes, takes any number of connections, and answers by itself in words
-of its own. Here a request has its time, connections are counted, and every answer is the API's.
+uvicorn waits for a request without end, takes any number of connections, and has error responses of its own. Here a
+request has a timeout, connections are counted, and every error has the API's envelope.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ from relay.web.core.errors import TooLarge, Unavailable
 from relay.web.server.middleware import DEFAULT_HEADERS
 
 LONGEST_HEAD = 32 * 1024
-"""Bytes of a request's first line and headers."""
+"""Bytes of a request's first line and headers together."""
 
 _PIECE = 4 * 1024  # guard: head-size
 
 
 class RequestTimeout(RequestError):
-    """A request did not come in whole in time."""
+    """The request was not complete in time."""
 
     status = 408
 
@@ -40,14 +40,14 @@ class HeadTooLarge(TooLarge):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionLimits:
-    """What connections may take: times in seconds."""
+    """Limits on connections; times in seconds."""
 
     read_timeout: float = 20
-    """From the first byte that is waited for until the request is there as a whole, its body included."""
+    """From the start of waiting for a request until it is complete, its body included."""
     write_timeout: float = 30
-    """How long a client may leave an answer unread."""
+    """How long a client may leave a response unread."""
     connections: int = 500
-    """In all. One more takes the place of one that leaves its answer unread, or waits longest for a request."""
+    """In all. One more takes the place of one that leaves its response unread, or is idle for longest."""
     of_one_address: int = 200
     """Of an IPv4 address or an IPv6 /64; trusted proxies are exempt, they stand for many clients."""
     reserved_for_loopback: int = 20
@@ -55,16 +55,16 @@ class ConnectionLimits:
 
 
 class BoundedHttpProtocol(H11Protocol):
-    """uvicorn's connection over h11, within bounds."""
+    """uvicorn's protocol over h11, with limits."""
 
-    def __init__(self, *, bounds: ConnectionLimits, is_trusted_proxy: Callable[[str], bool], **theirs: Any) -> None:
+    def __init__(self, *, limits: ConnectionLimits, is_trusted_proxy: Callable[[str], bool], **theirs: Any) -> None:
         super().__init__(**theirs)
-        self._bounds, self._is_trusted_proxy = bounds, is_trusted_proxy
+        self._limits, self._is_trusted_proxy = limits, is_trusted_proxy
         self._stands_for_many = False
         self._request_due: asyncio.TimerHandle | None = None
         self._write_due: asyncio.TimerHandle | None = None
 
-    # --- what asyncio and uvicorn call ---
+    # --- called by asyncio and uvicorn ---
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -74,7 +74,7 @@ class BoundedHttpProtocol(H11Protocol):
         self._wait_for_request()
 
     def data_received(self, data: bytes) -> None:
-        # h11 measures a head only while it is incomplete: what comes at once would not be measured at all.
+        # h11 measures a head only while it is incomplete: one that arrives at once would not be measured.
         for start in range(0, len(data), _PIECE):
             if not self.transport.is_closing():
                 super().data_received(data[start : start + _PIECE])
@@ -93,7 +93,7 @@ class BoundedHttpProtocol(H11Protocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         # guard: answer-time
-        self._write_due = self.loop.call_later(self._bounds.write_timeout, self.transport.abort)
+        self._write_due = self.loop.call_later(self._limits.write_timeout, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -102,7 +102,7 @@ class BoundedHttpProtocol(H11Protocol):
             self._write_due = None
 
     def send_400_response(self, msg: str) -> None:
-        """What came is no HTTP, or its head is too long: h11 says which, in the error that is being handled."""
+        """The request is malformed or its head too long: the h11 error being handled says which."""
         error = sys.exception()
         if isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == 431:
             text = f"a request's first line and headers have at most {LONGEST_HEAD // 1024} KiB"
@@ -110,7 +110,7 @@ class BoundedHttpProtocol(H11Protocol):
         else:
             self._refuse(ValidationFailed("invalid_http", "this is no HTTP request"))  # guard: no-http
 
-    # --- bounds ---
+    # --- limits ---
 
     @property
     def network(self) -> str:
@@ -120,68 +120,69 @@ class BoundedHttpProtocol(H11Protocol):
     @property
     def idle_since(self) -> float | None:
         """Since when (of the loop's clock) the server waits for a request; None while it answers one."""
-        return self._request_due.when() - self._bounds.read_timeout if self._request_due is not None else None
+        return self._request_due.when() - self._limits.read_timeout if self._request_due is not None else None
 
     @property
     def unread_since(self) -> float | None:
         """Since when the client leaves an answer unread; None if it reads."""
-        return self._write_due.when() - self._bounds.write_timeout if self._write_due is not None else None
+        return self._write_due.when() - self._limits.write_timeout if self._write_due is not None else None
 
     def _wait_for_request(self) -> None:
-        """The client's turn begins, or is over."""
-        is_clients_turn = self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
-        if is_clients_turn and self._request_due is None and not self.transport.is_closing():
-            self._request_due = self.loop.call_later(self._bounds.read_timeout, self._too_slow)  # guard: request-time
-        elif not is_clients_turn and self._request_due is not None:
+        """Starts the timer of a request if the client is to send one, and stops it once the request is complete."""
+        awaits_client = self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
+        if awaits_client and self._request_due is None and not self.transport.is_closing():
+            self._request_due = self.loop.call_later(self._limits.read_timeout, self._time_out)  # guard: request-time
+        elif not awaits_client and self._request_due is not None:
             self._request_due.cancel()
             self._request_due = None
 
-    def _too_slow(self) -> None:
+    def _time_out(self) -> None:
         self._request_due = None
         if self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
-            self.transport.close()  # nothing was begun, and nobody waits for an answer
+            self.transport.close()  # an idle connection: nobody waits for a response
             return
-        text = f"the request did not come in whole within {self._bounds.read_timeout:g} s"
-        self._refuse(RequestTimeout("request_too_slow", text))
+        text = f"the request did not come in whole within {self._limits.read_timeout:g} s"
+        self._refuse(RequestTimeout("request_time_out", text))
 
     def _over_limit(self) -> bool:
         """Whether this connection is refused; another one may be closed to make room for it."""
         others = [other for other in self.connections if other is not self and isinstance(other, BoundedHttpProtocol)]
         neighbours = [other for other in others if other.network == self.network]
-        if not self._stands_for_many and len(neighbours) >= self._limit_with_reserve(self._bounds.of_one_address):
+        # guard: connections-of-one-address
+        if not self._stands_for_many and len(neighbours) >= self._limit_with_reserve(self._limits.of_one_address):
             # Idle neighbours stay: behind a shared address they belong to other clients.
             return not _make_room([other for other in neighbours if other.unread_since is not None])
-        if len(others) < self._limit_with_reserve(self._bounds.connections):
+        if len(others) < self._limit_with_reserve(self._limits.connections):
             return False
         return not _make_room(others)
 
     def _limit_with_reserve(self, limit: int) -> int:
         """A limit, raised for this machine itself: its health checks get in whatever strangers do."""
         is_local = self.client is not None and is_loopback(self.client[0])
-        return limit + self._bounds.reserved_for_loopback if is_local else limit
+        return limit + self._limits.reserved_for_loopback if is_local else limit
 
-    def _refuse(self, refused: RequestError) -> None:
-        """Says why, in the API's own envelope, and closes; where an answer has begun, only closes."""
+    def _refuse(self, error: RequestError) -> None:
+        """Sends the error in the API's envelope and closes. If a response has begun, only closes."""
         if self.cycle is not None and not self.cycle.response_complete:
-            # Whoever reads the request hears that its client is gone, and answers no more.
+            # The handler learns that its client has disconnected, and sends no response.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            body = json.dumps(errors.envelope(refused)).encode()
-            headers = {**DEFAULT_HEADERS, **errors.headers_of(refused), "content-type": "application/json"}
+            body = json.dumps(errors.envelope(error)).encode()
+            headers = {**DEFAULT_HEADERS, **errors.headers_of(error), "content-type": "application/json"}
             headers |= {"content-length": str(len(body)), "connection": "close"}
-            ours = [(name.encode(), value.encode()) for name, value in headers.items()]
-            told = [*self.server_state.default_headers, *ours]
-            response = h11.Response(status_code=refused.status, headers=told)
+            encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+            every_header = [*self.server_state.default_headers, *encoded]
+            response = h11.Response(status_code=error.status, headers=every_header)
             for event in (response, h11.Data(data=body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 
 
 def _make_room(crowd: Sequence[BoundedHttpProtocol]) -> bool:
-    """Closes one connection that nobody is being answered on. Returns False if there is none.
+    """Closes one connection that is not being served. Returns False if there is none.
 
-    Unread answers go first. Among them, and then among idle connections, the network with the most loses its oldest.
+    Unread responses go first. Among them, and then among idle connections, the network with the most loses its oldest.
     """
     sizes = Counter(other.network for other in crowd if not other._stands_for_many)
     unread = [(since, other) for other in crowd if (since := other.unread_since) is not None]

@@ -1,4 +1,4 @@
-"""What surrounds every answer: its id, the headers that every answer has, and the answer to a fault of our own."""
+"""ASGI middleware around the application: request targets, request ids, default headers, and the 500 response."""
 
 import re
 import traceback
@@ -23,10 +23,10 @@ DEFAULT_HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
 }
-"""On every answer that does not bring its own."""
+"""On every response without its own."""
 
 _STRICT_TRANSPORT_SECURITY = ("strict-transport-security", "max-age=31536000")
-"""On answers over TLS: for a year browsers use https only. Of this host alone, its subdomains are not the relay's."""
+"""On responses over TLS: for a year browsers use https only, for this host and none of its subdomains."""
 
 _LONGEST_PATH = 200
 """Characters of a path in a line of the log."""
@@ -70,7 +70,7 @@ def _origin_form(scope: Scope) -> dict[str, Any]:
 
 
 class ResponseMiddleware:
-    """ASGI middleware. A request keeps the `x-request-id` it came with, or gets one; the answer bears the same."""
+    """ASGI middleware: request id, trace and default headers. A valid `x-request-id` of the request is kept."""
 
     def __init__(self, app: ASGIApp, log: Logger) -> None:
         self.app, self.log = app, log
@@ -80,8 +80,8 @@ class ResponseMiddleware:
             await self.app(scope, receive, send)
             return
         request_headers = Headers(scope=scope)
-        came = request_headers.get("x-request-id", "")
-        request_id = came if _REQUEST_ID.fullmatch(came) else f"req_{ULID()}"
+        given = request_headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{ULID()}"
         scope.setdefault("state", {}).update(request_id=request_id, trace=_trace_of(request_headers))
         started = False
 
@@ -93,8 +93,9 @@ class ResponseMiddleware:
                 headers["x-request-id"] = request_id
                 for name, value in DEFAULT_HEADERS.items():  # guard: answer-headers
                     headers.setdefault(name, value)
+                # RFC 9112, 6.1: a proxy in front may have read another length.
                 if "content-length" in request_headers and "transfer-encoding" in request_headers:
-                    headers["connection"] = "close"  # guard: request-smuggling (RFC 9112, 6.1)
+                    headers["connection"] = "close"  # guard: request-smuggling
                 if scope.get("scheme") == "https":
                     headers.setdefault(*_STRICT_TRANSPORT_SECURITY)
             await send(message)
@@ -105,18 +106,18 @@ class ResponseMiddleware:
             place = _frames_of(error)  # guard: crash-log
             self.log.error("%s: %s in %s, at %s", request_id, type(error).__name__, _shown(scope), place)
             if not started:
-                text = f"the relay is at fault, not the request; its log says more under {request_id}"
+                text = f"the relay failed, not the request; its log has more under {request_id}"
                 await errors.error_response(InternalError("internal_error", text))(scope, receive, send_with_headers)
 
 
 def _trace_of(headers: Headers) -> str | None:
-    """The trace that the request is part of; two traceparents break the rules as a wrong one does."""
-    sent = headers.getlist(trace_context.HEADER)
-    return trace_context.parse_traceparent(sent[0]) if len(sent) == 1 else None
+    """The trace of the request; None without exactly one valid traceparent."""
+    values = headers.getlist(trace_context.HEADER)
+    return trace_context.parse_traceparent(values[0]) if len(values) == 1 else None
 
 
 def _frames_of(error: BaseException) -> str:
-    """Where an error was raised, innermost call first, in one line. Its text is left out: it could hold a secret."""
+    """Where an error was raised, innermost call first, in one line, without its text: that could hold a secret."""
     frames = traceback.extract_tb(error.__traceback__)
     return " < ".join(f"{'/'.join(Path(at.filename).parts[-3:])}:{at.lineno} {at.name}" for at in reversed(frames))
 

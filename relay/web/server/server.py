@@ -1,4 +1,4 @@
-"""Serving the relay's API to the network: what the HTTP server takes, from whom, and what it says by itself."""
+"""The HTTP server: uvicorn with the relay's connection limits and trusted proxies."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -16,46 +16,46 @@ Networks = Sequence[IPv4Network | IPv6Network]
 DEFAULT_LIMITS = ConnectionLimits()
 
 FINISH_REQUESTS = 1
-"""Seconds that open requests get when the server stops."""
+"""Seconds for open requests when the server stops."""
 
 
 def server_config(
-    app: ASGIApp, trusted_proxies: Networks = (), bounds: ConnectionLimits = DEFAULT_LIMITS
+    app: ASGIApp, trusted_proxies: Networks = (), limits: ConnectionLimits = DEFAULT_LIMITS
 ) -> uvicorn.Config:
-    """How uvicorn serves the application.
+    """uvicorn's configuration for the application.
 
-    Whom a request is from is what the connection says, unless that is one of the `trusted_proxies`: then it is the last
-    address in X-Forwarded-For that is not one of theirs. uvicorn by itself would trust whoever asks from 127.0.0.1.
+    The client's address is that of the connection. If that is one of the `trusted_proxies`, it is the last address in
+    X-Forwarded-For that is none of theirs. uvicorn's default would trust every client at 127.0.0.1.
     """
-    connection = partial(BoundedHttpProtocol, bounds=bounds, is_trusted_proxy=partial(_in_networks, trusted_proxies))
+    connection = partial(BoundedHttpProtocol, limits=limits, is_trusted_proxy=partial(_in_networks, trusted_proxies))
     return uvicorn.Config(
         app,
         http=cast(type[asyncio.Protocol], connection),
         ws="none",
         lifespan="off",
         log_config=None,
-        log_level="error",  # below that it tells what strangers send, once a request
+        log_level="error",  # below that it logs what strangers send, once a request
         access_log=False,
         server_header=False,  # guard: server-header
         proxy_headers=bool(trusted_proxies),
-        forwarded_allow_ips=list(_named(trusted_proxies)),  # guard: trusted-proxies
+        forwarded_allow_ips=list(_network_names(trusted_proxies)),  # guard: trusted-proxies
         h11_max_incomplete_event_size=LONGEST_HEAD,
         timeout_graceful_shutdown=FINISH_REQUESTS,
     )
 
 
 def _in_networks(networks: Networks, address: str) -> bool:
-    """Whether the other end of a connection is in one of the networks."""
+    """Whether an address is in one of the networks."""
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    plain = getattr(parsed, "ipv4_mapped", None) or parsed
-    return any(plain in network for network in networks)
+    unmapped = getattr(parsed, "ipv4_mapped", None) or parsed
+    return any(unmapped in network for network in networks)
 
 
-def _named(networks: Networks) -> Iterator[str]:
-    """The networks as uvicorn takes them; IPv4 ones also as they poll on a socket that takes both."""
+def _network_names(networks: Networks) -> Iterator[str]:
+    """The networks for uvicorn; IPv4 ones also as a dual-stack socket shows them."""
     for network in networks:
         yield str(network)
         if isinstance(network, IPv4Network):
