@@ -60,7 +60,7 @@ def nested(depth: int) -> Any:
     ],
 )
 async def test_malformed_json_is_refused(shared_api: Api, raw: bytes, says: str) -> None:
-    """A body that is no JSON is told so, with line and column where there is one."""
+    """Malformed JSON gets 400, with line and column if known."""
     assert says in await refused(shared_api, 400, "invalid_json", None, content=raw)
 
 

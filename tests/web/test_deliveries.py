@@ -150,7 +150,7 @@ async def test_an_unknown_delivery_gets_404(any_api: Api) -> None:
 
 
 async def test_resending_one(any_api: Api) -> None:
-    """202; it is due now, with the same body and webhook-id, and the attempt is told as a resend."""
+    """202; it is due now, with the same body and webhook-id, and the attempt is shown as a resend."""
     id = await failed(any_api)
     before = await any_api.get(f"{DELIVERIES}/{id}")
     any_api.clock.advance(60_000)

@@ -141,7 +141,7 @@ async def test_malformed_endpoints_are_refused(shared_api: Api, body: dict[str, 
 
 
 async def test_lists_by_kind(api: Api) -> None:
-    """Standing ones and those of registrations are told apart."""
+    """Standing ones and those of registrations are listed by kind."""
     await api.make_endpoint()
     await api.register()
     for kind in ("standing", "ad_hoc"):

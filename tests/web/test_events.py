@@ -33,7 +33,7 @@ async def test_an_event_has_the_body_that_was_sent(any_api: Api) -> None:
 
 @pytest.mark.parametrize("format", formats.FORMATS)
 async def test_each_format_shows_its_own_body(api: Api, format: str) -> None:
-    """Samples look like what an endpoint of that format is sent."""
+    """Samples have the body that an endpoint of that format gets."""
     await api.make_endpoint(format=format)
     await api.post("/v1/registrations", {"job_id": "j1"}, 201)
     [delivery] = await api.deliver("j1")

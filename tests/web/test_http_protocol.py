@@ -1,4 +1,4 @@
-"""Clients that take their time, come in crowds, or speak no HTTP, on real sockets."""
+"""Slow clients, many clients, and clients that speak no HTTP, on real sockets."""
 
 import asyncio
 import json
@@ -180,7 +180,7 @@ async def test_a_silent_connection_is_closed(start: Start) -> None:
 
 
 async def test_each_request_of_a_kept_connection_has_its_timeout(start: Start) -> None:
-    """Each request has its time anew; what was said before counts for nothing."""
+    """Each request has its own timeout, whatever came before it."""
     async with start(read_timeout=2) as door:
         caller = await door.open()
         for _ in range(4):
@@ -349,7 +349,7 @@ async def test_two_lengths_close_the_connection(start: Start) -> None:
 
 
 async def until(so: Callable[[], Awaitable[bool]]) -> None:
-    """Returns when it is so; the server may hear of what happened before a moment later."""
+    """Returns once the condition holds; the server may notice an event a moment later."""
     async with asyncio.timeout(30):
         while not await so():
             await asyncio.sleep(0.01)

@@ -112,7 +112,7 @@ async def test_health_and_readiness(api: Api) -> None:
 
 
 async def test_a_clock_that_is_set_back(api: Api) -> None:
-    """The last tick is never told to be still to come."""
+    """The last tick is never in the future."""
     api.clock.advance(-5 * SECOND)
     [scheduler] = [one for one in (await api.get("/readyz"))["checks"] if one["name"] == "scheduler"]
     assert scheduler["text"] == "the last tick was 0 s ago"

@@ -1,4 +1,4 @@
-"""How often one may ask: guesses are slowed where they come from, a key has its pace, and nobody pays for others."""
+"""Rate limits: wrong keys by address, requests by key; no client pays for another."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -46,7 +46,7 @@ async def guess(http: httpx.AsyncClient, times: int, begins: str = "") -> list[h
     return [await http.get("/v1/jobs", headers=bearer(f"relay_wrong{begins}{number}")) for number in range(times)]
 
 
-# --- guesses ---------------------------------------------------------------------------------------------------
+# --- wrong keys ---------------------------------------------------------------------------------------------------
 
 
 async def test_guesses_are_slowed(keyed: Api, caplog: pytest.LogCaptureFixture) -> None:
@@ -160,8 +160,8 @@ async def test_a_key_has_its_pace(paced: Api) -> None:
         if path.startswith("/v1/nowhere"):
             assert answer.status_code == 404
             continue
-        told = assert_refused(answer, 429, "rate_limited")
-        assert told == "at most 20 requests a minute with the same key; try again in 3 s"
+        message = assert_refused(answer, 429, "rate_limited")
+        assert message == "at most 20 requests a minute with the same key; try again in 3 s"
         assert answer.json()["error"]["type"] == "rate_limited"
         assert answer.headers["retry-after"] == "3"
     assert (await paced.http.get("/v1/jobs", headers=bearer(OTHER))).status_code == 200

@@ -60,7 +60,7 @@ async def test_a_repeat_finds_the_same_registration(any_api: Api) -> None:
 
 
 async def test_concurrent_identical_registrations_create_one(any_api: Api) -> None:
-    """Forty equal requests at the same time make one registration; one of them is told so, and of the secret."""
+    """Forty equal requests at the same time create one registration; one response is 201, with the secret."""
     body = {"job_id": "j1", "callback_url": "https://example.com/callback"}
     answers = await asyncio.gather(*(any_api.http.post(REGISTRATIONS, json=body) for _ in range(40)))
     assert sorted(answer.status_code for answer in answers) == [200] * 39 + [201]
@@ -93,7 +93,7 @@ async def test_options_of_a_url_belong_to_its_endpoint(api: Api) -> None:
 
 
 async def test_odd_texts_come_back_as_they_were(any_api: Api) -> None:
-    """NUL, emoji, other scripts, and texts that look like SQL: each database keeps them."""
+    """NUL, emoji, other scripts, and texts of SQL: each database returns them unchanged."""
     odd = {"nul": "a\u0000b", "emoji": "🦄", "arabic": "مرحبا", "sql": "'); DROP TABLE watches; --", "": [None, 1e-9]}
     made = await any_api.register(metadata=odd)
     assert (await any_api.get(f"{REGISTRATIONS}/{made['id']}"))["metadata"] == odd
@@ -168,7 +168,7 @@ async def test_a_late_registration_gets_the_missed_event(api: Api) -> None:
 
 
 async def test_each_item_of_a_batch_has_its_own_result(api: Api) -> None:
-    """Results come in order; what is wrong is told with its place and does not spoil what is right."""
+    """Results come in order; a wrong item has the path of its field and does not affect the others."""
     await api.register("j1")
     url = "https://example.com/callback"
     items = [
@@ -217,11 +217,11 @@ async def test_a_registration_at_a_disabled_endpoint_says_so(any_api: Api) -> No
     assert "enabled" not in first["endpoint"]
     await any_api.post(f"/v1/endpoints/{id}/disable")
     again = await any_api.register("j2", callback_url="https://example.com/zap")
-    told = {"enabled": False, "disabled_reason": "disabled by hand"}
-    assert told.items() <= again["endpoint"].items()
+    expected = {"enabled": False, "disabled_reason": "disabled by hand"}
+    assert expected.items() <= again["endpoint"].items()
     batch = {"registrations": [{"job_id": "j3", "callback_url": "https://example.com/zap"}]}
     [result] = (await any_api.post(f"{REGISTRATIONS}/batch", batch, 200))["data"]
-    assert told.items() <= result["registration"]["endpoint"].items()
+    assert expected.items() <= result["registration"]["endpoint"].items()
     await any_api.post(f"/v1/endpoints/{id}/enable")
     assert "enabled" not in (await any_api.get(f"{REGISTRATIONS}/{again['id']}"))["endpoint"]
 

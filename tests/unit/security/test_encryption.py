@@ -1,4 +1,4 @@
-"""Sealing: what comes back, what does not, and what a sealed text tells."""
+"""Encryption: what decrypts, what does not, and what a ciphertext reveals."""
 
 import hashlib
 
@@ -77,7 +77,7 @@ def test_plain_text_is_read_as_it_is(text: str) -> None:
 
 
 def test_a_fingerprint_needs_the_key() -> None:
-    """With a key a text's mark is no plain hash of it, and another under each key; all of them are looked for."""
+    """With a key, a fingerprint is no plain hash, and differs by key; each of them matches."""
     plain = hashlib.sha256(b"https://example.com/").hexdigest()
     new, old = (
         FieldCipher(KEY).fingerprints("https://example.com/"),
