@@ -44,7 +44,7 @@ def nested(depth: int) -> Any:
         (b'{"job_id": "j1"} hunter2', "column 18"),
         (b'\xef\xbb\xbf\xef\xbb\xbf{"job_id": "j1"}', "line 1"),
         (b'\xff\xfe{"job_id": "j1"}', "not UTF-8"),
-        (b'{"job_id": "j1", "metadata": ' + b'{"a":' * 99 + b"1" + b"}" * 100, "nested too deep"),
+        (b'{"job_id": "j1", "metadata": ' + b'{"a":' * 100 + b"1" + b"}" * 101, "nested too deep"),
         (b'{"job_id": "j1", "job_id": "hunter2"}', "twice"),
         (b'{"job_id": "j1", "metadata": {"a": 1, "a": 2}}', "twice"),
         (b'{"job_id": "j1", "metadata": {"a": NaN}}', "NaN"),
