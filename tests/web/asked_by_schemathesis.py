@@ -1,4 +1,4 @@
-"""What `schemathesis` is told beside the document: which refusals of a request that fits the document are right.
+"""Hooks for schemathesis beside the document: the refusals that are right for a request that fits the document.
 
 Loaded by its command line (SCHEMATHESIS_HOOKS), in a process of its own.
 """

@@ -46,7 +46,7 @@ async def test_every_call_asks_for_its_scope(sqlite_url: str, clock: Clock) -> N
             assert answer.status_code not in (401, 403), path
 
 
-def test_what_needs_no_key_tells_nothing() -> None:
+def test_only_these_calls_need_no_key() -> None:
     """Only these calls are open to everybody."""
     open_calls = {path for _, path, scope in PATHS if scope is None}
     assert open_calls == {"/", "/healthz", "/readyz", "/openapi.json", "/v1/exec/callbacks/{token}"} | {
@@ -87,7 +87,7 @@ async def test_the_scheme_is_any_case(sqlite_url: str, clock: Clock) -> None:
             assert answer.status_code == 200
 
 
-async def test_a_key_is_asked_for_before_the_body_is_read(sqlite_url: str, clock: Clock) -> None:
+async def test_authentication_comes_before_the_body(sqlite_url: str, clock: Clock) -> None:
     """Who has no key learns nothing of what is right or wrong with a request, and stores nothing."""
     async with open_api(sqlite_url, clock, security={"api_keys": KEYS}) as api:
         answer = await api.http.post("/v1/registrations?x=1", content=b"{")
@@ -108,7 +108,7 @@ async def test_an_open_relay_answers_its_own_machine(shared_api: Api, host: str)
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:8080", "192.168.1.5", "localhost.evil.example", "[", "a b"]
 )
-async def test_a_name_that_was_made_to_resolve_here(shared_api: Api, host: str) -> None:
+async def test_a_rebound_name_is_refused(shared_api: Api, host: str) -> None:
     """Without keys, a page whose host's name was pointed at this machine gets nothing (DNS rebinding)."""
     before = await shared_api.stored()
     answer = await shared_api.http.post("/v1/registrations", json={"job_id": "j1"}, headers={"Host": host})
@@ -118,7 +118,7 @@ async def test_a_name_that_was_made_to_resolve_here(shared_api: Api, host: str) 
 
 @shared
 @pytest.mark.parametrize("origin", ["https://evil.example", "http://127.0.0.1:9999", "null", "", "http://["])
-async def test_a_page_of_another_site(shared_api: Api, origin: str) -> None:
+async def test_a_page_of_another_site_is_refused(shared_api: Api, origin: str) -> None:
     """Without keys, a page of another site that the operator visits can't call the relay."""
     before = await shared_api.stored()
     answer = await shared_api.http.post("/v1/registrations", content=b'{"job_id": "j1"}', headers={"Origin": origin})
@@ -127,7 +127,7 @@ async def test_a_page_of_another_site(shared_api: Api, origin: str) -> None:
 
 
 @shared
-async def test_a_page_of_its_own(shared_api: Api) -> None:
+async def test_the_relays_own_page_is_accepted(shared_api: Api) -> None:
     """The relay's own pages may call it."""
     answer = await shared_api.http.get("/v1/jobs", headers={"Origin": "http://127.0.0.1:8080"})
     assert answer.status_code == 200
@@ -156,13 +156,13 @@ async def test_a_public_url_opens_nothing(sqlite_url: str, clock: Clock) -> None
         *("X-Envoy-External-Address", "X-Amzn-Trace-Id", "Tailscale-User-Login"),
     ],
 )
-async def test_what_came_through_a_proxy(shared_api: Api, header: str) -> None:
+async def test_requests_through_a_proxy_are_refused(shared_api: Api, header: str) -> None:
     """Without keys, a proxy that asks by a name of loopback gives itself away by what it adds."""
     answer = await shared_api.http.get("/v1/jobs", headers={header: "127.0.0.1"})
     assert "proxy" in assert_refused(answer, 403, "forwarded")
 
 
-async def test_with_keys_any_name_does(sqlite_url: str, clock: Clock) -> None:
+async def test_with_keys_any_host_is_accepted(sqlite_url: str, clock: Clock) -> None:
     """Who has a key may come by any name, through any proxy, from any page."""
     async with open_api(sqlite_url, clock, security={"api_keys": KEYS}) as api:
         odd = {"Host": "any.example", "Origin": "https://x", "X-Forwarded-For": "192.0.2.1"}
@@ -173,13 +173,13 @@ async def test_with_keys_any_name_does(sqlite_url: str, clock: Clock) -> None:
 @pytest.mark.parametrize(
     ("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)]
 )
-async def test_a_browser_says_for_which_site_it_asks(shared_api: Api, site: str, status: int) -> None:
+async def test_cross_site_requests_are_refused(shared_api: Api, site: str, status: int) -> None:
     """Without keys, a GET of another site's page gets nothing either, though browsers send no Origin with it."""
     answer = await shared_api.http.get("/v1/jobs", headers={"Sec-Fetch-Site": site})
     assert answer.status_code == status
 
 
-async def test_a_proxy_without_settings_speaks_http_1_0(api: Api) -> None:
+async def test_http_1_0_is_refused_without_keys(api: Api) -> None:
     """nginx hands a request on as HTTP/1.0 with a Host of loopback, and adds nothing, unless it is configured."""
     async with serve(api.app, configure=server_config) as url:
         port = int(url.rpartition(":")[2])

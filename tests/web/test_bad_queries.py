@@ -51,13 +51,13 @@ BAD_QUERIES = [
 
 
 @pytest.mark.parametrize(("path", "code", "field"), BAD_QUERIES)
-async def test_what_is_no_query(shared_api: Api, path: str, code: str, field: str | None) -> None:
+async def test_malformed_queries_are_refused(shared_api: Api, path: str, code: str, field: str | None) -> None:
     """Each wrong parameter is refused by its name."""
     assert_refused(await shared_api.http.get(path), 400, code, field)
 
 
 @pytest.mark.asyncio(loop_scope="function")
-async def test_neither_database_sees_what_is_no_query(any_api: Api) -> None:
+async def test_malformed_queries_reach_no_database(any_api: Api) -> None:
     """What one database would choke on is refused before it, on the other too."""
     for path, code, field in BAD_QUERIES:
         assert_refused(await any_api.http.get(path), 400, code, field)
@@ -66,7 +66,7 @@ async def test_neither_database_sees_what_is_no_query(any_api: Api) -> None:
 @pytest.mark.parametrize(
     "path", ["/v1/jobs/../../etc/passwd", "/v1/jobs/j1%2F..", "/v1/jobs/", "/v1/jobs//", "/V1/jobs", "/v1/nothing"]
 )
-async def test_what_is_no_path(shared_api: Api, path: str) -> None:
+async def test_malformed_paths_are_refused(shared_api: Api, path: str) -> None:
     """A path that is none is 404, never a redirect and never 500."""
     assert_refused(await shared_api.http.get(path), 404, "unknown_path")
 
@@ -82,7 +82,7 @@ async def test_what_is_no_path(shared_api: Api, path: str) -> None:
         ("TRACE", "/healthz", "GET, HEAD"),
     ],
 )
-async def test_a_method_that_the_path_does_not_take(shared_api: Api, method: str, path: str, allow: str) -> None:
+async def test_wrong_methods_are_refused(shared_api: Api, method: str, path: str, allow: str) -> None:
     """405 names all the methods that the path takes."""
     answer = await shared_api.http.request(method, path)
     assert_refused(answer, 405, "method_not_allowed")

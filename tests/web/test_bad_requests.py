@@ -1,5 +1,6 @@
 """What is wrong is refused with the field and what to write instead; nothing is stored and no value is repeated."""
 
+import gzip
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -43,7 +44,7 @@ def nested(depth: int) -> Any:
         (b'{"job_id": "j1"} hunter2', "column 18"),
         (b'\xef\xbb\xbf\xef\xbb\xbf{"job_id": "j1"}', "line 1"),
         (b'\xff\xfe{"job_id": "j1"}', "not UTF-8"),
-        (b'{"job_id": "j1", "metadata": ' + b'{"a":' * 99 + b"1" + b"}" * 100, "nested too deep"),
+        (b'{"job_id": "j1", "metadata": ' + b'{"a":' * 100 + b"1" + b"}" * 101, "nested too deep"),
         (b'{"job_id": "j1", "job_id": "hunter2"}', "twice"),
         (b'{"job_id": "j1", "metadata": {"a": 1, "a": 2}}', "twice"),
         (b'{"job_id": "j1", "metadata": {"a": NaN}}', "NaN"),
@@ -58,8 +59,8 @@ def nested(depth: int) -> Any:
         (b'{"a":' * 40_000, "nested too deep"),
     ],
 )
-async def test_what_is_no_json(shared_api: Api, raw: bytes, says: str) -> None:
-    """A body that is no JSON is told so, with line and column where there is one."""
+async def test_malformed_json_is_refused(shared_api: Api, raw: bytes, says: str) -> None:
+    """Malformed JSON gets 400, with line and column if known."""
     assert says in await refused(shared_api, 400, "invalid_json", None, content=raw)
 
 
@@ -122,7 +123,7 @@ async def test_what_is_no_json(shared_api: Api, raw: bytes, says: str) -> None:
         ({"job_id": "j1", "x" * 5_000: "hunter2"}, "unknown_field", "x" * 100),
     ],
 )
-async def test_what_is_no_registration(shared_api: Api, body: Any, code: str, field: str | None) -> None:
+async def test_malformed_registrations_are_refused(shared_api: Api, body: Any, code: str, field: str | None) -> None:
     """Each wrong field is refused by its name and a code of its own."""
     await refused(shared_api, 400, code, field, content=json.dumps(body))
 
@@ -158,7 +159,7 @@ async def test_what_is_no_registration(shared_api: Api, body: Any, code: str, fi
         (5, "invalid_url"),
     ],
 )
-async def test_what_is_no_callback_url(shared_api: Api, url: Any, code: str) -> None:
+async def test_malformed_callback_urls_are_refused(shared_api: Api, url: Any, code: str) -> None:
     """A URL that can't or may not be called is refused at registration, and not shown."""
     await refused(shared_api, 400, code, "callback_url", json={"job_id": "j1", "callback_url": url})
 
@@ -169,7 +170,7 @@ async def test_an_unknown_field_names_the_right_one(shared_api: Api) -> None:
     assert message == 'callbackUrl is not known here; did you mean "callback_url"?'
 
 
-async def test_a_missing_field_says_what_it_is(shared_api: Api) -> None:
+async def test_a_missing_field_is_described(shared_api: Api) -> None:
     """What is missing is described."""
     message = await refused(shared_api, 400, "missing_field", "job_id", json={"callback_url": URL})
     assert message == "job_id is missing; it is Exec's id of the job: 1 to 128 letters, digits, - or _"
@@ -193,7 +194,7 @@ async def chunks(total: int) -> AsyncIterator[bytes]:
         yield b" " * 1_024
 
 
-async def test_a_body_that_is_too_long(shared_api: Api) -> None:
+async def test_a_long_body_is_refused(shared_api: Api) -> None:
     """Over 256 KiB is 413, whether it says so or comes in chunks; the line is closed on the rest."""
     before = await shared_api.stored()
     said = await shared_api.http.post(REGISTRATIONS, content=b" " * (MAX_BODY + 1))
@@ -211,7 +212,7 @@ async def test_a_body_that_is_too_long(shared_api: Api) -> None:
 @pytest.mark.parametrize(
     "said", ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16"]
 )
-async def test_a_body_that_says_that_it_is_no_json(shared_api: Api, said: str) -> None:
+async def test_another_content_type_is_refused(shared_api: Api, said: str) -> None:
     """Another content-type, or another charset, is 415."""
     await refused(
         shared_api, 415, "unsupported_media_type", None, content=b'{"job_id": "j1"}', headers={"content-type": said}
@@ -221,13 +222,13 @@ async def test_a_body_that_says_that_it_is_no_json(shared_api: Api, said: str) -
 @pytest.mark.parametrize(
     "said", ["application/json", "Application/JSON; charset=UTF-8", 'application/json;charset="utf-8"']
 )
-async def test_a_body_that_is_json(shared_api: Api, said: str) -> None:
+async def test_json_content_types_are_accepted(shared_api: Api, said: str) -> None:
     """JSON is taken with its charset and without."""
     answer = await shared_api.http.post(REGISTRATIONS, content=b'{"job_id": "j1"}', headers={"content-type": said})
     assert answer.is_success
 
 
-async def test_a_body_that_says_nothing_of_itself(shared_api: Api) -> None:
+async def test_a_missing_content_type_counts_as_json(shared_api: Api) -> None:
     """A missing content-type counts as JSON."""
     assert (await shared_api.http.post(REGISTRATIONS, content=b'{"job_id": "j1"}')).is_success
 
@@ -238,3 +239,23 @@ async def test_a_compressed_body_is_refused(shared_api: Api) -> None:
         headers = {"content-type": "application/json", "content-encoding": encoding}
         answer = await shared_api.http.post(REGISTRATIONS, content=b'{"job_id": "j-encoded"}', headers=headers)
         assert answer.status_code == status
+
+
+@shared
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "identity, gzip", "GZIP"])
+async def test_a_compressed_body(shared_api: Api, encoding: str) -> None:
+    """415, in words: the relay decompresses nothing."""
+    before = await shared_api.stored()
+    body = gzip.compress(b'{"job_id": "j1"}')
+    code, field = "unsupported_content_encoding", "content-encoding"
+    headers = {"content-encoding": encoding, "content-type": "application/json"}
+    answer = await shared_api.http.post("/v1/registrations", content=body, headers=headers)
+    assert "compressed" in assert_refused(answer, 415, code, field)
+    assert await shared_api.stored() == before
+
+
+async def test_a_byte_order_mark_is_ignored(api: Api) -> None:
+    """Editors and .NET write one before JSON in UTF-8."""
+    content = b"\xef\xbb\xbf" + b'{"job_id": "j1"}'
+    answer = await api.http.post("/v1/registrations", content=content, headers={"content-type": "application/json"})
+    assert answer.status_code == 201

@@ -25,7 +25,7 @@ async def path_of(api: Api, workspace: str = "default") -> str:
     return path
 
 
-async def test_the_address_for_exec_is_shown(sqlite_url: str, clock: Clock) -> None:
+async def test_the_callback_url_is_shown(sqlite_url: str, clock: Clock) -> None:
     """One URL a workspace, the same each time, below server.public_url; without that the path, and what to set."""
     async with open_api(sqlite_url, clock, server={"public_url": PUBLIC + "/"}) as api:
         first, again = [await api.get("/v1/workspaces/default/callback") for _ in range(2)]
@@ -39,7 +39,7 @@ async def test_the_address_for_exec_is_shown(sqlite_url: str, clock: Clock) -> N
         assert "server.public_url" in without["text"]
 
 
-async def test_a_callback_asks_for_a_poll_once(any_api: Api) -> None:
+async def test_a_callback_causes_one_poll(any_api: Api) -> None:
     """The hint makes the job due now, wakes the relay, is counted, and says nothing of the job by itself."""
     await any_api.register(exec_callback=True)
     any_api.clock.advance(60_000)
@@ -62,7 +62,7 @@ async def test_a_callback_asks_for_a_poll_once(any_api: Api) -> None:
     assert 'relay_exec_callbacks_total{outcome="ignored",workspace="default"} 1.0' in metrics
 
 
-async def test_no_key_is_asked_for_and_the_token_opens_nothing_else(sqlite_url: str, clock: Clock) -> None:
+async def test_the_token_authorises_callbacks_only(sqlite_url: str, clock: Clock) -> None:
     """Exec has no key of the relay; to see or change the address takes the scope admin."""
     async with open_api(sqlite_url, clock, security={"api_keys": KEYS}) as api:
         shown = (await api.http.get("/v1/workspaces/default/callback", headers=bearer(KEY["admin"]))).json()
@@ -75,7 +75,7 @@ async def test_no_key_is_asked_for_and_the_token_opens_nothing_else(sqlite_url: 
 
 
 @pytest.mark.parametrize("change", [lambda path: path[:-1], lambda path: path + "x", lambda path: path.swapcase()])
-async def test_an_unknown_token_is_no_path(api: Api, change: Any) -> None:
+async def test_an_unknown_token_gets_404(api: Api, change: Any) -> None:
     """The answer is that of any path that is not there, whatever the body; nothing is stored."""
     path = await path_of(api)
     wrong = exec_callback_tokens.PATH + change(path.rpartition("/")[2])
@@ -117,7 +117,7 @@ async def test_each_workspace_has_a_token_of_its_own(sqlite_url: str, clock: Clo
 @pytest.mark.parametrize(
     "body", [{"id": "j1"}, {"job_id": "j1"}, {"job": {"id": "j1"}}, {"data": {"id": "j1"}}, {"id": 7, "job_id": "j1"}]
 )
-async def test_the_job_is_found_in_what_exec_may_send(api: Api, body: Any) -> None:
+async def test_the_job_id_is_found_in_similar_bodies(api: Api, body: Any) -> None:
     """Exec's page says only that the body mirrors the job: no media type is asked for, and close names are taken."""
     path = await path_of(api)
     answer = await api.http.post(path, content=json.dumps(body), headers={"content-type": "text/plain"})
@@ -150,7 +150,7 @@ async def test_a_body_that_is_too_long_is_refused(api: Api) -> None:
     assert_refused(answer, 413, "body_too_large")
 
 
-async def test_hints_of_made_up_jobs_are_bounded(any_api: Api) -> None:
+async def test_hints_of_unknown_jobs_are_limited(any_api: Api) -> None:
     """Fifty jobs a day that nobody knows, then 429; a registered job is not held up; a day later, there is room."""
     path = await path_of(any_api)
     await any_api.register("mine", exec_callback=True)
@@ -164,7 +164,7 @@ async def test_hints_of_made_up_jobs_are_bounded(any_api: Api) -> None:
     assert (await any_api.post(path, {"id": "one-more"}, 202))["poll_scheduled"]
 
 
-async def test_a_hinted_job_that_is_registered_is_somebodys(any_api: Api) -> None:
+async def test_a_registered_job_is_no_unknown_hint(any_api: Api) -> None:
     """It counts as made up no longer, so that there is room for another."""
     path = await path_of(any_api)
     for number in range(50):
@@ -173,7 +173,7 @@ async def test_a_hinted_job_that_is_registered_is_somebodys(any_api: Api) -> Non
     assert (await any_api.post(path, {"id": "another"}, 202))["poll_scheduled"]
 
 
-async def test_callbacks_that_come_are_remembered(any_api: Api) -> None:
+async def test_received_callbacks_are_recorded(any_api: Api) -> None:
     """To the hour, so that a flood is not written down one by one."""
     path = await path_of(any_api)
     for ahead in (0, HOUR - 1, 1):
@@ -182,7 +182,7 @@ async def test_callbacks_that_come_are_remembered(any_api: Api) -> None:
     assert (await any_api.get("/v1/workspaces/default/callback"))["last_callback_at"] == "2024-03-01T13:00:00.000Z"
 
 
-async def test_a_token_is_in_no_log_and_no_repr(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_tokens_are_absent_from_log_and_repr(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
     """Not even where the relay itself is at fault in the middle of a callback."""
     clock = BrokenClock()
     async with open_api(sqlite_url, clock) as api:

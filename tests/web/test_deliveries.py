@@ -139,7 +139,7 @@ async def test_deliveries_are_filtered(any_api: Api) -> None:
     assert [row["id"] for row in page["data"] + rest["data"]] == [pending, *ids[::-1]]
 
 
-async def test_a_delivery_that_is_not_there(any_api: Api) -> None:
+async def test_an_unknown_delivery_gets_404(any_api: Api) -> None:
     """Showing and resending it are 404."""
     for id in ("dlv_unknown", "%00", "a" * 3_000):
         assert_refused(await any_api.http.get(f"{DELIVERIES}/{id}"), 404, "delivery_not_found")
@@ -150,7 +150,7 @@ async def test_a_delivery_that_is_not_there(any_api: Api) -> None:
 
 
 async def test_resending_one(any_api: Api) -> None:
-    """202; it is due now, with the same body and webhook-id, and the attempt is told as a resend."""
+    """202; it is due now, with the same body and webhook-id, and the attempt is shown as a resend."""
     id = await failed(any_api)
     before = await any_api.get(f"{DELIVERIES}/{id}")
     any_api.clock.advance(60_000)
@@ -165,7 +165,7 @@ async def test_resending_one(any_api: Api) -> None:
     assert [(one["number"], one["trigger"]) for one in after["attempt_log"]] == [(1, "schedule"), (2, "resend")]
 
 
-async def test_resending_what_waits_sends_it_now(any_api: Api) -> None:
+async def test_resending_a_pending_delivery_sends_it_now(any_api: Api) -> None:
     """A pending delivery does not wait for its schedule any longer; its attempts go on being counted."""
     await any_api.register()
     [id] = await any_api.deliver()
@@ -176,7 +176,7 @@ async def test_resending_what_waits_sends_it_now(any_api: Api) -> None:
         assert (again["next_attempt_at"], again["attempts"]) == ("2024-03-01T12:00:01.000Z", 1)
 
 
-async def test_resending_what_is_under_way_leaves_it(any_api: Api) -> None:
+async def test_resending_leaves_an_attempt_under_way(any_api: Api) -> None:
     """A delivery that is being sent is not sent a second time at once."""
     await any_api.register()
     [id] = await any_api.deliver()
@@ -186,7 +186,7 @@ async def test_resending_what_is_under_way_leaves_it(any_api: Api) -> None:
     assert again["next_attempt_at"] == "2024-03-01T12:01:00.000Z"
 
 
-async def test_resending_to_nobody(api: Api) -> None:
+async def test_resending_to_a_removed_endpoint_is_refused(api: Api) -> None:
     """A disabled endpoint has to be enabled first; one that was removed is gone."""
     id = await failed(api)
     await set_disabled(api, id)
@@ -239,7 +239,7 @@ async def test_resending_step_by_step(any_api: Api) -> None:
     assert [states[id] for id in ids] == ["failed", "failed", "pending", "pending", "pending"]
 
 
-async def test_resending_very_many_holds_nothing_up(any_api: Api) -> None:
+async def test_resending_very_many_blocks_nothing(any_api: Api) -> None:
     """A whole outage is one call, and batch after batch inside: other work is done between them."""
     await failed(any_api)
     columns = ", ".join(column.name for column in schema.deliveries.columns if column.name not in ("id", "event_id"))
@@ -256,7 +256,7 @@ async def test_resending_very_many_holds_nothing_up(any_api: Api) -> None:
     assert meanwhile >= 8
 
 
-async def test_what_was_delivered_can_be_sent_again(any_api: Api) -> None:
+async def test_delivered_ones_can_be_resent(any_api: Api) -> None:
     """Where a receiver lost what it had: only delivered ones, when that is what was asked for."""
     ids = [await failed(any_api, "j1")]
     await any_api.register("j2")
@@ -282,7 +282,7 @@ BAD_RESENDS = [
 ]
 
 
-async def test_what_is_no_resend(api: Api) -> None:
+async def test_malformed_resends_are_refused(api: Api) -> None:
     """A filter that is wrong, or empty by mistake, sends nothing."""
     id = await failed(api)
     for body, code, field in BAD_RESENDS:

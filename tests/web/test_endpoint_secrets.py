@@ -40,7 +40,7 @@ async def test_rotating_often_does_not_pile_up(api: Api) -> None:
     assert [one.value for one in await api.secrets_of(made["id"])] == [one.value for one in kept]
 
 
-async def test_what_is_no_secret(api: Api) -> None:
+async def test_malformed_secrets_are_refused(api: Api) -> None:
     """A secret that is none is refused, not shown, and the old one stays."""
     made = await api.make_endpoint()
     bad: list[Any] = [{"secret": "hidden"}, {"secret": 5}, {"secrets": SECRET}, []]

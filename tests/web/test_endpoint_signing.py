@@ -11,7 +11,7 @@ PRIVATE = standard_webhooks.new_secret(b"s" * 32, SignatureScheme.ED25519)
 PUBLIC = standard_webhooks.public_key_of(PRIVATE)
 
 
-async def test_ed25519_tells_its_public_key_and_never_the_other(api: Api) -> None:
+async def test_ed25519_shows_only_its_public_key(api: Api) -> None:
     """The one who subscribes gets what verifies; the key that signs is in no answer."""
     made = await api.make_endpoint(signing="ed25519")
     assert made["signing"] == "ed25519"
@@ -26,7 +26,7 @@ async def test_ed25519_tells_its_public_key_and_never_the_other(api: Api) -> Non
 
 
 async def test_a_key_of_ones_own_signs(api: Api) -> None:
-    """A secret says by itself how it signs; beside it a wish is one too many."""
+    """A secret implies its scheme; `signing` beside it is refused."""
     made = await api.make_endpoint(secret=PRIVATE)
     assert (made["signing"], made["public_key"]) == ("ed25519", PUBLIC)
     body = {"url": "https://example.com/other", "secret": PRIVATE, "signing": "ed25519"}
@@ -34,7 +34,7 @@ async def test_a_key_of_ones_own_signs(api: Api) -> None:
     assert refused["error"]["field"] == "signing"
 
 
-async def test_registrations_choose_too(api: Api) -> None:
+async def test_registrations_choose_the_scheme(api: Api) -> None:
     """One URL, once signed with a secret and once with Ed25519, is two endpoints; each is found again."""
     with_secret = await api.register()
     with_key = await api.register(signing="ed25519")
@@ -46,11 +46,11 @@ async def test_registrations_choose_too(api: Api) -> None:
     assert (await api.register(status=200))["id"] == with_secret["id"]
 
 
-@pytest.mark.parametrize(("before", "wish", "after"), [("hmac", "ed25519", "ed25519"), ("ed25519", None, "ed25519")])
-async def test_rotation_keeps_the_way_or_changes_it(api: Api, before: str, wish: str | None, after: str) -> None:
+@pytest.mark.parametrize(("before", "signing", "after"), [("hmac", "ed25519", "ed25519"), ("ed25519", None, "ed25519")])
+async def test_rotation_keeps_or_changes_the_scheme(api: Api, before: str, signing: str | None, after: str) -> None:
     """Without a word it signs as before; the old key signs beside the new one for a day."""
     made = await api.make_endpoint(signing=before)
-    rotated = await api.post(f"/v1/endpoints/{made['id']}/rotate-secret", {"signing": wish} if wish else {})
+    rotated = await api.post(f"/v1/endpoints/{made['id']}/rotate-secret", {"signing": signing} if signing else {})
     assert rotated["signing"] == after
     assert rotated["public_key"] != made["public_key"]
     kept = await api.secrets_of(made["id"])
@@ -59,7 +59,7 @@ async def test_rotation_keeps_the_way_or_changes_it(api: Api, before: str, wish:
 
 
 async def test_public_keys_are_for_everybody(api: Api) -> None:
-    """Whoever receives may fetch what verifies, while a key rotates both; of a shared secret nothing is told."""
+    """Receivers can fetch the public keys, both during a rotation; a shared secret is never shown."""
     made = await api.make_endpoint(signing="ed25519")
     path = f"/v1/endpoints/{made['id']}/public-keys"
     assert await api.get(path) == {"public_keys": [made["public_key"]]}

@@ -8,7 +8,7 @@ from tests.web.conftest import Api
 OWN = {"text": "{{ headline }}", "job": "{{ job.id }}"}
 
 
-async def test_what_is_sent_is_the_template(api: Api) -> None:
+async def test_the_template_is_the_body(api: Api) -> None:
     """The delivery's body is the template filled in; the endpoint shows it as it was given."""
     made = await api.make_endpoint(template=OWN)
     assert (made["format"], made["template"]) == ("template", OWN)
@@ -19,7 +19,7 @@ async def test_what_is_sent_is_the_template(api: Api) -> None:
     assert json.loads(found.body) == {"text": "Scenario ready", "job": "j1"}
 
 
-async def test_a_wrong_template_is_told_with_its_place(api: Api) -> None:
+async def test_a_wrong_template_is_refused_with_its_path(api: Api) -> None:
     """The field names the text at fault, and nothing is stored."""
     body = {"url": "https://example.com/x", "template": {"a": [{"b": "{{ job.idd }}"}]}}
     refused = await api.post("/v1/endpoints", body, 400)
@@ -31,7 +31,7 @@ async def test_a_wrong_template_is_told_with_its_place(api: Api) -> None:
     assert await api.stored() == {}
 
 
-async def test_templates_are_changed_and_left(api: Api) -> None:
+async def test_templates_can_be_changed_and_removed(api: Api) -> None:
     """PATCH gives another template, keeps it with other changes, and goes back to a format."""
     made = await api.make_endpoint()
     path = f"/v1/endpoints/{made['id']}"

@@ -78,7 +78,7 @@ async def test_zapier_subscribes_and_unsubscribes(any_api: Api) -> None:
 
 
 @pytest.mark.parametrize("since", ["it was rotated", "it was changed and back", "it is of an early version's store"])
-async def test_what_is_there_is_not_made_twice(any_api: Api, since: str) -> None:
+async def test_an_existing_endpoint_is_not_created_twice(any_api: Api, since: str) -> None:
     """A subscriber without a name that asks again for what is just so gets it, whatever happened to it meanwhile."""
     body = {"url": "https://example.com/unnamed"}
     made = await any_api.post(ENDPOINTS, body, 201)
@@ -131,7 +131,7 @@ async def test_a_name_is_given_once(any_api: Api) -> None:
         ({"url": SLACK, "callback_url": "x"}, "unknown_field", "callback_url"),
     ],
 )
-async def test_what_is_no_endpoint(shared_api: Api, body: dict[str, Any], code: str, field: str) -> None:
+async def test_malformed_endpoints_are_refused(shared_api: Api, body: dict[str, Any], code: str, field: str) -> None:
     """A wrong endpoint is refused by the field at fault, and nothing is stored."""
     before = await shared_api.stored()
     answer = await shared_api.http.post(ENDPOINTS, json=body)
@@ -141,7 +141,7 @@ async def test_what_is_no_endpoint(shared_api: Api, body: dict[str, Any], code: 
 
 
 async def test_lists_by_kind(api: Api) -> None:
-    """Standing ones and those of registrations are told apart."""
+    """Standing ones and those of registrations are listed by kind."""
     await api.make_endpoint()
     await api.register()
     for kind in ("standing", "ad_hoc"):
@@ -193,7 +193,7 @@ BAD_CHANGES = [
 ]
 
 
-async def test_what_is_no_change(api: Api) -> None:
+async def test_malformed_changes_are_refused(api: Api) -> None:
     """A change that can't be leaves the endpoint as it was."""
     made = await api.make_endpoint()
     await api.make_endpoint(name="taken")
@@ -237,7 +237,7 @@ GONE = [
 ]
 
 
-async def test_an_endpoint_that_is_not_there(api: Api) -> None:
+async def test_an_unknown_endpoint_gets_404(api: Api) -> None:
     """Every call on it is 404."""
     for method, path in GONE:
         body = {"name": "x"} if method == "PATCH" else {}

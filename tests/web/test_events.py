@@ -14,7 +14,7 @@ from tests.web.conftest import Api, assert_refused
 EVENTS = "/v1/events"
 
 
-async def test_an_event_is_told_with_the_body_that_was_sent(any_api: Api) -> None:
+async def test_an_event_has_the_body_that_was_sent(any_api: Api) -> None:
     """The standard body, byte for byte what a standing endpoint's delivery carries."""
     await any_api.make_endpoint()
     await any_api.post("/v1/registrations", {"job_id": "j1"}, 201)
@@ -33,7 +33,7 @@ async def test_an_event_is_told_with_the_body_that_was_sent(any_api: Api) -> Non
 
 @pytest.mark.parametrize("format", formats.FORMATS)
 async def test_each_format_shows_its_own_body(api: Api, format: str) -> None:
-    """Samples look like what an endpoint of that format is sent."""
+    """Samples have the body that an endpoint of that format gets."""
     await api.make_endpoint(format=format)
     await api.post("/v1/registrations", {"job_id": "j1"}, 201)
     [delivery] = await api.deliver("j1")

@@ -1,4 +1,4 @@
-"""Clients that take their time, come in crowds, or speak no HTTP, on real sockets."""
+"""Slow clients, many clients, and clients that speak no HTTP, on real sockets."""
 
 import asyncio
 import json
@@ -162,7 +162,7 @@ async def test_a_request_that_drips(start: Start, begins: bytes) -> None:
         dripping.cancel()
 
 
-async def test_a_body_that_nobody_wants_drips(start: Start) -> None:
+async def test_an_unread_body_that_drips_times_out(start: Start) -> None:
     """Refused at once, and the rest of its body keeps the connection no longer than a good one would."""
     async with start() as door:
         caller = await door.open(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
@@ -172,15 +172,15 @@ async def test_a_body_that_nobody_wants_drips(start: Start) -> None:
         dripping.cancel()
 
 
-async def test_a_connection_that_says_nothing(start: Start) -> None:
+async def test_a_silent_connection_is_closed(start: Start) -> None:
     """It is closed without a word: browsers open some beforehand."""
     async with start() as door:
         caller = await door.open()
         assert await caller.hears() == b""
 
 
-async def test_a_connection_that_is_kept(start: Start) -> None:
-    """Each request has its time anew; what was said before counts for nothing."""
+async def test_each_request_of_a_kept_connection_has_its_timeout(start: Start) -> None:
+    """Each request has its own timeout, whatever came before it."""
     async with start(read_timeout=2) as door:
         caller = await door.open()
         for _ in range(4):
@@ -197,7 +197,7 @@ async def test_two_requests_at_once(start: Start) -> None:
         assert [await caller.hears_status() for _ in range(3)] == [200] * 3
 
 
-async def test_an_answer_that_takes_its_time(start: Start) -> None:
+async def test_a_slow_response_is_not_cut_off(start: Start) -> None:
     """The bound is the client's: what the relay itself needs longer for is not cut off."""
 
     async def slow(_: Request) -> Response:
@@ -209,7 +209,7 @@ async def test_an_answer_that_takes_its_time(start: Start) -> None:
         assert await caller.hears_status() == 200
 
 
-async def test_an_answer_that_nobody_reads(start: Start) -> None:
+async def test_an_unread_response_is_aborted(start: Start) -> None:
     """Whoever asks for much and takes none of it is hung up on."""
     ended = asyncio.Event()
 
@@ -237,7 +237,7 @@ async def test_an_answer_that_nobody_reads(start: Start) -> None:
 # --- crowds ----------------------------------------------------------------------------------------------------
 
 
-async def test_one_address_has_its_share(start: Start) -> None:
+async def test_connections_of_one_address_are_limited(start: Start) -> None:
     """Beyond it new connections are refused; those that are open go on."""
     async with start(of_one_address=3, read_timeout=10) as door:
         held = [await door.open(HEAD) for _ in range(3)]
@@ -256,7 +256,7 @@ async def test_a_trusted_proxy_stands_for_many(start: Start) -> None:
         assert await held[-1].hears_status() == 200
 
 
-async def test_the_slowest_makes_room(start: Start) -> None:
+async def test_the_longest_idle_connection_makes_room(start: Start) -> None:
     """With as many connections as there may be, the one that waited longest for a request goes for a new one."""
     async with start(connections=3, read_timeout=10) as door:
         held = [await door.open(HEAD) for _ in range(3)]
@@ -266,7 +266,7 @@ async def test_the_slowest_makes_room(start: Start) -> None:
         assert await held[2].hears_status() == 200
 
 
-async def test_where_all_are_being_answered(start: Start) -> None:
+async def test_connections_being_served_are_kept(start: Start) -> None:
     """None of them is cut off: the new one is refused."""
     go_on = asyncio.Event()
 
@@ -349,7 +349,7 @@ async def test_two_lengths_close_the_connection(start: Start) -> None:
 
 
 async def until(so: Callable[[], Awaitable[bool]]) -> None:
-    """Returns when it is so; the server may hear of what happened before a moment later."""
+    """Returns once the condition holds; the server may notice an event a moment later."""
     async with asyncio.timeout(30):
         while not await so():
             await asyncio.sleep(0.01)
@@ -391,7 +391,7 @@ async def refused(door: Door) -> bool:
     ],
     ids=lambda raw: repr(raw[:40] + b" ... " + raw[-12:]),
 )
-async def test_what_is_no_http(start: Start, raw: bytes, caplog: pytest.LogCaptureFixture) -> None:
+async def test_malformed_http_is_refused(start: Start, raw: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """400 in the API's envelope, with the headers that every answer has; nothing of it is repeated or logged."""
     with caplog.at_level(logging.DEBUG, "relay"):
         async with start(read_timeout=5) as door:
@@ -408,20 +408,22 @@ async def test_what_is_no_http(start: Start, raw: bytes, caplog: pytest.LogCaptu
     ],
     ids=["a long path", "a long header", "endless headers"],
 )
-async def test_a_head_that_is_too_long(start: Start, raw: bytes) -> None:
+async def test_a_long_head_is_refused(start: Start, raw: bytes) -> None:
     """431 in the API's envelope, as soon as that is known."""
     async with start(read_timeout=5) as door:
         refusal(await (await door.open(raw)).hears(), 431, "headers_too_large")
 
 
-async def test_a_head_that_is_nearly_too_long(start: Start) -> None:
+async def test_a_head_below_the_limit_is_accepted(start: Start) -> None:
     """It is taken."""
     async with start(read_timeout=5) as door:
         caller = await door.open(HEAD + b"X-Long: " + b"x" * (LONGEST_HEAD - 500) + b"\r\n\r\n")
         assert await caller.hears_status() == 200
 
 
-async def test_nonsense_after_an_answer_has_begun(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+async def test_malformed_data_after_a_response_began_ends_the_connection(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
     """What has begun is not answered twice: the connection ends."""
     go_on = asyncio.Event()
 
@@ -442,7 +444,7 @@ async def test_nonsense_after_an_answer_has_begun(start: Start, caplog: pytest.L
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
-async def test_an_upgrade_is_not_taken_up(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_upgrade_is_ignored(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     """Whoever asks for another protocol is answered in HTTP, and fills no log."""
     upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n\r\n"
     with caplog.at_level(logging.INFO):
@@ -470,7 +472,7 @@ WHATEVER = st.one_of(
 )
 
 
-async def test_whatever_bytes_come(shared_api: Api, caplog: pytest.LogCaptureFixture) -> None:
+async def test_random_bytes_break_nothing(shared_api: Api, caplog: pytest.LogCaptureFixture) -> None:
     """Each is answered in HTTP or not at all; nothing of it fails, is logged, or keeps others from their answers."""
     async with serve(shared_api.app, configure=server_config) as url:
         door, loop = Door(url), asyncio.get_running_loop()

@@ -22,7 +22,7 @@ async def post(api: Api, key: str, body: Any = None, path: str = REGISTRATIONS, 
     return await api.http.post(path, json=body or BODY, headers={"Idempotency-Key": key, **headers})
 
 
-async def test_the_same_again_gets_the_same_answer(any_api: Api) -> None:
+async def test_a_repeat_gets_the_same_response(any_api: Api) -> None:
     """Status, body with its secret, and location are the first one's, whatever happened since; and it says so."""
     first = await post(any_api, "k1")
     await any_api.http.delete(first.headers["location"])
@@ -38,7 +38,7 @@ async def test_the_same_again_gets_the_same_answer(any_api: Api) -> None:
     assert any_api.relay.woken == woken
 
 
-async def test_what_is_kept_holds_no_secret(api: Api) -> None:
+async def test_stored_responses_hold_no_secret(api: Api) -> None:
     """The secret is in one place of the store only: its endpoint."""
     made = await post(api, "k1")
     brought = await post(api, "k2", {**BODY, "job_id": "j2", "secret": SECRET})
@@ -51,7 +51,7 @@ async def test_what_is_kept_holds_no_secret(api: Api) -> None:
     assert "k1" not in str(rows[0].key)
 
 
-async def test_another_request_with_the_same_key(api: Api) -> None:
+async def test_a_key_of_another_request_is_refused(api: Api) -> None:
     """409, and nothing is done."""
     await post(api, "k1")
     stored = await api.stored()
@@ -59,7 +59,7 @@ async def test_another_request_with_the_same_key(api: Api) -> None:
     assert await api.stored() == stored
 
 
-async def test_keys_do_not_meet(sqlite_url: str, clock: Clock) -> None:
+async def test_keys_belong_to_one_api_key_and_call(sqlite_url: str, clock: Clock) -> None:
     """A key means something for one API key and one call only; after a day it is free again."""
     async with open_api(sqlite_url, clock, security={"api_keys": KEYS}) as api:
         sales, support = ({"Authorization": f"Bearer {key['key']}"} for key in KEYS)
@@ -74,7 +74,7 @@ async def test_keys_do_not_meet(sqlite_url: str, clock: Clock) -> None:
         assert (again.json(), again.headers["idempotent-replayed"]) == (assert_later.json(), "true")
 
 
-async def test_forty_at_once_with_one_key(any_api: Api) -> None:
+async def test_concurrent_repeats_run_once(any_api: Api) -> None:
     """All get the same answer; the work is done once."""
     answers = await asyncio.gather(*(post(any_api, "k1", {"job_id": "j1"}) for _ in range(40)))
     assert {answer.status_code for answer in answers} == {201}
@@ -83,7 +83,7 @@ async def test_forty_at_once_with_one_key(any_api: Api) -> None:
     assert await any_api.stored() == {"idempotency": 1, "registrations": 1, "watches": 1}
 
 
-async def test_a_refusal_is_not_kept(api: Api) -> None:
+async def test_refusals_are_not_stored(api: Api) -> None:
     """What was refused can be put right and sent again with the same key."""
     wrong = {"job_id": "j1", "endpoint": "nobody"}
     assert_refused(await post(api, "k1", wrong), 400, "unknown_endpoint", "endpoint")
@@ -105,7 +105,7 @@ async def test_batches_and_endpoints_repeat_too(api: Api) -> None:
         assert "idempotent-replayed" in again.headers
 
 
-async def test_what_is_gone_is_shown_without_its_secret(api: Api) -> None:
+async def test_a_removed_endpoint_is_shown_without_its_secret(api: Api) -> None:
     """An endpoint that was removed has no secret to show any more; the rest of the answer stays."""
     first = (await post(api, "k1", {"url": "https://example.com/"}, "/v1/endpoints")).json()
     await api.http.delete(f"/v1/endpoints/{first['id']}")

@@ -1,4 +1,4 @@
-"""What the relay tells of jobs."""
+"""Jobs over HTTP."""
 
 from dataclasses import replace
 from typing import Any
@@ -38,7 +38,7 @@ async def poll(api: Api, job_id: str = "j1") -> None:
     await api.relay.store.write(work)
 
 
-async def test_a_job_is_told_in_full(any_api: Api) -> None:
+async def test_a_job_is_shown_in_full(any_api: Api) -> None:
     """Exec's job unchanged, polls spent and planned, who waits, what was sent, and the latest polls."""
     made = await any_api.register()
     await poll(any_api)
@@ -91,7 +91,7 @@ async def test_jobs_are_listed_by_state(any_api: Api) -> None:
 
 
 async def test_one_job_id_in_two_workspaces(store_url: str, clock: Clock) -> None:
-    """Each workspace has jobs of its own; without its name the newest is told; what is told stays in the workspace."""
+    """Each workspace has its own jobs; without a name the newest is shown, with rows of its workspace only."""
     spaces = [{"name": name, "api_key": EXEC_KEY} for name in ("emea", "apac")]
     async with open_api(store_url, clock, exec={}, workspaces=spaces) as api:
         for name in ("emea", "apac"):
@@ -109,7 +109,7 @@ async def test_one_job_id_in_two_workspaces(store_url: str, clock: Clock) -> Non
 
 
 @pytest.mark.parametrize("query", [{}, {"workspace": "default"}])
-async def test_a_job_that_nobody_registered(api: Api, query: dict[str, Any]) -> None:
+async def test_an_unregistered_job_gets_404(api: Api, query: dict[str, Any]) -> None:
     """404 says how to have it watched."""
     answer = await api.http.get("/v1/jobs/unknown", params=query)
     assert "register" in assert_refused(answer, 404, "job_not_found")

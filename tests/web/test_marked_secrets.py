@@ -158,7 +158,7 @@ async def drive(stage: Stage, one: ApiRoute) -> None:
 
 
 @pytest.mark.parametrize("one", OPERATIONS, ids=lambda one: str(one.id))
-async def test_no_call_tells_a_secret(one: ApiRoute, stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_call_reveals_a_secret(one: ApiRoute, stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     """Each call that the API has, new ones included by themselves: neither its answers nor the log hold a secret."""
     caplog.set_level(logging.DEBUG, logger="relay")  # as `telemetry.set_up_logging` has it
     await drive(stage, one)
@@ -188,7 +188,7 @@ async def test_what_a_receiver_repeats_is_hidden(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("route", dashboard.ROUTES, ids=lambda route: f"{min(route.methods)} {route.path}")
-async def test_no_page_tells_a_secret(route: Any, stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_page_reveals_a_secret(route: Any, stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     """Each page of the dashboard, for whoever is logged in and for others, with secrets in the wrong places."""
     caplog.set_level(logging.DEBUG, logger="relay")  # as `telemetry.set_up_logging` has it
     path = path_of(stage, route.path)
@@ -220,7 +220,7 @@ class FallingRelay(QuietRelay):
         raise KeyError(secret)
 
 
-async def test_a_crash_tells_no_secret(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_crash_reveals_no_secret(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
     """A fault of the relay's own is logged with where it happened, and never with what it held."""
     caplog.set_level(logging.DEBUG, logger="relay")  # as `telemetry.set_up_logging` has it
     async with staged(sqlite_url, FallingRelay) as stage:
@@ -230,7 +230,7 @@ async def test_a_crash_tells_no_secret(sqlite_url: str, caplog: pytest.LogCaptur
         assert marked.found_in("\n".join([*stage.said, caplog.text])) == []
 
 
-async def test_no_repr_tells_a_secret(stage: Stage) -> None:
+async def test_no_repr_reveals_a_secret(stage: Stage) -> None:
     """The configuration and everything of the store may be printed by mistake: no secret is in it."""
     relay = stage.api.relay
     endpoint = await relay.store.read(lambda tx: endpoints.get(tx, stage.ids["endpoints"]))

@@ -92,7 +92,7 @@ async def test_head_works_where_get_does(shared_api: Api, path: str) -> None:
     assert (head.status_code, head.headers["content-type"]) == (get.status_code, get.headers["content-type"])
 
 
-async def test_what_operators_ask(api: Api) -> None:
+async def test_health_and_readiness(api: Api) -> None:
     """It says what it is, that it is alive and able to work, and its metrics can be read by Prometheus' own parser."""
     assert (await api.get("/"))["name"] == "exec-relay"
     assert await api.get("/healthz") == {"status": "ok"}
@@ -112,14 +112,14 @@ async def test_what_operators_ask(api: Api) -> None:
 
 
 async def test_a_clock_that_is_set_back(api: Api) -> None:
-    """The last tick is never told to be still to come."""
+    """The last tick is never in the future."""
     api.clock.advance(-5 * SECOND)
     [scheduler] = [one for one in (await api.get("/readyz"))["checks"] if one["name"] == "scheduler"]
     assert scheduler["text"] == "the last tick was 0 s ago"
     assert "relay_tick_age_seconds 0.0" in (await api.http.get("/metrics")).text
 
 
-async def test_not_ready_says_why(api: Api) -> None:
+async def test_readiness_names_the_reason(api: Api) -> None:
     """503 with the check that is not well, in words; alive it is still."""
     api.clock.advance(MINUTE)
     answer = await api.http.get("/readyz")
@@ -162,7 +162,7 @@ class BrokenClock(Clock):
         return super().__call__()
 
 
-async def test_a_fault_of_our_own(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_crash_gets_500_without_details(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
     """500 in the envelope without details; the log has the place under the same id, and no values."""
     clock = BrokenClock()
     async with open_api(sqlite_url, clock) as api:
@@ -203,7 +203,7 @@ async def call(app: Starlette, method: str, path: str, *received: Message) -> li
     return sent
 
 
-async def test_a_fault_after_the_answer_began(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_crash_after_the_response_began(caplog: pytest.LogCaptureFixture) -> None:
     """What has begun can't be taken back: it ends there, and is logged."""
 
     async def halves() -> AsyncIterator[bytes]:
@@ -222,7 +222,7 @@ async def test_a_fault_after_the_answer_began(caplog: pytest.LogCaptureFixture) 
     assert len(caplog.records) == 1
 
 
-async def test_a_client_that_hangs_up(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_client_that_disconnects(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     """A request that is broken off in its body is nobody's fault: nothing is stored, nothing is logged."""
     half = {"type": "http.request", "body": b'{"job_id"', "more_body": True}
     sent = await call(create_app(api.relay), "POST", "/v1/registrations", half, {"type": "http.disconnect"})
@@ -232,7 +232,7 @@ async def test_a_client_that_hangs_up(api: Api, caplog: pytest.LogCaptureFixture
 
 
 @pytest.mark.parametrize("owns", [True, False])
-async def test_the_application_s_life_is_the_relay_s(sqlite_url: str, owns: bool) -> None:
+async def test_the_application_starts_and_stops_the_relay(sqlite_url: str, owns: bool) -> None:
     """Starting the application starts the relay and stopping it closes the store, where it owns the relay."""
     async with open_api(
         sqlite_url, Clock(system_clock()), endpoints=[{"name": "ops", "url": "https://e.example"}]

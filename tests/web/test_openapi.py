@@ -28,7 +28,7 @@ STANDARD = Path(__file__).parents[1] / "unit/golden/standard"
 DOCUMENT: dict[str, Any] = json.loads(openapi.build_openapi(OPERATIONS))
 
 
-def test_what_is_too_much_is_documented() -> None:
+def test_rate_limits_are_documented() -> None:
     """Each call that wants a key, and the one that wants a token, may answer 429, and says when to try again."""
     for one in OPERATIONS:
         answers = DOCUMENT["paths"][one.path][one.method.lower()]["responses"]
@@ -88,7 +88,7 @@ def test_every_call_is_documented_in_full(one: Any) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(STANDARD.glob("*.json")), ids=lambda path: path.stem)
-def test_what_is_sent_is_as_the_document_says(path: Path) -> None:
+def test_notifications_match_the_document(path: Path) -> None:
     """Each body of the format `standard`, those with odd texts too, under the name of its event."""
     body = json.loads(path.read_text())
     read = Notification.model_validate(body, strict=True)
@@ -151,7 +151,7 @@ async def test_a_batch_documents_that_wrong_items_are_taken(api: Api, item: obje
 
 
 @pytest.mark.parametrize("model", [RegistrationRequest, EndpointRequest, ResendRequest])
-def test_examples_are_taken(model: type[BaseModel]) -> None:
+def test_examples_are_accepted(model: type[BaseModel]) -> None:
     """What the document shows as an example is a request that the API takes."""
     example = DOCUMENT["components"]["schemas"][model.__name__]["example"]
     assert model.model_validate(example)

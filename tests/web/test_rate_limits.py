@@ -1,4 +1,4 @@
-"""How often one may ask: guesses are slowed where they come from, a key has its pace, and nobody pays for others."""
+"""Rate limits: wrong keys by address, requests by key; no client pays for another."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -46,7 +46,7 @@ async def guess(http: httpx.AsyncClient, times: int, begins: str = "") -> list[h
     return [await http.get("/v1/jobs", headers=bearer(f"relay_wrong{begins}{number}")) for number in range(times)]
 
 
-# --- guesses ---------------------------------------------------------------------------------------------------
+# --- wrong keys ---------------------------------------------------------------------------------------------------
 
 
 async def test_guesses_are_slowed(keyed: Api, caplog: pytest.LogCaptureFixture) -> None:
@@ -75,7 +75,7 @@ async def test_a_right_key_works_whatever_its_address_tries(keyed: Api) -> None:
     assert_refused((await guess(keyed.http, 1, "more"))[0], 429, "too_many_wrong_keys")
 
 
-async def test_guesses_at_once_are_no_more_than_one_by_one(keyed: Api) -> None:
+async def test_concurrent_guesses_are_slowed(keyed: Api) -> None:
     """150 logins and calls begun together, no key read yet: ten are judged, right keys among them count nothing."""
     html = {"accept": "text/html", "origin": SELF}
     calls = [keyed.http.get("/v1/jobs", headers=bearer(f"relay_wrong{number}")) for number in range(75)]
@@ -97,7 +97,7 @@ async def test_tokens_of_exec_s_callback_at_once(keyed: Api) -> None:
     assert statuses.count(404) + statuses.count(429) == 100
 
 
-async def test_a_known_client_is_not_locked_out(keyed: Api) -> None:
+async def test_guesses_lock_out_no_right_key(keyed: Api) -> None:
     """A client that was right from this address goes on, whoever guesses beside it."""
     assert (await keyed.http.get("/v1/jobs", headers=bearer(KEY))).status_code == 200
     await guess(keyed.http, BURST + 5)
@@ -105,7 +105,7 @@ async def test_a_known_client_is_not_locked_out(keyed: Api) -> None:
         assert (await keyed.http.get("/v1/jobs", headers=bearer(KEY))).status_code == 200
 
 
-async def test_no_key_is_no_guess(keyed: Api) -> None:
+async def test_a_missing_key_is_no_guess(keyed: Api) -> None:
     """Whoever comes without one hears so, as often as they like, and locks nobody out."""
     for _ in range(50):
         assert_refused(await keyed.http.get("/v1/jobs"), 401, "invalid_api_key")
@@ -160,8 +160,8 @@ async def test_a_key_has_its_pace(paced: Api) -> None:
         if path.startswith("/v1/nowhere"):
             assert answer.status_code == 404
             continue
-        told = assert_refused(answer, 429, "rate_limited")
-        assert told == "at most 20 requests a minute with the same key; try again in 3 s"
+        message = assert_refused(answer, 429, "rate_limited")
+        assert message == "at most 20 requests a minute with the same key; try again in 3 s"
         assert answer.json()["error"]["type"] == "rate_limited"
         assert answer.headers["retry-after"] == "3"
     assert (await paced.http.get("/v1/jobs", headers=bearer(OTHER))).status_code == 200
@@ -171,7 +171,7 @@ async def test_a_key_has_its_pace(paced: Api) -> None:
     assert 'relay_api_refusals_total{reason="rate_limited"} 3.0' in (await paced.relay.render_metrics()).decode()
 
 
-async def test_what_is_refused_costs_nothing(paced: Api) -> None:
+async def test_refused_requests_cost_nothing(paced: Api) -> None:
     """Nothing is read of the request, nothing is stored."""
     body = {"job_id": "j1", "callback_url": "https://example.com/x"}
     for _ in range(20):
@@ -280,7 +280,7 @@ async def test_a_session_ends_with_its_stored_key(sqlite_url: str, clock: Clock)
         assert again.status_code == 401
 
 
-async def test_a_page_that_listens_ends_with_its_key(sqlite_url: str, clock: Clock) -> None:
+async def test_a_stream_ends_with_its_key(sqlite_url: str, clock: Clock) -> None:
     """What was opened before the key was revoked tells nothing any more."""
     async with open_api(sqlite_url, clock) as api, serve(api.app) as url:
         await api.relay.store.write(lambda tx: api_keys.add(tx, STORED))
@@ -296,7 +296,7 @@ async def test_a_page_that_listens_ends_with_its_key(sqlite_url: str, clock: Clo
             assert (await http.get("/live", headers={"accept": "text/html"})).status_code == 303
 
 
-async def test_what_is_counted_is_each_application_s_own(keyed: Api, clock: Clock) -> None:
+async def test_each_application_has_its_own_counts(keyed: Api, clock: Clock) -> None:
     """Two in one process share nothing."""
     await guess(keyed.http, BURST)
     other = httpx.ASGITransport(create_app(keyed.relay, owns_relay=False))

@@ -14,7 +14,7 @@ from tests.web.conftest import SECRET, Api, assert_refused, open_api
 REGISTRATIONS = "/v1/registrations"
 
 
-async def test_a_registration_is_answered_as_the_design_has_it(any_api: Api) -> None:
+async def test_a_registration_is_created(any_api: Api) -> None:
     """201 with the job, the masked endpoint, its secret, what is heard of, the metadata and the time; and it is due."""
     answer = await any_api.http.post(
         REGISTRATIONS,
@@ -48,7 +48,7 @@ async def test_a_registration_is_answered_as_the_design_has_it(any_api: Api) -> 
     assert await any_api.get(answer.headers["location"]) == made
 
 
-async def test_the_same_again_is_the_same(any_api: Api) -> None:
+async def test_a_repeat_finds_the_same_registration(any_api: Api) -> None:
     """The same job and URL again answer 200 with the same id and without the secret; another job is another."""
     first = await any_api.register("j1")
     again = await any_api.register("j1", 200)
@@ -59,8 +59,8 @@ async def test_the_same_again_is_the_same(any_api: Api) -> None:
     assert other["endpoint"]["id"] == first["endpoint"]["id"]
 
 
-async def test_forty_at_once_are_one(any_api: Api) -> None:
-    """Forty equal requests at the same time make one registration; one of them is told so, and of the secret."""
+async def test_concurrent_identical_registrations_create_one(any_api: Api) -> None:
+    """Forty equal requests at the same time create one registration; one response is 201, with the secret."""
     body = {"job_id": "j1", "callback_url": "https://example.com/callback"}
     answers = await asyncio.gather(*(any_api.http.post(REGISTRATIONS, json=body) for _ in range(40)))
     assert sorted(answer.status_code for answer in answers) == [200] * 39 + [201]
@@ -81,7 +81,7 @@ async def test_an_endpoint_by_id_or_by_name(api: Api) -> None:
     assert for_all["endpoint"] is None
 
 
-async def test_what_belongs_to_a_url_is_kept_with_its_endpoint(api: Api) -> None:
+async def test_options_of_a_url_belong_to_its_endpoint(api: Api) -> None:
     """Format, secret and headers make the endpoint; the secret that came is not another one's."""
     fields: dict[str, Any] = {"format": "zapier", "secret": SECRET, "headers": {"Authorization": "Bearer hidden"}}
     made = await api.register(**fields)
@@ -93,7 +93,7 @@ async def test_what_belongs_to_a_url_is_kept_with_its_endpoint(api: Api) -> None
 
 
 async def test_odd_texts_come_back_as_they_were(any_api: Api) -> None:
-    """NUL, emoji, other scripts, and texts that look like SQL: each database keeps them."""
+    """NUL, emoji, other scripts, and texts of SQL: each database returns them unchanged."""
     odd = {"nul": "a\u0000b", "emoji": "🦄", "arabic": "مرحبا", "sql": "'); DROP TABLE watches; --", "": [None, 1e-9]}
     made = await any_api.register(metadata=odd)
     assert (await any_api.get(f"{REGISTRATIONS}/{made['id']}"))["metadata"] == odd
@@ -147,7 +147,7 @@ async def test_withdrawing(any_api: Api) -> None:
     assert (await any_api.register())["id"] != made["id"]
 
 
-async def test_a_registration_that_is_not_there(any_api: Api) -> None:
+async def test_an_unknown_registration_gets_404(any_api: Api) -> None:
     """GET and DELETE of what is no id, or none of a registration, are 404 and never 500."""
     for id in ("reg_unknown", "%00", "a" * 5_000, "ü", "%F0%9F%A6%84", "reg_'--", "..%2f..%2fx"):
         for method in ("GET", "DELETE"):
@@ -155,7 +155,7 @@ async def test_a_registration_that_is_not_there(any_api: Api) -> None:
             assert_refused(answer, 404, "unknown_path" if "%2f" in id else "registration_not_found")
 
 
-async def test_an_ended_job_is_told_at_once(api: Api) -> None:
+async def test_a_late_registration_gets_the_missed_event(api: Api) -> None:
     """A registration of a job that ended is settled, and its delivery is there."""
     await api.register()
     await api.deliver(type=EventType.STARTED)
@@ -167,8 +167,8 @@ async def test_an_ended_job_is_told_at_once(api: Api) -> None:
 # --- batches ---------------------------------------------------------------------------------------------------
 
 
-async def test_a_batch_judges_each_by_itself(api: Api) -> None:
-    """Results come in order; what is wrong is told with its place and does not spoil what is right."""
+async def test_each_item_of_a_batch_has_its_own_result(api: Api) -> None:
+    """Results come in order; a wrong item has the path of its field and does not affect the others."""
     await api.register("j1")
     url = "https://example.com/callback"
     items = [
@@ -198,7 +198,7 @@ async def test_a_batch_judges_each_by_itself(api: Api) -> None:
     assert await api.stored() == {"endpoints": 1, "registrations": 2, "watches": 2}
 
 
-async def test_a_thousand_at_once(api: Api) -> None:
+async def test_a_batch_of_a_thousand(api: Api) -> None:
     """A batch takes a thousand and no more."""
     items = [{"job_id": f"j{number}"} for number in range(1_001)]
     answer = await api.http.post(f"{REGISTRATIONS}/batch", json={"registrations": items})
@@ -217,11 +217,11 @@ async def test_a_registration_at_a_disabled_endpoint_says_so(any_api: Api) -> No
     assert "enabled" not in first["endpoint"]
     await any_api.post(f"/v1/endpoints/{id}/disable")
     again = await any_api.register("j2", callback_url="https://example.com/zap")
-    told = {"enabled": False, "disabled_reason": "disabled by hand"}
-    assert told.items() <= again["endpoint"].items()
+    expected = {"enabled": False, "disabled_reason": "disabled by hand"}
+    assert expected.items() <= again["endpoint"].items()
     batch = {"registrations": [{"job_id": "j3", "callback_url": "https://example.com/zap"}]}
     [result] = (await any_api.post(f"{REGISTRATIONS}/batch", batch, 200))["data"]
-    assert told.items() <= result["registration"]["endpoint"].items()
+    assert expected.items() <= result["registration"]["endpoint"].items()
     await any_api.post(f"/v1/endpoints/{id}/enable")
     assert "enabled" not in (await any_api.get(f"{REGISTRATIONS}/{again['id']}"))["endpoint"]
 

@@ -65,7 +65,7 @@ async def test_head_has_no_body(url: str) -> None:
     ],
     ids=["declared", "absurd", "chunked"],
 )
-async def test_a_body_that_is_too_long(url: str, raw: bytes) -> None:
+async def test_a_long_body_is_refused(url: str, raw: bytes) -> None:
     """It is refused as soon as that is known, without waiting for the rest."""
     answer = await said(url, raw)
     assert answer.startswith(b"HTTP/1.1 413")

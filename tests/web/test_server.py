@@ -44,7 +44,7 @@ async def guess_as(http: httpx.AsyncClient, address: str | None, number: int) ->
 
 
 @pytest.mark.parametrize("proxies", [[], ["10.0.0.0/8"]], ids=["none is trusted", "another is trusted"])
-async def test_a_client_can_not_choose_its_address(served: Served, proxies: list[str]) -> None:
+async def test_a_client_cannot_choose_its_address(served: Served, proxies: list[str]) -> None:
     """Whoever says that they come from elsewhere is slowed down all the same."""
     async with served(proxies) as http:
         statuses = [await guess_as(http, f"203.0.113.{number}", number) for number in range(BURST + 3)]
@@ -61,14 +61,14 @@ async def test_a_trusted_proxy_says_who_asks(served: Served) -> None:
         assert right.status_code == 200
 
 
-async def test_what_a_client_tells_a_trusted_proxy_is_not_believed(served: Served) -> None:
+async def test_a_clients_own_forwarding_header_is_ignored(served: Served) -> None:
     """The proxy adds the address that it saw at the end; what stands before it came from the client."""
     async with served(["127.0.0.1/32"]) as http:
         statuses = [await guess_as(http, f"198.51.100.{number}, 203.0.113.1", number) for number in range(BURST + 2)]
         assert statuses == [401] * BURST + [429] * 2
 
 
-async def test_a_proxy_on_a_socket_that_takes_both_kinds_of_addresses(served: Served) -> None:
+async def test_a_trusted_proxy_on_a_dual_stack_socket(served: Served) -> None:
     """There 127.0.0.1 is ::ffff:127.0.0.1, and the same proxy."""
     try:
         bind_socket("::", 0, "").close()
@@ -79,7 +79,7 @@ async def test_a_proxy_on_a_socket_that_takes_both_kinds_of_addresses(served: Se
         assert statuses == [401] * (BURST + 3)
 
 
-async def test_https_is_believed_of_a_trusted_proxy_only(served: Served) -> None:
+async def test_only_a_trusted_proxy_sets_https(served: Served) -> None:
     """The cookie of the dashboard is Secure where the proxy says that the browser came by HTTPS."""
     for proxies, secure in (([], False), (["127.0.0.0/8"], True)):
         async with served(proxies) as http:
@@ -88,7 +88,7 @@ async def test_https_is_believed_of_a_trusted_proxy_only(served: Served) -> None
             assert ("secure" in answer.headers["set-cookie"].lower()) is secure
 
 
-async def test_variables_of_the_server_are_not_heeded(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_environment_variables_of_uvicorn_are_ignored(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """What uvicorn reads from the environment by itself opens nothing: `server.trusted_proxies` says it all."""
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
     async with served([]) as http:

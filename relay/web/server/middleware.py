@@ -93,6 +93,7 @@ class ResponseMiddleware:
                 headers["x-request-id"] = request_id
                 for name, value in DEFAULT_HEADERS.items():  # guard: answer-headers
                     headers.setdefault(name, value)
+                # RFC 9112, 6.1: a proxy in front may have read another length.
                 if "content-length" in request_headers and "transfer-encoding" in request_headers:
                     headers["connection"] = "close"  # guard: request-smuggling
                 if scope.get("scheme") == "https":

@@ -21,7 +21,7 @@ def test_a_key_is_32_random_bytes() -> None:
         api_keys.generate_api_key(b"few")
 
 
-def test_a_hash_tells_nothing_of_its_key() -> None:
+def test_a_hash_does_not_reveal_its_key() -> None:
     """It is SHA-256, of whatever may come in a header."""
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", api_keys.hash_api_key("relay_x"))
     assert api_keys.hash_api_key("a") != api_keys.hash_api_key("b")

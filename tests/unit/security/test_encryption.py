@@ -1,4 +1,4 @@
-"""Sealing: what comes back, what does not, and what a sealed text tells."""
+"""Encryption: what decrypts, what does not, and what a ciphertext reveals."""
 
 import hashlib
 
@@ -16,7 +16,7 @@ nonces = st.binary(min_size=NONCE_BYTES, max_size=NONCE_BYTES)
 
 
 @given(texts, texts, nonces)
-def test_what_was_sealed_is_opened_at_its_place(text: str, place: str, nonce: bytes) -> None:
+def test_ciphertexts_are_decrypted_in_their_place(text: str, place: str, nonce: bytes) -> None:
     """Any text comes back as it was, by the key that sealed it and where it was put."""
     sealed = FieldCipher(KEY).encrypt(text, place, nonce)
     assert sealed.isascii()
@@ -33,7 +33,7 @@ def test_what_was_sealed_is_opened_at_its_place(text: str, place: str, nonce: by
         (FieldCipher(KEY), ""),
     ],
 )
-def test_what_was_sealed_stays_closed(seal: FieldCipher, place: str) -> None:
+def test_ciphertexts_need_their_key_and_place(seal: FieldCipher, place: str) -> None:
     """Without the key, with another one, or moved to another row or column it can't be opened."""
     sealed = FieldCipher(KEY).encrypt("https://hooks.slack.com/services/T0/B0/x", PLACE, NONCE)
     with pytest.raises(DecryptionError):
@@ -41,7 +41,7 @@ def test_what_was_sealed_stays_closed(seal: FieldCipher, place: str) -> None:
 
 
 @given(st.integers(min_value=0), st.sampled_from("AZaz09-_"))
-def test_what_was_changed_stays_closed(at: int, letter: str) -> None:
+def test_changed_ciphertexts_are_refused(at: int, letter: str) -> None:
     """A sealed text in which any character was changed is refused, or is still the same bytes."""
     sealed = FieldCipher(KEY).encrypt("a secret", PLACE, NONCE)
     body = len("v1:01234567:")
@@ -53,14 +53,14 @@ def test_what_was_changed_stays_closed(at: int, letter: str) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 5, 20, 30])
-def test_what_was_cut_short_stays_closed(cut: int) -> None:
+def test_truncated_ciphertexts_are_refused(cut: int) -> None:
     """Half a sealed text is refused, not a crash."""
     sealed = FieldCipher(KEY).encrypt("a secret", PLACE, NONCE)
     with pytest.raises(DecryptionError):
         FieldCipher(KEY).decrypt(sealed[: len(sealed) - cut], PLACE)
 
 
-def test_a_sealed_text_tells_neither_text_nor_key() -> None:
+def test_a_ciphertext_reveals_neither_text_nor_key() -> None:
     """Neither is in it, nor in the seal's repr; the same text under another nonce polls different."""
     seal = FieldCipher(KEY, [OTHER])
     sealed = seal.encrypt("hunter2hunter2", PLACE, NONCE)
@@ -70,14 +70,14 @@ def test_a_sealed_text_tells_neither_text_nor_key() -> None:
 
 
 @given(texts.filter(lambda text: not text.startswith("v1:")))
-def test_what_was_never_sealed_is_read_as_it_is(text: str) -> None:
+def test_plain_text_is_read_as_it_is(text: str) -> None:
     """A store from before there was a key can be read with one, and without a key nothing is sealed."""
     assert FieldCipher(KEY).decrypt(text, PLACE) == text
     assert FieldCipher().encrypt(text, PLACE, NONCE) == text
 
 
-def test_a_mark_can_not_be_found_by_trying_without_the_key() -> None:
-    """With a key a text's mark is no plain hash of it, and another under each key; all of them are looked for."""
+def test_a_fingerprint_needs_the_key() -> None:
+    """With a key, a fingerprint is no plain hash, and differs by key; each of them matches."""
     plain = hashlib.sha256(b"https://example.com/").hexdigest()
     new, old = (
         FieldCipher(KEY).fingerprints("https://example.com/"),
@@ -91,7 +91,7 @@ def test_a_mark_can_not_be_found_by_trying_without_the_key() -> None:
     assert not both.matches_fingerprint(plain, "https://example.com/other")
 
 
-def test_seals_are_kept_readable() -> None:
+def test_old_ciphertexts_stay_readable() -> None:
     """What an earlier version sealed is opened: the envelope and the derivation of keys are fixed."""
     sealed = "v1:c319fce8:AAECAwQFBgcICQoLrs8xcMHdKZ4cZoNE5tbtRm6Mf8hXekTR"
     assert FieldCipher(KEY).encrypt("a secret", PLACE, NONCE) == sealed

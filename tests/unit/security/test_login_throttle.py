@@ -109,13 +109,13 @@ def test_the_same_wrong_key_is_no_new_guess() -> None:
         ("x" * 30_000, "x" * 64),
     ],
 )
-def test_who_counts_as_one(address: str, source: str) -> None:
+def test_networks_of_clients(address: str, source: str) -> None:
     """An IPv6 customer has more addresses than anybody could count: the network is counted."""
     assert client_network(address) == source
 
 
 @given(st.text(max_size=60))
-def test_any_address_is_somebody_s(address: str) -> None:
+def test_any_text_is_an_address(address: str) -> None:
     """What a proxy says may be anything."""
     assert client_network(client_network(address)) == client_network(address)
 

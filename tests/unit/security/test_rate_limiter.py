@@ -29,7 +29,7 @@ def test_never_more_than_the_burst_and_the_pace(steps: list[int], burst: int, pe
 
 
 @given(STEPS, st.integers(1, 20), st.integers(1, 120))
-def test_what_is_said_of_the_wait_is_so(steps: list[int], burst: int, per_minute: int) -> None:
+def test_the_wait_is_exact(steps: list[int], burst: int, per_minute: int) -> None:
     """After that time one is there, and a moment before none."""
     buckets, now = RateLimiter(burst, per_minute, 10), NOON
     for step in steps:
@@ -42,7 +42,7 @@ def test_what_is_said_of_the_wait_is_so(steps: list[int], burst: int, per_minute
                 assert buckets.retry_after("a", now + int(waits) - 1) > 0
 
 
-def test_names_do_not_share() -> None:
+def test_names_have_separate_buckets() -> None:
     """What one has taken is not missing to another."""
     buckets = RateLimiter(1, 1, 10)
     assert not buckets.acquire("a", NOON)
@@ -50,7 +50,7 @@ def test_names_do_not_share() -> None:
     assert not buckets.acquire("b", NOON)
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_memory_is_bounded() -> None:
     """Of too many names those are forgotten that were not heard of for longest."""
     buckets = RateLimiter(1, 1, 100)
     for number in range(1_000):
@@ -60,7 +60,7 @@ def test_what_is_remembered_is_bounded() -> None:
     assert not buckets.retry_after("name 0", NOON)
 
 
-def test_a_clock_that_is_set_back_locks_nobody_out() -> None:
+def test_a_clock_set_back_locks_nobody_out() -> None:
     """An hour back, one waits no longer than with an empty bucket."""
     buckets, before = RateLimiter(2, 60, 10), NOON - 60 * MINUTE
     buckets.acquire("a", NOON)
