@@ -13,7 +13,7 @@ from tests.dashboard.scene import Scene, scene
 
 STOPPED = ("ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_REFUSED", "[object Event]")
 EXPECTED = (*(f"status of {code}" for code in (401, 403, 404)), *STOPPED)
-"""What a test does on purpose: pages that refuse, and a relay that stops while its page still listens."""
+"""Errors that tests cause on purpose: pages that refuse, and a relay that stops while a page is connected."""
 
 
 expect.set_options(timeout=30_000)
@@ -24,20 +24,20 @@ async def browser() -> AsyncIterator[Browser]:
     """Chromium. Without it these tests are skipped, loudly, but never in CI."""
     path = await asyncio.to_thread(found_browser)
     if path is None:
-        told = "no Chromium: `make browser` installs it, or name one with RELAY_TEST_BROWSER"
+        reason = "no Chromium: `make browser` installs it, or name one with RELAY_TEST_BROWSER"
         if os.environ.get("CI"):
-            pytest.fail(told)
-        pytest.skip(told)
+            pytest.fail(reason)
+        pytest.skip(reason)
     async with async_playwright() as playwright:
-        # As root, as in most containers, Chromium's own sandbox can't be had.
-        found = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield found
-        await found.close()
+        # As root, as in most containers, Chromium's own sandbox does not start.
+        chromium = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        await chromium.close()
 
 
 @pytest.fixture
 async def page(browser: Browser) -> AsyncIterator[Page]:
-    """A page that fails the test for every error that the browser tells of: a refused script, a missing file."""
+    """A page that fails the test for every error of the browser, such as a refused script or a missing file."""
     found = await browser.new_page(viewport={"width": 1200, "height": 900})
     wrong: list[str] = []
     found.on("pageerror", lambda error: wrong.append(str(error)))

@@ -19,9 +19,9 @@ KEY = "relay_admin_0123456789abcdef"
 READER = "relay_reader_0123456789abcdef"
 KEYS = [{"name": "me", "key": KEY}, {"name": "guest", "key": READER, "scopes": ["read"]}]
 KEPT = Path(__file__).parents[2] / "build/dashboard"
-"""What the pages looked like, for people to view after a run."""
+"""Screenshots of the pages, for people to view after a run."""
 SHOWN = 10_000
-"""Milliseconds until something must be on the page: sooner than the beat of 15 s, which comes without being told."""
+"""Milliseconds until a change must be on the page: less than the 15 s after which a page reloads itself anyway."""
 
 
 async def log_in(page: Page, made: Scene, key: str = KEY) -> None:
@@ -30,9 +30,9 @@ async def log_in(page: Page, made: Scene, key: str = KEY) -> None:
     await page.get_by_role("button", name="Log in").click()
 
 
-async def test_a_person_finds_out_what_became_of_a_message(page: Page, tmp_path: Path) -> None:
-    """Log in, register, see the job end live and its message delivered; break the endpoint, find the failure and its
-    reason in two clicks, mend it, resend, log out."""
+async def test_person_finds_a_failed_delivery_and_resends_it(page: Page, tmp_path: Path) -> None:
+    """Log in, register, see the job end and its delivery live; break the endpoint, find the failure and its reason in
+    two clicks, fix the receiver, resend, log out."""
     often = {"strategy": "interval", "interval": "15s"}
     async with scene(tmp_path, security={"api_keys": KEYS}, polling=often) as made:
         await log_in(page, made)
@@ -45,7 +45,7 @@ async def test_a_person_finds_out_what_became_of_a_message(page: Page, tmp_path:
         await made.settle()
         title = page.get_by_role("heading", level=1)
         await expect(title).to_contain_text("processing", timeout=SHOWN)
-        await made.advance(2 * MINUTE)  # the receiver, on the true clock, takes what is signed up to 5 minutes ahead
+        await made.advance(2 * MINUTE)  # the receiver, on the real clock, accepts timestamps up to 5 minutes ahead
         await expect(title).to_contain_text("Cold call to a plant manager completed", timeout=SHOWN)
         await expect(page.get_by_role("region", name="Deliveries").get_by_text("delivered")).to_be_visible()
         assert made.receiver.received[-1].verified, made.receiver.received[-1].error
@@ -92,8 +92,8 @@ async def register(page: Page, made: Scene, job_id: str) -> None:
     await expect(page.get_by_text("is registered").first).to_be_visible()
 
 
-async def test_a_whole_outage_is_sent_again(page: Page, made: Scene) -> None:
-    """What failed is counted, and goes out again after one question; what is on its way is shown live."""
+async def test_all_failed_deliveries_are_resent(page: Page, made: Scene) -> None:
+    """Failed deliveries are counted and resent after one confirmation; their status is shown live."""
     made.receiver.always(Respond(status=400, headers={"webhook-delivery": "abort-message"}), path="/crm")
     for _ in range(3):
         await made.register(made.exec.add(lasts=30 * SECOND).id, path="/crm")
@@ -109,8 +109,8 @@ async def test_a_whole_outage_is_sent_again(page: Page, made: Scene) -> None:
     await expect(page.get_by_role("row")).to_have_count(4, timeout=SHOWN)
 
 
-async def test_an_endpoint_is_tested_disabled_and_enabled(page: Page, made: Scene) -> None:
-    """The receiver's answer is shown; what is held while disabled goes out once enabled; a new secret is shown once."""
+async def test_endpoint_is_tested_disabled_and_enabled(page: Page, made: Scene) -> None:
+    """The receiver's response is shown; held deliveries are sent once enabled; a new secret is shown only once."""
     job = made.exec.add(lasts=60 * SECOND)
     await made.register(job.id, path="/crm")
     await page.goto(made.url + "/endpoints")
@@ -138,8 +138,8 @@ async def test_an_endpoint_is_tested_disabled_and_enabled(page: Page, made: Scen
     assert (await page.locator("#secret").inner_text()).startswith("whsec_")
 
 
-async def test_a_reader_sees_and_changes_nothing(page: Page, tmp_path: Path) -> None:
-    """With a key of scope read there are no buttons that change things, and their addresses refuse."""
+async def test_read_scope_sees_and_changes_nothing(page: Page, tmp_path: Path) -> None:
+    """With a key of scope read pages have no buttons for changes, and the addresses refuse."""
     async with scene(tmp_path, security={"api_keys": KEYS}) as made:
         job = made.exec.add(lasts=60 * SECOND)
         await made.register(job.id)
@@ -153,8 +153,8 @@ async def test_a_reader_sees_and_changes_nothing(page: Page, tmp_path: Path) -> 
         await expect(page.get_by_role("alert")).to_contain_text("this needs a key with the scope register")
 
 
-async def test_the_wrong_key_is_told(page: Page, tmp_path: Path) -> None:
-    """Nobody gets in, and the page says why; afterwards the page that was asked for is shown."""
+async def test_wrong_key_is_explained(page: Page, tmp_path: Path) -> None:
+    """The login is refused with the reason; after a login with the right key the requested page is shown."""
     async with scene(tmp_path, security={"api_keys": KEYS}) as made:
         await page.goto(made.url + "/endpoints?kind=standing")
         await page.get_by_label("API key of this relay").fill("relay_wrong")
@@ -175,7 +175,7 @@ SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 
 
 async def addresses(made: Scene, pages: list[str]) -> list[str]:
-    """Their addresses, with ids that are there."""
+    """The URLs of the pages, with existing ids."""
     found = await made.deliveries()
     waiting = found[-1] if found[-1].status is DeliveryStatus.PENDING else found[0]
     [active] = await made.relay.store.read(lambda tx: watches.page(tx, paging.Page(1))[0])
@@ -190,8 +190,8 @@ async def addresses(made: Scene, pages: list[str]) -> list[str]:
     return [made.url + ids.get(place, place) + mark + chosen for place, mark, chosen in parts]
 
 
-async def judge(page: Page, scheme: Scheme, addresses: list[str], kept: str, part: str = "html") -> None:
-    """axe-core finds nothing in this part; the page as it was seen is kept in build/dashboard."""
+async def check_accessibility(page: Page, scheme: Scheme, addresses: list[str], kept: str, part: str = "html") -> None:
+    """axe-core finds nothing in this part; a screenshot is stored in build/dashboard."""
     await page.emulate_media(color_scheme=scheme)
     for number, address in enumerate(addresses):
         await page.goto(address)
@@ -201,13 +201,15 @@ async def judge(page: Page, scheme: Scheme, addresses: list[str], kept: str, par
 
 
 @pytest.mark.timeout(300)
-async def test_everybody_can_use_it(page: Page, tmp_path: Path) -> None:
+async def test_pages_are_accessible_and_fit_phones(page: Page, tmp_path: Path) -> None:
     """axe-core finds nothing on any page, light or dark, and no page is wider than a phone."""
     async with scene(tmp_path, standing=True) as made:
         await lively_day(made)
         for scheme in SCHEMES:
-            await judge(page, scheme, await addresses(made, PAGES), "page")
-            await judge(page, scheme, await addresses(made, PREVIEWS), "preview", "[aria-labelledby=preview]")
+            await check_accessibility(page, scheme, await addresses(made, PAGES), "page")
+            await check_accessibility(
+                page, scheme, await addresses(made, PREVIEWS), "preview", "[aria-labelledby=preview]"
+            )
         await page.set_viewport_size({"width": 360, "height": 780})
         for number, address in enumerate(await addresses(made, PAGES)):
             await page.goto(address)
@@ -216,23 +218,23 @@ async def test_everybody_can_use_it(page: Page, tmp_path: Path) -> None:
             await page.screenshot(path=KEPT / f"phone-{number:02d}.png", full_page=True)
 
 
-async def test_everybody_can_begin(page: Page, tmp_path: Path) -> None:
-    """The same of the login, of what it says of a wrong key, of pages with nothing on them yet, and of open menus."""
+async def test_login_and_empty_pages_are_accessible(page: Page, tmp_path: Path) -> None:
+    """axe-core finds nothing on the login, its error, empty pages, and open menus."""
     async with scene(tmp_path, security={"api_keys": KEYS}) as made:
         for scheme in SCHEMES:
-            await judge(page, scheme, [made.url + "/login"], "login")
+            await check_accessibility(page, scheme, [made.url + "/login"], "login")
             await log_in(page, made, "relay_wrong")
             await expect(page.get_by_role("alert")).to_be_visible()
             assert (await Axe().run(page)).violations_count == 0
             await log_in(page, made)
             await page.locator("summary", has_text="me").click()
             assert (await Axe().run(page)).violations_count == 0
-            await judge(page, scheme, [made.url + path for path in EMPTY], "empty")
+            await check_accessibility(page, scheme, [made.url + path for path in EMPTY], "empty")
             await page.context.clear_cookies()
 
 
-async def test_pages_can_be_read_without_scripts(browser: Browser, made: Scene) -> None:
-    """Without JavaScript everything is there to read, and forms work."""
+async def test_pages_work_without_scripts(browser: Browser, made: Scene) -> None:
+    """Without JavaScript every page has its content, and forms work."""
     job = made.exec.add(lasts=60 * SECOND, name="Renewal")
     await made.register(job.id)
     await made.advance(10 * MINUTE)

@@ -9,8 +9,8 @@ from tests.dashboard.scene import Scene
 from tests.dashboard.test_browser import SHOWN
 
 
-async def test_nothing_is_missed_while_a_page_loads(page: Page, made: Scene) -> None:
-    """What is registered after a page was drawn, and before it listens, is on it as soon as it listens."""
+async def test_change_while_a_page_loads_is_shown(page: Page, made: Scene) -> None:
+    """A job registered after the page was rendered, and before its stream connects, is shown once it connects."""
     asked, done = asyncio.Event(), asyncio.Event()
 
     async def hold(route: Route) -> None:
@@ -28,8 +28,8 @@ async def test_nothing_is_missed_while_a_page_loads(page: Page, made: Scene) -> 
     await expect(page.get_by_role("link", name=job.id)).to_be_visible(timeout=SHOWN)
 
 
-async def test_a_page_drawn_anew_leaves_what_a_person_is_at(page: Page, made: Scene) -> None:
-    """A filter half filled in, a table unfolded and the focus stay while a job's end comes in."""
+async def test_update_keeps_input_focus_and_open_details(page: Page, made: Scene) -> None:
+    """A half-filled filter, an open table and the focus stay while a job ends."""
     job = made.exec.add(lasts=60 * SECOND)
     await made.register(job.id)
     await page.goto(made.url + "/deliveries")
@@ -47,13 +47,13 @@ async def test_a_page_drawn_anew_leaves_what_a_person_is_at(page: Page, made: Sc
     await expect(page.get_by_role("cell", name="registered").first).to_be_visible()
 
 
-async def test_a_page_hears_once_of_what_it_was_told(page: Page, made: Scene) -> None:
-    """Drawn anew, a page keeps its one connection, and is not drawn again without news."""
-    heard: list[str] = []
-    page.on("request", lambda request: heard.append(request.url.removeprefix(made.url).partition("?")[0]))
+async def test_page_keeps_one_stream(page: Page, made: Scene) -> None:
+    """After updates a page still has its one connection, and is not updated without changes."""
+    paths: list[str] = []
+    page.on("request", lambda request: paths.append(request.url.removeprefix(made.url).partition("?")[0]))
     await page.goto(made.url + "/jobs")
     for _ in range(2):
         job = made.exec.add(lasts=60 * SECOND)
         await made.register(job.id)
         await expect(page.get_by_role("link", name=job.id)).to_be_visible(timeout=SHOWN)
-    assert heard.count("/live") == 1
+    assert paths.count("/live") == 1

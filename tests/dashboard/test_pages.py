@@ -41,7 +41,7 @@ async def token_of(api: Api) -> str:
 
 
 async def test_front_is_a_page_for_browsers_and_json_for_programs(open_relay: Api) -> None:
-    """`/` answers in what is asked for."""
+    """`/` answers in the format of the Accept header."""
     page = await open_relay.http.get("/", headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
     assert page.headers["content-type"].startswith("text/html")
     assert (await open_relay.http.get("/")).json()["name"] == "exec-relay"
@@ -88,7 +88,7 @@ async def test_session_is_out_of_reach(locked: Api) -> None:
 
 
 async def test_session_ends(locked: Api, clock: Clock) -> None:
-    """After twelve hours, and at once with the log-out, in every tab."""
+    """After twelve hours, and at once with the logout, in every tab."""
     await log_in(locked)
     token = await token_of(locked)
     other_tab = locked.http.cookies["relay_session"]
@@ -102,7 +102,7 @@ async def test_session_ends(locked: Api, clock: Clock) -> None:
 
 
 async def test_session_ends_with_its_key(sqlite_url: str, clock: Clock) -> None:
-    """A key that is no longer configured opens no page, though its session was begun before."""
+    """A key that is no longer configured opens no page, although its session began before."""
     async with open_api(sqlite_url, clock, security={"api_keys": KEYS}) as api:
         await log_in(api, READER)
         session = {"cookie": f"relay_session={api.http.cookies['relay_session']}"}
@@ -169,7 +169,7 @@ async def test_texts_of_others_stay_texts(open_relay: Api) -> None:
 
 
 async def test_pages_load_nothing_from_elsewhere(open_relay: Api) -> None:
-    """The policy allows the relay's own files only; every file that a page names is there; nothing is inline."""
+    """The policy allows the relay's own files only; every file of a page exists; nothing is inline."""
     answer = await open_relay.http.get("/", headers=HTML)
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy

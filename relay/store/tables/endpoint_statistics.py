@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Subquery, and_, exists, func, or_, select
 
-from relay.model import MINUTE, Endpoint, EndpointKind, Instant, RegistrationStatus, WatchState
+from relay.model import MINUTE, DeliveryStatus, Endpoint, EndpointKind, Instant, RegistrationStatus, WatchState
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import attempts, deliveries, endpoints, registrations, watches
 from relay.store.tables import endpoints as endpoint_rows
@@ -19,7 +19,9 @@ ATTENTION_AFTER = 5 * MINUTE
 """Milliseconds of failing after which an endpoint needs attention, with fewer failures too."""
 MAX_DELIVERIES = 5_000
 """Statistics cover the attempts of so many deliveries of an endpoint, the newest."""
-_RECENT_JOBS = 1_000
+_RECENT_JOBS = 200
+_RECENT_ENDPOINTS = 200
+"""Endpoints of single jobs that are checked, those that failed last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +56,27 @@ def needing_attention(tx: Tx, now: Instant, limit: int) -> list[Endpoint]:
     These are endpoints that are disabled, or fail three times in a row or for five minutes. An endpoint of a single
     job counts only while a delivery waits for it or a registration is active.
     """
-    failing = and_(
+    is_failing = and_(
         endpoints.c.failing_since.is_not(None),
         or_(endpoints.c.failures >= ATTENTION_FAILURES, endpoints.c.failing_since <= now - ATTENTION_AFTER),
     )
-    has_pending = exists().where(deliveries.c.endpoint_id == endpoints.c.id, deliveries.c.status == "pending")
+    since = func.coalesce(endpoints.c.failing_since, endpoints.c.disabled_at).label("since")
+    in_index = or_(endpoints.c.disabled_at.is_not(None), endpoints.c.failing_since.is_not(None))
+    troubled = select(endpoints.c.id, endpoints.c.kind, since).where(
+        in_index, or_(endpoints.c.disabled_at.is_not(None), is_failing)
+    )
+    standing = troubled.where(endpoints.c.kind == EndpointKind.STANDING.value).order_by(since).limit(limit)
+    newest = troubled.order_by(endpoints.c.failing_since.desc()).limit(_RECENT_ENDPOINTS).subquery()
+    has_pending = exists().where(
+        deliveries.c.endpoint_id == newest.c.id, deliveries.c.status == DeliveryStatus.PENDING.value
+    )
     has_registration = exists().where(
-        registrations.c.endpoint_id == endpoints.c.id, registrations.c.status == RegistrationStatus.ACTIVE.value
+        registrations.c.endpoint_id == newest.c.id, registrations.c.status == RegistrationStatus.ACTIVE.value
     )
-    query = (
-        select(endpoints.c.id)
-        .where(or_(endpoints.c.disabled_at.is_not(None), failing))
-        .where(or_(endpoints.c.kind == EndpointKind.STANDING.value, has_pending, has_registration))
-        .order_by(func.coalesce(endpoints.c.failing_since, endpoints.c.disabled_at))
-        .limit(limit)
-    )
-    ids = list(tx.execute(query).scalars())
+    is_waiting = and_(newest.c.kind == EndpointKind.AD_HOC.value, or_(has_pending, has_registration))
+    waiting = select(newest).where(is_waiting).order_by(newest.c.since).limit(limit)
+    candidates = sorted((*tx.execute(standing), *tx.execute(waiting)), key=lambda row: row.since)
+    ids = [row.id for row in candidates[:limit]]
     rows = endpoint_rows.get_many(tx, ids)
     return [rows[id] for id in ids if id in rows]
 
@@ -105,16 +112,14 @@ def last_failures(tx: Tx, endpoint_id: str, limit: int) -> list[FailedAttempt]:
 
 
 def has_exec_answered(tx: Tx, workspace: str) -> bool:
-    """Whether Exec has answered a poll of one of the workspace's newest jobs."""
-    newest = (
-        select(watches.c.job, watches.c.state)
-        .where(watches.c.workspace == workspace)
-        .order_by(watches.c.created_at.desc())
-        .limit(_RECENT_JOBS)
-        .subquery()
-    )
+    """Whether Exec has answered a poll of the workspace, as the newest jobs of all workspaces show."""
+    columns = select(watches.c.workspace, watches.c.job, watches.c.state)
+    newest = columns.order_by(watches.c.created_at.desc()).limit(_RECENT_JOBS).subquery()
     answered = or_(newest.c.job.is_not(None), newest.c.state == WatchState.NOT_FOUND.value)
-    return tx.execute(select(1).select_from(newest).where(answered).limit(1)).scalar() is not None
+    return (
+        tx.execute(select(1).select_from(newest).where(newest.c.workspace == workspace, answered).limit(1)).scalar()
+        is not None
+    )
 
 
 def _recent_deliveries(endpoint_id: str) -> Subquery:
