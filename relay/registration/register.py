@@ -37,82 +37,90 @@ class RegistrationResult:
 
 
 def register(tx: Tx, request: ValidatedRegistration, now: Instant) -> RegistrationResult:
-    """Registers a job for an endpoint: the same job and endpoint again give the registration that is there.
+    """Registers a job for an endpoint. The same job and endpoint again return the existing registration.
 
-    A job that already ended is told at once. Raises Invalid for an endpoint that is not there.
+    If the job has ended, its event is enqueued at once. Raises RequestError, for instance for an unknown endpoint.
     """
-    [done] = register_batch(tx, [(request, now)])
-    return raise_if_refused(done)
+    [result] = register_batch(tx, [(request, now)])
+    return raise_if_refused(result)
 
 
-def raise_if_refused(done: RegistrationResult | RequestError) -> RegistrationResult:
-    """What was made of a request. Raises why nothing was."""
-    if isinstance(done, RequestError):
-        raise done
-    return done
+def raise_if_refused(result: RegistrationResult | RequestError) -> RegistrationResult:
+    """The result, unless it is an error. Raises that error."""
+    if isinstance(result, RequestError):
+        raise result
+    return result
 
 
-def register_batch(tx: Tx, asked: Sequence[TimedRequest]) -> list[RegistrationResult | RequestError]:
-    """What `register` would make of each, one after the other, and what it would raise; none spoils the others.
+@dataclass(slots=True)
+class _Item:
+    """One request of a batch whose endpoint is resolved, and its result so far."""
 
-    Jobs that nobody watched before, as nearly all are, cost little more together than one.
+    request: ValidatedRegistration
+    now: Instant
+    result: RegistrationResult
+
+    @property
+    def job(self) -> tuple[str, str]:
+        return self.request.workspace, self.request.job_id
+
+
+def register_batch(tx: Tx, requests: Sequence[TimedRequest]) -> list[RegistrationResult | RequestError]:
+    """Registers each request as `register` does, in order; returns the error of one that is refused.
+
+    Most jobs are new: all of their watches and registrations are inserted together. Locks the watches of the others.
     """
-    heard_by = resolve_endpoints(tx, asked)
-    first: dict[tuple[str, str], int] = {}
-    for place, (request, _) in enumerate(asked):
-        if not isinstance(heard_by[place], RequestError):
-            first.setdefault((request.workspace, request.job_id), place)
-    traced = [request.trace or trace_context.new_trace_id(secrets.token_bytes(16)) for request, _ in asked]
-    added = watches.add_all(tx, [_new_watch(*asked[place], traced[place]) for place in first.values()])
-    new = {place for job, place in first.items() if job in added}
-    done: list[RegistrationResult | RequestError] = [
-        subscriber if isinstance(subscriber, RequestError) else _registered(asking, subscriber, trace)
-        for asking, subscriber, trace in zip(asked, heard_by, traced, strict=True)
+    resolved = zip(requests, resolve_endpoints(tx, requests), strict=True)
+    items = [
+        recipient if isinstance(recipient, RequestError) else _Item(*timed, _new_registration(timed, recipient))
+        for timed, recipient in resolved
     ]
-    made = [one for place, one in enumerate(done) if place in new and isinstance(one, RegistrationResult)]
-    registrations.add_all(tx, [one.registration for one in made])
-    watches.lock(tx, first.keys() - added)
-    for place, one in enumerate(done):
-        if isinstance(one, RegistrationResult) and place not in new:
-            done[place] = _register_known(tx, asked[place], one)
-    return done
+    accepted = [item for item in items if isinstance(item, _Item)]
+    first_of_job = {item.job: item for item in reversed(accepted)}
+    first = [item for item in accepted if first_of_job[item.job] is item]
+    added = watches.add_all(tx, [_new_watch(item.request, item.now, item.result.registration.trace) for item in first])
+    registrations.add_all(tx, [item.result.registration for item in first if item.job in added])
+    watches.lock(tx, first_of_job.keys() - added)
+    for item in accepted:
+        if item.job not in added or first_of_job[item.job] is not item:
+            item.result = _register_known(tx, item)
+    return [item.result if isinstance(item, _Item) else item for item in items]
 
 
-def _registered(asked: TimedRequest, subscriber: Subscriber, trace: str) -> RegistrationResult:
-    """The registration of a job of which nothing else is known."""
-    (request, now), (endpoint, secret) = asked, subscriber
+def _new_registration(timed: TimedRequest, recipient: Subscriber) -> RegistrationResult:
+    """The registration of a job that has no watch yet."""
+    (request, now), (endpoint, secret) = timed, recipient
     registration = Registration(
         id=new_id("reg", now),
         workspace=request.workspace,
         job_id=request.job_id,
         endpoint_id=endpoint.id if endpoint else None,
         status=RegistrationStatus.ACTIVE,
-        events=request.events or (endpoint.events if endpoint else FINAL_EVENTS),
+        events=request.events or (endpoint.events if endpoint else ()) or FINAL_EVENTS,
         metadata=request.metadata,
         created_at=now,
-        trace=trace,
+        trace=request.trace or trace_context.new_trace_id(secrets.token_bytes(16)),
         owner=request.owner,
     )
     return RegistrationResult(registration=registration, endpoint=endpoint, is_new=True, secret=secret)
 
 
-def _register_known(tx: Tx, asked: TimedRequest, new: RegistrationResult) -> RegistrationResult:
-    """Registers a job that is watched, or was: `new`, or what is there in its place."""
-    request, now = asked
-    watch, is_new = _reactivate_watch(tx, request, now, new.registration.trace)
-    found = None
+def _register_known(tx: Tx, item: _Item) -> RegistrationResult:
+    """The result for a job that has, or had, a watch: the existing registration, or the new one."""
+    request, new = item.request, item.result
+    watch, is_new = _reactivate_watch(tx, request, item.now, new.registration.trace)
+    existing = None
     if not is_new:
-        found = registrations.find_active(tx, request.workspace, request.job_id, new.registration.endpoint_id)
-    waits = watch.state is WatchState.ACTIVE
-    status = RegistrationStatus.ACTIVE if waits else RegistrationStatus.SETTLED
-    registration = replace(found or new.registration, status=status)
-    if found is None:
+        existing = registrations.find_active(tx, request.workspace, request.job_id, new.registration.endpoint_id)
+    status = RegistrationStatus.ACTIVE if watch.state is WatchState.ACTIVE else RegistrationStatus.SETTLED
+    registration = replace(existing or new.registration, status=status)
+    if existing is None:
         registrations.add(tx, registration)
         if not is_new:
-            _enqueue_missed_events(tx, watch, new.endpoint, registration, now)
-    elif found.status is not status:
+            _enqueue_missed_events(tx, watch, new.endpoint, registration, item.now)
+    elif existing.status is not status:
         registrations.save(tx, registration)
-    return replace(new, registration=registration, is_new=found is None)
+    return replace(new, registration=registration, is_new=existing is None)
 
 
 def withdraw(tx: Tx, id: str, now: Instant, owner: str | None = None) -> Registration:

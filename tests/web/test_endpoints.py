@@ -46,7 +46,7 @@ async def test_an_endpoint_is_made(api: Api) -> None:
         "source": "api",
         "url": "https://hooks.slack.com/…",
         "format": "slack",
-        "events": ["job.completed", "job.failed", "job.cancelled", "job.not_found", "job.expired"],
+        "events": ["job.completed", "job.failed", "job.cancelled"],
         "template": None,
         "signing": "hmac",
         "public_key": None,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
-from relay.model import AnyEventType, DeliveryStatus, EndpointKind, RegistrationStatus, WatchState
+from relay.model import DeliveryStatus, EndpointKind, EventType, RegistrationStatus, WatchState
 from relay.store.engine import paging
 from relay.web.schemas.fields import (
     ENDPOINT_DESCRIPTION,
@@ -80,7 +80,7 @@ class JobsQuery(PageQuery):
 class EventsQuery(PageQuery):
     """Filter of events, and their format."""
 
-    type: AnyEventType | None = Field(None, description="the kind of event")
+    type: EventType | None = Field(None, description="the kind of event")
     job_id: JobId | None = Field(None, description=JOB_ID_DESCRIPTION)
     workspace: Workspace | None = Field(None, description="the Exec workspace")
     format: EventFormat = Field("standard", description="the format of `body`")

@@ -40,7 +40,7 @@ def test_standard_has_the_details_as_fields() -> None:
     event = news(OperatorEventType.ENDPOINT_DISABLED)
     assert body(event, None) == {
         "type": "endpoint.disabled",
-        "timestamp": "1970-01-01T00:00:00Z",
+        "timestamp": "1970-01-01T00:00:00.000Z",
         "data": dict(event.job),
     }
 
