@@ -34,7 +34,7 @@ def wish(store: str) -> dict[str, Any]:
     budget = {"per_minute": 100_000, "per_day": 10_000_000, "share": 1.0}
     return {
         "exec": {"budget": budget},
-        "workspaces": [{"name": f"space{number}", "api_key": KEY} for number in range(WORKSPACES)],
+        "workspaces": [{"name": f"space{number}", "api_key": f"{KEY}{number}"} for number in range(WORKSPACES)],
         "polling": {"strategy": "interval", "tick": "50ms", "concurrency": 100},
         "storage": {"url": store},
         "security": {"secret_key": "k" * 43, "allow_http": True, "allow_networks": ["127.0.0.0/8"]},

@@ -92,7 +92,7 @@ async def test_jobs_are_listed_by_state(any_api: Api) -> None:
 
 async def test_one_job_id_in_two_workspaces(store_url: str, clock: Clock) -> None:
     """Each workspace has its own jobs; without a name the newest is shown, with rows of its workspace only."""
-    spaces = [{"name": name, "api_key": EXEC_KEY} for name in ("emea", "apac")]
+    spaces = [{"name": name, "api_key": EXEC_KEY + name} for name in ("emea", "apac")]
     async with open_api(store_url, clock, exec={}, workspaces=spaces) as api:
         for name in ("emea", "apac"):
             clock.advance(1)
