@@ -94,8 +94,7 @@ class Api:
 
         def settle(tx: Tx) -> None:
             watch = watches.get_for_update(tx, "default", job_id)
-            assert watch is not None
-            if watch.job is None:
+            if watch is not None and watch.job is None:
                 watches.save(tx, replace(watch, job=ScenarioJob.model_validate(event.job)))
             subscribers = registrations.lock_subscribers(tx, "default", job_id, type)
             enqueue(tx, events.add(tx, event), subscribers, self.clock(), first_delay=0)
