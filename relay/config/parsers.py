@@ -31,6 +31,9 @@ _KEY = re.compile(r"[\x21-\x7e]+")
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[?[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*\]?")
 _STORE = re.compile(r"sqlite:///.+|postgresql(\+psycopg)?://.+")
+_DATABASE_URL = re.compile(
+    r"[a-z+]+://(?:[^:/@?]*(?::[^@]*)?@)?(?:[A-Za-z0-9._%-]*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?(?=[/?]|$)"
+)
 _PROXY = re.compile(r"https?://(?:[^/?#@]*@)?(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?")
 _QUOTES = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019"}
 _UNFILLED = re.compile(r"\$\{[^}]*\}|\$[A-Z_][A-Z0-9_]*")
@@ -186,8 +189,19 @@ def store_url(value: object) -> str:
     if written.startswith("postgres://"):
         written = f"postgresql{written.removeprefix('postgres')}"
     if _STORE.fullmatch(written):
+        if written.startswith("postgresql") and not _has_valid_address(written):
+            raise ValueError(
+                "has a host or a port that can't be read; write it as postgresql://user:password@host:5432/name, "
+                "and an @ in the password as %40"
+            )
         return written
     raise ValueError("must start with sqlite:/// and name a file, or with postgresql://")  # guard: configuration-fault
+
+
+def _has_valid_address(store_url: str) -> bool:
+    """If the host and the port of a PostgreSQL are well-formed."""
+    match = _DATABASE_URL.match(store_url)
+    return match is not None and (match["port"] is None or 0 < int(match["port"]) <= _MAX_PORT)
 
 
 def network(value: object) -> IPv4Network | IPv6Network:

@@ -258,3 +258,29 @@ def test_a_proxy_is_an_http_url_with_a_port(url: str) -> None:
     report = problem(**WITH_KEY, RELAY_EXEC__PROXY=url)
     assert report.startswith("RELAY_EXEC__PROXY: exec.proxy: must be the URL of an HTTP proxy with its port")
     assert "hunter2" not in report
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["db:port", "db:99999", "db:0", "[::1", "db:1,db2:2", "u:hunter2@[::1", "u:hunter2@db:port", "u:hunter2@x@db"],
+)
+def test_a_store_url_with_a_broken_address_is_refused_by_name(address: str) -> None:
+    """Not later, by a library, and without the password."""
+    report = problem(**WITH_KEY, RELAY_STORAGE__URL=f"postgresql://{address}/relay")
+    assert "storage.url: has a host or a port that can't be read" in report
+    assert "hunter2" not in report
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///relay?host=/var/run/postgresql",
+        "postgresql://db/relay",
+        "postgresql://u:p/a#s?s@db:5432/relay",
+        "postgresql://u:p@[::1]:5432/relay?sslmode=require",
+        "postgresql+psycopg://u@db.example.com/relay",
+    ],
+)
+def test_a_store_url_may_use_sockets_ipv6_and_any_password(url: str) -> None:
+    """As the driver reads it."""
+    assert config.load(None, {**WITH_KEY, "RELAY_STORAGE__URL": url}).storage.url == url
