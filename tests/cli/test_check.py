@@ -43,14 +43,14 @@ def make_store(folder: Path) -> Path:
     return folder / "data" / "relay.db"
 
 
-def test_a_check_makes_nothing(tmp_path: Path) -> None:
-    """A store that is not there yet is none after it: neither file nor folder."""
+def test_check_creates_no_store(tmp_path: Path) -> None:
+    """Neither the file nor its folder."""
     found = check(tmp_path)
     assert line(found, "store").startswith("✓ store: is not there yet; `relay serve` makes it")
     assert os.listdir(tmp_path) == ["config.yaml"]
 
 
-def test_a_check_changes_no_tables(tmp_path: Path) -> None:
+def test_check_upgrades_no_tables(tmp_path: Path) -> None:
     """Tables of another version stay so: others may be at work on them. It says what a start would do."""
     store = make_store(tmp_path)
     assert line(check(tmp_path), "store") == "✓ store: can be read, and its tables are those of this version"
@@ -62,8 +62,8 @@ def test_a_check_changes_no_tables(tmp_path: Path) -> None:
     assert line(check(tmp_path), "store").startswith("✗ store: the store was made by a newer relay")
 
 
-def test_a_check_beside_a_relay(tmp_path: Path) -> None:
-    """A relay at work in the store is no hindrance."""
+def test_check_runs_beside_a_relay(tmp_path: Path) -> None:
+    """The lock of the relay does not block it."""
     make_store(tmp_path)
 
     async def beside() -> Result:
@@ -78,7 +78,7 @@ def test_a_check_beside_a_relay(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only for root")
 def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
-    """Found out before the start, and says where to."""
+    """Reported before the start, with what to do."""
     (tmp_path / "data").mkdir(mode=0o500)
     assert "give storage.url a folder" in line(check(tmp_path), "store")
 
@@ -91,8 +91,8 @@ def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
         ("https://localtest.example.invalid:8443/secret-path", "name server"),
     ],
 )
-def test_an_endpoint_that_can_not_be_called_is_found(tmp_path: Path, url: str, advice: str) -> None:
-    """Judged as at a delivery, its name resolved and nothing dialled: the exit code is 1, the path is not shown."""
+def test_check_finds_an_endpoint_that_can_not_be_called(tmp_path: Path, url: str, advice: str) -> None:
+    """Checked as at a delivery: its name is resolved, nothing is called, its path is not shown. Exit code 1."""
     found = check(tmp_path, endpoints=[{"name": "ops", "url": url}])
     assert found.exit_code == 1
     said = line(found, "endpoint ops")
@@ -101,14 +101,14 @@ def test_an_endpoint_that_can_not_be_called_is_found(tmp_path: Path, url: str, a
     assert "secret-path" not in found.output
 
 
-def test_an_endpoint_whose_address_is_named_is_well(tmp_path: Path) -> None:
-    """What the operator opened may be called."""
+def test_check_accepts_an_address_of_allow_networks(tmp_path: Path) -> None:
+    """The operator allowed it."""
     security = {"allow_networks": ["10.1.2.3/32"]}
     found = check(tmp_path, endpoints=[{"name": "ops", "url": "https://10.1.2.3/x"}], security=security)
     assert line(found, "endpoint ops").startswith("✓ endpoint ops: https://10.1.2.3/… in format standard")
 
 
-def test_what_could_be_better_is_no_fault(tmp_path: Path) -> None:
+def test_advice_does_not_fail_the_check(tmp_path: Path) -> None:
     """Unencrypted secrets and a missing public URL are advice, each with the key to set."""
     found = check(tmp_path)
     assert line(found, "secrets").startswith("! secrets: not encrypted, because security.secret_key is not set")
@@ -126,8 +126,8 @@ def test_what_could_be_better_is_no_fault(tmp_path: Path) -> None:
     assert line(better, "budget of workspace default").startswith("✓ budget of workspace default: 48 polls a minute")
 
 
-def test_an_address_that_others_reach(tmp_path: Path) -> None:
-    """Without any key it is wrong, with one in the configuration or in the store it is not."""
+def test_a_public_address_without_api_keys_fails_the_check(tmp_path: Path) -> None:
+    """A key in the configuration or in the store is enough."""
     open_to_others = {"host": "0.0.0.0"}  # noqa: S104
     assert line(check(tmp_path, server=open_to_others), "API keys").startswith(
         "✗ API keys: server.host is open to others"

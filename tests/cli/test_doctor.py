@@ -57,7 +57,7 @@ async def fill(folder: Path) -> None:
 
 
 def test_report_says_what_helps_and_no_secret(tmp_path: Path) -> None:
-    """Versions, settings, how much is in the store; of keys, addresses, names and ids only whether they are there."""
+    """Versions, settings and counts; of keys, addresses, names and ids only if they are set."""
     asyncio.run(fill(tmp_path))
     report = doctor(tmp_path, CONFIG)
     assert report.exit_code == 0, report.output
@@ -92,7 +92,7 @@ def test_report_lists_every_workspace_and_endpoint(tmp_path: Path) -> None:
 
 
 def test_report_of_a_configuration_that_can_not_be_used(tmp_path: Path) -> None:
-    """It says what is wrong with it, since that may be the question."""
+    """It contains the problems of the configuration."""
     report = doctor(tmp_path, "exec: {api_kye: x}")
     assert report.exit_code == 0
     assert "It can't be used" in report.output
@@ -100,7 +100,7 @@ def test_report_of_a_configuration_that_can_not_be_used(tmp_path: Path) -> None:
 
 
 def test_report_without_a_store(tmp_path: Path) -> None:
-    """A store that is not there is said, and none is made."""
+    """It says that there is no store, and creates none."""
     report = doctor(tmp_path, CONFIG)
     assert report.exit_code == 0
     assert "there is no store at" in report.output

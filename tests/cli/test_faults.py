@@ -12,7 +12,7 @@ EVERY_SECRET = " ".join(marked.ALL)
 
 
 class Falling(Commands):
-    """The command line, with one verb that raises what it was made with."""
+    """The command line with one command, which raises the given error."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -27,8 +27,8 @@ class Falling(Commands):
         return command
 
 
-def test_a_fault_is_told_without_what_it_held() -> None:
-    """Its kind and its place, and what to do; exit code 1."""
+def test_an_internal_error_is_printed_without_values() -> None:
+    """Its type, its location and what to do; exit code 1."""
     done = CliRunner().invoke(Falling(KeyError(EVERY_SECRET)), ["fall"])
     assert done.exit_code == 1
     for words in ("KeyError", "test_faults.py", "in command", "relay doctor"):
@@ -45,7 +45,7 @@ def test_a_fault_is_told_without_what_it_held() -> None:
         (click.ClickException("x"), 1),
     ],
 )
-def test_errors_that_are_meant_are_told_in_words(error: Exception, code: int) -> None:
+def test_expected_errors_are_printed_without_a_traceback(error: Exception, code: int) -> None:
     """Without a traceback, with their exit codes."""
     done = CliRunner().invoke(Falling(error), ["fall"])
     assert (done.exit_code, str(error) in done.output) == (code, True)

@@ -1,4 +1,4 @@
-"""`relay import`, where no relay is at work; `tests/torture` has it beside one that is."""
+"""`relay import` without a running relay; `tests/torture` runs it beside one."""
 
 import asyncio
 from pathlib import Path
@@ -32,8 +32,8 @@ def run(folder: Path, source: str, target: str) -> Result:
     return CliRunner().invoke(main, ["import", "--from", source, "--config", str(folder / "config.yaml")])
 
 
-def test_a_store_moves(old: str, postgres_url: str, tmp_path: Path) -> None:
-    """Says how much was copied, and what to do now; asked again, that it is done."""
+def test_import_copies_the_store(old: str, postgres_url: str, tmp_path: Path) -> None:
+    """It says how much it copied, and what to do next; a second run says that it is done."""
     done = run(tmp_path, old, postgres_url)
     assert done.exit_code == 0, done.output
     assert f"1 rows of {tmp_path}/relay.db copied\n0 rows copied again" in done.output
@@ -42,9 +42,9 @@ def test_a_store_moves(old: str, postgres_url: str, tmp_path: Path) -> None:
     assert (again.exit_code, "this store has moved to postgresql://localhost/" in again.output) == (1, True)
 
 
-def test_what_can_not_be_moved_is_told(old: str, tmp_path: Path) -> None:
-    """Exit code 1, and in words."""
-    told = run(tmp_path, old, f"sqlite:///{tmp_path}/other.db")
-    assert (told.exit_code, "set storage.url to the PostgreSQL" in told.output) == (1, True)
+def test_import_says_why_it_can_not_start(old: str, tmp_path: Path) -> None:
+    """Exit code 1, without a traceback."""
+    report = run(tmp_path, old, f"sqlite:///{tmp_path}/other.db")
+    assert (report.exit_code, "set storage.url to the PostgreSQL" in report.output) == (1, True)
     missing = run(tmp_path, old, "postgresql://nobody@127.0.0.1:9/nothing")
     assert (missing.exit_code, "the database can't be reached" in missing.output) == (1, True)

@@ -24,7 +24,7 @@ CALLED: dict[str, list[list[str]]] = {
     "restore": [["FOLDER/relay.db", "--yes"]],
     "plan": [[], ["--json"], ["--workspace", marked.URL_TOKEN]],
 }
-"""How a verb is called beside `--config`, where it is not called without anything."""
+"""The arguments of a command besides `--config`, if it needs some."""
 
 
 def sections(folder: Path, **security: Any) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def sections(folder: Path, **security: Any) -> dict[str, Any]:
 
 
 async def fill(config: configuration.Config) -> None:
-    """What a relay leaves behind: endpoints, a token, a registration with a URL and headers of its own."""
+    """Stores endpoints, a token, and a registration with its own URL and headers."""
     relay = Relay(config, await open_store(config.storage.url, config.security.cipher()))
     await relay.start()
     callback = EndpointSpec(f"https://x.example/{marked.URL_TOKEN}", secret=marked.OTHER_SIGNING)
@@ -67,7 +67,7 @@ def full(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("verb", [verb for verb in COMMANDS if verb not in LOOP])
 @pytest.mark.parametrize("sealed_as", ["it is", "another key has it"])
 def test_no_verb_on_a_full_store_prints_a_secret(verb: str, sealed_as: str, full: Path) -> None:
-    """Well, and where the store is sealed with a key that is not at hand; verbs to come are called by themselves."""
+    """With the right and with another secret key. New commands are called automatically."""
     if sealed_as != "it is":
         (full / "config.yaml").write_text(yaml.safe_dump(sections(full, secret_key=marked.SECRET_KEY[::-1])))
     for arguments in CALLED.get(verb, [[]]):

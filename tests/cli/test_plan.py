@@ -39,7 +39,7 @@ async def learn(url: str) -> None:
     await store.aclose()
 
 
-async def test_learned_law_is_drawn(sqlite_url: str) -> None:
+async def test_plan_shows_the_learned_distribution(sqlite_url: str) -> None:
     """Median, polls and both delays, as a picture and as JSON; the relay is sooner than the fixed interval."""
     await learn(sqlite_url)
     drawn = plan(sqlite_url)
@@ -53,13 +53,13 @@ async def test_learned_law_is_drawn(sqlite_url: str) -> None:
     assert found["poll_ages_seconds"] == sorted(found["poll_ages_seconds"])
 
 
-async def test_before_anything_was_learned_it_says_so(sqlite_url: str) -> None:
+async def test_plan_says_that_nothing_is_learned_yet(sqlite_url: str) -> None:
     """A new store has Exec's five minutes."""
     await (await Store.open(sqlite_url)).aclose()
     assert "nothing learned yet" in plan(sqlite_url).output
 
 
-def test_what_is_not_there_is_said(tmp_path: Path, sqlite_url: str) -> None:
+def test_plan_names_a_missing_store_or_workspace(tmp_path: Path, sqlite_url: str) -> None:
     """No store, or another workspace."""
     assert "there is no store at" in plan(f"sqlite:///{tmp_path}/none.db").output
     assert plan(sqlite_url, "--workspace", "other").exit_code == 2

@@ -15,7 +15,7 @@ from tests.web.conftest import open_api
 URL = "https://example.com/zap"
 
 
-async def test_a_disabled_endpoint_is_said_on_standard_error(
+async def test_register_warns_of_a_disabled_endpoint(
     sqlite_url: str, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the reason and what enables it; standard output stays the JSON of the registration."""

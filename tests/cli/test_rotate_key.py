@@ -20,7 +20,7 @@ MARKED = "hunter2hunter2"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with a store in it, which OLD sealed."""
+    """A folder with a store that is encrypted with OLD."""
 
     async def fill() -> None:
         store = await open_store(f"sqlite:///{tmp_path}/relay.db", FieldCipher(OLD))
@@ -42,8 +42,8 @@ def run(folder: Path, verb: str, **security: Any) -> Result:
     return CliRunner().invoke(main, [verb, "--config", str(folder / "config.yaml")])
 
 
-def test_a_key_is_rotated(folder: Path) -> None:
-    """With both keys everything is sealed anew, which is said; then the old key is of no use, nor needed."""
+def test_rotate_key_encrypts_everything_with_the_new_key(folder: Path) -> None:
+    """It needs both keys; then the old key is useless, and not needed."""
     done = run(folder, "rotate-key", secret_key=NEW, old_secret_keys=[OLD])
     assert (done.exit_code, "1 of 1" in done.output, "✓ 1 rows" in done.output) == (0, True, True), done.output
     assert str(FieldCipher(NEW).key_id) in done.output
@@ -55,31 +55,35 @@ def test_a_key_is_rotated(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("logging_restored")
-@pytest.mark.parametrize(("security", "told"), [({}, "not set"), ({"secret_key": NEW}, str(FieldCipher(OLD).key_id))])
-def test_a_relay_that_can_not_read_its_store_does_not_start(folder: Path, security: dict[str, Any], told: str) -> None:
-    """Without the key or with another, `serve` and `check` fail with words that say what to do."""
+@pytest.mark.parametrize(
+    ("security", "expected"), [({}, "not set"), ({"secret_key": NEW}, str(FieldCipher(OLD).key_id))]
+)
+def test_serve_and_check_fail_without_the_right_secret_key(
+    folder: Path, security: dict[str, Any], expected: str
+) -> None:
+    """Without the key or with another one, both say what to do."""
     for verb in ("serve", "check"):
         refused = run(folder, verb, **security)
         assert refused.exit_code == 1, verb
         assert "security.secret_key" in refused.output
-        assert told in refused.output
+        assert expected in refused.output
         assert MARKED not in refused.output
 
 
 def test_there_is_nothing_to_rotate_without_a_key(folder: Path) -> None:
-    """Without any key it is wrong use, and says how to get one."""
+    """Without any key it is wrong usage, and says how to get one."""
     refused = run(folder, "rotate-key")
     assert (refused.exit_code, "relay keygen --secret" in refused.output) == (2, True)
 
 
-def test_check_says_what_is_not_sealed(tmp_path: Path) -> None:
-    """Without a key it says what is at stake; with one, that it is sealed."""
+def test_check_says_if_secrets_are_encrypted(tmp_path: Path) -> None:
+    """Without a key it names the risk; with one it says that they are encrypted."""
     assert "security.secret_key is not set" in run(tmp_path, "check").output
     assert "✓ secrets: encrypted" in run(tmp_path, "check", secret_key=NEW).output
 
 
 def test_a_short_key_is_refused(tmp_path: Path) -> None:
-    """What could be found by trying is no key; the error does not repeat it."""
+    """It could be found by trying; the error does not repeat it."""
     refused = run(tmp_path, "check", secret_key=MARKED)
     assert (refused.exit_code, "at least 32 characters" in refused.output) == (2, True)
     assert MARKED not in refused.output

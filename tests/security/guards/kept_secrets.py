@@ -39,7 +39,7 @@ SECRETS = (
     Guard(
         "verb-fault",
         "The same applies to errors of the command line",
-        "tests/cli/test_faults.py::test_a_fault_is_told_without_what_it_held",
+        "tests/cli/test_faults.py::test_an_internal_error_is_printed_without_values",
         swap("safe_traceback(error)", "repr(error)"),
     ),
     Guard(

@@ -27,14 +27,14 @@ def write(folder: Path, text: str | bytes) -> Path:
 
 
 def problem(folder: Path, text: str | bytes, **environ: str) -> str:
-    """What is said of a configuration that can't be used."""
+    """The report on an invalid configuration."""
     with pytest.raises(ConfigError) as refused:
         config.load(write(folder, text), environ)
     return str(refused.value).replace(str(folder) + "/", "")
 
 
 def made(**sections: Any) -> Config:
-    """A configuration with what must be given, and these sections."""
+    """A configuration with the required settings, and these sections."""
     return config.from_mapping({"exec": {"api_key": "k"}, **sections})
 
 
@@ -44,8 +44,8 @@ def refusal(**sections: Any) -> str:
     return str(refused.value)
 
 
-def test_a_key_is_all_that_must_be_given() -> None:
-    """With Exec's key alone, everything else has its default."""
+def test_execs_key_is_the_only_required_setting() -> None:
+    """Everything else has its default."""
     loaded = config.load(None, {"RELAY_EXEC__API_KEY": KEY})
     [space] = loaded.workspaces
     assert (space.name, space.api_key.get_secret_value()) == ("default", KEY)
@@ -68,7 +68,7 @@ def test_a_key_is_all_that_must_be_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("exec:\n  api_key: k\npolling:\n  intervall: 5s\n", 'config.yaml:4: polling.intervall: unknown key; did you mean "interval"?'),
         ("exec:\n  api_key: k\npoling:\n  interval: 5s\n", 'config.yaml:3: poling: unknown key; did you mean "polling"?'),
@@ -135,15 +135,15 @@ def test_a_key_is_all_that_must_be_given() -> None:
         ("exec:\n  api_key: k\nlogging:\n  level: warn\n", 'config.yaml:4: logging.level: must be one of debug, info, warning, error; did you mean "warning"?'),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, text: str, told: str) -> None:
+def test_a_problem_names_file_line_and_key(tmp_path: Path, text: str, expected: str) -> None:
     """A wrong key, type, unit, bound or URL is refused in one line: file, line, key, and what to write instead."""
     found = problem(tmp_path, text)
-    assert told in found
+    assert expected in found
     assert found.count("\n") == 0
 
 
-def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
-    """Nobody has to mend a configuration one error at a time, whether it shows in one key or between several."""
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
+    """Those of single keys, and those between keys."""
     found = problem(
         tmp_path,
         "server: {prot: 1}\n"
@@ -171,16 +171,16 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     ]
 
 
-def test_a_wrong_section_is_not_held_against_the_others(tmp_path: Path) -> None:
-    """While `security` can't be read, nothing is called forbidden that it may have allowed."""
+def test_an_invalid_section_causes_no_problems_in_others(tmp_path: Path) -> None:
+    """If `security` is invalid, nothing is refused that it may allow."""
     text = (
         "exec: {api_key: k}\nsecurity: {allow_http: true, alow: 1}\nendpoints: [{name: a, url: 'http://x.example'}]\n"
     )
     assert problem(tmp_path, text).count("\n") == 0
 
 
-def test_what_is_shared_is_blamed_once(tmp_path: Path) -> None:
-    """A wrong budget of `exec` is not told again for every workspace that inherits it."""
+def test_a_problem_of_an_inherited_key_is_reported_once(tmp_path: Path) -> None:
+    """And not once for each workspace that inherits it."""
     text = "exec: {budget: {per_day: 0}}\nworkspaces: [{name: a, api_key: k}, {name: b, api_key: l}]\n"
     assert problem(tmp_path, text) == ("config.yaml:1: exec.budget.per_day: must be a whole number, 1 to 10,000,000")
 
@@ -215,7 +215,7 @@ def test_what_is_shared_is_blamed_once(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_no_secret_is_echoed(tmp_path: Path, text: str) -> None:
-    """Whatever is wrong with it, and wherever it slipped to, a secret's text stays out of the error."""
+    """In any key and with any problem, the text of a secret is not in the error."""
     assert "hunter2" not in problem(tmp_path, text.replace("SECRET", MANY))
 
 
@@ -238,7 +238,7 @@ def test_no_secret_is_shown() -> None:
 
 
 def test_several_workspaces_inherit_what_is_shared() -> None:
-    """Base URL and each part of the budget of `exec` hold for every workspace that does not say otherwise."""
+    """Base URL and each part of the budget come from `exec` unless the workspace has its own."""
     loaded = config.from_mapping(
         {
             "exec": {"base_url": "https://a.example/", "budget": {"share": 0.5, "per_day": 7}},
@@ -253,8 +253,8 @@ def test_several_workspaces_inherit_what_is_shared() -> None:
     assert [space.budget.per_day for space in loaded.workspaces] == [7, 7]
 
 
-def test_exec_may_be_called_in_the_open_on_this_machine_only() -> None:
-    """A sandbox on loopback needs no TLS; elsewhere `security.allow_http` says so on purpose."""
+def test_plain_http_to_exec_is_allowed_on_loopback_only() -> None:
+    """Elsewhere it needs `security.allow_http`."""
     for url in ("http://127.0.0.1:9/rest/v1", "http://localhost:9", "http://[::1]:9"):
         assert made(exec={"api_key": "k", "base_url": url}).workspaces[0].base_url == url
     away = {"exec": {"api_key": "k", "base_url": "http://exec:9"}}
@@ -283,14 +283,14 @@ def test_only_the_hash_of_an_api_key_is_kept() -> None:
 
 
 def test_with_an_api_key_the_relay_may_be_open_to_others() -> None:
-    """Any address may be bound once somebody has to show a key."""
+    """Any address may be bound if clients need a key."""
     assert made(server={"host": "0.0.0.0"}, security={"api_keys": [RELAY_KEY]}).server.host == "0.0.0.0"  # noqa: S104
     for host in ("127.0.0.1", "127.8.8.8", "localhost", "::1"):
         assert made(server={"host": host}).server.host == host
 
 
-def test_a_standing_endpoint_is_kept_as_written() -> None:
-    """Format, events, secret and headers, with what they are when left out."""
+def test_an_endpoint_keeps_its_settings() -> None:
+    """Format, events, secret and headers, and their defaults."""
     secret = standard_webhooks.new_secret(b"x" * 32)
     full = {"name": "a", "url": "https://x.example/y?z", "format": "slack", "events": ["job.started"], "secret": secret}
     loaded = made(endpoints=[{**full, "headers": {"x-team": "sales"}}, {"name": "b", "url": "https://x.example"}])
@@ -313,12 +313,12 @@ def test_an_endpoint_for_the_operator_alone_may_have_no_events() -> None:
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 def test_every_format_can_be_chosen(name: str) -> None:
-    """`auto` and each format that there is."""
+    """`auto` and each existing format."""
     assert made(endpoints=[{"name": "a", "url": "https://x.example", "format": name}]).endpoints[0].format == name
 
 
-def test_where_an_endpoint_leads_is_not_judged_here() -> None:
-    """A private address is a matter of the egress guard, which also knows what the operator allowed."""
+def test_private_addresses_are_not_checked_by_the_configuration() -> None:
+    """The egress guard checks them, with the networks that the operator allowed."""
     for url in ("https://10.0.0.1/", "https://localhost/", "https://169.254.169.254/"):
         assert made(endpoints=[{"name": "a", "url": url}]).endpoints[0].url.get_secret_value() == url
 
@@ -341,21 +341,21 @@ def test_networks_are_read() -> None:
     ],
 )
 def test_durations_are_whole_milliseconds(text: Any, ms: int) -> None:
-    """What people write becomes milliseconds."""
+    """In all units."""
     assert duration(text) == ms
 
 
 @pytest.mark.parametrize(
     "text", [15, 1.5, "15", "1.5", True, None, "", "s", "15 seconds", "1m!", "٣s", "-5s", [], "1e3s"]
 )
-def test_what_is_no_duration_is_refused(text: Any) -> None:
+def test_invalid_durations_are_refused(text: Any) -> None:
     """No unit is guessed."""
     with pytest.raises(ValueError, match="unit|duration|value"):
         duration(text)
 
 
 @given(st.integers(0, 100 * 365 * DAY))
-def test_a_duration_says_what_was_written(ms: int) -> None:
+def test_a_duration_in_any_units_has_the_same_milliseconds(ms: int) -> None:
     """Written with any units, it comes back as the same number of milliseconds."""
     days, rest = divmod(ms, DAY)
     hours, rest = divmod(rest, HOUR)
@@ -376,7 +376,7 @@ _VALUES = st.recursive(
 
 @given(st.dictionaries(_KEYS | st.text(max_size=4), _VALUES, max_size=5))
 def test_any_mapping_is_a_configuration_or_a_clear_error(data: dict[str, Any]) -> None:
-    """No value makes it fail in any other way, and what is made always knows a workspace."""
+    """No value causes another error, and a configuration always has a workspace."""
     try:
         assert config.from_mapping(data).workspaces
     except ConfigError as error:

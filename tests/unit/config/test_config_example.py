@@ -51,13 +51,13 @@ def every_key(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[t
         yield from every_key(model, (*above, name))
 
 
-def test_the_example_says_the_defaults() -> None:
-    """It loads with nothing but Exec's key, and changes nothing."""
+def test_the_example_holds_the_defaults() -> None:
+    """It loads with only Exec's key, and changes nothing."""
     assert config.load(EXAMPLE, {"EXEC_API_KEY": KEY}) == config.from_mapping({"exec": {"api_key": KEY}})
 
 
 def test_the_example_shows_every_key() -> None:
-    """Whatever can be set stands there, as a value or in a comment, and nothing that can't."""
+    """As a value or in a comment, and no other key."""
     texts = [EXAMPLE.read_text(), *map(with_comments_opened, LISTS)]
     shown = {place for text in texts for place in places(yaml.safe_load(text))}
     own = {place for place in shown if not {"headers", "template"} & set(place[:-1])}
@@ -65,7 +65,7 @@ def test_the_example_shows_every_key() -> None:
 
 
 @pytest.mark.parametrize("block", LISTS)
-def test_what_the_example_shows_in_comments_is_right_too(tmp_path: Path, block: str) -> None:
+def test_the_commented_lists_of_the_example_load(tmp_path: Path, block: str) -> None:
     """Each commented list loads when its comment signs are taken away."""
     text = with_comments_opened(block)
     environ = {name: f"{KEY}{number}" for number, name in enumerate(re.findall(r"\$\{(\w+)\}", text))}

@@ -33,7 +33,7 @@ def problem(folder: Path, text: str | bytes, **environ: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("exec: {}\nexec:\n  timeout: 5s\n", "config.yaml:2: exec: stands here twice, first at config.yaml:1"),
         ("- a\n", "config.yaml:1: the configuration must be keys and values"),
@@ -53,12 +53,12 @@ def problem(folder: Path, text: str | bytes, **environ: str) -> str:
         (b"#" * 1_100_000, "config.yaml: larger than 1 MiB"),
     ],
 )
-def test_text_that_is_no_configuration_is_refused(tmp_path: Path, text: str | bytes, told: str) -> None:
-    """Broken, hostile or other files are refused with their line, and quickly."""
-    assert told in problem(tmp_path, text, **WITH_KEY)
+def test_a_file_that_is_not_yaml_is_refused_with_its_line(tmp_path: Path, text: str | bytes, expected: str) -> None:
+    """Broken, hostile or unrelated files, quickly."""
+    assert expected in problem(tmp_path, text, **WITH_KEY)
 
 
-def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """A missing file or a folder in its place points to the example."""
     for path in (tmp_path / "none.yaml", tmp_path):
         with pytest.raises(ConfigError, match=r"can't be read: .*config\.example\.yaml"):
@@ -68,12 +68,12 @@ def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "# nothing\n", "---\n", "polling:\nendpoints:\nsecurity:\n  api_keys:\n", "\ufeffpolling: {}\n"]
 )
-def test_what_is_left_empty_has_its_defaults(tmp_path: Path, text: str) -> None:
-    """A file, section or list with everything commented out is as good as none; a byte order mark is no matter."""
+def test_empty_sections_have_their_defaults(tmp_path: Path, text: str) -> None:
+    """A file, section or list with everything commented out; a byte order mark is ignored."""
     assert load(tmp_path, text, **WITH_KEY) == config.load(None, WITH_KEY)
 
 
-def test_many_problems_are_cut_short(tmp_path: Path) -> None:
+def test_a_report_has_at_most_fifty_problems(tmp_path: Path) -> None:
     """A file of some other kind does not fill the screen."""
     lines = problem(tmp_path, "".join(f"key{number}: 1\n" for number in range(300)), **WITH_KEY).splitlines()
     assert (len(lines), lines[-1]) == (51, "... and 250 more")
@@ -83,7 +83,7 @@ def test_many_problems_are_cut_short(tmp_path: Path) -> None:
 
 
 def test_variables_are_filled_in_after_the_yaml_is_read(tmp_path: Path) -> None:
-    """A variable is a value: it adds no keys, and one that stands alone is typed as its key wants it."""
+    """A variable is a value: it adds no keys. If it stands alone, it has the type of its key."""
     text = (
         "exec:\n  api_key: ${K}\n  base_url: https://${HOST:-a.example}/${V:-v1}\n"
         "server:\n  port: ${PORT}\n  public_url: ${NONE:-}\n"
@@ -103,7 +103,7 @@ def test_variables_are_filled_in_after_the_yaml_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "expected"),
     [
         ("${NOPE}", "config.yaml:2: polling.tick: the variable NOPE is not set, or empty; set it, or write"),
         ("1${NOPE}s", "config.yaml:2: polling.tick: the variable NOPE is not set"),
@@ -113,15 +113,15 @@ def test_variables_are_filled_in_after_the_yaml_is_read(tmp_path: Path) -> None:
         ("${5:-1s}", "config.yaml:2: polling.tick: write a variable as ${NAME}"),
     ],
 )  # fmt: skip
-def test_a_missing_variable_is_said_once(tmp_path: Path, value: str, told: str) -> None:
-    """File, line, key and variable are named, and the value that is therefore missing is not complained of too."""
+def test_a_missing_variable_is_reported_once(tmp_path: Path, value: str, expected: str) -> None:
+    """With file, line, key and variable. The missing value is not a second problem."""
     found = problem(tmp_path, f'polling:\n  tick: "{value}"\n', **WITH_KEY, EMPTY="")
-    assert found.startswith(told)
+    assert found.startswith(expected)
     assert found.count("\n") == 0
 
 
-def test_a_missing_key_of_exec_is_said_once(tmp_path: Path) -> None:
-    """That the variable of `exec.api_key` is missing says it all."""
+def test_a_missing_variable_of_execs_key_is_reported_once(tmp_path: Path) -> None:
+    """The missing key is not a second problem."""
     assert problem(tmp_path, "exec:\n  api_key: ${K}\n").count("\n") == 0
 
 
@@ -135,7 +135,7 @@ def test_a_variables_text_stays_a_scalar(text: str) -> None:
 
 
 def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
-    """RELAY_SECTION__KEY wins over the file, lists and mappings as YAML; the client's own variables are let be."""
+    """RELAY_SECTION__KEY wins over the file, lists and mappings as YAML; variables of the commands are ignored."""
     text = "exec:\n  api_key: ${NOPE}\n  budget: {per_day: 1, share: 0.5}\npolling:\n  interval: 15s\nserver:\n"
     loaded = load(
         tmp_path,
@@ -173,7 +173,7 @@ def test_a_whole_list_is_set_by_one_variable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "told"),
+    ("variable", "value", "expected"),
     [
         ("RELAY_POLLING__INTERVALL", "7s", 'such key; did you mean "RELAY_POLLING__INTERVAL"?'),
         ("RELAY_POLING__TICK", "7s", 'RELAY_POLING__TICK: there is no such key; did you mean "RELAY_POLLING__TICK"?'),
@@ -193,11 +193,11 @@ def test_a_whole_list_is_set_by_one_variable() -> None:
         ("RELAY_SERVER__HOST", "a b", "RELAY_SERVER__HOST: server.host: must be a host name or an address alone"),
     ],
 )  # fmt: skip
-def test_a_wrong_variable_is_named(tmp_path: Path, variable: str, value: str, told: str) -> None:
-    """What comes from the environment is blamed on its variable, not on the file's line."""
+def test_a_problem_of_a_variable_names_the_variable(tmp_path: Path, variable: str, value: str, expected: str) -> None:
+    """And not a line of the file."""
     text = "security:\n  api_keys:\n"
     found = problem(tmp_path, text, **WITH_KEY, **{variable: value})
-    assert told in found
+    assert expected in found
     assert found.count("\n") == 0
 
 

@@ -16,13 +16,13 @@ def made(**sections: Any) -> Config:
     return config.from_mapping({"exec": {"api_key": KEY}} | sections)
 
 
-def test_nothing_changed_changes_nothing() -> None:
-    """The same configuration again is the same, with no new key and nothing to restart for."""
+def test_an_unchanged_configuration_changes_nothing() -> None:
+    """There is no new key, and no restart is needed."""
     found = merge_reload(made(), made())
     assert (found.config, found.new_keys, found.needs_restart) == (made(), (), ())
 
 
-def test_endpoints_and_keys_are_taken_over() -> None:
+def test_endpoints_and_keys_are_applied() -> None:
     """Endpoints, API keys and Exec's key are those of the new configuration."""
     endpoint = {"name": "ops", "url": "https://example.com/ops"}
     new = made(exec={"api_key": OTHER}, endpoints=[endpoint], security={"api_keys": [API_KEY]})
@@ -45,15 +45,15 @@ def test_endpoints_and_keys_are_taken_over() -> None:
         ("storage", {"url": "sqlite:///other.db"}, ["storage.url"]),
     ],
 )
-def test_all_else_needs_a_restart(section: str, changed: dict[str, Any], named: list[str]) -> None:
-    """What can't change under a running relay stays as it was, and is named; its value is not told."""
+def test_other_changes_need_a_restart(section: str, changed: dict[str, Any], named: list[str]) -> None:
+    """They keep their old values, and are named without their values."""
     found = merge_reload(made(), made(**{section: changed}))
     assert found.config == made()
     assert list(found.needs_restart) == named
 
 
-def test_every_key_is_taken_over_or_named() -> None:
-    """No section or key can be forgotten: whatever differs is either that of the new configuration, or named."""
+def test_every_key_is_applied_or_named() -> None:
+    """No section or key is forgotten."""
     new = made(
         polling={"tick": "2s"},
         delivery={"per_host": 9},
@@ -75,16 +75,16 @@ def test_every_key_is_taken_over_or_named() -> None:
     assert again == found, "what needs a restart is named each time, until there was one"
 
 
-def test_the_last_api_key_is_not_taken_away() -> None:
-    """Without keys the relay would answer to whoever reaches it; that needs a start, which judges server.host."""
+def test_removing_the_last_api_key_needs_a_restart() -> None:
+    """A relay without keys answers everybody; only a start checks server.host."""
     old = made(security={"api_keys": [API_KEY]}, server={"host": "0.0.0.0"})  # noqa: S104
     found = merge_reload(old, made())
     assert found.config.security.api_keys == old.security.api_keys
     assert set(found.needs_restart) == {"security.api_keys", "server.host"}
 
 
-def test_the_last_configured_key_goes_where_the_store_has_keys() -> None:
-    """Then the relay goes on wanting keys, and a key that leaked is gone at once."""
+def test_the_last_configured_key_is_removed_if_the_store_has_keys() -> None:
+    """The relay still requires keys, and a leaked key is revoked at once."""
     old = made(security={"api_keys": [API_KEY]}, server={"host": "0.0.0.0"})  # noqa: S104
     found = merge_reload(old, made(server={"host": "0.0.0.0"}), store_has_keys=True)  # noqa: S104
     assert found.config.security.api_keys == ()
@@ -92,7 +92,7 @@ def test_the_last_configured_key_goes_where_the_store_has_keys() -> None:
 
 
 def test_workspaces_change_their_keys_only() -> None:
-    """A known workspace gets its new key; one that comes, goes or changes otherwise needs a restart."""
+    """Adding, removing or otherwise changing a workspace needs a restart."""
     spaces = [{"name": "a", "api_key": KEY}, {"name": "b", "api_key": KEY + "b"}]
     other = [{"name": "b", "api_key": OTHER, "budget": {"share": 0.5}}, {"name": "c", "api_key": OTHER + "c"}]
     old = config.from_mapping({"workspaces": spaces})
