@@ -1,4 +1,4 @@
-"""What only shows when all of the configuration is seen together."""
+"""Problems between keys: they only show when the whole configuration is validated."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from relay.egress.url_policy import is_loopback, mask_url
 
 
 def without_invalid_parts(data: Mapping[str, Any], faulty: frozenset[KeyPath]) -> dict[str, Any]:
-    """The data without what is faulty: whole sections, single entries of lists. So the rest can be judged too."""
+    """The data without its invalid sections and list entries, so that the rest can be validated too."""
     wrong = {place[0] for place in faulty}
     sound = {name: value for name, value in data.items() if name not in wrong}
     for name in ("workspaces", "endpoints"):
@@ -20,14 +20,14 @@ def without_invalid_parts(data: Mapping[str, Any], faulty: frozenset[KeyPath]) -
 
 
 def _entries(data: Mapping[str, Any], faulty: frozenset[KeyPath], name: str) -> list[tuple[str, int]]:
-    """The places of those entries of a list that are not faulty."""
+    """The paths of the valid entries of a list."""
     given = data.get(name)
     count = len(given) if isinstance(given, list | tuple) and (name,) not in faulty else 0
     return [(name, number) for number in range(count) if (name, number) not in faulty]
 
 
 def check_consistency(config: Config, data: Mapping[str, Any], faulty: frozenset[KeyPath]) -> Iterator[Problem]:
-    """What contradicts what, in a configuration made of the `without_invalid_parts` part of `data`."""
+    """Contradictions in a configuration that `without_invalid_parts(data)` made."""
     spaces = list(zip(_entries(data, faulty, "workspaces"), config.workspaces, strict=True))
     endpoints = list(zip(_entries(data, faulty, "endpoints"), config.endpoints, strict=True))
     keys = [(("security", "api_keys", number), key) for number, key in enumerate(config.security.api_keys)]
@@ -38,7 +38,7 @@ def check_consistency(config: Config, data: Mapping[str, Any], faulty: frozenset
     yield from _same_names((place, key.name) for place, key in keys)
     yield from _operator_endpoints(config, endpoints)
     if any(place[0] == "security" for place in faulty):
-        return  # What is allowed is not known.
+        return  # unknown what it allows
     if not config.security.allow_http:
         own = [(place, space.base_url) for place, space in spaces if "base_url" in space.model_fields_set]
         yield from _plaintext_exec_urls([(("exec",), config.exec.base_url), *own])
@@ -88,7 +88,7 @@ def _plaintext_exec_urls(urls: Iterable[tuple[KeyPath, str]]) -> Iterator[Proble
     for place, url in urls:
         parts = urlsplit(url)
         if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-            text = "must be https, or the API key travels in the open; to allow that, set security.allow_http"
+            text = "must be https, or the API key is sent unencrypted; to allow that, set security.allow_http"
             yield Problem((*place, "base_url"), text)
 
 
