@@ -23,7 +23,7 @@ OPTIMUM = Optimum(LAWS[1], (2.0, 6.0))
 
 
 @pytest.mark.long
-def test_the_quick_form_prints_its_rows_and_all_of_them_hold(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_quick_polling_benchmark_passes(capsys: pytest.CaptureFixture[str]) -> None:
     """Both laws in each table, the seeds, and nothing that fails."""
     assert polling.main(["--quick", "--only", "laws"]) == 0
     printed = capsys.readouterr().out
@@ -35,7 +35,7 @@ def test_the_quick_form_prints_its_rows_and_all_of_them_hold(capsys: pytest.Capt
     assert "0 of 9 checks failed" in printed
 
 
-def test_what_fails_is_said_and_why() -> None:
+def test_a_failed_check_is_reported_with_its_reason() -> None:
     """A check that fails is marked and explained."""
     text = Report([], [Check("this", "1.0", "1.1", False, "it is hard")]).text()
     assert "| this |     1.0 |      1.1 |  FAIL |" in text
@@ -50,7 +50,7 @@ def test_no_schedule_beats_the_optimum(ages: list[float]) -> None:
     assert delay >= OPTIMUM.delay(polls) * 0.999
 
 
-def test_the_judge_agrees_with_a_draw() -> None:
+def test_the_optimum_agrees_with_a_simulation() -> None:
     """Polls and delay of a schedule, exactly reckoned, are those of thousands of jobs drawn from the law."""
     law, ages, rng = LAWS[7], [200.0, 300.0, 400.0, 700.0, 3_000.0, MAX_AGE], random.Random(1)
     spent, late, ended = 0, 0.0, 0
@@ -65,7 +65,7 @@ def test_the_judge_agrees_with_a_draw() -> None:
     assert delay == pytest.approx(late / ended, rel=0.03)
 
 
-def test_a_report_goes_between_its_marks_and_nowhere_else() -> None:
+def test_a_report_replaces_only_its_section() -> None:
     """What stands around the marks stays; what stood between them is replaced; a page without them is refused."""
     report = Report([Table("T", ("law", "2"), [["σ", "1.0"]])])
     page = tables.rewritten("a\n<!-- laws -->old<!-- end of laws -->\nb\n", {"laws": report})
@@ -74,21 +74,21 @@ def test_a_report_goes_between_its_marks_and_nowhere_else() -> None:
         tables.rewritten(page, {"days": report})
 
 
-def test_a_quick_run_is_not_written_down(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_quick_run_does_not_write_the_docs(capsys: pytest.CaptureFixture[str]) -> None:
     """`--quick` measures too little for the page, and says so."""
     with pytest.raises(SystemExit):
         polling.main(["--quick", "--write-docs"])
     assert "too little to be written down" in capsys.readouterr().err
 
 
-def test_the_case_to_check_by_hand_is_right() -> None:
+def test_the_hand_checked_case_is_right() -> None:
     """The program on the page does what the page says."""
     program = PAGE.read_text("utf-8").split("```python\n")[1].split("```")[0]
     assert "assert least(20) == (35, 60)" in program
     exec(program, {})  # noqa: S102
 
 
-def test_the_page_has_what_was_measured() -> None:
+def test_the_page_contains_the_measurements() -> None:
     """Every law and every history has its rows, each line that is held to its verdict."""
     page = PAGE.read_text("utf-8").split("<!-- laws -->")[1].split("<!-- end of laws -->")[0]
     for law in LAWS:
@@ -107,14 +107,14 @@ def test_the_plot_is_an_image_with_a_title_and_all_its_curves() -> None:
     assert root.find("{http://www.w3.org/2000/svg}desc") is not None
 
 
-def test_every_law_that_is_held_to_something_is_measured() -> None:
+def test_every_distribution_with_a_bound_is_measured() -> None:
     """The limits name laws that there are."""
     assert set(held.AFTER_100) <= {law.name for law in LAWS}
 
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_a_quick_day_prints_its_rows_and_all_of_them_hold(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_quick_day_passes(capsys: pytest.CaptureFixture[str]) -> None:
     """The relay beside a fixed interval, within Exec's limits: no 429 of its own, nobody forgotten, less delay."""
     assert polling.main(["--quick", "--only", "days"]) == 0
     printed = capsys.readouterr().out
@@ -166,12 +166,12 @@ def test_the_quick_form_of_each_part_measures_and_prints_its_rows(
     assert [row for row in ROWS[part] if row not in printed] == []
 
 
-def test_every_part_of_the_benchmark_of_speed_is_tried() -> None:
+def test_every_part_of_the_speed_benchmark_is_tested() -> None:
     """None is left out above."""
     assert list(speed.PARTS) == list(ROWS)
 
 
-def test_ratios_are_of_the_same_round() -> None:
+def test_ratios_compare_the_same_round() -> None:
     """What the machine did in one round is shared by all, and does not change the ratio."""
     ours = [Run(10, seconds, 0) for seconds in (1.0, 10.0, 1.0)]
     theirs = [Run(10, seconds, 0) for seconds in (2.0, 20.0, 2.0)]
@@ -188,7 +188,7 @@ def test_ratios_are_of_the_same_round() -> None:
         ({(deliveries.ITS_OWN, 100, 1): 5.0}, 1),
     ],
 )
-def test_deliveries_are_held_to_their_worst_case(seconds: dict[deliveries.Case, float], failed: int) -> None:
+def test_deliveries_are_judged_by_their_worst_case(seconds: dict[deliveries.Case, float], failed: int) -> None:
     """One case that is too slow fails its check, whatever the others are."""
     usual = {deliveries.ITS_OWN: 10.0}
     cases = [(who, at_once, hosts) for who in deliveries.NUMBERS for at_once in (50, 100, 500) for hosts in (1, 100)]

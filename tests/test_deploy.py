@@ -27,7 +27,7 @@ KUBERNETES = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 
 
-def test_compose_files_are_some(tmp_path: Path) -> None:
+def test_compose_files_are_valid(tmp_path: Path) -> None:
     """Compose's own schema takes ours, and the one that the documentation lays over it."""
     beside = tmp_path / "compose.override.yaml"
     beside.write_text(sections(ROOT / "docs/how-to/litestream.md")["Copy the file"].files[beside.name])
@@ -42,7 +42,7 @@ def filled(text: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["relay", "relay-a", "relay-b", "try"])
-def test_relays_of_the_compose_file_can_be_configured_so(name: str) -> None:
+def test_the_compose_files_relays_have_a_valid_configuration(name: str) -> None:
     """The relay takes the environment that each is given, beside what the image sets."""
     given = COMPOSE["services"][name]["environment"]
     dotenv = {"RELAY_EXEC__API_KEY": "exec_live_" + "0" * 40, "RELAY_SECURITY__API_KEYS": f"[sha256:{'0' * 64}]"}
@@ -53,7 +53,7 @@ def test_relays_of_the_compose_file_can_be_configured_so(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.name)
-def test_kubernetes_takes_the_manifests(path: Path) -> None:
+def test_manifests_are_valid_for_kubernetes(path: Path) -> None:
     """Each document is valid, to the letter of Kubernetes' schema."""
     documents = list(yaml.safe_load_all(path.read_text()))
     assert len(documents) >= 2
@@ -62,7 +62,7 @@ def test_kubernetes_takes_the_manifests(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.name)
-def test_pods_are_shut_in(path: Path) -> None:
+def test_pods_are_restricted(path: Path) -> None:
     """No root, no privileges, nothing to write to but what it needs; asked whether it works before it gets requests."""
     documents = list(yaml.safe_load_all(path.read_text()))
     [workload] = [one for one in documents if one["kind"] in {"StatefulSet", "Deployment"}]
@@ -81,7 +81,7 @@ def test_pods_are_shut_in(path: Path) -> None:
     assert set(plain) == {"RELAY_SERVER__TRUSTED_PROXIES"}
 
 
-def test_no_password_is_known() -> None:
+def test_no_default_password_is_set() -> None:
     """PostgreSQL's is the operator's: there is none by default, and none that stands in an address."""
     text = (ROOT / "compose.yaml").read_text()
     assert re.findall(r"\$\{POSTGRES_PASSWORD[^}]*\}", text) == ["${POSTGRES_PASSWORD:-}"] * 2
@@ -103,7 +103,7 @@ def trusted() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["fly", "cloud run", "relay", "relay-a", "relay-b"])
-def test_the_proxy_before_it_is_named(name: str) -> None:
+def test_every_deployment_trusts_its_proxy(name: str) -> None:
     """So that one stranger's wrong keys count against him, and not against all who come through the proxy."""
     environ = {"RELAY_EXEC__API_KEY": "exec_live_" + "0" * 40, "RELAY_SERVER__TRUSTED_PROXIES": trusted()[name]}
     [network] = config.load(None, environ).server.trusted_proxies
@@ -115,7 +115,7 @@ def test_the_proxy_before_it_is_named(name: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not on this machine")
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+def test_the_systemd_unit_is_valid(tmp_path: Path) -> None:
     """systemd-analyze has nothing to say about it, beyond that the program is not installed here."""
     unit = tmp_path / "relay.service"
     unit.write_text((DEPLOY / "systemd/relay.service").read_text().replace("/opt/relay/bin/relay", "/bin/true"))
@@ -125,14 +125,14 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not on this machine")
-def test_the_unit_is_shut_in() -> None:
+def test_the_systemd_unit_is_restricted() -> None:
     """By systemd's own count of what a service may still do, which is 9.6 for one that may do anything."""
     judge = ["systemd-analyze", "security", "--offline=true", "--threshold=15", str(DEPLOY / "systemd/relay.service")]
     judged = subprocess.run(judge, capture_output=True, text=True, check=False)
     assert judged.returncode == 0, judged.stdout
 
 
-def test_the_unit_is_started_again_for_as_long_as_it_takes() -> None:
+def test_systemd_restarts_the_unit_without_limit() -> None:
     """Seconds apart and without an end, as when a database comes up later; stopping has time for what is sent."""
     unit = configparser.ConfigParser(strict=False, interpolation=None)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
@@ -146,7 +146,7 @@ def test_the_unit_is_started_again_for_as_long_as_it_takes() -> None:
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on this machine")
 @pytest.mark.parametrize("judge", [["check", "rules", "alerts.yaml"], ["test", "rules", "alerts_test.yaml"]])
-def test_promtool_takes_the_alerts(judge: list[str]) -> None:
+def test_alerts_are_valid_for_prometheus(judge: list[str]) -> None:
     """The rules are rules, and fire when they should."""
     judged = subprocess.run(
         ["promtool", *judge], cwd=DEPLOY / "prometheus", capture_output=True, text=True, check=False
@@ -154,7 +154,7 @@ def test_promtool_takes_the_alerts(judge: list[str]) -> None:
     assert judged.returncode == 0, judged.stdout + judged.stderr
 
 
-def test_every_alert_is_seen_to_fire() -> None:
+def test_every_alert_fires_in_a_test() -> None:
     """The tests of the rules expect each of them at least once."""
     rules = yaml.safe_load((DEPLOY / "prometheus/alerts.yaml").read_text())["groups"][0]["rules"]
     tested = yaml.safe_load((DEPLOY / "prometheus/alerts_test.yaml").read_text())["tests"]
@@ -180,7 +180,7 @@ def queries(value: Any) -> list[str]:
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on this machine")
-def test_promtool_takes_the_metrics() -> None:
+def test_metrics_are_valid_for_prometheus() -> None:
     """Names, units and labels are as Prometheus' own linter wants them."""
     telemetry = Telemetry()
     telemetry.configured(["default"], 0)
@@ -191,7 +191,7 @@ def test_promtool_takes_the_metrics() -> None:
     assert judged.stderr.decode() == ""
 
 
-def test_metrics_have_the_names_that_people_know() -> None:
+def test_alerts_and_dashboards_use_the_documented_metrics() -> None:
     """What alerts and dashboards of others may rest on keeps its name and its labels."""
     found = {one._name: set(one._labelnames) for one in collectors()}
     expected = {
@@ -207,7 +207,7 @@ def test_metrics_have_the_names_that_people_know() -> None:
 
 
 @pytest.mark.parametrize("path", ["prometheus/alerts.yaml", "grafana/dashboard.json"])
-def test_only_metrics_that_there_are(path: str) -> None:
+def test_alerts_and_panels_use_existing_metrics(path: str) -> None:
     """Alerts and dashboard ask for nothing that the relay does not give."""
     asked = queries(yaml.safe_load((DEPLOY / path).read_text()))
     names = {name for query in asked for name in re.findall(r"\b(?:relay_[a-z_]+)", query)}
@@ -215,7 +215,7 @@ def test_only_metrics_that_there_are(path: str) -> None:
     assert names - metrics() == set()
 
 
-def test_grafana_dashboard_is_as_it_is_made() -> None:
+def test_the_grafana_dashboard_is_up_to_date() -> None:
     """`dashboard.json` is what `make.py` writes."""
     made = runpy.run_path(str(DEPLOY / "grafana/make.py"))["dashboard"]()
     assert json.loads((DEPLOY / "grafana/dashboard.json").read_text()) == made

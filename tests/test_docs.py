@@ -39,7 +39,7 @@ def signed() -> tuple[dict[str, str], bytes]:
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
-def test_every_verb_and_target_that_is_named_is_there(path: Path) -> None:
+def test_every_named_command_and_target_exists(path: Path) -> None:
     """`relay VERB` and `make TARGET`, wherever they are written as code."""
     code = re.findall(r"`([^`\n]+)`", path.read_text()) + re.findall(r"^\$ (.*)$", path.read_text(), re.MULTILINE)
     for command in code:
@@ -50,7 +50,7 @@ def test_every_verb_and_target_that_is_named_is_there(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
-def test_every_route_that_is_named_is_there(path: Path) -> None:
+def test_every_named_route_exists(path: Path) -> None:
     """`GET /v1/...` and the like are calls that the API has."""
     known = {(one.method, nameless(one.path)) for one in OPERATIONS}
     named = re.findall(r"`(GET|POST|PATCH|DELETE) (/[^` ?]*)", path.read_text())
@@ -63,7 +63,7 @@ def nameless(route: str) -> str:
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
-def test_every_key_that_is_named_is_there(path: Path) -> None:
+def test_every_named_setting_exists(path: Path) -> None:
     """`section.key` of the configuration, and RELAY_SECTION__KEY."""
     for section, key in re.findall(r"`(\w+)\.(\w+)(?=[`:])", path.read_text()):
         if section in Config.model_fields and key != "py":
@@ -72,14 +72,14 @@ def test_every_key_that_is_named_is_there(path: Path) -> None:
         assert key.partition("__")[0].lower() in known_keys(Config, (section.lower(),)), f"{section}.{key}"
 
 
-def test_every_event_that_is_named_is_there() -> None:
+def test_every_named_event_exists() -> None:
     """No event is left out of the README, none is made up on any page."""
     known = {event.value for event in EventType}
     assert set(re.findall(r"`(job\.[a-z_]+)`", README)) == known
     assert {name for path in DOCS for name in re.findall(r"`(job\.[a-z_]+)`", path.read_text())} == known
 
 
-def test_every_dependency_earns_its_place() -> None:
+def test_every_dependency_is_explained() -> None:
     """docs/dependencies.md has one line for each package that is asked for anywhere, and for no other."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
@@ -92,13 +92,13 @@ def test_every_dependency_earns_its_place() -> None:
     assert sorted(told) == sorted({Requirement(one).name for one in asked})
 
 
-def test_the_request_of_the_first_screen_is_accepted() -> None:
+def test_the_readmes_request_is_valid() -> None:
     """What the README's curl sends is a registration."""
     [sent] = re.findall(r"-d '({.*?})'", README, re.DOTALL)
     assert RegistrationRequest.model_validate(json.loads(sent)).metadata == {"team": "sales"}
 
 
-def test_the_notification_of_the_first_screen_is_json_but_for_its_dots() -> None:
+def test_the_readmes_notification_has_the_standard_shape() -> None:
     """The body that is shown has the shape of the format `standard`."""
     [shown] = [text for text in snippets("http") if "webhook-id" in text]
     body = json.loads(shown.split("\n\n", 1)[1].replace(",...", "").replace("...", ""))
@@ -106,7 +106,7 @@ def test_the_notification_of_the_first_screen_is_json_but_for_its_dots() -> None
     assert set(body["data"]) == {"job", "registration", "workspace"}
 
 
-def test_the_python_snippet_verifies() -> None:
+def test_the_readmes_python_snippet_verifies() -> None:
     """It takes what the relay signed, and nothing else."""
     [code] = [text for text in snippets("python") if "Webhook(" in text]
     namespace: dict[str, Any] = {}
@@ -118,7 +118,7 @@ def test_the_python_snippet_verifies() -> None:
 
 
 @pytest.mark.timeout(300)
-def test_the_javascript_snippet_verifies(tmp_path: Path) -> None:
+def test_the_readmes_javascript_snippet_verifies(tmp_path: Path) -> None:
     """The same in JavaScript, with the npm package."""
     [code] = [text for text in snippets("javascript") if "Webhook(" in text]
     headers, body = signed()

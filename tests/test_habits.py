@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 
 
-def test_every_folder_of_tests_is_told_of() -> None:
+def test_contributing_lists_every_folder_of_tests() -> None:
     """Who looks for the tests of something finds where they are."""
     listed = subprocess.run(["git", "ls-files", "tests"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     folders = {"/".join(path.split("/")[:2]) for path in listed.split() if re.search(r"/test_\w+\.py$", path)}
@@ -22,7 +22,7 @@ def test_every_folder_of_tests_is_told_of() -> None:
     assert folders - set(re.findall(r"`(tests/\w+)`", CONTRIBUTING)) == set()
 
 
-def test_the_format_in_ten_minutes_is_one() -> None:
+def test_the_format_in_contributing_works() -> None:
     """The module that CONTRIBUTING.md shows makes a body of each event, and knows its URLs."""
     [code] = [block for block in blocks(CONTRIBUTING, "python") if "formats/mattermost.py" in block]
     made: dict[str, Any] = {}
@@ -35,7 +35,7 @@ def test_the_format_in_ten_minutes_is_one() -> None:
     assert not format.matches_url("example.com", "/hooks/x")
 
 
-def test_the_files_that_it_names_are_there() -> None:
+def test_contributing_names_existing_files() -> None:
     """No step of CONTRIBUTING.md leads to a file that was renamed."""
     named = re.findall(r"`((?:relay|tests|docs|requirements)/[\w./-]+\.\w+)`", CONTRIBUTING)
     assert [path for path in named if not (ROOT / path).exists() and "mattermost" not in path] == []

@@ -46,7 +46,7 @@ CHANGELOG = """\
         ("v0.2.0", ["v0.2.0", "v0.3.0-rc1", "old", "v1"], "0.2.0,0.2,latest", "false"),
     ],
 )
-def test_latest_is_the_highest_that_is_finished(tag: str, tags: list[str], image: str, prerelease: str) -> None:
+def test_latest_is_the_highest_final_version(tag: str, tags: list[str], image: str, prerelease: str) -> None:
     """Neither a release candidate nor a release of an older line takes it."""
     named = names(tag, tags)
     assert (named["image-tags"], named["prerelease"]) == (image, prerelease)
@@ -54,7 +54,7 @@ def test_latest_is_the_highest_that_is_finished(tag: str, tags: list[str], image
 
 
 @pytest.mark.parametrize("tag", ["0.1.0", "v0.1", "v1.2.3;x", "vx", "v0.1.0 ", "v0.1.0-"])
-def test_other_tags_are_no_releases(tag: str) -> None:
+def test_other_tags_are_not_released(tag: str) -> None:
     """A tag that is no version is refused."""
     with pytest.raises(ValueError, match="vX.Y.Z"):
         names(tag, [tag])
@@ -68,7 +68,7 @@ def test_a_tag_of_another_version_is_refused() -> None:
     assert "v9.9.9 is not the code's version" in done.stderr
 
 
-def test_notes_say_how_to_get_just_this() -> None:
+def test_notes_name_the_digest() -> None:
     """The digest, the version, and how the signature is verified: by the very workflow file that there is."""
     text = notes("0.1.0", "ghcr.io/a/b", "sha256:" + "0" * 64, "a/b")
     assert f"docker pull ghcr.io/a/b@sha256:{'0' * 64}" in text
@@ -108,7 +108,7 @@ def test_the_image_has_one_name() -> None:
     assert {name: one for name, one in found.items() if one != {image} and "Chart" not in name} == {}
 
 
-def test_a_tag_is_made_all_but_the_push(tmp_path: Path) -> None:
+def test_make_tag_does_everything_except_the_push(tmp_path: Path) -> None:
     """In a clone: the section is made, committed and tagged; a second time, and with changes about, it is refused."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
     for name in filter(None, listed.split("\0")):

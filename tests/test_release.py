@@ -52,7 +52,7 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: zipfile.ZipFile) -> No
     assert {"relay/py.typed", "relay/web/dashboard/templates/base.html", "relay/store/migrations/env.py"} <= packed
 
 
-def test_the_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_has_its_metadata(wheel: zipfile.ZipFile) -> None:
     """Version, licence, Python, extras and the README are in its metadata; the command is `relay`."""
     told = metadata(wheel)
     assert (told["Name"], told["Version"]) == ("exec-relay", relay.__version__)
@@ -65,7 +65,7 @@ def test_the_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:
     assert sum(entry.file_size for entry in wheel.infolist()) < 2_000_000
 
 
-def test_the_version_stands_in_one_place() -> None:
+def test_the_version_is_defined_once() -> None:
     """`relay/__init__.py` alone names it, and it is a version of Semantic Versioning."""
     assert re.fullmatch(r"\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?", relay.__version__)
     quoted = f'"{relay.__version__}"'
@@ -78,7 +78,7 @@ def test_the_version_stands_in_one_place() -> None:
     assert [path for path in files if quoted in path.read_text()] == [ROOT / "relay/__init__.py"]
 
 
-def test_a_release_is_tried_as_others_will_use_it() -> None:
+def test_the_installed_release_runs_the_demo() -> None:
     """The release target builds both, judges the metadata strictly, installs the wheel by hash and runs the demo."""
     steps = [
         "-m build",

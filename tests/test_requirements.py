@@ -54,7 +54,7 @@ def text_of(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_file_holds_hashed_pins_and_nothing_else(name: str) -> None:
+def test_files_contain_only_hashed_pins(name: str) -> None:
     """No option, index, address or path is left in: only pins, each with its hashes, and comments."""
     text = text_of(name)
     assert COMMENT.sub("", PIN.sub("", text)) == ""
@@ -81,13 +81,13 @@ def test_pins_are_made_with_hashes_and_without_addresses(tmp_path: Path) -> None
     "line",
     ["--index-url https://example.com/simple", "--find-links /srv/wheels", "click==8.2.0", "# via /srv/x", "./x"],
 )
-def test_other_lines_are_found(line: str) -> None:
+def test_other_lines_are_detected(line: str) -> None:
     """An option, a pin without hashes and a comment with a path are none of what a file may hold."""
     assert COMMENT.sub("", PIN.sub("", line + "\n")) != ""
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_pins_answer_what_is_asked(name: str) -> None:
+def test_pins_satisfy_the_requirements(name: str) -> None:
     """Everything that pyproject.toml asks for is pinned, to a version that it allows."""
     pinned = pins(name)
     for asked in ASKED[name]:
@@ -95,7 +95,7 @@ def test_pins_answer_what_is_asked(name: str) -> None:
 
 
 @pytest.mark.parametrize("file", ["Dockerfile", "Makefile"])
-def test_nothing_else_is_installed(file: str) -> None:
+def test_the_image_installs_nothing_else(file: str) -> None:
     """Image and virtual environment get what is pinned, by its hash, and the relay; the image gets wheels only."""
     text = (ROOT / file).read_text().replace("\\\n", " ")
     commands = re.findall(r"pip\b(?: --python \S+)? install .*?(?=&&|\n)", text)
@@ -119,14 +119,14 @@ def test_extras_are_pinned() -> None:
                 )
 
 
-def test_files_agree() -> None:
+def test_pins_agree_across_files() -> None:
     """No package has one version here and another there: they are installed into one environment."""
     found = {(package, version) for name in ASKED for package, version in pins(name).items()}
     assert len(found) == len({package for package, _ in found})
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_made_with_the_oldest_python(name: str) -> None:
+def test_pins_are_made_with_the_oldest_python(name: str) -> None:
     """Pinned with the oldest Python that the relay runs on, which needs what newer ones need, and some more."""
     oldest = PYPROJECT["project"]["requires-python"].removeprefix(">=")
     assert f"pip-compile with Python {oldest}\n" in (ROOT / "requirements" / name).read_text()
@@ -142,7 +142,7 @@ def test_made_with_the_oldest_python(name: str) -> None:
         ("requirements", ASKED["dev.txt"]),
     ],
 )
-def test_every_import_is_asked_for(folder: str, asked: list[Requirement]) -> None:
+def test_every_import_is_a_declared_dependency(folder: str, asked: list[Requirement]) -> None:
     """Nothing is used that only happens to be there because something else needs it."""
     ours = {canonicalize_name(one.name) for one in asked}
     providers = packages_distributions()
@@ -161,7 +161,7 @@ def imports(folder: Path) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
-def test_every_file_of_the_package_is_shipped() -> None:
+def test_the_package_ships_every_file() -> None:
     """What is no Python file matches the package data of pyproject.toml, so that it is in the wheel and the image."""
     patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["*"]
     others = [path for path in (ROOT / "relay").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]

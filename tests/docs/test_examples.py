@@ -59,7 +59,7 @@ def programs(page: Path) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_every_command_is_one_that_there_is(page: Path) -> None:
+def test_every_command_exists(page: Path) -> None:
     """`relay ...` is parsed by the verb itself, options and all; any other program is known to this test."""
     for words in programs(page):
         name = words[0].rpartition("/")[2]
@@ -95,7 +95,7 @@ def parsed(arguments: list[str], group: click.Group = main) -> None:
         verb.make_context(arguments[0], arguments[1:])
 
 
-def test_a_wrong_command_is_found() -> None:
+def test_a_wrong_command_is_detected() -> None:
     """An option that the verb does not have, and a verb that there is not."""
     with pytest.raises(click.UsageError):
         parsed(["register", "j1", "--uri", "https://example.com/"])
@@ -130,7 +130,7 @@ def sent(page: Path) -> Iterator[tuple[type[BaseModel], Any]]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_every_body_is_taken_by_its_call(page: Path) -> None:
+def test_every_request_body_is_valid(page: Path) -> None:
     """No field is misspelled, and headers and URLs pass the checks that come after the schema."""
     for model, body in sent(page):
         judged = model.model_validate(body)
@@ -145,13 +145,13 @@ def test_every_body_is_taken_by_its_call(page: Path) -> None:
         spec.validate(wanted, LOCAL if url.startswith(QUICK_START) else RULES)
 
 
-def test_bodies_are_found() -> None:
+def test_the_pages_contain_request_bodies() -> None:
     """The test above has something to judge."""
     assert len([body for page in PAGES for _, body in sent(page)]) >= 6
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_every_piece_of_configuration_is_accepted(page: Path) -> None:
+def test_every_configuration_snippet_is_valid(page: Path) -> None:
     """YAML of the pages is configuration; where it leaves the Exec key out, one is added."""
     for block in blocks(page.read_text(), "yaml"):
         filled = re.sub(r"\${(\w+)}", lambda found: FILLED.get(found[1], "x" * 30), block)
@@ -169,27 +169,27 @@ def accepted(data: dict[str, Any]) -> None:
     config.from_mapping({name: base.get(name, {}) | data[name] if name in base else data[name] for name in data} | base)
 
 
-def test_a_wrong_piece_of_configuration_is_found() -> None:
+def test_a_wrong_configuration_snippet_is_detected() -> None:
     """A key that there is not."""
     with pytest.raises(ConfigError):
         accepted({"endpoints": [{"name": "a", "uri": "https://example.com/"}]})
 
 
 @pytest.mark.parametrize(("page", "title"), [("zapier.md", "The fields"), ("slack.md", "A workflow")])
-def test_the_flat_keys_are_the_format_s(page: str, title: str) -> None:
+def test_the_pages_list_every_flat_key(page: str, title: str) -> None:
     """In the format's order, none missing."""
     table = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", sections(DOCS / "how-to" / page)[title].text, re.MULTILINE)
     assert re.findall(r"`(\w+)`", " ".join(table)) == list(flat.flat_fields(make_event(), None))
 
 
-def test_the_zapier_integration_s_keys_are_linked_not_repeated() -> None:
+def test_named_flat_keys_exist() -> None:
     """Pages that name single flat keys name real ones."""
     named = re.findall(r"map `(\w+)`, `(\w+)`", (DOCS / "how-to/make.md").read_text())
     assert set(chain.from_iterable(named)) <= set(flat.flat_fields(make_event(), None))
     assert named
 
 
-def test_slack_s_errors_are_those_that_disable() -> None:
+def test_the_table_of_slack_errors_matches_the_format() -> None:
     """Each word in the table is one that the format knows, and that disables as the table says."""
     rows = sections(DOCS / "how-to/slack.md")["If no message arrives"].text.splitlines()
     words = [word for row in rows if "disables" in row for word in re.findall(r"`(\w+)`", row)]
@@ -200,7 +200,7 @@ def test_slack_s_errors_are_those_that_disable() -> None:
         assert permanent.disable, word
 
 
-def test_delivery_s_numbers_are_the_code_s() -> None:
+def test_the_numbers_of_the_delivery_page_match_the_code() -> None:
     """The schedule, the limits and the waits that are promised."""
     text = " ".join((DOCS / "concepts/delivery.md").read_text().split())
     rules = DeliverySection()
@@ -219,7 +219,7 @@ def test_delivery_s_numbers_are_the_code_s() -> None:
     assert (formats.rate_limit("slack"), formats.rate_limit("google_chat"), formats.rate_limit("zapier")) == (1, 1, 25)
 
 
-def test_the_dashboard_s_buttons_are_there() -> None:
+def test_the_named_buttons_are_on_the_dashboard() -> None:
     """What the page prints in bold is written on the dashboard, letter by letter."""
     templates = DOCS.parent / "relay/web/dashboard/templates"
     shown = "\n".join(path.read_text() for path in templates.glob("*.html"))
@@ -228,7 +228,7 @@ def test_the_dashboard_s_buttons_are_there() -> None:
     assert [name for name in named if not re.search(rf'>{name}(<| ?{{)|"{name}"', shown)] == []
 
 
-def test_n8n_s_expressions_lead_to_something() -> None:
+def test_n8n_expressions_match_the_payload() -> None:
     """Each path that is taken from the body is there, in a job that completed or in one that failed."""
     bodies = [json.loads((events.GOLDEN / f"standard/{name}.json").read_text()) for name in ("completed", "failed")]
     paths = re.findall(r"\$json\.body\.([\w.]+)", (DOCS / "how-to/n8n.md").read_text())
@@ -237,7 +237,7 @@ def test_n8n_s_expressions_lead_to_something() -> None:
         assert any(at(body, path) is not None for body in bodies), path
 
 
-def test_the_template_makes_what_the_page_shows() -> None:
+def test_the_template_page_shows_its_result() -> None:
     """The body that is shown is that of the configuration above it, for the sample; each name in the table is one."""
     text = (DOCS / "how-to/template.md").read_text()
     [wanted], [shown] = blocks(text, "yaml"), blocks(text, "json")
@@ -254,7 +254,7 @@ def at(body: Any, path: str) -> Any:
     return body
 
 
-def test_the_formats_are_chosen_for_the_urls_that_are_named() -> None:
+def test_the_named_urls_select_their_formats() -> None:
     """In the reference's table, and in the how-tos where they show what a service's URL looks like."""
     for name, told in events.RECEIVERS.items():
         hosts = [part for part in re.findall(r"`([^`]+)`", told) if "." in part]

@@ -102,7 +102,7 @@ async def world(tmp_path: Path) -> AsyncIterator[tuple[Machine, FakeExec, Receiv
         await machine.down()
 
 
-async def test_the_way_into_production_works_as_it_is_written(world: tuple[Machine, FakeExec, Receiver, str]) -> None:
+async def test_every_command_of_the_production_page_works(world: tuple[Machine, FakeExec, Receiver, str]) -> None:
     """From the keys to a channel that is told, a backup and a newer version, with the page's own commands alone."""
     needs("curl", "the way into production")
     machine, exec, receiver, channel = world
@@ -123,7 +123,7 @@ async def test_the_way_into_production_works_as_it_is_written(world: tuple[Machi
     assert (machine.folder / ".env").stat().st_mode & 0o077 == 0
 
 
-def test_the_page_types_something() -> None:
+def test_the_production_page_contains_commands() -> None:
     """The test above has commands to type, to the last step."""
     assert len(TYPED) >= 12
     assert TYPED[-1] == "docker compose up -d --wait"

@@ -78,7 +78,7 @@ async def terminal(tmp_path: Path) -> AsyncIterator[Terminal]:
     await asyncio.gather(*(process.wait() for process in opened.running.values()))
 
 
-async def test_the_quick_start_works_as_it_is_written(terminal: Terminal) -> None:
+async def test_every_command_of_the_quick_start_works(terminal: Terminal) -> None:
     """From the stand-in to a verified notification, with nothing but the page's own commands."""
     needs("curl", "the quick start")
     job_id, said = "", {}

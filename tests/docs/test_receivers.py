@@ -147,7 +147,7 @@ async def sample(receiver: Receiver, secret: str, folder: Path) -> Attempt:
 
 @pytest.mark.parametrize("verifier", VERIFIERS)
 @pytest.mark.parametrize("framework", ["Starlette", "FastAPI", "Flask", "Django"])
-async def test_a_python_receiver_does_what_its_page_says(tmp_path: Path, framework: str, verifier: str) -> None:
+async def test_python_receivers_verify_and_deduplicate(tmp_path: Path, framework: str, verifier: str) -> None:
     """Whatever the framework, and whichever library verifies."""
     parts = [PYTHON[COMMON], PYTHON[verifier], PYTHON[framework]]
     async with running(tmp_path, parts) as receiver:
@@ -156,7 +156,7 @@ async def test_a_python_receiver_does_what_its_page_says(tmp_path: Path, framewo
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("framework", ["Node's own server", "Express"])
-async def test_a_javascript_receiver_does_what_its_page_says(tmp_path: Path, framework: str) -> None:
+async def test_javascript_receivers_verify_and_deduplicate(tmp_path: Path, framework: str) -> None:
     """With the public npm package."""
     folder = await asyncio.to_thread(installed, ROOT / "tests/javascript")
     (tmp_path / "node_modules").symlink_to(folder / "node_modules")
@@ -179,7 +179,7 @@ async def test_a_javascript_receiver_verifies_with_a_public_key(tmp_path: Path) 
         await judge(receiver, tmp_path, PRIVATE_KEY)
 
 
-def test_every_snippet_of_the_receivers_is_tried() -> None:
+def test_every_receiver_snippet_is_run() -> None:
     """No framework is shown that the tests above leave out."""
     shown = {title for page in (PYTHON, JAVASCRIPT) for title, part in page.items() if part.files}
     tried = {COMMON, *VERIFIERS, "Starlette", "FastAPI", "Flask", "Django", "Node's own server", "Express"}

@@ -22,7 +22,7 @@ def build(source: Path, out: Path, builder: str = "html") -> subprocess.Complete
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50)
 
 
-def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     """No dead link, no page that the navigation leaves out, no heading that is not there."""
     done = build(DOCS, tmp_path)
     assert done.returncode == 0, done.stderr
@@ -39,7 +39,7 @@ def test_a_dead_link_fails_the_build(tmp_path: Path) -> None:
     assert [word for word in ("nowhere.md", "'nowhere'", "'nothing'") if word not in done.stderr] == [], done.stderr
 
 
-def test_links_lead_somewhere_in_the_repository_too() -> None:
+def test_links_work_in_the_repository() -> None:
     """Whoever reads the pages where they are kept finds them; only the reference is made when the site is."""
     for page in all_pages():
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):

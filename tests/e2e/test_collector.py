@@ -49,7 +49,7 @@ async def test_a_collector_gets_the_spans_of_a_served_relay(stage: Stage) -> Non
     assert [span.name for span in collector.spans] == ["GET /v1/jobs"]
 
 
-async def test_a_collector_that_is_down_holds_nothing_up(stage: Stage) -> None:
+async def test_a_collector_that_is_down_delays_nothing(stage: Stage) -> None:
     """The relay works and stops as ever; the log says once that spans are dropped, and quotes no address."""
     relay = stage.serve()
     down = f"http://collector:{marked.PASSWORD}@127.0.0.1:9/{marked.URL_TOKEN}"
@@ -67,7 +67,7 @@ async def test_a_collector_that_is_down_holds_nothing_up(stage: Stage) -> None:
     assert {line["logger"] for line in lines} == {"relay"}
 
 
-def test_without_a_collector_nothing_of_it_is_loaded() -> None:
+def test_without_a_collector_opentelemetry_is_not_loaded() -> None:
     """Neither memory nor the start pays for spans that nobody asked for: the library is not even imported."""
     code = (
         "import sys, relay.cli.serve, relay.web.app; print([name for name in sys.modules if 'opentelemetry' in name])"

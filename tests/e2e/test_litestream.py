@@ -42,7 +42,7 @@ async def restored(folder: Path) -> int:
 
 @pytest.mark.skipif(shutil.which("litestream") is None, reason="litestream is not on this machine")
 @pytest.mark.timeout(180)
-async def test_what_litestream_copied_is_all_there(stage: Stage) -> None:
+async def test_a_litestream_restore_has_every_registration(stage: Stage) -> None:
     """Followed while jobs are registered, killed, restored on an empty disk; and `relay restore` waits its turn."""
     folder, place = stage.folder, stage.folder / "relay.db"
     here = FILES["litestream.yml"].replace("/data/", f"{folder}/").replace("s3://BUCKET/", f"file://{folder}/")
@@ -69,7 +69,7 @@ async def test_what_litestream_copied_is_all_there(stage: Stage) -> None:
     assert registered(place) == JOBS
 
 
-def test_the_file_that_is_followed_is_the_image_s_store() -> None:
+def test_the_page_copies_the_images_store() -> None:
     """Both configurations of the page are about the file that a container keeps on its volume, and its user's."""
     [followed] = yaml.safe_load(FILES["litestream.yml"])["dbs"]
     beside = yaml.safe_load(FILES["compose.override.yaml"])["services"]["litestream"]

@@ -86,7 +86,7 @@ VERB_CALLS: dict[str, list[tuple[str, ...]]] = {
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("verb", COMMANDS)
-async def test_no_verb_prints_a_secret(verb: str, tmp_path: Path) -> None:
+async def test_no_command_prints_a_secret(verb: str, tmp_path: Path) -> None:
     """Each verb, new ones included: with marked secrets in the configuration, the environment and the arguments."""
     config(tmp_path)
     environ = {"RELAY_API_KEY": marked.API_KEY, "EXEC_API_KEY": marked.EXEC_KEY, "RELAY_STORAGE__URL": DATABASE}
@@ -98,7 +98,7 @@ async def test_no_verb_prints_a_secret(verb: str, tmp_path: Path) -> None:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("words", BAD_WORDS)
-async def test_a_bad_configuration_is_told_without_its_secrets(words: str, tmp_path: Path) -> None:
+async def test_configuration_errors_contain_no_secret(words: str, tmp_path: Path) -> None:
     """Wherever the fault is, the text names its place and repeats no value."""
     path = config(tmp_path, url=f"mysql://{marked.PASSWORD}@x/y", more=words)
     code, said = await printed("check", "--config", str(path), cwd=tmp_path)
@@ -108,7 +108,7 @@ async def test_a_bad_configuration_is_told_without_its_secrets(words: str, tmp_p
 
 
 @pytest.mark.timeout(120)
-async def test_secrets_in_the_wrong_places_of_a_configuration(tmp_path: Path) -> None:
+async def test_misplaced_secrets_in_a_configuration_are_not_printed(tmp_path: Path) -> None:
     """A secret under a wrong key, of a wrong type or with a stray blank is not repeated."""
     sections: dict[str, Any] = {
         "exec": {
@@ -133,7 +133,7 @@ async def test_secrets_in_the_wrong_places_of_a_configuration(tmp_path: Path) ->
 
 
 @pytest.mark.timeout(120)
-async def test_a_database_that_is_not_there(tmp_path: Path) -> None:
+async def test_an_unreachable_database_prints_no_password(tmp_path: Path) -> None:
     """What the driver says of a connection that fails is told without the password."""
     path = config(tmp_path, url=DATABASE)
     for verb in ("check", "serve"):
@@ -143,7 +143,7 @@ async def test_a_database_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_exec_refuses_the_key(stage: Stage, tmp_path: Path) -> None:
+async def test_a_refused_exec_key_is_not_printed(stage: Stage, tmp_path: Path) -> None:
     """A served relay whose key Exec refuses says so in its log, its readiness and `relay check`, without the key."""
     path = config(tmp_path, exec_url=stage.exec_url + BASE)
     code, said = await printed("check", "--config", str(path), cwd=tmp_path)
@@ -156,7 +156,7 @@ async def test_exec_refuses_the_key(stage: Stage, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_a_reload_tells_no_secret(tmp_path: Path) -> None:
+async def test_a_reload_prints_no_secret(tmp_path: Path) -> None:
     """SIGHUP with other secrets, with faults, with an endpoint that may not be called: the log has none of them."""
     path = config(tmp_path)
     good = yaml.safe_load(path.read_text())

@@ -91,7 +91,7 @@ async def reader(stage: Stage) -> Reader:
 
 
 @pytest.mark.timeout(240)
-async def test_the_commands_of_the_pages_work_as_they_are_written(stage: Stage) -> None:
+async def test_every_command_of_the_pages_succeeds(stage: Stage) -> None:
     """One page after the other, to the same relay: each command ends well."""
     needs("curl", "the commands of the pages")
     typing = await reader(stage)
@@ -104,7 +104,7 @@ async def test_the_commands_of_the_pages_work_as_they_are_written(stage: Stage) 
             await typing.type(f"relay keys revoke {name} || true")
 
 
-def test_the_pages_type_something() -> None:
+def test_the_pages_contain_commands() -> None:
     """The test above has pages, and commands of every kind."""
     typed = [command for page in PAGES for command in asked(page)]
     assert len(PAGES) >= 12

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_stop_signal_is_heeded_within_ten_seconds(stage: Stage, number: int) -> None:
+async def test_a_stop_signal_ends_the_relay_within_ten_seconds(stage: Stage, number: int) -> None:
     """An attempt under way is finished or given back, the exit code is 0, and the next run takes it up."""
     relay = stage.serve(delivery={"timeout": "30s"})
     await relay.start()
@@ -46,7 +46,7 @@ async def test_a_stop_signal_is_heeded_within_ten_seconds(stage: Stage, number: 
     assert await relay.stop() == 0
 
 
-async def test_a_hangup_has_the_configuration_read_again(stage: Stage) -> None:
+async def test_a_hangup_reloads_the_configuration(stage: Stage) -> None:
     """SIGHUP: a fault is told with its line and changes nothing; then another API key holds, and the old one not."""
     relay, new_key = stage.serve(), "relay_" + "n" * 43
     await relay.start()
@@ -100,7 +100,7 @@ async def test_keys_are_made_and_revoked_while_it_runs(stage: Stage) -> None:
     assert await relay.stop() == 0
 
 
-async def test_strangers_meet_the_api_s_own_door(stage: Stage) -> None:
+async def test_requests_without_a_key_are_refused(stage: Stage) -> None:
     """`relay serve` serves as `tests/web/test_http_protocol.py` has it: what is no HTTP is answered in the envelope."""
     relay = stage.serve()
     await relay.start()
@@ -186,7 +186,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         yield mounted
 
 
-async def test_a_full_disk_is_told_and_what_was_accepted_stays(stage: Stage, disk: Path) -> None:
+async def test_a_full_disk_is_reported_and_loses_nothing(stage: Stage, disk: Path) -> None:
     """503 with the reason when nothing can be written; every 201 before it is there, and told when there is room."""
     relay = stage.serve(storage={"url": f"sqlite:///{disk}/relay.db"}, polling={"interval": "1h"})
     await relay.start()
@@ -215,7 +215,7 @@ async def test_a_full_disk_is_told_and_what_was_accepted_stays(stage: Stage, dis
     assert await relay.stop() == 0
 
 
-async def test_check_says_what_is_right_and_what_is_not(stage: Stage) -> None:
+async def test_check_reports_what_is_right_and_wrong(stage: Stage) -> None:
     """`relay check` exits 0 when all is well, and 1 with the reason when Exec refuses the key."""
     path = stage.write_config()
     fine = await asyncio.to_thread(run, "check", "--config", str(path), folder=stage.folder)
@@ -228,7 +228,7 @@ async def test_check_says_what_is_right_and_what_is_not(stage: Stage) -> None:
     assert "0" * 40 not in refused.stdout + refused.stderr
 
 
-def test_keygen_makes_what_the_configuration_takes(tmp_path: Path) -> None:
+def test_keygen_output_is_valid_configuration(tmp_path: Path) -> None:
     """The printed key and the printed snippet belong together."""
     done = run("keygen", "--name", "zapier", folder=tmp_path)
     key = done.stdout.splitlines()[0]
@@ -243,7 +243,7 @@ def test_keygen_makes_what_the_configuration_takes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "verb", ["serve", "demo", "sandbox", "receive", "register", "jobs", "deliveries", "resend", "check", "keygen"]
 )
-def test_every_verb_teaches_by_example(tmp_path: Path, verb: str) -> None:
+def test_the_help_of_every_command_has_examples(tmp_path: Path, verb: str) -> None:
     """`--help` of each verb shows commands that can be copied."""
     done = run(verb, "--help", folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -251,7 +251,7 @@ def test_every_verb_teaches_by_example(tmp_path: Path, verb: str) -> None:
 
 
 @pytest.mark.timeout(150)
-def test_the_demo_ends_well(tmp_path: Path) -> None:
+def test_the_demo_succeeds(tmp_path: Path) -> None:
     """`relay demo --json` ends with its summary as one line, exit code 0, everything verified."""
     done = subprocess.run(
         [sys.executable, "-m", "relay", "demo", "--jobs", "5", "--seed", "3", "--json"],

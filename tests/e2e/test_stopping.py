@@ -42,7 +42,7 @@ async def register(url: str, jobs: list[str], callback: str) -> None:
         (await http.post("/v1/registrations/batch", json=batch, timeout=20)).raise_for_status()
 
 
-async def test_a_stop_leaves_no_poll_leased(stage: Stage, folder: Path) -> None:
+async def test_a_stop_releases_leased_polls(stage: Stage, folder: Path) -> None:
     """However busy it is: another relay takes them up at once."""
     async with postgresql(folder) as server:
         relay = stage.serve(storage={"url": server.url}, polling={"interval": "100ms", "tick": "50ms"})
@@ -59,7 +59,7 @@ async def test_a_stop_leaves_no_poll_leased(stage: Stage, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_stop_while_the_database_hangs(stage: Stage, folder: Path, number: int) -> None:
+async def test_a_stop_ends_in_time_while_the_database_hangs(stage: Stage, folder: Path, number: int) -> None:
     """It leaves after nine seconds, and says so; leases run out."""
     async with postgresql(folder) as server, proxy(server.port) as between:
         relay = stage.serve(storage={"url": url_at(between.port)})
@@ -73,7 +73,7 @@ async def test_a_stop_while_the_database_hangs(stage: Stage, folder: Path, numbe
         await relay.logs("could not stop within 9 s")
 
 
-async def test_a_stop_while_the_database_hangs_at_the_start(stage: Stage, folder: Path) -> None:
+async def test_a_stop_ends_in_time_while_the_database_hangs_at_start(stage: Stage, folder: Path) -> None:
     """While the store is opened nothing is begun yet, and it ends at once; later within nine seconds.
 
     The database hangs after ever more of its answers: at the first connection, in the migrations, as the relay takes up
@@ -96,7 +96,7 @@ async def test_a_stop_while_the_database_hangs_at_the_start(stage: Stage, folder
     assert codes == {128 + signal.SIGTERM, 1}
 
 
-async def test_a_stop_while_an_attempt_and_a_request_hang(stage: Stage) -> None:
+async def test_a_stop_ends_in_time_while_attempts_and_requests_hang(stage: Stage) -> None:
     """Both are cut off in time for a clean end: the delivery is due again at once."""
 
     async def hangs(wire: Wire) -> None:
@@ -124,7 +124,7 @@ async def test_a_stop_while_an_attempt_and_a_request_hang(stage: Stage) -> None:
     assert left == ("pending", None, 0)
 
 
-async def test_a_stop_while_nobody_reads_the_log(stage: Stage) -> None:
+async def test_a_stop_ends_in_time_while_the_log_is_not_read(stage: Stage) -> None:
     """The relay works on, and ends, though its standard error takes no more lines."""
     port = free_port()
     config = stage.write_config(server={"port": port})

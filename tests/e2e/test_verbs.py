@@ -10,7 +10,7 @@ from relay.sandbox.receiver import Respond
 from tests.e2e.conftest import API_KEY, Stage, run
 
 
-async def test_an_outage_is_sent_again_by_one_command(stage: Stage) -> None:
+async def test_one_command_resends_an_outage(stage: Stage) -> None:
     """`relay resend --failed` counts, asks, and then sends; without an answer, or --yes, nothing is sent."""
     relay = stage.serve(delivery={"timeout": "2s", "schedule": ["0s"]})
     await relay.start()
@@ -43,7 +43,7 @@ async def test_an_outage_is_sent_again_by_one_command(stage: Stage) -> None:
     assert await relay.stop() == 0
 
 
-async def test_the_verbs_of_a_running_relay(stage: Stage) -> None:
+async def test_commands_work_against_a_running_relay(stage: Stage) -> None:
     """register, jobs, deliveries and resend do what their help says, against a relay that asks for a key."""
     relay = stage.serve()
     await relay.start()

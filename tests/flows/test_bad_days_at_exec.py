@@ -34,7 +34,7 @@ def told(world: World) -> list[str | None]:
     "kind",
     ["500", "502", "503", "closed", "not_json", "wrong_shape", "other_job", "huge", "truncated", "unknown_status"],
 )
-async def test_a_poll_that_brings_no_job_settles_nothing(start: Start, kind: str) -> None:
+async def test_an_answer_that_is_not_a_job_ends_no_watch(start: Start, kind: str) -> None:
     """An ended job behind faulty answers is told once Exec answers well again, and not before."""
     async with start() as world:
         job = world.exec.add(lasts=1_000)
@@ -84,7 +84,7 @@ async def test_a_refused_key_stops_the_workspace_and_loses_nothing(start: Start)
         assert (await world.relay.readiness()).ready
 
 
-async def test_a_429_makes_the_whole_workspace_wait(start: Start) -> None:
+async def test_a_429_of_exec_pauses_the_workspace(start: Start) -> None:
     """Exec's retry_after holds for every job of the workspace."""
     async with start() as world:
         jobs = [world.exec.add(lasts=1_000) for _ in range(5)]
@@ -99,7 +99,7 @@ async def test_a_429_makes_the_whole_workspace_wait(start: Start) -> None:
         assert told(world) == ["job.completed"] * 5
 
 
-async def test_an_exec_that_is_down_is_not_hammered(start: Start) -> None:
+async def test_polls_back_off_while_exec_is_down(start: Start) -> None:
     """With fifty jobs waiting and every poll failing, the breaker leaves about one probe every few minutes."""
     async with start() as world:
         for _ in range(50):
@@ -113,7 +113,7 @@ async def test_an_exec_that_is_down_is_not_hammered(start: Start) -> None:
         assert told(world) == ["job.completed"] * 50
 
 
-async def test_a_registration_may_outrun_exec(start: Start) -> None:
+async def test_a_job_that_exec_does_not_know_yet_is_polled_again(start: Start) -> None:
     """Two 404s at first are no end: the job is watched and told like any other."""
     async with start() as world:
         world.exec.faults.order(FaultConfig(missing_first=2), world.clock())
@@ -133,7 +133,7 @@ async def test_the_budget_is_never_overdrawn(start: Start) -> None:
         assert len(told(world)) == 100
 
 
-async def test_what_others_spend_is_noticed(start: Start) -> None:
+async def test_requests_of_other_tools_reduce_the_budget(start: Start) -> None:
     """Where another tool uses up the minute, the relay waits as it is told, and still hears of every job."""
     async with start(sandbox=ExecSettings(seed=2, limits=Limits(per_minute=20))) as world:
         for _ in range(30):
@@ -144,7 +144,7 @@ async def test_what_others_spend_is_noticed(start: Start) -> None:
         assert len(told(world)) == 30
 
 
-async def test_a_restart_does_not_forget_what_was_spent(start: Start) -> None:
+async def test_a_restart_keeps_the_spent_budget(start: Start) -> None:
     """The budget is in the store: a relay that is started anew does not begin with a full minute."""
     async with start() as world:
         for _ in range(60):
@@ -236,7 +236,7 @@ class SetBack:
         return poll
 
 
-async def test_a_poll_under_way_when_the_clock_is_set_back_puts_off_none(start: Start) -> None:
+async def test_a_poll_in_flight_while_the_clock_is_set_back_delays_no_other(start: Start) -> None:
     """What it saw counts as seen then: the next poll is as soon as ever, and not an hour later."""
     async with start() as world:
         job = world.exec.add(lasts=HOUR)

@@ -54,7 +54,7 @@ async def test_a_slow_body_after_a_2xx_is_delivered_once(start: Start, behaviour
         assert len(await attempts(world)) == 1
 
 
-async def test_a_flood_is_read_no_further_than_needed(start: Start) -> None:
+async def test_a_flood_is_cut_off_after_the_limit(start: Start) -> None:
     """A gigabyte in answer: 16 KiB are read, 4 KiB kept, and 2xx is delivered."""
     async with start() as world:
         world.receiver.script(HugeBody())
@@ -106,7 +106,7 @@ async def test_a_redirect_is_not_followed(start: Start) -> None:
         assert world.received("/elsewhere") == []
 
 
-async def test_a_receiver_may_ask_to_be_left_alone(start: Start) -> None:
+async def test_a_receiver_can_disable_its_endpoint_by_header(start: Start) -> None:
     """`webhook-delivery: abort-message` gives up one delivery, `disable` the endpoint."""
     async with start() as world:
         world.receiver.script(ABORT)
@@ -121,7 +121,7 @@ async def test_a_receiver_may_ask_to_be_left_alone(start: Start) -> None:
         assert statuses == [DeliveryStatus.FAILED, DeliveryStatus.DELIVERED, DeliveryStatus.PENDING]
 
 
-async def test_a_private_address_is_refused_when_it_is_dialled(start: Start) -> None:
+async def test_a_private_address_is_blocked_at_the_connection(start: Start) -> None:
     """Networks closed after registering: the delivery is blocked for good, and nothing is sent."""
     async with start() as world:
         job = world.exec.add(lasts=60_000)
@@ -156,7 +156,7 @@ async def test_one_bad_endpoint_among_fifty_slows_nobody(start: Start) -> None:
 @pytest.mark.parametrize(
     "text", ["<@here> & <b>", "שלום עולם", "🎭" * 300, 'quote " backslash \\ newline \n', "\u202e\x00"]
 )
-async def test_odd_names_arrive_as_they_are(start: Start, text: str) -> None:
+async def test_odd_scenario_names_arrive_unchanged(start: Start, text: str) -> None:
     """What Exec calls a scenario reaches the subscriber letter by letter, signed."""
     async with start() as world:
         job = world.exec.add(lasts=1_000, name=text)
@@ -167,7 +167,7 @@ async def test_odd_names_arrive_as_they_are(start: Start, text: str) -> None:
         assert json.loads(one.body)["data"]["job"]["scenario"]["name"] == text
 
 
-async def test_a_fault_of_our_own_is_an_attempt_like_any_other(start: Start) -> None:
+async def test_an_internal_error_is_recorded_as_a_failed_attempt(start: Start) -> None:
     """What can't be signed for, its secrets run out, is seen in the log and tried again; nobody else waits."""
     async with start() as world:
         broken = make_endpoint(name="broken", url=f"{world.receiver_url}/broken", host="127.0.0.1:1")

@@ -14,7 +14,7 @@ from tests.flows.conftest import Start
 T = TypeVar("T")
 
 
-async def test_a_mass_of_jobs_is_heard_of_within_exec_s_limits(start: Start) -> None:
+async def test_many_jobs_are_notified_within_execs_limits(start: Start) -> None:
     """A hundred jobs registered at once: no 429, none forgotten, no minute with more than the relay's share of it."""
     async with start(sandbox=ExecSettings(seed=1), polling={"strategy": "adaptive"}) as world:
         jobs = [world.exec.add(queued=3 * SECOND, lasts=(200 + 2 * number) * SECOND) for number in range(100)]
@@ -42,7 +42,7 @@ class Counted:
         return await self._store.write(work)
 
 
-async def test_a_spent_budget_is_asked_for_once_a_second(start: Start) -> None:
+async def test_a_spent_budget_is_checked_once_a_second(start: Start) -> None:
     """However often registrations wake the relay meanwhile; and what waited is polled as soon as there is some."""
     async with start(exec={"budget": {"per_minute": 1, "share": 1.0}}) as world:
         for _ in range(2):

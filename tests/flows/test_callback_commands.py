@@ -36,7 +36,7 @@ async def test_the_url_for_exec_is_shown_and_rotated(start: Start) -> None:
         assert as_json["callback_url"] not in rotated.output
 
 
-async def test_without_a_public_url_it_says_what_to_set(start: Start) -> None:
+async def test_without_a_public_url_the_command_names_the_setting(start: Start) -> None:
     """The path is shown, and the setting that is missing."""
     async with start() as world, serve(create_app(world.relay, owns_relay=False)) as url:
         shown = await run(url, "callback", "show")
@@ -44,7 +44,7 @@ async def test_without_a_public_url_it_says_what_to_set(start: Start) -> None:
         assert "(the relay's address)/v1/exec/callbacks/" in shown.output
 
 
-async def test_a_workspace_that_is_not_there_is_told(start: Start) -> None:
+async def test_an_unknown_workspace_is_reported(start: Start) -> None:
     """Exit code 1, with the names there are."""
     async with start() as world, serve(create_app(world.relay, owns_relay=False)) as url:
         shown = await run(url, "callback", "show", "--workspace", "other")

@@ -50,7 +50,7 @@ async def hint(http: httpx.AsyncClient, url: str, job_id: str) -> int:
     return (await http.post(url, json={"id": job_id, "status": "completed"})).status_code
 
 
-async def test_with_the_callback_working_a_job_costs_one_poll(start: Start) -> None:
+async def test_a_job_with_a_callback_costs_one_poll(start: Start) -> None:
     """Twenty jobs of 2 to 12 minutes: told the moment Exec calls back, for 1.2 polls a job at the most."""
     async with start(polling={"strategy": "adaptive"}) as world, open_to_exec(world) as url:
         jobs = [
@@ -69,7 +69,7 @@ async def test_with_the_callback_working_a_job_costs_one_poll(start: Start) -> N
         assert len(polls) == len(jobs)
 
 
-async def test_a_callback_that_never_comes_costs_time_and_not_the_notification(start: Start) -> None:
+async def test_a_missing_callback_delays_the_notification_and_does_not_lose_it(start: Start) -> None:
     """Safety polls find the end: the first after 15 minutes, then after twice the time each; a job still ends."""
     async with start(polling={"strategy": "adaptive"}) as world:
         short, long = world.exec.add(lasts=5 * MINUTE), world.exec.add(lasts=100 * MINUTE)
@@ -85,7 +85,7 @@ async def test_a_callback_that_never_comes_costs_time_and_not_the_notification(s
         assert (await world.watch(long.id)).polls == 4
 
 
-async def test_a_job_that_never_ends_is_given_up_all_the_same(start: Start) -> None:
+async def test_a_callback_job_that_never_ends_expires(start: Start) -> None:
     """Exec is to call back and never does, and the job is stuck: job.expired after polling.max_age, for few polls."""
     async with start() as world:
         job = world.exec.add(lasts=None)
@@ -95,7 +95,7 @@ async def test_a_job_that_never_ends_is_given_up_all_the_same(start: Start) -> N
         assert (await world.watch(job.id)).polls <= 9
 
 
-async def test_a_hint_is_never_trusted(start: Start) -> None:
+async def test_a_hint_alone_ends_no_watch(start: Start) -> None:
     """A callback that lies makes the relay poll and nothing else; after it the job is planned as any other."""
     async with start() as world, open_to_exec(world) as url, httpx.AsyncClient() as http:
         job = world.exec.add(lasts=60 * SECOND)
@@ -125,7 +125,7 @@ async def test_a_flood_of_hints_costs_few_polls(start: Start) -> None:
         assert min(after - before for before, after in pairwise(at)) >= 10 * SECOND
 
 
-async def test_hints_of_made_up_jobs_eat_no_budget_and_tell_nobody(start: Start) -> None:
+async def test_hints_of_unknown_jobs_cost_little_budget_and_notify_nobody(start: Start) -> None:
     """Five hundred of them: fifty polls, fifty rows, and standing endpoints hear of none."""
     async with start() as world, open_to_exec(world) as url, httpx.AsyncClient() as http:
         await listen_always(world)
@@ -140,7 +140,7 @@ async def test_hints_of_made_up_jobs_eat_no_budget_and_tell_nobody(start: Start)
         assert (await world.watch("made-up-0")).state is WatchState.NOT_FOUND
 
 
-async def test_an_unknown_job_that_exec_confirms_is_told_to_standing_endpoints(start: Start) -> None:
+async def test_a_hint_of_an_unregistered_job_notifies_standing_endpoints(start: Start) -> None:
     """Nobody registered it; one poll, and every standing endpoint hears of it; more than fifty a day, too."""
     async with start(exec={"budget": {"per_minute": 1_000}}) as world, open_to_exec(world) as url:
         await listen_always(world)
@@ -154,7 +154,7 @@ async def test_an_unknown_job_that_exec_confirms_is_told_to_standing_endpoints(s
         assert len(world.exec.records.asked) == 60
 
 
-async def test_a_hint_goes_to_the_front_but_not_past_the_minute_s_limit(start: Start) -> None:
+async def test_a_hint_goes_first_within_the_limit_per_minute(start: Start) -> None:
     """Thirty jobs wait for a budget of two polls a minute; the one that Exec calls back is the next to be polled."""
     budget = {"budget": {"per_minute": 2, "per_day": 1_000, "share": 1.0}}
     async with start(exec=budget) as world, open_to_exec(world) as url, httpx.AsyncClient() as http:

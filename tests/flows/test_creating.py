@@ -31,7 +31,7 @@ def creations(world: World) -> int:
     return sum(one.call == "create" for one in world.exec.records.asked)
 
 
-async def test_one_request_and_the_notification_comes(start: Start) -> None:
+async def test_one_request_creates_registers_and_notifies(start: Start) -> None:
     """The job is made, registered and told; Exec's answer counts as a poll, so that none is made at once."""
     async with start(sandbox=FIXED) as world, api_of(world) as http:
         answer = await http.post("/v1/jobs", json=asked(world, request_id="order-1", metadata={"team": "sales"}))
@@ -47,7 +47,7 @@ async def test_one_request_and_the_notification_comes(start: Start) -> None:
         assert (came.verified, came.event_type) == (True, "job.completed")
 
 
-async def test_exec_calls_back_to_what_the_relay_filled_in(start: Start) -> None:
+async def test_the_created_job_has_the_relays_callback_url(start: Start) -> None:
     """With server.public_url each job carries the callback; relied on as soon as one came: two requests a job."""
     async with start(sandbox=FIXED, polling={"strategy": "adaptive"}) as world:
         await world.restart(polling={"strategy": "adaptive"})
@@ -72,7 +72,7 @@ async def test_exec_calls_back_to_what_the_relay_filled_in(start: Start) -> None
             assert polls[1] == 1
 
 
-async def test_the_same_request_id_makes_nothing_twice(start: Start) -> None:
+async def test_a_repeated_request_id_creates_nothing_twice(start: Start) -> None:
     """The same answer with 200, and Exec is not even asked; for another job it is refused."""
     async with start(sandbox=FIXED) as world, api_of(world) as http:
         first = await http.post("/v1/jobs", json=asked(world, request_id="order-1"))
@@ -130,7 +130,7 @@ async def test_a_crash_between_exec_s_answer_and_ours_loses_no_job(start: Start)
         assert [one.event_type for one in world.received("/told")] == ["job.completed"]
 
 
-async def test_creating_spends_the_workspace_s_budget(start: Start) -> None:
+async def test_creating_a_job_spends_the_workspaces_budget(start: Start) -> None:
     """One request each; where none is left, 429 with the time until there is, and Exec is not asked."""
     budget = {"budget": {"per_minute": 2, "per_day": 1_000, "share": 1.0}}
     async with start(sandbox=FIXED, exec=budget) as world, api_of(world) as http:
@@ -155,7 +155,9 @@ async def test_creating_spends_the_workspace_s_budget(start: Start) -> None:
         ({"request_id": "two words"}, 400, "invalid_field"),
     ],
 )
-async def test_what_is_wrong_is_said(start: Start, fields: dict[str, Any], status: int, code: str | None) -> None:
+async def test_invalid_create_requests_are_refused_with_the_reason(
+    start: Start, fields: dict[str, Any], status: int, code: str | None
+) -> None:
     """Exec's own words with its status, or the relay's before Exec is asked; nothing is made or registered."""
     async with start(sandbox=FIXED) as world, api_of(world) as http:
         answer = await http.post("/v1/jobs", json=asked(world, **fields))
@@ -178,7 +180,7 @@ async def test_what_is_wrong_is_said(start: Start, fields: dict[str, Any], statu
         ("timeout", 504, "repeat the call with"),
     ],
 )
-async def test_exec_s_troubles_are_told(start: Start, fault: str, status: int, words: str) -> None:
+async def test_errors_of_exec_are_reported_to_the_caller(start: Start, fault: str, status: int, words: str) -> None:
     """Whether something may have been made, and what to do: the right status, in words, without the key."""
     async with start(sandbox=FIXED, exec={"timeout": "1s"}) as world, api_of(world) as http:
         orders = {"faults": [{"kind": fault, "calls": "all"}]}
@@ -188,7 +190,7 @@ async def test_exec_s_troubles_are_told(start: Start, fault: str, status: int, w
         assert "exec_live" not in answer.text
 
 
-async def test_exec_s_fields_are_passed_on_unchanged(start: Start) -> None:
+async def test_exec_fields_are_passed_on_unchanged(start: Start) -> None:
     """All that Exec knows, null and unknown fields included; nothing of the registration."""
     came: list[dict[str, Any]] = []
 

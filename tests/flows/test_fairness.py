@@ -140,7 +140,7 @@ async def all_good_hear(world: World) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_fifty_hear_at_once_whatever_one_does(start: Start, kind: str) -> None:
+async def test_one_bad_endpoint_does_not_delay_fifty_others(start: Start, kind: str) -> None:
     """With 2,500 older deliveries waiting for the bad one, the good ones hear while hardly any of those was tried."""
     async with start(delivery=SLOW) as world, KINDS[kind]() as url:
         bad = make_endpoint(name="bad", url=url, host=url.split("/")[2])
@@ -150,7 +150,7 @@ async def test_fifty_hear_at_once_whatever_one_does(start: Start, kind: str) -> 
         assert await attempts(world) <= GOOD + 20, "the breaker lets few of the bad one's try"
 
 
-async def test_fifty_hear_though_one_of_their_own_host_hangs(start: Start) -> None:
+async def test_a_hanging_endpoint_does_not_delay_others_of_its_host(start: Start) -> None:
     """On the same host too: of its four connections one is always left to the others."""
     async with start(delivery=SLOW) as world:
         world.receiver.always(HANG, path="/bad")
@@ -162,7 +162,7 @@ async def test_fifty_hear_though_one_of_their_own_host_hangs(start: Start) -> No
         await world.relay.egress.aclose()
 
 
-async def test_a_long_queue_at_slack_holds_up_no_other_channel(start: Start) -> None:
+async def test_a_long_queue_of_one_slack_channel_does_not_delay_another(start: Start) -> None:
     """One message a second, and 2,500 to send: another channel of the same host hears at once."""
     async with start() as world:
         url = f"{world.receiver_url}/services"
@@ -177,7 +177,7 @@ async def test_a_long_queue_at_slack_holds_up_no_other_channel(start: Start) -> 
             world.clock.advance(SECOND)
 
 
-async def test_what_is_new_does_not_wait_behind_an_outage_sent_again(start: Start) -> None:
+async def test_new_events_do_not_wait_behind_a_bulk_resend(start: Start) -> None:
     """1,000 failed deliveries sent again at once, at one a second: what happens meanwhile is told in its own time."""
     async with start(delivery={"schedule": ["0s"]}) as world:
         url = f"{world.receiver_url}/channel"
@@ -205,7 +205,7 @@ async def test_what_is_new_does_not_wait_behind_an_outage_sent_again(start: Star
         assert new.id in [one.webhook_id for one in world.received()]
 
 
-async def test_after_an_outage_no_herd_comes_back(start: Start) -> None:
+async def test_an_endpoint_that_recovers_gets_few_attempts_at_once(start: Start) -> None:
     """200 deliveries fail together; when the receiver is well again one probe comes first, then the rest, spread."""
     async with start() as world:
         url = f"{world.receiver_url}/down"

@@ -35,7 +35,7 @@ async def ask(world: World, call: str, path: str, **fields: Any) -> Any:
         return answer.json()
 
 
-async def test_what_came_while_it_was_gone_is_sent_once_it_is_back(start: Start) -> None:
+async def test_events_held_for_a_disabled_endpoint_are_sent_when_it_is_enabled(start: Start) -> None:
     """410 disables the endpoint, events are held; enabled again it gets them, and by a resend what it had refused."""
     async with start() as world:
         world.receiver.script(GONE)
@@ -61,7 +61,7 @@ async def test_what_came_while_it_was_gone_is_sent_once_it_is_back(start: Start)
         assert (sent_again.webhook_id, sent_again.body) == (refused.webhook_id, refused.body)
 
 
-async def test_one_that_is_disabled_by_hand_misses_nothing(start: Start) -> None:
+async def test_an_endpoint_disabled_by_hand_misses_no_event(start: Start) -> None:
     """While its receiver is rebuilt nothing is sent; then all of it is."""
     async with start() as world:
         endpoint = await end_one(world)
@@ -74,7 +74,9 @@ async def test_one_that_is_disabled_by_hand_misses_nothing(start: Start) -> None
         assert await statuses(world) == [DeliveryStatus.DELIVERED] * 2
 
 
-async def test_one_that_never_comes_back_is_given_up_in_the_end(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+async def test_held_events_of_a_lost_endpoint_fail_after_the_retention(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
     """What was held longer than `storage.retention` fails with the endpoint's reason, which the operator is told."""
     async with start(storage={"retention": "2d"}) as world:
         world.receiver.script(GONE)
@@ -91,7 +93,7 @@ async def test_one_that_never_comes_back_is_given_up_in_the_end(start: Start, ca
         assert (held.reason or "").endswith("the endpoint is disabled: the receiver unsubscribed (410 Gone)")
 
 
-async def test_a_slack_webhook_that_is_gone_is_told_in_words(start: Start) -> None:
+async def test_a_deleted_slack_webhook_is_disabled_with_a_readable_reason(start: Start) -> None:
     """`no_service` is no answer to try again: the delivery fails, the endpoint is disabled, both say what to do."""
     async with start() as world:
         world.receiver.always(Respond(status=404, body=b"no_service"))
@@ -116,7 +118,7 @@ def as_a_date(at: int, now: int) -> str:
 
 @pytest.mark.parametrize("form", [as_seconds, as_a_date])
 @pytest.mark.parametrize("format", ["slack", "standard"])
-async def test_retry_after_is_honoured_in_both_its_forms(
+async def test_retry_after_works_in_seconds_and_as_a_date(
     start: Start, form: Callable[[int, int], str], format: str
 ) -> None:
     """A receiver that is asked too often is left alone until the very second that it named, then gets all."""

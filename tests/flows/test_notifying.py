@@ -39,7 +39,7 @@ async def ask(world: World, job_id: str) -> object:
     return poll_result.job.raw()
 
 
-async def test_a_job_that_already_ended_is_told_at_once(start: Start) -> None:
+async def test_a_job_that_already_ended_is_delivered_at_once(start: Start) -> None:
     """Registering an ended job notifies without waiting for anything."""
     async with start() as world:
         job = world.exec.add(lasts=10_000)
@@ -48,7 +48,7 @@ async def test_a_job_that_already_ended_is_told_at_once(start: Start) -> None:
         assert [one.event_type for one in world.received()] == ["job.completed"]
 
 
-async def test_a_job_polled_once_serves_every_subscriber(start: Start) -> None:
+async def test_one_poll_notifies_every_subscriber(start: Start) -> None:
     """Ten subscribers of one job: ten notifications with one webhook-id, and not one poll more."""
     async with start() as world:
         job = world.exec.add(lasts=20_000)
@@ -60,7 +60,7 @@ async def test_a_job_polled_once_serves_every_subscriber(start: Start) -> None:
         assert (await world.watch(job.id)).polls == 3
 
 
-async def test_a_failing_receiver_is_tried_again_on_the_schedule(start: Start) -> None:
+async def test_a_failing_receiver_is_retried_on_the_schedule(start: Start) -> None:
     """500, 500, then fine: three attempts, each signed anew, with one webhook-id and one body."""
     async with start() as world:
         world.receiver.script(Respond(status=500), Respond(status=503))
@@ -80,7 +80,7 @@ async def test_a_failing_receiver_is_tried_again_on_the_schedule(start: Start) -
         assert (delivery.status, delivery.attempts) == (DeliveryStatus.DELIVERED, 3)
 
 
-async def test_a_receiver_that_never_answers_well_ends_as_failed(start: Start) -> None:
+async def test_a_delivery_fails_after_the_last_attempt(start: Start) -> None:
     """After eleven attempts over three days the delivery failed, and says why."""
     async with start() as world:
         world.receiver.always(Respond(status=500))
@@ -109,7 +109,7 @@ async def test_a_429_pauses_the_whole_endpoint(start: Start) -> None:
         assert len(world.received()) == 3
 
 
-async def test_an_endpoint_that_says_gone_hears_no_more(start: Start) -> None:
+async def test_a_410_disables_the_endpoint(start: Start) -> None:
     """410 disables the endpoint; later events are held, not lost."""
     async with start() as world:
         world.receiver.script(Respond(status=410))
@@ -123,7 +123,7 @@ async def test_an_endpoint_that_says_gone_hears_no_more(start: Start) -> None:
         assert statuses == [DeliveryStatus.FAILED, DeliveryStatus.PENDING]
 
 
-async def test_an_unknown_job_is_told_as_not_found(start: Start) -> None:
+async def test_an_unknown_job_becomes_not_found(start: Start) -> None:
     """Three polls over two minutes, then job.not_found."""
     async with start() as world:
         await world.register("nosuchjob123")
@@ -143,7 +143,7 @@ async def test_a_stuck_job_expires(start: Start) -> None:
         assert [one.event_type for one in world.received()] == ["job.expired"]
 
 
-async def test_the_start_is_told_to_whom_asked_for_it(start: Start) -> None:
+async def test_started_is_delivered_only_to_its_subscribers(start: Start) -> None:
     """job.started is opt-in."""
     async with start() as world:
         job = world.exec.add(queued=20_000, lasts=60_000)
@@ -164,7 +164,7 @@ async def test_a_dead_receiver_does_not_delay_the_others(start: Start) -> None:
         assert len(good) == len(world.received()) == 50
 
 
-async def test_adaptive_polling_hears_soon_for_few_polls(start: Start) -> None:
+async def test_adaptive_polling_detects_endings_soon_with_few_polls(start: Start) -> None:
     """With the learned law, thirty jobs of about two minutes cost few polls each and are heard of within seconds."""
     async with start(sandbox=ExecSettings(seed=3), polling={"strategy": "adaptive"}) as world:
         for _ in range(30):

@@ -29,7 +29,7 @@ async def left_of_the_minute(world: World) -> int:
     return remaining(state.ledger, world.relay.poller.rate_limits["default"], world.clock()).minute
 
 
-async def test_a_repeat_is_spent_of_the_budget(start: Start) -> None:
+async def test_a_repeated_poll_is_paid_from_the_budget(start: Start) -> None:
     """Each request that Exec had is in the ledger."""
     async with serving(hangs_up) as served, start(exec=at(served, 10)) as world:
         await world.register("j1")
@@ -39,7 +39,7 @@ async def test_a_repeat_is_spent_of_the_budget(start: Start) -> None:
         assert (await world.watch("j1")).last_error is None
 
 
-async def test_a_repeat_is_left_out_where_the_budget_has_none(start: Start) -> None:
+async def test_without_budget_a_poll_is_not_repeated(start: Start) -> None:
     """The poll fails and is made later: Exec's limit is not overdrawn, however many polls meet closed connections."""
     async with serving(hangs_up) as served, start(exec=at(served, 15)) as world:
         for number in range(8):

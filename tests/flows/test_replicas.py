@@ -51,7 +51,7 @@ async def until(condition: Callable[[], bool], within: float = 30) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_three_relays_keep_exec_s_limits_as_one_would(postgres_url: str) -> None:
+async def test_three_relays_together_keep_execs_limits(postgres_url: str) -> None:
     """No rolling minute above 60 and no rolling day above its limit, at full share, with more due than both allow."""
     budget = {"per_minute": 60, "per_day": 240, "share": 1.0}
     sandbox = ExecSettings(seed=1, limits=UNLIMITED)
@@ -72,7 +72,7 @@ async def test_three_relays_keep_exec_s_limits_as_one_would(postgres_url: str) -
         assert busiest(polls, DAY) <= 240
 
 
-async def test_what_is_due_is_sent_once_and_by_all_of_them(postgres_url: str) -> None:
+async def test_three_relays_share_deliveries_and_send_each_once(postgres_url: str) -> None:
     """Of three relays each sends a part of it; nothing is sent twice, and none of it is left."""
     async with replicas(postgres_url, 3, delivery={"concurrency": 4, "per_host": 4, "per_endpoint": 4}) as world:
         job = world.exec.add(lasts=1)
@@ -104,7 +104,7 @@ async def claim_and_hang(world: Replicas, relay: Relay) -> tuple[Received, str]:
     return first, asked.id
 
 
-async def test_what_a_dead_relay_had_leased_is_taken_over(postgres_url: str) -> None:
+async def test_leases_of_a_dead_relay_are_taken_over(postgres_url: str) -> None:
     """Its poll and its attempt are made by another when the leases run out, not sooner; the webhook-id stays."""
     async with replicas(postgres_url, 2) as world:
         dead, alive = world.relays
@@ -120,7 +120,7 @@ async def test_what_a_dead_relay_had_leased_is_taken_over(postgres_url: str) -> 
         assert (second.webhook_id, second.body) == (first.webhook_id, first.body)
 
 
-async def test_a_relay_that_stops_gives_back_what_it_has(postgres_url: str) -> None:
+async def test_a_stopping_relay_releases_its_leases(postgres_url: str) -> None:
     """What the stop cuts off when their grace is over, poll and attempt, another makes at once."""
     async with replicas(postgres_url, 2) as world:
         leaving, staying = world.relays
@@ -143,7 +143,7 @@ async def queue(world: Replicas, endpoint: Endpoint, length: int) -> None:
     await world.relay.store.write(work)
 
 
-async def test_slack_is_called_once_a_second_by_all_of_them_together(postgres_url: str) -> None:
+async def test_three_relays_together_keep_slacks_rate_limit(postgres_url: str) -> None:
     """Three relays with a queue for one channel: never two messages within a second, and no second is wasted."""
     async with replicas(postgres_url, 3) as world:
         url = world.receiver_url
@@ -156,7 +156,7 @@ async def test_slack_is_called_once_a_second_by_all_of_them_together(postgres_ur
         assert min(sent_by(one) for one in world.relays) < 8
 
 
-async def test_an_endpoint_that_fails_is_probed_by_one_of_them_at_a_time(postgres_url: str) -> None:
+async def test_a_failing_endpoint_is_probed_by_one_relay_at_a_time(postgres_url: str) -> None:
     """While the breaker is open, also when a probe takes long; when it closes, nobody waits for whoever probed."""
     may_answer, answers = asyncio.Event(), [answer(status="500 Sorry")]
 
@@ -184,7 +184,7 @@ async def test_an_endpoint_that_fails_is_probed_by_one_of_them_at_a_time(postgre
         assert len(server.requests) == 12 + 1
 
 
-async def test_whoever_is_free_begins_at_once(postgres_url: str) -> None:
+async def test_an_idle_relay_starts_work_of_another_at_once(postgres_url: str) -> None:
     """With a tick a minute: what one relay registers and sees, but can't poll or send, another does meanwhile."""
     few: dict[str, Any] = {"polling": {"tick": "60s", "concurrency": 1}, "delivery": {"concurrency": 1, "per_host": 1}}
     async with replicas(postgres_url, 2, clocks=[None, None], **few) as world:
@@ -209,7 +209,7 @@ async def test_whoever_is_free_begins_at_once(postgres_url: str) -> None:
         await world.receiver.wait_for(1, path="/seen-by-the-other")
 
 
-async def test_clocks_that_differ_do_no_harm(postgres_url: str) -> None:
+async def test_relays_with_different_clocks_use_the_databases_clock(postgres_url: str) -> None:
     """One minutes ahead, one minutes behind: nothing is sent twice, no budget overdrawn, nobody forgotten."""
 
     def apart(ms: int) -> DatabaseClock:

@@ -45,7 +45,7 @@ async def test_relays_that_start_together_sync_the_configuration_once(postgres_u
     assert (len({one.secrets for one in standing}), len(tokens)) == (5, 1)
 
 
-async def test_one_idempotency_key_is_one_request_to_all_of_them(postgres_url: str) -> None:
+async def test_one_idempotency_key_works_across_relays(postgres_url: str) -> None:
     """Repeated to whichever relay, at the same moment or later: one registration, one answer."""
     async with replicas(postgres_url, 3, **KEYED) as world, apis(world) as all_of_them:
         asked = {"job_id": "j1", "callback_url": f"{world.receiver_url}/x"}
@@ -57,7 +57,7 @@ async def test_one_idempotency_key_is_one_request_to_all_of_them(postgres_url: s
         assert sum("idempotent-replayed" not in answer.headers for answer in answers) == 1
 
 
-async def test_the_same_registration_at_all_of_them_is_one(postgres_url: str) -> None:
+async def test_concurrent_identical_registrations_create_one(postgres_url: str) -> None:
     """201 to one of them, 200 and the same id to the others; one endpoint is made of one URL."""
     async with replicas(postgres_url, 3, **KEYED) as world, apis(world) as all_of_them:
         asked = {"job_id": "j1", "callback_url": f"{world.receiver_url}/x"}
@@ -67,7 +67,7 @@ async def test_the_same_registration_at_all_of_them_is_one(postgres_url: str) ->
         assert len({answer.json()["endpoint"]["id"] for answer in answers}) == 1
 
 
-async def test_a_job_is_created_once_whoever_is_asked(postgres_url: str) -> None:
+async def test_one_request_id_creates_one_job_across_relays(postgres_url: str) -> None:
     """The same request_id at three relays at the same moment: one job at Exec, registered once."""
     async with replicas(postgres_url, 3, **KEYED) as world, apis(world) as all_of_them:
         asked = {"user_email": "jane@acme.com", "prompt": "A call", "request_id": "order-17"}
@@ -78,7 +78,7 @@ async def test_a_job_is_created_once_whoever_is_asked(postgres_url: str) -> None
         assert len({answer.json()["registration"]["id"] for answer in answers}) == len(world.exec.jobs) == 1
 
 
-async def test_a_session_of_the_dashboard_is_good_at_all_of_them(postgres_url: str) -> None:
+async def test_a_dashboard_session_is_valid_in_every_relay(postgres_url: str) -> None:
     """Begun at one relay, gone on with at another, ended at a third: over at all of them."""
     async with replicas(postgres_url, 3, **KEYED) as world, apis(world) as (first, second, third):
         for http in (first, second, third):
@@ -94,7 +94,7 @@ async def test_a_session_of_the_dashboard_is_good_at_all_of_them(postgres_url: s
         assert (await second.get("/", headers={"accept": "text/html"})).status_code == 303
 
 
-async def test_exec_s_callback_may_come_in_at_any_of_them(postgres_url: str) -> None:
+async def test_execs_callback_works_at_every_relay(postgres_url: str) -> None:
     """The token is one for all, and rotated for all; the poll that a callback asks for is made by whoever is first."""
     async with replicas(postgres_url, 2, **KEYED) as world, apis(world) as (first, second):
         for relay in world.relays:
@@ -110,7 +110,7 @@ async def test_exec_s_callback_may_come_in_at_any_of_them(postgres_url: str) -> 
         assert [one.path for one in world.received()] == ["/callback"]
 
 
-async def test_each_relay_says_whether_it_is_ready(postgres: str, postgres_url: str) -> None:
+async def test_readiness_is_reported_per_relay(postgres: str, postgres_url: str) -> None:
     """One that died takes no other out; without the database none is ready, and with it each is again, by itself."""
     async with replicas(postgres_url, 3, **KEYED) as world, apis(world) as (first, second, _):
         await world.kill(world.relays[2])

@@ -36,7 +36,7 @@ def attributes(span: ReadableSpan) -> Mapping[str, Any]:
     return span.attributes or {}
 
 
-async def test_one_trace_shows_a_whole_job(start: Start) -> None:
+async def test_one_trace_contains_all_spans_of_a_job(start: Start) -> None:
     """The request is a child of the caller's span, polls and attempts are its children; receivers get the attempt's."""
     spans, memory = recorded()
     async with start(spans=spans) as world:
@@ -57,7 +57,7 @@ async def test_one_trace_shows_a_whole_job(start: Start) -> None:
     assert attributes(attempts[0])["relay.registration_id"] == made["id"]
 
 
-async def test_a_trace_of_our_own_is_told_where_it_is_recorded(start: Start) -> None:
+async def test_a_recorded_trace_of_the_relay_reaches_the_receiver(start: Start) -> None:
     """Without a traceparent the request's span begins the trace, and receivers may join it."""
     spans, memory = recorded()
     async with start(spans=spans) as world:
@@ -70,7 +70,7 @@ async def test_a_trace_of_our_own_is_told_where_it_is_recorded(start: Start) -> 
     assert one.headers["traceparent"] == f"00-{made['trace_id']}-{ids(attempt)[1]}-01"
 
 
-async def test_a_job_without_a_request_names_its_trace(start: Start) -> None:
+async def test_a_job_of_a_callback_has_a_trace_id(start: Start) -> None:
     """What began before spans were recorded has no span to go on from: its spans say by which id the log knows it."""
     spans, memory = recorded()
     async with start(spans=spans) as world:
@@ -82,7 +82,7 @@ async def test_a_job_without_a_request_names_its_trace(start: Start) -> None:
     assert named == {delivery.trace}
 
 
-async def test_a_refusal_is_no_fault(start: Start) -> None:
+async def test_a_refused_request_is_not_an_error_span(start: Start) -> None:
     """A request that is refused has its status and is no error; what machines ask all day is not recorded."""
     spans, memory = recorded()
     async with start(spans=spans) as world, api_of(world) as http:
@@ -104,7 +104,7 @@ async def test_a_refusal_is_no_fault(start: Start) -> None:
         {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
     ],
 )
-def test_nothing_is_recorded_unless_it_is_asked_for(environ: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_collector_no_span_is_recorded(environ: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
     """No collector, a standard variable that says no, or a protocol that is not spoken, which the log tells."""
     caplog.set_level(logging.WARNING)
     assert isinstance(tracer_from_env(environ), NoopTracer)

@@ -35,7 +35,7 @@ def log(logging_restored: None) -> io.StringIO:
     return stream
 
 
-async def test_a_trace_goes_on_with_every_attempt(start: Start) -> None:
+async def test_every_attempt_carries_the_callers_trace(start: Start) -> None:
     """The receiver gets the caller's trace, a span of its own each time; body and webhook-id stay what they were."""
     async with start() as world:
         world.receiver.script(Respond(status=500))
@@ -54,7 +54,7 @@ async def test_a_trace_goes_on_with_every_attempt(start: Start) -> None:
 
 
 @pytest.mark.parametrize("sent", [{}, {"traceparent": "00-short-01"}])
-async def test_without_a_trace_receivers_are_told_of_none(start: Start, sent: dict[str, str]) -> None:
+async def test_without_a_trace_receivers_get_no_traceparent(start: Start, sent: dict[str, str]) -> None:
     """The relay's own trace ties its log together and stays at home; a broken header counts as none."""
     async with start() as world:
         job = world.exec.add(lasts=1_000)
@@ -66,7 +66,7 @@ async def test_without_a_trace_receivers_are_told_of_none(start: Start, sent: di
         assert delivery.trace == made["trace_id"]
 
 
-async def test_two_traceparents_count_as_none(start: Start) -> None:
+async def test_two_traceparents_are_ignored(start: Start) -> None:
     """Nobody knows which is meant."""
     async with start() as world:
         async with api_of(world) as http:
@@ -75,7 +75,7 @@ async def test_two_traceparents_count_as_none(start: Start) -> None:
         assert answer.json()["trace_id"] != TRACE
 
 
-async def test_each_subscriber_has_the_trace_of_its_own_request(start: Start) -> None:
+async def test_each_subscriber_gets_the_trace_of_its_request(start: Start) -> None:
     """A second registration of a job brings its own; a standing endpoint has that of the first, which began it."""
     async with start() as world:
         job = world.exec.add(lasts=30_000)
@@ -93,7 +93,7 @@ async def test_each_subscriber_has_the_trace_of_its_own_request(start: Start) ->
         assert told == {"/a": TRACE, "/b": other, "/all": TRACE}
 
 
-async def test_one_id_leads_through_the_log(start: Start, log: io.StringIO) -> None:
+async def test_one_trace_id_connects_the_log_lines_of_a_job(start: Start, log: io.StringIO) -> None:
     """Request, registration, polls, event and attempts: each line has the trace, and the ids of what it is about."""
     async with start() as world:
         world.receiver.script(Respond(status=500))

@@ -6,7 +6,7 @@ from tests.flows.conftest import Start, api_of
 from tests.store.newer import make_newer
 
 
-async def test_a_relay_goes_on_in_the_tables_of_the_next_version(start: Start) -> None:
+async def test_a_relay_works_with_the_tables_of_the_next_version(start: Start) -> None:
     """What was registered before is told after; what comes after too; and it comes back after a restart."""
     async with start() as world:
         before, after, last = (world.exec.add(lasts=MINUTE) for _ in range(3))

@@ -21,7 +21,7 @@ NAME = "🎭 Предложение <@here> & שלום \u2028 “cited” \\ " +
 
 
 @pytest.mark.timeout(300)
-async def test_standardwebhooks_and_svix_take_every_request(start: Start) -> None:
+async def test_standardwebhooks_and_svix_verify_every_request(start: Start) -> None:
     """Each format and ending, odd names, a retry, a resend, and while a secret is rotated: both packages take it with
     every secret that is valid, and nothing that was changed."""
     folder = await asyncio.to_thread(installed, ROOT / "tests/javascript")

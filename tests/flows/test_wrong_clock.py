@@ -16,7 +16,7 @@ async def one_waits_for_each(one, lasts: int = 6 * SECOND) -> None:  # type: ign
 
 
 @pytest.mark.parametrize("wrong", [-35 * MINUTE, -2 * HOUR, -26 * YEARS, HOUR, 2 * DAY, 10 * YEARS])
-async def test_wrong_at_boot_then_set_right(sqlite_url: str, wrong: int) -> None:
+async def test_a_clock_wrong_at_boot_and_then_corrected_loses_nothing(sqlite_url: str, wrong: int) -> None:
     """What is due by the right clock is done within seconds of the correction."""
     async with machine(sqlite_url) as one:
         await one_waits_for_each(one)
@@ -29,7 +29,7 @@ async def test_wrong_at_boot_then_set_right(sqlite_url: str, wrong: int) -> None
 
 
 @pytest.mark.parametrize("steps", [(2 * DAY, 0), (-3 * HOUR, 0), (-2 * HOUR, -HOUR, 0), (5 * HOUR, -HOUR, 0)])
-async def test_set_while_it_runs(sqlite_url: str, steps: tuple[int, ...]) -> None:
+async def test_a_clock_set_while_the_relay_runs_loses_nothing(sqlite_url: str, steps: tuple[int, ...]) -> None:
     """On and back, back and on, in two steps: for seconds."""
     async with machine(sqlite_url) as one:
         await one_waits_for_each(one, 20 * SECOND)
@@ -41,7 +41,7 @@ async def test_set_while_it_runs(sqlite_url: str, steps: tuple[int, ...]) -> Non
 
 
 @pytest.mark.parametrize(("first", "then"), [(2 * DAY, 2 * DAY), (2 * DAY, 0), (-5 * HOUR, -5 * HOUR), (-5 * HOUR, 0)])
-async def test_started_again_in_the_wrong_time(sqlite_url: str, first: int, then: int) -> None:
+async def test_a_restart_under_a_wrong_clock_loses_nothing(sqlite_url: str, first: int, then: int) -> None:
     """Also if the clock was set right while the relay was down: then the store's own time is what is wrong."""
     async with machine(sqlite_url) as one:
         await one_waits_for_each(one)
@@ -57,7 +57,7 @@ async def test_started_again_in_the_wrong_time(sqlite_url: str, first: int, then
 
 
 @pytest.mark.parametrize("wrong", [-2 * HOUR, -26 * YEARS, 2 * DAY])
-async def test_a_day_that_is_used_up_stays_so(sqlite_url: str, wrong: int) -> None:
+async def test_a_used_up_daily_budget_survives_a_clock_change(sqlite_url: str, wrong: int) -> None:
     """Whatever the clock says at boot, Exec is not asked once more than its day allows."""
     async with machine(sqlite_url, interval="1s") as one:
         await one.job(DAY)
@@ -71,7 +71,7 @@ async def test_a_day_that_is_used_up_stays_so(sqlite_url: str, wrong: int) -> No
         assert len(one.world.exec.records.asked) == asked
 
 
-async def test_an_old_job_is_not_given_up_by_a_clock_that_is_ahead(sqlite_url: str) -> None:
+async def test_a_clock_that_is_ahead_expires_no_job(sqlite_url: str) -> None:
     """Nor one that Exec does not know for now: ages begin with the run, until the clock is sure."""
     async with machine(sqlite_url) as one:
         await one.job(30 * SECOND)
@@ -84,6 +84,6 @@ async def test_an_old_job_is_not_given_up_by_a_clock_that_is_ahead(sqlite_url: s
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_whatever_becomes_of_the_clock(sqlite_url: str, seed: int) -> None:
+async def test_any_sequence_of_clock_changes_loses_nothing(sqlite_url: str, seed: int) -> None:
     """Boots and jumps at random; the torture `wrong-clock` does many."""
     await lived(sqlite_url, seed, 8)

@@ -48,17 +48,17 @@ def sample_event() -> Event:
     )
 
 
-def test_the_trigger_s_fields_are_the_format_s_keys() -> None:
+def test_the_triggers_fields_are_the_formats_keys() -> None:
     """In the same order: what a Zap maps is what comes."""
     assert [field["key"] for field in TRIGGER["outputFields"]] == list(flat.flat_fields(make_event(), None))
 
 
-def test_the_trigger_s_sample_is_what_the_relay_sends() -> None:
+def test_the_triggers_sample_matches_the_relay() -> None:
     """Rendered by the format itself, so it can't drift."""
     assert json.loads(formats.render("zapier", sample_event(), None)) == TRIGGER["sample"]
 
 
-def test_the_trigger_s_fields_have_the_types_of_what_comes() -> None:
+def test_the_triggers_fields_have_the_right_types() -> None:
     """A number is called a number, a time a time, all else text."""
     for field in TRIGGER["outputFields"]:
         value = TRIGGER["sample"][field["key"]]
@@ -67,12 +67,12 @@ def test_the_trigger_s_fields_have_the_types_of_what_comes() -> None:
         assert field["type"] == expected, field
 
 
-def test_the_choices_are_the_endings() -> None:
+def test_the_triggers_choices_are_the_endings() -> None:
     """No event is missing from the trigger's list, and none is made up."""
     assert list(TRIGGER["events"]) == [event.value for event in FINAL_EVENTS]
 
 
-def test_the_action_s_fields_are_in_the_answer() -> None:
+def test_the_actions_fields_are_in_the_answer() -> None:
     """What the action shows is what POST /v1/registrations answers."""
     keys = [field["key"] for field in ACTION["outputFields"]]
     assert list(ACTION["sample"]) == keys
@@ -91,13 +91,13 @@ def test_the_lock_file_holds_no_address(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", PACKAGES, ids=lambda folder: folder.name)
-def test_packages_are_asked_for_by_version(folder: Path) -> None:
+def test_packages_are_pinned(folder: Path) -> None:
     """Exactly one version of each, the one that the tests ran with."""
     package = json.loads((folder / "package.json").read_text())
     assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in package["dependencies"].values())
 
 
-def test_the_build_takes_what_zapier_s_own_search_overlooks() -> None:
+def test_the_build_includes_conditional_modules() -> None:
     """Files that only Node's `module-sync` condition leads to: without them what is pushed does not start."""
     patterns = json.loads((FOLDER / ".zapierapprc").read_text())["includeInBuild"]
     assert any(re.search(pattern, "node_modules/async-function/require.mjs") for pattern in patterns)
@@ -138,7 +138,7 @@ def settings(exec_url: str, folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(300)
-async def test_the_integration_s_own_tests_pass(surroundings: dict[str, str]) -> None:
+async def test_the_integrations_own_tests_pass(surroundings: dict[str, str]) -> None:
     """Connecting, subscribing, a job's whole way into a Zap, samples and unsubscribing, called as Zapier does."""
     folder = await asyncio.to_thread(installed, FOLDER)
     environ = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}

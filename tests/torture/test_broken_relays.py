@@ -98,7 +98,7 @@ async def other_body(
     ],
     ids=["drops", "gives_up", "twice", "other_id", "other_body"],
 )
-async def test_what_it_sends_wrong_is_counted(monkeypatch: pytest.MonkeyPatch, post: Post, name: str) -> None:
+async def test_wrong_deliveries_are_counted(monkeypatch: pytest.MonkeyPatch, post: Post, name: str) -> None:
     """Seen at the receiver alone: the relay itself believes that all went well."""
     monkeypatch.setattr(WebhookHttpClient, "post", post)
     verdict = await lived()
@@ -119,7 +119,7 @@ async def test_an_overdraft_is_counted() -> None:
     assert not verdict.holds
 
 
-async def test_a_registration_that_is_gone_is_counted() -> None:
+async def test_a_lost_registration_is_counted() -> None:
     """It was answered 201, and is not shown any more."""
 
     async def meddle(world: Days) -> None:
@@ -131,7 +131,7 @@ async def test_a_registration_that_is_gone_is_counted() -> None:
     assert not verdict.holds
 
 
-async def test_an_ending_that_is_not_so_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_false_ending_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exec knows better."""
     from relay.polling import poller
 
@@ -146,7 +146,7 @@ async def test_an_ending_that_is_not_so_is_counted(monkeypatch: pytest.MonkeyPat
     assert not verdict.holds
 
 
-async def test_an_honest_one_is_not() -> None:
+async def test_a_correct_relay_passes() -> None:
     """The same hours without a break."""
     verdict = await lived()
     assert verdict.holds, verdict.text("an honest relay")

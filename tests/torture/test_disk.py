@@ -17,26 +17,26 @@ def left(*done: Done, luck: float = 0.0, before: dict[str, bytes] | None = None)
     return survivors(before or {}, done, luck, random.Random(7))
 
 
-def test_what_was_synced_is_there() -> None:
+def test_synced_writes_survive() -> None:
     """And what was written after it is not, where the disk has no luck."""
     assert left(written(0, b"one"), *SYNC, written(3, b"two")) == {"f": b"one"}
     assert left(written(0, b"one"), *SYNC, written(3, b"two"), luck=1.0) == {"f": b"onetwo"}
 
 
-def test_what_was_written_while_it_synced_may_be_gone() -> None:
+def test_writes_during_a_sync_may_be_lost() -> None:
     """A sync is for what was written before it began, and for its own file."""
     during = (written(0, b"a"), Done(Kind.SYNCING, "f"), written(1, b"b"), Done(Kind.SYNCED, "f"))
     assert left(*during) == {"f": b"a"}
     assert left(written(0, b"a"), written(0, b"b", "g"), *SYNC) == {"f": b"a"}
 
 
-def test_a_sync_that_did_not_end_is_none() -> None:
+def test_an_unfinished_sync_guarantees_nothing() -> None:
     """The power went while it was under way."""
     assert left(written(0, b"a"), Done(Kind.SYNCING, "f")) == {}
 
 
 @pytest.mark.parametrize("offset", [0, 100, SECTOR, SECTOR + 1])
-def test_sectors_are_whole_or_not_there(offset: int) -> None:
+def test_sectors_are_written_whole_or_not_at_all(offset: int) -> None:
     """Half of the luck: some sectors of a write are as before, some as written, none between."""
     before = {"f": b"-" * 8 * SECTOR}
     after = left(written(offset, b"x" * 6 * SECTOR), luck=0.5, before=before)["f"]
@@ -47,7 +47,7 @@ def test_sectors_are_whole_or_not_there(offset: int) -> None:
     assert all(len(set(part)) == 1 for part in middle)
 
 
-def test_files_are_made_cut_and_deleted() -> None:
+def test_creating_truncating_and_deleting_files_is_replayed() -> None:
     """Each by itself survives or does not; a deletion whose folder was synced does."""
     assert left(Done(Kind.MADE, "f")) == {}
     assert left(Done(Kind.MADE, "f"), *SYNC) == {"f": b""}
@@ -57,7 +57,7 @@ def test_files_are_made_cut_and_deleted() -> None:
     assert left(Done(Kind.GONE, "f", 1), before={"f": b"x"}) == {}
 
 
-def test_notes_come_back_as_they_were_made() -> None:
+def test_recorded_operations_are_read_back_unchanged() -> None:
     """All but one that was broken off by the kill."""
     done = [written(7, b"data"), Done(Kind.CUT, "größe", 2**40), *SYNC]
     packed = b"".join(one.packed() for one in done)

@@ -57,13 +57,13 @@ def withdraw_then_lock(write: Write, world: World) -> None:
     write(work)
 
 
-async def test_a_count_that_is_made_before_the_lock_is_found(postgres_url: str) -> None:
+async def test_a_count_before_the_lock_is_detected(postgres_url: str) -> None:
     """A job comes to rest of which another relay has a new registration: the tool meets the order that does it."""
     wrong = await interleaved(postgres_url, ("old way", "register elsewhere"), **{"old way": withdraw_unlocked})
     assert any("an active registration whose job is not polled" in one for one in wrong)
 
 
-async def test_locks_taken_in_another_order_are_found(postgres_url: str) -> None:
+async def test_another_lock_order_is_detected(postgres_url: str) -> None:
     """Two that wait for each other are told apart from two of which one waits."""
     wrong = await interleaved(postgres_url, ("wrong order", "the job ends"), **{"wrong order": withdraw_then_lock})
     assert "wrong order and the job ends" in wrong

@@ -9,7 +9,7 @@ from tests.torture.power import cut_rounds
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-async def test_a_disk_that_lies_is_found_out(tmp_path: Path) -> None:
+async def test_a_disk_that_lies_about_sync_is_detected(tmp_path: Path) -> None:
     """Registrations answered 201 are missing, and the verdict says so."""
     verdict = await cut_rounds(tmp_path, 2, lies=True)
     assert verdict.missing

@@ -21,7 +21,7 @@ def case(torture: Torture) -> ParameterSet:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("torture", [case(torture) for torture in TORTURES])
-async def test_whatever_is_hurt_nothing_is_lost(
+async def test_a_torture_loses_nothing(
     torture: Torture, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """Counted by the receiver's and Exec's own records: nothing lost, changed, doubled, missing or overdrawn."""

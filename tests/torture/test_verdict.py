@@ -70,14 +70,14 @@ def counted(verdict: Verdict) -> dict[str, int]:
     return {name: len(getattr(verdict, name)) for name in COUNTS if getattr(verdict, name)}
 
 
-def test_nothing_wrong_is_counted_where_nothing_is() -> None:
+def test_a_clean_run_counts_zero() -> None:
     """An honest relay: three events, nothing else."""
     verdict = judge(FINE)
     assert (counted(verdict), verdict.holds, verdict.expected) == ({}, True, 3)
     assert (verdict.busiest_minute, verdict.busiest_day) == (2, 3)
 
 
-def test_where_nothing_happened_nothing_is_shown() -> None:
+def test_a_run_without_events_does_not_pass() -> None:
     """A load that registered nothing proves nothing."""
     assert not judge(replace(FINE, accepted=(), received=())).holds
 
@@ -117,7 +117,7 @@ HURT = (Disturbance(NOON + 100, NOON + 400),)
     ],
     ids=lambda found: "+".join(found) or "nothing" if isinstance(found, dict) else "",
 )
-def test_what_must_not_happen_is_counted(evidence: Evidence, found: dict[str, int]) -> None:
+def test_each_violation_is_counted(evidence: Evidence, found: dict[str, int]) -> None:
     """Each break by itself, and nothing beside it."""
     verdict = judge(evidence)
     assert counted(verdict) == found
@@ -129,7 +129,7 @@ def test_what_must_not_happen_is_counted(evidence: Evidence, found: dict[str, in
     ("begins", "excused"),
     [(0, True), (IN_FLIGHT, True), (IN_FLIGHT + 1, False), (-500, True), (-501, False)],
 )
-def test_only_what_was_in_flight_may_come_again(begins: int, excused: bool) -> None:
+def test_only_attempts_in_flight_may_repeat(begins: int, excused: bool) -> None:
     """An attempt that came too long before relays were hurt, or after, was not in flight."""
     hurt = Disturbance(NOON + begins, NOON + begins + 500)
     verdict = judge(replace(and_also(AGAIN), disturbances=(hurt,)))

@@ -14,7 +14,7 @@ SUPPLIES = (
     Guard(
         "image-hashes",
         "The image contains the relay and wheels that are pinned by hash; nothing else",
-        f"{_PINS}::test_nothing_else_is_installed",
+        f"{_PINS}::test_the_image_installs_nothing_else",
         swap(" --require-hashes", ""),
     ),
 )
