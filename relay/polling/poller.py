@@ -30,11 +30,11 @@ from relay.model import (
     event_id,
     to_rfc3339,
 )
-from relay.model.poll_result import JobFound, Poll, PollFailed, RateLimited, Unauthorized, outcome_label
+from relay.model.poll_result import JobFound, Poll, outcome_label
 from relay.polling import request_budget, transitions
 from relay.polling.exec_client import ExecClient
 from relay.polling.exec_condition import ExecHealth, is_unknown_status, rate_limit_condition
-from relay.polling.request_budget import RateLimit, after_429, allowed_now, spend
+from relay.polling.request_budget import RateLimit, allowed_now, spend
 from relay.polling.schedule import next_poll
 from relay.polling.schedule.arrival_forecast import record_arrivals
 from relay.polling.schedule.next_poll import NextPoll, poll_state_of
@@ -299,12 +299,12 @@ class Poller:
         reservation.reset()
         state = workspaces.lock(tx, claimed.workspace)
         watch = watches.get_for_update(tx, claimed.workspace, claimed.job_id)
-        state = self._workspace_after(state, poll, now)
+        jitter = self._rng.random()
+        state = transitions.apply_poll_to_workspace(state, poll.result, now, self.rate_limits[state.name], jitter)
         step, leased = None, list[outbox.Leased]()
         if watch is not None:
             watches.add_poll(tx, watch, poll)
         if watch is not None and watch.state is WatchState.ACTIVE:
-            jitter = self._rng.random()
             max_age, since = self._config.polling.max_age, self._seen_since()
             step = transitions.apply_poll(watch, poll, now, max_age, jitter, lambda seen: self.plan(seen, now), since)
             watches.save(tx, step.watch)
@@ -346,38 +346,6 @@ class Poller:
         if step.watch.state is not WatchState.ACTIVE:
             registrations.mark_ended(tx, step.watch.workspace, step.watch.job_id)
         return leased
-
-    def _workspace_after(self, state: WorkspaceState, poll: Poll, now: Instant) -> WorkspaceState:
-        """Whether the workspace as a whole has to wait after this poll."""
-        if state.paused_until is not None and state.paused_until > now and not isinstance(poll.result, RateLimited):
-            return state  # polls that were under way when the pause began say nothing new
-        match poll.result:
-            case PollFailed("internal"):
-                return state  # it says nothing of Exec
-            case Unauthorized(status, text):
-                until, why = (
-                    now + transitions.UNAUTHORIZED_RETRY,
-                    f"Exec refuses the API key ({status}: {text}); check exec.api_key",
-                )
-                return replace(state, paused_until=until, pause_kind="unauthorized", pause_reason=why)
-            case RateLimited(retry_after):
-                allowance = self.rate_limits[state.name]
-                ledger = after_429(state.ledger, allowance, retry_after, now)
-                why = "Exec answered 429: the workspace's requests are used up, by this relay or by other tools"
-                until = ledger.paused_until
-                return replace(state, ledger=ledger, paused_until=until, pause_kind="rate_limited", pause_reason=why)
-        if transitions.trips_breaker(poll.result):
-            faults = state.consecutive_failures + 1
-            pause = transitions.breaker_pause(faults, self._rng.random())
-            if pause is None:
-                return replace(state, consecutive_failures=faults)
-            why = f"Exec does not work: {faults} polls in a row failed; trying one poll at a time"
-            return replace(
-                state, consecutive_failures=faults, paused_until=now + pause, pause_kind="failing", pause_reason=why
-            )
-        if isinstance(poll.result, JobFound) or state.pause_kind is not None or state.consecutive_failures:
-            return replace(state, consecutive_failures=0, paused_until=None, pause_kind=None, pause_reason=None)
-        return state
 
 
 def rate_limit_of(space: Workspace) -> RateLimit:

@@ -18,7 +18,9 @@ from relay.model.poll_result import (
     RateLimited,
     Unauthorized,
 )
+from relay.polling.request_budget import RateLimit, after_429
 from relay.polling.schedule.next_poll import NextPoll
+from relay.store.tables.workspaces import WorkspaceState
 
 # --- what to do about it ---------------------------------------------------------------------------------------
 
@@ -143,6 +145,50 @@ def _apply_poll(
                 if kind in UNREACHABLE
                 else _wait_or_expire(polled, again, now, deadline)
             )
+
+
+def apply_poll_to_workspace(
+    state: WorkspaceState, poll_result: PollResult, now: Instant, rate_limit: RateLimit, jitter: float
+) -> WorkspaceState:
+    """The workspace after a poll of any of its jobs: its pause, its ledger after a 429, its circuit breaker.
+
+    `jitter` is in [0, 1). While a pause lasts, only a 429 changes it: the other polls were under way when it began.
+    """
+    is_paused = state.paused_until is not None and state.paused_until > now
+    if is_paused and not isinstance(poll_result, RateLimited):
+        return state
+    match poll_result:
+        case PollFailed("internal"):
+            return state  # a failure of the relay itself does not show whether Exec works
+        case Unauthorized(status, text):
+            reason = f"Exec refuses the API key ({status}: {text}); check exec.api_key"
+            return replace(state, paused_until=now + UNAUTHORIZED_RETRY, pause_kind="unauthorized", pause_reason=reason)
+        case RateLimited(retry_after):
+            ledger = after_429(state.ledger, rate_limit, retry_after, now)
+            reason = "Exec answered 429: the workspace's requests are used up, by this relay or by other tools"
+            return replace(
+                state,
+                ledger=ledger,
+                paused_until=ledger.paused_until,
+                pause_kind="rate_limited",
+                pause_reason=reason,
+            )
+    if trips_breaker(poll_result):
+        failures = state.consecutive_failures + 1
+        pause = breaker_pause(failures, jitter)
+        if pause is None:
+            return replace(state, consecutive_failures=failures)
+        reason = f"Exec does not work: {failures} polls in a row failed; trying one poll at a time"
+        return replace(
+            state,
+            consecutive_failures=failures,
+            paused_until=now + pause,
+            pause_kind="failing",
+            pause_reason=reason,
+        )
+    if isinstance(poll_result, JobFound) or state.pause_kind is not None or state.consecutive_failures:
+        return replace(state, consecutive_failures=0, paused_until=None, pause_kind=None, pause_reason=None)
+    return state
 
 
 def poll_at_for_hint(watch: Watch, now: Instant) -> Instant:
