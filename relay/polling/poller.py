@@ -35,9 +35,8 @@ from relay.polling import request_budget, transitions
 from relay.polling.exec_client import ExecClient
 from relay.polling.exec_condition import ExecHealth, is_unknown_status, rate_limit_condition
 from relay.polling.request_budget import RateLimit, allowed_now, spend
-from relay.polling.schedule import next_poll
 from relay.polling.schedule.arrival_forecast import record_arrivals
-from relay.polling.schedule.next_poll import NextPoll, poll_state_of
+from relay.polling.schedule.next_poll import IntervalPolicy, NextPoll, poll_state_of
 from relay.polling.schedule.policy import (
     POLICY_TTL,
     PollPolicy,
@@ -46,7 +45,7 @@ from relay.polling.schedule.policy import (
     learned_by,
 )
 from relay.polling.schedule.poll_selection import Due, Moment, select
-from relay.polling.transitions import Transition
+from relay.polling.transitions import Policy, Transition
 from relay.store.engine.database import Store, Tx
 from relay.store.tables import events, outbox, registrations, watches, workspaces
 from relay.store.tables.workspaces import WorkspaceState
@@ -306,7 +305,8 @@ class Poller:
             watches.add_poll(tx, watch, poll)
         if watch is not None and watch.state is WatchState.ACTIVE:
             max_age, since = self._config.polling.max_age, self._seen_since()
-            step = transitions.apply_poll(watch, poll, now, max_age, jitter, lambda seen: self.plan(seen, now), since)
+            policy = self._policy_now(watch.workspace)
+            step = transitions.apply_poll(watch, poll, now, max_age, jitter, policy, since)
             watches.save(tx, step.watch)
             leased = self._emit_events(tx, step, now, reservation)
             if watch.polls == 0 and not watch.exec_callback:
@@ -316,11 +316,14 @@ class Poller:
         return step, leased
 
     def plan(self, watch: Watch, now: Instant) -> NextPoll:
-        """The next poll of a watch, as the workspace's pace has it for now."""
-        policy = self._policies.get(watch.workspace)
+        """The next poll of a watch, by the workspace's current policy."""
+        return self._policy_now(watch.workspace).plan(poll_state_of(watch), now)
+
+    def _policy_now(self, workspace: str) -> Policy:
+        policy = self._policies.get(workspace)
         if self._config.polling.strategy == "interval" or policy is None:
-            return next_poll.interval_poll(poll_state_of(watch), self._config.polling.interval, now)
-        return policy.plan(poll_state_of(watch), now)
+            return IntervalPolicy(self._config.polling.interval)
+        return policy
 
     def reset_policies(self) -> None:
         """The polls of every workspace are priced anew at the next tick with one due."""
