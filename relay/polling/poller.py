@@ -30,14 +30,13 @@ from relay.model import (
     event_id,
     to_rfc3339,
 )
-from relay.model.poll_result import JobFound, Poll, PollFailed, RateLimited, Unauthorized, outcome_label
+from relay.model.poll_result import JobFound, Poll, outcome_label
 from relay.polling import request_budget, transitions
 from relay.polling.exec_client import ExecClient
 from relay.polling.exec_condition import ExecHealth, is_unknown_status, rate_limit_condition
-from relay.polling.request_budget import RateLimit, after_429, allowed_now, spend
-from relay.polling.schedule import next_poll
+from relay.polling.request_budget import RateLimit, allowed_now, spend
 from relay.polling.schedule.arrival_forecast import record_arrivals
-from relay.polling.schedule.next_poll import NextPoll, poll_state_of
+from relay.polling.schedule.next_poll import IntervalPolicy, NextPoll, poll_state_of
 from relay.polling.schedule.policy import (
     POLICY_TTL,
     PollPolicy,
@@ -46,7 +45,7 @@ from relay.polling.schedule.policy import (
     learned_by,
 )
 from relay.polling.schedule.poll_selection import Due, Moment, select
-from relay.polling.transitions import Transition
+from relay.polling.transitions import Policy, Transition
 from relay.store.engine.database import Store, Tx
 from relay.store.tables import events, outbox, registrations, watches, workspaces
 from relay.store.tables.workspaces import WorkspaceState
@@ -299,14 +298,15 @@ class Poller:
         reservation.reset()
         state = workspaces.lock(tx, claimed.workspace)
         watch = watches.get_for_update(tx, claimed.workspace, claimed.job_id)
-        state = self._workspace_after(state, poll, now)
+        jitter = self._rng.random()
+        state = transitions.apply_poll_to_workspace(state, poll.result, now, self.rate_limits[state.name], jitter)
         step, leased = None, list[outbox.Leased]()
         if watch is not None:
             watches.add_poll(tx, watch, poll)
         if watch is not None and watch.state is WatchState.ACTIVE:
-            jitter = self._rng.random()
             max_age, since = self._config.polling.max_age, self._seen_since()
-            step = transitions.apply_poll(watch, poll, now, max_age, jitter, lambda seen: self.plan(seen, now), since)
+            policy = self._policy_now(watch.workspace)
+            step = transitions.apply_poll(watch, poll, now, max_age, jitter, policy, since)
             watches.save(tx, step.watch)
             leased = self._emit_events(tx, step, now, reservation)
             if watch.polls == 0 and not watch.exec_callback:
@@ -316,11 +316,14 @@ class Poller:
         return step, leased
 
     def plan(self, watch: Watch, now: Instant) -> NextPoll:
-        """The next poll of a watch, as the workspace's pace has it for now."""
-        policy = self._policies.get(watch.workspace)
+        """The next poll of a watch, by the workspace's current policy."""
+        return self._policy_now(watch.workspace).plan(poll_state_of(watch), now)
+
+    def _policy_now(self, workspace: str) -> Policy:
+        policy = self._policies.get(workspace)
         if self._config.polling.strategy == "interval" or policy is None:
-            return next_poll.interval_poll(poll_state_of(watch), self._config.polling.interval, now)
-        return policy.plan(poll_state_of(watch), now)
+            return IntervalPolicy(self._config.polling.interval)
+        return policy
 
     def reset_policies(self) -> None:
         """The polls of every workspace are priced anew at the next tick with one due."""
@@ -346,38 +349,6 @@ class Poller:
         if step.watch.state is not WatchState.ACTIVE:
             registrations.mark_ended(tx, step.watch.workspace, step.watch.job_id)
         return leased
-
-    def _workspace_after(self, state: WorkspaceState, poll: Poll, now: Instant) -> WorkspaceState:
-        """Whether the workspace as a whole has to wait after this poll."""
-        if state.paused_until is not None and state.paused_until > now and not isinstance(poll.result, RateLimited):
-            return state  # polls that were under way when the pause began say nothing new
-        match poll.result:
-            case PollFailed("internal"):
-                return state  # it says nothing of Exec
-            case Unauthorized(status, text):
-                until, why = (
-                    now + transitions.UNAUTHORIZED_RETRY,
-                    f"Exec refuses the API key ({status}: {text}); check exec.api_key",
-                )
-                return replace(state, paused_until=until, pause_kind="unauthorized", pause_reason=why)
-            case RateLimited(retry_after):
-                allowance = self.rate_limits[state.name]
-                ledger = after_429(state.ledger, allowance, retry_after, now)
-                why = "Exec answered 429: the workspace's requests are used up, by this relay or by other tools"
-                until = ledger.paused_until
-                return replace(state, ledger=ledger, paused_until=until, pause_kind="rate_limited", pause_reason=why)
-        if transitions.trips_breaker(poll.result):
-            faults = state.consecutive_failures + 1
-            pause = transitions.breaker_pause(faults, self._rng.random())
-            if pause is None:
-                return replace(state, consecutive_failures=faults)
-            why = f"Exec does not work: {faults} polls in a row failed; trying one poll at a time"
-            return replace(
-                state, consecutive_failures=faults, paused_until=now + pause, pause_kind="failing", pause_reason=why
-            )
-        if isinstance(poll.result, JobFound) or state.pause_kind is not None or state.consecutive_failures:
-            return replace(state, consecutive_failures=0, paused_until=None, pause_kind=None, pause_reason=None)
-        return state
 
 
 def rate_limit_of(space: Workspace) -> RateLimit:

@@ -4,8 +4,8 @@ The adapter (`polling/exec_client.py`) turns whatever happens on the wire into o
 decides.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from relay.backoff import capped_exponential
 from relay.model import HOUR, MINUTE, SECOND, EventType, Instant, ScenarioJob, Watch, WatchState
@@ -18,7 +18,9 @@ from relay.model.poll_result import (
     RateLimited,
     Unauthorized,
 )
-from relay.polling.schedule.next_poll import NextPoll
+from relay.polling.request_budget import RateLimit, after_429
+from relay.polling.schedule.next_poll import NextPoll, PollState, poll_state_of
+from relay.store.tables.workspaces import WorkspaceState
 
 # --- what to do about it ---------------------------------------------------------------------------------------
 
@@ -46,6 +48,13 @@ BREAKER_OPENS_AT = 5
 """Failed polls in a row, over all jobs of a workspace, before only probes are sent."""
 
 
+class Policy(Protocol):
+    """Plans polls: `PollPolicy` or `IntervalPolicy`, a value that a transition does not change."""
+
+    def plan(self, poll_state: PollState, now: Instant) -> NextPoll:
+        """The next poll of a watch."""
+
+
 @dataclass(frozen=True, slots=True)
 class Transition:
     """What a poll means for its watch: the watch as it is now, and the facts it established."""
@@ -60,12 +69,12 @@ def apply_poll(
     now: Instant,
     max_age: int,
     jitter: float,
-    plan: Callable[[Watch], NextPoll],
+    policy: Policy,
     since: Instant = 0,
 ) -> Transition:
     """Design's table 'Polling Exec', for the watch.
 
-    `plan` gives the next poll of a watch that Exec still works on. `jitter` is in [0, 1). A watch is given up as
+    `policy` plans the next poll of a watch that Exec still works on. `jitter` is in [0, 1). A watch is given up as
     expired only by a poll that Exec answered: while Exec can't be reached, nobody knows that a job has not ended.
 
     Ages count from `since` at the earliest: what was stamped before may be of a clock that was wrong.
@@ -73,12 +82,12 @@ def apply_poll(
     A job that only a hint named is nobody's until Exec says that it is there: one 404 ends it, and nobody is told.
     """
     if watch.unconfirmed_since is None:
-        return _after_hints(watch, _apply_poll(watch, poll, now, max_age, jitter, plan, since), now)
+        return _after_hints(watch, _apply_poll(watch, poll, now, max_age, jitter, policy, since), now)
     if isinstance(poll.result, JobNotFound):
         return Transition(_ended(replace(watch, polls=watch.polls + 1, last_poll_at=poll.started_at), _UNKNOWN, now))
     if isinstance(poll.result, JobFound):
         watch = replace(watch, unconfirmed_since=None)
-    stepped = _after_hints(watch, _apply_poll(watch, poll, now, max_age, jitter, plan, since), now)
+    stepped = _after_hints(watch, _apply_poll(watch, poll, now, max_age, jitter, policy, since), now)
     return stepped if watch.unconfirmed_since is None else replace(stepped, events=())
 
 
@@ -103,7 +112,7 @@ def _apply_poll(
     now: Instant,
     max_age: int,
     jitter: float,
-    plan: Callable[[Watch], NextPoll],
+    policy: Policy,
     since: Instant,
 ) -> Transition:
     deadline = max(watch.created_at, since) + max_age
@@ -117,7 +126,7 @@ def _apply_poll(
         case JobFound(job):
             started = () if _was_started(watch.job) or not _was_started(job) else (EventType.STARTED,)
             polled = replace(polled, job=job, failures=0, not_found_count=0, not_found_since=None, last_error=None)
-            return _wait_or_expire(polled, plan(polled), now, deadline, started)
+            return _wait_or_expire(polled, policy.plan(poll_state_of(polled), now), now, deadline, started)
         case JobNotFound():
             return _missing(polled, now, since)
         case Unauthorized(status, text):
@@ -143,6 +152,50 @@ def _apply_poll(
                 if kind in UNREACHABLE
                 else _wait_or_expire(polled, again, now, deadline)
             )
+
+
+def apply_poll_to_workspace(
+    state: WorkspaceState, poll_result: PollResult, now: Instant, rate_limit: RateLimit, jitter: float
+) -> WorkspaceState:
+    """The workspace after a poll of any of its jobs: its pause, its ledger after a 429, its circuit breaker.
+
+    `jitter` is in [0, 1). While a pause lasts, only a 429 changes it: the other polls were under way when it began.
+    """
+    is_paused = state.paused_until is not None and state.paused_until > now
+    if is_paused and not isinstance(poll_result, RateLimited):
+        return state
+    match poll_result:
+        case PollFailed("internal"):
+            return state  # a failure of the relay itself does not show whether Exec works
+        case Unauthorized(status, text):
+            reason = f"Exec refuses the API key ({status}: {text}); check exec.api_key"
+            return replace(state, paused_until=now + UNAUTHORIZED_RETRY, pause_kind="unauthorized", pause_reason=reason)
+        case RateLimited(retry_after):
+            ledger = after_429(state.ledger, rate_limit, retry_after, now)
+            reason = "Exec answered 429: the workspace's requests are used up, by this relay or by other tools"
+            return replace(
+                state,
+                ledger=ledger,
+                paused_until=ledger.paused_until,
+                pause_kind="rate_limited",
+                pause_reason=reason,
+            )
+    if trips_breaker(poll_result):
+        failures = state.consecutive_failures + 1
+        pause = breaker_pause(failures, jitter)
+        if pause is None:
+            return replace(state, consecutive_failures=failures)
+        reason = f"Exec does not work: {failures} polls in a row failed; trying one poll at a time"
+        return replace(
+            state,
+            consecutive_failures=failures,
+            paused_until=now + pause,
+            pause_kind="failing",
+            pause_reason=reason,
+        )
+    if isinstance(poll_result, JobFound) or state.pause_kind is not None or state.consecutive_failures:
+        return replace(state, consecutive_failures=0, paused_until=None, pause_kind=None, pause_reason=None)
+    return state
 
 
 def poll_at_for_hint(watch: Watch, now: Instant) -> Instant:

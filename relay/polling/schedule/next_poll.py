@@ -96,6 +96,18 @@ def interval_poll(poll_state: PollState, interval: int, now: Instant) -> NextPol
     return NextPoll(max(poll_state.last_poll_at + interval, now), f"every {_seconds(interval)}")
 
 
+@dataclass(frozen=True, slots=True)
+class IntervalPolicy:
+    """`polling.strategy: interval`, and every workspace before its first `PollPolicy`."""
+
+    interval: int
+    """Milliseconds."""
+
+    def plan(self, poll_state: PollState, now: Instant) -> NextPoll:
+        """The next poll of a watch."""
+        return interval_poll(poll_state, self.interval, now)
+
+
 def adaptive_poll(poll_state: PollState, table: OptimalSchedule, now: Instant) -> NextPoll:
     """`polling.strategy: adaptive`: the first poll at once if the budget carries it, then by the timetable.
 

@@ -1,7 +1,7 @@
 """The design's table 'Polling Exec', row by row, as pure decisions."""
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from relay.model.poll_result import (
     outcome_label,
 )
 from relay.polling import transitions
-from relay.polling.schedule.next_poll import NextPoll
+from relay.polling.schedule.next_poll import NextPoll, PollState
 from relay.polling.transitions import (
     BREAKER_OPENS_AT,
     SEEN_NOT_FOUND_MIN_AGE,
@@ -38,6 +38,16 @@ REGISTERED = 1_709_294_400_000
 WATCH = Watch(workspace="default", job_id="j1", state=WatchState.ACTIVE, created_at=REGISTERED, next_poll_at=REGISTERED)
 
 
+@dataclass(frozen=True)
+class Fixed:
+    """A policy with one answer: the next poll comes `wait` milliseconds later."""
+
+    wait: int
+
+    def plan(self, poll_state: PollState, now: Instant) -> NextPoll:
+        return NextPoll(now + self.wait, "planned")
+
+
 def job(status: str, **fields: object) -> ScenarioJob:
     return ScenarioJob.model_validate({"id": "j1", "status": status, **fields})
 
@@ -46,7 +56,7 @@ def after(
     watch: Watch, poll_result: PollResult, now: Instant = REGISTERED, max_age: int = DAY, jitter: float = 0.5
 ) -> Transition:
     poll = Poll(now, 12, poll_result)
-    return apply_poll(watch, poll, now, max_age, jitter, lambda _: NextPoll(now + 15 * SECOND, "planned"))
+    return apply_poll(watch, poll, now, max_age, jitter, Fixed(15 * SECOND))
 
 
 @pytest.mark.parametrize(
@@ -252,7 +262,7 @@ def test_a_hint_that_comes_during_a_poll_asks_for_another() -> None:
     only where it is not borne out then."""
     hinted = replace(WATCH, callback_received_at=REGISTERED + 1)
     seen = Poll(REGISTERED, 12, JobFound(job("processing")))
-    first = apply_poll(hinted, seen, REGISTERED + 5, DAY, 0.5, lambda _: NextPoll(REGISTERED + HOUR, "planned")).watch
+    first = apply_poll(hinted, seen, REGISTERED + 5, DAY, 0.5, Fixed(HOUR)).watch
     assert (first.next_poll_at, first.unconfirmed_hints, first.has_pending_hint) == (REGISTERED + 5, 0, True)
     second = after(first, JobFound(job("processing")), REGISTERED + 5).watch
     assert (second.next_poll_at, second.unconfirmed_hints, second.has_pending_hint) == (
