@@ -1,8 +1,8 @@
-"""Watching: picks the polls that are due, makes them, and settles what they saw.
+"""The poller: selects due watches, polls Exec for them and records the results.
 
-A tick picks due watches from an index, spends the workspace's budget for them and leases them, all in one
-transaction, before the first request leaves: a crash can waste a poll, never overdraw the budget. What a poll saw is
-settled in one transaction too: the watch, the event, the deliveries.
+A tick reads due watches from an index, spends the workspace's budget for them and leases them, all in one transaction,
+before the first request leaves: a crash can waste a poll, but cannot overdraw the budget. One more transaction records
+the result of a poll: the watch, the events and their deliveries.
 """
 
 import asyncio
@@ -53,16 +53,16 @@ from relay.telemetry import Telemetry
 from relay.telemetry.state_changes import WORKING, Condition, State, Subject
 
 GRACE = 5 * SECOND
-"""How long polls under way may take when the relay stops."""
+"""How long polls in flight may take when the relay stops."""
 
 _MAX_SAMPLED = 1_000
-"""Active watches from which the price of a poll is reckoned."""
+"""Maximum number of active watches from which the price of a poll is calculated."""
 
 _MAX_COUNTED = 20_000
-"""Active watches that are counted; with more of them the price is as high as it gets."""
+"""Maximum number of active watches that are counted. With more of them the price is at its maximum."""
 
 _MAX_RANKED = 500
-"""Due watches among which a tick chooses when the budget does not reach for all."""
+"""Maximum number of due watches among which a tick chooses if the budget is too small for all."""
 
 
 class Reservation(outbox.Leasing, Protocol):
@@ -150,23 +150,25 @@ class Poller:
             self._telemetry.unknown_status(watch, result.job.status)
 
     def _is_spent(self, workspace: str, now: Instant) -> bool:
-        """Whether a tick within the last second found the budget spent beyond `now`: a burst of registrations wakes the
-        relay far more often than polls are to be had."""
+        """Whether a tick within the last second found the budget spent until after `now`.
+
+        A burst of registrations wakes the relay far more often than the budget allows polls.
+        """
         return now < self._spent.get(workspace, now) <= now + SECOND
 
     def policy_for(self, workspace: str) -> PollPolicy | None:
-        """What decides the workspace's polls for now; None before the first, or where they have a fixed interval."""
+        """The workspace's current poll policy. None before the first poll, or with `polling.strategy: interval`."""
         return self._policies.get(workspace)
 
     async def idle(self) -> None:
-        """Returns when no poll is under way."""
+        """Returns when no poll is in flight."""
         while self._in_flight:
             await asyncio.gather(*self._in_flight)
 
     async def stop(self) -> None:
-        """Gives polls under way their grace, then gives them back: what they would have seen, the next poll will see.
+        """Waits up to `GRACE` for polls in flight, then cancels them and releases their leases: they are polled again.
 
-        Raises StoreError where the store fails; then their leases run out.
+        Raises StoreError if the store fails; the leases then expire.
         """
         if not self._in_flight:
             return
@@ -180,9 +182,9 @@ class Poller:
             await self._store.write(lambda tx: watches.release_leases(tx, unseen, now))
 
     def _lease_due(self, tx: Tx, workspace: str, free: int) -> tuple[list[Watch], Instant]:
-        """What was leased; and when there can be more: now, unless the budget is spent.
+        """Returns the leased watches, and when more polls are allowed: `now`, unless the budget is spent.
 
-        Locks the workspace, and reads the clock after that: what others spent while this one waited was spent before.
+        Locks the workspace, then reads the clock, so that all that other relays spent before is in the past.
         """
         state, now = workspaces.lock(tx, workspace), self._clock()
         if state.paused_until is not None and state.paused_until > now:
@@ -202,7 +204,7 @@ class Poller:
         return chosen, now
 
     def _selected(self, tx: Tx, state: WorkspaceState, due: Sequence[Watch], now: Instant) -> list[Watch]:
-        """The due watches to poll now, ranked; the others get another plan."""
+        """Returns the due watches to poll now, the most worthwhile first, and postpones the others."""
         workspace = state.name
         policy, allowance = self._policies.get(workspace), self.rate_limits[workspace]
         if policy is None:
@@ -229,7 +231,7 @@ class Poller:
         return [due[k] for k in selection.now]
 
     def _is_asked_for(self, watch: Watch, now: Instant) -> bool:
-        """Whether a poll may not be put off: after a hint or a 404, and at the end of a watch."""
+        """Whether a poll must not be postponed: after a hint or a 404, and at the end of a watch."""
         return watch.has_pending_hint or watch.not_found_count > 0 or self._deadline(watch) <= now
 
     def _deadline(self, watch: Watch) -> Instant:
@@ -237,7 +239,7 @@ class Poller:
 
     @staticmethod
     def _is_half_open(state: WorkspaceState) -> bool:
-        """Whether the workspace was in trouble at its last poll, so that one poll must show that it is over."""
+        """Whether failures paused the workspace: then one poll at a time tests whether Exec works."""
         return state.pause_kind in ("unauthorized", "failing")
 
     async def _poll_and_deliver(self, watch: Watch) -> None:
@@ -254,11 +256,20 @@ class Poller:
                 step, leased = await self._store.write(lambda tx: self._record_poll(tx, watch, poll, now, reservation))
                 await reservation.start(leased)
         except StoreError as error:
-            # The lease runs out and the poll is made again; nothing that was seen is lost at Exec.
-            self._telemetry.log.error("a poll of job %s could not be written down: %s", watch.job_id, error)
+            # Nothing is lost: Exec returns the same status to the next poll.
+            self._telemetry.log.error(
+                "a poll of job %s in workspace %s was not stored; the job is polled again when its lease expires: %s",
+                watch.job_id,
+                watch.workspace,
+                error,
+            )
             return
         except Exception:
-            self._telemetry.log.exception("a poll of job %s could not be written down", watch.job_id)
+            self._telemetry.log.exception(
+                "a poll of job %s in workspace %s was not stored; the job is polled again when its lease expires",
+                watch.job_id,
+                watch.workspace,
+            )
             return
         if step is not None and step.events:
             self._telemetry.events_emitted(step.watch, step.events, now)
@@ -277,7 +288,7 @@ class Poller:
             )
 
     async def _may_repeat(self, workspace: str) -> bool:
-        """Whether the budget has one more request for a poll under way; it is spent then, before the request leaves."""
+        """Spends one more request of the budget for a poll in flight. Returns False if the budget has none."""
         try:
             return await self._store.write(lambda tx: self._spend_one(tx, workspace))
         except StoreError:
@@ -294,7 +305,7 @@ class Poller:
     def _record_poll(
         self, tx: Tx, claimed: Watch, poll: Poll, now: Instant, reservation: Reservation
     ) -> tuple[Transition | None, list[outbox.Leased]]:
-        """Writes what a poll saw: nothing of it where the watch went away or ended meanwhile. And what is leased."""
+        """Records a poll; if the watch ended meanwhile, only in the workspace. Locks the workspace and the watch."""
         reservation.reset()
         state = workspaces.lock(tx, claimed.workspace)
         watch = watches.get_for_update(tx, claimed.workspace, claimed.job_id)
@@ -326,11 +337,11 @@ class Poller:
         return policy
 
     def reset_policies(self) -> None:
-        """The polls of every workspace are priced anew at the next tick with one due."""
+        """Discards all policies; the next tick with a due poll builds them again."""
         self._policies.clear()
 
     async def refresh_policy(self, workspace: str, now: Instant) -> None:
-        """Prices the workspace's polls anew, where the last pace is no longer fresh. Raises StoreError."""
+        """Builds the workspace's poll policy if the current one is older than `POLICY_TTL`. Raises StoreError."""
         known = self._policies.get(workspace)
         if self._config.polling.strategy == "interval" or (known and 0 <= now - known.made_at < POLICY_TTL):
             return
@@ -352,12 +363,12 @@ class Poller:
 
 
 def rate_limit_of(space: Workspace) -> RateLimit:
-    """What a workspace may spend, as configured."""
+    """The configured rate limit of a workspace."""
     return RateLimit(space.budget.per_minute, space.budget.per_day, space.budget.share)
 
 
 def workload_of(tx: Tx, workspace: str, allowance: RateLimit, now: Instant) -> Workload:
-    """What the workspace's polls are priced by."""
+    """Reads the workload from which the workspace's poll policy is built."""
     state = workspaces.get(tx, workspace)
     return Workload(
         durations=state.durations,

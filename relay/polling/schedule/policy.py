@@ -1,6 +1,6 @@
-"""How closely a workspace's jobs are polled for now: the learned law and the price of a poll, and what follows.
+"""A workspace's poll policy: the learned duration distribution, the price of a poll and the schedule for both.
 
-Made anew every half minute from what the store knows; between that, a poll's plan is a search in a table.
+It is built every half minute from the store. In between, planning a poll is a search in a table.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ from relay.polling.schedule.duration_distribution import DurationDistribution
 from relay.polling.schedule.next_poll import NextPoll, OptimalSchedule, PollState
 
 POLICY_TTL = 30 * SECOND
-"""How long a pace is good for, in milliseconds."""
+"""How long a policy is used, in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class PollPolicy:
-    """What decides the polls of a workspace until it is made anew."""
+    """Plans the polls of a workspace until the next policy is built."""
 
     law: DurationDistribution
     known: DurationHistory
@@ -75,7 +75,7 @@ def aligned(poll_state: PollState, known: DurationHistory, now: Instant) -> Poll
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What a workspace has to carry, and what it may spend on that."""
+    """The jobs of a workspace and the budget for polling them."""
 
     durations: DurationHistory
     poll_states: Sequence[PollState]
@@ -87,7 +87,7 @@ class Workload:
 
 
 def build_policy(load: Workload, now: Instant, before: PollPolicy | None = None) -> PollPolicy:
-    """The pace that the budget allows. `before` is the last pace, near which the search for the price begins."""
+    """Builds the policy that the budget allows. The search for the price begins at the price of `before`."""
     known, poll_states = load.durations, [aligned(poll_state, load.durations, now) for poll_state in load.poll_states]
     law = learning.fit_distribution(
         known, [seen for poll_state in poll_states if (seen := next_poll.censored_observation(poll_state)) is not None]
