@@ -70,7 +70,7 @@ async def test_a_recorded_trace_of_the_relay_reaches_the_receiver(start: Start) 
     assert one.headers["traceparent"] == f"00-{made['trace_id']}-{ids(attempt)[1]}-01"
 
 
-async def test_a_job_of_a_callback_has_a_trace_id(start: Start) -> None:
+async def test_a_span_without_a_parent_names_its_trace(start: Start) -> None:
     """What began before spans were recorded has no span to go on from: its spans say by which id the log knows it."""
     spans, memory = recorded()
     async with start(spans=spans) as world:
