@@ -160,7 +160,7 @@ def test_every_configuration_snippet_is_valid(page: Path) -> None:
 
 FILLED = {
     "SLACK_URL": "https://hooks.slack.com/services/T000/B000/XXXX",
-    **{f"EXEC_API_KEY{end}": "exec_live_" + "a1" * 20 for end in ("", "_SALES", "_SUCCESS")},
+    **{f"EXEC_API_KEY{end}": "exec_live_" + f"a{n}" * 20 for n, end in enumerate(("", "_SALES", "_SUCCESS"), 1)},
 }
 
 
