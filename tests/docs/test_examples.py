@@ -240,7 +240,7 @@ def test_n8n_expressions_match_the_payload() -> None:
 def test_the_template_page_shows_its_result() -> None:
     """The body that is shown is that of the configuration above it, for the sample; each name in the table is one."""
     text = (DOCS / "how-to/template.md").read_text()
-    [wanted], [shown] = blocks(text, "yaml"), blocks(text, "json")
+    wanted, shown = blocks(text, "yaml")[0], blocks(text, "json")[0]
     kept = template.check(yaml.safe_load(wanted)["endpoints"][0]["template"])
     assert json.loads(shown) == template.body(kept, sample_event(EventType.COMPLETED, 0), None)
     named = set(re.findall(r"`{{ ([\w.]+) }}`", sections(DOCS / "how-to/template.md")["Placeholders"].text))

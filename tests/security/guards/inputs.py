@@ -125,28 +125,4 @@ INPUTS = (
         "tests/web/test_callbacks.py::test_an_unknown_token_gets_404",
         instead("found = CallbackToken(workspace=next(iter(known)), token=token)"),
     ),
-    Guard(
-        "json-depth",
-        "The relay refuses JSON that is nested too deep",
-        "tests/web/test_bad_requests.py::test_what_is_no_json",
-        gone,
-    ),
-    Guard(
-        "content-encoding",
-        "The relay refuses a compressed body",
-        "tests/web/test_bad_requests.py::test_a_compressed_body_is_refused",
-        never,
-    ),
-    Guard(
-        "request-smuggling",
-        "A request with two lengths ends its connection, so no second request hides in it",
-        "tests/web/test_http_protocol.py::test_two_lengths_close_the_connection",
-        gone,
-    ),
-    Guard(
-        "log-forging",
-        "Text from a request starts no new line in the log",
-        "tests/adapters/telemetry/test_log_format.py::test_text_of_a_request_starts_no_line_of_the_log",
-        swap("escape_control_characters(record.message)", "record.message"),
-    ),
 )

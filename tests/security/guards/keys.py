@@ -158,16 +158,4 @@ KEYS = (
         "tests/web/test_middleware.py::test_an_odd_origin_is_a_foreign_one",
         never,
     ),
-    Guard(
-        "own-registrations",
-        "A key without the scope `read` can't see or withdraw the registrations of other keys",
-        "tests/web/test_registrations.py::test_a_registration_belongs_to_the_key_that_made_it",
-        never,
-    ),
-    Guard(
-        "own-metadata",
-        "Nor does it get their metadata by repeating their request",
-        "tests/web/test_registrations.py::test_a_registration_belongs_to_the_key_that_made_it",
-        never,
-    ),
 )
