@@ -204,7 +204,7 @@ class WebhookHttpClient:
         except OSError:
             return
         for address in addresses:
-            self._judge(address["host"], _ATTEMPT.get())
+            self._judge(address["host"], _ATTEMPT.get())  # guard: proxied-name
 
     def _judge(self, address: str, attempt: _Attempt) -> None:
         if reason := blocked_reason(address, self._rules):  # guard: dialled-address

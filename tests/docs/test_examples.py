@@ -160,7 +160,7 @@ def test_every_configuration_snippet_is_valid(page: Path) -> None:
 
 FILLED = {
     "SLACK_URL": "https://hooks.slack.com/services/T000/B000/XXXX",
-    **{f"EXEC_API_KEY{end}": "exec_live_" + "a1" * 20 + end for end in ("", "_SALES", "_SUCCESS")},
+    **{f"EXEC_API_KEY{end}": "exec_live_" + f"a{n}" * 20 for n, end in enumerate(("", "_SALES", "_SUCCESS"), 1)},
 }
 
 
@@ -240,7 +240,7 @@ def test_n8n_expressions_match_the_payload() -> None:
 def test_the_template_page_shows_its_result() -> None:
     """The body that is shown is that of the configuration above it, for the sample; each name in the table is one."""
     text = (DOCS / "how-to/template.md").read_text()
-    [wanted], [shown] = blocks(text, "yaml"), blocks(text, "json")
+    wanted, shown = blocks(text, "yaml")[0], blocks(text, "json")[0]
     kept = template.check(yaml.safe_load(wanted)["endpoints"][0]["template"])
     assert json.loads(shown) == template.body(kept, sample_event(EventType.COMPLETED, 0), None)
     named = set(re.findall(r"`{{ ([\w.]+) }}`", sections(DOCS / "how-to/template.md")["Placeholders"].text))

@@ -48,10 +48,4 @@ HOSTILE_ANSWERS = (
         f"{_OF_EXEC}::test_a_client_that_follows_redirects_is_overruled",
         swap(", follow_redirects=False", ""),
     ),
-    Guard(
-        "receiver-bytes",
-        "Interim answers of a receiver count towards the bytes that the relay reads",
-        f"{_ON_THE_WIRE}::test_interim_answers_are_counted_in_bytes",
-        never,
-    ),
 )
