@@ -154,7 +154,7 @@ class WebhookHttpClient:
         if self._session is None:
             self._session = self._open_session()
         if self._proxy is not None:
-            await self._judge_before_proxy(url)  # guard: proxied-name
+            await self._judge_before_proxy(url)
         sent = {name.lower(): value for name, value in headers.items()} | {"accept-encoding": "identity"}
         # guard: receiver-redirect
         async with self._session.post(url, headers=sent, data=body, allow_redirects=False, proxy=self._proxy) as answer:
