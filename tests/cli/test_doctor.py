@@ -66,7 +66,7 @@ def test_report_says_what_helps_and_no_secret(tmp_path: Path) -> None:
         "- polling.strategy: interval",
         "- budget of workspace 1: per_minute=60 per_day=1000 share=0.8",
         "- security.secret_key: set",
-        "- endpoint 1: format slack, 5 events, 1 extra headers",
+        "- endpoint 1: format slack, 3 events, 1 extra headers",
         "- deliveries: 1",
         "- pending: 1",
     ):
@@ -86,7 +86,7 @@ def test_report_lists_every_workspace_and_endpoint(tmp_path: Path) -> None:
     report = doctor(tmp_path, text).output
     assert "- budget of workspace 1: per_minute=60 per_day=1000 share=0.8\n" in report
     assert "- budget of workspace 2: per_minute=60 per_day=1000 share=0.5\n" in report
-    assert "- endpoint 1: format slack, 5 events, 0 extra headers\n" in report
+    assert "- endpoint 1: format slack, 3 events, 0 extra headers\n" in report
     assert "- endpoint 2: format standard, 1 events, 0 extra headers\n" in report
     assert MARK not in report
 

@@ -119,7 +119,7 @@ async def test_every_command_of_the_production_page_works(world: tuple[Machine, 
     assert json.loads(tested)["outcome"] == "delivered"
     [_, told] = await receiver.wait_for(2, path="/channel")
     assert json.loads(told.body)["data"]["job"]["id"] == job.id
-    assert re.search(r"data/relay-[\d-]+\.db: [\d.]+ MB, whole and checked", "".join(said.values()))
+    assert re.search(r"data/relay-[\d-]+\.db: [\d.]+ MB, complete and checked", "".join(said.values()))
     assert (machine.folder / ".env").stat().st_mode & 0o077 == 0
 
 

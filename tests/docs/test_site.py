@@ -10,7 +10,7 @@ from docs.generating import api, commands, configuration, events, library, metri
 from relay.cli import COMMANDS
 from relay.config import Config
 from relay.formats import FORMATS
-from relay.model import EventType
+from relay.model import EventType, OperatorEventType
 from relay.web.app import OPERATIONS
 from tests.docs.pages import DOCS, ROOT, all_pages, blocks
 
@@ -107,4 +107,5 @@ def test_every_event_and_format_has_its_body() -> None:
     shown = re.findall(r"^### ([\w-]+)$", text, re.MULTILINE)
     assert set(FORMATS) <= set(shown)
     bodies = [json.loads(block) for block in blocks(text, "json")]
-    assert [body["type"] for body in bodies if "type" in body and "data" in body] == [type.value for type in EventType]
+    shown_types = [body["type"] for body in bodies if "type" in body and "data" in body]
+    assert shown_types == [*(type.value for type in EventType), OperatorEventType.KEY_REFUSED.value]

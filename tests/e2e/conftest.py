@@ -26,6 +26,9 @@ from tests.make import SECRET
 API_KEY = "relay_" + "k" * 43
 STARTS_WITHIN = 100.0
 
+SECOND_KEY = SANDBOX_KEY[:-1] + ("2" if SANDBOX_KEY[-1] != "2" else "3")
+"""The key of a second workspace."""
+
 
 class Served:
     """A `relay serve` process that can be killed and started again on the same store and port."""
@@ -142,7 +145,7 @@ def free_port() -> int:
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    exec = FakeExec(ExecSettings(limits=UNLIMITED, seed=5), system_clock)
+    exec = FakeExec(ExecSettings(limits=UNLIMITED, seed=5, keys=(SANDBOX_KEY, SECOND_KEY)), system_clock)
     receiver = Receiver(SECRET, system_clock)
     async with AsyncExitStack() as stack:
         exec_url = await stack.enter_async_context(serve(exec.app))

@@ -171,8 +171,8 @@ async def test_invalid_create_requests_are_refused_with_the_reason(
 @pytest.mark.parametrize(
     ("fault", "status", "words"),
     [
-        ("401", 502, "the relay's Exec key is at fault"),
-        ("403", 502, "the relay's Exec key is at fault"),
+        ("401", 502, "the relay's Exec key is wrong, not yours"),
+        ("403", 502, "the relay's Exec key is wrong, not yours"),
         ("429", 429, "try again in"),
         ("500", 502, "repeat the call with"),
         ("not_json", 502, "repeat the call with"),

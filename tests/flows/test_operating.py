@@ -29,7 +29,7 @@ async def test_a_relay_that_works_is_ready(start: Start) -> None:
         assert [check.name for check in readiness.checks] == [
             "scheduler",
             "store",
-            "deliveries",
+            "delivery_backlog",
             "plans",
             "exec:default",
         ]

@@ -142,7 +142,7 @@ class BoundedHttpProtocol(H11Protocol):
             self.transport.close()  # an idle connection: nobody waits for a response
             return
         text = f"the request did not come in whole within {self._limits.read_timeout:g} s"
-        self._refuse(RequestTimeout("request_time_out", text))
+        self._refuse(RequestTimeout("request_too_slow", text))
 
     def _over_limit(self) -> bool:
         """Whether this connection is refused; another one may be closed to make room for it."""
