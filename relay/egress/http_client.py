@@ -179,7 +179,7 @@ class WebhookHttpClient:
             auto_decompress=False,  # guard: no-decompression
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=MAX_BODY_READ,
-            max_field_size=_MAX_HEADER,  # guard: receiver-header-size
+            max_field_size=_MAX_HEADER,
             trust_env=False,
         )
 

@@ -56,7 +56,7 @@ class LimitedResponseHandler(ResponseHandler):
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
-        if data and self._bytes_left <= 0:
+        if data and self._bytes_left <= 0:  # guard: receiver-bytes
             self.set_exception(AnswerTooLong())
             self.abort()
             return

@@ -304,6 +304,13 @@ async def test_interim_answers_are_counted_in_bytes(egress: WebhookHttpClient) -
         assert served.sent < 8_000_000  # most of it waits in the system's socket buffers
 
 
+async def test_large_interim_answers_exceed_the_bytes_that_are_read(egress: WebhookHttpClient) -> None:
+    """A few interim answers are allowed, but their headers count: 450 KiB of them are no prelude to an answer."""
+    large = b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * 30 * 1_024 + b"\r\n\r\n"
+    async with serving(answering(large * 15 + answer())) as served:
+        assert isinstance(await _sent(egress, served.url()), RequestFailed)
+
+
 async def test_some_interim_answers_are_allowed(egress: WebhookHttpClient) -> None:
     """A proxy that sends a few hints before its answer is understood, on a kept connection too."""
     async with serving(answering(HINT * 5 + answer())) as served:
