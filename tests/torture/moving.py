@@ -26,7 +26,7 @@ async def moved(folder: Path, rounds: int) -> Verdict:
                 importing.kill()
             await importing.wait()
         importing = await _import(stage, after)
-        await _read_until(importing, b"Stop it")
+        await _read_until(importing, b"Stop the old relay")
         await stage.answers()
         await stage.kill(stage.relays)
         await _read_until(importing, "✓".encode())

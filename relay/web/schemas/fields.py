@@ -70,7 +70,7 @@ EndpointName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Reference = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
 Workspace = Annotated[str, Field(min_length=1, max_length=63)]
 Url = Annotated[
-    str, Field(min_length=1, max_length=LONGEST_URL, json_schema_extra={"pattern": "^[Hh][Tt][Tt][Pp][Ss]?://."})
+    str, Field(min_length=1, max_length=LONGEST_URL, json_schema_extra={"pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^…]+$"})
 ]
 Format = Annotated[
     str, Field(min_length=1, max_length=40), WithJsonSchema({"type": "string", "enum": ["auto", *formats.FORMATS]})
