@@ -14,7 +14,6 @@ from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.operator_notifier import OperatorNotifier
 from relay.delivery.retry_policy import RETRY_AFTER_CAP
 from relay.egress.http_client import WebhookHttpClient
-from relay.egress.url_policy import EgressRules
 from relay.endpoints import admin
 from relay.errors import ConfigError, NotFound, RelayError, StoreError, ValidationFailed
 from relay.formats.sample_event import SAMPLE_JOB, sample_event
@@ -70,11 +69,7 @@ class Relay:
         self.config, self.store = config, store
         self.clock = clock = store.clock
         self.telemetry = Telemetry(spans)
-        self.rules = EgressRules(
-            allow_http=config.security.allow_http,
-            allow_networks=config.security.allow_networks,
-            deny_networks=config.security.deny_networks,
-        )
+        self.rules = config.security.egress_rules()
         proxy = config.delivery.proxy.get_secret_value() if config.delivery.proxy else None
         self.egress = WebhookHttpClient(self.rules, concurrency=config.delivery.concurrency, proxy=proxy)
         rng = random.Random(seed)  # noqa: S311 (jitter, not secrets)

@@ -57,8 +57,14 @@ def get(tx: Tx, name: str) -> WorkspaceState:
 def save(tx: Tx, state: WorkspaceState) -> None:
     """Writes the state; the caller holds the workspace (`lock`)."""
     values = {name: getattr(state, name) for name in WorkspaceState.__slots__}
-    encoded = {name: values[name].to_json() for name in _DECODE}
+    encoded = {name: _encode(values[name]) for name in _DECODE}
     tx.execute(_SAVE, values | encoded | {"of": state.name})
+
+
+@lru_cache(32)
+def _encode(value: UsageLedger | DurationHistory | ArrivalHistory) -> str:
+    # Each poll saves its workspace, and most change neither durations nor arrivals: to hash these costs far less.
+    return value.to_json()
 
 
 def decode_ledger(text: str | None) -> UsageLedger:
