@@ -10,8 +10,7 @@ from typing import Any
 from relay import formats
 from relay.backoff import JITTER
 from relay.config import Config, EndpointSection, Workspace, reload
-from relay.delivery.dispatcher import Dispatcher
-from relay.delivery.operator_notifier import OperatorNotifier
+from relay.delivery import Dispatcher, OperatorNotifier
 from relay.delivery.retry_policy import RETRY_AFTER_CAP
 from relay.egress.http_client import WebhookHttpClient
 from relay.endpoints import admin

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from relay.delivery.enqueue import enqueue
+from relay.delivery import enqueue
 from relay.errors import NotFound, RequestError
 from relay.model import (
     FINAL_EVENTS,
