@@ -24,6 +24,7 @@ from relay.model import (
     Event,
     EventType,
     Instant,
+    ReplacedEvent,
     ScenarioJob,
     Watch,
     WatchState,
@@ -354,8 +355,10 @@ class Poller:
     def _emit_events(self, tx: Tx, step: Transition, now: Instant, reservation: Reservation) -> list[outbox.Leased]:
         leased = []
         for type in step.events:
-            event = events.add(tx, make_event(step.watch, type, now, self._config.polling.max_age))
-            subscribers = registrations.lock_subscribers(tx, event.workspace, event.job_id, type)
+            replaced = replaced_event(tx, step.watch, type)
+            event = make_event(step.watch, type, now, self._config.polling.max_age)
+            event = events.add(tx, replace(event, replaces=replaced))
+            subscribers = registrations.lock_subscribers(tx, event.workspace, event.job_id, type, replaced is not None)
             first_delay = self._config.delivery.schedule[0]
             enqueued = enqueue(tx, event, subscribers, now, first_delay, step.watch.trace, reservation)
             leased += enqueued.leased
@@ -379,6 +382,14 @@ def workload_of(tx: Tx, workspace: str, rate_limit: RateLimit, now: Instant) -> 
         left=request_budget.remaining(state.ledger, rate_limit, now),
         arrivals=state.arrivals,
     )
+
+
+def replaced_event(tx: Tx, watch: Watch, type: EventType) -> ReplacedEvent | None:
+    """The relay's own ending that an earlier watch of the job was given up with, if `type` is its ending at Exec."""
+    if watch.given_up_event_id is None or type not in ENDINGS_AT_EXEC:
+        return None
+    before = events.get(tx, watch.given_up_event_id)
+    return ReplacedEvent(before.id, EventType(before.type)) if before else None
 
 
 def make_event(watch: Watch, type: EventType, now: Instant, max_age: int) -> Event:
