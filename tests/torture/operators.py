@@ -169,7 +169,7 @@ def _ends(write: Write, world: World) -> None:
     def work(tx: Tx) -> None:
         claimed = watches.find(tx, "live", SPACE)
         assert claimed is not None
-        world.watcher._record_poll(tx, claimed, poll, NOON, _reserve())
+        world.watcher._record(tx, claimed, poll, NOON, _reserve())
 
     write(work)
 
