@@ -297,7 +297,7 @@ def test_unsupported_move_gives_a_clear_error(tmp_path: Path, source: str, targe
 
 async def test_import_does_not_upgrade_the_old_store(sqlite_url: str, postgres_url: str, old: Engine) -> None:
     """An import changes nothing in the old store before the end, its tables neither."""
-    with pytest.raises(StoreError, match="at version 0001.*upgrade the relay that works there first"):
+    with pytest.raises(StoreError, match="at version 0001.*upgrade the relay that uses it first"):
         SqliteToPostgres.open(sqlite_url, postgres_url, FieldCipher(), versions=NEXT_VERSIONS)
     with old.connect() as tx:
         assert migrate.version_of(tx) == "0001"
