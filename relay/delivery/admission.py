@@ -6,13 +6,14 @@ not begin.
 
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
 from relay import formats
 from relay.delivery.endpoint_health import circuit_is_open
 from relay.model import MINUTE, SECOND, DueDelivery, Endpoint, Instant
+from relay.security.login_throttle import client_network
 from relay.store.tables.outbox import Lease, Leased, LeasedDelivery
 
 PROBE_WAIT = 5 * SECOND
@@ -20,6 +21,15 @@ PROBE_WAIT = 5 * SECOND
 
 SKIP_FOR = SECOND
 """How long a delivery is left out whose row could not be leased: another relay holds it."""
+
+_RESERVE = 8
+"""One slot in so many is kept for deliveries of other API keys."""
+
+Slots = tuple[str, ...]
+"""What slots are counted of: a kind, and whose they are, such as ("host", "example.com:443")."""
+
+_RELAY: Slots = ("relay",)
+_DOUBTFUL: Slots = ("doubtful",)
 
 Start = Callable[[Iterable[tuple[LeasedDelivery, Endpoint, DueDelivery]]], Awaitable[None]]
 """Begins attempts of leased deliveries that have a slot."""
@@ -46,10 +56,10 @@ class AdmissionControl:
     """The slots of this relay.
 
     Of `concurrency` attempts at once, one host has `per_host` at most and one endpoint `per_endpoint`. Endpoints that
-    fail, and those that never succeeded, share at most half of all slots; of the latter, one site (all ports and names
-    of a domain) has `per_host` at most. So a registration of many URLs that never answer delays no proven endpoint. An
-    endpoint that fails gets fewer slots, and more of them step by step after successes: no herd meets one that comes
-    back after an outage.
+    fail, and those that never succeeded, share at most half of all slots, and half of those of a host. One API key gets
+    seven slots in eight, all but one of a host, and of a half only as many as it leaves free: so whoever registers many
+    URLs that never answer, or no longer do, delays nobody else's deliveries. An endpoint that fails gets fewer slots,
+    and more of them step by step after successes: no herd meets one that comes back after an outage.
 
     The event loop and the store's threads use it: a lock guards it, and nothing waits while holding it.
     """
@@ -57,13 +67,9 @@ class AdmissionControl:
     def __init__(self, concurrency: int, per_host: int, per_endpoint: int) -> None:
         self.concurrency, self.per_host, self.per_endpoint = concurrency, per_host, per_endpoint
         self._lock = threading.Lock()
-        self._used = 0
-        self._at_host: Counter[str] = Counter()
-        self._at_endpoint: Counter[str] = Counter()
+        self._used: Counter[Slots] = Counter()
         self._in_flight: set[str] = set()
         """Deliveries from the slot until the result is recorded: none is leased again before that."""
-        self._doubtful: dict[str, str | None] = {}
-        """Deliveries of endpoints that fail or never succeeded, and the site of the latter."""
         self._allowed: dict[str, int] = {}
         self._next_slot: dict[str, Instant] = {}
         self._skipped: dict[str, tuple[Instant, str]] = {}
@@ -72,7 +78,7 @@ class AdmissionControl:
     @property
     def free(self) -> int:
         """How many more attempts may begin."""
-        return self.concurrency - self._used
+        return self.concurrency - self._used[_RELAY]
 
     def admit(self, due: Sequence[DueDelivery], now: Instant) -> Admitted:
         """Acquires slots for what may begin, least served endpoints first."""
@@ -101,12 +107,10 @@ class AdmissionControl:
     def release(self, due: DueDelivery) -> None:
         """The attempt ended: its slot is free."""
         with self._lock:
-            self._used -= 1
-            self._doubtful.pop(due.id, None)
-            for counts, key in ((self._at_host, due.host), (self._at_endpoint, due.endpoint_id)):
-                counts[key] -= 1
-                if counts[key] <= 0:
-                    del counts[key]
+            for slots, _ in self._limits(due):
+                self._used[slots] -= 1
+                if self._used[slots] <= 0:
+                    del self._used[slots]
 
     def recorded(self, due: DueDelivery) -> None:
         """The result is stored, or never will be: the delivery may be leased again."""
@@ -147,11 +151,11 @@ class AdmissionControl:
 
     def _least_served_first(self, due: Sequence[DueDelivery]) -> list[DueDelivery]:
         """Whose endpoint has the fewest in flight, then which waits longest."""
-        served = Counter(self._at_endpoint)
+        served: Counter[str] = Counter()
         ranked = []
         for one in due:
             if one.id not in self._in_flight and one.id not in self._skipped:
-                ranked.append((served[one.endpoint_id], one))
+                ranked.append((served[one.endpoint_id] + self._used["endpoint", one.endpoint_id], one))
                 served[one.endpoint_id] += 1
         ranked.sort(key=lambda pair: (pair[0], pair[1].next_attempt_at))
         return [one for _, one in ranked]
@@ -175,31 +179,41 @@ class AdmissionControl:
             return due.paused_until
         if not is_probe(due):
             return None
-        if self._at_endpoint[due.endpoint_id]:
+        if self._used["endpoint", due.endpoint_id]:
             return now + PROBE_WAIT
         if due.next_slot_at is not None and due.next_slot_at > now:
             return min(due.next_slot_at, now + PROBE_WAIT)
         return None
 
     def _has_slot(self, due: DueDelivery) -> bool:
-        if self.free <= 0 or self._at_host[due.host] >= self.per_host:
-            return False
-        if self._is_doubtful(due) and len(self._doubtful) >= max(1, self.concurrency // 2):
-            return False
-        if not due.is_proven and list(self._doubtful.values()).count(site_of(due.host)) >= self.per_host:
-            return False
-        return self._at_endpoint[due.endpoint_id] < self._allowed.get(due.endpoint_id, self.per_endpoint)
+        return all(self._used[slots] < limit for slots, limit in self._limits(due))
 
-    def _is_doubtful(self, due: DueDelivery) -> bool:
-        return bool(due.failures) or not due.is_proven
+    def _limits(self, due: DueDelivery) -> Iterator[tuple[Slots, int]]:
+        """What a delivery takes a slot of, and how many of it may be taken. Only the numbers change with time."""
+        yield _RELAY, self.concurrency
+        yield ("host", due.host), self.per_host
+        yield ("endpoint", due.endpoint_id), self._allowed.get(due.endpoint_id, self.per_endpoint)
+        if due.owner is not None:
+            yield ("key", due.owner), max(1, self.free * (_RESERVE - 1))  # guard: slots-of-one-key
+            yield ("key at host", due.owner, due.host), max(1, self.per_host - 1)
+        if due.failures or not due.is_proven:
+            yield from self._doubtful_limits(due)
+
+    def _doubtful_limits(self, due: DueDelivery) -> Iterator[tuple[Slots, int]]:
+        """As `_limits`, for an endpoint that fails or never succeeded: what another attempt takes may be held long."""
+        at_host: Slots = ("doubtful at host", due.host)
+        half, half_of_host = max(1, self.concurrency // 2), max(1, self.per_host // 2)
+        yield _DOUBTFUL, half  # guard: slots-of-unproven
+        yield at_host, half_of_host
+        if due.owner is not None:
+            yield ("doubtful of key", due.owner), max(1, half - self._used[_DOUBTFUL])  # guard: unproven-of-one-key
+            yield ("doubtful of key at host", due.owner, due.host), max(1, half_of_host - self._used[at_host])
+        if not due.is_proven:
+            yield ("site", due.owner or "", site_of(due.host)), self.per_host
 
     def _acquire(self, due: DueDelivery) -> None:
-        self._used += 1
+        self._used.update(slots for slots, _ in self._limits(due))
         self._in_flight.add(due.id)
-        self._at_host[due.host] += 1
-        self._at_endpoint[due.endpoint_id] += 1
-        if self._is_doubtful(due):
-            self._doubtful[due.id] = None if due.is_proven else site_of(due.host)
         if is_probe(due):
             self._allowed[due.endpoint_id] = 1
 
@@ -256,13 +270,14 @@ def min_interval(due: DueDelivery) -> int | None:
 
 
 def site_of(host_port: str) -> str:
-    """What one owner can have many of: the address without its port, or the domain without the names below it.
+    """What one owner can have many of: the address without its port (an IPv6 /64), or the domain without the names
+    below it.
 
     A guess without the public suffix list: two labels, three below a country's `co`, `com` and the like.
     """
     host = host_port.rpartition(":")[0]
     labels = host.split(".")
     if host.startswith("[") or labels[-1].isdigit():
-        return host
+        return client_network(host.strip("[]"))
     is_below_country = len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= 3
     return ".".join(labels[-3 if is_below_country else -2 :])

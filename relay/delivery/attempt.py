@@ -24,7 +24,9 @@ RESPONSE_KEPT = 4_096
 class HttpSender(Protocol):
     """The client that sends: `relay.egress.http_client.WebhookHttpClient`."""
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[SendResult, int]:
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None = None
+    ) -> tuple[SendResult, int]:
         """The result of one POST, and its duration in milliseconds."""
 
 
@@ -59,13 +61,17 @@ async def send(
     timeout: int,
     now: Instant,
     traceparent: str | None = None,
+    per_address: int | None = None,
 ) -> tuple[SendResult, int]:
-    """Makes one signed attempt. Returns the result without the endpoint's secrets, and its duration in ms."""
+    """Makes one signed attempt. Returns the result without the endpoint's secrets, and its duration in ms.
+
+    With `per_address`, it is not made while so many such attempts wait for the same address.
+    """
     signed = standard_webhooks.headers(webhook_id, body, endpoint.secrets, now)
     headers = {**endpoint.headers, "content-type": "application/json", "user-agent": USER_AGENT, **signed}
     if traceparent is not None:
         headers[trace_context.HEADER] = traceparent
-    outcome, duration = await egress.post(endpoint.url, headers, body, timeout)
+    outcome, duration = await egress.post(endpoint.url, headers, body, timeout, per_address)
     if isinstance(outcome, HttpResponse):
         is_cut = outcome.body_error is not None or len(outcome.body) >= MAX_BODY_READ
         outcome = replace(outcome, body=redact(outcome.body, endpoint, is_cut=is_cut))

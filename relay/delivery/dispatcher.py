@@ -15,7 +15,7 @@ from relay.delivery import retry_policy
 from relay.delivery.admission import SKIP_FOR, AdmissionControl, Admitted, Reservation, is_probe, min_interval
 from relay.delivery.attempt import CompletedAttempt, HttpSender, send, span_attributes, to_attempt
 from relay.delivery.recorder import ResultRecorder
-from relay.egress.result import UNSENT, RequestFailed
+from relay.egress.result import BUSY, UNSENT, RequestFailed
 from relay.errors import StoreError
 from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, DueDelivery, Endpoint, Event, Instant, new_id
 from relay.store.engine.database import Store, Tx
@@ -282,6 +282,7 @@ class Dispatcher:
                     self._rules.timeout,
                     started,
                     span.traceparent,
+                    None if due.is_proven else self._rules.per_host,
                 )
                 span.set_attributes(span_attributes(outcome))
         except Exception as error:  # a fault of ours is a failed attempt like any other: seen, and tried again
@@ -290,6 +291,9 @@ class Dispatcher:
         if isinstance(outcome, RequestFailed) and outcome.kind == UNSENT:
             self._telemetry.log.error("%s is put off: %s", delivery.id, outcome.detail)
             await self._postpone(claim, _UNSENT)
+            return None
+        if isinstance(outcome, RequestFailed) and outcome.kind == BUSY:
+            await self._postpone(claim, self._rules.timeout)
             return None
         name = endpoint.name or endpoint.id
         return CompletedAttempt(claim, outcome, started, took, endpoint.format, due, endpoint=name)
