@@ -1,6 +1,6 @@
 """Operator notifications: news about the relay itself, for the endpoints that `operator.endpoints` names.
 
-They are stored as events and deliveries in the same outbox as those about jobs: signed, retried, resent.
+They are events and deliveries in the same outbox as those about jobs: signed, retried, and resent on request.
 """
 
 import asyncio
@@ -16,17 +16,17 @@ from relay.telemetry import Telemetry
 from relay.telemetry.state_changes import News
 
 DEDUPLICATED_FOR = HOUR
-"""Milliseconds for which the same news about the same subject is sent once, by all relays on the store together."""
+"""Milliseconds within which all relays on one store together send the same news about the same subject once."""
 
 _MAX_WAITING = 1_000
-"""News that wait for a store that fails; more are in the log only."""
+"""News that wait while the store fails; further news are in the log only."""
 
 _RETRY_AFTER = 5
 """Seconds until the store is tried again."""
 
 
 class OperatorNotifier:
-    """Takes the news, and writes them to the outbox one after the other."""
+    """Queues news, and writes them to the outbox one after the other."""
 
     def __init__(
         self, store: Store, section: Callable[[], OperatorSection], telemetry: Telemetry, on_events: Callable[[], None]
@@ -35,19 +35,19 @@ class OperatorNotifier:
         self._news: asyncio.Queue[News] = asyncio.Queue(_MAX_WAITING)
 
     def put(self, news: News) -> None:
-        """Takes one piece of news, if there is an endpoint for it."""
+        """Queues one piece of news, if the configuration names an endpoint for it."""
         if self._section().endpoints and not self._news.full():
             self._news.put_nowait(news)
 
     async def run(self) -> None:
-        """Writes until cancelled."""
+        """Writes queued news until cancelled; repeats while the store fails."""
         while True:
             news = await self._news.get()
             while not await self._write(news):  # noqa: ASYNC110 (it waits for the store)
                 await asyncio.sleep(_RETRY_AFTER)
 
     async def flush(self) -> None:
-        """Writes what waits, once; what the store does not take is in the log only."""
+        """Tries once to write each piece of queued news; what can't be stored is in the log only."""
         while not self._news.empty():
             await self._write(self._news.get_nowait())
 
@@ -56,19 +56,19 @@ class OperatorNotifier:
             if await self._store.write(lambda tx: emit(tx, news, self._section())) is not None:
                 self._on_events()
         except StoreError as error:
-            self._telemetry.log.warning("an operator notification waits for the store: %s", error)
+            self._telemetry.log.warning("an operator notification can't be stored yet (%s): %s", news.message, error)
             return False
         except Exception:
-            self._telemetry.log.exception("an operator notification could not be made: %s", news.message)
+            self._telemetry.log.exception("an operator notification is lost, it could not be made: %s", news.message)
         return True
 
 
 def emit(tx: Tx, news: News, section: OperatorSection) -> Event | None:
-    """The event of the news, enqueued for the operator's endpoints; None if it is a repetition or one too many."""
+    """Enqueues the news for the operator's endpoints. None if it is a repetition, or above the hourly limit."""
     subject = f"{news.subject.kind}:{news.subject.id}"
     earlier = events.for_job(tx, OPERATOR_WORKSPACE, subject)
     last = earlier[-1] if earlier else None
-    if _is_repeated(news, last) or _is_one_too_many(tx, news, section):
+    if _is_repeated(news, last) or _is_over_limit(tx, news, section):
         return None
     names = set(section.endpoints)
     targets = [endpoint for endpoint in endpoints.all_standing(tx) if endpoint.name in names]
@@ -94,8 +94,8 @@ def _is_repeated(news: News, last: Event | None) -> bool:
     return last is not None and last.type is news.type and 0 <= news.at - last.created_at < DEDUPLICATED_FOR
 
 
-def _is_one_too_many(tx: Tx, news: News, section: OperatorSection) -> bool:
-    """Whether the hour has its share. A recovery always goes out: its problem did."""
+def _is_over_limit(tx: Tx, news: News, section: OperatorSection) -> bool:
+    """Whether the last hour has `max_per_hour` events. A recovery is always sent, because its problem was."""
     if news.type is OperatorEventType.RECOVERED:
         return False
     return events.count_since(tx, OPERATOR_WORKSPACE, news.at - HOUR) >= section.max_per_hour

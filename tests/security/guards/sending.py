@@ -5,8 +5,8 @@ from tests.security.guard import Guard, gone, never, swap
 SENDING = (
     Guard(
         "slots-of-unproven",
-        "Endpoints that fail or never succeeded use at most half of the slots, so their number delays no other endpoint",
-        "tests/usecases/test_admission.py::test_endpoints_that_never_succeeded_leave_half_of_all_to_the_others",
+        "Endpoints that fail or never succeeded use at most half of all slots, so they delay no other endpoint",
+        "tests/usecases/test_admission.py::test_unproven_endpoints_use_at_most_half_of_all_slots",
         gone,
     ),
     Guard(
