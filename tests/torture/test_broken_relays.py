@@ -21,7 +21,7 @@ from tests.make import SECRET
 from tests.torture.days import Days, days
 from tests.torture.verdict import Verdict
 
-Post = Callable[[WebhookHttpClient, str, Mapping[str, str], bytes, int], Awaitable[tuple[SendResult, int]]]
+Post = Callable[[WebhookHttpClient, str, Mapping[str, str], bytes, int, int | None], Awaitable[tuple[SendResult, int]]]
 POST: Post = WebhookHttpClient.post
 
 
@@ -51,7 +51,7 @@ def drops() -> Post:
         headers: Mapping[str, str],
         body: bytes,
         timeout: int,
-        per_address: int | None = None,
+        per_address: int | None,
     ) -> tuple[SendResult, int]:
         if next(turns):
             return Answered(204, {}, b""), 1
@@ -66,7 +66,7 @@ async def gives_up(
     headers: Mapping[str, str],
     body: bytes,
     timeout: int,
-    per_address: int | None = None,
+    per_address: int | None,
 ) -> tuple[SendResult, int]:
     """Whatever a receiver answers is taken for a yes."""
     await POST(egress, url, headers, body, timeout, per_address)
@@ -79,7 +79,7 @@ async def twice(
     headers: Mapping[str, str],
     body: bytes,
     timeout: int,
-    per_address: int | None = None,
+    per_address: int | None,
 ) -> tuple[SendResult, int]:
     """Each attempt is made two times."""
     await POST(egress, url, headers, body, timeout, per_address)
@@ -92,7 +92,7 @@ async def other_id(
     headers: Mapping[str, str],
     body: bytes,
     timeout: int,
-    per_address: int | None = None,
+    per_address: int | None,
 ) -> tuple[SendResult, int]:
     """Each attempt gets an id of its own."""
     id = f"evt_{random.getrandbits(64):x}"
@@ -105,7 +105,7 @@ async def other_body(
     headers: Mapping[str, str],
     body: bytes,
     timeout: int,
-    per_address: int | None = None,
+    per_address: int | None,
 ) -> tuple[SendResult, int]:
     """Each attempt gets a body of its own."""
     body += b" " * random.randrange(1, 1_000)
