@@ -96,7 +96,7 @@ async def other_id(
 ) -> tuple[SendResult, int]:
     """Each attempt gets an id of its own."""
     id = f"evt_{random.getrandbits(64):x}"
-    return await POST(egress, url, signed(headers, id, body), body, timeout)
+    return await POST(egress, url, signed(headers, id, body), body, timeout, per_address)
 
 
 async def other_body(
@@ -109,7 +109,7 @@ async def other_body(
 ) -> tuple[SendResult, int]:
     """Each attempt gets a body of its own."""
     body += b" " * random.randrange(1, 1_000)
-    return await POST(egress, url, signed(headers, headers["webhook-id"], body), body, timeout)
+    return await POST(egress, url, signed(headers, headers["webhook-id"], body), body, timeout, per_address)
 
 
 @pytest.mark.parametrize(
