@@ -1,8 +1,8 @@
-"""Records the result of a poll in one transaction: the watch, the workspace, the events and their deliveries."""
+"""Records the results of polls in one transaction: watches, workspaces, events and their deliveries."""
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from relay.config import Config
@@ -42,59 +42,91 @@ class Reservation(outbox.Leasing, Protocol):
         """Starts the leased deliveries; call after the commit."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class AnsweredPoll:
+    """A poll to record, of a watch as it was leased."""
+
+    watch: Watch
+    poll: Poll
+    now: Instant
+    reservation: Reservation
+
+
+Recorded = tuple[Transition | None, list[outbox.Leased]]
+"""What a poll means for its watch (None if the watch ended meanwhile), and the deliveries to start after the commit."""
+
+
 class PollRecorder:
-    """Records polls. `seen_since` is as for the `Poller`."""
+    """Records polls."""
 
-    def __init__(self, config: Config, rng: random.Random, seen_since: Callable[[], Instant]) -> None:
-        self._config, self._rng, self._seen_since = config, rng, seen_since
-
-    def record(
+    def __init__(
         self,
-        tx: Tx,
-        leased_watch: Watch,
-        poll: Poll,
-        now: Instant,
-        rate_limit: RateLimit,
-        policy: Policy,
-        reservation: Reservation,
-    ) -> tuple[Transition | None, list[outbox.Leased]]:
-        """Records a poll, only in the workspace if the watch has ended meanwhile.
+        config: Config,
+        rate_limits: Mapping[str, RateLimit],
+        policy_of: Callable[[str], Policy],
+        rng: random.Random,
+        seen_since: Callable[[], Instant],
+    ) -> None:
+        """`rate_limits` and `policy_of` are by workspace; `seen_since` is as for the `Poller`."""
+        self._config, self._rate_limits, self._policy_of = config, rate_limits, policy_of
+        self._rng, self._seen_since = rng, seen_since
 
-        Returns what the poll means for the watch, and the deliveries to start after the commit. Locks the workspace,
-        then the watch.
+    def record(self, tx: Tx, answered: Sequence[AnsweredPoll]) -> list[Recorded]:
+        """Records polls that were answered at the same time, for `Store.write_together`.
+
+        If a watch ended meanwhile, its poll is recorded only in the workspace and the history. Locks the workspaces,
+        then the watches.
         """
-        reservation.reset()
-        state = workspaces.lock(tx, leased_watch.workspace)
-        watch = watches.get_for_update(tx, leased_watch.workspace, leased_watch.job_id)
-        jitter = self._rng.random()
-        state = transitions.apply_poll_to_workspace(state, poll.result, now, rate_limit, jitter)
-        transition, leased = None, list[outbox.Leased]()
-        if watch is not None:
-            polls.add(tx, watch, poll)
-        if watch is not None and watch.state is WatchState.ACTIVE:
-            max_age, since = self._config.polling.max_age, self._seen_since()
-            transition = transitions.apply_poll(watch, poll, now, max_age, jitter, policy, since)
-            watches.save(tx, transition.watch)
-            leased = self._emit_events(tx, transition, now, reservation)
-            if watch.polls == 0 and not watch.exec_callback:
-                state = replace(state, arrivals=record_arrivals(state.arrivals, 1, watch.created_at))
-            state = replace(state, durations=learned_by(state.durations, watch, transition.watch, poll))
-        workspaces.save(tx, state)
-        return transition, leased
+        for item in answered:
+            item.reservation.reset()
+        recorded: dict[int, Recorded] = {}
+        for workspace in sorted({item.watch.workspace for item in answered}):
+            of_workspace = [item for item in answered if item.watch.workspace == workspace]
+            results = self._record_workspace(tx, workspace, of_workspace)
+            recorded |= {id(item): result for item, result in zip(of_workspace, results, strict=True)}
+        return [recorded[id(item)] for item in answered]
 
-    def _emit_events(
-        self, tx: Tx, transition: Transition, now: Instant, reservation: Reservation
-    ) -> list[outbox.Leased]:
-        watch, leased = transition.watch, list[outbox.Leased]()
+    def _record_workspace(self, tx: Tx, workspace: str, answered: Sequence[AnsweredPoll]) -> list[Recorded]:
+        state = workspaces.lock(tx, workspace)
+        current = watches.get_many_for_update(tx, workspace, {item.watch.job_id for item in answered})
+        polls.add_all(tx, [(item.watch, item.poll) for item in answered if item.watch.job_id in current])
+        all_transitions: list[Transition | None] = []
+        for item in answered:
+            jitter = self._rng.random()
+            result, rate_limit = item.poll.result, self._rate_limits[workspace]
+            state = transitions.apply_poll_to_workspace(state, result, item.now, rate_limit, jitter)
+            watch, transition = current.get(item.watch.job_id), None
+            if watch is not None and watch.state is WatchState.ACTIVE:
+                transition = self._apply(watch, item, jitter)
+                current[watch.job_id] = transition.watch
+                if watch.polls == 0 and not watch.exec_callback:
+                    state = replace(state, arrivals=record_arrivals(state.arrivals, 1, watch.created_at))
+                state = replace(state, durations=learned_by(state.durations, watch, transition.watch, item.poll))
+            all_transitions.append(transition)
+        changed = {item.watch.job_id: item.watch for item in all_transitions if item is not None}
+        watches.save_all(tx, changed.values())
+        leased = [
+            self._emit_events(tx, transition, item) if transition is not None else []
+            for transition, item in zip(all_transitions, answered, strict=True)
+        ]
+        ended = [watch.job_id for watch in changed.values() if watch.state is not WatchState.ACTIVE]
+        registrations.mark_ended(tx, workspace, *ended)
+        workspaces.save(tx, state)
+        return list(zip(all_transitions, leased, strict=True))
+
+    def _apply(self, watch: Watch, item: AnsweredPoll, jitter: float) -> Transition:
+        max_age, policy = self._config.polling.max_age, self._policy_of(watch.workspace)
+        return transitions.apply_poll(watch, item.poll, item.now, max_age, jitter, policy, self._seen_since())
+
+    def _emit_events(self, tx: Tx, transition: Transition, item: AnsweredPoll) -> list[outbox.Leased]:
+        watch, now, leased = transition.watch, item.now, list[outbox.Leased]()
         for type in transition.events:
             replaced = replaced_event(tx, watch, type)
             event = make_event(watch, type, now, self._config.polling.max_age)
             event = events.add(tx, replace(event, replaces=replaced))
             subscribers = registrations.lock_subscribers(tx, event.workspace, event.job_id, type, replaced is not None)
             first_delay = self._config.delivery.schedule[0]
-            leased += enqueue(tx, event, subscribers, now, first_delay, watch.trace, reservation).leased
-        if watch.state is not WatchState.ACTIVE:
-            registrations.mark_ended(tx, watch.workspace, watch.job_id)
+            leased += enqueue(tx, event, subscribers, now, first_delay, watch.trace, item.reservation).leased
         return leased
 
 

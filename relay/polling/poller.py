@@ -27,7 +27,7 @@ from relay.model.poll_result import JobFound, Poll, outcome_label
 from relay.polling import request_budget
 from relay.polling.exec_client import ExecClient
 from relay.polling.exec_condition import ExecHealth, is_unknown_status, rate_limit_condition
-from relay.polling.poll_recorder import PollRecorder, Reservation
+from relay.polling.poll_recorder import AnsweredPoll, PollRecorder, Reservation
 from relay.polling.request_budget import RateLimit, allowed_now, spend
 from relay.polling.schedule.next_poll import IntervalPolicy, NextPoll, poll_state_of
 from relay.polling.schedule.policy import (
@@ -37,9 +37,9 @@ from relay.polling.schedule.policy import (
     build_policy,
 )
 from relay.polling.schedule.poll_selection import Due, Moment, select
-from relay.polling.transitions import Policy, Transition
+from relay.polling.transitions import Policy
 from relay.store.engine.database import Store, Tx
-from relay.store.tables import outbox, watches, workspaces
+from relay.store.tables import watches, workspaces
 from relay.store.tables.workspaces import WorkspaceState
 from relay.telemetry import Telemetry
 from relay.telemetry.state_changes import WORKING, Condition, State, Subject
@@ -76,8 +76,8 @@ class Poller:
         recorded. Ages count from `seen_since` at the earliest, because earlier times may come from a wrong clock."""
         self._store, self._config, self._clients, self._clock = store, config, clients, clock
         self._telemetry, self._reserve, self._on_events = telemetry, reserve, on_events
-        self._recorder = PollRecorder(config, rng, seen_since)
         self.rate_limits = {space.name: rate_limit_of(space) for space in config.workspaces}
+        self._recorder = PollRecorder(config, self.rate_limits, self._policy_now, rng, seen_since)
         self._policies: dict[str, PollPolicy] = {}
         self._tested: dict[str, Instant] = {}
         self._spent: dict[str, Instant] = {}
@@ -172,9 +172,8 @@ class Poller:
             return [], request_budget.next_allowed_at(ledger, rate_limit, now)
         hinted = watches.lock_due_hinted(tx, workspace, now, free)
         hinted_ids = {watch.job_id for watch in hinted}
-        planned = [
-            watch for watch in watches.lock_due(tx, workspace, now, _MAX_RANKED) if watch.job_id not in hinted_ids
-        ]
+        ranked = most if self._policies.get(workspace) is None else _MAX_RANKED
+        planned = [watch for watch in watches.lock_due(tx, workspace, now, ranked) if watch.job_id not in hinted_ids]
         due = self._selected(tx, state, [*hinted, *planned], now)
         number = min(most, len(due), 1 if self._is_half_open(state) else most)
         if not number:
@@ -222,12 +221,6 @@ class Poller:
         """Whether failures paused the workspace: then one poll at a time tests whether Exec works."""
         return state.pause_kind in ("unauthorized", "failing")
 
-    def _record(
-        self, tx: Tx, watch: Watch, poll: Poll, now: Instant, reservation: Reservation
-    ) -> tuple[Transition | None, list[outbox.Leased]]:
-        rate_limit, policy = self.rate_limits[watch.workspace], self._policy_now(watch.workspace)
-        return self._recorder.record(tx, watch, poll, now, rate_limit, policy, reservation)
-
     async def _poll_and_deliver(self, watch: Watch) -> None:
         with self._telemetry.poll_span(watch) as span:
             may_repeat = partial(self._may_repeat, watch.workspace)
@@ -239,7 +232,8 @@ class Poller:
         self._report_exec(watch, poll, now)
         try:
             with self._reserve() as reservation:
-                transition, leased = await self._store.write(lambda tx: self._record(tx, watch, poll, now, reservation))
+                answered = AnsweredPoll(watch, poll, now, reservation)
+                transition, leased = await self._store.write_together(self._recorder.record, answered)
                 await reservation.start(leased)
         except StoreError as error:
             # Nothing is lost: Exec returns the same status to the next poll.

@@ -1,5 +1,6 @@
 """Polls: the history of each watch."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import insert, select
@@ -14,15 +15,24 @@ _ADD = insert(polls)
 
 def add(tx: Tx, watch: Watch, poll: Poll) -> None:
     """Adds a poll to the watch's history."""
-    row = {
-        "workspace": watch.workspace,
-        "job_id": watch.job_id,
-        "at": poll.started_at,
-        "duration_ms": poll.duration_ms,
-        "outcome": outcome_label(poll.result),
-        "detail": detail_of(poll.result),
-    }
-    tx.execute(_ADD, row)
+    add_all(tx, [(watch, poll)])
+
+
+def add_all(tx: Tx, answered: Iterable[tuple[Watch, Poll]]) -> None:
+    """As `add`, for several watches."""
+    rows = [
+        {
+            "workspace": watch.workspace,
+            "job_id": watch.job_id,
+            "at": poll.started_at,
+            "duration_ms": poll.duration_ms,
+            "outcome": outcome_label(poll.result),
+            "detail": detail_of(poll.result),
+        }
+        for watch, poll in answered
+    ]
+    if rows:
+        tx.execute(_ADD, rows)
 
 
 def of_watch(tx: Tx, watch: Watch, most: int) -> list[dict[str, Any]]:
