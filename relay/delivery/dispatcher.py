@@ -15,7 +15,7 @@ from relay.delivery import retry_policy
 from relay.delivery.admission import SKIP_FOR, AdmissionControl, Admitted, Reservation, is_probe, min_interval
 from relay.delivery.attempt import CompletedAttempt, HttpSender, send, span_attributes, to_attempt
 from relay.delivery.recorder import ResultRecorder
-from relay.egress.result import UNSENT, RequestFailed
+from relay.egress.result import BUSY, UNSENT, RequestFailed
 from relay.errors import StoreError
 from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, DueDelivery, Endpoint, Event, Instant, new_id
 from relay.store.engine.database import Store, Tx
@@ -291,6 +291,7 @@ class Dispatcher:
                     self._rules.timeout,
                     started,
                     span.traceparent,
+                    None if due.is_proven else self._rules.per_host,
                 )
                 span.set_attributes(span_attributes(outcome))
         except Exception as error:  # a fault of the relay is a failed attempt like any other: recorded and retried
@@ -301,6 +302,9 @@ class Dispatcher:
             text = "delivery %s is postponed by %d s: %s"
             self._telemetry.log.error(text, delivery.id, _UNSENT // SECOND, outcome.detail)
             await self._postpone(leased, _UNSENT)
+            return None
+        if isinstance(outcome, RequestFailed) and outcome.kind == BUSY:
+            await self._postpone(leased, self._rules.timeout)
             return None
         name = endpoint.name or endpoint.id
         return CompletedAttempt(leased, outcome, started, duration, endpoint.format, due, endpoint=name)

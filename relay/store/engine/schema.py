@@ -214,6 +214,7 @@ deliveries = Table(
     _instant("ended_at"),
     _text("reason", nullable=True),
     _text("trace", nullable=True),
+    _text("owner", nullable=True),
 )
 Index("deliveries_once", deliveries.c.event_id, deliveries.c.endpoint_id, unique=True)
 Index(

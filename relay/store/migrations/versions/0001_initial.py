@@ -73,6 +73,7 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("trace", sa.Text(), nullable=True),
+        sa.Column("owner", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("deliveries_by_status", "deliveries", ["status", "created_at", "id"], unique=False)
