@@ -11,6 +11,7 @@ from relay.sandbox.fault_injection import FaultConfig, FaultRule
 from relay.sandbox.receiver import Received, Respond
 from relay.store.tables import events
 from tests.flows.conftest import Start, World
+from tests.loopback import answer, answering, serving
 from tests.make import SECRET
 
 OPS = {"name": "ops", "secret": SECRET, "events": []}
@@ -172,13 +173,12 @@ async def test_the_end_of_trouble_is_sent_by_whichever_run_sees_it(start: Start,
 
 async def test_an_hour_has_its_limit(start: Start) -> None:
     """Many receivers fail for good at once: the operator's chat is not flooded."""
-    async with start() as world:
+    async with start() as world, serving(answering(answer(b"", "410 Gone"))) as gone:
         await configure(world, max_per_hour=3)
         jobs = [world.exec.add(lasts=1_000) for _ in range(10)]
         world.clock.advance(5 * SECOND)
-        world.receiver.script(*[Respond(status=410)] * 10)
         for number, job in enumerate(jobs):
-            await world.prepare(job.id, f"{world.receiver_url}/r{number}")
+            await world.prepare(job.id, gone.url(f"/r{number}"))
         await world.settle()
         assert len(await deliver(world)) == 3
 
