@@ -77,7 +77,7 @@ async def test_an_unknown_status_is_logged_once(start: Start, caplog: pytest.Log
         for job in jobs:
             await world.register(job.id)
         await world.advance(HOUR)
-        [(level, line)] = lines(caplog, "unknown to the relay")
+        [(level, line)] = lines(caplog, "which the relay does not know")
         assert level == "WARNING"
         assert any(job.id in line for job in jobs)
 
