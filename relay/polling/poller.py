@@ -6,6 +6,7 @@ the result of a poll: the watch, the events and their deliveries.
 """
 
 import asyncio
+import itertools
 import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,7 @@ from relay.polling.exec_client import ExecClient
 from relay.polling.exec_condition import ExecHealth, is_unknown_status, rate_limit_condition
 from relay.polling.request_budget import RateLimit, allowed_now, spend
 from relay.polling.schedule.arrival_forecast import record_arrivals
+from relay.polling.schedule.key_turns import take_turns
 from relay.polling.schedule.next_poll import IntervalPolicy, NextPoll, poll_state_of
 from relay.polling.schedule.policy import (
     POLICY_TTL,
@@ -47,6 +49,7 @@ from relay.polling.schedule.policy import (
 )
 from relay.polling.schedule.poll_selection import Due, Moment, select
 from relay.polling.transitions import Policy, Transition
+from relay.polling.unconfirmed_jobs import UnconfirmedJobs
 from relay.store.engine.database import Store, Tx
 from relay.store.tables import events, outbox, registrations, watches, workspaces
 from relay.store.tables.workspaces import WorkspaceState
@@ -104,6 +107,10 @@ class Poller:
         self._policies: dict[str, PollPolicy] = {}
         self._tested: dict[str, Instant] = {}
         self._spent: dict[str, Instant] = {}
+        self._unconfirmed = UnconfirmedJobs(self.rate_limits)
+        self._served: dict[tuple[str, str | None], int] = {}
+        """By workspace and API key: the number of the poll that served it last."""
+        self._numbers = itertools.count()
         self._health: defaultdict[str, ExecHealth] = defaultdict(ExecHealth)
         self._in_flight: dict[asyncio.Task[None], Watch] = {}
         self._lease = config.exec.timeout * 2 + 10 * SECOND
@@ -122,6 +129,7 @@ class Poller:
             )
             if due is None or due > now or (paused is not None and paused > now):
                 continue
+            await self._hold_unconfirmed(workspace, now)
             await self.refresh_policy(workspace, now)
             chosen, opens_at = await self._store.write(
                 lambda tx, name=workspace, n=free: self._lease_due(tx, name, n)  # type: ignore[misc]
@@ -129,9 +137,24 @@ class Poller:
             self._spent[workspace] = min(opens_at, now + SECOND)
             self._report_budget(workspace, bool(chosen), opens_at, now)
             for watch in chosen:
+                self._unconfirmed.poll_begins(watch, now)
+                self._served[workspace, watch.owner] = next(self._numbers)
                 task = asyncio.create_task(self._poll_and_deliver(watch))
                 self._in_flight[task] = watch
                 task.add_done_callback(self._in_flight.pop)
+
+    async def _hold_unconfirmed(self, workspace: str, now: Instant) -> None:
+        """Postpones due jobs that Exec has not confirmed if their key has too many of them. Raises StoreError."""
+        due = await self._store.read(lambda tx: watches.due_unconfirmed(tx, workspace, now, _MAX_COUNTED))
+        held = self._unconfirmed.excess(workspace, due, self._in_flight.values(), now)
+
+        def hold(tx: Tx) -> None:
+            workspaces.lock(tx, workspace)
+            for one in held:
+                watches.hold_unconfirmed(tx, workspace, one.owner, one.keep, now, one.until)
+
+        if held:
+            await self._store.write(hold)
 
     def _report_budget(self, workspace: str, polls: bool, opens_at: Instant, now: Instant) -> None:
         """Reports that the day's requests are used up, and that polls are possible again."""
@@ -198,7 +221,8 @@ class Poller:
         planned = [
             watch for watch in watches.lock_due(tx, workspace, now, _MAX_RANKED) if watch.job_id not in hinted_ids
         ]
-        due = self._selected(tx, state, [*hinted, *planned], now)
+        within_limits = self._unconfirmed.within_limits(workspace, [*hinted, *planned], now)
+        due = self._in_turns(self._selected(tx, state, within_limits, now))
         number = min(most, len(due), 1 if self._is_half_open(state) else most)
         if not number:
             return [], now
@@ -232,6 +256,19 @@ class Poller:
         for k, plan in selection.later:
             watches.postpone(tx, due[k], min(plan.at, self._deadline(due[k])), plan.reason)
         return [due[k] for k in selection.now]
+
+    def _in_turns(self, ranked: Sequence[Watch]) -> list[Watch]:
+        """The watches in the order of their polls: those with a hint, then one of each API key in turn; jobs that Exec
+        did not know come last."""
+        hinted = [watch for watch in ranked if watch.has_pending_hint]
+        planned = [watch for watch in ranked if not watch.has_pending_hint]
+        known = [watch for watch in planned if watch.job is not None or not watch.not_found_count]
+        unknown = [watch for watch in planned if watch.job is None and watch.not_found_count]
+        in_order = hinted
+        for watches_of_kind in (known, unknown):
+            keys = [(watch.workspace, watch.owner) for watch in watches_of_kind]
+            in_order += [watches_of_kind[place] for place in take_turns(keys, self._served)]  # guard: turns-by-key
+        return in_order
 
     def _is_asked_for(self, watch: Watch, now: Instant) -> bool:
         """Whether a poll must not be postponed: after a hint or a 404, and at the end of a watch."""
@@ -278,6 +315,21 @@ class Poller:
             self._telemetry.events_emitted(step.watch, step.events, now)
             self._on_events()
             self._warn_of_mistyped_fields(step.watch)
+        if isinstance(poll.result, JobFound) and self._unconfirmed.job_found(watch, now):
+            await self._resume_held(watch, now)
+
+    async def _resume_held(self, found: Watch, now: Instant) -> None:
+        """Makes other jobs of the same key due, which may have waited for the confirmation of this one."""
+
+        def resume(tx: Tx) -> None:
+            workspaces.lock(tx, found.workspace)
+            watches.resume_held(tx, found.workspace, found.owner or "", now)
+
+        try:
+            await self._store.write(resume)
+        except StoreError as error:
+            text = "unconfirmed jobs of the API key %r in workspace %s wait longer than they have to: %s"
+            self._telemetry.log.error(text, found.owner, found.workspace, error)
 
     def _warn_of_mistyped_fields(self, watch: Watch) -> None:
         """Logs, once for each job that ended, the fields that Exec sent with another type than its page says."""

@@ -58,6 +58,7 @@ watches = Table(
     _instant("unconfirmed_since"),
     _text("given_up_event_id", nullable=True),
     _text("trace", nullable=True),
+    _text("owner", nullable=True),
 )
 Index(
     "watches_due",

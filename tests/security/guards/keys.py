@@ -12,6 +12,18 @@ KEYS = (
         never,
     ),
     Guard(
+        "unconfirmed-jobs",
+        "Job ids of one key that Exec does not know cost about an eighth of the day's requests, however many they are",
+        "tests/unit/polling/test_unconfirmed_jobs.py::test_jobs_registered_meanwhile_get_no_more_slots",
+        never,
+    ),
+    Guard(
+        "turns-by-key",
+        "Keys take turns at polls of Exec, however many jobs one of them has registered",
+        "tests/flows/test_polls_between_keys.py::test_api_keys_take_turns",
+        swap("take_turns(keys, self._served)", "range(len(keys))"),
+    ),
+    Guard(
         "loopback-host",
         "Without keys the relay answers its own machine only, and no page of another site",
         "tests/web/test_auth.py::test_a_rebound_name_is_refused",

@@ -250,6 +250,7 @@ def upgrade() -> None:
         sa.Column("unconfirmed_since", sa.BigInteger(), nullable=True),
         sa.Column("given_up_event_id", sa.Text(), nullable=True),
         sa.Column("trace", sa.Text(), nullable=True),
+        sa.Column("owner", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("workspace", "job_id"),
     )
     op.create_index("watches_by_job", "watches", ["job_id"], unique=False)
