@@ -10,7 +10,7 @@ import itertools
 import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 from zlib import crc32
@@ -83,6 +83,16 @@ class Reservation(outbox.Leasing, Protocol):
         """Starts the leased deliveries; call after the commit."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class AnsweredPoll:
+    """A poll to record, of a watch as it was leased."""
+
+    watch: Watch
+    poll: Poll
+    now: Instant
+    reservation: Reservation
+
+
 class Poller:
     """Polls Exec for every workspace."""
 
@@ -124,12 +134,10 @@ class Poller:
                 return
             if self._is_spent(workspace, now):
                 continue
-            due, paused = await self._store.read(
-                lambda tx, name=workspace: (watches.next_due(tx, name), workspaces.get(tx, name).paused_until)  # type: ignore[misc]
-            )
-            if due is None or due > now or (paused is not None and paused > now):
+            is_due, unconfirmed = await self._store.read(lambda tx, name=workspace: _due_now(tx, name, now))  # type: ignore[misc]
+            if not is_due:
                 continue
-            await self._hold_unconfirmed(workspace, now)
+            await self._hold_unconfirmed(workspace, unconfirmed, now)
             await self.refresh_policy(workspace, now)
             chosen, opens_at = await self._store.write(
                 lambda tx, name=workspace, n=free: self._lease_due(tx, name, n)  # type: ignore[misc]
@@ -143,9 +151,13 @@ class Poller:
                 self._in_flight[task] = watch
                 task.add_done_callback(self._in_flight.pop)
 
-    async def _hold_unconfirmed(self, workspace: str, now: Instant) -> None:
-        """Postpones due jobs that Exec has not confirmed if their key has too many of them. Raises StoreError."""
-        due = await self._store.read(lambda tx: watches.due_unconfirmed(tx, workspace, now, _MAX_COUNTED))
+    async def _hold_unconfirmed(self, workspace: str, due: Mapping[str, int], now: Instant) -> None:
+        """Postpones due jobs that Exec has not confirmed if their key has too many of them. Raises StoreError.
+
+        `due` is the number of such jobs by key.
+        """
+        for owner in due:
+            self._served.setdefault((workspace, owner), -1)
         held = self._unconfirmed.excess(workspace, due, self._in_flight.values(), now)
 
         def hold(tx: Tx) -> None:
@@ -218,9 +230,8 @@ class Poller:
             return [], request_budget.next_allowed_at(ledger, rate_limit, now)
         hinted = watches.lock_due_hinted(tx, workspace, now, free)
         hinted_ids = {watch.job_id for watch in hinted}
-        planned = [
-            watch for watch in watches.lock_due(tx, workspace, now, _MAX_RANKED) if watch.job_id not in hinted_ids
-        ]
+        ranked = _MAX_RANKED if workspace in self._policies or self._has_several_keys(workspace) else most
+        planned = [watch for watch in watches.lock_due(tx, workspace, now, ranked) if watch.job_id not in hinted_ids]
         within_limits = self._unconfirmed.within_limits(workspace, [*hinted, *planned], now)
         due = self._in_turns(self._selected(tx, state, within_limits, now))
         number = min(most, len(due), 1 if self._is_half_open(state) else most)
@@ -256,6 +267,10 @@ class Poller:
         for k, plan in selection.later:
             watches.postpone(tx, due[k], min(plan.at, self._deadline(due[k])), plan.reason)
         return [due[k] for k in selection.now]
+
+    def _has_several_keys(self, workspace: str) -> bool:
+        """Whether several API keys have had jobs polled, or want to: then more due watches are read, for their turns."""
+        return sum(space == workspace for space, _ in self._served) > 1
 
     def _in_turns(self, ranked: Sequence[Watch]) -> list[Watch]:
         """The watches in the order of their polls: those with a hint, then one of each API key in turn; jobs that Exec
@@ -293,7 +308,8 @@ class Poller:
         self._report_exec(watch, poll, now)
         try:
             with self._reserve() as reservation:
-                step, leased = await self._store.write(lambda tx: self._record_poll(tx, watch, poll, now, reservation))
+                answered = AnsweredPoll(watch, poll, now, reservation)
+                step, leased = await self._store.write_together(self._record_polls, answered)
                 await reservation.start(leased)
         except StoreError as error:
             # Nothing is lost: Exec returns the same status to the next poll.
@@ -357,29 +373,55 @@ class Poller:
         workspaces.save(tx, replace(state, ledger=spend(ledger, 1, now)))
         return True
 
-    def _record_poll(
-        self, tx: Tx, leased_watch: Watch, poll: Poll, now: Instant, reservation: Reservation
-    ) -> tuple[Transition | None, list[outbox.Leased]]:
-        """Records a poll, only in the workspace if the watch has ended meanwhile. Locks workspace and watch."""
-        reservation.reset()
-        state = workspaces.lock(tx, leased_watch.workspace)
-        watch = watches.get_for_update(tx, leased_watch.workspace, leased_watch.job_id)
-        jitter = self._rng.random()
-        state = transitions.apply_poll_to_workspace(state, poll.result, now, self.rate_limits[state.name], jitter)
-        step, leased = None, list[outbox.Leased]()
-        if watch is not None:
-            watches.add_poll(tx, watch, poll)
-        if watch is not None and watch.state is WatchState.ACTIVE:
-            max_age, since = self._config.polling.max_age, self._seen_since()
-            policy = self._policy_now(watch.workspace)
-            step = transitions.apply_poll(watch, poll, now, max_age, jitter, policy, since)
-            watches.save(tx, step.watch)
-            leased = self._emit_events(tx, step, now, reservation)
-            if watch.polls == 0 and not watch.exec_callback:
-                state = replace(state, arrivals=record_arrivals(state.arrivals, 1, watch.created_at))
-            state = replace(state, durations=learned_by(state.durations, watch, step.watch, poll))
+    def _record_polls(
+        self, tx: Tx, answered: Sequence[AnsweredPoll]
+    ) -> Sequence[tuple[Transition | None, list[outbox.Leased]]]:
+        """Records polls; one whose watch ended meanwhile, only in the workspace and the history.
+
+        Locks the workspaces, then the watches.
+        """
+        for item in answered:
+            item.reservation.reset()
+        recorded: dict[int, tuple[Transition | None, list[outbox.Leased]]] = {}
+        for workspace in sorted({item.watch.workspace for item in answered}):
+            of_workspace = [item for item in answered if item.watch.workspace == workspace]
+            results = self._record_polls_of_workspace(tx, workspace, of_workspace)
+            recorded |= {id(item): result for item, result in zip(of_workspace, results, strict=True)}
+        return [recorded[id(item)] for item in answered]
+
+    def _record_polls_of_workspace(
+        self, tx: Tx, workspace: str, answered: Sequence[AnsweredPoll]
+    ) -> list[tuple[Transition | None, list[outbox.Leased]]]:
+        state = workspaces.lock(tx, workspace)
+        current = watches.get_many_for_update(tx, workspace, {item.watch.job_id for item in answered})
+        watches.add_polls(tx, [(item.watch, item.poll) for item in answered if item.watch.job_id in current])
+        steps: list[Transition | None] = []
+        for item in answered:
+            jitter = self._rng.random()
+            result, rate_limit = item.poll.result, self.rate_limits[workspace]
+            state = transitions.apply_poll_to_workspace(state, result, item.now, rate_limit, jitter)
+            watch, step = current.get(item.watch.job_id), None
+            if watch is not None and watch.state is WatchState.ACTIVE:
+                step = self._step(watch, item, jitter)
+                current[watch.job_id] = step.watch
+                if watch.polls == 0 and not watch.exec_callback:
+                    state = replace(state, arrivals=record_arrivals(state.arrivals, 1, watch.created_at))
+                state = replace(state, durations=learned_by(state.durations, watch, step.watch, item.poll))
+            steps.append(step)
+        changed = {step.watch.job_id: step.watch for step in steps if step is not None}
+        watches.save_all(tx, changed.values())
+        leased = [
+            self._emit_events(tx, step, item) if step is not None else []
+            for step, item in zip(steps, answered, strict=True)
+        ]
+        ended = [watch.job_id for watch in changed.values() if watch.state is not WatchState.ACTIVE]
+        registrations.mark_ended(tx, workspace, *ended)
         workspaces.save(tx, state)
-        return step, leased
+        return list(zip(steps, leased, strict=True))
+
+    def _step(self, watch: Watch, item: AnsweredPoll, jitter: float) -> Transition:
+        max_age, policy = self._config.polling.max_age, self._policy_now(watch.workspace)
+        return transitions.apply_poll(watch, item.poll, item.now, max_age, jitter, policy, self._seen_since())
 
     def plan(self, watch: Watch, now: Instant) -> NextPoll:
         """The next poll of a watch, by the workspace's current policy."""
@@ -404,19 +446,25 @@ class Poller:
         # On a thread: pricing takes a few hundredths of a second, and deliveries should not wait for it.
         self._policies[workspace] = await asyncio.to_thread(build_policy, load, now, current)
 
-    def _emit_events(self, tx: Tx, step: Transition, now: Instant, reservation: Reservation) -> list[outbox.Leased]:
-        leased = []
+    def _emit_events(self, tx: Tx, step: Transition, item: AnsweredPoll) -> list[outbox.Leased]:
+        leased, now = [], item.now
         for type in step.events:
             replaced = replaced_event(tx, step.watch, type)
             event = make_event(step.watch, type, now, self._config.polling.max_age)
             event = events.add(tx, replace(event, replaces=replaced))
             subscribers = registrations.lock_subscribers(tx, event.workspace, event.job_id, type, replaced is not None)
             first_delay = self._config.delivery.schedule[0]
-            enqueued = enqueue(tx, event, subscribers, now, first_delay, step.watch.trace, reservation)
+            enqueued = enqueue(tx, event, subscribers, now, first_delay, step.watch.trace, item.reservation)
             leased += enqueued.leased
-        if step.watch.state is not WatchState.ACTIVE:
-            registrations.mark_ended(tx, step.watch.workspace, step.watch.job_id)
         return leased
+
+
+def _due_now(tx: Tx, workspace: str, now: Instant) -> tuple[bool, dict[str, int]]:
+    """Whether a poll of the workspace is due and it is not paused, and how many unconfirmed jobs are due, by API key."""
+    due, paused = watches.next_due(tx, workspace), workspaces.get(tx, workspace).paused_until
+    if due is None or due > now or (paused is not None and paused > now):
+        return False, {}
+    return True, watches.due_unconfirmed(tx, workspace, now, _MAX_COUNTED)
 
 
 def rate_limit_of(space: Workspace) -> RateLimit:
