@@ -68,6 +68,8 @@ _MAX_COUNTED = 20_000
 _MAX_RANKED = 500
 """Maximum number of due watches among which a tick chooses if the budget is too small for all."""
 
+_READ_WIDELY_EVERY = 10 * SECOND
+
 
 class Reservation(outbox.Leasing, Protocol):
     """Leases the deliveries that a transaction inserts, and starts them: `relay.delivery.admission.Reservation`."""
@@ -121,6 +123,7 @@ class Poller:
         self._served: dict[tuple[str, str | None], int] = {}
         """By workspace and API key: the number of the poll that served it last."""
         self._numbers = itertools.count()
+        self._read_widely_at: dict[str, Instant] = {}
         self._health: defaultdict[str, ExecHealth] = defaultdict(ExecHealth)
         self._in_flight: dict[asyncio.Task[None], Watch] = {}
         self._lease = config.exec.timeout * 2 + 10 * SECOND
@@ -230,7 +233,7 @@ class Poller:
             return [], request_budget.next_allowed_at(ledger, rate_limit, now)
         hinted = watches.lock_due_hinted(tx, workspace, now, free)
         hinted_ids = {watch.job_id for watch in hinted}
-        ranked = _MAX_RANKED if workspace in self._policies or self._has_several_keys(workspace) else most
+        ranked = _MAX_RANKED if workspace in self._policies or self._may_have_several_keys(workspace, now) else most
         planned = [watch for watch in watches.lock_due(tx, workspace, now, ranked) if watch.job_id not in hinted_ids]
         within_limits = self._unconfirmed.within_limits(workspace, [*hinted, *planned], now)
         due = self._in_turns(self._selected(tx, state, within_limits, now))
@@ -268,9 +271,17 @@ class Poller:
             watches.postpone(tx, due[k], min(plan.at, self._deadline(due[k])), plan.reason)
         return [due[k] for k in selection.now]
 
-    def _has_several_keys(self, workspace: str) -> bool:
-        """Whether several API keys have had jobs polled, or want to: then more due watches are read, for their turns."""
-        return sum(space == workspace for space, _ in self._served) > 1
+    def _may_have_several_keys(self, workspace: str, now: Instant) -> bool:
+        """Whether jobs of several API keys may be due: then more due watches are read than are polled.
+
+        If only one key is known, it is assumed once in ten seconds, because another key may have become due.
+        """
+        if sum(space == workspace for space, _ in self._served) > 1:
+            return True
+        if 0 <= now - self._read_widely_at.get(workspace, 0) < _READ_WIDELY_EVERY:
+            return False
+        self._read_widely_at[workspace] = now
+        return True
 
     def _in_turns(self, ranked: Sequence[Watch]) -> list[Watch]:
         """The watches in the order of their polls: those with a hint, then one of each API key in turn; jobs that Exec
@@ -460,7 +471,7 @@ class Poller:
 
 
 def _due_now(tx: Tx, workspace: str, now: Instant) -> tuple[bool, dict[str, int]]:
-    """Whether a poll of the workspace is due and it is not paused, and how many unconfirmed jobs are due, by API key."""
+    """Whether the workspace is not paused and a poll is due, and the number of unconfirmed jobs due, by API key."""
     due, paused = watches.next_due(tx, workspace), workspaces.get(tx, workspace).paused_until
     if due is None or due > now or (paused is not None and paused > now):
         return False, {}
