@@ -28,6 +28,7 @@ from relay.registration import (
     raise_if_refused,
     register_batch,
 )
+from relay.security.api_keys import LocalToken
 from relay.store.engine.clock import system_clock
 from relay.store.engine.database import Store, Tx
 from relay.store.maintenance.reencrypt import open_store
@@ -98,6 +99,8 @@ class Relay:
         )
         self.telemetry.on_news = self.operator.put
         self.api_key_cache = ApiKeyCache(store, clock)
+        self.local_token: LocalToken | None = None
+        """Without API keys each request needs this token. None: a relay that its own process uses, without a token."""
         self.retention = RetentionJob(store, config.storage.retention, clock, owner)
         self._scheduler = Scheduler()
         self._ticking, self._woken = asyncio.Lock(), asyncio.Event()
@@ -270,6 +273,10 @@ class Relay:
         self.telemetry.endpoint_changed(before, endpoint, now)
         self.wake()
         return endpoint
+
+    async def requires_credentials(self) -> bool:
+        """Whether requests need an API key, or the local token of a relay without API keys. Raises StoreError."""
+        return self.local_token is not None or await self.requires_api_key()
 
     async def requires_api_key(self) -> bool:
         """Whether it wants API keys: it does as soon as there was ever one, and from then on. Raises StoreError."""

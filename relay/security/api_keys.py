@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
 Scope = Literal["register", "read", "admin"]
@@ -29,6 +30,15 @@ class ApiKey(Protocol):
     @property
     def scopes(self) -> Sequence[Scope]:
         """What it allows."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalToken:
+    """The key of a relay without API keys: made at its start, for the people at its machine."""
+
+    hash: str
+    name: str = ""
+    scopes: Sequence[Scope] = SCOPES
 
 
 Key = TypeVar("Key", bound=ApiKey)

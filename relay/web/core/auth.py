@@ -45,7 +45,8 @@ async def authorise(request: Request, scope: Scope | None) -> Caller:
         return Caller()
     if not await relay.requires_api_key():
         require_local_request(request)
-        return Caller("", SCOPES)
+        if relay.local_token is None:  # guard: local-token
+            return Caller("", SCOPES)
     key = await authenticate(request, bearer(request.headers))
     limits: RequestLimits = request.app.state.limits
     limits.check_rate(key.hash)  # guard: requests-per-minute
@@ -79,7 +80,12 @@ async def authenticate(request: Request, token: str) -> ApiKey:
 
 
 async def find_key(relay: Relay, hash: str) -> ApiKey | None:
-    """The key with this hash, of the configuration or of the store, or None. Raises StoreError."""
+    """The key with this hash, of the configuration or of the store, or None. Raises StoreError.
+
+    Without API keys it is the relay's local token.
+    """
+    if relay.local_token is not None and not await relay.requires_api_key():
+        return find_by_hash([relay.local_token], hash)
     if (configured := find_by_hash(relay.config.security.api_keys, hash)) is not None:
         return configured
     if (stored := find_by_hash(await relay.api_key_cache.active_keys(), hash)) is not None:

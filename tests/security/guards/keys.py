@@ -24,6 +24,12 @@ KEYS = (
         swap("take_turns(keys, self._served)", "range(len(keys))"),
     ),
     Guard(
+        "local-token",
+        "Without keys each request needs the token that `relay serve` makes at its start, except for health checks",
+        "tests/web/test_auth.py::test_without_keys_each_call_needs_the_local_token",
+        swap("relay.local_token is None", "True"),
+    ),
+    Guard(
         "loopback-host",
         "Without keys the relay answers its own machine only, and no page of another site",
         "tests/web/test_auth.py::test_a_rebound_name_is_refused",
