@@ -140,6 +140,7 @@ endpoints = Table(
     _count("failures"),
     _instant("succeeded_at"),
     _instant("next_slot_at"),
+    Column("outside_only", Boolean, nullable=False, server_default=false()),
 )
 Index("endpoints_by_name", endpoints.c.name, unique=True)
 Index("endpoints_by_fingerprint", endpoints.c.fingerprint, unique=True)

@@ -147,6 +147,12 @@ KEYS = (
         swap("_NOT_DIALLED.sub(_ADDRESS_HIDDEN, text) if text else text", "text"),
     ),
     Guard(
+        "inside-addresses-on-pages",
+        "The same applies to the pages of the dashboard",
+        "tests/web/test_deliveries.py::test_addresses_of_the_inside_are_for_admins_on_pages_too",
+        instead("return html"),
+    ),
+    Guard(
         "session-cookie",
         "The session cookie is limited to this site, unreadable for scripts, and Secure over HTTPS",
         "tests/dashboard/test_pages.py::test_session_is_out_of_reach",
