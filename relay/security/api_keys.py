@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
@@ -14,6 +15,7 @@ SCOPES: tuple[Scope, ...] = ("register", "read", "admin")
 RANDOM_BYTES = 32
 
 _PREFIX = "relay_"
+_GENERATED = re.compile(r"relay_[A-Za-z0-9_-]{43}")
 
 
 class ApiKey(Protocol):
@@ -49,6 +51,11 @@ def generate_api_key(random_bytes: bytes) -> str:
     if len(random_bytes) != RANDOM_BYTES:
         raise ValueError(f"an API key takes {RANDOM_BYTES} random bytes")
     return _PREFIX + base64.urlsafe_b64encode(random_bytes).rstrip(b"=").decode()
+
+
+def is_generated(key: str) -> bool:
+    """Whether a text has the form of `generate_api_key`: 256 random bits, if it is a key at all."""
+    return _GENERATED.fullmatch(key) is not None
 
 
 def hash_api_key(key: str) -> str:

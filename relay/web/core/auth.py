@@ -72,6 +72,8 @@ async def authenticate(request: Request, token: str) -> ApiKey:
     limits: RequestLimits = request.app.state.limits
     hash = hash_api_key(token)
     wait = limits.begin_attempt(request, hash)
+    if not limits.may_be_looked_up(request, token, hash, wait):  # guard: chosen-keys
+        limits.record_failure(request, wait)
     if (key := await find_key(relay, hash)) is None:  # guard: known-client
         limits.record_failure(request, wait)
         raise Unauthenticated("invalid_api_key", "this API key is not known here; is it complete, and for this relay?")

@@ -112,9 +112,15 @@ KEYS = (
     ),
     Guard(
         "known-client",
-        "Wrong keys of one client lock out nobody with a right key, at the same address either",
+        "Wrong keys of one client lock out nobody with a key that the relay made, at the same address either",
         f"{_LIMITS}::test_guesses_lock_out_no_right_key",
         swap("is None", "is None or wait"),
+    ),
+    Guard(
+        "chosen-keys",
+        "A key that a person chose can't be guessed faster: it is throttled too, where it was not right before",
+        "tests/web/test_rate_limits.py::test_a_chosen_key_can_not_be_guessed_at_pace",
+        never,
     ),
     Guard(
         "trusted-proxies",
