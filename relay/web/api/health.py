@@ -59,7 +59,7 @@ async def openapi(call: RequestContext) -> Response:
     document: Callable[[str, bool], bytes] = call.request.app.state.openapi
     base_path = base_path_of(call.relay.config.server.public_url)
     # On a thread: the first one takes a few tenths of a second, and nothing else should wait for it.
-    body = await asyncio.to_thread(document, base_path, await call.relay.requires_api_key())
+    body = await asyncio.to_thread(document, base_path, await call.relay.requires_credentials())
     return Response(body, media_type="application/json")
 
 
