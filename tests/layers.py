@@ -22,6 +22,7 @@ LAYER_OF = {
     "delivery": 7,  # sending notifications
     "endpoints": 7,  # adding and changing endpoints
     "config": 6,  # the configuration file
+    "waiting": 5,  # requests that wait, and the event feed
     "operations": 5,  # scheduler, retention, readiness, clock
     "formats": 5,  # the body for each kind of receiver
     "store": 4,  # the database

@@ -93,12 +93,14 @@ class Poller:
         on_events: Callable[[], None],
         rng: random.Random,
         seen_since: Callable[[], Instant] = lambda: 0,
+        on_end: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`reserve` gives the slots in which the deliveries of a poll begin; `on_events` is called if there are any.
-        `seen_since` is when ages begin to count, whatever was stamped before."""
+        """`reserve` gives the slots in which the deliveries of a poll begin; `on_events` is called if there are any,
+        and `on_end` with the id of a job that is no longer polled. `seen_since` is when ages begin to count, whatever
+        was stamped before."""
         self._store, self._config, self._clients, self._clock = store, config, clients, clock
         self._telemetry, self._reserve, self._on_events, self._rng = telemetry, reserve, on_events, rng
-        self._seen_since = seen_since
+        self._seen_since, self._on_end = seen_since, on_end
         self.rate_limits = {space.name: rate_limit_of(space) for space in config.workspaces}
         self._policies: dict[str, PollPolicy] = {}
         self._tested: dict[str, Instant] = {}
@@ -271,6 +273,8 @@ class Poller:
                 watch.workspace,
             )
             return
+        if step is not None and step.watch.state is not WatchState.ACTIVE:
+            self._on_end(step.watch.job_id)
         if step is not None and step.events:
             self._telemetry.events_emitted(step.watch, step.events, now)
             self._on_events()

@@ -43,9 +43,12 @@ _MAX_UNKNOWN_STATUSES = 100
 
 _DELAYS = (0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900, 3600)
 
+_WAIT_DELAYS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
-RefusalReason = Literal["wrong_key", "too_many_wrong_keys", "rate_limited"]
-REFUSALS: tuple[RefusalReason, ...] = ("wrong_key", "too_many_wrong_keys", "rate_limited")
+RefusalReason = Literal["wrong_key", "too_many_wrong_keys", "rate_limited", "too_many_waits"]
+REFUSALS: tuple[RefusalReason, ...] = ("wrong_key", "too_many_wrong_keys", "rate_limited", "too_many_waits")
+
+WaitKind = Literal["job", "events", "stream"]
 
 
 class Telemetry:
@@ -120,6 +123,24 @@ class Telemetry:
         self._read_at = Gauge(
             "relay_config_last_reload_success_timestamp_seconds",
             "When the configuration that holds was read, as Unix time",
+            registry=self.registry,
+        )
+        self.feed_lag = Gauge(
+            "relay_feed_lag_seconds",
+            "Since the oldest event was recorded that the event feed does not have yet",
+            registry=self.registry,
+        )
+        self._waits_open = Gauge(
+            "relay_waits_open", "Requests that wait, by what they wait for", ["kind"], registry=self.registry
+        )
+        self._waits = Counter(
+            "relay_waits", "Requests that waited, and how that ended", ["kind", "outcome"], registry=self.registry
+        )
+        self._wait_delay = Histogram(
+            "relay_wait_delay_seconds",
+            "From the record of an event until a request that waited for it has its answer",
+            ["kind"],
+            buckets=_WAIT_DELAYS,
             registry=self.registry,
         )
         self.tick_age = Gauge("relay_tick_age_seconds", "Since the last complete tick", registry=self.registry)
@@ -224,6 +245,20 @@ class Telemetry:
     def request_refused(self, reason: RefusalReason) -> None:
         """A request's API key is at fault, or the pace of it."""
         self._refusals.labels(reason).inc()
+
+    def wait_began(self, kind: WaitKind) -> None:
+        """A request waits."""
+        self._waits_open.labels(kind).inc()
+
+    def wait_ended(self, kind: WaitKind, outcome: str, granted: float) -> None:
+        """A request waits no more; it might have waited for `granted` seconds."""
+        self._waits_open.labels(kind).dec()
+        self._waits.labels(kind, outcome).inc()
+        self.log.debug("a request that may wait %g s for %s: %s", granted, kind, outcome)
+
+    def wait_answered(self, kind: WaitKind, delay_ms: int) -> None:
+        """A request that waited has its answer, so long after the event was recorded."""
+        self._wait_delay.labels(kind).observe(max(0, delay_ms) / 1_000)
 
     def reloaded(self, found: str, needs_restart: Sequence[str], now: Instant) -> None:
         """A changed configuration holds, but for the keys that need a restart."""

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from relay.errors import NotFound, RequestError, StoreError
 from relay.service import Relay
+from relay.waiting import SharedReads
 from relay.web import dashboard
 from relay.web.api import (
     create_job,
@@ -76,6 +77,7 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
     app.router.redirect_slashes = False
     app.state.relay = relay
     app.state.listeners = dashboard.StreamCount()
+    app.state.job_reads = SharedReads[jobs.ShownJob]()
     app.state.limits = RequestLimits(relay.config.security.requests_per_minute, relay.telemetry, relay.clock)
     app.state.openapi = {
         keyed: openapi.build_openapi(OPERATIONS, base_path, with_auth=keyed) for keyed in (True, False)

@@ -235,6 +235,36 @@ def upsert(tx: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     tx.execute(insert.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=others), rows)
 
 
+def raise_to(tx: Connection, table: Table, column: Column[int], row: dict[str, Any]) -> None:
+    """Inserts the row; if its primary key exists, raises `column` to the row's value unless it is higher already."""
+    insert = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
+    query = insert(table)
+    higher = query.excluded[column.name]
+    tx.execute(
+        query.on_conflict_do_update(
+            index_elements=list(table.primary_key.columns), set_={column.name: higher}, where=column < higher
+        ),
+        row,
+    )
+
+
+def has_one_writer(tx: Connection) -> bool:
+    """Whether transactions of the database commit one after the other, so that no other writes while this one does."""
+    return tx.dialect.name == "sqlite"
+
+
+def storage_identity(tx: Connection) -> str:
+    """Names the database cluster and the database in it: a dump that is restored elsewhere has another one."""
+    if tx.dialect.name == "sqlite":
+        return "sqlite"
+    oid = tx.execute(text("SELECT oid FROM pg_database WHERE datname = current_database()")).scalar_one()
+    may_ask = text("SELECT has_function_privilege('pg_control_system()', 'execute')")
+    cluster = ""
+    if tx.execute(may_ask).scalar_one():
+        cluster = tx.execute(text("SELECT system_identifier FROM pg_control_system()")).scalar_one()
+    return f"postgresql:{cluster}:{oid}"
+
+
 def reset_sequence(tx: Connection, id: Column[int]) -> None:
     """Lets PostgreSQL's sequence continue after the highest number of a numbered column."""
     sequence = func.pg_get_serial_sequence(id.table.name, id.name)

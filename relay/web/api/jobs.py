@@ -1,18 +1,22 @@
 """Jobs as the relay knows them. These calls cost no request to Exec."""
 
-from typing import Any
+import asyncio
+from functools import partial
+from typing import Any, NamedTuple
 
 from pydantic import Field
 from starlette.responses import Response
 
-from relay.model import Watch
+from relay.model import Instant, Watch, WatchState
 from relay.store.engine.database import Tx
 from relay.store.tables import watches
-from relay.store.tables.job_history import load_job_history
+from relay.store.tables.job_history import find_watch, load_job_history
+from relay.waiting import Outcome, SharedReads
 from relay.web.core import path_params
+from relay.web.core.open_request import PREFER_HEADER, GrantedWait, granted_wait, open_request
 from relay.web.core.route import RequestContext, api_route, json_response
 from relay.web.schemas import presenters, workspaces
-from relay.web.schemas.queries import JobsQuery, WorkspaceQuery
+from relay.web.schemas.queries import JobQuery, JobsQuery
 from relay.web.schemas.responses import (
     DeliveryResponse,
     JobList,
@@ -27,6 +31,7 @@ from relay.web.schemas.workspaces import BudgetResponse, DurationsResponse
 class JobDetail(JobResponse):
     """A job with its registrations, deliveries and latest polls, and the polls left for it."""
 
+    wait: int = Field(default=0, description="only with `wait`: the seconds that were granted, 300 at the most")
     held_until: Time | None = Field(description="the next poll is due, and waits until this time")
     hold_reason: str | None
     budget: BudgetResponse | None = Field(
@@ -50,28 +55,73 @@ async def list_jobs(call: RequestContext, query: JobsQuery) -> Response:
     return json_response(200, await call.relay.store.read(work))
 
 
-@api_route("GET", "/v1/jobs/{job_id}", scope="read", tag="jobs", answers={200: JobDetail}, refusals=(400, 404))
-async def get_job(call: RequestContext, job_id: str, query: WorkspaceQuery) -> Response:
-    """Show one job.
+@api_route(
+    "GET",
+    "/v1/jobs/{job_id}",
+    scope="read",
+    tag="jobs",
+    answers={200: JobDetail},
+    refusals=(400, 404),
+    headers=PREFER_HEADER,
+)
+async def get_job(call: RequestContext, job_id: str, query: JobQuery) -> Response:
+    """Show one job, now or as soon as it has ended.
 
-    Exec's job as last polled, polls made and planned, registrations and deliveries.
+    Exec's job as last polled, polls made and planned, registrations and deliveries. With `wait`, the answer comes when
+    the job has ended or the time is over, always with status 200: `ended` says which, and a client that still waits
+    calls again. It costs Exec nothing. Ask for 25 seconds or less where a proxy may cut longer requests.
     """
     id = path_params.job_id(job_id)
     workspace = path_params.workspace_from_query(query.workspace, call.relay.clients)
+    granted = granted_wait(call.request.headers, query.wait)
+    reading = partial(_shown, call, job_id=id, workspace=workspace, granted=granted.seconds)
+    if not granted.seconds:
+        return _response(await call.relay.store.read(reading), granted)
+    deadline = asyncio.get_running_loop().time() + granted.answered_within
+    with open_request(call, "job", id, granted.seconds) as waiting:
+        await call.relay.feed.catch_up()
+        if await call.relay.store.read(lambda tx: _has_ended(tx, id, workspace)):
+            return _response(await call.relay.store.read(reading), granted)
+        reads: SharedReads[ShownJob] = call.request.app.state.job_reads
+        while True:
+            outcome = await waiting.wait(deadline)
+            if outcome is Outcome.GONE:
+                return Response(status_code=400)  # nobody reads it
+            # Ten thousand that wait for one job are woken by the same wake, and answered by the same read.
+            key = (waiting.wakes, id, workspace, call.caller.is_admin, granted.seconds)
+            shown = await reads.read(key, lambda: call.relay.store.read(reading))
+            if shown.ended_at is not None:
+                call.relay.telemetry.wait_answered("job", call.relay.clock() - shown.ended_at)
+            if shown.ended_at is not None or (outcome is not Outcome.NEWS and not waiting.has_news):
+                return _response(shown, granted)
 
-    def work(tx: Tx) -> JobDetail:
-        history = load_job_history(tx, id, workspace)
-        return JobDetail(
-            **presenters.job_fields(history.watch),
-            **_next_poll_outlook(call, tx, history.watch),
-            registrations=[presenters.registration(item, history.endpoints) for item in history.registrations],
-            deliveries=[
-                presenters.delivery(item, history.endpoints, call.caller.is_admin) for item in history.deliveries
-            ],
-            history=[PollResponse(**poll) for poll in history.polls],
-        )
 
-    return json_response(200, await call.relay.store.read(work))
+class ShownJob(NamedTuple):
+    """A job as the answer shows it."""
+
+    body: bytes
+    ended_at: Instant | None
+
+
+def _response(shown: ShownJob, granted: GrantedWait) -> Response:
+    return Response(shown.body, headers=granted.headers, media_type="application/json")
+
+
+def _has_ended(tx: Tx, job_id: str, workspace: str | None) -> bool:
+    return find_watch(tx, job_id, workspace).state is not WatchState.ACTIVE
+
+
+def _shown(call: RequestContext, tx: Tx, job_id: str, workspace: str | None, granted: int) -> ShownJob:
+    history = load_job_history(tx, job_id, workspace)
+    fields = presenters.job_fields(history.watch) | ({"wait": granted} if granted else {})
+    detail = JobDetail(
+        **fields,
+        **_next_poll_outlook(call, tx, history.watch),
+        registrations=[presenters.registration(item, history.endpoints) for item in history.registrations],
+        deliveries=[presenters.delivery(item, history.endpoints, call.caller.is_admin) for item in history.deliveries],
+        history=[PollResponse(**poll) for poll in history.polls],
+    )
+    return ShownJob(detail.model_dump_json(exclude_unset=True).encode(), history.watch.ended_at)
 
 
 def _next_poll_outlook(call: RequestContext, tx: Tx, watch: Watch) -> dict[str, Any]:

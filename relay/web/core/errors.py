@@ -90,7 +90,7 @@ _HEADERS: Mapping[int, Mapping[str, str]] = {
 def envelope(error: RequestError) -> dict[str, Any]:
     """`{"error": {"type", "code", "message", "field"?}}`."""
     fields = {"type": error.type, "code": error.code, "message": error.message}
-    return {"error": fields | ({"field": error.field} if error.field else {})}
+    return {"error": {**fields, **({"field": error.field} if error.field else {}), **error.details}}
 
 
 def headers_of(error: RequestError) -> Mapping[str, str]:

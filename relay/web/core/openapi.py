@@ -31,6 +31,7 @@ _REFUSALS = {
     403: "The API key lacks the scope.",
     404: "Nothing has this id or path.",
     409: "It conflicts with the present state; the message says how.",
+    410: "The cursor can't be continued from; the error holds the oldest and the newest one that can.",
     413: "The body has more than 256 KiB.",
     415: "The body is not JSON in UTF-8.",
     429: "A limit is exceeded; the message says which.",
@@ -126,9 +127,14 @@ def _query_parameters(query: type[Query] | None) -> list[dict[str, Any]]:
     schema = query.model_json_schema()
     inlined = partial(_inlined, schema.get("$defs", {}))
     return [
-        {"name": name, "in": "query", "description": part.pop("description", ""), "schema": inlined(part)}
+        {"name": name, "in": "query", "description": part.pop("description", ""), **_in_query(inlined(part))}
         for name, part in schema["properties"].items()
     ]
+
+
+def _in_query(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a parameter; a list is one text with commas."""
+    return {"schema": schema, **({"style": "form", "explode": False} if schema.get("type") == "array" else {})}
 
 
 def _inlined(definitions: Mapping[str, Any], part: dict[str, Any]) -> dict[str, Any]:

@@ -39,6 +39,14 @@ def _each_once(events: list[EventType]) -> list[EventType]:
     return list(dict.fromkeys(events))
 
 
+def _split(value: object) -> object:
+    return value.split(",") if isinstance(value, str) else value
+
+
+def _each_once_of(types: tuple[EventType, ...]) -> tuple[EventType, ...]:
+    return tuple(dict.fromkeys(types))
+
+
 def _known_format(name: str) -> str:
     if name not in formats.FORMATS:
         raise ValueError(f"must be one of {', '.join(formats.FORMATS)}")
@@ -80,6 +88,12 @@ EventFormat = Annotated[
 ]
 Events = Annotated[
     list[Annotated[EventType, Strict(False)]], Field(min_length=1, max_length=20), AfterValidator(_each_once)
+]
+EventTypes = Annotated[
+    tuple[EventType, ...],
+    BeforeValidator(_split),
+    AfterValidator(_each_once_of),
+    WithJsonSchema({"type": "array", "items": {"type": "string", "enum": [*EventType]}, "minItems": 1}),
 ]
 Secret = Annotated[str, Field(min_length=1, max_length=200, json_schema_extra={"pattern": _OF_SECRETS})]
 Template = Annotated[dict[str, Any], Field(min_length=1)]

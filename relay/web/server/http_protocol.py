@@ -27,6 +27,9 @@ LONGEST_HEAD = 32 * 1024
 
 _PIECE = 4 * 1024  # guard: head-size
 
+CONNECTION = "relay.connection"
+"""The ASGI extension that holds the connection of a request."""
+
 
 class RequestTimeout(RequestError):
     """The request was not complete in time."""
@@ -54,13 +57,41 @@ class ConnectionLimits:
     """Connections that this machine gets beyond both limits, for health checks."""
 
 
+class ConnectionCount:
+    """The connections of one server that count towards its limits."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.by_network: Counter[str] = Counter()
+
+    def add(self, network: str) -> None:
+        """One more connection of a client."""
+        self.total += 1
+        self.by_network[network] += 1
+
+    def remove(self, network: str) -> None:
+        """One less."""
+        self.total -= 1
+        self.by_network[network] -= 1
+        if not self.by_network[network]:
+            del self.by_network[network]
+
+
 class BoundedHttpProtocol(H11Protocol):
     """uvicorn's protocol over h11, with limits."""
 
-    def __init__(self, *, limits: ConnectionLimits, is_trusted_proxy: Callable[[str], bool], **theirs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        limits: ConnectionLimits,
+        count: ConnectionCount,
+        is_trusted_proxy: Callable[[str], bool],
+        **theirs: Any,
+    ) -> None:
         super().__init__(**theirs)
-        self._limits, self._is_trusted_proxy = limits, is_trusted_proxy
-        self._stands_for_many = False
+        self._limits, self._count, self._is_trusted_proxy = limits, count, is_trusted_proxy
+        self._stands_for_many = self._is_counted = False
+        self._on_lost: Callable[[], None] | None = None
         self._request_due: asyncio.TimerHandle | None = None
         self._write_due: asyncio.TimerHandle | None = None
 
@@ -71,7 +102,17 @@ class BoundedHttpProtocol(H11Protocol):
         self._stands_for_many = self.client is not None and self._is_trusted_proxy(self.client[0])
         if self._over_limit():
             self._refuse(Unavailable("too_many_connections", "too many connections are open; try again later"))
+        else:
+            self._count.add(self.network)
+            self._is_counted = True
         self._wait_for_request()
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self.scope is not None:
+            # The application is not called before the next turn of the loop.
+            extensions: dict[str, Any] = self.scope.setdefault("extensions", {})
+            extensions[CONNECTION] = self
 
     def data_received(self, data: bytes) -> None:
         # h11 measures a head only while it is incomplete: one that arrives at once would not be measured.
@@ -86,6 +127,11 @@ class BoundedHttpProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.exempt()
+        if self.scope is not None:
+            self.scope.pop("extensions", None)  # a reference to this connection, which would outlive it
+        if self._on_lost is not None:
+            self._on_lost()
         for timer in (self._request_due, self._write_due):
             if timer is not None:
                 timer.cancel()
@@ -109,6 +155,21 @@ class BoundedHttpProtocol(H11Protocol):
             self._refuse(HeadTooLarge("headers_too_large", text))
         else:
             self._refuse(ValidationFailed("invalid_http", "this is no HTTP request"))  # guard: no-http
+
+    # --- called by requests that stay open (`web/core/open_request.py`) ---
+
+    def exempt(self) -> None:
+        """The connection no longer counts towards the limits: its requests have an API key, and a limit of their own.
+
+        That holds as long as it is open, since it may begin to wait again at any time.
+        """
+        if self._is_counted:
+            self._is_counted = False
+            self._count.remove(self.network)
+
+    def call_when_lost(self, on_lost: Callable[[], None] | None) -> None:
+        """Has `on_lost` called when the client disconnects; None calls nothing any more."""
+        self._on_lost = on_lost
 
     # --- limits ---
 
@@ -146,15 +207,20 @@ class BoundedHttpProtocol(H11Protocol):
 
     def _over_limit(self) -> bool:
         """Whether this connection is refused; another one may be closed to make room for it."""
-        others = [other for other in self.connections if other is not self and isinstance(other, BoundedHttpProtocol)]
-        neighbours = [other for other in others if other.network == self.network]
         # guard: connections-of-one-address
-        if not self._stands_for_many and len(neighbours) >= self._limit_with_reserve(self._limits.of_one_address):
+        if not self._stands_for_many and self._count.by_network[self.network] >= self._limit_with_reserve(
+            self._limits.of_one_address
+        ):
             # Idle neighbours stay: behind a shared address they belong to other clients.
+            neighbours = [other for other in self._counted() if other.network == self.network]
             return not _make_room([other for other in neighbours if other.unread_since is not None])
-        if len(others) < self._limit_with_reserve(self._limits.connections):
+        if self._count.total < self._limit_with_reserve(self._limits.connections):
             return False
-        return not _make_room(others)
+        return not _make_room(self._counted())
+
+    def _counted(self) -> list["BoundedHttpProtocol"]:
+        others = (other for other in self.connections if isinstance(other, BoundedHttpProtocol))
+        return [other for other in others if other._is_counted]
 
     def _limit_with_reserve(self, limit: int) -> int:
         """A limit, raised for this machine itself: its health checks get in whatever strangers do."""
