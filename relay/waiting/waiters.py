@@ -102,7 +102,7 @@ class Waiters:
 
     def __init__(self, per_key: int, total: int, may_wait: Callable[[str], Awaitable[bool]]) -> None:
         """`may_wait` says whether the API key with this hash still may; "" stands for a relay without keys."""
-        self._per_key, self._total, self._may_wait = per_key, total, may_wait
+        self._per_key, self.total, self._may_wait = per_key, total, may_wait
         self._by_topic: defaultdict[str, set[Waiter]] = defaultdict(set)
         self._by_deadline: defaultdict[int, set[Waiter]] = defaultdict(set)
         self._by_key: Counter[str] = Counter()
@@ -118,8 +118,8 @@ class Waiters:
         """A waiter for the topic, from here to the end of the block. Raises TooManyWaiters."""
         if self._by_key[key_hash] >= self._per_key:
             raise TooManyWaiters(self._by_key[key_hash], self._per_key, of_all=False)  # guard: waiters-of-a-key
-        if self.number >= self._total:
-            raise TooManyWaiters(self.number, self._total, of_all=True)
+        if self.number >= self.total:
+            raise TooManyWaiters(self.number, self.total, of_all=True)
         waiter = Waiter(self, topic, key_hash)
         if self._stopped:
             waiter.resolve(Outcome.STOPPING)

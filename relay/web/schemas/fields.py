@@ -39,12 +39,11 @@ def _each_once(events: list[EventType]) -> list[EventType]:
     return list(dict.fromkeys(events))
 
 
-def _split(value: object) -> object:
-    return value.split(",") if isinstance(value, str) else value
-
-
-def _each_once_of(types: tuple[EventType, ...]) -> tuple[EventType, ...]:
-    return tuple(dict.fromkeys(types))
+def _event_types(text: object) -> tuple[EventType, ...]:
+    try:
+        return tuple(dict.fromkeys(EventType(name) for name in str(text).split(",")))
+    except ValueError:
+        raise ValueError(f"must be one of {', '.join(EventType)}, or several with commas between them") from None
 
 
 def _known_format(name: str) -> str:
@@ -91,8 +90,7 @@ Events = Annotated[
 ]
 EventTypes = Annotated[
     tuple[EventType, ...],
-    BeforeValidator(_split),
-    AfterValidator(_each_once_of),
+    BeforeValidator(_event_types),
     WithJsonSchema({"type": "array", "items": {"type": "string", "enum": [*EventType]}, "minItems": 1}),
 ]
 Secret = Annotated[str, Field(min_length=1, max_length=200, json_schema_extra={"pattern": _OF_SECRETS})]

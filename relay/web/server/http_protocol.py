@@ -49,9 +49,9 @@ class ConnectionLimits:
     """From the start of waiting for a request until it is complete, its body included."""
     write_timeout: float = 30
     """How long a client may leave a response unread."""
-    connections: int = 500
+    connections: int = 2_000
     """In all. One more takes the place of one that leaves its response unread, or is idle for longest."""
-    of_one_address: int = 200
+    of_one_address: int = 1_000
     """Of an IPv4 address or an IPv6 /64; trusted proxies are exempt, they stand for many clients."""
     reserved_for_loopback: int = 20
     """Connections that this machine gets beyond both limits, for health checks."""
