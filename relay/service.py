@@ -152,7 +152,6 @@ class Relay:
         self._spawn(self.dispatcher.run())
         self._spawn(self.notifier.run())
         self._spawn(self.operator.run())
-        self._spawn(self.feed.run())
         self._woken_ticks = self._spawn(self._tick_when_woken())
         self._wake()
 
@@ -164,6 +163,7 @@ class Relay:
         """
         self._stopping = True
         self.waiters.stop()
+        await self.feed.stop()
         await self._cancel(*(task for task in self._tasks if task is not self._woken_ticks))
         stopped = await asyncio.gather(self._stop_polling(), self.dispatcher.stop(spent), return_exceptions=True)
         for error in stopped:

@@ -27,6 +27,7 @@ LAYER_OF = {
     "formats": 5,  # the body for each kind of receiver
     "store": 4,  # the database
     "egress": 4,  # HTTP to receivers, and where it may go
+    "client": 5,  # for programs that call a relay
     "verify": 4,  # for receivers: checks a notification
     "telemetry": 3,  # log, metrics, traces
     "security": 3,  # encryption, API keys, throttles

@@ -18,6 +18,8 @@ COMMANDS = {
     "demo": "See the relay work, with no account and no configuration.",
     "serve": "Run the relay.",
     "register": "Register a job: get notified when it ends.",
+    "wait": "Wait until a job has ended.",
+    "events": "List events, or follow them as they come.",
     "jobs": "List the watched jobs, or show one.",
     "deliveries": "List deliveries, or show one with its attempts.",
     "resend": "Send a delivery again, or all failed ones.",

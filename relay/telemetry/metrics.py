@@ -7,6 +7,7 @@ bounded sets only.
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
@@ -250,11 +251,12 @@ class Telemetry:
         """A request waits."""
         self._waits_open.labels(kind).inc()
 
-    def wait_ended(self, kind: WaitKind, outcome: str, granted: float) -> None:
-        """A request waits no more; it might have waited for `granted` seconds."""
+    def wait_ended(self, kind: WaitKind, outcome: Enum | None, granted: float) -> None:
+        """A request waits no more; it might have waited for `granted` seconds. None: it did not have to wait."""
+        label = "at_once" if outcome is None else str(outcome.value)
         self._waits_open.labels(kind).dec()
-        self._waits.labels(kind, outcome).inc()
-        self.log.debug("a request that may wait %g s for %s: %s", granted, kind, outcome)
+        self._waits.labels(kind, label).inc()
+        self.log.debug("a request that may wait %g s for %s ended: %s", granted, kind, label)
 
     def wait_answered(self, kind: WaitKind, delay_ms: int) -> None:
         """A request that waited has its answer, so long after the event was recorded."""

@@ -6,8 +6,7 @@ kick was lost. Recent events stay in memory while anybody waits: a thousand read
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import islice, takewhile
 
 from relay.errors import StoreError
@@ -48,7 +47,8 @@ class EventFeed:
         """`notify_others` is called when this relay has numbered events."""
         self._store, self._waiters, self._clock, self._telemetry = store, waiters, clock, telemetry
         self._notify_others = notify_others
-        self._kicked = asyncio.Event()
+        self._is_kicked = self._stopped = False
+        self._advancing_task: asyncio.Task[None] | None = None
         self._advancing = asyncio.Lock()
         self._followers = 0
         self._at: FeedPosition | None = None
@@ -60,23 +60,35 @@ class EventFeed:
         self._is_late = False
 
     def kick(self) -> None:
-        """There may be new events."""
-        self._kicked.set()
+        """There may be new events: the feed is advanced soon."""
+        self._is_kicked = True
+        if self._advancing_task is None and not self._stopped:
+            self._advancing_task = asyncio.create_task(self._advance_while_kicked())
 
-    async def run(self) -> None:
-        """Advances whenever it is kicked, until cancelled."""
-        while True:
-            await self._kicked.wait()
-            self._kicked.clear()
-            try:
-                done = await self.advance()
-            except StoreError as error:
-                self._telemetry.log.debug("the event feed is not read for now, the next tick tries again: %s", error)
-            else:
+    async def stop(self) -> None:
+        """Ends what `kick` began."""
+        self._stopped = True
+        if (task := self._advancing_task) is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _advance_while_kicked(self) -> None:
+        try:
+            while self._is_kicked:
+                self._is_kicked = False
+                try:
+                    done = await self.advance()
+                except StoreError as error:
+                    self._telemetry.log.debug(
+                        "the event feed is not read for now, the next tick tries again: %s", error
+                    )
+                    return
                 self._busy = 0 if done else self._busy + 1
                 if not done:
-                    delay = _RETRIES[min(self._busy, len(_RETRIES)) - 1]
-                    asyncio.get_running_loop().call_later(delay, self.kick)
+                    await asyncio.sleep(_RETRIES[min(self._busy, len(_RETRIES)) - 1])
+                    self._is_kicked = True
+        finally:
+            self._advancing_task = None
 
     async def advance(self) -> bool:
         """Numbers events that have no position yet, and wakes waiters. False if some are left. Raises StoreError."""
@@ -100,17 +112,16 @@ class EventFeed:
                 return
             await asyncio.sleep(delay)
 
-    @contextmanager
-    def following(self) -> Iterator[None]:
-        """While the block runs, new events wake waiters; call `catch_up` in it before reading anything."""
+    def follow(self) -> None:
+        """Until `unfollow`, new events wake waiters; call `catch_up` after it, before reading anything."""
         self._followers += 1
-        try:
-            yield
-        finally:
-            self._followers -= 1
-            if not self._followers:
-                self._at = None
-                self._recent.clear()
+
+    def unfollow(self) -> None:
+        """Ends what `follow` began."""
+        self._followers -= 1
+        if not self._followers:
+            self._at = None
+            self._recent.clear()
 
     async def catch_up(self) -> None:
         """Begins to follow at the newest event, unless somebody follows already. Raises StoreError."""

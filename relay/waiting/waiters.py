@@ -7,8 +7,8 @@ in between; what wakes it is only a hint, and the request reads again.
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from enum import Enum
 
 from relay.errors import RelayError
@@ -52,13 +52,15 @@ class TooManyWaiters(RelayError):
 class Waiter:
     """One open wait. Made by `Waiters.open`."""
 
-    __slots__ = ("_bucket", "_future", "_outcome", "_waiters", "key_hash", "topic", "wakes")
+    __slots__ = ("_bucket", "_future", "_outcome", "_waiters", "key_hash", "last_outcome", "topic", "wakes")
 
     def __init__(self, waiters: "Waiters", topic: str, key_hash: str) -> None:
         self._waiters, self.topic, self.key_hash = waiters, topic, key_hash
         self._future: asyncio.Future[None] | None = None
         self._outcome: Outcome | None = None
         self._bucket = 0
+        self.last_outcome: Outcome | None = None
+        """Why it was woken last; None if it never waited."""
         self.wakes = 0
         """The number of the wake that it was last woken by: requests that have the same can share what they read."""
 
@@ -68,6 +70,11 @@ class Waiter:
             self._outcome = outcome
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a request awaits it right now."""
+        return self._future is not None
 
     @property
     def has_news(self) -> bool:
@@ -80,9 +87,7 @@ class Waiter:
         `deadline` is a time of the event loop's clock.
         """
         loop = asyncio.get_running_loop()
-        if self._outcome is None and deadline <= loop.time():
-            return Outcome.TIMED_OUT
-        if self._outcome is None:
+        if self._outcome is None and deadline > loop.time():
             self._future = loop.create_future()
             self._bucket = self._waiters.add_deadline(self, deadline)
             try:
@@ -90,7 +95,7 @@ class Waiter:
             finally:
                 self._future = None
                 self._waiters.remove_deadline(self, self._bucket)
-        outcome = self._outcome or Outcome.TIMED_OUT
+        outcome = self.last_outcome = self._outcome or Outcome.TIMED_OUT
         if outcome not in _FINAL:
             self._outcome = None
         self.wakes = self._waiters.wakes
@@ -113,11 +118,10 @@ class Waiters:
         self.wakes = 0
         """How often any topic was woken."""
 
-    @contextmanager
-    def open(self, topic: str, key_hash: str) -> Iterator[Waiter]:
-        """A waiter for the topic, from here to the end of the block. Raises TooManyWaiters."""
-        if self._by_key[key_hash] >= self._per_key:
-            raise TooManyWaiters(self._by_key[key_hash], self._per_key, of_all=False)  # guard: waiters-of-a-key
+    def open(self, topic: str, key_hash: str) -> Waiter:
+        """A new waiter for the topic, until it is passed to `close`. Raises TooManyWaiters."""
+        if (of_key := self._by_key.get(key_hash, 0)) >= self._per_key:
+            raise TooManyWaiters(of_key, self._per_key, of_all=False)  # guard: waiters-of-a-key
         if self.number >= self.total:
             raise TooManyWaiters(self.number, self.total, of_all=True)
         waiter = Waiter(self, topic, key_hash)
@@ -126,16 +130,17 @@ class Waiters:
         self.number += 1
         self._by_key[key_hash] += 1
         self._by_topic[topic].add(waiter)
-        try:
-            yield waiter
-        finally:
-            self.number -= 1
-            self._by_key[key_hash] -= 1
-            if not self._by_key[key_hash]:
-                del self._by_key[key_hash]
-            self._by_topic[topic].discard(waiter)
-            if not self._by_topic[topic]:
-                del self._by_topic[topic]
+        return waiter
+
+    def close(self, waiter: Waiter) -> None:
+        """The waiter is forgotten."""
+        self.number -= 1
+        self._by_key[waiter.key_hash] -= 1
+        if not self._by_key[waiter.key_hash]:
+            del self._by_key[waiter.key_hash]
+        self._by_topic[waiter.topic].discard(waiter)
+        if not self._by_topic[waiter.topic]:
+            del self._by_topic[waiter.topic]
 
     def wake(self, topic: str) -> None:
         """There is news of the topic."""
@@ -146,14 +151,14 @@ class Waiters:
     def stop(self) -> None:
         """Wakes all waiters, and lets nobody wait any more."""
         self._stopped = True
-        for waiter in self._everybody():
+        for waiter in self.everybody():
             waiter.resolve(Outcome.STOPPING)
 
     async def check_keys(self) -> None:
         """Wakes the waiters whose API key may no longer wait. Raises StoreError."""
         for key_hash in list(self._by_key):
             if not await self._may_wait(key_hash):  # guard: revoked-waiters
-                for waiter in self._everybody():
+                for waiter in self.everybody():
                     if waiter.key_hash == key_hash:
                         waiter.resolve(Outcome.REVOKED)
 
@@ -192,5 +197,6 @@ class Waiters:
         with suppress(RelayError):  # while the store fails, nobody can revoke a key
             await self.check_keys()
 
-    def _everybody(self) -> list[Waiter]:
+    def everybody(self) -> list[Waiter]:
+        """All waiters."""
         return [waiter for waiters in self._by_topic.values() for waiter in waiters]

@@ -27,7 +27,7 @@ from relay.web.api import (
     workspaces,
 )
 from relay.web.core import errors, openapi, public_url
-from relay.web.core.errors import MethodNotAllowed, Unavailable
+from relay.web.core.errors import MethodNotAllowed
 from relay.web.core.rate_limits import RequestLimits
 from relay.web.core.route import ApiRoute, routes
 from relay.web.server.middleware import RequestTargetMiddleware, ResponseMiddleware
@@ -103,7 +103,7 @@ async def _request_error(_: Request, error: Exception) -> Response:
 async def _store_error(request: Request, error: Exception) -> Response:
     relay: Relay = request.app.state.relay
     relay.telemetry.log.error("a request failed and gets 503: %s", error)
-    return errors.error_response(Unavailable("store_unavailable", f"{error}; nothing was done, try again later"))
+    return errors.error_response(errors.store_unavailable(cast(StoreError, error)))
 
 
 async def _routing_error(request: Request, error: Exception) -> Response:

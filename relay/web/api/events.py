@@ -1,18 +1,21 @@
 """Events of jobs: as a list, pulled with a cursor, or as a stream; in the format of a subscriber."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from starlette.responses import Response
 
 from relay.errors import ValidationFailed
 from relay.model import feed_cursor as cursors
 from relay.model.feed_cursor import FeedCursor
+from relay.service import Relay
 from relay.store.tables import events
 from relay.waiting import FEED, FROM_NOW, FROM_OLDEST, FeedReader, Outcome
 from relay.web.core import path_params
 from relay.web.core.event_stream import EventStream
 from relay.web.core.event_view import EventView, view_for
-from relay.web.core.open_request import PREFER_HEADER, granted_wait, open_request
+from relay.web.core.open_request import PREFER_HEADER, GrantedWait, OpenRequest, ParkedResponse, granted_wait
 from relay.web.core.route import RequestContext, api_route, json_response
 from relay.web.schemas.queries import EventsQuery, StreamQuery
 from relay.web.schemas.responses import EventList
@@ -43,7 +46,13 @@ async def list_events(call: RequestContext, query: EventsQuery) -> Response:
     view = await view_for(call, query.endpoint, query.format)
     wanted = view.narrowed(query.wanted)
     if query.after is not None:
-        return await _pull(call, query, view, wanted, _cursor_of(query.after))
+        if query.cursor is not None:
+            text = "give after or cursor, not both: a list has pages, the feed has none"
+            raise ValidationFailed("two_cursors", text, "cursor")
+        granted = granted_wait(call.request.headers, query.wait)
+        waiting = OpenRequest(call, "events", FEED, granted.seconds)
+        reading = partial(FeedReader.open, call.relay.store, call.relay.feed, _cursor_of(query.after), wanted)
+        return ParkedResponse(partial(_pull, call.relay, waiting, reading, query.limit, view, granted))
     if query.wait is not None:
         raise ValidationFailed("wait_without_after", "wait belongs to after: give after=now, or a cursor", "wait")
     rows, cursor = await call.relay.store.read(
@@ -54,24 +63,24 @@ async def list_events(call: RequestContext, query: EventsQuery) -> Response:
 
 
 async def _pull(
-    call: RequestContext, query: EventsQuery, view: EventView, wanted: events.EventFilter, after: FeedCursor | str
+    relay: Relay,
+    waiting: OpenRequest,
+    open_reader: Callable[[], Awaitable[FeedReader]],
+    limit: int,
+    view: EventView,
+    granted: GrantedWait,
 ) -> Response:
-    if query.cursor is not None:
-        text = "give after or cursor, not both: a list has pages, the feed has none"
-        raise ValidationFailed("two_cursors", text, "cursor")
-    granted = granted_wait(call.request.headers, query.wait)
     deadline = asyncio.get_running_loop().time() + granted.answered_within
-    with open_request(call, "events", FEED, granted.seconds) as waiting:
-        reader = await FeedReader.open(call.relay.store, call.relay.feed, after, wanted)
-        outcome = Outcome.NEWS
-        while not (found := await reader.read(query.limit)) and outcome is Outcome.NEWS:
+    with waiting:
+        reader, outcome = await open_reader(), Outcome.NEWS
+        while not (found := await reader.read(limit)) and outcome is Outcome.NEWS:
             outcome = await waiting.wait(deadline)
             if outcome is Outcome.GONE:
                 return Response(status_code=400)  # nobody reads it
-        now = call.relay.clock()
-        shown = [view.shown(one.event, now, reader.cursor_after(one)) for one in found]
+        now = relay.clock()
         if found and waiting.has_waited:
-            call.relay.telemetry.wait_answered("events", now - found[0].event.created_at)
+            relay.telemetry.wait_answered("events", now - found[0].event.created_at)
+    shown = [view.shown(one.event, now, reader.cursor_after(one)) for one in found]
     fields = {"wait": granted.seconds} if granted.seconds else {}
     return json_response(200, EventList(data=shown, next_cursor=reader.cursor(), **fields), granted.headers)
 
@@ -99,7 +108,8 @@ async def stream_events(call: RequestContext, query: StreamQuery) -> Response:
     after = _cursor_of(last_id or query.after or FROM_NOW)
     if isinstance(after, FeedCursor) and after.is_end and query.job_id is not None:
         return Response(status_code=204)
-    return EventStream(call, view, view.narrowed(query.wanted), after)
+    stream = EventStream(call.relay, OpenRequest(call, "stream", FEED, 0), view, view.narrowed(query.wanted), after)
+    return ParkedResponse(stream.opened)
 
 
 def _cursor_of(text: str) -> FeedCursor | str:

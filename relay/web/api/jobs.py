@@ -8,12 +8,13 @@ from pydantic import Field
 from starlette.responses import Response
 
 from relay.model import Instant, Watch, WatchState
+from relay.service import Relay
 from relay.store.engine.database import Tx
 from relay.store.tables import watches
 from relay.store.tables.job_history import find_watch, load_job_history
 from relay.waiting import Outcome, SharedReads
 from relay.web.core import path_params
-from relay.web.core.open_request import PREFER_HEADER, GrantedWait, granted_wait, open_request
+from relay.web.core.open_request import PREFER_HEADER, GrantedWait, OpenRequest, ParkedResponse, granted_wait
 from relay.web.core.route import RequestContext, api_route, json_response
 from relay.web.schemas import presenters, workspaces
 from relay.web.schemas.queries import JobQuery, JobsQuery
@@ -74,26 +75,12 @@ async def get_job(call: RequestContext, job_id: str, query: JobQuery) -> Respons
     id = path_params.job_id(job_id)
     workspace = path_params.workspace_from_query(query.workspace, call.relay.clients)
     granted = granted_wait(call.request.headers, query.wait)
-    reading = partial(_shown, call, job_id=id, workspace=workspace, granted=granted.seconds)
+    wanted = WantedJob(call.relay, id, workspace, call.caller.is_admin, granted)
     if not granted.seconds:
-        return _response(await call.relay.store.read(reading), granted)
-    deadline = asyncio.get_running_loop().time() + granted.answered_within
-    with open_request(call, "job", id, granted.seconds) as waiting:
-        await call.relay.feed.catch_up()
-        if await call.relay.store.read(lambda tx: _has_ended(tx, id, workspace)):
-            return _response(await call.relay.store.read(reading), granted)
-        reads: SharedReads[ShownJob] = call.request.app.state.job_reads
-        while True:
-            outcome = await waiting.wait(deadline)
-            if outcome is Outcome.GONE:
-                return Response(status_code=400)  # nobody reads it
-            # Ten thousand that wait for one job are woken by the same wake, and answered by the same read.
-            key = (waiting.wakes, id, workspace, call.caller.is_admin, granted.seconds)
-            shown = await reads.read(key, lambda: call.relay.store.read(reading))
-            if shown.ended_at is not None:
-                call.relay.telemetry.wait_answered("job", call.relay.clock() - shown.ended_at)
-            if shown.ended_at is not None or (outcome is not Outcome.NEWS and not waiting.has_news):
-                return _response(shown, granted)
+        return wanted.response(await call.relay.store.read(wanted.read))
+    waiting = OpenRequest(call, "job", id, granted.seconds)
+    reads: SharedReads[ShownJob] = call.request.app.state.job_reads
+    return ParkedResponse(partial(_wait_for_end, wanted, waiting, reads))
 
 
 class ShownJob(NamedTuple):
@@ -103,33 +90,65 @@ class ShownJob(NamedTuple):
     ended_at: Instant | None
 
 
-def _response(shown: ShownJob, granted: GrantedWait) -> Response:
-    return Response(shown.body, headers=granted.headers, media_type="application/json")
+class WantedJob(NamedTuple):
+    """The job that a request asks for, and who asks."""
+
+    relay: Relay
+    job_id: str
+    workspace: str | None
+    is_admin: bool
+    granted: GrantedWait
+
+    def has_ended(self, tx: Tx) -> bool:
+        """Whether it is polled no more. Raises NotFound."""
+        return find_watch(tx, self.job_id, self.workspace).state is not WatchState.ACTIVE
+
+    def read(self, tx: Tx) -> ShownJob:
+        """The job with everything that belongs to it. Raises NotFound."""
+        history = load_job_history(tx, self.job_id, self.workspace)
+        sent, known = history.deliveries, history.endpoints
+        fields = presenters.job_fields(history.watch) | ({"wait": self.granted.seconds} if self.granted.seconds else {})
+        detail = JobDetail(
+            **fields,
+            **_next_poll_outlook(self.relay, tx, history.watch),
+            registrations=[presenters.registration(item, known) for item in history.registrations],
+            deliveries=[presenters.delivery(item, known, self.is_admin) for item in sent],
+            history=[PollResponse(**poll) for poll in history.polls],
+        )
+        return ShownJob(detail.model_dump_json(exclude_unset=True).encode(), history.watch.ended_at)
+
+    def response(self, shown: ShownJob) -> Response:
+        """The answer."""
+        return Response(shown.body, headers=self.granted.headers, media_type="application/json")
 
 
-def _has_ended(tx: Tx, job_id: str, workspace: str | None) -> bool:
-    return find_watch(tx, job_id, workspace).state is not WatchState.ACTIVE
+async def _wait_for_end(wanted: WantedJob, waiting: OpenRequest, reads: SharedReads[ShownJob]) -> Response:
+    deadline = asyncio.get_running_loop().time() + wanted.granted.answered_within
+    store, clock = wanted.relay.store, wanted.relay.clock
+    with waiting:
+        await wanted.relay.feed.catch_up()
+        if await store.read(wanted.has_ended):
+            return wanted.response(await store.read(wanted.read))
+        while True:
+            outcome = await waiting.wait(deadline)
+            if outcome is Outcome.GONE:
+                return Response(status_code=400)  # nobody reads it
+            # Ten thousand that wait for one job are woken by the same wake, and answered by the same read.
+            key = (waiting.wakes, *wanted[1:4], wanted.granted.seconds)
+            shown = await reads.read(key, lambda: store.read(wanted.read))
+            if shown.ended_at is not None:
+                wanted.relay.telemetry.wait_answered("job", clock() - shown.ended_at)
+            if shown.ended_at is not None or (outcome is not Outcome.NEWS and not waiting.has_news):
+                return wanted.response(shown)
 
 
-def _shown(call: RequestContext, tx: Tx, job_id: str, workspace: str | None, granted: int) -> ShownJob:
-    history = load_job_history(tx, job_id, workspace)
-    fields = presenters.job_fields(history.watch) | ({"wait": granted} if granted else {})
-    detail = JobDetail(
-        **fields,
-        **_next_poll_outlook(call, tx, history.watch),
-        registrations=[presenters.registration(item, history.endpoints) for item in history.registrations],
-        deliveries=[presenters.delivery(item, history.endpoints, call.caller.is_admin) for item in history.deliveries],
-        history=[PollResponse(**poll) for poll in history.polls],
-    )
-    return ShownJob(detail.model_dump_json(exclude_unset=True).encode(), history.watch.ended_at)
-
-
-def _next_poll_outlook(call: RequestContext, tx: Tx, watch: Watch) -> dict[str, Any]:
+def _next_poll_outlook(relay: Relay, tx: Tx, watch: Watch) -> dict[str, Any]:
     """Budget and durations of the workspace, and until when and why it holds the next poll."""
-    if watch.workspace not in call.relay.clients:
+    if watch.workspace not in relay.clients:
         return {"held_until": None, "hold_reason": None, "budget": None, "durations": None}
-    status = call.relay.workspace_status(tx, watch.workspace, call.now)
-    held = watch.next_poll_at is not None and status.opens_at > max(call.now, watch.next_poll_at)
+    now = relay.clock()
+    status = relay.workspace_status(tx, watch.workspace, now)
+    held = watch.next_poll_at is not None and status.opens_at > max(now, watch.next_poll_at)
     reason = status.pause_reason or "the workspace's requests are used up until then"
     return {
         "held_until": status.opens_at if held else None,

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from relay.errors import RequestError
+from relay.errors import RequestError, StoreError
 from relay.model import SECOND
 
 UNKNOWN_PATH = "there is nothing at this path; /openapi.json lists every path"
@@ -78,6 +78,11 @@ class Unavailable(RequestError):
 
     status = 503
     type = "service_unavailable"
+
+
+def store_unavailable(error: StoreError) -> Unavailable:
+    """The answer to a request for which the store fails."""
+    return Unavailable("store_unavailable", f"{error}; nothing was done, try again later")
 
 
 _HEADERS: Mapping[int, Mapping[str, str]] = {

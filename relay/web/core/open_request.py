@@ -2,12 +2,13 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from relay.errors import RequestError
 from relay.model import SECOND
@@ -16,6 +17,7 @@ from relay.waiting import Outcome, TooManyWaiters, Waiter
 from relay.web.core.errors import TooManyRequests, Unauthenticated, Unavailable
 from relay.web.core.route import RequestContext
 from relay.web.server.http_protocol import CONNECTION, BoundedHttpProtocol
+from relay.web.server.middleware import PARKED
 
 MAX_WAIT = 300
 """Seconds that a request may wait; a longer wish is cut to it."""
@@ -59,16 +61,71 @@ def granted_wait(headers: Headers, asked: int | None) -> GrantedWait:
     return GrantedWait(seconds, {**VARY, "preference-applied": f"wait={seconds}"})
 
 
-class OpenRequest:
-    """A request that waits for a topic. Made by `open_request`."""
+class ParkedResponse(Response):
+    """A response that is not there yet: `make` makes it, once the layers of the application are done with the request.
 
-    def __init__(self, waiter: Waiter) -> None:
-        self._waiter, self.outcome, self.has_waited = waiter, "ended", False
+    A request that waits costs memory for each layer that waits for it, and for its headers. So the handler checks the
+    request and returns this; `ResponseMiddleware` then drops the headers, and awaits `make`, which waits.
+    """
+
+    def __init__(self, make: Callable[[], Awaitable[Response]]) -> None:
+        super().__init__()
+        self._make = make
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"][PARKED] = self._make
+
+
+class OpenRequest:
+    """A request that waits for a topic, for `granted` seconds; a context manager.
+
+    Entering it raises TooManyRequests if its key has too many, and Unavailable if there are too many in all.
+    """
+
+    __slots__ = ("_connection", "_granted", "_key_hash", "_kind", "_receive", "_relay", "_task", "_topic", "_waiter")
+    _waiter: Waiter
+
+    def __init__(self, call: RequestContext, kind: WaitKind, topic: str, granted: float) -> None:
+        self._relay, self._key_hash = call.relay, call.caller.key_hash
+        self._kind, self._topic, self._granted = kind, topic, granted
+        self._connection = call.request.scope.get("extensions", {}).get(CONNECTION)
+        self._receive = call.request.receive
+        self._task: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._waiter = self._relay.waiters.open(self._topic, self._key_hash)
+        except TooManyWaiters as error:
+            self._relay.telemetry.request_refused("too_many_waits")
+            raise _refusal(error) from None
+        self._relay.feed.follow()
+        self._relay.telemetry.wait_began(self._kind)
+        if isinstance(self._connection, BoundedHttpProtocol):
+            # A callback of the connection: a task for each of ten thousand requests would cost as much as they do.
+            self._connection.exempt()
+            self._connection.call_when_lost(self._on_gone)
+        else:
+            self._task = asyncio.create_task(self._receive_until_gone())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if isinstance(self._connection, BoundedHttpProtocol):
+            self._connection.call_when_lost(None)
+        elif self._task is not None:
+            self._task.cancel()
+        self._relay.waiters.close(self._waiter)
+        self._relay.feed.unfollow()
+        self._relay.telemetry.wait_ended(self._kind, self._waiter.last_outcome, self._granted)
 
     @property
     def wakes(self) -> int:
         """Requests that were woken by the same wake can share what they read."""
         return self._waiter.wakes
+
+    @property
+    def has_waited(self) -> bool:
+        """Whether `wait` was called."""
+        return self._waiter.last_outcome is not None
 
     @property
     def has_news(self) -> bool:
@@ -77,62 +134,21 @@ class OpenRequest:
 
     async def wait(self, deadline: float) -> Outcome:
         """Why the request goes on. Raises Unauthenticated if its key was revoked meanwhile."""
-        self.has_waited = True
         outcome = await self._waiter.wait(deadline)
-        self.outcome = "ended" if outcome is Outcome.NEWS else outcome.value
         if outcome is Outcome.REVOKED:
             raise Unauthenticated("invalid_api_key", "the API key was revoked, or may no longer read")
         return outcome
 
+    def _on_gone(self) -> None:
+        self._waiter.resolve(Outcome.GONE)
 
-@contextmanager
-def open_request(call: RequestContext, kind: WaitKind, topic: str, granted: float) -> Iterator[OpenRequest]:
-    """The request as one that waits for the topic, from here to the end of the block, for `granted` seconds.
-
-    Raises TooManyRequests if its key has too many, Unavailable if there are too many in all.
-    """
-    telemetry = call.relay.telemetry
-    try:
-        with call.relay.waiters.open(topic, call.caller.key_hash) as waiter, call.relay.feed.following():
-            telemetry.wait_began(kind)
-            one = OpenRequest(waiter)
-            try:
-                with _until_gone(call.request, lambda: waiter.resolve(Outcome.GONE)):
-                    yield one
-            finally:
-                telemetry.wait_ended(kind, one.outcome, granted)
-    except TooManyWaiters as error:
-        telemetry.request_refused("too_many_waits")
-        raise _refusal(error) from None
+    async def _receive_until_gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._on_gone()
 
 
 def _refusal(error: TooManyWaiters) -> RequestError:
     if error.of_all:
         return Unavailable("too_many_waits", f"{error}; try again later, or poll without wait")
     return TooManyRequests("too_many_waits", f"{error} (security.waits_per_key)", RETRY_AFTER)
-
-
-@contextmanager
-def _until_gone(request: Request, on_gone: Callable[[], None]) -> Iterator[None]:
-    """Has `on_gone` called if the client disconnects before the end of the block."""
-    connection = request.scope.get("extensions", {}).get(CONNECTION)
-    if isinstance(connection, BoundedHttpProtocol):
-        # A callback of the connection: a task for each of ten thousand requests would cost as much as they do.
-        connection.exempt()
-        connection.call_when_lost(on_gone)
-        try:
-            yield
-        finally:
-            connection.call_when_lost(None)
-        return
-    receiving = asyncio.create_task(_receive_until_gone(request, on_gone))
-    try:
-        yield
-    finally:
-        receiving.cancel()
-
-
-async def _receive_until_gone(request: Request, on_gone: Callable[[], None]) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-    on_gone()

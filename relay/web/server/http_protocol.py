@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -57,6 +57,34 @@ class ConnectionLimits:
     """Connections that this machine gets beyond both limits, for health checks."""
 
 
+class SmallEvent(asyncio.Event):
+    """asyncio's event without the queue that it has while nobody waits, which takes most of a kilobyte."""
+
+    def __init__(self, is_set: bool) -> None:
+        self._is_set = is_set
+        self._waiting: list[asyncio.Future[None]] | None = None
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        self._is_set = True
+        waiting, self._waiting = self._waiting or [], None
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def clear(self) -> None:
+        self._is_set = False
+
+    async def wait(self) -> Literal[True]:
+        if not self._is_set:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting = [*(self._waiting or []), future]
+            await future
+        return True
+
+
 class ConnectionCount:
     """The connections of one server that count towards its limits."""
 
@@ -80,6 +108,18 @@ class ConnectionCount:
 class BoundedHttpProtocol(H11Protocol):
     """uvicorn's protocol over h11, with limits."""
 
+    # Ten thousand connections may be open: more attributes would make each one's dictionary a kilobyte larger.
+    __slots__ = (
+        "_count",
+        "_is_counted",
+        "_is_trusted_proxy",
+        "_limits",
+        "_on_lost",
+        "_request_due",
+        "_stands_for_many",
+        "_write_due",
+    )
+
     def __init__(
         self,
         *,
@@ -99,6 +139,7 @@ class BoundedHttpProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow._is_writable_event = SmallEvent(is_set=True)
         self._stands_for_many = self.client is not None and self._is_trusted_proxy(self.client[0])
         if self._over_limit():
             self._refuse(Unavailable("too_many_connections", "too many connections are open; try again later"))
@@ -109,8 +150,10 @@ class BoundedHttpProtocol(H11Protocol):
 
     def handle_events(self) -> None:
         super().handle_events()
+        # The application is not called before the next turn of the loop.
+        if self.cycle is not None and not isinstance(event := self.cycle.message_event, SmallEvent):
+            self.cycle.message_event = SmallEvent(event.is_set())
         if self.scope is not None:
-            # The application is not called before the next turn of the loop.
             extensions: dict[str, Any] = self.scope.setdefault("extensions", {})
             extensions[CONNECTION] = self
 
