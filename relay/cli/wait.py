@@ -27,12 +27,8 @@ def _duration(_context: click.Context, _option: click.Parameter, text: str | Non
 
 @click.command("wait")
 @click.argument("job_id")
-@click.option(
-    "--register", "registers", is_flag=True, help="Register the job first."
-)
-@click.option(
-    "--timeout", callback=_duration, help="Wait no longer than this, such as 30m; by default for ever."
-)
+@click.option("--register", "registers", is_flag=True, help="Register the job first.")
+@click.option("--timeout", callback=_duration, help="Wait no longer than this, such as 30m; by default for ever.")
 @click.option("--workspace", help="The Exec workspace, if the relay has several.")
 @client_options
 def command(client: Client, job_id: str, registers: bool, timeout: float | None, workspace: str | None) -> None:

@@ -1,1 +1,11 @@
-"""Delivery: due deliveries are leased, sent, and their results recorded."""
+"""Delivery: leases due deliveries, sends them, records the results; notifies operators.
+
+Other packages use what is imported here; the rules are in `retry_policy` and `endpoint_health`.
+"""
+
+from relay.delivery.bulk_resend import resend_matching
+from relay.delivery.dispatcher import Dispatcher
+from relay.delivery.enqueue import enqueue
+from relay.delivery.operator_notifier import OperatorNotifier
+
+__all__ = ["Dispatcher", "OperatorNotifier", "enqueue", "resend_matching"]

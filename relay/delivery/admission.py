@@ -1,42 +1,51 @@
-"""Admission control: which due deliveries may begin now, so that no endpoint and no host keeps the others waiting.
+"""Admission control: which due deliveries may begin now, so that no endpoint and no host delays the others.
 
-A delivery is leased only after it has a slot, and keeps the slot until its attempt ends: nothing is leased that does
-not begin.
+A delivery is leased only after it has a slot, and keeps the slot until its attempt ends: whatever is leased begins.
 """
 
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
 from relay import formats
 from relay.delivery.endpoint_health import circuit_is_open
 from relay.model import MINUTE, SECOND, DueDelivery, Endpoint, Instant
+from relay.security.login_throttle import client_network
 from relay.store.tables.outbox import Lease, Leased, LeasedDelivery
 
 PROBE_WAIT = 5 * SECOND
-"""How long what is due for an endpoint waits while a probe of it is in flight."""
+"""How long the due deliveries of an endpoint wait while a probe of it is in flight."""
 
 SKIP_FOR = SECOND
-"""How long a delivery is left out whose row could not be leased: another relay holds it."""
+"""How long a delivery is left out after its row could not be leased, because another relay holds it."""
+
+_RESERVE = 8
+"""One slot in so many is kept for deliveries of other API keys."""
+
+Slots = tuple[str, ...]
+"""What slots are counted of: a kind, and whose they are, such as ("host", "example.com:443")."""
+
+_RELAY: Slots = ("relay",)
+_DOUBTFUL: Slots = ("doubtful",)
 
 Start = Callable[[Iterable[tuple[LeasedDelivery, Endpoint, DueDelivery]]], Awaitable[None]]
-"""Begins attempts of leased deliveries that have a slot."""
+"""Starts the attempts of leased deliveries that have a slot."""
 
 
 @dataclass(slots=True)
 class Admitted:
-    """What becomes of due deliveries."""
+    """The decision about due deliveries: which begin now, and which wait."""
 
     start: list[DueDelivery] = field(default_factory=list)
-    """Each has a slot, which `release` or `cancel` gives back."""
+    """Deliveries that begin now. Each has a slot, which `release` or `cancel` frees."""
     paused: dict[str, Instant] = field(default_factory=dict)
-    """Endpoints that wait, and until when."""
+    """By id of the endpoint, until when its deliveries wait."""
     disabled: set[str] = field(default_factory=set)
-    """Endpoints that are disabled or deleted."""
+    """Ids of endpoints that are disabled or deleted."""
     next_slot_at: Instant | None = None
-    """When the first of those may begin that only wait for the rate of their endpoint."""
+    """When the first delivery may begin that waits for its endpoint's rate limit only."""
 
     def __bool__(self) -> bool:
         return bool(self.start or self.paused or self.disabled)
@@ -46,24 +55,20 @@ class AdmissionControl:
     """The slots of this relay.
 
     Of `concurrency` attempts at once, one host has `per_host` at most and one endpoint `per_endpoint`. Endpoints that
-    fail, and those that never succeeded, share at most half of all slots; of the latter, one site (all ports and names
-    of a domain) has `per_host` at most. So a registration of many URLs that never answer delays no proven endpoint. An
-    endpoint that fails gets fewer slots, and more of them step by step after successes: no herd meets one that comes
-    back after an outage.
+    fail, and those that never succeeded, share at most half of all slots, and half of those of a host. One API key gets
+    seven slots in eight, all but one of a host, and of a half only as many as it leaves free: so whoever registers many
+    URLs that never answer, or no longer do, delays nobody else's deliveries. A failure halves the slots of an endpoint,
+    a success doubles them: an endpoint that comes back after an outage is not flooded.
 
-    The event loop and the store's threads use it: a lock guards it, and nothing waits while holding it.
+    The event loop and the store's threads use it. A lock guards it, and nothing waits while holding the lock.
     """
 
     def __init__(self, concurrency: int, per_host: int, per_endpoint: int) -> None:
         self.concurrency, self.per_host, self.per_endpoint = concurrency, per_host, per_endpoint
         self._lock = threading.Lock()
-        self._used = 0
-        self._at_host: Counter[str] = Counter()
-        self._at_endpoint: Counter[str] = Counter()
+        self._used: Counter[Slots] = Counter()
         self._in_flight: set[str] = set()
-        """Deliveries from the slot until the result is recorded: none is leased again before that."""
-        self._doubtful: dict[str, str | None] = {}
-        """Deliveries of endpoints that fail or never succeeded, and the site of the latter."""
+        """Ids of deliveries whose result is not recorded yet: none of them is leased again before that."""
         self._allowed: dict[str, int] = {}
         self._next_slot: dict[str, Instant] = {}
         self._skipped: dict[str, tuple[Instant, str]] = {}
@@ -71,66 +76,64 @@ class AdmissionControl:
 
     @property
     def free(self) -> int:
-        """How many more attempts may begin."""
-        return self.concurrency - self._used
+        """The number of further attempts that may begin."""
+        return self.concurrency - self._used[_RELAY]
 
     def admit(self, due: Sequence[DueDelivery], now: Instant) -> Admitted:
-        """Acquires slots for what may begin, least served endpoints first."""
+        """Acquires slots for the deliveries that may begin; endpoints with the fewest attempts in flight come first."""
         with self._lock:
             admitted = Admitted()
             if self._closed:
                 return admitted
             self._skipped = {id: skip for id, skip in self._skipped.items() if now < skip[0] <= now + SKIP_FOR}
-            # A slot further ahead than any rate asks for is from before the clock was set back.
+            # No rate limit needs a slot this far ahead: it is from before the clock was set back.
             self._next_slot = {id: at for id, at in self._next_slot.items() if now < at <= now + MINUTE}
-            for one in self._least_served_first(due):
-                self._admit(one, now, admitted)
+            for delivery in self._least_served_first(due):
+                self._admit(delivery, now, admitted)
             return admitted
 
     def admit_new(self, due: Iterable[DueDelivery]) -> list[DueDelivery]:
-        """Acquires slots for new deliveries whose endpoints are healthy, and not called at a rate."""
+        """Acquires slots for new deliveries whose endpoints are healthy and have no rate limit."""
         with self._lock:
             admitted = []
-            for one in due:
-                healthy = one.endpoint_enabled and one.paused_until is None and not one.failures
-                if healthy and not self._closed and min_interval(one) is None and self._has_slot(one):
-                    self._acquire(one)
-                    admitted.append(one)
+            for delivery in due:
+                is_healthy = delivery.endpoint_enabled and delivery.paused_until is None and not delivery.failures
+                if is_healthy and not self._closed and min_interval(delivery) is None and self._has_slot(delivery):
+                    self._acquire(delivery)
+                    admitted.append(delivery)
             return admitted
 
     def release(self, due: DueDelivery) -> None:
-        """The attempt ended: its slot is free."""
+        """Frees the slot of an attempt that ended."""
         with self._lock:
-            self._used -= 1
-            self._doubtful.pop(due.id, None)
-            for counts, key in ((self._at_host, due.host), (self._at_endpoint, due.endpoint_id)):
-                counts[key] -= 1
-                if counts[key] <= 0:
-                    del counts[key]
+            for slots, _ in self._limits(due):
+                self._used[slots] -= 1
+                if self._used[slots] <= 0:
+                    del self._used[slots]
 
     def recorded(self, due: DueDelivery) -> None:
-        """The result is stored, or never will be: the delivery may be leased again."""
+        """Lets a delivery be leased again: its result is stored, or never will be."""
         with self._lock:
             self._in_flight.discard(due.id)
 
     def cancel(self, due: DueDelivery) -> None:
-        """The attempt is not made."""
+        """Frees the slot of an attempt that is not made."""
         self.release(due)
         self.recorded(due)
 
-    def skip(self, missed: Iterable[DueDelivery], now: Instant) -> None:
-        """Leaves deliveries out for a second that could not be leased."""
+    def skip(self, unleased: Iterable[DueDelivery], now: Instant) -> None:
+        """Leaves deliveries out for `SKIP_FOR`, because another relay holds their rows."""
         with self._lock:
-            self._skipped |= {due.id: (now + SKIP_FOR, due.endpoint_id) for due in missed}
+            self._skipped |= {due.id: (now + SKIP_FOR, due.endpoint_id) for due in unleased}
 
     def to_scan(self) -> tuple[int, int]:
-        """How many due deliveries of one endpoint are worth reading, and how many in all: others hold some of them."""
+        """How many due deliveries to read, of one endpoint and in all: as many as fit, and those that are left out."""
         with self._lock:
             skipped = Counter(endpoint_id for _, endpoint_id in self._skipped.values())
             return self.per_endpoint + max(skipped.values(), default=0), self.free + skipped.total()
 
     def record_result(self, endpoint_id: str, delivered: bool) -> None:
-        """Half as many slots after a failed attempt, twice as many after a success."""
+        """Gives the endpoint half as many slots after a failed attempt, twice as many after a success."""
         with self._lock:
             allowed = self._allowed.get(endpoint_id, self.per_endpoint)
             if not delivered:
@@ -141,20 +144,21 @@ class AdmissionControl:
                 self._allowed.pop(endpoint_id, None)
 
     def close(self) -> None:
-        """Nothing begins any more."""
+        """From now on no attempt begins."""
         with self._lock:
             self._closed = True
 
     def _least_served_first(self, due: Sequence[DueDelivery]) -> list[DueDelivery]:
-        """Whose endpoint has the fewest in flight, then which waits longest."""
-        served = Counter(self._at_endpoint)
+        """Sorts by the number of attempts in flight at the endpoint, then by the time of waiting."""
+        served: Counter[str] = Counter()
         ranked = []
-        for one in due:
-            if one.id not in self._in_flight and one.id not in self._skipped:
-                ranked.append((served[one.endpoint_id], one))
-                served[one.endpoint_id] += 1
+        for delivery in due:
+            if delivery.id not in self._in_flight and delivery.id not in self._skipped:
+                in_flight = self._used["endpoint", delivery.endpoint_id]
+                ranked.append((in_flight + served[delivery.endpoint_id], delivery))
+                served[delivery.endpoint_id] += 1
         ranked.sort(key=lambda pair: (pair[0], pair[1].next_attempt_at))
-        return [one for _, one in ranked]
+        return [delivery for _, delivery in ranked]
 
     def _admit(self, due: DueDelivery, now: Instant, admitted: Admitted) -> None:
         if not due.endpoint_enabled:
@@ -175,37 +179,50 @@ class AdmissionControl:
             return due.paused_until
         if not is_probe(due):
             return None
-        if self._at_endpoint[due.endpoint_id]:
+        if self._used["endpoint", due.endpoint_id]:
             return now + PROBE_WAIT
         if due.next_slot_at is not None and due.next_slot_at > now:
             return min(due.next_slot_at, now + PROBE_WAIT)
         return None
 
     def _has_slot(self, due: DueDelivery) -> bool:
-        if self.free <= 0 or self._at_host[due.host] >= self.per_host:
-            return False
-        if self._is_doubtful(due) and len(self._doubtful) >= max(1, self.concurrency // 2):
-            return False
-        if not due.is_proven and list(self._doubtful.values()).count(site_of(due.host)) >= self.per_host:
-            return False
-        return self._at_endpoint[due.endpoint_id] < self._allowed.get(due.endpoint_id, self.per_endpoint)
+        return all(self._used[slots] < limit for slots, limit in self._limits(due))
 
-    def _is_doubtful(self, due: DueDelivery) -> bool:
-        return bool(due.failures) or not due.is_proven
+    def _limits(self, due: DueDelivery) -> Iterator[tuple[Slots, int]]:
+        """Yields what a delivery takes a slot of, and how many of these slots may be taken.
+
+        For one delivery only the numbers change.
+        """
+        yield _RELAY, self.concurrency
+        yield ("host", due.host), self.per_host
+        yield ("endpoint", due.endpoint_id), self._allowed.get(due.endpoint_id, self.per_endpoint)
+        if due.owner is not None:
+            yield ("key", due.owner), max(1, self.free * (_RESERVE - 1))  # guard: slots-of-one-key
+            yield ("key at host", due.owner, due.host), max(1, self.per_host - 1)
+        if due.failures or not due.is_proven:
+            yield from self._doubtful_limits(due)
+
+    def _doubtful_limits(self, due: DueDelivery) -> Iterator[tuple[Slots, int]]:
+        """As `_limits`, for an endpoint that fails or never succeeded: its attempts may hold their slots for long."""
+        at_host: Slots = ("doubtful at host", due.host)
+        half, half_of_host = max(1, self.concurrency // 2), max(1, self.per_host // 2)
+        yield _DOUBTFUL, half  # guard: slots-of-unproven
+        yield at_host, half_of_host
+        if due.owner is not None:
+            yield ("doubtful of key", due.owner), max(1, half - self._used[_DOUBTFUL])  # guard: unproven-of-one-key
+            yield ("doubtful of key at host", due.owner, due.host), max(1, half_of_host - self._used[at_host])
+        if not due.is_proven:
+            yield ("site", due.owner or "", site_of(due.host)), self.per_host
 
     def _acquire(self, due: DueDelivery) -> None:
-        self._used += 1
+        self._used.update(slots for slots, _ in self._limits(due))
         self._in_flight.add(due.id)
-        self._at_host[due.host] += 1
-        self._at_endpoint[due.endpoint_id] += 1
-        if self._is_doubtful(due):
-            self._doubtful[due.id] = None if due.is_proven else site_of(due.host)
         if is_probe(due):
             self._allowed[due.endpoint_id] = 1
 
 
 class Reservation:
-    """Slots for the deliveries that one transaction inserts, as a context: what is not started is free at its end.
+    """Slots for the deliveries that one transaction inserts, as a context manager that frees unused slots at its end.
 
     The transaction uses it on a thread of the store.
     """
@@ -223,11 +240,11 @@ class Reservation:
         self._cancel(over=True)
 
     def reset(self) -> None:
-        """The transaction begins, perhaps again: gives back what an earlier try of it acquired."""
+        """Frees the slots of an earlier try of the transaction; to be called as it begins."""
         self._cancel(over=False)
 
     def lease(self, new: Sequence[DueDelivery]) -> dict[str, Lease]:
-        """By id, leases of those that may begin at once, which have a slot now; of none after the context ended."""
+        """Leases, by delivery id, for those that may begin at once: each has a slot. Empty after the context ended."""
         with self._lock:
             admitted = [] if self._over else self._admission.admit_new(new)
             self._slots |= {due.id: due for due in admitted}
@@ -235,8 +252,8 @@ class Reservation:
             return {due.id: lease for due in admitted if lease is not None}
 
     async def start(self, leased: Sequence[Leased]) -> None:
-        """Begins what was leased; to be called after the commit."""
-        await self._start((claim, endpoint, self._slots.pop(claim.delivery.id)) for claim, endpoint in leased)
+        """Starts the attempts of leased deliveries; to be called after the commit."""
+        await self._start((lease, endpoint, self._slots.pop(lease.delivery.id)) for lease, endpoint in leased)
 
     def _cancel(self, over: bool) -> None:
         with self._lock:
@@ -246,23 +263,24 @@ class Reservation:
 
 
 def is_probe(due: DueDelivery) -> bool:
-    """Whether it may only be sent while nothing else is in flight to its endpoint."""
+    """Whether the delivery is sent only while no other attempt is in flight to its endpoint."""
     return circuit_is_open(due.failures)
 
 
 def min_interval(due: DueDelivery) -> int | None:
-    """Milliseconds between the starts of two attempts at its endpoint; None if it has no rate limit."""
+    """Milliseconds between the starts of two attempts at the endpoint; None if it has no rate limit."""
     return formats.min_interval(due.format)
 
 
 def site_of(host_port: str) -> str:
-    """What one owner can have many of: the address without its port, or the domain without the names below it.
+    """The site of a host: its IP address without the port (of IPv6 the /64), or its domain without subdomains.
 
-    A guess without the public suffix list: two labels, three below a country's `co`, `com` and the like.
+    It does without the public suffix list: a domain has two labels, or three below a country's `co`, `com` and the
+    like.
     """
     host = host_port.rpartition(":")[0]
     labels = host.split(".")
     if host.startswith("[") or labels[-1].isdigit():
-        return host
+        return client_network(host.strip("[]"))
     is_below_country = len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= 3
     return ".".join(labels[-3 if is_below_country else -2 :])

@@ -1,4 +1,4 @@
-"""Attempts: one signed POST each, and the records that are made of its result."""
+"""One attempt: a signed POST, and the conversion of its result into what the store records."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,36 +18,41 @@ from relay.telemetry import trace_context
 
 USER_AGENT = f"exec-relay/{__version__}"
 RESPONSE_KEPT = 4_096
-"""Bytes of an answer that are stored with the attempt."""
+"""Bytes of a response that are stored with the attempt."""
 
 
 class HttpSender(Protocol):
-    """The client that sends: `relay.egress.http_client.WebhookHttpClient`."""
+    """The HTTP client: `relay.egress.http_client.WebhookHttpClient`."""
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[SendResult, int]:
-        """The result of one POST, and its duration in milliseconds."""
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None = None
+    ) -> tuple[SendResult, int]:
+        """Sends one POST of at most `timeout` ms. Returns the result, and its duration in milliseconds.
+
+        With `per_address`, it is not sent while so many such requests wait for the same IP address.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class CompletedAttempt:
     """An attempt whose result is not stored yet."""
 
-    claim: LeasedDelivery
+    leased: LeasedDelivery
     outcome: SendResult
     started_at: Instant
     duration_ms: int
     format: str
-    """The endpoint's format when it was sent."""
+    """The endpoint's format when the attempt began."""
     due: DueDelivery | None = None
     """The due delivery that was leased; None for a test."""
     discard_response: bool = False
-    """The database rejected the answer: only the decision is stored."""
+    """The database rejected the response: only the decision is stored."""
     endpoint: str = ""
     """The endpoint's name, or its id if it has none: for the log."""
 
     @property
     def probe(self) -> DueDelivery | None:
-        """The due delivery if the attempt is a probe: the next one waits until this result is recorded."""
+        """The due delivery if the attempt is a probe: the next probe waits until this result is recorded."""
         return self.due if self.due is not None and is_probe(self.due) else None
 
 
@@ -59,13 +64,14 @@ async def send(
     timeout: int,
     now: Instant,
     traceparent: str | None = None,
+    per_address: int | None = None,
 ) -> tuple[SendResult, int]:
-    """Makes one signed attempt. Returns the result without the endpoint's secrets, and its duration in ms."""
+    """Makes one signed attempt of at most `timeout` ms. Returns the result, redacted, and its duration in ms."""
     signed = standard_webhooks.headers(webhook_id, body, endpoint.secrets, now)
     headers = {**endpoint.headers, "content-type": "application/json", "user-agent": USER_AGENT, **signed}
     if traceparent is not None:
         headers[trace_context.HEADER] = traceparent
-    outcome, duration = await egress.post(endpoint.url, headers, body, timeout)
+    outcome, duration = await egress.post(endpoint.url, headers, body, timeout, per_address)
     if isinstance(outcome, HttpResponse):
         is_cut = outcome.body_error is not None or len(outcome.body) >= MAX_BODY_READ
         outcome = replace(outcome, body=redact(outcome.body, endpoint, is_cut=is_cut))
@@ -79,53 +85,55 @@ def span_attributes(outcome: SendResult) -> dict[str, str | int | None]:
     return {"error.type": outcome.kind}
 
 
-_RESPONSE_REJECTED = "the answer can't be stored"
+_RESPONSE_REJECTED = "the response can't be stored"
 
 
 def without_response_text(decision: AttemptDecision) -> AttemptDecision:
-    """The decision without any words of the receiver."""
+    """The decision without any text of the receiver."""
     error = _RESPONSE_REJECTED if decision.error else None
     return replace(decision, error=error, disable=_RESPONSE_REJECTED if decision.disable else None)
 
 
-def attempt_summary(sent: CompletedAttempt, decision: AttemptDecision) -> str:
+def attempt_summary(completed: CompletedAttempt, decision: AttemptDecision) -> str:
     """`job j1o2, endpoint crm: answered 500; attempt 3, next at 2024-03-01T12:00:00.000Z`, for the log."""
-    delivery = sent.claim.delivery
-    status = f"answered {sent.outcome.status}" if isinstance(sent.outcome, HttpResponse) else sent.outcome.kind
+    delivery = completed.leased.delivery
+    outcome = completed.outcome
+    status = f"answered {outcome.status}" if isinstance(outcome, HttpResponse) else outcome.kind
     result = status if decision.error is None else decision.error
-    subject = f"job {delivery.job_id}, endpoint {sent.endpoint or delivery.endpoint_id}"
+    subject = f"job {delivery.job_id}, endpoint {completed.endpoint or delivery.endpoint_id}"
     text = f"{subject}: {result}; attempt {delivery.attempts + 1}"
     if decision.next_attempt_at is not None:
         return f"{text}, next at {to_rfc3339(decision.next_attempt_at)}"
     return text if decision.status is DeliveryStatus.DELIVERED else f"{text}, no further attempt"
 
 
-def to_attempt(sent: CompletedAttempt, decision: AttemptDecision) -> Attempt:
-    """The log entry of an attempt."""
-    answer = sent.outcome if isinstance(sent.outcome, HttpResponse) and not sent.discard_response else None
+def to_attempt(completed: CompletedAttempt, decision: AttemptDecision) -> Attempt:
+    """The attempt's record in the attempt log."""
+    outcome = completed.outcome
+    response = outcome if isinstance(outcome, HttpResponse) and not completed.discard_response else None
     return Attempt(
-        id=new_id("att", sent.started_at),
-        delivery_id=sent.claim.delivery.id,
-        number=sent.claim.delivery.attempts + 1,
-        trigger=sent.claim.trigger,
-        started_at=sent.started_at,
-        duration_ms=0 if sent.discard_response else sent.duration_ms,
-        status_code=answer.status if answer else None,
+        id=new_id("att", completed.started_at),
+        delivery_id=completed.leased.delivery.id,
+        number=completed.leased.delivery.attempts + 1,
+        trigger=completed.leased.trigger,
+        started_at=completed.started_at,
+        duration_ms=0 if completed.discard_response else completed.duration_ms,
+        status_code=response.status if response else None,
         outcome=decision.outcome,
         error=dialect.storable(decision.error) if decision.error else None,
-        response=dialect.storable(answer.body[:RESPONSE_KEPT].decode("utf-8", "replace")) if answer else "",
+        response=dialect.storable(response.body[:RESPONSE_KEPT].decode("utf-8", "replace")) if response else "",
     )
 
 
-def to_delivery_update(sent: CompletedAttempt, decision: AttemptDecision, now: Instant) -> DeliveryUpdate:
-    """The change of the delivery after an attempt."""
+def to_delivery_update(completed: CompletedAttempt, decision: AttemptDecision, now: Instant) -> DeliveryUpdate:
+    """The delivery's new state after an attempt."""
     return DeliveryUpdate(
-        delivery_id=sent.claim.delivery.id,
+        delivery_id=completed.leased.delivery.id,
         status=decision.status,
-        attempts_in_run=sent.claim.delivery.attempts_in_run + 1,
+        attempts_in_run=completed.leased.delivery.attempts_in_run + 1,
         next_attempt_at=decision.next_attempt_at,
         ended_at=None if decision.status is DeliveryStatus.PENDING else now,
         reason=decision.error if decision.status is DeliveryStatus.FAILED else None,
-        attempt=to_attempt(sent, decision),
-        lease=sent.claim.lease,
+        attempt=to_attempt(completed, decision),
+        lease=completed.leased.lease,
     )

@@ -1,4 +1,4 @@
-"""Resends all deliveries of a filter, in batches, so that other transactions run in between."""
+"""Bulk resend: all deliveries that match a filter, in batches, so that other transactions run in between."""
 
 from collections.abc import Callable
 
@@ -10,22 +10,22 @@ from relay.store.tables import deliveries
 from relay.store.tables.deliveries import DeliveryFilter
 
 BATCH = 500
-"""Deliveries that one transaction makes due again: a single transaction for all would hold up every other."""
+"""Deliveries that one transaction makes due again. One transaction for all would block every other for too long."""
 
 
 async def resend_matching(
-    store: Store, which: DeliveryFilter, most: int, now: Instant, wake: Callable[[], None]
+    store: Store, filter: DeliveryFilter, limit: int, now: Instant, wake: Callable[[], None]
 ) -> int:
-    """Makes at most `most` deliveries due again, oldest first, and returns how many. Calls `wake` after each batch.
+    """Makes at most `limit` deliveries due again, oldest first. Returns how many. Calls `wake` after each batch.
 
-    Deliveries of disabled endpoints are left alone. Raises StoreError; the batches before it stay.
+    Deliveries of disabled endpoints stay as they are. Raises StoreError; batches that are committed stay.
     """
     count, cursor = 0, None
 
     def work(tx: Tx) -> tuple[int, WalkPosition | None]:
-        return deliveries.resend_batch(tx, which, now, min(BATCH, most - count), formats.min_interval, cursor)
+        return deliveries.resend_batch(tx, filter, now, min(BATCH, limit - count), formats.min_interval, cursor)
 
-    while count < most:
+    while count < limit:
         resent, cursor = await store.write(work)
         count += resent
         wake()

@@ -7,7 +7,7 @@ from relay.delivery.retry_policy import AttemptDecision
 from relay.model import DAY, MINUTE, SECOND, Endpoint, Instant, to_rfc3339
 
 BREAKER_OPENS_AT = 10
-"""Failed attempts in a row before an endpoint gets one probe at a time."""
+"""Failed attempts in a row that open the circuit breaker: the endpoint then gets one probe at a time."""
 
 DISABLE_ATTEMPTS = 10
 """An endpoint is disabled only after at least this many failed attempts in a row."""
@@ -24,10 +24,10 @@ def update_health(
     jitter: float,
     seen_since: Instant = 0,
 ) -> Endpoint:
-    """The endpoint after an attempt: its failure streak, pause, and whether it is disabled (design, 'Delivering').
+    """The endpoint after an attempt: its failure streak, its pause, and whether it is disabled.
 
-    It is disabled if every attempt of the last `disable_after` ms failed, and at least 10 of them. Failures before
-    `seen_since` do not count, because the clock may have been wrong.
+    It is disabled if every attempt of the last `disable_after` ms failed, and at least `DISABLE_ATTEMPTS` did. Failures
+    before `seen_since` do not count, because the clock may have been wrong.
     """
     if decision.outcome == "delivered":
         endpoint = _after_success(endpoint, now)
@@ -40,7 +40,7 @@ def update_health(
 
 
 def _after_success(endpoint: Endpoint, now: Instant) -> Endpoint:
-    """The streak ends. The breaker's pause ends too; one that the receiver asked for stands."""
+    """Ends the failure streak and the breaker's pause; a pause that the receiver asked for stays."""
     if endpoint.succeeded_at is None:
         endpoint = replace(endpoint, succeeded_at=now)
     if not endpoint.failures:
@@ -50,7 +50,7 @@ def _after_success(endpoint: Endpoint, now: Instant) -> Endpoint:
 
 
 def _after_failure(endpoint: Endpoint, decision: AttemptDecision, now: Instant, jitter: float) -> Endpoint:
-    """The streak grows, unless the failure says nothing about health; the longest of all pauses holds."""
+    """Extends the failure streak, unless the failure says nothing about health. The longest pause applies."""
     pauses = [pause for pause in (endpoint.paused_until, decision.pause_until) if pause is not None]
     if decision.against_health:
         endpoint = replace(endpoint, failing_since=endpoint.failing_since or now, failures=endpoint.failures + 1)
@@ -73,18 +73,20 @@ def _failing_too_long(
 
 
 def health_warning(before: Endpoint, after: Endpoint, now: Instant, disable_after: int) -> str | None:
-    """What to log for the operator after an attempt: the endpoint was disabled, or will be, seen from half time on.
+    """The warning to log after an attempt: the endpoint was disabled, or will be if it goes on failing.
 
-    None if there is nothing to warn of. From half time on every attempt has a warning: the caller logs it once.
+    None if there is nothing to warn of. From half of `disable_after` ms on every failed attempt has a warning: the
+    caller logs it once.
     """
     if not after.enabled:
         return f"is disabled: {after.disabled_reason}" if before.enabled else None
     if after.failing_since is None or now - after.failing_since < disable_after // 2:
         return None
     disabled_at = to_rfc3339(after.failing_since + disable_after)
-    return f"fails since {to_rfc3339(after.failing_since)}; it is disabled at {disabled_at} unless an attempt succeeds"
+    since = to_rfc3339(after.failing_since)
+    return f"has failed since {since}; the relay disables it at {disabled_at} unless an attempt succeeds"
 
 
 def circuit_is_open(failures: int) -> bool:
-    """Whether so many failed attempts in a row open the breaker: one probe at a time until one succeeds."""
+    """Whether so many failed attempts in a row open the circuit breaker: one probe at a time until one succeeds."""
     return failures >= BREAKER_OPENS_AT

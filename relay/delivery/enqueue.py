@@ -1,4 +1,4 @@
-"""Enqueueing an event: a delivery in the outbox for each subscriber, its body rendered once."""
+"""Enqueues an event: adds a delivery for each subscriber to the outbox, with its body rendered once."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from relay.store.tables.outbox import Enqueued, Leasing
 from relay.store.tables.registrations import Subscriber
 
 _BATCH = 50
-"""Bodies that are rendered and inserted at a time, so that only these and the leased ones are in memory."""
+"""Bodies that are rendered and inserted together, so that memory holds only these and the leased ones."""
 
 
 def enqueue(
@@ -26,8 +26,8 @@ def enqueue(
     """Adds a delivery for each subscriber that has none of this event yet; a cancelled one becomes pending again.
 
     Every attempt and resend sends the body that is rendered here. `first_delay` is in milliseconds; with a delay
-    nothing is leased. `trace` is the trace of deliveries without a registration. Deliveries to a disabled endpoint are
-    held: pending, without a next attempt. Locks the disabled endpoints among the subscribers.
+    nothing is leased. Deliveries without a registration get the trace context `trace`. Deliveries to a disabled
+    endpoint are held: pending, without a next attempt. Locks the disabled endpoints among the subscribers.
     """
     subscribers, enqueued = list(subscribers), Enqueued()
     disabled = lock_disabled(tx, {endpoint.id for endpoint, _ in subscribers if not endpoint.enabled})
@@ -61,4 +61,5 @@ def _delivery(
         created_at=now,
         next_attempt_at=due_at,
         trace=registration.trace if registration else trace,
+        owner=registration.owner if registration else None,
     )

@@ -1,10 +1,14 @@
 """Operator notifications: news about the relay itself, for the endpoints that `operator.endpoints` names.
 
-They are stored as events and deliveries in the same outbox as those about jobs: signed, retried, resent.
+They are events and deliveries in the same outbox as those about jobs: signed, retried, and resent on request.
+
+News about endpoints and deliveries is stored in the transaction that changes them. A change of how Exec answers or of
+the budget is no change of the store: its news waits in memory for a transaction of its own, and a crash may lose it.
+The next run finds Exec as it is, and `restore_states` tells it what was reported last, so it reports the difference.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from relay.config import OperatorSection
 from relay.delivery.enqueue import enqueue
@@ -13,20 +17,20 @@ from relay.model import HOUR, OPERATOR_WORKSPACE, Event, OperatorEventType, even
 from relay.store.engine.database import Store, Tx
 from relay.store.tables import endpoints, events
 from relay.telemetry import Telemetry
-from relay.telemetry.state_changes import News
+from relay.telemetry.state_changes import News, StateChanges, Subject, reported_state
 
 DEDUPLICATED_FOR = HOUR
-"""Milliseconds for which the same news about the same subject is sent once, by all relays on the store together."""
+"""Milliseconds within which all relays on one store together send the same news about the same subject once."""
 
 _MAX_WAITING = 1_000
-"""News that wait for a store that fails; more are in the log only."""
+"""News that wait while the store fails; further news are in the log only."""
 
 _RETRY_AFTER = 5
 """Seconds until the store is tried again."""
 
 
 class OperatorNotifier:
-    """Takes the news, and writes them to the outbox one after the other."""
+    """Stores news in a transaction of the caller, or queues it and writes it to the outbox itself."""
 
     def __init__(
         self, store: Store, section: Callable[[], OperatorSection], telemetry: Telemetry, on_events: Callable[[], None]
@@ -35,19 +39,26 @@ class OperatorNotifier:
         self._news: asyncio.Queue[News] = asyncio.Queue(_MAX_WAITING)
 
     def put(self, news: News) -> None:
-        """Takes one piece of news, if there is an endpoint for it."""
+        """Queues one piece of news, if the configuration names an endpoint for it."""
         if self._section().endpoints and not self._news.full():
             self._news.put_nowait(news)
 
+    def store(self, tx: Tx, news: Iterable[News | None]) -> None:
+        """Stores news of changes that `tx` makes, if the configuration names an endpoint for it."""
+        section = self._section()
+        for one in news if section.endpoints else ():
+            if one is not None:
+                emit(tx, one, section)
+
     async def run(self) -> None:
-        """Writes until cancelled."""
+        """Writes queued news until cancelled; repeats while the store fails."""
         while True:
             news = await self._news.get()
             while not await self._write(news):  # noqa: ASYNC110 (it waits for the store)
                 await asyncio.sleep(_RETRY_AFTER)
 
     async def flush(self) -> None:
-        """Writes what waits, once; what the store does not take is in the log only."""
+        """Tries once to write each piece of queued news; what can't be stored is in the log only."""
         while not self._news.empty():
             await self._write(self._news.get_nowait())
 
@@ -56,19 +67,32 @@ class OperatorNotifier:
             if await self._store.write(lambda tx: emit(tx, news, self._section())) is not None:
                 self._on_events()
         except StoreError as error:
-            self._telemetry.log.warning("an operator notification waits for the store: %s", error)
+            self._telemetry.log.warning("an operator notification can't be stored yet (%s): %s", news.message, error)
             return False
         except Exception:
-            self._telemetry.log.exception("an operator notification could not be made: %s", news.message)
+            self._telemetry.log.exception("an operator notification is lost, it could not be made: %s", news.message)
         return True
 
 
+def restore_states(tx: Tx, workspaces: Iterable[str], changes: StateChanges) -> None:
+    """Tells `changes` what the operator heard last of Exec and the budgets, so that recoveries are reported too."""
+    for workspace in workspaces:
+        for subject in (Subject("exec", workspace), Subject("rate_limit", workspace), Subject("budget", workspace)):
+            reported = events.for_job(tx, OPERATOR_WORKSPACE, _key(subject))
+            if reported and isinstance(type := reported[-1].type, OperatorEventType):
+                changes.restore(subject, reported_state(subject.kind, type))
+
+
+def _key(subject: Subject) -> str:
+    return f"{subject.kind}:{subject.id}"
+
+
 def emit(tx: Tx, news: News, section: OperatorSection) -> Event | None:
-    """The event of the news, enqueued for the operator's endpoints; None if it is a repetition or one too many."""
-    subject = f"{news.subject.kind}:{news.subject.id}"
+    """Enqueues the news for the operator's endpoints. None if it is a repetition, or above the hourly limit."""
+    subject = _key(news.subject)
     earlier = events.for_job(tx, OPERATOR_WORKSPACE, subject)
     last = earlier[-1] if earlier else None
-    if _is_repeated(news, last) or _is_one_too_many(tx, news, section):
+    if _is_repeated(news, last) or _is_over_limit(tx, news, section):
         return None
     names = set(section.endpoints)
     targets = [endpoint for endpoint in endpoints.all_standing(tx) if endpoint.name in names]
@@ -94,8 +118,8 @@ def _is_repeated(news: News, last: Event | None) -> bool:
     return last is not None and last.type is news.type and 0 <= news.at - last.created_at < DEDUPLICATED_FOR
 
 
-def _is_one_too_many(tx: Tx, news: News, section: OperatorSection) -> bool:
-    """Whether the hour has its share. A recovery always goes out: its problem did."""
+def _is_over_limit(tx: Tx, news: News, section: OperatorSection) -> bool:
+    """Whether the last hour has `max_per_hour` events. A recovery is always sent, because its problem was."""
     if news.type is OperatorEventType.RECOVERED:
         return False
     return events.count_since(tx, OPERATOR_WORKSPACE, news.at - HOUR) >= section.max_per_hour

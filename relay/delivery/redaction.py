@@ -1,6 +1,6 @@
-"""Redaction of answers: some receivers repeat the URL or the headers in their errors.
+"""Redacts responses: some receivers repeat the URL or the headers in their errors.
 
-Everybody who may read deliveries sees answers, and must not learn from them how to post to somebody's chat.
+Everybody who may read deliveries sees responses, and must not learn from them how to post to somebody's chat.
 """
 
 import html
@@ -14,44 +14,44 @@ from relay.model import Endpoint
 
 PLACEHOLDER = "…"
 SHORTEST = 8
-"""Characters from which on a part of a URL or of a header's value may be a secret; shorter ones are words."""
+"""The fewest characters of a secret: a shorter part of a URL or of a header's value is a word."""
 SHORTEST_PREFIX = 4
-"""Characters from which on the end of an answer is removed if a secret begins with it: the answer may be cut there."""
+"""The fewest characters at the end of a cut response that are removed if a secret begins with them."""
 
 _BETWEEN_PARTS = re.compile(r"[/?&=;,:.\s]+")
 _CACHE_SIZE = 256
 _PLACEHOLDER = PLACEHOLDER.encode()
 
 
-def redact(answer: bytes, endpoint: Endpoint, *, is_cut: bool = False) -> bytes:
-    """The answer with `…` for path and query of the URL, header values and signing secrets, in any usual spelling.
+def redact(response: bytes, endpoint: Endpoint, *, is_cut: bool = False) -> bytes:
+    """The response with `…` for path and query of the URL, header values and signing secrets, in any usual spelling.
 
-    If the answer `is_cut`, an end that a secret begins with becomes `…` too.
+    If the response `is_cut`, an end that a secret begins with becomes `…` too.
     """
-    if len(answer) < SHORTEST_PREFIX:
-        return answer
+    if len(response) < SHORTEST_PREFIX:
+        return response
     values = tuple(endpoint.headers.values())
     spellings, pattern = _secrets(endpoint.url, values, tuple(secret.value for secret in endpoint.secrets))
     if not spellings:
-        return answer
-    answer = pattern.sub(_PLACEHOLDER, answer)  # guard: repeated-secrets
-    return _without_cut_secret(answer, spellings) if is_cut else answer
+        return response
+    response = pattern.sub(_PLACEHOLDER, response)  # guard: repeated-secrets
+    return _without_cut_secret(response, spellings) if is_cut else response
 
 
-def _without_cut_secret(answer: bytes, spellings: tuple[bytes, ...]) -> bytes:
-    """The answer without the longest end that is the beginning of a secret."""
-    end = answer[-max(map(len, spellings)) :].lower()
+def _without_cut_secret(response: bytes, spellings: tuple[bytes, ...]) -> bytes:
+    """The response without the longest end that is the beginning of a secret."""
+    end = response[-max(map(len, spellings)) :].lower()
     for start in range(len(end) - SHORTEST_PREFIX + 1):
         if any(secret.startswith(end[start:]) for secret in spellings):
-            return answer[: len(answer) - len(end) + start] + _PLACEHOLDER
-    return answer
+            return response[: len(response) - len(end) + start] + _PLACEHOLDER
+    return response
 
 
 @lru_cache(maxsize=_CACHE_SIZE)
 def _secrets(
     url: str, headers: tuple[str, ...], signing: tuple[str, ...]
 ) -> tuple[tuple[bytes, ...], re.Pattern[bytes]]:
-    """All spellings of all secrets in lower case, and the pattern that finds them, the longest first."""
+    """All spellings of all secrets in lower case, and the pattern that matches them, the longest first."""
     parts = urlsplit(url)
     target = parts.path + (f"?{parts.query}" if parts.query else "")
     wholes = [target, parts.path, parts.query, *headers]
@@ -66,7 +66,7 @@ def _secrets(
 
 
 def _spellings(text: str) -> Iterable[str]:
-    """As it is, percent-encoded as a path, as a whole and as a form, in JSON and in HTML."""
+    """The text as it is, percent-encoded as a path, as a component and as a form, in JSON and in HTML."""
     in_json = json.dumps(text)[1:-1]
     yield from (text, quote(text), quote(text, safe=""), quote_plus(text))
     yield from (in_json, in_json.replace("/", "\\/"), html.escape(text), html.escape(text).replace("/", "&#x2F;"))

@@ -1,6 +1,6 @@
-"""Retry policy: what the result of an attempt means for the delivery; `classify_attempt` decides.
+"""Retry policy: `classify_attempt` decides what the result of an attempt means for its delivery.
 
-What it means for the endpoint is in `endpoint_health.py`.
+`endpoint_health.py` decides what it means for the endpoint.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ DEFAULT_PAUSE = 5 * SECOND
 """How long an endpoint pauses after a 429, 502, 503 or 504 without a usable Retry-After."""
 
 BLOCKED_NAME_ATTEMPTS = 3
-"""Attempts at a host name that resolves to blocked addresses, because DNS may answer otherwise a moment later."""
+"""Attempts at a host name that resolves to blocked addresses, because DNS may response differently a moment later."""
 
 MAX_ERROR = 500
-"""Characters of an error or reason; receivers choose parts of them."""
+"""Characters of an error or reason at most; receivers choose parts of the text."""
 
 _SPREAD = 0.2
 _MAX_SPREAD = 5 * MINUTE
@@ -37,22 +37,22 @@ class AttemptDecision:
 
     status: DeliveryStatus
     outcome: str
-    """`delivered` or the kind of failure: a bounded set, fit for a metric's label."""
+    """`delivered` or the kind of failure: a bounded set, for the label of a metric."""
     error: str | None = None
-    """In words. With `delivered`: what was odd about the answer."""
+    """The error as text. With `delivered`: what was wrong with the response's body."""
     next_attempt_at: Instant | None = None
     """Only while pending."""
     pause_until: Instant | None = None
     """The whole endpoint waits until then."""
     disable: str | None = None
-    """Why the endpoint is disabled, in words."""
+    """Why the endpoint is disabled, as text; None if it is not."""
     against_health: bool = True
     """Whether a failure counts against the endpoint's health."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Retry:
-    """The position of one attempt on the schedule."""
+    """The position of one attempt on the retry schedule."""
 
     tries: int
     schedule: Sequence[int]
@@ -62,7 +62,7 @@ class _Retry:
     def decide(
         self, outcome: str, error: str, *, wait: int | None = None, against_health: bool = True
     ) -> AttemptDecision:
-        """Another attempt, after the schedule's delay and after `wait`; a failed delivery if the schedule is over."""
+        """Another attempt after the schedule's delay and after `wait` ms; a failed delivery if the schedule is over."""
         pause = self.now + wait if wait else None
         delay = retry_delay(self.schedule, self.tries, self.jitter)
         if delay is None:
@@ -99,7 +99,7 @@ def classify_attempt(
         if outcome.kind != "blocked" or (outcome.may_change and tries < BLOCKED_NAME_ATTEMPTS):
             return retry.decide(outcome.kind, outcome.detail)
         return _permanent_failure("blocked", outcome.detail)
-    if rejection := formats.rejection(format, outcome, template):  # first, because the service's words say more
+    if rejection := formats.rejection(format, outcome, template):  # first, because the service's own text says more
         if rejection.retry:
             wait = DEFAULT_PAUSE if rejection.busy else None
             return retry.decide("status", rejection.reason, wait=wait, against_health=not rejection.busy)
@@ -109,48 +109,48 @@ def classify_attempt(
     return _classify_status(outcome, retry)
 
 
-def _delivered(answer: HttpResponse) -> AttemptDecision:
-    error = f"answered {answer.status}; its body: {answer.body_error}" if answer.body_error else None
-    disable = _unsubscribed("webhook-delivery: disable") if _webhook_delivery(answer) == "disable" else None
+def _delivered(response: HttpResponse) -> AttemptDecision:
+    error = f"answered {response.status}; its body: {response.body_error}" if response.body_error else None
+    disable = _unsubscribed("webhook-delivery: disable") if _webhook_delivery(response) == "disable" else None
     return AttemptDecision(
         status=DeliveryStatus.DELIVERED, outcome="delivered", error=_cut(error) if error else None, disable=disable
     )
 
 
-def _classify_status(answer: HttpResponse, retry: _Retry) -> AttemptDecision:
-    """An answer that is no success, by HTTP's own rules and the header `webhook-delivery`."""
-    error, wanted = f"answered {answer.status}", _webhook_delivery(answer)
-    if answer.status == 410 or wanted == "disable":
-        cause = "410 Gone" if answer.status == 410 else "webhook-delivery: disable"
+def _classify_status(response: HttpResponse, retry: _Retry) -> AttemptDecision:
+    """The decision about a response that is no success, by its status and its header `webhook-delivery`."""
+    error, directive = f"answered {response.status}", _webhook_delivery(response)
+    if response.status == 410 or directive == "disable":
+        cause = "410 Gone" if response.status == 410 else "webhook-delivery: disable"
         return _permanent_failure("status", error, _unsubscribed(cause))
-    if wanted == "abort-message":
+    if directive == "abort-message":
         return _permanent_failure("status", f"{error} and webhook-delivery: abort-message")
-    if 300 <= answer.status < 400:
-        location = mask_url(answer.headers.get("location", ""))
+    if 300 <= response.status < 400:
+        location = mask_url(response.headers.get("location", ""))
         return retry.decide("redirect", f"{error}, a redirect to {location}; not followed")
-    return retry.decide("status", error, wait=_asked_wait(answer, retry.now), against_health=answer.status != 429)
+    return retry.decide("status", error, wait=_asked_wait(response, retry.now), against_health=response.status != 429)
 
 
-def _is_apps_script_result(answer: HttpResponse) -> bool:
-    """Whether a Google Apps Script has run: its web apps answer every POST with a redirect to the script's output."""
-    if answer.status != 302:
+def _is_apps_script_result(response: HttpResponse) -> bool:
+    """Whether a Google Apps Script ran: its web apps response every POST with a redirect to the script's output."""
+    if response.status != 302:
         return False
     try:
-        location = urlsplit(answer.headers.get("location", ""))
+        location = urlsplit(response.headers.get("location", ""))
     except ValueError:
         return False
     return location.scheme == "https" and location.netloc == _APPS_SCRIPT_RESULT
 
 
-def _webhook_delivery(answer: HttpResponse) -> str:
-    return answer.headers.get("webhook-delivery", "").strip().lower()
+def _webhook_delivery(response: HttpResponse) -> str:
+    return response.headers.get("webhook-delivery", "").strip().lower()
 
 
-def _asked_wait(answer: HttpResponse, now: Instant) -> int | None:
+def _asked_wait(response: HttpResponse, now: Instant) -> int | None:
     """Milliseconds that the receiver asks to wait; None if its status does not ask for it."""
-    if answer.status not in _ASKS_TO_WAIT:
+    if response.status not in _ASKS_TO_WAIT:
         return None
-    wait = retry_after(answer.headers.get("retry-after"), now, RETRY_AFTER_CAP)
+    wait = retry_after(response.headers.get("retry-after"), now, RETRY_AFTER_CAP)
     return DEFAULT_PAUSE if wait is None else wait
 
 
@@ -172,5 +172,5 @@ def _cut(text: str) -> str:
 
 
 def jitter_window(wait: int) -> int:
-    """Milliseconds over which attempts that waited `wait` milliseconds together spread: a fifth of it, 1 s to 5 min."""
+    """Milliseconds over which attempts spread that waited `wait` ms together: a fifth of it, 1 s to 5 min."""
     return min(max(round(wait * _SPREAD), SECOND), _MAX_SPREAD)

@@ -11,43 +11,35 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
 from zlib import crc32
 
 from relay.config import Config, Workspace
-from relay.delivery.enqueue import enqueue
 from relay.errors import StoreError
 from relay.model import (
-    ENDINGS_AT_EXEC,
     MINUTE,
     SECOND,
-    Event,
-    EventType,
     Instant,
-    ScenarioJob,
     Watch,
     WatchState,
-    event_id,
     to_rfc3339,
 )
 from relay.model.poll_result import JobFound, Poll, outcome_label
-from relay.polling import request_budget, transitions
+from relay.polling import request_budget
 from relay.polling.exec_client import ExecClient
 from relay.polling.exec_condition import ExecHealth, is_unknown_status, rate_limit_condition
+from relay.polling.poll_recorder import AnsweredPoll, PollRecorder, Reservation
 from relay.polling.request_budget import RateLimit, allowed_now, spend
-from relay.polling.schedule.arrival_forecast import record_arrivals
 from relay.polling.schedule.next_poll import IntervalPolicy, NextPoll, poll_state_of
 from relay.polling.schedule.policy import (
     POLICY_TTL,
     PollPolicy,
     Workload,
     build_policy,
-    learned_by,
 )
 from relay.polling.schedule.poll_selection import Due, Moment, select
-from relay.polling.transitions import Policy, Transition
+from relay.polling.transitions import Policy
 from relay.store.engine.database import Store, Tx
-from relay.store.tables import events, outbox, registrations, watches, workspaces
+from relay.store.tables import watches, workspaces
 from relay.store.tables.workspaces import WorkspaceState
 from relay.telemetry import Telemetry
 from relay.telemetry.state_changes import WORKING, Condition, State, Subject
@@ -63,20 +55,6 @@ _MAX_COUNTED = 20_000
 
 _MAX_RANKED = 500
 """Maximum number of due watches among which a tick chooses if the budget is too small for all."""
-
-
-class Reservation(outbox.Leasing, Protocol):
-    """Leases what a transaction inserts, and begins it: `relay.delivery.admission.Reservation`."""
-
-    def __enter__(self) -> "Reservation": ...
-
-    def __exit__(self, *_: Any) -> None: ...
-
-    def reset(self) -> None:
-        """The transaction begins, perhaps again."""
-
-    async def start(self, leased: Sequence[outbox.Leased]) -> None:
-        """Begins what was leased; to be called after the commit."""
 
 
 class Poller:
@@ -95,13 +73,13 @@ class Poller:
         seen_since: Callable[[], Instant] = lambda: 0,
         on_end: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`reserve` gives the slots in which the deliveries of a poll begin; `on_events` is called if there are any,
-        and `on_end` with the id of a job that is no longer polled. `seen_since` is when ages begin to count, whatever
-        was stamped before."""
+        """`reserve` reserves slots for the deliveries that a poll inserts; `on_events` is called after events are
+        recorded, and `on_end` with the id of a job that is no longer polled. Ages count from `seen_since` at the
+        earliest, because earlier times may come from a wrong clock."""
         self._store, self._config, self._clients, self._clock = store, config, clients, clock
-        self._telemetry, self._reserve, self._on_events, self._rng = telemetry, reserve, on_events, rng
-        self._seen_since, self._on_end = seen_since, on_end
+        self._telemetry, self._reserve, self._on_events, self._on_end = telemetry, reserve, on_events, on_end
         self.rate_limits = {space.name: rate_limit_of(space) for space in config.workspaces}
+        self._recorder = PollRecorder(config, self.rate_limits, self._policy_now, rng, seen_since)
         self._policies: dict[str, PollPolicy] = {}
         self._tested: dict[str, Instant] = {}
         self._spent: dict[str, Instant] = {}
@@ -175,28 +153,29 @@ class Poller:
         if not self._in_flight:
             return
         _, late = await asyncio.wait(self._in_flight, timeout=GRACE / 1_000)
-        unseen = [self._in_flight[task] for task in late]
+        unfinished = [self._in_flight[task] for task in late]
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
-        if unseen:
+        if unfinished:
             now = self._clock()
-            await self._store.write(lambda tx: watches.release_leases(tx, unseen, now))
+            await self._store.write(lambda tx: watches.release_leases(tx, unfinished, now))
 
     def _lease_due(self, tx: Tx, workspace: str, free: int) -> tuple[list[Watch], Instant]:
         """Returns the leased watches, and when more polls are allowed: `now`, unless the budget is spent.
 
-        Locks the workspace, then reads the clock, so that all that other relays spent before is in the past.
+        Locks the workspace, then reads the clock, so that all requests that other relays spent are in the past.
         """
         state, now = workspaces.lock(tx, workspace), self._clock()
         if state.paused_until is not None and state.paused_until > now:
             return [], now
-        ledger, allowance = state.ledger, self.rate_limits[workspace]
-        if (most := allowed_now(ledger, allowance, now, free)) <= 0:
-            return [], request_budget.next_allowed_at(ledger, allowance, now)
+        ledger, rate_limit = state.ledger, self.rate_limits[workspace]
+        if (most := allowed_now(ledger, rate_limit, now, free)) <= 0:
+            return [], request_budget.next_allowed_at(ledger, rate_limit, now)
         hinted = watches.lock_due_hinted(tx, workspace, now, free)
-        front = {watch.job_id for watch in hinted}
-        planned = [watch for watch in watches.lock_due(tx, workspace, now, _MAX_RANKED) if watch.job_id not in front]
+        hinted_ids = {watch.job_id for watch in hinted}
+        ranked = most if self._policies.get(workspace) is None else _MAX_RANKED
+        planned = [watch for watch in watches.lock_due(tx, workspace, now, ranked) if watch.job_id not in hinted_ids]
         due = self._selected(tx, state, [*hinted, *planned], now)
         number = min(most, len(due), 1 if self._is_half_open(state) else most)
         if not number:
@@ -208,22 +187,22 @@ class Poller:
     def _selected(self, tx: Tx, state: WorkspaceState, due: Sequence[Watch], now: Instant) -> list[Watch]:
         """Returns the due watches to poll now, the most worthwhile first, and postpones the others."""
         workspace = state.name
-        policy, allowance = self._policies.get(workspace), self.rate_limits[workspace]
+        policy, rate_limit = self._policies.get(workspace), self.rate_limits[workspace]
         if policy is None:
             return list(due)
-        under_way = (watch for watch in list(self._in_flight.values()) if watch.workspace == workspace)
+        in_flight = (watch for watch in list(self._in_flight.values()) if watch.workspace == workspace)
         moment = Moment(
             now=now,
-            day_left=request_budget.day_left(state.ledger, allowance, now),
-            day=allowance.day,
-            minute=allowance.minute,
-            unanswered=sum(not watch.polls for watch in under_way),
+            day_left=request_budget.day_left(state.ledger, rate_limit, now),
+            day=rate_limit.day,
+            minute=rate_limit.minute,
+            unanswered=sum(not watch.polls for watch in in_flight),
             tested_at=self._tested.get(workspace),
         )
-        ones = [
+        candidates = [
             Due(poll_state_of(watch), crc32(watch.job_id.encode()), self._is_asked_for(watch, now)) for watch in due
         ]
-        selection = select(ones, policy, state.durations, moment)
+        selection = select(candidates, policy, state.durations, moment)
         if selection.outgrown:
             self._policies.pop(workspace)
         if selection.tests:
@@ -255,7 +234,8 @@ class Poller:
         self._report_exec(watch, poll, now)
         try:
             with self._reserve() as reservation:
-                step, leased = await self._store.write(lambda tx: self._record_poll(tx, watch, poll, now, reservation))
+                answered = AnsweredPoll(watch, poll, now, reservation)
+                transition, leased = await self._store.write_together(self._recorder.record, answered)
                 await reservation.start(leased)
         except StoreError as error:
             # Nothing is lost: Exec returns the same status to the next poll.
@@ -273,12 +253,12 @@ class Poller:
                 watch.workspace,
             )
             return
-        if step is not None and step.watch.state is not WatchState.ACTIVE:
-            self._on_end(step.watch.job_id)
-        if step is not None and step.events:
-            self._telemetry.events_emitted(step.watch, step.events, now)
+        if transition is not None and transition.watch.state is not WatchState.ACTIVE:
+            self._on_end(transition.watch.job_id)
+        if transition is not None and transition.events:
+            self._telemetry.events_emitted(transition.watch, transition.events, now)
             self._on_events()
-            self._warn_of_mistyped_fields(step.watch)
+            self._warn_of_mistyped_fields(transition.watch)
 
     def _warn_of_mistyped_fields(self, watch: Watch) -> None:
         """Logs, once for each job that ended, the fields that Exec sent with another type than its page says."""
@@ -296,7 +276,7 @@ class Poller:
         try:
             return await self._store.write(lambda tx: self._spend_one(tx, workspace))
         except StoreError:
-            return False  # the poll fails, and is made again when the store works
+            return False  # the poll fails; the job is polled again when the store works
 
     def _spend_one(self, tx: Tx, workspace: str) -> bool:
         state = workspaces.lock(tx, workspace)
@@ -305,30 +285,6 @@ class Poller:
             return False
         workspaces.save(tx, replace(state, ledger=spend(ledger, 1, now)))
         return True
-
-    def _record_poll(
-        self, tx: Tx, claimed: Watch, poll: Poll, now: Instant, reservation: Reservation
-    ) -> tuple[Transition | None, list[outbox.Leased]]:
-        """Records a poll; if the watch ended meanwhile, only in the workspace. Locks the workspace and the watch."""
-        reservation.reset()
-        state = workspaces.lock(tx, claimed.workspace)
-        watch = watches.get_for_update(tx, claimed.workspace, claimed.job_id)
-        jitter = self._rng.random()
-        state = transitions.apply_poll_to_workspace(state, poll.result, now, self.rate_limits[state.name], jitter)
-        step, leased = None, list[outbox.Leased]()
-        if watch is not None:
-            watches.add_poll(tx, watch, poll)
-        if watch is not None and watch.state is WatchState.ACTIVE:
-            max_age, since = self._config.polling.max_age, self._seen_since()
-            policy = self._policy_now(watch.workspace)
-            step = transitions.apply_poll(watch, poll, now, max_age, jitter, policy, since)
-            watches.save(tx, step.watch)
-            leased = self._emit_events(tx, step, now, reservation)
-            if watch.polls == 0 and not watch.exec_callback:
-                state = replace(state, arrivals=record_arrivals(state.arrivals, 1, watch.created_at))
-            state = replace(state, durations=learned_by(state.durations, watch, step.watch, poll))
-        workspaces.save(tx, state)
-        return step, leased
 
     def plan(self, watch: Watch, now: Instant) -> NextPoll:
         """The next poll of a watch, by the workspace's current policy."""
@@ -346,24 +302,12 @@ class Poller:
 
     async def refresh_policy(self, workspace: str, now: Instant) -> None:
         """Builds the workspace's poll policy if the current one is older than `POLICY_TTL`. Raises StoreError."""
-        known = self._policies.get(workspace)
-        if self._config.polling.strategy == "interval" or (known and 0 <= now - known.made_at < POLICY_TTL):
+        current = self._policies.get(workspace)
+        if self._config.polling.strategy == "interval" or (current and 0 <= now - current.made_at < POLICY_TTL):
             return
         load = await self._store.read(lambda tx: workload_of(tx, workspace, self.rate_limits[workspace], now))
         # On a thread: pricing takes a few hundredths of a second, and deliveries should not wait for it.
-        self._policies[workspace] = await asyncio.to_thread(build_policy, load, now, known)
-
-    def _emit_events(self, tx: Tx, step: Transition, now: Instant, reservation: Reservation) -> list[outbox.Leased]:
-        leased = []
-        for type in step.events:
-            event = events.add(tx, make_event(step.watch, type, now, self._config.polling.max_age))
-            subscribers = registrations.lock_subscribers(tx, event.workspace, event.job_id, type)
-            first_delay = self._config.delivery.schedule[0]
-            enqueued = enqueue(tx, event, subscribers, now, first_delay, step.watch.trace, reservation)
-            leased += enqueued.leased
-        if step.watch.state is not WatchState.ACTIVE:
-            registrations.mark_ended(tx, step.watch.workspace, step.watch.job_id)
-        return leased
+        self._policies[workspace] = await asyncio.to_thread(build_policy, load, now, current)
 
 
 def rate_limit_of(space: Workspace) -> RateLimit:
@@ -371,46 +315,13 @@ def rate_limit_of(space: Workspace) -> RateLimit:
     return RateLimit(space.budget.per_minute, space.budget.per_day, space.budget.share)
 
 
-def workload_of(tx: Tx, workspace: str, allowance: RateLimit, now: Instant) -> Workload:
+def workload_of(tx: Tx, workspace: str, rate_limit: RateLimit, now: Instant) -> Workload:
     """Reads the workload from which the workspace's poll policy is built."""
     state = workspaces.get(tx, workspace)
     return Workload(
         durations=state.durations,
         poll_states=[poll_state_of(watch) for watch in watches.active(tx, workspace, _MAX_SAMPLED)],
         number=watches.count_polled(tx, workspace, _MAX_COUNTED),
-        left=request_budget.remaining(state.ledger, allowance, now),
+        left=request_budget.remaining(state.ledger, rate_limit, now),
         arrivals=state.arrivals,
     )
-
-
-def make_event(watch: Watch, type: EventType, now: Instant, max_age: int) -> Event:
-    """The fact that `watch` establishes, with the time at which it happened.
-
-    The time follows from what Exec says, or from what is stored of the watch, and never from when the relay came to
-    poll: whichever relay finds it, and after a restore too, the same id has the same body.
-    """
-    at = _said_at(watch.job, type)
-    one_watching = at is None or type not in ENDINGS_AT_EXEC
-    if at is None:
-        after = {EventType.EXPIRED: max_age, EventType.NOT_FOUND: transitions.NOT_FOUND_MIN_AGE}
-        at = watch.created_at + after.get(type, 0)
-    return Event(
-        id=event_id(watch.workspace, watch.job_id, type, watch.created_at if one_watching else None),
-        workspace=watch.workspace,
-        job_id=watch.job_id,
-        type=type,
-        occurred_at=at,
-        job=watch.job.raw() if watch.job else {"id": watch.job_id, "status": None},
-        created_at=now,
-    )
-
-
-def _said_at(job: ScenarioJob | None, type: EventType) -> Instant | None:
-    """When it happened by what Exec says; if it doesn't, the newest instant that it gives of the job."""
-    if job is None or type in (EventType.EXPIRED, EventType.NOT_FOUND):
-        return None
-    if type is EventType.STARTED:
-        return job.started_at_ms if job.started_at_ms is not None else job.created_at_ms
-    if job.ended_at_ms is not None:
-        return job.ended_at_ms
-    return max((at for at in (job.created_at_ms, job.started_at_ms) if at is not None), default=None)

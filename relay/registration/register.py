@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from relay.delivery.enqueue import enqueue
+from relay.delivery import enqueue
 from relay.errors import NotFound, RequestError
 from relay.model import (
     FINAL_EVENTS,
@@ -174,7 +174,13 @@ def _reactivate_watch(tx: Tx, request: ValidatedRegistration, now: Instant, trac
     if watch.state is WatchState.SETTLED:
         return watch, False
     # What the job was before belongs to that watching: that it has started is told anew in this one.
-    watch = replace(fresh, polls=watch.polls, last_poll_at=watch.last_poll_at)
+    given_up = events.final_event(tx, watch.workspace, watch.job_id)
+    watch = replace(
+        fresh,
+        polls=watch.polls,
+        last_poll_at=watch.last_poll_at,
+        given_up_event_id=given_up.id if given_up else None,
+    )
     watches.save(tx, watch)
     return watch, False
 

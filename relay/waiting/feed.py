@@ -162,7 +162,7 @@ class EventFeed:
     def _report_lag(self, oldest: Instant | None) -> None:
         """Reports since when the oldest event has had no position; in the log once, if that is long."""
         lag = 0 if oldest is None else max(0, self._clock() - oldest)
-        self._telemetry.feed_lag.set(lag / SECOND)
+        self._telemetry.metrics.feed_lag.set(lag / SECOND)
         if lag > _LATE and not self._is_late:
             self._telemetry.log.warning(
                 "an event has been missing from the feed for %d s: another transaction holds the table event_feed, or "

@@ -1,9 +1,10 @@
-"""The dispatcher: what is leased begins at once, never beside too many others, never when its lease is nearly over."""
+"""The dispatcher: a leased delivery begins at once, within the concurrency limits, and never too late for its lease."""
 
 import asyncio
 import random
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -11,9 +12,9 @@ import pytest
 from relay.config import DeliverySection
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.enqueue import enqueue
-from relay.egress.result import HttpResponse, SendResult
-from relay.model import SECOND, DeliveryStatus, Endpoint, Instant
-from relay.polling.poller import Reservation
+from relay.egress.result import HttpResponse, RequestFailed, SendResult
+from relay.model import SECOND, DeliveryStatus, Endpoint, EndpointKind, Instant
+from relay.polling.poll_recorder import Reservation
 from relay.store.engine.database import Store, Tx
 from relay.store.engine.paging import Page
 from relay.store.tables import deliveries, due_deliveries, endpoints
@@ -30,33 +31,37 @@ LEASE = 40 * SECOND
 
 
 class Wire:
-    """Takes every POST at once."""
+    """An HTTP client that answers 200 at once."""
 
     def __init__(self) -> None:
         self.came: list[str] = []
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[SendResult, int]:
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None = None
+    ) -> tuple[SendResult, int]:
         self.came.append(url)
         return HttpResponse(200, {}, b""), 3
 
 
 class Silent(Wire):
-    """Answers nothing until it may."""
+    """An HTTP client that does not answer before `answers` is set."""
 
     def __init__(self) -> None:
         super().__init__()
         self.answers = asyncio.Event()
         self._has_come = asyncio.Condition()
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[SendResult, int]:
-        done = await super().post(url, headers, body, timeout)
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None = None
+    ) -> tuple[SendResult, int]:
+        done = await super().post(url, headers, body, timeout, per_address)
         async with self._has_come:
             self._has_come.notify_all()
         await self.answers.wait()
         return done
 
     async def has(self, number: int) -> None:
-        """Returns when so many POSTs have come, and no more."""
+        """Returns when exactly this many POSTs have come."""
         async with self._has_come:
             await asyncio.wait_for(self._has_come.wait_for(lambda: len(self.came) >= number), 10)
         assert len(self.came) == number
@@ -67,32 +72,34 @@ def dispatcher(store: Store, wire: Wire, clock: Clock, concurrency: int = 64, ow
     return Dispatcher(store, wire, rules, clock, Telemetry(), owner, random.Random(1))
 
 
-def subscribers(number: int) -> list[Endpoint]:
+def make_subscribers(number: int) -> list[Endpoint]:
     return [make_endpoint(url=f"https://e{one}.example/", host=f"e{one}.example:443") for one in range(number)]
 
 
 def insert(
-    tx: Tx, some: list[Endpoint], job: str = "j1", delay: int = 0, reservation: Reservation | None = None
+    tx: Tx, subscribers: list[Endpoint], job: str = "j1", delay: int = 0, reservation: Reservation | None = None
 ) -> list[Leased]:
-    """A job ended for which all these endpoints are subscribed."""
-    for endpoint in some:
+    """Enqueues the event of an ended job for these endpoints."""
+    for endpoint in subscribers:
         endpoints.add(tx, endpoint)
     if reservation is not None:
         reservation.reset()
-    subscribed = [(endpoint, None) for endpoint in some]
+    subscribed = [(endpoint, None) for endpoint in subscribers]
     return enqueue(tx, make_event(job), subscribed, NOON, delay, leasing=reservation).leased
 
 
-async def deliver(store: Store, sender: Dispatcher, some: list[Endpoint], job: str = "j1", delay: int = 0) -> int:
+async def deliver(
+    store: Store, sender: Dispatcher, subscribers: list[Endpoint], job: str = "j1", delay: int = 0
+) -> int:
     """A job ends, and its deliveries begin as after a poll. Returns how many were leased as they were inserted."""
     with sender.reserve() as reservation:
-        leased = await store.write(lambda tx: insert(tx, some, job, delay, reservation))
+        leased = await store.write(lambda tx: insert(tx, subscribers, job, delay, reservation))
         await reservation.start(leased)
     return len(leased)
 
 
 async def due(store: Store, now: Instant = NOON) -> int:
-    """How many deliveries are due and leased by nobody."""
+    """The number of deliveries that are due and not leased."""
     return len(await store.read(lambda tx: due_deliveries.due(tx, now, 100)))
 
 
@@ -104,29 +111,29 @@ async def idle(sender: Dispatcher) -> None:
     await asyncio.wait_for(sender.idle(), 10)
 
 
-async def test_an_inserted_delivery_is_leased_and_begins_without_a_round_of_its_own(store: Store, clock: Clock) -> None:
-    """From the commit on it is this relay's, and its result is recorded."""
-    wire, some = Wire(), subscribers(3)
+async def test_an_inserted_delivery_is_leased_and_begins_without_a_tick(store: Store, clock: Clock) -> None:
+    """This relay holds it from the commit on, and its result is recorded."""
+    wire, subscribers = Wire(), make_subscribers(3)
     sender = dispatcher(store, wire, clock)
     with sender.reserve() as reservation:
-        leased = await store.write(lambda tx: insert(tx, some, reservation=reservation))
+        leased = await store.write(lambda tx: insert(tx, subscribers, reservation=reservation))
         assert (len(leased), await due(store), wire.came) == (3, 0, [])
         await reservation.start(leased)
     await idle(sender)
-    assert sorted(wire.came) == [one.url for one in some]
+    assert sorted(wire.came) == [one.url for one in subscribers]
     found, _ = await store.read(lambda tx: deliveries.page(tx, Page(10), DeliveryFilter()))
     assert {(one.status, one.attempts, one.attempts_in_run) for one in found} == {(DeliveryStatus.DELIVERED, 1, 1)}
 
 
-async def test_no_more_is_leased_than_begins(store: Store, clock: Clock) -> None:
+async def test_no_more_deliveries_are_leased_than_begin(store: Store, clock: Clock) -> None:
     """100 subscribers and four slots: 96 stay due, for any relay, and follow as slots are freed."""
-    wire, some = Silent(), subscribers(100)
+    wire, subscribers = Silent(), make_subscribers(100)
     sender = dispatcher(store, wire, clock, CONCURRENCY)
-    assert await deliver(store, sender, some) == CONCURRENCY
+    assert await deliver(store, sender, subscribers) == CONCURRENCY
     await wire.has(CONCURRENCY)
-    assert await due(store) == len(some) - CONCURRENCY
+    assert await due(store) == len(subscribers) - CONCURRENCY
     await sender.tick()
-    assert await due(store) == len(some) - CONCURRENCY
+    assert await due(store) == len(subscribers) - CONCURRENCY
     wire.answers.set()
     running = asyncio.create_task(sender.run())
     sender.wake()
@@ -134,14 +141,14 @@ async def test_no_more_is_leased_than_begins(store: Store, clock: Clock) -> None
         while await pending(store):
             await asyncio.sleep(0.01)
     running.cancel()
-    assert sorted(wire.came) == sorted(one.url for one in some), "none began twice"
+    assert sorted(wire.came) == sorted(one.url for one in subscribers), "none began twice"
 
 
-async def test_transactions_at_the_same_time_share_the_slots(store: Store, clock: Clock) -> None:
-    """20 jobs end at once, each with two subscribers: all slots are used once, and nothing is given back."""
+async def test_concurrent_transactions_share_the_slots(store: Store, clock: Clock) -> None:
+    """20 jobs end at once, each with two subscribers: all slots are used once, and no lease is released."""
     wire = Silent()
     sender = dispatcher(store, wire, clock, CONCURRENCY)
-    ends = (deliver(store, sender, subscribers(2), f"j{job}") for job in range(20))
+    ends = (deliver(store, sender, make_subscribers(2), f"j{job}") for job in range(20))
     assert sum(await asyncio.gather(*ends)) == CONCURRENCY
     await wire.has(CONCURRENCY)
     assert await due(store) == 40 - CONCURRENCY
@@ -150,9 +157,9 @@ async def test_transactions_at_the_same_time_share_the_slots(store: Store, clock
     assert len(wire.came) == CONCURRENCY
 
 
-async def test_an_endpoint_has_its_slots_and_no_more(store: Store, clock: Clock) -> None:
-    """Whether its deliveries were inserted by a poll or found due."""
-    wire, [endpoint] = Silent(), subscribers(1)
+async def test_an_endpoint_never_exceeds_its_slots(store: Store, clock: Clock) -> None:
+    """Deliveries that a poll inserted and deliveries that were due count together."""
+    wire, [endpoint] = Silent(), make_subscribers(1)
     sender = dispatcher(store, wire, clock)
     for job in range(5):
         await deliver(store, sender, [endpoint], f"j{job}")
@@ -166,53 +173,53 @@ async def test_an_endpoint_has_its_slots_and_no_more(store: Store, clock: Clock)
     assert await pending(store) == 0
 
 
-async def test_a_first_delay_is_kept(store: Store, clock: Clock) -> None:
-    """A schedule whose first attempt is not at once."""
+async def test_a_delayed_first_attempt_does_not_begin_at_once(store: Store, clock: Clock) -> None:
+    """A schedule whose first delay is not zero."""
     wire = Wire()
     sender = dispatcher(store, wire, clock)
-    assert await deliver(store, sender, subscribers(1), delay=5_000) == 0
+    assert await deliver(store, sender, make_subscribers(1), delay=5_000) == 0
     await idle(sender)
     assert wire.came == []
 
 
-async def test_a_transaction_that_fails_leaves_every_slot_free(store: Store, clock: Clock) -> None:
-    """And nothing of it begins."""
+async def test_a_failed_transaction_frees_its_slots(store: Store, clock: Clock) -> None:
+    """And no attempt of it begins."""
     wire = Wire()
     sender = dispatcher(store, wire, clock, CONCURRENCY)
 
     def fail(tx: Tx, reservation: Reservation) -> None:
-        insert(tx, subscribers(9), reservation=reservation)
+        insert(tx, make_subscribers(9), reservation=reservation)
         raise LookupError("ours")
 
     for _ in range(3):
         with pytest.raises(LookupError), sender.reserve() as reservation:
             await store.write(lambda tx, reservation=reservation: fail(tx, reservation))  # type: ignore[misc]
-    assert await deliver(store, sender, subscribers(9), "j2") == CONCURRENCY
+    assert await deliver(store, sender, make_subscribers(9), "j2") == CONCURRENCY
     await idle(sender)
     assert len(wire.came) == CONCURRENCY
 
 
 async def test_a_delivery_inserted_twice_is_leased_once(store: Store, clock: Clock) -> None:
-    """The event is known already: its slots are free again."""
-    wire, some = Silent(), subscribers(3)
+    """The event exists already: the slots are free again."""
+    wire, subscribers = Silent(), make_subscribers(3)
     sender = dispatcher(store, wire, clock, CONCURRENCY)
-    assert await deliver(store, sender, some) == 3
-    assert await deliver(store, sender, some) == 0
-    assert await deliver(store, sender, subscribers(3), "j2") == 1
+    assert await deliver(store, sender, subscribers) == 3
+    assert await deliver(store, sender, subscribers) == 0
+    assert await deliver(store, sender, make_subscribers(3), "j2") == 1
     wire.answers.set()
     await idle(sender)
     assert len(wire.came) == CONCURRENCY
 
 
 @pytest.mark.parametrize("late", [True, False], ids=["commits after the stop", "committed before"])
-async def test_a_relay_that_stops_begins_nothing_and_keeps_nothing(store: Store, clock: Clock, late: bool) -> None:
-    """Leases taken in the last moment are given back with all others."""
+async def test_a_stopping_relay_starts_nothing_and_releases_its_leases(store: Store, clock: Clock, late: bool) -> None:
+    """Leases that were taken in the last moment are released like all others."""
     wire = Wire()
     sender = dispatcher(store, wire, clock)
     if late:
         await sender.stop()
     with sender.reserve() as reservation:
-        leased = await store.write(lambda tx: insert(tx, subscribers(3), reservation=reservation))
+        leased = await store.write(lambda tx: insert(tx, make_subscribers(3), reservation=reservation))
         if not late:
             await sender.stop()
         await reservation.start(leased)
@@ -222,7 +229,7 @@ async def test_a_relay_that_stops_begins_nothing_and_keeps_nothing(store: Store,
 
 
 class SlowCommits:
-    """A store whose commits take so long by the clock."""
+    """A store whose commits take `ms` by the clock."""
 
     def __init__(self, store: Store, clock: Clock, ms: int) -> None:
         self._store, self._clock, self.ms = store, clock, ms
@@ -238,24 +245,24 @@ class SlowCommits:
 
 @pytest.mark.parametrize("ms", [600, 1_100, 3_000, LEASE - 15 * SECOND - 1])
 @pytest.mark.parametrize("by", ["a poll", "a round"])
-async def test_slow_commits_delay_an_attempt_and_never_prevent_it(store: Store, clock: Clock, ms: int, by: str) -> None:
+async def test_slow_commits_do_not_prevent_an_attempt(store: Store, clock: Clock, ms: int, by: str) -> None:
     """It begins as long as it ends before its lease does."""
     wire, slow = Wire(), SlowCommits(store, clock, ms)
     sender = dispatcher(slow, wire, clock)  # type: ignore[arg-type]
     if by == "a poll":
-        await deliver(slow, sender, subscribers(3))  # type: ignore[arg-type]
+        await deliver(slow, sender, make_subscribers(3))  # type: ignore[arg-type]
     else:
-        await store.write(lambda tx: insert(tx, subscribers(3)))
+        await store.write(lambda tx: insert(tx, make_subscribers(3)))
         await sender.tick()
     await idle(sender)
     assert (len(wire.came), await pending(store)) == (3, 0)
 
 
 async def test_an_attempt_that_would_outlast_its_lease_is_not_made(store: Store, clock: Clock) -> None:
-    """Another relay could make it too; the lease runs out, and it is leased again."""
+    """Another relay could make it too; the lease expires, and the delivery is leased again."""
     wire, slow = Wire(), SlowCommits(store, clock, LEASE - 15 * SECOND)
     sender = dispatcher(slow, wire, clock)  # type: ignore[arg-type]
-    await store.write(lambda tx: insert(tx, subscribers(3)))
+    await store.write(lambda tx: insert(tx, make_subscribers(3)))
     await sender.tick()
     await idle(sender)
     assert (wire.came, await due(store, clock())) == ([], 0)
@@ -266,11 +273,11 @@ async def test_an_attempt_that_would_outlast_its_lease_is_not_made(store: Store,
     assert (len(wire.came), await pending(store)) == (3, 0)
 
 
-async def test_an_attempt_whose_lease_ran_out_is_not_made_beside_itself(store: Store, clock: Clock) -> None:
-    """The relay stood still, or its store did: it has the delivery in flight, and does not lease it again."""
+async def test_a_delivery_in_flight_is_not_leased_again_after_its_lease_expired(store: Store, clock: Clock) -> None:
+    """The relay or its store stalled: the attempt is still in flight, so there is no second one."""
     wire = Silent()
     sender = dispatcher(store, wire, clock)
-    await deliver(store, sender, subscribers(1))
+    await deliver(store, sender, make_subscribers(1))
     await wire.has(1)
     clock.advance(2 * LEASE)
     await sender.tick()
@@ -283,11 +290,11 @@ async def test_an_attempt_whose_lease_ran_out_is_not_made_beside_itself(store: S
     assert (len(wire.came), await pending(store)) == (1, 0)
 
 
-async def test_a_row_that_another_holds_is_asked_for_once_a_second(store: Store, another: Store, clock: Clock) -> None:
-    """A stalled relay keeps rows locked: they do not keep the store busy, and others of the endpoint are sent."""
+async def test_a_locked_row_is_tried_once_a_second(store: Store, another: Store, clock: Clock) -> None:
+    """A stalled relay holds rows locked: they do not keep the store busy, and others of the endpoint are sent."""
     if store.is_exclusive:
         pytest.skip("SQLite has one writer")
-    [endpoint] = subscribers(1)
+    [endpoint] = make_subscribers(1)
     held, go_on = threading.Event(), threading.Event()
 
     def hold(tx: Tx) -> None:
@@ -320,3 +327,30 @@ async def test_a_row_that_another_holds_is_asked_for_once_a_second(store: Store,
     finally:
         go_on.set()
         await holding
+
+
+class Busy(Wire):
+    """Sends nothing to endpoints with a limit for their address: enough others wait for it."""
+
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None = None
+    ) -> tuple[SendResult, int]:
+        await super().post(url, headers, body, timeout, per_address)
+        return (HttpResponse(200, {}, b"") if per_address is None else RequestFailed("busy", "others wait")), 3
+
+
+async def test_a_delivery_to_a_busy_address_is_put_off_and_counts_no_attempt(store: Store, clock: Clock) -> None:
+    """It is due again when those that wait have ended; an endpoint that succeeded before has no such limit."""
+    wire, (fresh, known, standing) = Busy(), make_subscribers(3)
+    ad_hoc = EndpointKind.AD_HOC
+    some = [replace(fresh, kind=ad_hoc), replace(known, kind=ad_hoc, succeeded_at=NOON), standing]
+    sender = dispatcher(store, wire, clock)
+    assert await deliver(store, sender, some) == 3
+    await idle(sender)
+    found, _ = await store.read(lambda tx: deliveries.page(tx, Page(10), DeliveryFilter()))
+    assert {one.endpoint_id: (one.status, one.attempts) for one in found} == {
+        some[0].id: (DeliveryStatus.PENDING, 0),
+        some[1].id: (DeliveryStatus.DELIVERED, 1),
+        some[2].id: (DeliveryStatus.DELIVERED, 1),
+    }
+    assert (await due(store, NOON + 15 * SECOND - 1), await due(store, NOON + 15 * SECOND)) == (0, 1)

@@ -1,4 +1,4 @@
-"""Standing endpoints: what the configuration says, and what the store has of it."""
+"""Configured endpoints: the store follows the configuration."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -27,14 +27,14 @@ def configured(name: str = "ops", url: str = "https://example.com/ops", **fields
 
 
 async def sync(store: Store, *wanted: EndpointSection, now: int = NOON) -> list[Endpoint]:
-    """The endpoints after the configuration was read, by name."""
+    """Applies the configuration. Returns all standing endpoints, by name."""
     for gone in await store.write(lambda tx: standing.sync_configured(tx, wanted, OPEN_RULES, now)):
         await standing.delete(store, gone, now, configured=True)
     return sorted(await store.read(endpoints.all_standing), key=lambda one: str(one.name))
 
 
-async def test_what_is_configured_is_made(store: Store) -> None:
-    """Each is made with its secret or one of its own; reading the same again changes nothing."""
+async def test_configured_endpoints_are_created_once(store: Store) -> None:
+    """Each gets its secret or a generated one; the same configuration again changes nothing."""
     [a, b] = wanted = [configured("a", secret=OLD), configured("b", events=["job.started"], headers={"X-A": "b"})]
     made = await sync(store, a, b)
     assert [(one.name, one.source, one.enabled) for one in made] == [("a", "config", True), ("b", "config", True)]
@@ -43,24 +43,24 @@ async def test_what_is_configured_is_made(store: Store) -> None:
     assert await sync(store, *wanted) == made
 
 
-async def test_what_is_configured_otherwise_is_changed(store: Store) -> None:
-    """Id, health and a secret that was made here stay; the rest is as the configuration has it."""
+async def test_a_changed_configuration_updates_the_endpoint(store: Store) -> None:
+    """Id, health and a generated secret stay; the rest follows the configuration."""
     [made] = await sync(store, configured())
     [changed] = await sync(store, configured(url="https://new.example/", format="zapier", events=["job.failed"]))
     assert (changed.id, changed.secrets, changed.created_at) == (made.id, made.secrets, made.created_at)
     assert (changed.url, changed.host, changed.format) == ("https://new.example/", "new.example:443", "zapier")
 
 
-async def test_a_secret_configured_anew_is_rotated(store: Store) -> None:
-    """Receivers that still have the old secret verify for a day more; reading it again keeps that."""
+async def test_a_changed_secret_in_the_configuration_is_rotated(store: Store) -> None:
+    """Receivers with the old secret verify for another day; reading the configuration again keeps that."""
     await sync(store, configured(secret=OLD))
     for _ in range(2):
         [changed] = await sync(store, configured(secret=NEW))
         assert changed.secrets == (Secret(NEW), Secret(OLD, NOON + OLD_SECRET_GRACE))
 
 
-async def test_what_is_configured_no_longer_goes(store: Store) -> None:
-    """Its pending deliveries are cancelled; what the API made stays."""
+async def test_an_endpoint_no_longer_configured_is_deleted(store: Store) -> None:
+    """Its pending deliveries are cancelled; endpoints of the API stay."""
     [made] = await sync(store, configured())
     theirs = make_endpoint(name="theirs", url="https://theirs.example/")
     await store.write(lambda tx: endpoints.add(tx, theirs))
@@ -70,8 +70,8 @@ async def test_what_is_configured_no_longer_goes(store: Store) -> None:
     assert await store.read(lambda tx: deliveries.count(tx, which)) == 1
 
 
-async def test_a_name_that_the_api_gave_is_taken_over(store: Store) -> None:
-    """The configuration's word holds; the endpoint keeps its id and secret."""
+async def test_the_configuration_takes_over_an_endpoint_of_the_api_by_name(store: Store) -> None:
+    """The configuration's values apply; the endpoint keeps its id and secret."""
     theirs = make_endpoint(name="ops", url="https://theirs.example/")
     await store.write(lambda tx: endpoints.add(tx, theirs))
     [taken] = await sync(store, configured())
@@ -79,8 +79,8 @@ async def test_a_name_that_the_api_gave_is_taken_over(store: Store) -> None:
     assert taken.url == "https://example.com/ops"
 
 
-async def test_a_url_that_is_refused_changes_nothing(store: Store) -> None:
-    """The refusal names the endpoint's key, and all stays as it was."""
+async def test_a_blocked_url_in_the_configuration_changes_nothing(store: Store) -> None:
+    """The error names the endpoint's key, and everything stays as it was."""
     before = await sync(store, configured("a"))
     with pytest.raises(ValidationFailed) as refused:
         await sync(store, configured("b"), configured("c", url="https://10.0.0.1/"))
@@ -88,20 +88,22 @@ async def test_a_url_that_is_refused_changes_nothing(store: Store) -> None:
     assert sorted(await store.read(endpoints.all_standing), key=lambda one: str(one.name)) == before
 
 
-async def test_pending_deliveries_follow_the_url(store: Store) -> None:
-    """What waits for an endpoint counts among those of its new host, and its health starts anew."""
-    sick = make_endpoint(failures=12, failing_since=NOON, paused_until=NOON + 1)
-    await store.write(lambda tx: endpoints.add(tx, sick))
-    await store.write(lambda tx: enqueue(tx, make_event(), [(sick, None)], NOON, 0))
-    wish = standing.EndpointPatch(url="https://new.example/")
-    changed = await store.write(lambda tx: standing.update(tx, sick, wish, OPEN_RULES))
+async def test_pending_deliveries_move_to_the_new_host(store: Store) -> None:
+    """They count among those of the new host, and the endpoint's health is reset."""
+    failing = make_endpoint(failures=12, failing_since=NOON, paused_until=NOON + 1)
+    await store.write(lambda tx: endpoints.add(tx, failing))
+    await store.write(lambda tx: enqueue(tx, make_event(), [(failing, None)], NOON, 0))
+    patch = standing.EndpointPatch(url="https://new.example/")
+    changed = await store.write(lambda tx: standing.update(tx, failing, patch, OPEN_RULES))
     assert (changed.failures, changed.failing_since, changed.paused_until) == (0, None, None)
     [claim] = await store.write(lambda tx: claim_due(tx, NOON, NOON))
     assert claim.host == "new.example:443"
 
 
-async def test_an_endpoint_with_many_registrations_goes_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No transaction ends more than a part of them; at the end all are withdrawn, and no job of theirs is polled."""
+async def test_an_endpoint_with_many_registrations_is_deleted_in_batches(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No transaction ends more than one batch; at the end all are withdrawn, and their jobs are polled no longer."""
     monkeypatch.setattr(standing, "PART", 7)
     callback = spec.EndpointSpec("https://example.com/one")
     asked = [
@@ -139,8 +141,8 @@ async def test_an_endpoint_with_many_registrations_goes_in_parts(store: Store, m
         await standing.delete(store, endpoint.id, NOON)
 
 
-async def test_a_rotated_secret_does_not_take_another_s_place(store: Store) -> None:
-    """Where the URL with the new secret means another endpoint already, the rotated one is meant by its id only."""
+async def test_a_rotated_secret_does_not_collide_with_another_endpoint(store: Store) -> None:
+    """If URL and new secret identify another endpoint already, the rotated one is identified by its id only."""
     rules = OPEN_RULES
 
     async def registered(secret: str) -> Endpoint:

@@ -56,6 +56,7 @@ watches = Table(
     _instant("callback_received_at"),
     _count("unconfirmed_hints"),
     _instant("unconfirmed_since"),
+    _text("given_up_event_id", nullable=True),
     _text("trace", nullable=True),
 )
 Index(
@@ -185,6 +186,8 @@ events = Table(
     _text("job"),
     _instant("created_at", nullable=False),
     Column("position", BigInteger),
+    _text("replaces_event_id", nullable=True),
+    _text("replaces_type", nullable=True),
 )
 Index("events_of_job", events.c.workspace, events.c.job_id)
 Index("events_by_time", events.c.created_at, events.c.id)
@@ -226,6 +229,7 @@ deliveries = Table(
     _instant("ended_at"),
     _text("reason", nullable=True),
     _text("trace", nullable=True),
+    _text("owner", nullable=True),
 )
 Index("deliveries_once", deliveries.c.event_id, deliveries.c.endpoint_id, unique=True)
 Index(

@@ -105,7 +105,7 @@ async def _send(call: RequestContext, space: str, exec_request: ExecJobRequest) 
     token = await call.relay.store.write(lambda tx: exec_callback_tokens.get_or_create_token(tx, space))
     url = exec_callback_tokens.url_of(token, call.relay.config.server.public_url)
     result = await call.relay.clients[space].create({**exec_request.fields, **({"callback_url": url} if url else {})})
-    call.relay.telemetry.created(space, type(result).__name__.lower())
+    call.relay.telemetry.job_creation_done(space, result)
     return result
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from starlette.responses import Response
 
-from relay.delivery.bulk_resend import resend_matching
+from relay.delivery import resend_matching
 from relay.errors import Conflict, NotFound
 from relay.model import Delivery, DeliveryStatus, Endpoint
 from relay.store.engine.database import Tx

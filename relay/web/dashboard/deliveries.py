@@ -8,8 +8,8 @@ from typing import Any
 
 from starlette.responses import Response
 
+from relay.delivery import resend_matching
 from relay.delivery.attempt import USER_AGENT
-from relay.delivery.bulk_resend import resend_matching
 from relay.errors import NotFound, RelayError
 from relay.model import Attempt, Delivery, DeliveryStatus, Endpoint
 from relay.signing import standard_webhooks

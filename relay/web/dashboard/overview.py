@@ -8,9 +8,9 @@ from starlette.responses import Response
 
 from relay.model import DAY, MINUTE, Instant, WatchState
 from relay.operations.readiness import Check
-from relay.polling import workspace_status
+from relay.polling import WorkspaceStatus, count_watched_jobs
 from relay.polling.schedule.arrival_forecast import expected_jobs, hourly_rates
-from relay.polling.workspace_status import COUNTED, WorkspaceStatus
+from relay.polling.workspace_status import COUNTED
 from relay.service import Relay
 from relay.store.engine import paging
 from relay.store.engine.database import Tx
@@ -55,7 +55,7 @@ async def overview(page: PageRequest) -> Response:
         latest, _ = deliveries.page(tx, paging.Page(MAX_DELIVERIES), DeliveryFilter())
         return {
             "active_jobs": job_rows(relay, tx, active, now),
-            "active": sum(workspace_status.count_watched_jobs(tx, name) for name in relay.clients),
+            "active": sum(count_watched_jobs(tx, name) for name in relay.clients),
             "has_jobs": bool(active) or bool(watches.page(tx, paging.Page(1))[0]),
             "hours": charts.deliveries_per_hour(hours),
             "latest": delivery_rows(tx, latest, now),
@@ -91,12 +91,12 @@ def _budget_panel(relay: Relay, tx: Tx, name: str, now: Instant) -> BudgetPanel:
     jobs = expected_jobs(hourly_rates(row.arrivals, now), now, DAY)
     expected = None if polls_per_job is None else round(jobs * polls_per_job)
     status = relay.workspace_status(tx, name, now)
-    used = max(status.allowance.day - status.left.day, 0)
+    used = max(status.rate_limit.day - status.left.day, 0)
     return BudgetPanel(
         status,
         charts.polls_per_hour(buckets, now),
         used,
         expected,
-        charts.gauge(used, expected, status.allowance.day),
+        charts.gauge(used, expected, status.rate_limit.day),
         status.sample_size > 0 or endpoint_statistics.has_exec_answered(tx, name),
     )

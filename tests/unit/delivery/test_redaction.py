@@ -1,4 +1,4 @@
-"""What receivers say back holds none of what they were sent in confidence."""
+"""Redaction: no stored response holds a secret that the relay sent."""
 
 import time
 from urllib.parse import quote
@@ -18,7 +18,7 @@ ENDPOINT = make_endpoint(
 
 
 @pytest.mark.parametrize(
-    ("said", "kept"),
+    ("response", "redacted"),
     [
         (f"no such URL: {URL}", "no such URL: https://hooks.slack.com…"),
         ("Cannot POST /services/T0AAAAAAA/B0BBBBBBB/s3cr3t-path", "Cannot POST …"),
@@ -37,13 +37,13 @@ ENDPOINT = make_endpoint(
         ("1 x ok", "1 x ok"),
     ],
 )
-def test_what_was_sent_in_confidence_is_hidden(said: str, kept: str) -> None:
+def test_secrets_in_a_response_are_redacted(response: str, redacted: str) -> None:
     """Path, query, header values and signing secrets become `…`, whole or in part; other words stay."""
-    assert redact(said.encode(), ENDPOINT).decode() == kept
+    assert redact(response.encode(), ENDPOINT).decode() == redacted
 
 
 @pytest.mark.parametrize(
-    ("answer", "kept"),
+    ("response", "redacted"),
     [
         ("see https://hooks.slack.com/services/T0AAAAAAA/B0BBB", "see https://hooks.slack.com/…/…/…"),
         ("authorization: Bearer s3cr3t-h", "authorization: …"),
@@ -52,37 +52,38 @@ def test_what_was_sent_in_confidence_is_hidden(said: str, kept: str) -> None:
         ("a sentence that ends well", "a sentence that ends well"),
     ],
 )
-def test_a_cut_answer_ends_with_no_part_of_a_secret(answer: str, kept: str) -> None:
-    """The end of an answer that was cut may be the beginning of a secret."""
-    assert redact(answer.encode(), ENDPOINT, is_cut=True).decode() == kept
+def test_a_cut_response_does_not_end_with_part_of_a_secret(response: str, redacted: str) -> None:
+    """The end of a response that was cut may be the beginning of a secret."""
+    assert redact(response.encode(), ENDPOINT, is_cut=True).decode() == redacted
 
 
 tokens = st.text("abcXYZ019_-", min_size=SHORTEST, max_size=40)
 
 
 @given(tokens, tokens, tokens, st.binary(max_size=30))
-def test_no_token_is_left(path: str, query: str, header: str, around: bytes) -> None:
-    """Whatever the tokens are, and whatever stands around them, none is left in the answer."""
+def test_no_token_survives_redaction(path: str, query: str, header: str, around: bytes) -> None:
+    """Any tokens, with any bytes around them: none is left in the response."""
     url = f"https://example.com/{quote(path)}?key={query}"
     endpoint = make_endpoint(url=url, headers={"authorization": f"Bearer {header}"})
-    said = around.join(text.encode() for text in ("", path, query, header, url, ""))
-    left = redact(said, endpoint)
-    assert not [token for token in (path, query, header) if token.encode() in left]
+    response = around.join(text.encode() for text in ("", path, query, header, url, ""))
+    redacted = redact(response, endpoint)
+    assert not [token for token in (path, query, header) if token.encode() in redacted]
 
 
 @given(tokens, st.integers(1, 39), st.binary(max_size=30))
-def test_no_cut_leaves_the_beginning_of_a_token(token: str, length: int, around: bytes) -> None:
-    """Wherever an answer is cut, at most three characters of a token are left."""
+def test_a_cut_leaves_at_most_three_characters_of_a_token(token: str, length: int, around: bytes) -> None:
+    """Wherever a response is cut, at most three characters of a token are left."""
     endpoint = make_endpoint(url=f"https://example.com/{token}", headers={"x-token": token[::-1]})
     for secret in (token, token[::-1]):
-        left = redact(around + secret[:length].encode(), endpoint, is_cut=True)
+        redacted = redact(around + secret[:length].encode(), endpoint, is_cut=True)
         assert (
-            not left.endswith(secret[: min(length, len(secret))][:SHORTEST_PREFIX].encode()) or length < SHORTEST_PREFIX
+            not redacted.endswith(secret[: min(length, len(secret))][:SHORTEST_PREFIX].encode())
+            or length < SHORTEST_PREFIX
         )
 
 
-def test_a_long_answer_is_searched_in_time() -> None:
-    """16 KiB that look like the beginnings of secrets cost milliseconds."""
+def test_redaction_of_a_long_response_is_fast() -> None:
+    """16 KiB that resemble the beginnings of secrets cost milliseconds."""
     endpoint = make_endpoint(
         url=f"https://example.com/{'a' * 2_000}", headers={f"x-{n}": "a" * 1_000 + str(n) for n in range(20)}
     )
@@ -91,6 +92,6 @@ def test_a_long_answer_is_searched_in_time() -> None:
     assert time.process_time() - before < 2
 
 
-def test_a_short_path_is_a_word() -> None:
+def test_a_short_path_is_not_redacted() -> None:
     """The relay does not take an `a` for a secret."""
     assert redact(b"a cat", make_endpoint(url="https://example.com/a", headers={})) == b"a cat"

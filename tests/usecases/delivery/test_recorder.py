@@ -1,4 +1,4 @@
-"""Settling: what came of attempts is written down, whoever else changes the endpoint, and whatever came."""
+"""The recorder: every result is stored, whoever else changes the endpoint, and whatever the receiver answered."""
 
 import asyncio
 import logging
@@ -30,14 +30,16 @@ GONE = "answered 410 Gone"
 
 
 class Scripted:
-    """A wire that brings what the script says of the webhook-id, else 200."""
+    """An HTTP client that returns the scripted result for a webhook-id, else 200."""
 
     def __init__(self, script: Mapping[str, SendResult] | None = None) -> None:
         self.script = script or {}
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[SendResult, int]:
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None = None
+    ) -> tuple[SendResult, int]:
         await self.may_answer.wait()
         return self.script.get(headers["webhook-id"], FINE), 3
 
@@ -48,7 +50,7 @@ def dispatcher(store: Store, wire: Scripted, clock: Clock) -> Dispatcher:
 
 
 async def prepare(store: Store, endpoint: Endpoint, *jobs: str) -> None:
-    """A delivery of each job is due for the endpoint."""
+    """Adds the endpoint and a due delivery for each job."""
 
     def work(tx: Tx) -> None:
         endpoints.add(tx, endpoint)
@@ -59,10 +61,8 @@ async def prepare(store: Store, endpoint: Endpoint, *jobs: str) -> None:
 
 
 @pytest.mark.parametrize("change", ["attempt", "by hand"])
-async def test_a_disable_is_not_undone_by_who_read_before_it(
-    store: Store, another: Store, clock: Clock, change: str
-) -> None:
-    """One relay learns that the receiver is gone; what another writes meanwhile, having read before, leaves it."""
+async def test_concurrent_writes_do_not_undo_a_disable(store: Store, another: Store, clock: Clock, change: str) -> None:
+    """One relay disables the endpoint; another relay that read it before writes its own change and keeps that."""
     endpoint = make_endpoint(name="crm", failures=3, failing_since=NOON)
     await prepare(store, endpoint, "j1")
     written, may_commit = threading.Event(), threading.Event()
@@ -100,8 +100,8 @@ async def test_a_disable_is_not_undone_by_who_read_before_it(
     assert (found.failures, found.name) == ((0, "crm") if change == "attempt" else (3, "sales"))
 
 
-async def test_what_is_held_by_mistake_is_not(store: Store) -> None:
-    """The endpoint was enabled after it was seen disabled: neither what is due nor what is new is held for ever."""
+async def test_deliveries_of_an_endpoint_enabled_meanwhile_are_not_held(store: Store) -> None:
+    """The endpoint was enabled after it was read as disabled: neither due nor new deliveries are held."""
     endpoint = make_endpoint()
     seen = replace(endpoint, disabled_at=NOON, disabled_reason=GONE)
     await prepare(store, endpoint, "j1")
@@ -110,10 +110,10 @@ async def test_what_is_held_by_mistake_is_not(store: Store) -> None:
     assert len(await store.read(lambda tx: due_deliveries.due(tx, NOON, 10))) == 2
 
 
-async def test_what_can_not_be_kept_keeps_nothing_else_waiting(
+async def test_a_result_the_database_rejects_does_not_delay_its_batch(
     store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A status that no database takes: the others of its batch are written down at once, and its attempt counts too."""
+    """A status that no database takes: the other results of its batch are stored at once, its attempt counts."""
     bad = make_event("bad")
     jobs = [f"j{number}" for number in range(9)]
     await prepare(store, make_endpoint(), *jobs, "bad")
@@ -121,26 +121,28 @@ async def test_what_can_not_be_kept_keeps_nothing_else_waiting(
     with caplog.at_level(logging.ERROR):
         await sender.tick()
         await asyncio.wait_for(sender.idle(), 30)
-    assert "trying again" not in caplog.text
+    assert "retrying" not in caplog.text
     found, _ = await store.read(lambda tx: deliveries.page(tx, Page(50), DeliveryFilter()))
     assert {one.status for one in found if one.job_id != "bad"} == {DeliveryStatus.DELIVERED}
-    [culprit] = [one for one in found if one.job_id == "bad"]
-    assert (culprit.status, culprit.attempts, culprit.attempts_in_run) == (DeliveryStatus.PENDING, 1, 1)
-    assert (culprit.next_attempt_at or 0) >= NOON + 5 * SECOND
-    [attempt] = await attempts_of(store, culprit.id)
+    [rejected] = [one for one in found if one.job_id == "bad"]
+    assert (rejected.status, rejected.attempts, rejected.attempts_in_run) == (DeliveryStatus.PENDING, 1, 1)
+    assert (rejected.next_attempt_at or 0) >= NOON + 5 * SECOND
+    [attempt] = await attempts_of(store, rejected.id)
     assert (attempt.outcome, attempt.status_code, attempt.response) == ("status", None, "")
-    assert attempt.error == "the answer can't be stored"
+    assert attempt.error == "the response can't be stored"
 
 
 async def attempts_of(store: Store, id: str) -> list[Attempt]:
     return list(await store.read(lambda tx: deliveries.attempts_of(tx, id)))
 
 
-async def test_a_success_counts_though_its_answer_can_not_be_kept(store: Store, clock: Clock) -> None:
-    """2xx with a duration that no database takes is delivered: it is not sent again and again."""
+async def test_a_success_counts_though_its_response_can_not_be_stored(store: Store, clock: Clock) -> None:
+    """2xx with a duration that no database takes is delivered: it is not repeated."""
 
     class Late(Scripted):
-        async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[SendResult, int]:
+        async def post(
+            self, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None = None
+        ) -> tuple[SendResult, int]:
             return FINE, 2**70
 
     await prepare(store, make_endpoint(), "j1")
