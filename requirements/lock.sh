@@ -11,7 +11,7 @@ compile() {
 compile build requirements/build.in
 compile runtime pyproject.toml
 compile image --extra postgres --extra otel pyproject.toml
-compile dev --constraint requirements/oldest.in --extra postgres --extra otel --extra dev pyproject.toml
+compile dev --constraint requirements/oldest.in --extra postgres --extra otel --extra mcp --extra dev pyproject.toml
 compile security requirements/security.in
 compile bench requirements/bench.in
 compile proxies requirements/proxies.in

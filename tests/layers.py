@@ -16,6 +16,7 @@ LAYER_OF = {
     "cli": 12,  # one file a command
     "web": 11,  # the HTTP API and the dashboard
     "sandbox": 11,  # Exec and a receiver, to try the relay with
+    "mcp": 10,  # tools for agents
     "service": 10,  # one running relay
     "registration": 9,  # registering jobs, creating them, Exec's callbacks
     "polling": 8,  # polling Exec, and when to

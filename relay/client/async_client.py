@@ -13,7 +13,7 @@ from relay.client import calls, retries
 from relay.client.calls import Call
 from relay.client.errors import Unreachable, WaitTimeout
 from relay.client.results import CreatedJob, Event, Job, Registration, created_of, event_of, job_of, registration_of
-from relay.client.retries import Patience, Retry
+from relay.client.retries import Answer, Patience, Retry
 from relay.client.stored_events import verify
 from relay.client.waiting import JobWait
 
@@ -69,7 +69,8 @@ class AsyncRelay:
         """
         named = {"callback_url": callback_url, "endpoint": endpoint, "metadata": metadata, "workspace": workspace}
         call = calls.create(idempotency_key, {"user_email": user_email, "prompt": prompt, **named, **fields})
-        return created_of(await self._send(call))
+        answer = await self._send(call)
+        return created_of(answer.body, answer.is_new)
 
     async def register(
         self,
@@ -84,11 +85,12 @@ class AsyncRelay:
     ) -> Registration:
         """Registers a job; `fields` are the other fields of `POST /v1/registrations`."""
         named = {"callback_url": callback_url, "endpoint": endpoint, "metadata": metadata, "workspace": workspace}
-        return registration_of(await self._send(calls.register(idempotency_key, {"job_id": job_id, **named, **fields})))
+        answer = await self._send(calls.register(idempotency_key, {"job_id": job_id, **named, **fields}))
+        return registration_of(answer.body, answer.is_new)
 
     async def job(self, job_id: str, *, workspace: str | None = None) -> Job:
         """The job as the relay knows it now."""
-        return job_of(await self._send(calls.job(job_id, workspace)))
+        return job_of((await self._send(calls.job(job_id, workspace))).body)
 
     async def wait(self, job_id: str, *, timeout: float | None = None, workspace: str | None = None) -> Job:
         """The job once it has ended, whichever way: `completed` says whether the scenario is ready.
@@ -108,7 +110,8 @@ class AsyncRelay:
         seconds: float | None = 0
         while seconds is not None:
             try:
-                job = job_of(await self._send(calls.job(job_id, workspace, seconds), waiting.patience()))
+                call = calls.job(job_id, workspace, seconds)
+                job = job_of((await self._send(call, waiting.patience())).body)
             except Unreachable:
                 if waiting.has_answer:
                     return  # the relay is away, and the time is over
@@ -134,16 +137,24 @@ class AsyncRelay:
         """
         while True:
             call = calls.events(after, types, job_id, workspace, endpoint, self._slice if follow else 0)
-            page = await self._send(
+            answer = await self._send(
                 call, Patience(self._address.url, float("inf")) if follow and after != "now" else None
             )
+            page = answer.body
             for raw in page["data"]:
                 yield event_of(raw)
             after = page["next_cursor"]
             if not follow and len(page["data"]) < calls.FOLLOWING:
                 return
 
-    async def _send(self, call: Call, patience: Patience | None = None) -> dict[str, Any]:
+    async def request(
+        self, method: str, path: str, *, params: Mapping[str, Any] | None = None, json: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The answer to any other call of the API, such as `GET /v1/deliveries`; a POST is repeated as it is."""
+        given = {name: str(value) for name, value in (params or {}).items() if value is not None}
+        return (await self._send(Call(method, path, given, json))).body
+
+    async def _send(self, call: Call, patience: Patience | None = None) -> Answer:
         patience = patience or Patience(self._address.url, time.monotonic() + self._retry_for)
         while True:
             answer = await self._try(call)
@@ -151,7 +162,7 @@ class AsyncRelay:
                 return answer
             await asyncio.sleep(patience.delay(answer, time.monotonic(), random.random()))  # noqa: S311 (jitter)
 
-    async def _try(self, call: Call) -> dict[str, Any] | Retry:
+    async def _try(self, call: Call) -> Answer | Retry:
         try:
             answer = await self._http.request(
                 call.method,

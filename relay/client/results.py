@@ -39,6 +39,8 @@ class Registration:
     workspace: str
     secret: str | None = field(repr=False)
     """The signing secret, if the relay has just made one: it is not shown again."""
+    is_new: bool
+    """Whether this call made it; else it was there."""
     raw: Mapping[str, Any] = field(repr=False)
 
 
@@ -90,15 +92,15 @@ def job_of(raw: Mapping[str, Any]) -> Job:
     )
 
 
-def registration_of(raw: Mapping[str, Any]) -> Registration:
+def registration_of(raw: Mapping[str, Any], is_new: bool) -> Registration:
     """A registration out of the relay's JSON."""
     secret = (raw.get("endpoint") or {}).get("secret") or None
-    return Registration(raw["id"], raw["job_id"], raw["workspace"], secret, raw)
+    return Registration(raw["id"], raw["job_id"], raw["workspace"], secret, is_new, raw)
 
 
-def created_of(raw: Mapping[str, Any]) -> CreatedJob:
+def created_of(raw: Mapping[str, Any], is_new: bool) -> CreatedJob:
     """A created job out of the relay's JSON."""
-    return CreatedJob(raw["job"]["id"], raw["request_id"], registration_of(raw["registration"]), raw)
+    return CreatedJob(raw["job"]["id"], raw["request_id"], registration_of(raw["registration"], is_new), raw)
 
 
 def event_of(raw: Mapping[str, Any]) -> Event:

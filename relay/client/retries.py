@@ -26,11 +26,20 @@ class Retry:
     """Seconds that the relay asks for."""
 
 
-def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> dict[str, Any] | Retry:
-    """The JSON object of a good answer, or Retry. Raises ApiError for a refusal by the relay."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A good answer of the relay."""
+
+    body: dict[str, Any]
+    is_new: bool
+    """Whether the request made something: status 201, and not the stored answer to an earlier request."""
+
+
+def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer | Retry:
+    """A good answer, or Retry. Raises ApiError for a refusal by the relay."""
     answer = _json_object(body)
     if 200 <= status < 300 and "x-request-id" in headers and answer is not None:
-        return answer
+        return Answer(answer, status == 201 and "idempotent-replayed" not in headers)
     refusal = _refusal_of(answer)
     if status in ASK_AGAIN and not (refusal and refusal.get("code") == "exec_key_refused"):
         reason = str(refusal["message"]) if refusal else f"status {status}"

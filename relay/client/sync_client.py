@@ -12,7 +12,7 @@ from relay.client import calls, retries
 from relay.client.calls import Call
 from relay.client.errors import Unreachable, WaitTimeout
 from relay.client.results import CreatedJob, Event, Job, Registration, created_of, event_of, job_of, registration_of
-from relay.client.retries import Patience, Retry
+from relay.client.retries import Answer, Patience, Retry
 from relay.client.stored_events import verify
 from relay.client.waiting import JobWait
 
@@ -68,7 +68,8 @@ class Relay:
         """
         named = {"callback_url": callback_url, "endpoint": endpoint, "metadata": metadata, "workspace": workspace}
         call = calls.create(idempotency_key, {"user_email": user_email, "prompt": prompt, **named, **fields})
-        return created_of(self._send(call))
+        answer = self._send(call)
+        return created_of(answer.body, answer.is_new)
 
     def register(
         self,
@@ -83,11 +84,12 @@ class Relay:
     ) -> Registration:
         """Registers a job; `fields` are the other fields of `POST /v1/registrations`."""
         named = {"callback_url": callback_url, "endpoint": endpoint, "metadata": metadata, "workspace": workspace}
-        return registration_of(self._send(calls.register(idempotency_key, {"job_id": job_id, **named, **fields})))
+        answer = self._send(calls.register(idempotency_key, {"job_id": job_id, **named, **fields}))
+        return registration_of(answer.body, answer.is_new)
 
     def job(self, job_id: str, *, workspace: str | None = None) -> Job:
         """The job as the relay knows it now."""
-        return job_of(self._send(calls.job(job_id, workspace)))
+        return job_of((self._send(calls.job(job_id, workspace))).body)
 
     def wait(self, job_id: str, *, timeout: float | None = None, workspace: str | None = None) -> Job:
         """The job once it has ended, whichever way: `completed` says whether the scenario is ready.
@@ -105,7 +107,8 @@ class Relay:
         seconds: float | None = 0
         while seconds is not None:
             try:
-                job = job_of(self._send(calls.job(job_id, workspace, seconds), waiting.patience()))
+                call = calls.job(job_id, workspace, seconds)
+                job = job_of((self._send(call, waiting.patience())).body)
             except Unreachable:
                 if waiting.has_answer:
                     return  # the relay is away, and the time is over
@@ -131,14 +134,22 @@ class Relay:
         """
         while True:
             call = calls.events(after, types, job_id, workspace, endpoint, self._slice if follow else 0)
-            page = self._send(call, Patience(self._address.url, float("inf")) if follow and after != "now" else None)
+            answer = self._send(call, Patience(self._address.url, float("inf")) if follow and after != "now" else None)
+            page = answer.body
             for raw in page["data"]:
                 yield event_of(raw)
             after = page["next_cursor"]
             if not follow and len(page["data"]) < calls.FOLLOWING:
                 return
 
-    def _send(self, call: Call, patience: Patience | None = None) -> dict[str, Any]:
+    def request(
+        self, method: str, path: str, *, params: Mapping[str, Any] | None = None, json: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The answer to any other call of the API, such as `GET /v1/deliveries`; a POST is repeated as it is."""
+        given = {name: str(value) for name, value in (params or {}).items() if value is not None}
+        return (self._send(Call(method, path, given, json))).body
+
+    def _send(self, call: Call, patience: Patience | None = None) -> Answer:
         patience = patience or Patience(self._address.url, time.monotonic() + self._retry_for)
         while True:
             answer = self._try(call)
@@ -146,7 +157,7 @@ class Relay:
                 return answer
             time.sleep(patience.delay(answer, time.monotonic(), random.random()))  # noqa: S311 (jitter)
 
-    def _try(self, call: Call) -> dict[str, Any] | Retry:
+    def _try(self, call: Call) -> Answer | Retry:
         try:
             answer = self._http.request(
                 call.method,

@@ -76,6 +76,7 @@ class Metrics:
             buckets=_WAIT_BUCKETS,
             registry=registry,
         )
+        self.listening = gauge("relay_listening", "1 if NOTIFY of other relays arrives, otherwise 0")
         # the relay itself
         self.ready = gauge("relay_ready", "1 if the readiness check passes, otherwise 0", "check")
         self.tick_age = gauge("relay_tick_age_seconds", "Time since the last complete tick")

@@ -23,6 +23,7 @@ from relay.web.api import (
     exec_callbacks,
     health,
     jobs,
+    mcp,
     registrations,
     workspaces,
 )
@@ -61,7 +62,7 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
 
     base_path = public_url.base_path_of(relay.config.server.public_url)
     app = Starlette(
-        routes=[_front_page(), *dashboard.ROUTES, *routes(OPERATIONS)],
+        routes=[_front_page(), *dashboard.ROUTES, *mcp.routes(), *routes(OPERATIONS)],
         middleware=[
             Middleware(RequestTargetMiddleware, base_path=base_path),
             Middleware(ResponseMiddleware, log=relay.telemetry.log),

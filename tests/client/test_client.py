@@ -23,7 +23,7 @@ from relay.client import (
     WaitTimeout,
     verify,
 )
-from relay.client.retries import ASK_AGAIN, LONGEST_DELAY, Patience, Retry, read_answer
+from relay.client.retries import ASK_AGAIN, LONGEST_DELAY, Answer, Patience, Retry, read_answer
 from relay.client.waiting import JobWait
 from relay.model import EventType
 from relay.model.feed_cursor import FeedCursor, FeedPosition
@@ -149,7 +149,7 @@ async def test_a_lost_answer_is_asked_for_with_the_same_key(store_url: str, call
         async with AsyncRelay(url) as relay:
             if call == "create":
                 made = (await relay.create(user_email="jane@acme.com", prompt="p")).job_id
-                assert len([one for one in world.exec.records.asked if one.method == "POST"]) == 1
+                assert len([one for one in world.exec.records.asked if one.call == "create"]) == 1
             else:
                 made = (await relay.register("j1")).job_id
         assert (await http.get("/v1/registrations")).json()["data"][0]["job_id"] == made
@@ -281,7 +281,7 @@ def test_every_answer_is_decided(status: int, body: bytes, headers: dict[str, st
         answer = read_answer(status, headers, body)
     except ApiError:
         return
-    assert isinstance(answer, dict | Retry)
+    assert isinstance(answer, Answer | Retry)
 
 
 @given(st.integers(0, 50), st.floats(0, 0.999), st.one_of(st.none(), st.floats(0, 60)))
@@ -315,4 +315,4 @@ def test_the_import_is_light() -> None:
 def test_results_hide_secrets() -> None:
     """No repr of a result shows a signing secret or the whole answer."""
     shown = {one.name for one in fields(Registration) if one.repr}
-    assert shown == {"id", "job_id", "workspace"}
+    assert shown == {"id", "job_id", "workspace", "is_new"}

@@ -4,14 +4,17 @@ import asyncio
 import json
 import random
 import time
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from sqlalchemy import event
 
-from relay.model import EventType
+from relay.model import EventType, ScenarioJob
 from relay.security.api_keys import hash_api_key
+from relay.store.engine.database import Tx
 from relay.store.tables import watches
 from relay.web.server.http_protocol import ConnectionLimits
 from tests.web.conftest import Api, assert_refused
@@ -108,13 +111,13 @@ async def test_an_unknown_status_keeps_the_client_waiting(store_url: str) -> Non
     """Exec's statuses are an open set: `ended` decides, not the status."""
     async with served_relay(store_url) as served:
         await served.register("j1")
-        await served.relay.store.write(
-            lambda tx: watches.update_fields(
-                tx,
-                watches.get_for_update(tx, "default", "j1"),
-                next_poll_reason="polishing",  # type: ignore[arg-type]
-            )
-        )
+
+        def polish(tx: Tx) -> None:
+            watch = watches.get_for_update(tx, "default", "j1")
+            assert watch is not None
+            watches.save(tx, replace(watch, job=ScenarioJob.model_validate({"id": "j1", "status": "polishing"})))
+
+        await served.relay.store.write(polish)
         assert (await served.wait(wait=1)).json()["ended"] is False
 
 
@@ -167,14 +170,12 @@ async def test_many_that_wait_for_one_job_cost_one_read(store_url: str) -> None:
         waiting = [asyncio.create_task(served.wait()) for _ in range(500)]
         await served.waits_open(500)
         reads = 0
-        read = served.relay.store.read
 
-        async def counted(work: Any) -> Any:
+        @event.listens_for(served.relay.store._reader, "begin")
+        def _count(_: Any) -> None:
             nonlocal reads
             reads += 1
-            return await read(work)
 
-        served.relay.store.read = counted  # type: ignore[method-assign]
         await end(served.relay)
         answers = await asyncio.gather(*waiting)
         assert all(answer.json()["ended"] for answer in answers)

@@ -1,5 +1,6 @@
 """All differences between SQLite and PostgreSQL."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack
 from functools import cache
@@ -42,6 +43,9 @@ _NETWORK = {
 such as a standby: the connection would stay there after the primary is back."""
 
 _CHANNEL = "relay_work"
+
+_LISTEN_HEARTBEAT = 5.0
+"""Seconds without a notification until the listening connection is tested, and seconds that it has for the answer."""
 
 _SESSION_ID = text("SELECT pg_backend_pid()")
 
@@ -201,13 +205,30 @@ async def listen(engine: Engine) -> AsyncGenerator[str]:
 
     arguments: dict[str, Any] = {**engine.dialect.create_connect_args(engine.url)[1], **_connect_args(engine.url)}
     try:
-        async with await psycopg.AsyncConnection.connect(**arguments, autocommit=True) as connection:
+        connection = await psycopg.AsyncConnection.connect(**arguments, autocommit=True)
+        try:
             await connection.execute(f"LISTEN {_CHANNEL}")
             yield ""
-            async for notification in connection.notifies():
-                yield notification.payload
+            while True:
+                async for notification in connection.notifies(timeout=_LISTEN_HEARTBEAT):
+                    yield notification.payload
+                await _check_answers(connection)
+        finally:
+            await connection.close()
     except psycopg.Error as error:
         raise StoreError(driver_errors.explain(error)) from error
+
+
+async def _check_answers(connection: Any) -> None:
+    """Raises StoreError if the server does not answer on this connection: a firewall or a failover may have cut it
+    without a word, and then no notification ever comes."""
+    asking = asyncio.ensure_future(connection.execute("SELECT 1"))
+    await asyncio.wait({asking}, timeout=_LISTEN_HEARTBEAT)
+    if not asking.done():
+        await connection.close()  # cancelling would wait for the server's answer
+        await asyncio.wait({asking}, timeout=1)
+        raise StoreError("the database no longer answers on the connection that listens")
+    asking.result()
 
 
 def storable(text: str) -> str:
