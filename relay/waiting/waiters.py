@@ -120,8 +120,8 @@ class Waiters:
 
     def open(self, topic: str, key_hash: str) -> Waiter:
         """A new waiter for the topic, until it is passed to `close`. Raises TooManyWaiters."""
-        if (of_key := self._by_key.get(key_hash, 0)) >= self._per_key:
-            raise TooManyWaiters(of_key, self._per_key, of_all=False)  # guard: waiters-of-a-key
+        if (of_key := self._by_key.get(key_hash, 0)) >= self._per_key:  # guard: waiters-of-a-key
+            raise TooManyWaiters(of_key, self._per_key, of_all=False)
         if self.number >= self.total:
             raise TooManyWaiters(self.number, self.total, of_all=True)
         waiter = Waiter(self, topic, key_hash)

@@ -170,6 +170,8 @@ async def test_keys_and_scopes_hold(sqlite_url: str) -> None:
                 assert answer.status_code == 401
                 assert answer.headers["www-authenticate"].startswith("Bearer")
                 assert answer.json()["error"]["message"]
+                answer = await stranger.post(path, json=body, headers={"authorization": "Bearer relay_wrong"})
+                assert answer.status_code == 401
                 answer = await stranger.post(path, json=body, headers={"authorization": f"Bearer {KEY}"})
                 assert answer.status_code == 200
             headers = {"authorization": f"Bearer {KEY}", "origin": "https://evil.example"}
