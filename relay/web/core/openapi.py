@@ -25,6 +25,8 @@ Errors have Exec's own envelope. Lists take `limit` and `cursor` and give `data`
 Keys are made with `relay keys create`; a relay without keys answers its own machine only. One key may send
 `security.requests_per_minute` requests; beyond that, and after many wrong keys, it gets 429 with `Retry-After`."""
 
+_LICENSE = {"name": "MIT", "identifier": "MIT"}
+
 _REFUSALS = {
     400: "The request is wrong; `field` names the wrong field, `message` says what to write instead.",
     401: "The API key is missing or unknown.",
@@ -61,7 +63,7 @@ def build_openapi(operations: Sequence[ApiRoute], base_path: str = "", *, with_a
         paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, references, with_auth)
     document = {
         "openapi": "3.1.0",
-        "info": {"title": "Exec relay", "version": __version__, "description": _DESCRIPTION},
+        "info": {"title": "Exec relay", "version": __version__, "description": _DESCRIPTION, "license": _LICENSE},
         "servers": [{"url": base_path or "/"}],
         "tags": [{"name": tag} for tag in dict.fromkeys([*(one.tag for one in operations), "webhooks"])],
         "paths": paths,
