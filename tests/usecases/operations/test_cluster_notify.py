@@ -3,12 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import cast
 
 import psycopg
+import pytest
 
 from relay.operations.cluster_notify import ClusterNotifier
 from relay.store.engine.database import Store
 from relay.telemetry import Telemetry
+from tests.torture.postgresql import postgresql, url_at
+from tests.torture.proxy import Proxy
 
 
 class Rung:
@@ -78,3 +83,53 @@ async def test_who_was_cut_off_listens_again_and_polls_what_was_missed(postgres_
 async def test_one_relay_on_sqlite_has_nobody_to_wake(sqlite_store: Store) -> None:
     """The bell ends at once."""
     await asyncio.wait_for(Rung(sqlite_store, "own_1").bell.run(), 30)
+
+
+async def test_a_connection_that_was_cut_without_a_word_is_replaced(tmp_path: Path) -> None:
+    """Nothing is forwarded any more, and nothing closed: the listener notices, and hears again afterwards."""
+    async with postgresql(tmp_path) as server:
+        proxy = Proxy(server.port)
+        await proxy.mend()
+        store, other = await Store.open(url_at(proxy.port)), await Store.open(server.url)
+        one = Rung(store, "own_1")
+        running = asyncio.create_task(one.bell.run())
+        await one.wakes()
+        proxy.hold_up()
+        async with asyncio.timeout(30):
+            while one.bell.is_listening:
+                await asyncio.sleep(0.05)
+        await proxy.mend()
+        await one.wakes()  # it listens again, and finds what it missed
+        await other.notify("own_2")
+        await one.wakes()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await store.aclose()
+        await other.aclose()
+        await proxy.break_off()
+
+
+class Swallowing:
+    """A database behind a pooler that takes LISTEN and NOTIFY, and delivers nothing."""
+
+    is_exclusive = False
+
+    async def notify(self, sender: str) -> None:
+        """As if it had worked."""
+
+    async def notifications(self) -> AsyncIterator[str]:
+        """The connection stands, and stays silent."""
+        yield ""
+        await asyncio.Event().wait()
+
+
+async def test_notifications_that_never_arrive_are_reported(caplog: pytest.LogCaptureFixture) -> None:
+    """Once, with the cause; the ticks go on without."""
+    bell = ClusterNotifier(cast(Store, Swallowing()), "own_1", lambda: None, Telemetry())
+    running = asyncio.create_task(bell.run())
+    async with asyncio.timeout(30):
+        while "does not hear its own NOTIFY" not in caplog.text:
+            await asyncio.sleep(0.05)
+    assert bell.is_listening is False
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
