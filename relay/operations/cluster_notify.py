@@ -41,8 +41,13 @@ class ClusterNotifier:
 
     async def run(self) -> None:
         """Sends and receives notifications until cancelled. Returns at once if no other relay can use the store."""
-        if not self._store.is_exclusive:
+        if self._store.is_exclusive:
+            return
+        try:
             await asyncio.gather(self._notify_forever(), self._listen_forever())
+        finally:
+            if self._test is not None:
+                self._test.cancel()
 
     async def _notify_forever(self) -> None:
         while True:
