@@ -28,6 +28,8 @@ DEFAULT_HEADERS = {
 }
 """On every response without its own."""
 
+_KEPT_OF_PARKED = ("type", "method", "scheme", "path", "root_path")
+
 PARKED = "parked"
 """In the request's state: what makes a response that is not there yet (`web/core/open_request.py`)."""
 
@@ -121,8 +123,11 @@ class ResponseMiddleware:
 async def _answer_later(
     make: Callable[[], Awaitable[Response]], log: Logger, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Waits for a parked response, without the request's headers, and sends it."""
-    scope["headers"].clear()
+    """Waits for a parked response, and sends it. Meanwhile only a few fields of the request stay in memory."""
+    kept = {name: scope[name] for name in _KEPT_OF_PARKED if name in scope}
+    scope["headers"].clear()  # the server holds this list too
+    scope.clear()
+    scope.update(kept)
     try:
         response = await make()
     except RequestError as error:
