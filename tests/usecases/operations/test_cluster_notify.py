@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import cast
 
@@ -85,28 +85,38 @@ async def test_one_relay_on_sqlite_has_nobody_to_wake(sqlite_store: Store) -> No
     await asyncio.wait_for(Rung(sqlite_store, "own_1").bell.run(), 30)
 
 
-async def test_a_connection_that_was_cut_without_a_word_is_replaced(tmp_path: Path) -> None:
+async def test_a_connection_that_was_cut_without_a_word_is_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Nothing is forwarded any more, and nothing closed: the listener notices, and hears again afterwards."""
-    async with postgresql(tmp_path) as server:
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(postgresql(tmp_path))
         proxy = Proxy(server.port)
         await proxy.mend()
+        stack.push_async_callback(proxy.break_off)
         store, other = await Store.open(url_at(proxy.port)), await Store.open(server.url)
+        stack.push_async_callback(store.aclose)
+        stack.push_async_callback(other.aclose)
         one = Rung(store, "own_1")
         running = asyncio.create_task(one.bell.run())
+        stack.callback(running.cancel)
         await one.wakes()
+        await asyncio.wait_for(one.bell._heard_test.wait(), 30)
         proxy.hold_up()
         async with asyncio.timeout(30):
-            while one.bell.is_listening:
+            while "no longer answers on the connection that listens" not in caplog.text:
                 await asyncio.sleep(0.05)
+        assert one.bell.is_listening is False
+        before = one.woken
         await proxy.mend()
-        await one.wakes()  # it listens again, and finds what it missed
+        async with asyncio.timeout(30):
+            while one.woken == before:  # it listens again, and finds what it missed
+                await asyncio.sleep(0.05)
+        assert one.bell.is_listening is True
         await other.notify("own_2")
-        await one.wakes()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await store.aclose()
-        await other.aclose()
-        await proxy.break_off()
+        async with asyncio.timeout(30):
+            while one.woken == before + 1:
+                await asyncio.sleep(0.05)
 
 
 class Swallowing:
