@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
-from mcp.client.streamable_http import streamablehttp_client
+from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, CancelledNotification, CancelledNotificationParams, ClientNotification
 
 from relay.model import EventType
@@ -32,7 +32,8 @@ async def over_http(url: str, key: str | None = KEY, path: str = "/mcp") -> Asyn
     """A session of the SDK's client with a relay."""
     headers = {"authorization": f"Bearer {key}"} if key else {}
     async with (
-        streamablehttp_client(url + path, headers=headers) as (read, write, _),
+        httpx.AsyncClient(headers=headers, timeout=60, trust_env=False) as http,
+        streamable_http_client(url + path, http_client=http) as (read, write, _),
         ClientSession(read, write) as one,
     ):
         await one.initialize()
