@@ -96,7 +96,7 @@ proxies: $(DEV) ## Test each recipe of deploy/proxies in front of a real relay; 
 
 clients: $(DEV) ## Lint the OpenAPI document, and try clients that are generated from it; lists what is missing
 	@$(PYTHON) -m venv build/openapi-client
-	@build/openapi-client/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/openapi/python.txt
+	@build/openapi-client/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/clients.lock
 	$(RUN)/python -m pytest -q -rs tests/deploy/clients.py $(ARGS)
 
 browser: $(DEV) ## Install a browser for the dashboard's tests, if there is none

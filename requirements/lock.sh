@@ -15,6 +15,6 @@ compile dev --constraint requirements/oldest.in --extra postgres --extra otel --
 compile security requirements/security.in
 compile bench requirements/bench.in
 compile proxies requirements/proxies.in
-out=tests/openapi/python.txt
+out=requirements/clients.lock
 CUSTOM_COMPILE_COMMAND="make lock" "${RELAY_PIP_COMPILE:-pip-compile}" --quiet --upgrade --no-strip-extras --allow-unsafe \
-  $pinned --output-file "$out" tests/openapi/python.in
+  $pinned --output-file "$out" requirements/clients.in

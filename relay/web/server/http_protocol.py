@@ -250,10 +250,9 @@ class BoundedHttpProtocol(H11Protocol):
 
     def _over_limit(self) -> bool:
         """Whether this connection is refused; another one may be closed to make room for it."""
+        of_this_address = 0 if self._stands_for_many else self._count.by_network.get(self.network, 0)
         # guard: connections-of-one-address
-        if not self._stands_for_many and self._count.by_network[self.network] >= self._limit_with_reserve(
-            self._limits.of_one_address
-        ):
+        if of_this_address >= self._limit_with_reserve(self._limits.of_one_address):
             # Idle neighbours stay: behind a shared address they belong to other clients.
             neighbours = [other for other in self._counted() if other.network == self.network]
             return not _make_room([other for other in neighbours if other.unread_since is not None])
