@@ -14,6 +14,7 @@ from relay.delivery import Dispatcher, OperatorNotifier
 from relay.delivery.operator_notifier import restore_states
 from relay.delivery.retry_policy import RETRY_AFTER_CAP
 from relay.egress.http_client import WebhookHttpClient
+from relay.egress.url_policy import EgressRules
 from relay.endpoints import admin
 from relay.errors import ConfigError, NotFound, RelayError, StoreError, ValidationFailed
 from relay.formats.sample_event import SAMPLE_JOB, sample_event
@@ -37,7 +38,7 @@ from relay.registration import (
     raise_if_refused,
     register_batch,
 )
-from relay.security.api_keys import ApiKey, find_by_hash
+from relay.security.api_keys import ApiKey, LocalToken, find_by_hash
 from relay.store import Store, Tx, system_clock
 from relay.store.maintenance.reencrypt import open_store
 from relay.store.tables import clock_shift, deliveries, due_deliveries, event_feed, outbox, watches, workspaces
@@ -83,6 +84,11 @@ class Relay:
         self.rules = config.security.egress_rules()
         proxy = config.delivery.proxy.get_secret_value() if config.delivery.proxy else None
         self.egress = WebhookHttpClient(self.rules, concurrency=config.delivery.concurrency, proxy=proxy)
+        self.outside_rules = config.security.outside_egress_rules()
+        # A client of its own: on a connection that is kept no address is judged again.
+        self.outside_egress = WebhookHttpClient(
+            self.outside_rules, concurrency=config.delivery.concurrency, proxy=proxy
+        )
         rng = random.Random(seed)  # noqa: S311 (jitter, not secrets)
         owner = new_id("own", clock())
         self.timekeeper = Timekeeper(store, clock, owner, _reach(config), self.telemetry.log)
@@ -104,6 +110,7 @@ class Relay:
             rng,
             self.timekeeper.seen_since,
             self.operator.store,
+            self.outside_egress,
         )
         self.poller = Poller(
             store,
@@ -119,6 +126,8 @@ class Relay:
         )
         self.telemetry.on_news = self.operator.put
         self.api_key_cache = ApiKeyCache(store, clock)
+        self.local_token: LocalToken | None = None
+        """Without API keys each request needs this token. None: a relay that its own process uses, without a token."""
         self.retention = RetentionJob(store, config.storage.retention, clock, owner)
         self._scheduler = Scheduler()
         self._ticking, self._woken = asyncio.Lock(), asyncio.Event()
@@ -182,6 +191,7 @@ class Relay:
                 raise error
         await self.operator.flush()
         await self.egress.aclose()
+        await self.outside_egress.aclose()
         await self._exec_http.aclose()
         await self.store.aclose()
         await asyncio.to_thread(self.telemetry.spans.close)
@@ -301,12 +311,25 @@ class Relay:
         self.wake()
         return endpoint
 
+    def rules_for(self, is_admin: bool) -> EgressRules:
+        """Which addresses a callback URL may lead to, by whether its key has the scope admin."""
+        return self.rules if is_admin else self.outside_rules
+
+    async def requires_credentials(self) -> bool:
+        """Whether requests need an API key, or the local token of a relay without API keys. Raises StoreError."""
+        return self.local_token is not None or await self.requires_api_key()
+
     async def requires_api_key(self) -> bool:
         """Whether it wants API keys: it does as soon as there was ever one, and from then on. Raises StoreError."""
         return bool(self.config.security.api_keys) or await self.api_key_cache.any_ever_created()
 
     async def find_api_key(self, hash: str) -> ApiKey | None:
-        """The API key with this hash, of the configuration or of the store, or None. Raises StoreError."""
+        """The API key with this hash, of the configuration or of the store, or None. Raises StoreError.
+
+        Without API keys it is the relay's local token.
+        """
+        if self.local_token is not None and not await self.requires_api_key():
+            return find_by_hash([self.local_token], hash)
         if (configured := find_by_hash(self.config.security.api_keys, hash)) is not None:
             return configured
         if (stored := find_by_hash(await self.api_key_cache.active_keys(), hash)) is not None:
@@ -316,7 +339,7 @@ class Relay:
     async def _may_wait(self, key_hash: str) -> bool:
         """Whether the API key with this hash may still read; "" stands for requests without one. Raises StoreError."""
         if not key_hash:
-            return not await self.requires_api_key()
+            return not await self.requires_credentials()
         key = await self.find_api_key(key_hash)
         return key is not None and "read" in key.scopes
 

@@ -49,7 +49,8 @@ async def _authorised_key(request: Request) -> str | None:
         raise Forbidden("foreign_origin", text)
     if not await relay.requires_api_key():
         require_local_request(request)
-        return None
+        if relay.local_token is None:
+            return None
     token = bearer(request.headers)
     await authenticate(request, token)  # guard: mcp-key
     return token
