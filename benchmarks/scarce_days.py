@@ -174,7 +174,7 @@ def relay(load: Load, seed: int = 1) -> tuple[list[Job], list[int], int]:
     """The relay through the load: its jobs, the seconds of its polls, and how many were refused."""
     jobs = list(jobs_of(load.workload, random.Random(f"{load.workload.name} {seed}")))
     spent = [START + round(1_000 * second) for second in load.spent_at]
-    exec_ = Exec()
+    exec_ = Exec(load.allowance.per_minute, load.allowance.per_day)
     for at in spent:
         exec_.ask(at)
     return jobs, play(jobs, exec_, Relay(load.allowance, spent, learned(load))), exec_.refused

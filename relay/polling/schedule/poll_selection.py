@@ -129,8 +129,15 @@ def _first_polls(
     if moment.tested_at is not None and 0 <= now - moment.tested_at < _ANSWERED_WITHIN and moment.unanswered:
         return [], [(k, shortly) for k in first], False
     one_in = [k for k in first if due[k].number % ONE_IN == 0]
-    plans = _spread([(k, policy.first_plan(due[k].poll_state, now)) for k in first if due[k].number % ONE_IN], moment)
+    plans = _spread([(k, _first_plan(due[k].poll_state, policy, now)) for k in first if due[k].number % ONE_IN], moment)
     return one_in + [k for k, plan in plans if plan.at <= now], [(k, plan) for k, plan in plans if plan.at > now], False
+
+
+def _first_plan(poll_state: PollState, policy: PollPolicy, now: Instant) -> NextPoll:
+    """The first poll of a job that is not polled at once: now, if half of the time until then has passed. It has come
+    due because `_spread` moved it there."""
+    plan = policy.first_plan(poll_state, now)
+    return replace(plan, at=now) if 2 * (now - poll_state.registered_at) >= plan.at - poll_state.registered_at else plan
 
 
 def _spread(plans: Sequence[tuple[int, NextPoll]], moment: Moment) -> list[tuple[int, NextPoll]]:
