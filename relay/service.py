@@ -11,22 +11,16 @@ from relay import formats
 from relay.backoff import JITTER
 from relay.config import Config, EndpointSection, Workspace, reload
 from relay.delivery import Dispatcher, OperatorNotifier
+from relay.delivery.operator_notifier import restore_states
 from relay.delivery.retry_policy import RETRY_AFTER_CAP
 from relay.egress.http_client import WebhookHttpClient
 from relay.endpoints import admin
 from relay.errors import ConfigError, NotFound, RelayError, StoreError, ValidationFailed
 from relay.formats.sample_event import SAMPLE_JOB, sample_event
 from relay.model import HOUR, MINUTE, SECOND, Attempt, Endpoint, Event, EventType, Instant, new_id
-from relay.operations import readiness
-from relay.operations.api_key_cache import ApiKeyCache
-from relay.operations.cluster_notify import ClusterNotifier
-from relay.operations.readiness import Readiness
-from relay.operations.retention import RetentionJob
-from relay.operations.scheduler import Scheduler
-from relay.operations.timekeeping import Timekeeper
-from relay.polling import exec_client, exec_transport
-from relay.polling.poller import Poller
-from relay.polling.workspace_status import COUNTED, WorkspaceStatus, count_watched_jobs, workspace_status
+from relay.operations import ApiKeyCache, ClusterNotifier, Readiness, RetentionJob, Scheduler, Timekeeper, readiness
+from relay.polling import ExecClient, Poller, WorkspaceStatus, count_watched_jobs, exec_transport, load_workspace_status
+from relay.polling.workspace_status import COUNTED
 from relay.registration import (
     RegistrationResult,
     ValidatedRegistration,
@@ -34,12 +28,11 @@ from relay.registration import (
     raise_if_refused,
     register_batch,
 )
-from relay.store.engine.clock import system_clock
-from relay.store.engine.database import Store, Tx
+from relay.store import Store, Tx, system_clock
 from relay.store.maintenance.reencrypt import open_store
 from relay.store.tables import clock_shift, deliveries, due_deliveries, outbox, watches, workspaces
 from relay.telemetry import Telemetry, Tracer
-from relay.telemetry.state_changes import State, Subject
+from relay.telemetry.state_changes import State, Subject, endpoint_news
 
 _MIN_TICK_GAP_MS = 20
 """Milliseconds between two ticks that nobody's clock asked for: a thousand jobs that are registered in a second cost
@@ -79,8 +72,17 @@ class Relay:
         )
         self.clients = {space.name: self._client_of(space) for space in config.workspaces}
         self.notifier = ClusterNotifier(store, owner, self._wake, self.telemetry)
+        self.operator = OperatorNotifier(store, lambda: self.config.operator, self.telemetry, self._on_events)
         self.dispatcher = Dispatcher(
-            store, self.egress, config.delivery, clock, self.telemetry, owner, rng, self.timekeeper.seen_since
+            store,
+            self.egress,
+            config.delivery,
+            clock,
+            self.telemetry,
+            owner,
+            rng,
+            self.timekeeper.seen_since,
+            self.operator.store,
         )
         self.poller = Poller(
             store,
@@ -93,7 +95,6 @@ class Relay:
             rng,
             self.timekeeper.seen_since,
         )
-        self.operator = OperatorNotifier(store, lambda: self.config.operator, self.telemetry, self._on_events)
         self.telemetry.on_news = self.operator.put
         self.api_key_cache = ApiKeyCache(store, clock)
         self.retention = RetentionJob(store, config.storage.retention, clock, owner)
@@ -243,19 +244,30 @@ class Relay:
 
     async def enable_endpoint(self, id: str, now: Instant) -> tuple[Endpoint, int]:
         """The endpoint enabled, and how many held deliveries are due now. Raises NotFound, StoreError."""
-        before, (endpoint, released) = await self.store.write(
-            lambda tx: (admin.get(tx, id), admin.enable(tx, admin.get(tx, id), now))
-        )
+
+        def enable(tx: Tx) -> tuple[Endpoint, Endpoint, int]:
+            before = admin.get(tx, id)
+            endpoint, released = admin.enable(tx, before, now)
+            self.operator.store(tx, [endpoint_news(before, endpoint, now)])
+            return before, endpoint, released
+
+        before, endpoint, released = await self.store.write(enable)
         self.telemetry.endpoint_changed(before, endpoint, now)
         self.wake()
         return endpoint, released
 
     async def disable_endpoint(self, id: str, now: Instant) -> Endpoint:
         """The endpoint disabled by hand. Raises NotFound, StoreError."""
-        before, endpoint = await self.store.write(
-            lambda tx: (admin.get(tx, id), admin.disable(tx, admin.get(tx, id), now))
-        )
+
+        def disable(tx: Tx) -> tuple[Endpoint, Endpoint]:
+            before = admin.get(tx, id)
+            endpoint = admin.disable(tx, before, now)
+            self.operator.store(tx, [endpoint_news(before, endpoint, now)])
+            return before, endpoint
+
+        before, endpoint = await self.store.write(disable)
         self.telemetry.endpoint_changed(before, endpoint, now)
+        self.wake()
         return endpoint
 
     async def requires_api_key(self) -> bool:
@@ -340,7 +352,8 @@ class Relay:
             self.telemetry.log.warning(text, abs(apart) // SECOND, "ahead of" if apart > 0 else "behind")
 
     def _restore_states(self, tx: Tx) -> None:
-        """Takes over from an earlier run which keys Exec refused, so that the log says when it accepts them."""
+        """Takes over from an earlier run what is wrong, so that the log and the operator hear when it is over."""
+        restore_states(tx, self.clients, self.telemetry.changes)
         for name in self.clients:
             if workspaces.get(tx, name).pause_kind == "unauthorized":
                 self.telemetry.changes.restore(Subject("exec", name), State.KEY_REFUSED)
@@ -374,8 +387,8 @@ class Relay:
             with suppress(NotFound):  # another relay on the store reads the same configuration
                 await admin.delete(self.store, id, now, configured=True)
 
-    def _client_of(self, space: Workspace) -> exec_client.ExecClient:
-        return exec_client.ExecClient(
+    def _client_of(self, space: Workspace) -> ExecClient:
+        return ExecClient(
             name=space.name,
             api_key=space.api_key.get_secret_value(),
             base_url=space.base_url,
@@ -392,21 +405,21 @@ class Relay:
         )
 
     def workspace_status(self, tx: Tx, name: str, now: Instant) -> WorkspaceStatus:
-        """How one workspace is placed."""
-        return workspace_status(tx, name, self.poller.rate_limits[name], self.poller.policy_for(name), now)
+        """The status of one workspace."""
+        return load_workspace_status(tx, name, self.poller.rate_limits[name], self.poller.policy_for(name), now)
 
     async def run_retention(self) -> None:
-        """What the janitor does every hour, once the clock is sure; what it gives up is told."""
+        """Deletes old rows, once the clock is sure; called every hour. Logs how many held deliveries it expired."""
         if not self.timekeeper.is_sure():
             return
         try:
-            tidied = await self.retention.tick()
+            result = await self.retention.tick()
         except StoreError as error:
             self.telemetry.log.error("old rows could not be deleted: %s", error)
         else:
-            if tidied.given_up:
-                text = "deliveries that were held longer than storage.retention are given up, for their reason: %s"
-                self.telemetry.log.warning(text, tidied.given_up)
+            if result.expired:
+                text = "%d deliveries failed for good, because they were held longer than storage.retention"
+                self.telemetry.log.warning(text, result.expired)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
