@@ -64,7 +64,7 @@ def kernel_bandwidths(logs: Sequence[float], fallback: float) -> list[float]:
 
 
 def _neighbour_distance(ordered: Sequence[float], x: float, near: int) -> float:
-    """The distance from `x`, one of `ordered`, to the nearest but `near`, as each nearer one from the third on tells it.
+    """The distance from `x`, one of `ordered`, to the nearest but `near`, by each of those from the third on.
 
     Among evenly spaced values the k-th is k/near as far away. The least of these estimates counts, so that a few
     similar values far from all others are not spread over the gap between. By hand, with near = 8: four values at 10,

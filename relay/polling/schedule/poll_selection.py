@@ -31,6 +31,9 @@ _TEST_EVERY = 10 * SECOND
 _ANSWERED_WITHIN = 5 * SECOND
 _SHORTLY = 2 * SECOND
 _TOGETHER = 10 * SECOND
+_BEFORE = 1 / 3
+"""The share of polls planned together that are made before their time. Less than half: a poll that is too early has to
+be made again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +144,10 @@ def _first_plan(poll_state: PollState, policy: PollPolicy, now: Instant) -> Next
 
 
 def _spread(plans: Sequence[tuple[int, NextPoll]], moment: Moment) -> list[tuple[int, NextPoll]]:
-    """Spreads polls that are planned together, as far apart as the minute allows, half of them before their time:
+    """Spreads polls that are planned together, as far apart as the minute allows, a third of them before their time:
     otherwise all of them would be late by the time that the others take. None comes before half of its time."""
     apart, spread = MINUTE / moment.minute, []
     for index, (k, plan) in enumerate(plans):
-        moved = max(round((index - len(plans) / 2) * apart), -(plan.at - moment.now) // 2)
+        moved = max(round((index - _BEFORE * len(plans)) * apart), -(plan.at - moment.now) // 2)
         spread.append((k, replace(plan, at=plan.at + moved) if plan.at > moment.now else plan))
     return spread

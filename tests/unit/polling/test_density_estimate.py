@@ -62,7 +62,7 @@ def test_a_few_long_jobs_are_not_spread_over_the_gap_before_them() -> None:
     usual = [rng.gauss(math.log(300), 0.35) for _ in range(294)]
     long = [math.log(10_800) + spread for spread in (-0.15, -0.08, -0.02, 0.03, 0.1, 0.17)]
     widths = kernel_bandwidths([*usual, *long], 0.3)[-6:]
-    assert max(widths) < 0.5
+    assert max(widths) < 0.6
     assert min(widths) > 0.15
 
 
