@@ -31,7 +31,6 @@ QUICK = (LOADS[1], LOADS[3])
 EVERY_DAY, FIRST_DAY, OPTIMUM = 1.05, 1.5, 1.25
 WHY = {
     LOADS[0]: "where a job gets one poll and a tenth, chance decides: the interval is chosen with the days known",
-    LOADS[3]: "eight of the first polls are a sample, and polls are kept for jobs that might still come",
     LOADS[4]: "neither the durations nor how many jobs will come are known, and polls are kept for those",
     LOADS[7]: "durations are not learned by the hour of the day",
     LOADS[9]: "a job of three hours is met too rarely for its hour to be known, and is polled until then",
