@@ -81,14 +81,14 @@ def judge(law: TrueLaw, polls: Sequence[float]) -> tuple[float, float]:
     return spent, delay / (1 - law.never)
 
 
-def lognormal(median: float, sigma: float) -> tuple[Callable[[float], float], Callable[[random.Random], float]]:
+def _lognormal(median: float, sigma: float) -> tuple[Callable[[float], float], Callable[[random.Random], float]]:
     return (
         lambda x: lognormal_cdf(x, median, sigma) if x > 0 else 0.0,
         lambda rng: rng.lognormvariate(math.log(median), sigma),
     )
 
 
-def mixture(
+def _mixture(
     share: float,
     one: tuple[Callable[[float], float], Callable[[random.Random], float]],
     other: tuple[Callable[[float], float], Callable[[random.Random], float]],
@@ -117,12 +117,12 @@ def _pareto(x: float) -> float:
     return 1 - (300 / x) ** _PARETO if x > 300 else 0.0
 
 
-QUICK_AND_SLOW = mixture(0.25, lognormal(30, 0.5), lognormal(300, 0.25))
+QUICK_AND_SLOW = _mixture(0.25, _lognormal(30, 0.5), _lognormal(300, 0.25))
 
 LAWS = (
-    TrueLaw("lognormal σ 0.12", *lognormal(300, 0.12)),
-    TrueLaw("lognormal σ 0.35", *lognormal(300, 0.35)),
-    TrueLaw("lognormal σ 0.7", *lognormal(300, 0.7)),
+    TrueLaw("lognormal σ 0.12", *_lognormal(300, 0.12)),
+    TrueLaw("lognormal σ 0.35", *_lognormal(300, 0.35)),
+    TrueLaw("lognormal σ 0.7", *_lognormal(300, 0.7)),
     TrueLaw(
         "gamma, shape 4",
         lambda x: _gamma_cdf(x / _ERLANG_SCALE, _ERLANG),
@@ -136,7 +136,7 @@ LAWS = (
     TrueLaw("25% quick failures", *QUICK_AND_SLOW),
     TrueLaw(
         "heavy tail",
-        *mixture(0.9, lognormal(300, 0.35), (_pareto, lambda rng: 300 * rng.paretovariate(_PARETO))),
+        *_mixture(0.9, _lognormal(300, 0.35), (_pareto, lambda rng: 300 * rng.paretovariate(_PARETO))),
     ),
-    TrueLaw("5% stuck", *lognormal(300, 0.35), never=0.05),
+    TrueLaw("5% stuck", *_lognormal(300, 0.35), never=0.05),
 )

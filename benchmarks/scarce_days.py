@@ -31,6 +31,7 @@ QUICK = (LOADS[1], LOADS[3])
 EVERY_DAY, FIRST_DAY, OPTIMUM = 1.05, 1.5, 1.25
 WHY = {
     LOADS[0]: "where a job gets one poll and a tenth, chance decides: the interval is chosen with the days known",
+    LOADS[3]: "eight of the first polls are a sample, and polls are kept for jobs that might still come",
     LOADS[4]: "neither the durations nor how many jobs will come are known, and polls are kept for those",
     LOADS[7]: "durations are not learned by the hour of the day",
     LOADS[9]: "a job of three hours is met too rarely for its hour to be known, and is polled until then",
@@ -173,7 +174,7 @@ def relay(load: Load, seed: int = 1) -> tuple[list[Job], list[int], int]:
     """The relay through the load: its jobs, the seconds of its polls, and how many were refused."""
     jobs = list(jobs_of(load.workload, random.Random(f"{load.workload.name} {seed}")))
     spent = [START + round(1_000 * second) for second in load.spent_at]
-    exec_ = Exec(load.allowance.per_minute, load.allowance.per_day)
+    exec_ = Exec()
     for at in spent:
         exec_.ask(at)
     return jobs, play(jobs, exec_, Relay(load.allowance, spent, learned(load))), exec_.refused

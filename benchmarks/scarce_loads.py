@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from benchmarks.laws import LAWS, TrueLaw, lognormal, mixture
+from benchmarks.laws import LAWS, TrueLaw
 from benchmarks.virtual_days import Workload, poisson
 from relay.polling.request_budget import RateLimit
 from relay.polling.schedule.duration_distribution import lognormal_cdf
@@ -81,29 +81,11 @@ def _some_wait(rng: random.Random) -> float:
     return 600.0 if rng.random() < 0.2 else rng.uniform(2, 8)
 
 
-def _weekdays(rng: random.Random) -> list[float]:
-    """Three hundred jobs a day from Monday to Friday, twenty a day on Saturday and Sunday, then Monday again."""
-    weeks = ((day, 20 if day % 7 in (5, 6) else 300) for day in range(8))
-    return [day * _DAY + second for day, a_day in weeks for second in poisson(a_day)(rng)]
-
-
-def _quiet_but_for_bursts(rng: random.Random) -> list[float]:
-    """Three days of twenty jobs at any hour, and three times a day sixty within half a minute."""
-    bursts = [day * _DAY + rng.uniform(0, _DAY - 600) for day in range(3) for _ in range(3)]
-    return [*poisson(20, days=3)(rng), *(burst + rng.uniform(0, 30) for burst in bursts for _ in range(60))]
-
-
-def _drifting(second: float) -> TrueLaw:
-    """Two minutes at first, ten after four days, by the same factor each hour."""
-    return USUAL.slower(0.4 * 5 ** (second / (4 * _DAY)))
-
-
 def _by_hour(second: float) -> TrueLaw:
     return TWO_MINUTES if second % _DAY < _DAY / 2 else EIGHT_MINUTES
 
 
 RARELY_LONG = _rarely_long()
-TWO_CLASSES = TrueLaw("70% of one minute, 30% of ten", *mixture(0.7, lognormal(60, 0.25), lognormal(600, 0.25)))
 LOADS = (
     steady(flow("700 jobs a day", 700, USUAL)),
     batch("200 made over 20 min, registered at once, 300 polls left, warm", 100, _over_20_minutes),
@@ -125,13 +107,4 @@ KEPT_BACK = (
     steady(flow("100 jobs a day, a fifth of Exec's requests", 100, USUAL), share=0.2),
     steady(flow("300 jobs a day, 25% quick failures", 300, QUICK)),
     steady(flow("1,000 jobs a day", 1_000, USUAL, days=2), days=2),
-    steady(Workload("300 jobs on weekdays, 20 at weekends", _weekdays, lambda _: USUAL, one_law=USUAL), days=8),
-    steady(flow("200 jobs a day, 70% of one minute, 30% of ten", 200, TWO_CLASSES)),
-    steady(Workload("200 jobs a day, from two minutes to ten in four days", poisson(200, days=4), _drifting)),
-    steady(
-        Workload("20 jobs a day, and three times 60 at once", _quiet_but_for_bursts, lambda _: USUAL, one_law=USUAL),
-        days=3,
-    ),
-    Load(flow("30 jobs a day, 100 requests", 30, USUAL), 4, RateLimit(60, 100, 1.0)),
-    Load(flow("500 jobs a day, 5,000 requests", 500, USUAL, days=2), 2, RateLimit(60, 5_000, 0.8)),
 )

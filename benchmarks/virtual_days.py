@@ -87,8 +87,8 @@ class Asker(Protocol):
 class Exec:
     """Counts requests as strictly as the words '60 a minute and 1,000 a day' can be read."""
 
-    def __init__(self, per_minute: int = 60, per_day: int = 1_000) -> None:
-        self._windows = [(MINUTE, per_minute, deque[Instant]()), (DAY, per_day, deque[Instant]())]
+    def __init__(self) -> None:
+        self._windows = [(MINUTE, 60, deque[Instant]()), (DAY, 1_000, deque[Instant]())]
         self._fixed: dict[tuple[int, int], int] = {}
         self.refused = 0
 
