@@ -72,8 +72,8 @@ def _neighbour_distance(ordered: Sequence[float], x: float, near: int) -> float:
     as 10; that of 11 is 2 away, and its eighth counts as 5.3 away, not as 11.
     """
     n = len(ordered)
-    place = bisect_left(ordered, x)
-    low, high = max(place - near, 0), min(place + near, n - 1)
+    index = bisect_left(ordered, x)
+    low, high = max(index - near, 0), min(index + near, n - 1)
     distances = sorted(abs(other - x) for other in ordered[low : high + 1])
     return min(distances[k] * near / k for k in range(min(_ALIKE, near), near + 1))
 
