@@ -80,7 +80,10 @@ def with_application_name(url: URL, program: str) -> URL:
 
 def display_url(url: URL) -> str:
     """The URL of a PostgreSQL without user and password."""
-    return f"postgresql://{url.host or 'localhost'}{f':{url.port}' if url.port else ''}/{url.database or ''}"
+    several = url.query.get("host", ())
+    hosts = several if isinstance(several, str) else ",".join(several)
+    address = f"{url.host or hosts or 'localhost'}{f':{url.port}' if url.port else ''}"
+    return f"postgresql://{address}/{url.database or ''}"
 
 
 def is_sqlite(url: URL) -> bool:
