@@ -175,10 +175,7 @@ def refuse_transaction_pooler(writer: Engine, reader: Engine) -> None:
         with writer.connect() as connection:
             first_again = connection.execute(_SESSION_ID).scalar_one()
     if first == second or first != first_again:
-        raise StoreError(
-            "storage.url leads to a pooler that shares its connections by transaction; give the relay one that keeps "
-            "sessions (for PgBouncer, pool_mode = session), or PostgreSQL itself"
-        )
+        raise StoreError(driver_errors.TRANSACTION_POOLER)
 
 
 def _connect_args(url: URL) -> dict[str, str]:
