@@ -35,6 +35,8 @@ _KEY_SHAPED = re.compile(r"exec_(live|test)_\w+")
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LONGEST_TEXT = 300
 _LONGEST_STATUS = 100
+_PROXY_STATUS = re.compile(r"[1-5][0-9]{2}\b")
+_PROXY_LOGIN = "it wants a user and a password, or others than exec.proxy has"
 _MAX_DIGITS = 1_000
 _EXEC_WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 """How Exec writes a `type` or `code`: `not_found`, `invalid_api_key`."""
@@ -159,6 +161,8 @@ class ExecClient:
         if 300 <= status < 400 and "location" in headers:
             return PollFailed("status", f"Exec answered {status}: {_redirect(headers)}")
         envelope = _envelope(body)
+        if status == 407:
+            return PollFailed("status", f"a proxy answered 407: {_PROXY_LOGIN}")
         if status < 500 and not _is_from_exec(envelope):
             detail = f"answered {status} without Exec's JSON error: a gateway or proxy answered in place of Exec"
             return PollFailed("status", detail)
@@ -185,6 +189,9 @@ class ExecClient:
 
     def _connection_error_text(self, error: Exception) -> str:
         """Why there was no answer. Only the text of a failed connection is certain to contain nothing that was sent."""
+        if isinstance(error, httpx.ProxyError) and (answered := _PROXY_STATUS.match(str(error))):
+            login = f"; {_PROXY_LOGIN}" if answered[0] == "407" else ""
+            return f"the proxy answered {answered[0]} and opened no tunnel to Exec{login}"
         if isinstance(error, httpx.ConnectError):
             return self._safe(f"no connection: {error}")
         return f"the exchange failed ({type(error).__name__})"

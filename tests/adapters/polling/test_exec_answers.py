@@ -168,7 +168,7 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("body", FOREIGN)
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 407, 410, 429])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 402, 410, 429])
 async def test_a_status_without_execs_envelope_is_a_failed_poll(status: int, body: bytes) -> None:
     """Gateways and portals use Exec's status codes too: they say nothing about the key, the job or the budget."""
     poll_result = await poll_at(answering(answer(body, f"{status} No", "Retry-After: 3600")))
