@@ -67,9 +67,9 @@ async def _serve(config: Config, path: Path | None, leave: Callable[[int], None]
     install_crash_hooks(asyncio.get_running_loop())
     reload_requested = _sighup_event()
     relay = await Relay.open(config, spans=tracer_from_env(os.environ))
-    server = uvicorn.Server(server_config(create_app(relay, owns_relay=False), config.server.trusted_proxies))
-    ms_since_signal = stop_when_asked(partial(setattr, server, "should_exit", True), leave)
     try:
+        server = uvicorn.Server(server_config(create_app(relay, owns_relay=False), config.server.trusted_proxies))
+        ms_since_signal = stop_when_asked(partial(setattr, server, "should_exit", True), leave)
         listening = await _listen(relay)
     except BaseException:
         await relay.stop()

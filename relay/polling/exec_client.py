@@ -159,13 +159,13 @@ class ExecClient:
         if 200 <= status < 300:
             return _job(job_id, headers, body)
         if 300 <= status < 400 and "location" in headers:
-            return PollFailed("status", f"Exec answered {status}: {_redirect(headers)}")
+            return PollFailed("status", f"Exec answered {status}: {_redirect(headers)}", is_foreign=True)
         envelope = _envelope(body)
         if status == 407:
-            return PollFailed("status", f"a proxy answered 407: {_PROXY_LOGIN}")
+            return PollFailed("status", f"a proxy answered 407: {_PROXY_LOGIN}", is_foreign=True)
         if status < 500 and not _is_from_exec(envelope):
             detail = f"answered {status} without Exec's JSON error: a gateway or proxy answered in place of Exec"
-            return PollFailed("status", detail)
+            return PollFailed("status", detail, is_foreign=True)
         if status == 404:
             return JobNotFound()
         if status == 429:
