@@ -56,10 +56,11 @@ _OPERATOR = """
 ## News about the relay
 
 The endpoints that `operator.endpoints` names get news about the relay itself, in any format. They are signed, retried
-and kept like the events of jobs. The same news about the same subject is sent once an hour at most, by all relays on a
-store together; `operator.max_per_hour` limits all of them, and a recovery is always sent. The log has every one. An
-endpoint with `events: []` gets nothing else. `data` has `message`, a line in words, and the `workspace` or the
-`endpoint` (`id`, `name`) concerned; the other one is null.
+and kept like the events of jobs. News about an endpoint is stored together with the change; if a crash keeps back news
+about Exec or the budget, the next run sends it. The same news about the same subject is sent once an hour at most, by
+all relays on a store together; `operator.max_per_hour` limits all of them, and a recovery is always sent. The log has
+every one. An endpoint with `events: []` gets nothing else. `data` has `message`, a line in words, and the `workspace`
+or the `endpoint` (`id`, `name`) concerned; the other one is null.
 """
 
 
