@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import cast
 
 from starlette.applications import Starlette
@@ -13,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from relay.errors import ConfigError, NotFound, RequestError, StoreError
 from relay.service import Relay
+from relay.waiting import SharedReads
 from relay.web import dashboard
 from relay.web.api import (
     create_job,
@@ -22,11 +24,12 @@ from relay.web.api import (
     exec_callbacks,
     health,
     jobs,
+    mcp,
     registrations,
     workspaces,
 )
 from relay.web.core import errors, openapi, public_url
-from relay.web.core.errors import MethodNotAllowed, Unavailable
+from relay.web.core.errors import MethodNotAllowed
 from relay.web.core.rate_limits import RequestLimits
 from relay.web.core.route import ApiRoute, routes
 from relay.web.server.middleware import RequestTargetMiddleware, ResponseMiddleware
@@ -62,7 +65,7 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
             await relay.stop()
 
     base_path = public_url.base_path_of(relay.config.server.public_url)
-    own_routes = [_front_page(), *dashboard.ROUTES, *routes(OPERATIONS)]
+    own_routes = [_front_page(), *dashboard.ROUTES, *mcp.routes(), *routes(OPERATIONS)]
     _refuse_own_path(base_path, own_routes)
     app = Starlette(
         routes=own_routes,
@@ -81,10 +84,9 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
     app.router.redirect_slashes = False
     app.state.relay = relay
     app.state.listeners = dashboard.StreamCount()
+    app.state.job_reads = SharedReads[jobs.ShownJob]()
     app.state.limits = RequestLimits(relay.config.security.requests_per_minute, relay.telemetry, relay.clock)
-    app.state.openapi = {
-        keyed: openapi.build_openapi(OPERATIONS, base_path, with_auth=keyed) for keyed in (True, False)
-    }
+    app.state.openapi = _openapi_document
     return app
 
 
@@ -95,6 +97,12 @@ def _refuse_own_path(base_path: str, own_routes: Sequence[BaseRoute]) -> None:
     if first in {str(getattr(route, "path", "")).split("/")[1] for route in own_routes} - {""}:
         text = f"server.public_url: its path begins with /{first}, which is a path of the relay itself"
         raise ConfigError(f"{text}; serve it below another, such as /relay")
+
+
+@cache
+def _openapi_document(base_path: str, with_auth: bool) -> bytes:
+    """The OpenAPI document, built when it is first asked for: that takes as long as all else at the start."""
+    return openapi.build_openapi(OPERATIONS, base_path, with_auth=with_auth)
 
 
 def _front_page() -> Route:
@@ -115,7 +123,7 @@ async def _request_error(_: Request, error: Exception) -> Response:
 async def _store_error(request: Request, error: Exception) -> Response:
     relay: Relay = request.app.state.relay
     relay.telemetry.log.error("a request failed and gets 503: %s", error)
-    return errors.error_response(Unavailable("store_unavailable", f"{error}; nothing was done, try again later"))
+    return errors.error_response(errors.store_unavailable(cast(StoreError, error)))
 
 
 async def _routing_error(request: Request, error: Exception) -> Response:
