@@ -17,7 +17,18 @@ from relay.delivery.attempt import CompletedAttempt, HttpSender, send, span_attr
 from relay.delivery.recorder import ResultRecorder
 from relay.egress.result import BUSY, UNSENT, RequestFailed
 from relay.errors import StoreError
-from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, DueDelivery, Endpoint, Event, Instant, new_id
+from relay.model import (
+    ID_BYTES,
+    SECOND,
+    Attempt,
+    Delivery,
+    DeliveryStatus,
+    DueDelivery,
+    Endpoint,
+    Event,
+    Instant,
+    new_id,
+)
 from relay.store.engine.database import Store, Tx
 from relay.store.tables import due_deliveries, endpoints, outbox
 from relay.store.tables.outbox import Lease, Leased, LeasedDelivery
@@ -143,7 +154,7 @@ class Dispatcher:
     async def send_test(self, endpoint: Endpoint, event: Event, body: bytes, now: Instant) -> Attempt:
         """Sends `body` once, now, outside the outbox. Returns the attempt; nothing is stored."""
         delivery = Delivery(
-            id=new_id("dlv_test", now),
+            id=new_id("dlv_test", now, self._store.random_bytes(ID_BYTES)),
             event_id=event.id,
             event_type=event.type,
             workspace=event.workspace,
@@ -160,7 +171,8 @@ class Dispatcher:
         outcome, duration = await send(self._egress, endpoint, event.id, body, self._rules.timeout, now)
         leased = LeasedDelivery(delivery=delivery, host=endpoint.host, trigger="test", lease=self._new_lease())
         completed = CompletedAttempt(leased, outcome, now, duration, endpoint.format)
-        return to_attempt(completed, self._recorder.classify(completed, endpoint, now))
+        decision = self._recorder.classify(completed, endpoint, now)
+        return to_attempt(completed, decision, self._store.random_bytes(ID_BYTES))
 
     async def _select_due(self, now: Instant) -> tuple[list[DueDelivery], int]:
         """Due deliveries, and how many ends of the round were reached: 2 if these are all that are due, else 1 or 0."""
