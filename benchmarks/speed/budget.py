@@ -108,7 +108,9 @@ async def stored(port: int, number: int) -> float:
             endpoints.lock_many(tx, [endpoint.id])
             verdict = classify_attempt(_ANSWER, "standard", 1, [0], now, 0.5)
             sents = [CompletedAttempt(claim, _ANSWER, now, 1, "standard") for claim in claims]
-            outbox.record_results(tx, [to_delivery_update(sent, verdict, now, random_bytes(tx, ID_BYTES)) for sent in sents])
+            outbox.record_results(
+                tx, [to_delivery_update(sent, verdict, now, random_bytes(tx, ID_BYTES)) for sent in sents]
+            )
 
         async def batches() -> None:
             for _ in range(0, number, AT_ONCE):

@@ -51,6 +51,9 @@ _REFILL_AFTER = 20
 _UNSENT = 5 * SECOND
 """How long a delivery is postponed if no file descriptor is left to send it."""
 
+_RESERVE = 2 * SECOND
+"""How much of its lease an attempt leaves: to record the result, and because clocks of relays differ a little."""
+
 _STARTS_PER_LOOP_TURN = 8
 """Attempts that begin in one turn of the event loop, so that other tasks do not wait for hundreds of them."""
 
@@ -274,12 +277,14 @@ class Dispatcher:
             elif completed.probe is None:
                 self._admission.release(due)
         if completed is not None:
-            await self._recorder.put(completed)
+            await self._recorder.put(completed)  # rule: attempt-before-result
         self._refill()
 
     def _may_begin(self, leased: LeasedDelivery) -> bool:
-        """Whether the attempt is sure to end before its lease does; if not, the delivery is leased again later."""
-        return not self._stopping and leased.lease.until - self._clock() > self._rules.timeout
+        """Whether the attempt is sure to end, and to be recorded, before its lease ends by whatever relay's clock; if
+        not, the delivery is leased again later."""
+        # rule: lease-outlasts-attempt
+        return not self._stopping and leased.lease.until - self._clock() > self._rules.timeout + _RESERVE
 
     async def _postpone(self, leased: LeasedDelivery, wait: int) -> None:
         """Releases the lease: the delivery is due again in `wait` milliseconds."""

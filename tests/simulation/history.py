@@ -15,7 +15,7 @@ _WATCH_COLUMNS = ("state", "leased", "next_poll_at", "polls")
 
 def _logged(table: str, key: str, columns: tuple[str, ...], now: str, prefix: str) -> str:
     values = [f"{prefix}{row}.{name}" for name in columns for row in ("OLD", "NEW")]
-    return f"INSERT INTO row_history VALUES (NULL, '{table}', {prefix}NEW.{key}, {now}, {', '.join(values)})"
+    return f"INSERT INTO row_history VALUES (NULL, '{table}', {prefix}NEW.{key}, {now}, {', '.join(values)})"  # noqa: S608 (constants)
 
 
 TRIGGERS = (
@@ -35,12 +35,11 @@ _PG_NOW = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
 
 
 def _postgresql_function(table: str, key: str, columns: tuple[str, ...]) -> str:
-    values = ", ".join(f"CAST({row}.{name} AS TEXT)" for name in columns[:2] for row in ("OLD", "NEW"))
-    numbers = ", ".join(f"{row}.{name}" for name in columns[2:] for row in ("OLD", "NEW"))
-    return (
-        f"CREATE FUNCTION log_{table}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO row_history "
-        f"({_PG_COLUMNS}) VALUES ('{table}', NEW.{key}, {_PG_NOW}, {values}, {numbers}); RETURN NULL; END $$"
-    )
+    texts = [f"CAST({row}.{name} AS TEXT)" for name in columns[:2] for row in ("OLD", "NEW")]
+    numbers = [f"{row}.{name}" for name in columns[2:] for row in ("OLD", "NEW")]
+    values = ", ".join([f"'{table}'", f"NEW.{key}", _PG_NOW, *texts, *numbers])
+    insert = f"INSERT INTO row_history ({_PG_COLUMNS}) VALUES ({values})"  # noqa: S608 (constants)
+    return f"CREATE FUNCTION log_{table}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {insert}; RETURN NULL; END $$"
 
 
 POSTGRESQL_TRIGGERS = (
@@ -82,7 +81,7 @@ class Change:
     @property
     def is_new_lease(self) -> bool:
         """Whether it begins a lease: a watch has no token, but a lease that reaches further."""
-        if not self.is_leased:
+        if not self.is_leased or self.new_due is None:
             return False
         return self.new_lease != self.old_lease or (self.table == "watch" and self.new_due != self.old_due)
 
@@ -129,9 +128,9 @@ def _broken_by(change: Change, tolerance: int, clock_is_steady: bool) -> Iterato
         yield Rule.LEASE_EXPIRES
     if change.table == "delivery" and change.new_status != "pending" and (change.is_leased or change.new_due):
         yield Rule.ENDED_IS_NOT_DUE
-    if clock_is_steady and change.is_new_lease and change.old_due is not None:
-        if change.old_due > change.at + tolerance:
-            yield Rule.LEASE_ONLY_DUE
-    if change.table == "delivery" and change.new_status in ("pending", "failed"):
-        if change.new_count > change.old_count and not change.was_leased:
-            yield Rule.RESULT_NEEDS_LEASE
+    not_due = change.old_due is not None and change.old_due > change.at + tolerance
+    if clock_is_steady and change.is_new_lease and not_due:
+        yield Rule.LEASE_ONLY_DUE
+    is_counted = change.new_status in ("pending", "failed") and change.new_count > change.old_count
+    if change.table == "delivery" and is_counted and not change.was_leased:
+        yield Rule.RESULT_NEEDS_LEASE

@@ -75,7 +75,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def __init__(self, seed: str) -> None:
         super().__init__()
-        self.rng = random.Random(seed)  # noqa: S311 (a simulation)
+        self.rng = random.Random(seed)
         self.world = Process(self, "world")
         self.runnable: set[Process] = set()
         self.steps = 0
@@ -104,7 +104,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     # --- what asyncio asks of a loop -------------------------------------------------------------------------------
 
     def call_soon(
-        self, callback: Callable[[Unpack[Ts]], object], *args: Unpack[Ts], context: Context | None = None
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
         self._enqueue(handle)
@@ -113,7 +113,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     call_soon_threadsafe = call_soon
 
     def call_at(
-        self, when: float, callback: Callable[[Unpack[Ts]], object], *args: Unpack[Ts], context: Context | None = None
+        self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         self._number += 1
@@ -121,12 +121,12 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return handle
 
     def call_later(
-        self, delay: float, callback: Callable[[Unpack[Ts]], object], *args: Unpack[Ts], context: Context | None = None
+        self, delay: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         return self.call_at(self._now + delay, callback, *args, context=context)
 
     def run_in_executor(  # type: ignore[override]
-        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
     ) -> asyncio.Future[T]:
         """Runs `func` at a later instant and gives its result at a still later one, as a thread would."""
         future: asyncio.Future[T] = self.create_future()

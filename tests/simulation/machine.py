@@ -37,7 +37,7 @@ class Slot:
     """The engines of one machine, and what the machine that uses them now decides about each commit."""
 
     def __init__(self, path: Path) -> None:
-        self.random_bytes: Callable[[int], bytes] = random.Random(0).randbytes  # noqa: S311 (a simulation)
+        self.random_bytes: Callable[[int], bytes] = random.Random(0).randbytes
         self.now: Callable[[], Instant] = int
         self.before_commit: Callable[[Connection], None] = lambda _: None
         options = engine_options(FieldCipher(), lambda number: self.random_bytes(number))
@@ -261,7 +261,8 @@ class Machine:
 
     async def request(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
         """The answer of the relay's API; runs in the relay's process, and never returns if that dies."""
-        assert self.app is not None and self.process is not None
+        assert self.app is not None
+        assert self.process is not None
         app, process = self.app, self.process
         answer = self._loop.create_future()
 

@@ -3,9 +3,9 @@
 import base64
 import hashlib
 import hmac
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-import sqlite3
 
 from relay.model import DAY, MINUTE, SECOND
 from tests.make import SECRET

@@ -56,15 +56,16 @@ class Plan:
 
 def draw(seed: int) -> Plan:
     """The plan of a seed."""
-    rng = random.Random(f"plan {seed}")  # noqa: S311 (a simulation)
+    rng = random.Random(f"plan {seed}")
     relays = rng.choice((1, 2, 2, 3))
     active = rng.uniform(15, 60)
     possible = [kind for kind in KINDS if kind not in (_OF_ONE if relays > 1 else _OF_SEVERAL)]
     kinds = sorted(kind for kind in possible if rng.random() < (0.03 if kind in _RARE else 0.3))
-    acts = []
+    acts = list[Act]()
     for kind in kinds:
-        for _ in range(rng.choice((1, 1, 2, 3)) if kind not in _ONCE else 1):
-            acts.append(KINDS[kind](rng, Act(kind=kind, at=rng.uniform(1, active), relay=rng.randrange(relays))))
+        number = 1 if kind in _ONCE else rng.choice((1, 1, 2, 3))
+        plain = [Act(kind=kind, at=rng.uniform(1, active), relay=rng.randrange(relays)) for _ in range(number)]
+        acts += [KINDS[kind](rng, act) for act in plain]
     return Plan(
         seed=seed,
         relays=relays,

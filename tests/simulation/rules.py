@@ -21,6 +21,6 @@ class Rule(StrEnum):
     EVENT_WITH_DELIVERIES = "event-with-deliveries"
     EVENT_ONCE = "event-once"
     BUDGET_BEFORE_REQUEST = "budget-before-request"
-    LATE_POLL_IS_DROPPED = "late-poll-is-dropped"
+    LATE_POLL_SPENDS_AGAIN = "late-poll-spends-again"
     HINT_SURVIVES_POLL = "hint-survives-poll"
     ANSWER_AFTER_COMMIT = "answer-after-commit"

@@ -95,7 +95,9 @@ def simulate(plan: Plan, shop: Workshop, verbose: bool = False) -> Outcome:
         except Stuck as error:
             wrong = [f"stuck: {error}"]
         wrong += stuck
-        return Outcome(plan, wrong, _digest(world), world.history, loop.time(), len(world.receivers.receipts), loop.steps)
+        return Outcome(
+            plan, wrong, _digest(world), world.history, loop.time(), len(world.receivers.receipts), loop.steps
+        )
     finally:
         if verbose:
             log.removeHandler(handler)

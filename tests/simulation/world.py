@@ -12,10 +12,10 @@ import httpx
 
 from relay import config as configuration
 from relay.config import Config
-from relay.model import DAY, MINUTE, SECOND, Instant
+from relay.model import DAY, SECOND, Instant
 from relay.sandbox.exec_server import ExecSettings, FakeExec
 from relay.sandbox.fault_injection import FaultConfig, FaultRule
-from relay.sandbox.job_simulation import Job, JobProfile, Outcome
+from relay.sandbox.job_simulation import Job, JobProfile
 from relay.sandbox.rate_limits import Limits
 from relay.security.api_keys import hash_api_key
 from relay.service import Surroundings
@@ -75,24 +75,21 @@ class World:
         self.found = Found()
         self.history: list[str] = []
         self._jobs_rng, self._chance, self._network_rng = (
-            random.Random(f"{name} {plan.seed}")  # noqa: S311 (a simulation)
-            for name in ("jobs", "chance", "network")
+            random.Random(f"{name} {plan.seed}") for name in ("jobs", "chance", "network")
         )
         self.network = Network(loop, self._network_rng)
-        self.receivers = Receivers(self.wall, random.Random(f"receivers {plan.seed}"))  # noqa: S311
+        self.receivers = Receivers(self.wall, random.Random(f"receivers {plan.seed}"))
         limits = Limits(per_minute=plan.per_minute, per_day=None, creates_per_minute=None)
-        self.exec = FakeExec(
-            ExecSettings(keys=EXEC_KEYS[:1], limits=limits, seed=plan.seed, keep=100_000), self.wall
-        )
+        self.exec = FakeExec(ExecSettings(keys=EXEC_KEYS[:1], limits=limits, seed=plan.seed, keep=100_000), self.wall)
         self._exec_key = self._valid_key = EXEC_KEYS[0]
-        bell = Bell(random.Random(f"bell {plan.seed}"))  # noqa: S311
+        bell = Bell(random.Random(f"bell {plan.seed}"))
         self.machines = [
             Machine(
                 number,
                 loop,
                 workshop,
                 self.wall,
-                random.Random(f"machine {number} {plan.seed}"),  # noqa: S311
+                random.Random(f"machine {number} {plan.seed}"),
                 plan.relays == 1,
                 bell,
             )
@@ -146,7 +143,10 @@ class World:
         return Surroundings(
             egress=SimulatedSender(self.network, self.receivers, process.name),
             exec_http=httpx.AsyncClient(
-                transport=ExecWire(self.network, self.exec.app, self._key_at_exec), timeout=2, trust_env=False, follow_redirects=False
+                transport=ExecWire(self.network, self.exec.app, self._key_at_exec),
+                timeout=2,
+                trust_env=False,
+                follow_redirects=False,
             ),
             metronome=Metronome(process, self.loop),
             monotonic=self.loop.time,
@@ -462,7 +462,10 @@ class World:
         aside.unlink(missing_ok=True)
         limits = {"default": self.plan.per_minute}
         backup.restore(
-            f"sqlite:///{self.workshop.path}", copy_of, aside, partial(carry_over, minute_limits=limits, now=self.wall())
+            f"sqlite:///{self.workshop.path}",
+            copy_of,
+            aside,
+            partial(carry_over, minute_limits=limits, now=self.wall()),
         )
         self.found.accepted = [one for one in self.found.accepted if one.id in known]
         await asyncio.sleep(1)

@@ -166,7 +166,7 @@ class Store:
         """
         self._check_open()
         with self._recording_fault():
-            return await self._writer.write(work)
+            return await self._writer.write(work)  # rule: answer-after-commit
 
     async def write_together(self, work: Callable[[Tx, Sequence[Item]], Sequence[T]], item: Item) -> T:
         """As `write`, for work that is cheaper in batches: `work` gets all items that wait for it at the same time, and

@@ -1,0 +1,477 @@
+"""Relays that are broken on purpose, one rule each: the simulator has to find every one of them."""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from sqlalchemy import bindparam, delete, update
+
+from relay.delivery import attempt, dispatcher, recorder
+from relay.delivery.dispatcher import Dispatcher
+from relay.egress.result import HttpResponse
+from relay.endpoints import admin
+from relay.model import DeliveryStatus, Secret
+from relay.operations.timekeeping import Timekeeper
+from relay.polling import exec_client, poller, transitions
+from relay.polling.poller import Poller
+from relay.service import Relay
+from relay.signing import standard_webhooks
+from relay.store.engine import group_commit
+from relay.store.engine.database import Store
+from relay.store.engine.group_commit import GroupCommitWriter
+from relay.store.engine.schema import deliveries, registrations, watches
+from relay.store.tables import outbox
+from relay.store.tables import watches as watch_table
+from tests.simulation.rules import Rule
+
+Patch = pytest.MonkeyPatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ablation:
+    """A broken relay: `apply` breaks it. `rule` is the rule that it breaks, if it is one of the protocol."""
+
+    name: str
+    what: str
+    apply: Callable[[Patch], None]
+    rule: Rule | None = None
+
+
+# --- leases ---------------------------------------------------------------------------------------------------------
+
+
+def _lease_too_short(patch: Patch) -> None:
+    made = Dispatcher._new_lease
+    patch.setattr(Dispatcher, "_new_lease", lambda self: replace(lease := made(self), until=lease.until - 13_950))
+    patch.setattr(Dispatcher, "_may_begin", lambda self, leased: not self._stopping)
+
+
+def _lease_without_reserve(patch: Patch) -> None:
+    """Two seconds and a bit: enough for the attempt, not for its result."""
+    made = Dispatcher._new_lease
+    patch.setattr(Dispatcher, "_new_lease", lambda self: replace(lease := made(self), until=lease.until - 11_900))
+    patch.setattr(Dispatcher, "_may_begin", lambda self, leased: not self._stopping)
+
+
+def _leases_what_is_leased(patch: Patch) -> None:
+    any_of = (
+        deliveries.select()
+        .with_only_columns(deliveries.c.id)
+        .where(
+            deliveries.c.id.in_(bindparam("ids", expanding=True)),
+            deliveries.c.status == "pending",
+            bindparam("now") > 0,
+        )
+    )
+    lease = update(deliveries).where(deliveries.c.id.in_(any_of))
+    values = lease.values(next_attempt_at=bindparam("until"), leased_by=bindparam("token"))
+    patch.setattr(outbox, "_LEASE", values.returning(*outbox.COLUMNS, deliveries.c.host, deliveries.c.trigger))
+
+
+def _lease_never_ends(patch: Patch) -> None:
+    free = (
+        deliveries.select()
+        .with_only_columns(deliveries.c.id)
+        .where(
+            deliveries.c.id.in_(bindparam("ids", expanding=True)),
+            deliveries.c.next_attempt_at <= bindparam("now"),
+            deliveries.c.leased_by.is_(None),
+        )
+    )
+    lease = update(deliveries).where(deliveries.c.id.in_(free))
+    values = lease.values(next_attempt_at=bindparam("until"), leased_by=bindparam("token"))
+    patch.setattr(outbox, "_LEASE", values.returning(*outbox.COLUMNS, deliveries.c.host, deliveries.c.trigger))
+    patch.setattr(outbox, "release", lambda tx, now, owner=None: 0)
+
+
+def _no_fence(patch: Patch) -> None:
+    record = (
+        update(deliveries)
+        .where(deliveries.c.id == bindparam("delivery"), bindparam("token") != "", bindparam("number") > 0)
+        .values(
+            status=bindparam("new_status"),
+            attempts_in_run=bindparam("new_attempts_in_run"),
+            next_attempt_at=bindparam("new_next_attempt_at"),
+            ended_at=bindparam("new_ended_at"),
+            reason=bindparam("new_reason"),
+            attempts=deliveries.c.attempts + 1,
+            leased_by=None,
+        )
+    )
+    patch.setattr(outbox, "_RECORD_RESULT", record)
+
+
+def _takes_all_leases_at_start(patch: Patch) -> None:
+    honest = Relay._recover_leases
+
+    def recover(self: Relay, tx: Any) -> None:
+        outbox.release(tx, self.clock())
+        watch_table.release_all(tx, self.clock())
+        honest(self, tx)
+
+    patch.setattr(Relay, "_recover_leases", recover)
+
+
+def _gives_back_all_leases(patch: Patch) -> None:
+    honest = outbox.release
+    patch.setattr(outbox, "release", lambda tx, now, owner=None: honest(tx, now))
+
+
+def _polls_what_is_leased(patch: Patch) -> None:
+    all_active = (
+        watches.select()
+        .where(watches.c.workspace == bindparam("of"), watches.c.next_poll_at.is_not(None), bindparam("now") > 0)
+        .limit(bindparam("most"))
+    )
+    patch.setattr(watch_table, "_LOCK_DUE", all_active)
+
+
+# --- outbox ---------------------------------------------------------------------------------------------------------
+
+
+def _event_apart(patch: Patch) -> None:
+    """The event and its deliveries come in a second transaction."""
+    honest = Poller._emit_events
+
+    def emit(self: Poller, tx: Any, step: Any, item: Any) -> list[Any]:
+        if step.events:
+            work = self._store.write(lambda later: honest(self, later, step, replace(item, reservation=None)))
+            asyncio.get_running_loop().create_task(work)
+        return []
+
+    patch.setattr(Poller, "_emit_events", emit)
+
+
+def _ignores_failed_commits(patch: Patch) -> None:
+    honest = GroupCommitWriter._try
+
+    def attempt_commit(self: Any, batch: Any, in_savepoints: bool) -> list[Any]:
+        try:
+            return honest(self, batch, in_savepoints)
+        except group_commit._CommitOutcomeUnknown:
+            return [None] * len(batch)
+
+    patch.setattr(GroupCommitWriter, "_try", attempt_commit)
+
+
+def _answers_before_commit(patch: Patch) -> None:
+    honest = Store.write
+
+    async def write(self: Store, work: Any) -> Any:
+        done: list[Any] = []
+        real = asyncio.get_running_loop().create_task(honest(self, lambda tx: done.append(work(tx))))
+        if "register" not in work.__qualname__ and "run_idempotent" not in work.__qualname__:
+            await real
+            return done[-1]
+        try:  # the result of a transaction that is rolled back
+            with self._engine.connect() as tx, tx.begin() as undone:
+                found = work(tx)
+                undone.rollback()
+            return found
+        finally:
+            real.add_done_callback(lambda task: task.exception())
+
+    patch.setattr(Store, "write", write)
+
+
+def _success_before_attempt(patch: Patch) -> None:
+    """A delivery is marked as delivered, then sent."""
+    honest = Dispatcher._deliver
+
+    async def deliver(self: Dispatcher, leased: Any, endpoint: Any, due: Any) -> None:
+        done = {"status": DeliveryStatus.DELIVERED.value, "next_attempt_at": None, "leased_by": None}
+        await self._store.write(
+            lambda tx: tx.execute(update(deliveries).where(deliveries.c.id == leased.delivery.id), done)
+        )
+        await honest(self, leased, endpoint, due)
+
+    patch.setattr(Dispatcher, "_deliver", deliver)
+
+
+def _any_answer_is_a_yes(patch: Patch) -> None:
+    honest = attempt.send
+
+    async def send(*given: Any) -> Any:
+        outcome, duration = await honest(*given)
+        if isinstance(outcome, HttpResponse):
+            outcome = HttpResponse(204, {}, b"")
+        return outcome, duration
+
+    patch.setattr(dispatcher, "send", send)
+
+
+def _timeout_is_a_yes(patch: Patch) -> None:
+    honest = attempt.send
+
+    async def send(*given: Any) -> Any:
+        outcome, duration = await honest(*given)
+        return (outcome if isinstance(outcome, HttpResponse) else HttpResponse(204, {}, b"")), duration
+
+    patch.setattr(dispatcher, "send", send)
+
+
+def _sends_twice(patch: Patch) -> None:
+    honest = attempt.send
+
+    async def send(*given: Any) -> Any:
+        await honest(*given)
+        return await honest(*given)
+
+    patch.setattr(dispatcher, "send", send)
+
+
+def _new_id_for_each_attempt(patch: Patch) -> None:
+    honest, numbers = attempt.send, itertools.count()
+
+    async def send(egress: Any, endpoint: Any, webhook_id: str, *given: Any) -> Any:
+        return await honest(egress, endpoint, f"{webhook_id}{next(numbers)}", *given)
+
+    patch.setattr(dispatcher, "send", send)
+
+
+def _new_body_for_each_attempt(patch: Patch) -> None:
+    honest, numbers = attempt.send, itertools.count()
+
+    async def send(egress: Any, endpoint: Any, webhook_id: str, body: bytes, *given: Any) -> Any:
+        return await honest(egress, endpoint, webhook_id, body + b" " * (next(numbers) % 7), *given)
+
+    patch.setattr(dispatcher, "send", send)
+
+
+def _gives_up_after_a_failure(patch: Patch) -> None:
+    honest = recorder.ResultRecorder.classify
+
+    def classify(self: Any, completed: Any, endpoint: Any, now: int) -> Any:
+        decision = honest(self, completed, endpoint, now)
+        if decision.status is DeliveryStatus.PENDING:
+            return replace(decision, status=DeliveryStatus.FAILED, next_attempt_at=None)
+        return decision
+
+    patch.setattr(recorder.ResultRecorder, "classify", classify)
+
+
+def _forgets_held_deliveries(patch: Patch) -> None:
+    patch.setattr(outbox, "release_held", lambda tx, endpoint_id, now: 0)
+
+
+def _loses_registrations(patch: Patch) -> None:
+    """A withdrawal takes the registrations of the same endpoint along."""
+    honest = watch_table.withdraw_if_unwatched
+
+    def withdraw(tx: Any, jobs: Any, now: int) -> None:
+        jobs = list(jobs)
+        tx.execute(delete(registrations).where(registrations.c.status == "active"))
+        honest(tx, jobs, now)
+
+    patch.setattr(watch_table, "withdraw_if_unwatched", withdraw)
+
+
+# --- polls ----------------------------------------------------------------------------------------------------------
+
+
+def _random_event_ids(patch: Patch) -> None:
+    honest, numbers = poller.event_id, itertools.count()
+    patch.setattr(poller, "event_id", lambda *given: f"{honest(*given)}{next(numbers)}")
+
+
+def _trusts_callbacks(patch: Patch) -> None:
+    honest = transitions.apply_poll
+
+    def apply(watch: Any, poll: Any, *given: Any) -> Any:
+        step = honest(watch, poll, *given)
+        if watch.has_pending_hint and not step.events:
+            ended = replace(step.watch, state=poller.WatchState.SETTLED, next_poll_at=None)
+            return replace(step, watch=ended, events=(poller.EventType.COMPLETED,))
+        return step
+
+    patch.setattr(transitions, "apply_poll", apply)
+
+
+def _first_404_ends(patch: Patch) -> None:
+    patch.setattr(transitions, "NOT_FOUND_MIN_POLLS", 1)
+    patch.setattr(transitions, "NOT_FOUND_MIN_AGE", 0)
+    patch.setattr(transitions, "_SEEN", (0, transitions._SEEN[1]))
+
+
+def _any_error_ends(patch: Patch) -> None:
+    honest = exec_client.ExecClient._read
+
+    def read(self: Any, job_id: str, status: int, headers: Any, body: bytes) -> Any:
+        result = honest(self, job_id, status, headers, body)
+        return transitions.JobNotFound() if status >= 500 else result
+
+    patch.setattr(exec_client.ExecClient, "_read", read)
+    _first_404_ends(patch)
+
+
+def _spends_nothing(patch: Patch) -> None:
+    patch.setattr(poller, "spend", lambda ledger, number, now: ledger)
+
+
+def _spends_after_the_request(patch: Patch) -> None:
+    honest, spend = Poller._poll_and_deliver, poller.spend
+    patch.setattr(poller, "spend", lambda ledger, number, now: ledger)
+
+    async def poll(self: Poller, watch: Any) -> None:
+        await honest(self, watch)
+
+        def later(tx: Any) -> None:
+            state = poller.workspaces.lock(tx, watch.workspace)
+            poller.workspaces.save(tx, replace(state, ledger=spend(state.ledger, 1, self._clock())))
+
+        await self._store.write(later)
+
+    patch.setattr(Poller, "_poll_and_deliver", poll)
+
+
+def _budget_of_its_own(patch: Patch) -> None:
+    """Each relay counts its own requests, in memory."""
+    honest = poller.allowed_now
+
+    def allowed(ledger: Any, limit: Any, now: int, wanted: int) -> int:
+        return honest(replace(ledger, seconds=(), buckets=()), limit, now, wanted)
+
+    patch.setattr(poller, "allowed_now", allowed)
+
+
+# --- secrets, clocks, operators -------------------------------------------------------------------------------------
+
+
+def _old_secrets_never_end(patch: Patch) -> None:
+    honest = standard_webhooks.headers
+
+    def headers(event_id: str, body: bytes, secrets: Sequence[Secret], now: int) -> Mapping[str, str]:
+        return honest(event_id, body, [replace(secret, until=None) for secret in secrets], now)
+
+    patch.setattr(standard_webhooks, "headers", headers)
+
+
+def _rotation_is_forgotten(patch: Patch) -> None:
+    patch.setattr(admin, "_rotated", lambda endpoint, new, now: endpoint.secrets)
+
+
+def _reload_keeps_the_key(patch: Patch) -> None:
+    honest = Relay._client_of
+    patch.setattr(
+        Relay, "_client_of", lambda self, space: getattr(self, "clients", {}).get(space.name) or honest(self, space)
+    )
+
+
+def _ignores_set_clocks(patch: Patch) -> None:
+    async def follow(self: Timekeeper, by: int) -> None:
+        self._unfollowed -= by
+
+    patch.setattr(Timekeeper, "_follow", follow)
+
+
+def _ticks_start_no_deliveries(patch: Patch) -> None:
+    """Only events wake the dispatcher: what is due later is never sent."""
+    patch.setattr(Dispatcher, "_refill", lambda self: None)
+    patch.setattr(Dispatcher, "_wake_in", lambda self, ms: None)
+    patch.setattr(Dispatcher, "wake", lambda self: None)
+
+
+ABLATIONS = (
+    Ablation(name="lease-too-short", what="a lease of 50 ms", apply=_lease_too_short, rule=Rule.LEASE_OUTLASTS_ATTEMPT),
+    Ablation(
+        name="lease-without-reserve",
+        what="a lease as long as the attempt, with no time to record it",
+        apply=_lease_without_reserve,
+        rule=Rule.LEASE_OUTLASTS_ATTEMPT,
+    ),
+    Ablation(
+        name="leases-what-is-leased",
+        what="a lease of another relay is no hindrance",
+        apply=_leases_what_is_leased,
+        rule=Rule.LEASE_ONLY_DUE,
+    ),
+    Ablation(
+        name="lease-never-ends",
+        what="the leases of a killed relay stay",
+        apply=_lease_never_ends,
+        rule=Rule.LEASE_EXPIRES,
+    ),
+    Ablation(name="no-fence", what="a result counts under any lease", apply=_no_fence, rule=Rule.RESULT_NEEDS_LEASE),
+    Ablation(
+        name="takes-all-leases-at-start",
+        what="a relay that starts ends the leases of the others",
+        apply=_takes_all_leases_at_start,
+    ),
+    Ablation(
+        name="gives-back-all-leases",
+        what="a relay that stops ends the leases of the others",
+        apply=_gives_back_all_leases,
+    ),
+    Ablation(name="polls-what-is-leased", what="a lease of a watch is no hindrance", apply=_polls_what_is_leased),
+    Ablation(
+        name="event-apart",
+        what="event and deliveries in a second transaction",
+        apply=_event_apart,
+        rule=Rule.EVENT_WITH_DELIVERIES,
+    ),
+    Ablation(name="ignores-failed-commits", what="a commit that fails counts as done", apply=_ignores_failed_commits),
+    Ablation(
+        name="answers-before-commit",
+        what="a registration is answered before it is committed",
+        apply=_answers_before_commit,
+        rule=Rule.ANSWER_AFTER_COMMIT,
+    ),
+    Ablation(
+        name="success-before-attempt",
+        what="a delivery is marked as delivered, then sent",
+        apply=_success_before_attempt,
+        rule=Rule.ATTEMPT_BEFORE_RESULT,
+    ),
+    Ablation(name="any-answer-is-a-yes", what="a 500 counts as delivered", apply=_any_answer_is_a_yes),
+    Ablation(name="timeout-is-a-yes", what="no answer counts as delivered", apply=_timeout_is_a_yes),
+    Ablation(name="sends-twice", what="each attempt is made twice", apply=_sends_twice),
+    Ablation(
+        name="new-id-for-each-attempt",
+        what="each attempt has an id of its own",
+        apply=_new_id_for_each_attempt,
+        rule=Rule.EVENT_ONCE,
+    ),
+    Ablation(name="new-body-for-each-attempt", what="each attempt has its own body", apply=_new_body_for_each_attempt),
+    Ablation(name="gives-up-after-a-failure", what="no attempt is repeated", apply=_gives_up_after_a_failure),
+    Ablation(
+        name="forgets-held-deliveries",
+        what="what was held for a disabled endpoint is never sent",
+        apply=_forgets_held_deliveries,
+    ),
+    Ablation(
+        name="loses-registrations", what="a withdrawal deletes other registrations too", apply=_loses_registrations
+    ),
+    Ablation(
+        name="random-event-ids",
+        what="two relays make two ids of one fact",
+        apply=_random_event_ids,
+        rule=Rule.EVENT_ONCE,
+    ),
+    Ablation(name="trusts-callbacks", what="Exec's callback ends a job without a poll", apply=_trusts_callbacks),
+    Ablation(name="first-404-ends", what="the first 404 ends a watch", apply=_first_404_ends),
+    Ablation(name="any-error-ends", what="a 5xx ends a watch", apply=_any_error_ends),
+    Ablation(
+        name="spends-nothing", what="no request is counted", apply=_spends_nothing, rule=Rule.BUDGET_BEFORE_REQUEST
+    ),
+    Ablation(
+        name="spends-after-the-request",
+        what="a request is counted once it is answered",
+        apply=_spends_after_the_request,
+        rule=Rule.BUDGET_BEFORE_REQUEST,
+    ),
+    Ablation(name="budget-of-its-own", what="requests of before do not count", apply=_budget_of_its_own),
+    Ablation(name="old-secrets-never-end", what="a replaced secret signs for ever", apply=_old_secrets_never_end),
+    Ablation(name="rotation-is-forgotten", what="a new secret does not sign", apply=_rotation_is_forgotten),
+    Ablation(
+        name="reload-keeps-the-key", what="a reload does not take over Exec's new key", apply=_reload_keeps_the_key
+    ),
+    Ablation(name="ignores-set-clocks", what="plans do not follow a clock that is set", apply=_ignores_set_clocks),
+    Ablation(
+        name="ticks-start-no-deliveries",
+        what="only new events are sent, no repetition",
+        apply=_ticks_start_no_deliveries,
+    ),
+)
