@@ -7,7 +7,7 @@ from relay.polling import request_budget
 from relay.polling.request_budget import RateLimit
 from relay.polling.schedule import job_durations
 from relay.polling.schedule.policy import PollPolicy
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import watches, workspaces
 
 COUNTED = 100_000
@@ -40,7 +40,7 @@ def count_watched_jobs(tx: Tx, name: str) -> int:
     return watches.count_active(tx, name, COUNTED)
 
 
-def workspace_status(
+def load_workspace_status(
     tx: Tx, name: str, rate_limit: RateLimit, policy: PollPolicy | None, now: Instant
 ) -> WorkspaceStatus:
     """Reads the workspace's status; `policy` is its current poll policy, None before the first poll."""

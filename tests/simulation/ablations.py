@@ -13,9 +13,10 @@ from relay.delivery import attempt, dispatcher, recorder
 from relay.delivery.dispatcher import Dispatcher
 from relay.egress.result import HttpResponse
 from relay.endpoints import admin
-from relay.model import DeliveryStatus, Secret
+from relay.model import DeliveryStatus, EventType, Secret, WatchState
 from relay.operations.timekeeping import Timekeeper
-from relay.polling import exec_client, poller, transitions
+from relay.polling import exec_client, poll_recorder, poller, transitions
+from relay.polling.poll_recorder import PollRecorder
 from relay.polling.poller import Poller
 from relay.service import Relay
 from relay.signing import standard_webhooks
@@ -134,15 +135,15 @@ def _polls_what_is_leased(patch: Patch) -> None:
 
 def _event_apart(patch: Patch) -> None:
     """The event and its deliveries come in a second transaction."""
-    honest = Poller._emit_events
+    honest = PollRecorder._emit_events
 
-    def emit(self: Poller, tx: Any, step: Any, item: Any) -> list[Any]:
+    def emit(self: PollRecorder, tx: Any, step: Any, item: Any) -> list[Any]:
         if step.events:
             work = self._store.write(lambda later: honest(self, later, step, replace(item, reservation=None)))
             asyncio.get_running_loop().create_task(work)
         return []
 
-    patch.setattr(Poller, "_emit_events", emit)
+    patch.setattr(PollRecorder, "_emit_events", emit)
 
 
 def _ignores_failed_commits(patch: Patch) -> None:
@@ -273,8 +274,8 @@ def _loses_registrations(patch: Patch) -> None:
 
 
 def _random_event_ids(patch: Patch) -> None:
-    honest, numbers = poller.event_id, itertools.count()
-    patch.setattr(poller, "event_id", lambda *given: f"{honest(*given)}{next(numbers)}")
+    honest, numbers = poll_recorder.event_id, itertools.count()
+    patch.setattr(poll_recorder, "event_id", lambda *given: f"{honest(*given)}{next(numbers)}")
 
 
 def _trusts_callbacks(patch: Patch) -> None:
@@ -283,8 +284,8 @@ def _trusts_callbacks(patch: Patch) -> None:
     def apply(watch: Any, poll: Any, *given: Any) -> Any:
         step = honest(watch, poll, *given)
         if watch.has_pending_hint and not step.events:
-            ended = replace(step.watch, state=poller.WatchState.SETTLED, next_poll_at=None)
-            return replace(step, watch=ended, events=(poller.EventType.COMPLETED,))
+            ended = replace(step.watch, state=WatchState.SETTLED, next_poll_at=None)
+            return replace(step, watch=ended, events=(EventType.COMPLETED,))
         return step
 
     patch.setattr(transitions, "apply_poll", apply)
