@@ -95,6 +95,8 @@ class World:
             )
             for number in range(plan.relays)
         ]
+        self._stopped: set[int] = set()
+        """Relays that have stopped as asked: they repeat nothing."""
         self._allowed = [asyncio.Event() for _ in self.machines]
         """Whether each relay may run."""
         for allowed in self._allowed:
@@ -162,7 +164,10 @@ class World:
             assert machine.process is not None
             await machine.process.ended
             self.note(f"{machine.process.name} ended")
-            self.disturbed(0)
+            if machine.number in self._stopped:
+                self._stopped.discard(machine.number)
+            else:
+                self.disturbed(0)
             await asyncio.sleep(self._chance.choice((0.1, 0.1, 1.0, 20.0)))
             await self._allowed[machine.number].wait()
             self.boot(machine)
@@ -341,10 +346,10 @@ class World:
         if relay is None or process is None or not process.is_alive:
             return
         self._allowed[machine.number].clear()
-        self.disturbed(10)
         machine.app = None
         stopping = process.spawn(relay.stop())
-        await self._until(stopping.done, 10)
+        if await self._until(stopping.done, 10) and stopping.exception() is None and process.is_alive:
+            self._stopped.add(machine.number)
         machine.kill()
         await asyncio.sleep(act.lasts)
         self._allowed[machine.number].set()
