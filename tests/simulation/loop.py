@@ -81,9 +81,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.steps = 0
         self._order: dict[Process, int] = {self.world: 0}
         self._now = 0.0
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers: list[tuple[float, int, asyncio.TimerHandle, Process]] = []
         self._number = 0
-        self._pending: set[asyncio.Task[Any]] = set()
+        self._pending: dict[asyncio.Task[Any], Any] = {}
         self.set_task_factory(self._make_task)
         self.set_exception_handler(lambda _loop, _context: None)
 
@@ -107,7 +107,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
-        self._enqueue(handle)
+        self._enqueue(handle, self._process_of(context))
         return handle
 
     call_soon_threadsafe = call_soon
@@ -117,7 +117,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     ) -> asyncio.TimerHandle:
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         self._number += 1
-        heapq.heappush(self._timers, (when, self._number, handle))
+        heapq.heappush(self._timers, (when, self._number, handle, self._process_of(context)))
         return handle
 
     def call_later(
@@ -125,7 +125,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     ) -> asyncio.TimerHandle:
         return self.call_at(self._now + delay, callback, *args, context=context)
 
-    def run_in_executor(  # type: ignore[override]
+    def run_in_executor(
         self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
     ) -> asyncio.Future[T]:
         """Runs `func` at a later instant and gives its result at a still later one, as a thread would."""
@@ -152,16 +152,18 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Its place in the heap stays until it is due."""
 
     def _make_task(
-        self, _loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], context: Context | None = None, **_: Any
-    ) -> asyncio.Task[T]:
+        self, _loop: asyncio.AbstractEventLoop, work: Any, context: Context | None = None, **_: Any
+    ) -> asyncio.Task[Any]:
         # All are held until the end: what is left of a killed process must not run when it is collected.
-        task: asyncio.Task[T] = asyncio.Task(work, loop=self, context=context)
-        self._pending.add(task)
-        task.add_done_callback(self._pending.discard)
+        task: asyncio.Task[Any] = asyncio.Task(work, loop=self, context=context)
+        self._pending[task] = work
+        task.add_done_callback(self._pending.pop)
         return task
 
-    def _enqueue(self, handle: asyncio.Handle) -> None:
-        process = handle._context.get(_PROCESS) or self.world  # type: ignore[attr-defined]
+    def _process_of(self, context: Context | None) -> Process:
+        return (_PROCESS.get() if context is None else context.get(_PROCESS)) or self.world
+
+    def _enqueue(self, handle: asyncio.Handle, process: Process) -> None:
         if process.is_alive:
             process.ready.append(handle)
             if not process.is_stopped:
@@ -169,10 +171,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def _run_once(self) -> None:
         timers = self._timers
-        while timers and (timers[0][0] <= self._now or timers[0][2]._cancelled):  # type: ignore[attr-defined]
-            _, _, due = heapq.heappop(timers)
-            if not due._cancelled:  # type: ignore[attr-defined]
-                self._enqueue(due)
+        while timers and (timers[0][0] <= self._now or timers[0][2].cancelled()):
+            _, _, due, owner = heapq.heappop(timers)
+            if not due.cancelled():
+                self._enqueue(due, owner)
         if not self.runnable:
             if not timers:
                 raise Stuck("nothing is ready and nothing is due")
@@ -182,11 +184,11 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         handle = process.ready.popleft()
         if not process.ready:
             self.runnable.discard(process)
-        if handle._cancelled:  # type: ignore[attr-defined]
+        if handle.cancelled():
             return
         self.steps += 1
         try:
-            handle._run()  # type: ignore[attr-defined]
+            handle._run()
         except Killed:
             process.kill()
         if process.steps_left is not None:
@@ -209,20 +211,17 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Closes the loop and everything that is left of its processes."""
         for process in self._order:
             process.kill()
-        for task in list(self._pending):
+        for task, work in list(self._pending.items()):
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             with suppress(BaseException):
-                task.get_coro().close()  # type: ignore[union-attr]
+                work.close()
         self._pending.clear()
         self._timers.clear()
         self.close()
 
 
 class SimulatedThreads(Executor):
-    """An executor of a simulated process: what is submitted runs in the loop, a little later, one after another.
-
-    `around` runs each piece of work: the world's chance to fail, delay or kill it.
-    """
+    """An executor of a simulated process: what is submitted runs in the loop, `delay()` seconds later."""
 
     def __init__(self, loop: SimulatedLoop, delay: Callable[[], float]) -> None:
         self._loop, self._delay = loop, delay
