@@ -28,10 +28,13 @@ async def test_traces_on_postgresql_keep_the_rules(postgres_url: str) -> None:
                     *(world.prepare(job.id, world.receiver_url + rng.choice(("/a", "/b", "/fails"))) for job in jobs)
                 )
                 if number == _ROUNDS // 2:
-                    leased = asyncio.create_task(world.relays[-1].tick())
+                    dead = world.relays[-1]
+                    ticking = asyncio.create_task(dead.tick())
                     await asyncio.sleep(0)
-                    await world.kill(world.relays[-1])
-                    leased.cancel()
+                    await world.kill(dead)
+                    await asyncio.gather(ticking, return_exceptions=True)
+                    await dead.poller.idle()
+                    await dead._exec_http.aclose()
                 await world.settle()
                 world.clock.advance(rng.choice((1, 5, 30)) * SECOND)
             world.receiver.always(Respond(), "/fails")
