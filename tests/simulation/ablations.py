@@ -30,6 +30,11 @@ from tests.simulation.rules import Rule
 
 Patch = pytest.MonkeyPatch
 
+_POLLER: Any = poller
+_POLL_RECORDER: Any = poll_recorder
+_TRANSITIONS: Any = transitions
+"""Modules in which names that they import are replaced."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ablation:
@@ -135,15 +140,20 @@ def _polls_what_is_leased(patch: Patch) -> None:
 
 def _event_apart(patch: Patch) -> None:
     """The event and its deliveries come in a second transaction."""
-    honest = PollRecorder._emit_events
+    emit, poll, apart = PollRecorder._emit_events, Poller._poll_and_deliver, list[Any]()
 
-    def emit(self: PollRecorder, tx: Any, step: Any, item: Any) -> list[Any]:
-        if step.events:
-            work = self._store.write(lambda later: honest(self, later, step, replace(item, reservation=None)))
-            asyncio.get_running_loop().create_task(work)
+    def put_off(self: PollRecorder, tx: Any, transition: Any, item: Any) -> list[Any]:
+        if transition.events:
+            apart.append(lambda later: emit(self, later, transition, replace(item, reservation=None)))
         return []
 
-    patch.setattr(PollRecorder, "_emit_events", emit)
+    async def poll_then_emit(self: Poller, watch: Any) -> None:
+        await poll(self, watch)
+        while apart:
+            await self._store.write(apart.pop())
+
+    patch.setattr(PollRecorder, "_emit_events", put_off)
+    patch.setattr(Poller, "_poll_and_deliver", poll_then_emit)
 
 
 def _ignores_failed_commits(patch: Patch) -> None:
@@ -274,7 +284,7 @@ def _loses_registrations(patch: Patch) -> None:
 
 
 def _random_event_ids(patch: Patch) -> None:
-    honest, numbers = poll_recorder.event_id, itertools.count()
+    honest, numbers = _POLL_RECORDER.event_id, itertools.count()
     patch.setattr(poll_recorder, "event_id", lambda *given: f"{honest(*given)}{next(numbers)}")
 
 
@@ -302,7 +312,7 @@ def _any_error_ends(patch: Patch) -> None:
 
     def read(self: Any, job_id: str, status: int, headers: Any, body: bytes) -> Any:
         result = honest(self, job_id, status, headers, body)
-        return transitions.JobNotFound() if status >= 500 else result
+        return _TRANSITIONS.JobNotFound() if status >= 500 else result
 
     patch.setattr(exec_client.ExecClient, "_read", read)
     _first_404_ends(patch)
@@ -313,15 +323,15 @@ def _spends_nothing(patch: Patch) -> None:
 
 
 def _spends_after_the_request(patch: Patch) -> None:
-    honest, spend = Poller._poll_and_deliver, poller.spend
+    honest, spend = Poller._poll_and_deliver, _POLLER.spend
     patch.setattr(poller, "spend", lambda ledger, number, now: ledger)
 
     async def poll(self: Poller, watch: Any) -> None:
         await honest(self, watch)
 
         def later(tx: Any) -> None:
-            state = poller.workspaces.lock(tx, watch.workspace)
-            poller.workspaces.save(tx, replace(state, ledger=spend(state.ledger, 1, self._clock())))
+            state = _POLLER.workspaces.lock(tx, watch.workspace)
+            _POLLER.workspaces.save(tx, replace(state, ledger=spend(state.ledger, 1, self._clock())))
 
         await self._store.write(later)
 
@@ -330,7 +340,7 @@ def _spends_after_the_request(patch: Patch) -> None:
 
 def _budget_of_its_own(patch: Patch) -> None:
     """Each relay counts its own requests, in memory."""
-    honest = poller.allowed_now
+    honest = _POLLER.allowed_now
 
     def allowed(ledger: Any, limit: Any, now: int, wanted: int) -> int:
         return honest(replace(ledger, seconds=(), buckets=()), limit, now, wanted)
