@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,17 +12,11 @@ from sqlalchemy import bindparam, delete, update
 from relay.delivery import attempt, dispatcher, recorder
 from relay.delivery.dispatcher import Dispatcher
 from relay.egress.result import HttpResponse
-from relay.endpoints import admin
-from relay.model import DeliveryStatus, EventType, Secret, WatchState
-from relay.operations.timekeeping import Timekeeper
-from relay.polling import exec_client, poll_recorder, poller, transitions
+from relay.model import DeliveryStatus, EventType, WatchState
+from relay.polling import poll_recorder, poller, transitions
 from relay.polling.poll_recorder import PollRecorder
 from relay.polling.poller import Poller
-from relay.service import Relay
-from relay.signing import standard_webhooks
-from relay.store.engine import group_commit
 from relay.store.engine.database import Store
-from relay.store.engine.group_commit import GroupCommitWriter
 from relay.store.engine.schema import deliveries, registrations, watches
 from relay.store.tables import outbox
 from relay.store.tables import watches as watch_table
@@ -52,13 +46,6 @@ class Ablation:
 def _lease_too_short(patch: Patch) -> None:
     made = Dispatcher._new_lease
     patch.setattr(Dispatcher, "_new_lease", lambda self: replace(lease := made(self), until=lease.until - 13_950))
-    patch.setattr(Dispatcher, "_may_begin", lambda self, leased: not self._stopping)
-
-
-def _lease_without_reserve(patch: Patch) -> None:
-    """Two seconds and a bit: enough for the attempt, not for its result."""
-    made = Dispatcher._new_lease
-    patch.setattr(Dispatcher, "_new_lease", lambda self: replace(lease := made(self), until=lease.until - 11_900))
     patch.setattr(Dispatcher, "_may_begin", lambda self, leased: not self._stopping)
 
 
@@ -93,39 +80,6 @@ def _lease_never_ends(patch: Patch) -> None:
     patch.setattr(outbox, "release", lambda tx, now, owner=None: 0)
 
 
-def _no_fence(patch: Patch) -> None:
-    record = (
-        update(deliveries)
-        .where(deliveries.c.id == bindparam("delivery"), bindparam("token") != "", bindparam("number") > 0)
-        .values(
-            status=bindparam("new_status"),
-            attempts_in_run=bindparam("new_attempts_in_run"),
-            next_attempt_at=bindparam("new_next_attempt_at"),
-            ended_at=bindparam("new_ended_at"),
-            reason=bindparam("new_reason"),
-            attempts=deliveries.c.attempts + 1,
-            leased_by=None,
-        )
-    )
-    patch.setattr(outbox, "_RECORD_RESULT", record)
-
-
-def _takes_all_leases_at_start(patch: Patch) -> None:
-    honest = Relay._recover_leases
-
-    def recover(self: Relay, tx: Any) -> None:
-        outbox.release(tx, self.clock())
-        watch_table.release_all(tx, self.clock())
-        honest(self, tx)
-
-    patch.setattr(Relay, "_recover_leases", recover)
-
-
-def _gives_back_all_leases(patch: Patch) -> None:
-    honest = outbox.release
-    patch.setattr(outbox, "release", lambda tx, now, owner=None: honest(tx, now))
-
-
 def _polls_what_is_leased(patch: Patch) -> None:
     all_active = (
         watches.select()
@@ -154,18 +108,6 @@ def _event_apart(patch: Patch) -> None:
 
     patch.setattr(PollRecorder, "_emit_events", put_off)
     patch.setattr(Poller, "_poll_and_deliver", poll_then_emit)
-
-
-def _ignores_failed_commits(patch: Patch) -> None:
-    honest = GroupCommitWriter._try
-
-    def attempt_commit(self: Any, batch: Any, in_savepoints: bool) -> list[Any]:
-        try:
-            return honest(self, batch, in_savepoints)
-        except group_commit._CommitOutcomeUnknown:
-            return [None] * len(batch)
-
-    patch.setattr(GroupCommitWriter, "_try", attempt_commit)
 
 
 def _answers_before_commit(patch: Patch) -> None:
@@ -200,18 +142,6 @@ def _success_before_attempt(patch: Patch) -> None:
         await honest(self, leased, endpoint, due)
 
     patch.setattr(Dispatcher, "_deliver", deliver)
-
-
-def _any_answer_is_a_yes(patch: Patch) -> None:
-    honest = attempt.send
-
-    async def send(*given: Any) -> Any:
-        outcome, duration = await honest(*given)
-        if isinstance(outcome, HttpResponse):
-            outcome = HttpResponse(204, {}, b"")
-        return outcome, duration
-
-    patch.setattr(dispatcher, "send", send)
 
 
 def _timeout_is_a_yes(patch: Patch) -> None:
@@ -264,10 +194,6 @@ def _gives_up_after_a_failure(patch: Patch) -> None:
     patch.setattr(recorder.ResultRecorder, "classify", classify)
 
 
-def _forgets_held_deliveries(patch: Patch) -> None:
-    patch.setattr(outbox, "release_held", lambda tx, endpoint_id, now: 0)
-
-
 def _loses_registrations(patch: Patch) -> None:
     """A withdrawal takes the registrations of the same endpoint along."""
     honest = watch_table.withdraw_if_unwatched
@@ -283,11 +209,6 @@ def _loses_registrations(patch: Patch) -> None:
 # --- polls ----------------------------------------------------------------------------------------------------------
 
 
-def _random_event_ids(patch: Patch) -> None:
-    honest, numbers = _POLL_RECORDER.event_id, itertools.count()
-    patch.setattr(poll_recorder, "event_id", lambda *given: f"{honest(*given)}{next(numbers)}")
-
-
 def _trusts_callbacks(patch: Patch) -> None:
     honest = transitions.apply_poll
 
@@ -301,98 +222,11 @@ def _trusts_callbacks(patch: Patch) -> None:
     patch.setattr(transitions, "apply_poll", apply)
 
 
-def _first_404_ends(patch: Patch) -> None:
-    patch.setattr(transitions, "NOT_FOUND_MIN_POLLS", 1)
-    patch.setattr(transitions, "NOT_FOUND_MIN_AGE", 0)
-    patch.setattr(transitions, "_SEEN", (0, transitions._SEEN[1]))
-
-
-def _any_error_ends(patch: Patch) -> None:
-    honest = exec_client.ExecClient._read
-
-    def read(self: Any, job_id: str, status: int, headers: Any, body: bytes) -> Any:
-        result = honest(self, job_id, status, headers, body)
-        return _TRANSITIONS.JobNotFound() if status >= 500 else result
-
-    patch.setattr(exec_client.ExecClient, "_read", read)
-    _first_404_ends(patch)
-
-
-def _spends_nothing(patch: Patch) -> None:
-    patch.setattr(poller, "spend", lambda ledger, number, now: ledger)
-
-
-def _spends_after_the_request(patch: Patch) -> None:
-    honest, spend = Poller._poll_and_deliver, _POLLER.spend
-    patch.setattr(poller, "spend", lambda ledger, number, now: ledger)
-
-    async def poll(self: Poller, watch: Any) -> None:
-        await honest(self, watch)
-
-        def later(tx: Any) -> None:
-            state = _POLLER.workspaces.lock(tx, watch.workspace)
-            _POLLER.workspaces.save(tx, replace(state, ledger=spend(state.ledger, 1, self._clock())))
-
-        await self._store.write(later)
-
-    patch.setattr(Poller, "_poll_and_deliver", poll)
-
-
-def _budget_of_its_own(patch: Patch) -> None:
-    """Each relay counts its own requests, in memory."""
-    honest = _POLLER.allowed_now
-
-    def allowed(ledger: Any, limit: Any, now: int, wanted: int) -> int:
-        return honest(replace(ledger, seconds=(), buckets=()), limit, now, wanted)
-
-    patch.setattr(poller, "allowed_now", allowed)
-
-
 # --- secrets, clocks, operators -------------------------------------------------------------------------------------
-
-
-def _old_secrets_never_end(patch: Patch) -> None:
-    honest = standard_webhooks.headers
-
-    def headers(event_id: str, body: bytes, secrets: Sequence[Secret], now: int) -> Mapping[str, str]:
-        return honest(event_id, body, [replace(secret, until=None) for secret in secrets], now)
-
-    patch.setattr(standard_webhooks, "headers", headers)
-
-
-def _rotation_is_forgotten(patch: Patch) -> None:
-    patch.setattr(admin, "_rotated", lambda endpoint, new, now: endpoint.secrets)
-
-
-def _reload_keeps_the_key(patch: Patch) -> None:
-    honest = Relay._client_of
-    patch.setattr(
-        Relay, "_client_of", lambda self, space: getattr(self, "clients", {}).get(space.name) or honest(self, space)
-    )
-
-
-def _ignores_set_clocks(patch: Patch) -> None:
-    async def follow(self: Timekeeper, by: int) -> None:
-        self._unfollowed -= by
-
-    patch.setattr(Timekeeper, "_follow", follow)
-
-
-def _ticks_start_no_deliveries(patch: Patch) -> None:
-    """Only events wake the dispatcher: what is due later is never sent."""
-    patch.setattr(Dispatcher, "_refill", lambda self: None)
-    patch.setattr(Dispatcher, "_wake_in", lambda self, ms: None)
-    patch.setattr(Dispatcher, "wake", lambda self: None)
 
 
 ABLATIONS = (
     Ablation(name="lease-too-short", what="a lease of 50 ms", apply=_lease_too_short, rule=Rule.LEASE_OUTLASTS_ATTEMPT),
-    Ablation(
-        name="lease-without-reserve",
-        what="a lease as long as the attempt, with no time to record it",
-        apply=_lease_without_reserve,
-        rule=Rule.LEASE_OUTLASTS_ATTEMPT,
-    ),
     Ablation(
         name="leases-what-is-leased",
         what="a lease of another relay is no hindrance",
@@ -405,17 +239,6 @@ ABLATIONS = (
         apply=_lease_never_ends,
         rule=Rule.LEASE_EXPIRES,
     ),
-    Ablation(name="no-fence", what="a result counts under any lease", apply=_no_fence, rule=Rule.RESULT_NEEDS_LEASE),
-    Ablation(
-        name="takes-all-leases-at-start",
-        what="a relay that starts ends the leases of the others",
-        apply=_takes_all_leases_at_start,
-    ),
-    Ablation(
-        name="gives-back-all-leases",
-        what="a relay that stops ends the leases of the others",
-        apply=_gives_back_all_leases,
-    ),
     Ablation(name="polls-what-is-leased", what="a lease of a watch is no hindrance", apply=_polls_what_is_leased),
     Ablation(
         name="event-apart",
@@ -423,7 +246,6 @@ ABLATIONS = (
         apply=_event_apart,
         rule=Rule.EVENT_WITH_DELIVERIES,
     ),
-    Ablation(name="ignores-failed-commits", what="a commit that fails counts as done", apply=_ignores_failed_commits),
     Ablation(
         name="answers-before-commit",
         what="a registration is answered before it is committed",
@@ -436,7 +258,6 @@ ABLATIONS = (
         apply=_success_before_attempt,
         rule=Rule.ATTEMPT_BEFORE_RESULT,
     ),
-    Ablation(name="any-answer-is-a-yes", what="a 500 counts as delivered", apply=_any_answer_is_a_yes),
     Ablation(name="timeout-is-a-yes", what="no answer counts as delivered", apply=_timeout_is_a_yes),
     Ablation(name="sends-twice", what="each attempt is made twice", apply=_sends_twice),
     Ablation(
@@ -448,41 +269,7 @@ ABLATIONS = (
     Ablation(name="new-body-for-each-attempt", what="each attempt has its own body", apply=_new_body_for_each_attempt),
     Ablation(name="gives-up-after-a-failure", what="no attempt is repeated", apply=_gives_up_after_a_failure),
     Ablation(
-        name="forgets-held-deliveries",
-        what="what was held for a disabled endpoint is never sent",
-        apply=_forgets_held_deliveries,
-    ),
-    Ablation(
         name="loses-registrations", what="a withdrawal deletes other registrations too", apply=_loses_registrations
     ),
-    Ablation(
-        name="random-event-ids",
-        what="two relays make two ids of one fact",
-        apply=_random_event_ids,
-        rule=Rule.EVENT_ONCE,
-    ),
     Ablation(name="trusts-callbacks", what="Exec's callback ends a job without a poll", apply=_trusts_callbacks),
-    Ablation(name="first-404-ends", what="the first 404 ends a watch", apply=_first_404_ends),
-    Ablation(name="any-error-ends", what="a 5xx ends a watch", apply=_any_error_ends),
-    Ablation(
-        name="spends-nothing", what="no request is counted", apply=_spends_nothing, rule=Rule.BUDGET_BEFORE_REQUEST
-    ),
-    Ablation(
-        name="spends-after-the-request",
-        what="a request is counted once it is answered",
-        apply=_spends_after_the_request,
-        rule=Rule.BUDGET_BEFORE_REQUEST,
-    ),
-    Ablation(name="budget-of-its-own", what="requests of before do not count", apply=_budget_of_its_own),
-    Ablation(name="old-secrets-never-end", what="a replaced secret signs for ever", apply=_old_secrets_never_end),
-    Ablation(name="rotation-is-forgotten", what="a new secret does not sign", apply=_rotation_is_forgotten),
-    Ablation(
-        name="reload-keeps-the-key", what="a reload does not take over Exec's new key", apply=_reload_keeps_the_key
-    ),
-    Ablation(name="ignores-set-clocks", what="plans do not follow a clock that is set", apply=_ignores_set_clocks),
-    Ablation(
-        name="ticks-start-no-deliveries",
-        what="only new events are sent, no repetition",
-        apply=_ticks_start_no_deliveries,
-    ),
 )

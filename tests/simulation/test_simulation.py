@@ -9,8 +9,11 @@ from tests.simulation.ablations import ABLATIONS, Ablation
 from tests.simulation.plan import KINDS, draw
 from tests.simulation.shrink import shrink
 
-_IN_THE_TESTS = 60
+_IN_THE_TESTS = 40
 _WITHIN = 600
+
+QUICKLY_FOUND = [one for one in ABLATIONS if one.name in ("lease-too-short", "event-apart", "answers-before-commit")]
+"""Broken relays that the first seed finds."""
 
 
 def simulated(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -33,7 +36,7 @@ def test_same_seed_gives_the_same_history() -> None:
     assert "registered" in one
 
 
-@pytest.mark.parametrize("ablation", ABLATIONS[:4], ids=lambda one: str(one.name))
+@pytest.mark.parametrize("ablation", QUICKLY_FOUND, ids=lambda one: str(one.name))
 def test_broken_relay_is_found(ablation: Ablation) -> None:
     """And the report says how to run the seed again, with fewer acts, and running it shows the fault again."""
     done = simulated("--seeds", "1000", "--ablation", ablation.name)
@@ -44,7 +47,7 @@ def test_broken_relay_is_found(ablation: Ablation) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("ablation", ABLATIONS[4:], ids=lambda one: str(one.name))
+@pytest.mark.parametrize("ablation", ABLATIONS, ids=lambda one: str(one.name))
 def test_every_broken_relay_is_found(ablation: Ablation) -> None:
     """Within 1,000 seeds."""
     done = simulated("--seeds", "1000", "--ablation", ablation.name)
