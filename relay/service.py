@@ -20,11 +20,21 @@ from relay.delivery.attempt import HttpSender
 from relay.delivery.operator_notifier import restore_states
 from relay.delivery.retry_policy import RETRY_AFTER_CAP
 from relay.egress.http_client import WebhookHttpClient
+from relay.egress.url_policy import EgressRules
 from relay.endpoints import admin
 from relay.errors import ConfigError, NotFound, RelayError, StoreError, ValidationFailed
 from relay.formats.sample_event import SAMPLE_JOB, sample_event
 from relay.model import HOUR, ID_BYTES, MINUTE, SECOND, Attempt, Endpoint, Event, EventType, Instant, new_id
-from relay.operations import ApiKeyCache, ClusterNotifier, Readiness, RetentionJob, Scheduler, Timekeeper, readiness
+from relay.operations import (
+    ApiKeyCache,
+    ClusterNotifier,
+    Readiness,
+    RetentionJob,
+    Scheduler,
+    Timekeeper,
+    descriptor_limit,
+    readiness,
+)
 from relay.polling import ExecClient, Poller, WorkspaceStatus, count_watched_jobs, exec_transport, load_workspace_status
 from relay.polling.workspace_status import COUNTED
 from relay.registration import (
@@ -34,12 +44,14 @@ from relay.registration import (
     raise_if_refused,
     register_batch,
 )
+from relay.security.api_keys import ApiKey, LocalToken, find_by_hash
 from relay.store import Store, Tx, system_clock
 from relay.store.engine.database import RandomBytes, ThreadPool
 from relay.store.maintenance.reencrypt import open_store
-from relay.store.tables import clock_shift, deliveries, due_deliveries, outbox, watches, workspaces
+from relay.store.tables import clock_shift, deliveries, due_deliveries, event_feed, outbox, watches, workspaces
 from relay.telemetry import Telemetry, Tracer
 from relay.telemetry.state_changes import State, Subject, endpoint_news
+from relay.waiting import EventFeed, Waiters
 
 _MIN_TICK_GAP_MS = 20
 """Milliseconds between two ticks that nobody's clock asked for: a thousand jobs that are registered in a second cost
@@ -47,6 +59,14 @@ fifty, and each is polled as soon."""
 
 _PATIENCE = 3
 """Seconds that the store has to answer whoever asks whether the relay is ready."""
+
+
+MAX_WAITERS = 20_000
+"""Requests that may wait at a time, if there are file descriptors for them."""
+
+_RESERVED_DESCRIPTORS = 150
+"""File descriptors for the database, other requests and the log."""
+_LEAST_WAITERS = 10
 
 
 def _reach(config: Config) -> int:
@@ -80,7 +100,7 @@ class Surroundings:
     """What a relay reaches the world by. What is None is made from the configuration; the relay closes all of it."""
 
     egress: WebhookSender | None = None
-    """Sends to receivers."""
+    """Sends to receivers, inside and outside."""
     exec_http: httpx.AsyncClient | None = None
     """Sends to Exec."""
     metronome: Metronome | None = None
@@ -111,6 +131,11 @@ class Relay:
         self.egress: WebhookSender = around.egress or WebhookHttpClient(
             self.rules, concurrency=config.delivery.concurrency, proxy=proxy
         )
+        self.outside_rules = config.security.outside_egress_rules()
+        # A client of its own: on a connection that is kept no address is judged again.
+        self.outside_egress: WebhookSender = around.egress or WebhookHttpClient(
+            self.outside_rules, concurrency=config.delivery.concurrency, proxy=proxy
+        )
         rng = random.Random(seed)  # noqa: S311 (jitter, not secrets)
         owner = new_id("own", clock(), store.random_bytes(ID_BYTES))
         self.timekeeper = Timekeeper(store, clock, owner, _reach(config), self.telemetry.log)
@@ -118,7 +143,9 @@ class Relay:
             config.exec.timeout, config.polling.concurrency, config.exec.proxy_url
         )
         self.clients = {space.name: self._client_of(space) for space in config.workspaces}
-        self.notifier = ClusterNotifier(store, owner, self._wake, self.telemetry)
+        self.notifier = ClusterNotifier(store, owner, self._on_notification, self.telemetry)
+        self.waiters = Waiters(config.security.waits_per_key, self._most_waiters(), self._may_wait)
+        self.feed = EventFeed(store, self.waiters, clock, self.telemetry, self.notifier.notify_others)
         self.operator = OperatorNotifier(store, lambda: self.config.operator, self.telemetry, self._on_events)
         self.dispatcher = Dispatcher(
             store,
@@ -130,6 +157,7 @@ class Relay:
             rng,
             self.timekeeper.seen_since,
             self.operator.store,
+            self.outside_egress,
         )
         self.poller = Poller(
             store,
@@ -141,9 +169,12 @@ class Relay:
             self._on_events,
             rng,
             self.timekeeper.seen_since,
+            self.waiters.wake,
         )
         self.telemetry.on_news = self.operator.put
         self.api_key_cache = ApiKeyCache(store, clock)
+        self.local_token: LocalToken | None = None
+        """Without API keys each request needs this token. None: a relay that its own process uses, without a token."""
         self.retention = RetentionJob(store, config.storage.retention, clock, owner)
         self._scheduler: Metronome = around.metronome or Scheduler()
         self._ticking, self._woken = asyncio.Lock(), asyncio.Event()
@@ -183,6 +214,7 @@ class Relay:
         await self.store.read(self._restore_states)
         await self._apply_config(self.config.endpoints, list(self.clients))
         await self.store.write(self._recover_leases)
+        await self.store.write(event_feed.ensure)
         self._warn_about_clock_skew()
         self._scheduler.every(self.config.polling.tick, self.tick)
         self._scheduler.every(HOUR, self.run_retention)
@@ -200,6 +232,8 @@ class Relay:
         Takes as long as the store does: who can't wait for one that hangs ends the process, and the leases run out.
         """
         self._stopping = True
+        self.waiters.stop()
+        await self.feed.stop()
         await self._cancel(*(task for task in self._tasks if task is not self._woken_ticks))
         stopped = await asyncio.gather(self._stop_polling(), self.dispatcher.stop(spent), return_exceptions=True)
         for error in stopped:
@@ -209,6 +243,7 @@ class Relay:
                 raise error
         await self.operator.flush()
         await self.egress.aclose()
+        await self.outside_egress.aclose()
         await self._exec_http.aclose()
         await self.store.aclose()
         await asyncio.to_thread(self.telemetry.spans.close)
@@ -233,7 +268,12 @@ class Relay:
 
     def _on_events(self) -> None:
         self.dispatcher.wake()
+        self.feed.kick()
         self.notifier.notify_others()
+
+    def _on_notification(self) -> None:
+        self.feed.kick()
+        self._wake()
 
     def _wake(self) -> None:
         self._woken.set()
@@ -266,6 +306,7 @@ class Relay:
             if self._stopping:
                 return
             self.dispatcher.wake()
+            self.feed.kick()
             try:
                 await self.timekeeper.keep()
                 await self.poller.tick()
@@ -322,9 +363,42 @@ class Relay:
         self.wake()
         return endpoint
 
+    def rules_for(self, is_admin: bool) -> EgressRules:
+        """Which addresses a callback URL may lead to, by whether its key has the scope admin."""
+        return self.rules if is_admin else self.outside_rules
+
+    async def requires_credentials(self) -> bool:
+        """Whether requests need an API key, or the local token of a relay without API keys. Raises StoreError."""
+        return self.local_token is not None or await self.requires_api_key()
+
     async def requires_api_key(self) -> bool:
         """Whether it wants API keys: it does as soon as there was ever one, and from then on. Raises StoreError."""
         return bool(self.config.security.api_keys) or await self.api_key_cache.any_ever_created()
+
+    async def find_api_key(self, hash: str) -> ApiKey | None:
+        """The API key with this hash, of the configuration or of the store, or None. Raises StoreError.
+
+        Without API keys it is the relay's local token.
+        """
+        if self.local_token is not None and not await self.requires_api_key():
+            return find_by_hash([self.local_token], hash)
+        if (configured := find_by_hash(self.config.security.api_keys, hash)) is not None:
+            return configured
+        if (stored := find_by_hash(await self.api_key_cache.active_keys(), hash)) is not None:
+            self.api_key_cache.mark_used(stored)
+        return stored
+
+    async def _may_wait(self, key_hash: str) -> bool:
+        """Whether the API key with this hash may still read; "" stands for requests without one. Raises StoreError."""
+        if not key_hash:
+            return not await self.requires_credentials()
+        key = await self.find_api_key(key_hash)
+        return key is not None and "read" in key.scopes
+
+    def _most_waiters(self) -> int:
+        """How many requests may wait: each holds a file descriptor, and other work needs some too."""
+        reserved = self.config.delivery.concurrency + self.config.polling.concurrency + _RESERVED_DESCRIPTORS
+        return max(_LEAST_WAITERS, min(MAX_WAITERS, descriptor_limit.current() - reserved))
 
     def _since_tick(self, now: Instant) -> int:
         """How long ago the last complete tick was; one may have come since `now`, and clocks are set back."""

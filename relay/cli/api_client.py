@@ -10,6 +10,7 @@ import click
 import httpx
 from click.core import ParameterSource
 
+from relay.cli import local_token
 from relay.cli.output import print_json
 from relay.cli.table import Column, show_table
 from relay.config import parsers
@@ -28,7 +29,7 @@ class Client:
     def __init__(self, server: str, key: str | None, as_json: bool) -> None:
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(base_url=server, headers=headers, timeout=TIMEOUT, trust_env=False)
-        self._server, self.as_json = server, as_json
+        self.server, self.key, self.as_json = server, key, as_json
 
     def close(self) -> None:
         self._http.close()
@@ -39,7 +40,7 @@ class Client:
             answer = self._http.request(method, path, **request)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise RelayError(
-                f"no relay answers at {self._server} ({type(error).__name__}); start one with `relay serve`, "
+                f"no relay answers at {self.server} ({type(error).__name__}); start one with `relay serve`, "
                 f"or {_ANOTHER}"
             ) from error
         body = _json_object(answer)
@@ -47,7 +48,7 @@ class Client:
             return body or {}
         refusal = (body or {}).get("error")
         if answer.is_success or not isinstance(refusal, Mapping) or not isinstance(refusal.get("message"), str):
-            raise RelayError(f"{self._server} is not a relay: {_description(answer)}; {_ANOTHER}")
+            raise RelayError(f"{self.server} is not a relay: {_description(answer)}; {_ANOTHER}")
         hint = "; give a key with --key or RELAY_API_KEY" if answer.status_code == 401 else ""
         raise RelayError(f"{refusal['message']}{hint}")
 
@@ -100,7 +101,7 @@ def client_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--json", "as_json", is_flag=True, help="Print the relay's answer as JSON.")
     @wraps(command)
     def with_client(server: str, key: str | None, key_file: str | None, as_json: bool, **rest: Any) -> None:
-        client = Client(server, key or key_file, as_json)
+        client = Client(server, key or key_file or local_token.read(server), as_json)
         try:
             command(client, **rest)
         finally:

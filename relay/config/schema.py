@@ -130,15 +130,22 @@ class Security(_Section):
 
     api_keys: Annotated[tuple[ApiKey, ...], BeforeValidator(list_of(0, 10_000))] = ()
     requests_per_minute: Annotated[int, BeforeValidator(integer_between(1, 1_000_000))] | None = 1_200
+    waits_per_key: Annotated[int, BeforeValidator(integer_between(1, 20_000))] = 10_000
     secret_key: SecretKey | None = None
     old_secret_keys: Annotated[tuple[SecretKey, ...], BeforeValidator(list_of(0, 10))] = ()
     allow_http: Annotated[bool, BeforeValidator(parsers.boolean)] = False
     allow_networks: Networks = ()
+    allow_networks_for: Literal["admin", "register"] = "admin"
     deny_networks: Networks = ()
 
     def egress_rules(self) -> EgressRules:
-        """Which addresses the relay may call."""
+        """Which addresses the relay may call for endpoints of the configuration and of keys with the scope admin."""
         return EgressRules(self.allow_http, self.allow_networks, self.deny_networks)
+
+    def outside_egress_rules(self) -> EgressRules:
+        """Which addresses the relay may call for callback URLs of other keys."""
+        allowed = self.allow_networks if self.allow_networks_for == "register" else ()
+        return EgressRules(self.allow_http, allowed, self.deny_networks)
 
     def cipher(self) -> FieldCipher:
         """Encrypts and decrypts the secrets in the store."""

@@ -36,6 +36,8 @@ class EndpointSpec:
     """None: as the secret says, else by HMAC."""
     template: Mapping[str, Any] | None = field(default=None, repr=False)
     """The body of the format `template`, which `auto` becomes where there is one."""
+    outside_only: bool = False
+    """As `Endpoint.outside_only`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class ValidatedEndpoint:
     headers: Mapping[str, str] = field(repr=False)
     signing: SignatureScheme = SignatureScheme.HMAC
     template: str | None = field(default=None, repr=False)
+    outside_only: bool = False
 
     @property
     def format_identity(self) -> str:
@@ -71,7 +74,9 @@ def validate(wanted: EndpointSpec, rules: EgressRules, url_field: str = "callbac
     scheme = check_signing(wanted.signing, wanted.secret)
     check_headers(wanted.headers)
     events = formats.default_events(chosen) if wanted.events is None else wanted.events
-    return ValidatedEndpoint(target, chosen, events, wanted.secret, dict(wanted.headers), scheme, own)
+    return ValidatedEndpoint(
+        target, chosen, events, wanted.secret, dict(wanted.headers), scheme, own, wanted.outside_only
+    )
 
 
 def _check_format(wanted: EndpointSpec, target: ParsedUrl) -> tuple[str, str | None]:
@@ -130,4 +135,5 @@ def new_endpoint(
         headers=checked.headers,
         created_at=now,
         source=source,
+        outside_only=checked.outside_only,
     )

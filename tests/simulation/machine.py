@@ -1,10 +1,9 @@
 """The machines of a simulation: each runs one relay as a process of the loop, on the store that they share.
 
-What is expensive to make is made once for all seeds: engines with their compiled statements, and the HTTP application.
+What is expensive to make is made once for all seeds: engines with their compiled statements, and an empty store.
 """
 
 import asyncio
-import copy
 import random
 import shutil
 import sqlite3
@@ -17,7 +16,6 @@ import httpx
 from sqlalchemy import Connection, Engine, event, select
 from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
-from starlette.datastructures import State
 
 from relay.config import Config
 from relay.model import Instant
@@ -28,7 +26,6 @@ from relay.store.engine.clock import MachineClock
 from relay.store.engine.database import LAST_SEEN, Store, engine_options
 from relay.store.engine.schema import leader_leases
 from relay.web.app import create_app
-from relay.web.core.rate_limits import RequestLimits
 from tests.simulation.history import TRIGGERS
 from tests.simulation.loop import Killed, Process, SimulatedLoop, SimulatedThreads
 
@@ -59,19 +56,16 @@ class Slot:
 
 
 class Workshop:
-    """What all seeds of one run share: a folder, a template of the store, the slots, and the HTTP application."""
+    """What all seeds of one run share: a folder, a template of the store, and the slots."""
 
     def __init__(self, folder: Path, slots: int = 3) -> None:
         self.path, self._template = folder / "relay.db", folder / "template.db"
         self.folder = folder
         self.slots = [Slot(self.path) for _ in range(slots)]
-        self.app: Starlette | None = None
 
-    async def prepare(self, config: Config) -> None:
-        """Makes the template and the application."""
-        store = await Store.open(f"sqlite:///{self._template}", clock=lambda: 0)
-        self.app = create_app(Relay(config, store), owns_relay=False)
-        await store.aclose()
+    async def prepare(self) -> None:
+        """Makes the template."""
+        await (await Store.open(f"sqlite:///{self._template}", clock=lambda: 0)).aclose()
         with closing(sqlite3.connect(self._template)) as connection:
             for statement in TRIGGERS:
                 connection.execute(statement)
@@ -222,7 +216,7 @@ class Machine:
             process.kill()
             return
         self.relay = relay
-        self.app = self._application(relay)
+        self.app = create_app(relay, owns_relay=False)
 
     def _open(self, process: Process) -> Store:
         def threads(_number: int, _name: str) -> SimulatedThreads:
@@ -244,20 +238,6 @@ class Machine:
         with self._slot.reader.connect() as tx:
             last_seen = tx.execute(select(leader_leases.c.until).where(leader_leases.c.name == LAST_SEEN)).scalar()
         return clock, clock.begin(last_seen) if last_seen is not None else 0
-
-    def _application(self, relay: Relay) -> Starlette:
-        template = self._workshop.app
-        assert template is not None
-        app = copy.copy(template)
-        app.state = State(
-            {
-                "relay": relay,
-                "limits": RequestLimits(None, relay.telemetry, relay.clock),
-                "listeners": template.state.listeners,
-                "openapi": template.state.openapi,
-            }
-        )
-        return app
 
     async def request(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
         """The answer of the relay's API; runs in the relay's process, and never returns if that dies."""

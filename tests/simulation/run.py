@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from relay import config as configuration
-from relay.sandbox.exec_server import SANDBOX_KEY
 from relay.telemetry import LOGGER
 from tests.simulation import oracle
 from tests.simulation.loop import SimulatedLoop, Stuck
@@ -54,8 +52,7 @@ def workshop() -> Iterator[Workshop]:
     warnings.simplefilter("ignore", RuntimeWarning)  # what a killed process leaves was never awaited
     try:
         made = Workshop(folder)
-        sections = {"exec": {"api_key": SANDBOX_KEY}, "storage": {"url": f"sqlite:///{folder}/template.db"}}
-        asyncio.run(made.prepare(configuration.from_mapping(sections)))
+        asyncio.run(made.prepare())
         gc.collect()
         gc.freeze()
         yield made

@@ -1,7 +1,7 @@
 """The logged-in user: a session begins with an API key and ends with the key or after twelve hours.
 
 The browser holds a random token; the store holds its hash and the hash of the key. Neither can be used to call the API,
-and revoking a key ends its sessions. Without API keys the dashboard is open, but to this machine only, like the API.
+and revoking a key ends its sessions. Without API keys the local token of the relay takes the place of a key.
 """
 
 import hashlib
@@ -63,12 +63,13 @@ async def load_session(request: Request, relay: Relay, now: Instant) -> CurrentU
     """
     if not await relay.requires_api_key():
         auth.require_local_request(request)
-        return CurrentUser("", SCOPES)
+        if relay.local_token is None:
+            return CurrentUser("", SCOPES)
     token = _cookie(request)
     if not token:
         return ANONYMOUS
     session = await relay.store.read(lambda tx: sessions.get(tx, _hash(token), now))
-    if session is None or (key := await auth.find_key(relay, session.key_hash)) is None:
+    if session is None or (key := await relay.find_api_key(session.key_hash)) is None:
         return ANONYMOUS
     limits: RequestLimits = request.app.state.limits
     limits.check_rate(f"pages:{key.hash}")  # apart from calls: a busy client does not close the pages to people
@@ -79,8 +80,8 @@ async def is_valid(relay: Relay, user: CurrentUser) -> bool:
     """Whether their session and its key still hold; without a session, whether the relay still needs no key."""
     if user.key_hash:
         session = await relay.store.read(lambda tx: sessions.get(tx, _hash(user.token), relay.clock()))
-        return session is not None and await auth.find_key(relay, user.key_hash) is not None
-    return not await relay.requires_api_key()
+        return session is not None and await relay.find_api_key(user.key_hash) is not None
+    return not await relay.requires_credentials()
 
 
 async def log_in(request: Request, relay: Relay, api_key: str, now: Instant) -> CurrentUser:

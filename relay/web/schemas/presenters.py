@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from relay.egress.url_policy import mask_url
-from relay.model import Attempt, Delivery, DeliveryStatus, Endpoint, Registration, Watch
+from relay.model import Attempt, Delivery, DeliveryStatus, Endpoint, Registration, Watch, WatchState
 from relay.registration import RegistrationResult
 from relay.signing import standard_webhooks
 from relay.telemetry import trace_context
@@ -105,7 +105,13 @@ def endpoint(row: Endpoint, **extra: Any) -> EndpointResponse:
 
 
 _NOT_DIALLED = re.compile(r"not dialled: .*", re.DOTALL)
+_NOT_DIALLED_ON_PAGE = re.compile(r'not dialled: [^<"]*')
 _ADDRESS_HIDDEN = "not dialled: the egress rules forbid it; a key with the scope admin sees the address"
+
+
+def hide_addresses_on_page(html: str) -> str:
+    """As `hide_addresses`, wherever such an error is on a page."""
+    return _NOT_DIALLED_ON_PAGE.sub(_ADDRESS_HIDDEN, html)  # guard: inside-addresses-on-pages
 
 
 def hide_addresses(text: str | None) -> str | None:
@@ -159,6 +165,7 @@ def job_fields(row: Watch) -> dict[str, Any]:
     fields = {
         name: getattr(row, name) for name in (*names, "exec_callback", "callback_received_at", "created_at", "ended_at")
     }
+    fields["ended"] = row.state is not WatchState.ACTIVE
     if row.job is not None and not row.job.has_known_status:
         fields["unknown_status"] = row.job.status
     return fields | {"job": row.job.raw() if row.job else None}

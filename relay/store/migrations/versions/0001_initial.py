@@ -120,6 +120,7 @@ def upgrade() -> None:
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
         sa.Column("succeeded_at", sa.BigInteger(), nullable=True),
         sa.Column("next_slot_at", sa.BigInteger(), nullable=True),
+        sa.Column("outside_only", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("endpoints_by_fingerprint", "endpoints", ["fingerprint"], unique=True)
@@ -143,13 +144,31 @@ def upgrade() -> None:
         sa.Column("occurred_at", sa.BigInteger(), nullable=False),
         sa.Column("job", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=True),
         sa.Column("replaces_event_id", sa.Text(), nullable=True),
         sa.Column("replaces_type", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("events_by_position", "events", ["position"], unique=True)
     op.create_index("events_by_time", "events", ["created_at", "id"], unique=False)
     op.create_index("events_by_type", "events", ["type", "created_at", "id"], unique=False)
     op.create_index("events_of_job", "events", ["workspace", "job_id"], unique=False)
+    op.create_index(
+        "events_unnumbered",
+        "events",
+        ["created_at", "id"],
+        unique=False,
+        sqlite_where=sa.text("position IS NULL AND workspace != ''"),
+        postgresql_where=sa.text("position IS NULL AND workspace != ''"),
+    )
+    op.create_table(
+        "event_feed",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("identity", sa.Text(), nullable=True),
+        sa.Column("storage", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("name"),
+    )
     op.create_table(
         "idempotency",
         sa.Column("key", sa.Text(), nullable=False),
@@ -250,6 +269,7 @@ def upgrade() -> None:
         sa.Column("unconfirmed_since", sa.BigInteger(), nullable=True),
         sa.Column("given_up_event_id", sa.Text(), nullable=True),
         sa.Column("trace", sa.Text(), nullable=True),
+        sa.Column("owner", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("workspace", "job_id"),
     )
     op.create_index("watches_by_job", "watches", ["job_id"], unique=False)
