@@ -128,6 +128,7 @@ async def test_a_410_disables_the_endpoint(start: Start) -> None:
         first, second = world.exec.add(lasts=1_000), world.exec.add(lasts=1_000)
         world.clock.advance(5 * SECOND)
         await world.register(first.id)
+        world.clock.advance(SECOND)
         await world.register(second.id)
         await world.advance(HOUR)
         assert len(world.received()) == 1
