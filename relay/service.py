@@ -25,7 +25,7 @@ from relay.operations.retention import RetentionJob
 from relay.operations.scheduler import Scheduler
 from relay.operations.timekeeping import Timekeeper
 from relay.polling import exec_client, exec_transport
-from relay.polling.poller import Poller
+from relay.polling.poller import Poller, job_page
 from relay.polling.workspace_status import COUNTED, WorkspaceStatus, count_watched_jobs, workspace_status
 from relay.registration import (
     RegistrationResult,
@@ -319,16 +319,24 @@ class Relay:
         metrics.pending_deliveries.set(await self.store.read(lambda tx: deliveries.pending(tx, COUNTED)))
         return metrics.prometheus_text()
 
-    async def send_test(self, endpoint: Endpoint, now: Instant, type: EventType = EventType.COMPLETED) -> Attempt:
-        """Sends a sample event to an endpoint, now and once. Nothing of it is stored."""
+    async def send_test(
+        self, endpoint: Endpoint, now: Instant, type: EventType = EventType.COMPLETED, by: str | None = None
+    ) -> Attempt:
+        """Sends a sample event to an endpoint, now and once; the message says that it is a test, and by whom.
+
+        Nothing of it is stored.
+        """
+        sample = sample_event(type, now)
+        public_url, sample_job = self.config.server.public_url, (self.config.workspaces[0].name, sample.job_id)
         event = Event(
             id=new_id("evt_test", now),
             workspace=self.config.workspaces[0].name,
             job_id=str(SAMPLE_JOB["id"]),
             type=type,
             occurred_at=now,
-            job=sample_event(type, now).job,
+            job=sample.job,
             created_at=now,
+            context=replace(sample.context, page=job_page(public_url, *sample_job), test=True, tested_by=by),
         )
         body = formats.render(endpoint.format, event, None, endpoint.template)
         return await self.dispatcher.send_test(endpoint, event, body, now)

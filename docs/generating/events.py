@@ -19,6 +19,10 @@ RECEIVERS = {
     "discord": "`discord.com/api/webhooks/`, `discordapp.com`",
     "teams": "`*.logic.azure.com`, `*.powerplatform.com`",
     "google_chat": "`chat.googleapis.com/v1/spaces/`",
+    "mattermost": "`mattermost.*/hooks/`, `*.cloud.mattermost.com/hooks/`",
+    "rocketchat": "`rocketchat.*/hooks/`, `*.rocket.chat/hooks/`",
+    "ntfy": "`ntfy.sh/TOPIC`, `ntfy.*/TOPIC`",
+    "telegram": "`api.telegram.org/bot.../sendMessage`",
 }
 
 
@@ -107,15 +111,18 @@ hold placeholders of Jinja's syntax:
 itself, a number or an object too; within a text null becomes nothing. Filters: FILTERS. Nothing else of Jinja: no
 loops, no calls, no sums.
 
-There are `type`, `timestamp`, `workspace`; the words that chats get, `headline`, `summary`, `detail` and `link`; `job`
-with Exec's fields, such as `job.scenario.name` and `job.error.message`; `registration.id` and
+There are `type`, `timestamp`, `workspace`; the words that chats get, `headline`, `summary`, `detail`, `next_step`,
+`link` and `page`; `requested_by`, `prompt` and `metadata`, with whatever is below it; `test`; `job` with Exec's fields,
+such as `job.scenario.name` and `job.error.message`; `registration.id` and
 `registration.metadata`, with whatever is below it; and `replaces.type`, if the event replaces one of the relay's own. A
 name that there is not is refused when the endpoint is made, with the closest right one; one that Exec may add later
 needs a `default`. [How to use it](../how-to/template.md).
 """
 _STANDARD = """\
-`job` is Exec's own object, exactly as Exec sent it, fields unknown to the relay included. `registration` is null for a
-standing endpoint; else `metadata` is what the registration brought. `replaces` is null, unless the relay had given the
-job up and reported `job.not_found` or `job.expired`: then it names that event, and this is the job's real ending. As a
+`job` is Exec's own object, exactly as Exec sent it, fields unknown to the relay included. `metadata` is that of all
+registrations of the job, for every endpoint; `requested_by` who wants the scenario. `registration` is null for a
+standing endpoint; else its `metadata` is what this registration brought. `test` is true for a sample that somebody sent
+to try the endpoint. `replaces` is null, unless the relay had given the job up and reported `job.not_found` or
+`job.expired`: then it names that event, and this is the job's real ending. As a
 JSON Schema (also under `webhooks` of `/openapi.json`, for tools that make types of it):
 """

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from relay import __version__
+from relay import __version__, formats
 from relay.delivery.admission import is_probe
 from relay.delivery.redaction import redact
 from relay.delivery.retry_policy import AttemptDecision
@@ -67,11 +67,12 @@ async def send(
     per_address: int | None = None,
 ) -> tuple[SendResult, int]:
     """Makes one signed attempt of at most `timeout` ms. Returns the result, redacted, and its duration in ms."""
-    signed = standard_webhooks.headers(webhook_id, body, endpoint.secrets, now)
+    target = formats.target(endpoint.format, endpoint.url, body)
+    signed = standard_webhooks.headers(webhook_id, target.body, endpoint.secrets, now)
     headers = {**endpoint.headers, "content-type": "application/json", "user-agent": USER_AGENT, **signed}
     if traceparent is not None:
         headers[trace_context.HEADER] = traceparent
-    outcome, duration = await egress.post(endpoint.url, headers, body, timeout, per_address)
+    outcome, duration = await egress.post(target.url, headers, target.body, timeout, per_address)
     if isinstance(outcome, HttpResponse):
         is_cut = outcome.body_error is not None or len(outcome.body) >= MAX_BODY_READ
         outcome = replace(outcome, body=redact(outcome.body, endpoint, is_cut=is_cut))

@@ -11,8 +11,22 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from relay.egress.result import HttpResponse
-from relay.formats import answer_rules, discord, google_chat, slack, slack_workflow, standard, teams, template, zapier
-from relay.formats.base import Format, Rejection
+from relay.formats import (
+    answer_rules,
+    discord,
+    google_chat,
+    mattermost,
+    ntfy,
+    rocketchat,
+    slack,
+    slack_workflow,
+    standard,
+    teams,
+    telegram,
+    template,
+    zapier,
+)
+from relay.formats.base import Format, Rejection, Target
 from relay.formats.pasted_urls import check_pasted_url
 from relay.model import ENDINGS_AT_EXEC, FINAL_EVENTS, Event, EventType, Registration
 
@@ -28,6 +42,7 @@ __all__ = [
     "rate_limit",
     "rejection",
     "render",
+    "target",
 ]
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
@@ -39,6 +54,10 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "discord": discord.FORMAT,
         "teams": teams.FORMAT,
         "google_chat": google_chat.FORMAT,
+        "mattermost": mattermost.FORMAT,
+        "rocketchat": rocketchat.FORMAT,
+        "ntfy": ntfy.FORMAT,
+        "telegram": telegram.FORMAT,
     }
 )
 """By name, as configuration and API have it; `auto` is no format: `detect_format` replaces it."""
@@ -47,7 +66,7 @@ NAMES = (*FORMATS, template.NAME)
 """All formats that an endpoint can have: `template` is the one with a template of its own."""
 
 
-_CHATS = frozenset(["slack", "slack_workflow", "discord", "teams", "google_chat"])
+_CHATS = frozenset(FORMATS) - {"standard", "zapier"}
 
 
 def detect_format(url: str) -> str:
@@ -96,6 +115,11 @@ def rejection(format: str, answer: HttpResponse, own: str | None = None) -> Reje
     None if the status alone decides.
     """
     return _of(format).rejection(answer) if own is None else answer_rules.rejection(own, answer)
+
+
+def target(format: str, url: str, body: bytes) -> Target:
+    """The request for an endpoint's URL and a rendered body."""
+    return _of(format).target(url, body)
 
 
 def rate_limit(format: str) -> float | None:

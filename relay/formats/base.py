@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from relay.egress.result import HttpResponse
@@ -23,6 +23,14 @@ class Rejection:
     """With `retry`: the service asks to slow down, and the endpoint is healthy."""
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A request as it is sent: the URL, and the body that is signed."""
+
+    url: str = field(repr=False)
+    body: bytes = field(repr=False)
+
+
 def _never(answer: HttpResponse) -> Rejection | None:
     return None
 
@@ -40,6 +48,8 @@ class Format:
     """Whether a URL's host (lower case) and path belong to this receiver."""
     rejection: Callable[[HttpResponse], Rejection | None] = _never
     """What the receiver's body says beyond its status; None if it says nothing of its own."""
+    target: Callable[[str, bytes], Target] = Target
+    """What is sent for an endpoint's URL and a rendered body, if it is not the body to that very URL."""
     rate_per_second: float | None = None
     """How many requests a second the receiver takes at one URL; None if it names no limit."""
 

@@ -1,17 +1,19 @@
 """`discord`: a channel's webhook, laid out as one embed.
 
 Exec's words are escaped, because Discord reads Markdown in titles and descriptions, and `allowed_mentions` lets
-nobody be pinged. Limits: title 256, description 4,096, 6,000 in all.
+nobody be pinged. Limits: title 256, field 1,024, description 4,096, 6,000 in all.
 """
 
 from relay.egress.result import HttpResponse
 from relay.formats.base import Format, Rejection, json_body
-from relay.formats.message_text import Tone, describe_event
+from relay.formats.message_text import OPEN_JOB, EventText, Tone, describe_event
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration, to_rfc3339
 
 MOST_TITLE = 256
-MOST_DESCRIPTION = 4_096
+MOST_DESCRIPTION = 2_000
+"""Discord takes 4,096, and 6,000 in the whole embed."""
+MOST_FIELD = 500
 _COLOURS = {Tone.GOOD: 0x2EB67D, Tone.BAD: 0xE01E5A, Tone.NEUTRAL: 0x9AA0A6}
 
 _ESCAPES = str.maketrans({char: f"\\{char}" for char in "\\*_~`|[]<>#"})
@@ -23,16 +25,37 @@ _NEW_URL = "make a new webhook in the channel's settings (Integrations) and regi
 
 
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
-    """`{"embeds": [one], "allowed_mentions": {"parse": []}}`."""
+    """`{"content", "embeds": [one], "allowed_mentions": {"parse": []}}`.
+
+    Every field is always there, so that an edit of the message leaves nothing of the earlier one.
+    """
     said = describe_event(event)
-    embed: dict[str, object] = {"title": truncate(said.headline, MOST_TITLE, _ESCAPES), "color": _COLOURS[said.tone]}
+    title = f"{said.mark} {truncate(said.headline, MOST_TITLE - 4, _ESCAPES)}"
+    embed: dict[str, object] = {"title": title, "color": _COLOURS[said.tone]}
     if said.link:
         embed["url"] = said.link
-    if reason := said.detail_within(MOST_DESCRIPTION, _ESCAPES):
-        embed["description"] = reason
+    if description := _description(said):
+        embed["description"] = description
+    if said.facts:
+        embed["fields"] = [_field(label, text) for label, text in said.facts]
     embed["footer"] = {"text": said.footnote}
     embed["timestamp"] = to_rfc3339(event.occurred_at)
-    return {"embeds": [embed], "allowed_mentions": {"parse": []}}
+    return {"content": "", "embeds": [embed], "allowed_mentions": {"parse": []}}
+
+
+def _description(said: EventText) -> str:
+    reason = said.detail_within(MOST_DESCRIPTION, _ESCAPES)
+    page = f"[{OPEN_JOB}]({_without_brackets(said.page)})" if said.page else None
+    return "\n".join(filter(None, (reason, said.next_step, page)))
+
+
+def _field(label: str, text: str) -> dict[str, object]:
+    return {"name": truncate(label, 100, _ESCAPES), "value": truncate(text, MOST_FIELD, _ESCAPES), "inline": True}
+
+
+def _without_brackets(url: str) -> str:
+    """A URL as the target of a Markdown link, which a bracket would end."""
+    return url.replace("(", "%28").replace(")", "%29")
 
 
 _ENDPOINT_ERRORS = {

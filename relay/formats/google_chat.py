@@ -4,14 +4,17 @@ A text paragraph reads HTML tags, so Exec's words are escaped there; titles and 
 a second per space, 32,000 bytes each.
 """
 
+import html
+
 from relay.egress.result import HttpResponse
 from relay.formats.base import Format, Rejection, json_body, short
-from relay.formats.message_text import BUTTON, describe_event
+from relay.formats.message_text import OPEN_JOB, describe_event
 from relay.formats.truncate import MARKUP_ESCAPES, truncate
 from relay.model import Event, Registration
 
 MOST_TITLE = 200
 MOST_PARAGRAPH = 4_000
+MOST_FACT = 500
 MOST_FALLBACK = 1_000
 
 _ACCESS_ERRORS = ("PERMISSION_DENIED", "UNAUTHENTICATED")
@@ -20,14 +23,26 @@ _ACCESS_ERRORS = ("PERMISSION_DENIED", "UNAUTHENTICATED")
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """`{"fallbackText", "cardsV2": [one]}`."""
     said = describe_event(event)
-    reason = said.detail_within(MOST_PARAGRAPH, MARKUP_ESCAPES)
-    widgets = [_paragraph(reason)] if reason else []
+    lines = [said.detail_within(MOST_PARAGRAPH, MARKUP_ESCAPES)]
     if said.link:
-        button = {"text": BUTTON, "onClick": {"openLink": {"url": said.link}}}
-        widgets.append({"buttonList": {"buttons": [button]}})
+        lines.append(_link(truncate(said.name or "Open the scenario", MOST_TITLE, MARKUP_ESCAPES), said.link))
+    lines += [f"<b>{_escaped(label)}:</b> {_escaped(text)}" for label, text in said.facts]
+    lines += [said.next_step, _link(OPEN_JOB, said.page) if said.page else None]
+    widgets = [_paragraph(line) for line in lines if line]
     widgets.append(_paragraph(truncate(said.footnote, MOST_PARAGRAPH, MARKUP_ESCAPES)))
-    card = {"header": {"title": truncate(said.headline, MOST_TITLE)}, "sections": [{"widgets": widgets}]}
-    return {"fallbackText": truncate(said.summary, MOST_FALLBACK), "cardsV2": [{"cardId": event.id, "card": card}]}
+    title = f"{said.mark} {truncate(said.headline, MOST_TITLE)}"
+    card = {"header": {"title": title}, "sections": [{"widgets": widgets}]}
+    fallback = f"{said.mark} {truncate(said.summary, MOST_FALLBACK)}"
+    return {"fallbackText": fallback, "cardsV2": [{"cardId": event.id, "card": card}]}
+
+
+def _link(label: str, url: str) -> str:
+    """A link in a text paragraph; `label` is escaped already."""
+    return f'<a href="{html.escape(url)}">{label}</a>'
+
+
+def _escaped(text: str) -> str:
+    return truncate(text, MOST_FACT, MARKUP_ESCAPES)
 
 
 def _paragraph(html: str) -> dict[str, object]:

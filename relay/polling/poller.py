@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
+from urllib.parse import quote
 from zlib import crc32
 
 from relay.config import Config, Workspace
@@ -22,8 +23,10 @@ from relay.model import (
     MINUTE,
     SECOND,
     Event,
+    EventContext,
     EventType,
     Instant,
+    Registration,
     ReplacedEvent,
     ScenarioJob,
     Watch,
@@ -392,13 +395,41 @@ class Poller:
         leased, now = [], item.now
         for type in step.events:
             replaced = replaced_event(tx, step.watch, type)
-            event = make_event(step.watch, type, now, self._config.polling.max_age)
+            known = registrations.not_withdrawn(tx, step.watch.workspace, step.watch.job_id)
+            context = replace(context_of(known), **self._context_fields(step.watch, type))
+            event = make_event(step.watch, type, now, self._config.polling.max_age, context)
             event = events.add(tx, replace(event, replaces=replaced))
-            subscribers = registrations.lock_subscribers(tx, event.workspace, event.job_id, type, replaced is not None)
+            subscribers = registrations.lock_subscribers(
+                tx, event.workspace, event.job_id, type, replaced is not None, known
+            )
             first_delay = self._config.delivery.schedule[0]
             enqueued = enqueue(tx, event, subscribers, now, first_delay, step.watch.trace, item.reservation)
             leased += enqueued.leased
         return leased
+
+    def _context_fields(self, watch: Watch, type: EventType) -> dict[str, Any]:
+        """The fields of the event's context that no registration brings."""
+        config, policy = self._config, self._policies.get(watch.workspace)
+        return {
+            "usual_seconds": policy.distribution.median if policy and type is EventType.STARTED else None,
+            "tracked_seconds": config.polling.max_age / SECOND if type is EventType.EXPIRED else None,
+            "page": job_page(config.server.public_url, watch.workspace, watch.job_id),
+        }
+
+
+def job_page(public_url: str | None, workspace: str, job_id: str) -> str | None:
+    """The URL of a job's page in the dashboard; None without a public URL."""
+    return f"{public_url.rstrip('/')}/jobs/{quote(workspace, safe='')}/{job_id}" if public_url else None
+
+
+def context_of(registrations: Sequence[Registration]) -> EventContext:
+    """What a job's registrations, oldest first, say about it: all metadata, who asked first, and the prompt."""
+    metadata = {key: value for registration in registrations for key, value in registration.metadata.items()}
+    return EventContext(
+        metadata=metadata,
+        requested_by=next((item.requested_by for item in registrations if item.requested_by), None),
+        prompt=next((item.prompt for item in registrations if item.prompt), None),
+    )
 
 
 def rate_limit_of(space: Workspace) -> RateLimit:
@@ -426,7 +457,7 @@ def replaced_event(tx: Tx, watch: Watch, type: EventType) -> ReplacedEvent | Non
     return ReplacedEvent(before.id, EventType(before.type)) if before else None
 
 
-def make_event(watch: Watch, type: EventType, now: Instant, max_age: int) -> Event:
+def make_event(watch: Watch, type: EventType, now: Instant, max_age: int, context: EventContext | None = None) -> Event:
     """The event that the watch's state establishes, with the time at which it happened.
 
     The time depends only on what Exec says and on the stored watch, not on when the relay polled. So every relay, also
@@ -445,6 +476,7 @@ def make_event(watch: Watch, type: EventType, now: Instant, max_age: int) -> Eve
         occurred_at=at,
         job=watch.job.raw() if watch.job else {"id": watch.job_id, "status": None},
         created_at=now,
+        context=context or EventContext(),
     )
 
 

@@ -160,6 +160,8 @@ registrations = Table(
     _instant("created_at", nullable=False),
     _text("trace", nullable=True),
     _text("owner", nullable=True),
+    _text("requested_by", nullable=True),
+    _text("prompt", nullable=True),
 )
 Index(
     "registrations_once",
@@ -187,6 +189,7 @@ events = Table(
     _instant("created_at", nullable=False),
     _text("replaces_event_id", nullable=True),
     _text("replaces_type", nullable=True),
+    _text("context"),
 )
 Index("events_of_job", events.c.workspace, events.c.job_id)
 Index("events_by_time", events.c.created_at, events.c.id)

@@ -106,10 +106,12 @@ async def remove_endpoint(call: RequestContext, id: str) -> Response:
 async def test_endpoint(call: RequestContext, id: str) -> Response:
     """Send a sample event.
 
-    Once and now, signed like any other; the response is the attempt, successful or not. Nothing is stored.
+    Once and now, signed like any other, and marked as a test; the response is the attempt, successful or not. Nothing
+    is stored.
     """
     endpoint = await call.relay.store.read(lambda tx: _get(tx, id))
-    return json_response(200, presenters.attempt(await call.relay.send_test(endpoint, call.now), call.caller.is_admin))
+    attempt = await call.relay.send_test(endpoint, call.now, by=call.caller.name or None)
+    return json_response(200, presenters.attempt(attempt, call.caller.is_admin))
 
 
 @api_route(

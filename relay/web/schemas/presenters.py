@@ -49,6 +49,7 @@ def registration(
         endpoint=endpoint_summary(row.endpoint_id, endpoints, secret) if row.endpoint_id else None,
         events=list(row.events),
         metadata=dict(row.metadata),
+        requested_by=row.requested_by,
         created_at=row.created_at,
         trace_id=trace_context.trace_id(row.trace),
     )
@@ -70,7 +71,7 @@ def registration_result(
     """
     row = result.registration
     if row.owner != caller and not may_see_all:  # guard: own-metadata
-        row = replace(row, metadata={})
+        row = replace(row, metadata={}, requested_by=None)
     endpoints = {result.endpoint.id: result.endpoint} if result.endpoint else {}
     answer = registration(row, endpoints, result.secret)
     if row.endpoint_id is not None:

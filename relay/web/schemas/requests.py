@@ -21,6 +21,7 @@ from relay.web.schemas.fields import (
     JobId,
     Metadata,
     Reference,
+    RequestedBy,
     Secret,
     Signing,
     Template,
@@ -48,8 +49,12 @@ _SIGNING = (
 _HEADERS = f"an object of at most {MAX_HEADERS} headers that every notification carries, such as Authorization"
 _NAME = "a name of 1 to 63 lower-case letters, digits, - or _"
 _METADATA = (
-    f"an object of your own, part of every notification: at most {METADATA_MOST // 1024} KiB as JSON, "
+    f"an object of your own, part of every notification about the job: at most {METADATA_MOST // 1024} KiB as JSON, "
     f"{METADATA_DEPTH} deep"
+)
+_REQUESTED_BY = (
+    "the e-mail address or the name of who wants the scenario, part of every notification about the job; left out: the "
+    "text requested_by of the metadata"
 )
 _EXEC_CALLBACK = (
     "true where the job was created with this relay's callback_url: then it is polled when Exec calls back, and "
@@ -99,6 +104,7 @@ class RegistrationRequest(RequestModel):
     signing: Signing | None = Field(None, description=_SIGNING)
     headers: Headers = Field(default_factory=dict, description=_HEADERS)
     metadata: Metadata = Field(default_factory=dict, description=_METADATA)
+    requested_by: RequestedBy | None = Field(None, description=_REQUESTED_BY)
     workspace: Workspace | None = Field(None, description="the Exec workspace, if the relay has several")
     exec_callback: bool = Field(False, description=_EXEC_CALLBACK)
 

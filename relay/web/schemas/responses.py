@@ -60,6 +60,7 @@ class RegistrationResponse(ResponseModel):
     endpoint: EndpointSummary | None
     events: list[EventType]
     metadata: dict[str, Any]
+    requested_by: str | None = Field(None, description="who wants the scenario")
     created_at: Time
     trace_id: str | None = Field(description=_TRACE_ID)
     endpoints: list[str] = Field(

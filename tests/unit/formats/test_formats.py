@@ -32,6 +32,15 @@ from relay.egress.result import HttpResponse
         ("https://prod-1.usgovtexas.logic.azure.us/workflows/x/triggers/manual/paths/invoke", "teams"),
         ("https://x.environment.high.api.powerplatform.us/powerautomate/automations/direct/workflows/x", "teams"),
         ("https://prod-1.chinaeast2.logic.azure.cn/workflows/x", "teams"),
+        ("https://mattermost.example.com/hooks/abc", "mattermost"),
+        ("https://acme.cloud.mattermost.com/hooks/abc", "mattermost"),
+        ("https://acme.rocket.chat/hooks/1/x", "rocketchat"),
+        ("https://ntfy.sh/exec-jobs", "ntfy"),
+        ("https://ntfy.example.com/exec-jobs", "ntfy"),
+        ("https://ntfy.sh/", "standard"),
+        ("https://ntfy.sh/a/b", "standard"),
+        ("https://api.telegram.org/bot1:x/sendMessage?chat_id=1", "telegram"),
+        ("https://api.telegram.org/bot1:x/getMe", "standard"),
         ("https://hooks.slack.com/", "standard"),
         ("https://hooks.slack.com.example.com/services/T0/B0/x", "standard"),
         ("https://example.com/hooks.slack.com/services/", "standard"),
@@ -108,6 +117,20 @@ def teams_failure(status: int) -> bytes:
         ("teams", 200, teams_failure(404), "make the workflow again", True),
         ("google_chat", 200, b'{"error":{"code":404,"status":"NOT_FOUND"}}', "make a new webhook", True),
         ("discord", 200, b'{"message":"Unknown Channel","code":10003}', "channel of this webhook was deleted", True),
+        ("mattermost", 400, b'{"id":"web.incoming_webhook.invalid.app_error"}', "make a new incoming webhook", True),
+        ("mattermost", 400, b'{"id":"api.context.invalid_body_param.app_error"}', "please report it", False),
+        (
+            "rocketchat",
+            400,
+            b'{"success":false,"error":"invalid-integration-id-or-token-provided"}',
+            "make a new",
+            True,
+        ),
+        ("ntfy", 403, b'{"code":40301,"http":403,"error":"forbidden"}', "Authorization: Bearer", True),
+        ("ntfy", 400, b'{"code":40009,"http":400,"error":"topic invalid"}', "check the topic", False),
+        ("telegram", 401, b'{"ok":false,"error_code":401,"description":"Unauthorized"}', "check the bot's token", True),
+        ("telegram", 400, b'{"ok":false,"description":"Bad Request: chat not found"}', "check chat_id", True),
+        ("telegram", 400, b'{"ok":false,"description":"Bad Request: message is too long"}', "please report it", False),
     ],
 )
 def test_a_receiver_s_permanent_errors_say_what_to_do(
@@ -132,6 +155,8 @@ def test_a_receiver_s_permanent_errors_say_what_to_do(
         ("teams", b"Webhook message delivery failed with error", False),
         ("google_chat", b'{"error":{"status":"RESOURCE_EXHAUSTED"}}', True),
         ("google_chat", b'{"error":{"status":"INTERNAL"}}', False),
+        ("rocketchat", b'{"success":false,"error":"x"}', False),
+        ("telegram", b'{"ok":false,"error_code":429,"description":"Too Many Requests"}', True),
     ],
 )
 def test_a_service_that_says_no_for_now_under_200_is_asked_again(format: str, body: bytes, busy: bool) -> None:
@@ -204,3 +229,17 @@ def test_the_formats_can_t_be_changed_by_a_caller() -> None:
     """`FORMATS` is read-only."""
     with pytest.raises(TypeError):
         formats.FORMATS["mine"] = formats.FORMATS["standard"]  # type: ignore[index]
+
+
+def test_a_topic_and_a_chat_move_from_the_url_into_the_body() -> None:
+    """ntfy takes JSON at the server's root only, and Telegram's chat belongs to the body; the query of ntfy stays."""
+    published = formats.target("ntfy", "https://ntfy.example.com/base/exec%20jobs?up=1", b'{"title":"x"}')
+    assert (published.url, json.loads(published.body)) == (
+        "https://ntfy.example.com/base/?up=1",
+        {"topic": "exec jobs", "title": "x"},
+    )
+    url = "https://api.telegram.org/bot1:secret/sendMessage?chat_id=-100&message_thread_id=7"
+    sent = formats.target("telegram", url, b'{"text":"x"}')
+    assert sent.url == "https://api.telegram.org/bot1:secret/sendMessage"
+    assert json.loads(sent.body) == {"chat_id": "-100", "message_thread_id": "7", "text": "x"}
+    assert "secret" not in repr(sent)

@@ -145,6 +145,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("replaces_event_id", sa.Text(), nullable=True),
         sa.Column("replaces_type", sa.Text(), nullable=True),
+        sa.Column("context", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("events_by_time", "events", ["created_at", "id"], unique=False)
@@ -198,6 +199,8 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("trace", sa.Text(), nullable=True),
         sa.Column("owner", sa.Text(), nullable=True),
+        sa.Column("requested_by", sa.Text(), nullable=True),
+        sa.Column("prompt", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("registrations_by_status", "registrations", ["status", "created_at", "id"], unique=False)
