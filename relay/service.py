@@ -11,22 +11,18 @@ from relay import formats
 from relay.backoff import JITTER
 from relay.config import Config, EndpointSection, Workspace, reload
 from relay.delivery import Dispatcher, OperatorNotifier
+from relay.delivery.operator_notifier import restore_states
 from relay.delivery.retry_policy import RETRY_AFTER_CAP
 from relay.egress.http_client import WebhookHttpClient
+from relay.egress.smtp_client import SmtpClient
 from relay.endpoints import admin
 from relay.errors import ConfigError, NotFound, RelayError, StoreError, ValidationFailed
 from relay.formats.sample_event import SAMPLE_JOB, sample_event
 from relay.model import HOUR, MINUTE, SECOND, Attempt, Endpoint, Event, EventType, Instant, new_id
-from relay.operations import readiness
-from relay.operations.api_key_cache import ApiKeyCache
-from relay.operations.cluster_notify import ClusterNotifier
-from relay.operations.readiness import Readiness
-from relay.operations.retention import RetentionJob
-from relay.operations.scheduler import Scheduler
-from relay.operations.timekeeping import Timekeeper
-from relay.polling import exec_client, exec_transport
-from relay.polling.poller import Poller, job_page
-from relay.polling.workspace_status import COUNTED, WorkspaceStatus, count_watched_jobs, workspace_status
+from relay.operations import ApiKeyCache, ClusterNotifier, Readiness, RetentionJob, Scheduler, Timekeeper, readiness
+from relay.polling import ExecClient, Poller, WorkspaceStatus, count_watched_jobs, exec_transport, load_workspace_status
+from relay.polling.event_context import job_page
+from relay.polling.workspace_status import COUNTED
 from relay.registration import (
     RegistrationResult,
     ValidatedRegistration,
@@ -39,7 +35,7 @@ from relay.store.engine.database import Store, Tx
 from relay.store.maintenance.reencrypt import open_store
 from relay.store.tables import clock_shift, deliveries, due_deliveries, outbox, watches, workspaces
 from relay.telemetry import Telemetry, Tracer
-from relay.telemetry.state_changes import State, Subject
+from relay.telemetry.state_changes import State, Subject, endpoint_news
 
 _MIN_TICK_GAP_MS = 20
 """Milliseconds between two ticks that nobody's clock asked for: a thousand jobs that are registered in a second cost
@@ -71,6 +67,7 @@ class Relay:
         self.rules = config.security.egress_rules()
         proxy = config.delivery.proxy.get_secret_value() if config.delivery.proxy else None
         self.egress = WebhookHttpClient(self.rules, concurrency=config.delivery.concurrency, proxy=proxy)
+        self.mail = SmtpClient(self.rules)
         rng = random.Random(seed)  # noqa: S311 (jitter, not secrets)
         owner = new_id("own", clock())
         self.timekeeper = Timekeeper(store, clock, owner, _reach(config), self.telemetry.log)
@@ -79,8 +76,18 @@ class Relay:
         )
         self.clients = {space.name: self._client_of(space) for space in config.workspaces}
         self.notifier = ClusterNotifier(store, owner, self._wake, self.telemetry)
+        self.operator = OperatorNotifier(store, lambda: self.config.operator, self.telemetry, self._on_events)
         self.dispatcher = Dispatcher(
-            store, self.egress, config.delivery, clock, self.telemetry, owner, rng, self.timekeeper.seen_since
+            store,
+            self.egress,
+            config.delivery,
+            clock,
+            self.telemetry,
+            owner,
+            rng,
+            self.timekeeper.seen_since,
+            self.operator.store,
+            self.mail,
         )
         self.poller = Poller(
             store,
@@ -93,7 +100,6 @@ class Relay:
             rng,
             self.timekeeper.seen_since,
         )
-        self.operator = OperatorNotifier(store, lambda: self.config.operator, self.telemetry, self._on_events)
         self.telemetry.on_news = self.operator.put
         self.api_key_cache = ApiKeyCache(store, clock)
         self.retention = RetentionJob(store, config.storage.retention, clock, owner)
@@ -156,6 +162,7 @@ class Relay:
                 raise error
         await self.operator.flush()
         await self.egress.aclose()
+        await self.mail.aclose()
         await self._exec_http.aclose()
         await self.store.aclose()
         await asyncio.to_thread(self.telemetry.spans.close)
@@ -243,19 +250,30 @@ class Relay:
 
     async def enable_endpoint(self, id: str, now: Instant) -> tuple[Endpoint, int]:
         """The endpoint enabled, and how many held deliveries are due now. Raises NotFound, StoreError."""
-        before, (endpoint, released) = await self.store.write(
-            lambda tx: (admin.get(tx, id), admin.enable(tx, admin.get(tx, id), now))
-        )
+
+        def enable(tx: Tx) -> tuple[Endpoint, Endpoint, int]:
+            before = admin.get(tx, id)
+            endpoint, released = admin.enable(tx, before, now)
+            self.operator.store(tx, [endpoint_news(before, endpoint, now)])
+            return before, endpoint, released
+
+        before, endpoint, released = await self.store.write(enable)
         self.telemetry.endpoint_changed(before, endpoint, now)
         self.wake()
         return endpoint, released
 
     async def disable_endpoint(self, id: str, now: Instant) -> Endpoint:
         """The endpoint disabled by hand. Raises NotFound, StoreError."""
-        before, endpoint = await self.store.write(
-            lambda tx: (admin.get(tx, id), admin.disable(tx, admin.get(tx, id), now))
-        )
+
+        def disable(tx: Tx) -> tuple[Endpoint, Endpoint]:
+            before = admin.get(tx, id)
+            endpoint = admin.disable(tx, before, now)
+            self.operator.store(tx, [endpoint_news(before, endpoint, now)])
+            return before, endpoint
+
+        before, endpoint = await self.store.write(disable)
         self.telemetry.endpoint_changed(before, endpoint, now)
+        self.wake()
         return endpoint
 
     async def requires_api_key(self) -> bool:
@@ -327,7 +345,7 @@ class Relay:
         Nothing of it is stored.
         """
         sample = sample_event(type, now)
-        public_url, sample_job = self.config.server.public_url, (self.config.workspaces[0].name, sample.job_id)
+        page = job_page(self.config.server.public_url, self.config.workspaces[0].name, sample.job_id)
         event = Event(
             id=new_id("evt_test", now),
             workspace=self.config.workspaces[0].name,
@@ -336,7 +354,7 @@ class Relay:
             occurred_at=now,
             job=sample.job,
             created_at=now,
-            context=replace(sample.context, page=job_page(public_url, *sample_job), test=True, tested_by=by),
+            context=replace(sample.context, page=page, test=True, tested_by=by),
         )
         body = formats.render(endpoint.format, event, None, endpoint.template)
         return await self.dispatcher.send_test(endpoint, event, body, now)
@@ -348,7 +366,8 @@ class Relay:
             self.telemetry.log.warning(text, abs(apart) // SECOND, "ahead of" if apart > 0 else "behind")
 
     def _restore_states(self, tx: Tx) -> None:
-        """Takes over from an earlier run which keys Exec refused, so that the log says when it accepts them."""
+        """Takes over from an earlier run what is wrong, so that the log and the operator hear when it is over."""
+        restore_states(tx, self.clients, self.telemetry.changes)
         for name in self.clients:
             if workspaces.get(tx, name).pause_kind == "unauthorized":
                 self.telemetry.changes.restore(Subject("exec", name), State.KEY_REFUSED)
@@ -382,8 +401,8 @@ class Relay:
             with suppress(NotFound):  # another relay on the store reads the same configuration
                 await admin.delete(self.store, id, now, configured=True)
 
-    def _client_of(self, space: Workspace) -> exec_client.ExecClient:
-        return exec_client.ExecClient(
+    def _client_of(self, space: Workspace) -> ExecClient:
+        return ExecClient(
             name=space.name,
             api_key=space.api_key.get_secret_value(),
             base_url=space.base_url,
@@ -400,21 +419,21 @@ class Relay:
         )
 
     def workspace_status(self, tx: Tx, name: str, now: Instant) -> WorkspaceStatus:
-        """How one workspace is placed."""
-        return workspace_status(tx, name, self.poller.rate_limits[name], self.poller.policy_for(name), now)
+        """The status of one workspace."""
+        return load_workspace_status(tx, name, self.poller.rate_limits[name], self.poller.policy_for(name), now)
 
     async def run_retention(self) -> None:
-        """What the janitor does every hour, once the clock is sure; what it gives up is told."""
+        """Deletes old rows, once the clock is sure; called every hour. Logs how many held deliveries it expired."""
         if not self.timekeeper.is_sure():
             return
         try:
-            tidied = await self.retention.tick()
+            result = await self.retention.tick()
         except StoreError as error:
             self.telemetry.log.error("old rows could not be deleted: %s", error)
         else:
-            if tidied.given_up:
-                text = "deliveries that were held longer than storage.retention are given up, for their reason: %s"
-                self.telemetry.log.warning(text, tidied.given_up)
+            if result.expired:
+                text = "%d deliveries failed for good, because they were held longer than storage.retention"
+                self.telemetry.log.warning(text, result.expired)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -22,6 +22,7 @@ RECEIVERS = {
     "mattermost": "`mattermost.*/hooks/`, `*.cloud.mattermost.com/hooks/`",
     "rocketchat": "`rocketchat.*/hooks/`, `*.rocket.chat/hooks/`",
     "ntfy": "`ntfy.sh/TOPIC`, `ntfy.*/TOPIC`",
+    "email": "`smtp://...`, `smtps://...`",
     "telegram": "`api.telegram.org/bot.../sendMessage`",
 }
 

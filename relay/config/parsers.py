@@ -9,6 +9,7 @@ from typing import Any
 from relay import formats
 from relay.config.source_map import KeyPath
 from relay.egress import header_policy
+from relay.egress.mail_url import is_mail_url, validate_mail_url
 from relay.egress.url_policy import EgressRules, validate_url
 from relay.errors import ValidationFailed
 from relay.formats import template as body_template
@@ -161,6 +162,19 @@ def url(value: object) -> str:
         raise ValueError("must hold no user name or password")
     try:
         validate_url(written, _ALLOW_ALL, "it")
+    except ValidationFailed as error:
+        if error.code != "blocked_address":
+            raise ValueError(error.message.removeprefix("it ")) from None
+    return written
+
+
+def endpoint_url(value: object) -> str:
+    """The URL of an endpoint: http, https, or that of a mail server."""
+    written = text(value)
+    if not is_mail_url(written):
+        return url(written)
+    try:
+        validate_mail_url(written, _ALLOW_ALL, "it")
     except ValidationFailed as error:
         if error.code != "blocked_address":
             raise ValueError(error.message.removeprefix("it ")) from None

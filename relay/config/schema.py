@@ -150,7 +150,7 @@ class EndpointSection(_Section):
     """A standing endpoint: it is notified of every job."""
 
     name: Name
-    url: Annotated[SecretStr, BeforeValidator(parsers.url)]
+    url: Annotated[SecretStr, BeforeValidator(parsers.endpoint_url)]
     format: Annotated[str, BeforeValidator(parsers.format_name)] = "auto"
     template: Annotated[dict[str, Any], BeforeValidator(parsers.template)] | None = Field(default=None, repr=False)
     events: Annotated[tuple[EventType, ...], BeforeValidator(list_of(0, len(EventType)))] | None = None

@@ -6,14 +6,14 @@ releases it), and the attempt is repeated with the same webhook-id.
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import count
 
 from relay.config import DeliverySection
 from relay.delivery import retry_policy
 from relay.delivery.admission import SKIP_FOR, AdmissionControl, Admitted, Reservation, is_probe, min_interval
-from relay.delivery.attempt import CompletedAttempt, HttpSender, send, span_attributes, to_attempt
+from relay.delivery.attempt import CompletedAttempt, HttpSender, MailSender, send, span_attributes, to_attempt
 from relay.delivery.recorder import ResultRecorder
 from relay.egress.result import BUSY, UNSENT, RequestFailed
 from relay.errors import StoreError
@@ -22,6 +22,7 @@ from relay.store.engine.database import Store, Tx
 from relay.store.tables import due_deliveries, endpoints, outbox
 from relay.store.tables.outbox import Lease, Leased, LeasedDelivery
 from relay.telemetry import Telemetry
+from relay.telemetry.state_changes import News
 
 GRACE = 8 * SECOND
 """How long attempts in flight may take when the relay stops, in ms. Container engines kill after ten seconds, and the
@@ -59,8 +60,11 @@ class Dispatcher:
         owner: str,
         rng: random.Random,
         seen_since: Callable[[], Instant] = lambda: 0,
+        store_news: Callable[[Tx, Sequence[News | None]], None] = lambda tx, news: None,
+        mail: MailSender | None = None,
     ) -> None:
         """Failures before `seen_since()` do not count: an earlier run may have recorded them by a wrong clock."""
+        self._mail = mail
         self._store, self._egress, self._rules, self._clock = store, egress, rules, clock
         self._telemetry, self._owner, self._rng = telemetry, owner, rng
         self._admission = AdmissionControl(rules.concurrency, rules.per_host, rules.endpoint_concurrency)
@@ -72,7 +76,7 @@ class Dispatcher:
         self._lease = rules.timeout * 2 + 10 * SECOND
         self._leases = count(1)
         self._recorder = ResultRecorder(
-            store, rules, clock, telemetry, rng, self._admission, self._refill, self._lease, seen_since
+            store, rules, clock, telemetry, rng, self._admission, self._refill, self._lease, seen_since, store_news
         )
         self.caught_up_at = clock()
         """When the relay last had started every due delivery that its endpoint could take."""
@@ -155,7 +159,9 @@ class Dispatcher:
             created_at=now,
             next_attempt_at=None,
         )
-        outcome, duration = await send(self._egress, endpoint, event.id, body, self._rules.timeout, now)
+        outcome, duration = await send(
+            self._egress, endpoint, event.id, body, self._rules.timeout, now, mail=self._mail
+        )
         leased = LeasedDelivery(delivery=delivery, host=endpoint.host, trigger="test", lease=self._new_lease())
         completed = CompletedAttempt(leased, outcome, now, duration, endpoint.format)
         return to_attempt(completed, self._recorder.classify(completed, endpoint, now))
@@ -290,6 +296,8 @@ class Dispatcher:
                     started,
                     span.traceparent,
                     None if due.is_proven else self._rules.per_host,
+                    self._mail,
+                    max(0, delivery.attempts - delivery.attempts_in_run),
                 )
                 span.set_attributes(span_attributes(outcome))
         except Exception as error:  # a fault of the relay is a failed attempt like any other: recorded and retried

@@ -6,6 +6,7 @@ from typing import Any
 
 from relay import formats
 from relay.egress.header_policy import check_headers
+from relay.egress.mail_url import is_mail_url, validate_mail_url
 from relay.egress.url_policy import EgressRules, ParsedUrl, validate_url
 from relay.errors import ValidationFailed
 from relay.formats import template
@@ -63,8 +64,11 @@ def validate(wanted: EndpointSpec, rules: EgressRules, url_field: str = "callbac
     """Judges an endpoint before anything is stored. Raises Invalid, naming the field."""
     if MASK in wanted.url:
         raise ValidationFailed("masked_url", "this URL is masked; give the whole URL, or leave it out", url_field)
-    target = validate_url(wanted.url, rules, url_field)
-    formats.check_pasted_url(target.url, url_field)
+    if is_mail_url(wanted.url):
+        target = validate_mail_url(wanted.url, rules, url_field)
+    else:
+        target = validate_url(wanted.url, rules, url_field)
+        formats.check_pasted_url(target.url, url_field)
     chosen, own = _check_format(wanted, target)
     scheme = check_signing(wanted.signing, wanted.secret)
     check_headers(wanted.headers)
@@ -86,8 +90,13 @@ def _check_format(wanted: EndpointSpec, target: ParsedUrl) -> tuple[str, str | N
             "a template belongs to the format template, and to standing endpoints: give it there",
             "template",
         )
+    if is_mail_url(target.url) != (wanted.format == "email") and not (
+        is_mail_url(target.url) and wanted.format == "auto"
+    ):
+        text = "the format email belongs to a URL smtp://USER:PASSWORD@HOST/?from=...&to=..., and to no other"
+        raise ValidationFailed("wrong_format", text, "format")
     if wanted.format == "auto":
-        return formats.detect_format(target.url), None
+        return "email" if is_mail_url(target.url) else formats.detect_format(target.url), None
     if wanted.format not in formats.FORMATS:
         known = ", ".join(["auto", *formats.FORMATS])
         raise ValidationFailed("unknown_format", f"there is no format of this name; choose one of {known}", "format")

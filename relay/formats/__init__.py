@@ -14,6 +14,7 @@ from relay.egress.result import HttpResponse
 from relay.formats import (
     answer_rules,
     discord,
+    email,
     google_chat,
     mattermost,
     ntfy,
@@ -58,6 +59,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "rocketchat": rocketchat.FORMAT,
         "ntfy": ntfy.FORMAT,
         "telegram": telegram.FORMAT,
+        "email": email.FORMAT,
     }
 )
 """By name, as configuration and API have it; `auto` is no format: `detect_format` replaces it."""

@@ -42,6 +42,7 @@ _UNVERIFIED_RECEIVERS = {
     "rocketchat": "Rocket.Chat",
     "ntfy": "ntfy",
     "telegram": "Telegram",
+    "email": "A mail client",
 }
 """Formats whose receivers check no signature."""
 
@@ -103,7 +104,7 @@ def preview(endpoint: Endpoint, format: str, event: str | None, page: PageReques
         raise ValidationFailed("unknown_format", f"a format is one of {', '.join(names)}", "format")
     type = parse_enum(EventType, event, "event") or EventType.COMPLETED
     template = endpoint.template if format == endpoint.format else None
-    job_page = f"{page.public_url.rstrip('/')}/jobs/default/{SAMPLE_JOB['id']}"
+    job_page = f"{page.public_url}/jobs/default/{SAMPLE_JOB['id']}"
     body = json.loads(formats.render(format, sample_event(type, page.now, job_page), None, template))
     text = json.dumps(body, ensure_ascii=False, indent=2)
     choices = {"formats": names, "event_types": list(FINAL_EVENTS)}

@@ -5,7 +5,7 @@ from typing import Any
 from starlette.responses import Response
 
 from relay.model import RegistrationStatus, WatchState
-from relay.polling.poller import context_of
+from relay.polling.event_context import context_of
 from relay.store.engine import paging
 from relay.store.engine.database import Tx
 from relay.store.tables import deliveries, events, watches

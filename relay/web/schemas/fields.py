@@ -71,7 +71,12 @@ Reference = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
 RequestedBy = Annotated[str, Field(min_length=1, max_length=200)]
 Workspace = Annotated[str, Field(min_length=1, max_length=63)]
 Url = Annotated[
-    str, Field(min_length=1, max_length=LONGEST_URL, json_schema_extra={"pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^…]+$"})
+    str,
+    Field(
+        min_length=1,
+        max_length=LONGEST_URL,
+        json_schema_extra={"pattern": "^([Hh][Tt][Tt][Pp]|[Ss][Mm][Tt][Pp])[Ss]?://[^…]+$"},
+    ),
 ]
 Format = Annotated[
     str, Field(min_length=1, max_length=40), WithJsonSchema({"type": "string", "enum": ["auto", *formats.FORMATS]})

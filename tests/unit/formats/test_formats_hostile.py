@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from email import message_from_bytes, policy
 from itertools import product
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from slack_sdk.models.blocks import Block
 
 from relay import formats
-from relay.formats import flat
+from relay.formats import email, flat
 from relay.formats.truncate import utf16_length
 from relay.model import EventType
 from tests.unit.formats.format_samples import COMPLETED, CONTEXT, FAILED, JOBS, REGISTRATION, event
@@ -204,6 +205,19 @@ def check_telegram(body: Any) -> None:
     assert not re.search(r"(?<![\w.+-])@\w", body["text"])
 
 
+def check_email(body: Any) -> None:
+    assert 0 < utf16_length(body["subject"]) <= 160
+    assert "\n" not in body["subject"]
+    mail = email.compose(json.dumps(body).encode(), "evt_1", "ep_1", 0, "a@x.example", ("b@y.example",))
+    message = message_from_bytes(mail, policy=policy.default)
+    assert message["subject"] == body["subject"].rstrip()
+    assert [part.get_content_type() for part in message.walk()][1:] == ["text/plain", "text/html"]
+    tags = set(re.findall(r"<(/?\w+)", body["html"]))
+    assert {tag.strip("/") for tag in tags} <= {"html", "body", "table", "tr", "td", "b", "a"}
+    for url in re.findall(r'href="([^"]*)"', body["html"]):
+        assert is_link(html.unescape(url))
+
+
 CHECKS: dict[str, Callable[[Any], None]] = {
     "standard": check_standard,
     "slack": check_slack,
@@ -216,6 +230,7 @@ CHECKS: dict[str, Callable[[Any], None]] = {
     "rocketchat": check_rocketchat,
     "ntfy": check_ntfy,
     "telegram": check_telegram,
+    "email": check_email,
 }
 CHATS = tuple(set(CHECKS) - {"standard", "zapier"})
 
