@@ -11,6 +11,7 @@ from relay import formats
 from relay.backoff import JITTER
 from relay.config import Config, EndpointSection, Workspace, reload
 from relay.delivery import Dispatcher, OperatorNotifier
+from relay.delivery.living_messages import LivingMessages
 from relay.delivery.operator_notifier import restore_states
 from relay.delivery.retry_policy import RETRY_AFTER_CAP
 from relay.egress.http_client import WebhookHttpClient
@@ -88,6 +89,7 @@ class Relay:
             self.timekeeper.seen_since,
             self.operator.store,
             self.mail,
+            LivingMessages(store, self.egress, clock, config.delivery.timeout),
         )
         self.poller = Poller(
             store,

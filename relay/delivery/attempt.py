@@ -86,10 +86,11 @@ async def send(
     if traceparent is not None:
         headers[trace_context.HEADER] = traceparent
     outcome, duration = await egress.post(target.url, headers, target.body, timeout, per_address)
-    return _redacted(outcome, endpoint), duration
+    return redacted(outcome, endpoint), duration
 
 
-def _redacted(outcome: SendResult, endpoint: Endpoint) -> SendResult:
+def redacted(outcome: SendResult, endpoint: Endpoint) -> SendResult:
+    """The result without the endpoint's secrets."""
     if not isinstance(outcome, HttpResponse):
         return outcome
     is_cut = outcome.body_error is not None or len(outcome.body) >= MAX_BODY_READ
@@ -105,7 +106,7 @@ async def _send_mail(
     if mail is None:
         return RequestFailed("internal", "this relay has no mail client"), 0
     outcome, duration = await mail.send(server, message, timeout)
-    return _redacted(outcome, endpoint), duration
+    return redacted(outcome, endpoint), duration
 
 
 def span_attributes(outcome: SendResult) -> dict[str, str | int | None]:

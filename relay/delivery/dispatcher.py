@@ -13,9 +13,10 @@ from itertools import count
 from relay.config import DeliverySection
 from relay.delivery import retry_policy
 from relay.delivery.admission import SKIP_FOR, AdmissionControl, Admitted, Reservation, is_probe, min_interval
-from relay.delivery.attempt import CompletedAttempt, HttpSender, MailSender, send, span_attributes, to_attempt
+from relay.delivery.attempt import CompletedAttempt, HttpSender, MailSender, redacted, send, span_attributes, to_attempt
+from relay.delivery.living_messages import LivingMessages
 from relay.delivery.recorder import ResultRecorder
-from relay.egress.result import BUSY, UNSENT, RequestFailed
+from relay.egress.result import BUSY, UNSENT, RequestFailed, SendResult
 from relay.errors import StoreError
 from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, DueDelivery, Endpoint, Event, Instant, new_id
 from relay.store.engine.database import Store, Tx
@@ -62,9 +63,10 @@ class Dispatcher:
         seen_since: Callable[[], Instant] = lambda: 0,
         store_news: Callable[[Tx, Sequence[News | None]], None] = lambda tx, news: None,
         mail: MailSender | None = None,
+        living: LivingMessages | None = None,
     ) -> None:
         """Failures before `seen_since()` do not count: an earlier run may have recorded them by a wrong clock."""
-        self._mail = mail
+        self._mail, self._living = mail, living
         self._store, self._egress, self._rules, self._clock = store, egress, rules, clock
         self._telemetry, self._owner, self._rng = telemetry, owner, rng
         self._admission = AdmissionControl(rules.concurrency, rules.per_host, rules.endpoint_concurrency)
@@ -282,12 +284,19 @@ class Dispatcher:
             text = "the lease of delivery %s can't be released; the delivery is due again when it expires: %s"
             self._telemetry.log.error(text, leased.delivery.id, error)
 
+    async def _send_living(self, endpoint: Endpoint, delivery: Delivery) -> tuple[SendResult, int] | None:
+        """The result if the event is shown in a message that changes; None if a plain request is to be sent."""
+        if self._living is None or not self._living.handles(endpoint, delivery):
+            return None
+        result = await self._living.send(endpoint, delivery)
+        return None if result is None else (redacted(result[0], endpoint), result[1])
+
     async def _attempt(self, leased: LeasedDelivery, endpoint: Endpoint, due: DueDelivery) -> CompletedAttempt | None:
         """None if the relay could not send for a reason of its own: that counts as no attempt."""
         delivery, started = leased.delivery, self._clock()
         try:
             with self._telemetry.attempt_span(delivery, endpoint) as span:
-                outcome, duration = await send(
+                outcome, duration = await self._send_living(endpoint, delivery) or await send(
                     self._egress,
                     endpoint,
                     delivery.event_id,

@@ -62,7 +62,7 @@ def validate_mail_url(url: str, rules: EgressRules, field: str = "url") -> Parse
         port = parts.port
     except ValueError:
         refuse("is not a URL. Write it as smtp://user:password@host:587/?from=...&to=...")
-    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    query = _query(parts)
     if unknown := sorted(set(query) - {"from", "to", "tls"}):
         refuse(f"has a parameter that is none of from, to, tls: {unknown[0][:50]!r}.")
     host = validate_host(parts.netloc.rpartition("@")[2].rpartition(":")[0 if port else 2], rules, field)
@@ -97,7 +97,7 @@ def validate_mail_url(url: str, rules: EgressRules, field: str = "url") -> Parse
 def parse_mail_url(url: str) -> MailServer:
     """What a validated mail URL says."""
     parts = urlsplit(url)
-    query = {name: values[-1] for name, values in parse_qs(parts.query.replace("+", "%2B")).items()}
+    query = _query(parts)
     return MailServer(
         host=(parts.hostname or "").strip("[]"),
         port=parts.port or 0,
@@ -107,6 +107,11 @@ def parse_mail_url(url: str) -> MailServer:
         user=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
     )
+
+
+def _query(parts: SplitResult) -> dict[str, str]:
+    """The parameters; a plus sign is itself, as in an address."""
+    return {name: values[-1] for name, values in parse_qs(parts.query.replace("+", "%2B")).items()}
 
 
 def _default_mode(parts: SplitResult, port: int | None) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relay.egress.result import HttpResponse
+from relay.formats.exchange import Exchange, Task
 from relay.model import Event, Registration
 
 
@@ -50,6 +51,10 @@ class Format:
     """What the receiver's body says beyond its status; None if it says nothing of its own."""
     target: Callable[[str, bytes], Target] = Target
     """What is sent for an endpoint's URL and a rendered body, if it is not the body to that very URL."""
+    exchange: Callable[[Task], Exchange] | None = None
+    """How events of one job become one message that changes; None if each event is a message of its own."""
+    keeps_every_message: bool = False
+    """With `exchange`: whether it is used for a job whose start was not sent, too."""
     rate_per_second: float | None = None
     """How many requests a second the receiver takes at one URL; None if it names no limit."""
 

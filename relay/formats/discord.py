@@ -4,8 +4,21 @@ Exec's words are escaped, because Discord reads Markdown in titles and descripti
 nobody be pinged. Limits: title 256, field 1,024, description 4,096, 6,000 in all.
 """
 
-from relay.egress.result import HttpResponse
+import json
+from dataclasses import replace
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from relay.egress.result import HttpResponse, SendResult
 from relay.formats.base import Format, Rejection, json_body
+from relay.formats.exchange import (
+    SKIPPED_AS_THERE,
+    SKIPPED_AS_UNCERTAIN,
+    Exchange,
+    Task,
+    failed,
+    json_call,
+    shown,
+)
 from relay.formats.message_text import OPEN_JOB, EventText, Tone, describe_event
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration, to_rfc3339
@@ -18,6 +31,8 @@ _COLOURS = {Tone.GOOD: 0x2EB67D, Tone.BAD: 0xE01E5A, Tone.NEUTRAL: 0x9AA0A6}
 
 _ESCAPES = str.maketrans({char: f"\\{char}" for char in "\\*_~`|[]<>#"})
 
+_UNKNOWN_MESSAGE = 10008
+"""The code of an edit whose message was deleted."""
 _OTHER_LAYOUTS = ("/slack", "/slack/", "/github", "/github/")
 """Ends of a path at which Discord reads another service's body."""
 
@@ -84,6 +99,40 @@ _MESSAGE_ERRORS = frozenset({20009, 40005, 50006, 50035, 200000, 200001, 240000}
 """Empty, invalid, too large, or blocked by the server's rules for what it says: only this message is at fault."""
 
 
+def exchange(task: Task) -> Exchange:
+    """Posts the message, or edits it; then mentions nobody: Discord knows no users by e-mail address.
+
+    A webhook can't be asked for its messages. If the answer to the start was lost, it is not sent again.
+    """
+    living, rendered = task.message, json.loads(task.body)
+    if task.may_be_there and not living.address and not task.is_final:
+        return SKIPPED_AS_UNCERTAIN, living
+    if living.address:
+        if not task.is_final:
+            return SKIPPED_AS_THERE, living
+        result = yield json_call("PATCH", _message_url(task.url, living.address["id"]), rendered)
+        if not (isinstance(result, HttpResponse) and json_body(result).get("code") == _UNKNOWN_MESSAGE):
+            return result, shown(living, True) if _succeeded(result) else living
+    result = yield json_call("POST", _message_url(task.url, None), rendered)
+    id = json_body(result).get("id") if isinstance(result, HttpResponse) else None
+    if not _succeeded(result) or not isinstance(id, str):
+        return failed(result, replace(living, address={}))
+    return result, shown(living, task.is_final, {"id": id})
+
+
+def _message_url(url: str, id: str | None) -> str:
+    """Where a message is posted, or edited; `thread_id` stays, and `wait` makes Discord answer with the message."""
+    parts = urlsplit(url)
+    kept = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name != "wait"]
+    query = urlencode([*kept, *([] if id else [("wait", "true")])])
+    path = parts.path.rstrip("/") + (f"/messages/{id}" if id else "")
+    return f"{parts.scheme}://{parts.netloc}{path}{f'?{query}' if query else ''}"
+
+
+def _succeeded(result: SendResult) -> bool:
+    return isinstance(result, HttpResponse) and result.succeeded and _rejection(result) is None
+
+
 def _rejection(answer: HttpResponse) -> Rejection | None:
     code = json_body(answer).get("code")
     if not isinstance(code, int) or not (answer.succeeded or 400 <= answer.status < 500):
@@ -101,4 +150,4 @@ def _matches_url(host: str, path: str) -> bool:
     return ours and path.startswith("/api/") and "/webhooks/" in path and not path.endswith(_OTHER_LAYOUTS)
 
 
-FORMAT = Format(body=body, matches_url=_matches_url, rejection=_rejection)
+FORMAT = Format(body=body, matches_url=_matches_url, rejection=_rejection, exchange=exchange)

@@ -22,6 +22,7 @@ from relay.model.event import (
 )
 from relay.model.ids import JOB_ID, new_id
 from relay.model.job import JobError, Scenario, ScenarioJob
+from relay.model.living_message import LivingMessage, MessageState
 from relay.model.registration import Registration, RegistrationStatus
 from relay.model.watch import Watch, WatchState
 from relay.times import DAY, HOUR, MINUTE, SECOND, Instant, from_rfc3339, to_rfc3339
@@ -47,6 +48,8 @@ __all__ = [
     "EventType",
     "Instant",
     "JobError",
+    "LivingMessage",
+    "MessageState",
     "OperatorEventType",
     "Registration",
     "RegistrationStatus",

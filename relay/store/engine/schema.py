@@ -257,6 +257,20 @@ attempts = Table(
 )
 Index("attempts_of_delivery", attempts.c.delivery_id, attempts.c.number)
 
+living_messages = Table(
+    "living_messages",
+    metadata,
+    _text("workspace", primary_key=True),
+    _text("job_id", primary_key=True),
+    _text("endpoint_id", primary_key=True),
+    _text("state"),
+    _text("address"),
+    _instant("posting_since", nullable=False),
+    Column("mentioned", Boolean, nullable=False),
+    _instant("leased_until"),
+)
+"""The message about one job in one chat, which changes: where it is, and whether a request for it is in flight."""
+
 idempotency = Table(
     "idempotency",
     metadata,
@@ -337,6 +351,7 @@ __all__ = [
     "idempotency",
     "import_parts",
     "leader_leases",
+    "living_messages",
     "metadata",
     "polls",
     "registrations",

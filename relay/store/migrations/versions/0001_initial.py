@@ -152,6 +152,18 @@ def upgrade() -> None:
     op.create_index("events_by_type", "events", ["type", "created_at", "id"], unique=False)
     op.create_index("events_of_job", "events", ["workspace", "job_id"], unique=False)
     op.create_table(
+        "living_messages",
+        sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("job_id", sa.Text(), nullable=False),
+        sa.Column("endpoint_id", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("posting_since", sa.BigInteger(), nullable=False),
+        sa.Column("mentioned", sa.Boolean(), nullable=False),
+        sa.Column("leased_until", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("workspace", "job_id", "endpoint_id"),
+    )
+    op.create_table(
         "idempotency",
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("request_hash", sa.Text(), nullable=False),
