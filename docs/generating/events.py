@@ -14,6 +14,7 @@ GOLDEN = Path(__file__).parents[2] / "tests/unit/golden"
 RECEIVERS = {
     "standard": "everything else: your programs, n8n, Make, Pipedream, ...",
     "slack": "`hooks.slack.com/services/`, `hooks.slack-gov.com/services/`",
+    "slack_app": "`slack.com/api/chat.postMessage`, `slack-gov.com/api/chat.postMessage`",
     "slack_workflow": "`hooks.slack.com/triggers/`, `/workflows/`",
     "zapier": "`hooks.zapier.com/hooks/catch/`, `/hooks/standard/`",
     "discord": "`discord.com/api/webhooks/`, `discordapp.com`",
@@ -22,8 +23,8 @@ RECEIVERS = {
     "mattermost": "`mattermost.*/hooks/`, `*.cloud.mattermost.com/hooks/`",
     "rocketchat": "`rocketchat.*/hooks/`, `*.rocket.chat/hooks/`",
     "ntfy": "`ntfy.sh/TOPIC`, `ntfy.*/TOPIC`",
-    "email": "`smtp://...`, `smtps://...`",
-    "telegram": "`api.telegram.org/bot.../sendMessage`",
+    "email": "a mail server's URL, of the scheme smtp or smtps",
+    "telegram": "`api.telegram.org/bot`",
 }
 
 

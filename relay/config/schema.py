@@ -122,7 +122,7 @@ class ApiKey(_Section):
 
     name: Annotated[str, BeforeValidator(parsers.text), Field(max_length=100)]
     hash: Annotated[str, BeforeValidator(parsers.key_hash)]
-    scopes: Annotated[tuple[Scope, ...], BeforeValidator(list_of(1, 3))] = SCOPES
+    scopes: Annotated[tuple[Scope, ...], BeforeValidator(list_of(1, len(SCOPES)))] = SCOPES
 
 
 class Security(_Section):

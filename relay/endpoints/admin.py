@@ -48,12 +48,17 @@ def get(tx: Tx, id: str) -> Endpoint:
     return _there(endpoints.get(tx, id))
 
 
-def create(tx: Tx, name: str | None, checked: ValidatedEndpoint, now: Instant) -> tuple[Endpoint, bool]:
+def create(
+    tx: Tx, name: str | None, checked: ValidatedEndpoint, now: Instant, owner: str | None = None
+) -> tuple[Endpoint, bool]:
     """A standing endpoint, and whether it is new: the same request again gives the one that is there.
+
+    `owner` is the name of the API key that it belongs to, None for an admin's.
 
     Raises Conflict where the name belongs to an endpoint that differs.
     """
     made = spec.new_endpoint(checked, kind=EndpointKind.STANDING, now=now, random_bytes=_random(), name=name)
+    made = replace(made, owner=owner)
     marks = _fingerprints(tx, checked) if name is None else ()
     while (found := _same(tx, name, marks) or _find_unfingerprinted(tx, name, checked, marks)) is None:
         if endpoints.add(tx, made, marks[0] if marks else None):  # else another relay was first

@@ -189,7 +189,7 @@ def _rejection(answer: HttpResponse) -> Rejection | None:
 
 
 def _matches_url(host: str, path: str) -> bool:
-    return host in ("slack.com", "slack-gov.com") and path == "/api/chat.postMessage"
+    return host in ("slack.com", "slack-gov.com") and path.startswith("/api/chat.postMessage")
 
 
 FORMAT = Format(

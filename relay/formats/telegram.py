@@ -89,7 +89,7 @@ def _rejection(answer: HttpResponse) -> Rejection | None:
 
 
 def _matches_url(host: str, path: str) -> bool:
-    return host == "api.telegram.org" and path.startswith("/bot") and path.endswith("/sendMessage")
+    return host == "api.telegram.org" and path.startswith("/bot")
 
 
 FORMAT = Format(body=body, matches_url=_matches_url, rejection=_rejection, target=_target, rate_per_second=1)

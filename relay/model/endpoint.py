@@ -43,6 +43,8 @@ class Endpoint:
     created_at: Instant
     source: str = "api"
     """`config` or `api`. An endpoint of the configuration can be changed only there."""
+    owner: str | None = None
+    """The name of the API key with the scope `subscribe` that made it; None if an admin or the configuration did."""
     disabled_at: Instant | None = None
     disabled_reason: str | None = None
     paused_until: Instant | None = None

@@ -132,6 +132,7 @@ endpoints = Table(
     _text("headers"),
     _instant("created_at", nullable=False),
     _text("source"),
+    _text("owner", nullable=True),
     _instant("disabled_at"),
     _text("disabled_reason", nullable=True),
     _instant("paused_until"),
