@@ -37,6 +37,7 @@ __all__ = [
     "NAMES",
     "Format",
     "Rejection",
+    "Target",
     "check_pasted_url",
     "default_events",
     "detect_format",

@@ -30,7 +30,7 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     said = describe_event(event)
     of_thread = [event.workspace, event.job_id, *([event.id] if event.context.test else [])]
     return {
-        "subject": truncate(f"{said.mark} {said.headline}", MOST_SUBJECT),
+        "subject": truncate(f"{said.mark} {said.summary}", MOST_SUBJECT),
         "text": _text(said),
         "html": _html(said),
         "date": event.created_at // SECOND,

@@ -233,7 +233,7 @@ def _detail(event: Event) -> str | None:
             return "The job was cancelled at Exec; there is no scenario."
         case EventType.STARTED:
             usual = rounded_duration(event.context.usual_seconds)
-            return f"Exec is creating it; this usually takes about {usual or '5 minutes'}."
+            return f"Exec has started it; this usually takes about {usual or '5 minutes'}."
         case EventType.NOT_FOUND:
             return "Exec does not know this job; no longer tracked."
         case EventType.EXPIRED:

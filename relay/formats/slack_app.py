@@ -13,13 +13,12 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from relay.egress.result import HttpResponse, SendResult
-from relay.formats.base import Format, Rejection, json_body, short
+from relay.formats.base import Format, Rejection, Target, json_body, short
 from relay.formats.exchange import (
     SKIPPED_AS_THERE,
     SKIPPED_AS_UNCERTAIN,
     Call,
     Exchange,
-    Outcome,
     Task,
     failed,
     json_call,
@@ -28,7 +27,7 @@ from relay.formats.exchange import (
 from relay.formats.message_text import describe_event
 from relay.formats.ntfy import sequence_id
 from relay.formats.slack import blocks, error_meaning, fallback
-from relay.model import FINAL_EVENTS, SECOND, Event, LivingMessage, MessageState, Registration
+from relay.model import FINAL_EVENTS, SECOND, Event, LivingMessage, Registration
 
 _EVENT_TYPE = "exec_relay_job"
 _FORM = "application/x-www-form-urlencoded"
@@ -152,6 +151,13 @@ def _with_mention(shown_blocks: Any, user: str) -> Any:
     return [{**first, "elements": [{**section, "elements": elements}]}, *others]
 
 
+def _target(url: str, body: bytes) -> Target:
+    """A message that nothing changes later: a sample, or news for the operator."""
+    api, query = _parts(url)
+    call = json_call("POST", f"{api}/chat.postMessage", {"channel": query["channel"], **json.loads(body)["message"]})
+    return Target(call.url, call.body)
+
+
 def _parts(url: str) -> tuple[str, dict[str, str]]:
     """The URL of Slack's API without a method, and the parameters."""
     parts = urlsplit(url)
@@ -196,9 +202,8 @@ FORMAT = Format(
     body=body,
     matches_url=_matches_url,
     rejection=_rejection,
+    target=_target,
     rate_per_second=1,
     exchange=exchange,
     keeps_every_message=True,
 )
-
-__all__ = ["FORMAT", "MessageState", "Outcome", "exchange"]

@@ -56,7 +56,8 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     if said.page:
         made.add("\n")
         made.add(OPEN_JOB, "text_link", url=said.page)
-    made.add(f"\n{truncate(said.footnote, MOST_LINE)}", "italic")
+    made.add("\n")
+    made.add(truncate(said.footnote, MOST_LINE), "italic")
     return {"text": made.text, "entities": made.entities, "link_preview_options": {"is_disabled": True}}
 
 

@@ -127,7 +127,7 @@ async def test_a_mail_arrives_with_text_html_and_a_thread() -> None:
     [envelope] = inbox.mails
     assert envelope.rcpt_tos == ["a@example.com", "b@example.com"]
     mail: Any = message_from_bytes(envelope.content, policy=policy.default)
-    assert mail["subject"] == "✅ Scenario ready: Discovery Call with IT Director"
+    assert mail["subject"] == "✅ Scenario ready: Discovery Call with IT Director, for jane@acme.com"
     assert mail["message-id"] == "<evt_1.ep_1.0@example.com>"
     assert mail["references"] == mail["in-reply-to"]
     text, html = (mail.get_body((kind,)).get_content() for kind in ("plain", "html"))

@@ -244,3 +244,21 @@ def test_a_topic_and_a_chat_move_from_the_url_into_the_body() -> None:
     assert sent.url == "https://api.telegram.org/bot1:secret/sendMessage"
     assert json.loads(sent.body) == {"chat_id": "-100", "message_thread_id": "7", "text": "x"}
     assert "secret" not in repr(sent)
+
+
+def test_google_chat_threads_only_if_the_url_asks() -> None:
+    """The key alone would open a new thread each time; a plain endpoint has neither key nor option."""
+    body = b'{"fallbackText":"x","thread":{"threadKey":"k"}}'
+    plain = "https://chat.googleapis.com/v1/spaces/x/messages?key=y&token=z%3D"
+    assert formats.target("google_chat", plain, body) == formats.Target(plain, b'{"fallbackText":"x"}')
+    threaded = formats.target("google_chat", f"{plain}&threads=true", body)
+    assert threaded.url == f"{plain}&messageReplyOption=REPLY_MESSAGE_FALLBACK_TO_NEW_THREAD"
+    assert threaded.body == body
+
+
+def test_a_slack_app_s_sample_is_a_plain_message() -> None:
+    """The channel of the URL goes into the body, and what only the relay needs stays out of it."""
+    url = "https://slack.com/api/chat.postMessage?channel=C1&threads=true"
+    sent = formats.target("slack_app", url, b'{"message":{"text":"x"},"requested_by":"jane@acme.com"}')
+    assert sent.url == "https://slack.com/api/chat.postMessage"
+    assert json.loads(sent.body) == {"channel": "C1", "text": "x"}

@@ -96,6 +96,13 @@ def check_slack(body: Any) -> None:
     assert utf16_length(context["elements"][0]["text"]) <= 3_000
 
 
+def check_slack_app(body: Any) -> None:
+    message = body["message"]
+    check_slack(message)
+    assert message["attachments"] == []
+    assert set(message["metadata"]) == {"event_type", "event_payload"}
+
+
 def check_slack_workflow(body: Any) -> None:
     fields = list(flat.flat_fields(event(EventType.COMPLETED, COMPLETED), None))
     assert fields == list(body)[: len(fields)]
@@ -221,6 +228,7 @@ def check_email(body: Any) -> None:
 CHECKS: dict[str, Callable[[Any], None]] = {
     "standard": check_standard,
     "slack": check_slack,
+    "slack_app": check_slack_app,
     "slack_workflow": check_slack_workflow,
     "zapier": check_zapier,
     "discord": check_discord,
