@@ -14,7 +14,7 @@ from relay.egress.url_policy import EgressRules, validate_url
 from relay.errors import ValidationFailed
 from relay.formats import template as body_template
 from relay.formats.template import InvalidTemplate
-from relay.model import DAY, HOUR, MINUTE, SECOND
+from relay.model import DAY, HOUR, MINUTE, SECOND, parse_quiet_hours
 from relay.signing import standard_webhooks
 from relay.suggestions import did_you_mean
 
@@ -179,6 +179,13 @@ def endpoint_url(value: object) -> str:
         if error.code != "blocked_address":
             raise ValueError(error.message.removeprefix("it ")) from None
     return written
+
+
+def quiet_hours(value: object) -> str:
+    """A daily window and a time zone."""
+    written = text(value)
+    parse_quiet_hours(written)
+    return written.strip()
 
 
 def base_url(value: object) -> str:

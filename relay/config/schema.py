@@ -158,6 +158,10 @@ class EndpointSection(_Section):
     secret: Annotated[SecretStr, BeforeValidator(parsers.signing_secret)] | None = None
     signing: SignatureScheme | None = None
     headers: Annotated[dict[str, str], BeforeValidator(parsers.headers)] = Field(default_factory=dict, repr=False)
+    quiet: Annotated[str, BeforeValidator(parsers.quiet_hours)] | None = None
+    """When news of success are held, such as `22:00-07:00 Europe/Berlin`."""
+    fallback: Name | None = None
+    """The endpoint that gets what finally failed at this one."""
 
 
 class OperatorSection(_Section):

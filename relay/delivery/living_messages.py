@@ -11,7 +11,17 @@ from typing import Protocol
 from relay import __version__, formats
 from relay.egress.result import BUSY, HttpResponse, RequestFailed, SendResult
 from relay.formats.exchange import SKIPPED_AS_ENDED, Call, Task
-from relay.model import FINAL_EVENTS, Delivery, Endpoint, EventType, Instant, LivingMessage, MessageState
+from relay.delivery.enqueue import HELD_BY_QUIET
+from relay.model import (
+    FINAL_EVENTS,
+    Delivery,
+    Endpoint,
+    EventType,
+    Instant,
+    LivingMessage,
+    MessageState,
+    quiet_until,
+)
 from relay.store.engine.database import Store, Tx
 from relay.store.tables import living_messages
 
@@ -59,7 +69,8 @@ class LivingMessages:
         message, may_be_there = claimed
         users = self._users.setdefault(endpoint.id, {})
         is_final = delivery.event_type in FINAL_EVENTS
-        task = Task(endpoint.url, delivery.body, message, is_final, may_be_there, users)
+        may_notify = quiet_until(endpoint.quiet, started) is None or delivery.event_type not in HELD_BY_QUIET
+        task = Task(endpoint.url, delivery.body, message, is_final, may_be_there, users, may_notify)
         result, after = await self._run(endpoint, task)
         await self._store.write(lambda tx: _release(tx, message, after))
         return result, max(0, self._clock() - started)

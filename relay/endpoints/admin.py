@@ -41,6 +41,10 @@ class EndpointPatch:
     events: tuple[EventType, ...] | None = None
     headers: Mapping[str, str] | None = field(default=None, repr=False)
     template: Mapping[str, Any] | None = field(default=None, repr=False)
+    quiet: str | None = None
+    """Empty: no quiet hours any more."""
+    fallback: str | None = None
+    """Empty: no fallback any more."""
 
 
 def get(tx: Tx, id: str) -> Endpoint:
@@ -87,6 +91,8 @@ def update(tx: Tx, endpoint: Endpoint, patch: EndpointPatch, rules: EgressRules)
         events=patch.events or endpoint.events,
         headers=patch.headers if patch.headers is not None else endpoint.headers,
         template=patch.template or kept,
+        quiet=endpoint.quiet if patch.quiet is None else patch.quiet,
+        fallback=endpoint.fallback if patch.fallback is None else patch.fallback,
     )
     changed = _with(endpoint, spec.validate(asked, rules, "url"), patch.name or endpoint.name)
     _save(tx, endpoint, changed)
@@ -176,7 +182,15 @@ def sync_configured(tx: Tx, configured: Sequence[EndpointSection], rules: Egress
 def _sync(tx: Tx, patch: EndpointSection, found: Endpoint | None, rules: EgressRules, now: Instant) -> None:
     secret = patch.secret.get_secret_value() if patch.secret else None
     asked = EndpointSpec(
-        patch.url.get_secret_value(), patch.format, patch.events, secret, patch.headers, patch.signing, patch.template
+        patch.url.get_secret_value(),
+        patch.format,
+        patch.events,
+        secret,
+        patch.headers,
+        patch.signing,
+        patch.template,
+        patch.quiet,
+        patch.fallback,
     )
     checked = spec.validate(asked, rules, f"endpoints.{patch.name}.url")
     while found is None:
@@ -221,6 +235,8 @@ def _with(endpoint: Endpoint, checked: ValidatedEndpoint, name: str | None) -> E
         host=checked.target.host_port,
         format=checked.format,
         template=checked.template,
+        quiet=checked.quiet,
+        fallback=checked.fallback,
         events=checked.events,
         headers=checked.headers,
     )
@@ -301,10 +317,11 @@ def _fingerprints(tx: Tx, checked: ValidatedEndpoint) -> Sequence[str]:
 
 
 def _is_as_asked(found: Endpoint, checked: ValidatedEndpoint) -> bool:
-    asked = (checked.target.url, checked.format, checked.template, set(checked.events), dict(checked.headers))
-    there = (found.url, found.format, found.template, set(found.events), dict(found.headers))
+    asked = (checked.target.url, checked.format, checked.template, checked.quiet, checked.fallback)
+    there = (found.url, found.format, found.template, found.quiet, found.fallback)
+    same_sets = (set(checked.events), dict(checked.headers)) == (set(found.events), dict(found.headers))
     same_way = checked.signing is standard_webhooks.scheme_of(found.secrets[0].value)
-    return asked == there and same_way and checked.secret in (None, found.secrets[0].value)
+    return asked == there and same_sets and same_way and checked.secret in (None, found.secrets[0].value)
 
 
 def _fingerprint_after_rotation(tx: Tx, rotated: Endpoint) -> str:

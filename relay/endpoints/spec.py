@@ -10,7 +10,17 @@ from relay.egress.mail_url import is_mail_url, validate_mail_url
 from relay.egress.url_policy import EgressRules, ParsedUrl, validate_url
 from relay.errors import ValidationFailed
 from relay.formats import template
-from relay.model import Endpoint, EndpointKind, EventType, Instant, Secret, format_identity, new_id
+from relay.model import (
+    Endpoint,
+    EndpointKind,
+    EventType,
+    Instant,
+    InvalidQuietHours,
+    Secret,
+    format_identity,
+    new_id,
+    parse_quiet_hours,
+)
 from relay.signing import standard_webhooks
 from relay.signing.standard_webhooks import SignatureScheme
 
@@ -35,6 +45,10 @@ class EndpointSpec:
     """None: as the secret says, else by HMAC."""
     template: Mapping[str, Any] | None = field(default=None, repr=False)
     """The body of the format `template`, which `auto` becomes where there is one."""
+    quiet: str | None = None
+    """`22:00-07:00 Europe/Berlin`; None or empty: no quiet hours."""
+    fallback: str | None = None
+    """The name of another endpoint; None or empty: no fallback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +62,8 @@ class ValidatedEndpoint:
     headers: Mapping[str, str] = field(repr=False)
     signing: SignatureScheme = SignatureScheme.HMAC
     template: str | None = field(default=None, repr=False)
+    quiet: str | None = None
+    fallback: str | None = None
 
     @property
     def format_identity(self) -> str:
@@ -73,7 +89,21 @@ def validate(wanted: EndpointSpec, rules: EgressRules, url_field: str = "callbac
     scheme = check_signing(wanted.signing, wanted.secret)
     check_headers(wanted.headers)
     events = formats.default_events(chosen) if wanted.events is None else wanted.events
-    return ValidatedEndpoint(target, chosen, events, wanted.secret, dict(wanted.headers), scheme, own)
+    quiet = _check_quiet(wanted.quiet, chosen)
+    headers, fallback = dict(wanted.headers), wanted.fallback or None
+    return ValidatedEndpoint(target, chosen, events, wanted.secret, headers, scheme, own, quiet, fallback)
+
+
+def _check_quiet(text: str | None, format: str) -> str | None:
+    if not text:
+        return None
+    if not formats.is_read_by_people(format):
+        raise ValidationFailed("quiet_not_possible", "quiet is for chats and e-mail: a program needs no sleep", "quiet")
+    try:
+        parse_quiet_hours(text)
+    except InvalidQuietHours as fault:
+        raise ValidationFailed("invalid_quiet", f"quiet {fault}", "quiet") from None
+    return text.strip()
 
 
 def _check_format(wanted: EndpointSpec, target: ParsedUrl) -> tuple[str, str | None]:
@@ -137,4 +167,6 @@ def new_endpoint(
         headers=checked.headers,
         created_at=now,
         source=source,
+        quiet=checked.quiet,
+        fallback=checked.fallback,
     )

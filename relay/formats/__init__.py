@@ -41,6 +41,8 @@ __all__ = [
     "check_pasted_url",
     "default_events",
     "detect_format",
+    "has_living_messages",
+    "is_read_by_people",
     "min_interval",
     "rate_limit",
     "rejection",
@@ -135,6 +137,16 @@ def rate_limit(format: str) -> float | None:
 def default_events(format: str) -> tuple[EventType, ...]:
     """The events that an endpoint of this format gets unless it names others: people in a chat get the job's own."""
     return ENDINGS_AT_EXEC if format in _CHATS else FINAL_EVENTS
+
+
+def has_living_messages(format: str) -> bool:
+    """Whether events of one job become one message that changes."""
+    return _of(format).exchange is not None
+
+
+def is_read_by_people(format: str) -> bool:
+    """Whether messages of this format are read by people: in chats, on phones, in mails."""
+    return format in _CHATS
 
 
 def min_interval(format: str) -> int | None:

@@ -36,6 +36,8 @@ class Task:
     """An earlier post was begun and its answer is not known: the message may be there."""
     users: MutableMapping[str, str]
     """Ids of users by e-mail address, "" for an address that nobody has: a cache."""
+    may_notify: bool = True
+    """Whether anybody may be mentioned: not in the endpoint's quiet hours, in which a message is only edited."""
 
 
 Outcome = tuple[SendResult, LivingMessage | None]

@@ -7,6 +7,7 @@ answer the channel's history says whether the message is there.
 """
 
 import json
+import re
 from collections.abc import Generator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -29,6 +30,7 @@ from relay.formats.ntfy import sequence_id
 from relay.formats.slack import blocks, error_meaning, fallback
 from relay.model import FINAL_EVENTS, SECOND, Event, LivingMessage, Registration
 
+_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+")
 _EVENT_TYPE = "exec_relay_job"
 _FORM = "application/x-www-form-urlencoded"
 _GONE = frozenset(["message_not_found", "cant_update_message", "edit_window_closed", "msg_too_long"])
@@ -61,8 +63,9 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
         "metadata": metadata,
         "unfurl_links": False,
     }
-    mentioned = event.context.requested_by if event.type in FINAL_EVENTS and not event.context.test else None
-    return {"message": message, "requested_by": mentioned}
+    requested_by = event.context.requested_by or ""
+    is_mentioned = event.type in FINAL_EVENTS and not event.context.test and _ADDRESS.fullmatch(requested_by)
+    return {"message": message, "requested_by": requested_by if is_mentioned else None}
 
 
 def exchange(task: Task) -> Exchange:
@@ -88,7 +91,7 @@ def exchange(task: Task) -> Exchange:
         return result, living
     living = shown(living, True)
     user = "" if living.mentioned else (yield from _user(task, api, rendered["requested_by"]))
-    if not living.mentioned and (user or query.get("threads") == "true"):
+    if task.may_notify and not living.mentioned and (user or query.get("threads") == "true"):
         living = replace(living, mentioned=True)
         yield living  # noted before it is sent: after a crash nobody is notified twice
         reply = {"channel": living.address["channel"], "thread_ts": living.address["ts"]}
@@ -130,7 +133,7 @@ def _find(
 
 def _user(task: Task, api: str, requested_by: str | None) -> Generator[Call | LivingMessage, SendResult, str]:
     """The id of the requester; "" if nobody in the workspace has this e-mail address, or the bot may not ask."""
-    if not requested_by or "@" not in requested_by:
+    if not requested_by or not task.may_notify:
         return ""
     if requested_by not in task.users:
         asked = urlencode({"email": requested_by}).encode()

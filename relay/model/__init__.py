@@ -23,6 +23,7 @@ from relay.model.event import (
 from relay.model.ids import JOB_ID, new_id
 from relay.model.job import JobError, Scenario, ScenarioJob
 from relay.model.living_message import LivingMessage, MessageState
+from relay.model.quiet_hours import InvalidQuietHours, QuietHours, parse_quiet_hours, quiet_until
 from relay.model.registration import Registration, RegistrationStatus
 from relay.model.watch import Watch, WatchState
 from relay.times import DAY, HOUR, MINUTE, SECOND, Instant, from_rfc3339, to_rfc3339
@@ -47,10 +48,12 @@ __all__ = [
     "EventContext",
     "EventType",
     "Instant",
+    "InvalidQuietHours",
     "JobError",
     "LivingMessage",
     "MessageState",
     "OperatorEventType",
+    "QuietHours",
     "Registration",
     "RegistrationStatus",
     "ReplacedEvent",
@@ -64,5 +67,7 @@ __all__ = [
     "from_rfc3339",
     "new_id",
     "parse_event_type",
+    "parse_quiet_hours",
+    "quiet_until",
     "to_rfc3339",
 ]

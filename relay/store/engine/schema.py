@@ -133,6 +133,8 @@ endpoints = Table(
     _instant("created_at", nullable=False),
     _text("source"),
     _text("owner", nullable=True),
+    _text("quiet", nullable=True),
+    _text("fallback", nullable=True),
     _instant("disabled_at"),
     _text("disabled_reason", nullable=True),
     _instant("paused_until"),

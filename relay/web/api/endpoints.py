@@ -39,7 +39,15 @@ async def create_endpoint(call: RequestContext, body: EndpointRequest) -> Respon
     """
     events = tuple(body.events) if body.events else None
     endpoint_spec = spec.EndpointSpec(
-        _url(body), body.format, events, body.secret, body.headers, body.signing, body.template
+        _url(body),
+        body.format,
+        events,
+        body.secret,
+        body.headers,
+        body.signing,
+        body.template,
+        body.quiet,
+        body.fallback,
     )
     checked = spec.validate(endpoint_spec, call.relay.rules, "url" if body.url else "hookUrl")
 
@@ -84,6 +92,8 @@ async def change_endpoint(call: RequestContext, body: EndpointChange, id: str) -
         events=tuple(body.events) if body.events else None,
         headers=body.headers,
         template=body.template,
+        quiet=body.quiet,
+        fallback=body.fallback,
     )
     if patch == EndpointPatch():
         raise ValidationFailed("missing_field", f"say what to change: {', '.join(EndpointChange.model_fields)}")

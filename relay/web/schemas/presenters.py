@@ -94,6 +94,8 @@ def endpoint(row: Endpoint, **extra: Any) -> EndpointResponse:
         signing=standard_webhooks.scheme_of(row.secrets[0].value),
         public_key=standard_webhooks.public_key_of(row.secrets[0].value),
         header_names=sorted(row.headers),
+        quiet=row.quiet,
+        fallback=row.fallback,
         enabled=row.enabled,
         disabled_at=row.disabled_at,
         disabled_reason=row.disabled_reason,

@@ -16,10 +16,12 @@ from relay.web.schemas.fields import (
     METADATA_MOST,
     EndpointName,
     Events,
+    Fallback,
     Format,
     Headers,
     JobId,
     Metadata,
+    Quiet,
     Reference,
     RequestedBy,
     Secret,
@@ -47,6 +49,11 @@ _SIGNING = (
     "holds, the receiver verifies with the endpoint's public_key"
 )
 _HEADERS = f"an object of at most {MAX_HEADERS} headers that every notification carries, such as Authorization"
+_QUIET = (
+    "a daily window in which news of success are held, such as `22:00-07:00 Europe/Berlin`; failures pass; only for "
+    "chats and e-mail"
+)
+_FALLBACK = "the name of another endpoint, which gets what finally failed at this one"
 _NAME = "a name of 1 to 63 lower-case letters, digits, - or _"
 _METADATA = (
     f"an object of your own, part of every notification about the job: at most {METADATA_MOST // 1024} KiB as JSON, "
@@ -156,6 +163,8 @@ class EndpointRequest(RequestModel):
     secret: Secret | None = Field(None, description=_SIGNED_BY)
     signing: Signing | None = Field(None, description=_SIGNING)
     headers: Headers = Field(default_factory=dict, description=_HEADERS)
+    quiet: Quiet | None = Field(None, description=_QUIET)
+    fallback: Fallback | None = Field(None, description=_FALLBACK)
 
 
 class EndpointChange(RequestModel):
@@ -170,6 +179,8 @@ class EndpointChange(RequestModel):
     template: Template | None = Field(None, description=_TEMPLATE)
     events: Events | None = Field(None, description=_EVENTS)
     headers: Headers | None = Field(None, description=f"{_HEADERS}; it replaces all present headers")
+    quiet: Quiet | None = Field(None, description=f"{_QUIET}; empty: none")
+    fallback: Fallback | None = Field(None, description=f"{_FALLBACK}; empty: none")
 
 
 class RotateRequest(RequestModel):

@@ -118,6 +118,8 @@ class EndpointResponse(ResponseModel):
         description="whpk_..., which verifies the notifications of an endpoint that signs with Ed25519"
     )
     header_names: list[str]
+    quiet: str | None = Field(description="when news of success are held")
+    fallback: str | None = Field(description="the endpoint that gets what finally failed at this one")
     enabled: bool
     disabled_at: Time | None
     disabled_reason: str | None
