@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from relay import __version__, formats
+from relay.delivery.enqueue import HELD_BY_QUIET
 from relay.egress.result import BUSY, HttpResponse, RequestFailed, SendResult
 from relay.formats.exchange import SKIPPED_AS_ENDED, Call, Task
-from relay.delivery.enqueue import HELD_BY_QUIET
 from relay.model import (
     FINAL_EVENTS,
     Delivery,
