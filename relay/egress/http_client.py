@@ -200,9 +200,13 @@ class WebhookHttpClient:
         if self._proxy is not None:
             await self._judge_before_proxy(url)
         sent = {name.lower(): value for name, value in headers.items()} | {"accept-encoding": "identity"}
-        # guard: receiver-redirect
         async with self._session.request(
-            method, url, headers=sent, data=body, allow_redirects=False, proxy=self._proxy
+            method,
+            url,
+            headers=sent,
+            data=body,
+            proxy=self._proxy,
+            allow_redirects=False,  # guard: receiver-redirect
         ) as answer:
             attempt.status, attempt.headers = answer.status, _headers(answer)
             await _read_body(answer, attempt.body)
