@@ -51,6 +51,8 @@ async def test_an_endpoint_is_made(api: Api) -> None:
         "signing": "hmac",
         "public_key": None,
         "header_names": ["X-A"],
+        "quiet": None,
+        "fallback": None,
         "enabled": True,
         "disabled_at": None,
         "disabled_reason": None,

@@ -34,6 +34,7 @@ _KINDS = [
 ]
 _UNVERIFIED_RECEIVERS = {
     "slack": "Slack",
+    "slack_app": "Slack",
     "slack_workflow": "Slack",
     "discord": "Discord",
     "teams": "Teams",
