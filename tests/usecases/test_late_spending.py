@@ -27,7 +27,7 @@ def poll(tx: Tx, clock: Clock) -> object:
 
 
 @pytest.mark.parametrize("spend", [create, poll])
-async def test_who_waits_for_the_workspace_spends_when_the_wait_is_over(
+async def test_a_request_is_counted_after_the_wait_for_the_workspace(
     store: Store, another: Store, clock: Clock, spend: Spend
 ) -> None:
     """Another relay holds the workspace for 20 s: the request leaves after that, and is counted from then on."""

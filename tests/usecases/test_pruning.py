@@ -21,7 +21,7 @@ from tests.usecases.operations.test_retention import end, left, only_one
 OLD = [("default", "old")]
 
 
-async def test_what_is_sent_again_meanwhile_stays(store: Store) -> None:
+async def test_a_job_resent_during_pruning_is_kept(store: Store) -> None:
     """A job was found to be old; before it is deleted, somebody resends its delivery."""
     await end(store, "old", DeliveryStatus.CANCELLED)
     assert await store.read(lambda tx: pruning.old_jobs(tx, NOON + 1, 10)) == (OLD, None)
@@ -33,7 +33,7 @@ async def test_what_is_sent_again_meanwhile_stays(store: Store) -> None:
 
 @pytest.mark.parametrize("url", ["https://example.com/x", "https://example.com/y"])
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_what_is_asked_for_while_it_is_deleted_is_told(store: Store, another: Store, when: str, url: str) -> None:
+async def test_a_job_registered_during_pruning_is_watched(store: Store, another: Store, when: str, url: str) -> None:
     """A job is registered at one relay while another deletes what it knew of it: it is watched, as one never seen."""
     await end(store, "old", DeliveryStatus.CANCELLED)
     locked, may_go_on = threading.Event(), threading.Event()

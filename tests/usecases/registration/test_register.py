@@ -50,7 +50,7 @@ async def pending(store: Store) -> int:
 
 
 async def test_a_registration_makes_its_endpoint_and_its_watch(store: Store) -> None:
-    """The first one for a URL makes the endpoint and tells its secret; the job is due for a poll at once."""
+    """The first one for a URL creates the endpoint and returns its secret; the job is due for a poll at once."""
     made = await do(store, check())
     assert made.is_new
     assert made.secret is not None
@@ -59,15 +59,15 @@ async def test_a_registration_makes_its_endpoint_and_its_watch(store: Store) -> 
     assert (watch.state, watch.next_poll_at) == (WatchState.ACTIVE, NOON)
 
 
-async def test_the_same_again_is_the_same_registration(store: Store) -> None:
-    """Job and endpoint registered twice: one row, the same id, and the secret is not told again."""
+async def test_a_repeated_registration_returns_the_first(store: Store) -> None:
+    """The same job and endpoint twice: one row, the same id, and the secret is not shown again."""
     first, again = await do(store, check()), await do(store, check())
     assert (again.is_new, again.secret) == (False, None)
     assert again.registration.id == first.registration.id
 
 
-async def test_forty_at_once_are_one_row(store: Store) -> None:
-    """Parallel duplicates make one registration, one endpoint, one watch."""
+async def test_concurrent_identical_registrations_create_one(store: Store) -> None:
+    """Concurrent duplicates create one registration, one endpoint, one watch."""
     made = await asyncio.gather(*(do(store, check()) for _ in range(40)))
     assert sum(item.is_new for item in made) == 1
     assert len({item.registration.id for item in made}) == 1
@@ -75,8 +75,8 @@ async def test_forty_at_once_are_one_row(store: Store) -> None:
     assert len(rows) == 1
 
 
-async def test_registrations_that_cross_each_other_all_succeed(store: Store) -> None:
-    """Hundreds at once of a few jobs for a few URLs, in every order: none fails, none is there twice."""
+async def test_concurrent_registrations_in_any_order_all_succeed(store: Store) -> None:
+    """Hundreds of concurrent registrations of a few jobs and URLs, in every order: none fails, none is stored twice."""
     wishes = [(f"j{n % 7}", f"https://e{n * 5 % 6}.example/") for n in range(300)]
     made = await asyncio.gather(*(do(store, check(job_id=job, url=url)) for job, url in wishes))
     assert sum(item.is_new for item in made) == len(set(wishes))
@@ -137,9 +137,7 @@ wishes = st.builds(
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-async def test_registered_together_is_as_registered_one_after_the_other(
-    store: Store, some: list[ValidatedRegistration]
-) -> None:
+async def test_a_batch_equals_single_registrations(store: Store, some: list[ValidatedRegistration]) -> None:
     """Whatever is asked for in one moment, in whatever order: the same answers, and the same in the store."""
 
     def work(tx: Tx) -> list[tuple[list[object], list[object]]]:
@@ -172,7 +170,7 @@ async def test_registered_together_is_as_registered_one_after_the_other(
     assert at_once == apart
 
 
-async def test_many_new_jobs_cost_as_many_statements_as_one(store: Store) -> None:
+async def test_a_batch_of_new_jobs_needs_as_many_statements_as_one(store: Store) -> None:
     """What nearly all registrations are, a job that nobody watches, is written down with all that come with it."""
 
     def statements(tx: Tx, number: int) -> int:
@@ -196,7 +194,7 @@ async def test_other_secrets_are_other_endpoints(store: Store) -> None:
     assert one.endpoint.id != two.endpoint.id
 
 
-async def test_a_job_that_ended_is_told_at_once(store: Store) -> None:
+async def test_a_late_registration_of_an_ended_job_is_delivered_at_once(store: Store) -> None:
     """A late registration finds the ending and its delivery is due now; registering again tells nothing twice."""
     await do(store, check(url="https://first.example/"))
     await store.write(end)
@@ -207,8 +205,8 @@ async def test_a_job_that_ended_is_told_at_once(store: Store) -> None:
     assert await pending(store) == 1
 
 
-async def test_a_late_registration_hears_only_what_it_asked_for(store: Store) -> None:
-    """The event filter holds for the past too."""
+async def test_a_late_registration_gets_only_the_events_it_selects(store: Store) -> None:
+    """The event filter applies to past events too."""
     await do(store, check(url="https://first.example/"))
     await store.write(end)
     await do(store, check(events=(EventType.FAILED,)))
@@ -217,7 +215,7 @@ async def test_a_late_registration_hears_only_what_it_asked_for(store: Store) ->
 
 @pytest.mark.parametrize("state", [WatchState.NOT_FOUND, WatchState.EXPIRED, WatchState.WITHDRAWN])
 async def test_a_job_that_was_given_up_is_watched_again(store: Store, state: WatchState) -> None:
-    """Registering a job anew starts its watch anew, with all its time."""
+    """Registering the job again restarts its watch, with the whole time."""
     await do(store, check())
 
     def give_up(tx: Tx) -> None:
@@ -234,8 +232,8 @@ async def test_a_job_that_was_given_up_is_watched_again(store: Store, state: Wat
     assert (watch.state, watch.created_at, watch.not_found_count, watch.polls) == (WatchState.ACTIVE, NOON + DAY, 0, 5)
 
 
-async def test_without_an_endpoint_the_job_is_watched_for_the_standing_ones(store: Store) -> None:
-    """Neither callback_url nor endpoint: the standing endpoints hear of it."""
+async def test_without_an_endpoint_only_standing_endpoints_are_notified(store: Store) -> None:
+    """With neither callback_url nor endpoint, the standing endpoints are notified."""
     standing = make_endpoint()
     await store.write(lambda tx: endpoints.add(tx, standing))
     made = await do(store, registration.validate(RegistrationSpec(job_id="j1"), OPEN_RULES, {"default"}))
@@ -244,8 +242,8 @@ async def test_without_an_endpoint_the_job_is_watched_for_the_standing_ones(stor
     assert [endpoint.id for endpoint, _ in told] == [standing.id]
 
 
-async def test_an_endpoint_that_is_registered_and_standing_hears_once(store: Store) -> None:
-    """The registration's own filter and metadata win over hearing of every job."""
+async def test_a_registered_standing_endpoint_is_notified_once(store: Store) -> None:
+    """The registration's filter and metadata override those of the standing endpoint."""
     standing = make_endpoint(name="ops")
     await store.write(lambda tx: endpoints.add(tx, standing))
     await do(store, check(callback=None, endpoint="ops", events=(EventType.FAILED,)))
@@ -270,8 +268,8 @@ async def test_withdrawing_cancels_and_stops_polling(store: Store) -> None:
     assert (watch.state, watch.next_poll_at) == (WatchState.WITHDRAWN, None)
 
 
-async def test_withdrawing_one_of_two_leaves_the_watch(store: Store) -> None:
-    """As long as somebody waits, the job is polled."""
+async def test_withdrawing_one_of_two_registrations_keeps_the_watch(store: Store) -> None:
+    """The job is polled as long as one registration is active."""
     made = await do(store, check())
     await do(store, check(url="https://other.example/"))
     await store.write(lambda tx: registration.withdraw(tx, made.registration.id, NOON))
@@ -280,8 +278,8 @@ async def test_withdrawing_one_of_two_leaves_the_watch(store: Store) -> None:
     assert watch.state is WatchState.ACTIVE
 
 
-async def test_what_is_not_there_is_said(store: Store) -> None:
-    """An unknown endpoint or registration is named as such, and nothing is stored."""
+async def test_an_unknown_endpoint_or_registration_is_named(store: Store) -> None:
+    """The error names it, and nothing is stored."""
     with pytest.raises(ValidationFailed, match="no endpoint"):
         await do(store, check(callback=None, endpoint="nobody"))
     with pytest.raises(NotFound):
@@ -305,7 +303,7 @@ async def test_what_is_not_there_is_said(store: Store) -> None:
         ({"secret": "hunter2"}, "secret"),
     ],
 )
-def test_a_request_that_can_not_be_granted_names_its_field(fields: dict[str, Any], field: str) -> None:
+def test_an_invalid_request_names_its_field(fields: dict[str, Any], field: str) -> None:
     """Bad requests are refused before anything is stored, and the refusal holds no secret."""
     with pytest.raises(ValidationFailed) as refused:
         check(**fields)
