@@ -113,11 +113,11 @@ the value itself, also a number or an object; within a longer text null becomes 
 of Jinja works: no loops, no calls, no arithmetic.
 
 The names are `type`, `timestamp`, `workspace`; the texts for chats, `headline`, `summary`, `detail`, `next_step`,
-`link` and `page`; `requested_by`, `prompt` and `metadata`, with everything in it; `test`; `job` with Exec's fields, such
-as `job.scenario.name` and `job.error.message`; `registration.id` and `registration.metadata`, with everything in it; and
-`replaces.type`, if the event replaces one of the relay's own. The relay refuses an unknown name when the endpoint is
-created, and suggests the closest right one; a name that Exec may add later needs a `default`.
-[How to use it](../how-to/template.md).
+`link` and `page`; `requested_by`, `prompt` and `metadata`, with everything in it; `test`; `job` with Exec's fields,
+such as `job.scenario.name` and `job.error.message`; `registration.id` and `registration.metadata`, with everything in
+it; and `replaces.type`, if the event replaces one of the relay's own. The relay refuses an unknown name when the
+endpoint is created, and suggests the closest right one; a name that Exec may add later needs a `default`. [How to use
+it](../how-to/template.md).
 """
 _STANDARD = """\
 `job` is Exec's own object, exactly as Exec sent it, with all fields, also those that the relay does not know.

@@ -120,13 +120,12 @@ def _check_format(wanted: EndpointSpec, target: ParsedUrl) -> tuple[str, str | N
             "a template belongs to the format template, and to standing endpoints: give it there",
             "template",
         )
-    if is_mail_url(target.url) != (wanted.format == "email") and not (
-        is_mail_url(target.url) and wanted.format == "auto"
-    ):
+    chosen = formats.detect_format(target.url) if wanted.format == "auto" else wanted.format
+    if is_mail_url(target.url) != (chosen == "email"):
         text = "the format email belongs to a URL smtp://USER:PASSWORD@HOST/?from=...&to=..., and to no other"
         raise ValidationFailed("wrong_format", text, "format")
     if wanted.format == "auto":
-        return "email" if is_mail_url(target.url) else formats.detect_format(target.url), None
+        return chosen, None
     if wanted.format not in formats.FORMATS:
         known = ", ".join(["auto", *formats.FORMATS])
         raise ValidationFailed("unknown_format", f"there is no format of this name; choose one of {known}", "format")

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
+from relay.egress.mail_url import is_mail_url
 from relay.egress.result import HttpResponse
 from relay.formats import (
     answer_rules,
@@ -83,6 +84,8 @@ def detect_format(url: str) -> str:
         host = (parts.hostname or "").rstrip(".")
     except ValueError:
         return "standard"
+    if is_mail_url(url):
+        return "email"
     return next((name for name, format in FORMATS.items() if format.matches_url(host, parts.path)), "standard")
 
 

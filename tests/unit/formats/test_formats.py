@@ -50,6 +50,8 @@ from relay.egress.result import HttpResponse
         ("https://logic.azure.com.example.com/x", "standard"),
         ("https://eo123.m.pipedream.net", "standard"),
         ("https://hook.eu1.make.com/x", "standard"),
+        ("smtp://u:p@mail.example.com/?from=a@b.example&to=c@d.example", "email"),
+        ("SMTPS://mail.example.com/?from=a@b.example&to=c@d.example", "email"),
         ("http://[::1", "standard"),
         ("", "standard"),
     ],
