@@ -108,6 +108,8 @@ def _check_quiet(text: str | None, format: str) -> str | None:
 
 def _check_format(wanted: EndpointSpec, target: ParsedUrl) -> tuple[str, str | None]:
     """The format, and its template where it is `template`."""
+    if wanted.template is not None and is_mail_url(target.url):
+        raise ValidationFailed("wrong_format", "a template is a JSON body, and an e-mail has none", "template")
     if wanted.template is not None:
         if wanted.format not in ("auto", template.NAME):
             raise ValidationFailed(
