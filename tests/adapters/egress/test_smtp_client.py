@@ -1,5 +1,6 @@
 """The SMTP client against a real mail server (aiosmtpd): encryption, login, refused addresses, lost confirmations."""
 
+import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -27,8 +28,9 @@ from relay.formats import email
 from relay.model import DAY, MINUTE, DeliveryStatus, EventType
 from tests.unit.formats.format_samples import COMPLETED, CONTEXT, event
 
-controllers: Any = pytest.importorskip("aiosmtpd.controller")
 smtp: Any = pytest.importorskip("aiosmtpd.smtp")
+
+pytestmark = pytest.mark.filterwarnings("ignore:Session.login_data:DeprecationWarning")
 
 OPEN = EgressRules(allow_http=True, allow_networks=(ip_network("127.0.0.0/8"),))
 RENDERED = formats.render("email", event(EventType.COMPLETED, COMPLETED, context=CONTEXT), None)
@@ -56,7 +58,7 @@ class Inbox:
 
     def login(self, server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> Any:
         self.logins.append(data.login.decode())
-        return smtp.AuthResult(success=data.password == b"p/w@d")
+        return smtp.AuthResult(success=data.password == b"p/w@d", handled=False)
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +90,14 @@ async def mail_server(inbox: Inbox, certificate: Path | None = None, **options: 
         server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         server_tls.load_cert_chain(certificate)
         options = {"tls_context": server_tls, "authenticator": inbox.login, "auth_required": True} | options
-    controller = controllers.Controller(inbox, hostname="127.0.0.1", port=0, **options)
-    controller.start()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: smtp.SMTP(inbox, hostname="mail.test", loop=loop, **options), "127.0.0.1", 0
+    )
     try:
-        yield controller.server.sockets[0].getsockname()[1]
+        yield server.sockets[0].getsockname()[1]
     finally:
-        controller.stop()
+        server.close()
 
 
 def resolved(*addresses: str) -> Any:
