@@ -28,7 +28,7 @@ async def main(store_url: str, chat_url: str, format: str, job_id: str, ahead: i
     store, egress = await Store.open(store_url), WebhookHttpClient(RULES)
     living = LivingMessages(store, egress, clock, TIMEOUT)
     headers = {"authorization": "Bearer xoxb-secret-token"}
-    endpoint = replace(make_endpoint(), url=chat_url, format=format, headers=headers)
+    endpoint = replace(make_endpoint(id="ep_1"), url=chat_url, format=format, headers=headers)
     for type in (EventType.STARTED, EventType.COMPLETED):
         made = replace(event(type, JOBS[type], context=CONTEXT), job_id=job_id)
         delivery = Delivery(
