@@ -16,6 +16,7 @@ from relay.delivery.operator_notifier import restore_states
 from relay.delivery.retry_policy import RETRY_AFTER_CAP
 from relay.egress.http_client import WebhookHttpClient
 from relay.egress.smtp_client import SmtpClient
+from relay.egress.url_policy import EgressRules
 from relay.endpoints import admin
 from relay.errors import ConfigError, NotFound, RelayError, StoreError, ValidationFailed
 from relay.formats.sample_event import SAMPLE_JOB, sample_event
@@ -31,6 +32,7 @@ from relay.registration import (
     raise_if_refused,
     register_batch,
 )
+from relay.security.api_keys import LocalToken
 from relay.store import Store, Tx, system_clock
 from relay.store.maintenance.reencrypt import open_store
 from relay.store.tables import clock_shift, deliveries, due_deliveries, outbox, watches, workspaces
@@ -67,7 +69,12 @@ class Relay:
         self.rules = config.security.egress_rules()
         proxy = config.delivery.proxy.get_secret_value() if config.delivery.proxy else None
         self.egress = WebhookHttpClient(self.rules, concurrency=config.delivery.concurrency, proxy=proxy)
-        self.mail = SmtpClient(self.rules)
+        self.outside_rules = config.security.outside_egress_rules()
+        # A client of its own: on a connection that is kept no address is judged again.
+        self.outside_egress = WebhookHttpClient(
+            self.outside_rules, concurrency=config.delivery.concurrency, proxy=proxy
+        )
+        self.mail, self.outside_mail = SmtpClient(self.rules), SmtpClient(self.outside_rules)
         rng = random.Random(seed)  # noqa: S311 (jitter, not secrets)
         owner = new_id("own", clock())
         self.timekeeper = Timekeeper(store, clock, owner, _reach(config), self.telemetry.log)
@@ -87,8 +94,14 @@ class Relay:
             rng,
             self.timekeeper.seen_since,
             self.operator.store,
-            self.mail,
-            LivingMessages(store, self.egress, clock, config.delivery.timeout),
+            self.outside_egress,
+            lambda endpoint: self.outside_mail if endpoint.outside_only else self.mail,
+            LivingMessages(
+                store,
+                lambda endpoint: self.outside_egress if endpoint.outside_only else self.egress,
+                clock,
+                config.delivery.timeout,
+            ),
         )
         self.poller = Poller(
             store,
@@ -103,6 +116,8 @@ class Relay:
         )
         self.telemetry.on_news = self.operator.put
         self.api_key_cache = ApiKeyCache(store, clock)
+        self.local_token: LocalToken | None = None
+        """Without API keys each request needs this token. None: a relay that its own process uses, without a token."""
         self.retention = RetentionJob(store, config.storage.retention, clock, owner)
         self._scheduler = Scheduler()
         self._ticking, self._woken = asyncio.Lock(), asyncio.Event()
@@ -163,7 +178,9 @@ class Relay:
                 raise error
         await self.operator.flush()
         await self.egress.aclose()
+        await self.outside_egress.aclose()
         await self.mail.aclose()
+        await self.outside_mail.aclose()
         await self._exec_http.aclose()
         await self.store.aclose()
         await asyncio.to_thread(self.telemetry.spans.close)
@@ -276,6 +293,14 @@ class Relay:
         self.telemetry.endpoint_changed(before, endpoint, now)
         self.wake()
         return endpoint
+
+    def rules_for(self, is_admin: bool) -> EgressRules:
+        """Which addresses a callback URL may lead to, by whether its key has the scope admin."""
+        return self.rules if is_admin else self.outside_rules
+
+    async def requires_credentials(self) -> bool:
+        """Whether requests need an API key, or the local token of a relay without API keys. Raises StoreError."""
+        return self.local_token is not None or await self.requires_api_key()
 
     async def requires_api_key(self) -> bool:
         """Whether it wants API keys: it does as soon as there was ever one, and from then on. Raises StoreError."""

@@ -62,13 +62,19 @@ class Dispatcher:
         rng: random.Random,
         seen_since: Callable[[], Instant] = lambda: 0,
         store_news: Callable[[Tx, Sequence[News | None]], None] = lambda tx, news: None,
-        mail: MailSender | None = None,
+        outside_egress: HttpSender | None = None,
+        mail_of: Callable[[Endpoint], MailSender] | None = None,
         living: LivingMessages | None = None,
     ) -> None:
-        """Failures before `seen_since()` do not count: an earlier run may have recorded them by a wrong clock."""
-        self._mail, self._living = mail, living
+        """Failures before `seen_since()` do not count: an earlier run may have recorded them by a wrong clock.
+
+        `outside_egress` sends to endpoints that are `outside_only`; None: `egress` sends to them too. `mail_of` gives
+        the mail client for an endpoint; `living` sends to those whose messages change.
+        """
+        self._mail_of, self._living = mail_of, living
         self._store, self._egress, self._rules, self._clock = store, egress, rules, clock
         self._telemetry, self._owner, self._rng = telemetry, owner, rng
+        self._outside_egress = outside_egress or egress
         self._admission = AdmissionControl(rules.concurrency, rules.per_host, rules.endpoint_concurrency)
         self._round_robin_cursor = ""
         self._attempts: set[asyncio.Task[None]] = set()
@@ -161,9 +167,8 @@ class Dispatcher:
             created_at=now,
             next_attempt_at=None,
         )
-        outcome, duration = await send(
-            self._egress, endpoint, event.id, body, self._rules.timeout, now, mail=self._mail
-        )
+        mail, egress = self._mail_for(endpoint), self._egress_of(endpoint)
+        outcome, duration = await send(egress, endpoint, event.id, body, self._rules.timeout, now, mail=mail)
         leased = LeasedDelivery(delivery=delivery, host=endpoint.host, trigger="test", lease=self._new_lease())
         completed = CompletedAttempt(leased, outcome, now, duration, endpoint.format)
         return to_attempt(completed, self._recorder.classify(completed, endpoint, now))
@@ -271,6 +276,12 @@ class Dispatcher:
             await self._recorder.put(completed)
         self._refill()
 
+    def _mail_for(self, endpoint: Endpoint) -> MailSender | None:
+        return self._mail_of(endpoint) if self._mail_of is not None else None
+
+    def _egress_of(self, endpoint: Endpoint) -> HttpSender:
+        return self._outside_egress if endpoint.outside_only else self._egress  # guard: outside-only
+
     def _may_begin(self, leased: LeasedDelivery) -> bool:
         """Whether the attempt is sure to end before its lease does; if not, the delivery is leased again later."""
         return not self._stopping and leased.lease.until - self._clock() > self._rules.timeout
@@ -297,7 +308,7 @@ class Dispatcher:
         try:
             with self._telemetry.attempt_span(delivery, endpoint) as span:
                 outcome, duration = await self._send_living(endpoint, delivery) or await send(
-                    self._egress,
+                    self._egress_of(endpoint),
                     endpoint,
                     delivery.event_id,
                     delivery.body,
@@ -305,7 +316,7 @@ class Dispatcher:
                     started,
                     span.traceparent,
                     None if due.is_proven else self._rules.per_host,
-                    self._mail,
+                    self._mail_for(endpoint),
                     max(0, delivery.attempts - delivery.attempts_in_run),
                 )
                 span.set_attributes(span_attributes(outcome))

@@ -41,8 +41,15 @@ class RequestSender(Protocol):
 class LivingMessages:
     """Shows each event of a job in one message."""
 
-    def __init__(self, store: Store, egress: RequestSender, clock: Callable[[], Instant], timeout: int) -> None:
-        self._store, self._egress, self._clock, self._timeout = store, egress, clock, timeout
+    def __init__(
+        self,
+        store: Store,
+        egress_of: Callable[[Endpoint], RequestSender],
+        clock: Callable[[], Instant],
+        timeout: int,
+    ) -> None:
+        """`egress_of` gives the HTTP client that may call an endpoint; `timeout` is for one request, in ms."""
+        self._store, self._egress_of, self._clock, self._timeout = store, egress_of, clock, timeout
         self._users: dict[str, dict[str, str]] = {}
 
     @staticmethod
@@ -127,7 +134,7 @@ class LivingMessages:
             "content-type": f"{call.content_type}; charset=utf-8",
             "user-agent": f"exec-relay/{__version__}",
         }
-        result, _ = await self._egress.request(call.method, call.url, headers, call.body, self._timeout)
+        result, _ = await self._egress_of(endpoint).request(call.method, call.url, headers, call.body, self._timeout)
         return result
 
 

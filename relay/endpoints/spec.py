@@ -49,6 +49,8 @@ class EndpointSpec:
     """`22:00-07:00 Europe/Berlin`; None or empty: no quiet hours."""
     fallback: str | None = None
     """The name of another endpoint; None or empty: no fallback."""
+    outside_only: bool = False
+    """As `Endpoint.outside_only`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class ValidatedEndpoint:
     template: str | None = field(default=None, repr=False)
     quiet: str | None = None
     fallback: str | None = None
+    outside_only: bool = False
 
     @property
     def format_identity(self) -> str:
@@ -90,8 +93,18 @@ def validate(wanted: EndpointSpec, rules: EgressRules, url_field: str = "callbac
     check_headers(wanted.headers)
     events = formats.default_events(chosen) if wanted.events is None else wanted.events
     quiet = _check_quiet(wanted.quiet, chosen)
-    headers, fallback = dict(wanted.headers), wanted.fallback or None
-    return ValidatedEndpoint(target, chosen, events, wanted.secret, headers, scheme, own, quiet, fallback)
+    return ValidatedEndpoint(
+        target,
+        chosen,
+        events,
+        wanted.secret,
+        dict(wanted.headers),
+        scheme,
+        own,
+        quiet,
+        wanted.fallback or None,
+        wanted.outside_only,
+    )
 
 
 def _check_quiet(text: str | None, format: str) -> str | None:
@@ -170,4 +183,5 @@ def new_endpoint(
         source=source,
         quiet=checked.quiet,
         fallback=checked.fallback,
+        outside_only=checked.outside_only,
     )

@@ -156,6 +156,7 @@ def _new_watch(request: ValidatedRegistration, now: Instant, trace: str | None) 
         next_poll_reason="just registered",
         exec_callback=request.exec_callback,
         trace=trace,
+        owner=request.owner,
     )
     if not request.exec_callback:
         return fresh
@@ -172,7 +173,12 @@ def _reactivate_watch(tx: Tx, request: ValidatedRegistration, now: Instant, trac
             return fresh, True
     if watch.state is WatchState.ACTIVE:
         relies = watch.exec_callback or request.exec_callback
-        return watches.update_fields(tx, watch, exec_callback=relies, unconfirmed_since=None), False
+        known = watches.update_fields(tx, watch, exec_callback=relies, unconfirmed_since=None)
+        if watch.is_unconfirmed and request.owner not in (None, watch.owner):
+            # The other key's jobs may wait for confirmation; this key's registration does not wait with them.
+            known = watches.update_fields(tx, known, owner=request.owner)
+            watches.resume_one(tx, known, now)
+        return known, False
     if watch.state is WatchState.SETTLED:
         return watch, False
     # What the job was before belongs to that watching: that it has started is told anew in this one.

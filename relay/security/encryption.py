@@ -23,7 +23,7 @@ _SALT = b"exec-relay sealing v1"
 
 
 class DecryptionError(Exception):
-    """A ciphertext was encrypted with a key that is not configured, or was changed or moved."""
+    """A ciphertext was encrypted with a key that is not configured, was changed or moved, or is plain text."""
 
 
 class _Key:
@@ -65,9 +65,15 @@ class FieldCipher:
         ciphertext = self._current.aead.encrypt(nonce, text.encode(), associated_data.encode())  # guard: sealed-at-rest
         return f"v1:{self._current.id}:{base64.urlsafe_b64encode(nonce + ciphertext).rstrip(b'=').decode()}"
 
-    def decrypt(self, text: str, associated_data: str) -> str:
-        """The text encrypted for `associated_data`; plain text comes back as it is. Raises DecryptionError."""
+    def decrypt(self, text: str, associated_data: str, *, allow_plain: bool = False) -> str:
+        """The text encrypted for `associated_data`. Raises DecryptionError.
+
+        Plain text comes back as it is without a key, or if `allow_plain`. With a key, somebody has put it into the
+        place of an encrypted one.
+        """
         if (match := _CIPHERTEXT.fullmatch(text)) is None:
+            if self._current is not None and not allow_plain:  # guard: plain-text
+                raise DecryptionError
             return text
         if (key := self._keys.get(match[1])) is None:
             raise DecryptionError

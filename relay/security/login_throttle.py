@@ -1,9 +1,11 @@
 """Wrong API keys are slowed down by the address that they come from.
 
 An attempt is counted before the key is looked up, so that a thousand at once are no more than a thousand one by one; a
-right key gets its attempt back. A right key works whatever its address has tried: keys hold 256 random bits, which no
-pace of guessing finds. The same wrong key again is no new guess: a client whose key was revoked gets 401 each time, and
-uses up no other client's attempts. What is remembered is bounded, and belongs to one relay process.
+right key gets its attempt back. A right key that the relay made works whatever its address has tried: it holds 256
+random bits, which no pace of guessing finds. A key that a person has chosen may be guessed, so from an address that has
+used up its attempts it works only if it was right from there before. The same wrong key again is no new guess: a client
+whose key was revoked gets 401 each time, and uses up no other client's attempts. What is remembered is bounded, and
+belongs to one relay process.
 """
 
 from collections import OrderedDict, deque
@@ -35,11 +37,14 @@ class LoginThrottle:
         self._counted: OrderedDict[str, deque[str]] = OrderedDict()
         """By address: hashes whose attempt is counted, because they are wrong or still being looked up."""
         self._reported: OrderedDict[str, Instant] = OrderedDict()
+        self._right: OrderedDict[tuple[str, str], bool] = OrderedDict()
+        """Addresses with the hashes that were right from there."""
 
     @property
     def size(self) -> int:
         """Entries in memory."""
-        return len(self._buckets) + sum(map(len, self._counted.values())) + len(self._reported)
+        counted = sum(map(len, self._counted.values()))
+        return len(self._buckets) + counted + len(self._reported) + len(self._right)
 
     def begin_attempt(self, address: str, hash: str, now: Instant) -> float:
         """Counts an attempt. Returns 0, or the milliseconds to wait if this address has used up its attempts."""
@@ -56,10 +61,15 @@ class LoginThrottle:
     def record_success(self, address: str, hash: str) -> None:
         """The key is right: its attempt is given back."""
         source = client_network(address)
+        _remember(self._right, (source, hash), True, self._max)
         counted = self._counted.get(source, deque[str]())
         if hash in counted:
             counted.remove(hash)
             self._buckets.release(source)
+
+    def was_right(self, address: str, hash: str) -> bool:
+        """Whether a key was right from this address before."""
+        return (client_network(address), hash) in self._right
 
     def record_failure(self, address: str, now: Instant) -> bool:
         """The key is wrong. Returns whether this used up the address's attempts, once an hour."""

@@ -24,6 +24,10 @@ class RateLimiter:
         """Milliseconds until one may be taken; 0: now."""
         return max(0.0, self._full(name, now) + self._interval - self._room - now)
 
+    def available(self, name: str, now: Instant) -> int:
+        """How many may be taken now."""
+        return int((now + self._room - self._full(name, now)) / self._interval + 1e-9)
+
     def acquire(self, name: str, now: Instant) -> float:
         """Takes one and returns 0, or returns how many milliseconds to wait for it."""
         if wait := self.retry_after(name, now):

@@ -26,7 +26,7 @@ async def main(store_url: str, chat_url: str, format: str, job_id: str, ahead: i
         return time.time_ns() // 1_000_000 + ahead
 
     store, egress = await Store.open(store_url), WebhookHttpClient(RULES)
-    living = LivingMessages(store, egress, clock, TIMEOUT)
+    living = LivingMessages(store, lambda _: egress, clock, TIMEOUT)
     headers = {"authorization": "Bearer xoxb-secret-token"}
     endpoint = replace(make_endpoint(id="ep_1"), url=chat_url, format=format, headers=headers)
     for type in (EventType.STARTED, EventType.COMPLETED):

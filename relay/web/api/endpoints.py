@@ -48,8 +48,10 @@ async def create_endpoint(call: RequestContext, body: EndpointRequest) -> Respon
         body.template,
         body.quiet,
         body.fallback,
+        outside_only=not call.caller.is_admin,
     )
-    checked = spec.validate(endpoint_spec, call.relay.rules, "url" if body.url else "hookUrl")
+    rules = call.relay.rules_for(call.caller.is_admin)
+    checked = spec.validate(endpoint_spec, rules, "url" if body.url else "hookUrl")
 
     def create(tx: Tx) -> StoredResult:
         endpoint, is_new = standing.create(tx, body.name, checked, call.now, _owner(call))

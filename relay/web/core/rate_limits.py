@@ -5,6 +5,7 @@ from collections.abc import Callable
 from starlette.requests import Request
 
 from relay.model import Instant
+from relay.security.api_keys import is_generated
 from relay.security.login_throttle import LoginThrottle
 from relay.security.rate_limiter import RateLimiter
 from relay.telemetry import Telemetry
@@ -35,6 +36,11 @@ class RequestLimits:
     def begin_attempt(self, request: Request, hash: str) -> float:
         """Counts an attempt, before the key is looked up. Pass the result to `record_failure` if the key is wrong."""
         return self._logins.begin_attempt(_address_of(request), hash, self._clock())
+
+    def may_be_looked_up(self, request: Request, token: str, hash: str, wait: float) -> bool:
+        """Whether a key may be looked up although its address has to `wait`: if nobody can guess it, or it was right
+        from there before."""
+        return not wait or is_generated(token) or self._logins.was_right(_address_of(request), hash)
 
     def record_success(self, request: Request, hash: str) -> None:
         """The key is right: the attempt does not count."""

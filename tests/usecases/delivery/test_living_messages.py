@@ -67,7 +67,7 @@ class World:
     def restart(self, timeout: int = TIMEOUT) -> None:
         """A relay that knows only what is stored, after the leases of the one before have expired."""
         self.clock.advance(HOUR)
-        self.living = LivingMessages(self.store, self.egress, self.clock, timeout)
+        self.living = LivingMessages(self.store, lambda _: self.egress, self.clock, timeout)
 
 
 @asynccontextmanager
@@ -78,7 +78,7 @@ async def world(
     egress = WebhookHttpClient(LOOPBACK)
     async with serve(chat.app) as url:
         endpoint = replace(make_endpoint(), url=f"{url}{path}", format=format, headers=headers)
-        yield World(chat, LivingMessages(store, egress, clock, TIMEOUT), endpoint, clock, store, egress)
+        yield World(chat, LivingMessages(store, lambda _: egress, clock, TIMEOUT), endpoint, clock, store, egress)
         await egress.aclose()
 
 
