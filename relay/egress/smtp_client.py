@@ -111,9 +111,9 @@ class SmtpClient:
     def _dial(self, host: str, port: int) -> socket.socket:
         refused, may_change, last = [], True, None
         for family, kind, protocol, _, address in self._resolve(host, port, type=socket.SOCK_STREAM):
-            if reason := blocked_reason(address[0], self._rules):  # guard: mail-address
+            if reason := blocked_reason(str(address[0]), self._rules):  # guard: mail-address
                 refused.append(reason)
-                may_change = may_change and not is_cloud_metadata(address[0])
+                may_change = may_change and not is_cloud_metadata(str(address[0]))
                 continue
             dialled = socket.socket(family, kind, protocol)
             dialled.settimeout(_STEP_TIMEOUT)
