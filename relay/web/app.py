@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import cast
 
 from starlette.applications import Starlette
@@ -77,10 +78,14 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
     app.state.relay = relay
     app.state.listeners = dashboard.StreamCount()
     app.state.limits = RequestLimits(relay.config.security.requests_per_minute, relay.telemetry, relay.clock)
-    app.state.openapi = {
-        keyed: openapi.build_openapi(OPERATIONS, base_path, with_auth=keyed) for keyed in (True, False)
-    }
+    app.state.openapi = _openapi_document
     return app
+
+
+@cache
+def _openapi_document(base_path: str, with_auth: bool) -> bytes:
+    """The OpenAPI document, built when it is first asked for: that takes as long as all else at the start."""
+    return openapi.build_openapi(OPERATIONS, base_path, with_auth=with_auth)
 
 
 def _front_page() -> Route:

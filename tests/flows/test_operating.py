@@ -35,7 +35,7 @@ async def test_a_relay_that_works_is_ready(start: Start) -> None:
         ]
 
 
-async def test_a_metronome_that_stands_still_is_told(start: Start) -> None:
+async def test_a_scheduler_without_ticks_is_not_ready(start: Start) -> None:
     """No tick for a while: not ready, and since when."""
     async with start() as world:
         await world.settle()
@@ -45,7 +45,7 @@ async def test_a_metronome_that_stands_still_is_told(start: Start) -> None:
         assert "60 s ago" in readiness.checks[0].text
 
 
-async def test_deliveries_that_wait_are_told(start: Start) -> None:
+async def test_overdue_deliveries_are_not_ready(start: Start) -> None:
     """A delivery due for minutes: the relay does not keep up."""
     async with start() as world:
         job = world.exec.add(lasts=1_000)
@@ -57,7 +57,7 @@ async def test_deliveries_that_wait_are_told(start: Start) -> None:
         assert "delivery_backlog" in failing((await world.relay.readiness()).checks)
 
 
-async def test_a_store_that_fails_is_told(start: Start) -> None:
+async def test_a_failing_store_is_not_ready(start: Start) -> None:
     """Not ready, with the store's own reason; the metrics say which, and are still given."""
     async with start() as world:
         assert 'relay_ready{check="store"} 1.0' in (await world.relay.render_metrics()).decode()
@@ -68,7 +68,7 @@ async def test_a_store_that_fails_is_told(start: Start) -> None:
         assert "relay_tick_age_seconds" in text
 
 
-async def test_what_alerts_watch_begins_at_nought(start: Start) -> None:
+async def test_counters_of_alerts_start_at_zero(start: Start) -> None:
     """A counter that appears with its first 1 has not risen for Prometheus: the first key refused would wake nobody."""
     async with start() as world:
         text = (await world.relay.render_metrics()).decode()
@@ -88,7 +88,7 @@ async def test_a_disabled_endpoint_is_counted(start: Start) -> None:
         assert "relay_endpoints_disabled_total 1.0" in (await world.relay.render_metrics()).decode()
 
 
-async def test_the_metrics_count_what_happened(start: Start) -> None:
+async def test_metrics_count_polls_events_and_attempts(start: Start) -> None:
     """Polls, events, attempts and what is left of the budget, in Prometheus' text."""
     async with start() as world:
         world.receiver.script(Respond(status=500))
@@ -120,7 +120,7 @@ async def test_a_test_event_is_signed_and_leaves_no_trace(start: Start) -> None:
         assert await world.deliveries() == []
 
 
-async def test_a_standing_endpoint_hears_of_every_job(start: Start) -> None:
+async def test_a_standing_endpoint_is_notified_of_every_job(start: Start) -> None:
     """With its own format, and without a registration of its own."""
     async with start() as world:
         url = f"{world.receiver_url}/standing"
@@ -135,7 +135,7 @@ async def test_a_standing_endpoint_hears_of_every_job(start: Start) -> None:
         assert json.loads(one.body)["job_id"] == job.id
 
 
-async def test_what_was_under_way_at_a_stop_is_sent_by_the_next_run(start: Start) -> None:
+async def test_an_attempt_interrupted_by_a_stop_is_made_by_the_next_run(start: Start) -> None:
     """The lease is given back at the stop: the next run need not wait for it to run out."""
     async with start(delivery={"timeout": "1s"}) as world:
         job = world.exec.add(lasts=1_000)
@@ -153,7 +153,7 @@ async def test_what_was_under_way_at_a_stop_is_sent_by_the_next_run(start: Start
         assert len({one.webhook_id for one in world.received()}) == 1
 
 
-async def test_the_metronome_does_it_all_by_itself(start: Start) -> None:
+async def test_the_scheduler_runs_everything(start: Start) -> None:
     """Started as `relay serve` starts it, nobody calls tick: APScheduler does."""
     async with start(polling={"tick": "50ms"}) as world:
         await world.relay.start()
