@@ -108,7 +108,7 @@ async def stored(port: int, number: int) -> float:
             endpoints.lock_many(tx, [endpoint.id])
             verdict = classify_attempt(_ANSWER, "standard", 1, [0], now, 0.5)
             sents = [CompletedAttempt(claim, _ANSWER, now, 1, "standard") for claim in claims]
-            outbox.record_results(tx, [to_delivery_update(sent, verdict, now) for sent in sents])
+            outbox.record_results(tx, [to_delivery_update(sent, verdict, now, 1) for sent in sents])
 
         async def batches() -> None:
             for _ in range(0, number, AT_ONCE):

@@ -19,8 +19,10 @@ TIMEOUT = 5_000
 RULES = EgressRules(allow_http=True, allow_networks=(ip_network("127.0.0.0/8"),))
 
 
-async def main(store_url: str, chat_url: str, format: str, job_id: str, ahead: int) -> None:
+async def main(arguments: list[str], ahead: int) -> None:
     """Sends the job's start and its ending; the clock is `ahead` ms ahead, so that leases of dead ones are over."""
+
+    store_url, chat_url, format, job_id = arguments
 
     def clock() -> int:
         return time.time_ns() // 1_000_000 + ahead
@@ -52,4 +54,4 @@ async def main(store_url: str, chat_url: str, format: str, job_id: str, ahead: i
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:5], ahead=int(sys.argv[5])))
+    asyncio.run(main(sys.argv[1:5], int(sys.argv[5])))

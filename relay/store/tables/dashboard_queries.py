@@ -85,8 +85,8 @@ def search_jobs(tx: Tx, text: str, most: int, among: int = _RECENT) -> list[Watc
     matches: dict[tuple[str, str], Watch] = {}
     for workspace, job_id in (*tx.execute(by_id), *registered, *tx.execute(by_name)):
         watch = watching.find(tx, job_id, workspace)
-        named = watch is not None and (job_id.startswith(text) or text.lower() in name_of(watch).lower())
-        if watch is not None and (named or (workspace, job_id) in registered):
+        is_named = watch is not None and (job_id.startswith(text) or text.lower() in name_of(watch).lower())
+        if watch is not None and (is_named or (workspace, job_id) in registered):
             matches[workspace, job_id] = watch
         if len(matches) == most:
             break

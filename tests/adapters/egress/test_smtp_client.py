@@ -144,8 +144,8 @@ async def test_a_mail_arrives_with_text_html_and_a_thread() -> None:
 async def test_the_same_run_makes_the_same_bytes() -> None:
     """A repeat can be folded; another endpoint, or a click on Send again, makes a mail of its own."""
 
-    def mail(*run: Any) -> bytes:
-        return email.compose(RENDERED, "evt_1", *run, "relay@example.com", ("a@example.com",))
+    def mail(endpoint: str, run: int) -> bytes:
+        return email.compose(RENDERED, "evt_1", endpoint, run, "relay@example.com", ("a@example.com",))
 
     assert mail("ep_1", 0) == mail("ep_1", 0)
     assert len({mail("ep_1", 0), mail("ep_2", 0), mail("ep_1", 3)}) == 3

@@ -60,7 +60,7 @@ ODD_REGISTRATION = replace(
 )
 ODD_CONTEXT = replace(
     CONTEXT,
-    metadata=ODD_REGISTRATION.metadata | {"[x](http://evil.example)": "<!channel> `*_~ &lt;!here&gt;", "seats": 12},
+    metadata={**ODD_REGISTRATION.metadata, "[x](http://evil.example)": "<!channel> `*_~ &lt;!here&gt;", "seats": 12},
     requested_by="<@U123>\n[Jane](http://evil.example) @here",
     prompt="<!here> *long* " * 40,
 )

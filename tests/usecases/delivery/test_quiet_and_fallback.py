@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -98,7 +99,7 @@ async def test_failures_pass(store: Store, type: EventType) -> None:
         ({"format": "slack", "quiet": "13:00-14:30 UTC"}, False),
     ],
 )
-async def test_an_edit_is_never_held(store: Store, fields: dict[str, object], held: bool) -> None:
+async def test_an_edit_is_never_held(store: Store, fields: dict[str, Any], held: bool) -> None:
     """Where the start is shown too, its message ends at once; a zone that is no longer known holds nothing."""
     chat = make_endpoint(**{"quiet": QUIET} | fields)
     await add(store, chat, now=NOON)
