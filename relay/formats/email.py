@@ -85,7 +85,7 @@ def _html(said: EventText) -> str:
     style = f"font-size:18px;font-weight:bold;color:{_COLOURS[said.tone]}"
     heading = _row(html.escape(f"{said.mark} {said.title if said.link else said.headline}"), style)
     table = '<table role="presentation" cellpadding="0" cellspacing="0" style="font-family:sans-serif;font-size:14px">'
-    return f"<!doctype html><html><body>{table}{heading}{''.join(rows)}</table></body></html>\n"
+    return f"<html><body>{table}{heading}{''.join(rows)}</table></body></html>\n"
 
 
 def _row(content: str, style: str = "") -> str:

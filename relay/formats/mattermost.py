@@ -12,7 +12,8 @@ from relay.model import Event, Registration
 
 MOST_TEXT = 1_000
 MOST_TITLE = 300
-MOST_FIELD = 500
+MOST_FIELD = 400
+"""Attachments of more than 7,900 characters are refused."""
 COLOURS = {Tone.GOOD: "#2eb67d", Tone.BAD: "#e01e5a", Tone.NEUTRAL: "#9aa0a6"}
 
 _ESCAPES = str.maketrans({char: f"\\{char}" for char in "\\*_~`|[]<>#()!"})
@@ -52,7 +53,7 @@ def attachment(said: EventText) -> dict[str, object]:
     ]
     title = escape(said.name or "Open the scenario", MOST_TITLE) if said.link else ""
     return {
-        "fallback": escape(said.summary, MOST_TEXT),
+        "fallback": escape(said.summary, MOST_TITLE),
         "color": COLOURS[said.tone],
         "title": title,
         "title_link": said.link or "",

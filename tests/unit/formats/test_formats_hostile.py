@@ -180,7 +180,7 @@ def check_mattermost(body: Any) -> None:
         assert not re.search(r"[*_~`|\[\]<>#\n]", re.sub(r"\\[^0-9A-Za-z\s]", "", text))
         assert not re.search(r"(?<![\w.+-])@\w", text)
     assert body["text"]
-    assert len(json.dumps(body)) <= 16_000
+    assert len(json.dumps(body["attachments"], ensure_ascii=False)) <= 7_900
     assert not attachment["title_link"] or is_link(attachment["title_link"])
 
 
