@@ -21,7 +21,16 @@ from relay.endpoints import admin
 from relay.errors import ConfigError, NotFound, RelayError, StoreError, ValidationFailed
 from relay.formats.sample_event import SAMPLE_JOB, sample_event
 from relay.model import HOUR, MINUTE, SECOND, Attempt, Endpoint, Event, EventType, Instant, new_id
-from relay.operations import ApiKeyCache, ClusterNotifier, Readiness, RetentionJob, Scheduler, Timekeeper, readiness
+from relay.operations import (
+    ApiKeyCache,
+    ClusterNotifier,
+    Readiness,
+    RetentionJob,
+    Scheduler,
+    Timekeeper,
+    descriptor_limit,
+    readiness,
+)
 from relay.polling import ExecClient, Poller, WorkspaceStatus, count_watched_jobs, exec_transport, load_workspace_status
 from relay.polling.event_context import job_page
 from relay.polling.workspace_status import COUNTED
@@ -32,12 +41,13 @@ from relay.registration import (
     raise_if_refused,
     register_batch,
 )
-from relay.security.api_keys import LocalToken
+from relay.security.api_keys import ApiKey, LocalToken, find_by_hash
 from relay.store import Store, Tx, system_clock
 from relay.store.maintenance.reencrypt import open_store
-from relay.store.tables import clock_shift, deliveries, due_deliveries, outbox, watches, workspaces
+from relay.store.tables import clock_shift, deliveries, due_deliveries, event_feed, outbox, watches, workspaces
 from relay.telemetry import Telemetry, Tracer
 from relay.telemetry.state_changes import State, Subject, endpoint_news
+from relay.waiting import EventFeed, Waiters
 
 _MIN_TICK_GAP_MS = 20
 """Milliseconds between two ticks that nobody's clock asked for: a thousand jobs that are registered in a second cost
@@ -45,6 +55,14 @@ fifty, and each is polled as soon."""
 
 _PATIENCE = 3
 """Seconds that the store has to answer whoever asks whether the relay is ready."""
+
+
+MAX_WAITERS = 20_000
+"""Requests that may wait at a time, if there are file descriptors for them."""
+
+_RESERVED_DESCRIPTORS = 150
+"""File descriptors for the database, other requests and the log."""
+_LEAST_WAITERS = 10
 
 
 def _reach(config: Config) -> int:
@@ -82,7 +100,9 @@ class Relay:
             config.exec.timeout, config.polling.concurrency, config.exec.proxy_url
         )
         self.clients = {space.name: self._client_of(space) for space in config.workspaces}
-        self.notifier = ClusterNotifier(store, owner, self._wake, self.telemetry)
+        self.notifier = ClusterNotifier(store, owner, self._on_notification, self.telemetry)
+        self.waiters = Waiters(config.security.waits_per_key, self._most_waiters(), self._may_wait)
+        self.feed = EventFeed(store, self.waiters, clock, self.telemetry, self.notifier.notify_others)
         self.operator = OperatorNotifier(store, lambda: self.config.operator, self.telemetry, self._on_events)
         self.dispatcher = Dispatcher(
             store,
@@ -113,6 +133,7 @@ class Relay:
             self._on_events,
             rng,
             self.timekeeper.seen_since,
+            self.waiters.wake,
         )
         self.telemetry.on_news = self.operator.put
         self.api_key_cache = ApiKeyCache(store, clock)
@@ -152,6 +173,7 @@ class Relay:
         await self.store.read(self._restore_states)
         await self._apply_config(self.config.endpoints, list(self.clients))
         await self.store.write(self._recover_leases)
+        await self.store.write(event_feed.ensure)
         self._warn_about_clock_skew()
         self._scheduler.every(self.config.polling.tick, self.tick)
         self._scheduler.every(HOUR, self.run_retention)
@@ -169,6 +191,8 @@ class Relay:
         Takes as long as the store does: who can't wait for one that hangs ends the process, and the leases run out.
         """
         self._stopping = True
+        self.waiters.stop()
+        await self.feed.stop()
         await self._cancel(*(task for task in self._tasks if task is not self._woken_ticks))
         stopped = await asyncio.gather(self._stop_polling(), self.dispatcher.stop(spent), return_exceptions=True)
         for error in stopped:
@@ -205,7 +229,12 @@ class Relay:
 
     def _on_events(self) -> None:
         self.dispatcher.wake()
+        self.feed.kick()
         self.notifier.notify_others()
+
+    def _on_notification(self) -> None:
+        self.feed.kick()
+        self._wake()
 
     def _wake(self) -> None:
         self._woken.set()
@@ -238,6 +267,7 @@ class Relay:
             if self._stopping:
                 return
             self.dispatcher.wake()
+            self.feed.kick()
             try:
                 await self.timekeeper.keep()
                 await self.poller.tick()
@@ -305,6 +335,31 @@ class Relay:
     async def requires_api_key(self) -> bool:
         """Whether it wants API keys: it does as soon as there was ever one, and from then on. Raises StoreError."""
         return bool(self.config.security.api_keys) or await self.api_key_cache.any_ever_created()
+
+    async def find_api_key(self, hash: str) -> ApiKey | None:
+        """The API key with this hash, of the configuration or of the store, or None. Raises StoreError.
+
+        Without API keys it is the relay's local token.
+        """
+        if self.local_token is not None and not await self.requires_api_key():
+            return find_by_hash([self.local_token], hash)
+        if (configured := find_by_hash(self.config.security.api_keys, hash)) is not None:
+            return configured
+        if (stored := find_by_hash(await self.api_key_cache.active_keys(), hash)) is not None:
+            self.api_key_cache.mark_used(stored)
+        return stored
+
+    async def _may_wait(self, key_hash: str) -> bool:
+        """Whether the API key with this hash may still read; "" stands for requests without one. Raises StoreError."""
+        if not key_hash:
+            return not await self.requires_credentials()
+        key = await self.find_api_key(key_hash)
+        return key is not None and "read" in key.scopes
+
+    def _most_waiters(self) -> int:
+        """How many requests may wait: each holds a file descriptor, and other work needs some too."""
+        reserved = self.config.delivery.concurrency + self.config.polling.concurrency + _RESERVED_DESCRIPTORS
+        return max(_LEAST_WAITERS, min(MAX_WAITERS, descriptor_limit.current() - reserved))
 
     def _since_tick(self, now: Instant) -> int:
         """How long ago the last complete tick was; one may have come since `now`, and clocks are set back."""

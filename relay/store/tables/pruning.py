@@ -36,6 +36,7 @@ from relay.store.engine.schema import (
     registrations,
     watches,
 )
+from relay.store.tables import event_feed
 from relay.store.tables.watches import matches_jobs
 
 Job = tuple[str, str]
@@ -84,6 +85,9 @@ def delete_jobs(tx: Tx, jobs: Sequence[Job], before: Instant, most: int) -> tupl
         room -= _delete(tx, table, matches_jobs(table, empty), room)
     if room <= 0:
         return 0, empty
+    newest = select(func.max(events.c.position)).where(matches_jobs(events, empty))
+    if (position := tx.execute(newest).scalar()) is not None:
+        event_feed.record_pruned(tx, position)
     for table in (events, living_messages, watches):
         tx.execute(delete(table).where(matches_jobs(table, empty)))
     return len(empty), []
