@@ -9,6 +9,7 @@ import hashlib
 import html
 import json
 from email import policy
+from email.header import Header
 from email.message import EmailMessage
 from email.utils import formatdate
 
@@ -45,7 +46,6 @@ def compose(
     content = json.loads(rendered)
     domain = sender.rpartition("@")[2]
     message = EmailMessage(policy=policy.SMTP)
-    message["Subject"] = content["subject"]
     message["From"] = sender
     message["To"] = ", ".join(recipients)
     message["Date"] = formatdate(content["date"])
@@ -55,7 +55,9 @@ def compose(
     message.set_content(content["text"], cte="base64")
     message.add_alternative(content["html"], subtype="html", cte="base64")
     message.set_boundary(_BOUNDARY)
-    return message.as_bytes()
+    # EmailMessage loses blanks where it folds a subject that is not ASCII.
+    subject = Header(content["subject"], "utf-8", header_name="Subject").encode(linesep="\r\n")
+    return f"Subject: {subject}\r\n".encode() + message.as_bytes()
 
 
 def _text(said: EventText) -> str:

@@ -151,7 +151,12 @@ def settings(exec_url: str, folder: Path) -> dict[str, Any]:
         "exec": {"base_url": exec_url, "api_key": SANDBOX_KEY, "budget": budget},
         "polling": {"strategy": "interval", "interval": "200ms", "tick": "50ms"},
         "storage": {"url": f"sqlite:///{folder}/relay.db"},
-        "security": {"api_keys": keys, "allow_http": True, "allow_networks": ["127.0.0.0/8"]},
+        "security": {
+            "api_keys": keys,
+            "allow_http": True,
+            "allow_networks": ["127.0.0.0/8"],
+            "allow_networks_for": "register",
+        },
     }
 
 
