@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from relay import formats
-from relay.model import Delivery, DeliveryStatus, Endpoint, Event, EventType, Instant, new_id, quiet_until
-from relay.store.engine.database import Tx
+from relay.model import Delivery, DeliveryStatus, Endpoint, Event, EventType, Instant, quiet_until
+from relay.store.engine.database import Tx, new_row_id
 from relay.store.tables import outbox
 from relay.store.tables.endpoints import lock_disabled
 from relay.store.tables.outbox import Enqueued, Leasing
@@ -41,7 +41,7 @@ def enqueue(
             endpoint = subscriber[0]
             until = None if endpoint.id in disabled else _quiet_until(event, endpoint, now)
             due_at = None if endpoint.id in disabled else until or now + first_delay
-            delivery = _delivery(event, subscriber, now, due_at, trace)
+            delivery = _delivery(tx, event, subscriber, now, due_at, trace)
             if until is None:
                 at_once.append((delivery, endpoint))
             else:
@@ -68,11 +68,11 @@ def _quiet_until(event: Event, endpoint: Endpoint, now: Instant) -> Instant | No
 
 
 def _delivery(
-    event: Event, subscriber: Subscriber, now: Instant, due_at: Instant | None, trace: str | None
+    tx: Tx, event: Event, subscriber: Subscriber, now: Instant, due_at: Instant | None, trace: str | None
 ) -> Delivery:
     endpoint, registration = subscriber
     return Delivery(
-        id=new_id("dlv", now),
+        id=new_row_id(tx, "dlv", now),
         event_id=event.id,
         event_type=event.type,
         workspace=event.workspace,

@@ -13,8 +13,8 @@ from relay.delivery.enqueue import enqueue
 from relay.delivery.retry_policy import AttemptDecision
 from relay.egress.result import RequestFailed, SendResult
 from relay.errors import ConstraintViolation, StoreError
-from relay.model import SECOND, DeliveryStatus, Endpoint, Instant
-from relay.store.engine.database import Store, Tx
+from relay.model import ID_BYTES, SECOND, DeliveryStatus, Endpoint, Instant
+from relay.store.engine.database import Store, Tx, random_bytes
 from relay.store.tables import endpoints, events, outbox
 from relay.telemetry import Telemetry
 from relay.telemetry.state_changes import News, endpoint_news, failed_delivery_news, failing_endpoint_news
@@ -173,7 +173,13 @@ class ResultRecorder:
                 limit, jitter, since = self._rules.disable_after, self._rng.random(), self._seen_since()
                 current[endpoint.id] = endpoint_health.update_health(endpoint, decision, now, limit, jitter, since)
         scheduled = len(self._rules.schedule)
-        outbox.record_results(tx, [to_delivery_update(*decided, now, scheduled) for decided in decisions])
+        outbox.record_results(
+            tx,
+            [
+                to_delivery_update(completed, decision, now, random_bytes(tx, ID_BYTES), scheduled)
+                for completed, decision in decisions
+            ],
+        )
         endpoints.release_slots(tx, {completed.probe.endpoint_id for completed in batch if completed.probe is not None})
         for id, endpoint in current.items():
             if endpoint != before[id]:

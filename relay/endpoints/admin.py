@@ -4,7 +4,6 @@ All functions but `delete` work inside the caller's transaction.
 """
 
 import json
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,7 +17,7 @@ from relay.errors import Conflict, NotFound
 from relay.model import DAY, Endpoint, EndpointKind, EventType, Instant, Secret
 from relay.signing import standard_webhooks
 from relay.signing.standard_webhooks import SignatureScheme
-from relay.store.engine.database import Store, Tx
+from relay.store.engine.database import Store, Tx, random_bytes
 from relay.store.tables import endpoints, outbox, registrations, watches
 
 OLD_SECRET_GRACE = DAY
@@ -61,7 +60,9 @@ def create(
 
     Raises Conflict where the name belongs to an endpoint that differs.
     """
-    made = spec.new_endpoint(checked, kind=EndpointKind.STANDING, now=now, random_bytes=_random(), name=name)
+    made = spec.new_endpoint(
+        checked, kind=EndpointKind.STANDING, now=now, random_bytes=random_bytes(tx, spec.RANDOM_BYTES), name=name
+    )
     made = replace(made, owner=owner)
     marks = _fingerprints(tx, checked) if name is None else ()
     while (found := _same(tx, name, marks) or _find_unfingerprinted(tx, name, checked, marks)) is None:
@@ -126,7 +127,12 @@ def rotate(
         raise Conflict("endpoint_configured", text)
     before = standard_webhooks.scheme_of(endpoint.secrets[0].value)
     scheme = spec.check_signing(wanted, new) if new or wanted else before
-    rotated = replace(endpoint, secrets=_rotated(endpoint, new or standard_webhooks.new_secret(_random(), scheme), now))
+    rotated = replace(
+        endpoint,
+        secrets=_rotated(
+            endpoint, new or standard_webhooks.new_secret(random_bytes(tx, spec.SECRET_BYTES), scheme), now
+        ),
+    )
     endpoints.save(tx, rotated, _fingerprint_after_rotation(tx, rotated))
     return rotated
 
@@ -195,7 +201,12 @@ def _sync(tx: Tx, patch: EndpointSection, found: Endpoint | None, rules: EgressR
     checked = spec.validate(asked, rules, f"endpoints.{patch.name}.url")
     while found is None:
         new = spec.new_endpoint(
-            checked, kind=EndpointKind.STANDING, now=now, random_bytes=_random(), name=patch.name, source="config"
+            checked,
+            kind=EndpointKind.STANDING,
+            now=now,
+            random_bytes=random_bytes(tx, spec.RANDOM_BYTES),
+            name=patch.name,
+            source="config",
         )
         if endpoints.add(tx, new):  # else another relay was first
             return
@@ -205,7 +216,10 @@ def _sync(tx: Tx, patch: EndpointSection, found: Endpoint | None, rules: EgressR
         changed = replace(changed, secrets=_rotated(found, secret, now))
     elif patch.signing not in (None, standard_webhooks.scheme_of(found.secrets[0].value)):
         changed = replace(
-            changed, secrets=_rotated(found, standard_webhooks.new_secret(_random(), checked.signing), now)
+            changed,
+            secrets=_rotated(
+                found, standard_webhooks.new_secret(random_bytes(tx, spec.SECRET_BYTES), checked.signing), now
+            ),
         )
     if changed != found:
         _save(tx, found, changed)
@@ -337,7 +351,3 @@ def _fingerprint_after_rotation(tx: Tx, rotated: Endpoint) -> str:
         if (found is None and secret != unsaid) or (found is not None and found.id == rotated.id):
             return marks[0]
     return rotated.id
-
-
-def _random() -> bytes:
-    return secrets.token_bytes(spec.SECRET_BYTES)

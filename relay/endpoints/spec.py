@@ -11,6 +11,7 @@ from relay.egress.url_policy import EgressRules, ParsedUrl, validate_url
 from relay.errors import ValidationFailed
 from relay.formats import template
 from relay.model import (
+    ID_BYTES,
     Endpoint,
     EndpointKind,
     EventType,
@@ -28,6 +29,8 @@ MASK = "…"
 """What pages and answers show in place of a URL's secret part: a URL with it is no URL that was ever given."""
 
 SECRET_BYTES = 32
+RANDOM_BYTES = ID_BYTES + SECRET_BYTES
+"""Random bytes that a new endpoint takes."""
 """Random bytes of a secret that the relay makes; Standard Webhooks asks for 24 to 64."""
 
 
@@ -167,9 +170,9 @@ def new_endpoint(
     name: str | None = None,
     source: str = "api",
 ) -> Endpoint:
-    """A new endpoint, with the secret that came or one made from `random_bytes`."""
+    """A new endpoint, with the secret that came or one made from `random_bytes`, which are `RANDOM_BYTES`."""
     return Endpoint(
-        id=new_id("ep", now),
+        id=new_id("ep", now, random_bytes[:ID_BYTES]),
         kind=kind,
         name=name,
         url=checked.target.url,
@@ -177,7 +180,7 @@ def new_endpoint(
         format=checked.format,
         template=checked.template,
         events=checked.events,
-        secrets=(Secret(checked.secret or standard_webhooks.new_secret(random_bytes, checked.signing)),),
+        secrets=(Secret(checked.secret or standard_webhooks.new_secret(random_bytes[ID_BYTES:], checked.signing)),),
         headers=checked.headers,
         created_at=now,
         source=source,

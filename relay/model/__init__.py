@@ -20,7 +20,7 @@ from relay.model.event import (
     event_id,
     parse_event_type,
 )
-from relay.model.ids import JOB_ID, new_id
+from relay.model.ids import ID_BYTES, JOB_ID, new_id, new_token
 from relay.model.job import JobError, Scenario, ScenarioJob
 from relay.model.living_message import LivingMessage, MessageState
 from relay.model.quiet_hours import InvalidQuietHours, QuietHours, parse_quiet_hours, quiet_until
@@ -33,6 +33,7 @@ __all__ = [
     "ENDINGS_AT_EXEC",
     "FINAL_EVENTS",
     "HOUR",
+    "ID_BYTES",
     "JOB_ID",
     "MINUTE",
     "OPERATOR_WORKSPACE",
@@ -66,6 +67,7 @@ __all__ = [
     "format_identity",
     "from_rfc3339",
     "new_id",
+    "new_token",
     "parse_event_type",
     "parse_quiet_hours",
     "quiet_until",

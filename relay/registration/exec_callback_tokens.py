@@ -7,12 +7,11 @@ a hint is worth is `register.hint`'s to say.
 
 import hashlib
 import hmac
-import secrets
 from collections.abc import Collection
 from dataclasses import replace
 
-from relay.model import DAY, HOUR, Instant
-from relay.store.engine.database import Tx
+from relay.model import DAY, HOUR, Instant, new_token
+from relay.store.engine.database import Tx, random_bytes
 from relay.store.tables import callback_tokens
 from relay.store.tables.callback_tokens import CallbackToken
 
@@ -28,7 +27,7 @@ def get_or_create_token(tx: Tx, workspace: str) -> CallbackToken:
     """The workspace's token, made where it has none."""
     if (found := callback_tokens.get(tx, workspace)) is not None:
         return found
-    made = CallbackToken(workspace=workspace, token=_new())
+    made = CallbackToken(workspace=workspace, token=_new(tx))
     return made if callback_tokens.add(tx, made) else callback_tokens.get(tx, workspace) or made
 
 
@@ -36,7 +35,7 @@ def rotate_token(tx: Tx, workspace: str, now: Instant) -> CallbackToken:
     """A new token; the one until now works for another day, the one before that no longer."""
     get_or_create_token(tx, workspace)
     before = callback_tokens.get_for_update(tx, workspace) or get_or_create_token(tx, workspace)
-    after = replace(before, token=_new(), old_token=before.token, old_token_valid_until=now + OLD_TOKEN_GRACE)
+    after = replace(before, token=_new(tx), old_token=before.token, old_token_valid_until=now + OLD_TOKEN_GRACE)
     callback_tokens.save(tx, after)
     return after
 
@@ -70,8 +69,8 @@ def masked_url(token: CallbackToken, public_url: str) -> str:
     return f"{public_url.rstrip('/')}{PATH}{token.token[:_SHOWN]}…"
 
 
-def _new() -> str:
-    return secrets.token_urlsafe(_RANDOM_BYTES)
+def _new(tx: Tx) -> str:
+    return new_token(random_bytes(tx, _RANDOM_BYTES))
 
 
 def _digest(token: str) -> bytes:

@@ -38,8 +38,8 @@ class Throttled:
     until: Instant
 
 
-def new_request_id(now: Instant) -> str:
-    return new_id("req", now)
+def new_request_id(now: Instant, random_bytes: bytes) -> str:
+    return new_id("req", now, random_bytes)
 
 
 def request_id_of(caller: str, key: str) -> str:

@@ -1,6 +1,5 @@
 """Subscribers: the endpoint that each request means, found or made."""
 
-import secrets
 from collections.abc import Sequence
 
 from relay.endpoints import spec
@@ -8,7 +7,7 @@ from relay.errors import Conflict, RequestError, ValidationFailed
 from relay.model import Endpoint, EndpointKind
 from relay.registration.request import TimedRequest
 from relay.signing import standard_webhooks
-from relay.store.engine.database import Tx
+from relay.store.engine.database import Tx, random_bytes
 from relay.store.tables import endpoints
 
 Subscriber = tuple[Endpoint | None, str | None]
@@ -46,8 +45,8 @@ def _find_or_create(
     new: dict[str, Endpoint] = {}
     for (request, now), own in zip(asked, marks, strict=True):
         if request.callback is not None and not any(mark in known or mark in new for mark in own):
-            random_bytes = secrets.token_bytes(spec.SECRET_BYTES)
-            made = spec.new_endpoint(request.callback, kind=EndpointKind.AD_HOC, now=now, random_bytes=random_bytes)
+            drawn = random_bytes(tx, spec.RANDOM_BYTES)
+            made = spec.new_endpoint(request.callback, kind=EndpointKind.AD_HOC, now=now, random_bytes=drawn)
             new[own[0]] = made
     added = endpoints.add_all(tx, new) if new else set()
     if len(added) < len(new):  # another relay made some meanwhile

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from relay import registration
 from relay.errors import Conflict, NotFound, StoreError, ValidationFailed
-from relay.model import MINUTE, SECOND, ScenarioJob
+from relay.model import ID_BYTES, MINUTE, SECOND, ScenarioJob
 from relay.model.create_result import CreateJobResult, JobCreated, JobCreationUnknown, JobRejected
 from relay.registration import RegistrationResult, ValidatedRegistration, exec_callback_tokens, job_creation
 from relay.registration.job_creation import Reserved, Throttled
@@ -68,7 +68,9 @@ async def create_job(call: RequestContext, body: CreateJobRequest) -> Response:
     used as one.
     """
     derived = _request_id_of_key(call)
-    request_id = body.request_id or derived or job_creation.new_request_id(call.now)
+    request_id = (
+        body.request_id or derived or job_creation.new_request_id(call.now, call.relay.store.random_bytes(ID_BYTES))
+    )
     exec_request = ExecJobRequest(request_id, request_id == body.request_id, body.for_exec(request_id))
     checked = validate_registration(call, body, _PLACEHOLDER_JOB_ID, False)
     if body.exec_callback and call.relay.config.server.public_url is None:
