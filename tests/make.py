@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from relay.egress.url_policy import EgressRules
+from relay.egress import EgressRules
 from relay.model import FINAL_EVENTS, Endpoint, EndpointKind, Event, EventType, Instant, Secret, event_id, new_id
 from relay.store.engine.database import Tx
 from relay.store.tables import due_deliveries, outbox

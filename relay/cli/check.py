@@ -19,8 +19,8 @@ from relay.cli.options import (
 )
 from relay.cli.output import print_text
 from relay.config import Config, EndpointSection, ExecSection, Workspace, unused_variables
+from relay.egress import EgressRules, blocked_reason, is_loopback, mask_url
 from relay.egress.resolver import ThreadResolver
-from relay.egress.url_policy import EgressRules, blocked_reason, is_loopback, mask_url
 from relay.endpoints import spec
 from relay.errors import StoreError, ValidationFailed
 from relay.model.poll_result import PollFailed, RateLimited, Unauthorized

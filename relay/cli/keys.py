@@ -16,7 +16,8 @@ from relay.config import Config, parsers
 from relay.errors import RelayError
 from relay.model import SECOND, Instant, new_id, to_rfc3339
 from relay.operations.api_key_cache import CACHE_TTL, MAX_KEYS
-from relay.security.api_keys import RANDOM_BYTES, SCOPES, Scope, generate_api_key, hash_api_key
+from relay.security import SCOPES, Scope, generate_api_key, hash_api_key
+from relay.security.api_keys import RANDOM_BYTES
 from relay.store.engine import dialect
 from relay.store.engine.clock import system_clock
 from relay.store.engine.database import Store, Tx, exists, read_only, write_offline

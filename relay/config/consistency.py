@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from relay.config.reader import KeyPath, Problem, format_path
 from relay.config.schema import Config, EndpointSection, Workspace
-from relay.egress.url_policy import is_loopback, mask_url
+from relay.egress import is_loopback, mask_url
 
 
 def without_invalid_parts(data: Mapping[str, Any], faulty: frozenset[KeyPath]) -> dict[str, Any]:

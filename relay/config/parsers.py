@@ -8,8 +8,7 @@ from typing import Any
 
 from relay import formats
 from relay.config.source_map import KeyPath
-from relay.egress import header_policy
-from relay.egress.url_policy import EgressRules, validate_url
+from relay.egress import EgressRules, header_policy, validate_url
 from relay.errors import ValidationFailed
 from relay.formats import template as body_template
 from relay.formats.template import InvalidTemplate

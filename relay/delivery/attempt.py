@@ -8,8 +8,8 @@ from relay import __version__
 from relay.delivery.admission import is_probe
 from relay.delivery.redaction import redact
 from relay.delivery.retry_policy import AttemptDecision
+from relay.egress import HttpResponse, SendResult
 from relay.egress.http_client import MAX_BODY_READ
-from relay.egress.result import HttpResponse, SendResult
 from relay.model import Attempt, DeliveryStatus, DueDelivery, Endpoint, Instant, new_id, to_rfc3339
 from relay.signing import standard_webhooks
 from relay.store.engine import dialect

@@ -15,7 +15,8 @@ from relay.delivery import retry_policy
 from relay.delivery.admission import SKIP_FOR, AdmissionControl, Admitted, Reservation, is_probe, min_interval
 from relay.delivery.attempt import CompletedAttempt, HttpSender, send, span_attributes, to_attempt
 from relay.delivery.recorder import ResultRecorder
-from relay.egress.result import UNSENT, RequestFailed
+from relay.egress import RequestFailed
+from relay.egress.result import UNSENT
 from relay.errors import StoreError
 from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, DueDelivery, Endpoint, Event, Instant, new_id
 from relay.store.engine.database import Store, Tx

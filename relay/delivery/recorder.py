@@ -10,7 +10,7 @@ from relay.delivery import endpoint_health, retry_policy
 from relay.delivery.admission import AdmissionControl
 from relay.delivery.attempt import CompletedAttempt, attempt_summary, to_delivery_update, without_response_text
 from relay.delivery.retry_policy import AttemptDecision
-from relay.egress.result import RequestFailed, SendResult
+from relay.egress import RequestFailed, SendResult
 from relay.errors import ConstraintViolation, StoreError
 from relay.model import SECOND, DeliveryStatus, Endpoint, Instant
 from relay.store.engine.database import Store, Tx

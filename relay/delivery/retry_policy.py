@@ -9,8 +9,7 @@ from urllib.parse import urlsplit
 
 from relay import formats
 from relay.backoff import retry_after, retry_delay
-from relay.egress.result import HttpResponse, RequestFailed, SendResult
-from relay.egress.url_policy import mask_url
+from relay.egress import HttpResponse, RequestFailed, SendResult, mask_url
 from relay.model import HOUR, MINUTE, SECOND, DeliveryStatus, Instant
 
 RETRY_AFTER_CAP = 24 * HOUR

@@ -1,4 +1,4 @@
-"""Failures on the wire as values: a kind from a bounded set, and words that hold neither path nor query."""
+"""Converts exceptions of the HTTP client to `RequestFailed`: a kind of a bounded set, and a text without secrets."""
 
 import os
 import ssl
@@ -7,15 +7,15 @@ import aiohttp
 from aiohttp.client_exceptions import ClientConnectorDNSError
 
 from relay.egress import descriptors
-from relay.egress.response_limits import AnswerTooLong, InvalidFraming
+from relay.egress.response_limits import InvalidFraming, ResponseTooLong
 from relay.egress.result import UNSENT, RequestFailed
 
 
 def request_failed(error: BaseException, refused: list[str], dialled: int, *, may_change: bool) -> RequestFailed:
-    """The failure that `error` stands for.
+    """The failure that `error` means.
 
     `refused` says why addresses were not dialled, `dialled` how many were. `may_change`: a later resolution of the name
-    may bring other addresses.
+    may return other addresses.
     """
     reasons = ", ".join(dict.fromkeys(refused))
     if refused and not dialled:
@@ -28,7 +28,7 @@ def request_failed(error: BaseException, refused: list[str], dialled: int, *, ma
 
 def _kind_and_detail(error: BaseException) -> tuple[str, str]:
     match error:
-        case AnswerTooLong():
+        case ResponseTooLong():
             return "protocol", "the receiver sent more than an answer needs"
         case InvalidFraming():
             return "protocol", "the answer's framing breaks HTTP's rules"

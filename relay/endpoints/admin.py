@@ -11,13 +11,12 @@ from typing import Any
 
 from relay import formats
 from relay.config import EndpointSection
-from relay.egress.url_policy import EgressRules
+from relay.egress import EgressRules
 from relay.endpoints import spec
 from relay.endpoints.spec import EndpointSpec, ValidatedEndpoint
 from relay.errors import Conflict, NotFound
 from relay.model import DAY, Endpoint, EndpointKind, EventType, Instant, Secret
-from relay.signing import standard_webhooks
-from relay.signing.standard_webhooks import SignatureScheme
+from relay.signing import SignatureScheme, standard_webhooks
 from relay.store.engine.database import Store, Tx
 from relay.store.tables import endpoints, outbox, registrations, watches
 

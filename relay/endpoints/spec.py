@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relay import formats
+from relay.egress import EgressRules, validate_url
 from relay.egress.header_policy import check_headers
-from relay.egress.url_policy import EgressRules, ParsedUrl, validate_url
+from relay.egress.url_policy import ParsedUrl
 from relay.errors import ValidationFailed
 from relay.formats import template
 from relay.model import Endpoint, EndpointKind, EventType, Instant, Secret, format_identity, new_id
-from relay.signing import standard_webhooks
-from relay.signing.standard_webhooks import SignatureScheme
+from relay.signing import SignatureScheme, standard_webhooks
 
 MASK = "…"
 """What pages and answers show in place of a URL's secret part: a URL with it is no URL that was ever given."""

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 from relay.formats import answer_rules, discord, google_chat, slack, slack_workflow, standard, teams, template, zapier
 from relay.formats.base import Format, Rejection
 from relay.formats.pasted_urls import check_pasted_url

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 from relay.formats.base import Rejection, json_body
 
 REJECTED_IF, ACCEPTED_IF = KEYS = ("$rejected_if", "$accepted_if")

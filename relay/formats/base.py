@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 from relay.model import Event, Registration
 
 

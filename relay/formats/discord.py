@@ -4,7 +4,7 @@ Exec's words are escaped, because Discord reads Markdown in titles and descripti
 nobody be pinged. Limits: title 256, description 4,096, 6,000 in all.
 """
 
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body
 from relay.formats.message_text import Tone, describe_event
 from relay.formats.truncate import truncate

@@ -4,7 +4,7 @@ A text paragraph reads HTML tags, so Exec's words are escaped there; titles and 
 a second per space, 32,000 bytes each.
 """
 
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body, short
 from relay.formats.message_text import BUTTON, describe_event
 from relay.formats.truncate import MARKUP_ESCAPES, truncate

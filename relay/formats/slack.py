@@ -4,7 +4,7 @@ Everything is `plain_text` without emoji codes, so Slack reads no formatting, li
 the fallback `text` is parsed by Slack, and so escaped. Limits: header 150, section 3,000, url 3,000, 50 blocks.
 """
 
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body, short
 from relay.formats.message_text import BUTTON, EventText, describe_event
 from relay.formats.truncate import MARKUP_ESCAPES, truncate

@@ -4,7 +4,7 @@ A workflow declares the variables it wants by these names and ignores the others
 get makes it fail, so all are always there, empty if there is nothing to say.
 """
 
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body
 from relay.formats.flat import PROSE, flat_fields
 from relay.formats.message_text import plain_value, sanitize

@@ -5,7 +5,7 @@ Exec's words stand in TextRuns, which take no Markdown (a TextBlock would). A bo
 
 import re
 
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body
 from relay.formats.message_text import BUTTON, Tone, describe_event
 from relay.formats.truncate import truncate

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from relay.egress.url_policy import EgressRules
+from relay.egress import EgressRules
 from relay.endpoints import spec
 from relay.errors import ValidationFailed
 from relay.model import JOB_ID, EventType, Instant

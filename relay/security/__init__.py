@@ -2,3 +2,19 @@
 
 Everything here is pure: time, random bytes and keys are arguments.
 """
+
+from relay.security.api_keys import SCOPES, ApiKey, Scope, generate_api_key, hash_api_key
+from relay.security.encryption import FieldCipher
+from relay.security.login_throttle import LoginThrottle
+from relay.security.rate_limiter import RateLimiter
+
+__all__ = [
+    "SCOPES",
+    "ApiKey",
+    "FieldCipher",
+    "LoginThrottle",
+    "RateLimiter",
+    "Scope",
+    "generate_api_key",
+    "hash_api_key",
+]

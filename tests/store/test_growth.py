@@ -10,7 +10,7 @@ from benchmarks.growth.filling import MONTH, fill
 from relay.model import DeliveryStatus, EndpointKind, EventType, RegistrationStatus, WatchState
 from relay.polling.request_budget import RateLimit
 from relay.polling.workspace_status import workspace_status
-from relay.security.encryption import FieldCipher
+from relay.security import FieldCipher
 from relay.store.engine import dialect, schema
 from relay.store.engine.database import Store, Tx
 from relay.store.engine.paging import Page, encode

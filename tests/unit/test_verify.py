@@ -14,8 +14,7 @@ from standardwebhooks.webhooks import Webhook
 
 from relay.errors import ValidationFailed
 from relay.model import SECOND, Secret
-from relay.signing import standard_webhooks
-from relay.signing.standard_webhooks import SignatureScheme
+from relay.signing import SignatureScheme, standard_webhooks
 from relay.verify import (
     TOLERANCE,
     BadSignature,

@@ -11,7 +11,7 @@ import pytest
 from relay.config import DeliverySection
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.enqueue import enqueue
-from relay.egress.result import HttpResponse, SendResult
+from relay.egress import HttpResponse, SendResult
 from relay.model import SECOND, DeliveryStatus, Endpoint, Instant
 from relay.polling.poller import Reservation
 from relay.store.engine.database import Store, Tx

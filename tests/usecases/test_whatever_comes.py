@@ -18,7 +18,7 @@ from sqlalchemy import delete, text
 from relay.config import DeliverySection
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.enqueue import enqueue
-from relay.egress.result import HttpResponse, RequestFailed, SendResult
+from relay.egress import HttpResponse, RequestFailed, SendResult
 from relay.endpoints import admin as standing
 from relay.model import MINUTE, SECOND, Delivery, DeliveryStatus
 from relay.store.engine.database import Store, Tx

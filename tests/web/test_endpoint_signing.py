@@ -3,8 +3,7 @@
 import pytest
 
 from relay.model import DAY
-from relay.signing import standard_webhooks
-from relay.signing.standard_webhooks import SignatureScheme
+from relay.signing import SignatureScheme, standard_webhooks
 from tests.web.conftest import Api
 
 PRIVATE = standard_webhooks.new_secret(b"s" * 32, SignatureScheme.ED25519)

@@ -11,7 +11,7 @@ import pytest
 from relay.model import MINUTE, SECOND
 from relay.operations.api_key_cache import CACHE_TTL
 from relay.sandbox.local_server import serve
-from relay.security.api_keys import hash_api_key
+from relay.security import hash_api_key
 from relay.security.login_throttle import BURST
 from relay.store.tables import api_keys
 from relay.store.tables.api_keys import StoredApiKey

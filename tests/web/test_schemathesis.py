@@ -12,7 +12,7 @@ import pytest
 from relay.sandbox.exec_server import ExecSettings, FakeExec
 from relay.sandbox.local_server import serve
 from relay.sandbox.rate_limits import UNLIMITED
-from relay.security.api_keys import hash_api_key
+from relay.security import hash_api_key
 from relay.web.app import OPERATIONS, create_app
 from tests.conftest import Clock
 from tests.web.conftest import EXEC_KEY, Api, open_api

@@ -64,7 +64,7 @@ async def receive_exec_callback(call: RequestContext, token: str) -> Response:
     workspaces = call.relay.clients
     row = await call.relay.store.read(lambda tx: exec_callback_tokens.find_token(tx, token, call.now, workspaces))
     if row is None:
-        call.limits.record_failure(call.request, wait)  # guard: callback-guesses
+        call.limits.record_failure(call.request, wait)  # guard: callback-throttle
         raise NotFound("unknown_path", errors.UNKNOWN_PATH)  # guard: callback-token
     call.limits.record_success(call.request, hash)
     call.limits.check_rate(hash)

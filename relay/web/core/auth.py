@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from relay.security.api_keys import SCOPES, ApiKey, Scope, find_by_hash, hash_api_key
+from relay.security import SCOPES, ApiKey, Scope, hash_api_key
+from relay.security.api_keys import find_by_hash
 from relay.service import Relay
 from relay.web.core import public_url
 from relay.web.core.errors import Forbidden, Unauthenticated

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
-from relay.egress.url_policy import is_loopback
+from relay.egress import is_loopback
 from relay.service import Relay
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from starlette.requests import Request
 
 from relay.model import Instant
-from relay.security.login_throttle import LoginThrottle
-from relay.security.rate_limiter import RateLimiter
+from relay.security import LoginThrottle, RateLimiter
 from relay.telemetry import Telemetry
 from relay.web.core.errors import TooManyRequests
 

@@ -15,7 +15,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from relay.egress.url_policy import is_loopback
+from relay.egress import is_loopback
 from relay.errors import RequestError, ValidationFailed
 from relay.security.login_throttle import client_network
 from relay.web.core import errors

@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from relay.egress import EgressRules, HttpResponse, RequestFailed, SendResult
 from relay.egress.http_client import WebhookHttpClient
+from relay.egress.ip_policy import Network
 from relay.egress.resolver import ThreadResolver
-from relay.egress.result import HttpResponse, RequestFailed, SendResult
-from relay.egress.url_policy import EgressRules, Network
 from tests.loopback import Served, Wire, answer, answering, serving
 from tests.unit.egress.test_url_policy import HOSTILE
 

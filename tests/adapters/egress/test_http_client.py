@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from relay.egress import EgressRules, HttpResponse, RequestFailed
 from relay.egress.http_client import MAX_BODY_READ, WebhookHttpClient
-from relay.egress.result import HttpResponse, RequestFailed
-from relay.egress.url_policy import EgressRules
 from tests.loopback import Behaviour, Wire, answer, answering, serving
 
 LOOPBACK = EgressRules(allow_http=True, allow_networks=(ip_network("127.0.0.0/8"),))

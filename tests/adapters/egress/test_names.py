@@ -4,9 +4,8 @@ from ipaddress import ip_network
 
 import pytest
 
+from relay.egress import EgressRules, HttpResponse, RequestFailed, SendResult
 from relay.egress.http_client import WebhookHttpClient
-from relay.egress.result import HttpResponse, RequestFailed, SendResult
-from relay.egress.url_policy import EgressRules
 from tests.adapters.name_server import Zone, name_server
 from tests.loopback import Served, answer, answering, serving
 

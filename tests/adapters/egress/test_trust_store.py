@@ -7,8 +7,8 @@ from pathlib import Path
 import certifi
 import pytest
 
+from relay.egress import RequestFailed
 from relay.egress.http_client import WebhookHttpClient
-from relay.egress.result import RequestFailed
 from relay.egress.tls import client_tls_context
 from relay.errors import ConfigError
 from tests.adapters.egress.test_guard import _rules, _secure, certificate

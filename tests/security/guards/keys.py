@@ -72,13 +72,13 @@ KEYS = (
         swap(".where(api_keys.c.revoked_at.is_(None))", ""),
     ),
     Guard(
-        "guesses",
+        "key-throttle",
         "Wrong keys are throttled per address: ten at once, then six a minute",
         f"{_LIMITS}::test_guesses_are_slowed",
         never,
     ),
     Guard(
-        "login-guesses",
+        "login-throttle",
         "Wrong keys at the login are throttled in the same way",
         f"{_LIMITS}::test_logging_in_is_a_guess_too",
         instead(
@@ -87,7 +87,7 @@ KEYS = (
         ),
     ),
     Guard(
-        "callback-guesses",
+        "callback-throttle",
         "Wrong tokens of Exec's callback are throttled in the same way",
         f"{_LIMITS}::test_tokens_of_exec_s_callback_are_guesses_too",
         gone,

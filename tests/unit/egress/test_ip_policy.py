@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.egress.url_policy import EgressRules, blocked_reason
+from relay.egress import EgressRules, blocked_reason
 
 DEFAULT = EgressRules()
 NAT64 = ip_network("64:ff9b::/96")

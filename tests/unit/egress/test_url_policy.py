@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from yarl import URL
 
-from relay.egress.url_policy import LONGEST_URL, EgressRules, mask_url, validate_url
+from relay.egress import EgressRules, mask_url, validate_url
+from relay.egress.url_policy import LONGEST_URL
 from relay.errors import ValidationFailed
 
 DEFAULT = EgressRules()

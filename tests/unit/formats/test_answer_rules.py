@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay import formats
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 from relay.formats import template
 from relay.formats.sample_event import sample_event
 from relay.formats.template import InvalidTemplate

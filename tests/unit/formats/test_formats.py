@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay import formats
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 
 
 @pytest.mark.parametrize(

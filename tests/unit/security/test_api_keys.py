@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from relay.config import ApiKey
-from relay.security import api_keys
-from relay.security.api_keys import Scope
+from relay.security import Scope, api_keys
 
 KEYS = [ApiKey(name=name, hash=api_keys.hash_api_key(name * 24)) for name in "abc"]
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model import HOUR, MINUTE, SECOND
-from relay.security.login_throttle import BURST, PER_MINUTE, LoginThrottle, client_network
+from relay.security import LoginThrottle
+from relay.security.login_throttle import BURST, PER_MINUTE, client_network
 from tests.make import NOON
 
 HERE, ELSEWHERE = "192.0.2.1", "198.51.100.7"

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model import MINUTE, SECOND
-from relay.security.rate_limiter import RateLimiter
+from relay.security import RateLimiter
 from tests.make import NOON
 
 STEPS = st.lists(st.integers(0, 20 * SECOND), min_size=1, max_size=200)

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from relay.errors import ValidationFailed
 from relay.model import SECOND, Secret
-from relay.signing import ed25519, standard_webhooks
-from relay.signing.standard_webhooks import SignatureScheme
+from relay.signing import SignatureScheme, ed25519, standard_webhooks
 from relay.verify import BadSignature, verify
 
 NOW = 1_709_287_245_000

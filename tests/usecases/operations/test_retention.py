@@ -27,7 +27,7 @@ from relay.model import (
 )
 from relay.operations.retention import CleanupResult, RetentionJob
 from relay.registration import RegistrationSpec
-from relay.security.encryption import FieldCipher
+from relay.security import FieldCipher
 from relay.store.engine import dialect, schema
 from relay.store.engine.database import Store, Tx
 from relay.store.engine.paging import Page
