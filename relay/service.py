@@ -28,12 +28,14 @@ from relay.polling import exec_client, exec_transport
 from relay.polling.poller import Poller
 from relay.polling.workspace_status import COUNTED, WorkspaceStatus, count_watched_jobs, workspace_status
 from relay.registration import (
+    JobCreator,
     RegistrationResult,
     ValidatedRegistration,
     exec_callback_tokens,
     raise_if_refused,
     register_batch,
 )
+from relay.registration.job_creation import CreatedJob, CreationOutcome, ExecJobRequest
 from relay.store.engine.clock import system_clock
 from relay.store.engine.database import Store, Tx
 from relay.store.maintenance.reencrypt import open_store
@@ -92,6 +94,9 @@ class Relay:
             self._on_events,
             rng,
             self.timekeeper.seen_since,
+        )
+        self._job_creator = JobCreator(
+            store, self.clients, self.poller, clock, self.telemetry, config.server.public_url
         )
         self.operator = OperatorNotifier(store, lambda: self.config.operator, self.telemetry, self._on_events)
         self.telemetry.on_news = self.operator.put
@@ -233,6 +238,19 @@ class Relay:
         result = raise_if_refused(await self.store.write_together(register_batch, (request, now)))
         self.after_registration([result], request_id)
         return result
+
+    async def create_job(
+        self,
+        registration: ValidatedRegistration,
+        request: ExecJobRequest,
+        exec_callback: bool | None,
+        request_id: str | None = None,
+    ) -> CreationOutcome:
+        """Creates a job at Exec and registers it, as `JobCreator.create` says. Raises RequestError, StoreError."""
+        outcome = await self._job_creator.create(registration, request, exec_callback)
+        if isinstance(outcome, CreatedJob):
+            self.after_registration([outcome.result], request_id)
+        return outcome
 
     def after_registration(self, results: Iterable[RegistrationResult], request_id: str | None = None) -> None:
         """To be called once registrations are committed: logs the new ones, and starts what they make due."""

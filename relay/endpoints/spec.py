@@ -1,4 +1,4 @@
-"""Subscribing: what makes an endpoint, whether it comes with a registration, from the API or from the configuration."""
+"""The specification of an endpoint, and its validation: for registrations, the API and the configuration alike."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,15 +14,15 @@ from relay.model import Endpoint, EndpointKind, EventType, Instant, Secret, form
 from relay.signing import SignatureScheme, standard_webhooks
 
 MASK = "…"
-"""What pages and answers show in place of a URL's secret part: a URL with it is no URL that was ever given."""
+"""Stands for the secret part of a URL in pages and responses: a URL that contains it was copied from there."""
 
 SECRET_BYTES = 32
-"""Random bytes of a secret that the relay makes; Standard Webhooks asks for 24 to 64."""
+"""Random bytes of a generated secret; Standard Webhooks asks for 24 to 64."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointSpec:
-    """An endpoint as somebody asks for it."""
+    """An endpoint as the request describes it, not validated."""
 
     url: str = field(repr=False)
     format: str = "auto"
@@ -31,14 +31,14 @@ class EndpointSpec:
     secret: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     signing: SignatureScheme | None = None
-    """None: as the secret says, else by HMAC."""
+    """None: the scheme of the secret; HMAC without a secret."""
     template: Mapping[str, Any] | None = field(default=None, repr=False)
-    """The body of the format `template`, which `auto` becomes where there is one."""
+    """The body of the format `template`. With a template, `auto` means that format."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValidatedEndpoint:
-    """The same, found fit: the URL judged, the format chosen."""
+    """A validated specification: the URL is parsed, the format is detected."""
 
     target: ParsedUrl
     format: str
@@ -50,30 +50,35 @@ class ValidatedEndpoint:
 
     @property
     def format_identity(self) -> str:
-        """What of its format tells two requests for one URL apart: its name, and the template where it has one."""
+        """The format's part of the endpoint's identity: its name, and the template if there is one."""
         return format_identity(self.format, self.template)
 
     @property
     def secret_identity(self) -> str | None:
-        """What of its signing tells two requests for one URL apart: the secret that came, or the wish for Ed25519."""
+        """The secret's part of the endpoint's identity: the given secret, or `ed25519` if that is asked for."""
         return self.secret or (self.signing.value if self.signing is SignatureScheme.ED25519 else None)
 
 
+def check_not_masked(url: str, field: str = "callback_url") -> None:
+    """Raises ValidationFailed (`masked_url`) for a URL that was copied from a page or response of the relay."""
+    if MASK in url:
+        raise ValidationFailed("masked_url", "this URL is masked; give the whole URL, or leave it out", field)
+
+
 def validate(wanted: EndpointSpec, rules: EgressRules, url_field: str = "callback_url") -> ValidatedEndpoint:
-    """Judges an endpoint before anything is stored. Raises Invalid, naming the field."""
-    if MASK in wanted.url:
-        raise ValidationFailed("masked_url", "this URL is masked; give the whole URL, or leave it out", url_field)
+    """Validates an endpoint without the store. Raises ValidationFailed, which names the field."""
+    check_not_masked(wanted.url, url_field)
     target = validate_url(wanted.url, rules, url_field)
     formats.check_pasted_url(target.url, url_field)
-    chosen, own = _check_format(wanted, target)
+    format, own_template = _check_format(wanted, target)
     scheme = check_signing(wanted.signing, wanted.secret)
     check_headers(wanted.headers)
-    events = formats.default_events(chosen) if wanted.events is None else wanted.events
-    return ValidatedEndpoint(target, chosen, events, wanted.secret, dict(wanted.headers), scheme, own)
+    events = formats.default_events(format) if wanted.events is None else wanted.events
+    return ValidatedEndpoint(target, format, events, wanted.secret, dict(wanted.headers), scheme, own_template)
 
 
 def _check_format(wanted: EndpointSpec, target: ParsedUrl) -> tuple[str, str | None]:
-    """The format, and its template where it is `template`."""
+    """The format's name, and the template if the format is `template`."""
     if wanted.template is not None:
         if wanted.format not in ("auto", template.NAME):
             raise ValidationFailed(
@@ -89,24 +94,24 @@ def _check_format(wanted: EndpointSpec, target: ParsedUrl) -> tuple[str, str | N
     if wanted.format == "auto":
         return formats.detect_format(target.url), None
     if wanted.format not in formats.FORMATS:
-        known = ", ".join(["auto", *formats.FORMATS])
-        raise ValidationFailed("unknown_format", f"there is no format of this name; choose one of {known}", "format")
+        names = ", ".join(["auto", *formats.FORMATS])
+        raise ValidationFailed("unknown_format", f"there is no format of this name; choose one of {names}", "format")
     return wanted.format, None
 
 
-def check_signing(wanted: SignatureScheme | None, secret: str | None) -> SignatureScheme:
-    """How an endpoint signs. Raises Invalid for a secret that is none, or beside a wish."""
+def check_signing(signing: SignatureScheme | None, secret: str | None) -> SignatureScheme:
+    """The scheme with which an endpoint signs. Raises ValidationFailed for an invalid secret, or if both are given."""
     if secret is None:
-        return wanted or SignatureScheme.HMAC
+        return signing or SignatureScheme.HMAC
     standard_webhooks.check_secret(secret)
-    if wanted is not None:
+    if signing is not None:
         text = "give secret or signing, not both: a secret says how it signs, whsec_ by HMAC, whsk_ by Ed25519"
         raise ValidationFailed("two_secrets", text, "signing")
     return standard_webhooks.scheme_of(secret)
 
 
 def new_endpoint(
-    checked: ValidatedEndpoint,
+    validated: ValidatedEndpoint,
     *,
     kind: EndpointKind,
     now: Instant,
@@ -114,18 +119,18 @@ def new_endpoint(
     name: str | None = None,
     source: str = "api",
 ) -> Endpoint:
-    """A new endpoint, with the secret that came or one made from `random_bytes`."""
+    """A new endpoint, with the given secret or one made from `random_bytes`."""
     return Endpoint(
         id=new_id("ep", now),
         kind=kind,
         name=name,
-        url=checked.target.url,
-        host=checked.target.host_port,
-        format=checked.format,
-        template=checked.template,
-        events=checked.events,
-        secrets=(Secret(checked.secret or standard_webhooks.new_secret(random_bytes, checked.signing)),),
-        headers=checked.headers,
+        url=validated.target.url,
+        host=validated.target.host_port,
+        format=validated.format,
+        template=validated.template,
+        events=validated.events,
+        secrets=(Secret(validated.secret or standard_webhooks.new_secret(random_bytes, validated.signing)),),
+        headers=validated.headers,
         created_at=now,
         source=source,
     )

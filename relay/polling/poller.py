@@ -36,7 +36,7 @@ from relay.polling.exec_client import ExecClient
 from relay.polling.exec_condition import ExecHealth, is_unknown_status, rate_limit_condition
 from relay.polling.request_budget import RateLimit, allowed_now, spend
 from relay.polling.schedule.arrival_forecast import record_arrivals
-from relay.polling.schedule.next_poll import IntervalPolicy, NextPoll, poll_state_of
+from relay.polling.schedule.next_poll import IntervalPolicy, poll_state_of
 from relay.polling.schedule.policy import (
     POLICY_TTL,
     PollPolicy,
@@ -316,7 +316,7 @@ class Poller:
             watches.add_poll(tx, watch, poll)
         if watch is not None and watch.state is WatchState.ACTIVE:
             max_age, since = self._config.polling.max_age, self._seen_since()
-            policy = self._policy_now(watch.workspace)
+            policy = self.current_policy(watch.workspace)
             step = transitions.apply_poll(watch, poll, now, max_age, jitter, policy, since)
             watches.save(tx, step.watch)
             leased = self._emit_events(tx, step, now, reservation)
@@ -326,11 +326,8 @@ class Poller:
         workspaces.save(tx, state)
         return step, leased
 
-    def plan(self, watch: Watch, now: Instant) -> NextPoll:
-        """The next poll of a watch, by the workspace's current policy."""
-        return self._policy_now(watch.workspace).plan(poll_state_of(watch), now)
-
-    def _policy_now(self, workspace: str) -> Policy:
+    def current_policy(self, workspace: str) -> Policy:
+        """The policy that plans the next poll of a watch."""
         policy = self._policies.get(workspace)
         if self._config.polling.strategy == "interval" or policy is None:
             return IntervalPolicy(self._config.polling.interval)

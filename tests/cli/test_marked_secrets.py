@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from relay import config as configuration
 from relay import registration
 from relay.cli import COMMANDS, main
-from relay.endpoints.spec import EndpointSpec
+from relay.endpoints import EndpointSpec
 from relay.service import Relay
 from relay.store.maintenance.reencrypt import open_store
 from tests import marked

@@ -12,7 +12,7 @@ from svix.webhooks import Webhook, WebhookVerificationError
 
 from relay import config, registration
 from relay.config import Config
-from relay.endpoints.spec import EndpointSpec
+from relay.endpoints import EndpointSpec
 from relay.model import SECOND, Delivery, Instant, Watch
 from relay.registration import RegistrationResult, RegistrationSpec
 from relay.sandbox.exec_server import SANDBOX_KEY, ExecSettings, FakeExec

@@ -2,9 +2,8 @@
 
 from starlette.responses import Response
 
+from relay.endpoints import EndpointPatch, spec
 from relay.endpoints import admin as standing
-from relay.endpoints import spec
-from relay.endpoints.admin import EndpointPatch
 from relay.errors import ValidationFailed
 from relay.model import Endpoint, Instant
 from relay.signing import standard_webhooks

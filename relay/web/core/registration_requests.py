@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from relay import registration
-from relay.endpoints.spec import EndpointSpec
+from relay.endpoints import EndpointSpec
 from relay.errors import ValidationFailed
 from relay.model import Endpoint
 from relay.registration import RegistrationResult, ValidatedRegistration

@@ -9,9 +9,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from relay.endpoints import admin, spec
-from relay.endpoints.admin import EndpointPatch
-from relay.endpoints.spec import EndpointSpec
+from relay.endpoints import EndpointPatch, EndpointSpec, admin, spec
 from relay.errors import RequestError, ValidationFailed
 from relay.formats import FORMATS
 from relay.model import FINAL_EVENTS, Attempt, Endpoint, EndpointKind, EventType

@@ -114,7 +114,7 @@ KEYS = (
         "own-registrations",
         "A registration is withdrawn by the key that made it, or by one with `read` or `admin`",
         "tests/web/test_registrations.py::test_a_registration_belongs_to_the_key_that_made_it",
-        swap(" or owner not in (None, found.owner)", ""),
+        swap(" or owner not in (None, registration.owner)", ""),
     ),
     Guard(
         "own-metadata",

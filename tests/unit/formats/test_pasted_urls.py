@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.egress import EgressRules
-from relay.endpoints import spec
-from relay.endpoints.spec import EndpointSpec
+from relay.endpoints import EndpointSpec, spec
 from relay.errors import ValidationFailed
 from relay.formats import check_pasted_url
 

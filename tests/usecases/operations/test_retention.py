@@ -11,7 +11,7 @@ from sqlalchemy import func, insert, select
 from benchmarks.growth.filling import MONTH, fill
 from relay import registration
 from relay.delivery.enqueue import enqueue
-from relay.endpoints.spec import EndpointSpec
+from relay.endpoints import EndpointSpec
 from relay.model import (
     DAY,
     MINUTE,

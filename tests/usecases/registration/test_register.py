@@ -12,7 +12,7 @@ from sqlalchemy import event
 
 from relay import registration
 from relay.delivery.enqueue import enqueue
-from relay.endpoints.spec import EndpointSpec
+from relay.endpoints import EndpointSpec
 from relay.errors import NotFound, RequestError, ValidationFailed
 from relay.model import DAY, DeliveryStatus, EventType, RegistrationStatus, ScenarioJob, WatchState
 from relay.registration import RegistrationResult, RegistrationSpec, ValidatedRegistration
