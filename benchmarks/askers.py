@@ -121,7 +121,7 @@ class Relay:
             self._durations = learning.observe_unfinished(self._durations, now)
             return
         wait, took = (job.started_at - job.created_at) / 1_000, (job.ends_at - job.started_at) / 1_000
-        self._durations = learning.observe(learning.observe_wait(self._durations, wait), took, now)
+        self._durations = learning.observe(learning.observe_queue_time(self._durations, wait), took, now)
 
     def refused(self, job: Job, retry_after: int, now: Instant) -> Instant:
         self._ledger = after_429(self._ledger, self._allowance, retry_after, now)

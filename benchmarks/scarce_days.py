@@ -164,7 +164,7 @@ def learned(load: Load) -> DurationHistory:
     rng, known = random.Random(f"warm {load.workload.name}"), DurationHistory()
     for k in range(load.warm):
         took = load.workload.law(0.0).sample(rng)
-        known = learning.observe_wait(learning.observe_already_ended(known, False), 5.0)
+        known = learning.observe_queue_time(learning.observe_already_ended(known, False), 5.0)
         if took is not None:
             known = learning.observe(known, took, START - (load.warm - k) * 900 * SECOND)
     return known

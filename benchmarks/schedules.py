@@ -10,7 +10,8 @@ from dataclasses import replace
 from benchmarks.laws import MAX_AGE, TrueLaw, judge
 from relay.model import Instant
 from relay.polling.schedule.duration_distribution import DurationDistribution
-from relay.polling.schedule.next_poll import PollState, adaptive_poll, optimal_schedule
+from relay.polling.schedule.next_poll import PollState, adaptive_poll
+from relay.polling.schedule.optimal_schedule import optimal_schedule
 
 START: Instant = 1_709_510_400_000
 """Monday 2024-03-04T00:00:00Z."""

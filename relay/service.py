@@ -321,21 +321,21 @@ class Relay:
 
     async def render_metrics(self) -> bytes:
         """All metrics in Prometheus' text format, gauges as of now; those of the store as of when it last answered."""
-        now = self.clock()
+        now, metrics = self.clock(), self.telemetry.metrics
         checks = (await self.readiness()).checks
         for check in checks:
-            self.telemetry.ready.labels(check.name).set(check.ok)
-        self.telemetry.tick_age.set(self._since_tick(now) / 1_000)
+            metrics.ready.labels(check.name).set(check.ok)
+        metrics.tick_age.set(self._since_tick(now) / 1_000)
         if any(check.name == "store" and not check.ok for check in checks):
-            return self.telemetry.prometheus_text()
-        for one, number in await self.workspace_statuses():
-            self.telemetry.budget_left.labels(one.name, "minute").set(one.left.minute)
-            self.telemetry.budget_left.labels(one.name, "day").set(one.left.day)
-            self.telemetry.active_watches.labels(one.name).set(number)
-            self.telemetry.learned_duration.labels(one.name, "50").set(one.median)
-            self.telemetry.learned_duration.labels(one.name, "90").set(one.p90)
-        self.telemetry.pending_deliveries.set(await self.store.read(lambda tx: deliveries.pending(tx, COUNTED)))
-        return self.telemetry.prometheus_text()
+            return metrics.prometheus_text()
+        for status, number in await self.workspace_statuses():
+            metrics.budget_left.labels(status.name, "minute").set(status.left.minute)
+            metrics.budget_left.labels(status.name, "day").set(status.left.day)
+            metrics.active_watches.labels(status.name).set(number)
+            metrics.learned_duration.labels(status.name, "50").set(status.median)
+            metrics.learned_duration.labels(status.name, "90").set(status.p90)
+        metrics.pending_deliveries.set(await self.store.read(lambda tx: deliveries.pending(tx, COUNTED)))
+        return metrics.prometheus_text()
 
     async def send_test(self, endpoint: Endpoint, now: Instant, type: EventType = EventType.COMPLETED) -> Attempt:
         """Sends a sample event to an endpoint, now and once. Nothing of it is stored."""

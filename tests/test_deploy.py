@@ -18,7 +18,7 @@ from kubernetes_validate import validate
 
 from docs.generating.metrics import collectors
 from relay import config
-from relay.telemetry import Telemetry
+from relay.telemetry.metrics import Metrics
 from tests.docs.pages import sections
 
 ROOT = Path(__file__).parents[1]
@@ -165,7 +165,7 @@ def test_every_alert_fires_in_a_test() -> None:
 def metrics() -> set[str]:
     """The names of all samples that the relay gives."""
     found: set[str] = set()
-    for metric in Telemetry().registry.collect():
+    for metric in Metrics().registry.collect():
         suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}.get(metric.type, [""])
         found |= {metric.name + suffix for suffix in suffixes}
     return found
@@ -182,13 +182,13 @@ def queries(value: Any) -> list[str]:
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on this machine")
 def test_metrics_are_valid_for_prometheus() -> None:
     """Names, units and labels are as Prometheus' own linter wants them."""
-    telemetry = Telemetry()
-    telemetry.configured(["default"], 0)
-    telemetry.learned_duration.labels("default", "50").set(1)
-    judged = subprocess.run(
-        ["promtool", "check", "metrics"], input=telemetry.prometheus_text(), capture_output=True, check=False
+    metrics = Metrics()
+    metrics.initialize(["default"])
+    metrics.learned_duration.labels("default", "50").set(1)
+    lint = subprocess.run(
+        ["promtool", "check", "metrics"], input=metrics.prometheus_text(), capture_output=True, check=False
     )
-    assert judged.stderr.decode() == ""
+    assert lint.stderr.decode() == ""
 
 
 def test_names_and_labels_of_metrics_are_stable() -> None:

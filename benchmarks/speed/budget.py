@@ -40,7 +40,9 @@ Found = Mapping[str, float]
 class AtOnce:
     """A wire to somebody who has answered already."""
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[SendResult, int]:
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None = None
+    ) -> tuple[SendResult, int]:
         """Takes no time, but lets the others go on."""
         await asyncio.sleep(0)
         return _ANSWER, 1

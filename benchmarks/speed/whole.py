@@ -83,7 +83,9 @@ def delivered(relay: Relay) -> float:
     """How many deliveries are written down as made."""
     name = "relay_delivery_attempts_total"
     counted = (
-        one for metric in relay.telemetry.registry.restricted_registry([name]).collect() for one in metric.samples
+        one
+        for metric in relay.telemetry.metrics.registry.restricted_registry([name]).collect()
+        for one in metric.samples
     )
     return sum(one.value for one in counted if one.labels["outcome"] == "delivered")
 

@@ -108,12 +108,14 @@ itself, a number or an object too; within a text null becomes nothing. Filters: 
 loops, no calls, no sums.
 
 There are `type`, `timestamp`, `workspace`; the words that chats get, `headline`, `summary`, `detail` and `link`; `job`
-with Exec's fields, such as `job.scenario.name` and `job.error.message`; and `registration.id` and
-`registration.metadata`, with whatever is below it. A name that there is not is refused when the endpoint is made, with
-the closest right one; one that Exec may add later needs a `default`. [How to use it](../how-to/template.md).
+with Exec's fields, such as `job.scenario.name` and `job.error.message`; `registration.id` and
+`registration.metadata`, with whatever is below it; and `replaces.type`, if the event replaces one of the relay's own. A
+name that there is not is refused when the endpoint is made, with the closest right one; one that Exec may add later
+needs a `default`. [How to use it](../how-to/template.md).
 """
 _STANDARD = """\
 `job` is Exec's own object, exactly as Exec sent it, fields unknown to the relay included. `registration` is null for a
-standing endpoint; else `metadata` is what the registration brought. As a JSON Schema (also under `webhooks` of
-`/openapi.json`, for tools that make types of it):
+standing endpoint; else `metadata` is what the registration brought. `replaces` is null, unless the relay had given the
+job up and reported `job.not_found` or `job.expired`: then it names that event, and this is the job's real ending. As a
+JSON Schema (also under `webhooks` of `/openapi.json`, for tools that make types of it):
 """

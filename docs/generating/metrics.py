@@ -1,28 +1,20 @@
-"""The metrics, from the collectors that a relay registers."""
+"""Writes the page of the metrics, from the collectors that a relay registers."""
 
 from prometheus_client.metrics import MetricWrapperBase
 
 from docs.generating.tables import table
-from relay.telemetry import Telemetry
+from relay.telemetry.metrics import Metrics
 
 
 def page() -> str:
-    """Every metric with its kind, its labels and what it says."""
-    rows = [_row(one) for one in collectors()]
-    return _HEAD + table(["metric", "kind", "labels", "says"], sorted(rows))
+    """The page: every metric with its kind, its labels and its meaning."""
+    rows = [_row(collector) for collector in collectors()]
+    return _HEAD + table(["metric", "kind", "labels", "meaning"], sorted(rows))
 
 
 def collectors() -> list[MetricWrapperBase]:
-    """What a relay registers, each once."""
-    return list({id(one): one for value in vars(Telemetry()).values() for one in _collectors(value)}.values())
-
-
-def _collectors(value: object) -> list[MetricWrapperBase]:
-    if isinstance(value, MetricWrapperBase):
-        return [value]
-    if isinstance(value, dict | list | tuple):
-        return [one for item in (value.values() if isinstance(value, dict) else value) for one in _collectors(item)]
-    return []
+    """Every collector that a relay registers."""
+    return [value for value in vars(Metrics()).values() if isinstance(value, MetricWrapperBase)]
 
 
 def _row(collector: MetricWrapperBase) -> list[str]:
@@ -35,7 +27,7 @@ def _row(collector: MetricWrapperBase) -> list[str]:
 _HEAD = """\
 # Metrics
 
-`GET /metrics` gives them in Prometheus' text format. Where the relay has API keys it needs one with the scope `read`:
+`GET /metrics` returns them in Prometheus' text format. If the relay has API keys, send one with the scope `read`:
 
 ```yaml
 scrape_configs:

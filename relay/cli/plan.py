@@ -57,8 +57,8 @@ def _values(space: Workspace, policy: PollPolicy, seen: int, schedule: ScheduleP
     return {
         "workspace": space.name,
         "jobs_learned_of": seen,
-        "median_seconds": round(policy.law.median, 1),
-        "p90_seconds": round(policy.law.p90, 1),
+        "median_seconds": round(policy.distribution.median, 1),
+        "p90_seconds": round(policy.distribution.p90, 1),
         "price_seconds": round(policy.price, 2),
         "first_poll_at_once": policy.table.poll_immediately,
         "poll_ages_seconds": [round(age, 1) for age in schedule.ages],
@@ -70,15 +70,15 @@ def _values(space: Workspace, policy: PollPolicy, seen: int, schedule: ScheduleP
 
 
 def _render(space: Workspace, policy: PollPolicy, seen: int, schedule: SchedulePreview) -> list[str]:
-    end = max(schedule.ages[-1] if schedule.ages else 0.0, policy.law.p90) * 1.02
-    shares = histogram(policy.law, COLUMNS, end)
+    end = max(schedule.ages[-1] if schedule.ages else 0.0, policy.distribution.p90) * 1.02
+    shares = histogram(policy.distribution, COLUMNS, end)
     highest = max(shares)
     bars = "".join(_HEIGHTS[round(8 * share / highest)] if highest else " " for share in shares)
     learned = f"learned from {seen} jobs" if seen else "nothing learned yet: the durations that Exec documents"
     same = [age for age in fixed_interval_ages(schedule.interval) if age <= end]
     return [
-        f"Workspace {space.name}: half of the jobs take less than {policy.law.median:.0f} s, nine of ten less than "
-        f"{policy.law.p90:.0f} s ({learned})",
+        f"Workspace {space.name}: half of the jobs take less than {policy.distribution.median:.0f} s, nine of ten "
+        f"less than {policy.distribution.p90:.0f} s ({learned})",
         "",
         f"jobs end   {bars}",
         f"the relay  {_marks(schedule.ages, end)}",

@@ -5,13 +5,14 @@ A delivery is leased only after it has a slot, and keeps the slot until its atte
 
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
 from relay import formats
 from relay.delivery.endpoint_health import circuit_is_open
 from relay.model import MINUTE, SECOND, DueDelivery, Endpoint, Instant
+from relay.security import client_network
 from relay.store.tables.outbox import Lease, Leased, LeasedDelivery
 
 PROBE_WAIT = 5 * SECOND
@@ -19,6 +20,15 @@ PROBE_WAIT = 5 * SECOND
 
 SKIP_FOR = SECOND
 """How long a delivery is left out after its row could not be leased, because another relay holds it."""
+
+_RESERVE = 8
+"""One slot in so many is reserved for deliveries of other API keys."""
+
+Slots = tuple[str, ...]
+"""The key of a count of slots: its kind, and its subject, such as ("host", "example.com:443")."""
+
+_RELAY: Slots = ("relay",)
+_UNRELIABLE: Slots = ("unreliable",)
 
 Start = Callable[[Iterable[tuple[LeasedDelivery, Endpoint, DueDelivery]]], Awaitable[None]]
 """Starts the attempts of leased deliveries that have a slot."""
@@ -45,10 +55,10 @@ class AdmissionControl:
     """The slots of this relay.
 
     Of `concurrency` attempts at once, one host has `per_host` at most and one endpoint `per_endpoint`. Endpoints that
-    fail, and those that never succeeded, share at most half of all slots; of the latter, one site (all ports and names
-    of a domain) has `per_host` at most. So a registration of many URLs that never answer delays no proven endpoint.
-    A failure halves the slots of an endpoint, a success doubles them: an endpoint that comes back after an outage is
-    not flooded.
+    fail, and those that never succeeded, share at most half of all slots, and half of those of a host. One API key gets
+    seven slots in eight, all but one of a host, and of each half only as many as it leaves free. So registrations of
+    many URLs that do not answer delay the deliveries of no other API key. A failure halves the slots of an endpoint, a
+    success doubles them: an endpoint that comes back after an outage is not flooded.
 
     The event loop and the store's threads use it. A lock guards it, and nothing waits while holding the lock.
     """
@@ -56,13 +66,9 @@ class AdmissionControl:
     def __init__(self, concurrency: int, per_host: int, per_endpoint: int) -> None:
         self.concurrency, self.per_host, self.per_endpoint = concurrency, per_host, per_endpoint
         self._lock = threading.Lock()
-        self._used = 0
-        self._at_host: Counter[str] = Counter()
-        self._at_endpoint: Counter[str] = Counter()
+        self._used: Counter[Slots] = Counter()
         self._in_flight: set[str] = set()
         """Ids of deliveries whose result is not recorded yet: none of them is leased again before that."""
-        self._unproven: dict[str, str | None] = {}
-        """By id, deliveries of endpoints that fail (None) or that never succeeded (their site)."""
         self._allowed: dict[str, int] = {}
         self._next_slot: dict[str, Instant] = {}
         self._skipped: dict[str, tuple[Instant, str]] = {}
@@ -71,7 +77,7 @@ class AdmissionControl:
     @property
     def free(self) -> int:
         """The number of further attempts that may begin."""
-        return self.concurrency - self._used
+        return self.concurrency - self._used[_RELAY]
 
     def admit(self, due: Sequence[DueDelivery], now: Instant) -> Admitted:
         """Acquires slots for the deliveries that may begin; endpoints with the fewest attempts in flight come first."""
@@ -100,12 +106,10 @@ class AdmissionControl:
     def release(self, due: DueDelivery) -> None:
         """Frees the slot of an attempt that ended."""
         with self._lock:
-            self._used -= 1
-            self._unproven.pop(due.id, None)
-            for counts, key in ((self._at_host, due.host), (self._at_endpoint, due.endpoint_id)):
-                counts[key] -= 1
-                if counts[key] <= 0:
-                    del counts[key]
+            for slots, _ in self._limits(due):
+                self._used[slots] -= 1
+                if self._used[slots] <= 0:
+                    del self._used[slots]
 
     def recorded(self, due: DueDelivery) -> None:
         """Lets a delivery be leased again: its result is stored, or never will be."""
@@ -146,11 +150,12 @@ class AdmissionControl:
 
     def _least_served_first(self, due: Sequence[DueDelivery]) -> list[DueDelivery]:
         """Sorts by the number of attempts in flight at the endpoint, then by the time of waiting."""
-        served = Counter(self._at_endpoint)
+        served: Counter[str] = Counter()
         ranked = []
         for delivery in due:
             if delivery.id not in self._in_flight and delivery.id not in self._skipped:
-                ranked.append((served[delivery.endpoint_id], delivery))
+                in_flight = self._used["endpoint", delivery.endpoint_id]
+                ranked.append((in_flight + served[delivery.endpoint_id], delivery))
                 served[delivery.endpoint_id] += 1
         ranked.sort(key=lambda pair: (pair[0], pair[1].next_attempt_at))
         return [delivery for _, delivery in ranked]
@@ -174,31 +179,44 @@ class AdmissionControl:
             return due.paused_until
         if not is_probe(due):
             return None
-        if self._at_endpoint[due.endpoint_id]:
+        if self._used["endpoint", due.endpoint_id]:
             return now + PROBE_WAIT
         if due.next_slot_at is not None and due.next_slot_at > now:
             return min(due.next_slot_at, now + PROBE_WAIT)
         return None
 
     def _has_slot(self, due: DueDelivery) -> bool:
-        if self.free <= 0 or self._at_host[due.host] >= self.per_host:
-            return False
-        if self._is_unproven(due) and len(self._unproven) >= max(1, self.concurrency // 2):
-            return False
-        if not due.is_proven and list(self._unproven.values()).count(site_of(due.host)) >= self.per_host:
-            return False
-        return self._at_endpoint[due.endpoint_id] < self._allowed.get(due.endpoint_id, self.per_endpoint)
+        return all(self._used[slots] < limit for slots, limit in self._limits(due))
 
-    def _is_unproven(self, due: DueDelivery) -> bool:
-        return bool(due.failures) or not due.is_proven
+    def _limits(self, due: DueDelivery) -> Iterator[tuple[Slots, int]]:
+        """Yields each count in which the delivery uses a slot, with its limit.
+
+        The counts of a delivery are the same from its start to its end; only the limits change.
+        """
+        yield _RELAY, self.concurrency
+        yield ("host", due.host), self.per_host
+        yield ("endpoint", due.endpoint_id), self._allowed.get(due.endpoint_id, self.per_endpoint)
+        if due.owner is not None:
+            yield ("key", due.owner), max(1, self.free * (_RESERVE - 1))  # guard: slots-of-one-key
+            yield ("key at host", due.owner, due.host), max(1, self.per_host - 1)
+        if due.failures or not due.is_proven:
+            yield from self._unreliable_limits(due)
+
+    def _unreliable_limits(self, due: DueDelivery) -> Iterator[tuple[Slots, int]]:
+        """Like `_limits`, for an endpoint that fails or never succeeded: its attempts may hold their slots for long."""
+        at_host: Slots = ("unreliable at host", due.host)
+        half, half_of_host = max(1, self.concurrency // 2), max(1, self.per_host // 2)
+        yield _UNRELIABLE, half  # guard: slots-of-unproven
+        yield at_host, half_of_host
+        if due.owner is not None:
+            yield ("unreliable of key", due.owner), max(1, half - self._used[_UNRELIABLE])  # guard: unproven-of-one-key
+            yield ("unreliable of key at host", due.owner, due.host), max(1, half_of_host - self._used[at_host])
+        if not due.is_proven:
+            yield ("site", due.owner or "", site_of(due.host)), self.per_host
 
     def _acquire(self, due: DueDelivery) -> None:
-        self._used += 1
+        self._used.update(slots for slots, _ in self._limits(due))
         self._in_flight.add(due.id)
-        self._at_host[due.host] += 1
-        self._at_endpoint[due.endpoint_id] += 1
-        if self._is_unproven(due):
-            self._unproven[due.id] = None if due.is_proven else site_of(due.host)
         if is_probe(due):
             self._allowed[due.endpoint_id] = 1
 
@@ -255,7 +273,7 @@ def min_interval(due: DueDelivery) -> int | None:
 
 
 def site_of(host_port: str) -> str:
-    """The site of a host: its IP address without the port, or its domain without subdomains. One owner has one site.
+    """The site of a host: its IP address without the port (of IPv6 the /64), or its domain without subdomains.
 
     It does without the public suffix list: a domain has two labels, or three below a country's `co`, `com` and the
     like.
@@ -263,6 +281,6 @@ def site_of(host_port: str) -> str:
     host = host_port.rpartition(":")[0]
     labels = host.split(".")
     if host.startswith("[") or labels[-1].isdigit():
-        return host
+        return client_network(host.strip("[]"))
     is_below_country = len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= 3
     return ".".join(labels[-3 if is_below_country else -2 :])

@@ -24,8 +24,13 @@ RESPONSE_KEPT = 4_096
 class HttpSender(Protocol):
     """The HTTP client: `relay.egress.http_client.WebhookHttpClient`."""
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[SendResult, int]:
-        """Sends one POST of at most `timeout` ms. Returns the result, and its duration in milliseconds."""
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None = None
+    ) -> tuple[SendResult, int]:
+        """Sends one POST of at most `timeout` ms. Returns the result, and its duration in milliseconds.
+
+        With `per_address`, it is not sent while so many such requests wait for the same IP address.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +64,14 @@ async def send(
     timeout: int,
     now: Instant,
     traceparent: str | None = None,
+    per_address: int | None = None,
 ) -> tuple[SendResult, int]:
     """Makes one signed attempt of at most `timeout` ms. Returns the result, redacted, and its duration in ms."""
     signed = standard_webhooks.headers(webhook_id, body, endpoint.secrets, now)
     headers = {**endpoint.headers, "content-type": "application/json", "user-agent": USER_AGENT, **signed}
     if traceparent is not None:
         headers[trace_context.HEADER] = traceparent
-    outcome, duration = await egress.post(endpoint.url, headers, body, timeout)
+    outcome, duration = await egress.post(endpoint.url, headers, body, timeout, per_address)
     if isinstance(outcome, HttpResponse):
         is_cut = outcome.body_error is not None or len(outcome.body) >= MAX_BODY_READ
         outcome = replace(outcome, body=redact(outcome.body, endpoint, is_cut=is_cut))

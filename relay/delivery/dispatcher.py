@@ -16,7 +16,7 @@ from relay.delivery.admission import SKIP_FOR, AdmissionControl, Admitted, Reser
 from relay.delivery.attempt import CompletedAttempt, HttpSender, send, span_attributes, to_attempt
 from relay.delivery.recorder import ResultRecorder
 from relay.egress import RequestFailed
-from relay.egress.result import UNSENT
+from relay.egress.result import BUSY, UNSENT
 from relay.errors import StoreError
 from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, DueDelivery, Endpoint, Event, Instant, new_id
 from relay.store.engine.database import Store, Tx
@@ -290,6 +290,7 @@ class Dispatcher:
                     self._rules.timeout,
                     started,
                     span.traceparent,
+                    None if due.is_proven else self._rules.per_host,
                 )
                 span.set_attributes(span_attributes(outcome))
         except Exception as error:  # a fault of the relay is a failed attempt like any other: recorded and retried
@@ -300,6 +301,9 @@ class Dispatcher:
             text = "delivery %s is postponed by %d s: %s"
             self._telemetry.log.error(text, delivery.id, _UNSENT // SECOND, outcome.detail)
             await self._postpone(leased, _UNSENT)
+            return None
+        if isinstance(outcome, RequestFailed) and outcome.kind == BUSY:
+            await self._postpone(leased, self._rules.timeout)
             return None
         name = endpoint.name or endpoint.id
         return CompletedAttempt(leased, outcome, started, duration, endpoint.format, due, endpoint=name)

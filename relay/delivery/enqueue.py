@@ -61,4 +61,5 @@ def _delivery(
         created_at=now,
         next_attempt_at=due_at,
         trace=registration.trace if registration else trace,
+        owner=registration.owner if registration else None,
     )

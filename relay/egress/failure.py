@@ -8,16 +8,20 @@ from aiohttp.client_exceptions import ClientConnectorDNSError
 
 from relay.egress import descriptors
 from relay.egress.response_limits import InvalidFraming, ResponseTooLong
-from relay.egress.result import UNSENT, RequestFailed
+from relay.egress.result import BUSY, UNSENT, RequestFailed
 
 
-def request_failed(error: BaseException, refused: list[str], dialled: int, *, may_change: bool) -> RequestFailed:
+def request_failed(
+    error: BaseException, refused: list[str], dialled: int, *, may_change: bool, is_busy: bool = False
+) -> RequestFailed:
     """The failure that `error` means.
 
     `refused` says why addresses were not dialled, `dialled` how many were. `may_change`: a later resolution of the name
-    may return other addresses.
+    may return other addresses. `is_busy`: an address was not dialled because enough requests wait for it.
     """
     reasons = ", ".join(dict.fromkeys(refused))
+    if is_busy and not dialled:
+        return RequestFailed(BUSY, "enough requests wait for the same address")
     if refused and not dialled:
         return RequestFailed("blocked", f"the address is not dialled: {reasons}", may_change=may_change)
     if descriptors.are_used_up(error):

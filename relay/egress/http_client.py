@@ -10,6 +10,7 @@ import re
 import socket
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from relay.egress.result import HttpResponse, RequestFailed, SendResult
 from relay.egress.tls import client_tls_context
 from relay.egress.url_policy import validate_url
 from relay.errors import ValidationFailed
+from relay.security import client_network
 
 MAX_BODY_READ = 16 * 1024
 """Bytes of a response's body that are read; the connection is closed on the rest."""
@@ -54,6 +56,12 @@ class _Attempt:
     refused: list[str] = field(default_factory=list)
     """Why addresses were not dialled."""
     refused_for_good: bool = False
+    per_address: int | None = None
+    """How many attempts with such a limit may wait for one IP address; None: no limit."""
+    is_busy: bool = False
+    """Whether an address was not dialled because of that limit."""
+    waits_for: set[str] = field(default_factory=set)
+    """The addresses for which this attempt counts."""
     dialled: int = 0
     status: int | None = None
     """Set as soon as the response's head is complete."""
@@ -72,6 +80,10 @@ _ATTEMPT: ContextVar[_Attempt] = ContextVar("attempt")
 
 class _BlockedAddress(OSError):
     """Raised by the socket factory to the connector."""
+
+
+class _BusyAddress(OSError):
+    """Like `_BlockedAddress`, for an address for which enough attempts wait."""
 
 
 class WebhookHttpClient:
@@ -106,15 +118,21 @@ class WebhookHttpClient:
         self._ssl_context = ssl_context or client_tls_context()
         self._proxy = proxy
         self._clock = clock  # guard: certificate-name
+        self._waiting: Counter[str] = Counter()
+        """By address, the attempts in flight that have a limit for one address."""
         self._session: aiohttp.ClientSession | None = None
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[SendResult, int]:
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None = None
+    ) -> tuple[SendResult, int]:
         """The result of one POST, and its duration in milliseconds: `timeout` ms of wall clock at most.
 
-        Never raises for anything that a URL, a name server or a receiver does.
+        With `per_address`, it is not sent while so many others with such a limit wait for the same address (the same
+        /64 of IPv6), whatever their hosts: it fails as `busy`. Never raises for anything that a URL, a name server or
+        a receiver does.
         """
         started = self._clock()
-        outcome = await self._attempt(url, headers, body, timeout)
+        outcome = await self._attempt(url, headers, body, timeout, per_address)
         return outcome, round((self._clock() - started) * 1_000)
 
     async def aclose(self) -> None:
@@ -123,7 +141,9 @@ class WebhookHttpClient:
             await self._session.close()
         await self._resolver.close()
 
-    async def _attempt(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> SendResult:
+    async def _attempt(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None
+    ) -> SendResult:
         try:
             target = self._validated(url)  # guard: url-at-sending
         except ValidationFailed as fault:
@@ -131,7 +151,7 @@ class WebhookHttpClient:
         for name, value in headers.items():
             if not _is_safe_header(name, value):  # guard: header-injection
                 return RequestFailed("blocked", f"the header {name[:_MAX_SHOWN]!r} or its value can't be sent")
-        attempt = _Attempt()
+        attempt = _Attempt(per_address=per_address)
         reset = _ATTEMPT.set(attempt)
         try:
             async with asyncio.timeout(timeout / 1_000):  # guard: attempt-time
@@ -147,9 +167,19 @@ class WebhookHttpClient:
             return attempt.fail(self._failure(error, attempt))
         finally:
             _ATTEMPT.reset(reset)
+            self._waiting.subtract(attempt.waits_for)
+            for address in attempt.waits_for:
+                if self._waiting[address] <= 0:
+                    del self._waiting[address]
 
     def _failure(self, error: BaseException, attempt: _Attempt) -> RequestFailed:
-        return request_failed(error, attempt.refused, attempt.dialled, may_change=not attempt.refused_for_good)
+        return request_failed(
+            error,
+            attempt.refused,
+            attempt.dialled,
+            may_change=not attempt.refused_for_good,
+            is_busy=attempt.is_busy,
+        )
 
     async def _exchange(self, url: URL, headers: Mapping[str, str], body: bytes, attempt: _Attempt) -> HttpResponse:
         if self._session is None:
@@ -192,8 +222,19 @@ class WebhookHttpClient:
         if self._proxy is None:
             is_ip = family in (socket.AF_INET, socket.AF_INET6)
             self._check_address(address[0] if is_ip else "", attempt)  # guard: each-dial
+            self._acquire_address(client_network(str(address[0])), attempt)
         attempt.dialled += 1
         return socket.socket(family, kind, protocol)
+
+    def _acquire_address(self, address: str, attempt: _Attempt) -> None:
+        """Counts the attempt for an address that it is about to dial. Raises _BusyAddress."""
+        if attempt.per_address is None or address in attempt.waits_for:
+            return
+        if self._waiting[address] >= attempt.per_address:  # guard: attempts-at-one-address
+            attempt.is_busy = True
+            raise _BusyAddress("enough requests wait for the same address")
+        attempt.waits_for.add(address)
+        self._waiting[address] += 1
 
     async def _check_before_proxy(self, url: URL) -> None:
         """Checks the addresses to which the relay itself resolves a name; the proxy may resolve it differently.

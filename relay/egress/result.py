@@ -10,6 +10,9 @@ from dataclasses import dataclass
 UNSENT = "unsent"
 """The kind of a failure before anything was sent. It says nothing about the receiver and counts as no attempt."""
 
+BUSY = "busy"
+"""The kind of a failure because enough other requests wait for the same address. It counts as no attempt."""
+
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
@@ -32,8 +35,8 @@ class RequestFailed:
     """There is no usable response."""
 
     kind: str
-    """`timeout`, `connection`, `tls`, `protocol`, `blocked` (the egress rules refused), `internal` (a bug in the relay)
-    or `unsent` (the relay had no file descriptor): a bounded set."""
+    """`timeout`, `connection`, `tls`, `protocol`, `blocked` (the egress rules refused), `internal` (a bug of ours),
+    `unsent` (the relay had no file descriptor) or `busy` (others wait for the address): a bounded set."""
     detail: str
     """A text for people, without secrets, path or query of the URL."""
     may_change: bool = False

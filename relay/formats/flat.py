@@ -13,6 +13,7 @@ created_at, started_at, completed_at            as Exec wrote them
 duration_seconds    a number
 workspace           its name in the relay
 registration_id     of the registration; null for a standing endpoint
+replaces            `job.not_found` or `job.expired`, if that was reported before and this is the real ending
 """
 
 import math
@@ -46,6 +47,7 @@ def flat_fields(event: Event, registration: Registration | None) -> dict[str, st
         "duration_seconds": scalar(job.get("duration_seconds")),
         "workspace": scalar(job.get("workspace")) if event.is_for_operator else event.workspace,
         "registration_id": registration.id if registration else None,
+        "replaces": event.replaces.type.value if event.replaces else None,
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from relay.formats.truncate import truncate, utf16_length
-from relay.model import AnyEventType, Event, EventType, OperatorEventType
+from relay.model import AnyEventType, Event, EventType, OperatorEventType, ReplacedEvent
 
 BUTTON = "Open scenario"
 
@@ -114,6 +114,8 @@ def describe_event(event: Event) -> EventText:
         summary = f"{headline}{' – ' if name else ': '}{detail}" + (f" ({code})" if code else "")
     else:
         summary = f"{headline} (job {event.job_id})"
+    if event.replaces:
+        summary += f". {_correction(event.replaces)}"
     return EventText(
         tone=_TONES.get(event.type, Tone.BAD),
         headline=headline,
@@ -165,7 +167,13 @@ def _footnote(event: Event) -> str:
         parts.insert(0, f"Took {took}" if event.type is EventType.COMPLETED else f"After {took}")
     if event.workspace != "default":
         parts.append(f"Workspace {sanitize(event.workspace, _MOST_LABEL)}")
+    if event.replaces:
+        parts.append(_correction(event.replaces))
     return " · ".join(parts)
+
+
+def _correction(replaced: ReplacedEvent) -> str:
+    return f"This replaces the earlier news: {_HEADLINES[replaced.type].lower()}"
 
 
 def nested_object(job: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -7,15 +7,26 @@ from relay.model import Event, Registration, to_rfc3339
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """`{"type", "timestamp": <when it happened>, "data": {"message", "workspace", "endpoint"}}` for the operator; else
     `{"type", "timestamp": <when it happened>, "data": {"job", "registration": {"id", "metadata"} | null,
-    "workspace"}}`."""
+    "workspace", "replaces": {"event_id", "type"} | null}}`."""
     if event.is_for_operator:
         return {"type": event.type.value, "timestamp": to_rfc3339(event.occurred_at), "data": dict(event.job)}
     registered = {"id": registration.id, "metadata": dict(registration.metadata)} if registration else None
     return {
         "type": event.type.value,
         "timestamp": to_rfc3339(event.occurred_at),
-        "data": {"job": dict(event.job), "registration": registered, "workspace": event.workspace},
+        "data": {
+            "job": dict(event.job),
+            "registration": registered,
+            "workspace": event.workspace,
+            "replaces": replaces(event),
+        },
     }
+
+
+def replaces(event: Event) -> dict[str, str] | None:
+    """`{"event_id", "type"}` of the relay's own ending that the event replaces."""
+    replaced = event.replaces
+    return {"event_id": replaced.event_id, "type": replaced.type.value} if replaced else None
 
 
 FORMAT = Format(body=body)

@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import TemplateSyntaxError, nodes
 
 from relay.errors import ValidationFailed
-from relay.formats import answer_rules
+from relay.formats import answer_rules, standard
 from relay.formats.message_text import describe_event
 from relay.formats.sample_event import sample_event
 from relay.formats.template_engine import FILTERS, compile_template, compiled_text, environment
@@ -56,7 +56,7 @@ PATHS = frozenset(
     """type timestamp workspace headline summary detail link
     job job.id job.status job.created_at job.started_at job.completed_at job.duration_seconds
     job.scenario job.scenario.id job.scenario.name job.scenario.url job.error job.error.code job.error.message
-    registration registration.id registration.metadata""".split()
+    registration registration.id registration.metadata replaces replaces.event_id replaces.type""".split()
 )
 """What a placeholder may name; below `registration.metadata` anything, and anything that has a `default`."""
 
@@ -116,6 +116,7 @@ def context(event: Event, registration: Registration | None) -> dict[str, Any]:
         "summary": said.summary,
         "detail": said.detail,
         "link": said.link,
+        "replaces": standard.replaces(event),
     }
     return {name: _shortened(value) for name, value in named.items() if value is not None}
 

@@ -15,6 +15,7 @@ from relay.model.event import (
     Event,
     EventType,
     OperatorEventType,
+    ReplacedEvent,
     event_id,
     parse_event_type,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "OperatorEventType",
     "Registration",
     "RegistrationStatus",
+    "ReplacedEvent",
     "Scenario",
     "ScenarioJob",
     "Secret",

@@ -34,3 +34,14 @@ class JobCreationUnknown:
 
 
 CreateJobResult = JobCreated | JobRejected | JobCreationUnknown
+
+
+def creation_outcome(result: CreateJobResult) -> str:
+    """`created`, `rejected` or `unknown`, for the metric's label."""
+    match result:
+        case JobCreated():
+            return "created"
+        case JobRejected():
+            return "rejected"
+        case JobCreationUnknown():
+            return "unknown"

@@ -39,6 +39,8 @@ class Delivery:
     """Why it failed or was cancelled, as a sentence."""
     trace: str | None = None
     """The trace of its registration, or else of the job's watch."""
+    owner: str | None = None
+    """The name of the API key whose registration it is for; None for a standing endpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,5 +21,7 @@ class DueDelivery:
     """Failed attempts in a row at the endpoint."""
     is_proven: bool = True
     """As `Endpoint.is_proven`."""
+    owner: str | None = None
+    """As `Delivery.owner`."""
     next_slot_at: Instant | None = None
     """Before this instant another relay's attempt at the endpoint excludes others."""

@@ -12,7 +12,7 @@ KEPT = 300
 KEPT_UNFINISHED = 20
 KEPT_QUEUE_TIMES = 50
 KEPT_READY = 50
-"""Jobs of which it is kept whether they had ended when they were registered."""
+"""Jobs for which the history keeps whether they had ended when they were registered."""
 LONGEST = DAY / 1_000
 """Seconds: a longer duration is not kept."""
 
@@ -27,8 +27,8 @@ class DurationHistory:
     """Starts of jobs that never ended, in seconds since the epoch."""
     queue_times: tuple[float, ...] = ()
     """Seconds from creation to start, the newest last."""
-    share_already_ended: tuple[bool, ...] = ()
-    """Whether jobs had ended already when they were registered, the newest last: what their first polls showed."""
+    already_ended: tuple[bool, ...] = ()
+    """Whether each job had ended already when it was registered, as its first poll showed; the newest last."""
     ahead: int = 0
     """Milliseconds that Exec's clock is ahead of the relay's; negative if it is behind."""
 
@@ -44,7 +44,7 @@ class DurationHistory:
             seen = sorted((int(start), _number(log)) for start, log in raw["completed"][-KEPT:])
             never = [int(start) for start in raw["unfinished"][-KEPT_UNFINISHED:]]
             waits = [_number(wait) for wait in raw["queue_times"][-KEPT_QUEUE_TIMES:]]
-            ready = tuple(bool(ended) for ended in raw["share_already_ended"][-KEPT_READY:])
+            already_ended = tuple(bool(ended) for ended in raw["already_ended"][-KEPT_READY:])
             ahead = int(_number(raw["ahead"]))
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"not a duration history: {error}") from None
@@ -52,7 +52,7 @@ class DurationHistory:
             tuple((start, log) for start, log in seen if -3 <= log <= math.log(LONGEST)),
             tuple(never),
             tuple(wait for wait in waits if 0 <= wait <= HOUR / 1_000),
-            ready,
+            already_ended,
             ahead,
         )
 

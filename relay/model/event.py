@@ -51,6 +51,14 @@ ENDINGS_AT_EXEC = (EventType.COMPLETED, EventType.FAILED, EventType.CANCELLED)
 """The final events that Exec reports, once for each job. The relay decides the others, once for each watch of a job."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReplacedEvent:
+    """An ending that the relay reported when it gave up, and that turned out to be wrong."""
+
+    event_id: str
+    type: EventType
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """The immutable fact. Its id is the `webhook-id` of every delivery of it."""
@@ -66,6 +74,8 @@ class Event:
     job: Mapping[str, Any]
     """Exec's job; of an operator event what happened: `message`, `workspace`, `endpoint`."""
     created_at: Instant
+    replaces: ReplacedEvent | None = None
+    """The `job.not_found` or `job.expired` of the same job that subscribers got before, if this is its real ending."""
 
     @property
     def is_for_operator(self) -> bool:

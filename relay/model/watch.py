@@ -48,6 +48,8 @@ class Watch:
     """Hints in a row that a poll did not confirm."""
     unconfirmed_since: Instant | None = None
     """When a hint named an unregistered job. None once a poll finds the job or it is registered."""
+    given_up_event_id: str | None = None
+    """The `job.not_found` or `job.expired` that an earlier watch of the job ended with: its real ending replaces it."""
     trace: str | None = None
     """The trace context of the registration that created the watch (`relay.telemetry.trace_context`)."""
 

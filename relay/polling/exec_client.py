@@ -1,7 +1,7 @@
-"""Asking Exec: a poll of a job, or for a new one; whatever comes of it becomes a `Poll` or a `CreateJobResult`.
+"""A client for Exec's API: polls a job, creates a job. It returns a `Poll` or a `CreateJobResult`.
 
-The API key has full rights on the workspace. It goes to the configured address only, never along a redirect, and into
-no text that leaves this module.
+The API key has full rights on the workspace. It is sent only to the configured address, never along a redirect, and
+appears in no text that leaves this module.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from relay.model.poll_result import JobFound, JobNotFound, Poll, PollFailed, Pol
 from relay.polling.request_budget import MAY_REPEAT
 
 MOST_READ = 128 * 1024
-"""Bytes of an answer that are read; a longer one is no job. Each subscriber is sent it, and each delivery stores it."""
+"""Bytes of an answer that are read; a longer one is rejected. Each delivery stores the job, and sends it."""
 
 _KEY = re.compile(r"[\x21-\x7e]+")
 _KEY_SHAPED = re.compile(r"exec_(live|test)_\w+")
@@ -68,7 +68,7 @@ class ExecClient:
     async def get_job(self, job_id: str, may_repeat: Callable[[], Awaitable[bool]] | None = None) -> Poll:
         """GET the job's status. Never raises for what Exec or the network does.
 
-        If Exec hangs up on a kept connection, `may_repeat` says whether the budget has a second request.
+        If Exec closes a reused connection, `may_repeat` says whether the budget has a second request.
         """
         started_at, started = self._clock(), self._monotonic()
         poll_result = await self._poll(job_id, may_repeat)
@@ -86,30 +86,30 @@ class ExecClient:
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             return JobCreationUnknown("connection", self._connection_error_text(error))
         if 200 <= status < 300:
-            found = _job(None, headers, body)
-            return (
-                JobCreated(found.job)
-                if isinstance(found, JobFound)
-                else JobCreationUnknown("malformed", getattr(found, "detail", ""))
-            )
+            result = _job(None, headers, body)
+            if isinstance(result, JobFound):
+                return JobCreated(result.job)
+            return JobCreationUnknown("malformed", getattr(result, "detail", ""))
         envelope = _envelope(body)
         if not (400 <= status < 500 and _is_from_exec(envelope)):
             return JobCreationUnknown(
                 "status", ": ".join(filter(None, (f"Exec answered {status}", self._message(envelope))))
             )
         code = _error(envelope).get("code") or _error(envelope).get("type")
-        told = self._message(envelope) or f"Exec answered {status}"
+        message = self._message(envelope) or f"Exec answered {status}"
         wait = self._asked_wait(envelope, headers) if status == 429 else None
-        return JobRejected(status, code if isinstance(code, str) and _CODE.fullmatch(code) else "declined", told, wait)
+        return JobRejected(
+            status, code if isinstance(code, str) and _CODE.fullmatch(code) else "declined", message, wait
+        )
 
     async def aclose(self) -> None:
-        """Closes the HTTP client, also where workspaces share it."""
+        """Closes the HTTP client, even if other workspaces share it."""
         await self._http.aclose()
 
     async def _poll(self, job_id: str, may_repeat: Callable[[], Awaitable[bool]] | None) -> PollResult:
         segment = quote(job_id, safe="", errors="surrogatepass")
         if segment in ("", ".", ".."):
-            return JobNotFound()  # it would name another resource than a job
+            return JobNotFound()  # the URL would not be a job's
         request = self._request("GET", f"/scenario-studio/jobs/{segment}")
         request.extensions[MAY_REPEAT] = may_repeat
         try:
@@ -148,7 +148,7 @@ class ExecClient:
             await response.aclose()
 
     def _read(self, job_id: str, status: int, headers: httpx.Headers, body: bytes) -> PollResult:
-        """What an answer means. A status code counts only if Exec wrote the answer: gateways use the same codes."""
+        """Classifies an answer. A status code counts only if Exec wrote the answer, as gateways use the same codes."""
         if 200 <= status < 300:
             return _job(job_id, headers, body)
         if 300 <= status < 400:
@@ -175,61 +175,61 @@ class ExecClient:
 
     def _message(self, envelope: Mapping[str, Any]) -> str:
         error = _error(envelope)
-        said = next((text for name in ("message", "code", "type") if isinstance(text := error.get(name), str)), "")
-        return self._safe(said)
+        text = next((text for name in ("message", "code", "type") if isinstance(text := error.get(name), str)), "")
+        return self._safe(text)
 
     def _connection_error_text(self, error: Exception) -> str:
-        """Why there was no answer; only a failed connection's own words are free of what was sent."""
+        """Why there was no answer. Only the text of a failed connection is certain to contain nothing that was sent."""
         if isinstance(error, httpx.ConnectError):
             return self._safe(f"no connection: {error}")
         return f"the exchange failed ({type(error).__name__})"
 
     def _safe(self, text: str) -> str:
-        """Printable, short, and without a key that Exec may have repeated."""
+        """The text without unprintable characters, shortened, and without a key that Exec may have repeated."""
         hidden = _KEY_SHAPED.sub("exec_…", text.replace(self._api_key, "…"))  # guard: exec-key-in-answer
-        return "".join(one if one.isprintable() else " " for one in hidden)[:_LONGEST_TEXT].strip()
+        return "".join(char if char.isprintable() else " " for char in hidden)[:_LONGEST_TEXT].strip()
 
 
-# --- what the bytes say ----------------------------------------------------------------------------------------
+# --- parsing the answer ----------------------------------------------------------------------------------------
 
 
 def _job(job_id: str | None, headers: httpx.Headers, body: bytes) -> PollResult:
-    """The job of an answer: the one with `job_id`, or with None one that has any id."""
+    """Parses the job of an answer: the one with `job_id`, or any job if that is None."""
     if len(body) > MOST_READ:
-        return _no_job(f"it is longer than {MOST_READ // 1024:,} KiB")
+        return _malformed(f"it is longer than {MOST_READ // 1024:,} KiB")
     if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):  # guard: exec-compressed
-        return _no_job("it is compressed, which was not asked for")
+        return _malformed("it is compressed, which was not asked for")
     try:
         job = ScenarioJob.model_validate_json(_reencode_json(json.loads(body)))
     except ValidationError as fault:
         first = fault.errors(include_input=False, include_url=False)[0]
-        return _no_job(f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}")
+        return _malformed(f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}")
     except (ValueError, RecursionError):
-        return _no_job("it is not JSON, or too deeply nested")
+        return _malformed("it is not JSON, or too deeply nested")
     if job_id is None and not JOB_ID.fullmatch(job.id):
-        return _no_job("its id is none")
+        return _malformed("its id is not a job's id")
     if job_id is not None and job.id != job_id:  # guard: exec-other-job
-        return _no_job("it is about another job")
+        return _malformed("it is about another job")
     if not (0 < len(job.status) <= _LONGEST_STATUS and job.status.isprintable()):
-        return _no_job("its status is empty, too long or not printable")
+        return _malformed("its status is empty, too long or not printable")
     return JobFound(job, http_date(headers.get("date", "")))
 
 
-def _no_job(why: str) -> PollFailed:
-    return PollFailed("malformed", f"Exec's answer is no job: {why}")
+def _malformed(reason: str) -> PollFailed:
+    return PollFailed("malformed", f"Exec's answer is not a job: {reason}")
 
 
-def _reencode_json(found: Any) -> bytes:
-    """JSON that any reader takes: of what only Python lets through, NaN raises ValueError, half a surrogate is `?`."""
-    return json.dumps(found, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+def _reencode_json(document: Any) -> bytes:
+    """JSON that every parser reads. NaN, which only Python reads, raises ValueError; half a surrogate becomes `?`."""
+    return json.dumps(document, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
 
 
 def _envelope(body: bytes) -> Mapping[str, Any]:
     try:
-        found = json.loads(body)
+        document = json.loads(body)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _error(envelope: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -238,9 +238,9 @@ def _error(envelope: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _is_from_exec(envelope: Mapping[str, Any]) -> bool:
-    """Whether it is the error envelope of Exec's page: `{"error": {"type": "...", "code": "...", "message": "..."}}`.
+    """Whether this is the error envelope of Exec's page: `{"error": {"type": "...", "code": "...", "message": "..."}}`.
 
-    A gateway's own JSON errors look alike, but their codes are numbers.
+    The JSON errors of gateways are similar, but their codes are numbers.
     """
     return any(isinstance(_error(envelope).get(name), str) for name in ("type", "code"))
 

@@ -1,11 +1,11 @@
-"""What polls say about Exec as a whole: the condition that the operator's log and endpoints report."""
+"""Exec's condition as a whole, as polls show it: what the log and the operator's endpoints report."""
 
 from relay.model import ScenarioJob
 from relay.model.poll_result import JobFound, JobNotFound, PollFailed, PollResult, RateLimited, Unauthorized
 from relay.telemetry.state_changes import WORKING, Condition, State
 
 FAILURES_REPORTED = 3
-"""Failed polls in a row, over all jobs of a workspace, that are reported: one or two are everyday noise."""
+"""So many failed polls in a row, over all jobs of a workspace, are reported: one or two are normal."""
 
 PENDING_STATUSES = frozenset(["queued", "processing"])
 
@@ -17,7 +17,7 @@ _STATE_OF_KIND = {
 
 
 class ExecHealth:
-    """The failed polls in a row of one workspace, in this process."""
+    """Counts the failed polls in a row of one workspace, in this process."""
 
     def __init__(self) -> None:
         self._failures = 0

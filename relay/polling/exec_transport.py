@@ -1,7 +1,7 @@
-"""The connections to Exec: kept from one request to the next, and never waited for.
+"""The connections to Exec: reused by later requests, and without a limit that a request would wait for.
 
-How many polls run at once `polling.concurrency` decides. A pool that were narrower would let the others wait within
-their timeout, and what is the relay's own waiting would look like a fault of Exec's.
+`polling.concurrency` limits how many polls run at once. If the pool were smaller, a poll would wait for a connection
+within its timeout, and the relay would blame Exec for its own waiting.
 """
 
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -18,8 +18,8 @@ _HUNG_UP = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.
 def make_http(timeout: int, connections: int = 20, proxy: str | None = None) -> httpx.AsyncClient:
     """The HTTP client for polls: no redirects and no cookies. `timeout` in milliseconds, `proxy` the URL of a proxy.
 
-    `connections` are kept for the next polls; no request waits for one. Of the environment only `SSL_CERT_FILE` and
-    `SSL_CERT_DIR` count.
+    Up to `connections` idle connections are kept for later polls; no request waits for one. The only environment
+    variables that count are `SSL_CERT_FILE` and `SSL_CERT_DIR`.
     """
     tls = client_tls_context()
     through = httpx.Proxy(proxy, ssl_context=tls if proxy.startswith("https:") else None) if proxy else None
@@ -35,20 +35,20 @@ def make_http(timeout: int, connections: int = 20, proxy: str | None = None) -> 
 class ExecTransport(httpx.AsyncBaseTransport):
     """Keeps up to `connections` idle connections; opens as many as there are requests at once.
 
-    A server that hangs up on an idle connection may do so in the instant in which a request is written on it. A GET
-    goes again then, if it may, once and at once, on a new connection. A POST might be done twice: it has a new
-    connection from the beginning.
+    A server may close an idle connection at the moment at which a request is written to it. A GET is then repeated
+    once, at once and on a new connection, if the budget allows it. A POST could be executed twice, so it always gets a
+    new connection.
     """
 
     def __init__(self, connections: int, **options: Any) -> None:
-        """`options` are those of `httpx.AsyncHTTPTransport` that both kinds of connection have."""
-        kept = httpx.Limits(max_connections=None, max_keepalive_connections=connections)
+        """`options` are those of `httpx.AsyncHTTPTransport`, for both kinds of connection."""
+        reusing = httpx.Limits(max_connections=None, max_keepalive_connections=connections)
         new = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        self._kept = httpx.AsyncHTTPTransport(limits=kept, **options)
+        self._reusing = httpx.AsyncHTTPTransport(limits=reusing, **options)
         self._new = httpx.AsyncHTTPTransport(limits=new, **options)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The answer. Raises httpx.TransportError."""
+        """Sends the request. Raises httpx.TransportError."""
         if request.method != "GET":
             return await self._new.handle_async_request(request)
         dialled = False
@@ -59,7 +59,7 @@ class ExecTransport(httpx.AsyncBaseTransport):
 
         request.extensions["trace"] = trace
         try:
-            return await self._kept.handle_async_request(request)
+            return await self._reusing.handle_async_request(request)
         except _HUNG_UP:
             may_repeat = request.extensions.get(MAY_REPEAT)
             if dialled or may_repeat is None or not await may_repeat():
@@ -68,5 +68,5 @@ class ExecTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Closes all connections."""
-        await self._kept.aclose()
+        await self._reusing.aclose()
         await self._new.aclose()

@@ -24,6 +24,7 @@ from relay.model import (
     Event,
     EventType,
     Instant,
+    ReplacedEvent,
     ScenarioJob,
     Watch,
     WatchState,
@@ -66,17 +67,17 @@ _MAX_RANKED = 500
 
 
 class Reservation(outbox.Leasing, Protocol):
-    """Leases what a transaction inserts, and begins it: `relay.delivery.admission.Reservation`."""
+    """Leases the deliveries that a transaction inserts, and starts them: `relay.delivery.admission.Reservation`."""
 
     def __enter__(self) -> "Reservation": ...
 
     def __exit__(self, *_: Any) -> None: ...
 
     def reset(self) -> None:
-        """The transaction begins, perhaps again."""
+        """Call when the transaction starts, which may happen more than once."""
 
     async def start(self, leased: Sequence[outbox.Leased]) -> None:
-        """Begins what was leased; to be called after the commit."""
+        """Starts the leased deliveries; call after the commit."""
 
 
 class Poller:
@@ -94,8 +95,8 @@ class Poller:
         rng: random.Random,
         seen_since: Callable[[], Instant] = lambda: 0,
     ) -> None:
-        """`reserve` gives the slots in which the deliveries of a poll begin; `on_events` is called if there are any.
-        `seen_since` is when ages begin to count, whatever was stamped before."""
+        """`reserve` reserves slots for the deliveries that a poll inserts; `on_events` is called after events are
+        recorded. Ages count from `seen_since` at the earliest, because earlier times may come from a wrong clock."""
         self._store, self._config, self._clients, self._clock = store, config, clients, clock
         self._telemetry, self._reserve, self._on_events, self._rng = telemetry, reserve, on_events, rng
         self._seen_since = seen_since
@@ -173,28 +174,30 @@ class Poller:
         if not self._in_flight:
             return
         _, late = await asyncio.wait(self._in_flight, timeout=GRACE / 1_000)
-        unseen = [self._in_flight[task] for task in late]
+        unfinished = [self._in_flight[task] for task in late]
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
-        if unseen:
+        if unfinished:
             now = self._clock()
-            await self._store.write(lambda tx: watches.release_leases(tx, unseen, now))
+            await self._store.write(lambda tx: watches.release_leases(tx, unfinished, now))
 
     def _lease_due(self, tx: Tx, workspace: str, free: int) -> tuple[list[Watch], Instant]:
         """Returns the leased watches, and when more polls are allowed: `now`, unless the budget is spent.
 
-        Locks the workspace, then reads the clock, so that all that other relays spent before is in the past.
+        Locks the workspace, then reads the clock, so that all requests that other relays spent are in the past.
         """
         state, now = workspaces.lock(tx, workspace), self._clock()
         if state.paused_until is not None and state.paused_until > now:
             return [], now
-        ledger, allowance = state.ledger, self.rate_limits[workspace]
-        if (most := allowed_now(ledger, allowance, now, free)) <= 0:
-            return [], request_budget.next_allowed_at(ledger, allowance, now)
+        ledger, rate_limit = state.ledger, self.rate_limits[workspace]
+        if (most := allowed_now(ledger, rate_limit, now, free)) <= 0:
+            return [], request_budget.next_allowed_at(ledger, rate_limit, now)
         hinted = watches.lock_due_hinted(tx, workspace, now, free)
-        front = {watch.job_id for watch in hinted}
-        planned = [watch for watch in watches.lock_due(tx, workspace, now, _MAX_RANKED) if watch.job_id not in front]
+        hinted_ids = {watch.job_id for watch in hinted}
+        planned = [
+            watch for watch in watches.lock_due(tx, workspace, now, _MAX_RANKED) if watch.job_id not in hinted_ids
+        ]
         due = self._selected(tx, state, [*hinted, *planned], now)
         number = min(most, len(due), 1 if self._is_half_open(state) else most)
         if not number:
@@ -206,22 +209,22 @@ class Poller:
     def _selected(self, tx: Tx, state: WorkspaceState, due: Sequence[Watch], now: Instant) -> list[Watch]:
         """Returns the due watches to poll now, the most worthwhile first, and postpones the others."""
         workspace = state.name
-        policy, allowance = self._policies.get(workspace), self.rate_limits[workspace]
+        policy, rate_limit = self._policies.get(workspace), self.rate_limits[workspace]
         if policy is None:
             return list(due)
-        under_way = (watch for watch in list(self._in_flight.values()) if watch.workspace == workspace)
+        in_flight = (watch for watch in list(self._in_flight.values()) if watch.workspace == workspace)
         moment = Moment(
             now=now,
-            day_left=request_budget.day_left(state.ledger, allowance, now),
-            day=allowance.day,
-            minute=allowance.minute,
-            unanswered=sum(not watch.polls for watch in under_way),
+            day_left=request_budget.day_left(state.ledger, rate_limit, now),
+            day=rate_limit.day,
+            minute=rate_limit.minute,
+            unanswered=sum(not watch.polls for watch in in_flight),
             tested_at=self._tested.get(workspace),
         )
-        ones = [
+        candidates = [
             Due(poll_state_of(watch), crc32(watch.job_id.encode()), self._is_asked_for(watch, now)) for watch in due
         ]
-        selection = select(ones, policy, state.durations, moment)
+        selection = select(candidates, policy, state.durations, moment)
         if selection.outgrown:
             self._policies.pop(workspace)
         if selection.tests:
@@ -292,7 +295,7 @@ class Poller:
         try:
             return await self._store.write(lambda tx: self._spend_one(tx, workspace))
         except StoreError:
-            return False  # the poll fails, and is made again when the store works
+            return False  # the poll fails; the job is polled again when the store works
 
     def _spend_one(self, tx: Tx, workspace: str) -> bool:
         state = workspaces.lock(tx, workspace)
@@ -303,12 +306,12 @@ class Poller:
         return True
 
     def _record_poll(
-        self, tx: Tx, claimed: Watch, poll: Poll, now: Instant, reservation: Reservation
+        self, tx: Tx, leased_watch: Watch, poll: Poll, now: Instant, reservation: Reservation
     ) -> tuple[Transition | None, list[outbox.Leased]]:
-        """Records a poll; if the watch ended meanwhile, only in the workspace. Locks the workspace and the watch."""
+        """Records a poll, only in the workspace if the watch has ended meanwhile. Locks workspace and watch."""
         reservation.reset()
-        state = workspaces.lock(tx, claimed.workspace)
-        watch = watches.get_for_update(tx, claimed.workspace, claimed.job_id)
+        state = workspaces.lock(tx, leased_watch.workspace)
+        watch = watches.get_for_update(tx, leased_watch.workspace, leased_watch.job_id)
         jitter = self._rng.random()
         state = transitions.apply_poll_to_workspace(state, poll.result, now, self.rate_limits[state.name], jitter)
         step, leased = None, list[outbox.Leased]()
@@ -339,18 +342,20 @@ class Poller:
 
     async def refresh_policy(self, workspace: str, now: Instant) -> None:
         """Builds the workspace's poll policy if the current one is older than `POLICY_TTL`. Raises StoreError."""
-        known = self._policies.get(workspace)
-        if self._config.polling.strategy == "interval" or (known and 0 <= now - known.made_at < POLICY_TTL):
+        current = self._policies.get(workspace)
+        if self._config.polling.strategy == "interval" or (current and 0 <= now - current.made_at < POLICY_TTL):
             return
         load = await self._store.read(lambda tx: workload_of(tx, workspace, self.rate_limits[workspace], now))
         # On a thread: pricing takes a few hundredths of a second, and deliveries should not wait for it.
-        self._policies[workspace] = await asyncio.to_thread(build_policy, load, now, known)
+        self._policies[workspace] = await asyncio.to_thread(build_policy, load, now, current)
 
     def _emit_events(self, tx: Tx, step: Transition, now: Instant, reservation: Reservation) -> list[outbox.Leased]:
         leased = []
         for type in step.events:
-            event = events.add(tx, make_event(step.watch, type, now, self._config.polling.max_age))
-            subscribers = registrations.lock_subscribers(tx, event.workspace, event.job_id, type)
+            replaced = replaced_event(tx, step.watch, type)
+            event = make_event(step.watch, type, now, self._config.polling.max_age)
+            event = events.add(tx, replace(event, replaces=replaced))
+            subscribers = registrations.lock_subscribers(tx, event.workspace, event.job_id, type, replaced is not None)
             first_delay = self._config.delivery.schedule[0]
             enqueued = enqueue(tx, event, subscribers, now, first_delay, step.watch.trace, reservation)
             leased += enqueued.leased
@@ -364,31 +369,39 @@ def rate_limit_of(space: Workspace) -> RateLimit:
     return RateLimit(space.budget.per_minute, space.budget.per_day, space.budget.share)
 
 
-def workload_of(tx: Tx, workspace: str, allowance: RateLimit, now: Instant) -> Workload:
+def workload_of(tx: Tx, workspace: str, rate_limit: RateLimit, now: Instant) -> Workload:
     """Reads the workload from which the workspace's poll policy is built."""
     state = workspaces.get(tx, workspace)
     return Workload(
         durations=state.durations,
         poll_states=[poll_state_of(watch) for watch in watches.active(tx, workspace, _MAX_SAMPLED)],
         number=watches.count_polled(tx, workspace, _MAX_COUNTED),
-        left=request_budget.remaining(state.ledger, allowance, now),
+        left=request_budget.remaining(state.ledger, rate_limit, now),
         arrivals=state.arrivals,
     )
 
 
-def make_event(watch: Watch, type: EventType, now: Instant, max_age: int) -> Event:
-    """The fact that `watch` establishes, with the time at which it happened.
+def replaced_event(tx: Tx, watch: Watch, type: EventType) -> ReplacedEvent | None:
+    """The relay's own ending that an earlier watch of the job was given up with, if `type` is its ending at Exec."""
+    if watch.given_up_event_id is None or type not in ENDINGS_AT_EXEC:
+        return None
+    before = events.get(tx, watch.given_up_event_id)
+    return ReplacedEvent(before.id, EventType(before.type)) if before else None
 
-    The time follows from what Exec says, or from what is stored of the watch, and never from when the relay came to
-    poll: whichever relay finds it, and after a restore too, the same id has the same body.
+
+def make_event(watch: Watch, type: EventType, now: Instant, max_age: int) -> Event:
+    """The event that the watch's state establishes, with the time at which it happened.
+
+    The time depends only on what Exec says and on the stored watch, not on when the relay polled. So every relay, also
+    after a restore, makes the same body for the same id.
     """
-    at = _said_at(watch.job, type)
-    one_watching = at is None or type not in ENDINGS_AT_EXEC
+    at = _occurred_at(watch.job, type)
+    is_of_one_watch = at is None or type not in ENDINGS_AT_EXEC
     if at is None:
         after = {EventType.EXPIRED: max_age, EventType.NOT_FOUND: transitions.NOT_FOUND_MIN_AGE}
         at = watch.created_at + after.get(type, 0)
     return Event(
-        id=event_id(watch.workspace, watch.job_id, type, watch.created_at if one_watching else None),
+        id=event_id(watch.workspace, watch.job_id, type, watch.created_at if is_of_one_watch else None),
         workspace=watch.workspace,
         job_id=watch.job_id,
         type=type,
@@ -398,8 +411,8 @@ def make_event(watch: Watch, type: EventType, now: Instant, max_age: int) -> Eve
     )
 
 
-def _said_at(job: ScenarioJob | None, type: EventType) -> Instant | None:
-    """When it happened by what Exec says; if it doesn't, the newest instant that it gives of the job."""
+def _occurred_at(job: ScenarioJob | None, type: EventType) -> Instant | None:
+    """When it happened according to Exec; if Exec does not say, the newest time that it gives of the job."""
     if job is None or type in (EventType.EXPIRED, EventType.NOT_FOUND):
         return None
     if type is EventType.STARTED:

@@ -1,9 +1,9 @@
-"""What polling may cost: Exec's requests per minute and per day, kept to under any way of counting them.
+"""The request budget: keeps polls within Exec's requests per minute and per day, whichever way Exec counts them.
 
-Exec says '60 requests a minute and 1,000 a day' and not whether its windows roll or start at the full minute and at
-midnight. A rolling window covers every fixed one of the same length, so the ledger rolls, and it rounds so that a
-spent request counts a little longer than it must, never shorter. Others spend from the same allowance: a 429 that the
-ledger did not foresee is their doing, and shrinks the share that the relay takes for a while.
+Exec says '60 requests a minute and 1,000 a day', but not whether its windows roll or start at the full minute and at
+midnight. A rolling window covers every fixed window of the same length, so the ledger rolls, and it rounds so that a
+spent request counts a little longer than necessary, never shorter. Other tools may use the same API key: a 429 that the
+ledger did not predict is due to them, and reduces the relay's share for a while.
 """
 
 import math
@@ -13,24 +13,24 @@ from relay.model import DAY, HOUR, MINUTE, SECOND, Instant
 from relay.model.usage_ledger import BIN, BUCKET, LEAST_SHARE, LONGEST_PAUSE, MOST_SPENT, UsageLedger
 
 HORIZONS = (*(10 * MINUTE << doubled for doubled in range(8)), DAY)
-"""How far ahead `Remaining.within` polls, in milliseconds."""
+"""The horizons of `Remaining.within`, in milliseconds from now."""
 
 MAY_REPEAT = "relay.may_repeat"
-"""The name of a request's extension that says, awaited, whether the budget has another request; it is spent then.
-Without it the request is not repeated."""
+"""A request extension: an async function that spends one more request and returns whether the budget had one.
+Without it the transport does not repeat the request."""
 
 _MARGIN = SECOND
-"""A spent request counts this much longer: it reaches Exec later than it was spent, and not each as late."""
+"""A spent request counts this much longer, because it reaches Exec a varying time after it was spent."""
 _AHEAD = MINUTE
-"""What is further ahead than this comes from a clock that was wrong; others' clocks may be so much apart."""
+"""A time further ahead than this comes from a wrong clock. Clocks of several relays may differ by this much."""
 
 _PAUSE = MINUTE
 _LONG = 5 * MINUTE
-"""A 429 that asks for a longer pause than this speaks of the day, else of the minute."""
+"""A 429 that asks for a longer pause than this is about the day's limit, otherwise about the minute's."""
 _SHRINK = 0.7
 _SURE = 0.95
 _SURELY_THE_DAY = 3
-"""So many 429s in a row, each after its pause: it is the day's allowance that is used up, whatever they ask to wait."""
+"""So many 429s in a row, each after its pause, show that the day's limit is used up, whatever pause they ask for."""
 _MINUTE_HALF_LIFE = 15 * MINUTE
 _DAY_HALF_LIFE = 2 * DAY
 
@@ -71,42 +71,43 @@ def spend(ledger: UsageLedger, n: int, now: Instant) -> UsageLedger:
     return replace(ledger, seconds=seconds, buckets=buckets)
 
 
-def allowed_now(ledger: UsageLedger, allowance: RateLimit, now: Instant, wanted: int) -> int:
+def allowed_now(ledger: UsageLedger, rate_limit: RateLimit, now: Instant, wanted: int) -> int:
     """How many of `wanted` requests may leave now: 0 while paused, never more than either window has left."""
     if _paused(ledger, now):
         return 0
-    return max(0, min(wanted, _minute_left(ledger, allowance, now), day_left(ledger, allowance, now)))
+    return max(0, min(wanted, _minute_left(ledger, rate_limit, now), day_left(ledger, rate_limit, now)))
 
 
-def remaining(ledger: UsageLedger, allowance: RateLimit, now: Instant) -> Remaining:
+def remaining(ledger: UsageLedger, rate_limit: RateLimit, now: Instant) -> Remaining:
     """What may still be spent now and within each horizon. Never negative."""
-    day = _day_limit(ledger, allowance, now)
+    day = _day_limit(ledger, rate_limit, now)
     within = []
     counting = _counting(ledger.buckets, BUCKET, DAY, now)
     for ahead in HORIZONS:
         still_counts = sum(n for index, n in counting if _expiry(index, BUCKET, DAY) > now + ahead)
         within.append((ahead, max(0, day - still_counts)))
     return Remaining(
-        max(0, _minute_left(ledger, allowance, now)), max(0, day_left(ledger, allowance, now)), tuple(within)
+        max(0, _minute_left(ledger, rate_limit, now)), max(0, day_left(ledger, rate_limit, now)), tuple(within)
     )
 
 
-def next_allowed_at(ledger: UsageLedger, allowance: RateLimit, now: Instant) -> Instant:
-    """The earliest instant, `now` or later, at which one more request is allowed."""
+def next_allowed_at(ledger: UsageLedger, rate_limit: RateLimit, now: Instant) -> Instant:
+    """The earliest time, `now` or later, at which one more request is allowed."""
     seconds = _counting(ledger.seconds, BIN, MINUTE, now)
     buckets = _counting(ledger.buckets, BUCKET, DAY, now)
     return max(
         ledger.paused_until if _paused(ledger, now) else now,
-        _falls_below(seconds, BIN, MINUTE, _minute_limit(ledger, allowance, now), now),
-        _falls_below(buckets, BUCKET, DAY, _day_limit(ledger, allowance, now), now),
+        _falls_below(seconds, BIN, MINUTE, _minute_limit(ledger, rate_limit, now), now),
+        _falls_below(buckets, BUCKET, DAY, _day_limit(ledger, rate_limit, now), now),
     )
 
 
-def after_429(ledger: UsageLedger, allowance: RateLimit, retry_after: int | None, now: Instant) -> UsageLedger:
-    """After a 429: paused for `retry_after` milliseconds (a minute, doubled with each in a row, where Exec says
-    nothing; a day at most), and a smaller share of the window that it spoke of.
+def after_429(ledger: UsageLedger, rate_limit: RateLimit, retry_after: int | None, now: Instant) -> UsageLedger:
+    """The ledger after a 429: paused, and with a smaller share of the window that the 429 is about.
 
-    Polls that were under way together are refused together: while paused, a 429 can prolong the pause, no more.
+    The pause is `retry_after` milliseconds, a day at most. Without it, the pause is a minute and doubles with each 429
+    in a row. While paused, a further 429 can only prolong the pause: polls that were in flight together are refused
+    together.
     """
     if _paused(ledger, now):
         until = now + min(max(retry_after or 0, 0), LONGEST_PAUSE)
@@ -117,7 +118,7 @@ def after_429(ledger: UsageLedger, allowance: RateLimit, retry_after: int | None
     minute, day = minute_share(ledger, now), day_share(ledger, now)
     of_the_day = pause > _LONG or refusals >= _SURELY_THE_DAY
     if of_the_day:
-        day = _left_by_others(ledger, allowance, day, now)
+        day = _left_by_others(ledger, rate_limit, day, now)
     return replace(
         ledger,
         minute_share=minute if of_the_day else max(minute * _SHRINK, LEAST_SHARE),
@@ -128,20 +129,20 @@ def after_429(ledger: UsageLedger, allowance: RateLimit, retry_after: int | None
     )
 
 
-def _left_by_others(ledger: UsageLedger, allowance: RateLimit, share: float, now: Instant) -> float:
+def _left_by_others(ledger: UsageLedger, rate_limit: RateLimit, share: float, now: Instant) -> float:
     """The day's share after a 429 of the day: what was spent until then is what others leave, and a little less is
     sure. In steps, as the day of a relay that has just begun says little."""
     spent = sum(n for _, n in _counting(ledger.buckets, BUCKET, DAY, now))
-    return max(min(share * _SURE, max(share * _SHRINK, _SURE * spent / allowance.day)), LEAST_SHARE)
+    return max(min(share * _SURE, max(share * _SHRINK, _SURE * spent / rate_limit.day)), LEAST_SHARE)
 
 
 def minute_share(ledger: UsageLedger, now: Instant) -> float:
-    """What others leave of the minute's allowance, 0.05 to 1: shrunk by 429s, half recovered every 15 minutes."""
+    """What others leave of the minute's rate_limit, 0.05 to 1: shrunk by 429s, half recovered every 15 minutes."""
     return _recovered(ledger.minute_share, now - ledger.limited_at, _MINUTE_HALF_LIFE)
 
 
 def day_share(ledger: UsageLedger, now: Instant) -> float:
-    """What others leave of the day's allowance, 0.05 to 1: shrunk by 429s, half recovered every two days."""
+    """What others leave of the day's rate_limit, 0.05 to 1: shrunk by 429s, half recovered every two days."""
     return _recovered(ledger.day_share, now - ledger.limited_at, _DAY_HALF_LIFE)
 
 
@@ -149,23 +150,23 @@ def _recovered(share: float, elapsed: int, half_life: int) -> float:
     return 1.0 - (1.0 - share) * math.pow(0.5, max(elapsed, 0) / half_life)
 
 
-def _minute_limit(ledger: UsageLedger, allowance: RateLimit, now: Instant) -> int:
-    return max(1, int(allowance.minute * minute_share(ledger, now)))
+def _minute_limit(ledger: UsageLedger, rate_limit: RateLimit, now: Instant) -> int:
+    return max(1, int(rate_limit.minute * minute_share(ledger, now)))
 
 
-def _day_limit(ledger: UsageLedger, allowance: RateLimit, now: Instant) -> int:
-    return max(1, int(allowance.day * day_share(ledger, now)))
+def _day_limit(ledger: UsageLedger, rate_limit: RateLimit, now: Instant) -> int:
+    return max(1, int(rate_limit.day * day_share(ledger, now)))
 
 
-def _minute_left(ledger: UsageLedger, allowance: RateLimit, now: Instant) -> int:
+def _minute_left(ledger: UsageLedger, rate_limit: RateLimit, now: Instant) -> int:
     spent = sum(n for _, n in _counting(ledger.seconds, BIN, MINUTE, now))
-    return _minute_limit(ledger, allowance, now) - spent
+    return _minute_limit(ledger, rate_limit, now) - spent
 
 
-def day_left(ledger: UsageLedger, allowance: RateLimit, now: Instant) -> int:
+def day_left(ledger: UsageLedger, rate_limit: RateLimit, now: Instant) -> int:
     """Polls that the day's window still allows; negative if more were spent than it allows now."""
     spent = sum(n for _, n in _counting(ledger.buckets, BUCKET, DAY, now))
-    return _day_limit(ledger, allowance, now) - spent
+    return _day_limit(ledger, rate_limit, now) - spent
 
 
 def _paused(ledger: UsageLedger, now: Instant) -> bool:
@@ -173,18 +174,18 @@ def _paused(ledger: UsageLedger, now: Instant) -> bool:
 
 
 def _expiry(index: int, width: int, window: int) -> Instant:
-    """When a bin stops to count: its last instant is as good as its first, so its end decides."""
+    """When a bin stops counting: its end decides, because a request may have been spent at its last instant."""
     return (index + 1) * width + window + _MARGIN
 
 
 def _counting(
     entries: tuple[tuple[int, int], ...], width: int, window: int, now: Instant, at: Instant | None = None
 ) -> tuple[tuple[int, int], ...]:
-    """The entries that still count at `at` (`now` unless given), as `now` knows them: what a wrong clock stamped
-    further ahead than `_AHEAD` counts as spent now."""
+    """The entries that still count at `at` (by default `now`). An entry further ahead than `_AHEAD` was recorded by a
+    wrong clock and counts as spent now."""
     when, ahead = now if at is None else at, (now + _AHEAD) // width
-    known = ((index if index <= ahead else now // width, n) for index, n in entries)
-    return tuple(e for e in known if _expiry(e[0], width, window) > when)
+    entries_by_now = ((index if index <= ahead else now // width, n) for index, n in entries)
+    return tuple(e for e in entries_by_now if _expiry(e[0], width, window) > when)
 
 
 def _falls_below(entries: tuple[tuple[int, int], ...], width: int, window: int, limit: int, now: Instant) -> Instant:
@@ -197,9 +198,9 @@ def _falls_below(entries: tuple[tuple[int, int], ...], width: int, window: int, 
 
 
 def _added(entries: tuple[tuple[int, int], ...], width: int, n: int, now: Instant) -> tuple[tuple[int, int], ...]:
-    """With `n` more in the newest bin: that of `now`, or of what another relay spent a little later by its clock.
+    """The entries with `n` more requests in the newest bin: that of `now`, or a slightly later one of another relay.
 
-    What is stamped more than a minute ahead is of a clock that went back, and was spent before now.
+    Entries more than a minute ahead come from a clock that was set back: their requests were spent before now.
     """
     latest = (now + _AHEAD) // width
     newest = max([now // width, *(stamped for stamped, _ in entries if stamped <= latest)])

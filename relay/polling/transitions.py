@@ -1,7 +1,6 @@
-"""Polling Exec: what a poll can bring, and what it means for the watch.
+"""Decides what the result of a poll means: for the watch, and for the workspace.
 
-The adapter (`polling/exec_client.py`) turns whatever happens on the wire into one of these values; `apply_poll`
-decides.
+`polling/exec_client.py` turns each answer into a `PollResult`; `apply_poll` and `apply_poll_to_workspace` decide.
 """
 
 from dataclasses import dataclass, replace
@@ -22,30 +21,29 @@ from relay.polling.request_budget import RateLimit, after_429
 from relay.polling.schedule.next_poll import NextPoll, PollState, poll_state_of
 from relay.store.tables.workspaces import WorkspaceState
 
-# --- what to do about it ---------------------------------------------------------------------------------------
+# --- limits and delays -----------------------------------------------------------------------------------------
 
 NOT_FOUND_MIN_POLLS = 3
 NOT_FOUND_MIN_AGE = 2 * MINUTE
-"""A registration may outrun Exec: only after this many 404s over at least this long is a job given up."""
+"""A registration may reach the relay before Exec knows the job: so many 404s, over at least this time, end a watch."""
 
-_MISSING_GAPS = (30 * SECOND, 90 * SECOND)
+_NOT_FOUND_GAPS = (30 * SECOND, 90 * SECOND)
 
 SEEN_NOT_FOUND_MIN_AGE = 4 * HOUR
-"""A job that Exec showed before is doubted for this long: a 404 for it is more likely Exec's trouble than its end."""
+"""A job that Exec showed before is polled for this long: a 404 for it is more likely a fault of Exec than its end."""
 _SEEN = SEEN_NOT_FOUND_MIN_AGE, (30 * SECOND, 2 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR)
 _FAULT_BASE = 5 * SECOND
 _FAULT_CAP = 5 * MINUTE
 UNAUTHORIZED_RETRY = 5 * MINUTE
-"""How often a workspace whose key is refused is tried again."""
+"""How often a workspace is polled while Exec refuses its key."""
 
 HINT_REASON = "Exec's callback says that it ended"
 HINT_MIN_GAP = 10 * SECOND
-"""Hints of one job cost at most one poll in this time, and in twice as long after each that was not borne out."""
+"""Minimum gap between the polls that hints of one job cause. It doubles with each hint that a poll does not confirm."""
 _HINT_CAP = 5 * MINUTE
-_UNKNOWN = WatchState.NOT_FOUND
 
 BREAKER_OPENS_AT = 5
-"""Failed polls in a row, over all jobs of a workspace, before only probes are sent."""
+"""Failed polls in a row, over all jobs of a workspace, that open its circuit breaker: then one poll at a time."""
 
 
 class Policy(Protocol):
@@ -72,19 +70,19 @@ def apply_poll(
     policy: Policy,
     since: Instant = 0,
 ) -> Transition:
-    """Design's table 'Polling Exec', for the watch.
+    """Decides what a poll means for its watch: how docs/concepts/words.md describes it.
 
-    `policy` plans the next poll of a watch that Exec still works on. `jitter` is in [0, 1). A watch is given up as
-    expired only by a poll that Exec answered: while Exec can't be reached, nobody knows that a job has not ended.
+    `policy` plans the next poll of a job that has not ended. `jitter` is in [0, 1). A watch expires only by a poll that
+    Exec answered: while Exec can't be reached, the job may have ended. Ages count from `since` at the earliest, because
+    earlier times may come from a clock that was wrong.
 
-    Ages count from `since` at the earliest: what was stamped before may be of a clock that was wrong.
-
-    A job that only a hint named is nobody's until Exec says that it is there: one 404 ends it, and nobody is told.
+    If only a hint named the job, one 404 ends the watch, and nobody is notified.
     """
     if watch.unconfirmed_since is None:
         return _after_hints(watch, _apply_poll(watch, poll, now, max_age, jitter, policy, since), now)
     if isinstance(poll.result, JobNotFound):
-        return Transition(_ended(replace(watch, polls=watch.polls + 1, last_poll_at=poll.started_at), _UNKNOWN, now))
+        polled = replace(watch, polls=watch.polls + 1, last_poll_at=poll.started_at)
+        return Transition(_ended(polled, WatchState.NOT_FOUND, now))
     if isinstance(poll.result, JobFound):
         watch = replace(watch, unconfirmed_since=None)
     stepped = _after_hints(watch, _apply_poll(watch, poll, now, max_age, jitter, policy, since), now)
@@ -92,7 +90,7 @@ def apply_poll(
 
 
 def _after_hints(before: Watch, stepped: Transition, now: Instant) -> Transition:
-    """Counts a hint that was not borne out; one that came while the poll was under way asks for another poll."""
+    """Counts a hint that the poll did not confirm. A hint that came during the poll plans another poll."""
     watch = stepped.watch
     if watch.state is not WatchState.ACTIVE or watch.callback_received_at is None or watch.next_poll_at is None:
         return stepped
@@ -128,7 +126,7 @@ def _apply_poll(
             polled = replace(polled, job=job, failures=0, not_found_count=0, not_found_since=None, last_error=None)
             return _wait_or_expire(polled, policy.plan(poll_state_of(polled), now), now, deadline, started)
         case JobNotFound():
-            return _missing(polled, now, since)
+            return _not_found(polled, now, since)
         case Unauthorized(status, text):
             return Transition(
                 _wait(
@@ -142,7 +140,7 @@ def _apply_poll(
             pause = MINUTE if retry_after is None else retry_after
             return Transition(_wait(polled, now + pause, "Exec asked the workspace to wait", "Exec answered 429"))
         case PollFailed("internal", detail):
-            return Transition(_wait(polled, now + _FAULT_BASE, "the relay could not ask Exec", detail))
+            return Transition(_wait(polled, now + _FAULT_BASE, "the relay could not poll Exec", detail))
         case PollFailed(kind, detail):
             polled = replace(polled, failures=watch.failures + 1, last_error=detail)
             delay = capped_exponential(polled.failures, _FAULT_BASE, _FAULT_CAP, jitter)
@@ -159,7 +157,7 @@ def apply_poll_to_workspace(
 ) -> WorkspaceState:
     """The workspace after a poll of any of its jobs: its pause, its ledger after a 429, its circuit breaker.
 
-    `jitter` is in [0, 1). While a pause lasts, only a 429 changes it: the other polls were under way when it began.
+    `jitter` is in [0, 1). During a pause only a 429 changes it: the other polls had started before the pause.
     """
     is_paused = state.paused_until is not None and state.paused_until > now
     if is_paused and not isinstance(poll_result, RateLimited):
@@ -199,7 +197,7 @@ def apply_poll_to_workspace(
 
 
 def poll_at_for_hint(watch: Watch, now: Instant) -> Instant:
-    """When a poll for a hint that comes `now` may be made: at once, unless hints have had their polls."""
+    """The earliest time of a poll for a hint received `now`: at once, unless hints caused a poll a short time ago."""
     if watch.callback_received_at is None:
         return now
     gap = min(HINT_MIN_GAP << min(watch.unconfirmed_hints, 10), _HINT_CAP)
@@ -207,19 +205,19 @@ def poll_at_for_hint(watch: Watch, now: Instant) -> Instant:
 
 
 UNREACHABLE = frozenset({"timeout", "connection"})
-"""Kinds of fault in which Exec said nothing at all."""
+"""Kinds of failure in which Exec answered nothing."""
 
 
 def trips_breaker(poll_result: PollResult) -> bool:
-    """Whether a poll says that Exec as a whole is in trouble, not this one job: what the breaker counts."""
+    """Whether a poll shows that Exec as a whole does not work, and not only this job. The circuit breaker counts it."""
     return isinstance(poll_result, PollFailed) and poll_result.kind not in ("malformed", "internal")
 
 
-def breaker_pause(faults: int, jitter: float) -> int | None:
-    """Milliseconds that a workspace waits after so many failed polls in a row; None while the breaker is closed."""
-    if faults < BREAKER_OPENS_AT:
+def breaker_pause(failures: int, jitter: float) -> int | None:
+    """The pause after so many failed polls in a row, in milliseconds; None while the circuit breaker is closed."""
+    if failures < BREAKER_OPENS_AT:
         return None
-    return capped_exponential(faults - BREAKER_OPENS_AT + 1, 15 * SECOND, 5 * MINUTE, jitter)
+    return capped_exponential(failures - BREAKER_OPENS_AT + 1, 15 * SECOND, 5 * MINUTE, jitter)
 
 
 def _was_started(job: ScenarioJob | None) -> bool:
@@ -230,8 +228,8 @@ def _ended(watch: Watch, state: WatchState, now: Instant) -> Watch:
     return replace(watch, state=state, next_poll_at=None, next_poll_reason="", ended_at=now)
 
 
-def _wait(watch: Watch, at: Instant, why: str, error: str) -> Watch:
-    return replace(watch, next_poll_at=at, next_poll_reason=why, last_error=error)
+def _wait(watch: Watch, at: Instant, reason: str, error: str) -> Watch:
+    return replace(watch, next_poll_at=at, next_poll_reason=reason, last_error=error)
 
 
 def _wait_or_expire(
@@ -244,18 +242,18 @@ def _wait_or_expire(
     )
 
 
-def _missing(watch: Watch, now: Instant, counted_from: Instant) -> Transition:
+def _not_found(watch: Watch, now: Instant, counted_from: Instant) -> Transition:
     watch = replace(
         watch, not_found_count=watch.not_found_count + 1, not_found_since=watch.not_found_since or now, failures=0
     )
     since = max(watch.not_found_since or now, counted_from)
-    min_age, gaps = (NOT_FOUND_MIN_AGE, _MISSING_GAPS) if watch.job is None else _SEEN
+    min_age, gaps = (NOT_FOUND_MIN_AGE, _NOT_FOUND_GAPS) if watch.job is None else _SEEN
     if watch.not_found_count >= NOT_FOUND_MIN_POLLS and now - since >= min_age:
         return Transition(_ended(watch, WatchState.NOT_FOUND, now), (EventType.NOT_FOUND,))
     gap = gaps[min(watch.not_found_count, len(gaps)) - 1]
     if watch.job is None:
         number = min(watch.not_found_count, NOT_FOUND_MIN_POLLS)
-        why = f"Exec does not know the job yet ({number} of {NOT_FOUND_MIN_POLLS} polls)"
+        reason = f"Exec does not know the job yet ({number} of {NOT_FOUND_MIN_POLLS} polls)"
     else:
-        why = f"Exec knew the job and now answers 404; it is given up if that lasts {min_age // HOUR} hours"
-    return Transition(_wait(watch, now + gap, why, "Exec answered 404"))
+        reason = f"Exec knew the job and now answers 404; it is given up if that lasts {min_age // HOUR} hours"
+    return Transition(_wait(watch, now + gap, reason, "Exec answered 404"))

@@ -1,4 +1,4 @@
-"""How a workspace is placed: its requests, what was learned of its jobs, and whether it waits."""
+"""A workspace's status: its requests, what the relay learned of its jobs, and whether it is paused."""
 
 from dataclasses import dataclass
 
@@ -11,20 +11,20 @@ from relay.store.engine.database import Tx
 from relay.store.tables import watches, workspaces
 
 COUNTED = 100_000
-"""Watches and deliveries that are counted; of more, as of an outage's, a number says no more than this one does."""
+"""Maximum number of watches and deliveries that are counted. A greater number would tell an operator nothing more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkspaceStatus:
-    """What is shown of a workspace. Durations and the price in seconds."""
+    """What the API and the dashboard show of a workspace. Durations and the price are in seconds."""
 
     name: str
-    allowance: RateLimit
+    rate_limit: RateLimit
     left: request_budget.Remaining
     opens_at: Instant
-    """When the budget allows the next poll; now or earlier where it does."""
+    """When the budget allows the next poll; now or earlier if it allows one now."""
     sample_size: int
-    """Ended jobs that the durations were learned of."""
+    """The number of ended jobs from which the durations were learned."""
     median: float
     p90: float
     median_queue_seconds: float
@@ -35,30 +35,30 @@ class WorkspaceStatus:
 
 
 def count_watched_jobs(tx: Tx, name: str) -> int:
-    """How many jobs the workspace watches, counted up to 100,000: of all that is told of it this alone costs more with
-    more of them."""
+    """Counts the jobs that the workspace watches, up to 100,000. It is the only part of the status that costs more
+    with more jobs."""
     return watches.count_active(tx, name, COUNTED)
 
 
 def workspace_status(
-    tx: Tx, name: str, allowance: RateLimit, policy: PollPolicy | None, now: Instant
+    tx: Tx, name: str, rate_limit: RateLimit, policy: PollPolicy | None, now: Instant
 ) -> WorkspaceStatus:
-    """How the workspace is placed; `pace` is how closely it is polled for now, None where nothing has been yet."""
+    """Reads the workspace's status; `policy` is its current poll policy, None before the first poll."""
     state = workspaces.get(tx, name)
-    ledger, known = state.ledger, state.durations
-    law = policy.law if policy else job_durations.fit_distribution(known)
-    waits = state.paused_until is not None and state.paused_until > now
+    ledger, durations = state.ledger, state.durations
+    distribution = policy.distribution if policy else job_durations.fit_distribution(durations)
+    is_paused = state.paused_until is not None and state.paused_until > now
     return WorkspaceStatus(
         name=name,
-        allowance=allowance,
-        left=request_budget.remaining(ledger, allowance, now),
-        opens_at=max(request_budget.next_allowed_at(ledger, allowance, now), state.paused_until or 0),
-        sample_size=len(known.completed),
-        median=law.median,
-        p90=law.p90,
-        median_queue_seconds=job_durations.median_queue_time(known),
+        rate_limit=rate_limit,
+        left=request_budget.remaining(ledger, rate_limit, now),
+        opens_at=max(request_budget.next_allowed_at(ledger, rate_limit, now), state.paused_until or 0),
+        sample_size=len(durations.completed),
+        median=distribution.median,
+        p90=distribution.p90,
+        median_queue_seconds=job_durations.median_queue_time(durations),
         price=policy.price if policy else None,
         next_poll_at=watches.next_due(tx, name),
-        paused_until=state.paused_until if waits else None,
-        pause_reason=state.pause_reason if waits else None,
+        paused_until=state.paused_until if is_paused else None,
+        pause_reason=state.pause_reason if is_paused else None,
     )

@@ -116,7 +116,7 @@ class JobCreator:
         token = await self._store.write(lambda tx: exec_callback_tokens.get_or_create_token(tx, workspace))
         url = exec_callback_tokens.url_of(token, self._public_url)
         result = await self._clients[workspace].create({**request.fields, **({"callback_url": url} if url else {})})
-        self._telemetry.created(workspace, type(result).__name__.lower())
+        self._telemetry.job_creation_done(workspace, result)
         return result
 
     async def _register(

@@ -177,7 +177,13 @@ def _reactivate_watch(tx: Tx, request: ValidatedRegistration, now: Instant, trac
     if watch.state is WatchState.SETTLED:
         return watch, False
     # The job's earlier state belongs to the earlier watch: this one emits job.started again.
-    watch = replace(new, polls=watch.polls, last_poll_at=watch.last_poll_at)
+    given_up = events.final_event(tx, watch.workspace, watch.job_id)
+    watch = replace(
+        new,
+        polls=watch.polls,
+        last_poll_at=watch.last_poll_at,
+        given_up_event_id=given_up.id if given_up else None,
+    )
     watches.save(tx, watch)
     return watch, False
 

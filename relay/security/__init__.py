@@ -5,7 +5,7 @@ Everything here is pure: time, random bytes and keys are arguments.
 
 from relay.security.api_keys import SCOPES, ApiKey, Scope, generate_api_key, hash_api_key
 from relay.security.encryption import FieldCipher
-from relay.security.login_throttle import LoginThrottle
+from relay.security.login_throttle import LoginThrottle, client_network
 from relay.security.rate_limiter import RateLimiter
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "LoginThrottle",
     "RateLimiter",
     "Scope",
+    "client_network",
     "generate_api_key",
     "hash_api_key",
 ]

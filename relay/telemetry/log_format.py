@@ -1,4 +1,4 @@
-"""The log: lines of JSON or text, each with the ids of what it is about, none with a secret."""
+"""The log's format: lines of JSON or text, with the ids of the objects they are about, and without secrets."""
 
 import json
 import logging
@@ -11,26 +11,26 @@ from relay.errors import RelayError
 from relay.telemetry import trace_context
 
 LOGGER = "relay"
-_ABOUT = "about"
+_FIELDS = "about"
 
 
 def log_fields(trace: str | None, **fields: str | int | None) -> dict[str, dict[str, str | int]]:
-    """`extra` for a line that is part of a trace: its `trace_id`, and ids and numbers that are no secrets."""
-    told = {"trace_id": trace_context.trace_id(trace), **fields}
-    return {_ABOUT: {name: value for name, value in told.items() if value is not None}}
+    """`extra` for a line that belongs to a trace: its `trace_id`, and ids and numbers that are not secret."""
+    all_fields = {"trace_id": trace_context.trace_id(trace), **fields}
+    return {_FIELDS: {name: value for name, value in all_fields.items() if value is not None}}
 
 
 class TextFormatter(logging.Formatter):
-    """Text, a line each, with the id of its trace.
+    """One line of text per entry, with the id of its trace.
 
-    Of an error its kind and where it happened, and its words only where they are our own. Other errors may hold what
-    they were about: a callback URL, a header, a row of the store.
+    An error is written with its kind and place. Its message is written only if it is one of the relay's own errors:
+    other messages may contain a callback URL, a header or a row of the store.
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         # Text of a request must not begin another line, nor control a terminal.
         record.message = escape_control_characters(record.message)  # guard: log-forging
-        trace_id = getattr(record, _ABOUT, {}).get("trace_id")
+        trace_id = getattr(record, _FIELDS, {}).get("trace_id")
         return super().formatMessage(record) + (f" trace_id={trace_id}" if trace_id else "")
 
     def formatException(self, ei: Any) -> str:
@@ -38,23 +38,23 @@ class TextFormatter(logging.Formatter):
 
 
 def escape_control_characters(text: str) -> str:
-    """Text for a terminal or a line of a log: what is not printable is escaped as in Python, `\\n` or `\\u202e`."""
+    """Text for a terminal or a line of a log: unprintable characters are escaped as in Python, `\\n` or `\\u202e`."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def safe_traceback(error: BaseException | None) -> str:
-    """An error with those that it came of: the kind and place of each, and the words of our own."""
+    """An error with its causes: the kind and place of each, and the message of the relay's own errors."""
     lines = []
     while error is not None:
         name = type(error).__name__
-        words = f"{name}: {error}" if isinstance(error, RelayError) else name  # guard: error-log
-        lines.append("".join(traceback.format_tb(error.__traceback__)) + words)
+        description = f"{name}: {error}" if isinstance(error, RelayError) else name  # guard: error-log
+        lines.append("".join(traceback.format_tb(error.__traceback__)) + description)
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return "\nwhich came of\n".join(lines)
+    return "\ncaused by\n".join(lines)
 
 
 class JsonFormatter(TextFormatter):
-    """One JSON object a line: `time`, `level`, `logger`, `message`, and what the line is about."""
+    """One JSON object per line: `time`, `level`, `logger`, `message`, and the line's fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -62,7 +62,7 @@ class JsonFormatter(TextFormatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **getattr(record, _ABOUT, {}),
+            **getattr(record, _FIELDS, {}),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -79,5 +79,5 @@ def set_up_logging(format: str, level: str, stream: TextIO = sys.stderr) -> None
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger(LOGGER).setLevel(level.upper())
-    # `otel.py` tells what is to be told; the library's own words may quote the collector's address and what is in it.
+    # `otel_spans.py` logs failures; the library's own messages may quote the collector's address and its credentials.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)

@@ -1,6 +1,6 @@
-"""The log, written by a thread of its own: nobody who logs waits for whoever reads it.
+"""Writes the log on a separate thread, so that code that logs never waits for the reader of the log.
 
-A pipe that nobody reads takes 64 KiB; then each line that is written to it waits, and the event loop would with it.
+A pipe that nobody reads holds 64 KiB; after that every write to it waits, and the event loop would wait too.
 """
 
 import logging
@@ -16,22 +16,22 @@ from logging.handlers import QueueHandler, QueueListener
 from relay.telemetry.log_format import LOGGER
 
 MOST_LINES = 10_000
-"""Lines that wait to be written; with some 300 bytes each they are 3 MB."""
+"""Maximum number of lines that wait to be written; at about 300 bytes each they are 3 MB."""
 
 REPEATS = 10
-"""How often an error is logged in a minute; whatever else it has to say is counted."""
+"""How often one error is logged within a minute; further occurrences are counted."""
 
 _WINDOW = 60.0
 _BETWEEN = 10.0
-"""Seconds between two lines that say that lines were dropped."""
+"""Seconds between two lines that report dropped lines."""
 
 _LAST_LINES = 0.8
-"""Seconds that the lines that still wait get at the end of the process."""
+"""Seconds for writing the remaining lines when the process ends."""
 
 
 @dataclass(slots=True)
 class _Window:
-    """A minute in which one error was logged."""
+    """A minute in which one error is logged."""
 
     began: float
     first: logging.LogRecord
@@ -39,9 +39,10 @@ class _Window:
 
 
 class Repeats:
-    """Lets an error pass ten times a minute, whatever it is about, and counts the others.
+    """Lets each error pass ten times a minute, and counts further occurrences.
 
-    Errors are the same if the same statement logs them, of the same kind of exception. `clock` gives monotonic seconds.
+    Two errors are the same if the same statement logs them with the same kind of exception. `clock` gives monotonic
+    seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -54,8 +55,8 @@ class Repeats:
         if record.levelno < logging.ERROR:
             return True
         with self._lock:
-            words = record.getMessage() if record.msg == "%s" else str(record.msg)
-            key = record.pathname, record.lineno, words, record.exc_info and record.exc_info[0]
+            text = record.getMessage() if record.msg == "%s" else str(record.msg)
+            key = record.pathname, record.lineno, text, record.exc_info and record.exc_info[0]
             window = self._windows.get(key)
             if window is None:
                 self._windows[key] = _Window(self._clock(), record)
@@ -64,20 +65,20 @@ class Repeats:
             return window.times <= REPEATS
 
     def ended(self, all: bool = False) -> list[logging.LogRecord]:
-        """A line for each error that was held back in a minute that is over, or with `all` in any."""
+        """A line for each error with counted occurrences whose minute is over; with `all`, for every one."""
         with self._lock:
             now = self._clock()
             over = [key for key, window in self._windows.items() if all or now - window.began >= _WINDOW]
             windows = [self._windows.pop(key) for key in over]
         return [
-            _line(logging.ERROR, "%d more times within a minute: %s", one.times - REPEATS, one.first.getMessage())
-            for one in windows
-            if one.times > REPEATS
+            _line(logging.ERROR, "%d more times within a minute: %s", window.times - REPEATS, window.first.getMessage())
+            for window in windows
+            if window.times > REPEATS
         ]
 
 
 class _Sender(QueueHandler):
-    """Puts lines, ready to be written, into the queue; counts those for which there is no room."""
+    """Puts formatted lines into the queue, and counts the lines for which it has no room."""
 
     def __init__(self, lines: "queue.Queue[logging.LogRecord | None]", repeats: Repeats) -> None:
         super().__init__(lines)
@@ -96,14 +97,14 @@ class _Sender(QueueHandler):
 
 
 class LogThread(QueueListener):
-    """Writes the lines of the queue with the handler that the log had."""
+    """Writes the lines of the queue with the log's original handler."""
 
     def __init__(self, handler: logging.Handler, most: int, repeats: Repeats) -> None:
         self._lines: queue.Queue[logging.LogRecord | None] = queue.Queue(most)
         self._repeats, self._quiet_until = repeats, 0.0
         self.sender = _Sender(self._lines, repeats)
         self.sender.setFormatter(handler.formatter)
-        handler.setFormatter(None)  # what comes out of the queue is a line already
+        handler.setFormatter(None)  # lines from the queue are already formatted
         super().__init__(self._lines, handler)
 
     def handle(self, record: logging.LogRecord) -> None:
@@ -112,11 +113,11 @@ class LogThread(QueueListener):
             self._quiet_until = time.monotonic() + _BETWEEN
             with self.sender.lock or threading.Lock():
                 dropped, self.sender.dropped = self.sender.dropped, 0
-            text = "%d lines of the log were dropped here: nobody read it fast enough"
+            text = "%d log lines were dropped because they could not be written fast enough"
             super().handle(self.sender.prepare(_line(logging.WARNING, text, dropped)))
 
     def close(self) -> bool:
-        """Ends the thread once all is written, if that takes less than a second. Whether it is."""
+        """Ends the thread once all lines are written; returns whether that took less than a second."""
         for line in self._repeats.ended(all=True):
             self.sender.emit(line)
         thread, self._thread = self._thread, None
@@ -129,20 +130,20 @@ class LogThread(QueueListener):
         return thread is None or not thread.is_alive()
 
     def leave(self, code: int) -> None:
-        """Ends the process as it is: nothing is waited for but, for a second, the log."""
+        """Ends the process at once, after at most a second for the log."""
         self.close()
         os._exit(code)
 
 
-def _line(level: int, text: str, *words: object) -> logging.LogRecord:
-    return logging.LogRecord(LOGGER, level, __file__, 0, text, words, None)
+def _line(level: int, text: str, *arguments: object) -> logging.LogRecord:
+    return logging.LogRecord(LOGGER, level, __file__, 0, text, arguments, None)
 
 
 @contextmanager
 def log_on_a_thread(most: int = MOST_LINES) -> Iterator[LogThread]:
-    """What the root's handler would write a thread writes, until the end.
+    """Makes a thread write what the root's handler would write, until the end.
 
-    Where the log can't be written by then the process ends at once: its own end would wait for the same reader.
+    If the log can't be written by then, the process ends at once: a normal exit would wait for the same reader.
     """
     root = logging.getLogger()
     [handler] = root.handlers

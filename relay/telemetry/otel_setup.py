@@ -1,4 +1,4 @@
-"""Whether spans are exported, as OpenTelemetry's variables say."""
+"""Decides from OpenTelemetry's environment variables whether spans are exported."""
 
 import logging
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ from relay.telemetry.tracing import NoopTracer, Tracer
 
 
 def tracer_from_env(environ: Mapping[str, str]) -> Tracer:
-    """Spans exported by OTLP where OpenTelemetry's variables ask for it; otherwise none are recorded.
+    """A tracer that exports spans by OTLP if OpenTelemetry's variables ask for it; otherwise one that records nothing.
 
-    Where they ask for what can't be, the log says what to do: some platforms set them for whatever runs there, so that
-    this is no reason not to start.
+    If they ask for something impossible, the log says what to do and the relay starts without spans: some platforms set
+    these variables for every program.
     """
     if not _asks_for_spans(environ):
         return NoopTracer()
@@ -24,7 +24,7 @@ def tracer_from_env(environ: Mapping[str, str]) -> Tracer:
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter") is None:
         log.warning("no spans are exported: OTEL_EXPORTER_OTLP_ENDPOINT is set; pip install 'exec-relay[otel]'")
         return NoopTracer()
-    from relay.telemetry.otel_spans import exported  # the extra may be missing, and costs where nobody asks for it
+    from relay.telemetry.otel_spans import exported  # the extra may be missing, and its import takes time
 
     return exported()
 

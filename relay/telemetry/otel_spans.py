@@ -1,6 +1,6 @@
-"""Spans for OpenTelemetry: needs the extra `otel`, and is imported only where spans are to be exported.
+"""Spans for OpenTelemetry. Needs the extra `otel`; imported only if spans are exported.
 
-What to do is read from the variables that OpenTelemetry defines, here and by its own exporter:
+The settings come from the environment variables that OpenTelemetry defines, read here and by its exporter:
 https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 """
 
@@ -33,14 +33,14 @@ from relay.telemetry.log_format import LOGGER
 from relay.telemetry.tracing import Attribute, Kind
 
 _CLOSES_WITHIN = 0.5
-"""Seconds that what is recorded has to get out when the relay stops; a collector that is down must not hold it up."""
+"""Seconds for sending the remaining spans when the relay stops: a collector that is down must not delay the stop."""
 _STATUS = "http.response.status_code"
-_FAULT = {SpanKind.SERVER: 500, SpanKind.CLIENT: 400}
-"""From which status on a span failed: a refused request is no fault of the server's."""
+_FAILED_FROM = {SpanKind.SERVER: 500, SpanKind.CLIENT: 400}
+"""The status from which a span counts as failed: a request that the relay refuses is not a failure of the relay."""
 
 
 class OtelTracer:
-    """Spans that are recorded, sampled and exported as OpenTelemetry has it."""
+    """Records, samples and exports spans as OpenTelemetry defines it."""
 
     def __init__(self, processor: SpanProcessor) -> None:
         about = {"service.name": "exec-relay", "service.version": __version__}
@@ -52,24 +52,24 @@ class OtelTracer:
         return _OtelSpan(self._tracer, name, SpanKind[kind.upper()], trace, attributes)
 
     def close(self) -> None:
-        """Sends what is recorded and not yet sent, for half a second at the most."""
+        """Sends the remaining spans, for half a second at most."""
         closing = threading.Thread(target=self._provider.shutdown, daemon=True)
         closing.start()
         closing.join(_CLOSES_WITHIN)
 
 
 def exported() -> OtelTracer:
-    """Spans sent by OTLP over HTTP, to where the variables of the environment say."""
+    """A tracer that sends spans by OTLP over HTTP, to the address in the environment variables."""
     return OtelTracer(BatchSpanProcessor(_LoggingExporter(OTLPSpanExporter())))
 
 
 class _OtelSpan:
-    """A span while it lasts. Of an error only the kind is recorded: its words may hold what nobody is to see."""
+    """A span while it lasts. Only the kind of an error is recorded, because its message may contain secrets."""
 
     def __init__(
         self, tracer: Tracer, name: str, kind: SpanKind, parent_trace: str | None, attributes: Mapping[str, Attribute]
     ) -> None:
-        self._came, self._kind = parent_trace, kind
+        self._parent_trace, self._kind = parent_trace, kind
         self._span = tracer.start_span(name, _context_of(parent_trace), kind)
         self.set_attributes(attributes)
         if parent_trace is not None and not trace_context.has_remote_parent(parent_trace):
@@ -95,45 +95,45 @@ class _OtelSpan:
 
     @property
     def traceparent(self) -> str | None:
-        """Told where the trace is known elsewhere already, or is recorded here."""
-        known = self._span.get_span_context().trace_flags.sampled or trace_context.has_remote_parent(self._came)
-        return self.trace if known else None
+        """Present if another system knows the trace, or if the span is recorded here."""
+        is_sampled = self._span.get_span_context().trace_flags.sampled
+        return self.trace if is_sampled or trace_context.has_remote_parent(self._parent_trace) else None
 
     def set_attributes(self, attributes: Mapping[str, Attribute]) -> None:
-        told = {name: value for name, value in attributes.items() if value is not None}
-        self._span.set_attributes(told)
-        status = told.get(_STATUS, 0)
-        if "error.type" in told or (isinstance(status, int) and status >= _FAULT[self._kind]):
+        present = {name: value for name, value in attributes.items() if value is not None}
+        self._span.set_attributes(present)
+        status = present.get(_STATUS, 0)
+        if "error.type" in present or (isinstance(status, int) and status >= _FAILED_FROM[self._kind]):
             self._span.set_status(Status(StatusCode.ERROR))
 
 
 def _context_of(trace: str | None) -> Context:
-    """The span that came as the parent of what is begun; nothing of the thread's own surroundings."""
+    """The context of a new span: the remote parent if there is one, and nothing from the thread's own context."""
     if trace is None or not trace_context.has_remote_parent(trace):
         return Context()
     _, trace_id, span_id, flags = trace.split("-")
-    came = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
-    return set_span_in_context(NonRecordingSpan(came), Context())
+    parent = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
+    return set_span_in_context(NonRecordingSpan(parent), Context())
 
 
 class _LoggingExporter(SpanExporter):
-    """An exporter whose failures the relay's log tells once, until it works again.
+    """Logs once that the exporter fails, and once that it works again.
 
-    The library's own words are kept out of it by `set_up_logging`.
+    `set_up_logging` silences the library's own messages.
     """
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter, self._log, self._works = exporter, logging.getLogger(LOGGER), True
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        found = self._exporter.export(spans)
-        works = found is SpanExportResult.SUCCESS
+        result = self._exporter.export(spans)
+        works = result is SpanExportResult.SUCCESS
         if self._works and not works:
             self._log.warning("the collector of OTEL_EXPORTER_OTLP_ENDPOINT does not take spans; they are dropped")
         elif works and not self._works:
             self._log.info("the collector of OTEL_EXPORTER_OTLP_ENDPOINT takes spans again")
         self._works = works
-        return found
+        return result
 
     def shutdown(self) -> None:
         self._exporter.shutdown()

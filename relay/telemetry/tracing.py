@@ -1,4 +1,4 @@
-"""Spans: what is done as a part of a trace, recorded where somebody wants it."""
+"""Spans: units of work that belong to a trace, recorded if a tracer is set up."""
 
 import secrets
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ from typing import Literal, Protocol, Self
 from relay.telemetry import trace_context
 
 Attribute = str | int | None
-"""What may be said of a span, None for nothing; never anything secret."""
+"""The value of a span's attribute, None to leave it out; never a secret."""
 
 Kind = Literal["server", "client"]
-"""Whether the relay is asked, or asks."""
+"""Whether the relay receives the request or sends it."""
 
 
 class Span(Protocol):
-    """One thing that the relay does, while it does it."""
+    """One unit of the relay's work, while it lasts."""
 
     def __enter__(self) -> Self: ...
 
@@ -25,28 +25,28 @@ class Span(Protocol):
 
     @property
     def trace(self) -> str | None:
-        """What is begun inside belongs to this trace, as `relay.telemetry.trace_context` has it."""
+        """The trace that work inside the span continues, as in `relay.telemetry.trace_context`."""
 
     @property
     def traceparent(self) -> str | None:
-        """For a request that is made inside; None where nobody is to be told of the trace."""
+        """The header for a request made inside the span; None if the trace must not be propagated."""
 
     def set_attributes(self, attributes: Mapping[str, Attribute]) -> None:
-        """Says more of it."""
+        """Adds attributes."""
 
 
 class Tracer(Protocol):
-    """Where spans are recorded."""
+    """Records spans."""
 
     def span(self, name: str, kind: Kind, trace: str | None, attributes: Mapping[str, Attribute]) -> Span:
         """A span of the trace, to be entered at once."""
 
     def close(self) -> None:
-        """What is recorded is sent; for a moment at the most."""
+        """Sends the remaining spans, for a moment at most."""
 
 
 class _Unrecorded:
-    """A span that nobody records: what came is passed on, and that is all."""
+    """A span that is not recorded: it only passes the trace on."""
 
     __slots__ = ("trace",)
 
@@ -66,14 +66,14 @@ class _Unrecorded:
         return trace_context.child_traceparent(self.trace, secrets.token_hex(8)) if self.trace else None
 
     def set_attributes(self, attributes: Mapping[str, Attribute]) -> None:
-        """Nobody listens."""
+        """Does nothing."""
 
 
 class NoopTracer:
-    """Spans that nobody records."""
+    """Makes spans that are not recorded."""
 
     def span(self, name: str, kind: Kind, trace: str | None, attributes: Mapping[str, Attribute]) -> Span:
         return _Unrecorded(trace)
 
     def close(self) -> None:
-        """There is nothing to send."""
+        """Does nothing."""

@@ -244,7 +244,7 @@ def test_the_template_page_shows_its_result() -> None:
     kept = template.check(yaml.safe_load(wanted)["endpoints"][0]["template"])
     assert json.loads(shown) == template.body(kept, sample_event(EventType.COMPLETED, 0), None)
     named = set(re.findall(r"`{{ ([\w.]+) }}`", sections(DOCS / "how-to/template.md")["Placeholders"].text))
-    assert {"job", "job.scenario", "job.error", "registration"} | named == template.PATHS
+    assert {"job", "job.scenario", "job.error", "registration", "replaces"} | named == template.PATHS
 
 
 def at(body: Any, path: str) -> Any:

@@ -4,9 +4,21 @@ import json
 
 import pytest
 
-from relay.model import HOUR, MINUTE, SECOND, DeliveryStatus, EventType, WatchState
+from relay import registration
+from relay.model import (
+    ENDINGS_AT_EXEC,
+    HOUR,
+    MINUTE,
+    SECOND,
+    DeliveryStatus,
+    EventType,
+    RegistrationStatus,
+    WatchState,
+)
 from relay.model.poll_result import JobFound
+from relay.registration import exec_callback_hints
 from relay.sandbox.exec_server import ExecSettings
+from relay.sandbox.fault_injection import FaultConfig, FaultRule
 from relay.sandbox.job_simulation import Outcome
 from relay.sandbox.receiver import Respond, retry_later
 from tests.flows.conftest import Start, World
@@ -132,6 +144,55 @@ async def test_an_unknown_job_becomes_not_found(start: Start) -> None:
         await world.advance(20 * SECOND)
         assert [one.event_type for one in world.received()] == ["job.not_found"]
         assert (await world.watch("nosuchjob123")).polls == 3
+
+
+@pytest.mark.parametrize("gave_up", [EventType.NOT_FOUND, EventType.EXPIRED])
+@pytest.mark.parametrize("by", ["registration", "callback"])
+async def test_the_real_ending_of_a_job_that_was_given_up_reaches_all_who_were_told(
+    start: Start, gave_up: EventType, by: str
+) -> None:
+    """One subscriber registers the job again, or Exec calls back: all hear how it ended, and what that replaces."""
+    async with start(polling={"max_age": "1h", "interval": "5m"}) as world:
+        job = world.exec.add(lasts=2 * HOUR)
+        if gave_up is EventType.NOT_FOUND:
+            world.exec.faults.order(FaultConfig(faults=(FaultRule(kind="404", lasts=HOUR),)), world.clock())
+        chat = {"format": "slack", "events": (*ENDINGS_AT_EXEC,)}
+        for path, fields in (("/one", {}), ("/two", {}), ("/chat", chat), ("/left", {})):
+            made = await world.register(job.id, path=path, **fields)
+        await world.advance(HOUR + 10 * MINUTE)
+        assert [one.event_type for one in world.received("/two")] == [gave_up.value]
+        given_up_event = world.received("/two")[0].webhook_id
+        await world.relay.store.write(lambda tx: registration.withdraw(tx, made.registration.id, world.clock()))
+        if by == "callback":
+            hint = exec_callback_hints.handle_callback_hint
+            await world.relay.store.write(lambda tx: hint(tx, "default", job.id, world.clock()))
+        else:
+            await world.register(job.id, path="/one")
+        await world.advance(HOUR)
+        for path in ("/one", "/two"):
+            first, last = (json.loads(one.body) for one in world.received(path))
+            assert (first["type"], first["data"]["replaces"]) == (gave_up.value, None)
+            assert last["type"] == "job.completed"
+            assert last["data"]["replaces"] == {"event_id": given_up_event, "type": gave_up.value}
+        [message] = [json.loads(one.body) for one in world.received("/chat")]
+        headline = {EventType.NOT_FOUND: "scenario job not found", EventType.EXPIRED: "scenario not finished in time"}
+        assert message["text"].endswith(f"This replaces the earlier news: {headline[gave_up]}")
+        assert [one.event_type for one in world.received("/left")] == [gave_up.value]
+        late = await world.register(job.id, path="/late")
+        assert late.registration.status is RegistrationStatus.SETTLED
+        assert json.loads(world.received("/late")[-1].body)["data"]["replaces"]["event_id"] == given_up_event
+
+
+async def test_a_job_that_is_given_up_twice_is_told_to_whoever_asked_again(start: Start) -> None:
+    """A wrong id that one subscriber registers again bothers nobody else again."""
+    async with start() as world:
+        await world.register("nosuchjob123", path="/one")
+        await world.register("nosuchjob123", path="/two")
+        await world.advance(5 * MINUTE)
+        await world.register("nosuchjob123", path="/one")
+        await world.advance(5 * MINUTE)
+        assert [one.event_type for one in world.received("/one")] == ["job.not_found"] * 2
+        assert [one.event_type for one in world.received("/two")] == ["job.not_found"]
 
 
 async def test_a_stuck_job_expires(start: Start) -> None:

@@ -104,7 +104,9 @@ async def test_what_needs_a_restart_is_named(start: Start, caplog: pytest.LogCap
         new = configured(world, delivery={"per_host": 9}, endpoints=[standing(world, "a")])
         caplog.set_level(logging.INFO)
         await world.relay.reload(lambda: new)
-        assert "delivery.per_host was changed in the configuration, and needs a restart" in caplog.text
+        assert (
+            "delivery.per_host was changed in the configuration, but takes effect only after a restart" in caplog.text
+        )
         assert "1 endpoints, 0 API keys, 0 new Exec keys" in caplog.text
         assert world.relay.config.delivery.per_host == 4
         assert await names(world) == {"a"}

@@ -33,7 +33,7 @@ def polls_of(world: Replicas) -> list[Instant]:
 
 def sent_by(relay: Relay) -> int:
     """Deliveries that this relay has made."""
-    counted = relay.telemetry.registry.collect()
+    counted = relay.telemetry.metrics.registry.collect()
     return int(
         sum(
             one.value

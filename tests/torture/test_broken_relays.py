@@ -21,7 +21,7 @@ from tests.make import SECRET
 from tests.torture.days import Days, days
 from tests.torture.verdict import Verdict
 
-Post = Callable[[WebhookHttpClient, str, Mapping[str, str], bytes, int], Awaitable[tuple[SendResult, int]]]
+Post = Callable[[WebhookHttpClient, str, Mapping[str, str], bytes, int, int | None], Awaitable[tuple[SendResult, int]]]
 POST: Post = WebhookHttpClient.post
 
 
@@ -46,45 +46,70 @@ def drops() -> Post:
     turns = cycle([False, False, True])
 
     async def post(
-        egress: WebhookHttpClient, url: str, headers: Mapping[str, str], body: bytes, timeout: int
+        egress: WebhookHttpClient,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        timeout: int,
+        per_address: int | None,
     ) -> tuple[SendResult, int]:
         if next(turns):
             return Answered(204, {}, b""), 1
-        return await POST(egress, url, headers, body, timeout)
+        return await POST(egress, url, headers, body, timeout, per_address)
 
     return post
 
 
 async def gives_up(
-    egress: WebhookHttpClient, url: str, headers: Mapping[str, str], body: bytes, timeout: int
+    egress: WebhookHttpClient,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    timeout: int,
+    per_address: int | None,
 ) -> tuple[SendResult, int]:
     """Whatever a receiver answers is taken for a yes."""
-    await POST(egress, url, headers, body, timeout)
+    await POST(egress, url, headers, body, timeout, per_address)
     return Answered(204, {}, b""), 1
 
 
 async def twice(
-    egress: WebhookHttpClient, url: str, headers: Mapping[str, str], body: bytes, timeout: int
+    egress: WebhookHttpClient,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    timeout: int,
+    per_address: int | None,
 ) -> tuple[SendResult, int]:
     """Each attempt is made two times."""
-    await POST(egress, url, headers, body, timeout)
-    return await POST(egress, url, headers, body, timeout)
+    await POST(egress, url, headers, body, timeout, per_address)
+    return await POST(egress, url, headers, body, timeout, per_address)
 
 
 async def other_id(
-    egress: WebhookHttpClient, url: str, headers: Mapping[str, str], body: bytes, timeout: int
+    egress: WebhookHttpClient,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    timeout: int,
+    per_address: int | None,
 ) -> tuple[SendResult, int]:
     """Each attempt gets an id of its own."""
     id = f"evt_{random.getrandbits(64):x}"
-    return await POST(egress, url, signed(headers, id, body), body, timeout)
+    return await POST(egress, url, signed(headers, id, body), body, timeout, per_address)
 
 
 async def other_body(
-    egress: WebhookHttpClient, url: str, headers: Mapping[str, str], body: bytes, timeout: int
+    egress: WebhookHttpClient,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    timeout: int,
+    per_address: int | None,
 ) -> tuple[SendResult, int]:
     """Each attempt gets a body of its own."""
     body += b" " * random.randrange(1, 1_000)
-    return await POST(egress, url, signed(headers, headers["webhook-id"], body), body, timeout)
+    return await POST(egress, url, signed(headers, headers["webhook-id"], body), body, timeout, per_address)
 
 
 @pytest.mark.parametrize(

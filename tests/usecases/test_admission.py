@@ -79,6 +79,52 @@ def test_ports_of_one_unproven_address_share_slots() -> None:
     assert sum(started(admission, silent[4:]).values()) == 1
 
 
+def test_one_key_leaves_slots_of_those_that_never_succeeded_to_other_keys() -> None:
+    """One key's hundreds of silent hosts take half of that half, and two keys a third each: the next finds slots."""
+    admission = AdmissionControl(64, 4, 3)
+
+    def silent(key: str) -> list[DueDelivery]:
+        return [due(f"ep_{key}{n}", host=f"{key}{n}.com:443", is_proven=False, owner=key) for n in range(200)]
+
+    first = silent("a")
+    assert sum(started(admission, first).values()) == 16
+    assert sum(started(admission, silent("b")).values()) == 8
+    assert sum(started(admission, silent("c")).values()) == 4
+    for one in first[:16]:
+        finish(admission, one)
+    assert sum(started(admission, [*first[16:], *silent("c")]).values()) == 13, "freed ones are shared anew"
+    assert len(admission.admit_new([due("ep_new", is_proven=False, owner="d")])) == 1
+
+
+def test_one_key_leaves_slots_to_others_though_its_endpoints_succeeded() -> None:
+    """Hosts that answer once and then fall silent are not known to fail: one slot in eight stays free of one key's."""
+    admission = AdmissionControl(64, 4, 3)
+    turned = [due(f"ep_{n}", owner="a") for n in range(200)]
+    assert sum(started(admission, turned).values()) == 56
+    assert len(admission.admit_new([due("ep_new", owner="b"), due("ep_fresh", owner="b", is_proven=False)])) == 2
+    assert started(admission, queue("ep_standing", 3)) == {"ep_standing": 3}
+
+
+def test_one_key_leaves_a_slot_of_a_host_to_others() -> None:
+    """On a host that many share, paths that never answer, or no longer do, leave slots to paths of other keys."""
+    admission = AdmissionControl(64, 4, 3)
+    turned = [due(f"ep_{n}", host="shared:443", owner="a") for n in range(9)]
+    assert sum(started(admission, turned).values()) == 3
+    assert started(admission, [due("ep_standing", host="shared:443")]) == {"ep_standing": 1}
+    silent = [due(f"ep_x{n}", host="other:443", owner="a", is_proven=False) for n in range(9)]
+    assert sum(started(admission, silent).values()) == 1
+    fresh = due("ep_fresh", host="other:443", owner="b", is_proven=False)
+    assert started(admission, [fresh, *queue("ep_ok", 9, host="other:443")]) == {"ep_fresh": 1, "ep_ok": 2}
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 3])
+def test_a_key_alone_uses_few_slots_whole(concurrency: int) -> None:
+    """With hardly any slots there is nothing to keep for others."""
+    admission = AdmissionControl(concurrency, 1, 1)
+    some = [due(f"ep_{n}", owner="a") for n in range(9)]
+    assert sum(started(admission, some).values()) == concurrency
+
+
 @pytest.mark.parametrize(
     ("host", "site"),
     [
@@ -89,7 +135,8 @@ def test_ports_of_one_unproven_address_share_slots() -> None:
         ("www.example.de:443", "example.de"),
         ("localhost:8080", "localhost"),
         ("192.0.2.1:443", "192.0.2.1"),
-        ("[2001:db8::1]:443", "[2001:db8::1]"),
+        ("[2001:db8::1]:443", "2001:db8::"),
+        ("[2001:db8::2]:8443", "2001:db8::"),
     ],
 )
 def test_site_of_ignores_ports_and_subdomains(host: str, site: str) -> None:
@@ -235,21 +282,25 @@ def finish(admission: AdmissionControl, one: DueDelivery) -> None:
     admission.recorded(one)
 
 
+OWNERS = st.sampled_from([None, "a", "b"])
 ENDPOINTS = st.sampled_from([f"ep_{number}" for number in range(6)])
 
 
 @given(
-    st.lists(st.tuples(ENDPOINTS, st.integers(0, 2), st.sampled_from([0, 0, 1, 10])), max_size=60),
+    st.lists(st.tuples(ENDPOINTS, st.integers(0, 2), st.sampled_from([0, 0, 1, 10]), OWNERS), max_size=60),
     st.integers(1, 12),
     st.integers(1, 5),
     st.data(),
 )
 def test_no_concurrency_limit_is_ever_exceeded(
-    wanted: list[tuple[str, int, int]], concurrency: int, per_host: int, data: st.DataObject
+    wanted: list[tuple[str, int, int, str | None]], concurrency: int, per_host: int, data: st.DataObject
 ) -> None:
     """Any due deliveries and any order of ends: never more in flight than allowed; and free slots are used."""
     admission = AdmissionControl(concurrency, per_host, per_endpoint := max(1, per_host - 1))
-    left = [due(id, n, host=f"h{host}", failures=failures) for n, (id, host, failures) in enumerate(wanted)]
+    left = [
+        due(id, n, host=f"h{host}", failures=failures, owner=owner, is_proven=failures < 10)
+        for n, (id, host, failures, owner) in enumerate(wanted)
+    ]
     in_flight: list[DueDelivery] = []
     while left:
         new = [one for one in left if data.draw(st.booleans())]
@@ -259,6 +310,7 @@ def test_no_concurrency_limit_is_ever_exceeded(
         assert len(in_flight) == concurrency - admission.free <= concurrency
         assert max(Counter(one.host for one in in_flight).values()) <= per_host
         assert max(Counter(one.endpoint_id for one in in_flight).values()) <= per_endpoint
+        assert sum(one.failures > 0 for one in in_flight) <= max(1, concurrency // 2)
         ended = in_flight.pop(data.draw(st.integers(0, len(in_flight) - 1)))
         finish(admission, ended)
         admission.record_result(ended.endpoint_id, data.draw(st.booleans()))

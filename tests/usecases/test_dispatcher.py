@@ -4,6 +4,7 @@ import asyncio
 import random
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -11,8 +12,8 @@ import pytest
 from relay.config import DeliverySection
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.enqueue import enqueue
-from relay.egress import HttpResponse, SendResult
-from relay.model import SECOND, DeliveryStatus, Endpoint, Instant
+from relay.egress import HttpResponse, RequestFailed, SendResult
+from relay.model import SECOND, DeliveryStatus, Endpoint, EndpointKind, Instant
 from relay.polling.poller import Reservation
 from relay.store.engine.database import Store, Tx
 from relay.store.engine.paging import Page
@@ -35,7 +36,9 @@ class Wire:
     def __init__(self) -> None:
         self.came: list[str] = []
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[SendResult, int]:
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None = None
+    ) -> tuple[SendResult, int]:
         self.came.append(url)
         return HttpResponse(200, {}, b""), 3
 
@@ -48,8 +51,10 @@ class Silent(Wire):
         self.answers = asyncio.Event()
         self._has_come = asyncio.Condition()
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[SendResult, int]:
-        done = await super().post(url, headers, body, timeout)
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None = None
+    ) -> tuple[SendResult, int]:
+        done = await super().post(url, headers, body, timeout, per_address)
         async with self._has_come:
             self._has_come.notify_all()
         await self.answers.wait()
@@ -322,3 +327,30 @@ async def test_a_locked_row_is_tried_once_a_second(store: Store, another: Store,
     finally:
         go_on.set()
         await holding
+
+
+class Busy(Wire):
+    """Sends nothing to endpoints with a limit for their address: enough others wait for it."""
+
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None = None
+    ) -> tuple[SendResult, int]:
+        await super().post(url, headers, body, timeout, per_address)
+        return (HttpResponse(200, {}, b"") if per_address is None else RequestFailed("busy", "others wait")), 3
+
+
+async def test_a_delivery_to_a_busy_address_is_put_off_and_counts_no_attempt(store: Store, clock: Clock) -> None:
+    """It is due again when those that wait have ended; an endpoint that succeeded before has no such limit."""
+    wire, (fresh, known, standing) = Busy(), make_subscribers(3)
+    ad_hoc = EndpointKind.AD_HOC
+    some = [replace(fresh, kind=ad_hoc), replace(known, kind=ad_hoc, succeeded_at=NOON), standing]
+    sender = dispatcher(store, wire, clock)
+    assert await deliver(store, sender, some) == 3
+    await idle(sender)
+    found, _ = await store.read(lambda tx: deliveries.page(tx, Page(10), DeliveryFilter()))
+    assert {one.endpoint_id: (one.status, one.attempts) for one in found} == {
+        some[0].id: (DeliveryStatus.PENDING, 0),
+        some[1].id: (DeliveryStatus.DELIVERED, 1),
+        some[2].id: (DeliveryStatus.DELIVERED, 1),
+    }
+    assert (await due(store, NOON + 15 * SECOND - 1), await due(store, NOON + 15 * SECOND)) == (0, 1)

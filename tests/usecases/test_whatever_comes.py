@@ -94,7 +94,9 @@ class Scripted:
     wrong: list[str] = field(default_factory=list)
     _made: int = 0
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[SendResult, int]:
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None = None
+    ) -> tuple[SendResult, int]:
         await self._is_to_be_sent(headers["webhook-id"])
         fate = self.script.fates[self._made] if self._made < len(self.script.fates) else self.script.rest
         self._made += 1

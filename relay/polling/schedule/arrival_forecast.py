@@ -1,7 +1,7 @@
-"""How many jobs are still to come: the load that the rest of a budget has to carry.
+"""Forecasts how many jobs are still to come: the load that the rest of a budget has to carry.
 
-The forecast for an hour is the mean of the same hour on the days before, times how busy today is against it; that
-pace fades over hours. Where no day was seen yet, what the hours so far brought is taken to go on.
+The forecast for an hour is the mean of the same hour on the days before, multiplied by how busy today is compared with
+them; that factor fades over hours. Before a full day was observed, the forecast continues the rate of the hours so far.
 """
 
 import math
@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from relay.model import HOUR, MINUTE, Instant
 from relay.model.arrival_history import KEPT_HOURS, MOST_JOBS, ArrivalHistory
 
-_PACE_HOURS = 3
-_PACE_FADES = 4.0
-"""Hours after which today's pace counts 1/e as much."""
+_BUSYNESS_HOURS = 3
+_BUSYNESS_FADES = 4.0
+"""Hours after which today's busyness counts 1/e as much."""
 _PRIOR = 2.0
-"""Jobs an hour, before anything was seen; counts as much as an hour of observation."""
+"""Jobs per hour before any was observed; it counts as much as one hour of observation."""
 _OF_A_MINUTE = 10
 _LEAST_WATCHED = 0.25
 """Hours."""
@@ -23,7 +23,7 @@ _SMOOTHED = 0.25**2 + 0.5**2 + 0.25**2
 
 
 def record_arrivals(arrivals: ArrivalHistory, jobs: int, at: Instant) -> ArrivalHistory:
-    """With `jobs` more registered at `at`."""
+    """The history with `jobs` more registered at `at`."""
     hour, minute = at // HOUR, at // MINUTE
     if jobs <= 0:
         return arrivals
@@ -32,8 +32,8 @@ def record_arrivals(arrivals: ArrivalHistory, jobs: int, at: Instant) -> Arrival
     n, minutes = counts.get(hour, (0, 0))
     counts[hour] = min(n + jobs, MOST_JOBS), min(minutes + (minute > arrivals.last or not minutes), 60)
     since = minute if arrivals.since is None else min(arrivals.since, minute)
-    kept = tuple((then, *pair) for then, pair in sorted(counts.items()))
-    return ArrivalHistory(kept, since, max(arrivals.last, minute))
+    hours = tuple((then, *pair) for then, pair in sorted(counts.items()))
+    return ArrivalHistory(hours, since, max(arrivals.last, minute))
 
 
 def hourly_rates(arrivals: ArrivalHistory, now: Instant, hours: int = 25) -> tuple[float, ...]:
@@ -44,33 +44,33 @@ def hourly_rates(arrivals: ArrivalHistory, now: Instant, hours: int = 25) -> tup
     first = since * MINUTE // HOUR
     present = max(_recent_rate(arrivals.hours, max(first, hour - 23), hour, into), _surely(arrivals, since, now))
     usually = _shrunk([_same_hour_mean(counts, first, hour + k, hour) for k in range(24)], (hour - first) / 24)
-    policy = _today_vs_usual(counts, usually, hour, into)
-    found = []
+    busyness = _today_vs_usual(counts, usually, hour, into)
+    rates = []
     for k in range(hours):
         usual = usually[k % 24]
-        found.append(present if usual is None else usual * (1 + (policy - 1) * math.exp(-k / _PACE_FADES)))
-    return tuple(found)
+        rates.append(present if usual is None else usual * (1 + (busyness - 1) * math.exp(-k / _BUSYNESS_FADES)))
+    return tuple(rates)
 
 
 def _surely(arrivals: ArrivalHistory, since: int, now: Instant) -> float:
-    """Jobs an hour that the last hours make sure of: a flow is known within a quarter of an hour, one mass of jobs at
-    once says nothing of how many come in a day.
+    """A lower bound of the present rate, in jobs per hour: a steady flow of jobs counts within a quarter of an hour,
+    one burst of jobs does not raise the forecast for a whole day.
 
-    Jobs of one minute count as one arrival, of ten jobs at most. n arrivals, a Poisson count, make sure of n − √n, one
-    standard deviation less: of one arrival nothing, of 25 it is 20.
+    The jobs of one minute count as one arrival, with ten jobs at most. n arrivals, a Poisson count, make n − √n
+    certain, one standard deviation less: one arrival makes none certain, 25 make 20 certain.
     """
     hour = now // HOUR
-    near = [(jobs, minutes) for then, jobs, minutes in arrivals.hours if hour - _PACE_HOURS < then <= hour]
+    near = [(jobs, minutes) for then, jobs, minutes in arrivals.hours if hour - _BUSYNESS_HOURS < then <= hour]
     seen, minutes = sum(min(jobs, _OF_A_MINUTE * n) for jobs, n in near), sum(n for _, n in near)
     if not minutes:
         return 0.0
-    began = max(since * MINUTE, (hour - _PACE_HOURS + 1) * HOUR)
+    began = max(since * MINUTE, (hour - _BUSYNESS_HOURS + 1) * HOUR)
     watched = max((now - began) / HOUR, _LEAST_WATCHED)
     return seen / minutes * (minutes - math.sqrt(minutes)) / watched
 
 
 def expected_jobs(hourly: Sequence[float], now: Instant, ahead: int) -> float:
-    """Jobs expected within `ahead` milliseconds of `now`, at the rates that `hourly_rates` gave."""
+    """Jobs expected within `ahead` milliseconds of `now`, at the rates of `hourly_rates`."""
     total, at, end = 0.0, now, now + ahead
     for k, rate in enumerate(hourly):
         until = min((now // HOUR + k + 1) * HOUR, end)
@@ -80,8 +80,8 @@ def expected_jobs(hourly: Sequence[float], now: Instant, ahead: int) -> float:
 
 
 def _recent_rate(hours: Sequence[tuple[int, int, int]], first: int, hour: int, into: float) -> float:
-    """Jobs an hour by the hours seen. The mean of roots, squared, and of one minute ten jobs at most: one mass of
-    jobs at once weighs less than a flow."""
+    """Jobs per hour over the observed hours: the square of the mean of roots, with ten jobs per minute at most, so that
+    one burst of jobs weighs less than a steady flow."""
     jobs = {then: min(n, _OF_A_MINUTE * minutes) for then, n, minutes in hours}
     roots, weight = math.sqrt(_PRIOR), 1.0
     for then in range(first, hour + 1):
@@ -91,25 +91,25 @@ def _recent_rate(hours: Sequence[tuple[int, int, int]], first: int, hour: int, i
 
 
 def _shrunk(usual: Sequence[float | None], days: float) -> list[float | None]:
-    """The hours of a day drawn to their mean as far as chance explains how they differ from it.
+    """The hours of a day, shrunk towards their mean as far as chance explains their differences.
 
     By James and Stein ('Estimation with quadratic loss', 1961): the differences count as much as their squares exceed
-    those of Poisson counts. Hours that differ by chance alone become one mean, a night without jobs stays one.
+    those of Poisson counts. Hours that differ by chance alone become one mean; a night without jobs stays one.
     """
-    known = [rate for rate in usual if rate is not None]
-    if len(known) < 24:
+    rates = [rate for rate in usual if rate is not None]
+    if len(rates) < 24:
         return list(usual)
-    mean = sum(known) / len(known)
-    by_chance = len(known) * mean * _SMOOTHED / max(days, 1.0)
-    squares = sum((rate - mean) ** 2 for rate in known)
+    mean = sum(rates) / len(rates)
+    by_chance = len(rates) * mean * _SMOOTHED / max(days, 1.0)
+    squares = sum((rate - mean) ** 2 for rate in rates)
     counts = max(0.0, 1.0 - by_chance / squares) if squares else 0.0
-    return [mean + counts * (rate - mean) for rate in known]
+    return [mean + counts * (rate - mean) for rate in rates]
 
 
 def _today_vs_usual(counts: dict[int, int], usually: Sequence[float | None], hour: int, into: float) -> float:
-    """How many times as busy the last hours were as the same hours usually are, drawn to 1 in the same way."""
+    """How many times as busy the last hours were as the same hours usually are, shrunk towards 1 in the same way."""
     usual = seen = 0.0
-    for back in range(_PACE_HOURS):
+    for back in range(_BUSYNESS_HOURS):
         rate = usually[-back % 24]
         if rate is not None:
             usual += rate * (1.0 if back else into)
@@ -120,7 +120,7 @@ def _today_vs_usual(counts: dict[int, int], usually: Sequence[float | None], hou
 
 
 def _same_hour_mean(counts: dict[int, int], first: int, hour: int, present: int) -> float | None:
-    """The mean of the same hour on the days before `present`, its neighbours counted half; None if there is none."""
+    """The mean of the same hour on the days before `present`, its neighbours counted half; None if there is no day."""
     total, weight = 0.0, 0.0
     for days in range(1, 8):
         for shift, share in ((-1, 0.25), (0, 0.5), (1, 0.25)):

@@ -1,6 +1,6 @@
 """Estimating a distribution of durations: sequences of numbers in, weights and widths out. Logarithms are natural.
 
-The estimate is F(x) = Σ wₖ·Φ((ln x − ln xₖ)/bₖ) over the durations xₖ that were seen: `kaplan_meier` finds the shares
+The estimate is F(x) = Σ wₖ·Φ((ln x − ln xₖ)/bₖ) over the observed durations xₖ: `kaplan_meier` computes the shares
 w, `kernel_bandwidths` the widths b, `gaussian_mixture_cdf` the sum. By hand: 100 s and 400 s, seen once each, with
 widths of 0.5, make F(200 s) = ½·Φ(1.39) + ½·Φ(−1.39) = ½.
 
@@ -15,17 +15,17 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 LEAST_WIDTH = 0.02
-"""Timestamps are whole seconds at times: no kernel is narrower than this, on the logarithm of time."""
+"""Timestamps are sometimes whole seconds: no kernel is narrower than this, on the logarithm of time."""
 _TAIL = 4.0
 
 
 def kaplan_meier(
     ended: Sequence[tuple[float, float]], going: Sequence[tuple[float, float]]
 ) -> tuple[list[float], float]:
-    """Kaplan and Meier's estimate (1958): what share of all each ended one stands for, once those still going count.
+    """Kaplan and Meier's estimate (1958): the share of all observations that each ended one represents.
 
-    `ended` and `going` are (value, weight); of a going one only is known that it lasts longer than its value.
-    Returns the share of each ended one, in the order given, and the share left for longer than the longest of them.
+    `ended` and `going` are (value, weight); a going one is only known to last longer than its value. Returns the share
+    of each ended one, in the order given, and the remaining share, which lasts longer than the longest of them.
     """
     order = sorted(range(len(ended)), key=lambda k: ended[k][0])
     waiting = sorted(going)
@@ -43,10 +43,10 @@ def kaplan_meier(
 
 
 def kernel_bandwidths(logs: Sequence[float], fallback: float) -> list[float]:
-    """A kernel's width for each observation.
+    """The kernel width for each observation.
 
-    Silverman's robust rule (1986, 3.30), its spread taken from the shorter half, so that a second mode does not blur
-    the first; and where observations are sparse, the distance to near neighbours (5.3). `fallback` for fewer than 3.
+    Silverman's robust rule (1986, 3.30), with the spread of the shorter half, so that a second mode does not blur the
+    first; for sparse observations the distance to near neighbours (5.3). `fallback` for fewer than 3.
     """
     n = len(logs)
     if n < 3:
@@ -98,10 +98,10 @@ def steps(points: Sequence[float], values: Sequence[float], shares: Sequence[flo
 
 
 def change_point(values: Sequence[float], threshold: float) -> int:
-    """Where the law of `values`, oldest first, changed last: the index of the first that follows the new law, else 0.
+    """The index of the first of `values`, oldest first, after the last change of their distribution; 0 if none is seen.
 
-    The newest 8 to 60 are held against those before them by Kolmogorov's and Smirnov's two-sample distance, scaled by
-    √(nm/(n+m)): two samples of one law exceed 2.0 once in 1,500 times.
+    Compares the newest 8 to 60 with those before them by Kolmogorov's and Smirnov's two-sample distance, scaled by
+    √(nm/(n+m)): two samples of one distribution exceed 2.0 once in 1,500 times.
     """
     best, at = threshold, 0
     for newest in (8, 12, 18, 27, 40, 60):

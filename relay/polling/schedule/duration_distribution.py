@@ -1,7 +1,7 @@
-"""A law of durations as a table: the probability that a job has ended by an age. Ages are seconds since its start.
+"""A table of a duration distribution: the probability that a job has ended by an age, in seconds since its start.
 
-Between two ages of the table F is straight, so that what ends there ends at their middle in the mean, and F and ∫ x dF
-are exact for these pieces. By hand: where F(100 s) = 0.2 and F(200 s) = 0.6, F(150 s) is 0.4, and ∫ x dF from 100 s to
+F is linear between two ages of the table, so that jobs that end there end at the middle in the mean, and F and ∫ x dF
+are exact for these pieces. By hand: with F(100 s) = 0.2 and F(200 s) = 0.6, F(150 s) is 0.4, and ∫ x dF from 100 s to
 200 s is 0.4·150 s = 60 s.
 """
 
@@ -12,27 +12,27 @@ from dataclasses import dataclass
 
 SHORTEST = 0.5
 LONGEST = 86_400.0
-"""What the table spans, in seconds; jobs that last longer count as never ending."""
+"""The span of the table, in seconds; jobs that last longer count as never ending."""
 _STEPS = 640
 _STEP = math.log(LONGEST / SHORTEST) / _STEPS
 _RARE = 0.01
-"""Where fewer jobs than this are left, polls are as sparse as if these were left."""
+"""The smallest share of jobs left that the density of polls takes into account."""
 AGES = tuple(SHORTEST * math.exp(_STEP * k) for k in range(_STEPS + 1))
 """The ages of the table: each 1.9% longer than the one before."""
 
 
 @dataclass(frozen=True, slots=True)
 class DurationDistribution:
-    """A law on the ages of `AGES`, straight between them. `from_cdf_table` makes one."""
+    """A distribution at the ages of `AGES`, linear between them. `from_cdf_table` makes one."""
 
     cdf_table: tuple[float, ...]
-    """The probability that a job has ended by each age: rising, at most 1 less those that never end."""
+    """The probability that a job has ended by each age: rising, at most 1 minus the share of jobs that never end."""
     partial_means: tuple[float, ...]
     """∫ x dF up to each age, seconds."""
     poll_density: tuple[float, ...]
-    """∫ √(F'/S) from each age to the next: where polls belong, they are as dense as that."""
+    """∫ √(F'/S) from each age to the next: the best density of polls is proportional to it."""
     counted: tuple[float, ...]
-    """The probability of having ended by each age, as durations were seen, not smoothed: what polls are counted by."""
+    """The probability of having ended by each age, not smoothed, to count the expected polls."""
 
     def cdf(self, age: float) -> float:
         """The probability that a job has ended by `age` seconds, 0 to 1."""
@@ -90,9 +90,8 @@ class DurationDistribution:
 def from_cdf_table(
     ended: Sequence[float], never: float, counted: Sequence[float] | None = None
 ) -> DurationDistribution:
-    """The law with the given probability of having ended by each of `AGES`, if it ends; `never` of all jobs do not.
-
-    `counted` is the same without smoothing, where that is known."""
+    """The distribution with this probability of having ended by each of `AGES`, if the job ends; the share `never` of
+    all jobs does not end. `counted` is the same without smoothing, if it is known."""
     rising, means, roots = [], [], []
     highest = mean = before = 0.0
     for age, share in zip(AGES, ended, strict=True):
@@ -107,7 +106,7 @@ def from_cdf_table(
 
 
 def tabulate(cdf: Callable[[float], float], never: float = 0.0) -> DurationDistribution:
-    """As `from_cdf_table`, of a distribution function."""
+    """As `from_cdf_table`, from a distribution function."""
     return from_cdf_table([cdf(age) for age in AGES], never)
 
 

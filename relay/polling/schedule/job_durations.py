@@ -1,13 +1,13 @@
-"""What past jobs teach of how long the next one takes.
+"""Learns from past jobs how long the next one takes.
 
-Durations come from Exec's own timestamps, so they are exact, not rounded to our polls. Their law is a kernel estimate
-on the logarithm of time (Silverman, 'Density Estimation', 1986), which knows more than one mode: quick failures beside
-five-minute successes. Jobs still going count too, as lasting longer than they were last seen to (Kaplan and Meier,
-'Nonparametric estimation from incomplete observations', 1958): else the first to end of a hundred jobs begun together
-would pass for all of them. Before anything was seen, a lognormal with a median of 5 minutes, which Exec's documentation
-says, stands in for it.
+Durations come from Exec's own timestamps, so they are exact, not rounded to the times of polls. Their distribution is a
+kernel estimate on the logarithm of time (Silverman, 'Density Estimation', 1986), which can have several modes: quick
+failures beside five-minute successes. Jobs that are still running count as lasting longer than their age at the last
+poll (Kaplan and Meier, 'Nonparametric estimation from incomplete observations', 1958): otherwise the first jobs to end
+of a hundred that began together would pass for all of them. Before any job was observed, the prior is a lognormal with
+a median of 5 minutes, the duration that Exec's documentation gives.
 
-Old jobs fade, and where the newest follow another law than those before, the others are forgotten at once.
+Old jobs fade. If the distribution of the newest jobs has changed, the jobs before the change are dropped at once.
 """
 
 import math
@@ -36,20 +36,20 @@ from relay.polling.schedule.duration_distribution import AGES, DurationDistribut
 PRIOR_MEDIAN = 300.0
 PRIOR_SIGMA = 0.6
 NEVER = 0.02
-"""The share of jobs that is taken never to end, before any was seen."""
+"""The share of jobs that never end, before any was observed."""
 BROAD_PRIOR_WEIGHT = 0.01
-"""The share of a wide law that is always mixed in, so that no age is without hope."""
+"""The weight of a wide distribution that is always mixed in, so that every age has some probability."""
 
 _PLENTY = 0.2
 
 _WIDE_SIGMA = 1.5
 _PRIOR_FADES = 20.0
-"""The prior counts as much as one job at first, half as much when so many were seen."""
+"""The prior counts as much as one job at first, and half as much after so many jobs."""
 _NEVER_FADES = 25.0
 _FADING = 150.0
 """A duration counts 1/e as much as the newest when so many jobs began after it."""
 _TOGETHER = 600
-"""Jobs begun within so many seconds are as good as begun together: which ended first says nothing of their order."""
+"""Jobs that began within so many seconds count as begun together: which ended first says nothing about their order."""
 _CHANGED = 2.1
 _PRIOR_WAIT = 5.0
 _SAME_CLOCK = 2 * SECOND
@@ -63,59 +63,62 @@ _BASE = tuple(
 
 
 def observe(durations: DurationHistory, seconds: float, seen_at: Instant | None = None) -> DurationHistory:
-    """One more job that ended and took so many seconds. Absurd values (≤ 0, > 24 h, NaN) are ignored.
+    """The history with one more job that ended and took so many seconds. Impossible values (≤ 0, > 24 h, NaN) are
+    ignored.
 
-    `seen_at` is when the relay saw it: by its own clock, not Exec's, old observations are told from new ones.
+    `seen_at` is when the relay saw it, by its own clock, not Exec's: it distinguishes old observations from new ones.
     """
     if not 0 < seconds <= LONGEST:
         return durations
     start = _newest(durations) if seen_at is None else round(seen_at / 1_000 - seconds)
     now = start if seen_at is None else seen_at // 1_000
-    known = [(min(begun, now), log) for begun, log in durations.completed]
-    known.append((start, round(math.log(max(seconds, 0.1)), 4)))
-    return replace(durations, completed=tuple(sorted(sorted(known, key=_order)[-KEPT:])))
+    completed = [(min(begun, now), log) for begun, log in durations.completed]
+    completed.append((start, round(math.log(max(seconds, 0.1)), 4)))
+    return replace(durations, completed=tuple(sorted(sorted(completed, key=_order)[-KEPT:])))
 
 
 def observe_unfinished(durations: DurationHistory, seen_at: Instant | None = None) -> DurationHistory:
-    """One more job that did not end while it was watched."""
+    """The history with one more job that did not end while it was watched."""
     start = _newest(durations) if seen_at is None else round(seen_at / 1_000 - LONGEST)
     return replace(durations, unfinished=(*durations.unfinished, start)[-KEPT_UNFINISHED:])
 
 
-def observe_wait(durations: DurationHistory, seconds: float) -> DurationHistory:
-    """One more job that was queued for so many seconds. Absurd values (< 0, > 1 h, NaN) are ignored."""
+def observe_queue_time(durations: DurationHistory, seconds: float) -> DurationHistory:
+    """The history with one more job that was queued for so many seconds. Impossible values (< 0, > 1 h, NaN) are
+    ignored."""
     if not 0 <= seconds <= HOUR / 1_000:
         return durations
     return replace(durations, queue_times=(*durations.queue_times, round(seconds, 1))[-KEPT_QUEUE_TIMES:])
 
 
-def observe_already_ended(durations: DurationHistory, ready: bool) -> DurationHistory:
-    """One more job, which had ended already when it was registered, or not."""
-    return replace(durations, share_already_ended=(*durations.share_already_ended, ready)[-KEPT_READY:])
+def observe_already_ended(durations: DurationHistory, ended: bool) -> DurationHistory:
+    """The history with one more job, and whether it had ended already when it was registered."""
+    return replace(durations, already_ended=(*durations.already_ended, ended)[-KEPT_READY:])
 
 
 def ended_share(durations: DurationHistory) -> float:
-    """The share of jobs that have ended when they are registered: of the newest 4, 8, 16, 32 or 50, whichever says
-    most, as jobs registered together are alike."""
-    return max(sum(durations.share_already_ended[-newest:]) / newest for newest in (4, 8, 16, 32, KEPT_READY))
+    """The share of jobs that have ended when they are registered: the greatest of the shares among the newest 4, 8, 16,
+    32 and 50, because jobs registered together are alike."""
+    return max(sum(durations.already_ended[-newest:]) / newest for newest in (4, 8, 16, 32, KEPT_READY))
 
 
 def may_have_ended(durations: DurationHistory, plenty: bool = False) -> float:
-    """The greatest share of jobs that may well have ended when they are registered; with `plenty` of polls, half of a
-    day's, never less than one in five: then a first poll at once is given up only if it costs a quarter of what it
-    may save.
+    """An upper bound of the share of jobs that have ended when they are registered.
 
-    By the rule of three: where none of n had, up to 3/n may, at 95% confidence (Hanley and Lippman-Hand, 'If nothing
-    goes wrong, is everything all right?', 1983). Of fifty none: up to 6%; before the first, any job may.
+    By the rule of three: if none of n had, up to 3/n may, at 95% confidence (Hanley and Lippman-Hand, 'If nothing
+    goes wrong, is everything all right?', 1983). None of fifty: up to 6%; before the first, any job may.
+
+    With `plenty` of polls, half of a day's, at least one in five: then a first poll at once is dropped only if it costs
+    four times what it may save.
     """
     least = _PLENTY if plenty else 0.0
-    return min(max(ended_share(durations), 3 / max(len(durations.share_already_ended), 1), least), 1.0)
+    return min(max(ended_share(durations), 3 / max(len(durations.already_ended), 1), least), 1.0)
 
 
 def observe_clock(durations: DurationHistory, date: Instant, now: Instant) -> DurationHistory:
-    """An answer of Exec whose `Date` header was `date`, at `now` by the relay's clock.
+    """The history after an answer of Exec with this `Date` header, received `now` by the relay's clock.
 
-    The header is cut to whole seconds, so half a second is added; less than two seconds is no difference.
+    The header is cut to whole seconds, so half a second is added; less than two seconds counts as no difference.
     """
     ahead = date + SECOND // 2 - now
     if abs(ahead) > DAY or abs(ahead - durations.ahead) < _SAME_CLOCK:
@@ -124,11 +127,11 @@ def observe_clock(durations: DurationHistory, date: Instant, now: Instant) -> Du
 
 
 def observe_job(durations: DurationHistory, job: ScenarioJob, seen_at: Instant | None = None) -> DurationHistory:
-    """What an ended job teaches, by Exec's own timestamps; where they are missing or absurd, nothing."""
+    """The history with an ended job, by Exec's own timestamps; unchanged if they are missing or absurd."""
     if job.started_at_ms is None:
         return durations
     if job.created_at_ms is not None:
-        durations = observe_wait(durations, (job.started_at_ms - job.created_at_ms) / 1_000)
+        durations = observe_queue_time(durations, (job.started_at_ms - job.created_at_ms) / 1_000)
     return (
         durations
         if job.ended_at_ms is None
@@ -137,18 +140,18 @@ def observe_job(durations: DurationHistory, job: ScenarioJob, seen_at: Instant |
 
 
 def median_queue_time(durations: DurationHistory, waited: float = 0.0) -> float:
-    """Seconds that a job is queued in all, if it has been for `waited`: the median of those that were longer, of the
-    last fifty and a prior of 5 s. By hand: of waits of 5, 5, 5, 600 and 620 s,
-    a job still queued after 30 s waits 620 s."""
+    """Seconds that a job is queued in all, if it has been queued for `waited`: the median of the longer ones of the
+    last fifty and a prior of 5 s. By hand: of queue times of 5, 5, 5, 600 and 620 s, a job that is still queued after
+    30 s waits 620 s."""
     longer = sorted(wait for wait in (*durations.queue_times, _PRIOR_WAIT) if wait >= waited)
     return longer[len(longer) // 2] if longer else waited
 
 
 def fit_distribution(durations: DurationHistory, going: Sequence[tuple[Instant, float]] = ()) -> DurationDistribution:
-    """The learned law. `going` are the active jobs: when each began, and its age in seconds when last seen going.
+    """Fits the learned distribution. `going` are the running jobs: (start, age in seconds at the last poll).
 
-    Of what was seen, by weight, as the product-limit estimate shares it out; of the prior, as much as one job and
-    less as more are seen; 1% of a wide law (σ 1.5).
+    It mixes three parts: the observed durations, weighted by age and shared out by the product-limit estimate; the
+    prior, which counts as one job and less the more jobs are observed; 1% of a wide distribution (σ 1.5).
     """
     starts = [start for start, _ in durations.completed]
     forgotten = _change_point_start(durations)
@@ -166,47 +169,48 @@ def fit_distribution(durations: DurationHistory, going: Sequence[tuple[Instant, 
     tail = _given_longer(beyond) if beyond else [0.0] * len(AGES)
     share, rest = (1 - BROAD_PRIOR_WEIGHT) * total / (total + prior), (1 - BROAD_PRIOR_WEIGHT) * prior / (total + prior)
 
-    learned = [one + longer * late for one, late in zip(gaussian_mixture_cdf(_LOGS, kernels), tail, strict=True)]
-    plain = [one + longer * late for one, late in zip(steps(_LOGS, logs, shares), tail, strict=True)]
+    learned = [ended + longer * late for ended, late in zip(gaussian_mixture_cdf(_LOGS, kernels), tail, strict=True)]
+    plain = [ended + longer * late for ended, late in zip(steps(_LOGS, logs, shares), tail, strict=True)]
     parts = zip(learned, _PRIOR, _WIDE, strict=True)
     counted = [
-        (total * one + prior * (1 - NEVER) * other) / (total + prior) for one, other in zip(plain, _PRIOR, strict=True)
+        (total * ended + prior * (1 - NEVER) * before) / (total + prior)
+        for ended, before in zip(plain, _PRIOR, strict=True)
     ]
     never = NEVER / (1.0 + total / _NEVER_FADES)
     return from_cdf_table(
-        [share * one + rest * other + BROAD_PRIOR_WEIGHT * wide for one, other, wide in parts], never, counted
+        [share * ended + rest * before + BROAD_PRIOR_WEIGHT * wide for ended, before, wide in parts], never, counted
     )
 
 
 def _given_longer(beyond: Sequence[tuple[float, float]]) -> list[float]:
-    """The probability of having ended by each age of the table, before anything was seen, for jobs that were seen to
+    """The probability of having ended by each age of the table according to the prior alone, for jobs that are known to
     last longer than the (ln age, weight) given."""
     waiting = sorted(beyond)
     total = sum(weight for _, weight in waiting)
-    found, passed, scale, offset = [], 0, 0.0, 0.0
+    cdf, passed, scale, offset = [], 0, 0.0, 0.0
     for log, base in zip(_LOGS, _BASE, strict=True):
         while passed < len(waiting) and waiting[passed][0] <= log:
             scale += waiting[passed][1] / (1 - base)
             offset += waiting[passed][1] * base / (1 - base)
             passed += 1
-        found.append((base * scale - offset) / total)
-    return found
+        cdf.append((base * scale - offset) / total)
+    return cdf
 
 
 def _change_point_start(durations: DurationHistory) -> int:
-    """The start from which on jobs count. Those too young for the slow of their kind to have ended are no proof."""
+    """The start from which jobs count. Jobs too young for the slow ones among them to have ended are no evidence."""
     if len(durations.completed) < 16:
         return 0
     slow = math.exp(sorted(log for _, log in durations.completed)[len(durations.completed) * 19 // 20])
     until = max(start + math.exp(log) for start, log in durations.completed) - slow
-    ripe = sorted((one for one in durations.completed if one[0] <= until), key=_order)
+    ripe = sorted((job for job in durations.completed if job[0] <= until), key=_order)
     at = change_point([log for _, log in ripe], _CHANGED)
     return ripe[at][0] if at else 0
 
 
-def _order(one: tuple[int, float]) -> tuple[int, float]:
-    """By start; among those begun together by chance, not by which ended first."""
-    return one[0] // _TOGETHER, math.modf(one[1] * 9_973.7)[0]
+def _order(job: tuple[int, float]) -> tuple[int, float]:
+    """Orders by start; jobs that began together by a pseudo-random number, not by which ended first."""
+    return job[0] // _TOGETHER, math.modf(job[1] * 9_973.7)[0]
 
 
 def _weight(starts: Sequence[int], start: float) -> float:

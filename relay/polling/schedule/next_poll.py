@@ -1,36 +1,17 @@
-"""When to poll next.
+"""Plans the next poll of a watch.
 
-A poll costs one request of Exec's budget; waiting costs delay. With F the law of a job's duration, S = 1 − F and λ
-the price of a poll in seconds of delay, the best ages to poll minimise E[delay] + λ·E[polls]: the inspection
+A poll costs one request of Exec's budget; waiting costs delay. With F the distribution of a job's duration, S = 1 − F
+and λ the price of a poll in seconds of delay, the best ages to poll minimise E[delay] + λ·E[polls]: the inspection
 problem of Barlow, Hunter and Proschan, 'Optimum Checking Procedures', J. SIAM 11 (1963) 1078–1095.
-`polling/schedule/optimal_schedule.py`
-solves it once for a law and a price; a poll is then a search in a table. `polling/schedule/poll_price.py` finds the
-price.
+`optimal_schedule.py` solves it once for a distribution and a price; planning a poll is then a search in a table.
+`poll_price.py` finds the price.
 """
 
 from dataclasses import dataclass
 
 from relay.model import DAY, MINUTE, SECOND, Instant, Watch
 from relay.polling.schedule.duration_distribution import DurationDistribution
-from relay.polling.schedule.optimal_schedule import OptimalSchedule, longest_gap, optimal_schedule
-from relay.polling.schedule.poll_price import poll_price
-
-__all__ = [
-    "SAFETY_GAP",
-    "NextPoll",
-    "OptimalSchedule",
-    "PollState",
-    "adaptive_poll",
-    "age_of",
-    "censored_observation",
-    "expected_delay_saved",
-    "fallback_poll",
-    "first_plan",
-    "interval_poll",
-    "optimal_schedule",
-    "poll_price",
-    "poll_state_of",
-]
+from relay.polling.schedule.optimal_schedule import OptimalSchedule, longest_gap
 
 SAFETY_GAP = 15 * MINUTE
 _SOONEST = SECOND
@@ -46,7 +27,7 @@ class NextPoll:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollState:
-    """What is known of a watch. `created_at` and `started_at` are Exec's, the rest is the relay's."""
+    """A watch as planning sees it. `created_at` and `started_at` are Exec's, the rest is the relay's."""
 
     registered_at: Instant
     created_at: Instant | None = None
@@ -56,13 +37,13 @@ class PollState:
     polls: int = 0
     failures: int = 0
     wait: float = 5.0
-    """Seconds for which such a job is queued in all."""
+    """Total seconds for which such a job is queued."""
     awaits_callback: bool = False
-    """Exec is to call back when the job ends, and has not yet."""
+    """Whether Exec has a callback URL for the job and has not called it yet."""
 
 
 def poll_state_of(watch: Watch) -> PollState:
-    """The planner's view of a watch."""
+    """The parts of a watch that planning needs."""
     job = watch.job
     return PollState(
         registered_at=watch.created_at,
@@ -77,10 +58,10 @@ def poll_state_of(watch: Watch) -> PollState:
 
 
 def fallback_poll(poll_state: PollState, now: Instant) -> NextPoll:
-    """While Exec's own callback is awaited, polls only guard against its loss: the first 15 minutes after the
-    registration, which three times the usual duration, then each after twice the time watched. Never before `now`.
+    """A poll that guards against the loss of Exec's callback: the first one 15 minutes after the registration, three
+    times the usual duration, and each later one after twice the time watched. Never before `now`.
 
-    What is left to expect of a callback that has come, right or wrong, is nothing: the job is planned as any other.
+    After a callback, right or wrong, no other is expected: the job is planned like any other.
     """
     last = poll_state.registered_at if poll_state.last_poll_at is None else min(poll_state.last_poll_at, now)
     at = last + max(SAFETY_GAP, last - poll_state.registered_at)
@@ -88,7 +69,7 @@ def fallback_poll(poll_state: PollState, now: Instant) -> NextPoll:
 
 
 def interval_poll(poll_state: PollState, interval: int, now: Instant) -> NextPoll:
-    """`polling.strategy: interval`: the first poll at once, then one every `interval` milliseconds."""
+    """Plans for `polling.strategy: interval`: the first poll at once, then one every `interval` milliseconds."""
     if poll_state.awaits_callback:
         return fallback_poll(poll_state, now)
     if poll_state.last_poll_at is None:
@@ -98,7 +79,7 @@ def interval_poll(poll_state: PollState, interval: int, now: Instant) -> NextPol
 
 @dataclass(frozen=True, slots=True)
 class IntervalPolicy:
-    """`polling.strategy: interval`, and every workspace before its first `PollPolicy`."""
+    """Plans for `polling.strategy: interval`, and for a workspace before its first `PollPolicy`."""
 
     interval: int
     """Milliseconds."""
@@ -109,11 +90,10 @@ class IntervalPolicy:
 
 
 def adaptive_poll(poll_state: PollState, table: OptimalSchedule, now: Instant) -> NextPoll:
-    """`polling.strategy: adaptive`: the first poll at once if the budget carries it, then by the timetable.
+    """Plans for `polling.strategy: adaptive`: the first poll at once if that is worth its price, then by the schedule.
 
-    Never before `now`. A watch that falls due may be planned again, by the table of the moment: where the price has
-    risen since, its poll moves on.
-    No gap is longer than `longest_gap` of the time for which the job has been watched.
+    Never before `now`. A due watch may be planned again with the current schedule: if the price has risen since, its
+    poll moves to a later time. No gap is longer than `longest_gap` of the time for which the job has been watched.
     """
     if poll_state.awaits_callback:
         return fallback_poll(poll_state, now)
@@ -125,49 +105,51 @@ def adaptive_poll(poll_state: PollState, table: OptimalSchedule, now: Instant) -
     gap = round((table.next_age(max(age, 0.0)) - age) * 1_000)
     bound = round(longest_gap((last - poll_state.registered_at) / 1_000, table.price) * SECOND)
     at = max(last + min(max(gap, _SOONEST), bound), now)
-    return NextPoll(at, _why(poll_state, table.law, at, start, gap > bound))
+    return NextPoll(at, _reason(poll_state, table.distribution, at, start, gap > bound))
 
 
 def first_plan(poll_state: PollState, table: OptimalSchedule, now: Instant) -> NextPoll:
-    """The first poll of a job, where it is not made at once: as if the job had been made when it was registered."""
-    begun = min(poll_state.registered_at, now)
-    at = max(begun + round((table.poll_ages[0] + poll_state.wait) * SECOND), now)
+    """The first poll of a job that is not polled at once, as if the job had been created when it was registered."""
+    registered = min(poll_state.registered_at, now)
+    at = max(registered + round((table.poll_ages[0] + poll_state.wait) * SECOND), now)
     return NextPoll(
         at,
         f"a poll has to save {_seconds(round(table.price * SECOND))} of delay, and too few jobs have ended when they "
-        f"are registered: the first poll waits until {_seconds(at - begun)} from registration",
+        f"are registered: the first poll waits until {_seconds(at - registered)} from registration",
     )
 
 
 def age_of(poll_state: PollState, now: Instant) -> float:
-    """Seconds since the job started, as far as is known: negative while it is still queued."""
+    """Seconds since the job started, as far as the relay knows: negative while it is queued."""
     return (now - _estimated_start(poll_state, min(poll_state.last_poll_at or now, now))) / 1_000
 
 
 def censored_observation(poll_state: PollState) -> tuple[Instant, float] | None:
-    """What the watch of a job that goes on teaches of durations: when it began, and its age in seconds when last seen
-    going (`durations.law` takes these). None where its last poll did not see that."""
+    """What a running job adds to the durations: its start, and its age in seconds at the last poll, for
+    `job_durations.fit_distribution`. None if its last poll did not find it running."""
     if poll_state.last_poll_at is None or poll_state.failures or poll_state.status in (None, "queued"):
         return None
     start = _estimated_start(poll_state, poll_state.last_poll_at)
     return start, (poll_state.last_poll_at - start) / 1_000
 
 
-def expected_delay_saved(poll_state: PollState, law: DurationDistribution, now: Instant, ready: float = 0.0) -> float:
+def expected_delay_saved(
+    poll_state: PollState, distribution: DurationDistribution, now: Instant, already_ended: float = 0.0
+) -> float:
     """Seconds of delay that a poll now is expected to save: the probability that the job ended since the last poll,
-    times the time since; what due watches are ranked by when the budget does not reach for all of them. `ready` is the
+    times the time since. Due watches are ranked by it when the budget is too small for all. `already_ended` is the
     probability that a job has ended when it is registered."""
     last = min(now, poll_state.registered_at if poll_state.last_poll_at is None else poll_state.last_poll_at)
     start = _estimated_start(poll_state, last)
-    before, by_now = law.cdf((last - start) / 1_000), law.cdf((now - start) / 1_000)
+    before, by_now = distribution.cdf((last - start) / 1_000), distribution.cdf((now - start) / 1_000)
     ended = (by_now - before) / (1 - before) if before < 1 else 1.0
     if poll_state.last_poll_at is None:
-        ended = ready + (1 - ready) * ended
+        ended = already_ended + (1 - already_ended) * ended
     return max(ended, 0.001) * (now - last) / 1_000
 
 
 def _estimated_start(poll_state: PollState, last: Instant) -> Instant:
-    """When the job started, or is reckoned to. A timestamp that can't be true is not believed."""
+    """When the job started, or an estimate of it. Impossible timestamps are ignored."""
     if poll_state.started_at is not None and poll_state.registered_at - DAY <= poll_state.started_at:
         return min(poll_state.started_at, last)
     created = poll_state.created_at
@@ -177,12 +159,14 @@ def _estimated_start(poll_state: PollState, last: Instant) -> Instant:
     return max(start, last) if poll_state.status == "queued" else min(start, last)
 
 
-def _why(poll_state: PollState, law: DurationDistribution, at: Instant, start: Instant, bounded: bool) -> str:
+def _reason(
+    poll_state: PollState, distribution: DurationDistribution, at: Instant, start: Instant, bounded: bool
+) -> str:
     if bounded:
-        return "the longest that a poll is put off: ten minutes, eight times the time watched, or the price of a poll"
+        return "the longest gap between polls: ten minutes, eight times the time watched, or the price of a poll"
     if poll_state.status == "queued":
-        return f"still queued; jobs take {_seconds(round(law.median * 1_000))} from their start"
-    share = round(100 * law.cdf((at - start) / 1_000))
+        return f"still queued; jobs take {_seconds(round(distribution.median * 1_000))} from their start"
+    share = round(100 * distribution.cdf((at - start) / 1_000))
     return f"{share}% of jobs have ended by then, {_seconds(at - start)} after their start"
 
 

@@ -1,10 +1,10 @@
-"""The price of a poll: what the budget sets, in seconds of delay that a poll has to save to be worth it.
+"""Finds the price of a poll: the seconds of delay that a poll has to save to be worth a request of the budget.
 
-The smallest price on a ladder at which the polls expected of all active watches, and of those still to come, fit what
-is left of the budget over every horizon from ten minutes to a day. It rises with the load and as the budget is used
-up, so the evening's jobs are not paid for by the morning's. Made anew every half minute with expectations in place of
-what will come, which loses little (Jasin and Kumar, 'A Re-Solving Heuristic with Bounded Revenue Loss', 2012). The
-minute's window is no horizon but a gate: what it holds back goes in the order of its gain.
+It is the smallest price on a grid at which the polls expected for all active watches, and for the jobs still to come,
+fit the rest of the budget over every horizon from ten minutes to a day. It rises with the load and as the budget is
+used up, so the evening's jobs do not pay for the morning's. Computing it again every half minute, with expectations in
+place of what will come, loses little (Jasin and Kumar, 'A Re-Solving Heuristic with Bounded Revenue Loss', 2012). The
+minute's window is not a horizon but a gate: polls that it holds back are made in the order of the delay they save.
 """
 
 import math
@@ -19,28 +19,28 @@ from relay.polling.schedule.duration_distribution import DurationDistribution
 from relay.polling.schedule.optimal_schedule import OptimalSchedule, optimal_schedule
 
 PRICE_GRID = tuple(0.1 * 1.12**k for k in range(109))
-"""The prices there are: 0.1 s to 6 h."""
+"""The possible prices: 0.1 s to 6 h."""
 
 _DEAR = 30.0
 _AT_LEAST = 1.06
-"""No horizon asks for less than so many times the fewest polls: what it can't give waits, in the order of its gain."""
+"""A horizon allows at least so many times the fewest polls: what the budget refuses waits in order of its gain."""
 _AT_LEAST_SOON = 1.5
 """The same within `_SOON`."""
 _RESERVE = 0.01
 _SOON = 5_000.0
-"""Within so many seconds a wrong forecast can't be made up for by a price that rises in time."""
+"""Within so many seconds a price that rises in time can't make up for a wrong forecast."""
 _SURE = 2.0
-"""Standard deviations of the jobs to come, as a Poisson count, that the polls of these seconds have to suffice for."""
+"""Standard deviations of the jobs to come, as a Poisson count, for which the polls of these seconds have to suffice."""
 _SLICES = 4
 _MOST_AGES = 200
 
 Forecast = tuple[tuple[float, float], ...]
-"""(seconds from now, jobs expected about then), in order."""
+"""(seconds from now, jobs expected around then), in order."""
 
 
 def poll_price(
     ages: Sequence[float],
-    law: DurationDistribution,
+    distribution: DurationDistribution,
     left: Remaining,
     arrivals: ArrivalHistory,
     now: Instant,
@@ -49,16 +49,18 @@ def poll_price(
     ended: float = 0.0,
     new: int = 0,
 ) -> float:
-    """The smallest price at which the polls expected fit `left.within`, or are near the fewest that can be.
+    """The smallest price at which the polls expected fit `left.within`, or are close to the fewest possible.
 
-    `ages` are those of the active watches that were polled (seconds; queued ones 0 or less), `new` how many were not.
-    `share_already_ended` is the share of jobs that may have ended when they are registered, `ended` the share that is
-    expected to.
-    Within an hour and a half the polls suffice for two standard deviations more jobs than expected. No horizon asks for
-    less than 1.06 times the fewest polls, or 1.5 times within that time: polls that the budget refuses wait in order of
-    their gain. `start_from` is the last price, where the search begins. Takes about 10 ms.
+    `ages` are those of the active watches that were polled (seconds; 0 or less if queued), `new` is the number of those
+    that were not. `share_already_ended` is an upper bound of the share of jobs that have ended when they are
+    registered, `ended` the expected share. Within an hour and a half the polls suffice for two standard deviations more
+    jobs than expected. No horizon asks for less than 1.06 times the fewest polls, or 1.5 times within that time: polls
+    that the budget refuses wait in the order of their gain. The search begins at `start_from`, the last price. Takes
+    about 10 ms.
     """
-    search = _Search(law, sample_ages(ages), ((0.0, new), *forecast(arrivals, now)), share_already_ended, ended)
+    search = _Search(
+        distribution, sample_ages(ages), ((0.0, new), *forecast(arrivals, now)), share_already_ended, ended
+    )
     reserve = _RESERVE * left.within[-1][1]
     limits = [(ahead / 1_000, polls - reserve) for ahead, polls in left.within]
     at = search.least(limits, 0 if start_from is None else bisect_left(PRICE_GRID, start_from))
@@ -73,30 +75,30 @@ def poll_price(
 
 
 class _Search:
-    """The search on the ladder: each step needs a timetable, so none is made twice and few are made."""
+    """The search on the grid. Each step needs a schedule, so no schedule is made twice, and few are made."""
 
     def __init__(
         self,
-        law: DurationDistribution,
+        distribution: DurationDistribution,
         groups: Sequence[tuple[float, float]],
         coming: Forecast,
         share_already_ended: float,
         ended: float,
     ) -> None:
-        self._law, self._groups, self._coming, self._ready = law, groups, coming, share_already_ended
+        self._distribution, self._groups, self._coming, self._ready = distribution, groups, coming, share_already_ended
         self._ended = ended
         self._tables: dict[int, OptimalSchedule] = {}
 
     def demands(self, at: int, limits: Sequence[tuple[float, float]]) -> Iterator[float]:
-        """Polls expected at a price of the ladder, for each of the horizons."""
+        """Polls expected at a price of the grid, for each of the horizons."""
         table = self._tables.get(at)
         if table is None:
-            table = self._tables[at] = optimal_schedule(self._law, PRICE_GRID[at], self._ready)
+            table = self._tables[at] = optimal_schedule(self._distribution, PRICE_GRID[at], self._ready)
         return (expected_polls(table, self._groups, self._coming, seconds, self._ended) for seconds, _ in limits)
 
     def least(self, limits: Sequence[tuple[float, float]], start_from: int) -> int:
-        """The place of the smallest price that fits, sought from `start_from` on in growing steps; the last if none
-        does."""
+        """The index of the smallest price that fits, searched from `start_from` in growing steps; the last if none
+        fits."""
         low, high, step = 0, len(PRICE_GRID) - 1, 2
         at = min(max(start_from, low), high - 1)
         while low < high:
@@ -116,8 +118,8 @@ class _Search:
 def expected_polls(
     table: OptimalSchedule, groups: Sequence[tuple[float, float]], coming: Forecast, seconds: float, ended: float = 0.0
 ) -> float:
-    """Polls expected within `seconds`: of the active watches (age, how many), and of the jobs still to come, of which
-    the share `ended` needs one poll alone."""
+    """Polls expected within `seconds`, for the active watches (age, how many) and the jobs still to come; the share
+    `ended` of these needs only one poll."""
     active = sum(many * table.expected_polls_within(age, seconds) for age, many in groups)
     first = 1.0 if table.poll_immediately else ended
 
@@ -132,21 +134,21 @@ def expected_polls(
 
 
 def forecast(arrivals: ArrivalHistory, now: Instant) -> Forecast:
-    """The jobs to come within the longest horizon, the near ones in finer slices than the far."""
+    """The jobs to come within the longest horizon, in finer slices for the near future."""
     hourly = hourly_rates(arrivals, now)
-    found, before, begin = [], 0.0, 0
+    slices, before, begin = [], 0.0, 0
     for ahead in HORIZONS:
         for k in range(1, _SLICES + 1):
             by_then = expected_jobs(hourly, now, begin + (ahead - begin) * k // _SLICES)
             middle = begin + (ahead - begin) * (k - 0.5) / _SLICES
-            found.append((middle / 1_000, by_then - before))
+            slices.append((middle / 1_000, by_then - before))
             before = by_then
         begin = ahead
-    return tuple(found)
+    return tuple(slices)
 
 
 def sample_ages(ages: Sequence[float]) -> list[tuple[float, float]]:
-    """(age, how many) for at most 200 ages that stand for all of them; those below 0 count as 0."""
+    """(age, how many) for at most 200 ages that represent all of them; ages below 0 count as 0."""
     ordered = sorted(max(age, 0.0) for age in ages)
     size = max(len(ordered) / _MOST_AGES, 1.0)
     return [(ordered[int((k + 0.5) * size)], size) for k in range(int(len(ordered) / size))]

@@ -56,6 +56,7 @@ watches = Table(
     _instant("callback_received_at"),
     _count("unconfirmed_hints"),
     _instant("unconfirmed_since"),
+    _text("given_up_event_id", nullable=True),
     _text("trace", nullable=True),
 )
 Index(
@@ -184,6 +185,8 @@ events = Table(
     _instant("occurred_at", nullable=False),
     _text("job"),
     _instant("created_at", nullable=False),
+    _text("replaces_event_id", nullable=True),
+    _text("replaces_type", nullable=True),
 )
 Index("events_of_job", events.c.workspace, events.c.job_id)
 Index("events_by_time", events.c.created_at, events.c.id)
@@ -211,6 +214,7 @@ deliveries = Table(
     _instant("ended_at"),
     _text("reason", nullable=True),
     _text("trace", nullable=True),
+    _text("owner", nullable=True),
 )
 Index("deliveries_once", deliveries.c.event_id, deliveries.c.endpoint_id, unique=True)
 Index(

@@ -5,7 +5,16 @@ from typing import Any
 
 from sqlalchemy import Row, bindparam, func, select
 
-from relay.model import FINAL_EVENTS, AnyEventType, Event, Instant, parse_event_type
+from relay.model import (
+    ENDINGS_AT_EXEC,
+    FINAL_EVENTS,
+    AnyEventType,
+    Event,
+    EventType,
+    Instant,
+    ReplacedEvent,
+    parse_event_type,
+)
 from relay.store.engine import dialect, paging
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import events
@@ -21,13 +30,19 @@ def _row(event: Event) -> dict[str, Any]:
     row = {name: getattr(event, name) for name in event.__slots__}
     row["type"] = event.type.value
     row["job"] = json.dumps(event.job, ensure_ascii=False)
-    return row
+    replaced: ReplacedEvent | None = row.pop("replaces")
+    return row | {
+        "replaces_event_id": replaced.event_id if replaced else None,
+        "replaces_type": replaced.type.value if replaced else None,
+    }
 
 
 def _event(row: Row[Any]) -> Event:
     values = dict(row._mapping)
     values["type"] = parse_event_type(values["type"])
     values["job"] = json.loads(values["job"])
+    replaced_id, replaced_type = values.pop("replaces_event_id"), values.pop("replaces_type")
+    values["replaces"] = ReplacedEvent(replaced_id, EventType(replaced_type)) if replaced_id else None
     return Event(**values)
 
 
@@ -69,6 +84,6 @@ def count_since(tx: Tx, workspace: str, since: Instant) -> int:
 
 
 def final_event(tx: Tx, workspace: str, job_id: str) -> Event | None:
-    """The final event of a job; the latest if there are several."""
+    """The final event of a job: Exec's own ending if there is one, else the latest with which the relay gave up."""
     endings = [event for event in for_job(tx, workspace, job_id) if event.type in FINAL_EVENTS]
-    return endings[-1] if endings else None
+    return max(endings, key=lambda event: event.type in ENDINGS_AT_EXEC) if endings else None

@@ -160,6 +160,7 @@ def _due(delivery: Delivery, endpoint: Endpoint) -> DueDelivery:
         format=endpoint.format,
         paused_until=endpoint.paused_until,
         failures=endpoint.failures,
+        owner=delivery.owner,
         is_proven=endpoint.is_proven,
     )
 
@@ -171,7 +172,7 @@ def _revive(tx: Tx, new: Delivery) -> int:
         deliveries.c.endpoint_id == new.endpoint_id,
         deliveries.c.status == DeliveryStatus.CANCELLED.value,
     )
-    values = {name: getattr(new, name) for name in ("registration_id", "body", "next_attempt_at", "trace")}
+    values = {name: getattr(new, name) for name in ("registration_id", "body", "next_attempt_at", "trace", "owner")}
     reset = {"status": DeliveryStatus.PENDING.value, "ended_at": None, "reason": None, "attempts_in_run": 0}
     return tx.execute(cancelled, values | reset).rowcount
 

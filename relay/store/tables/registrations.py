@@ -18,10 +18,11 @@ Subscriber = tuple[Endpoint, Registration | None]
 _OF_JOB = and_(registrations.c.workspace == bindparam("of"), registrations.c.job_id == bindparam("of_job"))
 _IS_ACTIVE = and_(_OF_JOB, registrations.c.status == RegistrationStatus.ACTIVE.value)
 
-_ACTIVE = select(registrations).where(_IS_ACTIVE)
 _ADD = insert(registrations)
 _MARK_ENDED = update(registrations).where(_IS_ACTIVE).values(status=RegistrationStatus.SETTLED.value)
 _NOT_WITHDRAWN = registrations.c.status != RegistrationStatus.WITHDRAWN.value
+_ACTIVE = select(registrations).where(_IS_ACTIVE)
+_ACTIVE_AND_ENDED = select(registrations).where(_OF_JOB, _NOT_WITHDRAWN)
 _FIND_ACTIVE = select(registrations).where(
     _OF_JOB, registrations.c.endpoint_id == bindparam("endpoint"), _NOT_WITHDRAWN
 )
@@ -78,12 +79,16 @@ def mark_ended(tx: Tx, workspace: str, job_id: str) -> None:
     tx.execute(_MARK_ENDED, {"of": workspace, "of_job": job_id})
 
 
-def lock_subscribers(tx: Tx, workspace: str, job_id: str, type: EventType) -> list[Subscriber]:
+def lock_subscribers(
+    tx: Tx, workspace: str, job_id: str, type: EventType, with_ended: bool = False
+) -> list[Subscriber]:
     """The subscribers of an event, each endpoint once; a registration's event filter overrides the endpoint's.
 
-    The caller holds the job's watch. Locks the endpoints FOR KEY SHARE: none is removed before the transaction ends.
+    `with_ended`: also registrations that ended when the relay gave the job up. The caller holds the job's watch. Locks
+    the endpoints FOR KEY SHARE: none is removed before the transaction ends.
     """
-    active = [_registration(row) for row in tx.execute(_ACTIVE, {"of": workspace, "of_job": job_id})]
+    query = _ACTIVE_AND_ENDED if with_ended else _ACTIVE
+    active = [_registration(row) for row in tx.execute(query, {"of": workspace, "of_job": job_id})]
     receivers = endpoints.lock_standing_and(tx, [item.endpoint_id for item in active if item.endpoint_id])
     subscribers: dict[str, Subscriber] = {}
     for item in active:

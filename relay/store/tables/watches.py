@@ -82,6 +82,7 @@ def _row(watch: Watch) -> dict[str, Any]:
         "callback_received_at": watch.callback_received_at,
         "unconfirmed_hints": watch.unconfirmed_hints,
         "unconfirmed_since": watch.unconfirmed_since,
+        "given_up_event_id": watch.given_up_event_id,
         "trace": watch.trace,
     }
 

@@ -61,7 +61,7 @@ def _distribution(relay: Relay, tx: Tx, workspace: str) -> tuple[DurationDistrib
     Before the first plan it is fitted here.
     """
     if (policy := relay.poller.policy_for(workspace)) is not None:
-        return policy.law, policy.known
+        return policy.distribution, policy.durations
     durations = workspaces.get(tx, workspace).durations
     return job_durations.fit_distribution(durations), durations
 

@@ -77,12 +77,22 @@ class WebhookRegistration(BaseModel):
     metadata: dict[str, Any] = Field(description="the metadata of the registration")
 
 
+class WebhookReplacedEvent(BaseModel):
+    """An ending that the relay reported before, and that turned out to be wrong."""
+
+    event_id: str = Field(description="the `webhook-id` of its notifications")
+    type: Literal["job.not_found", "job.expired"]
+
+
 class WebhookData(BaseModel):
     """The job of the event, and the registration."""
 
     job: WebhookJob
     registration: WebhookRegistration | None = Field(description="null for a standing endpoint")
     workspace: str
+    replaces: WebhookReplacedEvent | None = Field(
+        description="the earlier `job.not_found` or `job.expired` of the job, if this is its real ending; else null"
+    )
 
 
 class Notification(BaseModel):

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from relay.egress import is_loopback
 from relay.errors import RequestError, ValidationFailed
-from relay.security.login_throttle import client_network
+from relay.security import client_network
 from relay.web.core import errors
 from relay.web.core.errors import TooLarge, Unavailable
 from relay.web.server.middleware import DEFAULT_HEADERS

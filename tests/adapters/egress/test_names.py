@@ -1,5 +1,6 @@
 """What names may lead to: a name server of our own on loopback, real packets, real sockets."""
 
+import asyncio
 from ipaddress import ip_network
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from relay.egress import EgressRules, HttpResponse, RequestFailed, SendResult
 from relay.egress.http_client import WebhookHttpClient
 from tests.adapters.name_server import Zone, name_server
-from tests.loopback import Served, answer, answering, serving
+from tests.loopback import Served, Wire, answer, answering, serving
 
 INSIDE = """
     127.0.0.1 127.0.0.53 127.255.255.254 0.0.0.0 0.1.2.3 10.0.0.1 10.255.255.255 172.16.0.1 172.31.255.254 192.168.0.1
@@ -96,3 +97,34 @@ async def test_what_is_opened_is_opened_for_any_name(asked: str) -> None:
         await egress.aclose()
         assert isinstance(outcome, HttpResponse) == (asked != "other.test")
         assert f"{asked.lower()}/1" in server.asked
+
+
+async def test_hosts_of_one_address_share_its_slots() -> None:
+    """Of many names that lead to one silent address, as many wait for it as for one host; a POST without such a limit
+    is sent all the same, and the next one when one has ended."""
+    zone = {f"name{n}.test": ["127.0.0.1"] for n in range(9)} | {"other.test": ["127.0.0.2", "127.0.0.1"]}
+    silent, busy = asyncio.Event(), RequestFailed("busy", "enough requests wait for the same address")
+
+    async def behave(wire: Wire) -> None:
+        await wire.read()
+        await silent.wait()
+        await wire.send(answer())
+
+    async with serving(behave) as served, name_server(zone) as (resolver, _):
+        egress = WebhookHttpClient(rules(allow="127.0.0.0/8"), resolver=resolver)
+
+        async def post(name: str, per_address: int | None) -> SendResult:
+            return (await egress.post(served.url(host=name), {}, b"{}", 20_000, per_address))[0]
+
+        many = [asyncio.create_task(post(f"name{n}.test", 4)) for n in range(8)]
+        done, waiting = await asyncio.wait(many, return_when=asyncio.FIRST_COMPLETED)
+        while len(done) < 4:
+            more, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            done |= more
+        assert [task.result() for task in done] == [busy] * 4
+        unlimited = asyncio.create_task(post("name8.test", None))
+        assert isinstance(await post("other.test", 4), RequestFailed), "its first address refuses, its second is busy"
+        silent.set()
+        assert all(isinstance(result, HttpResponse) for result in await asyncio.gather(unlimited, *waiting))
+        assert isinstance(await post("name8.test", 4), HttpResponse)
+        await egress.aclose()

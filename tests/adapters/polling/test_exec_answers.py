@@ -105,7 +105,7 @@ async def test_a_200_that_is_no_job_is_faulty(body: bytes) -> None:
     poll_result = await poll_at(answering(answer(body, "200 OK", "Content-Type: application/json")))
     assert isinstance(poll_result, PollFailed)
     assert poll_result.kind == "malformed"
-    assert poll_result.detail.startswith("Exec's answer is no job: ")
+    assert poll_result.detail.startswith("Exec's answer is not a job: ")
     assert len(poll_result.detail) < 200
 
 
@@ -223,7 +223,7 @@ async def test_any_other_status_is_faulty(status: int, body: Any, detail: str) -
 async def test_a_2xx_without_a_job_is_a_failed_poll(status: str) -> None:
     """An empty answer is no job, whatever its status."""
     assert await poll_at(answering(answer(b"", status))) == PollFailed(
-        "malformed", "Exec's answer is no job: it is not JSON, or too deeply nested"
+        "malformed", "Exec's answer is not a job: it is not JSON, or too deeply nested"
     )
 
 

@@ -1,8 +1,32 @@
 """Outgoing requests."""
 
-from tests.security.guard import Guard, never, swap
+from tests.security.guard import Guard, gone, never, swap
 
 SENDING = (
+    Guard(
+        "slots-of-unproven",
+        "Endpoints that fail or never succeeded use at most half of all slots, so they delay no other endpoint",
+        "tests/usecases/test_admission.py::test_unproven_endpoints_use_at_most_half_of_all_slots",
+        gone,
+    ),
+    Guard(
+        "unproven-of-one-key",
+        "Of that half one API key gets at most as many slots as it leaves free",
+        "tests/usecases/test_admission.py::test_one_key_leaves_slots_of_those_that_never_succeeded_to_other_keys",
+        gone,
+    ),
+    Guard(
+        "slots-of-one-key",
+        "Slots stay free of one API key's deliveries, even if all of its receivers worked before",
+        "tests/usecases/test_admission.py::test_one_key_leaves_slots_to_others_though_its_endpoints_succeeded",
+        gone,
+    ),
+    Guard(
+        "attempts-at-one-address",
+        "Host names that lead to one address share the slots of one host until they succeed",
+        "tests/adapters/egress/test_names.py::test_hosts_of_one_address_share_its_slots",
+        never,
+    ),
     Guard(
         "template-fault",
         "No subscriber's template can stop an event for the others",

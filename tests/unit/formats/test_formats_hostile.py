@@ -97,8 +97,8 @@ def check_slack_workflow(body: Any) -> None:
 
 
 def check_zapier(body: Any) -> None:
-    assert list(flat.flat_fields(event(EventType.COMPLETED, COMPLETED), None)) == list(body)[:17]
-    assert all(key.startswith("metadata_") for key in list(body)[17:])
+    assert list(flat.flat_fields(event(EventType.COMPLETED, COMPLETED), None)) == list(body)[:18]
+    assert all(key.startswith("metadata_") for key in list(body)[18:])
     assert not any(isinstance(value, (list, dict)) for value in body.values())
     assert body["scenario_url"] is None or is_link(body["scenario_url"])
 
@@ -135,7 +135,7 @@ def check_google_chat(body: Any) -> None:
 
 def check_standard(body: Any) -> None:
     assert list(body) == ["type", "timestamp", "data"]
-    assert list(body["data"]) == ["job", "registration", "workspace"]
+    assert list(body["data"]) == ["job", "registration", "workspace", "replaces"]
 
 
 CHECKS: dict[str, Callable[[Any], None]] = {

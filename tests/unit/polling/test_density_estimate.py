@@ -64,7 +64,7 @@ def test_a_second_mode_does_not_blur_the_first() -> None:
 
 
 def test_a_changed_law_is_noticed_and_an_unchanged_one_is_not() -> None:
-    """Twenty jobs of twice the duration are enough; a thousand of one law, polled after each, are not."""
+    """Twenty jobs of twice the duration are enough; a thousand of one distribution, polled after each, are not."""
     rng = random.Random(1)
     logs = [rng.gauss(5.7, 0.35) for _ in range(1_000)]
     assert all(change_point(logs[max(0, k - 200) : k], 2.1) == 0 for k in range(1_000))

@@ -1,4 +1,4 @@
-"""A law as a table: rising, and its readings agree with each other."""
+"""A distribution as a table: rising, and its readings agree with each other."""
 
 import math
 from random import Random
@@ -14,7 +14,7 @@ ages = st.floats(0, 2 * LONGEST)
 
 
 def test_it_says_what_it_was_made_of() -> None:
-    """Between its ages too, a law is the distribution it tabulates, less those that never end."""
+    """Between its ages too, a distribution is the distribution it tabulates, less those that never end."""
     for age in (100.0, 299.0, 300.0, 512.3):
         assert LAW.cdf(age) == pytest.approx(0.9 * lognormal_cdf(age, 300, 0.35), abs=0.002)
     assert LAW.survival(LONGEST) == pytest.approx(0.1)
@@ -40,12 +40,14 @@ def test_probability_and_mean_rise_with_age(one: float, other: float) -> None:
 
 @given(st.floats(0.001, 0.999))
 def test_a_quantile_is_where_that_share_has_ended(share: float) -> None:
-    """The law at its own quantile gives the share back."""
+    """The distribution at its own quantile gives the share back."""
     assert LAW.cdf(LAW.quantile(share)) == pytest.approx(0.9 * share, abs=1e-6)
 
 
 @given(st.randoms(use_true_random=False), st.floats(0, 1))
 def test_any_numbers_make_a_law(rng: Random, never: float) -> None:
-    """However rough the estimate it is made of, a law rises and stays a probability."""
-    law = from_cdf_table([rng.uniform(-1, 2) for _ in AGES], never)
-    assert all(0 <= one <= other <= 1 for one, other in zip(law.cdf_table, law.cdf_table[1:], strict=False))
+    """However rough the estimate it is made of, a distribution rises and stays a probability."""
+    distribution = from_cdf_table([rng.uniform(-1, 2) for _ in AGES], never)
+    assert all(
+        0 <= one <= other <= 1 for one, other in zip(distribution.cdf_table, distribution.cdf_table[1:], strict=False)
+    )

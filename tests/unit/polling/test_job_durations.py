@@ -19,8 +19,8 @@ from relay.polling.schedule.job_durations import (
     observe_already_ended,
     observe_clock,
     observe_job,
+    observe_queue_time,
     observe_unfinished,
-    observe_wait,
 )
 
 NOW = 1_709_287_200_000  # 2024-03-01T10:00:00Z
@@ -154,7 +154,7 @@ def test_the_usual_wait_is_the_median_of_the_last() -> None:
     durations = DurationHistory()
     assert median_queue_time(durations) == 5.0
     for wait in (60.0, 61.0, 62.0, -1.0, 1e9, float("nan")):
-        durations = observe_wait(durations, wait)
+        durations = observe_queue_time(durations, wait)
     assert median_queue_time(durations) == 61.0
 
 
@@ -162,7 +162,7 @@ def test_a_job_still_queued_waits_as_long_as_those_that_waited_longer() -> None:
     """The case to check by hand: of waits of 5, 5, 5, 600 and 620 s, a job queued for 30 s waits for 620 s."""
     durations = DurationHistory()
     for wait in (5.0, 5.0, 600.0, 620.0):
-        durations = observe_wait(durations, wait)
+        durations = observe_queue_time(durations, wait)
     assert median_queue_time(durations) == 5.0
     assert median_queue_time(durations, 30.0) == 620.0
     assert median_queue_time(durations, 700.0) == 700.0
@@ -196,7 +196,7 @@ def test_what_is_kept_is_bounded_and_survives_the_round_trip(observed: list[tupl
     """Any number of observations, with a clock that jumps, fits in 8 KB of JSON and reads back the same."""
     durations = DurationHistory()
     for seconds, jump in observed:
-        durations = observe_unfinished(observe_wait(observe(durations, seconds, NOW + jump), seconds), NOW + jump)
+        durations = observe_unfinished(observe_queue_time(observe(durations, seconds, NOW + jump), seconds), NOW + jump)
     text = durations.to_json()
     assert len(text) < 8_000
     assert DurationHistory.from_json(text) == durations
@@ -209,7 +209,7 @@ def test_what_is_kept_is_bounded_and_survives_the_round_trip(observed: list[tupl
 )
 @settings(max_examples=40)
 def test_any_history_makes_a_law(seconds: list[float], going: list[tuple[int, float]]) -> None:
-    """Whatever was seen and whatever goes on, the law rises, and leaves hope at every age."""
+    """Whatever was seen and whatever goes on, the distribution rises, and leaves hope at every age."""
     learned = fit_distribution(after(seconds), going)
     assert all(one <= other <= 1 for one, other in zip(learned.cdf_table, learned.cdf_table[1:], strict=False))
     assert all(learned.cdf(2 * age) > learned.cdf(age) for age in (1.0, 30.0, 1_000.0))
@@ -227,7 +227,7 @@ def test_any_history_makes_a_law(seconds: list[float], going: list[tuple[int, fl
             {"completed": [[float("nan"), 1]]},
             {"unfinished": [None]},
             {"queue_times": [float("inf")]},
-            {"share_already_ended": 1},
+            {"already_ended": 1},
         )
     ],
 )

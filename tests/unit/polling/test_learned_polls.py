@@ -1,4 +1,4 @@
-"""What is learned, by what it is for: polls nearly as good as with the law known, at as many polls."""
+"""What is learned, by what it is for: polls nearly as good as with the distribution known, at as many polls."""
 
 import random
 
@@ -17,11 +17,11 @@ SMOOTH, ROUGH = 1.10, 1.25
 LIMITS = (ROUGH, SMOOTH, SMOOTH, SMOOTH, SMOOTH, ROUGH, ROUGH, ROUGH)
 USUAL = LAWS[1]
 SHORT = (USUAL, LAWS[5])
-"""A smooth law and a rough one; all the others are tried at length."""
+"""A smooth distribution and a rough one; all the others are tried at length."""
 
 
 def some(true: TrueLaw, *more: float) -> ParameterSet:
-    """A case of a law, named after it."""
+    """A case of a distribution, named after it."""
     return pytest.param(true, *more, id=true.name, marks=[] if true in SHORT else pytest.mark.long)
 
 
@@ -38,7 +38,7 @@ def lived(
 
 
 def worse(durations: DurationHistory, true: TrueLaw, polls: float) -> float:
-    """The delay over that with the law known, at as many polls a job."""
+    """The delay over that with the distribution known, at as many polls a job."""
     learned, known = at_polls(true, ours(fit_distribution(durations)), polls), at_polls(true, ours(true.table), polls)
     assert learned is not None
     assert known is not None
@@ -47,7 +47,7 @@ def worse(durations: DurationHistory, true: TrueLaw, polls: float) -> float:
 
 @pytest.mark.parametrize(("true", "limit"), [some(one, limit) for one, limit in zip(LAWS, LIMITS, strict=True)])
 def test_after_a_hundred_jobs_polls_are_nearly_the_best(true: TrueLaw, limit: float) -> None:
-    """Every law, smooth or rough, at few polls and at many, two seeds."""
+    """Every distribution, smooth or rough, at few polls and at many, two seeds."""
     ratios = [worse(lived(true, 100, seed), true, polls) for seed in (1, 2) for polls in (3, 10)]
     assert sum(ratios) / len(ratios) <= limit
 
@@ -62,8 +62,8 @@ def test_after_thirty_jobs_no_fixed_interval_is_better(true: TrueLaw) -> None:
 
 
 @pytest.mark.parametrize("times", [0.5, 2.0])
-def test_thirty_jobs_after_a_shift_the_old_law_is_forgotten(times: float) -> None:
-    """150 jobs of one law, then 30 that take half or twice as long: polls as good as a rough law's."""
+def test_thirty_jobs_after_a_shift_the_old_distribution_is_forgotten(times: float) -> None:
+    """150 jobs of one distribution, then 30 that take half or twice as long: polls as good as for a rough one."""
     shifted = USUAL.slower(times)
     for seed in (1, 2):
         known = lived(shifted, 30, seed, lived(USUAL, 150, seed + 10), START + 150 * 15 * MINUTE)

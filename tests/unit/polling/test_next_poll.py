@@ -16,8 +16,8 @@ from relay.polling.schedule.next_poll import (
     expected_delay_saved,
     fallback_poll,
     interval_poll,
-    optimal_schedule,
 )
+from relay.polling.schedule.optimal_schedule import optimal_schedule
 
 NOW = 1_709_287_200_000  # 2024-03-01T10:00:00Z
 PRIOR: DurationDistribution = fit_distribution(DurationHistory())

@@ -54,7 +54,7 @@ def test_no_poll_is_better_elsewhere(name: str, price: float) -> None:
 
 
 def test_barlow_hunter_and_proschan_s_own_case() -> None:
-    """For an exponential law the best gaps are all alike: e^(g/m) − 1 − g/m = price/m (their section 3)."""
+    """For an exponential distribution the best gaps are all alike: e^(g/m) − 1 − g/m = price/m (their section 3)."""
     mean, price = 400.0, 20.0
     path = optimal_schedule(tabulate(LAWS["memoryless"]), price).poll_ages
     low, high = 0.0, mean
@@ -67,7 +67,7 @@ def test_barlow_hunter_and_proschan_s_own_case() -> None:
 
 @pytest.mark.parametrize("name", ["usual", "two modes"])
 def test_the_polls_expected_are_the_polls_made(name: str) -> None:
-    """On a thousand jobs drawn from the law, the mean number of polls within an hour is what the table says."""
+    """Over a thousand jobs of the distribution, the mean number of polls within an hour is what the table says."""
     known, rng = tabulate(LAWS[name], never=0.05), random.Random(1)
     table = optimal_schedule(known, 8.0)
     made = 0
@@ -111,7 +111,7 @@ def test_a_dearer_poll_is_rarer(name: str, price: float) -> None:
 @given(st.sampled_from(sorted(LAWS)), prices)
 @settings(max_examples=40)
 def test_a_path_is_the_table_followed_from_the_start(name: str, price: float) -> None:
-    """The ages of the path rise, end with the law, and each is what `next_age` gives after the one before."""
+    """The ages of the path rise, end with the distribution, and each is what `next_age` gives after the one before."""
     table: OptimalSchedule = optimal_schedule(tabulate(LAWS[name]), price)
     age = 0.0
     for planned in table.poll_ages[:-1]:
@@ -137,8 +137,8 @@ def test_a_first_poll_once_is_given_up_only_when_useless_and_dear() -> None:
     """Jobs that were never over when registered, and a high price: then the first poll waits, else it does not."""
     known = tabulate(LAWS["usual"])
     assert optimal_schedule(known, 50.0).poll_immediately
-    assert optimal_schedule(known, 1.0, ready=0.02).poll_immediately
-    assert not optimal_schedule(known, 50.0, ready=0.02).poll_immediately
+    assert optimal_schedule(known, 1.0, already_ended=0.02).poll_immediately
+    assert not optimal_schedule(known, 50.0, already_ended=0.02).poll_immediately
 
 
 @pytest.mark.parametrize(("price", "first"), [(20.0, 60.0), (100.0, 300.0)])

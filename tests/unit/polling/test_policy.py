@@ -54,9 +54,9 @@ def test_jobs_registered_before_they_end_are_told_from_those_registered_after() 
     """Whether a first poll at once is of any use is learned from when jobs were registered, by Exec's clock."""
     job = watch(1, NOW, 5 * MINUTE).job
     assert job is not None
-    assert first_answer(DurationHistory(), NOW, job).share_already_ended == (False,)
-    assert first_answer(DurationHistory(), NOW + HOUR, job).share_already_ended == (True,)
-    assert first_answer(DurationHistory(ahead=10 * MINUTE), NOW - 4 * MINUTE, job).share_already_ended == (True,)
+    assert first_answer(DurationHistory(), NOW, job).already_ended == (False,)
+    assert first_answer(DurationHistory(), NOW + HOUR, job).already_ended == (True,)
+    assert first_answer(DurationHistory(ahead=10 * MINUTE), NOW - 4 * MINUTE, job).already_ended == (True,)
     assert ended_share(first_answer(DurationHistory(), NOW + HOUR, job)) == 1 / 4
 
 
@@ -76,8 +76,8 @@ def test_jobs_that_go_on_count_as_lasting_longer() -> None:
     alone = build_policy(Workload(known, [], 0, PLENTY, ArrivalHistory()), now)
     poll_states = [poll_state_of(one) for one in going]
     together = build_policy(Workload(known, poll_states, len(going), PLENTY, ArrivalHistory()), now)
-    assert alone.law.survival(600) < 0.1
-    assert together.law.survival(600) > 0.5
+    assert alone.distribution.survival(600) < 0.1
+    assert together.distribution.survival(600) > 0.5
 
 
 def test_a_poll_waits_where_the_price_has_risen_since_it_was_planned() -> None:

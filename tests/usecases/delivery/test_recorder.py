@@ -37,7 +37,9 @@ class Scripted:
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[SendResult, int]:
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None = None
+    ) -> tuple[SendResult, int]:
         await self.may_answer.wait()
         return self.script.get(headers["webhook-id"], FINE), 3
 
@@ -138,7 +140,9 @@ async def test_a_success_counts_though_its_response_can_not_be_stored(store: Sto
     """2xx with a duration that no database takes is delivered: it is not repeated."""
 
     class Late(Scripted):
-        async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: int) -> tuple[SendResult, int]:
+        async def post(
+            self, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None = None
+        ) -> tuple[SendResult, int]:
             return FINE, 2**70
 
     await prepare(store, make_endpoint(), "j1")

@@ -73,6 +73,7 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("trace", sa.Text(), nullable=True),
+        sa.Column("owner", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("deliveries_by_status", "deliveries", ["status", "created_at", "id"], unique=False)
@@ -142,6 +143,8 @@ def upgrade() -> None:
         sa.Column("occurred_at", sa.BigInteger(), nullable=False),
         sa.Column("job", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("replaces_event_id", sa.Text(), nullable=True),
+        sa.Column("replaces_type", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("events_by_time", "events", ["created_at", "id"], unique=False)
@@ -245,6 +248,7 @@ def upgrade() -> None:
         sa.Column("callback_received_at", sa.BigInteger(), nullable=True),
         sa.Column("unconfirmed_hints", sa.Integer(), server_default="0", nullable=False),
         sa.Column("unconfirmed_since", sa.BigInteger(), nullable=True),
+        sa.Column("given_up_event_id", sa.Text(), nullable=True),
         sa.Column("trace", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("workspace", "job_id"),
     )

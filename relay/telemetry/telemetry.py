@@ -1,0 +1,215 @@
+"""The relay's reports to its operator: it counts, logs and traces what the other parts do."""
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Sequence
+
+from relay.errors import RelayError
+from relay.model import (
+    OPERATOR_WORKSPACE,
+    Delivery,
+    Endpoint,
+    EventType,
+    Instant,
+    OperatorEventType,
+    Registration,
+    Watch,
+)
+from relay.model.create_result import CreateJobResult, creation_outcome
+from relay.model.poll_result import Poll, outcome_label
+from relay.telemetry.log_format import LOGGER, log_fields
+from relay.telemetry.metrics import Metrics, RefusalReason
+from relay.telemetry.state_changes import (
+    Condition,
+    News,
+    State,
+    StateChange,
+    StateChanges,
+    Subject,
+    describe_change,
+    endpoint_condition,
+    news_of,
+)
+from relay.telemetry.tracing import NoopTracer, Span, Tracer
+
+_MAX_UNKNOWN_STATUSES = 100
+"""Maximum number of unknown statuses that are logged; more of them tell nothing new."""
+
+
+class Telemetry:
+    """One relay's metrics, log and spans; `log` is its logger."""
+
+    def __init__(self, spans: Tracer | None = None) -> None:
+        """Without `spans` no spans are recorded."""
+        self.spans = spans or NoopTracer()
+        self.log = logging.getLogger(LOGGER)
+        self.metrics = Metrics()
+        self.changes = StateChanges()
+        self.on_news: Callable[[News], None] = lambda _: None
+        """Called with each message for the operator's endpoints."""
+        self._unknown_statuses: set[tuple[str, str]] = set()
+
+    def request_span(self, method: str, path: str, trace: str | None, request_id: str) -> Span:
+        """The span of a request to the API; `path` is the route, with the names of its parameters."""
+        about = {"http.request.method": method, "http.route": path, "relay.request_id": request_id}
+        return self.spans.span(f"{method} {path}", "server", trace, about)
+
+    def poll_span(self, watch: Watch) -> Span:
+        """The span of a poll."""
+        about = {"relay.workspace": watch.workspace, "relay.job_id": watch.job_id}
+        return self.spans.span("poll", "client", watch.trace, about)
+
+    def attempt_span(self, delivery: Delivery, endpoint: Endpoint) -> Span:
+        """The span of a delivery attempt."""
+        about = {
+            "relay.workspace": delivery.workspace,
+            "relay.job_id": delivery.job_id,
+            "relay.registration_id": delivery.registration_id,
+            "relay.event_id": delivery.event_id,
+            "relay.event_type": delivery.event_type.value,
+            "relay.delivery_id": delivery.id,
+            "relay.endpoint_id": endpoint.id,
+            "relay.format": endpoint.format,
+            "relay.attempt": delivery.attempts + 1,
+            "server.address": endpoint.host,
+        }
+        return self.spans.span("attempt", "client", delivery.trace, about)
+
+    def registered(self, registration: Registration, request_id: str | None) -> None:
+        """A request with this id created a registration."""
+        fields = log_fields(
+            registration.trace,
+            request_id=request_id,
+            registration_id=registration.id,
+            job_id=registration.job_id,
+            workspace=registration.workspace,
+            endpoint_id=registration.endpoint_id,
+        )
+        self.log.info("%s: job %s is registered", registration.id, registration.job_id, extra=fields)
+
+    def poll_done(self, watch: Watch, poll: Poll) -> None:
+        """A poll was made."""
+        outcome = outcome_label(poll.result)
+        self.metrics.polls.labels(watch.workspace, outcome).inc()
+        if self.log.isEnabledFor(logging.DEBUG):
+            fields = log_fields(watch.trace, job_id=watch.job_id, workspace=watch.workspace, outcome=outcome)
+            self.log.debug("poll of job %s: %s", watch.job_id, outcome, extra=fields)
+
+    def exec_callback_received(self, workspace: str, outcome: str) -> None:
+        """A callback from Exec was received: `accepted`, `ignored` or `throttled`."""
+        self.metrics.callbacks.labels(workspace, outcome).inc()
+
+    def job_creation_done(self, workspace: str, result: CreateJobResult) -> None:
+        """Exec answered, or did not answer, a request to create a job."""
+        self.metrics.creations.labels(workspace, creation_outcome(result)).inc()
+
+    def events_emitted(self, watch: Watch, events: tuple[EventType, ...], now: Instant) -> None:
+        """A poll of `watch` established events."""
+        for type in events:
+            self.metrics.events.labels(type.value).inc()
+            fields = log_fields(watch.trace, job_id=watch.job_id, workspace=watch.workspace, event_type=type.value)
+            self.log.info("%s: job %s in workspace %s", type.value, watch.job_id, watch.workspace, extra=fields)
+        if watch.job is not None and watch.job.final_event in events and watch.job.ended_at_ms is not None:
+            self.metrics.detection_delay.observe(max(0, now - watch.job.ended_at_ms) / 1_000)
+
+    def attempt_done(
+        self, delivery: Delivery, format: str, outcome: str, duration_ms: int, now: Instant, summary: str
+    ) -> None:
+        """An attempt at an endpoint with this format was recorded; `summary` is for the log."""
+        self.metrics.attempts.labels(format, outcome).inc()
+        self.metrics.attempt_seconds.observe(duration_ms / 1_000)
+        if outcome == "delivered":
+            self.metrics.delivery_delay.observe(max(0, now - delivery.created_at) / 1_000)
+        level = logging.INFO if outcome == "delivered" else logging.WARNING
+        fields = log_fields(
+            delivery.trace,
+            registration_id=delivery.registration_id,
+            job_id=delivery.job_id,
+            workspace=delivery.workspace,
+            event_id=delivery.event_id,
+            delivery_id=delivery.id,
+            endpoint_id=delivery.endpoint_id,
+            attempt=delivery.attempts + 1,
+            outcome=outcome,
+            duration_ms=duration_ms,
+        )
+        self.log.log(level, "%s of %s: %s", delivery.id, delivery.event_type.value, summary, extra=fields)
+
+    def configured(self, workspaces: Iterable[str], now: Instant) -> None:
+        """The relay starts with a configuration."""
+        self.metrics.reloaded_at.set(now / 1_000)
+        self.metrics.initialize(workspaces)
+
+    def request_refused(self, reason: RefusalReason) -> None:
+        """A request was refused because of its API key."""
+        self.metrics.refusals.labels(reason).inc()
+
+    def reloaded(self, changes: str, needs_restart: Sequence[str], now: Instant) -> None:
+        """A changed configuration is in use, except for the keys that need a restart."""
+        self.metrics.reloads.labels("applied").inc()
+        self.metrics.reloaded_at.set(now / 1_000)
+        self.log.info("the configuration was reloaded: %s", changes)
+        for key in needs_restart:
+            self.log.warning("%s was changed in the configuration, but takes effect only after a restart", key)
+
+    def not_reloaded(self, error: RelayError) -> None:
+        """A changed configuration is invalid."""
+        self.metrics.reloads.labels("refused").inc()
+        self.log.error("the new configuration is invalid; the relay continues with the previous one: %s", error)
+
+    def endpoint_changed(self, before: Endpoint, after: Endpoint, now: Instant, error: str | None = None) -> None:
+        """The endpoint's health changed, or it was enabled or disabled; `error` is that of a failed attempt."""
+        subject = Subject("endpoint", after.id, after.name or "")
+        was = endpoint_condition(before).state
+        self.observe(subject, endpoint_condition(after, error), now, was)
+
+    def endpoint_disabled(self) -> None:
+        """The relay disabled an endpoint by itself."""
+        self.metrics.disabled.inc()
+
+    def endpoint_warning(self, endpoint: Endpoint, warning: str, now: Instant) -> None:
+        """An endpoint failed many times in a row, or for half the time after which it is disabled."""
+        subject = Subject("endpoint", endpoint.id, endpoint.name or "")
+        self.log.warning("%s %s", subject.name, warning)
+        self.on_news(News(OperatorEventType.ENDPOINT_FAILING, subject, f"{subject.name} {warning}", now))
+
+    def delivery_failed(self, delivery: Delivery, endpoint: Endpoint, error: str, now: Instant) -> None:
+        """A delivery failed for good. The operator's endpoints get the first failure of an endpoint within an hour."""
+        if delivery.workspace == OPERATOR_WORKSPACE:
+            return
+        subject = Subject("deliveries", endpoint.id, endpoint.name or "")
+        text = f"{subject.name}: delivery {delivery.id} of {delivery.event_type.value} for job {delivery.job_id} failed"
+        message = f"{text} for good: {error}. Resend it once the receiver works"
+        self.on_news(News(OperatorEventType.DELIVERY_FAILED, subject, message, now))
+
+    def observe(self, subject: Subject, condition: Condition | None, now: Instant, before: State | None = None) -> None:
+        """Reports a change of the subject's state, once; None if its state is unknown.
+
+        `before` is the stored state, for a subject that has one.
+        """
+        change = None if condition is None else self.changes.observe(subject, condition, now, before)
+        if change is not None:
+            self._report_change(change)
+
+    def report_due_changes(self, now: Instant) -> None:
+        """Reports changes that waited because their subject changed too often."""
+        for change in self.changes.due(now):
+            self._report_change(change)
+
+    def _report_change(self, change: StateChange) -> None:
+        is_good = change.after.state is State.WORKING
+        key = "endpoint_id" if change.subject.kind == "endpoint" else "workspace"
+        fields = log_fields(None, state=change.after.state.value, **{key: change.subject.id})
+        self.log.log(logging.INFO if is_good else logging.WARNING, "%s", describe_change(change), extra=fields)
+        if (news := news_of(change)) is not None:
+            self.on_news(news)
+
+    def unknown_status(self, watch: Watch, status: str) -> None:
+        """Exec gave a job a status that its documentation does not name. Each such status is logged once."""
+        seen = (watch.workspace, status)
+        if seen in self._unknown_statuses or len(self._unknown_statuses) >= _MAX_UNKNOWN_STATUSES:
+            return
+        self._unknown_statuses.add(seen)
+        text = "workspace %s: job %s has the status %s, which the relay does not know; it is polled like a running job"
+        fields = log_fields(watch.trace, job_id=watch.job_id, workspace=watch.workspace)
+        self.log.warning(text, watch.workspace, watch.job_id, json.dumps(status), extra=fields)
