@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 from zlib import crc32
@@ -78,6 +78,16 @@ class Reservation(outbox.Leasing, Protocol):
 
     async def start(self, leased: Sequence[outbox.Leased]) -> None:
         """Starts the leased deliveries; call after the commit."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnsweredPoll:
+    """A poll to record, of a watch as it was leased."""
+
+    watch: Watch
+    poll: Poll
+    now: Instant
+    reservation: Reservation
 
 
 class Poller:
@@ -195,9 +205,8 @@ class Poller:
             return [], request_budget.next_allowed_at(ledger, rate_limit, now)
         hinted = watches.lock_due_hinted(tx, workspace, now, free)
         hinted_ids = {watch.job_id for watch in hinted}
-        planned = [
-            watch for watch in watches.lock_due(tx, workspace, now, _MAX_RANKED) if watch.job_id not in hinted_ids
-        ]
+        ranked = most if self._policies.get(workspace) is None else _MAX_RANKED
+        planned = [watch for watch in watches.lock_due(tx, workspace, now, ranked) if watch.job_id not in hinted_ids]
         due = self._selected(tx, state, [*hinted, *planned], now)
         number = min(most, len(due), 1 if self._is_half_open(state) else most)
         if not number:
@@ -256,7 +265,8 @@ class Poller:
         self._report_exec(watch, poll, now)
         try:
             with self._reserve() as reservation:
-                step, leased = await self._store.write(lambda tx: self._record_poll(tx, watch, poll, now, reservation))
+                answered = AnsweredPoll(watch, poll, now, reservation)
+                step, leased = await self._store.write_together(self._record_polls, answered)
                 await reservation.start(leased)
         except StoreError as error:
             # Nothing is lost: Exec returns the same status to the next poll.
@@ -305,29 +315,55 @@ class Poller:
         workspaces.save(tx, replace(state, ledger=spend(ledger, 1, now)))
         return True
 
-    def _record_poll(
-        self, tx: Tx, leased_watch: Watch, poll: Poll, now: Instant, reservation: Reservation
-    ) -> tuple[Transition | None, list[outbox.Leased]]:
-        """Records a poll, only in the workspace if the watch has ended meanwhile. Locks workspace and watch."""
-        reservation.reset()
-        state = workspaces.lock(tx, leased_watch.workspace)
-        watch = watches.get_for_update(tx, leased_watch.workspace, leased_watch.job_id)
-        jitter = self._rng.random()
-        state = transitions.apply_poll_to_workspace(state, poll.result, now, self.rate_limits[state.name], jitter)
-        step, leased = None, list[outbox.Leased]()
-        if watch is not None:
-            watches.add_poll(tx, watch, poll)
-        if watch is not None and watch.state is WatchState.ACTIVE:
-            max_age, since = self._config.polling.max_age, self._seen_since()
-            policy = self.current_policy(watch.workspace)
-            step = transitions.apply_poll(watch, poll, now, max_age, jitter, policy, since)
-            watches.save(tx, step.watch)
-            leased = self._emit_events(tx, step, now, reservation)
-            if watch.polls == 0 and not watch.exec_callback:
-                state = replace(state, arrivals=record_arrivals(state.arrivals, 1, watch.created_at))
-            state = replace(state, durations=learned_by(state.durations, watch, step.watch, poll))
+    def _record_polls(
+        self, tx: Tx, answered: Sequence[AnsweredPoll]
+    ) -> Sequence[tuple[Transition | None, list[outbox.Leased]]]:
+        """Records polls; one whose watch ended meanwhile, only in the workspace and the history.
+
+        Locks the workspaces, then the watches.
+        """
+        for item in answered:
+            item.reservation.reset()
+        recorded: dict[int, tuple[Transition | None, list[outbox.Leased]]] = {}
+        for workspace in sorted({item.watch.workspace for item in answered}):
+            of_workspace = [item for item in answered if item.watch.workspace == workspace]
+            results = self._record_polls_of_workspace(tx, workspace, of_workspace)
+            recorded |= {id(item): result for item, result in zip(of_workspace, results, strict=True)}
+        return [recorded[id(item)] for item in answered]
+
+    def _record_polls_of_workspace(
+        self, tx: Tx, workspace: str, answered: Sequence[AnsweredPoll]
+    ) -> list[tuple[Transition | None, list[outbox.Leased]]]:
+        state = workspaces.lock(tx, workspace)
+        current = watches.get_many_for_update(tx, workspace, {item.watch.job_id for item in answered})
+        watches.add_polls(tx, [(item.watch, item.poll) for item in answered if item.watch.job_id in current])
+        steps: list[Transition | None] = []
+        for item in answered:
+            jitter = self._rng.random()
+            result, rate_limit = item.poll.result, self.rate_limits[workspace]
+            state = transitions.apply_poll_to_workspace(state, result, item.now, rate_limit, jitter)
+            watch, step = current.get(item.watch.job_id), None
+            if watch is not None and watch.state is WatchState.ACTIVE:
+                step = self._step(watch, item, jitter)
+                current[watch.job_id] = step.watch
+                if watch.polls == 0 and not watch.exec_callback:
+                    state = replace(state, arrivals=record_arrivals(state.arrivals, 1, watch.created_at))
+                state = replace(state, durations=learned_by(state.durations, watch, step.watch, item.poll))
+            steps.append(step)
+        changed = {step.watch.job_id: step.watch for step in steps if step is not None}
+        watches.save_all(tx, changed.values())
+        leased = [
+            self._emit_events(tx, step, item) if step is not None else []
+            for step, item in zip(steps, answered, strict=True)
+        ]
+        ended = [watch.job_id for watch in changed.values() if watch.state is not WatchState.ACTIVE]
+        registrations.mark_ended(tx, workspace, *ended)
         workspaces.save(tx, state)
-        return step, leased
+        return list(zip(steps, leased, strict=True))
+
+    def _step(self, watch: Watch, item: AnsweredPoll, jitter: float) -> Transition:
+        max_age, policy = self._config.polling.max_age, self.current_policy(watch.workspace)
+        return transitions.apply_poll(watch, item.poll, item.now, max_age, jitter, policy, self._seen_since())
 
     def current_policy(self, workspace: str) -> Policy:
         """The policy that plans the next poll of a watch."""
@@ -349,18 +385,16 @@ class Poller:
         # On a thread: pricing takes a few hundredths of a second, and deliveries should not wait for it.
         self._policies[workspace] = await asyncio.to_thread(build_policy, load, now, current)
 
-    def _emit_events(self, tx: Tx, step: Transition, now: Instant, reservation: Reservation) -> list[outbox.Leased]:
-        leased = []
+    def _emit_events(self, tx: Tx, step: Transition, item: AnsweredPoll) -> list[outbox.Leased]:
+        leased, now = [], item.now
         for type in step.events:
             replaced = replaced_event(tx, step.watch, type)
             event = make_event(step.watch, type, now, self._config.polling.max_age)
             event = events.add(tx, replace(event, replaces=replaced))
             subscribers = registrations.lock_subscribers(tx, event.workspace, event.job_id, type, replaced is not None)
             first_delay = self._config.delivery.schedule[0]
-            enqueued = enqueue(tx, event, subscribers, now, first_delay, step.watch.trace, reservation)
+            enqueued = enqueue(tx, event, subscribers, now, first_delay, step.watch.trace, item.reservation)
             leased += enqueued.leased
-        if step.watch.state is not WatchState.ACTIVE:
-            registrations.mark_ended(tx, step.watch.workspace, step.watch.job_id)
         return leased
 
 

@@ -14,7 +14,7 @@ from relay.model.poll_result import JobFound, PollFailed
 from relay.polling.exec_client import ExecClient
 from relay.polling.exec_transport import make_http
 from tests.adapters.exec_polls import KEY, NOW, exec_client, job_answer
-from tests.loopback import Behaviour, Wire, serving
+from tests.loopback import Behaviour, Served, Wire, serving
 
 
 def hanging_up(after: int, answers: Iterator[bytes]) -> Behaviour:
@@ -65,12 +65,33 @@ async def all_at_once(most: int, connections: int, timeout: int) -> AsyncIterato
         yield [type(poll.result) for poll in polls], served.most_open
 
 
+async def few_open(served: Served, most: int) -> None:
+    """Returns when Exec sees no more connections than that."""
+    async with asyncio.timeout(10):
+        while served.open > most:
+            await asyncio.sleep(0)
+
+
 @pytest.mark.parametrize("connections", [1, 100])
 async def test_no_poll_waits_for_a_connection(connections: int) -> None:
     """All are on the wire at once, also where fewer connections are kept."""
     async with all_at_once(100, connections, 10_000) as (seen, open):
         assert seen == [JobFound] * 100
         assert open == 100
+
+
+async def test_idle_connections_are_reused_and_no_more_kept_than_configured() -> None:
+    """A burst opens one for each request; the next requests use those that are kept."""
+    async with serving(hanging_up(9, jobs())) as served, make_http(5_000, 3) as http:
+        client = ExecClient("default", KEY, served.url("/"), timeout=5_000, clock=lambda: NOW, http=http)
+        await asyncio.gather(*(client.get_job("j1o2b3i4d5x6") for _ in range(10)))
+        opened = served.connections
+        await few_open(served, 3)
+        await asyncio.gather(*(client.get_job("j1o2b3i4d5x6") for _ in range(3)))
+        assert served.connections == opened
+        await client.create({"prompt": "x"})
+        assert served.connections == opened + 1
+        await few_open(served, 3)
 
 
 async def test_a_kept_connection_that_hangs_up_costs_one_repeat() -> None:

@@ -74,9 +74,10 @@ def save(tx: Tx, registration: Registration) -> None:
     tx.execute(update(registrations).where(registrations.c.id == registration.id), _row(registration))
 
 
-def mark_ended(tx: Tx, workspace: str, job_id: str) -> None:
-    """Marks the active registrations of an ended job as settled."""
-    tx.execute(_MARK_ENDED, {"of": workspace, "of_job": job_id})
+def mark_ended(tx: Tx, workspace: str, *job_ids: str) -> None:
+    """Marks the active registrations of ended jobs as settled."""
+    if job_ids:
+        tx.execute(_MARK_ENDED, [{"of": workspace, "of_job": job_id} for job_id in job_ids])
 
 
 def lock_subscribers(

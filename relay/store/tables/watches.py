@@ -39,6 +39,12 @@ _DUE = and_(
 _MOST: BindParameter[int] = bindparam("most", type_=Integer)
 
 _LOCK = select(watches).where(_BY_KEY).with_for_update()
+_LOCK_MANY = (
+    select(watches)
+    .where(watches.c.workspace == bindparam("of"), watches.c.job_id.in_(bindparam("jobs", expanding=True)))
+    .order_by(watches.c.job_id)
+    .with_for_update()
+)
 _LOCK_DUE = select(watches).where(_DUE).order_by(watches.c.next_poll_at).limit(_MOST).with_for_update(skip_locked=True)
 _LOCK_DUE_HINTED = (
     select(watches)
@@ -125,6 +131,11 @@ def get_for_update(tx: Tx, workspace: str, job_id: str) -> Watch | None:
     """The watch of a job, locked until the transaction ends."""
     row = tx.execute(_LOCK, {"of": workspace, "of_job": job_id}).one_or_none()
     return _watch(row) if row else None
+
+
+def get_many_for_update(tx: Tx, workspace: str, job_ids: Iterable[str]) -> dict[str, Watch]:
+    """As `get_for_update`, for several jobs of a workspace, by job id."""
+    return {row.job_id: _watch(row) for row in tx.execute(_LOCK_MANY, {"of": workspace, "jobs": list(job_ids)})}
 
 
 def find(tx: Tx, job_id: str, workspace: str | None) -> Watch | None:
@@ -237,7 +248,13 @@ def count_active(tx: Tx, workspace: str, most: int) -> int:
 
 def save(tx: Tx, watch: Watch) -> None:
     """Writes all values of the watch and ends its lease."""
-    tx.execute(_SAVE, _row(watch) | {"of": watch.workspace, "of_job": watch.job_id})
+    save_all(tx, [watch])
+
+
+def save_all(tx: Tx, changed: Iterable[Watch]) -> None:
+    """As `save`, for several."""
+    if rows := [_row(watch) | {"of": watch.workspace, "of_job": watch.job_id} for watch in changed]:
+        tx.execute(_SAVE, rows)
 
 
 def release_all(tx: Tx, now: Instant) -> None:
@@ -272,15 +289,24 @@ def withdraw_if_unwatched(tx: Tx, jobs: Iterable[tuple[str, str]], now: Instant)
 
 def add_poll(tx: Tx, watch: Watch, poll: Poll) -> None:
     """Adds a poll to the watch's history."""
-    row = {
-        "workspace": watch.workspace,
-        "job_id": watch.job_id,
-        "at": poll.started_at,
-        "duration_ms": poll.duration_ms,
-        "outcome": outcome_label(poll.result),
-        "detail": detail_of(poll.result),
-    }
-    tx.execute(_RECORD, row)
+    add_polls(tx, [(watch, poll)])
+
+
+def add_polls(tx: Tx, answered: Iterable[tuple[Watch, Poll]]) -> None:
+    """As `add_poll`, for several watches."""
+    rows = [
+        {
+            "workspace": watch.workspace,
+            "job_id": watch.job_id,
+            "at": poll.started_at,
+            "duration_ms": poll.duration_ms,
+            "outcome": outcome_label(poll.result),
+            "detail": detail_of(poll.result),
+        }
+        for watch, poll in answered
+    ]
+    if rows:
+        tx.execute(_RECORD, rows)
 
 
 def matches_jobs(table: Table, jobs: Iterable[tuple[str, str]]) -> ColumnElement[bool]:
