@@ -11,6 +11,7 @@ from relay import formats
 from relay.backoff import JITTER
 from relay.config import Config, EndpointSection, Workspace, reload
 from relay.delivery import Dispatcher, OperatorNotifier
+from relay.delivery.operator_notifier import restore_states
 from relay.delivery.retry_policy import RETRY_AFTER_CAP
 from relay.egress.http_client import WebhookHttpClient
 from relay.endpoints import admin
@@ -41,7 +42,7 @@ from relay.store.engine.database import Store, Tx
 from relay.store.maintenance.reencrypt import open_store
 from relay.store.tables import clock_shift, deliveries, due_deliveries, outbox, watches, workspaces
 from relay.telemetry import Telemetry, Tracer
-from relay.telemetry.state_changes import State, Subject
+from relay.telemetry.state_changes import State, Subject, endpoint_news
 
 _MIN_TICK_GAP_MS = 20
 """Milliseconds between two ticks that nobody's clock asked for: a thousand jobs that are registered in a second cost
@@ -81,8 +82,17 @@ class Relay:
         )
         self.clients = {space.name: self._client_of(space) for space in config.workspaces}
         self.notifier = ClusterNotifier(store, owner, self._wake, self.telemetry)
+        self.operator = OperatorNotifier(store, lambda: self.config.operator, self.telemetry, self._on_events)
         self.dispatcher = Dispatcher(
-            store, self.egress, config.delivery, clock, self.telemetry, owner, rng, self.timekeeper.seen_since
+            store,
+            self.egress,
+            config.delivery,
+            clock,
+            self.telemetry,
+            owner,
+            rng,
+            self.timekeeper.seen_since,
+            self.operator.store,
         )
         self.poller = Poller(
             store,
@@ -98,7 +108,6 @@ class Relay:
         self._job_creator = JobCreator(
             store, self.clients, self.poller, clock, self.telemetry, config.server.public_url
         )
-        self.operator = OperatorNotifier(store, lambda: self.config.operator, self.telemetry, self._on_events)
         self.telemetry.on_news = self.operator.put
         self.api_key_cache = ApiKeyCache(store, clock)
         self.retention = RetentionJob(store, config.storage.retention, clock, owner)
@@ -261,19 +270,30 @@ class Relay:
 
     async def enable_endpoint(self, id: str, now: Instant) -> tuple[Endpoint, int]:
         """The endpoint enabled, and how many held deliveries are due now. Raises NotFound, StoreError."""
-        before, (endpoint, released) = await self.store.write(
-            lambda tx: (admin.get(tx, id), admin.enable(tx, admin.get(tx, id), now))
-        )
+
+        def enable(tx: Tx) -> tuple[Endpoint, Endpoint, int]:
+            before = admin.get(tx, id)
+            endpoint, released = admin.enable(tx, before, now)
+            self.operator.store(tx, [endpoint_news(before, endpoint, now)])
+            return before, endpoint, released
+
+        before, endpoint, released = await self.store.write(enable)
         self.telemetry.endpoint_changed(before, endpoint, now)
         self.wake()
         return endpoint, released
 
     async def disable_endpoint(self, id: str, now: Instant) -> Endpoint:
         """The endpoint disabled by hand. Raises NotFound, StoreError."""
-        before, endpoint = await self.store.write(
-            lambda tx: (admin.get(tx, id), admin.disable(tx, admin.get(tx, id), now))
-        )
+
+        def disable(tx: Tx) -> tuple[Endpoint, Endpoint]:
+            before = admin.get(tx, id)
+            endpoint = admin.disable(tx, before, now)
+            self.operator.store(tx, [endpoint_news(before, endpoint, now)])
+            return before, endpoint
+
+        before, endpoint = await self.store.write(disable)
         self.telemetry.endpoint_changed(before, endpoint, now)
+        self.wake()
         return endpoint
 
     async def requires_api_key(self) -> bool:
@@ -358,7 +378,8 @@ class Relay:
             self.telemetry.log.warning(text, abs(apart) // SECOND, "ahead of" if apart > 0 else "behind")
 
     def _restore_states(self, tx: Tx) -> None:
-        """Takes over from an earlier run which keys Exec refused, so that the log says when it accepts them."""
+        """Takes over from an earlier run what is wrong, so that the log and the operator hear when it is over."""
+        restore_states(tx, self.clients, self.telemetry.changes)
         for name in self.clients:
             if workspaces.get(tx, name).pause_kind == "unauthorized":
                 self.telemetry.changes.restore(Subject("exec", name), State.KEY_REFUSED)

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from relay.config.reader import KeyPath, Problem, format_path
 from relay.config.schema import Config, EndpointSection, Workspace
 from relay.egress import is_loopback, mask_url
+from relay.suggestions import did_you_mean_or_list
 
 
 def without_invalid_parts(data: Mapping[str, Any], faulty: frozenset[KeyPath]) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def check_consistency(config: Config, data: Mapping[str, Any], faulty: frozenset
     yield from _same_keys(spaces)
     yield from _same_names((place, endpoint.name) for place, endpoint in endpoints)
     yield from _same_names((place, key.name) for place, key in keys)
-    yield from _operator_endpoints(config, endpoints)
+    yield from _operator_endpoints(config, endpoints, faulty)
     if any(place[0] == "security" for place in faulty):
         return  # unknown what it allows
     if not config.security.allow_http:
@@ -55,11 +56,20 @@ def _one_or_several(data: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(("exec", "api_key"), text)
 
 
-def _operator_endpoints(config: Config, endpoints: Sequence[tuple[KeyPath, EndpointSection]]) -> Iterator[Problem]:
+def _operator_endpoints(
+    config: Config, endpoints: Sequence[tuple[KeyPath, EndpointSection]], faulty: frozenset[KeyPath]
+) -> Iterator[Problem]:
     for place, endpoint in endpoints:
         if endpoint.events == () and endpoint.name not in config.operator.endpoints:
             text = "is empty, so that the endpoint gets nothing; leave it out, or name the endpoint in"
             yield Problem((*place, "events"), f"{text} operator.endpoints")
+    if any(place[0] == "endpoints" for place in faulty):
+        return  # it may name one of those
+    names = [endpoint.name for _, endpoint in endpoints]
+    for number, name in enumerate(config.operator.endpoints):
+        if name not in names:
+            hint = did_you_mean_or_list(name, names) if names else "; name an endpoint of the section endpoints"
+            yield Problem(("operator", "endpoints", number), f'there is no endpoint "{name}"{hint}')
 
 
 def _same_names(named: Iterable[tuple[KeyPath, str]]) -> Iterator[Problem]:

@@ -25,7 +25,7 @@ class ReloadResult:
 
 
 def merge_reload(old: Config, new: Config, store_has_keys: bool = False) -> ReloadResult:
-    """The old configuration with the endpoints, API keys and Exec keys of the new one.
+    """The old configuration with the endpoints, `operator`, API keys and Exec keys of the new one.
 
     A relay without any API key is open to everybody who reaches it. So removing the last one needs a restart, which
     checks `server.host`, unless the store has keys.
@@ -37,6 +37,7 @@ def merge_reload(old: Config, new: Config, store_has_keys: bool = False) -> Relo
     config = old.model_copy(
         update={
             "endpoints": new.endpoints,
+            "operator": new.operator,
             "security": old.security.model_copy(update={"api_keys": keys}),
             "workspaces": tuple(spaces),
         }

@@ -6,7 +6,7 @@ releases it), and the attempt is repeated with the same webhook-id.
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import count
 
@@ -23,6 +23,7 @@ from relay.store.engine.database import Store, Tx
 from relay.store.tables import due_deliveries, endpoints, outbox
 from relay.store.tables.outbox import Lease, Leased, LeasedDelivery
 from relay.telemetry import Telemetry
+from relay.telemetry.state_changes import News
 
 GRACE = 8 * SECOND
 """How long attempts in flight may take when the relay stops, in ms. Container engines kill after ten seconds, and the
@@ -60,6 +61,7 @@ class Dispatcher:
         owner: str,
         rng: random.Random,
         seen_since: Callable[[], Instant] = lambda: 0,
+        store_news: Callable[[Tx, Sequence[News | None]], None] = lambda tx, news: None,
     ) -> None:
         """Failures before `seen_since()` do not count: an earlier run may have recorded them by a wrong clock."""
         self._store, self._egress, self._rules, self._clock = store, egress, rules, clock
@@ -73,7 +75,7 @@ class Dispatcher:
         self._lease = rules.timeout * 2 + 10 * SECOND
         self._leases = count(1)
         self._recorder = ResultRecorder(
-            store, rules, clock, telemetry, rng, self._admission, self._refill, self._lease, seen_since
+            store, rules, clock, telemetry, rng, self._admission, self._refill, self._lease, seen_since, store_news
         )
         self.caught_up_at = clock()
         """When the relay last had started every due delivery that its endpoint could take."""

@@ -1,10 +1,14 @@
 """Operator notifications: news about the relay itself, for the endpoints that `operator.endpoints` names.
 
 They are events and deliveries in the same outbox as those about jobs: signed, retried, and resent on request.
+
+News about endpoints and deliveries is stored in the transaction that changes them. A change of how Exec answers or of
+the budget is no change of the store: its news waits in memory for a transaction of its own, and a crash may lose it.
+The next run finds Exec as it is, and `restore_states` tells it what was reported last, so it reports the difference.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from relay.config import OperatorSection
 from relay.delivery.enqueue import enqueue
@@ -13,7 +17,7 @@ from relay.model import HOUR, OPERATOR_WORKSPACE, Event, OperatorEventType, even
 from relay.store.engine.database import Store, Tx
 from relay.store.tables import endpoints, events
 from relay.telemetry import Telemetry
-from relay.telemetry.state_changes import News
+from relay.telemetry.state_changes import News, StateChanges, Subject, reported_state
 
 DEDUPLICATED_FOR = HOUR
 """Milliseconds within which all relays on one store together send the same news about the same subject once."""
@@ -26,7 +30,7 @@ _RETRY_AFTER = 5
 
 
 class OperatorNotifier:
-    """Queues news, and writes them to the outbox one after the other."""
+    """Stores news in a transaction of the caller, or queues it and writes it to the outbox itself."""
 
     def __init__(
         self, store: Store, section: Callable[[], OperatorSection], telemetry: Telemetry, on_events: Callable[[], None]
@@ -38,6 +42,13 @@ class OperatorNotifier:
         """Queues one piece of news, if the configuration names an endpoint for it."""
         if self._section().endpoints and not self._news.full():
             self._news.put_nowait(news)
+
+    def store(self, tx: Tx, news: Iterable[News | None]) -> None:
+        """Stores news of changes that `tx` makes, if the configuration names an endpoint for it."""
+        section = self._section()
+        for one in news if section.endpoints else ():
+            if one is not None:
+                emit(tx, one, section)
 
     async def run(self) -> None:
         """Writes queued news until cancelled; repeats while the store fails."""
@@ -63,9 +74,22 @@ class OperatorNotifier:
         return True
 
 
+def restore_states(tx: Tx, workspaces: Iterable[str], changes: StateChanges) -> None:
+    """Tells `changes` what the operator heard last of Exec and the budgets, so that recoveries are reported too."""
+    for workspace in workspaces:
+        for subject in (Subject("exec", workspace), Subject("rate_limit", workspace), Subject("budget", workspace)):
+            reported = events.for_job(tx, OPERATOR_WORKSPACE, _key(subject))
+            if reported and isinstance(type := reported[-1].type, OperatorEventType):
+                changes.restore(subject, reported_state(subject.kind, type))
+
+
+def _key(subject: Subject) -> str:
+    return f"{subject.kind}:{subject.id}"
+
+
 def emit(tx: Tx, news: News, section: OperatorSection) -> Event | None:
     """Enqueues the news for the operator's endpoints. None if it is a repetition, or above the hourly limit."""
-    subject = f"{news.subject.kind}:{news.subject.id}"
+    subject = _key(news.subject)
     earlier = events.for_job(tx, OPERATOR_WORKSPACE, subject)
     last = earlier[-1] if earlier else None
     if _is_repeated(news, last) or _is_over_limit(tx, news, section):

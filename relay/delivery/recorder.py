@@ -16,6 +16,7 @@ from relay.model import SECOND, DeliveryStatus, Endpoint, Instant
 from relay.store.engine.database import Store, Tx
 from relay.store.tables import endpoints, outbox
 from relay.telemetry import Telemetry
+from relay.telemetry.state_changes import News, endpoint_news, failed_delivery_news, failing_endpoint_news
 
 _BATCH = 200
 
@@ -37,7 +38,10 @@ class ResultRecorder:
         recorded: Callable[[], None],
         lease: int,
         seen_since: Callable[[], Instant] = lambda: 0,
+        store_news: Callable[[Tx, Sequence[News | None]], None] = lambda tx, news: None,
     ) -> None:
+        """`store_news` stores news for the operator in the transaction that makes it."""
+        self._store_news = store_news
         self._store, self._rules, self._clock, self._telemetry = store, rules, clock, telemetry
         self._rng, self._admission, self._recorded = rng, admission, recorded
         self._seen_since = seen_since
@@ -135,17 +139,11 @@ class ResultRecorder:
         """Counts and logs the attempts of a stored batch, and what they changed."""
         for completed, decision in decisions:
             self._report_attempt(completed, decision)
-        errors = {
-            completed.leased.delivery.endpoint_id: decision.error for completed, decision in decisions if decision.error
-        }
+        errors = _last_errors(decisions)
         for before, after in health.values():
             if before != after:
                 self._telemetry.endpoint_changed(before, after, self._clock(), errors.get(after.id))
                 self._warn(before, after)
-        for completed, decision in decisions:
-            if decision.status is DeliveryStatus.FAILED and completed.leased.delivery.endpoint_id in health:
-                endpoint, text = health[completed.leased.delivery.endpoint_id][1], decision.error or decision.outcome
-                self._telemetry.delivery_failed(completed.leased.delivery, endpoint, text, self._clock())
 
     def _report_attempt(self, completed: CompletedAttempt, decision: AttemptDecision) -> None:
         delivery, delivered = completed.leased.delivery, decision.outcome == "delivered"
@@ -178,18 +176,52 @@ class ResultRecorder:
         for id, endpoint in current.items():
             if endpoint != before[id]:
                 endpoints.save_health(tx, endpoint)
-        return decisions, {id: (before[id], after) for id, after in current.items()}
+        health = {id: (before[id], after) for id, after in current.items()}
+        if not any(completed.discard_response for completed in batch):  # then whatever else may fail is left out
+            self._store_news(tx, self._news(decisions, health, now))
+        return decisions, health
+
+    def _news(
+        self, decisions: Sequence[Decided], health: Mapping[str, tuple[Endpoint, Endpoint]], now: Instant
+    ) -> list[News | None]:
+        """What the operator is told of a batch."""
+        errors, news = _last_errors(decisions), list[News | None]()
+        for before, after in health.values():
+            news.append(endpoint_news(before, after, now, errors.get(after.id)))
+            if warning := self._warning(before, after, now):
+                news.append(failing_endpoint_news(after, warning, now))
+        for completed, decision in decisions:
+            delivery = completed.leased.delivery
+            if decision.status is DeliveryStatus.FAILED and delivery.endpoint_id in health:
+                endpoint = health[delivery.endpoint_id][1]
+                news.append(failed_delivery_news(delivery, endpoint, decision.error or decision.outcome, now))
+        return news
 
     def _warn(self, before: Endpoint, after: Endpoint) -> None:
         """Counts an endpoint that was disabled; warns once of an endpoint that will be disabled or is failing."""
-        warning = endpoint_health.health_warning(before, after, self._clock(), self._rules.disable_after)
-        if warning is None or not after.enabled:
+        now, limit = self._clock(), self._rules.disable_after
+        warning = self._warning(before, after, now)
+        if not after.enabled or endpoint_health.health_warning(before, after, now, limit) is None:
             self._warned.discard(after.id)
+        elif warning is not None:
+            self._warned.add(after.id)
         if before.enabled and not after.enabled:
             self._telemetry.endpoint_disabled()
-        elif warning is not None and after.id not in self._warned:
-            self._telemetry.endpoint_warning(after, warning, self._clock())
-            self._warned.add(after.id)
-        elif endpoint_health.circuit_is_open(after.failures) > endpoint_health.circuit_is_open(before.failures):
-            text = f"has failed {after.failures} times in a row; it gets one attempt at a time until one succeeds"
-            self._telemetry.endpoint_warning(after, text, self._clock())
+        elif warning is not None:
+            self._telemetry.endpoint_warning(after, warning)
+
+    def _warning(self, before: Endpoint, after: Endpoint, now: Instant) -> str | None:
+        """What to warn of after an attempt: that the relay will disable the endpoint, once; or that it fails."""
+        warning = endpoint_health.health_warning(before, after, now, self._rules.disable_after)
+        if after.enabled and warning is not None and after.id not in self._warned:
+            return warning
+        if endpoint_health.circuit_is_open(after.failures) > endpoint_health.circuit_is_open(before.failures):
+            return f"has failed {after.failures} times in a row; it gets one attempt at a time until one succeeds"
+        return None
+
+
+def _last_errors(decisions: Sequence[Decided]) -> dict[str, str]:
+    """The error of the last failed attempt at each endpoint, by the endpoint's id."""
+    return {
+        completed.leased.delivery.endpoint_id: decision.error for completed, decision in decisions if decision.error
+    }

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from relay.model import HOUR, Endpoint, Instant, OperatorEventType
+from relay.model import HOUR, OPERATOR_WORKSPACE, Delivery, Endpoint, Instant, OperatorEventType
 
 MAX_CHANGES = 4
 """Changes of one subject that are reported within `INTERVAL`. Later ones wait: a subject that changes to and fro is
@@ -75,6 +75,11 @@ class StateChange:
     at: Instant
 
 
+def endpoint_subject(endpoint: Endpoint) -> Subject:
+    """The endpoint as a subject."""
+    return Subject("endpoint", endpoint.id, endpoint.name or "")
+
+
 def endpoint_condition(endpoint: Endpoint, error: str | None = None) -> Condition:
     """The endpoint's condition; `error` is what its last failed attempt brought."""
     if not endpoint.enabled:
@@ -110,7 +115,8 @@ class StateChanges:
 
     def restore(self, subject: Subject, state: State) -> None:
         """The state that an earlier run of the relay left; used the first time that the subject is observed."""
-        self._restored[subject] = state
+        if state is not State.WORKING:
+            self._restored[subject] = state
 
     def observe(
         self, subject: Subject, condition: Condition, now: Instant, before: State | None = None
@@ -215,3 +221,40 @@ def news_of(change: StateChange) -> News | None:
     """The news in a change of state. An endpoint's first failed attempt is none: most endpoints work again soon."""
     type = _NEWS_OF_STATE.get(change.after.state)
     return None if type is None else News(type, change.subject, describe_change(change), change.at)
+
+
+def endpoint_news(before: Endpoint, after: Endpoint, now: Instant, error: str | None = None) -> News | None:
+    """The news if the endpoint was disabled, enabled, or works again; `error` is what its last failed attempt
+    brought."""
+    was, condition = endpoint_condition(before).state, endpoint_condition(after, error)
+    if condition.state is was:
+        return None
+    return news_of(StateChange(endpoint_subject(after), was, condition, now))
+
+
+def failing_endpoint_news(endpoint: Endpoint, warning: str, now: Instant) -> News:
+    """The news that an endpoint fails, in the words of the warning."""
+    subject = endpoint_subject(endpoint)
+    return News(OperatorEventType.ENDPOINT_FAILING, subject, f"{subject.name} {warning}", now)
+
+
+def failed_delivery_news(delivery: Delivery, endpoint: Endpoint, error: str, now: Instant) -> News | None:
+    """The news that a delivery failed for good; None if it was a delivery of such news."""
+    if delivery.workspace == OPERATOR_WORKSPACE:
+        return None
+    subject = Subject("deliveries", endpoint.id, endpoint.name or "")
+    text = f"{subject.name}: delivery {delivery.id} of {delivery.event_type.value} for job {delivery.job_id} failed"
+    message = f"{text} for good: {error}. Resend it once the receiver works"
+    return News(OperatorEventType.DELIVERY_FAILED, subject, message, now)
+
+
+def reported_state(kind: str, type: OperatorEventType) -> State:
+    """The state in which the subject was when this was the last news about it."""
+    match type:
+        case OperatorEventType.KEY_REFUSED:
+            return State.KEY_REFUSED
+        case OperatorEventType.UNREACHABLE:
+            return State.UNREACHABLE
+        case OperatorEventType.BUDGET_EXHAUSTED:
+            return State.RATE_LIMITED if kind == "rate_limit" else State.BUDGET_EXHAUSTED
+    return State.WORKING

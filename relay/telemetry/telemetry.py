@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from relay.errors import RelayError
 from relay.model import (
-    OPERATOR_WORKSPACE,
     Delivery,
     Endpoint,
     EventType,
     Instant,
-    OperatorEventType,
     Registration,
     Watch,
 )
@@ -28,6 +26,7 @@ from relay.telemetry.state_changes import (
     Subject,
     describe_change,
     endpoint_condition,
+    endpoint_subject,
     news_of,
 )
 from relay.telemetry.tracing import NoopTracer, Span, Tracer
@@ -46,7 +45,7 @@ class Telemetry:
         self.metrics = Metrics()
         self.changes = StateChanges()
         self.on_news: Callable[[News], None] = lambda _: None
-        """Called with each message for the operator's endpoints."""
+        """Called with news about Exec and the budget. News about endpoints is stored with the change itself."""
         self._unknown_statuses: set[tuple[str, str]] = set()
 
     def request_span(self, method: str, path: str, trace: str | None, request_id: str) -> Span:
@@ -159,28 +158,15 @@ class Telemetry:
 
     def endpoint_changed(self, before: Endpoint, after: Endpoint, now: Instant, error: str | None = None) -> None:
         """The endpoint's health changed, or it was enabled or disabled; `error` is that of a failed attempt."""
-        subject = Subject("endpoint", after.id, after.name or "")
-        was = endpoint_condition(before).state
-        self.observe(subject, endpoint_condition(after, error), now, was)
+        self.observe(endpoint_subject(after), endpoint_condition(after, error), now, endpoint_condition(before).state)
 
     def endpoint_disabled(self) -> None:
         """The relay disabled an endpoint by itself."""
         self.metrics.disabled.inc()
 
-    def endpoint_warning(self, endpoint: Endpoint, warning: str, now: Instant) -> None:
+    def endpoint_warning(self, endpoint: Endpoint, warning: str) -> None:
         """An endpoint failed many times in a row, or for half the time after which it is disabled."""
-        subject = Subject("endpoint", endpoint.id, endpoint.name or "")
-        self.log.warning("%s %s", subject.name, warning)
-        self.on_news(News(OperatorEventType.ENDPOINT_FAILING, subject, f"{subject.name} {warning}", now))
-
-    def delivery_failed(self, delivery: Delivery, endpoint: Endpoint, error: str, now: Instant) -> None:
-        """A delivery failed for good. The operator's endpoints get the first failure of an endpoint within an hour."""
-        if delivery.workspace == OPERATOR_WORKSPACE:
-            return
-        subject = Subject("deliveries", endpoint.id, endpoint.name or "")
-        text = f"{subject.name}: delivery {delivery.id} of {delivery.event_type.value} for job {delivery.job_id} failed"
-        message = f"{text} for good: {error}. Resend it once the receiver works"
-        self.on_news(News(OperatorEventType.DELIVERY_FAILED, subject, message, now))
+        self.log.warning("%s %s", endpoint_subject(endpoint).name, warning)
 
     def observe(self, subject: Subject, condition: Condition | None, now: Instant, before: State | None = None) -> None:
         """Reports a change of the subject's state, once; None if its state is unknown.
@@ -201,7 +187,7 @@ class Telemetry:
         key = "endpoint_id" if change.subject.kind == "endpoint" else "workspace"
         fields = log_fields(None, state=change.after.state.value, **{key: change.subject.id})
         self.log.log(logging.INFO if is_good else logging.WARNING, "%s", describe_change(change), extra=fields)
-        if (news := news_of(change)) is not None:
+        if not change.subject.is_endpoint and (news := news_of(change)) is not None:
             self.on_news(news)
 
     def unknown_status(self, watch: Watch, status: str) -> None:

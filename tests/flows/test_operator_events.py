@@ -1,6 +1,9 @@
 """The operator's endpoints get news about the relay itself: once, signed, retried, and no more than so many an hour."""
 
+import asyncio
 import json
+
+import pytest
 
 from relay.model import DAY, HOUR, MINUTE, OPERATOR_WORKSPACE, SECOND, OperatorEventType
 from relay.operations.retention import RetentionJob
@@ -8,6 +11,7 @@ from relay.sandbox.fault_injection import FaultConfig, FaultRule
 from relay.sandbox.receiver import Received, Respond
 from relay.store.tables import events
 from tests.flows.conftest import Start, World
+from tests.loopback import answer, answering, serving
 from tests.make import SECRET
 
 OPS = {"name": "ops", "secret": SECRET, "events": []}
@@ -103,15 +107,78 @@ async def test_news_is_retried_until_the_operator_has_it(start: Start) -> None:
         assert len(received) == 2
 
 
+async def crash_and_start(world: World) -> None:
+    """Another run on the same store; what the first one had in memory is gone."""
+    world.relay.operator._news = asyncio.Queue()
+    settings = world.relay.config
+    await world.relay.stop()
+    world.relay = await type(world.relay).open(settings, world.clock, seed=1)
+    await world.relay.store.read(world.relay._restore_states)
+
+
+async def test_news_about_endpoints_is_stored_with_the_change_and_survives_a_crash(start: Start) -> None:
+    """An endpoint is disabled, a delivery fails, a person enables it: a crash right after each loses no news of it."""
+    async with start() as world:
+        await configure(world)
+        world.receiver.script(Respond(status=410))
+        job = world.exec.add(lasts=1_000)
+        world.clock.advance(5 * SECOND)
+        await world.prepare(job.id, f"{world.receiver_url}/callback")
+        await world.relay.tick()
+        await world.relay.poller.idle()
+        await world.relay.dispatcher.idle()
+        await crash_and_start(world)
+        assert sorted(types(await deliver(world))) == ["delivery.failed", "endpoint.disabled"]
+        [failed] = [one for one in await world.deliveries() if one.job_id == job.id]
+        await world.relay.enable_endpoint(failed.endpoint_id, world.clock())
+        await crash_and_start(world)
+        assert types(await deliver(world))[2:] == ["relay.recovered"]
+        await world.relay.disable_endpoint(failed.endpoint_id, world.clock())
+        await crash_and_start(world)
+        assert types(await deliver(world))[3:] == ["endpoint.disabled"]
+
+
+async def test_trouble_at_exec_that_a_crash_kept_back_is_sent_by_the_next_run(start: Start) -> None:
+    """The news was only in memory: the next run finds Exec unreachable too, and says so; then that it is over."""
+    async with start() as world:
+        await configure(world)
+        inject(world, "closed")
+        job = world.exec.add(lasts=1_000)
+        await world.register(job.id)
+        await world.advance(MINUTE)
+        await crash_and_start(world)
+        assert await deliver(world) == []
+        await world.advance(10 * MINUTE)
+        assert types(await deliver(world)) == ["exec.unreachable"]
+        await crash_and_start(world)
+        inject(world)
+        await world.advance(10 * MINUTE)
+        assert types(await deliver(world)) == ["exec.unreachable", "relay.recovered"]
+        assert [one.event_type for one in world.received("/callback")] == ["job.completed"]
+
+
+@pytest.mark.parametrize(("kind", "type"), [("401", "exec.key_refused"), ("429", "budget.exhausted")])
+async def test_the_end_of_trouble_is_sent_by_whichever_run_sees_it(start: Start, kind: str, type: str) -> None:
+    """The relay is restarted in the middle of it."""
+    async with start() as world:
+        await configure(world)
+        inject(world, kind)
+        await world.register(world.exec.add(lasts=1_000).id)
+        assert types(await deliver(world)) == [type]
+        await crash_and_start(world)
+        inject(world)
+        await world.advance(HOUR)
+        assert types(await deliver(world)) == [type, "relay.recovered"]
+
+
 async def test_an_hour_has_its_limit(start: Start) -> None:
     """Many receivers fail for good at once: the operator's chat is not flooded."""
-    async with start() as world:
+    async with start() as world, serving(answering(answer(b"", "410 Gone"))) as gone:
         await configure(world, max_per_hour=3)
         jobs = [world.exec.add(lasts=1_000) for _ in range(10)]
         world.clock.advance(5 * SECOND)
-        world.receiver.script(*[Respond(status=410)] * 10)
         for number, job in enumerate(jobs):
-            await world.prepare(job.id, f"{world.receiver_url}/r{number}")
+            await world.prepare(job.id, gone.url(f"/r{number}"))
         await world.settle()
         assert len(await deliver(world)) == 3
 

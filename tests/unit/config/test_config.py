@@ -127,6 +127,8 @@ def test_execs_key_is_the_only_required_setting() -> None:
         ("exec:\n  api_key: k\nendpoints:\n  - {name: a, url: 'http://x.example/secret'}\n", "config.yaml:4: endpoints[0].url: must be https, and is http://x.example/…; or set security.allow_http"),
         ("exec:\n  api_key: k\nendpoints:\n  - {name: a, url: 'https://x.example/', events: [job.complete]}\n", 'did you mean "job.completed"?'),
         ("exec:\n  api_key: k\nendpoints:\n  - {name: a, url: 'https://x.example/', events: []}\n", "config.yaml:4: endpoints[0].events: is empty, so that the endpoint gets nothing; leave it out, or name the endpoint in operator.endpoints"),
+        ("exec:\n  api_key: k\nendpoints:\n  - {name: ops-chat, url: 'https://x.example/'}\noperator:\n  endpoints: [ops-chat, ops-chta]\n", 'config.yaml:6: operator.endpoints[1]: there is no endpoint "ops-chta"; did you mean "ops-chat"?'),
+        ("exec:\n  api_key: k\noperator:\n  endpoints: [ops]\n", 'config.yaml:4: operator.endpoints[0]: there is no endpoint "ops"; name an endpoint of the section endpoints'),
         ("exec:\n  api_key: k\nendpoints:\n  - {name: a, url: 'https://x.example/', secret: whsec_c2hvcnQ=}\n", "config.yaml:4: endpoints[0].secret: a secret is whsec_"),
         ("exec:\n  api_key: k\nendpoints:\n  - name: a\n    url: https://x.example/\n    template:\n      text: fine\n      list:\n      - {a: '{{ job.idd }}'}\n", 'config.yaml:9: endpoints[0].template.list[0].a: there is no placeholder "job.idd"; did you mean "job.id"?'),
         ("exec:\n  api_key: k\nendpoints:\n  - {name: a, url: 'https://x.example/', template: {}}\n", "config.yaml:4: endpoints[0].template: a template is a JSON object"),

@@ -23,9 +23,10 @@ def test_an_unchanged_configuration_changes_nothing() -> None:
 
 
 def test_endpoints_and_keys_are_applied() -> None:
-    """Endpoints, API keys and Exec's key are those of the new configuration."""
+    """Endpoints, the operator's among them, API keys and Exec's key are those of the new configuration."""
     endpoint = {"name": "ops", "url": "https://example.com/ops"}
-    new = made(exec={"api_key": OTHER}, endpoints=[endpoint], security={"api_keys": [API_KEY]})
+    operator = {"endpoints": ["ops"], "max_per_hour": 3}
+    new = made(exec={"api_key": OTHER}, endpoints=[endpoint], operator=operator, security={"api_keys": [API_KEY]})
     found = merge_reload(made(), new)
     assert found.config == new
     assert [(one.name, one.api_key.get_secret_value()) for one in found.new_keys] == [("default", OTHER)]
