@@ -18,16 +18,9 @@ from relay.endpoints import admin
 from relay.errors import ConfigError, NotFound, RelayError, StoreError, ValidationFailed
 from relay.formats.sample_event import SAMPLE_JOB, sample_event
 from relay.model import HOUR, MINUTE, SECOND, Attempt, Endpoint, Event, EventType, Instant, new_id
-from relay.operations import readiness
-from relay.operations.api_key_cache import ApiKeyCache
-from relay.operations.cluster_notify import ClusterNotifier
-from relay.operations.readiness import Readiness
-from relay.operations.retention import RetentionJob
-from relay.operations.scheduler import Scheduler
-from relay.operations.timekeeping import Timekeeper
-from relay.polling import exec_client, exec_transport
-from relay.polling.poller import Poller
-from relay.polling.workspace_status import COUNTED, WorkspaceStatus, count_watched_jobs, workspace_status
+from relay.operations import ApiKeyCache, ClusterNotifier, Readiness, RetentionJob, Scheduler, Timekeeper, readiness
+from relay.polling import ExecClient, Poller, WorkspaceStatus, count_watched_jobs, exec_transport, load_workspace_status
+from relay.polling.workspace_status import COUNTED
 from relay.registration import (
     JobCreator,
     RegistrationResult,
@@ -413,8 +406,8 @@ class Relay:
             with suppress(NotFound):  # another relay on the store reads the same configuration
                 await admin.delete(self.store, id, now, configured=True)
 
-    def _client_of(self, space: Workspace) -> exec_client.ExecClient:
-        return exec_client.ExecClient(
+    def _client_of(self, space: Workspace) -> ExecClient:
+        return ExecClient(
             name=space.name,
             api_key=space.api_key.get_secret_value(),
             base_url=space.base_url,
@@ -431,21 +424,21 @@ class Relay:
         )
 
     def workspace_status(self, tx: Tx, name: str, now: Instant) -> WorkspaceStatus:
-        """How one workspace is placed."""
-        return workspace_status(tx, name, self.poller.rate_limits[name], self.poller.policy_for(name), now)
+        """The status of one workspace."""
+        return load_workspace_status(tx, name, self.poller.rate_limits[name], self.poller.policy_for(name), now)
 
     async def run_retention(self) -> None:
-        """What the janitor does every hour, once the clock is sure; what it gives up is told."""
+        """Deletes old rows, once the clock is sure; called every hour. Logs how many held deliveries it expired."""
         if not self.timekeeper.is_sure():
             return
         try:
-            tidied = await self.retention.tick()
+            result = await self.retention.tick()
         except StoreError as error:
             self.telemetry.log.error("old rows could not be deleted: %s", error)
         else:
-            if tidied.given_up:
-                text = "deliveries that were held longer than storage.retention are given up, for their reason: %s"
-                self.telemetry.log.warning(text, tidied.given_up)
+            if result.expired:
+                text = "%d deliveries failed for good, because they were held longer than storage.retention"
+                self.telemetry.log.warning(text, result.expired)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from sqlalchemy import func, select
+
 from relay.egress import EgressRules
 from relay.model import FINAL_EVENTS, Endpoint, EndpointKind, Event, EventType, Instant, Secret, event_id, new_id
-from relay.store.engine.database import Tx
+from relay.store import Tx
+from relay.store.engine.schema import deliveries
 from relay.store.tables import due_deliveries, outbox
 from relay.store.tables.outbox import Lease, LeasedDelivery
 
@@ -48,3 +51,9 @@ def claim_due(tx: Tx, now: Instant, until: Instant, owner: str = "test", most: i
     """Leases what is due to `owner`, as the dispatcher does where there is room for all."""
     lease = Lease(f"{owner}.{new_id('lease', now)}", until)
     return outbox.lease(tx, [due.id for due in due_deliveries.due(tx, now, most)], now, lease)
+
+
+def next_delivery_due(tx: Tx) -> Instant | None:
+    """When the next delivery is due; None if none is pending."""
+    query = select(func.min(deliveries.c.next_attempt_at)).where(deliveries.c.next_attempt_at.is_not(None))
+    return tx.execute(query).scalar()

@@ -26,7 +26,7 @@ from benchmarks.tables import Check, Report, Table
 from relay.delivery.enqueue import enqueue
 from relay.model import Endpoint, EndpointKind, EventType, ScenarioJob, Watch, WatchState, event_id
 from relay.polling import exec_client
-from relay.polling.poller import make_event
+from relay.polling.poll_recorder import make_event
 from relay.service import Relay
 from relay.store.engine.clock import system_clock
 from relay.store.engine.database import Tx

@@ -24,8 +24,7 @@ from relay.egress.resolver import ThreadResolver
 from relay.endpoints import spec
 from relay.errors import StoreError, ValidationFailed
 from relay.model.poll_result import PollFailed, RateLimited, Unauthorized
-from relay.polling import exec_client, exec_transport
-from relay.polling.poller import rate_limit_of
+from relay.polling import ExecClient, exec_transport, rate_limit_of
 from relay.store.engine.clock import system_clock
 from relay.store.engine.database import exists, read_only
 from relay.store.maintenance.preflight import preflight_check
@@ -175,7 +174,7 @@ def _subscribers(config: Config) -> Iterator[Finding]:
 async def _exec(workspace: Workspace, settings: ExecSection) -> Finding:
     name = f"Exec workspace {workspace.name}"
     http = exec_transport.make_http(settings.timeout, proxy=settings.proxy_url)
-    client = exec_client.ExecClient(
+    client = ExecClient(
         name=workspace.name,
         api_key=workspace.api_key.get_secret_value(),
         base_url=workspace.base_url,

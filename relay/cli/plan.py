@@ -8,7 +8,7 @@ from relay.cli.options import config_option, read_config
 from relay.cli.output import print_json
 from relay.config import Config, Workspace
 from relay.errors import ConfigError
-from relay.polling.poller import rate_limit_of, workload_of
+from relay.polling import rate_limit_of, workload_of
 from relay.polling.schedule.policy import PollPolicy, build_policy
 from relay.polling.schedule.preview import SchedulePreview, fixed_interval_ages, histogram, preview
 from relay.store.engine.clock import system_clock

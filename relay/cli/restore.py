@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from relay.cli.options import config_option, read_config
-from relay.polling.poller import rate_limit_of
+from relay.polling import rate_limit_of
 from relay.store.engine import dialect
 from relay.store.engine.clock import system_clock
 from relay.store.maintenance import backup

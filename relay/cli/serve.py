@@ -23,7 +23,7 @@ from relay.cli.stopping import end_at_once_when_asked, stop_when_asked
 from relay.config import Config, unused_variables
 from relay.egress import is_loopback
 from relay.errors import ConfigError
-from relay.operations.listen_socket import bind_socket, url_of
+from relay.operations import bind_socket, url_of
 from relay.registration.exec_callback_tokens import masked_url
 from relay.service import Relay
 from relay.store.tables import callback_tokens

@@ -1,1 +1,20 @@
-"""Operations: what runs beside polling and delivery: scheduler, retention, readiness, cluster notifications."""
+"""Operations: what keeps a relay running beside polling and delivery: scheduler, clock, retention, readiness."""
+
+from relay.operations.api_key_cache import ApiKeyCache
+from relay.operations.cluster_notify import ClusterNotifier
+from relay.operations.listen_socket import bind_socket, url_of
+from relay.operations.readiness import Readiness
+from relay.operations.retention import RetentionJob
+from relay.operations.scheduler import Scheduler
+from relay.operations.timekeeping import Timekeeper
+
+__all__ = [
+    "ApiKeyCache",
+    "ClusterNotifier",
+    "Readiness",
+    "RetentionJob",
+    "Scheduler",
+    "Timekeeper",
+    "bind_socket",
+    "url_of",
+]

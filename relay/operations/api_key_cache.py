@@ -1,4 +1,4 @@
-"""A cache of the store's API keys: no query for each request, and never older than a second.
+"""A cache of the store's API keys, never older than a second, so that a request needs no query.
 
 `relay keys` creates and revokes keys in the store itself; every relay on that store applies it within `CACHE_TTL`.
 """
@@ -13,13 +13,13 @@ from relay.store.tables import api_keys
 from relay.store.tables.api_keys import StoredApiKey
 
 CACHE_TTL = SECOND
-"""Milliseconds before the cache reads again: a revoked key may work for as long."""
+"""Maximum age of the cache in milliseconds: a revoked key works for no longer than this."""
 
 MAX_KEYS = 1_000
-"""Keys in a store at most: they are all read at once."""
+"""Maximum number of keys in a store, because they are all read at once."""
 
 LAST_USED_RESOLUTION = HOUR
-"""Milliseconds between two updates of when a key was used."""
+"""Milliseconds between two updates of the time at which a key was last used."""
 
 
 class ApiKeyCache:
@@ -50,7 +50,7 @@ class ApiKeyCache:
             self._used[key.id] = now
 
     async def flush_last_used(self) -> None:
-        """Stores when keys were used since the last flush, if any were. Raises StoreError."""
+        """Stores when keys were used since the last call, if any were. Raises StoreError."""
         if not self._used:
             return
         used, now = self._used, self._clock()

@@ -1,4 +1,4 @@
-"""A socket to listen on, and the URL that leads to it."""
+"""Opens a socket to listen on, and gives the URL that leads to it."""
 
 import socket
 from typing import Any
@@ -9,9 +9,9 @@ _BACKLOG = 512
 
 
 def bind_socket(host: str, port: int, hint: str) -> socket.socket:
-    """A listening socket on an address or a name of either family, IPv4 first. Port 0: any free port.
+    """A listening socket on an address or a name of either family, IPv4 first. Port 0 means any free port.
 
-    An IPv6 address may be in brackets. Raises RelayError that ends in `hint`.
+    An IPv6 address may be in brackets. Raises RelayError, whose text ends with `hint`.
     """
     bare = host.removeprefix("[").removesuffix("]")
     try:

@@ -1,7 +1,7 @@
-"""Tidying: what ended longer ago than `storage.retention` is deleted, and what was held so long is given up.
+"""Retention: deletes what ended longer ago than `storage.retention`, and expires deliveries that were held as long.
 
-What may go is read first, and deleted in small transactions, between which deliveries and registrations go on. Of
-several relays on a store one tidies, and for the next hour no other.
+Rows are found first, then deleted in small transactions, between which deliveries and registrations go on. If several
+relays share a store, one of them does this, and no other for the next hour.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -15,75 +15,75 @@ from relay.store.engine.paging import WalkPosition
 from relay.store.tables import idempotency, leader_leases, pruning, sessions
 
 JOBS = 50
-"""That one transaction deletes at the most."""
+"""Maximum number of jobs that one transaction deletes."""
 
 ROWS = 500
-"""That one transaction deletes or changes at the most, about."""
+"""About how many rows one transaction deletes or changes at most."""
 
-_LEASE_NAME = "tidying"
+_LEASE_NAME = "retention"
 _LEASE_TTL = 10 * MINUTE
 _RERUN_AFTER = 55 * MINUTE
-"""Less than an hour, so that every hourly round of the same relay finds it free again."""
+"""Less than an hour, so that the same relay can acquire the lease again every hour."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class CleanupResult:
-    """What one round did."""
+    """The result of one round."""
 
     jobs: int
-    """Deleted, with everything about them."""
-    given_up: int
+    """Jobs deleted with everything that belongs to them."""
+    expired: int
     """Deliveries that were held too long."""
 
 
 class RetentionJob:
-    """Keeps the store from growing for ever."""
+    """Limits the growth of the store: call `tick` every hour."""
 
     def __init__(self, store: Store, retention: int, clock: Callable[[], Instant], owner: str) -> None:
         self._store, self._retention, self._clock, self._owner = store, retention, clock, owner
 
     async def tick(self) -> CleanupResult:
-        """Gives up and deletes all that is old enough, unless another relay does or just did. Raises StoreError."""
-        if not await self._may_go_on():
+        """Expires and deletes all that is old enough, unless another relay does it or just did. Raises StoreError."""
+        if not await self._acquire_lease():
             return CleanupResult(0, 0)
-        tidied = await self._tidy(self._clock())
-        await self._may_go_on(_RERUN_AFTER)
-        return tidied
+        result = await self._clean_up(self._clock())
+        await self._acquire_lease(_RERUN_AFTER)
+        return result
 
-    async def _may_go_on(self, time: int = _LEASE_TTL) -> bool:
+    async def _acquire_lease(self, duration: int = _LEASE_TTL) -> bool:
         now = self._clock()
         return await self._store.write(
-            lambda tx: leader_leases.acquire_lease(tx, _LEASE_NAME, self._owner, now, now + time)
+            lambda tx: leader_leases.acquire_lease(tx, _LEASE_NAME, self._owner, now, now + duration)
         )
 
-    async def _tidy(self, now: Instant) -> CleanupResult:
+    async def _clean_up(self, now: Instant) -> CleanupResult:
         before = now - self._retention
         await self._store.write(lambda tx: sessions.prune(tx, now))
         while await self._store.write(lambda tx: idempotency.prune(tx, now - idempotency.TTL, ROWS)):
             pass
         while await self._store.write(lambda tx: pruning.delete_operator_events(tx, before, JOBS)):
             pass
-        given_up = gone = 0
-        async for held in self._found(partial(pruning.expired_held, before=before, most=ROWS)):
-            given_up += await self._store.write(partial(pruning.expire_held, ids=held, before=before, now=now))
-        async for jobs in self._found(partial(pruning.old_jobs, before=before, most=JOBS)):
+        expired = deleted = 0
+        async for held in self._walk(partial(pruning.expired_held, before=before, most=ROWS)):
+            expired += await self._store.write(partial(pruning.expire_held, ids=held, before=before, now=now))
+        async for jobs in self._walk(partial(pruning.old_jobs, before=before, most=JOBS)):
             while jobs:
-                some, jobs = await self._store.write(partial(pruning.delete_jobs, jobs=jobs, before=before, most=ROWS))
-                gone += some
-        async for unused in self._found(partial(pruning.old_endpoints, before=before, most=ROWS)):
+                count, jobs = await self._store.write(partial(pruning.delete_jobs, jobs=jobs, before=before, most=ROWS))
+                deleted += count
+        async for unused in self._walk(partial(pruning.old_endpoints, before=before, most=ROWS)):
             await self._store.write(partial(pruning.delete_endpoints, ids=unused))
-        return CleanupResult(gone, given_up)
+        return CleanupResult(deleted, expired)
 
-    async def _found(self, find: Callable[..., tuple[list[T], WalkPosition | None]]) -> AsyncIterator[list[T]]:
-        """What a walk finds, part by part."""
-        place: WalkPosition | None = None
+    async def _walk(self, find: Callable[..., tuple[list[T], WalkPosition | None]]) -> AsyncIterator[list[T]]:
+        """The rows that `find` returns, part by part, while this relay has the lease."""
+        position: WalkPosition | None = None
         while True:
-            some, place = await self._store.read(partial(find, after=place))
-            if some and not await self._may_go_on():
-                return  # it took so long that another took over
-            if some:
-                yield some
-            if place is None:
+            rows, position = await self._store.read(partial(find, after=position))
+            if rows and not await self._acquire_lease():
+                return  # the round took so long that another relay acquired the lease
+            if rows:
+                yield rows
+            if position is None:
                 return

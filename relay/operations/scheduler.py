@@ -1,7 +1,7 @@
-"""The scheduler: APScheduler, which calls what is to be done every so often, whatever becomes of the machine's clock.
+"""The scheduler: calls functions at fixed intervals with APScheduler, even if the machine's clock is set.
 
-APScheduler plans by the time of day. Where that is set back by an hour, it would wait for an hour; where it is set on
-by years, it would count every beat that was missed.
+APScheduler plans by the time of day. If the clock is set back by an hour, it would wait for an hour; if it is set
+forward by years, it would count every missed run.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from apscheduler.triggers.base import BaseTrigger
 from relay.model import SECOND
 
 _CHECK_EVERY = SECOND
-"""How often it is seen to that no beat is too far off."""
+"""How often planned runs are checked against the clock."""
 
 
 class _FixedDelayTrigger(BaseTrigger):  # type: ignore[misc]
-    """A beat each `every`; those that were missed are not made up for."""
+    """Runs each `every` from now; missed runs are not repeated."""
 
     def __init__(self, every: timedelta) -> None:
         self.every = every
@@ -29,48 +29,48 @@ class _FixedDelayTrigger(BaseTrigger):  # type: ignore[misc]
 
 
 class Scheduler:
-    """Calls, once it is started, until it is stopped; what is still at work when its next beat comes is left to it."""
+    """Calls functions from `start` to `stop`. A run is skipped while the previous run of the same function goes on."""
 
     def __init__(self) -> None:
         self._scheduler = AsyncIOScheduler(timezone=UTC)
-        self._minding: asyncio.Task[None] | None = None
+        self._clock_check: asyncio.Task[None] | None = None
 
     def every(self, ms: int, work: Callable[[], Awaitable[None]]) -> None:
-        """`work` is called every so many milliseconds."""
-        at_work = False
+        """Calls `work` every `ms` milliseconds."""
+        is_running = False
 
-        async def beat() -> None:
-            nonlocal at_work
-            if at_work:
+        async def run() -> None:
+            nonlocal is_running
+            if is_running:
                 return
-            at_work = True
+            is_running = True
             try:
                 await work()
             except asyncio.CancelledError:
                 if self._scheduler.running:
                     raise
-                # It was stopped, which APScheduler would call an error.
+                # `stop` cancelled it, which APScheduler would log as an error.
             finally:
-                at_work = False
+                is_running = False
 
-        # Of two instances one is at work and the other returns: of one APScheduler would warn at each beat.
-        once: dict[str, Any] = {"max_instances": 2, "coalesce": True, "misfire_grace_time": None}
-        self._scheduler.add_job(beat, _FixedDelayTrigger(timedelta(milliseconds=ms)), **once)
+        # With one instance, APScheduler would log a warning each time a run is skipped.
+        options: dict[str, Any] = {"max_instances": 2, "coalesce": True, "misfire_grace_time": None}
+        self._scheduler.add_job(run, _FixedDelayTrigger(timedelta(milliseconds=ms)), **options)
 
     def start(self) -> None:
-        """Begins to beat."""
+        """Starts calling."""
         self._scheduler.start()
-        self._minding = asyncio.create_task(self._reschedule_after_clock_change())
+        self._clock_check = asyncio.create_task(self._reschedule_after_clock_change())
 
     def stop(self) -> None:
-        """No further beat; what is at work is cancelled."""
-        if self._minding is not None:
-            self._minding.cancel()
+        """Ends all calls, and cancels the running ones."""
+        if self._clock_check is not None:
+            self._clock_check.cancel()
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
     async def _reschedule_after_clock_change(self) -> None:
-        """A beat that is further off than it can have been planned was planned before the clock was set back."""
+        """Reschedules runs further ahead than their interval: they were planned before the clock was set back."""
         while True:
             await asyncio.sleep(_CHECK_EVERY / SECOND)
             now = datetime.now(UTC)

@@ -9,46 +9,37 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
 from zlib import crc32
 
 from relay.config import Config, Workspace
-from relay.delivery.enqueue import enqueue
 from relay.errors import StoreError
 from relay.model import (
-    ENDINGS_AT_EXEC,
     MINUTE,
     SECOND,
-    Event,
-    EventType,
     Instant,
-    ReplacedEvent,
-    ScenarioJob,
     Watch,
     WatchState,
-    event_id,
     to_rfc3339,
 )
 from relay.model.poll_result import JobFound, Poll, outcome_label
-from relay.polling import request_budget, transitions
+from relay.polling import request_budget
 from relay.polling.exec_client import ExecClient
 from relay.polling.exec_condition import ExecHealth, is_unknown_status, rate_limit_condition
+from relay.polling.poll_recorder import AnsweredPoll, PollRecorder, Reservation
 from relay.polling.request_budget import RateLimit, allowed_now, spend
-from relay.polling.schedule.arrival_forecast import record_arrivals
 from relay.polling.schedule.next_poll import IntervalPolicy, poll_state_of
 from relay.polling.schedule.policy import (
     POLICY_TTL,
     PollPolicy,
     Workload,
     build_policy,
-    learned_by,
 )
 from relay.polling.schedule.poll_selection import Due, Moment, select
-from relay.polling.transitions import Policy, Transition
+from relay.polling.transitions import Policy
 from relay.store.engine.database import Store, Tx
-from relay.store.tables import events, outbox, registrations, watches, workspaces
+from relay.store.tables import watches, workspaces
 from relay.store.tables.workspaces import WorkspaceState
 from relay.telemetry import Telemetry
 from relay.telemetry.state_changes import WORKING, Condition, State, Subject
@@ -64,30 +55,6 @@ _MAX_COUNTED = 20_000
 
 _MAX_RANKED = 500
 """Maximum number of due watches among which a tick chooses if the budget is too small for all."""
-
-
-class Reservation(outbox.Leasing, Protocol):
-    """Leases the deliveries that a transaction inserts, and starts them: `relay.delivery.admission.Reservation`."""
-
-    def __enter__(self) -> "Reservation": ...
-
-    def __exit__(self, *_: Any) -> None: ...
-
-    def reset(self) -> None:
-        """Call when the transaction starts, which may happen more than once."""
-
-    async def start(self, leased: Sequence[outbox.Leased]) -> None:
-        """Starts the leased deliveries; call after the commit."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class AnsweredPoll:
-    """A poll to record, of a watch as it was leased."""
-
-    watch: Watch
-    poll: Poll
-    now: Instant
-    reservation: Reservation
 
 
 class Poller:
@@ -108,9 +75,9 @@ class Poller:
         """`reserve` reserves slots for the deliveries that a poll inserts; `on_events` is called after events are
         recorded. Ages count from `seen_since` at the earliest, because earlier times may come from a wrong clock."""
         self._store, self._config, self._clients, self._clock = store, config, clients, clock
-        self._telemetry, self._reserve, self._on_events, self._rng = telemetry, reserve, on_events, rng
-        self._seen_since = seen_since
+        self._telemetry, self._reserve, self._on_events = telemetry, reserve, on_events
         self.rate_limits = {space.name: rate_limit_of(space) for space in config.workspaces}
+        self._recorder = PollRecorder(config, self.rate_limits, self.current_policy, rng, seen_since)
         self._policies: dict[str, PollPolicy] = {}
         self._tested: dict[str, Instant] = {}
         self._spent: dict[str, Instant] = {}
@@ -266,7 +233,7 @@ class Poller:
         try:
             with self._reserve() as reservation:
                 answered = AnsweredPoll(watch, poll, now, reservation)
-                step, leased = await self._store.write_together(self._record_polls, answered)
+                transition, leased = await self._store.write_together(self._recorder.record, answered)
                 await reservation.start(leased)
         except StoreError as error:
             # Nothing is lost: Exec returns the same status to the next poll.
@@ -284,10 +251,10 @@ class Poller:
                 watch.workspace,
             )
             return
-        if step is not None and step.events:
-            self._telemetry.events_emitted(step.watch, step.events, now)
+        if transition is not None and transition.events:
+            self._telemetry.events_emitted(transition.watch, transition.events, now)
             self._on_events()
-            self._warn_of_mistyped_fields(step.watch)
+            self._warn_of_mistyped_fields(transition.watch)
 
     def _warn_of_mistyped_fields(self, watch: Watch) -> None:
         """Logs, once for each job that ended, the fields that Exec sent with another type than its page says."""
@@ -315,56 +282,6 @@ class Poller:
         workspaces.save(tx, replace(state, ledger=spend(ledger, 1, now)))
         return True
 
-    def _record_polls(
-        self, tx: Tx, answered: Sequence[AnsweredPoll]
-    ) -> Sequence[tuple[Transition | None, list[outbox.Leased]]]:
-        """Records polls; one whose watch ended meanwhile, only in the workspace and the history.
-
-        Locks the workspaces, then the watches.
-        """
-        for item in answered:
-            item.reservation.reset()
-        recorded: dict[int, tuple[Transition | None, list[outbox.Leased]]] = {}
-        for workspace in sorted({item.watch.workspace for item in answered}):
-            of_workspace = [item for item in answered if item.watch.workspace == workspace]
-            results = self._record_polls_of_workspace(tx, workspace, of_workspace)
-            recorded |= {id(item): result for item, result in zip(of_workspace, results, strict=True)}
-        return [recorded[id(item)] for item in answered]
-
-    def _record_polls_of_workspace(
-        self, tx: Tx, workspace: str, answered: Sequence[AnsweredPoll]
-    ) -> list[tuple[Transition | None, list[outbox.Leased]]]:
-        state = workspaces.lock(tx, workspace)
-        current = watches.get_many_for_update(tx, workspace, {item.watch.job_id for item in answered})
-        watches.add_polls(tx, [(item.watch, item.poll) for item in answered if item.watch.job_id in current])
-        steps: list[Transition | None] = []
-        for item in answered:
-            jitter = self._rng.random()
-            result, rate_limit = item.poll.result, self.rate_limits[workspace]
-            state = transitions.apply_poll_to_workspace(state, result, item.now, rate_limit, jitter)
-            watch, step = current.get(item.watch.job_id), None
-            if watch is not None and watch.state is WatchState.ACTIVE:
-                step = self._step(watch, item, jitter)
-                current[watch.job_id] = step.watch
-                if watch.polls == 0 and not watch.exec_callback:
-                    state = replace(state, arrivals=record_arrivals(state.arrivals, 1, watch.created_at))
-                state = replace(state, durations=learned_by(state.durations, watch, step.watch, item.poll))
-            steps.append(step)
-        changed = {step.watch.job_id: step.watch for step in steps if step is not None}
-        watches.save_all(tx, changed.values())
-        leased = [
-            self._emit_events(tx, step, item) if step is not None else []
-            for step, item in zip(steps, answered, strict=True)
-        ]
-        ended = [watch.job_id for watch in changed.values() if watch.state is not WatchState.ACTIVE]
-        registrations.mark_ended(tx, workspace, *ended)
-        workspaces.save(tx, state)
-        return list(zip(steps, leased, strict=True))
-
-    def _step(self, watch: Watch, item: AnsweredPoll, jitter: float) -> Transition:
-        max_age, policy = self._config.polling.max_age, self.current_policy(watch.workspace)
-        return transitions.apply_poll(watch, item.poll, item.now, max_age, jitter, policy, self._seen_since())
-
     def current_policy(self, workspace: str) -> Policy:
         """The policy that plans the next poll of a watch."""
         policy = self._policies.get(workspace)
@@ -385,18 +302,6 @@ class Poller:
         # On a thread: pricing takes a few hundredths of a second, and deliveries should not wait for it.
         self._policies[workspace] = await asyncio.to_thread(build_policy, load, now, current)
 
-    def _emit_events(self, tx: Tx, step: Transition, item: AnsweredPoll) -> list[outbox.Leased]:
-        leased, now = [], item.now
-        for type in step.events:
-            replaced = replaced_event(tx, step.watch, type)
-            event = make_event(step.watch, type, now, self._config.polling.max_age)
-            event = events.add(tx, replace(event, replaces=replaced))
-            subscribers = registrations.lock_subscribers(tx, event.workspace, event.job_id, type, replaced is not None)
-            first_delay = self._config.delivery.schedule[0]
-            enqueued = enqueue(tx, event, subscribers, now, first_delay, step.watch.trace, item.reservation)
-            leased += enqueued.leased
-        return leased
-
 
 def rate_limit_of(space: Workspace) -> RateLimit:
     """The configured rate limit of a workspace."""
@@ -413,44 +318,3 @@ def workload_of(tx: Tx, workspace: str, rate_limit: RateLimit, now: Instant) -> 
         left=request_budget.remaining(state.ledger, rate_limit, now),
         arrivals=state.arrivals,
     )
-
-
-def replaced_event(tx: Tx, watch: Watch, type: EventType) -> ReplacedEvent | None:
-    """The relay's own ending that an earlier watch of the job was given up with, if `type` is its ending at Exec."""
-    if watch.given_up_event_id is None or type not in ENDINGS_AT_EXEC:
-        return None
-    before = events.get(tx, watch.given_up_event_id)
-    return ReplacedEvent(before.id, EventType(before.type)) if before else None
-
-
-def make_event(watch: Watch, type: EventType, now: Instant, max_age: int) -> Event:
-    """The event that the watch's state establishes, with the time at which it happened.
-
-    The time depends only on what Exec says and on the stored watch, not on when the relay polled. So every relay, also
-    after a restore, makes the same body for the same id.
-    """
-    at = _occurred_at(watch.job, type)
-    is_of_one_watch = at is None or type not in ENDINGS_AT_EXEC
-    if at is None:
-        after = {EventType.EXPIRED: max_age, EventType.NOT_FOUND: transitions.NOT_FOUND_MIN_AGE}
-        at = watch.created_at + after.get(type, 0)
-    return Event(
-        id=event_id(watch.workspace, watch.job_id, type, watch.created_at if is_of_one_watch else None),
-        workspace=watch.workspace,
-        job_id=watch.job_id,
-        type=type,
-        occurred_at=at,
-        job=watch.job.raw() if watch.job else {"id": watch.job_id, "status": None},
-        created_at=now,
-    )
-
-
-def _occurred_at(job: ScenarioJob | None, type: EventType) -> Instant | None:
-    """When it happened according to Exec; if Exec does not say, the newest time that it gives of the job."""
-    if job is None or type in (EventType.EXPIRED, EventType.NOT_FOUND):
-        return None
-    if type is EventType.STARTED:
-        return job.started_at_ms if job.started_at_ms is not None else job.created_at_ms
-    if job.ended_at_ms is not None:
-        return job.ended_at_ms
-    return max((at for at in (job.created_at_ms, job.started_at_ms) if at is not None), default=None)

@@ -40,7 +40,7 @@ def count_watched_jobs(tx: Tx, name: str) -> int:
     return watches.count_active(tx, name, COUNTED)
 
 
-def workspace_status(
+def load_workspace_status(
     tx: Tx, name: str, rate_limit: RateLimit, policy: PollPolicy | None, now: Instant
 ) -> WorkspaceStatus:
     """Reads the workspace's status; `policy` is its current poll policy, None before the first poll."""

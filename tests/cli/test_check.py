@@ -46,7 +46,7 @@ def make_store(folder: Path) -> Path:
 def test_check_creates_no_store(tmp_path: Path) -> None:
     """Neither the file nor its folder."""
     found = check(tmp_path)
-    assert line(found, "store").startswith("✓ store: is not there yet; `relay serve` makes it")
+    assert line(found, "store").startswith("✓ store: does not exist yet; `relay serve` creates it")
     assert os.listdir(tmp_path) == ["config.yaml"]
 
 

@@ -20,12 +20,12 @@ from relay.sandbox.local_server import serve
 from relay.sandbox.receiver import Received, Receiver
 from relay.service import Relay
 from relay.store.engine.paging import Page
-from relay.store.tables import deliveries, due_deliveries, watches
+from relay.store.tables import deliveries, watches
 from relay.store.tables.deliveries import DeliveryFilter
 from relay.telemetry import Tracer
 from relay.web.app import create_app
 from tests.conftest import Clock
-from tests.make import SECRET
+from tests.make import SECRET, next_delivery_due
 
 
 class World:
@@ -90,11 +90,11 @@ class World:
             before = done
 
     async def next_due(self) -> Instant | None:
-        """When the relay has to do something next."""
+        """When the next poll or delivery is due."""
         names = list(self.relay.clients)
         poll = await self.relay.store.read(lambda tx: [watches.next_due(tx, name) for name in names])
-        letter = await self.relay.store.read(due_deliveries.next_due)
-        return min((at for at in [*poll, letter] if at is not None), default=None)
+        delivery = await self.relay.store.read(next_delivery_due)
+        return min((at for at in [*poll, delivery] if at is not None), default=None)
 
     async def advance(self, ms: int) -> None:
         """Moves time on, stopping wherever something is due."""

@@ -8,8 +8,8 @@ from sqlalchemy import delete, text, update
 
 from benchmarks.growth.filling import MONTH, fill
 from relay.model import DeliveryStatus, EndpointKind, EventType, RegistrationStatus, WatchState
+from relay.polling import load_workspace_status
 from relay.polling.request_budget import RateLimit
-from relay.polling.workspace_status import workspace_status
 from relay.security import FieldCipher
 from relay.store.engine import dialect, schema
 from relay.store.engine.database import Store, Tx
@@ -62,7 +62,7 @@ WORK: dict[str, Callable[[Tx], Any]] = {
     "the oldest due": lambda tx: due_deliveries.oldest_due(tx, NOON),
     "polls that are due": lambda tx: watches.lock_due(tx, "default", NOON, 100),
     "leasing polls": lambda tx: watches.lease(tx, watches.active(tx, "default", 20), NOON + MONTH),
-    "how a workspace is placed": lambda tx: workspace_status(tx, "default", RateLimit(60, 1_000, 1.0), None, NOON),
+    "the status of a workspace": lambda tx: load_workspace_status(tx, "default", RateLimit(60, 1_000, 1.0), None, NOON),
     "taking up polls under way": lambda tx: watches.release_all(tx, NOON),
     "taking up attempts under way": lambda tx: outbox.release(tx, NOON),
     "a batch of old jobs": lambda tx: pruning.delete_jobs(tx, pruning.old_jobs(tx, NOON, 5)[0], NOON, 500),

@@ -106,7 +106,7 @@ def test_commands_leave_older_tables_as_they_are(store_url_of_this_version: str)
     for command in (read_only, write_offline):
         with pytest.raises(StoreError, match="at version 0001, older than this relay's"):
             command(url, lambda tx: None, NEXT_VERSIONS)
-    assert "at version 0001; `relay serve` brings them up to date" in preflight_check(url, FieldCipher(), NEXT_VERSIONS)
+    assert "at version 0001; `relay serve` upgrades them" in preflight_check(url, FieldCipher(), NEXT_VERSIONS)
     assert read_only(url, migrate.version_of) == "0001"
 
 

@@ -21,7 +21,8 @@ from relay.endpoints import EndpointSpec
 from relay.endpoints import admin as standing
 from relay.model import DAY, EndpointKind, Event, EventType, Instant, ScenarioJob, WatchState
 from relay.model.poll_result import JobFound, Poll
-from relay.polling.poller import AnsweredPoll, Poller
+from relay.polling.poll_recorder import AnsweredPoll
+from relay.polling.poller import Poller
 from relay.polling.request_budget import RateLimit
 from relay.registration import RegistrationSpec, exec_callback_tokens, job_creation
 from relay.store.engine import schema as tables
@@ -169,7 +170,7 @@ def _ends(write: Write, world: World) -> None:
     def work(tx: Tx) -> None:
         claimed = watches.find(tx, "live", SPACE)
         assert claimed is not None
-        world.watcher._record_polls(tx, [AnsweredPoll(claimed, poll, NOON, _reserve())])
+        world.watcher._recorder.record(tx, [AnsweredPoll(claimed, poll, NOON, _reserve())])
 
     write(work)
 

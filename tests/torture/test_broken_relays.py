@@ -158,14 +158,14 @@ async def test_a_lost_registration_is_counted() -> None:
 
 async def test_a_false_ending_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exec knows better."""
-    from relay.polling import poller
+    from relay.polling import poll_recorder
 
-    honest = poller.make_event
+    honest = poll_recorder.make_event
 
     def made(watch: Watch, type: EventType, now: Instant, max_age: int) -> Event:
         return replace(honest(watch, type, now, max_age), type=EventType.EXPIRED)
 
-    monkeypatch.setattr(poller, "make_event", made)
+    monkeypatch.setattr(poll_recorder, "make_event", made)
     verdict = await lived()
     assert verdict.untrue
     assert not verdict.holds

@@ -14,7 +14,7 @@ from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.enqueue import enqueue
 from relay.egress import HttpResponse, RequestFailed, SendResult
 from relay.model import SECOND, DeliveryStatus, Endpoint, EndpointKind, Instant
-from relay.polling.poller import Reservation
+from relay.polling.poll_recorder import Reservation
 from relay.store.engine.database import Store, Tx
 from relay.store.engine.paging import Page
 from relay.store.tables import deliveries, due_deliveries, endpoints

@@ -18,7 +18,7 @@ from relay.model import (
     from_rfc3339,
 )
 from relay.polling import transitions
-from relay.polling.poller import make_event
+from relay.polling.poll_recorder import make_event
 from tests.make import NOON
 
 WATCH = Watch(workspace="default", job_id="j1", state=WatchState.ACTIVE, created_at=NOON)

@@ -23,10 +23,10 @@ from relay.endpoints import admin as standing
 from relay.model import MINUTE, SECOND, Delivery, DeliveryStatus
 from relay.store.engine.database import Store, Tx
 from relay.store.engine.schema import metadata
-from relay.store.tables import deliveries, due_deliveries, endpoints, outbox
+from relay.store.tables import deliveries, endpoints, outbox
 from relay.telemetry import Telemetry
 from tests.conftest import Clock
-from tests.make import NOON, make_endpoint, make_event
+from tests.make import NOON, make_endpoint, make_event, next_delivery_due
 
 SCHEDULE = (0, 5 * SECOND, 30 * SECOND, 5 * MINUTE)
 LEASE = 40 * SECOND
@@ -152,7 +152,7 @@ class World:
         await self.store.write(self._begin)
         by_hand, before = list(self.script.by_hand), None
         for _ in range(ROUNDS):
-            due = await self.store.read(due_deliveries.next_due)
+            due = await self.store.read(next_delivery_due)
             if due is None and not by_hand:
                 return
             state = (due, len(self.wire.posts), len(by_hand))

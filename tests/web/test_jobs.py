@@ -10,7 +10,7 @@ from relay.model.duration_history import DurationHistory
 from relay.model.poll_result import JobFound, Poll, PollFailed
 from relay.polling.schedule.job_durations import fit_distribution
 from relay.store.engine.database import Tx
-from relay.store.tables import watches
+from relay.store.tables import polls, watches
 from tests.conftest import Clock
 from tests.web.conftest import EXEC_KEY, Api, assert_refused, open_api
 
@@ -32,7 +32,7 @@ async def poll(api: Api, job_id: str = "j1") -> None:
         assert watch is not None
         seen = ScenarioJob.model_validate(EXEC_JOB)
         for at, poll_result in ((1, PollFailed("timeout", "no answer in time")), (2, JobFound(seen))):
-            watches.add_poll(tx, watch, Poll(api.clock() + at, 40, poll_result))
+            polls.add(tx, watch, Poll(api.clock() + at, 40, poll_result))
         watches.save(tx, replace(watch, job=seen, polls=2, last_poll_at=api.clock() + 2, next_poll_reason="half-way"))
 
     await api.relay.store.write(work)

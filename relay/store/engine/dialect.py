@@ -160,21 +160,21 @@ def leave_standbys(writer: Engine, reader: Engine) -> None:
             reader.dispose()
 
 
-def refuse_transaction_pooler(one: Engine, two: Engine) -> None:
+def refuse_transaction_pooler(writer: Engine, reader: Engine) -> None:
     """Raises StoreError if two connections share a session of the server, or one connection changes its session.
 
     Notifications, prepared statements and settings belong to a session. Each engine has at most one idle connection.
     """
-    with one.connect() as connection:
+    with writer.connect() as connection:
         first = connection.execute(_SESSION_ID).scalar_one()
-    with two.connect() as other:
+    with reader.connect() as other:
         second = other.execute(_SESSION_ID).scalar_one()
-        with one.connect() as connection:
-            again = connection.execute(_SESSION_ID).scalar_one()
-    if first == second or first != again:
+        with writer.connect() as connection:
+            first_again = connection.execute(_SESSION_ID).scalar_one()
+    if first == second or first != first_again:
         raise StoreError(
             "storage.url leads to a pooler that shares its connections by transaction; give the relay one that keeps "
-            "sessions (in PgBouncer's words pool_mode = session), or PostgreSQL itself"
+            "sessions (for PgBouncer, pool_mode = session), or PostgreSQL itself"
         )
 
 

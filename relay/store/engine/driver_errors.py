@@ -46,8 +46,7 @@ def _first_line(reason: str) -> str:
 
 
 _STANDBY = (
-    "the database is read-only: storage.url leads to a standby, or PostgreSQL fails over and the new primary is not "
-    "there yet"
+    "the database is read-only: storage.url leads to a standby, or PostgreSQL fails over and has no new primary yet"
 )
 
 _MEANINGS = {
@@ -58,7 +57,7 @@ _MEANINGS = {
     r"(?:resolve host|translate host name) ['\"](?P<host>[^'\"]*)['\"]": (
         "storage.url: the host name {host} has no address; is it spelt right, and can this machine resolve it?"
     ),
-    "does not support ssl": "the database does not speak TLS, which sslmode in storage.url asks for",
+    "does not support ssl": "the database does not support TLS, which sslmode in storage.url demands",
     "certificate": "the database's TLS certificate is not accepted; see sslmode and sslrootcert in storage.url",
     "session is read-only|in recovery|hot standby": _STANDBY,
     "locked": "the store is locked by another process; close the other program that has the database open",
@@ -66,7 +65,7 @@ _MEANINGS = {
     "read-only": "the store can't be written: the database is read-only",
     "full": "the store can't be written: the disk is full",
     "no space": "the store can't be written: the disk is full",
-    "unable to open": "the store can't be opened: is its folder there, and may this user write to it?",
+    "unable to open": "the store can't be opened: does its folder exist, and may this user write to it?",
     "not a database": "the file that storage.url names is not a SQLite database",
     "malformed": "the SQLite file is damaged; restore it from a backup",
     "disk i/o": "the disk failed while the store was read or written",

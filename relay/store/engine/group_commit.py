@@ -24,7 +24,7 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 
 TRIES = 5
-"""How often a transaction is tried that lost to another one or lost its connection."""
+"""How often a transaction is tried if it loses to another one or loses its connection."""
 
 _BATCH = 256
 

@@ -93,9 +93,9 @@ def is_locked_out(connection: Connection) -> bool:
     return _compatibility(connection)[1] is not None
 
 
-def lock_out(connection: Connection, why: str | None) -> None:
-    """Keeps relays from starting in the store; their error is `why`. None lets them start again."""
-    _write(connection, closed=why)
+def lock_out(connection: Connection, reason: str | None) -> None:
+    """Keeps relays from starting in the store; their error is `reason`. None lets them start again."""
+    _write(connection, closed=reason)
 
 
 def write_nothing(connection: Connection) -> None:

@@ -12,7 +12,7 @@ from relay.errors import ValidationFailed
 from relay.model import Instant
 
 MAX_PAGE_SIZE = 200
-"""The most rows of one page."""
+"""Maximum number of rows in a page."""
 
 _CURSOR = re.compile(r"(\d{1,16}):([A-Za-z0-9_-]{1,160}(?::[A-Za-z0-9_-]{1,160})?)")
 

@@ -31,7 +31,7 @@ def back_up(url: str, target: Path) -> int:
     if not source.exists():
         raise StoreError(f"there is no store at {source}; is storage.url right?")
     if target.exists():
-        raise StoreError(f"{target} is there already; give a new name, so that no backup is lost")
+        raise StoreError(f"{target} exists already; give another name, so that no backup is lost")
     with _temporary_copy(target) as copy:
         try:
             with closing(sqlite3.connect(source.absolute().as_uri() + "?mode=ro", uri=True)) as connection:
@@ -57,14 +57,14 @@ def restore(url: str, backup: Path, previous_copy: Path, prepare: Callable[[Path
     try:
         with dialect.lock_file(parsed), _temporary_copy(store) as copy:
             shutil.copyfile(backup, copy)
-            is_there = store.exists() and store.stat().st_size > 0
-            if is_there:
+            exists = store.exists() and store.stat().st_size > 0
+            if exists:
                 _checkpoint(store)
-            prepared = prepare(copy, store if is_there else None)
-            if is_there:
+            prepared = prepare(copy, store if exists else None)
+            if exists:
                 os.link(store, previous_copy)
             for end in ("-wal", "-shm"):  # of a store whose file was lost, or is damaged
-                if is_there and Path(f"{store}{end}").exists():
+                if exists and Path(f"{store}{end}").exists():
                     os.replace(f"{store}{end}", f"{previous_copy}{end}")
                 Path(f"{store}{end}").unlink(missing_ok=True)
             _publish(copy, store)
@@ -88,7 +88,7 @@ def check(path: Path) -> str:
 
 def _file(url: URL) -> Path:
     if not dialect.is_sqlite(url):
-        raise StoreError("the store is a PostgreSQL: use pg_dump and pg_restore, or what your provider has")
+        raise StoreError("the store is a PostgreSQL: use pg_dump and pg_restore, or the tools of your provider")
     return Path(os.path.realpath(str(url.database)))
 
 

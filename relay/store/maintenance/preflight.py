@@ -20,7 +20,7 @@ def preflight_check(url: str, cipher: FieldCipher, versions: Sequence[Path] = mi
         path = Path(str(parsed.database)).absolute()
         _refuse_unless_writable(path)
         if not path.exists():
-            return "is not there yet; `relay serve` makes it when it starts"
+            return "does not exist yet; `relay serve` creates it"
     try:
         with connect(url, cipher) as tx:
             current, behind = migrate.version_of(tx), migrate.needs_upgrade(tx, versions=versions)
@@ -29,11 +29,11 @@ def preflight_check(url: str, cipher: FieldCipher, versions: Sequence[Path] = mi
     except DBAPIError as error:
         raise dialect.to_store_error(error) from error
     if current is None:
-        return "is empty; `relay serve` makes its tables when it starts"
+        return "is empty; `relay serve` creates its tables"
     if behind:
         return (
-            f"its tables are at version {current}; `relay serve` brings them up to date when it starts: make a backup "
-            "before, there is no other way back"
+            f"its tables are at version {current}; `relay serve` upgrades them: make a backup first, there is "
+            "no other way back"
         )
     if current != migrate.newest(versions):
         return f"can be read; its tables are at version {current}, newer than this relay's, which can work in them"

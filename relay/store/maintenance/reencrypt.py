@@ -23,7 +23,7 @@ BATCH = 200
 """Rows that one transaction re-encrypts."""
 
 _PREFIX = "v1:"
-_NAMED = len(_PREFIX) + 8
+_KEY_NAME_LENGTH = len(_PREFIX) + 8
 """Characters at the start of an encrypted text that name its key."""
 
 
@@ -78,13 +78,13 @@ def check(tx: Tx) -> None:
     used = {key_id for table in _TABLES for key_id in _key_ids(tx, table)}
     if not (missing := sorted(used - cipher.key_ids)):  # guard: unknown-key-id
         return
-    named = "a key with the id " + missing[0] if len(missing) == 1 else "keys with the ids " + ", ".join(missing)
+    keys = "a key with the id " + missing[0] if len(missing) == 1 else "keys with the ids " + ", ".join(missing)
     if not cipher.key_ids:
-        text = f"the store is encrypted with {named}, and security.secret_key is not set; set it to that key"
+        text = f"the store is encrypted with {keys}, and security.secret_key is not set; set it to that key"
     else:
         configured = ", ".join(sorted(cipher.key_ids))
         text = (
-            f"the store is encrypted with {named}, and the configured key is {configured}; set security.secret_key to "
+            f"the store is encrypted with {keys}, and the configured key is {configured}; set security.secret_key to "
             "that key, or, to change to another, put that key into security.old_secret_keys"
         )
     raise StoreError(text)
@@ -115,8 +115,10 @@ def reencrypt_batch(tx: Tx, most: int = BATCH) -> int:
 
 def _key_ids(tx: Tx, table: _EncryptedTable) -> Iterable[str]:
     first = table.table.c[table.columns[0]]
-    named = func.substr(first, 1, _NAMED)
-    return [name[len(_PREFIX) :] for name in tx.execute(select(named).where(first.like("v1:%")).distinct()).scalars()]
+    key_name = func.substr(first, 1, _KEY_NAME_LENGTH)
+    return [
+        name[len(_PREFIX) :] for name in tx.execute(select(key_name).where(first.like("v1:%")).distinct()).scalars()
+    ]
 
 
 def _needs_reencryption(tx: Tx, table: _EncryptedTable) -> ColumnElement[bool]:

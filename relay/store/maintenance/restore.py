@@ -27,7 +27,7 @@ _CARRY_OVER = (
        ON CONFLICT (name) DO UPDATE SET until = max(until, excluded.until)""",
 )
 _LEDGERS = "SELECT name, ledger FROM {}.workspaces WHERE ledger IS NOT NULL"
-_KEEP_LEDGER = """INSERT INTO main.workspaces (name, ledger) VALUES (?, ?)
+_SAVE_LEDGER = """INSERT INTO main.workspaces (name, ledger) VALUES (?, ?)
     ON CONFLICT (name) DO UPDATE SET ledger = excluded.ledger"""
 _NAME = "coalesce(name, id)"
 _ROTATED = """SELECT coalesce(main.endpoints.name, main.endpoints.id) FROM main.endpoints
@@ -89,7 +89,7 @@ def _carry_over(connection: sqlite3.Connection, replaced: Path) -> tuple[tuple[s
         ledgers = dict(connection.execute(_LEDGERS.format("main")).fetchall())
         for name, ledger in connection.execute(_LEDGERS.format("replaced")).fetchall():
             spent = usage_ledger.merge(decode_ledger(ledger), decode_ledger(ledgers.get(name)))
-            connection.execute(_KEEP_LEDGER, (name, spent.to_json()))
+            connection.execute(_SAVE_LEDGER, (name, spent.to_json()))
         for statement in _CARRY_OVER:
             connection.execute(statement)
     except BaseException:
@@ -103,7 +103,7 @@ def _use_up_the_minute(connection: sqlite3.Connection, minute_limits: Mapping[st
     ledgers = dict(connection.execute(_LEDGERS.format("main")).fetchall())
     for name, requests in minute_limits.items():
         used = usage_ledger.with_minute_spent(decode_ledger(ledgers.get(name)), requests, now)
-        connection.execute(_KEEP_LEDGER, (name, used.to_json()))
+        connection.execute(_SAVE_LEDGER, (name, used.to_json()))
 
 
 def _names(connection: sqlite3.Connection, query: str) -> tuple[str, ...]:

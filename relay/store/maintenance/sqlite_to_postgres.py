@@ -33,7 +33,7 @@ from relay.store.maintenance import reencrypt
 from relay.store.tables import outbox, watches
 
 CHUNK = 1_000
-"""The most rows of a part, which one transaction copies."""
+"""Maximum number of rows of a part, which one transaction copies."""
 
 TABLES = [table for table in metadata.sorted_tables if table not in (leader_leases, import_parts, store_compatibility)]
 """The tables to copy: all except those about the store itself."""
@@ -130,7 +130,7 @@ class SqliteToPostgres:
     def finish(self, progress: Progress) -> int:
         """The last round; then relays may start in the new store only. Returns how many rows were written."""
         if not self.lock_source():
-            raise StoreError(f"a relay is at work in {self.path}; stop it first")
+            raise StoreError(f"a relay uses {self.path}; stop it first")
         written = self.copy(progress)
         for table in TABLES:
             self._delete_missing(table)
@@ -163,7 +163,7 @@ class SqliteToPostgres:
             if migrate.needs_upgrade(tx, self._moved, self._versions) or version != newest:
                 raise StoreError(
                     f"the tables of {self.path} are at version {version}, and this relay's at {newest}; "
-                    "upgrade the relay that works there first"
+                    "upgrade the relay that uses it first"
                 )
             reencrypt.check(tx)
             self._is_moved = migrate.is_locked_out(tx)
@@ -185,7 +185,7 @@ class SqliteToPostgres:
                 for index in _UNIQUE_INDEXES:
                     index.drop(tx, checkfirst=True)
         if in_use:
-            raise StoreError("a relay, or another import, is at work in storage.url; stop it first")
+            raise StoreError("a relay, or another import, uses storage.url; stop it first")
 
     def _digests(self, table: Table) -> dict[int, str]:
         query = select(import_parts.c.part, import_parts.c.digest).where(import_parts.c.of == table.name)

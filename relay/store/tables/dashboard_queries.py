@@ -1,4 +1,4 @@
-"""Queries of the dashboard: counts and delays of the last hours, failing endpoints, and search.
+"""Queries of the dashboard: counts and delays of the last hours, and search.
 
 Each query is bounded by the time or the number of rows that it reads, not by what the store holds.
 """
@@ -62,19 +62,6 @@ def delays(tx: Tx, since: Instant, most: int) -> list[int]:
     return [max(delay, 0) for delay in tx.execute(query).scalars()]
 
 
-def failing_endpoints(tx: Tx, most: int) -> list[Endpoint]:
-    """Endpoints that are disabled or whose last attempt failed, the longest failing first."""
-    query = (
-        select(endpoints.c.id)
-        .where(or_(endpoints.c.disabled_at.is_not(None), endpoints.c.failing_since.is_not(None)))
-        .order_by(func.coalesce(endpoints.c.failing_since, endpoints.c.disabled_at))
-        .limit(most)
-    )
-    ids = list(tx.execute(query).scalars())
-    failing = subscribers.get_many(tx, ids)
-    return [failing[id] for id in ids if id in failing]
-
-
 def mean_polls_per_job(tx: Tx, workspace: str) -> float | None:
     """The mean number of polls of a workspace's last jobs; None if none has ended."""
     ended = select(watches.c.workspace, watches.c.state, watches.c.polls).where(watches.c.ended_at.is_not(None))
@@ -91,9 +78,9 @@ def search_jobs(tx: Tx, text: str, most: int, among: int = _RECENT) -> list[Watc
     named = select(watches.c.workspace, watches.c.job_id, watches.c.job)
     recent = named.order_by(watches.c.created_at.desc()).limit(among).subquery()
     begins = recent.c.job_id.startswith(text, autoescape=True)
-    holds = func.lower(recent.c.job).contains(text.lower(), autoescape=True)
+    contains = func.lower(recent.c.job).contains(text.lower(), autoescape=True)
     by_id = select(watches.c.workspace, watches.c.job_id).where(watches.c.job_id == text).limit(most)
-    by_name = select(recent.c.workspace, recent.c.job_id).where(or_(begins, holds)).execution_options(yield_per=most)
+    by_name = select(recent.c.workspace, recent.c.job_id).where(or_(begins, contains)).execution_options(yield_per=most)
     matches: dict[tuple[str, str], Watch] = {}
     for workspace, job_id in (*tx.execute(by_id), *tx.execute(by_name)):
         watch = watching.find(tx, job_id, workspace)
@@ -136,9 +123,10 @@ def search_endpoints(tx: Tx, text: str, most: int, among: int = _RECENT) -> Sequ
     newest = columns.order_by(endpoints.c.created_at.desc()).limit(among)
     standing = newest.where(endpoints.c.kind == EndpointKind.STANDING.value)
     matches = {row.id: row.created_at for row in tx.execute(columns.where(endpoints.c.id == text))}
-    for some in (standing.subquery(), newest.subquery()):
-        named = [column.contains(text.lower(), autoescape=True) for column in (func.lower(some.c.name), some.c.host)]
-        rows = tx.execute(select(some).where(or_(*named)).order_by(some.c.created_at.desc()).limit(most))
+    for rows_of in (standing.subquery(), newest.subquery()):
+        columns_of = (func.lower(rows_of.c.name), rows_of.c.host)
+        contain = [column.contains(text.lower(), autoescape=True) for column in columns_of]
+        rows = tx.execute(select(rows_of).where(or_(*contain)).order_by(rows_of.c.created_at.desc()).limit(most))
         matches |= {row.id: row.created_at for row in rows}
     ids = sorted(matches, key=matches.__getitem__, reverse=True)[:most]
     by_id = subscribers.get_many(tx, ids)

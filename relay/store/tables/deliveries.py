@@ -62,6 +62,7 @@ class DeliveryFilter:
 
 
 def get(tx: Tx, id: str) -> Delivery | None:
+    """The delivery with this id."""
     row = tx.execute(select(*COLUMNS).where(deliveries.c.id == id)).one_or_none()
     return delivery_of(row) if row else None
 
@@ -139,10 +140,10 @@ def resend_batch(
         return 0, None
     locked = subscribers.lock_many(tx, {row.endpoint_id for row in rows})
     enabled = {id for id, endpoint in locked.items() if endpoint.enabled}
-    still = which.narrow(select(deliveries.c.id)).where(
+    still_ended = which.narrow(select(deliveries.c.id)).where(
         deliveries.c.id.in_([row.id for row in rows]), deliveries.c.status != DeliveryStatus.PENDING.value
     )
-    ended = set(tx.execute(still.order_by(deliveries.c.id).with_for_update()).scalars())
+    ended = set(tx.execute(still_ended.order_by(deliveries.c.id).with_for_update()).scalars())
     slots = {id: _next_free_slot(tx, id, now) for id in enabled}
     resent = []
     for row in rows:

@@ -69,7 +69,7 @@ _DUE: Select[Any] = (
     select(*_DUE_COLUMNS).select_from(_WITH_ENDPOINT).where(_IS_DUE).order_by(deliveries.c.next_attempt_at).limit(_MOST)
 )
 _STEPS = _round_robin_cte(_NOW, bindparam("after", type_=Text), bindparam("each", type_=Integer), _MOST)
-_DUE_IN_TURN: Select[Any] = (
+_DUE_ROUND_ROBIN: Select[Any] = (
     select(*_DUE_COLUMNS)
     .select_from(
         _STEPS.join(deliveries, deliveries.c.id == _STEPS.c.id).outerjoin(
@@ -99,7 +99,7 @@ def due_round_robin(tx: Tx, now: Instant, after: str, each: int, most: int) -> t
 
     Starts after the endpoint `after`. Returns also the endpoint to continue after; '' if the last one was reached.
     """
-    rows = tx.execute(_DUE_IN_TURN, {"now": now, "after": after, "each": each, "most": most}).all()
+    rows = tx.execute(_DUE_ROUND_ROBIN, {"now": now, "after": after, "each": each, "most": most}).all()
     last = rows[-1].endpoint_id if len(rows) >= most else ""
     return [_due(row) for row in rows if row.next_attempt_at <= now], last
 
@@ -109,12 +109,6 @@ def oldest_due(tx: Tx, now: Instant) -> Instant | None:
     query = select(func.min(deliveries.c.next_attempt_at)).where(
         deliveries.c.next_attempt_at.is_not(None), deliveries.c.next_attempt_at <= now
     )
-    return tx.execute(query).scalar()
-
-
-def next_due(tx: Tx) -> Instant | None:
-    """When the next delivery is due; None if none is pending."""
-    query = select(func.min(deliveries.c.next_attempt_at)).where(deliveries.c.next_attempt_at.is_not(None))
     return tx.execute(query).scalar()
 
 

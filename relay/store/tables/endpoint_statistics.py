@@ -62,11 +62,11 @@ def needing_attention(tx: Tx, now: Instant, limit: int) -> list[Endpoint]:
     )
     since = func.coalesce(endpoints.c.failing_since, endpoints.c.disabled_at).label("since")
     in_index = or_(endpoints.c.disabled_at.is_not(None), endpoints.c.failing_since.is_not(None))
-    troubled = select(endpoints.c.id, endpoints.c.kind, since).where(
+    failing = select(endpoints.c.id, endpoints.c.kind, since).where(
         in_index, or_(endpoints.c.disabled_at.is_not(None), is_failing)
     )
-    standing = troubled.where(endpoints.c.kind == EndpointKind.STANDING.value).order_by(since).limit(limit)
-    newest = troubled.order_by(endpoints.c.failing_since.desc()).limit(_RECENT_ENDPOINTS).subquery()
+    standing = failing.where(endpoints.c.kind == EndpointKind.STANDING.value).order_by(since).limit(limit)
+    newest = failing.order_by(endpoints.c.failing_since.desc()).limit(_RECENT_ENDPOINTS).subquery()
     has_pending = exists().where(
         deliveries.c.endpoint_id == newest.c.id, deliveries.c.status == DeliveryStatus.PENDING.value
     )

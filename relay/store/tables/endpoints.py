@@ -31,7 +31,7 @@ _LOCK_BY_ID_OR_NAME = (
     .order_by(endpoints.c.id)
     .with_for_update(read=True, key_share=True)
 )
-_LOCK_BY_FINGERPRINT = select(*_COLUMNS).where(endpoints.c.fingerprint.in_(bindparam("marks", expanding=True)))
+_LOCK_BY_FINGERPRINT = select(*_COLUMNS).where(endpoints.c.fingerprint.in_(bindparam("fingerprints", expanding=True)))
 _LOCK_BY_FINGERPRINT = _LOCK_BY_FINGERPRINT.order_by(endpoints.c.id).with_for_update(read=True, key_share=True)
 _LOCK_STANDING_AND = (
     select(*_COLUMNS)
@@ -142,14 +142,14 @@ def by_name(tx: Tx, name: str) -> Endpoint | None:
     return _endpoint(tx, row) if row else None
 
 
-def lock_by_fingerprint(tx: Tx, marks: Sequence[str]) -> Endpoint | None:
+def lock_by_fingerprint(tx: Tx, wanted: Sequence[str]) -> Endpoint | None:
     """The endpoint with one of these fingerprints, locked FOR KEY SHARE."""
-    return next(iter(lock_by_fingerprints(tx, marks).values()), None)
+    return next(iter(lock_by_fingerprints(tx, wanted).values()), None)
 
 
-def lock_by_fingerprints(tx: Tx, marks: Iterable[str]) -> dict[str, Endpoint]:
+def lock_by_fingerprints(tx: Tx, wanted: Iterable[str]) -> dict[str, Endpoint]:
     """The endpoints with these fingerprints, by fingerprint, locked FOR KEY SHARE: none is removed meanwhile."""
-    rows = tx.execute(_LOCK_BY_FINGERPRINT, {"marks": list(marks)})
+    rows = tx.execute(_LOCK_BY_FINGERPRINT, {"fingerprints": list(wanted)})
     return {row.fingerprint: _endpoint(tx, row) for row in rows}
 
 
@@ -213,8 +213,9 @@ def lock_standing_and(tx: Tx, ids: Collection[str]) -> dict[str, Endpoint]:
 
 def without_fingerprint(tx: Tx) -> list[Endpoint]:
     """Standing endpoints without a name whose fingerprint no request matches, because they were rotated or changed."""
-    mark = endpoints.c.fingerprint
-    query = _STANDING.where(endpoints.c.name.is_(None), (mark == endpoints.c.id) | mark.startswith("standing:"))
+    fingerprint = endpoints.c.fingerprint
+    has_none = (fingerprint == endpoints.c.id) | fingerprint.startswith("standing:")
+    query = _STANDING.where(endpoints.c.name.is_(None), has_none)
     return [_endpoint(tx, row) for row in tx.execute(query)]
 
 

@@ -7,10 +7,10 @@ from typing import Any
 from relay.errors import NotFound
 from relay.model import Delivery, Endpoint, Registration, Watch
 from relay.store.engine.database import Tx
-from relay.store.tables import deliveries, endpoints, registrations, watches
+from relay.store.tables import deliveries, endpoints, polls, registrations, watches
 
 MAX_ROWS = 200
-"""Registrations, deliveries and polls of one job at most; the lists have all of them."""
+"""Maximum number of registrations, deliveries and polls of one job; the lists of the API have all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,10 @@ def load_job_history(tx: Tx, job_id: str, workspace: str | None) -> JobHistory:
     """Reads one job, of any workspace unless one is given. Raises NotFound for a job without a watch."""
     watch = watches.find(tx, job_id, workspace)
     if watch is None:
-        text = "the relay does not know this job; register it first, or was it deleted after its time?"
+        text = "the relay does not know this job; register it, unless it was deleted after storage.retention"
         raise NotFound("job_not_found", text)
     registered = registrations.of_job(tx, watch.workspace, job_id, MAX_ROWS)
     sent = deliveries.of_job(tx, watch.workspace, job_id, MAX_ROWS)
     ids = {row.endpoint_id for row in registered if row.endpoint_id} | {row.endpoint_id for row in sent}
-    polls = watches.poll_history(tx, watch, MAX_ROWS)
-    return JobHistory(watch, registered, sent, endpoints.get_many(tx, ids), polls)
+    history = polls.of_watch(tx, watch, MAX_ROWS)
+    return JobHistory(watch, registered, sent, endpoints.get_many(tx, ids), history)

@@ -62,10 +62,10 @@ def delete_jobs(tx: Tx, jobs: Sequence[Job], before: Instant, most: int) -> tupl
     jobs = _unused(tx, [(row[0], row[1]) for row in tx.execute(ended.with_for_update(skip_locked=True))], before)
     if not jobs:
         return 0, []
-    free = select(deliveries.c.id).where(matches_jobs(deliveries, jobs), ~_PENDING).limit(most)
-    sent = tx.execute(free.with_for_update(skip_locked=True)).scalars().all()
-    room = most - _delete(tx, attempts, attempts.c.delivery_id.in_(sent), most)
-    room -= _delete(tx, deliveries, deliveries.c.id.in_(sent), room)
+    ended_deliveries = select(deliveries.c.id).where(matches_jobs(deliveries, jobs), ~_PENDING).limit(most)
+    ids = tx.execute(ended_deliveries.with_for_update(skip_locked=True)).scalars().all()
+    room = most - _delete(tx, attempts, attempts.c.delivery_id.in_(ids), most)
+    room -= _delete(tx, deliveries, deliveries.c.id.in_(ids), room)
     if room <= 0:
         return 0, list(jobs)
     # A delivery that another transaction resends stays, and with it its event and job.
@@ -85,11 +85,11 @@ def expired_held(
 ) -> tuple[list[str], WalkPosition | None]:
     """Of the next `most` held deliveries created before `before`, those to expire: their endpoint was disabled before
     `before` too, or is removed."""
-    query = select(deliveries.c.created_at, deliveries.c.id, endpoints.c.id.label("known"), endpoints.c.disabled_at)
+    query = select(deliveries.c.created_at, deliveries.c.id, endpoints.c.id.label("existing"), endpoints.c.disabled_at)
     query = query.select_from(deliveries.outerjoin(endpoints, _ITS_ENDPOINT))
     query = query.where(_HELD, deliveries.c.created_at < before)
     rows, position = _next(tx, query, deliveries.c.created_at, deliveries.c.id, most, after)
-    return [row.id for row in rows if row.known is None or (row.disabled_at or before) < before], position
+    return [row.id for row in rows if row.existing is None or (row.disabled_at or before) < before], position
 
 
 def expire_held(tx: Tx, ids: Sequence[str], before: Instant, now: Instant) -> int:
@@ -97,19 +97,19 @@ def expire_held(tx: Tx, ids: Sequence[str], before: Instant, now: Instant) -> in
 
     Locks their endpoints first, so that their current state decides.
     """
-    theirs = select(deliveries.c.endpoint_id).where(deliveries.c.id.in_(ids))
-    by_id = select(endpoints.c.id).where(endpoints.c.id.in_(theirs)).order_by(endpoints.c.id)
+    of_deliveries = select(deliveries.c.endpoint_id).where(deliveries.c.id.in_(ids))
+    by_id = select(endpoints.c.id).where(endpoints.c.id.in_(of_deliveries)).order_by(endpoints.c.id)
     tx.execute(by_id.with_for_update(read=True)).all()
     disabled = select(endpoints.c.disabled_reason).where(_ITS_ENDPOINT).scalar_subquery()
     exists = select(endpoints.c.id).where(_ITS_ENDPOINT)
-    waited_for = exists.where(or_(endpoints.c.disabled_at.is_(None), endpoints.c.disabled_at >= before))
+    still_held = exists.where(or_(endpoints.c.disabled_at.is_(None), endpoints.c.disabled_at >= before))
     reason = literal("held until it was too old; the endpoint is disabled: ") + func.coalesce(disabled, "")
     ended = {
         "status": case((exists.exists(), DeliveryStatus.FAILED.value), else_=DeliveryStatus.CANCELLED.value),
         "reason": case((exists.exists(), reason), else_="the endpoint was removed"),
         "ended_at": now,
     }
-    query = update(deliveries).where(deliveries.c.id.in_(ids), _HELD, ~waited_for.exists())
+    query = update(deliveries).where(deliveries.c.id.in_(ids), _HELD, ~still_held.exists())
     return tx.execute(query.values(ended)).rowcount
 
 

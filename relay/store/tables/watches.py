@@ -1,4 +1,4 @@
-"""Watches and their polls."""
+"""Watches: the jobs that the relay polls."""
 
 import json
 from collections import defaultdict
@@ -17,7 +17,6 @@ from sqlalchemy import (
     bindparam,
     false,
     func,
-    insert,
     literal,
     or_,
     select,
@@ -25,10 +24,9 @@ from sqlalchemy import (
 )
 
 from relay.model import Instant, RegistrationStatus, ScenarioJob, Watch, WatchState
-from relay.model.poll_result import Poll, detail_of, outcome_label
 from relay.store.engine import dialect, paging
 from relay.store.engine.database import Tx
-from relay.store.engine.schema import polls, registrations, watches, workspaces
+from relay.store.engine.schema import registrations, watches, workspaces
 
 _BY_KEY = and_(watches.c.workspace == bindparam("of"), watches.c.job_id == bindparam("of_job"))
 _DUE = and_(
@@ -61,7 +59,6 @@ _NEXT_DUE = select(func.min(watches.c.next_poll_at)).where(
     watches.c.workspace == bindparam("of"), watches.c.next_poll_at.is_not(None)
 )
 _SAVE = update(watches).where(_BY_KEY)
-_RECORD = insert(polls)
 """Statements of every poll, built once: building one costs more than running it."""
 
 _AWAITS_CALLBACK = watches.c.exec_callback & watches.c.callback_received_at.is_(None)
@@ -157,19 +154,19 @@ def lock_due_hinted(tx: Tx, workspace: str, now: Instant, most: int) -> list[Wat
     return [_watch(row) for row in tx.execute(_LOCK_DUE_HINTED, {"of": workspace, "now": now, "most": most})]
 
 
-def set_hint(tx: Tx, watch: Watch, at: Instant, why: str) -> None:
+def set_hint(tx: Tx, watch: Watch, at: Instant, reason: str) -> None:
     """Records Exec's callback: the watch is polled at `at`, or sooner if that is planned. If the job is being polled
     right now, that poll will see the hint."""
     update_fields(tx, watch, callback_received_at=at)
     tx.execute(
         update(watches).where(*_is(watch), watches.c.leased.is_(False), watches.c.next_poll_at > at),
-        {"next_poll_at": at, "next_poll_reason": why},
+        {"next_poll_at": at, "next_poll_reason": reason},
     )
 
 
-def postpone(tx: Tx, watch: Watch, at: Instant, why: str) -> None:
+def postpone(tx: Tx, watch: Watch, at: Instant, reason: str) -> None:
     """Postpones a due poll to `at`."""
-    tx.execute(update(watches).where(*_is(watch)), {"next_poll_at": at, "next_poll_reason": why})
+    tx.execute(update(watches).where(*_is(watch)), {"next_poll_at": at, "next_poll_reason": reason})
 
 
 def update_fields(tx: Tx, watch: Watch, **values: Any) -> Watch:
@@ -234,8 +231,8 @@ def count_polled(tx: Tx, workspace: str, most: int) -> int:
 
     Ordered by the next poll, so that PostgreSQL uses the index and does not read the table, ended jobs included.
     """
-    carried = (watches.c.workspace == workspace, watches.c.next_poll_at.is_not(None), ~_AWAITS_CALLBACK)
-    some = select(literal(1)).where(*carried).order_by(watches.c.next_poll_at).limit(most).subquery()
+    polled = (watches.c.workspace == workspace, watches.c.next_poll_at.is_not(None), ~_AWAITS_CALLBACK)
+    some = select(literal(1)).where(*polled).order_by(watches.c.next_poll_at).limit(most).subquery()
     return tx.execute(select(func.count()).select_from(some)).scalar_one()
 
 
@@ -287,28 +284,6 @@ def withdraw_if_unwatched(tx: Tx, jobs: Iterable[tuple[str, str]], now: Instant)
     )
 
 
-def add_poll(tx: Tx, watch: Watch, poll: Poll) -> None:
-    """Adds a poll to the watch's history."""
-    add_polls(tx, [(watch, poll)])
-
-
-def add_polls(tx: Tx, answered: Iterable[tuple[Watch, Poll]]) -> None:
-    """As `add_poll`, for several watches."""
-    rows = [
-        {
-            "workspace": watch.workspace,
-            "job_id": watch.job_id,
-            "at": poll.started_at,
-            "duration_ms": poll.duration_ms,
-            "outcome": outcome_label(poll.result),
-            "detail": detail_of(poll.result),
-        }
-        for watch, poll in answered
-    ]
-    if rows:
-        tx.execute(_RECORD, rows)
-
-
 def matches_jobs(table: Table, jobs: Iterable[tuple[str, str]]) -> ColumnElement[bool]:
     """The condition for rows of these jobs (workspace, job id). SQLite uses no index for a list of pairs."""
     ids = defaultdict(list)
@@ -317,17 +292,6 @@ def matches_jobs(table: Table, jobs: Iterable[tuple[str, str]]) -> ColumnElement
     return or_(
         false(), *(and_(table.c.workspace == workspace, table.c.job_id.in_(ids[workspace])) for workspace in ids)
     )
-
-
-def poll_history(tx: Tx, watch: Watch, most: int) -> list[dict[str, Any]]:
-    """The last polls of a watch, oldest first: `at`, `duration_ms`, `outcome`, `detail`."""
-    query = (
-        select(polls.c.at, polls.c.duration_ms, polls.c.outcome, polls.c.detail)
-        .where(polls.c.workspace == watch.workspace, polls.c.job_id == watch.job_id)
-        .order_by(polls.c.id.desc())
-        .limit(most)
-    )
-    return [dict(row._mapping) for row in tx.execute(query)][::-1]
 
 
 def page(

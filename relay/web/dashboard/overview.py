@@ -8,9 +8,9 @@ from starlette.responses import Response
 
 from relay.model import DAY, MINUTE, Instant, WatchState
 from relay.operations.readiness import Check
-from relay.polling import workspace_status
+from relay.polling import WorkspaceStatus, count_watched_jobs
 from relay.polling.schedule.arrival_forecast import expected_jobs, hourly_rates
-from relay.polling.workspace_status import COUNTED, WorkspaceStatus
+from relay.polling.workspace_status import COUNTED
 from relay.service import Relay
 from relay.store.engine import paging
 from relay.store.engine.database import Tx
@@ -55,7 +55,7 @@ async def overview(page: PageRequest) -> Response:
         latest, _ = deliveries.page(tx, paging.Page(MAX_DELIVERIES), DeliveryFilter())
         return {
             "active_jobs": job_rows(relay, tx, active, now),
-            "active": sum(workspace_status.count_watched_jobs(tx, name) for name in relay.clients),
+            "active": sum(count_watched_jobs(tx, name) for name in relay.clients),
             "has_jobs": bool(active) or bool(watches.page(tx, paging.Page(1))[0]),
             "hours": charts.deliveries_per_hour(hours),
             "latest": delivery_rows(tx, latest, now),

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from relay.polling.workspace_status import WorkspaceStatus
+from relay.polling import WorkspaceStatus
 from relay.web.schemas.responses import ResponseModel, Time
 
 

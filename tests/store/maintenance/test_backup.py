@@ -61,7 +61,7 @@ def test_backup_overwrites_no_file(tmp_path: Path) -> None:
     (tmp_path / "store.db").touch()
     taken = tmp_path / "copy.db"
     taken.write_text("yesterday's")
-    with pytest.raises(StoreError, match="is there already"):
+    with pytest.raises(StoreError, match="exists already"):
         backup.back_up(f"sqlite:///{tmp_path}/store.db", taken)
     assert taken.read_text() == "yesterday's"
 

@@ -21,7 +21,7 @@ from relay.store.engine.schema import deliveries
 from relay.store.engine.schema import watches as watch_rows
 from relay.store.maintenance.reencrypt import open_store
 from relay.store.maintenance.sqlite_to_postgres import TABLES, Progress, SqliteToPostgres
-from relay.store.tables import due_deliveries, endpoints, watches
+from relay.store.tables import due_deliveries, endpoints, polls, watches
 from tests.make import NOON, claim_due, make_endpoint, make_event
 from tests.store.newer import NEXT_VERSIONS
 
@@ -168,7 +168,7 @@ async def filled(url: str, cipher: FieldCipher) -> None:
         claim_due(tx, NOON, NOON + MINUTE, most=1)
         watch = Watch(workspace="default", job_id="j9", state=WatchState.ACTIVE, created_at=NOON, next_poll_at=NOON)
         watches.add(tx, watch)
-        watches.add_poll(tx, watch, Poll(NOON, 3, JobFound(ScenarioJob(id="j9", status="queued"))))
+        polls.add(tx, watch, Poll(NOON, 3, JobFound(ScenarioJob(id="j9", status="queued"))))
         watches.lease(tx, [watch], NOON + MINUTE)
 
     await store.write(work)
@@ -192,8 +192,8 @@ async def test_new_store_continues_the_work_of_the_old_one(sqlite_url: str, post
     assert len(await store.read(lambda tx: due_deliveries.due(tx, now, 9))) == 2
     [watch] = await store.write(lambda tx: watches.lock_due(tx, "default", now, 9))
     poll = Poll(now, 3, JobFound(ScenarioJob(id="j9", status="queued")))
-    await store.write(lambda tx: watches.add_poll(tx, watch, poll))
-    assert [one["at"] for one in await store.read(lambda tx: watches.poll_history(tx, watch, 9))] == [NOON, now]
+    await store.write(lambda tx: polls.add(tx, watch, poll))
+    assert [one["at"] for one in await store.read(lambda tx: polls.of_watch(tx, watch, 9))] == [NOON, now]
     with pytest.raises(ConstraintViolation):  # what is there once only is so again
         await store.write(lambda tx: tx.execute(update(deliveries), {"event_id": "evt_1"}))
     await store.aclose()
@@ -242,7 +242,7 @@ async def test_store_in_use_is_not_imported_into(sqlite_url: str, postgres_url: 
     """Neither beside a relay nor over its rows; the relay continues undisturbed."""
     await filled(sqlite_url, FieldCipher())
     at_work = await Store.open(postgres_url)
-    with pytest.raises(StoreError, match="is at work in storage.url"):
+    with pytest.raises(StoreError, match="uses storage.url"):
         SqliteToPostgres.open(sqlite_url, postgres_url, FieldCipher())
     await at_work.write(lambda tx: enqueue(tx, make_event("j0"), [(make_endpoint(), None)], NOON, 0))
     await at_work.aclose()
@@ -297,7 +297,7 @@ def test_unsupported_move_gives_a_clear_error(tmp_path: Path, source: str, targe
 
 async def test_import_does_not_upgrade_the_old_store(sqlite_url: str, postgres_url: str, old: Engine) -> None:
     """An import changes nothing in the old store before the end, its tables neither."""
-    with pytest.raises(StoreError, match="at version 0001.*upgrade the relay that works there first"):
+    with pytest.raises(StoreError, match="at version 0001.*upgrade the relay that uses it first"):
         SqliteToPostgres.open(sqlite_url, postgres_url, FieldCipher(), versions=NEXT_VERSIONS)
     with old.connect() as tx:
         assert migrate.version_of(tx) == "0001"

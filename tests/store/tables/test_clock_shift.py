@@ -12,8 +12,8 @@ from relay.polling import request_budget
 from relay.polling.request_budget import RateLimit
 from relay.store.engine.database import Store, Tx
 from relay.store.engine.schema import deliveries
-from relay.store.tables import clock_shift, due_deliveries, endpoints, events, watches, workspaces
-from tests.make import NOON, claim_due, make_endpoint, make_event
+from relay.store.tables import clock_shift, endpoints, events, watches, workspaces
+from tests.make import NOON, claim_due, make_endpoint, make_event, next_delivery_due
 
 WATCH = Watch(
     workspace="default",
@@ -50,7 +50,7 @@ async def planned(store: Store) -> tuple[int | None, ...]:
     [endpoint] = await store.read(lambda tx: endpoints.all_standing(tx))
     state = await store.read(lambda tx: workspaces.get(tx, "default"))
     assert watch is not None
-    return watch.next_poll_at, await store.read(due_deliveries.next_due), endpoint.paused_until, state.paused_until
+    return watch.next_poll_at, await store.read(next_delivery_due), endpoint.paused_until, state.paused_until
 
 
 @pytest.mark.parametrize(("by", "plans_by"), [(HOUR, 0), (3 * DAY, HOUR), (-6 * HOUR, -6 * HOUR)])
@@ -170,4 +170,4 @@ async def test_held_delivery_stays_held_when_the_clock_is_set(store: Store) -> N
     await fill(store)
     await store.write(lambda tx: tx.execute(update(deliveries), {"next_attempt_at": None}))
     await store.write(lambda tx: clock_shift.shift_pending_times(tx, -HOUR, -HOUR, NOON))
-    assert await store.read(due_deliveries.next_due) is None
+    assert await store.read(next_delivery_due) is None

@@ -50,16 +50,6 @@ async def test_delays_run_from_the_job_end_to_the_delivery(store: Store) -> None
     assert await store.read(lambda tx: dashboard_queries.delays(tx, NOON + 1, 10)) == []
 
 
-async def test_failing_endpoints_are_sorted_by_duration(store: Store) -> None:
-    """Failing and disabled ones, without healthy ones."""
-    ailing = make_endpoint(NOON, failing_since=NOON - HOUR, failures=3)
-    disabled = make_endpoint(NOON + 1, disabled_at=NOON - 2 * HOUR, disabled_reason="gone")
-    for one in (make_endpoint(NOON + 2), ailing, disabled):
-        await store.write(lambda tx, one=one: endpoints.add(tx, one))  # type: ignore[misc]
-    assert await store.read(lambda tx: dashboard_queries.failing_endpoints(tx, 10)) == [disabled, ailing]
-    assert await store.read(lambda tx: dashboard_queries.failing_endpoints(tx, 1)) == [disabled]
-
-
 def watch(job_id: str, name: str | None = None, polls: int = 0, minute: int = 0) -> Watch:
     """A job that ended; `name` is its scenario's."""
     sent = {"id": job_id, "status": "completed", "scenario": {"name": name} if name else None}

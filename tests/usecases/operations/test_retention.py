@@ -126,7 +126,7 @@ def settle_one(claim: LeasedDelivery, tx: Tx) -> None:
 
 
 def rows(tx: Tx) -> int:
-    """All that there are of what a janitor deletes."""
+    """All that there are of what a retention deletes."""
     tables = ("attempts", "deliveries", "polls", "registrations", "events", "watches", "endpoints")
     counts = [select(func.count()).select_from(schema.metadata.tables[table]).scalar_subquery() for table in tables]
     return sum(tx.execute(select(*counts)).one())
@@ -146,33 +146,33 @@ async def left(store: Store) -> tuple[int, int, int, int]:
     return await store.read(work)
 
 
-async def test_what_ended_long_ago_goes_whole(store: Store, clock: Clock) -> None:
-    """Watch, polls, event, registration, delivery and the endpoint nobody names any more."""
+async def test_an_old_job_is_deleted_with_everything_that_belongs_to_it(store: Store, clock: Clock) -> None:
+    """Watch, polls, event, registration, delivery, and the endpoint that nothing refers to any more."""
     await end(store, "old", DeliveryStatus.CANCELLED)
     clock.advance(RETENTION + DAY)
-    assert await RetentionJob(store, RETENTION, clock, "own_1").tick() == CleanupResult(jobs=1, given_up=0)
+    assert await RetentionJob(store, RETENTION, clock, "own_1").tick() == CleanupResult(jobs=1, expired=0)
     assert await left(store) == (0, 0, 0, 0)
     assert await store.read(lambda tx: events.for_job(tx, "default", "old")) == []
 
 
-async def test_what_is_younger_than_the_retention_stays(store: Store, clock: Clock) -> None:
-    """A day before its time nothing goes."""
+async def test_a_job_younger_than_the_retention_is_kept(store: Store, clock: Clock) -> None:
+    """A day before the retention ends, nothing is deleted."""
     await end(store, "young", DeliveryStatus.CANCELLED)
     clock.advance(RETENTION - DAY)
-    assert await RetentionJob(store, RETENTION, clock, "own_1").tick() == CleanupResult(jobs=0, given_up=0)
+    assert await RetentionJob(store, RETENTION, clock, "own_1").tick() == CleanupResult(jobs=0, expired=0)
     assert await left(store) == (1, 1, 1, 1)
 
 
-async def test_what_is_still_to_be_delivered_stays(store: Store, clock: Clock) -> None:
-    """However old, a pending or held delivery keeps its job."""
+async def test_a_job_with_a_pending_delivery_is_kept(store: Store, clock: Clock) -> None:
+    """A pending or held delivery keeps its job, however old it is."""
     await end(store, "waiting", DeliveryStatus.PENDING)
     clock.advance(10 * RETENTION)
-    assert await RetentionJob(store, RETENTION, clock, "own_1").tick() == CleanupResult(jobs=0, given_up=0)
+    assert await RetentionJob(store, RETENTION, clock, "own_1").tick() == CleanupResult(jobs=0, expired=0)
     assert await left(store) == (1, 1, 1, 1)
 
 
-async def test_a_job_that_is_being_watched_stays(store: Store, clock: Clock) -> None:
-    """Only what ended is ever deleted."""
+async def test_a_watched_job_is_kept(store: Store, clock: Clock) -> None:
+    """Only jobs that ended are deleted."""
     checked = registration.validate(
         RegistrationSpec(job_id="live", callback=EndpointSpec("https://example.com/")), OPEN_RULES, {"default"}
     )
@@ -185,7 +185,7 @@ async def test_a_job_that_is_being_watched_stays(store: Store, clock: Clock) -> 
 
 
 class Stepwise(Store):
-    """A store that counts what each of a user's transactions deletes; after each of them a delivery goes out."""
+    """A store that counts the rows that each transaction deletes, and records one delivery after each of them."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._inner, self._now = store, clock
@@ -206,22 +206,22 @@ class Stepwise(Store):
 
 
 @pytest.mark.parametrize(("jobs", "each"), [(1_000, 3), (200, 20)])
-async def test_deliveries_go_on_while_a_large_store_is_tidied(
+async def test_deliveries_go_on_while_many_rows_are_deleted(
     store: Store, store_url: str, clock: Clock, jobs: int, each: int
 ) -> None:
-    """All goes in one tick, and no transaction is so large that others would wait for long."""
+    """One tick deletes everything, and no transaction is so large that others wait for long."""
     engine = dialect.engine(dialect.parse(store_url), writer=True, connections=1, relay_cipher=FieldCipher())
     fill(engine, jobs, each, NOON)
     engine.dispose()
     clock.advance(MONTH + RETENTION)
     stepwise = Stepwise(store, clock)
-    assert await RetentionJob(stepwise, RETENTION, clock, "own_1").tick() == CleanupResult(jobs, given_up=0)
+    assert await RetentionJob(stepwise, RETENTION, clock, "own_1").tick() == CleanupResult(jobs, expired=0)
     assert max(stepwise.deleted) <= 600
     assert await store.read(lambda tx: deliveries.count(tx, DeliveryFilter())) == len(stepwise.deleted)
 
 
-async def test_a_job_with_very_many_attempts_goes_in_parts(store: Store) -> None:
-    """No transaction deletes much more than it may, and nothing that is left points nowhere."""
+async def test_a_job_with_very_many_attempts_is_deleted_in_parts(store: Store) -> None:
+    """No transaction deletes much more than its limit, and no remaining row refers to a deleted one."""
     await end(store, "big", DeliveryStatus.CANCELLED)
     [only] = await store.read(lambda tx: deliveries.of_job(tx, "default", "big", 9))
     many = [ATTEMPT | {"id": f"att_{number}", "delivery_id": only.id} for number in range(95)]
@@ -236,38 +236,38 @@ async def test_a_job_with_very_many_attempts_goes_in_parts(store: Store) -> None
     assert await left(store) == (0, 0, 0, 1)
 
 
-async def test_what_was_held_too_long_is_given_up(store: Store, clock: Clock) -> None:
-    """It fails for the reason that its endpoint was disabled for, can be resent, and goes after its time."""
+async def test_a_delivery_held_too_long_fails(store: Store, clock: Clock) -> None:
+    """It fails with the reason of its disabled endpoint, can be resent, and is deleted after the retention."""
     await end(store, "held", DeliveryStatus.PENDING)
     await hold(store, clock())
-    janitor = RetentionJob(store, RETENTION, clock, "own_1")
+    retention = RetentionJob(store, RETENTION, clock, "own_1")
     clock.advance(RETENTION - DAY)
-    await janitor.tick()
+    await retention.tick()
     assert (await only_one(store)).status is DeliveryStatus.PENDING
     clock.advance(2 * DAY)
-    assert await janitor.tick() == CleanupResult(jobs=0, given_up=1)
-    given_up = await only_one(store)
-    assert (given_up.status, given_up.ended_at) == (DeliveryStatus.FAILED, clock())
-    assert given_up.reason == "held until it was too old; the endpoint is disabled: answered 410"
+    assert await retention.tick() == CleanupResult(jobs=0, expired=1)
+    expired = await only_one(store)
+    assert (expired.status, expired.ended_at) == (DeliveryStatus.FAILED, clock())
+    assert expired.reason == "held until it was too old; the endpoint is disabled: answered 410"
     clock.advance(RETENTION + DAY)
-    assert await janitor.tick() == CleanupResult(jobs=1, given_up=0)
+    assert await retention.tick() == CleanupResult(jobs=1, expired=0)
 
 
-async def test_what_is_held_for_an_endpoint_disabled_of_late_stays(store: Store, clock: Clock) -> None:
-    """However old the event, its endpoint has the whole time to come back, also where it is disabled meanwhile."""
+async def test_a_delivery_held_for_a_recently_disabled_endpoint_is_kept(store: Store, clock: Clock) -> None:
+    """However old the event is, the retention counts from when its endpoint was disabled."""
     await end(store, "held", DeliveryStatus.PENDING)
     clock.advance(2 * RETENTION)
     await hold(store, clock() - DAY)
     await RetentionJob(store, RETENTION, clock, "own_1").tick()
-    waits = await only_one(store)
-    assert waits.status is DeliveryStatus.PENDING
+    held = await only_one(store)
+    assert held.status is DeliveryStatus.PENDING
     before = clock() - RETENTION
     assert await store.read(lambda tx: pruning.expired_held(tx, before, 10)) == ([], None)
-    assert await store.write(lambda tx: pruning.expire_held(tx, [waits.id], before, clock())) == 0
+    assert await store.write(lambda tx: pruning.expire_held(tx, [held.id], before, clock())) == 0
 
 
-async def test_what_is_held_for_nobody_is_cancelled(store: Store, clock: Clock) -> None:
-    """The endpoint is gone: there is nobody who could ask for it."""
+async def test_a_delivery_held_for_a_removed_endpoint_is_cancelled(store: Store, clock: Clock) -> None:
+    """Nothing can resend it."""
     await end(store, "held", DeliveryStatus.PENDING)
     endpoint = await hold(store, clock())
     await store.write(lambda tx: endpoints.remove(tx, endpoint.id))
@@ -277,8 +277,8 @@ async def test_what_is_held_for_nobody_is_cancelled(store: Store, clock: Clock) 
     assert (cancelled.status, cancelled.reason) == (DeliveryStatus.CANCELLED, "the endpoint was removed")
 
 
-async def test_sessions_that_ran_out_go(store: Store, clock: Clock) -> None:
-    """Nobody need log in for that."""
+async def test_expired_sessions_are_deleted(store: Store, clock: Clock) -> None:
+    """No login is needed for that."""
     for id, ends in (("over", NOON), ("lasts", NOON + DAY)):
         session = Session(id=id, key_hash="", csrf="", expires_at=ends)
         await store.write(partial(sessions.add, session=session, now=NOON - 1))
@@ -286,21 +286,21 @@ async def test_sessions_that_ran_out_go(store: Store, clock: Clock) -> None:
     assert await store.read(lambda tx: tx.execute(select(schema.sessions.c.id)).scalars().all()) == ["lasts"]
 
 
-async def test_kept_answers_go_after_a_day(store: Store, clock: Clock) -> None:
-    """An Idempotency-Key is good for 24 hours."""
-    kept = StoredResponse(key="k", request_hash="", status=201, answer="", created_at=NOON)
-    await store.write(lambda tx: idempotency.store(tx, kept))
-    janitor = RetentionJob(store, RETENTION, clock, "own_1")
+async def test_stored_responses_are_deleted_after_a_day(store: Store, clock: Clock) -> None:
+    """An Idempotency-Key is valid for 24 hours."""
+    response = StoredResponse(key="k", request_hash="", status=201, answer="", created_at=NOON)
+    await store.write(lambda tx: idempotency.store(tx, response))
+    retention = RetentionJob(store, RETENTION, clock, "own_1")
     clock.advance(DAY)
-    await janitor.tick()
-    assert await store.read(lambda tx: idempotency.get(tx, "k")) == kept
+    await retention.tick()
+    assert await store.read(lambda tx: idempotency.get(tx, "k")) == response
     clock.advance(1)
-    await janitor.tick()
+    await retention.tick()
     assert await store.read(lambda tx: idempotency.get(tx, "k")) is None
 
 
-async def test_one_relay_tidies_and_the_others_leave_it_to_it(store: Store, clock: Clock) -> None:
-    """For nearly an hour nobody but itself does so again; one that died while it tidied is taken over."""
+async def test_one_relay_deletes_old_rows_and_the_others_do_not(store: Store, clock: Clock) -> None:
+    """For nearly an hour only that relay does so again; if it dies meanwhile, another takes over after its lease."""
     first, second = (RetentionJob(store, RETENTION, clock, owner) for owner in ("own_1", "own_2"))
     for job in ("a", "b", "c"):
         await end(store, job, DeliveryStatus.CANCELLED)
@@ -310,10 +310,10 @@ async def test_one_relay_tidies_and_the_others_leave_it_to_it(store: Store, cloc
     assert (await second.tick(), await first.tick()) == (CleanupResult(0, 0), CleanupResult(1, 0))
     clock.advance(56 * MINUTE)
     await end(store, "e", DeliveryStatus.CANCELLED)
-    died_in_it = await store.write(
-        lambda tx: leader_leases.acquire_lease(tx, "tidying", "own_3", clock(), clock() + 10 * MINUTE)
+    acquired = await store.write(
+        lambda tx: leader_leases.acquire_lease(tx, "retention", "own_3", clock(), clock() + 10 * MINUTE)
     )
-    assert died_in_it
+    assert acquired
     assert await first.tick() == CleanupResult(0, 0)
     clock.advance(10 * MINUTE)
     assert await second.tick() == CleanupResult(1, 0)
