@@ -1,4 +1,4 @@
-"""The relay as a whole: wires its parts, starts the scheduler, stops cleanly."""
+"""The relay as a whole: it connects the parts, starts the scheduler, reloads the configuration, and stops cleanly."""
 
 import asyncio
 import random
@@ -38,15 +38,15 @@ from relay.telemetry import Telemetry, Tracer
 from relay.telemetry.state_changes import State, Subject, endpoint_news
 
 _MIN_TICK_GAP_MS = 20
-"""Milliseconds between two ticks that nobody's clock asked for: a thousand jobs that are registered in a second cost
-fifty, and each is polled as soon."""
+"""Milliseconds between two ticks that registrations cause: a thousand registrations in a second cause fifty ticks, and
+each job is polled no later."""
 
-_PATIENCE = 3
-"""Seconds that the store has to answer whoever asks whether the relay is ready."""
+_READINESS_TIMEOUT = 3
+"""Seconds that the store has to answer a readiness check."""
 
 
 def _reach(config: Config) -> int:
-    """How far ahead a poll or an attempt can be planned: by the schedule, or as long as somebody may ask to wait."""
+    """How far ahead a poll or an attempt can be planned, in ms: by the schedule, or by the longest Retry-After."""
     latest = round(max(config.delivery.schedule) * (1 + JITTER))
     return max(config.polling.max_age, latest, RETRY_AFTER_CAP) + HOUR
 
@@ -121,17 +121,17 @@ class Relay:
         seed: int | None = None,
         spans: Tracer | None = None,
     ) -> "Relay":
-        """A relay with its store open, brought up to date and sealed. Raises StoreError, saying what to do.
+        """A relay with its store open, migrated and encrypted. Raises StoreError, which says what to do.
 
-        `clock` tells the time in place of the machine's clock (SQLite) or the database's (PostgreSQL).
+        `clock` replaces the machine's clock (SQLite) or the database's clock (PostgreSQL).
         """
         store = await open_store(config.storage.url, config.security.cipher(), clock=clock)
         return cls(config, store, seed, spans)
 
     async def start(self) -> None:
-        """Takes up what an earlier run left, then starts the scheduler.
+        """Recovers the state of the last run, applies the configuration, then starts the scheduler.
 
-        Raises StoreError, and ConfigError for a configured endpoint that may not be called.
+        Raises StoreError, and ConfigError for a configured endpoint whose URL is blocked.
         """
         await self.timekeeper.begin()
         await self.store.read(self._restore_states)
@@ -148,17 +148,17 @@ class Relay:
         self._wake()
 
     async def stop(self, spent: int = 0) -> None:
-        """No new work; polls and attempts under way get up to 8 s; leases are given back; the store is closed.
+        """Starts no further work, waits up to 8 s for polls and attempts in flight, releases leases, closes the store.
 
-        Of the 8 s, `spent` milliseconds are over already: the stop was asked for so long ago.
-        Takes as long as the store does: who can't wait for one that hangs ends the process, and the leases run out.
+        `spent` are the milliseconds of the 8 s that are over already. If the store hangs, so does this method: then the
+        caller ends the process, and the leases expire.
         """
         self._stopping = True
         await self._cancel(*(task for task in self._tasks if task is not self._woken_ticks))
         stopped = await asyncio.gather(self._stop_polling(), self.dispatcher.stop(spent), return_exceptions=True)
         for error in stopped:
             if isinstance(error, StoreError):
-                self.telemetry.log.error("the leases could not be given back, they will run out: %s", error)
+                self.telemetry.log.error("the leases can't be released; others take over when they expire: %s", error)
             elif error is not None:
                 raise error
         await self.operator.flush()
@@ -168,7 +168,7 @@ class Relay:
         await asyncio.to_thread(self.telemetry.spans.close)
 
     async def _stop_polling(self) -> None:
-        """No tick begins any more, and what the one under way leases is known before all is given back."""
+        """Lets the current tick finish, so that all leases are known before they are released, and starts no other."""
         async with self._ticking:
             self._scheduler.stop()
         await self._cancel(*self._tasks)
@@ -181,7 +181,7 @@ class Relay:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def wake(self) -> None:
-        """Something was made due: poll and deliver now, not at the next tick, and have the other relays do so too."""
+        """To be called after something became due: this and all other relays poll and deliver now."""
         self._wake()
         self.notifier.notify_others()
 
@@ -193,29 +193,29 @@ class Relay:
         self._woken.set()
 
     async def reload(self, read: Callable[[], Config]) -> None:
-        """Takes over endpoints and keys of the configuration that `read` gives, on a thread.
+        """Applies endpoints and keys of the configuration that `read` returns; `read` runs on a thread.
 
-        The log says what else was changed and needs a restart; or, where the configuration can't be used, why, and then
-        all stays as it is.
+        The log says which other changes need a restart. If the configuration can't be used, the log says why, and
+        everything stays as it is.
         """
         async with self._reloading:
             before = dict(self.clients)
             try:
                 stored = await self.api_key_cache.any_ever_created()
-                found = reload.merge_reload(self.config, await asyncio.to_thread(read), stored)
-                # Before the store says that they may poll again: with their old keys they would be refused again.
-                self.clients |= {space.name: self._client_of(space) for space in found.new_keys}
-                await self._apply_config(found.config.endpoints, [space.name for space in found.new_keys])
+                merged = reload.merge_reload(self.config, await asyncio.to_thread(read), stored)
+                # Before the workspaces are unpaused: with its old key a poll would be refused again.
+                self.clients |= {space.name: self._client_of(space) for space in merged.new_keys}
+                await self._apply_config(merged.config.endpoints, [space.name for space in merged.new_keys])
             except RelayError as error:
                 self.clients |= before
                 self.telemetry.not_reloaded(error)
                 return
-            self.config = found.config
-            self.telemetry.reloaded(found.summary(), found.needs_restart, self.clock())
+            self.config = merged.config
+            self.telemetry.reloaded(merged.summary(), merged.needs_restart, self.clock())
         self.wake()
 
     async def tick(self) -> None:
-        """One beat of the scheduler: starts the polls and the attempts that are due."""
+        """One run of the scheduler: starts the polls and the attempts that are due."""
         async with self._ticking:
             if self._stopping:
                 return
@@ -225,10 +225,10 @@ class Relay:
                 await self.poller.tick()
                 await self.api_key_cache.flush_last_used()
             except StoreError as error:
-                self.telemetry.log.error("this tick came to nothing: %s", error)
+                self.telemetry.log.error("due jobs can't be polled, the next tick tries again: %s", error)
                 return
             except Exception:
-                self.telemetry.log.exception("this tick came to nothing")
+                self.telemetry.log.exception("due jobs could not be polled, the next tick tries again")
                 return
             self._last_tick = self.clock()
             self.telemetry.report_due_changes(self._last_tick)
@@ -236,7 +236,7 @@ class Relay:
     async def register(
         self, request: ValidatedRegistration, now: Instant, request_id: str | None = None
     ) -> RegistrationResult:
-        """Registers a job, together with other requests of the moment. Raises RequestError, StoreError."""
+        """Registers a job, in one transaction with other concurrent requests. Raises RequestError, StoreError."""
         result = raise_if_refused(await self.store.write_together(register_batch, (request, now)))
         self.after_registration([result], request_id)
         return result
@@ -255,14 +255,14 @@ class Relay:
         return outcome
 
     def after_registration(self, results: Iterable[RegistrationResult], request_id: str | None = None) -> None:
-        """To be called once registrations are committed: logs the new ones, and starts what they make due."""
+        """To be called after registrations are committed: logs the new ones, and starts their polls and deliveries."""
         for result in results:
             if result.is_new:
                 self.telemetry.registered(result.registration, request_id)
         self.wake()
 
     async def enable_endpoint(self, id: str, now: Instant) -> tuple[Endpoint, int]:
-        """The endpoint enabled, and how many held deliveries are due now. Raises NotFound, StoreError."""
+        """The enabled endpoint, and the number of held deliveries that are due now. Raises NotFound, StoreError."""
 
         def enable(tx: Tx) -> tuple[Endpoint, Endpoint, int]:
             before = admin.get(tx, id)
@@ -276,7 +276,7 @@ class Relay:
         return endpoint, released
 
     async def disable_endpoint(self, id: str, now: Instant) -> Endpoint:
-        """The endpoint disabled by hand. Raises NotFound, StoreError."""
+        """The endpoint, disabled by hand. Raises NotFound, StoreError."""
 
         def disable(tx: Tx) -> tuple[Endpoint, Endpoint]:
             before = admin.get(tx, id)
@@ -290,11 +290,11 @@ class Relay:
         return endpoint
 
     async def requires_api_key(self) -> bool:
-        """Whether it wants API keys: it does as soon as there was ever one, and from then on. Raises StoreError."""
+        """Whether requests need an API key: always, once the relay has ever had one. Raises StoreError."""
         return bool(self.config.security.api_keys) or await self.api_key_cache.any_ever_created()
 
     def _since_tick(self, now: Instant) -> int:
-        """How long ago the last complete tick was; one may have come since `now`, and clocks are set back."""
+        """Milliseconds since the last complete tick; 0 if it is later than `now`."""
         return max(0, now - self._last_tick)
 
     async def _tick_when_woken(self) -> None:
@@ -305,11 +305,11 @@ class Relay:
             await asyncio.sleep(_MIN_TICK_GAP_MS / 1_000)
 
     async def readiness(self) -> Readiness:
-        """Whether the relay can do its work, and where not, why."""
+        """Whether the relay can do its work, and why if it can't."""
         now = self.clock()
         checks = [readiness.scheduler(self._since_tick(now), self.config.polling.tick)]
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_READINESS_TIMEOUT):
                 since, spaces, too_far = await self.store.read(
                     lambda tx: (
                         due_deliveries.oldest_due(tx, now),
@@ -322,8 +322,8 @@ class Relay:
         except StoreError as error:
             return Readiness((*checks, readiness.store(str(error))))
         except TimeoutError:
-            return Readiness((*checks, readiness.store(f"the database has not answered within {_PATIENCE} s")))
-        # What waits for its endpoint does not make the relay late.
+            return Readiness((*checks, readiness.store(f"the database has not answered within {_READINESS_TIMEOUT} s")))
+        # Deliveries that wait for their endpoint are no backlog of the relay.
         late = 0 if since is None else max(0, now - max(since, self.dispatcher.caught_up_at))
         checks += [readiness.store(None), readiness.delivery_backlog(late), readiness.plans(*too_far)]
         for space in spaces:
@@ -333,7 +333,7 @@ class Relay:
         return Readiness(tuple(checks))
 
     async def render_metrics(self) -> bytes:
-        """All metrics in Prometheus' text format, gauges as of now; those of the store as of when it last answered."""
+        """All metrics in Prometheus' text format. If the store fails, its gauges have their last values."""
         now, metrics = self.clock(), self.telemetry.metrics
         checks = (await self.readiness()).checks
         for check in checks:
@@ -351,7 +351,7 @@ class Relay:
         return metrics.prometheus_text()
 
     async def send_test(self, endpoint: Endpoint, now: Instant, type: EventType = EventType.COMPLETED) -> Attempt:
-        """Sends a sample event to an endpoint, now and once. Nothing of it is stored."""
+        """Sends a sample event to an endpoint once, now. Nothing is stored."""
         event = Event(
             id=new_id("evt_test", now),
             workspace=self.config.workspaces[0].name,
@@ -365,20 +365,20 @@ class Relay:
         return await self.dispatcher.send_test(endpoint, event, body, now)
 
     def _warn_about_clock_skew(self) -> None:
-        """Says so where this machine's clock is not the store's, as certificates and logs go by it."""
-        if self.store.uses_database_clock and abs(apart := system_clock() - self.clock()) > MINUTE:
-            text = "this machine's clock is %d s %s the database's, which the relay goes by; set it right"
-            self.telemetry.log.warning(text, abs(apart) // SECOND, "ahead of" if apart > 0 else "behind")
+        """Warns if this machine's clock differs from the store's: certificates and the log use this machine's."""
+        if self.store.uses_database_clock and abs(skew := system_clock() - self.clock()) > MINUTE:
+            text = "this machine's clock is %d s %s the database's, which the relay uses; correct it"
+            self.telemetry.log.warning(text, abs(skew) // SECOND, "ahead of" if skew > 0 else "behind")
 
     def _restore_states(self, tx: Tx) -> None:
-        """Takes over from an earlier run what is wrong, so that the log and the operator hear when it is over."""
+        """Restores which problems the last run reported, so that the log and the operator learn when they are over."""
         restore_states(tx, self.clients, self.telemetry.changes)
         for name in self.clients:
             if workspaces.get(tx, name).pause_kind == "unauthorized":
                 self.telemetry.changes.restore(Subject("exec", name), State.KEY_REFUSED)
 
     def _recover_leases(self, tx: Tx) -> None:
-        """At start: leases nobody holds any more."""
+        """At the start of a relay that has the store alone: releases the leases of the last run."""
         now = self.clock()
         if self.store.is_exclusive:
             outbox.release(tx, now)
@@ -387,10 +387,13 @@ class Relay:
             exec_callback_tokens.get_or_create_token(tx, name)
 
     async def _apply_config(self, configured: Sequence[EndpointSection], new_keys: Sequence[str]) -> None:
-        """The configured endpoints, and a new chance for workspaces with a new key. Raises ConfigError, StoreError."""
+        """Creates and changes the configured endpoints, and unpauses workspaces that have a new key.
+
+        Raises ConfigError, StoreError.
+        """
         now = self.clock()
 
-        def take_up(tx: Tx) -> None:
+        def unpause(tx: Tx) -> None:
             for name in sorted(new_keys):
                 state = workspaces.lock(tx, name)
                 if state.pause_kind == "unauthorized":
@@ -398,11 +401,11 @@ class Relay:
                     watches.retry_failed(tx, name, now)
 
         try:
-            gone = await self.store.write(lambda tx: admin.sync_configured(tx, configured, self.rules, now))
+            removed = await self.store.write(lambda tx: admin.sync_configured(tx, configured, self.rules, now))
         except ValidationFailed as error:
             raise ConfigError(f"{error.field}: {error.message}") from None
-        await self.store.write(take_up)
-        for id in gone:
+        await self.store.write(unpause)
+        for id in removed:
             with suppress(NotFound):  # another relay on the store reads the same configuration
                 await admin.delete(self.store, id, now, configured=True)
 
@@ -417,7 +420,7 @@ class Relay:
         )
 
     async def workspace_statuses(self) -> list[tuple[WorkspaceStatus, int]]:
-        """How each workspace is placed, and how many jobs it watches. Costs Exec nothing."""
+        """The status of each workspace, and the number of jobs it watches. Costs no request to Exec."""
         now = self.clock()
         return await self.store.read(
             lambda tx: [(self.workspace_status(tx, name, now), count_watched_jobs(tx, name)) for name in self.clients]

@@ -135,7 +135,7 @@ def _settings(config: Config) -> Iterator[Finding]:
 
 
 def _environment(config: Config) -> Iterator[Finding]:
-    """Variables that are set and have no effect."""
+    """Warnings about variables without effect, and the HTTP proxies in use."""
     for warning in unused_variables(os.environ):
         yield Finding(WARN, "environment", warning)
     names = [name for name in (*_PROXY_VARIABLES, *map(str.lower, _PROXY_VARIABLES)) if os.environ.get(name)]
@@ -158,7 +158,7 @@ def _without_user(url: str) -> str:
 
 
 def _subscribers(config: Config) -> Iterator[Finding]:
-    """If a job without a callback URL would notify nobody."""
+    """A warning if a job without a callback URL would notify nobody."""
     if config.endpoints:
         return
     url = config.storage.url

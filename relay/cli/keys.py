@@ -140,9 +140,9 @@ def revoke(path: Path | None, name: str) -> None:
       relay keys revoke zapier
     """
     config, now = read_config(path), system_clock()
-    left = write_offline(config.storage.url, lambda tx: _revoke(tx, name, config, now))
+    remaining = write_offline(config.storage.url, lambda tx: _revoke(tx, name, config, now))
     click.echo(f"✓ the key {name} is revoked; every relay on this store refuses it within {CACHE_TTL // SECOND} s")
-    if not left and not config.security.api_keys:
+    if not remaining and not config.security.api_keys:
         click.echo("! it was the last key: nobody can use the API until you create another with `relay keys create`")
 
 
@@ -170,7 +170,7 @@ def _store_location(url: str) -> str:
 
 
 def _add(tx: Tx, key: StoredApiKey) -> bool:
-    """Adds the key. Returns if it is the first key ever. Raises RelayError."""
+    """Adds the key. Returns whether it is the first key ever. Raises RelayError."""
     is_first = not api_keys.any_ever_created(tx)
     if len(api_keys.active(tx)) >= MAX_KEYS:
         raise RelayError(f"there are {MAX_KEYS:,} keys already, the maximum; revoke unused ones")

@@ -236,7 +236,7 @@ def template(value: object) -> dict[str, Any]:
     try:
         body: dict[str, Any] = json.loads(body_template.check(value))
     except InvalidTemplate as error:
-        raise NestedError(error.message, error.place) from None
+        raise NestedError(error.message, error.location) from None
     return body
 
 

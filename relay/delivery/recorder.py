@@ -184,7 +184,7 @@ class ResultRecorder:
     def _news(
         self, decisions: Sequence[Decided], health: Mapping[str, tuple[Endpoint, Endpoint]], now: Instant
     ) -> list[News | None]:
-        """What the operator is told of a batch."""
+        """The operator's news of a batch."""
         errors, news = _last_errors(decisions), list[News | None]()
         for before, after in health.values():
             news.append(endpoint_news(before, after, now, errors.get(after.id)))
@@ -211,7 +211,7 @@ class ResultRecorder:
             self._telemetry.endpoint_warning(after, warning)
 
     def _warning(self, before: Endpoint, after: Endpoint, now: Instant) -> str | None:
-        """What to warn of after an attempt: that the relay will disable the endpoint, once; or that it fails."""
+        """The warning after an attempt, given once: the relay will disable the endpoint, or the endpoint fails."""
         warning = endpoint_health.health_warning(before, after, now, self._rules.disable_after)
         if after.enabled and warning is not None and after.id not in self._warned:
             return warning

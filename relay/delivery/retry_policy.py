@@ -131,7 +131,7 @@ def _classify_status(response: HttpResponse, retry: _Retry) -> AttemptDecision:
 
 
 def _is_apps_script_result(response: HttpResponse) -> bool:
-    """Whether a Google Apps Script ran: its web apps response every POST with a redirect to the script's output."""
+    """Whether a Google Apps Script ran: its web apps answer every POST with a redirect to the script's output."""
     if response.status != 302:
         return False
     try:

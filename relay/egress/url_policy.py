@@ -15,7 +15,11 @@ import idna
 from relay.egress.ip_policy import Address, EgressRules, blocked_reason, opens_loopback
 from relay.errors import ValidationFailed
 
-LONGEST_URL = 2_048
+MAX_URL = 2_048
+"""Characters of a URL."""
+
+MASK = "…"
+"""Stands for the secret part of a URL wherever the relay shows it. A URL that contains it was copied from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +78,8 @@ class _UrlValidator:
     def check_text(self, url: str) -> None:
         if not isinstance(url, str) or not url:
             self.refuse("is empty. Write it as https://host/path.")
-        if len(url) > LONGEST_URL:
-            self.refuse(f"is longer than {LONGEST_URL:,} characters.")
+        if len(url) > MAX_URL:
+            self.refuse(f"is longer than {MAX_URL:,} characters.")
         if any(character == "\\" or category(character)[0] in "CZ" for character in url):
             self.refuse("holds a space, a backslash or a control character. Percent-encode it, or leave it out.")
 
@@ -144,8 +148,8 @@ def mask_url(url: str) -> str:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        return "…"
+        return MASK
     if not host or parts.scheme not in ("http", "https") or not re.fullmatch(r"[\w.:-]+", host):
-        return "…"
+        return MASK
     shown = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{shown}{f':{port}' if port is not None else ''}/…"
+    return f"{parts.scheme}://{shown}{f':{port}' if port is not None else ''}/{MASK}"

@@ -7,14 +7,11 @@ from typing import Any
 from relay import formats
 from relay.egress import EgressRules, validate_url
 from relay.egress.header_policy import check_headers
-from relay.egress.url_policy import ParsedUrl
+from relay.egress.url_policy import MASK, ParsedUrl
 from relay.errors import ValidationFailed
 from relay.formats import template
 from relay.model import Endpoint, EndpointKind, EventType, Instant, Secret, format_identity, new_id
 from relay.signing import SignatureScheme, standard_webhooks
-
-MASK = "…"
-"""Stands for the secret part of a URL in pages and responses: a URL that contains it was copied from there."""
 
 SECRET_BYTES = 32
 """Random bytes of a generated secret; Standard Webhooks asks for 24 to 64."""
@@ -59,15 +56,10 @@ class ValidatedEndpoint:
         return self.secret or (self.signing.value if self.signing is SignatureScheme.ED25519 else None)
 
 
-def check_not_masked(url: str, field: str = "callback_url") -> None:
-    """Raises ValidationFailed (`masked_url`) for a URL that was copied from a page or response of the relay."""
-    if MASK in url:
-        raise ValidationFailed("masked_url", "this URL is masked; give the whole URL, or leave it out", field)
-
-
 def validate(wanted: EndpointSpec, rules: EgressRules, url_field: str = "callback_url") -> ValidatedEndpoint:
     """Validates an endpoint without the store. Raises ValidationFailed, which names the field."""
-    check_not_masked(wanted.url, url_field)
+    if MASK in wanted.url:
+        raise ValidationFailed("masked_url", "this URL is masked; give the whole URL, or leave it out", url_field)
     target = validate_url(wanted.url, rules, url_field)
     formats.check_pasted_url(target.url, url_field)
     format, own_template = _check_format(wanted, target)

@@ -1,7 +1,7 @@
 """`discord`: a channel's webhook, laid out as one embed.
 
-Exec's words are escaped, because Discord reads Markdown in titles and descriptions, and `allowed_mentions` lets
-nobody be pinged. Limits: title 256, description 4,096, 6,000 in all.
+Exec's text is escaped, because Discord reads Markdown in titles and descriptions; `allowed_mentions` prevents pings.
+Limits: title 256, description 4,096, 6,000 in all.
 """
 
 from relay.egress import HttpResponse
@@ -10,27 +10,27 @@ from relay.formats.message_text import Tone, describe_event
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration, to_rfc3339
 
-MOST_TITLE = 256
-MOST_DESCRIPTION = 4_096
+MAX_TITLE = 256
+MAX_DESCRIPTION = 4_096
 _COLOURS = {Tone.GOOD: 0x2EB67D, Tone.BAD: 0xE01E5A, Tone.NEUTRAL: 0x9AA0A6}
 
 _ESCAPES = str.maketrans({char: f"\\{char}" for char in "\\*_~`|[]<>#"})
 
 _OTHER_LAYOUTS = ("/slack", "/slack/", "/github", "/github/")
-"""Ends of a path at which Discord reads another service's body."""
+"""Ends of a path at which Discord expects another service's body."""
 
 _NEW_URL = "make a new webhook in the channel's settings (Integrations) and register its URL"
 
 
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """`{"embeds": [one], "allowed_mentions": {"parse": []}}`."""
-    said = describe_event(event)
-    embed: dict[str, object] = {"title": truncate(said.headline, MOST_TITLE, _ESCAPES), "color": _COLOURS[said.tone]}
-    if said.link:
-        embed["url"] = said.link
-    if reason := said.detail_within(MOST_DESCRIPTION, _ESCAPES):
+    text = describe_event(event)
+    embed: dict[str, object] = {"title": truncate(text.headline, MAX_TITLE, _ESCAPES), "color": _COLOURS[text.tone]}
+    if text.link:
+        embed["url"] = text.link
+    if reason := text.detail_within(MAX_DESCRIPTION, _ESCAPES):
         embed["description"] = reason
-    embed["footer"] = {"text": said.footnote}
+    embed["footer"] = {"text": text.footnote}
     embed["timestamp"] = to_rfc3339(event.occurred_at)
     return {"embeds": [embed], "allowed_mentions": {"parse": []}}
 
@@ -55,15 +55,15 @@ _ENDPOINT_ERRORS = {
     ),
     220004: ("forum channels take no webhook services", "make a webhook in a text channel and register its URL"),
 }
-"""By Discord's JSON error codes: what Discord says, and what to do. Nothing of it passes by itself."""
+"""By Discord's JSON error code: what Discord says, and what to do. None of these errors passes by itself."""
 
 _MESSAGE_ERRORS = frozenset({20009, 40005, 50006, 50035, 200000, 200001, 240000})
-"""Empty, invalid, too large, or blocked by the server's rules for what it says: only this message is at fault."""
+"""The message is empty, invalid, too large, or blocked for its content: only this message is at fault."""
 
 
-def _rejection(answer: HttpResponse) -> Rejection | None:
-    code = json_body(answer).get("code")
-    if not isinstance(code, int) or not (answer.succeeded or 400 <= answer.status < 500):
+def _rejection(response: HttpResponse) -> Rejection | None:
+    code = json_body(response).get("code")
+    if not isinstance(code, int) or not (response.succeeded or 400 <= response.status < 500):
         return None
     if code in _ENDPOINT_ERRORS:
         fault, remedy = _ENDPOINT_ERRORS[code]
@@ -74,8 +74,8 @@ def _rejection(answer: HttpResponse) -> Rejection | None:
 
 
 def _matches_url(host: str, path: str) -> bool:
-    ours = host in ("discord.com", "discordapp.com") or host.endswith((".discord.com", ".discordapp.com"))
-    return ours and path.startswith("/api/") and "/webhooks/" in path and not path.endswith(_OTHER_LAYOUTS)
+    is_discord = host in ("discord.com", "discordapp.com") or host.endswith((".discord.com", ".discordapp.com"))
+    return is_discord and path.startswith("/api/") and "/webhooks/" in path and not path.endswith(_OTHER_LAYOUTS)
 
 
 FORMAT = Format(body=body, matches_url=_matches_url, rejection=_rejection)

@@ -1,4 +1,4 @@
-"""The event as one flat row of fields, for receivers that know no nesting.
+"""The event as one flat row of fields, for receivers without nested objects.
 
 Every field is always there, null if Exec gave nothing, so that a field that a person has mapped never vanishes:
 
@@ -23,7 +23,7 @@ from relay.formats.message_text import describe_event, link, nested_object
 from relay.model import Event, Registration, to_rfc3339
 
 PROSE = frozenset({"summary", "job_status", "scenario_name", "error_code", "error_message"})
-"""The fields that hold other people's words; the others are ids, URLs, instants and numbers."""
+"""The fields with text of other people; the other fields are ids, URLs, instants and numbers."""
 
 
 def flat_fields(event: Event, registration: Registration | None) -> dict[str, str | int | float | bool | None]:
@@ -52,7 +52,7 @@ def flat_fields(event: Event, registration: Registration | None) -> dict[str, st
 
 
 def scalar(value: Any) -> str | int | float | bool | None:
-    """The value itself if it is a single one that JSON can hold, else None."""
+    """The value, if it is a text, number or boolean that JSON can represent; else None."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, (str, int, float)) else None

@@ -1,8 +1,7 @@
-"""What an event is called in words, the same in every chat: each format only lays these out.
+"""The text of an event, the same in every chat; each format only arranges it.
 
-Text that comes from Exec is other people's: what leaves here is one line, of bounded length, that pings nobody and
-turns into no link in any of the chats; the one link is http or https.
-"""
+Text from Exec is written by other people. After this module it is one line of bounded length, that pings nobody and
+that no chat turns into a link; the only link is http or https."""
 
 import re
 import string
@@ -17,26 +16,27 @@ from relay.model import AnyEventType, Event, EventType, OperatorEventType, Repla
 
 BUTTON = "Open scenario"
 
-_MOST_READ = 10_000
-_MOST_TEXT = 3_000
-_MOST_LABEL = 100
-_MOST_LINK = 2_048  # Discord's limit, the least of all receivers
+_MAX_READ = 10_000
+_MAX_TEXT = 3_000
+_MAX_LABEL = 100
+_MAX_LINK = 2_048  # Discord's limit, the least of all receivers
 _LINK = re.compile(r"https?://[^\s\x00-\x20\x7f<>\"`\\^{|}]+", re.IGNORECASE)
 _CONTROLS = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters but those that are blanks, and what turns the direction of all the text that follows."""
+"""Control characters except blanks, and characters that change the direction of the following text."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _BLANKS = re.compile(r"\s+")
 _MENTIONS_AND_LINKS = re.compile(
     r"<(?=[!@#]|users/|at\b|[a-z][a-z0-9+.-]*:)|@(?=everyone|here|channel|all)|:(?=//)|\b(?:mailto|tel|sms|callto):",
     re.IGNORECASE,
 )
-"""What a chat may read as a mention or turn into a link; a word joiner after it, itself invisible, keeps it text."""
+"""Text that a chat may read as a mention or turn into a link. A word joiner after it, which is invisible, prevents it.
+"""
 _WORD_JOINER = "\u2060"
 _MENTION_MARKS = re.compile(r"[<>]|@+(?=everyone|here|channel|all)", re.IGNORECASE)
 
 
 class Tone(StrEnum):
-    """How good the news is; chats show it as a colour."""
+    """Whether the news is good; chats show it as a colour."""
 
     GOOD = "good"
     BAD = "bad"
@@ -45,7 +45,7 @@ class Tone(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventText:
-    """An event in words."""
+    """The text of an event."""
 
     tone: Tone
     headline: str
@@ -57,19 +57,19 @@ class EventText:
     code: str | None
     """Exec's error code."""
     link: str | None
-    """Where the button leads: http or https; None where there is nothing to open."""
+    """The target of the button, http or https; None if there is nothing to open."""
     footnote: str
     """`Took 40 s · Job j1o2b3i4d5x6`."""
 
-    def detail_within(self, most: int, escapes: Mapping[int, str] | None = None) -> str | None:
-        """`Unable to generate scenario from the provided prompt (GENERATION_ERROR)`, escaped, in `most` UTF-16 units.
+    def detail_within(self, limit: int, escapes: Mapping[int, str] | None = None) -> str | None:
+        """`Unable to generate scenario from the provided prompt (GENERATION_ERROR)`, escaped, in `limit` UTF-16 units.
 
-        Where it is too long the reason is cut and not the code, which is what people search for.
+        If it is too long, the reason is cut and not the code, because people search for the code.
         """
         if self.detail is None:
             return None
         code = f" ({self.code})".translate(escapes or {}) if self.code else ""
-        return truncate(self.detail, most - utf16_length(code), escapes) + code
+        return truncate(self.detail, limit - utf16_length(code), escapes) + code
 
 
 _TONES: dict[AnyEventType, Tone] = {
@@ -99,12 +99,12 @@ _NEWS_HEADLINES = {
 
 
 def describe_event(event: Event) -> EventText:
-    """The event in words. Never raises, whatever `event.job` holds."""
+    """The text of the event. Never raises, whatever is in `event.job`."""
     if isinstance(event.type, OperatorEventType):
         return _describe_news(event, event.type)
     name = sanitize(nested_object(event.job, "scenario").get("name"))
     code = (
-        sanitize(nested_object(event.job, "error").get("code"), _MOST_LABEL) if event.type is EventType.FAILED else None
+        sanitize(nested_object(event.job, "error").get("code"), _MAX_LABEL) if event.type is EventType.FAILED else None
     )
     headline = f"{_HEADLINES[event.type]}: {name}" if name else _HEADLINES[event.type]
     detail = _detail(event)
@@ -154,19 +154,19 @@ def _detail(event: Event) -> str | None:
                 "was made."
             )
         case EventType.EXPIRED:
-            status = sanitize(event.job.get("status"), _MOST_LABEL)
+            status = sanitize(event.job.get("status"), _MAX_LABEL)
             last = f" Exec last said: {status}." if status else ""
-            return f"The relay waited as long as it was told to, and has stopped polling.{last}"
+            return f"The relay waited as long as configured, and has stopped polling.{last}"
     return None
 
 
 def _footnote(event: Event) -> str:
-    took = duration(event.job.get("duration_seconds"))
+    elapsed = duration(event.job.get("duration_seconds"))
     parts = [f"Job {event.job_id}"]
-    if took:
-        parts.insert(0, f"Took {took}" if event.type is EventType.COMPLETED else f"After {took}")
+    if elapsed:
+        parts.insert(0, f"Took {elapsed}" if event.type is EventType.COMPLETED else f"After {elapsed}")
     if event.workspace != "default":
-        parts.append(f"Workspace {sanitize(event.workspace, _MOST_LABEL)}")
+        parts.append(f"Workspace {sanitize(event.workspace, _MAX_LABEL)}")
     if event.replaces:
         parts.append(_correction(event.replaces))
     return " · ".join(parts)
@@ -177,36 +177,36 @@ def _correction(replaced: ReplacedEvent) -> str:
 
 
 def nested_object(job: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The object called `name` inside the job; an empty one where there is none."""
-    found = job.get(name)
-    return found if isinstance(found, Mapping) else {}
+    """The object called `name` in the job; an empty one if there is none."""
+    value = job.get(name)
+    return value if isinstance(value, Mapping) else {}
 
 
-def sanitize(text: object, most: int = _MOST_TEXT) -> str | None:
-    """Somebody else's text as one harmless line of at most `most` UTF-16 units.
+def sanitize(text: object, limit: int = _MAX_TEXT) -> str | None:
+    """Text of other people as one harmless line of at most `limit` UTF-16 units.
 
-    None where nothing is left, or where it is no text.
+    None if the value is no text, or if nothing is left of it.
     """
     if not isinstance(text, str):
         return None
-    line = _SURROGATES.sub("\ufffd", _BLANKS.sub(" ", _CONTROLS.sub("", text[:_MOST_READ]))).strip()
-    return truncate(_MENTIONS_AND_LINKS.sub(rf"\g<0>{_WORD_JOINER}", line), most) or None
+    line = _SURROGATES.sub("\ufffd", _BLANKS.sub(" ", _CONTROLS.sub("", text[:_MAX_READ]))).strip()
+    return truncate(_MENTIONS_AND_LINKS.sub(rf"\g<0>{_WORD_JOINER}", line), limit) or None
 
 
-def plain_value(text: str, most: int = _MOST_TEXT) -> str:
-    """An id or an instant as one line of at most `most` UTF-16 units: a mention's marks go, and nothing is added."""
-    line = _SURROGATES.sub("\ufffd", _BLANKS.sub(" ", _CONTROLS.sub("", text[:_MOST_READ]))).strip()
+def plain_value(text: str, limit: int = _MAX_TEXT) -> str:
+    """An id or an instant as one line of at most `limit` UTF-16 units, without the characters of mentions."""
+    line = _SURROGATES.sub("\ufffd", _BLANKS.sub(" ", _CONTROLS.sub("", text[:_MAX_READ]))).strip()
     units = _MENTION_MARKS.sub("", line).encode("utf-16-le")
-    return units[: 2 * most].decode("utf-16-le", "ignore")
+    return units[: 2 * limit].decode("utf-16-le", "ignore")
 
 
 def link(url: object) -> str | None:
-    """The URL if a click on it leads somewhere, else None: http or https, with a host, of a length every chat takes.
+    """The URL if it can be opened, else None: http or https, with a host, and short enough for every chat.
 
-    None if it has a user name, because the real host stands behind it (`https://exec.com@evil.example/`). Letters
-    beyond ASCII in its path are percent-encoded, because chats refuse a whole message for one odd URL.
+    None if it has a user name, because the real host comes after it (`https://exec.com@evil.example/`). Letters beyond
+    ASCII in its path are percent-encoded, because chats refuse a whole message for one odd URL.
     """
-    if not isinstance(url, str) or len(url) > _MOST_LINK or not _LINK.fullmatch(url):
+    if not isinstance(url, str) or len(url) > _MAX_LINK or not _LINK.fullmatch(url):
         return None
     try:
         parsed = urlsplit(url)
@@ -214,11 +214,11 @@ def link(url: object) -> str | None:
         usable = parsed.hostname and parsed.hostname.isascii() and parsed.port != 0 and "@" not in parsed.netloc
     except ValueError:
         return None
-    return encoded if usable and len(encoded) <= _MOST_LINK else None
+    return encoded if usable and len(encoded) <= _MAX_LINK else None
 
 
 def duration(seconds: object) -> str | None:
-    """`40 s`, `2 min 25 s`, `1 h 5 min`; None for what is no duration."""
+    """`40 s`, `2 min 25 s`, `1 h 5 min`; None for a value that is no duration."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         return None
     if not 0 <= seconds < 1e9:

@@ -1,4 +1,4 @@
-"""A job that never was: what `test` sends, and what examples and previews show."""
+"""A sample job, for test messages, examples and previews."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ _SAMPLES: dict[EventType, dict[str, Any]] = {
 
 
 def sample_event(type: EventType, now: Instant) -> Event:
-    """The sample job, as it would be told of."""
+    """A sample event of this type."""
     job_id = str(SAMPLE_JOB["id"])
     return Event(
         id=event_id("default", job_id, type),

@@ -1,8 +1,7 @@
 """`slack`: an incoming webhook, laid out in Block Kit.
 
-Everything is `plain_text` without emoji codes, so Slack reads no formatting, link or mention into Exec's words; only
-the fallback `text` is parsed by Slack, and so escaped. Limits: header 150, section 3,000, url 3,000, 50 blocks.
-"""
+Everything is `plain_text` without emoji codes, so Slack reads no formatting, link or mention in Exec's text. Slack
+parses only the fallback `text`, which is escaped. Limits: header 150, section 3,000, url 3,000, 50 blocks."""
 
 from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body, short
@@ -10,14 +9,14 @@ from relay.formats.message_text import BUTTON, EventText, describe_event
 from relay.formats.truncate import MARKUP_ESCAPES, truncate
 from relay.model import Event, Registration
 
-MOST_HEADER = 150
-MOST_SECTION = 3_000
-MOST_FALLBACK = 1_000
-"""Slack takes 40,000; a phone shows the first lines."""
+MAX_HEADER = 150
+MAX_SECTION = 3_000
+MAX_FALLBACK = 1_000
+"""Characters. Slack accepts 40,000; a phone shows the first lines."""
 
 _NEW_URL = "make a new incoming webhook and register its URL"
 _DISCORD = ("discord.com", "discordapp.com", "canary.discord.com", "ptb.discord.com")
-"""Discord reads Slack's body at a webhook's URL that ends with /slack."""
+"""Discord accepts Slack's body at a webhook's URL that ends with /slack."""
 
 _OTHER_CHANNEL = f"{_NEW_URL} for another channel"
 _ENDPOINT_ERRORS = {
@@ -69,18 +68,18 @@ _PAYLOAD_ERRORS = frozenset(
 
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """`{"text", "mrkdwn", "blocks"}`."""
-    said = describe_event(event)
-    blocks: list[dict[str, object]] = [{"type": "header", "text": _plain(said.headline, MOST_HEADER)}]
-    if reason := said.detail_within(MOST_SECTION):
-        blocks.append({"type": "section", "text": _plain(reason, MOST_SECTION)})
-    if said.link:
-        blocks.append({"type": "actions", "elements": [_button(said.link)]})
-    blocks.append({"type": "context", "elements": [_plain(said.footnote, MOST_SECTION)]})
-    return {"text": _fallback(said), "mrkdwn": False, "blocks": blocks}
+    event_text = describe_event(event)
+    blocks: list[dict[str, object]] = [{"type": "header", "text": _plain(event_text.headline, MAX_HEADER)}]
+    if reason := event_text.detail_within(MAX_SECTION):
+        blocks.append({"type": "section", "text": _plain(reason, MAX_SECTION)})
+    if event_text.link:
+        blocks.append({"type": "actions", "elements": [_button(event_text.link)]})
+    blocks.append({"type": "context", "elements": [_plain(event_text.footnote, MAX_SECTION)]})
+    return {"text": _fallback(event_text), "mrkdwn": False, "blocks": blocks}
 
 
-def _fallback(said: EventText) -> str:
-    return truncate(said.summary, MOST_FALLBACK, MARKUP_ESCAPES)
+def _fallback(event_text: EventText) -> str:
+    return truncate(event_text.summary, MAX_FALLBACK, MARKUP_ESCAPES)
 
 
 def _plain(text: str, most: int) -> dict[str, object]:
@@ -98,7 +97,7 @@ def _button(url: str) -> dict[str, object]:
 
 
 def error_meaning(error: str) -> Rejection | None:
-    """What one of Slack's error words means; None for one that a retry may mend, or that is unknown."""
+    """The meaning of one of Slack's error codes; None for an unknown code, or if a retry may succeed."""
     if error in _ENDPOINT_ERRORS:
         fault, _, remedy = _ENDPOINT_ERRORS[error].partition(": ")
         return Rejection(f"{fault} ({error}): {remedy}", disable=True)
@@ -107,23 +106,23 @@ def error_meaning(error: str) -> Rejection | None:
     return None
 
 
-def said_no(answer: HttpResponse) -> Rejection | None:
-    """What `{"ok": false, "error": WORD}` under a 2xx means; None for any other answer."""
-    body = json_body(answer)
-    if not answer.succeeded or body.get("ok") is not False:
+def rejection_in_body(response: HttpResponse) -> Rejection | None:
+    """The meaning of a 2xx with `{"ok": false, "error": CODE}`; None for any other response."""
+    body = json_body(response)
+    if not response.succeeded or body.get("ok") is not False:
         return None
     error = body.get("error")
     meaning = error_meaning(error) if isinstance(error, str) else None
     busy = error in ("rate_limited", "ratelimited", "message_limit_exceeded")
     return meaning or Rejection(
-        f"Slack answered {answer.status} and did not take the message ({short(error)})", retry=True, busy=busy
+        f"Slack answered {response.status} and did not take the message ({short(error)})", retry=True, busy=busy
     )
 
 
-def _rejection(answer: HttpResponse) -> Rejection | None:
-    """Incoming webhooks answer with one word as plain text."""
-    if answer.succeeded or 400 <= answer.status < 500:
-        return said_no(answer) or error_meaning(answer.body[:100].decode(errors="replace").strip())
+def _rejection(response: HttpResponse) -> Rejection | None:
+    """Incoming webhooks answer with the error code as plain text."""
+    if response.succeeded or 400 <= response.status < 500:
+        return rejection_in_body(response) or error_meaning(response.body[:100].decode(errors="replace").strip())
     return None
 
 

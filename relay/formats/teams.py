@@ -1,6 +1,6 @@
 """`teams`: a Microsoft Teams workflow ('When a Teams webhook request is received'), laid out as an Adaptive Card 1.4.
 
-Exec's words stand in TextRuns, which take no Markdown (a TextBlock would). A body may have about 28 KB.
+Exec's text is in TextRuns, which read no Markdown (a TextBlock does). A body may have about 28 KB.
 """
 
 import re
@@ -11,9 +11,9 @@ from relay.formats.message_text import BUTTON, Tone, describe_event
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration
 
-MOST_HEADLINE = 300
-MOST_REASON = 3_000
-MOST_FALLBACK = 1_000
+MAX_HEADLINE = 300
+MAX_REASON = 3_000
+MAX_FALLBACK = 1_000
 _COLOURS = {Tone.GOOD: "good", Tone.BAD: "attention", Tone.NEUTRAL: "default"}
 _NEW_URL = "make the workflow again in Teams and register its URL"
 _TEAMS_STATUS = re.compile(r"returned HTTP error ([1-5][0-9]{2})\b")
@@ -26,20 +26,20 @@ _HOSTS = (
 
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """`{"type": "message", "attachments": [one Adaptive Card]}`."""
-    said = describe_event(event)
-    lines = [_line(said.headline, MOST_HEADLINE, size="large", weight="bolder", color=_COLOURS[said.tone])]
-    if reason := said.detail_within(MOST_REASON):
-        lines.append(_line(reason, MOST_REASON))
-    lines.append(_line(said.footnote, MOST_FALLBACK, size="small", isSubtle=True))
+    event_text = describe_event(event)
+    lines = [_line(event_text.headline, MAX_HEADLINE, size="large", weight="bolder", color=_COLOURS[event_text.tone])]
+    if reason := event_text.detail_within(MAX_REASON):
+        lines.append(_line(reason, MAX_REASON))
+    lines.append(_line(event_text.footnote, MAX_FALLBACK, size="small", isSubtle=True))
     card: dict[str, object] = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
         "version": "1.4",
-        "fallbackText": truncate(said.summary, MOST_FALLBACK),
+        "fallbackText": truncate(event_text.summary, MAX_FALLBACK),
         "body": lines,
     }
-    if said.link:
-        card["actions"] = [{"type": "Action.OpenUrl", "title": BUTTON, "url": said.link}]
+    if event_text.link:
+        card["actions"] = [{"type": "Action.OpenUrl", "title": BUTTON, "url": event_text.link}]
     attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "content": card}
     return {"type": "message", "attachments": [attachment]}
 
@@ -48,12 +48,12 @@ def _line(text: str, most: int, **style: object) -> dict[str, object]:
     return {"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": truncate(text, most), **style}]}
 
 
-def _rejection(answer: HttpResponse) -> Rejection | None:
-    """By the codes of Azure's workflow service, and by the text with which Teams refuses a message under a 2xx.
+def _rejection(response: HttpResponse) -> Rejection | None:
+    """By the error codes of Azure's workflow service, and by the text of a 2xx with which Teams refuses a message.
 
-    A workflow that is only switched off may be switched on again, so that is retried.
+    A workflow that is switched off may be switched on again, so that is retried.
     """
-    error = json_body(answer).get("error")
+    error = json_body(response).get("error")
     code, message = (error.get("code"), str(error.get("message"))) if isinstance(error, dict) else (None, "")
     if code == "WorkflowNotFound" or (code == "WorkflowTriggerIsNotEnabled" and "'Deleted'" in message):
         return Rejection(f"Microsoft says this workflow was deleted ({code}): {_NEW_URL}", disable=True)
@@ -63,12 +63,12 @@ def _rejection(answer: HttpResponse) -> Rejection | None:
             "let anyone trigger it",
             disable=True,
         )
-    return _delivery_failed(answer) if answer.succeeded else None
+    return _delivery_failed(response) if response.succeeded else None
 
 
-def _delivery_failed(answer: HttpResponse) -> Rejection | None:
-    """By Teams' own status, in a text such as `... Microsoft Teams endpoint returned HTTP error 429 with ...`."""
-    text = answer.body[:2_000].decode(errors="replace")
+def _delivery_failed(response: HttpResponse) -> Rejection | None:
+    """By the status in a text such as `... Microsoft Teams endpoint returned HTTP error 429 with ...`."""
+    text = response.body[:2_000].decode(errors="replace")
     if (match := _TEAMS_STATUS.search(text)) is None:
         failed = "Webhook message delivery failed" in text
         return Rejection("Teams did not take the message, and gave no reason", retry=True) if failed else None

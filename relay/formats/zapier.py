@@ -1,9 +1,9 @@
 """`zapier`: Catch Hook and REST Hooks, a flat object (`flat.py` lists its keys).
 
-What the registration's metadata holds comes after as `metadata_KEY`, one key each; lists and objects in it as JSON
-text. A Zap sees those keys whenever its registrations carry them; a standing endpoint has no registration, so none.
+The entries of the registration's metadata follow as `metadata_KEY`, lists and objects as JSON text. A standing endpoint
+has no registration, so it gets none of these keys.
 
-Zapier takes about 30 requests a second at one hook; 410 is its unsubscribe and is judged for every format alike.
+Zapier accepts about 30 requests a second at one hook; its unsubscribe is 410, as for every format.
 """
 
 import json
@@ -26,8 +26,8 @@ def _flattened(value: object) -> object:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
 
 
-def _recognises(host: str, path: str) -> bool:
+def _matches_url(host: str, path: str) -> bool:
     return host == "hooks.zapier.com" and path.startswith(("/hooks/catch/", "/hooks/standard/"))
 
 
-FORMAT = Format(body=body, matches_url=_recognises, rate_per_second=25)
+FORMAT = Format(body=body, matches_url=_matches_url, rate_per_second=25)

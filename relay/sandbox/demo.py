@@ -169,7 +169,7 @@ class Demo:
             notified=sum(row.received_at is not None for row in self.rows),
             verified=sum(row.verified for row in self.rows),
             polls=sum(row.polls for row in self.rows),
-            polls_by_exec=sum(request.call == "poll" for request in self._exec.records.asked),
+            polls_by_exec=sum(request.call == "poll" for request in self._exec.records.requests),
             delay_median=round(statistics.median(delays), 3) if delays else None,
             delay_worst=round(max(delays), 3) if delays else None,
             seconds=round((system_clock() - self._began) / SECOND, 1),

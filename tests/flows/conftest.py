@@ -84,7 +84,7 @@ class World:
             due = await self.next_due()
             if due is None or due > self.clock():
                 return
-            done = (len(self.exec.records.asked), len(self.receiver.received), due)
+            done = (len(self.exec.records.requests), len(self.receiver.received), due)
             if done == before:
                 return  # what stays due waits for budget or for a pause: time has to move
             before = done

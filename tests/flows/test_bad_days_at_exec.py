@@ -72,7 +72,7 @@ async def test_a_refused_key_stops_the_workspace_and_loses_nothing(start: Start)
         for job in jobs:
             await world.register(job.id)
         await world.advance(HOUR)
-        assert len(world.exec.records.asked) <= 15
+        assert len(world.exec.records.requests) <= 15
         readiness = await world.relay.readiness()
         [check] = [check for check in readiness.checks if check.name == "exec:default"]
         assert not readiness.ready
@@ -92,9 +92,9 @@ async def test_a_429_of_exec_pauses_the_workspace(start: Start) -> None:
         world.exec.faults.order(FaultConfig(jobs={jobs[0].id: (Fault(kind="429", wait=120_000),)}), world.clock())
         for job in jobs:
             await world.register(job.id)
-        polls = len(world.exec.records.asked)
+        polls = len(world.exec.records.requests)
         await world.advance(119 * SECOND)
-        assert len(world.exec.records.asked) == polls
+        assert len(world.exec.records.requests) == polls
         await world.advance(3 * MINUTE)
         assert told(world) == ["job.completed"] * 5
 
@@ -104,10 +104,10 @@ async def test_polls_back_off_while_exec_is_down(start: Start) -> None:
     async with start() as world:
         for _ in range(50):
             await world.register(world.exec.add(lasts=1_000).id)
-        before = len(world.exec.records.asked)
+        before = len(world.exec.records.requests)
         order(world, "503")
         await world.advance(HOUR)
-        assert len(world.exec.records.asked) - before < 80
+        assert len(world.exec.records.requests) - before < 80
         order(world)
         await world.advance(10 * MINUTE)
         assert told(world) == ["job.completed"] * 50
@@ -129,7 +129,7 @@ async def test_the_budget_is_never_overdrawn(start: Start) -> None:
         for _ in range(100):
             await world.register(world.exec.add(lasts=30_000).id)
         await world.advance(20 * MINUTE)
-        assert [asked for asked in world.exec.records.asked if asked.status == 429] == []
+        assert [asked for asked in world.exec.records.requests if asked.status == 429] == []
         assert len(told(world)) == 100
 
 
@@ -139,7 +139,7 @@ async def test_requests_of_other_tools_reduce_the_budget(start: Start) -> None:
         for _ in range(30):
             await world.register(world.exec.add(lasts=10_000).id)
         await world.advance(30 * MINUTE)
-        refused = [asked for asked in world.exec.records.asked if asked.status == 429]
+        refused = [asked for asked in world.exec.records.requests if asked.status == 429]
         assert 0 < len(refused) < 30
         assert len(told(world)) == 30
 
@@ -149,11 +149,11 @@ async def test_a_restart_keeps_the_spent_budget(start: Start) -> None:
     async with start() as world:
         for _ in range(60):
             await world.register(world.exec.add(lasts=600_000).id)
-        spent = len(world.exec.records.asked)
+        spent = len(world.exec.records.requests)
         assert spent == 48  # 60 a minute, and 0.8 of it the relay's
         await world.restart()
         await world.settle()
-        assert len(world.exec.records.asked) == spent
+        assert len(world.exec.records.requests) == spent
 
 
 @asynccontextmanager

@@ -28,7 +28,7 @@ def asked(world: World, **fields: Any) -> dict[str, Any]:
 
 
 def creations(world: World) -> int:
-    return sum(one.call == "create" for one in world.exec.records.asked)
+    return sum(one.call == "create" for one in world.exec.records.requests)
 
 
 async def test_one_request_creates_registers_and_notifies(start: Start) -> None:
@@ -41,7 +41,7 @@ async def test_one_request_creates_registers_and_notifies(start: Start) -> None:
         assert made["job"]["id"] == made["registration"]["job_id"] in world.exec.jobs
         assert answer.headers["location"] == f"/v1/jobs/{made['job']['id']}"
         await world.settle()
-        assert [one.call for one in world.exec.records.asked] == ["create"]
+        assert [one.call for one in world.exec.records.requests] == ["create"]
         await world.advance(MINUTE)
         [came] = world.received("/told")
         assert (came.verified, came.event_type) == (True, "job.completed")

@@ -1,4 +1,4 @@
-"""One endpoint that is dead, slow or floods us never slows another, however long its queue; and no herd comes back."""
+"""A dead, slow or flooding endpoint never delays another, whatever its queue, and is not flooded when it comes back."""
 
 import asyncio
 from collections import Counter

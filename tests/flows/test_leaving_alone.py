@@ -1,4 +1,4 @@
-"""Receivers that want to be left alone, for good or for a while: what comes meanwhile is kept for them."""
+"""Receivers that do not want requests for a while or for good: their events are held."""
 
 import json
 from collections.abc import Callable

@@ -35,8 +35,8 @@ async def test_a_relay_that_works_is_ready(start: Start) -> None:
         ]
 
 
-async def test_a_metronome_that_stands_still_is_told(start: Start) -> None:
-    """No tick for a while: not ready, and since when."""
+async def test_a_scheduler_that_stands_still_is_not_ready(start: Start) -> None:
+    """No tick for a while, and since when."""
     async with start() as world:
         await world.settle()
         world.clock.advance(MINUTE)
@@ -45,8 +45,8 @@ async def test_a_metronome_that_stands_still_is_told(start: Start) -> None:
         assert "60 s ago" in readiness.checks[0].text
 
 
-async def test_deliveries_that_wait_are_told(start: Start) -> None:
-    """A delivery due for minutes: the relay does not keep up."""
+async def test_a_backlog_of_deliveries_is_not_ready(start: Start) -> None:
+    """A delivery has been due for minutes."""
     async with start() as world:
         job = world.exec.add(lasts=1_000)
         world.clock.advance(5 * SECOND)
@@ -57,8 +57,8 @@ async def test_deliveries_that_wait_are_told(start: Start) -> None:
         assert "delivery_backlog" in failing((await world.relay.readiness()).checks)
 
 
-async def test_a_store_that_fails_is_told(start: Start) -> None:
-    """Not ready, with the store's own reason; the metrics say which, and are still given."""
+async def test_a_failing_store_is_not_ready(start: Start) -> None:
+    """With the store's own reason; the metrics say so, and are still served."""
     async with start() as world:
         assert 'relay_ready{check="store"} 1.0' in (await world.relay.render_metrics()).decode()
         await world.relay.store.aclose()
@@ -68,8 +68,8 @@ async def test_a_store_that_fails_is_told(start: Start) -> None:
         assert "relay_tick_age_seconds" in text
 
 
-async def test_what_alerts_watch_begins_at_nought(start: Start) -> None:
-    """A counter that appears with its first 1 has not risen for Prometheus: the first key refused would wake nobody."""
+async def test_counters_of_alerts_begin_at_zero(start: Start) -> None:
+    """For Prometheus a counter that appears with 1 has not risen: the first refused key would cause no alert."""
     async with start() as world:
         text = (await world.relay.render_metrics()).decode()
         for outcome in OUTCOMES:
@@ -120,7 +120,7 @@ async def test_a_test_event_is_signed_and_leaves_no_trace(start: Start) -> None:
         assert await world.deliveries() == []
 
 
-async def test_a_standing_endpoint_hears_of_every_job(start: Start) -> None:
+async def test_a_standing_endpoint_is_notified_of_every_job(start: Start) -> None:
     """With its own format, and without a registration of its own."""
     async with start() as world:
         url = f"{world.receiver_url}/standing"
@@ -135,8 +135,8 @@ async def test_a_standing_endpoint_hears_of_every_job(start: Start) -> None:
         assert json.loads(one.body)["job_id"] == job.id
 
 
-async def test_what_was_under_way_at_a_stop_is_sent_by_the_next_run(start: Start) -> None:
-    """The lease is given back at the stop: the next run need not wait for it to run out."""
+async def test_deliveries_in_flight_at_a_stop_are_sent_by_the_next_run(start: Start) -> None:
+    """The stop releases the lease, so the next run does not wait for it to expire."""
     async with start(delivery={"timeout": "1s"}) as world:
         job = world.exec.add(lasts=1_000)
         world.clock.advance(5 * SECOND)
@@ -153,8 +153,8 @@ async def test_what_was_under_way_at_a_stop_is_sent_by_the_next_run(start: Start
         assert len({one.webhook_id for one in world.received()}) == 1
 
 
-async def test_the_metronome_does_it_all_by_itself(start: Start) -> None:
-    """Started as `relay serve` starts it, nobody calls tick: APScheduler does."""
+async def test_the_scheduler_polls_and_delivers(start: Start) -> None:
+    """Started as `relay serve` starts it."""
     async with start(polling={"tick": "50ms"}) as world:
         await world.relay.start()
         job = world.exec.add(lasts=1_000)

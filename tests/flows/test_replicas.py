@@ -28,7 +28,7 @@ def busiest(times: list[Instant], span: int) -> int:
 
 
 def polls_of(world: Replicas) -> list[Instant]:
-    return [asked.at for asked in world.exec.records.asked if asked.call == "poll"]
+    return [asked.at for asked in world.exec.records.requests if asked.call == "poll"]
 
 
 def sent_by(relay: Relay) -> int:
@@ -99,7 +99,7 @@ async def claim_and_hang(world: Replicas, relay: Relay) -> tuple[Received, str]:
     world.exec.faults.order(hangs, world.clock())
     await world.prepare(asked.id, world.receiver_url + "/asked")
     await relay.poller.tick()
-    await until(lambda: asked.id in {one.job_id for one in world.exec.records.asked})
+    await until(lambda: asked.id in {one.job_id for one in world.exec.records.requests})
     world.receiver.always(FINE)
     return first, asked.id
 

@@ -73,7 +73,7 @@ class Machine:
         assert {job for job, _ in self.told()} == set(self.jobs)
         reach = now + relay.timekeeper.reach
         assert await relay.store.read(lambda tx: clock_shift.too_far(tx, ["default"], reach)) == (0, None)
-        polls = sorted(one.at for one in self.world.exec.records.asked if one.call == "poll")
+        polls = sorted(one.at for one in self.world.exec.records.requests if one.call == "poll")
         for span, most in ((MINUTE, SHARE), (DAY, PER_DAY)):
             for at in polls:
                 assert sum(at <= other < at + span for other in polls) <= most, (span, at - now)

@@ -242,7 +242,7 @@ async def test_statistics_list_requests_by_key_and_job() -> None:
         stats = (await here.http.get("/sandbox/stats")).json()
         of_one = (await here.http.get("/sandbox/stats", params={"job_id": job_id})).json()
     polls = stats["jobs"][job_id].pop("polls")
-    assert [(poll["at"] - start, poll["status"], poll["said"]) for poll in polls] == [
+    assert [(poll["at"] - start, poll["status"], poll["job_status"]) for poll in polls] == [
         (10_000, 200, "processing"),
         (20_000, 200, "processing"),
         (30_000, 200, "processing"),

@@ -1,4 +1,4 @@
-"""How long to wait: never early, never past the cap, never an exception."""
+"""Delays: never early, never beyond the cap, never an exception."""
 
 import math
 import time
@@ -47,7 +47,7 @@ jitters = st.floats(min_value=0, max_value=1, exclude_max=True)
     ],
 )
 def test_seconds_and_dates_become_milliseconds(value: str | float | int, expected: int) -> None:
-    """Seconds in every spelling and dates in HTTP's three formats are understood, and capped."""
+    """Seconds in every spelling and dates in HTTP's three formats are parsed, and capped."""
     assert retry_after(value, NOW, DAY) == expected
 
 
@@ -75,28 +75,28 @@ def test_seconds_and_dates_become_milliseconds(value: str | float | int, expecte
         *("Fri, 99 Foo 2024", "Fri, 01 Mar 99999 10:00:00 GMT", "Mon, 01 Jan 0001 00:00:00 +9959"),
     ],
 )
-def test_nonsense_says_nothing(value: str | float | None) -> None:
-    """What is neither a number nor a date is as good as no answer."""
+def test_a_malformed_retry_after_is_none(value: str | float | None) -> None:
+    """A value that is neither a number nor a date counts as missing."""
     assert retry_after(value, NOW, DAY) is None
 
 
 @given(st.one_of(st.none(), st.text(), st.floats(), st.integers(), st.from_regex(r"[-+]?\d+(\.\d+)?")), st.integers(0))
 def test_retry_after_never_raises_nor_exceeds_the_cap(value: str | float | int | None, cap: int) -> None:
-    """Whatever a receiver sends, the wait is between nothing and the cap."""
+    """For any value, the wait is between 0 and the cap."""
     wait = retry_after(value, NOW, cap)
     assert wait is None or 0 <= wait <= cap
 
 
 @given(st.datetimes(datetime(1971, 1, 1), datetime(9999, 1, 1)))
-def test_a_date_is_met_to_the_second(date: datetime) -> None:
-    """Waiting as long as a date asks for ends exactly at that date."""
+def test_a_date_gives_the_exact_wait(date: datetime) -> None:
+    """The wait ends exactly at that date."""
     at = date.replace(microsecond=0, tzinfo=UTC)
     wait = retry_after(format_datetime(at, usegmt=True), NOW, 10**15)
     assert wait == max(int(at.timestamp()) * 1_000 - NOW, 0)
 
 
 def test_a_date_without_a_zone_is_utc(monkeypatch: pytest.MonkeyPatch) -> None:
-    """HTTP's old date format names no zone; the machine's own has no say."""
+    """HTTP's old date format names no zone; the machine's zone does not matter."""
     with monkeypatch.context() as elsewhere:
         elsewhere.setenv("TZ", "JST-9")
         time.tzset()
@@ -106,21 +106,21 @@ def test_a_date_without_a_zone_is_utc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(st.floats(0, 80_000))
-def test_seconds_are_never_cut_short(seconds: float) -> None:
-    """A fraction of a millisecond is rounded up: the relay never comes early."""
+def test_fractions_of_a_millisecond_are_rounded_up(seconds: float) -> None:
+    """The relay is never early."""
     wait = retry_after(seconds, NOW, DAY)
     assert wait is not None
     assert seconds * 1_000 <= wait <= seconds * 1_000 + 1
 
 
-def test_the_schedule_is_walked_entry_by_entry() -> None:
-    """The first try is due at the first entry, each failed try leads to the next one, and then it is over."""
+def test_each_failed_try_leads_to_the_next_delay() -> None:
+    """The first try has the first delay; after the last entry the schedule is exhausted."""
     walked = [retry_delay(SCHEDULE, tries, 0.0) for tries in range(5)]
     assert walked == [0, 5 * SECOND, 30 * SECOND, 5 * MINUTE, None]
 
 
 def test_an_empty_schedule_has_no_try() -> None:
-    """Nothing scheduled is exhausted at once."""
+    """An empty schedule is exhausted at once."""
     assert retry_delay((), 0, 0.5) is None
 
 
@@ -128,7 +128,7 @@ def test_an_empty_schedule_has_no_try() -> None:
 def test_a_scheduled_delay_is_never_early_and_at_most_a_fifth_late(
     delays: list[int], tries: int, jitter: float
 ) -> None:
-    """Jitter only ever adds, and no more than 20%; past the end there is no delay."""
+    """Jitter only adds, and at most 20%; after the end there is no delay."""
     delay = retry_delay(delays, tries, jitter)
     if tries >= len(delays):
         assert delay is None
@@ -137,7 +137,7 @@ def test_a_scheduled_delay_is_never_early_and_at_most_a_fifth_late(
         assert delays[tries] <= delay <= delays[tries] * 1.2
 
 
-def test_jitter_spreads_what_failed_together() -> None:
+def test_jitter_spreads_delays() -> None:
     """Different jitter gives different delays, up to just under 20%."""
     spread = [retry_delay((0, HOUR), 1, jitter / 4) for jitter in range(4)]
     assert spread == [HOUR, 63 * MINUTE, 66 * MINUTE, 69 * MINUTE]
@@ -164,7 +164,7 @@ def test_more_failures_never_shorten_the_delay(failures: int, jitter: float) -> 
 
 
 @given(st.integers(0, 60), st.integers(-100, 0))
-def test_nothing_to_wait_for_is_no_wait(failures: int, base: int) -> None:
-    """No failure, or no base, means no delay."""
+def test_no_failure_means_no_delay(failures: int, base: int) -> None:
+    """Nor does a base of 0 give a delay."""
     assert capped_exponential(0, 5 * SECOND, 5 * MINUTE, 0.9) == 0
     assert capped_exponential(failures, base, 5 * MINUTE, 0.9) == 0

@@ -1,4 +1,4 @@
-"""Instants as texts, and back."""
+"""Instants as text, and back."""
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -12,6 +12,6 @@ LAST = 253_402_300_799_999
 @given(st.integers(0, LAST))
 @example(14_332_730_460_123)
 @example(LAST)
-def test_an_instant_comes_back_to_the_millisecond(at: int) -> None:
-    """What is written is read as the same instant, in any year that can be written (a fraction lost one by 2424)."""
+def test_instants_survive_formatting_and_parsing(at: int) -> None:
+    """The same instant, in any year that can be written (a fraction lost one by 2424)."""
     assert from_rfc3339(to_rfc3339(at)) == at

@@ -1,4 +1,4 @@
-"""Verifying: what was signed as the specification says is accepted, and nothing else."""
+"""Verification: requests signed by the specification are accepted, and no others."""
 
 import json
 import subprocess
@@ -37,8 +37,8 @@ def signed(body: bytes = BODY, secret: str = SECRET, at: int = NOW) -> dict[str,
     return standard_webhooks.headers("evt_1", body, [Secret(secret)], at)
 
 
-def test_what_another_library_signs_is_accepted() -> None:
-    """A request signed by the `standardwebhooks` package, not by us, is verified and parsed."""
+def test_requests_signed_by_another_library_are_accepted() -> None:
+    """The `standardwebhooks` package signs, and the relay's function verifies and parses."""
     at = datetime.fromtimestamp(NOW // SECOND, UTC)
     headers = {
         "Webhook-Id": "msg_1",
@@ -48,15 +48,15 @@ def test_what_another_library_signs_is_accepted() -> None:
     assert verify(headers, BODY, SECRET, now=NOW) == EVENT
 
 
-def test_without_now_the_clock_is_asked() -> None:
-    """A request signed just now passes, one signed at an old `now` is stale."""
+def test_without_now_the_clock_is_read() -> None:
+    """A request signed just now passes, one signed at an old `now` is too old."""
     assert verify(signed(at=time.time_ns() // 1_000_000), BODY.decode(), SECRET) == EVENT
     with pytest.raises(TimestampTooOld):
         verify(signed(), BODY, SECRET)
 
 
-def test_any_of_several_secrets_and_signatures_will_do() -> None:
-    """While a secret rotates, on either side, a request is verified with the one that fits."""
+def test_one_match_of_several_secrets_and_signatures_is_enough() -> None:
+    """During a rotation, on either side."""
     assert verify(signed(), BODY, [OTHER, SECRET], now=NOW) == EVENT
     both = standard_webhooks.headers("evt_1", BODY, [Secret(OTHER), Secret(SECRET, until=NOW + 1)], NOW)
     assert verify(both, BODY, SECRET, now=NOW) == EVENT
@@ -65,8 +65,8 @@ def test_any_of_several_secrets_and_signatures_will_do() -> None:
     assert verify(strange, BODY, SECRET, now=NOW) == EVENT
 
 
-def test_a_stranger_can_not_send_signatures_without_end() -> None:
-    """Ten are polled, twice what the relay signs with; each costs the receiver time, a false one too."""
+def test_at_most_ten_signatures_are_checked() -> None:
+    """Twice what the relay sends: each costs the receiver time, even a false one."""
     headers = signed()
     for strange, fits in ((9, True), (10, False)):
         many = headers | {"webhook-signature": "v1,AAAA " * strange + headers["webhook-signature"]}
@@ -87,13 +87,13 @@ def test_a_missing_header_is_named(missing: str) -> None:
 
 @pytest.mark.parametrize("timestamp", ["soon", "1.5", "-1", "١٧٠٩٢٨٧٢٤٥", "1_709_287_245", " 1709287245", "9" * 40])
 def test_a_timestamp_that_is_no_number_is_refused(timestamp: str) -> None:
-    """Only plain digits name an instant."""
+    """Only plain digits are a timestamp."""
     with pytest.raises(MissingHeader, match="webhook-timestamp"):
         verify(signed() | {"webhook-timestamp": timestamp}, BODY, SECRET, now=NOW)
 
 
-def test_the_window_is_five_minutes_either_way() -> None:
-    """To the edge of the tolerance a request passes; beyond it is stale, or from the future."""
+def test_timestamps_may_differ_by_five_minutes() -> None:
+    """Up to the tolerance a request passes; beyond it is too old or too new."""
     assert verify(signed(), BODY, SECRET, now=NOW + TOLERANCE) == EVENT
     assert verify(signed(), BODY, SECRET, now=NOW - TOLERANCE) == EVENT
     with pytest.raises(TimestampTooOld, match="301 s ago"):
@@ -116,48 +116,48 @@ def test_the_window_is_five_minutes_either_way() -> None:
         ({"webhook-signature": "v1,"}, BODY, SECRET),
     ],
 )
-def test_anything_changed_is_refused(changed: dict[str, str], body: bytes, secrets: str | list[str]) -> None:
-    """Another body, secret, id, timestamp or scheme fits no signature."""
+def test_a_changed_request_is_refused(changed: dict[str, str], body: bytes, secrets: str | list[str]) -> None:
+    """Another body, secret, id, timestamp or scheme matches no signature."""
     with pytest.raises(BadSignature):
         verify(signed() | changed, body, secrets, now=NOW)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"\xff", b"{", b"[" * 100_000])
-def test_a_body_that_is_no_object_is_told_apart(body: bytes) -> None:
-    """What is signed but no JSON object is an error of its own."""
+def test_a_body_that_is_no_object_has_its_own_error(body: bytes) -> None:
+    """A signed body that is no JSON object."""
     with pytest.raises(InvalidBody):
         verify(signed(body), body, SECRET, now=NOW)
 
 
-def test_a_secret_that_is_none_is_the_caller_s_fault() -> None:
-    """A wrong secret in the caller's own hands is no forged request."""
+def test_an_invalid_secret_is_the_callers_mistake() -> None:
+    """It is no forged request."""
     with pytest.raises(ValidationFailed, match="whsec_"):
         verify(signed(), BODY, "hunter2", now=NOW)
 
 
-def test_a_private_key_is_not_to_be_given_away() -> None:
-    """Whoever verifies with the key that signs is told to take its public half; the error does not repeat it."""
+def test_verifying_with_a_private_key_is_refused() -> None:
+    """The error asks for the public key, and does not repeat the private one."""
     private = standard_webhooks.new_secret(b"p" * 32, SignatureScheme.ED25519)
     with pytest.raises(ValidationFailed, match="whpk_") as refused:
         verify(signed(secret=private), BODY, private, now=NOW)
     assert private not in str(refused.value)
 
 
-def test_a_text_that_is_no_utf_8_is_refused() -> None:
-    """Half a surrogate pair was never among the bytes that came: the error says what to give instead."""
+def test_a_body_with_half_a_surrogate_pair_is_refused() -> None:
+    """It can't be the received bytes; the error says what to give instead."""
     with pytest.raises(BadSignature, match="bytes as they came"):
         verify(signed(), BODY.decode() + "\udcff", SECRET, now=NOW)
 
 
 @pytest.mark.parametrize("body", [EVENT, None])
-def test_a_parsed_body_is_told(body: Any) -> None:
-    """The mistake that is made most: what a framework parsed has lost its signature."""
+def test_a_parsed_body_is_refused_with_the_reason(body: Any) -> None:
+    """The most common mistake: a body that a framework parsed has lost its signature."""
     with pytest.raises(TypeError, match="before they are parsed"):
         verify(signed(), body, SECRET, now=NOW)
 
 
-def test_it_is_imported_as_its_page_says() -> None:
-    """From `relay` and from `relay.verify` alike, whichever came first, and without what only the service needs."""
+def test_import_from_relay_and_relay_verify() -> None:
+    """In any order, and without the modules that only the service needs."""
     code = """if True:
         import sys
         from relay.verify import TimestampTooOld
@@ -170,7 +170,7 @@ def test_it_is_imported_as_its_page_says() -> None:
 
 
 class LikeFlask:
-    """Headers of a class that is no Mapping, as Werkzeug's and Django's are."""
+    """Headers of a class that is no Mapping, like Werkzeug's and Django's."""
 
     def __init__(self, headers: dict[str, str]) -> None:
         self._headers = headers
@@ -199,7 +199,7 @@ SHAPES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_headers_are_read_as_frameworks_hand_them_over(shape: str) -> None:
+def test_headers_of_all_frameworks_are_read(shape: str) -> None:
     """Each shape verifies, and the same shape with a changed id does not."""
     assert verify(SHAPES[shape](signed()), BODY, SECRET, now=NOW) == EVENT
     with pytest.raises(BadSignature):
@@ -243,7 +243,7 @@ def test_headers_of_any_other_shape_are_unverified(headers: Any) -> None:
 
 
 def test_the_last_of_several_equal_names_counts_as_for_a_dict() -> None:
-    """Pairs with an empty repetition keep the value; of two values the later one is used."""
+    """Of two values the later one counts; an empty repetition is ignored."""
     pairs = [*signed().items(), ("webhook-id", "")]
     assert verify(pairs, BODY, SECRET, now=NOW) == EVENT
     with pytest.raises(BadSignature):
@@ -263,7 +263,7 @@ header = st.sampled_from(["webhook-id", "webhook-timestamp", "webhook-signature"
 )
 @example({"webhook-id": "\udcff"})  # what some servers make of a byte that is no UTF-8
 @example({"webhook-signature": "v1,\udcff"})
-def test_no_headers_make_it_fail_in_another_way(headers: dict[str, str]) -> None:
-    """Whatever one or more of the headers hold instead, the answer is Unverified."""
+def test_any_headers_raise_unverified_only(headers: dict[str, str]) -> None:
+    """Whatever the headers contain."""
     with pytest.raises(Unverified):
         verify(signed() | headers, BODY, SECRET, now=NOW)

@@ -1,4 +1,4 @@
-"""Budget that is spent late: whoever waited for the workspace spends by the clock of after the wait."""
+"""The budget is spent by the clock after waiting for the workspace."""
 
 import asyncio
 import threading
@@ -27,10 +27,10 @@ def poll(tx: Tx, clock: Clock) -> object:
 
 
 @pytest.mark.parametrize("spend", [create, poll])
-async def test_who_waits_for_the_workspace_spends_when_the_wait_is_over(
+async def test_budget_is_spent_at_the_time_after_waiting_for_the_lock(
     store: Store, another: Store, clock: Clock, spend: Spend
 ) -> None:
-    """Another relay holds the workspace for 20 s: the request leaves after that, and is counted from then on."""
+    """Another relay holds the workspace for 20 s: the request counts from then on."""
     await store.write(lambda tx: registration.register(tx, checked("j1", "https://a.example/"), NOON))
     let_go, held = threading.Event(), threading.Event()
 

@@ -83,10 +83,10 @@ async def settled(api: Api) -> dict[str, list[str]]:
         pytest.param({}, 12, id="without keys", marks=pytest.mark.long),
     ],
 )
-async def test_every_answer_holds_to_the_document(
+async def test_every_response_matches_the_openapi_document(
     security: dict[str, object], examples: int, sqlite_url: str, clock: Clock, tmp_path: Path
 ) -> None:
-    """Statuses, types, schemas and headers are documented; what breaks the document is refused; nothing fails."""
+    """Statuses, types, schemas and headers are documented; invalid requests are refused; nothing fails."""
     key = KEY if security else None
     exec = FakeExec(ExecSettings(keys=(EXEC_KEY,), limits=UNLIMITED, seed=1), clock)
     async with (

@@ -1,4 +1,4 @@
-"""Limits on requests: so many a minute with one API key, and so many wrong keys from one address."""
+"""Limits on requests: for each API key by the minute, and on wrong keys for each address."""
 
 from collections.abc import Callable
 
@@ -32,7 +32,7 @@ class RequestLimits:
             raise TooManyRequests("rate_limited", text, wait)
 
     def begin_attempt(self, request: Request, hash: str) -> float:
-        """Counts an attempt, before the key is looked up. Pass the result to `record_failure` if the key is wrong."""
+        """Counts an attempt before the key is checked. Pass the result to `record_failure` if the key is wrong."""
         return self._logins.begin_attempt(_address_of(request), hash, self._clock())
 
     def record_success(self, request: Request, hash: str) -> None:

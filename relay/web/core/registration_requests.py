@@ -24,8 +24,8 @@ def validate_registration(
             body.callback_url, body.format, secret=body.secret, headers=body.headers, signing=body.signing
         )
     elif body.secret or body.headers or body.signing or body.format != "auto":
-        only = "secret, signing, headers and format belong to a callback_url; give one, or leave them out"
-        raise ValidationFailed("missing_field", only, "callback_url")
+        text = "secret, signing, headers and format belong to a callback_url; give one, or leave them out"
+        raise ValidationFailed("missing_field", text, "callback_url")
     spec = registration.RegistrationSpec(
         job_id=job_id,
         workspace=body.workspace,

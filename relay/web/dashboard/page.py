@@ -34,7 +34,7 @@ POLICY = (
 HEADERS = {
     "content-security-policy": POLICY,
     "cross-origin-opener-policy": "same-origin",
-    # With no-referrer browsers send forms with `Origin: null`, which looks like a form of another site.
+    # With no-referrer browsers send forms with `Origin: null`, like a form of another site.
     "referrer-policy": "same-origin",
 }
 MAX_FIELDS = 50

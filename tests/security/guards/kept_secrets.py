@@ -9,7 +9,7 @@ SECRETS = (
     Guard(
         "repeated-secrets",
         "If a receiver repeats its URL, headers or secrets, the relay hides them",
-        f"{_MARKED}::test_what_a_receiver_repeats_is_hidden",
+        f"{_MARKED}::test_secrets_repeated_by_a_receiver_are_redacted",
         gone,
     ),
     Guard(

@@ -1,4 +1,4 @@
-"""Registering and withdrawing, against a real store."""
+"""Registering and withdrawing, on a real store."""
 
 import asyncio
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ async def do(store: Store, request: registration.ValidatedRegistration, now: int
 
 
 def end(tx: Tx, job_id: str = "j1") -> None:
-    """What a watcher does when it sees the job completed."""
+    """Records that a poll sees the job completed."""
     watch = watches.get_for_update(tx, "default", job_id)
     assert watch is not None
     seen = ScenarioJob(id=job_id, status="completed")
@@ -49,8 +49,8 @@ async def pending(store: Store) -> int:
     return await store.read(lambda tx: deliveries.count(tx, DeliveryFilter(status=DeliveryStatus.PENDING)))
 
 
-async def test_a_registration_makes_its_endpoint_and_its_watch(store: Store) -> None:
-    """The first one for a URL makes the endpoint and tells its secret; the job is due for a poll at once."""
+async def test_a_registration_creates_its_endpoint_and_its_watch(store: Store) -> None:
+    """The first one for a URL creates the endpoint and returns its secret; the job is due for a poll at once."""
     made = await do(store, check())
     assert made.is_new
     assert made.secret is not None
@@ -59,15 +59,15 @@ async def test_a_registration_makes_its_endpoint_and_its_watch(store: Store) -> 
     assert (watch.state, watch.next_poll_at) == (WatchState.ACTIVE, NOON)
 
 
-async def test_the_same_again_is_the_same_registration(store: Store) -> None:
-    """Job and endpoint registered twice: one row, the same id, and the secret is not told again."""
+async def test_a_repeated_registration_is_the_existing_one(store: Store) -> None:
+    """Job and endpoint registered twice: one row, the same id, and the secret is not returned again."""
     first, again = await do(store, check()), await do(store, check())
     assert (again.is_new, again.secret) == (False, None)
     assert again.registration.id == first.registration.id
 
 
-async def test_forty_at_once_are_one_row(store: Store) -> None:
-    """Parallel duplicates make one registration, one endpoint, one watch."""
+async def test_concurrent_identical_registrations_are_one_row(store: Store) -> None:
+    """Forty concurrent duplicates create one registration, one endpoint, one watch."""
     made = await asyncio.gather(*(do(store, check()) for _ in range(40)))
     assert sum(item.is_new for item in made) == 1
     assert len({item.registration.id for item in made}) == 1
@@ -75,14 +75,14 @@ async def test_forty_at_once_are_one_row(store: Store) -> None:
     assert len(rows) == 1
 
 
-async def test_registrations_that_cross_each_other_all_succeed(store: Store) -> None:
-    """Hundreds at once of a few jobs for a few URLs, in every order: none fails, none is there twice."""
+async def test_concurrent_registrations_of_the_same_jobs_all_succeed(store: Store) -> None:
+    """Hundreds at once of a few jobs for a few URLs, in every order: no error, no duplicate."""
     wishes = [(f"j{n % 7}", f"https://e{n * 5 % 6}.example/") for n in range(300)]
     made = await asyncio.gather(*(do(store, check(job_id=job, url=url)) for job, url in wishes))
     assert sum(item.is_new for item in made) == len(set(wishes))
 
 
-def told(made: Sequence[RegistrationResult | RequestError]) -> list[object]:
+def outcomes_of(made: Sequence[RegistrationResult | RequestError]) -> list[object]:
     """What came of registrations, ids replaced by the place where they came first."""
     seen: dict[str, int] = {}
     found: list[object] = []
@@ -137,10 +137,10 @@ wishes = st.builds(
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-async def test_registered_together_is_as_registered_one_after_the_other(
+async def test_a_batch_has_the_same_result_as_single_registrations(
     store: Store, some: list[ValidatedRegistration]
 ) -> None:
-    """Whatever is asked for in one moment, in whatever order: the same answers, and the same in the store."""
+    """Any requests in any order: the same results, and the same rows."""
 
     def work(tx: Tx) -> list[tuple[list[object], list[object]]]:
         outcomes = []
@@ -148,7 +148,7 @@ async def test_registered_together_is_as_registered_one_after_the_other(
             before = tx.begin_nested()
             set_up(tx)
             made = way(tx)
-            outcomes.append((told(made), kept(tx)))
+            outcomes.append((outcomes_of(made), kept(tx)))
             before.rollback()
         return outcomes
 
@@ -163,17 +163,17 @@ async def test_registered_together_is_as_registered_one_after_the_other(
         registrations.mark_ended(tx, "default", "lost")
 
     def one_by_one(tx: Tx) -> list[RegistrationResult | RequestError]:
-        return [one for wish in some for one in registration.register_batch(tx, [(wish, NOON + 1)])]
+        return [one for request in some for one in registration.register_batch(tx, [(request, NOON + 1)])]
 
     def together(tx: Tx) -> list[RegistrationResult | RequestError]:
-        return registration.register_batch(tx, [(wish, NOON + 1) for wish in some])
+        return registration.register_batch(tx, [(request, NOON + 1) for request in some])
 
     apart, at_once = await store.write(work)
     assert at_once == apart
 
 
 async def test_many_new_jobs_cost_as_many_statements_as_one(store: Store) -> None:
-    """What nearly all registrations are, a job that nobody watches, is written down with all that come with it."""
+    """New jobs, nearly all of a batch, are inserted together."""
 
     def statements(tx: Tx, number: int) -> int:
         made: list[str] = []
@@ -187,8 +187,8 @@ async def test_many_new_jobs_cost_as_many_statements_as_one(store: Store) -> Non
     assert hundred <= one
 
 
-async def test_other_secrets_are_other_endpoints(store: Store) -> None:
-    """Two subscribers behind one URL, each with a secret of its own, both hear of the job."""
+async def test_different_secrets_are_different_endpoints(store: Store) -> None:
+    """Two subscribers of one URL, each with its own secret, are both notified."""
     one = await do(store, check(secret="whsec_" + "QUFB" * 10))
     two = await do(store, check(secret="whsec_" + "QkJC" * 10))
     assert one.endpoint is not None
@@ -196,8 +196,8 @@ async def test_other_secrets_are_other_endpoints(store: Store) -> None:
     assert one.endpoint.id != two.endpoint.id
 
 
-async def test_a_job_that_ended_is_told_at_once(store: Store) -> None:
-    """A late registration finds the ending and its delivery is due now; registering again tells nothing twice."""
+async def test_registering_an_ended_job_enqueues_its_event(store: Store) -> None:
+    """The delivery is due now; registering again adds none."""
     await do(store, check(url="https://first.example/"))
     await store.write(end)
     late = await do(store, check())
@@ -207,8 +207,8 @@ async def test_a_job_that_ended_is_told_at_once(store: Store) -> None:
     assert await pending(store) == 1
 
 
-async def test_a_late_registration_hears_only_what_it_asked_for(store: Store) -> None:
-    """The event filter holds for the past too."""
+async def test_a_late_registration_gets_only_its_events(store: Store) -> None:
+    """The event filter applies to earlier events too."""
     await do(store, check(url="https://first.example/"))
     await store.write(end)
     await do(store, check(events=(EventType.FAILED,)))
@@ -217,7 +217,7 @@ async def test_a_late_registration_hears_only_what_it_asked_for(store: Store) ->
 
 @pytest.mark.parametrize("state", [WatchState.NOT_FOUND, WatchState.EXPIRED, WatchState.WITHDRAWN])
 async def test_a_job_that_was_given_up_is_watched_again(store: Store, state: WatchState) -> None:
-    """Registering a job anew starts its watch anew, with all its time."""
+    """Registering it again restarts its watch, with its whole time."""
     await do(store, check())
 
     def give_up(tx: Tx) -> None:
@@ -234,33 +234,33 @@ async def test_a_job_that_was_given_up_is_watched_again(store: Store, state: Wat
     assert (watch.state, watch.created_at, watch.not_found_count, watch.polls) == (WatchState.ACTIVE, NOON + DAY, 0, 5)
 
 
-async def test_without_an_endpoint_the_job_is_watched_for_the_standing_ones(store: Store) -> None:
-    """Neither callback_url nor endpoint: the standing endpoints hear of it."""
+async def test_without_an_endpoint_the_standing_endpoints_are_notified(store: Store) -> None:
+    """Neither callback_url nor endpoint is given."""
     standing = make_endpoint()
     await store.write(lambda tx: endpoints.add(tx, standing))
     made = await do(store, registration.validate(RegistrationSpec(job_id="j1"), OPEN_RULES, {"default"}))
     assert made.endpoint is None
-    told = await store.write(lambda tx: registrations.lock_subscribers(tx, "default", "j1", EventType.FAILED))
-    assert [endpoint.id for endpoint, _ in told] == [standing.id]
+    notified = await store.write(lambda tx: registrations.lock_subscribers(tx, "default", "j1", EventType.FAILED))
+    assert [endpoint.id for endpoint, _ in notified] == [standing.id]
 
 
-async def test_an_endpoint_that_is_registered_and_standing_hears_once(store: Store) -> None:
-    """The registration's own filter and metadata win over hearing of every job."""
+async def test_a_registered_standing_endpoint_is_notified_once(store: Store) -> None:
+    """The registration's own filter and metadata apply."""
     standing = make_endpoint(name="ops")
     await store.write(lambda tx: endpoints.add(tx, standing))
     await do(store, check(callback=None, endpoint="ops", events=(EventType.FAILED,)))
     subscribers = registrations.lock_subscribers
-    told = await store.write(lambda tx: subscribers(tx, "default", "j1", EventType.FAILED))
-    assert len(told) == 1
+    notified = await store.write(lambda tx: subscribers(tx, "default", "j1", EventType.FAILED))
+    assert len(notified) == 1
     assert await store.write(lambda tx: subscribers(tx, "default", "j1", EventType.COMPLETED)) == []
 
 
-async def test_withdrawing_cancels_and_stops_polling(store: Store) -> None:
-    """A job nobody waits for is polled no more; its pending deliveries are cancelled; twice does no harm."""
+async def test_withdrawing_cancels_deliveries_and_stops_polling(store: Store) -> None:
+    """A job without registrations is polled no longer; its pending deliveries are cancelled; twice does no harm."""
     made = await do(store, check())
     assert made.endpoint is not None
-    told = made.endpoint
-    await store.write(lambda tx: enqueue(tx, make_event(), [(told, made.registration)], NOON, 0))
+    endpoint = made.endpoint
+    await store.write(lambda tx: enqueue(tx, make_event(), [(endpoint, made.registration)], NOON, 0))
     for _ in range(2):
         gone = await store.write(lambda tx: registration.withdraw(tx, made.registration.id, NOON))
         assert gone.status is RegistrationStatus.WITHDRAWN
@@ -271,7 +271,7 @@ async def test_withdrawing_cancels_and_stops_polling(store: Store) -> None:
 
 
 async def test_withdrawing_one_of_two_leaves_the_watch(store: Store) -> None:
-    """As long as somebody waits, the job is polled."""
+    """A job with a registration left is polled."""
     made = await do(store, check())
     await do(store, check(url="https://other.example/"))
     await store.write(lambda tx: registration.withdraw(tx, made.registration.id, NOON))
@@ -280,8 +280,8 @@ async def test_withdrawing_one_of_two_leaves_the_watch(store: Store) -> None:
     assert watch.state is WatchState.ACTIVE
 
 
-async def test_what_is_not_there_is_said(store: Store) -> None:
-    """An unknown endpoint or registration is named as such, and nothing is stored."""
+async def test_unknown_endpoints_and_registrations_are_refused(store: Store) -> None:
+    """By name, and nothing is stored."""
     with pytest.raises(ValidationFailed, match="no endpoint"):
         await do(store, check(callback=None, endpoint="nobody"))
     with pytest.raises(NotFound):
@@ -305,8 +305,8 @@ async def test_what_is_not_there_is_said(store: Store) -> None:
         ({"secret": "hunter2"}, "secret"),
     ],
 )
-def test_a_request_that_can_not_be_granted_names_its_field(fields: dict[str, Any], field: str) -> None:
-    """Bad requests are refused before anything is stored, and the refusal holds no secret."""
+def test_invalid_requests_are_refused_with_their_field(fields: dict[str, Any], field: str) -> None:
+    """Nothing is stored, and the error contains no secret."""
     with pytest.raises(ValidationFailed) as refused:
         check(**fields)
     assert refused.value.field == field
