@@ -30,8 +30,7 @@ from relay.registration import (
     register_batch,
 )
 from relay.registration.job_creation import CreatedJob, CreationOutcome, ExecJobRequest
-from relay.store.engine.clock import system_clock
-from relay.store.engine.database import Store, Tx
+from relay.store import Store, Tx, system_clock
 from relay.store.maintenance.reencrypt import open_store
 from relay.store.tables import clock_shift, deliveries, due_deliveries, outbox, watches, workspaces
 from relay.telemetry import Telemetry, Tracer

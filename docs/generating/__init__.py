@@ -1,4 +1,4 @@
-"""The reference: pages made of the code each time the site is built, so that they can't be out of date."""
+"""Generates the reference from the code each time the site is built, so that it is never out of date."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ PAGES = {
 
 
 def write_reference(folder: Path) -> None:
-    """Writes every page into `folder`; one that has not changed is left alone, and so not read again by Sphinx."""
+    """Writes every page into `folder`. An unchanged page is not written, so that Sphinx does not read it again."""
     folder.mkdir(exist_ok=True)
     for name, make in PAGES.items():
         path, text = folder / name, make()

@@ -1,4 +1,4 @@
-"""The HTTP API, from the OpenAPI document that the relay serves."""
+"""Writes the page of the HTTP API, from the OpenAPI document that the relay serves."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ Schema = dict[str, Any]
 
 
 def page() -> str:
-    """Every call with what it takes and gives."""
+    """The page: every call with its parameters and answers."""
     document = json.loads(openapi.build_openapi(OPERATIONS))
     schemas = document["components"]["schemas"]
     parts = [_HEAD]
@@ -19,48 +19,57 @@ def page() -> str:
         parts.append(f"\n## {tag['name'].capitalize()}\n")
         for path, methods in document["paths"].items():
             parts += [
-                _call(method, path, one, schemas) for method, one in methods.items() if tag["name"] in one["tags"]
+                _call(method, path, operation, schemas)
+                for method, operation in methods.items()
+                if tag["name"] in operation["tags"]
             ]
     return "\n".join(parts)
 
 
-def _call(method: str, path: str, one: Schema, schemas: Schema) -> str:
-    scopes = [scope for needed in one["security"] for scope in needed["key"]]
+def _call(method: str, path: str, operation: Schema, schemas: Schema) -> str:
+    scopes = [scope for requirement in operation["security"] for scope in requirement["key"]]
     needs = f"Needs a key with the scope `{scopes[0]}`." if scopes else "Needs no key."
-    parts = [f"### {method.upper()} {path}\n", f"{one['summary']} {one.get('description', '')}".strip(), "", needs, ""]
-    parts.append(table(["parameter", "in", "is"], [_parameter(found) for found in one["parameters"]]))
-    if body := one.get("requestBody"):
-        parts.append(_taken(_resolved(body["content"]["application/json"]["schema"], schemas), schemas))
-    parts.append(table(["answers", "with"], [_answer(status, found) for status, found in one["responses"].items()]))
+    parts = [
+        f"### {method.upper()} {path}\n",
+        f"{operation['summary']} {operation.get('description', '')}".strip(),
+        "",
+        needs,
+        "",
+    ]
+    parts.append(table(["parameter", "in", "meaning"], map(_parameter, operation["parameters"])))
+    if body := operation.get("requestBody"):
+        parts.append(_body(_resolved(body["content"]["application/json"]["schema"], schemas), schemas))
+    answers = [_answer(status, response) for status, response in operation["responses"].items()]
+    parts.append(table(["status", "answer"], answers))
     return "\n".join(parts)
 
 
-def _taken(schema: Schema, schemas: Schema) -> str:
+def _body(schema: Schema, schemas: Schema) -> str:
     required = schema.get("required", [])
     rows = [
         [f"`{name}`", _type(field, schemas) + (", required" if name in required else ""), field.get("description", "")]
         for name, field in schema["properties"].items()
     ]
     shown = f"\n{code(json.dumps(schema['example'], indent=2), 'json')}" if "example" in schema else ""
-    return table(["field", "type", "is"], rows) + shown
+    return table(["field", "type", "meaning"], rows) + shown
 
 
-def _parameter(found: Schema) -> list[str]:
-    default = found["schema"].get("default")
-    said = found["description"] + (f"; {default} unless given" if default is not None else "")
-    return [f"`{found['name']}`", found["in"], said]
+def _parameter(parameter: Schema) -> list[str]:
+    default = parameter["schema"].get("default")
+    meaning = parameter["description"] + (f"; {default} by default" if default is not None else "")
+    return [f"`{parameter['name']}`", parameter["in"], meaning]
 
 
-def _answer(status: str, found: Schema) -> list[str]:
-    content = found.get("content", {}).get("application/json", {}).get("schema", {})
+def _answer(status: str, response: Schema) -> list[str]:
+    content = response.get("content", {}).get("application/json", {}).get("schema", {})
     name = content.get("$ref", "").rpartition("/")[2]
-    return [status, found["description"] + (f" (`{name}`)" if name and name != "ErrorResponse" else "")]
+    return [status, response["description"] + (f" (`{name}`)" if name and name != "ErrorResponse" else "")]
 
 
 def _resolved(schema: Schema, schemas: Schema) -> Schema:
     name = schema.get("$ref", "").rpartition("/")[2]
-    found: Schema = schemas[name] if name else schema
-    return found
+    resolved: Schema = schemas[name] if name else schema
+    return resolved
 
 
 def _type(field: Schema, schemas: Schema) -> str:
@@ -85,10 +94,11 @@ _HEAD = """\
 JSON, under `/v1`, with `Authorization: Bearer YOUR_KEY`. A running relay serves the OpenAPI 3.1 document of all this at
 `/openapi.json`.
 
-- **Errors** have Exec's own envelope, so that a client of both needs one handler:
-  `{"error": {"type", "code", "message"}}`, and `field` where one field is at fault. `message` says what to write.
-- **Lists** take `limit` and `cursor`, and answer `{"data": [...], "next_cursor": ...}`; `next_cursor` is null on the
-  last page.
-- **Times** are RFC 3339 in UTC. **Ids** have a prefix that says what they are of, and sort by time.
-- **`Idempotency-Key`**, where a call takes it: the same key again gives the same answer, and does nothing twice.
+- **Errors** have Exec's own envelope, so that a client of both needs one handler: `{"error": {"type", "code",
+  "message"}}`, and `field` if one field causes the error. `message` says how to correct the request.
+- **Lists** have the parameters `limit` and `cursor`, and answer `{"data": [...], "next_cursor": ...}`; `next_cursor` is
+  null on the last page.
+- **Times** are RFC 3339 in UTC. **Ids** have a prefix for their kind, and sort by time.
+- **`Idempotency-Key`**, for calls that accept it: a repeat with the same key gets the same answer, and does nothing
+  twice.
 """

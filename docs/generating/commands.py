@@ -1,4 +1,4 @@
-"""The command line, from click's own help."""
+"""Writes the page of the command line, from click's own help."""
 
 from importlib import import_module
 
@@ -11,13 +11,13 @@ _WIDTH = 100
 
 
 def page() -> str:
-    """Every verb with what `--help` prints."""
+    """The page: every command with its `--help`."""
     parts = [_HEAD, code(_help(main, "relay"), "text")]
-    for verb in COMMANDS:
-        command = import_module(f"relay.cli.{verb.replace('-', '_')}").command
-        parts += [f"\n## relay {verb}\n", code(_help(command, f"relay {verb}"), "text")]
-        for name, part in getattr(command, "commands", {}).items():
-            parts += [f"\n### relay {verb} {name}\n", code(_help(part, f"relay {verb} {name}"), "text")]
+    for name in COMMANDS:
+        command = import_module(f"relay.cli.{name.replace('-', '_')}").command
+        parts += [f"\n## relay {name}\n", code(_help(command, f"relay {name}"), "text")]
+        for subcommand, part in getattr(command, "commands", {}).items():
+            parts += [f"\n### relay {name} {subcommand}\n", code(_help(part, f"relay {name} {subcommand}"), "text")]
     return "\n".join(parts)
 
 
@@ -28,6 +28,6 @@ def _help(command: click.Command, name: str) -> str:
 _HEAD = """\
 # Command line
 
-What `relay --help` and `relay VERB --help` print. Exit codes: 0 fine, 1 failed, 2 wrong use. The verbs that ask a
-running relay find it with `--server` or `RELAY_URL`, and take its API key from `--key` or `RELAY_API_KEY`.
+`relay --help` and `relay COMMAND --help` print this. Exit codes: 0 success, 1 failure, 2 wrong usage. Commands that
+call a running relay find it with `--server` or `RELAY_URL`, and read its API key from `--key` or `RELAY_API_KEY`.
 """

@@ -1,4 +1,4 @@
-"""Events and payloads, from the golden files that the formats' tests hold them to."""
+"""Writes the page of events and payloads, from the golden files of the formats' tests."""
 
 import json
 from pathlib import Path
@@ -23,13 +23,13 @@ RECEIVERS = {
 
 
 def page() -> str:
-    """The events, the formats, and a body of each."""
+    """The page: the events, the formats, and a body of each."""
     events = [
         [f"`{type.value}`", "yes" if type in FINAL_EVENTS else "no", EVENT_DESCRIPTIONS[type]] for type in EventType
     ]
     names = [*(name for name in RECEIVERS if (GOLDEN / name).is_dir()), *_others()]
-    formats = [[f"`{name}`", RECEIVERS.get(name, "only where it is asked for")] for name in names]
-    parts = [_HEAD, table(["event", "by default", "means"], events)]
+    formats = [[f"`{name}`", RECEIVERS.get(name, "only if named")] for name in names]
+    parts = [_HEAD, table(["event", "by default", "meaning"], events)]
     parts += [_FORMATS, table(["format", "chosen for"], formats)]
     parts += ["\n## The body of each\n\n### standard\n", _STANDARD, code(json.dumps(_schema(), indent=2), "json")]
     parts += [f"`job.{path.stem}`:\n\n{_body(path)}" for path in _bodies("standard")]
@@ -37,7 +37,7 @@ def page() -> str:
         shown = [path for path in _bodies(name) if path.stem in ("completed", "failed")]
         parts += [f"\n### {name}\n", *(f"`job.{path.stem}`:\n\n{_body(path)}" for path in shown)]
     news = [[f"`{type.value}`", text] for type, text in OPERATOR_EVENT_DESCRIPTIONS.items()]
-    parts += [_OPERATOR, table(["event", "means"], news), code(json.dumps(_OPERATOR_BODY, indent=2), "json")]
+    parts += [_OPERATOR, table(["event", "meaning"], news), code(json.dumps(_OPERATOR_BODY, indent=2), "json")]
     return "\n".join([*parts, _TEMPLATE.replace("FILTERS", ", ".join(f"`{name}`" for name in FILTERS))])
 
 
@@ -55,11 +55,11 @@ _OPERATOR_BODY = {
 _OPERATOR = """
 ## News about the relay
 
-The endpoints that `operator.endpoints` names get news about the relay itself, in any format. They are signed, retried
-and kept like the events of jobs. The same news about the same subject is sent once an hour at most, by all relays on a
-store together; `operator.max_per_hour` limits all of them, and a recovery is always sent. The log has every one. An
-endpoint with `events: []` gets nothing else. `data` has `message`, a line in words, and the `workspace` or the
-`endpoint` (`id`, `name`) concerned; the other one is null.
+The endpoints that `operator.endpoints` names get news about the relay itself, in any format. News are signed, retried
+and stored like the events of jobs. All relays on a store together send the same news about the same subject at most
+once an hour; `operator.max_per_hour` limits all news, and a recovery is always sent. The log has every one. An endpoint
+with `events: []` gets nothing else. `data` has `message`, a sentence for people, and the `workspace` or the `endpoint`
+(`id`, `name`) that the news is about; the other one is null.
 """
 
 
@@ -72,7 +72,7 @@ def _others() -> list[str]:
 
 
 def _bodies(format: str) -> list[Path]:
-    """The events' own; those of odd texts, with `-` in their names, show nothing that a reader needs."""
+    """The bodies of the events, without those of odd texts, which have `-` in their names."""
     order = [type.value.removeprefix("job.") for type in EventType]
     plain = [path for path in (GOLDEN / format).glob("*.json") if "-" not in path.stem]
     return sorted(plain, key=lambda path: order.index(path.stem))
@@ -85,37 +85,37 @@ def _body(path: Path) -> str:
 _HEAD = """\
 # Events and payloads
 
-An event is a fact about a job. Its id is the `webhook-id` of every request that tells of it.
+An event is a fact about a job. Its id is the `webhook-id` of every request that reports it.
 """
 _FORMATS = """
 ## Formats
 
-`format: auto`, which is the default, chooses by the URL's host and path. Any format can be asked for by name, for any
-URL.
+`format: auto`, the default, chooses the format by the URL's host and path. Any format can be named, for any URL.
 """
 _TEMPLATE = """
 ### template
 
-A body of your own: an object in `template` of a standing endpoint, in the configuration or over the API. Its texts may
-hold placeholders of Jinja's syntax:
+A body of your own: an object in `template` of a standing endpoint, in the configuration or through the API. Its texts
+may contain placeholders in Jinja's syntax:
 
 ```json
 {"text": "{{ headline }}", "took": "{{ job.duration_seconds }}", "team": "{{ registration.metadata.team }}"}
 ```
 
-`{{ job.error.code | default('none') }}` says what stands for null. A text that is one placeholder becomes the value
-itself, a number or an object too; within a text null becomes nothing. Filters: FILTERS. Nothing else of Jinja: no
-loops, no calls, no sums.
+`{{ job.error.code | default('none') }}` gives a value to use for null. A text that consists of one placeholder becomes
+the value itself, also a number or an object; within a longer text null becomes nothing. Filters: FILTERS. Nothing else
+of Jinja works: no loops, no calls, no arithmetic.
 
-There are `type`, `timestamp`, `workspace`; the words that chats get, `headline`, `summary`, `detail` and `link`; `job`
+The names are `type`, `timestamp`, `workspace`; the texts for chats, `headline`, `summary`, `detail` and `link`; `job`
 with Exec's fields, such as `job.scenario.name` and `job.error.message`; `registration.id` and
-`registration.metadata`, with whatever is below it; and `replaces.type`, if the event replaces one of the relay's own. A
-name that there is not is refused when the endpoint is made, with the closest right one; one that Exec may add later
-needs a `default`. [How to use it](../how-to/template.md).
+`registration.metadata`, with everything in it; and `replaces.type`, if the event replaces one of the relay's own. The
+relay refuses an unknown name when the endpoint is created, and suggests the closest right one; a name that Exec may add
+later needs a `default`. [How to use it](../how-to/template.md).
 """
 _STANDARD = """\
-`job` is Exec's own object, exactly as Exec sent it, fields unknown to the relay included. `registration` is null for a
-standing endpoint; else `metadata` is what the registration brought. `replaces` is null, unless the relay had given the
-job up and reported `job.not_found` or `job.expired`: then it names that event, and this is the job's real ending. As a
-JSON Schema (also under `webhooks` of `/openapi.json`, for tools that make types of it):
+`job` is Exec's own object, exactly as Exec sent it, with all fields, also those that the relay does not know.
+`registration` is null for a standing endpoint; otherwise it has the `metadata` of the registration. `replaces` is null,
+unless the relay had given the job up and reported `job.not_found` or `job.expired`: then it names that event, and this
+is the job's real ending. As a JSON Schema (also under `webhooks` of `/openapi.json`, for tools that generate types from
+it):
 """

@@ -1,4 +1,4 @@
-"""`relay.verify`, from its signature and its docstrings."""
+"""Writes the page of `relay.verify`, from its signature and its docstrings."""
 
 import inspect
 import sys
@@ -8,33 +8,35 @@ from relay.verify import Unverified, verify
 
 
 def page() -> str:
-    """The function, and each exception with what it means."""
+    """The page: the function, and each exception with its meaning."""
     signature = str(inspect.signature(verify)).replace("collections.abc.", "").replace("typing.", "")
-    rows = [[f"`{one.__name__}`", f"`{one.__base__.__name__}`", _first(one)] for one in _exceptions() if one.__base__]
+    rows = [
+        [f"`{kind.__name__}`", f"`{kind.__base__.__name__}`", _summary(kind)] for kind in _exceptions() if kind.__base__
+    ]
     parts = [
         _HEAD,
         code(f"def verify{signature}: ...", "python"),
         inspect.getdoc(verify) or "",
         "\n## Exceptions\n",
-        table(["raised", "is a", "means"], rows),
+        table(["exception", "base", "meaning"], rows),
     ]
     return "\n".join(parts)
 
 
 def _exceptions() -> list[type[Exception]]:
-    found = vars(sys.modules[verify.__module__]).values()
-    return [one for one in found if inspect.isclass(one) and issubclass(one, Unverified)]
+    names = vars(sys.modules[verify.__module__]).values()
+    return [value for value in names if inspect.isclass(value) and issubclass(value, Unverified)]
 
 
-def _first(one: type[Exception]) -> str:
-    return (inspect.getdoc(one) or "").partition("\n")[0]
+def _summary(exception: type[Exception]) -> str:
+    return (inspect.getdoc(exception) or "").partition("\n")[0]
 
 
 _HEAD = """\
 # relay.verify
 
-For receivers in Python that have the relay's package; [any other way](../how-to/python.md) is as good. It reads no
-configuration, and keeps nothing.
+Verifies notifications in receivers that have the relay's package; [any other library](../how-to/python.md) is as good.
+It reads no configuration, and stores nothing.
 
 ```python
 from relay import Unverified, verify
@@ -45,5 +47,5 @@ except Unverified as error:
     print(error)
 ```
 
-What is more exact is in the module: `from relay.verify import BadSignature, TimestampTooOld`.
+The module has more exact exceptions: `from relay.verify import BadSignature, TimestampTooOld`.
 """

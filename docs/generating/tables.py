@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; none at all where there are no rows."""
+    """A table; an empty text if there are no rows."""
     lines = [_line(row) for row in rows]
     return "\n".join([_line(head), _line(["---"] * len(head)), *lines]) + "\n" if lines else ""
 

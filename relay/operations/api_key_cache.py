@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from relay.errors import StoreError
 from relay.model import HOUR, SECOND, Instant
-from relay.store.engine.database import Store, Tx
+from relay.store import Store, Tx
 from relay.store.tables import api_keys
 from relay.store.tables.api_keys import StoredApiKey
 

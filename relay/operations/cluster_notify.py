@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from relay.errors import StoreError
-from relay.store.engine.database import Store
+from relay.store import Store
 from relay.telemetry import Telemetry
 
 MIN_INTERVAL = 0.05

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from relay.model import MINUTE, Instant
-from relay.store.engine.database import Store
+from relay.store import Store
 from relay.store.engine.paging import WalkPosition
 from relay.store.tables import idempotency, leader_leases, pruning, sessions
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from logging import Logger
 
 from relay.model import MINUTE, SECOND, Instant, to_rfc3339
-from relay.store.engine.database import Store
+from relay.store import Store
 from relay.store.tables import clock_shift
 
 UNSURE = 10 * MINUTE

@@ -24,7 +24,7 @@ from relay.polling.request_budget import RateLimit
 from relay.polling.schedule.arrival_forecast import record_arrivals
 from relay.polling.schedule.policy import learned_by
 from relay.polling.transitions import Policy, Transition
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import events, outbox, polls, registrations, watches, workspaces
 
 

@@ -38,7 +38,7 @@ from relay.polling.schedule.policy import (
 )
 from relay.polling.schedule.poll_selection import Due, Moment, select
 from relay.polling.transitions import Policy
-from relay.store.engine.database import Store, Tx
+from relay.store import Store, Tx
 from relay.store.tables import watches, workspaces
 from relay.store.tables.workspaces import WorkspaceState
 from relay.telemetry import Telemetry

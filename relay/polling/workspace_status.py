@@ -7,7 +7,7 @@ from relay.polling import request_budget
 from relay.polling.request_budget import RateLimit
 from relay.polling.schedule import job_durations
 from relay.polling.schedule.policy import PollPolicy
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import watches, workspaces
 
 COUNTED = 100_000

@@ -44,7 +44,7 @@ test("an unknown key is refused in the relay's words", async () => {
   await assert.rejects(run(App.authentication.test, { authData: wrong }), /The relay says: this API key is not known/);
 });
 
-test("a key without the scope is told which one it lacks", async () => {
+test("a key without the scope gets an error that names the missing scope", async () => {
   const reader = { ...authData, api_key: RELAY_READ_KEY };
   assert.ok(await run(App.authentication.test, { authData: reader }));
   const bundle = { authData: reader, targetUrl: "https://example.com/", inputData: {} };
