@@ -1,4 +1,4 @@
-"""Exec's own callback, from the stand-in to the relay over a real socket: a hint, worth one poll and no more."""
+"""Exec's own callback, from the fake Exec to the relay over a real socket: a hint, worth one poll and no more."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -51,7 +51,7 @@ async def hint(http: httpx.AsyncClient, url: str, job_id: str) -> int:
 
 
 async def test_a_job_with_a_callback_costs_one_poll(start: Start) -> None:
-    """Twenty jobs of 2 to 12 minutes: told the moment Exec calls back, for 1.2 polls a job at the most."""
+    """Twenty jobs of 2 to 12 minutes: delivered as soon as Exec calls back, for 1.2 polls a job at most."""
     async with start(polling={"strategy": "adaptive"}) as world, open_to_exec(world) as url:
         jobs = [
             world.exec.add(queued=2_000, lasts=(120 + 30 * number) * SECOND, callback=Callback(url, {}))

@@ -49,9 +49,9 @@ def test_the_time_of_a_poll_does_not_change_the_event(type: EventType, fields: d
 @pytest.mark.parametrize("type", ENDINGS_AT_EXEC)
 def test_an_ending_has_exec_s_time(type: EventType) -> None:
     """Without it, the newest instant that Exec gives; without any, the registration's."""
-    told = {"created_at": CREATED, "started_at": STARTED, "completed_at": ENDED}
+    times = {"created_at": CREATED, "started_at": STARTED, "completed_at": ENDED}
     for known, at in ((3, ENDED), (2, STARTED), (1, CREATED)):
-        watch = seen(type, **dict(list(told.items())[:known]))
+        watch = seen(type, **dict(list(times.items())[:known]))
         assert make_event(watch, type, NOON + MINUTE, DAY).occurred_at == instant(at)
     assert make_event(seen(type), type, NOON + MINUTE, DAY).occurred_at == NOON
 

@@ -44,10 +44,10 @@ EVERY_SECRET = " ".join(marked.ALL)
 async def echo(scope: Any, receive: Any, send: Any) -> None:
     """A receiver that fails, and says in its error all that it was sent."""
     headers = {name.decode(): value.decode() for name, value in scope.get("headers", [])}
-    told = json.dumps({"path": scope["path"], "query": scope["query_string"].decode(), "headers": headers})
+    request = json.dumps({"path": scope["path"], "query": scope["query_string"].decode(), "headers": headers})
     head = [(b"location", f"http://127.0.0.1{scope['path']}".encode())]
     await send({"type": "http.response.start", "status": 500, "headers": head})
-    await send({"type": "http.response.body", "body": f"{scope['path']} failed: {told}".encode()})
+    await send({"type": "http.response.body", "body": f"{scope['path']} failed: {request}".encode()})
 
 
 async def served_echo(scope: Any, receive: Any, send: Any) -> None:

@@ -66,10 +66,10 @@ async def test_a_receiver_that_does_not_read_ends_with_the_timeout(egress: Webho
     """The next POST is not affected."""
     over = asyncio.Event()
 
-    async def deaf(_: Wire) -> None:
+    async def unreading(_: Wire) -> None:
         await over.wait()
 
-    async with serving(deaf) as served:
+    async with serving(unreading) as served:
         outcome, _ = await egress.post(served.url(), HEADERS, bytes(8_000_000), 200)
         assert isinstance(outcome, RequestFailed)
         assert outcome.kind == "timeout"
@@ -81,8 +81,8 @@ async def test_a_receiver_that_does_not_read_ends_with_the_timeout(egress: Webho
 @pytest.mark.parametrize("status", [200, 201, 204, 299, 301, 307, 400, 404, 410, 429, 500, 503, 599, 799])
 async def test_every_status_is_a_response(egress: WebhookHttpClient, status: int) -> None:
     """The client returns status, headers (names in lower case) and body, whatever the status means."""
-    told = answer(b"" if status == 204 else b"why", f"{status} Some Reason", "Retry-After: 7", "Location: /elsewhere")
-    async with serving(answering(told)) as served:
+    reply = answer(b"" if status == 204 else b"why", f"{status} Some Reason", "Retry-After: 7", "Location: /elsewhere")
+    async with serving(answering(reply)) as served:
         outcome = await _sent(egress, served.url())
         assert isinstance(outcome, HttpResponse)
         assert outcome.status == status
@@ -354,8 +354,8 @@ async def test_an_endless_body_is_cut_off(egress: WebhookHttpClient, framing: by
 async def test_nothing_is_decompressed(egress: WebhookHttpClient) -> None:
     """A compressed body, though not asked for, stays compressed: 1 GB in 1 MB has no effect."""
     bomb = gzip.compress(bytes(5_000_000))
-    told = answer(bomb, "200 OK", "Content-Encoding: gzip")
-    async with serving(answering(told)) as served:
+    reply = answer(bomb, "200 OK", "Content-Encoding: gzip")
+    async with serving(answering(reply)) as served:
         outcome = await _sent(egress, served.url())
         assert isinstance(outcome, HttpResponse)
         assert outcome.body == bomb[:MAX_BODY_READ]

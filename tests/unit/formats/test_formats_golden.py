@@ -1,6 +1,6 @@
 """What each receiver is sent for each event, held against golden files.
 
-After a change that is meant, write them anew and read the difference:
+After a change that is meant, regenerate them and read the difference:
 
     RELAY_WRITE_GOLDEN=1 pytest tests/unit/formats/test_formats_golden.py && git diff tests/unit/golden
 """
