@@ -30,8 +30,7 @@ from relay.registration import (
     register_batch,
 )
 from relay.registration.job_creation import CreatedJob, CreationOutcome, ExecJobRequest
-from relay.store import Store, Tx, system_clock
-from relay.store.maintenance.reencrypt import open_store
+from relay.store import Store, Tx, open_store, system_clock
 from relay.store.tables import clock_shift, deliveries, due_deliveries, outbox, watches, workspaces
 from relay.telemetry import Telemetry, Tracer
 from relay.telemetry.state_changes import State, Subject, endpoint_news

@@ -25,8 +25,7 @@ from relay.endpoints import spec
 from relay.errors import StoreError, ValidationFailed
 from relay.model.poll_result import PollFailed, RateLimited, Unauthorized
 from relay.polling import ExecClient, exec_transport, rate_limit_of
-from relay.store.engine.clock import system_clock
-from relay.store.engine.database import exists, read_only
+from relay.store import exists, read_only, system_clock
 from relay.store.maintenance.preflight import preflight_check
 from relay.store.tables import api_keys, endpoints
 

@@ -18,9 +18,8 @@ from relay.model import SECOND, Instant, new_id, to_rfc3339
 from relay.operations.api_key_cache import CACHE_TTL, MAX_KEYS
 from relay.security import SCOPES, Scope, generate_api_key, hash_api_key
 from relay.security.api_keys import RANDOM_BYTES
+from relay.store import Store, Tx, exists, read_only, system_clock, write_offline
 from relay.store.engine import dialect
-from relay.store.engine.clock import system_clock
-from relay.store.engine.database import Store, Tx, exists, read_only, write_offline
 from relay.store.tables import api_keys
 from relay.store.tables.api_keys import StoredApiKey
 from relay.suggestions import did_you_mean_or_list

@@ -16,7 +16,7 @@ from relay.model import SECOND, to_rfc3339
 from relay.sandbox.local_server import serve, stop_signals
 from relay.sandbox.receiver import Received, Receiver, Respond
 from relay.signing import ed25519, standard_webhooks
-from relay.store.engine.clock import system_clock
+from relay.store import system_clock
 
 
 def _checked(_context: click.Context, _option: click.Parameter, secrets: tuple[str, ...]) -> tuple[str, ...]:

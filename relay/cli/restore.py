@@ -9,8 +9,8 @@ import click
 
 from relay.cli.options import config_option, read_config
 from relay.polling import rate_limit_of
+from relay.store import system_clock
 from relay.store.engine import dialect
-from relay.store.engine.clock import system_clock
 from relay.store.maintenance import backup
 from relay.store.maintenance.restore import Restored, carry_over
 

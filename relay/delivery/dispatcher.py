@@ -19,7 +19,7 @@ from relay.egress import RequestFailed
 from relay.egress.result import BUSY, UNSENT
 from relay.errors import StoreError
 from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, DueDelivery, Endpoint, Event, Instant, new_id
-from relay.store.engine.database import Store, Tx
+from relay.store import Store, Tx
 from relay.store.tables import due_deliveries, endpoints, outbox
 from relay.store.tables.outbox import Lease, Leased, LeasedDelivery
 from relay.telemetry import Telemetry

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from relay import formats
 from relay.model import Delivery, DeliveryStatus, Event, Instant, new_id
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import outbox
 from relay.store.tables.endpoints import lock_disabled
 from relay.store.tables.outbox import Enqueued, Leasing

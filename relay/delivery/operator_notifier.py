@@ -13,7 +13,7 @@ from relay.config import OperatorSection
 from relay.delivery.enqueue import enqueue
 from relay.errors import StoreError
 from relay.model import HOUR, OPERATOR_WORKSPACE, Event, OperatorEventType, event_id
-from relay.store.engine.database import Store, Tx
+from relay.store import Store, Tx
 from relay.store.tables import endpoints, events
 from relay.telemetry import Telemetry
 from relay.telemetry.state_changes import News, StateChanges, Subject, reported_state

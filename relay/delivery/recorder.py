@@ -13,7 +13,7 @@ from relay.delivery.retry_policy import AttemptDecision
 from relay.egress import RequestFailed, SendResult
 from relay.errors import ConstraintViolation, StoreError
 from relay.model import SECOND, DeliveryStatus, Endpoint, Instant
-from relay.store.engine.database import Store, Tx
+from relay.store import Store, Tx
 from relay.store.tables import endpoints, outbox
 from relay.telemetry import Telemetry
 from relay.telemetry.state_changes import News, endpoint_news, failed_delivery_news, failing_endpoint_news

@@ -17,7 +17,7 @@ from relay.endpoints.spec import EndpointSpec, ValidatedEndpoint
 from relay.errors import Conflict, NotFound
 from relay.model import DAY, Endpoint, EndpointKind, EventType, Instant, Secret
 from relay.signing import SignatureScheme, standard_webhooks
-from relay.store.engine.database import Store, Tx
+from relay.store import Store, Tx
 from relay.store.tables import endpoints, outbox, registrations, watches
 
 OLD_SECRET_GRACE = DAY

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from relay.endpoints.spec import ValidatedEndpoint
 from relay.model import Endpoint, EndpointKind
 from relay.signing import SignatureScheme, standard_webhooks
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import endpoints
 
 

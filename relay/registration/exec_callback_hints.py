@@ -6,7 +6,7 @@ from relay.model import DAY, Instant, Watch, WatchState
 from relay.polling import transitions
 from relay.registration.register import register
 from relay.registration.request import ValidatedRegistration
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import watches, workspaces
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from relay.model import DAY, HOUR, Instant
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import callback_tokens
 from relay.store.tables.callback_tokens import CallbackToken
 

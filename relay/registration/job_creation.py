@@ -14,15 +14,14 @@ from typing import Any
 from relay.errors import Conflict, StoreError
 from relay.model import DAY, Instant, ScenarioJob, new_id
 from relay.model.create_result import CreateJobResult, JobCreated, JobCreationUnknown, JobRejected
-from relay.polling.exec_client import ExecClient
-from relay.polling.poller import Poller
-from relay.polling.request_budget import RateLimit, allowed_now, next_allowed_at, spend
+from relay.polling import ExecClient, Poller, RateLimit
+from relay.polling.request_budget import allowed_now, next_allowed_at, spend
 from relay.polling.schedule.next_poll import poll_state_of
 from relay.polling.transitions import Policy
 from relay.registration import exec_callback_tokens
 from relay.registration.register import RegistrationResult, register
 from relay.registration.request import ValidatedRegistration
-from relay.store.engine.database import Store, Tx
+from relay.store import Store, Tx
 from relay.store.tables import callback_tokens, idempotency, watches, workspaces
 from relay.store.tables.idempotency import StoredResponse
 from relay.telemetry import Telemetry

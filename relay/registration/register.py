@@ -21,7 +21,7 @@ from relay.model import (
 from relay.polling.schedule import next_poll
 from relay.registration.request import TimedRequest, ValidatedRegistration
 from relay.registration.resolve_endpoints import Subscriber, resolve_endpoints
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import events, outbox, registrations, watches
 from relay.telemetry import trace_context
 

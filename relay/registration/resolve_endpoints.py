@@ -8,7 +8,7 @@ from relay.errors import Conflict, RequestError, ValidationFailed
 from relay.model import Endpoint, EndpointKind
 from relay.registration.request import TimedRequest
 from relay.signing import standard_webhooks
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import endpoints
 
 Subscriber = tuple[Endpoint | None, str | None]

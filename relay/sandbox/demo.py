@@ -24,7 +24,7 @@ from relay.sandbox.local_server import serve
 from relay.sandbox.rate_limits import Limits
 from relay.sandbox.receiver import Received, Receiver
 from relay.service import Relay
-from relay.store.engine.clock import system_clock
+from relay.store import system_clock
 
 SECRET = "whsec_ZGVtby1zZWNyZXQtb2YtdGhlLXJlbGF5LW5vdC1mb3ItdXNl"  # noqa: S105 (it signs the demo's own messages)
 PROFILE = JobProfile(median=9 * SECOND, sigma=0.45, queued=2 * SECOND, fail=0.17, cancel=0.08)

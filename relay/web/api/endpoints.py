@@ -7,7 +7,7 @@ from relay.endpoints import admin as standing
 from relay.errors import ValidationFailed
 from relay.model import Endpoint, Instant
 from relay.signing import standard_webhooks
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import endpoints
 from relay.web.core import idempotency, path_params
 from relay.web.core.idempotency import StoredResult

@@ -11,7 +11,7 @@ from relay.errors import NotFound, ValidationFailed
 from relay.model import DAY, JOB_ID
 from relay.registration import Hint, exec_callback_tokens
 from relay.security import api_keys
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables.callback_tokens import CallbackToken
 from relay.web.core import errors, path_params, request_parsing
 from relay.web.core.errors import TooManyRequests

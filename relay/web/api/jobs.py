@@ -6,7 +6,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from relay.model import Watch
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import watches
 from relay.store.tables.job_history import load_job_history
 from relay.web.core import path_params

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from relay.errors import NotFound, ValidationFailed
 from relay.model import JOB_ID
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import endpoints
 
 _ID = re.compile(r"[A-Za-z0-9_]{1,64}")

@@ -7,7 +7,7 @@ from relay.endpoints import EndpointSpec
 from relay.errors import ValidationFailed
 from relay.model import Endpoint
 from relay.registration import RegistrationResult, ValidatedRegistration
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import endpoints
 from relay.web.core.route import RequestContext
 from relay.web.schemas.create_job import CreateJobRequest

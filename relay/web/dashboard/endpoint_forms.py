@@ -14,7 +14,7 @@ from relay.errors import RequestError, ValidationFailed
 from relay.formats import FORMATS
 from relay.model import FINAL_EVENTS, Attempt, Endpoint, EndpointKind, EventType
 from relay.signing import standard_webhooks
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.web.core import path_params
 from relay.web.dashboard.endpoints import preview, show_endpoint
 from relay.web.dashboard.page import PageRequest, parse_enum, redirect_with_notice, render

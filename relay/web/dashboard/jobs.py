@@ -5,8 +5,8 @@ from typing import Any
 from starlette.responses import Response
 
 from relay.model import WatchState
+from relay.store import Tx
 from relay.store.engine import paging
-from relay.store.engine.database import Tx
 from relay.store.tables import deliveries, events, watches
 from relay.store.tables.job_history import load_job_history
 from relay.web.core import path_params

@@ -10,7 +10,7 @@ from relay.errors import RequestError, ValidationFailed
 from relay.formats import FORMATS
 from relay.model import FINAL_EVENTS, EventType, Registration
 from relay.registration import RegistrationResult
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import endpoints
 from relay.web.core import path_params
 from relay.web.dashboard.page import PageRequest, redirect_with_notice, render
