@@ -198,7 +198,7 @@ def store_url(value: object) -> str:
 
 
 def _has_valid_address(store_url: str) -> bool:
-    """If the host and the port of a PostgreSQL are well-formed."""
+    """Whether the host and the port of a PostgreSQL are well-formed."""
     match = _DATABASE_URL.match(store_url)
     return match is not None and (match["port"] is None or 0 < int(match["port"]) <= _MAX_PORT)
 
