@@ -177,7 +177,7 @@ async def test_a_crash_gets_500_without_details(sqlite_url: str, caplog: pytest.
     [record] = caplog.records
     logged = record.getMessage()
     assert "\n" not in logged
-    assert "trace-1: RuntimeError in /v1/jobs" in logged
+    assert "request trace-1 failed: RuntimeError in /v1/jobs" in logged
     assert "__call__" in logged
     assert "hunter2" not in logged
     assert "private" not in logged

@@ -104,7 +104,7 @@ class ResponseMiddleware:
             await self.app(scope, receive, send_with_headers)
         except Exception as error:
             frames = _frames_of(error)  # guard: crash-log
-            text = "request %s failed and gets 500: %s in %s, at %s"
+            text = "request %s failed: %s in %s, at %s"
             self.log.error(text, request_id, type(error).__name__, _shown(scope), frames)
             if not started:
                 text = f"the relay failed, not the request; its log has more under {request_id}"
