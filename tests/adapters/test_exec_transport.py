@@ -74,7 +74,7 @@ async def few_open(served: Served, most: int) -> None:
 
 @pytest.mark.parametrize("connections", [1, 100])
 async def test_no_poll_waits_for_a_connection(connections: int) -> None:
-    """All are on the wire at once, also where fewer connections are kept."""
+    """All requests are sent at once, even if fewer connections are kept."""
     async with all_at_once(100, connections, 10_000) as (seen, open):
         assert seen == [JobFound] * 100
         assert open == 100
@@ -104,8 +104,8 @@ async def test_a_kept_connection_that_hangs_up_costs_one_repeat() -> None:
 
 
 @pytest.mark.parametrize("asks", [True, False])
-async def test_without_a_request_left_the_poll_fails(asks: bool) -> None:
-    """Nothing goes to Exec that its limit does not allow."""
+async def test_without_budget_a_poll_is_not_repeated(asks: bool) -> None:
+    """The relay sends Exec nothing that its limit does not allow."""
     async with serving(hanging_up(1, jobs())) as served, exec_client(served) as client:
         await client.get_job("j1o2b3i4d5x6")
         poll = await client.get_job("j1o2b3i4d5x6", Budget(0).has_one if asks else None)
@@ -123,7 +123,7 @@ async def test_many_polls_at_once_on_connections_that_hang_up() -> None:
 
 
 async def test_a_new_connection_that_hangs_up_is_a_failed_poll() -> None:
-    """Nothing says that it would go better at once."""
+    """An immediate repeat would probably fail too."""
     async with serving(hanging_up(0, jobs())) as served, exec_client(served) as client:
         poll = await client.get_job("j1o2b3i4d5x6", Budget(5).has_one)
         assert isinstance(poll.result, PollFailed)
@@ -145,7 +145,7 @@ async def test_a_repeat_that_hangs_up_too_is_a_failed_poll() -> None:
 
 
 async def test_a_creation_is_never_repeated_and_meets_no_old_connection() -> None:
-    """It might make the job twice."""
+    """It could create the job twice."""
     async with serving(hanging_up(1, jobs())) as served, exec_client(served) as client:
         await client.get_job("j1o2b3i4d5x6")
         assert isinstance(await client.create({"prompt": "x"}), JobCreated)
@@ -154,8 +154,8 @@ async def test_a_creation_is_never_repeated_and_meets_no_old_connection() -> Non
         assert len(served.requests) == 1
 
 
-async def test_without_descriptors_a_poll_fails_by_the_relay_s_own_trouble() -> None:
-    """It says nothing of Exec."""
+async def test_without_file_descriptors_a_poll_fails_as_internal() -> None:
+    """Exec is not blamed."""
     async with serving(hanging_up(1, jobs())) as served, exec_client(served) as client:
         most = resource.getrlimit(resource.RLIMIT_NOFILE)
         opened = []
@@ -180,7 +180,7 @@ def highest_descriptor() -> int:
     return max(int(name) for name in os.listdir("/proc/self/fd"))
 
 
-async def test_closing_closes_both(recwarn: pytest.WarningsRecorder) -> None:
+async def test_closing_closes_all_connections(recwarn: pytest.WarningsRecorder) -> None:
     """No connection stays open."""
     async with serving(hanging_up(9, jobs())) as served, make_http(1_000) as http:
         client = ExecClient("default", KEY, served.url("/"), timeout=1_000, clock=lambda: NOW, http=http)

@@ -35,8 +35,8 @@ def test_lines_are_written_in_their_order_and_format() -> None:
     assert "afterwards" in stream.getvalue()
 
 
-def test_a_log_that_nobody_reads_holds_nobody_up() -> None:
-    """What does not fit is counted, and how many there were is said once, when it is read again."""
+def test_an_unread_log_delays_nothing() -> None:
+    """Lines that do not fit are counted; one line reports their number when the log is read again."""
     read, write = os.pipe()
     with os.fdopen(write, "w", buffering=1) as pipe, os.fdopen(read) as reader:
         set_up_logging("text", "info", pipe)
@@ -65,8 +65,8 @@ def test_a_log_that_nobody_reads_holds_nobody_up() -> None:
     assert dropped + len(said) - 2 == 5_000  # the line that filled the pipe, and the one that says so
 
 
-def test_closing_a_log_that_nobody_reads_takes_less_than_a_second() -> None:
-    """It says that not all is written. Who then reads gets it, and the thread ends."""
+def test_closing_an_unread_log_takes_less_than_a_second() -> None:
+    """It reports that lines are left. A later reader gets them, and the thread ends."""
     read, write = os.pipe()
     with os.fdopen(write, "w", buffering=1) as pipe, os.fdopen(read) as reader:
         os.write(write, b"x" * 65_535 + b"\n")
@@ -105,8 +105,8 @@ def test_an_error_is_written_ten_times_a_minute() -> None:
     assert repeats.passes(a_failure("job %s is not written", 1))
 
 
-def test_what_only_python_knows_the_words_of_is_told_apart() -> None:
-    """One statement logs all that asyncio complains of."""
+def test_different_asyncio_errors_are_counted_separately() -> None:
+    """One statement logs all errors of asyncio."""
     repeats = Repeats(lambda: 0.0)
     for words in ("socket.accept() out of system resource", "Task exception was never retrieved"):
         assert sum(repeats.passes(a_failure("%s", words)) for _ in range(100)) == 10

@@ -56,14 +56,14 @@ def pod(documents: Documents) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_helm_finds_no_fault(example: Path) -> None:
+def test_helm_lint_passes(example: Path) -> None:
     """`helm lint`, warnings as errors, with each example's values."""
     linted = helm("lint", "--strict", str(CHART), "-f", str(example))
     assert linted.returncode == 0, linted.stdout + linted.stderr
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_kubernetes_takes_what_is_rendered(example: Path) -> None:
+def test_rendered_documents_are_valid_for_kubernetes(example: Path) -> None:
     """Each document is valid, to the letter of Kubernetes' schema; the monitor is of a kind that Kubernetes lacks."""
     documents = rendered(example=example)
     own = [document for document in documents if document["kind"] != "ServiceMonitor"]
@@ -81,7 +81,7 @@ def test_plain_manifests_are_the_chart_s(tmp_path: Path) -> None:
     assert kept == written
 
 
-def test_the_chart_makes_no_secret_up() -> None:
+def test_the_chart_generates_no_secret() -> None:
     """The same values give the same bytes; nothing random, and nothing that depends on the cluster's contents."""
     assert template(*OWN).stdout == template(*OWN).stdout
     sources = "".join(path.read_text() for path in (CHART / "templates").iterdir())
@@ -99,7 +99,7 @@ def test_an_existing_secret_is_used_as_it_is() -> None:
     assert {one["key"] for one in taken.values()} == {"exec-api-key", "api-keys", "secret-key", "storage-url"}
 
 
-def test_a_changed_secret_of_the_chart_s_starts_new_pods() -> None:
+def test_a_changed_secret_restarts_the_pods() -> None:
     """The pods' template changes with a value of the Secret that the chart makes."""
     before, after = rendered(*OWN), rendered(*OWN[:2], "secrets.secretKey=other")
     assert len(of_kind(before, "Secret")) == 1
@@ -121,7 +121,7 @@ def test_a_changed_secret_of_the_chart_s_starts_new_pods() -> None:
         ((EXISTING, "store=mysql"), "store"),
     ],
 )
-def test_what_can_not_work_is_refused(values: tuple[str, ...], said: str) -> None:
+def test_impossible_values_fail_to_render(values: tuple[str, ...], said: str) -> None:
     """Rendering fails, with what is wrong and what to do."""
     done = template(*values)
     assert done.returncode != 0
@@ -158,7 +158,7 @@ def ids_of(documents: Documents) -> set[str]:
     return set(re.findall(r"\b(runAsUser|runAsGroup|fsGroup|supplementalGroups)\b", yaml.safe_dump(pod(documents))))
 
 
-def test_no_user_is_fixed() -> None:
+def test_no_user_id_is_fixed() -> None:
     """OpenShift chooses users and groups; elsewhere a volume needs its group, and nothing else is named."""
     assert ids_of(rendered(*POSTGRESQL)) == set()
     assert ids_of(rendered(EXISTING, more=("--api-versions", "security.openshift.io/v1"))) == set()
@@ -167,7 +167,7 @@ def test_no_user_is_fixed() -> None:
 
 
 @pytest.mark.parametrize("values", [(EXISTING,), POSTGRESQL], ids=["sqlite", "postgresql"])
-def test_pods_start_and_stop_in_their_own_time(values: tuple[str, ...]) -> None:
+def test_pods_have_time_to_start_and_stop(values: tuple[str, ...]) -> None:
     """Ten minutes for migrations, the listener asked and never the database; stopping leaves time for what is sent."""
     spec = pod(rendered(*values))["spec"]
     [container] = spec["containers"]
@@ -182,7 +182,7 @@ def test_pods_start_and_stop_in_their_own_time(values: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_the_relay_takes_what_it_is_given(example: Path, tmp_path: Path) -> None:
+def test_the_chart_s_configuration_is_valid(example: Path, tmp_path: Path) -> None:
     """Variables and configuration file together are a configuration, behind the proxies that are named."""
     documents = rendered(example=example)
     secrets = {
@@ -226,7 +226,7 @@ def test_a_receiver_inside_the_cluster_can_be_allowed() -> None:
     assert not any(one.get("port") == 5432 for rule in policy["spec"]["egress"] for one in rule["ports"])
 
 
-def test_the_monitor_asks_with_a_key() -> None:
+def test_the_service_monitor_sends_a_key() -> None:
     """Prometheus finds the Service's port, and the key that /metrics wants."""
     documents = rendered(example=CHART / "examples/ingress.yaml")
     [monitor], [service] = of_kind(documents, "ServiceMonitor"), of_kind(documents, "Service")
@@ -236,7 +236,7 @@ def test_the_monitor_asks_with_a_key() -> None:
     assert endpoint["authorization"]["credentials"] == {"name": "relay-metrics", "key": "api-key"}
 
 
-def test_the_image_has_one_place() -> None:
+def test_the_image_is_named_once() -> None:
     """Repository, tag and digest are values; the tag is the relay's own version unless given."""
 
     def image(*values: str) -> str:

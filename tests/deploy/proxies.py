@@ -195,7 +195,7 @@ CLAIMED = {
 
 
 @each_site
-async def test_the_relay_is_given_the_visitor_as_the_proxy_saw_him(recipe: Recipe, tmp_path: Path) -> None:
+async def test_the_proxy_sets_the_client_s_address(recipe: Recipe, tmp_path: Path) -> None:
     """Address, scheme and name are the proxy's word alone; what a visitor claims to be is taken out."""
     async with serving(answering(answer())) as upstream, before(recipe, upstream.port, tmp_path) as proxy:
         async with proxy.client(**CLAIMED) as http:
@@ -233,7 +233,7 @@ BEARER = {"authorization": f"Bearer {API_KEY}"}
 
 
 @each_site
-async def test_programs_and_people_use_the_relay_through_it(recipe: Recipe, stage: Stage) -> None:
+async def test_api_and_dashboard_work_through_the_proxy(recipe: Recipe, stage: Stage) -> None:
     """A job is registered; a person logs in, sees it, and logs out: forms are taken, the cookie is for HTTPS only."""
     async with relay_behind(recipe, stage) as proxy, proxy.client() as http:
         job = {"job_id": "j1", "callback_url": f"{stage.receiver_url}/in"}
@@ -250,7 +250,7 @@ async def test_programs_and_people_use_the_relay_through_it(recipe: Recipe, stag
 
 
 @each_site
-async def test_a_page_that_listens_is_told_at_once(recipe: Recipe, stage: Stage) -> None:
+async def test_server_sent_events_are_not_buffered(recipe: Recipe, stage: Stage) -> None:
     """Server-sent events come through as they happen: nothing is held back until there is more."""
     async with relay_behind(recipe, stage) as proxy, proxy.client() as http:
         entered = await http.post("/login", data={"api_key": API_KEY}, headers={"origin": proxy.origin})
@@ -267,7 +267,7 @@ async def test_a_page_that_listens_is_told_at_once(recipe: Recipe, stage: Stage)
 
 
 @each_site
-async def test_one_stranger_keeps_out_nobody_else(recipe: Recipe, stage: Stage) -> None:
+async def test_one_client_s_wrong_keys_lock_out_nobody_else(recipe: Recipe, stage: Stage) -> None:
     """Wrong keys count against the address that they come from, not against the proxy, and no header changes that."""
     async with relay_behind(recipe, stage) as proxy:
         async with proxy.client(STRANGER) as http:
@@ -285,7 +285,7 @@ async def test_one_stranger_keeps_out_nobody_else(recipe: Recipe, stage: Stage) 
 
 
 @each_path
-async def test_the_path_arrives_as_it_came(recipe: Recipe, tmp_path: Path) -> None:
+async def test_the_prefix_reaches_the_relay_unchanged(recipe: Recipe, tmp_path: Path) -> None:
     """The prefix is kept for the relay, and the visitor is the proxy's word alone."""
     async with serving(answering(answer())) as upstream, before(recipe, upstream.port, tmp_path) as proxy:
         async with proxy.client(**CLAIMED) as http:

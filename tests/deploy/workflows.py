@@ -27,7 +27,7 @@ def steps(job: dict[str, Any], kind: str) -> list[str]:
     return [step[kind] for step in job["steps"] if kind in step]
 
 
-def test_github_s_schema_takes_them() -> None:
+def test_workflows_are_valid_for_github() -> None:
     judge = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows"]
     judged = subprocess.run([*judge, *map(str, FILES)], capture_output=True, text=True, check=False)
     assert judged.returncode == 0, judged.stdout + judged.stderr
@@ -46,7 +46,7 @@ def test_actions_are_named_by_commit(path: Path) -> None:
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_jobs_have_bounds(job: dict[str, Any]) -> None:
+def test_jobs_have_timeouts_and_minimal_permissions(job: dict[str, Any]) -> None:
     """A limit of time, rights of their own, and one machine that is named, not the newest one."""
     assert 0 < job["timeout-minutes"] <= 90
     assert isinstance(job["permissions"], dict)
@@ -60,14 +60,14 @@ def test_workflows_have_no_rights_and_do_not_overlap(name: str) -> None:
     assert WORKFLOWS[name]["concurrency"]["group"]
 
 
-def test_nothing_a_stranger_writes_is_run() -> None:
+def test_no_untrusted_text_is_executed() -> None:
     """No command has an expression in it, values come as variables; no stranger's code runs with our rights."""
     commands = [run for one in WORKFLOWS.values() for job in one["jobs"].values() for run in steps(job, "run")]
     assert [run for run in commands if "${{" in run] == []
     assert not any({"pull_request_target", "workflow_run"} & set(one[TRIGGER]) for one in WORKFLOWS.values())
 
 
-def test_rights_to_write_are_where_they_are_needed() -> None:
+def test_write_permissions_are_minimal() -> None:
     """Who may publish may do nothing else."""
     writing = {
         (name, key): {right for right, level in job["permissions"].items() if level == "write"}
@@ -89,7 +89,7 @@ def test_rights_to_write_are_where_they_are_needed() -> None:
     assert kept == []
 
 
-def test_checks_are_those_of_the_project() -> None:
+def test_ci_runs_the_project_s_checks() -> None:
     """Every Python that pyproject.toml promises; the commands are targets of the Makefile, or `.ci/run`."""
     assert WORKFLOWS["checks"]["jobs"]["tests"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13", "3.14"]
     makefile = (ROOT / "Makefile").read_text()
@@ -100,7 +100,7 @@ def test_checks_are_those_of_the_project() -> None:
     assert [one for one in targets if not re.search(rf"^{one}:", makefile, re.MULTILINE)] == []
 
 
-def test_pypi_trusts_this_file_and_environment() -> None:
+def test_pypi_trusts_only_the_release_workflow() -> None:
     """As CONTRIBUTING.md says: a pushed tag, no reusable workflow, one artifact that is built once, reruns go on."""
     assert WORKFLOWS["release"][TRIGGER] == {"push": {"tags": ["v*"]}}
     job = RELEASE["pypi"]
@@ -113,7 +113,7 @@ def test_pypi_trusts_this_file_and_environment() -> None:
     assert publishing["with"] == {"skip-existing": True}
 
 
-def test_the_image_is_one_push_and_its_digest_is_used() -> None:
+def test_the_image_is_pushed_once_and_used_by_digest() -> None:
     """Signed as a whole and by architecture; judged without a login on both machines; in the notes by digest."""
     assert RELEASE["image"]["needs"] == "build"
     pushed, signed = steps(RELEASE["image"], "run")
@@ -124,7 +124,7 @@ def test_the_image_is_one_push_and_its_digest_is_used() -> None:
     assert set(RELEASE["notes"]["needs"]) == {"build", "pypi", "image", "verify"}
 
 
-def test_the_first_steps_run_here(tmp_path: Path) -> None:
+def test_the_first_steps_of_the_release_work_locally(tmp_path: Path) -> None:
     """What the release's build runs after `make release`, as it stands there: its answers are the job's outputs."""
     [names] = [step for step in RELEASE["build"]["steps"] if step.get("id") == "names"]
     script = names["run"].replace("git tag --list 'v*'", f"echo v{relay.__version__}")

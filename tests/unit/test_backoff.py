@@ -75,8 +75,8 @@ def test_seconds_and_dates_become_milliseconds(value: str | float | int, expecte
         *("Fri, 99 Foo 2024", "Fri, 01 Mar 99999 10:00:00 GMT", "Mon, 01 Jan 0001 00:00:00 +9959"),
     ],
 )
-def test_a_malformed_retry_after_is_none(value: str | float | None) -> None:
-    """A value that is neither a number nor a date counts as missing."""
+def test_an_invalid_retry_after_is_ignored(value: str | float | None) -> None:
+    """A value that is neither a number nor a date counts as absent."""
     assert retry_after(value, NOW, DAY) is None
 
 
@@ -88,15 +88,15 @@ def test_retry_after_never_raises_nor_exceeds_the_cap(value: str | float | int |
 
 
 @given(st.datetimes(datetime(1971, 1, 1), datetime(9999, 1, 1)))
-def test_a_date_gives_the_exact_wait(date: datetime) -> None:
-    """The wait ends exactly at that date."""
+def test_a_wait_until_a_date_ends_at_that_date(date: datetime) -> None:
+    """The wait for a date ends exactly at that date."""
     at = date.replace(microsecond=0, tzinfo=UTC)
     wait = retry_after(format_datetime(at, usegmt=True), NOW, 10**15)
     assert wait == max(int(at.timestamp()) * 1_000 - NOW, 0)
 
 
 def test_a_date_without_a_zone_is_utc(monkeypatch: pytest.MonkeyPatch) -> None:
-    """HTTP's old date format names no zone; the machine's zone does not matter."""
+    """HTTP's old date format has no zone; the machine's own zone is not used."""
     with monkeypatch.context() as elsewhere:
         elsewhere.setenv("TZ", "JST-9")
         time.tzset()
@@ -113,14 +113,14 @@ def test_fractions_of_a_millisecond_are_rounded_up(seconds: float) -> None:
     assert seconds * 1_000 <= wait <= seconds * 1_000 + 1
 
 
-def test_each_failed_try_leads_to_the_next_delay() -> None:
-    """The first try has the first delay; after the last entry the schedule is exhausted."""
+def test_the_schedule_is_used_entry_by_entry() -> None:
+    """The first try is due at the first entry, each failed try leads to the next one, and then it is over."""
     walked = [retry_delay(SCHEDULE, tries, 0.0) for tries in range(5)]
     assert walked == [0, 5 * SECOND, 30 * SECOND, 5 * MINUTE, None]
 
 
-def test_an_empty_schedule_has_no_try() -> None:
-    """An empty schedule is exhausted at once."""
+def test_an_empty_schedule_is_exhausted_at_once() -> None:
+    """Nothing scheduled is exhausted at once."""
     assert retry_delay((), 0, 0.5) is None
 
 
@@ -164,7 +164,7 @@ def test_more_failures_never_shorten_the_delay(failures: int, jitter: float) -> 
 
 
 @given(st.integers(0, 60), st.integers(-100, 0))
-def test_no_failure_means_no_delay(failures: int, base: int) -> None:
-    """Nor does a base of 0 give a delay."""
+def test_without_failures_there_is_no_delay(failures: int, base: int) -> None:
+    """No failure, or no base, means no delay."""
     assert capped_exponential(0, 5 * SECOND, 5 * MINUTE, 0.9) == 0
     assert capped_exponential(failures, base, 5 * MINUTE, 0.9) == 0

@@ -37,8 +37,8 @@ def signed(body: bytes = BODY, secret: str = SECRET, at: int = NOW) -> dict[str,
     return standard_webhooks.headers("evt_1", body, [Secret(secret)], at)
 
 
-def test_requests_signed_by_another_library_are_accepted() -> None:
-    """The `standardwebhooks` package signs, and the relay's function verifies and parses."""
+def test_a_signature_of_another_library_is_accepted() -> None:
+    """A request signed by the `standardwebhooks` package, not by us, is verified and parsed."""
     at = datetime.fromtimestamp(NOW // SECOND, UTC)
     headers = {
         "Webhook-Id": "msg_1",
@@ -49,14 +49,14 @@ def test_requests_signed_by_another_library_are_accepted() -> None:
 
 
 def test_without_now_the_clock_is_read() -> None:
-    """A request signed just now passes, one signed at an old `now` is too old."""
+    """A request signed just now passes, one signed at an old `now` is stale."""
     assert verify(signed(at=time.time_ns() // 1_000_000), BODY.decode(), SECRET) == EVENT
     with pytest.raises(TimestampTooOld):
         verify(signed(), BODY, SECRET)
 
 
-def test_one_match_of_several_secrets_and_signatures_is_enough() -> None:
-    """During a rotation, on either side."""
+def test_one_of_several_secrets_and_signatures_is_enough() -> None:
+    """While a secret rotates, on either side, a request is verified with the one that fits."""
     assert verify(signed(), BODY, [OTHER, SECRET], now=NOW) == EVENT
     both = standard_webhooks.headers("evt_1", BODY, [Secret(OTHER), Secret(SECRET, until=NOW + 1)], NOW)
     assert verify(both, BODY, SECRET, now=NOW) == EVENT
@@ -65,8 +65,8 @@ def test_one_match_of_several_secrets_and_signatures_is_enough() -> None:
     assert verify(strange, BODY, SECRET, now=NOW) == EVENT
 
 
-def test_at_most_ten_signatures_are_checked() -> None:
-    """Twice what the relay sends: each costs the receiver time, even a false one."""
+def test_the_number_of_checked_signatures_is_limited() -> None:
+    """Ten are polled, twice what the relay signs with; each costs the receiver time, a false one too."""
     headers = signed()
     for strange, fits in ((9, True), (10, False)):
         many = headers | {"webhook-signature": "v1,AAAA " * strange + headers["webhook-signature"]}
@@ -86,8 +86,8 @@ def test_a_missing_header_is_named(missing: str) -> None:
 
 
 @pytest.mark.parametrize("timestamp", ["soon", "1.5", "-1", "١٧٠٩٢٨٧٢٤٥", "1_709_287_245", " 1709287245", "9" * 40])
-def test_a_timestamp_that_is_no_number_is_refused(timestamp: str) -> None:
-    """Only plain digits are a timestamp."""
+def test_a_timestamp_that_is_not_a_number_is_refused(timestamp: str) -> None:
+    """Only plain digits name an instant."""
     with pytest.raises(MissingHeader, match="webhook-timestamp"):
         verify(signed() | {"webhook-timestamp": timestamp}, BODY, SECRET, now=NOW)
 
@@ -116,26 +116,26 @@ def test_timestamps_may_differ_by_five_minutes() -> None:
         ({"webhook-signature": "v1,"}, BODY, SECRET),
     ],
 )
-def test_a_changed_request_is_refused(changed: dict[str, str], body: bytes, secrets: str | list[str]) -> None:
-    """Another body, secret, id, timestamp or scheme matches no signature."""
+def test_any_changed_part_is_refused(changed: dict[str, str], body: bytes, secrets: str | list[str]) -> None:
+    """Another body, secret, id, timestamp or scheme fits no signature."""
     with pytest.raises(BadSignature):
         verify(signed() | changed, body, secrets, now=NOW)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"\xff", b"{", b"[" * 100_000])
-def test_a_body_that_is_no_object_has_its_own_error(body: bytes) -> None:
-    """A signed body that is no JSON object."""
+def test_a_signed_body_that_is_not_an_object_is_its_own_error(body: bytes) -> None:
+    """What is signed but no JSON object is an error of its own."""
     with pytest.raises(InvalidBody):
         verify(signed(body), body, SECRET, now=NOW)
 
 
-def test_an_invalid_secret_is_the_callers_mistake() -> None:
-    """It is no forged request."""
+def test_an_invalid_secret_is_the_caller_s_error() -> None:
+    """A wrong secret in the caller's own hands is no forged request."""
     with pytest.raises(ValidationFailed, match="whsec_"):
         verify(signed(), BODY, "hunter2", now=NOW)
 
 
-def test_verifying_with_a_private_key_is_refused() -> None:
+def test_a_private_key_is_refused_for_verification() -> None:
     """The error asks for the public key, and does not repeat the private one."""
     private = standard_webhooks.new_secret(b"p" * 32, SignatureScheme.ED25519)
     with pytest.raises(ValidationFailed, match="whpk_") as refused:
@@ -143,21 +143,21 @@ def test_verifying_with_a_private_key_is_refused() -> None:
     assert private not in str(refused.value)
 
 
-def test_a_body_with_half_a_surrogate_pair_is_refused() -> None:
-    """It can't be the received bytes; the error says what to give instead."""
+def test_a_text_with_lone_surrogates_is_refused() -> None:
+    """Half a surrogate pair was never among the bytes that came: the error says what to give instead."""
     with pytest.raises(BadSignature, match="bytes as they came"):
         verify(signed(), BODY.decode() + "\udcff", SECRET, now=NOW)
 
 
 @pytest.mark.parametrize("body", [EVENT, None])
-def test_a_parsed_body_is_refused_with_the_reason(body: Any) -> None:
-    """The most common mistake: a body that a framework parsed has lost its signature."""
+def test_a_parsed_body_is_refused_with_a_hint(body: Any) -> None:
+    """The mistake that is made most: what a framework parsed has lost its signature."""
     with pytest.raises(TypeError, match="before they are parsed"):
         verify(signed(), body, SECRET, now=NOW)
 
 
-def test_import_from_relay_and_relay_verify() -> None:
-    """In any order, and without the modules that only the service needs."""
+def test_verify_is_imported_as_documented() -> None:
+    """From `relay` and from `relay.verify` alike, whichever came first, and without what only the service needs."""
     code = """if True:
         import sys
         from relay.verify import TimestampTooOld
@@ -242,8 +242,8 @@ def test_headers_of_any_other_shape_are_unverified(headers: Any) -> None:
         verify(headers, BODY, SECRET, now=NOW)
 
 
-def test_the_last_of_several_equal_names_counts_as_for_a_dict() -> None:
-    """Of two values the later one counts; an empty repetition is ignored."""
+def test_the_last_of_repeated_headers_counts() -> None:
+    """Pairs with an empty repetition keep the value; of two values the later one is used."""
     pairs = [*signed().items(), ("webhook-id", "")]
     assert verify(pairs, BODY, SECRET, now=NOW) == EVENT
     with pytest.raises(BadSignature):
@@ -251,7 +251,7 @@ def test_the_last_of_several_equal_names_counts_as_for_a_dict() -> None:
 
 
 def test_a_memoryview_is_a_body() -> None:
-    """As some servers hand it over."""
+    """Some servers pass the body as a memoryview."""
     assert verify(signed(), memoryview(BODY), SECRET, now=NOW) == EVENT
 
 
@@ -263,7 +263,7 @@ header = st.sampled_from(["webhook-id", "webhook-timestamp", "webhook-signature"
 )
 @example({"webhook-id": "\udcff"})  # what some servers make of a byte that is no UTF-8
 @example({"webhook-signature": "v1,\udcff"})
-def test_any_headers_raise_unverified_only(headers: dict[str, str]) -> None:
-    """Whatever the headers contain."""
+def test_any_headers_raise_only_unverified(headers: dict[str, str]) -> None:
+    """Whatever one or more of the headers hold instead, the answer is Unverified."""
     with pytest.raises(Unverified):
         verify(signed() | headers, BODY, SECRET, now=NOW)

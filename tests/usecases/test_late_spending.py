@@ -27,7 +27,7 @@ def poll(tx: Tx, clock: Clock) -> object:
 
 
 @pytest.mark.parametrize("spend", [create, poll])
-async def test_budget_is_spent_at_the_time_after_waiting_for_the_lock(
+async def test_a_request_is_counted_after_the_wait_for_the_workspace(
     store: Store, another: Store, clock: Clock, spend: Spend
 ) -> None:
     """Another relay holds the workspace for 20 s: the request counts from then on."""

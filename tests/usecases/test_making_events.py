@@ -39,16 +39,16 @@ def instant(text: str) -> Instant:
 
 @pytest.mark.parametrize("type", EventType)
 @pytest.mark.parametrize("fields", [{}, {"created_at": CREATED}, {"created_at": CREATED, "started_at": STARTED}])
-def test_the_time_of_a_poll_does_not_change_the_event(type: EventType, fields: dict[str, str]) -> None:
-    """Another relay, or one after a restore, polls hours later: the same id, time and job."""
+def test_the_time_of_the_poll_does_not_change_the_event(type: EventType, fields: dict[str, str]) -> None:
+    """Another relay, or the same after a restore, finds it hours later: the same id, time and job."""
     for watch in (WATCH, seen(type, **fields)):
         first, again = (make_event(watch, type, at, DAY) for at in (NOON + MINUTE, NOON + 5 * HOUR))
         assert replace(again, created_at=first.created_at) == first
 
 
 @pytest.mark.parametrize("type", ENDINGS_AT_EXEC)
-def test_an_ending_has_exec_s_time(type: EventType) -> None:
-    """Without it, the newest instant that Exec gives; without any, the registration's."""
+def test_an_ending_has_the_time_that_exec_gives(type: EventType) -> None:
+    """If it doesn't, at the newest instant that it gives of the job; if it gives none, when the watching began."""
     times = {"created_at": CREATED, "started_at": STARTED, "completed_at": ENDED}
     for known, at in ((3, ENDED), (2, STARTED), (1, CREATED)):
         watch = seen(type, **dict(list(times.items())[:known]))
@@ -56,15 +56,15 @@ def test_an_ending_has_exec_s_time(type: EventType) -> None:
     assert make_event(seen(type), type, NOON + MINUTE, DAY).occurred_at == NOON
 
 
-def test_expired_and_not_found_have_a_time_of_the_watch() -> None:
-    """As old as polling.max_age, or as the time for which a job is polled after 404s."""
+def test_the_relay_s_own_endings_have_a_time_of_the_watch() -> None:
+    """As old as polling.max_age; looked for as long as a job is looked for."""
     assert make_event(WATCH, EventType.EXPIRED, NOON + 2 * DAY, DAY).occurred_at == NOON + DAY
     assert make_event(WATCH, EventType.NOT_FOUND, NOON + DAY, DAY).occurred_at == NOON + transitions.NOT_FOUND_MIN_AGE
 
 
 @pytest.mark.parametrize("type", EventType)
-def test_ids_of_endings_at_exec_are_fixed_and_others_differ_by_watch(type: EventType) -> None:
-    """A job that is watched and given up again has a new event; its ending at Exec has one."""
+def test_an_ending_at_exec_has_one_id_and_the_relay_s_own_one_per_watch(type: EventType) -> None:
+    """A job that is taken up again and given up again is another fact; that Exec says how it ended is not."""
     watch = seen(type, created_at=CREATED, started_at=STARTED, completed_at=ENDED)
     again = replace(watch, created_at=NOON + SECOND)
     same = make_event(watch, type, NOON, DAY).id == make_event(again, type, NOON, DAY).id

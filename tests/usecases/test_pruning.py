@@ -21,8 +21,8 @@ from tests.usecases.operations.test_retention import end, left, only_one
 OLD = [("default", "old")]
 
 
-async def test_a_delivery_resent_during_pruning_stays(store: Store) -> None:
-    """A job is old; before it is deleted, its delivery is resent."""
+async def test_a_job_resent_during_pruning_is_kept(store: Store) -> None:
+    """A job was found to be old; before it is deleted, somebody resends its delivery."""
     await end(store, "old", DeliveryStatus.CANCELLED)
     assert await store.read(lambda tx: pruning.old_jobs(tx, NOON + 1, 10)) == (OLD, None)
     sent = await only_one(store)
@@ -34,7 +34,7 @@ async def test_a_delivery_resent_during_pruning_stays(store: Store) -> None:
 @pytest.mark.parametrize("url", ["https://example.com/x", "https://example.com/y"])
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_job_registered_during_pruning_is_watched(store: Store, another: Store, when: str, url: str) -> None:
-    """Another relay deletes its rows meanwhile: it is watched as a new job."""
+    """A job is registered at one relay while another deletes what it knew of it: it is watched, as one never seen."""
     await end(store, "old", DeliveryStatus.CANCELLED)
     locked, may_go_on = threading.Event(), threading.Event()
 

@@ -335,7 +335,7 @@ def kept(loop: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @settings(max_examples=120, derandomize=True, deadline=None, database=None)
 @given(script=scripts)
-def test_whatever_comes_each_delivery_ends_by_legal_steps(loop: asyncio.Runner, kept: Store, script: Script) -> None:
+def test_every_delivery_ends_by_allowed_steps(loop: asyncio.Runner, kept: Store, script: Script) -> None:
     """Answers, deaths, takeovers, hands: an ending with its reason, no attempt too many, always the same bytes."""
 
     async def play() -> None:

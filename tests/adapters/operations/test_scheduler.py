@@ -44,16 +44,16 @@ async def beats(machine: time_machine.Traveller) -> AsyncIterator[Beats]:
 
 
 @pytest.mark.parametrize("seconds", [-2, -3_600, 6 * 3_600, -(10**9), 10 * 365 * 86_400])
-async def test_it_beats_on_when_the_clock_is_set(beats: Beats, machine: time_machine.Traveller, seconds: int) -> None:
-    """Back, where it would have waited; on by years, where it would have counted what it missed."""
+async def test_runs_continue_when_the_clock_is_set(beats: Beats, machine: time_machine.Traveller, seconds: int) -> None:
+    """Set back, APScheduler would wait; set forward by years, it would count every missed run."""
     machine.shift(seconds)
     await beats.go_on()
     machine.shift(-seconds)
     await beats.go_on()
 
 
-async def test_what_is_at_work_is_not_begun_again() -> None:
-    """A beat that lasts longer than the time between two is left alone."""
+async def test_a_running_function_is_not_started_again() -> None:
+    """A run that takes longer than the interval is not started a second time."""
     begun, done, scheduler = 0, asyncio.Event(), Scheduler()
 
     async def long() -> None:
@@ -78,8 +78,8 @@ async def test_what_is_at_work_is_not_begun_again() -> None:
     assert begun == after
 
 
-async def test_what_takes_longer_than_a_beat_is_nothing_to_warn_of(caplog: pytest.LogCaptureFixture) -> None:
-    """The operator's log has no line for each beat that was left out."""
+async def test_a_skipped_run_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The operator's log has no line for each skipped run."""
     begun, go_on, scheduler = asyncio.Event(), asyncio.Event(), Scheduler()
     counted = Beats()
 
@@ -97,8 +97,8 @@ async def test_what_takes_longer_than_a_beat_is_nothing_to_warn_of(caplog: pytes
     assert caplog.records == []
 
 
-async def test_what_is_at_work_when_it_stops_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
-    """It is cancelled, and the log has no trace of it."""
+async def test_stopping_cancels_running_functions_without_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    """Running functions are cancelled, and nothing is logged."""
     begun, ended, scheduler = asyncio.Event(), asyncio.Event(), Scheduler()
 
     async def long() -> None:

@@ -13,8 +13,8 @@ from tests.adapters.exec_polls import JOB, KEY, NOW, failing, job_answer, poll_a
 from tests.loopback import answer, answering, serving
 
 
-async def test_a_job_comes_back_as_exec_sent_it() -> None:
-    """The job is read, and what is unknown here is kept."""
+async def test_a_job_is_returned_as_exec_sent_it() -> None:
+    """The job is parsed, and unknown fields are kept."""
     poll_result = await poll_at(answering(job_answer()))
     assert isinstance(poll_result, JobFound)
     assert poll_result.job.final_event is EventType.COMPLETED
@@ -44,8 +44,8 @@ async def test_a_job_comes_back_as_exec_sent_it() -> None:
         {"created": 1, "ending": 2, "_sent": 3, "model_config": 4, "model_dump": 5},
     ],
 )
-async def test_an_odd_field_is_no_reason_to_refuse_a_job(changes: dict[str, Any]) -> None:
-    """Only id and status must be right; the rest is passed on as it came."""
+async def test_a_mistyped_field_does_not_reject_a_job(changes: dict[str, Any]) -> None:
+    """Only id and status must be valid; all other fields are passed on as Exec sent them."""
     poll_result = await poll_at(answering(job_answer(**changes)))
     assert isinstance(poll_result, JobFound)
     assert poll_result.job.raw() == {**JOB, **changes}
@@ -53,13 +53,13 @@ async def test_an_odd_field_is_no_reason_to_refuse_a_job(changes: dict[str, Any]
     assert type(poll_result.job).model_validate_json(json.dumps({**JOB, **changes})) == poll_result.job
 
 
-async def test_content_type_and_bom_do_not_matter() -> None:
+async def test_content_type_and_bom_are_ignored() -> None:
     """Right JSON is a job under any content type."""
     told = answer(b"\xef\xbb\xbf" + json.dumps(JOB).encode(), "200 OK", "Content-Type: text/html; charset=latin-1")
     assert isinstance(await poll_at(answering(told)), JobFound)
 
 
-async def test_half_a_surrogate_pair_does_not_stop_a_job() -> None:
+async def test_half_a_surrogate_pair_does_not_reject_a_job() -> None:
     """A name cut in the middle of an emoji is repaired, so that it can be stored and sent."""
     body = json.dumps({**JOB, "scenario": {"name": "cut \ud83c"}}).encode()
     poll_result = await poll_at(answering(answer(body)))
@@ -100,8 +100,8 @@ MALFORMED: list[tuple[str, bytes]] = [
 
 
 @pytest.mark.parametrize("body", [row[1] for row in MALFORMED], ids=[row[0] for row in MALFORMED])
-async def test_a_200_that_is_no_job_is_faulty(body: bytes) -> None:
-    """What is not this job's status is never taken for it."""
+async def test_a_200_that_is_not_a_job_is_a_failed_poll(body: bytes) -> None:
+    """Only this job's own status is accepted."""
     poll_result = await poll_at(answering(answer(body, "200 OK", "Content-Type: application/json")))
     assert isinstance(poll_result, PollFailed)
     assert poll_result.kind == "malformed"
@@ -114,7 +114,7 @@ async def test_a_job_of_nearly_1_mib_is_read() -> None:
     assert isinstance(await poll_at(answering(job_answer(x="x" * (MOST_READ - 1_000)))), JobFound)
 
 
-async def test_a_compressed_answer_is_faulty() -> None:
+async def test_a_compressed_answer_is_a_failed_poll() -> None:
     """Nothing is decompressed."""
     told = answer(json.dumps(JOB).encode(), "200 OK", "Content-Encoding: gzip")
     poll_result = await poll_at(answering(told))
@@ -175,8 +175,8 @@ async def test_a_status_without_execs_envelope_is_a_failed_poll(status: int, bod
     ],
 )
 @pytest.mark.parametrize("status", [401, 403])
-async def test_a_refused_key_says_why(status: int, body: Any, message: str) -> None:
-    """The envelope's message is told: short, printable, and never with a key in it."""
+async def test_the_reason_of_a_refused_key_is_reported_without_the_key(status: int, body: Any, message: str) -> None:
+    """The envelope's message is reported: short, printable, and without any key."""
     poll_result = await poll_at(failing(f"{status} No", body))
     assert poll_result == Unauthorized(status, message.format(status=status))
 
@@ -199,7 +199,7 @@ async def test_a_refused_key_says_why(status: int, body: Any, message: str) -> N
         ({}, [], None),
     ],
 )
-async def test_429_says_how_long_to_wait(body: Any, headers: list[str], wait: int | None) -> None:
+async def test_a_429_returns_how_long_to_wait(body: Any, headers: list[str], wait: int | None) -> None:
     """`retry_after` of the body, else the header, as seconds or a date, a day at most."""
     body = {"error": {"type": "rate_limited"}} | body
     assert await poll_at(failing("429 Too Many Requests", body, *headers)) == RateLimited(wait)
@@ -214,28 +214,28 @@ async def test_429_says_how_long_to_wait(body: Any, headers: list[str], wait: in
         (418, {"error": {"type": "t", "message": KEY}}, "Exec answered 418: …"),
     ],
 )
-async def test_any_other_status_is_faulty(status: int, body: Any, detail: str) -> None:
-    """Neither a job nor one of the known refusals: it is told, and tried again."""
+async def test_any_other_status_is_a_failed_poll(status: int, body: Any, detail: str) -> None:
+    """An answer that is neither a job nor a known refusal is reported and retried."""
     assert await poll_at(failing(f"{status} Odd", body)) == PollFailed("status", detail)
 
 
 @pytest.mark.parametrize("status", ["200 OK", "201 Created", "202 Accepted", "204 No Content", "206 Partial Content"])
 async def test_a_2xx_without_a_job_is_a_failed_poll(status: str) -> None:
-    """An empty answer is no job, whatever its status."""
+    """An empty answer is not a job, whatever its status."""
     assert await poll_at(answering(answer(b"", status))) == PollFailed(
         "malformed", "Exec's answer is not a job: it is not JSON, or too deeply nested"
     )
 
 
 @pytest.mark.parametrize("body", [b"[" * 500_000, b'{"error":' * 100_000, b"\xff\xfe", b'{"error": {"message": NaN}}'])
-async def test_an_error_in_any_shape_is_only_an_error(body: bytes) -> None:
+async def test_a_5xx_of_any_shape_is_a_failed_poll(body: bytes) -> None:
     """A 5xx of any shape is a failed poll with its status."""
     assert await poll_at(answering(answer(body, "500 Broken"))) == PollFailed("status", "Exec answered 500")
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_the_key_never_follows_a_redirect(status: int) -> None:
-    """A redirect is a fault that says where it led; the key is sent nowhere else, not even on the same host."""
+async def test_the_key_is_not_sent_along_a_redirect(status: int) -> None:
+    """A redirect is a failed poll that names its target; the key is not sent there, even on the same host."""
     async with serving(answering(job_answer())) as elsewhere:
         led = answer(b"", f"{status} Moved", f"Location: {elsewhere.url('/s3cr3t')}")
         poll_result = await poll_at(answering(led))
@@ -246,8 +246,8 @@ async def test_the_key_never_follows_a_redirect(status: int) -> None:
         assert elsewhere.connections == 0
 
 
-async def test_a_client_that_follows_redirects_is_overruled() -> None:
-    """Whatever HTTP client is given, a poll does not follow."""
+async def test_a_client_that_follows_redirects_does_not_follow_one() -> None:
+    """A poll follows no redirect, whatever HTTP client is used."""
     async with serving(answering(job_answer())) as elsewhere:
         led = answering(answer(b"", "302 Found", f"Location: {elsewhere.url()}"))
         async with serving(led) as served, httpx.AsyncClient(follow_redirects=True, trust_env=False) as http:

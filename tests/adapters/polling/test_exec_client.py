@@ -17,7 +17,7 @@ from tests.loopback import Behaviour, Wire, answer, answering, serving
 # --- the request -----------------------------------------------------------------------------------------------
 
 
-async def test_a_poll_is_one_get_with_the_key() -> None:
+async def test_a_poll_sends_one_get_with_the_key() -> None:
     """The path is Exec's, the key goes as a bearer token, identity encoding is asked for."""
     async with serving(answering(job_answer())) as served, exec_client(served) as client:
         poll = await client.get_job("j1o2b3i4d5x6")
@@ -43,8 +43,8 @@ async def test_a_poll_is_one_get_with_the_key() -> None:
         ("...", "..."),
     ],
 )
-async def test_a_job_id_stays_one_segment_of_the_path(job_id: str, segment: str) -> None:
-    """No id, however odd, reaches another resource with the key."""
+async def test_a_job_id_is_one_segment_of_the_path(job_id: str, segment: str) -> None:
+    """No id leads to another resource with the key."""
     not_found = {"error": {"type": "not_found", "message": "Scenario not found"}}
     async with serving(failing("404 Not Found", not_found)) as served, exec_client(served) as client:
         assert (await client.get_job(job_id)).result == JobNotFound()
@@ -52,14 +52,14 @@ async def test_a_job_id_stays_one_segment_of_the_path(job_id: str, segment: str)
 
 
 @pytest.mark.parametrize("job_id", ["", ".", ".."])
-async def test_an_id_that_is_no_segment_is_not_asked_for(job_id: str) -> None:
-    """What would name the list or its parent can be no job, and costs no request."""
+async def test_an_id_that_is_not_a_segment_sends_no_request(job_id: str) -> None:
+    """An id that would lead to the list or its parent sends no request."""
     async with serving(answering(job_answer())) as served, exec_client(served) as client:
         assert (await client.get_job(job_id)).result == JobNotFound()
         assert served.connections == 0
 
 
-async def test_time_comes_from_the_clocks() -> None:
+async def test_start_and_duration_come_from_the_injected_clocks() -> None:
     """A poll says when it started and how long it took, by the injected clocks."""
     seconds = iter((5.0, 5.25))
     async with serving(answering(job_answer())) as served, httpx.AsyncClient(trust_env=False) as http:
@@ -70,8 +70,8 @@ async def test_time_comes_from_the_clocks() -> None:
         assert (poll.started_at, poll.duration_ms) == (NOW, 250)
 
 
-async def test_neither_cookies_nor_the_environment_have_a_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cookies are not kept, proxies of the environment not used."""
+async def test_cookies_and_proxy_variables_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cookies are not stored, and proxies of the environment are not used."""
     told = answer(json.dumps(JOB).encode(), "200 OK", "Set-Cookie: a=b")
     async with serving(answering(answer())) as proxy, serving(answering(told)) as served:
         monkeypatch.setenv("HTTP_PROXY", proxy.url())
@@ -84,8 +84,8 @@ async def test_neither_cookies_nor_the_environment_have_a_say(monkeypatch: pytes
 
 
 @pytest.mark.parametrize("key", ["", " ", "exec_live_a\nb", "exec_live_ü", "a b"])
-def test_a_key_that_no_header_can_carry_is_refused_at_once(key: str) -> None:
-    """A broken key is a mistake of the configuration, said without repeating the key."""
+def test_a_key_invalid_in_a_header_is_refused_at_start(key: str) -> None:
+    """An invalid key is a mistake in the configuration; the error does not repeat it."""
     with pytest.raises(ConfigError, match="the API key") as refused:
         ExecClient("default", key, "https://api.exec.com", timeout=1, clock=lambda: 0, http=make_http(1))
     assert not key.strip() or key not in str(refused.value)
@@ -98,8 +98,8 @@ def test_a_key_that_no_header_can_carry_is_refused_at_once(key: str) -> None:
         *("https://a:s3cr3t@b", "https://a/?b=s3cr3t", "https://a/#b", "http://[::1", "https://a:b", "https://a\x00"),
     ],
 )
-def test_an_address_that_no_request_can_have_is_refused_at_once(base_url: str) -> None:
-    """So is a base URL that is none."""
+def test_an_invalid_base_url_is_refused_at_start(base_url: str) -> None:
+    """So is an invalid base URL."""
     with pytest.raises(ConfigError, match="base_url is not a URL") as refused:
         ExecClient("default", KEY, base_url, timeout=1, clock=lambda: 0, http=make_http(1))
     assert "s3cr3t" not in str(refused.value)
@@ -140,7 +140,7 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
         (_after_reading(HEAD + b"\r\n", again=b"x" * 65_536), "malformed"),
     ],
 )
-async def test_a_poll_ends_in_time(behave: Behaviour, kind: str) -> None:
+async def test_a_poll_ends_within_its_timeout(behave: Behaviour, kind: str) -> None:
     """Exec may hang, drip, flood or hang up: the poll is over within its timeout, and says what happened."""
     async with asyncio.timeout(30):
         poll_result = await poll_at(behave, timeout=300)
@@ -149,7 +149,7 @@ async def test_a_poll_ends_in_time(behave: Behaviour, kind: str) -> None:
 
 
 async def test_a_closed_port_is_a_failed_connection() -> None:
-    """Where nobody listens, the poll says so."""
+    """If nothing listens there, the poll reports it."""
     async with serving(answering(job_answer())) as served:
         pass
     async with exec_client(served) as client:
@@ -169,8 +169,8 @@ async def test_a_name_without_address_is_a_failed_connection() -> None:
         assert poll_result.kind == "connection"
 
 
-async def test_the_key_is_in_no_log_and_no_repr(caplog: pytest.LogCaptureFixture) -> None:
-    """Not even a library that logs everything gets to log the key."""
+async def test_the_key_is_in_neither_log_nor_repr(caplog: pytest.LogCaptureFixture) -> None:
+    """Not even a library that logs everything logs the key."""
     caplog.set_level(logging.DEBUG)
     for behave in (answering(job_answer()), failing("401 No", {"error": {"message": KEY}}), _after_reading(b"")):
         async with serving(behave) as served, exec_client(served) as client:

@@ -33,7 +33,7 @@ def fail(words: str) -> None:
 
 @pytest.mark.parametrize("format", ["json", "text"])
 @pytest.mark.parametrize("logger", [LOGGER, "apscheduler.executors.default"])
-def test_an_error_is_logged_without_what_it_held(format: str, logger: str) -> None:
+def test_an_error_is_logged_without_values(format: str, logger: str) -> None:
     """Kind and place of every error in the chain, our own words, and none of a library's: they may hold a secret."""
     stream = io.StringIO()
     set_up_logging(format, "info", stream)
@@ -50,8 +50,8 @@ def test_an_error_is_logged_without_what_it_held(format: str, logger: str) -> No
     assert marked.found_in(said) == []
 
 
-def test_the_levels_are_as_configured() -> None:
-    """The relay's own lines from the level that is set, those of libraries from warnings on."""
+def test_log_levels_are_as_configured() -> None:
+    """The relay's lines from the configured level, those of libraries from warnings on."""
     stream = io.StringIO()
     set_up_logging("text", "warning", stream)
     for name in (LOGGER, "httpx"):

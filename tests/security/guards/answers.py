@@ -33,19 +33,19 @@ HOSTILE_ANSWERS = (
     Guard(
         "exec-compressed",
         "The relay refuses compressed answers of Exec: it decompresses nothing",
-        f"{_OF_EXEC}::test_a_compressed_answer_is_faulty",
+        f"{_OF_EXEC}::test_a_compressed_answer_is_a_failed_poll",
         never,
     ),
     Guard(
         "exec-other-job",
         "An answer of Exec that is longer than 128 KiB, or is not a job, ends no watch",
-        f"{_OF_EXEC}::test_a_200_that_is_no_job_is_faulty",
+        f"{_OF_EXEC}::test_a_200_that_is_not_a_job_is_a_failed_poll",
         never,
     ),
     Guard(
         "exec-redirect",
         "The relay sends the Exec key to no redirect target",
-        f"{_OF_EXEC}::test_a_client_that_follows_redirects_is_overruled",
+        f"{_OF_EXEC}::test_a_client_that_follows_redirects_does_not_follow_one",
         swap(", follow_redirects=False", ""),
     ),
 )

@@ -50,7 +50,7 @@ INPUTS = (
     Guard(
         "log-forging",
         "Text of a request begins no line of the text log, and controls no terminal",
-        "tests/unit/telemetry/test_log_format.py::test_a_line_is_one_line",
+        "tests/unit/telemetry/test_log_format.py::test_a_log_entry_is_one_line",
         gone,
     ),
     Guard(

@@ -27,7 +27,7 @@ SECRETS = (
     Guard(
         "error-log",
         "The log of any other error contains its type and place, and its message only if the relay wrote it",
-        "tests/adapters/telemetry/test_log_format.py::test_an_error_is_logged_without_what_it_held",
+        "tests/adapters/telemetry/test_log_format.py::test_an_error_is_logged_without_values",
         swap(" if isinstance(error, RelayError) else name", ""),
     ),
     Guard(
@@ -51,7 +51,7 @@ SECRETS = (
     Guard(
         "exec-key-in-answer",
         "Messages about a refused Exec key do not contain the key",
-        f"{_OF_EXEC}::test_a_refused_key_says_why",
+        f"{_OF_EXEC}::test_the_reason_of_a_refused_key_is_reported_without_the_key",
         instead("hidden = text"),
     ),
     Guard(

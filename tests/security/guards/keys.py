@@ -62,7 +62,7 @@ KEYS = (
     Guard(
         "revoked-within-a-second",
         "Revoking a key takes effect within a second in every relay on the store",
-        "tests/usecases/operations/test_api_key_cache.py::test_a_change_is_heeded_within_a_second",
+        "tests/usecases/operations/test_api_key_cache.py::test_a_created_or_revoked_key_takes_effect_within_a_second",
         swap("0 <= self._clock() - self._read_at < CACHE_TTL", "True"),
     ),
     Guard(

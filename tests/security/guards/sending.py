@@ -42,7 +42,7 @@ SENDING = (
     Guard(
         "bad-signature",
         "`verify` refuses any change",
-        "tests/unit/test_verify.py::test_a_changed_request_is_refused",
+        "tests/unit/test_verify.py::test_any_changed_part_is_refused",
         never,
     ),
     Guard(

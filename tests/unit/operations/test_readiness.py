@@ -19,7 +19,7 @@ NOW = 1_709_294_400_000
         (readiness.workspace("a", "unauthorized", "Exec refuses the key; check it", None, NOW), "check it"),
     ],
 )
-def test_what_is_not_well_says_what_to_do(check: Check, advice: str) -> None:
+def test_a_failed_check_says_what_to_do(check: Check, advice: str) -> None:
     """Each check that fails gives its reason, and a remedy; one of them is enough not to be ready."""
     assert not check.ok
     assert advice in check.text
@@ -37,14 +37,14 @@ def test_what_is_not_well_says_what_to_do(check: Check, advice: str) -> None:
         readiness.workspace("a", "rate_limited", "Exec answered 429", NOW, NOW),
     ],
 )
-def test_what_is_well_gives_no_advice(check: Check) -> None:
-    """Up to its bound each check is well, and says so in a few words."""
+def test_a_passed_check_gives_no_advice(check: Check) -> None:
+    """Up to its limit each check passes, with a short text."""
     assert check.ok
     assert ";" not in check.text
 
 
-def test_a_refused_key_is_left_out_where_it_is_asked_for() -> None:
-    """The checks of all workspaces have one name; all others count as before."""
+def test_the_checks_of_exec_can_be_excluded() -> None:
+    """The checks of all workspaces have one name; the other checks stay."""
     refused = readiness.workspace("a", "unauthorized", "Exec refuses the key; check it", None, NOW)
     found = Readiness((readiness.store(None), refused))
     assert (found.ready, found.excluding("exec").ready) == (False, True)
@@ -52,7 +52,7 @@ def test_a_refused_key_is_left_out_where_it_is_asked_for() -> None:
     assert found.excluding(None) == found
 
 
-def test_a_wait_that_ends_by_itself_is_told() -> None:
-    """A workspace that waits for its limit is ready all the same: /readyz says why nothing is polled."""
+def test_a_temporary_pause_is_described_but_passes() -> None:
+    """A workspace paused by a limit is ready; /readyz says why nothing is polled."""
     check = readiness.workspace("a", "rate_limited", "Exec answered 429", NOW + 1, NOW)
     assert (check.ok, check.text) == (True, "Exec answered 429")

@@ -22,12 +22,12 @@ def office_days(days: int, an_hour: int = 20) -> ArrivalHistory:
     return arrivals
 
 
-def test_before_anything_was_seen_a_few_jobs_are_expected() -> None:
-    """A relay just started keeps some of its budget for jobs that it can't know of."""
+def test_a_few_jobs_are_expected_before_any_was_observed() -> None:
+    """A relay that just started keeps some budget for jobs that it does not know yet."""
     assert all(0.5 <= rate <= 5 for rate in hourly_rates(ArrivalHistory(), MIDNIGHT))
 
 
-def test_a_flow_is_believed_within_hours() -> None:
+def test_a_steady_flow_is_forecast_within_hours() -> None:
     """Twelve jobs an hour since midnight: by five o'clock nearly as many are expected, for the rest of the day."""
     arrivals = ArrivalHistory()
     for minute in range(0, 300, 5):
@@ -37,12 +37,12 @@ def test_a_flow_is_believed_within_hours() -> None:
     assert found[15] == found[0]
 
 
-def test_one_mass_of_jobs_is_not_taken_for_a_flow() -> None:
-    """Two hundred jobs at once are expected again by a tenth, not by the hour."""
+def test_one_burst_of_jobs_does_not_raise_the_forecast() -> None:
+    """Two hundred jobs at once raise the forecast by a tenth of that, not every hour."""
     assert hourly_rates(record_arrivals(ArrivalHistory(), 200, MIDNIGHT), MIDNIGHT + MINUTE)[1] < 20
 
 
-def test_the_night_is_known_to_be_quiet() -> None:
+def test_the_forecast_of_the_night_is_low() -> None:
     """After some office days, hardly a job is expected of the night, and the office's hours are full again."""
     found = hourly_rates(office_days(4), MIDNIGHT + 4 * DAY - 6 * HOUR)  # at 18:00 of the fourth day
     assert max(found[1:14]) < 1
@@ -86,7 +86,7 @@ def test_a_forecast_is_finite_and_its_parts_add_up(steps: list[tuple[int, int]],
         for wrong in ({"hours": 3}, {"hours": [[1, -1]]}, {"hours": [[1]]}, {"since": "x"}, {"since": float("inf")})
     ],
 )
-def test_a_corrupt_text_is_refused(text: str) -> None:
-    """What are no arrivals raises ValueError, and nothing else."""
+def test_a_corrupt_text_raises_value_error(text: str) -> None:
+    """Any other text raises ValueError, and nothing else."""
     with pytest.raises(ValueError, match="not an arrival history"):
         ArrivalHistory.from_json(text)

@@ -18,8 +18,8 @@ values = st.lists(st.tuples(st.floats(-3, 11), st.floats(0.01, 1)), max_size=30)
 
 
 @given(values, values)
-def test_all_shares_together_are_everything(ended: list[tuple[float, float]], going: list[tuple[float, float]]) -> None:
-    """What has ended and what lasts longer add up to one, whatever was seen."""
+def test_shares_sum_to_one(ended: list[tuple[float, float]], going: list[tuple[float, float]]) -> None:
+    """The shares of ended jobs and of longer ones sum to one, for any observations."""
     shares, longer = kaplan_meier(ended, going)
     assert all(share >= 0 for share in shares)
     if ended or going:
@@ -27,23 +27,23 @@ def test_all_shares_together_are_everything(ended: list[tuple[float, float]], go
 
 
 @given(values.filter(bool))
-def test_without_jobs_still_going_a_share_is_a_weight(ended: list[tuple[float, float]]) -> None:
-    """Where everything has ended, each counts by its weight."""
+def test_without_running_jobs_shares_are_weights(ended: list[tuple[float, float]]) -> None:
+    """If all jobs have ended, each counts by its weight."""
     shares, longer = kaplan_meier(ended, [])
     total = sum(weight for _, weight in ended)
     assert shares == pytest.approx([weight / total for _, weight in ended])
     assert longer == pytest.approx(0)
 
 
-def test_the_textbook_case() -> None:
+def test_kaplan_meier_matches_the_textbook_case() -> None:
     """Of four, at 1 and 3 one ended, at 2 one was last seen going, at 4 another: 1/4, then half of what is left."""
     shares, longer = kaplan_meier([(3.0, 1.0), (1.0, 1.0)], [(2.0, 1.0), (4.0, 1.0)])
     assert shares == pytest.approx([0.375, 0.25])
     assert longer == pytest.approx(0.375)
 
 
-def test_a_mixture_is_the_sum_of_its_kernels() -> None:
-    """The quick sum agrees with the plain one."""
+def test_the_fast_mixture_equals_the_plain_sum() -> None:
+    """The fast sum equals the plain sum."""
     points = [k / 10 for k in range(-60, 120)]
     kernels = [(0.0, 0.5, 0.3), (4.0, 1.5, 0.6), (5.0, 0.02, 0.1)]
     plain = [sum(0.5 * w * math.erfc((c - x) / (s * math.sqrt(2))) for c, s, w in kernels) for x in points]
@@ -51,8 +51,8 @@ def test_a_mixture_is_the_sum_of_its_kernels() -> None:
 
 
 @given(st.lists(st.floats(-3, 11), min_size=1, max_size=60))
-def test_a_width_is_never_nothing(logs: list[float]) -> None:
-    """Equal observations too get kernels of some width."""
+def test_a_bandwidth_is_never_zero(logs: list[float]) -> None:
+    """Equal observations get kernels with a width above zero."""
     assert all(0.02 <= width < 20 for width in kernel_bandwidths(logs, 0.3))
 
 
@@ -63,7 +63,7 @@ def test_a_second_mode_does_not_blur_the_first() -> None:
     assert max(kernel_bandwidths(logs, 0.3)) < 0.5
 
 
-def test_a_changed_law_is_noticed_and_an_unchanged_one_is_not() -> None:
+def test_a_change_of_distribution_is_detected_and_no_other() -> None:
     """Twenty jobs of twice the duration are enough; a thousand of one distribution, polled after each, are not."""
     rng = random.Random(1)
     logs = [rng.gauss(5.7, 0.35) for _ in range(1_000)]

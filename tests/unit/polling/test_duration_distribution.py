@@ -13,7 +13,7 @@ LAW = tabulate(lambda age: lognormal_cdf(age, 300, 0.35), never=0.1)
 ages = st.floats(0, 2 * LONGEST)
 
 
-def test_it_says_what_it_was_made_of() -> None:
+def test_the_table_matches_its_distribution() -> None:
     """Between its ages too, a distribution is the distribution it tabulates, less those that never end."""
     for age in (100.0, 299.0, 300.0, 512.3):
         assert LAW.cdf(age) == pytest.approx(0.9 * lognormal_cdf(age, 300, 0.35), abs=0.002)
@@ -45,7 +45,7 @@ def test_a_quantile_is_where_that_share_has_ended(share: float) -> None:
 
 
 @given(st.randoms(use_true_random=False), st.floats(0, 1))
-def test_any_numbers_make_a_law(rng: Random, never: float) -> None:
+def test_any_numbers_make_a_distribution(rng: Random, never: float) -> None:
     """However rough the estimate it is made of, a distribution rises and stays a probability."""
     distribution = from_cdf_table([rng.uniform(-1, 2) for _ in AGES], never)
     assert all(

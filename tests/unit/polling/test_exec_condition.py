@@ -10,8 +10,8 @@ from relay.telemetry.state_changes import WORKING, State
 FOUND = JobFound(ScenarioJob(id="j1", status="processing"))
 
 
-def test_one_refused_key_is_enough() -> None:
-    """Exec's own words are in the reason."""
+def test_one_refused_key_is_reported() -> None:
+    """The reason contains Exec's message."""
     condition = ExecHealth().after_poll(Unauthorized(401, "Invalid API key"))
     assert condition is not None
     assert (condition.state, condition.reason) == (State.KEY_REFUSED, "401, Invalid API key")
@@ -40,14 +40,14 @@ def test_three_failed_polls_in_a_row_are_reported(kind: str, state: State) -> No
     assert "the detail" in last.reason
 
 
-def test_faults_of_the_relay_say_nothing_about_exec() -> None:
-    """No file descriptors left: Exec is not blamed."""
+def test_a_failure_of_the_relay_does_not_blame_exec() -> None:
+    """Without file descriptors, Exec is not blamed."""
     health = ExecHealth()
     assert [health.after_poll(PollFailed("internal", "none left")) for _ in range(10)] == [None] * 10
 
 
-def test_a_rate_limit_says_nothing_about_the_key() -> None:
-    """429 is a condition of its own, and a found job ends it."""
+def test_a_rate_limit_does_not_change_the_key_s_condition() -> None:
+    """A 429 is a separate condition, and a found job ends it."""
     limited = rate_limit_condition(RateLimited(20_000))
     assert limited is not None
     assert limited.state is State.RATE_LIMITED
@@ -61,6 +61,6 @@ def test_a_rate_limit_says_nothing_about_the_key() -> None:
     ("status", "is_unknown"),
     [("queued", False), ("processing", False), ("completed", False), ("succeeded", True), ("COMPLETED", True)],
 )
-def test_statuses_that_exec_does_not_document(status: str, is_unknown: bool) -> None:
+def test_an_undocumented_status_is_unknown(status: str, is_unknown: bool) -> None:
     """Another spelling is another status."""
     assert is_unknown_status(ScenarioJob(id="j1", status=status)) is is_unknown

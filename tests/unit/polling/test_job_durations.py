@@ -39,7 +39,7 @@ def lognormal(n: int, median: float, sigma: float, seed: int = 1) -> list[float]
     return [rng.lognormvariate(math.log(median), sigma) for _ in range(n)]
 
 
-def test_nothing_seen_is_five_minutes() -> None:
+def test_the_prior_median_is_five_minutes() -> None:
     """Before anything was seen, the documentation's five minutes are the median, and anything is possible."""
     prior = fit_distribution(DurationHistory())
     assert prior.median == pytest.approx(300, rel=0.01)
@@ -47,14 +47,14 @@ def test_nothing_seen_is_five_minutes() -> None:
     assert 0.002 < prior.cdf(60) < 0.05
 
 
-def test_thirty_jobs_are_a_law() -> None:
+def test_thirty_jobs_give_the_median_and_p90() -> None:
     """Median and 90th percentile are near the truth after thirty jobs, far from the prior's as they may be."""
     learned = fit_distribution(after(lognormal(30, 40, 0.3)))
     assert learned.median == pytest.approx(40, rel=0.15)
     assert learned.p90 == pytest.approx(40 * math.exp(0.3 * 1.2816), rel=0.25)
 
 
-def test_two_modes_stay_two() -> None:
+def test_two_modes_stay_separate() -> None:
     """Quick failures beside slow successes: hardly any job is expected to end between them."""
     learned = fit_distribution(
         after([x for pair in zip(lognormal(40, 25, 0.15), lognormal(40, 400, 0.15), strict=True) for x in pair])
@@ -64,20 +64,20 @@ def test_two_modes_stay_two() -> None:
 
 
 @pytest.mark.parametrize("absurd", [0, -5, float("nan"), float("inf"), -float("inf"), 86_401, 1e300])
-def test_an_absurd_duration_teaches_nothing(absurd: float) -> None:
-    """What can't be a duration leaves no trace."""
+def test_an_impossible_duration_is_ignored(absurd: float) -> None:
+    """An impossible value leaves the history unchanged."""
     known = after(lognormal(10, 300, 0.3))
     assert observe(known, absurd, NOW) == known
 
 
-def test_a_few_wrong_timestamps_derail_nothing() -> None:
+def test_a_few_wrong_timestamps_hardly_move_the_median() -> None:
     """Five durations of a day and five of a second, among ninety good ones, move the median by a few percent."""
     good = lognormal(90, 300, 0.3)
     spoiled = fit_distribution(after([*good[:45], 86_000, 1, 86_400, 1, 80_000, *good[45:], 1, 1, 86_399, 1, 70_000]))
     assert spoiled.median == pytest.approx(fit_distribution(after(good)).median, rel=0.05)
 
 
-def test_a_new_law_is_learned_within_thirty_jobs() -> None:
+def test_a_new_distribution_is_learned_within_thirty_jobs() -> None:
     """After 150 jobs of five minutes, thirty of ten are enough to expect ten."""
     known = after(lognormal(150, 300, 0.35))
     learned = fit_distribution(after(lognormal(30, 600, 0.35, seed=2), known, NOW + 150 * 15 * MINUTE))
@@ -116,7 +116,7 @@ def test_jobs_that_hang_are_learned_while_they_hang() -> None:
 
 
 def test_jobs_that_never_ended_are_remembered() -> None:
-    """What expired raises the share that is expected never to end."""
+    """Expired watches raise the share of jobs that never end."""
     durations = after(lognormal(50, 300, 0.3))
     hanging = durations
     for k in range(5):
@@ -124,8 +124,8 @@ def test_jobs_that_never_ended_are_remembered() -> None:
     assert fit_distribution(hanging).survival(80_000) > fit_distribution(durations).survival(80_000) + 0.03
 
 
-def test_exec_s_timestamps_are_what_is_learned_from() -> None:
-    """An ended job gives its duration and its wait."""
+def test_durations_are_learned_from_exec_s_timestamps() -> None:
+    """An ended job adds its duration and its queue time."""
     job = ScenarioJob(
         id="a1b2c3",
         status="completed",
@@ -140,7 +140,7 @@ def test_exec_s_timestamps_are_what_is_learned_from() -> None:
 
 @pytest.mark.parametrize("field", ["created_at", "started_at", "completed_at"])
 @pytest.mark.parametrize("value", [None, "", "yesterday", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
-def test_missing_and_absurd_timestamps_teach_nothing_wrong(field: str, value: str | None) -> None:
+def test_missing_and_impossible_timestamps_are_ignored(field: str, value: str | None) -> None:
     """No timestamp of Exec's makes learning fail, or enters where it can't be true."""
     stamps = {"created_at": to_rfc3339(NOW), "started_at": to_rfc3339(NOW), "completed_at": to_rfc3339(NOW + MINUTE)}
     job = ScenarioJob.model_validate({"id": "a1b2c3", "status": "completed", **stamps, field: value})
@@ -149,7 +149,7 @@ def test_missing_and_absurd_timestamps_teach_nothing_wrong(field: str, value: st
     assert all(0 <= wait <= 3_600 for wait in learned.queue_times)
 
 
-def test_the_usual_wait_is_the_median_of_the_last() -> None:
+def test_the_queue_time_is_the_median_of_the_last_ones() -> None:
     """A few seconds at first, then what the jobs show; absurd waits are ignored."""
     durations = DurationHistory()
     assert median_queue_time(durations) == 5.0
@@ -168,7 +168,7 @@ def test_a_job_still_queued_waits_as_long_as_those_that_waited_longer() -> None:
     assert median_queue_time(durations, 700.0) == 700.0
 
 
-def test_whether_jobs_come_ended_is_learned_from_four_that_did_and_from_fifty_that_did_not() -> None:
+def test_the_share_already_ended_is_learned_from_four_that_had_and_fifty_that_had_not() -> None:
     """Of fifty none: up to 3 in 50 may have. Of the newest four all: all have, whatever was before."""
     durations = DurationHistory()
     assert (ended_share(durations), may_have_ended(durations)) == (0.0, 1.0)
@@ -180,7 +180,7 @@ def test_whether_jobs_come_ended_is_learned_from_four_that_did_and_from_fifty_th
     assert (ended_share(durations), may_have_ended(durations)) == (1.0, 1.0)
 
 
-def test_exec_s_clock_is_learned_from_what_it_says_is_the_time() -> None:
+def test_exec_s_clock_is_learned_from_its_date_header() -> None:
     """The header is cut to whole seconds: less than two seconds is no difference, ninety are, a year is none."""
     assert observe_clock(DurationHistory(), NOW + 1_000, NOW).ahead == 0
     ahead = observe_clock(DurationHistory(), NOW + 90_000, NOW)
@@ -192,7 +192,7 @@ def test_exec_s_clock_is_learned_from_what_it_says_is_the_time() -> None:
 
 @given(st.lists(st.tuples(st.floats(0.001, 86_400), st.integers(-(10**12), 10**12)), max_size=300))
 @settings(max_examples=25)
-def test_what_is_kept_is_bounded_and_survives_the_round_trip(observed: list[tuple[float, int]]) -> None:
+def test_the_history_is_bounded_and_survives_the_round_trip(observed: list[tuple[float, int]]) -> None:
     """Any number of observations, with a clock that jumps, fits in 8 KB of JSON and reads back the same."""
     durations = DurationHistory()
     for seconds, jump in observed:
@@ -208,7 +208,7 @@ def test_what_is_kept_is_bounded_and_survives_the_round_trip(observed: list[tupl
     st.lists(st.tuples(st.integers(NOW - DAY, NOW), st.floats(-10, 86_400)), max_size=30),
 )
 @settings(max_examples=40)
-def test_any_history_makes_a_law(seconds: list[float], going: list[tuple[int, float]]) -> None:
+def test_any_history_makes_a_distribution(seconds: list[float], going: list[tuple[int, float]]) -> None:
     """Whatever was seen and whatever goes on, the distribution rises, and leaves hope at every age."""
     learned = fit_distribution(after(seconds), going)
     assert all(one <= other <= 1 for one, other in zip(learned.cdf_table, learned.cdf_table[1:], strict=False))
@@ -231,7 +231,7 @@ def test_any_history_makes_a_law(seconds: list[float], going: list[tuple[int, fl
         )
     ],
 )
-def test_a_corrupt_text_is_refused(text: str) -> None:
-    """What are no durations raises ValueError, and nothing else."""
+def test_a_corrupt_text_raises_value_error(text: str) -> None:
+    """Any other text raises ValueError, and nothing else."""
     with pytest.raises(ValueError, match="not a duration history"):
         DurationHistory.from_json(text)

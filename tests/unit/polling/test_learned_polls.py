@@ -72,7 +72,7 @@ def test_thirty_jobs_after_a_shift_the_old_distribution_is_forgotten(times: floa
 
 @given(st.lists(st.floats(), max_size=5), st.randoms(use_true_random=False))
 @settings(max_examples=15, deadline=None)
-def test_absurd_durations_derail_no_poll(absurd: list[float], rng: random.Random) -> None:
+def test_impossible_durations_hardly_change_polls(absurd: list[float], rng: random.Random) -> None:
     """Up to five durations of any value at all among a hundred good ones cost less than a third."""
     durations = lived(USUAL, 100, 1)
     for number, seconds in enumerate(absurd):

@@ -50,14 +50,14 @@ def test_a_plan_is_never_in_the_past_and_never_far_off(poll_state: PollState, wa
 
 
 @given(poll_states)
-def test_a_gain_is_positive_and_bounded_by_the_wait(poll_state: PollState) -> None:
+def test_the_delay_saved_is_positive_and_bounded_by_the_wait(poll_state: PollState) -> None:
     """What a poll can save is something, and at most the time since the last one."""
     since = NOW - (poll_state.registered_at if poll_state.last_poll_at is None else poll_state.last_poll_at)
     assert 0 <= expected_delay_saved(poll_state, PRIOR, NOW) <= max(since, 0) / 1_000
 
 
 def test_the_first_poll_is_at_once() -> None:
-    """A job that was never polled may have ended long ago."""
+    """A job that was never polled may have ended long before."""
     fresh = PollState(registered_at=NOW)
     assert adaptive_poll(fresh, TABLE, NOW).at == interval_poll(fresh, 15 * SECOND, NOW).at == NOW
 
@@ -78,7 +78,7 @@ def test_a_started_job_is_timed_from_its_start_and_a_queued_one_from_the_poll_th
     assert age_of(queued, NOW) == 0
 
 
-def test_the_pages_of_a_timetable_follow_each_other() -> None:
+def test_planned_polls_follow_the_schedule() -> None:
     """Polls of a job seen from its start are those that the table gives one after another."""
     age = 0.0
     for planned in TABLE.poll_ages[:-1]:
@@ -100,7 +100,7 @@ def test_a_dearer_poll_is_rarer() -> None:
 
 
 @given(poll_states)
-def test_a_job_that_exec_calls_back_gets_safety_polls_only(poll_state: PollState) -> None:
+def test_a_job_with_an_exec_callback_gets_safety_polls_only(poll_state: PollState) -> None:
     """With either strategy: none before 15 minutes, then each after twice the time watched; never in the past."""
     waiting = replace(poll_state, awaits_callback=True)
     plan = fallback_poll(waiting, NOW)

@@ -41,7 +41,7 @@ def moved(polls: tuple[float, ...], k: int, by: float) -> tuple[float, ...]:
 
 @pytest.mark.parametrize("name", LAWS)
 @pytest.mark.parametrize("price", [0.5, 50.0])
-def test_no_poll_is_better_elsewhere(name: str, price: float) -> None:
+def test_no_change_of_a_poll_improves_the_schedule(name: str, price: float) -> None:
     """Moving a poll, dropping one, or adding one between two gains less than a hundredth."""
     known = tabulate(LAWS[name])
     path = optimal_schedule(known, price).poll_ages
@@ -53,7 +53,7 @@ def test_no_poll_is_better_elsewhere(name: str, price: float) -> None:
         assert all(cost(known, other, price) > 0.99 * best for other in others)
 
 
-def test_barlow_hunter_and_proschan_s_own_case() -> None:
+def test_the_exponential_case_of_barlow_hunter_and_proschan_holds() -> None:
     """For an exponential distribution the best gaps are all alike: e^(g/m) − 1 − g/m = price/m (their section 3)."""
     mean, price = 400.0, 20.0
     path = optimal_schedule(tabulate(LAWS["memoryless"]), price).poll_ages
@@ -66,7 +66,7 @@ def test_barlow_hunter_and_proschan_s_own_case() -> None:
 
 
 @pytest.mark.parametrize("name", ["usual", "two modes"])
-def test_the_polls_expected_are_the_polls_made(name: str) -> None:
+def test_expected_polls_match_simulated_polls(name: str) -> None:
     """Over a thousand jobs of the distribution, the mean number of polls within an hour is what the table says."""
     known, rng = tabulate(LAWS[name], never=0.05), random.Random(1)
     table = optimal_schedule(known, 8.0)
@@ -84,7 +84,7 @@ def test_the_polls_expected_are_the_polls_made(name: str) -> None:
 
 @given(prices, st.lists(st.floats(1, 80_000), max_size=40), st.floats(0, 2 * LONGEST))
 @settings(max_examples=60)
-def test_a_gap_is_bounded_whatever_the_law_and_the_price(price: float, seen: list[float], age: float) -> None:
+def test_a_gap_is_bounded_for_any_distribution_and_price(price: float, seen: list[float], age: float) -> None:
     """The next poll is a second later at least; ten minutes, eight times the age or the price at most (the grid being
     coarse).
 
@@ -110,7 +110,7 @@ def test_a_dearer_poll_is_rarer(name: str, price: float) -> None:
 
 @given(st.sampled_from(sorted(LAWS)), prices)
 @settings(max_examples=40)
-def test_a_path_is_the_table_followed_from_the_start(name: str, price: float) -> None:
+def test_poll_ages_follow_next_age_from_the_start(name: str, price: float) -> None:
     """The ages of the path rise, end with the distribution, and each is what `next_age` gives after the one before."""
     table: OptimalSchedule = optimal_schedule(tabulate(LAWS[name]), price)
     age = 0.0
@@ -120,7 +120,7 @@ def test_a_path_is_the_table_followed_from_the_start(name: str, price: float) ->
     assert table.poll_ages[-1] == LONGEST
 
 
-def test_polls_on_a_job_that_hangs_thin_out() -> None:
+def test_polls_of_a_hanging_job_become_rare() -> None:
     """Long after all others have ended, a job is polled some dozen times in a day, ever more rarely, to the end."""
     durations = DurationHistory()
     rng = random.Random(1)
@@ -133,7 +133,7 @@ def test_polls_on_a_job_that_hangs_thin_out() -> None:
     assert optimal_schedule(fit_distribution(durations), 3_000).expected_polls_within(1_500, LONGEST) < 7
 
 
-def test_a_first_poll_once_is_given_up_only_when_useless_and_dear() -> None:
+def test_a_first_poll_at_once_is_dropped_only_if_useless_and_expensive() -> None:
     """Jobs that were never over when registered, and a high price: then the first poll waits, else it does not."""
     known = tabulate(LAWS["usual"])
     assert optimal_schedule(known, 50.0).poll_immediately

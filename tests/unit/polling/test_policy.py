@@ -43,14 +43,14 @@ def after(medians: list[float]) -> DurationHistory:
     return durations
 
 
-def test_the_oldest_watches_are_those_that_are_dropped() -> None:
+def test_the_history_drops_the_oldest_jobs() -> None:
     """Of 350 watches the 300 that began last are kept."""
     starts = [start for start, _ in after([300.0] * 350).completed]
     assert len(starts) == KEPT
     assert min(starts) == pytest.approx((NOW + 50 * 15 * MINUTE) / SECOND, abs=1)
 
 
-def test_jobs_registered_before_they_end_are_told_from_those_registered_after() -> None:
+def test_jobs_registered_before_and_after_their_end_are_distinguished() -> None:
     """Whether a first poll at once is of any use is learned from when jobs were registered, by Exec's clock."""
     job = watch(1, NOW, 5 * MINUTE).job
     assert job is not None
@@ -60,13 +60,13 @@ def test_jobs_registered_before_they_end_are_told_from_those_registered_after() 
     assert ended_share(first_answer(DurationHistory(), NOW + HOUR, job)) == 1 / 4
 
 
-def test_a_watch_that_expires_began_a_day_ago() -> None:
+def test_an_expired_watch_is_recorded_with_its_start() -> None:
     """What never ended is dated too, so that it fades as the others do."""
     expired = replace(watch(1, NOW, None), state=WatchState.EXPIRED, ended_at=NOW + DAY)
     assert update_history(DurationHistory(), expired).unfinished == (NOW // SECOND,)
 
 
-def test_jobs_that_go_on_count_as_lasting_longer() -> None:
+def test_running_jobs_count_as_lasting_longer() -> None:
     """Sixty of eighty watches begun together go on after ten minutes; the twenty that ended do not pass for all."""
     known = DurationHistory()
     for number in range(20):
@@ -80,7 +80,7 @@ def test_jobs_that_go_on_count_as_lasting_longer() -> None:
     assert together.distribution.survival(600) > 0.5
 
 
-def test_a_poll_waits_where_the_price_has_risen_since_it_was_planned() -> None:
+def test_a_poll_is_postponed_if_the_price_has_risen() -> None:
     """With 40 jobs and hardly a poll left, what was due is put off; what failed or was asked for is not."""
     durations = after([300.0] * 100)
     now = NOW + 100 * 15 * MINUTE

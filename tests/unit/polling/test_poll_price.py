@@ -56,7 +56,7 @@ def test_the_polls_expected_fit_the_budget() -> None:
     assert not fits(PRICE_GRID[at - 1])
 
 
-def test_the_morning_s_polls_make_the_afternoon_s_dearer() -> None:
+def test_spent_polls_raise_the_price() -> None:
     """With half of the day's polls spent, the price is higher; a day later it is back."""
     spent = spend(UsageLedger(), 400, NOW - HOUR)
     arrivals = flow(8)
@@ -65,7 +65,7 @@ def test_the_morning_s_polls_make_the_afternoon_s_dearer() -> None:
     assert poll_price([], LAW, remaining(spent, EXEC, NOW + DAY), arrivals, NOW) == before
 
 
-def test_a_mass_of_jobs_does_not_drive_the_price_out_of_sight() -> None:
+def test_a_burst_of_jobs_keeps_the_price_bounded() -> None:
     """A thousand jobs at once, more than the day's polls: each is planned to need little more than one poll.
 
     With 800 polls for 1,000 jobs, a first poll before 95% of the jobs have ended would need second polls that the day
@@ -81,7 +81,7 @@ def test_a_mass_of_jobs_does_not_drive_the_price_out_of_sight() -> None:
     assert LAW.cdf(table.poll_ages[0]) < 0.975
 
 
-def test_no_budget_at_all_still_has_a_price() -> None:
+def test_without_any_budget_the_price_is_finite() -> None:
     """Where nothing is left the price is finite, and the plan it gives is sparse."""
     assert poll_price([100.0], LAW, NONE, ArrivalHistory(), NOW) in PRICE_GRID
     assert poll_price([], LAW, NONE, ArrivalHistory(), NOW) in PRICE_GRID
@@ -95,7 +95,7 @@ def test_no_budget_at_all_still_has_a_price() -> None:
 )
 @example([], 800, 40, 1e9)
 @settings(max_examples=40, deadline=None)
-def test_where_the_search_begins_changes_nothing(
+def test_the_start_of_the_search_does_not_change_the_price(
     ages: list[float], spent: int, an_hour: int, near: float | None
 ) -> None:
     """The last price only speeds the search up; the price found is that of a search from the bottom."""
@@ -105,7 +105,7 @@ def test_where_the_search_begins_changes_nothing(
 
 @given(st.integers(0, 700), st.integers(1, 30))
 @settings(max_examples=25, deadline=None)
-def test_less_budget_is_never_cheaper(spent: int, an_hour: int) -> None:
+def test_less_budget_never_lowers_the_price(spent: int, an_hour: int) -> None:
     """The more is spent of the day, the dearer a poll."""
     arrivals = flow(an_hour)
     prices = [
@@ -116,7 +116,7 @@ def test_less_budget_is_never_cheaper(spent: int, an_hour: int) -> None:
 
 
 @given(st.lists(st.floats(-100, 100_000), max_size=1_500))
-def test_groups_stand_for_all_watches(ages: list[float]) -> None:
+def test_sampled_ages_represent_all_watches(ages: list[float]) -> None:
     """At most two hundred ages, of the same number of watches, none outside of what there is."""
     groups = sample_ages(ages)
     assert len(groups) <= 200

@@ -59,7 +59,7 @@ def test_jobs_registered_together_are_judged_by_a_sample() -> None:
     assert {plan.at for _, plan in found.later} == {NOW + 2 * SECOND}
 
 
-def test_where_the_sample_had_ended_all_are_polled_and_else_none() -> None:
+def test_the_sample_decides_whether_all_are_polled() -> None:
     """What the newest showed decides for the rest; the polls put off are as far apart as the minute allows."""
     short = replace(moment(300), tested_at=NOW - SECOND)
     policy, ended = pace_of(NEVER, 300, 200), NEVER
@@ -81,13 +81,13 @@ def test_one_first_poll_in_fifty_is_always_made() -> None:
     assert select([other], replace(policy, price=10_000.0), NEVER, moment(5)).now == []
 
 
-def test_a_pace_made_for_fewer_jobs_is_outgrown() -> None:
+def test_a_policy_built_for_fewer_jobs_is_outgrown() -> None:
     """The price of one job does not hold for two hundred that came after it: a sample goes, and it is priced anew."""
     found = select(new(200), pace_of(NEVER, 300, 1), NEVER, moment(300))
     assert (found.outgrown, len(found.now)) == (True, TOGETHER)
 
 
-def test_what_is_asked_for_comes_first_and_is_never_put_off() -> None:
+def test_a_requested_poll_comes_first_and_is_never_postponed() -> None:
     """A hint's poll is made before all others, whatever it gains."""
     old = PollState(
         registered_at=NOW - HOUR, started_at=NOW - HOUR, status="processing", last_poll_at=NOW - HOUR, polls=1

@@ -59,7 +59,7 @@ def test_no_window_holds_more_than_the_allowance(
 
 
 @given(st.lists(st.tuples(gaps, st.integers(1, 100)), max_size=30))
-def test_it_opens_when_it_says(steps: list[tuple[int, int]]) -> None:
+def test_the_next_request_is_allowed_exactly_at_next_allowed_at(steps: list[tuple[int, int]]) -> None:
     """At `next_allowed_at` one more request is granted, and at no moment before it (shares aside, which recover)."""
     ledger, now = UsageLedger(), NOW
     for gap, wanted in steps:
@@ -118,7 +118,7 @@ def test_the_largest_ledger_is_a_few_kilobytes() -> None:
     ],
 )
 def test_a_corrupt_ledger_is_refused(text: str) -> None:
-    """What is no ledger raises ValueError, and nothing else."""
+    """Any other text raises ValueError, and nothing else."""
     with pytest.raises(ValueError, match="not a usage ledger"):
         UsageLedger.from_json(text)
 
@@ -131,7 +131,7 @@ def test_any_text_is_a_ledger_or_a_value_error(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("jump", [SECOND, MINUTE, HOUR, 5 * HOUR, 3 * DAY, 5_000 * DAY])
-def test_a_clock_that_goes_back_does_no_harm(jump: int) -> None:
+def test_a_clock_set_back_reopens_the_budget_in_time(jump: int) -> None:
     """After a clock was ahead and is put right, the budget opens again within a day and an hour, and stays small."""
     ledger, _ = taken(after_429(UsageLedger(), EXEC, 10 * HOUR, NOW + jump), EXEC, NOW + jump, 1_000)
     ledger = spend(ledger, 1_000, NOW + jump)
@@ -142,7 +142,7 @@ def test_a_clock_that_goes_back_does_no_harm(jump: int) -> None:
 
 
 @pytest.mark.parametrize("jump", [2 * MINUTE, HOUR, 2 * HOUR, 3 * DAY])
-def test_a_clock_that_goes_back_forgets_nothing(jump: int) -> None:
+def test_a_clock_set_back_keeps_spent_requests(jump: int) -> None:
     """What was spent while it was ahead counts as spent now: it is no licence to spend again."""
     day = remaining(UsageLedger(), EXEC, NOW).day
     ledger = spend(UsageLedger(), day, NOW + jump)
@@ -151,14 +151,14 @@ def test_a_clock_that_goes_back_forgets_nothing(jump: int) -> None:
     assert allowed_now(not_ahead(ledger, NOW), EXEC, NOW + DAY + 6 * MINUTE, 1) == 1
 
 
-def test_a_clock_that_goes_back_a_little_forgets_nothing() -> None:
+def test_a_clock_set_back_by_seconds_keeps_spent_requests() -> None:
     """Requests stamped a few seconds ahead count as spent now: they are no licence to spend again."""
     ledger = spend(UsageLedger(), 48, NOW + 20 * SECOND)
     assert allowed_now(ledger, EXEC, NOW, 1) == 0
     assert allowed_now(spend(ledger, 1, NOW), EXEC, NOW + 59 * SECOND, 1) == 0
 
 
-def test_who_spends_late_takes_nothing_from_what_others_spent_since() -> None:
+def test_late_spending_keeps_what_others_spent_since() -> None:
     """A relay whose `now` is 15 s old, as it waited, is counted with what others spent, and their time stays theirs."""
     ledger = spend(spend(UsageLedger(), 45, NOW + 15 * SECOND), 1, NOW)
     assert ledger.seconds == ((NOW // SECOND + 15, 46),)
@@ -166,7 +166,7 @@ def test_who_spends_late_takes_nothing_from_what_others_spent_since() -> None:
     assert allowed_now(ledger, EXEC, NOW + 77 * SECOND, 48) == 48
 
 
-def test_what_a_wrong_clock_stamped_was_spent_before_now() -> None:
+def test_requests_recorded_by_a_wrong_clock_count_as_spent_now() -> None:
     """More than a minute ahead no relay that shares a clock can be: it counts from now on, in both windows."""
     ledger = spend(spend(UsageLedger(), 45, NOW + 10 * MINUTE), 1, NOW)
     assert ledger.seconds == ((NOW // SECOND, 46),)
@@ -195,21 +195,21 @@ def test_polls_refused_together_shrink_the_share_once() -> None:
     assert ledger.refusals == 1
 
 
-def test_a_short_429_speaks_of_the_minute_and_a_long_one_of_the_day() -> None:
+def test_a_short_429_shrinks_the_minute_and_a_long_one_the_day() -> None:
     """Only the window that Exec's retry_after speaks of shrinks."""
     minute, day = after_429(UsageLedger(), EXEC, 20 * SECOND, NOW), after_429(UsageLedger(), EXEC, 5 * HOUR, NOW)
     assert [minute_share(minute, NOW), day_share(minute, NOW)] == pytest.approx([0.7, 1])
     assert [minute_share(day, NOW), day_share(day, NOW)] == pytest.approx([1, 0.7])
 
 
-def test_a_429_of_the_day_says_what_others_leave() -> None:
+def test_a_429_of_the_day_limits_the_share_to_what_was_spent() -> None:
     """Who was refused after 700 of 800 requests plans with a little less than 700, and tries more again over days."""
     ledger = after_429(spend(UsageLedger(), 700, NOW), EXEC, 5 * HOUR, NOW)
     assert day_share(ledger, NOW) == pytest.approx(0.95 * 700 / 800)
     assert remaining(ledger, EXEC, NOW + 2 * DAY).day == pytest.approx(800 * (1 - (1 - 0.95 * 700 / 800) / 2), abs=1)
 
 
-def test_short_429s_that_do_not_end_speak_of_the_day() -> None:
+def test_three_short_429s_in_a_row_shrink_the_day() -> None:
     """The third in a row, each after its pause, is no matter of the minute, whatever time it gives."""
     ledger, now = spend(UsageLedger(), 600, NOW), NOW
     for _ in range(2):
@@ -239,7 +239,7 @@ def test_429s_in_a_row_without_a_time_wait_longer_each() -> None:
 
 
 @given(st.lists(st.tuples(gaps, st.one_of(st.none(), st.integers(-5, 10 * DAY))), max_size=50))
-def test_429s_never_end_polling(refusals: list[tuple[int, int | None]]) -> None:
+def test_polling_resumes_after_any_429s(refusals: list[tuple[int, int | None]]) -> None:
     """Whatever 429s came, one request is allowed again within a day and some minutes."""
     ledger, now = UsageLedger(), NOW
     for gap, retry_after in refusals:
@@ -252,7 +252,7 @@ def test_429s_never_end_polling(refusals: list[tuple[int, int | None]]) -> None:
 # --- what is left ----------------------------------------------------------------------------------------------
 
 
-def test_what_is_left_counts_what_comes_free() -> None:
+def test_remaining_polls_include_those_that_become_free() -> None:
     """Polls spent 20 hours ago come free after four, so they are left over the longer horizons only."""
     ledger = spend(UsageLedger(), 700, NOW - 20 * HOUR)
     found = remaining(ledger, EXEC, NOW)

@@ -79,7 +79,7 @@ def test_a_job_that_goes_on_is_polled_again(status: str) -> None:
     assert found.watch.job == job(status)
 
 
-def test_the_start_is_told_once() -> None:
+def test_job_started_is_emitted_once() -> None:
     """job.started is established by the first poll that sees it, not by later ones."""
     first = after(WATCH, JobFound(job("queued")))
     second = after(first.watch, JobFound(job("processing", started_at="2024-03-01T12:00:05Z")))
@@ -87,7 +87,7 @@ def test_the_start_is_told_once() -> None:
     assert (first.events, second.events, third.events) == ((), (EventType.STARTED,), ())
 
 
-def test_a_job_may_be_missing_at_first() -> None:
+def test_a_404_ends_a_watch_only_after_three_polls_in_two_minutes() -> None:
     """Three 404s over at least two minutes before a job is given up, and not a moment before."""
     now, watch, seen = REGISTERED, WATCH, []
     while watch.state is WatchState.ACTIVE:
@@ -100,7 +100,7 @@ def test_a_job_may_be_missing_at_first() -> None:
     assert seen == [0, 30 * SECOND, 120 * SECOND]
 
 
-def test_a_job_that_turns_up_is_watched_as_if_nothing_was() -> None:
+def test_a_found_job_resets_the_404s() -> None:
     """A 200 forgets the 404s before it."""
     watch = after(after(WATCH, JobNotFound()).watch, JobNotFound(), REGISTERED + 30 * SECOND).watch
     watch = after(watch, JobFound(job("queued")), REGISTERED + 2 * MINUTE).watch
@@ -137,7 +137,7 @@ def test_a_seen_job_is_not_found_only_after_four_hours_and_few_polls(status: str
     ("age", "ends"),
     [(0, False), (2 * MINUTE, False), (140 * SECOND, False), (4 * HOUR - 1, False), (4 * HOUR, True), (DAY, True)],
 )
-def test_the_age_of_the_doubt_decides_for_a_seen_job(age: int, ends: bool) -> None:
+def test_a_seen_job_is_not_given_up_before_four_hours(age: int, ends: bool) -> None:
     """However many 404s came: with 50 of them a seen job still has its four hours."""
     doubted = replace(WATCH, job=job("processing"), not_found_count=50, not_found_since=REGISTERED)
     transition = after(doubted, JobNotFound(), REGISTERED + age, max_age=30 * DAY)
@@ -146,7 +146,7 @@ def test_the_age_of_the_doubt_decides_for_a_seen_job(age: int, ends: bool) -> No
         assert "if that lasts 4 hours" in transition.watch.next_poll_reason
 
 
-def test_a_good_poll_ends_the_doubt_of_a_seen_job() -> None:
+def test_a_good_poll_resets_the_404s_of_a_seen_job() -> None:
     """Four hours count from the first 404 in a row, not from the first ever."""
     doubted = after(after(WATCH, JobFound(job("queued"))).watch, JobNotFound(), REGISTERED).watch
     found = after(doubted, JobFound(job("processing")), REGISTERED + 3 * HOUR).watch
@@ -154,7 +154,7 @@ def test_a_good_poll_ends_the_doubt_of_a_seen_job() -> None:
     assert polls_until_not_found(found, REGISTERED + 4 * HOUR)[-1] >= 4 * HOUR
 
 
-def test_a_seen_job_ends_with_its_event_during_the_doubt() -> None:
+def test_a_seen_job_that_ends_after_404s_emits_its_event() -> None:
     """The real ending is an ending, however long Exec answered 404 before."""
     doubted = replace(WATCH, job=job("processing"), not_found_count=9, not_found_since=REGISTERED)
     transition = after(doubted, JobFound(job("completed")), REGISTERED + 5 * HOUR)
@@ -200,7 +200,7 @@ def test_a_job_that_does_not_end_expires(poll_result: PollResult) -> None:
 
 
 @pytest.mark.parametrize("kind", ["timeout", "connection"])
-def test_an_exec_that_can_not_be_reached_expires_nothing(kind: str) -> None:
+def test_an_unreachable_exec_expires_no_watch(kind: str) -> None:
     """While nobody can ask, nobody knows that the job has not ended."""
     assert after(WATCH, PollFailed(kind, "x"), REGISTERED + 2 * DAY).watch.state is WatchState.ACTIVE
 
@@ -242,7 +242,7 @@ def test_whatever_exec_answers_a_watch_ends_once_or_has_a_next_poll(story: list[
         assert watch.next_poll_at is None
 
 
-def test_the_breaker_opens_after_some_faults_and_is_capped() -> None:
+def test_the_breaker_opens_after_five_failures_and_is_capped() -> None:
     """A workspace is left alone for longer and longer once polls fail in a row, five minutes at most."""
     assert breaker_pause(BREAKER_OPENS_AT - 1, 0.9) is None
     pauses = [breaker_pause(BREAKER_OPENS_AT + n, 0.0) or 0 for n in range(40)]
@@ -250,14 +250,14 @@ def test_the_breaker_opens_after_some_faults_and_is_capped() -> None:
     assert (pauses[0], pauses[-1]) == (15 * SECOND, 5 * MINUTE)
 
 
-def test_a_malformed_answer_is_the_jobs_fault_not_execs() -> None:
+def test_a_malformed_answer_does_not_trip_the_breaker() -> None:
     """The breaker counts what says that Exec as a whole is in trouble."""
     assert not trips_breaker(PollFailed("malformed", "x"))
     assert not trips_breaker(JobNotFound())
     assert trips_breaker(PollFailed("timeout", "x"))
 
 
-def test_a_hint_that_comes_during_a_poll_asks_for_another() -> None:
+def test_a_hint_during_a_poll_causes_another_poll() -> None:
     """The poll may have been answered before the job ended: the hint is polled into at once, and counts against it
     only where it is not borne out then."""
     hinted = replace(WATCH, callback_received_at=REGISTERED + 1)
@@ -272,7 +272,7 @@ def test_a_hint_that_comes_during_a_poll_asks_for_another() -> None:
     )
 
 
-def test_hints_that_are_not_borne_out_are_heeded_ever_later() -> None:
+def test_unconfirmed_hints_delay_the_next_poll_more_and_more() -> None:
     """The first at once; then 10 s, 20 s, 40 s after the poll before, and so on to 5 minutes."""
     assert poll_at_for_hint(WATCH, REGISTERED) == REGISTERED
     for hints, gap in ((0, 10 * SECOND), (1, 20 * SECOND), (2, 40 * SECOND), (9, 5 * MINUTE), (99, 5 * MINUTE)):
@@ -282,7 +282,7 @@ def test_hints_that_are_not_borne_out_are_heeded_ever_later() -> None:
 
 
 @pytest.mark.parametrize("poll_result", [JobNotFound(), PollFailed("malformed", "no job")])
-def test_a_job_that_only_a_hint_named_is_nobodys(poll_result: PollResult) -> None:
+def test_a_job_named_only_by_a_hint_ends_silently(poll_result: PollResult) -> None:
     """One 404 ends it, and nobody is told of that, nor of its expiry; as soon as Exec knows it, it is as any other."""
     named = replace(WATCH, unconfirmed_since=REGISTERED, callback_received_at=REGISTERED)
     found = after(named, poll_result, REGISTERED + DAY)
@@ -293,7 +293,7 @@ def test_a_job_that_only_a_hint_named_is_nobodys(poll_result: PollResult) -> Non
     assert after(named, JobFound(job("completed"))).events == (EventType.COMPLETED,)
 
 
-def test_every_outcome_of_a_poll_is_a_known_word() -> None:
+def test_outcomes_list_every_outcome_label() -> None:
     """Metrics begin with all of them at 0: each fault's kind, and every other thing that a poll can bring."""
     job = ScenarioJob(id="j1", status="queued")
     ended = job.model_copy(update={"status": "failed"})

@@ -63,7 +63,9 @@ def test_failed_polls_in_a_row_open_the_breaker(kind: str) -> None:
         (PAUSED, PollFailed("timeout", "no")),
     ],
 )
-def test_the_workspace_stays_as_it_is(state: WorkspaceState, poll_result: PollResult) -> None:
+def test_polls_that_do_not_concern_the_workspace_leave_it_unchanged(
+    state: WorkspaceState, poll_result: PollResult
+) -> None:
     """A failure of the relay itself says nothing of Exec; nor do polls that were under way when a pause began."""
     assert after(state, poll_result) == state
 

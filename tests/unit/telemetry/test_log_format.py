@@ -21,7 +21,7 @@ def test_control_characters_are_escaped(text: str, escaped: str) -> None:
     assert escape_control_characters(text) == escaped
 
 
-def test_a_line_is_one_line() -> None:
+def test_a_log_entry_is_one_line() -> None:
     """Whatever its arguments hold."""
     record = logging.LogRecord("relay", logging.INFO, "x.py", 1, "client %s", ("a\n2026 FORGED\x1b[0m",), None)
     assert TextFormatter("%(levelname)s %(message)s").format(record) == "INFO client a\\n2026 FORGED\\x1b[0m"

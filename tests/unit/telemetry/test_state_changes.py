@@ -123,7 +123,7 @@ def test_the_condition_of_an_endpoint() -> None:
     assert endpoint_condition(disabled, "x") == Condition(State.DISABLED, "410 Gone")
 
 
-def test_every_change_has_words() -> None:
+def test_every_change_has_a_description() -> None:
     """Each state names the subject and the reason, and says what happens next; each recovery names the subject."""
     for state in State:
         if state is State.WORKING:

@@ -13,8 +13,8 @@ CAME = f"00-{TRACE}-{SPAN}-01"
 OURS = "b7ad6b7169203331"
 
 
-def test_what_came_is_kept_and_passed_on_with_a_span_of_our_own() -> None:
-    """The trace's id and its sampling stay, the span is the relay's."""
+def test_a_trace_is_continued_with_a_new_span() -> None:
+    """The trace's id and its sampling stay; the span is the relay's own."""
     trace = trace_context.parse_traceparent(CAME)
     assert trace_context.trace_id(trace) == TRACE
     assert trace_context.child_traceparent(trace, OURS) == f"00-{TRACE}-{OURS}-01"
@@ -26,16 +26,16 @@ def test_a_caller_that_does_not_record_is_not_made_to() -> None:
     assert trace_context.child_traceparent(trace, OURS) == f"00-{TRACE}-{OURS}-00"
 
 
-def test_a_trace_of_our_own_is_told_to_nobody() -> None:
-    """It has an id for the log, and nothing is passed on of it; the same where there is none at all."""
+def test_the_relay_s_own_trace_is_not_propagated() -> None:
+    """It has an id for the log and is not propagated; neither is a missing trace."""
     trace = trace_context.new_trace_id(bytes.fromhex(TRACE))
     assert trace_context.trace_id(trace) == TRACE
     assert trace_context.child_traceparent(trace, OURS) is None
     assert trace_context.trace_id(None) is trace_context.child_traceparent(None, OURS) is None
 
 
-def test_a_later_version_is_read_as_far_as_it_is_known() -> None:
-    """More may follow, and flags have more bits: the standard says to go by version 00."""
+def test_a_later_traceparent_version_is_read_like_version_00() -> None:
+    """More fields may follow, and flags may have more bits: the standard demands to read it as version 00."""
     assert trace_context.parse_traceparent(f"01-{TRACE}-{SPAN}-ff-more") == CAME
 
 
@@ -60,13 +60,13 @@ def test_a_later_version_is_read_as_far_as_it_is_known() -> None:
         f"٠٠-{TRACE}-{SPAN}-01",
     ],
 )
-def test_what_breaks_the_rules_counts_as_absent(header: str | None) -> None:
+def test_an_invalid_traceparent_counts_as_absent(header: str | None) -> None:
     """As the standard has it: a broken traceparent is not passed on, and no reason to refuse the request."""
     assert trace_context.parse_traceparent(header) is None
 
 
 @given(st.text() | st.from_regex(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", fullmatch=True))
-def test_only_a_traceparent_is_ever_kept(header: str) -> None:
+def test_only_a_valid_traceparent_is_stored(header: str) -> None:
     """Whatever comes, what is kept is a traceparent of version 00 that is taken in again as it is, or nothing."""
     trace = trace_context.parse_traceparent(header)
     if trace is not None:

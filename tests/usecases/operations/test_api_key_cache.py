@@ -54,7 +54,9 @@ async def test_a_thousand_requests_cost_one_query(counted: CountedStore, clock: 
     assert counted.reads == 1
 
 
-async def test_a_change_is_heeded_within_a_second(store: Store, store_url: str, clock: Clock) -> None:
+async def test_a_created_or_revoked_key_takes_effect_within_a_second(
+    store: Store, store_url: str, clock: Clock
+) -> None:
     """By every relay on the store, without a restart: a key that was made works, one that was revoked does not."""
     rings = [ApiKeyCache(store, clock), ApiKeyCache(store, clock)]
     assert [list(await ring.active_keys()) for ring in rings] == [[], []]
@@ -67,8 +69,8 @@ async def test_a_change_is_heeded_within_a_second(store: Store, store_url: str, 
     assert await rings[0].any_ever_created(), "it goes on wanting keys"
 
 
-async def test_a_clock_that_is_set_back(store: Store, clock: Clock) -> None:
-    """What was read in what is now the future is read again."""
+async def test_a_clock_set_back_refreshes_the_cache(store: Store, clock: Clock) -> None:
+    """Keys that were read at a time now in the future are read again."""
     ring = ApiKeyCache(store, clock)
     await ring.active_keys()
     await store.write(lambda tx: api_keys.add(tx, KEY))
@@ -76,7 +78,7 @@ async def test_a_clock_that_is_set_back(store: Store, clock: Clock) -> None:
     assert list(await ring.active_keys()) == [KEY]
 
 
-async def test_while_the_store_fails(store: Store, clock: Clock) -> None:
+async def test_the_cached_keys_are_used_while_the_store_fails(store: Store, clock: Clock) -> None:
     """What was read before holds, so that metrics can be had; who has read nothing yet knows nothing, and says so."""
     await store.write(lambda tx: api_keys.add(tx, KEY))
     ring, late = ApiKeyCache(store, clock), ApiKeyCache(store, clock)
@@ -88,7 +90,7 @@ async def test_while_the_store_fails(store: Store, clock: Clock) -> None:
         await late.any_ever_created()
 
 
-async def test_use_is_written_down_once_an_hour(counted: CountedStore, clock: Clock) -> None:
+async def test_last_use_is_stored_once_an_hour(counted: CountedStore, clock: Clock) -> None:
     """However often a key is used, and not in the request."""
     await counted.write(lambda tx: api_keys.add(tx, KEY))
     ring = ApiKeyCache(counted, clock)
@@ -104,8 +106,8 @@ async def test_use_is_written_down_once_an_hour(counted: CountedStore, clock: Cl
     assert key == replace(KEY, last_used_at=NOON + 2 * LAST_USED_RESOLUTION)
 
 
-async def test_nothing_is_written_where_nothing_is_used(counted: CountedStore, clock: Clock) -> None:
-    """An idle relay leaves its store alone."""
+async def test_an_unused_cache_writes_nothing(counted: CountedStore, clock: Clock) -> None:
+    """An idle relay does not write to its store."""
     ring = ApiKeyCache(counted, clock)
     for _ in range(100):
         await ring.flush_last_used()

@@ -51,8 +51,8 @@ def cut(server: psycopg.Connection, which: str) -> None:
     server.execute(f"{ending} AND pid <> pg_backend_pid() AND query {which}")
 
 
-async def test_a_ring_wakes_the_others_and_not_the_ringer(postgres_url: str) -> None:
-    """Many rings within a moment wake once or twice: one tells as much as a hundred."""
+async def test_a_notification_wakes_the_others_and_not_the_sender(postgres_url: str) -> None:
+    """Many notifications within a moment wake the others once or twice."""
     async with two(postgres_url) as (ringer, other):
         before = ringer.woken
         for _ in range(100):
@@ -62,8 +62,8 @@ async def test_a_ring_wakes_the_others_and_not_the_ringer(postgres_url: str) -> 
         assert (ringer.woken, other.woken) in [(before, 2), (before, 3)]
 
 
-async def test_who_was_cut_off_listens_again_and_polls_what_was_missed(postgres_url: str) -> None:
-    """As soon as there is a connection again; rings meanwhile are not lost on it."""
+async def test_a_lost_listener_reconnects_and_checks_for_missed_work(postgres_url: str) -> None:
+    """As soon as it has a connection again, so notifications sent meanwhile do no harm by being lost."""
     async with two(postgres_url) as (ringer, other):
         with psycopg.connect(postgres_url, autocommit=True) as server:
             cut(server, "LIKE 'LISTEN%'")
@@ -75,6 +75,6 @@ async def test_who_was_cut_off_listens_again_and_polls_what_was_missed(postgres_
             await other.wakes()
 
 
-async def test_one_relay_on_sqlite_has_nobody_to_wake(sqlite_store: Store) -> None:
-    """The bell ends at once."""
+async def test_the_notifier_ends_at_once_on_sqlite(sqlite_store: Store) -> None:
+    """No other relay can use the store."""
     await asyncio.wait_for(Rung(sqlite_store, "own_1").bell.run(), 30)

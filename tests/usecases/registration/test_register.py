@@ -49,7 +49,7 @@ async def pending(store: Store) -> int:
     return await store.read(lambda tx: deliveries.count(tx, DeliveryFilter(status=DeliveryStatus.PENDING)))
 
 
-async def test_a_registration_creates_its_endpoint_and_its_watch(store: Store) -> None:
+async def test_a_registration_makes_its_endpoint_and_its_watch(store: Store) -> None:
     """The first one for a URL creates the endpoint and returns its secret; the job is due for a poll at once."""
     made = await do(store, check())
     assert made.is_new
@@ -59,15 +59,15 @@ async def test_a_registration_creates_its_endpoint_and_its_watch(store: Store) -
     assert (watch.state, watch.next_poll_at) == (WatchState.ACTIVE, NOON)
 
 
-async def test_a_repeated_registration_is_the_existing_one(store: Store) -> None:
-    """Job and endpoint registered twice: one row, the same id, and the secret is not returned again."""
+async def test_a_repeated_registration_returns_the_first(store: Store) -> None:
+    """The same job and endpoint twice: one row, the same id, and the secret is not shown again."""
     first, again = await do(store, check()), await do(store, check())
     assert (again.is_new, again.secret) == (False, None)
     assert again.registration.id == first.registration.id
 
 
-async def test_concurrent_identical_registrations_are_one_row(store: Store) -> None:
-    """Forty concurrent duplicates create one registration, one endpoint, one watch."""
+async def test_concurrent_identical_registrations_create_one(store: Store) -> None:
+    """Concurrent duplicates create one registration, one endpoint, one watch."""
     made = await asyncio.gather(*(do(store, check()) for _ in range(40)))
     assert sum(item.is_new for item in made) == 1
     assert len({item.registration.id for item in made}) == 1
@@ -75,8 +75,8 @@ async def test_concurrent_identical_registrations_are_one_row(store: Store) -> N
     assert len(rows) == 1
 
 
-async def test_concurrent_registrations_of_the_same_jobs_all_succeed(store: Store) -> None:
-    """Hundreds at once of a few jobs for a few URLs, in every order: no error, no duplicate."""
+async def test_concurrent_registrations_in_any_order_all_succeed(store: Store) -> None:
+    """Hundreds of concurrent registrations of a few jobs and URLs, in every order: none fails, none is stored twice."""
     wishes = [(f"j{n % 7}", f"https://e{n * 5 % 6}.example/") for n in range(300)]
     made = await asyncio.gather(*(do(store, check(job_id=job, url=url)) for job, url in wishes))
     assert sum(item.is_new for item in made) == len(set(wishes))
@@ -137,10 +137,8 @@ wishes = st.builds(
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-async def test_a_batch_has_the_same_result_as_single_registrations(
-    store: Store, some: list[ValidatedRegistration]
-) -> None:
-    """Any requests in any order: the same results, and the same rows."""
+async def test_a_batch_equals_single_registrations(store: Store, some: list[ValidatedRegistration]) -> None:
+    """Whatever is asked for in one moment, in whatever order: the same answers, and the same in the store."""
 
     def work(tx: Tx) -> list[tuple[list[object], list[object]]]:
         outcomes = []
@@ -172,8 +170,8 @@ async def test_a_batch_has_the_same_result_as_single_registrations(
     assert at_once == apart
 
 
-async def test_many_new_jobs_cost_as_many_statements_as_one(store: Store) -> None:
-    """New jobs, nearly all of a batch, are inserted together."""
+async def test_a_batch_of_new_jobs_needs_as_many_statements_as_one(store: Store) -> None:
+    """What nearly all registrations are, a job that nobody watches, is written down with all that come with it."""
 
     def statements(tx: Tx, number: int) -> int:
         made: list[str] = []
@@ -196,8 +194,8 @@ async def test_different_secrets_are_different_endpoints(store: Store) -> None:
     assert one.endpoint.id != two.endpoint.id
 
 
-async def test_registering_an_ended_job_enqueues_its_event(store: Store) -> None:
-    """The delivery is due now; registering again adds none."""
+async def test_a_late_registration_of_an_ended_job_is_delivered_at_once(store: Store) -> None:
+    """A late registration finds the ending and its delivery is due now; registering again tells nothing twice."""
     await do(store, check(url="https://first.example/"))
     await store.write(end)
     late = await do(store, check())
@@ -207,8 +205,8 @@ async def test_registering_an_ended_job_enqueues_its_event(store: Store) -> None
     assert await pending(store) == 1
 
 
-async def test_a_late_registration_gets_only_its_events(store: Store) -> None:
-    """The event filter applies to earlier events too."""
+async def test_a_late_registration_gets_only_the_events_it_selects(store: Store) -> None:
+    """The event filter applies to past events too."""
     await do(store, check(url="https://first.example/"))
     await store.write(end)
     await do(store, check(events=(EventType.FAILED,)))
@@ -217,7 +215,7 @@ async def test_a_late_registration_gets_only_its_events(store: Store) -> None:
 
 @pytest.mark.parametrize("state", [WatchState.NOT_FOUND, WatchState.EXPIRED, WatchState.WITHDRAWN])
 async def test_a_job_that_was_given_up_is_watched_again(store: Store, state: WatchState) -> None:
-    """Registering it again restarts its watch, with its whole time."""
+    """Registering the job again restarts its watch, with the whole time."""
     await do(store, check())
 
     def give_up(tx: Tx) -> None:
@@ -234,8 +232,8 @@ async def test_a_job_that_was_given_up_is_watched_again(store: Store, state: Wat
     assert (watch.state, watch.created_at, watch.not_found_count, watch.polls) == (WatchState.ACTIVE, NOON + DAY, 0, 5)
 
 
-async def test_without_an_endpoint_the_standing_endpoints_are_notified(store: Store) -> None:
-    """Neither callback_url nor endpoint is given."""
+async def test_without_an_endpoint_only_standing_endpoints_are_notified(store: Store) -> None:
+    """With neither callback_url nor endpoint, the standing endpoints are notified."""
     standing = make_endpoint()
     await store.write(lambda tx: endpoints.add(tx, standing))
     made = await do(store, registration.validate(RegistrationSpec(job_id="j1"), OPEN_RULES, {"default"}))
@@ -245,7 +243,7 @@ async def test_without_an_endpoint_the_standing_endpoints_are_notified(store: St
 
 
 async def test_a_registered_standing_endpoint_is_notified_once(store: Store) -> None:
-    """The registration's own filter and metadata apply."""
+    """The registration's filter and metadata override those of the standing endpoint."""
     standing = make_endpoint(name="ops")
     await store.write(lambda tx: endpoints.add(tx, standing))
     await do(store, check(callback=None, endpoint="ops", events=(EventType.FAILED,)))
@@ -270,8 +268,8 @@ async def test_withdrawing_cancels_deliveries_and_stops_polling(store: Store) ->
     assert (watch.state, watch.next_poll_at) == (WatchState.WITHDRAWN, None)
 
 
-async def test_withdrawing_one_of_two_leaves_the_watch(store: Store) -> None:
-    """A job with a registration left is polled."""
+async def test_withdrawing_one_of_two_registrations_keeps_the_watch(store: Store) -> None:
+    """The job is polled as long as one registration is active."""
     made = await do(store, check())
     await do(store, check(url="https://other.example/"))
     await store.write(lambda tx: registration.withdraw(tx, made.registration.id, NOON))
@@ -280,8 +278,8 @@ async def test_withdrawing_one_of_two_leaves_the_watch(store: Store) -> None:
     assert watch.state is WatchState.ACTIVE
 
 
-async def test_unknown_endpoints_and_registrations_are_refused(store: Store) -> None:
-    """By name, and nothing is stored."""
+async def test_an_unknown_endpoint_or_registration_is_named(store: Store) -> None:
+    """The error names it, and nothing is stored."""
     with pytest.raises(ValidationFailed, match="no endpoint"):
         await do(store, check(callback=None, endpoint="nobody"))
     with pytest.raises(NotFound):
@@ -305,8 +303,8 @@ async def test_unknown_endpoints_and_registrations_are_refused(store: Store) -> 
         ({"secret": "hunter2"}, "secret"),
     ],
 )
-def test_invalid_requests_are_refused_with_their_field(fields: dict[str, Any], field: str) -> None:
-    """Nothing is stored, and the error contains no secret."""
+def test_an_invalid_request_names_its_field(fields: dict[str, Any], field: str) -> None:
+    """Bad requests are refused before anything is stored, and the refusal holds no secret."""
     with pytest.raises(ValidationFailed) as refused:
         check(**fields)
     assert refused.value.field == field
