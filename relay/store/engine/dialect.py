@@ -133,6 +133,7 @@ def _postgresql(url: URL, writer: bool, connections: int, **options: Any) -> Eng
         pool_size=connections,
         max_overflow=0,
         connect_args=_connect_args(url),
+        use_native_hstore=False,  # no column has that type, and to learn its number is a query for each engine
         hide_parameters=True,
         execution_options={**options, "postgresql_readonly": not writer},
         **reading,
