@@ -14,6 +14,7 @@ from relay.delivery import Dispatcher, OperatorNotifier
 from relay.delivery.operator_notifier import restore_states
 from relay.delivery.retry_policy import RETRY_AFTER_CAP
 from relay.egress.http_client import WebhookHttpClient
+from relay.egress.url_policy import EgressRules
 from relay.endpoints import admin
 from relay.errors import ConfigError, NotFound, RelayError, StoreError, ValidationFailed
 from relay.formats.sample_event import SAMPLE_JOB, sample_event
@@ -30,6 +31,7 @@ from relay.registration import (
     register_batch,
 )
 from relay.registration.job_creation import CreatedJob, CreationOutcome, ExecJobRequest
+from relay.security import LocalToken
 from relay.store import Store, Tx, open_store, system_clock
 from relay.store.tables import clock_shift, deliveries, due_deliveries, outbox, watches, workspaces
 from relay.telemetry import Telemetry, Tracer
@@ -65,6 +67,11 @@ class Relay:
         self.rules = config.security.egress_rules()
         proxy = config.delivery.proxy.get_secret_value() if config.delivery.proxy else None
         self.egress = WebhookHttpClient(self.rules, concurrency=config.delivery.concurrency, proxy=proxy)
+        self.outside_rules = config.security.outside_egress_rules()
+        # Its own client, because the address of a reused connection is not checked again.
+        self.outside_egress = WebhookHttpClient(
+            self.outside_rules, concurrency=config.delivery.concurrency, proxy=proxy
+        )
         rng = random.Random(seed)  # noqa: S311 (jitter, not secrets)
         owner = new_id("own", clock())
         self.timekeeper = Timekeeper(store, clock, owner, _reach(config), self.telemetry.log)
@@ -84,6 +91,7 @@ class Relay:
             rng,
             self.timekeeper.seen_since,
             self.operator.store,
+            self.outside_egress,
         )
         self.poller = Poller(
             store,
@@ -101,6 +109,8 @@ class Relay:
         )
         self.telemetry.on_news = self.operator.put
         self.api_key_cache = ApiKeyCache(store, clock)
+        self.local_token: LocalToken | None = None
+        """Without API keys each request needs this token. None: a relay that its own process uses, without a token."""
         self.retention = RetentionJob(store, config.storage.retention, clock, owner)
         self._scheduler = Scheduler()
         self._ticking, self._woken = asyncio.Lock(), asyncio.Event()
@@ -161,6 +171,7 @@ class Relay:
                 raise error
         await self.operator.flush()
         await self.egress.aclose()
+        await self.outside_egress.aclose()
         await self._exec_http.aclose()
         await self.store.aclose()
         await asyncio.to_thread(self.telemetry.spans.close)
@@ -286,6 +297,14 @@ class Relay:
         self.telemetry.endpoint_changed(before, endpoint, now)
         self.wake()
         return endpoint
+
+    def rules_for(self, is_admin: bool) -> EgressRules:
+        """The egress rules for callback URLs of a key with or without the scope admin."""
+        return self.rules if is_admin else self.outside_rules
+
+    async def requires_credentials(self) -> bool:
+        """Whether requests need an API key, or the local token of a relay without API keys. Raises StoreError."""
+        return self.local_token is not None or await self.requires_api_key()
 
     async def requires_api_key(self) -> bool:
         """Whether requests need an API key: always, once the relay has ever had one. Raises StoreError."""

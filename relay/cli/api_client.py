@@ -10,6 +10,7 @@ import click
 import httpx
 from click.core import ParameterSource
 
+from relay.cli import local_token
 from relay.cli.output import print_json
 from relay.cli.table import Column, show_table
 from relay.config import parsers
@@ -100,7 +101,7 @@ def client_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--json", "as_json", is_flag=True, help="Print the relay's response as JSON.")
     @wraps(command)
     def with_client(server: str, key: str | None, key_file: str | None, as_json: bool, **rest: Any) -> None:
-        client = Client(server, key or key_file, as_json)
+        client = Client(server, key or key_file or local_token.read(server), as_json)
         try:
             command(client, **rest)
         finally:

@@ -105,7 +105,7 @@ def _api_keys(config: Config) -> Finding:
         return Finding(FAIL, "API keys", PUBLIC_WITHOUT_KEYS)
     if config.server.public_url is not None:
         return Finding(FAIL, "API keys", PUBLIC_URL_WITHOUT_KEYS)
-    text = "none, so the relay answers its own machine only, and nothing that comes through a proxy"
+    text = "none, so the relay answers its own machine only, and needs the token that `relay serve` prints"
     return Finding(WARN, "API keys", f"{text}; `relay keys create` makes one")
 
 

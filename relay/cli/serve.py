@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import secrets
 import signal
 import socket
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 import click
 import uvicorn
 
+from relay.cli import local_token
 from relay.cli.options import (
     PUBLIC_URL_WITHOUT_KEYS,
     PUBLIC_WITHOUT_KEYS,
@@ -25,11 +27,19 @@ from relay.egress import is_loopback
 from relay.errors import ConfigError
 from relay.operations import bind_socket, url_of
 from relay.registration.exec_callback_tokens import masked_url
+from relay.security.api_keys import RANDOM_BYTES, LocalToken, generate_api_key, hash_api_key
 from relay.service import Relay
 from relay.store.tables import callback_tokens
 from relay.telemetry import install_crash_hooks, log_on_a_thread, set_up_logging, tracer_from_env
 from relay.web.app import create_app
 from relay.web.server.server import server_config
+
+_WITHOUT_KEYS = """The relay has no API keys, so each request needs this token, until the relay stops:
+  {token}
+Commands of this user on this machine find it. Other programs send it as Authorization: Bearer TOKEN. The dashboard:
+  {url}/login?token={token}
+For keys of your own: relay keys create NAME --scope register"""
+"""What `relay serve` prints without API keys."""
 
 
 @click.command("serve")
@@ -78,15 +88,21 @@ async def _serve(config: Config, path: Path | None, leave: Callable[[int], None]
         relay.telemetry.log.warning("security.secret_key is not set: %s", UNENCRYPTED_WARNING)
     for warning in unused_variables(os.environ):
         relay.telemetry.log.warning("environment: %s", warning)
+    port = listening.getsockname()[1]
+    token = await _make_local_token(relay, port)
     tune_gc()
     try:
         await relay.start()
         relay.telemetry.log.info("the relay listens on %s", url_of(listening))
+        if token is not None:
+            click.echo(_WITHOUT_KEYS.format(url=url_of(listening), token=token))
         await _log_callback_urls(relay)
         reloads = asyncio.create_task(_reload_on(reload_requested, relay, path))
         await server.serve(sockets=[listening])
         reloads.cancel()
     finally:
+        if token is not None:
+            local_token.remove(port, token)
         await relay.stop(ms_since_signal())
 
 
@@ -99,6 +115,20 @@ async def _listen(relay: Relay) -> socket.socket:
         if server.public_url is not None:  # guard: no-public-url-without-keys
             raise ConfigError(PUBLIC_URL_WITHOUT_KEYS)
     return bind_socket(server.host, server.port, "set server.host and server.port to a free address")
+
+
+async def _make_local_token(relay: Relay, port: int) -> str | None:
+    """Without API keys, the token that each request needs, also written for commands on this machine; else None."""
+    if await relay.requires_api_key():
+        return None
+    token = generate_api_key(secrets.token_bytes(RANDOM_BYTES))
+    relay.local_token = LocalToken(hash_api_key(token))
+    try:
+        local_token.write(port, token)
+    except OSError as error:
+        text = "commands on this machine need --key with the relay's token, because it can't be written for them: %s"
+        relay.telemetry.log.warning(text, error)
+    return token
 
 
 def _sighup_event() -> asyncio.Event:

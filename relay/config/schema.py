@@ -133,11 +133,17 @@ class Security(_Section):
     old_secret_keys: Annotated[tuple[SecretKey, ...], BeforeValidator(list_of(0, 10))] = ()
     allow_http: Annotated[bool, BeforeValidator(parsers.boolean)] = False
     allow_networks: Networks = ()
+    allow_networks_for: Literal["admin", "register"] = "admin"
     deny_networks: Networks = ()
 
     def egress_rules(self) -> EgressRules:
-        """Which addresses the relay may call."""
+        """Which addresses the relay may call for endpoints of the configuration and of keys with the scope admin."""
         return EgressRules(self.allow_http, self.allow_networks, self.deny_networks)
+
+    def outside_egress_rules(self) -> EgressRules:
+        """Which addresses the relay may call for callback URLs of other keys."""
+        allowed = self.allow_networks if self.allow_networks_for == "register" else ()
+        return EgressRules(self.allow_http, allowed, self.deny_networks)
 
     def cipher(self) -> FieldCipher:
         """Encrypts and decrypts the secrets in the store."""

@@ -62,10 +62,15 @@ class Dispatcher:
         rng: random.Random,
         seen_since: Callable[[], Instant] = lambda: 0,
         store_news: Callable[[Tx, Sequence[News | None]], None] = lambda tx, news: None,
+        outside_egress: HttpSender | None = None,
     ) -> None:
-        """Failures before `seen_since()` do not count: an earlier run may have recorded them by a wrong clock."""
+        """Failures before `seen_since()` do not count: an earlier run may have recorded them by a wrong clock.
+
+        `outside_egress` sends to endpoints that are `outside_only`; None: `egress` sends to them too.
+        """
         self._store, self._egress, self._rules, self._clock = store, egress, rules, clock
         self._telemetry, self._owner, self._rng = telemetry, owner, rng
+        self._outside_egress = outside_egress or egress
         self._admission = AdmissionControl(rules.concurrency, rules.per_host, rules.endpoint_concurrency)
         self._round_robin_cursor = ""
         self._attempts: set[asyncio.Task[None]] = set()
@@ -158,7 +163,7 @@ class Dispatcher:
             created_at=now,
             next_attempt_at=None,
         )
-        outcome, duration = await send(self._egress, endpoint, event.id, body, self._rules.timeout, now)
+        outcome, duration = await send(self._egress_of(endpoint), endpoint, event.id, body, self._rules.timeout, now)
         leased = LeasedDelivery(delivery=delivery, host=endpoint.host, trigger="test", lease=self._new_lease())
         completed = CompletedAttempt(leased, outcome, now, duration, endpoint.format)
         return to_attempt(completed, self._recorder.classify(completed, endpoint, now))
@@ -266,6 +271,9 @@ class Dispatcher:
             await self._recorder.put(completed)
         self._refill()
 
+    def _egress_of(self, endpoint: Endpoint) -> HttpSender:
+        return self._outside_egress if endpoint.outside_only else self._egress  # guard: outside-only
+
     def _may_begin(self, leased: LeasedDelivery) -> bool:
         """Whether the attempt is sure to end before its lease does; if not, the delivery is leased again later."""
         return not self._stopping and leased.lease.until - self._clock() > self._rules.timeout
@@ -285,7 +293,7 @@ class Dispatcher:
         try:
             with self._telemetry.attempt_span(delivery, endpoint) as span:
                 outcome, duration = await send(
-                    self._egress,
+                    self._egress_of(endpoint),
                     endpoint,
                     delivery.event_id,
                     delivery.body,

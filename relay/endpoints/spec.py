@@ -31,6 +31,8 @@ class EndpointSpec:
     """None: the scheme of the secret; HMAC without a secret."""
     template: Mapping[str, Any] | None = field(default=None, repr=False)
     """The body of the format `template`. With a template, `auto` means that format."""
+    outside_only: bool = False
+    """As `Endpoint.outside_only`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class ValidatedEndpoint:
     headers: Mapping[str, str] = field(repr=False)
     signing: SignatureScheme = SignatureScheme.HMAC
     template: str | None = field(default=None, repr=False)
+    outside_only: bool = False
 
     @property
     def format_identity(self) -> str:
@@ -66,7 +69,8 @@ def validate(wanted: EndpointSpec, rules: EgressRules, url_field: str = "callbac
     scheme = check_signing(wanted.signing, wanted.secret)
     check_headers(wanted.headers)
     events = formats.default_events(format) if wanted.events is None else wanted.events
-    return ValidatedEndpoint(target, format, events, wanted.secret, dict(wanted.headers), scheme, own_template)
+    headers = dict(wanted.headers)
+    return ValidatedEndpoint(target, format, events, wanted.secret, headers, scheme, own_template, wanted.outside_only)
 
 
 def _check_format(wanted: EndpointSpec, target: ParsedUrl) -> tuple[str, str | None]:
@@ -125,4 +129,5 @@ def new_endpoint(
         headers=validated.headers,
         created_at=now,
         source=source,
+        outside_only=validated.outside_only,
     )

@@ -141,6 +141,12 @@ def _check_text(text: str, location: Location) -> None:
         parsed = environment().parse(text)
     except TemplateSyntaxError as error:
         raise InvalidTemplate(f"this placeholder can't be read: {error.message}", location) from None
+    except ValueError:  # Python's, for a number of thousands of digits
+        raise InvalidTemplate("a number in this placeholder is too long", location) from None
+    steps = sum(1 for _ in parsed.find_all((nodes.Getattr, nodes.Getitem, nodes.Filter)))
+    if steps > MAX_PLACEHOLDERS:
+        what = f"a text has at most {MAX_PLACEHOLDERS} placeholders, filters and steps of paths"
+        raise InvalidTemplate(what, location)
     for node in parsed.find_all(nodes.Node):
         if not isinstance(node, _ALLOWED) or (isinstance(node, nodes.Getattr | nodes.Getitem) and _path(node) is None):
             what = "a placeholder is a path and filters, such as {{ job.scenario.name | default('none') }}"

@@ -50,6 +50,8 @@ class Endpoint:
     """The first failed attempt since the last success; None while healthy."""
     failures: int = 0
     """Failed attempts since the last success."""
+    outside_only: bool = False
+    """Whether `security.allow_networks` does not apply to it, because a key without the scope admin registered it."""
     succeeded_at: Instant | None = None
     """The first success; None if no attempt has succeeded yet."""
 

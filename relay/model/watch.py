@@ -6,6 +6,9 @@ from enum import StrEnum
 from relay.model.job import ScenarioJob
 from relay.times import Instant
 
+HELD_REASON = "Exec has to confirm other jobs of the same API key first"
+"""The reason of the next poll of a job that waits for a slot of `relay.polling.unconfirmed_jobs`."""
+
 
 class WatchState(StrEnum):
     """`active` is polled; the others are not."""
@@ -52,6 +55,14 @@ class Watch:
     """The `job.not_found` or `job.expired` that an earlier watch of the job ended with: its real ending replaces it."""
     trace: str | None = None
     """The trace context of the registration that created the watch (`relay.telemetry.trace_context`)."""
+    owner: str | None = None
+    """The name of the API key that registered the job: the last one while Exec has not confirmed it. None if no key
+    did, for instance if Exec's callback named the job."""
+
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Whether no poll has answered since the registration: the job id may be wrong."""
+        return self.job is None and not self.not_found_count and not self.failures
 
     @property
     def has_pending_hint(self) -> bool:

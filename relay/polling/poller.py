@@ -6,6 +6,7 @@ the result of a poll: the watch, the events and their deliveries.
 """
 
 import asyncio
+import itertools
 import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,7 @@ from relay.polling.exec_client import ExecClient
 from relay.polling.exec_condition import ExecHealth, is_unknown_status, rate_limit_condition
 from relay.polling.poll_recorder import AnsweredPoll, PollRecorder, Reservation
 from relay.polling.request_budget import RateLimit, allowed_now, spend
+from relay.polling.schedule.key_turns import take_turns
 from relay.polling.schedule.next_poll import IntervalPolicy, poll_state_of
 from relay.polling.schedule.policy import (
     POLICY_TTL,
@@ -38,6 +40,7 @@ from relay.polling.schedule.policy import (
 )
 from relay.polling.schedule.poll_selection import Due, Moment, select
 from relay.polling.transitions import Policy
+from relay.polling.unconfirmed_jobs import UnconfirmedJobs
 from relay.store import Store, Tx
 from relay.store.tables import watches, workspaces
 from relay.store.tables.workspaces import WorkspaceState
@@ -55,6 +58,8 @@ _MAX_COUNTED = 20_000
 
 _MAX_RANKED = 500
 """Maximum number of due watches among which a tick chooses if the budget is too small for all."""
+
+_READ_WIDELY_EVERY = 10 * SECOND
 
 
 class Poller:
@@ -81,6 +86,11 @@ class Poller:
         self._policies: dict[str, PollPolicy] = {}
         self._tested: dict[str, Instant] = {}
         self._spent: dict[str, Instant] = {}
+        self._unconfirmed = UnconfirmedJobs(self.rate_limits)
+        self._served: dict[tuple[str, str | None], int] = {}
+        """By workspace and API key: the number of the poll that served it last."""
+        self._numbers = itertools.count()
+        self._read_widely_at: dict[str, Instant] = {}
         self._health: defaultdict[str, ExecHealth] = defaultdict(ExecHealth)
         self._in_flight: dict[asyncio.Task[None], Watch] = {}
         self._lease = config.exec.timeout * 2 + 10 * SECOND
@@ -94,11 +104,10 @@ class Poller:
                 return
             if self._is_spent(workspace, now):
                 continue
-            due, paused = await self._store.read(
-                lambda tx, name=workspace: (watches.next_due(tx, name), workspaces.get(tx, name).paused_until)  # type: ignore[misc]
-            )
-            if due is None or due > now or (paused is not None and paused > now):
+            is_due, unconfirmed = await self._store.read(lambda tx, name=workspace: _due_now(tx, name, now))  # type: ignore[misc]
+            if not is_due:
                 continue
+            await self._hold_unconfirmed(workspace, unconfirmed, now)
             await self.refresh_policy(workspace, now)
             chosen, opens_at = await self._store.write(
                 lambda tx, name=workspace, n=free: self._lease_due(tx, name, n)  # type: ignore[misc]
@@ -106,9 +115,28 @@ class Poller:
             self._spent[workspace] = min(opens_at, now + SECOND)
             self._report_budget(workspace, bool(chosen), opens_at, now)
             for watch in chosen:
+                self._unconfirmed.poll_begins(watch, now)
+                self._served[workspace, watch.owner] = next(self._numbers)
                 task = asyncio.create_task(self._poll_and_deliver(watch))
                 self._in_flight[task] = watch
                 task.add_done_callback(self._in_flight.pop)
+
+    async def _hold_unconfirmed(self, workspace: str, due: Mapping[str, int], now: Instant) -> None:
+        """Postpones due jobs that Exec has not confirmed if their key has too many of them. Raises StoreError.
+
+        `due` is the number of such jobs by key.
+        """
+        for owner in due:
+            self._served.setdefault((workspace, owner), -1)
+        held = self._unconfirmed.excess(workspace, due, self._in_flight.values(), now)
+
+        def hold(tx: Tx) -> None:
+            workspaces.lock(tx, workspace)
+            for one in held:
+                watches.hold_unconfirmed(tx, workspace, one.owner, one.keep, now, one.until)
+
+        if held:
+            await self._store.write(hold)
 
     def _report_budget(self, workspace: str, polls: bool, opens_at: Instant, now: Instant) -> None:
         """Reports that the day's requests are used up, and that polls are possible again."""
@@ -172,9 +200,10 @@ class Poller:
             return [], request_budget.next_allowed_at(ledger, rate_limit, now)
         hinted = watches.lock_due_hinted(tx, workspace, now, free)
         hinted_ids = {watch.job_id for watch in hinted}
-        ranked = most if self._policies.get(workspace) is None else _MAX_RANKED
+        ranked = _MAX_RANKED if workspace in self._policies or self._may_have_several_keys(workspace, now) else most
         planned = [watch for watch in watches.lock_due(tx, workspace, now, ranked) if watch.job_id not in hinted_ids]
-        due = self._selected(tx, state, [*hinted, *planned], now)
+        within_limits = self._unconfirmed.within_limits(workspace, [*hinted, *planned], now)
+        due = self._in_turns(self._selected(tx, state, within_limits, now))
         number = min(most, len(due), 1 if self._is_half_open(state) else most)
         if not number:
             return [], now
@@ -208,6 +237,31 @@ class Poller:
         for k, plan in selection.later:
             watches.postpone(tx, due[k], min(plan.at, self._deadline(due[k])), plan.reason)
         return [due[k] for k in selection.now]
+
+    def _may_have_several_keys(self, workspace: str, now: Instant) -> bool:
+        """Whether jobs of several API keys may be due: then more due watches are read than are polled.
+
+        If only one key is known, it is assumed once in ten seconds, because another key may have become due.
+        """
+        if sum(space == workspace for space, _ in self._served) > 1:
+            return True
+        if 0 <= now - self._read_widely_at.get(workspace, 0) < _READ_WIDELY_EVERY:
+            return False
+        self._read_widely_at[workspace] = now
+        return True
+
+    def _in_turns(self, ranked: Sequence[Watch]) -> list[Watch]:
+        """The watches in the order of their polls: those with a hint, then one of each API key in turn; jobs that Exec
+        did not know come last."""
+        hinted = [watch for watch in ranked if watch.has_pending_hint]
+        planned = [watch for watch in ranked if not watch.has_pending_hint]
+        known = [watch for watch in planned if watch.job is not None or not watch.not_found_count]
+        unknown = [watch for watch in planned if watch.job is None and watch.not_found_count]
+        in_order = hinted
+        for watches_of_kind in (known, unknown):
+            keys = [(watch.workspace, watch.owner) for watch in watches_of_kind]
+            in_order += [watches_of_kind[place] for place in take_turns(keys, self._served)]  # guard: turns-by-key
+        return in_order
 
     def _is_asked_for(self, watch: Watch, now: Instant) -> bool:
         """Whether a poll must not be postponed: after a hint or a 404, and at the end of a watch."""
@@ -255,6 +309,21 @@ class Poller:
             self._telemetry.events_emitted(transition.watch, transition.events, now)
             self._on_events()
             self._warn_of_mistyped_fields(transition.watch)
+        if isinstance(poll.result, JobFound) and self._unconfirmed.job_found(watch, now):
+            await self._resume_held(watch, now)
+
+    async def _resume_held(self, found: Watch, now: Instant) -> None:
+        """Makes other jobs of the same key due, which may have waited for the confirmation of this one."""
+
+        def resume(tx: Tx) -> None:
+            workspaces.lock(tx, found.workspace)
+            watches.resume_held(tx, found.workspace, found.owner or "", now)
+
+        try:
+            await self._store.write(resume)
+        except StoreError as error:
+            text = "unconfirmed jobs of the API key %r in workspace %s wait longer than they have to: %s"
+            self._telemetry.log.error(text, found.owner, found.workspace, error)
 
     def _warn_of_mistyped_fields(self, watch: Watch) -> None:
         """Logs, once for each job that ended, the fields that Exec sent with another type than its page says."""
@@ -301,6 +370,14 @@ class Poller:
         load = await self._store.read(lambda tx: workload_of(tx, workspace, self.rate_limits[workspace], now))
         # On a thread: pricing takes a few hundredths of a second, and deliveries should not wait for it.
         self._policies[workspace] = await asyncio.to_thread(build_policy, load, now, current)
+
+
+def _due_now(tx: Tx, workspace: str, now: Instant) -> tuple[bool, dict[str, int]]:
+    """Whether the workspace is not paused and a poll is due, and the number of unconfirmed jobs due, by API key."""
+    due, paused = watches.next_due(tx, workspace), workspaces.get(tx, workspace).paused_until
+    if due is None or due > now or (paused is not None and paused > now):
+        return False, {}
+    return True, watches.due_unconfirmed(tx, workspace, now, _MAX_COUNTED)
 
 
 def rate_limit_of(space: Workspace) -> RateLimit:

@@ -155,6 +155,7 @@ def _new_watch(request: ValidatedRegistration, now: Instant, trace: str | None) 
         next_poll_reason="just registered",
         exec_callback=request.exec_callback,
         trace=trace,
+        owner=request.owner,
     )
     if not request.exec_callback:
         return new
@@ -173,7 +174,12 @@ def _reactivate_watch(tx: Tx, request: ValidatedRegistration, now: Instant, trac
             return new, True
     if watch.state is WatchState.ACTIVE:
         exec_callback = watch.exec_callback or request.exec_callback
-        return watches.update_fields(tx, watch, exec_callback=exec_callback, unconfirmed_since=None), False
+        active = watches.update_fields(tx, watch, exec_callback=exec_callback, unconfirmed_since=None)
+        if watch.is_unconfirmed and request.owner not in (None, watch.owner):
+            # The jobs of the other key may wait for confirmation; this key's registration does not wait with them.
+            active = watches.update_fields(tx, active, owner=request.owner)
+            watches.resume_one(tx, active, now)
+        return active, False
     if watch.state is WatchState.SETTLED:
         return watch, False
     # The job's earlier state belongs to the earlier watch: this one emits job.started again.

@@ -3,7 +3,9 @@
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
 Scope = Literal["register", "read", "admin"]
@@ -13,6 +15,7 @@ SCOPES: tuple[Scope, ...] = ("register", "read", "admin")
 RANDOM_BYTES = 32
 
 _PREFIX = "relay_"
+_GENERATED = re.compile(r"relay_[A-Za-z0-9_-]{43}")
 
 
 class ApiKey(Protocol):
@@ -31,6 +34,15 @@ class ApiKey(Protocol):
         """What the key allows."""
 
 
+@dataclass(frozen=True, slots=True)
+class LocalToken:
+    """The key of a relay without API keys: made at its start, for the people at its machine."""
+
+    hash: str
+    name: str = ""
+    scopes: Sequence[Scope] = SCOPES
+
+
 Key = TypeVar("Key", bound=ApiKey)
 
 
@@ -39,6 +51,11 @@ def generate_api_key(random_bytes: bytes) -> str:
     if len(random_bytes) != RANDOM_BYTES:
         raise ValueError(f"an API key takes {RANDOM_BYTES} random bytes")
     return _PREFIX + base64.urlsafe_b64encode(random_bytes).rstrip(b"=").decode()
+
+
+def is_generated(key: str) -> bool:
+    """Whether a text has the form of `generate_api_key`: 256 random bits, if it is a key at all."""
+    return _GENERATED.fullmatch(key) is not None
 
 
 def hash_api_key(key: str) -> str:

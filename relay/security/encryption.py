@@ -23,7 +23,7 @@ _SALT = b"exec-relay encryption v1"
 
 
 class DecryptionError(Exception):
-    """A ciphertext was encrypted with a key that is not configured, or was changed or moved."""
+    """A ciphertext was encrypted with a key that is not configured, was changed or moved, or is plain text."""
 
 
 class _Key:
@@ -66,9 +66,15 @@ class FieldCipher:
         ciphertext = self._current.aead.encrypt(nonce, plain, bound_to)  # guard: encrypted-at-rest
         return f"v1:{self._current.id}:{base64.urlsafe_b64encode(nonce + ciphertext).rstrip(b'=').decode()}"
 
-    def decrypt(self, text: str, associated_data: str) -> str:
-        """The text that was encrypted for `associated_data`; plain text is returned as is. Raises DecryptionError."""
+    def decrypt(self, text: str, associated_data: str, *, allow_plain: bool = False) -> str:
+        """The text that was encrypted for `associated_data`. Raises DecryptionError.
+
+        Without a key, or if `allow_plain`, plain text is returned as is. With a key it is refused: somebody has put it
+        into the place of an encrypted text.
+        """
         if (match := _CIPHERTEXT.fullmatch(text)) is None:
+            if self._current is not None and not allow_plain:  # guard: plain-text
+                raise DecryptionError
             return text
         if (key := self._keys.get(match[1])) is None:
             raise DecryptionError

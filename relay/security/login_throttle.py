@@ -1,9 +1,11 @@
 """Throttles wrong API keys by the address that they come from.
 
 An attempt counts before the key is checked, so that a thousand concurrent attempts are throttled like a thousand in a
-row; a right key gets its attempt back. A right key works whatever its address has tried before: a key has 256 random
-bits, and no rate of attempts finds one. The same wrong key again is no new attempt: a client whose key was revoked gets
-401 each time, and uses up no other client's attempts. Memory is bounded; each relay process counts for itself.
+row; a right key gets its attempt back. A right key that the relay made works whatever its address has tried before: it
+has 256 random bits, and no rate of attempts finds one. A key that a person chose may be guessed: from an address that
+has used up its attempts it works only if it was right from there before. The same wrong key again is no new attempt: a
+client whose key was revoked gets 401 each time, and uses up no other client's attempts. Memory is bounded; each relay
+process counts for itself.
 """
 
 from collections import OrderedDict, deque
@@ -35,11 +37,14 @@ class LoginThrottle:
         self._counted: OrderedDict[str, deque[str]] = OrderedDict()
         """By address: hashes whose attempt is counted, because they are wrong or not checked yet."""
         self._reported: OrderedDict[str, Instant] = OrderedDict()
+        self._right: OrderedDict[tuple[str, str], bool] = OrderedDict()
+        """Addresses with the hashes that were right from there."""
 
     @property
     def size(self) -> int:
         """The number of entries in memory."""
-        return len(self._limiter) + sum(map(len, self._counted.values())) + len(self._reported)
+        counted = sum(map(len, self._counted.values()))
+        return len(self._limiter) + counted + len(self._reported) + len(self._right)
 
     def begin_attempt(self, address: str, hash: str, now: Instant) -> float:
         """Counts an attempt. Returns 0, or the milliseconds to wait if this address has used up its attempts."""
@@ -56,10 +61,15 @@ class LoginThrottle:
     def record_success(self, address: str, hash: str) -> None:
         """Gives the attempt of a right key back."""
         source = client_network(address)
+        _remember(self._right, (source, hash), True, self._max)
         counted = self._counted.get(source, deque[str]())
         if hash in counted:
             counted.remove(hash)
             self._limiter.release(source)
+
+    def was_right(self, address: str, hash: str) -> bool:
+        """Whether a key was right from this address before."""
+        return (client_network(address), hash) in self._right
 
     def record_failure(self, address: str, now: Instant) -> bool:
         """To be called for a wrong key. Returns whether to report the address, at most once an hour.

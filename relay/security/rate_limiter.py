@@ -24,6 +24,10 @@ class RateLimiter:
         """Milliseconds until the next request is allowed; 0 if it is allowed now."""
         return max(0.0, self._full(name, now) + self._interval - self._room - now)
 
+    def available(self, name: str, now: Instant) -> int:
+        """The number that can be taken now."""
+        return int((now + self._room - self._full(name, now)) / self._interval + 1e-9)
+
     def acquire(self, name: str, now: Instant) -> float:
         """Counts a request and returns 0; or returns the milliseconds to wait, and counts nothing."""
         if wait := self.retry_after(name, now):

@@ -86,6 +86,10 @@ async def test_every_command_of_the_quick_start_works(terminal: Terminal) -> Non
         if "whsec_..." in command:
             command = command.replace("whsec_...", (terminal.folder / "secret.txt").read_text().strip())
         command = command.replace("JOB_ID", job_id)
+        if "Bearer TOKEN" in command:
+            await until(lambda: "login?token=" in terminal.printed("serve"), "the relay to print its token")
+            [token] = re.findall(r"login\?token=(\S+)", terminal.printed("serve"))
+            command = command.replace("TOKEN", token)
         if "relay jobs" in command:
             await until(lambda: "job.completed" in terminal.printed("receive"), "the receiver to hear of the job")
         said[command] = await terminal.type(command)

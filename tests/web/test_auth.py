@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 
 from relay.sandbox.local_server import serve
+from relay.security.api_keys import LocalToken, hash_api_key
+from relay.store.tables import api_keys
+from relay.store.tables.api_keys import StoredApiKey
 from relay.web.app import OPERATIONS
 from relay.web.server.server import server_config
 from tests.conftest import Clock
@@ -189,3 +192,27 @@ async def test_http_1_0_is_refused_without_keys(api: Api) -> None:
             writer.write(request.encode())
             assert (await reader.read()).split(b" ")[1] == status
             writer.close()
+
+
+async def test_without_keys_each_call_needs_the_local_token(sqlite_url: str, clock: Clock) -> None:
+    """One by one and many at once; wrong ones are throttled as wrong keys are. The first API key takes its place."""
+    token = "relay_" + "t" * 43
+    async with open_api(sqlite_url, clock) as api:
+        api.relay.local_token = LocalToken(hash_api_key(token))
+        for method, path, scope in PATHS:
+            if scope is not None:
+                assert_refused(await api.http.request(method, path), 401, "invalid_api_key")
+                answer = await api.http.request(method, path, headers=bearer(token))
+                assert answer.status_code not in (401, 403), path
+        wrong = [api.http.get("/v1/jobs", headers=bearer(f"relay_wrong{n}")) for n in range(50)]
+        refused = [answer.status_code for answer in await asyncio.gather(*wrong)]
+        assert (refused.count(401), refused.count(429)) == (10, 40)
+        assert (await api.http.get("/v1/jobs", headers=bearer(token))).status_code == 200
+        page = await api.http.get("/endpoints", headers={"accept": "text/html"})
+        assert (page.status_code, page.headers["location"]) == (303, "/login?next=/endpoints")
+        stored = StoredApiKey(id="key_1", name="ops", hash=hash_api_key(ALL), scopes=("read",), created_at=clock())
+        await api.relay.store.write(lambda tx: api_keys.add(tx, stored))
+        clock.advance(10_000)
+        assert_refused(await api.http.get("/v1/jobs", headers=bearer(token)), 401, "invalid_api_key")
+        assert (await api.http.get("/v1/jobs", headers=bearer(ALL))).status_code == 200
+        assert (await api.http.get(f"/login?token={token}")).status_code == 200, "the form"

@@ -316,3 +316,33 @@ async def test_inside_addresses_are_shown_to_admins_only(sqlite_url: str, clock:
             assert reason.rpartition(": ")[2] not in shown.text
             assert "a key with the scope admin sees the address" in shown.text
             assert reason in (await api.http.get(path, headers=operator)).text
+
+
+async def test_pages_show_inside_addresses_to_admins_only(sqlite_url: str, clock: Clock) -> None:
+    """Every page that shows why a delivery failed, and the page of its endpoint."""
+    error = "the address is not dialled: 10.1.2.3 is private, fd00::1 is private"
+    async with open_api(sqlite_url, clock, security=KEYS) as api:
+        keys = {key["name"]: key["key"] for key in KEYS["api_keys"]}
+        operator = {"Authorization": f"Bearer {keys['operator']}"}
+        api.http.headers.update(operator)
+        registered = await api.register()
+        [id] = await api.deliver()
+        await attempt(api, id, DeliveryStatus.FAILED, reason=error)
+        pages = [
+            "/",
+            "/deliveries",
+            f"/deliveries/{id}",
+            "/jobs/default/j1",
+            f"/endpoints/{registered['endpoint']['id']}",
+        ]
+        shown: dict[str, int] = {}
+        for name, key in keys.items():
+            api.http.cookies.clear()
+            assert (await api.http.post("/login", data={"api_key": key})).status_code == 303
+            for path in pages:
+                page = await api.http.get(path, headers={"accept": "text/html"})
+                assert page.status_code == 200, path
+                assert "</html>" in page.text
+                shown[name] = shown.get(name, 0) + page.text.count("10.1.2.3") + page.text.count("fd00::1")
+        assert shown["reader"] == 0
+        assert shown["operator"] >= 4

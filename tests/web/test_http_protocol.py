@@ -311,6 +311,36 @@ async def test_connections_with_unread_responses_are_closed_for_new_ones(start: 
                 one.close()
 
 
+async def test_600_hostile_connections_of_three_addresses_keep_no_newcomer_out(start: Start) -> None:
+    """With the limits as they are shipped: a third asks for much and reads nothing, a third stops in a request, a third
+    says nothing. Newcomers, one by one and 20 at once, are answered."""
+
+    async def hostile(number: int) -> socket.socket:
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        client.bind((f"127.7.0.{1 + number % 3}", 0))
+        client.setblocking(False)
+        with suppress(OSError):  # some are refused
+            await asyncio.get_running_loop().sock_connect(client, (door.host, door.port))
+            says = (b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 2, HEAD, b"")[number // 3 % 3]
+            await asyncio.get_running_loop().sock_sendall(client, says)
+        return client
+
+    async def newcomer(address: str) -> bool:
+        reader, writer = await asyncio.open_connection(door.host, door.port, local_addr=(address, 0))
+        door.opened.append(writer)
+        writer.write(WHOLE)
+        async with asyncio.timeout(15):
+            return (await reader.read(12)).startswith(b"HTTP/1.1 200")
+
+    async with start(read_timeout=20, reserved_for_loopback=0) as door:
+        crowd = [await hostile(number) for number in range(600)]
+        assert [await newcomer("127.7.0.9") for _ in range(5)] == [True] * 5
+        assert await asyncio.gather(*(newcomer("127.7.0.9") for _ in range(20))) == [True] * 20
+        for client in crowd:
+            client.close()
+
+
 async def unread(door: Door, request: bytes) -> socket.socket:
     """A connection with a small window that sends a request and reads nothing."""
     client = socket.socket()

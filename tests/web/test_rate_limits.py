@@ -105,6 +105,25 @@ async def test_wrong_keys_lock_out_no_right_key(keyed: Api) -> None:
         assert (await keyed.http.get("/v1/jobs", headers=bearer(KEY))).status_code == 200
 
 
+async def test_a_chosen_key_cannot_be_guessed_faster(sqlite_url: str, clock: Clock) -> None:
+    """A key that a person chose is throttled with the attempts of its address, in a row and concurrently. A generated
+    key works, and so does a chosen one from another address and from where it was right before."""
+    chosen = "summer-in-the-city-2026"  # as in a list of words that somebody tries
+    keys = {"api_keys": [{"name": "weak", "key": f"{chosen}!"}, {"name": "one", "key": KEY}]}
+    async with open_api(sqlite_url, clock, security=keys) as api:
+        elsewhere = from_address(api, "203.0.113.9")
+        assert (await elsewhere.get("/v1/jobs", headers=bearer(f"{chosen}!"))).status_code == 200
+        await guess(elsewhere, BURST + 5)
+        await guess(api.http, BURST)
+        for http, status in ((api.http, 429), (elsewhere, 200)):
+            responses = await asyncio.gather(*(http.get("/v1/jobs", headers=bearer(f"{chosen}!")) for _ in range(20)))
+            assert {response.status_code for response in responses} == {status}
+            assert (await http.get("/v1/jobs", headers=bearer(KEY))).status_code == 200
+        clock.advance(20_000)
+        assert (await api.http.get("/v1/jobs", headers=bearer(f"{chosen}!"))).status_code == 200
+        await elsewhere.aclose()
+
+
 async def test_a_missing_key_does_not_count_as_wrong(keyed: Api) -> None:
     """Requests without a key are refused any number of times, and lock nobody out."""
     for _ in range(50):

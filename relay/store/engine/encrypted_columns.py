@@ -7,7 +7,7 @@ from relay.security.encryption import NONCE_BYTES, DecryptionError, FieldCipher
 from relay.store.engine.database import Tx, cipher_of
 
 _NOT_DECRYPTED = (
-    "a row of the store was encrypted with another key, or was changed by hand; "
+    "a row of the store is not encrypted, was encrypted with another key, or was changed by hand; "
     "is security.secret_key the same for every relay on this store?"
 )
 
@@ -17,15 +17,18 @@ def encrypt(tx: Tx, column: str, id: str, text: str) -> str:
     return cipher_of(tx).encrypt(text, f"{column}:{id}", os.urandom(NONCE_BYTES))
 
 
-def decrypt(tx: Tx, column: str, id: str, stored: str) -> str:
-    """The text that was encrypted. Raises StoreError if it can't be decrypted."""
-    return decrypt_with(cipher_of(tx), column, id, stored)
+def decrypt(tx: Tx, column: str, id: str, stored: str, *, allow_plain: bool = False) -> str:
+    """The text that was encrypted. Raises StoreError if it can't be decrypted, or, with a key, if it is plain text.
+
+    `allow_plain` is for a store that is about to be encrypted.
+    """
+    return decrypt_with(cipher_of(tx), column, id, stored, allow_plain=allow_plain)
 
 
-def decrypt_with(cipher: FieldCipher, column: str, id: str, stored: str) -> str:
+def decrypt_with(cipher: FieldCipher, column: str, id: str, stored: str, *, allow_plain: bool = False) -> str:
     """As `decrypt`, without a transaction."""
     try:
-        return cipher.decrypt(stored, f"{column}:{id}")
+        return cipher.decrypt(stored, f"{column}:{id}", allow_plain=allow_plain)
     except DecryptionError:
         raise StoreError(_NOT_DECRYPTED) from None
 

@@ -58,6 +58,7 @@ watches = Table(
     _instant("unconfirmed_since"),
     _text("given_up_event_id", nullable=True),
     _text("trace", nullable=True),
+    _text("owner", nullable=True),
 )
 Index(
     "watches_due",
@@ -139,6 +140,7 @@ endpoints = Table(
     _count("failures"),
     _instant("succeeded_at"),
     _instant("next_slot_at"),
+    Column("outside_only", Boolean, nullable=False, server_default=false()),
 )
 Index("endpoints_by_name", endpoints.c.name, unique=True)
 Index("endpoints_by_fingerprint", endpoints.c.fingerprint, unique=True)

@@ -106,9 +106,10 @@ def reencrypt_batch(tx: Tx, most: int = BATCH) -> int:
         )
         if rows := tx.execute(query).all():
             for row in rows:
-                tx.execute(
-                    update(table.table).where(table.key == row._mapping[table.key.name]), _reencrypted(tx, table, row)
-                )
+                this_row = update(table.table).where(table.key == row._mapping[table.key.name])
+                tx.execute(this_row, _reencrypted(tx, table, row))
+                if table.table is endpoint_rows:
+                    tx.execute(this_row, {"fingerprint": _fingerprint(tx, row)})
             return len(rows)
     return 0
 
@@ -134,9 +135,8 @@ def _reencrypted(tx: Tx, table: _EncryptedTable, row: Row[Any]) -> dict[str, Any
     for name in table.columns:
         if (stored := row._mapping[name]) is not None:
             column = f"{table.table.name}.{name}"
-            changed[name] = encrypted_columns.encrypt(tx, column, id, encrypted_columns.decrypt(tx, column, id, stored))
-    if table.table is endpoint_rows:
-        changed["fingerprint"] = _fingerprint(tx, row)
+            text = encrypted_columns.decrypt(tx, column, id, stored, allow_plain=True)
+            changed[name] = encrypted_columns.encrypt(tx, column, id, text)
     return changed
 
 

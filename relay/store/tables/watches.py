@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 
 from relay.model import Instant, RegistrationStatus, ScenarioJob, Watch, WatchState
+from relay.model.watch import HELD_REASON
 from relay.store.engine import dialect, paging
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import registrations, watches, workspaces
@@ -55,6 +56,14 @@ _LOCK_DUE_HINTED = (
     .limit(_MOST)
     .with_for_update(skip_locked=True)
 )
+_IS_UNCONFIRMED = and_(
+    watches.c.owner.is_not(None),
+    watches.c.job.is_(None),
+    watches.c.not_found_count == 0,
+    watches.c.failures == 0,
+    watches.c.callback_received_at.is_(None),
+)
+"""`Watch.is_unconfirmed`, of a job that an API key registered and no callback has named."""
 _NEXT_DUE = select(func.min(watches.c.next_poll_at)).where(
     watches.c.workspace == bindparam("of"), watches.c.next_poll_at.is_not(None)
 )
@@ -62,6 +71,7 @@ _SAVE = update(watches).where(_BY_KEY)
 """Statements of every poll, built once: building one costs more than running it."""
 
 _AWAITS_CALLBACK = watches.c.exec_callback & watches.c.callback_received_at.is_(None)
+_USES_BUDGET = and_(watches.c.next_poll_at.is_not(None), ~_AWAITS_CALLBACK, watches.c.next_poll_reason != HELD_REASON)
 
 
 def _row(watch: Watch) -> dict[str, Any]:
@@ -87,6 +97,7 @@ def _row(watch: Watch) -> dict[str, Any]:
         "unconfirmed_since": watch.unconfirmed_since,
         "given_up_event_id": watch.given_up_event_id,
         "trace": watch.trace,
+        "owner": watch.owner,
     }
 
 
@@ -154,6 +165,38 @@ def lock_due_hinted(tx: Tx, workspace: str, now: Instant, most: int) -> list[Wat
     return [_watch(row) for row in tx.execute(_LOCK_DUE_HINTED, {"of": workspace, "now": now, "most": most})]
 
 
+def due_unconfirmed(tx: Tx, workspace: str, now: Instant, most: int) -> dict[str, int]:
+    """How many unconfirmed jobs are due, by API key: of the `most` that are the longest overdue."""
+    some = select(watches.c.owner).where(_DUE, _IS_UNCONFIRMED).order_by(watches.c.next_poll_at).limit(_MOST).subquery()
+    query = select(some.c.owner, func.count()).group_by(some.c.owner)
+    rows = tx.execute(query, {"of": workspace, "now": now, "most": most})
+    return {str(owner): number for owner, number in rows}
+
+
+def hold_unconfirmed(tx: Tx, workspace: str, owner: str, keep: int, now: Instant, until: Instant) -> None:
+    """Postpones the due unconfirmed jobs of an API key to `until`, except for the `keep` newest.
+
+    The caller holds the workspace.
+    """
+    due = (_DUE, _IS_UNCONFIRMED, watches.c.owner == owner)
+    newest = select(watches.c.job_id).where(*due).order_by(watches.c.created_at.desc(), watches.c.job_id).limit(_MOST)
+    held = update(watches).where(*due, watches.c.job_id.not_in(newest))
+    values = {"next_poll_at": until, "next_poll_reason": HELD_REASON, "leased": False}
+    tx.execute(held.values(values), {"of": workspace, "now": now, "most": keep})
+
+
+def resume_held(tx: Tx, workspace: str, owner: str, now: Instant) -> None:
+    """Makes the jobs of an API key due that `hold_unconfirmed` postponed."""
+    held = (watches.c.workspace == workspace, watches.c.next_poll_at > now, watches.c.owner == owner)
+    tx.execute(update(watches).where(*held, watches.c.next_poll_reason == HELD_REASON), {"next_poll_at": now})
+
+
+def resume_one(tx: Tx, watch: Watch, now: Instant) -> None:
+    """As `resume_held`, for one watch."""
+    held = (watches.c.next_poll_at > now, watches.c.next_poll_reason == HELD_REASON)
+    tx.execute(update(watches).where(*_is(watch), *held), {"next_poll_at": now})
+
+
 def set_hint(tx: Tx, watch: Watch, at: Instant, reason: str) -> None:
     """Records Exec's callback: the watch is polled at `at`, or sooner if that is planned. If the job is being polled
     right now, that poll will see the hint."""
@@ -216,10 +259,10 @@ def release_leases(tx: Tx, leased: Sequence[Watch], now: Instant) -> None:
 
 def active(tx: Tx, workspace: str, most: int) -> list[Watch]:
     """Active watches that use the request budget, due soonest first. Watches that wait for Exec's callback cost almost
-    nothing and are left out."""
+    nothing and are left out, as are those that `hold_unconfirmed` postponed."""
     query = (
         select(watches)
-        .where(watches.c.workspace == workspace, watches.c.next_poll_at.is_not(None), ~_AWAITS_CALLBACK)
+        .where(watches.c.workspace == workspace, _USES_BUDGET)
         .order_by(watches.c.next_poll_at)
         .limit(most)
     )
@@ -231,7 +274,7 @@ def count_polled(tx: Tx, workspace: str, most: int) -> int:
 
     Ordered by the next poll, so that PostgreSQL uses the index and does not read the table, ended jobs included.
     """
-    polled = (watches.c.workspace == workspace, watches.c.next_poll_at.is_not(None), ~_AWAITS_CALLBACK)
+    polled = (watches.c.workspace == workspace, _USES_BUDGET)
     some = select(literal(1)).where(*polled).order_by(watches.c.next_poll_at).limit(most).subquery()
     return tx.execute(select(func.count()).select_from(some)).scalar_one()
 

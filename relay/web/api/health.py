@@ -54,7 +54,7 @@ async def metrics(call: RequestContext) -> Response:
 async def openapi(call: RequestContext) -> Response:
     """Describe this API, as OpenAPI 3.1."""
     documents: dict[bool, bytes] = call.request.app.state.openapi
-    return Response(documents[await call.relay.requires_api_key()], media_type="application/json")
+    return Response(documents[await call.relay.requires_credentials()], media_type="application/json")
 
 
 OPERATIONS = (about, health, readiness, metrics, openapi)

@@ -46,7 +46,8 @@ async def authorise(request: Request, scope: Scope | None) -> Caller:
         return Caller()
     if not await relay.requires_api_key():
         require_local_request(request)
-        return Caller("", SCOPES)
+        if relay.local_token is None:  # guard: local-token
+            return Caller("", SCOPES)
     key = await authenticate(request, bearer(request.headers))
     limits: RequestLimits = request.app.state.limits
     limits.check_rate(key.hash)  # guard: requests-per-minute
@@ -72,6 +73,8 @@ async def authenticate(request: Request, token: str) -> ApiKey:
     limits: RequestLimits = request.app.state.limits
     hash = hash_api_key(token)
     wait = limits.begin_attempt(request, hash)
+    if not limits.may_be_checked(request, token, hash, wait):  # guard: chosen-keys
+        limits.record_failure(request, wait)
     if (key := await find_key(relay, hash)) is None:  # guard: known-client
         limits.record_failure(request, wait)
         raise Unauthenticated("invalid_api_key", "this API key is not known here; is it complete, and for this relay?")
@@ -80,7 +83,12 @@ async def authenticate(request: Request, token: str) -> ApiKey:
 
 
 async def find_key(relay: Relay, hash: str) -> ApiKey | None:
-    """The key with this hash, of the configuration or of the store, or None. Raises StoreError."""
+    """The key with this hash, of the configuration or of the store, or None. Raises StoreError.
+
+    Without API keys it is the relay's local token.
+    """
+    if relay.local_token is not None and not await relay.requires_api_key():
+        return find_by_hash([relay.local_token], hash)
     if (configured := find_by_hash(relay.config.security.api_keys, hash)) is not None:
         return configured
     if (stored := find_by_hash(await relay.api_key_cache.active_keys(), hash)) is not None:

@@ -22,7 +22,8 @@ _DESCRIPTION = """\
 Turns Exec's poll-only Scenario Studio jobs into signed notifications.
 
 Errors have Exec's own envelope. Lists take `limit` and `cursor` and give `data` and `next_cursor`. Times are RFC 3339.
-Keys are made with `relay keys create`; a relay without keys answers its own machine only. One key may send
+Keys are made with `relay keys create`; without keys
+the relay answers its own machine only, and needs the token that it prints. One key may send
 `security.requests_per_minute` requests; beyond that, and after many wrong keys, it gets 429 with `Retry-After`."""
 
 _REFUSALS = {

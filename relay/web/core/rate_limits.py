@@ -5,7 +5,7 @@ from collections.abc import Callable
 from starlette.requests import Request
 
 from relay.model import Instant
-from relay.security import LoginThrottle, RateLimiter
+from relay.security import LoginThrottle, RateLimiter, is_generated
 from relay.telemetry import Telemetry
 from relay.web.core.errors import TooManyRequests
 
@@ -34,6 +34,11 @@ class RequestLimits:
     def begin_attempt(self, request: Request, hash: str) -> float:
         """Counts an attempt before the key is checked. Pass the result to `record_failure` if the key is wrong."""
         return self._logins.begin_attempt(_address_of(request), hash, self._clock())
+
+    def may_be_checked(self, request: Request, token: str, hash: str, wait: float) -> bool:
+        """Whether a key is checked although its address has to `wait`: if nobody can guess it, or it was right
+        from there before."""
+        return not wait or is_generated(token) or self._logins.was_right(_address_of(request), hash)
 
     def record_success(self, request: Request, hash: str) -> None:
         """The key is right: the attempt does not count."""

@@ -21,7 +21,12 @@ def validate_registration(
     callback = None
     if body.callback_url is not None:
         callback = EndpointSpec(
-            body.callback_url, body.format, secret=body.secret, headers=body.headers, signing=body.signing
+            body.callback_url,
+            body.format,
+            secret=body.secret,
+            headers=body.headers,
+            signing=body.signing,
+            outside_only=not call.caller.is_admin,
         )
     elif body.secret or body.headers or body.signing or body.format != "auto":
         text = "secret, signing, headers and format belong to a callback_url; give one, or leave them out"
@@ -37,7 +42,7 @@ def validate_registration(
         trace=call.trace,
         owner=call.caller.name,
     )
-    return registration.validate(spec, call.relay.rules, call.relay.clients)
+    return registration.validate(spec, call.relay.rules_for(call.caller.is_admin), call.relay.clients)
 
 
 def standing_endpoints(tx: Tx, results: Iterable[RegistrationResult]) -> Sequence[Endpoint]:

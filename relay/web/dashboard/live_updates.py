@@ -46,7 +46,8 @@ class _EventStream(StreamingResponse):
     """An event stream that counts as open until the response has ended, however it ends."""
 
     def __init__(self, page: PageRequest, streams: StreamCount) -> None:
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        # With the stream ends its connection: it is not kept for what the session no longer may.
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no", "connection": "close"}
         super().__init__(_stream(page), headers=headers, media_type="text/event-stream")
         self._streams = streams
 

@@ -12,9 +12,14 @@ from relay.web.dashboard.session import ANONYMOUS
 
 
 async def login_page(page: PageRequest) -> Response:
-    """The login form; a logged-in user is redirected to their first page."""
+    """The login form; a logged-in user is redirected to their first page.
+
+    The link that a relay without API keys prints at its start has its token, and logs in at once.
+    """
     if page.user is not ANONYMOUS:
         return redirect_with_notice(page, page.user.home)
+    if (token := page.query("token")) and not await page.relay.requires_api_key():
+        return await login(page, {"api_key": token})
     return render(page, "login.html", error=None, next_path=_safe_redirect_path(page.query("next")))
 
 

@@ -23,6 +23,7 @@ from relay.web.core import errors, public_url, request_parsing
 from relay.web.core.errors import Unauthenticated, Unavailable
 from relay.web.dashboard import session, template_filters
 from relay.web.dashboard.session import CurrentUser
+from relay.web.schemas import presenters
 
 POLICY = (
     # guard: page-policy
@@ -130,6 +131,8 @@ def render(
         "path": page.path,
     }
     text = _environment(page.base_path).get_template(template).render(common | values)
+    if not page.user.has_scope("admin"):
+        text = presenters.hide_addresses_on_page(text)
     return HTMLResponse(text, code, {**HEADERS, **(headers or {})})
 
 

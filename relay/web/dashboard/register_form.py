@@ -14,6 +14,7 @@ from relay.store import Tx
 from relay.store.tables import endpoints
 from relay.web.core import path_params
 from relay.web.dashboard.page import PageRequest, redirect_with_notice, render
+from relay.web.dashboard.session import CurrentUser
 
 EMPTY = {"job_id": "", "workspace": "", "endpoint": "", "callback_url": "", "format": "auto"}
 
@@ -27,7 +28,8 @@ async def submit(page: PageRequest, form: Mapping[str, str]) -> Response:
     """Registers the job, or shows the form again with the error next to the field."""
     fields = {name: form.get(name, "").strip() for name in EMPTY}
     try:
-        request = registration.validate(_spec(fields, form, page.user.name), page.relay.rules, page.relay.clients)
+        rules = page.relay.rules_for(page.user.has_scope("admin"))
+        request = registration.validate(_spec(fields, form, page.user), rules, page.relay.clients)
         if not _events(form):
             raise ValidationFailed("no_events", "choose at least one event", "events")
 
@@ -63,16 +65,18 @@ async def withdraw(page: PageRequest, id: str, form: Mapping[str, str]) -> Respo
     return redirect_with_notice(page, f"/jobs/{withdrawn.workspace}/{withdrawn.job_id}", "withdrawn")
 
 
-def _spec(fields: Mapping[str, str], form: Mapping[str, str], owner: str) -> registration.RegistrationSpec:
+def _spec(fields: Mapping[str, str], form: Mapping[str, str], user: CurrentUser) -> registration.RegistrationSpec:
     url = fields["callback_url"]
     return registration.RegistrationSpec(
         job_id=fields["job_id"],
         workspace=fields["workspace"] or None,
-        callback=EndpointSpec(url, fields["format"] or "auto") if url else None,
+        callback=EndpointSpec(url, fields["format"] or "auto", outside_only=not user.has_scope("admin"))
+        if url
+        else None,
         endpoint=fields["endpoint"] or None,
         events=_events(form),
         metadata={},
-        owner=owner,
+        owner=user.name,
     )
 
 

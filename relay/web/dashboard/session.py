@@ -1,7 +1,7 @@
 """The logged-in user: a session begins with an API key and ends with the key or after twelve hours.
 
 The browser holds a random token; the store holds its hash and the hash of the key. Neither can be used to call the API,
-and revoking a key ends its sessions. Without API keys the dashboard is open, but to this machine only, like the API.
+and revoking a key ends its sessions. Without API keys the local token of the relay takes the place of a key.
 """
 
 import hashlib
@@ -64,7 +64,8 @@ async def load_session(request: Request, relay: Relay, now: Instant) -> CurrentU
     """
     if not await relay.requires_api_key():
         auth.require_local_request(request)
-        return CurrentUser("", SCOPES)
+        if relay.local_token is None:
+            return CurrentUser("", SCOPES)
     token = _cookie(request)
     if not token:
         return ANONYMOUS
@@ -81,7 +82,7 @@ async def is_valid(relay: Relay, user: CurrentUser) -> bool:
     if user.key_hash:
         session = await relay.store.read(lambda tx: sessions.get(tx, _hash(user.token), relay.clock()))
         return session is not None and await auth.find_key(relay, user.key_hash) is not None
-    return not await relay.requires_api_key()
+    return not await relay.requires_credentials()
 
 
 async def log_in(request: Request, relay: Relay, api_key: str, now: Instant) -> CurrentUser:

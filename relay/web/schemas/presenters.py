@@ -105,7 +105,13 @@ def endpoint(row: Endpoint, **extra: Any) -> EndpointResponse:
 
 
 _NOT_DIALLED = re.compile(r"not dialled: .*", re.DOTALL)
+_NOT_DIALLED_ON_PAGE = re.compile(r'not dialled: [^<"]*')
 _ADDRESS_HIDDEN = "not dialled: the egress rules forbid it; a key with the scope admin sees the address"
+
+
+def hide_addresses_on_page(html: str) -> str:
+    """As `hide_addresses`, wherever such an error is on a page."""
+    return _NOT_DIALLED_ON_PAGE.sub(_ADDRESS_HIDDEN, html)  # guard: inside-addresses-on-pages
 
 
 def hide_addresses(text: str | None) -> str | None:

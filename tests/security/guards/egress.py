@@ -50,6 +50,12 @@ EGRESS = (
         swap("network.num_addresses == 1 or address not in _METADATA", "True"),
     ),
     Guard(
+        "outside-only",
+        "It allows them for endpoints of the configuration and of `admin` keys, unless `allow_networks_for: register`",
+        "tests/flows/test_allowed_networks.py::test_a_key_without_admin_reaches_no_allowed_network",
+        swap("if endpoint.outside_only", "if False"),
+    ),
+    Guard(
         "ipv4-in-ipv6",
         "The rules for an IPv4 address also apply to it inside an IPv6 address (mapped, NAT64, 6to4, Teredo)",
         "tests/unit/egress/test_ip_policy.py::test_a_blocked_ipv4_address_is_blocked_inside_ipv6",

@@ -1,6 +1,6 @@
 """Secrets."""
 
-from tests.security.guard import Guard, gone, instead, swap
+from tests.security.guard import Guard, gone, instead, never, swap
 
 _OF_EXEC = "tests/adapters/polling/test_exec_answers.py"
 _MARKED = "tests/web/test_marked_secrets.py"
@@ -83,6 +83,12 @@ SECRETS = (
         "The relay does not use an encrypted value that was changed, or moved to another row",
         "tests/store/maintenance/test_reencrypt.py::test_row_changed_by_hand_is_refused",
         swap("raise DecryptionError from None", "return text"),
+    ),
+    Guard(
+        "plain-text",
+        "With `security.secret_key`, the relay does not use plain text in the place of an encrypted value",
+        "tests/store/maintenance/test_reencrypt.py::test_plain_text_in_an_encrypted_column_is_refused",
+        never,
     ),
     Guard(
         "unknown-key-id",

@@ -12,6 +12,24 @@ KEYS = (
         never,
     ),
     Guard(
+        "unconfirmed-jobs",
+        "Job ids of one key that Exec does not know cost about an eighth of the day's requests, however many they are",
+        "tests/unit/polling/test_unconfirmed_jobs.py::test_jobs_registered_meanwhile_get_no_more_slots",
+        never,
+    ),
+    Guard(
+        "turns-by-key",
+        "Keys take turns at polls of Exec, however many jobs one of them has registered",
+        "tests/flows/test_polls_between_keys.py::test_api_keys_take_turns",
+        swap("take_turns(keys, self._served)", "range(len(keys))"),
+    ),
+    Guard(
+        "local-token",
+        "Without keys each request needs the token that `relay serve` makes at its start, except for health checks",
+        "tests/web/test_auth.py::test_without_keys_each_call_needs_the_local_token",
+        swap("relay.local_token is None", "True"),
+    ),
+    Guard(
         "loopback-host",
         "Without keys the relay answers its own machine only, and no page of another site",
         "tests/web/test_auth.py::test_a_rebound_name_is_refused",
@@ -94,9 +112,15 @@ KEYS = (
     ),
     Guard(
         "known-client",
-        "Wrong keys of one client lock out nobody with a right key, at the same address either",
+        "Wrong keys of one client lock out nobody with a key that the relay made, at the same address either",
         f"{_LIMITS}::test_wrong_keys_lock_out_no_right_key",
         swap("is None", "is None or wait"),
+    ),
+    Guard(
+        "chosen-keys",
+        "A key that a person chose can't be guessed faster: it is throttled too, unless it was right before",
+        "tests/web/test_rate_limits.py::test_a_chosen_key_cannot_be_guessed_faster",
+        never,
     ),
     Guard(
         "trusted-proxies",
@@ -127,6 +151,12 @@ KEYS = (
         "Only a key with `admin` sees the address behind a name that the relay does not call",
         "tests/web/test_deliveries.py::test_inside_addresses_are_shown_to_admins_only",
         swap("_NOT_DIALLED.sub(_ADDRESS_HIDDEN, text) if text else text", "text"),
+    ),
+    Guard(
+        "inside-addresses-on-pages",
+        "The same applies to the pages of the dashboard",
+        "tests/web/test_deliveries.py::test_pages_show_inside_addresses_to_admins_only",
+        instead("return html"),
     ),
     Guard(
         "session-cookie",

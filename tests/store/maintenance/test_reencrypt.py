@@ -186,3 +186,16 @@ async def test_row_changed_by_hand_is_refused(sqlite_url: str, tmp_path: Path) -
     with pytest.raises(StoreError, match="changed by hand"):
         await store.read(lambda tx: endpoints.get(tx, "ep_standing"))
     await store.aclose()
+
+
+async def test_plain_text_in_an_encrypted_column_is_refused(sqlite_url: str, tmp_path: Path) -> None:
+    """With a key, a URL that somebody writes into the store beside the relay gives an error and is not called."""
+    await filled(sqlite_url, FieldCipher(KEY))
+    store = await open_store(sqlite_url, FieldCipher(KEY))
+    other = sqlite3.connect(tmp_path / "relay.db")
+    other.execute("update endpoints set url = 'https://attacker.example/'")
+    other.commit()
+    other.close()
+    with pytest.raises(StoreError, match="not encrypted"):
+        await store.read(lambda tx: endpoints.get(tx, "ep_adhoc"))
+    await store.aclose()

@@ -160,7 +160,24 @@ def test_placeholders_that_fail_for_a_sample_are_refused(text: str) -> None:
     assert refused.value.code == "invalid_template"
 
 
-@pytest.mark.parametrize("text", ["{{ job.id" + " | upper" * 200 + " }}", "{{ job.id }}" * 101])
+@pytest.mark.parametrize(
+    "text", ["{{ DIGITS }}", "{{ registration.metadata[DIGITS] }}", "{{ headline | truncate(DIGITS) }}"]
+)
+def test_a_number_of_thousands_of_digits_is_refused(text: str) -> None:
+    """Python makes no integer of it, and raises."""
+    with pytest.raises(ValidationFailed, match="a number in this placeholder is too long"):
+        template.check({"text": text.replace("DIGITS", "9" * 4_301)})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ job.id" + " | upper" * 200 + " }}",
+        "{{ job.id }}" * 101,
+        "{{ registration.metadata" + "['a']" * 500 + " }}",
+        "{{ registration.metadata" + ".a" * 101 + " }}",
+    ],
+)
 def test_placeholders_and_filters_are_bounded(text: str) -> None:
     """A few KiB of filters took seconds to fill in; templates that people write have a handful."""
     with pytest.raises(ValidationFailed, match="at most 100 placeholders"):

@@ -71,9 +71,13 @@ def test_a_ciphertext_reveals_neither_text_nor_key() -> None:
 
 
 @given(texts.filter(lambda text: not text.startswith("v1:")))
-def test_plain_text_is_decrypted_as_it_is(text: str) -> None:
-    """A store without encryption can be read with a key; without a key nothing is encrypted."""
-    assert FieldCipher(KEY).decrypt(text, PLACE) == text
+def test_plain_text_is_read_without_a_key_or_if_allowed(text: str) -> None:
+    """A store from before there was a key can be encrypted; otherwise a key refuses plain text."""
+    assert FieldCipher().decrypt(text, PLACE) == text
+    assert FieldCipher(old=[KEY]).decrypt(text, PLACE) == text
+    assert FieldCipher(KEY).decrypt(text, PLACE, allow_plain=True) == text
+    with pytest.raises(DecryptionError):
+        FieldCipher(KEY).decrypt(text, PLACE)
     assert FieldCipher().encrypt(text, PLACE, NONCE) == text
 
 

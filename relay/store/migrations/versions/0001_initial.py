@@ -120,6 +120,7 @@ def upgrade() -> None:
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
         sa.Column("succeeded_at", sa.BigInteger(), nullable=True),
         sa.Column("next_slot_at", sa.BigInteger(), nullable=True),
+        sa.Column("outside_only", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("endpoints_by_fingerprint", "endpoints", ["fingerprint"], unique=True)
@@ -250,6 +251,7 @@ def upgrade() -> None:
         sa.Column("unconfirmed_since", sa.BigInteger(), nullable=True),
         sa.Column("given_up_event_id", sa.Text(), nullable=True),
         sa.Column("trace", sa.Text(), nullable=True),
+        sa.Column("owner", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("workspace", "job_id"),
     )
     op.create_index("watches_by_job", "watches", ["job_id"], unique=False)
