@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from relay.egress.url_policy import is_loopback
+from relay.egress import is_loopback
 
 _NAME = "exec-relay"
 
