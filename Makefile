@@ -9,8 +9,8 @@ BENCH := $(VENV)/.bench-installed
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check format bench-polling bench-scaling bench-speed lock renew image habits fuzz guards torture \
-  audit sbom release tag workflows chart manifests proxies docs browser screenshots clean
+.PHONY: help demo test test-long check format bench-polling bench-scaling bench-speed bench-waiting lock renew image habits fuzz guards torture \
+  audit sbom release tag workflows chart manifests proxies clients docs browser screenshots clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -44,6 +44,9 @@ bench-speed: $(BENCH) ## Compare deliveries and registrations with the limits of
 
 bench-scaling: $(DEV) ## Measure what several relays cost one PostgreSQL: minutes
 	$(RUN)/python -m benchmarks.scaling $(ARGS)
+
+bench-waiting: $(DEV) ## Measure what 10,000 open waits cost, and how soon they are answered: a few minutes
+	$(RUN)/python -m benchmarks.waiting $(ARGS)
 
 lock: $(DEV) ## Pin all requirements, with hashes
 	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null RELAY_PIP_COMPILE=$(RUN)/pip-compile sh requirements/lock.sh
@@ -91,6 +94,11 @@ proxies: $(DEV) ## Test each recipe of deploy/proxies in front of a real relay; 
 	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/proxies.txt
 	$(RUN)/python -m pytest -q -rs tests/deploy/proxies.py $(ARGS)
 
+clients: $(DEV) ## Lint the OpenAPI document, and try clients that are generated from it; lists what is missing
+	@$(PYTHON) -m venv build/openapi-client
+	@build/openapi-client/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/clients.lock
+	$(RUN)/python -m pytest -q -rs tests/deploy/clients.py $(ARGS)
+
 browser: $(DEV) ## Install a browser for the dashboard's tests, if there is none
 	@$(RUN)/python -m tests.dashboard.browsers
 
@@ -101,7 +109,7 @@ docs: $(DEV) ## Build the documentation into docs/_build/html; a dead link is an
 	$(RUN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 clean: ## Remove the virtual environment and the files of tests and builds
-	rm -rf $(VENV) build dist docs/_build docs/reference integrations/zapier/node_modules tests/javascript/node_modules \
+	rm -rf $(VENV) build dist docs/_build docs/reference integrations/zapier/node_modules tests/javascript/node_modules tests/openapi/node_modules \
 	  .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:

@@ -67,7 +67,7 @@ class MedianThenEvery(Plain):
 
 
 class Relay:
-    """The relay's own code: budget, law, price, timetable; priced anew every half minute in which a poll is due."""
+    """The relay's own code: budget, distribution, price, schedule. The price is computed every half minute."""
 
     name = "the relay"
 

@@ -28,7 +28,7 @@ class Server:
 
 @contextmanager
 def postgresql(core: int | None = None) -> Iterator[Server]:
-    """A server that runs until the end of the context, on one core where it is told which."""
+    """A server that runs until the end of the context, on one core if `core` is given."""
     folder = Path(tempfile.mkdtemp(prefix="relay-postgres-"))
     folder.chmod(0o755)  # as root the server runs as another user
     before = os.sched_getaffinity(0)

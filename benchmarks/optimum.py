@@ -11,7 +11,7 @@ from benchmarks.laws import MAX_AGE, TrueLaw, judge
 _FINE = tuple(math.exp(k * math.log(MAX_AGE) / 10_000) for k in range(10_001))
 _PER_POLL = 10
 _POLLS = tuple(0.03 * 1.12**k for k in range(66))
-"""About the numbers of looks for which the best schedule is sought."""
+"""The approximate numbers of polls for which the best schedule is computed."""
 
 
 class Optimum:

@@ -88,8 +88,8 @@ def job_rows(number: int, at: Instant, owners: list[str]) -> dict[str, list[dict
     rows: dict[str, list[dict[str, Any]]] = {"deliveries": [], "attempts": []}
     ended = {"state": "settled", "created_at": at - 5 * MINUTE, "ended_at": at, "leased": False}
     rows["watches"] = [key | ended | {"job": job, "polls": 5, "last_poll_at": at, "next_poll_reason": ""}]
-    told = {"type": "job.completed", "occurred_at": at - SECOND, "created_at": at}
-    rows["events"] = [key | told | {"id": fact, "job": job}]
+    common = {"type": "job.completed", "occurred_at": at - SECOND, "created_at": at}
+    rows["events"] = [key | common | {"id": fact, "job": job}]
     poll = {"duration_ms": 80, "outcome": "seen", "detail": "processing"}
     rows["polls"] = [key | poll | {"at": at - n * MINUTE} for n in range(5)]
     for place, owner in enumerate(owners):
@@ -107,8 +107,8 @@ def job_rows(number: int, at: Instant, owners: list[str]) -> dict[str, list[dict
 @asynccontextmanager
 async def site(folder: Path, jobs: int) -> AsyncIterator[tuple[httpx.AsyncClient, dict[str, str]]]:
     """A relay that does nothing but show its pages."""
-    wish = {"exec": {"api_key": "exec_live_" + "0" * 40}, "storage": {"url": f"sqlite:///{folder}/{jobs}.db"}}
-    relay = await Relay.open(config.from_mapping(wish))
+    settings = {"exec": {"api_key": "exec_live_" + "0" * 40}, "storage": {"url": f"sqlite:///{folder}/{jobs}.db"}}
+    relay = await Relay.open(config.from_mapping(settings))
     pages = await relay.store.write(lambda tx: fill(tx, jobs, system_clock()))
     asked = {"accept": "text/html"}
     transport = httpx.ASGITransport(create_app(relay, owns_relay=False))

@@ -1,8 +1,8 @@
-"""What a tick costs by how many jobs are watched: `python -m benchmarks.tick`, with `--postgresql` there too.
+"""The cost of a tick by the number of watched jobs: `python -m benchmarks.tick [--postgresql]`.
 
 Stores with 1,000, 100,000 and 1,000,000 watches that are not due, and the same relay on each, in turns: a tick with
-nothing due; one that makes 20 polls (at a client that answers at once); and pricing the polls anew, as every half
-minute. Medians; what counts is how they grow.
+nothing due; one that makes 20 polls (with a client that answers at once); and computing the price of a poll, which is
+done every half minute. Medians; what counts is how they grow.
 """
 
 import argparse
@@ -68,7 +68,7 @@ class Rig:
         await self.relay.store.write(lambda tx: tx.execute(update(watches).where(watches.c.job_id.in_(names)), soon))
 
     async def price(self) -> None:
-        """Pricing anew."""
+        """Computes the price of a poll."""
         self.relay.poller.reset_policies()
         await self.relay.poller.refresh_policy("default", system_clock())
 
@@ -105,7 +105,7 @@ def client(http: httpx.AsyncClient) -> exec_client.ExecClient:
     )
 
 
-def wish(url: str) -> Config:
+def configuration(url: str) -> Config:
     """The configuration of a relay whose budget is never used up."""
     return config.from_mapping({"exec": {"api_key": KEY, "budget": NEVER_SPENT}, "storage": {"url": url}})
 
@@ -113,7 +113,7 @@ def wish(url: str) -> Config:
 @asynccontextmanager
 async def rig(url: str, number: int) -> AsyncIterator[Rig]:
     """A relay whose Exec is a function, so that only the relay's own work is measured."""
-    relay = await Relay.open(wish(url))
+    relay = await Relay.open(configuration(url))
     now = system_clock()
     for first in range(0, number, _BATCH):
         await relay.store.write(lambda tx, n=first: fill(tx, n, min(_BATCH, number - n), now))  # type: ignore[misc]

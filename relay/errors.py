@@ -8,8 +8,15 @@ RelayError
 └── RequestError               the request is wrong; carries Exec's error envelope
     ├── ValidationFailed       HTTP 400: a field is wrong
     ├── NotFound               HTTP 404
-    └── Conflict               HTTP 409
+    ├── Conflict               HTTP 409
+    └── Gone                   HTTP 410
 """
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class RelayError(Exception):
@@ -38,11 +45,13 @@ class RequestError(RelayError):
     status = 400
     type = "invalid_request"
 
-    def __init__(self, code: str, message: str, field: str | None = None) -> None:
+    def __init__(self, code: str, message: str, field: str | None = None, details: Mapping[str, Any] = _NONE) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.field = field
+        self.details = details
+        """Further fields of the envelope."""
 
 
 class ValidationFailed(RequestError):
@@ -61,3 +70,10 @@ class Conflict(RequestError):
 
     status = 409
     type = "conflict"
+
+
+class Gone(RequestError):
+    """It was there, and is there no more."""
+
+    status = 410
+    type = "gone"

@@ -13,13 +13,22 @@ from relay.config import Config, EndpointSection, Workspace, reload
 from relay.delivery import Dispatcher, OperatorNotifier
 from relay.delivery.operator_notifier import restore_states
 from relay.delivery.retry_policy import RETRY_AFTER_CAP
+from relay.egress import EgressRules
 from relay.egress.http_client import WebhookHttpClient
-from relay.egress.url_policy import EgressRules
 from relay.endpoints import admin
 from relay.errors import ConfigError, NotFound, RelayError, StoreError, ValidationFailed
 from relay.formats.sample_event import SAMPLE_JOB, sample_event
 from relay.model import HOUR, MINUTE, SECOND, Attempt, Endpoint, Event, EventType, Instant, new_id
-from relay.operations import ApiKeyCache, ClusterNotifier, Readiness, RetentionJob, Scheduler, Timekeeper, readiness
+from relay.operations import (
+    ApiKeyCache,
+    ClusterNotifier,
+    Readiness,
+    RetentionJob,
+    Scheduler,
+    Timekeeper,
+    descriptor_limit,
+    readiness,
+)
 from relay.polling import ExecClient, Poller, WorkspaceStatus, count_watched_jobs, exec_transport, load_workspace_status
 from relay.polling.workspace_status import COUNTED
 from relay.registration import (
@@ -31,11 +40,13 @@ from relay.registration import (
     register_batch,
 )
 from relay.registration.job_creation import CreatedJob, CreationOutcome, ExecJobRequest
-from relay.security import LocalToken
+from relay.security import ApiKey, LocalToken
+from relay.security.api_keys import find_by_hash
 from relay.store import Store, Tx, open_store, system_clock
-from relay.store.tables import clock_shift, deliveries, due_deliveries, outbox, watches, workspaces
+from relay.store.tables import clock_shift, deliveries, due_deliveries, event_feed, outbox, watches, workspaces
 from relay.telemetry import Telemetry, Tracer
 from relay.telemetry.state_changes import State, Subject, endpoint_news
+from relay.waiting import EventFeed, Waiters
 
 _MIN_TICK_GAP_MS = 20
 """Milliseconds between two ticks that registrations cause: a thousand registrations in a second cause fifty ticks, and
@@ -43,6 +54,14 @@ each job is polled no later."""
 
 _READINESS_TIMEOUT = 3
 """Seconds that the store has to answer a readiness check."""
+
+
+MAX_WAITERS = 20_000
+"""Requests that may wait at a time, if there are file descriptors for them."""
+
+_RESERVED_DESCRIPTORS = 150
+"""File descriptors for the database, other requests and the log."""
+_LEAST_WAITERS = 10
 
 
 def _reach(config: Config) -> int:
@@ -79,7 +98,9 @@ class Relay:
             config.exec.timeout, config.polling.concurrency, config.exec.proxy_url
         )
         self.clients = {space.name: self._client_of(space) for space in config.workspaces}
-        self.notifier = ClusterNotifier(store, owner, self._wake, self.telemetry)
+        self.notifier = ClusterNotifier(store, owner, self._on_notification, self.telemetry)
+        self.waiters = Waiters(config.security.waits_per_key, self._most_waiters(), self._may_wait)
+        self.feed = EventFeed(store, self.waiters, clock, self.telemetry, self.notifier.notify_others)
         self.operator = OperatorNotifier(store, lambda: self.config.operator, self.telemetry, self._on_events)
         self.dispatcher = Dispatcher(
             store,
@@ -103,6 +124,7 @@ class Relay:
             self._on_events,
             rng,
             self.timekeeper.seen_since,
+            self.waiters.wake,
         )
         self._job_creator = JobCreator(
             store, self.clients, self.poller, clock, self.telemetry, config.server.public_url
@@ -145,6 +167,7 @@ class Relay:
         await self.store.read(self._restore_states)
         await self._apply_config(self.config.endpoints, list(self.clients))
         await self.store.write(self._recover_leases)
+        await self.store.write(event_feed.ensure)
         self._warn_about_clock_skew()
         self._scheduler.every(self.config.polling.tick, self.tick)
         self._scheduler.every(HOUR, self.run_retention)
@@ -162,6 +185,8 @@ class Relay:
         caller ends the process, and the leases expire.
         """
         self._stopping = True
+        self.waiters.stop()
+        await self.feed.stop()
         await self._cancel(*(task for task in self._tasks if task is not self._woken_ticks))
         stopped = await asyncio.gather(self._stop_polling(), self.dispatcher.stop(spent), return_exceptions=True)
         for error in stopped:
@@ -196,7 +221,12 @@ class Relay:
 
     def _on_events(self) -> None:
         self.dispatcher.wake()
+        self.feed.kick()
         self.notifier.notify_others()
+
+    def _on_notification(self) -> None:
+        self.feed.kick()
+        self._wake()
 
     def _wake(self) -> None:
         self._woken.set()
@@ -229,6 +259,7 @@ class Relay:
             if self._stopping:
                 return
             self.dispatcher.wake()
+            self.feed.kick()
             try:
                 await self.timekeeper.keep()
                 await self.poller.tick()
@@ -309,6 +340,31 @@ class Relay:
     async def requires_api_key(self) -> bool:
         """Whether requests need an API key: always, once the relay has ever had one. Raises StoreError."""
         return bool(self.config.security.api_keys) or await self.api_key_cache.any_ever_created()
+
+    async def find_api_key(self, hash: str) -> ApiKey | None:
+        """The API key with this hash, of the configuration or of the store, or None. Raises StoreError.
+
+        Without API keys it is the relay's local token.
+        """
+        if self.local_token is not None and not await self.requires_api_key():
+            return find_by_hash([self.local_token], hash)
+        if (configured := find_by_hash(self.config.security.api_keys, hash)) is not None:
+            return configured
+        if (stored := find_by_hash(await self.api_key_cache.active_keys(), hash)) is not None:
+            self.api_key_cache.mark_used(stored)
+        return stored
+
+    async def _may_wait(self, key_hash: str) -> bool:
+        """Whether the API key with this hash may still read; "" stands for requests without one. Raises StoreError."""
+        if not key_hash:
+            return not await self.requires_credentials()
+        key = await self.find_api_key(key_hash)
+        return key is not None and "read" in key.scopes
+
+    def _most_waiters(self) -> int:
+        """How many requests may wait: each holds a file descriptor, and other work needs some too."""
+        reserved = self.config.delivery.concurrency + self.config.polling.concurrency + _RESERVED_DESCRIPTORS
+        return max(_LEAST_WAITERS, min(MAX_WAITERS, descriptor_limit.current() - reserved))
 
     def _since_tick(self, now: Instant) -> int:
         """Milliseconds since the last complete tick; 0 if it is later than `now`."""

@@ -68,7 +68,7 @@ def verify(
     body: bytes | bytearray | memoryview | str,
     secrets: str | Iterable[str],
     *,
-    tolerance: int = TOLERANCE,
+    tolerance: int | None = TOLERANCE,
     now: Instant | None = None,
 ) -> dict[str, Any]:
     """The event, if a signature proves that the relay sent it.
@@ -76,14 +76,16 @@ def verify(
     `headers` may be a mapping (any framework's, WSGI's `environ`, an API gateway's `multiValueHeaders`) or pairs (also
     ASGI's), names in any case. `body` holds the bytes as they arrived, or their text. A secret is the endpoint's
     `whsec_...`, or its public key `whpk_...` if it signs with Ed25519; one match of several `secrets` is enough, as
-    while one rotates. `tolerance` and `now` are milliseconds, `now` the clock's by default.
+    while one rotates. `tolerance` and `now` are milliseconds, `now` the clock's by default; for an event that was
+    stored, give when it was received. A `tolerance` of None takes an event of any age.
 
     Raises a subclass of Unverified whatever a request holds. For mistakes of the caller it raises
     `relay.errors.ValidationFailed` (an invalid secret) and TypeError (a body that was parsed already). Signatures are
     compared in constant time. Deduplicate by `webhook-id`: a retry has the same one.
     """
     event_id, timestamp, signatures = _required_headers(headers)
-    _check_age(timestamp, tolerance, time.time_ns() // 1_000_000 if now is None else now)
+    if tolerance is not None:
+        _check_age(timestamp, tolerance, time.time_ns() // 1_000_000 if now is None else now)
     content = _content(body)
     signed = standard_webhooks.signed_content(event_id, timestamp, content)
     candidates = [secrets] if isinstance(secrets, str) else list(secrets)

@@ -16,16 +16,19 @@ LAYER_OF = {
     "cli": 12,  # one file a command
     "web": 11,  # the HTTP API and the dashboard
     "sandbox": 11,  # Exec and a receiver, to try the relay with
+    "mcp": 10,  # tools for agents
     "service": 10,  # one running relay
     "registration": 9,  # registering jobs, creating them, Exec's callbacks
     "polling": 8,  # polling Exec, and when to
     "delivery": 7,  # sending notifications
     "endpoints": 7,  # adding and changing endpoints
     "config": 6,  # the configuration file
+    "waiting": 5,  # requests that wait, and the event feed
     "operations": 5,  # scheduler, retention, readiness, clock
     "formats": 5,  # the body for each kind of receiver
     "store": 4,  # the database
     "egress": 4,  # HTTP to receivers, and where it may go
+    "client": 5,  # for programs that call a relay
     "verify": 4,  # for receivers: checks a notification
     "telemetry": 3,  # log, metrics, traces
     "security": 3,  # encryption, API keys, throttles

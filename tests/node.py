@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = (ROOT / "integrations/zapier", ROOT / "tests/javascript")
-"""Every folder with a package.json."""
+PACKAGES = (ROOT / "integrations/zapier", ROOT / "tests/javascript", ROOT / "tests/openapi")
+"""Every folder with a package.json that names dependencies."""
+
+DEPENDENCY_FREE = (ROOT / "integrations/javascript",)
+"""Every other folder with a package.json."""
 
 
 def needs(program: str, what: str) -> None:

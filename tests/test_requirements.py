@@ -135,7 +135,7 @@ def test_pins_are_made_with_the_oldest_python(name: str) -> None:
 @pytest.mark.parametrize(
     ("folder", "asked"),
     [
-        ("relay", RUNTIME + EXTRAS["otel"] + EXTRAS["postgres"]),
+        ("relay", RUNTIME + EXTRAS["otel"] + EXTRAS["postgres"] + EXTRAS["mcp"]),
         ("tests", ASKED["dev.txt"]),
         ("docs", ASKED["dev.txt"]),
         ("benchmarks", ASKED["dev.txt"] + ASKED["bench.txt"]),

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 
 from benchmarks import machine
 from benchmarks.growth.filling import MONTH
-from benchmarks.tick import Rig, answered, wish
+from benchmarks.tick import Rig, answered, configuration
 from relay.model import MINUTE, Instant
 from relay.service import Relay
 from relay.store.engine import paging
@@ -147,7 +147,7 @@ class Bench(Rig):
 @asynccontextmanager
 async def bench(url: str, now: Instant) -> AsyncIterator[Bench]:
     """A relay on a filled store that does only what it is asked for."""
-    relay = await Relay.open(wish(url))
+    relay = await Relay.open(configuration(url))
     transport = httpx.ASGITransport(create_app(relay, owns_relay=False))
     try:
         async with (
@@ -162,7 +162,7 @@ async def bench(url: str, now: Instant) -> AsyncIterator[Bench]:
 
 async def start(url: str) -> None:
     """A relay is opened, takes up what an earlier one left, and stops."""
-    relay = await Relay.open(wish(url))
+    relay = await Relay.open(configuration(url))
     try:
         await relay.start()
         await relay.tick()

@@ -1,7 +1,7 @@
 """What several relays cost one PostgreSQL, and what it could carry: `python -m benchmarks.scaling`.
 
 One, two and three relays, each a process, on one PostgreSQL with its own settings: jobs are registered; then each is
-polled, found completed, and told to its callback URL. Counted is what the server spends for one: CPU time, log and
+polled, found completed, and delivered to its callback URL. Counted is what the server spends for one: CPU time, log and
 commits. Of a machine on which everything shares two cores, these say more than a rate does: what they lead to on
 another is reckoned, and said to be so. `--write-docs` writes what was found into docs/scaling.md.
 """
@@ -118,8 +118,8 @@ def _wait_until_done(store: str) -> None:
 def report(found: dict[int, tuple[Cost, Cost]], jobs: int) -> Report:
     """What was counted, and what it leads to."""
     rows = []
-    for relays, (registered, told) in found.items():
-        for what, cost in (("registered", registered), ("polled at once, and delivered", told)):
+    for relays, (registered, delivered) in found.items():
+        for what, cost in (("registered", registered), ("polled at once, and delivered", delivered)):
             counted = (
                 f"{cost.server:.2f} ms",
                 f"{cost.wal / 1_000:.1f} kB",
@@ -132,10 +132,10 @@ def report(found: dict[int, tuple[Cost, Cost]], jobs: int) -> Report:
 
 
 def _reckoned(found: dict[int, tuple[Cost, Cost]]) -> Table:
-    registered, told = found[max(found)]
+    registered, delivered = found[max(found)]
     # A poll that sees no end costs less than one that does, with its event and its delivery: reckoned as if it did not.
-    server, relays = (getattr(registered, name) + POLLS * getattr(told, name) for name in ("server", "relays"))
-    wal = registered.wal + POLLS * told.wal
+    server, relays = (getattr(registered, name) + POLLS * getattr(delivered, name) for name in ("server", "relays"))
+    wal = registered.wal + POLLS * delivered.wal
     jobs = CORES / 2 * 1_000 / server
     a_workspace = A_DAY / POLLS / 86_400
     rows = [
@@ -160,10 +160,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         server = stack.enter_context(postgresql(max(cores)))
         for relays in RELAYS:
             found[relays] = measure(server, receiver.port, relays, asked.jobs)
-    told = report(found, asked.jobs)
-    print(told.text())
+    costs = report(found, asked.jobs)
+    print(costs.text())
     if asked.write_docs:
-        PAGE.write_text(rewritten(PAGE.read_text("utf-8"), {"costs": told}), "utf-8")
+        PAGE.write_text(rewritten(PAGE.read_text("utf-8"), {"costs": costs}), "utf-8")
     return 0
 
 

@@ -1,7 +1,7 @@
-"""One relay of several, in a process of its own: registers jobs when told to, then polls and delivers.
+"""One relay of several, in its own process: registers jobs on command, then polls and delivers.
 
-Exec is a function here, that says of each job that it has completed; all else is the relay as it runs. It is told by a
-line on standard input what to do next, and answers each with a line: the CPU seconds that it has taken so far.
+Exec is a function here that answers for each job that it has completed; everything else is a real relay. A line on
+standard input is a command; the answer to each is a line with the CPU seconds used so far.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ KEY = "exec_live_" + "0" * 40
 _AT_A_TIME = 32
 
 
-def wish(store: str) -> dict[str, Any]:
+def settings(store: str) -> dict[str, Any]:
     """The configuration of each relay: nothing that is due has to wait for a budget."""
     budget = {"per_minute": 100_000, "per_day": 10_000_000, "share": 1.0}
     return {
@@ -42,8 +42,8 @@ def wish(store: str) -> dict[str, Any]:
 
 
 async def serve(asked: Mapping[str, Any]) -> None:
-    """Does what it is told."""
-    relay = await Relay.open(config.from_mapping(wish(asked["store"])))
+    """Executes the commands."""
+    relay = await Relay.open(config.from_mapping(settings(asked["store"])))
     async with httpx.AsyncClient(transport=httpx.MockTransport(_completed)) as http:
         for name in relay.clients:
             relay.clients[name] = exec_client.ExecClient(

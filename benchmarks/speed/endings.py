@@ -141,7 +141,7 @@ async def bare(port: int, number: int, rate: float, seed: int) -> dict[str, int]
 
 
 async def relayed(port: int, number: int, rate: float, seed: int) -> dict[str, int]:
-    """When Exec's answer said that each job had ended, by the webhook-id of what is told of it."""
+    """When Exec's answer said that each job had ended, by the webhook-id of its event."""
     with tempfile.TemporaryDirectory() as folder:
         return await _relayed(f"sqlite:///{folder}/relay.db", urls(port, 1 + SUBSCRIBERS), number, rate, seed)
 
@@ -152,8 +152,8 @@ async def _relayed(store: str, targets: Sequence[str], number: int, rate: float,
         "polling": {"concurrency": AT_A_TIME, "tick": "1m"},
     }
     async with relay_on(store, AT_A_TIME, len(targets), **more) as relay:
-        told: dict[str, int] = {}
-        relay.clients["default"] = client(told)
+        answered_at: dict[str, int] = {}
+        relay.clients["default"] = client(answered_at)
         times, now = moments(number, EVERY, seed), system_clock()
         others = await relay.store.write(lambda tx: fill(tx, targets, seed, times, now))
         sending = asyncio.create_task(relay.dispatcher.run())
@@ -170,7 +170,7 @@ async def _relayed(store: str, targets: Sequence[str], number: int, rate: float,
         await asyncio.gather(at_each([at + late for at in times], act), loaded)
         await finished(relay, number + len(crowds(number, rate, seed)) * len(others))
         sending.cancel()
-    return told
+    return answered_at
 
 
 async def crowded(port: int, number: int) -> float:
@@ -197,20 +197,20 @@ async def finished(relay: Relay, number: int) -> None:
 
 
 def tell(tx: Tx, others: Sequence[Endpoint], job_id: str) -> None:
-    """A job of the load ended: all others are told."""
+    """A job of the load ended: all others are notified."""
     now = system_clock()
     watch = Watch(workspace="default", job_id=job_id, state=WatchState.SETTLED, created_at=now)
     event = make_event(watch, EventType.COMPLETED, now, max_age=0)
     enqueue(tx, events.add(tx, event), [(endpoint, None) for endpoint in others], now, 0)
 
 
-def client(told: dict[str, int]) -> exec_client.ExecClient:
+def client(answered_at: dict[str, int]) -> exec_client.ExecClient:
     """Exec, where every job has ended when it is asked for."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         id = request.url.path.rpartition("/")[2]
         body = ended(id, system_clock())
-        told[event_id("default", id, EventType.COMPLETED)] = time.monotonic_ns()
+        answered_at[event_id("default", id, EventType.COMPLETED)] = time.monotonic_ns()
         return httpx.Response(200, content=tick.streamed(body))
 
     return tick.client(httpx.AsyncClient(transport=httpx.MockTransport(answer)))

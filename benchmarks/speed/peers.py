@@ -89,9 +89,9 @@ def of_celery(receiver: Receiver, number: int) -> Cost:
     """Two worker processes, as many as there are cores."""
     with redis() as (url, server):
         os.environ["PEER_BROKER"] = url
-        told = [f"from benchmarks.speed.celery_peer import post\nfor n in range({number}):"]
-        told += [f" post.delay({urls(receiver.port, 1)[0]!r}, f'peer_{{n}}', {BODY.decode()!r}, {SECRET!r})"]
-        subprocess.run([sys.executable, "-c", "\n".join(told)], cwd=ROOT, check=True)
+        lines = [f"from benchmarks.speed.celery_peer import post\nfor n in range({number}):"]
+        lines += [f" post.delay({urls(receiver.port, 1)[0]!r}, f'peer_{{n}}', {BODY.decode()!r}, {SECRET!r})"]
+        subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=ROOT, check=True)
         app = ["-A", "benchmarks.speed.celery_peer", "worker", "--pool", "prefork", "--concurrency", "2", "-l", "ERROR"]
         return worked(
             [sys.executable, "-m", "celery", *app, "--without-gossip", "--without-mingle"], receiver, number, server

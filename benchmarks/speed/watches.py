@@ -31,8 +31,8 @@ def measure(quick: bool) -> tuple[Sequence[int], tick.Medians, Started]:
         started: dict[int, list[tuple[float, float]]] = {number: [] for number in urls}
         for _ in range(1 if quick else STARTS):
             for number, url in urls.items():
-                wish = {"exec": {"api_key": "exec_live_" + "0" * 40}, "storage": {"url": url}}
-                with serving.relay(wish) as server:
+                settings = {"exec": {"api_key": "exec_live_" + "0" * 40}, "storage": {"url": url}}
+                with serving.relay(settings) as server:
                     time.sleep(0 if quick else SETTLED_AFTER)
                     started[number].append((server.started_in, server.memory()))
     middle = {number: tuple(map(statistics.median, zip(*some, strict=True))) for number, some in started.items()}

@@ -29,7 +29,7 @@ class Client:
     def __init__(self, server: str, key: str | None, as_json: bool) -> None:
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(base_url=server, headers=headers, timeout=TIMEOUT, trust_env=False)
-        self._server, self.as_json = server, as_json
+        self.server, self.key, self.as_json = server, key, as_json
 
     def close(self) -> None:
         self._http.close()
@@ -40,7 +40,7 @@ class Client:
             response = self._http.request(method, path, **request)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise RelayError(
-                f"no relay answers at {self._server} ({type(error).__name__}); start one with `relay serve`, "
+                f"no relay answers at {self.server} ({type(error).__name__}); start one with `relay serve`, "
                 f"or {_ANOTHER}"
             ) from error
         body = _json_object(response)
@@ -48,7 +48,7 @@ class Client:
             return body or {}
         refusal = (body or {}).get("error")
         if response.is_success or not isinstance(refusal, Mapping) or not isinstance(refusal.get("message"), str):
-            raise RelayError(f"{self._server} is not a relay: {_description(response)}; {_ANOTHER}")
+            raise RelayError(f"{self.server} is not a relay: {_description(response)}; {_ANOTHER}")
         hint = "; give a key with --key or RELAY_API_KEY" if response.status_code == 401 else ""
         raise RelayError(f"{refusal['message']}{hint}")
 

@@ -7,7 +7,6 @@ import secrets
 import signal
 import socket
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import click
@@ -25,14 +24,15 @@ from relay.cli.stopping import end_at_once_when_asked, stop_when_asked
 from relay.config import Config, unused_variables
 from relay.egress import is_loopback
 from relay.errors import ConfigError
-from relay.operations import bind_socket, url_of
+from relay.operations import bind_socket, descriptor_limit, url_of
 from relay.registration.exec_callback_tokens import masked_url
 from relay.security.api_keys import RANDOM_BYTES, LocalToken, generate_api_key, hash_api_key
 from relay.service import Relay
 from relay.store.tables import callback_tokens
 from relay.telemetry import install_crash_hooks, log_on_a_thread, set_up_logging, tracer_from_env
 from relay.web.app import create_app
-from relay.web.server.server import server_config
+from relay.web.server.http_protocol import ConnectionLimits
+from relay.web.server.server import DEFAULT_LIMITS, server_config
 
 _WITHOUT_KEYS = """The relay has no API keys, so each request needs this token, until the relay stops:
   {token}
@@ -76,9 +76,16 @@ def tune_gc() -> None:
 async def _serve(config: Config, path: Path | None, leave: Callable[[int], None]) -> None:
     install_crash_hooks(asyncio.get_running_loop())
     reload_requested = _sighup_event()
+    descriptors = descriptor_limit.raise_to_hard_limit()
     relay = await Relay.open(config, spans=tracer_from_env(os.environ))
-    server = uvicorn.Server(server_config(create_app(relay, owns_relay=False), config.server.trusted_proxies))
-    ms_since_signal = stop_when_asked(partial(setattr, server, "should_exit", True), leave)
+    limits = ConnectionLimits(connections=min(DEFAULT_LIMITS.connections, descriptors // 4))
+    server = uvicorn.Server(server_config(create_app(relay, owns_relay=False), config.server.trusted_proxies, limits))
+
+    def stop() -> None:
+        relay.waiters.stop()  # answers them, so that the server need not cut them off
+        server.should_exit = True
+
+    ms_since_signal = stop_when_asked(stop, leave)
     try:
         listening = await _listen(relay)
     except BaseException:
@@ -86,6 +93,9 @@ async def _serve(config: Config, path: Path | None, leave: Callable[[int], None]
         raise
     if config.security.secret_key is None:
         relay.telemetry.log.warning("security.secret_key is not set: %s", UNENCRYPTED_WARNING)
+    if relay.waiters.total < config.security.waits_per_key:
+        text = "only %d requests can wait at a time, since this process may have %d files open; raise `ulimit -n`"
+        relay.telemetry.log.warning(text, relay.waiters.total, descriptors)
     for warning in unused_variables(os.environ):
         relay.telemetry.log.warning("environment: %s", warning)
     port = listening.getsockname()[1]

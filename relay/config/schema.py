@@ -129,6 +129,7 @@ class Security(_Section):
 
     api_keys: Annotated[tuple[ApiKey, ...], BeforeValidator(list_of(0, 10_000))] = ()
     requests_per_minute: Annotated[int, BeforeValidator(integer_between(1, 1_000_000))] | None = 1_200
+    waits_per_key: Annotated[int, BeforeValidator(integer_between(1, 20_000))] = 10_000
     secret_key: SecretKey | None = None
     old_secret_keys: Annotated[tuple[SecretKey, ...], BeforeValidator(list_of(0, 10))] = ()
     allow_http: Annotated[bool, BeforeValidator(parsers.boolean)] = False

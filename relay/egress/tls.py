@@ -3,6 +3,7 @@
 import os
 import ssl
 from collections.abc import Mapping
+from functools import lru_cache
 
 import certifi
 
@@ -24,8 +25,15 @@ def client_tls_context(environ: Mapping[str, str] = os.environ) -> ssl.SSLContex
     if file is None and folders is None:
         file = certifi.where()
     try:
-        return ssl.create_default_context(cafile=file, capath=folders)
+        return _context(file, folders, os.stat(file).st_mtime_ns if file else 0)
     except OSError as error:
         # An SSLError is an OSError too: the file is there, and holds no certificate.
         reason = "it holds no PEM certificate" if isinstance(error, ssl.SSLError) else error.strerror
         raise ConfigError(f"SSL_CERT_FILE names {file}, which can't be used: {reason}; correct or unset it") from None
+
+
+@lru_cache(4)
+def _context(file: str | None, folders: str | None, changed_at: int) -> ssl.SSLContext:
+    """The context with these authorities. `changed_at` is when the file was written: a new file is read again."""
+    # One for Exec and the receivers: to parse the authorities takes longer than to open the store.
+    return ssl.create_default_context(cafile=file, capath=folders)

@@ -101,8 +101,8 @@ def merge(one: UsageLedger, other: UsageLedger) -> UsageLedger:
     def greater(
         of_one: tuple[tuple[int, int], ...], of_other: tuple[tuple[int, int], ...]
     ) -> tuple[tuple[int, int], ...]:
-        known, more = dict(of_one), dict(of_other)
-        return tuple((index, max(known.get(index, 0), more.get(index, 0))) for index in sorted({*known, *more}))
+        first, second = dict(of_one), dict(of_other)
+        return tuple((index, max(first.get(index, 0), second.get(index, 0))) for index in sorted({*first, *second}))
 
     return replace(
         max(one, other, key=lambda ledger: ledger.limited_at),

@@ -76,11 +76,13 @@ class Poller:
         on_events: Callable[[], None],
         rng: random.Random,
         seen_since: Callable[[], Instant] = lambda: 0,
+        on_end: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`reserve` reserves slots for the deliveries that a poll inserts; `on_events` is called after events are
-        recorded. Ages count from `seen_since` at the earliest, because earlier times may come from a wrong clock."""
+        recorded, and `on_end` with the id of a job that is no longer polled. Ages count from `seen_since` at the
+        earliest, because earlier times may come from a wrong clock."""
         self._store, self._config, self._clients, self._clock = store, config, clients, clock
-        self._telemetry, self._reserve, self._on_events = telemetry, reserve, on_events
+        self._telemetry, self._reserve, self._on_events, self._on_end = telemetry, reserve, on_events, on_end
         self.rate_limits = {space.name: rate_limit_of(space) for space in config.workspaces}
         self._recorder = PollRecorder(config, self.rate_limits, self.current_policy, rng, seen_since)
         self._policies: dict[str, PollPolicy] = {}
@@ -305,6 +307,8 @@ class Poller:
                 watch.workspace,
             )
             return
+        if transition is not None and transition.watch.state is not WatchState.ACTIVE:
+            self._on_end(transition.watch.job_id)
         if transition is not None and transition.events:
             self._telemetry.events_emitted(transition.watch, transition.events, now)
             self._on_events()

@@ -15,8 +15,12 @@ from relay.model.poll_result import OUTCOMES
 _DELAY_BUCKETS = (0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900, 3600)
 """Upper bounds of the delay histograms, in seconds."""
 
-RefusalReason = Literal["wrong_key", "too_many_wrong_keys", "rate_limited"]
-REFUSALS: tuple[RefusalReason, ...] = ("wrong_key", "too_many_wrong_keys", "rate_limited")
+_WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+RefusalReason = Literal["wrong_key", "too_many_wrong_keys", "rate_limited", "too_many_waits"]
+REFUSALS: tuple[RefusalReason, ...] = ("wrong_key", "too_many_wrong_keys", "rate_limited", "too_many_waits")
+
+WaitKind = Literal["job", "events", "stream"]
 
 
 class Metrics:
@@ -59,6 +63,20 @@ class Metrics:
             "relay_pending_deliveries", "Pending deliveries, held ones included, up to 100,000"
         )
         self.disabled = counter("relay_endpoints_disabled", "Endpoints that the relay disabled by itself")
+        # requests that wait
+        self.feed_lag = gauge(
+            "relay_feed_lag_seconds", "Age of the oldest recorded event that the event feed does not have yet"
+        )
+        self.waits_open = gauge("relay_waits_open", "Requests that wait, by what they wait for", "kind")
+        self.waits = counter("relay_waits", "Requests that waited, and how the wait ended", "kind", "outcome")
+        self.wait_delay = Histogram(
+            "relay_wait_delay_seconds",
+            "Time from the record of an event until a request that waited for it has its answer",
+            ["kind"],
+            buckets=_WAIT_BUCKETS,
+            registry=registry,
+        )
+        self.listening = gauge("relay_listening", "1 if NOTIFY of other relays arrives, otherwise 0")
         # the relay itself
         self.ready = gauge("relay_ready", "1 if the readiness check passes, otherwise 0", "check")
         self.tick_age = gauge("relay_tick_age_seconds", "Time since the last complete tick")

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
 
 from relay.errors import RelayError
 from relay.model import (
@@ -16,7 +17,7 @@ from relay.model import (
 from relay.model.create_result import CreateJobResult, creation_outcome
 from relay.model.poll_result import Poll, outcome_label
 from relay.telemetry.log_format import LOGGER, log_fields
-from relay.telemetry.metrics import Metrics, RefusalReason
+from relay.telemetry.metrics import Metrics, RefusalReason, WaitKind
 from relay.telemetry.state_changes import (
     Condition,
     News,
@@ -142,6 +143,21 @@ class Telemetry:
     def request_refused(self, reason: RefusalReason) -> None:
         """A request was refused because of its API key."""
         self.metrics.refusals.labels(reason).inc()
+
+    def wait_began(self, kind: WaitKind) -> None:
+        """A request waits."""
+        self.metrics.waits_open.labels(kind).inc()
+
+    def wait_ended(self, kind: WaitKind, outcome: Enum | None, granted: float) -> None:
+        """A request that could wait `granted` seconds waits no more. None: it did not have to wait."""
+        label = "at_once" if outcome is None else str(outcome.value)
+        self.metrics.waits_open.labels(kind).dec()
+        self.metrics.waits.labels(kind, label).inc()
+        self.log.debug("a request that could wait %g s for %s ended: %s", granted, kind, label)
+
+    def wait_answered(self, kind: WaitKind, delay_ms: int) -> None:
+        """A request that waited has its answer, `delay_ms` after the event was recorded."""
+        self.metrics.wait_delay.labels(kind).observe(max(0, delay_ms) / 1_000)
 
     def reloaded(self, changes: str, needs_restart: Sequence[str], now: Instant) -> None:
         """A changed configuration is in use, except for the keys that need a restart."""

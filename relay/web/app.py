@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import cast
 
 from starlette.applications import Starlette
@@ -13,6 +14,7 @@ from starlette.routing import Route
 
 from relay.errors import NotFound, RequestError, StoreError
 from relay.service import Relay
+from relay.waiting import SharedReads
 from relay.web import dashboard
 from relay.web.api import (
     create_job,
@@ -22,11 +24,12 @@ from relay.web.api import (
     exec_callbacks,
     health,
     jobs,
+    mcp,
     registrations,
     workspaces,
 )
 from relay.web.core import errors, openapi, public_url
-from relay.web.core.errors import MethodNotAllowed, Unavailable
+from relay.web.core.errors import MethodNotAllowed
 from relay.web.core.rate_limits import RequestLimits
 from relay.web.core.route import ApiRoute, routes
 from relay.web.server.middleware import RequestTargetMiddleware, ResponseMiddleware
@@ -60,7 +63,7 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
 
     base_path = public_url.base_path_of(relay.config.server.public_url)
     app = Starlette(
-        routes=[_front_page(), *dashboard.ROUTES, *routes(OPERATIONS)],
+        routes=[_front_page(), *dashboard.ROUTES, *mcp.routes(), *routes(OPERATIONS)],
         middleware=[
             Middleware(RequestTargetMiddleware, base_path=base_path),
             Middleware(ResponseMiddleware, log=relay.telemetry.log),
@@ -76,11 +79,16 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
     app.router.redirect_slashes = False
     app.state.relay = relay
     app.state.listeners = dashboard.StreamCount()
+    app.state.job_reads = SharedReads[jobs.ShownJob]()
     app.state.limits = RequestLimits(relay.config.security.requests_per_minute, relay.telemetry, relay.clock)
-    app.state.openapi = {
-        keyed: openapi.build_openapi(OPERATIONS, base_path, with_auth=keyed) for keyed in (True, False)
-    }
+    app.state.openapi = _openapi_document
     return app
+
+
+@cache
+def _openapi_document(base_path: str, with_auth: bool) -> bytes:
+    """The OpenAPI document, built when it is first asked for: that takes as long as all else at the start."""
+    return openapi.build_openapi(OPERATIONS, base_path, with_auth=with_auth)
 
 
 def _front_page() -> Route:
@@ -101,7 +109,7 @@ async def _request_error(_: Request, error: Exception) -> Response:
 async def _store_error(request: Request, error: Exception) -> Response:
     relay: Relay = request.app.state.relay
     relay.telemetry.log.error("a request failed and gets 503: %s", error)
-    return errors.error_response(Unavailable("store_unavailable", f"{error}; nothing was done, try again later"))
+    return errors.error_response(errors.store_unavailable(cast(StoreError, error)))
 
 
 async def _routing_error(request: Request, error: Exception) -> Response:

@@ -19,8 +19,9 @@ from relay.sandbox.exec_server import SANDBOX_KEY, ExecSettings, FakeExec
 from relay.sandbox.local_server import serve
 from relay.sandbox.receiver import Received, Receiver
 from relay.service import Relay
+from relay.store.engine.database import Tx
 from relay.store.engine.paging import Page
-from relay.store.tables import deliveries, watches
+from relay.store.tables import deliveries, watches, workspaces
 from relay.store.tables.deliveries import DeliveryFilter
 from relay.telemetry import Tracer
 from relay.web.app import create_app
@@ -92,9 +93,11 @@ class World:
     async def next_due(self) -> Instant | None:
         """When the next poll or delivery is due."""
         names = list(self.relay.clients)
-        poll = await self.relay.store.read(lambda tx: [watches.next_due(tx, name) for name in names])
-        delivery = await self.relay.store.read(next_delivery_due)
-        return min((at for at in [*poll, delivery] if at is not None), default=None)
+
+        def due(tx: Tx) -> list[Instant | None]:
+            return [*(next_poll_due(tx, name) for name in names), next_delivery_due(tx)]
+
+        return min((at for at in await self.relay.store.read(due) if at is not None), default=None)
 
     async def advance(self, ms: int) -> None:
         """Moves time on, stopping wherever something is due."""
@@ -120,6 +123,12 @@ class World:
 
     def received(self, path: str | None = None) -> list[Received]:
         return [one for one in self.receiver.received if path in (None, one.path)]
+
+
+def next_poll_due(tx: Tx, workspace: str) -> Instant | None:
+    """When the next poll of the workspace is due; not before the end of its pause."""
+    due, paused_until = watches.next_due(tx, workspace), workspaces.get(tx, workspace).paused_until
+    return due if due is None else max(due, paused_until or 0)
 
 
 @asynccontextmanager

@@ -69,7 +69,7 @@ async def test_a_key_accepted_after_a_restart_is_logged(start: Start, caplog: py
         assert len(lines(caplog, "accepts the API key again")) == 1
 
 
-async def test_a_status_never_seen_is_logged_once_with_a_job(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unknown_status_is_logged_once(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     """Five jobs, hours of polls: one line."""
     async with start() as world:
         inject(world, "unknown_status")
@@ -77,7 +77,7 @@ async def test_a_status_never_seen_is_logged_once_with_a_job(start: Start, caplo
         for job in jobs:
             await world.register(job.id)
         await world.advance(HOUR)
-        [(level, line)] = lines(caplog, "unknown to the relay")
+        [(level, line)] = lines(caplog, "which the relay does not know")
         assert level == "WARNING"
         assert any(job.id in line for job in jobs)
 

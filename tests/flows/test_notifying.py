@@ -148,7 +148,7 @@ async def test_an_unknown_job_becomes_not_found(start: Start) -> None:
 
 @pytest.mark.parametrize("gave_up", [EventType.NOT_FOUND, EventType.EXPIRED])
 @pytest.mark.parametrize("by", ["registration", "callback"])
-async def test_the_real_ending_of_a_job_that_was_given_up_reaches_all_who_were_told(
+async def test_the_real_ending_of_a_given_up_job_reaches_every_notified_subscriber(
     start: Start, gave_up: EventType, by: str
 ) -> None:
     """One subscriber registers the job again, or Exec calls back: all hear how it ended, and what that replaces."""
@@ -183,7 +183,7 @@ async def test_the_real_ending_of_a_job_that_was_given_up_reaches_all_who_were_t
         assert json.loads(world.received("/late")[-1].body)["data"]["replaces"]["event_id"] == given_up_event
 
 
-async def test_a_job_that_is_given_up_twice_is_told_to_whoever_asked_again(start: Start) -> None:
+async def test_a_job_given_up_twice_notifies_only_who_registered_again(start: Start) -> None:
     """A wrong id that one subscriber registers again bothers nobody else again."""
     async with start() as world:
         await world.register("nosuchjob123", path="/one")

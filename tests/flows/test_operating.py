@@ -35,8 +35,8 @@ async def test_a_relay_that_works_is_ready(start: Start) -> None:
         ]
 
 
-async def test_a_scheduler_that_stands_still_is_not_ready(start: Start) -> None:
-    """No tick for a while, and since when."""
+async def test_a_scheduler_without_ticks_is_not_ready(start: Start) -> None:
+    """No tick for a while: not ready, and since when."""
     async with start() as world:
         await world.settle()
         world.clock.advance(MINUTE)
@@ -45,8 +45,8 @@ async def test_a_scheduler_that_stands_still_is_not_ready(start: Start) -> None:
         assert "60 s ago" in readiness.checks[0].text
 
 
-async def test_a_backlog_of_deliveries_is_not_ready(start: Start) -> None:
-    """A delivery has been due for minutes."""
+async def test_overdue_deliveries_are_not_ready(start: Start) -> None:
+    """A delivery due for minutes: the relay does not keep up."""
     async with start() as world:
         job = world.exec.add(lasts=1_000)
         world.clock.advance(5 * SECOND)
@@ -58,7 +58,7 @@ async def test_a_backlog_of_deliveries_is_not_ready(start: Start) -> None:
 
 
 async def test_a_failing_store_is_not_ready(start: Start) -> None:
-    """With the store's own reason; the metrics say so, and are still served."""
+    """Not ready, with the store's own reason; the metrics say which, and are still given."""
     async with start() as world:
         assert 'relay_ready{check="store"} 1.0' in (await world.relay.render_metrics()).decode()
         await world.relay.store.aclose()
@@ -68,8 +68,8 @@ async def test_a_failing_store_is_not_ready(start: Start) -> None:
         assert "relay_tick_age_seconds" in text
 
 
-async def test_counters_of_alerts_begin_at_zero(start: Start) -> None:
-    """For Prometheus a counter that appears with 1 has not risen: the first refused key would cause no alert."""
+async def test_counters_of_alerts_start_at_zero(start: Start) -> None:
+    """A counter that appears with its first 1 has not risen for Prometheus: the first key refused would wake nobody."""
     async with start() as world:
         text = (await world.relay.render_metrics()).decode()
         for outcome in OUTCOMES:
@@ -88,7 +88,7 @@ async def test_a_disabled_endpoint_is_counted(start: Start) -> None:
         assert "relay_endpoints_disabled_total 1.0" in (await world.relay.render_metrics()).decode()
 
 
-async def test_the_metrics_count_what_happened(start: Start) -> None:
+async def test_metrics_count_polls_events_and_attempts(start: Start) -> None:
     """Polls, events, attempts and what is left of the budget, in Prometheus' text."""
     async with start() as world:
         world.receiver.script(Respond(status=500))
@@ -135,8 +135,8 @@ async def test_a_standing_endpoint_is_notified_of_every_job(start: Start) -> Non
         assert json.loads(one.body)["job_id"] == job.id
 
 
-async def test_deliveries_in_flight_at_a_stop_are_sent_by_the_next_run(start: Start) -> None:
-    """The stop releases the lease, so the next run does not wait for it to expire."""
+async def test_an_attempt_interrupted_by_a_stop_is_made_by_the_next_run(start: Start) -> None:
+    """The lease is given back at the stop: the next run need not wait for it to run out."""
     async with start(delivery={"timeout": "1s"}) as world:
         job = world.exec.add(lasts=1_000)
         world.clock.advance(5 * SECOND)
@@ -153,8 +153,8 @@ async def test_deliveries_in_flight_at_a_stop_are_sent_by_the_next_run(start: St
         assert len({one.webhook_id for one in world.received()}) == 1
 
 
-async def test_the_scheduler_polls_and_delivers(start: Start) -> None:
-    """Started as `relay serve` starts it."""
+async def test_the_scheduler_runs_everything(start: Start) -> None:
+    """Started as `relay serve` starts it, nobody calls tick: APScheduler does."""
     async with start(polling={"tick": "50ms"}) as world:
         await world.relay.start()
         job = world.exec.add(lasts=1_000)

@@ -63,7 +63,7 @@ async def test_a_refused_key_and_its_end_are_sent_once_each_and_signed(start: St
         assert len(world.received("/callback")) == 10
 
 
-async def test_slack_gets_the_message_in_words(start: Start) -> None:
+async def test_slack_gets_the_news_as_text(start: Start) -> None:
     """Any format works, a chat's too."""
     async with start() as world:
         await configure(world, format="slack")
@@ -171,7 +171,7 @@ async def test_the_end_of_trouble_is_sent_by_whichever_run_sees_it(start: Start,
         assert types(await deliver(world)) == [type, "relay.recovered"]
 
 
-async def test_an_hour_has_its_limit(start: Start) -> None:
+async def test_news_per_hour_is_limited(start: Start) -> None:
     """Many receivers fail for good at once: the operator's chat is not flooded."""
     async with start() as world, serving(answering(answer(b"", "410 Gone"))) as gone:
         await configure(world, max_per_hour=3)

@@ -31,8 +31,8 @@ async def names(world: World) -> set[str | None]:
     return {endpoint.name for endpoint in found}
 
 
-async def test_reloading_adds_and_removes_endpoints(start: Start) -> None:
-    """A running job notifies the endpoints that exist when it ends."""
+async def test_reloaded_endpoints_are_added_and_removed(start: Start) -> None:
+    """A job that is under way is told to the endpoints that there are when it ends."""
     async with start() as world:
         both = configured(world, endpoints=[standing(world, "a"), standing(world, "b")])
         await world.relay.reload(lambda: both)
@@ -64,7 +64,7 @@ async def test_a_new_exec_key_is_used_at_once(start: Start) -> None:
 async def test_an_invalid_configuration_changes_nothing(
     start: Start, wrong: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An invalid file, a blocked endpoint, a failing store: everything stays, and the log says why."""
+    """A file with a fault, an endpoint that may not be called, a store that fails: all stays, and the log says why."""
     async with start() as world:
         before = configured(world, endpoints=[standing(world, "a")])
         await world.relay.reload(lambda: before)
@@ -100,8 +100,8 @@ def metric(text: bytes, name: str) -> str:
     return line.split()[1]
 
 
-async def test_changes_that_need_a_restart_are_named(start: Start, caplog: pytest.LogCaptureFixture) -> None:
-    """The endpoints of the same file are applied."""
+async def test_settings_that_need_a_restart_are_logged(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """The endpoints of the same file are taken over all the same."""
     async with start() as world:
         new = configured(world, delivery={"per_host": 9}, endpoints=[standing(world, "a")])
         caplog.set_level(logging.INFO)

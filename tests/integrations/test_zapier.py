@@ -24,7 +24,7 @@ from relay.store.engine.clock import system_clock
 from relay.web.app import create_app
 from relay.web.schemas.responses import RegistrationResponse
 from tests.make import make_event
-from tests.node import PACKAGES, ROOT, installed
+from tests.node import DEPENDENCY_FREE, PACKAGES, ROOT, installed
 
 FOLDER = ROOT / "integrations/zapier"
 TRIGGER = json.loads((FOLDER / "triggers/job_ended.json").read_text())
@@ -110,7 +110,9 @@ def test_every_package_is_listed() -> None:
     def ours(path: Path) -> bool:
         return not any(part == "node_modules" or part.startswith(".") for part in path.relative_to(ROOT).parts)
 
-    assert {path.parent for path in ROOT.rglob("package.json") if ours(path)} == set(PACKAGES)
+    assert {path.parent for path in ROOT.rglob("package.json") if ours(path)} == {*PACKAGES, *DEPENDENCY_FREE}
+    for folder in DEPENDENCY_FREE:
+        assert not {"dependencies", "devDependencies"} & set(json.loads((folder / "package.json").read_text()))
 
 
 @pytest.fixture

@@ -118,6 +118,7 @@ async def open_api(url: str, clock: Clock, **sections: Any) -> AsyncIterator[Api
     """The API of a relay with these sections of configuration."""
     config = configured(url, **sections)
     relay = QuietRelay(config, await open_store(config.storage.url, config.security.cipher(), clock=clock), seed=1)
+    relay.waiters.stop()  # in memory an answer comes only when it is whole: waits and streams end at once
     try:
         app = create_app(relay)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=SELF) as http:

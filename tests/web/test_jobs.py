@@ -52,6 +52,7 @@ async def test_a_job_is_shown_with_polls_registrations_and_deliveries(any_api: A
         "job_id": "j1",
         "workspace": "default",
         "state": "active",
+        "ended": False,
         "job": EXEC_JOB,
         "polls": 2,
         "last_poll_at": "2024-03-01T12:00:00.002Z",

@@ -94,6 +94,7 @@ async def staged(url: str, relay: type[QuietRelay] = QuietRelay) -> AsyncIterato
         config, await open_store(config.storage.url, config.security.cipher(), clock=Clock()), seed=1, spans=spans
     )
     bearer = {"Authorization": f"Bearer {marked.API_KEY}"}
+    opened.waiters.stop()  # in memory an answer comes only when it is whole: waits and streams end at once
     app = create_app(opened)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (

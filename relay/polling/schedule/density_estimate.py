@@ -64,8 +64,8 @@ def kernel_bandwidths(logs: Sequence[float], fallback: float) -> list[float]:
 def _neighbour_distance(ordered: Sequence[float], x: float, near: int) -> float:
     """The distance from `x`, one of `ordered`, to the nearest but `near`."""
     n = len(ordered)
-    place = bisect_left(ordered, x)
-    low, high = max(place - near, 0), min(place + near, n - 1)
+    index = bisect_left(ordered, x)
+    low, high = max(index - near, 0), min(index + near, n - 1)
     return sorted(abs(other - x) for other in ordered[low : high + 1])[min(near, n - 1)]
 
 

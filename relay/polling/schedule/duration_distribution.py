@@ -43,8 +43,8 @@ class DurationDistribution:
         if age <= SHORTEST:
             ended = self.cdf_table[0] * max(age, 0.0) / SHORTEST
             return ended, ended * max(age, 0.0) / 2
-        place = math.log(age / SHORTEST) / _STEP
-        below = int(place)
+        position = math.log(age / SHORTEST) / _STEP
+        below = int(position)
         if below >= _STEPS:
             return self.cdf_table[-1], self.partial_means[-1]
         low = AGES[below]
@@ -61,12 +61,12 @@ class DurationDistribution:
         """The probability that a job goes on after `age` seconds, not smoothed."""
         if age <= SHORTEST:
             return 1.0
-        place = math.log(age / SHORTEST) / _STEP
-        below = int(place)
+        position = math.log(age / SHORTEST) / _STEP
+        below = int(position)
         if below >= _STEPS:
             return 1.0 - self.counted[-1]
         low, high = self.counted[below], self.counted[below + 1]
-        return 1.0 - low - (high - low) * (place - below)
+        return 1.0 - low - (high - low) * (position - below)
 
     def quantile(self, share: float) -> float:
         """The age by which `share` of the jobs that end at all have ended."""

@@ -1,5 +1,6 @@
 """All differences between SQLite and PostgreSQL."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack
 from functools import cache
@@ -42,6 +43,9 @@ _NETWORK = {
 such as a standby: the connection would stay there after the primary is back."""
 
 _CHANNEL = "relay_work"
+
+_LISTEN_HEARTBEAT = 5.0
+"""Seconds without a notification until the listening connection is tested, and seconds that it has for the answer."""
 
 _SESSION_ID = text("SELECT pg_backend_pid()")
 
@@ -202,13 +206,30 @@ async def listen(engine: Engine) -> AsyncGenerator[str]:
 
     arguments: dict[str, Any] = {**engine.dialect.create_connect_args(engine.url)[1], **_connect_args(engine.url)}
     try:
-        async with await psycopg.AsyncConnection.connect(**arguments, autocommit=True) as connection:
+        connection = await psycopg.AsyncConnection.connect(**arguments, autocommit=True)
+        try:
             await connection.execute(f"LISTEN {_CHANNEL}")
             yield ""
-            async for notification in connection.notifies():
-                yield notification.payload
+            while True:
+                async for notification in connection.notifies(timeout=_LISTEN_HEARTBEAT):
+                    yield notification.payload
+                await _check_answers(connection)
+        finally:
+            await connection.close()
     except psycopg.Error as error:
         raise StoreError(driver_errors.explain(error)) from error
+
+
+async def _check_answers(connection: Any) -> None:
+    """Raises StoreError if the server does not answer on this connection: a firewall or a failover may have cut it
+    without a word, and then no notification ever comes."""
+    asking = asyncio.ensure_future(connection.execute("SELECT 1"))
+    await asyncio.wait({asking}, timeout=_LISTEN_HEARTBEAT)
+    if not asking.done():
+        await connection.close()  # cancelling would wait for the server's answer
+        await asyncio.wait({asking}, timeout=1)
+        raise StoreError("the database no longer answers on the connection that listens")
+    asking.result()
 
 
 def storable(text: str) -> str:
@@ -234,6 +255,36 @@ def upsert(tx: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     insert = postgresql.insert(table)
     others = {column.name: insert.excluded[column.name] for column in table.columns if not column.primary_key}
     tx.execute(insert.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=others), rows)
+
+
+def raise_to(tx: Connection, table: Table, column: Column[int], row: dict[str, Any]) -> None:
+    """Inserts the row; if its primary key exists, raises `column` to the row's value unless it is higher already."""
+    insert = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
+    query = insert(table)
+    higher = query.excluded[column.name]
+    tx.execute(
+        query.on_conflict_do_update(
+            index_elements=list(table.primary_key.columns), set_={column.name: higher}, where=column < higher
+        ),
+        row,
+    )
+
+
+def has_one_writer(tx: Connection) -> bool:
+    """Whether transactions of the database commit one after the other, so that no other writes while this one does."""
+    return tx.dialect.name == "sqlite"
+
+
+def storage_identity(tx: Connection) -> str:
+    """Names the database cluster and the database in it: a dump that is restored elsewhere has another one."""
+    if tx.dialect.name == "sqlite":
+        return "sqlite"
+    oid = tx.execute(text("SELECT oid FROM pg_database WHERE datname = current_database()")).scalar_one()
+    may_ask = text("SELECT has_function_privilege('pg_control_system()', 'execute')")
+    cluster = ""
+    if tx.execute(may_ask).scalar_one():
+        cluster = tx.execute(text("SELECT system_identifier FROM pg_control_system()")).scalar_one()
+    return f"postgresql:{cluster}:{oid}"
 
 
 def reset_sequence(tx: Connection, id: Column[int]) -> None:

@@ -187,12 +187,27 @@ events = Table(
     _instant("occurred_at", nullable=False),
     _text("job"),
     _instant("created_at", nullable=False),
+    Column("position", BigInteger),
     _text("replaces_event_id", nullable=True),
     _text("replaces_type", nullable=True),
 )
 Index("events_of_job", events.c.workspace, events.c.job_id)
 Index("events_by_time", events.c.created_at, events.c.id)
 Index("events_by_type", events.c.type, events.c.created_at, events.c.id)
+Index("events_by_position", events.c.position, unique=True)
+_unnumbered = events.c.position.is_(None) & (events.c.workspace != "")
+Index("events_unnumbered", events.c.created_at, events.c.id, sqlite_where=_unnumbered, postgresql_where=_unnumbered)
+
+event_feed = Table(
+    "event_feed",
+    metadata,
+    _text("name", primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    _text("identity", nullable=True),
+    _text("storage", nullable=True),
+)
+"""The order of the events (`tables/event_feed.py`): row `head` has the last position and which feed it is, row `pruned`
+the last position that retention deleted."""
 
 deliveries = Table(
     "deliveries",
@@ -332,6 +347,7 @@ __all__ = [
     "callback_tokens",
     "deliveries",
     "endpoints",
+    "event_feed",
     "events",
     "idempotency",
     "import_parts",

@@ -30,7 +30,7 @@ from relay.store.engine.schema import (
 )
 from relay.store.engine.schema import watches as watch_rows
 from relay.store.maintenance import reencrypt
-from relay.store.tables import outbox, watches
+from relay.store.tables import event_feed, outbox, watches
 
 CHUNK = 1_000
 """Maximum number of rows of a part, which one transaction copies."""
@@ -141,6 +141,7 @@ class SqliteToPostgres:
             now = dialect.now(tx)
             outbox.release(tx, now)
             watches.release_all(tx, now)
+            event_feed.adopt(tx)
         self._lock_out_old()
         with self._new.begin() as tx:
             tx.execute(delete(import_parts))

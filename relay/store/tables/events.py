@@ -1,9 +1,11 @@
 """Events: the immutable facts about jobs."""
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, select
+from sqlalchemy import ColumnElement, Row, bindparam, func, select
 
 from relay.model import (
     ENDINGS_AT_EXEC,
@@ -18,6 +20,7 @@ from relay.model import (
 from relay.store.engine import dialect, paging
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import events
+from relay.store.tables import event_feed
 
 _OF_JOB = (
     select(events)
@@ -39,6 +42,7 @@ def _row(event: Event) -> dict[str, Any]:
 
 def _event(row: Row[Any]) -> Event:
     values = dict(row._mapping)
+    del values["position"]
     values["type"] = parse_event_type(values["type"])
     values["job"] = json.loads(values["job"])
     replaced_id, replaced_type = values.pop("replaces_event_id"), values.pop("replaces_type")
@@ -49,6 +53,7 @@ def _event(row: Row[Any]) -> Event:
 def add(tx: Tx, event: Event) -> Event:
     """Adds the event. If the same fact exists (same id), that one stays and is returned."""
     if dialect.insert_new(tx, events, [_row(event)]):
+        event_feed.number_inserted(tx)
         return event
     return get(tx, event.id) or event
 
@@ -64,16 +69,68 @@ def for_job(tx: Tx, workspace: str, job_id: str) -> list[Event]:
     return [_event(row) for row in tx.execute(_OF_JOB, {"of": workspace, "of_job": job_id})]
 
 
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events a reader wants; None means any."""
+
+    types: tuple[AnyEventType, ...] | None = None
+    job_id: str | None = None
+    workspace: str | None = None
+
+    def matches(self, event: Event) -> bool:
+        """Whether the event is wanted."""
+        return (
+            (self.types is None or event.type in self.types)
+            and self.job_id in (None, event.job_id)
+            and self.workspace in (None, event.workspace)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEvent:
+    """An event with its position in the feed."""
+
+    position: int
+    event: Event
+
+
 def page(
-    tx: Tx, page: paging.Page, type: AnyEventType | None, job_id: str | None, workspace: str | None
+    tx: Tx,
+    page: paging.Page,
+    types: AnyEventType | tuple[AnyEventType, ...] | None,
+    job_id: str | None,
+    workspace: str | None,
 ) -> tuple[list[Event], str | None]:
     """One page of events, newest first, and the cursor of the next; None means any."""
-    filters = {events.c.type: type and type.value, events.c.job_id: job_id, events.c.workspace: workspace}
-    query = select(events).where(*(column == value for column, value in filters.items() if value is not None))
+    wanted = EventFilter((types,) if isinstance(types, str) else types, job_id, workspace)
     order = (events.c.created_at, events.c.id)
-    rows = tx.execute(paging.apply_page(query, order, page)).all()
+    rows = tx.execute(paging.apply_page(select(events).where(*_conditions(wanted)), order, page)).all()
     shown, cursor = paging.split_page(rows, page, order)
     return [_event(row) for row in shown], cursor
+
+
+def _conditions(wanted: EventFilter) -> Iterator[ColumnElement[bool]]:
+    if wanted.types is not None and len(wanted.types) == 1:
+        yield events.c.type == wanted.types[0].value
+    elif wanted.types is not None:
+        yield events.c.type.in_([type.value for type in wanted.types])
+    if wanted.job_id is not None:
+        yield events.c.job_id == wanted.job_id
+    if wanted.workspace is not None:
+        yield events.c.workspace == wanted.workspace
+
+
+def after(tx: Tx, position: int, wanted: EventFilter, most: int) -> list[FeedEvent]:
+    """The next events of the feed after a position, in its order: `most` at the most."""
+    query = select(events).where(events.c.position > position, *_conditions(wanted))
+    rows = tx.execute(query.order_by(events.c.position).limit(most))
+    return [FeedEvent(row.position, _event(row)) for row in rows]
+
+
+def id_at(tx: Tx, position: int) -> str | None:
+    """The id of the event at a position; None if it was deleted, or never was."""
+    id: str | None = tx.execute(select(events.c.id).where(events.c.position == position)).scalar()
+    return id
 
 
 def count_since(tx: Tx, workspace: str, since: Instant) -> int:

@@ -27,12 +27,17 @@ class JobHistory:
 
 def load_job_history(tx: Tx, job_id: str, workspace: str | None) -> JobHistory:
     """Reads one job, of any workspace unless one is given. Raises NotFound for a job without a watch."""
-    watch = watches.find(tx, job_id, workspace)
-    if watch is None:
-        text = "the relay does not know this job; register it, unless it was deleted after storage.retention"
-        raise NotFound("job_not_found", text)
+    watch = find_watch(tx, job_id, workspace)
     registered = registrations.of_job(tx, watch.workspace, job_id, MAX_ROWS)
     sent = deliveries.of_job(tx, watch.workspace, job_id, MAX_ROWS)
     ids = {row.endpoint_id for row in registered if row.endpoint_id} | {row.endpoint_id for row in sent}
     history = polls.of_watch(tx, watch, MAX_ROWS)
     return JobHistory(watch, registered, sent, endpoints.get_many(tx, ids), history)
+
+
+def find_watch(tx: Tx, job_id: str, workspace: str | None) -> Watch:
+    """The watch of one job, of any workspace unless one is given. Raises NotFound for a job without a watch."""
+    if (watch := watches.find(tx, job_id, workspace)) is None:
+        text = "the relay does not know this job; register it, unless it was deleted after storage.retention"
+        raise NotFound("job_not_found", text)
+    return watch

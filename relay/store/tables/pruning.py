@@ -27,6 +27,7 @@ from relay.model import OPERATOR_WORKSPACE, DeliveryStatus, EndpointKind, Instan
 from relay.store.engine.database import Tx
 from relay.store.engine.paging import WalkPosition
 from relay.store.engine.schema import attempts, deliveries, endpoints, events, polls, registrations, watches
+from relay.store.tables import event_feed
 from relay.store.tables.watches import matches_jobs
 
 Job = tuple[str, str]
@@ -75,6 +76,9 @@ def delete_jobs(tx: Tx, jobs: Sequence[Job], before: Instant, most: int) -> tupl
         room -= _delete(tx, table, matches_jobs(table, empty), room)
     if room <= 0:
         return 0, empty
+    newest = select(func.max(events.c.position)).where(matches_jobs(events, empty))
+    if (position := tx.execute(newest).scalar()) is not None:
+        event_feed.record_pruned(tx, position)
     for table in (events, watches):
         tx.execute(delete(table).where(matches_jobs(table, empty)))
     return len(empty), []

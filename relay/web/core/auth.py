@@ -7,7 +7,6 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from relay.security import SCOPES, ApiKey, Scope, hash_api_key
-from relay.security.api_keys import find_by_hash
 from relay.service import Relay
 from relay.web.core import public_url
 from relay.web.core.errors import Forbidden, Unauthenticated
@@ -27,6 +26,7 @@ class Caller:
     name: str = ""
     """The key's name; "" for a call that needs no key, and for a relay without keys."""
     scopes: Sequence[Scope] = ()
+    key_hash: str = ""
 
     @property
     def is_admin(self) -> bool:
@@ -56,7 +56,7 @@ async def authorise(request: Request, scope: Scope | None) -> Caller:
             "insufficient_scope",
             f"this call needs a key with the scope {scope}; this one has {', '.join(key.scopes) or 'none'}",
         )
-    return Caller(key.name, key.scopes)
+    return Caller(key.name, key.scopes, key.hash)
 
 
 def bearer(headers: Headers) -> str:
@@ -75,25 +75,11 @@ async def authenticate(request: Request, token: str) -> ApiKey:
     wait = limits.begin_attempt(request, hash)
     if not limits.may_be_checked(request, token, hash, wait):  # guard: chosen-keys
         limits.record_failure(request, wait)
-    if (key := await find_key(relay, hash)) is None:  # guard: known-client
+    if (key := await relay.find_api_key(hash)) is None:  # guard: known-client
         limits.record_failure(request, wait)
         raise Unauthenticated("invalid_api_key", "this API key is not known here; is it complete, and for this relay?")
     limits.record_success(request, hash)
     return key
-
-
-async def find_key(relay: Relay, hash: str) -> ApiKey | None:
-    """The key with this hash, of the configuration or of the store, or None. Raises StoreError.
-
-    Without API keys it is the relay's local token.
-    """
-    if relay.local_token is not None and not await relay.requires_api_key():
-        return find_by_hash([relay.local_token], hash)
-    if (configured := find_by_hash(relay.config.security.api_keys, hash)) is not None:
-        return configured
-    if (stored := find_by_hash(await relay.api_key_cache.active_keys(), hash)) is not None:
-        relay.api_key_cache.mark_used(stored)
-    return stored
 
 
 def require_local_request(request: Request) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from relay.errors import RequestError
+from relay.errors import RequestError, StoreError
 from relay.model import SECOND
 
 UNKNOWN_PATH = "there is nothing at this path; /openapi.json lists every path"
@@ -80,6 +80,11 @@ class Unavailable(RequestError):
     type = "service_unavailable"
 
 
+def store_unavailable(error: StoreError) -> Unavailable:
+    """The answer to a request for which the store fails."""
+    return Unavailable("store_unavailable", f"{error}; nothing was done, try again later")
+
+
 _HEADERS: Mapping[int, Mapping[str, str]] = {
     401: {"www-authenticate": 'Bearer realm="relay"'},
     413: {"connection": "close"},
@@ -90,7 +95,7 @@ _HEADERS: Mapping[int, Mapping[str, str]] = {
 def envelope(error: RequestError) -> dict[str, Any]:
     """`{"error": {"type", "code", "message", "field"?}}`."""
     fields = {"type": error.type, "code": error.code, "message": error.message}
-    return {"error": fields | ({"field": error.field} if error.field else {})}
+    return {"error": {**fields, **({"field": error.field} if error.field else {}), **error.details}}
 
 
 def headers_of(error: RequestError) -> Mapping[str, str]:

@@ -26,12 +26,15 @@ Keys are made with `relay keys create`; without keys
 the relay answers its own machine only, and needs the token that it prints. One key may send
 `security.requests_per_minute` requests; beyond that, and after many wrong keys, it gets 429 with `Retry-After`."""
 
+_LICENSE = {"name": "MIT", "identifier": "MIT"}
+
 _REFUSALS = {
     400: "The request is wrong; `field` names the wrong field, `message` says what to write instead.",
     401: "The API key is missing or unknown.",
     403: "The API key lacks the scope.",
     404: "Nothing has this id or path.",
     409: "It conflicts with the present state; the message says how.",
+    410: "The cursor can't be continued from; the error holds the oldest and the newest one that can.",
     413: "The body has more than 256 KiB.",
     415: "The body is not JSON in UTF-8.",
     429: "A limit is exceeded; the message says which.",
@@ -61,7 +64,7 @@ def build_openapi(operations: Sequence[ApiRoute], base_path: str = "", *, with_a
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, references, with_auth)
     document = {
         "openapi": "3.1.0",
-        "info": {"title": "Exec relay", "version": __version__, "description": _DESCRIPTION},
+        "info": {"title": "Exec relay", "version": __version__, "description": _DESCRIPTION, "license": _LICENSE},
         "servers": [{"url": base_path or "/"}],
         "tags": [{"name": tag} for tag in dict.fromkeys([*(route.tag for route in operations), "webhooks"])],
         "paths": paths,
@@ -127,9 +130,14 @@ def _query_parameters(query: type[Query] | None) -> list[dict[str, Any]]:
     schema = query.model_json_schema()
     inlined = partial(_inlined, schema.get("$defs", {}))
     return [
-        {"name": name, "in": "query", "description": part.pop("description", ""), "schema": inlined(part)}
+        {"name": name, "in": "query", "description": part.pop("description", ""), **_in_query(inlined(part))}
         for name, part in schema["properties"].items()
     ]
+
+
+def _in_query(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a parameter; a list is one text with commas."""
+    return {"schema": schema, **({"style": "form", "explode": False} if schema.get("type") == "array" else {})}
 
 
 def _inlined(definitions: Mapping[str, Any], part: dict[str, Any]) -> dict[str, Any]:

@@ -70,7 +70,7 @@ async def load_session(request: Request, relay: Relay, now: Instant) -> CurrentU
     if not token:
         return ANONYMOUS
     session = await relay.store.read(lambda tx: sessions.get(tx, _hash(token), now))
-    if session is None or (key := await auth.find_key(relay, session.key_hash)) is None:
+    if session is None or (key := await relay.find_api_key(session.key_hash)) is None:
         return ANONYMOUS
     limits: RequestLimits = request.app.state.limits
     limits.check_rate(f"pages:{key.hash}")  # apart from calls: a busy client does not close the pages to people
@@ -81,7 +81,7 @@ async def is_valid(relay: Relay, user: CurrentUser) -> bool:
     """Whether their session and its key still hold; without a session, whether the relay still needs no key."""
     if user.key_hash:
         session = await relay.store.read(lambda tx: sessions.get(tx, _hash(user.token), relay.clock()))
-        return session is not None and await auth.find_key(relay, user.key_hash) is not None
+        return session is not None and await relay.find_api_key(user.key_hash) is not None
     return not await relay.requires_credentials()
 
 

@@ -39,6 +39,13 @@ def _each_once(events: list[EventType]) -> list[EventType]:
     return list(dict.fromkeys(events))
 
 
+def _event_types(text: object) -> tuple[EventType, ...]:
+    try:
+        return tuple(dict.fromkeys(EventType(name) for name in str(text).split(",")))
+    except ValueError:
+        raise ValueError(f"must be one of {', '.join(EventType)}, or several with commas between them") from None
+
+
 def _known_format(name: str) -> str:
     if name not in formats.FORMATS:
         raise ValueError(f"must be one of {', '.join(formats.FORMATS)}")
@@ -81,6 +88,11 @@ EventFormat = Annotated[
 ]
 Events = Annotated[
     list[Annotated[EventType, Strict(False)]], Field(min_length=1, max_length=20), AfterValidator(_each_once)
+]
+EventTypes = Annotated[
+    tuple[EventType, ...],
+    BeforeValidator(_event_types),
+    WithJsonSchema({"type": "array", "items": {"type": "string", "enum": [*EventType]}, "minItems": 1}),
 ]
 Secret = Annotated[str, Field(min_length=1, max_length=200, json_schema_extra={"pattern": _OF_SECRETS})]
 Template = Annotated[dict[str, Any], Field(min_length=1)]

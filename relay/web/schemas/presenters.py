@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from relay.egress import mask_url
-from relay.model import Attempt, Delivery, DeliveryStatus, Endpoint, Registration, Watch
+from relay.model import Attempt, Delivery, DeliveryStatus, Endpoint, Registration, Watch, WatchState
 from relay.registration import RegistrationResult
 from relay.signing import standard_webhooks
 from relay.telemetry import trace_context
@@ -165,6 +165,7 @@ def job_fields(row: Watch) -> dict[str, Any]:
     fields = {
         name: getattr(row, name) for name in (*names, "exec_callback", "callback_received_at", "created_at", "ended_at")
     }
+    fields["ended"] = row.state is not WatchState.ACTIVE
     if row.job is not None and not row.job.has_known_status:
         fields["unknown_status"] = row.job.status
     return fields | {"job": row.job.raw() if row.job else None}

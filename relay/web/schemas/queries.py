@@ -5,14 +5,16 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
-from relay.model import DeliveryStatus, EndpointKind, EventType, RegistrationStatus, WatchState
+from relay.model import DeliveryStatus, EndpointKind, RegistrationStatus, WatchState
 from relay.store.engine import paging
+from relay.store.tables.events import EventFilter
 from relay.web.schemas.fields import (
     ENDPOINT_DESCRIPTION,
     JOB_ID_DESCRIPTION,
     CheckName,
     Cursor,
     EventFormat,
+    EventTypes,
     JobId,
     Reference,
     Time,
@@ -64,10 +66,18 @@ class RegistrationsQuery(PageQuery):
     status: RegistrationStatus | None = Field(None, description="the state of the registration")
 
 
-class WorkspaceQuery(Query):
-    """The workspace of a job."""
+_AS_ENDPOINT = f"{ENDPOINT_DESCRIPTION}: its events in its format, each signed with its secret as its notifications are"
+
+Wait = Annotated[int, Field(ge=0), Strict(), BeforeValidator(_number)]
+
+
+class JobQuery(Query):
+    """The workspace of a job, and how long to wait for its end."""
 
     workspace: Workspace | None = Field(None, description="the Exec workspace; left out: any that has the job")
+    wait: Wait | None = Field(
+        None, description="seconds to wait until the job has ended; more than 300 count as 300, and 0 as no wait"
+    )
 
 
 class JobsQuery(PageQuery):
@@ -77,13 +87,49 @@ class JobsQuery(PageQuery):
     state: WatchState | None = Field(None, description="whether the job is polled, or why no longer")
 
 
-class EventsQuery(PageQuery):
-    """Filter of events, and their format."""
+_TYPES = "the kinds of events, separated by commas"
 
-    type: EventType | None = Field(None, description="the kind of event")
+
+class EventsQuery(PageQuery):
+    """Filter of events, their format, and a cursor of the feed to go on after."""
+
+    type: EventTypes | None = Field(None, description=_TYPES)
     job_id: JobId | None = Field(None, description=JOB_ID_DESCRIPTION)
     workspace: Workspace | None = Field(None, description="the Exec workspace")
-    format: EventFormat = Field("standard", description="the format of `body`")
+    format: EventFormat | None = Field(None, description="the format of `body`; by default `standard`")
+    endpoint: Reference | None = Field(None, description=_AS_ENDPOINT)
+    after: Cursor | None = Field(
+        None,
+        description="pull the feed: events after this cursor, oldest first; `0`: from the oldest stored event, "
+        "`now`: only events from now on",
+    )
+    wait: Wait | None = Field(
+        None,
+        description="with `after`: seconds to wait until there is an event; more than 300 count as 300, 0 as no wait",
+    )
+
+    @property
+    def wanted(self) -> EventFilter:
+        return EventFilter(self.type, self.job_id, self.workspace)
+
+
+class StreamQuery(Query):
+    """Filter of streamed events, their format, and a cursor of the feed to go on after."""
+
+    type: EventTypes | None = Field(None, description=_TYPES)
+    job_id: JobId | None = Field(None, description=f"{JOB_ID_DESCRIPTION}; the stream ends after the job's last event")
+    workspace: Workspace | None = Field(None, description="the Exec workspace")
+    format: EventFormat | None = Field(None, description="the format of `body`; by default `standard`")
+    endpoint: Reference | None = Field(None, description=_AS_ENDPOINT)
+    after: Cursor | None = Field(
+        None,
+        description="events after this cursor; `0`: from the oldest stored event; left out, or `now`: from now on. A "
+        "reconnect's Last-Event-ID comes before it",
+    )
+
+    @property
+    def wanted(self) -> EventFilter:
+        return EventFilter(self.type, self.job_id, self.workspace)
 
 
 class EndpointsQuery(PageQuery):

@@ -81,6 +81,8 @@ class ErrorDetail(ResponseModel):
     code: str
     message: str
     field: str = ""
+    oldest_cursor: str = Field(default="", description="only with `cursor_gone`: goes on with the oldest stored event")
+    newest_cursor: str = Field(default="", description="only with `cursor_gone`: goes on with events from now on")
 
 
 class ErrorResponse(ResponseModel):
@@ -134,6 +136,13 @@ class EndpointList(ResponseModel):
     next_cursor: str | None
 
 
+class SignedEvent(ResponseModel):
+    """What a notification of the event would be: verify `headers` with `body`, byte for byte, as a receiver does."""
+
+    headers: dict[str, str] = Field(description="webhook-id, webhook-timestamp and webhook-signature")
+    body: str = Field(description="the signed text; parsed and written again, it would have another signature")
+
+
 class EventResponse(ResponseModel):
     """A fact about a job."""
 
@@ -144,11 +153,14 @@ class EventResponse(ResponseModel):
     occurred_at: Time = Field(description="when it happened, by Exec's clock if known")
     created_at: Time = Field(description="when the relay learned of it")
     body: dict[str, Any] = Field(description="the body for a standing endpoint, in the requested format")
+    cursor: str = Field(default="", description="only with `after` and in streams: goes on after this event")
+    signed: SignedEvent | None = Field(default=None, description="only with `endpoint`")
 
 
 class EventList(ResponseModel):
     data: list[EventResponse]
-    next_cursor: str | None
+    next_cursor: str | None = Field(description="the next page's `cursor`, null on the last; with `after` the next")
+    wait: int = Field(default=0, description="only with `after` and `wait`: the seconds that were granted")
 
 
 class PublicKeys(ResponseModel):
@@ -218,6 +230,10 @@ class JobResponse(ResponseModel):
     job_id: str
     workspace: str
     state: WatchState
+    ended: bool = Field(
+        description="whether the relay polls the job no more: it ended, or the state says why; while it is false, wait "
+        "on, whatever Exec's status is"
+    )
     job: dict[str, Any] | None = Field(
         description="Exec's job as last polled, unchanged; null before a successful poll"
     )

@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -26,6 +26,9 @@ LONGEST_HEAD = 32 * 1024
 """Bytes of a request's first line and headers together."""
 
 _PIECE = 4 * 1024  # guard: head-size
+
+CONNECTION = "relay.connection"
+"""The ASGI extension that holds the connection of a request."""
 
 
 class RequestTimeout(RequestError):
@@ -46,21 +49,89 @@ class ConnectionLimits:
     """From the start of waiting for a request until it is complete, its body included."""
     write_timeout: float = 30
     """How long a client may leave a response unread."""
-    connections: int = 500
+    connections: int = 2_000
     """In all. One more takes the place of one that leaves its response unread, or is idle for longest."""
-    of_one_address: int = 200
+    of_one_address: int = 1_000
     """Of an IPv4 address or an IPv6 /64; trusted proxies are exempt, they stand for many clients."""
     reserved_for_loopback: int = 20
     """Connections that this machine gets beyond both limits, for health checks."""
 
 
+class SmallEvent(asyncio.Event):
+    """asyncio's event without the queue that it has while nobody waits, which takes most of a kilobyte."""
+
+    def __init__(self, is_set: bool) -> None:
+        self._is_set = is_set
+        self._waiting: list[asyncio.Future[None]] | None = None
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        self._is_set = True
+        waiting, self._waiting = self._waiting or [], None
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def clear(self) -> None:
+        self._is_set = False
+
+    async def wait(self) -> Literal[True]:
+        if not self._is_set:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting = [*(self._waiting or []), future]
+            await future
+        return True
+
+
+class ConnectionCount:
+    """The connections of one server that count towards its limits."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.by_network: Counter[str] = Counter()
+
+    def add(self, network: str) -> None:
+        """One more connection of a client."""
+        self.total += 1
+        self.by_network[network] += 1
+
+    def remove(self, network: str) -> None:
+        """One less."""
+        self.total -= 1
+        self.by_network[network] -= 1
+        if not self.by_network[network]:
+            del self.by_network[network]
+
+
 class BoundedHttpProtocol(H11Protocol):
     """uvicorn's protocol over h11, with limits."""
 
-    def __init__(self, *, limits: ConnectionLimits, is_trusted_proxy: Callable[[str], bool], **theirs: Any) -> None:
+    # Ten thousand connections may be open: more attributes would make each one's dictionary a kilobyte larger.
+    __slots__ = (
+        "_count",
+        "_is_counted",
+        "_is_trusted_proxy",
+        "_limits",
+        "_on_lost",
+        "_request_due",
+        "_stands_for_many",
+        "_write_due",
+    )
+
+    def __init__(
+        self,
+        *,
+        limits: ConnectionLimits,
+        count: ConnectionCount,
+        is_trusted_proxy: Callable[[str], bool],
+        **theirs: Any,
+    ) -> None:
         super().__init__(**theirs)
-        self._limits, self._is_trusted_proxy = limits, is_trusted_proxy
-        self._stands_for_many = False
+        self._limits, self._count, self._is_trusted_proxy = limits, count, is_trusted_proxy
+        self._stands_for_many = self._is_counted = False
+        self._on_lost: Callable[[], None] | None = None
         self._request_due: asyncio.TimerHandle | None = None
         self._write_due: asyncio.TimerHandle | None = None
 
@@ -68,10 +139,23 @@ class BoundedHttpProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow._is_writable_event = SmallEvent(is_set=True)
         self._stands_for_many = self.client is not None and self._is_trusted_proxy(self.client[0])
         if self._over_limit():
             self._refuse(Unavailable("too_many_connections", "too many connections are open; try again later"))
+        else:
+            self._count.add(self.network)
+            self._is_counted = True
         self._wait_for_request()
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        # The application is not called before the next turn of the loop.
+        if self.cycle is not None and not isinstance(event := self.cycle.message_event, SmallEvent):
+            self.cycle.message_event = SmallEvent(event.is_set())
+        if self.scope is not None:
+            extensions: dict[str, Any] = self.scope.setdefault("extensions", {})
+            extensions[CONNECTION] = self
 
     def data_received(self, data: bytes) -> None:
         # h11 measures a head only while it is incomplete: one that arrives at once would not be measured.
@@ -86,6 +170,11 @@ class BoundedHttpProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.exempt()
+        if self.scope is not None:
+            self.scope.pop("extensions", None)  # a reference to this connection, which would outlive it
+        if self._on_lost is not None:
+            self._on_lost()
         for timer in (self._request_due, self._write_due):
             if timer is not None:
                 timer.cancel()
@@ -109,6 +198,21 @@ class BoundedHttpProtocol(H11Protocol):
             self._refuse(HeadTooLarge("headers_too_large", text))
         else:
             self._refuse(ValidationFailed("invalid_http", "this is no HTTP request"))  # guard: no-http
+
+    # --- called by requests that stay open (`web/core/open_request.py`) ---
+
+    def exempt(self) -> None:
+        """The connection no longer counts towards the limits: its requests have an API key, and a limit of their own.
+
+        That holds as long as it is open, since it may begin to wait again at any time.
+        """
+        if self._is_counted:
+            self._is_counted = False
+            self._count.remove(self.network)
+
+    def call_when_lost(self, on_lost: Callable[[], None] | None) -> None:
+        """Has `on_lost` called when the client disconnects; None calls nothing any more."""
+        self._on_lost = on_lost
 
     # --- limits ---
 
@@ -146,15 +250,19 @@ class BoundedHttpProtocol(H11Protocol):
 
     def _over_limit(self) -> bool:
         """Whether this connection is refused; another one may be closed to make room for it."""
-        others = [other for other in self.connections if other is not self and isinstance(other, BoundedHttpProtocol)]
-        neighbours = [other for other in others if other.network == self.network]
+        of_this_address = 0 if self._stands_for_many else self._count.by_network.get(self.network, 0)
         # guard: connections-of-one-address
-        if not self._stands_for_many and len(neighbours) >= self._limit_with_reserve(self._limits.of_one_address):
+        if of_this_address >= self._limit_with_reserve(self._limits.of_one_address):
             # Idle neighbours stay: behind a shared address they belong to other clients.
+            neighbours = [other for other in self._counted() if other.network == self.network]
             return not _make_room([other for other in neighbours if other.unread_since is not None])
-        if len(others) < self._limit_with_reserve(self._limits.connections):
+        if self._count.total < self._limit_with_reserve(self._limits.connections):
             return False
-        return not _make_room(others)
+        return not _make_room(self._counted())
+
+    def _counted(self) -> list["BoundedHttpProtocol"]:
+        others = (other for other in self.connections if isinstance(other, BoundedHttpProtocol))
+        return [other for other in others if other._is_counted]
 
     def _limit_with_reserve(self, limit: int) -> int:
         """A limit, higher for this machine itself, so that its health checks always get a connection."""

@@ -2,15 +2,18 @@
 
 import re
 import traceback
+from collections.abc import Awaitable, Callable
 from logging import Logger
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ulid import ULID
 
+from relay.errors import RequestError, StoreError
 from relay.registration import exec_callback_tokens
 from relay.telemetry import trace_context
 from relay.web.core import errors
@@ -24,6 +27,11 @@ DEFAULT_HEADERS = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
 }
 """On every response without its own."""
+
+_KEPT_OF_PARKED = ("type", "method", "scheme", "path", "root_path")
+
+PARKED = "parked"
+"""In the request's state: what makes a response that is not there yet (`web/core/open_request.py`)."""
 
 _STRICT_TRANSPORT_SECURITY = ("strict-transport-security", "max-age=31536000")
 """On responses over TLS: for a year browsers use https only, for this host and none of its subdomains."""
@@ -102,6 +110,8 @@ class ResponseMiddleware:
 
         try:
             await self.app(scope, receive, send_with_headers)
+            if (make := scope["state"].pop(PARKED, None)) is not None:
+                await _answer_later(make, self.log, scope, receive, send_with_headers)
         except Exception as error:
             frames = _frames_of(error)  # guard: crash-log
             text = "request %s failed: %s in %s, at %s"
@@ -109,6 +119,24 @@ class ResponseMiddleware:
             if not started:
                 text = f"the relay failed, not the request; its log has more under {request_id}"
                 await errors.error_response(InternalError("internal_error", text))(scope, receive, send_with_headers)
+
+
+async def _answer_later(
+    make: Callable[[], Awaitable[Response]], log: Logger, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Waits for a parked response, and sends it. Meanwhile only a few fields of the request stay in memory."""
+    kept = {name: scope[name] for name in _KEPT_OF_PARKED if name in scope}
+    scope["headers"].clear()  # the server holds this list too
+    scope.clear()
+    scope.update(kept)
+    try:
+        response = await make()
+    except RequestError as error:
+        response = errors.error_response(error)
+    except StoreError as error:
+        log.error("a request failed and gets 503: %s", error)
+        response = errors.error_response(errors.store_unavailable(error))
+    await response(scope, receive, send)
 
 
 def _trace_of(headers: Headers) -> str | None:

@@ -9,7 +9,7 @@ from typing import cast
 import uvicorn
 from starlette.types import ASGIApp
 
-from relay.web.server.http_protocol import LONGEST_HEAD, BoundedHttpProtocol, ConnectionLimits
+from relay.web.server.http_protocol import LONGEST_HEAD, BoundedHttpProtocol, ConnectionCount, ConnectionLimits
 
 Networks = Sequence[IPv4Network | IPv6Network]
 
@@ -27,7 +27,12 @@ def server_config(
     The client's address is that of the connection. If that is one of the `trusted_proxies`, it is the last address in
     X-Forwarded-For that is none of theirs. uvicorn's default would trust every client at 127.0.0.1.
     """
-    connection = partial(BoundedHttpProtocol, limits=limits, is_trusted_proxy=partial(_in_networks, trusted_proxies))
+    connection = partial(
+        BoundedHttpProtocol,
+        limits=limits,
+        count=ConnectionCount(),
+        is_trusted_proxy=partial(_in_networks, trusted_proxies),
+    )
     return uvicorn.Config(
         app,
         http=cast(type[asyncio.Protocol], connection),

@@ -19,13 +19,13 @@ INPUTS = (
     ),
     Guard(
         "connections-of-one-address",
-        "One IPv4 address or IPv6 /64 has at most 200 connections, unless it is a trusted proxy",
+        "One IPv4 address or IPv6 /64 has at most 1,000 connections, unless it is a trusted proxy",
         f"{_CONNECTION}::test_connections_of_one_address_are_limited",
         never,
     ),
     Guard(
         "connections",
-        "There are at most 500 connections; one more replaces one with an unread answer, or the one idle for longest",
+        "There are at most 2,000 connections; one more replaces one with an unread answer, or the one idle for longest",
         f"{_CONNECTION}::test_the_longest_idle_connection_is_closed_for_a_new_one",
         gone,
     ),

@@ -135,6 +135,30 @@ KEYS = (
         gone,
     ),
     Guard(
+        "waiters-of-a-key",
+        "Of one key at most `security.waits_per_key` requests wait at a time",
+        "tests/web/test_job_waits.py::test_one_key_over_its_limit_is_refused_at_once",
+        never,
+    ),
+    Guard(
+        "revoked-waiters",
+        "Requests that wait, and streams, end within seconds once their key is revoked",
+        "tests/web/test_job_waits.py::test_a_revoked_key_ends_its_waits",
+        never,
+    ),
+    Guard(
+        "mcp-key",
+        "The MCP server requires an API key as the API does",
+        "tests/integrations/test_mcp.py::test_keys_and_scopes_hold",
+        gone,
+    ),
+    Guard(
+        "mcp-origin",
+        "Pages of other sites can't call the MCP server",
+        "tests/integrations/test_mcp.py::test_keys_and_scopes_hold",
+        never,
+    ),
+    Guard(
         "own-registrations",
         "A registration is withdrawn by the key that made it, or by one with `read` or `admin`",
         "tests/web/test_registrations.py::test_a_registration_belongs_to_the_key_that_made_it",

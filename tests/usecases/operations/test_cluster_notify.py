@@ -2,13 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import cast
 
 import psycopg
+import pytest
 
 from relay.operations.cluster_notify import ClusterNotifier
 from relay.store.engine.database import Store
 from relay.telemetry import Telemetry
+from tests.torture.postgresql import postgresql, url_at
+from tests.torture.proxy import Proxy
 
 
 class Rung:
@@ -78,3 +83,63 @@ async def test_a_lost_listener_reconnects_and_checks_for_missed_work(postgres_ur
 async def test_the_notifier_ends_at_once_on_sqlite(sqlite_store: Store) -> None:
     """No other relay can use the store."""
     await asyncio.wait_for(Rung(sqlite_store, "own_1").bell.run(), 30)
+
+
+async def test_a_connection_that_was_cut_without_a_word_is_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is forwarded any more, and nothing closed: the listener notices, and hears again afterwards."""
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(postgresql(tmp_path))
+        proxy = Proxy(server.port)
+        await proxy.mend()
+        stack.push_async_callback(proxy.break_off)
+        store, other = await Store.open(url_at(proxy.port)), await Store.open(server.url)
+        stack.push_async_callback(store.aclose)
+        stack.push_async_callback(other.aclose)
+        one = Rung(store, "own_1")
+        running = asyncio.create_task(one.bell.run())
+        stack.callback(running.cancel)
+        await one.wakes()
+        await asyncio.wait_for(one.bell._heard_test.wait(), 30)
+        proxy.hold_up()
+        async with asyncio.timeout(30):
+            while "no longer answers on the connection that listens" not in caplog.text:
+                await asyncio.sleep(0.05)
+        assert one.bell.is_listening is False
+        before = one.woken
+        await proxy.mend()
+        async with asyncio.timeout(30):
+            while one.woken == before:  # it listens again, and finds what it missed
+                await asyncio.sleep(0.05)
+        assert one.bell.is_listening is True
+        await other.notify("own_2")
+        async with asyncio.timeout(30):
+            while one.woken == before + 1:
+                await asyncio.sleep(0.05)
+
+
+class Swallowing:
+    """A database behind a pooler that takes LISTEN and NOTIFY, and delivers nothing."""
+
+    is_exclusive = False
+
+    async def notify(self, sender: str) -> None:
+        """As if it had worked."""
+
+    async def notifications(self) -> AsyncIterator[str]:
+        """The connection stands, and stays silent."""
+        yield ""
+        await asyncio.Event().wait()
+
+
+async def test_notifications_that_never_arrive_are_reported(caplog: pytest.LogCaptureFixture) -> None:
+    """Once, with the cause; the ticks go on without."""
+    bell = ClusterNotifier(cast(Store, Swallowing()), "own_1", lambda: None, Telemetry())
+    running = asyncio.create_task(bell.run())
+    async with asyncio.timeout(30):
+        while "does not hear its own NOTIFY" not in caplog.text:
+            await asyncio.sleep(0.05)
+    assert bell.is_listening is False
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

@@ -144,13 +144,31 @@ def upgrade() -> None:
         sa.Column("occurred_at", sa.BigInteger(), nullable=False),
         sa.Column("job", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=True),
         sa.Column("replaces_event_id", sa.Text(), nullable=True),
         sa.Column("replaces_type", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("events_by_position", "events", ["position"], unique=True)
     op.create_index("events_by_time", "events", ["created_at", "id"], unique=False)
     op.create_index("events_by_type", "events", ["type", "created_at", "id"], unique=False)
     op.create_index("events_of_job", "events", ["workspace", "job_id"], unique=False)
+    op.create_index(
+        "events_unnumbered",
+        "events",
+        ["created_at", "id"],
+        unique=False,
+        sqlite_where=sa.text("position IS NULL AND workspace != ''"),
+        postgresql_where=sa.text("position IS NULL AND workspace != ''"),
+    )
+    op.create_table(
+        "event_feed",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("identity", sa.Text(), nullable=True),
+        sa.Column("storage", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("name"),
+    )
     op.create_table(
         "idempotency",
         sa.Column("key", sa.Text(), nullable=False),

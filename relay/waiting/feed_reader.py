@@ -1,0 +1,108 @@
+"""One reader of the event feed: checks its cursor, then reads on from there, from memory if it can."""
+
+from dataclasses import dataclass
+
+from relay.errors import Gone
+from relay.model.feed_cursor import FeedCursor, FeedPosition, check_of
+from relay.store.engine.database import Store, Tx
+from relay.store.tables import event_feed, events
+from relay.store.tables.event_feed import FeedState
+from relay.store.tables.events import EventFilter, FeedEvent
+from relay.waiting.feed import EventFeed
+
+FROM_OLDEST = "0"
+"""In place of a cursor: from the oldest event that is stored."""
+FROM_NOW = "now"
+"""In place of a cursor: only events from now on."""
+
+
+@dataclass(slots=True)
+class FeedReader:
+    """Where one reader is. `open` makes it, while its request follows the feed."""
+
+    store: Store
+    feed: EventFeed
+    identity: str
+    at: FeedPosition
+    wanted: EventFilter
+
+    @classmethod
+    async def open(cls, store: Store, feed: EventFeed, after: FeedCursor | str, wanted: EventFilter) -> "FeedReader":
+        """A reader that goes on after a cursor, FROM_OLDEST or FROM_NOW. Raises Gone, StoreError."""
+        await feed.catch_up()
+        if await store.read(event_feed.oldest_unnumbered) is not None:
+            await feed.advance_fully()  # committed a moment ago: whoever asks now gets it
+        if await store.read(event_feed.state) is None:
+            await store.write(event_feed.ensure)
+        identity, at = await store.read(lambda tx: _start(tx, after))
+        return cls(store, feed, identity, at, wanted)
+
+    async def read(self, most: int) -> list[FeedEvent]:
+        """The next events, `most` at the most; the reader is after them then, or at the newest event if there are
+        none. Raises Gone if retention has deleted events that it did not read yet, and StoreError."""
+        batch = self.feed.recent(self.at.position, self.wanted, most)
+        if batch is None:
+            batch = await self.store.read(lambda tx: _read(tx, self.identity, self.at, self.wanted, most))
+        found, self.at = batch
+        return found
+
+    def cursor(self, is_end: bool = False) -> str:
+        """The cursor after what was read."""
+        return FeedCursor(self.identity, self.at, is_end).encode()
+
+    def cursor_after(self, one: FeedEvent) -> str:
+        """The cursor after one event."""
+        return FeedCursor(self.identity, FeedPosition(one.position, check_of(one.event.id))).encode()
+
+
+def _start(tx: Tx, after: FeedCursor | str) -> tuple[str, FeedPosition]:
+    state = event_feed.state(tx)
+    if state is None:
+        raise RuntimeError("the feed was made and is not there")
+    if after == FROM_OLDEST:
+        return state.identity, FeedPosition(state.pruned)
+    if isinstance(after, str):
+        return state.identity, _newest(tx, state)
+    if after.identity != state.identity:
+        raise _gone(tx, state, "is of another database, or of this one before a restore")
+    if after.at.position > state.head:
+        raise _gone(tx, state, "is ahead of the newest event: the database was restored from an older copy")
+    _check_not_pruned(tx, state, after.at)
+    here = events.id_at(tx, after.at.position)
+    if here is not None and after.at.event_check and check_of(here) != after.at.event_check:
+        raise _gone(tx, state, "names another event than the one at its place: the database was restored")
+    return state.identity, after.at
+
+
+def _read(
+    tx: Tx, identity: str, at: FeedPosition, wanted: EventFilter, most: int
+) -> tuple[list[FeedEvent], FeedPosition]:
+    state = event_feed.state(tx)
+    if state is None or state.identity != identity:
+        raise _gone(tx, state or FeedState(identity, 0, 0), "is of this database before a restore")
+    _check_not_pruned(tx, state, at)
+    found = events.after(tx, at.position, wanted, most)
+    if len(found) == most:
+        last = found[-1]
+        return found, FeedPosition(last.position, check_of(last.event.id))
+    return found, _newest(tx, state) if state.head > at.position else at
+
+
+def _check_not_pruned(tx: Tx, state: FeedState, at: FeedPosition) -> None:
+    if at.position < state.pruned:
+        raise _gone(tx, state, "is older than storage.retention: events after it are deleted already")
+
+
+def _newest(tx: Tx, state: FeedState) -> FeedPosition:
+    id = events.id_at(tx, state.head)
+    return FeedPosition(state.head, check_of(id) if id else "")
+
+
+def _gone(tx: Tx, state: FeedState, why: str) -> Gone:
+    oldest, newest = FeedPosition(state.pruned), _newest(tx, state)
+    details = {
+        "oldest_cursor": FeedCursor(state.identity, oldest).encode(),
+        "newest_cursor": FeedCursor(state.identity, newest).encode(),
+    }
+    text = f"this cursor {why}; events may be missing: go on with oldest_cursor, or leave them out with newest_cursor"
+    return Gone("cursor_gone", text, "after", details)

@@ -1,0 +1,358 @@
+"""Waiting for the end of a job over HTTP: answered at once, together, on both databases; limited, and forgotten."""
+
+import asyncio
+import json
+import random
+import time
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from sqlalchemy import event
+
+from relay.model import EventType, ScenarioJob
+from relay.security.api_keys import hash_api_key
+from relay.store.engine.database import Tx
+from relay.store.tables import watches
+from relay.web.server.http_protocol import ConnectionLimits
+from tests.web.conftest import Api, assert_refused
+from tests.web.waiting import KEY, OTHER_KEY, end, open_relay, served_relay, serving
+
+
+async def test_a_wait_is_answered_when_the_job_ends(store_url: str) -> None:
+    """With the whole job, as soon as its end is committed."""
+    async with served_relay(store_url) as served:
+        await served.register("j1")
+        waiting = asyncio.create_task(served.wait())
+        await served.waits_open(1)
+        await end(served.relay)
+        began = time.monotonic()
+        answer = await waiting
+        assert time.monotonic() - began < 2
+        job = answer.json()
+        assert (answer.status_code, job["ended"], job["wait"], job["state"]) == (200, True, 60, "settled")
+        assert job["job"]["status"] == "completed"
+
+
+async def test_a_job_that_has_ended_is_answered_at_once(store_url: str) -> None:
+    """However long ago, and reading it twice gives the same answer."""
+    async with served_relay(store_url) as served:
+        await served.register("j1")
+        await end(served.relay)
+        first, second = await served.wait(), await served.wait()
+        assert first.json() == second.json()
+        assert first.json()["ended"] is True
+
+
+@pytest.mark.parametrize("wait", [1, 3])
+async def test_time_over_is_an_answer_too(store_url: str, wait: int) -> None:
+    """Status 200 with `ended` false, before the time is over and never after it."""
+    async with served_relay(store_url) as served:
+        await served.register("j1")
+        began = time.monotonic()
+        answer = await served.wait(wait=wait)
+        assert wait - 2 < time.monotonic() - began <= wait
+        assert (answer.status_code, answer.json()["ended"]) == (200, False)
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "granted", "applied"),
+    [
+        ({"prefer": "wait=1"}, {}, 1, "wait=1"),
+        ({"prefer": 'respond-async, Wait = "1"; foo=bar'}, {}, 1, "wait=1"),
+        ({"prefer": "wait=77"}, {"wait": "1"}, 1, None),  # the query wins
+        ({"prefer": "wait=soon"}, {}, None, None),
+        ({"prefer": "wait=-1"}, {}, None, None),
+        ({"prefer": "wait=0"}, {}, None, "wait=0"),
+        ({}, {"wait": "0"}, None, None),
+    ],
+)
+async def test_preferences(
+    sqlite_url: str, headers: dict[str, str], query: dict[str, str], granted: int | None, applied: str | None
+) -> None:
+    """`Prefer` is a hint: a malformed one is ignored, an applied one is named in the answer."""
+    async with served_relay(sqlite_url) as served:
+        await served.register("j1")
+        answer = await served.http.get("/v1/jobs/j1", params=query, headers=headers)
+        assert answer.status_code == 200
+        assert answer.json().get("wait") == granted
+        assert answer.headers.get("preference-applied") == applied
+        assert answer.headers["vary"] == "Prefer"
+
+
+@pytest.mark.parametrize("headers", [{}, {"prefer": "wait=1000000"}])
+async def test_a_long_wait_is_capped(sqlite_url: str, headers: dict[str, str]) -> None:
+    """More than 300 seconds count as 300."""
+    async with served_relay(sqlite_url) as served:
+        await served.register("j1")
+        query = {} if headers else {"wait": "999999999"}
+        waiting = asyncio.create_task(served.http.get("/v1/jobs/j1", params=query, headers=headers))
+        await served.waits_open(1)
+        await end(served.relay)
+        assert (await waiting).json()["wait"] == 300
+
+
+@pytest.mark.parametrize("wait", ["abc", "-1", "1e9", "1.5", "", "9999999999", "٣"])
+async def test_a_wrong_wait_is_refused(api: Api, wait: str) -> None:
+    """At once, naming the parameter."""
+    await api.register()
+    assert_refused(await api.http.get("/v1/jobs/j1", params={"wait": wait}), 400, "invalid_field", "wait")
+
+
+async def test_an_unknown_job_is_not_waited_for(api: Api) -> None:
+    """404, as without a wait."""
+    assert_refused(await api.http.get("/v1/jobs/unknown", params={"wait": "60"}), 404, "job_not_found")
+    assert api.relay.waiters.number == 0
+
+
+async def test_an_unknown_status_keeps_the_client_waiting(store_url: str) -> None:
+    """Exec's statuses are an open set: `ended` decides, not the status."""
+    async with served_relay(store_url) as served:
+        await served.register("j1")
+
+        def polish(tx: Tx) -> None:
+            watch = watches.get_for_update(tx, "default", "j1")
+            assert watch is not None
+            watches.save(tx, replace(watch, job=ScenarioJob.model_validate({"id": "j1", "status": "polishing"})))
+
+        await served.relay.store.write(polish)
+        assert (await served.wait(wait=1)).json()["ended"] is False
+
+
+async def test_an_end_around_the_arrival_is_never_missed(store_url: str) -> None:
+    """200 jobs that end within 5 ms of the wait's arrival: none is answered late, or with "not ended"."""
+    async with served_relay(store_url) as served:
+        rng = random.Random(7)
+
+        async def one(number: int) -> None:
+            job_id = f"j{number}"
+            await served.register(job_id)
+            waiting = asyncio.create_task(served.wait(job_id))
+            await asyncio.sleep(rng.random() * 0.005)
+            await end(served.relay, job_id)
+            began = time.monotonic()
+            assert (await waiting).json()["ended"] is True
+            assert time.monotonic() - began < 10
+
+        for batch in range(10):
+            await asyncio.gather(*(one(batch * 20 + number) for number in range(20)))
+
+
+async def test_an_end_around_the_deadline_is_never_denied(sqlite_url: str) -> None:
+    """Jobs that end as the time is over: an answer that came after the commit says so."""
+    async with served_relay(sqlite_url) as served:
+        rng = random.Random(3)
+
+        async def one(number: int) -> None:
+            job_id, committed = f"j{number}", 0.0
+            await served.register(job_id)
+            waiting = asyncio.create_task(served.wait(job_id, wait=1))
+            waiting.add_done_callback(lambda _: answered.append((job_id, time.monotonic())))
+            await asyncio.sleep(0.4 + rng.random() * 0.5)
+            if not waiting.done():
+                await end(served.relay, job_id)
+                committed = time.monotonic()
+            answer = await waiting
+            if committed and dict(answered)[job_id] > committed + 0.2:
+                assert answer.json()["ended"] is True
+
+        answered: list[tuple[str, float]] = []
+        for batch in range(10):
+            await asyncio.gather(*(one(batch * 8 + number) for number in range(8)))
+
+
+async def test_many_that_wait_for_one_job_cost_one_read(store_url: str) -> None:
+    """500 waiters of one job: all answered, and the database reads the job a handful of times."""
+    async with served_relay(store_url) as served:
+        await served.register("j1")
+        waiting = [asyncio.create_task(served.wait()) for _ in range(500)]
+        await served.waits_open(500)
+        reads = 0
+
+        @event.listens_for(served.relay.store._reader, "begin")
+        def _count(_: Any) -> None:
+            nonlocal reads
+            reads += 1
+
+        await end(served.relay)
+        answers = await asyncio.gather(*waiting)
+        assert all(answer.json()["ended"] for answer in answers)
+        assert reads <= 10
+
+
+async def test_many_wait_for_many(store_url: str) -> None:
+    """200 jobs end in any order: each waiter hears of its own, and nobody of another's."""
+    async with served_relay(store_url) as served:
+        jobs = [f"j{number}" for number in range(200)]
+        await served.register(*jobs)
+        waiting = {job_id: asyncio.create_task(served.wait(job_id)) for job_id in jobs}
+        await served.waits_open(200)
+        for job_id in random.Random(1).sample(jobs, 100):
+            await end(served.relay, job_id)
+            answer = (await asyncio.wait_for(waiting.pop(job_id), 30)).json()
+            assert (answer["job_id"], answer["ended"]) == (job_id, True)
+        assert not any(task.done() for task in waiting.values())
+        for task in waiting.values():
+            task.cancel()
+
+
+async def test_a_client_that_goes_is_forgotten(store_url: str) -> None:
+    """Its place is free again, its connection closed, and nothing is left of it."""
+    async with served_relay(store_url) as served:
+        await served.register("j1")
+        parts = urlsplit(served.url)
+        for _ in range(3):
+            opened = [await asyncio.open_connection(parts.hostname, parts.port) for _ in range(20)]
+            for _, writer in opened:
+                head = f"GET /v1/jobs/j1?wait=60 HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n\r\n"
+                writer.write(head.encode())
+            await served.waits_open(20)
+            for _, writer in opened:
+                writer.close()
+            await served.waits_open(0)
+        assert served.relay.waiters.number == 0
+
+
+async def test_one_key_over_its_limit_is_refused_at_once(store_url: str) -> None:
+    """429 with when to come again and both numbers; other keys, other calls and health checks are untouched."""
+    async with served_relay(store_url, waits_per_key=3) as served:
+        await served.register("j1")
+        waiting = [asyncio.create_task(served.wait()) for _ in range(3)]
+        await served.waits_open(3)
+        refused = await served.wait()
+        message = assert_refused(refused, 429, "too_many_waits")
+        assert "3 requests of this key wait already, and at most 3 may" in message
+        assert int(refused.headers["retry-after"]) >= 1
+        assert (await served.http.get("/v1/jobs/j1")).status_code == 200
+        assert (await served.http.get("/healthz")).status_code == 200
+        async with served.client(OTHER_KEY) as other:
+            assert (await other.get("/v1/jobs/j1", params={"wait": 1})).status_code == 200
+        await end(served.relay)
+        assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
+        assert (await served.wait()).status_code == 200
+
+
+async def test_waits_in_all_are_limited(sqlite_url: str) -> None:
+    """By what file descriptors there are: the rest gets 503, and nothing hangs."""
+    async with served_relay(sqlite_url) as served:
+        await served.register("j1")
+        served.relay.waiters.total = 2
+        waiting = [asyncio.create_task(served.wait()) for _ in range(2)]
+        await served.waits_open(2)
+        assert_refused(await served.wait(), 503, "too_many_waits")
+        await end(served.relay)
+        assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
+
+
+async def test_connections_that_wait_leave_room_for_others(sqlite_url: str) -> None:
+    """They have a limit of their own: those of an address that do not wait are counted without them."""
+    limits = ConnectionLimits(connections=8, of_one_address=8, reserved_for_loopback=0)
+    async with open_relay(sqlite_url) as relay, serving(relay, limits) as served:
+        await served.register("j1")
+        waiting = []
+        for number in range(20):
+            waiting.append(asyncio.create_task(served.wait()))
+            await served.waits_open(number + 1)
+        assert (await served.http.get("/healthz")).status_code == 200
+        await end(relay)
+        assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
+
+
+async def test_a_revoked_key_ends_its_waits(store_url: str) -> None:
+    """401 within seconds; the waits of other keys go on."""
+    async with served_relay(store_url) as served:
+        await served.register("j1")
+        mine = asyncio.create_task(served.wait())
+        async with served.client(OTHER_KEY) as other:
+            theirs = asyncio.create_task(other.get("/v1/jobs/j1", params={"wait": 60}))
+            await served.waits_open(2)
+            config, keep = served.relay.config, hash_api_key(OTHER_KEY)
+            keys = tuple(key for key in config.security.api_keys if key.hash == keep)
+            security = config.security.model_copy(update={"api_keys": keys})
+            served.relay.config = config.model_copy(update={"security": security})
+            answer = await asyncio.wait_for(mine, 15)
+            assert_refused(answer, 401, "invalid_api_key")
+            assert not theirs.done()
+            await end(served.relay)
+            assert (await theirs).json()["ended"] is True
+
+
+async def test_a_stop_answers_all_waits(store_url: str) -> None:
+    """With what is known, at once; later waits are answered at once too."""
+    async with served_relay(store_url) as served:
+        await served.register("j1")
+        waiting = [asyncio.create_task(served.wait()) for _ in range(50)]
+        await served.waits_open(50)
+        served.relay.waiters.stop()
+        answers = await asyncio.wait_for(asyncio.gather(*waiting), 10)
+        assert {(answer.status_code, answer.json()["ended"]) for answer in answers} == {(200, False)}
+        assert (await asyncio.wait_for(served.wait(), 10)).json()["ended"] is False
+
+
+async def test_another_relay_wakes_them(postgres_url: str) -> None:
+    """A job that another relay on the store sees ending is answered here, within moments: the tick is not needed."""
+    async with open_relay(postgres_url) as one, open_relay(postgres_url) as other, serving(one) as served:
+        running = [asyncio.create_task(relay.notifier.run()) for relay in (one, other)]
+        await served.register("j1", "j2")
+        for job_id in ("j1", "j2"):
+            waiting = asyncio.create_task(served.wait(job_id))
+            await served.waits_open(1)
+            await asyncio.sleep(0.2)  # the listener is up
+            began = time.monotonic()
+            await end(other, job_id)
+            assert (await asyncio.wait_for(waiting, 20)).json()["ended"] is True
+            assert time.monotonic() - began < 5
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def test_a_lost_notification_costs_a_tick(postgres_url: str) -> None:
+    """Nobody notifies: the next tick of this relay finds the end."""
+    async with open_relay(postgres_url) as one, open_relay(postgres_url) as other, serving(one) as served:
+        await served.register("j1")
+        waiting = asyncio.create_task(served.wait())
+        await served.waits_open(1)
+        await end(other)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        async with asyncio.timeout(20):
+            while not waiting.done():
+                await one.tick()
+                await asyncio.sleep(0.05)
+        assert (await waiting).json()["ended"] is True
+
+
+async def test_waits_are_counted(sqlite_url: str) -> None:
+    """By what they wait for and how that ended, apart from all other requests."""
+    async with served_relay(sqlite_url) as served:
+        await served.register("j1")
+        await served.wait(wait=1)
+        waiting = asyncio.create_task(served.wait())
+        await served.waits_open(1)
+        text = (await served.http.get("/metrics")).text
+        assert 'relay_waits_open{kind="job"} 1.0' in text
+        assert 'relay_waits_total{kind="job",outcome="timed_out"} 1.0' in text
+        await end(served.relay)
+        await waiting
+        text = (await served.http.get("/metrics")).text
+        assert 'relay_waits_total{kind="job",outcome="news"} 1.0' in text
+        assert 'relay_wait_delay_seconds_count{kind="job"} 1.0' in text
+
+
+async def test_no_connection_of_the_database_is_held(postgres_url: str) -> None:
+    """300 waits are open: no session of the relay is in a transaction, and other requests are answered."""
+    async with served_relay(postgres_url) as served:
+        await served.register("j1")
+        waiting = [asyncio.create_task(served.wait()) for _ in range(300)]
+        await served.waits_open(300)
+        with psycopg.connect(postgres_url) as other:
+            held = "SELECT count(*), count(*) FILTER (WHERE state <> 'idle') FROM pg_stat_activity"
+            where = "WHERE application_name = 'exec-relay' AND datname = current_database()"
+            [(sessions, busy)] = other.execute(f"{held} {where}").fetchall()
+        assert (sessions <= 6, busy) == (True, 0)
+        assert (await served.http.get("/v1/jobs/j1")).status_code == 200
+        await end(served.relay, "j1", EventType.FAILED)
+        assert {json.loads(answer.text)["ended"] for answer in await asyncio.gather(*waiting)} == {True}

@@ -1,0 +1,154 @@
+"""A relay on a socket, for requests that stay open: jobs that end when a test says so, and readers of streams."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import httpx
+
+from relay.model import EventType, ScenarioJob, WatchState
+from relay.sandbox.local_server import serve
+from relay.service import Relay
+from relay.store.engine.database import Tx
+from relay.store.tables import events, watches
+from relay.web.app import create_app
+from relay.web.server.http_protocol import ConnectionLimits
+from relay.web.server.server import server_config
+from tests.make import make_event
+from tests.web.conftest import configured
+
+KEY = "relay_key_0123456789abcdef"
+OTHER_KEY = "relay_other_0123456789abcdef"
+LIMITS = ConnectionLimits(connections=5_000, of_one_address=5_000)
+
+
+class Served:
+    """A relay that serves its API; it polls nobody."""
+
+    def __init__(self, relay: Relay, url: str) -> None:
+        self.relay, self.url = relay, url
+        self.http = self.client()
+
+    def client(self, key: str = KEY) -> httpx.AsyncClient:
+        """A client with a key."""
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+        headers = {"authorization": f"Bearer {key}"}
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=60, trust_env=False, limits=limits)
+
+    async def register(self, *job_ids: str) -> None:
+        """Registers jobs for nobody in particular."""
+        for job_id in job_ids:
+            answer = await self.http.post("/v1/registrations", json={"job_id": job_id})
+            assert answer.status_code in (200, 201), answer.text
+
+    async def wait(self, job_id: str = "j1", wait: int = 60, **headers: str) -> httpx.Response:
+        """One request that waits for a job."""
+        return await self.http.get(f"/v1/jobs/{job_id}", params={"wait": wait}, headers=headers)
+
+    async def pull(self, after: str, **params: Any) -> Any:
+        """The answer to one pull."""
+        answer = await self.http.get("/v1/events", params={"after": after, **params})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def waits_open(self, number: int) -> None:
+        """Returns when so many requests wait."""
+        async with asyncio.timeout(30):
+            while sum(waiter.is_waiting for waiter in self.relay.waiters.everybody()) != number:
+                await asyncio.sleep(0.002)
+
+
+async def end(relay: Relay, job_id: str = "j1", type: EventType = EventType.COMPLETED) -> None:
+    """What the poller does when a job ends: one transaction, then it tells the waiters."""
+    now = relay.clock()
+    event = make_event(job_id, type, now)
+
+    def record(tx: Tx) -> None:
+        if (watch := watches.get_for_update(tx, "default", job_id)) is not None and type is not EventType.STARTED:
+            job = ScenarioJob.model_validate(event.job)
+            watches.save(tx, replace(watch, job=job, state=WatchState.SETTLED, next_poll_at=None, ended_at=now))
+        events.add(tx, event)
+
+    await relay.store.write(record)
+    relay.waiters.wake(job_id)
+    relay.feed.kick()
+    relay.notifier.notify_others()
+
+
+async def started(relay: Relay, job_id: str = "j1") -> None:
+    """A job begins at Exec."""
+    await end(relay, job_id, EventType.STARTED)
+
+
+@asynccontextmanager
+async def serving(relay: Relay, limits: ConnectionLimits = LIMITS) -> AsyncIterator[Served]:
+    """The relay's API on a socket."""
+    app = create_app(relay, owns_relay=False)
+    async with serve(app, configure=partial(server_config, limits=limits)) as url:
+        served = Served(relay, url)
+        try:
+            yield served
+        finally:
+            relay.waiters.stop()
+            await served.http.aclose()
+
+
+@asynccontextmanager
+async def open_relay(store_url: str, **security: Any) -> AsyncIterator[Relay]:
+    """A relay with two keys on this store, not started."""
+    keys = [{"name": "one", "key": KEY}, {"name": "two", "key": OTHER_KEY}]
+    config = configured(store_url, security={"api_keys": keys, "requests_per_minute": None} | security)
+    relay = await Relay.open(config, seed=1)
+    try:
+        yield relay
+    finally:
+        await relay.stop()
+
+
+@asynccontextmanager
+async def served_relay(store_url: str, **security: Any) -> AsyncIterator[Served]:
+    """Both."""
+    async with open_relay(store_url, **security) as relay, serving(relay) as served:
+        yield served
+
+
+class Message:
+    """One message of a stream."""
+
+    def __init__(self, block: str) -> None:
+        fields = dict(line.split(": ", 1) for line in block.split("\n") if line and not line.startswith(":"))
+        self.type, self.id = fields.get("event", ""), fields.get("id", "")
+        self.data: Any = json.loads(fields["data"]) if "data" in fields else None
+        self.is_comment = block.startswith(":")
+
+
+async def messages(response: httpx.Response) -> AsyncIterator[Message]:
+    """The messages of a stream, its comments too, until it ends."""
+    rest = ""
+    async for text in response.aiter_text():
+        rest += text
+        while "\n\n" in rest:
+            block, _, rest = rest.partition("\n\n")
+            yield Message(block)
+
+
+@asynccontextmanager
+async def streaming(http: httpx.AsyncClient, last_id: str = "", **params: Any) -> AsyncIterator[AsyncIterator[Message]]:
+    """A stream that is open."""
+    headers = {"last-event-id": last_id} if last_id else {}
+    async with http.stream("GET", "/v1/events/stream", params=params, headers=headers) as response:
+        assert response.status_code == 200, await response.aread()
+        yield messages(response)
+
+
+async def next_event(stream: AsyncIterator[Message]) -> Message:
+    """The next message that is an event of a job, the end or an error."""
+    async with asyncio.timeout(30):
+        async for message in stream:
+            if message.type not in ("", "hello"):
+                return message
+    raise AssertionError("the stream has ended")
