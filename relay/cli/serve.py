@@ -12,7 +12,6 @@ from pathlib import Path
 import click
 import uvicorn
 
-from relay.cli import local_token
 from relay.cli.options import (
     PUBLIC_URL_WITHOUT_KEYS,
     PUBLIC_WITHOUT_KEYS,
@@ -21,6 +20,7 @@ from relay.cli.options import (
     read_config,
 )
 from relay.cli.stopping import end_at_once_when_asked, stop_when_asked
+from relay.client import local_token
 from relay.config import Config, unused_variables
 from relay.egress import is_loopback
 from relay.errors import ConfigError
