@@ -79,14 +79,15 @@ async def _serve(config: Config, path: Path | None, leave: Callable[[int], None]
     descriptors = descriptor_limit.raise_to_hard_limit()
     relay = await Relay.open(config, spans=tracer_from_env(os.environ))
     limits = ConnectionLimits(connections=min(DEFAULT_LIMITS.connections, descriptors // 4))
-    server = uvicorn.Server(server_config(create_app(relay, owns_relay=False), config.server.trusted_proxies, limits))
 
     def stop() -> None:
         relay.waiters.stop()  # answers them, so that the server need not cut them off
         server.should_exit = True
 
-    ms_since_signal = stop_when_asked(stop, leave)
     try:
+        app = create_app(relay, owns_relay=False)
+        server = uvicorn.Server(server_config(app, config.server.trusted_proxies, limits))
+        ms_since_signal = stop_when_asked(stop, leave)
         listening = await _listen(relay)
     except BaseException:
         await relay.stop()

@@ -1,8 +1,4 @@
-<<<<<<< HEAD:relay/cli/local_token.py
-"""The token of a relay without API keys, stored by `relay serve` for commands on the same machine.
-=======
-"""The token of a relay without API keys: `relay serve` leaves it where clients on the same machine find it.
->>>>>>> main:relay/client/local_token.py
+"""The token of a relay without API keys, stored by `relay serve` for clients on the same machine.
 
 One file for each port, in a folder that only its user can read.
 """

@@ -120,10 +120,11 @@ def rejection_in_body(response: HttpResponse) -> Rejection | None:
 
 
 def _rejection(response: HttpResponse) -> Rejection | None:
-    """Incoming webhooks answer with the error code as plain text."""
-    if response.succeeded or 400 <= response.status < 500:
-        return rejection_in_body(response) or error_meaning(response.body[:100].decode(errors="replace").strip())
-    return None
+    """Incoming webhooks answer with the error code as plain text; a service in front of them may refuse with JSON."""
+    if not (response.succeeded or 400 <= response.status < 500):
+        return None
+    code, text = str(json_body(response).get("error")), response.body[:100].decode(errors="replace").strip()
+    return rejection_in_body(response) or error_meaning(code) or error_meaning(text)
 
 
 def _matches_url(host: str, path: str) -> bool:

@@ -6,6 +6,7 @@ from requests or leave it: the relay accepts both, and every link, redirect and 
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import idna
 from starlette.requests import HTTPConnection
 
 from relay.egress import is_loopback
@@ -16,7 +17,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Scheme, host and port of a page: lower case, the scheme's default port filled in."""
+    """Scheme, host and port of a page: lower case, the name in ASCII, the scheme's default port filled in."""
 
     scheme: str
     host: str
@@ -32,7 +33,15 @@ def parse_origin(text: str) -> Origin | None:
         return None
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         return None
-    return Origin(parts.scheme, parts.hostname, _DEFAULT_PORTS[parts.scheme] if port is None else port)
+    return Origin(parts.scheme, _ascii(parts.hostname), _DEFAULT_PORTS[parts.scheme] if port is None else port)
+
+
+def _ascii(host: str) -> str:
+    """A name as browsers send it: `server.public_url` may be written with letters beyond ASCII."""
+    try:
+        return host if host.isascii() else idna.encode(host, uts46=True).decode()
+    except idna.IDNAError:
+        return host
 
 
 def base_path_of(public_url: str | None) -> str:
