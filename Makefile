@@ -9,7 +9,7 @@ BENCH := $(VENV)/.bench-installed
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check format bench-polling bench-scaling bench-speed bench-waiting lock renew image habits fuzz guards torture \
+.PHONY: help demo test test-long check format bench-polling bench-scaling bench-speed bench-waiting lock renew image habits fuzz guards torture simulate \
   audit sbom release tag workflows chart manifests proxies clients docs browser screenshots clean
 
 help: ## List the targets
@@ -65,6 +65,9 @@ guards: $(DEV) ## Remove each guard that SECURITY.md names, and check that its t
 
 torture: $(DEV) ## Kill relays, disconnect databases, fill disks, many times, and count losses: an hour or more; one: make torture ARGS="kill-sqlite"
 	$(RUN)/python -m tests.torture $(ARGS)
+
+simulate: $(DEV) ## Run whole relays in simulated time under faults drawn from seeds: 1,000 seeds; more: make simulate ARGS="--seeds 100000"
+	$(RUN)/python -m tests.simulation $(ARGS)
 
 audit: $(SECURITY) ## Check the pins for known vulnerabilities; needs the network
 	@RELAY_PIP_AUDIT=$(RUN)/pip-audit sh requirements/audit.sh

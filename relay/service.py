@@ -2,15 +2,21 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import httpx
 
 from relay import formats
 from relay.backoff import JITTER
 from relay.config import Config, EndpointSection, Workspace, reload
 from relay.delivery import Dispatcher, OperatorNotifier
+from relay.delivery.attempt import HttpSender
 from relay.delivery.operator_notifier import restore_states
 from relay.delivery.retry_policy import RETRY_AFTER_CAP
 from relay.egress import EgressRules
@@ -18,7 +24,7 @@ from relay.egress.http_client import WebhookHttpClient
 from relay.endpoints import admin
 from relay.errors import ConfigError, NotFound, RelayError, StoreError, ValidationFailed
 from relay.formats.sample_event import SAMPLE_JOB, sample_event
-from relay.model import HOUR, MINUTE, SECOND, Attempt, Endpoint, Event, EventType, Instant, new_id
+from relay.model import HOUR, ID_BYTES, MINUTE, SECOND, Attempt, Endpoint, Event, EventType, Instant, new_id
 from relay.operations import (
     ApiKeyCache,
     ClusterNotifier,
@@ -43,6 +49,7 @@ from relay.registration.job_creation import CreatedJob, CreationOutcome, ExecJob
 from relay.security import ApiKey, LocalToken
 from relay.security.api_keys import find_by_hash
 from relay.store import Store, Tx, open_store, system_clock
+from relay.store.engine.database import RandomBytes, ThreadPool
 from relay.store.tables import clock_shift, deliveries, due_deliveries, event_feed, outbox, watches, workspaces
 from relay.telemetry import Telemetry, Tracer
 from relay.telemetry.state_changes import State, Subject, endpoint_news
@@ -70,6 +77,40 @@ def _reach(config: Config) -> int:
     return max(config.polling.max_age, latest, RETRY_AFTER_CAP) + HOUR
 
 
+class WebhookSender(HttpSender, Protocol):
+    """`relay.egress.http_client.WebhookHttpClient`."""
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+
+
+class Metronome(Protocol):
+    """What calls the relay every so often: `relay.operations.scheduler.Scheduler`."""
+
+    def every(self, ms: int, work: Callable[[], Awaitable[None]]) -> None:
+        """`work` is called every so many milliseconds, once started."""
+
+    def start(self) -> None:
+        """Begins."""
+
+    def stop(self) -> None:
+        """No further call; what is at work is cancelled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a relay reaches the world by. What is None is made from the configuration; the relay closes all of it."""
+
+    egress: WebhookSender | None = None
+    """Sends to receivers, inside and outside."""
+    exec_http: httpx.AsyncClient | None = None
+    """Sends to Exec."""
+    metronome: Metronome | None = None
+    """Calls the ticks."""
+    monotonic: Callable[[], float] = time.monotonic
+    """Seconds: how long Exec takes to answer."""
+
+
 class Relay:
     """One relay. `await Relay.open(config)`, then `start`; `stop` ends it and closes the store."""
 
@@ -79,22 +120,28 @@ class Relay:
         store: Store,
         seed: int | None = None,
         spans: Tracer | None = None,
+        surroundings: Surroundings | None = None,
     ) -> None:
+        """`seed` is that of all jitter; None draws one."""
         self.config, self.store = config, store
         self.clock = clock = store.clock
         self.telemetry = Telemetry(spans)
         self.rules = config.security.egress_rules()
         proxy = config.delivery.proxy.get_secret_value() if config.delivery.proxy else None
-        self.egress = WebhookHttpClient(self.rules, concurrency=config.delivery.concurrency, proxy=proxy)
+        around = surroundings or Surroundings()
+        self._monotonic = around.monotonic
+        self.egress: WebhookSender = around.egress or WebhookHttpClient(
+            self.rules, concurrency=config.delivery.concurrency, proxy=proxy
+        )
         self.outside_rules = config.security.outside_egress_rules()
         # Its own client, because the address of a reused connection is not checked again.
-        self.outside_egress = WebhookHttpClient(
+        self.outside_egress: WebhookSender = around.egress or WebhookHttpClient(
             self.outside_rules, concurrency=config.delivery.concurrency, proxy=proxy
         )
         rng = random.Random(seed)  # noqa: S311 (jitter, not secrets)
-        owner = new_id("own", clock())
+        owner = new_id("own", clock(), store.random_bytes(ID_BYTES))
         self.timekeeper = Timekeeper(store, clock, owner, _reach(config), self.telemetry.log)
-        self._exec_http = exec_transport.make_http(
+        self._exec_http = around.exec_http or exec_transport.make_http(
             config.exec.timeout, config.polling.concurrency, config.exec.proxy_url
         )
         self.clients = {space.name: self._client_of(space) for space in config.workspaces}
@@ -134,7 +181,7 @@ class Relay:
         self.local_token: LocalToken | None = None
         """Without API keys each request needs this token. None: a relay that its own process uses, without a token."""
         self.retention = RetentionJob(store, config.storage.retention, clock, owner)
-        self._scheduler = Scheduler()
+        self._scheduler: Metronome = around.metronome or Scheduler()
         self._ticking, self._woken = asyncio.Lock(), asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._woken_ticks: asyncio.Task[None] | None = None
@@ -150,13 +197,18 @@ class Relay:
         clock: Callable[[], Instant] | None = None,
         seed: int | None = None,
         spans: Tracer | None = None,
+        surroundings: Surroundings | None = None,
+        random_bytes: RandomBytes = secrets.token_bytes,
+        threads: ThreadPool = ThreadPoolExecutor,
     ) -> "Relay":
         """A relay with its store open, migrated and encrypted. Raises StoreError, which says what to do.
 
-        `clock` replaces the machine's clock (SQLite) or the database's clock (PostgreSQL).
+        `clock` replaces the machine's clock (SQLite) or the database's clock (PostgreSQL); `random_bytes` and `threads`
+        are those of the store.
         """
-        store = await open_store(config.storage.url, config.security.cipher(), clock=clock)
-        return cls(config, store, seed, spans)
+        cipher = config.security.cipher()
+        store = await open_store(config.storage.url, cipher, clock=clock, random_bytes=random_bytes, threads=threads)
+        return cls(config, store, seed, spans, surroundings)
 
     async def start(self) -> None:
         """Recovers the state of the last run, applies the configuration, then starts the scheduler.
@@ -426,7 +478,7 @@ class Relay:
     async def send_test(self, endpoint: Endpoint, now: Instant, type: EventType = EventType.COMPLETED) -> Attempt:
         """Sends a sample event to an endpoint once, now. Nothing is stored."""
         event = Event(
-            id=new_id("evt_test", now),
+            id=new_id("evt_test", now, self.store.random_bytes(ID_BYTES)),
             workspace=self.config.workspaces[0].name,
             job_id=str(SAMPLE_JOB["id"]),
             type=type,
@@ -490,6 +542,7 @@ class Relay:
             timeout=self.config.exec.timeout,
             clock=self.clock,
             http=self._exec_http,
+            monotonic=self._monotonic,
         )
 
     async def workspace_statuses(self) -> list[tuple[WorkspaceStatus, int]]:

@@ -23,10 +23,10 @@ from relay.delivery.attempt import CompletedAttempt, send, to_delivery_update
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.retry_policy import classify_attempt
 from relay.egress.result import HttpResponse, SendResult
-from relay.model import MINUTE, Endpoint
+from relay.model import ID_BYTES, MINUTE, Endpoint
 from relay.service import Relay
 from relay.store.engine.clock import system_clock
-from relay.store.engine.database import Tx
+from relay.store.engine.database import Tx, random_bytes
 from relay.store.tables import due_deliveries, endpoints, outbox
 
 NUMBER, ROUNDS = 10_000, 5
@@ -108,7 +108,9 @@ async def stored(port: int, number: int) -> float:
             endpoints.lock_many(tx, [endpoint.id])
             verdict = classify_attempt(_ANSWER, "standard", 1, [0], now, 0.5)
             sents = [CompletedAttempt(claim, _ANSWER, now, 1, "standard") for claim in claims]
-            outbox.record_results(tx, [to_delivery_update(sent, verdict, now) for sent in sents])
+            outbox.record_results(
+                tx, [to_delivery_update(sent, verdict, now, random_bytes(tx, ID_BYTES)) for sent in sents]
+            )
 
         async def batches() -> None:
             for _ in range(0, number, AT_ONCE):

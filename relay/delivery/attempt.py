@@ -107,12 +107,12 @@ def attempt_summary(completed: CompletedAttempt, decision: AttemptDecision) -> s
     return text if decision.status is DeliveryStatus.DELIVERED else f"{text}, no further attempt"
 
 
-def to_attempt(completed: CompletedAttempt, decision: AttemptDecision) -> Attempt:
-    """The attempt's record in the attempt log."""
+def to_attempt(completed: CompletedAttempt, decision: AttemptDecision, random_bytes: bytes) -> Attempt:
+    """The attempt's record in the attempt log; `random_bytes` are those of its id."""
     outcome = completed.outcome
     response = outcome if isinstance(outcome, HttpResponse) and not completed.discard_response else None
     return Attempt(
-        id=new_id("att", completed.started_at),
+        id=new_id("att", completed.started_at, random_bytes),
         delivery_id=completed.leased.delivery.id,
         number=completed.leased.delivery.attempts + 1,
         trigger=completed.leased.trigger,
@@ -125,8 +125,10 @@ def to_attempt(completed: CompletedAttempt, decision: AttemptDecision) -> Attemp
     )
 
 
-def to_delivery_update(completed: CompletedAttempt, decision: AttemptDecision, now: Instant) -> DeliveryUpdate:
-    """The delivery's new state after an attempt."""
+def to_delivery_update(
+    completed: CompletedAttempt, decision: AttemptDecision, now: Instant, random_bytes: bytes
+) -> DeliveryUpdate:
+    """The delivery's new state after an attempt; `random_bytes` are those of the attempt's id."""
     return DeliveryUpdate(
         delivery_id=completed.leased.delivery.id,
         status=decision.status,
@@ -134,6 +136,6 @@ def to_delivery_update(completed: CompletedAttempt, decision: AttemptDecision, n
         next_attempt_at=decision.next_attempt_at,
         ended_at=None if decision.status is DeliveryStatus.PENDING else now,
         reason=decision.error if decision.status is DeliveryStatus.FAILED else None,
-        attempt=to_attempt(completed, decision),
+        attempt=to_attempt(completed, decision, random_bytes),
         lease=completed.leased.lease,
     )

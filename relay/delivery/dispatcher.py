@@ -18,7 +18,18 @@ from relay.delivery.recorder import ResultRecorder
 from relay.egress import RequestFailed
 from relay.egress.result import BUSY, UNSENT
 from relay.errors import StoreError
-from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, DueDelivery, Endpoint, Event, Instant, new_id
+from relay.model import (
+    ID_BYTES,
+    SECOND,
+    Attempt,
+    Delivery,
+    DeliveryStatus,
+    DueDelivery,
+    Endpoint,
+    Event,
+    Instant,
+    new_id,
+)
 from relay.store import Store, Tx
 from relay.store.tables import due_deliveries, endpoints, outbox
 from relay.store.tables.outbox import Lease, Leased, LeasedDelivery
@@ -40,6 +51,9 @@ _REFILL_AFTER = 20
 
 _UNSENT = 5 * SECOND
 """How long a delivery is postponed if no file descriptor is left to send it."""
+
+_RESERVE = 2 * SECOND
+"""How much of its lease an attempt leaves: to record the result, and because clocks of relays differ a little."""
 
 _STARTS_PER_LOOP_TURN = 8
 """Attempts that begin in one turn of the event loop, so that other tasks do not wait for hundreds of them."""
@@ -149,7 +163,7 @@ class Dispatcher:
     async def send_test(self, endpoint: Endpoint, event: Event, body: bytes, now: Instant) -> Attempt:
         """Sends `body` once, now, outside the outbox. Returns the attempt; nothing is stored."""
         delivery = Delivery(
-            id=new_id("dlv_test", now),
+            id=new_id("dlv_test", now, self._store.random_bytes(ID_BYTES)),
             event_id=event.id,
             event_type=event.type,
             workspace=event.workspace,
@@ -166,7 +180,8 @@ class Dispatcher:
         outcome, duration = await send(self._egress_of(endpoint), endpoint, event.id, body, self._rules.timeout, now)
         leased = LeasedDelivery(delivery=delivery, host=endpoint.host, trigger="test", lease=self._new_lease())
         completed = CompletedAttempt(leased, outcome, now, duration, endpoint.format)
-        return to_attempt(completed, self._recorder.classify(completed, endpoint, now))
+        decision = self._recorder.classify(completed, endpoint, now)
+        return to_attempt(completed, decision, self._store.random_bytes(ID_BYTES))
 
     async def _select_due(self, now: Instant) -> tuple[list[DueDelivery], int]:
         """Due deliveries, and how many ends of the round were reached: 2 if these are all that are due, else 1 or 0."""
@@ -268,15 +283,17 @@ class Dispatcher:
             elif completed.probe is None:
                 self._admission.release(due)
         if completed is not None:
-            await self._recorder.put(completed)
+            await self._recorder.put(completed)  # rule: attempt-before-result
         self._refill()
 
     def _egress_of(self, endpoint: Endpoint) -> HttpSender:
         return self._outside_egress if endpoint.outside_only else self._egress  # guard: outside-only
 
     def _may_begin(self, leased: LeasedDelivery) -> bool:
-        """Whether the attempt is sure to end before its lease does; if not, the delivery is leased again later."""
-        return not self._stopping and leased.lease.until - self._clock() > self._rules.timeout
+        """Whether the attempt is sure to end, and to be recorded, before its lease ends by whatever relay's clock; if
+        not, the delivery is leased again later."""
+        # rule: lease-outlasts-attempt
+        return not self._stopping and leased.lease.until - self._clock() > self._rules.timeout + _RESERVE
 
     async def _postpone(self, leased: LeasedDelivery, wait: int) -> None:
         """Releases the lease: the delivery is due again in `wait` milliseconds."""

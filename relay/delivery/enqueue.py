@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 
 from relay import formats
-from relay.model import Delivery, DeliveryStatus, Event, Instant, new_id
+from relay.model import Delivery, DeliveryStatus, Event, Instant
 from relay.store import Tx
+from relay.store.engine.database import new_row_id
 from relay.store.tables import outbox
 from relay.store.tables.endpoints import lock_disabled
 from relay.store.tables.outbox import Enqueued, Leasing
@@ -35,7 +36,7 @@ def enqueue(
         new = []
         for subscriber in subscribers[start : start + _BATCH]:
             due_at = None if subscriber[0].id in disabled else now + first_delay
-            new.append((_delivery(event, subscriber, now, due_at, trace), subscriber[0]))
+            new.append((_delivery(tx, event, subscriber, now, due_at, trace), subscriber[0]))
         inserted = outbox.insert(tx, new, None if first_delay else leasing)
         enqueued.added += inserted.added
         enqueued.leased += inserted.leased
@@ -43,11 +44,11 @@ def enqueue(
 
 
 def _delivery(
-    event: Event, subscriber: Subscriber, now: Instant, due_at: Instant | None, trace: str | None
+    tx: Tx, event: Event, subscriber: Subscriber, now: Instant, due_at: Instant | None, trace: str | None
 ) -> Delivery:
     endpoint, registration = subscriber
     return Delivery(
-        id=new_id("dlv", now),
+        id=new_row_id(tx, "dlv", now),
         event_id=event.id,
         event_type=event.type,
         workspace=event.workspace,

@@ -12,8 +12,9 @@ from relay.delivery.attempt import CompletedAttempt, attempt_summary, to_deliver
 from relay.delivery.retry_policy import AttemptDecision
 from relay.egress import RequestFailed, SendResult
 from relay.errors import ConstraintViolation, StoreError
-from relay.model import SECOND, DeliveryStatus, Endpoint, Instant
+from relay.model import ID_BYTES, SECOND, DeliveryStatus, Endpoint, Instant
 from relay.store import Store, Tx
+from relay.store.engine.database import random_bytes
 from relay.store.tables import endpoints, outbox
 from relay.telemetry import Telemetry
 from relay.telemetry.state_changes import News, endpoint_news, failed_delivery_news, failing_endpoint_news
@@ -171,7 +172,13 @@ class ResultRecorder:
             if endpoint is not None:
                 limit, jitter, since = self._rules.disable_after, self._rng.random(), self._seen_since()
                 current[endpoint.id] = endpoint_health.update_health(endpoint, decision, now, limit, jitter, since)
-        outbox.record_results(tx, [to_delivery_update(completed, decision, now) for completed, decision in decisions])
+        outbox.record_results(
+            tx,
+            [
+                to_delivery_update(completed, decision, now, random_bytes(tx, ID_BYTES))
+                for completed, decision in decisions
+            ],
+        )
         endpoints.release_slots(tx, {completed.probe.endpoint_id for completed in batch if completed.probe is not None})
         for id, endpoint in current.items():
             if endpoint != before[id]:

@@ -4,7 +4,6 @@ All functions but `delete` work inside the caller's transaction.
 """
 
 import json
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +17,7 @@ from relay.errors import Conflict, NotFound
 from relay.model import DAY, Endpoint, EndpointKind, EventType, Instant, Secret
 from relay.signing import SignatureScheme, standard_webhooks
 from relay.store import Store, Tx
+from relay.store.engine.database import random_bytes
 from relay.store.tables import endpoints, outbox, registrations, watches
 
 OLD_SECRET_GRACE = DAY
@@ -52,7 +52,8 @@ def create(tx: Tx, name: str | None, validated: ValidatedEndpoint, now: Instant)
 
     Raises Conflict if another endpoint has the name.
     """
-    new = spec.new_endpoint(validated, kind=EndpointKind.STANDING, now=now, random_bytes=_random(), name=name)
+    drawn = random_bytes(tx, spec.RANDOM_BYTES)
+    new = spec.new_endpoint(validated, kind=EndpointKind.STANDING, now=now, random_bytes=drawn, name=name)
     keys = identity.standing_fingerprints(tx, validated) if name is None else ()
     while (existing := identity.find_existing(tx, name, validated, keys)) is None:
         if endpoints.add(tx, new, keys[0] if keys else None):  # else another relay was first
@@ -115,7 +116,8 @@ def rotate(
         raise Conflict("endpoint_configured", text)
     before = standard_webhooks.scheme_of(endpoint.secrets[0].value)
     scheme = spec.check_signing(signing, new) if new or signing else before
-    rotated = replace(endpoint, secrets=_rotated(endpoint, new or standard_webhooks.new_secret(_random(), scheme), now))
+    secret = new or standard_webhooks.new_secret(random_bytes(tx, spec.SECRET_BYTES), scheme)
+    rotated = replace(endpoint, secrets=_rotated(endpoint, secret, now))
     endpoints.save(tx, rotated, identity.fingerprint_after_rotation(tx, rotated))
     return rotated
 
@@ -180,7 +182,12 @@ def _sync(tx: Tx, entry: EndpointSection, existing: Endpoint | None, rules: Egre
     validated = spec.validate(wanted, rules, f"endpoints.{entry.name}.url")
     while existing is None:
         new = spec.new_endpoint(
-            validated, kind=EndpointKind.STANDING, now=now, random_bytes=_random(), name=entry.name, source="config"
+            validated,
+            kind=EndpointKind.STANDING,
+            now=now,
+            random_bytes=random_bytes(tx, spec.RANDOM_BYTES),
+            name=entry.name,
+            source="config",
         )
         if endpoints.add(tx, new):  # else another relay was first
             return
@@ -189,7 +196,7 @@ def _sync(tx: Tx, entry: EndpointSection, existing: Endpoint | None, rules: Egre
     if secret is not None and secret != existing.secrets[0].value:
         changed = replace(changed, secrets=_rotated(existing, secret, now))
     elif entry.signing not in (None, standard_webhooks.scheme_of(existing.secrets[0].value)):
-        generated = standard_webhooks.new_secret(_random(), validated.signing)
+        generated = standard_webhooks.new_secret(random_bytes(tx, spec.SECRET_BYTES), validated.signing)
         changed = replace(changed, secrets=_rotated(existing, generated, now))
     if changed != existing:
         _save(tx, existing, changed)
@@ -270,7 +277,3 @@ def _refuse_configured(endpoint: Endpoint) -> None:
     if endpoint.source == "config":
         text = "this endpoint is defined in the relay's configuration; change it there and reload the relay"
         raise Conflict("endpoint_configured", text)
-
-
-def _random() -> bytes:
-    return secrets.token_bytes(spec.SECRET_BYTES)

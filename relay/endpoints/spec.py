@@ -10,11 +10,13 @@ from relay.egress.header_policy import check_headers
 from relay.egress.url_policy import MASK, ParsedUrl
 from relay.errors import ValidationFailed
 from relay.formats import template
-from relay.model import Endpoint, EndpointKind, EventType, Instant, Secret, format_identity, new_id
+from relay.model import ID_BYTES, Endpoint, EndpointKind, EventType, Instant, Secret, format_identity, new_id
 from relay.signing import SignatureScheme, standard_webhooks
 
 SECRET_BYTES = 32
 """Random bytes of a generated secret; Standard Webhooks asks for 24 to 64."""
+RANDOM_BYTES = ID_BYTES + SECRET_BYTES
+"""Random bytes that a new endpoint needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +117,9 @@ def new_endpoint(
     name: str | None = None,
     source: str = "api",
 ) -> Endpoint:
-    """A new endpoint, with the given secret or one made from `random_bytes`."""
+    """A new endpoint, with the given secret or one made from `random_bytes`, which are `RANDOM_BYTES`."""
     return Endpoint(
-        id=new_id("ep", now),
+        id=new_id("ep", now, random_bytes[:ID_BYTES]),
         kind=kind,
         name=name,
         url=validated.target.url,
@@ -125,7 +127,7 @@ def new_endpoint(
         format=validated.format,
         template=validated.template,
         events=validated.events,
-        secrets=(Secret(validated.secret or standard_webhooks.new_secret(random_bytes, validated.signing)),),
+        secrets=(Secret(validated.secret or standard_webhooks.new_secret(random_bytes[ID_BYTES:], validated.signing)),),
         headers=validated.headers,
         created_at=now,
         source=source,

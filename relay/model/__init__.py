@@ -19,7 +19,7 @@ from relay.model.event import (
     event_id,
     parse_event_type,
 )
-from relay.model.ids import JOB_ID, new_id
+from relay.model.ids import ID_BYTES, JOB_ID, new_id, new_token
 from relay.model.job import JobError, Scenario, ScenarioJob
 from relay.model.registration import Registration, RegistrationStatus
 from relay.model.watch import Watch, WatchState
@@ -30,6 +30,7 @@ __all__ = [
     "ENDINGS_AT_EXEC",
     "FINAL_EVENTS",
     "HOUR",
+    "ID_BYTES",
     "JOB_ID",
     "MINUTE",
     "OPERATOR_WORKSPACE",
@@ -58,6 +59,7 @@ __all__ = [
     "format_identity",
     "from_rfc3339",
     "new_id",
+    "new_token",
     "parse_event_type",
     "to_rfc3339",
 ]

@@ -126,6 +126,7 @@ class PollRecorder:
             event = events.add(tx, replace(event, replaces=replaced))
             subscribers = registrations.lock_subscribers(tx, event.workspace, event.job_id, type, replaced is not None)
             first_delay = self._config.delivery.schedule[0]
+            # rule: event-with-deliveries
             leased += enqueue(tx, event, subscribers, now, first_delay, watch.trace, item.reservation).leased
         return leased
 
@@ -150,6 +151,7 @@ def make_event(watch: Watch, type: EventType, now: Instant, max_age: int) -> Eve
         after = {EventType.EXPIRED: max_age, EventType.NOT_FOUND: transitions.NOT_FOUND_MIN_AGE}
         at = watch.created_at + after.get(type, 0)
     return Event(
+        # rule: event-once
         id=event_id(watch.workspace, watch.job_id, type, watch.created_at if is_of_one_watch else None),
         workspace=watch.workspace,
         job_id=watch.job_id,

@@ -29,7 +29,7 @@ from relay.polling import request_budget
 from relay.polling.exec_client import ExecClient
 from relay.polling.exec_condition import ExecHealth, is_unknown_status, rate_limit_condition
 from relay.polling.poll_recorder import AnsweredPoll, PollRecorder, Reservation
-from relay.polling.request_budget import RateLimit, allowed_now, spend
+from relay.polling.request_budget import MARGIN, RateLimit, allowed_now, spend
 from relay.polling.schedule.key_turns import take_turns
 from relay.polling.schedule.next_poll import IntervalPolicy, poll_state_of
 from relay.polling.schedule.policy import (
@@ -210,7 +210,7 @@ class Poller:
         if not number:
             return [], now
         chosen = watches.lease(tx, due[:number], now + self._lease)
-        workspaces.save(tx, replace(state, ledger=spend(ledger, number, now)))
+        workspaces.save(tx, replace(state, ledger=spend(ledger, number, now)))  # rule: budget-before-request
         return chosen, now
 
     def _selected(self, tx: Tx, state: WorkspaceState, due: Sequence[Watch], now: Instant) -> list[Watch]:
@@ -278,6 +278,9 @@ class Poller:
         return state.pause_kind in ("unauthorized", "failing")
 
     async def _poll_and_deliver(self, watch: Watch) -> None:
+        if self._is_late(watch) and not await self._may_repeat(watch.workspace):  # rule: late-poll-spends-again
+            await self._release(watch)
+            return
         with self._telemetry.poll_span(watch) as span:
             may_repeat = partial(self._may_repeat, watch.workspace)
             poll = await self._clients[watch.workspace].get_job(watch.job_id, may_repeat)
@@ -328,6 +331,20 @@ class Poller:
         except StoreError as error:
             text = "unconfirmed jobs of the API key %r in workspace %s wait longer than they have to: %s"
             self._telemetry.log.error(text, found.owner, found.workspace, error)
+
+    def _is_late(self, watch: Watch) -> bool:
+        """Whether the process stood still, or the commit took long, since the budget was spent: the ledger counts the
+        request from then on, and it would leave later than that allows for."""
+        return watch.next_poll_at is not None and self._clock() - (watch.next_poll_at - self._lease) > MARGIN
+
+    async def _release(self, watch: Watch) -> None:
+        """Makes the watch due again, as its poll is not made."""
+        now = self._clock()
+        try:
+            await self._store.write(lambda tx: watches.release_leases(tx, [watch], now))
+        except StoreError as error:
+            text = "a poll of job %s in workspace %s was not made, and its lease can't be released; it expires: %s"
+            self._telemetry.log.error(text, watch.job_id, watch.workspace, error)
 
     def _warn_of_mistyped_fields(self, watch: Watch) -> None:
         """Logs, once for each job that ended, the fields that Exec sent with another type than its page says."""

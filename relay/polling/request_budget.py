@@ -19,8 +19,9 @@ MAY_REPEAT = "relay.may_repeat"
 """A request extension: an async function that spends one more request and returns whether the budget had one.
 Without it the transport does not repeat the request."""
 
-_MARGIN = SECOND
-"""A spent request counts this much longer, because it reaches Exec a varying time after it was spent."""
+MARGIN = SECOND
+"""A spent request counts this much longer, because it reaches Exec a varying time after it was spent. One that
+leaves later than this has to be spent again."""
 _AHEAD = MINUTE
 """A time further ahead than this comes from a wrong clock. Clocks of several relays may differ by this much."""
 
@@ -175,7 +176,7 @@ def _paused(ledger: UsageLedger, now: Instant) -> bool:
 
 def _expiry(index: int, width: int, window: int) -> Instant:
     """When a bin stops counting: its end decides, because a request may have been spent at its last instant."""
-    return (index + 1) * width + window + _MARGIN
+    return (index + 1) * width + window + MARGIN
 
 
 def _counting(

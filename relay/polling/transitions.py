@@ -94,7 +94,7 @@ def _after_hints(before: Watch, stepped: Transition, now: Instant) -> Transition
     watch = stepped.watch
     if watch.state is not WatchState.ACTIVE or watch.callback_received_at is None or watch.next_poll_at is None:
         return stepped
-    if watch.has_pending_hint:
+    if watch.has_pending_hint:  # rule: hint-survives-poll
         at = min(watch.next_poll_at, max(now, watch.callback_received_at))
         return replace(stepped, watch=replace(watch, next_poll_at=at, next_poll_reason=HINT_REASON))
     return (

@@ -7,12 +7,12 @@ a retry. The URL contains the token: whoever has it may hint that a job ended, a
 
 import hashlib
 import hmac
-import secrets
 from collections.abc import Collection
 from dataclasses import replace
 
-from relay.model import DAY, HOUR, Instant
+from relay.model import DAY, HOUR, Instant, new_token
 from relay.store import Tx
+from relay.store.engine.database import random_bytes
 from relay.store.tables import callback_tokens
 from relay.store.tables.callback_tokens import CallbackToken
 
@@ -28,7 +28,7 @@ def get_or_create_token(tx: Tx, workspace: str) -> CallbackToken:
     """The workspace's token; a new one if it has none."""
     if (existing := callback_tokens.get(tx, workspace)) is not None:
         return existing
-    new = CallbackToken(workspace=workspace, token=_new())
+    new = CallbackToken(workspace=workspace, token=_new(tx))
     return new if callback_tokens.add(tx, new) else callback_tokens.get(tx, workspace) or new
 
 
@@ -36,7 +36,7 @@ def rotate_token(tx: Tx, workspace: str, now: Instant) -> CallbackToken:
     """A new token. The current token works for another day; an older one stops working. Locks the token."""
     get_or_create_token(tx, workspace)
     before = callback_tokens.get_for_update(tx, workspace) or get_or_create_token(tx, workspace)
-    after = replace(before, token=_new(), old_token=before.token, old_token_valid_until=now + OLD_TOKEN_GRACE)
+    after = replace(before, token=_new(tx), old_token=before.token, old_token_valid_until=now + OLD_TOKEN_GRACE)
     callback_tokens.save(tx, after)
     return after
 
@@ -71,8 +71,8 @@ def masked_url(token: CallbackToken, public_url: str) -> str:
     return f"{public_url.rstrip('/')}{PATH}{token.token[:_SHOWN]}…"
 
 
-def _new() -> str:
-    return secrets.token_urlsafe(_RANDOM_BYTES)
+def _new(tx: Tx) -> str:
+    return new_token(random_bytes(tx, _RANDOM_BYTES))
 
 
 def _digest(token: str) -> bytes:

@@ -144,9 +144,9 @@ class JobCreator:
         return self._public_url is not None and last is not None and last > now - CALLBACK_TRUSTED_FOR
 
 
-def new_request_id(now: Instant) -> str:
+def new_request_id(now: Instant, random_bytes: bytes) -> str:
     """A request_id for a caller that gave none."""
-    return new_id("req", now)
+    return new_id("req", now, random_bytes)
 
 
 def request_id_of(caller: str, key: str) -> str:

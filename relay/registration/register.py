@@ -1,6 +1,5 @@
 """Registers one job for one endpoint, and withdraws registrations, inside the caller's transaction."""
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,12 +15,12 @@ from relay.model import (
     RegistrationStatus,
     Watch,
     WatchState,
-    new_id,
 )
 from relay.polling.schedule import next_poll
 from relay.registration.request import TimedRequest, ValidatedRegistration
 from relay.registration.resolve_endpoints import Subscriber, resolve_endpoints
 from relay.store import Tx
+from relay.store.engine.database import new_row_id, random_bytes
 from relay.store.tables import events, outbox, registrations, watches
 from relay.telemetry import trace_context
 
@@ -73,7 +72,7 @@ def register_batch(tx: Tx, requests: Sequence[TimedRequest]) -> list[Registratio
     """
     resolved = zip(requests, resolve_endpoints(tx, requests), strict=True)
     items = [
-        recipient if isinstance(recipient, RequestError) else _Item(*timed, _new_registration(timed, recipient))
+        recipient if isinstance(recipient, RequestError) else _Item(*timed, _new_registration(tx, timed, recipient))
         for timed, recipient in resolved
     ]
     accepted = [item for item in items if isinstance(item, _Item)]
@@ -88,11 +87,11 @@ def register_batch(tx: Tx, requests: Sequence[TimedRequest]) -> list[Registratio
     return [item.result if isinstance(item, _Item) else item for item in items]
 
 
-def _new_registration(timed: TimedRequest, recipient: Subscriber) -> RegistrationResult:
+def _new_registration(tx: Tx, timed: TimedRequest, recipient: Subscriber) -> RegistrationResult:
     """The registration of a job that has no watch yet."""
     (request, now), (endpoint, secret) = timed, recipient
     registration = Registration(
-        id=new_id("reg", now),
+        id=new_row_id(tx, "reg", now),
         workspace=request.workspace,
         job_id=request.job_id,
         endpoint_id=endpoint.id if endpoint else None,
@@ -100,7 +99,7 @@ def _new_registration(timed: TimedRequest, recipient: Subscriber) -> Registratio
         events=request.events or (endpoint.events if endpoint else ()) or FINAL_EVENTS,
         metadata=request.metadata,
         created_at=now,
-        trace=request.trace or trace_context.new_trace_id(secrets.token_bytes(16)),
+        trace=request.trace or trace_context.new_trace_id(random_bytes(tx, 16)),
         owner=request.owner,
     )
     return RegistrationResult(registration=registration, endpoint=endpoint, is_new=True, secret=secret)

@@ -1,6 +1,5 @@
 """Resolves the endpoint of each request to register: finds the existing one, or creates it."""
 
-import secrets
 from collections.abc import Sequence
 
 from relay.endpoints import spec
@@ -9,6 +8,7 @@ from relay.model import Endpoint, EndpointKind
 from relay.registration.request import TimedRequest
 from relay.signing import standard_webhooks
 from relay.store import Tx
+from relay.store.engine.database import random_bytes
 from relay.store.tables import endpoints
 
 Subscriber = tuple[Endpoint | None, str | None]
@@ -54,9 +54,8 @@ def _find_or_create(
     new: dict[str, Endpoint] = {}
     for (request, now), keys in zip(requests, fingerprints, strict=True):
         if request.callback is not None and not any(key in existing or key in new for key in keys):
-            random_bytes = secrets.token_bytes(spec.SECRET_BYTES)
-            endpoint = spec.new_endpoint(request.callback, kind=EndpointKind.AD_HOC, now=now, random_bytes=random_bytes)
-            new[keys[0]] = endpoint
+            drawn = random_bytes(tx, spec.RANDOM_BYTES)
+            new[keys[0]] = spec.new_endpoint(request.callback, kind=EndpointKind.AD_HOC, now=now, random_bytes=drawn)
     added = endpoints.add_all(tx, new) if new else set()
     if len(added) < len(new):  # another relay created some meanwhile
         existing |= endpoints.lock_by_fingerprints(tx, new)

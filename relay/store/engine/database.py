@@ -5,8 +5,10 @@ statements it has.
 """
 
 import asyncio
+import secrets
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +17,7 @@ from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import DBAPIError
 
 from relay.errors import ConstraintViolation, StoreError
-from relay.model import Instant
+from relay.model import ID_BYTES, Instant, new_id
 from relay.security.encryption import FieldCipher
 from relay.store.engine import dialect, migrate
 from relay.store.engine.clock import DatabaseClock, MachineClock
@@ -28,7 +30,14 @@ Tx = Connection
 T = TypeVar("T")
 Item = TypeVar("Item")
 
+RandomBytes = Callable[[int], bytes]
+"""A source of random bytes: all ids, tokens and secrets of a store come from one."""
+
+ThreadPool = Callable[[int, str], Executor]
+"""Makes an executor of so many threads with this name: where transactions run."""
+
 _CIPHER = "relay_cipher"
+_RANDOM_BYTES = "relay_random_bytes"
 _READERS = 4
 
 LAST_SEEN = "clock"
@@ -41,6 +50,22 @@ def cipher_of(tx: Tx) -> FieldCipher:
     return cipher
 
 
+def random_bytes(tx: Tx, number: int) -> bytes:
+    """So many random bytes, of the source of the transaction's store."""
+    source: RandomBytes = tx.get_execution_options().get(_RANDOM_BYTES, secrets.token_bytes)
+    return source(number)
+
+
+def new_row_id(tx: Tx, prefix: str, now: Instant) -> str:
+    """A new id, as `new_id`, with random bytes of the transaction's store."""
+    return new_id(prefix, now, random_bytes(tx, ID_BYTES))
+
+
+def engine_options(cipher: FieldCipher, random_bytes: RandomBytes) -> dict[str, object]:
+    """The options of the engines of a store, which its transactions read."""
+    return {_CIPHER: cipher, _RANDOM_BYTES: random_bytes}
+
+
 class Store:
     """The relay's database. Open it with `Store.open`, close it with `aclose`."""
 
@@ -51,12 +76,18 @@ class Store:
         lock: ExitStack | None,
         clock: Callable[[], Instant],
         behind: int = 0,
+        random_bytes: RandomBytes = secrets.token_bytes,
+        threads: ThreadPool = ThreadPoolExecutor,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Both engines have the options `engine_options`. `threads` runs the transactions, of which one at a time
+        writes; `monotonic` gives the seconds by which a batch of them is cut short."""
         self._engine, self._reader, self._lock, self.clock = writer, reader, lock, clock
         self.is_behind = behind
         """How many milliseconds the machine's clock was behind the store's time when the store was opened."""
-        self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
-        self._writer = GroupCommitWriter(writer)
+        self.random_bytes = random_bytes
+        self._pool = threads(_READERS, "store-read")
+        self._writer = GroupCommitWriter(writer, threads(1, "store-write"), monotonic)
         self._closed = False
         self.write_fault: str | None = None
         """Why the last write failed; None if it succeeded."""
@@ -78,22 +109,35 @@ class Store:
 
     @classmethod
     async def open(
-        cls, url: str, cipher: FieldCipher | None = None, clock: Callable[[], Instant] | None = None
+        cls,
+        url: str,
+        cipher: FieldCipher | None = None,
+        clock: Callable[[], Instant] | None = None,
+        random_bytes: RandomBytes = secrets.token_bytes,
+        threads: ThreadPool = ThreadPoolExecutor,
     ) -> "Store":
         """Opens the database and upgrades its tables. Raises StoreError, whose text says what to do.
 
         `cipher` encrypts and decrypts the secrets; None stores them in plain text. `clock` replaces the machine's clock
-        (SQLite) or the database's (PostgreSQL).
+        (SQLite) or the database's (PostgreSQL), `random_bytes` the operating system's random bytes; `threads` runs
+        the transactions.
         """
-        return await asyncio.to_thread(cls._open, url, cipher or FieldCipher(), clock)
+        return await asyncio.to_thread(cls._open, url, cipher or FieldCipher(), clock, random_bytes, threads)
 
     @classmethod
-    def _open(cls, url: str, cipher: FieldCipher, clock: Callable[[], Instant] | None) -> "Store":
-        parsed = dialect.parse(url)
+    def _open(
+        cls,
+        url: str,
+        cipher: FieldCipher,
+        clock: Callable[[], Instant] | None,
+        random_bytes: RandomBytes,
+        threads: ThreadPool,
+    ) -> "Store":
+        parsed, options = dialect.parse(url), engine_options(cipher, random_bytes)
         sqlite = dialect.is_sqlite(parsed)
         lock = dialect.lock_file(parsed) if sqlite else None
-        writer = dialect.engine(parsed, writer=True, connections=1, **{_CIPHER: cipher})
-        reader = dialect.engine(parsed, writer=False, connections=_READERS, **{_CIPHER: cipher})
+        writer = dialect.engine(parsed, writer=True, connections=1, **options)
+        reader = dialect.engine(parsed, writer=False, connections=_READERS, **options)
         clock = clock or (MachineClock() if sqlite else DatabaseClock())
         try:
             if not sqlite:
@@ -110,7 +154,7 @@ class Store:
             if isinstance(error, DBAPIError):
                 raise dialect.to_store_error(error) from error
             raise
-        return cls(writer, reader, lock, clock, behind)
+        return cls(writer, reader, lock, clock, behind, random_bytes, threads)
 
     async def write(self, work: Callable[[Tx], T]) -> T:
         """Runs `work` in a transaction; returns after the commit is durable. On an exception nothing of it remains.
@@ -122,7 +166,7 @@ class Store:
         """
         self._check_open()
         with self._recording_fault():
-            return await self._writer.write(work)
+            return await self._writer.write(work)  # rule: answer-after-commit
 
     async def write_together(self, work: Callable[[Tx, Sequence[Item]], Sequence[T]], item: Item) -> T:
         """As `write`, for work that is cheaper in batches: `work` gets all items that wait for it at the same time, and

@@ -1,14 +1,14 @@
-"""Group commit: one thread commits all waiting transactions together, so that one sync of the disk serves them all.
+"""Group commit: all waiting transactions are committed together, so that one sync of the disk serves them all.
 
 If one of them fails, the others are committed without it.
 """
 
 import asyncio
-import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -66,15 +66,15 @@ class GroupCommitWriter:
     While thousands of batched requests wait (a flood of registrations), half of each batch is free for single ones.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+    def __init__(self, engine: Engine, executor: Executor, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """`executor` runs the transactions, one batch at a time, on PostgreSQL too: as each batch has all requests
+        that wait, a second would have nothing to do. `monotonic` gives seconds."""
+        self._engine, self._executor, self._monotonic = engine, executor, monotonic
         self._single: deque[_Request] = deque()
         self._batched: deque[_Request] = deque()
-        self._ended = False
-        # One thread, on PostgreSQL too: it commits all waiting requests together, so a second would have nothing to do.
-        self._thread = threading.Thread(target=self._write_forever, name="store-write", daemon=True)
-        self._thread.start()
+        self._turn = (self._single, self._batched)
+        self._lock = threading.Lock()
+        self._is_writing = False
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """The result of `work`, after the commit. Raises StoreError, and every exception of `work`."""
@@ -87,32 +87,32 @@ class GroupCommitWriter:
         return result
 
     def close(self) -> None:
-        """Commits all waiting requests, then ends the thread. Blocks until then."""
-        self._requests.put(None)
-        self._thread.join()
+        """Commits all waiting requests, then shuts down the executor. Blocks until then."""
+        self._executor.shutdown()
 
     def _submit(self, work: _Work, item: Any, is_batched: bool) -> asyncio.Future[Any]:
         future = asyncio.get_running_loop().create_future()
-        self._requests.put(_Request(work, item, future, is_batched))
+        request = _Request(work, item, future, is_batched)
+        with self._lock:
+            self._queue_of(request).append(request)
+            begins, self._is_writing = not self._is_writing, True
+        if begins:
+            self._executor.submit(self._write_waiting)
         return future
 
-    def _write_forever(self) -> None:
-        first, second = self._single, self._batched
-        while self._receive():
+    def _write_waiting(self) -> None:
+        """Commits until no request waits."""
+        while batch := self._next_batch():
+            self._commit_together(sorted(batch, key=_position_of_work(batch)))
+
+    def _next_batch(self) -> list[_Request]:
+        with self._lock:
+            first, second = self._turn
             batch = [first.popleft() for _ in range(min(len(first), _BATCH - min(len(second), _BATCH // 2)))]
             batch += [second.popleft() for _ in range(min(len(second), _BATCH - len(batch)))]
-            self._commit_together(sorted(batch, key=_position_of_work(batch)))
-            first, second = second, first  # a batch may be cut short: its rest is first now
-
-    def _receive(self) -> bool:
-        """Moves new requests to their queues; waits if there are none. False after `close`, when all are done."""
-        while not self._ended and not (self._requests.empty() and (self._single or self._batched)):
-            request = self._requests.get()
-            if request is None:
-                self._ended = True
-            else:
-                self._queue_of(request).append(request)
-        return bool(self._single or self._batched)
+            self._turn = second, first  # a batch may be cut short: its rest is first now
+            self._is_writing = bool(batch)
+            return batch
 
     def _queue_of(self, request: _Request) -> deque[_Request]:
         return self._batched if request.is_batched else self._single
@@ -132,8 +132,9 @@ class GroupCommitWriter:
                 _fail(batch, error)
         else:
             _resolve(batch[: len(results)], results)
-            for request in reversed(batch[len(results) :]):
-                self._queue_of(request).appendleft(request)
+            with self._lock:
+                for request in reversed(batch[len(results) :]):
+                    self._queue_of(request).appendleft(request)
 
     def _commit_after_database_error(
         self, batch: list[_Request], in_savepoints: bool, tries: int, error: DBAPIError
@@ -154,18 +155,19 @@ class GroupCommitWriter:
         """
         with self._engine.connect() as connection, connection.begin() as transaction:
             results: list[Any] = []
-            until = time.monotonic() + _MAX_BATCH_SECONDS
+            until = self._monotonic() + _MAX_BATCH_SECONDS
             for work, requests in groupby(batch, attrgetter("work")):
                 items = [request.item for request in requests]
                 if in_savepoints:
                     results += [_in_savepoint(connection, work, item) for item in items]
                 else:
                     results += work(connection, items)
-                if time.monotonic() > until:
+                if self._monotonic() > until:
                     break
             try:
                 transaction.commit()
             except DBAPIError as error:
+                connection.invalidate()  # SQLite may have left the transaction open, and with it its lock
                 raise _CommitOutcomeUnknown(error) from error
             return results
 

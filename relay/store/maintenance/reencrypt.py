@@ -4,7 +4,9 @@ Each encrypted text names its key, so that interrupted work continues with the r
 """
 
 import asyncio
+import secrets
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from sqlalchemy import Column, ColumnElement, Row, Table, func, not_, select, update
@@ -14,7 +16,7 @@ from relay.model import EndpointKind, Instant
 from relay.security.encryption import FieldCipher
 from relay.signing.standard_webhooks import SignatureScheme
 from relay.store.engine import encrypted_columns
-from relay.store.engine.database import Store, Tx, cipher_of
+from relay.store.engine.database import RandomBytes, Store, ThreadPool, Tx, cipher_of
 from relay.store.engine.schema import callback_tokens, idempotency
 from relay.store.engine.schema import endpoints as endpoint_rows
 from relay.store.tables import endpoints
@@ -47,13 +49,15 @@ async def open_store(
     cipher: FieldCipher,
     progress: Callable[[int, int], None] = lambda _done, _of: None,
     clock: Callable[[], Instant] | None = None,
+    random_bytes: RandomBytes = secrets.token_bytes,
+    threads: ThreadPool = ThreadPoolExecutor,
 ) -> Store:
     """Opens a store and re-encrypts the rows of other keys. `progress` gets the rows done and the rows in all.
 
-    `clock` is as in `Store.open`. Raises StoreError, whose text says what to do, if a key of the store is missing; then
-    nothing is changed.
+    `clock`, `random_bytes` and `threads` are as in `Store.open`. Raises StoreError, whose text says what to do, if a
+    key of the store is missing; then nothing is changed.
     """
-    store = await Store.open(url, cipher, clock)
+    store = await Store.open(url, cipher, clock, random_bytes, threads)
     try:
         await store.read(check)
         await _reencrypt_all(store, progress)

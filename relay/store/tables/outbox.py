@@ -33,24 +33,26 @@ _PENDING = deliveries.c.status == DeliveryStatus.PENDING.value
 _NOW: BindParameter[int] = bindparam("now", type_=BigInteger)
 _IDS: BindParameter[Sequence[str]] = bindparam("ids", expanding=True)
 
+# rule: lease-only-due
 _LEASABLE = select(deliveries.c.id).where(deliveries.c.id.in_(_IDS), deliveries.c.next_attempt_at <= _NOW)
 _LEASE = (
     update(deliveries)
     .where(deliveries.c.id.in_(_LEASABLE.with_for_update(skip_locked=True)))
-    .values(next_attempt_at=bindparam("until"), leased_by=bindparam("token"))
+    .values(next_attempt_at=bindparam("until"), leased_by=bindparam("token"))  # rule: lease-expires
     .returning(*COLUMNS, deliveries.c.host, deliveries.c.trigger)
 )
 _RECORD_RESULT = (
     update(deliveries)
     .where(
         deliveries.c.id == bindparam("delivery"),
+        # rule: result-needs-lease
         ((deliveries.c.leased_by == bindparam("token")) & (deliveries.c.status == DeliveryStatus.PENDING.value))
-        | (bindparam("new_status", type_=Text) == DeliveryStatus.DELIVERED.value),
+        | (bindparam("new_status", type_=Text) == DeliveryStatus.DELIVERED.value),  # rule: success-counts-always
     )
     .values(
-        status=bindparam("new_status"),
+        status=bindparam("new_status"),  # rule: states-in-order
         attempts_in_run=bindparam("new_attempts_in_run"),
-        next_attempt_at=bindparam("new_next_attempt_at"),
+        next_attempt_at=bindparam("new_next_attempt_at"),  # rule: ended-is-not-due
         ended_at=bindparam("new_ended_at"),
         reason=bindparam("new_reason"),
         attempts=case((deliveries.c.attempts < bindparam("number"), bindparam("number")), else_=deliveries.c.attempts),

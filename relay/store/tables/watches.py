@@ -322,9 +322,8 @@ def withdraw_if_unwatched(tx: Tx, jobs: Iterable[tuple[str, str]], now: Instant)
         .exists()
     )
     ended = update(watches).where(matches_jobs(watches, jobs), watches.c.state == WatchState.ACTIVE.value, ~waits)
-    tx.execute(
-        ended, {"state": WatchState.WITHDRAWN.value, "next_poll_at": None, "next_poll_reason": "", "ended_at": now}
-    )
+    over = {"next_poll_at": None, "next_poll_reason": "", "ended_at": now, "leased": False}
+    tx.execute(ended, {"state": WatchState.WITHDRAWN.value, **over})
 
 
 def matches_jobs(table: Table, jobs: Iterable[tuple[str, str]]) -> ColumnElement[bool]:

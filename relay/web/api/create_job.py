@@ -6,7 +6,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from relay.errors import Conflict, NotFound, RequestError, ValidationFailed
-from relay.model import MINUTE, SECOND, Instant
+from relay.model import ID_BYTES, MINUTE, SECOND, Instant
 from relay.model.create_result import JobCreationUnknown, JobRejected
 from relay.registration import job_creation
 from relay.registration.job_creation import CreatedJob, ExecJobRequest, NotRegistered, Throttled
@@ -49,7 +49,8 @@ async def create_job(call: RequestContext, body: CreateJobRequest) -> Response:
     used as one.
     """
     derived = _request_id_of_key(call)
-    request_id = body.request_id or derived or job_creation.new_request_id(call.now)
+    new_id = job_creation.new_request_id(call.now, call.relay.store.random_bytes(ID_BYTES))
+    request_id = body.request_id or derived or new_id
     validated = validate_registration(call, body, _PLACEHOLDER_JOB_ID, False)
     if body.exec_callback and call.relay.config.server.public_url is None:
         text = "Exec can't call back: set server.public_url in the relay's configuration, or leave this out"

@@ -3,7 +3,6 @@
 A saved URL or secret is never shown again: in the edit form an empty field leaves it unchanged.
 """
 
-import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -131,7 +130,7 @@ def _draft(
     if endpoint is not None and endpoint.template and fields["format"] == endpoint.format and not fields["url"]:
         return endpoint
     validated = spec.validate(_spec(fields, events, endpoint), page.relay.rules, "url")
-    random_bytes = secrets.token_bytes(spec.SECRET_BYTES)
+    random_bytes = page.relay.store.random_bytes(spec.RANDOM_BYTES)
     return spec.new_endpoint(validated, kind=EndpointKind.STANDING, now=page.now, random_bytes=random_bytes)
 
 

@@ -6,14 +6,13 @@ and revoking a key ends its sessions. Without API keys the local token of the re
 
 import hashlib
 import hmac
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from relay.model import HOUR, SECOND, Instant
+from relay.model import HOUR, SECOND, Instant, new_token
 from relay.security import SCOPES, Scope
 from relay.service import Relay
 from relay.store.tables import sessions
@@ -97,8 +96,10 @@ async def log_in(request: Request, relay: Relay, api_key: str, now: Instant) -> 
     key = await auth.authenticate(request, api_key.strip())  # guard: login-throttle
     limits: RequestLimits = request.app.state.limits
     limits.check_rate(key.hash)
-    token = secrets.token_urlsafe(32)
-    session = Session(id=_hash(token), key_hash=key.hash, csrf=secrets.token_urlsafe(24), expires_at=now + SESSION_TTL)
+    token = new_token(relay.store.random_bytes(32))
+    session = Session(
+        id=_hash(token), key_hash=key.hash, csrf=new_token(relay.store.random_bytes(24)), expires_at=now + SESSION_TTL
+    )
     await relay.store.write(lambda tx: sessions.add(tx, session, now))
     return CurrentUser(key.name, key.scopes, session.csrf, token)
 

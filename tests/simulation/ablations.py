@@ -1,0 +1,275 @@
+"""Relays that are broken on purpose, one rule each: the simulator has to find every one of them."""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from sqlalchemy import bindparam, delete, update
+
+from relay.delivery import attempt, dispatcher, recorder
+from relay.delivery.dispatcher import Dispatcher
+from relay.egress.result import HttpResponse
+from relay.model import DeliveryStatus, EventType, WatchState
+from relay.polling import poll_recorder, poller, transitions
+from relay.polling.poll_recorder import PollRecorder
+from relay.polling.poller import Poller
+from relay.store.engine.database import Store
+from relay.store.engine.schema import deliveries, registrations, watches
+from relay.store.tables import outbox
+from relay.store.tables import watches as watch_table
+from tests.simulation.rules import Rule
+
+Patch = pytest.MonkeyPatch
+
+_POLLER: Any = poller
+_POLL_RECORDER: Any = poll_recorder
+_TRANSITIONS: Any = transitions
+"""Modules in which names that they import are replaced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ablation:
+    """A broken relay: `apply` breaks it. `rule` is the rule that it breaks, if it is one of the protocol."""
+
+    name: str
+    what: str
+    apply: Callable[[Patch], None]
+    rule: Rule | None = None
+
+
+# --- leases ---------------------------------------------------------------------------------------------------------
+
+
+def _lease_too_short(patch: Patch) -> None:
+    made = Dispatcher._new_lease
+    patch.setattr(Dispatcher, "_new_lease", lambda self: replace(lease := made(self), until=lease.until - 13_950))
+    patch.setattr(Dispatcher, "_may_begin", lambda self, leased: not self._stopping)
+
+
+def _leases_what_is_leased(patch: Patch) -> None:
+    any_of = (
+        deliveries.select()
+        .with_only_columns(deliveries.c.id)
+        .where(
+            deliveries.c.id.in_(bindparam("ids", expanding=True)),
+            deliveries.c.status == "pending",
+            bindparam("now") > 0,
+        )
+    )
+    lease = update(deliveries).where(deliveries.c.id.in_(any_of))
+    values = lease.values(next_attempt_at=bindparam("until"), leased_by=bindparam("token"))
+    patch.setattr(outbox, "_LEASE", values.returning(*outbox.COLUMNS, deliveries.c.host, deliveries.c.trigger))
+
+
+def _lease_never_ends(patch: Patch) -> None:
+    free = (
+        deliveries.select()
+        .with_only_columns(deliveries.c.id)
+        .where(
+            deliveries.c.id.in_(bindparam("ids", expanding=True)),
+            deliveries.c.next_attempt_at <= bindparam("now"),
+            deliveries.c.leased_by.is_(None),
+        )
+    )
+    lease = update(deliveries).where(deliveries.c.id.in_(free))
+    values = lease.values(next_attempt_at=bindparam("until"), leased_by=bindparam("token"))
+    patch.setattr(outbox, "_LEASE", values.returning(*outbox.COLUMNS, deliveries.c.host, deliveries.c.trigger))
+    patch.setattr(outbox, "release", lambda tx, now, owner=None: 0)
+
+
+def _polls_what_is_leased(patch: Patch) -> None:
+    all_active = (
+        watches.select()
+        .where(watches.c.workspace == bindparam("of"), watches.c.next_poll_at.is_not(None), bindparam("now") > 0)
+        .limit(bindparam("most"))
+    )
+    patch.setattr(watch_table, "_LOCK_DUE", all_active)
+
+
+# --- outbox ---------------------------------------------------------------------------------------------------------
+
+
+def _event_apart(patch: Patch) -> None:
+    """The event and its deliveries come in a second transaction."""
+    emit, poll, apart = PollRecorder._emit_events, Poller._poll_and_deliver, list[Any]()
+
+    def put_off(self: PollRecorder, tx: Any, transition: Any, item: Any) -> list[Any]:
+        if transition.events:
+            apart.append(lambda later: emit(self, later, transition, replace(item, reservation=None)))
+        return []
+
+    async def poll_then_emit(self: Poller, watch: Any) -> None:
+        await poll(self, watch)
+        while apart:
+            await self._store.write(apart.pop())
+
+    patch.setattr(PollRecorder, "_emit_events", put_off)
+    patch.setattr(Poller, "_poll_and_deliver", poll_then_emit)
+
+
+def _answers_before_commit(patch: Patch) -> None:
+    honest = Store.write
+
+    async def write(self: Store, work: Any) -> Any:
+        done: list[Any] = []
+        real = asyncio.get_running_loop().create_task(honest(self, lambda tx: done.append(work(tx))))
+        if "register" not in work.__qualname__ and "run_idempotent" not in work.__qualname__:
+            await real
+            return done[-1]
+        try:  # the result of a transaction that is rolled back
+            with self._engine.connect() as tx, tx.begin() as undone:
+                found = work(tx)
+                undone.rollback()
+            return found
+        finally:
+            real.add_done_callback(lambda task: task.exception())
+
+    patch.setattr(Store, "write", write)
+
+
+def _success_before_attempt(patch: Patch) -> None:
+    """A delivery is marked as delivered, then sent."""
+    honest = Dispatcher._deliver
+
+    async def deliver(self: Dispatcher, leased: Any, endpoint: Any, due: Any) -> None:
+        done = {"status": DeliveryStatus.DELIVERED.value, "next_attempt_at": None, "leased_by": None}
+        await self._store.write(
+            lambda tx: tx.execute(update(deliveries).where(deliveries.c.id == leased.delivery.id), done)
+        )
+        await honest(self, leased, endpoint, due)
+
+    patch.setattr(Dispatcher, "_deliver", deliver)
+
+
+def _timeout_is_a_yes(patch: Patch) -> None:
+    honest = attempt.send
+
+    async def send(*given: Any) -> Any:
+        outcome, duration = await honest(*given)
+        return (outcome if isinstance(outcome, HttpResponse) else HttpResponse(204, {}, b"")), duration
+
+    patch.setattr(dispatcher, "send", send)
+
+
+def _sends_twice(patch: Patch) -> None:
+    honest = attempt.send
+
+    async def send(*given: Any) -> Any:
+        await honest(*given)
+        return await honest(*given)
+
+    patch.setattr(dispatcher, "send", send)
+
+
+def _new_id_for_each_attempt(patch: Patch) -> None:
+    honest, numbers = attempt.send, itertools.count()
+
+    async def send(egress: Any, endpoint: Any, webhook_id: str, *given: Any) -> Any:
+        return await honest(egress, endpoint, f"{webhook_id}{next(numbers)}", *given)
+
+    patch.setattr(dispatcher, "send", send)
+
+
+def _new_body_for_each_attempt(patch: Patch) -> None:
+    honest, numbers = attempt.send, itertools.count()
+
+    async def send(egress: Any, endpoint: Any, webhook_id: str, body: bytes, *given: Any) -> Any:
+        return await honest(egress, endpoint, webhook_id, body + b" " * (next(numbers) % 7), *given)
+
+    patch.setattr(dispatcher, "send", send)
+
+
+def _gives_up_after_a_failure(patch: Patch) -> None:
+    honest = recorder.ResultRecorder.classify
+
+    def classify(self: Any, completed: Any, endpoint: Any, now: int) -> Any:
+        decision = honest(self, completed, endpoint, now)
+        if decision.status is DeliveryStatus.PENDING:
+            return replace(decision, status=DeliveryStatus.FAILED, next_attempt_at=None)
+        return decision
+
+    patch.setattr(recorder.ResultRecorder, "classify", classify)
+
+
+def _loses_registrations(patch: Patch) -> None:
+    """A withdrawal takes the registrations of the same endpoint along."""
+    honest = watch_table.withdraw_if_unwatched
+
+    def withdraw(tx: Any, jobs: Any, now: int) -> None:
+        jobs = list(jobs)
+        tx.execute(delete(registrations).where(registrations.c.status == "active"))
+        honest(tx, jobs, now)
+
+    patch.setattr(watch_table, "withdraw_if_unwatched", withdraw)
+
+
+# --- polls ----------------------------------------------------------------------------------------------------------
+
+
+def _trusts_callbacks(patch: Patch) -> None:
+    honest = transitions.apply_poll
+
+    def apply(watch: Any, poll: Any, *given: Any) -> Any:
+        step = honest(watch, poll, *given)
+        if watch.has_pending_hint and not step.events:
+            ended = replace(step.watch, state=WatchState.SETTLED, next_poll_at=None)
+            return replace(step, watch=ended, events=(EventType.COMPLETED,))
+        return step
+
+    patch.setattr(transitions, "apply_poll", apply)
+
+
+# --- secrets, clocks, operators -------------------------------------------------------------------------------------
+
+
+ABLATIONS = (
+    Ablation(name="lease-too-short", what="a lease of 50 ms", apply=_lease_too_short, rule=Rule.LEASE_OUTLASTS_ATTEMPT),
+    Ablation(
+        name="leases-what-is-leased",
+        what="a lease of another relay is no hindrance",
+        apply=_leases_what_is_leased,
+        rule=Rule.LEASE_ONLY_DUE,
+    ),
+    Ablation(
+        name="lease-never-ends",
+        what="the leases of a killed relay stay",
+        apply=_lease_never_ends,
+        rule=Rule.LEASE_EXPIRES,
+    ),
+    Ablation(name="polls-what-is-leased", what="a lease of a watch is no hindrance", apply=_polls_what_is_leased),
+    Ablation(
+        name="event-apart",
+        what="event and deliveries in a second transaction",
+        apply=_event_apart,
+        rule=Rule.EVENT_WITH_DELIVERIES,
+    ),
+    Ablation(
+        name="answers-before-commit",
+        what="a registration is answered before it is committed",
+        apply=_answers_before_commit,
+        rule=Rule.ANSWER_AFTER_COMMIT,
+    ),
+    Ablation(
+        name="success-before-attempt",
+        what="a delivery is marked as delivered, then sent",
+        apply=_success_before_attempt,
+        rule=Rule.ATTEMPT_BEFORE_RESULT,
+    ),
+    Ablation(name="timeout-is-a-yes", what="no answer counts as delivered", apply=_timeout_is_a_yes),
+    Ablation(name="sends-twice", what="each attempt is made twice", apply=_sends_twice),
+    Ablation(
+        name="new-id-for-each-attempt",
+        what="each attempt has an id of its own",
+        apply=_new_id_for_each_attempt,
+        rule=Rule.EVENT_ONCE,
+    ),
+    Ablation(name="new-body-for-each-attempt", what="each attempt has its own body", apply=_new_body_for_each_attempt),
+    Ablation(name="gives-up-after-a-failure", what="no attempt is repeated", apply=_gives_up_after_a_failure),
+    Ablation(
+        name="loses-registrations", what="a withdrawal deletes other registrations too", apply=_loses_registrations
+    ),
+    Ablation(name="trusts-callbacks", what="Exec's callback ends a job without a poll", apply=_trusts_callbacks),
+)

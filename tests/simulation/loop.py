@@ -1,0 +1,252 @@
+"""An event loop with virtual time and several simulated processes, whose every choice comes from one seed.
+
+Time stands still while anything is ready, then jumps to the next due instant. Callbacks belong to the process whose
+context they run in. Within a process they keep asyncio's order; between processes the seed chooses. A process can be
+stopped as by SIGSTOP, or killed: then nothing of it runs any more, not even its `finally` blocks.
+"""
+
+import asyncio
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, TypeVar, TypeVarTuple, Unpack
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_PROCESS: ContextVar["Process | None"] = ContextVar("process", default=None)
+
+
+class Killed(BaseException):
+    """Raised inside the work of a process at the moment it is killed; nothing may catch it."""
+
+
+class Stuck(Exception):
+    """Nothing is ready and nothing is due: the simulation can't go on."""
+
+
+class Process:
+    """One simulated process: its callbacks, and whether it runs."""
+
+    def __init__(self, loop: "SimulatedLoop", name: str) -> None:
+        self.name, self.is_alive, self.is_stopped = name, True, False
+        self.ready: deque[asyncio.Handle] = deque()
+        self.context: Context = copy_context()
+        self.context.run(_PROCESS.set, self)
+        self.steps_left: int | None = None
+        """After so many callbacks it is killed; None: never."""
+        self._loop = loop
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.ended = loop.create_future()
+        """Done once it is killed; of the world."""
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Runs `work` as a task of this process."""
+        task = self._loop.create_task(work, context=self.context.copy())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.is_alive = False
+        self.ready.clear()
+        self._loop.runnable.discard(self)
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def stop(self) -> None:
+        """SIGSTOP: its timers run out, and nothing of it runs."""
+        self.is_stopped = True
+        self._loop.runnable.discard(self)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self.is_stopped = False
+        self._loop.mark(self)
+
+
+class SimulatedLoop(asyncio.BaseEventLoop):
+    """The loop. `time` is virtual seconds since its start."""
+
+    def __init__(self, seed: str) -> None:
+        super().__init__()
+        self.rng = random.Random(seed)
+        self.world = Process(self, "world")
+        self.runnable: set[Process] = set()
+        self.steps = 0
+        self._order: dict[Process, int] = {self.world: 0}
+        self._now = 0.0
+        self._timers: list[tuple[float, int, asyncio.TimerHandle, Process]] = []
+        self._number = 0
+        self._pending: dict[asyncio.Task[Any], Any] = {}
+        self.set_task_factory(self._make_task)
+        self.set_exception_handler(lambda _loop, _context: None)
+
+    def process(self, name: str) -> Process:
+        """A new process."""
+        made = Process(self, name)
+        self._order[made] = len(self._order)
+        return made
+
+    def time(self) -> float:
+        return self._now
+
+    def mark(self, process: Process) -> None:
+        """Lets a process run if it has something to do."""
+        if process.ready and process.is_alive and not process.is_stopped:
+            self.runnable.add(process)
+
+    # --- what asyncio asks of a loop -------------------------------------------------------------------------------
+
+    def call_soon(
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._enqueue(handle, self._process_of(context))
+        return handle
+
+    call_soon_threadsafe = call_soon
+
+    def call_at(
+        self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        self._number += 1
+        heapq.heappush(self._timers, (when, self._number, handle, self._process_of(context)))
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
+    ) -> asyncio.Future[T]:
+        """Runs `func` at a later instant and gives its result at a still later one, as a thread would."""
+        future: asyncio.Future[T] = self.create_future()
+
+        def run() -> None:
+            if future.cancelled():
+                return
+            try:
+                result = func(*args)
+            except Exception as error:
+                self.call_later(self.hop(), _set_error, future, error)
+            else:
+                self.call_later(self.hop(), _set_result, future, result)
+
+        self.call_later(self.hop(), run)
+        return future
+
+    def hop(self) -> float:
+        """Seconds until a thread begins, or is heard of: mostly microseconds."""
+        return self.rng.choice((0.0001, 0.0005, 0.002, 0.02))
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Its place in the heap stays until it is due."""
+
+    def _make_task(
+        self, _loop: asyncio.AbstractEventLoop, work: Any, context: Context | None = None, **_: Any
+    ) -> asyncio.Task[Any]:
+        # All are held until the end: what is left of a killed process must not run when it is collected.
+        task: asyncio.Task[Any] = asyncio.Task(work, loop=self, context=context)
+        self._pending[task] = work
+        task.add_done_callback(self._pending.pop)
+        return task
+
+    def _process_of(self, context: Context | None) -> Process:
+        return (_PROCESS.get() if context is None else context.get(_PROCESS)) or self.world
+
+    def _enqueue(self, handle: asyncio.Handle, process: Process) -> None:
+        if process.is_alive:
+            process.ready.append(handle)
+            if not process.is_stopped:
+                self.runnable.add(process)
+
+    def _run_once(self) -> None:
+        timers = self._timers
+        while timers and (timers[0][0] <= self._now or timers[0][2].cancelled()):
+            _, _, due, owner = heapq.heappop(timers)
+            if not due.cancelled():
+                self._enqueue(due, owner)
+        if not self.runnable:
+            if not timers:
+                raise Stuck("nothing is ready and nothing is due")
+            self._now = timers[0][0]
+            return
+        process = self._choose()
+        handle = process.ready.popleft()
+        if not process.ready:
+            self.runnable.discard(process)
+        if handle.cancelled():
+            return
+        self.steps += 1
+        try:
+            handle._run()
+        except Killed:
+            process.kill()
+        if process.steps_left is not None:
+            process.steps_left -= 1
+            if process.steps_left <= 0:
+                process.kill()
+
+    def _choose(self) -> Process:
+        if len(self.runnable) == 1:
+            return next(iter(self.runnable))
+        return self.rng.choice(sorted(self.runnable, key=self._order.__getitem__))
+
+    def _process_events(self, _events: Any) -> None:
+        """There are no sockets."""
+
+    def _write_to_self(self) -> None:
+        """There are no threads."""
+
+    def finish(self) -> None:
+        """Closes the loop and everything that is left of its processes."""
+        for process in self._order:
+            process.kill()
+        for task, work in list(self._pending.items()):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            with suppress(BaseException):
+                work.close()
+        self._pending.clear()
+        self._timers.clear()
+        self.close()
+
+
+class SimulatedThreads(Executor):
+    """An executor of a simulated process: what is submitted runs in the loop, `delay()` seconds later."""
+
+    def __init__(self, loop: SimulatedLoop, delay: Callable[[], float]) -> None:
+        self._loop, self._delay = loop, delay
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except Exception as error:
+                future.set_exception(error)
+
+        self._loop.call_later(self._delay(), run)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Nothing waits in it at the end of a process that is stopped."""
+
+
+def _set_result(future: asyncio.Future[T], result: T) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _set_error(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,265 @@
+"""The machines of a simulation: each runs one relay as a process of the loop, on the store that they share.
+
+What is expensive to make is made once for all seeds: engines with their compiled statements, and an empty store.
+"""
+
+import asyncio
+import random
+import shutil
+import sqlite3
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlalchemy import Connection, Engine, event, select
+from sqlalchemy.exc import OperationalError
+from starlette.applications import Starlette
+
+from relay.config import Config
+from relay.model import Instant
+from relay.security.encryption import FieldCipher
+from relay.service import Relay, Surroundings
+from relay.store.engine import dialect
+from relay.store.engine.clock import MachineClock
+from relay.store.engine.database import LAST_SEEN, Store, engine_options
+from relay.store.engine.schema import leader_leases
+from relay.web.app import create_app
+from tests.simulation.history import TRIGGERS
+from tests.simulation.loop import Killed, Process, SimulatedLoop, SimulatedThreads
+
+
+class Slot:
+    """The engines of one machine, and what the machine that uses them now decides about each commit."""
+
+    def __init__(self, path: Path) -> None:
+        self.random_bytes: Callable[[int], bytes] = random.Random(0).randbytes
+        self.now: Callable[[], Instant] = int
+        self.before_commit: Callable[[Connection], None] = lambda _: None
+        options = engine_options(FieldCipher(), lambda number: self.random_bytes(number))
+        url = dialect.parse(f"sqlite:///{path}")
+        self.writer = dialect.engine(url, writer=True, connections=1, **options)
+        self.reader = dialect.engine(url, writer=False, connections=4, **options)
+        event.listen(self.writer, "commit", lambda connection: self.before_commit(connection))
+        for engine in (self.writer, self.reader):
+            event.listen(engine, "connect", lambda c, r: self._connected(c, r))
+
+    def _connected(self, connection: Any, _: object) -> None:
+        connection.create_function("simulated_now", 0, lambda: self.now())
+        connection.execute("PRAGMA synchronous=OFF").close()  # there is no power cut here
+
+    def close(self) -> None:
+        """Drops all connections, as the end of a process does: what was not committed is rolled back."""
+        self.writer.dispose()
+        self.reader.dispose()
+
+
+class Workshop:
+    """What all seeds of one run share: a folder, a template of the store, and the slots."""
+
+    def __init__(self, folder: Path, slots: int = 3) -> None:
+        self.path, self._template = folder / "relay.db", folder / "template.db"
+        self.folder = folder
+        self.slots = [Slot(self.path) for _ in range(slots)]
+
+    async def prepare(self) -> None:
+        """Makes the template."""
+        await (await Store.open(f"sqlite:///{self._template}", clock=lambda: 0)).aclose()
+        with closing(sqlite3.connect(self._template)) as connection:
+            for statement in TRIGGERS:
+                connection.execute(statement)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def clean(self) -> None:
+        """An empty store in the place of what the last seed left."""
+        for slot in self.slots:
+            slot.close()
+        for suffix in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        shutil.copy(self._template, self.path)
+
+
+class Metronome:
+    """Calls the ticks of a relay in virtual time."""
+
+    def __init__(self, process: Process, loop: SimulatedLoop) -> None:
+        self._process, self._loop = process, loop
+        self._work: list[tuple[int, Callable[[], Awaitable[None]]]] = []
+        self._tasks: list[Any] = []
+
+    def every(self, ms: int, work: Callable[[], Awaitable[None]]) -> None:
+        """`work` is called every so many milliseconds, once started."""
+        self._work.append((ms, work))
+
+    def start(self) -> None:
+        """Begins."""
+        self._tasks = [self._process.spawn(self._beat(ms, work)) for ms, work in self._work]
+
+    def stop(self) -> None:
+        """No further call."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _beat(self, ms: int, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(ms / 1_000)
+            await work()
+
+
+class StoreTrouble:
+    """What is wrong with the store of one machine now."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self.slow = self.failing = self.unknown = 0.0
+        self.kill: str | None = None
+        """`before commit` or `after commit`: when the process is to be killed."""
+
+    def delay(self) -> float:
+        """Seconds that a transaction waits for its turn."""
+        if self._rng.random() < self.slow:
+            return self._rng.uniform(0.6, 3)
+        return self._rng.choice((0.0002, 0.001, 0.004))
+
+    def at_commit(self, connection: Connection, process: Process) -> None:
+        """Raises what befalls this commit."""
+        fails, unknown = self._rng.random() < self.failing, self._rng.random() < self.unknown
+        driver: Any = connection.connection
+        if self.kill is not None:
+            driver.cursor().execute("COMMIT" if self.kill == "after commit" else "ROLLBACK")
+            process.kill()
+            raise Killed
+        if unknown and not fails:
+            driver.cursor().execute("COMMIT")
+        if fails or unknown:
+            raise OperationalError("COMMIT", {}, sqlite3.OperationalError("disk I/O error"))
+
+
+class SimulatedStore(Store):
+    """A store on SQLite whose relays wake each other as those on PostgreSQL do. A wake-up may be lost."""
+
+    bell: "Bell"
+
+    async def notify(self, sender: str) -> None:
+        """Wakes the other relays."""
+        self.bell.ring(sender)
+
+    async def notifications(self) -> AsyncGenerator[str]:
+        """The senders of `notify`."""
+        heard: asyncio.Queue[str] = asyncio.Queue()
+        self.bell.listeners.append(heard)
+        yield ""
+        while True:
+            yield await heard.get()
+
+
+class Bell:
+    """What carries the wake-ups of all relays on a store."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.listeners: list[asyncio.Queue[str]] = []
+        self._rng = rng
+
+    def ring(self, sender: str) -> None:
+        """Is heard by every listener, or now and then by none."""
+        if self._rng.random() < 0.8:
+            for listener in self.listeners:
+                listener.put_nowait(sender)
+
+
+class Machine:
+    """One machine: a relay that can be booted, stopped and killed."""
+
+    def __init__(
+        self,
+        number: int,
+        loop: SimulatedLoop,
+        workshop: Workshop,
+        wall: Callable[[], Instant],
+        rng: random.Random,
+        is_alone: bool,
+        bell: Bell,
+    ) -> None:
+        self._bell = bell
+        self.number, self.name, self._loop, self._workshop = number, f"relay {number}", loop, workshop
+        self._slot, self._wall, self._rng, self._is_alone = workshop.slots[number], wall, rng, is_alone
+        self.trouble = StoreTrouble(rng)
+        self.wrong = 0
+        """Milliseconds by which the clock of this machine is wrong."""
+        self._lives = 0
+        self.process: Process | None = None
+        self.relay: Relay | None = None
+        self.app: Starlette | None = None
+
+    @property
+    def serves(self) -> bool:
+        """Whether its relay is up, so that it takes connections."""
+        return self.process is not None and self.process.is_alive and self.app is not None
+
+    def boot(self, config: Config, surroundings: Callable[[Process], Surroundings]) -> None:
+        """Starts a process with a relay, which dies if it can't start."""
+        self._slot.close()
+        self._lives += 1
+        self.relay = self.app = None
+        self.process = process = self._loop.process(f"{self.name}.{self._lives}")
+        self.trouble.kill = None
+        self._slot.random_bytes, self._slot.now = self._rng.randbytes, self._wall
+        self._slot.before_commit = lambda connection: self.trouble.at_commit(connection, process)
+        process.spawn(self._run(config, surroundings(process), process))
+
+    async def _run(self, config: Config, surroundings: Surroundings, process: Process) -> None:
+        try:
+            relay = Relay(config, self._open(process), self._rng.getrandbits(32), surroundings=surroundings)
+            await relay.start()
+        except Exception:
+            process.kill()
+            return
+        self.relay = relay
+        self.app = create_app(relay, owns_relay=False)
+
+    def _open(self, process: Process) -> Store:
+        def threads(_number: int, _name: str) -> SimulatedThreads:
+            return SimulatedThreads(self._loop, self.trouble.delay)
+
+        clock, behind = self._clock()
+        lock = ExitStack() if self._is_alone else None
+        engines: tuple[Engine, Engine] = (self._slot.writer, self._slot.reader)
+        store = SimulatedStore(*engines, lock, clock, behind, self._rng.randbytes, threads, self._loop.time)
+        store.bell = self._bell
+        return store
+
+    def _clock(self) -> tuple[Callable[[], Instant], int]:
+        """Its own clock if it is alone on the store, as on SQLite; else the database's, as on PostgreSQL."""
+        if not self._is_alone:
+            return self._wall, 0
+        clock = MachineClock(lambda: round(self._loop.time() * 1_000), lambda: self._wall() + self.wrong)
+        clock.sync(clock.machine)
+        with self._slot.reader.connect() as tx:
+            last_seen = tx.execute(select(leader_leases.c.until).where(leader_leases.c.name == LAST_SEEN)).scalar()
+        return clock, clock.begin(last_seen) if last_seen is not None else 0
+
+    async def request(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+        """The answer of the relay's API; runs in the relay's process, and never returns if that dies."""
+        assert self.app is not None
+        assert self.process is not None
+        app, process = self.app, self.process
+        answer = self._loop.create_future()
+
+        async def serve() -> None:
+            made = httpx.Request(method, f"http://relay{path}", headers=headers, content=body)
+            response = await httpx.ASGITransport(app, raise_app_exceptions=False).handle_async_request(made)
+            found = response.status_code, await response.aread()
+            if not answer.done():
+                answer.set_result(found)
+
+        process.spawn(serve())
+        result: tuple[int, bytes] = await answer
+        return result
+
+    def kill(self) -> None:
+        """kill -9, now."""
+        if self.process is not None:
+            self.process.kill()
+        self.app = None
+        self._slot.close()

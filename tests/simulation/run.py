@@ -1,0 +1,116 @@
+"""Runs one seed: the plan, the world, the oracle, and a digest of all that happened."""
+
+import asyncio
+import gc
+import hashlib
+import logging
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from relay.telemetry import LOGGER
+from tests.simulation import oracle
+from tests.simulation.loop import SimulatedLoop, Stuck
+from tests.simulation.machine import Workshop
+from tests.simulation.plan import Plan
+from tests.simulation.world import World
+
+_MOST_STEPS = 400_000
+"""Callbacks that a seed may take: many times what any seed takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a seed."""
+
+    plan: Plan
+    wrong: list[str]
+    digest: str
+    """Of everything that receivers, Exec and clients saw: the same for the same plan."""
+    history: list[str]
+    seconds: float
+    """Virtual seconds."""
+    receipts: int
+    steps: int
+
+    @property
+    def names(self) -> set[str]:
+        """What is broken, by name."""
+        return {one.partition(":")[0] for one in self.wrong}
+
+
+@contextmanager
+def workshop() -> Iterator[Workshop]:
+    """A workshop in memory, for many seeds."""
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="simulation-", dir=memory if memory.is_dir() else None))
+    logging.getLogger(LOGGER).setLevel(logging.CRITICAL + 1)
+    warnings.simplefilter("ignore", RuntimeWarning)  # what a killed process leaves was never awaited
+    try:
+        made = Workshop(folder)
+        asyncio.run(made.prepare())
+        gc.collect()
+        gc.freeze()
+        yield made
+        for slot in made.slots:
+            slot.close()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class _LogLines(logging.Handler):
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._world.note(f"log: {record.levelname} {record.getMessage()}")
+
+
+def simulate(plan: Plan, shop: Workshop, verbose: bool = False) -> Outcome:
+    """Runs a plan from its first to its last virtual second. `verbose` puts the relays' log into the history."""
+    shop.clean()
+    loop = SimulatedLoop(f"order {plan.seed}")
+    gc.disable()
+    log = logging.getLogger(LOGGER)
+    try:
+        asyncio.set_event_loop(loop)
+        world = World(plan, loop, shop)
+        if verbose:
+            handler = _LogLines(world)
+            log.setLevel(logging.DEBUG)
+            log.addHandler(handler)
+        task = loop.world.spawn(world.run())
+        stuck: list[str] = []
+        try:
+            loop.run_until_complete(task)
+            wrong = oracle.findings(world)
+        except Stuck as error:
+            wrong = [f"stuck: {error}"]
+        wrong += stuck
+        return Outcome(
+            plan, wrong, _digest(world), world.history, loop.time(), len(world.receivers.receipts), loop.steps
+        )
+    finally:
+        if verbose:
+            log.removeHandler(handler)
+            log.setLevel(logging.CRITICAL + 1)
+        loop.finish()
+        asyncio.set_event_loop(None)
+        gc.enable()
+
+
+def _digest(world: World) -> str:
+    seen = hashlib.sha256()
+    for receipt in world.receivers.receipts:
+        seen.update(f"{receipt.at} {receipt.path} {sorted(receipt.headers.items())} {receipt.answered}".encode())
+        seen.update(receipt.body)
+    for asked in world.exec.records.requests:
+        seen.update(f"{asked.at} {asked.job_id} {asked.status}".encode())
+    for line in world.history:
+        seen.update(line.encode())
+    return seen.hexdigest()[:16]

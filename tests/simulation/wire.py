@@ -1,0 +1,169 @@
+"""The network of a simulation: every request takes time, and may be lost before it arrives or on its way back.
+
+Whatever has left a relay arrives, even if the relay is killed or stopped meanwhile.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import httpx
+
+from relay.egress.result import HttpResponse, RequestFailed, SendResult
+from relay.model import SECOND, Instant
+from relay.sandbox.receiver import Received
+from tests.simulation.loop import SimulatedLoop
+
+T = TypeVar("T")
+
+_QUICK = (0.001, 0.004, 0.03)
+_SLOW = (0.3, 0.8)
+"""Seconds that a request travels: less than a second, as the ledger of the budget allows for."""
+
+
+class Lost(Exception):
+    """A request or its answer was lost: the connection broke."""
+
+
+@dataclass(slots=True)
+class Network:
+    """How the network is now: shares of requests and answers that are lost, and of those that are slow."""
+
+    loop: SimulatedLoop
+    rng: random.Random
+    requests_lost: float = 0.0
+    answers_lost: float = 0.0
+    exec_answers_lost: float = 0.0
+    slow: float = 0.0
+
+    def travels(self) -> float:
+        return self.rng.choice(_SLOW if self.rng.random() < self.slow else _QUICK)
+
+    async def exchange(self, serve: Callable[[], Awaitable[T]], is_exec: bool = False) -> T:
+        """What `serve`, which runs outside the calling process, answers. Raises Lost, or never returns."""
+        answer: asyncio.Future[T] = self.loop.create_future()
+        share = max(self.answers_lost, self.exec_answers_lost if is_exec else 0.0)
+        request_lost, answer_lost = self.rng.random() < self.requests_lost, self.rng.random() < share
+        is_silent = self.rng.random() < 0.5
+        there, back = self.travels(), self.travels()
+
+        async def arrive() -> None:
+            if not request_lost:
+                found = await serve()
+            await asyncio.sleep(back)
+            if answer.done():
+                return
+            if not (request_lost or answer_lost):
+                answer.set_result(found)
+            elif not is_silent:
+                answer.set_exception(Lost())
+
+        # Not a timer of the caller's: that would end with its process.
+        self.loop.call_later(there, lambda: self.loop.world.spawn(arrive()), context=self.loop.world.context)
+        return await answer
+
+
+@dataclass(slots=True)
+class Receipt:
+    """One request that a receiver got."""
+
+    at: Instant
+    path: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    relay: str
+    answered: int = 0
+    """The status, once it has reached the relay; 0 before, and if it never does."""
+
+    def received(self) -> Received:
+        """As the shipped receiver notes it."""
+        return Received(
+            at=self.at,
+            path=self.path,
+            webhook_id=self.headers.get("webhook-id"),
+            event_type=None,
+            verified=True,
+            error="",
+            answered=self.answered,
+            headers=self.headers,
+            body=self.body,
+        )
+
+
+@dataclass(slots=True)
+class Receivers:
+    """All receivers: what they got, and how they answer now."""
+
+    clock: Callable[[], Instant]
+    rng: random.Random
+    receipts: list[Receipt] = field(default_factory=list)
+    trouble: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By path: the status that it answers (0: nothing), and the seconds of its Retry-After."""
+
+    async def take(self, receipt: Receipt) -> tuple[int, dict[str, str]]:
+        receipt.at = self.clock()
+        self.receipts.append(receipt)
+        await asyncio.sleep(self.rng.choice((0.0, 0.0, 0.02, 0.25)))
+        status, wait = self.trouble.get(receipt.path, (204, 0))
+        if status == 0:
+            await asyncio.sleep(60)
+        return status, {"retry-after": str(wait)} if wait else {}
+
+
+class SimulatedSender:
+    """The wire to the receivers: a relay's `WebhookSender`."""
+
+    def __init__(self, network: Network, receivers: Receivers, relay: str) -> None:
+        self._network, self._receivers, self._relay = network, receivers, relay
+
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None = None
+    ) -> tuple[SendResult, int]:
+        loop = self._network.loop
+        started = loop.time()
+        receipt = Receipt(0, "/" + url.split("/", 3)[3], dict(headers), body, self._relay)
+        try:
+            async with asyncio.timeout(timeout / SECOND):
+                status, answered = await self._network.exchange(lambda: self._receivers.take(receipt))
+        except TimeoutError:
+            return RequestFailed("timeout", "no answer"), timeout
+        except Lost:
+            return RequestFailed("connection", "the connection broke"), round((loop.time() - started) * SECOND)
+        receipt.answered = status
+        return HttpResponse(status, answered, b""), round((loop.time() - started) * SECOND)
+
+    async def aclose(self) -> None:
+        """There are no connections."""
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._body
+
+
+class ExecWire(httpx.AsyncBaseTransport):
+    """The wire to Exec: a transport of httpx, with an ASGI app at its end."""
+
+    def __init__(self, network: Network, app: Any, key_of: Callable[[str], str]) -> None:
+        """`key_of` gives the key that the app knows for the one that is valid now."""
+        self._network, self._app, self._key_of = network, httpx.ASGITransport(app, raise_app_exceptions=False), key_of
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        method, url, headers, body = request.method, request.url, dict(request.headers), await request.aread()
+
+        async def serve() -> tuple[int, httpx.Headers, bytes]:
+            headers["authorization"] = self._key_of(headers.get("authorization", ""))
+            made = httpx.Request(method, url, headers=headers, content=body)
+            response = await self._app.handle_async_request(made)
+            return response.status_code, response.headers, await response.aread()
+
+        try:
+            status, found, content = await self._network.exchange(serve, is_exec=True)
+        except Lost:
+            raise httpx.ReadError("the connection broke", request=request) from None
+        return httpx.Response(status, headers=found, stream=_Body(content), request=request)

@@ -1,0 +1,502 @@
+"""The world of a simulation: Exec, receivers, clients and operators around the machines, and what is done to them."""
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import httpx
+
+from relay import config as configuration
+from relay.config import Config
+from relay.model import DAY, SECOND, Instant
+from relay.sandbox.exec_server import ExecSettings, FakeExec
+from relay.sandbox.fault_injection import FaultConfig, FaultRule
+from relay.sandbox.job_simulation import Job, JobProfile
+from relay.sandbox.rate_limits import Limits
+from relay.security.api_keys import hash_api_key
+from relay.service import Surroundings
+from relay.store.maintenance import backup
+from relay.store.maintenance.restore import carry_over
+from tests.make import SECRET
+from tests.simulation.loop import Process, SimulatedLoop
+from tests.simulation.machine import Bell, Machine, Metronome, Workshop
+from tests.simulation.plan import Act, Plan
+from tests.simulation.wire import ExecWire, Lost, Network, Receivers, SimulatedSender
+from tests.torture.verdict import Accepted, Disturbance
+
+START = 1_709_294_400_000
+"""2024-03-01T12:00:00Z, when every simulation begins."""
+
+API_KEY = "relay_" + "a" * 43
+EXEC_KEYS = tuple("exec_live_" + letter * 40 for letter in "ab")
+STANDING = ("/standing/all", "/standing/archive")
+ROTATING = "/rotating"
+RECEIVERS = "http://receivers.test"
+_PATHS = (*STANDING, "/shared/0", ROTATING)
+
+_ANSWERS_WITHIN = 5.0
+_CALM_WITHIN = 40 * 60.0
+"""Seconds that all work may take once nothing goes wrong any more: pauses last minutes, leases seconds."""
+
+
+@dataclass(slots=True)
+class Rotation:
+    """A new secret of the rotating endpoint. `answered_at` is None until the relay has answered."""
+
+    secret: str
+    answered_at: Instant | None = None
+
+
+@dataclass(slots=True)
+class Found:
+    """What clients and operators were told, and what was done, for the oracle."""
+
+    accepted: list[Accepted] = field(default_factory=list)
+    accepted_at: dict[str, Instant] = field(default_factory=dict)
+    withdrawn: set[str] = field(default_factory=set)
+    refused: list[str] = field(default_factory=list)
+    disturbances: list[Disturbance] = field(default_factory=list)
+    rotations: list[Rotation] = field(default_factory=list)
+    shown: set[str] = field(default_factory=set)
+    stuck: list[str] = field(default_factory=list)
+    restored: bool = False
+    clock_set: bool = False
+
+
+class World:
+    """One simulation."""
+
+    def __init__(self, plan: Plan, loop: SimulatedLoop, workshop: Workshop) -> None:
+        self.plan, self.loop, self.workshop = plan, loop, workshop
+        self.found = Found()
+        self.history: list[str] = []
+        self._jobs_rng, self._chance, self._network_rng = (
+            random.Random(f"{name} {plan.seed}") for name in ("jobs", "chance", "network")
+        )
+        self.network = Network(loop, self._network_rng)
+        self.receivers = Receivers(self.wall, random.Random(f"receivers {plan.seed}"))
+        limits = Limits(per_minute=plan.per_minute, per_day=None, creates_per_minute=None)
+        self.exec = FakeExec(ExecSettings(keys=EXEC_KEYS[:1], limits=limits, seed=plan.seed, keep=100_000), self.wall)
+        self._exec_key = self._valid_key = EXEC_KEYS[0]
+        bell = Bell(random.Random(f"bell {plan.seed}"))
+        self.machines = [
+            Machine(
+                number,
+                loop,
+                workshop,
+                self.wall,
+                random.Random(f"machine {number} {plan.seed}"),
+                plan.relays == 1,
+                bell,
+            )
+            for number in range(plan.relays)
+        ]
+        self._stopped: set[int] = set()
+        """Relays that have stopped as asked: they repeat nothing."""
+        self._allowed = [asyncio.Event() for _ in self.machines]
+        """Whether each relay may run."""
+        for allowed in self._allowed:
+            allowed.set()
+        self._token: str | None = None
+        self._rotating: str | None = None
+
+    def wall(self) -> Instant:
+        """The true time."""
+        return START + round(self.loop.time() * 1_000)
+
+    def note(self, text: str) -> None:
+        """One line of the history."""
+        self.history.append(f"{self.loop.time():10.4f} {text}")
+
+    # --- the machines ----------------------------------------------------------------------------------------------
+
+    def config(self) -> Config:
+        """The configuration of every relay."""
+        sections: dict[str, Any] = {
+            "exec": {
+                "base_url": "http://exec.test/rest/v1",
+                "api_key": self._exec_key,
+                "timeout": "2s",
+                "budget": {"per_minute": self.plan.per_minute, "per_day": 1_000_000, "share": 1.0},
+            },
+            "polling": {"strategy": self.plan.strategy, "interval": "3s", "tick": f"{self.plan.tick:g}s"},
+            "delivery": {"timeout": "2s", "schedule": ["0s", "1s", "3s", *["10s"] * 45]},
+            "storage": {"url": f"sqlite:///{self.workshop.path}"},
+            "security": {
+                "api_keys": [{"name": "client", "hash": hash_api_key(API_KEY)}],
+                "allow_http": True,
+            },
+            "endpoints": [
+                {"name": path.rpartition("/")[2], "url": RECEIVERS + path, "secret": SECRET} for path in STANDING
+            ],
+        }
+        return configuration.from_mapping(sections)
+
+    def boot(self, machine: Machine) -> None:
+        """Starts the relay of a machine."""
+        self.note(f"{machine.name} boots")
+        machine.boot(self.config(), partial(self._surroundings, machine))
+
+    def _surroundings(self, machine: Machine, process: Process) -> Surroundings:
+        return Surroundings(
+            egress=SimulatedSender(self.network, self.receivers, process.name),
+            exec_http=httpx.AsyncClient(
+                transport=ExecWire(self.network, self.exec.app, self._key_at_exec),
+                timeout=2,
+                trust_env=False,
+                follow_redirects=False,
+            ),
+            metronome=Metronome(process, self.loop),
+            monotonic=self.loop.time,
+        )
+
+    def _key_at_exec(self, authorization: str) -> str:
+        valid = authorization == f"Bearer {self._valid_key}"
+        return f"Bearer {EXEC_KEYS[0]}" if valid else "Bearer unknown"
+
+    async def _keep_running(self, machine: Machine) -> None:
+        """What restarts a relay whose process ended."""
+        while True:
+            assert machine.process is not None
+            await machine.process.ended
+            self.note(f"{machine.process.name} ended")
+            if machine.number in self._stopped:
+                self._stopped.discard(machine.number)
+            else:
+                self.disturbed(0)
+            await asyncio.sleep(self._chance.choice((0.1, 0.1, 1.0, 20.0)))
+            await self._allowed[machine.number].wait()
+            self.boot(machine)
+
+    def disturbed(self, lasts: float, before: float = 0) -> None:
+        """Relays are hurt for so many seconds from now."""
+        self.found.disturbances.append(
+            Disturbance(self.wall() - round(before * 1_000), self.wall() + round((lasts + 1) * 1_000))
+        )
+
+    # --- clients ---------------------------------------------------------------------------------------------------
+
+    async def call(
+        self, method: str, path: str, body: Any = None, machine: Machine | None = None, **headers: str
+    ) -> tuple[int, Any]:
+        """One request to the API of some machine; status 0 if there is no answer."""
+        machine = machine or self._chance.choice(self.machines)
+        content = b"" if body is None else json.dumps(body).encode()
+        sent = {"authorization": f"Bearer {API_KEY}", "content-type": "application/json", **headers}
+
+        async def serve() -> tuple[int, bytes]:
+            if not machine.serves:
+                return 0, b""
+            return await machine.request(method, path, sent, content)
+
+        try:
+            async with asyncio.timeout(_ANSWERS_WITHIN):
+                status, answer = await self.network.exchange(serve)
+        except (TimeoutError, Lost):
+            return 0, None
+        return status, json.loads(answer) if answer else None
+
+    async def insist(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        """As `call`, again and again until there is an answer that is no 5xx."""
+        while True:
+            status, answer = await self.call(method, path, body, None, **headers)
+            if status and status < 500 and status not in (409, 429):
+                return status, answer
+            await self._allowed[0].wait()
+            await asyncio.sleep(0.5)
+
+    async def _client(self) -> None:
+        """Registers jobs, each at some moment."""
+        at = sorted(self._jobs_rng.uniform(0, self.plan.active) for _ in range(self.plan.jobs))
+        kinds = [self._jobs_rng.random() for _ in at]
+        async with asyncio.TaskGroup() as group:
+            for number, (moment, kind) in enumerate(zip(at, kinds, strict=True)):
+                group.create_task(self._register(number, moment, kind))
+
+    async def _register(self, number: int, moment: float, kind: float) -> None:
+        await asyncio.sleep(moment)
+        law = JobProfile(median=5 * SECOND, sigma=0.9, queued=SECOND, fail=0.2, cancel=0.1)
+        job = self.exec.add(profile=law)
+        self._call_back(job, kind)
+        path = f"/own/{job.id}" if kind < 0.4 else "/shared/0" if kind < 0.8 else None
+        wish: dict[str, Any] = {"job_id": job.id, "metadata": {"number": number}}
+        if path is not None:
+            wish |= {"callback_url": RECEIVERS + path, "secret": SECRET}
+        if kind * 10 % 1 < 0.2:
+            status, answer = await self.insist(
+                "POST", "/v1/registrations/batch", {"registrations": [wish]}, **{"idempotency-key": f"load-{number}"}
+            )
+            answer = answer["data"][0]["registration"] if status == 200 else answer
+        else:
+            status, answer = await self.insist(
+                "POST", "/v1/registrations", wish, **{"idempotency-key": f"load-{number}"}
+            )
+        self.note(f"registered {job.id}: {status}")
+        if status not in (200, 201):
+            self.found.refused.append(f"{status}: {answer}")
+            return
+        self.found.accepted_at[answer["id"]] = self.wall()
+        self.found.accepted.append(Accepted(id=answer["id"], job_id=job.id, path=path))
+
+    # --- Exec's callbacks ------------------------------------------------------------------------------------------
+
+    def _call_back(self, job: Job, kind: float) -> None:
+        if kind * 100 % 1 >= self.plan.callbacks or job.ended_at is None:
+            return
+        for _ in range(self._jobs_rng.choice((1, 1, 2))):
+            off = self._jobs_rng.choice((-2_000, 0, 0, 500))
+            self.loop.world.spawn(self._post_callback(job, max(0, job.ended_at + off - self.wall()) / 1_000))
+
+    async def _post_callback(self, job: Job, wait: float) -> None:
+        await asyncio.sleep(wait)
+        if self._token is not None:
+            status, _ = await self.call("POST", self._token, {"id": job.id, "status": "completed"})
+            self.note(f"callback for {job.id}: {status}")
+
+    # --- the run ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Lives through the plan, then lets everything calm down."""
+        for machine in self.machines:
+            self.boot(machine)
+        await self._until(lambda: all(machine.serves for machine in self.machines), 60)
+        self.loop.world.spawn(self._set_up())
+        keepers = [self.loop.world.spawn(self._keep_running(machine)) for machine in self.machines]
+        client = self.loop.world.spawn(self._client())
+        self.network.requests_lost = self.network.answers_lost = self.plan.loss
+        acts = [self.loop.world.spawn(self._act(act)) for act in self.plan.acts]
+        await asyncio.gather(*acts)
+        self.network.requests_lost = self.network.answers_lost = 0
+        await client
+        await self._calm()
+        self.found.shown = await self._listed()
+        for keeper in keepers:
+            keeper.cancel()
+
+    async def _set_up(self) -> None:
+        status, answer = await self.insist(
+            "POST", "/v1/endpoints", {"url": RECEIVERS + ROTATING, "name": "rotating", "secret": SECRET}
+        )
+        if status in (200, 201):
+            self._rotating = answer["id"]
+            self.found.rotations.append(Rotation(SECRET, self.wall()))
+        status, answer = await self.insist("GET", "/v1/workspaces/default/callback")
+        self._token = answer["path"]
+
+    async def _until(self, is_so: Callable[[], bool], within: float) -> bool:
+        until = self.loop.time() + within
+        while not is_so():
+            if self.loop.time() > until:
+                return False
+            await asyncio.sleep(0.25)
+        return True
+
+    async def _calm(self) -> None:
+        """Enables what is disabled, and waits until nothing is watched or pending."""
+        until = self.loop.time() + _CALM_WITHIN
+        while self.loop.time() < until:
+            _, listed = await self.insist("GET", "/v1/endpoints?limit=200")
+            for endpoint in listed["data"]:
+                if not endpoint["enabled"]:
+                    await self.insist("POST", f"/v1/endpoints/{endpoint['id']}/enable")
+            _, jobs = await self.insist("GET", "/v1/jobs?state=active&limit=50")
+            _, pending = await self.insist("GET", "/v1/deliveries?status=pending&limit=50")
+            if not jobs["data"] and not pending["data"]:
+                return
+            await asyncio.sleep(4)
+        self.found.stuck = [f"job {job['id']}" for job in jobs["data"]]
+        self.found.stuck += [f"delivery {one['id']}" for one in pending["data"]]
+
+    async def _listed(self) -> set[str]:
+        shown, cursor = set[str](), ""
+        while True:
+            _, page = await self.insist("GET", f"/v1/registrations?limit=200{cursor}")
+            shown |= {one["id"] for one in page["data"]}
+            if page["next_cursor"] is None:
+                return shown
+            cursor = f"&cursor={page['next_cursor']}"
+
+    # --- acts ------------------------------------------------------------------------------------------------------
+
+    async def _act(self, act: Act) -> None:
+        await asyncio.sleep(act.at)
+        self.note(act.text())
+        await _ACTS[act.kind](self, act, self.machines[act.relay])
+        self.note(f"over: {act.kind}, relay {act.relay}")
+
+    async def _kill(self, act: Act, machine: Machine) -> None:
+        process = machine.process
+        if process is None or not process.is_alive:
+            return
+        if act.values["where"] == "step":
+            process.steps_left = act.values["after"] + 1
+        else:
+            machine.trouble.kill = act.values["where"]
+        await self._until(lambda: not process.is_alive, 30)
+        if process.is_alive:
+            machine.kill()
+        self.disturbed(0)
+
+    async def _restart(self, act: Act, machine: Machine) -> None:
+        relay, process = machine.relay, machine.process
+        if relay is None or process is None or not process.is_alive:
+            return
+        self._allowed[machine.number].clear()
+        machine.app = None
+        stopping = process.spawn(relay.stop())
+        if await self._until(stopping.done, 10) and stopping.exception() is None and process.is_alive:
+            self._stopped.add(machine.number)
+        machine.kill()
+        await asyncio.sleep(act.lasts)
+        self._allowed[machine.number].set()
+
+    async def _stall(self, act: Act, machine: Machine) -> None:
+        process = machine.process
+        if process is None:
+            return
+        self.disturbed(act.lasts)
+        process.stop()
+        await asyncio.sleep(act.lasts)
+        process.resume()
+
+    async def _store(self, act: Act, machine: Machine, name: str) -> None:
+        self.disturbed(act.lasts + 4)
+        setattr(machine.trouble, name, act.values["share"])
+        await asyncio.sleep(act.lasts)
+        setattr(machine.trouble, name, 0.0)
+
+    async def _network(self, act: Act, _: Machine, name: str) -> None:
+        setattr(self.network, name, max(getattr(self.network, name), act.values["share"]))
+        await asyncio.sleep(act.lasts)
+        setattr(self.network, name, 0.0)
+
+    async def _receiver_trouble(self, act: Act, _: Machine) -> None:
+        path = _PATHS[act.values["path"]]
+        self.receivers.trouble[path] = act.values["status"], act.values["wait"]
+        await asyncio.sleep(act.lasts)
+        self.receivers.trouble.pop(path, None)
+
+    async def _exec_trouble(self, act: Act, _: Machine) -> None:
+        rule = FaultRule(
+            kind=act.values["fault"],
+            share=act.values["share"],
+            lasts=max(1, round(act.lasts * 1_000)),
+            wait=act.values["wait"] if act.values["fault"].isdigit() else None,
+        )
+        self.exec.faults.order(FaultConfig(faults=(rule,)), self.wall())
+        await asyncio.sleep(act.lasts)
+
+    async def _clock_set(self, act: Act, machine: Machine) -> None:
+        self.found.clock_set = True
+        self.disturbed(60, before=60)
+        machine.wrong += act.values["by"]
+        await asyncio.sleep(self._chance.choice((3, 30)))
+        machine.wrong = 0
+        self.disturbed(60)
+
+    async def _rotate(self, act: Act, _: Machine) -> None:
+        if self._rotating is None:
+            return
+        number = len(self.found.rotations)
+        rotation = Rotation("whsec_" + f"{number:04d}" * 8)
+        self.found.rotations.append(rotation)
+        status, _answer = await self.insist(
+            "POST", f"/v1/endpoints/{self._rotating}/rotate-secret", {"secret": rotation.secret}
+        )
+        if status == 200:
+            rotation.answered_at = self.wall()
+
+    async def _disable(self, act: Act, _: Machine) -> None:
+        if self._rotating is None:
+            return
+        await self.insist("POST", f"/v1/endpoints/{self._rotating}/disable")
+        await asyncio.sleep(act.lasts)
+        await self.insist("POST", f"/v1/endpoints/{self._rotating}/enable")
+
+    async def _reload(self, act: Act, machine: Machine) -> None:
+        if machine.serves and machine.relay is not None and machine.process is not None:
+            machine.process.spawn(machine.relay.reload(self.config))
+
+    async def _change_key(self, act: Act, _: Machine) -> None:
+        """The workspace's key is replaced at Exec; the operator tells the relays a little later."""
+        self._valid_key = EXEC_KEYS[1]
+        await asyncio.sleep(act.lasts)
+        self._exec_key = EXEC_KEYS[1]
+        for machine in self.machines:
+            await self._reload(act, machine)
+
+    async def _withdraw(self, act: Act, _: Machine) -> None:
+        candidates = [one for one in self.found.accepted if one.id not in self.found.withdrawn]
+        if not candidates:
+            return
+        chosen = self._chance.choice(candidates)
+        self.found.withdrawn.add(chosen.id)
+        status, _answer = await self.insist("DELETE", f"/v1/registrations/{chosen.id}")
+        self.note(f"withdrawn {chosen.id}: {status}")
+
+    async def _resend(self, act: Act, _: Machine) -> None:
+        await self.insist("POST", "/v1/deliveries/resend", {"status": "failed"})
+
+    async def _outage(self, act: Act, _: Machine) -> None:
+        """All relays are away for more than a day."""
+        for machine, allowed in zip(self.machines, self._allowed, strict=True):
+            allowed.clear()
+            machine.kill()
+        self.disturbed(0)
+        await asyncio.sleep(DAY / 1_000 + 3_600)
+        for allowed in self._allowed:
+            allowed.set()
+
+    async def _restore(self, act: Act, machine: Machine) -> None:
+        """A backup is put in the place of the store some time later."""
+        copy_of = self.workshop.folder / "copy.db"
+        copy_of.unlink(missing_ok=True)
+        if not self.workshop.path.exists():
+            return
+        backup.back_up(f"sqlite:///{self.workshop.path}", copy_of)
+        known = {one.id for one in self.found.accepted}
+        await asyncio.sleep(act.lasts)
+        self._allowed[machine.number].clear()
+        machine.kill()
+        self.found.restored = True
+        aside = self.workshop.folder / "aside.db"
+        aside.unlink(missing_ok=True)
+        limits = {"default": self.plan.per_minute}
+        backup.restore(
+            f"sqlite:///{self.workshop.path}",
+            copy_of,
+            aside,
+            partial(carry_over, minute_limits=limits, now=self.wall()),
+        )
+        self.found.accepted = [one for one in self.found.accepted if one.id in known]
+        await asyncio.sleep(1)
+        self._allowed[machine.number].set()
+
+
+_ACTS: dict[str, Callable[[World, Act, Machine], Awaitable[None]]] = {
+    "kill": World._kill,
+    "restart": World._restart,
+    "stall": World._stall,
+    "slow store": partial(World._store, name="slow"),
+    "failing store": partial(World._store, name="failing"),
+    "commit unknown": partial(World._store, name="unknown"),
+    "requests lost": partial(World._network, name="requests_lost"),
+    "answers lost": partial(World._network, name="answers_lost"),
+    "exec answers lost": partial(World._network, name="exec_answers_lost"),
+    "slow network": partial(World._network, name="slow"),
+    "receiver trouble": World._receiver_trouble,
+    "exec trouble": World._exec_trouble,
+    "clock set": World._clock_set,
+    "rotation": World._rotate,
+    "disabling": World._disable,
+    "reload": World._reload,
+    "exec key changed": World._change_key,
+    "withdrawal": World._withdraw,
+    "resend": World._resend,
+    "outage": World._outage,
+    "restore": World._restore,
+}
