@@ -40,6 +40,10 @@ class EndpointPatch:
     events: tuple[EventType, ...] | None = None
     headers: Mapping[str, str] | None = field(default=None, repr=False)
     template: Mapping[str, Any] | None = field(default=None, repr=False)
+    quiet: str | None = None
+    """Empty: no quiet hours any more."""
+    fallback: str | None = None
+    """Empty: no fallback any more."""
 
 
 def get(tx: Tx, id: str) -> Endpoint:
@@ -47,13 +51,17 @@ def get(tx: Tx, id: str) -> Endpoint:
     return _existing(endpoints.get(tx, id))
 
 
-def create(tx: Tx, name: str | None, validated: ValidatedEndpoint, now: Instant) -> tuple[Endpoint, bool]:
+def create(
+    tx: Tx, name: str | None, validated: ValidatedEndpoint, now: Instant, owner: str | None = None
+) -> tuple[Endpoint, bool]:
     """The standing endpoint, and whether it is new: the same request again returns the existing one.
 
-    Raises Conflict if another endpoint has the name.
+    `owner` is the name of the API key that it belongs to, None for an admin's. Raises Conflict if another endpoint has
+    the name.
     """
     drawn = random_bytes(tx, spec.RANDOM_BYTES)
     new = spec.new_endpoint(validated, kind=EndpointKind.STANDING, now=now, random_bytes=drawn, name=name)
+    new = replace(new, owner=owner)
     keys = identity.standing_fingerprints(tx, validated) if name is None else ()
     while (existing := identity.find_existing(tx, name, validated, keys)) is None:
         if endpoints.add(tx, new, keys[0] if keys else None):  # else another relay was first
@@ -83,6 +91,8 @@ def update(tx: Tx, endpoint: Endpoint, patch: EndpointPatch, rules: EgressRules)
         events=patch.events or endpoint.events,
         headers=patch.headers if patch.headers is not None else endpoint.headers,
         template=patch.template or template,
+        quiet=endpoint.quiet if patch.quiet is None else patch.quiet,
+        fallback=endpoint.fallback if patch.fallback is None else patch.fallback,
     )
     changed = _with(endpoint, spec.validate(wanted, rules, "url"), patch.name or endpoint.name)
     _save(tx, endpoint, changed)
@@ -177,7 +187,15 @@ def sync_configured(tx: Tx, configured: Sequence[EndpointSection], rules: Egress
 def _sync(tx: Tx, entry: EndpointSection, existing: Endpoint | None, rules: EgressRules, now: Instant) -> None:
     secret = entry.secret.get_secret_value() if entry.secret else None
     wanted = EndpointSpec(
-        entry.url.get_secret_value(), entry.format, entry.events, secret, entry.headers, entry.signing, entry.template
+        entry.url.get_secret_value(),
+        entry.format,
+        entry.events,
+        secret,
+        entry.headers,
+        entry.signing,
+        entry.template,
+        entry.quiet,
+        entry.fallback,
     )
     validated = spec.validate(wanted, rules, f"endpoints.{entry.name}.url")
     while existing is None:
@@ -226,6 +244,8 @@ def _with(endpoint: Endpoint, validated: ValidatedEndpoint, name: str | None) ->
         host=validated.target.host_port,
         format=validated.format,
         template=validated.template,
+        quiet=validated.quiet,
+        fallback=validated.fallback,
         events=validated.events,
         headers=validated.headers,
     )

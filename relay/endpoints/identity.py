@@ -46,10 +46,20 @@ def matches(endpoint: Endpoint, validated: ValidatedEndpoint) -> bool:
         validated.target.url,
         validated.format,
         validated.template,
+        validated.quiet,
+        validated.fallback,
         set(validated.events),
         dict(validated.headers),
     )
-    current = (endpoint.url, endpoint.format, endpoint.template, set(endpoint.events), dict(endpoint.headers))
+    current = (
+        endpoint.url,
+        endpoint.format,
+        endpoint.template,
+        endpoint.quiet,
+        endpoint.fallback,
+        set(endpoint.events),
+        dict(endpoint.headers),
+    )
     secret = endpoint.secrets[0].value
     has_scheme = validated.signing is standard_webhooks.scheme_of(secret)
     return wanted == current and has_scheme and validated.secret in (None, secret)

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from relay.egress import HttpResponse
+from relay.formats.exchange import Exchange, Task
 from relay.model import Event, Registration
 
 
@@ -23,7 +24,15 @@ class Rejection:
     """With `retry`: the service asks to slow down, and the endpoint is healthy."""
 
 
-def _never(response: HttpResponse) -> Rejection | None:
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A request as it is sent: the URL, and the body that is signed."""
+
+    url: str = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+def _never(answer: HttpResponse) -> Rejection | None:
     return None
 
 
@@ -39,7 +48,13 @@ class Format:
     matches_url: Callable[[str, str], bool] = _nowhere
     """Whether a URL's host (lower case) and path belong to this receiver."""
     rejection: Callable[[HttpResponse], Rejection | None] = _never
-    """Why the receiver rejected the message, by its response; None if the status alone decides."""
+    """What the receiver's body says beyond its status; None if it says nothing of its own."""
+    target: Callable[[str, bytes], Target] = Target
+    """What is sent for an endpoint's URL and a rendered body, if it is not the body to that very URL."""
+    exchange: Callable[[Task], Exchange] | None = None
+    """How events of one job become one message that changes; None if each event is a message of its own."""
+    keeps_every_message: bool = False
+    """With `exchange`: whether it is used for a job whose start was not sent, too."""
     rate_per_second: float | None = None
     """Requests a second that the receiver accepts at one URL; None if it documents no limit."""
 

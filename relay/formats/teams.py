@@ -7,12 +7,13 @@ import re
 
 from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body
-from relay.formats.message_text import BUTTON, Tone, describe_event
+from relay.formats.message_text import OPEN_JOB, Tone, describe_event
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration
 
 MAX_HEADLINE = 300
 MAX_REASON = 3_000
+MAX_FACT = 500
 MAX_FALLBACK = 1_000
 _COLOURS = {Tone.GOOD: "good", Tone.BAD: "attention", Tone.NEUTRAL: "default"}
 _NEW_URL = "make the workflow again in Teams and register its URL"
@@ -26,22 +27,33 @@ _HOSTS = (
 
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """`{"type": "message", "attachments": [one Adaptive Card]}`."""
-    event_text = describe_event(event)
-    lines = [_line(event_text.headline, MAX_HEADLINE, size="large", weight="bolder", color=_COLOURS[event_text.tone])]
-    if reason := event_text.detail_within(MAX_REASON):
+    said = describe_event(event)
+    open_scenario = {"selectAction": _open(said.link)} if said.link else {}
+    headline = f"{said.mark} {said.headline}"
+    style = {"size": "large", "weight": "bolder", "color": _COLOURS[said.tone]}
+    lines = [_line(headline, MAX_HEADLINE, **style, **open_scenario)]
+    if reason := said.detail_within(MAX_REASON):
         lines.append(_line(reason, MAX_REASON))
-    lines.append(_line(event_text.footnote, MAX_FALLBACK, size="small", isSubtle=True))
+    lines += [_line(f"{label}: {text}", MAX_FACT) for label, text in said.facts]
+    if said.next_step:
+        lines.append(_line(said.next_step, MAX_FACT))
+    if said.page:
+        lines.append(_line(OPEN_JOB, MAX_FACT, selectAction=_open(said.page)))
+    lines.append(_line(said.footnote, MAX_FALLBACK, size="small", isSubtle=True))
     card: dict[str, object] = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
         "version": "1.4",
-        "fallbackText": truncate(event_text.summary, MAX_FALLBACK),
+        "fallbackText": f"{said.mark} {truncate(said.summary, MAX_FALLBACK)}",
         "body": lines,
     }
-    if event_text.link:
-        card["actions"] = [{"type": "Action.OpenUrl", "title": BUTTON, "url": event_text.link}]
     attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "content": card}
     return {"type": "message", "attachments": [attachment]}
+
+
+def _open(url: str) -> dict[str, str]:
+    """What makes a TextRun a link."""
+    return {"type": "Action.OpenUrl", "url": url}
 
 
 def _line(text: str, most: int, **style: object) -> dict[str, object]:
