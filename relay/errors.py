@@ -20,7 +20,7 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class RelayError(Exception):
-    """Base of every error that the relay raises on purpose. Its text is for people and holds no secret."""
+    """Base of every error that the relay raises on purpose. Its text is for people and contains no secret."""
 
 
 class ConfigError(RelayError):
@@ -32,15 +32,15 @@ class StoreError(RelayError):
 
 
 class StoreLocked(StoreError):
-    """The SQLite store belongs to another process, a relay that is at work in it."""
+    """Another process, a running relay, uses the SQLite store."""
 
 
 class ConstraintViolation(StoreError):
-    """The database does not take a value of one transaction; every other goes on, and this one fails each time."""
+    """The database rejects a value of this transaction, and will each time. Other transactions are not affected."""
 
 
 class RequestError(RelayError):
-    """A request that can't be granted, in Exec's own envelope: `{"error": {type, code, message, field?}}`."""
+    """A refused request, with the fields of Exec's error envelope: `{"error": {type, code, message, field?}}`."""
 
     status = 400
     type = "invalid_request"
@@ -55,18 +55,18 @@ class RequestError(RelayError):
 
 
 class ValidationFailed(RequestError):
-    """A field is wrong; nothing was done."""
+    """A field is wrong; nothing was changed."""
 
 
 class NotFound(RequestError):
-    """There is no such thing here."""
+    """There is no resource with this id or name."""
 
     status = 404
     type = "not_found"
 
 
 class Conflict(RequestError):
-    """It contradicts what is already there."""
+    """The request contradicts the current state of a resource."""
 
     status = 409
     type = "conflict"

@@ -1,4 +1,4 @@
-"""The relay as a whole: wires its parts, starts the scheduler, stops cleanly."""
+"""The relay as a whole: it connects the parts, starts the scheduler, reloads the configuration, and stops cleanly."""
 
 import asyncio
 import random
@@ -20,9 +20,9 @@ from relay.delivery.attempt import HttpSender
 from relay.delivery.living_messages import LivingMessages
 from relay.delivery.operator_notifier import restore_states
 from relay.delivery.retry_policy import RETRY_AFTER_CAP
+from relay.egress import EgressRules
 from relay.egress.http_client import WebhookHttpClient
 from relay.egress.smtp_client import SmtpClient
-from relay.egress.url_policy import EgressRules
 from relay.endpoints import admin
 from relay.errors import ConfigError, NotFound, RelayError, StoreError, ValidationFailed
 from relay.formats.sample_event import SAMPLE_JOB, sample_event
@@ -41,27 +41,29 @@ from relay.polling import ExecClient, Poller, WorkspaceStatus, count_watched_job
 from relay.polling.event_context import job_page
 from relay.polling.workspace_status import COUNTED
 from relay.registration import (
+    JobCreator,
     RegistrationResult,
     ValidatedRegistration,
     exec_callback_tokens,
     raise_if_refused,
     register_batch,
 )
-from relay.security.api_keys import ApiKey, LocalToken, find_by_hash
-from relay.store import Store, Tx, system_clock
+from relay.registration.job_creation import CreatedJob, CreationOutcome, ExecJobRequest
+from relay.security import ApiKey, LocalToken
+from relay.security.api_keys import find_by_hash
+from relay.store import Store, Tx, open_store, system_clock
 from relay.store.engine.database import RandomBytes, ThreadPool
-from relay.store.maintenance.reencrypt import open_store
 from relay.store.tables import clock_shift, deliveries, due_deliveries, event_feed, outbox, watches, workspaces
 from relay.telemetry import Telemetry, Tracer
 from relay.telemetry.state_changes import State, Subject, endpoint_news
 from relay.waiting import EventFeed, Waiters
 
 _MIN_TICK_GAP_MS = 20
-"""Milliseconds between two ticks that nobody's clock asked for: a thousand jobs that are registered in a second cost
-fifty, and each is polled as soon."""
+"""Milliseconds between two ticks that registrations cause: a thousand registrations in a second cause fifty ticks, and
+each job is polled no later."""
 
-_PATIENCE = 3
-"""Seconds that the store has to answer whoever asks whether the relay is ready."""
+_READINESS_TIMEOUT = 3
+"""Seconds that the store has to answer a readiness check."""
 
 
 MAX_WAITERS = 20_000
@@ -73,7 +75,7 @@ _LEAST_WAITERS = 10
 
 
 def _reach(config: Config) -> int:
-    """How far ahead a poll or an attempt can be planned: by the schedule, or as long as somebody may ask to wait."""
+    """How far ahead a poll or an attempt can be planned, in ms: by the schedule, or by the longest Retry-After."""
     latest = round(max(config.delivery.schedule) * (1 + JITTER))
     return max(config.polling.max_age, latest, RETRY_AFTER_CAP) + HOUR
 
@@ -134,7 +136,7 @@ class Relay:
         inside = WebhookHttpClient(self.rules, concurrency=config.delivery.concurrency, proxy=proxy)
         self.egress: WebhookSender = around.egress or inside
         self.outside_rules = config.security.outside_egress_rules()
-        # A client of its own: on a connection that is kept no address is judged again.
+        # Its own client, because the address of a reused connection is not checked again.
         outside = WebhookHttpClient(self.outside_rules, concurrency=config.delivery.concurrency, proxy=proxy)
         self.outside_egress: WebhookSender = around.egress or outside
         self.mail, self.outside_mail = SmtpClient(self.rules), SmtpClient(self.outside_rules)
@@ -182,6 +184,9 @@ class Relay:
             self.timekeeper.seen_since,
             self.waiters.wake,
         )
+        self._job_creator = JobCreator(
+            store, self.clients, self.poller, clock, self.telemetry, config.server.public_url
+        )
         self.telemetry.on_news = self.operator.put
         self.api_key_cache = ApiKeyCache(store, clock)
         self.local_token: LocalToken | None = None
@@ -207,19 +212,19 @@ class Relay:
         random_bytes: RandomBytes = secrets.token_bytes,
         threads: ThreadPool = ThreadPoolExecutor,
     ) -> "Relay":
-        """A relay with its store open, brought up to date and sealed. Raises StoreError, saying what to do.
+        """A relay with its store open, migrated and encrypted. Raises StoreError, which says what to do.
 
-        `clock` tells the time in place of the machine's clock (SQLite) or the database's (PostgreSQL); `random_bytes`
-        and `threads` are those of the store.
+        `clock` replaces the machine's clock (SQLite) or the database's clock (PostgreSQL); `random_bytes` and `threads`
+        are those of the store.
         """
         cipher = config.security.cipher()
         store = await open_store(config.storage.url, cipher, clock=clock, random_bytes=random_bytes, threads=threads)
         return cls(config, store, seed, spans, surroundings)
 
     async def start(self) -> None:
-        """Takes up what an earlier run left, then starts the scheduler.
+        """Recovers the state of the last run, applies the configuration, then starts the scheduler.
 
-        Raises StoreError, and ConfigError for a configured endpoint that may not be called.
+        Raises StoreError, and ConfigError for a configured endpoint whose URL is blocked.
         """
         await self.timekeeper.begin()
         await self.store.read(self._restore_states)
@@ -237,10 +242,10 @@ class Relay:
         self._wake()
 
     async def stop(self, spent: int = 0) -> None:
-        """No new work; polls and attempts under way get up to 8 s; leases are given back; the store is closed.
+        """Starts no further work, waits up to 8 s for polls and attempts in flight, releases leases, closes the store.
 
-        Of the 8 s, `spent` milliseconds are over already: the stop was asked for so long ago.
-        Takes as long as the store does: who can't wait for one that hangs ends the process, and the leases run out.
+        `spent` are the milliseconds of the 8 s that are over already. If the store hangs, so does this method: then the
+        caller ends the process, and the leases expire.
         """
         self._stopping = True
         self.waiters.stop()
@@ -249,7 +254,7 @@ class Relay:
         stopped = await asyncio.gather(self._stop_polling(), self.dispatcher.stop(spent), return_exceptions=True)
         for error in stopped:
             if isinstance(error, StoreError):
-                self.telemetry.log.error("the leases could not be given back, they will run out: %s", error)
+                self.telemetry.log.error("the leases can't be released; others take over when they expire: %s", error)
             elif error is not None:
                 raise error
         await self.operator.flush()
@@ -262,7 +267,7 @@ class Relay:
         await asyncio.to_thread(self.telemetry.spans.close)
 
     async def _stop_polling(self) -> None:
-        """No tick begins any more, and what the one under way leases is known before all is given back."""
+        """Lets the current tick finish, so that all leases are known before they are released, and starts no other."""
         async with self._ticking:
             self._scheduler.stop()
         await self._cancel(*self._tasks)
@@ -275,7 +280,7 @@ class Relay:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def wake(self) -> None:
-        """Something was made due: poll and deliver now, not at the next tick, and have the other relays do so too."""
+        """To be called after something became due: this and all other relays poll and deliver now."""
         self._wake()
         self.notifier.notify_others()
 
@@ -292,29 +297,29 @@ class Relay:
         self._woken.set()
 
     async def reload(self, read: Callable[[], Config]) -> None:
-        """Takes over endpoints and keys of the configuration that `read` gives, on a thread.
+        """Applies endpoints and keys of the configuration that `read` returns; `read` runs on a thread.
 
-        The log says what else was changed and needs a restart; or, where the configuration can't be used, why, and then
-        all stays as it is.
+        The log says which other changes need a restart. If the configuration can't be used, the log says why, and
+        everything stays as it is.
         """
         async with self._reloading:
             before = dict(self.clients)
             try:
                 stored = await self.api_key_cache.any_ever_created()
-                found = reload.merge_reload(self.config, await asyncio.to_thread(read), stored)
-                # Before the store says that they may poll again: with their old keys they would be refused again.
-                self.clients |= {space.name: self._client_of(space) for space in found.new_keys}
-                await self._apply_config(found.config.endpoints, [space.name for space in found.new_keys])
+                merged = reload.merge_reload(self.config, await asyncio.to_thread(read), stored)
+                # Before the workspaces are unpaused: with its old key a poll would be refused again.
+                self.clients |= {space.name: self._client_of(space) for space in merged.new_keys}
+                await self._apply_config(merged.config.endpoints, [space.name for space in merged.new_keys])
             except RelayError as error:
                 self.clients |= before
                 self.telemetry.not_reloaded(error)
                 return
-            self.config = found.config
-            self.telemetry.reloaded(found.summary(), found.needs_restart, self.clock())
+            self.config = merged.config
+            self.telemetry.reloaded(merged.summary(), merged.needs_restart, self.clock())
         self.wake()
 
     async def tick(self) -> None:
-        """One beat of the scheduler: starts the polls and the attempts that are due."""
+        """One run of the scheduler: starts the polls and the attempts that are due."""
         async with self._ticking:
             if self._stopping:
                 return
@@ -325,10 +330,10 @@ class Relay:
                 await self.poller.tick()
                 await self.api_key_cache.flush_last_used()
             except StoreError as error:
-                self.telemetry.log.error("this tick came to nothing: %s", error)
+                self.telemetry.log.error("due jobs can't be polled, the next tick tries again: %s", error)
                 return
             except Exception:
-                self.telemetry.log.exception("this tick came to nothing")
+                self.telemetry.log.exception("due jobs could not be polled, the next tick tries again")
                 return
             self._last_tick = self.clock()
             self.telemetry.report_due_changes(self._last_tick)
@@ -336,20 +341,33 @@ class Relay:
     async def register(
         self, request: ValidatedRegistration, now: Instant, request_id: str | None = None
     ) -> RegistrationResult:
-        """Registers a job, together with other requests of the moment. Raises RequestError, StoreError."""
+        """Registers a job, in one transaction with other concurrent requests. Raises RequestError, StoreError."""
         result = raise_if_refused(await self.store.write_together(register_batch, (request, now)))
         self.after_registration([result], request_id)
         return result
 
+    async def create_job(
+        self,
+        registration: ValidatedRegistration,
+        request: ExecJobRequest,
+        exec_callback: bool | None,
+        request_id: str | None = None,
+    ) -> CreationOutcome:
+        """Creates a job at Exec and registers it, as `JobCreator.create` says. Raises RequestError, StoreError."""
+        outcome = await self._job_creator.create(registration, request, exec_callback)
+        if isinstance(outcome, CreatedJob):
+            self.after_registration([outcome.result], request_id)
+        return outcome
+
     def after_registration(self, results: Iterable[RegistrationResult], request_id: str | None = None) -> None:
-        """To be called once registrations are committed: logs the new ones, and starts what they make due."""
+        """To be called after registrations are committed: logs the new ones, and starts their polls and deliveries."""
         for result in results:
             if result.is_new:
                 self.telemetry.registered(result.registration, request_id)
         self.wake()
 
     async def enable_endpoint(self, id: str, now: Instant) -> tuple[Endpoint, int]:
-        """The endpoint enabled, and how many held deliveries are due now. Raises NotFound, StoreError."""
+        """The enabled endpoint, and the number of held deliveries that are due now. Raises NotFound, StoreError."""
 
         def enable(tx: Tx) -> tuple[Endpoint, Endpoint, int]:
             before = admin.get(tx, id)
@@ -363,7 +381,7 @@ class Relay:
         return endpoint, released
 
     async def disable_endpoint(self, id: str, now: Instant) -> Endpoint:
-        """The endpoint disabled by hand. Raises NotFound, StoreError."""
+        """The endpoint, disabled by hand. Raises NotFound, StoreError."""
 
         def disable(tx: Tx) -> tuple[Endpoint, Endpoint]:
             before = admin.get(tx, id)
@@ -377,7 +395,7 @@ class Relay:
         return endpoint
 
     def rules_for(self, is_admin: bool) -> EgressRules:
-        """Which addresses a callback URL may lead to, by whether its key has the scope admin."""
+        """The egress rules for callback URLs of a key with or without the scope admin."""
         return self.rules if is_admin else self.outside_rules
 
     async def requires_credentials(self) -> bool:
@@ -385,7 +403,7 @@ class Relay:
         return self.local_token is not None or await self.requires_api_key()
 
     async def requires_api_key(self) -> bool:
-        """Whether it wants API keys: it does as soon as there was ever one, and from then on. Raises StoreError."""
+        """Whether requests need an API key: always, once the relay has ever had one. Raises StoreError."""
         return bool(self.config.security.api_keys) or await self.api_key_cache.any_ever_created()
 
     async def find_api_key(self, hash: str) -> ApiKey | None:
@@ -414,7 +432,7 @@ class Relay:
         return max(_LEAST_WAITERS, min(MAX_WAITERS, descriptor_limit.current() - reserved))
 
     def _since_tick(self, now: Instant) -> int:
-        """How long ago the last complete tick was; one may have come since `now`, and clocks are set back."""
+        """Milliseconds since the last complete tick; 0 if it is later than `now`."""
         return max(0, now - self._last_tick)
 
     async def _tick_when_woken(self) -> None:
@@ -425,11 +443,11 @@ class Relay:
             await asyncio.sleep(_MIN_TICK_GAP_MS / 1_000)
 
     async def readiness(self) -> Readiness:
-        """Whether the relay can do its work, and where not, why."""
+        """Whether the relay can do its work, and why if it can't."""
         now = self.clock()
         checks = [readiness.scheduler(self._since_tick(now), self.config.polling.tick)]
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_READINESS_TIMEOUT):
                 since, spaces, too_far = await self.store.read(
                     lambda tx: (
                         due_deliveries.oldest_due(tx, now),
@@ -442,8 +460,8 @@ class Relay:
         except StoreError as error:
             return Readiness((*checks, readiness.store(str(error))))
         except TimeoutError:
-            return Readiness((*checks, readiness.store(f"the database has not answered within {_PATIENCE} s")))
-        # What waits for its endpoint does not make the relay late.
+            return Readiness((*checks, readiness.store(f"the database has not answered within {_READINESS_TIMEOUT} s")))
+        # Deliveries that wait for their endpoint are no backlog of the relay.
         late = 0 if since is None else max(0, now - max(since, self.dispatcher.caught_up_at))
         checks += [readiness.store(None), readiness.delivery_backlog(late), readiness.plans(*too_far)]
         for space in spaces:
@@ -453,7 +471,7 @@ class Relay:
         return Readiness(tuple(checks))
 
     async def render_metrics(self) -> bytes:
-        """All metrics in Prometheus' text format, gauges as of now; those of the store as of when it last answered."""
+        """All metrics in Prometheus' text format. If the store fails, its gauges have their last values."""
         now, metrics = self.clock(), self.telemetry.metrics
         checks = (await self.readiness()).checks
         for check in checks:
@@ -473,9 +491,9 @@ class Relay:
     async def send_test(
         self, endpoint: Endpoint, now: Instant, type: EventType = EventType.COMPLETED, by: str | None = None
     ) -> Attempt:
-        """Sends a sample event to an endpoint, now and once; the message says that it is a test, and by whom.
+        """Sends a sample event to an endpoint once, now; the message says that it is a test, and by whom.
 
-        Nothing of it is stored.
+        Nothing is stored.
         """
         sample = sample_event(type, now)
         page = job_page(self.config.server.public_url, self.config.workspaces[0].name, sample.job_id)
@@ -493,20 +511,20 @@ class Relay:
         return await self.dispatcher.send_test(endpoint, event, body, now)
 
     def _warn_about_clock_skew(self) -> None:
-        """Says so where this machine's clock is not the store's, as certificates and logs go by it."""
-        if self.store.uses_database_clock and abs(apart := system_clock() - self.clock()) > MINUTE:
-            text = "this machine's clock is %d s %s the database's, which the relay goes by; set it right"
-            self.telemetry.log.warning(text, abs(apart) // SECOND, "ahead of" if apart > 0 else "behind")
+        """Warns if this machine's clock differs from the store's: certificates and the log use this machine's."""
+        if self.store.uses_database_clock and abs(skew := system_clock() - self.clock()) > MINUTE:
+            text = "this machine's clock is %d s %s the database's, which the relay uses; correct it"
+            self.telemetry.log.warning(text, abs(skew) // SECOND, "ahead of" if skew > 0 else "behind")
 
     def _restore_states(self, tx: Tx) -> None:
-        """Takes over from an earlier run what is wrong, so that the log and the operator hear when it is over."""
+        """Restores which problems the last run reported, so that the log and the operator learn when they are over."""
         restore_states(tx, self.clients, self.telemetry.changes)
         for name in self.clients:
             if workspaces.get(tx, name).pause_kind == "unauthorized":
                 self.telemetry.changes.restore(Subject("exec", name), State.KEY_REFUSED)
 
     def _recover_leases(self, tx: Tx) -> None:
-        """At start: leases nobody holds any more."""
+        """At the start of a relay that has the store alone: releases the leases of the last run."""
         now = self.clock()
         if self.store.is_exclusive:
             outbox.release(tx, now)
@@ -515,10 +533,13 @@ class Relay:
             exec_callback_tokens.get_or_create_token(tx, name)
 
     async def _apply_config(self, configured: Sequence[EndpointSection], new_keys: Sequence[str]) -> None:
-        """The configured endpoints, and a new chance for workspaces with a new key. Raises ConfigError, StoreError."""
+        """Creates and changes the configured endpoints, and unpauses workspaces that have a new key.
+
+        Raises ConfigError, StoreError.
+        """
         now = self.clock()
 
-        def take_up(tx: Tx) -> None:
+        def unpause(tx: Tx) -> None:
             for name in sorted(new_keys):
                 state = workspaces.lock(tx, name)
                 if state.pause_kind == "unauthorized":
@@ -526,11 +547,11 @@ class Relay:
                     watches.retry_failed(tx, name, now)
 
         try:
-            gone = await self.store.write(lambda tx: admin.sync_configured(tx, configured, self.rules, now))
+            removed = await self.store.write(lambda tx: admin.sync_configured(tx, configured, self.rules, now))
         except ValidationFailed as error:
             raise ConfigError(f"{error.field}: {error.message}") from None
-        await self.store.write(take_up)
-        for id in gone:
+        await self.store.write(unpause)
+        for id in removed:
             with suppress(NotFound):  # another relay on the store reads the same configuration
                 await admin.delete(self.store, id, now, configured=True)
 
@@ -546,7 +567,7 @@ class Relay:
         )
 
     async def workspace_statuses(self) -> list[tuple[WorkspaceStatus, int]]:
-        """How each workspace is placed, and how many jobs it watches. Costs Exec nothing."""
+        """The status of each workspace, and the number of jobs it watches. Costs no request to Exec."""
         now = self.clock()
         return await self.store.read(
             lambda tx: [(self.workspace_status(tx, name, now), count_watched_jobs(tx, name)) for name in self.clients]

@@ -1,4 +1,4 @@
-"""Suggestions for unknown names: the end of an error message that names what was probably meant."""
+"""Suggestions for unknown names: the end of an error message, with the name that was probably meant."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

@@ -1,4 +1,4 @@
-"""Instants and durations in whole milliseconds, and their texts."""
+"""Instants and durations in whole milliseconds, and instants as text."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -21,7 +21,7 @@ _LAST_INSTANT = 253_402_300_799_999  # the end of the year 9999, the last that `
 
 
 def from_rfc3339(text: str | None) -> Instant | None:
-    """The instant of an RFC 3339 text; None for any other text, as times from Exec may be unreadable."""
+    """The instant of an RFC 3339 text; None for any other text, because times from Exec may be malformed."""
     if not text:
         return None
     try:

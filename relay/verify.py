@@ -1,4 +1,4 @@
-"""Verification of the relay's webhooks, for receivers: Standard Webhooks 1.0, in one call.
+"""Verifies the relay's webhooks, for receivers: Standard Webhooks 1.0, in one call.
 
     from relay import Unverified, verify
 
@@ -7,8 +7,8 @@
     except Unverified as error:
         return 400, str(error)
 
-It needs the body's bytes as they arrived: a body that was parsed and serialized again has another signature. Any other
-Standard Webhooks library does the same. `relay` exports the function and `Unverified`; the subclasses are here.
+It needs the bytes of the body as they arrived: a body that was parsed and serialized again has another signature. Any
+other Standard Webhooks library works too. `relay` exports the function and `Unverified`; the subclasses are here.
 """
 
 import hmac
@@ -23,12 +23,12 @@ from relay.signing import ed25519, standard_webhooks
 from relay.times import SECOND, Instant
 
 TOLERANCE = 300 * SECOND
-"""Milliseconds between a request's timestamp and now, the same as in the specification's libraries."""
+"""Milliseconds allowed between a request's timestamp and now, as in the specification's libraries."""
 
 _HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 _MAX_SIGNATURES = 10
-"""Signatures that are checked: twice as many as the relay sends. A stranger could send any number."""
+"""Signatures that are checked: twice as many as the relay sends, because a stranger can send any number."""
 _PRIVATE_KEY = (
     f"this is a private key ({ed25519.PRIVATE_PREFIX}...), which signs and stays with the relay: verify with its "
     f"public half ({ed25519.PUBLIC_PREFIX}...), which the relay shows as public_key"
@@ -36,7 +36,7 @@ _PRIVATE_KEY = (
 
 
 class Unverified(RelayError):
-    """The request is not proven to come from the relay: do not act on it. Base of all below."""
+    """The request is not proven to come from the relay: do not act on it. Base of the errors below."""
 
 
 class MissingHeader(Unverified):
@@ -60,7 +60,7 @@ class InvalidBody(Unverified):
 
 
 Headers = Mapping[Any, Any] | Iterable[Sequence[Any]]
-"""As frameworks hand them over: a mapping or pairs, names and values as text or bytes, values perhaps in a list."""
+"""Headers as frameworks have them: a mapping or pairs, names and values as text or bytes, values perhaps in a list."""
 
 
 def verify(
@@ -90,7 +90,7 @@ def verify(
     signed = standard_webhooks.signed_content(event_id, timestamp, content)
     candidates = _candidates(secrets)
     received = signatures.split(" ")[:_MAX_SIGNATURES]
-    # All are compared, so that the time does not show which one matches, and an invalid secret is always reported.
+    # It compares all signatures, so that timing does not show which one matches, and reports every invalid secret.
     matches = [match for secret in candidates for match in _matches(secret, signed, received)]
     if True not in matches:  # guard: bad-signature
         raise BadSignature("no signature fits: check the secret, and that the body's bytes are exactly those received")
@@ -120,21 +120,21 @@ def _content(body: object) -> bytes:
 
 
 def _matches(secret: str, signed: bytes, signatures: Sequence[str]) -> list[bool]:
-    """For each signature, whether it is the secret's."""
+    """For each signature, whether the secret made it."""
     if secret.startswith(ed25519.PUBLIC_PREFIX):
-        return [ed25519.verify_signature(secret, signed, one) for one in signatures]
+        return [ed25519.verify_signature(secret, signed, signature) for signature in signatures]
     if secret.startswith(ed25519.PRIVATE_PREFIX):
         raise ValidationFailed("invalid_secret", _PRIVATE_KEY, "secret")
     expected = standard_webhooks.signature(secret, signed).encode()
-    return [hmac.compare_digest(expected, one.encode(errors="replace")) for one in signatures]
+    return [hmac.compare_digest(expected, signature.encode(errors="replace")) for signature in signatures]
 
 
 def _required_headers(headers: Headers) -> tuple[str, str, str]:
-    found = {name: value for name, value in _named(headers) if value}
+    values = {name: value for name, value in _normalized(headers) if value}
     for name in _HEADERS:
-        if name not in found:
+        if name not in values:
             raise MissingHeader(f"the header {name} is missing: this is no request of a Standard Webhooks sender")
-    event_id, timestamp, signatures = (found[name] for name in _HEADERS)
+    event_id, timestamp, signatures = (values[name] for name in _HEADERS)
     if not event_id.isascii():
         raise MissingHeader("the header webhook-id is not ASCII")
     if not _TIMESTAMP.fullmatch(timestamp):
@@ -142,17 +142,17 @@ def _required_headers(headers: Headers) -> tuple[str, str, str]:
     return event_id, timestamp, signatures
 
 
-def _named(headers: object) -> Iterator[tuple[str, str]]:
-    """Names in lower case with their values as text. Raises MissingHeader for what holds no headers at all."""
+def _normalized(headers: object) -> Iterator[tuple[str, str]]:
+    """Names in lower case with their values as text. Raises MissingHeader for an object that has no headers."""
     try:
-        # Most frameworks' classes are mappings in all but name; some list every value of a name in `items`.
+        # Most frameworks' classes behave as mappings without being one; some list every value of a name in `items`.
         pairs = headers.items() if hasattr(headers, "items") else iter(headers)  # type: ignore[call-overload]
         for pair in pairs:
             name, value = _named_value(pair) if isinstance(pair, Mapping) else pair
             yield _header_name(name), _header_value(value)
     except MissingHeader:
         raise
-    except Exception as error:  # a class of any framework: what it raises is not known
+    except Exception as error:  # a class of any framework may raise anything
         kind = type(headers).__name__
         text = f"headers can't be read from a {kind}: give a mapping of names to values, or (name, value) pairs"
         raise MissingHeader(text) from error
@@ -164,13 +164,13 @@ def _named_value(header: Mapping[Any, Any]) -> tuple[Any, Any]:
 
 
 def _header_name(name: object) -> str:
-    """In lower case, WSGI's `HTTP_WEBHOOK_ID` as `webhook-id`."""
+    """The name in lower case; WSGI's `HTTP_WEBHOOK_ID` becomes `webhook-id`."""
     text = _header_value(name).lower()
     return text.removeprefix("http_").replace("_", "-") if text.startswith("http_") else text
 
 
 def _header_value(value: object) -> str:
-    """As text; the first of several. CloudFront has a list of `{"key", "value"}` for each name."""
+    """The value as text; the first of several. CloudFront has a list of `{"key", "value"}` for each name."""
     if isinstance(value, list | tuple):
         value = value[0] if value else ""
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Fixtures that every layer's tests share: a clock that stands still until it is told, and real stores."""
+"""Fixtures of all tests: a clock that stands still until a test moves it, and real stores."""
 
 import asyncio
 import itertools
@@ -66,7 +66,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def logging_restored() -> Iterator[None]:
-    """Logging and hooks for errors, which belong to the process, may be set up anew: they are put back afterwards."""
+    """Logging and hooks for errors, which belong to the process, may be set up again: they are restored afterwards."""
     root, ours = logging.getLogger(), logging.getLogger(LOGGER)
     before = root.handlers[:], root.level, ours.level
     hooks = threading.excepthook, sys.unraisablehook

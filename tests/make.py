@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from relay.egress.url_policy import EgressRules
+from relay.egress import EgressRules
 from relay.model import FINAL_EVENTS, Endpoint, EndpointKind, Event, EventType, Instant, Secret, event_id, new_id
 from relay.store import Tx
 from relay.store.engine.schema import deliveries

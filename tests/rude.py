@@ -103,6 +103,6 @@ async def _take(step: Step, writer: asyncio.StreamWriter) -> None:
         case int():
             await asyncio.sleep(step / SECOND)
         case Reset():
-            # Lingering for 0 s is how a socket is told to reset.
+            # Lingering for 0 s makes a socket reset.
             connection: socket.socket = writer.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

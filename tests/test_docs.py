@@ -87,9 +87,11 @@ def test_every_dependency_is_explained() -> None:
     for name in ("security", "bench", "proxies"):
         lines = (ROOT / f"requirements/{name}.in").read_text().splitlines()
         asked += [line for line in lines if line[:1].isalpha()]
-    told = re.findall(r"^\| ([a-z0-9-]+) \| [^|]{15,} \|$", (ROOT / "docs/dependencies.md").read_text(), re.MULTILINE)
-    told = [name for name in told if name != "package"]  # the tables' heads
-    assert sorted(told) == sorted({Requirement(one).name for one in asked})
+    explained = re.findall(
+        r"^\| ([a-z0-9-]+) \| [^|]{15,} \|$", (ROOT / "docs/dependencies.md").read_text(), re.MULTILINE
+    )
+    explained = [name for name in explained if name != "package"]  # the tables' heads
+    assert sorted(explained) == sorted({Requirement(one).name for one in asked})
 
 
 def test_the_readmes_request_is_valid() -> None:

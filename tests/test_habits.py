@@ -15,7 +15,7 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 
 
 def test_contributing_lists_every_folder_of_tests() -> None:
-    """Who looks for the tests of something finds where they are."""
+    """Every folder of tests is in the table."""
     listed = subprocess.run(["git", "ls-files", "tests"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     folders = {"/".join(path.split("/")[:2]) for path in listed.split() if re.search(r"/test_\w+\.py$", path)}
     folders = {folder for folder in folders if (ROOT / folder).is_dir()}

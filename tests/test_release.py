@@ -54,11 +54,11 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: zipfile.ZipFile) -> No
 
 def test_the_wheel_has_its_metadata(wheel: zipfile.ZipFile) -> None:
     """Version, licence, Python, extras and the README are in its metadata; the command is `relay`."""
-    told = metadata(wheel)
-    assert (told["Name"], told["Version"]) == ("exec-relay", relay.__version__)
-    assert (told["License-Expression"], told["Requires-Python"]) == ("MIT", ">=3.11")
-    assert {"postgres", "otel"} <= set(told.get_all("Provides-Extra", []))
-    assert "# The relay" in told.get_payload()
+    fields = metadata(wheel)
+    assert (fields["Name"], fields["Version"]) == ("exec-relay", relay.__version__)
+    assert (fields["License-Expression"], fields["Requires-Python"]) == ("MIT", ">=3.11")
+    assert {"postgres", "otel"} <= set(fields.get_all("Provides-Extra", []))
+    assert "# The relay" in fields.get_payload()
     [entries] = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
     assert "relay = relay.cli:main" in wheel.read(entries).decode()
     assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())

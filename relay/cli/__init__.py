@@ -37,7 +37,7 @@ COMMANDS = {
     "sandbox": "Run a stand-in for Exec.",
     "receive": "Run a receiver that verifies and prints notifications.",
 }
-"""Every command with its summary, in the order of `relay --help`, which so imports none of them."""
+"""Every command with its summary, in the order of `relay --help`, which imports none of them."""
 
 
 class Group(click.Group):

@@ -1,4 +1,4 @@
-"""The commands' client of a running relay: its address, API key, requests and answers."""
+"""The commands' client of a running relay: its address, API key, requests and responses."""
 
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -24,7 +24,7 @@ _ANOTHER = "name the relay's address with --server or RELAY_URL"
 
 
 class Client:
-    """A running relay, over HTTP."""
+    """An HTTP client of a running relay."""
 
     def __init__(self, server: str, key: str | None, as_json: bool) -> None:
         headers = {"authorization": f"Bearer {key}"} if key else {}
@@ -35,25 +35,25 @@ class Client:
         self._http.close()
 
     def request(self, method: str, path: str, **request: Any) -> Any:
-        """The JSON object of the answer. Raises RelayError with the relay's own message if it refuses."""
+        """The JSON object of the response. Raises RelayError with the relay's own message if it refuses."""
         try:
-            answer = self._http.request(method, path, **request)
+            response = self._http.request(method, path, **request)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise RelayError(
                 f"no relay answers at {self.server} ({type(error).__name__}); start one with `relay serve`, "
                 f"or {_ANOTHER}"
             ) from error
-        body = _json_object(answer)
-        if answer.is_success and "x-request-id" in answer.headers and (body is not None or not answer.content):
+        body = _json_object(response)
+        if response.is_success and "x-request-id" in response.headers and (body is not None or not response.content):
             return body or {}
         refusal = (body or {}).get("error")
-        if answer.is_success or not isinstance(refusal, Mapping) or not isinstance(refusal.get("message"), str):
-            raise RelayError(f"{self.server} is not a relay: {_description(answer)}; {_ANOTHER}")
-        hint = "; give a key with --key or RELAY_API_KEY" if answer.status_code == 401 else ""
+        if response.is_success or not isinstance(refusal, Mapping) or not isinstance(refusal.get("message"), str):
+            raise RelayError(f"{self.server} is not a relay: {_description(response)}; {_ANOTHER}")
+        hint = "; give a key with --key or RELAY_API_KEY" if response.status_code == 401 else ""
         raise RelayError(f"{refusal['message']}{hint}")
 
     def show(self, page: Any, columns: Mapping[str, Column[dict[str, Any]]]) -> None:
-        """Prints a list as a table, or with --json the answer itself."""
+        """Prints a list as a table, or with --json the response itself."""
         if self.as_json:
             print_json(page)
             return
@@ -62,21 +62,21 @@ class Client:
             click.echo(f"more: --cursor {page['next_cursor']}", err=True)
 
 
-def _json_object(answer: httpx.Response) -> dict[str, Any] | None:
+def _json_object(response: httpx.Response) -> dict[str, Any] | None:
     try:
-        body = answer.json()
+        body = response.json()
     except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None
 
 
-def _description(answer: httpx.Response) -> str:
-    if answer.has_redirect_location:
-        target = urlsplit(str(answer.headers["location"]))
+def _description(response: httpx.Response) -> str:
+    if response.has_redirect_location:
+        target = urlsplit(str(response.headers["location"]))
         elsewhere = f" to {target.scheme}://{target.netloc.rpartition('@')[2]}" if target.netloc else ""
-        return f"it answered {answer.status_code}, a redirect{elsewhere}"
-    kind = answer.headers.get("content-type", "").partition(";")[0] or "no content type"
-    return f"it answered {answer.status_code} with {kind}"
+        return f"it answered {response.status_code}, a redirect{elsewhere}"
+    kind = response.headers.get("content-type", "").partition(";")[0] or "no content type"
+    return f"it answered {response.status_code} with {kind}"
 
 
 def client_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -98,7 +98,7 @@ def client_options(command: Callable[..., None]) -> Callable[..., None]:
         callback=from_file(lambda text: _checked_key(text)),
         help="A file with the API key; or RELAY_API_KEY_FILE.",
     )
-    @click.option("--json", "as_json", is_flag=True, help="Print the relay's answer as JSON.")
+    @click.option("--json", "as_json", is_flag=True, help="Print the relay's response as JSON.")
     @wraps(command)
     def with_client(server: str, key: str | None, key_file: str | None, as_json: bool, **rest: Any) -> None:
         client = Client(server, key or key_file or local_token.read(server), as_json)

@@ -19,14 +19,13 @@ from relay.cli.options import (
 )
 from relay.cli.output import print_text
 from relay.config import Config, EndpointSection, ExecSection, Workspace, unused_variables
+from relay.egress import EgressRules, blocked_reason, is_loopback, mask_url
 from relay.egress.resolver import ThreadResolver
-from relay.egress.url_policy import EgressRules, blocked_reason, is_loopback, mask_url
 from relay.endpoints import spec
 from relay.errors import StoreError, ValidationFailed
 from relay.model.poll_result import PollFailed, RateLimited, Unauthorized
 from relay.polling import ExecClient, exec_transport, rate_limit_of
-from relay.store.engine.clock import system_clock
-from relay.store.engine.database import exists, read_only
+from relay.store import exists, read_only, system_clock
 from relay.store.maintenance.preflight import preflight_check
 from relay.store.tables import api_keys, endpoints
 
@@ -135,7 +134,7 @@ def _settings(config: Config) -> Iterator[Finding]:
 
 
 def _environment(config: Config) -> Iterator[Finding]:
-    """Variables that are set and have no effect."""
+    """Warnings about variables without effect, and the HTTP proxies in use."""
     for warning in unused_variables(os.environ):
         yield Finding(WARN, "environment", warning)
     names = [name for name in (*_PROXY_VARIABLES, *map(str.lower, _PROXY_VARIABLES)) if os.environ.get(name)]
@@ -158,7 +157,7 @@ def _without_user(url: str) -> str:
 
 
 def _subscribers(config: Config) -> Iterator[Finding]:
-    """If a job without a callback URL would notify nobody."""
+    """A warning if a job without a callback URL would notify nobody."""
     if any(endpoint.events != () for endpoint in config.endpoints):
         return
     url = config.storage.url

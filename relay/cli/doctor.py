@@ -15,8 +15,7 @@ from relay.cli.output import print_text
 from relay.config import Config, EndpointSection
 from relay.errors import RelayError
 from relay.model import Instant
-from relay.store.engine.clock import system_clock
-from relay.store.engine.database import read_only
+from relay.store import read_only, system_clock
 from relay.store.maintenance.diagnostics import StoreReport, store_report
 
 LIBRARIES = ("starlette", "uvicorn", "httpx", "aiohttp", "apscheduler", "sqlalchemy", "alembic", "psycopg", "pydantic")

@@ -10,7 +10,7 @@ from relay.cli.progress_bar import progress_bar
 from relay.store.maintenance.sqlite_to_postgres import SqliteToPostgres
 
 _POLL_SECONDS = 0.5
-"""Between two checks if the old relay has stopped."""
+"""Seconds between two checks whether the old relay has stopped."""
 
 
 @click.command("import")

@@ -16,10 +16,10 @@ from relay.config import Config, parsers
 from relay.errors import RelayError
 from relay.model import SECOND, Instant, new_id, to_rfc3339
 from relay.operations.api_key_cache import CACHE_TTL, MAX_KEYS
-from relay.security.api_keys import RANDOM_BYTES, SCOPES, Scope, generate_api_key, hash_api_key
+from relay.security import SCOPES, Scope, generate_api_key, hash_api_key
+from relay.security.api_keys import RANDOM_BYTES
+from relay.store import Store, Tx, exists, read_only, system_clock, write_offline
 from relay.store.engine import dialect
-from relay.store.engine.clock import system_clock
-from relay.store.engine.database import Store, Tx, exists, read_only, write_offline
 from relay.store.tables import api_keys
 from relay.store.tables.api_keys import StoredApiKey
 from relay.suggestions import did_you_mean_or_list
@@ -139,9 +139,9 @@ def revoke(path: Path | None, name: str) -> None:
       relay keys revoke zapier
     """
     config, now = read_config(path), system_clock()
-    left = write_offline(config.storage.url, lambda tx: _revoke(tx, name, config, now))
+    remaining = write_offline(config.storage.url, lambda tx: _revoke(tx, name, config, now))
     click.echo(f"✓ the key {name} is revoked; every relay on this store refuses it within {CACHE_TTL // SECOND} s")
-    if not left and not config.security.api_keys:
+    if not remaining and not config.security.api_keys:
         click.echo("! it was the last key: nobody can use the API until you create another with `relay keys create`")
 
 
@@ -169,7 +169,7 @@ def _store_location(url: str) -> str:
 
 
 def _add(tx: Tx, key: StoredApiKey) -> bool:
-    """Adds the key. Returns if it is the first key ever. Raises RelayError."""
+    """Adds the key. Returns whether it is the first key ever. Raises RelayError."""
     is_first = not api_keys.any_ever_created(tx)
     if len(api_keys.active(tx)) >= MAX_KEYS:
         raise RelayError(f"there are {MAX_KEYS:,} keys already, the maximum; revoke unused ones")

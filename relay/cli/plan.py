@@ -11,8 +11,7 @@ from relay.errors import ConfigError
 from relay.polling import rate_limit_of, workload_of
 from relay.polling.schedule.policy import PollPolicy, build_policy
 from relay.polling.schedule.preview import SchedulePreview, fixed_interval_ages, histogram, preview
-from relay.store.engine.clock import system_clock
-from relay.store.engine.database import read_only
+from relay.store import read_only, system_clock
 
 COLUMNS = 64
 _HEIGHTS = " ▁▂▃▄▅▆▇█"

@@ -16,7 +16,7 @@ from relay.model import SECOND, to_rfc3339
 from relay.sandbox.local_server import serve, stop_signals
 from relay.sandbox.receiver import Received, Receiver, Respond
 from relay.signing import ed25519, standard_webhooks
-from relay.store.engine.clock import system_clock
+from relay.store import system_clock
 
 
 def _checked(_context: click.Context, _option: click.Parameter, secrets: tuple[str, ...]) -> tuple[str, ...]:
@@ -60,7 +60,7 @@ def _from_file(context: click.Context, option: click.Parameter, path: Path | Non
     "from_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     callback=_from_file,
-    help="File with secrets, one a line, which so stay out of the shell's history.",
+    help="File with secrets, one a line. They stay out of the shell's history.",
 )
 @click.option(
     "--status",
@@ -95,31 +95,31 @@ def command(
 
     Signatures are verified with the standardwebhooks package, not with the relay's own code. Ctrl-C stops it.
     """
-    made = () if secrets or from_file else (standard_webhooks.new_secret(randomness.token_bytes(32)),)
+    generated = () if secrets or from_file else (standard_webhooks.new_secret(randomness.token_bytes(32)),)
     printer = _Printer(as_json)
-    receiver = Receiver([*secrets, *from_file, *made], system_clock, listener=printer)
+    receiver = Receiver([*secrets, *from_file, *generated], system_clock, listener=printer)
     if statuses:
         receiver.script(*(Respond(status=status) for status in statuses[:-1]))
         receiver.always(Respond(status=statuses[-1]))
-    asyncio.run(_run(receiver, printer, host, port, made))
+    asyncio.run(_run(receiver, printer, host, port, generated))
 
 
-async def _run(receiver: Receiver, printer: "_Printer", host: str, port: int, made: tuple[str, ...]) -> None:
+async def _run(receiver: Receiver, printer: "_Printer", host: str, port: int, generated: tuple[str, ...]) -> None:
     with stop_signals() as stop:
         printer.output_closed = stop.set
         async with serve(receiver.app, host, port) as url:
             click.echo(f"The receiver listens at {url} (any path). Ctrl-C stops it.", err=True)
-            for secret in made:
+            for secret in generated:
                 click.echo(f"Its secret, to pass when registering: {secret}", err=True)
             await stop.wait()
 
 
 class _Printer:
-    """Prints each notification, and if its `webhook-id` is a duplicate on this path."""
+    """Prints each notification, and whether its `webhook-id` is a duplicate on this path."""
 
     def __init__(self, as_json: bool) -> None:
         self.output_closed: Callable[[], None] = lambda: None
-        """Called when the reader of the output is greceived."""
+        """Called when nobody reads the output any more."""
         self._as_json = as_json
         self._seen: set[tuple[str, str]] = set()
 
@@ -135,12 +135,13 @@ class _Printer:
 
 def _line(received: Received, duplicate: bool) -> str:
     job, text = _job_and_text(received.body)
-    verdict = (
+    signature = (
         click.style("✓ verified", fg="green") if received.verified else click.style(f"✗ {received.error}", fg="red")
     )
     at = datetime.fromtimestamp(received.at / SECOND).strftime("%H:%M:%S")
-    parts = (at, f"{received.event_type or '-':13}", f"{job or '-':12}", text, verdict, "(again)" if duplicate else "")
-    return "  ".join(strip_control_chars(part) if part is not verdict else part for part in parts if part)
+    again = "(again)" if duplicate else ""
+    parts = (at, f"{received.event_type or '-':13}", f"{job or '-':12}", text, signature, again)
+    return "  ".join(strip_control_chars(part) if part is not signature else part for part in parts if part)
 
 
 def _json_line(received: Received, duplicate: bool) -> str:

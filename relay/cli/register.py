@@ -44,7 +44,7 @@ def _url(context: click.Context, option: click.Parameter, text: str | None) -> s
     envvar="RELAY_CALLBACK_URL_FILE",
     type=click.Path(dir_okay=False),
     callback=from_file(parsers.text),
-    help="A file with that URL, which so stays out of the shell's history; or RELAY_CALLBACK_URL_FILE.",
+    help="A file with that URL: it stays out of the shell's history; or RELAY_CALLBACK_URL_FILE.",
 )
 @click.option("--endpoint", help="A standing endpoint, by name or id, instead of --url.")
 @click.option("--format", help="The format of the body; by default chosen by the URL's host.")

@@ -9,8 +9,8 @@ import click
 
 from relay.cli.options import config_option, read_config
 from relay.polling import rate_limit_of
+from relay.store import system_clock
 from relay.store.engine import dialect
-from relay.store.engine.clock import system_clock
 from relay.store.maintenance import backup
 from relay.store.maintenance.restore import Restored, carry_over
 
@@ -44,8 +44,8 @@ def command(path: Path | None, file: Path, yes: bool) -> None:
     minute_limits = {space.name: rate_limit_of(space).minute for space in config.workspaces}
     prepare = partial(carry_over, minute_limits=minute_limits, now=system_clock())
     restored = backup.restore(config.storage.url, file, aside, prepare)
-    kept = f"; the replaced store is {aside}" if aside.exists() else ""
-    click.echo(f"{store} is now {file}{kept}. Start the relay.")
+    previous = f"; the replaced store is {aside}" if aside.exists() else ""
+    click.echo(f"{store} is now {file}{previous}. Start the relay.")
     for line in _lines(restored):
         click.echo(line)
 

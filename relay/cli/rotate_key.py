@@ -8,7 +8,7 @@ import click
 from relay.cli.options import config_option, read_config
 from relay.config import Config
 from relay.errors import ConfigError
-from relay.store.maintenance.reencrypt import open_store
+from relay.store import open_store
 
 
 @click.command("rotate-key")

@@ -19,7 +19,7 @@ from relay.sandbox.job_simulation import JobProfile
 from relay.sandbox.local_server import serve, stop_signals
 from relay.sandbox.rate_limits import UNLIMITED, Limits
 from relay.sandbox.request_log import LoggedRequest
-from relay.store.engine.clock import system_clock
+from relay.store import system_clock
 
 _FAULT = re.compile(r"(\w+)(?::([^=]+))?=(.+)")
 """`KIND=SHARE` or `KIND:WAIT=SHARE`."""

@@ -22,7 +22,7 @@ from relay.cli.options import (
 from relay.cli.stopping import end_at_once_when_asked, stop_when_asked
 from relay.client import local_token
 from relay.config import Config, unused_variables
-from relay.egress.url_policy import is_loopback
+from relay.egress import is_loopback
 from relay.errors import ConfigError
 from relay.operations import bind_socket, descriptor_limit, url_of
 from relay.registration.exec_callback_tokens import masked_url

@@ -1,4 +1,4 @@
-"""The token of a relay without API keys: `relay serve` leaves it where clients on the same machine find it.
+"""The token of a relay without API keys, stored by `relay serve` for clients on the same machine.
 
 One file for each port, in a folder that only its user can read.
 """
@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from relay.egress.url_policy import is_loopback
+from relay.egress import is_loopback
 
 _NAME = "exec-relay"
 
@@ -62,5 +62,5 @@ def _path(folder: Path, port: int) -> Path:
 
 def _is_private(folder: Path) -> bool:
     """Whether it is a folder of this user, closed to others."""
-    found = folder.lstat()
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+    status = folder.lstat()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077

@@ -5,7 +5,7 @@ from typing import Any
 
 from relay.config import parsers
 from relay.config.reader import KeyPath, Problem
-from relay.security.api_keys import hash_api_key
+from relay.security import hash_api_key
 
 _NO_HASH = "sha256:" + "0" * 64
 """Replaces an unusable key, so that the rest of its entry is validated too. The configuration is refused anyway."""

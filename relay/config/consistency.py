@@ -6,17 +6,17 @@ from urllib.parse import urlsplit
 
 from relay.config.reader import KeyPath, Problem, format_path
 from relay.config.schema import Config, EndpointSection, Workspace
-from relay.egress.url_policy import is_loopback, mask_url
+from relay.egress import is_loopback, mask_url
 from relay.suggestions import did_you_mean_or_list
 
 
 def without_invalid_parts(data: Mapping[str, Any], faulty: frozenset[KeyPath]) -> dict[str, Any]:
     """The data without its invalid sections and list entries, so that the rest can be validated too."""
-    wrong = {place[0] for place in faulty}
+    wrong = {path[0] for path in faulty}
     sound = {name: value for name, value in data.items() if name not in wrong}
     for name in ("workspaces", "endpoints"):
         if name not in sound and (name,) not in faulty and name in data:
-            sound[name] = [data[name][place[1]] for place in _entries(data, faulty, name)]
+            sound[name] = [data[name][path[1]] for path in _entries(data, faulty, name)]
     return sound
 
 
@@ -33,17 +33,17 @@ def check_consistency(config: Config, data: Mapping[str, Any], faulty: frozenset
     endpoints = list(zip(_entries(data, faulty, "endpoints"), config.endpoints, strict=True))
     keys = [(("security", "api_keys", number), key) for number, key in enumerate(config.security.api_keys)]
     yield from _one_or_several(data)
-    yield from _same_names((place, space.name) for place, space in spaces)
+    yield from _same_names((path, space.name) for path, space in spaces)
     yield from _same_keys(spaces)
-    yield from _same_names((place, endpoint.name) for place, endpoint in endpoints)
-    yield from _same_names((place, key.name) for place, key in keys)
+    yield from _same_names((path, endpoint.name) for path, endpoint in endpoints)
+    yield from _same_names((path, key.name) for path, key in keys)
     yield from _operator_endpoints(config, endpoints, faulty)
-    if any(place[0] == "security" for place in faulty):
+    if any(path[0] == "security" for path in faulty):
         return  # unknown what it allows
     if not config.security.allow_http:
-        own = [(place, space.base_url) for place, space in spaces if "base_url" in space.model_fields_set]
+        own = [(path, space.base_url) for path, space in spaces if "base_url" in space.model_fields_set]
         yield from _plaintext_exec_urls([(("exec",), config.exec.base_url), *own])
-        yield from _plaintext_endpoint_urls((place, endpoint.url.get_secret_value()) for place, endpoint in endpoints)
+        yield from _plaintext_endpoint_urls((path, endpoint.url.get_secret_value()) for path, endpoint in endpoints)
 
 
 def _one_or_several(data: Mapping[str, Any]) -> Iterator[Problem]:
@@ -59,11 +59,11 @@ def _one_or_several(data: Mapping[str, Any]) -> Iterator[Problem]:
 def _operator_endpoints(
     config: Config, endpoints: Sequence[tuple[KeyPath, EndpointSection]], faulty: frozenset[KeyPath]
 ) -> Iterator[Problem]:
-    for place, endpoint in endpoints:
+    for path, endpoint in endpoints:
         if endpoint.events == () and endpoint.name not in config.operator.endpoints:
             text = "is empty, so that the endpoint gets nothing; leave it out, or name the endpoint in"
-            yield Problem((*place, "events"), f"{text} operator.endpoints")
-    if any(place[0] == "endpoints" for place in faulty):
+            yield Problem((*path, "events"), f"{text} operator.endpoints")
+    if any(path[0] == "endpoints" for path in faulty):
         return  # it may name one of those
     names = [endpoint.name for _, endpoint in endpoints]
     for number, name in enumerate(config.operator.endpoints):
@@ -74,35 +74,35 @@ def _operator_endpoints(
 
 def _same_names(named: Iterable[tuple[KeyPath, str]]) -> Iterator[Problem]:
     seen: dict[str, KeyPath] = {}
-    for place, name in named:
+    for path, name in named:
         if name in seen:
-            yield Problem((*place, "name"), f"needs a name of its own; this one is that of {format_path(seen[name])}")
-        seen.setdefault(name, place)
+            yield Problem((*path, "name"), f"needs a name of its own; this one is that of {format_path(seen[name])}")
+        seen.setdefault(name, path)
 
 
 def _same_keys(spaces: Iterable[tuple[KeyPath, Workspace]]) -> Iterator[Problem]:
     """One key has one budget at Exec: two workspaces that each spent a share of it would spend more than it allows."""
     seen: dict[tuple[str, str], KeyPath] = {}
-    for place, space in spaces:
+    for path, space in spaces:
         key = (space.base_url.rstrip("/"), space.api_key.get_secret_value())
         if key in seen:
             text = (
                 f"is the key of {format_path(seen[key])} too: Exec counts the requests of a key together, and two "
                 "workspaces would each spend a share of the same; make it one workspace, or give this one its own key"
             )
-            yield Problem((*place, "api_key"), text)
-        seen.setdefault(key, place)
+            yield Problem((*path, "api_key"), text)
+        seen.setdefault(key, path)
 
 
 def _plaintext_exec_urls(urls: Iterable[tuple[KeyPath, str]]) -> Iterator[Problem]:
-    for place, url in urls:
+    for path, url in urls:
         parts = urlsplit(url)
         if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
             text = "must be https, or the API key is sent unencrypted; to allow that, set security.allow_http"
-            yield Problem((*place, "base_url"), text)
+            yield Problem((*path, "base_url"), text)
 
 
 def _plaintext_endpoint_urls(urls: Iterable[tuple[KeyPath, str]]) -> Iterator[Problem]:
-    for place, url in urls:
+    for path, url in urls:
         if urlsplit(url).scheme == "http":
-            yield Problem((*place, "url"), f"must be https, and is {mask_url(url)}; or set security.allow_http")
+            yield Problem((*path, "url"), f"must be https, and is {mask_url(url)}; or set security.allow_http")

@@ -8,9 +8,8 @@ from typing import Any
 
 from relay import formats
 from relay.config.source_map import KeyPath
-from relay.egress import header_policy
+from relay.egress import EgressRules, header_policy, validate_url
 from relay.egress.mail_url import is_mail_url, validate_mail_url
-from relay.egress.url_policy import EgressRules, validate_url
 from relay.errors import ValidationFailed
 from relay.formats import template as body_template
 from relay.formats.template import InvalidTemplate
@@ -237,7 +236,7 @@ def _hosts_as_parameters(store_url: str) -> str:
 
 
 def _has_valid_address(store_url: str) -> bool:
-    """If the host and the port of a PostgreSQL are well-formed."""
+    """Whether the host and the port of a PostgreSQL are well-formed."""
     match = _DATABASE_URL.match(store_url)
     return match is not None and (match["port"] is None or 0 < int(match["port"]) <= _MAX_PORT)
 
@@ -275,7 +274,7 @@ def template(value: object) -> dict[str, Any]:
     try:
         body: dict[str, Any] = json.loads(body_template.check(value))
     except InvalidTemplate as error:
-        raise NestedError(error.message, error.place) from None
+        raise NestedError(error.message, error.location) from None
     return body
 
 

@@ -7,11 +7,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, m
 
 from relay.config import parsers
 from relay.config.parsers import duration, duration_between, integer_between, list_of
-from relay.egress.url_policy import EgressRules
+from relay.egress import EgressRules
 from relay.model import DAY, HOUR, SECOND, EventType
-from relay.security.api_keys import SCOPES, Scope
-from relay.security.encryption import FieldCipher
-from relay.signing.standard_webhooks import SignatureScheme
+from relay.security import SCOPES, FieldCipher, Scope
+from relay.signing import SignatureScheme
 
 Name = Annotated[str, BeforeValidator(parsers.name)]
 BaseUrl = Annotated[str, BeforeValidator(parsers.base_url)]

@@ -113,7 +113,7 @@ def annotation_at(model: type[BaseModel], path: KeyPath) -> Any:
 
 
 def is_number_or_boolean(annotation: Any) -> bool:
-    """If the type is `int`, `float` or `bool`, optional or not."""
+    """Whether the type is `int`, `float` or `bool`, optional or not."""
     if get_origin(annotation) is Annotated:
         return is_number_or_boolean(get_args(annotation)[0])
     inner = [part for part in get_args(annotation) if part is not NoneType]
@@ -123,7 +123,7 @@ def is_number_or_boolean(annotation: Any) -> bool:
 
 
 def is_collection(annotation: Any) -> bool:
-    """If the type is a list or a mapping."""
+    """Whether the type is a list or a mapping."""
     return _is_section(annotation) or get_origin(annotation) in (tuple, dict)
 
 

@@ -67,7 +67,7 @@ def compose(text: str) -> yaml.Node | None:
 
 
 def is_null(node: yaml.Node) -> bool:
-    """If a node has no value, such as the text `---`."""
+    """Whether a node has no value, such as the text `---`."""
     return bool(node.tag == f"{_TAG}null")
 
 

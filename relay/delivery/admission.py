@@ -12,7 +12,7 @@ from types import TracebackType
 from relay import formats
 from relay.delivery.endpoint_health import circuit_is_open
 from relay.model import MINUTE, SECOND, DueDelivery, Endpoint, Instant
-from relay.security.login_throttle import client_network
+from relay.security import client_network
 from relay.store.tables.outbox import Lease, Leased, LeasedDelivery
 
 PROBE_WAIT = 5 * SECOND
@@ -22,13 +22,13 @@ SKIP_FOR = SECOND
 """How long a delivery is left out after its row could not be leased, because another relay holds it."""
 
 _RESERVE = 8
-"""One slot in so many is kept for deliveries of other API keys."""
+"""One slot in so many is reserved for deliveries of other API keys."""
 
 Slots = tuple[str, ...]
-"""What slots are counted of: a kind, and whose they are, such as ("host", "example.com:443")."""
+"""The key of a count of slots: its kind, and its subject, such as ("host", "example.com:443")."""
 
 _RELAY: Slots = ("relay",)
-_DOUBTFUL: Slots = ("doubtful",)
+_UNRELIABLE: Slots = ("unreliable",)
 
 Start = Callable[[Iterable[tuple[LeasedDelivery, Endpoint, DueDelivery]]], Awaitable[None]]
 """Starts the attempts of leased deliveries that have a slot."""
@@ -56,9 +56,9 @@ class AdmissionControl:
 
     Of `concurrency` attempts at once, one host has `per_host` at most and one endpoint `per_endpoint`. Endpoints that
     fail, and those that never succeeded, share at most half of all slots, and half of those of a host. One API key gets
-    seven slots in eight, all but one of a host, and of a half only as many as it leaves free: so whoever registers many
-    URLs that never answer, or no longer do, delays nobody else's deliveries. A failure halves the slots of an endpoint,
-    a success doubles them: an endpoint that comes back after an outage is not flooded.
+    seven slots in eight, all but one of a host, and of each half only as many as it leaves free. So registrations of
+    many URLs that do not answer delay the deliveries of no other API key. A failure halves the slots of an endpoint, a
+    success doubles them: an endpoint that comes back after an outage is not flooded.
 
     The event loop and the store's threads use it. A lock guards it, and nothing waits while holding the lock.
     """
@@ -189,9 +189,9 @@ class AdmissionControl:
         return all(self._used[slots] < limit for slots, limit in self._limits(due))
 
     def _limits(self, due: DueDelivery) -> Iterator[tuple[Slots, int]]:
-        """Yields what a delivery takes a slot of, and how many of these slots may be taken.
+        """Yields each count in which the delivery uses a slot, with its limit.
 
-        For one delivery only the numbers change.
+        The counts of a delivery are the same from its start to its end; only the limits change.
         """
         yield _RELAY, self.concurrency
         yield ("host", due.host), self.per_host
@@ -200,17 +200,17 @@ class AdmissionControl:
             yield ("key", due.owner), max(1, self.free * (_RESERVE - 1))  # guard: slots-of-one-key
             yield ("key at host", due.owner, due.host), max(1, self.per_host - 1)
         if due.failures or not due.is_proven:
-            yield from self._doubtful_limits(due)
+            yield from self._unreliable_limits(due)
 
-    def _doubtful_limits(self, due: DueDelivery) -> Iterator[tuple[Slots, int]]:
-        """As `_limits`, for an endpoint that fails or never succeeded: its attempts may hold their slots for long."""
-        at_host: Slots = ("doubtful at host", due.host)
+    def _unreliable_limits(self, due: DueDelivery) -> Iterator[tuple[Slots, int]]:
+        """Like `_limits`, for an endpoint that fails or never succeeded: its attempts may hold their slots for long."""
+        at_host: Slots = ("unreliable at host", due.host)
         half, half_of_host = max(1, self.concurrency // 2), max(1, self.per_host // 2)
-        yield _DOUBTFUL, half  # guard: slots-of-unproven
+        yield _UNRELIABLE, half  # guard: slots-of-unproven
         yield at_host, half_of_host
         if due.owner is not None:
-            yield ("doubtful of key", due.owner), max(1, half - self._used[_DOUBTFUL])  # guard: unproven-of-one-key
-            yield ("doubtful of key at host", due.owner, due.host), max(1, half_of_host - self._used[at_host])
+            yield ("unreliable of key", due.owner), max(1, half - self._used[_UNRELIABLE])  # guard: unproven-of-one-key
+            yield ("unreliable of key at host", due.owner, due.host), max(1, half_of_host - self._used[at_host])
         if not due.is_proven:
             yield ("site", due.owner or "", site_of(due.host)), self.per_host
 

@@ -8,9 +8,9 @@ from relay import __version__, formats
 from relay.delivery.admission import is_probe
 from relay.delivery.redaction import redact
 from relay.delivery.retry_policy import AttemptDecision
+from relay.egress import HttpResponse, RequestFailed, SendResult
 from relay.egress.http_client import MAX_BODY_READ
 from relay.egress.mail_url import MailServer, is_mail_url, parse_mail_url
-from relay.egress.result import HttpResponse, RequestFailed, SendResult
 from relay.formats import email
 from relay.model import Attempt, DeliveryStatus, DueDelivery, Endpoint, Instant, new_id, to_rfc3339
 from relay.signing import standard_webhooks

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from relay import formats
 from relay.model import Instant
-from relay.store.engine.database import Store, Tx
+from relay.store import Store, Tx
 from relay.store.engine.paging import WalkPosition
 from relay.store.tables import deliveries
 from relay.store.tables.deliveries import DeliveryFilter

@@ -16,7 +16,8 @@ from relay.delivery.admission import SKIP_FOR, AdmissionControl, Admitted, Reser
 from relay.delivery.attempt import CompletedAttempt, HttpSender, MailSender, redacted, send, span_attributes, to_attempt
 from relay.delivery.living_messages import LivingMessages
 from relay.delivery.recorder import ResultRecorder
-from relay.egress.result import BUSY, UNSENT, RequestFailed, SendResult
+from relay.egress import RequestFailed, SendResult
+from relay.egress.result import BUSY, UNSENT
 from relay.errors import StoreError
 from relay.model import (
     ID_BYTES,
@@ -30,7 +31,7 @@ from relay.model import (
     Instant,
     new_id,
 )
-from relay.store.engine.database import Store, Tx
+from relay.store import Store, Tx
 from relay.store.tables import due_deliveries, endpoints, outbox
 from relay.store.tables.outbox import Lease, Leased, LeasedDelivery
 from relay.telemetry import Telemetry

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from relay import formats
 from relay.model import Delivery, DeliveryStatus, Endpoint, Event, EventType, Instant, quiet_until
-from relay.store.engine.database import Tx, new_row_id
+from relay.store import Tx
+from relay.store.engine.database import new_row_id
 from relay.store.tables import outbox
 from relay.store.tables.endpoints import lock_disabled
 from relay.store.tables.outbox import Enqueued, Leasing

@@ -2,10 +2,9 @@
 
 They are events and deliveries in the same outbox as those about jobs: signed, retried, and resent on request.
 
-News about endpoints and deliveries is stored in the transaction that changes them. A change of how Exec answers or of
-the budget is no change of the store: its news waits in memory for a transaction of its own, and a crash may lose it.
-The next run finds Exec as it is, and `restore_states` tells it what was reported last, so it reports the difference.
-"""
+News about endpoints and deliveries is stored in the transaction that changes them. News about Exec and about the budget
+changes nothing else in the store: it waits in memory for its own transaction, and a crash may lose it. The next run
+then compares Exec's state with the last reported one (`restore_states`), and reports the difference."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -14,7 +13,7 @@ from relay.config import OperatorSection
 from relay.delivery.enqueue import enqueue
 from relay.errors import StoreError
 from relay.model import HOUR, OPERATOR_WORKSPACE, Event, OperatorEventType, event_id
-from relay.store.engine.database import Store, Tx
+from relay.store import Store, Tx
 from relay.store.tables import endpoints, events
 from relay.telemetry import Telemetry
 from relay.telemetry.state_changes import News, StateChanges, Subject, reported_state
@@ -46,9 +45,9 @@ class OperatorNotifier:
     def store(self, tx: Tx, news: Iterable[News | None]) -> None:
         """Stores news of changes that `tx` makes, if the configuration names an endpoint for it."""
         section = self._section()
-        for one in news if section.endpoints else ():
-            if one is not None:
-                emit(tx, one, section)
+        for item in news if section.endpoints else ():
+            if item is not None:
+                emit(tx, item, section)
 
     async def run(self) -> None:
         """Writes queued news until cancelled; repeats while the store fails."""
@@ -75,7 +74,7 @@ class OperatorNotifier:
 
 
 def restore_states(tx: Tx, workspaces: Iterable[str], changes: StateChanges) -> None:
-    """Tells `changes` what the operator heard last of Exec and the budgets, so that recoveries are reported too."""
+    """Restores in `changes` the states of Exec and of the budgets that were reported last: recoveries are news too."""
     for workspace in workspaces:
         for subject in (Subject("exec", workspace), Subject("rate_limit", workspace), Subject("budget", workspace)):
             reported = events.for_job(tx, OPERATOR_WORKSPACE, _key(subject))

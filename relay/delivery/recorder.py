@@ -11,10 +11,11 @@ from relay.delivery.admission import AdmissionControl
 from relay.delivery.attempt import CompletedAttempt, attempt_summary, to_delivery_update, without_response_text
 from relay.delivery.enqueue import enqueue
 from relay.delivery.retry_policy import AttemptDecision
-from relay.egress.result import RequestFailed, SendResult
+from relay.egress import RequestFailed, SendResult
 from relay.errors import ConstraintViolation, StoreError
 from relay.model import ID_BYTES, SECOND, DeliveryStatus, Endpoint, Instant
-from relay.store.engine.database import Store, Tx, random_bytes
+from relay.store import Store, Tx
+from relay.store.engine.database import random_bytes
 from relay.store.tables import endpoints, events, outbox
 from relay.telemetry import Telemetry
 from relay.telemetry.state_changes import News, endpoint_news, failed_delivery_news, failing_endpoint_news
@@ -193,7 +194,7 @@ class ResultRecorder:
     def _news(
         self, decisions: Sequence[Decided], health: Mapping[str, tuple[Endpoint, Endpoint]], now: Instant
     ) -> list[News | None]:
-        """What the operator is told of a batch."""
+        """The operator's news of a batch."""
         errors, news = _last_errors(decisions), list[News | None]()
         for before, after in health.values():
             news.append(endpoint_news(before, after, now, errors.get(after.id)))
@@ -233,7 +234,7 @@ class ResultRecorder:
             self._telemetry.endpoint_warning(after, warning)
 
     def _warning(self, before: Endpoint, after: Endpoint, now: Instant) -> str | None:
-        """What to warn of after an attempt: that the relay will disable the endpoint, once; or that it fails."""
+        """The warning after an attempt, given once: the relay will disable the endpoint, or the endpoint fails."""
         warning = endpoint_health.health_warning(before, after, now, self._rules.disable_after)
         if after.enabled and warning is not None and after.id not in self._warned:
             return warning

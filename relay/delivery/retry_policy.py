@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from relay import formats
 from relay.backoff import retry_after, retry_delay
-from relay.egress.result import UNCERTAIN, HttpResponse, RequestFailed, SendResult
-from relay.egress.url_policy import mask_url
+from relay.egress import HttpResponse, RequestFailed, SendResult, mask_url
+from relay.egress.result import UNCERTAIN
 from relay.model import HOUR, MINUTE, SECOND, DeliveryStatus, Instant
 
 RETRY_AFTER_CAP = 24 * HOUR
@@ -144,7 +144,7 @@ def _classify_status(response: HttpResponse, retry: _Retry) -> AttemptDecision:
 
 
 def _is_apps_script_result(response: HttpResponse) -> bool:
-    """Whether a Google Apps Script ran: its web apps response every POST with a redirect to the script's output."""
+    """Whether a Google Apps Script ran: its web apps answer every POST with a redirect to the script's output."""
     if response.status != 302:
         return False
     try:

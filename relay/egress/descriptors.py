@@ -1,4 +1,4 @@
-"""File descriptors: whether it was for want of them that something failed, which is the relay's own trouble."""
+"""Recognises failures for lack of a file descriptor: they are the relay's own problem, not the receiver's or Exec's."""
 
 import errno
 
@@ -8,10 +8,10 @@ _CODES = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 def are_used_up(error: BaseException | None) -> bool:
-    """Whether an error, or one of those that it came of, says that no descriptor is left."""
+    """Whether an error, or a cause of it, says that no file descriptor is left."""
     while error is not None:
         if isinstance(error, BaseExceptionGroup):
-            return any(are_used_up(one) for one in error.exceptions)
+            return any(are_used_up(member) for member in error.exceptions)
         if isinstance(error, OSError) and error.errno in _CODES:
             return True
         if are_used_up(getattr(error, "os_error", None)):  # aiohttp's

@@ -1,4 +1,4 @@
-"""Failures on the wire as values: a kind from a bounded set, and words that hold neither path nor query."""
+"""Converts exceptions of the HTTP client to `RequestFailed`: a kind of a bounded set, and a text without secrets."""
 
 import os
 import ssl
@@ -7,17 +7,17 @@ import aiohttp
 from aiohttp.client_exceptions import ClientConnectorDNSError
 
 from relay.egress import descriptors
-from relay.egress.response_limits import AnswerTooLong, InvalidFraming
+from relay.egress.response_limits import InvalidFraming, ResponseTooLong
 from relay.egress.result import BUSY, UNSENT, RequestFailed
 
 
 def request_failed(
     error: BaseException, refused: list[str], dialled: int, *, may_change: bool, is_busy: bool = False
 ) -> RequestFailed:
-    """The failure that `error` stands for.
+    """The failure that `error` means.
 
     `refused` says why addresses were not dialled, `dialled` how many were. `may_change`: a later resolution of the name
-    may bring other addresses. `is_busy`: an address was not dialled because enough requests wait for it.
+    may return other addresses. `is_busy`: an address was not dialled because enough requests wait for it.
     """
     reasons = ", ".join(dict.fromkeys(refused))
     if is_busy and not dialled:
@@ -32,7 +32,7 @@ def request_failed(
 
 def _kind_and_detail(error: BaseException) -> tuple[str, str]:
     match error:
-        case AnswerTooLong():
+        case ResponseTooLong():
             return "protocol", "the receiver sent more than an answer needs"
         case InvalidFraming():
             return "protocol", "the answer's framing breaks HTTP's rules"

@@ -1,4 +1,4 @@
-"""Which headers a request to an endpoint may carry: RFC 9110 names, printable values, none that the relay sets."""
+"""The headers that an endpoint may add to its requests: RFC 9110 names, printable values, none that the relay sets."""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _RESERVED_HEADERS = frozenset(
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
-    """Refuses headers that would change how a request is framed, signed or routed. Raises ValidationFailed."""
+    """Raises ValidationFailed for headers that would change how a request is framed, signed or routed."""
     if len(headers) > MAX_HEADERS:
         raise ValidationFailed("invalid_headers", f"at most {MAX_HEADERS} headers", "headers")
     for name, value in headers.items():

@@ -1,7 +1,7 @@
 """The HTTP client for webhooks: one POST, only to addresses that the egress rules allow.
 
-The address is judged in the connector's socket factory, which is called for each single address that is about to be
-dialled, after name resolution and for literals too. The URL is never rewritten to an address: connections are pooled,
+The connector calls its socket factory for each address that it is about to dial, after name resolution and for IP
+addresses in URLs too; the factory checks the address. The URL is never rewritten to an address: connections are pooled,
 and TLS names checked, by the URL's own host.
 """
 
@@ -23,16 +23,17 @@ from yarl import URL
 
 from relay import __version__
 from relay.egress.failure import request_failed
+from relay.egress.ip_policy import EgressRules, blocked_reason, is_cloud_metadata
 from relay.egress.resolver import ThreadResolver
 from relay.egress.response_limits import InvalidFraming, LimitedConnector
 from relay.egress.result import HttpResponse, RequestFailed, SendResult
 from relay.egress.tls import client_tls_context
-from relay.egress.url_policy import EgressRules, blocked_reason, is_cloud_metadata, validate_url
+from relay.egress.url_policy import validate_url
 from relay.errors import ValidationFailed
-from relay.security.login_throttle import client_network
+from relay.security import client_network
 
 MAX_BODY_READ = 16 * 1024
-"""Bytes of an answer's body that are read; the connection is closed on the rest."""
+"""Bytes of a response's body that are read; the connection is closed on the rest."""
 
 _MAX_HEADER = 32 * 1024
 _MAX_SHOWN = 100
@@ -43,32 +44,32 @@ _FRAMING_HEADERS = frozenset(
 )
 _DNS_CACHE_SECONDS = 10
 _URL_CACHE_SIZE = 2_000
-"""Judgements of URLs, each of which costs about as much as half a POST."""
+"""Validated URLs in memory: validating one costs about as much as half a POST."""
 _KEEPALIVE_SECONDS = 4
-"""Less than the 5 seconds after which common servers hang up, so that few POSTs meet a closing connection."""
+"""Less than the 5 seconds after which common servers close a connection, so that few POSTs meet a closing one."""
 
 
 @dataclass(slots=True)
 class _Attempt:
-    """The progress of one attempt; the socket factory finds it through the context."""
+    """The progress of one attempt; a context variable passes it to the socket factory."""
 
     refused: list[str] = field(default_factory=list)
     """Why addresses were not dialled."""
     refused_for_good: bool = False
     per_address: int | None = None
-    """So many attempts with such a limit may wait for one address."""
+    """How many attempts with such a limit may wait for one IP address; None: no limit."""
     is_busy: bool = False
-    """An address was not dialled because of that limit."""
+    """Whether an address was not dialled because of that limit."""
     waits_for: set[str] = field(default_factory=set)
-    """The addresses that this attempt counts for."""
+    """The addresses for which this attempt counts."""
     dialled: int = 0
     status: int | None = None
-    """Set as soon as the answer's head is complete."""
+    """Set as soon as the response's head is complete."""
     headers: dict[str, str] = field(default_factory=dict)
     body: bytearray = field(default_factory=bytearray)
 
     def fail(self, failure: RequestFailed) -> SendResult:
-        """The failure, unless the receiver had already accepted the request: a 2xx says so, whatever its body does."""
+        """The failure, unless the receiver had already accepted the request: a 2xx counts whatever its body is."""
         if self.status is None or not 200 <= self.status < 300:
             return failure
         return HttpResponse(self.status, self.headers, bytes(self.body), body_error=failure.detail)
@@ -78,24 +79,24 @@ _ATTEMPT: ContextVar[_Attempt] = ContextVar("attempt")
 
 
 class _BlockedAddress(OSError):
-    """What the socket factory raises to the connector."""
+    """Raised by the socket factory to the connector."""
 
 
 class _BusyAddress(OSError):
-    """As `_BlockedAddress`, for an address that enough attempts wait for."""
+    """Like `_BlockedAddress`, for an address for which enough attempts wait."""
 
 
 class WebhookHttpClient:
-    """Sends POSTs, each judged by `rules`, through one pool of at most `concurrency` connections.
+    """Sends POSTs that `rules` allow, through one pool of at most `concurrency` connections.
 
     It uses no redirects, retries, cookies or credentials, and of the environment only SSL_CERT_FILE and SSL_CERT_DIR.
     It uses aiohttp directly: httpx's objects over aiohttp's sockets cost twice the rest of a POST.
     A POST on a kept connection that the receiver has just closed is not repeated here: it fails as `connection`, and
     the delivery's schedule tries again.
 
-    `proxy` is an HTTP proxy's URL. Then only the proxy is dialled, whatever its address, and the proxy resolves names;
-    the relay judges literals, and the addresses that it finds itself for a name. `clock` gives monotonic seconds.
-    `connect_timeout` is in milliseconds, for the TCP and TLS handshakes together.
+    `proxy` is an HTTP proxy's URL. Then the relay dials only the proxy, whatever its address, and the proxy resolves
+    names; the relay checks IP addresses in URLs, and the addresses to which it resolves a name itself. `clock` returns
+    monotonic seconds. `connect_timeout` is in milliseconds, for the TCP and TLS handshakes together.
     """
 
     def __init__(
@@ -118,13 +119,13 @@ class WebhookHttpClient:
         self._proxy = proxy
         self._clock = clock  # guard: certificate-name
         self._waiting: Counter[str] = Counter()
-        """By address: attempts under way that have a limit of attempts for one address."""
+        """By address, the attempts in flight that have a limit for one address."""
         self._session: aiohttp.ClientSession | None = None
 
     async def post(
         self, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None = None
     ) -> tuple[SendResult, int]:
-        """The result of one POST and its duration, both in milliseconds: at most `timeout` of wall clock.
+        """The result of one POST, and its duration in milliseconds: `timeout` ms of wall clock at most.
 
         With `per_address`, it is not sent while so many others with such a limit wait for the same address (the same
         /64 of IPv6), whatever their hosts: it fails as `busy`. Never raises for anything that a URL, a name server or
@@ -172,7 +173,7 @@ class WebhookHttpClient:
         except TimeoutError:
             return attempt.fail(RequestFailed("timeout", f"no complete answer within {timeout / 1_000:g} s"))
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            # While a tunnel is being opened, an answer is the proxy's and not the receiver's.
+            # While a tunnel is being opened, a response is the proxy's and not the receiver's.
             if isinstance(error, InvalidFraming) and not (self._proxy and target.scheme == "https"):
                 attempt.status, attempt.headers = error.status, error.headers
             return attempt.fail(self._failure(error, attempt))
@@ -198,22 +199,22 @@ class WebhookHttpClient:
         if self._session is None:
             self._session = self._open_session()
         if self._proxy is not None:
-            await self._judge_before_proxy(url)
-        sent = {name.lower(): value for name, value in headers.items()} | {"accept-encoding": "identity"}
+            await self._check_before_proxy(url)
+        lower = {name.lower(): value for name, value in headers.items()} | {"accept-encoding": "identity"}
         async with self._session.request(
             method,
             url,
-            headers=sent,
+            headers=lower,
             data=body,
             proxy=self._proxy,
             allow_redirects=False,  # guard: receiver-redirect
-        ) as answer:
-            attempt.status, attempt.headers = answer.status, _headers(answer)
-            await _read_body(answer, attempt.body)
+        ) as response:
+            attempt.status, attempt.headers = response.status, _headers(response)
+            await _read_body(response, attempt.body)
         return HttpResponse(attempt.status, attempt.headers, bytes(attempt.body))
 
     def _open_session(self) -> aiohttp.ClientSession:
-        """Opened on the first POST, because aiohttp needs the running loop."""
+        """A session; opened on the first POST, because aiohttp needs the running loop."""
         connector = LimitedConnector(
             limit=self._concurrency,
             ssl=self._ssl_context,
@@ -238,13 +239,13 @@ class WebhookHttpClient:
         family, kind, protocol, _, address = dialled
         attempt = _ATTEMPT.get()
         if self._proxy is None:
-            known = family in (socket.AF_INET, socket.AF_INET6)
-            self._judge(address[0] if known else "", attempt)  # guard: each-dial
-            self._take_turn(client_network(str(address[0])), attempt)
+            is_ip = family in (socket.AF_INET, socket.AF_INET6)
+            self._check_address(address[0] if is_ip else "", attempt)  # guard: each-dial
+            self._acquire_address(client_network(str(address[0])), attempt)
         attempt.dialled += 1
         return socket.socket(family, kind, protocol)
 
-    def _take_turn(self, address: str, attempt: _Attempt) -> None:
+    def _acquire_address(self, address: str, attempt: _Attempt) -> None:
         """Counts the attempt for an address that it is about to dial. Raises _BusyAddress."""
         if attempt.per_address is None or address in attempt.waits_for:
             return
@@ -254,8 +255,8 @@ class WebhookHttpClient:
         attempt.waits_for.add(address)
         self._waiting[address] += 1
 
-    async def _judge_before_proxy(self, url: URL) -> None:
-        """Judges the addresses that the relay itself finds for a name; the proxy may find others, or find some alone.
+    async def _check_before_proxy(self, url: URL) -> None:
+        """Checks the addresses to which the relay itself resolves a name; the proxy may resolve it differently.
 
         Raises _BlockedAddress.
         """
@@ -265,9 +266,9 @@ class WebhookHttpClient:
         except OSError:
             return
         for address in addresses:
-            self._judge(address["host"], _ATTEMPT.get())  # guard: proxied-name
+            self._check_address(address["host"], _ATTEMPT.get())  # guard: proxied-name
 
-    def _judge(self, address: str, attempt: _Attempt) -> None:
+    def _check_address(self, address: str, attempt: _Attempt) -> None:
         if reason := blocked_reason(address, self._rules):  # guard: dialled-address
             attempt.refused.append(reason)
             attempt.refused_for_good |= is_cloud_metadata(address)
@@ -275,7 +276,7 @@ class WebhookHttpClient:
 
 
 def _is_safe_header(name: str, value: str) -> bool:
-    """Whether a header stays on its line and neither frames nor routes the request; registration refuses far more."""
+    """Whether a header stays on its line and neither frames nor routes the request; registration is far stricter."""
     well_formed = _HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)
     return bool(well_formed) and name.lower() not in _FRAMING_HEADERS
 
@@ -289,7 +290,7 @@ def _validated(rules: EgressRules, url: str) -> URL:
 
 
 def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
-    """By names in lower case; several of one name are joined."""
+    """The headers, names in lower case; values of the same name are joined."""
     headers: dict[str, str] = {}
     for name, value in response.raw_headers:
         key, text = _text(name).lower(), _text(value)
@@ -298,7 +299,7 @@ def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
 
 
 def _text(raw: bytes) -> str:
-    """As UTF-8 if it is that, else as Latin-1, in which every byte means something."""
+    """The text, as UTF-8 if it is valid, else as Latin-1, which decodes every byte."""
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -306,7 +307,7 @@ def _text(raw: bytes) -> str:
 
 
 async def _read_body(response: aiohttp.ClientResponse, body: bytearray) -> None:
-    """Appends the first 16 KiB of the body as they came: nothing is decompressed."""
+    """Appends the first 16 KiB of the body as received: nothing is decompressed."""
     async for chunk in response.content.iter_chunked(MAX_BODY_READ):
         body += chunk
         if len(body) >= MAX_BODY_READ:  # guard: receiver-answer-size

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
-from relay.egress.url_policy import LONGEST_URL, EgressRules, ParsedUrl, validate_host
+from relay.egress.ip_policy import EgressRules
+from relay.egress.url_policy import MAX_URL, ParsedUrl, validate_host
 from relay.errors import ValidationFailed
 
 SCHEMES = ("smtp", "smtps")
@@ -55,8 +56,8 @@ def validate_mail_url(url: str, rules: EgressRules, field: str = "url") -> Parse
     def refuse(why: str, code: str = "invalid_url") -> NoReturn:
         raise ValidationFailed(code, f"{field} {why}", field)
 
-    if len(url) > LONGEST_URL:
-        refuse(f"is longer than {LONGEST_URL:,} characters.")
+    if len(url) > MAX_URL:
+        refuse(f"is longer than {MAX_URL:,} characters.")
     try:
         parts = urlsplit(url)
         port = parts.port

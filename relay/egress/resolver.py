@@ -15,7 +15,7 @@ _NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 class ThreadResolver(AbstractResolver):
     """The system's resolver on its own threads.
 
-    The event loop's few shared threads would let some names that nobody answers for delay all others.
+    On the event loop's few shared threads, names whose name servers do not answer would delay all others.
     """
 
     def __init__(self, threads: int) -> None:
@@ -26,8 +26,8 @@ class ThreadResolver(AbstractResolver):
     ) -> list[ResolveResult]:
         """The first 16 addresses of `host`.
 
-        Raises OSError if it has none, or if no file descriptor is left to ask with: the system's resolver reports both
-        in the same way.
+        Raises OSError if it has none, or if no file descriptor is left for the query: the system's resolver reports
+        both in the same way.
         """
         resolve = partial(socket.getaddrinfo, host.encode(), port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
         try:
@@ -41,5 +41,5 @@ class ThreadResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Resolutions under way end by themselves; nobody waits for them."""
+        """Cancels waiting resolutions; those that have begun end by themselves."""
         self._threads.shutdown(wait=False, cancel_futures=True)

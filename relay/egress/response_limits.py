@@ -1,7 +1,7 @@
-"""Limits on what a receiver may send: bytes are counted as they come off the socket, whatever they claim to be.
+"""Limits on what a receiver may send: all bytes off the socket count, whatever they are.
 
-aiohttp bounds each header, the number of headers and its own buffers. It bounds neither the number of interim answers
-(1xx) nor what a chunked body spends on framing, so its protocol class counts both here.
+aiohttp limits each header, the number of headers and its own buffers. It limits neither the number of interim responses
+(1xx) nor the framing of a chunked body, so this subclass of its protocol class counts both.
 """
 
 import re
@@ -13,21 +13,21 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 
 MAX_BYTES = 64 * 1024
-"""Off the socket for one answer. The read that passes this limit is still used: at most 256 KiB more."""
+"""Bytes off the socket for one response. The read that exceeds this limit is still used: at most 256 KiB more."""
 
 MAX_INTERIM = 16
-"""Interim answers (1xx) before the answer itself."""
+"""Interim responses (1xx) before the final one."""
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 
 
-class AnswerTooLong(aiohttp.ClientError):
-    """The receiver sent more than any answer needs."""
+class ResponseTooLong(aiohttp.ClientError):
+    """The receiver sent more than any response needs."""
 
 
 class InvalidFraming(aiohttp.ClientError):
-    """The head is complete and readable, but its lengths or encodings contradict each other or HTTP's rules."""
+    """The head is complete and readable, but its lengths or encodings contradict each other or break HTTP's rules."""
 
     def __init__(self, status: int, headers: dict[str, str]) -> None:
         super().__init__(status)
@@ -35,7 +35,7 @@ class InvalidFraming(aiohttp.ClientError):
 
 
 class LimitedConnector(aiohttp.TCPConnector):
-    """aiohttp's connector, with a protocol that counts."""
+    """aiohttp's connector, with a protocol class that counts bytes."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -43,21 +43,21 @@ class LimitedConnector(aiohttp.TCPConnector):
 
 
 class LimitedResponseHandler(ResponseHandler):
-    """One connection: gives up an answer that exceeds the limits, and knows the head of one that can't be parsed."""
+    """One connection: aborts a response that exceeds the limits, and reports the head of one that can't be parsed."""
 
     _bytes_left = MAX_BYTES
     _interim = 0
     _raw: tuple[bytes, ...] = ()
-    """What came of an answer whose head is not complete."""
+    """The bytes received so far of a response whose head is not complete."""
 
     def set_response_params(self, **params: Any) -> None:
-        """A new request begins on this connection."""
+        """Resets the counts: a new request begins on this connection."""
         self._bytes_left, self._interim, self._raw = MAX_BYTES, 0, ()
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
         if data and self._bytes_left <= 0:  # guard: receiver-bytes
-            self.set_exception(AnswerTooLong())
+            self.set_exception(ResponseTooLong())
             self.abort()
             return
         self._bytes_left -= len(data)
@@ -70,19 +70,19 @@ class LimitedResponseHandler(ResponseHandler):
         super().set_exception(exc, *cause)
 
     async def read(self) -> Any:
-        """The next message, interim ones included. Raises AnswerTooLong."""
+        """The next message, interim ones included. Raises ResponseTooLong."""
         message = await super().read()
         if not 100 <= message[0].code < 200:
             self._raw = ()
         elif (interim := self._interim + 1) > MAX_INTERIM:
-            raise AnswerTooLong
+            raise ResponseTooLong
         else:
             self._interim = interim
         return message
 
 
 def final_head(raw: bytes) -> tuple[int, dict[str, str]] | None:
-    """Status and headers (names in lower case) of the first answer in `raw` that is not interim.
+    """Status and headers (names in lower case) of the first response in `raw` that is not interim.
 
     None if its head is incomplete or does not begin with a status line.
     """

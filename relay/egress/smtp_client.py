@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from relay.egress.ip_policy import EgressRules, blocked_reason, is_cloud_metadata
 from relay.egress.mail_url import MailServer
 from relay.egress.result import UNCERTAIN, HttpResponse, RequestFailed, SendResult
 from relay.egress.tls import client_tls_context
-from relay.egress.url_policy import EgressRules, blocked_reason, is_cloud_metadata
 
 _THREADS = 8
 _OUR_NAME = "relay.invalid"

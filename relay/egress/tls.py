@@ -1,4 +1,4 @@
-"""The trust store: which certificate authorities vouch for Exec, for receivers and for a proxy."""
+"""The trust store: the certificate authorities that the relay trusts for Exec, for receivers and for a proxy."""
 
 import os
 import ssl
@@ -14,7 +14,7 @@ def client_tls_context(environ: Mapping[str, str] = os.environ) -> ssl.SSLContex
     """The TLS context of every connection that the relay opens.
 
     `SSL_CERT_FILE` (one file of PEM certificates) and `SSL_CERT_DIR` (folders that `openssl rehash` prepared, separated
-    by colons) replace the public authorities, as they do for OpenSSL and curl; a certificate of either is trusted.
+    by colons) replace the public authorities, as they do for OpenSSL and curl; certificates of both are trusted.
     Without them the authorities are those of the package `certifi`. Raises ConfigError, which names the variable, if
     the file or a folder can't be used.
     """

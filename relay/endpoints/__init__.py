@@ -1,1 +1,7 @@
-"""Endpoints: their validated specification, and changes to them."""
+"""Endpoints: `spec` validates the request for one, `admin` creates, changes and deletes standing endpoints."""
+
+from relay.endpoints import admin, spec
+from relay.endpoints.admin import EndpointPatch
+from relay.endpoints.spec import EndpointSpec, ValidatedEndpoint
+
+__all__ = ["EndpointPatch", "EndpointSpec", "ValidatedEndpoint", "admin", "spec"]

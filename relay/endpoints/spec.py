@@ -1,13 +1,14 @@
-"""Subscribing: what makes an endpoint, whether it comes with a registration, from the API or from the configuration."""
+"""The specification of an endpoint, and its validation: for registrations, the API and the configuration alike."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from relay import formats
+from relay.egress import EgressRules, validate_url
 from relay.egress.header_policy import check_headers
 from relay.egress.mail_url import is_mail_url, validate_mail_url
-from relay.egress.url_policy import EgressRules, ParsedUrl, validate_url
+from relay.egress.url_policy import MASK, ParsedUrl
 from relay.errors import ValidationFailed
 from relay.formats import template
 from relay.model import (
@@ -22,21 +23,17 @@ from relay.model import (
     new_id,
     parse_quiet_hours,
 )
-from relay.signing import standard_webhooks
-from relay.signing.standard_webhooks import SignatureScheme
-
-MASK = "…"
-"""What pages and answers show in place of a URL's secret part: a URL with it is no URL that was ever given."""
+from relay.signing import SignatureScheme, standard_webhooks
 
 SECRET_BYTES = 32
+"""Random bytes of a generated secret; Standard Webhooks asks for 24 to 64."""
 RANDOM_BYTES = ID_BYTES + SECRET_BYTES
-"""Random bytes that a new endpoint takes."""
-"""Random bytes of a secret that the relay makes; Standard Webhooks asks for 24 to 64."""
+"""Random bytes that a new endpoint needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointSpec:
-    """An endpoint as somebody asks for it."""
+    """An endpoint as the request describes it, not validated."""
 
     url: str = field(repr=False)
     format: str = "auto"
@@ -45,9 +42,9 @@ class EndpointSpec:
     secret: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     signing: SignatureScheme | None = None
-    """None: as the secret says, else by HMAC."""
+    """None: the scheme of the secret; HMAC without a secret."""
     template: Mapping[str, Any] | None = field(default=None, repr=False)
-    """The body of the format `template`, which `auto` becomes where there is one."""
+    """The body of the format `template`. With a template, `auto` means that format."""
     quiet: str | None = None
     """`22:00-07:00 Europe/Berlin`; None or empty: no quiet hours."""
     fallback: str | None = None
@@ -58,7 +55,7 @@ class EndpointSpec:
 
 @dataclass(frozen=True, slots=True)
 class ValidatedEndpoint:
-    """The same, found fit: the URL judged, the format chosen."""
+    """A validated specification: the URL is parsed, the format is detected."""
 
     target: ParsedUrl
     format: str
@@ -73,17 +70,17 @@ class ValidatedEndpoint:
 
     @property
     def format_identity(self) -> str:
-        """What of its format tells two requests for one URL apart: its name, and the template where it has one."""
+        """The format's part of the endpoint's identity: its name, and the template if there is one."""
         return format_identity(self.format, self.template)
 
     @property
     def secret_identity(self) -> str | None:
-        """What of its signing tells two requests for one URL apart: the secret that came, or the wish for Ed25519."""
+        """The secret's part of the endpoint's identity: the given secret, or `ed25519` if that is asked for."""
         return self.secret or (self.signing.value if self.signing is SignatureScheme.ED25519 else None)
 
 
 def validate(wanted: EndpointSpec, rules: EgressRules, url_field: str = "callback_url") -> ValidatedEndpoint:
-    """Judges an endpoint before anything is stored. Raises Invalid, naming the field."""
+    """Validates an endpoint without the store. Raises ValidationFailed, which names the field."""
     if MASK in wanted.url:
         raise ValidationFailed("masked_url", "this URL is masked; give the whole URL, or leave it out", url_field)
     if is_mail_url(wanted.url):
@@ -91,19 +88,19 @@ def validate(wanted: EndpointSpec, rules: EgressRules, url_field: str = "callbac
     else:
         target = validate_url(wanted.url, rules, url_field)
         formats.check_pasted_url(target.url, url_field)
-    chosen, own = _check_format(wanted, target)
+    format, own_template = _check_format(wanted, target)
     scheme = check_signing(wanted.signing, wanted.secret)
     check_headers(wanted.headers)
-    events = formats.default_events(chosen) if wanted.events is None else wanted.events
-    quiet = _check_quiet(wanted.quiet, chosen)
+    events = formats.default_events(format) if wanted.events is None else wanted.events
+    quiet = _check_quiet(wanted.quiet, format)
     return ValidatedEndpoint(
         target,
-        chosen,
+        format,
         events,
         wanted.secret,
         dict(wanted.headers),
         scheme,
-        own,
+        own_template,
         quiet,
         wanted.fallback or None,
         wanted.outside_only,
@@ -123,7 +120,7 @@ def _check_quiet(text: str | None, format: str) -> str | None:
 
 
 def _check_format(wanted: EndpointSpec, target: ParsedUrl) -> tuple[str, str | None]:
-    """The format, and its template where it is `template`."""
+    """The format's name, and the template if the format is `template`."""
     if wanted.template is not None and is_mail_url(target.url):
         raise ValidationFailed("wrong_format", "a template is a JSON body, and an e-mail has none", "template")
     if wanted.template is not None:
@@ -145,24 +142,24 @@ def _check_format(wanted: EndpointSpec, target: ParsedUrl) -> tuple[str, str | N
     if wanted.format == "auto":
         return chosen, None
     if wanted.format not in formats.FORMATS:
-        known = ", ".join(["auto", *formats.FORMATS])
-        raise ValidationFailed("unknown_format", f"there is no format of this name; choose one of {known}", "format")
+        names = ", ".join(["auto", *formats.FORMATS])
+        raise ValidationFailed("unknown_format", f"there is no format of this name; choose one of {names}", "format")
     return wanted.format, None
 
 
-def check_signing(wanted: SignatureScheme | None, secret: str | None) -> SignatureScheme:
-    """How an endpoint signs. Raises Invalid for a secret that is none, or beside a wish."""
+def check_signing(signing: SignatureScheme | None, secret: str | None) -> SignatureScheme:
+    """The scheme with which an endpoint signs. Raises ValidationFailed for an invalid secret, or if both are given."""
     if secret is None:
-        return wanted or SignatureScheme.HMAC
+        return signing or SignatureScheme.HMAC
     standard_webhooks.check_secret(secret)
-    if wanted is not None:
+    if signing is not None:
         text = "give secret or signing, not both: a secret says how it signs, whsec_ by HMAC, whsk_ by Ed25519"
         raise ValidationFailed("two_secrets", text, "signing")
     return standard_webhooks.scheme_of(secret)
 
 
 def new_endpoint(
-    checked: ValidatedEndpoint,
+    validated: ValidatedEndpoint,
     *,
     kind: EndpointKind,
     now: Instant,
@@ -170,21 +167,21 @@ def new_endpoint(
     name: str | None = None,
     source: str = "api",
 ) -> Endpoint:
-    """A new endpoint, with the secret that came or one made from `random_bytes`, which are `RANDOM_BYTES`."""
+    """A new endpoint, with the given secret or one made from `random_bytes`, which are `RANDOM_BYTES`."""
     return Endpoint(
         id=new_id("ep", now, random_bytes[:ID_BYTES]),
         kind=kind,
         name=name,
-        url=checked.target.url,
-        host=checked.target.host_port,
-        format=checked.format,
-        template=checked.template,
-        events=checked.events,
-        secrets=(Secret(checked.secret or standard_webhooks.new_secret(random_bytes[ID_BYTES:], checked.signing)),),
-        headers=checked.headers,
+        url=validated.target.url,
+        host=validated.target.host_port,
+        format=validated.format,
+        template=validated.template,
+        events=validated.events,
+        secrets=(Secret(validated.secret or standard_webhooks.new_secret(random_bytes[ID_BYTES:], validated.signing)),),
+        headers=validated.headers,
         created_at=now,
         source=source,
-        quiet=checked.quiet,
-        fallback=checked.fallback,
-        outside_only=checked.outside_only,
+        quiet=validated.quiet,
+        fallback=validated.fallback,
+        outside_only=validated.outside_only,
     )

@@ -1,4 +1,4 @@
-"""Formats: the body that each kind of receiver wants, which receiver a URL belongs to, and what its answers mean.
+"""Formats: the body for each kind of receiver, which receiver a URL belongs to, and what its responses mean.
 
 One file per format holds one `Format`; a new format is a new file and a line in `FORMATS`.
 """
@@ -10,15 +10,15 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
+from relay.egress import HttpResponse
 from relay.egress.mail_url import is_mail_url
-from relay.egress.result import HttpResponse
 from relay.formats import (
-    answer_rules,
     discord,
     email,
     google_chat,
     mattermost,
     ntfy,
+    response_rules,
     rocketchat,
     slack,
     slack_app,
@@ -68,10 +68,10 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "email": email.FORMAT,
     }
 )
-"""By name, as configuration and API have it; `auto` is no format: `detect_format` replaces it."""
+"""By name, as in configuration and API. `auto` is not a format: `detect_format` replaces it."""
 
 NAMES = (*FORMATS, template.NAME)
-"""All formats that an endpoint can have: `template` is the one with a template of its own."""
+"""All formats that an endpoint can have; `template` is the format of endpoints with their own template."""
 
 
 _CHATS = frozenset(FORMATS) - {"standard", "zapier"}
@@ -89,13 +89,16 @@ def detect_format(url: str) -> str:
     return next((name for name, format in FORMATS.items() if format.matches_url(host, parts.path)), "standard")
 
 
-def render(format: str, event: Event, registration: Registration | None, own: str | None = None) -> bytes:
-    """The body: compact JSON in UTF-8; `own` is the endpoint's template, if it has one.
+def render(format: str, event: Event, registration: Registration | None, own_template: str | None = None) -> bytes:
+    """The body: compact JSON in UTF-8, of the endpoint's own template if it has one.
 
-    Never raises for a value that JSON could carry here; raises KeyError for an unknown format. One odd character must
-    not stop a notification, so half a surrogate pair becomes U+FFFD, and a number that is not finite becomes null.
+    Raises KeyError for an unknown format, and never for a value in the event. One odd character must not stop a
+    notification, so half a surrogate pair becomes U+FFFD, and a number that is not finite becomes null.
     """
-    body = FORMATS[format].body(event, registration) if own is None else template.body(own, event, registration)
+    if own_template is None:
+        body = FORMATS[format].body(event, registration)
+    else:
+        body = template.body(own_template, event, registration)
     try:
         return _compact(body)
     except ValueError:
@@ -119,12 +122,14 @@ def _sanitize_json(value: Any) -> Any:
     return value
 
 
-def rejection(format: str, answer: HttpResponse, own: str | None = None) -> Rejection | None:
-    """What this receiver's answer says beyond its status; `own` is the endpoint's template, if it has one.
+def rejection(format: str, response: HttpResponse, own_template: str | None = None) -> Rejection | None:
+    """Why the receiver rejected the message, by its response's body or the rules of the endpoint's own template.
 
     None if the status alone decides.
     """
-    return _of(format).rejection(answer) if own is None else answer_rules.rejection(own, answer)
+    if own_template is None:
+        return _of(format).rejection(response)
+    return response_rules.rejection(own_template, response)
 
 
 def target(format: str, url: str, body: bytes) -> Target:
@@ -133,12 +138,12 @@ def target(format: str, url: str, body: bytes) -> Target:
 
 
 def rate_limit(format: str) -> float | None:
-    """Requests a second that this format's receiver takes at one URL; None if it names no limit."""
+    """Requests a second that a receiver of this format accepts at one URL; None if it documents no limit."""
     return _of(format).rate_per_second
 
 
 def default_events(format: str) -> tuple[EventType, ...]:
-    """The events that an endpoint of this format gets unless it names others: people in a chat get the job's own."""
+    """The events of an endpoint that names none: a chat gets the endings at Exec, other receivers all final events."""
     return ENDINGS_AT_EXEC if format in _CHATS else FINAL_EVENTS
 
 
@@ -159,5 +164,5 @@ def min_interval(format: str) -> int | None:
 
 
 def _of(format: str) -> Format:
-    """The receiver of a template is treated like one of `standard`."""
+    """The format with this name; for the receiver of a template, `standard`."""
     return FORMATS.get(format, standard.FORMAT)

@@ -1,23 +1,23 @@
-"""What a format is: the layout of a body, the URLs it is meant for, and what its receiver's answers mean."""
+"""The type of a format: the layout of a body, the URLs of its receiver, and the meaning of its receiver's responses."""
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 from relay.formats.exchange import Exchange, Task
 from relay.model import Event, Registration
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A service's own words that it did not accept a message, whatever status they came with."""
+    """A service's own report that it did not accept a message, with any status."""
 
     reason: str
-    """In words, with what to do about it."""
+    """The reason as text, with what to do about it."""
     disable: bool = False
-    """Whether the endpoint is at fault and so is disabled; False if the message or a passing state is."""
+    """Whether the endpoint is at fault, and is disabled; False if the message or a passing state is at fault."""
     retry: bool = False
     """Whether a later attempt may succeed."""
     busy: bool = False
@@ -42,7 +42,7 @@ def _nowhere(host: str, path: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """One format of the body, as a value."""
+    """One format of the body."""
 
     body: Callable[[Event, Registration | None], Mapping[str, object]]
     matches_url: Callable[[str, str], bool] = _nowhere
@@ -56,18 +56,18 @@ class Format:
     keeps_every_message: bool = False
     """With `exchange`: whether it is used for a job whose start was not sent, too."""
     rate_per_second: float | None = None
-    """How many requests a second the receiver takes at one URL; None if it names no limit."""
+    """Requests a second that the receiver accepts at one URL; None if it documents no limit."""
 
 
-def json_body(answer: HttpResponse) -> Mapping[str, Any]:
-    """The JSON object in an answer; an empty one if the answer holds something else."""
+def json_body(response: HttpResponse) -> Mapping[str, Any]:
+    """The JSON object in the body of a response; an empty one if the body is anything else."""
     try:
-        value = json.loads(answer.body)
+        value = json.loads(response.body)
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
 
 def short(text: object) -> str:
-    """A part of a receiver's answer that may be repeated in an error: one line, at most 100 characters."""
+    """A part of a receiver's response for an error message: one line, at most 100 characters."""
     return " ".join("".join(char if char.isprintable() else " " for char in str(text)[:400]).split())[:100]

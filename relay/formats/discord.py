@@ -23,10 +23,10 @@ from relay.formats.message_text import OPEN_JOB, EventText, Tone, describe_event
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration, to_rfc3339
 
-MOST_TITLE = 256
-MOST_DESCRIPTION = 2_000
+MAX_TITLE = 256
+MAX_DESCRIPTION = 2_000
 """Discord takes 4,096, and 6,000 in the whole embed."""
-MOST_FIELD = 500
+MAX_FIELD = 500
 _COLOURS = {Tone.GOOD: 0x2EB67D, Tone.BAD: 0xE01E5A, Tone.NEUTRAL: 0x9AA0A6}
 
 _ESCAPES = str.maketrans({char: f"\\{char}" for char in "\\*_~`|[]<>#"})
@@ -34,7 +34,7 @@ _ESCAPES = str.maketrans({char: f"\\{char}" for char in "\\*_~`|[]<>#"})
 _UNKNOWN_MESSAGE = 10008
 """The code of an edit whose message was deleted."""
 _OTHER_LAYOUTS = ("/slack", "/slack/", "/github", "/github/")
-"""Ends of a path at which Discord reads another service's body."""
+"""Ends of a path at which Discord expects another service's body."""
 
 _NEW_URL = "make a new webhook in the channel's settings (Integrations) and register its URL"
 
@@ -45,7 +45,7 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     Every field is always there, so that an edit of the message leaves nothing of the earlier one.
     """
     said = describe_event(event)
-    title = f"{said.mark} {truncate(said.headline, MOST_TITLE - 4, _ESCAPES)}"
+    title = f"{said.mark} {truncate(said.headline, MAX_TITLE - 4, _ESCAPES)}"
     embed: dict[str, object] = {"title": title, "color": _COLOURS[said.tone]}
     if said.link:
         embed["url"] = said.link
@@ -59,13 +59,13 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
 
 
 def _description(said: EventText) -> str:
-    reason = said.detail_within(MOST_DESCRIPTION, _ESCAPES)
+    reason = said.detail_within(MAX_DESCRIPTION, _ESCAPES)
     page = f"[{OPEN_JOB}]({_without_brackets(said.page)})" if said.page else None
     return "\n".join(filter(None, (reason, said.next_step, page)))
 
 
 def _field(label: str, text: str) -> dict[str, object]:
-    return {"name": truncate(label, 100, _ESCAPES), "value": truncate(text, MOST_FIELD, _ESCAPES), "inline": True}
+    return {"name": truncate(label, 100, _ESCAPES), "value": truncate(text, MAX_FIELD, _ESCAPES), "inline": True}
 
 
 def _without_brackets(url: str) -> str:
@@ -93,10 +93,10 @@ _ENDPOINT_ERRORS = {
     ),
     220004: ("forum channels take no webhook services", "make a webhook in a text channel and register its URL"),
 }
-"""By Discord's JSON error codes: what Discord says, and what to do. Nothing of it passes by itself."""
+"""By Discord's JSON error code: what Discord says, and what to do. None of these errors passes by itself."""
 
 _MESSAGE_ERRORS = frozenset({20009, 40005, 50006, 50035, 200000, 200001, 240000})
-"""Empty, invalid, too large, or blocked by the server's rules for what it says: only this message is at fault."""
+"""The message is empty, invalid, too large, or blocked for its content: only this message is at fault."""
 
 
 def exchange(task: Task) -> Exchange:
@@ -146,8 +146,8 @@ def _rejection(answer: HttpResponse) -> Rejection | None:
 
 
 def _matches_url(host: str, path: str) -> bool:
-    ours = host in ("discord.com", "discordapp.com") or host.endswith((".discord.com", ".discordapp.com"))
-    return ours and path.startswith("/api/") and "/webhooks/" in path and not path.endswith(_OTHER_LAYOUTS)
+    is_discord = host in ("discord.com", "discordapp.com") or host.endswith((".discord.com", ".discordapp.com"))
+    return is_discord and path.startswith("/api/") and "/webhooks/" in path and not path.endswith(_OTHER_LAYOUTS)
 
 
 FORMAT = Format(body=body, matches_url=_matches_url, rejection=_rejection, exchange=exchange)

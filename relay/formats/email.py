@@ -13,15 +13,15 @@ from email.header import Header
 from email.message import EmailMessage
 from email.utils import formatdate
 
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, short
 from relay.formats.message_text import OPEN_JOB, EventText, Tone, describe_event
 from relay.formats.truncate import truncate
 from relay.model import SECOND, Event, Registration
 
-MOST_SUBJECT = 150
-MOST_REASON = 3_000
-MOST_FACT = 500
+MAX_SUBJECT = 150
+MAX_REASON = 3_000
+MAX_FACT = 500
 _COLOURS = {Tone.GOOD: "#1a7f4b", Tone.BAD: "#b3123f", Tone.NEUTRAL: "#5f6368"}
 _BOUNDARY = "=-=relay=-="
 
@@ -31,7 +31,7 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     said = describe_event(event)
     of_thread = [event.workspace, event.job_id, *([event.id] if event.context.test else [])]
     return {
-        "subject": truncate(f"{said.mark} {said.summary}", MOST_SUBJECT),
+        "subject": truncate(f"{said.mark} {said.summary}", MAX_SUBJECT),
         "text": _text(said),
         "html": _html(said),
         "date": event.created_at // SECOND,
@@ -63,8 +63,8 @@ def compose(
 def _text(said: EventText) -> str:
     links = [f"{said.name or 'The scenario'}: {said.link}" if said.link else None]
     links.append(f"{OPEN_JOB}: {said.page}" if said.page else None)
-    facts = [f"{label}: {truncate(text, MOST_FACT)}" for label, text in said.facts]
-    blocks = [said.headline, said.detail_within(MOST_REASON), "\n".join(facts), said.next_step]
+    facts = [f"{label}: {truncate(text, MAX_FACT)}" for label, text in said.facts]
+    blocks = [said.headline, said.detail_within(MAX_REASON), "\n".join(facts), said.next_step]
     blocks += ["\n".join(filter(None, links)), said.footnote]
     return "\n\n".join(filter(None, blocks)) + "\n"
 
@@ -74,10 +74,10 @@ def _html(said: EventText) -> str:
     rows = []
     if said.link:
         rows.append(_row(_link(said.name or "Open the scenario", said.link), "font-size:16px;font-weight:bold"))
-    if reason := said.detail_within(MOST_REASON):
+    if reason := said.detail_within(MAX_REASON):
         rows.append(_row(html.escape(reason)))
     rows += [
-        _row(f"<b>{html.escape(label)}:</b> {html.escape(truncate(text, MOST_FACT))}") for label, text in said.facts
+        _row(f"<b>{html.escape(label)}:</b> {html.escape(truncate(text, MAX_FACT))}") for label, text in said.facts
     ]
     if said.next_step:
         rows.append(_row(html.escape(said.next_step)))

@@ -1,4 +1,4 @@
-"""The event as one flat row of fields, for receivers that know no nesting.
+"""The event as one flat row of fields, for receivers without nested objects.
 
 Every field is always there, null if Exec gave nothing, so that a field that a person has mapped never vanishes:
 
@@ -75,7 +75,7 @@ def _flattened(value: object) -> object:
 
 
 def scalar(value: Any) -> str | int | float | bool | None:
-    """The value itself if it is a single one that JSON can hold, else None."""
+    """The value, if it is a text, number or boolean that JSON can represent; else None."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, (str, int, float)) else None

@@ -1,6 +1,6 @@
 """`google_chat`: a space's webhook, laid out as one card (cardsV2).
 
-A text paragraph reads HTML tags, so Exec's words are escaped there; titles and `fallbackText` are plain. One message
+A text paragraph reads HTML tags, so Exec's text is escaped there; titles and `fallbackText` are plain. One message
 a second per space, 32,000 bytes each.
 """
 
@@ -8,17 +8,17 @@ import html
 import json
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, Target, json_body, short
 from relay.formats.message_text import OPEN_JOB, describe_event
 from relay.formats.ntfy import sequence_id
 from relay.formats.truncate import MARKUP_ESCAPES, truncate
 from relay.model import Event, Registration
 
-MOST_TITLE = 200
-MOST_PARAGRAPH = 4_000
-MOST_FACT = 500
-MOST_FALLBACK = 1_000
+MAX_TITLE = 200
+MAX_PARAGRAPH = 4_000
+MAX_FACT = 500
+MAX_FALLBACK = 1_000
 
 _REPLY = ("messageReplyOption", "REPLY_MESSAGE_FALLBACK_TO_NEW_THREAD")
 _ACCESS_ERRORS = ("PERMISSION_DENIED", "UNAUTHENTICATED")
@@ -27,16 +27,16 @@ _ACCESS_ERRORS = ("PERMISSION_DENIED", "UNAUTHENTICATED")
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """`{"fallbackText", "cardsV2": [one], "thread"}`."""
     said = describe_event(event)
-    lines = [said.detail_within(MOST_PARAGRAPH, MARKUP_ESCAPES)]
+    lines = [said.detail_within(MAX_PARAGRAPH, MARKUP_ESCAPES)]
     if said.link:
-        lines.append(_link(truncate(said.name or "Open the scenario", MOST_TITLE, MARKUP_ESCAPES), said.link))
+        lines.append(_link(truncate(said.name or "Open the scenario", MAX_TITLE, MARKUP_ESCAPES), said.link))
     lines += [f"<b>{_escaped(label)}:</b> {_escaped(text)}" for label, text in said.facts]
     lines += [said.next_step, _link(OPEN_JOB, said.page) if said.page else None]
     widgets = [_paragraph(line) for line in lines if line]
-    widgets.append(_paragraph(truncate(said.footnote, MOST_PARAGRAPH, MARKUP_ESCAPES)))
-    title = f"{said.mark} {truncate(said.headline, MOST_TITLE)}"
+    widgets.append(_paragraph(truncate(said.footnote, MAX_PARAGRAPH, MARKUP_ESCAPES)))
+    title = f"{said.mark} {truncate(said.headline, MAX_TITLE)}"
     card = {"header": {"title": title}, "sections": [{"widgets": widgets}]}
-    fallback = f"{said.mark} {truncate(said.summary, MOST_FALLBACK)}"
+    fallback = f"{said.mark} {truncate(said.summary, MAX_FALLBACK)}"
     thread = {"threadKey": sequence_id(event)}
     return {"fallbackText": fallback, "cardsV2": [{"cardId": event.id, "card": card}], "thread": thread}
 
@@ -63,37 +63,37 @@ def _link(label: str, url: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return truncate(text, MOST_FACT, MARKUP_ESCAPES)
+    return truncate(text, MAX_FACT, MARKUP_ESCAPES)
 
 
 def _paragraph(html: str) -> dict[str, object]:
     return {"textParagraph": {"text": html}}
 
 
-def _rejection(answer: HttpResponse) -> Rejection | None:
-    """By the `status` of Google's error envelope, which may come under a 2xx too."""
-    error = json_body(answer).get("error")
+def _rejection(response: HttpResponse) -> Rejection | None:
+    """By the `status` of Google's error envelope, which a 2xx may have too."""
+    error = json_body(response).get("error")
     if not isinstance(error, dict):
         return None
     status = error.get("status")
-    if status == "NOT_FOUND" and (answer.succeeded or answer.status == 404):
+    if status == "NOT_FOUND" and (response.succeeded or response.status == 404):
         return Rejection(
             "Google Chat says this space or its webhook was removed (NOT_FOUND): make a new webhook in the space's "
             "settings (Apps & integrations) and register its URL",
             disable=True,
         )
-    if status in _ACCESS_ERRORS and (answer.succeeded or answer.status in (401, 403)):
+    if status in _ACCESS_ERRORS and (response.succeeded or response.status in (401, 403)):
         return Rejection(
             f"Google Chat does not accept this webhook ({status}): copy its whole URL again, key and token included, "
             "or ask an admin to allow webhooks in the space, then enable this endpoint",
             disable=True,
         )
-    if status == "INVALID_ARGUMENT" and (answer.succeeded or answer.status == 400):
+    if status == "INVALID_ARGUMENT" and (response.succeeded or response.status == 400):
         return Rejection(
             f"Google Chat did not take the relay's message ({status}): please report it, with this job's id"
         )
-    if answer.succeeded:
-        reason = f"Google Chat answered {answer.status} and did not take the message ({short(status)})"
+    if response.succeeded:
+        reason = f"Google Chat answered {response.status} and did not take the message ({short(status)})"
         return Rejection(reason, retry=True, busy=status == "RESOURCE_EXHAUSTED")
     return None
 

@@ -4,15 +4,15 @@ Slack's attachments without Slack's blocks, which Mattermost ignores without an 
 Other people's words are escaped: Mattermost reads Markdown, and mentions anywhere in a text.
 """
 
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body
 from relay.formats.message_text import OPEN_JOB, EventText, Tone, describe_event, without_user_mentions
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration
 
-MOST_TEXT = 1_000
-MOST_TITLE = 300
-MOST_FIELD = 400
+MAX_TEXT = 1_000
+MAX_TITLE = 300
+MAX_FIELD = 400
 """Attachments of more than 7,900 characters are refused."""
 COLOURS = {Tone.GOOD: "#2eb67d", Tone.BAD: "#e01e5a", Tone.NEUTRAL: "#9aa0a6"}
 
@@ -41,19 +41,19 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
 
 def text_line(said: EventText) -> str:
     """The whole news in one line."""
-    return f"{said.mark} {escape(said.summary, MOST_TEXT)}"
+    return f"{said.mark} {escape(said.summary, MAX_TEXT)}"
 
 
 def attachment(said: EventText) -> dict[str, object]:
     """The rest: the link, what to do next, who asked, and the job's id."""
     lines = [said.next_step, f"[{OPEN_JOB}]({without_brackets(said.page)})" if said.page else None]
     fields = [
-        {"title": escape(label, MOST_FIELD), "value": escape(text, MOST_FIELD), "short": True}
+        {"title": escape(label, MAX_FIELD), "value": escape(text, MAX_FIELD), "short": True}
         for label, text in said.facts
     ]
-    title = escape(said.name or "Open the scenario", MOST_TITLE) if said.link else ""
+    title = escape(said.name or "Open the scenario", MAX_TITLE) if said.link else ""
     return {
-        "fallback": escape(said.summary, MOST_TITLE),
+        "fallback": escape(said.summary, MAX_TITLE),
         "color": COLOURS[said.tone],
         "title": title,
         "title_link": said.link or "",

@@ -1,4 +1,4 @@
-"""What an event is called in words, the same in every chat: each format only lays these out.
+"""The text of an event, the same in every chat; each format only arranges it.
 
 Text that comes from Exec is other people's: what leaves here is one line, of bounded length, that pings nobody and
 turns into no link in any of the chats; the links are http or https.
@@ -18,32 +18,33 @@ from relay.model import FINAL_EVENTS, AnyEventType, Event, EventType, OperatorEv
 
 OPEN_JOB = "Details in the relay"
 """The text of the link to the job's page."""
-MOST_PAIRS = 3
+MAX_PAIRS = 3
 """Pairs of the metadata that a chat shows."""
 
-_MOST_READ = 10_000
-_MOST_TEXT = 3_000
-_MOST_LABEL = 100
-_MOST_VALUE = 200
-_MOST_PROMPT = 300
-_MOST_LINK = 2_048  # Discord's limit, the least of all receivers
+_MAX_READ = 10_000
+_MAX_TEXT = 3_000
+_MAX_LABEL = 100
+_MAX_VALUE = 200
+_MAX_PROMPT = 300
+_MAX_LINK = 2_048  # Discord's limit, the least of all receivers
 _LINK = re.compile(r"https?://[^\s\x00-\x20\x7f<>\"`\\^{|}]+", re.IGNORECASE)
 _CONTROLS = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters but those that are blanks, and what turns the direction of all the text that follows."""
+"""Control characters except blanks, and characters that change the direction of the following text."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _BLANKS = re.compile(r"\s+")
 _MENTIONS_AND_LINKS = re.compile(
     r"<(?=[!@#]|users/|at\b|[a-z][a-z0-9+.-]*:)|@(?=everyone|here|channel|all)|:(?=//)|\bwww(?=\.)|\b(?:mailto|tel|sms|callto):",
     re.IGNORECASE,
 )
-"""What a chat may read as a mention or turn into a link; a word joiner after it, itself invisible, keeps it text."""
+"""Text that a chat may read as a mention or turn into a link. A word joiner after it, which is invisible, prevents it.
+"""
 _WORD_JOINER = "\u2060"
 _USER_MENTION = re.compile(r"(?<![\w.+-])@(?=\w)")
 _MENTION_MARKS = re.compile(r"[<>]|@+(?=everyone|here|channel|all)", re.IGNORECASE)
 
 
 class Tone(StrEnum):
-    """How good the news is; chats show it as a colour."""
+    """Whether the news is good; chats show it as a colour."""
 
     GOOD = "good"
     BAD = "bad"
@@ -56,7 +57,7 @@ MARKS = {Tone.GOOD: "✅", Tone.BAD: "❌", Tone.NEUTRAL: "ℹ️"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventText:
-    """An event in words."""
+    """The text of an event."""
 
     tone: Tone
     headline: str
@@ -100,15 +101,15 @@ class EventText:
         """The facts as one line: `Requested by: jane@acme.com · deal: Acme`; None without facts."""
         return " · ".join(f"{label}: {text}" for label, text in self.facts) or None
 
-    def detail_within(self, most: int, escapes: Mapping[int, str] | None = None) -> str | None:
-        """`Unable to generate scenario from the provided prompt (GENERATION_ERROR)`, escaped, in `most` UTF-16 units.
+    def detail_within(self, limit: int, escapes: Mapping[int, str] | None = None) -> str | None:
+        """`Unable to generate scenario from the provided prompt (GENERATION_ERROR)`, escaped, in `limit` UTF-16 units.
 
-        Where it is too long the reason is cut and not the code, which is what people search for.
+        If it is too long, the reason is cut and not the code, because people search for the code.
         """
         if self.detail is None:
             return None
         code = f" ({self.code})".translate(escapes or {}) if self.code else ""
-        return truncate(self.detail, most - utf16_length(code), escapes) + code
+        return truncate(self.detail, limit - utf16_length(code), escapes) + code
 
 
 _TONES: dict[AnyEventType, Tone] = {
@@ -149,7 +150,7 @@ def describe_event(event: Event) -> EventText:
     context = event.context
     name = sanitize(nested_object(event.job, "scenario").get("name"))
     code = (
-        sanitize(nested_object(event.job, "error").get("code"), _MOST_LABEL) if event.type is EventType.FAILED else None
+        sanitize(nested_object(event.job, "error").get("code"), _MAX_LABEL) if event.type is EventType.FAILED else None
     )
     title = f"{_test_label(event)}{_TITLES[event.type]}"
     headline = f"{title}: {name}" if name else title
@@ -165,9 +166,9 @@ def describe_event(event: Event) -> EventText:
         code=code,
         link=link_to_scenario if event.type is EventType.COMPLETED else None,
         page=link(context.page) if event.type in FINAL_EVENTS and event.type is not EventType.COMPLETED else None,
-        requested_by=sanitize(context.requested_by, _MOST_VALUE),
+        requested_by=sanitize(context.requested_by, _MAX_VALUE),
         pairs=tuple(_pairs(context.metadata)),
-        prompt=None if name else sanitize(context.prompt, _MOST_PROMPT),
+        prompt=None if name else sanitize(context.prompt, _MAX_PROMPT),
         next_step=_POLICY_STEP if code == "CONTENT_POLICY_VIOLATION" else _NEXT_STEPS.get(event.type),
         footnote=_footnote(event),
     )
@@ -175,7 +176,7 @@ def describe_event(event: Event) -> EventText:
 
 def _summary(event: Event, headline: str, detail: str | None, code: str | None) -> str:
     """The whole news in one line."""
-    requested_by = sanitize(event.context.requested_by, _MOST_LABEL)
+    requested_by = sanitize(event.context.requested_by, _MAX_LABEL)
     if event.type is EventType.COMPLETED:
         summary = headline
     elif event.type is EventType.FAILED:
@@ -196,10 +197,10 @@ def _pairs(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The first pairs whose values are single: a list or an object does not fit a line."""
     shown = 0
     for key, value in metadata.items():
-        if key == "requested_by" or shown == MOST_PAIRS:
+        if key == "requested_by" or shown == MAX_PAIRS:
             continue
         text = json.dumps(value) if isinstance(value, bool | int | float) else value
-        label, line = sanitize(key, _MOST_LABEL), sanitize(text, _MOST_VALUE)
+        label, line = sanitize(key, _MAX_LABEL), sanitize(text, _MAX_VALUE)
         if label and line:
             shown += 1
             yield label, line
@@ -238,23 +239,23 @@ def _detail(event: Event) -> str | None:
             return "Exec does not know this job; no longer tracked."
         case EventType.EXPIRED:
             after = rounded_duration(event.context.tracked_seconds)
-            status = sanitize(event.job.get("status"), _MOST_LABEL)
+            status = sanitize(event.job.get("status"), _MAX_LABEL)
             last = f" Exec's last status: {status}." if status else ""
             return f"Not finished{f' after {after}' if after else ''}; no longer tracked.{last}"
     return None
 
 
 def _footnote(event: Event) -> str:
-    took = duration(event.job.get("duration_seconds"))
+    elapsed = duration(event.job.get("duration_seconds"))
     parts = [f"Job {event.job_id}"]
-    if took:
-        parts.insert(0, f"Took {took}" if event.type is EventType.COMPLETED else f"After {took}")
+    if elapsed:
+        parts.insert(0, f"Took {elapsed}" if event.type is EventType.COMPLETED else f"After {elapsed}")
     if event.workspace != "default":
-        parts.append(f"Workspace {sanitize(event.workspace, _MOST_LABEL)}")
+        parts.append(f"Workspace {sanitize(event.workspace, _MAX_LABEL)}")
     if event.replaces:
         parts.append(_correction(event.replaces))
     if event.context.test:
-        by = sanitize(event.context.tested_by, _MOST_LABEL)
+        by = sanitize(event.context.tested_by, _MAX_LABEL)
         parts.append(f"A sample, sent {f'by {by} ' if by else ''}to test this endpoint")
     return " · ".join(parts)
 
@@ -264,20 +265,20 @@ def _correction(replaced: ReplacedEvent) -> str:
 
 
 def nested_object(job: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The object called `name` inside the job; an empty one where there is none."""
-    found = job.get(name)
-    return found if isinstance(found, Mapping) else {}
+    """The object called `name` in the job; an empty one if there is none."""
+    value = job.get(name)
+    return value if isinstance(value, Mapping) else {}
 
 
-def sanitize(text: object, most: int = _MOST_TEXT) -> str | None:
-    """Somebody else's text as one harmless line of at most `most` UTF-16 units.
+def sanitize(text: object, limit: int = _MAX_TEXT) -> str | None:
+    """Text of other people as one harmless line of at most `limit` UTF-16 units.
 
-    None where nothing is left, or where it is no text.
+    None if the value is no text, or if nothing is left of it.
     """
     if not isinstance(text, str):
         return None
-    line = _SURROGATES.sub("\ufffd", _BLANKS.sub(" ", _CONTROLS.sub("", text[:_MOST_READ]))).strip()
-    return truncate(_MENTIONS_AND_LINKS.sub(rf"\g<0>{_WORD_JOINER}", line), most) or None
+    line = _SURROGATES.sub("\ufffd", _BLANKS.sub(" ", _CONTROLS.sub("", text[:_MAX_READ]))).strip()
+    return truncate(_MENTIONS_AND_LINKS.sub(rf"\g<0>{_WORD_JOINER}", line), limit) or None
 
 
 def without_user_mentions(text: str) -> str:
@@ -288,20 +289,20 @@ def without_user_mentions(text: str) -> str:
     return _USER_MENTION.sub(f"@{_WORD_JOINER}", text)
 
 
-def plain_value(text: str, most: int = _MOST_TEXT) -> str:
-    """An id or an instant as one line of at most `most` UTF-16 units: a mention's marks go, and nothing is added."""
-    line = _SURROGATES.sub("\ufffd", _BLANKS.sub(" ", _CONTROLS.sub("", text[:_MOST_READ]))).strip()
+def plain_value(text: str, limit: int = _MAX_TEXT) -> str:
+    """An id or an instant as one line of at most `limit` UTF-16 units: a mention's marks go, and nothing is added."""
+    line = _SURROGATES.sub("\ufffd", _BLANKS.sub(" ", _CONTROLS.sub("", text[:_MAX_READ]))).strip()
     units = _MENTION_MARKS.sub("", line).encode("utf-16-le")
-    return units[: 2 * most].decode("utf-16-le", "ignore")
+    return units[: 2 * limit].decode("utf-16-le", "ignore")
 
 
 def link(url: object) -> str | None:
-    """The URL if a click on it leads somewhere, else None: http or https, with a host, of a length every chat takes.
+    """The URL if it can be opened, else None: http or https, with a host, and short enough for every chat.
 
-    None if it has a user name, because the real host stands behind it (`https://exec.com@evil.example/`). Letters
-    beyond ASCII in its path are percent-encoded, because chats refuse a whole message for one odd URL.
+    None if it has a user name, because the real host comes after it (`https://exec.com@evil.example/`). Letters beyond
+    ASCII in its path are percent-encoded, because chats refuse a whole message for one odd URL.
     """
-    if not isinstance(url, str) or len(url) > _MOST_LINK or not _LINK.fullmatch(url):
+    if not isinstance(url, str) or len(url) > _MAX_LINK or not _LINK.fullmatch(url):
         return None
     try:
         parsed = urlsplit(url)
@@ -309,11 +310,11 @@ def link(url: object) -> str | None:
         usable = parsed.hostname and parsed.hostname.isascii() and parsed.port != 0 and "@" not in parsed.netloc
     except ValueError:
         return None
-    return encoded if usable and len(encoded) <= _MOST_LINK else None
+    return encoded if usable and len(encoded) <= _MAX_LINK else None
 
 
 def duration(seconds: object) -> str | None:
-    """`40 s`, `2 min 25 s`, `1 h 5 min`; None for what is no duration."""
+    """`40 s`, `2 min 25 s`, `1 h 5 min`; None for a value that is no duration."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         return None
     if not 0 <= seconds < 1e9:

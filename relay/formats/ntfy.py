@@ -8,15 +8,15 @@ import hashlib
 import json
 from urllib.parse import unquote, urlsplit
 
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, Target, json_body
 from relay.formats.message_text import OPEN_JOB, Tone, describe_event
 from relay.formats.truncate import truncate
 from relay.model import Event, EventType, Registration
 
-MOST_TITLE = 200
-MOST_LINE = 250
-MOST_MESSAGE = 1_300
+MAX_TITLE = 200
+MAX_LINE = 250
+MAX_MESSAGE = 1_300
 """UTF-16 units, so that any text is shorter than 4,096 bytes."""
 _TAGS = {Tone.GOOD: "white_check_mark", Tone.BAD: "x", Tone.NEUTRAL: "information_source"}
 
@@ -28,10 +28,10 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     the start on servers from 2.16 on.
     """
     said = describe_event(event)
-    lines = [said.detail_within(MOST_LINE * 2), said.facts_line(), said.next_step, said.footnote]
+    lines = [said.detail_within(MAX_LINE * 2), said.facts_line(), said.next_step, said.footnote]
     message: dict[str, object] = {
-        "title": truncate(said.headline, MOST_TITLE),
-        "message": truncate("\n".join(truncate(line, MOST_LINE * 2) for line in lines if line), MOST_MESSAGE),
+        "title": truncate(said.headline, MAX_TITLE),
+        "message": truncate("\n".join(truncate(line, MAX_LINE * 2) for line in lines if line), MAX_MESSAGE),
         "tags": [_TAGS[said.tone]],
         "priority": 2 if event.type is EventType.STARTED else 3,
         "sequence_id": sequence_id(event),

@@ -1,6 +1,6 @@
-"""URLs that people paste in place of a webhook's: a known service's host, with a path that is no webhook of it.
+"""URLs that people paste by mistake: the host of a known service, with a path that is none of its webhooks.
 
-Each is refused with what to paste instead: the delivery would fail for days, or end in a page that nobody reads.
+The error says what to paste instead. Without it, deliveries would fail for days, or end at a page that nobody reads.
 """
 
 import re
@@ -40,7 +40,7 @@ def _is(*hosts: str) -> Callable[[str], bool]:
 
 @dataclass(frozen=True, slots=True)
 class _Pasted:
-    """URLs of one kind: those at `host` whose path does not match `webhook`, which None never does."""
+    """One kind of mistake: a URL at `host` whose path does not match `webhook` (None: no path does)."""
 
     host: Callable[[str], bool]
     webhook: re.Pattern[str] | None
@@ -103,11 +103,11 @@ _TABLE = (
     _Pasted(_is("t.me", "web.telegram.org"), None, "is a page of Telegram, not a webhook", _TELEGRAM),
     _Pasted(_under("exec.com"), None, "is an address of Exec, which sends no notifications on", _RECEIVER),
 )
-"""The narrower hosts first: the first row whose host fits decides."""
+"""The narrower hosts first: the first row whose host matches decides."""
 
 
 def check_pasted_url(url: str, field: str) -> None:
-    """Raises ValidationFailed (`not_a_webhook`) for a known service's URL that is no webhook, without its path."""
+    """Raises ValidationFailed (`not_a_webhook`, without the path) for a known service's URL that is no webhook."""
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
     for row in _TABLE:

@@ -4,9 +4,9 @@ Without `ts` and `author_name`, which some of its versions show as a wrong date.
 so a word joiner after each one keeps a text from being a link.
 """
 
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body, short
-from relay.formats.mattermost import COLOURS, MOST_FIELD, MOST_TEXT, MOST_TITLE, without_brackets
+from relay.formats.mattermost import COLOURS, MAX_FIELD, MAX_TEXT, MAX_TITLE, without_brackets
 from relay.formats.message_text import OPEN_JOB, describe_event, without_user_mentions
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration
@@ -22,19 +22,19 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     said = describe_event(event)
     lines = [said.next_step, f"[{OPEN_JOB}]({without_brackets(said.page)})" if said.page else None]
     fields = [
-        {"title": _escape(label, MOST_FIELD), "value": _escape(text, MOST_FIELD), "short": True}
+        {"title": _escape(label, MAX_FIELD), "value": _escape(text, MAX_FIELD), "short": True}
         for label, text in said.facts
     ]
-    footnote = _escape(said.footnote, MOST_FIELD)
+    footnote = _escape(said.footnote, MAX_FIELD)
     attachment: dict[str, object] = {
         "color": COLOURS[said.tone],
         "text": "\n".join(filter(None, (*lines, footnote))),
         "fields": fields,
-        "fallback": _escape(said.summary, MOST_TEXT),
+        "fallback": _escape(said.summary, MAX_TEXT),
     }
     if said.link:
-        attachment |= {"title": _escape(said.name or "Open the scenario", MOST_TITLE), "title_link": said.link}
-    return {"text": f"{said.mark} {_escape(said.summary, MOST_TEXT)}", "attachments": [attachment]}
+        attachment |= {"title": _escape(said.name or "Open the scenario", MAX_TITLE), "title_link": said.link}
+    return {"text": f"{said.mark} {_escape(said.summary, MAX_TEXT)}", "attachments": [attachment]}
 
 
 def _escape(text: str, most: int) -> str:

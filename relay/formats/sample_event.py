@@ -1,4 +1,4 @@
-"""A job that never was: what `test` sends, and what examples and previews show."""
+"""A sample job, for test messages, examples and previews."""
 
 from dataclasses import replace
 from typing import Any

@@ -5,20 +5,20 @@ own. Only the fallback `text` is parsed by Slack, and so escaped. There is no bu
 click on one if the app has no interactivity URL, and the apps of incoming webhooks have none.
 """
 
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body, short
 from relay.formats.message_text import OPEN_JOB, EventText, describe_event
 from relay.formats.truncate import MARKUP_ESCAPES, truncate
 from relay.model import Event, Registration
 
-MOST_HEADLINE = 300
-MOST_SECTION = 3_000
-MOST_FALLBACK = 1_000
+MAX_HEADLINE = 300
+MAX_SECTION = 3_000
+MAX_FALLBACK = 1_000
 """Slack takes 40,000; a phone shows the first lines."""
 
 _NEW_URL = "make a new incoming webhook and register its URL"
 _DISCORD = ("discord.com", "discordapp.com", "canary.discord.com", "ptb.discord.com")
-"""Discord reads Slack's body at a webhook's URL that ends with /slack."""
+"""Discord accepts Slack's body at a webhook's URL that ends with /slack."""
 
 _OTHER_CHANNEL = f"{_NEW_URL} for another channel"
 _ENDPOINT_ERRORS = {
@@ -77,14 +77,14 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
 def blocks(said: EventText) -> list[dict[str, object]]:
     """The message in Block Kit: what happened to what, why, who asked, what to do next, and the job's id."""
     lines = [_headline(said)]
-    if reason := said.detail_within(MOST_SECTION):
+    if reason := said.detail_within(MAX_SECTION):
         lines.append([_text(reason)])
     lines += [[_text(f"{label}: ", bold=True), _text(text)] for label, text in said.facts]
     if said.next_step:
         lines.append([_text(said.next_step)])
     if said.page:
         lines.append([_link(OPEN_JOB, said.page)])
-    footer = {"type": "plain_text", "text": truncate(said.footnote, MOST_SECTION), "emoji": False}
+    footer = {"type": "plain_text", "text": truncate(said.footnote, MAX_SECTION), "emoji": False}
     return [
         {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": _joined(lines)}]},
         {"type": "context", "elements": [footer]},
@@ -93,13 +93,13 @@ def blocks(said: EventText) -> list[dict[str, object]]:
 
 def fallback(said: EventText) -> str:
     """The text of a phone's notification."""
-    return f"{said.mark} {truncate(said.summary, MOST_FALLBACK, MARKUP_ESCAPES)}"
+    return f"{said.mark} {truncate(said.summary, MAX_FALLBACK, MARKUP_ESCAPES)}"
 
 
 def _headline(said: EventText) -> list[dict[str, object]]:
     if said.link is None:
-        return [_text(f"{said.mark} {truncate(said.headline, MOST_HEADLINE)}", bold=True)]
-    name = truncate(said.name or "Open the scenario", MOST_HEADLINE)
+        return [_text(f"{said.mark} {truncate(said.headline, MAX_HEADLINE)}", bold=True)]
+    name = truncate(said.name or "Open the scenario", MAX_HEADLINE)
     return [_text(f"{said.mark} {said.title}: ", bold=True), _link(name, said.link, bold=True)]
 
 
@@ -118,7 +118,7 @@ def _link(text: str, url: str, *, bold: bool = False) -> dict[str, object]:
 
 
 def error_meaning(error: str) -> Rejection | None:
-    """What one of Slack's error words means; None for one that a retry may mend, or that is unknown."""
+    """The meaning of one of Slack's error codes; None for an unknown code, or if a retry may succeed."""
     if error in _ENDPOINT_ERRORS:
         fault, _, remedy = _ENDPOINT_ERRORS[error].partition(": ")
         return Rejection(f"{fault} ({error}): {remedy}", disable=True)
@@ -127,25 +127,25 @@ def error_meaning(error: str) -> Rejection | None:
     return None
 
 
-def said_no(answer: HttpResponse) -> Rejection | None:
-    """What `{"ok": false, "error": WORD}` under a 2xx means; None for any other answer."""
-    body = json_body(answer)
-    if not answer.succeeded or body.get("ok") is not False:
+def rejection_in_body(response: HttpResponse) -> Rejection | None:
+    """The meaning of a 2xx with `{"ok": false, "error": CODE}`; None for any other response."""
+    body = json_body(response)
+    if not response.succeeded or body.get("ok") is not False:
         return None
     error = body.get("error")
     meaning = error_meaning(error) if isinstance(error, str) else None
     busy = error in ("rate_limited", "ratelimited", "message_limit_exceeded")
     return meaning or Rejection(
-        f"Slack answered {answer.status} and did not take the message ({short(error)})", retry=True, busy=busy
+        f"Slack answered {response.status} and did not take the message ({short(error)})", retry=True, busy=busy
     )
 
 
-def _rejection(answer: HttpResponse) -> Rejection | None:
-    """Incoming webhooks answer with one word as plain text, and with JSON if something before them refuses."""
-    if not (answer.succeeded or 400 <= answer.status < 500):
+def _rejection(response: HttpResponse) -> Rejection | None:
+    """Incoming webhooks answer with the error code as plain text; a service in front of them may refuse with JSON."""
+    if not (response.succeeded or 400 <= response.status < 500):
         return None
-    words = (str(json_body(answer).get("error")), answer.body[:100].decode(errors="replace").strip())
-    return said_no(answer) or error_meaning(words[0]) or error_meaning(words[1])
+    code, text = str(json_body(response).get("error")), response.body[:100].decode(errors="replace").strip()
+    return rejection_in_body(response) or error_meaning(code) or error_meaning(text)
 
 
 def _matches_url(host: str, path: str) -> bool:

@@ -1,17 +1,17 @@
 """`slack_workflow`: a workflow that starts from a webhook; its variables are `flat.py`'s keys and `metadata_KEY`, every
 one a text.
 
-A workflow declares the variables it wants by these names and ignores the others; one that it declared and does not
-get makes it fail, so all are always there, empty if there is nothing to say.
+A workflow declares variables by these names, ignores the others, and fails if a declared one is missing. So all are
+always sent, empty if they have no value.
 """
 
 import json
 
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body
 from relay.formats.flat import PROSE, flat_fields, flat_metadata
 from relay.formats.message_text import link, plain_value, sanitize
-from relay.formats.slack import error_meaning, said_no
+from relay.formats.slack import error_meaning, rejection_in_body
 from relay.model import Event, Registration
 
 
@@ -32,8 +32,8 @@ def _plain_number(value: object) -> str:
 
 
 def _text(key: str, value: str | int | float | bool | None) -> str:
-    # The workflow posts these texts in a message, so they are made as harmless as the relay's own messages. A word
-    # joiner in a URL or an id would break it, so nothing is ever added to those.
+    # The workflow posts these texts in a message, so they are sanitized like the relay's own messages. A word joiner
+    # would break a URL or an id, so none is added to those.
     if key in PROSE:
         return sanitize(str(value or "")) or ""
     if isinstance(value, bool):
@@ -42,10 +42,10 @@ def _text(key: str, value: str | int | float | bool | None) -> str:
     return text if key in ("scenario_url", "job_page") else plain_value(text)
 
 
-def _rejection(answer: HttpResponse) -> Rejection | None:
-    if 400 <= answer.status < 500:
-        return error_meaning(str(json_body(answer).get("error")))
-    return said_no(answer)
+def _rejection(response: HttpResponse) -> Rejection | None:
+    if 400 <= response.status < 500:
+        return error_meaning(str(json_body(response).get("error")))
+    return rejection_in_body(response)
 
 
 def _matches_url(host: str, path: str) -> bool:

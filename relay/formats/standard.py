@@ -1,4 +1,4 @@
-"""`standard`: Standard Webhooks' own shape, with Exec's job in it exactly as Exec sent it."""
+"""`standard`: the body of Standard Webhooks, with Exec's job exactly as Exec sent it."""
 
 from relay.formats.base import Format
 from relay.formats.flat import all_metadata

@@ -1,20 +1,20 @@
 """`teams`: a Microsoft Teams workflow ('When a Teams webhook request is received'), laid out as an Adaptive Card 1.4.
 
-Exec's words stand in TextRuns, which take no Markdown (a TextBlock would). A body may have about 28 KB.
+Exec's text is in TextRuns, which read no Markdown (a TextBlock does). A body may have about 28 KB.
 """
 
 import re
 
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body
 from relay.formats.message_text import OPEN_JOB, Tone, describe_event
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration
 
-MOST_HEADLINE = 300
-MOST_REASON = 3_000
-MOST_FACT = 500
-MOST_FALLBACK = 1_000
+MAX_HEADLINE = 300
+MAX_REASON = 3_000
+MAX_FACT = 500
+MAX_FALLBACK = 1_000
 _COLOURS = {Tone.GOOD: "good", Tone.BAD: "attention", Tone.NEUTRAL: "default"}
 _NEW_URL = "make the workflow again in Teams and register its URL"
 _TEAMS_STATUS = re.compile(r"returned HTTP error ([1-5][0-9]{2})\b")
@@ -31,20 +31,20 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     open_scenario = {"selectAction": _open(said.link)} if said.link else {}
     headline = f"{said.mark} {said.headline}"
     style = {"size": "large", "weight": "bolder", "color": _COLOURS[said.tone]}
-    lines = [_line(headline, MOST_HEADLINE, **style, **open_scenario)]
-    if reason := said.detail_within(MOST_REASON):
-        lines.append(_line(reason, MOST_REASON))
-    lines += [_line(f"{label}: {text}", MOST_FACT) for label, text in said.facts]
+    lines = [_line(headline, MAX_HEADLINE, **style, **open_scenario)]
+    if reason := said.detail_within(MAX_REASON):
+        lines.append(_line(reason, MAX_REASON))
+    lines += [_line(f"{label}: {text}", MAX_FACT) for label, text in said.facts]
     if said.next_step:
-        lines.append(_line(said.next_step, MOST_FACT))
+        lines.append(_line(said.next_step, MAX_FACT))
     if said.page:
-        lines.append(_line(OPEN_JOB, MOST_FACT, selectAction=_open(said.page)))
-    lines.append(_line(said.footnote, MOST_FALLBACK, size="small", isSubtle=True))
+        lines.append(_line(OPEN_JOB, MAX_FACT, selectAction=_open(said.page)))
+    lines.append(_line(said.footnote, MAX_FALLBACK, size="small", isSubtle=True))
     card: dict[str, object] = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
         "version": "1.4",
-        "fallbackText": f"{said.mark} {truncate(said.summary, MOST_FALLBACK)}",
+        "fallbackText": f"{said.mark} {truncate(said.summary, MAX_FALLBACK)}",
         "body": lines,
     }
     attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "content": card}
@@ -60,12 +60,12 @@ def _line(text: str, most: int, **style: object) -> dict[str, object]:
     return {"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": truncate(text, most), **style}]}
 
 
-def _rejection(answer: HttpResponse) -> Rejection | None:
-    """By the codes of Azure's workflow service, and by the text with which Teams refuses a message under a 2xx.
+def _rejection(response: HttpResponse) -> Rejection | None:
+    """By the error codes of Azure's workflow service, and by the text of a 2xx with which Teams refuses a message.
 
-    A workflow that is only switched off may be switched on again, so that is retried.
+    A workflow that is switched off may be switched on again, so that is retried.
     """
-    error = json_body(answer).get("error")
+    error = json_body(response).get("error")
     code, message = (error.get("code"), str(error.get("message"))) if isinstance(error, dict) else (None, "")
     if code == "WorkflowNotFound" or (code == "WorkflowTriggerIsNotEnabled" and "'Deleted'" in message):
         return Rejection(f"Microsoft says this workflow was deleted ({code}): {_NEW_URL}", disable=True)
@@ -75,12 +75,12 @@ def _rejection(answer: HttpResponse) -> Rejection | None:
             "let anyone trigger it",
             disable=True,
         )
-    return _delivery_failed(answer) if answer.succeeded else None
+    return _delivery_failed(response) if response.succeeded else None
 
 
-def _delivery_failed(answer: HttpResponse) -> Rejection | None:
-    """By Teams' own status, in a text such as `... Microsoft Teams endpoint returned HTTP error 429 with ...`."""
-    text = answer.body[:2_000].decode(errors="replace")
+def _delivery_failed(response: HttpResponse) -> Rejection | None:
+    """By the status in a text such as `... Microsoft Teams endpoint returned HTTP error 429 with ...`."""
+    text = response.body[:2_000].decode(errors="replace")
     if (match := _TEAMS_STATUS.search(text)) is None:
         failed = "Webhook message delivery failed" in text
         return Rejection("Teams did not take the message, and gave no reason", retry=True) if failed else None

@@ -8,15 +8,15 @@ import json
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, Target, json_body, short
 from relay.formats.message_text import OPEN_JOB, describe_event, without_user_mentions
 from relay.formats.truncate import truncate, utf16_length
 from relay.model import Event, Registration
 
-MOST_HEADLINE = 300
-MOST_REASON = 1_500
-MOST_LINE = 400
+MAX_HEADLINE = 300
+MAX_REASON = 1_500
+MAX_LINE = 400
 """With a headline, a reason, five facts and a footnote a message stays below Telegram's 4,096."""
 
 
@@ -42,22 +42,22 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     made.add(f"{said.mark} ")
     if said.link:
         made.add(f"{said.title}: ", "bold")
-        made.add(truncate(said.name or "Open the scenario", MOST_HEADLINE), "text_link", url=said.link)
+        made.add(truncate(said.name or "Open the scenario", MAX_HEADLINE), "text_link", url=said.link)
     else:
-        made.add(truncate(said.headline, MOST_HEADLINE), "bold")
-    if reason := said.detail_within(MOST_REASON):
+        made.add(truncate(said.headline, MAX_HEADLINE), "bold")
+    if reason := said.detail_within(MAX_REASON):
         made.add(f"\n{reason}")
     for label, text in said.facts:
         made.add("\n")
         made.add(f"{label}:", "bold")
-        made.add(f" {truncate(text, MOST_LINE)}")
+        made.add(f" {truncate(text, MAX_LINE)}")
     if said.next_step:
         made.add(f"\n{said.next_step}")
     if said.page:
         made.add("\n")
         made.add(OPEN_JOB, "text_link", url=said.page)
     made.add("\n")
-    made.add(truncate(said.footnote, MOST_LINE), "italic")
+    made.add(truncate(said.footnote, MAX_LINE), "italic")
     return {"text": made.text, "entities": made.entities, "link_preview_options": {"is_disabled": True}}
 
 

@@ -1,12 +1,12 @@
-"""`template`: the subscriber's own JSON body, with `{{ job.scenario.name }}` in its texts.
+"""`template`: the subscriber's own JSON body, with placeholders such as `{{ job.scenario.name }}` in its texts.
 
-A text may hold placeholders of Jinja's syntax: a path, and filters (`| default("none")`, `| upper`, ...); nothing that
-loops, calls, calculates or branches. A text that is one placeholder and nothing else becomes the value itself, null or
-an object too; elsewhere null becomes nothing. Values stay within their text, as the body is made as a value and only
-then written as JSON: no scenario's name can break out of it. Keys are kept as they are.
+A placeholder has Jinja's syntax: a path, and filters (`| default("none")`, `| upper`, ...), without loops, calls,
+calculations or branches. A text that is a single placeholder becomes the value itself, also null or an object; in a
+longer text, null becomes nothing. The body is filled as a value and then serialized as JSON, so no scenario's name can
+break out of its text. Keys stay as they are.
 
-Two keys of the template itself are not sent: `$rejected_if` and `$accepted_if` say what in an answer means that the
-receiver did not take the message (`answer_rules.py`).
+Two keys of the template are not sent: `$rejected_if` and `$accepted_if` say which responses mean that the receiver
+rejected the message (`response_rules.py`).
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import TemplateSyntaxError, nodes
 
 from relay.errors import ValidationFailed
-from relay.formats import answer_rules, standard
+from relay.formats import response_rules, standard
 from relay.formats.flat import all_metadata
 from relay.formats.message_text import describe_event
 from relay.formats.sample_event import sample_event
@@ -27,19 +27,19 @@ from relay.suggestions import did_you_mean_or_list
 
 NAME = "template"
 
-Place = tuple[str | int, ...]
-"""Where in a template: `("blocks", 0, "text")`."""
+Location = tuple[str | int, ...]
+"""A position in a template: `("blocks", 0, "text")`."""
 
-MOST_CHARACTERS = 32 * 1024
-"""Of a template, written as JSON."""
-MOST_PLACEHOLDERS = 100
-"""Of a template, and of its filters: each takes its time to compile and to fill in."""
-MOST_DEPTH = 20
-MOST_TEXT = 10_000
-"""UTF-16 units of each text that Exec or a registration brings."""
+MAX_CHARACTERS = 32 * 1024
+"""Characters of a template as JSON."""
+MAX_PLACEHOLDERS = 100
+"""Placeholders of a template, and also its filters: each takes time to compile and to fill in."""
+MAX_DEPTH = 20
+MAX_TEXT = 10_000
+"""UTF-16 units of each text from Exec or a registration."""
 
-MOST_BODY = 256 * 1024
-"""Characters of a body; where it has more, texts are cut to 100 units, lists and objects to their first 20 entries."""
+MAX_BODY = 256 * 1024
+"""Characters of a body. In a larger body texts are cut to 100 units, lists and objects to their first 20 entries."""
 
 _ALLOWED = (
     nodes.Template,
@@ -63,111 +63,112 @@ PATHS = frozenset(
 
 
 class InvalidTemplate(ValidationFailed):
-    """`place` is where in the template: keys and numbers; `field` says it as one text."""
+    """The template is invalid at `location`; `field` is the location as text."""
 
-    def __init__(self, message: str, place: Place = ()) -> None:
-        within = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
-        super().__init__("invalid_template", message, f"template{within}")
-        self.place = place
+    def __init__(self, message: str, location: Location = ()) -> None:
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+        super().__init__("invalid_template", message, f"template{path}")
+        self.location = location
 
 
 def check(template: Any) -> str:
-    """The template as it is kept. Raises InvalidTemplate that names the place and what to write instead."""
-    if not isinstance(template, dict) or not answer_rules.without_rules(template):
+    """The template as it is stored. Raises InvalidTemplate, with the location and what to write instead."""
+    if not isinstance(template, dict) or not response_rules.without_rules(template):
         raise InvalidTemplate("a template is a JSON object, the body that is to be sent")
-    for key in answer_rules.KEYS:
-        if key in template and (fault := answer_rules.fault(template[key])):
-            raise InvalidTemplate(fault, (key,))
-    kept = json.dumps(template, ensure_ascii=False)
-    if len(kept) > MOST_CHARACTERS:
-        raise InvalidTemplate(f"a template has at most {MOST_CHARACTERS // 1024} KiB as JSON")
-    if max(kept.count("{{"), kept.count("{%"), kept.count("|")) > MOST_PLACEHOLDERS:
-        raise InvalidTemplate(f"a template has at most {MOST_PLACEHOLDERS} placeholders, and as many filters")
+    for key in response_rules.KEYS:
+        if key in template and (problem := response_rules.find_problem(template[key])):
+            raise InvalidTemplate(problem, (key,))
+    stored = json.dumps(template, ensure_ascii=False)
+    if len(stored) > MAX_CHARACTERS:
+        raise InvalidTemplate(f"a template has at most {MAX_CHARACTERS // 1024} KiB as JSON")
+    if max(stored.count("{{"), stored.count("{%"), stored.count("|")) > MAX_PLACEHOLDERS:
+        raise InvalidTemplate(f"a template has at most {MAX_PLACEHOLDERS} placeholders, and as many filters")
     try:
-        for place, text in _texts(answer_rules.without_rules(template), ()):
-            _check_text(text, place)
-            _render_sample(text, place)
+        for location, text in _texts(response_rules.without_rules(template), ()):
+            _check_text(text, location)
+            _render_sample(text, location)
     except RecursionError:
         raise InvalidTemplate("a placeholder is nested too deep") from None
-    return kept
+    return stored
 
 
-def body(kept: str, event: Event, registration: Registration | None) -> Any:
-    """The body that a checked template makes of an event."""
-    known = context(event, registration)
-    fill = compile_template(kept)
-    filled = fill(known)
-    if len(json.dumps(filled, ensure_ascii=False)) <= MOST_BODY:
+def body(template: str, event: Event, registration: Registration | None) -> Any:
+    """The body of an event, by a template that `check` returned."""
+    values = context(event, registration)
+    fill = compile_template(template)
+    filled = fill(values)
+    if len(json.dumps(filled, ensure_ascii=False)) <= MAX_BODY:
         return filled
-    # A large job in many places: what it says is cut, rather than kept back from everybody.
-    return fill({name: _truncate_values(value) for name, value in known.items()})
+    # A large job that a template names many times: cut values are better than no notification.
+    return fill({name: _truncate_values(value) for name, value in values.items()})
 
 
 def context(event: Event, registration: Registration | None) -> dict[str, Any]:
-    """What placeholders can name."""
-    said = describe_event(event)
+    """The values that placeholders can name."""
+    event_text = describe_event(event)
     registered = {"id": registration.id, "metadata": dict(registration.metadata)} if registration else None
-    named = {
+    values = {
         "type": event.type.value,
         "timestamp": to_rfc3339(event.occurred_at),
         "workspace": event.workspace,
         "job": dict(event.job),
         "registration": registered,
-        "headline": said.headline,
-        "summary": said.summary,
-        "detail": said.detail,
-        "link": said.link,
-        "page": said.page,
-        "next_step": said.next_step,
+        "headline": event_text.headline,
+        "summary": event_text.summary,
+        "detail": event_text.detail,
+        "link": event_text.link,
+        "page": event_text.page,
+        "next_step": event_text.next_step,
         "requested_by": event.context.requested_by,
         "prompt": event.context.prompt,
         "metadata": all_metadata(event, registration),
         "test": event.context.test,
         "replaces": standard.replaces(event),
     }
-    return {name: _shortened(value) for name, value in named.items() if value is not None}
+    return {name: _shortened(value) for name, value in values.items() if value is not None}
 
 
-def _texts(value: Any, place: Place) -> Iterator[tuple[Place, str]]:
-    """Every text of a template that is a value, with its place."""
-    if len(place) > MOST_DEPTH:
-        raise InvalidTemplate(f"a template is at most {MOST_DEPTH} deep", place)
+def _texts(value: Any, location: Location) -> Iterator[tuple[Location, str]]:
+    """Every text of a template that is a value, with its location."""
+    if len(location) > MAX_DEPTH:
+        raise InvalidTemplate(f"a template is at most {MAX_DEPTH} deep", location)
     match value:
         case str():
-            yield place, value
+            yield location, value
         case Mapping():
             for key, item in value.items():
-                yield from _texts(item, (*place, key))
+                yield from _texts(item, (*location, key))
         case list():
             for number, item in enumerate(value):
-                yield from _texts(item, (*place, number))
+                yield from _texts(item, (*location, number))
 
 
-def _check_text(text: str, place: Place) -> None:
+def _check_text(text: str, location: Location) -> None:
     try:
         parsed = environment().parse(text)
     except TemplateSyntaxError as error:
-        raise InvalidTemplate(f"this placeholder can't be read: {error.message}", place) from None
+        raise InvalidTemplate(f"this placeholder can't be read: {error.message}", location) from None
     except ValueError:  # Python's, for a number of thousands of digits
-        raise InvalidTemplate("a number in this placeholder is too long", place) from None
+        raise InvalidTemplate("a number in this placeholder is too long", location) from None
     steps = sum(1 for _ in parsed.find_all((nodes.Getattr, nodes.Getitem, nodes.Filter)))
-    if steps > MOST_PLACEHOLDERS:
-        raise InvalidTemplate(f"a text has at most {MOST_PLACEHOLDERS} placeholders, filters and steps of paths", place)
+    if steps > MAX_PLACEHOLDERS:
+        what = f"a text has at most {MAX_PLACEHOLDERS} placeholders, filters and steps of paths"
+        raise InvalidTemplate(what, location)
     for node in parsed.find_all(nodes.Node):
         if not isinstance(node, _ALLOWED) or (isinstance(node, nodes.Getattr | nodes.Getitem) and _path(node) is None):
             what = "a placeholder is a path and filters, such as {{ job.scenario.name | default('none') }}"
-            raise InvalidTemplate(f"{what}; it can't calculate, loop, branch or call", place)
-    for one in parsed.find_all(nodes.Filter):
-        if one.name not in FILTERS:
-            raise InvalidTemplate(_unknown("filter", one.name, FILTERS), place)
+            raise InvalidTemplate(f"{what}; it can't calculate, loop, branch or call", location)
+    for filter in parsed.find_all(nodes.Filter):
+        if filter.name not in FILTERS:
+            raise InvalidTemplate(_unknown("filter", filter.name, FILTERS), location)
     for path, may_be_missing in _paths(parsed, False):
         below_metadata = path.startswith(("metadata.", "registration.metadata."))
         if path not in PATHS and not below_metadata and not (may_be_missing and path.startswith("job.")):
-            raise InvalidTemplate(_unknown("placeholder", path, sorted(PATHS)), place)
+            raise InvalidTemplate(_unknown("placeholder", path, sorted(PATHS)), location)
 
 
-def _render_sample(text: str, place: Place) -> None:
-    """Fills in samples: the wrong argument of a filter only shows when it is called."""
+def _render_sample(text: str, location: Location) -> None:
+    """Fills in sample events: only a call of a filter shows whether its arguments are right."""
     try:
         fill = compiled_text(text)
         for type in EventType:
@@ -176,11 +177,11 @@ def _render_sample(text: str, place: Place) -> None:
         raise
     except Exception:
         what = "this placeholder can't be filled in; are the arguments of its filters right?"
-        raise InvalidTemplate(what, place) from None
+        raise InvalidTemplate(what, location) from None
 
 
 def _paths(node: nodes.Node, may_be_missing: bool) -> Iterator[tuple[str, bool]]:
-    """Every path that is named, and whether a `default` stands for it where it is missing."""
+    """Every path that a placeholder names, and whether it has a `default` for a missing value."""
     path = _path(node)
     if path is not None:
         yield path, may_be_missing
@@ -203,14 +204,14 @@ def _path(node: nodes.Node) -> str | None:
     return None
 
 
-def _unknown(what: str, name: str, known: tuple[str, ...] | list[str]) -> str:
-    return f'there is no {what} "{name[:100]}"{did_you_mean_or_list(name, known)}'
+def _unknown(what: str, name: str, names: tuple[str, ...] | list[str]) -> str:
+    return f'there is no {what} "{name[:100]}"{did_you_mean_or_list(name, names)}'
 
 
 def _shortened(value: Any) -> Any:
     match value:
         case str():
-            return truncate(value, MOST_TEXT) if len(value) > MOST_TEXT // 2 else value
+            return truncate(value, MAX_TEXT) if len(value) > MAX_TEXT // 2 else value
         case Mapping():
             return {key: _shortened(item) for key, item in value.items()}
         case list():
@@ -223,8 +224,8 @@ def _truncate_values(value: Any, depth: int = 0) -> Any:
         case str():
             return truncate(value, 100)
         case Mapping():
-            some = list(value.items())[:20] if depth < 3 else []
-            return {truncate(key, 100): _truncate_values(item, depth + 1) for key, item in some}
+            first = list(value.items())[:20] if depth < 3 else []
+            return {truncate(key, 100): _truncate_values(item, depth + 1) for key, item in first}
         case list():
             return [_truncate_values(item, depth + 1) for item in value[:20]] if depth < 3 else []
     return value

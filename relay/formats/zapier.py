@@ -3,7 +3,7 @@
 The metadata of the job's registrations comes after as `metadata_KEY`, one key each; lists and objects in it as JSON
 text. A Zap sees those keys whenever somebody registered the job with them.
 
-Zapier takes about 30 requests a second at one hook; 410 is its unsubscribe and is judged for every format alike.
+Zapier accepts about 30 requests a second at one hook; its unsubscribe is 410, as for every format.
 """
 
 from relay.formats.base import Format
@@ -16,8 +16,8 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     return {**flat_fields(event, registration), **flat_metadata(event, registration)}
 
 
-def _recognises(host: str, path: str) -> bool:
+def _matches_url(host: str, path: str) -> bool:
     return host == "hooks.zapier.com" and path.startswith(("/hooks/catch/", "/hooks/standard/"))
 
 
-FORMAT = Format(body=body, matches_url=_recognises, rate_per_second=25)
+FORMAT = Format(body=body, matches_url=_matches_url, rate_per_second=25)

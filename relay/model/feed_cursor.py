@@ -25,7 +25,7 @@ class FeedPosition:
 
 @dataclass(frozen=True, slots=True)
 class FeedCursor:
-    """What a reader has of the feed `identity`, and whether it was told that nothing more will come."""
+    """What a reader has of the feed `identity`, and whether the feed has ended for it."""
 
     identity: str
     at: FeedPosition

@@ -19,8 +19,7 @@ from pydantic import ValidationError
 
 import relay
 from relay.backoff import http_date, retry_after
-from relay.egress import descriptors
-from relay.egress.url_policy import mask_url
+from relay.egress import descriptors, mask_url
 from relay.errors import ConfigError
 from relay.model import DAY, JOB_ID, Instant, ScenarioJob
 from relay.model.create_result import CreateJobResult, JobCreated, JobCreationUnknown, JobRejected

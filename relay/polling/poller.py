@@ -31,7 +31,7 @@ from relay.polling.exec_condition import ExecHealth, is_unknown_status, rate_lim
 from relay.polling.poll_recorder import AnsweredPoll, PollRecorder, Reservation
 from relay.polling.request_budget import MARGIN, RateLimit, allowed_now, spend
 from relay.polling.schedule.key_turns import take_turns
-from relay.polling.schedule.next_poll import IntervalPolicy, NextPoll, poll_state_of
+from relay.polling.schedule.next_poll import IntervalPolicy, poll_state_of
 from relay.polling.schedule.policy import (
     POLICY_TTL,
     PollPolicy,
@@ -84,7 +84,7 @@ class Poller:
         self._store, self._config, self._clients, self._clock = store, config, clients, clock
         self._telemetry, self._reserve, self._on_events, self._on_end = telemetry, reserve, on_events, on_end
         self.rate_limits = {space.name: rate_limit_of(space) for space in config.workspaces}
-        self._recorder = PollRecorder(config, self.rate_limits, self._policy_now, rng, seen_since)
+        self._recorder = PollRecorder(config, self.rate_limits, self.current_policy, rng, seen_since)
         self._policies: dict[str, PollPolicy] = {}
         self._tested: dict[str, Instant] = {}
         self._spent: dict[str, Instant] = {}
@@ -372,11 +372,8 @@ class Poller:
         workspaces.save(tx, replace(state, ledger=spend(ledger, 1, now)))
         return True
 
-    def plan(self, watch: Watch, now: Instant) -> NextPoll:
-        """The next poll of a watch, by the workspace's current policy."""
-        return self._policy_now(watch.workspace).plan(poll_state_of(watch), now)
-
-    def _policy_now(self, workspace: str) -> Policy:
+    def current_policy(self, workspace: str) -> Policy:
+        """The policy that plans the next poll of a watch."""
         policy = self._policies.get(workspace)
         if self._config.polling.strategy == "interval" or policy is None:
             return IntervalPolicy(self._config.polling.interval)

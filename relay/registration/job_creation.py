@@ -1,76 +1,182 @@
-"""Creating jobs: what is written down before and after Exec is asked to make one.
+"""Creates a job at Exec and registers it.
 
-What can be promised. Exec makes a job once for each request_id, and the relay never asks without one. Between Exec's
-answer and the relay's commit the process may die; then Exec has a job that the relay does not know. Whoever repeats the
-call with the same request_id gets that very job, registered, and nothing is made twice: the relay keeps what Exec
-answered for a day, and beyond that, or where it was not kept, Exec knows the request_id. Where nobody repeats it, the
-job is not lost either if Exec calls the relay back: it is then registered for the standing endpoints.
-"""
+Exec creates one job for each request_id, and the relay never asks without one. If the relay dies between Exec's
+response and its own commit, Exec has a job that the relay does not know. A repetition of the call with the same
+request_id gets that very job, registered, and creates nothing twice: the relay keeps Exec's response for a day, and
+after that Exec still knows the request_id. If nobody repeats the call, Exec's callback registers the job for the
+standing endpoints."""
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from relay.errors import Conflict
-from relay.model import DAY, Instant, ScenarioJob, Watch, new_id
-from relay.polling.request_budget import RateLimit, allowed_now, next_allowed_at, spend
-from relay.polling.schedule.next_poll import NextPoll
-from relay.store.engine.database import Tx
-from relay.store.tables import idempotency, watches, workspaces
+from relay.errors import Conflict, StoreError
+from relay.model import DAY, Instant, ScenarioJob, new_id
+from relay.model.create_result import CreateJobResult, JobCreated, JobCreationUnknown, JobRejected
+from relay.polling import ExecClient, Poller, RateLimit
+from relay.polling.request_budget import allowed_now, next_allowed_at, spend
+from relay.polling.schedule.next_poll import poll_state_of
+from relay.polling.transitions import Policy
+from relay.registration import exec_callback_tokens
+from relay.registration.register import RegistrationResult, register
+from relay.registration.request import ValidatedRegistration
+from relay.store import Store, Tx
+from relay.store.tables import callback_tokens, idempotency, watches, workspaces
 from relay.store.tables.idempotency import StoredResponse
+from relay.telemetry import Telemetry
 
 CALLBACK_TRUSTED_FOR = 7 * DAY
-"""Exec's callback is relied on where one came within this time; until then the job is polled as any other."""
+"""The relay relies on Exec's callbacks if one arrived within this time; otherwise it polls the job as any other."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecJobRequest:
+    """A request to Exec's create-job call, without the callback URL."""
+
+    request_id: str
+    fields: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """Exec may be asked; or need not be, where `job` was made by an earlier call."""
+    """A request of the budget is spent, and Exec may be asked; or `job` exists from an earlier call."""
 
     job: ScenarioJob | None
 
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """The workspace's requests are used up, or it waits, until then."""
+    """Nothing was created: the workspace's budget is spent, or the workspace is paused, until `until`."""
 
     until: Instant
 
 
+@dataclass(frozen=True, slots=True)
+class CreatedJob:
+    """The job exists at Exec and is registered."""
+
+    job: ScenarioJob
+    result: RegistrationResult
+
+
+@dataclass(frozen=True, slots=True)
+class NotRegistered:
+    """Exec created the job, but the store failed: a repetition with the same request_id registers it."""
+
+    error: StoreError
+
+
+CreationOutcome = CreatedJob | NotRegistered | Throttled | JobRejected | JobCreationUnknown
+
+
+class JobCreator:
+    """Creates jobs at Exec and registers them. `public_url` is the relay's, for Exec's callback."""
+
+    def __init__(
+        self,
+        store: Store,
+        clients: Mapping[str, ExecClient],
+        poller: Poller,
+        clock: Callable[[], Instant],
+        telemetry: Telemetry,
+        public_url: str | None,
+    ) -> None:
+        self._store, self._clients, self._poller, self._clock = store, clients, poller, clock
+        self._telemetry, self._public_url = telemetry, public_url
+
+    async def create(
+        self, registration: ValidatedRegistration, request: ExecJobRequest, exec_callback: bool | None = None
+    ) -> CreationOutcome:
+        """Creates the job, unless an earlier call with the same request_id did, and registers it.
+
+        The job_id of `registration` is ignored. `exec_callback` says whether to rely on Exec's callback instead of
+        polling at once; None: if callbacks arrived lately. Raises Conflict if the request_id was used for another job,
+        RequestError for a registration that is refused, StoreError if nothing was created.
+        """
+        workspace, rate_limit = registration.workspace, self._poller.rate_limits[registration.workspace]
+        reserved = await self._store.write(
+            lambda tx: reserve_request(tx, workspace, rate_limit, request.request_id, request.fields, self._clock)
+        )
+        if isinstance(reserved, Throttled):
+            return reserved
+        job = reserved.job
+        if job is None:
+            result = await self._send(workspace, request)
+            if not isinstance(result, JobCreated):
+                return result
+            job = result.job
+        try:
+            return CreatedJob(job, await self._register(registration, request, exec_callback, job))
+        except StoreError as error:
+            return NotRegistered(error)
+
+    async def _send(self, workspace: str, request: ExecJobRequest) -> CreateJobResult:
+        token = await self._store.write(lambda tx: exec_callback_tokens.get_or_create_token(tx, workspace))
+        url = exec_callback_tokens.url_of(token, self._public_url)
+        result = await self._clients[workspace].create({**request.fields, **({"callback_url": url} if url else {})})
+        self._telemetry.job_creation_done(workspace, result)
+        return result
+
+    async def _register(
+        self,
+        registration: ValidatedRegistration,
+        request: ExecJobRequest,
+        exec_callback: bool | None,
+        job: ScenarioJob,
+    ) -> RegistrationResult:
+        now, workspace = self._clock(), registration.workspace
+        policy = self._poller.current_policy(workspace)
+
+        def work(tx: Tx) -> RegistrationResult:
+            relies = self._callbacks_arrive(tx, workspace, now) if exec_callback is None else exec_callback
+            result = register(tx, replace(registration, job_id=job.id, exec_callback=relies), now)
+            store_response(tx, workspace, request.request_id, request.fields, job, now)
+            seed_first_poll(tx, workspace, job, policy, now)
+            return result
+
+        return await self._store.write(work)
+
+    def _callbacks_arrive(self, tx: Tx, workspace: str, now: Instant) -> bool:
+        """Whether Exec's callbacks reached this relay lately."""
+        token = callback_tokens.get(tx, workspace)
+        last = token.last_callback_at if token else None
+        return self._public_url is not None and last is not None and last > now - CALLBACK_TRUSTED_FOR
+
+
 def new_request_id(now: Instant, random_bytes: bytes) -> str:
+    """A request_id for a caller that gave none."""
     return new_id("req", now, random_bytes)
 
 
 def request_id_of(caller: str, key: str) -> str:
-    """The request_id that an `Idempotency-Key` stands for."""
+    """The request_id for an `Idempotency-Key` of a caller, an API key's name."""
     return "idem_" + idempotency.fingerprint([caller, key])[:40]
 
 
 def reserve_request(
     tx: Tx,
     workspace: str,
-    allowance: RateLimit,
+    rate_limit: RateLimit,
     request_id: str,
     fields: Mapping[str, Any],
     clock: Callable[[], Instant],
 ) -> Reserved | Throttled:
-    """Spends one of the workspace's requests, before Exec is asked: a crash can waste it, never overdraw the budget.
+    """Spends one of the workspace's requests before Exec is asked: a crash can waste it, but never overdraw the budget.
 
-    Locks the workspace, and reads the clock after that: what others spent while this one waited was spent before.
-    Raises Conflict where the request_id was used for another job.
-    """
+    Locks the workspace, then reads the clock, so that all that other relays spent before is in the past. Raises
+    Conflict if the request_id was used for another job."""
     state, now = workspaces.lock(tx, workspace), clock()
-    kept = idempotency.get(tx, _key(workspace, request_id))
-    if kept is not None and kept.created_at > now - idempotency.TTL:
-        if kept.request_hash != idempotency.fingerprint(fields):
+    stored = idempotency.get(tx, _key(workspace, request_id))
+    if stored is not None and stored.created_at > now - idempotency.TTL:
+        if stored.request_hash != idempotency.fingerprint(fields):
             text = "this request_id was used for another job; take a new one for a new job"
             raise Conflict("request_id_reused", text, "request_id")
-        return Reserved(ScenarioJob.model_validate_json(kept.answer))
+        return Reserved(ScenarioJob.model_validate_json(stored.answer))
     ledger = state.ledger
-    paused = state.paused_until is not None and state.paused_until > now
-    if paused or allowed_now(ledger, allowance, now, 1) < 1:
-        return Throttled(max(next_allowed_at(ledger, allowance, now), state.paused_until or 0))
+    is_paused = state.paused_until is not None and state.paused_until > now
+    if is_paused or allowed_now(ledger, rate_limit, now, 1) < 1:
+        return Throttled(max(next_allowed_at(ledger, rate_limit, now), state.paused_until or 0))
     workspaces.save(tx, replace(state, ledger=spend(ledger, 1, now)))
     return Reserved(None)
 
@@ -78,27 +184,26 @@ def reserve_request(
 def store_response(
     tx: Tx, workspace: str, request_id: str, fields: Mapping[str, Any], job: ScenarioJob, now: Instant
 ) -> None:
-    """Keeps Exec's answer for those who repeat the call; in the transaction that registers the job."""
-    answer = json.dumps(job.raw(), ensure_ascii=False)
-    key, asked = _key(workspace, request_id), idempotency.fingerprint(fields)
-    idempotency.store(tx, StoredResponse(key=key, request_hash=asked, status=201, answer=answer, created_at=now))
+    """Stores Exec's response for repetitions of the call, in the transaction that registers the job."""
+    response = json.dumps(job.raw(), ensure_ascii=False)
+    key, request_hash = _key(workspace, request_id), idempotency.fingerprint(fields)
+    idempotency.store(
+        tx, StoredResponse(key=key, request_hash=request_hash, status=201, answer=response, created_at=now)
+    )
 
 
-def seed_first_poll(
-    tx: Tx, workspace: str, job: ScenarioJob, plan: Callable[[Watch, Instant], NextPoll], now: Instant
-) -> None:
-    """Exec's answer shows a new job as a poll would: its first poll need not be made at once."""
+def seed_first_poll(tx: Tx, workspace: str, job: ScenarioJob, policy: Policy, now: Instant) -> None:
+    """Plans the first poll of a new job as after a poll, because Exec's response shows the job already.
+
+    Locks the watch.
+    """
     watch = watches.get_for_update(tx, workspace, job.id)
-    if (
-        watch is None
-        or watch.polls
-        or watch.callback_received_at is not None
-        or watch.job is not None
-        or job.final_event is not None
-    ):
+    if watch is None or watch.polls or watch.callback_received_at is not None:
+        return
+    if watch.job is not None or job.final_event is not None:
         return
     seen = replace(watch, job=job, last_poll_at=now)
-    next = plan(seen, now)
+    next = policy.plan(poll_state_of(seen), now)
     watches.save(tx, replace(seen, next_poll_at=next.at, next_poll_reason=next.reason))
 
 

@@ -1,4 +1,4 @@
-"""Registering: one job × one endpoint, and its withdrawal, inside the caller's transaction."""
+"""Registers one job for one endpoint, and withdraws registrations, inside the caller's transaction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -19,14 +19,15 @@ from relay.model import (
 from relay.polling.schedule import next_poll
 from relay.registration.request import TimedRequest, ValidatedRegistration
 from relay.registration.resolve_endpoints import Subscriber, resolve_endpoints
-from relay.store.engine.database import Tx, new_row_id, random_bytes
+from relay.store import Tx
+from relay.store.engine.database import new_row_id, random_bytes
 from relay.store.tables import events, outbox, registrations, watches
 from relay.telemetry import trace_context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrationResult:
-    """What became of a request. `secret` is told only where the endpoint was made by it."""
+    """The result of a request. `secret` is set only if the request created the endpoint and verifies with a secret."""
 
     registration: Registration
     endpoint: Endpoint | None
@@ -38,6 +39,7 @@ def register(tx: Tx, request: ValidatedRegistration, now: Instant) -> Registrati
     """Registers a job for an endpoint. The same job and endpoint again return the existing registration.
 
     If the job has ended, its event is enqueued at once. Raises RequestError, for instance for an unknown endpoint.
+    Locks the job's watch.
     """
     [result] = register_batch(tx, [(request, now)])
     return raise_if_refused(result)
@@ -64,9 +66,9 @@ class _Item:
 
 
 def register_batch(tx: Tx, requests: Sequence[TimedRequest]) -> list[RegistrationResult | RequestError]:
-    """Registers each request as `register` does, in order; returns the error of one that is refused.
+    """Registers each request as `register` does, in order. A refused request has its error as result.
 
-    Most jobs are new: all of their watches and registrations are inserted together. Locks the watches of the others.
+    Most jobs are new: their watches and registrations are inserted together. Locks the watches of the others.
     """
     resolved = zip(requests, resolve_endpoints(tx, requests), strict=True)
     items = [
@@ -81,7 +83,7 @@ def register_batch(tx: Tx, requests: Sequence[TimedRequest]) -> list[Registratio
     watches.lock(tx, first_of_job.keys() - added)
     for item in accepted:
         if item.job not in added or first_of_job[item.job] is not item:
-            item.result = _register_known(tx, item)
+            item.result = _register_existing(tx, item)
     return [item.result if isinstance(item, _Item) else item for item in items]
 
 
@@ -105,7 +107,7 @@ def _new_registration(tx: Tx, timed: TimedRequest, recipient: Subscriber) -> Reg
     return RegistrationResult(registration=registration, endpoint=endpoint, is_new=True, secret=secret)
 
 
-def _register_known(tx: Tx, item: _Item) -> RegistrationResult:
+def _register_existing(tx: Tx, item: _Item) -> RegistrationResult:
     """The result for a job that has, or had, a watch: the existing registration, or the new one."""
     request, new = item.request, item.result
     watch, is_new = _reactivate_watch(tx, request, item.now, new.registration.trace)
@@ -124,28 +126,28 @@ def _register_known(tx: Tx, item: _Item) -> RegistrationResult:
 
 
 def withdraw(tx: Tx, id: str, now: Instant, owner: str | None = None) -> Registration:
-    """Withdraws a registration: its pending deliveries are cancelled, a job nobody waits for is no longer polled.
+    """Withdraws a registration: its pending deliveries are cancelled, a job without registrations is polled no longer.
 
-    With `owner`, the name of an API key, another key's registration is as good as missing. Raises NotFound.
-    Withdrawing twice does no harm.
+    With `owner`, the name of an API key, another key's registration counts as missing. Raises NotFound. Withdrawing
+    twice does no harm. Locks the job's watch.
     """
-    if (found := registrations.get(tx, id)) is not None:
-        watches.lock(tx, [job := (found.workspace, found.job_id)])
-        found = registrations.get(tx, id)
-    if found is None or owner not in (None, found.owner):  # guard: own-registrations
+    if (registration := registrations.get(tx, id)) is not None:
+        watches.lock(tx, [job := (registration.workspace, registration.job_id)])
+        registration = registrations.get(tx, id)
+    if registration is None or owner not in (None, registration.owner):  # guard: own-registrations
         raise NotFound("registration_not_found", "there is no registration with this id")
-    if found.status is RegistrationStatus.WITHDRAWN:
-        return found
+    if registration.status is RegistrationStatus.WITHDRAWN:
+        return registration
     registrations.withdraw(tx, [id])
-    if found.endpoint_id:
-        outbox.cancel(tx, found.endpoint_id, job, now, "the registration was withdrawn")
+    if registration.endpoint_id:
+        outbox.cancel(tx, registration.endpoint_id, job, now, "the registration was withdrawn")
     watches.withdraw_if_unwatched(tx, [job], now)
-    return replace(found, status=RegistrationStatus.WITHDRAWN)
+    return replace(registration, status=RegistrationStatus.WITHDRAWN)
 
 
 def _new_watch(request: ValidatedRegistration, now: Instant, trace: str | None) -> Watch:
-    """The watch of a job that nobody watches."""
-    fresh = Watch(
+    """A new watch. If the job was created with Exec's callback, its first poll is the one after a missing callback."""
+    new = Watch(
         workspace=request.workspace,
         job_id=request.job_id,
         state=WatchState.ACTIVE,
@@ -157,32 +159,34 @@ def _new_watch(request: ValidatedRegistration, now: Instant, trace: str | None) 
         owner=request.owner,
     )
     if not request.exec_callback:
-        return fresh
-    plan = next_poll.fallback_poll(next_poll.poll_state_of(fresh), now)
-    return replace(fresh, next_poll_at=plan.at, next_poll_reason=plan.reason)
+        return new
+    plan = next_poll.fallback_poll(next_poll.poll_state_of(new), now)
+    return replace(new, next_poll_at=plan.at, next_poll_reason=plan.reason)
 
 
 def _reactivate_watch(tx: Tx, request: ValidatedRegistration, now: Instant, trace: str | None) -> tuple[Watch, bool]:
-    """The watch that was there, and whether it is there no more and was made anew; one that was given up or withdrawn
-    is taken up again."""
-    fresh = _new_watch(request, now, trace)
+    """The existing watch, or a new one if it was deleted meanwhile; and whether it is new.
+
+    A watch that was given up or withdrawn becomes active again. Locks the watch.
+    """
+    new = _new_watch(request, now, trace)
     while (watch := watches.get_for_update(tx, request.workspace, request.job_id)) is None:
-        if watches.add(tx, fresh):  # the old one was deleted by another relay's janitor meanwhile
-            return fresh, True
+        if watches.add(tx, new):  # the retention job of another relay deleted the old one meanwhile
+            return new, True
     if watch.state is WatchState.ACTIVE:
-        relies = watch.exec_callback or request.exec_callback
-        known = watches.update_fields(tx, watch, exec_callback=relies, unconfirmed_since=None)
+        exec_callback = watch.exec_callback or request.exec_callback
+        active = watches.update_fields(tx, watch, exec_callback=exec_callback, unconfirmed_since=None)
         if watch.is_unconfirmed and request.owner not in (None, watch.owner):
-            # The other key's jobs may wait for confirmation; this key's registration does not wait with them.
-            known = watches.update_fields(tx, known, owner=request.owner)
-            watches.resume_one(tx, known, now)
-        return known, False
+            # The jobs of the other key may wait for confirmation; this key's registration does not wait with them.
+            active = watches.update_fields(tx, active, owner=request.owner)
+            watches.resume_one(tx, active, now)
+        return active, False
     if watch.state is WatchState.SETTLED:
         return watch, False
-    # What the job was before belongs to that watching: that it has started is told anew in this one.
+    # The job's earlier state belongs to the earlier watch: this one emits job.started again.
     given_up = events.final_event(tx, watch.workspace, watch.job_id)
     watch = replace(
-        fresh,
+        new,
         polls=watch.polls,
         last_poll_at=watch.last_poll_at,
         given_up_event_id=given_up.id if given_up else None,
@@ -194,15 +198,15 @@ def _reactivate_watch(tx: Tx, request: ValidatedRegistration, now: Instant, trac
 def _enqueue_missed_events(
     tx: Tx, watch: Watch, endpoint: Endpoint | None, registration: Registration, now: Instant
 ) -> None:
-    """Enqueues what a late registration missed: the ending of a settled job, or that a live one has started."""
+    """Enqueues the event that a late registration missed: the final one, or job.started if the job has not ended."""
     if endpoint is None:
         return
     if watch.state is WatchState.SETTLED:
-        ending = events.final_event(tx, watch.workspace, watch.job_id)
-        missed: list[Event] = [ending] if ending else []
+        final = events.final_event(tx, watch.workspace, watch.job_id)
+        missed: list[Event] = [final] if final else []
     else:
-        known = events.for_job(tx, watch.workspace, watch.job_id)
-        missed = [event for event in known if event.type is EventType.STARTED][-1:] if watch.job else []
+        emitted = events.for_job(tx, watch.workspace, watch.job_id)
+        missed = [event for event in emitted if event.type is EventType.STARTED][-1:] if watch.job else []
     for event in missed:
         if event.type in registration.events:
             enqueue(tx, event, [(endpoint, registration)], now, first_delay=0)

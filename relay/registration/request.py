@@ -1,10 +1,10 @@
-"""Requests to register: what somebody asks for, and what of it is found fit. Without the store."""
+"""The request to register a job, and its validation without the store."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from relay.egress.url_policy import EgressRules
+from relay.egress import EgressRules
 from relay.endpoints import spec
 from relay.errors import ValidationFailed
 from relay.model import JOB_ID, EventType, Instant
@@ -17,31 +17,31 @@ REQUESTED_BY_KEPT = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrationSpec:
-    """A registration as somebody asks for it: with `callback`, with `endpoint` (an id or a name), or with neither."""
+    """A request to register a job, not validated: with `callback`, with `endpoint` (an id or a name), or neither."""
 
     job_id: str
     workspace: str | None = None
-    """None: the only workspace there is, or the one named `default`."""
+    """None: the only workspace, or the one named `default`."""
     callback: spec.EndpointSpec | None = field(default=None, repr=False)
     endpoint: str | None = None
     events: tuple[EventType, ...] | None = None
-    """None: what the endpoint hears of."""
+    """None: the events of the endpoint."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     requested_by: str | None = None
     """Who wants the scenario; None: the text `requested_by` of the metadata, if there is one."""
     prompt: str | None = None
     """The prompt, if the relay creates the job: its beginning is kept."""
     exec_callback: bool = False
-    """Exec was given the relay's callback with this job."""
+    """Whether the job was created with the relay's callback URL."""
     trace: str | None = None
-    """What the request is part of, as `relay.telemetry.trace_context` has it; None: a trace begins here."""
+    """The trace context of the request (`relay.telemetry.trace_context`); None: a new trace begins."""
     owner: str | None = None
     """The name of the caller's API key; "" without keys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidatedRegistration:
-    """A request found fit."""
+    """A validated request. Its type proves the validation: the workspace is known, the callback's URL allowed."""
 
     job_id: str
     workspace: str
@@ -57,7 +57,7 @@ class ValidatedRegistration:
 
 
 def validate(request: RegistrationSpec, rules: EgressRules, workspaces: Collection[str]) -> ValidatedRegistration:
-    """Judges a request before anything is stored. Raises Invalid, naming the field."""
+    """Validates a request without the store. Raises ValidationFailed, which names the field."""
     if not JOB_ID.fullmatch(request.job_id):
         raise ValidationFailed(
             "invalid_job_id", "a job id is 1 to 128 letters, digits, - or _, as Exec gave it", "job_id"
@@ -66,9 +66,9 @@ def validate(request: RegistrationSpec, rules: EgressRules, workspaces: Collecti
         raise ValidationFailed("two_endpoints", "give callback_url or endpoint, not both", "endpoint")
     workspace = request.workspace or (next(iter(workspaces)) if len(workspaces) == 1 else DEFAULT_WORKSPACE)
     if workspace not in workspaces:
-        known = ", ".join(sorted(workspaces))
+        names = ", ".join(sorted(workspaces))
         raise ValidationFailed(
-            "unknown_workspace", f"there is no such workspace; this relay knows {known}", "workspace"
+            "unknown_workspace", f"there is no such workspace; this relay knows {names}", "workspace"
         )
     return ValidatedRegistration(
         job_id=request.job_id,
@@ -97,4 +97,4 @@ def _beginning(text: str | None, most: int) -> str | None:
 
 
 TimedRequest = tuple[ValidatedRegistration, Instant]
-"""A request found fit, and when it came."""
+"""A validated request, and when it arrived."""

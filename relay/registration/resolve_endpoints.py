@@ -1,4 +1,4 @@
-"""Subscribers: the endpoint that each request means, found or made."""
+"""Resolves the endpoint of each request to register: finds the existing one, or creates it."""
 
 from collections.abc import Sequence
 
@@ -7,52 +7,60 @@ from relay.errors import Conflict, RequestError, ValidationFailed
 from relay.model import Endpoint, EndpointKind
 from relay.registration.request import TimedRequest
 from relay.signing import standard_webhooks
-from relay.store.engine.database import Tx, random_bytes
+from relay.store import Tx
+from relay.store.engine.database import random_bytes
 from relay.store.tables import endpoints
 
 Subscriber = tuple[Endpoint | None, str | None]
-"""Who hears of a job (None: the standing endpoints only), and the secret where it is new."""
+"""The endpoint of a registration (None: the standing endpoints only), and its secret if it is new."""
 
 
-def resolve_endpoints(tx: Tx, asked: Sequence[TimedRequest]) -> list[Subscriber | RequestError]:
-    """The endpoint that each request means, made if need be; and its secret, for the request that made it."""
-    marks = [_fingerprints(tx, request.callback) if request.callback else () for request, _ in asked]
-    known, made = _find_or_create(tx, asked, marks)
-    # Locked: one that is removed at this moment is either not found, or removed after these registrations.
-    names = sorted({request.endpoint for request, _ in asked if request.endpoint})
-    named = {name: endpoints.lock_by_id_or_name(tx, name) for name in names}
-    found: list[Subscriber | RequestError] = []
-    for (request, _), own in zip(asked, marks, strict=True):
-        one = next((known[mark] for mark in own if mark in known), None) if own else named.get(request.endpoint or "")
-        if one is not None:
-            found.append((one, standard_webhooks.secret_to_show(one.secrets[0].value) if one.id in made else None))
-            made.discard(one.id)
-        elif request.callback is not None:  # by another relay
-            found.append(Conflict("endpoint_deleted", "the endpoint was deleted in this moment; try again"))
-        elif request.endpoint is not None:
-            found.append(ValidationFailed("unknown_endpoint", "there is no endpoint with this id or name", "endpoint"))
+def resolve_endpoints(tx: Tx, requests: Sequence[TimedRequest]) -> list[Subscriber | RequestError]:
+    """The endpoint of each request, or why it has none; with the secret, for the request that created the endpoint.
+
+    Locks existing endpoints: one that is being deleted is either missing here, or deleted after these registrations.
+    """
+    fingerprints = [_fingerprints(tx, request.callback) if request.callback else () for request, _ in requests]
+    by_fingerprint, created = _find_or_create(tx, requests, fingerprints)
+    names = sorted({request.endpoint for request, _ in requests if request.endpoint})
+    by_name = {name: endpoints.lock_by_id_or_name(tx, name) for name in names}
+    subscribers: list[Subscriber | RequestError] = []
+    for (request, _), keys in zip(requests, fingerprints, strict=True):
+        if keys:
+            endpoint = next((by_fingerprint[key] for key in keys if key in by_fingerprint), None)
         else:
-            found.append((None, None))
-    return found
+            endpoint = by_name.get(request.endpoint or "")
+        if endpoint is not None:
+            is_new = endpoint.id in created
+            secret = standard_webhooks.secret_to_show(endpoint.secrets[0].value) if is_new else None
+            subscribers.append((endpoint, secret))
+            created.discard(endpoint.id)
+        elif request.callback is not None:  # by another relay
+            subscribers.append(Conflict("endpoint_deleted", "the endpoint was deleted in this moment; try again"))
+        elif request.endpoint is not None:
+            text = "there is no endpoint with this id or name"
+            subscribers.append(ValidationFailed("unknown_endpoint", text, "endpoint"))
+        else:
+            subscribers.append((None, None))
+    return subscribers
 
 
 def _find_or_create(
-    tx: Tx, asked: Sequence[TimedRequest], marks: Sequence[Sequence[str]]
+    tx: Tx, requests: Sequence[TimedRequest], fingerprints: Sequence[Sequence[str]]
 ) -> tuple[dict[str, Endpoint], set[str]]:
-    """The endpoints of all callbacks by the marks they are known by; and the ids of those that were made for it."""
-    wanted = {mark for own in marks for mark in own}
-    known = endpoints.lock_by_fingerprints(tx, wanted) if wanted else {}
+    """The endpoints of all callbacks by fingerprint, and the ids of those that were created. Locks the others."""
+    wanted = {key for keys in fingerprints for key in keys}
+    existing = endpoints.lock_by_fingerprints(tx, wanted) if wanted else {}
     new: dict[str, Endpoint] = {}
-    for (request, now), own in zip(asked, marks, strict=True):
-        if request.callback is not None and not any(mark in known or mark in new for mark in own):
+    for (request, now), keys in zip(requests, fingerprints, strict=True):
+        if request.callback is not None and not any(key in existing or key in new for key in keys):
             drawn = random_bytes(tx, spec.RANDOM_BYTES)
-            made = spec.new_endpoint(request.callback, kind=EndpointKind.AD_HOC, now=now, random_bytes=drawn)
-            new[own[0]] = made
+            new[keys[0]] = spec.new_endpoint(request.callback, kind=EndpointKind.AD_HOC, now=now, random_bytes=drawn)
     added = endpoints.add_all(tx, new) if new else set()
-    if len(added) < len(new):  # another relay made some meanwhile
-        known |= endpoints.lock_by_fingerprints(tx, new)
-    return known | {mark: endpoint for mark, endpoint in new.items() if endpoint.id in added}, added
+    if len(added) < len(new):  # another relay created some meanwhile
+        existing |= endpoints.lock_by_fingerprints(tx, new)
+    return existing | {key: endpoint for key, endpoint in new.items() if endpoint.id in added}, added
 
 
-def _fingerprints(tx: Tx, wanted: spec.ValidatedEndpoint) -> tuple[str, ...]:
-    return endpoints.fingerprints(tx, wanted.target.url, wanted.format, wanted.headers, wanted.secret_identity)
+def _fingerprints(tx: Tx, callback: spec.ValidatedEndpoint) -> tuple[str, ...]:
+    return endpoints.fingerprints(tx, callback.target.url, callback.format, callback.headers, callback.secret_identity)

@@ -56,11 +56,11 @@ def _check_texts(fields: dict[str, Any]) -> None:
         if fields.get(name) in (None, ""):
             raise _bad_request(f"{name} is required")
     for name in _TEXTS:
-        text, most = fields.get(name), MAX_LENGTHS.get(name)
+        text, limit = fields.get(name), MAX_LENGTHS.get(name)
         if text is not None and not isinstance(text, str):
             raise _bad_request(f"{name} must be a string", f"invalid_{name}")
-        if text is not None and most and len(text) > most:
-            raise _bad_request(f"{name} must be {most} characters or fewer", f"{name}_too_long")
+        if text is not None and limit and len(text) > limit:
+            raise _bad_request(f"{name} must be {limit} characters or fewer", f"{name}_too_long")
 
 
 def _callback(fields: dict[str, Any]) -> Callback | None:

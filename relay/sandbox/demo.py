@@ -24,7 +24,7 @@ from relay.sandbox.local_server import serve
 from relay.sandbox.rate_limits import Limits
 from relay.sandbox.receiver import Received, Receiver
 from relay.service import Relay
-from relay.store.engine.clock import system_clock
+from relay.store import system_clock
 
 SECRET = "whsec_ZGVtby1zZWNyZXQtb2YtdGhlLXJlbGF5LW5vdC1mb3ItdXNl"  # noqa: S105 (it signs the demo's own messages)
 PROFILE = JobProfile(median=9 * SECOND, sigma=0.45, queued=2 * SECOND, fail=0.17, cancel=0.08)
@@ -169,7 +169,7 @@ class Demo:
             notified=sum(row.received_at is not None for row in self.rows),
             verified=sum(row.verified for row in self.rows),
             polls=sum(row.polls for row in self.rows),
-            polls_by_exec=sum(request.call == "poll" for request in self._exec.records.asked),
+            polls_by_exec=sum(request.call == "poll" for request in self._exec.records.requests),
             delay_median=round(statistics.median(delays), 3) if delays else None,
             delay_worst=round(max(delays), 3) if delays else None,
             seconds=round((system_clock() - self._began) / SECOND, 1),

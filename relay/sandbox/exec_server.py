@@ -109,14 +109,14 @@ class FakeExec:
         *,
         job_id: str | None = None,
         key: str | None = None,
-        law: JobProfile | None = None,
+        profile: JobProfile | None = None,
         queued: int = 0,
         lasts: int | None = None,
         outcome: Outcome = Outcome.COMPLETED,
         name: str | None = None,
         callback: Callback | None = None,
     ) -> Job:
-        """Creates a job now, without spending a request: drawn from the profile `law`, or, if that is None, as given.
+        """Creates a job now, without spending a request: drawn from `profile`, or, if that is None, as given.
 
         `queued` and `lasts` (the processing time; None: it never ends) are milliseconds.
         """
@@ -124,8 +124,8 @@ class FakeExec:
             raise ValueError("a job id is new, and made of letters, digits, - and _")
         now = self._clock()
         job_id, key = job_id or self._new_id(), key or self.settings.keys[0]
-        job = job_simulation.random_job(law or self.settings.profile, job_id, key, now, self._job_rng)
-        if law is None:
+        job = job_simulation.random_job(profile or self.settings.profile, job_id, key, now, self._job_rng)
+        if profile is None:
             job = job_simulation.scripted_job(job, queued, lasts, outcome, name)
         self.jobs[job.id] = job
         if callback and self._loss_rng.random() >= self.settings.lost_callbacks:
@@ -185,7 +185,7 @@ class FakeExec:
         return await self._answer(request, "create", create)
 
     def _add_requested(self, key: str, spec: ParsedCreateJob) -> Job:
-        job = self.add(key=key, law=self.settings.profile, callback=spec.callback)
+        job = self.add(key=key, profile=self.settings.profile, callback=spec.callback)
         if spec.request_id:
             self._request_ids[key, spec.request_id] = job.id
         return job

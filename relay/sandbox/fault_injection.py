@@ -49,7 +49,8 @@ class Fault(BaseModel):
     wait: int | None = Field(default=None, ge=0)
     """Milliseconds: the delay of `slow` and `timeout`; for a status code, how long the client is asked to wait."""
     retry_after: Literal["both", "body", "error", "header", "date", "none"] = "both"
-    """Where a status code asks it: `retry_after` in the body or in its `error`, the header in seconds or as a date."""
+    """Where a status code has its wait: `retry_after` in the body or its `error`, the header in seconds or as a date.
+    """
 
     @model_validator(mode="before")
     @classmethod
@@ -127,10 +128,10 @@ class Faults:
     def active(self, now: Instant) -> dict[str, Any]:
         """The faults in force, as `GET /sandbox/faults` returns them."""
         return {
-            "faults": [one.model_dump() for one, until in self._rules if until is None or now < until],
+            "faults": [rule.model_dump() for rule, until in self._rules if until is None or now < until],
             "missing_first": self._missing_first,
             "jobs": {
-                job_id: [one.model_dump() for one in script] for job_id, script in self._scripts.items() if script
+                job_id: [fault.model_dump() for fault in script] for job_id, script in self._scripts.items() if script
             },
         }
 

@@ -121,14 +121,14 @@ class Receiver:
         self._always: dict[str, Behaviour] = {}
         self._arrival = asyncio.Condition()
         by_path = secrets if isinstance(secrets, Mapping) else {ANY_PATH: secrets}
-        for path, some in by_path.items():
-            self.set_secrets(some, path)
+        for path, path_secrets in by_path.items():
+            self.set_secrets(path_secrets, path)
         self.app = Starlette(routes=[Route("/{path:path}", self._take, methods=["POST"])])
 
     def set_secrets(self, secrets: str | Sequence[str], path: str = ANY_PATH) -> None:
         """Replaces the secrets of `path`. Raises ValidationFailed for an invalid secret."""
-        some = [secrets] if isinstance(secrets, str) else secrets
-        self._secrets[path] = [_verifier(secret) for secret in some]
+        listed = [secrets] if isinstance(secrets, str) else secrets
+        self._secrets[path] = [_verifier(secret) for secret in listed]
 
     def script(self, *behaviours: Behaviour, path: str = ANY_PATH) -> None:
         """Sets the responses to the next requests, in order; after them the response of `always`."""

@@ -36,12 +36,12 @@ class RequestLog:
     """The last `keep` requests. `listener` is called for each."""
 
     def __init__(self, keep: int, listener: Callable[[LoggedRequest], None] | None = None) -> None:
-        self.asked: deque[LoggedRequest] = deque(maxlen=keep)
+        self.requests: deque[LoggedRequest] = deque(maxlen=keep)
         self._listener = listener
         self._total = 0
 
     def add(self, request: LoggedRequest) -> None:
-        self.asked.append(request)
+        self.requests.append(request)
         self._total += 1
         if self._listener:
             self._listener(request)
@@ -51,28 +51,33 @@ class RequestLog:
     ) -> dict[str, Any]:
         """Requests and their outcomes by key and by job (or of one job). Times are `Instant`s."""
         polls = defaultdict(list)
-        for one in self.asked:
-            if one.call == "poll" and one.job_id is not None and job_id in (None, one.job_id):
-                polls[one.job_id].append(
-                    {"at": one.at, "status": one.status, "said": one.job_status, "fault": one.fault},
+        for request in self.requests:
+            if request.call == "poll" and request.job_id is not None and job_id in (None, request.job_id):
+                polls[request.job_id].append(
+                    {
+                        "at": request.at,
+                        "status": request.status,
+                        "job_status": request.job_status,
+                        "fault": request.fault,
+                    },
                 )
         job_ids = [*jobs, *(id for id in polls if id not in jobs)] if job_id is None else [job_id]
         return {
             "now": now,
-            "forgotten": self._total - len(self.asked),
-            "keys": {key: self._of_key(key) for key in sorted({one.key for one in self.asked})},
+            "forgotten": self._total - len(self.requests),
+            "keys": {key: self._of_key(key) for key in sorted({request.key for request in self.requests})},
             "jobs": {id: {**_life(jobs.get(id), called.get(id), now), "polls": polls.get(id, [])} for id in job_ids},
         }
 
     def _of_key(self, key: str) -> dict[str, Any]:
-        requests = [request for request in self.asked if request.key == key]
+        requests = [request for request in self.requests if request.key == key]
         calls = Counter(request.call for request in requests)
         return {
             "requests": len(requests),
             "polls": calls["poll"],
             "creates": calls["create"],
             "cancels": calls["cancel"],
-            "statuses": dict(Counter("none" if one.status is None else str(one.status) for one in requests)),
+            "statuses": dict(Counter("none" if each.status is None else str(each.status) for each in requests)),
             "busiest_minute": _busiest(requests, MINUTE),
         }
 

@@ -24,7 +24,7 @@ class ApiKey(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name in logs and lists."""
+        """The name of the key in logs and lists."""
 
     @property
     def hash(self) -> str:
@@ -32,7 +32,7 @@ class ApiKey(Protocol):
 
     @property
     def scopes(self) -> Sequence[Scope]:
-        """What it allows."""
+        """What the key allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def is_generated(key: str) -> bool:
 def hash_api_key(key: str) -> str:
     """`sha256:` and 64 hexadecimal digits.
 
-    A fast hash is enough: a key has 256 random bits, and nobody can try them.
+    A fast hash is enough: a key has 256 random bits, too many to try.
     """
     return "sha256:" + hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
 

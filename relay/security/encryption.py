@@ -1,7 +1,7 @@
 """Encryption of the secrets in a store: AES-256-GCM, with keys derived from `security.secret_key`.
 
-A ciphertext is `v1:KEY ID:BASE64URL(nonce, ciphertext, tag)`. It is bound to its row and column:
-moved to another one it can't be decrypted.
+A ciphertext is `v1:KEY ID:BASE64URL(nonce, ciphertext, tag)`. It is bound to its row and column: copied to another row
+or column, it can't be decrypted.
 """
 
 import base64
@@ -19,7 +19,7 @@ NONCE_BYTES = 12
 """Random bytes of each encryption."""
 
 _CIPHERTEXT = re.compile(r"v1:([0-9a-f]{8}):([A-Za-z0-9_-]+)")
-_SALT = b"exec-relay sealing v1"
+_SALT = b"exec-relay encryption v1"
 
 
 class DecryptionError(Exception):
@@ -32,8 +32,8 @@ class _Key:
     __slots__ = ("aead", "hmac_key", "id")
 
     def __init__(self, secret: str) -> None:
-        self.aead = AESGCM(_derived(secret, b"seal", 32))
-        self.hmac_key = _derived(secret, b"mark", 32)
+        self.aead = AESGCM(_derived(secret, b"encryption", 32))
+        self.hmac_key = _derived(secret, b"fingerprint", 32)
         self.id = _derived(secret, b"id", 4).hex()
 
 
@@ -47,7 +47,7 @@ class FieldCipher:
 
     @property
     def key_id(self) -> str | None:
-        """The id of the current key, None without one. It reveals nothing of the key."""
+        """The id of the current key; None without a key. It reveals nothing about the key."""
         return self._current.id if self._current else None
 
     @property
@@ -56,20 +56,21 @@ class FieldCipher:
         return frozenset(self._keys)
 
     def encrypt(self, text: str, associated_data: str, nonce: bytes) -> str:
-        """The ciphertext of `text` at `associated_data`, such as `endpoints.url:ep_1`.
+        """The ciphertext of `text`, bound to `associated_data`, such as `endpoints.url:ep_1`.
 
-        Each call takes a new `nonce` of 12 random bytes.
+        Each call needs a new `nonce` of 12 random bytes.
         """
         if self._current is None:
             return text
-        ciphertext = self._current.aead.encrypt(nonce, text.encode(), associated_data.encode())  # guard: sealed-at-rest
+        plain, bound_to = text.encode(), associated_data.encode()
+        ciphertext = self._current.aead.encrypt(nonce, plain, bound_to)  # guard: encrypted-at-rest
         return f"v1:{self._current.id}:{base64.urlsafe_b64encode(nonce + ciphertext).rstrip(b'=').decode()}"
 
     def decrypt(self, text: str, associated_data: str, *, allow_plain: bool = False) -> str:
-        """The text encrypted for `associated_data`. Raises DecryptionError.
+        """The text that was encrypted for `associated_data`. Raises DecryptionError.
 
-        Plain text comes back as it is without a key, or if `allow_plain`. With a key, somebody has put it into the
-        place of an encrypted one.
+        Without a key, or if `allow_plain`, plain text is returned as is. With a key it is refused: somebody has put it
+        into the place of an encrypted text.
         """
         if (match := _CIPHERTEXT.fullmatch(text)) is None:
             if self._current is not None and not allow_plain:  # guard: plain-text
@@ -81,10 +82,10 @@ class FieldCipher:
         try:
             return key.aead.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], associated_data.encode()).decode()
         except (InvalidTag, ValueError):
-            raise DecryptionError from None  # guard: sealed-place
+            raise DecryptionError from None  # guard: ciphertext-place
 
     def fingerprints(self, text: str) -> tuple[str, ...]:
-        """The fingerprints of a text in the store: the current one first, then those of older keys.
+        """The fingerprints under which the store finds a text: with the current key first, then with older keys.
 
         With a key, nobody can find the text by trying; without one, the fingerprint is its SHA-256.
         """
@@ -92,7 +93,7 @@ class FieldCipher:
         return (*keyed,) if self._current else (_plain_fingerprint(text), *keyed)
 
     def matches_fingerprint(self, fingerprint: str, text: str) -> bool:
-        """Whether this is a fingerprint of the text: with any of the keys, or without one."""
+        """Whether this is a fingerprint of the text, with any of the keys or without one."""
         return fingerprint in (*self.fingerprints(text), _plain_fingerprint(text))
 
 

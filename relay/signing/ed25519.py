@@ -1,8 +1,8 @@
 """Signing: Standard Webhooks 1.0, asymmetric (`v1a`), for subscribers who should not hold a secret.
 
-Ed25519 over the same `id.timestamp.body`. A private key is `whsk_` and the base64 of 64 bytes, seed and public key, as
-the specification's 'Signature scheme' and the senders that have it write them; the seed's 32 bytes alone are taken
-too. A public key is `whpk_` and the base64 of its 32 bytes: it verifies and can't sign, so it may be published.
+It signs the same `id.timestamp.body` with Ed25519. A private key is `whsk_` and the base64 of 64 bytes, seed and public
+key, as in the specification's 'Signature scheme' and at other senders; the 32 bytes of the seed alone are accepted too.
+A public key is `whpk_` and the base64 of its 32 bytes: it verifies and can't sign, so it may be published.
 """
 
 import base64
@@ -24,33 +24,33 @@ _HOW_TO_GET_IT = f"a public key is {PUBLIC_PREFIX} followed by the base64 of 32 
 
 
 def new_private_key(seed: bytes) -> str:
-    """`whsk_...` made of 32 random bytes. Raises ValueError for another number of them."""
+    """A private key `whsk_...` made of 32 random bytes. Raises ValueError for another number of bytes."""
     public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
     return PRIVATE_PREFIX + base64.b64encode(seed + public).decode()
 
 
 def check_private_key(text: str) -> None:
-    """Raises Invalid (`invalid_secret`) unless `text` is a private key; the error never repeats it."""
+    """Raises ValidationFailed (`invalid_secret`) unless `text` is a private key; the error never repeats it."""
     _private(text)
 
 
 def check_public_key(text: str) -> None:
-    """Raises Invalid (`invalid_secret`) unless `text` is a public key."""
+    """Raises ValidationFailed (`invalid_secret`) unless `text` is a public key."""
     _public(text)
 
 
 def public_key_of(private: str) -> str:
-    """`whpk_...`: what verifies what `private` signs. Raises Invalid."""
+    """The public key `whpk_...` of a private key. Raises ValidationFailed."""
     return PUBLIC_PREFIX + base64.b64encode(_private(private).public_key().public_bytes_raw()).decode()
 
 
 def signature(private: str, content: bytes) -> str:
-    """`v1a,BASE64`. Raises Invalid."""
+    """The signature `v1a,BASE64` of `content`. Raises ValidationFailed."""
     return "v1a," + base64.b64encode(_private(private).sign(content)).decode()
 
 
 def verify_signature(public: str, content: bytes, signature: str) -> bool:
-    """Whether `signature` (`v1a,BASE64`) is that of `content`, by the private half of `public`. Raises Invalid."""
+    """Whether the private key of `public` made `signature` (`v1a,BASE64`) of `content`. Raises ValidationFailed."""
     key = _public(public)
     version, _, encoded = signature.partition(",")
     if version != "v1a":
@@ -63,9 +63,9 @@ def verify_signature(public: str, content: bytes, signature: str) -> bool:
 
 
 def decode_key(text: str, prefix: str, lengths: Container[int], how: str) -> bytes:
-    """What stands behind the prefix of a key or secret, decoded. Raises Invalid (`invalid_secret`) that says `how`.
+    """The bytes behind the prefix of a key or secret. Raises ValidationFailed (`invalid_secret`) with the text `how`.
 
-    Strict where other libraries differ (padding, stray characters): what is let in works with all of them.
+    It is strict about padding and stray characters, which libraries treat differently: what it accepts works with all.
     """
     try:
         raw = base64.b64decode(text.removeprefix(prefix), validate=True)

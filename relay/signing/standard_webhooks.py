@@ -1,8 +1,7 @@
 """Signing: Standard Webhooks 1.0, symmetric (`v1`) unless the secret is a private key (`signing/ed25519.py`).
 
-What is signed is `id.timestamp.body`, the timestamp in whole seconds; the key is what the secret's base64 holds.
-Source: the specification's 'Webhook headers (sending metadata to consumers)' and 'Signature scheme'.
-"""
+It signs `id.timestamp.body`, the timestamp in whole seconds, with the bytes that the secret's base64 encodes. Source:
+the specification's 'Webhook headers (sending metadata to consumers)' and 'Signature scheme'."""
 
 import base64
 import hmac
@@ -30,23 +29,23 @@ class SignatureScheme(StrEnum):
     """How an endpoint's requests are signed."""
 
     HMAC = "hmac"
-    """With a secret that both sides hold: `v1`."""
+    """`v1`, with a secret that both sides hold."""
     ED25519 = "ed25519"
-    """With a key that only the relay holds, and whose public half is published: `v1a`."""
+    """`v1a`, with a private key that only the relay holds; the public key is published."""
 
 
 def scheme_of(secret: str) -> SignatureScheme:
-    """What a secret signs with, told by its prefix."""
+    """The scheme of a secret, by its prefix."""
     return SignatureScheme.ED25519 if secret.startswith(ed25519.PRIVATE_PREFIX) else SignatureScheme.HMAC
 
 
 def secret_to_show(secret: str) -> str | None:
-    """What the subscriber is told of a secret that the relay made: all of it; nothing where a public key will do."""
+    """The secret, if the subscriber needs it to verify; None if the subscriber verifies with a public key."""
     return secret if scheme_of(secret) is SignatureScheme.HMAC else None
 
 
 def new_secret(random_bytes: bytes, signing: SignatureScheme = SignatureScheme.HMAC) -> str:
-    """A secret made of 24 to 64 `random_bytes`, for Ed25519 of 32. Raises ValueError for fewer or more."""
+    """A secret made of 24 to 64 random bytes, or of 32 for Ed25519. Raises ValueError for fewer or more."""
     if signing is SignatureScheme.ED25519:
         return ed25519.new_private_key(random_bytes)
     if not MIN_SECRET_BYTES <= len(random_bytes) <= MAX_SECRET_BYTES:
@@ -55,7 +54,7 @@ def new_secret(random_bytes: bytes, signing: SignatureScheme = SignatureScheme.H
 
 
 def check_secret(text: str) -> None:
-    """Raises Invalid (`invalid_secret`) unless `text` is a secret or private key; the error never repeats it."""
+    """Raises ValidationFailed (`invalid_secret`) unless `text` is a secret or private key, and never repeats it."""
     if scheme_of(text) is SignatureScheme.ED25519:
         ed25519.check_private_key(text)
     else:
@@ -63,31 +62,31 @@ def check_secret(text: str) -> None:
 
 
 def public_key_of(secret: str) -> str | None:
-    """What verifies what `secret` signs, fit to be published; None where that takes the secret itself."""
+    """The public key of an Ed25519 secret; None for HMAC, which verifies with the secret itself."""
     return ed25519.public_key_of(secret) if scheme_of(secret) is SignatureScheme.ED25519 else None
 
 
 def key_of(secret: str) -> bytes:
-    """The HMAC key that a secret stands for. Raises Invalid (`invalid_secret`)."""
+    """The HMAC key in a secret. Raises ValidationFailed (`invalid_secret`)."""
     return ed25519.decode_key(secret, PREFIX, range(MIN_SECRET_BYTES, MAX_SECRET_BYTES + 1), _HOW_TO_MAKE_ONE)
 
 
 def signed_content(event_id: str, timestamp: str, body: bytes) -> bytes:
-    """What is signed; `timestamp` is the header's text."""
+    """The bytes to sign; `timestamp` is the text of the header."""
     return f"{event_id}.{timestamp}.".encode() + body
 
 
 def signature(secret: str, content: bytes) -> str:
-    """`v1,BASE64`, or `v1a,BASE64` by a private key: the signature of what `signed_content` gives. Raises Invalid."""
+    """The signature of a `signed_content`: `v1,BASE64`, or `v1a,BASE64` by a private key. Raises ValidationFailed."""
     if scheme_of(secret) is SignatureScheme.ED25519:
         return ed25519.signature(secret, content)
     return "v1," + base64.b64encode(hmac.digest(key_of(secret), content, "sha256")).decode()
 
 
 def headers(event_id: str, body: bytes, secrets: "Sequence[Secret]", now: Instant) -> dict[str, str]:
-    """The three headers that go with `body`, signed by every secret still valid at `now`, the newest first.
+    """The three headers for `body`, signed by every secret that is valid at `now`, the newest first.
 
-    A secret is valid before its `until`. Raises ValueError where none is: nothing may leave unsigned.
+    A secret is valid before its `until`. Raises ValueError if none is valid: no request may be unsigned.
     """
     valid = [secret for secret in secrets if secret.until is None or now < secret.until]
     if not valid:  # guard: unsigned

@@ -1,4 +1,4 @@
-"""A name server on loopback, and a resolver that asks it: real packets, answers that are told what to be."""
+"""A name server on loopback, and a resolver that asks it: real packets, scripted answers."""
 
 import asyncio
 import socket
@@ -34,8 +34,10 @@ class NameServer(asyncio.DatagramProtocol):
         kind = int.from_bytes(data[end : end + 2], "big")
         records = self._records(name, kind, again=(name, kind) in self._seen())
         self.asked.append(f"{name}/{kind}")
-        told = b"".join(_spelled(owner) + _RECORD.pack(type, 1, 0, len(data)) + data for owner, type, data in records)
-        self._transport.sendto(_HEAD.pack(number, 0x8580, 1, len(records), 0, 0) + data[12 : end + 4] + told, addr)
+        answers = b"".join(
+            _spelled(owner) + _RECORD.pack(type, 1, 0, len(data)) + data for owner, type, data in records
+        )
+        self._transport.sendto(_HEAD.pack(number, 0x8580, 1, len(records), 0, 0) + data[12 : end + 4] + answers, addr)
 
     def _seen(self) -> set[tuple[str, int]]:
         return {(name, int(kind)) for name, kind in (text.split("/") for text in self.asked)}

@@ -59,9 +59,9 @@ def test_an_unread_log_delays_nothing() -> None:
             assert done.wait(10)
         pipe.close()
         thread.join(10)
-    told = [line for line in said if "were dropped" in line]
-    assert len(told) == 1
-    dropped = int(told[0].split("WARNING ")[1].split()[0])
+    reports = [line for line in said if "were dropped" in line]
+    assert len(reports) == 1
+    dropped = int(reports[0].split("WARNING ")[1].split()[0])
     assert dropped + len(said) - 2 == 5_000  # the line that filled the pipe, and the one that says so
 
 

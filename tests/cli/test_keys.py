@@ -12,7 +12,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from relay.cli import main
-from relay.security.api_keys import hash_api_key
+from relay.security import hash_api_key
 from relay.store.engine.database import Store, read_only
 from relay.store.tables import api_keys
 

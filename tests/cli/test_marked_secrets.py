@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from relay import config as configuration
 from relay import registration
 from relay.cli import COMMANDS, main
-from relay.endpoints.spec import EndpointSpec
+from relay.endpoints import EndpointSpec
 from relay.service import Relay
 from relay.store.maintenance.reencrypt import open_store
 from tests import marked
@@ -83,7 +83,7 @@ def test_no_verb_on_a_full_store_prints_a_secret(verb: str, sealed_as: str, full
 
 
 def test_the_store_is_full(full: Path) -> None:
-    """Opened with its key, it holds the secrets that the test above looks for: else it would show nothing."""
+    """Opened with its key, it holds the secrets that the test above searches for, or that test would show nothing."""
     done = CliRunner().invoke(main, ["doctor", "--config", str(full / "config.yaml")])
     assert "- endpoints: 2" in done.output
     assert "- registrations: 1" in done.output

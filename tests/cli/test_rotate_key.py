@@ -9,7 +9,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from relay.cli import main
-from relay.security.encryption import FieldCipher
+from relay.security import FieldCipher
 from relay.store.maintenance.reencrypt import open_store
 from relay.store.tables import endpoints
 from tests.make import make_endpoint

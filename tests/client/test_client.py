@@ -149,7 +149,7 @@ async def test_a_lost_answer_is_asked_for_with_the_same_key(store_url: str, call
         async with AsyncRelay(url) as relay:
             if call == "create":
                 made = (await relay.create(user_email="jane@acme.com", prompt="p")).job_id
-                assert len([one for one in world.exec.records.asked if one.call == "create"]) == 1
+                assert len([one for one in world.exec.records.requests if one.call == "create"]) == 1
             else:
                 made = (await relay.register("j1")).job_id
         assert (await http.get("/v1/registrations")).json()["data"][0]["job_id"] == made

@@ -1,4 +1,4 @@
-"""Pictures of the dashboard for the README: made anew by `make screenshots`, of a day that is always the same."""
+"""Pictures of the dashboard for the README: `make screenshots` draws them, of a day that is always the same."""
 
 import asyncio
 import sys

@@ -21,7 +21,7 @@ from relay.cli import main
 from relay.config import DeliverySection
 from relay.delivery import endpoint_health, retry_policy
 from relay.delivery.attempt import RESPONSE_KEPT
-from relay.egress.url_policy import EgressRules
+from relay.egress import EgressRules
 from relay.endpoints import spec
 from relay.errors import ConfigError
 from relay.formats import flat, slack, template

@@ -18,8 +18,7 @@ from relay import config
 from relay.model import MINUTE, Attempt, Secret
 from relay.sandbox.exec_server import SANDBOX_KEY
 from relay.service import Relay
-from relay.signing import standard_webhooks
-from relay.signing.standard_webhooks import SignatureScheme
+from relay.signing import SignatureScheme, standard_webhooks
 from relay.store.engine.clock import system_clock
 from tests.docs.pages import DOCS, Section, sections
 from tests.docs.processes import listening

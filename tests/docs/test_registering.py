@@ -43,7 +43,7 @@ async def test_a_program_creates_and_registers(tmp_path: Path, language: str) ->
                 job = (await http.get(f"{url}/v1/jobs/{found['job_id']}")).raise_for_status().json()
     assert found["status"] == "active"
     assert job["state"] == "active"
-    assert len(exec.records.asked) >= 1
+    assert len(exec.records.requests) >= 1
 
 
 async def run(files: dict[str, str], command: str, exec_url: str, url: str, folder: Path) -> str:

@@ -8,8 +8,8 @@ from ipaddress import ip_network
 
 from relay import formats
 from relay.delivery.living_messages import LivingMessages
+from relay.egress import EgressRules
 from relay.egress.http_client import WebhookHttpClient
-from relay.egress.url_policy import EgressRules
 from relay.model import Delivery, DeliveryStatus, EventType, new_id
 from relay.store import Store
 from tests.make import make_endpoint

@@ -36,7 +36,7 @@ BAD_WORDS = (
 async def printed(
     *arguments: str, cwd: Path, seconds: float = 20, environ: Mapping[str, str] | None = None
 ) -> tuple[int, str]:
-    """Exit code and everything that `relay ...` prints; it is told to stop after some seconds."""
+    """Exit code and everything that `relay ...` prints; it is stopped after some seconds."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "relay", *arguments),
         stdin=asyncio.subprocess.DEVNULL,
@@ -134,7 +134,7 @@ async def test_misplaced_secrets_in_a_configuration_are_not_printed(tmp_path: Pa
 
 @pytest.mark.timeout(120)
 async def test_an_unreachable_database_prints_no_password(tmp_path: Path) -> None:
-    """What the driver says of a connection that fails is told without the password."""
+    """The driver's error about a failed connection is shown without the password."""
     path = config(tmp_path, url=DATABASE)
     for verb in ("check", "serve"):
         code, said = await printed(verb, "--config", str(path), cwd=tmp_path)

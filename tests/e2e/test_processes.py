@@ -47,7 +47,7 @@ async def test_a_stop_signal_ends_the_relay_within_ten_seconds(stage: Stage, num
 
 
 async def test_a_hangup_reloads_the_configuration(stage: Stage) -> None:
-    """SIGHUP: a fault is told with its line and changes nothing; then another API key holds, and the old one not."""
+    """SIGHUP: a mistake is logged with its line and changes nothing; then another API key is valid, the old one not."""
     relay, new_key = stage.serve(), "relay_" + "n" * 43
     await relay.start()
     assert relay.process is not None
@@ -187,7 +187,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_a_full_disk_is_reported_and_loses_nothing(stage: Stage, disk: Path) -> None:
-    """503 with the reason when nothing can be written; every 201 before it is there, and told when there is room."""
+    """503 with the reason when nothing can be written; every job with a 201 before is stored, and delivered when there
+    is room."""
     relay = stage.serve(storage={"url": f"sqlite:///{disk}/relay.db"}, polling={"interval": "1h"})
     await relay.start()
     accepted: list[str] = []

@@ -12,7 +12,7 @@ from svix.webhooks import Webhook, WebhookVerificationError
 
 from relay import config, registration
 from relay.config import Config
-from relay.endpoints.spec import EndpointSpec
+from relay.endpoints import EndpointSpec
 from relay.model import SECOND, Delivery, Instant, Watch
 from relay.registration import RegistrationResult, RegistrationSpec
 from relay.sandbox.exec_server import SANDBOX_KEY, ExecSettings, FakeExec
@@ -85,7 +85,7 @@ class World:
             due = await self.next_due()
             if due is None or due > self.clock():
                 return
-            done = (len(self.exec.records.asked), len(self.receiver.received), due)
+            done = (len(self.exec.records.requests), len(self.receiver.received), due)
             if done == before:
                 return  # what stays due waits for budget or for a pause: time has to move
             before = done

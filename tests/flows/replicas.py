@@ -30,7 +30,7 @@ class Replicas(World):
             await self.each(lambda one: one.dispatcher.tick())
             await self.each(lambda one: one.dispatcher.idle())
             due = await self.next_due()
-            done = (len(self.exec.records.asked), len(self.receiver.received), due)
+            done = (len(self.exec.records.requests), len(self.receiver.received), due)
             if due is None or due > self.clock() or done == before:
                 return
             before = done

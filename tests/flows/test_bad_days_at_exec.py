@@ -1,4 +1,4 @@
-"""Whatever Exec answers: watches wait, nothing is settled on a lie, and the ending is told in the end."""
+"""Whatever Exec answers: watches wait, nothing ends because of a wrong answer, and every ending is delivered."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ def order(world: World, *kinds: str, lasts: int | None = None) -> None:
     world.exec.faults.order(FaultConfig(faults=troubles), world.clock())
 
 
-def told(world: World) -> list[str | None]:
+def event_types(world: World) -> list[str | None]:
     return [one.event_type for one in world.received()]
 
 
@@ -35,20 +35,20 @@ def told(world: World) -> list[str | None]:
     ["500", "502", "503", "closed", "not_json", "wrong_shape", "other_job", "huge", "truncated", "unknown_status"],
 )
 async def test_an_answer_that_is_not_a_job_ends_no_watch(start: Start, kind: str) -> None:
-    """An ended job behind faulty answers is told once Exec answers well again, and not before."""
+    """An ended job behind faulty answers is delivered once Exec answers well again, and not before."""
     async with start() as world:
         job = world.exec.add(lasts=1_000)
         world.clock.advance(5 * SECOND)
         order(world, kind)
         await world.register(job.id)
         await world.advance(2 * MINUTE)
-        assert told(world) == []
+        assert event_types(world) == []
         watch = await world.watch(job.id)
         assert watch.state is WatchState.ACTIVE
         assert kind == "unknown_status" or watch.last_error
         order(world)
         await world.advance(10 * MINUTE)
-        assert told(world) == ["job.completed"]
+        assert event_types(world) == ["job.completed"]
 
 
 async def test_an_exec_that_hangs_costs_a_timeout(start: Start) -> None:
@@ -60,11 +60,12 @@ async def test_an_exec_that_hangs_costs_a_timeout(start: Start) -> None:
         await world.register(job.id)
         assert "1" in ((await world.watch(job.id)).last_error or "")
         await world.advance(MINUTE)
-        assert told(world) == ["job.completed"]
+        assert event_types(world) == ["job.completed"]
 
 
 async def test_a_refused_key_stops_the_workspace_and_loses_nothing(start: Start) -> None:
-    """401: one probe every few minutes for all jobs, /readyz says why, and all is told when the key works again."""
+    """401: one probe every few minutes for all jobs, /readyz says why, and all endings are delivered when the key works
+    again."""
     async with start() as world:
         jobs = [world.exec.add(lasts=1_000) for _ in range(10)]
         world.clock.advance(5 * SECOND)
@@ -72,15 +73,15 @@ async def test_a_refused_key_stops_the_workspace_and_loses_nothing(start: Start)
         for job in jobs:
             await world.register(job.id)
         await world.advance(HOUR)
-        assert len(world.exec.records.asked) <= 15
+        assert len(world.exec.records.requests) <= 15
         readiness = await world.relay.readiness()
         [check] = [check for check in readiness.checks if check.name == "exec:default"]
         assert not readiness.ready
         assert "check exec.api_key" in check.text
-        assert told(world) == []
+        assert event_types(world) == []
         order(world)
         await world.advance(10 * MINUTE)
-        assert told(world) == ["job.completed"] * 10
+        assert event_types(world) == ["job.completed"] * 10
         assert (await world.relay.readiness()).ready
 
 
@@ -92,11 +93,11 @@ async def test_a_429_of_exec_pauses_the_workspace(start: Start) -> None:
         world.exec.faults.order(FaultConfig(jobs={jobs[0].id: (Fault(kind="429", wait=120_000),)}), world.clock())
         for job in jobs:
             await world.register(job.id)
-        polls = len(world.exec.records.asked)
+        polls = len(world.exec.records.requests)
         await world.advance(119 * SECOND)
-        assert len(world.exec.records.asked) == polls
+        assert len(world.exec.records.requests) == polls
         await world.advance(3 * MINUTE)
-        assert told(world) == ["job.completed"] * 5
+        assert event_types(world) == ["job.completed"] * 5
 
 
 async def test_polls_back_off_while_exec_is_down(start: Start) -> None:
@@ -104,56 +105,56 @@ async def test_polls_back_off_while_exec_is_down(start: Start) -> None:
     async with start() as world:
         for _ in range(50):
             await world.register(world.exec.add(lasts=1_000).id)
-        before = len(world.exec.records.asked)
+        before = len(world.exec.records.requests)
         order(world, "503")
         await world.advance(HOUR)
-        assert len(world.exec.records.asked) - before < 80
+        assert len(world.exec.records.requests) - before < 80
         order(world)
         await world.advance(10 * MINUTE)
-        assert told(world) == ["job.completed"] * 50
+        assert event_types(world) == ["job.completed"] * 50
 
 
 async def test_a_job_that_exec_does_not_know_yet_is_polled_again(start: Start) -> None:
-    """Two 404s at first are no end: the job is watched and told like any other."""
+    """Two 404s at first are no end: the job is watched and delivered like any other."""
     async with start() as world:
         world.exec.faults.order(FaultConfig(missing_first=2), world.clock())
         job = world.exec.add(lasts=10_000)
         await world.register(job.id)
         await world.advance(5 * MINUTE)
-        assert told(world) == ["job.completed"]
+        assert event_types(world) == ["job.completed"]
 
 
 async def test_the_budget_is_never_overdrawn(start: Start) -> None:
-    """With Exec's published limits and 100 jobs at once, there is no 429 of our own making, and each job is told."""
+    """With Exec's published limits and 100 jobs at once, the relay causes no 429, and each ending is delivered."""
     async with start(sandbox=ExecSettings(seed=2), polling={"interval": "60s"}) as world:
         for _ in range(100):
             await world.register(world.exec.add(lasts=30_000).id)
         await world.advance(20 * MINUTE)
-        assert [asked for asked in world.exec.records.asked if asked.status == 429] == []
-        assert len(told(world)) == 100
+        assert [asked for asked in world.exec.records.requests if asked.status == 429] == []
+        assert len(event_types(world)) == 100
 
 
 async def test_requests_of_other_tools_reduce_the_budget(start: Start) -> None:
-    """Where another tool uses up the minute, the relay waits as it is told, and still hears of every job."""
+    """If another tool uses up the minute, the relay waits for the Retry-After, and still sees every ending."""
     async with start(sandbox=ExecSettings(seed=2, limits=Limits(per_minute=20))) as world:
         for _ in range(30):
             await world.register(world.exec.add(lasts=10_000).id)
         await world.advance(30 * MINUTE)
-        refused = [asked for asked in world.exec.records.asked if asked.status == 429]
+        refused = [asked for asked in world.exec.records.requests if asked.status == 429]
         assert 0 < len(refused) < 30
-        assert len(told(world)) == 30
+        assert len(event_types(world)) == 30
 
 
 async def test_a_restart_keeps_the_spent_budget(start: Start) -> None:
-    """The budget is in the store: a relay that is started anew does not begin with a full minute."""
+    """The budget is in the store: a restarted relay does not begin with a full minute."""
     async with start() as world:
         for _ in range(60):
             await world.register(world.exec.add(lasts=600_000).id)
-        spent = len(world.exec.records.asked)
+        spent = len(world.exec.records.requests)
         assert spent == 48  # 60 a minute, and 0.8 of it the relay's
         await world.restart()
         await world.settle()
-        assert len(world.exec.records.asked) == spent
+        assert len(world.exec.records.requests) == spent
 
 
 @asynccontextmanager
@@ -187,12 +188,12 @@ async def test_a_gateways_404_never_ends_a_job(start: Start, body: bytes, seen: 
                 await world.register(job.id)
             for _ in range(28):
                 await world.advance(5 * SECOND)
-            assert told(world) == []
+            assert event_types(world) == []
             watch = await world.watch(job.id)
             assert (watch.state, watch.not_found_count) == (WatchState.ACTIVE, 0)
             assert "404 without Exec's JSON error" in (watch.last_error or "")
         await world.advance(10 * MINUTE)
-        assert told(world) == ["job.completed"]
+        assert event_types(world) == ["job.completed"]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +215,7 @@ async def test_mistyped_fields_of_an_ended_job_are_logged_once(
         async with gateway_in_place_of_exec(world, answer(json.dumps(sent).encode())):
             await world.register(job.id)
             await world.advance(10 * MINUTE)
-        assert told(world) == ["job.failed"]
+        assert event_types(world) == ["job.failed"]
         warnings = [record.getMessage() for record in caplog.records if "another type" in record.getMessage()]
         assert len(warnings) == (named is not None)
         for warning in warnings:

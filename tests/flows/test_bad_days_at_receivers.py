@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from relay.endpoints.spec import EndpointSpec
+from relay.endpoints import EndpointSpec
 from relay.model import MINUTE, SECOND, Attempt, DeliveryStatus, Secret
 from relay.sandbox.receiver import ABORT, DISABLE, HANG, Behaviour, HugeBody, SlowBody, redirect
 from relay.store.tables import deliveries, endpoints

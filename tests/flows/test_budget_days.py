@@ -22,7 +22,7 @@ async def test_many_jobs_are_notified_within_execs_limits(start: Start) -> None:
             await world.prepare(job.id, world.receiver_url + "/callback")
         await world.settle()
         await world.advance(HOUR)
-        polls = [asked for asked in world.exec.records.asked if asked.call == "poll"]
+        polls = [asked for asked in world.exec.records.requests if asked.call == "poll"]
         assert {asked.status for asked in polls} == {200}
         assert {asked.job_id for asked in polls} == {job.id for job in jobs}
         assert len(world.received()) == 100
@@ -58,4 +58,4 @@ async def test_a_spent_budget_is_checked_once_a_second(start: Start) -> None:
         world.clock.at += MINUTE
         await watcher.tick()
         await watcher.idle()
-        assert len({asked.job_id for asked in world.exec.records.asked}) == 2
+        assert len({asked.job_id for asked in world.exec.records.requests}) == 2

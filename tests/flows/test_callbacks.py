@@ -1,4 +1,4 @@
-"""Exec's own callback, from the stand-in to the relay over a real socket: a hint, worth one poll and no more."""
+"""Exec's own callback, from the fake Exec to the relay over a real socket: a hint, worth one poll and no more."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -51,7 +51,7 @@ async def hint(http: httpx.AsyncClient, url: str, job_id: str) -> int:
 
 
 async def test_a_job_with_a_callback_costs_one_poll(start: Start) -> None:
-    """Twenty jobs of 2 to 12 minutes: told the moment Exec calls back, for 1.2 polls a job at the most."""
+    """Twenty jobs of 2 to 12 minutes: delivered as soon as Exec calls back, for 1.2 polls a job at most."""
     async with start(polling={"strategy": "adaptive"}) as world, open_to_exec(world) as url:
         jobs = [
             world.exec.add(queued=2_000, lasts=(120 + 30 * number) * SECOND, callback=Callback(url, {}))
@@ -59,12 +59,12 @@ async def test_a_job_with_a_callback_costs_one_poll(start: Start) -> None:
         ]
         for job in jobs:
             await world.register(job.id, path=f"/{job.id}", exec_callback=True)
-        assert not world.exec.records.asked
+        assert not world.exec.records.requests
         for job in jobs:
             await until_ended(world, job)
             [came] = world.received(f"/{job.id}")
             assert (came.event_type, came.at) == ("job.completed", job.ended_at)
-        polls = [one for one in world.exec.records.asked if one.call == "poll"]
+        polls = [one for one in world.exec.records.requests if one.call == "poll"]
         assert len(polls) <= 1.2 * len(jobs)
         assert len(polls) == len(jobs)
 
@@ -120,7 +120,7 @@ async def test_a_flood_of_hints_costs_few_polls(start: Start) -> None:
             for _ in range(300):
                 assert await hint(http, url, job.id) == 202
                 await world.advance(200)
-        at = [one.at for one in world.exec.records.asked if one.call == "poll"]
+        at = [one.at for one in world.exec.records.requests if one.call == "poll"]
         assert 2 <= len(at) <= 6
         assert min(after - before for before, after in pairwise(at)) >= 10 * SECOND
 
@@ -135,7 +135,7 @@ async def test_hints_of_unknown_jobs_cost_little_budget_and_notify_nobody(start:
         for number in range(50):  # those that were polled are not polled again
             assert await hint(http, url, f"made-up-{number}") == 202
         await world.advance(10 * MINUTE)
-        assert len(world.exec.records.asked) == 50
+        assert len(world.exec.records.requests) == 50
         assert world.received() == []
         assert (await world.watch("made-up-0")).state is WatchState.NOT_FOUND
 
@@ -151,7 +151,7 @@ async def test_a_hint_of_an_unregistered_job_notifies_standing_endpoints(start: 
                 await world.settle()
         assert len(world.received("/standing")) == 60
         assert all(one.verified for one in world.received())
-        assert len(world.exec.records.asked) == 60
+        assert len(world.exec.records.requests) == 60
 
 
 async def test_a_hint_goes_first_within_the_limit_per_minute(start: Start) -> None:
@@ -162,7 +162,7 @@ async def test_a_hint_goes_first_within_the_limit_per_minute(start: Start) -> No
         for job in jobs:
             await world.prepare(job.id, f"{world.receiver_url}/x")
         await world.settle()
-        asked = world.exec.records.asked
+        asked = world.exec.records.requests
         assert len(asked) == 2
         unlooked = [job.id for job in jobs if job.id not in {one.job_id for one in asked}]
         assert await hint(http, url, unlooked[-1]) == 202

@@ -1,4 +1,4 @@
-"""`POST /v1/jobs`: a job is made at Exec and told of, for one request, whatever is cut off in between."""
+"""`POST /v1/jobs`: one request creates a job at Exec and registers it, whatever fails in between."""
 
 import asyncio
 from typing import Any
@@ -28,11 +28,11 @@ def asked(world: World, **fields: Any) -> dict[str, Any]:
 
 
 def creations(world: World) -> int:
-    return sum(one.call == "create" for one in world.exec.records.asked)
+    return sum(one.call == "create" for one in world.exec.records.requests)
 
 
 async def test_one_request_creates_registers_and_notifies(start: Start) -> None:
-    """The job is made, registered and told; Exec's answer counts as a poll, so that none is made at once."""
+    """Exec's response counts as a poll, so that none is made at once."""
     async with start(sandbox=FIXED) as world, api_of(world) as http:
         answer = await http.post("/v1/jobs", json=asked(world, request_id="order-1", metadata={"team": "sales"}))
         assert answer.status_code == 201, answer.text
@@ -41,14 +41,14 @@ async def test_one_request_creates_registers_and_notifies(start: Start) -> None:
         assert made["job"]["id"] == made["registration"]["job_id"] in world.exec.jobs
         assert answer.headers["location"] == f"/v1/jobs/{made['job']['id']}"
         await world.settle()
-        assert [one.call for one in world.exec.records.asked] == ["create"]
+        assert [one.call for one in world.exec.records.requests] == ["create"]
         await world.advance(MINUTE)
         [came] = world.received("/told")
         assert (came.verified, came.event_type) == (True, "job.completed")
 
 
 async def test_the_created_job_has_the_relays_callback_url(start: Start) -> None:
-    """With server.public_url each job carries the callback; relied on as soon as one came: two requests a job."""
+    """With server.public_url each job has the callback; after one arrived the relay relies on it: two requests each."""
     async with start(sandbox=FIXED, polling={"strategy": "adaptive"}) as world:
         await world.restart(polling={"strategy": "adaptive"})
         server = serve(create_app(world.relay, owns_relay=False))
@@ -73,7 +73,7 @@ async def test_the_created_job_has_the_relays_callback_url(start: Start) -> None
 
 
 async def test_a_repeated_request_id_creates_nothing_twice(start: Start) -> None:
-    """The same answer with 200, and Exec is not even asked; for another job it is refused."""
+    """The same response with 200, without a request to Exec; for another job it is refused."""
     async with start(sandbox=FIXED) as world, api_of(world) as http:
         first = await http.post("/v1/jobs", json=asked(world, request_id="order-1"))
         again = await http.post("/v1/jobs", json=asked(world, request_id="order-1"))
@@ -90,7 +90,7 @@ async def test_a_repeated_request_id_creates_nothing_twice(start: Start) -> None
 
 
 async def test_an_idempotency_key_serves_as_request_id(start: Start) -> None:
-    """The same key again makes nothing twice; without either, two calls make two jobs."""
+    """The same key again creates nothing twice; without either, two calls create two jobs."""
     async with start(sandbox=FIXED) as world, api_of(world) as http:
         for _ in range(2):
             answer = await http.post("/v1/jobs", json=asked(world), headers={"idempotency-key": "k1"})
@@ -104,7 +104,7 @@ async def test_an_idempotency_key_serves_as_request_id(start: Start) -> None:
 
 
 async def test_a_crash_between_exec_s_answer_and_ours_loses_no_job(start: Start) -> None:
-    """The store goes away while Exec makes the job. Repeated with the same request_id after a restart, the call gives
+    """The store fails while Exec creates the job. Repeated with the same request_id after a restart, the call gives
     that very job, registered; Exec has one."""
     async with start(sandbox=FIXED) as world:
         slow = {"faults": [{"kind": "slow", "wait": 500, "calls": "all"}]}
@@ -131,7 +131,7 @@ async def test_a_crash_between_exec_s_answer_and_ours_loses_no_job(start: Start)
 
 
 async def test_creating_a_job_spends_the_workspaces_budget(start: Start) -> None:
-    """One request each; where none is left, 429 with the time until there is, and Exec is not asked."""
+    """One request each; without any left, 429 with the wait, and no request to Exec."""
     budget = {"budget": {"per_minute": 2, "per_day": 1_000, "share": 1.0}}
     async with start(sandbox=FIXED, exec=budget) as world, api_of(world) as http:
         answers = [await http.post("/v1/jobs", json=asked(world)) for _ in range(3)]
@@ -158,7 +158,7 @@ async def test_creating_a_job_spends_the_workspaces_budget(start: Start) -> None
 async def test_invalid_create_requests_are_refused_with_the_reason(
     start: Start, fields: dict[str, Any], status: int, code: str | None
 ) -> None:
-    """Exec's own words with its status, or the relay's before Exec is asked; nothing is made or registered."""
+    """Exec's own message with its status, or the relay's before Exec is asked; nothing is created or registered."""
     async with start(sandbox=FIXED) as world, api_of(world) as http:
         answer = await http.post("/v1/jobs", json=asked(world, **fields))
         assert answer.status_code == status, answer.text
@@ -181,7 +181,7 @@ async def test_invalid_create_requests_are_refused_with_the_reason(
     ],
 )
 async def test_errors_of_exec_are_reported_to_the_caller(start: Start, fault: str, status: int, words: str) -> None:
-    """Whether something may have been made, and what to do: the right status, in words, without the key."""
+    """Whether a job may have been created, and what to do: the right status, without the key."""
     async with start(sandbox=FIXED, exec={"timeout": "1s"}) as world, api_of(world) as http:
         orders = {"faults": [{"kind": fault, "calls": "all"}]}
         world.exec.faults.order(FaultConfig.model_validate(orders), world.clock())

@@ -1,4 +1,4 @@
-"""One endpoint that is dead, slow or floods us never slows another, however long its queue; and no herd comes back."""
+"""A dead, slow or flooding endpoint never delays another, whatever its queue, and is not flooded when it comes back."""
 
 import asyncio
 from collections import Counter
@@ -120,7 +120,7 @@ async def attempts(world: World) -> int:
 
 
 async def all_good_hear(world: World) -> None:
-    """A job that has ended is told to 50 good endpoints by the running dispatcher; returns when all have heard."""
+    """The running dispatcher notifies 50 good endpoints of an ended job; returns when all are notified."""
     job = world.exec.add(lasts=1_000)
     world.clock.advance(5 * SECOND)
     for number in range(GOOD):
@@ -178,7 +178,7 @@ async def test_a_long_queue_of_one_slack_channel_does_not_delay_another(start: S
 
 
 async def test_new_events_do_not_wait_behind_a_bulk_resend(start: Start) -> None:
-    """1,000 failed deliveries sent again at once, at one a second: what happens meanwhile is told in its own time."""
+    """1,000 failed deliveries sent again at once, one a second: new events are delivered without delay."""
     async with start(delivery={"schedule": ["0s"]}) as world:
         url = f"{world.receiver_url}/channel"
         channel = make_endpoint(name="channel", url=url, host=url.split("/")[2], format="slack")

@@ -1,4 +1,4 @@
-"""Receivers that want to be left alone, for good or for a while: what comes meanwhile is kept for them."""
+"""Receivers that do not want requests for a while or for good: their events are held."""
 
 import json
 from collections.abc import Callable
@@ -77,7 +77,7 @@ async def test_an_endpoint_disabled_by_hand_misses_no_event(start: Start) -> Non
 async def test_held_events_of_a_lost_endpoint_fail_after_the_retention(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was held longer than `storage.retention` fails with the endpoint's reason, which the operator is told."""
+    """Deliveries held longer than `storage.retention` fail with the endpoint's reason, and a warning is logged."""
     async with start(storage={"retention": "2d"}) as world:
         world.receiver.script(GONE)
         await end_one(world)

@@ -1,4 +1,4 @@
-"""From registration to notification, whole: every ending reaches every subscriber, signed, once."""
+"""From registration to notification: every ending reaches every subscriber, signed, once."""
 
 import json
 
@@ -26,7 +26,7 @@ from tests.flows.conftest import Start, World
 
 @pytest.mark.parametrize("outcome", list(Outcome))
 async def test_every_ending_reaches_its_subscriber(start: Start, outcome: Outcome) -> None:
-    """Completed, failed and cancelled jobs are seen at Exec and told, signed, with Exec's job and the metadata."""
+    """Completed, failed and cancelled jobs are delivered, signed, with Exec's job and the metadata."""
     async with start() as world:
         job = world.exec.add(queued=5_000, lasts=40_000, outcome=outcome, name="Discovery Call")
         made = await world.register(job.id, metadata={"team": "sales"})
@@ -73,7 +73,7 @@ async def test_one_poll_notifies_every_subscriber(start: Start) -> None:
 
 
 async def test_a_failing_receiver_is_retried_on_the_schedule(start: Start) -> None:
-    """500, 500, then fine: three attempts, each signed anew, with one webhook-id and one body."""
+    """500, 500, then fine: three attempts, each with its own signature, with one webhook-id and one body."""
     async with start() as world:
         world.receiver.script(Respond(status=500), Respond(status=503))
         job = world.exec.add(lasts=1_000)
@@ -197,7 +197,7 @@ async def test_a_job_given_up_twice_notifies_only_who_registered_again(start: St
 
 
 async def test_a_stuck_job_expires(start: Start) -> None:
-    """After max_age every endpoint is told that the job did not end."""
+    """After max_age every endpoint gets job.expired."""
     async with start(polling={"max_age": "1h", "interval": "5m"}) as world:
         job = world.exec.add(lasts=None)
         await world.register(job.id)

@@ -1,4 +1,4 @@
-"""What operators see: readiness with its reasons, metrics, test events, a restart that takes up what was left."""
+"""What operators see: readiness with its reasons, metrics, test events, and a restart."""
 
 import asyncio
 import json
@@ -79,7 +79,7 @@ async def test_counters_of_alerts_start_at_zero(start: Start) -> None:
 
 
 async def test_a_disabled_endpoint_is_counted(start: Start) -> None:
-    """410 disables an endpoint: the operator is told by the log and by a counter."""
+    """410 disables an endpoint: the log and a counter say so."""
     async with start() as world:
         world.receiver.script(Respond(status=410))
         job = world.exec.add(lasts=1_000)

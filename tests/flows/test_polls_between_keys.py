@@ -21,8 +21,8 @@ async def register(world: World, jobs: list[str], owner: str) -> None:
 
 
 def polls(world: World, prefix: str) -> Counter[str]:
-    asked = (one.job_id for one in world.exec.records.asked if one.call == "poll")
-    return Counter(str(job) for job in asked if str(job).startswith(prefix))
+    polled = (request.job_id for request in world.exec.records.requests if request.call == "poll")
+    return Counter(str(job_id) for job_id in polled if str(job_id).startswith(prefix))
 
 
 @pytest.mark.parametrize("strategy", ["adaptive", "interval"])

@@ -28,7 +28,7 @@ def busiest(times: list[Instant], span: int) -> int:
 
 
 def polls_of(world: Replicas) -> list[Instant]:
-    return [asked.at for asked in world.exec.records.asked if asked.call == "poll"]
+    return [asked.at for asked in world.exec.records.requests if asked.call == "poll"]
 
 
 def sent_by(relay: Relay) -> int:
@@ -87,9 +87,9 @@ async def test_three_relays_share_deliveries_and_send_each_once(postgres_url: st
 
 async def claim_and_hang(world: Replicas, relay: Relay) -> tuple[Received, str]:
     """One relay is in the middle of an attempt, and of a poll of another job: what arrived, and that job's id."""
-    told, asked = world.exec.add(lasts=1), world.exec.add(lasts=MINUTE)
+    delivered, asked = world.exec.add(lasts=1), world.exec.add(lasts=MINUTE)
     world.clock.advance(SECOND)
-    await world.prepare(told.id, world.receiver_url + "/told")
+    await world.prepare(delivered.id, world.receiver_url + "/delivered")
     world.receiver.always(HANG)
     await relay.tick()
     await relay.poller.idle()
@@ -99,7 +99,7 @@ async def claim_and_hang(world: Replicas, relay: Relay) -> tuple[Received, str]:
     world.exec.faults.order(hangs, world.clock())
     await world.prepare(asked.id, world.receiver_url + "/asked")
     await relay.poller.tick()
-    await until(lambda: asked.id in {one.job_id for one in world.exec.records.asked})
+    await until(lambda: asked.id in {one.job_id for one in world.exec.records.requests})
     world.receiver.always(FINE)
     return first, asked.id
 
@@ -111,10 +111,10 @@ async def test_leases_of_a_dead_relay_are_taken_over(postgres_url: str) -> None:
         first, asked = await claim_and_hang(world, dead)
         await world.kill(dead)
         world.relay = alive
-        for wait, told, polls in ((29 * SECOND, 1, 0), (11 * SECOND, 2, 1)):
+        for wait, times, polls in ((29 * SECOND, 1, 0), (11 * SECOND, 2, 1)):
             world.clock.advance(wait)
             await world.settle()
-            assert [one.path for one in world.received()] == ["/told"] * told
+            assert [one.path for one in world.received()] == ["/delivered"] * times
             assert (await world.watch(asked)).polls == polls
         second = world.received()[1]
         assert (second.webhook_id, second.body) == (first.webhook_id, first.body)

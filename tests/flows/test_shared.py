@@ -124,9 +124,9 @@ async def test_readiness_is_reported_per_relay(postgres: str, postgres_url: str)
             name = own.info.dbname
             server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
             server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
-            for status, told in await ready():
+            for status, text in await ready():
                 assert status == 503
-                assert "the database can't be reached" in told
+                assert "the database can't be reached" in text
             server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
         assert [status for status, _ in await ready()] == [200, 200]
         job = world.exec.add(lasts=1)

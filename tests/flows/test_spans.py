@@ -1,4 +1,4 @@
-"""Spans for OpenTelemetry: what is recorded of a job's way through the relay, and what is told of it."""
+"""Spans for OpenTelemetry: what is recorded of a job, and what receivers get of it."""
 
 import logging
 from collections.abc import Mapping
@@ -44,13 +44,13 @@ async def test_one_trace_contains_all_spans_of_a_job(start: Start) -> None:
         job = world.exec.add(lasts=1_000)
         made = await register(world, job.id, CAME, callback_url=f"{world.receiver_url}/x")
         await world.advance(MINUTE)
-        told = [one.headers["traceparent"] for one in world.received()]
+        traceparents = [one.headers["traceparent"] for one in world.received()]
     asked, poll, *attempts = memory.get_finished_spans()
     assert [span.name for span in (asked, poll, *attempts)] == ["POST /v1/registrations", "poll", "attempt", "attempt"]
     assert ids(asked)[::2] == (TRACE, SPAN)
     assert {ids(span)[0] for span in (poll, *attempts)} == {TRACE} == {made["trace_id"]}
     assert {ids(span)[2] for span in (poll, *attempts)} == {ids(asked)[1]}
-    assert told == [f"00-{TRACE}-{ids(span)[1]}-01" for span in attempts]
+    assert traceparents == [f"00-{TRACE}-{ids(span)[1]}-01" for span in attempts]
     assert [attributes(span)["http.response.status_code"] for span in (asked, *attempts)] == [201, 500, 204]
     assert [span.status.status_code for span in attempts] == [StatusCode.ERROR, StatusCode.UNSET]
     assert attributes(poll)["relay.outcome"] == "ended"

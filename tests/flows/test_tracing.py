@@ -1,4 +1,4 @@
-"""From a request to every attempt that follows from it: one trace, in the log and on the wire."""
+"""From a request to all its attempts: one trace, in the log and in the requests."""
 
 import io
 import json
@@ -89,8 +89,8 @@ async def test_each_subscriber_gets_the_trace_of_its_request(start: Start) -> No
         again = await register(world, job.id, second, callback_url=f"{world.receiver_url}/a")
         assert again["trace_id"] == TRACE
         await world.advance(MINUTE)
-        told = {one.path: one.headers["traceparent"][3:35] for one in world.received()}
-        assert told == {"/a": TRACE, "/b": other, "/all": TRACE}
+        trace_ids = {one.path: one.headers["traceparent"][3:35] for one in world.received()}
+        assert trace_ids == {"/a": TRACE, "/b": other, "/all": TRACE}
 
 
 async def test_one_trace_id_connects_the_log_lines_of_a_job(start: Start, log: io.StringIO) -> None:

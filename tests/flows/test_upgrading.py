@@ -1,4 +1,4 @@
-"""A relay at work while the tables are brought to a later version under it."""
+"""A working relay while its tables are upgraded."""
 
 from relay.model import MINUTE
 from relay.store.engine import migrate
@@ -7,7 +7,7 @@ from tests.store.newer import make_newer
 
 
 async def test_a_relay_works_with_the_tables_of_the_next_version(start: Start) -> None:
-    """What was registered before is told after; what comes after too; and it comes back after a restart."""
+    """Jobs from before are delivered, later ones too, and the relay works after a restart."""
     async with start() as world:
         before, after, last = (world.exec.add(lasts=MINUTE) for _ in range(3))
         await world.register(before.id, "/before")

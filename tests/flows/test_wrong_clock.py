@@ -62,13 +62,13 @@ async def test_a_used_up_daily_budget_survives_a_clock_change(sqlite_url: str, w
     async with machine(sqlite_url, interval="1s") as one:
         await one.job(DAY)
         await one.live(10 * MINUTE)
-        asked = len(one.world.exec.records.asked)
+        asked = len(one.world.exec.records.requests)
         assert asked == PER_DAY
         await one.boot(wrong)
         await one.live(MINUTE)
         await one.set()
         await one.live(2 * MINUTE)
-        assert len(one.world.exec.records.asked) == asked
+        assert len(one.world.exec.records.requests) == asked
 
 
 async def test_a_clock_that_is_ahead_expires_no_job(sqlite_url: str) -> None:

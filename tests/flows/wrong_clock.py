@@ -59,21 +59,21 @@ class Machine:
         await self.world.settle()
         return job.id
 
-    def told(self) -> Counter[tuple[str, str]]:
-        """Which jobs and types the receiver was told of, each webhook-id once."""
+    def delivered(self) -> Counter[tuple[str, str]]:
+        """The jobs and types that the receiver got, each webhook-id once."""
         found = {one.headers["webhook-id"]: json.loads(one.body) for one in self.world.received()}
         return Counter((one["data"]["job"]["id"], one["type"]) for one in found.values())
 
     async def check(self) -> None:
-        """All that ended was told, nothing untrue, nothing is planned too late, and Exec was not asked too much."""
+        """All endings were delivered and no wrong ones; nothing is planned too late; Exec's limits are kept."""
         now, relay = self.world.clock(), self.world.relay
         assert abs(relay.clock() - now) < SECOND
-        for job_id, type in self.told():
+        for job_id, type in self.delivered():
             assert type == "job.completed", (job_id, type)
-        assert {job for job, _ in self.told()} == set(self.jobs)
+        assert {job for job, _ in self.delivered()} == set(self.jobs)
         reach = now + relay.timekeeper.reach
         assert await relay.store.read(lambda tx: clock_shift.too_far(tx, ["default"], reach)) == (0, None)
-        polls = sorted(one.at for one in self.world.exec.records.asked if one.call == "poll")
+        polls = sorted(one.at for one in self.world.exec.records.requests if one.call == "poll")
         for span, most in ((MINUTE, SHARE), (DAY, PER_DAY)):
             for at in polls:
                 assert sum(at <= other < at + span for other in polls) <= most, (span, at - now)
@@ -99,7 +99,7 @@ WRONGS = (-26 * YEARS, -2 * HOUR, -35 * MINUTE, -SECOND, 0, 0, 2 * SECOND, HOUR,
 
 
 async def lived(url: str, seed: int, steps: int) -> Machine:
-    """Boots, jumps and repairs at random, then the right clock: everything that ended is told soon."""
+    """Boots, jumps and repairs at random, then the right clock: all endings are delivered soon."""
     rng = random.Random(seed)
     async with machine(url) as one:
         for _ in range(steps):
@@ -118,9 +118,9 @@ async def lived(url: str, seed: int, steps: int) -> Machine:
 
 
 async def until_told(one: Machine, patience: int = 20 * MINUTE) -> None:
-    """Waits for all to be told: polls wait for the budget."""
+    """Waits until all are delivered: polls wait for the budget."""
     for _ in range(0, patience, 5 * SECOND):
-        if {job for job, _ in one.told()} >= set(one.jobs):
+        if {job for job, _ in one.delivered()} >= set(one.jobs):
             return
         one.world.clock.advance(5 * SECOND)
         await one.world.settle()

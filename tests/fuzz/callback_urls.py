@@ -1,7 +1,7 @@
 """Callback URLs: judged, masked, matched to a format."""
 
 from relay import formats
-from relay.egress.url_policy import EgressRules, mask_url, validate_url
+from relay.egress import EgressRules, mask_url, validate_url
 from relay.errors import ValidationFailed
 from tests.fuzz.target import Target, text_of
 

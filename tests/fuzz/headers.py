@@ -10,7 +10,7 @@ from starlette.requests import Request
 from relay.config import Config
 from relay.egress import header_policy
 from relay.errors import RequestError
-from relay.security.api_keys import hash_api_key
+from relay.security import hash_api_key
 from relay.security.login_throttle import client_network
 from relay.telemetry import trace_context
 from relay.web.core import auth, request_parsing

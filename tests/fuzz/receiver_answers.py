@@ -2,7 +2,7 @@
 
 from relay import formats
 from relay.delivery import retry_policy
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 from tests.fuzz.target import Target, text_of
 
 SCHEDULE = (0, 5_000, 30_000)

@@ -1,6 +1,6 @@
 """Bodies of requests: JSON, schemas, and what becomes an endpoint."""
 
-from relay.egress.url_policy import EgressRules
+from relay.egress import EgressRules
 from relay.endpoints import spec
 from relay.errors import RequestError
 from relay.web.core import request_parsing

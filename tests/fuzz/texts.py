@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from relay.backoff import retry_after
 from relay.config import parsers
-from relay.egress.url_policy import EgressRules, blocked_reason
+from relay.egress import EgressRules, blocked_reason
 from relay.errors import RequestError
 from relay.model import DAY, from_rfc3339, to_rfc3339
 from relay.model.duration_history import DurationHistory

@@ -95,7 +95,7 @@ async def test_an_agent_creates_a_scenario_and_waits(sqlite_url: str, way: str) 
         again = await call(session, "create_scenario_job", **wish)
         assert (created["existed"], again["existed"], again["job_id"]) == (False, True, created["job_id"])
         assert "nothing was created now" in again["advice"]
-        assert len([one for one in world.exec.records.asked if one.call == "create"]) == 1
+        assert len([one for one in world.exec.records.requests if one.call == "create"]) == 1
         waiting = asyncio.create_task(call(session, "wait_for_job", job_id=created["job_id"]))
         await pass_time(world, waiting)
         done = await waiting

@@ -137,8 +137,8 @@ async def surroundings(tmp_path: Path) -> AsyncIterator[dict[str, str]]:
         exec_url = await stack.enter_async_context(serve(exec.app))
         relay = await Relay.open(config.from_mapping(settings(f"{exec_url}{BASE}", tmp_path)))
         url = await stack.enter_async_context(serve(create_app(relay)))
-        told = {"RELAY_URL": url, "RELAY_KEY": KEY, "RELAY_READ_KEY": READ_KEY}
-        yield told | {"EXEC_URL": exec_url, "EXEC_KEY": SANDBOX_KEY}
+        environment = {"RELAY_URL": url, "RELAY_KEY": KEY, "RELAY_READ_KEY": READ_KEY}
+        yield environment | {"EXEC_URL": exec_url, "EXEC_KEY": SANDBOX_KEY}
 
 
 def settings(exec_url: str, folder: Path) -> dict[str, Any]:

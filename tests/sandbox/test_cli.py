@@ -150,7 +150,7 @@ async def test_port_in_use_is_explained(verb: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "text"),
     [
         (["sandbox", "--key", "sk_1"], "exec_live_"),
         (["sandbox", "--median", "40"], "unit"),
@@ -168,19 +168,19 @@ async def test_port_in_use_is_explained(verb: str) -> None:
         (["receive", "--status", "99"], "200"),
     ],
 )
-def test_wrong_usage_exits_2_with_the_fix(arguments: list[str], told: str) -> None:
+def test_wrong_usage_exits_2_with_the_fix(arguments: list[str], text: str) -> None:
     """The error says what to write instead."""
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
-    assert told in result.output
+    assert text in result.output
 
 
 def test_secret_file_without_a_secret_is_refused(tmp_path: Path) -> None:
     """Empty or with other text: exit 2, and the text is not printed."""
-    for content, told in (("\n", "holds no secret"), ("hunter2\n", "openssl rand")):
+    for content, text in (("\n", "holds no secret"), ("hunter2\n", "openssl rand")):
         (tmp_path / "secrets").write_text(content)
         result = CliRunner().invoke(main, ["receive", "--secret-file", str(tmp_path / "secrets")])
-        assert (result.exit_code, told in result.output) == (2, True)
+        assert (result.exit_code, text in result.output) == (2, True)
         assert "hunter2" not in result.output
 
 

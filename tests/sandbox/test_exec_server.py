@@ -83,7 +83,7 @@ async def test_unknown_job_gets_404() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "status", "told"),
+    ("change", "status", "body"),
     [
         ({"prompt": None}, 400, exec_page.NO_PROMPT),
         ({"prompt": ""}, 400, exec_page.NO_PROMPT),
@@ -93,12 +93,12 @@ async def test_unknown_job_gets_404() -> None:
     ],
 )
 async def test_invalid_creation_gets_the_errors_of_the_page(
-    change: dict[str, Any], status: int, told: dict[str, Any]
+    change: dict[str, Any], status: int, body: dict[str, Any]
 ) -> None:
     """The examples of the page are returned exactly, and no job is created."""
     async with standin(members=("jane@acme.com",)) as here:
         refused = await here.create({**exec_page.CREATE, **change})
-        assert (refused.status_code, refused.json()) == (status, told)
+        assert (refused.status_code, refused.json()) == (status, body)
         assert not here.exec.jobs
 
 
@@ -242,7 +242,7 @@ async def test_statistics_list_requests_by_key_and_job() -> None:
         stats = (await here.http.get("/sandbox/stats")).json()
         of_one = (await here.http.get("/sandbox/stats", params={"job_id": job_id})).json()
     polls = stats["jobs"][job_id].pop("polls")
-    assert [(poll["at"] - start, poll["status"], poll["said"]) for poll in polls] == [
+    assert [(poll["at"] - start, poll["status"], poll["job_status"]) for poll in polls] == [
         (10_000, 200, "processing"),
         (20_000, 200, "processing"),
         (30_000, 200, "processing"),

@@ -126,8 +126,8 @@ async def test_connection_closes_in_the_middle() -> None:
             await here.poll(job_id)
         assert (await here.poll(job_id)).status_code == 200
         polls = here.exec.stats(job_id)["jobs"][job_id]["polls"]
-    told = [(poll["status"], poll["said"], poll["fault"]) for poll in polls]
-    assert told == [(None, None, "closed"), (200, "completed", None)]
+    results = [(poll["status"], poll["job_status"], poll["fault"]) for poll in polls]
+    assert results == [(None, None, "closed"), (200, "completed", None)]
 
 
 async def test_timeout_fault_sends_no_response() -> None:

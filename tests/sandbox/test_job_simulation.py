@@ -29,8 +29,8 @@ def job(lasts: int | None = 40 * SECOND, outcome: Outcome = Outcome.COMPLETED) -
     return job_simulation.scripted_job(drawn, 5 * SECOND, lasts, outcome, "Discovery Call with IT Director")
 
 
-def told(shown: dict[str, Any]) -> dict[str, Any]:
-    """With instants in place of their text, since the stand-in writes milliseconds and the page does not."""
+def with_instants(shown: dict[str, Any]) -> dict[str, Any]:
+    """The job with instants instead of their text, because the fake Exec writes milliseconds and the page does not."""
     at = {name: shown[name] and datetime.fromisoformat(shown[name]) for name in shown if name.endswith("_at")}
     return {**shown, **at}
 
@@ -57,7 +57,7 @@ def test_every_status_matches_the_page(page: dict[str, Any], one: Job, after: in
         assert scenario["name"] == page["scenario"]["name"]
         assert scenario["url"].endswith(f"/scenarios/{scenario['slug']}")
         shown, page = {**shown, "scenario": None}, {**page, "scenario": None}
-    assert told(shown) == told(page)
+    assert with_instants(shown) == with_instants(page)
     assert type(shown["duration_seconds"]) is type(page["duration_seconds"])
 
 

@@ -28,7 +28,7 @@ class App:
         self.life: list[str] = []
         self.starts = starts
         self.hanging = asyncio.Event()
-        routes = [Route("/", self.fine), Route("/hang", self.hang), Route("/deaf", self.deaf)]
+        routes = [Route("/", self.fine), Route("/hang", self.hang), Route("/unresponsive", self.unresponsive)]
         self.asgi = Starlette(routes=routes, lifespan=self.lifespan)
 
     async def fine(self, _request: Request) -> Response:
@@ -39,7 +39,7 @@ class App:
         await sleep_unless_disconnected(request, MINUTE)
         return PlainTextResponse("late")
 
-    async def deaf(self, _request: Request) -> Response:
+    async def unresponsive(self, _request: Request) -> Response:
         self.hanging.set()
         await asyncio.sleep(60)
         return PlainTextResponse("late")
@@ -103,7 +103,7 @@ async def test_stopping_is_fast() -> None:
     assert min(took) < 0.09
 
 
-@pytest.mark.parametrize("path", ["/hang", "/deaf"])
+@pytest.mark.parametrize("path", ["/hang", "/unresponsive"])
 async def test_hung_request_does_not_delay_stopping(path: str) -> None:
     """It gets the grace period and is then aborted, with and without a check for a disconnect; the lifespan ends
     cleanly."""

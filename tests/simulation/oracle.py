@@ -50,7 +50,7 @@ def _verdict(world: World) -> Verdict:
             received=[one.received() for one in world.receivers.receipts if one.path != ROTATING],
             secret=SECRET,
             jobs=world.exec.jobs,
-            asked=world.exec.records.asked,
+            asked=world.exec.records.requests,
             shown=found.shown,
             disturbances=found.disturbances,
         )

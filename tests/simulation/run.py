@@ -109,7 +109,7 @@ def _digest(world: World) -> str:
     for receipt in world.receivers.receipts:
         seen.update(f"{receipt.at} {receipt.path} {sorted(receipt.headers.items())} {receipt.answered}".encode())
         seen.update(receipt.body)
-    for asked in world.exec.records.asked:
+    for asked in world.exec.records.requests:
         seen.update(f"{asked.at} {asked.job_id} {asked.status}".encode())
     for line in world.history:
         seen.update(line.encode())

@@ -220,7 +220,7 @@ class World:
     async def _register(self, number: int, moment: float, kind: float) -> None:
         await asyncio.sleep(moment)
         law = JobProfile(median=5 * SECOND, sigma=0.9, queued=SECOND, fail=0.2, cancel=0.1)
-        job = self.exec.add(law=law)
+        job = self.exec.add(profile=law)
         self._call_back(job, kind)
         path = f"/own/{job.id}" if kind < 0.4 else "/shared/0" if kind < 0.8 else None
         wish: dict[str, Any] = {"job_id": job.id, "metadata": {"number": number}}

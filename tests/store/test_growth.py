@@ -10,7 +10,7 @@ from benchmarks.growth.filling import MONTH, fill
 from relay.model import DeliveryStatus, EndpointKind, EventType, RegistrationStatus, WatchState
 from relay.polling import load_workspace_status
 from relay.polling.request_budget import RateLimit
-from relay.security.encryption import FieldCipher
+from relay.security import FieldCipher
 from relay.store.engine import dialect, schema
 from relay.store.engine.database import Store, Tx
 from relay.store.engine.paging import Page, encode

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from relay.errors import StoreError
-from relay.security.encryption import FieldCipher
+from relay.security import FieldCipher
 from relay.store.engine import dialect, migrate
 from relay.store.engine.database import Store, read_only, write_offline
 from relay.store.maintenance.preflight import preflight_check

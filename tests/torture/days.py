@@ -58,7 +58,7 @@ class Days:
                 received=self.world.receiver.received,
                 secret=SECRET,
                 jobs=self.world.exec.jobs,
-                asked=self.world.exec.records.asked,
+                asked=self.world.exec.records.requests,
                 shown={one["id"] for one in await listed(self._http, "/v1/registrations")},
                 in_vain=self.load.in_vain,
             )

@@ -90,7 +90,7 @@ class Load:
     def _wish(self) -> dict[str, Any]:
         """A new job at Exec, and how it is to be told of."""
         self._numbers += 1
-        job = self._exec.add(law=self._settings.law)
+        job = self._exec.add(profile=self._settings.law)
         wish: dict[str, Any] = {"job_id": job.id, "metadata": {"note": "x" * self._rng.randrange(2_000)}}
         kind, base = self._rng.random(), self._rng.choice(self._settings.receivers)
         if kind < 0.1:

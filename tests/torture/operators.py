@@ -17,8 +17,8 @@ from relay import formats, registration
 from relay.config import Config, EndpointSection
 from relay.delivery.admission import AdmissionControl, Reservation
 from relay.delivery.enqueue import enqueue
+from relay.endpoints import EndpointSpec
 from relay.endpoints import admin as standing
-from relay.endpoints.spec import EndpointSpec
 from relay.model import DAY, EndpointKind, Event, EventType, Instant, ScenarioJob, WatchState
 from relay.model.poll_result import JobFound, Poll
 from relay.polling.poll_recorder import AnsweredPoll
@@ -160,7 +160,7 @@ def _end(tx: Tx, job: str, now: Instant) -> None:
 
 
 def _remove(name: str, write: Write, world: World) -> None:
-    while write(lambda tx: standing._remove_some(tx, world.ids[name], NOON, name == "ops")):
+    while write(lambda tx: standing._delete_batch(tx, world.ids[name], NOON, name == "ops")):
         pass
 
 
@@ -181,7 +181,7 @@ def _reload(names: tuple[str, ...], write: Write, world: World) -> None:
         for name in names
     ]
     for id in write(lambda tx: standing.sync_configured(tx, wanted, OPEN_RULES, NOON)):
-        while write(partial(standing._remove_some, id=id, now=NOON, configured=True)):
+        while write(partial(standing._delete_batch, id=id, now=NOON, configured=True)):
             pass
 
 

@@ -43,7 +43,7 @@ async def restored(folder: Path, rounds: int) -> Verdict:
                 received=world.receiver.received,
                 secret=SECRET,
                 jobs=world.exec.jobs,
-                asked=world.exec.records.asked,
+                asked=world.exec.records.requests,
                 shown={one.id for one in accepted},
             )
         )

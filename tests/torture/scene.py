@@ -113,7 +113,7 @@ class Scene:
                 received=self.receiver.received,
                 secret=SECRET,
                 jobs=self.exec.jobs,
-                asked=self.exec.records.asked,
+                asked=self.exec.records.requests,
                 shown=shown,
                 disturbances=self.disturbances,
                 in_vain=self.load.in_vain,

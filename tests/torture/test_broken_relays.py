@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import delete
 from standardwebhooks.webhooks import Webhook
 
+from relay.egress import SendResult
 from relay.egress.http_client import WebhookHttpClient
 from relay.egress.result import HttpResponse as Answered
-from relay.egress.result import SendResult
 from relay.model import HOUR, MINUTE, Event, EventType, Instant, Watch
 from relay.polling.request_budget import RateLimit
 from relay.sandbox.receiver import Respond

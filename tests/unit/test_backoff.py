@@ -1,4 +1,4 @@
-"""How long to wait: never early, never past the cap, never an exception."""
+"""Delays: never early, never beyond the cap, never an exception."""
 
 import math
 import time
@@ -47,7 +47,7 @@ jitters = st.floats(min_value=0, max_value=1, exclude_max=True)
     ],
 )
 def test_seconds_and_dates_become_milliseconds(value: str | float | int, expected: int) -> None:
-    """Seconds in every spelling and dates in HTTP's three formats are understood, and capped."""
+    """Seconds in every spelling and dates in HTTP's three formats are parsed, and capped."""
     assert retry_after(value, NOW, DAY) == expected
 
 
@@ -82,7 +82,7 @@ def test_an_invalid_retry_after_is_ignored(value: str | float | None) -> None:
 
 @given(st.one_of(st.none(), st.text(), st.floats(), st.integers(), st.from_regex(r"[-+]?\d+(\.\d+)?")), st.integers(0))
 def test_retry_after_never_raises_nor_exceeds_the_cap(value: str | float | int | None, cap: int) -> None:
-    """Whatever a receiver sends, the wait is between nothing and the cap."""
+    """For any value, the wait is between 0 and the cap."""
     wait = retry_after(value, NOW, cap)
     assert wait is None or 0 <= wait <= cap
 
@@ -106,8 +106,8 @@ def test_a_date_without_a_zone_is_utc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(st.floats(0, 80_000))
-def test_seconds_are_never_cut_short(seconds: float) -> None:
-    """A fraction of a millisecond is rounded up: the relay never comes early."""
+def test_fractions_of_a_millisecond_are_rounded_up(seconds: float) -> None:
+    """The relay is never early."""
     wait = retry_after(seconds, NOW, DAY)
     assert wait is not None
     assert seconds * 1_000 <= wait <= seconds * 1_000 + 1
@@ -128,7 +128,7 @@ def test_an_empty_schedule_is_exhausted_at_once() -> None:
 def test_a_scheduled_delay_is_never_early_and_at_most_a_fifth_late(
     delays: list[int], tries: int, jitter: float
 ) -> None:
-    """Jitter only ever adds, and no more than 20%; past the end there is no delay."""
+    """Jitter only adds, and at most 20%; after the end there is no delay."""
     delay = retry_delay(delays, tries, jitter)
     if tries >= len(delays):
         assert delay is None
@@ -137,7 +137,7 @@ def test_a_scheduled_delay_is_never_early_and_at_most_a_fifth_late(
         assert delays[tries] <= delay <= delays[tries] * 1.2
 
 
-def test_jitter_spreads_what_failed_together() -> None:
+def test_jitter_spreads_delays() -> None:
     """Different jitter gives different delays, up to just under 20%."""
     spread = [retry_delay((0, HOUR), 1, jitter / 4) for jitter in range(4)]
     assert spread == [HOUR, 63 * MINUTE, 66 * MINUTE, 69 * MINUTE]

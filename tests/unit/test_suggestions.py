@@ -1,4 +1,4 @@
-"""What was probably meant."""
+"""Suggestions for unknown names."""
 
 from relay.suggestions import did_you_mean, did_you_mean_or_list
 

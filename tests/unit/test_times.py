@@ -1,4 +1,4 @@
-"""Instants as texts, and back."""
+"""Instants as text, and back."""
 
 from hypothesis import example, given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Verifying: what was signed as the specification says is accepted, and nothing else."""
+"""Verification: requests signed by the specification are accepted, and no others."""
 
 import json
 import subprocess
@@ -15,8 +15,7 @@ from standardwebhooks.webhooks import Webhook
 
 from relay.errors import ValidationFailed
 from relay.model import SECOND, Secret
-from relay.signing import standard_webhooks
-from relay.signing.standard_webhooks import SignatureScheme
+from relay.signing import SignatureScheme, standard_webhooks
 from relay.verify import (
     TOLERANCE,
     BadSignature,
@@ -94,8 +93,8 @@ def test_a_timestamp_that_is_not_a_number_is_refused(timestamp: str) -> None:
         verify(signed() | {"webhook-timestamp": timestamp}, BODY, SECRET, now=NOW)
 
 
-def test_the_window_is_five_minutes_either_way() -> None:
-    """To the edge of the tolerance a request passes; beyond it is stale, or from the future."""
+def test_timestamps_may_differ_by_five_minutes() -> None:
+    """Up to the tolerance a request passes; beyond it is too old or too new."""
     assert verify(signed(), BODY, SECRET, now=NOW + TOLERANCE) == EVENT
     assert verify(signed(), BODY, SECRET, now=NOW - TOLERANCE) == EVENT
     with pytest.raises(TimestampTooOld, match="301 s ago"):
@@ -190,7 +189,7 @@ def test_verify_is_imported_as_documented() -> None:
 
 
 class LikeFlask:
-    """Headers of a class that is no Mapping, as Werkzeug's and Django's are."""
+    """Headers of a class that is no Mapping, like Werkzeug's and Django's."""
 
     def __init__(self, headers: dict[str, str]) -> None:
         self._headers = headers
@@ -232,7 +231,7 @@ SHAPES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_headers_are_read_as_frameworks_hand_them_over(shape: str) -> None:
+def test_headers_of_all_frameworks_are_read(shape: str) -> None:
     """Each shape verifies, and the same shape with a changed id does not."""
     assert verify(SHAPES[shape](signed()), BODY, SECRET, now=NOW) == EVENT
     with pytest.raises(BadSignature):

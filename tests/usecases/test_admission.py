@@ -92,7 +92,7 @@ def test_one_key_leaves_slots_of_those_that_never_succeeded_to_other_keys() -> N
     assert sum(started(admission, silent("c")).values()) == 4
     for one in first[:16]:
         finish(admission, one)
-    assert sum(started(admission, [*first[16:], *silent("c")]).values()) == 13, "freed ones are shared anew"
+    assert sum(started(admission, [*first[16:], *silent("c")]).values()) == 13, "freed slots are shared again"
     assert len(admission.admit_new([due("ep_new", is_proven=False, owner="d")])) == 1
 
 

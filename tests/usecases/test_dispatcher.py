@@ -12,7 +12,7 @@ import pytest
 from relay.config import DeliverySection
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.enqueue import enqueue
-from relay.egress.result import HttpResponse, RequestFailed, SendResult
+from relay.egress import HttpResponse, RequestFailed, SendResult
 from relay.model import SECOND, DeliveryStatus, Endpoint, EndpointKind, Instant
 from relay.polling.poll_recorder import Reservation
 from relay.store.engine.database import Store, Tx

@@ -104,7 +104,7 @@ async def test_an_endpoint_with_many_registrations_is_deleted_in_batches(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No transaction ends more than one batch; at the end all are withdrawn, and their jobs are polled no longer."""
-    monkeypatch.setattr(standing, "PART", 7)
+    monkeypatch.setattr(standing, "BATCH", 7)
     callback = spec.EndpointSpec("https://example.com/one")
     asked = [
         (

@@ -24,7 +24,7 @@ async def test_poll_that_leaves_late_is_spent_again(sqlite_url: str) -> None:
         began = world.clock()
         await stand_still(world)
         state = await world.relay.store.read(lambda tx: workspaces.get(tx, "default"))
-        assert len(world.exec.records.asked) == 2
+        assert len(world.exec.records.requests) == 2
         assert state.ledger.seconds == ((began // SECOND, 2), ((began + _STOOD_STILL) // SECOND, 2))
 
 
@@ -33,7 +33,7 @@ async def test_poll_that_leaves_late_is_not_made_without_budget(sqlite_url: str)
     budget = {"per_minute": 2, "per_day": 1_000, "share": 1.0}
     async with world_on(sqlite_url, ExecSettings(seed=1), exec={"budget": budget}) as world:
         await stand_still(world)
-        assert not world.exec.records.asked
+        assert not world.exec.records.requests
         (due,) = {(await world.watch(job)).next_poll_at for job in world.exec.jobs}
         assert due == world.clock()
         await world.advance(300 * SECOND)

@@ -1,4 +1,4 @@
-"""Budget that is spent late: whoever waited for the workspace spends by the clock of after the wait."""
+"""The budget is spent by the clock after waiting for the workspace."""
 
 import asyncio
 import threading
@@ -30,7 +30,7 @@ def poll(tx: Tx, clock: Clock) -> object:
 async def test_a_request_is_counted_after_the_wait_for_the_workspace(
     store: Store, another: Store, clock: Clock, spend: Spend
 ) -> None:
-    """Another relay holds the workspace for 20 s: the request leaves after that, and is counted from then on."""
+    """Another relay holds the workspace for 20 s: the request counts from then on."""
     await store.write(lambda tx: registration.register(tx, checked("j1", "https://a.example/"), NOON))
     let_go, held = threading.Event(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""Events: when they happened, and their ids, follow from what is stored; one id has one body for ever."""
+"""Events: their time and id follow from stored values; one id always has one body."""
 
 from dataclasses import replace
 
@@ -49,9 +49,9 @@ def test_the_time_of_the_poll_does_not_change_the_event(type: EventType, fields:
 @pytest.mark.parametrize("type", ENDINGS_AT_EXEC)
 def test_an_ending_has_the_time_that_exec_gives(type: EventType) -> None:
     """If it doesn't, at the newest instant that it gives of the job; if it gives none, when the watching began."""
-    told = {"created_at": CREATED, "started_at": STARTED, "completed_at": ENDED}
+    times = {"created_at": CREATED, "started_at": STARTED, "completed_at": ENDED}
     for known, at in ((3, ENDED), (2, STARTED), (1, CREATED)):
-        watch = seen(type, **dict(list(told.items())[:known]))
+        watch = seen(type, **dict(list(times.items())[:known]))
         assert make_event(watch, type, NOON + MINUTE, DAY).occurred_at == instant(at)
     assert make_event(seen(type), type, NOON + MINUTE, DAY).occurred_at == NOON
 

@@ -1,4 +1,4 @@
-"""Pruning, while others ask for what is deleted."""
+"""Pruning while others use the rows that are deleted."""
 
 import asyncio
 import threading
@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from relay import registration
-from relay.endpoints.spec import EndpointSpec
+from relay.endpoints import EndpointSpec
 from relay.model import DAY, DeliveryStatus, WatchState
 from relay.registration import RegistrationSpec
 from relay.store.engine import schema

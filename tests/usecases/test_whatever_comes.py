@@ -1,5 +1,5 @@
-"""Whatever receivers answer and whenever relays die: each delivery ends as it should, by legal steps, and is the same
-in every attempt."""
+"""Whatever receivers answer and whenever relays crash: each delivery ends with a reason, by legal steps, and every
+attempt is the same."""
 
 import asyncio
 import random
@@ -18,7 +18,7 @@ from sqlalchemy import delete, text
 from relay.config import DeliverySection
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.enqueue import enqueue
-from relay.egress.result import HttpResponse, RequestFailed, SendResult
+from relay.egress import HttpResponse, RequestFailed, SendResult
 from relay.endpoints import admin as standing
 from relay.model import MINUTE, SECOND, Delivery, DeliveryStatus
 from relay.store.engine.database import Store, Tx
@@ -135,7 +135,7 @@ class World:
         self.wire = Scripted(store, self.clock, script)
         self.endpoint = make_endpoint(format=script.format)
         self.ids: list[str] = []
-        self.anew: Counter[str] = Counter()
+        self.resends: Counter[str] = Counter()
         self.resent: Counter[str] = Counter()
         self.relays = 0
         self.relay = self.another()
@@ -209,7 +209,7 @@ class World:
         def work(tx: Tx) -> None:
             if what == "resend" and deliveries.resend(tx, id, self.clock()):
                 self.resent[id] += 1
-                self.anew[id] += 1
+                self.resends[id] += 1
             elif what == "withdraw":
                 job = ("default", f"j{which % len(self.ids)}")
                 outbox.cancel(tx, self.endpoint.id, job, self.clock(), "the registration was withdrawn")
@@ -217,7 +217,7 @@ class World:
                 standing.disable(tx, self.endpoint, self.clock())
             elif what == "enable":
                 standing.enable(tx, self.endpoint, self.clock())
-                self.anew.update(self.ids)
+                self.resends.update(self.ids)
 
         await self.store.write(work)
 
@@ -230,14 +230,14 @@ def check(tx: Tx, world: World) -> None:
         found = deliveries.get(tx, id)
         assert found is not None
         posts = [post for post in world.wire.posts if post.webhook_id == found.event_id]
-        check_ending(found, endpoint.disabled_reason, posts, world.anew[id])
-        check_attempts(found, posts, world.anew[id])
+        check_ending(found, endpoint.disabled_reason, posts, world.resends[id])
+        check_attempts(found, posts, world.resends[id])
         moves = tx.execute(text("SELECT before, after FROM moves WHERE delivery = :id"), {"id": id}).all()
         check_moves([(row.before, row.after) for row in moves], posts, world.resent[id])
     assert {post.webhook_id for post in world.wire.posts} <= {make_event(f"j{n}").id for n in range(len(world.ids))}
 
 
-def check_ending(found: Delivery, disabled: str | None, posts: list[Post], anew: int) -> None:
+def check_ending(found: Delivery, disabled: str | None, posts: list[Post], resends: int) -> None:
     """Delivered, failed or cancelled with a reason; or held, and the endpoint says why."""
     assert found.next_attempt_at is None
     if found.status is DeliveryStatus.PENDING:
@@ -247,17 +247,17 @@ def check_ending(found: Delivery, disabled: str | None, posts: list[Post], anew:
     assert (found.reason is None) == (found.status is DeliveryStatus.DELIVERED)
     taken = [post for post in posts if is_taken(post.fate)]
     assert taken or found.status is not DeliveryStatus.DELIVERED
-    if anew == 0 and any(post.settled for post in taken):
+    if resends == 0 and any(post.settled for post in taken):
         assert found.status is DeliveryStatus.DELIVERED
 
 
-def check_attempts(found: Delivery, posts: list[Post], anew: int) -> None:
+def check_attempts(found: Delivery, posts: list[Post], resends: int) -> None:
     """No more than the schedule has, and one for each that a relay died of; never early; always the same bytes."""
     lost = sum(isinstance(post.fate, Dies | Late) for post in posts)
-    assert len(posts) <= len(SCHEDULE) * (1 + anew) + lost
+    assert len(posts) <= len(SCHEDULE) * (1 + resends) + lost
     assert found.attempts_in_run <= len(SCHEDULE)
     assert {post.body for post in posts} <= {found.body}
-    if not lost and not anew:
+    if not lost and not resends:
         for number, (one, next) in enumerate(pairwise(posts), 1):
             assert next.at - one.at >= SCHEDULE[number]
 
@@ -283,7 +283,9 @@ waits = st.sampled_from(
 bodies = st.sampled_from([b"", b"ok", b"no_service", b"invalid_blocks", b"\x00\xff"])
 statuses = st.sampled_from([200, 204, 301, 304, 400, 404, 410, 429, 500, 502, 503, 504, 599, 700])
 answers = st.builds(
-    lambda status, wish, wait, body: HttpResponse(status, {"webhook-delivery": wish, "retry-after": wait}, body),
+    lambda status, directive, wait, body: HttpResponse(
+        status, {"webhook-delivery": directive, "retry-after": wait}, body
+    ),
     statuses,
     wishes,
     waits,

@@ -27,7 +27,7 @@ def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-async def test_every_call_asks_for_its_scope(sqlite_url: str, clock: Clock) -> None:
+async def test_every_call_requires_its_scope(sqlite_url: str, clock: Clock) -> None:
     """Without a key 401, with one that lacks the scope 403, with the right one neither; some calls need none."""
     async with open_api(sqlite_url, clock, security={"api_keys": KEYS}) as api:
         for method, path, scope in PATHS:
@@ -50,7 +50,7 @@ async def test_every_call_asks_for_its_scope(sqlite_url: str, clock: Clock) -> N
 
 
 def test_only_these_calls_need_no_key() -> None:
-    """Only these calls are open to everybody."""
+    """Only the listed calls are open to everybody."""
     open_calls = {path for _, path, scope in PATHS if scope is None}
     assert open_calls == {"/", "/healthz", "/readyz", "/openapi.json", "/v1/exec/callbacks/{token}"} | {
         "/v1/endpoints/x/public-keys"
@@ -72,8 +72,8 @@ WRONG = [
 ]
 
 
-async def test_what_is_no_key(sqlite_url: str, clock: Clock) -> None:
-    """Whatever comes instead of a key is 401, and is not repeated."""
+async def test_invalid_keys_get_401(sqlite_url: str, clock: Clock) -> None:
+    """For any text instead of a key, which is not repeated."""
     async with open_api(sqlite_url, clock, security={"api_keys": KEYS}) as api:
         for said in WRONG:
             answer = await api.http.get("/v1/jobs", headers={b"Authorization": said.encode("latin-1")})
@@ -91,7 +91,7 @@ async def test_the_scheme_is_any_case(sqlite_url: str, clock: Clock) -> None:
 
 
 async def test_authentication_comes_before_the_body(sqlite_url: str, clock: Clock) -> None:
-    """Who has no key learns nothing of what is right or wrong with a request, and stores nothing."""
+    """Without a key nobody learns what is wrong with a request, and nothing is stored."""
     async with open_api(sqlite_url, clock, security={"api_keys": KEYS}) as api:
         answer = await api.http.post("/v1/registrations?x=1", content=b"{")
         assert_refused(answer, 401, "invalid_api_key")
@@ -136,8 +136,8 @@ async def test_the_relays_own_page_is_accepted(shared_api: Api) -> None:
     assert answer.status_code == 200
 
 
-async def test_a_public_url_opens_nothing(sqlite_url: str, clock: Clock) -> None:
-    """A proxy on this machine sends `server.public_url` as Host: without keys it gets nothing but Exec's callbacks."""
+async def test_a_public_url_without_keys_allows_callbacks_only(sqlite_url: str, clock: Clock) -> None:
+    """A proxy on this machine sends `server.public_url` as Host: without keys only Exec's callbacks get through."""
     server: dict[str, Any] = {"public_url": "https://relay.example.com"}
     async with open_api(sqlite_url, clock, server=server) as api:
         path = (await api.get("/v1/workspaces/default/callback"))["path"]
@@ -160,7 +160,7 @@ async def test_a_public_url_opens_nothing(sqlite_url: str, clock: Clock) -> None
     ],
 )
 async def test_requests_through_a_proxy_are_refused(shared_api: Api, header: str) -> None:
-    """Without keys, a proxy that asks by a name of loopback gives itself away by what it adds."""
+    """Without keys, a proxy that uses a loopback name is recognised by the headers that it adds."""
     answer = await shared_api.http.get("/v1/jobs", headers={header: "127.0.0.1"})
     assert "proxy" in assert_refused(answer, 403, "forwarded")
 
@@ -213,7 +213,7 @@ async def test_without_keys_each_call_needs_the_local_token(sqlite_url: str, clo
         made = "relay_" + "m" * 43
         stored = StoredApiKey(id="key_1", name="ops", hash=hash_api_key(made), scopes=("read",), created_at=clock())
         await api.relay.store.write(lambda tx: api_keys.add(tx, stored))
-        clock.advance(10_000)
+        clock.advance(20_000)  # two attempts of this address: the token, now wrong, and a key that a person chose
         assert_refused(await api.http.get("/v1/jobs", headers=bearer(token)), 401, "invalid_api_key")
         assert (await api.http.get("/v1/jobs", headers=bearer(made))).status_code == 200
         assert (await api.http.get(f"/login?token={token}")).status_code == 200, "the form"

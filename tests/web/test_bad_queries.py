@@ -1,4 +1,4 @@
-"""Queries and paths that are none are refused with the parameter and what to write instead."""
+"""Invalid queries and paths are refused with the parameter and what to write instead."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is wrong is refused with the field and what to write instead; nothing is stored and no value is repeated."""
+"""Invalid requests are refused with the field and what to write instead; nothing is stored, no value is repeated."""
 
 import gzip
 import json
@@ -177,8 +177,8 @@ async def test_a_missing_field_is_described(shared_api: Api) -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 10])
-async def test_metadata_up_to_its_limits(shared_api: Api, depth: int) -> None:
-    """Ten deep and 16 KiB are taken, and come back as they were."""
+async def test_metadata_up_to_its_limits_is_accepted(shared_api: Api, depth: int) -> None:
+    """Ten deep and 16 KiB, unchanged."""
     metadata = nested(depth) | {"b": "ü" * 7_900, "n": 10**300, "f": 0.1}
     made = await shared_api.register(f"depth{depth}", metadata=metadata)
     found = await shared_api.http.get(f"{REGISTRATIONS}/{made['id']}")
@@ -243,8 +243,8 @@ async def test_a_compressed_body_is_refused(shared_api: Api) -> None:
 
 @shared
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "identity, gzip", "GZIP"])
-async def test_a_compressed_body(shared_api: Api, encoding: str) -> None:
-    """415, in words: the relay decompresses nothing."""
+async def test_a_compressed_body_gets_415(shared_api: Api, encoding: str) -> None:
+    """The relay decompresses nothing."""
     before = await shared_api.stored()
     body = gzip.compress(b'{"job_id": "j1"}')
     code, field = "unsupported_content_encoding", "content-encoding"

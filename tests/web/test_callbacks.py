@@ -1,4 +1,4 @@
-"""Where Exec's own callbacks come in, and where people find the address to give to Exec."""
+"""Exec's own callbacks: where they arrive, and where people find the URL for Exec."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ async def path_of(api: Api, workspace: str = "default") -> str:
 
 
 async def test_the_callback_url_is_shown(sqlite_url: str, clock: Clock) -> None:
-    """One URL a workspace, the same each time, below server.public_url; without that the path, and what to set."""
+    """One URL for each workspace, always the same, below server.public_url; without that the path, and what to set."""
     async with open_api(sqlite_url, clock, server={"public_url": PUBLIC + "/"}) as api:
         first, again = [await api.get("/v1/workspaces/default/callback") for _ in range(2)]
         assert first == again
@@ -63,7 +63,7 @@ async def test_a_callback_causes_one_poll(any_api: Api) -> None:
 
 
 async def test_the_token_authorises_callbacks_only(sqlite_url: str, clock: Clock) -> None:
-    """Exec has no key of the relay; to see or change the address takes the scope admin."""
+    """Exec has no key of the relay; showing or rotating the URL needs the scope admin."""
     async with open_api(sqlite_url, clock, security={"api_keys": KEYS}) as api:
         shown = (await api.http.get("/v1/workspaces/default/callback", headers=bearer(KEY["admin"]))).json()
         assert (await api.http.post(shown["path"], json=ENDED, headers={"host": "relay.example.com"})).is_success
@@ -76,7 +76,7 @@ async def test_the_token_authorises_callbacks_only(sqlite_url: str, clock: Clock
 
 @pytest.mark.parametrize("change", [lambda path: path[:-1], lambda path: path + "x", lambda path: path.swapcase()])
 async def test_an_unknown_token_gets_404(api: Api, change: Any) -> None:
-    """The answer is that of any path that is not there, whatever the body; nothing is stored."""
+    """The response is that of any unknown path, for any body; nothing is stored."""
     path = await path_of(api)
     wrong = exec_callback_tokens.PATH + change(path.rpartition("/")[2])
     nowhere = await api.http.post("/v1/nowhere", json=ENDED)
@@ -164,8 +164,8 @@ async def test_hints_of_unknown_jobs_are_limited(any_api: Api) -> None:
     assert (await any_api.post(path, {"id": "one-more"}, 202))["poll_scheduled"]
 
 
-async def test_a_registered_job_is_no_unknown_hint(any_api: Api) -> None:
-    """It counts as made up no longer, so that there is room for another."""
+async def test_a_registered_job_does_not_count_as_unknown(any_api: Api) -> None:
+    """It frees a place for another unknown job."""
     path = await path_of(any_api)
     for number in range(50):
         await any_api.post(path, {"id": f"j{number}"}, 202)
@@ -174,7 +174,7 @@ async def test_a_registered_job_is_no_unknown_hint(any_api: Api) -> None:
 
 
 async def test_received_callbacks_are_recorded(any_api: Api) -> None:
-    """To the hour, so that a flood is not written down one by one."""
+    """At most once an hour, so that a flood of callbacks is not written one by one."""
     path = await path_of(any_api)
     for ahead in (0, HOUR - 1, 1):
         any_api.clock.advance(ahead)
@@ -183,7 +183,7 @@ async def test_received_callbacks_are_recorded(any_api: Api) -> None:
 
 
 async def test_tokens_are_absent_from_log_and_repr(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Not even where the relay itself is at fault in the middle of a callback."""
+    """Even if the relay itself fails in the middle of a callback."""
     clock = BrokenClock()
     async with open_api(sqlite_url, clock) as api:
         path = await path_of(api)
@@ -202,7 +202,7 @@ async def test_tokens_are_absent_from_log_and_repr(sqlite_url: str, caplog: pyte
     assert token not in "".join(relays)
 
 
-async def test_a_token_is_made_once(store: Store) -> None:
-    """Whoever comes second takes what is there."""
+async def test_concurrent_requests_create_one_token(store: Store) -> None:
+    """The second one gets the existing token."""
     made = [await store.write(lambda tx: exec_callback_tokens.get_or_create_token(tx, "default")) for _ in range(2)]
     assert made[0] == made[1]

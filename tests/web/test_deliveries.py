@@ -23,7 +23,7 @@ DELIVERIES = "/v1/deliveries"
 async def attempt(
     api: Api, id: str, status: DeliveryStatus, next_in: int | None = None, reason: str = "answered 500"
 ) -> None:
-    """What the dispatcher does with a due delivery: claims it, sends it, settles it."""
+    """Makes one attempt of a due delivery, as the dispatcher does: leases it, sends it, records the result."""
     now = api.clock()
     outcome = "delivered" if status is DeliveryStatus.DELIVERED else "status"
     error = None if outcome == "delivered" else reason
@@ -80,7 +80,7 @@ async def set_disabled(api: Api, id: str) -> None:
 
 
 async def test_a_delivery_is_shown_with_its_attempts(api: Api) -> None:
-    """What was sent, to whom by which registration, every attempt, and how it ended."""
+    """Body, endpoint, registration, every attempt, and how it ended."""
     made = await api.register(metadata={"team": "sales"})
     [id] = await api.deliver()
     await attempt(api, id, DeliveryStatus.PENDING, next_in=5_000)
@@ -115,7 +115,7 @@ async def test_a_delivery_is_shown_with_its_attempts(api: Api) -> None:
 
 
 async def test_deliveries_are_filtered(any_api: Api) -> None:
-    """By status, job, endpoint, and the time at which they were made: `since` included, `until` not."""
+    """By status, job, endpoint, and time of creation: `since` included, `until` not."""
     ids = []
     for number in range(3):
         ids.append(await failed(any_api, f"j{number}", callback_url=f"https://e{number}.example/"))
@@ -149,8 +149,8 @@ async def test_an_unknown_delivery_gets_404(any_api: Api) -> None:
 # --- once more -------------------------------------------------------------------------------------------------
 
 
-async def test_resending_one(any_api: Api) -> None:
-    """202; it is due now, with the same body and webhook-id, and the attempt is shown as a resend."""
+async def test_resending_a_delivery_makes_it_due(any_api: Api) -> None:
+    """202; the same body and webhook-id, and the attempt is shown as a resend."""
     id = await failed(any_api)
     before = await any_api.get(f"{DELIVERIES}/{id}")
     any_api.clock.advance(60_000)
@@ -166,7 +166,7 @@ async def test_resending_one(any_api: Api) -> None:
 
 
 async def test_resending_a_pending_delivery_sends_it_now(any_api: Api) -> None:
-    """A pending delivery does not wait for its schedule any longer; its attempts go on being counted."""
+    """It does not wait for its schedule; its attempts are still counted."""
     await any_api.register()
     [id] = await any_api.deliver()
     await attempt(any_api, id, DeliveryStatus.PENDING, next_in=3_600_000)
@@ -176,7 +176,7 @@ async def test_resending_a_pending_delivery_sends_it_now(any_api: Api) -> None:
         assert (again["next_attempt_at"], again["attempts"]) == ("2024-03-01T12:00:01.000Z", 1)
 
 
-async def test_resending_leaves_an_attempt_under_way(any_api: Api) -> None:
+async def test_resending_a_delivery_in_flight_sends_nothing_twice(any_api: Api) -> None:
     """A delivery that is being sent is not sent a second time at once."""
     await any_api.register()
     [id] = await any_api.deliver()
@@ -187,7 +187,7 @@ async def test_resending_leaves_an_attempt_under_way(any_api: Api) -> None:
 
 
 async def test_resending_to_a_removed_endpoint_is_refused(api: Api) -> None:
-    """A disabled endpoint has to be enabled first; one that was removed is gone."""
+    """A disabled endpoint has to be enabled first; a removed one is gone."""
     id = await failed(api)
     await set_disabled(api, id)
     endpoint = (await api.get(f"{DELIVERIES}/{id}"))["endpoint"]["id"]
@@ -198,8 +198,8 @@ async def test_resending_to_a_removed_endpoint_is_refused(api: Api) -> None:
     assert (await api.get(f"{DELIVERIES}/{id}"))["status"] == "failed"
 
 
-async def test_resending_all_that_failed(any_api: Api) -> None:
-    """The filter's failed ones are sent again; a dry run only counts; who does not listen is left alone and counted."""
+async def test_resending_all_failed_deliveries(any_api: Api) -> None:
+    """A dry run only counts; deliveries of disabled endpoints are skipped and counted."""
     ids = [await failed(any_api, f"j{number}", callback_url=f"https://e{number}.example/") for number in range(4)]
     await set_disabled(any_api, ids[0])
     await any_api.register("j9")
@@ -219,8 +219,8 @@ async def test_resending_all_that_failed(any_api: Api) -> None:
     assert [states[id] for id in ids] == ["failed", "pending", "pending", "pending"]
 
 
-async def test_resending_step_by_step(any_api: Api) -> None:
-    """With `limit` and `ended_by` many requests do what one would, and what fails again is not taken up once more."""
+async def test_resending_in_batches_has_the_same_result(any_api: Api) -> None:
+    """With `limit` and `ended_by` many requests do what one does, and deliveries that fail again are not repeated."""
     ids = sorted([await failed(any_api, f"j{number}") for number in range(5)])
     path = f"{DELIVERIES}/resend"
     as_of = (await any_api.post(path, {"status": "failed", "dry_run": True}))["as_of"]
@@ -240,7 +240,7 @@ async def test_resending_step_by_step(any_api: Api) -> None:
 
 
 async def test_resending_very_many_blocks_nothing(any_api: Api) -> None:
-    """A whole outage is one call, and batch after batch inside: other work is done between them."""
+    """One call for a whole outage runs in batches, between which other work is done."""
     await failed(any_api)
     columns = ", ".join(column.name for column in schema.deliveries.columns if column.name not in ("id", "event_id"))
     numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000)"
@@ -256,8 +256,8 @@ async def test_resending_very_many_blocks_nothing(any_api: Api) -> None:
     assert meanwhile >= 8
 
 
-async def test_delivered_ones_can_be_resent(any_api: Api) -> None:
-    """Where a receiver lost what it had: only delivered ones, when that is what was asked for."""
+async def test_delivered_deliveries_can_be_resent(any_api: Api) -> None:
+    """If a receiver lost data: only delivered ones, if the request says so."""
     ids = [await failed(any_api, "j1")]
     await any_api.register("j2")
     ids += await any_api.deliver("j2")
@@ -283,7 +283,7 @@ BAD_RESENDS = [
 
 
 async def test_malformed_resends_are_refused(api: Api) -> None:
-    """A filter that is wrong, or empty by mistake, sends nothing."""
+    """A wrong or empty filter sends nothing."""
     id = await failed(api)
     for body, code, field in BAD_RESENDS:
         assert_refused(await api.http.post(f"{DELIVERIES}/resend", json=body), 400, code, field)
@@ -302,8 +302,8 @@ KEYS: dict[str, Any] = {
     "reason",
     ["the address is not dialled: 10.1.2.3 is private", "no connection: refused; not dialled: fd00::1 is private"],
 )
-async def test_addresses_of_the_inside_are_for_admins(sqlite_url: str, clock: Clock, reason: str) -> None:
-    """Whoever may register and read can't map the operator's network by the errors of their deliveries."""
+async def test_inside_addresses_are_shown_to_admins_only(sqlite_url: str, clock: Clock, reason: str) -> None:
+    """Other keys can't map the operator's network by the errors of their deliveries."""
     async with open_api(sqlite_url, clock, security=KEYS) as api:
         reader, operator = ({"Authorization": f"Bearer {key['key']}"} for key in KEYS["api_keys"])
         api.http.headers.update(operator)
@@ -318,7 +318,7 @@ async def test_addresses_of_the_inside_are_for_admins(sqlite_url: str, clock: Cl
             assert reason in (await api.http.get(path, headers=operator)).text
 
 
-async def test_addresses_of_the_inside_are_for_admins_on_pages_too(sqlite_url: str, clock: Clock) -> None:
+async def test_pages_show_inside_addresses_to_admins_only(sqlite_url: str, clock: Clock) -> None:
     """Every page that shows why a delivery failed, and the page of its endpoint."""
     error = "the address is not dialled: 10.1.2.3 is private, fd00::1 is private"
     async with open_api(sqlite_url, clock, security=KEYS) as api:

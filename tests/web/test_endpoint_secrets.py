@@ -10,8 +10,8 @@ from tests.web.conftest import OTHER_SECRET, SECRET, Api
 ENDPOINTS = "/v1/endpoints"
 
 
-async def test_rotating(api: Api) -> None:
-    """The new secret is shown once; the old one signs for a day more."""
+async def test_a_rotation_shows_the_new_secret_once(api: Api) -> None:
+    """The old one also signs for a day."""
     made = await api.make_endpoint()
     path = f"{ENDPOINTS}/{made['id']}"
     rotated = await api.post(f"{path}/rotate-secret")
@@ -28,8 +28,8 @@ async def test_rotating(api: Api) -> None:
     assert [one.value for one in await api.secrets_of(made["id"])] == [OTHER_SECRET, SECRET]
 
 
-async def test_rotating_often_does_not_pile_up(api: Api) -> None:
-    """At most five secrets sign at a time, and none twice."""
+async def test_at_most_five_secrets_sign_after_many_rotations(api: Api) -> None:
+    """And none twice."""
     made = await api.make_endpoint()
     path = f"{ENDPOINTS}/{made['id']}/rotate-secret"
     for _ in range(8):
@@ -41,7 +41,7 @@ async def test_rotating_often_does_not_pile_up(api: Api) -> None:
 
 
 async def test_malformed_secrets_are_refused(api: Api) -> None:
-    """A secret that is none is refused, not shown, and the old one stays."""
+    """The text is not repeated, and the old secret stays."""
     made = await api.make_endpoint()
     bad: list[Any] = [{"secret": "hidden"}, {"secret": 5}, {"secrets": SECRET}, []]
     for body in bad:
@@ -53,7 +53,7 @@ async def test_malformed_secrets_are_refused(api: Api) -> None:
 
 @pytest.mark.parametrize("brought", [None, SECRET])
 async def test_a_registration_s_secret_can_be_rotated(any_api: Api, brought: str | None) -> None:
-    """The same callback URL goes on meaning that endpoint: with no secret, or with the new one, never with the old."""
+    """The same callback URL still identifies that endpoint: with no secret, or with the new one, never with the old."""
     fields: dict[str, Any] = {"secret": brought} if brought else {}
     made = await any_api.register("j1", **fields)
     id = made["endpoint"]["id"]

@@ -1,10 +1,9 @@
-"""How an endpoint signs: chosen when it is made, published where that is no secret, changed by a rotation."""
+"""The signature scheme of an endpoint: chosen at creation, with a public key if it has one, changed by a rotation."""
 
 import pytest
 
 from relay.model import DAY
-from relay.signing import standard_webhooks
-from relay.signing.standard_webhooks import SignatureScheme
+from relay.signing import SignatureScheme, standard_webhooks
 from tests.web.conftest import Api
 
 PRIVATE = standard_webhooks.new_secret(b"s" * 32, SignatureScheme.ED25519)
@@ -12,7 +11,7 @@ PUBLIC = standard_webhooks.public_key_of(PRIVATE)
 
 
 async def test_ed25519_shows_only_its_public_key(api: Api) -> None:
-    """The one who subscribes gets what verifies; the key that signs is in no answer."""
+    """The subscriber gets the key that verifies; the key that signs is in no response."""
     made = await api.make_endpoint(signing="ed25519")
     assert made["signing"] == "ed25519"
     assert made["public_key"].startswith("whpk_")
@@ -25,8 +24,8 @@ async def test_ed25519_shows_only_its_public_key(api: Api) -> None:
     await api.make_endpoint(409)
 
 
-async def test_a_key_of_ones_own_signs(api: Api) -> None:
-    """A secret implies its scheme; `signing` beside it is refused."""
+async def test_a_given_private_key_signs(api: Api) -> None:
+    """A secret implies its scheme; giving `signing` too is refused."""
     made = await api.make_endpoint(secret=PRIVATE)
     assert (made["signing"], made["public_key"]) == ("ed25519", PUBLIC)
     body = {"url": "https://example.com/other", "secret": PRIVATE, "signing": "ed25519"}
@@ -48,7 +47,7 @@ async def test_registrations_choose_the_scheme(api: Api) -> None:
 
 @pytest.mark.parametrize(("before", "signing", "after"), [("hmac", "ed25519", "ed25519"), ("ed25519", None, "ed25519")])
 async def test_rotation_keeps_or_changes_the_scheme(api: Api, before: str, signing: str | None, after: str) -> None:
-    """Without a word it signs as before; the old key signs beside the new one for a day."""
+    """By default it stays; the old key signs beside the new one for a day."""
     made = await api.make_endpoint(signing=before)
     rotated = await api.post(f"/v1/endpoints/{made['id']}/rotate-secret", {"signing": signing} if signing else {})
     assert rotated["signing"] == after

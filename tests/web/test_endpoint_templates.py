@@ -1,4 +1,4 @@
-"""Endpoints with a body of their own."""
+"""Endpoints with their own template."""
 
 import json
 
@@ -9,7 +9,7 @@ OWN = {"text": "{{ headline }}", "job": "{{ job.id }}"}
 
 
 async def test_the_template_is_the_body(api: Api) -> None:
-    """The delivery's body is the template filled in; the endpoint shows it as it was given."""
+    """The delivery's body is the filled template; the endpoint shows the template as given."""
     made = await api.make_endpoint(template=OWN)
     assert (made["format"], made["template"]) == ("template", OWN)
     await api.register(callback_url=None)

@@ -33,8 +33,8 @@ async def disable(api: Api, id: str) -> None:
     await api.relay.store.write(work)
 
 
-async def test_an_endpoint_is_made(api: Api) -> None:
-    """201 with its secret, once; what is shown later holds neither the secret nor the URL's path."""
+async def test_an_endpoint_is_created(api: Api) -> None:
+    """201 with its secret, once; later responses contain neither the secret nor the URL's path."""
     answer = await api.http.post(ENDPOINTS, json={"name": "sales", "url": SLACK, "headers": {"X-A": "hidden"}})
     assert answer.status_code == 201
     made = answer.json()
@@ -81,7 +81,7 @@ async def test_zapier_subscribes_and_unsubscribes(any_api: Api) -> None:
 
 @pytest.mark.parametrize("since", ["it was rotated", "it was changed and back", "it is of an early version's store"])
 async def test_an_existing_endpoint_is_not_created_twice(any_api: Api, since: str) -> None:
-    """A subscriber without a name that asks again for what is just so gets it, whatever happened to it meanwhile."""
+    """The same request without a name returns the existing endpoint, whatever changed in between."""
     body = {"url": "https://example.com/unnamed"}
     made = await any_api.post(ENDPOINTS, body, 201)
     at = f"{ENDPOINTS}/{made['id']}"
@@ -100,8 +100,8 @@ async def test_an_existing_endpoint_is_not_created_twice(any_api: Api, since: st
     assert await any_api.stored() == {"endpoints": 2}
 
 
-async def test_a_name_is_given_once(any_api: Api) -> None:
-    """The same again is 200; the same name with anything else is 409, and says how to change it."""
+async def test_a_name_belongs_to_one_endpoint(any_api: Api) -> None:
+    """The same request is 200; the same name with other values is 409, and says how to change it."""
     made = await any_api.make_endpoint(secret=SECRET)
     assert (await any_api.make_endpoint(200))["id"] == made["id"]
     assert (await any_api.make_endpoint(200, secret=SECRET, format="standard"))["id"] == made["id"]
@@ -142,8 +142,8 @@ async def test_malformed_endpoints_are_refused(shared_api: Api, body: dict[str, 
     assert await shared_api.stored() == before
 
 
-async def test_lists_by_kind(api: Api) -> None:
-    """Standing ones and those of registrations are listed by kind."""
+async def test_endpoints_are_listed_by_kind(api: Api) -> None:
+    """Standing ones and those of registrations."""
     await api.make_endpoint()
     await api.register()
     for kind in ("standing", "ad_hoc"):
@@ -154,8 +154,8 @@ async def test_lists_by_kind(api: Api) -> None:
 # --- changes ---------------------------------------------------------------------------------------------------
 
 
-async def test_changing_one_thing_leaves_the_rest(any_api: Api) -> None:
-    """PATCH changes what it names; secret, id and all else stay."""
+async def test_patch_changes_only_the_given_fields(any_api: Api) -> None:
+    """Secret, id and everything else stay."""
     made = await any_api.make_endpoint(events=["job.failed"], headers={"X-A": "b"})
     secret = made.pop("secret")
     path = f"{ENDPOINTS}/{made['id']}"
@@ -174,7 +174,7 @@ async def test_changing_one_thing_leaves_the_rest(any_api: Api) -> None:
 
 
 async def test_the_format_follows_the_url(api: Api) -> None:
-    """A format that the URL chose is chosen again for another URL; one that was asked for stays."""
+    """A detected format is detected again for another URL; a given one stays."""
     chosen = await api.make_endpoint()
     changed = await api.http.patch(f"{ENDPOINTS}/{chosen['id']}", json={"url": SLACK})
     assert changed.json()["format"] == "slack"
@@ -206,15 +206,15 @@ async def test_malformed_changes_are_refused(api: Api) -> None:
         assert await api.get(path) == before
 
 
-async def test_a_registration_s_endpoint_is_not_changed(api: Api) -> None:
-    """An ad hoc endpoint belongs to its callback URL: changing it would send others' notifications elsewhere."""
+async def test_an_endpoint_of_a_registration_can_not_be_changed(api: Api) -> None:
+    """A change would send the notifications of other registrations elsewhere."""
     made = await api.register()
     answer = await api.http.patch(f"{ENDPOINTS}/{made['endpoint']['id']}", json={"url": "https://other.example/"})
     assert_refused(answer, 409, "endpoint_ad_hoc")
 
 
-async def test_removing(any_api: Api) -> None:
-    """204; its registrations are withdrawn, its pending deliveries cancelled, the jobs nobody waits for rest."""
+async def test_removing_an_endpoint_withdraws_its_registrations(any_api: Api) -> None:
+    """204; its pending deliveries are cancelled, jobs without registrations are polled no longer."""
     made = await any_api.make_endpoint()
     registration = await any_api.post("/v1/registrations", {"job_id": "j1", "endpoint": "ops"}, 201)
     [delivery] = await any_api.deliver()
@@ -250,8 +250,8 @@ async def test_an_unknown_endpoint_gets_404(api: Api) -> None:
 # --- disabled, and tried ---------------------------------------------------------------------------------------
 
 
-async def test_enabling_releases_what_was_held(api: Api) -> None:
-    """A disabled endpoint's deliveries are held; enabling makes them due, and says how many."""
+async def test_enabling_releases_held_deliveries(api: Api) -> None:
+    """They are due now, and the response says how many."""
     made = await api.make_endpoint()
     await disable(api, made["id"])
     [delivery] = await api.deliver()
@@ -266,8 +266,8 @@ async def test_enabling_releases_what_was_held(api: Api) -> None:
     assert (await api.post(f"{ENDPOINTS}/{made['id']}/enable"))["released"] == 0
 
 
-async def test_disabling_by_hand(any_api: Api) -> None:
-    """What comes is held, until it is enabled again; disabling twice changes nothing, an attempt's reason stays."""
+async def test_deliveries_of_an_endpoint_disabled_by_hand_are_held(any_api: Api) -> None:
+    """Until it is enabled again; disabling twice changes nothing, and an attempt's reason stays."""
     api = any_api
     made = await api.make_endpoint()
     disabled = await api.post(f"{ENDPOINTS}/{made['id']}/disable")
@@ -283,8 +283,8 @@ async def test_disabling_by_hand(any_api: Api) -> None:
     assert (await api.post(f"{ENDPOINTS}/{made['id']}/disable"))["disabled_reason"] != "disabled by hand"
 
 
-async def test_trying_an_endpoint(sqlite_url: str) -> None:
-    """A sample event arrives, signed; the answer is the attempt, whatever came of it; nothing of it is stored."""
+async def test_a_test_event_is_sent_and_not_stored(sqlite_url: str) -> None:
+    """A sample event arrives, signed; the response is the attempt, successful or not."""
     clock = Clock(system_clock())  # a verifier goes by the machine's
     receiver = Receiver(SECRET, clock)
     open_to_us = {"allow_http": True, "allow_networks": ["127.0.0.0/8"]}
@@ -304,8 +304,8 @@ async def test_trying_an_endpoint(sqlite_url: str) -> None:
 # --- those of the configuration --------------------------------------------------------------------------------
 
 
-async def test_a_configured_endpoint_is_changed_there(sqlite_url: str, clock: Clock) -> None:
-    """It can be read, enabled and tried; changing or removing it is 409 and says where to do it."""
+async def test_a_configured_endpoint_can_not_be_changed_by_the_api(sqlite_url: str, clock: Clock) -> None:
+    """It can be read, enabled and tested; changing or removing it is 409 and says where to do it."""
     configured = [
         {"name": "ops", "url": "https://example.com/ops", "secret": SECRET},
         {"name": "sales", "url": SLACK},

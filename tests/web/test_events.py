@@ -1,4 +1,4 @@
-"""Events over HTTP: what became of jobs, as a subscriber of any format is sent it."""
+"""Events over HTTP, with the body of any format."""
 
 import json
 from itertools import pairwise
@@ -15,7 +15,7 @@ EVENTS = "/v1/events"
 
 
 async def test_an_event_has_the_body_that_was_sent(any_api: Api) -> None:
-    """The standard body, byte for byte what a standing endpoint's delivery carries."""
+    """The standard body, byte for byte as in the delivery of a standing endpoint."""
     await any_api.make_endpoint()
     await any_api.post("/v1/registrations", {"job_id": "j1"}, 201)
     [delivery] = await any_api.deliver("j1")
@@ -43,7 +43,7 @@ async def test_each_format_shows_its_own_body(api: Api, format: str) -> None:
 
 
 async def test_the_flat_body_has_every_key(api: Api) -> None:
-    """What Zapier maps is there, null where Exec gave nothing."""
+    """Keys that Zapier maps are always there, null if Exec gave nothing."""
     await api.register()
     await api.deliver()
     [event] = (await api.get(EVENTS, params={"format": "zapier"}))["data"]
@@ -67,7 +67,7 @@ async def test_events_come_newest_first_in_pages(any_api: Api) -> None:
     assert all(newer["created_at"] > older["created_at"] for newer, older in pairwise(seen))
 
 
-async def test_events_are_found_by_kind_job_and_workspace(any_api: Api) -> None:
+async def test_events_are_filtered_by_kind_job_and_workspace(any_api: Api) -> None:
     """Each filter alone, and together."""
     for job_id, type in zip(("j0", "j1", "j2", "j3", "j4"), FINAL_EVENTS, strict=True):
         await any_api.register(job_id)
@@ -96,5 +96,5 @@ async def test_events_are_found_by_kind_job_and_workspace(any_api: Api) -> None:
     ],
 )
 async def test_a_wrong_query_is_refused(api: Api, params: dict[str, str], code: str, field: str) -> None:
-    """With the field at fault."""
+    """The error names the parameter."""
     assert_refused(await api.http.get(EVENTS, params=params), 400, code, field)

@@ -1,4 +1,4 @@
-"""Slow clients, many clients, and clients that speak no HTTP, on real sockets."""
+"""The HTTP protocol on real sockets: slow clients, many clients, and clients that do not speak HTTP."""
 
 import asyncio
 import json
@@ -87,7 +87,7 @@ class Caller:
 
 
 def refusal(said: bytes, status: int, code: str) -> dict[str, str]:
-    """The one answer that was said: this status, the API's envelope and headers. Returns the headers."""
+    """Checks that there is one response, with this status, the API's envelope and headers. Returns the headers."""
     head, _, body = said.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
     headers = dict(line.lower().split(": ", 1) for line in lines)
@@ -106,7 +106,7 @@ pytestmark = shared
 
 @pytest.fixture
 def start(shared_api: Api) -> Start:
-    """Serves the API within these bounds, 0.3 s for a request unless they say otherwise."""
+    """Serves the API within these limits, 0.3 s for a request by default."""
 
     @asynccontextmanager
     async def started(
@@ -143,8 +143,8 @@ def start(shared_api: Api) -> Start:
     ],
     ids=["first line", "headers", "a header", "no body", "half a body", "half the chunks"],
 )
-async def test_a_request_that_stops_half_way(start: Start, begun: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """It has its time, then 408 and the end: whoever holds connections open gets no more of them than that."""
+async def test_an_incomplete_request_times_out(start: Start, begun: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """408 and the end of the connection."""
     async with start() as door:
         caller = await door.open(begun)
         refusal(await caller.hears(), 408, "request_too_slow")
@@ -152,8 +152,8 @@ async def test_a_request_that_stops_half_way(start: Start, begun: bytes, caplog:
 
 
 @pytest.mark.parametrize("begins", [b"", POST + b"Content-Length: 1000\r\n\r\n"], ids=["its head", "its body"])
-async def test_a_request_that_drips(start: Start, begins: bytes) -> None:
-    """A byte now and then keeps nothing open: the whole request has its time, not each byte."""
+async def test_a_request_byte_by_byte_times_out(start: Start, begins: bytes) -> None:
+    """The timeout is for the whole request, not for each byte."""
     async with start() as door:
         caller = await door.open(begins)
         dripping = asyncio.create_task(caller.drips(b"x" * 1_000 if begins else HEAD * 20))
@@ -163,7 +163,7 @@ async def test_a_request_that_drips(start: Start, begins: bytes) -> None:
 
 
 async def test_an_unread_body_that_drips_times_out(start: Start) -> None:
-    """Refused at once, and the rest of its body keeps the connection no longer than a good one would."""
+    """The request is refused at once, and the rest of its body keeps the connection no longer than a valid one."""
     async with start() as door:
         caller = await door.open(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
         assert await caller.hears_status() == 404
@@ -173,7 +173,7 @@ async def test_an_unread_body_that_drips_times_out(start: Start) -> None:
 
 
 async def test_a_silent_connection_is_closed(start: Start) -> None:
-    """It is closed without a word: browsers open some beforehand."""
+    """Without a response: browsers open connections in advance."""
     async with start() as door:
         caller = await door.open()
         assert await caller.hears() == b""
@@ -190,15 +190,15 @@ async def test_each_request_of_a_kept_connection_has_its_timeout(start: Start) -
         refusal(await caller.hears(), 408, "request_too_slow")
 
 
-async def test_two_requests_at_once(start: Start) -> None:
-    """Those that were sent before the answer to the first came are answered in turn."""
+async def test_pipelined_requests_are_answered_in_order(start: Start) -> None:
+    """Requests sent before the response to the first one."""
     async with start() as door:
         caller = await door.open(WHOLE * 3)
         assert [await caller.hears_status() for _ in range(3)] == [200] * 3
 
 
 async def test_a_slow_response_is_not_cut_off(start: Start) -> None:
-    """The bound is the client's: what the relay itself needs longer for is not cut off."""
+    """The timeout is for the client: the relay itself may take longer."""
 
     async def slow(_: Request) -> Response:
         await asyncio.sleep(SOON * 3)
@@ -210,7 +210,7 @@ async def test_a_slow_response_is_not_cut_off(start: Start) -> None:
 
 
 async def test_an_unread_response_is_aborted(start: Start) -> None:
-    """Whoever asks for much and takes none of it is hung up on."""
+    """A client that requests much and reads nothing is disconnected."""
     ended = asyncio.Event()
 
     async def parts() -> AsyncIterator[bytes]:
@@ -238,7 +238,7 @@ async def test_an_unread_response_is_aborted(start: Start) -> None:
 
 
 async def test_connections_of_one_address_are_limited(start: Start) -> None:
-    """Beyond it new connections are refused; those that are open go on."""
+    """New connections above the limit are refused; open ones stay."""
     async with start(of_one_address=3, read_timeout=10) as door:
         held = [await door.open(HEAD) for _ in range(3)]
         assert refusal(await (await door.open(WHOLE)).hears(), 503, "too_many_connections")["retry-after"] == "5"
@@ -248,7 +248,7 @@ async def test_connections_of_one_address_are_limited(start: Start) -> None:
         await until(lambda: answers(door))
 
 
-async def test_a_trusted_proxy_stands_for_many(start: Start) -> None:
+async def test_a_trusted_proxy_has_no_limit_of_its_own(start: Start) -> None:
     """Its connections are its clients'."""
     async with start(trusted=("127.0.0.1",), of_one_address=3, read_timeout=10) as door:
         held = [await door.open(HEAD) for _ in range(5)]
@@ -256,8 +256,8 @@ async def test_a_trusted_proxy_stands_for_many(start: Start) -> None:
         assert await held[-1].hears_status() == 200
 
 
-async def test_the_longest_idle_connection_makes_room(start: Start) -> None:
-    """With as many connections as there may be, the one that waited longest for a request goes for a new one."""
+async def test_the_longest_idle_connection_is_closed_for_a_new_one(start: Start) -> None:
+    """At the limit of all connections."""
     async with start(connections=3, read_timeout=10) as door:
         held = [await door.open(HEAD) for _ in range(3)]
         await until(lambda: answers(door))
@@ -266,8 +266,8 @@ async def test_the_longest_idle_connection_makes_room(start: Start) -> None:
         assert await held[2].hears_status() == 200
 
 
-async def test_connections_being_served_are_kept(start: Start) -> None:
-    """None of them is cut off: the new one is refused."""
+async def test_connections_being_served_are_not_closed(start: Start) -> None:
+    """The new one is refused."""
     go_on = asyncio.Event()
 
     async def slow(_: Request) -> Response:
@@ -282,8 +282,8 @@ async def test_connections_being_served_are_kept(start: Start) -> None:
         assert [await caller.hears_status() for caller in held] == [200, 200]
 
 
-async def test_unread_answers_make_room(start: Start) -> None:
-    """Clients that ask and never read lose their places to newcomers, of their own address and of all."""
+async def test_connections_with_unread_responses_are_closed_for_new_ones(start: Start) -> None:
+    """Of the same address, and of all."""
 
     async def much(_: Request) -> Response:
         async def parts() -> AsyncIterator[bytes]:
@@ -351,8 +351,8 @@ async def unread(door: Door, request: bytes) -> socket.socket:
     return client
 
 
-async def test_this_machine_always_gets_in(start: Start) -> None:
-    """A few places are kept for its health checks."""
+async def test_connections_are_reserved_for_this_machine(start: Start) -> None:
+    """For its health checks."""
     go_on = asyncio.Event()
 
     async def slow(_: Request) -> Response:
@@ -368,8 +368,8 @@ async def test_this_machine_always_gets_in(start: Start) -> None:
         assert [await caller.hears_status() for caller in held] == [200, 200]
 
 
-async def test_two_lengths_close_the_connection(start: Start) -> None:
-    """Content-Length beside Transfer-Encoding: the request is answered, what follows on the connection is not."""
+async def test_two_body_lengths_close_the_connection(start: Start) -> None:
+    """With Content-Length and Transfer-Encoding the request is answered, and nothing after it on the connection."""
     body = b"10\r\n" + b'{"job_id": "j1"}' + b"\r\n0\r\n\r\n"
     async with start(read_timeout=10) as door:
         caller = await door.open(POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n" + body + WHOLE)
@@ -422,7 +422,7 @@ async def refused(door: Door) -> bool:
     ids=lambda raw: repr(raw[:40] + b" ... " + raw[-12:]),
 )
 async def test_malformed_http_is_refused(start: Start, raw: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """400 in the API's envelope, with the headers that every answer has; nothing of it is repeated or logged."""
+    """400 in the API's envelope, with the usual headers; no part of the request is repeated or logged."""
     with caplog.at_level(logging.DEBUG, "relay"):
         async with start(read_timeout=5) as door:
             refusal(await (await door.open(raw)).hears(), 400, "invalid_http")
@@ -445,7 +445,7 @@ async def test_a_long_head_is_refused(start: Start, raw: bytes) -> None:
 
 
 async def test_a_head_below_the_limit_is_accepted(start: Start) -> None:
-    """It is taken."""
+    """A head of almost 32 KiB."""
     async with start(read_timeout=5) as door:
         caller = await door.open(HEAD + b"X-Long: " + b"x" * (LONGEST_HEAD - 500) + b"\r\n\r\n")
         assert await caller.hears_status() == 200
@@ -475,7 +475,7 @@ async def test_malformed_data_after_a_response_began_ends_the_connection(
 
 
 async def test_an_upgrade_is_ignored(start: Start, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever asks for another protocol is answered in HTTP, and fills no log."""
+    """A request for another protocol is answered over HTTP, and is not logged."""
     upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n\r\n"
     with caplog.at_level(logging.INFO):
         async with start() as door:
@@ -503,7 +503,7 @@ WHATEVER = st.one_of(
 
 
 async def test_random_bytes_break_nothing(shared_api: Api, caplog: pytest.LogCaptureFixture) -> None:
-    """Each is answered in HTTP or not at all; nothing of it fails, is logged, or keeps others from their answers."""
+    """They get a response over HTTP or none; nothing fails, is logged, or delays others."""
     async with serve(shared_api.app, configure=server_config) as url:
         door, loop = Door(url), asyncio.get_running_loop()
 

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: the same request again gets the first one's answer."""
+"""`Idempotency-Key`: a repeated request gets the first response."""
 
 import asyncio
 from typing import Any
@@ -23,7 +23,8 @@ async def post(api: Api, key: str, body: Any = None, path: str = REGISTRATIONS, 
 
 
 async def test_a_repeat_gets_the_same_response(any_api: Api) -> None:
-    """Status, body with its secret, and location are the first one's, whatever happened since; and it says so."""
+    """Status, body with its secret, and location are those of the first response, and a header says that it is a
+    repeat."""
     first = await post(any_api, "k1")
     await any_api.http.delete(first.headers["location"])
     any_api.clock.advance(DAY - 1)
@@ -60,7 +61,7 @@ async def test_a_key_of_another_request_is_refused(api: Api) -> None:
 
 
 async def test_keys_belong_to_one_api_key_and_call(sqlite_url: str, clock: Clock) -> None:
-    """A key means something for one API key and one call only; after a day it is free again."""
+    """An Idempotency-Key counts for one API key and one call only; after a day it is free again."""
     async with open_api(sqlite_url, clock, security={"api_keys": KEYS}) as api:
         sales, support = ({"Authorization": f"Bearer {key['key']}"} for key in KEYS)
         await post(api, "k1", **sales)
@@ -75,7 +76,7 @@ async def test_keys_belong_to_one_api_key_and_call(sqlite_url: str, clock: Clock
 
 
 async def test_concurrent_repeats_run_once(any_api: Api) -> None:
-    """All get the same answer; the work is done once."""
+    """All get the same response."""
     answers = await asyncio.gather(*(post(any_api, "k1", {"job_id": "j1"}) for _ in range(40)))
     assert {answer.status_code for answer in answers} == {201}
     assert len({answer.text for answer in answers}) == 1
@@ -84,7 +85,7 @@ async def test_concurrent_repeats_run_once(any_api: Api) -> None:
 
 
 async def test_refusals_are_not_stored(api: Api) -> None:
-    """What was refused can be put right and sent again with the same key."""
+    """A refused request can be corrected and sent again with the same key."""
     wrong = {"job_id": "j1", "endpoint": "nobody"}
     assert_refused(await post(api, "k1", wrong), 400, "unknown_endpoint", "endpoint")
     assert (await post(api, "k1")).status_code == 201
@@ -106,7 +107,7 @@ async def test_batches_and_endpoints_repeat_too(api: Api) -> None:
 
 
 async def test_a_removed_endpoint_is_shown_without_its_secret(api: Api) -> None:
-    """An endpoint that was removed has no secret to show any more; the rest of the answer stays."""
+    """The rest of the response stays."""
     first = (await post(api, "k1", {"url": "https://example.com/"}, "/v1/endpoints")).json()
     await api.http.delete(f"/v1/endpoints/{first['id']}")
     again = (await post(api, "k1", {"url": "https://example.com/"}, "/v1/endpoints")).json()
@@ -115,7 +116,7 @@ async def test_a_removed_endpoint_is_shown_without_its_secret(api: Api) -> None:
 
 @pytest.mark.parametrize("rotation", [{}, {"signing": "ed25519"}], ids=["another secret", "a private key"])
 async def test_a_repeat_after_a_rotation_shows_no_secret(any_api: Api, rotation: dict[str, str]) -> None:
-    """The new secret was given to whoever rotated it: a repeat shows what the first answer showed, or nothing."""
+    """A repeat shows the secret of the first response, or none."""
     calls: list[tuple[str, Any]] = [
         (REGISTRATIONS, BODY),
         (f"{REGISTRATIONS}/batch", {"registrations": [{**BODY, "callback_url": "https://example.com/batch"}]}),
@@ -144,7 +145,7 @@ def _endpoints_of(answer: Any) -> list[Any]:
 
 @shared
 @pytest.mark.parametrize("key", ["", "a" * 256, "ü", "a\tb", "a\x7f"])
-async def test_what_is_no_key(shared_api: Api, key: str) -> None:
+async def test_malformed_idempotency_keys_are_refused(shared_api: Api, key: str) -> None:
     """A key has 1 to 255 printable characters."""
     before = await shared_api.stored()
     answer = await shared_api.http.post(REGISTRATIONS, json=BODY, headers={b"Idempotency-Key": key.encode()})

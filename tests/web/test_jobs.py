@@ -38,8 +38,8 @@ async def poll(api: Api, job_id: str = "j1") -> None:
     await api.relay.store.write(work)
 
 
-async def test_a_job_is_shown_in_full(any_api: Api) -> None:
-    """Exec's job unchanged, polls spent and planned, who waits, what was sent, and the latest polls."""
+async def test_a_job_is_shown_with_polls_registrations_and_deliveries(any_api: Api) -> None:
+    """Exec's job unchanged, polls made and planned, registrations, deliveries, and the latest polls."""
     made = await any_api.register()
     await poll(any_api)
     await any_api.deliver(type=EventType.COMPLETED)
@@ -91,8 +91,8 @@ async def test_jobs_are_listed_by_state(any_api: Api) -> None:
         assert [row["job_id"] for row in rows] == jobs
 
 
-async def test_one_job_id_in_two_workspaces(store_url: str, clock: Clock) -> None:
-    """Each workspace has its own jobs; without a name the newest is shown, with rows of its workspace only."""
+async def test_one_job_id_in_two_workspaces_is_two_jobs(store_url: str, clock: Clock) -> None:
+    """Without a workspace the newest is shown, with rows of its workspace only."""
     spaces = [{"name": name, "api_key": EXEC_KEY + name} for name in ("emea", "apac")]
     async with open_api(store_url, clock, exec={}, workspaces=spaces) as api:
         for name in ("emea", "apac"):

@@ -1,4 +1,4 @@
-"""Event streams of the dashboard, by the hundred: counted before they begin, and ended with their session."""
+"""Event streams of the dashboard: counted before they begin, and ended with their session."""
 
 import asyncio
 from typing import Any
@@ -45,8 +45,8 @@ async def _log_in(api: Api) -> str:
     return cookie
 
 
-async def test_streams_are_counted_before_they_begin(sqlite_url: str, clock: Clock) -> None:
-    """190 at once are a hundred; places of pages that went are free again, whatever became of them."""
+async def test_concurrent_streams_are_limited(sqlite_url: str, clock: Clock) -> None:
+    """Of 190 at once a hundred are accepted; closed ones free their places."""
     async with open_api(sqlite_url, clock, security=KEYS) as api:
         cookie = await _log_in(api)
         for _ in range(2):

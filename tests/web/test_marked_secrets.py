@@ -1,4 +1,4 @@
-"""Every call and every page, with marked secrets and receivers that repeat them: none comes out again."""
+"""Every call and every page with marked secrets, and receivers that repeat them: no secret is returned."""
 
 import hashlib
 import json
@@ -44,10 +44,10 @@ EVERY_SECRET = " ".join(marked.ALL)
 async def echo(scope: Any, receive: Any, send: Any) -> None:
     """A receiver that fails, and says in its error all that it was sent."""
     headers = {name.decode(): value.decode() for name, value in scope.get("headers", [])}
-    told = json.dumps({"path": scope["path"], "query": scope["query_string"].decode(), "headers": headers})
+    request = json.dumps({"path": scope["path"], "query": scope["query_string"].decode(), "headers": headers})
     head = [(b"location", f"http://127.0.0.1{scope['path']}".encode())]
     await send({"type": "http.response.start", "status": 500, "headers": head})
-    await send({"type": "http.response.body", "body": f"{scope['path']} failed: {told}".encode()})
+    await send({"type": "http.response.body", "body": f"{scope['path']} failed: {request}".encode()})
 
 
 async def served_echo(scope: Any, receive: Any, send: Any) -> None:
@@ -177,8 +177,8 @@ async def test_no_call_reveals_a_secret(one: ApiRoute, stage: Stage, caplog: pyt
     assert (stage.token in said) <= ("callback" in one.path), "only those who may see the callback's URL see its token"
 
 
-async def test_what_a_receiver_repeats_is_hidden(stage: Stage) -> None:
-    """The attempt log shows what a receiver said, less the URL and headers that it repeated."""
+async def test_secrets_repeated_by_a_receiver_are_redacted(stage: Stage) -> None:
+    """The attempt log shows the receiver's response without the URL and headers that it repeated."""
     shown = await stage.api.get(f"/v1/deliveries/{stage.ids['deliveries']}")
     [attempt] = shown["attempt_log"]
     assert (attempt["status_code"], "failed: " in attempt["response"]) == (500, True)

@@ -1,4 +1,4 @@
-"""What every answer has, and what is answered when the relay itself is in trouble."""
+"""What every response has, and how the relay answers if it fails itself."""
 
 import asyncio
 import json
@@ -26,8 +26,8 @@ from tests.web.conftest import Api, assert_refused, open_api, shared
 
 @shared
 @pytest.mark.parametrize("path", ["/healthz", "/v1/jobs", "/v1/jobs?limit=0", "/nowhere", "/openapi.json"])
-async def test_every_answer_is_marked_and_guarded(shared_api: Api, path: str) -> None:
-    """Each has a request id and headers against sniffing, framing and caching, and says nothing of its server."""
+async def test_every_response_has_a_request_id_and_security_headers(shared_api: Api, path: str) -> None:
+    """Headers against sniffing, framing and caching, and no name of the server software."""
     answer = await shared_api.http.get(path)
     assert answer.headers["x-request-id"].startswith("req_")
     assert {name: answer.headers[name] for name in DEFAULT_HEADERS} == DEFAULT_HEADERS
@@ -59,10 +59,10 @@ JSON = {"content-type": "application/json"}
         ("POST", "/v1/registrations", {"content-type": "text/plain"}, b"{}", 415),
     ],
 )
-async def test_every_kind_of_answer_is_guarded(
+async def test_every_kind_of_response_has_security_headers(
     shared_api: Api, method: str, path: str, headers: dict[str, str], body: bytes, status: int
 ) -> None:
-    """No framing, no sniffing, no referrer to others, no scripts from elsewhere; read by no page of another site."""
+    """No framing, no sniffing, no referrer, no scripts from elsewhere; no page of another site can read it."""
     answer = await shared_api.http.request(method, path, headers=headers, content=body)
     assert answer.status_code == status, answer.text
     policy = answer.headers["content-security-policy"]
@@ -78,8 +78,8 @@ async def test_every_kind_of_answer_is_guarded(
 
 @shared
 @pytest.mark.parametrize(("sent", "kept"), [("trace-1.a_B", True), ("a" * 65, False), ("a b", False), ("", False)])
-async def test_a_request_id_is_kept(shared_api: Api, sent: str, kept: bool) -> None:
-    """An id that comes with a request is on its answer, unless it is no id."""
+async def test_a_valid_request_id_is_returned(shared_api: Api, sent: str, kept: bool) -> None:
+    """An invalid one is replaced."""
     answer = await shared_api.http.get("/healthz", headers={"x-request-id": sent})
     assert (answer.headers["x-request-id"] == sent) is kept
 
@@ -92,8 +92,8 @@ async def test_head_works_where_get_does(shared_api: Api, path: str) -> None:
     assert (head.status_code, head.headers["content-type"]) == (get.status_code, get.headers["content-type"])
 
 
-async def test_health_and_readiness(api: Api) -> None:
-    """It says what it is, that it is alive and able to work, and its metrics can be read by Prometheus' own parser."""
+async def test_health_readiness_and_metrics_are_served(api: Api) -> None:
+    """Prometheus' own parser reads the metrics."""
     assert (await api.get("/"))["name"] == "exec-relay"
     assert await api.get("/healthz") == {"status": "ok"}
     ready = await api.get("/readyz")
@@ -111,7 +111,7 @@ async def test_health_and_readiness(api: Api) -> None:
     assert found["relay_active_watches"].samples[0].value == 1
 
 
-async def test_a_clock_that_is_set_back(api: Api) -> None:
+async def test_a_clock_set_back_keeps_the_relay_ready(api: Api) -> None:
     """The last tick is never in the future."""
     api.clock.advance(-5 * SECOND)
     [scheduler] = [one for one in (await api.get("/readyz"))["checks"] if one["name"] == "scheduler"]
@@ -120,7 +120,7 @@ async def test_a_clock_that_is_set_back(api: Api) -> None:
 
 
 async def test_readiness_names_the_reason(api: Api) -> None:
-    """503 with the check that is not well, in words; alive it is still."""
+    """503 with the failing check as text; health is still 200."""
     api.clock.advance(MINUTE)
     answer = await api.http.get("/readyz")
     assert answer.status_code == 503
@@ -134,8 +134,8 @@ async def test_readiness_names_the_reason(api: Api) -> None:
     assert (await api.http.get("/readyz?exclude=exec:default")).json()["error"]["field"] == "exclude"
 
 
-async def test_a_store_that_fails(api: Api) -> None:
-    """503 in the envelope with a time to try again, for reading and for writing; /readyz and the metrics say so too."""
+async def test_a_failing_store_gets_503(api: Api) -> None:
+    """In the envelope, with the time to retry, for reads and writes; /readyz and the metrics report it too."""
     await api.get("/v1/jobs")
     await api.relay.store.aclose()
     for answer in (
@@ -152,7 +152,7 @@ async def test_a_store_that_fails(api: Api) -> None:
 
 
 class BrokenClock(Clock):
-    """A clock that breaks, as only our own mistakes do."""
+    """A clock that raises, like a bug of the relay."""
 
     broken = False
 
@@ -177,7 +177,7 @@ async def test_a_crash_gets_500_without_details(sqlite_url: str, caplog: pytest.
     [record] = caplog.records
     logged = record.getMessage()
     assert "\n" not in logged
-    assert "trace-1: RuntimeError in /v1/jobs" in logged
+    assert "request trace-1 failed: RuntimeError in /v1/jobs" in logged
     assert "__call__" in logged
     assert "hunter2" not in logged
     assert "private" not in logged
@@ -203,8 +203,8 @@ async def call(app: Starlette, method: str, path: str, *received: Message) -> li
     return sent
 
 
-async def test_a_crash_after_the_response_began(caplog: pytest.LogCaptureFixture) -> None:
-    """What has begun can't be taken back: it ends there, and is logged."""
+async def test_a_crash_after_the_response_began_ends_it(caplog: pytest.LogCaptureFixture) -> None:
+    """The response ends there, and the error is logged."""
 
     async def halves() -> AsyncIterator[bytes]:
         yield b"half"
@@ -222,8 +222,8 @@ async def test_a_crash_after_the_response_began(caplog: pytest.LogCaptureFixture
     assert len(caplog.records) == 1
 
 
-async def test_a_client_that_disconnects(api: Api, caplog: pytest.LogCaptureFixture) -> None:
-    """A request that is broken off in its body is nobody's fault: nothing is stored, nothing is logged."""
+async def test_a_disconnect_during_the_body_is_no_error(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is stored, nothing is logged."""
     half = {"type": "http.request", "body": b'{"job_id"', "more_body": True}
     sent = await call(create_app(api.relay), "POST", "/v1/registrations", half, {"type": "http.disconnect"})
     assert sent[0]["status"] == 400
@@ -251,8 +251,8 @@ async def test_openapi_is_served_as_json(shared_api: Api) -> None:
 
 
 @pytest.mark.parametrize("origin", ["http://[", "http://[::1", "https://a:b", "http://\u2100", "null", "\x00"])
-async def test_an_odd_origin_is_a_foreign_one(sqlite_url: str, origin: str) -> None:
-    """It is refused, before any login, and is no fault of the relay."""
+async def test_a_malformed_origin_is_refused(sqlite_url: str, origin: str) -> None:
+    """Before any login, and without an error of the relay."""
     keys = {"api_keys": [{"name": "one", "key": "relay_key_0123456789abcdef"}]}
     async with open_api(sqlite_url, Clock(), security=keys) as api:
         headers = {b"origin": origin.encode("utf-8"), b"accept": b"text/html"}
@@ -265,7 +265,7 @@ async def test_an_odd_origin_is_a_foreign_one(sqlite_url: str, origin: str) -> N
 FORGED = "/v1/jobs/x\r\n2026-11-29 00:00:00,000 INFO FORGED \x1b[31m\u202e\x85"
 
 
-async def test_a_path_forges_no_line_of_the_log(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_path_can_not_forge_log_lines(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
     """Control characters of a path are escaped, and a long path is cut."""
     clock = BrokenClock()
     async with open_api(sqlite_url, clock) as api:

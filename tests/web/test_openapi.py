@@ -1,4 +1,4 @@
-"""The OpenAPI document is what routes and validates."""
+"""The OpenAPI document equals the routes and their validation."""
 
 import base64
 import json
@@ -38,8 +38,8 @@ def test_rate_limits_are_documented() -> None:
                 assert answers[status]["headers"]["Retry-After"]["schema"]["type"] == "integer"
 
 
-def test_it_is_valid() -> None:
-    """The document holds to OpenAPI 3.1, as others' validator judges it."""
+def test_the_document_is_valid_openapi_3_1() -> None:
+    """An independent validator accepts it."""
     assert DOCUMENT["openapi"].startswith("3.1")
     assert list(OpenAPIV31SpecValidator(DOCUMENT).iter_errors()) == []
 
@@ -51,7 +51,7 @@ def test_paths_and_routes_are_the_same() -> None:
     assert all(isinstance(route, Route) for route in routes(OPERATIONS))
 
 
-def test_the_design_s_table_is_there() -> None:
+def test_the_documented_calls_exist() -> None:
     """The calls that users were promised."""
     promised = """
         POST /v1/registrations · POST /v1/registrations/batch · GET /v1/registrations
@@ -111,8 +111,8 @@ def test_a_relay_without_keys_documents_none() -> None:
     assert [call for path in paths.values() for call in path.values() if call["security"]] == []
 
 
-def test_every_bound_is_one_that_json_schema_knows() -> None:
-    """What pydantic calls `ge` or `max_length` is written as readers of the document know it."""
+def test_every_limit_is_a_json_schema_keyword() -> None:
+    """pydantic's `ge` or `max_length` has its name in JSON Schema."""
     text = json.dumps(DOCUMENT)
     assert [word for word in ("ge", "le", "gt", "lt", "max_length", "min_length") if f'"{word}":' in text] == []
     [limit] = [found for found in DOCUMENT["paths"]["/v1/jobs"]["get"]["parameters"] if found["name"] == "limit"]
@@ -122,16 +122,16 @@ def test_every_bound_is_one_that_json_schema_knows() -> None:
 @given(st.binary(max_size=70))
 @example(bytes(24))
 @example(bytes(64))
-def test_the_pattern_of_secrets_is_what_is_taken(key: bytes) -> None:
-    """A text is a secret exactly where the document's pattern says so."""
+def test_the_pattern_of_secrets_matches_the_validation(key: bytes) -> None:
+    """A text is a valid secret exactly if the document's pattern matches."""
     pattern = DOCUMENT["components"]["schemas"]["RotateRequest"]["properties"]["secret"]["anyOf"][0]["pattern"]
     text = "whsec_" + base64.b64encode(key).decode()
     for written in (text, text.rstrip("="), text[:-1] + "B", text + "="):
-        assert bool(re.search(pattern, written)) == taken(written), written
+        assert bool(re.search(pattern, written)) == is_accepted(written), written
 
 
-def taken(secret: str) -> bool:
-    """Whether the relay takes it."""
+def is_accepted(secret: str) -> bool:
+    """Whether the relay accepts it."""
     try:
         check_secret(secret)
     except ValidationFailed:
@@ -157,8 +157,8 @@ def test_examples_are_accepted(model: type[BaseModel]) -> None:
     assert model.model_validate(example)
 
 
-def test_every_field_that_is_asked_for_is_described() -> None:
-    """Descriptions complete the API's own errors, so none may be missing."""
+def test_every_request_field_has_a_description() -> None:
+    """Descriptions complete the API's own errors."""
     bodies = {one.body for one in OPERATIONS if one.body} | {RegistrationRequest}
     queries = {one.query for one in OPERATIONS if one.query}
     fields = [(model, name, info) for model in bodies | queries for name, info in model.model_fields.items()]

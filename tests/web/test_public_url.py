@@ -1,4 +1,4 @@
-"""The relay below a path, behind proxies: request targets, links, and what counts as a page of its own."""
+"""The relay below a path and behind proxies: request targets, links, and origins of its pages."""
 
 import json
 from typing import Any
@@ -36,7 +36,7 @@ FORM = {"api_key": KEY, "csrf": "", "next": "/jobs"}
     ],
 )
 def test_origins_are_parsed(text: str, origin: Origin | None) -> None:
-    """Case and default ports make no difference; what has no origin is None and never an error."""
+    """Case and default ports do not matter; text without an origin is None, never an error."""
     assert parse_origin(text) == origin
 
 
@@ -77,8 +77,8 @@ async def test_both_kinds_of_proxy_reach_the_api_below_a_path(sqlite_url: str, c
         assert (await api.http.get("/relay/relay/healthz")).status_code == 404
 
 
-async def test_a_repeat_by_the_other_path_is_the_same_request(sqlite_url: str, clock: Clock) -> None:
-    """An Idempotency-Key means the same with and without the base path."""
+async def test_idempotency_ignores_the_base_path(sqlite_url: str, clock: Clock) -> None:
+    """An Idempotency-Key is the same with and without the base path."""
     server = {"public_url": "https://tools.example.com/relay"}
     async with open_api(sqlite_url, clock, server=server, security=KEYS) as api:
         headers = BEARER | {"Idempotency-Key": "k1"}
@@ -162,7 +162,7 @@ async def _log_in(api: Api, headers: Headers) -> tuple[int, str, str]:
         ("https://relay.example.com", "http://127.0.0.1:8080", "127.0.0.1:8080"),
     ],
 )
-async def test_a_form_of_the_relay_is_taken(
+async def test_a_form_of_the_relay_is_accepted(
     sqlite_url: str, clock: Clock, public_url: str | None, origin: str, host: str
 ) -> None:
     """Origins are compared as origins, not as text."""
@@ -192,7 +192,7 @@ async def test_a_form_of_the_relay_is_taken(
 async def test_a_refused_form_says_what_to_set(
     sqlite_url: str, clock: Clock, public_url: str | None, origin: str, host: str, advice: str
 ) -> None:
-    """A foreign origin is refused with the setting by which the relay's own page would be known."""
+    """A foreign origin is refused, with the setting that may be missing."""
     server = {"public_url": public_url} if public_url else {}
     async with open_api(sqlite_url, clock, security=KEYS, server=server) as api:
         status, cookie, text = await _log_in(api, {"origin": origin, "host": host})
@@ -213,8 +213,8 @@ async def test_a_cookie_without_its_prefix_is_no_session_over_https(sqlite_url: 
 
 
 @shared
-async def test_an_answer_over_tls_asks_for_tls_from_then_on(shared_api: Api) -> None:
-    """Strict-Transport-Security goes with https only."""
+async def test_responses_over_tls_have_strict_transport_security(shared_api: Api) -> None:
+    """With https only."""
     assert "strict-transport-security" not in (await shared_api.http.get("/healthz")).headers
     assert json.loads((await shared_api.http.get("/healthz")).text) == {"status": "ok"}
     over_tls = await shared_api.http.get("https://127.0.0.1:8080/healthz")

@@ -1,4 +1,4 @@
-"""Rate limits: wrong keys by address, requests by key; no client pays for another."""
+"""Rate limits: wrong keys by address, requests by key; no client is throttled for another."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ import pytest
 from relay.model import MINUTE, SECOND
 from relay.operations.api_key_cache import CACHE_TTL
 from relay.sandbox.local_server import serve
-from relay.security.api_keys import hash_api_key
+from relay.security import hash_api_key
 from relay.security.login_throttle import BURST
 from relay.store.tables import api_keys
 from relay.store.tables.api_keys import StoredApiKey
@@ -42,14 +42,14 @@ def from_address(api: Api, address: str) -> httpx.AsyncClient:
 
 
 async def guess(http: httpx.AsyncClient, times: int, begins: str = "") -> list[httpx.Response]:
-    """Wrong keys, each another one."""
+    """Sends wrong keys, each a different one."""
     return [await http.get("/v1/jobs", headers=bearer(f"relay_wrong{begins}{number}")) for number in range(times)]
 
 
 # --- wrong keys ---------------------------------------------------------------------------------------------------
 
 
-async def test_guesses_are_slowed(keyed: Api, caplog: pytest.LogCaptureFixture) -> None:
+async def test_wrong_keys_are_throttled(keyed: Api, caplog: pytest.LogCaptureFixture) -> None:
     """Ten wrong keys are 401, what follows is 429 with the seconds to wait; the log names the address, once."""
     answers = await guess(keyed.http, BURST)
     assert [answer.status_code for answer in answers] == [401] * BURST
@@ -68,15 +68,15 @@ async def test_guesses_are_slowed(keyed: Api, caplog: pytest.LogCaptureFixture) 
 
 
 async def test_a_right_key_works_whatever_its_address_tries(keyed: Api) -> None:
-    """Behind one proxy with a stranger who guesses, everybody with a key goes on, new ones and after a restart too."""
+    """Behind one proxy with an attacker, everybody with a key is served, also new keys and after a restart."""
     await guess(keyed.http, BURST + 1)
     for _ in range(30):
         assert (await keyed.http.get("/v1/jobs", headers=bearer(KEY))).status_code == 200
     assert_refused((await guess(keyed.http, 1, "more"))[0], 429, "too_many_wrong_keys")
 
 
-async def test_concurrent_guesses_are_slowed(keyed: Api) -> None:
-    """150 logins and calls begun together, no key read yet: ten are judged, right keys among them count nothing."""
+async def test_concurrent_wrong_keys_are_throttled(keyed: Api) -> None:
+    """150 concurrent logins and calls: ten wrong keys are checked, right keys count nothing."""
     html = {"accept": "text/html", "origin": SELF}
     calls = [keyed.http.get("/v1/jobs", headers=bearer(f"relay_wrong{number}")) for number in range(75)]
     logins = [keyed.http.post("/login", data={"api_key": f"relay_no{number}"}, headers=html) for number in range(75)]
@@ -86,8 +86,8 @@ async def test_concurrent_guesses_are_slowed(keyed: Api) -> None:
     assert sorted(answer.status_code for answer in answers[50:]) == [401] * BURST + [429] * (150 - BURST)
 
 
-async def test_tokens_of_exec_s_callback_at_once(keyed: Api) -> None:
-    """A hundred wrong tokens together: ten are unknown, the rest are too many; the right one is taken meanwhile."""
+async def test_concurrent_wrong_callback_tokens_are_throttled(keyed: Api) -> None:
+    """Of a hundred wrong tokens ten get 404, the rest 429; the right one is accepted meanwhile."""
     path = (await keyed.get("/v1/workspaces/default/callback", headers=bearer(KEY)))["path"]
     wrong = [keyed.http.post(f"/v1/exec/callbacks/guess{number}", json={"id": "j1"}) for number in range(100)]
     answers = await asyncio.gather(keyed.http.post(path, json={"id": "j1"}), *wrong)
@@ -97,17 +97,17 @@ async def test_tokens_of_exec_s_callback_at_once(keyed: Api) -> None:
     assert statuses.count(404) + statuses.count(429) == 100
 
 
-async def test_guesses_lock_out_no_right_key(keyed: Api) -> None:
-    """A client that was right from this address goes on, whoever guesses beside it."""
+async def test_wrong_keys_lock_out_no_right_key(keyed: Api) -> None:
+    """A client with a right key at the same address is served."""
     assert (await keyed.http.get("/v1/jobs", headers=bearer(KEY))).status_code == 200
     await guess(keyed.http, BURST + 5)
     for _ in range(20):
         assert (await keyed.http.get("/v1/jobs", headers=bearer(KEY))).status_code == 200
 
 
-async def test_a_chosen_key_can_not_be_guessed_at_pace(sqlite_url: str, clock: Clock) -> None:
-    """A key that a person chose is slowed with the guesses of its address, one by one and many at once; a generated key
-    works, and so does a chosen one from another address, and from where it was right before."""
+async def test_a_chosen_key_cannot_be_guessed_faster(sqlite_url: str, clock: Clock) -> None:
+    """A key that a person chose is throttled with the attempts of its address, in a row and concurrently. A generated
+    key works, and so does a chosen one from another address and from where it was right before."""
     chosen = "summer-in-the-city-2026"  # as in a list of words that somebody tries
     keys = {"api_keys": [{"name": "weak", "key": f"{chosen}!"}, {"name": "one", "key": KEY}]}
     async with open_api(sqlite_url, clock, security=keys) as api:
@@ -116,23 +116,23 @@ async def test_a_chosen_key_can_not_be_guessed_at_pace(sqlite_url: str, clock: C
         await guess(elsewhere, BURST + 5)
         await guess(api.http, BURST)
         for http, status in ((api.http, 429), (elsewhere, 200)):
-            answers = await asyncio.gather(*(http.get("/v1/jobs", headers=bearer(f"{chosen}!")) for _ in range(20)))
-            assert {answer.status_code for answer in answers} == {status}
+            responses = await asyncio.gather(*(http.get("/v1/jobs", headers=bearer(f"{chosen}!")) for _ in range(20)))
+            assert {response.status_code for response in responses} == {status}
             assert (await http.get("/v1/jobs", headers=bearer(KEY))).status_code == 200
         clock.advance(20_000)
         assert (await api.http.get("/v1/jobs", headers=bearer(f"{chosen}!"))).status_code == 200
         await elsewhere.aclose()
 
 
-async def test_a_missing_key_is_no_guess(keyed: Api) -> None:
-    """Whoever comes without one hears so, as often as they like, and locks nobody out."""
+async def test_a_missing_key_does_not_count_as_wrong(keyed: Api) -> None:
+    """Requests without a key are refused any number of times, and lock nobody out."""
     for _ in range(50):
         assert_refused(await keyed.http.get("/v1/jobs"), 401, "invalid_api_key")
     assert (await keyed.http.get("/v1/jobs", headers=bearer(KEY))).status_code == 200
 
 
-async def test_logging_in_is_a_guess_too(keyed: Api) -> None:
-    """The dashboard's form and the API share one count, whichever is tried."""
+async def test_logins_count_as_attempts(keyed: Api) -> None:
+    """The dashboard's form and the API share one count."""
     await guess(keyed.http, BURST - 1)
     html = {"accept": "text/html", "origin": SELF}
     wrong = await keyed.http.post("/login", data={"api_key": "relay_wrong at the login"}, headers=html)
@@ -144,8 +144,8 @@ async def test_logging_in_is_a_guess_too(keyed: Api) -> None:
     assert (await guess(keyed.http, 1, "more"))[0].status_code == 429
 
 
-async def test_tokens_of_exec_s_callback_are_guesses_too(keyed: Api) -> None:
-    """An unknown one is 404, and after ten of them 429; Exec, whose token was right before, goes on."""
+async def test_wrong_callback_tokens_count_as_attempts(keyed: Api) -> None:
+    """An unknown one is 404, and after ten of them 429; Exec's right token is accepted."""
     path = (await keyed.get("/v1/workspaces/default/callback", headers=bearer(KEY)))["path"]
     known = from_address(keyed, "203.0.113.9")
     async with known:
@@ -170,8 +170,8 @@ async def paced(sqlite_url: str, clock: Clock) -> AsyncIterator[Api]:
         yield api
 
 
-async def test_a_key_has_its_pace(paced: Api) -> None:
-    """A minute's requests at once, then one every three seconds; another key has its own."""
+async def test_requests_are_limited_by_key(paced: Api) -> None:
+    """A minute's requests at once, then one every three seconds; another key has its own limit."""
     for _ in range(20):
         assert (await paced.http.get("/v1/jobs", headers=bearer(KEY))).status_code == 200
     for path in ("/v1/jobs", "/metrics", "/v1/nowhere-with-a-key"):
@@ -191,7 +191,7 @@ async def test_a_key_has_its_pace(paced: Api) -> None:
 
 
 async def test_refused_requests_cost_nothing(paced: Api) -> None:
-    """Nothing is read of the request, nothing is stored."""
+    """No body is read, nothing is stored."""
     body = {"job_id": "j1", "callback_url": "https://example.com/x"}
     for _ in range(20):
         await paced.http.get("/v1/jobs", headers=bearer(KEY))
@@ -200,22 +200,22 @@ async def test_refused_requests_cost_nothing(paced: Api) -> None:
     assert await paced.stored() == before
 
 
-async def test_a_token_of_exec_s_callback_has_its_pace_too(paced: Api) -> None:
-    """Whoever has it can't keep the store busy with it."""
+async def test_callbacks_are_limited_by_token(paced: Api) -> None:
+    """A token's holder can't keep the store busy."""
     path = (await paced.get("/v1/workspaces/default/callback", headers=bearer(KEY)))["path"]
     answers = [await paced.http.post(path, json={"id": f"j{number}"}) for number in range(21)]
     assert [answer.status_code for answer in answers[:-1]].count(202) > 5
     assert_refused(answers[-1], 429, "rate_limited")
 
 
-async def test_a_key_that_lacks_the_scope_has_its_pace_too(paced: Api) -> None:
-    """403 is an answer as any other."""
+async def test_requests_without_the_scope_count_too(paced: Api) -> None:
+    """403 counts like any other response."""
     statuses = [(await paced.http.get("/v1/workspaces/default/callback", headers=bearer(OTHER))) for _ in range(21)]
     assert [answer.status_code for answer in statuses] == [403] * 20 + [429]
 
 
-async def test_the_dashboard_has_a_pace_of_its_own(paced: Api) -> None:
-    """A client that asks too much does not close the pages to whoever wants to see why; pages are counted as well."""
+async def test_pages_have_their_own_limit(paced: Api) -> None:
+    """A busy client does not lock people out of the pages; pages are limited too."""
     html = {"accept": "text/html", "origin": SELF}
     login = await paced.http.post("/login", data={"api_key": KEY}, headers=html)
     assert login.status_code == 303
@@ -226,8 +226,8 @@ async def test_the_dashboard_has_a_pace_of_its_own(paced: Api) -> None:
     assert statuses == [200] * 20 + [429]
 
 
-async def test_more_sessions_are_no_more_pages(paced: Api) -> None:
-    """Five sessions of one key share its pace, one after the other and at once."""
+async def test_sessions_of_one_key_share_its_limit(paced: Api) -> None:
+    """Five sessions, one after the other and at once."""
     html = {"accept": "text/html", "origin": SELF}
     cookies = []
     for _ in range(5):
@@ -239,8 +239,8 @@ async def test_more_sessions_are_no_more_pages(paced: Api) -> None:
     assert statuses == [200] * 20 + [429] * 30
 
 
-async def test_without_a_limit(sqlite_url: str, clock: Clock) -> None:
-    """`security.requests_per_minute: null` takes whatever comes."""
+async def test_without_a_limit_every_request_is_accepted(sqlite_url: str, clock: Clock) -> None:
+    """`security.requests_per_minute: null`."""
     async with open_api(sqlite_url, clock, security=KEYS | {"requests_per_minute": None}) as api:
         for _ in range(100):
             assert (await api.http.get("/healthz", headers=bearer(KEY))).status_code == 200
@@ -251,7 +251,7 @@ async def test_without_a_limit(sqlite_url: str, clock: Clock) -> None:
 
 
 async def test_the_first_key_closes_the_api(any_api: Api) -> None:
-    """An open relay wants keys within a second of the first one that is made; revoking it does not open it again."""
+    """An open relay requires keys within a second of the first one; revoking it does not open it again."""
     assert (await any_api.http.get("/v1/jobs")).status_code == 200
     assert (await any_api.get("/openapi.json"))["paths"]["/v1/jobs"]["get"]["security"] == []
     await any_api.relay.store.write(lambda tx: api_keys.add(tx, STORED))
@@ -270,8 +270,8 @@ async def test_the_first_key_closes_the_api(any_api: Api) -> None:
     assert page.headers["location"] == "/login"
 
 
-async def test_keys_of_both_places_work(keyed: Api) -> None:
-    """Those of the configuration beside those of the store; a key that is used says when, to the hour."""
+async def test_keys_of_configuration_and_store_work(keyed: Api) -> None:
+    """The last use is recorded, to the hour."""
     stored = replace(STORED, hash=hash_api_key("relay_of the store"))
     await keyed.relay.store.write(lambda tx: api_keys.add(tx, stored))
     keyed.clock.advance(CACHE_TTL)
@@ -300,7 +300,7 @@ async def test_a_session_ends_with_its_stored_key(sqlite_url: str, clock: Clock)
 
 
 async def test_a_stream_ends_with_its_key(sqlite_url: str, clock: Clock) -> None:
-    """What was opened before the key was revoked tells nothing any more."""
+    """A stream that was opened before the revocation sends nothing more."""
     async with open_api(sqlite_url, clock) as api, serve(api.app) as url:
         await api.relay.store.write(lambda tx: api_keys.add(tx, STORED))
         async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
@@ -316,7 +316,7 @@ async def test_a_stream_ends_with_its_key(sqlite_url: str, clock: Clock) -> None
 
 
 async def test_each_application_has_its_own_counts(keyed: Api, clock: Clock) -> None:
-    """Two in one process share nothing."""
+    """Two applications in one process share nothing."""
     await guess(keyed.http, BURST)
     other = httpx.ASGITransport(create_app(keyed.relay, owns_relay=False))
     async with httpx.AsyncClient(transport=other, base_url=SELF) as http:

@@ -72,8 +72,8 @@ async def test_concurrent_identical_registrations_create_one(any_api: Api) -> No
     assert await any_api.stored() == {"endpoints": 1, "registrations": 1, "watches": 1}
 
 
-async def test_an_endpoint_by_id_or_by_name(api: Api) -> None:
-    """`endpoint` is an id or a name; with neither URL nor endpoint the job is watched for the standing ones."""
+async def test_a_registration_names_its_endpoint_by_id_or_name(api: Api) -> None:
+    """With neither URL nor endpoint the standing endpoints are notified."""
     made = await api.post("/v1/endpoints", {"name": "ops", "url": "https://example.com/ops"}, 201)
     by_name = await api.post(REGISTRATIONS, {"job_id": "j1", "endpoint": "ops"}, 201)
     by_id = await api.post(REGISTRATIONS, {"job_id": "j1", "endpoint": made["id"]}, 200)
@@ -85,7 +85,7 @@ async def test_an_endpoint_by_id_or_by_name(api: Api) -> None:
 
 
 async def test_options_of_a_url_belong_to_its_endpoint(api: Api) -> None:
-    """Format, secret and headers make the endpoint; the secret that came is not another one's."""
+    """Format, secret and headers identify the endpoint."""
     fields: dict[str, Any] = {"format": "zapier", "secret": SECRET, "headers": {"Authorization": "Bearer hidden"}}
     made = await api.register(**fields)
     assert made["endpoint"]["format"] == "zapier"
@@ -95,8 +95,8 @@ async def test_options_of_a_url_belong_to_its_endpoint(api: Api) -> None:
     assert "hidden" not in str(endpoint)
 
 
-async def test_odd_texts_come_back_as_they_were(any_api: Api) -> None:
-    """NUL, emoji, other scripts, and texts of SQL: each database returns them unchanged."""
+async def test_odd_texts_are_stored_unchanged(any_api: Api) -> None:
+    """NUL, emoji, other scripts, and texts of SQL, in each database."""
     odd = {"nul": "a\u0000b", "emoji": "🦄", "arabic": "مرحبا", "sql": "'); DROP TABLE watches; --", "": [None, 1e-9]}
     made = await any_api.register(metadata=odd)
     assert (await any_api.get(f"{REGISTRATIONS}/{made['id']}"))["metadata"] == odd
@@ -104,7 +104,7 @@ async def test_odd_texts_come_back_as_they_were(any_api: Api) -> None:
 
 
 async def test_nulls_count_as_left_out(api: Api) -> None:
-    """A client that sends null for what it does not set is understood."""
+    """A client may send null for fields that it does not set."""
     nothing: dict[str, Any] = {"endpoint": None, "events": None, "secret": None, "workspace": None}
     made = await api.register(**nothing)
     assert len(made["events"]) == 5
@@ -137,8 +137,8 @@ async def test_lists_are_filtered_and_paged(any_api: Api) -> None:
     assert await jobs(endpoint="ep_unknown") == []
 
 
-async def test_withdrawing(any_api: Api) -> None:
-    """DELETE answers 204, twice too; the job is no longer polled; registering again makes a new registration."""
+async def test_withdrawing_a_registration_stops_polling(any_api: Api) -> None:
+    """DELETE answers 204, twice too; registering again creates a new registration."""
     made = await any_api.register()
     [delivery] = await any_api.deliver()
     for _ in range(2):
@@ -151,7 +151,7 @@ async def test_withdrawing(any_api: Api) -> None:
 
 
 async def test_an_unknown_registration_gets_404(any_api: Api) -> None:
-    """GET and DELETE of what is no id, or none of a registration, are 404 and never 500."""
+    """GET and DELETE of a malformed or unknown id, never 500."""
     for id in ("reg_unknown", "%00", "a" * 5_000, "ü", "%F0%9F%A6%84", "reg_'--", "..%2f..%2fx"):
         for method in ("GET", "DELETE"):
             answer = await any_api.http.request(method, f"{REGISTRATIONS}/{id}")
@@ -159,7 +159,7 @@ async def test_an_unknown_registration_gets_404(any_api: Api) -> None:
 
 
 async def test_a_late_registration_gets_the_missed_event(api: Api) -> None:
-    """A registration of a job that ended is settled, and its delivery is there."""
+    """A registration of an ended job is settled, and has its delivery."""
     await api.register()
     await api.deliver(type=EventType.STARTED)
     late = await api.register(callback_url="https://late.example/", events=["job.started"])
@@ -201,8 +201,8 @@ async def test_each_item_of_a_batch_has_its_own_result(api: Api) -> None:
     assert await api.stored() == {"endpoints": 1, "registrations": 2, "watches": 2}
 
 
-async def test_a_batch_of_a_thousand(api: Api) -> None:
-    """A batch takes a thousand and no more."""
+async def test_a_batch_has_at_most_a_thousand_items(api: Api) -> None:
+    """One more is refused."""
     items = [{"job_id": f"j{number}"} for number in range(1_001)]
     answer = await api.http.post(f"{REGISTRATIONS}/batch", json={"registrations": items})
     assert_refused(answer, 400, "invalid_field", "registrations")
@@ -284,8 +284,8 @@ async def test_operators_withdraw_registrations_of_any_key(sqlite_url: str, cloc
 # --- whom they notify ------------------------------------------------------------------------------------------
 
 
-async def test_a_job_of_which_nothing_is_notified(any_api: Api) -> None:
-    """The answer says so, with an Idempotency-Key and in a batch too; once there is a standing endpoint it names it."""
+async def test_a_registration_without_recipient_has_a_warning(any_api: Api) -> None:
+    """With an Idempotency-Key and in a batch too; if there is a standing endpoint the response names it."""
     body = {"job_id": "j1"}
 
     async def answers() -> list[Any]:

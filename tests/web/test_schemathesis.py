@@ -12,7 +12,7 @@ import pytest
 from relay.sandbox.exec_server import ExecSettings, FakeExec
 from relay.sandbox.local_server import serve
 from relay.sandbox.rate_limits import UNLIMITED
-from relay.security.api_keys import hash_api_key
+from relay.security import hash_api_key
 from relay.web.app import OPERATIONS, create_app
 from tests.conftest import Clock
 from tests.web.conftest import EXEC_KEY, Api, open_api
@@ -83,10 +83,10 @@ async def settled(api: Api) -> dict[str, list[str]]:
         pytest.param({}, 12, id="without keys", marks=pytest.mark.long),
     ],
 )
-async def test_every_answer_holds_to_the_document(
+async def test_every_response_matches_the_openapi_document(
     security: dict[str, object], examples: int, sqlite_url: str, clock: Clock, tmp_path: Path
 ) -> None:
-    """Statuses, types, schemas and headers are documented; what breaks the document is refused; nothing fails."""
+    """Statuses, types, schemas and headers are documented; invalid requests are refused; nothing fails."""
     key = KEY if security else None
     exec = FakeExec(ExecSettings(keys=(EXEC_KEY,), limits=UNLIMITED, seed=1), clock)
     async with (

@@ -1,4 +1,4 @@
-"""The API behind a real server: what only shows on a socket."""
+"""The API behind a real server: behaviour that needs a socket."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,8 +22,8 @@ async def url(sqlite_url: str, clock: Clock) -> AsyncIterator[str]:
         yield served
 
 
-async def said(url: str, raw: bytes) -> bytes:
-    """All that the server says to these bytes, until it hangs up or has nothing more to say."""
+async def response_to(url: str, raw: bytes) -> bytes:
+    """The server's whole output for these bytes."""
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     writer.write(raw)
@@ -40,16 +40,16 @@ def request(line: str, *headers: str, body: bytes = b"") -> bytes:
     )
 
 
-async def test_a_registration(url: str) -> None:
-    """A request byte for byte is answered; nothing is said of the server."""
-    answer = await said(url, request("POST /v1/registrations", f"Content-Length: {len(BODY)}", body=BODY))
+async def test_a_registration_over_a_socket(url: str) -> None:
+    """Byte for byte; the response does not name the server software."""
+    answer = await response_to(url, request("POST /v1/registrations", f"Content-Length: {len(BODY)}", body=BODY))
     assert answer.startswith(b"HTTP/1.1 201")
     assert b"\r\nserver:" not in answer.lower()
 
 
 async def test_head_has_no_body(url: str) -> None:
     """HEAD has the length of what GET would give, and nothing of it."""
-    answer = await said(url, request("HEAD /healthz"))
+    answer = await response_to(url, request("HEAD /healthz"))
     assert answer.startswith(b"HTTP/1.1 200")
     assert b"content-length: 15" in answer
     assert answer.endswith(b"\r\n\r\n")
@@ -67,7 +67,7 @@ async def test_head_has_no_body(url: str) -> None:
 )
 async def test_a_long_body_is_refused(url: str, raw: bytes) -> None:
     """It is refused as soon as that is known, without waiting for the rest."""
-    answer = await said(url, raw)
+    answer = await response_to(url, raw)
     assert answer.startswith(b"HTTP/1.1 413")
     assert b'"body_too_large"' in answer
 
@@ -75,16 +75,16 @@ async def test_a_long_body_is_refused(url: str, raw: bytes) -> None:
 @pytest.mark.parametrize(
     "path", ["/v1/jobs/%FF%FE", "/v1/jobs/%ZZ", "/v1/jobs/..%2f..%2f", "/v1/jobs/a%00", "//v1/jobs", "*"]
 )
-async def test_odd_paths(url: str, path: str) -> None:
-    """Paths that are no text, or hold more than one, are a client's fault."""
-    answer = await said(url, request(f"GET {path}"))
+async def test_paths_that_are_no_text_get_a_4xx(url: str, path: str) -> None:
+    """A path that is not text is the client's error."""
+    answer = await response_to(url, request(f"GET {path}"))
     assert answer.split(b" ")[1] in (b"400", b"404")
 
 
-async def test_odd_headers(url: str) -> None:
-    """Headers that are no text do no harm."""
+async def test_headers_that_are_no_text_are_harmless(url: str) -> None:
+    """Headers that are not text break nothing."""
     odd = "\xff\xfe"
-    answer = await said(
+    answer = await response_to(
         url, request("GET /v1/jobs", f"X-Request-Id: {odd}", f"Authorization: Bearer {odd}", f"Origin: {odd}")
     )
     assert answer.split(b" ")[1] == b"403"

@@ -1,4 +1,4 @@
-"""The API as `relay serve` serves it, on real sockets: whom a request is from."""
+"""The API as `relay serve` serves it, on real sockets: the address of a client."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -45,14 +45,14 @@ async def guess_as(http: httpx.AsyncClient, address: str | None, number: int) ->
 
 @pytest.mark.parametrize("proxies", [[], ["10.0.0.0/8"]], ids=["none is trusted", "another is trusted"])
 async def test_a_client_cannot_choose_its_address(served: Served, proxies: list[str]) -> None:
-    """Whoever says that they come from elsewhere is slowed down all the same."""
+    """A client that claims another address is throttled all the same."""
     async with served(proxies) as http:
         statuses = [await guess_as(http, f"203.0.113.{number}", number) for number in range(BURST + 3)]
         assert statuses == [401] * BURST + [429] * 3
 
 
-async def test_a_trusted_proxy_says_who_asks(served: Served) -> None:
-    """Then its clients are counted one by one, and a guess of one slows down no other."""
+async def test_clients_of_a_trusted_proxy_count_separately(served: Served) -> None:
+    """Wrong keys of one do not throttle another."""
     async with served(["127.0.0.1/32"]) as http:
         statuses = [await guess_as(http, "203.0.113.1", number) for number in range(BURST + 1)]
         assert statuses == [401] * BURST + [429]
@@ -62,7 +62,7 @@ async def test_a_trusted_proxy_says_who_asks(served: Served) -> None:
 
 
 async def test_a_clients_own_forwarding_header_is_ignored(served: Served) -> None:
-    """The proxy adds the address that it saw at the end; what stands before it came from the client."""
+    """The proxy appends the address that it saw; everything before comes from the client."""
     async with served(["127.0.0.1/32"]) as http:
         statuses = [await guess_as(http, f"198.51.100.{number}, 203.0.113.1", number) for number in range(BURST + 2)]
         assert statuses == [401] * BURST + [429] * 2
@@ -89,7 +89,7 @@ async def test_only_a_trusted_proxy_sets_https(served: Served) -> None:
 
 
 async def test_environment_variables_of_uvicorn_are_ignored(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What uvicorn reads from the environment by itself opens nothing: `server.trusted_proxies` says it all."""
+    """Only `server.trusted_proxies` counts."""
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
     async with served([]) as http:
         statuses = [await guess_as(http, f"203.0.113.{number}", number) for number in range(BURST + 1)]

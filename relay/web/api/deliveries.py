@@ -7,7 +7,7 @@ from starlette.responses import Response
 from relay.delivery import resend_matching
 from relay.errors import Conflict, NotFound
 from relay.model import Delivery, DeliveryStatus, Endpoint
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import deliveries, endpoints
 from relay.store.tables.deliveries import DeliveryFilter
 from relay.web.core import path_params

@@ -2,13 +2,12 @@
 
 from starlette.responses import Response
 
+from relay.endpoints import EndpointPatch, spec
 from relay.endpoints import admin as standing
-from relay.endpoints import spec
-from relay.endpoints.admin import EndpointPatch
 from relay.errors import NotFound, ValidationFailed
 from relay.model import Endpoint, Instant
 from relay.signing import standard_webhooks
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import endpoints
 from relay.web.core import idempotency, path_params
 from relay.web.core.idempotency import StoredResult

@@ -11,7 +11,7 @@ from relay.errors import NotFound, ValidationFailed
 from relay.model import DAY, JOB_ID
 from relay.registration import Hint, exec_callback_tokens
 from relay.security import api_keys
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables.callback_tokens import CallbackToken
 from relay.web.core import errors, path_params, request_parsing
 from relay.web.core.errors import TooManyRequests
@@ -64,7 +64,7 @@ async def receive_exec_callback(call: RequestContext, token: str) -> Response:
     workspaces = call.relay.clients
     row = await call.relay.store.read(lambda tx: exec_callback_tokens.find_token(tx, token, call.now, workspaces))
     if row is None:
-        call.limits.record_failure(call.request, wait)  # guard: callback-guesses
+        call.limits.record_failure(call.request, wait)  # guard: callback-throttle
         raise NotFound("unknown_path", errors.UNKNOWN_PATH)  # guard: callback-token
     call.limits.record_success(call.request, hash)
     call.limits.check_rate(hash)

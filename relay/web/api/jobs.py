@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from relay.model import Instant, Watch, WatchState
 from relay.service import Relay
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import watches
 from relay.store.tables.job_history import find_watch, load_job_history
 from relay.waiting import Outcome, SharedReads

@@ -9,7 +9,7 @@ from relay import registration
 from relay.errors import NotFound, RequestError, ValidationFailed
 from relay.model import Endpoint
 from relay.registration import RegistrationResult, ValidatedRegistration
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import endpoints, registrations
 from relay.web.core import errors, path_params
 from relay.web.core.idempotency import OPENAPI_HEADER, StoredResult, key_of, run_idempotent

@@ -1,4 +1,4 @@
-"""Authentication of API requests: bearer keys, known by their hash."""
+"""Authenticates API requests by bearer keys, of which the relay stores the hashes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from relay.security.api_keys import SCOPES, ApiKey, Scope, hash_api_key
+from relay.security import SCOPES, ApiKey, Scope, hash_api_key
 from relay.service import Relay
 from relay.web.core import public_url
 from relay.web.core.errors import Forbidden, Unauthenticated
@@ -74,7 +74,7 @@ async def authenticate(request: Request, token: str) -> ApiKey:
     limits: RequestLimits = request.app.state.limits
     hash = hash_api_key(token)
     wait = limits.begin_attempt(request, hash)
-    if not limits.may_be_looked_up(request, token, hash, wait):  # guard: chosen-keys
+    if not limits.may_be_checked(request, token, hash, wait):  # guard: chosen-keys
         limits.record_failure(request, wait)
     if (key := await relay.find_api_key(hash)) is None:  # guard: known-client
         limits.record_failure(request, wait)
@@ -84,10 +84,10 @@ async def authenticate(request: Request, token: str) -> ApiKey:
 
 
 def require_local_request(request: Request) -> None:
-    """Without keys the relay is for the people at its own machine. Raises Forbidden for requests from elsewhere.
+    """Raises Forbidden for a request from elsewhere: without keys the relay is for the users of its own machine.
 
     A page of another site sends its own Origin; one whose name was made to resolve to loopback sends that name as Host;
-    a proxy or tunnel on this machine sends the name that the world knows, or says for whom it asks.
+    a proxy or tunnel on this machine sends the public host name, or a header that names the client.
     """
     if not public_url.is_local(request):  # guard: loopback-host
         text = "without API keys the relay answers to 127.0.0.1 and localhost only"
@@ -102,7 +102,7 @@ def require_local_request(request: Request) -> None:
 
 
 def _came_through_proxy(request: Request) -> bool:
-    """Whether a proxy betrays itself: by a header of its own, or by HTTP/1.0, which nginx speaks unless configured."""
+    """Whether a proxy sent the request: it has a proxy's header, or is HTTP/1.0, which nginx sends by default."""
     if request.scope.get("http_version") == "1.0":
         return True
     names = request.headers.keys()

@@ -1,4 +1,4 @@
-"""Errors of the API in Exec's envelope, with words that say what to write instead.
+"""Errors of the API in Exec's envelope, with messages that say what to write instead.
 
 No response repeats a value of the request: it could be a secret in the wrong place. Names of fields are repeated.
 """

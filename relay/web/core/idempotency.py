@@ -15,7 +15,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from relay.errors import Conflict, ValidationFailed
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import endpoints, idempotency
 from relay.store.tables.idempotency import StoredResponse
 from relay.web.core.public_url import path_below_base, with_base_path

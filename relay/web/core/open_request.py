@@ -20,7 +20,7 @@ from relay.web.server.http_protocol import CONNECTION, BoundedHttpProtocol
 from relay.web.server.middleware import PARKED
 
 MAX_WAIT = 300
-"""Seconds that a request may wait; a longer wish is cut to it."""
+"""Seconds that a request may wait; a longer wait is cut to it."""
 
 EARLY = 1.0
 """Seconds that an answer comes before the time is over: a proxy with the same limit would answer first."""

@@ -60,13 +60,13 @@ def build_openapi(operations: Sequence[ApiRoute], base_path: str = "", *, with_a
     """The document, as JSON. `base_path` is the path of `server.public_url`. Without keys: not `with_auth`."""
     schemas, references = _schemas(operations)
     paths: dict[str, dict[str, Any]] = {}
-    for one in operations:
-        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, references, with_auth)
+    for route in operations:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, references, with_auth)
     document = {
         "openapi": "3.1.0",
         "info": {"title": "Exec relay", "version": __version__, "description": _DESCRIPTION, "license": _LICENSE},
         "servers": [{"url": base_path or "/"}],
-        "tags": [{"name": tag} for tag in dict.fromkeys([*(one.tag for one in operations), "webhooks"])],
+        "tags": [{"name": tag} for tag in dict.fromkeys([*(route.tag for route in operations), "webhooks"])],
         "paths": paths,
         "webhooks": webhooks(dict(references[Notification, "serialization"])),
         "components": {
@@ -86,41 +86,41 @@ def _schemas(operations: Sequence[ApiRoute]) -> tuple[dict[str, Any], References
     models: dict[tuple[type[BaseModel], Mode], None] = dict.fromkeys(
         [(ErrorResponse, "serialization"), (Notification, "serialization")]
     )
-    for one in operations:
-        if (body := one.body or one.raw_body_schema) is not None:
+    for route in operations:
+        if (body := route.body or route.raw_body_schema) is not None:
             models[body, "validation"] = None
-        for answer in one.answers.values():
+        for answer in route.answers.values():
             if not isinstance(answer, str):
                 models[answer, "serialization"] = None
     references, definitions = models_json_schema(list(models), ref_template="#/components/schemas/{model}")
     return definitions["$defs"], references
 
 
-def _operation(one: ApiRoute, references: References, with_auth: bool) -> dict[str, Any]:
-    summary, _, description = (getdoc(one.handler) or "").partition("\n\n")
+def _operation(route: ApiRoute, references: References, with_auth: bool) -> dict[str, Any]:
+    summary, _, description = (getdoc(route.handler) or "").partition("\n\n")
     documented: dict[str, Any] = {
-        "operationId": one.id,
-        "tags": [one.tag],
+        "operationId": route.id,
+        "tags": [route.tag],
         "summary": summary,
-        "parameters": [*_path_parameters(one), *_query_parameters(one.query), *_header_parameters(one)],
-        "responses": _responses(one, references),
-        "security": [{"key": [one.scope]}] if one.scope and with_auth else [],
+        "parameters": [*_path_parameters(route), *_query_parameters(route.query), *_header_parameters(route)],
+        "responses": _responses(route, references),
+        "security": [{"key": [route.scope]}] if route.scope and with_auth else [],
     }
     if description:
         documented["description"] = description
-    if (body := one.body or one.raw_body_schema) is not None:
+    if (body := route.body or route.raw_body_schema) is not None:
         schema = references[body, "validation"]
         documented["requestBody"] = {
-            "required": not one.body_may_be_empty,
+            "required": not route.body_may_be_empty,
             "content": {"application/json": {"schema": schema}},
         }
     return documented
 
 
-def _path_parameters(one: ApiRoute) -> list[dict[str, Any]]:
+def _path_parameters(route: ApiRoute) -> list[dict[str, Any]]:
     return [
         {"name": name, "in": "path", "required": True, **_PATH_PARAMETERS[name]}
-        for name in re.findall(r"{(\w+)}", one.path)
+        for name in re.findall(r"{(\w+)}", route.path)
     ]
 
 
@@ -150,7 +150,7 @@ def _inlined(definitions: Mapping[str, Any], part: dict[str, Any]) -> dict[str, 
     return {name: value for name, value in option.items() if name not in ("title", "description")} | default
 
 
-def _header_parameters(one: ApiRoute) -> list[dict[str, Any]]:
+def _header_parameters(route: ApiRoute) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
@@ -158,27 +158,27 @@ def _header_parameters(one: ApiRoute) -> list[dict[str, Any]]:
             "description": description,
             "schema": {"type": "string", **({"pattern": pattern} if pattern else {})},
         }
-        for name, (description, pattern) in one.headers.items()
+        for name, (description, pattern) in route.headers.items()
     ]
 
 
-def _responses(one: ApiRoute, references: References) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for status, answer in one.answers.items():
+def _responses(route: ApiRoute, references: References) -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    for status, answer in route.answers.items():
         if isinstance(answer, str):
-            found[str(status)] = {"description": answer}
+            responses[str(status)] = {"description": answer}
         else:
             schema = references[answer, "serialization"]
-            words = (getdoc(answer) or answer.__name__).partition("\n\n")[0]
-            found[str(status)] = {"description": words, "content": {"application/json": {"schema": schema}}}
+            description = (getdoc(answer) or answer.__name__).partition("\n\n")[0]
+            responses[str(status)] = {"description": description, "content": {"application/json": {"schema": schema}}}
     error = {"application/json": {"schema": references[ErrorResponse, "serialization"]}}
-    for status in _refusals(one):
-        again = {"headers": _RETRY_HEADERS} if status in (429, 503) else {}
-        found.setdefault(str(status), {"description": _REFUSALS[status], **again, "content": error})
-    return found
+    for status in _refusals(route):
+        headers = {"headers": _RETRY_HEADERS} if status in (429, 503) else {}
+        responses.setdefault(str(status), {"description": _REFUSALS[status], **headers, "content": error})
+    return responses
 
 
-def _refusals(one: ApiRoute) -> list[int]:
-    keyed = (401, 403, 429, 503) if one.scope else ()
-    bodied = (400, 413, 415) if one.body else ()
-    return sorted({*one.error_statuses, *keyed, *bodied})
+def _refusals(route: ApiRoute) -> list[int]:
+    for_keys = (401, 403, 429, 503) if route.scope else ()
+    for_bodies = (400, 413, 415) if route.body else ()
+    return sorted({*route.error_statuses, *for_keys, *for_bodies})

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from relay.errors import NotFound, ValidationFailed
 from relay.model import JOB_ID
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import endpoints
 
 _ID = re.compile(r"[A-Za-z0-9_]{1,64}")
@@ -39,17 +39,17 @@ def endpoint_id(tx: Tx, text: str | None) -> str | None:
     return endpoint.id
 
 
-def workspace_from_path(name: str, known: Collection[str]) -> str:
+def workspace_from_path(name: str, workspaces: Collection[str]) -> str:
     """A workspace in a path. Raises NotFound for an unknown one."""
-    if name not in known:
-        text = f"there is no such workspace; this relay knows {', '.join(sorted(known))}"
+    if name not in workspaces:
+        text = f"there is no such workspace; this relay knows {', '.join(sorted(workspaces))}"
         raise NotFound("workspace_not_found", text)
     return name
 
 
-def workspace_from_query(name: str | None, known: Collection[str]) -> str | None:
+def workspace_from_query(name: str | None, workspaces: Collection[str]) -> str | None:
     """The workspace of a filter. Raises ValidationFailed for an unknown one."""
-    if name is not None and name not in known:
-        text = f"there is no such workspace; this relay knows {', '.join(sorted(known))}"
+    if name is not None and name not in workspaces:
+        text = f"there is no such workspace; this relay knows {', '.join(sorted(workspaces))}"
         raise ValidationFailed("unknown_workspace", text, "workspace")
     return name

@@ -1,8 +1,7 @@
-"""The address at which people reach the relay: the path below which it is served, and the origin of its pages.
+"""The relay's public URL: the path below which the relay is served, and the origin of its pages.
 
-`server.public_url` may end in a path, such as https://tools.example.com/relay. A proxy in front may take that path off
-a request or leave it on: the relay answers both, and every link, redirect and cookie of its answers has the path.
-"""
+`server.public_url` may end in a path, such as https://tools.example.com/relay. A proxy in front may strip that path
+from requests or leave it: the relay accepts both, and every link, redirect and cookie of its responses has the path."""
 
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -10,7 +9,7 @@ from urllib.parse import urlsplit
 import idna
 from starlette.requests import HTTPConnection
 
-from relay.egress.url_policy import is_loopback
+from relay.egress import is_loopback
 from relay.service import Relay
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -64,8 +63,8 @@ def path_below_base(request: HTTPConnection) -> str:
 def is_own_origin(request: HTTPConnection, origin: str) -> bool:
     """Whether a page of this origin is a page of this relay: of `server.public_url`, or of the host of the request.
 
-    If the relay sees http, its own page may be https: a proxy may end TLS without a word about it. The other way round,
-    a page of http is never a page of an https relay: anybody on the way could have written it.
+    If the relay sees http, its own page may be https, because a proxy may end TLS without saying so. But a page of http
+    is never a page of an https relay: anybody on the network path could have written it.
     """
     page = parse_origin(origin)
     if page is None:

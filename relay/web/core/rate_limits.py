@@ -1,13 +1,11 @@
-"""Limits on requests: so many a minute with one API key, and so many wrong keys from one address."""
+"""Limits on requests: for each API key by the minute, and on wrong keys for each address."""
 
 from collections.abc import Callable
 
 from starlette.requests import Request
 
 from relay.model import Instant
-from relay.security.api_keys import is_generated
-from relay.security.login_throttle import LoginThrottle
-from relay.security.rate_limiter import RateLimiter
+from relay.security import LoginThrottle, RateLimiter, is_generated
 from relay.telemetry import Telemetry
 from relay.web.core.errors import TooManyRequests
 
@@ -34,11 +32,11 @@ class RequestLimits:
             raise TooManyRequests("rate_limited", text, wait)
 
     def begin_attempt(self, request: Request, hash: str) -> float:
-        """Counts an attempt, before the key is looked up. Pass the result to `record_failure` if the key is wrong."""
+        """Counts an attempt before the key is checked. Pass the result to `record_failure` if the key is wrong."""
         return self._logins.begin_attempt(_address_of(request), hash, self._clock())
 
-    def may_be_looked_up(self, request: Request, token: str, hash: str, wait: float) -> bool:
-        """Whether a key may be looked up although its address has to `wait`: if nobody can guess it, or it was right
+    def may_be_checked(self, request: Request, token: str, hash: str, wait: float) -> bool:
+        """Whether a key is checked although its address has to `wait`: if nobody can guess it, or it was right
         from there before."""
         return not wait or is_generated(token) or self._logins.was_right(_address_of(request), hash)
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 
 from relay import registration
-from relay.endpoints.spec import EndpointSpec
+from relay.endpoints import EndpointSpec
 from relay.errors import ValidationFailed
 from relay.model import Endpoint
 from relay.registration import RegistrationResult, ValidatedRegistration
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import endpoints
 from relay.web.core.route import RequestContext
 from relay.web.schemas.create_job import CreateJobRequest
@@ -29,8 +29,8 @@ def validate_registration(
             outside_only=not call.caller.is_admin,
         )
     elif body.secret or body.headers or body.signing or body.format != "auto":
-        only = "secret, signing, headers and format belong to a callback_url; give one, or leave them out"
-        raise ValidationFailed("missing_field", only, "callback_url")
+        text = "secret, signing, headers and format belong to a callback_url; give one, or leave them out"
+        raise ValidationFailed("missing_field", text, "callback_url")
     created = body if isinstance(body, CreateJobRequest) else None
     spec = registration.RegistrationSpec(
         job_id=job_id,

@@ -1,4 +1,4 @@
-"""Parses bodies and query parameters strictly: what is stored is what the caller meant."""
+"""Parses bodies and query parameters strictly, so that the relay stores nothing that the caller did not mean."""
 
 import codecs
 import json
@@ -91,8 +91,8 @@ def parse_query(request: Request, model: type[M]) -> M:
 
 
 def _unknown(name: str, model: type[BaseModel]) -> str:
-    known = list(model.model_fields)
-    return f"a query parameter is not known here{did_you_mean_or_list(name, known) or '; this call takes none'}"
+    names = list(model.model_fields)
+    return f"a query parameter is not known here{did_you_mean_or_list(name, names) or '; this call takes none'}"
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ def parse(raw: bytes) -> Any:
 
 
 def _fault_of(text: str) -> str:
-    """What is wrong in a text that is not JSON, and where. pydantic's parser has the same words on every Python."""
+    """The error in a text that is not JSON, with its position; pydantic's parser has one text on every Python."""
     if not text.strip():
         return "the body is empty"
     try:

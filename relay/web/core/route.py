@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.model import Instant
-from relay.security.api_keys import Scope
+from relay.security import Scope
 from relay.service import Relay
 from relay.web.core import request_parsing
 from relay.web.core.auth import Caller, authorise

@@ -1,4 +1,4 @@
-"""pydantic's errors in the API's words: one error for each request, with the field and how to correct it."""
+"""Converts pydantic's errors to the API's: one error for each request, with the field and how to correct it."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ _CODES = {
 }
 """Error codes by field; any other field has `invalid_field`."""
 
-_WORDS = {
+_MESSAGES = {
     "missing": "is missing",
     "string_type": "must be a text",
     "string_too_long": "must have at most {max_length} characters",
@@ -70,15 +70,15 @@ def from_validation_error(
         suggestion = did_you_mean_or_list(str(loc[-1]), names_at(model, loc))
         return ValidationFailed("unknown_field", f"{path} is not known here{suggestion}", field or None)
     hint = describe(model, loc) if detail["type"] in _NEEDS_DESCRIPTION else None
-    message = f"{path} {_words_of(detail)}" + (f"; it is {hint}" if hint else "")
+    message = f"{path} {_message_of(detail)}" + (f"; it is {hint}" if hint else "")
     return ValidationFailed("missing_field" if detail["type"] == "missing" else _code(loc), message, field or None)
 
 
-def _words_of(detail: Mapping[str, Any]) -> str:
+def _message_of(detail: Mapping[str, Any]) -> str:
     """One error of pydantic as the end of a sentence that begins with the field."""
     if detail["type"] == "value_error":
         return str(detail["msg"]).removeprefix("Value error, ")
-    return _WORDS.get(detail["type"], "is not what it must be").format(**detail.get("ctx", {}))
+    return _MESSAGES.get(detail["type"], "is not what it must be").format(**detail.get("ctx", {}))
 
 
 def format_path(loc: Sequence[str | int]) -> str:

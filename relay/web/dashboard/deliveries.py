@@ -13,8 +13,8 @@ from relay.delivery.attempt import USER_AGENT
 from relay.errors import NotFound, RelayError
 from relay.model import Attempt, Delivery, DeliveryStatus, Endpoint
 from relay.signing import standard_webhooks
+from relay.store import Tx
 from relay.store.engine import paging
-from relay.store.engine.database import Tx
 from relay.store.tables import deliveries, events
 from relay.store.tables.deliveries import DeliveryFilter
 from relay.verify import verify

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from relay.delivery import endpoint_health
 from relay.model import Delivery, DeliveryStatus, Endpoint, Instant
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import dashboard_queries, endpoints
 from relay.web.dashboard.template_filters import relative_time
 

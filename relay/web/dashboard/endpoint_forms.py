@@ -8,14 +8,12 @@ from typing import Any
 
 from starlette.responses import Response
 
-from relay.endpoints import admin, spec
-from relay.endpoints.admin import EndpointPatch
-from relay.endpoints.spec import EndpointSpec
+from relay.endpoints import EndpointPatch, EndpointSpec, admin, spec
 from relay.errors import RequestError, ValidationFailed
 from relay.formats import FORMATS
 from relay.model import FINAL_EVENTS, Attempt, Endpoint, EndpointKind, EventType
 from relay.signing import standard_webhooks
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.web.core import path_params
 from relay.web.dashboard.endpoints import preview, show_endpoint
 from relay.web.dashboard.page import PageRequest, parse_enum, redirect_with_notice, render

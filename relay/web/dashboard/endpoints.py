@@ -14,8 +14,8 @@ from relay.formats import FORMATS
 from relay.formats.sample_event import SAMPLE_JOB, sample_event
 from relay.model import DAY, FINAL_EVENTS, DeliveryStatus, Endpoint, EndpointKind, EventType
 from relay.signing import standard_webhooks
+from relay.store import Tx
 from relay.store.engine import paging
-from relay.store.engine.database import Tx
 from relay.store.tables import deliveries, endpoint_statistics, endpoints
 from relay.store.tables.deliveries import DeliveryFilter
 from relay.web.core import path_params

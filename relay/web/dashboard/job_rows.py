@@ -10,7 +10,7 @@ from relay.polling.schedule import job_durations, next_poll
 from relay.polling.schedule.duration_distribution import DurationDistribution
 from relay.polling.schedule.policy import aligned
 from relay.service import Relay
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import workspaces
 from relay.store.tables.dashboard_queries import name_of
 from relay.web.dashboard import charts

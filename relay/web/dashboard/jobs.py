@@ -6,8 +6,8 @@ from starlette.responses import Response
 
 from relay.model import RegistrationStatus, WatchState
 from relay.polling.event_context import context_of
+from relay.store import Tx
 from relay.store.engine import paging
-from relay.store.engine.database import Tx
 from relay.store.tables import deliveries, events, watches
 from relay.store.tables.job_history import load_job_history
 from relay.web.core import path_params

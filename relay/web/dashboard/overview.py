@@ -12,8 +12,8 @@ from relay.polling import WorkspaceStatus, count_watched_jobs
 from relay.polling.schedule.arrival_forecast import expected_jobs, hourly_rates
 from relay.polling.workspace_status import COUNTED
 from relay.service import Relay
+from relay.store import Tx
 from relay.store.engine import paging
-from relay.store.engine.database import Tx
 from relay.store.tables import dashboard_queries, deliveries, endpoint_statistics, watches, workspaces
 from relay.store.tables.deliveries import DeliveryFilter
 from relay.web.dashboard import charts

@@ -13,10 +13,10 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from relay import __version__
-from relay.egress.url_policy import mask_url
+from relay.egress import mask_url
 from relay.errors import RequestError, StoreError, ValidationFailed
 from relay.model import Instant, to_rfc3339
-from relay.security.api_keys import Scope
+from relay.security import Scope
 from relay.service import Relay
 from relay.store.tables import dashboard_queries
 from relay.web.core import errors, public_url, request_parsing
@@ -35,7 +35,7 @@ POLICY = (
 HEADERS = {
     "content-security-policy": POLICY,
     "cross-origin-opener-policy": "same-origin",
-    # With no-referrer browsers send forms with `Origin: null`, which looks like a form of another site.
+    # With no-referrer browsers send forms with `Origin: null`, like a form of another site.
     "referrer-policy": "same-origin",
 }
 MAX_FIELDS = 50

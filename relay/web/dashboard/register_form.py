@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from starlette.responses import Response
 
 from relay import registration
-from relay.endpoints.spec import EndpointSpec
+from relay.endpoints import EndpointSpec
 from relay.errors import RequestError, ValidationFailed
 from relay.formats import FORMATS
 from relay.model import FINAL_EVENTS, EventType, Registration
 from relay.registration import RegistrationResult
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import endpoints
 from relay.web.core import path_params
 from relay.web.dashboard.page import PageRequest, redirect_with_notice, render

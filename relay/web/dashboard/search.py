@@ -5,7 +5,7 @@ from typing import Any
 from starlette.responses import Response
 
 from relay.model import JOB_ID
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import dashboard_queries, deliveries, events
 from relay.web.dashboard.job_rows import job_rows
 from relay.web.dashboard.page import PageRequest, redirect_with_notice, render

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from relay.model import HOUR, SECOND, Instant, new_token
-from relay.security.api_keys import SCOPES, Scope
+from relay.security import SCOPES, Scope
 from relay.service import Relay
 from relay.store.tables import sessions
 from relay.store.tables.sessions import Session
@@ -93,7 +93,7 @@ async def log_in(request: Request, relay: Relay, api_key: str, now: Instant) -> 
     if _is_secure(request) and request.headers.get("origin", "").startswith("http://"):
         public = request.app.state.relay.config.server.public_url or "the https:// address"
         raise Forbidden("insecure_login", _HTTP_BESIDE_HTTPS.format(public))
-    key = await auth.authenticate(request, api_key.strip())  # guard: login-guesses
+    key = await auth.authenticate(request, api_key.strip())  # guard: login-throttle
     limits: RequestLimits = request.app.state.limits
     limits.check_rate(key.hash)
     token = new_token(relay.store.random_bytes(32))

@@ -9,12 +9,12 @@ from pydantic.config import JsonDict
 
 from relay import formats
 from relay.egress.header_policy import MAX_HEADERS, NAME_PATTERN, VALUE_PATTERN
-from relay.egress.url_policy import LONGEST_URL
+from relay.egress.url_policy import MASK, MAX_URL
 from relay.model import EventType, Instant, from_rfc3339
 from relay.signing import standard_webhooks
 
-METADATA_MOST = 16 * 1024
-METADATA_DEPTH = 10
+MAX_METADATA = 16 * 1024
+MAX_METADATA_DEPTH = 10
 
 _RFC3339 = re.compile(
     r"(19[7-9][0-9]|[2-9][0-9]{3})-[0-9]{2}-[0-9]{2}[Tt]([0-9]{2}:){2}[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -28,10 +28,10 @@ def _depth(value: Any) -> int:
 
 def validate_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
     """The caller's own object, if it is small and flat enough. Raises ValueError."""
-    if _depth(metadata) > METADATA_DEPTH:  # guard: metadata-depth
-        raise ValueError(f"must be nested at most {METADATA_DEPTH} deep")
-    if len(json.dumps(metadata, ensure_ascii=False).encode()) > METADATA_MOST:
-        raise ValueError(f"must have at most {METADATA_MOST // 1024} KiB as JSON")
+    if _depth(metadata) > MAX_METADATA_DEPTH:  # guard: metadata-depth
+        raise ValueError(f"must be nested at most {MAX_METADATA_DEPTH} deep")
+    if len(json.dumps(metadata, ensure_ascii=False).encode()) > MAX_METADATA:
+        raise ValueError(f"must have at most {MAX_METADATA // 1024} KiB as JSON")
     return metadata
 
 
@@ -83,8 +83,8 @@ Url = Annotated[
     str,
     Field(
         min_length=1,
-        max_length=LONGEST_URL,
-        json_schema_extra={"pattern": "^([Hh][Tt][Tt][Pp]|[Ss][Mm][Tt][Pp])[Ss]?://[^…]+$"},
+        max_length=MAX_URL,
+        json_schema_extra={"pattern": f"^([Hh][Tt][Tt][Pp]|[Ss][Mm][Tt][Pp])[Ss]?://[^{MASK}]+$"},
     ),
 ]
 Format = Annotated[

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from relay.egress.url_policy import mask_url
+from relay.egress import mask_url
 from relay.model import FINAL_EVENTS, Attempt, Delivery, DeliveryStatus, Endpoint, Registration, Watch, WatchState
 from relay.registration import RegistrationResult
 from relay.signing import standard_webhooks

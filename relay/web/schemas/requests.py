@@ -12,8 +12,8 @@ from relay.egress.header_policy import MAX_HEADERS
 from relay.web.schemas.fields import (
     ENDPOINT_DESCRIPTION,
     JOB_ID_DESCRIPTION,
-    METADATA_DEPTH,
-    METADATA_MOST,
+    MAX_METADATA,
+    MAX_METADATA_DEPTH,
     EndpointName,
     Events,
     Fallback,
@@ -32,7 +32,7 @@ from relay.web.schemas.fields import (
     Workspace,
 )
 
-BATCH_MOST = 1_000
+MAX_BATCH = 1_000
 EXAMPLE_JOB = "j1o2b3i4d5x6"
 
 _EVENTS = "a list of the events to notify of; left out: the endings of a job (all but job.started)"
@@ -56,16 +56,16 @@ _QUIET = (
 _FALLBACK = "the name of another endpoint, which gets what finally failed at this one"
 _NAME = "a name of 1 to 63 lower-case letters, digits, - or _"
 _METADATA = (
-    f"an object of your own, part of every notification about the job: at most {METADATA_MOST // 1024} KiB as JSON, "
-    f"{METADATA_DEPTH} deep"
+    f"an object of your own, part of every notification about the job: at most {MAX_METADATA // 1024} KiB as JSON, "
+    f"{MAX_METADATA_DEPTH} deep"
 )
 _REQUESTED_BY = (
     "the e-mail address or the name of who wants the scenario, part of every notification about the job; left out: the "
     "text requested_by of the metadata"
 )
 _EXEC_CALLBACK = (
-    "true where the job was created with this relay's callback_url: then it is polled when Exec calls back, and "
-    "before that rarely, in case the callback is lost"
+    "true if the job was created with this relay's callback_url: then it is polled when Exec calls back, and before "
+    "that rarely, in case the callback is lost"
 )
 
 SECRET_XOR_SIGNING: JsonDict = {
@@ -125,9 +125,9 @@ class BatchRequest(RequestModel):
     """Many registrations at once. Each is validated by itself: a wrong one does not affect the others."""
 
     # guard: batch-size
-    registrations: Annotated[list[SkipValidation[RegistrationRequest]], Field(min_length=1, max_length=BATCH_MOST)] = (
+    registrations: Annotated[list[SkipValidation[RegistrationRequest]], Field(min_length=1, max_length=MAX_BATCH)] = (
         Field(
-            description=f"a list of 1 to {BATCH_MOST:,} registrations, each as POST /v1/registrations takes it",
+            description=f"a list of 1 to {MAX_BATCH:,} registrations, each as POST /v1/registrations takes it",
             json_schema_extra=_anything,
         )
     )

@@ -14,7 +14,7 @@ from relay.model import (
     WatchState,
     to_rfc3339,
 )
-from relay.signing.standard_webhooks import SignatureScheme
+from relay.signing import SignatureScheme
 
 Time = Annotated[
     Instant, PlainSerializer(to_rfc3339, return_type=str), WithJsonSchema({"type": "string", "format": "date-time"})

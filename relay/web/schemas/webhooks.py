@@ -32,7 +32,7 @@ OPERATOR_EVENT_DESCRIPTIONS = {
 """What each operator event means."""
 
 _HEADERS = {
-    "webhook-id": "the event's id, the same on every retry and resend: what to deduplicate by",
+    "webhook-id": "the event's id, the same on every retry and resend: deduplicate by it",
     "webhook-timestamp": "when this attempt was signed, seconds since 1970",
     "webhook-signature": "one or several of `v1,BASE64` (or `v1a,BASE64`), separated by spaces; Standard Webhooks 1.0",
 }

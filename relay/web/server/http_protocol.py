@@ -15,9 +15,9 @@ from typing import Any, Literal
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from relay.egress.url_policy import is_loopback
+from relay.egress import is_loopback
 from relay.errors import RequestError, ValidationFailed
-from relay.security.login_throttle import client_network
+from relay.security import client_network
 from relay.web.core import errors
 from relay.web.core.errors import TooLarge, Unavailable
 from relay.web.server.middleware import DEFAULT_HEADERS
@@ -218,17 +218,17 @@ class BoundedHttpProtocol(H11Protocol):
 
     @property
     def network(self) -> str:
-        """What counts as one client: an IPv4 address, or an IPv6 network of one customer."""
+        """The network that counts as one client: an IPv4 address, or the IPv6 network of one customer."""
         return client_network(self.client[0]) if self.client is not None else ""
 
     @property
     def idle_since(self) -> float | None:
-        """Since when (of the loop's clock) the server waits for a request; None while it answers one."""
+        """Since when (by the loop's clock) the server waits for a request; None while it answers one."""
         return self._request_due.when() - self._limits.read_timeout if self._request_due is not None else None
 
     @property
     def unread_since(self) -> float | None:
-        """Since when the client leaves an answer unread; None if it reads."""
+        """Since when the client leaves a response unread; None if it reads."""
         return self._write_due.when() - self._limits.write_timeout if self._write_due is not None else None
 
     def _wait_for_request(self) -> None:
@@ -265,7 +265,7 @@ class BoundedHttpProtocol(H11Protocol):
         return [other for other in others if other._is_counted]
 
     def _limit_with_reserve(self, limit: int) -> int:
-        """A limit, raised for this machine itself: its health checks get in whatever strangers do."""
+        """A limit, higher for this machine itself, so that its health checks always get a connection."""
         is_local = self.client is not None and is_loopback(self.client[0])
         return limit + self._limits.reserved_for_loopback if is_local else limit
 
@@ -287,14 +287,14 @@ class BoundedHttpProtocol(H11Protocol):
         self.transport.close()
 
 
-def _make_room(crowd: Sequence[BoundedHttpProtocol]) -> bool:
+def _make_room(connections: Sequence[BoundedHttpProtocol]) -> bool:
     """Closes one connection that is not being served. Returns False if there is none.
 
     Unread responses go first. Among them, and then among idle connections, the network with the most loses its oldest.
     """
-    sizes = Counter(other.network for other in crowd if not other._stands_for_many)
-    unread = [(since, other) for other in crowd if (since := other.unread_since) is not None]
-    idle = [(since, other) for other in crowd if (since := other.idle_since) is not None]
+    sizes = Counter(other.network for other in connections if not other._stands_for_many)
+    unread = [(since, other) for other in connections if (since := other.unread_since) is not None]
+    idle = [(since, other) for other in connections if (since := other.idle_since) is not None]
     candidates = unread or idle
     if not candidates:
         return False

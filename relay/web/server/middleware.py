@@ -113,8 +113,9 @@ class ResponseMiddleware:
             if (make := scope["state"].pop(PARKED, None)) is not None:
                 await _answer_later(make, self.log, scope, receive, send_with_headers)
         except Exception as error:
-            place = _frames_of(error)  # guard: crash-log
-            self.log.error("%s: %s in %s, at %s", request_id, type(error).__name__, _shown(scope), place)
+            frames = _frames_of(error)  # guard: crash-log
+            text = "request %s failed: %s in %s, at %s"
+            self.log.error(text, request_id, type(error).__name__, _shown(scope), frames)
             if not started:
                 text = f"the relay failed, not the request; its log has more under {request_id}"
                 await errors.error_response(InternalError("internal_error", text))(scope, receive, send_with_headers)
@@ -145,13 +146,13 @@ def _trace_of(headers: Headers) -> str | None:
 
 
 def _frames_of(error: BaseException) -> str:
-    """Where an error was raised, innermost call first, in one line, without its text: that could hold a secret."""
+    """Where an error was raised, innermost call first, in one line. Its text is left out: it could contain a secret."""
     frames = traceback.extract_tb(error.__traceback__)
     return " < ".join(f"{'/'.join(Path(at.filename).parts[-3:])}:{at.lineno} {at.name}" for at in reversed(frames))
 
 
 def _shown(scope: Scope) -> str:
-    """A path, fit for a log: short, without control characters, without the token of Exec's callbacks."""
+    """A path for the log: short, without control characters, without the token of Exec's callbacks."""
     path = scope["path"].removeprefix(scope.get("root_path", ""))
     if path.startswith(exec_callback_tokens.PATH):
         return f"{exec_callback_tokens.PATH}…"

@@ -1,4 +1,4 @@
-"""Where egress refuses to go, and whom it believes: real sockets, resolvers that lie, real certificates."""
+"""The egress guard, with real sockets, resolvers that lie, and real certificates."""
 
 import asyncio
 import datetime
@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from relay.egress import EgressRules, HttpResponse, RequestFailed, SendResult
 from relay.egress.http_client import WebhookHttpClient
+from relay.egress.ip_policy import Network
 from relay.egress.resolver import ThreadResolver
-from relay.egress.result import HttpResponse, RequestFailed, SendResult
-from relay.egress.url_policy import EgressRules, Network
 from tests.loopback import Served, Wire, answer, answering, serving
 from tests.unit.egress.test_url_policy import HOSTILE
 
@@ -28,7 +28,7 @@ Resolved = list[ResolveResult]
 
 
 class Zone(AbstractResolver):
-    """A name server that says what it is told to: the addresses of each name, a further answer at each further ask."""
+    """A name server with scripted addresses for each name, one set after the other."""
 
     def __init__(self, names: dict[str, Sequence[Sequence[str]]]) -> None:
         self._answers = {name: list(answers) for name, answers in names.items()}
@@ -92,8 +92,8 @@ async def _post(egress: WebhookHttpClient, url: str) -> SendResult:
     [::1] [::ffff:127.0.0.1] [::ffff:7f00:1] [::127.0.0.1] [64:ff9b::7f00:1] [2002:7f00:1::]
     """.split(),
 )
-async def test_a_literal_of_this_machine_is_not_dialled(host: str) -> None:
-    """However loopback is spelled, nothing connects to it."""
+async def test_loopback_addresses_are_not_dialled(host: str) -> None:
+    """No spelling of loopback is dialled."""
     async with serving(answering(answer())) as served, _egress(_rules()) as egress:
         outcome = await _post(egress, served.url(host=host))
         assert isinstance(outcome, RequestFailed)
@@ -114,8 +114,8 @@ async def test_a_literal_of_this_machine_is_not_dialled(host: str) -> None:
         "127.0.0.1 " * 100,
     ],
 )
-async def test_a_name_of_this_machine_is_not_dialled(addresses: str) -> None:
-    """A name whose addresses are all refused is blocked, with the addresses as the reason."""
+async def test_a_name_with_blocked_addresses_only_is_blocked(addresses: str) -> None:
+    """The error names the addresses."""
     async with serving(answering(answer())) as served, _egress(_rules(), evil=addresses.split()) as egress:
         outcome = await _post(egress, served.url("/s3cr3t", host="evil.test"))
         assert isinstance(outcome, RequestFailed)
@@ -126,8 +126,8 @@ async def test_a_name_of_this_machine_is_not_dialled(addresses: str) -> None:
         assert served.connections == 0
 
 
-async def test_a_name_that_changes_its_address_is_judged_at_each_dial() -> None:
-    """DNS rebinding: a name that pointed somewhere allowed, and then to this machine's inside, is refused then."""
+async def test_dns_rebinding_is_blocked_at_each_dial() -> None:
+    """A name that resolved to an allowed address, and then to this machine, is blocked then."""
     zone = Zone({"evil.test": [["127.0.0.1"], ["127.0.0.2"]]})
     first = WebhookHttpClient(_rules(allow="127.0.0.1/32"), resolver=zone)
     second = WebhookHttpClient(_rules(allow="127.0.0.1/32"), resolver=zone)
@@ -141,8 +141,8 @@ async def test_a_name_that_changes_its_address_is_judged_at_each_dial() -> None:
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.2", "127.0.0.1"], ["127.0.0.1", "127.0.0.2"], ["::1", "127.0.0.1"]])
-async def test_of_several_addresses_only_the_allowed_are_dialled(addresses: list[str]) -> None:
-    """A refused address beside an allowed one is passed over, in whatever order they come."""
+async def test_blocked_addresses_among_allowed_ones_are_skipped(addresses: list[str]) -> None:
+    """In any order."""
     async with (
         serving(answering(answer())) as served,
         _egress(_rules(allow="127.0.0.0/8", deny="127.0.0.2/32"), some=addresses) as egress,
@@ -151,8 +151,8 @@ async def test_of_several_addresses_only_the_allowed_are_dialled(addresses: list
         assert served.connections == 1
 
 
-async def test_refused_and_dead_addresses_are_a_failed_connection() -> None:
-    """Where an allowed address was tried and did not answer, the attempt may be repeated: it is not blocked."""
+async def test_a_dead_allowed_address_is_a_failed_connection() -> None:
+    """If an allowed address was dialled and did not answer, the attempt is retried: it is not blocked."""
     async with serving(answering(answer())) as served:
         pass
     async with _egress(_rules(allow="127.0.0.1/32"), some=["127.0.0.2", "127.0.0.1"]) as egress:
@@ -162,8 +162,8 @@ async def test_refused_and_dead_addresses_are_a_failed_connection() -> None:
         assert outcome.detail.endswith("; not dialled: 127.0.0.2 is loopback")
 
 
-async def test_denied_networks_win() -> None:
-    """What the operator denies is blocked though it is allowed as well."""
+async def test_deny_networks_override_allow_networks() -> None:
+    """A denied address is blocked even if it is allowed too."""
     async with (
         serving(answering(answer())) as served,
         _egress(_rules(allow="127.0.0.0/8", deny="::/0 0.0.0.0/0")) as it,
@@ -173,8 +173,8 @@ async def test_denied_networks_win() -> None:
         assert (outcome.kind, served.connections) == ("blocked", 0)
 
 
-async def test_reasons_of_attempts_at_once_are_not_mixed_up() -> None:
-    """Blocked and good attempts side by side each get their own outcome."""
+async def test_concurrent_attempts_keep_their_own_results() -> None:
+    """Blocked and successful attempts side by side each have their own result."""
     async with (
         serving(answering(answer())) as served,
         _egress(_rules(allow="127.0.0.1/32"), good=["127.0.0.1"], evil=["127.0.0.2"]) as egress,
@@ -186,8 +186,8 @@ async def test_reasons_of_attempts_at_once_are_not_mixed_up() -> None:
 
 
 @pytest.mark.parametrize("url", ["http://h.test/", "https://me:s3cr3t@h.test/", "ftp://h.test/", "h.test", "https://"])
-async def test_the_url_is_judged_again_at_send(url: str) -> None:
-    """What may not be registered is not sent to either: no name is even resolved."""
+async def test_the_url_is_validated_again_before_sending(url: str) -> None:
+    """A URL that can't be registered is not requested either: its name is not even resolved."""
     zone = Zone({"h.test": [["127.0.0.1"]]})
     egress = WebhookHttpClient(EgressRules(), resolver=zone)
     outcome = await _post(egress, url)
@@ -213,16 +213,16 @@ async def test_the_url_is_judged_again_at_send(url: str) -> None:
         ("fd00:ec2::254", False),
     ],
 )
-async def test_a_blocked_name_may_change_unless_it_names_a_clouds_metadata(addresses: str, may_change: bool) -> None:
-    """A filtering name server answers `::` for a while; nobody names a metadata address by accident."""
+async def test_a_blocked_name_may_change_except_for_cloud_metadata(addresses: str, may_change: bool) -> None:
+    """A filtering name server answers `::` for a while; a metadata address is no accident."""
     async with _egress(_rules(), name=addresses.split()) as egress:
         outcome = await _post(egress, "http://name.test/")
         assert isinstance(outcome, RequestFailed)
         assert (outcome.kind, outcome.may_change) == ("blocked", may_change)
 
 
-async def test_a_blocked_literal_is_final() -> None:
-    """A literal address never resolves to another one."""
+async def test_a_blocked_ip_address_is_final() -> None:
+    """An IP address never resolves to another one."""
     async with _egress(_rules()) as egress:
         outcome = await _post(egress, "http://10.0.0.1/")
         assert isinstance(outcome, RequestFailed)
@@ -242,16 +242,16 @@ async def _proxied(
     await egress.aclose()
 
 
-async def test_a_proxy_gets_the_post_and_the_receiver_is_not_dialled() -> None:
-    """The operator's proxy is dialled, inside the network as it is, and resolves names that the relay can't."""
+async def test_with_a_proxy_only_the_proxy_is_dialled() -> None:
+    """The proxy may be inside the network, and resolves names that the relay can't."""
     async with serving(answering(answer())) as proxy, _proxied(proxy.url()) as egress:
         assert isinstance(await _post(egress, "http://known-to-the-proxy.test/x"), HttpResponse)
         assert proxy.requests[0].target == "http://known-to-the-proxy.test/x"
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1", "169.254.169.254", "127.0.0.1", "64:ff9b::7f00:1"])
-async def test_a_proxy_is_not_asked_for_what_the_relay_knows_is_inside(address: str) -> None:
-    """A name whose address the relay finds, and a literal, are judged before the proxy hears of them."""
+async def test_blocked_addresses_are_not_sent_to_the_proxy(address: str) -> None:
+    """Names that the relay resolves, and IP addresses, are checked before the proxy is called."""
     async with serving(answering(answer())) as proxy, _proxied(proxy.url(), name=[address]) as egress:
         for url in ("http://name.test/", f"http://{f'[{address}]' if ':' in address else address}/"):
             outcome = await _post(egress, url)
@@ -271,8 +271,8 @@ async def test_a_proxy_is_not_asked_for_what_the_relay_knows_is_inside(address: 
         ),
     ],
 )
-async def test_a_tunnel_that_is_refused_is_no_delivery(refusal: bytes, detail: str) -> None:
-    """What a proxy answers to CONNECT, a 2xx with odd framing too, is not the receiver's answer."""
+async def test_a_refused_tunnel_is_no_delivery(refusal: bytes, detail: str) -> None:
+    """A proxy's response to CONNECT, even an odd 2xx, is not the receiver's response."""
     async with serving(answering(refusal)) as proxy, _proxied(proxy.url(), far=["8.8.8.8"]) as egress:
         outcome = await _post(egress, "https://far.test/s3cr3t")
         assert isinstance(outcome, RequestFailed)
@@ -281,7 +281,7 @@ async def test_a_tunnel_that_is_refused_is_no_delivery(refusal: bytes, detail: s
         assert "s3cr3t" not in str(proxy.requests[0])
 
 
-async def test_a_dead_proxy_is_named() -> None:
+async def test_a_dead_proxy_is_named_in_the_error() -> None:
     """The receiver is not blamed."""
     async with serving(answering(answer())) as proxy:
         pass
@@ -322,14 +322,14 @@ async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
 
 
 async def test_a_name_without_address_is_a_failed_connection() -> None:
-    """A name that does not resolve may do so later."""
+    """A name that does not resolve may resolve later."""
     async with _egress(_rules()) as egress:
         outcome = await _post(egress, "http://gone.test/s3cr3t")
         assert outcome == RequestFailed("connection", "the host's name has no address")
 
 
-async def test_the_systems_resolver_knows_this_machine() -> None:
-    """Names are resolved on threads of their own; an unknown one raises OSError."""
+async def test_the_resolver_runs_on_its_own_threads() -> None:
+    """An unknown name raises OSError."""
     resolver = ThreadResolver(2)
     assert "127.0.0.1" in [found["host"] for found in await resolver.resolve("localhost", 80, socket.AF_INET)]
     with pytest.raises(OSError, match=r"Errno"):
@@ -350,8 +350,8 @@ async def test_a_redirect_is_not_followed(status: int) -> None:
         assert elsewhere.connections == 0
 
 
-async def test_no_hostile_url_is_sent_to() -> None:
-    """All that registering refuses is refused at sending too, with no name resolved and nothing dialled."""
+async def test_hostile_urls_are_not_requested() -> None:
+    """All URLs that registration refuses are refused at sending too, without resolving or dialling."""
 
     class Everywhere(Zone):
         async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC) -> Resolved:
@@ -410,7 +410,7 @@ async def _secure(certificate: Path) -> AsyncIterator[tuple[Served, list[str | N
 
 
 async def test_tls_names_come_from_the_url(certificate: Path, trusted: ssl.SSLContext) -> None:
-    """The name in the URL is what the receiver is asked for, and what its certificate must hold."""
+    """The receiver is asked for the name in the URL, and its certificate must have it."""
     async with (
         _secure(certificate) as (served, names),
         _egress(_rules(allow="127.0.0.0/8"), trusted, a=["127.0.0.1"]) as egress,
@@ -439,7 +439,7 @@ async def test_a_connection_is_never_used_for_another_host(certificate: Path, tr
 
 
 async def test_an_unknown_certificate_is_refused(certificate: Path) -> None:
-    """A certificate that no trusted authority signed ends the attempt before anything is sent."""
+    """A certificate of no trusted authority ends the attempt before anything is sent."""
     async with _secure(certificate) as (served, _), _egress(_rules(allow="127.0.0.0/8"), a=["127.0.0.1"]) as egress:
         outcome = await _post(egress, served.url(host="a.test", scheme="https"))
         assert isinstance(outcome, RequestFailed)
@@ -449,7 +449,7 @@ async def test_an_unknown_certificate_is_refused(certificate: Path) -> None:
 
 
 async def test_plain_http_on_a_tls_port_is_a_tls_failure() -> None:
-    """A receiver that does not speak TLS is said to be just that."""
+    """The error says that the receiver does not speak TLS."""
 
     async def plain(wire: Wire) -> None:
         await wire.send(answer())
@@ -462,7 +462,7 @@ async def test_plain_http_on_a_tls_port_is_a_tls_failure() -> None:
 
 
 async def test_a_handshake_that_hangs_ends_with_the_connect_timeout() -> None:
-    """A receiver that accepts and then says nothing holds the attempt for the connect timeout only."""
+    """A receiver that accepts and then stays silent holds the attempt for the connect timeout only."""
 
     async def mute(wire: Wire) -> None:
         await wire.hang()

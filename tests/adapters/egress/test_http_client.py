@@ -1,4 +1,4 @@
-"""Sending over real sockets: what arrives, what comes back, and that rude receivers are survived."""
+"""The HTTP client on real sockets: requests, responses, and misbehaving receivers."""
 
 import asyncio
 import gzip
@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from relay.egress import EgressRules, HttpResponse, RequestFailed
 from relay.egress.http_client import MAX_BODY_READ, WebhookHttpClient
-from relay.egress.result import HttpResponse, RequestFailed
-from relay.egress.url_policy import EgressRules
 from tests.loopback import Behaviour, Wire, answer, answering, serving
 
 LOOPBACK = EgressRules(allow_http=True, allow_networks=(ip_network("127.0.0.0/8"),))
@@ -53,7 +52,7 @@ async def test_a_post_arrives_as_given(egress: WebhookHttpClient) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
-async def test_a_body_that_does_not_fit_on_the_wire_at_once_arrives_whole(egress: WebhookHttpClient) -> None:
+async def test_a_large_body_arrives_complete(egress: WebhookHttpClient) -> None:
     """The receiver reads it bit by bit."""
     body = random.Random(1).randbytes(8_000_000)
     async with serving(answering(answer())) as served:
@@ -63,14 +62,14 @@ async def test_a_body_that_does_not_fit_on_the_wire_at_once_arrives_whole(egress
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
-async def test_a_receiver_that_does_not_read_costs_its_deadline(egress: WebhookHttpClient) -> None:
-    """However much of the body is left; the next POST is none the worse for it."""
+async def test_a_receiver_that_does_not_read_ends_with_the_timeout(egress: WebhookHttpClient) -> None:
+    """The next POST is not affected."""
     over = asyncio.Event()
 
-    async def deaf(_: Wire) -> None:
+    async def unreading(_: Wire) -> None:
         await over.wait()
 
-    async with serving(deaf) as served:
+    async with serving(unreading) as served:
         outcome, _ = await egress.post(served.url(), HEADERS, bytes(8_000_000), 200)
         assert isinstance(outcome, RequestFailed)
         assert outcome.kind == "timeout"
@@ -80,10 +79,10 @@ async def test_a_receiver_that_does_not_read_costs_its_deadline(egress: WebhookH
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 299, 301, 307, 400, 404, 410, 429, 500, 503, 599, 799])
-async def test_every_status_is_an_answer(egress: WebhookHttpClient, status: int) -> None:
-    """What a status means is not for egress to say: it hands on status, headers (names in lower case) and body."""
-    told = answer(b"" if status == 204 else b"why", f"{status} Some Reason", "Retry-After: 7", "Location: /elsewhere")
-    async with serving(answering(told)) as served:
+async def test_every_status_is_a_response(egress: WebhookHttpClient, status: int) -> None:
+    """The client returns status, headers (names in lower case) and body, whatever the status means."""
+    reply = answer(b"" if status == 204 else b"why", f"{status} Some Reason", "Retry-After: 7", "Location: /elsewhere")
+    async with serving(answering(reply)) as served:
         outcome = await _sent(egress, served.url())
         assert isinstance(outcome, HttpResponse)
         assert outcome.status == status
@@ -92,14 +91,14 @@ async def test_every_status_is_an_answer(egress: WebhookHttpClient, status: int)
         assert len(served.requests) == 1
 
 
-async def test_a_reason_in_any_charset_is_an_answer(egress: WebhookHttpClient) -> None:
-    """The words after the status are nobody's business, nor is their charset."""
+async def test_a_reason_phrase_in_any_charset_is_accepted(egress: WebhookHttpClient) -> None:
+    """The reason phrase and its charset do not matter."""
     async with serving(answering(b"HTTP/1.1 200 Succ\xe8s\r\nX-A: \xe8\r\nContent-Length: 0\r\n\r\n")) as served:
         assert await _sent(egress, served.url()) == HttpResponse(200, {"x-a": "è", "content-length": "0"}, b"")
 
 
-async def test_long_headers_are_an_answer(egress: WebhookHttpClient) -> None:
-    """A header of 20 KB, as content security policies can be, does not spoil an answer."""
+async def test_long_headers_are_accepted(egress: WebhookHttpClient) -> None:
+    """A header of 20 KB, as content security policies can be."""
     async with serving(answering(answer(b"ok", "200 OK", "X-A: " + "a" * 20_000))) as served:
         outcome = await _sent(egress, served.url())
         assert isinstance(outcome, HttpResponse)
@@ -114,7 +113,7 @@ async def test_no_cookie_is_kept(egress: WebhookHttpClient) -> None:
         assert [request.headers.get("cookie") for request in served.requests] == [None, None]
 
 
-async def test_a_connection_is_used_again(egress: WebhookHttpClient) -> None:
+async def test_connections_are_reused(egress: WebhookHttpClient) -> None:
     """Two POSTs to one receiver need one connection."""
     async with serving(answering(answer())) as served:
         for _ in range(2):
@@ -122,8 +121,8 @@ async def test_a_connection_is_used_again(egress: WebhookHttpClient) -> None:
         assert (len(served.requests), served.connections) == (2, 1)
 
 
-async def test_a_post_on_a_dying_connection_is_not_repeated(egress: WebhookHttpClient) -> None:
-    """A receiver that hangs up on the second request of a connection gets it once; the schedule will try again."""
+async def test_a_post_on_a_closing_connection_is_not_repeated(egress: WebhookHttpClient) -> None:
+    """A receiver that closes at the second request of a connection gets it once; the schedule retries."""
 
     async def one_answer_only(wire: Wire) -> None:
         await wire.read()
@@ -138,7 +137,7 @@ async def test_a_post_on_a_dying_connection_is_not_repeated(egress: WebhookHttpC
         assert isinstance(await _sent(egress, served.url()), HttpResponse)
 
 
-async def test_the_environment_has_no_say(
+async def test_the_environment_is_ignored(
     egress: WebhookHttpClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Proxies and .netrc of the environment are not used."""
@@ -170,8 +169,8 @@ async def test_no_more_connections_than_configured() -> None:
     await egress.aclose()
 
 
-async def test_the_duration_is_the_clocks() -> None:
-    """The milliseconds that an attempt took are measured with the injected clock."""
+async def test_the_duration_is_measured_by_the_injected_clock() -> None:
+    """The milliseconds of an attempt are measured with the injected clock."""
     ticks = itertools.count(100.0, 1.25)
     egress = WebhookHttpClient(LOOPBACK, clock=lambda: next(ticks))
     async with serving(answering(answer())) as served:
@@ -213,7 +212,7 @@ async def _hang(wire: Wire) -> None:
     await wire.hang()
 
 
-async def _deaf(wire: Wire) -> None:
+async def _unreading(wire: Wire) -> None:
     """Never reads, so that a long upload stalls."""
     await asyncio.Event().wait()
 
@@ -273,10 +272,8 @@ ACCEPTED: list[tuple[str, Behaviour]] = [
 
 
 @pytest.mark.parametrize("behave", [row[1] for row in ACCEPTED], ids=[row[0] for row in ACCEPTED])
-async def test_a_complete_2xx_head_is_an_answer_whatever_its_body_does(
-    egress: WebhookHttpClient, behave: Behaviour
-) -> None:
-    """The receiver has accepted the request: the answer has its status, and says what is wrong with its body."""
+async def test_a_complete_2xx_head_is_a_response_with_any_body(egress: WebhookHttpClient, behave: Behaviour) -> None:
+    """The receiver has accepted the request: the response has its status, and says what is wrong with its body."""
     async with serving(behave) as served:
         async with asyncio.timeout(30):
             outcome = await _sent(egress, served.url(SECRET), timeout=300)
@@ -289,14 +286,14 @@ async def test_a_complete_2xx_head_is_an_answer_whatever_its_body_does(
 
 @pytest.mark.parametrize("status", ["302 Found", "404 Not Found", "500 Oops"])
 async def test_only_a_2xx_counts_before_its_body_is_complete(egress: WebhookHttpClient, status: str) -> None:
-    """Another status with a body that is cut short is no answer, as before."""
+    """Any other status with an incomplete body is a failure."""
     cut = f"HTTP/1.1 {status}\r\nContent-Length: 500\r\n\r\nab".encode()
     async with serving(_after_reading(cut)) as served:
         assert isinstance(await _sent(egress, served.url()), RequestFailed)
 
 
-async def test_interim_answers_are_counted_in_bytes(egress: WebhookHttpClient) -> None:
-    """Interim answers at full speed cost the relay some hundred KiB, not all that comes within the timeout."""
+async def test_bytes_of_interim_responses_are_limited(egress: WebhookHttpClient) -> None:
+    """Interim responses at full speed cost the relay some hundred KiB, not all that arrives within the timeout."""
     async with serving(_over_and_over(b"", HINT * 1_000)) as served:
         outcome = await _sent(egress, served.url(), timeout=5_000)
         assert isinstance(outcome, RequestFailed)
@@ -304,15 +301,15 @@ async def test_interim_answers_are_counted_in_bytes(egress: WebhookHttpClient) -
         assert served.sent < 8_000_000  # most of it waits in the system's socket buffers
 
 
-async def test_large_interim_answers_exceed_the_bytes_that_are_read(egress: WebhookHttpClient) -> None:
-    """A few interim answers are allowed, but their headers count: 450 KiB of them are no prelude to an answer."""
+async def test_large_interim_responses_are_a_failure(egress: WebhookHttpClient) -> None:
+    """A few interim responses are allowed, but their headers count: 450 KiB of them are too many."""
     large = b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * 30 * 1_024 + b"\r\n\r\n"
     async with serving(answering(large * 15 + answer())) as served:
         assert isinstance(await _sent(egress, served.url()), RequestFailed)
 
 
-async def test_some_interim_answers_are_allowed(egress: WebhookHttpClient) -> None:
-    """A proxy that sends a few hints before its answer is understood, on a kept connection too."""
+async def test_some_interim_responses_are_allowed(egress: WebhookHttpClient) -> None:
+    """A proxy's hints before the response are accepted, on a reused connection too."""
     async with serving(answering(HINT * 5 + answer())) as served:
         for _ in range(3):
             assert await _sent(egress, served.url()) == HttpResponse(200, {"content-length": "2"}, b"ok")
@@ -320,8 +317,10 @@ async def test_some_interim_answers_are_allowed(egress: WebhookHttpClient) -> No
 
 
 @pytest.mark.parametrize(("behave", "kind"), [row[1:] for row in RUDE], ids=[row[0] for row in RUDE])
-async def test_a_rude_receiver_is_survived(egress: WebhookHttpClient, behave: Behaviour, kind: str) -> None:
-    """Whatever a receiver does, the attempt ends in time, as a failure of a known kind that tells no secret."""
+async def test_a_misbehaving_receiver_is_a_failure_of_a_known_kind(
+    egress: WebhookHttpClient, behave: Behaviour, kind: str
+) -> None:
+    """The attempt ends in time, and its error contains no secret."""
     async with serving(behave) as served:
         async with asyncio.timeout(30):
             outcome = await _sent(egress, served.url(SECRET), timeout=300)
@@ -334,15 +333,15 @@ async def test_a_rude_receiver_is_survived(egress: WebhookHttpClient, behave: Be
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
 async def test_an_upload_that_nobody_reads_ends_in_time(egress: WebhookHttpClient) -> None:
     """A receiver that stops reading can't hold the attempt longer than its timeout."""
-    async with serving(_deaf) as served:
+    async with serving(_unreading) as served:
         outcome, duration = await egress.post(served.url(), HEADERS, b"x" * 20_000_000, 300)
         assert outcome == RequestFailed("timeout", "no complete answer within 0.3 s")
         assert 300 <= duration < 2_000
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 1000000000\r\n\r\n", b"\r\n"], ids=["with a length", "without"])
-async def test_a_flood_is_cut_off(egress: WebhookHttpClient, framing: bytes) -> None:
-    """Of an endless body 16 KiB are kept and little more is ever taken off the wire; the connection is given up."""
+async def test_an_endless_body_is_cut_off(egress: WebhookHttpClient, framing: bytes) -> None:
+    """16 KiB are stored and little more is read; then the connection is closed."""
     async with serving(_over_and_over(HEAD + framing, b"x" * 65_536)) as served:
         outcome = await _sent(egress, served.url(), timeout=2_000)
         assert outcome == HttpResponse(
@@ -353,17 +352,17 @@ async def test_a_flood_is_cut_off(egress: WebhookHttpClient, framing: bytes) -> 
 
 
 async def test_nothing_is_decompressed(egress: WebhookHttpClient) -> None:
-    """A compressed body, though not asked for, is kept as it came: 1 GB in 1 MB harms nobody."""
+    """A compressed body, though not asked for, stays compressed: 1 GB in 1 MB has no effect."""
     bomb = gzip.compress(bytes(5_000_000))
-    told = answer(bomb, "200 OK", "Content-Encoding: gzip")
-    async with serving(answering(told)) as served:
+    reply = answer(bomb, "200 OK", "Content-Encoding: gzip")
+    async with serving(answering(reply)) as served:
         outcome = await _sent(egress, served.url())
         assert isinstance(outcome, HttpResponse)
         assert outcome.body == bomb[:MAX_BODY_READ]
 
 
-async def test_a_broken_off_attempt_leaves_the_pool_whole(egress: WebhookHttpClient) -> None:
-    """Attempts that are cancelled under way free their connections for others."""
+async def test_a_cancelled_attempt_frees_its_connection(egress: WebhookHttpClient) -> None:
+    """For other attempts."""
     async with serving(_hang) as hanging, serving(answering(answer())) as served:
         under_way = [asyncio.create_task(_sent(egress, hanging.url())) for _ in range(64)]
         await _until(lambda: hanging.open == 64)
@@ -375,14 +374,14 @@ async def test_a_broken_off_attempt_leaves_the_pool_whole(egress: WebhookHttpCli
 
 
 async def test_a_closed_port_is_a_failed_connection(egress: WebhookHttpClient) -> None:
-    """Where nobody listens, the attempt says so."""
+    """The error says that nothing listens there."""
     async with serving(_hang) as served:
         pass
     assert await _sent(egress, served.url(SECRET)) == RequestFailed("connection", "no connection: Connection refused")
 
 
 async def test_no_url_is_logged(egress: WebhookHttpClient, caplog: pytest.LogCaptureFixture) -> None:
-    """No library logs the path or query of what is called, not even when told to log everything."""
+    """No library logs the path or query of a URL, even at level debug."""
     caplog.set_level(logging.DEBUG)
     async with serving(answering(answer())) as served, serving(_slam) as rude:
         await _sent(egress, served.url(SECRET))
@@ -398,8 +397,8 @@ async def test_no_url_is_logged(egress: WebhookHttpClient, caplog: pytest.LogCap
         *({name: "s3cr3t"} for name in ("Content-Length", "CONNECTION", "expect", "te", "Trailer", "upgrade")),
     ],
 )
-async def test_headers_that_break_out_are_not_sent(egress: WebhookHttpClient, headers: dict[str, str]) -> None:
-    """Line breaks in a header, or headers of the connection itself, end the attempt before anything is dialled."""
+async def test_headers_with_line_breaks_are_not_sent(egress: WebhookHttpClient, headers: dict[str, str]) -> None:
+    """Line breaks in a header, and headers of the connection itself, end the attempt before anything is dialled."""
     async with serving(answering(answer())) as served:
         outcome, _ = await egress.post(served.url(), headers, BODY, 5_000)
         assert isinstance(outcome, RequestFailed)
@@ -408,8 +407,8 @@ async def test_headers_that_break_out_are_not_sent(egress: WebhookHttpClient, he
         assert served.connections == 0
 
 
-async def test_a_callers_headers_go_along(egress: WebhookHttpClient) -> None:
-    """Any other header arrives as it was given, but for the encoding: that stays identity."""
+async def test_the_callers_headers_are_sent(egress: WebhookHttpClient) -> None:
+    """Any other header arrives as given; only accept-encoding is always identity."""
     headers = {
         "Authorization": "Bearer abc",
         "x-empty": "",

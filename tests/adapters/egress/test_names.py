@@ -1,13 +1,12 @@
-"""What names may lead to: a name server of our own on loopback, real packets, real sockets."""
+"""Names that resolve to blocked addresses: an own name server on loopback, real packets, real sockets."""
 
 import asyncio
 from ipaddress import ip_network
 
 import pytest
 
+from relay.egress import EgressRules, HttpResponse, RequestFailed, SendResult
 from relay.egress.http_client import WebhookHttpClient
-from relay.egress.result import HttpResponse, RequestFailed, SendResult
-from relay.egress.url_policy import EgressRules
 from tests.adapters.name_server import Zone, name_server
 from tests.loopback import Served, Wire, answer, answering, serving
 
@@ -36,7 +35,7 @@ def rules(allow: str = "", deny: str = "") -> EgressRules:
 
 
 async def posted(zone: Zone, served: Served, rules: EgressRules, times: int = 1) -> list[SendResult]:
-    """What comes of POSTs to evil.test, one after the other, each on a new connection."""
+    """The results of POSTs to evil.test, one after the other, each on a new connection."""
     async with name_server(zone) as (resolver, _):
         outcomes = []
         for _ in range(times):
@@ -48,8 +47,8 @@ async def posted(zone: Zone, served: Served, rules: EgressRules, times: int = 1)
 
 
 @pytest.mark.parametrize("address", INSIDE)
-async def test_a_name_that_leads_inside_is_not_dialled(address: str) -> None:
-    """Whatever address of the inside a name server gives, in whatever form, nothing connects."""
+async def test_a_name_that_resolves_to_an_inside_address_is_blocked(address: str) -> None:
+    """Any inside address in any form."""
     async with serving(answering(answer())) as served:
         [outcome] = await posted({"evil.test": [address]}, served, rules())
         assert isinstance(outcome, RequestFailed)
@@ -59,16 +58,16 @@ async def test_a_name_that_leads_inside_is_not_dialled(address: str) -> None:
 
 
 @pytest.mark.parametrize("zone", ALIASES.values(), ids=ALIASES)
-async def test_an_alias_that_leads_inside_is_not_dialled(zone: Zone) -> None:
-    """It does not matter how a name came to its address: the address is judged."""
+async def test_an_alias_that_resolves_to_an_inside_address_is_blocked(zone: Zone) -> None:
+    """The address is checked, however the name resolved to it."""
     async with serving(answering(answer())) as served:
         [outcome] = await posted(zone, served, rules())
         assert isinstance(outcome, RequestFailed)
         assert (outcome.kind, served.connections) == ("blocked", 0)
 
 
-async def test_a_name_that_turns_inside_is_refused_from_then_on() -> None:
-    """Rebinding over the wire: the first answer may be dialled, the second, a moment later, may not."""
+async def test_dns_rebinding_over_real_packets_is_blocked() -> None:
+    """The first address may be dialled, the second, a moment later, may not."""
     zone = {"evil.test": ["127.0.0.1"], "evil.test#2": ["127.0.0.2"]}
     async with serving(answering(answer())) as served:
         first, second = await posted(zone, served, rules(allow="127.0.0.1/32"), times=2)
@@ -79,8 +78,8 @@ async def test_a_name_that_turns_inside_is_refused_from_then_on() -> None:
 
 @pytest.mark.parametrize("bad", ["127.0.0.2", "169.254.169.254", "10.0.0.1", "::1", "::ffff:127.0.0.2"])
 @pytest.mark.parametrize("first", [True, False])
-async def test_of_several_addresses_one_inside_is_passed_over(bad: str, first: bool) -> None:
-    """Beside an address that may be dialled, in either order, one of the inside is never tried."""
+async def test_an_inside_address_among_others_is_skipped(bad: str, first: bool) -> None:
+    """In any order."""
     both = [bad, "127.0.0.1"] if first else ["127.0.0.1", bad]
     async with serving(answering(answer())) as served:
         [outcome] = await posted({"evil.test": both}, served, rules(allow="127.0.0.1/32"))
@@ -89,8 +88,8 @@ async def test_of_several_addresses_one_inside_is_passed_over(bad: str, first: b
 
 
 @pytest.mark.parametrize("asked", ["evil.test", "EVIL.test", "other.test"])
-async def test_what_is_opened_is_opened_for_any_name(asked: str) -> None:
-    """`allow_networks` names addresses, so any name that leads there may be called, and none that leads beside it."""
+async def test_allow_networks_applies_to_any_name(asked: str) -> None:
+    """It lists addresses: any name that resolves to one may be called, and no name that resolves to another."""
     zone = {"evil.test": ["127.0.0.1"], "other.test": ["127.0.0.3"]}
     async with serving(answering(answer())) as served, name_server(zone) as (resolver, server):
         egress = WebhookHttpClient(rules(allow="127.0.0.1/32"), resolver=resolver)

@@ -19,10 +19,10 @@ from cryptography.x509.oid import NameOID
 
 from relay import formats
 from relay.delivery.retry_policy import UNCERTAIN_WAIT, classify_attempt
+from relay.egress import EgressRules, mask_url
 from relay.egress.mail_url import parse_mail_url, validate_mail_url
 from relay.egress.result import UNCERTAIN, HttpResponse, RequestFailed, SendResult
 from relay.egress.smtp_client import SmtpClient
-from relay.egress.url_policy import EgressRules, mask_url
 from relay.errors import ValidationFailed
 from relay.formats import email
 from relay.model import DAY, MINUTE, DeliveryStatus, EventType

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from relay.egress import RequestFailed
 from relay.egress.http_client import WebhookHttpClient
-from relay.egress.result import RequestFailed
 from relay.egress.tls import client_tls_context
 from relay.errors import ConfigError
 from relay.model import SECOND
@@ -41,7 +41,7 @@ def _folder_of(certificate: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
-async def test_an_authority_of_the_company_is_trusted(certificate: Path, tmp_path: Path, variable: str) -> None:
+async def test_an_authority_from_the_environment_is_trusted(certificate: Path, tmp_path: Path, variable: str) -> None:
     """A certificate that only the named file or folder vouches for is accepted."""
     place = certificate if variable == "SSL_CERT_FILE" else _folder_of(certificate, tmp_path / "certs")
     trusted, public = client_tls_context({variable: str(place)}), client_tls_context({})

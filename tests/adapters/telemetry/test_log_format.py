@@ -45,8 +45,8 @@ def test_an_error_is_logged_without_values(format: str, logger: str) -> None:
     if format == "json":
         line = json.loads(said)
         assert (line["level"], line["message"]) == ("error", "it came to nothing")
-    for told in ("StoreError: the disk is full; make room", "ValueError", "KeyError", "test_log_format.py", "in fail"):
-        assert told in said
+    for text in ("StoreError: the disk is full; make room", "ValueError", "KeyError", "test_log_format.py", "in fail"):
+        assert text in said
     assert marked.found_in(said) == []
 
 

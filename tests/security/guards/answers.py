@@ -9,13 +9,13 @@ HOSTILE_ANSWERS = (
     Guard(
         "receiver-answer-size",
         "The relay reads at most 16 KiB of a receiver's answer",
-        f"{_ON_THE_WIRE}::test_a_flood_is_cut_off",
+        f"{_ON_THE_WIRE}::test_an_endless_body_is_cut_off",
         never,
     ),
     Guard(
         "receiver-bytes",
         "Headers and interim answers count: of one answer the relay reads 64 KiB off the socket, and one read more",
-        f"{_ON_THE_WIRE}::test_large_interim_answers_exceed_the_bytes_that_are_read",
+        f"{_ON_THE_WIRE}::test_large_interim_responses_are_a_failure",
         never,
     ),
     Guard(
@@ -27,7 +27,7 @@ HOSTILE_ANSWERS = (
     Guard(
         "attempt-time",
         "An attempt ends at its deadline, however slowly a receiver answers",
-        f"{_ON_THE_WIRE}::test_a_rude_receiver_is_survived",
+        f"{_ON_THE_WIRE}::test_a_misbehaving_receiver_is_a_failure_of_a_known_kind",
         swap("timeout / 1_000", "None"),
     ),
     Guard(

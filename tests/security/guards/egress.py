@@ -10,43 +10,43 @@ EGRESS = (
     Guard(
         "dialled-address",
         "The relay does not connect to loopback, private, link-local or cloud addresses, whatever a name resolves to",
-        f"{_ON_SOCKETS}::test_a_name_of_this_machine_is_not_dialled",
+        f"{_ON_SOCKETS}::test_a_name_with_blocked_addresses_only_is_blocked",
         no_call("blocked_reason"),
     ),
     Guard(
         "each-dial",
         "It checks the address at each connection, so a name that changes its address gains nothing (DNS rebinding)",
-        f"{_ON_SOCKETS}::test_a_name_that_changes_its_address_is_judged_at_each_dial",
+        f"{_ON_SOCKETS}::test_dns_rebinding_is_blocked_at_each_dial",
         gone,
     ),
     Guard(
         "url-address",
         "Registration refuses a URL that contains such an address in any notation, or hides its host",
-        f"{_URLS}::test_a_hostile_url_is_refused",
+        f"{_URLS}::test_hostile_urls_are_refused",
         never,
     ),
     Guard(
         "url-credentials",
         "Registration refuses a web URL with a user name or password, and does not repeat them",
-        f"{_URLS}::test_a_refusal_says_what_is_wrong_and_tells_no_secret",
+        f"{_URLS}::test_errors_say_what_is_wrong_without_secrets",
         never,
     ),
     Guard(
         "url-at-sending",
         "Sending refuses the same URLs as registration, however they got into the store",
-        f"{_ON_SOCKETS}::test_the_url_is_judged_again_at_send",
+        f"{_ON_SOCKETS}::test_the_url_is_validated_again_before_sending",
         swap("self._validated(url)", "URL(url, encoded=True)"),
     ),
     Guard(
         "only-https",
         "Only https, unless `security.allow_http`",
-        f"{_URLS}::test_the_code_says_what_kind_of_refusal_it_is",
+        f"{_URLS}::test_the_error_code_names_the_kind_of_refusal",
         never,
     ),
     Guard(
         "allowed-networks",
         "`security.allow_networks` allows exactly the named networks; cloud metadata only if named as a single address",
-        "tests/unit/egress/test_ip_policy.py::test_allowing_opens_exactly_what_it_names",
+        "tests/unit/egress/test_ip_policy.py::test_allow_networks_allows_exactly_the_listed_addresses",
         swap("network.num_addresses == 1 or address not in _METADATA", "True"),
     ),
     Guard(
@@ -58,13 +58,13 @@ EGRESS = (
     Guard(
         "ipv4-in-ipv6",
         "The rules for an IPv4 address also apply to it inside an IPv6 address (mapped, NAT64, 6to4, Teredo)",
-        "tests/unit/egress/test_ip_policy.py::test_an_ipv4_address_inside_ipv6_is_never_freer_than_by_itself",
+        "tests/unit/egress/test_ip_policy.py::test_a_blocked_ipv4_address_is_blocked_inside_ipv6",
         swap("blocked_reason(inner, rules)", "None"),
     ),
     Guard(
         "denied-networks",
         "`security.deny_networks` overrides every other setting",
-        f"{_ON_SOCKETS}::test_denied_networks_win",
+        f"{_ON_SOCKETS}::test_deny_networks_override_allow_networks",
         never,
     ),
     Guard(
@@ -82,13 +82,13 @@ EGRESS = (
     Guard(
         "header-injection",
         "No header of a caller can add another header or change the framing of the request",
-        f"{_ON_THE_WIRE}::test_headers_that_break_out_are_not_sent",
+        f"{_ON_THE_WIRE}::test_headers_with_line_breaks_are_not_sent",
         never,
     ),
     Guard(
         "proxied-name",
         "With an outbound proxy, the relay still refuses names that it resolves to a blocked address",
-        f"{_ON_SOCKETS}::test_a_proxy_is_not_asked_for_what_the_relay_knows_is_inside",
+        f"{_ON_SOCKETS}::test_blocked_addresses_are_not_sent_to_the_proxy",
         gone,
     ),
     Guard(

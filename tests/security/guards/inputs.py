@@ -8,7 +8,7 @@ INPUTS = (
     Guard(
         "request-time",
         "A request, including its body, must arrive within 20 seconds, however slowly it trickles in",
-        f"{_CONNECTION}::test_a_request_that_stops_half_way",
+        f"{_CONNECTION}::test_an_incomplete_request_times_out",
         swap("self._limits.read_timeout", "3_600"),
     ),
     Guard(
@@ -26,7 +26,7 @@ INPUTS = (
     Guard(
         "connections",
         "There are at most 2,000 connections; one more replaces one with an unread answer, or the one idle for longest",
-        f"{_CONNECTION}::test_the_longest_idle_connection_makes_room",
+        f"{_CONNECTION}::test_the_longest_idle_connection_is_closed_for_a_new_one",
         gone,
     ),
     Guard(
@@ -44,7 +44,7 @@ INPUTS = (
     Guard(
         "request-smuggling",
         "After a request with two lengths (Content-Length and Transfer-Encoding) the relay closes the connection",
-        f"{_CONNECTION}::test_two_lengths_close_the_connection",
+        f"{_CONNECTION}::test_two_body_lengths_close_the_connection",
         gone,
     ),
     Guard(
@@ -56,7 +56,7 @@ INPUTS = (
     Guard(
         "content-encoding",
         "The relay takes no compressed request bodies",
-        "tests/web/test_bad_requests.py::test_a_compressed_body",
+        "tests/web/test_bad_requests.py::test_a_compressed_body_gets_415",
         never,
     ),
     Guard(
@@ -68,8 +68,8 @@ INPUTS = (
     Guard(
         "batch-size",
         "A batch has at most 1,000 registrations",
-        "tests/web/test_registrations.py::test_a_batch_of_a_thousand",
-        swap(", max_length=BATCH_MOST", ""),
+        "tests/web/test_registrations.py::test_a_batch_has_at_most_a_thousand_items",
+        swap(", max_length=MAX_BATCH", ""),
     ),
     Guard(
         "page-size",
@@ -104,19 +104,19 @@ INPUTS = (
     Guard(
         "answer-headers",
         "Every answer forbids framing, sniffing and scripts from other sites",
-        "tests/web/test_middleware.py::test_every_answer_is_marked_and_guarded",
+        "tests/web/test_middleware.py::test_every_response_has_a_request_id_and_security_headers",
         swap("HEADERS.items()", "()"),
     ),
     Guard(
         "no-cors",
         "No page of another site can read an answer: there is no CORS",
-        "tests/web/test_middleware.py::test_every_kind_of_answer_is_guarded",
+        "tests/web/test_middleware.py::test_every_kind_of_response_has_security_headers",
         also('"access-control-allow-origin": "*",'),
     ),
     Guard(
         "server-header",
         "No answer names the server software",
-        "tests/web/test_served.py::test_a_registration",
+        "tests/web/test_served.py::test_a_registration_over_a_socket",
         gone,
     ),
     Guard(

@@ -9,7 +9,7 @@ SECRETS = (
     Guard(
         "repeated-secrets",
         "If a receiver repeats its URL, headers or secrets, the relay hides them",
-        f"{_MARKED}::test_what_a_receiver_repeats_is_hidden",
+        f"{_MARKED}::test_secrets_repeated_by_a_receiver_are_redacted",
         gone,
     ),
     Guard(
@@ -73,13 +73,13 @@ SECRETS = (
         swap('postgresql://")', 'postgresql://" + str(value))'),
     ),
     Guard(
-        "sealed-at-rest",
+        "encrypted-at-rest",
         "With `security.secret_key`, the store encrypts callback URLs, signing secrets, header values and tokens",
         "tests/store/maintenance/test_reencrypt.py::test_secrets_are_encrypted_at_rest",
         instead("return text"),
     ),
     Guard(
-        "sealed-place",
+        "ciphertext-place",
         "The relay does not use an encrypted value that was changed, or moved to another row",
         "tests/store/maintenance/test_reencrypt.py::test_row_changed_by_hand_is_refused",
         swap("raise DecryptionError from None", "return text"),

@@ -8,7 +8,7 @@ KEYS = (
     Guard(
         "scope",
         "Each call requires its documented scope",
-        "tests/web/test_auth.py::test_every_call_asks_for_its_scope",
+        "tests/web/test_auth.py::test_every_call_requires_its_scope",
         never,
     ),
     Guard(
@@ -90,36 +90,36 @@ KEYS = (
         swap(".where(api_keys.c.revoked_at.is_(None))", ""),
     ),
     Guard(
-        "guesses",
+        "key-throttle",
         "Wrong keys are throttled per address: ten at once, then six a minute",
-        f"{_LIMITS}::test_guesses_are_slowed",
+        f"{_LIMITS}::test_wrong_keys_are_throttled",
         never,
     ),
     Guard(
-        "login-guesses",
+        "login-throttle",
         "Wrong keys at the login are throttled in the same way",
-        f"{_LIMITS}::test_logging_in_is_a_guess_too",
+        f"{_LIMITS}::test_logins_count_as_attempts",
         instead(
             "key = await auth.key_with(relay, auth.hash_of(api_key.strip()))\n"
             '    if key is None:\n        raise Unauthenticated("x", "x")'
         ),
     ),
     Guard(
-        "callback-guesses",
+        "callback-throttle",
         "Wrong tokens of Exec's callback are throttled in the same way",
-        f"{_LIMITS}::test_tokens_of_exec_s_callback_are_guesses_too",
+        f"{_LIMITS}::test_wrong_callback_tokens_count_as_attempts",
         gone,
     ),
     Guard(
         "known-client",
         "Wrong keys of one client lock out nobody with a key that the relay made, at the same address either",
-        f"{_LIMITS}::test_guesses_lock_out_no_right_key",
+        f"{_LIMITS}::test_wrong_keys_lock_out_no_right_key",
         swap("is None", "is None or wait"),
     ),
     Guard(
         "chosen-keys",
-        "A key that a person chose can't be guessed faster: it is throttled too, where it was not right before",
-        "tests/web/test_rate_limits.py::test_a_chosen_key_can_not_be_guessed_at_pace",
+        "A key that a person chose can't be guessed faster: it is throttled too, unless it was right before",
+        "tests/web/test_rate_limits.py::test_a_chosen_key_cannot_be_guessed_faster",
         never,
     ),
     Guard(
@@ -131,7 +131,7 @@ KEYS = (
     Guard(
         "requests-per-minute",
         "One key makes at most `security.requests_per_minute` requests a minute",
-        f"{_LIMITS}::test_a_key_has_its_pace",
+        f"{_LIMITS}::test_requests_are_limited_by_key",
         gone,
     ),
     Guard(
@@ -162,7 +162,7 @@ KEYS = (
         "own-registrations",
         "A registration is withdrawn by the key that made it, or by one with `read` or `admin`",
         "tests/web/test_registrations.py::test_a_registration_belongs_to_the_key_that_made_it",
-        swap(" or owner not in (None, found.owner)", ""),
+        swap(" or owner not in (None, registration.owner)", ""),
     ),
     Guard(
         "own-metadata",
@@ -179,13 +179,13 @@ KEYS = (
     Guard(
         "inside-addresses",
         "Only a key with `admin` sees the address behind a name that the relay does not call",
-        "tests/web/test_deliveries.py::test_addresses_of_the_inside_are_for_admins",
+        "tests/web/test_deliveries.py::test_inside_addresses_are_shown_to_admins_only",
         swap("_NOT_DIALLED.sub(_ADDRESS_HIDDEN, text) if text else text", "text"),
     ),
     Guard(
         "inside-addresses-on-pages",
         "The same applies to the pages of the dashboard",
-        "tests/web/test_deliveries.py::test_addresses_of_the_inside_are_for_admins_on_pages_too",
+        "tests/web/test_deliveries.py::test_pages_show_inside_addresses_to_admins_only",
         instead("return html"),
     ),
     Guard(
@@ -215,7 +215,7 @@ KEYS = (
     Guard(
         "foreign-origin",
         "The relay refuses a form whose `Origin` is another site, however it is written",
-        "tests/web/test_middleware.py::test_an_odd_origin_is_a_foreign_one",
+        "tests/web/test_middleware.py::test_a_malformed_origin_is_refused",
         never,
     ),
 )

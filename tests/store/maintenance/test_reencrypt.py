@@ -8,7 +8,7 @@ from sqlalchemy import create_engine, text
 
 from relay.errors import StoreError
 from relay.model import Endpoint, EndpointKind, Secret
-from relay.security.encryption import FieldCipher
+from relay.security import FieldCipher
 from relay.store.engine import dialect
 from relay.store.engine.database import Store, Tx
 from relay.store.maintenance import reencrypt

@@ -14,7 +14,7 @@ from relay.delivery.enqueue import enqueue
 from relay.errors import ConstraintViolation, StoreError, StoreLocked
 from relay.model import MINUTE, ScenarioJob, Watch, WatchState
 from relay.model.poll_result import JobFound, Poll
-from relay.security.encryption import FieldCipher
+from relay.security import FieldCipher
 from relay.store.engine import dialect, migrate
 from relay.store.engine.database import Store, Tx
 from relay.store.engine.schema import deliveries

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from relay.errors import StoreError
-from relay.security.api_keys import hash_api_key
+from relay.security import hash_api_key
 from relay.store.engine.database import Store, Tx, exists, read_only, write_offline
 from relay.store.tables import api_keys
 from relay.store.tables.api_keys import StoredApiKey

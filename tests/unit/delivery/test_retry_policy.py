@@ -14,7 +14,7 @@ from relay.delivery.retry_policy import (
     AttemptDecision,
     classify_attempt,
 )
-from relay.egress.result import HttpResponse, RequestFailed, SendResult
+from relay.egress import HttpResponse, RequestFailed, SendResult
 from relay.model import DAY, FINAL_EVENTS, HOUR, SECOND, DeliveryStatus, Endpoint, EndpointKind, Secret
 
 NOW = 1_709_294_400_000

@@ -1,4 +1,4 @@
-"""What may be dialled, address by address."""
+"""IP policy: which addresses may be dialled."""
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_network
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.egress.url_policy import EgressRules, blocked_reason
+from relay.egress import EgressRules, blocked_reason
 
 DEFAULT = EgressRules()
 NAT64 = ip_network("64:ff9b::/96")
@@ -40,22 +40,22 @@ REFUSED = """
 
 
 @pytest.mark.parametrize("address", PUBLIC.split())
-def test_a_public_address_is_dialled(address: str) -> None:
-    """What anybody can reach, up to the very borders of the refused networks."""
+def test_public_addresses_are_allowed(address: str) -> None:
+    """Globally reachable addresses are allowed, up to the borders of the blocked networks."""
     assert blocked_reason(address, DEFAULT) is None
     assert blocked_reason(ip_address(address), DEFAULT) is None
 
 
 @pytest.mark.parametrize("address", REFUSED.split())
-def test_a_special_address_is_not_dialled(address: str) -> None:
-    """IANA's special-purpose networks to their borders, IPv4 inside IPv6, cloud metadata."""
+def test_special_purpose_addresses_are_blocked(address: str) -> None:
+    """IANA's special-purpose networks up to their borders, IPv4 inside IPv6, cloud metadata."""
     assert blocked_reason(address, DEFAULT)
     assert blocked_reason(ip_address(address), DEFAULT)
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "1.2.3", "1.2.3.4.5", "::g", "localhost", "01.2.3.4", " 1.1.1.1"])
-def test_what_is_no_address_is_not_dialled(text: str) -> None:
-    """A text that is no IP address has no business in a socket."""
+def test_text_that_is_no_address_is_blocked(text: str) -> None:
+    """A text that is no IP address is blocked."""
     assert blocked_reason(text, DEFAULT) == "not an internet address"
 
 
@@ -104,8 +104,8 @@ def test_what_is_no_address_is_not_dialled(text: str) -> None:
         ("192.80.8.124", "192.80.8.124/32", True),
     ],
 )
-def test_allowing_opens_exactly_what_it_names(address: str, allow: str, opened: bool) -> None:
-    """An IPv4 address inside an IPv6 one is judged by itself; cloud metadata opens only where named alone."""
+def test_allow_networks_allows_exactly_the_listed_addresses(address: str, allow: str, opened: bool) -> None:
+    """An IPv4 address inside an IPv6 one is checked by itself; cloud metadata must be listed as a single address."""
     assert (blocked_reason(address, rules(allow)) is None) is opened
 
 
@@ -121,16 +121,16 @@ def test_allowing_opens_exactly_what_it_names(address: str, allow: str, opened: 
         ("::ffff:8.8.8.8", "::ffff:0:0/96"),
     ],
 )
-def test_denying_always_wins(address: str, deny: str) -> None:
-    """What is denied, on its own or inside an IPv6 address, stays shut though everything is allowed."""
+def test_deny_networks_always_wins(address: str, deny: str) -> None:
+    """A denied address is blocked, alone or inside an IPv6 address, even if everything is allowed."""
     reason = blocked_reason(address, rules("0.0.0.0/0 ::/0 8.8.8.8/32 10.1.2.3/32", deny))
     assert reason
     assert reason.endswith("is in security.deny_networks")
 
 
 @given(st.ip_addresses(v=4))
-def test_an_ipv4_address_inside_ipv6_is_never_freer_than_by_itself(inner: IPv4Address | IPv6Address) -> None:
-    """However an IPv4 address is wrapped, even where all of IPv6 is allowed, it is refused where it is by itself."""
+def test_a_blocked_ipv4_address_is_blocked_inside_ipv6(inner: IPv4Address | IPv6Address) -> None:
+    """In any IPv6 form, even if all of IPv6 is allowed."""
     number = int(inner)
     open_6 = rules("::/0")
     for wrapped in (
@@ -147,23 +147,23 @@ def test_an_ipv4_address_inside_ipv6_is_never_freer_than_by_itself(inner: IPv4Ad
 
 
 @given(st.ip_addresses(v=4))
-def test_a_nat64_address_is_judged_by_the_ipv4_address_inside(inner: IPv4Address | IPv6Address) -> None:
-    """On a network with IPv6 only, 64:ff9b::/96 opens and closes exactly what the IPv4 address by itself would."""
+def test_a_nat64_address_is_as_its_ipv4_address(inner: IPv4Address | IPv6Address) -> None:
+    """On a network with IPv6 only, 64:ff9b::/96 allows and blocks the same as the IPv4 address inside."""
     translated = IPv6Address(0x64FF9B << 96 | int(inner))
     for egress_rules in (DEFAULT, rules(allow="10.0.0.0/8"), rules(deny="8.0.0.0/8"), rules(allow="::/0")):
         assert (blocked_reason(translated, egress_rules) is None) == (blocked_reason(inner, egress_rules) is None)
 
 
 @given(st.ip_addresses(v=4))
-def test_what_the_standard_library_calls_private_is_refused(address: IPv4Address | IPv6Address) -> None:
-    """A second opinion on IPv4: nothing that Python's own table does not call global is dialled."""
+def test_addresses_that_python_calls_not_global_are_blocked(address: IPv4Address | IPv6Address) -> None:
+    """Compared with the standard library's table of IPv4."""
     if not address.is_global or address.is_multicast or address.is_reserved:
         assert blocked_reason(address, DEFAULT)
 
 
 @given(st.ip_addresses(v=6))
-def test_of_ipv6_only_global_unicast_is_dialled(address: IPv4Address | IPv6Address) -> None:
-    """Outside 2000::/3 there is nothing for anybody to reach, but through NAT64."""
+def test_only_global_unicast_ipv6_is_allowed(address: IPv4Address | IPv6Address) -> None:
+    """Outside 2000::/3 only NAT64 addresses are allowed."""
     if address in NAT64:
         return
     if address not in ip_network("2000::/3") or not address.is_global:
@@ -171,8 +171,8 @@ def test_of_ipv6_only_global_unicast_is_dialled(address: IPv4Address | IPv6Addre
 
 
 @given(st.ip_addresses(v=4), st.integers(0, 32))
-def test_one_allowed_network_opens_nothing_beside_it(address: IPv4Address | IPv6Address, prefix: int) -> None:
-    """An address outside the allowed network is judged as without it."""
+def test_an_allowed_network_allows_no_other_address(address: IPv4Address | IPv6Address, prefix: int) -> None:
+    """An address outside the allowed network is checked as without it."""
     network = IPv4Network((int(address), prefix), strict=False)
     beside = IPv4Address((int(network.broadcast_address) + 1) % 2**32)
     if beside not in network:

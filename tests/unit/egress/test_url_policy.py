@@ -1,4 +1,4 @@
-"""What the relay may call, by its URL: a table of what must be refused, and what must not be."""
+"""URL policy: a table of URLs that must be refused, and of URLs that must not."""
 
 import re
 from ipaddress import ip_network
@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from yarl import URL
 
-from relay.egress.url_policy import LONGEST_URL, EgressRules, mask_url, validate_url
+from relay.egress import EgressRules, mask_url, validate_url
+from relay.egress.url_policy import MAX_URL
 from relay.errors import ValidationFailed
 
 DEFAULT = EgressRules()
@@ -83,20 +84,20 @@ TEXTS = [
         "https://example.com\\.evil.com/",
         "https://a.com/\\",
     ),
-    *("https://example.com/" + "a" * LONGEST_URL, "https://" + "a." * 1_024 + "com/", "https://[::1"),
+    *("https://example.com/" + "a" * MAX_URL, "https://" + "a." * 1_024 + "com/", "https://[::1"),
 ]
 
 HOSTILE = [*(f"https://{host}/" for host in HOSTS), *(f"https://{host}:8443/a?b" for host in HOSTS[::7]), *TEXTS]
 
 
-def test_the_table_is_long() -> None:
+def test_the_table_has_hundreds_of_urls() -> None:
     """Hundreds of different URLs are refused below."""
     assert len(set(HOSTILE)) == len(HOSTILE) > 350
 
 
 @pytest.mark.parametrize("url", HOSTILE)
-def test_a_hostile_url_is_refused(url: str) -> None:
-    """It names no host, hides one, or names one that is not for the relay to call; the refusal says what to do."""
+def test_hostile_urls_are_refused(url: str) -> None:
+    """URLs without a host, with a hidden host, or with a blocked host; the error says what to do."""
     with pytest.raises(ValidationFailed) as refused:
         validate_url(url, DEFAULT)
     fault = refused.value
@@ -108,8 +109,8 @@ def test_a_hostile_url_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_plain_http_opens_no_hosts(host: str) -> None:
-    """`security.allow_http` is about the scheme only."""
+def test_allow_http_allows_no_blocked_host(host: str) -> None:
+    """`security.allow_http` changes the scheme only."""
     with pytest.raises(ValidationFailed):
         validate_url(f"http://{host}/", rules())
 
@@ -125,8 +126,8 @@ def test_plain_http_opens_no_hosts(host: str) -> None:
         ("nonsense", "invalid_url"),
     ],
 )
-def test_the_code_says_what_kind_of_refusal_it_is(url: str, code: str) -> None:
-    """Clients can tell a mistake from a rule of the operator."""
+def test_the_error_code_names_the_kind_of_refusal(url: str, code: str) -> None:
+    """Clients can distinguish a mistake from a rule of the operator."""
     with pytest.raises(ValidationFailed) as refused:
         validate_url(url, DEFAULT, "url")
     assert (refused.value.code, refused.value.field) == (code, "url")
@@ -167,34 +168,34 @@ def test_the_code_says_what_kind_of_refusal_it_is(url: str, code: str) -> None:
         ("https://" + "a" * 63 + ".com/", "https://" + "a" * 63 + ".com/", "a" * 63 + ".com:443"),
     ],
 )
-def test_a_good_url_is_taken_as_it_is_dialled(url: str, dialled: str, host_port: str) -> None:
-    """Scheme and host come out in one form, path and query as they were given, the fragment dropped."""
+def test_valid_urls_are_normalized(url: str, dialled: str, host_port: str) -> None:
+    """Scheme and host have one form, path and query stay as given, the fragment is dropped."""
     target = validate_url(url, DEFAULT)
     assert (target.url, target.host_port, target.scheme) == (dialled, host_port, "https")
     assert validate_url(target.url, DEFAULT) == target
 
 
-def test_plain_http_where_the_operator_allows_it() -> None:
-    """`security.allow_http` opens http://, with port 80 as its own."""
+def test_http_is_valid_with_allow_http() -> None:
+    """`security.allow_http` allows http://, with port 80 as its default."""
     target = validate_url("http://example.com/a", rules())
     assert (target.url, target.host_port, target.scheme) == ("http://example.com/a", "example.com:80", "http")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "a.localhost", "[::ffff:127.0.0.1]"])
-def test_loopback_where_the_operator_allows_it(host: str) -> None:
-    """Naming 127.0.0.0/8 opens its addresses and the names of this machine."""
+def test_loopback_is_valid_if_allowed(host: str) -> None:
+    """Listing 127.0.0.0/8 allows its addresses and the names of this machine."""
     assert validate_url(f"https://{host}:9000/", rules("127.0.0.0/8")).scheme == "https"
 
 
 @pytest.mark.parametrize("url", ["https://127.1/", "https://2130706433/", "https://localhost./", "https://[::1]/"])
-def test_an_odd_form_stays_refused_where_loopback_is_allowed(url: str) -> None:
-    """Allowing a network is no reason to guess at odd spellings, nor does IPv4 open IPv6."""
+def test_odd_forms_of_loopback_stay_refused(url: str) -> None:
+    """Odd spellings stay refused, and IPv4 in the list does not allow IPv6."""
     with pytest.raises(ValidationFailed):
         validate_url(url, rules("127.0.0.0/8"))
 
 
-def test_another_allowed_network_does_not_open_this_machine() -> None:
-    """The names of this machine are for those who allow loopback."""
+def test_another_allowed_network_does_not_allow_localhost() -> None:
+    """The names of this machine need loopback in the list."""
     with pytest.raises(ValidationFailed, match="names this machine"):
         validate_url("https://localhost/", rules("10.0.0.0/8 fd00::/8"))
 
@@ -217,15 +218,15 @@ def test_another_allowed_network_does_not_open_this_machine() -> None:
         ("", "is empty"),
     ],
 )
-def test_a_refusal_says_what_is_wrong_and_tells_no_secret(url: str, why: str) -> None:
-    """The text names the fault, and repeats nothing of what may be secret."""
+def test_errors_say_what_is_wrong_without_secrets(url: str, why: str) -> None:
+    """The text names the mistake, and repeats nothing that may be secret."""
     with pytest.raises(ValidationFailed) as refused:
         validate_url(url, DEFAULT)
     assert f"callback_url {why}" in refused.value.message
     assert "s3cr3t" not in refused.value.message
 
 
-def test_a_targets_repr_shows_no_url() -> None:
+def test_the_repr_of_a_parsed_url_hides_it() -> None:
     """A chat service's URL is a secret."""
     assert "s3cr3t" not in repr(validate_url("https://example.com/s3cr3t", DEFAULT))
 
@@ -244,8 +245,8 @@ urls = st.builds(
 @given(st.one_of(st.text(), urls))
 @example("https://[::ffff:7f00:1]/")
 @example("http://a.b.0x")
-def test_every_text_is_judged_and_all_parsers_agree(url: str) -> None:
-    """Any text is refused or taken; of what is taken, the HTTP libraries see the very host and port that was judged."""
+def test_any_text_is_refused_or_parsed_like_the_http_libraries(url: str) -> None:
+    """The HTTP libraries see exactly the host and port that were validated."""
     try:
         target = validate_url(url, rules("127.0.0.0/8 ::1/128"))
     except ValidationFailed:
@@ -284,12 +285,12 @@ def test_every_text_is_judged_and_all_parsers_agree(url: str) -> None:
         ("", "…"),
     ],
 )
-def test_a_shown_url_ends_with_the_host(url: str, shown: str) -> None:
+def test_masked_urls_end_with_the_host(url: str, shown: str) -> None:
     """Path, query and credentials are never shown."""
     assert mask_url(url) == shown
 
 
 @given(st.one_of(st.text(), urls))
-def test_masking_never_fails(url: str) -> None:
-    """Whatever is stored can be shown."""
+def test_masking_never_raises(url: str) -> None:
+    """Any stored text can be shown."""
     assert mask_url(url).endswith("…")

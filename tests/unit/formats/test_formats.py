@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay import formats
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 
 
 @pytest.mark.parametrize(
@@ -56,14 +56,14 @@ from relay.egress.result import HttpResponse
         ("", "standard"),
     ],
 )
-def test_the_format_follows_from_host_and_path(url: str, format: str) -> None:
-    """A receiver is recognised by its very host and path; everything else gets the standard body."""
+def test_the_format_is_detected_from_host_and_path(url: str, format: str) -> None:
+    """A receiver is detected by its exact host and path; everything else gets the standard body."""
     assert formats.detect_format(url) == format
 
 
 @given(st.text() | st.text().map("https://".__add__))
-def test_any_text_gets_some_format(text: str) -> None:
-    """Choosing never fails, whatever stands where a URL should."""
+def test_detecting_a_format_never_raises(text: str) -> None:
+    """For any text."""
     assert formats.detect_format(text) in formats.FORMATS
 
 
@@ -137,10 +137,10 @@ def teams_failure(status: int) -> bytes:
         ("telegram", 400, b'{"ok":false,"description":"Bad Request: message is too long"}', "please report it", False),
     ],
 )
-def test_a_receiver_s_permanent_errors_say_what_to_do(
+def test_permanent_errors_of_a_receiver_say_what_to_do(
     format: str, status: int, body: bytes, said: str, disable: bool
 ) -> None:
-    """What no retry mends is told in words; the endpoint is disabled unless the relay's own body is at fault."""
+    """The endpoint is disabled unless the relay's own body is at fault."""
     rejection = formats.rejection(format, HttpResponse(status, {}, body))
     assert rejection is not None
     assert said in rejection.reason
@@ -163,8 +163,8 @@ def test_a_receiver_s_permanent_errors_say_what_to_do(
         ("telegram", b'{"ok":false,"error_code":429,"description":"Too Many Requests"}', True),
     ],
 )
-def test_a_service_that_says_no_for_now_under_200_is_asked_again(format: str, body: bytes, busy: bool) -> None:
-    """A 200 whose body says that the message was not taken is a failed attempt, not a delivery."""
+def test_a_temporary_rejection_with_status_200_is_retried(format: str, body: bytes, busy: bool) -> None:
+    """A 200 whose body rejects the message is a failed attempt, not a delivery."""
     rejection = formats.rejection(format, HttpResponse(200, {}, body))
     assert rejection is not None
     assert (rejection.retry, rejection.busy, rejection.disable) == (True, busy, False)
@@ -182,8 +182,8 @@ def test_a_plain_success_is_a_success(format: str, body: bytes) -> None:
 
 
 @given(st.sampled_from(formats.NAMES), st.integers(100, 599), st.binary(max_size=200))
-def test_no_answer_makes_it_fail(format: str, status: int, body: bytes) -> None:
-    """Whatever a receiver answers, reading it raises nothing."""
+def test_any_response_can_be_classified(format: str, status: int, body: bytes) -> None:
+    """Nothing raises, whatever the receiver answers."""
     formats.rejection(format, HttpResponse(status, {}, body))
     formats.rejection(format, HttpResponse(status, {}, b'{"ok":false,"error":{"code":' + body + b"}}"))
 
@@ -211,8 +211,8 @@ def test_no_answer_makes_it_fail(format: str, status: int, body: bytes) -> None:
         ("zapier", 404, b"no_service"),
     ],
 )
-def test_other_answers_are_left_to_the_schedule(format: str, status: int, body: bytes) -> None:
-    """What may pass by itself, or is not the receiver's own word, is no permanent error."""
+def test_other_responses_are_left_to_the_schedule(format: str, status: int, body: bytes) -> None:
+    """An error that may pass, or that is not the receiver's own, is no permanent error."""
     assert formats.rejection(format, HttpResponse(status, {}, body)) is None
 
 
@@ -235,8 +235,8 @@ def test_every_receiver_s_rate_is_known() -> None:
     }
 
 
-def test_the_formats_can_t_be_changed_by_a_caller() -> None:
-    """`FORMATS` is read-only."""
+def test_formats_are_read_only() -> None:
+    """`FORMATS` can't be changed."""
     with pytest.raises(TypeError):
         formats.FORMATS["mine"] = formats.FORMATS["standard"]  # type: ignore[index]
 

@@ -1,6 +1,6 @@
 """What each receiver is sent for each event, held against golden files.
 
-After a change that is meant, write them anew and read the difference:
+After a change that is meant, regenerate them and read the difference:
 
     RELAY_WRITE_GOLDEN=1 pytest tests/unit/formats/test_formats_golden.py && git diff tests/unit/golden
 """
@@ -92,8 +92,8 @@ def render(format: str, case: str) -> bytes:
 
 
 @pytest.mark.parametrize(("format", "case"), CASES)
-def test_each_event_is_laid_out_as_its_golden_file_shows(format: str, case: str) -> None:
-    """The body is the golden file's JSON, its keys in the same order, without a blank to spare."""
+def test_bodies_equal_their_golden_files(format: str, case: str) -> None:
+    """The body is the golden file's JSON, its keys in the same order, compact."""
     body = render(format, case)
     shown = json.dumps(json.loads(body), indent=2, ensure_ascii=False) + "\n"
     file = golden(format, case)
@@ -104,14 +104,14 @@ def test_each_event_is_laid_out_as_its_golden_file_shows(format: str, case: str)
     assert body == json.dumps(json.loads(body), ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def test_no_golden_file_is_left_over() -> None:
-    """Every golden file belongs to a format and an event that there are."""
+def test_every_golden_file_is_used() -> None:
+    """Every golden file belongs to an existing format and event."""
     assert sorted(GOLDEN.rglob("*.json")) == sorted(golden(*case) for case in CASES)
 
 
 @pytest.mark.parametrize("format", formats.FORMATS)
-def test_a_standing_endpoint_s_body_has_the_same_keys(format: str) -> None:
-    """Without a registration nothing vanishes but what its metadata added."""
+def test_the_body_of_a_standing_endpoint_has_the_same_keys(format: str) -> None:
+    """Without a registration only the keys of its metadata are missing."""
     with_one = json.loads(formats.render(format, event(EventType.COMPLETED, JOBS[EventType.COMPLETED]), REGISTRATION))
     without = json.loads(formats.render(format, event(EventType.COMPLETED, JOBS[EventType.COMPLETED]), None))
     assert [key for key in with_one if not key.startswith("metadata_")] == list(without)

@@ -1,4 +1,4 @@
-"""Whatever Exec's job holds, every receiver gets a body it can take, and nobody is pinged by it."""
+"""Any content of Exec's job gives a body that every receiver accepts, and that pings nobody."""
 
 import html
 import json
@@ -261,8 +261,8 @@ def check(format: str, body: bytes) -> None:
 
 @pytest.mark.parametrize("format", formats.FORMATS)
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_in_every_place_keeps_within_the_limits(format: str, text: str) -> None:
-    """Each hostile text, as name, link, reason and code at once, still makes a body that the receiver takes."""
+def test_hostile_text_stays_within_the_limits(format: str, text: str) -> None:
+    """Each hostile text as name, link, reason and code at once gives a body that the receiver accepts."""
     scenario = {"id": text, "name": text, "url": text}
     job = COMPLETED | {"status": text, "scenario": scenario, "error": {"code": text, "message": text}}
     context = replace(CONTEXT, metadata={text: text, f"{text}2": 7}, requested_by=text, prompt=text, tested_by=text)
@@ -275,7 +275,7 @@ def test_hostile_text_in_every_place_keeps_within_the_limits(format: str, text: 
 @given(job=jobs, type=st.sampled_from(EventType), metadata=st.dictionaries(st.text(), anything, max_size=3))
 @example(job={"id": "\ud83d", "x\ud83d": math.inf}, type=EventType.FAILED, metadata={"\ud83d": math.nan})
 @example(job={"id": "x", "duration_seconds": math.nan}, type=EventType.FAILED, metadata={"x": math.inf})
-def test_any_job_makes_a_body_within_the_limits(
+def test_any_job_gives_a_body_within_the_limits(
     format: str, job: dict[str, Any], type: EventType, metadata: dict[str, Any]
 ) -> None:
     """Rendering never fails and never breaks a receiver's rules, whatever the job and the metadata hold."""
@@ -284,8 +284,8 @@ def test_any_job_makes_a_body_within_the_limits(
 
 
 @given(job=jobs)
-def test_the_standard_body_holds_the_job_as_exec_sent_it(job: dict[str, Any]) -> None:
-    """Every field comes through unchanged, known or not, unless JSON itself can't carry it."""
+def test_the_standard_body_has_the_job_unchanged(job: dict[str, Any]) -> None:
+    """Every field, known or not, unless JSON can't represent it."""
     sent = json.loads(formats.render("standard", event(EventType.COMPLETED, job), None))["data"]["job"]
     try:
         expected = json.loads(json.dumps(job, ensure_ascii=False, allow_nan=False).encode())
@@ -296,8 +296,8 @@ def test_the_standard_body_holds_the_job_as_exec_sent_it(job: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize("format", formats.FORMATS)
-def test_an_event_without_a_job_still_tells_which_one(format: str) -> None:
-    """A job that the relay never saw is told of by its id."""
+def test_an_event_without_a_job_names_its_id(format: str) -> None:
+    """A job that the relay never saw is named by its id."""
     for type in (EventType.NOT_FOUND, EventType.EXPIRED):
         body = formats.render(format, event(type, JOBS[EventType.NOT_FOUND]), None)
         check(format, body)

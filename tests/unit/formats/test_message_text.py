@@ -1,4 +1,4 @@
-"""The words of an event, and how other people's text is kept harmless in them."""
+"""The text of events, and the sanitizing of other people's text."""
 
 import pytest
 from hypothesis import given
@@ -24,14 +24,14 @@ from tests.unit.formats.format_samples import COMPLETED, FAILED, JOBS, QUEUED, e
         (EventType.EXPIRED, "Scenario not finished in time (job j1o2b3i4d5x6)", "Job j1o2b3i4d5x6"),
     ],
 )
-def test_every_event_reads_well_in_one_line(type: EventType, summary: str, footnote: str) -> None:
-    """The summary alone tells the news, as a phone shows it; the footnote says how long and which job."""
+def test_the_summary_of_every_event(type: EventType, summary: str, footnote: str) -> None:
+    """The summary alone gives the news in one line; the footnote says how long it took, and which job."""
     said = describe_event(event(type, JOBS[type]))
     assert (said.summary, said.footnote) == (summary, footnote)
 
 
-def test_what_exec_left_out_leaves_no_hole() -> None:
-    """A scenario without name or link, a failure without reason: whole sentences still, and no button."""
+def test_missing_fields_leave_whole_sentences() -> None:
+    """A scenario without name or link, a failure without reason, and no button."""
     ready = describe_event(event(EventType.COMPLETED, COMPLETED | {"scenario": None, "duration_seconds": None}))
     assert (ready.summary, ready.link, ready.footnote) == ("Scenario ready", None, "Job j1o2b3i4d5x6")
     failed = describe_event(event(EventType.FAILED, FAILED | {"error": None}))
@@ -42,26 +42,26 @@ def test_what_exec_left_out_leaves_no_hole() -> None:
     assert coded.summary == "Scenario failed: Exec gave no reason (CONTENT_POLICY_VIOLATION)"
 
 
-def test_a_failed_job_with_a_name_is_called_by_it() -> None:
-    """Where Exec names the scenario all the same, the headline does too."""
+def test_a_failed_job_with_a_name_has_it_in_the_headline() -> None:
+    """If Exec names the scenario."""
     said = describe_event(event(EventType.FAILED, FAILED | {"scenario": {"name": "Discovery Call"}}))
     assert said.headline == "Scenario failed: Discovery Call"
     assert said.summary.startswith("Scenario failed: Discovery Call – Unable to generate")
 
 
 def test_only_a_finished_scenario_is_linked() -> None:
-    """No button leads to what is not there."""
+    """No button for a scenario that does not exist."""
     for type in set(EventType) - {EventType.COMPLETED}:
         assert describe_event(event(type, QUEUED | {"scenario": COMPLETED["scenario"]})).link is None
 
 
-def test_the_workspace_is_named_where_there_are_several() -> None:
-    """`default` goes without saying, any other workspace is named."""
+def test_the_workspace_is_named_unless_it_is_default() -> None:
+    """Any workspace except `default` is named."""
     assert describe_event(event(EventType.COMPLETED, COMPLETED, "acme")).footnote.endswith(" · Workspace acme")
 
 
 def test_a_long_reason_is_cut_but_not_its_code() -> None:
-    """The code, which is what people search for, stays whole behind a cut reason."""
+    """The code stays whole after a cut reason, because people search for it."""
     said = describe_event(
         event(EventType.FAILED, FAILED | {"error": {"code": "GENERATION_ERROR", "message": "long " * 2_000}})
     )
@@ -93,8 +93,8 @@ def test_a_long_reason_is_cut_but_not_its_code() -> None:
         (10**400, None),
     ],
 )
-def test_a_duration_is_said_in_two_units_at_most(seconds: object, said: str | None) -> None:
-    """Seconds below an hour, minutes above; what is no duration is not mentioned."""
+def test_durations_have_at_most_two_units(seconds: object, said: str | None) -> None:
+    """Seconds below an hour, minutes above; a value that is no duration is left out."""
     assert duration(seconds) == said
 
 
@@ -127,8 +127,8 @@ def test_a_duration_is_said_in_two_units_at_most(seconds: object, said: str | No
         (7, None),
     ],
 )
-def test_only_what_opens_in_a_browser_is_a_link(url: object, expected: str | None) -> None:
-    """http and https with a host are links; anything else makes no button."""
+def test_only_http_and_https_urls_are_links(url: object, expected: str | None) -> None:
+    """Anything else gives no button."""
     assert link(url) == expected
 
 
@@ -156,14 +156,14 @@ def test_only_what_opens_in_a_browser_is_a_link(url: object, expected: str | Non
         (5, None),
     ],
 )
-def test_other_people_s_text_becomes_one_harmless_line(text: object, expected: str | None) -> None:
-    """Line breaks, control characters and bidi overrides go, mentions and links are defused, letters stay."""
+def test_text_is_sanitized_to_one_harmless_line(text: object, expected: str | None) -> None:
+    """Line breaks, control characters and bidi overrides are removed, mentions and links are defused, letters stay."""
     assert sanitize(text) == expected
 
 
 @given(st.text(st.characters() | st.sampled_from("<!@#:/\n\x00\u202e&*_`")))
-def test_cleaning_leaves_nothing_alive(text: str) -> None:
-    """Whatever comes in: one line, without mention or link, and cleaning it again changes nothing."""
+def test_sanitizing_leaves_no_mention_or_link(text: str) -> None:
+    """For any text: one line, and sanitizing it again changes nothing."""
     line = sanitize(text) or ""
     assert "\n" not in line
     assert not any(alive in line for alive in ("<!", "<@", "<#", "@everyone", "@here", "@channel", "://", "\u202e"))

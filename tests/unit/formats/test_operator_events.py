@@ -28,8 +28,8 @@ def news(type: OperatorEventType) -> Event:
 
 @pytest.mark.parametrize("type", list(OperatorEventType))
 @pytest.mark.parametrize("format", list(formats.FORMATS))
-def test_every_format_carries_the_message(format: str, type: OperatorEventType) -> None:
-    """In words; nothing in it pings anybody."""
+def test_every_format_contains_the_message(format: str, type: OperatorEventType) -> None:
+    """The message pings nobody."""
     text = json.dumps(json.loads(formats.render(format, news(type), None)), ensure_ascii=False)
     assert "endpoint ops is disabled: 410 Gone" in text
     assert format == "standard" or "<!channel>" not in text

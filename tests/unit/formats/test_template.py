@@ -1,4 +1,4 @@
-"""The format `template`: a body of one's own, checked before it is kept, out of which no value breaks."""
+"""The format `template`: validated when it is created; no value breaks out of it."""
 
 import json
 import re
@@ -21,7 +21,7 @@ DONE = event(EventType.COMPLETED, COMPLETED)
 
 
 def made(text: Any, job: dict[str, Any] | None = None, registered: bool = True) -> Any:
-    """What a template with this one text makes of a completed job."""
+    """The body of a completed job by a template with this single text."""
     kept = template.check({"x": text})
     about = DONE if job is None else event(EventType.COMPLETED, job)
     return json.loads(formats.render("template", about, REGISTRATION if registered else None, kept))["x"]
@@ -48,13 +48,13 @@ def made(text: Any, job: dict[str, Any] | None = None, registered: bool = True) 
         (7, 7),
     ],
 )
-def test_what_a_text_becomes(text: Any, value: Any) -> None:
-    """A placeholder alone becomes the value itself; within a text, the value's words; null nothing."""
+def test_values_of_placeholders(text: Any, value: Any) -> None:
+    """A single placeholder becomes the value itself; within a text, its text; null nothing."""
     assert made(text) == value
 
 
 def test_without_a_registration_its_placeholders_are_empty() -> None:
-    """A standing endpoint hears of jobs that nobody registered for it."""
+    """A standing endpoint gets jobs without a registration."""
     assert made("{{ registration.metadata.course }}", registered=False) is None
     assert made("for {{ registration.metadata.course }}", registered=False) == "for "
 
@@ -80,15 +80,15 @@ def test_without_a_registration_its_placeholders_are_empty() -> None:
         ("{{ range(9) }}", "branch or call"),
     ],
 )
-def test_what_a_template_may_not_hold(text: str, said: str) -> None:
-    """It is refused with its place and the closest right name, before it is kept."""
+def test_invalid_templates_are_refused(text: str, said: str) -> None:
+    """With the location and the nearest valid name."""
     with pytest.raises(ValidationFailed, match=re.escape(said)) as raised:
         template.check({"blocks": [{"text": "fine"}, {"text": text}]})
     assert raised.value.field == "template.blocks[1].text"
 
 
-def test_what_is_no_template() -> None:
-    """It is an object, of bounded size and depth."""
+def test_a_template_is_an_object_of_bounded_size() -> None:
+    """And of bounded depth."""
     deep: Any = "x"
     for _ in range(30):
         deep = {"x": deep}
@@ -100,7 +100,7 @@ def test_what_is_no_template() -> None:
 
 @given(st.text(max_size=200), st.text(max_size=200))
 def test_no_value_breaks_out_of_its_text(name: str, message: str) -> None:
-    """Whatever Exec's words hold, placeholders and quotes too, the body is the same JSON with those words in place."""
+    """For any text from Exec, placeholders and quotes too, the body is the same JSON with that text in place."""
     job = COMPLETED | {"scenario": {"id": "s", "name": name, "url": None}, "error": {"code": None, "message": message}}
     kept = template.check({"name": "{{ job.scenario.name }}", "text": "a {{ job.error.message }} b", "last": 1})
     mended = json.loads(formats.render("template", event(EventType.COMPLETED, job), None, kept))
@@ -114,8 +114,8 @@ ANY = st.recursive(
 
 
 @given(ANY)
-def test_whatever_comes_as_a_template_is_judged(value: Any) -> None:
-    """Any JSON is either refused in words, or makes a body of every event."""
+def test_any_json_is_refused_or_a_valid_template(value: Any) -> None:
+    """A valid template makes a body of every event."""
     try:
         kept = template.check(value)
     except ValidationFailed:
@@ -128,8 +128,8 @@ SIGNS = ["{{", "}}", "{%", "%}", "{#", "#}", " job", ".id", "|", " default", "('
 
 
 @given(st.lists(st.sampled_from(SIGNS), max_size=12))
-def test_whatever_placeholders_come_are_judged(parts: list[str]) -> None:
-    """Jinja's own signs in any order: refused in words, or a body, and never another error."""
+def test_any_placeholder_is_refused_or_filled_in(parts: list[str]) -> None:
+    """Jinja's own characters in any order, and never another error."""
     try:
         kept = template.check({"x": "".join(parts)})
     except ValidationFailed:
@@ -137,10 +137,10 @@ def test_whatever_placeholders_come_are_judged(parts: list[str]) -> None:
     template.body(kept, DONE, None)
 
 
-def test_long_words_are_cut() -> None:
+def test_long_texts_are_cut() -> None:
     """A text of a megabyte from Exec does not make a body of many."""
     job = COMPLETED | {"scenario": {"id": "s", "name": "x" * 900_000, "url": None}}
-    assert len(made("{{ job.scenario.name }}{{ job.scenario.name }}", job)) <= 2 * template.MOST_TEXT
+    assert len(made("{{ job.scenario.name }}{{ job.scenario.name }}", job)) <= 2 * template.MAX_TEXT
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,8 @@ def test_long_words_are_cut() -> None:
     ],
     ids=["a wrong argument", "too many arguments", "brackets without end", "filters without end"],
 )
-def test_what_can_not_be_filled_in_is_refused(text: str) -> None:
-    """What would only fail when an event comes is found out at once: with samples."""
+def test_placeholders_that_fail_for_a_sample_are_refused(text: str) -> None:
+    """An error that would only show with an event shows at once."""
     with pytest.raises(ValidationFailed) as refused:
         template.check({"text": text})
     assert refused.value.code == "invalid_template"
@@ -185,15 +185,15 @@ def test_placeholders_and_filters_are_bounded(text: str) -> None:
     assert template.check({"text": "{{ job.id }}" * 100})
 
 
-def test_no_template_keeps_an_event_back() -> None:
-    """Values that don't fit a filter leave the placeholder as written: the event is told to everybody else too."""
+def test_a_failing_filter_leaves_its_text_as_written() -> None:
+    """Values that do not fit a filter block no event."""
     kept = '{"text": "{{ job.duration_seconds | truncate(5) }}", "id": "{{ job.id }}"}'
     event = replace(sample_event(EventType.COMPLETED, 0), job={"id": "j1", "duration_seconds": 123456789})
     assert template.body(kept, event, None) == {"text": "{{ job.duration_seconds | truncate(5) }}", "id": "j1"}
 
 
 def test_a_template_is_compiled_once() -> None:
-    """However many events its endpoint hears of; of very many templates those used last stay compiled."""
+    """For any number of events; the most recently used templates stay compiled."""
     kept = template.check({"text": "compiled once: {{ job.id }}"})
     before = compile_template.cache_info().misses
     for type in EventType:
@@ -204,10 +204,10 @@ def test_a_template_is_compiled_once() -> None:
     assert compile_template.cache_info().currsize == CACHE_SIZE
 
 
-def test_a_large_job_in_many_places_makes_no_large_body() -> None:
-    """A hundred times a job of a megabyte: it is cut, and the event is told all the same."""
+def test_a_large_job_named_many_times_makes_no_large_body() -> None:
+    """A hundred times a job of a megabyte is cut."""
     large = COMPLETED | {"more": ["x" * 5_000 for _ in range(200)]}
     kept = template.check({f"k{number}": "{{ job }}" for number in range(100)})
     body = formats.render("template", event(EventType.COMPLETED, large), REGISTRATION, kept)
-    assert len(body) < 4 * template.MOST_BODY
+    assert len(body) < 4 * template.MAX_BODY
     assert json.loads(body)["k0"]["id"] == COMPLETED["id"]

@@ -1,4 +1,4 @@
-"""Cutting to a limit: never beyond it, never through a visible character, never through an escape."""
+"""Truncating: never beyond the limit, never through a visible character or an escape."""
 
 import pytest
 from hypothesis import given
@@ -26,25 +26,25 @@ from relay.formats.truncate import MARKUP_ESCAPES, truncate, utf16_length
     ],
 )
 def test_a_text_is_cut_between_visible_characters(text: str, most: int, expected: str) -> None:
-    """Emoji sequences, flags and accents stay whole or go."""
+    """Emoji sequences, flags and accents stay whole or are removed."""
     assert truncate(text, most) == expected
 
 
 def test_an_escape_is_never_cut_in_two() -> None:
-    """The limit counts what is sent, and an escape that does not fit goes as a whole."""
+    """The escaped length counts, and an escape that does not fit is removed as a whole."""
     assert truncate("a&b", 7, MARKUP_ESCAPES) == "a&amp;b"
     assert truncate("a&bc", 7, MARKUP_ESCAPES) == "a&amp;…"
     assert truncate("a&bc", 6, MARKUP_ESCAPES) == "a…"
 
 
-def test_endless_accents_are_cut_all_the_same() -> None:
-    """A character without end does not swallow the whole text."""
+def test_endless_accents_do_not_remove_the_whole_text() -> None:
+    """A character with endless accents is cut."""
     assert utf16_length(truncate("a" + "\u0301" * 1_000, 100)) >= 60
 
 
 @given(st.text(), st.integers(min_value=1, max_value=50))
-def test_the_limit_holds(text: str, most: int) -> None:
-    """What comes out fits, and is the text itself or begins it."""
+def test_the_result_fits_the_limit(text: str, most: int) -> None:
+    """It is the text itself or its beginning."""
     cut = truncate(text, most, MARKUP_ESCAPES)
     assert utf16_length(cut) <= most
     assert cut == text.translate(MARKUP_ESCAPES) or text.translate(MARKUP_ESCAPES).startswith(cut.removesuffix("…"))

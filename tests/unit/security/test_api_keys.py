@@ -1,4 +1,4 @@
-"""What an API key is, and what is kept of it."""
+"""API keys and their hashes."""
 
 import re
 from dataclasses import dataclass
@@ -6,14 +6,13 @@ from dataclasses import dataclass
 import pytest
 
 from relay.config import ApiKey
-from relay.security import api_keys
-from relay.security.api_keys import Scope
+from relay.security import Scope, api_keys
 
 KEYS = [ApiKey(name=name, hash=api_keys.hash_api_key(name * 24)) for name in "abc"]
 
 
 def test_a_key_is_32_random_bytes() -> None:
-    """All of them are in it; fewer are refused."""
+    """The key contains all of them; fewer are refused."""
     made = {api_keys.generate_api_key(bytes([number]) + b"\0" * 31) for number in range(256)}
     assert len(made) == 256
     assert all(re.fullmatch(r"relay_[A-Za-z0-9_-]{43}", key) for key in made)
@@ -22,14 +21,14 @@ def test_a_key_is_32_random_bytes() -> None:
 
 
 def test_a_hash_does_not_reveal_its_key() -> None:
-    """It is SHA-256, of whatever may come in a header."""
+    """It is SHA-256 of any text."""
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", api_keys.hash_api_key("relay_x"))
     assert api_keys.hash_api_key("a") != api_keys.hash_api_key("b")
     assert api_keys.hash_api_key("\udcff") == api_keys.hash_api_key("?"), "half a character is no reason to fail"
 
 
 def test_keys_are_found_by_their_hash() -> None:
-    """The right one, and none for a hash that is close to it."""
+    """The right key, and none for a similar hash."""
     assert [api_keys.find_by_hash(KEYS, key.hash) for key in KEYS] == KEYS
     assert api_keys.find_by_hash(KEYS, KEYS[0].hash[:-1]) is None
     assert api_keys.find_by_hash(KEYS, KEYS[0].hash.upper()) is None
@@ -53,7 +52,7 @@ class GuardedKey:
 
 
 def test_all_keys_are_compared_in_constant_time() -> None:
-    """Whichever is found, and where none is: the time an answer takes tells nothing of the keys."""
+    """If a key matches and if none does: timing reveals nothing about the keys."""
     keys = [GuardedKey(Guarded(key.hash)) for key in KEYS]
     for wanted in (KEYS[0].hash, KEYS[2].hash, api_keys.hash_api_key("none")):
         asked = iter(keys)

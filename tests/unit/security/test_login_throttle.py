@@ -1,23 +1,24 @@
-"""Wrong keys are slowed down where they come from, and nobody else is."""
+"""The login throttle: wrong keys are throttled by address, and no other address is affected."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model import HOUR, MINUTE, SECOND
-from relay.security.login_throttle import BURST, PER_MINUTE, LoginThrottle, client_network
+from relay.security import LoginThrottle
+from relay.security.login_throttle import BURST, PER_MINUTE, client_network
 from tests.make import NOON
 
 HERE, ELSEWHERE = "192.0.2.1", "198.51.100.7"
 
 
 def attempt(throttle: LoginThrottle, address: str, hash: str, now: int = NOON) -> bool:
-    """Whether a wrong key from this address is judged."""
+    """Whether a wrong key from this address is checked, and not throttled."""
     return throttle.begin_attempt(address, hash, now) == 0
 
 
 def exhausted(address: str = HERE) -> LoginThrottle:
-    """A throttle after an address has tried as many wrong keys as it may."""
+    """A throttle after an address has used up its attempts."""
     throttle = LoginThrottle()
     reports = []
     for number in range(BURST):
@@ -27,8 +28,8 @@ def exhausted(address: str = HERE) -> LoginThrottle:
     return throttle
 
 
-def test_guesses_are_slowed() -> None:
-    """Ten at once, then six a minute: whoever tries for a year has tried three million of 2^256."""
+def test_wrong_keys_are_throttled() -> None:
+    """Ten at once, then six a minute: three million of 2^256 in a year."""
     throttle, now, judged = exhausted(), NOON, 0
     assert throttle.begin_attempt(HERE, "next", now) == MINUTE / PER_MINUTE
     for number in range(600):
@@ -37,14 +38,14 @@ def test_guesses_are_slowed() -> None:
     assert judged == 10 * PER_MINUTE
 
 
-def test_attempts_count_before_they_are_judged() -> None:
-    """A thousand begun before the first result are ten."""
+def test_attempts_count_before_their_result() -> None:
+    """A thousand attempts before the first result are ten."""
     throttle = LoginThrottle()
     assert sum(attempt(throttle, HERE, f"wrong {number}") for number in range(1_000)) == BURST
 
 
 def test_an_address_is_reported_once_an_hour() -> None:
-    """However long it goes on, and however many fail at once."""
+    """However many attempts fail."""
     throttle = LoginThrottle()
     for number in range(BURST):
         attempt(throttle, HERE, f"wrong {number}")
@@ -59,8 +60,8 @@ def test_an_address_is_reported_once_an_hour() -> None:
     assert throttle.record_failure(HERE, NOON + HOUR)
 
 
-def test_other_addresses_go_on() -> None:
-    """A stranger's guesses are nobody else's."""
+def test_other_addresses_are_not_throttled() -> None:
+    """Each address has its own attempts."""
     assert attempt(exhausted(), ELSEWHERE, "mine")
 
 
@@ -77,8 +78,8 @@ def test_a_right_key_gets_its_attempt_back() -> None:
     assert sum(attempt(throttle, HERE, f"wrong {number}") for number in range(100)) == BURST
 
 
-def test_a_right_key_gives_back_no_attempt_of_others() -> None:
-    """Once an address has used up its attempts, right keys do not make room for wrong ones."""
+def test_a_right_key_frees_no_attempt_of_wrong_keys() -> None:
+    """After an address has used up its attempts, right keys do not make room for wrong ones."""
     throttle = exhausted()
     for _ in range(100):
         throttle.begin_attempt(HERE, "right", NOON)
@@ -86,8 +87,8 @@ def test_a_right_key_gives_back_no_attempt_of_others() -> None:
     assert not attempt(throttle, HERE, "wrong again")
 
 
-def test_the_same_wrong_key_is_no_new_guess() -> None:
-    """A client that goes on with a revoked key uses up nobody's attempts."""
+def test_a_repeated_wrong_key_counts_once() -> None:
+    """A client that keeps using a revoked key uses up nobody's attempts."""
     throttle = LoginThrottle()
     for _ in range(1_000):
         assert attempt(throttle, HERE, "revoked")
@@ -109,19 +110,19 @@ def test_the_same_wrong_key_is_no_new_guess() -> None:
         ("x" * 30_000, "x" * 64),
     ],
 )
-def test_networks_of_clients(address: str, source: str) -> None:
-    """An IPv6 customer has more addresses than anybody could count: the network is counted."""
+def test_ipv6_clients_count_by_network(address: str, source: str) -> None:
+    """An IPv6 customer has more addresses than can be counted."""
     assert client_network(address) == source
 
 
 @given(st.text(max_size=60))
 def test_any_text_is_an_address(address: str) -> None:
-    """What a proxy says may be anything."""
+    """A proxy may send any text."""
     assert client_network(client_network(address)) == client_network(address)
 
 
 def test_memory_is_bounded() -> None:
-    """However many addresses guess, and however many keys are right."""
+    """For any number of addresses and keys."""
     throttle = LoginThrottle(max_addresses=50)
     for number in range(500):
         for wrong in range(BURST * 2):

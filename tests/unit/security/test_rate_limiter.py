@@ -1,10 +1,10 @@
-"""Buckets, held against a plain count of what was taken."""
+"""The rate limiter, compared with a plain count of requests."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model import MINUTE, SECOND
-from relay.security.rate_limiter import RateLimiter
+from relay.security import RateLimiter
 from tests.make import NOON
 
 STEPS = st.lists(st.integers(0, 20 * SECOND), min_size=1, max_size=200)
@@ -15,8 +15,8 @@ ROUNDING = 2**-11
 
 
 @given(STEPS, st.integers(1, 20), st.integers(1, 120))
-def test_never_more_than_the_burst_and_the_pace(steps: list[int], burst: int, per_minute: int) -> None:
-    """Over any stretch of time at most `burst` and what the pace gives for it are taken, whenever somebody asks."""
+def test_never_more_than_burst_and_rate(steps: list[int], burst: int, per_minute: int) -> None:
+    """In any stretch of time at most `burst` requests and those of the rate are allowed."""
     buckets, now, taken = RateLimiter(burst, per_minute, 10), NOON, list[int]()
     for step in steps:
         now += step
@@ -30,7 +30,7 @@ def test_never_more_than_the_burst_and_the_pace(steps: list[int], burst: int, pe
 
 @given(STEPS, st.integers(1, 20), st.integers(1, 120))
 def test_the_wait_is_exact(steps: list[int], burst: int, per_minute: int) -> None:
-    """After that time one is there, and a moment before none."""
+    """After that time a request is allowed, and a moment before it is not."""
     buckets, now = RateLimiter(burst, per_minute, 10), NOON
     for step in steps:
         now += step
@@ -43,7 +43,7 @@ def test_the_wait_is_exact(steps: list[int], burst: int, per_minute: int) -> Non
 
 
 def test_names_have_separate_buckets() -> None:
-    """What one has taken is not missing to another."""
+    """One name's requests do not count for another."""
     buckets = RateLimiter(1, 1, 10)
     assert not buckets.acquire("a", NOON)
     assert buckets.acquire("a", NOON)
@@ -51,7 +51,7 @@ def test_names_have_separate_buckets() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """Of too many names those are forgotten that were not heard of for longest."""
+    """Of too many names those unused for longest are dropped."""
     buckets = RateLimiter(1, 1, 100)
     for number in range(1_000):
         assert not buckets.acquire(f"name {number}", NOON)
@@ -61,7 +61,7 @@ def test_memory_is_bounded() -> None:
 
 
 def test_a_clock_set_back_locks_nobody_out() -> None:
-    """An hour back, one waits no longer than with an empty bucket."""
+    """After an hour back, the wait is no longer than with an empty bucket."""
     buckets, before = RateLimiter(2, 60, 10), NOON - 60 * MINUTE
     buckets.acquire("a", NOON)
     assert buckets.retry_after("a", before) == SECOND

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from relay.errors import ValidationFailed
 from relay.model import SECOND, Secret
-from relay.signing import ed25519, standard_webhooks
-from relay.signing.standard_webhooks import SignatureScheme
+from relay.signing import SignatureScheme, ed25519, standard_webhooks
 from relay.verify import BadSignature, verify
 
 NOW = 1_709_287_245_000
@@ -32,8 +31,8 @@ VECTOR = (
 """RFC 8032, section 7.1, test 3: seed, public key, message, signature."""
 
 
-def test_keys_and_signatures_are_those_of_the_rfc() -> None:
-    """The example of RFC 8032, in the texts that Standard Webhooks makes of them."""
+def test_keys_and_signatures_match_rfc_8032() -> None:
+    """The example of RFC 8032, in the encoding of Standard Webhooks."""
     seed, public, message, signed = VECTOR
     private = ed25519.new_private_key(seed)
     assert private == "whsk_" + base64.b64encode(seed + public).decode()
@@ -44,8 +43,8 @@ def test_keys_and_signatures_are_those_of_the_rfc() -> None:
 
 
 @given(st.binary(max_size=200), st.binary(max_size=200))
-def test_a_signature_is_of_one_text_and_one_key(content: bytes, other: bytes) -> None:
-    """It verifies with its own public key and text, and with no other."""
+def test_a_signature_verifies_with_its_text_and_key_only(content: bytes, other: bytes) -> None:
+    """With no other text or key."""
     signature = ed25519.signature(PRIVATE, content)
     assert ed25519.verify_signature(PUBLIC, content, signature)
     assert ed25519.verify_signature(PUBLIC, other, signature) == (content == other)
@@ -53,8 +52,8 @@ def test_a_signature_is_of_one_text_and_one_key(content: bytes, other: bytes) ->
 
 
 @given(st.text(max_size=120))
-def test_whatever_comes_as_a_signature_is_judged(text: str) -> None:
-    """A text that is no signature does not verify, and breaks nothing."""
+def test_any_text_can_be_checked_as_a_signature(text: str) -> None:
+    """A text that is no signature does not verify, and raises nothing."""
     assert not ed25519.verify_signature(PUBLIC, BODY, text)
     assert not ed25519.verify_signature(PUBLIC, BODY, "v1a," + text)
 
@@ -72,8 +71,8 @@ def test_whatever_comes_as_a_signature_is_judged(text: str) -> None:
         PUBLIC,
     ],
 )
-def test_what_is_no_private_key_is_refused(wrong: str) -> None:
-    """In words that say how to make one, and that do not repeat it."""
+def test_invalid_private_keys_are_refused(wrong: str) -> None:
+    """The error says how to make a key, and does not repeat the text."""
     with pytest.raises(ValidationFailed, match="relay keygen") as raised:
         ed25519.check_private_key(wrong)
     assert raised.value.code == "invalid_secret"
@@ -81,7 +80,7 @@ def test_what_is_no_private_key_is_refused(wrong: str) -> None:
 
 
 def test_requests_are_signed_with_all_keys_that_are_valid() -> None:
-    """While an endpoint changes from HMAC to Ed25519, both kinds of signature are there, and either will do."""
+    """During a change from HMAC to Ed25519 a request has both signatures, and either verifies."""
     shared = standard_webhooks.new_secret(b"h" * 32)
     headers = standard_webhooks.headers("evt_1", BODY, [Secret(PRIVATE), Secret(shared, until=NOW + 1)], NOW)
     assert [one.partition(",")[0] for one in headers["webhook-signature"].split()] == ["v1a", "v1"]
@@ -96,8 +95,8 @@ def test_requests_are_signed_with_all_keys_that_are_valid() -> None:
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not on this machine")
-def test_openssl_verifies_what_we_sign(tmp_path: object) -> None:
-    """Another implementation, which knows nothing of ours, takes the signature for that public key."""
+def test_openssl_verifies_signatures(tmp_path: object) -> None:
+    """An independent implementation accepts the signature for that public key."""
     headers = standard_webhooks.headers("evt_1", BODY, [Secret(PRIVATE)], NOW)
     raw = base64.b64decode(PUBLIC.removeprefix("whpk_"))
     folder = str(tmp_path)

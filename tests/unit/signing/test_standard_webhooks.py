@@ -1,4 +1,4 @@
-"""Signing: what the relay sends is accepted by verifiers that were not written here."""
+"""Signing: independent libraries verify the relay's signatures."""
 
 import base64
 import time
@@ -19,7 +19,7 @@ NEW = standard_webhooks.new_secret(b"n" * 32)
 
 
 def accepts(secret: str, body: bytes, headers: dict[str, str]) -> bool:
-    """Whether the `standardwebhooks` package takes it for genuine."""
+    """Whether the `standardwebhooks` package verifies it."""
     try:
         Webhook(secret).verify(body, headers, json_parse=False)
     except WebhookVerificationError:
@@ -32,8 +32,8 @@ def now() -> int:
 
 
 @given(st.binary(min_size=24, max_size=64), st.text(st.characters(exclude_categories=["Cs"])))
-def test_any_secret_and_body_verify_with_the_public_package(random_bytes: bytes, text: str) -> None:
-    """Whatever the secret and the body, the public verifier accepts the pair, and refuses it once changed."""
+def test_any_secret_and_body_verify_with_standardwebhooks(random_bytes: bytes, text: str) -> None:
+    """And no changed body does."""
     secret, body = standard_webhooks.new_secret(random_bytes), text.encode()
     headers = standard_webhooks.headers("evt_1", body, [Secret(secret)], now())
     assert accepts(secret, body, headers)
@@ -41,7 +41,7 @@ def test_any_secret_and_body_verify_with_the_public_package(random_bytes: bytes,
     assert not accepts(secret, body, headers | {"webhook-id": "evt_2"})
 
 
-def test_svix_verifies_it_too() -> None:
+def test_signatures_verify_with_svix() -> None:
     """Svix's own package accepts the same headers, and refuses them with another body."""
     webhooks: Any = pytest.importorskip("svix.webhooks")
     headers = standard_webhooks.headers("evt_1", BODY, [Secret(NEW)], now())
@@ -50,8 +50,8 @@ def test_svix_verifies_it_too() -> None:
         webhooks.Webhook(NEW).verify(BODY + b" ", headers)
 
 
-def test_the_specification_s_own_example() -> None:
-    """The signature is the very one that the Standard Webhooks libraries hold as their example."""
+def test_the_example_of_the_specification() -> None:
+    """The signature equals the example of the Standard Webhooks libraries."""
     headers = standard_webhooks.headers(
         "msg_p5jXN8AQM9LWM0D4loKWxJek",
         b'{"test": 2432232314}',
@@ -65,8 +65,8 @@ def test_the_specification_s_own_example() -> None:
     }
 
 
-def test_while_a_secret_rotates_both_sign_the_new_one_first() -> None:
-    """During a rotation holders of either secret verify; afterwards only the new one signs."""
+def test_during_a_rotation_both_secrets_sign() -> None:
+    """The new one first; afterwards only the new one signs."""
     at = now()
     secrets = [Secret(OLD, until=at + DAY), Secret(NEW)]
     during = standard_webhooks.headers("evt_1", BODY, secrets, at)
@@ -78,15 +78,15 @@ def test_while_a_secret_rotates_both_sign_the_new_one_first() -> None:
     assert len(after["webhook-signature"].split(" ")) == 1
 
 
-def test_nothing_leaves_unsigned() -> None:
-    """With no valid secret there are no headers, rather than headers without a signature."""
+def test_without_a_valid_secret_nothing_is_signed() -> None:
+    """An error is raised instead of headers without a signature."""
     with pytest.raises(ValueError, match="no secret is valid"):
         standard_webhooks.headers("evt_1", BODY, [Secret(OLD, until=5)], 5)
 
 
 @pytest.mark.parametrize("length", [0, 23, 65])
-def test_too_little_or_too_much_randomness_is_refused(length: int) -> None:
-    """A secret is made of 24 to 64 bytes, no fewer and no more."""
+def test_a_secret_of_the_wrong_length_is_not_made(length: int) -> None:
+    """A secret is made of 24 to 64 bytes."""
     with pytest.raises(ValueError, match=f"not {length}"):
         standard_webhooks.new_secret(bytes(length))
 
@@ -111,8 +111,8 @@ def test_too_little_or_too_much_randomness_is_refused(length: int) -> None:
         standard_webhooks.PREFIX + "😀" * 32,
     ],
 )
-def test_what_is_no_secret_is_refused_without_being_repeated(text: str) -> None:
-    """The error tells how to make a secret and never shows the one that came."""
+def test_invalid_secrets_are_refused_without_repeating_them(text: str) -> None:
+    """The error says how to make a secret."""
     with pytest.raises(ValidationFailed) as refused:
         standard_webhooks.check_secret(text)
     assert refused.value.code == "invalid_secret"
@@ -124,6 +124,6 @@ def test_what_is_no_secret_is_refused_without_being_repeated(text: str) -> None:
 
 
 @given(st.binary(min_size=24, max_size=64))
-def test_what_is_made_here_passes_the_check(random_bytes: bytes) -> None:
-    """Every secret made here is one that the check lets in."""
+def test_generated_secrets_are_valid(random_bytes: bytes) -> None:
+    """Every generated secret passes the check."""
     standard_webhooks.check_secret(standard_webhooks.new_secret(random_bytes))

@@ -13,9 +13,9 @@ from starlette.responses import JSONResponse, Response
 
 from relay import formats
 from relay.delivery.living_messages import LivingMessages
+from relay.egress import EgressRules
 from relay.egress.http_client import WebhookHttpClient
 from relay.egress.result import BUSY, HttpResponse, RequestFailed, SendResult
-from relay.egress.url_policy import EgressRules
 from relay.model import HOUR, Delivery, DeliveryStatus, Endpoint, EventType, new_id
 from relay.sandbox.local_server import serve
 from relay.store import Store

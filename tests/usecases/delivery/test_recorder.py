@@ -12,9 +12,9 @@ import pytest
 from relay.config import DeliverySection
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.enqueue import enqueue
-from relay.egress.result import HttpResponse, SendResult
+from relay.egress import HttpResponse, SendResult
+from relay.endpoints import EndpointPatch
 from relay.endpoints import admin as standing
-from relay.endpoints.admin import EndpointPatch
 from relay.model import SECOND, Attempt, DeliveryStatus, Endpoint
 from relay.store.engine.database import Store, Tx
 from relay.store.engine.paging import Page

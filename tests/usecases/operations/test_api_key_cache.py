@@ -9,7 +9,7 @@ import pytest
 
 from relay.errors import StoreError
 from relay.operations.api_key_cache import CACHE_TTL, LAST_USED_RESOLUTION, ApiKeyCache
-from relay.security.api_keys import hash_api_key
+from relay.security import hash_api_key
 from relay.store.engine.database import Store, Tx, write_offline
 from relay.store.tables import api_keys
 from relay.store.tables.api_keys import StoredApiKey

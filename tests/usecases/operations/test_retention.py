@@ -11,7 +11,7 @@ from sqlalchemy import func, insert, select
 from benchmarks.growth.filling import MONTH, fill
 from relay import registration
 from relay.delivery.enqueue import enqueue
-from relay.endpoints.spec import EndpointSpec
+from relay.endpoints import EndpointSpec
 from relay.model import (
     DAY,
     MINUTE,
@@ -27,7 +27,7 @@ from relay.model import (
 )
 from relay.operations.retention import CleanupResult, RetentionJob
 from relay.registration import RegistrationSpec
-from relay.security.encryption import FieldCipher
+from relay.security import FieldCipher
 from relay.store.engine import dialect, schema
 from relay.store.engine.database import Store, Tx
 from relay.store.engine.paging import Page

@@ -1,4 +1,4 @@
-"""Registering and withdrawing, against a real store."""
+"""Registering and withdrawing, on a real store."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from sqlalchemy import event
 
 from relay import registration
 from relay.delivery.enqueue import enqueue
-from relay.endpoints.spec import EndpointSpec
+from relay.endpoints import EndpointSpec
 from relay.errors import NotFound, RequestError, ValidationFailed
 from relay.model import DAY, DeliveryStatus, EventType, RegistrationStatus, ScenarioJob, WatchState
 from relay.registration import RegistrationResult, RegistrationSpec, ValidatedRegistration
@@ -36,7 +36,7 @@ async def do(store: Store, request: registration.ValidatedRegistration, now: int
 
 
 def end(tx: Tx, job_id: str = "j1") -> None:
-    """What a watcher does when it sees the job completed."""
+    """Records that a poll sees the job completed."""
     watch = watches.get_for_update(tx, "default", job_id)
     assert watch is not None
     seen = ScenarioJob(id=job_id, status="completed")
@@ -82,7 +82,7 @@ async def test_concurrent_registrations_in_any_order_all_succeed(store: Store) -
     assert sum(item.is_new for item in made) == len(set(wishes))
 
 
-def told(made: Sequence[RegistrationResult | RequestError]) -> list[object]:
+def outcomes_of(made: Sequence[RegistrationResult | RequestError]) -> list[object]:
     """What came of registrations, ids replaced by the place where they came first."""
     seen: dict[str, int] = {}
     found: list[object] = []
@@ -146,7 +146,7 @@ async def test_a_batch_equals_single_registrations(store: Store, some: list[Vali
             before = tx.begin_nested()
             set_up(tx)
             made = way(tx)
-            outcomes.append((told(made), kept(tx)))
+            outcomes.append((outcomes_of(made), kept(tx)))
             before.rollback()
         return outcomes
 
@@ -161,10 +161,10 @@ async def test_a_batch_equals_single_registrations(store: Store, some: list[Vali
         registrations.mark_ended(tx, "default", "lost")
 
     def one_by_one(tx: Tx) -> list[RegistrationResult | RequestError]:
-        return [one for wish in some for one in registration.register_batch(tx, [(wish, NOON + 1)])]
+        return [one for request in some for one in registration.register_batch(tx, [(request, NOON + 1)])]
 
     def together(tx: Tx) -> list[RegistrationResult | RequestError]:
-        return registration.register_batch(tx, [(wish, NOON + 1) for wish in some])
+        return registration.register_batch(tx, [(request, NOON + 1) for request in some])
 
     apart, at_once = await store.write(work)
     assert at_once == apart
@@ -185,8 +185,8 @@ async def test_a_batch_of_new_jobs_needs_as_many_statements_as_one(store: Store)
     assert hundred <= one
 
 
-async def test_other_secrets_are_other_endpoints(store: Store) -> None:
-    """Two subscribers behind one URL, each with a secret of its own, both hear of the job."""
+async def test_different_secrets_are_different_endpoints(store: Store) -> None:
+    """Two subscribers of one URL, each with its own secret, are both notified."""
     one = await do(store, check(secret="whsec_" + "QUFB" * 10))
     two = await do(store, check(secret="whsec_" + "QkJC" * 10))
     assert one.endpoint is not None
@@ -238,8 +238,8 @@ async def test_without_an_endpoint_only_standing_endpoints_are_notified(store: S
     await store.write(lambda tx: endpoints.add(tx, standing))
     made = await do(store, registration.validate(RegistrationSpec(job_id="j1"), OPEN_RULES, {"default"}))
     assert made.endpoint is None
-    told = await store.write(lambda tx: registrations.lock_subscribers(tx, "default", "j1", EventType.FAILED))
-    assert [endpoint.id for endpoint, _ in told] == [standing.id]
+    notified = await store.write(lambda tx: registrations.lock_subscribers(tx, "default", "j1", EventType.FAILED))
+    assert [endpoint.id for endpoint, _ in notified] == [standing.id]
 
 
 async def test_a_registered_standing_endpoint_is_notified_once(store: Store) -> None:
@@ -248,17 +248,17 @@ async def test_a_registered_standing_endpoint_is_notified_once(store: Store) -> 
     await store.write(lambda tx: endpoints.add(tx, standing))
     await do(store, check(callback=None, endpoint="ops", events=(EventType.FAILED,)))
     subscribers = registrations.lock_subscribers
-    told = await store.write(lambda tx: subscribers(tx, "default", "j1", EventType.FAILED))
-    assert len(told) == 1
+    notified = await store.write(lambda tx: subscribers(tx, "default", "j1", EventType.FAILED))
+    assert len(notified) == 1
     assert await store.write(lambda tx: subscribers(tx, "default", "j1", EventType.COMPLETED)) == []
 
 
-async def test_withdrawing_cancels_and_stops_polling(store: Store) -> None:
-    """A job nobody waits for is polled no more; its pending deliveries are cancelled; twice does no harm."""
+async def test_withdrawing_cancels_deliveries_and_stops_polling(store: Store) -> None:
+    """A job without registrations is polled no longer; its pending deliveries are cancelled; twice does no harm."""
     made = await do(store, check())
     assert made.endpoint is not None
-    told = made.endpoint
-    await store.write(lambda tx: enqueue(tx, make_event(), [(told, made.registration)], NOON, 0))
+    endpoint = made.endpoint
+    await store.write(lambda tx: enqueue(tx, make_event(), [(endpoint, made.registration)], NOON, 0))
     for _ in range(2):
         gone = await store.write(lambda tx: registration.withdraw(tx, made.registration.id, NOON))
         assert gone.status is RegistrationStatus.WITHDRAWN

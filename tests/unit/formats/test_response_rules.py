@@ -1,4 +1,4 @@
-"""A template's rules about answers: checked when it is made, applied to each 2xx."""
+"""Response rules of a template: validated when it is created, applied to each 2xx."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay import formats
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 from relay.formats import template
 from relay.formats.sample_event import sample_event
 from relay.formats.template import InvalidTemplate
@@ -41,13 +41,13 @@ def rejected(rules: dict[str, Any], body: bytes, status: int = 200, body_error: 
         ({}, b'{"ok": false}', False),
     ],
 )
-def test_an_answer_is_judged_by_the_templates_rules(rules: dict[str, Any], body: bytes, no: bool) -> None:
-    """By path, value and type; a field of `$accepted_if` that is missing is a no."""
+def test_responses_are_classified_by_the_rules(rules: dict[str, Any], body: bytes, no: bool) -> None:
+    """By path, value and type; a missing field of `$accepted_if` is a rejection."""
     assert rejected(rules, body) is no
 
 
-def test_rules_judge_complete_successes_only() -> None:
-    """Another status has its own meaning, and a body that was cut short proves nothing."""
+def test_rules_apply_to_complete_2xx_responses_only() -> None:
+    """Another status has its own meaning, and an incomplete body proves nothing."""
     assert not rejected({"$accepted_if": {"code": 0}}, b"", status=500)
     assert not rejected({"$accepted_if": {"code": 0}}, b'{"co', body_error="cut short")
 
@@ -73,8 +73,8 @@ def test_the_rules_are_not_sent() -> None:
         {"$accepted_if": {f"a{n}": 1 for n in range(30)}},
     ],
 )
-def test_a_rule_that_means_nothing_is_refused_by_name(rules: dict[str, Any]) -> None:
-    """The error names the key, and how a rule is written."""
+def test_invalid_rules_are_refused_by_name(rules: dict[str, Any]) -> None:
+    """The error names the key, and how to write a rule."""
     with pytest.raises(InvalidTemplate) as refused:
         template.check({"text": "x", **rules})
     assert refused.value.field == f"template.{next(iter(rules))}"
