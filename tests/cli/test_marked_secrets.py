@@ -77,7 +77,7 @@ def test_no_verb_on_a_full_store_prints_a_secret(verb: str, sealed_as: str, full
         done = CliRunner().invoke(main, [verb, *given, *where], env=environ)
         if "No such option '--config'" in done.output:
             done = CliRunner().invoke(main, [verb, *given], env=environ)
-        assert done.output
+        assert done.output or verb == "mcp", "a server on standard output says nothing that no client asks for"
         assert marked.found_in(done.output) == [], verb
         assert marked.found_in(repr(done.exception)) == [], verb
 

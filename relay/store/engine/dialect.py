@@ -83,9 +83,9 @@ def with_application_name(url: URL, program: str) -> URL:
 
 
 def display_url(url: URL) -> str:
-    """The URL of a PostgreSQL without user and password."""
-    several = url.query.get("host", ())
-    hosts = several if isinstance(several, str) else ",".join(several)
+    """The URL of a PostgreSQL without user and password. A folder of sockets is on this machine: `localhost`."""
+    named = url.query.get("host", ())
+    hosts = ",".join(host for host in ([named] if isinstance(named, str) else named) if not host.startswith("/"))
     address = f"{url.host or hosts or 'localhost'}{f':{url.port}' if url.port else ''}"
     return f"postgresql://{address}/{url.database or ''}"
 

@@ -195,7 +195,7 @@ events = Table(
     Column("position", BigInteger),
     _text("replaces_event_id", nullable=True),
     _text("replaces_type", nullable=True),
-    _text("context"),
+    Column("context", Text, nullable=False, server_default="{}"),
 )
 Index("events_of_job", events.c.workspace, events.c.job_id)
 Index("events_by_time", events.c.created_at, events.c.id)

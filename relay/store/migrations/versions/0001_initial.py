@@ -150,7 +150,7 @@ def upgrade() -> None:
         sa.Column("position", sa.BigInteger(), nullable=True),
         sa.Column("replaces_event_id", sa.Text(), nullable=True),
         sa.Column("replaces_type", sa.Text(), nullable=True),
-        sa.Column("context", sa.Text(), nullable=False),
+        sa.Column("context", sa.Text(), server_default="{}", nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("events_by_position", "events", ["position"], unique=True)
