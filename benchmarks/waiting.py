@@ -89,7 +89,7 @@ async def _subject() -> AsyncIterator[Subject]:
             wish = {
                 "exec": {"api_key": SANDBOX_KEY, "base_url": exec_url + BASE, "budget": _BUDGET},
                 "polling": {"strategy": "interval", "interval": "1s", "tick": "50ms"},
-                "security": {"api_keys": [_KEY], "requests_per_minute": None},
+                "security": {"api_keys": [_KEY], "requests_per_minute": None, "waits_per_key": 20_000},
                 "storage": {"url": f"sqlite:///{folder}/relay.db"},
             }
             with serving.relay(wish) as server:
