@@ -62,7 +62,8 @@ class Subject:
     async def open(self, job_id: str, number: int) -> None:
         """So many waits for a job, each on a connection of its own; returns when the relay has them all."""
         request = f"GET /v1/jobs/{job_id}?wait=300 HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: */*\r\n"
-        request += "user-agent: benchmark/1.0\r\naccept-encoding: gzip, deflate\r\nconnection: keep-alive\r\n\r\n"
+        request += "user-agent: benchmark/1.0\r\naccept-encoding: gzip, deflate\r\nconnection: keep-alive\r\n"
+        request += f"authorization: Bearer {_KEY}\r\n\r\n"
         for first in range(0, number, _BATCH):
             for _ in range(min(_BATCH, number - first)):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
@@ -88,15 +89,17 @@ async def _subject() -> AsyncIterator[Subject]:
             wish = {
                 "exec": {"api_key": SANDBOX_KEY, "base_url": exec_url + BASE, "budget": _BUDGET},
                 "polling": {"strategy": "interval", "interval": "1s", "tick": "50ms"},
-                "security": {"requests_per_minute": None},
+                "security": {"api_keys": [_KEY], "requests_per_minute": None},
                 "storage": {"url": f"sqlite:///{folder}/relay.db"},
             }
             with serving.relay(wish) as server:
                 url = f"http://127.0.0.1:{server.port}"
-                async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as http:
+                headers = {"authorization": f"Bearer {_KEY}"}
+                async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=60) as http:
                     yield Subject(server, http, exec)
 
 
+_KEY = "relay_" + "b" * 43
 _BUDGET = {"per_minute": 100_000, "per_day": 10_000_000, "share": 1.0}
 
 

@@ -73,11 +73,11 @@ def verify(
 ) -> dict[str, Any]:
     """The event, if a signature proves that the relay sent it.
 
-    `headers` may be a mapping (any framework's, WSGI's `environ`, an API gateway's `multiValueHeaders`) or pairs (also
-    ASGI's), names in any case. `body` holds the bytes as they arrived, or their text. A secret is the endpoint's
-    `whsec_...`, or its public key `whpk_...` if it signs with Ed25519; one match of several `secrets` is enough, as
-    while one rotates. `tolerance` and `now` are milliseconds, `now` the clock's by default; for an event that was
-    stored, give when it was received. A `tolerance` of None takes an event of any age.
+    `headers` may be a mapping (any framework's, WSGI's `environ`, an API gateway's `multiValueHeaders`, CloudFront's)
+    or pairs (also ASGI's), names in any case. `body` holds the bytes as they arrived, or their text. A secret is the
+    endpoint's `whsec_...`, or its public key `whpk_...` if it signs with Ed25519; one match of several `secrets` is
+    enough, as while one rotates. `tolerance` and `now` are milliseconds, `now` the clock's by default; for an event
+    that was stored, give when it was received. A `tolerance` of None takes an event of any age.
 
     Raises a subclass of Unverified whatever a request holds. For mistakes of the caller it raises
     `relay.errors.ValidationFailed` (an invalid secret) and TypeError (a body that was parsed already). Signatures are
@@ -88,7 +88,7 @@ def verify(
         _check_age(timestamp, tolerance, time.time_ns() // 1_000_000 if now is None else now)
     content = _content(body)
     signed = standard_webhooks.signed_content(event_id, timestamp, content)
-    candidates = [secrets] if isinstance(secrets, str) else list(secrets)
+    candidates = _candidates(secrets)
     received = signatures.split(" ")[:_MAX_SIGNATURES]
     # All are compared, so that the time does not show which one matches, and an invalid secret is always reported.
     matches = [match for secret in candidates for match in _matches(secret, signed, received)]
@@ -97,7 +97,18 @@ def verify(
     return _object(content)
 
 
+def _candidates(secrets: object) -> list[str]:
+    """The secrets without blanks around them, such as the line break of a file. Raises ValidationFailed."""
+    given: list[object] = [secrets] if isinstance(secrets, str) or not isinstance(secrets, Iterable) else list(secrets)
+    candidates = [secret.strip() for secret in given if isinstance(secret, str)]
+    if len(candidates) < len(given):
+        raise ValidationFailed("invalid_secret", "a secret is text, whsec_... or whpk_...; is it configured?", "secret")
+    return candidates
+
+
 def _content(body: object) -> bytes:
+    if body is None:
+        raise BadSignature("no signature fits: the request has no body")
     if isinstance(body, bytes | bytearray | memoryview):
         return bytes(body)
     if not isinstance(body, str):
@@ -137,7 +148,7 @@ def _named(headers: object) -> Iterator[tuple[str, str]]:
         # Most frameworks' classes are mappings in all but name; some list every value of a name in `items`.
         pairs = headers.items() if hasattr(headers, "items") else iter(headers)  # type: ignore[call-overload]
         for pair in pairs:
-            name, value = pair
+            name, value = _named_value(pair) if isinstance(pair, Mapping) else pair
             yield _header_name(name), _header_value(value)
     except MissingHeader:
         raise
@@ -147,6 +158,11 @@ def _named(headers: object) -> Iterator[tuple[str, str]]:
         raise MissingHeader(text) from error
 
 
+def _named_value(header: Mapping[Any, Any]) -> tuple[Any, Any]:
+    """A header that is an object of its own, as some clouds hand them over."""
+    return header.get("key") or header.get("name"), header.get("value")
+
+
 def _header_name(name: object) -> str:
     """In lower case, WSGI's `HTTP_WEBHOOK_ID` as `webhook-id`."""
     text = _header_value(name).lower()
@@ -154,9 +170,11 @@ def _header_name(name: object) -> str:
 
 
 def _header_value(value: object) -> str:
-    """As text; the first of several."""
+    """As text; the first of several. CloudFront has a list of `{"key", "value"}` for each name."""
     if isinstance(value, list | tuple):
         value = value[0] if value else ""
+    if isinstance(value, Mapping):
+        value = value.get("value")
     if isinstance(value, bytes | bytearray):
         return value.decode("latin-1")
     return "" if value is None else str(value)

@@ -126,9 +126,8 @@ def test_the_quick_day_passes(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_quick_batch_is_held_against_the_best_fixed_interval(capsys: pytest.CaptureFixture[str]) -> None:
     """Two hundred jobs with 300 polls left, ended or new: the relay beside the interval that hindsight chooses.
 
-    The full run holds every load to 1.05, and lists the new jobs as a known miss with its reason (`scarce_days.WHY`):
-    eight of their first polls are a sample, and polls are kept for jobs that might still come. Without pacing by
-    horizons that double, the new jobs are at 1.85.
+    The full run holds every load to 1.05, and lists the new jobs as a known miss with its reason (`scarce_days.WHY`).
+    The new jobs are at 1.07; at 1.47 if first polls that were spread are put off again when they come due.
     """
     polling.main(["--quick", "--only", "scarce"])
     printed = capsys.readouterr().out
@@ -136,7 +135,7 @@ def test_a_quick_batch_is_held_against_the_best_fixed_interval(capsys: pytest.Ca
     assert "429s of our own doing: 200 new jobs within 2 s, 300 polls left, warm, day 1" in printed
     ratios = dict(re.findall(r"mean against the best fixed: (200 \w+).*?\|\s+1\.05 \|\s+(\d\.\d\d)", printed))
     assert float(ratios["200 made"]) < 0.9
-    assert float(ratios["200 new"]) < 1.6
+    assert float(ratios["200 new"]) < 1.1
 
 
 ROWS = {

@@ -10,9 +10,9 @@ import click
 import httpx
 from click.core import ParameterSource
 
-from relay.cli import local_token
 from relay.cli.output import print_json
 from relay.cli.table import Column, show_table
+from relay.client import local_token
 from relay.config import parsers
 from relay.config.environment import read_file
 from relay.errors import RelayError

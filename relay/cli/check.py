@@ -159,7 +159,7 @@ def _without_user(url: str) -> str:
 
 def _subscribers(config: Config) -> Iterator[Finding]:
     """If a job without a callback URL would notify nobody."""
-    if config.endpoints:
+    if any(endpoint.events != () for endpoint in config.endpoints):
         return
     url = config.storage.url
     try:

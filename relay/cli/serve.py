@@ -12,7 +12,6 @@ from pathlib import Path
 import click
 import uvicorn
 
-from relay.cli import local_token
 from relay.cli.options import (
     PUBLIC_URL_WITHOUT_KEYS,
     PUBLIC_WITHOUT_KEYS,
@@ -21,6 +20,7 @@ from relay.cli.options import (
     read_config,
 )
 from relay.cli.stopping import end_at_once_when_asked, stop_when_asked
+from relay.client import local_token
 from relay.config import Config, unused_variables
 from relay.egress.url_policy import is_loopback
 from relay.errors import ConfigError
@@ -79,14 +79,15 @@ async def _serve(config: Config, path: Path | None, leave: Callable[[int], None]
     descriptors = descriptor_limit.raise_to_hard_limit()
     relay = await Relay.open(config, spans=tracer_from_env(os.environ))
     limits = ConnectionLimits(connections=min(DEFAULT_LIMITS.connections, descriptors // 4))
-    server = uvicorn.Server(server_config(create_app(relay, owns_relay=False), config.server.trusted_proxies, limits))
 
     def stop() -> None:
         relay.waiters.stop()  # answers them, so that the server need not cut them off
         server.should_exit = True
 
-    ms_since_signal = stop_when_asked(stop, leave)
     try:
+        app = create_app(relay, owns_relay=False)
+        server = uvicorn.Server(server_config(app, config.server.trusted_proxies, limits))
+        ms_since_signal = stop_when_asked(stop, leave)
         listening = await _listen(relay)
     except BaseException:
         await relay.stop()

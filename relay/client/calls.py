@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from relay.client import local_token
 from relay.client.errors import ClientError
 
 SLICE = 25.0
@@ -44,11 +45,12 @@ class Address:
 
 
 def address(url: str | None, key: str | None) -> Address:
-    """The given address and key, or those of RELAY_URL and RELAY_API_KEY. Raises ClientError for no URL."""
+    """The given address and key, or those of RELAY_URL and RELAY_API_KEY; on this machine the token of a relay without
+    API keys. Raises ClientError for no URL."""
     chosen = (url or os.environ.get("RELAY_URL") or DEFAULT_URL).strip().rstrip("/")
     if not chosen.startswith(("http://", "https://")):
         raise ClientError("the relay's address begins with http:// or https://, such as http://127.0.0.1:8080")
-    token = (key or os.environ.get("RELAY_API_KEY") or "").strip()
+    token = (key or os.environ.get("RELAY_API_KEY") or local_token.read(chosen) or "").strip()
     return Address(chosen, {"authorization": f"Bearer {token}"} if token else {})
 
 

@@ -53,12 +53,14 @@ def read_file(name: str) -> str:
 def unknown_variable(name: str, value: str, known: Iterable[str]) -> str | None:
     """Why the configuration can't be used with this variable; None if it may be set.
 
-    Refused are names with `__`, and names of a key with one underscore for two. Kubernetes may set the same name for
-    a service (`RELAY_SERVER_PORT=tcp://10.0.0.1:8080`): those are not refused.
+    Refused are names with `__`, and names of a key with one underscore for two or with small letters. Kubernetes may
+    set the same name for a service (`RELAY_SERVER_PORT=tcp://10.0.0.1:8080`): those are not refused.
     """
+    keys = set(known)
+    if name != name.upper() and name.upper().removesuffix(FILE) in keys:
+        return f'there is no such key; did you mean "{name.upper()}"?'
     if not name.startswith("RELAY_") or _is_service_link(name, value):
         return None
-    keys = set(known)
     if "__" not in name:
         by_single = {key.replace("__", "_"): key for key in keys if "__" in key}
         meant = by_single.get(name.removesuffix(FILE))
@@ -71,7 +73,8 @@ def unknown_variable(name: str, value: str, known: Iterable[str]) -> str | None:
 
 
 def unused_variables(environ: Mapping[str, str], known: Iterable[str]) -> Iterator[str]:
-    """A warning for each `RELAY_` variable that sets nothing, and a single one for all those of Kubernetes."""
+    """A warning for each variable that sets nothing though its name is close to a key's, and a single one for all
+    those of Kubernetes."""
     keys = set(known)
     names = {name for name in environ if name.startswith("RELAY_") and "__" not in name}
     links = sorted(name for name in names if _is_service_link(name, environ[name]))
@@ -85,6 +88,9 @@ def unused_variables(environ: Mapping[str, str], known: Iterable[str]) -> Iterat
     for name in sorted(names - set(links)):
         if name.removesuffix(FILE) not in own:
             yield f"{name}: not a variable of the relay, and not used{_nearest(name, keys)}"
+    for name in sorted(environ):
+        if meant := _without_prefix(name, keys):
+            yield f'{name}: not a variable of the relay, and not used; did you mean "{meant}"?'
 
 
 def _is_service_link(name: str, value: str) -> bool:
@@ -92,7 +98,21 @@ def _is_service_link(name: str, value: str) -> bool:
     return is_url or _SERVICE_LINK.fullmatch(name) is not None
 
 
+def _without_prefix(name: str, keys: set[str]) -> str | None:
+    """The key that `EXEC__API_KEY` or `EXEC_BASE_URL` means: people take `EXEC_API_KEY` for one of many."""
+    if name.removesuffix(FILE) == "EXEC_API_KEY":
+        return None
+    if "__" in name and f"RELAY_{name}" in keys:
+        return f"RELAY_{name}"
+    by_single = {key.replace("__", "_"): key for key in keys if key.startswith("RELAY_EXEC__")}
+    return by_single.get(f"RELAY_{name}")
+
+
+_MEANT = {"DATABASE_URL": "RELAY_STORAGE__URL", "DB_URL": "RELAY_STORAGE__URL", "LOG_LEVEL": "RELAY_LOGGING__LEVEL"}
+"""What other programs call a key, where no part of its own name is like it."""
+
+
 def _nearest(name: str, keys: set[str]) -> str:
     last = name.removeprefix("RELAY_")
-    same = sorted(key for key in keys if key.endswith(f"__{last}"))
+    same = [_MEANT[last]] if last in _MEANT else sorted(key for key in keys if key.endswith(f"__{last}"))
     return f'; did you mean "{same[0]}"?' if same else did_you_mean(name, keys)

@@ -28,11 +28,18 @@ _MAX_PORT = 65_535
 _MIN_SECRET_KEY_LENGTH = 32
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _KEY = re.compile(r"[\x21-\x7e]+")
+_BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+"""What an Authorization header can hold (RFC 6750)."""
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[?[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*\]?")
 _STORE = re.compile(r"sqlite:///.+|postgresql(\+psycopg)?://.+")
 _DATABASE_URL = re.compile(
     r"[a-z+]+://(?:[^:/@?]*(?::[^@]*)?@)?(?:[A-Za-z0-9._%-]*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?(?=[/?]|$)"
+)
+_ONE_HOST = r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?"
+_SEVERAL_HOSTS = re.compile(
+    rf"(?P<before>postgresql(?:\+psycopg)?://(?:[^@]*@)?)(?P<hosts>{_ONE_HOST}(?:,{_ONE_HOST})+)"
+    r"(?P<database>/[^?]*)?(?:\?(?P<query>.*))?"
 )
 _PROXY = re.compile(r"https?://(?:[^/?#@]*@)?(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?")
 _QUOTES = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019"}
@@ -188,6 +195,7 @@ def store_url(value: object) -> str:
     written = text(value)
     if written.startswith("postgres://"):
         written = f"postgresql{written.removeprefix('postgres')}"
+    written = _hosts_as_parameters(written)
     if _STORE.fullmatch(written):
         if written.startswith("postgresql") and not _has_valid_address(written):
             raise ValueError(
@@ -196,6 +204,15 @@ def store_url(value: object) -> str:
             )
         return written
     raise ValueError("must start with sqlite:/// and name a file, or with postgresql://")  # guard: configuration-fault
+
+
+def _hosts_as_parameters(store_url: str) -> str:
+    """Several hosts as libpq writes them (`user@one:5432,two:5432/relay`) in the form that the driver reads."""
+    match = _SEVERAL_HOSTS.fullmatch(store_url)
+    if match is None:
+        return store_url
+    hosts = "&".join(f"host={host}" for host in match["hosts"].split(","))
+    return f"{match['before']}{match['database'] or '/'}?{hosts}{'&' if match['query'] else ''}{match['query'] or ''}"
 
 
 def _has_valid_address(store_url: str) -> bool:
@@ -246,9 +263,12 @@ def template(value: object) -> dict[str, Any]:
 
 def exec_key(value: object) -> str:
     """Exec's API key. Only Exec can say if the key is valid."""
-    if _KEY.fullmatch(written := text(value)):
+    if _BEARER_TOKEN.fullmatch(written := text(value)):
         return written
-    raise ValueError("must be the API key as Exec shows it: ASCII characters without spaces")
+    raise ValueError(
+        "must be the API key as Exec shows it, such as exec_live_...: letters, digits and _ only, without spaces, "
+        "quotes or the name of a variable"
+    )
 
 
 def signing_secret(value: object) -> str:

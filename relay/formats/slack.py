@@ -121,10 +121,11 @@ def said_no(answer: HttpResponse) -> Rejection | None:
 
 
 def _rejection(answer: HttpResponse) -> Rejection | None:
-    """Incoming webhooks answer with one word as plain text."""
-    if answer.succeeded or 400 <= answer.status < 500:
-        return said_no(answer) or error_meaning(answer.body[:100].decode(errors="replace").strip())
-    return None
+    """Incoming webhooks answer with one word as plain text, and with JSON if something before them refuses."""
+    if not (answer.succeeded or 400 <= answer.status < 500):
+        return None
+    words = (str(json_body(answer).get("error")), answer.body[:100].decode(errors="replace").strip())
+    return said_no(answer) or error_meaning(words[0]) or error_meaning(words[1])
 
 
 def _matches_url(host: str, path: str) -> bool:

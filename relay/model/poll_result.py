@@ -45,6 +45,8 @@ class PollFailed:
     metric's label."""
     detail: str
     """For people; contains no secret."""
+    is_foreign: bool = False
+    """Whether something other than Exec answered, such as a gateway or a login page."""
 
 
 PollResult = JobFound | JobNotFound | Unauthorized | RateLimited | PollFailed

@@ -6,6 +6,7 @@ appears in no text that leaves this module.
 
 import asyncio
 import json
+import math
 import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -34,6 +35,11 @@ _KEY_SHAPED = re.compile(r"exec_(live|test)_\w+")
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LONGEST_TEXT = 300
 _LONGEST_STATUS = 100
+_PROXY_STATUS = re.compile(r"[1-5][0-9]{2}\b")
+_PROXY_LOGIN = "it wants a user and a password, or others than exec.proxy has"
+_MAX_DIGITS = 1_000
+_EXEC_WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
+"""How Exec writes a `type` or `code`: `not_found`, `invalid_api_key`."""
 
 
 class ExecClient:
@@ -152,12 +158,14 @@ class ExecClient:
         """Classifies an answer. A status code counts only if Exec wrote the answer, as gateways use the same codes."""
         if 200 <= status < 300:
             return _job(job_id, headers, body)
-        if 300 <= status < 400:
-            return PollFailed("status", f"Exec answered {status}: {_redirect(headers)}")
+        if 300 <= status < 400 and "location" in headers:
+            return PollFailed("status", f"Exec answered {status}: {_redirect(headers)}", is_foreign=True)
         envelope = _envelope(body)
+        if status == 407:
+            return PollFailed("status", f"a proxy answered 407: {_PROXY_LOGIN}", is_foreign=True)
         if status < 500 and not _is_from_exec(envelope):
             detail = f"answered {status} without Exec's JSON error: a gateway or proxy answered in place of Exec"
-            return PollFailed("status", detail)
+            return PollFailed("status", detail, is_foreign=True)
         if status == 404:
             return JobNotFound()
         if status == 429:
@@ -181,6 +189,9 @@ class ExecClient:
 
     def _connection_error_text(self, error: Exception) -> str:
         """Why there was no answer. Only the text of a failed connection is certain to contain nothing that was sent."""
+        if isinstance(error, httpx.ProxyError) and (answered := _PROXY_STATUS.match(str(error))):
+            login = f"; {_PROXY_LOGIN}" if answered[0] == "407" else ""
+            return f"the proxy answered {answered[0]} and opened no tunnel to Exec{login}"
         if isinstance(error, httpx.ConnectError):
             return self._safe(f"no connection: {error}")
         return f"the exchange failed ({type(error).__name__})"
@@ -201,7 +212,7 @@ def _job(job_id: str | None, headers: httpx.Headers, body: bytes) -> PollResult:
     if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):  # guard: exec-compressed
         return _malformed("it is compressed, which was not asked for")
     try:
-        job = ScenarioJob.model_validate_json(_reencode_json(json.loads(body)))
+        job = ScenarioJob.model_validate_json(_strict_json(body))
     except ValidationError as fault:
         first = fault.errors(include_input=False, include_url=False)[0]
         return _malformed(f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}")
@@ -220,9 +231,26 @@ def _malformed(reason: str) -> PollFailed:
     return PollFailed("malformed", f"Exec's answer is not a job: {reason}")
 
 
-def _reencode_json(document: Any) -> bytes:
-    """JSON that every parser reads. NaN, which only Python reads, raises ValueError; half a surrogate becomes `?`."""
-    return json.dumps(document, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+def _strict_json(body: bytes) -> bytes:
+    """The body as JSON that every parser reads. Raises ValueError or RecursionError if it is no JSON.
+
+    A number that no parser can hold (NaN, 1e400, ten thousand digits) becomes null, and half a surrogate `?`: the end
+    of a job is not missed for a field beside it.
+    """
+    try:
+        text = json.dumps(json.loads(body), ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        lenient = json.loads(body, parse_constant=lambda _: None, parse_float=_finite, parse_int=_integer)
+        text = json.dumps(lenient, ensure_ascii=False)
+    return text.encode("utf-8", "replace")
+
+
+def _finite(digits: str) -> float | None:
+    return number if math.isfinite(number := float(digits)) else None
+
+
+def _integer(digits: str) -> int | None:
+    return int(digits) if len(digits) <= _MAX_DIGITS else None
 
 
 def _envelope(body: bytes) -> Mapping[str, Any]:
@@ -241,9 +269,11 @@ def _error(envelope: Mapping[str, Any]) -> Mapping[str, Any]:
 def _is_from_exec(envelope: Mapping[str, Any]) -> bool:
     """Whether this is the error envelope of Exec's page: `{"error": {"type": "...", "code": "...", "message": "..."}}`.
 
-    The JSON errors of gateways are similar, but their codes are numbers.
+    The JSON errors of gateways and hosts are similar, but their codes are numbers (Google), `NOT_FOUND` (Vercel) or
+    `ResourceNotFound` (Azure).
     """
-    return any(isinstance(_error(envelope).get(name), str) for name in ("type", "code"))
+    words = (_error(envelope).get(name) for name in ("type", "code"))
+    return any(isinstance(word, str) and _EXEC_WORD.fullmatch(word) for word in words)
 
 
 def _is_valid_base_url(url: str) -> bool:

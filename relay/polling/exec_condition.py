@@ -30,10 +30,10 @@ class ExecHealth:
                 return WORKING
             case Unauthorized(status, message):
                 return Condition(State.KEY_REFUSED, f"{status}, {message}")
-            case PollFailed(kind, detail) if kind != "internal":
+            case PollFailed(kind, detail, is_foreign) if kind != "internal":
                 self._failures += 1
                 if self._failures >= FAILURES_REPORTED:
-                    state = _STATE_OF_KIND.get(kind, State.NOT_EXEC)
+                    state = State.NOT_EXEC if is_foreign else _STATE_OF_KIND.get(kind, State.NOT_EXEC)
                     return Condition(state, f"{self._failures} polls in a row failed, the last with: {detail}")
         return None
 

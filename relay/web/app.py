@@ -1,6 +1,6 @@
 """The HTTP application: its routes, its middleware, and the responses to errors."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import cast
@@ -10,9 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
-from relay.errors import NotFound, RequestError, StoreError
+from relay.errors import ConfigError, NotFound, RequestError, StoreError
 from relay.service import Relay
 from relay.waiting import SharedReads
 from relay.web import dashboard
@@ -48,7 +48,10 @@ OPERATIONS: tuple[ApiRoute, ...] = (
 
 
 def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
-    """The relay's HTTP API and dashboard. If it `owns_relay`, it starts and stops the relay with itself."""
+    """The relay's HTTP API and dashboard. If it `owns_relay`, it starts and stops the relay with itself.
+
+    Raises ConfigError if the path of `server.public_url` can't be told from a path of the relay.
+    """
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -62,8 +65,10 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
             await relay.stop()
 
     base_path = public_url.base_path_of(relay.config.server.public_url)
+    own_routes = [_front_page(), *dashboard.ROUTES, *mcp.routes(), *routes(OPERATIONS)]
+    _refuse_own_path(base_path, own_routes)
     app = Starlette(
-        routes=[_front_page(), *dashboard.ROUTES, *mcp.routes(), *routes(OPERATIONS)],
+        routes=own_routes,
         middleware=[
             Middleware(RequestTargetMiddleware, base_path=base_path),
             Middleware(ResponseMiddleware, log=relay.telemetry.log),
@@ -83,6 +88,15 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
     app.state.limits = RequestLimits(relay.config.security.requests_per_minute, relay.telemetry, relay.clock)
     app.state.openapi = _openapi_document
     return app
+
+
+def _refuse_own_path(base_path: str, own_routes: Sequence[BaseRoute]) -> None:
+    """A proxy may leave the base path on or take it off: below `/jobs`, `/jobs/x` could be either page. Raises
+    ConfigError."""
+    first = base_path.split("/")[1] if base_path else ""
+    if first in {str(getattr(route, "path", "")).split("/")[1] for route in own_routes} - {""}:
+        text = f"server.public_url: its path begins with /{first}, which is a path of the relay itself"
+        raise ConfigError(f"{text}; serve it below another, such as /relay")
 
 
 @cache

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from relay.model.poll_result import JobFound
+from relay.model.poll_result import JobFound, PollFailed
 from relay.polling.exec_client import ExecClient
 from relay.polling.exec_transport import make_http
 from tests.adapters.exec_polls import KEY, NOW, job_answer
@@ -43,3 +43,28 @@ async def test_https_goes_through_a_tunnel() -> None:
     [request] = proxy.requests
     assert (request.method, request.target) == ("CONNECT", "exec.invalid:443")
     assert KEY not in str(request.headers)
+
+
+@pytest.mark.parametrize(
+    ("exec_url", "status", "reason"),
+    [
+        ("http://exec.invalid/rest/v1", "407 Proxy Authentication Required", "a proxy answered 407: it wants a user"),
+        ("https://exec.invalid/rest/v1", "407 Proxy Authentication Required", "no tunnel to Exec; it wants a user"),
+        ("https://exec.invalid/rest/v1", "502 Bad Gateway", "the proxy answered 502 and opened no tunnel to Exec"),
+    ],
+)
+async def test_a_proxy_that_refuses_says_why(exec_url: str, status: str, reason: str) -> None:
+    """The poll fails with the proxy's status, and without the password of its URL."""
+
+    async def behave(wire: Wire) -> None:
+        await wire.read()
+        await wire.send(answer(b"<html>who are you</html>", status))
+
+    async with serving(behave) as proxy:
+        url = proxy.url("").rstrip("/").replace("http://", "http://user:hunter2@")
+        async with make_http(5_000, proxy=url) as http:
+            client = ExecClient("default", KEY, exec_url, timeout=5_000, clock=lambda: NOW, http=http)
+            poll = await client.get_job("j1o2b3i4d5x6")
+    assert isinstance(poll.result, PollFailed)
+    assert reason in poll.result.detail
+    assert "hunter2" not in poll.result.detail

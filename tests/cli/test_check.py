@@ -194,5 +194,12 @@ def test_check_says_if_nobody_will_be_notified(tmp_path: Path) -> None:
     assert line(check(tmp_path), "endpoints").startswith("! endpoints: no standing endpoint")
     asyncio.run(add(None))
     assert "! endpoints" not in check(tmp_path).output
+
+
+def test_check_counts_no_endpoint_that_is_for_the_operator_alone(tmp_path: Path) -> None:
+    """It gets news about the relay, and no events of jobs."""
+    ops = {"name": "ops", "url": "https://93.184.216.34/x", "events": []}
+    only = check(tmp_path, endpoints=[ops], operator={"endpoints": ["ops"]})
+    assert line(only, "endpoints").startswith("! endpoints: no standing endpoint")
     configured = check(tmp_path, endpoints=[{"name": "ops", "url": "https://93.184.216.34/x"}])
     assert "! endpoints" not in configured.output

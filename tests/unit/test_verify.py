@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from email.message import Message
 from typing import Any
 
 import pytest
@@ -150,11 +151,29 @@ def test_a_text_with_lone_surrogates_is_refused() -> None:
         verify(signed(), BODY.decode() + "\udcff", SECRET, now=NOW)
 
 
-@pytest.mark.parametrize("body", [EVENT, None])
+@pytest.mark.parametrize("body", [EVENT, [EVENT], 5])
 def test_a_parsed_body_is_refused_with_a_hint(body: Any) -> None:
     """The mistake that is made most: what a framework parsed has lost its signature."""
     with pytest.raises(TypeError, match="before they are parsed"):
         verify(signed(), body, SECRET, now=NOW)
+
+
+def test_a_request_without_a_body_is_unverified() -> None:
+    """Anybody can send one; some clouds hand it over as None."""
+    with pytest.raises(BadSignature, match="no body"):
+        verify(signed(), None, SECRET, now=NOW)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("secrets", [None, b"whsec_x", [None], 5, [SECRET, b"x"]])
+def test_a_secret_that_is_no_text_is_named(secrets: Any) -> None:
+    """A variable that is not set is the caller's mistake, and the error says so."""
+    with pytest.raises(ValidationFailed, match="is it configured"):
+        verify(signed(), BODY, secrets, now=NOW)
+
+
+def test_a_secret_read_from_a_file_may_end_with_a_line_break() -> None:
+    """Blanks around it are left out."""
+    assert verify(signed(), BODY, [f" {SECRET}\r\n"], now=NOW) == EVENT
 
 
 def test_verify_is_imported_as_documented() -> None:
@@ -180,8 +199,21 @@ class LikeFlask:
         return [(name.title(), value) for name, value in self._headers.items()]
 
 
+def parsed_message(headers: dict[str, str]) -> Message:
+    """As http.server and http.client have them."""
+    message = Message()
+    for name, value in headers.items():
+        message[name.title()] = value
+    return message
+
+
 SHAPES: dict[str, Any] = {
     "a dict": dict,
+    "CloudFront's lists of objects": lambda headers: {
+        name: [{"key": name.title(), "value": value}] for name, value in headers.items()
+    },
+    "a list of objects": lambda headers: [{"name": name, "value": value} for name, value in headers.items()],
+    "a message of email": lambda headers: parsed_message(headers),
     "a generator of pairs": lambda headers: ((name, value) for name, value in headers.items()),
     "pairs": lambda headers: list(headers.items()),
     "lists of two": lambda headers: [[name, value] for name, value in headers.items()],

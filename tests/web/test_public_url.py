@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from relay.errors import ConfigError
 from relay.web.core.public_url import Origin, base_path_of, parse_origin
 from tests.conftest import Clock
 from tests.web.conftest import Api, open_api, shared
@@ -22,6 +23,8 @@ FORM = {"api_key": KEY, "csrf": "", "next": "/jobs"}
         ("HTTPS://Relay.Example.com:443", Origin("https", "relay.example.com", 443)),
         ("https://relay.example.com/below?x", Origin("https", "relay.example.com", 443)),
         ("http://relay.example.com", Origin("http", "relay.example.com", 80)),
+        ("https://B\u00fcro.example", Origin("https", "xn--bro-hoa.example", 443)),
+        ("https://xn--bro-hoa.example", Origin("https", "xn--bro-hoa.example", 443)),
         ("http://[::1]:8080", Origin("http", "::1", 8080)),
         ("null", None),
         ("", None),
@@ -35,6 +38,15 @@ FORM = {"api_key": KEY, "csrf": "", "next": "/jobs"}
 def test_origins_are_parsed(text: str, origin: Origin | None) -> None:
     """Case and default ports make no difference; what has no origin is None and never an error."""
     assert parse_origin(text) == origin
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/v1/relay", "/static", "/healthz/"])
+async def test_a_base_path_that_is_a_path_of_the_relay_is_refused(sqlite_url: str, clock: Clock, path: str) -> None:
+    """Nobody could tell the page /jobs/x from the page /x below /jobs."""
+    server = {"public_url": f"https://tools.example.com{path}"}
+    with pytest.raises(ConfigError, match=r"server\.public_url: its path begins with /"):
+        async with open_api(sqlite_url, clock, server=server, security=KEYS):
+            pass
 
 
 def test_the_base_path() -> None:

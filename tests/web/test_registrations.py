@@ -8,7 +8,9 @@ import pytest
 
 from relay.model import EventType
 from relay.signing import standard_webhooks
+from relay.store.tables import endpoints
 from tests.conftest import Clock
+from tests.make import make_endpoint
 from tests.web.conftest import SECRET, Api, assert_refused, open_api
 
 REGISTRATIONS = "/v1/registrations"
@@ -302,3 +304,28 @@ async def test_a_job_of_which_nothing_is_notified(any_api: Api) -> None:
         assert (answer["endpoints"], "warning" in answer) == (named, False)
     own = await any_api.register("j3")
     assert ("endpoints" in own, "warning" in own) == (False, False)
+
+
+async def test_an_endpoint_for_the_operator_alone_notifies_nobody_of_a_job(api: Api) -> None:
+    """It is standing, but gets no events of jobs."""
+    await api.relay.store.write(lambda tx: endpoints.add(tx, make_endpoint(name="ops", events=())))
+    answer = (await api.http.post(REGISTRATIONS, json={"job_id": "j1"})).json()
+    assert answer["endpoints"] == []
+    assert "nothing is notified" in answer["warning"]
+
+
+async def test_a_registration_for_a_disabled_endpoint_is_warned_of(api: Api) -> None:
+    """By its name, by its URL, and if it is the only standing one: the notifications are held."""
+    id = (await api.make_endpoint(name="crm"))["id"]
+    own = (await api.register("j1"))["endpoint"]["id"]
+    for one in (id, own):
+        await api.relay.disable_endpoint(one, api.clock())
+    for body in ({"job_id": "j2", "endpoint": "crm"}, {"job_id": "j3"}):
+        answer = (await api.http.post(REGISTRATIONS, json=body)).json()
+        assert answer["warning"] == (
+            f"the endpoint crm is disabled: its notifications are held until it is enabled with "
+            f"POST /v1/endpoints/{id}/enable"
+        )
+    assert f"/v1/endpoints/{own}/enable" in (await api.register("j4"))["warning"]
+    await api.relay.enable_endpoint(id, api.clock())
+    assert "warning" not in (await api.http.post(REGISTRATIONS, json={"job_id": "j5", "endpoint": "crm"})).json()

@@ -17,6 +17,8 @@ from itertools import accumulate
 LEAST_WIDTH = 0.02
 """Timestamps are sometimes whole seconds: no kernel is narrower than this, on the logarithm of time."""
 _TAIL = 4.0
+_ALIKE = 3
+"""A value with at least so many similar ones belongs to a group of its own."""
 
 
 def kaplan_meier(
@@ -62,11 +64,18 @@ def kernel_bandwidths(logs: Sequence[float], fallback: float) -> list[float]:
 
 
 def _neighbour_distance(ordered: Sequence[float], x: float, near: int) -> float:
-    """The distance from `x`, one of `ordered`, to the nearest but `near`."""
+    """The distance from `x`, one of `ordered`, to the nearest but `near`, by each of those from the third on.
+
+    Among evenly spaced values the k-th is k/near as far away. The least of these estimates counts, so that a few
+    similar values far from all others are not spread over the gap between. By hand, with near = 8: four values at 10,
+    11, 12 and 13, all others at 0. The third neighbour of 10 is 3 away, so the eighth counts as 3 · 8/3 = 8 away, not
+    as 10; that of 11 is 2 away, and its eighth counts as 5.3 away, not as 11.
+    """
     n = len(ordered)
     index = bisect_left(ordered, x)
     low, high = max(index - near, 0), min(index + near, n - 1)
-    return sorted(abs(other - x) for other in ordered[low : high + 1])[min(near, n - 1)]
+    distances = sorted(abs(other - x) for other in ordered[low : high + 1])
+    return min(distances[k] * near / k for k in range(min(_ALIKE, near), near + 1))
 
 
 def gaussian_mixture_cdf(points: Sequence[float], kernels: Sequence[tuple[float, float, float]]) -> list[float]:

@@ -31,6 +31,9 @@ _TEST_EVERY = 10 * SECOND
 _ANSWERED_WITHIN = 5 * SECOND
 _SHORTLY = 2 * SECOND
 _TOGETHER = 10 * SECOND
+_BEFORE = 1 / 3
+"""The share of polls planned together that are made before their time. Less than half: a poll that is too early has to
+be made again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +132,22 @@ def _first_polls(
     if moment.tested_at is not None and 0 <= now - moment.tested_at < _ANSWERED_WITHIN and moment.unanswered:
         return [], [(k, shortly) for k in first], False
     one_in = [k for k in first if due[k].number % ONE_IN == 0]
-    plans = _spread([(k, policy.first_plan(due[k].poll_state, now)) for k in first if due[k].number % ONE_IN], moment)
+    plans = _spread([(k, _first_plan(due[k].poll_state, policy, now)) for k in first if due[k].number % ONE_IN], moment)
     return one_in + [k for k, plan in plans if plan.at <= now], [(k, plan) for k, plan in plans if plan.at > now], False
 
 
+def _first_plan(poll_state: PollState, policy: PollPolicy, now: Instant) -> NextPoll:
+    """The first poll of a job that is not polled at once: now, if half of the time until then has passed. It has come
+    due because `_spread` moved it there."""
+    plan = policy.first_plan(poll_state, now)
+    return replace(plan, at=now) if 2 * (now - poll_state.registered_at) >= plan.at - poll_state.registered_at else plan
+
+
 def _spread(plans: Sequence[tuple[int, NextPoll]], moment: Moment) -> list[tuple[int, NextPoll]]:
-    """Spreads polls that are planned together, as far apart as the minute allows, half of them before their time:
+    """Spreads polls that are planned together, as far apart as the minute allows, a third of them before their time:
     otherwise all of them would be late by the time that the others take. None comes before half of its time."""
     apart, spread = MINUTE / moment.minute, []
     for index, (k, plan) in enumerate(plans):
-        moved = max(round((index - len(plans) / 2) * apart), -(plan.at - moment.now) // 2)
+        moved = max(round((index - _BEFORE * len(plans)) * apart), -(plan.at - moment.now) // 2)
         spread.append((k, replace(plan, at=plan.at + moved) if plan.at > moment.now else plan))
     return spread

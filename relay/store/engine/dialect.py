@@ -84,7 +84,10 @@ def with_application_name(url: URL, program: str) -> URL:
 
 def display_url(url: URL) -> str:
     """The URL of a PostgreSQL without user and password."""
-    return f"postgresql://{url.host or 'localhost'}{f':{url.port}' if url.port else ''}/{url.database or ''}"
+    several = url.query.get("host", ())
+    hosts = several if isinstance(several, str) else ",".join(several)
+    address = f"{url.host or hosts or 'localhost'}{f':{url.port}' if url.port else ''}"
+    return f"postgresql://{address}/{url.database or ''}"
 
 
 def is_sqlite(url: URL) -> bool:
@@ -177,10 +180,7 @@ def refuse_transaction_pooler(writer: Engine, reader: Engine) -> None:
         with writer.connect() as connection:
             first_again = connection.execute(_SESSION_ID).scalar_one()
     if first == second or first != first_again:
-        raise StoreError(
-            "storage.url leads to a pooler that shares its connections by transaction; give the relay one that keeps "
-            "sessions (for PgBouncer, pool_mode = session), or PostgreSQL itself"
-        )
+        raise StoreError(driver_errors.TRANSACTION_POOLER)
 
 
 def _connect_args(url: URL) -> dict[str, str]:

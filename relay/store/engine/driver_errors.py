@@ -27,9 +27,10 @@ def explain(error: BaseException | None) -> str:
     for pattern, meaning in _MEANINGS.items():
         if match := re.search(pattern, reason, re.IGNORECASE):
             return meaning.format(**match.groupdict())
-    if from_libpq or re.search("connection", text, re.IGNORECASE):
+    if from_libpq or re.search("connection|ssl ", text, re.IGNORECASE):
         return f"the database can't be reached{_first_line(reason)}; is PostgreSQL running, and is storage.url right?"
-    return f"the store failed: {type(error).__name__}"
+    sqlstate = getattr(error, "sqlstate", None)
+    return f"the store failed: {type(error).__name__}{f' ({sqlstate})' if sqlstate else ''}"
 
 
 def _first_line(reason: str) -> str:
@@ -49,16 +50,39 @@ _STANDBY = (
     "the database is read-only: storage.url leads to a standby, or PostgreSQL fails over and has no new primary yet"
 )
 
+TRANSACTION_POOLER = (
+    "storage.url leads to a pooler that shares its connections by transaction; give the relay one that keeps "
+    "sessions (in PgBouncer's words pool_mode = session), or PostgreSQL itself"
+)
+
 _MEANINGS = {
     r"(?:invalid uri query parameter:|invalid connection option) \"(?P<name>[^\"]+)\"": (
         "storage.url: {name} is not a parameter of PostgreSQL; remove it"
     ),
+    r"invalid integer value \"[^\"]*\" for connection option \"(?P<name>[^\"]+)\"": (
+        "storage.url: PostgreSQL does not accept the value of {name}"
+    ),
+    "invalid port number": "storage.url: the port is not a number from 1 to 65535",
+    "percent-encoded token": "storage.url: a % in a user, password or name is written %25",
     r"invalid (?P<name>\w+) value": "storage.url: PostgreSQL does not accept the value of {name}",
     r"(?:resolve host|translate host name) ['\"](?P<host>[^'\"]*)['\"]": (
         "storage.url: the host name {host} has no address; is it spelt right, and can this machine resolve it?"
     ),
     "does not support ssl": "the database does not support TLS, which sslmode in storage.url demands",
+    "ssl connection is required|no encryption": (
+        "the database accepts only TLS from this machine; add sslmode=require to storage.url"
+    ),
     "certificate": "the database's TLS certificate is not accepted; see sslmode and sslrootcert in storage.url",
+    "prepared statement": TRANSACTION_POOLER,
+    "permission denied for schema": (
+        "PostgreSQL does not let the user of storage.url create tables: make it the owner of the database, or run "
+        "GRANT CREATE ON SCHEMA public TO that user"
+    ),
+    "permission denied": "PostgreSQL does not let the user of storage.url use the relay's tables: make it their owner",
+    'relation ".*" does not exist|no such table': (
+        "tables of the relay are missing in the database that storage.url names; restart the relay, which creates them"
+    ),
+    "statement timeout": "PostgreSQL cancelled a statement after its statement_timeout; raise that for this user",
     "session is read-only|in recovery|hot standby": _STANDBY,
     "locked": "the store is locked by another process; close the other program that has the database open",
     "readonly": "the store can't be written: the file or its folder is read-only for this user",

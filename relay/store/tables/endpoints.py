@@ -198,9 +198,9 @@ def all_standing(tx: Tx) -> Sequence[Endpoint]:
 
 
 def any_standing(tx: Tx) -> bool:
-    """Whether there is a standing endpoint that is not disabled."""
+    """Whether there is a standing endpoint that is not disabled and gets events of jobs."""
     query = select(endpoints.c.id).where(
-        endpoints.c.kind == EndpointKind.STANDING.value, endpoints.c.disabled_at.is_(None)
+        endpoints.c.kind == EndpointKind.STANDING.value, endpoints.c.disabled_at.is_(None), endpoints.c.events != "[]"
     )
     return tx.execute(query.limit(1)).first() is not None
 

@@ -7,6 +7,7 @@ a request or leave it on: the relay answers both, and every link, redirect and c
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import idna
 from starlette.requests import HTTPConnection
 
 from relay.egress.url_policy import is_loopback
@@ -17,7 +18,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Scheme, host and port of a page: lower case, the scheme's default port filled in."""
+    """Scheme, host and port of a page: lower case, the name in ASCII, the scheme's default port filled in."""
 
     scheme: str
     host: str
@@ -33,7 +34,15 @@ def parse_origin(text: str) -> Origin | None:
         return None
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         return None
-    return Origin(parts.scheme, parts.hostname, _DEFAULT_PORTS[parts.scheme] if port is None else port)
+    return Origin(parts.scheme, _ascii(parts.hostname), _DEFAULT_PORTS[parts.scheme] if port is None else port)
+
+
+def _ascii(host: str) -> str:
+    """A name as browsers send it: `server.public_url` may be written with letters beyond ASCII."""
+    try:
+        return host if host.isascii() else idna.encode(host, uts46=True).decode()
+    except idna.IDNAError:
+        return host
 
 
 def base_path_of(public_url: str | None) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from relay.egress.url_policy import mask_url
-from relay.model import Attempt, Delivery, DeliveryStatus, Endpoint, Registration, Watch, WatchState
+from relay.model import FINAL_EVENTS, Attempt, Delivery, DeliveryStatus, Endpoint, Registration, Watch, WatchState
 from relay.registration import RegistrationResult
 from relay.signing import standard_webhooks
 from relay.telemetry import trace_context
@@ -60,13 +60,17 @@ _NOBODY_NOTIFIED = (
 )
 
 
+_HELD = "is disabled: its notifications are held until it is enabled with POST /v1/endpoints/{id}/enable"
+
+
 def registration_result(
     result: RegistrationResult, caller: str, may_see_all: bool, standing: Sequence[Endpoint]
 ) -> RegistrationResponse:
     """A registration for the caller of the call that made it, or found it; with the secret if one was made.
 
     Metadata of a registration that another key made is left out, unless the caller `may_see_all`. Without an endpoint
-    of its own the answer names the `standing` endpoints, or warns that there are none.
+    of its own the answer names the `standing` endpoints that get endings, or warns that there are none. It also warns
+    if every endpoint that is to be notified is disabled.
     """
     row = result.registration
     if row.owner != caller and not may_see_all:  # guard: own-metadata
@@ -74,9 +78,18 @@ def registration_result(
     endpoints = {result.endpoint.id: result.endpoint} if result.endpoint else {}
     answer = registration(row, endpoints, result.secret)
     if row.endpoint_id is not None:
-        return answer
-    notified = [endpoint.id for endpoint in standing]
-    return answer.model_copy(update={"endpoints": notified} | ({} if notified else {"warning": _NOBODY_NOTIFIED}))
+        return answer.model_copy(update=_held_warning(list(endpoints.values())))
+    notified = [endpoint for endpoint in standing if not set(FINAL_EVENTS).isdisjoint(endpoint.events)]
+    warning = _held_warning(notified) if notified else {"warning": _NOBODY_NOTIFIED}
+    return answer.model_copy(update={"endpoints": [endpoint.id for endpoint in notified]} | warning)
+
+
+def _held_warning(notified: Sequence[Endpoint]) -> dict[str, str]:
+    """The warning if all of these endpoints are disabled, as a field of the answer."""
+    if not notified or any(endpoint.enabled for endpoint in notified):
+        return {}
+    one = notified[0]
+    return {"warning": f"the endpoint {one.name or one.id} {_HELD.format(id=one.id)}"}
 
 
 def endpoint(row: Endpoint, **extra: Any) -> EndpointResponse:

@@ -66,7 +66,7 @@ class RegistrationResponse(ResponseModel):
         default=[],
         description="only if the call registers a job without an endpoint: ids of the standing endpoints",
     )
-    warning: str = Field(default="", description="only if the call registers a job and nothing will be notified")
+    warning: str = Field(default="", description="only if the call registers a job and nothing is notified for now")
 
 
 class RegistrationList(ResponseModel):

@@ -53,6 +53,23 @@ async def test_a_mistyped_field_does_not_reject_a_job(changes: dict[str, Any]) -
     assert type(poll_result.job).model_validate_json(json.dumps({**JOB, **changes})) == poll_result.job
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 5_000])
+async def test_a_number_that_no_parser_holds_does_not_hide_the_end_of_a_job(number: str) -> None:
+    """It is null in what subscribers get; the job has ended all the same."""
+    sent = json.dumps({**JOB, "duration_seconds": "NUMBER", "score": [1.5, 7]}).replace('"NUMBER"', number)
+    poll_result = await poll_at(answering(answer(sent.encode())))
+    assert isinstance(poll_result, JobFound)
+    assert poll_result.job.final_event is EventType.COMPLETED
+    assert poll_result.job.raw() == {**JOB, "duration_seconds": None, "score": [1.5, 7]}
+
+
+async def test_a_304_is_no_redirect() -> None:
+    """A cache in between answers it: there is no address to name."""
+    poll_result = await poll_at(answering(b"HTTP/1.1 304 Not Modified\r\n\r\n"))
+    assert isinstance(poll_result, PollFailed)
+    assert "answered 304 without Exec's JSON error" in poll_result.detail
+
+
 async def test_content_type_and_bom_are_ignored() -> None:
     """Right JSON is a job under any content type."""
     told = answer(b"\xef\xbb\xbf" + json.dumps(JOB).encode(), "200 OK", "Content-Type: text/html; charset=latin-1")
@@ -84,10 +101,6 @@ MALFORMED: list[tuple[str, bytes]] = [
     ("an empty status", json.dumps({**JOB, "status": ""}).encode()),
     ("an endless status", json.dumps({**JOB, "status": "x" * 101}).encode()),
     ("a status with a line break", json.dumps({**JOB, "status": "completed\n"}).encode()),
-    ("NaN", json.dumps({**JOB, "duration_seconds": float("nan")}).encode()),
-    ("Infinity", json.dumps({**JOB, "x": float("inf")}).encode()),
-    ("a number beyond all numbers", json.dumps(JOB).encode().replace(b"40", b"1e999")),
-    ("a number of 5,000 digits", json.dumps(JOB).encode().replace(b"40", b"9" * 5_000)),
     ("invalid UTF-8", json.dumps(JOB).encode().replace(b"Caf", b"\xff\xfe\xfa")),
     ("deep lists", b'{"id": "j1o2b3i4d5x6", "status": "queued", "x": ' + b"[" * 400_000 + b"]" * 400_000 + b"}"),
     ("lists 500 deep", b'{"id": "j1o2b3i4d5x6", "status": "queued", "x": ' + b"[" * 500 + b"]" * 500 + b"}"),
@@ -142,7 +155,12 @@ FOREIGN = [
     b'{"error": ["not_found"]}',
     b'{"error": {}}',
     b'{"error": {"code": 404, "message": "Not Found", "status": "NOT_FOUND"}}',
+    b'{"error": {"code": "404", "message": "The deployment could not be found"}}',
+    b'{"error": {"code": "NOT_FOUND", "message": "The page could not be found"}}',
+    b'{"error": {"code": "ResourceNotFound", "message": "Resource not found"}}',
+    b'{"error": {"type": "about:blank", "code": "Access denied"}}',
     b'{"error": {"message": "denied"}}',
+    b'{"error": {"type": "", "message": ["no", "text"]}}',
     b'{"retry_after": 3600}',
     b"\xff\xfe",
     b"[" * 500_000,
@@ -150,7 +168,7 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("body", FOREIGN)
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 407, 410, 429])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 402, 410, 429])
 async def test_a_status_without_execs_envelope_is_a_failed_poll(status: int, body: bytes) -> None:
     """Gateways and portals use Exec's status codes too: they say nothing about the key, the job or the budget."""
     poll_result = await poll_at(answering(answer(body, f"{status} No", "Retry-After: 3600")))
@@ -171,7 +189,7 @@ async def test_a_status_without_execs_envelope_is_a_failed_poll(status: int, bod
         ({"error": {"type": "t", "message": "Not exec_live_abcdef0123 either"}}, "Not exec_… either"),
         ({"error": {"type": "t", "message": "two\nlines\x1b[31m"}}, "two lines [31m"),
         ({"error": {"type": "t", "message": "x" * 5_000}}, "x" * 300),
-        ({"error": {"type": "", "message": ["no", "text"]}}, "Exec answered {status}"),
+        ({"error": {"type": "t", "message": ["no", "text"]}}, "t"),
     ],
 )
 @pytest.mark.parametrize("status", [401, 403])

@@ -98,7 +98,7 @@ async def test_server_without_tls_gives_a_clear_error(postgres_url: str) -> None
         host = connection.info.host
     if host.startswith("/"):
         pytest.skip("a socket of the machine has no TLS to ask for")
-    with pytest.raises(StoreError, match="does not speak TLS"):
+    with pytest.raises(StoreError, match="does not support TLS"):
         await Store.open(f"{postgres_url}&sslmode=require")
 
 

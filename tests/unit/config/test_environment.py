@@ -36,6 +36,30 @@ def test_one_underscore_for_two_is_refused_with_the_right_name(name: str) -> Non
         assert report == f'{single}{ending}: there is no such key; did you mean "{name}{ending}"?'
 
 
+@pytest.mark.parametrize("name", ["relay_server__port", "Relay_Server__Port", "RELAY_server__PORT", "relay_endpoints"])
+def test_small_letters_are_refused_with_the_right_name(name: str) -> None:
+    """They would set nothing."""
+    report = problem(**WITH_KEY, **{name: "5"})
+    assert report == f'{name}: there is no such key; did you mean "{name.upper()}"?'
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("EXEC_BASE_URL", "RELAY_EXEC__BASE_URL"),
+        ("EXEC__API_KEY", "RELAY_EXEC__API_KEY"),
+        ("EXEC_PROXY", "RELAY_EXEC__PROXY"),
+        ("SERVER__PUBLIC_URL", "RELAY_SERVER__PUBLIC_URL"),
+    ],
+)
+def test_a_key_without_its_prefix_is_named_in_a_warning(name: str, meant: str) -> None:
+    """`EXEC_API_KEY` is the only one that works without."""
+    [warning] = config.unused_variables(
+        {**WITH_KEY, "EXEC_API_KEY": KEY, "SERVER_PORT": "1", name: "https://x.example"}
+    )
+    assert warning == f'{name}: not a variable of the relay, and not used; did you mean "{meant}"?'
+
+
 LINKS = {
     "RELAY_PORT": "tcp://10.0.0.1:8080",
     "RELAY_SERVICE_HOST": "10.0.0.1",
@@ -67,6 +91,8 @@ def test_variables_of_kubernetes_are_ignored_with_one_warning() -> None:
         ("RELAY_SECRET_KEY", "RELAY_SECURITY__SECRET_KEY"),
         ("RELAY_PUBLIC_URL", "RELAY_SERVER__PUBLIC_URL"),
         ("RELAY_ENDPOINT", "RELAY_ENDPOINTS"),
+        ("RELAY_DATABASE_URL", "RELAY_STORAGE__URL"),
+        ("RELAY_LOG_LEVEL", "RELAY_LOGGING__LEVEL"),
         ("RELAY_SECRET_KEY_FILE", "RELAY_SECURITY__SECRET_KEY"),
     ],
 )
@@ -228,6 +254,16 @@ def test_a_secret_with_the_shells_syntax_is_refused(value: str, reason: str) -> 
     assert reason in report
 
 
+@pytest.mark.parametrize(
+    "written", ['"{}', "{}'", "{};", "EXEC_API_KEY={}", "Bearer {}", "{} # production", "{}\\n", "${{{}", "export {}"]
+)
+def test_an_exec_key_with_anything_else_in_its_value_is_refused(written: str) -> None:
+    """What a shell, an env file or a copied line leaves in it would be sent to Exec, and refused there."""
+    report = problem(EXEC_API_KEY=written.format(KEY))
+    assert report.startswith("EXEC_API_KEY: exec.api_key: must be the API key as Exec shows it")
+    assert KEY not in report
+
+
 def test_numbers_of_optional_keys_are_read() -> None:
     """Keys that may be null are numbers all the same."""
     loaded = config.load(
@@ -262,13 +298,36 @@ def test_a_proxy_is_an_http_url_with_a_port(url: str) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["db:port", "db:99999", "db:0", "[::1", "db:1,db2:2", "u:hunter2@[::1", "u:hunter2@db:port", "u:hunter2@x@db"],
+    [
+        "db:port",
+        "db:99999",
+        "db:0",
+        "[::1",
+        "db:1,db2:port",
+        "[::1]:1,db",
+        "u:hunter2@[::1",
+        "u:hunter2@db:port",
+        "u:hunter2@x@db",
+    ],
 )
 def test_a_store_url_with_a_broken_address_is_refused_by_name(address: str) -> None:
     """Not later, by a library, and without the password."""
     report = problem(**WITH_KEY, RELAY_STORAGE__URL=f"postgresql://{address}/relay")
     assert "storage.url: has a host or a port that can't be read" in report
     assert "hunter2" not in report
+
+
+@pytest.mark.parametrize(
+    ("url", "read"),
+    [
+        ("postgresql://u:p@one:5432,two:5433/relay", "postgresql://u:p@/relay?host=one:5432&host=two:5433"),
+        ("postgres://one,two/relay?sslmode=require", "postgresql:///relay?host=one&host=two&sslmode=require"),
+        ("postgresql://u:p,q%40@one,two:5433", "postgresql://u:p,q%40@/?host=one&host=two:5433"),
+    ],
+)
+def test_a_store_url_may_name_several_hosts(url: str, read: str) -> None:
+    """As libpq and the operators of PostgreSQL on Kubernetes write them."""
+    assert config.load(None, {**WITH_KEY, "RELAY_STORAGE__URL": url}).storage.url == read
 
 
 @pytest.mark.parametrize(

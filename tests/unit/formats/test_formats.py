@@ -93,6 +93,7 @@ def teams_failure(status: int) -> bytes:
         ("google_chat", 403, b'{"error":{"code":403,"status":"PERMISSION_DENIED"}}', "copy its whole URL", True),
         ("google_chat", 400, b'{"error":{"code":400,"status":"INVALID_ARGUMENT"}}', "please report it", False),
         ("slack", 403, b"token_revoked", "install the app again", True),
+        ("slack", 403, b'{"ok":false,"error":"team_disabled"}', "in another one", True),
         ("slack", 403, b"account_inactive", "install the app again", True),
         ("slack", 403, b"restricted_action", "ask for permission", True),
         ("slack_workflow", 403, b'{"ok":false,"error":"team_access_not_granted"}', "ask an admin", True),

@@ -56,6 +56,22 @@ def test_a_bandwidth_is_never_zero(logs: list[float]) -> None:
     assert all(0.02 <= width < 20 for width in kernel_bandwidths(logs, 0.3))
 
 
+def test_a_few_long_jobs_are_not_spread_over_the_gap_before_them() -> None:
+    """Six jobs of three hours beside 294 of five minutes: their kernels end long before the five minutes."""
+    rng = random.Random(1)
+    usual = [rng.gauss(math.log(300), 0.35) for _ in range(294)]
+    long = [math.log(10_800) + spread for spread in (-0.15, -0.08, -0.02, 0.03, 0.1, 0.17)]
+    widths = kernel_bandwidths([*usual, *long], 0.3)[-6:]
+    assert max(widths) < 0.6
+    assert min(widths) > 0.15
+
+
+def test_the_neighbours_of_a_few_alike_are_counted_by_hand() -> None:
+    """Four values at 10 to 13 among 100: the width is 0.65 of the distance that the third neighbour tells."""
+    widths = kernel_bandwidths([*(k / 1_000 for k in range(96)), 10.0, 11.0, 12.0, 13.0], 0.3)
+    assert widths[-4:] == pytest.approx([0.65 * 8.0, 0.65 * 16 / 3, 0.65 * 16 / 3, 0.65 * 8.0], rel=0.01)
+
+
 def test_a_second_mode_does_not_blur_the_first() -> None:
     """Forty failures at 30 s and sixty successes at 300 s: the kernels stay far narrower than the space between."""
     rng = random.Random(1)

@@ -18,18 +18,19 @@ def test_one_refused_key_is_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "state"),
+    ("kind", "is_foreign", "state"),
     [
-        ("timeout", State.UNREACHABLE),
-        ("connection", State.UNREACHABLE),
-        ("status", State.ANSWERS_ERRORS),
-        ("malformed", State.NOT_EXEC),
+        ("timeout", False, State.UNREACHABLE),
+        ("connection", False, State.UNREACHABLE),
+        ("status", False, State.ANSWERS_ERRORS),
+        ("status", True, State.NOT_EXEC),
+        ("malformed", False, State.NOT_EXEC),
     ],
 )
-def test_three_failed_polls_in_a_row_are_reported(kind: str, state: State) -> None:
+def test_three_failed_polls_in_a_row_are_reported(kind: str, is_foreign: bool, state: State) -> None:
     """One or two failures are noise; a found job begins the count again."""
     health = ExecHealth()
-    failed = PollFailed(kind, "the detail")
+    failed = PollFailed(kind, "the detail", is_foreign)
     assert [health.after_poll(failed) for _ in range(FAILURES_REPORTED - 1)] == [None] * (FAILURES_REPORTED - 1)
     assert health.after_poll(FOUND) == WORKING
     conditions = [health.after_poll(failed) for _ in range(FAILURES_REPORTED)]

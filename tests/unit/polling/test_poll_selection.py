@@ -73,6 +73,15 @@ def test_the_sample_decides_whether_all_are_polled() -> None:
     assert times[-1] - times[0] > 3 * MINUTE
 
 
+def test_first_polls_that_are_spread_are_made_when_they_come_due() -> None:
+    """Those moved before their time too, or all would come due together after all; while the price stays the same."""
+    policy = pace_of(NEVER, 300, 200)
+    jobs = new(192)
+    planned = select(jobs, policy, NEVER, replace(moment(300), tested_at=NOW - SECOND)).later
+    for k, plan in sorted(planned, key=lambda one: one[1].at):
+        assert select([jobs[k]], policy, NEVER, replace(moment(300), now=plan.at)).now == [0]
+
+
 def test_one_first_poll_in_fifty_is_always_made() -> None:
     """However dear polls are: what is known of first polls stays fresh."""
     policy = pace_of(NEVER, 5, 1)

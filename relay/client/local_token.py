@@ -1,4 +1,4 @@
-"""The token of a relay without API keys: where `relay serve` leaves it, and commands on the same machine find it.
+"""The token of a relay without API keys: `relay serve` leaves it where clients on the same machine find it.
 
 One file for each port, in a folder that only its user can read.
 """

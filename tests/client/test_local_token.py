@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.cli import local_token
+from relay.client import calls, local_token
 
 TOKEN = "relay_" + "t" * 43
 
@@ -62,3 +62,14 @@ def test_a_relay_removes_only_its_own_token(environ: dict[str, str]) -> None:
     local_token.remove(8080, TOKEN, environ)
     local_token.remove(8080, TOKEN, environ)
     assert local_token.read("http://127.0.0.1:8080", environ) is None
+
+
+def test_a_client_without_a_key_sends_the_token(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """To a relay on this machine, unless a key is given."""
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("RELAY_API_KEY", raising=False)
+    local_token.write(8080, TOKEN)
+    assert calls.address("http://127.0.0.1:8080", None).headers == {"authorization": f"Bearer {TOKEN}"}
+    assert calls.address("http://127.0.0.1:8080", "relay_given").headers == {"authorization": "Bearer relay_given"}
+    assert calls.address("https://relay.example.com:8080", None).headers == {}
