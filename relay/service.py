@@ -17,9 +17,11 @@ from relay.backoff import JITTER
 from relay.config import Config, EndpointSection, Workspace, reload
 from relay.delivery import Dispatcher, OperatorNotifier
 from relay.delivery.attempt import HttpSender
+from relay.delivery.living_messages import LivingMessages
 from relay.delivery.operator_notifier import restore_states
 from relay.delivery.retry_policy import RETRY_AFTER_CAP
 from relay.egress.http_client import WebhookHttpClient
+from relay.egress.smtp_client import SmtpClient
 from relay.egress.url_policy import EgressRules
 from relay.endpoints import admin
 from relay.errors import ConfigError, NotFound, RelayError, StoreError, ValidationFailed
@@ -36,6 +38,7 @@ from relay.operations import (
     readiness,
 )
 from relay.polling import ExecClient, Poller, WorkspaceStatus, count_watched_jobs, exec_transport, load_workspace_status
+from relay.polling.event_context import job_page
 from relay.polling.workspace_status import COUNTED
 from relay.registration import (
     RegistrationResult,
@@ -128,14 +131,13 @@ class Relay:
         proxy = config.delivery.proxy.get_secret_value() if config.delivery.proxy else None
         around = surroundings or Surroundings()
         self._monotonic = around.monotonic
-        self.egress: WebhookSender = around.egress or WebhookHttpClient(
-            self.rules, concurrency=config.delivery.concurrency, proxy=proxy
-        )
+        inside = WebhookHttpClient(self.rules, concurrency=config.delivery.concurrency, proxy=proxy)
+        self.egress: WebhookSender = around.egress or inside
         self.outside_rules = config.security.outside_egress_rules()
         # A client of its own: on a connection that is kept no address is judged again.
-        self.outside_egress: WebhookSender = around.egress or WebhookHttpClient(
-            self.outside_rules, concurrency=config.delivery.concurrency, proxy=proxy
-        )
+        outside = WebhookHttpClient(self.outside_rules, concurrency=config.delivery.concurrency, proxy=proxy)
+        self.outside_egress: WebhookSender = around.egress or outside
+        self.mail, self.outside_mail = SmtpClient(self.rules), SmtpClient(self.outside_rules)
         rng = random.Random(seed)  # noqa: S311 (jitter, not secrets)
         owner = new_id("own", clock(), store.random_bytes(ID_BYTES))
         self.timekeeper = Timekeeper(store, clock, owner, _reach(config), self.telemetry.log)
@@ -158,6 +160,15 @@ class Relay:
             self.timekeeper.seen_since,
             self.operator.store,
             self.outside_egress,
+            lambda endpoint: self.outside_mail if endpoint.outside_only else self.mail,
+            LivingMessages(
+                store,
+                lambda endpoint: outside if endpoint.outside_only else inside,
+                clock,
+                config.delivery.timeout,
+            )
+            if around.egress is None
+            else None,
         )
         self.poller = Poller(
             store,
@@ -244,6 +255,8 @@ class Relay:
         await self.operator.flush()
         await self.egress.aclose()
         await self.outside_egress.aclose()
+        await self.mail.aclose()
+        await self.outside_mail.aclose()
         await self._exec_http.aclose()
         await self.store.aclose()
         await asyncio.to_thread(self.telemetry.spans.close)
@@ -457,16 +470,24 @@ class Relay:
         metrics.pending_deliveries.set(await self.store.read(lambda tx: deliveries.pending(tx, COUNTED)))
         return metrics.prometheus_text()
 
-    async def send_test(self, endpoint: Endpoint, now: Instant, type: EventType = EventType.COMPLETED) -> Attempt:
-        """Sends a sample event to an endpoint, now and once. Nothing of it is stored."""
+    async def send_test(
+        self, endpoint: Endpoint, now: Instant, type: EventType = EventType.COMPLETED, by: str | None = None
+    ) -> Attempt:
+        """Sends a sample event to an endpoint, now and once; the message says that it is a test, and by whom.
+
+        Nothing of it is stored.
+        """
+        sample = sample_event(type, now)
+        page = job_page(self.config.server.public_url, self.config.workspaces[0].name, sample.job_id)
         event = Event(
             id=new_id("evt_test", now, self.store.random_bytes(ID_BYTES)),
             workspace=self.config.workspaces[0].name,
             job_id=str(SAMPLE_JOB["id"]),
             type=type,
             occurred_at=now,
-            job=sample_event(type, now).job,
+            job=sample.job,
             created_at=now,
+            context=replace(sample.context, page=page, test=True, tested_by=by),
         )
         body = formats.render(endpoint.format, event, None, endpoint.template)
         return await self.dispatcher.send_test(endpoint, event, body, now)

@@ -103,7 +103,7 @@ def test_the_readmes_notification_has_the_standard_shape() -> None:
     [shown] = [text for text in snippets("http") if "webhook-id" in text]
     body = json.loads(shown.split("\n\n", 1)[1].replace(",...", "").replace("...", ""))
     assert set(body) == {"type", "timestamp", "data"}
-    assert set(body["data"]) == {"job", "registration", "workspace"}
+    assert set(body["data"]) == {"job", "registration", "metadata", "workspace"}
 
 
 def test_the_readmes_python_snippet_verifies() -> None:

@@ -24,21 +24,21 @@ def test_contributing_lists_every_folder_of_tests() -> None:
 
 def test_the_format_in_contributing_works() -> None:
     """The module that CONTRIBUTING.md shows makes a body of each event, and knows its URLs."""
-    [code] = [block for block in blocks(CONTRIBUTING, "python") if "formats/mattermost.py" in block]
+    [code] = [block for block in blocks(CONTRIBUTING, "python") if "formats/webex.py" in block]
     made: dict[str, Any] = {}
     exec(code, made)  # noqa: S102 (our own page)
     format = made["FORMAT"]
     assert isinstance(format, Format)
     for type, job in JOBS.items():
         assert set(json.loads(json.dumps(format.body(event(type, job), None)))) == {"text"}
-    assert format.matches_url("mattermost.example.com", "/hooks/x")
-    assert not format.matches_url("example.com", "/hooks/x")
+    assert format.matches_url("webexapis.com", "/v1/webhooks/incoming/x")
+    assert not format.matches_url("example.com", "/v1/webhooks/incoming/x")
 
 
 def test_contributing_names_existing_files() -> None:
     """No step of CONTRIBUTING.md leads to a file that was renamed."""
     named = re.findall(r"`((?:relay|tests|docs|requirements)/[\w./-]+\.\w+)`", CONTRIBUTING)
-    assert [path for path in named if not (ROOT / path).exists() and "mattermost" not in path] == []
+    assert [path for path in named if not (ROOT / path).exists() and "webex" not in path] == []
     assert named
 
 

@@ -109,7 +109,7 @@ async def stored(port: int, number: int) -> float:
             verdict = classify_attempt(_ANSWER, "standard", 1, [0], now, 0.5)
             sents = [CompletedAttempt(claim, _ANSWER, now, 1, "standard") for claim in claims]
             outbox.record_results(
-                tx, [to_delivery_update(sent, verdict, now, random_bytes(tx, ID_BYTES)) for sent in sents]
+                tx, [to_delivery_update(sent, verdict, now, random_bytes(tx, ID_BYTES), 1) for sent in sents]
             )
 
         async def batches() -> None:

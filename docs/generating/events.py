@@ -14,11 +14,17 @@ GOLDEN = Path(__file__).parents[2] / "tests/unit/golden"
 RECEIVERS = {
     "standard": "everything else: your programs, n8n, Make, Pipedream, ...",
     "slack": "`hooks.slack.com/services/`, `hooks.slack-gov.com/services/`",
+    "slack_app": "`slack.com/api/chat.postMessage`, `slack-gov.com/api/chat.postMessage`",
     "slack_workflow": "`hooks.slack.com/triggers/`, `/workflows/`",
     "zapier": "`hooks.zapier.com/hooks/catch/`, `/hooks/standard/`",
     "discord": "`discord.com/api/webhooks/`, `discordapp.com`",
     "teams": "`*.logic.azure.com`, `*.powerplatform.com`",
     "google_chat": "`chat.googleapis.com/v1/spaces/`",
+    "mattermost": "`mattermost.*/hooks/`, `*.cloud.mattermost.com/hooks/`",
+    "rocketchat": "`rocketchat.*/hooks/`, `*.rocket.chat/hooks/`",
+    "ntfy": "`ntfy.sh/TOPIC`, `ntfy.*/TOPIC`",
+    "email": "a mail server's URL, of the scheme smtp or smtps",
+    "telegram": "`api.telegram.org/bot`",
 }
 
 
@@ -107,16 +113,18 @@ may contain placeholders in Jinja's syntax:
 the value itself, also a number or an object; within a longer text null becomes nothing. Filters: FILTERS. Nothing else
 of Jinja works: no loops, no calls, no arithmetic.
 
-The names are `type`, `timestamp`, `workspace`; the texts for chats, `headline`, `summary`, `detail` and `link`; `job`
-with Exec's fields, such as `job.scenario.name` and `job.error.message`; `registration.id` and
-`registration.metadata`, with everything in it; and `replaces.type`, if the event replaces one of the relay's own. The
-relay refuses an unknown name when the endpoint is created, and suggests the closest right one; a name that Exec may add
-later needs a `default`. [How to use it](../how-to/template.md).
+The names are `type`, `timestamp`, `workspace`; the texts for chats, `headline`, `summary`, `detail`, `next_step`,
+`link` and `page`; `requested_by`, `prompt` and `metadata`, with everything in it; `test`; `job` with Exec's fields,
+such as `job.scenario.name` and `job.error.message`; `registration.id` and `registration.metadata`, with everything in
+it; and `replaces.type`, if the event replaces one of the relay's own. The relay refuses an unknown name when the
+endpoint is created, and suggests the closest right one; a name that Exec may add later needs a `default`. [How to use
+it](../how-to/template.md).
 """
 _STANDARD = """\
 `job` is Exec's own object, exactly as Exec sent it, with all fields, also those that the relay does not know.
-`registration` is null for a standing endpoint; otherwise it has the `metadata` of the registration. `replaces` is null,
-unless the relay had given the job up and reported `job.not_found` or `job.expired`: then it names that event, and this
-is the job's real ending. As a JSON Schema (also under `webhooks` of `/openapi.json`, for tools that generate types from
-it):
+`metadata` is that of all registrations of the job, for every endpoint; `requested_by` is who wants the scenario.
+`registration` is null for a standing endpoint; otherwise it has the `metadata` of this registration. `test` is true for
+a sample that somebody sent to try the endpoint. `replaces` is null, unless the relay had given the job up and reported
+`job.not_found` or `job.expired`: then it names that event, and this is the job's real ending. As a JSON Schema (also
+under `webhooks` of `/openapi.json`, for tools that generate types from it):
 """

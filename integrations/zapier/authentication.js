@@ -28,7 +28,7 @@ module.exports = {
       label: "API key",
       type: "password",
       required: true,
-      helpText: "An API key of the relay (`relay keys create`), with all three scopes. Not a key of Exec.",
+      helpText: "An API key of the relay (`relay keys create`), with the scopes subscribe, register and read. Not a key of Exec.",
     },
   ],
 };

@@ -50,4 +50,8 @@ function errorOf(response) {
   return { code: "not_a_relay", message };
 }
 
-module.exports = { at, addKey, explain };
+// The fields that are filled in: an empty one would be refused, or overwrite a default.
+const given = (fields) =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value && Object.keys(Object(value)).length !== 0));
+
+module.exports = { at, addKey, explain, given };

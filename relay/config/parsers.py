@@ -9,11 +9,12 @@ from typing import Any
 from relay import formats
 from relay.config.source_map import KeyPath
 from relay.egress import header_policy
+from relay.egress.mail_url import is_mail_url, validate_mail_url
 from relay.egress.url_policy import EgressRules, validate_url
 from relay.errors import ValidationFailed
 from relay.formats import template as body_template
 from relay.formats.template import InvalidTemplate
-from relay.model import DAY, HOUR, MINUTE, SECOND
+from relay.model import DAY, HOUR, MINUTE, SECOND, parse_quiet_hours
 from relay.signing import standard_webhooks
 from relay.suggestions import did_you_mean
 
@@ -172,6 +173,26 @@ def url(value: object) -> str:
         if error.code != "blocked_address":
             raise ValueError(error.message.removeprefix("it ")) from None
     return written
+
+
+def endpoint_url(value: object) -> str:
+    """The URL of an endpoint: http, https, or that of a mail server."""
+    written = text(value)
+    if not is_mail_url(written):
+        return url(written)
+    try:
+        validate_mail_url(written, _ALLOW_ALL, "it")
+    except ValidationFailed as error:
+        if error.code != "blocked_address":
+            raise ValueError(error.message.removeprefix("it ")) from None
+    return written
+
+
+def quiet_hours(value: object) -> str:
+    """A daily window and a time zone."""
+    written = text(value)
+    parse_quiet_hours(written)
+    return written.strip()
 
 
 def base_url(value: object) -> str:

@@ -122,7 +122,7 @@ class ApiKey(_Section):
 
     name: Annotated[str, BeforeValidator(parsers.text), Field(max_length=100)]
     hash: Annotated[str, BeforeValidator(parsers.key_hash)]
-    scopes: Annotated[tuple[Scope, ...], BeforeValidator(list_of(1, 3))] = SCOPES
+    scopes: Annotated[tuple[Scope, ...], BeforeValidator(list_of(1, len(SCOPES)))] = SCOPES
 
 
 class Security(_Section):
@@ -157,7 +157,7 @@ class EndpointSection(_Section):
     """A standing endpoint: it is notified of every job."""
 
     name: Name
-    url: Annotated[SecretStr, BeforeValidator(parsers.url)]
+    url: Annotated[SecretStr, BeforeValidator(parsers.endpoint_url)]
     format: Annotated[str, BeforeValidator(parsers.format_name)] = "auto"
     template: Annotated[dict[str, Any], BeforeValidator(parsers.template)] | None = Field(default=None, repr=False)
     events: Annotated[tuple[EventType, ...], BeforeValidator(list_of(0, len(EventType)))] | None = None
@@ -165,6 +165,10 @@ class EndpointSection(_Section):
     secret: Annotated[SecretStr, BeforeValidator(parsers.signing_secret)] | None = None
     signing: SignatureScheme | None = None
     headers: Annotated[dict[str, str], BeforeValidator(parsers.headers)] = Field(default_factory=dict, repr=False)
+    quiet: Annotated[str, BeforeValidator(parsers.quiet_hours)] | None = None
+    """When news of success are held, such as `22:00-07:00 Europe/Berlin`."""
+    fallback: Name | None = None
+    """The endpoint that gets what finally failed at this one."""
 
 
 class OperatorSection(_Section):

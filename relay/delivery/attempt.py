@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from relay import __version__
+from relay import __version__, formats
 from relay.delivery.admission import is_probe
 from relay.delivery.redaction import redact
 from relay.delivery.retry_policy import AttemptDecision
 from relay.egress.http_client import MAX_BODY_READ
-from relay.egress.result import HttpResponse, SendResult
+from relay.egress.mail_url import MailServer, is_mail_url, parse_mail_url
+from relay.egress.result import HttpResponse, RequestFailed, SendResult
+from relay.formats import email
 from relay.model import Attempt, DeliveryStatus, DueDelivery, Endpoint, Instant, new_id, to_rfc3339
 from relay.signing import standard_webhooks
 from relay.store.engine import dialect
@@ -31,6 +33,13 @@ class HttpSender(Protocol):
 
         With `per_address`, it is not sent while so many such requests wait for the same IP address.
         """
+
+
+class MailSender(Protocol):
+    """The SMTP client: `relay.egress.smtp_client.SmtpClient`."""
+
+    async def send(self, server: MailServer, message: bytes, timeout: int) -> tuple[SendResult, int]:
+        """Sends one mail. Returns the result, and its duration in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +74,39 @@ async def send(
     now: Instant,
     traceparent: str | None = None,
     per_address: int | None = None,
+    mail: MailSender | None = None,
+    run: int = 0,
 ) -> tuple[SendResult, int]:
     """Makes one signed attempt of at most `timeout` ms. Returns the result, redacted, and its duration in ms."""
-    signed = standard_webhooks.headers(webhook_id, body, endpoint.secrets, now)
+    if is_mail_url(endpoint.url):
+        return await _send_mail(mail, endpoint, webhook_id, body, timeout, run)
+    target = formats.target(endpoint.format, endpoint.url, body)
+    signed = standard_webhooks.headers(webhook_id, target.body, endpoint.secrets, now)
     headers = {**endpoint.headers, "content-type": "application/json", "user-agent": USER_AGENT, **signed}
     if traceparent is not None:
         headers[trace_context.HEADER] = traceparent
-    outcome, duration = await egress.post(endpoint.url, headers, body, timeout, per_address)
-    if isinstance(outcome, HttpResponse):
-        is_cut = outcome.body_error is not None or len(outcome.body) >= MAX_BODY_READ
-        outcome = replace(outcome, body=redact(outcome.body, endpoint, is_cut=is_cut))
-    return outcome, duration
+    outcome, duration = await egress.post(target.url, headers, target.body, timeout, per_address)
+    return redacted(outcome, endpoint), duration
+
+
+def redacted(outcome: SendResult, endpoint: Endpoint) -> SendResult:
+    """The result without the endpoint's secrets."""
+    if not isinstance(outcome, HttpResponse):
+        return outcome
+    is_cut = outcome.body_error is not None or len(outcome.body) >= MAX_BODY_READ
+    error = outcome.body_error and redact(outcome.body_error.encode(), endpoint).decode()
+    return replace(outcome, body=redact(outcome.body, endpoint, is_cut=is_cut), body_error=error)
+
+
+async def _send_mail(
+    mail: MailSender | None, endpoint: Endpoint, event_id: str, body: bytes, timeout: int, run: int
+) -> tuple[SendResult, int]:
+    server = parse_mail_url(endpoint.url)
+    message = email.compose(body, event_id, endpoint.id, run, server.sender, server.recipients)
+    if mail is None:
+        return RequestFailed("internal", "this relay has no mail client"), 0
+    outcome, duration = await mail.send(server, message, timeout)
+    return redacted(outcome, endpoint), duration
 
 
 def span_attributes(outcome: SendResult) -> dict[str, str | int | None]:
@@ -126,13 +157,17 @@ def to_attempt(completed: CompletedAttempt, decision: AttemptDecision, random_by
 
 
 def to_delivery_update(
-    completed: CompletedAttempt, decision: AttemptDecision, now: Instant, random_bytes: bytes
+    completed: CompletedAttempt, decision: AttemptDecision, now: Instant, random_bytes: bytes, scheduled: int
 ) -> DeliveryUpdate:
-    """The delivery's new state after an attempt; `random_bytes` are those of the attempt's id."""
+    """The delivery's new state after an attempt.
+
+    `random_bytes` are those of the attempt's id, `scheduled` is the number of attempts on the schedule.
+    """
+    attempts_in_run = completed.leased.delivery.attempts_in_run + 1
     return DeliveryUpdate(
         delivery_id=completed.leased.delivery.id,
         status=decision.status,
-        attempts_in_run=completed.leased.delivery.attempts_in_run + 1,
+        attempts_in_run=max(attempts_in_run, scheduled - 1) if decision.is_last_retry else attempts_in_run,
         next_attempt_at=decision.next_attempt_at,
         ended_at=None if decision.status is DeliveryStatus.PENDING else now,
         reason=decision.error if decision.status is DeliveryStatus.FAILED else None,

@@ -13,9 +13,10 @@ from itertools import count
 from relay.config import DeliverySection
 from relay.delivery import retry_policy
 from relay.delivery.admission import SKIP_FOR, AdmissionControl, Admitted, Reservation, is_probe, min_interval
-from relay.delivery.attempt import CompletedAttempt, HttpSender, send, span_attributes, to_attempt
+from relay.delivery.attempt import CompletedAttempt, HttpSender, MailSender, redacted, send, span_attributes, to_attempt
+from relay.delivery.living_messages import LivingMessages
 from relay.delivery.recorder import ResultRecorder
-from relay.egress.result import BUSY, UNSENT, RequestFailed
+from relay.egress.result import BUSY, UNSENT, RequestFailed, SendResult
 from relay.errors import StoreError
 from relay.model import (
     ID_BYTES,
@@ -76,11 +77,15 @@ class Dispatcher:
         seen_since: Callable[[], Instant] = lambda: 0,
         store_news: Callable[[Tx, Sequence[News | None]], None] = lambda tx, news: None,
         outside_egress: HttpSender | None = None,
+        mail_of: Callable[[Endpoint], MailSender] | None = None,
+        living: LivingMessages | None = None,
     ) -> None:
         """Failures before `seen_since()` do not count: an earlier run may have recorded them by a wrong clock.
 
-        `outside_egress` sends to endpoints that are `outside_only`; None: `egress` sends to them too.
+        `outside_egress` sends to endpoints that are `outside_only`; None: `egress` sends to them too. `mail_of` gives
+        the mail client for an endpoint; `living` sends to those whose messages change.
         """
+        self._mail_of, self._living = mail_of, living
         self._store, self._egress, self._rules, self._clock = store, egress, rules, clock
         self._telemetry, self._owner, self._rng = telemetry, owner, rng
         self._outside_egress = outside_egress or egress
@@ -176,7 +181,8 @@ class Dispatcher:
             created_at=now,
             next_attempt_at=None,
         )
-        outcome, duration = await send(self._egress_of(endpoint), endpoint, event.id, body, self._rules.timeout, now)
+        mail, egress = self._mail_for(endpoint), self._egress_of(endpoint)
+        outcome, duration = await send(egress, endpoint, event.id, body, self._rules.timeout, now, mail=mail)
         leased = LeasedDelivery(delivery=delivery, host=endpoint.host, trigger="test", lease=self._new_lease())
         completed = CompletedAttempt(leased, outcome, now, duration, endpoint.format)
         decision = self._recorder.classify(completed, endpoint, now)
@@ -285,6 +291,9 @@ class Dispatcher:
             await self._recorder.put(completed)  # rule: attempt-before-result
         self._refill()
 
+    def _mail_for(self, endpoint: Endpoint) -> MailSender | None:
+        return self._mail_of(endpoint) if self._mail_of is not None else None
+
     def _egress_of(self, endpoint: Endpoint) -> HttpSender:
         return self._outside_egress if endpoint.outside_only else self._egress  # guard: outside-only
 
@@ -303,12 +312,19 @@ class Dispatcher:
             text = "the lease of delivery %s can't be released; the delivery is due again when it expires: %s"
             self._telemetry.log.error(text, leased.delivery.id, error)
 
+    async def _send_living(self, endpoint: Endpoint, delivery: Delivery) -> tuple[SendResult, int] | None:
+        """The result if the event is shown in a message that changes; None if a plain request is to be sent."""
+        if self._living is None or not self._living.handles(endpoint, delivery):
+            return None
+        result = await self._living.send(endpoint, delivery)
+        return None if result is None else (redacted(result[0], endpoint), result[1])
+
     async def _attempt(self, leased: LeasedDelivery, endpoint: Endpoint, due: DueDelivery) -> CompletedAttempt | None:
         """None if the relay could not send for a reason of its own: that counts as no attempt."""
         delivery, started = leased.delivery, self._clock()
         try:
             with self._telemetry.attempt_span(delivery, endpoint) as span:
-                outcome, duration = await send(
+                outcome, duration = await self._send_living(endpoint, delivery) or await send(
                     self._egress_of(endpoint),
                     endpoint,
                     delivery.event_id,
@@ -317,6 +333,8 @@ class Dispatcher:
                     started,
                     span.traceparent,
                     None if due.is_proven else self._rules.per_host,
+                    self._mail_for(endpoint),
+                    max(0, delivery.attempts - delivery.attempts_in_run),
                 )
                 span.set_attributes(span_attributes(outcome))
         except Exception as error:  # a fault of the relay is a failed attempt like any other: recorded and retried

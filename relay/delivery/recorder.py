@@ -9,12 +9,13 @@ from relay.config import DeliverySection
 from relay.delivery import endpoint_health, retry_policy
 from relay.delivery.admission import AdmissionControl
 from relay.delivery.attempt import CompletedAttempt, attempt_summary, to_delivery_update, without_response_text
+from relay.delivery.enqueue import enqueue
 from relay.delivery.retry_policy import AttemptDecision
 from relay.egress.result import RequestFailed, SendResult
 from relay.errors import ConstraintViolation, StoreError
 from relay.model import ID_BYTES, SECOND, DeliveryStatus, Endpoint, Instant
 from relay.store.engine.database import Store, Tx, random_bytes
-from relay.store.tables import endpoints, outbox
+from relay.store.tables import endpoints, events, outbox
 from relay.telemetry import Telemetry
 from relay.telemetry.state_changes import News, endpoint_news, failed_delivery_news, failing_endpoint_news
 
@@ -171,10 +172,11 @@ class ResultRecorder:
             if endpoint is not None:
                 limit, jitter, since = self._rules.disable_after, self._rng.random(), self._seen_since()
                 current[endpoint.id] = endpoint_health.update_health(endpoint, decision, now, limit, jitter, since)
+        scheduled = len(self._rules.schedule)
         outbox.record_results(
             tx,
             [
-                to_delivery_update(completed, decision, now, random_bytes(tx, ID_BYTES))
+                to_delivery_update(completed, decision, now, random_bytes(tx, ID_BYTES), scheduled)
                 for completed, decision in decisions
             ],
         )
@@ -182,6 +184,7 @@ class ResultRecorder:
         for id, endpoint in current.items():
             if endpoint != before[id]:
                 endpoints.save_health(tx, endpoint)
+        self._enqueue_fallbacks(tx, decisions, current, now)
         health = {id: (before[id], after) for id, after in current.items()}
         if not any(completed.discard_response for completed in batch):  # then whatever else may fail is left out
             self._store_news(tx, self._news(decisions, health, now))
@@ -202,6 +205,19 @@ class ResultRecorder:
                 endpoint = health[delivery.endpoint_id][1]
                 news.append(failed_delivery_news(delivery, endpoint, decision.error or decision.outcome, now))
         return news
+
+    def _enqueue_fallbacks(
+        self, tx: Tx, decisions: Sequence[Decided], current: Mapping[str, Endpoint], now: Instant
+    ) -> None:
+        """Enqueues what failed for good for the endpoint's fallback, if it has one; a fallback's failures end there."""
+        for completed, decision in decisions:
+            delivery = completed.leased.delivery
+            endpoint = current.get(delivery.endpoint_id)
+            if decision.status is not DeliveryStatus.FAILED or endpoint is None or endpoint.fallback is None:
+                continue
+            fallback, event = endpoints.lock_by_id_or_name(tx, endpoint.fallback), events.get(tx, delivery.event_id)
+            if fallback is not None and event is not None and fallback.id != endpoint.id:
+                enqueue(tx, event, [(fallback, None)], now, first_delay=0, trace=delivery.trace)
 
     def _warn(self, before: Endpoint, after: Endpoint) -> None:
         """Counts an endpoint that was disabled; warns once of an endpoint that will be disabled or is failing."""

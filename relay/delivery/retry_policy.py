@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from relay import formats
 from relay.backoff import retry_after, retry_delay
-from relay.egress.result import HttpResponse, RequestFailed, SendResult
+from relay.egress.result import UNCERTAIN, HttpResponse, RequestFailed, SendResult
 from relay.egress.url_policy import mask_url
 from relay.model import HOUR, MINUTE, SECOND, DeliveryStatus, Instant
 
@@ -20,6 +20,9 @@ DEFAULT_PAUSE = 5 * SECOND
 
 BLOCKED_NAME_ATTEMPTS = 3
 """Attempts at a host name that resolves to blocked addresses, because DNS may response differently a moment later."""
+
+UNCERTAIN_WAIT = 30 * MINUTE
+"""How long a mail waits that its server did not confirm: a server that was slow has sorted it by then."""
 
 MAX_ERROR = 500
 """Characters of an error or reason at most; receivers choose parts of the text."""
@@ -48,6 +51,8 @@ class AttemptDecision:
     """Why the endpoint is disabled, as text; None if it is not."""
     against_health: bool = True
     """Whether a failure counts against the endpoint's health."""
+    is_last_retry: bool = False
+    """Whether the next attempt is the last, however many the schedule has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,11 @@ class _Retry:
             against_health=against_health,
         )
 
+    def after_uncertain(self, error: str) -> AttemptDecision:
+        """One more attempt after a long wait, with the same Message-ID, and none after that: a mail may be there."""
+        decision = self.decide(UNCERTAIN, error, wait=UNCERTAIN_WAIT)
+        return replace(decision, pause_until=None, is_last_retry=True)
+
 
 def classify_attempt(
     outcome: SendResult,
@@ -96,6 +106,8 @@ def classify_attempt(
     """
     retry = _Retry(tries, schedule, now, jitter)
     if isinstance(outcome, RequestFailed):
+        if outcome.kind == UNCERTAIN:
+            return retry.after_uncertain(outcome.detail)
         if outcome.kind != "blocked" or (outcome.may_change and tries < BLOCKED_NAME_ATTEMPTS):
             return retry.decide(outcome.kind, outcome.detail)
         return _permanent_failure("blocked", outcome.detail)

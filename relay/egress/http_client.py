@@ -130,8 +130,20 @@ class WebhookHttpClient:
         /64 of IPv6), whatever their hosts: it fails as `busy`. Never raises for anything that a URL, a name server or
         a receiver does.
         """
+        return await self.request("POST", url, headers, body, timeout, per_address)
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        timeout: int,
+        per_address: int | None = None,
+    ) -> tuple[SendResult, int]:
+        """As `post`, with another method."""
         started = self._clock()
-        outcome = await self._attempt(url, headers, body, timeout, per_address)
+        outcome = await self._attempt(method, url, headers, body, timeout, per_address)
         return outcome, round((self._clock() - started) * 1_000)
 
     async def aclose(self) -> None:
@@ -141,7 +153,7 @@ class WebhookHttpClient:
         await self._resolver.close()
 
     async def _attempt(
-        self, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, timeout: int, per_address: int | None
     ) -> SendResult:
         try:
             target = self._validated(url)  # guard: url-at-sending
@@ -154,7 +166,7 @@ class WebhookHttpClient:
         reset = _ATTEMPT.set(attempt)
         try:
             async with asyncio.timeout(timeout / 1_000):  # guard: attempt-time
-                return await self._exchange(target, headers, body, attempt)
+                return await self._exchange(method, target, headers, body, attempt)
         except aiohttp.ServerTimeoutError as error:
             return attempt.fail(self._failure(error, attempt))
         except TimeoutError:
@@ -180,14 +192,22 @@ class WebhookHttpClient:
             is_busy=attempt.is_busy,
         )
 
-    async def _exchange(self, url: URL, headers: Mapping[str, str], body: bytes, attempt: _Attempt) -> HttpResponse:
+    async def _exchange(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes, attempt: _Attempt
+    ) -> HttpResponse:
         if self._session is None:
             self._session = self._open_session()
         if self._proxy is not None:
             await self._judge_before_proxy(url)
         sent = {name.lower(): value for name, value in headers.items()} | {"accept-encoding": "identity"}
-        # guard: receiver-redirect
-        async with self._session.post(url, headers=sent, data=body, allow_redirects=False, proxy=self._proxy) as answer:
+        async with self._session.request(
+            method,
+            url,
+            headers=sent,
+            data=body,
+            proxy=self._proxy,
+            allow_redirects=False,  # guard: receiver-redirect
+        ) as answer:
             attempt.status, attempt.headers = answer.status, _headers(answer)
             await _read_body(answer, attempt.body)
         return HttpResponse(attempt.status, attempt.headers, bytes(attempt.body))

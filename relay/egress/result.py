@@ -13,6 +13,9 @@ UNSENT = "unsent"
 BUSY = "busy"
 """The kind of a request that was not sent because enough others wait for the same address. It counts as no attempt."""
 
+UNCERTAIN = "uncertain"
+"""The kind of a mail whose server did not confirm it after the final dot: it may have taken it."""
+
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
@@ -36,7 +39,7 @@ class RequestFailed:
 
     kind: str
     """`timeout`, `connection`, `tls`, `protocol`, `blocked` (the egress rules refused), `internal` (a bug of ours),
-    `unsent` (the relay had no file descriptor) or `busy` (others wait for the address): a bounded set."""
+    `unsent` (the relay had no file descriptor), `busy` (others wait for the address) or `uncertain`: a bounded set."""
     detail: str
     """For people; holds no secret, neither path nor query of the URL."""
     may_change: bool = False

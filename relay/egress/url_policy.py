@@ -62,6 +62,11 @@ def validate_url(url: str, rules: EgressRules, field: str = "callback_url") -> P
     return _UrlValidator(rules, field).target(url)
 
 
+def validate_host(host: str, rules: EgressRules, field: str) -> str:
+    """The host of a URL as it is dialled. Raises ValidationFailed as `validate_url` does."""
+    return _UrlValidator(rules, field).host(host)
+
+
 class _UrlValidator:
     """One judgement: the rules, and the field to blame."""
 
@@ -162,7 +167,7 @@ def mask_url(url: str) -> str:
         host, port = parts.hostname, parts.port
     except ValueError:
         return "…"
-    if not host or parts.scheme not in ("http", "https") or not re.fullmatch(r"[\w.:-]+", host):
+    if not host or parts.scheme not in ("http", "https", "smtp", "smtps") or not re.fullmatch(r"[\w.:-]+", host):
         return "…"
     shown = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{shown}{f':{port}' if port is not None else ''}/…"

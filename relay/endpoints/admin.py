@@ -40,6 +40,10 @@ class EndpointPatch:
     events: tuple[EventType, ...] | None = None
     headers: Mapping[str, str] | None = field(default=None, repr=False)
     template: Mapping[str, Any] | None = field(default=None, repr=False)
+    quiet: str | None = None
+    """Empty: no quiet hours any more."""
+    fallback: str | None = None
+    """Empty: no fallback any more."""
 
 
 def get(tx: Tx, id: str) -> Endpoint:
@@ -47,14 +51,19 @@ def get(tx: Tx, id: str) -> Endpoint:
     return _there(endpoints.get(tx, id))
 
 
-def create(tx: Tx, name: str | None, checked: ValidatedEndpoint, now: Instant) -> tuple[Endpoint, bool]:
+def create(
+    tx: Tx, name: str | None, checked: ValidatedEndpoint, now: Instant, owner: str | None = None
+) -> tuple[Endpoint, bool]:
     """A standing endpoint, and whether it is new: the same request again gives the one that is there.
+
+    `owner` is the name of the API key that it belongs to, None for an admin's.
 
     Raises Conflict where the name belongs to an endpoint that differs.
     """
     made = spec.new_endpoint(
         checked, kind=EndpointKind.STANDING, now=now, random_bytes=random_bytes(tx, spec.RANDOM_BYTES), name=name
     )
+    made = replace(made, owner=owner)
     marks = _fingerprints(tx, checked) if name is None else ()
     while (found := _same(tx, name, marks) or _find_unfingerprinted(tx, name, checked, marks)) is None:
         if endpoints.add(tx, made, marks[0] if marks else None):  # else another relay was first
@@ -83,6 +92,8 @@ def update(tx: Tx, endpoint: Endpoint, patch: EndpointPatch, rules: EgressRules)
         events=patch.events or endpoint.events,
         headers=patch.headers if patch.headers is not None else endpoint.headers,
         template=patch.template or kept,
+        quiet=endpoint.quiet if patch.quiet is None else patch.quiet,
+        fallback=endpoint.fallback if patch.fallback is None else patch.fallback,
     )
     changed = _with(endpoint, spec.validate(asked, rules, "url"), patch.name or endpoint.name)
     _save(tx, endpoint, changed)
@@ -177,7 +188,15 @@ def sync_configured(tx: Tx, configured: Sequence[EndpointSection], rules: Egress
 def _sync(tx: Tx, patch: EndpointSection, found: Endpoint | None, rules: EgressRules, now: Instant) -> None:
     secret = patch.secret.get_secret_value() if patch.secret else None
     asked = EndpointSpec(
-        patch.url.get_secret_value(), patch.format, patch.events, secret, patch.headers, patch.signing, patch.template
+        patch.url.get_secret_value(),
+        patch.format,
+        patch.events,
+        secret,
+        patch.headers,
+        patch.signing,
+        patch.template,
+        patch.quiet,
+        patch.fallback,
     )
     checked = spec.validate(asked, rules, f"endpoints.{patch.name}.url")
     while found is None:
@@ -230,6 +249,8 @@ def _with(endpoint: Endpoint, checked: ValidatedEndpoint, name: str | None) -> E
         host=checked.target.host_port,
         format=checked.format,
         template=checked.template,
+        quiet=checked.quiet,
+        fallback=checked.fallback,
         events=checked.events,
         headers=checked.headers,
     )
@@ -310,10 +331,11 @@ def _fingerprints(tx: Tx, checked: ValidatedEndpoint) -> Sequence[str]:
 
 
 def _is_as_asked(found: Endpoint, checked: ValidatedEndpoint) -> bool:
-    asked = (checked.target.url, checked.format, checked.template, set(checked.events), dict(checked.headers))
-    there = (found.url, found.format, found.template, set(found.events), dict(found.headers))
+    asked = (checked.target.url, checked.format, checked.template, checked.quiet, checked.fallback)
+    there = (found.url, found.format, found.template, found.quiet, found.fallback)
+    same_sets = (set(checked.events), dict(checked.headers)) == (set(found.events), dict(found.headers))
     same_way = checked.signing is standard_webhooks.scheme_of(found.secrets[0].value)
-    return asked == there and same_way and checked.secret in (None, found.secrets[0].value)
+    return asked == there and same_sets and same_way and checked.secret in (None, found.secrets[0].value)
 
 
 def _fingerprint_after_rotation(tx: Tx, rotated: Endpoint) -> str:

@@ -6,10 +6,22 @@ from typing import Any
 
 from relay import formats
 from relay.egress.header_policy import check_headers
+from relay.egress.mail_url import is_mail_url, validate_mail_url
 from relay.egress.url_policy import EgressRules, ParsedUrl, validate_url
 from relay.errors import ValidationFailed
 from relay.formats import template
-from relay.model import ID_BYTES, Endpoint, EndpointKind, EventType, Instant, Secret, format_identity, new_id
+from relay.model import (
+    ID_BYTES,
+    Endpoint,
+    EndpointKind,
+    EventType,
+    Instant,
+    InvalidQuietHours,
+    Secret,
+    format_identity,
+    new_id,
+    parse_quiet_hours,
+)
 from relay.signing import standard_webhooks
 from relay.signing.standard_webhooks import SignatureScheme
 
@@ -36,6 +48,10 @@ class EndpointSpec:
     """None: as the secret says, else by HMAC."""
     template: Mapping[str, Any] | None = field(default=None, repr=False)
     """The body of the format `template`, which `auto` becomes where there is one."""
+    quiet: str | None = None
+    """`22:00-07:00 Europe/Berlin`; None or empty: no quiet hours."""
+    fallback: str | None = None
+    """The name of another endpoint; None or empty: no fallback."""
     outside_only: bool = False
     """As `Endpoint.outside_only`."""
 
@@ -51,6 +67,8 @@ class ValidatedEndpoint:
     headers: Mapping[str, str] = field(repr=False)
     signing: SignatureScheme = SignatureScheme.HMAC
     template: str | None = field(default=None, repr=False)
+    quiet: str | None = None
+    fallback: str | None = None
     outside_only: bool = False
 
     @property
@@ -68,19 +86,46 @@ def validate(wanted: EndpointSpec, rules: EgressRules, url_field: str = "callbac
     """Judges an endpoint before anything is stored. Raises Invalid, naming the field."""
     if MASK in wanted.url:
         raise ValidationFailed("masked_url", "this URL is masked; give the whole URL, or leave it out", url_field)
-    target = validate_url(wanted.url, rules, url_field)
-    formats.check_pasted_url(target.url, url_field)
+    if is_mail_url(wanted.url):
+        target = validate_mail_url(wanted.url, rules, url_field)
+    else:
+        target = validate_url(wanted.url, rules, url_field)
+        formats.check_pasted_url(target.url, url_field)
     chosen, own = _check_format(wanted, target)
     scheme = check_signing(wanted.signing, wanted.secret)
     check_headers(wanted.headers)
     events = formats.default_events(chosen) if wanted.events is None else wanted.events
+    quiet = _check_quiet(wanted.quiet, chosen)
     return ValidatedEndpoint(
-        target, chosen, events, wanted.secret, dict(wanted.headers), scheme, own, wanted.outside_only
+        target,
+        chosen,
+        events,
+        wanted.secret,
+        dict(wanted.headers),
+        scheme,
+        own,
+        quiet,
+        wanted.fallback or None,
+        wanted.outside_only,
     )
+
+
+def _check_quiet(text: str | None, format: str) -> str | None:
+    if not text:
+        return None
+    if not formats.is_read_by_people(format):
+        raise ValidationFailed("quiet_not_possible", "quiet is for chats and e-mail: a program needs no sleep", "quiet")
+    try:
+        parse_quiet_hours(text)
+    except InvalidQuietHours as fault:
+        raise ValidationFailed("invalid_quiet", f"quiet {fault}", "quiet") from None
+    return text.strip()
 
 
 def _check_format(wanted: EndpointSpec, target: ParsedUrl) -> tuple[str, str | None]:
     """The format, and its template where it is `template`."""
+    if wanted.template is not None and is_mail_url(target.url):
+        raise ValidationFailed("wrong_format", "a template is a JSON body, and an e-mail has none", "template")
     if wanted.template is not None:
         if wanted.format not in ("auto", template.NAME):
             raise ValidationFailed(
@@ -93,8 +138,12 @@ def _check_format(wanted: EndpointSpec, target: ParsedUrl) -> tuple[str, str | N
             "a template belongs to the format template, and to standing endpoints: give it there",
             "template",
         )
+    chosen = formats.detect_format(target.url) if wanted.format == "auto" else wanted.format
+    if is_mail_url(target.url) != (chosen == "email"):
+        text = "the format email belongs to a URL smtp://USER:PASSWORD@HOST/?from=...&to=..., and to no other"
+        raise ValidationFailed("wrong_format", text, "format")
     if wanted.format == "auto":
-        return formats.detect_format(target.url), None
+        return chosen, None
     if wanted.format not in formats.FORMATS:
         known = ", ".join(["auto", *formats.FORMATS])
         raise ValidationFailed("unknown_format", f"there is no format of this name; choose one of {known}", "format")
@@ -135,5 +184,7 @@ def new_endpoint(
         headers=checked.headers,
         created_at=now,
         source=source,
+        quiet=checked.quiet,
+        fallback=checked.fallback,
         outside_only=checked.outside_only,
     )

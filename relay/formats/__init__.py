@@ -10,9 +10,26 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
+from relay.egress.mail_url import is_mail_url
 from relay.egress.result import HttpResponse
-from relay.formats import answer_rules, discord, google_chat, slack, slack_workflow, standard, teams, template, zapier
-from relay.formats.base import Format, Rejection
+from relay.formats import (
+    answer_rules,
+    discord,
+    email,
+    google_chat,
+    mattermost,
+    ntfy,
+    rocketchat,
+    slack,
+    slack_app,
+    slack_workflow,
+    standard,
+    teams,
+    telegram,
+    template,
+    zapier,
+)
+from relay.formats.base import Format, Rejection, Target
 from relay.formats.pasted_urls import check_pasted_url
 from relay.model import ENDINGS_AT_EXEC, FINAL_EVENTS, Event, EventType, Registration
 
@@ -21,13 +38,17 @@ __all__ = [
     "NAMES",
     "Format",
     "Rejection",
+    "Target",
     "check_pasted_url",
     "default_events",
     "detect_format",
+    "has_living_messages",
+    "is_read_by_people",
     "min_interval",
     "rate_limit",
     "rejection",
     "render",
+    "target",
 ]
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
@@ -35,10 +56,16 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "standard": standard.FORMAT,
         "slack": slack.FORMAT,
         "slack_workflow": slack_workflow.FORMAT,
+        "slack_app": slack_app.FORMAT,
         "zapier": zapier.FORMAT,
         "discord": discord.FORMAT,
         "teams": teams.FORMAT,
         "google_chat": google_chat.FORMAT,
+        "mattermost": mattermost.FORMAT,
+        "rocketchat": rocketchat.FORMAT,
+        "ntfy": ntfy.FORMAT,
+        "telegram": telegram.FORMAT,
+        "email": email.FORMAT,
     }
 )
 """By name, as configuration and API have it; `auto` is no format: `detect_format` replaces it."""
@@ -47,7 +74,7 @@ NAMES = (*FORMATS, template.NAME)
 """All formats that an endpoint can have: `template` is the one with a template of its own."""
 
 
-_CHATS = frozenset(["slack", "slack_workflow", "discord", "teams", "google_chat"])
+_CHATS = frozenset(FORMATS) - {"standard", "zapier"}
 
 
 def detect_format(url: str) -> str:
@@ -57,6 +84,8 @@ def detect_format(url: str) -> str:
         host = (parts.hostname or "").rstrip(".")
     except ValueError:
         return "standard"
+    if is_mail_url(url):
+        return "email"
     return next((name for name, format in FORMATS.items() if format.matches_url(host, parts.path)), "standard")
 
 
@@ -98,6 +127,11 @@ def rejection(format: str, answer: HttpResponse, own: str | None = None) -> Reje
     return _of(format).rejection(answer) if own is None else answer_rules.rejection(own, answer)
 
 
+def target(format: str, url: str, body: bytes) -> Target:
+    """The request for an endpoint's URL and a rendered body."""
+    return _of(format).target(url, body)
+
+
 def rate_limit(format: str) -> float | None:
     """Requests a second that this format's receiver takes at one URL; None if it names no limit."""
     return _of(format).rate_per_second
@@ -106,6 +140,16 @@ def rate_limit(format: str) -> float | None:
 def default_events(format: str) -> tuple[EventType, ...]:
     """The events that an endpoint of this format gets unless it names others: people in a chat get the job's own."""
     return ENDINGS_AT_EXEC if format in _CHATS else FINAL_EVENTS
+
+
+def has_living_messages(format: str) -> bool:
+    """Whether events of one job become one message that changes."""
+    return _of(format).exchange is not None
+
+
+def is_read_by_people(format: str) -> bool:
+    """Whether messages of this format are read by people: in chats, on phones, in mails."""
+    return format in _CHATS
 
 
 def min_interval(format: str) -> int | None:

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from relay.egress.result import HttpResponse
+from relay.formats.exchange import Exchange, Task
 from relay.model import Event, Registration
 
 
@@ -21,6 +22,14 @@ class Rejection:
     """Whether a later attempt may succeed."""
     busy: bool = False
     """With `retry`: the service asks to slow down, and the endpoint is healthy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A request as it is sent: the URL, and the body that is signed."""
+
+    url: str = field(repr=False)
+    body: bytes = field(repr=False)
 
 
 def _never(answer: HttpResponse) -> Rejection | None:
@@ -40,6 +49,12 @@ class Format:
     """Whether a URL's host (lower case) and path belong to this receiver."""
     rejection: Callable[[HttpResponse], Rejection | None] = _never
     """What the receiver's body says beyond its status; None if it says nothing of its own."""
+    target: Callable[[str, bytes], Target] = Target
+    """What is sent for an endpoint's URL and a rendered body, if it is not the body to that very URL."""
+    exchange: Callable[[Task], Exchange] | None = None
+    """How events of one job become one message that changes; None if each event is a message of its own."""
+    keeps_every_message: bool = False
+    """With `exchange`: whether it is used for a job whose start was not sent, too."""
     rate_per_second: float | None = None
     """How many requests a second the receiver takes at one URL; None if it names no limit."""
 

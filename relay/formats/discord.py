@@ -1,21 +1,38 @@
 """`discord`: a channel's webhook, laid out as one embed.
 
 Exec's words are escaped, because Discord reads Markdown in titles and descriptions, and `allowed_mentions` lets
-nobody be pinged. Limits: title 256, description 4,096, 6,000 in all.
+nobody be pinged. Limits: title 256, field 1,024, description 4,096, 6,000 in all.
 """
 
-from relay.egress.result import HttpResponse
+import json
+from dataclasses import replace
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from relay.egress.result import HttpResponse, SendResult
 from relay.formats.base import Format, Rejection, json_body
-from relay.formats.message_text import Tone, describe_event
+from relay.formats.exchange import (
+    SKIPPED_AS_THERE,
+    SKIPPED_AS_UNCERTAIN,
+    Exchange,
+    Task,
+    failed,
+    json_call,
+    shown,
+)
+from relay.formats.message_text import OPEN_JOB, EventText, Tone, describe_event
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration, to_rfc3339
 
 MOST_TITLE = 256
-MOST_DESCRIPTION = 4_096
+MOST_DESCRIPTION = 2_000
+"""Discord takes 4,096, and 6,000 in the whole embed."""
+MOST_FIELD = 500
 _COLOURS = {Tone.GOOD: 0x2EB67D, Tone.BAD: 0xE01E5A, Tone.NEUTRAL: 0x9AA0A6}
 
 _ESCAPES = str.maketrans({char: f"\\{char}" for char in "\\*_~`|[]<>#"})
 
+_UNKNOWN_MESSAGE = 10008
+"""The code of an edit whose message was deleted."""
 _OTHER_LAYOUTS = ("/slack", "/slack/", "/github", "/github/")
 """Ends of a path at which Discord reads another service's body."""
 
@@ -23,16 +40,37 @@ _NEW_URL = "make a new webhook in the channel's settings (Integrations) and regi
 
 
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
-    """`{"embeds": [one], "allowed_mentions": {"parse": []}}`."""
+    """`{"content", "embeds": [one], "allowed_mentions": {"parse": []}}`.
+
+    Every field is always there, so that an edit of the message leaves nothing of the earlier one.
+    """
     said = describe_event(event)
-    embed: dict[str, object] = {"title": truncate(said.headline, MOST_TITLE, _ESCAPES), "color": _COLOURS[said.tone]}
+    title = f"{said.mark} {truncate(said.headline, MOST_TITLE - 4, _ESCAPES)}"
+    embed: dict[str, object] = {"title": title, "color": _COLOURS[said.tone]}
     if said.link:
         embed["url"] = said.link
-    if reason := said.detail_within(MOST_DESCRIPTION, _ESCAPES):
-        embed["description"] = reason
+    if description := _description(said):
+        embed["description"] = description
+    if said.facts:
+        embed["fields"] = [_field(label, text) for label, text in said.facts]
     embed["footer"] = {"text": said.footnote}
     embed["timestamp"] = to_rfc3339(event.occurred_at)
-    return {"embeds": [embed], "allowed_mentions": {"parse": []}}
+    return {"content": "", "embeds": [embed], "allowed_mentions": {"parse": []}}
+
+
+def _description(said: EventText) -> str:
+    reason = said.detail_within(MOST_DESCRIPTION, _ESCAPES)
+    page = f"[{OPEN_JOB}]({_without_brackets(said.page)})" if said.page else None
+    return "\n".join(filter(None, (reason, said.next_step, page)))
+
+
+def _field(label: str, text: str) -> dict[str, object]:
+    return {"name": truncate(label, 100, _ESCAPES), "value": truncate(text, MOST_FIELD, _ESCAPES), "inline": True}
+
+
+def _without_brackets(url: str) -> str:
+    """A URL as the target of a Markdown link, which a bracket would end."""
+    return url.replace("(", "%28").replace(")", "%29")
 
 
 _ENDPOINT_ERRORS = {
@@ -61,6 +99,40 @@ _MESSAGE_ERRORS = frozenset({20009, 40005, 50006, 50035, 200000, 200001, 240000}
 """Empty, invalid, too large, or blocked by the server's rules for what it says: only this message is at fault."""
 
 
+def exchange(task: Task) -> Exchange:
+    """Posts the message, or edits it; then mentions nobody: Discord knows no users by e-mail address.
+
+    A webhook can't be asked for its messages. If the answer to the start was lost, it is not sent again.
+    """
+    living, rendered = task.message, json.loads(task.body)
+    if task.may_be_there and not living.address and not task.is_final:
+        return SKIPPED_AS_UNCERTAIN, living
+    if living.address:
+        if not task.is_final:
+            return SKIPPED_AS_THERE, living
+        result = yield json_call("PATCH", _message_url(task.url, living.address["id"]), rendered)
+        if not (isinstance(result, HttpResponse) and json_body(result).get("code") == _UNKNOWN_MESSAGE):
+            return result, shown(living, True) if _succeeded(result) else living
+    result = yield json_call("POST", _message_url(task.url, None), rendered)
+    id = json_body(result).get("id") if isinstance(result, HttpResponse) else None
+    if not _succeeded(result) or not isinstance(id, str):
+        return failed(result, replace(living, address={}))
+    return result, shown(living, task.is_final, {"id": id})
+
+
+def _message_url(url: str, id: str | None) -> str:
+    """Where a message is posted, or edited; `thread_id` stays, and `wait` makes Discord answer with the message."""
+    parts = urlsplit(url)
+    kept = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name != "wait"]
+    query = urlencode([*kept, *([] if id else [("wait", "true")])])
+    path = parts.path.rstrip("/") + (f"/messages/{id}" if id else "")
+    return f"{parts.scheme}://{parts.netloc}{path}{f'?{query}' if query else ''}"
+
+
+def _succeeded(result: SendResult) -> bool:
+    return isinstance(result, HttpResponse) and result.succeeded and _rejection(result) is None
+
+
 def _rejection(answer: HttpResponse) -> Rejection | None:
     code = json_body(answer).get("code")
     if not isinstance(code, int) or not (answer.succeeded or 400 <= answer.status < 500):
@@ -78,4 +150,4 @@ def _matches_url(host: str, path: str) -> bool:
     return ours and path.startswith("/api/") and "/webhooks/" in path and not path.endswith(_OTHER_LAYOUTS)
 
 
-FORMAT = Format(body=body, matches_url=_matches_url, rejection=_rejection)
+FORMAT = Format(body=body, matches_url=_matches_url, rejection=_rejection, exchange=exchange)

@@ -13,16 +13,21 @@ created_at, started_at, completed_at            as Exec wrote them
 duration_seconds    a number
 workspace           its name in the relay
 registration_id     of the registration; null for a standing endpoint
+requested_by        who wants the scenario: an e-mail address or a name
+prompt              the beginning of the prompt, if the relay created the job
+job_page            the URL of the job's page in the relay
+test                true for a sample that somebody sent to try the endpoint
 replaces            `job.not_found` or `job.expired`, if that was reported before and this is the real ending
 """
 
+import json
 import math
 from typing import Any
 
 from relay.formats.message_text import describe_event, link, nested_object
 from relay.model import Event, Registration, to_rfc3339
 
-PROSE = frozenset({"summary", "job_status", "scenario_name", "error_code", "error_message"})
+PROSE = frozenset({"summary", "job_status", "scenario_name", "error_code", "error_message", "requested_by", "prompt"})
 """The fields that hold other people's words; the others are ids, URLs, instants and numbers."""
 
 
@@ -47,8 +52,26 @@ def flat_fields(event: Event, registration: Registration | None) -> dict[str, st
         "duration_seconds": scalar(job.get("duration_seconds")),
         "workspace": scalar(job.get("workspace")) if event.is_for_operator else event.workspace,
         "registration_id": registration.id if registration else None,
+        "requested_by": event.context.requested_by,
+        "prompt": event.context.prompt,
+        "job_page": link(event.context.page),
+        "test": event.context.test,
         "replaces": event.replaces.type.value if event.replaces else None,
     }
+
+
+def flat_metadata(event: Event, registration: Registration | None) -> dict[str, Any]:
+    """The metadata of all registrations of the job as `metadata_KEY`; lists and objects as JSON text."""
+    return {f"metadata_{key}": _flattened(value) for key, value in all_metadata(event, registration).items()}
+
+
+def all_metadata(event: Event, registration: Registration | None) -> dict[str, Any]:
+    """The metadata of all registrations of the job; of one key the endpoint's own registration has the last word."""
+    return {**event.context.metadata, **(registration.metadata if registration else {})}
+
+
+def _flattened(value: object) -> object:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
 
 
 def scalar(value: Any) -> str | int | float | bool | None:

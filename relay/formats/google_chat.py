@@ -4,30 +4,66 @@ A text paragraph reads HTML tags, so Exec's words are escaped there; titles and 
 a second per space, 32,000 bytes each.
 """
 
+import html
+import json
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
 from relay.egress.result import HttpResponse
-from relay.formats.base import Format, Rejection, json_body, short
-from relay.formats.message_text import BUTTON, describe_event
+from relay.formats.base import Format, Rejection, Target, json_body, short
+from relay.formats.message_text import OPEN_JOB, describe_event
+from relay.formats.ntfy import sequence_id
 from relay.formats.truncate import MARKUP_ESCAPES, truncate
 from relay.model import Event, Registration
 
 MOST_TITLE = 200
 MOST_PARAGRAPH = 4_000
+MOST_FACT = 500
 MOST_FALLBACK = 1_000
 
+_REPLY = ("messageReplyOption", "REPLY_MESSAGE_FALLBACK_TO_NEW_THREAD")
 _ACCESS_ERRORS = ("PERMISSION_DENIED", "UNAUTHENTICATED")
 
 
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
-    """`{"fallbackText", "cardsV2": [one]}`."""
+    """`{"fallbackText", "cardsV2": [one], "thread"}`."""
     said = describe_event(event)
-    reason = said.detail_within(MOST_PARAGRAPH, MARKUP_ESCAPES)
-    widgets = [_paragraph(reason)] if reason else []
+    lines = [said.detail_within(MOST_PARAGRAPH, MARKUP_ESCAPES)]
     if said.link:
-        button = {"text": BUTTON, "onClick": {"openLink": {"url": said.link}}}
-        widgets.append({"buttonList": {"buttons": [button]}})
+        lines.append(_link(truncate(said.name or "Open the scenario", MOST_TITLE, MARKUP_ESCAPES), said.link))
+    lines += [f"<b>{_escaped(label)}:</b> {_escaped(text)}" for label, text in said.facts]
+    lines += [said.next_step, _link(OPEN_JOB, said.page) if said.page else None]
+    widgets = [_paragraph(line) for line in lines if line]
     widgets.append(_paragraph(truncate(said.footnote, MOST_PARAGRAPH, MARKUP_ESCAPES)))
-    card = {"header": {"title": truncate(said.headline, MOST_TITLE)}, "sections": [{"widgets": widgets}]}
-    return {"fallbackText": truncate(said.summary, MOST_FALLBACK), "cardsV2": [{"cardId": event.id, "card": card}]}
+    title = f"{said.mark} {truncate(said.headline, MOST_TITLE)}"
+    card = {"header": {"title": title}, "sections": [{"widgets": widgets}]}
+    fallback = f"{said.mark} {truncate(said.summary, MOST_FALLBACK)}"
+    thread = {"threadKey": sequence_id(event)}
+    return {"fallbackText": fallback, "cardsV2": [{"cardId": event.id, "card": card}], "thread": thread}
+
+
+def _target(url: str, body: bytes) -> Target:
+    """With `threads=true` in the URL the events of a job share a thread; else the thread is left out.
+
+    Google Chat opens a new thread for each message unless the URL says what to do with the key.
+    """
+    parts = urlsplit(url)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    sent = json.loads(body)
+    if ("threads", "true") in query:
+        query = [pair for pair in query if pair[0] not in ("threads", _REPLY[0])]
+        url = parts._replace(query=urlencode([*query, _REPLY])).geturl()
+    else:
+        sent.pop("thread", None)
+    return Target(url, json.dumps(sent, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def _link(label: str, url: str) -> str:
+    """A link in a text paragraph; `label` is escaped already."""
+    return f'<a href="{html.escape(url)}">{label}</a>'
+
+
+def _escaped(text: str) -> str:
+    return truncate(text, MOST_FACT, MARKUP_ESCAPES)
 
 
 def _paragraph(html: str) -> dict[str, object]:
@@ -66,4 +102,4 @@ def _matches_url(host: str, path: str) -> bool:
     return host == "chat.googleapis.com" and path.startswith("/v1/spaces/")
 
 
-FORMAT = Format(body=body, matches_url=_matches_url, rejection=_rejection, rate_per_second=1)
+FORMAT = Format(body=body, matches_url=_matches_url, rejection=_rejection, target=_target, rate_per_second=1)

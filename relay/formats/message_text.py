@@ -1,25 +1,31 @@
 """What an event is called in words, the same in every chat: each format only lays these out.
 
 Text that comes from Exec is other people's: what leaves here is one line, of bounded length, that pings nobody and
-turns into no link in any of the chats; the one link is http or https.
+turns into no link in any of the chats; the links are http or https.
 """
 
+import json
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from relay.formats.truncate import truncate, utf16_length
-from relay.model import AnyEventType, Event, EventType, OperatorEventType, ReplacedEvent
+from relay.model import FINAL_EVENTS, AnyEventType, Event, EventType, OperatorEventType, ReplacedEvent
 
-BUTTON = "Open scenario"
+OPEN_JOB = "Details in the relay"
+"""The text of the link to the job's page."""
+MOST_PAIRS = 3
+"""Pairs of the metadata that a chat shows."""
 
 _MOST_READ = 10_000
 _MOST_TEXT = 3_000
 _MOST_LABEL = 100
+_MOST_VALUE = 200
+_MOST_PROMPT = 300
 _MOST_LINK = 2_048  # Discord's limit, the least of all receivers
 _LINK = re.compile(r"https?://[^\s\x00-\x20\x7f<>\"`\\^{|}]+", re.IGNORECASE)
 _CONTROLS = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -27,11 +33,12 @@ _CONTROLS = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _BLANKS = re.compile(r"\s+")
 _MENTIONS_AND_LINKS = re.compile(
-    r"<(?=[!@#]|users/|at\b|[a-z][a-z0-9+.-]*:)|@(?=everyone|here|channel|all)|:(?=//)|\b(?:mailto|tel|sms|callto):",
+    r"<(?=[!@#]|users/|at\b|[a-z][a-z0-9+.-]*:)|@(?=everyone|here|channel|all)|:(?=//)|\bwww(?=\.)|\b(?:mailto|tel|sms|callto):",
     re.IGNORECASE,
 )
 """What a chat may read as a mention or turn into a link; a word joiner after it, itself invisible, keeps it text."""
 _WORD_JOINER = "\u2060"
+_USER_MENTION = re.compile(r"(?<![\w.+-])@(?=\w)")
 _MENTION_MARKS = re.compile(r"[<>]|@+(?=everyone|here|channel|all)", re.IGNORECASE)
 
 
@@ -43,6 +50,10 @@ class Tone(StrEnum):
     NEUTRAL = "quiet"
 
 
+MARKS = {Tone.GOOD: "✅", Tone.BAD: "❌", Tone.NEUTRAL: "ℹ️"}
+"""For chats that show no colour."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventText:
     """An event in words."""
@@ -50,6 +61,10 @@ class EventText:
     tone: Tone
     headline: str
     """`Scenario ready: Discovery Call with IT Director`."""
+    title: str
+    """The headline without the name: `Scenario ready`."""
+    name: str | None
+    """The scenario's name, for chats that make it the link."""
     summary: str
     """The whole news in one line, for a phone's notification."""
     detail: str | None
@@ -57,9 +72,33 @@ class EventText:
     code: str | None
     """Exec's error code."""
     link: str | None
-    """Where the button leads: http or https; None where there is nothing to open."""
+    """The scenario: http or https; None if there is nothing to open."""
+    page: str | None
+    """The job's page in the relay, of an ending without a scenario; None without a public URL."""
+    requested_by: str | None
+    pairs: tuple[tuple[str, str], ...]
+    """The first pairs of the metadata that are texts, numbers or booleans."""
+    prompt: str | None
+    """The beginning of the prompt, unless the name says what was asked for."""
+    next_step: str | None
+    """What the reader can do about it."""
     footnote: str
     """`Took 40 s · Job j1o2b3i4d5x6`."""
+
+    @property
+    def mark(self) -> str:
+        """One character that tells success from failure at a glance."""
+        return MARKS[self.tone]
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """Who asked, for what and with which metadata, as labelled lines."""
+        asked = [("Requested by", self.requested_by), ("Asked for", self.prompt)]
+        return [(label, text) for label, text in asked if text] + list(self.pairs)
+
+    def facts_line(self) -> str | None:
+        """The facts as one line: `Requested by: jane@acme.com · deal: Acme`; None without facts."""
+        return " · ".join(f"{label}: {text}" for label, text in self.facts) or None
 
     def detail_within(self, most: int, escapes: Mapping[int, str] | None = None) -> str | None:
         """`Unable to generate scenario from the provided prompt (GENERATION_ERROR)`, escaped, in `most` UTF-16 units.
@@ -77,7 +116,7 @@ _TONES: dict[AnyEventType, Tone] = {
     EventType.CANCELLED: Tone.NEUTRAL,
     EventType.STARTED: Tone.NEUTRAL,
 }
-_HEADLINES: dict[AnyEventType, str] = {
+_TITLES: dict[AnyEventType, str] = {
     EventType.COMPLETED: "Scenario ready",
     EventType.FAILED: "Scenario failed",
     EventType.CANCELLED: "Scenario cancelled",
@@ -85,9 +124,7 @@ _HEADLINES: dict[AnyEventType, str] = {
     EventType.NOT_FOUND: "Scenario job not found",
     EventType.EXPIRED: "Scenario not finished in time",
 }
-
-
-_NEWS_HEADLINES = {
+_NEWS_TITLES = {
     OperatorEventType.KEY_REFUSED: "Exec refuses the API key",
     OperatorEventType.UNREACHABLE: "Exec does not answer",
     OperatorEventType.BUDGET_EXHAUSTED: "Requests to Exec are used up",
@@ -96,46 +133,94 @@ _NEWS_HEADLINES = {
     OperatorEventType.DELIVERY_FAILED: "A delivery failed",
     OperatorEventType.RECOVERED: "Works again",
 }
+_NEXT_STEPS: dict[AnyEventType, str] = {
+    EventType.FAILED: "Create the scenario again; if it fails again, change the prompt.",
+    EventType.CANCELLED: "Create the scenario again if you still want it.",
+    EventType.NOT_FOUND: "Check the job's id and its Exec workspace, then register the job again.",
+    EventType.EXPIRED: "Check the job in Exec; register it again to go on tracking it.",
+}
+_POLICY_STEP = "Change the prompt so that it keeps to Exec's content policy, then create the scenario again."
 
 
 def describe_event(event: Event) -> EventText:
-    """The event in words. Never raises, whatever `event.job` holds."""
+    """The event in words. Never raises, whatever `event.job` and its context hold."""
     if isinstance(event.type, OperatorEventType):
         return _describe_news(event, event.type)
+    context = event.context
     name = sanitize(nested_object(event.job, "scenario").get("name"))
     code = (
         sanitize(nested_object(event.job, "error").get("code"), _MOST_LABEL) if event.type is EventType.FAILED else None
     )
-    headline = f"{_HEADLINES[event.type]}: {name}" if name else _HEADLINES[event.type]
+    title = f"{_test_label(event)}{_TITLES[event.type]}"
+    headline = f"{title}: {name}" if name else title
     detail = _detail(event)
-    if event.type is EventType.COMPLETED:
-        summary = headline
-    elif event.type is EventType.FAILED:
-        summary = f"{headline}{' – ' if name else ': '}{detail}" + (f" ({code})" if code else "")
-    else:
-        summary = f"{headline} (job {event.job_id})"
-    if event.replaces:
-        summary += f". {_correction(event.replaces)}"
+    link_to_scenario = link(nested_object(event.job, "scenario").get("url"))
     return EventText(
         tone=_TONES.get(event.type, Tone.BAD),
         headline=headline,
-        summary=summary,
+        title=title,
+        name=name,
+        summary=_summary(event, headline, detail, code),
         detail=detail,
         code=code,
-        link=link(nested_object(event.job, "scenario").get("url")) if event.type is EventType.COMPLETED else None,
+        link=link_to_scenario if event.type is EventType.COMPLETED else None,
+        page=link(context.page) if event.type in FINAL_EVENTS and event.type is not EventType.COMPLETED else None,
+        requested_by=sanitize(context.requested_by, _MOST_VALUE),
+        pairs=tuple(_pairs(context.metadata)),
+        prompt=None if name else sanitize(context.prompt, _MOST_PROMPT),
+        next_step=_POLICY_STEP if code == "CONTENT_POLICY_VIOLATION" else _NEXT_STEPS.get(event.type),
         footnote=_footnote(event),
     )
+
+
+def _summary(event: Event, headline: str, detail: str | None, code: str | None) -> str:
+    """The whole news in one line."""
+    requested_by = sanitize(event.context.requested_by, _MOST_LABEL)
+    if event.type is EventType.COMPLETED:
+        summary = headline
+    elif event.type is EventType.FAILED:
+        between = " – " if ": " in headline.removeprefix(_test_label(event)) else ": "
+        summary = f"{headline}{between}{detail}" + (f" ({code})" if code else "")
+    else:
+        summary = f"{headline} (job {event.job_id})"
+    if requested_by:
+        summary += f", for {requested_by}"
+    return f"{summary}. {_correction(event.replaces)}" if event.replaces else summary
+
+
+def _test_label(event: Event) -> str:
+    return "Test: " if event.context.test else ""
+
+
+def _pairs(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The first pairs whose values are single: a list or an object does not fit a line."""
+    shown = 0
+    for key, value in metadata.items():
+        if key == "requested_by" or shown == MOST_PAIRS:
+            continue
+        text = json.dumps(value) if isinstance(value, bool | int | float) else value
+        label, line = sanitize(key, _MOST_LABEL), sanitize(text, _MOST_VALUE)
+        if label and line:
+            shown += 1
+            yield label, line
 
 
 def _describe_news(event: Event, type: OperatorEventType) -> EventText:
     message = sanitize(event.job.get("message"))
     return EventText(
         tone=Tone.GOOD if type is OperatorEventType.RECOVERED else Tone.BAD,
-        headline=_NEWS_HEADLINES[type],
-        summary=message or _NEWS_HEADLINES[type],
+        headline=_NEWS_TITLES[type],
+        title=_NEWS_TITLES[type],
+        name=None,
+        summary=message or _NEWS_TITLES[type],
         detail=message,
         code=None,
         link=None,
+        page=link(event.context.page),
+        requested_by=None,
+        pairs=(),
+        prompt=None,
+        next_step=None,
         footnote="News about the relay",
     )
 
@@ -145,18 +230,17 @@ def _detail(event: Event) -> str | None:
         case EventType.FAILED:
             return sanitize(nested_object(event.job, "error").get("message")) or "Exec gave no reason"
         case EventType.CANCELLED:
-            return "The job was cancelled before it ended."
+            return "The job was cancelled at Exec; there is no scenario."
         case EventType.STARTED:
-            return "Exec is making it now; this usually takes about five minutes."
+            usual = rounded_duration(event.context.usual_seconds)
+            return f"Exec has started it; this usually takes about {usual or '5 minutes'}."
         case EventType.NOT_FOUND:
-            return (
-                "Exec does not know this job. Check its id, and that the relay polls in the workspace where the job "
-                "was made."
-            )
+            return "Exec does not know this job; no longer tracked."
         case EventType.EXPIRED:
+            after = rounded_duration(event.context.tracked_seconds)
             status = sanitize(event.job.get("status"), _MOST_LABEL)
-            last = f" Exec last said: {status}." if status else ""
-            return f"The relay waited as long as it was told to, and has stopped polling.{last}"
+            last = f" Exec's last status: {status}." if status else ""
+            return f"Not finished{f' after {after}' if after else ''}; no longer tracked.{last}"
     return None
 
 
@@ -169,11 +253,14 @@ def _footnote(event: Event) -> str:
         parts.append(f"Workspace {sanitize(event.workspace, _MOST_LABEL)}")
     if event.replaces:
         parts.append(_correction(event.replaces))
+    if event.context.test:
+        by = sanitize(event.context.tested_by, _MOST_LABEL)
+        parts.append(f"A sample, sent {f'by {by} ' if by else ''}to test this endpoint")
     return " · ".join(parts)
 
 
 def _correction(replaced: ReplacedEvent) -> str:
-    return f"This replaces the earlier news: {_HEADLINES[replaced.type].lower()}"
+    return f"This replaces the earlier news: {_TITLES[replaced.type].lower()}"
 
 
 def nested_object(job: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -191,6 +278,14 @@ def sanitize(text: object, most: int = _MOST_TEXT) -> str | None:
         return None
     line = _SURROGATES.sub("\ufffd", _BLANKS.sub(" ", _CONTROLS.sub("", text[:_MOST_READ]))).strip()
     return truncate(_MENTIONS_AND_LINKS.sub(rf"\g<0>{_WORD_JOINER}", line), most) or None
+
+
+def without_user_mentions(text: str) -> str:
+    """`text` with a word joiner after each @ that a chat without markup would read as the beginning of a user's name.
+
+    An e-mail address stays as it is.
+    """
+    return _USER_MENTION.sub(f"@{_WORD_JOINER}", text)
 
 
 def plain_value(text: str, most: int = _MOST_TEXT) -> str:
@@ -235,3 +330,17 @@ def duration(seconds: object) -> str | None:
 def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
     parts = [f"{large} {large_unit}" if large else "", f"{small} {small_unit}" if small else ""]
     return " ".join(filter(None, parts))
+
+
+def rounded_duration(seconds: float | None) -> str | None:
+    """`24 hours`, `6 minutes`, `1 day`: one unit, for a usual or a longest time; None without a time."""
+    if seconds is None or not 0 < seconds < 1e9:
+        return None
+    for unit, size, least in (("day", 86_400, 2 * 86_400), ("hour", 3_600, 5_400), ("minute", 60, 90)):
+        if seconds >= least:
+            return _counted(round(seconds / size), unit)
+    return _counted(max(1, round(seconds)), "second")
+
+
+def _counted(number: int, unit: str) -> str:
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"

@@ -1,8 +1,9 @@
 """A job that never was: what `test` sends, and what examples and previews show."""
 
+from dataclasses import replace
 from typing import Any
 
-from relay.model import Event, EventType, Instant, event_id
+from relay.model import Event, EventContext, EventType, Instant, event_id
 
 SAMPLE_JOB: dict[str, Any] = {
     "id": "j1o2b3i4d5x6",
@@ -36,8 +37,17 @@ _SAMPLES: dict[EventType, dict[str, Any]] = {
 }
 
 
-def sample_event(type: EventType, now: Instant) -> Event:
-    """The sample job, as it would be told of."""
+SAMPLE_CONTEXT = EventContext(
+    metadata={"deal": "Acme renewal", "team": "sales"},
+    requested_by="jane@acme.com",
+    prompt="A discovery call with a skeptical IT director",
+    usual_seconds=300,
+    tracked_seconds=86_400,
+)
+
+
+def sample_event(type: EventType, now: Instant, page: str | None = None) -> Event:
+    """The sample job's event, with a link to `page`."""
     job_id = str(SAMPLE_JOB["id"])
     return Event(
         id=event_id("default", job_id, type),
@@ -47,4 +57,5 @@ def sample_event(type: EventType, now: Instant) -> Event:
         occurred_at=now,
         job=_SAMPLES[type],
         created_at=now,
+        context=replace(SAMPLE_CONTEXT, page=page),
     )

@@ -1,16 +1,17 @@
 """`slack`: an incoming webhook, laid out in Block Kit.
 
-Everything is `plain_text` without emoji codes, so Slack reads no formatting, link or mention into Exec's words; only
-the fallback `text` is parsed by Slack, and so escaped. Limits: header 150, section 3,000, url 3,000, 50 blocks.
+The words stand in `rich_text`, in which Slack reads no formatting, link or mention: its links are elements of their
+own. Only the fallback `text` is parsed by Slack, and so escaped. There is no button: Slack shows a warning at each
+click on one if the app has no interactivity URL, and the apps of incoming webhooks have none.
 """
 
 from relay.egress.result import HttpResponse
 from relay.formats.base import Format, Rejection, json_body, short
-from relay.formats.message_text import BUTTON, EventText, describe_event
+from relay.formats.message_text import OPEN_JOB, EventText, describe_event
 from relay.formats.truncate import MARKUP_ESCAPES, truncate
 from relay.model import Event, Registration
 
-MOST_HEADER = 150
+MOST_HEADLINE = 300
 MOST_SECTION = 3_000
 MOST_FALLBACK = 1_000
 """Slack takes 40,000; a phone shows the first lines."""
@@ -70,31 +71,50 @@ _PAYLOAD_ERRORS = frozenset(
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """`{"text", "mrkdwn", "blocks"}`."""
     said = describe_event(event)
-    blocks: list[dict[str, object]] = [{"type": "header", "text": _plain(said.headline, MOST_HEADER)}]
+    return {"text": fallback(said), "mrkdwn": False, "blocks": blocks(said)}
+
+
+def blocks(said: EventText) -> list[dict[str, object]]:
+    """The message in Block Kit: what happened to what, why, who asked, what to do next, and the job's id."""
+    lines = [_headline(said)]
     if reason := said.detail_within(MOST_SECTION):
-        blocks.append({"type": "section", "text": _plain(reason, MOST_SECTION)})
-    if said.link:
-        blocks.append({"type": "actions", "elements": [_button(said.link)]})
-    blocks.append({"type": "context", "elements": [_plain(said.footnote, MOST_SECTION)]})
-    return {"text": _fallback(said), "mrkdwn": False, "blocks": blocks}
+        lines.append([_text(reason)])
+    lines += [[_text(f"{label}: ", bold=True), _text(text)] for label, text in said.facts]
+    if said.next_step:
+        lines.append([_text(said.next_step)])
+    if said.page:
+        lines.append([_link(OPEN_JOB, said.page)])
+    footer = {"type": "plain_text", "text": truncate(said.footnote, MOST_SECTION), "emoji": False}
+    return [
+        {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": _joined(lines)}]},
+        {"type": "context", "elements": [footer]},
+    ]
 
 
-def _fallback(said: EventText) -> str:
-    return truncate(said.summary, MOST_FALLBACK, MARKUP_ESCAPES)
+def fallback(said: EventText) -> str:
+    """The text of a phone's notification."""
+    return f"{said.mark} {truncate(said.summary, MOST_FALLBACK, MARKUP_ESCAPES)}"
 
 
-def _plain(text: str, most: int) -> dict[str, object]:
-    return {"type": "plain_text", "text": truncate(text, most), "emoji": False}
+def _headline(said: EventText) -> list[dict[str, object]]:
+    if said.link is None:
+        return [_text(f"{said.mark} {truncate(said.headline, MOST_HEADLINE)}", bold=True)]
+    name = truncate(said.name or "Open the scenario", MOST_HEADLINE)
+    return [_text(f"{said.mark} {said.title}: ", bold=True), _link(name, said.link, bold=True)]
 
 
-def _button(url: str) -> dict[str, object]:
-    return {
-        "type": "button",
-        "text": {"type": "plain_text", "text": BUTTON, "emoji": False},
-        "url": url,
-        "action_id": "open_scenario",
-        "style": "primary",
-    }
+def _joined(lines: list[list[dict[str, object]]]) -> list[dict[str, object]]:
+    """The lines as the elements of one section."""
+    first, *others = lines
+    return first + [element for line in others for element in (_text("\n"), *line)]
+
+
+def _text(text: str, *, bold: bool = False) -> dict[str, object]:
+    return {"type": "text", "text": text} | ({"style": {"bold": True}} if bold else {})
+
+
+def _link(text: str, url: str, *, bold: bool = False) -> dict[str, object]:
+    return {"type": "link", "url": url, "text": text} | ({"style": {"bold": True}} if bold else {})
 
 
 def error_meaning(error: str) -> Rejection | None:

@@ -1,13 +1,14 @@
 """`standard`: Standard Webhooks' own shape, with Exec's job in it exactly as Exec sent it."""
 
 from relay.formats.base import Format
+from relay.formats.flat import all_metadata
 from relay.model import Event, Registration, to_rfc3339
 
 
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """`{"type", "timestamp": <when it happened>, "data": {"message", "workspace", "endpoint"}}` for the operator; else
-    `{"type", "timestamp": <when it happened>, "data": {"job", "registration": {"id", "metadata"} | null,
-    "workspace", "replaces": {"event_id", "type"} | null}}`."""
+    `{"type", "timestamp": <when it happened>, "data": {"job", "registration": {"id", "metadata"} | null, "metadata",
+    "requested_by", "prompt", "workspace", "job_page", "test", "replaces": {"event_id", "type"} | null}}`."""
     if event.is_for_operator:
         return {"type": event.type.value, "timestamp": to_rfc3339(event.occurred_at), "data": dict(event.job)}
     registered = {"id": registration.id, "metadata": dict(registration.metadata)} if registration else None
@@ -17,7 +18,12 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
         "data": {
             "job": dict(event.job),
             "registration": registered,
+            "metadata": all_metadata(event, registration),
+            "requested_by": event.context.requested_by,
+            "prompt": event.context.prompt,
             "workspace": event.workspace,
+            "job_page": event.context.page,
+            "test": event.context.test,
             "replaces": replaces(event),
         },
     }

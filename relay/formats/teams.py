@@ -7,12 +7,13 @@ import re
 
 from relay.egress.result import HttpResponse
 from relay.formats.base import Format, Rejection, json_body
-from relay.formats.message_text import BUTTON, Tone, describe_event
+from relay.formats.message_text import OPEN_JOB, Tone, describe_event
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration
 
 MOST_HEADLINE = 300
 MOST_REASON = 3_000
+MOST_FACT = 500
 MOST_FALLBACK = 1_000
 _COLOURS = {Tone.GOOD: "good", Tone.BAD: "attention", Tone.NEUTRAL: "default"}
 _NEW_URL = "make the workflow again in Teams and register its URL"
@@ -27,21 +28,32 @@ _HOSTS = (
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """`{"type": "message", "attachments": [one Adaptive Card]}`."""
     said = describe_event(event)
-    lines = [_line(said.headline, MOST_HEADLINE, size="large", weight="bolder", color=_COLOURS[said.tone])]
+    open_scenario = {"selectAction": _open(said.link)} if said.link else {}
+    headline = f"{said.mark} {said.headline}"
+    style = {"size": "large", "weight": "bolder", "color": _COLOURS[said.tone]}
+    lines = [_line(headline, MOST_HEADLINE, **style, **open_scenario)]
     if reason := said.detail_within(MOST_REASON):
         lines.append(_line(reason, MOST_REASON))
+    lines += [_line(f"{label}: {text}", MOST_FACT) for label, text in said.facts]
+    if said.next_step:
+        lines.append(_line(said.next_step, MOST_FACT))
+    if said.page:
+        lines.append(_line(OPEN_JOB, MOST_FACT, selectAction=_open(said.page)))
     lines.append(_line(said.footnote, MOST_FALLBACK, size="small", isSubtle=True))
     card: dict[str, object] = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
         "version": "1.4",
-        "fallbackText": truncate(said.summary, MOST_FALLBACK),
+        "fallbackText": f"{said.mark} {truncate(said.summary, MOST_FALLBACK)}",
         "body": lines,
     }
-    if said.link:
-        card["actions"] = [{"type": "Action.OpenUrl", "title": BUTTON, "url": said.link}]
     attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "content": card}
     return {"type": "message", "attachments": [attachment]}
+
+
+def _open(url: str) -> dict[str, str]:
+    """What makes a TextRun a link."""
+    return {"type": "Action.OpenUrl", "url": url}
 
 
 def _line(text: str, most: int, **style: object) -> dict[str, object]:

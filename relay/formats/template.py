@@ -17,6 +17,7 @@ from jinja2 import TemplateSyntaxError, nodes
 
 from relay.errors import ValidationFailed
 from relay.formats import answer_rules, standard
+from relay.formats.flat import all_metadata
 from relay.formats.message_text import describe_event
 from relay.formats.sample_event import sample_event
 from relay.formats.template_engine import FILTERS, compile_template, compiled_text, environment
@@ -53,12 +54,12 @@ _ALLOWED = (
 )
 
 PATHS = frozenset(
-    """type timestamp workspace headline summary detail link
+    """type timestamp workspace headline summary detail link page next_step requested_by prompt metadata test
     job job.id job.status job.created_at job.started_at job.completed_at job.duration_seconds
     job.scenario job.scenario.id job.scenario.name job.scenario.url job.error job.error.code job.error.message
     registration registration.id registration.metadata replaces replaces.event_id replaces.type""".split()
 )
-"""What a placeholder may name; below `registration.metadata` anything, and anything that has a `default`."""
+"""What a placeholder may name; below `metadata` and `registration.metadata` anything, also what has a `default`."""
 
 
 class InvalidTemplate(ValidationFailed):
@@ -116,6 +117,12 @@ def context(event: Event, registration: Registration | None) -> dict[str, Any]:
         "summary": said.summary,
         "detail": said.detail,
         "link": said.link,
+        "page": said.page,
+        "next_step": said.next_step,
+        "requested_by": event.context.requested_by,
+        "prompt": event.context.prompt,
+        "metadata": all_metadata(event, registration),
+        "test": event.context.test,
         "replaces": standard.replaces(event),
     }
     return {name: _shortened(value) for name, value in named.items() if value is not None}
@@ -154,7 +161,7 @@ def _check_text(text: str, place: Place) -> None:
         if one.name not in FILTERS:
             raise InvalidTemplate(_unknown("filter", one.name, FILTERS), place)
     for path, may_be_missing in _paths(parsed, False):
-        below_metadata = path.startswith("registration.metadata.")
+        below_metadata = path.startswith(("metadata.", "registration.metadata."))
         if path not in PATHS and not below_metadata and not (may_be_missing and path.startswith("job.")):
             raise InvalidTemplate(_unknown("placeholder", path, sorted(PATHS)), place)
 

@@ -13,6 +13,7 @@ from relay.model.event import (
     OPERATOR_WORKSPACE,
     AnyEventType,
     Event,
+    EventContext,
     EventType,
     OperatorEventType,
     ReplacedEvent,
@@ -21,6 +22,8 @@ from relay.model.event import (
 )
 from relay.model.ids import ID_BYTES, JOB_ID, new_id, new_token
 from relay.model.job import JobError, Scenario, ScenarioJob
+from relay.model.living_message import LivingMessage, MessageState
+from relay.model.quiet_hours import InvalidQuietHours, QuietHours, parse_quiet_hours, quiet_until
 from relay.model.registration import Registration, RegistrationStatus
 from relay.model.watch import Watch, WatchState
 from relay.times import DAY, HOUR, MINUTE, SECOND, Instant, from_rfc3339, to_rfc3339
@@ -43,10 +46,15 @@ __all__ = [
     "Endpoint",
     "EndpointKind",
     "Event",
+    "EventContext",
     "EventType",
     "Instant",
+    "InvalidQuietHours",
     "JobError",
+    "LivingMessage",
+    "MessageState",
     "OperatorEventType",
+    "QuietHours",
     "Registration",
     "RegistrationStatus",
     "ReplacedEvent",
@@ -61,5 +69,7 @@ __all__ = [
     "new_id",
     "new_token",
     "parse_event_type",
+    "parse_quiet_hours",
+    "quiet_until",
     "to_rfc3339",
 ]

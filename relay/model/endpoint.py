@@ -43,6 +43,12 @@ class Endpoint:
     created_at: Instant
     source: str = "api"
     """`config` or `api`. An endpoint of the configuration can be changed only there."""
+    owner: str | None = None
+    """The name of the API key with the scope `subscribe` that made it; None if an admin or the configuration did."""
+    quiet: str | None = None
+    """`22:00-07:00 Europe/Berlin`: when news of success are held; None: never."""
+    fallback: str | None = None
+    """The name of the endpoint that gets what finally failed at this one."""
     disabled_at: Instant | None = None
     disabled_reason: str | None = None
     paused_until: Instant | None = None

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -60,6 +60,28 @@ class ReplacedEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventContext:
+    """What the relay knows about a job beside Exec's answer, as of the event: who asked, for what, where to read on."""
+
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """The metadata of all registrations of the job; of one key the newest value."""
+    requested_by: str | None = None
+    """An e-mail address or a name."""
+    prompt: str | None = None
+    """The beginning of the prompt, if the relay created the job."""
+    usual_seconds: float | None = None
+    """Of `job.started`: half of the workspace's jobs are ready after this time. None if nothing is learned yet."""
+    tracked_seconds: float | None = None
+    """Of `job.expired`: how long the relay polled."""
+    page: str | None = None
+    """The URL of the job's page in the dashboard; None without `server.public_url`."""
+    test: bool = False
+    """Whether it is a sample that somebody sent to try an endpoint."""
+    tested_by: str | None = None
+    """The name of who sent the sample."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """The immutable fact. Its id is the `webhook-id` of every delivery of it."""
 
@@ -76,6 +98,7 @@ class Event:
     created_at: Instant
     replaces: ReplacedEvent | None = None
     """The `job.not_found` or `job.expired` of the same job that subscribers got before, if this is its real ending."""
+    context: EventContext = field(default_factory=EventContext)
 
     @property
     def is_for_operator(self) -> bool:

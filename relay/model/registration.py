@@ -31,3 +31,7 @@ class Registration:
     """The trace context that its deliveries continue (`relay.telemetry.trace_context`)."""
     owner: str | None = None
     """The name of the API key that made it; "" without keys, None if it is unknown."""
+    requested_by: str | None = None
+    """Who wants the scenario: an e-mail address or a name."""
+    prompt: str | None = None
+    """The beginning of the prompt, if the relay created the job."""

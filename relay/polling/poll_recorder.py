@@ -10,6 +10,7 @@ from relay.delivery.enqueue import enqueue
 from relay.model import (
     ENDINGS_AT_EXEC,
     Event,
+    EventContext,
     EventType,
     Instant,
     ReplacedEvent,
@@ -20,6 +21,7 @@ from relay.model import (
 )
 from relay.model.poll_result import Poll
 from relay.polling import transitions
+from relay.polling.event_context import event_context
 from relay.polling.request_budget import RateLimit
 from relay.polling.schedule.arrival_forecast import record_arrivals
 from relay.polling.schedule.policy import learned_by
@@ -122,9 +124,12 @@ class PollRecorder:
         watch, now, leased = transition.watch, item.now, list[outbox.Leased]()
         for type in transition.events:
             replaced = replaced_event(tx, watch, type)
-            event = make_event(watch, type, now, self._config.polling.max_age)
+            known = registrations.not_withdrawn(tx, watch.workspace, watch.job_id)
+            context = event_context(known, watch, type, self._config, self._policy_of(watch.workspace))
+            event = make_event(watch, type, now, self._config.polling.max_age, context)
             event = events.add(tx, replace(event, replaces=replaced))
-            subscribers = registrations.lock_subscribers(tx, event.workspace, event.job_id, type, replaced is not None)
+            with_ended = replaced is not None
+            subscribers = registrations.lock_subscribers(tx, watch.workspace, watch.job_id, type, with_ended, known)
             first_delay = self._config.delivery.schedule[0]
             # rule: event-with-deliveries
             leased += enqueue(tx, event, subscribers, now, first_delay, watch.trace, item.reservation).leased
@@ -139,7 +144,7 @@ def replaced_event(tx: Tx, watch: Watch, type: EventType) -> ReplacedEvent | Non
     return ReplacedEvent(before.id, EventType(before.type)) if before else None
 
 
-def make_event(watch: Watch, type: EventType, now: Instant, max_age: int) -> Event:
+def make_event(watch: Watch, type: EventType, now: Instant, max_age: int, context: EventContext | None = None) -> Event:
     """The event that the watch's state establishes, with the time at which it happened.
 
     The time depends only on what Exec says and on the stored watch, not on when the relay polled. So every relay, also
@@ -159,6 +164,7 @@ def make_event(watch: Watch, type: EventType, now: Instant, max_age: int) -> Eve
         occurred_at=at,
         job=watch.job.raw() if watch.job else {"id": watch.job_id, "status": None},
         created_at=now,
+        context=context or EventContext(),
     )
 
 

@@ -99,6 +99,8 @@ def _new_registration(tx: Tx, timed: TimedRequest, recipient: Subscriber) -> Reg
         created_at=now,
         trace=request.trace or trace_context.new_trace_id(random_bytes(tx, 16)),
         owner=request.owner,
+        requested_by=request.requested_by,
+        prompt=request.prompt,
     )
     return RegistrationResult(registration=registration, endpoint=endpoint, is_new=True, secret=secret)
 

@@ -10,6 +10,9 @@ from relay.errors import ValidationFailed
 from relay.model import JOB_ID, EventType, Instant
 
 DEFAULT_WORKSPACE = "default"
+PROMPT_KEPT = 300
+"""Characters of a prompt that are stored: enough to recognise the scenario that was asked for."""
+REQUESTED_BY_KEPT = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +27,10 @@ class RegistrationSpec:
     events: tuple[EventType, ...] | None = None
     """None: what the endpoint hears of."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    requested_by: str | None = None
+    """Who wants the scenario; None: the text `requested_by` of the metadata, if there is one."""
+    prompt: str | None = None
+    """The prompt, if the relay creates the job: its beginning is kept."""
     exec_callback: bool = False
     """Exec was given the relay's callback with this job."""
     trace: str | None = None
@@ -42,6 +49,8 @@ class ValidatedRegistration:
     endpoint: str | None = None
     events: tuple[EventType, ...] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    requested_by: str | None = None
+    prompt: str | None = None
     exec_callback: bool = False
     trace: str | None = None
     owner: str | None = None
@@ -68,10 +77,23 @@ def validate(request: RegistrationSpec, rules: EgressRules, workspaces: Collecti
         endpoint=request.endpoint,
         events=request.events,
         metadata=request.metadata,
+        requested_by=_requested_by(request),
+        prompt=_beginning(request.prompt, PROMPT_KEPT),
         exec_callback=request.exec_callback,
         trace=request.trace,
         owner=request.owner,
     )
+
+
+def _requested_by(request: RegistrationSpec) -> str | None:
+    named = request.requested_by or request.metadata.get("requested_by")
+    return _beginning(named, REQUESTED_BY_KEPT) if isinstance(named, str) else None
+
+
+def _beginning(text: str | None, most: int) -> str | None:
+    """At most `most` characters of the text, which the database can store; None if nothing is left."""
+    kept = (text or "")[:most].replace("\x00", "").encode("utf-8", "replace").decode().strip()
+    return kept or None
 
 
 TimedRequest = tuple[ValidatedRegistration, Instant]

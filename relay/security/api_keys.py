@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
-Scope = Literal["register", "read", "admin"]
-"""What a key allows: register and withdraw jobs; read everything; change endpoints and resend."""
+Scope = Literal["register", "subscribe", "read", "admin"]
+"""What a key allows: register and withdraw jobs; create and remove endpoints of its own; read everything; change every
+endpoint and resend."""
 
-SCOPES: tuple[Scope, ...] = ("register", "read", "admin")
+SCOPES: tuple[Scope, ...] = ("register", "subscribe", "read", "admin")
 RANDOM_BYTES = 32
 
 _PREFIX = "relay_"

@@ -105,7 +105,7 @@ def test_revoke_deletes_a_key_and_frees_its_name(keys: Keys, store_url: str) -> 
         (("create", "ops", "--scope", "read"), 1, "there is a key named ops; choose another name"),
         (("create", "mine", "--scope", "read"), 2, "of the configuration has a key of this name"),
         (("create", "A b", "--scope", "read"), 2, "must be 1 to 63 of a-z"),
-        (("create", "new", "--scope", "reed"), 2, "is not one of 'register', 'read', 'admin'"),
+        (("create", "new", "--scope", "reed"), 2, "is not one of 'register', 'subscribe', 'read', 'admin'"),
         (("create", "new"), 2, "Missing option '--scope'"),
         (("create",), 2, "Missing argument 'NAME'"),
         (("revoke", "opps"), 1, 'there is no key of this name; did you mean "ops"?'),

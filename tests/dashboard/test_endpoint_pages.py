@@ -98,6 +98,12 @@ PICTURES = {
     "google_chat": "The message as Google Chat shows it",
     "slack_workflow": "The variables of the workflow",
     "zapier": "The fields as Zapier shows them",
+    "slack_app": "The message as Slack shows it",
+    "mattermost": "The message as Mattermost shows it",
+    "rocketchat": "The message as Rocket.Chat shows it",
+    "telegram": "The message as Telegram shows it",
+    "ntfy": "The notification as ntfy shows it",
+    "email": "The mail as a mail client shows it",
 }
 
 

@@ -247,6 +247,36 @@ def test_the_template_page_shows_its_result() -> None:
     assert {"job", "job.scenario", "job.error", "registration", "replaces"} | named == template.PATHS
 
 
+RECIPES = {
+    "apprise": {"title": str, "body": str, "type": str},
+    "pagerduty": {"routing_key": str, "event_action": str, "dedup_key": str, "payload": dict, "links": list},
+    "gotify": {"title": str, "message": str, "priority": int},
+}
+"""What each service's documentation asks for."""
+
+
+def test_the_recipes_make_what_their_services_take() -> None:
+    """Each template on the page is valid, and fills every field of its service for a failed job."""
+    shown = [
+        yaml.safe_load(block)["endpoints"][0] for block in blocks((DOCS / "how-to/template.md").read_text(), "yaml")
+    ]
+    recipes = {endpoint["name"]: endpoint for endpoint in shown if endpoint["name"] in RECIPES}
+    assert set(recipes) == set(RECIPES)
+    for name, fields in RECIPES.items():
+        kept = template.check(recipes[name]["template"])
+        body = template.body(kept, sample_event(EventType.FAILED, 0), None)
+        assert {key: type(value) for key, value in body.items()} == fields
+        assert "Scenario failed" in json.dumps(body)
+    assert (
+        len(
+            template.body(template.check(recipes["pagerduty"]["template"]), sample_event(EventType.FAILED, 0), None)[
+                "payload"
+            ]["summary"]
+        )
+        <= 1_024
+    )
+
+
 def at(body: Any, path: str) -> Any:
     """What stands at `data.job.id`; None where nothing does."""
     for name in path.split("."):

@@ -101,7 +101,7 @@ async def test_a_deleted_slack_webhook_is_disabled_with_a_readable_reason(start:
         await end_one(world, format="slack")
         await world.advance(10 * MINUTE)
         [one] = world.received()
-        assert [block["type"] for block in json.loads(one.body)["blocks"]] == ["header", "actions", "context"]
+        assert [block["type"] for block in json.loads(one.body)["blocks"]] == ["rich_text", "context"]
         shown = await ask(world, "GET", f"/v1/endpoints/{endpoint}")
         assert (shown["enabled"], IN_WORDS in shown["disabled_reason"]) == (False, True)
         assert await statuses(world) == [DeliveryStatus.FAILED, DeliveryStatus.PENDING]

@@ -17,6 +17,8 @@ from tests.flows.conftest import Start
 from tests.make import SECRET
 from tests.node import ROOT, installed
 
+SIGNED = [name for name in FORMATS if name not in ("email", "slack_app")]
+"""A mail has no header of ours, and a Slack app's requests carry its token instead."""
 NAME = "🎭 Предложение <@here> & שלום \u2028 “cited” \\ " + "long " * 200
 
 
@@ -29,7 +31,7 @@ async def test_standardwebhooks_and_svix_verify_every_request(start: Start) -> N
         world.receiver.script(Respond(status=500), path="/standard")
         for outcome in Outcome:
             job = world.exec.add(lasts=SECOND, outcome=outcome, name=NAME)
-            for format in FORMATS:
+            for format in SIGNED:
                 made = await world.register(job.id, path=f"/{format}", format=format)
         await world.advance(30 * SECOND)
         endpoint = await world.relay.store.read(lambda tx: standing.get(tx, made.endpoint.id))
@@ -48,7 +50,7 @@ async def test_standardwebhooks_and_svix_verify_every_request(start: Start) -> N
             }
             for number, one in enumerate(world.received())
         ]
-    assert len(asked) >= len(Outcome) * len(FORMATS) + 2
+    assert len(asked) >= len(Outcome) * len(SIGNED) + 2
     argv = ["node", "verify.mjs"]
     done = await asyncio.to_thread(
         subprocess.run, argv, cwd=folder, input=json.dumps(asked), capture_output=True, text=True, timeout=60

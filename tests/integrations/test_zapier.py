@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from relay import config, formats
 from relay.formats import flat
-from relay.formats.sample_event import SAMPLE_JOB
+from relay.formats.sample_event import SAMPLE_CONTEXT, SAMPLE_JOB
 from relay.model import FINAL_EVENTS, Event, EventType, event_id, from_rfc3339
 from relay.sandbox.exec_server import BASE, SANDBOX_KEY, ExecSettings, FakeExec
 from relay.sandbox.job_simulation import JobProfile
@@ -29,6 +30,8 @@ from tests.node import DEPENDENCY_FREE, PACKAGES, ROOT, installed
 FOLDER = ROOT / "integrations/zapier"
 TRIGGER = json.loads((FOLDER / "triggers/job_ended.json").read_text())
 ACTION = json.loads((FOLDER / "creates/register_job.json").read_text())
+CREATED = json.loads((FOLDER / "creates/create_scenario_job.json").read_text())
+FOUND = json.loads((FOLDER / "searches/find_job.json").read_text())
 KEY, READ_KEY = ("relay_" + letter * 43 for letter in "zr")
 
 
@@ -45,6 +48,7 @@ def sample_event() -> Event:
         occurred_at=ended,
         job=SAMPLE_JOB,
         created_at=ended,
+        context=replace(SAMPLE_CONTEXT, metadata={}),
     )
 
 
@@ -63,7 +67,10 @@ def test_the_triggers_fields_have_the_right_types() -> None:
     for field in TRIGGER["outputFields"]:
         value = TRIGGER["sample"][field["key"]]
         is_time = isinstance(value, str) and from_rfc3339(value) is not None
-        expected = "number" if isinstance(value, int) else "datetime" if is_time else "string"
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        expected = (
+            "boolean" if isinstance(value, bool) else "number" if is_number else "datetime" if is_time else "string"
+        )
         assert field["type"] == expected, field
 
 
@@ -77,6 +84,12 @@ def test_the_actions_fields_are_in_the_answer() -> None:
     keys = [field["key"] for field in ACTION["outputFields"]]
     assert list(ACTION["sample"]) == keys
     assert set(keys) <= set(RegistrationResponse.model_fields)
+
+
+def test_the_new_actions_samples_have_their_fields() -> None:
+    """Creating and finding a job show exactly the fields that they promise."""
+    for shown in (CREATED, FOUND):
+        assert list(shown["sample"]) == [field["key"] for field in shown["outputFields"]]
 
 
 @pytest.mark.parametrize("folder", PACKAGES, ids=lambda folder: folder.name)
@@ -129,13 +142,21 @@ async def surroundings(tmp_path: Path) -> AsyncIterator[dict[str, str]]:
 
 
 def settings(exec_url: str, folder: Path) -> dict[str, Any]:
-    keys = [{"name": "zapier", "key": KEY}, {"name": "reader", "key": READ_KEY, "scopes": ["read"]}]
+    keys: list[dict[str, Any]] = [
+        {"name": "zapier", "key": KEY, "scopes": ["subscribe", "register", "read"]},
+        {"name": "reader", "key": READ_KEY, "scopes": ["read"]},
+    ]
     budget = {"per_minute": 100_000, "per_day": 10_000_000, "share": 1.0}
     return {
         "exec": {"base_url": exec_url, "api_key": SANDBOX_KEY, "budget": budget},
         "polling": {"strategy": "interval", "interval": "200ms", "tick": "50ms"},
         "storage": {"url": f"sqlite:///{folder}/relay.db"},
-        "security": {"api_keys": keys, "allow_http": True, "allow_networks": ["127.0.0.0/8"]},
+        "security": {
+            "api_keys": keys,
+            "allow_http": True,
+            "allow_networks": ["127.0.0.0/8"],
+            "allow_networks_for": "register",
+        },
     }
 
 

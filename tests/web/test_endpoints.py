@@ -51,6 +51,8 @@ async def test_an_endpoint_is_made(api: Api) -> None:
         "signing": "hmac",
         "public_key": None,
         "header_names": ["X-A"],
+        "quiet": None,
+        "fallback": None,
         "enabled": True,
         "disabled_at": None,
         "disabled_reason": None,
@@ -322,3 +324,26 @@ async def test_a_configured_endpoint_is_changed_there(sqlite_url: str, clock: Cl
         assert (await api.post(f"{path}/enable"))["enabled"]
         made_here = await api.post(f"{ENDPOINTS}/{sales['id']}/rotate-secret")
         standard_webhooks.check_secret(made_here["secret"])
+
+
+async def test_a_subscription_belongs_to_the_key_that_made_it(sqlite_url: str, clock: Clock) -> None:
+    """A key with `subscribe` makes, enables and removes endpoints of its own; others are as good as missing."""
+    keys = {name: f"relay_{name}_0123456789abcdef" for name in ("zapier", "make", "ops")}
+    scopes = {"zapier": ["subscribe"], "make": ["subscribe"], "ops": ["admin"]}
+    api_keys = [{"name": name, "key": key, "scopes": scopes[name]} for name, key in keys.items()]
+
+    def by(name: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {keys[name]}"}
+
+    async with open_api(sqlite_url, clock, security={"api_keys": api_keys}) as api:
+        body = {"hookUrl": "https://hooks.zapier.com/hooks/standard/1/abc/", "format": "zapier"}
+        mine = await api.post("/v1/endpoints", body, 201, headers=by("zapier"))
+        standing = await api.post("/v1/endpoints", {"url": "https://example.com/x"}, 201, headers=by("ops"))
+        for id, name in ((mine["id"], "make"), (standing["id"], "zapier")):
+            path = f"/v1/endpoints/{id}"
+            assert_refused(await api.http.delete(path, headers=by(name)), 404, "endpoint_not_found")
+            assert_refused(await api.http.post(f"{path}/enable", headers=by(name)), 404, "endpoint_not_found")
+            assert (await api.http.post(f"{path}/test", headers=by(name))).status_code == 403
+        assert (await api.http.post(f"/v1/endpoints/{mine['id']}/enable", headers=by("zapier"))).status_code == 200
+        assert (await api.http.delete(f"/v1/endpoints/{mine['id']}", headers=by("zapier"))).status_code == 204
+        assert (await api.http.delete(f"/v1/endpoints/{standing['id']}", headers=by("ops"))).status_code == 204

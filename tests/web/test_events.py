@@ -34,7 +34,8 @@ async def test_an_event_has_the_body_that_was_sent(any_api: Api) -> None:
 @pytest.mark.parametrize("format", formats.FORMATS)
 async def test_each_format_shows_its_own_body(api: Api, format: str) -> None:
     """Samples have the body that an endpoint of that format gets."""
-    await api.make_endpoint(format=format)
+    mail = "smtp://mail.example.com/?from=relay@example.com&to=jane@example.com"
+    await api.make_endpoint(format=format, url=mail if format == "email" else "https://example.com/ops")
     await api.post("/v1/registrations", {"job_id": "j1"}, 201)
     [delivery] = await api.deliver("j1")
     [event] = (await api.get(EVENTS, params={"format": format}))["data"]

@@ -40,6 +40,7 @@ async def test_a_registration_is_created(any_api: Api) -> None:
         "events": ["job.completed", "job.failed"],
         "metadata": {"team": "sales", "deep": [{"er": None}]},
         "created_at": "2024-03-01T12:00:00.000Z",
+        "requested_by": None,
         "trace_id": made["trace_id"],
     }
     assert re.fullmatch("[0-9a-f]{32}", made["trace_id"])

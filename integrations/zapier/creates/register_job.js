@@ -1,11 +1,12 @@
 "use strict";
 
-const { at } = require("../calling");
+const { at, given } = require("../calling");
+const { asked } = require("./asked");
 const { outputFields, sample } = require("./register_job.json");
 
 async function perform(z, bundle) {
-  const { job_id, workspace } = bundle.inputData;
-  const body = workspace ? { job_id, workspace } : { job_id };
+  const { job_id, workspace, requested_by, metadata } = bundle.inputData;
+  const body = { job_id, ...given({ workspace, requested_by, metadata }) };
   const { data } = await z.request({ method: "POST", url: at(z, bundle, "/v1/registrations"), body });
   return Object.fromEntries(outputFields.map(({ key }) => [key, data[key]]));
 }
@@ -34,6 +35,7 @@ module.exports = {
         required: false,
         helpText: "Only for a relay with several Exec workspaces: the name of the job's workspace.",
       },
+      ...asked,
     ],
     outputFields,
     sample,

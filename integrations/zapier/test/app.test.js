@@ -48,7 +48,7 @@ test("a key without the scope gets an error that names the missing scope", async
   const reader = { ...authData, api_key: RELAY_READ_KEY };
   assert.ok(await run(App.authentication.test, { authData: reader }));
   const bundle = { authData: reader, targetUrl: "https://example.com/", inputData: {} };
-  await assert.rejects(run(performSubscribe, bundle), /needs a key with the scope admin/);
+  await assert.rejects(run(performSubscribe, bundle), /needs a key with the scope subscribe/);
 });
 
 test("the key goes nowhere without https, and only to an address", async () => {
@@ -108,6 +108,37 @@ test("a job that is registered here starts the Zap, with the keys that were prom
   const [newest] = await list();
   assert.deepEqual(newest, item, "what the editor shows is what is sent");
   assert.deepEqual(await list({ events: ["job.failed"] }), []);
+});
+
+test("who asked, and for what, comes with the job's end", async (t) => {
+  const zap = await zapierUrl(t);
+  const subscription = await subscribe(zap.url);
+  t.after(() => unsubscribe(subscription));
+  const inputData = { job_id: await startJob(), requested_by: "jane@acme.com", metadata: { deal: "Acme" }, workspace: "" };
+  await run(register, { authData, inputData });
+  const item = await zap.next();
+  assert.equal(item.requested_by, "jane@acme.com");
+  assert.equal(item.metadata_deal, "Acme");
+});
+
+test("a job is created once, and found afterwards", async () => {
+  const create = App.creates.create_scenario_job.operation;
+  const inputData = { user_email: "jane@acme.com", prompt: "A discovery call", request_id: `zap-${process.pid}` };
+  const first = await run(create.perform, { authData, inputData });
+  assert.deepEqual(Object.keys(first), Object.keys(create.sample));
+  assert.equal((await run(create.perform, { authData, inputData })).id, first.id);
+  const find = App.searches.find_job.operation;
+  const [found] = await run(find.perform, { authData, inputData: { job_id: first.id } });
+  assert.deepEqual(Object.keys(found), Object.keys(find.sample));
+  assert.equal(found.id, first.id);
+  assert.deepEqual(await run(find.perform, { authData, inputData: { job_id: "unknown" } }), []);
+});
+
+test("the key may change its own subscriptions only", async () => {
+  const answer = await relay("GET", "/v1/endpoints?limit=1");
+  assert.equal(answer.status, 200);
+  const other = await relay("PATCH", "/v1/endpoints/ep_01HQX0000000000000000000AA");
+  assert.equal(other.status, 403);
 });
 
 test("registering twice is registering once", async () => {

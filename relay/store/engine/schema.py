@@ -133,6 +133,9 @@ endpoints = Table(
     _text("headers"),
     _instant("created_at", nullable=False),
     _text("source"),
+    _text("owner", nullable=True),
+    _text("quiet", nullable=True),
+    _text("fallback", nullable=True),
     _instant("disabled_at"),
     _text("disabled_reason", nullable=True),
     _instant("paused_until"),
@@ -162,6 +165,8 @@ registrations = Table(
     _instant("created_at", nullable=False),
     _text("trace", nullable=True),
     _text("owner", nullable=True),
+    _text("requested_by", nullable=True),
+    _text("prompt", nullable=True),
 )
 Index(
     "registrations_once",
@@ -190,6 +195,7 @@ events = Table(
     Column("position", BigInteger),
     _text("replaces_event_id", nullable=True),
     _text("replaces_type", nullable=True),
+    _text("context"),
 )
 Index("events_of_job", events.c.workspace, events.c.job_id)
 Index("events_by_time", events.c.created_at, events.c.id)
@@ -270,6 +276,20 @@ attempts = Table(
     _text("response"),
 )
 Index("attempts_of_delivery", attempts.c.delivery_id, attempts.c.number)
+
+living_messages = Table(
+    "living_messages",
+    metadata,
+    _text("workspace", primary_key=True),
+    _text("job_id", primary_key=True),
+    _text("endpoint_id", primary_key=True),
+    _text("state"),
+    _text("address"),
+    _instant("posting_since", nullable=False),
+    Column("mentioned", Boolean, nullable=False),
+    _instant("leased_until"),
+)
+"""The message about one job in one chat, which changes: where it is, and whether a request for it is in flight."""
 
 idempotency = Table(
     "idempotency",
@@ -352,6 +372,7 @@ __all__ = [
     "idempotency",
     "import_parts",
     "leader_leases",
+    "living_messages",
     "metadata",
     "polls",
     "registrations",

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import Select, and_, func, or_, select
 
 from relay.model import HOUR, Delivery, DeliveryStatus, Endpoint, EndpointKind, Instant, Watch, WatchState
 from relay.store.engine.database import Tx
@@ -73,22 +73,37 @@ def mean_polls_per_job(tx: Tx, workspace: str) -> float | None:
 
 
 def search_jobs(tx: Tx, text: str, most: int, among: int = _RECENT) -> list[Watch]:
-    """The job with the id `text`, and newest jobs whose id starts with it or whose scenario's name contains it. Newest
-    first."""
+    """The job with the id `text`, and newest jobs whose id starts with it, or whose scenario's name, metadata,
+    requester or prompt contains it. Newest first."""
     named = select(watches.c.workspace, watches.c.job_id, watches.c.job)
     recent = named.order_by(watches.c.created_at.desc()).limit(among).subquery()
     begins = recent.c.job_id.startswith(text, autoescape=True)
     contains = func.lower(recent.c.job).contains(text.lower(), autoescape=True)
     by_id = select(watches.c.workspace, watches.c.job_id).where(watches.c.job_id == text).limit(most)
     by_name = select(recent.c.workspace, recent.c.job_id).where(or_(begins, contains)).execution_options(yield_per=most)
+    registered = {(row.workspace, row.job_id) for row in tx.execute(_registered_with(text, among).limit(most))}
     matches: dict[tuple[str, str], Watch] = {}
-    for workspace, job_id in (*tx.execute(by_id), *tx.execute(by_name)):
+    for workspace, job_id in (*tx.execute(by_id), *registered, *tx.execute(by_name)):
         watch = watching.find(tx, job_id, workspace)
-        if watch is not None and (job_id.startswith(text) or text.lower() in name_of(watch).lower()):
+        is_named = watch is not None and (job_id.startswith(text) or text.lower() in name_of(watch).lower())
+        if watch is not None and (is_named or (workspace, job_id) in registered):
             matches[workspace, job_id] = watch
         if len(matches) == most:
             break
     return sorted(matches.values(), key=lambda watch: watch.created_at, reverse=True)
+
+
+def _registered_with(text: str, among: int) -> Select[tuple[str, str]]:
+    """Jobs among whose newest registrations one has `text` in its metadata, its requester or its prompt."""
+    columns = [registrations.c[name] for name in ("workspace", "job_id", "metadata", "requested_by", "prompt")]
+    recent = select(*columns).order_by(registrations.c.created_at.desc()).limit(among).subquery()
+    as_json = json.dumps(text, ensure_ascii=False)[1:-1].lower()
+    contains = [
+        func.lower(recent.c.metadata).contains(as_json, autoescape=True),
+        func.lower(recent.c.requested_by).contains(text.lower(), autoescape=True),
+        func.lower(recent.c.prompt).contains(text.lower(), autoescape=True),
+    ]
+    return select(recent.c.workspace, recent.c.job_id).where(or_(*contains)).distinct()
 
 
 def name_of(watch: Watch) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, bindparam, func, select
@@ -12,6 +12,7 @@ from relay.model import (
     FINAL_EVENTS,
     AnyEventType,
     Event,
+    EventContext,
     EventType,
     Instant,
     ReplacedEvent,
@@ -33,6 +34,7 @@ def _row(event: Event) -> dict[str, Any]:
     row = {name: getattr(event, name) for name in event.__slots__}
     row["type"] = event.type.value
     row["job"] = json.dumps(event.job, ensure_ascii=False)
+    row["context"] = json.dumps(asdict(event.context), ensure_ascii=False)
     replaced: ReplacedEvent | None = row.pop("replaces")
     return row | {
         "replaces_event_id": replaced.event_id if replaced else None,
@@ -45,6 +47,7 @@ def _event(row: Row[Any]) -> Event:
     del values["position"]
     values["type"] = parse_event_type(values["type"])
     values["job"] = json.loads(values["job"])
+    values["context"] = EventContext(**json.loads(values["context"]))
     replaced_id, replaced_type = values.pop("replaces_event_id"), values.pop("replaces_type")
     values["replaces"] = ReplacedEvent(replaced_id, EventType(replaced_type)) if replaced_id else None
     return Event(**values)

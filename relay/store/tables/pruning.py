@@ -26,7 +26,16 @@ from sqlalchemy import (
 from relay.model import OPERATOR_WORKSPACE, DeliveryStatus, EndpointKind, Instant
 from relay.store.engine.database import Tx
 from relay.store.engine.paging import WalkPosition
-from relay.store.engine.schema import attempts, deliveries, endpoints, events, polls, registrations, watches
+from relay.store.engine.schema import (
+    attempts,
+    deliveries,
+    endpoints,
+    events,
+    living_messages,
+    polls,
+    registrations,
+    watches,
+)
 from relay.store.tables import event_feed
 from relay.store.tables.watches import matches_jobs
 
@@ -79,7 +88,7 @@ def delete_jobs(tx: Tx, jobs: Sequence[Job], before: Instant, most: int) -> tupl
     newest = select(func.max(events.c.position)).where(matches_jobs(events, empty))
     if (position := tx.execute(newest).scalar()) is not None:
         event_feed.record_pruned(tx, position)
-    for table in (events, watches):
+    for table in (events, living_messages, watches):
         tx.execute(delete(table).where(matches_jobs(table, empty)))
     return len(empty), []
 

@@ -23,6 +23,7 @@ _MARK_ENDED = update(registrations).where(_IS_ACTIVE).values(status=Registration
 _NOT_WITHDRAWN = registrations.c.status != RegistrationStatus.WITHDRAWN.value
 _ACTIVE = select(registrations).where(_IS_ACTIVE)
 _ACTIVE_AND_ENDED = select(registrations).where(_OF_JOB, _NOT_WITHDRAWN)
+_ALL_OF_JOB = _ACTIVE_AND_ENDED.order_by(registrations.c.created_at, registrations.c.id)
 _FIND_ACTIVE = select(registrations).where(
     _OF_JOB, registrations.c.endpoint_id == bindparam("endpoint"), _NOT_WITHDRAWN
 )
@@ -80,16 +81,28 @@ def mark_ended(tx: Tx, workspace: str, *job_ids: str) -> None:
         tx.execute(_MARK_ENDED, [{"of": workspace, "of_job": job_id} for job_id in job_ids])
 
 
+def not_withdrawn(tx: Tx, workspace: str, job_id: str) -> list[Registration]:
+    """The registrations of a job, ended ones included, oldest first. The caller holds the job's watch."""
+    return [_registration(row) for row in tx.execute(_ALL_OF_JOB, {"of": workspace, "of_job": job_id})]
+
+
 def lock_subscribers(
-    tx: Tx, workspace: str, job_id: str, type: EventType, with_ended: bool = False
+    tx: Tx,
+    workspace: str,
+    job_id: str,
+    type: EventType,
+    with_ended: bool = False,
+    known: Sequence[Registration] | None = None,
 ) -> list[Subscriber]:
     """The subscribers of an event, each endpoint once; a registration's event filter overrides the endpoint's.
 
     `with_ended`: also registrations that ended when the relay gave the job up. The caller holds the job's watch. Locks
-    the endpoints FOR KEY SHARE: none is removed before the transaction ends.
+    the endpoints FOR KEY SHARE: none is removed before the transaction ends. `known`: what `not_withdrawn` has read.
     """
-    query = _ACTIVE_AND_ENDED if with_ended else _ACTIVE
-    active = [_registration(row) for row in tx.execute(query, {"of": workspace, "of_job": job_id})]
+    if known is None:
+        query = _ACTIVE_AND_ENDED if with_ended else _ACTIVE
+        known = [_registration(row) for row in tx.execute(query, {"of": workspace, "of_job": job_id})]
+    active = [item for item in known if with_ended or item.status is RegistrationStatus.ACTIVE]
     receivers = endpoints.lock_standing_and(tx, [item.endpoint_id for item in active if item.endpoint_id])
     subscribers: dict[str, Subscriber] = {}
     for item in active:

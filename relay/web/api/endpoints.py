@@ -5,7 +5,7 @@ from starlette.responses import Response
 from relay.endpoints import admin as standing
 from relay.endpoints import spec
 from relay.endpoints.admin import EndpointPatch
-from relay.errors import ValidationFailed
+from relay.errors import NotFound, ValidationFailed
 from relay.model import Endpoint, Instant
 from relay.signing import standard_webhooks
 from relay.store.engine.database import Tx
@@ -24,7 +24,7 @@ _TAG = "endpoints"
 @api_route(
     "POST",
     "/v1/endpoints",
-    scope="admin",
+    scope="subscribe",
     tag=_TAG,
     answers={201: EndpointResponse, 200: EndpointResponse},
     refusals=(400, 409),
@@ -34,16 +34,27 @@ async def create_endpoint(call: RequestContext, body: EndpointRequest) -> Respon
     """Create a standing endpoint.
 
     It is notified of every job from now on. This is also the subscribe call of REST Hooks. The same request again gets
-    200 and the existing endpoint, without its secret.
+    200 and the existing endpoint, without its secret. An endpoint that a key without the scope admin creates belongs to
+    that key.
     """
     events = tuple(body.events) if body.events else None
     endpoint_spec = spec.EndpointSpec(
-        _url(body), body.format, events, body.secret, body.headers, body.signing, body.template
+        _url(body),
+        body.format,
+        events,
+        body.secret,
+        body.headers,
+        body.signing,
+        body.template,
+        body.quiet,
+        body.fallback,
+        outside_only=not call.caller.is_admin,
     )
-    checked = spec.validate(endpoint_spec, call.relay.rules, "url" if body.url else "hookUrl")
+    rules = call.relay.rules_for(call.caller.is_admin)
+    checked = spec.validate(endpoint_spec, rules, "url" if body.url else "hookUrl")
 
     def create(tx: Tx) -> StoredResult:
-        endpoint, is_new = standing.create(tx, body.name, checked, call.now)
+        endpoint, is_new = standing.create(tx, body.name, checked, call.now, _owner(call))
         secret = _secret(endpoint) if is_new else {}
         answer = presenters.endpoint(endpoint, **secret).model_dump(mode="json", exclude_unset=True)
         return StoredResult(201 if is_new else 200, answer, f"/v1/endpoints/{endpoint.id}")
@@ -83,6 +94,8 @@ async def change_endpoint(call: RequestContext, body: EndpointChange, id: str) -
         events=tuple(body.events) if body.events else None,
         headers=body.headers,
         template=body.template,
+        quiet=body.quiet,
+        fallback=body.fallback,
     )
     if patch == EndpointPatch():
         raise ValidationFailed("missing_field", f"say what to change: {', '.join(EndpointChange.model_fields)}")
@@ -91,14 +104,16 @@ async def change_endpoint(call: RequestContext, body: EndpointChange, id: str) -
 
 
 @api_route(
-    "DELETE", "/v1/endpoints/{id}", scope="admin", tag=_TAG, answers={204: "It is removed."}, refusals=(404, 409)
+    "DELETE", "/v1/endpoints/{id}", scope="subscribe", tag=_TAG, answers={204: "It is removed."}, refusals=(404, 409)
 )
 async def remove_endpoint(call: RequestContext, id: str) -> Response:
     """Remove an endpoint.
 
     Its registrations are withdrawn, its pending deliveries cancelled. Also the unsubscribe call of REST Hooks.
     """
-    await standing.delete(call.relay.store, path_params.parse_id(id, "endpoint"), call.now)
+    endpoint_id = path_params.parse_id(id, "endpoint")
+    await call.relay.store.read(lambda tx: _require_own(call, tx, endpoint_id))
+    await standing.delete(call.relay.store, endpoint_id, call.now)
     return Response(status_code=204)
 
 
@@ -106,10 +121,12 @@ async def remove_endpoint(call: RequestContext, id: str) -> Response:
 async def test_endpoint(call: RequestContext, id: str) -> Response:
     """Send a sample event.
 
-    Once and now, signed like any other; the response is the attempt, successful or not. Nothing is stored.
+    Once and now, signed like any other, and marked as a test; the response is the attempt, successful or not. Nothing
+    is stored.
     """
     endpoint = await call.relay.store.read(lambda tx: _get(tx, id))
-    return json_response(200, presenters.attempt(await call.relay.send_test(endpoint, call.now), call.caller.is_admin))
+    attempt = await call.relay.send_test(endpoint, call.now, by=call.caller.name or None)
+    return json_response(200, presenters.attempt(attempt, call.caller.is_admin))
 
 
 @api_route(
@@ -135,14 +152,16 @@ async def rotate_secret(call: RequestContext, body: RotateRequest, id: str) -> R
 
 
 @api_route(
-    "POST", "/v1/endpoints/{id}/enable", scope="admin", tag=_TAG, answers={200: EndpointResponse}, refusals=(404,)
+    "POST", "/v1/endpoints/{id}/enable", scope="subscribe", tag=_TAG, answers={200: EndpointResponse}, refusals=(404,)
 )
 async def enable_endpoint(call: RequestContext, id: str) -> Response:
     """Enable a disabled endpoint.
 
     Its held deliveries are sent now.
     """
-    enabled, released = await call.relay.enable_endpoint(path_params.parse_id(id, "endpoint"), call.now)
+    endpoint_id = path_params.parse_id(id, "endpoint")
+    await call.relay.store.read(lambda tx: _require_own(call, tx, endpoint_id))
+    enabled, released = await call.relay.enable_endpoint(endpoint_id, call.now)
     return json_response(200, presenters.endpoint(enabled, released=released))
 
 
@@ -187,6 +206,17 @@ OPERATIONS = (
 
 def _get(tx: Tx, id: str) -> Endpoint:
     return standing.get(tx, path_params.parse_id(id, "endpoint"))
+
+
+def _owner(call: RequestContext) -> str | None:
+    """Who an endpoint belongs to that the caller creates; None for an admin."""
+    return None if call.caller.is_admin else call.caller.name
+
+
+def _require_own(call: RequestContext, tx: Tx, id: str) -> None:
+    """Raises NotFound for another's endpoint, as for one that is missing, unless the caller is an admin."""
+    if standing.get(tx, id).owner != call.caller.name and not call.caller.is_admin:  # guard: own-endpoints
+        raise NotFound("endpoint_not_found", "there is no endpoint with this id")
 
 
 def _url(body: EndpointRequest) -> str:

@@ -31,6 +31,7 @@ def validate_registration(
     elif body.secret or body.headers or body.signing or body.format != "auto":
         only = "secret, signing, headers and format belong to a callback_url; give one, or leave them out"
         raise ValidationFailed("missing_field", only, "callback_url")
+    created = body if isinstance(body, CreateJobRequest) else None
     spec = registration.RegistrationSpec(
         job_id=job_id,
         workspace=body.workspace,
@@ -38,6 +39,8 @@ def validate_registration(
         endpoint=body.endpoint,
         events=tuple(body.events) if body.events else None,
         metadata=body.metadata,
+        requested_by=body.requested_by or (created.user_email if created else None),
+        prompt=created.prompt if created else None,
         exec_callback=exec_callback,
         trace=call.trace,
         owner=call.caller.name,

@@ -70,7 +70,8 @@ async def _submit(page: PageRequest, form: Mapping[str, str], endpoint: Endpoint
             )
         draft = _draft(page, fields, events, endpoint)
         type = parse_enum(EventType, fields["event"], "event") or EventType.COMPLETED
-        attempt = await page.relay.send_test(draft, page.now, type) if action == "test" else None
+        by = page.user.name or None
+        attempt = await page.relay.send_test(draft, page.now, type, by) if action == "test" else None
     except RequestError as error:
         return _render_form(
             page, endpoint, fields, events, error=error, code=200 if action == "preview" else error.status

@@ -11,7 +11,7 @@ from relay.delivery.endpoint_health import DISABLE_ATTEMPTS
 from relay.endpoints import admin
 from relay.errors import ValidationFailed
 from relay.formats import FORMATS
-from relay.formats.sample_event import sample_event
+from relay.formats.sample_event import SAMPLE_JOB, sample_event
 from relay.model import DAY, FINAL_EVENTS, DeliveryStatus, Endpoint, EndpointKind, EventType
 from relay.signing import standard_webhooks
 from relay.store.engine import paging
@@ -34,10 +34,16 @@ _KINDS = [
 ]
 _UNVERIFIED_RECEIVERS = {
     "slack": "Slack",
+    "slack_app": "Slack",
     "slack_workflow": "Slack",
     "discord": "Discord",
     "teams": "Teams",
     "google_chat": "Google Chat",
+    "mattermost": "Mattermost",
+    "rocketchat": "Rocket.Chat",
+    "ntfy": "ntfy",
+    "telegram": "Telegram",
+    "email": "A mail client",
 }
 """Formats whose receivers check no signature."""
 
@@ -99,7 +105,8 @@ def preview(endpoint: Endpoint, format: str, event: str | None, page: PageReques
         raise ValidationFailed("unknown_format", f"a format is one of {', '.join(names)}", "format")
     type = parse_enum(EventType, event, "event") or EventType.COMPLETED
     template = endpoint.template if format == endpoint.format else None
-    body = json.loads(formats.render(format, sample_event(type, page.now), None, template))
+    job_page = f"{page.public_url}/jobs/default/{SAMPLE_JOB['id']}"
+    body = json.loads(formats.render(format, sample_event(type, page.now, job_page), None, template))
     text = json.dumps(body, ensure_ascii=False, indent=2)
     choices = {"formats": names, "event_types": list(FINAL_EVENTS)}
     return {"format": format, "event_type": type, "preview": body, "preview_text": text} | choices
@@ -110,7 +117,8 @@ async def test(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
     type = parse_enum(EventType, form.get("event"), "event") or EventType.COMPLETED
     endpoint_id = path_params.parse_id(id, "endpoint")
     endpoint = await page.relay.store.read(lambda tx: admin.get(tx, endpoint_id))
-    return await show_endpoint(page, id, attempt=await page.relay.send_test(endpoint, page.now, type))
+    attempt = await page.relay.send_test(endpoint, page.now, type, page.user.name or None)
+    return await show_endpoint(page, id, attempt=attempt)
 
 
 async def rotate(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:

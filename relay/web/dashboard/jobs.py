@@ -4,7 +4,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from relay.model import WatchState
+from relay.model import RegistrationStatus, WatchState
+from relay.polling.event_context import context_of
 from relay.store.engine import paging
 from relay.store.engine.database import Tx
 from relay.store.tables import deliveries, events, watches
@@ -41,11 +42,13 @@ async def show_job(page: PageRequest, workspace: str, job_id: str) -> Response:
         history = load_job_history(tx, id, workspace)
         attempts = {delivery.id: deliveries.attempts_of(tx, delivery.id) for delivery in history.deliveries}
         rows = job_timeline.timeline_rows(history, events.for_job(tx, workspace, id), attempts, page.now)
+        known = [row for row in history.registrations[::-1] if row.status is not RegistrationStatus.WITHDRAWN]
         [job] = job_rows(page.relay, tx, [history.watch], page.now)
         return {
             "job": job,
             "timeline_table": job_timeline.as_table(rows),
             "deliveries": delivery_rows(tx, history.deliveries, page.now),
+            "context": context_of(known),
             "registrations": history.registrations,
             "endpoints": history.endpoints,
             "timeline": job_timeline.layout(rows, page.now),

@@ -11,6 +11,7 @@ from relay.web.schemas.fields import (
     Headers,
     Metadata,
     Reference,
+    RequestedBy,
     Secret,
     Signing,
     Url,
@@ -45,6 +46,10 @@ _REQUEST_ID = (
     "gets the existing job; left out: the relay creates one"
 )
 _EXEC_FIELDS = "an object of further fields of Exec's create-job call, passed on as they are"
+_REQUESTED_BY = (
+    "the e-mail address or the name of who wants the scenario, part of every notification about the job; left out: "
+    "user_email"
+)
 _EXEC_CALLBACK_DESCRIPTION = (
     "true to rely on Exec's callback for this job, false not to; left out: true if server.public_url is set and one "
     "arrived in the last seven days"
@@ -79,6 +84,7 @@ class CreateJobRequest(RequestModel):
     signing: Signing | None = Field(None, description=_described("signing"))
     headers: Headers = Field(default_factory=dict, description=_described("headers"))
     metadata: Metadata = Field(default_factory=dict, description=_described("metadata"))
+    requested_by: RequestedBy | None = Field(None, description=_REQUESTED_BY)
     workspace: Workspace | None = Field(None, description=_described("workspace"))
     exec_callback: bool | None = Field(None, description=_EXEC_CALLBACK_DESCRIPTION)
 

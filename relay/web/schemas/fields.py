@@ -75,9 +75,17 @@ _OF_HEADERS: JsonDict = {
 JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 EndpointName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Reference = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
+Quiet = Annotated[str, Field(max_length=80)]
+Fallback = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_-]{0,62})?$")]
+RequestedBy = Annotated[str, Field(min_length=1, max_length=200)]
 Workspace = Annotated[str, Field(min_length=1, max_length=63)]
 Url = Annotated[
-    str, Field(min_length=1, max_length=LONGEST_URL, json_schema_extra={"pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^…]+$"})
+    str,
+    Field(
+        min_length=1,
+        max_length=LONGEST_URL,
+        json_schema_extra={"pattern": "^([Hh][Tt][Tt][Pp]|[Ss][Mm][Tt][Pp])[Ss]?://[^…]+$"},
+    ),
 ]
 Format = Annotated[
     str, Field(min_length=1, max_length=40), WithJsonSchema({"type": "string", "enum": ["auto", *formats.FORMATS]})

@@ -49,6 +49,7 @@ def registration(
         endpoint=endpoint_summary(row.endpoint_id, endpoints, secret) if row.endpoint_id else None,
         events=list(row.events),
         metadata=dict(row.metadata),
+        requested_by=row.requested_by,
         created_at=row.created_at,
         trace_id=trace_context.trace_id(row.trace),
     )
@@ -74,7 +75,7 @@ def registration_result(
     """
     row = result.registration
     if row.owner != caller and not may_see_all:  # guard: own-metadata
-        row = replace(row, metadata={})
+        row = replace(row, metadata={}, requested_by=None)
     endpoints = {result.endpoint.id: result.endpoint} if result.endpoint else {}
     answer = registration(row, endpoints, result.secret)
     if row.endpoint_id is not None:
@@ -106,6 +107,8 @@ def endpoint(row: Endpoint, **extra: Any) -> EndpointResponse:
         signing=standard_webhooks.scheme_of(row.secrets[0].value),
         public_key=standard_webhooks.public_key_of(row.secrets[0].value),
         header_names=sorted(row.headers),
+        quiet=row.quiet,
+        fallback=row.fallback,
         enabled=row.enabled,
         disabled_at=row.disabled_at,
         disabled_reason=row.disabled_reason,

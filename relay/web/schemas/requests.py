@@ -16,11 +16,14 @@ from relay.web.schemas.fields import (
     METADATA_MOST,
     EndpointName,
     Events,
+    Fallback,
     Format,
     Headers,
     JobId,
     Metadata,
+    Quiet,
     Reference,
+    RequestedBy,
     Secret,
     Signing,
     Template,
@@ -46,10 +49,19 @@ _SIGNING = (
     "holds, the receiver verifies with the endpoint's public_key"
 )
 _HEADERS = f"an object of at most {MAX_HEADERS} headers that every notification carries, such as Authorization"
+_QUIET = (
+    "a daily window in which news of success are held, such as `22:00-07:00 Europe/Berlin`; failures pass; only for "
+    "chats and e-mail"
+)
+_FALLBACK = "the name of another endpoint, which gets what finally failed at this one"
 _NAME = "a name of 1 to 63 lower-case letters, digits, - or _"
 _METADATA = (
-    f"an object of your own, part of every notification: at most {METADATA_MOST // 1024} KiB as JSON, "
+    f"an object of your own, part of every notification about the job: at most {METADATA_MOST // 1024} KiB as JSON, "
     f"{METADATA_DEPTH} deep"
+)
+_REQUESTED_BY = (
+    "the e-mail address or the name of who wants the scenario, part of every notification about the job; left out: the "
+    "text requested_by of the metadata"
 )
 _EXEC_CALLBACK = (
     "true where the job was created with this relay's callback_url: then it is polled when Exec calls back, and "
@@ -99,6 +111,7 @@ class RegistrationRequest(RequestModel):
     signing: Signing | None = Field(None, description=_SIGNING)
     headers: Headers = Field(default_factory=dict, description=_HEADERS)
     metadata: Metadata = Field(default_factory=dict, description=_METADATA)
+    requested_by: RequestedBy | None = Field(None, description=_REQUESTED_BY)
     workspace: Workspace | None = Field(None, description="the Exec workspace, if the relay has several")
     exec_callback: bool = Field(False, description=_EXEC_CALLBACK)
 
@@ -150,6 +163,8 @@ class EndpointRequest(RequestModel):
     secret: Secret | None = Field(None, description=_SIGNED_BY)
     signing: Signing | None = Field(None, description=_SIGNING)
     headers: Headers = Field(default_factory=dict, description=_HEADERS)
+    quiet: Quiet | None = Field(None, description=_QUIET)
+    fallback: Fallback | None = Field(None, description=_FALLBACK)
 
 
 class EndpointChange(RequestModel):
@@ -164,6 +179,8 @@ class EndpointChange(RequestModel):
     template: Template | None = Field(None, description=_TEMPLATE)
     events: Events | None = Field(None, description=_EVENTS)
     headers: Headers | None = Field(None, description=f"{_HEADERS}; it replaces all present headers")
+    quiet: Quiet | None = Field(None, description=f"{_QUIET}; empty: none")
+    fallback: Fallback | None = Field(None, description=f"{_FALLBACK}; empty: none")
 
 
 class RotateRequest(RequestModel):

@@ -60,6 +60,7 @@ class RegistrationResponse(ResponseModel):
     endpoint: EndpointSummary | None
     events: list[EventType]
     metadata: dict[str, Any]
+    requested_by: str | None = Field(None, description="who wants the scenario")
     created_at: Time
     trace_id: str | None = Field(description=_TRACE_ID)
     endpoints: list[str] = Field(
@@ -119,6 +120,8 @@ class EndpointResponse(ResponseModel):
         description="whpk_..., which verifies the notifications of an endpoint that signs with Ed25519"
     )
     header_names: list[str]
+    quiet: str | None = Field(description="when news of success are held")
+    fallback: str | None = Field(description="the endpoint that gets what finally failed at this one")
     enabled: bool
     disabled_at: Time | None
     disabled_reason: str | None

@@ -89,7 +89,14 @@ class WebhookData(BaseModel):
 
     job: WebhookJob
     registration: WebhookRegistration | None = Field(description="null for a standing endpoint")
+    metadata: dict[str, Any] = Field(
+        description="the metadata of all registrations of the job; of one key the newest value, or the endpoint's own"
+    )
+    requested_by: str | None = Field(description="who wants the scenario: an e-mail address or a name")
+    prompt: str | None = Field(description="the beginning of the prompt, if the relay created the job")
     workspace: str
+    job_page: str | None = Field(description="the URL of the job's page in the relay, if server.public_url is set")
+    test: bool = Field(description="true for a sample that somebody sent to try the endpoint")
     replaces: WebhookReplacedEvent | None = Field(
         description="the earlier `job.not_found` or `job.expired` of the job, if this is its real ending; else null"
     )

@@ -27,7 +27,7 @@ EGRESS = (
     ),
     Guard(
         "url-credentials",
-        "Registration refuses a URL with a user name or password, and does not repeat them",
+        "Registration refuses a web URL with a user name or password, and does not repeat them",
         f"{_URLS}::test_a_refusal_says_what_is_wrong_and_tells_no_secret",
         never,
     ),
@@ -71,7 +71,7 @@ EGRESS = (
         "receiver-redirect",
         "The relay follows no redirect, to cloud metadata or anywhere else",
         f"{_ON_SOCKETS}::test_a_redirect_is_not_followed",
-        swap(", allow_redirects=False", ""),
+        swap("allow_redirects=False", "allow_redirects=True"),
     ),
     Guard(
         "certificate-name",
@@ -90,5 +90,23 @@ EGRESS = (
         "With an outbound proxy, the relay still refuses names that it resolves to a blocked address",
         f"{_ON_SOCKETS}::test_a_proxy_is_not_asked_for_what_the_relay_knows_is_inside",
         gone,
+    ),
+    Guard(
+        "mail-address",
+        "The same rules hold for mail servers, at each connection",
+        "tests/adapters/egress/test_smtp_client.py::test_a_forbidden_address_is_not_dialled",
+        never,
+    ),
+    Guard(
+        "mail-starttls",
+        "The relay sends a mail server neither login nor mail before the connection is encrypted",
+        "tests/adapters/egress/test_smtp_client.py::test_without_starttls_no_password_is_sent",
+        gone,
+    ),
+    Guard(
+        "mail-encrypted",
+        "An unencrypted connection to a mail server needs `security.allow_http`",
+        "tests/adapters/egress/test_smtp_client.py::test_a_mail_url_that_can_not_work_is_refused",
+        never,
     ),
 )

@@ -166,8 +166,14 @@ KEYS = (
     ),
     Guard(
         "own-metadata",
-        "Metadata of a registration is shown to the key that made it, or to one with `read` or `admin`",
+        "The API shows metadata of a registration to the key that made it, or to one with `read` or `admin`",
         "tests/web/test_registrations.py::test_a_registration_belongs_to_the_key_that_made_it",
+        never,
+    ),
+    Guard(
+        "own-endpoints",
+        "A key with `subscribe` alone removes and enables only the endpoints that it created",
+        "tests/web/test_endpoints.py::test_a_subscription_belongs_to_the_key_that_made_it",
         never,
     ),
     Guard(

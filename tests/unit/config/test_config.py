@@ -122,7 +122,7 @@ def test_execs_key_is_the_only_required_setting() -> None:
         ("exec:\n  api_key: k\nsecurity:\n  api_keys: [5]\n", "config.yaml:4: security.api_keys[0]: must be a key, its hash, or {name,"),
         ("exec:\n  api_key: k\nsecurity:\n  api_keys: [{name: a}]\n", "config.yaml:4: security.api_keys[0]: must be a key, its hash, or {name,"),
         ("exec:\n  api_key: k\nsecurity:\n  api_keys: [{kye: a, key: kkkkkkkkkkkkkkkkkkkkkkkkkk}]\n", 'config.yaml:4: security.api_keys[0].kye: unknown key; did you mean "key"?'),
-        ("exec:\n  api_key: k\nsecurity:\n  api_keys:\n  - {key: kkkkkkkkkkkkkkkkkkkkkkkkkk, scopes: [reed]}\n", 'config.yaml:5: security.api_keys[0].scopes[0]: must be one of register, read, admin; did you mean "read"?'),
+        ("exec:\n  api_key: k\nsecurity:\n  api_keys:\n  - {key: kkkkkkkkkkkkkkkkkkkkkkkkkk, scopes: [reed]}\n", 'config.yaml:5: security.api_keys[0].scopes[0]: must be one of register, subscribe, read, admin; did you mean "read"?'),
         ("exec:\n  api_key: k\nendpoints:\n  - {name: a, url: 'https://x.example/', format: slak}\n", f'config.yaml:4: endpoints[0].format: must be one of {", ".join(FORMAT_NAMES)}; did you mean "slack"?'),
         ("exec:\n  api_key: k\nendpoints:\n  - {name: a, url: 'http://x.example/secret'}\n", "config.yaml:4: endpoints[0].url: must be https, and is http://x.example/…; or set security.allow_http"),
         ("exec:\n  api_key: k\nendpoints:\n  - {name: a, url: 'https://x.example/', events: [job.complete]}\n", 'did you mean "job.completed"?'),
@@ -277,7 +277,7 @@ def test_only_the_hash_of_an_api_key_is_kept() -> None:
     assert {key.hash for key in loaded.security.api_keys} == {plain.hash}
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", plain.hash)
     assert [key.name for key in loaded.security.api_keys] == ["key-1", "key-2", "ops", "key-4"]
-    assert [len(key.scopes) for key in loaded.security.api_keys] == [3, 3, 1, 3]
+    assert [len(key.scopes) for key in loaded.security.api_keys] == [4, 4, 1, 4]
     assert RELAY_KEY not in repr(loaded) + str(loaded.model_dump())
     assert "[1].name: needs a name of its own" in refusal(
         security={"api_keys": [RELAY_KEY, {"name": "key-1", "key": MANY}]}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from relay.model import Event, EventType, Registration, RegistrationStatus, event_id, from_rfc3339
+from relay.model import Event, EventContext, EventType, Registration, RegistrationStatus, event_id, from_rfc3339
 
 JOB_ID = "j1o2b3i4d5x6"
 SEEN = 1_709_287_500_000
@@ -57,7 +57,20 @@ REGISTRATION = Registration(
 )
 
 
-def event(type: EventType, job: Mapping[str, Any], workspace: str = "default") -> Event:
+CONTEXT = EventContext(
+    metadata={"deal": "Acme renewal", "crm": "https://crm.example.com/deals/7?x=1&y=2", "course": "Sales 101"},
+    requested_by="jane@acme.com",
+    prompt="A discovery call with a skeptical IT director",
+    usual_seconds=340,
+    tracked_seconds=86_400,
+    page=f"https://relay.example.com/jobs/default/{JOB_ID}",
+)
+"""What two registrations of the job, and the relay, say about it."""
+
+
+def event(
+    type: EventType, job: Mapping[str, Any], workspace: str = "default", context: EventContext | None = None
+) -> Event:
     """The event that `job` would make."""
     occurred_at = from_rfc3339(job.get("completed_at")) or SEEN
     return Event(
@@ -68,4 +81,5 @@ def event(type: EventType, job: Mapping[str, Any], workspace: str = "default") -
         occurred_at=occurred_at,
         job=job,
         created_at=occurred_at,
+        context=context or EventContext(),
     )

@@ -16,7 +16,7 @@ import pytest
 from relay import formats
 from relay.formats import template
 from relay.model import Event, EventType
-from tests.unit.formats.format_samples import JOB_ID, JOBS, REGISTRATION, event
+from tests.unit.formats.format_samples import CONTEXT, JOB_ID, JOBS, REGISTRATION, event
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TEMPLATE = template.check(
@@ -58,6 +58,12 @@ ODD_REGISTRATION = replace(
         "tags": [None, "\u202egnp", {"a": "&"}],
     },
 )
+ODD_CONTEXT = replace(
+    CONTEXT,
+    metadata={**ODD_REGISTRATION.metadata, "[x](http://evil.example)": "<!channel> `*_~ &lt;!here&gt;", "seats": 12},
+    requested_by="<@U123>\n[Jane](http://evil.example) @here",
+    prompt="<!here> *long* " * 40,
+)
 CASES = [(format, type.value) for format in formats.NAMES for type in EventType]
 ODD_CASES = {
     "job.completed-odd": (EventType.COMPLETED, ODD),
@@ -76,8 +82,8 @@ def golden(format: str, case: str) -> Path:
 def sample(case: str) -> Event:
     """The event of a case."""
     if case in ODD_CASES:
-        return event(*ODD_CASES[case])
-    return event(EventType(case), JOBS[EventType(case)])
+        return event(*ODD_CASES[case], context=ODD_CONTEXT)
+    return event(EventType(case), JOBS[EventType(case)], context=CONTEXT)
 
 
 def render(format: str, case: str) -> bytes:

@@ -1,10 +1,14 @@
 """Whatever Exec's job holds, every receiver gets a body it can take, and nobody is pinged by it."""
 
+import html
 import json
 import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from email import message_from_bytes, policy
+from email.header import decode_header, make_header
+from itertools import product
 from typing import Any
 
 import pytest
@@ -13,10 +17,10 @@ from hypothesis import strategies as st
 from slack_sdk.models.blocks import Block
 
 from relay import formats
-from relay.formats import flat
+from relay.formats import email, flat
 from relay.formats.truncate import utf16_length
 from relay.model import EventType
-from tests.unit.formats.format_samples import COMPLETED, FAILED, JOBS, REGISTRATION, event
+from tests.unit.formats.format_samples import COMPLETED, CONTEXT, FAILED, JOBS, REGISTRATION, event
 
 HOSTILE = [
     "x" * 10_000,
@@ -82,23 +86,38 @@ def check_slack(body: Any) -> None:
     for sent, block in zip(body["blocks"], Block.parse_all(body["blocks"]), strict=True):
         block.validate_json()
         assert block.to_dict() == sent
-        for text in [sent.get("text"), *(e for e in sent.get("elements", []) if e["type"] == "plain_text")]:
-            assert text is None or (text["type"] == "plain_text" and 0 < utf16_length(text["text"]) <= 3_000)
-    assert utf16_length(body["blocks"][0]["text"]["text"]) <= 150
-    for button in (e for block in body["blocks"] if block["type"] == "actions" for e in block["elements"]):
-        assert is_link(button["url"])
+    rich, context = body["blocks"]
+    [section] = rich["elements"]
+    for element in section["elements"]:
+        assert element["type"] in ("text", "link")
+        assert 0 < utf16_length(element["text"]) <= 3_100
+        assert element["text"] == "\n" or "\n" not in element["text"]
+        assert element["type"] == "text" or is_link(element["url"])
+    assert context["elements"][0]["type"] == "plain_text"
+    assert utf16_length(context["elements"][0]["text"]) <= 3_000
+
+
+def check_slack_app(body: Any) -> None:
+    message = body["message"]
+    check_slack(message)
+    assert message["attachments"] == []
+    assert set(message["metadata"]) == {"event_type", "event_payload"}
 
 
 def check_slack_workflow(body: Any) -> None:
-    assert list(body) == list(flat.flat_fields(event(EventType.COMPLETED, COMPLETED), None))
+    fields = list(flat.flat_fields(event(EventType.COMPLETED, COMPLETED), None))
+    assert fields == list(body)[: len(fields)]
+    assert all(key.startswith("metadata_") for key in list(body)[len(fields) :])
     assert all(isinstance(value, str) and utf16_length(value) <= 3_000 for value in body.values())
     assert body["duration_seconds"] not in ("nan", "inf", "-inf")
     assert not body["scenario_url"] or is_link(body["scenario_url"])
+    assert not body["job_page"] or is_link(body["job_page"])
 
 
 def check_zapier(body: Any) -> None:
-    assert list(flat.flat_fields(event(EventType.COMPLETED, COMPLETED), None)) == list(body)[:18]
-    assert all(key.startswith("metadata_") for key in list(body)[18:])
+    fields = list(flat.flat_fields(event(EventType.COMPLETED, COMPLETED), None))
+    assert fields == list(body)[: len(fields)]
+    assert all(key.startswith("metadata_") for key in list(body)[len(fields) :])
     assert not any(isinstance(value, (list, dict)) for value in body.values())
     assert body["scenario_url"] is None or is_link(body["scenario_url"])
 
@@ -107,19 +126,29 @@ def check_discord(body: Any) -> None:
     assert body["allowed_mentions"] == {"parse": []}
     [embed] = body["embeds"]
     title, description, footer = embed["title"], embed.get("description", "x"), embed["footer"]["text"]
+    fields = [text for field in embed.get("fields", []) for text in (field["name"], field["value"])]
     assert 0 < utf16_length(title) <= 256
     assert 0 < utf16_length(description) <= 4_096
-    assert utf16_length(title + description + footer) <= 6_000
-    assert not any(re.search(r"[*_~`|\[\]<>#]", re.sub(r"\\[^0-9A-Za-z\s]", "", text)) for text in (title, description))
+    assert all(0 < utf16_length(text) <= 1_024 for text in fields)
+    assert utf16_length(title + description + footer + "".join(fields)) <= 6_000
+    *reason, page = description.split("\n")
+    if page.startswith("["):
+        assert re.fullmatch(r"\[Details in the relay\]\(https://[^()\s]+\)", page)
+    else:
+        reason = [*reason, page]
+    assert len(reason) <= 2
+    for text in (title, *reason, *fields):
+        assert not re.search(r"[*_~`|\[\]<>#\n]", re.sub(r"\\[^0-9A-Za-z\s]", "", text))
     assert "url" not in embed or is_link(embed["url"])
 
 
 def check_teams(body: Any) -> None:
     assert len(json.dumps(body, ensure_ascii=False).encode()) < 28_000
     [attachment] = body["attachments"]
-    card = attachment["content"]
-    assert all(line["type"] == "RichTextBlock" and line["inlines"][0]["text"] for line in card["body"])
-    assert all(is_link(action["url"]) for action in card.get("actions", []))
+    runs = [run for line in attachment["content"]["body"] for run in line["inlines"]]
+    assert all(line["type"] == "RichTextBlock" for line in attachment["content"]["body"])
+    assert all(run["text"] for run in runs)
+    assert all(is_link(run["selectAction"]["url"]) for run in runs if "selectAction" in run)
 
 
 def check_google_chat(body: Any) -> None:
@@ -127,27 +156,92 @@ def check_google_chat(body: Any) -> None:
     [card] = body["cardsV2"]
     [section] = card["card"]["sections"]
     for widget in section["widgets"]:
-        if "buttonList" in widget:
-            assert is_link(widget["buttonList"]["buttons"][0]["onClick"]["openLink"]["url"])
-        else:
-            assert not re.search(r"[<>]|&(?!amp;|lt;|gt;)", widget["textParagraph"]["text"])
+        text = widget["textParagraph"]["text"]
+        for url in re.findall(r'<a href="([^"]*)">', text):
+            assert is_link(html.unescape(url))
+        plain = re.sub(r'^<a href="[^"]*">([^<]*)</a>$|^<b>([^<]*)</b>', r"\1\2", text)
+        assert not re.search(r"[<>]|&(?!amp;|lt;|gt;)", plain)
 
 
 def check_standard(body: Any) -> None:
     assert list(body) == ["type", "timestamp", "data"]
-    assert list(body["data"]) == ["job", "registration", "workspace", "replaces"]
+    assert list(body["data"]) == [
+        *"job registration metadata requested_by prompt workspace".split(),
+        *"job_page test replaces".split(),
+    ]
+
+
+def check_mattermost(body: Any) -> None:
+    assert "blocks" not in body
+    [attachment] = body["attachments"]
+    texts = [body["text"], attachment["title"], attachment["fallback"]]
+    texts += [field[key] for field in attachment["fields"] for key in ("title", "value")]
+    for text in texts:
+        assert utf16_length(text) <= 4_000
+        assert not re.search(r"[*_~`|\[\]<>#\n]", re.sub(r"\\[^0-9A-Za-z\s]", "", text))
+        assert not re.search(r"(?<![\w.+-])@\w", text)
+    assert body["text"]
+    assert len(json.dumps(body["attachments"], ensure_ascii=False)) <= 7_900
+    assert not attachment["title_link"] or is_link(attachment["title_link"])
+
+
+def check_rocketchat(body: Any) -> None:
+    [attachment] = body["attachments"]
+    assert not {"ts", "author_name", "blocks"} & {*body, *attachment}
+    for text in (body["text"], attachment["fallback"], *(field["value"] for field in attachment["fields"])):
+        assert not re.search(r"[*_~`#]|\]\(", re.sub(r"\\[*_~`#]", "", text))
+        assert not re.search(r"(?<![\w.+-])@\w", text)
+    assert body["text"]
+    assert is_link(attachment.get("title_link", "https://x.example"))
+
+
+def check_ntfy(body: Any) -> None:
+    assert 0 < len(body["message"].encode()) <= 4_096
+    assert 0 < utf16_length(body["title"]) <= 250
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", body["sequence_id"])
+    assert is_link(body.get("click", "https://x.example"))
+
+
+def check_telegram(body: Any) -> None:
+    assert 0 < utf16_length(body["text"]) <= 4_096
+    units = body["text"].encode("utf-16-le", "surrogatepass")
+    for entity in body["entities"]:
+        start, end = entity["offset"], entity["offset"] + entity["length"]
+        assert 0 <= start < end <= len(units) // 2
+        units[2 * start : 2 * end].decode("utf-16-le")  # it cuts no surrogate pair
+        assert is_link(entity.get("url", "https://x.example"))
+    assert not re.search(r"(?<![\w.+-])@\w", body["text"])
+
+
+def check_email(body: Any) -> None:
+    assert 0 < utf16_length(body["subject"]) <= 160
+    assert "\n" not in body["subject"]
+    mail = email.compose(json.dumps(body).encode(), "evt_1", "ep_1", 0, "a@x.example", ("b@y.example",))
+    message, raw = message_from_bytes(mail, policy=policy.default), message_from_bytes(mail)
+    assert str(make_header(decode_header(raw["subject"]))) == body["subject"]
+    assert [part.get_content_type() for part in message.walk()][1:] == ["text/plain", "text/html"]
+    tags = set(re.findall(r"<(/?\w+)", body["html"]))
+    assert {tag.strip("/") for tag in tags} <= {"html", "body", "table", "tr", "td", "b", "a"}
+    for url in re.findall(r'href="([^"]*)"', body["html"]):
+        assert is_link(html.unescape(url))
 
 
 CHECKS: dict[str, Callable[[Any], None]] = {
     "standard": check_standard,
     "slack": check_slack,
+    "slack_app": check_slack_app,
     "slack_workflow": check_slack_workflow,
     "zapier": check_zapier,
     "discord": check_discord,
     "teams": check_teams,
     "google_chat": check_google_chat,
+    "mattermost": check_mattermost,
+    "rocketchat": check_rocketchat,
+    "ntfy": check_ntfy,
+    "telegram": check_telegram,
+    "email": check_email,
 }
-CHATS = ("slack", "slack_workflow", "discord", "teams", "google_chat")
+CHATS = tuple(set(CHECKS) - {"standard", "zapier"})
 
 
 def check(format: str, body: bytes) -> None:
@@ -162,7 +256,7 @@ def check(format: str, body: bytes) -> None:
         alive = re.compile(
             r"<[!@#]|<(mailto|tel):|<users/|<at>|@(everyone|here|channel)|[\x00-\x1f\u202a-\u202e]", re.IGNORECASE
         )
-        assert not [text for text in strings(parsed) if alive.search(text)]
+        assert not [text for text in strings(parsed) if alive.search(text.replace("\n", ""))]
 
 
 @pytest.mark.parametrize("format", formats.FORMATS)
@@ -171,8 +265,10 @@ def test_hostile_text_in_every_place_keeps_within_the_limits(format: str, text: 
     """Each hostile text, as name, link, reason and code at once, still makes a body that the receiver takes."""
     scenario = {"id": text, "name": text, "url": text}
     job = COMPLETED | {"status": text, "scenario": scenario, "error": {"code": text, "message": text}}
-    for type in EventType:
-        check(format, formats.render(format, event(type, job, "R&D <!here> *x*"), REGISTRATION))
+    context = replace(CONTEXT, metadata={text: text, f"{text}2": 7}, requested_by=text, prompt=text, tested_by=text)
+    for type, test in product(EventType, (False, True)):
+        made = event(type, job, "R&D <!here> *x*", replace(context, test=test))
+        check(format, formats.render(format, made, REGISTRATION))
 
 
 @pytest.mark.parametrize("format", formats.FORMATS)
@@ -183,7 +279,8 @@ def test_any_job_makes_a_body_within_the_limits(
     format: str, job: dict[str, Any], type: EventType, metadata: dict[str, Any]
 ) -> None:
     """Rendering never fails and never breaks a receiver's rules, whatever the job and the metadata hold."""
-    check(format, formats.render(format, event(type, job), replace(REGISTRATION, metadata=metadata)))
+    context = replace(CONTEXT, metadata=metadata)
+    check(format, formats.render(format, event(type, job, context=context), replace(REGISTRATION, metadata=metadata)))
 
 
 @given(job=jobs)
@@ -207,13 +304,13 @@ def test_an_event_without_a_job_still_tells_which_one(format: str) -> None:
         assert b"j1o2b3i4d5x6" in body
 
 
-@pytest.mark.parametrize("format", ["slack", "discord", "teams", "google_chat"])
+@pytest.mark.parametrize("format", ["slack", "discord", "teams", "google_chat", "mattermost", "rocketchat", "telegram"])
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "", None, "/scenarios/x", "https://"])
-def test_no_button_leads_nowhere(format: str, url: str | None) -> None:
-    """Without a link that opens, the news comes without a button."""
+def test_no_link_leads_nowhere(format: str, url: str | None) -> None:
+    """Without a link that opens, the news comes without one."""
     job = COMPLETED | {"scenario": {"id": "s1", "name": "Discovery Call", "url": url}}
     body = formats.render(format, event(EventType.COMPLETED, job), None)
     assert b"Discovery Call" in body
-    assert not any(word in body for word in (b"Open scenario", b'"url"', b"javascript"))
+    assert not any(word in body for word in (b'"url"', b"href=", b'_link":"h', b"javascript"))
     failed = formats.render(format, event(EventType.FAILED, FAILED), None)
-    assert b"Open scenario" not in failed
+    assert not any(word in failed for word in (b'"url"', b"href="))

@@ -54,7 +54,7 @@ def test_flat_fields_name_no_job() -> None:
 @pytest.mark.parametrize("format", formats.NAMES)
 def test_chats_get_the_jobs_own_endings_by_default(format: str) -> None:
     """`job.not_found` and `job.expired` go to programs, and to chats only if they ask for them."""
-    is_chat = format in ("slack", "slack_workflow", "discord", "teams", "google_chat")
+    is_chat = format not in ("standard", "zapier", "template")
     assert formats.default_events(format) == (ENDINGS_AT_EXEC if is_chat else FINAL_EVENTS)
 
 

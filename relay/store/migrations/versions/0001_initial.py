@@ -113,6 +113,9 @@ def upgrade() -> None:
         sa.Column("headers", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=True),
+        sa.Column("quiet", sa.Text(), nullable=True),
+        sa.Column("fallback", sa.Text(), nullable=True),
         sa.Column("disabled_at", sa.BigInteger(), nullable=True),
         sa.Column("disabled_reason", sa.Text(), nullable=True),
         sa.Column("paused_until", sa.BigInteger(), nullable=True),
@@ -147,6 +150,7 @@ def upgrade() -> None:
         sa.Column("position", sa.BigInteger(), nullable=True),
         sa.Column("replaces_event_id", sa.Text(), nullable=True),
         sa.Column("replaces_type", sa.Text(), nullable=True),
+        sa.Column("context", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("events_by_position", "events", ["position"], unique=True)
@@ -168,6 +172,18 @@ def upgrade() -> None:
         sa.Column("identity", sa.Text(), nullable=True),
         sa.Column("storage", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
+        "living_messages",
+        sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("job_id", sa.Text(), nullable=False),
+        sa.Column("endpoint_id", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("posting_since", sa.BigInteger(), nullable=False),
+        sa.Column("mentioned", sa.Boolean(), nullable=False),
+        sa.Column("leased_until", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("workspace", "job_id", "endpoint_id"),
     )
     op.create_table(
         "idempotency",
@@ -217,6 +233,8 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("trace", sa.Text(), nullable=True),
         sa.Column("owner", sa.Text(), nullable=True),
+        sa.Column("requested_by", sa.Text(), nullable=True),
+        sa.Column("prompt", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("registrations_by_status", "registrations", ["status", "created_at", "id"], unique=False)

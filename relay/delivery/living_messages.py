@@ -1,0 +1,146 @@
+"""Sends the events of a job as one message that changes, to services that allow it.
+
+Before the first request the message is noted as begun, and after each answer where it is. A delivery holds the
+message's lease meanwhile: two relays, or a start and an ending, never work on one message at the same time.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from relay import __version__, formats
+from relay.delivery.enqueue import HELD_BY_QUIET
+from relay.egress.result import BUSY, HttpResponse, RequestFailed, SendResult
+from relay.formats.exchange import SKIPPED_AS_ENDED, Call, Task
+from relay.model import (
+    FINAL_EVENTS,
+    Delivery,
+    Endpoint,
+    EventType,
+    Instant,
+    LivingMessage,
+    MessageState,
+    quiet_until,
+)
+from relay.store.engine.database import Store, Tx
+from relay.store.tables import living_messages
+
+_CALLS = 5
+"""Requests of one exchange at most, for the length of a lease."""
+
+
+class RequestSender(Protocol):
+    """The HTTP client: `relay.egress.http_client.WebhookHttpClient`."""
+
+    async def request(
+        self, method: str, url: str, headers: dict[str, str], body: bytes, timeout: int, per_address: int | None = None
+    ) -> tuple[SendResult, int]:
+        """As `post`, with another method."""
+
+
+class LivingMessages:
+    """Shows each event of a job in one message."""
+
+    def __init__(
+        self,
+        store: Store,
+        egress_of: Callable[[Endpoint], RequestSender],
+        clock: Callable[[], Instant],
+        timeout: int,
+    ) -> None:
+        """`egress_of` gives the HTTP client that may call an endpoint; `timeout` is for one request, in ms."""
+        self._store, self._egress_of, self._clock, self._timeout = store, egress_of, clock, timeout
+        self._users: dict[str, dict[str, str]] = {}
+
+    @staticmethod
+    def handles(endpoint: Endpoint, delivery: Delivery) -> bool:
+        """Whether deliveries of this event to this endpoint share one message."""
+        if delivery.event_type not in (*FINAL_EVENTS, EventType.STARTED):
+            return False
+        format = formats.FORMATS.get(endpoint.format)
+        return format is not None and format.exchange is not None
+
+    async def send(self, endpoint: Endpoint, delivery: Delivery) -> tuple[SendResult, int] | None:
+        """The result of the exchange, and its duration in ms. None if a plain request is to be sent."""
+        format = formats.FORMATS[endpoint.format]
+        if format.exchange is None:
+            return None
+        started = self._clock()
+        claimed = await self._store.write(
+            lambda tx: self._claim(tx, delivery, format.keeps_every_message, self._clock())
+        )
+        if claimed is None:
+            return None
+        if isinstance(claimed, HttpResponse | RequestFailed):
+            return claimed, 0
+        message, may_be_there = claimed
+        users = self._users.setdefault(endpoint.id, {})
+        is_final = delivery.event_type in FINAL_EVENTS
+        may_notify = quiet_until(endpoint.quiet, started) is None or delivery.event_type not in HELD_BY_QUIET
+        task = Task(endpoint.url, delivery.body, message, is_final, may_be_there, users, may_notify)
+        result, after = await self._run(endpoint, task)
+        await self._store.write(lambda tx: _release(tx, message, after))
+        return result, max(0, self._clock() - started)
+
+    def _claim(
+        self, tx: Tx, delivery: Delivery, keeps_every_message: bool, now: Instant
+    ) -> tuple[LivingMessage, bool] | HttpResponse | RequestFailed | None:
+        message = living_messages.lock(tx, delivery)
+        if living_messages.has_ended(tx, delivery) or (
+            message is not None and message.state is MessageState.ENDED and delivery.event_type is EventType.STARTED
+        ):
+            return SKIPPED_AS_ENDED
+        lease = now + self._timeout * _CALLS
+        if message is None:
+            if delivery.event_type is not EventType.STARTED and not keeps_every_message:
+                return None
+            new = LivingMessage(
+                workspace=delivery.workspace,
+                job_id=delivery.job_id,
+                endpoint_id=delivery.endpoint_id,
+                state=MessageState.POSTING,
+                posting_since=now,
+                leased_until=lease,
+            )
+            taken = living_messages.add(tx, new)
+            return (new, False) if taken else RequestFailed(BUSY, "another delivery works on the message")
+        if message.leased_until is not None and now < message.leased_until <= lease:
+            return RequestFailed(BUSY, "another delivery works on the message")
+        held = replace(message, leased_until=lease)
+        living_messages.save(tx, held)
+        return held, not message.address
+
+    async def _run(self, endpoint: Endpoint, task: Task) -> tuple[SendResult, LivingMessage | None]:
+        exchange = formats.FORMATS[endpoint.format].exchange
+        if exchange is None:
+            raise ValueError(f"the format {endpoint.format} has no exchange")
+        steps = exchange(task)
+        answer: SendResult = HttpResponse(204, {}, b"")
+        try:
+            step = next(steps)
+            while True:
+                if isinstance(step, Call):
+                    answer = await self._call(endpoint, step)
+                else:
+                    await self._store.write(lambda tx, noted=step: living_messages.save(tx, noted))  # type: ignore[misc]
+                step = steps.send(answer)
+        except StopIteration as ended:
+            result: tuple[SendResult, LivingMessage | None] = ended.value
+            return result
+
+    async def _call(self, endpoint: Endpoint, call: Call) -> SendResult:
+        headers = {
+            **endpoint.headers,
+            "content-type": f"{call.content_type}; charset=utf-8",
+            "user-agent": f"exec-relay/{__version__}",
+        }
+        result, _ = await self._egress_of(endpoint).request(call.method, call.url, headers, call.body, self._timeout)
+        return result
+
+
+def _release(tx: Tx, before: LivingMessage, after: LivingMessage | None) -> None:
+    """Stores the message without a lease; one that the service did not take is forgotten."""
+    if after is None:
+        living_messages.remove(tx, before)
+    else:
+        living_messages.save(tx, replace(after, leased_until=None))

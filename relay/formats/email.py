@@ -1,0 +1,114 @@
+"""`email`: a mail in plain text and HTML, for `smtp://USER:PASSWORD@HOST/?from=...&to=...`.
+
+The rendered body is the content as JSON; `compose` makes the mail of it when it is sent. The same content, endpoint and
+run give the same bytes, Message-ID and Date included: a mail server or client that gets a repeat can fold it. All mails
+of a job refer to one message id that never was sent, so that clients thread them though SES replaces Message-ID.
+"""
+
+import hashlib
+import html
+import json
+from email import policy
+from email.header import Header
+from email.message import EmailMessage
+from email.utils import formatdate
+
+from relay.egress.result import HttpResponse
+from relay.formats.base import Format, Rejection, short
+from relay.formats.message_text import OPEN_JOB, EventText, Tone, describe_event
+from relay.formats.truncate import truncate
+from relay.model import SECOND, Event, Registration
+
+MOST_SUBJECT = 150
+MOST_REASON = 3_000
+MOST_FACT = 500
+_COLOURS = {Tone.GOOD: "#1a7f4b", Tone.BAD: "#b3123f", Tone.NEUTRAL: "#5f6368"}
+_BOUNDARY = "=-=relay=-="
+
+
+def body(event: Event, registration: Registration | None) -> dict[str, object]:
+    """`{"subject", "text", "html", "date", "thread"}`; `date` in seconds since 1970."""
+    said = describe_event(event)
+    of_thread = [event.workspace, event.job_id, *([event.id] if event.context.test else [])]
+    return {
+        "subject": truncate(f"{said.mark} {said.summary}", MOST_SUBJECT),
+        "text": _text(said),
+        "html": _html(said),
+        "date": event.created_at // SECOND,
+        "thread": hashlib.sha256("\n".join(of_thread).encode()).hexdigest()[:32],
+    }
+
+
+def compose(
+    rendered: bytes, event_id: str, endpoint_id: str, run: int, sender: str, recipients: tuple[str, ...]
+) -> bytes:
+    """The mail, with CRLF. `run` counts the times that somebody sent the delivery again: each is a mail of its own."""
+    content = json.loads(rendered)
+    domain = sender.rpartition("@")[2]
+    message = EmailMessage(policy=policy.SMTP)
+    message["From"] = sender
+    message["To"] = ", ".join(recipients)
+    message["Date"] = formatdate(content["date"])
+    message["Message-ID"] = f"<{event_id}.{endpoint_id}.{run}@{domain}>"
+    message["References"] = message["In-Reply-To"] = f"<{content['thread']}@{domain}>"
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(content["text"], cte="base64")
+    message.add_alternative(content["html"], subtype="html", cte="base64")
+    message.set_boundary(_BOUNDARY)
+    # EmailMessage loses blanks where it folds a subject that is not ASCII.
+    subject = Header(content["subject"], "utf-8", header_name="Subject").encode(linesep="\r\n")
+    return f"Subject: {subject}\r\n".encode() + message.as_bytes()
+
+
+def _text(said: EventText) -> str:
+    links = [f"{said.name or 'The scenario'}: {said.link}" if said.link else None]
+    links.append(f"{OPEN_JOB}: {said.page}" if said.page else None)
+    facts = [f"{label}: {truncate(text, MOST_FACT)}" for label, text in said.facts]
+    blocks = [said.headline, said.detail_within(MOST_REASON), "\n".join(facts), said.next_step]
+    blocks += ["\n".join(filter(None, links)), said.footnote]
+    return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def _html(said: EventText) -> str:
+    """One table with inline styles, which mail clients draw alike."""
+    rows = []
+    if said.link:
+        rows.append(_row(_link(said.name or "Open the scenario", said.link), "font-size:16px;font-weight:bold"))
+    if reason := said.detail_within(MOST_REASON):
+        rows.append(_row(html.escape(reason)))
+    rows += [
+        _row(f"<b>{html.escape(label)}:</b> {html.escape(truncate(text, MOST_FACT))}") for label, text in said.facts
+    ]
+    if said.next_step:
+        rows.append(_row(html.escape(said.next_step)))
+    if said.page:
+        rows.append(_row(_link(OPEN_JOB, said.page)))
+    rows.append(_row(html.escape(said.footnote), "color:#5f6368;font-size:12px"))
+    style = f"font-size:18px;font-weight:bold;color:{_COLOURS[said.tone]}"
+    heading = _row(html.escape(f"{said.mark} {said.title if said.link else said.headline}"), style)
+    table = '<table role="presentation" cellpadding="0" cellspacing="0" style="font-family:sans-serif;font-size:14px">'
+    return f"<html><body>{table}{heading}{''.join(rows)}</table></body></html>\n"
+
+
+def _row(content: str, style: str = "") -> str:
+    return f'<tr><td style="padding:4px 0;{style}">{content}</td></tr>'
+
+
+def _link(text: str, url: str) -> str:
+    return f'<a href="{html.escape(url)}">{html.escape(text)}</a>'
+
+
+def _rejection(answer: HttpResponse) -> Rejection | None:
+    """By SMTP's reply codes: 4xx passes, 5xx does not."""
+    if answer.status < 500 or answer.headers:
+        return None
+    said = short(answer.body.decode(errors="replace"))
+    if answer.status in (530, 534, 535):
+        text = f"the mail server does not accept the login ({answer.status}): check user and password in the URL"
+        return Rejection(f"{text}, then enable this endpoint", disable=True)
+    if answer.status in (502, 503, 504):
+        return Rejection(f"the mail server answered {answer.status}: {said}", retry=True)
+    return Rejection(f"the mail server refused the mail ({answer.status}: {said}): check the addresses in the URL")
+
+
+FORMAT = Format(body=body, rejection=_rejection, rate_per_second=5)

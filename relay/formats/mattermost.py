@@ -1,0 +1,92 @@
+"""`mattermost`: an incoming webhook, as a line of text and one attachment.
+
+Slack's attachments without Slack's blocks, which Mattermost ignores without an error. The text is what a phone shows.
+Other people's words are escaped: Mattermost reads Markdown, and mentions anywhere in a text.
+"""
+
+from relay.egress.result import HttpResponse
+from relay.formats.base import Format, Rejection, json_body
+from relay.formats.message_text import OPEN_JOB, EventText, Tone, describe_event, without_user_mentions
+from relay.formats.truncate import truncate
+from relay.model import Event, Registration
+
+MOST_TEXT = 1_000
+MOST_TITLE = 300
+MOST_FIELD = 400
+"""Attachments of more than 7,900 characters are refused."""
+COLOURS = {Tone.GOOD: "#2eb67d", Tone.BAD: "#e01e5a", Tone.NEUTRAL: "#9aa0a6"}
+
+_ESCAPES = str.maketrans({char: f"\\{char}" for char in "\\*_~`|[]<>#()!"})
+
+_NEW_URL = "make a new incoming webhook and register its URL"
+_ENDPOINT_ERRORS = {
+    "web.incoming_webhook.invalid.app_error": f"Mattermost does not know this webhook: {_NEW_URL}",
+    "store.sql_webhooks.get_incoming.app_error": f"Mattermost does not know this webhook: {_NEW_URL}",
+    "web.incoming_webhook.disabled.app_error": "Incoming webhooks are switched off in Mattermost: ask its admin to "
+    "switch them on, then enable this endpoint",
+    "web.incoming_webhook.channel.app_error": f"The Mattermost channel is gone: {_NEW_URL} for another channel",
+    "web.incoming_webhook.channel_locked.app_error": "This webhook may only post to its own channel: leave the channel "
+    "out of the URL, then enable this endpoint",
+    "web.incoming_webhook.permissions.app_error": "The owner of this webhook may not post in the channel: invite them, "
+    "then enable this endpoint",
+}
+"""By the `id` in Mattermost's error: what it says, and what to do. Nothing of it passes by itself."""
+
+
+def body(event: Event, registration: Registration | None) -> dict[str, object]:
+    """`{"text", "attachments": [one], "props"}`."""
+    said = describe_event(event)
+    return {"text": text_line(said), "attachments": [attachment(said)], "props": {"disable_mentions": True}}
+
+
+def text_line(said: EventText) -> str:
+    """The whole news in one line."""
+    return f"{said.mark} {escape(said.summary, MOST_TEXT)}"
+
+
+def attachment(said: EventText) -> dict[str, object]:
+    """The rest: the link, what to do next, who asked, and the job's id."""
+    lines = [said.next_step, f"[{OPEN_JOB}]({without_brackets(said.page)})" if said.page else None]
+    fields = [
+        {"title": escape(label, MOST_FIELD), "value": escape(text, MOST_FIELD), "short": True}
+        for label, text in said.facts
+    ]
+    title = escape(said.name or "Open the scenario", MOST_TITLE) if said.link else ""
+    return {
+        "fallback": escape(said.summary, MOST_TITLE),
+        "color": COLOURS[said.tone],
+        "title": title,
+        "title_link": said.link or "",
+        "text": "\n".join(filter(None, lines)),
+        "fields": fields,
+        "footer": said.footnote,
+    }
+
+
+def escape(text: str, most: int) -> str:
+    """Somebody else's text: no Markdown, and no mention of anybody."""
+    return truncate(without_user_mentions(text), most, _ESCAPES)
+
+
+def without_brackets(url: str) -> str:
+    """A URL as the target of a Markdown link, which a bracket would end."""
+    return url.replace("(", "%28").replace(")", "%29")
+
+
+def _rejection(answer: HttpResponse) -> Rejection | None:
+    error = json_body(answer).get("id")
+    if not isinstance(error, str) or answer.succeeded or answer.status >= 500:
+        return None
+    if meaning := _ENDPOINT_ERRORS.get(error):
+        return Rejection(f"{meaning} ({error})", disable=True)
+    if answer.status == 400:
+        return Rejection(f"Mattermost did not take the relay's message ({error[:100]}): please report it")
+    return None
+
+
+def _matches_url(host: str, path: str) -> bool:
+    ours = host.startswith("mattermost.") or host.endswith(".cloud.mattermost.com")
+    return ours and path.startswith("/hooks/")
+
+
+FORMAT = Format(body=body, matches_url=_matches_url, rejection=_rejection, rate_per_second=5)

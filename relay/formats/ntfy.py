@@ -1,0 +1,76 @@
+"""`ntfy`: a topic's URL, `https://ntfy.sh/TOPIC`, as a push notification with a link.
+
+The body is ntfy's JSON, which goes to the server's root with the topic in it: titles in headers could hold ASCII only.
+ntfy shows plain text, so nothing is escaped. A message of more than 4,096 bytes would become an attachment.
+"""
+
+import hashlib
+import json
+from urllib.parse import unquote, urlsplit
+
+from relay.egress.result import HttpResponse
+from relay.formats.base import Format, Rejection, Target, json_body
+from relay.formats.message_text import OPEN_JOB, Tone, describe_event
+from relay.formats.truncate import truncate
+from relay.model import Event, EventType, Registration
+
+MOST_TITLE = 200
+MOST_LINE = 250
+MOST_MESSAGE = 1_300
+"""UTF-16 units, so that any text is shorter than 4,096 bytes."""
+_TAGS = {Tone.GOOD: "white_check_mark", Tone.BAD: "x", Tone.NEUTRAL: "information_source"}
+
+
+def body(event: Event, registration: Registration | None) -> dict[str, object]:
+    """`{"title", "message", "tags", "priority", "click"?, "actions"?, "sequence_id"}`.
+
+    A start has low priority and an ending normal, so that a phone rings once. `sequence_id` makes the ending replace
+    the start on servers from 2.16 on.
+    """
+    said = describe_event(event)
+    lines = [said.detail_within(MOST_LINE * 2), said.facts_line(), said.next_step, said.footnote]
+    message: dict[str, object] = {
+        "title": truncate(said.headline, MOST_TITLE),
+        "message": truncate("\n".join(truncate(line, MOST_LINE * 2) for line in lines if line), MOST_MESSAGE),
+        "tags": [_TAGS[said.tone]],
+        "priority": 2 if event.type is EventType.STARTED else 3,
+        "sequence_id": sequence_id(event),
+    }
+    if opened := said.link or said.page:
+        message["click"] = opened
+    if said.page:
+        message["actions"] = [{"action": "view", "label": OPEN_JOB, "url": said.page}]
+    return message
+
+
+def sequence_id(event: Event) -> str:
+    """The same for all events of one job; a sample's is its own, so that it replaces no real message."""
+    of = [event.workspace, event.job_id, *([event.id] if event.context.test else [])]
+    return hashlib.sha256("\n".join(of).encode()).hexdigest()[:32]
+
+
+def _target(url: str, body: bytes) -> Target:
+    parts = urlsplit(url)
+    above, _, topic = parts.path.rstrip("/").rpartition("/")
+    sent = {"topic": unquote(topic), **json.loads(body)}
+    query = f"?{parts.query}" if parts.query else ""
+    root = f"{parts.scheme}://{parts.netloc}{above}/{query}"
+    return Target(root, json.dumps(sent, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def _rejection(answer: HttpResponse) -> Rejection | None:
+    """By ntfy's error codes: five digits that begin with the status."""
+    code = json_body(answer).get("code")
+    if not isinstance(code, int) or not 400 <= answer.status < 500 or answer.status == 429:
+        return None
+    if answer.status in (401, 403):
+        text = f"ntfy does not let the relay publish to this topic ({code}): give the endpoint a header"
+        return Rejection(f"{text} 'Authorization: Bearer TOKEN' of a user who may", disable=True)
+    return Rejection(f"ntfy did not take the relay's message ({code}): check the topic in the URL")
+
+
+def _matches_url(host: str, path: str) -> bool:
+    return (host == "ntfy.sh" or host.startswith("ntfy.")) and path.strip("/").count("/") == 0 and len(path) > 1
+
+
+FORMAT = Format(body=body, matches_url=_matches_url, rejection=_rejection, target=_target)

@@ -1,0 +1,62 @@
+"""`rocketchat`: an incoming webhook, with the layout of `mattermost` in Rocket.Chat's own Markdown.
+
+Without `ts` and `author_name`, which some of its versions show as a wrong date. It has no escape for square brackets,
+so a word joiner after each one keeps a text from being a link.
+"""
+
+from relay.egress.result import HttpResponse
+from relay.formats.base import Format, Rejection, json_body, short
+from relay.formats.mattermost import COLOURS, MOST_FIELD, MOST_TEXT, MOST_TITLE, without_brackets
+from relay.formats.message_text import OPEN_JOB, describe_event, without_user_mentions
+from relay.formats.truncate import truncate
+from relay.model import Event, Registration
+
+_WORD_JOINER = "\u2060"
+_ESCAPES = str.maketrans(
+    {char: f"\\{char}" for char in "*_~`#"} | {char: f"{char}{_WORD_JOINER}" for char in "[]<>|\\"}
+)
+
+
+def body(event: Event, registration: Registration | None) -> dict[str, object]:
+    """`{"text", "attachments": [one]}`."""
+    said = describe_event(event)
+    lines = [said.next_step, f"[{OPEN_JOB}]({without_brackets(said.page)})" if said.page else None]
+    fields = [
+        {"title": _escape(label, MOST_FIELD), "value": _escape(text, MOST_FIELD), "short": True}
+        for label, text in said.facts
+    ]
+    footnote = _escape(said.footnote, MOST_FIELD)
+    attachment: dict[str, object] = {
+        "color": COLOURS[said.tone],
+        "text": "\n".join(filter(None, (*lines, footnote))),
+        "fields": fields,
+        "fallback": _escape(said.summary, MOST_TEXT),
+    }
+    if said.link:
+        attachment |= {"title": _escape(said.name or "Open the scenario", MOST_TITLE), "title_link": said.link}
+    return {"text": f"{said.mark} {_escape(said.summary, MOST_TEXT)}", "attachments": [attachment]}
+
+
+def _escape(text: str, most: int) -> str:
+    return truncate(without_user_mentions(text), most, _ESCAPES)
+
+
+def _rejection(answer: HttpResponse) -> Rejection | None:
+    """By `success: false`, which comes under a 200 too."""
+    answered = json_body(answer)
+    if answered.get("success") is not False or answer.status >= 500:
+        return None
+    error = short(answered.get("error"))
+    if answer.succeeded:
+        return Rejection(f"Rocket.Chat answered {answer.status} and did not take the message ({error})", retry=True)
+    if error in ("invalid-integration-id-or-token-provided", "Invalid integration id or token provided."):
+        text = "Rocket.Chat does not know this webhook: make a new incoming integration and register its URL"
+        return Rejection(f"{text} ({error})", disable=True)
+    return None
+
+
+def _matches_url(host: str, path: str) -> bool:
+    return (host.startswith("rocketchat.") or host.endswith(".rocket.chat")) and path.startswith("/hooks/")
+
+
+FORMAT = Format(body=body, matches_url=_matches_url, rejection=_rejection, rate_per_second=5)

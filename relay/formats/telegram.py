@@ -1,0 +1,96 @@
+"""`telegram`: a bot's message, for `https://api.telegram.org/botTOKEN/sendMessage?chat_id=CHAT`.
+
+Bold and links are `entities` with offsets in UTF-16 units, so that Telegram parses no markup in anybody's words, and a
+text that is cut never breaks one. `message_thread_id` in the URL names a topic of a forum.
+"""
+
+import json
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlsplit
+
+from relay.egress.result import HttpResponse
+from relay.formats.base import Format, Rejection, Target, json_body, short
+from relay.formats.message_text import OPEN_JOB, describe_event, without_user_mentions
+from relay.formats.truncate import truncate, utf16_length
+from relay.model import Event, Registration
+
+MOST_HEADLINE = 300
+MOST_REASON = 1_500
+MOST_LINE = 400
+"""With a headline, a reason, five facts and a footnote a message stays below Telegram's 4,096."""
+
+
+@dataclass(slots=True)
+class _Text:
+    """A text under construction, with its entities."""
+
+    text: str = ""
+    entities: list[dict[str, object]] = field(default_factory=list)
+
+    def add(self, text: str, type: str | None = None, **more: object) -> None:
+        text = without_user_mentions(text)
+        if type is not None:
+            span = {"type": type, "offset": utf16_length(self.text), "length": utf16_length(text)}
+            self.entities.append(span | more)
+        self.text += text
+
+
+def body(event: Event, registration: Registration | None) -> dict[str, object]:
+    """`{"text", "entities", "link_preview_options"}`."""
+    said = describe_event(event)
+    made = _Text()
+    made.add(f"{said.mark} ")
+    if said.link:
+        made.add(f"{said.title}: ", "bold")
+        made.add(truncate(said.name or "Open the scenario", MOST_HEADLINE), "text_link", url=said.link)
+    else:
+        made.add(truncate(said.headline, MOST_HEADLINE), "bold")
+    if reason := said.detail_within(MOST_REASON):
+        made.add(f"\n{reason}")
+    for label, text in said.facts:
+        made.add("\n")
+        made.add(f"{label}:", "bold")
+        made.add(f" {truncate(text, MOST_LINE)}")
+    if said.next_step:
+        made.add(f"\n{said.next_step}")
+    if said.page:
+        made.add("\n")
+        made.add(OPEN_JOB, "text_link", url=said.page)
+    made.add("\n")
+    made.add(truncate(said.footnote, MOST_LINE), "italic")
+    return {"text": made.text, "entities": made.entities, "link_preview_options": {"is_disabled": True}}
+
+
+def _target(url: str, body: bytes) -> Target:
+    """The chat moves from the URL into the body."""
+    parts = urlsplit(url)
+    named = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    sent = {**named, **json.loads(body)}
+    bare = f"{parts.scheme}://{parts.netloc}{parts.path}"
+    return Target(bare, json.dumps(sent, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def _rejection(answer: HttpResponse) -> Rejection | None:
+    """By `ok: false` and its description."""
+    said = json_body(answer)
+    if said.get("ok") is not False:
+        return None
+    why, code = short(said.get("description")), said.get("error_code")
+    if answer.status == 429 or code == 429:
+        return None if answer.status == 429 else Rejection(f"Telegram says: {why}", retry=True, busy=True)
+    if answer.status in (401, 403, 404):
+        remedy = "check the bot's token, that the bot is in the chat and may post there, then enable this endpoint"
+        return Rejection(f"Telegram says: {why} ({answer.status}): {remedy}", disable=True)
+    if answer.status == 400 and "chat not found" in why:
+        text = "check chat_id in the URL, and that the bot is in the chat"
+        return Rejection(f"Telegram says: {why}: {text}", disable=True)
+    if answer.status == 400:
+        return Rejection(f"Telegram did not take the relay's message ({why}): please report it, with this job's id")
+    return None
+
+
+def _matches_url(host: str, path: str) -> bool:
+    return host == "api.telegram.org" and path.startswith("/bot")
+
+
+FORMAT = Format(body=body, matches_url=_matches_url, rejection=_rejection, target=_target, rate_per_second=1)

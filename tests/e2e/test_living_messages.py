@@ -1,0 +1,84 @@
+"""kill -9 at any moment of a living message, against stand-ins of Slack and Discord: no message is left that says that
+the job is running, and none is doubled where the service can be asked.
+"""
+
+import asyncio
+import json
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+from relay.model import HOUR
+from relay.sandbox.local_server import serve
+from relay.store import Store
+from tests.chats import CHANNEL, Chat, FakeDiscord, FakeSlack
+
+ROOT = Path(__file__).parents[2]
+ROUNDS = 3
+IN_PROGRESS = "has started it"
+
+
+async def run_child(*arguments: str, kill_after: int | None, chat: Chat) -> None:
+    """Runs the child to its end, or kills it after so many stored messages, before their answer."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.e2e.living_child", *arguments, cwd=ROOT, stderr=asyncio.subprocess.PIPE
+    )
+    stored = 0
+
+    async def kill(_: str) -> None:
+        nonlocal stored
+        stored += 1
+        if stored == kill_after:
+            process.kill()
+            await process.wait()
+
+    chat.stored = kill
+    _, errors = await asyncio.wait_for(process.communicate(), 60)
+    if kill_after is None:
+        assert process.returncode == 0, errors.decode()
+
+
+async def rounds(folder: Path, chat: FakeSlack | FakeDiscord, format: str, path: str, number: int) -> None:
+    rng, store_url = random.Random(number), f"sqlite:///{folder}/relay.db"
+    await (await Store.open(store_url)).aclose()
+    async with serve(chat.app) as url:
+        for round in range(number):
+            chat.messages.clear()
+            arguments = (store_url, f"{url}{path}", format, f"job{round}")
+            await run_child(*arguments, str(2 * round * HOUR), kill_after=rng.randint(1, 3), chat=chat)
+            await run_child(*arguments, str((2 * round + 1) * HOUR), kill_after=None, chat=chat)
+            roots = [one for one in chat.messages.values() if "thread_ts" not in one]
+            running = [one for one in roots if IN_PROGRESS in json.dumps(one)]
+            replies = [one for one in chat.messages.values() if "thread_ts" in one]
+            if isinstance(chat, FakeSlack):
+                assert (len(roots), running) == (1, []), chat.calls
+                assert len(replies) <= 1
+            else:
+                assert len(roots) <= 2, chat.calls
+                assert len(running) <= 1
+                assert len(running) < len(roots)  # the ending is there
+
+
+@pytest.mark.timeout(300)
+async def test_slack_keeps_one_message_whenever_the_relay_is_killed(tmp_path: Path) -> None:
+    """The next relay finds the message in the channel's history, and changes it to the ending."""
+    path = f"/api/chat.postMessage?channel={CHANNEL}"
+    await rounds(tmp_path, FakeSlack(), "slack_app", path, ROUNDS)
+
+
+@pytest.mark.timeout(300)
+async def test_discord_gets_one_start_and_one_ending_at_most(tmp_path: Path) -> None:
+    """A webhook can't be asked: after a lost answer the ending is a second message, and no start is repeated."""
+    await rounds(tmp_path, FakeDiscord(), "discord", "/api/webhooks/1/secret", ROUNDS)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1_800)
+async def test_two_hundred_rounds(tmp_path: Path) -> None:
+    """The same 100 times for each."""
+    for name in ("slack", "discord"):
+        (tmp_path / name).mkdir()
+    await rounds(tmp_path / "slack", FakeSlack(), "slack_app", f"/api/chat.postMessage?channel={CHANNEL}", 100)
+    await rounds(tmp_path / "discord", FakeDiscord(), "discord", "/api/webhooks/1/secret", 100)
