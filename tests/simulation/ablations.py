@@ -264,7 +264,8 @@ def _budget_of_its_own(patch: Patch) -> None:
     honest = _POLLER.allowed_now
 
     def allowed(ledger: Any, limit: Any, now: int, wanted: int) -> int:
-        return honest(replace(ledger, seconds=(), buckets=()), limit, now, wanted)
+        left: int = honest(replace(ledger, seconds=(), buckets=()), limit, now, wanted)
+        return left
 
     patch.setattr(poller, "allowed_now", allowed)
 
