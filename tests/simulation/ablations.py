@@ -13,7 +13,7 @@ from relay.delivery import attempt, dispatcher, recorder
 from relay.delivery.dispatcher import Dispatcher
 from relay.egress.result import HttpResponse
 from relay.model import DeliveryStatus, EventType, WatchState
-from relay.polling import poll_recorder, poller, transitions
+from relay.polling import exec_client, poll_recorder, poller, transitions
 from relay.polling.poll_recorder import PollRecorder
 from relay.polling.poller import Poller
 from relay.store.engine.database import Store
@@ -222,6 +222,54 @@ def _trusts_callbacks(patch: Patch) -> None:
     patch.setattr(transitions, "apply_poll", apply)
 
 
+def _first_404_ends(patch: Patch) -> None:
+    patch.setattr(transitions, "NOT_FOUND_MIN_POLLS", 1)
+    patch.setattr(transitions, "NOT_FOUND_MIN_AGE", 0)
+    patch.setattr(transitions, "_SEEN", (0, transitions._SEEN[1]))
+
+
+def _any_error_ends(patch: Patch) -> None:
+    honest = exec_client.ExecClient._read
+
+    def read(self: Any, job_id: str, status: int, headers: Any, body: bytes) -> Any:
+        result = honest(self, job_id, status, headers, body)
+        return _TRANSITIONS.JobNotFound() if status >= 500 else result
+
+    patch.setattr(exec_client.ExecClient, "_read", read)
+    _first_404_ends(patch)
+
+
+def _spends_nothing(patch: Patch) -> None:
+    patch.setattr(poller, "spend", lambda ledger, number, now: ledger)
+
+
+def _spends_after_the_request(patch: Patch) -> None:
+    honest, spend = Poller._poll_and_deliver, _POLLER.spend
+    patch.setattr(poller, "spend", lambda ledger, number, now: ledger)
+
+    async def poll(self: Poller, watch: Any) -> None:
+        await honest(self, watch)
+
+        def later(tx: Any) -> None:
+            state = _POLLER.workspaces.lock(tx, watch.workspace)
+            _POLLER.workspaces.save(tx, replace(state, ledger=spend(state.ledger, 1, self._clock())))
+
+        await self._store.write(later)
+
+    patch.setattr(Poller, "_poll_and_deliver", poll)
+
+
+def _budget_of_its_own(patch: Patch) -> None:
+    """Each relay counts its own requests, in memory."""
+    honest = _POLLER.allowed_now
+
+    def allowed(ledger: Any, limit: Any, now: int, wanted: int) -> int:
+        left: int = honest(replace(ledger, seconds=(), buckets=()), limit, now, wanted)
+        return left
+
+    patch.setattr(poller, "allowed_now", allowed)
+
+
 # --- secrets, clocks, operators -------------------------------------------------------------------------------------
 
 
@@ -272,4 +320,15 @@ ABLATIONS = (
         name="loses-registrations", what="a withdrawal deletes other registrations too", apply=_loses_registrations
     ),
     Ablation(name="trusts-callbacks", what="Exec's callback ends a job without a poll", apply=_trusts_callbacks),
+    Ablation(name="any-error-ends", what="a 5xx ends a watch", apply=_any_error_ends),
+    Ablation(
+        name="spends-nothing", what="no request is counted", apply=_spends_nothing, rule=Rule.BUDGET_BEFORE_REQUEST
+    ),
+    Ablation(
+        name="spends-after-the-request",
+        what="a request is counted once it is answered",
+        apply=_spends_after_the_request,
+        rule=Rule.BUDGET_BEFORE_REQUEST,
+    ),
+    Ablation(name="budget-of-its-own", what="requests of before do not count", apply=_budget_of_its_own),
 )

@@ -9,11 +9,11 @@ from tests.simulation.ablations import ABLATIONS, Ablation
 from tests.simulation.plan import KINDS, draw
 from tests.simulation.shrink import shrink
 
-_IN_THE_TESTS = 40
+_IN_THE_TESTS = 15
 _WITHIN = 600
 
-QUICKLY_FOUND = [one for one in ABLATIONS if one.name in ("lease-too-short", "event-apart", "answers-before-commit")]
-"""Broken relays that the first seed finds."""
+QUICKLY_FOUND = [one for one in ABLATIONS if one.name == "sends-twice"]
+"""A broken relay that the first seed finds, with few acts and jobs."""
 
 
 def simulated(*arguments: str) -> subprocess.CompletedProcess[str]:

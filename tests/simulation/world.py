@@ -64,6 +64,8 @@ class Found:
     shown: set[str] = field(default_factory=set)
     stuck: list[str] = field(default_factory=list)
     restored: bool = False
+    ended: bool = False
+    """Whether a relay ended, for whatever reason, before all was done."""
     clock_set: bool = False
 
 
@@ -164,6 +166,7 @@ class World:
             assert machine.process is not None
             await machine.process.ended
             self.note(f"{machine.process.name} ended")
+            self.found.ended = True
             if machine.number in self._stopped:
                 self._stopped.discard(machine.number)
             else:
