@@ -92,7 +92,7 @@ async def test_no_command_prints_a_secret(verb: str, tmp_path: Path) -> None:
     environ = {"RELAY_API_KEY": marked.API_KEY, "EXEC_API_KEY": marked.EXEC_KEY, "RELAY_STORAGE__URL": DATABASE}
     for arguments in VERB_CALLS.get(verb, [()]):
         _, said = await printed(verb, *arguments, cwd=tmp_path, environ=environ)
-        assert said
+        assert said or verb == "mcp", "a server on standard output says nothing that no client asks for"
         assert marked.found_in(said) == [], verb
 
 
