@@ -50,7 +50,7 @@ OPERATIONS: tuple[ApiRoute, ...] = (
 def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
     """The relay's HTTP API and dashboard. If it `owns_relay`, it starts and stops the relay with itself.
 
-    Raises ConfigError if the path of `server.public_url` can't be told from a path of the relay.
+    Raises ConfigError if the path of `server.public_url` can't be distinguished from a path of the relay.
     """
 
     @asynccontextmanager
