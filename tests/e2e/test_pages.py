@@ -15,7 +15,7 @@ from tests.e2e.conftest import API_KEY, SECOND_KEY, Served, Stage
 from tests.node import needs
 
 RELAY = "https://relay.example.com"
-ELSEWHERE = {"README.md", "production.md", "quick-start.md"}
+ELSEWHERE = {"README.md", "production.md", "quick-start.md", "wait.md"}
 """Typed by tests of their own."""
 MOVES = "relay import "
 """Wants a PostgreSQL: `tests/cli/test_import.py`, and beside a relay at work `tests/torture/moving.py`, have one."""

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import cycle
+from typing import Any
 
 import pytest
 from sqlalchemy import delete
@@ -13,7 +14,7 @@ from standardwebhooks.webhooks import Webhook
 from relay.egress import SendResult
 from relay.egress.http_client import WebhookHttpClient
 from relay.egress.result import HttpResponse as Answered
-from relay.model import HOUR, MINUTE, Event, EventType, Instant, Watch
+from relay.model import HOUR, MINUTE, Event, EventType
 from relay.polling.request_budget import RateLimit
 from relay.sandbox.receiver import Respond
 from relay.store.engine.schema import registrations
@@ -162,8 +163,8 @@ async def test_a_false_ending_is_counted(monkeypatch: pytest.MonkeyPatch) -> Non
 
     honest = poll_recorder.make_event
 
-    def made(watch: Watch, type: EventType, now: Instant, max_age: int) -> Event:
-        return replace(honest(watch, type, now, max_age), type=EventType.EXPIRED)
+    def made(*arguments: Any, **named: Any) -> Event:
+        return replace(honest(*arguments, **named), type=EventType.EXPIRED)
 
     monkeypatch.setattr(poll_recorder, "make_event", made)
     verdict = await lived()

@@ -213,7 +213,7 @@ async def test_no_page_reveals_a_secret(route: Any, stage: Stage, caplog: pytest
 class FallingRelay(QuietRelay):
     """A relay whose own faults hold every secret in their text."""
 
-    async def send_test(self, *_: Any) -> Any:
+    async def send_test(self, *_: Any, **__: Any) -> Any:
         raise RuntimeError(EVERY_SECRET)
 
     async def render_metrics(self) -> Any:

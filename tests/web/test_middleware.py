@@ -239,7 +239,7 @@ async def test_the_application_starts_and_stops_the_relay(sqlite_url: str, owns:
     ) as api:
         app = create_app(api.relay, owns_relay=owns)
         async with app.router.lifespan_context(app):
-            assert await api.stored() == ({"endpoints": 1, "callback_tokens": 1} if owns else {})
+            assert await api.stored() == ({"endpoints": 1, "callback_tokens": 1, "event_feed": 1} if owns else {})
         answer = await api.http.get("/v1/jobs")
         assert answer.status_code == (503 if owns else 200)
 
