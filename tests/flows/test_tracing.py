@@ -107,7 +107,7 @@ async def test_one_trace_id_connects_the_log_lines_of_a_job(start: Start, log: i
     kinds = [(line["level"], line["message"].partition(":")[0]) for line in traced]
     assert kinds == [
         ("info", made["id"]),
-        ("debug", f"a poll of job {job.id}"),
+        ("debug", f"poll of job {job.id}"),
         ("info", "job.completed"),
         ("warning", f"{delivery.id} of job.completed"),
         ("info", f"{delivery.id} of job.completed"),
