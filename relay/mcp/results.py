@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from relay.client import CreatedJob, Job, Registration
+from relay.client.results import job_of
 
 
 class WaitedJob(BaseModel):
@@ -105,19 +106,17 @@ def created(job: CreatedJob) -> RegisteredJob:
 
 def job_page(page: Mapping[str, Any]) -> JobPage:
     """One page of jobs."""
-    return JobPage(jobs=[_listed(row) for row in page["data"]], next_cursor=page["next_cursor"])
+    return JobPage(jobs=[_listed(job_of(row)) for row in page["data"]], next_cursor=page["next_cursor"])
 
 
-def _listed(row: Mapping[str, Any]) -> ListedJob:
-    at_exec = row.get("job") or {}
-    scenario = at_exec.get("scenario") or {}
+def _listed(job: Job) -> ListedJob:
     return ListedJob(
-        job_id=row["job_id"],
-        workspace=row["workspace"],
-        state=row["state"],
-        ended=row["ended"],
-        status=at_exec.get("status"),
-        scenario_url=scenario.get("url"),
+        job_id=job.job_id,
+        workspace=job.workspace,
+        state=job.state,
+        ended=job.ended,
+        status=job.status,
+        scenario_url=job.scenario_url,
     )
 
 
