@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from typing import cast
 
 from starlette.applications import Starlette
@@ -86,7 +86,7 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
     app.state.listeners = dashboard.StreamCount()
     app.state.job_reads = SharedReads[jobs.ShownJob]()
     app.state.limits = RequestLimits(relay.config.security.requests_per_minute, relay.telemetry, relay.clock)
-    app.state.openapi = _openapi_document
+    app.state.openapi = partial(_openapi_document, base_path)
     return app
 
 
