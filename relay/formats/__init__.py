@@ -3,7 +3,6 @@
 One file per format holds one `Format`; a new format is a new file and a line in `FORMATS`.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -30,6 +29,7 @@ from relay.formats import (
     zapier,
 )
 from relay.formats.base import Format, Rejection, Target
+from relay.formats.encode_json import encode_json
 from relay.formats.pasted_urls import check_pasted_url
 from relay.model import ENDINGS_AT_EXEC, FINAL_EVENTS, Event, EventType, Registration
 
@@ -100,13 +100,9 @@ def render(format: str, event: Event, registration: Registration | None, own_tem
     else:
         body = template.body(own_template, event, registration)
     try:
-        return _compact(body)
+        return encode_json(body)
     except ValueError:
-        return _compact(_sanitize_json(body))
-
-
-def _compact(body: object) -> bytes:
-    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        return encode_json(_sanitize_json(body))
 
 
 def _sanitize_json(value: Any) -> Any:

@@ -19,7 +19,7 @@ from relay.formats.exchange import (
     json_call,
     shown,
 )
-from relay.formats.message_text import OPEN_JOB, EventText, Tone, describe_event
+from relay.formats.message_text import EventText, Tone, describe_event, markdown_job_link
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration, to_rfc3339
 
@@ -60,17 +60,11 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
 
 def _description(said: EventText) -> str:
     reason = said.detail_within(MAX_DESCRIPTION, _ESCAPES)
-    page = f"[{OPEN_JOB}]({_without_brackets(said.page)})" if said.page else None
-    return "\n".join(filter(None, (reason, said.next_step, page)))
+    return "\n".join(filter(None, (reason, said.next_step, markdown_job_link(said))))
 
 
 def _field(label: str, text: str) -> dict[str, object]:
     return {"name": truncate(label, 100, _ESCAPES), "value": truncate(text, MAX_FIELD, _ESCAPES), "inline": True}
-
-
-def _without_brackets(url: str) -> str:
-    """A URL as the target of a Markdown link, which a bracket would end."""
-    return url.replace("(", "%28").replace(")", "%29")
 
 
 _ENDPOINT_ERRORS = {

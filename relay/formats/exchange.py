@@ -4,11 +4,11 @@ An exchange is a generator without effects. It yields `Call`s and gets each one'
 `LivingMessage` is stored before it goes on. It returns the result that decides about the delivery, and the message.
 """
 
-import json
 from collections.abc import Generator, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 
 from relay.egress.result import BUSY, UNSENT, HttpResponse, RequestFailed, SendResult
+from relay.formats.encode_json import encode_json
 from relay.model import LivingMessage, MessageState
 
 
@@ -70,7 +70,7 @@ def was_not_taken(result: SendResult) -> bool:
 
 
 def json_call(method: str, url: str, body: Mapping[str, object]) -> Call:
-    return Call(method, url, json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode())
+    return Call(method, url, encode_json(body))
 
 
 def failed(result: SendResult, message: LivingMessage) -> Outcome:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, Target, json_body, short
+from relay.formats.encode_json import encode_json
 from relay.formats.message_text import OPEN_JOB, describe_event
 from relay.formats.ntfy import sequence_id
 from relay.formats.truncate import MARKUP_ESCAPES, truncate
@@ -54,7 +55,7 @@ def _target(url: str, body: bytes) -> Target:
         url = parts._replace(query=urlencode([*query, _REPLY])).geturl()
     else:
         sent.pop("thread", None)
-    return Target(url, json.dumps(sent, ensure_ascii=False, separators=(",", ":")).encode())
+    return Target(url, encode_json(sent))
 
 
 def _link(label: str, url: str) -> str:

@@ -4,9 +4,11 @@ Slack's attachments without Slack's blocks, which Mattermost ignores without an 
 Other people's words are escaped: Mattermost reads Markdown, and mentions anywhere in a text.
 """
 
+from collections.abc import Callable
+
 from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body
-from relay.formats.message_text import OPEN_JOB, EventText, Tone, describe_event, without_user_mentions
+from relay.formats.message_text import EventText, Tone, describe_event, markdown_job_link, without_user_mentions
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration
 
@@ -46,19 +48,14 @@ def text_line(said: EventText) -> str:
 
 def attachment(said: EventText) -> dict[str, object]:
     """The rest: the link, what to do next, who asked, and the job's id."""
-    lines = [said.next_step, f"[{OPEN_JOB}]({without_brackets(said.page)})" if said.page else None]
-    fields = [
-        {"title": escape(label, MAX_FIELD), "value": escape(text, MAX_FIELD), "short": True}
-        for label, text in said.facts
-    ]
     title = escape(said.name or "Open the scenario", MAX_TITLE) if said.link else ""
     return {
         "fallback": escape(said.summary, MAX_TITLE),
         "color": COLOURS[said.tone],
         "title": title,
         "title_link": said.link or "",
-        "text": "\n".join(filter(None, lines)),
-        "fields": fields,
+        "text": "\n".join(filter(None, (said.next_step, markdown_job_link(said)))),
+        "fields": fact_fields(said, escape),
         "footer": said.footnote,
     }
 
@@ -68,9 +65,12 @@ def escape(text: str, most: int) -> str:
     return truncate(without_user_mentions(text), most, _ESCAPES)
 
 
-def without_brackets(url: str) -> str:
-    """A URL as the target of a Markdown link, which a bracket would end."""
-    return url.replace("(", "%28").replace(")", "%29")
+def fact_fields(said: EventText, escape: Callable[[str, int], str]) -> list[dict[str, object]]:
+    """The facts as fields of an attachment, two beside each other."""
+    return [
+        {"title": escape(label, MAX_FIELD), "value": escape(text, MAX_FIELD), "short": True}
+        for label, text in said.facts
+    ]
 
 
 def _rejection(answer: HttpResponse) -> Rejection | None:

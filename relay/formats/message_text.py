@@ -281,6 +281,11 @@ def sanitize(text: object, limit: int = _MAX_TEXT) -> str | None:
     return truncate(_MENTIONS_AND_LINKS.sub(rf"\g<0>{_WORD_JOINER}", line), limit) or None
 
 
+def markdown_job_link(said: EventText) -> str | None:
+    """A Markdown link to the job's page, in whose URL no bracket ends the link; None without a page."""
+    return f"[{OPEN_JOB}]({said.page.replace('(', '%28').replace(')', '%29')})" if said.page else None
+
+
 def without_user_mentions(text: str) -> str:
     """`text` with a word joiner after each @ that a chat without markup would read as the beginning of a user's name.
 

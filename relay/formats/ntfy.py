@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, Target, json_body
+from relay.formats.encode_json import encode_json
 from relay.formats.message_text import OPEN_JOB, Tone, describe_event
 from relay.formats.truncate import truncate
 from relay.model import Event, EventType, Registration
@@ -55,7 +56,7 @@ def _target(url: str, body: bytes) -> Target:
     sent = {"topic": unquote(topic), **json.loads(body)}
     query = f"?{parts.query}" if parts.query else ""
     root = f"{parts.scheme}://{parts.netloc}{above}/{query}"
-    return Target(root, json.dumps(sent, ensure_ascii=False, separators=(",", ":")).encode())
+    return Target(root, encode_json(sent))
 
 
 def _rejection(answer: HttpResponse) -> Rejection | None:

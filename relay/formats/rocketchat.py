@@ -6,8 +6,8 @@ so a word joiner after each one keeps a text from being a link.
 
 from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body, short
-from relay.formats.mattermost import COLOURS, MAX_FIELD, MAX_TEXT, MAX_TITLE, without_brackets
-from relay.formats.message_text import OPEN_JOB, describe_event, without_user_mentions
+from relay.formats.mattermost import COLOURS, MAX_FIELD, MAX_TEXT, MAX_TITLE, fact_fields
+from relay.formats.message_text import describe_event, markdown_job_link, without_user_mentions
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration
 
@@ -20,16 +20,11 @@ _ESCAPES = str.maketrans(
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """`{"text", "attachments": [one]}`."""
     said = describe_event(event)
-    lines = [said.next_step, f"[{OPEN_JOB}]({without_brackets(said.page)})" if said.page else None]
-    fields = [
-        {"title": _escape(label, MAX_FIELD), "value": _escape(text, MAX_FIELD), "short": True}
-        for label, text in said.facts
-    ]
     footnote = _escape(said.footnote, MAX_FIELD)
     attachment: dict[str, object] = {
         "color": COLOURS[said.tone],
-        "text": "\n".join(filter(None, (*lines, footnote))),
-        "fields": fields,
+        "text": "\n".join(filter(None, (said.next_step, markdown_job_link(said), footnote))),
+        "fields": fact_fields(said, _escape),
         "fallback": _escape(said.summary, MAX_TEXT),
     }
     if said.link:

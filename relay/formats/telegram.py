@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, Target, json_body, short
+from relay.formats.encode_json import encode_json
 from relay.formats.message_text import OPEN_JOB, describe_event, without_user_mentions
 from relay.formats.truncate import truncate, utf16_length
 from relay.model import Event, Registration
@@ -67,7 +68,7 @@ def _target(url: str, body: bytes) -> Target:
     named = {name: values[0] for name, values in parse_qs(parts.query).items()}
     sent = {**named, **json.loads(body)}
     bare = f"{parts.scheme}://{parts.netloc}{parts.path}"
-    return Target(bare, json.dumps(sent, ensure_ascii=False, separators=(",", ":")).encode())
+    return Target(bare, encode_json(sent))
 
 
 def _rejection(answer: HttpResponse) -> Rejection | None:
