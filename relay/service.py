@@ -34,12 +34,12 @@ from relay.operations import (
     RetentionJob,
     Scheduler,
     Timekeeper,
-    descriptor_limit,
     readiness,
 )
 from relay.polling import ExecClient, Poller, WorkspaceStatus, count_watched_jobs, exec_transport, load_workspace_status
 from relay.polling.event_context import job_page
 from relay.polling.workspace_status import COUNTED
+from relay.process import descriptor_limit
 from relay.registration import (
     JobCreator,
     RegistrationResult,

@@ -33,6 +33,7 @@ LAYER_OF = {
     "telemetry": 3,  # log, metrics, traces
     "security": 3,  # encryption, API keys, throttles
     "signing": 3,  # Standard Webhooks signatures
+    "process": 2,  # what a process asks of the operating system
     "backoff": 3,  # delays of retries
     "model": 2,  # the values that all share
     "errors": 1,

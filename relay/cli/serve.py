@@ -24,7 +24,7 @@ from relay.client import local_token
 from relay.config import Config, unused_variables
 from relay.egress import is_loopback
 from relay.errors import ConfigError
-from relay.operations import bind_socket, descriptor_limit, url_of
+from relay.process import bind_socket, descriptor_limit, url_of
 from relay.registration.exec_callback_tokens import masked_url
 from relay.security.api_keys import RANDOM_BYTES, LocalToken, generate_api_key, hash_api_key
 from relay.service import Relay

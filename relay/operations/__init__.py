@@ -2,7 +2,6 @@
 
 from relay.operations.api_key_cache import ApiKeyCache
 from relay.operations.cluster_notify import ClusterNotifier
-from relay.operations.listen_socket import bind_socket, url_of
 from relay.operations.readiness import Readiness
 from relay.operations.retention import RetentionJob
 from relay.operations.scheduler import Scheduler
@@ -15,6 +14,4 @@ __all__ = [
     "RetentionJob",
     "Scheduler",
     "Timekeeper",
-    "bind_socket",
-    "url_of",
 ]

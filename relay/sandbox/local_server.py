@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from relay.errors import RelayError
 from relay.model import SECOND
-from relay.operations import bind_socket, url_of
+from relay.process import bind_socket, url_of
 
 GRACE = 500
 """Milliseconds that open requests get to finish when the server stops."""

@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 from relay import formats
 from relay.delivery.enqueue import enqueue
 from relay.model import MINUTE, SECOND, DeliveryStatus, Endpoint
-from relay.operations.listen_socket import bind_socket
+from relay.process import bind_socket
 from relay.sandbox.receiver import FINE, HANG, Respond
 from relay.store.engine import schema
 from relay.store.engine.database import Tx

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import signal
+import subprocess
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
@@ -191,3 +192,11 @@ def test_help_has_examples(verb: str) -> None:
     assert shown.index("Examples:") < shown.index("Options:")
     if verb == "sandbox":
         assert all(name in shown for name in NAMED if name != "ok")
+
+
+@pytest.mark.parametrize("module", ["relay.sandbox.receiver", "relay.sandbox.exec_server"])
+def test_sandbox_loads_no_store(module: str) -> None:
+    """So it starts at once."""
+    code = f"import sys, {module}; print({{'sqlalchemy', 'apscheduler', 'aiohttp'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "set()"

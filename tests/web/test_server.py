@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from relay.errors import RelayError
-from relay.operations.listen_socket import bind_socket
+from relay.process import bind_socket
 from relay.sandbox.local_server import serve
 from relay.security.login_throttle import BURST
 from relay.web.server.server import server_config
