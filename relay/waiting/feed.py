@@ -14,6 +14,7 @@ from relay.model import FINAL_EVENTS, SECOND, Instant
 from relay.model.feed_cursor import FeedPosition, check_of
 from relay.store.engine.database import Store, Tx
 from relay.store.tables import event_feed, events
+from relay.store.tables.event_feed import FeedState
 from relay.store.tables.events import EventFilter, FeedEvent
 from relay.telemetry import Telemetry
 from relay.waiting.waiters import FEED, Waiters
@@ -128,7 +129,7 @@ class EventFeed:
         if self._at is None:
             async with self._advancing:
                 if self._at is None:
-                    self._at = await self._store.read(_newest)
+                    self._at = await self._store.read(_newest_now)
                     self._recent_after = self._at.position
 
     async def _read_new(self, at: FeedPosition) -> None:
@@ -177,9 +178,12 @@ def position_of(one: FeedEvent) -> FeedPosition:
     return FeedPosition(one.position, check_of(one.event.id))
 
 
-def _newest(tx: Tx) -> FeedPosition:
-    state = event_feed.state(tx)
-    if state is None or not state.head:
-        return FeedPosition(0)
+def newest_position(tx: Tx, state: FeedState) -> FeedPosition:
+    """The position of the newest event, or 0 while there is none."""
     id = events.id_at(tx, state.head)
     return FeedPosition(state.head, check_of(id) if id else "")
+
+
+def _newest_now(tx: Tx) -> FeedPosition:
+    state = event_feed.state(tx)
+    return newest_position(tx, state) if state is not None else FeedPosition(0)

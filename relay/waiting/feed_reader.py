@@ -8,7 +8,7 @@ from relay.store.engine.database import Store, Tx
 from relay.store.tables import event_feed, events
 from relay.store.tables.event_feed import FeedState
 from relay.store.tables.events import EventFilter, FeedEvent
-from relay.waiting.feed import EventFeed
+from relay.waiting.feed import EventFeed, newest_position, position_of
 
 FROM_OLDEST = "0"
 """In place of a cursor: from the oldest event that is stored."""
@@ -52,7 +52,7 @@ class FeedReader:
 
     def cursor_after(self, one: FeedEvent) -> str:
         """The cursor after one event."""
-        return FeedCursor(self.identity, FeedPosition(one.position, check_of(one.event.id))).encode()
+        return FeedCursor(self.identity, position_of(one)).encode()
 
 
 def _start(tx: Tx, after: FeedCursor | str) -> tuple[str, FeedPosition]:
@@ -62,7 +62,7 @@ def _start(tx: Tx, after: FeedCursor | str) -> tuple[str, FeedPosition]:
     if after == FROM_OLDEST:
         return state.identity, FeedPosition(state.pruned)
     if isinstance(after, str):
-        return state.identity, _newest(tx, state)
+        return state.identity, newest_position(tx, state)
     if after.identity != state.identity:
         raise _gone(tx, state, "is of another database, or of this one before a restore")
     if after.at.position > state.head:
@@ -83,9 +83,8 @@ def _read(
     _check_not_pruned(tx, state, at)
     found = events.after(tx, at.position, wanted, most)
     if len(found) == most:
-        last = found[-1]
-        return found, FeedPosition(last.position, check_of(last.event.id))
-    return found, _newest(tx, state) if state.head > at.position else at
+        return found, position_of(found[-1])
+    return found, newest_position(tx, state) if state.head > at.position else at
 
 
 def _check_not_pruned(tx: Tx, state: FeedState, at: FeedPosition) -> None:
@@ -93,13 +92,8 @@ def _check_not_pruned(tx: Tx, state: FeedState, at: FeedPosition) -> None:
         raise _gone(tx, state, "is older than storage.retention: events after it are deleted already")
 
 
-def _newest(tx: Tx, state: FeedState) -> FeedPosition:
-    id = events.id_at(tx, state.head)
-    return FeedPosition(state.head, check_of(id) if id else "")
-
-
 def _gone(tx: Tx, state: FeedState, why: str) -> Gone:
-    oldest, newest = FeedPosition(state.pruned), _newest(tx, state)
+    oldest, newest = FeedPosition(state.pruned), newest_position(tx, state)
     details = {
         "oldest_cursor": FeedCursor(state.identity, oldest).encode(),
         "newest_cursor": FeedCursor(state.identity, newest).encode(),
