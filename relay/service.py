@@ -133,12 +133,20 @@ class Relay:
         proxy = config.delivery.proxy.get_secret_value() if config.delivery.proxy else None
         around = surroundings or Surroundings()
         self._monotonic = around.monotonic
-        inside = WebhookHttpClient(self.rules, concurrency=config.delivery.concurrency, proxy=proxy)
-        self.egress: WebhookSender = around.egress or inside
         self.outside_rules = config.security.outside_egress_rules()
-        # Its own client, because the address of a reused connection is not checked again.
-        outside = WebhookHttpClient(self.outside_rules, concurrency=config.delivery.concurrency, proxy=proxy)
-        self.outside_egress: WebhookSender = around.egress or outside
+        self.egress: WebhookSender
+        self.outside_egress: WebhookSender
+        if around.egress is not None:
+            self.egress = self.outside_egress = around.egress
+            living = None
+        else:
+            inside = WebhookHttpClient(self.rules, concurrency=config.delivery.concurrency, proxy=proxy)
+            # Its own client, because the address of a reused connection is not checked again.
+            outside = WebhookHttpClient(self.outside_rules, concurrency=config.delivery.concurrency, proxy=proxy)
+            self.egress, self.outside_egress = inside, outside
+            living = LivingMessages(
+                store, lambda endpoint: outside if endpoint.outside_only else inside, clock, config.delivery.timeout
+            )
         self.mail, self.outside_mail = SmtpClient(self.rules), SmtpClient(self.outside_rules)
         rng = random.Random(seed)  # noqa: S311 (jitter, not secrets)
         owner = new_id("own", clock(), store.random_bytes(ID_BYTES))
@@ -163,14 +171,7 @@ class Relay:
             self.operator.store,
             self.outside_egress,
             lambda endpoint: self.outside_mail if endpoint.outside_only else self.mail,
-            LivingMessages(
-                store,
-                lambda endpoint: outside if endpoint.outside_only else inside,
-                clock,
-                config.delivery.timeout,
-            )
-            if around.egress is None
-            else None,
+            living,
         )
         self.poller = Poller(
             store,
