@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar, cast
 
+import pytest
+
 from relay.model import HOUR, MINUTE, SECOND
 from relay.polling.poller import Poller
 from relay.sandbox.exec_server import ExecSettings
@@ -14,9 +16,12 @@ from tests.flows.conftest import Start
 T = TypeVar("T")
 
 
-async def test_many_jobs_are_notified_within_execs_limits(start: Start) -> None:
-    """A hundred jobs registered at once: no 429, none forgotten, no minute with more than the relay's share of it."""
+@pytest.mark.parametrize("minute", [5, 58])
+async def test_many_jobs_are_notified_within_execs_limits(start: Start, minute: int) -> None:
+    """A hundred jobs registered at once, in the middle of an hour and before its end: no 429, none forgotten, no minute
+    with more than the relay's share of it."""
     async with start(sandbox=ExecSettings(seed=1), polling={"strategy": "adaptive"}) as world:
+        world.clock.at += (minute * MINUTE - world.clock.at) % HOUR
         jobs = [world.exec.add(queued=3 * SECOND, lasts=(200 + 2 * number) * SECOND) for number in range(100)]
         for job in jobs:
             await world.prepare(job.id, world.receiver_url + "/callback")

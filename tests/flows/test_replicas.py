@@ -75,6 +75,7 @@ async def test_three_relays_together_keep_execs_limits(postgres_url: str) -> Non
 async def test_three_relays_share_deliveries_and_send_each_once(postgres_url: str) -> None:
     """Of three relays each sends a part of it; nothing is sent twice, and none of it is left."""
     async with replicas(postgres_url, 3, delivery={"concurrency": 4, "per_host": 4, "per_endpoint": 4}) as world:
+        world.receiver.always(Respond(status=200, delay=20))  # nobody sends all of it before the others begin
         job = world.exec.add(lasts=1)
         world.clock.advance(SECOND)
         for number in range(120):

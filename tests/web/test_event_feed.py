@@ -35,10 +35,14 @@ from tests.web.waiting import (
 
 
 async def ended(served: Served, *job_ids: str) -> None:
-    """Jobs that are registered and end, one after the other."""
+    """Jobs that are registered and end, one after the other: each in a millisecond of its own, as events of the same
+    one have no order."""
     await served.register(*job_ids)
     for job_id in job_ids:
+        ended_at = served.relay.clock()
         await end(served.relay, job_id)
+        while served.relay.clock() == ended_at:
+            await asyncio.sleep(0)
 
 
 def jobs_of(page: Any) -> list[str]:

@@ -43,13 +43,11 @@ def hourly_rates(arrivals: ArrivalHistory, now: Instant, hours: int = 25) -> tup
     since = now // MINUTE if arrivals.since is None else min(arrivals.since, now // MINUTE)
     first = since * MINUTE // HOUR
     present = max(_recent_rate(arrivals.hours, max(first, hour - 23), hour, into), _surely(arrivals, since, now))
+    if hour - first < 24:
+        return (present,) * hours
     usually = _shrunk([_same_hour_mean(counts, first, hour + k, hour) for k in range(24)], (hour - first) / 24)
     busyness = _today_vs_usual(counts, usually, hour, into)
-    rates = []
-    for k in range(hours):
-        usual = usually[k % 24]
-        rates.append(present if usual is None else usual * (1 + (busyness - 1) * math.exp(-k / _BUSYNESS_FADES)))
-    return tuple(rates)
+    return tuple(usually[k % 24] * (1 + (busyness - 1) * math.exp(-k / _BUSYNESS_FADES)) for k in range(hours))
 
 
 def _surely(arrivals: ArrivalHistory, since: int, now: Instant) -> float:
@@ -90,15 +88,12 @@ def _recent_rate(hours: Sequence[tuple[int, int, int]], first: int, hour: int, i
     return (roots / weight) ** 2
 
 
-def _shrunk(usual: Sequence[float | None], days: float) -> list[float | None]:
+def _shrunk(rates: Sequence[float], days: float) -> list[float]:
     """The hours of a day, shrunk towards their mean as far as chance explains their differences.
 
     By James and Stein ('Estimation with quadratic loss', 1961): the differences count as much as their squares exceed
     those of Poisson counts. Hours that differ by chance alone become one mean; a night without jobs stays one.
     """
-    rates = [rate for rate in usual if rate is not None]
-    if len(rates) < 24:
-        return list(usual)
     mean = sum(rates) / len(rates)
     by_chance = len(rates) * mean * _SMOOTHED / max(days, 1.0)
     squares = sum((rate - mean) ** 2 for rate in rates)
@@ -106,25 +101,23 @@ def _shrunk(usual: Sequence[float | None], days: float) -> list[float | None]:
     return [mean + counts * (rate - mean) for rate in rates]
 
 
-def _today_vs_usual(counts: dict[int, int], usually: Sequence[float | None], hour: int, into: float) -> float:
+def _today_vs_usual(counts: dict[int, int], usually: Sequence[float], hour: int, into: float) -> float:
     """How many times as busy the last hours were as the same hours usually are, shrunk towards 1 in the same way."""
     usual = seen = 0.0
     for back in range(_BUSYNESS_HOURS):
-        rate = usually[-back % 24]
-        if rate is not None:
-            usual += rate * (1.0 if back else into)
-            seen += counts.get(hour - back, 0)
+        usual += usually[-back % 24] * (1.0 if back else into)
+        seen += counts.get(hour - back, 0)
     usual, seen = usual + 1.0, seen + 1.0
     differs = seen - usual
     return 1.0 + differs / usual * max(0.0, 1.0 - usual / differs**2) if differs else 1.0
 
 
-def _same_hour_mean(counts: dict[int, int], first: int, hour: int, present: int) -> float | None:
-    """The mean of the same hour on the days before `present`, its neighbours counted half; None if there is no day."""
+def _same_hour_mean(counts: dict[int, int], first: int, hour: int, present: int) -> float:
+    """The mean of the same hour on the days before `present`, its neighbours counted half; there is at least one day."""
     total, weight = 0.0, 0.0
     for days in range(1, 8):
         for shift, share in ((-1, 0.25), (0, 0.5), (1, 0.25)):
             then = hour - 24 * days + shift
             if first <= then < present and present - then < KEPT_HOURS:
                 total, weight = total + share * counts.get(then, 0), weight + share
-    return total / weight if weight > 0 else None
+    return total / weight

@@ -42,6 +42,16 @@ def test_one_burst_of_jobs_does_not_raise_the_forecast() -> None:
     assert hourly_rates(record_arrivals(ArrivalHistory(), 200, MIDNIGHT), MIDNIGHT + MINUTE)[1] < 20
 
 
+def test_a_full_hour_does_not_turn_a_burst_into_every_days_hour() -> None:
+    """A hundred jobs at 15:54 of the first day: at 16:01 the forecast is no higher than at 15:59."""
+    burst = MIDNIGHT + 16 * HOUR - 6 * MINUTE
+    arrivals = record_arrivals(ArrivalHistory(), 100, burst)
+    before, after = (
+        expected_jobs(hourly_rates(arrivals, at), at, DAY) for at in (burst + 5 * MINUTE, burst + 7 * MINUTE)
+    )
+    assert after <= before
+
+
 def test_the_forecast_of_the_night_is_low() -> None:
     """After some office days, hardly a job is expected of the night, and the office's hours are full again."""
     found = hourly_rates(office_days(4), MIDNIGHT + 4 * DAY - 6 * HOUR)  # at 18:00 of the fourth day
