@@ -4,7 +4,7 @@ const SLICE = 25; // seconds of one waiting request: proxies cut requests after 
 const ANSWER_WITHIN = 30_000; // milliseconds for an answer, in addition to its wait
 const RETRY_FOR = 60_000; // milliseconds for which a call is repeated while no relay answers
 const FIRST_DELAY = 250;
-const LONGEST_DELAY = 10_000;
+const MAX_DELAY = 10_000;
 const LONGEST_RETRY_AFTER = 60_000;
 const SILENT_FOR = 60_000; // a stream has a heartbeat every 15 seconds
 const ASK_AGAIN = new Set([429, 499, 500, 502, 503, 504, 520, 521, 522, 523, 524]);
@@ -301,7 +301,7 @@ function errorOf(status, error) {
 }
 
 function backoff(tries, after = 0) {
-  const delay = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** Math.min(tries, 20)) * (0.5 + Math.random() / 2);
+  const delay = Math.min(MAX_DELAY, FIRST_DELAY * 2 ** Math.min(tries, 20)) * (0.5 + Math.random() / 2);
   return Math.max(delay, after);
 }
 

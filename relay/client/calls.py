@@ -47,11 +47,11 @@ class Address:
 def address(url: str | None, key: str | None) -> Address:
     """The given address and key, or those of RELAY_URL and RELAY_API_KEY; on this machine the token of a relay without
     API keys. Raises ClientError for no URL."""
-    chosen = (url or os.environ.get("RELAY_URL") or DEFAULT_URL).strip().rstrip("/")
-    if not chosen.startswith(("http://", "https://")):
+    base_url = (url or os.environ.get("RELAY_URL") or DEFAULT_URL).strip().rstrip("/")
+    if not base_url.startswith(("http://", "https://")):
         raise ClientError("the relay's address begins with http:// or https://, such as http://127.0.0.1:8080")
-    token = (key or os.environ.get("RELAY_API_KEY") or local_token.read(chosen) or "").strip()
-    return Address(chosen, {"authorization": f"Bearer {token}"} if token else {})
+    token = (key or os.environ.get("RELAY_API_KEY") or local_token.read(base_url) or "").strip()
+    return Address(base_url, {"authorization": f"Bearer {token}"} if token else {})
 
 
 def create(idempotency_key: str | None, fields: Mapping[str, Any]) -> Call:
@@ -66,8 +66,8 @@ def register(idempotency_key: str | None, fields: Mapping[str, Any]) -> Call:
 
 def _post(path: str, idempotency_key: str | None, fields: Mapping[str, Any]) -> Call:
     key = idempotency_key or secrets.token_urlsafe(18)
-    given = {name: value for name, value in fields.items() if value is not None}
-    return Call("POST", path, json=given, headers={"idempotency-key": key})
+    body = {name: value for name, value in fields.items() if value is not None}
+    return Call("POST", path, json=body, headers={"idempotency-key": key})
 
 
 def job(job_id: str, workspace: str | None, wait: float = 0) -> Call:
@@ -87,7 +87,7 @@ def events(
 ) -> Call:
     """Pulls events."""
     seconds = int(wait)
-    wanted = {
+    values = {
         "after": after,
         "type": ",".join(types) if types else None,
         "job_id": job_id,
@@ -96,5 +96,5 @@ def events(
         "limit": str(FOLLOWING),
         "wait": str(seconds) if seconds else None,
     }
-    params = {name: value for name, value in wanted.items() if value is not None}
+    params = {name: value for name, value in values.items() if value is not None}
     return Call("GET", "/v1/events", params, wait=seconds)

@@ -51,8 +51,8 @@ def read(server: str, environ: Mapping[str, str] = os.environ) -> str | None:
 
 
 def _folder(environ: Mapping[str, str]) -> Path:
-    if given := environ.get("XDG_RUNTIME_DIR"):
-        return Path(given) / _NAME
+    if runtime_dir := environ.get("XDG_RUNTIME_DIR"):
+        return Path(runtime_dir) / _NAME
     return Path(tempfile.gettempdir()) / f"{_NAME}-{os.getuid()}"
 
 

@@ -10,7 +10,7 @@ from relay.client.errors import ApiError, ClientError, CursorGone, Unreachable
 ASK_AGAIN = frozenset([429, 499, 500, 502, 503, 504, *range(520, 525)])
 """Statuses that say nothing about the request: of a proxy that cut it off, or of a relay that restarts."""
 
-FIRST_DELAY, LONGEST_DELAY = 0.25, 10.0
+FIRST_DELAY, MAX_DELAY = 0.25, 10.0
 """Seconds until the first retry; the delay is doubled with each further one up to the longest."""
 
 MAX_RETRY_AFTER = 60.0
@@ -85,7 +85,7 @@ class Patience:
 
     def delay(self, retry: Retry, now: float, jitter: float) -> float:
         """Seconds until the next try; `jitter` is in [0, 1). Raises Unreachable when it would be too late."""
-        backoff = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(self.tries, 20)) * (1 + jitter) / 2
+        backoff = min(MAX_DELAY, FIRST_DELAY * 2.0 ** min(self.tries, 20)) * (1 + jitter) / 2
         delay = backoff if retry.after is None else max(retry.after, backoff)
         self.tries += 1
         if now + delay >= self.give_up_at:

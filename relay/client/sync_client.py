@@ -146,8 +146,8 @@ class Relay:
         self, method: str, path: str, *, params: Mapping[str, Any] | None = None, json: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """The answer to any other call of the API, such as `GET /v1/deliveries`; a POST is repeated as it is."""
-        given = {name: str(value) for name, value in (params or {}).items() if value is not None}
-        return (self._send(Call(method, path, given, json))).body
+        query = {name: str(value) for name, value in (params or {}).items() if value is not None}
+        return (self._send(Call(method, path, query, json))).body
 
     def _send(self, call: Call, patience: Patience | None = None) -> Answer:
         patience = patience or Patience(self._address.url, time.monotonic() + self._retry_for)

@@ -32,7 +32,7 @@ class JobWait:
 
     def next_slice(self, now: float) -> float | None:
         """Seconds of the next request; None if the time is over. The relay answers a second early."""
-        left = self.deadline - now
-        if left <= 0:
+        remaining = self.deadline - now
+        if remaining <= 0:
             return None
-        return max(1.0, min(self.slice, left + 1))
+        return max(1.0, min(self.slice, remaining + 1))

@@ -59,8 +59,8 @@ def create(
     `owner` is the name of the API key that it belongs to, None for an admin's. Raises Conflict if another endpoint has
     the name.
     """
-    drawn = random_bytes(tx, spec.RANDOM_BYTES)
-    new = spec.new_endpoint(validated, kind=EndpointKind.STANDING, now=now, random_bytes=drawn, name=name)
+    entropy = random_bytes(tx, spec.RANDOM_BYTES)
+    new = spec.new_endpoint(validated, kind=EndpointKind.STANDING, now=now, random_bytes=entropy, name=name)
     new = replace(new, owner=owner)
     keys = identity.standing_fingerprints(tx, validated) if name is None else ()
     while (existing := identity.find_existing(tx, name, validated, keys)) is None:
@@ -85,7 +85,7 @@ def update(tx: Tx, endpoint: Endpoint, patch: EndpointPatch, rules: EgressRules)
     is_detected = endpoint.format == formats.detect_format(endpoint.url)
     format = "auto" if is_detected or patch.template else endpoint.format
     template = json.loads(endpoint.template) if endpoint.template and patch.format in (None, endpoint.format) else None
-    wanted = EndpointSpec(
+    endpoint_spec = EndpointSpec(
         url=patch.url if patch.url is not None else endpoint.url,
         format=patch.format or format,
         events=patch.events or endpoint.events,
@@ -94,7 +94,7 @@ def update(tx: Tx, endpoint: Endpoint, patch: EndpointPatch, rules: EgressRules)
         quiet=endpoint.quiet if patch.quiet is None else patch.quiet,
         fallback=endpoint.fallback if patch.fallback is None else patch.fallback,
     )
-    changed = _with(endpoint, spec.validate(wanted, rules, "url"), patch.name or endpoint.name)
+    changed = _with(endpoint, spec.validate(endpoint_spec, rules, "url"), patch.name or endpoint.name)
     _save(tx, endpoint, changed)
     return changed
 
@@ -186,7 +186,7 @@ def sync_configured(tx: Tx, configured: Sequence[EndpointSection], rules: Egress
 
 def _sync(tx: Tx, entry: EndpointSection, existing: Endpoint | None, rules: EgressRules, now: Instant) -> None:
     secret = entry.secret.get_secret_value() if entry.secret else None
-    wanted = EndpointSpec(
+    endpoint_spec = EndpointSpec(
         entry.url.get_secret_value(),
         entry.format,
         entry.events,
@@ -197,7 +197,7 @@ def _sync(tx: Tx, entry: EndpointSection, existing: Endpoint | None, rules: Egre
         entry.quiet,
         entry.fallback,
     )
-    validated = spec.validate(wanted, rules, f"endpoints.{entry.name}.url")
+    validated = spec.validate(endpoint_spec, rules, f"endpoints.{entry.name}.url")
     while existing is None:
         new = spec.new_endpoint(
             validated,

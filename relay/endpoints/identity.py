@@ -42,7 +42,7 @@ def _adopt_without_fingerprint(tx: Tx, validated: ValidatedEndpoint, keys: Seque
 
 def matches(endpoint: Endpoint, validated: ValidatedEndpoint) -> bool:
     """Whether the endpoint is as the request describes it."""
-    wanted = (
+    requested = (
         validated.target.url,
         validated.format,
         validated.template,
@@ -62,7 +62,7 @@ def matches(endpoint: Endpoint, validated: ValidatedEndpoint) -> bool:
     )
     secret = endpoint.secrets[0].value
     has_scheme = validated.signing is standard_webhooks.scheme_of(secret)
-    return wanted == current and has_scheme and validated.secret in (None, secret)
+    return requested == current and has_scheme and validated.secret in (None, secret)
 
 
 def fingerprint_after_rotation(tx: Tx, rotated: Endpoint) -> str:

@@ -79,31 +79,31 @@ class ValidatedEndpoint:
         return self.secret or (self.signing.value if self.signing is SignatureScheme.ED25519 else None)
 
 
-def validate(wanted: EndpointSpec, rules: EgressRules, url_field: str = "callback_url") -> ValidatedEndpoint:
+def validate(endpoint_spec: EndpointSpec, rules: EgressRules, url_field: str = "callback_url") -> ValidatedEndpoint:
     """Validates an endpoint without the store. Raises ValidationFailed, which names the field."""
-    if MASK in wanted.url:
+    if MASK in endpoint_spec.url:
         raise ValidationFailed("masked_url", "this URL is masked; give the whole URL, or leave it out", url_field)
-    if is_mail_url(wanted.url):
-        target = validate_mail_url(wanted.url, rules, url_field)
+    if is_mail_url(endpoint_spec.url):
+        target = validate_mail_url(endpoint_spec.url, rules, url_field)
     else:
-        target = validate_url(wanted.url, rules, url_field)
+        target = validate_url(endpoint_spec.url, rules, url_field)
         formats.check_pasted_url(target.url, url_field)
-    format, own_template = _check_format(wanted, target)
-    scheme = check_signing(wanted.signing, wanted.secret)
-    check_headers(wanted.headers)
-    events = formats.default_events(format) if wanted.events is None else wanted.events
-    quiet = _check_quiet(wanted.quiet, format)
+    format, own_template = _check_format(endpoint_spec, target)
+    scheme = check_signing(endpoint_spec.signing, endpoint_spec.secret)
+    check_headers(endpoint_spec.headers)
+    events = formats.default_events(format) if endpoint_spec.events is None else endpoint_spec.events
+    quiet = _check_quiet(endpoint_spec.quiet, format)
     return ValidatedEndpoint(
         target,
         format,
         events,
-        wanted.secret,
-        dict(wanted.headers),
+        endpoint_spec.secret,
+        dict(endpoint_spec.headers),
         scheme,
         own_template,
         quiet,
-        wanted.fallback or None,
-        wanted.outside_only,
+        endpoint_spec.fallback or None,
+        endpoint_spec.outside_only,
     )
 
 
@@ -119,32 +119,32 @@ def _check_quiet(text: str | None, format: str) -> str | None:
     return text.strip()
 
 
-def _check_format(wanted: EndpointSpec, target: ParsedUrl) -> tuple[str, str | None]:
+def _check_format(endpoint_spec: EndpointSpec, target: ParsedUrl) -> tuple[str, str | None]:
     """The format's name, and the template if the format is `template`."""
-    if wanted.template is not None and is_mail_url(target.url):
+    if endpoint_spec.template is not None and is_mail_url(target.url):
         raise ValidationFailed("wrong_format", "a template is a JSON body, and an e-mail has none", "template")
-    if wanted.template is not None:
-        if wanted.format not in ("auto", template.NAME):
+    if endpoint_spec.template is not None:
+        if endpoint_spec.format not in ("auto", template.NAME):
             raise ValidationFailed(
                 "two_formats", "give format or template, not both: a template is a format", "template"
             )
-        return template.NAME, template.check(wanted.template)
-    if wanted.format == template.NAME:
+        return template.NAME, template.check(endpoint_spec.template)
+    if endpoint_spec.format == template.NAME:
         raise ValidationFailed(
             "missing_field",
             "a template belongs to the format template, and to standing endpoints: give it there",
             "template",
         )
-    chosen = formats.detect_format(target.url) if wanted.format == "auto" else wanted.format
-    if is_mail_url(target.url) != (chosen == "email"):
+    format = formats.detect_format(target.url) if endpoint_spec.format == "auto" else endpoint_spec.format
+    if is_mail_url(target.url) != (format == "email"):
         text = "the format email belongs to a URL smtp://USER:PASSWORD@HOST/?from=...&to=..., and to no other"
         raise ValidationFailed("wrong_format", text, "format")
-    if wanted.format == "auto":
-        return chosen, None
-    if wanted.format not in formats.FORMATS:
+    if endpoint_spec.format == "auto":
+        return format, None
+    if endpoint_spec.format not in formats.FORMATS:
         names = ", ".join(["auto", *formats.FORMATS])
         raise ValidationFailed("unknown_format", f"there is no format of this name; choose one of {names}", "format")
-    return wanted.format, None
+    return endpoint_spec.format, None
 
 
 def check_signing(signing: SignatureScheme | None, secret: str | None) -> SignatureScheme:

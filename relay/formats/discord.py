@@ -44,23 +44,23 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
 
     Every field is always there, so that an edit of the message leaves nothing of the earlier one.
     """
-    said = describe_event(event)
-    title = f"{said.mark} {truncate(said.headline, MAX_TITLE - 4, _ESCAPES)}"
-    embed: dict[str, object] = {"title": title, "color": _COLOURS[said.tone]}
-    if said.link:
-        embed["url"] = said.link
-    if description := _description(said):
+    content = describe_event(event)
+    title = f"{content.mark} {truncate(content.headline, MAX_TITLE - 4, _ESCAPES)}"
+    embed: dict[str, object] = {"title": title, "color": _COLOURS[content.tone]}
+    if content.link:
+        embed["url"] = content.link
+    if description := _description(content):
         embed["description"] = description
-    if said.facts:
-        embed["fields"] = [_field(label, text) for label, text in said.facts]
-    embed["footer"] = {"text": said.footnote}
+    if content.facts:
+        embed["fields"] = [_field(label, text) for label, text in content.facts]
+    embed["footer"] = {"text": content.footnote}
     embed["timestamp"] = to_rfc3339(event.occurred_at)
     return {"content": "", "embeds": [embed], "allowed_mentions": {"parse": []}}
 
 
-def _description(said: EventText) -> str:
-    reason = said.detail_within(MAX_DESCRIPTION, _ESCAPES)
-    return "\n".join(filter(None, (reason, said.next_step, markdown_job_link(said))))
+def _description(content: EventText) -> str:
+    reason = content.detail_within(MAX_DESCRIPTION, _ESCAPES)
+    return "\n".join(filter(None, (reason, content.next_step, markdown_job_link(content))))
 
 
 def _field(label: str, text: str) -> dict[str, object]:
@@ -117,8 +117,8 @@ def exchange(task: Task) -> Exchange:
 def _message_url(url: str, id: str | None) -> str:
     """Where a message is posted, or edited; `thread_id` stays, and `wait` makes Discord answer with the message."""
     parts = urlsplit(url)
-    kept = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name != "wait"]
-    query = urlencode([*kept, *([] if id else [("wait", "true")])])
+    parameters = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name != "wait"]
+    query = urlencode([*parameters, *([] if id else [("wait", "true")])])
     path = parts.path.rstrip("/") + (f"/messages/{id}" if id else "")
     return f"{parts.scheme}://{parts.netloc}{path}{f'?{query}' if query else ''}"
 

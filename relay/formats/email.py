@@ -28,14 +28,14 @@ _BOUNDARY = "=-=relay=-="
 
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """`{"subject", "text", "html", "date", "thread"}`; `date` in seconds since 1970."""
-    said = describe_event(event)
-    of_thread = [event.workspace, event.job_id, *([event.id] if event.context.test else [])]
+    content = describe_event(event)
+    thread_parts = [event.workspace, event.job_id, *([event.id] if event.context.test else [])]
     return {
-        "subject": truncate(f"{said.mark} {said.summary}", MAX_SUBJECT),
-        "text": _text(said),
-        "html": _html(said),
+        "subject": truncate(f"{content.mark} {content.summary}", MAX_SUBJECT),
+        "text": _text(content),
+        "html": _html(content),
         "date": event.created_at // SECOND,
-        "thread": hashlib.sha256("\n".join(of_thread).encode()).hexdigest()[:32],
+        "thread": hashlib.sha256("\n".join(thread_parts).encode()).hexdigest()[:32],
     }
 
 
@@ -60,32 +60,32 @@ def compose(
     return f"Subject: {subject}\r\n".encode() + message.as_bytes()
 
 
-def _text(said: EventText) -> str:
-    links = [f"{said.name or 'The scenario'}: {said.link}" if said.link else None]
-    links.append(f"{OPEN_JOB}: {said.page}" if said.page else None)
-    facts = [f"{label}: {truncate(text, MAX_FACT)}" for label, text in said.facts]
-    blocks = [said.headline, said.detail_within(MAX_REASON), "\n".join(facts), said.next_step]
-    blocks += ["\n".join(filter(None, links)), said.footnote]
+def _text(content: EventText) -> str:
+    links = [f"{content.name or 'The scenario'}: {content.link}" if content.link else None]
+    links.append(f"{OPEN_JOB}: {content.page}" if content.page else None)
+    facts = [f"{label}: {truncate(text, MAX_FACT)}" for label, text in content.facts]
+    blocks = [content.headline, content.detail_within(MAX_REASON), "\n".join(facts), content.next_step]
+    blocks += ["\n".join(filter(None, links)), content.footnote]
     return "\n\n".join(filter(None, blocks)) + "\n"
 
 
-def _html(said: EventText) -> str:
+def _html(content: EventText) -> str:
     """One table with inline styles, which mail clients draw alike."""
     rows = []
-    if said.link:
-        rows.append(_row(_link(said.name or "Open the scenario", said.link), "font-size:16px;font-weight:bold"))
-    if reason := said.detail_within(MAX_REASON):
+    if content.link:
+        rows.append(_row(_link(content.name or "Open the scenario", content.link), "font-size:16px;font-weight:bold"))
+    if reason := content.detail_within(MAX_REASON):
         rows.append(_row(html.escape(reason)))
     rows += [
-        _row(f"<b>{html.escape(label)}:</b> {html.escape(truncate(text, MAX_FACT))}") for label, text in said.facts
+        _row(f"<b>{html.escape(label)}:</b> {html.escape(truncate(text, MAX_FACT))}") for label, text in content.facts
     ]
-    if said.next_step:
-        rows.append(_row(html.escape(said.next_step)))
-    if said.page:
-        rows.append(_row(_link(OPEN_JOB, said.page)))
-    rows.append(_row(html.escape(said.footnote), "color:#5f6368;font-size:12px"))
-    style = f"font-size:18px;font-weight:bold;color:{_COLOURS[said.tone]}"
-    heading = _row(html.escape(f"{said.mark} {said.title if said.link else said.headline}"), style)
+    if content.next_step:
+        rows.append(_row(html.escape(content.next_step)))
+    if content.page:
+        rows.append(_row(_link(OPEN_JOB, content.page)))
+    rows.append(_row(html.escape(content.footnote), "color:#5f6368;font-size:12px"))
+    style = f"font-size:18px;font-weight:bold;color:{_COLOURS[content.tone]}"
+    heading = _row(html.escape(f"{content.mark} {content.title if content.link else content.headline}"), style)
     table = '<table role="presentation" cellpadding="0" cellspacing="0" style="font-family:sans-serif;font-size:14px">'
     return f"<html><body>{table}{heading}{''.join(rows)}</table></body></html>\n"
 
@@ -102,13 +102,13 @@ def _rejection(answer: HttpResponse) -> Rejection | None:
     """By SMTP's reply codes: 4xx passes, 5xx does not."""
     if answer.status < 500 or answer.headers:
         return None
-    said = short(answer.body.decode(errors="replace"))
+    reply = short(answer.body.decode(errors="replace"))
     if answer.status in (530, 534, 535):
         text = f"the mail server does not accept the login ({answer.status}): check user and password in the URL"
         return Rejection(f"{text}, then enable this endpoint", disable=True)
     if answer.status in (502, 503, 504):
-        return Rejection(f"the mail server answered {answer.status}: {said}", retry=True)
-    return Rejection(f"the mail server refused the mail ({answer.status}: {said}): check the addresses in the URL")
+        return Rejection(f"the mail server answered {answer.status}: {reply}", retry=True)
+    return Rejection(f"the mail server refused the mail ({answer.status}: {reply}): check the addresses in the URL")
 
 
 FORMAT = Format(body=body, rejection=_rejection, rate_per_second=5)

@@ -27,17 +27,17 @@ _ACCESS_ERRORS = ("PERMISSION_DENIED", "UNAUTHENTICATED")
 
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """`{"fallbackText", "cardsV2": [one], "thread"}`."""
-    said = describe_event(event)
-    lines = [said.detail_within(MAX_PARAGRAPH, MARKUP_ESCAPES)]
-    if said.link:
-        lines.append(_link(truncate(said.name or "Open the scenario", MAX_TITLE, MARKUP_ESCAPES), said.link))
-    lines += [f"<b>{_escaped(label)}:</b> {_escaped(text)}" for label, text in said.facts]
-    lines += [said.next_step, _link(OPEN_JOB, said.page) if said.page else None]
+    content = describe_event(event)
+    lines = [content.detail_within(MAX_PARAGRAPH, MARKUP_ESCAPES)]
+    if content.link:
+        lines.append(_link(truncate(content.name or "Open the scenario", MAX_TITLE, MARKUP_ESCAPES), content.link))
+    lines += [f"<b>{_escaped(label)}:</b> {_escaped(text)}" for label, text in content.facts]
+    lines += [content.next_step, _link(OPEN_JOB, content.page) if content.page else None]
     widgets = [_paragraph(line) for line in lines if line]
-    widgets.append(_paragraph(truncate(said.footnote, MAX_PARAGRAPH, MARKUP_ESCAPES)))
-    title = f"{said.mark} {truncate(said.headline, MAX_TITLE)}"
+    widgets.append(_paragraph(truncate(content.footnote, MAX_PARAGRAPH, MARKUP_ESCAPES)))
+    title = f"{content.mark} {truncate(content.headline, MAX_TITLE)}"
     card = {"header": {"title": title}, "sections": [{"widgets": widgets}]}
-    fallback = f"{said.mark} {truncate(said.summary, MAX_FALLBACK)}"
+    fallback = f"{content.mark} {truncate(content.summary, MAX_FALLBACK)}"
     thread = {"threadKey": sequence_id(event)}
     return {"fallbackText": fallback, "cardsV2": [{"cardId": event.id, "card": card}], "thread": thread}
 
@@ -49,13 +49,13 @@ def _target(url: str, body: bytes) -> Target:
     """
     parts = urlsplit(url)
     query = parse_qsl(parts.query, keep_blank_values=True)
-    sent = json.loads(body)
+    fields = json.loads(body)
     if ("threads", "true") in query:
         query = [pair for pair in query if pair[0] not in ("threads", _REPLY[0])]
         url = parts._replace(query=urlencode([*query, _REPLY])).geturl()
     else:
-        sent.pop("thread", None)
-    return Target(url, encode_json(sent))
+        fields.pop("thread", None)
+    return Target(url, encode_json(fields))
 
 
 def _link(label: str, url: str) -> str:

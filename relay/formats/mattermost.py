@@ -37,39 +37,39 @@ _ENDPOINT_ERRORS = {
 
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """`{"text", "attachments": [one], "props"}`."""
-    said = describe_event(event)
-    return {"text": text_line(said), "attachments": [attachment(said)], "props": {"disable_mentions": True}}
+    content = describe_event(event)
+    return {"text": text_line(content), "attachments": [attachment(content)], "props": {"disable_mentions": True}}
 
 
-def text_line(said: EventText) -> str:
+def text_line(content: EventText) -> str:
     """The whole news in one line."""
-    return f"{said.mark} {escape(said.summary, MAX_TEXT)}"
+    return f"{content.mark} {escape(content.summary, MAX_TEXT)}"
 
 
-def attachment(said: EventText) -> dict[str, object]:
+def attachment(content: EventText) -> dict[str, object]:
     """The rest: the link, what to do next, who asked, and the job's id."""
-    title = escape(said.name or "Open the scenario", MAX_TITLE) if said.link else ""
+    title = escape(content.name or "Open the scenario", MAX_TITLE) if content.link else ""
     return {
-        "fallback": escape(said.summary, MAX_TITLE),
-        "color": COLOURS[said.tone],
+        "fallback": escape(content.summary, MAX_TITLE),
+        "color": COLOURS[content.tone],
         "title": title,
-        "title_link": said.link or "",
-        "text": "\n".join(filter(None, (said.next_step, markdown_job_link(said)))),
-        "fields": fact_fields(said, escape),
-        "footer": said.footnote,
+        "title_link": content.link or "",
+        "text": "\n".join(filter(None, (content.next_step, markdown_job_link(content)))),
+        "fields": fact_fields(content, escape),
+        "footer": content.footnote,
     }
 
 
-def escape(text: str, most: int) -> str:
+def escape(text: str, limit: int) -> str:
     """Somebody else's text: no Markdown, and no mention of anybody."""
-    return truncate(without_user_mentions(text), most, _ESCAPES)
+    return truncate(without_user_mentions(text), limit, _ESCAPES)
 
 
-def fact_fields(said: EventText, escape: Callable[[str, int], str]) -> list[dict[str, object]]:
+def fact_fields(content: EventText, escape: Callable[[str, int], str]) -> list[dict[str, object]]:
     """The facts as fields of an attachment, two beside each other."""
     return [
         {"title": escape(label, MAX_FIELD), "value": escape(text, MAX_FIELD), "short": True}
-        for label, text in said.facts
+        for label, text in content.facts
     ]
 
 
@@ -85,8 +85,8 @@ def _rejection(answer: HttpResponse) -> Rejection | None:
 
 
 def _matches_url(host: str, path: str) -> bool:
-    ours = host.startswith("mattermost.") or host.endswith(".cloud.mattermost.com")
-    return ours and path.startswith("/hooks/")
+    is_mattermost_host = host.startswith("mattermost.") or host.endswith(".cloud.mattermost.com")
+    return is_mattermost_host and path.startswith("/hooks/")
 
 
 FORMAT = Format(body=body, matches_url=_matches_url, rejection=_rejection, rate_per_second=5)

@@ -94,8 +94,8 @@ class EventText:
     @property
     def facts(self) -> list[tuple[str, str]]:
         """Who asked, for what and with which metadata, as labelled lines."""
-        asked = [("Requested by", self.requested_by), ("Asked for", self.prompt)]
-        return [(label, text) for label, text in asked if text] + list(self.pairs)
+        request_facts = [("Requested by", self.requested_by), ("Asked for", self.prompt)]
+        return [(label, text) for label, text in request_facts if text] + list(self.pairs)
 
     def facts_line(self) -> str | None:
         """The facts as one line: `Requested by: jane@acme.com · deal: Acme`; None without facts."""
@@ -195,14 +195,14 @@ def _test_label(event: Event) -> str:
 
 def _pairs(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The first pairs whose values are single: a list or an object does not fit a line."""
-    shown = 0
+    count = 0
     for key, value in metadata.items():
-        if key == "requested_by" or shown == MAX_PAIRS:
+        if key == "requested_by" or count == MAX_PAIRS:
             continue
         text = json.dumps(value) if isinstance(value, bool | int | float) else value
         label, line = sanitize(key, _MAX_LABEL), sanitize(text, _MAX_VALUE)
         if label and line:
-            shown += 1
+            count += 1
             yield label, line
 
 
@@ -281,9 +281,9 @@ def sanitize(text: object, limit: int = _MAX_TEXT) -> str | None:
     return truncate(_MENTIONS_AND_LINKS.sub(rf"\g<0>{_WORD_JOINER}", line), limit) or None
 
 
-def markdown_job_link(said: EventText) -> str | None:
+def markdown_job_link(content: EventText) -> str | None:
     """A Markdown link to the job's page, in whose URL no bracket ends the link; None without a page."""
-    return f"[{OPEN_JOB}]({said.page.replace('(', '%28').replace(')', '%29')})" if said.page else None
+    return f"[{OPEN_JOB}]({content.page.replace('(', '%28').replace(')', '%29')})" if content.page else None
 
 
 def without_user_mentions(text: str) -> str:
@@ -324,16 +324,16 @@ def duration(seconds: object) -> str | None:
         return None
     if not 0 <= seconds < 1e9:
         return None
-    whole = round(seconds)
-    if whole < 1:
+    rounded = round(seconds)
+    if rounded < 1:
         return "under 1 s"
-    if whole < 3_600:
-        return _two(whole // 60, "min", whole % 60, "s")
-    minutes = round(whole / 60)
-    return _two(minutes // 60, "h", minutes % 60, "min")
+    if rounded < 3_600:
+        return _two_units(rounded // 60, "min", rounded % 60, "s")
+    minutes = round(rounded / 60)
+    return _two_units(minutes // 60, "h", minutes % 60, "min")
 
 
-def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
+def _two_units(large: int, large_unit: str, small: int, small_unit: str) -> str:
     parts = [f"{large} {large_unit}" if large else "", f"{small} {small_unit}" if small else ""]
     return " ".join(filter(None, parts))
 
@@ -342,11 +342,11 @@ def rounded_duration(seconds: float | None) -> str | None:
     """`24 hours`, `6 minutes`, `1 day`: one unit, for a usual or a longest time; None without a time."""
     if seconds is None or not 0 < seconds < 1e9:
         return None
-    for unit, size, least in (("day", 86_400, 2 * 86_400), ("hour", 3_600, 5_400), ("minute", 60, 90)):
-        if seconds >= least:
-            return _counted(round(seconds / size), unit)
-    return _counted(max(1, round(seconds)), "second")
+    for unit, size, minimum in (("day", 86_400, 2 * 86_400), ("hour", 3_600, 5_400), ("minute", 60, 90)):
+        if seconds >= minimum:
+            return _count_text(round(seconds / size), unit)
+    return _count_text(max(1, round(seconds)), "second")
 
 
-def _counted(number: int, unit: str) -> str:
+def _count_text(number: int, unit: str) -> str:
     return f"{number} {unit}" if number == 1 else f"{number} {unit}s"

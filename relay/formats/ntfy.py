@@ -28,35 +28,35 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     A start has low priority and an ending normal, so that a phone rings once. `sequence_id` makes the ending replace
     the start on servers from 2.16 on.
     """
-    said = describe_event(event)
-    lines = [said.detail_within(MAX_LINE * 2), said.facts_line(), said.next_step, said.footnote]
+    content = describe_event(event)
+    lines = [content.detail_within(MAX_LINE * 2), content.facts_line(), content.next_step, content.footnote]
     message: dict[str, object] = {
-        "title": truncate(said.headline, MAX_TITLE),
+        "title": truncate(content.headline, MAX_TITLE),
         "message": truncate("\n".join(truncate(line, MAX_LINE * 2) for line in lines if line), MAX_MESSAGE),
-        "tags": [_TAGS[said.tone]],
+        "tags": [_TAGS[content.tone]],
         "priority": 2 if event.type is EventType.STARTED else 3,
         "sequence_id": sequence_id(event),
     }
-    if opened := said.link or said.page:
-        message["click"] = opened
-    if said.page:
-        message["actions"] = [{"action": "view", "label": OPEN_JOB, "url": said.page}]
+    if url := content.link or content.page:
+        message["click"] = url
+    if content.page:
+        message["actions"] = [{"action": "view", "label": OPEN_JOB, "url": content.page}]
     return message
 
 
 def sequence_id(event: Event) -> str:
     """The same for all events of one job; a sample's is its own, so that it replaces no real message."""
-    of = [event.workspace, event.job_id, *([event.id] if event.context.test else [])]
-    return hashlib.sha256("\n".join(of).encode()).hexdigest()[:32]
+    parts = [event.workspace, event.job_id, *([event.id] if event.context.test else [])]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 def _target(url: str, body: bytes) -> Target:
     parts = urlsplit(url)
-    above, _, topic = parts.path.rstrip("/").rpartition("/")
-    sent = {"topic": unquote(topic), **json.loads(body)}
+    base_path, _, topic = parts.path.rstrip("/").rpartition("/")
+    fields = {"topic": unquote(topic), **json.loads(body)}
     query = f"?{parts.query}" if parts.query else ""
-    root = f"{parts.scheme}://{parts.netloc}{above}/{query}"
-    return Target(root, encode_json(sent))
+    root = f"{parts.scheme}://{parts.netloc}{base_path}/{query}"
+    return Target(root, encode_json(fields))
 
 
 def _rejection(answer: HttpResponse) -> Rejection | None:

@@ -44,8 +44,8 @@ class _Pasted:
 
     host: Callable[[str], bool]
     webhook: re.Pattern[str] | None
-    what: str
-    instead: str
+    problem: str
+    correction: str
 
 
 _RETIRED = "is no webhook that works: Microsoft has retired the Office 365 connectors of Teams"
@@ -113,5 +113,5 @@ def check_pasted_url(url: str, field: str) -> None:
     for row in _TABLE:
         if row.host(host):
             if row.webhook is None or not row.webhook.fullmatch(parts.path):
-                raise ValidationFailed("not_a_webhook", f"{field} {row.what}. Paste {row.instead}.", field)
+                raise ValidationFailed("not_a_webhook", f"{field} {row.problem}. Paste {row.correction}.", field)
             return

@@ -55,21 +55,21 @@ def rejection(template: str, response: HttpResponse) -> Rejection | None:
         return None
     body = json_body(response)
     for path, values in rejected.items():
-        if (value := _field(body, path)) is not _MISSING and _is_one_of(value, values):
-            return _rejected(response, f"{path} is {_shown(value)}, a value of {REJECTED_IF}")
+        if (value := _field(body, path)) is not _ABSENT and _is_one_of(value, values):
+            return _rejected(response, f"{path} is {_shortened_json(value)}, a value of {REJECTED_IF}")
     for path, values in accepted.items():
-        if (value := _field(body, path)) is _MISSING:
+        if (value := _field(body, path)) is _ABSENT:
             return _rejected(response, f"{path} of {ACCEPTED_IF} is missing")
         if not _is_one_of(value, values):
-            return _rejected(response, f"{path} is {_shown(value)}, no value of {ACCEPTED_IF}")
+            return _rejected(response, f"{path} is {_shortened_json(value)}, no value of {ACCEPTED_IF}")
     return None
 
 
-_MISSING = object()
+_ABSENT = object()
 
 
-def _rejected(response: HttpResponse, why: str) -> Rejection:
-    return Rejection(f"answered {response.status}, but its body says no: {why}", retry=True)
+def _rejected(response: HttpResponse, reason: str) -> Rejection:
+    return Rejection(f"answered {response.status}, but its body says no: {reason}", retry=True)
 
 
 @lru_cache(maxsize=_CACHE_SIZE)
@@ -91,16 +91,16 @@ def _field(body: Mapping[str, Any], path: str) -> Any:
     value: Any = body
     for name in path.split("."):
         if not isinstance(value, Mapping) or name not in value:
-            return _MISSING
+            return _ABSENT
         value = value[name]
     return value
 
 
 def _is_one_of(value: Any, values: tuple[_Scalar, ...]) -> bool:
     """Whether a value is in the list, compared by value and type: in Python `False == 0`, in JSON it is not."""
-    return any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in values)
+    return any(value == candidate and isinstance(value, bool) == isinstance(candidate, bool) for candidate in values)
 
 
-def _shown(value: Any) -> str:
+def _shortened_json(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:59]}…"

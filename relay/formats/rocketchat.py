@@ -19,29 +19,29 @@ _ESCAPES = str.maketrans(
 
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """`{"text", "attachments": [one]}`."""
-    said = describe_event(event)
-    footnote = _escape(said.footnote, MAX_FIELD)
+    content = describe_event(event)
+    footnote = _escape(content.footnote, MAX_FIELD)
     attachment: dict[str, object] = {
-        "color": COLOURS[said.tone],
-        "text": "\n".join(filter(None, (said.next_step, markdown_job_link(said), footnote))),
-        "fields": fact_fields(said, _escape),
-        "fallback": _escape(said.summary, MAX_TEXT),
+        "color": COLOURS[content.tone],
+        "text": "\n".join(filter(None, (content.next_step, markdown_job_link(content), footnote))),
+        "fields": fact_fields(content, _escape),
+        "fallback": _escape(content.summary, MAX_TEXT),
     }
-    if said.link:
-        attachment |= {"title": _escape(said.name or "Open the scenario", MAX_TITLE), "title_link": said.link}
-    return {"text": f"{said.mark} {_escape(said.summary, MAX_TEXT)}", "attachments": [attachment]}
+    if content.link:
+        attachment |= {"title": _escape(content.name or "Open the scenario", MAX_TITLE), "title_link": content.link}
+    return {"text": f"{content.mark} {_escape(content.summary, MAX_TEXT)}", "attachments": [attachment]}
 
 
-def _escape(text: str, most: int) -> str:
-    return truncate(without_user_mentions(text), most, _ESCAPES)
+def _escape(text: str, limit: int) -> str:
+    return truncate(without_user_mentions(text), limit, _ESCAPES)
 
 
 def _rejection(answer: HttpResponse) -> Rejection | None:
     """By `success: false`, which comes under a 200 too."""
-    answered = json_body(answer)
-    if answered.get("success") is not False or answer.status >= 500:
+    answer_body = json_body(answer)
+    if answer_body.get("success") is not False or answer.status >= 500:
         return None
-    error = short(answered.get("error"))
+    error = short(answer_body.get("error"))
     if answer.succeeded:
         return Rejection(f"Rocket.Chat answered {answer.status} and did not take the message ({error})", retry=True)
     if error in ("invalid-integration-id-or-token-provided", "Invalid integration id or token provided."):

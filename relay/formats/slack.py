@@ -70,43 +70,43 @@ _PAYLOAD_ERRORS = frozenset(
 
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """`{"text", "mrkdwn", "blocks"}`."""
-    said = describe_event(event)
-    return {"text": fallback(said), "mrkdwn": False, "blocks": blocks(said)}
+    content = describe_event(event)
+    return {"text": fallback(content), "mrkdwn": False, "blocks": blocks(content)}
 
 
-def blocks(said: EventText) -> list[dict[str, object]]:
+def blocks(content: EventText) -> list[dict[str, object]]:
     """The message in Block Kit: what happened to what, why, who asked, what to do next, and the job's id."""
-    lines = [_headline(said)]
-    if reason := said.detail_within(MAX_SECTION):
+    lines = [_headline(content)]
+    if reason := content.detail_within(MAX_SECTION):
         lines.append([_text(reason)])
-    lines += [[_text(f"{label}: ", bold=True), _text(text)] for label, text in said.facts]
-    if said.next_step:
-        lines.append([_text(said.next_step)])
-    if said.page:
-        lines.append([_link(OPEN_JOB, said.page)])
-    footer = {"type": "plain_text", "text": truncate(said.footnote, MAX_SECTION), "emoji": False}
+    lines += [[_text(f"{label}: ", bold=True), _text(text)] for label, text in content.facts]
+    if content.next_step:
+        lines.append([_text(content.next_step)])
+    if content.page:
+        lines.append([_link(OPEN_JOB, content.page)])
+    footer = {"type": "plain_text", "text": truncate(content.footnote, MAX_SECTION), "emoji": False}
     return [
         {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": _joined(lines)}]},
         {"type": "context", "elements": [footer]},
     ]
 
 
-def fallback(said: EventText) -> str:
+def fallback(content: EventText) -> str:
     """The text of a phone's notification."""
-    return f"{said.mark} {truncate(said.summary, MAX_FALLBACK, MARKUP_ESCAPES)}"
+    return f"{content.mark} {truncate(content.summary, MAX_FALLBACK, MARKUP_ESCAPES)}"
 
 
-def _headline(said: EventText) -> list[dict[str, object]]:
-    if said.link is None:
-        return [_text(f"{said.mark} {truncate(said.headline, MAX_HEADLINE)}", bold=True)]
-    name = truncate(said.name or "Open the scenario", MAX_HEADLINE)
-    return [_text(f"{said.mark} {said.title}: ", bold=True), _link(name, said.link, bold=True)]
+def _headline(content: EventText) -> list[dict[str, object]]:
+    if content.link is None:
+        return [_text(f"{content.mark} {truncate(content.headline, MAX_HEADLINE)}", bold=True)]
+    name = truncate(content.name or "Open the scenario", MAX_HEADLINE)
+    return [_text(f"{content.mark} {content.title}: ", bold=True), _link(name, content.link, bold=True)]
 
 
 def _joined(lines: list[list[dict[str, object]]]) -> list[dict[str, object]]:
     """The lines as the elements of one section."""
-    first, *others = lines
-    return first + [element for line in others for element in (_text("\n"), *line)]
+    first, *further_lines = lines
+    return first + [element for line in further_lines for element in (_text("\n"), *line)]
 
 
 def _text(text: str, *, bold: bool = False) -> dict[str, object]:

@@ -53,12 +53,12 @@ _FOR_NOW = frozenset(["internal_error", "fatal_error", "service_unavailable", "r
 
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """`{"message": {"text", "blocks", "attachments", "metadata"}, "requested_by", "test"}`."""
-    said = describe_event(event)
+    content = describe_event(event)
     metadata = {"event_type": _EVENT_TYPE, "event_payload": {"job": sequence_id(event)}}
     message = {
-        "text": fallback(said),
+        "text": fallback(content),
         "mrkdwn": False,
-        "blocks": blocks(said),
+        "blocks": blocks(content),
         "attachments": [],
         "metadata": metadata,
         "unfurl_links": False,
@@ -75,10 +75,10 @@ def exchange(task: Task) -> Exchange:
     message: Mapping[str, Any] = rendered["message"]
     living = task.message
     if task.may_be_there and not living.address:
-        found, sure = yield from _find(api, query["channel"], message, living)
-        if found:
-            living = shown(living, False, found)
-        elif not sure and not task.is_final:
+        address, history_is_complete = yield from _find(api, query["channel"], message, living)
+        if address:
+            living = shown(living, False, address)
+        elif not history_is_complete and not task.is_final:
             return SKIPPED_AS_UNCERTAIN, shown(living, False)
     if not living.address:
         return (yield from _post(task, living, api, query, rendered))
@@ -108,10 +108,10 @@ def _post(
     if user:
         message["blocks"] = _with_mention(message["blocks"], user)
     result = yield json_call("POST", f"{api}/chat.postMessage", message)
-    answered = json_body(result) if isinstance(result, HttpResponse) else {}
+    answer_body = json_body(result) if isinstance(result, HttpResponse) else {}
     if not _succeeded(result):
         return failed(result, living)
-    address = {"channel": str(answered.get("channel")), "ts": str(answered.get("ts"))}
+    address = {"channel": str(answer_body.get("channel")), "ts": str(answer_body.get("ts"))}
     return result, replace(shown(living, task.is_final, address), mentioned=task.is_final)
 
 
@@ -120,15 +120,15 @@ def _find(
 ) -> Generator[Call | LivingMessage, SendResult, tuple[dict[str, str] | None, bool]]:
     """The address of a message that names this job, and whether the history could be read."""
     oldest = f"{living.posting_since // SECOND - 60}"
-    asked = {"channel": channel, "oldest": oldest, "include_all_metadata": "true", "limit": "100"}
-    result = yield Call("POST", f"{api}/conversations.history", urlencode(asked).encode(), _FORM)
+    parameters = {"channel": channel, "oldest": oldest, "include_all_metadata": "true", "limit": "100"}
+    result = yield Call("POST", f"{api}/conversations.history", urlencode(parameters).encode(), _FORM)
     if not _succeeded(result) or not isinstance(result, HttpResponse):
         return None, False
-    answered = json_body(result)
-    for one in answered.get("messages") or []:
-        if isinstance(one, dict) and one.get("metadata") == message["metadata"]:
-            return {"channel": channel, "ts": str(one.get("ts"))}, True
-    return None, not answered.get("has_more")
+    answer_body = json_body(result)
+    for candidate in answer_body.get("messages") or []:
+        if isinstance(candidate, dict) and candidate.get("metadata") == message["metadata"]:
+            return {"channel": channel, "ts": str(candidate.get("ts"))}, True
+    return None, not answer_body.get("has_more")
 
 
 def _user(task: Task, api: str, requested_by: str | None) -> Generator[Call | LivingMessage, SendResult, str]:
@@ -136,22 +136,22 @@ def _user(task: Task, api: str, requested_by: str | None) -> Generator[Call | Li
     if not requested_by or not task.may_notify:
         return ""
     if requested_by not in task.users:
-        asked = urlencode({"email": requested_by}).encode()
-        result = yield Call("POST", f"{api}/users.lookupByEmail", asked, _FORM)
-        answered = json_body(result) if isinstance(result, HttpResponse) else {}
-        user = answered.get("user")
-        found = user.get("id") if isinstance(user, dict) else None
+        form = urlencode({"email": requested_by}).encode()
+        result = yield Call("POST", f"{api}/users.lookupByEmail", form, _FORM)
+        answer_body = json_body(result) if isinstance(result, HttpResponse) else {}
+        user = answer_body.get("user")
+        user_id = user.get("id") if isinstance(user, dict) else None
         if not _succeeded(result) and _error(result) not in ("users_not_found", "missing_scope"):
             return ""
-        task.users[requested_by] = found if isinstance(found, str) else ""
+        task.users[requested_by] = user_id if isinstance(user_id, str) else ""
     return task.users[requested_by]
 
 
 def _with_mention(shown_blocks: Any, user: str) -> Any:
-    first, *others = shown_blocks
+    first, *rest_blocks = shown_blocks
     [section] = first["elements"]
     elements = [*section["elements"], {"type": "text", "text": "\n"}, {"type": "user", "user_id": user}]
-    return [{**first, "elements": [{**section, "elements": elements}]}, *others]
+    return [{**first, "elements": [{**section, "elements": elements}]}, *rest_blocks]
 
 
 def _target(url: str, body: bytes) -> Target:
@@ -180,21 +180,21 @@ def _rejection(answer: HttpResponse) -> Rejection | None:
     """A success is a 200 with `ok: true`; a proxy's page is none."""
     if not answer.succeeded or answer.status == 204:
         return None
-    answered = json_body(answer)
-    if answered.get("ok") is True:
+    answer_body = json_body(answer)
+    if answer_body.get("ok") is True:
         return None
-    error = answered.get("error")
+    error = answer_body.get("error")
     if not isinstance(error, str):
         return Rejection("the answer is not Slack's: a proxy may stand between", retry=True)
     if error == "missing_scope":
-        scope = short(answered.get("needed"))
+        scope = short(answer_body.get("needed"))
         return Rejection(f"the bot token lacks the scope {scope}: add it and install the app again", disable=True)
     if meaning := _FATAL.get(error):
         return Rejection(f"{meaning} ({error})", disable=True)
     if error in ("ratelimited", "rate_limited"):
         return Rejection("Slack asks to slow down", retry=True, busy=True)
-    known = None if error in _FOR_NOW else error_meaning(error)
-    return known or Rejection(f"Slack did not take the message ({short(error)})", retry=True)
+    rejection = None if error in _FOR_NOW else error_meaning(error)
+    return rejection or Rejection(f"Slack did not take the message ({short(error)})", retry=True)
 
 
 def _matches_url(host: str, path: str) -> bool:

@@ -27,24 +27,24 @@ _HOSTS = (
 
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """`{"type": "message", "attachments": [one Adaptive Card]}`."""
-    said = describe_event(event)
-    open_scenario = {"selectAction": _open(said.link)} if said.link else {}
-    headline = f"{said.mark} {said.headline}"
-    style = {"size": "large", "weight": "bolder", "color": _COLOURS[said.tone]}
+    content = describe_event(event)
+    open_scenario = {"selectAction": _open(content.link)} if content.link else {}
+    headline = f"{content.mark} {content.headline}"
+    style = {"size": "large", "weight": "bolder", "color": _COLOURS[content.tone]}
     lines = [_line(headline, MAX_HEADLINE, **style, **open_scenario)]
-    if reason := said.detail_within(MAX_REASON):
+    if reason := content.detail_within(MAX_REASON):
         lines.append(_line(reason, MAX_REASON))
-    lines += [_line(f"{label}: {text}", MAX_FACT) for label, text in said.facts]
-    if said.next_step:
-        lines.append(_line(said.next_step, MAX_FACT))
-    if said.page:
-        lines.append(_line(OPEN_JOB, MAX_FACT, selectAction=_open(said.page)))
-    lines.append(_line(said.footnote, MAX_FALLBACK, size="small", isSubtle=True))
+    lines += [_line(f"{label}: {text}", MAX_FACT) for label, text in content.facts]
+    if content.next_step:
+        lines.append(_line(content.next_step, MAX_FACT))
+    if content.page:
+        lines.append(_line(OPEN_JOB, MAX_FACT, selectAction=_open(content.page)))
+    lines.append(_line(content.footnote, MAX_FALLBACK, size="small", isSubtle=True))
     card: dict[str, object] = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
         "version": "1.4",
-        "fallbackText": f"{said.mark} {truncate(said.summary, MAX_FALLBACK)}",
+        "fallbackText": f"{content.mark} {truncate(content.summary, MAX_FALLBACK)}",
         "body": lines,
     }
     attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "content": card}
@@ -56,8 +56,8 @@ def _open(url: str) -> dict[str, str]:
     return {"type": "Action.OpenUrl", "url": url}
 
 
-def _line(text: str, most: int, **style: object) -> dict[str, object]:
-    return {"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": truncate(text, most), **style}]}
+def _line(text: str, limit: int, **style: object) -> dict[str, object]:
+    return {"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": truncate(text, limit), **style}]}
 
 
 def _rejection(response: HttpResponse) -> Rejection | None:

@@ -28,65 +28,65 @@ class _Text:
     text: str = ""
     entities: list[dict[str, object]] = field(default_factory=list)
 
-    def add(self, text: str, type: str | None = None, **more: object) -> None:
+    def add(self, text: str, type: str | None = None, **attributes: object) -> None:
         text = without_user_mentions(text)
         if type is not None:
             span = {"type": type, "offset": utf16_length(self.text), "length": utf16_length(text)}
-            self.entities.append(span | more)
+            self.entities.append(span | attributes)
         self.text += text
 
 
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """`{"text", "entities", "link_preview_options"}`."""
-    said = describe_event(event)
-    made = _Text()
-    made.add(f"{said.mark} ")
-    if said.link:
-        made.add(f"{said.title}: ", "bold")
-        made.add(truncate(said.name or "Open the scenario", MAX_HEADLINE), "text_link", url=said.link)
+    content = describe_event(event)
+    message = _Text()
+    message.add(f"{content.mark} ")
+    if content.link:
+        message.add(f"{content.title}: ", "bold")
+        message.add(truncate(content.name or "Open the scenario", MAX_HEADLINE), "text_link", url=content.link)
     else:
-        made.add(truncate(said.headline, MAX_HEADLINE), "bold")
-    if reason := said.detail_within(MAX_REASON):
-        made.add(f"\n{reason}")
-    for label, text in said.facts:
-        made.add("\n")
-        made.add(f"{label}:", "bold")
-        made.add(f" {truncate(text, MAX_LINE)}")
-    if said.next_step:
-        made.add(f"\n{said.next_step}")
-    if said.page:
-        made.add("\n")
-        made.add(OPEN_JOB, "text_link", url=said.page)
-    made.add("\n")
-    made.add(truncate(said.footnote, MAX_LINE), "italic")
-    return {"text": made.text, "entities": made.entities, "link_preview_options": {"is_disabled": True}}
+        message.add(truncate(content.headline, MAX_HEADLINE), "bold")
+    if reason := content.detail_within(MAX_REASON):
+        message.add(f"\n{reason}")
+    for label, text in content.facts:
+        message.add("\n")
+        message.add(f"{label}:", "bold")
+        message.add(f" {truncate(text, MAX_LINE)}")
+    if content.next_step:
+        message.add(f"\n{content.next_step}")
+    if content.page:
+        message.add("\n")
+        message.add(OPEN_JOB, "text_link", url=content.page)
+    message.add("\n")
+    message.add(truncate(content.footnote, MAX_LINE), "italic")
+    return {"text": message.text, "entities": message.entities, "link_preview_options": {"is_disabled": True}}
 
 
 def _target(url: str, body: bytes) -> Target:
     """The chat moves from the URL into the body."""
     parts = urlsplit(url)
-    named = {name: values[0] for name, values in parse_qs(parts.query).items()}
-    sent = {**named, **json.loads(body)}
-    bare = f"{parts.scheme}://{parts.netloc}{parts.path}"
-    return Target(bare, encode_json(sent))
+    parameters = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    fields = {**parameters, **json.loads(body)}
+    method_url = f"{parts.scheme}://{parts.netloc}{parts.path}"
+    return Target(method_url, encode_json(fields))
 
 
 def _rejection(answer: HttpResponse) -> Rejection | None:
     """By `ok: false` and its description."""
-    said = json_body(answer)
-    if said.get("ok") is not False:
+    answer_body = json_body(answer)
+    if answer_body.get("ok") is not False:
         return None
-    why, code = short(said.get("description")), said.get("error_code")
+    reason, code = short(answer_body.get("description")), answer_body.get("error_code")
     if answer.status == 429 or code == 429:
-        return None if answer.status == 429 else Rejection(f"Telegram says: {why}", retry=True, busy=True)
+        return None if answer.status == 429 else Rejection(f"Telegram says: {reason}", retry=True, busy=True)
     if answer.status in (401, 403, 404):
         remedy = "check the bot's token, that the bot is in the chat and may post there, then enable this endpoint"
-        return Rejection(f"Telegram says: {why} ({answer.status}): {remedy}", disable=True)
-    if answer.status == 400 and "chat not found" in why:
+        return Rejection(f"Telegram says: {reason} ({answer.status}): {remedy}", disable=True)
+    if answer.status == 400 and "chat not found" in reason:
         text = "check chat_id in the URL, and that the bot is in the chat"
-        return Rejection(f"Telegram says: {why}: {text}", disable=True)
+        return Rejection(f"Telegram says: {reason}: {text}", disable=True)
     if answer.status == 400:
-        return Rejection(f"Telegram did not take the relay's message ({why}): please report it, with this job's id")
+        return Rejection(f"Telegram did not take the relay's message ({reason}): please report it, with this job's id")
     return None
 
 

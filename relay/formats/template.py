@@ -152,12 +152,12 @@ def _check_text(text: str, location: Location) -> None:
         raise InvalidTemplate("a number in this placeholder is too long", location) from None
     steps = sum(1 for _ in parsed.find_all((nodes.Getattr, nodes.Getitem, nodes.Filter)))
     if steps > MAX_PLACEHOLDERS:
-        what = f"a text has at most {MAX_PLACEHOLDERS} placeholders, filters and steps of paths"
-        raise InvalidTemplate(what, location)
+        message = f"a text has at most {MAX_PLACEHOLDERS} placeholders, filters and steps of paths"
+        raise InvalidTemplate(message, location)
     for node in parsed.find_all(nodes.Node):
         if not isinstance(node, _ALLOWED) or (isinstance(node, nodes.Getattr | nodes.Getitem) and _path(node) is None):
-            what = "a placeholder is a path and filters, such as {{ job.scenario.name | default('none') }}"
-            raise InvalidTemplate(f"{what}; it can't calculate, loop, branch or call", location)
+            message = "a placeholder is a path and filters, such as {{ job.scenario.name | default('none') }}"
+            raise InvalidTemplate(f"{message}; it can't calculate, loop, branch or call", location)
     for filter in parsed.find_all(nodes.Filter):
         if filter.name not in FILTERS:
             raise InvalidTemplate(_unknown("filter", filter.name, FILTERS), location)
@@ -176,8 +176,8 @@ def _render_sample(text: str, location: Location) -> None:
     except RecursionError:
         raise
     except Exception:
-        what = "this placeholder can't be filled in; are the arguments of its filters right?"
-        raise InvalidTemplate(what, location) from None
+        message = "this placeholder can't be filled in; are the arguments of its filters right?"
+        raise InvalidTemplate(message, location) from None
 
 
 def _paths(node: nodes.Node, may_be_missing: bool) -> Iterator[tuple[str, bool]]:
@@ -204,8 +204,8 @@ def _path(node: nodes.Node) -> str | None:
     return None
 
 
-def _unknown(what: str, name: str, names: tuple[str, ...] | list[str]) -> str:
-    return f'there is no {what} "{name[:100]}"{did_you_mean_or_list(name, names)}'
+def _unknown(kind: str, name: str, names: tuple[str, ...] | list[str]) -> str:
+    return f'there is no {kind} "{name[:100]}"{did_you_mean_or_list(name, names)}'
 
 
 def _shortened(value: Any) -> Any:

@@ -8,7 +8,7 @@ MARKUP_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 _ELLIPSIS = "…"
 _ZWJ = "\u200d"
-_FURTHEST_BACK = 32
+_MAX_GRAPHEME = 32
 """Code points of one visible character that stay together, at most: accents can be combined without limit."""
 
 
@@ -19,16 +19,16 @@ def truncate(text: str, limit: int, escapes: Mapping[int, str] | None = None) ->
     cut in two.
     """
     table = escapes or {}
-    whole = text.translate(table)
-    if utf16_length(whole) <= limit:
-        return whole
-    used = fits = 0
+    escaped = text.translate(table)
+    if utf16_length(escaped) <= limit:
+        return escaped
+    used = last_fitting = 0
     for index, char in enumerate(text, start=1):
         used += utf16_length(char.translate(table))
         if used > limit - len(_ELLIPSIS):
             break
-        fits = index
-    return text[: _boundary(text, fits)].rstrip().translate(table) + _ELLIPSIS
+        last_fitting = index
+    return text[: _boundary(text, last_fitting)].rstrip().translate(table) + _ELLIPSIS
 
 
 def utf16_length(text: str) -> int:
@@ -38,7 +38,7 @@ def utf16_length(text: str) -> int:
 
 def _boundary(text: str, at: int) -> int:
     """The last index up to `at` where the text can be cut without splitting a visible character."""
-    for index in range(at, max(at - _FURTHEST_BACK, -1), -1):
+    for index in range(at, max(at - _MAX_GRAPHEME, -1), -1):
         if index == 0 or not _splits_grapheme(text, index):
             return index
     return at

@@ -99,17 +99,17 @@ def registered(registration: Registration) -> RegisteredJob:
 
 def created(job: CreatedJob) -> RegisteredJob:
     """The result of creating a job."""
-    found = registered(job.registration)
-    text = "An earlier call had created this job; nothing was created now. " if found.existed else ""
-    return found.model_copy(update={"advice": text + found.advice})
+    result = registered(job.registration)
+    text = "An earlier call had created this job; nothing was created now. " if result.existed else ""
+    return result.model_copy(update={"advice": text + result.advice})
 
 
 def job_page(page: Mapping[str, Any]) -> JobPage:
     """One page of jobs."""
-    return JobPage(jobs=[_listed(job_of(row)) for row in page["data"]], next_cursor=page["next_cursor"])
+    return JobPage(jobs=[_list_item(job_of(row)) for row in page["data"]], next_cursor=page["next_cursor"])
 
 
-def _listed(job: Job) -> ListedJob:
+def _list_item(job: Job) -> ListedJob:
     return ListedJob(
         job_id=job.job_id,
         workspace=job.workspace,
@@ -123,7 +123,7 @@ def _listed(job: Job) -> ListedJob:
 def delivery_page(page: Mapping[str, Any]) -> DeliveryPage:
     """One page of deliveries."""
     rows: Sequence[Mapping[str, Any]] = page["data"]
-    listed = [
+    deliveries = [
         ListedDelivery(
             id=row["id"],
             job_id=row["job_id"],
@@ -135,4 +135,4 @@ def delivery_page(page: Mapping[str, Any]) -> DeliveryPage:
         )
         for row in rows
     ]
-    return DeliveryPage(deliveries=listed, next_cursor=page["next_cursor"])
+    return DeliveryPage(deliveries=deliveries, next_cursor=page["next_cursor"])

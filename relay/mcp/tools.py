@@ -16,7 +16,7 @@ from relay.mcp import results
 if TYPE_CHECKING:
     from mcp.server.fastmcp import FastMCP
 
-LONGEST_WAIT = 45
+MAX_WAIT = 45
 """Seconds of one call of `wait_for_job`: many clients give up after 60, whatever progress is reported."""
 
 PROGRESS_EVERY = 15
@@ -98,11 +98,11 @@ def make_server(relay_of_caller: Callable[[], AsyncRelay]) -> "FastMCP":
     async def wait_for_job(
         job_id: Annotated[str, Field(description="Exec's id of the job")],
         context: Context[Any, Any, Any],
-        seconds: Annotated[int, Field(ge=0, le=300, description="how long to wait at most")] = LONGEST_WAIT,
+        seconds: Annotated[int, Field(ge=0, le=300, description="how long to wait at most")] = MAX_WAIT,
         workspace: Workspace = None,
     ) -> results.WaitedJob:
         """Wait until a job has ended, for 45 seconds at most. If `timed_out` is true the job goes on: call again."""
-        began = asyncio.get_running_loop().time()
+        started = asyncio.get_running_loop().time()
         await context.report_progress(0, seconds)
         job, waited = await ask(relay_of_caller().job(job_id, workspace=workspace)), 0.0
         while not job.ended and waited < seconds:
@@ -110,7 +110,7 @@ def make_server(relay_of_caller: Callable[[], AsyncRelay]) -> "FastMCP":
                 job_id, timeout=min(PROGRESS_EVERY, seconds - waited), workspace=workspace
             )
             job = await ask(_last(updates))
-            waited = asyncio.get_running_loop().time() - began
+            waited = asyncio.get_running_loop().time() - started
             if not job.ended and waited < seconds:
                 await context.report_progress(waited, seconds, job.status)
         return results.waited(job)

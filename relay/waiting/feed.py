@@ -19,16 +19,16 @@ from relay.store.tables.events import EventFilter, FeedEvent
 from relay.telemetry import Telemetry
 from relay.waiting.waiters import FEED, Waiters
 
-_MOST_READ = 500
+_BATCH = 500
 """Events that one query reads."""
 
-_MOST_KEPT = 250
+_MAX_RECENT = 250
 """Recent events in memory; each has its job, a few kilobytes."""
 
 _RETRIES = (0.02, 0.05, 0.1, 0.25, 1.0)
 """Seconds until the next try to number events while another relay does, by how often it was busy."""
 
-_LATE = 10 * SECOND
+_LAG_REPORTED_AFTER = 10 * SECOND
 """An event without a position for longer is reported."""
 
 _EVERYTHING = EventFilter()
@@ -78,14 +78,14 @@ class EventFeed:
             while self._is_kicked:
                 self._is_kicked = False
                 try:
-                    done = await self.advance()
+                    all_numbered = await self.advance()
                 except StoreError as error:
                     self._telemetry.log.debug(
                         "the event feed is not read for now, the next tick tries again: %s", error
                     )
                     return
-                self._busy = 0 if done else self._busy + 1
-                if not done:
+                self._busy = 0 if all_numbered else self._busy + 1
+                if not all_numbered:
                     await asyncio.sleep(_RETRIES[min(self._busy, len(_RETRIES)) - 1])
                     self._is_kicked = True
         finally:
@@ -94,16 +94,16 @@ class EventFeed:
     async def advance(self) -> bool:
         """Numbers events that have no position yet, and wakes waiters. False if some are left. Raises StoreError."""
         async with self._advancing:
-            done = True
+            all_numbered = True
             # A database with one writer numbers an event when it is inserted, so none is left there.
             oldest = await self._store.read(event_feed.oldest_unnumbered)
             self._report_lag(oldest)
             if oldest is not None:
-                done = await self._store.write(event_feed.number)
+                all_numbered = await self._store.write(event_feed.number)
                 self._notify_others()
             if self._at is not None:
                 await self._read_new(self._at)
-        return done
+        return all_numbered
 
     async def advance_fully(self) -> None:
         """Advances until all events that are committed now have a position, a second and a half at the most: another
@@ -134,48 +134,48 @@ class EventFeed:
 
     async def _read_new(self, at: FeedPosition) -> None:
         while True:
-            found = await self._store.read(
-                lambda tx, position=at.position: events.after(tx, position, _EVERYTHING, _MOST_READ)  # type: ignore[misc]
+            batch = await self._store.read(
+                lambda tx, position=at.position: events.after(tx, position, _EVERYTHING, _BATCH)  # type: ignore[misc]
             )
-            if not found or self._at is None:
+            if not batch or self._at is None:
                 return
-            at = self._at = position_of(found[-1])
-            self._keep(found)
-            for job_id in {one.event.job_id for one in found if one.event.type in FINAL_EVENTS}:
+            at = self._at = position_of(batch[-1])
+            self._keep(batch)
+            for job_id in {entry.event.job_id for entry in batch if entry.event.type in FINAL_EVENTS}:
                 self._waiters.wake(job_id)
             self._waiters.wake(FEED)
-            if len(found) < _MOST_READ:
+            if len(batch) < _BATCH:
                 return
 
-    def _keep(self, found: list[FeedEvent]) -> None:
-        self._recent.extend(found)
-        while len(self._recent) > _MOST_KEPT:
+    def _keep(self, batch: list[FeedEvent]) -> None:
+        self._recent.extend(batch)
+        while len(self._recent) > _MAX_RECENT:
             self._recent_after = self._recent.popleft().position
 
-    def recent(self, after: int, wanted: EventFilter, most: int) -> tuple[list[FeedEvent], FeedPosition] | None:
+    def recent(self, after: int, event_filter: EventFilter, limit: int) -> tuple[list[FeedEvent], FeedPosition] | None:
         """The next events after a position, and the position to go on after; None if they are not all in memory."""
         if self._at is None or after < self._recent_after or after > self._at.position:
             return None
-        newer = list(takewhile(lambda one: one.position > after, reversed(self._recent)))
-        found = list(islice((one for one in reversed(newer) if wanted.matches(one.event)), most))
-        return found, position_of(found[-1]) if len(found) == most else self._at
+        newer = list(takewhile(lambda entry: entry.position > after, reversed(self._recent)))
+        batch = list(islice((entry for entry in reversed(newer) if event_filter.matches(entry.event)), limit))
+        return batch, position_of(batch[-1]) if len(batch) == limit else self._at
 
     def _report_lag(self, oldest: Instant | None) -> None:
         """Reports since when the oldest event has had no position; in the log once, if that is long."""
         lag = 0 if oldest is None else max(0, self._clock() - oldest)
         self._telemetry.metrics.feed_lag.set(lag / SECOND)
-        if lag > _LATE and not self._is_late:
+        if lag > _LAG_REPORTED_AFTER and not self._is_late:
             self._telemetry.log.warning(
                 "an event has been missing from the feed for %d s: another transaction holds the table event_feed, or "
                 "the database takes no writes; pg_stat_activity and pg_prepared_xacts show who holds it",
                 lag // SECOND,
             )
-        self._is_late = lag > _LATE
+        self._is_late = lag > _LAG_REPORTED_AFTER
 
 
-def position_of(one: FeedEvent) -> FeedPosition:
+def position_of(entry: FeedEvent) -> FeedPosition:
     """The position after an event."""
-    return FeedPosition(one.position, check_of(one.event.id))
+    return FeedPosition(entry.position, check_of(entry.event.id))
 
 
 def newest_position(tx: Tx, state: FeedState) -> FeedPosition:

@@ -24,10 +24,12 @@ class FeedReader:
     feed: EventFeed
     identity: str
     at: FeedPosition
-    wanted: EventFilter
+    event_filter: EventFilter
 
     @classmethod
-    async def open(cls, store: Store, feed: EventFeed, after: FeedCursor | str, wanted: EventFilter) -> "FeedReader":
+    async def open(
+        cls, store: Store, feed: EventFeed, after: FeedCursor | str, event_filter: EventFilter
+    ) -> "FeedReader":
         """A reader that goes on after a cursor, FROM_OLDEST or FROM_NOW. Raises Gone, StoreError."""
         await feed.catch_up()
         if await store.read(event_feed.oldest_unnumbered) is not None:
@@ -35,24 +37,24 @@ class FeedReader:
         if await store.read(event_feed.state) is None:
             await store.write(event_feed.ensure)
         identity, at = await store.read(lambda tx: _start(tx, after))
-        return cls(store, feed, identity, at, wanted)
+        return cls(store, feed, identity, at, event_filter)
 
-    async def read(self, most: int) -> list[FeedEvent]:
-        """The next events, `most` at the most; the reader is after them then, or at the newest event if there are
+    async def read(self, limit: int) -> list[FeedEvent]:
+        """The next events, `limit` at the most; the reader is after them then, or at the newest event if there are
         none. Raises Gone if retention has deleted events that it did not read yet, and StoreError."""
-        batch = self.feed.recent(self.at.position, self.wanted, most)
+        batch = self.feed.recent(self.at.position, self.event_filter, limit)
         if batch is None:
-            batch = await self.store.read(lambda tx: _read(tx, self.identity, self.at, self.wanted, most))
-        found, self.at = batch
-        return found
+            batch = await self.store.read(lambda tx: _read(tx, self.identity, self.at, self.event_filter, limit))
+        new_events, self.at = batch
+        return new_events
 
     def cursor(self, is_end: bool = False) -> str:
         """The cursor after what was read."""
         return FeedCursor(self.identity, self.at, is_end).encode()
 
-    def cursor_after(self, one: FeedEvent) -> str:
+    def cursor_after(self, entry: FeedEvent) -> str:
         """The cursor after one event."""
-        return FeedCursor(self.identity, position_of(one)).encode()
+        return FeedCursor(self.identity, position_of(entry)).encode()
 
 
 def _start(tx: Tx, after: FeedCursor | str) -> tuple[str, FeedPosition]:
@@ -68,23 +70,23 @@ def _start(tx: Tx, after: FeedCursor | str) -> tuple[str, FeedPosition]:
     if after.at.position > state.head:
         raise _gone(tx, state, "is ahead of the newest event: the database was restored from an older copy")
     _check_not_pruned(tx, state, after.at)
-    here = events.id_at(tx, after.at.position)
-    if here is not None and after.at.event_check and check_of(here) != after.at.event_check:
+    event_id = events.id_at(tx, after.at.position)
+    if event_id is not None and after.at.event_check and check_of(event_id) != after.at.event_check:
         raise _gone(tx, state, "names another event than the one at its place: the database was restored")
     return state.identity, after.at
 
 
 def _read(
-    tx: Tx, identity: str, at: FeedPosition, wanted: EventFilter, most: int
+    tx: Tx, identity: str, at: FeedPosition, event_filter: EventFilter, limit: int
 ) -> tuple[list[FeedEvent], FeedPosition]:
     state = event_feed.state(tx)
     if state is None or state.identity != identity:
         raise _gone(tx, state or FeedState(identity, 0, 0), "is of this database before a restore")
     _check_not_pruned(tx, state, at)
-    found = events.after(tx, at.position, wanted, most)
-    if len(found) == most:
-        return found, position_of(found[-1])
-    return found, newest_position(tx, state) if state.head > at.position else at
+    batch = events.after(tx, at.position, event_filter, limit)
+    if len(batch) == limit:
+        return batch, position_of(batch[-1])
+    return batch, newest_position(tx, state) if state.head > at.position else at
 
 
 def _check_not_pruned(tx: Tx, state: FeedState, at: FeedPosition) -> None:
@@ -92,11 +94,13 @@ def _check_not_pruned(tx: Tx, state: FeedState, at: FeedPosition) -> None:
         raise _gone(tx, state, "is older than storage.retention: events after it are deleted already")
 
 
-def _gone(tx: Tx, state: FeedState, why: str) -> Gone:
+def _gone(tx: Tx, state: FeedState, reason: str) -> Gone:
     oldest, newest = FeedPosition(state.pruned), newest_position(tx, state)
     details = {
         "oldest_cursor": FeedCursor(state.identity, oldest).encode(),
         "newest_cursor": FeedCursor(state.identity, newest).encode(),
     }
-    text = f"this cursor {why}; events may be missing: go on with oldest_cursor, or leave them out with newest_cursor"
+    text = (
+        f"this cursor {reason}; events may be missing: go on with oldest_cursor, or leave them out with newest_cursor"
+    )
     return Gone("cursor_gone", text, "after", details)

@@ -44,8 +44,8 @@ class TooManyWaiters(RelayError):
     """No waiter is free: `open` are, `limit` may be; of this key, or `of_all` keys."""
 
     def __init__(self, open: int, limit: int, of_all: bool) -> None:
-        whose = "in all" if of_all else "of this key"
-        super().__init__(f"{open} requests {whose} wait already, and at most {limit} may")
+        scope = "in all" if of_all else "of this key"
+        super().__init__(f"{open} requests {scope} wait already, and at most {limit} may")
         self.of_all = of_all
 
 
@@ -151,14 +151,14 @@ class Waiters:
     def stop(self) -> None:
         """Wakes all waiters, and lets nobody wait any more."""
         self._stopped = True
-        for waiter in self.everybody():
+        for waiter in self.all_waiters():
             waiter.resolve(Outcome.STOPPING)
 
     async def check_keys(self) -> None:
         """Wakes the waiters whose API key may no longer wait. Raises StoreError."""
         for key_hash in list(self._by_key):
             if not await self._may_wait(key_hash):  # guard: revoked-waiters
-                for waiter in self.everybody():
+                for waiter in self.all_waiters():
                     if waiter.key_hash == key_hash:
                         waiter.resolve(Outcome.REVOKED)
 
@@ -197,6 +197,6 @@ class Waiters:
         with suppress(RelayError):  # while the store fails, nobody can revoke a key
             await self.check_keys()
 
-    def everybody(self) -> list[Waiter]:
+    def all_waiters(self) -> list[Waiter]:
         """All waiters."""
         return [waiter for waiters in self._by_topic.values() for waiter in waiters]

@@ -58,7 +58,7 @@ class Served:
     async def waits_open(self, number: int) -> None:
         """Returns when so many requests wait."""
         async with asyncio.timeout(30):
-            while sum(waiter.is_waiting for waiter in self.relay.waiters.everybody()) != number:
+            while sum(waiter.is_waiting for waiter in self.relay.waiters.all_waiters()) != number:
                 await asyncio.sleep(0.002)
 
 

@@ -113,7 +113,7 @@ def _today_vs_usual(counts: dict[int, int], usually: Sequence[float], hour: int,
 
 
 def _same_hour_mean(counts: dict[int, int], first: int, hour: int, present: int) -> float:
-    """The mean of the same hour on the days before `present`, its neighbours counted half; there is at least one day."""
+    """The mean of the same hour on the days before `present`, neighbours counted half; there is at least one day."""
     total, weight = 0.0, 0.0
     for days in range(1, 8):
         for shift, share in ((-1, 0.25), (0, 0.5), (1, 0.25)):

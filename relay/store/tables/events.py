@@ -105,28 +105,28 @@ def page(
     workspace: str | None,
 ) -> tuple[list[Event], str | None]:
     """One page of events, newest first, and the cursor of the next; None means any."""
-    wanted = EventFilter((types,) if isinstance(types, str) else types, job_id, workspace)
+    event_filter = EventFilter((types,) if isinstance(types, str) else types, job_id, workspace)
     order = (events.c.created_at, events.c.id)
-    rows = tx.execute(paging.apply_page(select(events).where(*_conditions(wanted)), order, page)).all()
-    shown, cursor = paging.split_page(rows, page, order)
-    return [_event(row) for row in shown], cursor
+    rows = tx.execute(paging.apply_page(select(events).where(*_conditions(event_filter)), order, page)).all()
+    page_rows, cursor = paging.split_page(rows, page, order)
+    return [_event(row) for row in page_rows], cursor
 
 
-def _conditions(wanted: EventFilter) -> Iterator[ColumnElement[bool]]:
-    if wanted.types is not None and len(wanted.types) == 1:
-        yield events.c.type == wanted.types[0].value
-    elif wanted.types is not None:
-        yield events.c.type.in_([type.value for type in wanted.types])
-    if wanted.job_id is not None:
-        yield events.c.job_id == wanted.job_id
-    if wanted.workspace is not None:
-        yield events.c.workspace == wanted.workspace
+def _conditions(event_filter: EventFilter) -> Iterator[ColumnElement[bool]]:
+    if event_filter.types is not None and len(event_filter.types) == 1:
+        yield events.c.type == event_filter.types[0].value
+    elif event_filter.types is not None:
+        yield events.c.type.in_([type.value for type in event_filter.types])
+    if event_filter.job_id is not None:
+        yield events.c.job_id == event_filter.job_id
+    if event_filter.workspace is not None:
+        yield events.c.workspace == event_filter.workspace
 
 
-def after(tx: Tx, position: int, wanted: EventFilter, most: int) -> list[FeedEvent]:
-    """The next events of the feed after a position, in its order: `most` at the most."""
-    query = select(events).where(events.c.position > position, *_conditions(wanted))
-    rows = tx.execute(query.order_by(events.c.position).limit(most))
+def after(tx: Tx, position: int, event_filter: EventFilter, limit: int) -> list[FeedEvent]:
+    """The next events of the feed after a position, in its order: `limit` at the most."""
+    query = select(events).where(events.c.position > position, *_conditions(event_filter))
+    rows = tx.execute(query.order_by(events.c.position).limit(limit))
     return [FeedEvent(row.position, _event(row)) for row in rows]
 
 

@@ -44,22 +44,22 @@ async def list_events(call: RequestContext, query: EventsQuery) -> Response:
     """
     path_params.workspace_from_query(query.workspace, call.relay.clients)
     view = await view_for(call, query.endpoint, query.format)
-    wanted = view.narrowed(query.wanted)
+    event_filter = view.restrict(query.event_filter)
     if query.after is not None:
         if query.cursor is not None:
             text = "give after or cursor, not both: a list has pages, the feed has none"
             raise ValidationFailed("two_cursors", text, "cursor")
         granted = granted_wait(call.request.headers, query.wait)
         waiting = OpenRequest(call, "events", FEED, granted.seconds)
-        reading = partial(FeedReader.open, call.relay.store, call.relay.feed, _cursor_of(query.after), wanted)
+        reading = partial(FeedReader.open, call.relay.store, call.relay.feed, _cursor_of(query.after), event_filter)
         return ParkedResponse(partial(_pull, call.relay, waiting, reading, query.limit, view, granted))
     if query.wait is not None:
         raise ValidationFailed("wait_without_after", "wait belongs to after: give after=now, or a cursor", "wait")
     rows, cursor = await call.relay.store.read(
-        lambda tx: events.page(tx, query.page, wanted.types, query.job_id, query.workspace)
+        lambda tx: events.page(tx, query.page, event_filter.types, query.job_id, query.workspace)
     )
-    shown = [view.shown(event, call.now) for event in rows]
-    return json_response(200, EventList(data=shown, next_cursor=cursor))
+    data = [view.to_response(event, call.now) for event in rows]
+    return json_response(200, EventList(data=data, next_cursor=cursor))
 
 
 async def _pull(
@@ -73,16 +73,16 @@ async def _pull(
     deadline = asyncio.get_running_loop().time() + granted.answered_within
     with waiting:
         reader, outcome = await open_reader(), Outcome.NEWS
-        while not (found := await reader.read(limit)) and outcome is Outcome.NEWS:
+        while not (batch := await reader.read(limit)) and outcome is Outcome.NEWS:
             outcome = await waiting.wait(deadline)
             if outcome is Outcome.GONE:
                 return Response(status_code=400)  # nobody reads it
         now = relay.clock()
-        if found and waiting.has_waited:
-            relay.telemetry.wait_answered("events", now - found[0].event.created_at)
-    shown = [view.shown(one.event, now, reader.cursor_after(one)) for one in found]
+        if batch and waiting.has_waited:
+            relay.telemetry.wait_answered("events", now - batch[0].event.created_at)
+    data = [view.to_response(entry.event, now, reader.cursor_after(entry)) for entry in batch]
     fields = {"wait": granted.seconds} if granted.seconds else {}
-    return json_response(200, EventList(data=shown, next_cursor=reader.cursor(), **fields), granted.headers)
+    return json_response(200, EventList(data=data, next_cursor=reader.cursor(), **fields), granted.headers)
 
 
 @api_route(
@@ -108,7 +108,9 @@ async def stream_events(call: RequestContext, query: StreamQuery) -> Response:
     after = _cursor_of(last_id or query.after or FROM_NOW)
     if isinstance(after, FeedCursor) and after.is_end and query.job_id is not None:
         return Response(status_code=204)
-    stream = EventStream(call.relay, OpenRequest(call, "stream", FEED, 0), view, view.narrowed(query.wanted), after)
+    stream = EventStream(
+        call.relay, OpenRequest(call, "stream", FEED, 0), view, view.restrict(query.event_filter), after
+    )
     return ParkedResponse(stream.opened)
 
 

@@ -40,11 +40,17 @@ class EventStream(Response):
     """A stream of events from `after` on."""
 
     def __init__(
-        self, relay: Relay, waiting: OpenRequest, view: EventView, wanted: EventFilter, after: FeedCursor | str
+        self, relay: Relay, waiting: OpenRequest, view: EventView, event_filter: EventFilter, after: FeedCursor | str
     ) -> None:
         super().__init__(headers=_HEADERS)
         del self.headers["content-length"]
-        self._relay, self._waiting, self._view, self._wanted, self._after = relay, waiting, view, wanted, after
+        self._relay, self._waiting, self._view, self._event_filter, self._after = (
+            relay,
+            waiting,
+            view,
+            event_filter,
+            after,
+        )
 
     async def opened(self) -> Response:
         """The stream itself, or the error if too many requests wait."""
@@ -63,7 +69,7 @@ class EventStream(Response):
     async def _messages(self) -> AsyncIterator[str]:
         yield f"retry: {RECONNECT_MS}\n\n"
         try:
-            reader = await FeedReader.open(self._relay.store, self._relay.feed, self._after, self._wanted)
+            reader = await FeedReader.open(self._relay.store, self._relay.feed, self._after, self._event_filter)
             yield message("hello", {"cursor": reader.cursor()}, reader.cursor())
             async for text in self._events(reader):
                 yield text
@@ -77,32 +83,34 @@ class EventStream(Response):
         loop, outcome = asyncio.get_running_loop(), Outcome.NEWS
         while outcome in (Outcome.NEWS, Outcome.TIMED_OUT):
             has_ended = outcome is Outcome.NEWS and await self._job_has_ended()
-            while found := await reader.read(_BATCH):
+            while batch := await reader.read(_BATCH):
                 now = self._relay.clock()
                 if self._waiting.has_waited:
-                    self._relay.telemetry.wait_answered("stream", now - found[0].event.created_at)
-                for one in found:
-                    yield self._shown(one, reader.cursor_after(one), now)
+                    self._relay.telemetry.wait_answered("stream", now - batch[0].event.created_at)
+                for entry in batch:
+                    yield self._format_message(entry, reader.cursor_after(entry), now)
             if has_ended:
-                yield message("end", {"job_id": self._wanted.job_id}, reader.cursor(is_end=True))
+                yield message("end", {"job_id": self._event_filter.job_id}, reader.cursor(is_end=True))
                 return
             if outcome is Outcome.TIMED_OUT:
                 yield ": still here\n\n"
             outcome = await self._waiting.wait(loop.time() + HEARTBEAT)
 
-    def _shown(self, one: FeedEvent, cursor: str, now: int) -> str:
-        shown = self._view.shown(one.event, now, cursor)
-        return f"event: {one.event.type.value}\nid: {cursor}\ndata: {shown.model_dump_json(exclude_unset=True)}\n\n"
+    def _format_message(self, entry: FeedEvent, cursor: str, now: int) -> str:
+        response = self._view.to_response(entry.event, now, cursor)
+        return (
+            f"event: {entry.event.type.value}\nid: {cursor}\ndata: {response.model_dump_json(exclude_unset=True)}\n\n"
+        )
 
     async def _job_has_ended(self) -> bool:
         """Whether the one job of the stream has ended; all of its events are in the feed then."""
-        if self._wanted.job_id is None or not await self._relay.store.read(self._is_over):
+        if self._event_filter.job_id is None or not await self._relay.store.read(self._is_over):
             return False
         await self._relay.feed.advance_fully()
         return True
 
     def _is_over(self, tx: Tx) -> bool:
-        watch = watches.find(tx, self._wanted.job_id or "", self._wanted.workspace)
+        watch = watches.find(tx, self._event_filter.job_id or "", self._event_filter.workspace)
         return watch is not None and watch.state is not WatchState.ACTIVE
 
 

@@ -24,14 +24,14 @@ class EventView:
     format: str = "standard"
     endpoint: Endpoint | None = None
 
-    def narrowed(self, wanted: EventFilter) -> EventFilter:
+    def restrict(self, event_filter: EventFilter) -> EventFilter:
         """The filter, limited to the events that the endpoint gets."""
         if self.endpoint is None:
-            return wanted
-        asked = EventType if wanted.types is None else wanted.types
-        return replace(wanted, types=tuple(type for type in asked if type in self.endpoint.events))
+            return event_filter
+        types = EventType if event_filter.types is None else event_filter.types
+        return replace(event_filter, types=tuple(type for type in types if type in self.endpoint.events))
 
-    def shown(self, event: Event, now: Instant, cursor: str | None = None) -> EventResponse:
+    def to_response(self, event: Event, now: Instant, cursor: str | None = None) -> EventResponse:
         """The event as the reader gets it; signed as of `now` for an endpoint."""
         template = self.endpoint.template if self.endpoint is not None else None
         body = formats.render(self.format, event, None, template)
@@ -44,14 +44,14 @@ class EventView:
         return EventResponse(**fields)
 
 
-async def view_for(call: RequestContext, endpoint: str | None, format: str | None) -> EventView:
+async def view_for(call: RequestContext, id_or_name: str | None, format: str | None) -> EventView:
     """The view that a request asks for. Raises ValidationFailed for an unknown endpoint, and for both."""
-    if endpoint is None:
+    if id_or_name is None:
         return EventView(format or "standard")
     if format is not None:
         raise ValidationFailed("two_formats", "give endpoint or format, not both: an endpoint has its format", "format")
-    found = await call.relay.store.read(lambda tx: _find(tx, endpoint))
-    return EventView(found.format, found)
+    endpoint = await call.relay.store.read(lambda tx: _find(tx, id_or_name))
+    return EventView(endpoint.format, endpoint)
 
 
 def _find(tx: Tx, id_or_name: str) -> Endpoint:

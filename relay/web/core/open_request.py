@@ -22,7 +22,7 @@ from relay.web.server.middleware import PARKED
 MAX_WAIT = 300
 """Seconds that a request may wait; a longer wait is cut to it."""
 
-EARLY = 1.0
+ANSWER_BEFORE = 1.0
 """Seconds that an answer comes before the time is over: a proxy with the same limit would answer first."""
 
 RETRY_AFTER = 2 * SECOND
@@ -46,13 +46,13 @@ class GrantedWait:
     @property
     def answered_within(self) -> float:
         """Seconds until it is answered at the latest: a little less than it may wait."""
-        return self.seconds - min(EARLY, self.seconds / 2)
+        return self.seconds - min(ANSWER_BEFORE, self.seconds / 2)
 
 
-def granted_wait(headers: Headers, asked: int | None) -> GrantedWait:
-    """The wait that a request asked for, by its query (`asked`) or else by `Prefer`; 0 seconds if by neither."""
-    if asked is not None:
-        return GrantedWait(min(asked, MAX_WAIT), VARY)
+def granted_wait(headers: Headers, query_seconds: int | None) -> GrantedWait:
+    """The wait that the query (`query_seconds`) or else the header `Prefer` asks for; 0 seconds if neither does."""
+    if query_seconds is not None:
+        return GrantedWait(min(query_seconds, MAX_WAIT), VARY)
     preferences = (part for value in headers.getlist("prefer") for part in value.split(","))
     waits = (match for part in preferences if (match := _WAIT.fullmatch(part.partition(";")[0].strip())))
     if (first := next(waits, None)) is None:

@@ -109,7 +109,7 @@ class EventsQuery(PageQuery):
     )
 
     @property
-    def wanted(self) -> EventFilter:
+    def event_filter(self) -> EventFilter:
         return EventFilter(self.type, self.job_id, self.workspace)
 
 
@@ -128,7 +128,7 @@ class StreamQuery(Query):
     )
 
     @property
-    def wanted(self) -> EventFilter:
+    def event_filter(self) -> EventFilter:
         return EventFilter(self.type, self.job_id, self.workspace)
 
 
