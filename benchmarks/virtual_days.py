@@ -15,7 +15,7 @@ from typing import Protocol
 from benchmarks.laws import LAWS, MAX_AGE, TrueLaw
 from relay.model import DAY, MINUTE, SECOND, Instant
 from relay.polling.schedule.next_poll import PollState
-from relay.polling.schedule.optimal_schedule import LONGEST_GAP, LONGEST_GROWTH
+from relay.polling.schedule.optimal_schedule import MAX_GAP, MAX_GROWTH
 
 START: Instant = 1_709_510_400_000
 """Monday 2024-03-04T00:00:00Z."""
@@ -139,7 +139,7 @@ class Outcome:
         longest = 0.0
         for job in self.jobs:
             for before, after in job.gaps:
-                bound = max(LONGEST_GAP * 1_000, LONGEST_GROWTH * (before - job.poll_state.registered_at))
+                bound = max(MAX_GAP * 1_000, MAX_GROWTH * (before - job.poll_state.registered_at))
                 longest = max(longest, (after - before) / bound)
         return longest
 

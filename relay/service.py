@@ -481,8 +481,8 @@ class Relay:
         if any(check.name == "store" and not check.ok for check in checks):
             return metrics.prometheus_text()
         for status, number in await self.workspace_statuses():
-            metrics.budget_left.labels(status.name, "minute").set(status.left.minute)
-            metrics.budget_left.labels(status.name, "day").set(status.left.day)
+            metrics.budget_left.labels(status.name, "minute").set(status.remaining.minute)
+            metrics.budget_left.labels(status.name, "day").set(status.remaining.day)
             metrics.active_watches.labels(status.name).set(number)
             metrics.learned_duration.labels(status.name, "50").set(status.median)
             metrics.learned_duration.labels(status.name, "90").set(status.p90)

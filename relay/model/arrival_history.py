@@ -3,8 +3,8 @@
 import json
 from dataclasses import dataclass
 
-KEPT_HOURS = 7 * 24
-MOST_JOBS = 10**9
+MAX_HOURS = 7 * 24
+MAX_JOBS = 10**9
 """The most jobs that one hour counts."""
 
 
@@ -29,10 +29,10 @@ class ArrivalHistory:
         """Reads what `to_json` wrote. Raises ValueError for any other text."""
         try:
             raw = json.loads(text)
-            hours = tuple(sorted((int(hour), int(jobs), int(n)) for hour, jobs, n in raw["hours"][-KEPT_HOURS:]))
+            hours = tuple(sorted((int(hour), int(jobs), int(n)) for hour, jobs, n in raw["hours"][-MAX_HOURS:]))
             since, last = None if raw["since"] is None else int(raw["since"]), int(raw["last"])
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"not an arrival history: {error}") from None
-        if any(not 0 < minutes <= jobs <= MOST_JOBS for _, jobs, minutes in hours):
+        if any(not 0 < minutes <= jobs <= MAX_JOBS for _, jobs, minutes in hours):
             raise ValueError("not an arrival history: a number of jobs is out of range")
         return cls(hours, since, last)

@@ -7,13 +7,13 @@ from typing import Any
 
 from relay.times import DAY, HOUR
 
-KEPT = 300
+MAX_COMPLETED = 300
 """Durations kept, of the jobs that began last."""
-KEPT_UNFINISHED = 20
-KEPT_QUEUE_TIMES = 50
-KEPT_READY = 50
+MAX_UNFINISHED = 20
+MAX_QUEUE_TIMES = 50
+MAX_ALREADY_ENDED = 50
 """Jobs for which the history keeps whether they had ended when they were registered."""
-LONGEST = DAY / 1_000
+MAX_DURATION = DAY / 1_000
 """Seconds: a longer duration is not kept."""
 
 
@@ -41,15 +41,15 @@ class DurationHistory:
         """Reads what `to_json` wrote. Raises ValueError for any other text."""
         try:
             raw = json.loads(text)
-            seen = sorted((int(start), _number(log)) for start, log in raw["completed"][-KEPT:])
-            never = [int(start) for start in raw["unfinished"][-KEPT_UNFINISHED:]]
-            waits = [_number(wait) for wait in raw["queue_times"][-KEPT_QUEUE_TIMES:]]
-            already_ended = tuple(bool(ended) for ended in raw["already_ended"][-KEPT_READY:])
+            completed = sorted((int(start), _number(log)) for start, log in raw["completed"][-MAX_COMPLETED:])
+            never = [int(start) for start in raw["unfinished"][-MAX_UNFINISHED:]]
+            waits = [_number(wait) for wait in raw["queue_times"][-MAX_QUEUE_TIMES:]]
+            already_ended = tuple(bool(ended) for ended in raw["already_ended"][-MAX_ALREADY_ENDED:])
             ahead = int(_number(raw["ahead"]))
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"not a duration history: {error}") from None
         return cls(
-            tuple((start, log) for start, log in seen if -3 <= log <= math.log(LONGEST)),
+            tuple((start, log) for start, log in completed if -3 <= log <= math.log(MAX_DURATION)),
             tuple(never),
             tuple(wait for wait in waits if 0 <= wait <= HOUR / 1_000),
             already_ended,

@@ -40,10 +40,10 @@ class FeedCursor:
 def decode(text: str) -> FeedCursor | None:
     """The cursor of a text; None for a text that is none."""
     try:
-        plain = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode("ascii")
+        decoded = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode("ascii")
     except (binascii.Error, ValueError):
         return None
-    if (parts := _CURSOR.fullmatch(plain)) is None:
+    if (parts := _CURSOR.fullmatch(decoded)) is None:
         return None
     return FeedCursor(parts[1], FeedPosition(int(parts[2]), parts[3] or ""), parts[4] is not None)
 

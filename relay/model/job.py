@@ -15,21 +15,21 @@ _FINAL_EVENT_OF_STATUS = {
 }
 
 
-def _text_or_none(sent: Any) -> Any:
-    return sent if isinstance(sent, str) else None
+def _text_or_none(value: Any) -> Any:
+    return value if isinstance(value, str) else None
 
 
-def _number_or_none(sent: Any) -> Any:
-    return sent if isinstance(sent, int | float) and not isinstance(sent, bool) else None
+def _number_or_none(value: Any) -> Any:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _object_or_none(sent: Any) -> Any:
-    return sent if isinstance(sent, dict | BaseModel) else None
+def _object_or_none(value: Any) -> Any:
+    return value if isinstance(value, dict | BaseModel) else None
 
 
-def _error_or_none(sent: Any) -> Any:
+def _error_or_none(value: Any) -> Any:
     """Exec's page says an object; a text can only be the message."""
-    return {"message": sent} if isinstance(sent, str) and sent else _object_or_none(sent)
+    return {"message": value} if isinstance(value, str) and value else _object_or_none(value)
 
 
 # A field that the relay only shows does not make a job invalid: with the wrong type it counts as absent.
@@ -72,16 +72,16 @@ class ScenarioJob(BaseModel):
     started_at: _Text = None
     completed_at: _Text = None
     duration_seconds: _Number = None
-    _sent: dict[str, Any] | None = PrivateAttr(None)
+    _received: dict[str, Any] | None = PrivateAttr(None)
     """The JSON object that was received, if one of its fields counts as absent."""
 
     @model_validator(mode="wrap")
     @classmethod
-    def _keep_absent_fields(cls, sent: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        job = handler(sent)
-        plain = isinstance(sent, dict) and not any(isinstance(part, BaseModel) for part in sent.values())
-        if plain and job.raw() != sent:
-            job._sent = sent
+    def _keep_absent_fields(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        job = handler(value)
+        is_decoded = isinstance(value, dict) and not any(isinstance(part, BaseModel) for part in value.values())
+        if is_decoded and job.raw() != value:
+            job._received = value
         return job
 
     @property
@@ -109,18 +109,18 @@ class ScenarioJob(BaseModel):
     @property
     def mistyped_fields(self) -> tuple[str, ...]:
         """Names (`scenario.url`) of the fields that have another type than Exec's page says, in Exec's order."""
-        if self._sent is None:
+        if self._received is None:
             return ()
-        return tuple(_differing_fields(self._sent, self.model_dump(mode="json", exclude_unset=True)))
+        return tuple(_differing_fields(self._received, self.model_dump(mode="json", exclude_unset=True)))
 
     def raw(self) -> dict[str, Any]:
         """The JSON object that was received: nothing is added, dropped or renamed."""
-        return self.model_dump(mode="json", exclude_unset=True) if self._sent is None else deepcopy(self._sent)
+        return self.model_dump(mode="json", exclude_unset=True) if self._received is None else deepcopy(self._received)
 
 
-def _differing_fields(sent: dict[str, Any], read: dict[str, Any], prefix: str = "") -> list[str]:
+def _differing_fields(received: dict[str, Any], read: dict[str, Any], prefix: str = "") -> list[str]:
     names: list[str] = []
-    for name, value in sent.items():
+    for name, value in received.items():
         if value == read.get(name):
             continue
         if isinstance(value, dict) and isinstance(inner := read.get(name), dict):

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from relay.times import DAY, HOUR, MINUTE, Instant
 
 _TEXT = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9]) ([A-Za-z0-9_+/-]{1,60})")
-_LONGEST = DAY + 2 * HOUR
+_MAX_LENGTH = DAY + 2 * HOUR
 
 
 class InvalidQuietHours(ValueError):
@@ -35,7 +35,11 @@ class QuietHours:
         if not self.contains(at):
             return at
         minute = at - at % MINUTE
-        return next(later for later in range(minute + MINUTE, minute + _LONGEST, MINUTE) if not self.contains(later))
+        return next(
+            candidate
+            for candidate in range(minute + MINUTE, minute + _MAX_LENGTH, MINUTE)
+            if not self.contains(candidate)
+        )
 
 
 def parse_quiet_hours(text: str) -> QuietHours:

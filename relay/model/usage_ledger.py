@@ -11,9 +11,9 @@ BIN = SECOND
 """Width of a bin of `UsageLedger.seconds`, in milliseconds."""
 BUCKET = 5 * MINUTE
 """Width of a bin of `UsageLedger.buckets`, in milliseconds."""
-LONGEST_PAUSE = DAY
-LEAST_SHARE = 0.05
-MOST_SPENT = 10**9
+MAX_PAUSE = DAY
+MIN_SHARE = 0.05
+MAX_SPENT = 10**9
 """The most requests that one bin counts."""
 
 
@@ -72,30 +72,30 @@ def moved_before(ledger: UsageLedger, by: int, before: Instant) -> UsageLedger:
     A bin that also holds later requests stays.
     """
 
-    def sooner(entries: tuple[tuple[int, int], ...], width: int) -> tuple[tuple[int, int], ...]:
+    def move_old(entries: tuple[tuple[int, int], ...], width: int) -> tuple[tuple[int, int], ...]:
         old = tuple(entry for entry in entries if (entry[0] + 1) * width <= before)
         return merge_bins((*shift_bins(old, width, by), *entries[len(old) :]))
 
-    return replace(ledger, seconds=sooner(ledger.seconds, BIN), buckets=sooner(ledger.buckets, BUCKET))
+    return replace(ledger, seconds=move_old(ledger.seconds, BIN), buckets=move_old(ledger.buckets, BUCKET))
 
 
 def not_ahead(ledger: UsageLedger, now: Instant) -> UsageLedger:
     """The ledger with no request after `now`: requests that a clock recorded ahead of time count as spent now."""
 
-    def until_now(entries: tuple[tuple[int, int], ...], width: int) -> tuple[tuple[int, int], ...]:
+    def cap_bins(entries: tuple[tuple[int, int], ...], width: int) -> tuple[tuple[int, int], ...]:
         return merge_bins((min(index, now // width), n) for index, n in entries)
 
-    longest = now + LONGEST_PAUSE
+    longest = now + MAX_PAUSE
     return replace(
         ledger,
-        seconds=until_now(ledger.seconds, BIN),
-        buckets=until_now(ledger.buckets, BUCKET),
+        seconds=cap_bins(ledger.seconds, BIN),
+        buckets=cap_bins(ledger.buckets, BUCKET),
         limited_at=min(ledger.limited_at, now),
         paused_until=min(ledger.paused_until, longest),
     )
 
 
-def merge(one: UsageLedger, other: UsageLedger) -> UsageLedger:
+def merge(left: UsageLedger, right: UsageLedger) -> UsageLedger:
     """The ledger of two that each know a part of the spent requests: the greater number of each bin."""
 
     def greater(
@@ -105,10 +105,10 @@ def merge(one: UsageLedger, other: UsageLedger) -> UsageLedger:
         return tuple((index, max(first.get(index, 0), second.get(index, 0))) for index in sorted({*first, *second}))
 
     return replace(
-        max(one, other, key=lambda ledger: ledger.limited_at),
-        seconds=greater(one.seconds, other.seconds),
-        buckets=greater(one.buckets, other.buckets),
-        paused_until=max(one.paused_until, other.paused_until),
+        max(left, right, key=lambda ledger: ledger.limited_at),
+        seconds=greater(left.seconds, right.seconds),
+        buckets=greater(left.buckets, right.buckets),
+        paused_until=max(left.paused_until, right.paused_until),
     )
 
 
@@ -124,19 +124,19 @@ def shift_bins(entries: tuple[tuple[int, int], ...], width: int, by: int) -> tup
 def merge_bins(entries: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     counts: dict[int, int] = {}
     for index, n in entries:
-        counts[index] = min(counts.get(index, 0) + n, MOST_SPENT)
+        counts[index] = min(counts.get(index, 0) + n, MAX_SPENT)
     return tuple(sorted(counts.items()))
 
 
 def _entries(raw: Any) -> tuple[tuple[int, int], ...]:
     pairs: Iterable[Any] = raw[-1_000:]
     entries = tuple(sorted((int(index), int(n)) for index, n in pairs))
-    if any(not 0 < n <= MOST_SPENT for _, n in entries):
+    if any(not 0 < n <= MAX_SPENT for _, n in entries):
         raise ValueError("a number of requests is out of range")
     return entries
 
 
 def _share(raw: Any) -> float:
-    if not LEAST_SHARE <= float(raw) <= 1:
+    if not MIN_SHARE <= float(raw) <= 1:
         raise ValueError("a share is out of range")
     return float(raw)

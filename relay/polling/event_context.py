@@ -24,10 +24,10 @@ def event_context(
     registrations: Sequence[Registration], watch: Watch, type: EventType, config: Config, policy: Policy
 ) -> EventContext:
     """The context of an event of this watch, whose job has these registrations."""
-    learned = policy.distribution.median if isinstance(policy, PollPolicy) else None
+    median = policy.distribution.median if isinstance(policy, PollPolicy) else None
     return replace(
         context_of(registrations),
-        usual_seconds=learned if type is EventType.STARTED else None,
+        usual_seconds=median if type is EventType.STARTED else None,
         tracked_seconds=config.polling.max_age / SECOND if type is EventType.EXPIRED else None,
         page=job_page(config.server.public_url, watch.workspace, watch.job_id),
     )

@@ -26,14 +26,14 @@ from relay.model.create_result import CreateJobResult, JobCreated, JobCreationUn
 from relay.model.poll_result import JobFound, JobNotFound, Poll, PollFailed, PollResult, RateLimited, Unauthorized
 from relay.polling.request_budget import MAY_REPEAT
 
-MOST_READ = 128 * 1024
+MAX_BODY_READ = 128 * 1024
 """Bytes of an answer that are read; a longer one is rejected. Each delivery stores the job, and sends it."""
 
 _KEY = re.compile(r"[\x21-\x7e]+")
 _KEY_SHAPED = re.compile(r"exec_(live|test)_\w+")
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_LONGEST_TEXT = 300
-_LONGEST_STATUS = 100
+_MAX_TEXT = 300
+_MAX_STATUS = 100
 _PROXY_STATUS = re.compile(r"[1-5][0-9]{2}\b")
 _PROXY_LOGIN = "it wants a user and a password, or others than exec.proxy has"
 _MAX_DIGITS = 1_000
@@ -147,9 +147,9 @@ class ExecClient:
             async with aclosing(cast(AsyncGenerator[bytes, None], response.aiter_raw())) as chunks:
                 async for chunk in chunks:
                     body += chunk
-                    if len(body) > MOST_READ:
+                    if len(body) > MAX_BODY_READ:
                         break
-            return response.status_code, response.headers, bytes(body[: MOST_READ + 1])
+            return response.status_code, response.headers, bytes(body[: MAX_BODY_READ + 1])
         finally:
             await response.aclose()
 
@@ -175,8 +175,8 @@ class ExecClient:
 
     def _asked_wait(self, envelope: Mapping[str, Any], headers: httpx.Headers) -> int | None:
         now = self._clock()
-        for asked in (envelope.get("retry_after"), _error(envelope).get("retry_after"), headers.get("retry-after")):
-            wait = retry_after(asked, now, DAY) if isinstance(asked, str | int | float) else None
+        for value in (envelope.get("retry_after"), _error(envelope).get("retry_after"), headers.get("retry-after")):
+            wait = retry_after(value, now, DAY) if isinstance(value, str | int | float) else None
             if wait is not None:
                 return wait
         return None
@@ -188,17 +188,17 @@ class ExecClient:
 
     def _connection_error_text(self, error: Exception) -> str:
         """Why there was no answer. Only the text of a failed connection is certain to contain nothing that was sent."""
-        if isinstance(error, httpx.ProxyError) and (answered := _PROXY_STATUS.match(str(error))):
-            login = f"; {_PROXY_LOGIN}" if answered[0] == "407" else ""
-            return f"the proxy answered {answered[0]} and opened no tunnel to Exec{login}"
+        if isinstance(error, httpx.ProxyError) and (match := _PROXY_STATUS.match(str(error))):
+            login = f"; {_PROXY_LOGIN}" if match[0] == "407" else ""
+            return f"the proxy answered {match[0]} and opened no tunnel to Exec{login}"
         if isinstance(error, httpx.ConnectError):
             return self._safe(f"no connection: {error}")
         return f"the exchange failed ({type(error).__name__})"
 
     def _safe(self, text: str) -> str:
         """The text without unprintable characters, shortened, and without a key that Exec may have repeated."""
-        hidden = _KEY_SHAPED.sub("exec_…", text.replace(self._api_key, "…"))  # guard: exec-key-in-answer
-        return "".join(char if char.isprintable() else " " for char in hidden)[:_LONGEST_TEXT].strip()
+        without_key = _KEY_SHAPED.sub("exec_…", text.replace(self._api_key, "…"))  # guard: exec-key-in-answer
+        return "".join(char if char.isprintable() else " " for char in without_key)[:_MAX_TEXT].strip()
 
 
 # --- parsing the answer ----------------------------------------------------------------------------------------
@@ -206,8 +206,8 @@ class ExecClient:
 
 def _job(job_id: str | None, headers: httpx.Headers, body: bytes) -> PollResult:
     """Parses the job of an answer: the one with `job_id`, or any job if that is None."""
-    if len(body) > MOST_READ:
-        return _malformed(f"it is longer than {MOST_READ // 1024:,} KiB")
+    if len(body) > MAX_BODY_READ:
+        return _malformed(f"it is longer than {MAX_BODY_READ // 1024:,} KiB")
     if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):  # guard: exec-compressed
         return _malformed("it is compressed, which was not asked for")
     try:
@@ -221,7 +221,7 @@ def _job(job_id: str | None, headers: httpx.Headers, body: bytes) -> PollResult:
         return _malformed("its id is not a job's id")
     if job_id is not None and job.id != job_id:  # guard: exec-other-job
         return _malformed("it is about another job")
-    if not (0 < len(job.status) <= _LONGEST_STATUS and job.status.isprintable()):
+    if not (0 < len(job.status) <= _MAX_STATUS and job.status.isprintable()):
         return _malformed("its status is empty, too long or not printable")
     return JobFound(job, http_date(headers.get("date", "")))
 
@@ -271,8 +271,8 @@ def _is_from_exec(envelope: Mapping[str, Any]) -> bool:
     The JSON errors of gateways and hosts are similar, but their codes are numbers (Google), `NOT_FOUND` (Vercel) or
     `ResourceNotFound` (Azure).
     """
-    words = (_error(envelope).get(name) for name in ("type", "code"))
-    return any(isinstance(word, str) and _EXEC_WORD.fullmatch(word) for word in words)
+    codes = (_error(envelope).get(name) for name in ("type", "code"))
+    return any(isinstance(code, str) and _EXEC_WORD.fullmatch(code) for code in codes)
 
 
 def _is_valid_base_url(url: str) -> bool:

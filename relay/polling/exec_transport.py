@@ -15,10 +15,10 @@ import httpx
 from relay.egress.tls import client_tls_context
 from relay.polling.request_budget import MAY_REPEAT
 
-_KEPT_SECONDS = 5.0
+_KEEPALIVE_SECONDS = 5.0
 """Seconds after which an idle connection is closed: some gateways drop idle ones without a word."""
 
-_ONE = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEPT_SECONDS)
+_ONE_CONNECTION = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEEPALIVE_SECONDS)
 
 _HUNG_UP = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError)
 
@@ -30,10 +30,10 @@ def make_http(timeout: int, connections: int = 20, proxy: str | None = None) -> 
     variables that count are `SSL_CERT_FILE` and `SSL_CERT_DIR`.
     """
     tls = client_tls_context()
-    through = httpx.Proxy(proxy, ssl_context=tls if proxy.startswith("https:") else None) if proxy else None
+    proxy_config = httpx.Proxy(proxy, ssl_context=tls if proxy.startswith("https:") else None) if proxy else None
     return httpx.AsyncClient(
         timeout=timeout / 1_000,
-        transport=ExecTransport(connections, trust_env=False, verify=tls, proxy=through),
+        transport=ExecTransport(connections, trust_env=False, verify=tls, proxy=proxy_config),
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         follow_redirects=False,
         trust_env=False,
@@ -78,7 +78,7 @@ class ExecTransport(httpx.AsyncBaseTransport):
             await self._idle.pop().transport.aclose()
 
     def _new(self) -> "_Connection":
-        return _Connection(httpx.AsyncHTTPTransport(limits=_ONE, **self._options))
+        return _Connection(httpx.AsyncHTTPTransport(limits=_ONE_CONNECTION, **self._options))
 
     async def _send(self, request: httpx.Request, connection: "_Connection", keep: bool) -> httpx.Response:
         connection.dialled = False
@@ -103,7 +103,9 @@ class ExecTransport(httpx.AsyncBaseTransport):
             self._idle.append(connection)
         else:
             await connection.transport.aclose()
-        while len(self._idle) > self._connections or (self._idle and now - self._idle[0].idle_since > _KEPT_SECONDS):
+        while len(self._idle) > self._connections or (
+            self._idle and now - self._idle[0].idle_since > _KEEPALIVE_SECONDS
+        ):
             await self._idle.popleft().transport.aclose()
 
 

@@ -73,27 +73,27 @@ class PollRecorder:
         self._config, self._rate_limits, self._policy_of = config, rate_limits, policy_of
         self._rng, self._seen_since = rng, seen_since
 
-    def record(self, tx: Tx, answered: Sequence[AnsweredPoll]) -> list[Recorded]:
+    def record(self, tx: Tx, answered_polls: Sequence[AnsweredPoll]) -> list[Recorded]:
         """Records polls that were answered at the same time, for `Store.write_together`.
 
         If a watch ended meanwhile, its poll is recorded only in the workspace and the history. Locks the workspaces,
         then the watches.
         """
-        for item in answered:
+        for item in answered_polls:
             item.reservation.reset()
         recorded: dict[int, Recorded] = {}
-        for workspace in sorted({item.watch.workspace for item in answered}):
-            of_workspace = [item for item in answered if item.watch.workspace == workspace]
+        for workspace in sorted({item.watch.workspace for item in answered_polls}):
+            of_workspace = [item for item in answered_polls if item.watch.workspace == workspace]
             results = self._record_workspace(tx, workspace, of_workspace)
             recorded |= {id(item): result for item, result in zip(of_workspace, results, strict=True)}
-        return [recorded[id(item)] for item in answered]
+        return [recorded[id(item)] for item in answered_polls]
 
-    def _record_workspace(self, tx: Tx, workspace: str, answered: Sequence[AnsweredPoll]) -> list[Recorded]:
+    def _record_workspace(self, tx: Tx, workspace: str, answered_polls: Sequence[AnsweredPoll]) -> list[Recorded]:
         state = workspaces.lock(tx, workspace)
-        current = watches.get_many_for_update(tx, workspace, {item.watch.job_id for item in answered})
-        polls.add_all(tx, [(item.watch, item.poll) for item in answered if item.watch.job_id in current])
+        current = watches.get_many_for_update(tx, workspace, {item.watch.job_id for item in answered_polls})
+        polls.add_all(tx, [(item.watch, item.poll) for item in answered_polls if item.watch.job_id in current])
         all_transitions: list[Transition | None] = []
-        for item in answered:
+        for item in answered_polls:
             jitter = self._rng.random()
             result, rate_limit = item.poll.result, self._rate_limits[workspace]
             state = transitions.apply_poll_to_workspace(state, result, item.now, rate_limit, jitter)
@@ -109,7 +109,7 @@ class PollRecorder:
         watches.save_all(tx, changed.values())
         leased = [
             self._emit_events(tx, transition, item) if transition is not None else []
-            for transition, item in zip(all_transitions, answered, strict=True)
+            for transition, item in zip(all_transitions, answered_polls, strict=True)
         ]
         ended = [watch.job_id for watch in changed.values() if watch.state is not WatchState.ACTIVE]
         registrations.mark_ended(tx, workspace, *ended)
@@ -124,12 +124,14 @@ class PollRecorder:
         watch, now, leased = transition.watch, item.now, list[outbox.Leased]()
         for type in transition.events:
             replaced = replaced_event(tx, watch, type)
-            known = registrations.not_withdrawn(tx, watch.workspace, watch.job_id)
-            context = event_context(known, watch, type, self._config, self._policy_of(watch.workspace))
+            active_registrations = registrations.not_withdrawn(tx, watch.workspace, watch.job_id)
+            context = event_context(active_registrations, watch, type, self._config, self._policy_of(watch.workspace))
             event = make_event(watch, type, now, self._config.polling.max_age, context)
             event = events.add(tx, replace(event, replaces=replaced))
             with_ended = replaced is not None
-            subscribers = registrations.lock_subscribers(tx, watch.workspace, watch.job_id, type, with_ended, known)
+            subscribers = registrations.lock_subscribers(
+                tx, watch.workspace, watch.job_id, type, with_ended, active_registrations
+            )
             first_delay = self._config.delivery.schedule[0]
             # rule: event-with-deliveries
             leased += enqueue(tx, event, subscribers, now, first_delay, watch.trace, item.reservation).leased

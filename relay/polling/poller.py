@@ -101,8 +101,8 @@ class Poller:
         """Starts every poll that is due and that budget and concurrency allow. Raises StoreError."""
         now = self._clock()
         for workspace in self._clients:
-            free = self._config.polling.concurrency - len(self._in_flight)
-            if free <= 0:
+            free_slots = self._config.polling.concurrency - len(self._in_flight)
+            if free_slots <= 0:
                 return
             if self._is_spent(workspace, now):
                 continue
@@ -111,12 +111,12 @@ class Poller:
                 continue
             await self._hold_unconfirmed(workspace, unconfirmed, now)
             await self.refresh_policy(workspace, now)
-            chosen, opens_at = await self._store.write(
-                lambda tx, name=workspace, n=free: self._lease_due(tx, name, n)  # type: ignore[misc]
+            leased, opens_at = await self._store.write(
+                lambda tx, name=workspace, n=free_slots: self._lease_due(tx, name, n)  # type: ignore[misc]
             )
             self._spent[workspace] = min(opens_at, now + SECOND)
-            self._report_budget(workspace, bool(chosen), opens_at, now)
-            for watch in chosen:
+            self._report_budget(workspace, bool(leased), opens_at, now)
+            for watch in leased:
                 self._unconfirmed.poll_begins(watch, now)
                 self._served[workspace, watch.owner] = next(self._numbers)
                 task = asyncio.create_task(self._poll_and_deliver(watch))
@@ -130,14 +130,14 @@ class Poller:
         """
         for owner in due:
             self._served.setdefault((workspace, owner), -1)
-        held = self._unconfirmed.excess(workspace, due, self._in_flight.values(), now)
+        excess = self._unconfirmed.excess(workspace, due, self._in_flight.values(), now)
 
         def hold(tx: Tx) -> None:
             workspaces.lock(tx, workspace)
-            for one in held:
-                watches.hold_unconfirmed(tx, workspace, one.owner, one.keep, now, one.until)
+            for holding in excess:
+                watches.hold_unconfirmed(tx, workspace, holding.owner, holding.keep, now, holding.until)
 
-        if held:
+        if excess:
             await self._store.write(hold)
 
     def _report_budget(self, workspace: str, polls: bool, opens_at: Instant, now: Instant) -> None:
@@ -180,16 +180,16 @@ class Poller:
         """
         if not self._in_flight:
             return
-        _, late = await asyncio.wait(self._in_flight, timeout=GRACE / 1_000)
-        unfinished = [self._in_flight[task] for task in late]
-        for task in late:
+        _, unfinished_tasks = await asyncio.wait(self._in_flight, timeout=GRACE / 1_000)
+        interrupted = [self._in_flight[task] for task in unfinished_tasks]
+        for task in unfinished_tasks:
             task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
-        if unfinished:
+        await asyncio.gather(*unfinished_tasks, return_exceptions=True)
+        if interrupted:
             now = self._clock()
-            await self._store.write(lambda tx: watches.release_leases(tx, unfinished, now))
+            await self._store.write(lambda tx: watches.release_leases(tx, interrupted, now))
 
-    def _lease_due(self, tx: Tx, workspace: str, free: int) -> tuple[list[Watch], Instant]:
+    def _lease_due(self, tx: Tx, workspace: str, free_slots: int) -> tuple[list[Watch], Instant]:
         """Returns the leased watches, and when more polls are allowed: `now`, unless the budget is spent.
 
         Locks the workspace, then reads the clock, so that all requests that other relays spent are in the past.
@@ -198,20 +198,20 @@ class Poller:
         if state.paused_until is not None and state.paused_until > now:
             return [], now
         ledger, rate_limit = state.ledger, self.rate_limits[workspace]
-        if (most := allowed_now(ledger, rate_limit, now, free)) <= 0:
+        if (allowed := allowed_now(ledger, rate_limit, now, free_slots)) <= 0:
             return [], request_budget.next_allowed_at(ledger, rate_limit, now)
-        hinted = watches.lock_due_hinted(tx, workspace, now, free)
+        hinted = watches.lock_due_hinted(tx, workspace, now, free_slots)
         hinted_ids = {watch.job_id for watch in hinted}
-        ranked = _MAX_RANKED if workspace in self._policies or self._may_have_several_keys(workspace, now) else most
+        ranked = _MAX_RANKED if workspace in self._policies or self._may_have_several_keys(workspace, now) else allowed
         planned = [watch for watch in watches.lock_due(tx, workspace, now, ranked) if watch.job_id not in hinted_ids]
         within_limits = self._unconfirmed.within_limits(workspace, [*hinted, *planned], now)
         due = self._in_turns(self._selected(tx, state, within_limits, now))
-        number = min(most, len(due), 1 if self._is_half_open(state) else most)
+        number = min(allowed, len(due), 1 if self._is_half_open(state) else allowed)
         if not number:
             return [], now
-        chosen = watches.lease(tx, due[:number], now + self._lease)
+        leased = watches.lease(tx, due[:number], now + self._lease)
         workspaces.save(tx, replace(state, ledger=spend(ledger, number, now)))  # rule: budget-before-request
-        return chosen, now
+        return leased, now
 
     def _selected(self, tx: Tx, state: WorkspaceState, due: Sequence[Watch], now: Instant) -> list[Watch]:
         """Returns the due watches to poll now, the most worthwhile first, and postpones the others."""
@@ -257,12 +257,12 @@ class Poller:
         did not know come last."""
         hinted = [watch for watch in ranked if watch.has_pending_hint]
         planned = [watch for watch in ranked if not watch.has_pending_hint]
-        known = [watch for watch in planned if watch.job is not None or not watch.not_found_count]
-        unknown = [watch for watch in planned if watch.job is None and watch.not_found_count]
+        found = [watch for watch in planned if watch.job is not None or not watch.not_found_count]
+        not_found = [watch for watch in planned if watch.job is None and watch.not_found_count]
         in_order = hinted
-        for watches_of_kind in (known, unknown):
+        for watches_of_kind in (found, not_found):
             keys = [(watch.workspace, watch.owner) for watch in watches_of_kind]
-            in_order += [watches_of_kind[place] for place in take_turns(keys, self._served)]  # guard: turns-by-key
+            in_order += [watches_of_kind[index] for index in take_turns(keys, self._served)]  # guard: turns-by-key
         return in_order
 
     def _is_asked_for(self, watch: Watch, now: Instant) -> bool:
@@ -291,8 +291,8 @@ class Poller:
         self._report_exec(watch, poll, now)
         try:
             with self._reserve() as reservation:
-                answered = AnsweredPoll(watch, poll, now, reservation)
-                transition, leased = await self._store.write_together(self._recorder.record, answered)
+                answered_poll = AnsweredPoll(watch, poll, now, reservation)
+                transition, leased = await self._store.write_together(self._recorder.record, answered_poll)
                 await reservation.start(leased)
         except StoreError as error:
             # Nothing is lost: Exec returns the same status to the next poll.
@@ -319,18 +319,18 @@ class Poller:
         if isinstance(poll.result, JobFound) and self._unconfirmed.job_found(watch, now):
             await self._resume_held(watch, now)
 
-    async def _resume_held(self, found: Watch, now: Instant) -> None:
+    async def _resume_held(self, confirmed: Watch, now: Instant) -> None:
         """Makes other jobs of the same key due, which may have waited for the confirmation of this one."""
 
         def resume(tx: Tx) -> None:
-            workspaces.lock(tx, found.workspace)
-            watches.resume_held(tx, found.workspace, found.owner or "", now)
+            workspaces.lock(tx, confirmed.workspace)
+            watches.resume_held(tx, confirmed.workspace, confirmed.owner or "", now)
 
         try:
             await self._store.write(resume)
         except StoreError as error:
             text = "unconfirmed jobs of the API key %r in workspace %s wait longer than they have to: %s"
-            self._telemetry.log.error(text, found.owner, found.workspace, error)
+            self._telemetry.log.error(text, confirmed.owner, confirmed.workspace, error)
 
     def _is_late(self, watch: Watch) -> bool:
         """Whether the process stood still, or the commit took long, since the budget was spent: the ledger counts the
@@ -413,6 +413,6 @@ def workload_of(tx: Tx, workspace: str, rate_limit: RateLimit, now: Instant) -> 
         durations=state.durations,
         poll_states=[poll_state_of(watch) for watch in watches.active(tx, workspace, _MAX_SAMPLED)],
         number=watches.count_polled(tx, workspace, _MAX_COUNTED),
-        left=request_budget.remaining(state.ledger, rate_limit, now),
+        remaining=request_budget.remaining(state.ledger, rate_limit, now),
         arrivals=state.arrivals,
     )

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 
 from relay.model import DAY, HOUR, MINUTE, SECOND, Instant
-from relay.model.usage_ledger import BIN, BUCKET, LEAST_SHARE, LONGEST_PAUSE, MOST_SPENT, UsageLedger
+from relay.model.usage_ledger import BIN, BUCKET, MAX_PAUSE, MAX_SPENT, MIN_SHARE, UsageLedger
 
 HORIZONS = (*(10 * MINUTE << doubled for doubled in range(8)), DAY)
 """The horizons of `Remaining.within`, in milliseconds from now."""
@@ -22,14 +22,14 @@ Without it the transport does not repeat the request."""
 MARGIN = SECOND
 """A spent request counts this much longer, because it reaches Exec a varying time after it was spent. One that
 leaves later than this has to be spent again."""
-_AHEAD = MINUTE
+_MAX_AHEAD = MINUTE
 """A time further ahead than this comes from a wrong clock. Clocks of several relays may differ by this much."""
 
 _PAUSE = MINUTE
 _LONG = 5 * MINUTE
 """A 429 that asks for a longer pause than this is about the day's limit, otherwise about the minute's."""
 _SHRINK = 0.7
-_SURE = 0.95
+_LIGHT_SHRINK = 0.95
 _SURELY_THE_DAY = 3
 """So many 429s in a row, each after its pause, show that the day's limit is used up, whatever pause they ask for."""
 _MINUTE_HALF_LIFE = 15 * MINUTE
@@ -72,11 +72,11 @@ def spend(ledger: UsageLedger, n: int, now: Instant) -> UsageLedger:
     return replace(ledger, seconds=seconds, buckets=buckets)
 
 
-def allowed_now(ledger: UsageLedger, rate_limit: RateLimit, now: Instant, wanted: int) -> int:
-    """How many of `wanted` requests may leave now: 0 while paused, never more than either window has left."""
+def allowed_now(ledger: UsageLedger, rate_limit: RateLimit, now: Instant, requests: int) -> int:
+    """How many of `requests` requests may leave now: 0 while paused, never more than either window has left."""
     if _paused(ledger, now):
         return 0
-    return max(0, min(wanted, _minute_left(ledger, rate_limit, now), day_left(ledger, rate_limit, now)))
+    return max(0, min(requests, _minute_left(ledger, rate_limit, now), day_left(ledger, rate_limit, now)))
 
 
 def remaining(ledger: UsageLedger, rate_limit: RateLimit, now: Instant) -> Remaining:
@@ -111,22 +111,22 @@ def after_429(ledger: UsageLedger, rate_limit: RateLimit, retry_after: int | Non
     together.
     """
     if _paused(ledger, now):
-        until = now + min(max(retry_after or 0, 0), LONGEST_PAUSE)
+        until = now + min(max(retry_after or 0, 0), MAX_PAUSE)
         return replace(ledger, paused_until=max(ledger.paused_until, until))
-    in_a_row = 0 <= now - ledger.paused_until <= 10 * MINUTE and ledger.refusals > 0
-    refusals = ledger.refusals + 1 if in_a_row else 1
+    is_repeated = 0 <= now - ledger.paused_until <= 10 * MINUTE and ledger.refusals > 0
+    refusals = ledger.refusals + 1 if is_repeated else 1
     pause = min(_PAUSE << min(refusals - 1, 4), 15 * MINUTE) if retry_after is None else max(retry_after, SECOND)
     minute, day = minute_share(ledger, now), day_share(ledger, now)
-    of_the_day = pause > _LONG or refusals >= _SURELY_THE_DAY
-    if of_the_day:
+    is_day_limit = pause > _LONG or refusals >= _SURELY_THE_DAY
+    if is_day_limit:
         day = _left_by_others(ledger, rate_limit, day, now)
     return replace(
         ledger,
-        minute_share=minute if of_the_day else max(minute * _SHRINK, LEAST_SHARE),
+        minute_share=minute if is_day_limit else max(minute * _SHRINK, MIN_SHARE),
         day_share=day,
         limited_at=now,
         refusals=refusals,
-        paused_until=now + min(pause, LONGEST_PAUSE),
+        paused_until=now + min(pause, MAX_PAUSE),
     )
 
 
@@ -134,7 +134,7 @@ def _left_by_others(ledger: UsageLedger, rate_limit: RateLimit, share: float, no
     """The day's share after a 429 of the day: what was spent until then is what others leave, and a little less is
     sure. In steps, as the day of a relay that has just begun says little."""
     spent = sum(n for _, n in _counting(ledger.buckets, BUCKET, DAY, now))
-    return max(min(share * _SURE, max(share * _SHRINK, _SURE * spent / rate_limit.day)), LEAST_SHARE)
+    return max(min(share * _LIGHT_SHRINK, max(share * _SHRINK, _LIGHT_SHRINK * spent / rate_limit.day)), MIN_SHARE)
 
 
 def minute_share(ledger: UsageLedger, now: Instant) -> float:
@@ -171,7 +171,7 @@ def day_left(ledger: UsageLedger, rate_limit: RateLimit, now: Instant) -> int:
 
 
 def _paused(ledger: UsageLedger, now: Instant) -> bool:
-    return now < ledger.paused_until <= now + LONGEST_PAUSE + HOUR
+    return now < ledger.paused_until <= now + MAX_PAUSE + HOUR
 
 
 def _expiry(index: int, width: int, window: int) -> Instant:
@@ -182,11 +182,11 @@ def _expiry(index: int, width: int, window: int) -> Instant:
 def _counting(
     entries: tuple[tuple[int, int], ...], width: int, window: int, now: Instant, at: Instant | None = None
 ) -> tuple[tuple[int, int], ...]:
-    """The entries that still count at `at` (by default `now`). An entry further ahead than `_AHEAD` was recorded by a
+    """The entries that still count at `at` (by default `now`). An entry more than `_MAX_AHEAD` ahead was recorded by a
     wrong clock and counts as spent now."""
-    when, ahead = now if at is None else at, (now + _AHEAD) // width
-    entries_by_now = ((index if index <= ahead else now // width, n) for index, n in entries)
-    return tuple(e for e in entries_by_now if _expiry(e[0], width, window) > when)
+    instant, ahead = now if at is None else at, (now + _MAX_AHEAD) // width
+    shifted_entries = ((index if index <= ahead else now // width, n) for index, n in entries)
+    return tuple(e for e in shifted_entries if _expiry(e[0], width, window) > instant)
 
 
 def _falls_below(entries: tuple[tuple[int, int], ...], width: int, window: int, limit: int, now: Instant) -> Instant:
@@ -203,9 +203,9 @@ def _added(entries: tuple[tuple[int, int], ...], width: int, n: int, now: Instan
 
     Entries more than a minute ahead come from a clock that was set back: their requests were spent before now.
     """
-    latest = (now + _AHEAD) // width
-    newest = max([now // width, *(stamped for stamped, _ in entries if stamped <= latest)])
+    latest = (now + _MAX_AHEAD) // width
+    newest = max([now // width, *(index for index, _ in entries if index <= latest)])
     counts: dict[int, int] = {}
-    for stamped, spent in (*entries, (newest, n)):
-        counts[min(stamped, newest)] = min(counts.get(min(stamped, newest), 0) + spent, MOST_SPENT)
-    return tuple(sorted((stamped, spent) for stamped, spent in counts.items() if spent > 0))
+    for index, spent in (*entries, (newest, n)):
+        counts[min(index, newest)] = min(counts.get(min(index, newest), 0) + spent, MAX_SPENT)
+    return tuple(sorted((index, spent) for index, spent in counts.items() if spent > 0))

@@ -29,9 +29,9 @@ NOT_FOUND_MIN_AGE = 2 * MINUTE
 
 _NOT_FOUND_GAPS = (30 * SECOND, 90 * SECOND)
 
-SEEN_NOT_FOUND_MIN_AGE = 4 * HOUR
+FOUND_BEFORE_MIN_AGE = 4 * HOUR
 """A job that Exec showed before is polled for this long: a 404 for it is more likely a fault of Exec than its end."""
-_SEEN = SEEN_NOT_FOUND_MIN_AGE, (30 * SECOND, 2 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR)
+_FOUND_BEFORE = FOUND_BEFORE_MIN_AGE, (30 * SECOND, 2 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR)
 _FAULT_BASE = 5 * SECOND
 _FAULT_CAP = 5 * MINUTE
 UNAUTHORIZED_RETRY = 5 * MINUTE
@@ -85,22 +85,22 @@ def apply_poll(
         return Transition(_ended(polled, WatchState.NOT_FOUND, now))
     if isinstance(poll.result, JobFound):
         watch = replace(watch, unconfirmed_since=None)
-    stepped = _after_hints(watch, _apply_poll(watch, poll, now, max_age, jitter, policy, since), now)
-    return stepped if watch.unconfirmed_since is None else replace(stepped, events=())
+    transition = _after_hints(watch, _apply_poll(watch, poll, now, max_age, jitter, policy, since), now)
+    return transition if watch.unconfirmed_since is None else replace(transition, events=())
 
 
-def _after_hints(before: Watch, stepped: Transition, now: Instant) -> Transition:
+def _after_hints(before: Watch, transition: Transition, now: Instant) -> Transition:
     """Counts a hint that the poll did not confirm. A hint that came during the poll plans another poll."""
-    watch = stepped.watch
+    watch = transition.watch
     if watch.state is not WatchState.ACTIVE or watch.callback_received_at is None or watch.next_poll_at is None:
-        return stepped
+        return transition
     if watch.has_pending_hint:  # rule: hint-survives-poll
         at = min(watch.next_poll_at, max(now, watch.callback_received_at))
-        return replace(stepped, watch=replace(watch, next_poll_at=at, next_poll_reason=HINT_REASON))
+        return replace(transition, watch=replace(watch, next_poll_at=at, next_poll_reason=HINT_REASON))
     return (
-        replace(stepped, watch=replace(watch, unconfirmed_hints=watch.unconfirmed_hints + 1))
+        replace(transition, watch=replace(watch, unconfirmed_hints=watch.unconfirmed_hints + 1))
         if before.has_pending_hint
-        else stepped
+        else transition
     )
 
 
@@ -144,11 +144,11 @@ def _apply_poll(
         case PollFailed(kind, detail):
             polled = replace(polled, failures=watch.failures + 1, last_error=detail)
             delay = capped_exponential(polled.failures, _FAULT_BASE, _FAULT_CAP, jitter)
-            again = NextPoll(now + delay, f"poll {polled.failures} in a row failed")
+            next_poll = NextPoll(now + delay, f"poll {polled.failures} in a row failed")
             return (
-                Transition(_wait(polled, again.at, again.reason, detail))
+                Transition(_wait(polled, next_poll.at, next_poll.reason, detail))
                 if kind in UNREACHABLE
-                else _wait_or_expire(polled, again, now, deadline)
+                else _wait_or_expire(polled, next_poll, now, deadline)
             )
 
 
@@ -247,7 +247,7 @@ def _not_found(watch: Watch, now: Instant, counted_from: Instant) -> Transition:
         watch, not_found_count=watch.not_found_count + 1, not_found_since=watch.not_found_since or now, failures=0
     )
     since = max(watch.not_found_since or now, counted_from)
-    min_age, gaps = (NOT_FOUND_MIN_AGE, _NOT_FOUND_GAPS) if watch.job is None else _SEEN
+    min_age, gaps = (NOT_FOUND_MIN_AGE, _NOT_FOUND_GAPS) if watch.job is None else _FOUND_BEFORE
     if watch.not_found_count >= NOT_FOUND_MIN_POLLS and now - since >= min_age:
         return Transition(_ended(watch, WatchState.NOT_FOUND, now), (EventType.NOT_FOUND,))
     gap = gaps[min(watch.not_found_count, len(gaps)) - 1]

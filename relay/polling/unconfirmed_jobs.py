@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 from relay.model import DAY, MINUTE, SECOND, Instant, Watch
 from relay.polling.request_budget import RateLimit
-from relay.polling.schedule.poll_selection import TOGETHER
+from relay.polling.schedule.poll_selection import TEST_POLLS
 from relay.polling.transitions import NOT_FOUND_MIN_POLLS
 from relay.security.rate_limiter import RateLimiter
 
 _SHARE = 8
 """Wrong ids of one key cost one request in so many of the day: about three polls each."""
 _MAX_KEYS = 10_000
-_SHORTLY = SECOND
+_RETRY_DELAY = SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +37,15 @@ class UnconfirmedJobs:
 
     def excess(self, workspace: str, due: Mapping[str, int], in_flight: Iterable[Watch], now: Instant) -> list[Held]:
         """What has to wait of unconfirmed jobs that are due, whose number `due` gives by key."""
-        limiter, held = self._limits[workspace], []
+        limiter, excess = self._limits[workspace], []
         unanswered = Counter(watch.owner for watch in in_flight if watch.workspace == workspace)
         for owner, number in due.items():
             keep = limiter.available(owner, now)
             if number > keep:
                 # An answer that is on its way may give slots back.
-                wait = _SHORTLY if keep or unanswered[owner] else round(limiter.retry_after(owner, now)) + 1
-                held.append(Held(owner, keep, now + wait))
-        return held
+                wait = _RETRY_DELAY if keep or unanswered[owner] else round(limiter.retry_after(owner, now)) + 1
+                excess.append(Held(owner, keep, now + wait))
+        return excess
 
     def within_limits(self, workspace: str, due: Iterable[Watch], now: Instant) -> list[Watch]:
         """The due watches without those for which their key has no slot, such as jobs registered after `excess`."""
@@ -73,13 +73,13 @@ class UnconfirmedJobs:
         if before.owner is None or has_been_found:
             return False
         limiter = self._limits[before.workspace]
-        had_none = not limiter.available(before.owner, now)
+        had_no_slot = not limiter.available(before.owner, now)
         limiter.release(before.owner)
-        return had_none
+        return had_no_slot
 
 
 def _limiter(limit: RateLimit) -> RateLimiter:
     """At once as many jobs as are polled to test those registered together, or an eighth of a minute's requests."""
     jobs_per_day = max(1, limit.day // _SHARE // NOT_FOUND_MIN_POLLS)
-    at_once = min(max(TOGETHER, limit.minute // _SHARE), jobs_per_day)
-    return RateLimiter(at_once, jobs_per_day * MINUTE / DAY, _MAX_KEYS)
+    burst = min(max(TEST_POLLS, limit.minute // _SHARE), jobs_per_day)
+    return RateLimiter(burst, jobs_per_day * MINUTE / DAY, _MAX_KEYS)

@@ -20,7 +20,7 @@ class WorkspaceStatus:
 
     name: str
     rate_limit: RateLimit
-    left: request_budget.Remaining
+    remaining: request_budget.Remaining
     opens_at: Instant
     """When the budget allows the next poll; now or earlier if it allows one now."""
     sample_size: int
@@ -51,7 +51,7 @@ def load_workspace_status(
     return WorkspaceStatus(
         name=name,
         rate_limit=rate_limit,
-        left=request_budget.remaining(ledger, rate_limit, now),
+        remaining=request_budget.remaining(ledger, rate_limit, now),
         opens_at=max(request_budget.next_allowed_at(ledger, rate_limit, now), state.paused_until or 0),
         sample_size=len(durations.completed),
         median=distribution.median,

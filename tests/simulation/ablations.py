@@ -225,7 +225,7 @@ def _trusts_callbacks(patch: Patch) -> None:
 def _first_404_ends(patch: Patch) -> None:
     patch.setattr(transitions, "NOT_FOUND_MIN_POLLS", 1)
     patch.setattr(transitions, "NOT_FOUND_MIN_AGE", 0)
-    patch.setattr(transitions, "_SEEN", (0, transitions._SEEN[1]))
+    patch.setattr(transitions, "_FOUND_BEFORE", (0, transitions._FOUND_BEFORE[1]))
 
 
 def _any_error_ends(patch: Patch) -> None:

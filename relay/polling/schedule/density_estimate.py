@@ -14,7 +14,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 
-LEAST_WIDTH = 0.02
+MIN_WIDTH = 0.02
 """Timestamps are sometimes whole seconds: no kernel is narrower than this, on the logarithm of time."""
 _TAIL = 4.0
 _ALIKE = 3
@@ -22,26 +22,26 @@ _ALIKE = 3
 
 
 def kaplan_meier(
-    ended: Sequence[tuple[float, float]], going: Sequence[tuple[float, float]]
+    ended: Sequence[tuple[float, float]], running: Sequence[tuple[float, float]]
 ) -> tuple[list[float], float]:
     """Kaplan and Meier's estimate (1958): the share of all observations that each ended one represents.
 
-    `ended` and `going` are (value, weight); a going one is only known to last longer than its value. Returns the share
-    of each ended one, in the order given, and the remaining share, which lasts longer than the longest of them.
+    `ended` and `running` are (value, weight); of a running one only a lower bound is known. Returns the share of each
+    ended one, in the order given, and the remaining share, which lasts longer than the longest of them.
     """
     order = sorted(range(len(ended)), key=lambda k: ended[k][0])
-    waiting = sorted(going)
-    at_risk = sum(weight for _, weight in ended) + sum(weight for _, weight in going)
-    shares, left, passed = [0.0] * len(ended), 1.0, 0
+    running_in_order = sorted(running)
+    at_risk = sum(weight for _, weight in ended) + sum(weight for _, weight in running)
+    shares, remaining, removed = [0.0] * len(ended), 1.0, 0
     for k in order:
         value, weight = ended[k]
-        while passed < len(waiting) and waiting[passed][0] < value:
-            at_risk -= waiting[passed][1]
-            passed += 1
-        shares[k] = left * min(weight / max(at_risk, weight), 1.0)
-        left -= shares[k]
+        while removed < len(running_in_order) and running_in_order[removed][0] < value:
+            at_risk -= running_in_order[removed][1]
+            removed += 1
+        shares[k] = remaining * min(weight / max(at_risk, weight), 1.0)
+        remaining -= shares[k]
         at_risk -= weight
-    return shares, max(left, 0.0) if passed < len(waiting) else 0.0
+    return shares, max(remaining, 0.0) if removed < len(running_in_order) else 0.0
 
 
 def kernel_bandwidths(logs: Sequence[float], fallback: float) -> list[float]:
@@ -56,15 +56,15 @@ def kernel_bandwidths(logs: Sequence[float], fallback: float) -> list[float]:
     ordered = sorted(logs)
     mean = sum(ordered) / n
     deviation = math.sqrt(sum((x - mean) ** 2 for x in ordered) / (n - 1))
-    half = (n + 1) // 2
-    shorter_half = min(ordered[k + half - 1] - ordered[k] for k in range(n - half + 1))
-    width = max(1.1 * min(deviation, shorter_half / 1.35) * math.pow(n, -0.2), LEAST_WIDTH)
-    near = max(2, round(0.8 * math.sqrt(n)))
-    return [max(width, 0.65 * _neighbour_distance(ordered, x, near)) for x in logs]
+    half_size = (n + 1) // 2
+    shorter_half = min(ordered[k + half_size - 1] - ordered[k] for k in range(n - half_size + 1))
+    width = max(1.1 * min(deviation, shorter_half / 1.35) * math.pow(n, -0.2), MIN_WIDTH)
+    neighbours = max(2, round(0.8 * math.sqrt(n)))
+    return [max(width, 0.65 * _neighbour_distance(ordered, x, neighbours)) for x in logs]
 
 
-def _neighbour_distance(ordered: Sequence[float], x: float, near: int) -> float:
-    """The distance from `x`, one of `ordered`, to the nearest but `near`, by each of those from the third on.
+def _neighbour_distance(ordered: Sequence[float], x: float, neighbours: int) -> float:
+    """The distance from `x`, one of `ordered`, to the nearest but `neighbours`, by each of those from the third on.
 
     Among evenly spaced values the k-th is k/near as far away. The least of these estimates counts, so that a few
     similar values far from all others are not spread over the gap between. By hand, with near = 8: four values at 10,
@@ -73,9 +73,9 @@ def _neighbour_distance(ordered: Sequence[float], x: float, near: int) -> float:
     """
     n = len(ordered)
     index = bisect_left(ordered, x)
-    low, high = max(index - near, 0), min(index + near, n - 1)
-    distances = sorted(abs(other - x) for other in ordered[low : high + 1])
-    return min(distances[k] * near / k for k in range(min(_ALIKE, near), near + 1))
+    low, high = max(index - neighbours, 0), min(index + neighbours, n - 1)
+    distances = sorted(abs(value - x) for value in ordered[low : high + 1])
+    return min(distances[k] * neighbours / k for k in range(min(_ALIKE, neighbours), neighbours + 1))
 
 
 def gaussian_mixture_cdf(points: Sequence[float], kernels: Sequence[tuple[float, float, float]]) -> list[float]:
@@ -124,5 +124,7 @@ def change_point(values: Sequence[float], threshold: float) -> int:
     return at
 
 
-def _distance(one: Sequence[float], other: Sequence[float]) -> float:
-    return max(abs(bisect_right(one, x) / len(one) - bisect_right(other, x) / len(other)) for x in (*one, *other))
+def _distance(first: Sequence[float], second: Sequence[float]) -> float:
+    return max(
+        abs(bisect_right(first, x) / len(first) - bisect_right(second, x) / len(second)) for x in (*first, *second)
+    )

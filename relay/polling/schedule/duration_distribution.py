@@ -10,14 +10,14 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-SHORTEST = 0.5
-LONGEST = 86_400.0
+MIN_AGE = 0.5
+MAX_AGE = 86_400.0
 """The span of the table, in seconds; jobs that last longer count as never ending."""
 _STEPS = 640
-_STEP = math.log(LONGEST / SHORTEST) / _STEPS
+_STEP = math.log(MAX_AGE / MIN_AGE) / _STEPS
 _RARE = 0.01
 """The smallest share of jobs left that the density of polls takes into account."""
-AGES = tuple(SHORTEST * math.exp(_STEP * k) for k in range(_STEPS + 1))
+AGES = tuple(MIN_AGE * math.exp(_STEP * k) for k in range(_STEPS + 1))
 """The ages of the table: each 1.9% longer than the one before."""
 
 
@@ -31,7 +31,7 @@ class DurationDistribution:
     """∫ x dF up to each age, seconds."""
     poll_density: tuple[float, ...]
     """∫ √(F'/S) from each age to the next: the best density of polls is proportional to it."""
-    counted: tuple[float, ...]
+    unsmoothed_cdf: tuple[float, ...]
     """The probability of having ended by each age, not smoothed, to count the expected polls."""
 
     def cdf(self, age: float) -> float:
@@ -40,10 +40,10 @@ class DurationDistribution:
 
     def cdf_and_partial_mean(self, age: float) -> tuple[float, float]:
         """F and ∫ x dF at `age` seconds: both exact for the straight pieces."""
-        if age <= SHORTEST:
-            ended = self.cdf_table[0] * max(age, 0.0) / SHORTEST
+        if age <= MIN_AGE:
+            ended = self.cdf_table[0] * max(age, 0.0) / MIN_AGE
             return ended, ended * max(age, 0.0) / 2
-        position = math.log(age / SHORTEST) / _STEP
+        position = math.log(age / MIN_AGE) / _STEP
         below = int(position)
         if below >= _STEPS:
             return self.cdf_table[-1], self.partial_means[-1]
@@ -57,26 +57,26 @@ class DurationDistribution:
         """The probability that a job goes on after `age` seconds."""
         return 1.0 - self.cdf(age)
 
-    def counted_survival(self, age: float) -> float:
+    def unsmoothed_survival(self, age: float) -> float:
         """The probability that a job goes on after `age` seconds, not smoothed."""
-        if age <= SHORTEST:
+        if age <= MIN_AGE:
             return 1.0
-        position = math.log(age / SHORTEST) / _STEP
+        position = math.log(age / MIN_AGE) / _STEP
         below = int(position)
         if below >= _STEPS:
-            return 1.0 - self.counted[-1]
-        low, high = self.counted[below], self.counted[below + 1]
+            return 1.0 - self.unsmoothed_cdf[-1]
+        low, high = self.unsmoothed_cdf[below], self.unsmoothed_cdf[below + 1]
         return 1.0 - low - (high - low) * (position - below)
 
     def quantile(self, share: float) -> float:
         """The age by which `share` of the jobs that end at all have ended."""
-        wanted = share * self.cdf_table[-1]
-        above = bisect_left(self.cdf_table, wanted)
-        if above == 0:
-            return SHORTEST
-        low, high = self.cdf_table[above - 1], self.cdf_table[above]
-        part = (wanted - low) / (high - low) if high > low else 0.0
-        return AGES[above - 1] + part * (AGES[above] - AGES[above - 1])
+        target = share * self.cdf_table[-1]
+        upper = bisect_left(self.cdf_table, target)
+        if upper == 0:
+            return MIN_AGE
+        low, high = self.cdf_table[upper - 1], self.cdf_table[upper]
+        part = (target - low) / (high - low) if high > low else 0.0
+        return AGES[upper - 1] + part * (AGES[upper] - AGES[upper - 1])
 
     @property
     def median(self) -> float:
@@ -88,10 +88,10 @@ class DurationDistribution:
 
 
 def from_cdf_table(
-    ended: Sequence[float], never: float, counted: Sequence[float] | None = None
+    ended: Sequence[float], never: float, unsmoothed: Sequence[float] | None = None
 ) -> DurationDistribution:
     """The distribution with this probability of having ended by each of `AGES`, if the job ends; the share `never` of
-    all jobs does not end. `counted` is the same without smoothing, if it is known."""
+    all jobs does not end. `unsmoothed` is the same without smoothing, if it is known."""
     rising, means, roots = [], [], []
     highest = mean = before = 0.0
     for age, share in zip(AGES, ended, strict=True):
@@ -101,8 +101,8 @@ def from_cdf_table(
         before = age
         rising.append(highest)
         means.append(mean)
-    plain = rising if counted is None else counted
-    return DurationDistribution(tuple(rising), tuple(means), tuple(roots[1:]), tuple(plain))
+    unsmoothed_cdf = rising if unsmoothed is None else unsmoothed
+    return DurationDistribution(tuple(rising), tuple(means), tuple(roots[1:]), tuple(unsmoothed_cdf))
 
 
 def tabulate(cdf: Callable[[float], float], never: float = 0.0) -> DurationDistribution:

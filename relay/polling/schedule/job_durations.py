@@ -17,11 +17,11 @@ from dataclasses import replace
 
 from relay.model import DAY, HOUR, SECOND, Instant, ScenarioJob
 from relay.model.duration_history import (
-    KEPT,
-    KEPT_QUEUE_TIMES,
-    KEPT_READY,
-    KEPT_UNFINISHED,
-    LONGEST,
+    MAX_ALREADY_ENDED,
+    MAX_COMPLETED,
+    MAX_DURATION,
+    MAX_QUEUE_TIMES,
+    MAX_UNFINISHED,
     DurationHistory,
 )
 from relay.polling.schedule.density_estimate import (
@@ -35,20 +35,20 @@ from relay.polling.schedule.duration_distribution import AGES, DurationDistribut
 
 PRIOR_MEDIAN = 300.0
 PRIOR_SIGMA = 0.6
-NEVER = 0.02
+UNFINISHED_SHARE = 0.02
 """The share of jobs that never end, before any was observed."""
 BROAD_PRIOR_WEIGHT = 0.01
 """The weight of a wide distribution that is always mixed in, so that every age has some probability."""
 
-_PLENTY = 0.2
+_MIN_SHARE_IF_AMPLE = 0.2
 
 _WIDE_SIGMA = 1.5
 _PRIOR_FADES = 20.0
 """The prior counts as much as one job at first, and half as much after so many jobs."""
-_NEVER_FADES = 25.0
+_UNFINISHED_FADES = 25.0
 _FADING = 150.0
 """A duration counts 1/e as much as the newest when so many jobs began after it."""
-_TOGETHER = 600
+_SAME_START = 600
 """Jobs that began within so many seconds count as begun together: which ended first says nothing about their order."""
 _CHANGED = 2.1
 _PRIOR_WAIT = 5.0
@@ -57,7 +57,7 @@ _LOGS = tuple(math.log(age) for age in AGES)
 _PRIOR = tuple(lognormal_cdf(age, PRIOR_MEDIAN, PRIOR_SIGMA) for age in AGES)
 _WIDE = tuple(lognormal_cdf(age, PRIOR_MEDIAN, _WIDE_SIGMA) for age in AGES)
 _BASE = tuple(
-    (1 - NEVER - BROAD_PRIOR_WEIGHT) * prior + BROAD_PRIOR_WEIGHT * wide
+    (1 - UNFINISHED_SHARE - BROAD_PRIOR_WEIGHT) * prior + BROAD_PRIOR_WEIGHT * wide
     for prior, wide in zip(_PRIOR, _WIDE, strict=True)
 )
 
@@ -68,19 +68,19 @@ def observe(durations: DurationHistory, seconds: float, seen_at: Instant | None 
 
     `seen_at` is when the relay saw it, by its own clock, not Exec's: it distinguishes old observations from new ones.
     """
-    if not 0 < seconds <= LONGEST:
+    if not 0 < seconds <= MAX_DURATION:
         return durations
     start = _newest(durations) if seen_at is None else round(seen_at / 1_000 - seconds)
     now = start if seen_at is None else seen_at // 1_000
-    completed = [(min(begun, now), log) for begun, log in durations.completed]
+    completed = [(min(started_at, now), log) for started_at, log in durations.completed]
     completed.append((start, round(math.log(max(seconds, 0.1)), 4)))
-    return replace(durations, completed=tuple(sorted(sorted(completed, key=_order)[-KEPT:])))
+    return replace(durations, completed=tuple(sorted(sorted(completed, key=_order)[-MAX_COMPLETED:])))
 
 
 def observe_unfinished(durations: DurationHistory, seen_at: Instant | None = None) -> DurationHistory:
     """The history with one more job that did not end while it was watched."""
-    start = _newest(durations) if seen_at is None else round(seen_at / 1_000 - LONGEST)
-    return replace(durations, unfinished=(*durations.unfinished, start)[-KEPT_UNFINISHED:])
+    start = _newest(durations) if seen_at is None else round(seen_at / 1_000 - MAX_DURATION)
+    return replace(durations, unfinished=(*durations.unfinished, start)[-MAX_UNFINISHED:])
 
 
 def observe_queue_time(durations: DurationHistory, seconds: float) -> DurationHistory:
@@ -88,31 +88,31 @@ def observe_queue_time(durations: DurationHistory, seconds: float) -> DurationHi
     ignored."""
     if not 0 <= seconds <= HOUR / 1_000:
         return durations
-    return replace(durations, queue_times=(*durations.queue_times, round(seconds, 1))[-KEPT_QUEUE_TIMES:])
+    return replace(durations, queue_times=(*durations.queue_times, round(seconds, 1))[-MAX_QUEUE_TIMES:])
 
 
 def observe_already_ended(durations: DurationHistory, ended: bool) -> DurationHistory:
     """The history with one more job, and whether it had ended already when it was registered."""
-    return replace(durations, already_ended=(*durations.already_ended, ended)[-KEPT_READY:])
+    return replace(durations, already_ended=(*durations.already_ended, ended)[-MAX_ALREADY_ENDED:])
 
 
 def ended_share(durations: DurationHistory) -> float:
     """The share of jobs that have ended when they are registered: the greatest of the shares among the newest 4, 8, 16,
     32 and 50, because jobs registered together are alike."""
-    return max(sum(durations.already_ended[-newest:]) / newest for newest in (4, 8, 16, 32, KEPT_READY))
+    return max(sum(durations.already_ended[-newest:]) / newest for newest in (4, 8, 16, 32, MAX_ALREADY_ENDED))
 
 
-def may_have_ended(durations: DurationHistory, plenty: bool = False) -> float:
+def may_have_ended(durations: DurationHistory, ample: bool = False) -> float:
     """An upper bound of the share of jobs that have ended when they are registered.
 
     By the rule of three: if none of n had, up to 3/n may, at 95% confidence (Hanley and Lippman-Hand, 'If nothing
     goes wrong, is everything all right?', 1983). None of fifty: up to 6%; before the first, any job may.
 
-    With `plenty` of polls, half of a day's, at least one in five: then a first poll at once is dropped only if it costs
-    four times what it may save.
+    `ample`: at least half of the day's polls are left. Then the bound is at least one in five, so that a first poll at
+    once is dropped only if it costs four times what it may save.
     """
-    least = _PLENTY if plenty else 0.0
-    return min(max(ended_share(durations), 3 / max(len(durations.already_ended), 1), least), 1.0)
+    lower_bound = _MIN_SHARE_IF_AMPLE if ample else 0.0
+    return min(max(ended_share(durations), 3 / max(len(durations.already_ended), 1), lower_bound), 1.0)
 
 
 def observe_clock(durations: DurationHistory, date: Instant, now: Instant) -> DurationHistory:
@@ -143,56 +143,61 @@ def median_queue_time(durations: DurationHistory, waited: float = 0.0) -> float:
     """Seconds that a job is queued in all, if it has been queued for `waited`: the median of the longer ones of the
     last fifty and a prior of 5 s. By hand: of queue times of 5, 5, 5, 600 and 620 s, a job that is still queued after
     30 s waits 620 s."""
-    longer = sorted(wait for wait in (*durations.queue_times, _PRIOR_WAIT) if wait >= waited)
-    return longer[len(longer) // 2] if longer else waited
+    longer_waits = sorted(wait for wait in (*durations.queue_times, _PRIOR_WAIT) if wait >= waited)
+    return longer_waits[len(longer_waits) // 2] if longer_waits else waited
 
 
-def fit_distribution(durations: DurationHistory, going: Sequence[tuple[Instant, float]] = ()) -> DurationDistribution:
-    """Fits the learned distribution. `going` are the running jobs: (start, age in seconds at the last poll).
+def fit_distribution(durations: DurationHistory, running: Sequence[tuple[Instant, float]] = ()) -> DurationDistribution:
+    """Fits the learned distribution. `running` are the running jobs: (start, age in seconds at the last poll).
 
     It mixes three parts: the observed durations, weighted by age and shared out by the product-limit estimate; the
     prior, which counts as one job and less the more jobs are observed; 1% of a wide distribution (σ 1.5).
     """
     starts = [start for start, _ in durations.completed]
-    forgotten = _change_point_start(durations)
-    ended = [(log, _weight(starts, start) if start >= forgotten else 0.0) for start, log in durations.completed]
-    still = [(math.log(max(age, 0.1)), _weight(starts, at // 1_000)) for at, age in going]
-    still += [(math.log(LONGEST), _weight(starts, start)) for start in durations.unfinished]
+    counted_from = _change_point_start(durations)
+    ended = [(log, _weight(starts, start) if start >= counted_from else 0.0) for start, log in durations.completed]
+    censored = [(math.log(max(age, 0.1)), _weight(starts, at // 1_000)) for at, age in running]
+    censored += [(math.log(MAX_DURATION), _weight(starts, start)) for start in durations.unfinished]
     ended = [(log, weight) for log, weight in ended if weight > 0]
-    shares, longer = kaplan_meier(ended, still)
+    shares, outlasting = kaplan_meier(ended, censored)
     longest = max((log for log, _ in ended), default=-math.inf)
-    beyond = [(log, weight) for log, weight in still if log >= longest]
-    total = sum(weight for _, weight in ended) + sum(weight for _, weight in beyond)
+    outlasting_all = [(log, weight) for log, weight in censored if log >= longest]
+    total = sum(weight for _, weight in ended) + sum(weight for _, weight in outlasting_all)
     prior = 1.0 / (1.0 + total / _PRIOR_FADES)
     logs = [log for log, _ in ended]
     kernels = list(zip(logs, kernel_bandwidths(logs, PRIOR_SIGMA / 2), shares, strict=True))
-    tail = _given_longer(beyond) if beyond else [0.0] * len(AGES)
-    share, rest = (1 - BROAD_PRIOR_WEIGHT) * total / (total + prior), (1 - BROAD_PRIOR_WEIGHT) * prior / (total + prior)
+    tail = _prior_beyond(outlasting_all) if outlasting_all else [0.0] * len(AGES)
+    observed_share = (1 - BROAD_PRIOR_WEIGHT) * total / (total + prior)
+    prior_share = (1 - BROAD_PRIOR_WEIGHT) * prior / (total + prior)
 
-    learned = [ended + longer * late for ended, late in zip(gaussian_mixture_cdf(_LOGS, kernels), tail, strict=True)]
-    plain = [ended + longer * late for ended, late in zip(steps(_LOGS, logs, shares), tail, strict=True)]
-    parts = zip(learned, _PRIOR, _WIDE, strict=True)
-    counted = [
-        (total * ended + prior * (1 - NEVER) * before) / (total + prior)
-        for ended, before in zip(plain, _PRIOR, strict=True)
-    ]
-    never = NEVER / (1.0 + total / _NEVER_FADES)
+    kernel_cdf, step_cdf = gaussian_mixture_cdf(_LOGS, kernels), steps(_LOGS, logs, shares)
+    smoothed = [ended + outlasting * later for ended, later in zip(kernel_cdf, tail, strict=True)]
+    unsmoothed = [ended + outlasting * later for ended, later in zip(step_cdf, tail, strict=True)]
+    never = UNFINISHED_SHARE / (1.0 + total / _UNFINISHED_FADES)
     return from_cdf_table(
-        [share * ended + rest * before + BROAD_PRIOR_WEIGHT * wide for ended, before, wide in parts], never, counted
+        [
+            observed_share * ended + prior_share * before + BROAD_PRIOR_WEIGHT * wide
+            for ended, before, wide in zip(smoothed, _PRIOR, _WIDE, strict=True)
+        ],
+        never,
+        [
+            (total * ended + prior * (1 - UNFINISHED_SHARE) * before) / (total + prior)
+            for ended, before in zip(unsmoothed, _PRIOR, strict=True)
+        ],
     )
 
 
-def _given_longer(beyond: Sequence[tuple[float, float]]) -> list[float]:
+def _prior_beyond(censored: Sequence[tuple[float, float]]) -> list[float]:
     """The probability of having ended by each age of the table according to the prior alone, for jobs that are known to
     last longer than the (ln age, weight) given."""
-    waiting = sorted(beyond)
-    total = sum(weight for _, weight in waiting)
-    cdf, passed, scale, offset = [], 0, 0.0, 0.0
+    in_order = sorted(censored)
+    total = sum(weight for _, weight in in_order)
+    cdf, passed_count, scale, offset = [], 0, 0.0, 0.0
     for log, base in zip(_LOGS, _BASE, strict=True):
-        while passed < len(waiting) and waiting[passed][0] <= log:
-            scale += waiting[passed][1] / (1 - base)
-            offset += waiting[passed][1] * base / (1 - base)
-            passed += 1
+        while passed_count < len(in_order) and in_order[passed_count][0] <= log:
+            scale += in_order[passed_count][1] / (1 - base)
+            offset += in_order[passed_count][1] * base / (1 - base)
+            passed_count += 1
         cdf.append((base * scale - offset) / total)
     return cdf
 
@@ -203,18 +208,18 @@ def _change_point_start(durations: DurationHistory) -> int:
         return 0
     slow = math.exp(sorted(log for _, log in durations.completed)[len(durations.completed) * 19 // 20])
     until = max(start + math.exp(log) for start, log in durations.completed) - slow
-    ripe = sorted((job for job in durations.completed if job[0] <= until), key=_order)
-    at = change_point([log for _, log in ripe], _CHANGED)
-    return ripe[at][0] if at else 0
+    evidence = sorted((job for job in durations.completed if job[0] <= until), key=_order)
+    at = change_point([log for _, log in evidence], _CHANGED)
+    return evidence[at][0] if at else 0
 
 
 def _order(job: tuple[int, float]) -> tuple[int, float]:
     """Orders by start; jobs that began together by a pseudo-random number, not by which ended first."""
-    return job[0] // _TOGETHER, math.modf(job[1] * 9_973.7)[0]
+    return job[0] // _SAME_START, math.modf(job[1] * 9_973.7)[0]
 
 
 def _weight(starts: Sequence[int], start: float) -> float:
-    return math.exp((bisect_right(starts, start + _TOGETHER) - len(starts)) / _FADING)
+    return math.exp((bisect_right(starts, start + _SAME_START) - len(starts)) / _FADING)
 
 
 def _newest(durations: DurationHistory) -> int:

@@ -8,13 +8,13 @@ Owner = TypeVar("Owner", bound=Hashable)
 
 
 def take_turns(owners: Sequence[Owner], served: Mapping[Owner, int]) -> list[int]:
-    """The places of `owners`, in turn by owner, and each owner's in their order.
+    """The indexes of `owners`, in turns by owner; those of one owner keep their order.
 
     `served` says when an owner was last served, as a number that grows; who was not served for longest is first.
     """
-    places: dict[Owner, list[int]] = {}
-    for place, owner in enumerate(owners):
-        places.setdefault(owner, []).append(place)
-    longest_unserved_first = sorted(places, key=lambda owner: served.get(owner, -1))
-    rounds = zip_longest(*(places[owner] for owner in longest_unserved_first))
-    return [place for turn in rounds for place in turn if place is not None]
+    indexes: dict[Owner, list[int]] = {}
+    for index, owner in enumerate(owners):
+        indexes.setdefault(owner, []).append(index)
+    longest_unserved_first = sorted(indexes, key=lambda owner: served.get(owner, -1))
+    rounds = zip_longest(*(indexes[owner] for owner in longest_unserved_first))
+    return [index for round in rounds for index in round if index is not None]

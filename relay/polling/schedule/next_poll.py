@@ -141,8 +141,8 @@ def expected_delay_saved(
     probability that a job has ended when it is registered."""
     last = min(now, poll_state.registered_at if poll_state.last_poll_at is None else poll_state.last_poll_at)
     start = _estimated_start(poll_state, last)
-    before, by_now = distribution.cdf((last - start) / 1_000), distribution.cdf((now - start) / 1_000)
-    ended = (by_now - before) / (1 - before) if before < 1 else 1.0
+    before, ended_by_now = distribution.cdf((last - start) / 1_000), distribution.cdf((now - start) / 1_000)
+    ended = (ended_by_now - before) / (1 - before) if before < 1 else 1.0
     if poll_state.last_poll_at is None:
         ended = already_ended + (1 - already_ended) * ended
     return max(ended, 0.001) * (now - last) / 1_000

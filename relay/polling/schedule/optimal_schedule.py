@@ -20,22 +20,22 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 
-from relay.polling.schedule.duration_distribution import AGES, LONGEST, DurationDistribution
+from relay.polling.schedule.duration_distribution import AGES, MAX_AGE, DurationDistribution
 
-LONGEST_GAP = 600.0
+MAX_GAP = 600.0
 """No gap is longer than this many seconds or, if that is more, this many times the age. It limits every job's delay."""
-LONGEST_GROWTH = 8.0
+MAX_GROWTH = 8.0
 """At 2, with one job in twenty stuck, the polls of stuck jobs cost the others a tenth of delay; at 8, a thirtieth."""
-_SHORTEST_GAP = 1.0
+_MIN_GAP = 1.0
 _PER_POLL = 5.0
-_LEAST = 80.0
-_MOST = 800.0
+_MIN_AGES = 80.0
+_MAX_AGES = 800.0
 
 
 def longest_gap(age: float, price: float) -> float:
     """The longest gap after a poll at `age`, in seconds. A gap shorter than the price can't pay for its poll, because a
     poll saves at most the gap before it."""
-    return max(LONGEST_GAP, LONGEST_GROWTH * age, price)
+    return max(MAX_GAP, MAX_GROWTH * age, price)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +57,18 @@ class OptimalSchedule:
         """The age of the poll after one at `age`, later than it. Seconds."""
         index = bisect_right(self.ages, max(age, 0.0)) - 1
         if index >= len(self.ages) - 1:
-            return max(age, 0.0) * 2 + LONGEST_GAP
+            return max(age, 0.0) * 2 + MAX_GAP
         low, high = self.ages[index], self.ages[index + 1]
         part = (max(age, 0.0) - low) / (high - low)
         following = self.next_ages[index] + part * (self.next_ages[index + 1] - self.next_ages[index])
-        return max(following, age + _SHORTEST_GAP)
+        return max(following, age + _MIN_GAP)
 
     def expected_polls_within(self, age: float, within: float) -> float:
         """Polls expected within so many seconds, for a job that was running at its last poll before `age`."""
         first = bisect_right(self.poll_ages, age)
         last = bisect_right(self.poll_ages, age + within)
         before = self.expected_polls[first - 1] if first else 0.0
-        alive = self.distribution.counted_survival(self.poll_ages[first - 1]) if first else 1.0
+        alive = self.distribution.unsmoothed_survival(self.poll_ages[first - 1]) if first else 1.0
         return (self.expected_polls[last - 1] - before) / max(alive, 1e-9) if last > first else 0.0
 
 
@@ -81,14 +81,16 @@ def optimal_schedule(distribution: DurationDistribution, price: float, already_e
     """
     ages = _grid(distribution, price)
     table = OptimalSchedule(distribution, price, tuple(ages), tuple(_solve(ages, distribution, price)), (), (), True)
-    path, spent, age, total = [], [], 0.0, 0.0
-    while age < LONGEST:
-        total += distribution.counted_survival(age)
+    poll_ages, expected_polls, age, total = [], [], 0.0, 0.0
+    while age < MAX_AGE:
+        total += distribution.unsmoothed_survival(age)
         age = table.next_age(age)
-        path.append(min(age, LONGEST))
-        spent.append(total)
-    at_once = already_ended * path[0] >= (1 - already_ended) * price
-    return replace(table, poll_ages=tuple(path), expected_polls=tuple(spent), poll_immediately=at_once)
+        poll_ages.append(min(age, MAX_AGE))
+        expected_polls.append(total)
+    poll_immediately = already_ended * poll_ages[0] >= (1 - already_ended) * price
+    return replace(
+        table, poll_ages=tuple(poll_ages), expected_polls=tuple(expected_polls), poll_immediately=poll_immediately
+    )
 
 
 def _solve(ages: list[float], distribution: DurationDistribution, price: float) -> list[float]:
@@ -96,51 +98,51 @@ def _solve(ages: list[float], distribution: DurationDistribution, price: float) 
     ended, means = zip(*map(distribution.cdf_and_partial_mean, ages), strict=True)
     last = len(ages) - 1
     costs = [0.0] * (last + 1)
-    following = [ages[-1] * 2] * (last + 1)
-    furthest = last
+    next_ages = [ages[-1] * 2] * (last + 1)
+    search_end = last
 
     for i in range(last - 1, -1, -1):
         bound = ages[i] + longest_gap(ages[i], price)
         before = ended[i]
-        best, at, tried = float("inf"), i + 1, []
-        for j in range(i + 1, furthest + 1):
+        best, at, costs_tried = float("inf"), i + 1, []
+        for j in range(i + 1, search_end + 1):
             age = ages[j]
             if age > bound and j > i + 1:
                 break
             cost = age * (ended[j] - before) - means[j] + costs[j]
-            tried.append(cost)
+            costs_tried.append(cost)
             if cost < best:
                 best, at = cost, j
-        furthest = min(at + 1, last)
+        search_end = min(at + 1, last)
         k = at - i - 1
-        if 0 < k < len(tried) - 1:
-            following[i], least = _parabola_minimum(ages[at - 1 : at + 2], tried[k - 1 : k + 2])
+        if 0 < k < len(costs_tried) - 1:
+            next_ages[i], best_cost = _parabola_minimum(ages[at - 1 : at + 2], costs_tried[k - 1 : k + 2])
         else:
-            following[i], least = ages[at], best
-        costs[i] = price * (1.0 - before) + least + means[i]
-    return following
+            next_ages[i], best_cost = ages[at], best
+        costs[i] = price * (1.0 - before) + best_cost + means[i]
+    return next_ages
 
 
 def _parabola_minimum(x: list[float], y: list[float]) -> tuple[float, float]:
     """The minimum of the parabola through three points, of which the middle one is the least: its place and value."""
     left, right = (y[1] - y[0]) / (x[1] - x[0]), (y[2] - y[1]) / (x[2] - x[1])
-    bend = (right - left) / (x[2] - x[0])
-    if bend <= 0:
+    curvature = (right - left) / (x[2] - x[0])
+    if curvature <= 0:
         return x[1], y[1]
-    at = min(max((x[0] + x[1]) / 2 - left / (2 * bend), x[0]), x[2])
-    return at, y[0] + (at - x[0]) * (left + bend * (at - x[1]))
+    at = min(max((x[0] + x[1]) / 2 - left / (2 * curvature), x[0]), x[2])
+    return at, y[0] + (at - x[0]) * (left + curvature * (at - x[1]))
 
 
 def _grid(distribution: DurationDistribution, price: float) -> list[float]:
     """Ages several times as dense as polls will be, √(F'/(2λ·S)) (Keller, 'Optimum checking schedules', 1974), with a
     minimum density. The table is linear between its ages, so that a few of them per gap between polls are enough."""
     polls = sum(distribution.poll_density) / math.sqrt(2 * price)
-    scale = min(max(_PER_POLL * polls, _LEAST), _MOST) / max(sum(distribution.poll_density), 1e-9)
-    floor = _LEAST / len(distribution.poll_density)
+    scale = min(max(_PER_POLL * polls, _MIN_AGES), _MAX_AGES) / max(sum(distribution.poll_density), 1e-9)
+    floor = _MIN_AGES / len(distribution.poll_density)
     ages, at, mark = [0.0], 0.0, 1.0
     for k, root in enumerate(distribution.poll_density):
         before, at = at, at + root * scale + floor
         while mark <= at:
             ages.append(AGES[k] + (AGES[k + 1] - AGES[k]) * (mark - before) / (at - before))
             mark += 1.0
-    return [*(age for age in ages if age < LONGEST), LONGEST]
+    return [*(age for age in ages if age < MAX_AGE), MAX_AGE]

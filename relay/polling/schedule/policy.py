@@ -89,7 +89,7 @@ class Workload:
     """Those of the active watches that are polled soonest."""
     number: int
     """The number of active watches."""
-    left: Remaining
+    remaining: Remaining
     arrivals: ArrivalHistory
 
 
@@ -101,12 +101,14 @@ def build_policy(load: Workload, now: Instant, before: PollPolicy | None = None)
     ages = [next_poll.age_of(state, now) for state in poll_states if state.polls]
     new = len(poll_states) - len(ages)
     share = len(poll_states) / load.number if load.number > len(poll_states) else 1.0
-    scaled = replace(load.left, within=tuple((ahead, int(polls * share)) for ahead, polls in load.left.within))
+    scaled = replace(
+        load.remaining, within=tuple((ahead, int(polls * share)) for ahead, polls in load.remaining.within)
+    )
     arrivals = load.arrivals
     for state in poll_states:
         if not state.polls and not state.awaits_callback:
             arrivals = record_arrivals(arrivals, 1, state.registered_at)
-    may_have_ended = learning.may_have_ended(durations, plenty=2 * load.left.day >= load.left.within[-1][1])
+    may_have_ended = learning.may_have_ended(durations, ample=2 * load.remaining.day >= load.remaining.within[-1][1])
     start_from, ended = before.price if before else None, learning.ended_share(durations)
     price = poll_price(ages, distribution, scaled, arrivals, now, may_have_ended, start_from, ended, new)
     table = optimal_schedule(distribution, price, may_have_ended)
@@ -132,11 +134,15 @@ def learned_by(durations: DurationHistory, before: Watch, after: Watch, poll: Po
     return durations if after.state is WatchState.ACTIVE else update_history(durations, after)
 
 
-def _exec_time(seen: JobFound) -> Instant | None:
+def _exec_time(found_job: JobFound) -> Instant | None:
     """Exec's clock when it answered. None if the header is older than a time in the answer: then a cache or a proxy
     wrote it."""
-    times = [at for at in (seen.job.created_at_ms, seen.job.started_at_ms, seen.job.ended_at_ms) if at is not None]
-    return seen.date if seen.date is not None and seen.date + SECOND >= max(times, default=0) else None
+    times = [
+        at
+        for at in (found_job.job.created_at_ms, found_job.job.started_at_ms, found_job.job.ended_at_ms)
+        if at is not None
+    ]
+    return found_job.date if found_job.date is not None and found_job.date + SECOND >= max(times, default=0) else None
 
 
 def first_answer(durations: DurationHistory, registered_at: Instant, job: ScenarioJob) -> DurationHistory:

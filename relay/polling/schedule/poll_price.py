@@ -25,14 +25,14 @@ _DEAR = 30.0
 _AT_LEAST = 1.06
 """A horizon allows at least so many times the fewest polls: what the budget refuses waits in order of its gain."""
 _AT_LEAST_SOON = 1.5
-"""The same within `_SOON`."""
+"""The same within `_NEAR_HORIZON`."""
 _RESERVE = 0.01
-_SOON = 5_000.0
+_NEAR_HORIZON = 5_000.0
 """Within so many seconds a price that rises in time can't make up for a wrong forecast."""
-_SURE = 2.0
+_SIGMAS = 2.0
 """Standard deviations of the jobs to come, as a Poisson count, for which the polls of these seconds have to suffice."""
 _SLICES = 4
-_MOST_AGES = 200
+_MAX_AGES = 200
 
 Forecast = tuple[tuple[float, float], ...]
 """(seconds from now, jobs expected around then), in order."""
@@ -41,7 +41,7 @@ Forecast = tuple[tuple[float, float], ...]
 def poll_price(
     ages: Sequence[float],
     distribution: DurationDistribution,
-    left: Remaining,
+    remaining: Remaining,
     arrivals: ArrivalHistory,
     now: Instant,
     share_already_ended: float = 0.9,
@@ -61,14 +61,14 @@ def poll_price(
     search = _Search(
         distribution, sample_ages(ages), ((0.0, new), *forecast(arrivals, now)), share_already_ended, ended
     )
-    reserve = _RESERVE * left.within[-1][1]
-    limits = [(ahead / 1_000, polls - reserve) for ahead, polls in left.within]
+    reserve = _RESERVE * remaining.within[-1][1]
+    limits = [(ahead / 1_000, polls - reserve) for ahead, polls in remaining.within]
     at = search.least(limits, 0 if start_from is None else bisect_left(PRICE_GRID, start_from))
     if PRICE_GRID[at] >= _DEAR:
         fewest = search.demands(len(PRICE_GRID) - 1, limits)
         limits = [
-            (seconds, max(polls, few * (_AT_LEAST_SOON if seconds <= _SOON else _AT_LEAST)))
-            for (seconds, polls), few in zip(limits, fewest, strict=True)
+            (seconds, max(polls, demand * (_AT_LEAST_SOON if seconds <= _NEAR_HORIZON else _AT_LEAST)))
+            for (seconds, polls), demand in zip(limits, fewest, strict=True)
         ]
         at = search.least(limits, at)
     return PRICE_GRID[at]
@@ -112,7 +112,7 @@ class _Search:
         return low
 
     def _fits(self, at: int, limits: Sequence[tuple[float, float]]) -> bool:
-        return all(wanted <= polls for wanted, (_, polls) in zip(self.demands(at, limits), limits, strict=True))
+        return all(demand <= polls for demand, (_, polls) in zip(self.demands(at, limits), limits, strict=True))
 
 
 def expected_polls(
@@ -120,17 +120,17 @@ def expected_polls(
 ) -> float:
     """Polls expected within `seconds`, for the active watches (age, how many) and the jobs still to come; the share
     `ended` of these needs only one poll."""
-    active = sum(many * table.expected_polls_within(age, seconds) for age, many in groups)
+    active = sum(count * table.expected_polls_within(age, seconds) for age, count in groups)
     first = 1.0 if table.poll_immediately else ended
 
     def polls(within: float) -> float:
         return first + (1.0 - ended) * table.expected_polls_within(0.0, within)
 
-    each = [(jobs, polls(seconds - at)) for at, jobs in coming if at < seconds]
-    expected = active + sum(jobs * polls for jobs, polls in each)
-    if seconds > _SOON:
+    polls_of_coming = [(jobs, polls(seconds - at)) for at, jobs in coming if at < seconds]
+    expected = active + sum(jobs * polls for jobs, polls in polls_of_coming)
+    if seconds > _NEAR_HORIZON:
         return expected
-    return expected + _SURE * math.sqrt(sum(jobs * polls * polls for jobs, polls in each))
+    return expected + _SIGMAS * math.sqrt(sum(jobs * polls * polls for jobs, polls in polls_of_coming))
 
 
 def forecast(arrivals: ArrivalHistory, now: Instant) -> Forecast:
@@ -139,10 +139,10 @@ def forecast(arrivals: ArrivalHistory, now: Instant) -> Forecast:
     slices, before, begin = [], 0.0, 0
     for ahead in HORIZONS:
         for k in range(1, _SLICES + 1):
-            by_then = expected_jobs(hourly, now, begin + (ahead - begin) * k // _SLICES)
+            expected_by_end = expected_jobs(hourly, now, begin + (ahead - begin) * k // _SLICES)
             middle = begin + (ahead - begin) * (k - 0.5) / _SLICES
-            slices.append((middle / 1_000, by_then - before))
-            before = by_then
+            slices.append((middle / 1_000, expected_by_end - before))
+            before = expected_by_end
         begin = ahead
     return tuple(slices)
 
@@ -150,5 +150,5 @@ def forecast(arrivals: ArrivalHistory, now: Instant) -> Forecast:
 def sample_ages(ages: Sequence[float]) -> list[tuple[float, float]]:
     """(age, how many) for at most 200 ages that represent all of them; ages below 0 count as 0."""
     ordered = sorted(max(age, 0.0) for age in ages)
-    size = max(len(ordered) / _MOST_AGES, 1.0)
+    size = max(len(ordered) / _MAX_AGES, 1.0)
     return [(ordered[int((k + 0.5) * size)], size) for k in range(int(len(ordered) / size))]

@@ -20,30 +20,30 @@ from relay.polling.schedule.job_durations import ended_share, may_have_ended
 from relay.polling.schedule.next_poll import NextPoll, PollState
 from relay.polling.schedule.policy import PollPolicy
 
-TOGETHER = 8
+TEST_POLLS = 8
 """First polls whose answers are awaited before more are made, if less than half of the day's polls is left."""
-ONE_IN = 50
+EXPLORE_ONE_IN = 50
 """One in so many postponed first polls is made at once. The history keeps as many answers to whether a job had ended
 when it was registered, so that at least one of them is always new (constant exploration, necessary because what is
 learned may change: Sutton and Barto, 'Reinforcement Learning', 2018, 2.5)."""
 
 _TEST_EVERY = 10 * SECOND
 _ANSWERED_WITHIN = 5 * SECOND
-_SHORTLY = 2 * SECOND
-_TOGETHER = 10 * SECOND
-_BEFORE = 1 / 3
+_TEST_DELAY = 2 * SECOND
+_BATCH_INTERVAL = 10 * SECOND
+_EARLY_SHARE = 1 / 3
 """The share of polls planned together that are made before their time. Less than half: a poll that is too early has to
 be made again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A due watch. `asked` is True if a callback or an earlier answer asks for a poll now."""
+    """A due watch. `is_requested`: a callback or an earlier answer asks for a poll now."""
 
     poll_state: PollState
     number: int
     """Any number that belongs to the job: it decides which first polls are the one in fifty."""
-    asked: bool = False
+    is_requested: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ def select(due: Sequence[Due], policy: PollPolicy, durations: DurationHistory, m
     polls, later, first = list[int](), list[tuple[int, NextPoll]](), list[int]()
     for k, candidate in enumerate(due):
         state = candidate.poll_state
-        if candidate.asked or state.failures or state.awaits_callback:
+        if candidate.is_requested or state.failures or state.awaits_callback:
             polls.append(k)
         elif state.last_poll_at is None:
             first.append(k)
@@ -89,15 +89,17 @@ def select(due: Sequence[Due], policy: PollPolicy, durations: DurationHistory, m
             later.append((k, plan))
         else:
             polls.append(k)
-    outgrown = len(first) > policy.number + TOGETHER
-    at_once, waiting, tests = _first_polls(first, due, policy, durations, moment, outgrown)
+    outgrown = len(first) > policy.number + TEST_POLLS
+    first_now, waiting, tests = _first_polls(first, due, policy, durations, moment, outgrown)
     gain = {k: policy.expected_delay_saved(due[k].poll_state, moment.now) for k in polls}
     share = ended_share(durations)
-    for k in at_once:  # jobs registered within ten seconds count as registered together, and have no order
+    for k in first_now:  # jobs registered within ten seconds count as registered together, and have no order
         poll_state = due[k].poll_state
-        together = replace(poll_state, registered_at=poll_state.registered_at // _TOGETHER * _TOGETHER)
-        gain[k] = policy.expected_delay_saved(together, moment.now, share)
-    ranked = sorted((*polls, *at_once), key=lambda k: (due[k].asked, gain[k]), reverse=True)
+        registered_in_batch = replace(
+            poll_state, registered_at=poll_state.registered_at // _BATCH_INTERVAL * _BATCH_INTERVAL
+        )
+        gain[k] = policy.expected_delay_saved(registered_in_batch, moment.now, share)
+    ranked = sorted((*polls, *first_now), key=lambda k: (due[k].is_requested, gain[k]), reverse=True)
     return Selection(ranked, [*later, *waiting], tests, outgrown)
 
 
@@ -113,27 +115,33 @@ def _first_polls(
     now = moment.now
     if not first:
         return first, [], False
-    plenty = 2 * moment.day_left >= moment.day
-    shortly = NextPoll(now + _SHORTLY, "the first polls of other jobs show whether such jobs have ended already")
+    ample = 2 * moment.day_left >= moment.day
+    after_test = NextPoll(now + _TEST_DELAY, "the first polls of other jobs show whether such jobs have ended already")
     sample: Sequence[int] = sorted(
         first, key=lambda k: due[k].number * 2_654_435_761 % 2**32
     )  # not the order of registration
-    share, wait = may_have_ended(durations, plenty), policy.first_age
+    share, wait = may_have_ended(durations, ample), policy.first_age
     price = min(policy.price, wait)  # no poll of another new job waits longer
-    room = len(first) if plenty or ended_share(durations) >= 0.5 else max(TOGETHER - moment.unanswered, 0)
+    capacity = len(first) if ample or ended_share(durations) >= 0.5 else max(TEST_POLLS - moment.unanswered, 0)
     if outgrown:
-        return sample[:room], [(k, shortly) for k in sample[room:]], True
+        return sample[:capacity], [(k, after_test) for k in sample[capacity:]], True
     if share * wait >= (1 - share) * price:
-        return sample[:room], [(k, shortly) for k in sample[room:]], False
+        return sample[:capacity], [(k, after_test) for k in sample[capacity:]], False
     tested = moment.tested_at is not None and 0 <= now - moment.tested_at < _TEST_EVERY
-    tested = tested and not any(durations.already_ended[-TOGETHER:])
-    if not tested and len(first) * share * wait >= TOGETHER * price:
-        return sample[:room], [(k, shortly) for k in sample[room:]], True
+    tested = tested and not any(durations.already_ended[-TEST_POLLS:])
+    if not tested and len(first) * share * wait >= TEST_POLLS * price:
+        return sample[:capacity], [(k, after_test) for k in sample[capacity:]], True
     if moment.tested_at is not None and 0 <= now - moment.tested_at < _ANSWERED_WITHIN and moment.unanswered:
-        return [], [(k, shortly) for k in first], False
-    one_in = [k for k in first if due[k].number % ONE_IN == 0]
-    plans = _spread([(k, _first_plan(due[k].poll_state, policy, now)) for k in first if due[k].number % ONE_IN], moment)
-    return one_in + [k for k, plan in plans if plan.at <= now], [(k, plan) for k, plan in plans if plan.at > now], False
+        return [], [(k, after_test) for k in first], False
+    exploring = [k for k in first if due[k].number % EXPLORE_ONE_IN == 0]
+    plans = _spread(
+        [(k, _first_plan(due[k].poll_state, policy, now)) for k in first if due[k].number % EXPLORE_ONE_IN], moment
+    )
+    return (
+        exploring + [k for k, plan in plans if plan.at <= now],
+        [(k, plan) for k, plan in plans if plan.at > now],
+        False,
+    )
 
 
 def _first_plan(poll_state: PollState, policy: PollPolicy, now: Instant) -> NextPoll:
@@ -146,8 +154,8 @@ def _first_plan(poll_state: PollState, policy: PollPolicy, now: Instant) -> Next
 def _spread(plans: Sequence[tuple[int, NextPoll]], moment: Moment) -> list[tuple[int, NextPoll]]:
     """Spreads polls that are planned together, as far apart as the minute allows, a third of them before their time:
     otherwise all of them would be late by the time that the others take. None comes before half of its time."""
-    apart, spread = MINUTE / moment.minute, []
+    interval, spread = MINUTE / moment.minute, []
     for index, (k, plan) in enumerate(plans):
-        moved = max(round((index - _BEFORE * len(plans)) * apart), -(plan.at - moment.now) // 2)
-        spread.append((k, replace(plan, at=plan.at + moved) if plan.at > moment.now else plan))
+        shift = max(round((index - _EARLY_SHARE * len(plans)) * interval), -(plan.at - moment.now) // 2)
+        spread.append((k, replace(plan, at=plan.at + shift) if plan.at > moment.now else plan))
     return spread

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from relay.polling.schedule.duration_distribution import LONGEST, DurationDistribution
+from relay.polling.schedule.duration_distribution import MAX_AGE, DurationDistribution
 from relay.polling.schedule.optimal_schedule import OptimalSchedule
 
 _STEPS = 40
-_LEAST = 1.0
+_MIN_INTERVAL = 1.0
 """Seconds: the shortest fixed interval."""
 
 
@@ -50,12 +50,12 @@ def polls_and_delay(distribution: DurationDistribution, ages: Sequence[float]) -
         by_then, mean_then = distribution.cdf_and_partial_mean(age)
         polls += 1.0 - ended
         delay += age * (by_then - ended) - (mean_then - mean)
-    return polls, delay / max(distribution.cdf(LONGEST), 1e-9)
+    return polls, delay / max(distribution.cdf(MAX_AGE), 1e-9)
 
 
 def fixed_interval_ages(interval: float) -> list[float]:
     """The ages of polls at a fixed interval, until jobs are given up."""
-    return [interval * k for k in range(1, int(LONGEST / interval) + 1)]
+    return [interval * k for k in range(1, int(MAX_AGE / interval) + 1)]
 
 
 def histogram(distribution: DurationDistribution, columns: int, end: float) -> list[float]:
@@ -65,7 +65,7 @@ def histogram(distribution: DurationDistribution, columns: int, end: float) -> l
 
 
 def _interval(distribution: DurationDistribution, polls: float) -> float:
-    low, high = _LEAST, LONGEST
+    low, high = _MIN_INTERVAL, MAX_AGE
     for _ in range(_STEPS):
         middle = (low * high) ** 0.5
         if polls_and_delay(distribution, fixed_interval_ages(middle))[0] > polls:

@@ -91,7 +91,7 @@ def _budget_panel(relay: Relay, tx: Tx, name: str, now: Instant) -> BudgetPanel:
     jobs = expected_jobs(hourly_rates(row.arrivals, now), now, DAY)
     expected = None if polls_per_job is None else round(jobs * polls_per_job)
     status = relay.workspace_status(tx, name, now)
-    used = max(status.rate_limit.day - status.left.day, 0)
+    used = max(status.rate_limit.day - status.remaining.day, 0)
     return BudgetPanel(
         status,
         charts.polls_per_hour(buckets, now),

@@ -46,8 +46,8 @@ class WorkspaceList(ResponseModel):
 
 
 def budget_of(status: WorkspaceStatus) -> BudgetResponse:
-    minute = WindowResponse(left=status.left.minute, of=status.rate_limit.minute)
-    return BudgetResponse(minute=minute, day=WindowResponse(left=status.left.day, of=status.rate_limit.day))
+    minute = WindowResponse(left=status.remaining.minute, of=status.rate_limit.minute)
+    return BudgetResponse(minute=minute, day=WindowResponse(left=status.remaining.day, of=status.rate_limit.day))
 
 
 def durations_of(status: WorkspaceStatus) -> DurationsResponse:

@@ -8,7 +8,7 @@ import pytest
 
 from relay.model import DAY, EventType
 from relay.model.poll_result import JobFound, JobNotFound, PollFailed, RateLimited, Unauthorized
-from relay.polling.exec_client import MOST_READ, ExecClient
+from relay.polling.exec_client import MAX_BODY_READ, ExecClient
 from tests.adapters.exec_polls import JOB, KEY, NOW, failing, job_answer, poll_at
 from tests.loopback import answer, answering, serving
 
@@ -106,8 +106,8 @@ MALFORMED: list[tuple[str, bytes]] = [
     ("lists 500 deep", b'{"id": "j1o2b3i4d5x6", "status": "queued", "x": ' + b"[" * 500 + b"]" * 500 + b"}"),
     ("lists 950 deep", b'{"id": "j1o2b3i4d5x6", "status": "queued", "x": ' + b"[" * 950 + b"]" * 950 + b"}"),
     ("deep objects", b'{"id":' * 100_000),
-    ("more than 128 KiB", json.dumps({**JOB, "x": "x" * MOST_READ}).encode()),
-    ("a job and 128 KiB of spaces", json.dumps(JOB).encode() + b" " * MOST_READ),
+    ("more than 128 KiB", json.dumps({**JOB, "x": "x" * MAX_BODY_READ}).encode()),
+    ("a job and 128 KiB of spaces", json.dumps(JOB).encode() + b" " * MAX_BODY_READ),
     ("zeros", bytes(10_000)),
 ]
 
@@ -124,7 +124,7 @@ async def test_a_200_that_is_not_a_job_is_a_failed_poll(body: bytes) -> None:
 
 async def test_a_job_of_nearly_1_mib_is_read() -> None:
     """The limit is on what is longer."""
-    assert isinstance(await poll_at(answering(job_answer(x="x" * (MOST_READ - 1_000)))), JobFound)
+    assert isinstance(await poll_at(answering(job_answer(x="x" * (MAX_BODY_READ - 1_000)))), JobFound)
 
 
 async def test_a_compressed_answer_is_a_failed_poll() -> None:

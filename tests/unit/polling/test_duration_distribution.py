@@ -7,23 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.polling.schedule.duration_distribution import AGES, LONGEST, from_cdf_table, lognormal_cdf, tabulate
+from relay.polling.schedule.duration_distribution import AGES, MAX_AGE, from_cdf_table, lognormal_cdf, tabulate
 
 LAW = tabulate(lambda age: lognormal_cdf(age, 300, 0.35), never=0.1)
-ages = st.floats(0, 2 * LONGEST)
+ages = st.floats(0, 2 * MAX_AGE)
 
 
 def test_the_table_matches_its_distribution() -> None:
     """Between its ages too, a distribution is the distribution it tabulates, less those that never end."""
     for age in (100.0, 299.0, 300.0, 512.3):
         assert LAW.cdf(age) == pytest.approx(0.9 * lognormal_cdf(age, 300, 0.35), abs=0.002)
-    assert LAW.survival(LONGEST) == pytest.approx(0.1)
+    assert LAW.survival(MAX_AGE) == pytest.approx(0.1)
     assert [LAW.median, LAW.p90] == pytest.approx([300, 469.8], rel=0.01)
 
 
 def test_the_mean_is_that_of_the_jobs_that_end() -> None:
     """∫ x dF over all ages is the mean of the distribution times the share that ends."""
-    assert LAW.cdf_and_partial_mean(LONGEST)[1] == pytest.approx(0.9 * 300 * math.exp(0.35**2 / 2), rel=0.001)
+    assert LAW.cdf_and_partial_mean(MAX_AGE)[1] == pytest.approx(0.9 * 300 * math.exp(0.35**2 / 2), rel=0.001)
 
 
 @given(ages, ages)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.model.duration_history import DurationHistory
-from relay.polling.schedule.duration_distribution import LONGEST, DurationDistribution, lognormal_cdf, tabulate
+from relay.polling.schedule.duration_distribution import MAX_AGE, DurationDistribution, lognormal_cdf, tabulate
 from relay.polling.schedule.job_durations import fit_distribution, observe
 from relay.polling.schedule.optimal_schedule import OptimalSchedule, longest_gap, optimal_schedule
 
@@ -82,7 +82,7 @@ def test_expected_polls_match_simulated_polls(name: str) -> None:
     assert made / 4_000 == pytest.approx(table.expected_polls_within(0.0, 3_600), rel=0.05)
 
 
-@given(prices, st.lists(st.floats(1, 80_000), max_size=40), st.floats(0, 2 * LONGEST))
+@given(prices, st.lists(st.floats(1, 80_000), max_size=40), st.floats(0, 2 * MAX_AGE))
 @settings(max_examples=60)
 def test_a_gap_is_bounded_for_any_distribution_and_price(price: float, seen: list[float], age: float) -> None:
     """The next poll is a second later at least; ten minutes, eight times the age or the price at most (the grid being
@@ -105,7 +105,7 @@ def test_a_dearer_poll_is_rarer(name: str, price: float) -> None:
     """At a price half as high again, no more polls are expected."""
     known = tabulate(LAWS[name])
     cheap, dear = optimal_schedule(known, price), optimal_schedule(known, 1.5 * price)
-    assert dear.expected_polls_within(0.0, LONGEST) <= cheap.expected_polls_within(0.0, LONGEST) * 1.01
+    assert dear.expected_polls_within(0.0, MAX_AGE) <= cheap.expected_polls_within(0.0, MAX_AGE) * 1.01
 
 
 @given(st.sampled_from(sorted(LAWS)), prices)
@@ -117,7 +117,7 @@ def test_poll_ages_follow_next_age_from_the_start(name: str, price: float) -> No
     for planned in table.poll_ages[:-1]:
         age = table.next_age(age)
         assert age == planned
-    assert table.poll_ages[-1] == LONGEST
+    assert table.poll_ages[-1] == MAX_AGE
 
 
 def test_polls_of_a_hanging_job_become_rare() -> None:
@@ -130,7 +130,7 @@ def test_polls_of_a_hanging_job_become_rare() -> None:
     assert 5 <= len(late) <= 40
     gaps = [other - one for one, other in pairwise(late[:-1])]
     assert all(other > 0.95 * one for one, other in pairwise(gaps))
-    assert optimal_schedule(fit_distribution(durations), 3_000).expected_polls_within(1_500, LONGEST) < 7
+    assert optimal_schedule(fit_distribution(durations), 3_000).expected_polls_within(1_500, MAX_AGE) < 7
 
 
 def test_a_first_poll_at_once_is_dropped_only_if_useless_and_expensive() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from relay.model import DAY, HOUR, MINUTE, SECOND, Instant, ScenarioJob, Watch, WatchState, to_rfc3339
 from relay.model.arrival_history import ArrivalHistory
-from relay.model.duration_history import KEPT, DurationHistory
+from relay.model.duration_history import MAX_COMPLETED, DurationHistory
 from relay.polling.request_budget import HORIZONS, Remaining
 from relay.polling.schedule.job_durations import ended_share
 from relay.polling.schedule.next_poll import poll_state_of
@@ -46,7 +46,7 @@ def after(medians: list[float]) -> DurationHistory:
 def test_the_history_drops_the_oldest_jobs() -> None:
     """Of 350 watches the 300 that began last are kept."""
     starts = [start for start, _ in after([300.0] * 350).completed]
-    assert len(starts) == KEPT
+    assert len(starts) == MAX_COMPLETED
     assert min(starts) == pytest.approx((NOW + 50 * 15 * MINUTE) / SECOND, abs=1)
 
 

@@ -12,7 +12,7 @@ from relay.polling.request_budget import HORIZONS, Remaining
 from relay.polling.schedule.job_durations import observe, observe_already_ended
 from relay.polling.schedule.next_poll import PollState
 from relay.polling.schedule.policy import PollPolicy, Workload, build_policy
-from relay.polling.schedule.poll_selection import ONE_IN, TOGETHER, Due, Moment, select
+from relay.polling.schedule.poll_selection import EXPLORE_ONE_IN, TEST_POLLS, Due, Moment, select
 
 NOW: Instant = 1_709_294_400_000
 
@@ -43,7 +43,7 @@ def moment(left: int) -> Moment:
 
 def new(jobs: int) -> list[Due]:
     """So many jobs registered just now, none of them the one in fifty."""
-    return [Due(PollState(registered_at=NOW), 1 + ONE_IN * number) for number in range(jobs)]
+    return [Due(PollState(registered_at=NOW), 1 + EXPLORE_ONE_IN * number) for number in range(jobs)]
 
 
 def test_with_half_of_the_day_left_and_a_usual_price_every_first_poll_is_at_once() -> None:
@@ -55,7 +55,7 @@ def test_with_half_of_the_day_left_and_a_usual_price_every_first_poll_is_at_once
 def test_jobs_registered_together_are_judged_by_a_sample() -> None:
     """Where polls are short and no job had ended before: eight of two hundred are polled, the others wait for them."""
     found = select(new(200), pace_of(NEVER, 300, 200), NEVER, moment(300))
-    assert (len(found.now), found.tests) == (TOGETHER, True)
+    assert (len(found.now), found.tests) == (TEST_POLLS, True)
     assert {plan.at for _, plan in found.later} == {NOW + 2 * SECOND}
 
 
@@ -63,7 +63,7 @@ def test_the_sample_decides_whether_all_are_polled() -> None:
     """What the newest showed decides for the rest; the polls put off are as far apart as the minute allows."""
     short = replace(moment(300), tested_at=NOW - SECOND)
     policy, ended = pace_of(NEVER, 300, 200), NEVER
-    for _ in range(TOGETHER):
+    for _ in range(TEST_POLLS):
         ended = observe_already_ended(ended, True)
     assert len(select(new(192), policy, ended, short).now) == 192
     found = select(new(192), policy, NEVER, short)
@@ -85,15 +85,16 @@ def test_first_polls_that_are_spread_are_made_when_they_come_due() -> None:
 def test_one_first_poll_in_fifty_is_always_made() -> None:
     """However dear polls are: what is known of first polls stays fresh."""
     policy = pace_of(NEVER, 5, 1)
-    one, other = Due(PollState(registered_at=NOW), ONE_IN), Due(PollState(registered_at=NOW), ONE_IN + 1)
-    assert select([one], replace(policy, price=10_000.0), NEVER, moment(5)).now == [0]
-    assert select([other], replace(policy, price=10_000.0), NEVER, moment(5)).now == []
+    new_job = PollState(registered_at=NOW)
+    explored, postponed = Due(new_job, EXPLORE_ONE_IN), Due(new_job, EXPLORE_ONE_IN + 1)
+    assert select([explored], replace(policy, price=10_000.0), NEVER, moment(5)).now == [0]
+    assert select([postponed], replace(policy, price=10_000.0), NEVER, moment(5)).now == []
 
 
 def test_a_policy_built_for_fewer_jobs_is_outgrown() -> None:
     """The price of one job does not hold for two hundred that came after it: a sample goes, and it is priced anew."""
     found = select(new(200), pace_of(NEVER, 300, 1), NEVER, moment(300))
-    assert (found.outgrown, len(found.now)) == (True, TOGETHER)
+    assert (found.outgrown, len(found.now)) == (True, TEST_POLLS)
 
 
 def test_a_requested_poll_comes_first_and_is_never_postponed() -> None:
@@ -102,7 +103,7 @@ def test_a_requested_poll_comes_first_and_is_never_postponed() -> None:
         registered_at=NOW - HOUR, started_at=NOW - HOUR, status="processing", last_poll_at=NOW - HOUR, polls=1
     )
     asked = PollState(registered_at=NOW - MINUTE, status="processing", last_poll_at=NOW - SECOND, polls=1)
-    found = select([Due(old, 1), Due(asked, 2, asked=True)], pace_of(NEVER, 300, 2), NEVER, moment(300))
+    found = select([Due(old, 1), Due(asked, 2, is_requested=True)], pace_of(NEVER, 300, 2), NEVER, moment(300))
     assert list(found.now) == [1, 0]
 
 

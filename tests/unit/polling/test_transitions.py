@@ -25,7 +25,7 @@ from relay.polling import transitions
 from relay.polling.schedule.next_poll import NextPoll, PollState
 from relay.polling.transitions import (
     BREAKER_OPENS_AT,
-    SEEN_NOT_FOUND_MIN_AGE,
+    FOUND_BEFORE_MIN_AGE,
     UNAUTHORIZED_RETRY,
     Transition,
     apply_poll,
@@ -128,7 +128,7 @@ def test_a_seen_job_is_not_found_only_after_four_hours_and_few_polls(status: str
     ages = polls_until_not_found(seen, REGISTERED + MINUTE)
     assert ages[:5] == [0, 30 * SECOND, 150 * SECOND, 750 * SECOND, 2_550 * SECOND]
     assert {later - earlier for earlier, later in pairwise(ages[4:])} == {HOUR}
-    assert SEEN_NOT_FOUND_MIN_AGE == 4 * HOUR
+    assert FOUND_BEFORE_MIN_AGE == 4 * HOUR
     assert 4 * HOUR <= ages[-1] < 5 * HOUR
     assert len(ages) <= 10
 
