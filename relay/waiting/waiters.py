@@ -16,7 +16,7 @@ from relay.errors import RelayError
 SWEEP_INTERVAL = 0.25
 """Seconds between two checks of the deadlines: a waiter is woken so much after its deadline at the most."""
 
-_SWEEPS_PER_KEY_CHECK = 20
+SWEEPS_PER_KEY_CHECK = 20
 """The keys of all waiters are checked every 5 s."""
 
 FEED = ""
@@ -108,6 +108,8 @@ class Waiters:
     def __init__(self, per_key: int, total: int, may_wait: Callable[[str], Awaitable[bool]]) -> None:
         """`may_wait` says whether the API key with this hash still may; "" stands for a relay without keys."""
         self._per_key, self.total, self._may_wait = per_key, total, may_wait
+        self.sweep_interval = SWEEP_INTERVAL
+        """Seconds between two checks of the deadlines; it may be set while nobody waits."""
         self._by_topic: defaultdict[str, set[Waiter]] = defaultdict(set)
         self._by_deadline: defaultdict[int, set[Waiter]] = defaultdict(set)
         self._by_key: Counter[str] = Counter()
@@ -164,7 +166,7 @@ class Waiters:
 
     def add_deadline(self, waiter: Waiter, deadline: float) -> int:
         """Has the waiter woken after its deadline. Returns what `remove_deadline` needs."""
-        bucket = int(deadline / SWEEP_INTERVAL)
+        bucket = int(deadline / self.sweep_interval)
         self._by_deadline[bucket].add(waiter)
         if self._sweeping is None:
             self._sweeping = asyncio.create_task(self._sweep())
@@ -182,13 +184,13 @@ class Waiters:
         loop, sweeps = asyncio.get_running_loop(), 0
         try:
             while self._by_deadline:
-                await asyncio.sleep(SWEEP_INTERVAL)
-                current = int(loop.time() / SWEEP_INTERVAL)
+                await asyncio.sleep(self.sweep_interval)
+                current = int(loop.time() / self.sweep_interval)
                 for bucket in [bucket for bucket in self._by_deadline if bucket < current]:
                     for waiter in self._by_deadline[bucket]:
                         waiter.resolve(Outcome.TIMED_OUT)
                 sweeps += 1
-                if sweeps % _SWEEPS_PER_KEY_CHECK == 0:
+                if sweeps % SWEEPS_PER_KEY_CHECK == 0:
                     await self._check_keys_if_possible()
         finally:
             self._sweeping = None

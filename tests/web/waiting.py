@@ -7,15 +7,18 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
 from relay.model import EventType, ScenarioJob, WatchState
 from relay.sandbox.local_server import serve
+from relay.security.api_keys import hash_api_key
 from relay.service import Relay
 from relay.store.engine.database import Tx
 from relay.store.tables import events, watches
 from relay.web.app import create_app
+from relay.web.schemas.requests import MAX_BATCH
 from relay.web.server.http_protocol import ConnectionLimits
 from relay.web.server.server import server_config
 from tests.make import make_event
@@ -23,6 +26,8 @@ from tests.web.conftest import configured
 
 KEY = "relay_key_0123456789abcdef"
 OTHER_KEY = "relay_other_0123456789abcdef"
+SWEEPS_FASTER = 10
+"""How much oftener than in production deadlines and keys are checked, so that no test waits seconds for it."""
 LIMITS = ConnectionLimits(connections=5_000, of_one_address=5_000)
 
 
@@ -41,13 +46,31 @@ class Served:
 
     async def register(self, *job_ids: str) -> None:
         """Registers jobs for nobody in particular."""
-        for job_id in job_ids:
-            answer = await self.http.post("/v1/registrations", json={"job_id": job_id})
-            assert answer.status_code in (200, 201), answer.text
+        for first in range(0, len(job_ids), MAX_BATCH):
+            registrations = [{"job_id": job_id} for job_id in job_ids[first : first + MAX_BATCH]]
+            answer = await self.http.post("/v1/registrations/batch", json={"registrations": registrations})
+            assert {result["status"] for result in answer.json()["data"]} <= {200, 201}, answer.text
 
-    async def wait(self, job_id: str = "j1", wait: int = 60, **headers: str) -> httpx.Response:
-        """One request that waits for a job."""
-        return await self.http.get(f"/v1/jobs/{job_id}", params={"wait": wait}, headers=headers)
+    def revoke_key(self) -> None:
+        """Revokes KEY, and leaves OTHER_KEY."""
+        config, keep = self.relay.config, hash_api_key(OTHER_KEY)
+        keys = tuple(key for key in config.security.api_keys if key.hash == keep)
+        security = config.security.model_copy(update={"api_keys": keys})
+        self.relay.config = config.model_copy(update={"security": security})
+
+    async def wait(self, job_id: str = "j1", wait: int = 60) -> httpx.Response:
+        """One request that waits for a job, on a connection of its own: a pool of httpx asks each of its connections
+        how it is for each request, which takes seconds for some hundreds."""
+        parts = urlsplit(self.url)
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        try:
+            writer.write(wait_request(job_id, wait))
+            status, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = dict(line.split(": ", 1) for line in lines if line)
+            body = await reader.readexactly(int(headers["content-length"]))
+            return httpx.Response(int(status.split()[1]), headers=headers, content=body)
+        finally:
+            writer.close()
 
     async def pull(self, after: str, **params: Any) -> Any:
         """The answer to one pull."""
@@ -60,6 +83,11 @@ class Served:
         async with asyncio.timeout(30):
             while sum(waiter.is_waiting for waiter in self.relay.waiters.all_waiters()) != number:
                 await asyncio.sleep(0.002)
+
+
+def wait_request(job_id: str, wait: int) -> bytes:
+    """The bytes of a request that waits for a job."""
+    return f"GET /v1/jobs/{job_id}?wait={wait} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n\r\n".encode()
 
 
 async def end(relay: Relay, job_id: str = "j1", type: EventType = EventType.COMPLETED) -> None:
@@ -90,6 +118,7 @@ async def serving(relay: Relay, limits: ConnectionLimits = LIMITS) -> AsyncItera
     app = create_app(relay, owns_relay=False)
     async with serve(app, configure=partial(server_config, limits=limits)) as url:
         served = Served(relay, url)
+        relay.waiters.sweep_interval /= SWEEPS_FASTER
         try:
             yield served
         finally:
