@@ -66,13 +66,15 @@ class RetentionJob:
         while await self._store.write(lambda tx: pruning.delete_operator_events(tx, before, JOBS)):
             pass
         expired = deleted = 0
-        async for held in self._walk(partial(pruning.expired_held, before=before, most=ROWS)):
+        async for held in self._walk(partial(pruning.expired_held, before=before, limit=ROWS)):
             expired += await self._store.write(partial(pruning.expire_held, ids=held, before=before, now=now))
-        async for jobs in self._walk(partial(pruning.old_jobs, before=before, most=JOBS)):
+        async for jobs in self._walk(partial(pruning.old_jobs, before=before, limit=JOBS)):
             while jobs:
-                count, jobs = await self._store.write(partial(pruning.delete_jobs, jobs=jobs, before=before, most=ROWS))
+                count, jobs = await self._store.write(
+                    partial(pruning.delete_jobs, jobs=jobs, before=before, limit=ROWS)
+                )
                 deleted += count
-        async for unused in self._walk(partial(pruning.old_endpoints, before=before, most=ROWS)):
+        async for unused in self._walk(partial(pruning.old_endpoints, before=before, limit=ROWS)):
             await self._store.write(partial(pruning.delete_endpoints, ids=unused))
         return CleanupResult(deleted, expired)
 

@@ -84,7 +84,7 @@ def _polls_what_is_leased(patch: Patch) -> None:
     all_active = (
         watches.select()
         .where(watches.c.workspace == bindparam("of"), watches.c.next_poll_at.is_not(None), bindparam("now") > 0)
-        .limit(bindparam("most"))
+        .limit(bindparam("limit"))
     )
     patch.setattr(watch_table, "_LOCK_DUE", all_active)
 

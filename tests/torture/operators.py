@@ -206,7 +206,7 @@ def _prune_endpoints(write: Write, world: World) -> object:
 def _prune_jobs(write: Write, world: World) -> None:
     jobs, _ = write(lambda tx: pruning.old_jobs(tx, BEFORE, 50))
     while jobs:
-        _, jobs = write(partial(pruning.delete_jobs, jobs=jobs, before=BEFORE, most=500))
+        _, jobs = write(partial(pruning.delete_jobs, jobs=jobs, before=BEFORE, limit=500))
 
 
 def _registers(job: str, url: str | None, endpoint: str | None, write: Write, world: World) -> object:

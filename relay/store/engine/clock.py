@@ -44,9 +44,9 @@ class SteadyClock:
         before = self._monotonic()
         source_time = source()
         after = self._monotonic()
-        least, most = source_time - after, source_time - before
-        offset = (least + most) // 2 if self._offset is None else self._offset
-        self._offset = min(max(offset, least), most)
+        min_shift, max_shift = source_time - after, source_time - before
+        offset = (min_shift + max_shift) // 2 if self._offset is None else self._offset
+        self._offset = min(max(offset, min_shift), max_shift)
         return self._offset - offset
 
 
@@ -72,11 +72,11 @@ class MachineClock(SteadyClock):
 
         Returns how many milliseconds the machine's clock is behind, else 0.
         """
-        if (behind := at - self()) <= 0 or self._offset is None:
+        if (correction := at - self()) <= 0 or self._offset is None:
             return 0
-        self._offset += behind
+        self._offset += correction
         self._held_until = self._monotonic() + PATIENCE
-        return behind
+        return correction
 
     def sync(self, source: Callable[[], Instant]) -> int:
         """As `SteadyClock.sync`, but ignores the machine's clock while it is behind the start of this one."""

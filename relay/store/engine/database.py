@@ -75,7 +75,7 @@ class Store:
         reader: Engine,
         lock: ExitStack | None,
         clock: Callable[[], Instant],
-        behind: int = 0,
+        versions_behind: int = 0,
         random_bytes: RandomBytes = secrets.token_bytes,
         threads: ThreadPool = ThreadPoolExecutor,
         monotonic: Callable[[], float] = time.monotonic,
@@ -83,7 +83,7 @@ class Store:
         """Both engines have the options `engine_options`. `threads` runs the transactions, of which one at a time
         writes; `monotonic` gives the seconds by which a batch of them is cut short."""
         self._engine, self._reader, self._lock, self.clock = writer, reader, lock, clock
-        self.is_behind = behind
+        self.is_behind = versions_behind
         """How many milliseconds the machine's clock was behind the store's time when the store was opened."""
         self.random_bytes = random_bytes
         self._pool = threads(_READERS, "store-read")
@@ -145,7 +145,7 @@ class Store:
                 dialect.refuse_transaction_pooler(writer, reader)
             migrate.upgrade(writer)
             with reader.connect() as tx:
-                behind = _begin(clock, tx)
+                versions_behind = _begin(clock, tx)
         except BaseException as error:
             writer.dispose()
             reader.dispose()
@@ -154,7 +154,7 @@ class Store:
             if isinstance(error, DBAPIError):
                 raise dialect.to_store_error(error) from error
             raise
-        return cls(writer, reader, lock, clock, behind, random_bytes, threads)
+        return cls(writer, reader, lock, clock, versions_behind, random_bytes, threads)
 
     async def write(self, work: Callable[[Tx], T]) -> T:
         """Runs `work` in a transaction; returns after the commit is durable. On an exception nothing of it remains.

@@ -175,11 +175,11 @@ def refuse_transaction_pooler(writer: Engine, reader: Engine) -> None:
     """
     with writer.connect() as connection:
         first = connection.execute(_SESSION_ID).scalar_one()
-    with reader.connect() as other:
-        second = other.execute(_SESSION_ID).scalar_one()
+    with reader.connect() as second_connection:
+        second = second_connection.execute(_SESSION_ID).scalar_one()
         with writer.connect() as connection:
-            first_again = connection.execute(_SESSION_ID).scalar_one()
-    if first == second or first != first_again:
+            first_session_again = connection.execute(_SESSION_ID).scalar_one()
+    if first == second or first != first_session_again:
         raise StoreError(driver_errors.TRANSACTION_POOLER)
 
 
@@ -223,13 +223,13 @@ async def listen(engine: Engine) -> AsyncGenerator[str]:
 async def _check_answers(connection: Any) -> None:
     """Raises StoreError if the server does not answer on this connection: a firewall or a failover may have cut it
     without a word, and then no notification ever comes."""
-    asking = asyncio.ensure_future(connection.execute("SELECT 1"))
-    await asyncio.wait({asking}, timeout=_LISTEN_HEARTBEAT)
-    if not asking.done():
+    heartbeat = asyncio.ensure_future(connection.execute("SELECT 1"))
+    await asyncio.wait({heartbeat}, timeout=_LISTEN_HEARTBEAT)
+    if not heartbeat.done():
         await connection.close()  # cancelling would wait for the server's answer
-        await asyncio.wait({asking}, timeout=1)
+        await asyncio.wait({heartbeat}, timeout=1)
         raise StoreError("the database no longer answers on the connection that listens")
-    asking.result()
+    heartbeat.result()
 
 
 def storable(text: str) -> str:
@@ -253,8 +253,8 @@ def insert_new(tx: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> 
 def upsert(tx: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     """Inserts rows, or updates those whose primary key exists. PostgreSQL only."""
     insert = postgresql.insert(table)
-    others = {column.name: insert.excluded[column.name] for column in table.columns if not column.primary_key}
-    tx.execute(insert.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=others), rows)
+    updated_columns = {column.name: insert.excluded[column.name] for column in table.columns if not column.primary_key}
+    tx.execute(insert.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=updated_columns), rows)
 
 
 def raise_to(tx: Connection, table: Table, column: Column[int], row: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ import re
 _READ_ONLY = "25006"
 _NOT_SUPPORTED = "0A000"
 
-_LONGEST_REASON = 200
+_MAX_REASON = 200
 
 _REASON = re.compile(r"(?:port \d+|socket \"[^\"]*\") failed: (?P<reason>.*)", re.DOTALL)
 """libpq names the server before its reason. The name is cut off, so that no meaning matches it by accident."""
@@ -43,7 +43,7 @@ def _first_line(reason: str) -> str:
         .removeprefix("connection is bad: ")
         .replace('"', "")
     )
-    return f": {line[:_LONGEST_REASON]}" if line else ""
+    return f": {line[:_MAX_REASON]}" if line else ""
 
 
 _STANDBY = (

@@ -37,9 +37,9 @@ def lock_file(path: Path) -> ExitStack:
     with ExitStack() as locks:
         try:
             real.parent.mkdir(parents=True, exist_ok=True)
-            beside = _open(f"{real}.lock", locks)
+            descriptor = _open(f"{real}.lock", locks)
             with _held_by_another_relay(path):
-                fcntl.flock(beside, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             database = _open(real, locks)
             with _held_by_another_relay(path):
                 _lock_byte(database)

@@ -50,13 +50,13 @@ def store_report(tx: Tx, now: Instant) -> StoreReport:
 
 
 def _rows(tx: Tx, table: Table) -> str:
-    some = select(literal(1)).select_from(table).limit(_COUNTED + 1).subquery()
-    count = tx.execute(select(func.count()).select_from(some)).scalar_one()
+    sample = select(literal(1)).select_from(table).limit(_COUNTED + 1).subquery()
+    count = tx.execute(select(func.count()).select_from(sample)).scalar_one()
     return f"more than {_COUNTED:,}" if count > _COUNTED else f"{count:,}"
 
 
-def _newest(tx: Tx, what: Column[Any], at: Column[Any]) -> dict[str, int]:
-    newest = select(what.label("what")).order_by(at.desc()).limit(_RECENT).subquery()
+def _newest(tx: Tx, group: Column[Any], at: Column[Any]) -> dict[str, int]:
+    newest = select(group.label("what")).order_by(at.desc()).limit(_RECENT).subquery()
     query = select(newest.c.what, func.count()).group_by(newest.c.what)
     return {str(row.what): row[1] for row in tx.execute(query)}
 

@@ -23,14 +23,14 @@ def preflight_check(url: str, cipher: FieldCipher, versions: Sequence[Path] = mi
             return "does not exist yet; `relay serve` creates it"
     try:
         with connect(url, cipher) as tx:
-            current, behind = migrate.version_of(tx), migrate.needs_upgrade(tx, versions=versions)
-            if not behind:
+            current, needs_upgrade = migrate.version_of(tx), migrate.needs_upgrade(tx, versions=versions)
+            if not needs_upgrade:
                 reencrypt.check(tx)
     except DBAPIError as error:
         raise dialect.to_store_error(error) from error
     if current is None:
         return "is empty; `relay serve` creates its tables"
-    if behind:
+    if needs_upgrade:
         return (
             f"its tables are at version {current}; `relay serve` upgrades them: make a backup first, there is "
             "no other way back"

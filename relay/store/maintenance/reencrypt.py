@@ -68,11 +68,11 @@ async def open_store(
 
 
 async def _reencrypt_all(store: Store, progress: Callable[[int, int], None]) -> None:
-    total, done = await store.read(count), 0
+    total, rows_done = await store.read(count), 0
     while rows := await store.write(reencrypt_batch):
-        done += rows
-        progress(done, max(done, total))
-    if done:
+        rows_done += rows
+        progress(rows_done, max(rows_done, total))
+    if rows_done:
         await asyncio.to_thread(store.vacuum)
 
 
@@ -102,18 +102,18 @@ def count(tx: Tx) -> int:
     )
 
 
-def reencrypt_batch(tx: Tx, most: int = BATCH) -> int:
-    """Re-encrypts at most `most` rows. Returns how many; 0 when all are done."""
+def reencrypt_batch(tx: Tx, limit: int = BATCH) -> int:
+    """Re-encrypts at most `limit` rows. Returns how many; 0 when all are done."""
     for table in _TABLES:
         query = (
-            select(table.table).where(_needs_reencryption(tx, table)).order_by(table.key).limit(most).with_for_update()
+            select(table.table).where(_needs_reencryption(tx, table)).order_by(table.key).limit(limit).with_for_update()
         )
         if rows := tx.execute(query).all():
             for row in rows:
-                this_row = update(table.table).where(table.key == row._mapping[table.key.name])
-                tx.execute(this_row, _reencrypted(tx, table, row))
+                statement = update(table.table).where(table.key == row._mapping[table.key.name])
+                tx.execute(statement, _reencrypted(tx, table, row))
                 if table.table is endpoint_rows:
-                    tx.execute(this_row, {"fingerprint": _fingerprint(tx, row)})
+                    tx.execute(statement, {"fingerprint": _fingerprint(tx, row)})
             return len(rows)
     return 0
 

@@ -91,31 +91,31 @@ class SqliteToPostgres:
         versions: Sequence[Path] = migrate.VERSIONS,
     ) -> "SqliteToPostgres":
         """Checks both stores and locks relays out of the new one. `part` is the same each time a move is opened."""
-        move = cls(source_url, target_url, part, versions)
+        conversion = cls(source_url, target_url, part, versions)
         try:
-            move._check_source(source_url, cipher)
-            move._begin()
+            conversion._check_source(source_url, cipher)
+            conversion._begin()
         except BaseException:
-            move.close()
+            conversion.close()
             raise
-        return move
+        return conversion
 
     @_with_store_errors()
     def copy(self, progress: Progress) -> int:
         """One round: copies the parts that are new or have changed. Returns how many rows were written."""
         with self._old.connect() as tx:
             total = sum(_count(tx, table) for table in TABLES)
-        read = written = 0
+        read = rows_written = 0
         for table in TABLES:
             digests = self._digests(table)
             for part, rows in self._parts(table):
                 digest = hashlib.blake2b(repr(rows).encode(), digest_size=16).hexdigest()
                 if digests.get(part) != digest:
                     self._write(table, part, rows, digest)
-                    written += len(rows)
+                    rows_written += len(rows)
                 read += len(rows)
                 progress(read, max(read, total))
-        return written
+        return rows_written
 
     def lock_source(self) -> bool:
         """Whether the old relay has stopped. If so, none can start there until `close`."""
@@ -131,7 +131,7 @@ class SqliteToPostgres:
         """The last round; then relays may start in the new store only. Returns how many rows were written."""
         if not self.lock_source():
             raise StoreError(f"a relay uses {self.path}; stop it first")
-        written = self.copy(progress)
+        rows_written = self.copy(progress)
         for table in TABLES:
             self._delete_missing(table)
         with self._new.begin() as tx:
@@ -146,7 +146,7 @@ class SqliteToPostgres:
         with self._new.begin() as tx:
             tx.execute(delete(import_parts))
             migrate.lock_out(tx, None)
-        return written
+        return rows_written
 
     def close(self) -> None:
         """Closes all connections and unlocks the old store."""

@@ -30,8 +30,8 @@ _RECORDED = (
 )
 
 
-def _shifted(column: Column[int], *which: object) -> Update:
-    return update(column.table).where(column.is_not(None), *which).values({column.name: column + _BY})  # type: ignore[arg-type]
+def _shifted(column: Column[int], *conditions: object) -> Update:
+    return update(column.table).where(column.is_not(None), *conditions).values({column.name: column + _BY})  # type: ignore[arg-type]
 
 
 def _shifted_if_recent(column: Column[int]) -> Update:
@@ -78,19 +78,19 @@ def shift_pending_times(tx: Tx, by: int, plans_by: int, since: Instant) -> None:
         tx.execute(statement, {"by": by, "since": since})
     for row in tx.execute(_LOCK_LEDGERS).all():
         ledger = decode_ledger(row.ledger)
-        moved = usage_ledger.shifted(ledger, by)
+        shifted = usage_ledger.shifted(ledger, by)
         if ledger.limited_at < since:  # the pause began by the right clock
-            moved = replace(moved, limited_at=ledger.limited_at, paused_until=ledger.paused_until)
+            shifted = replace(shifted, limited_at=ledger.limited_at, paused_until=ledger.paused_until)
         else:
-            tx.execute(_SAVE_PAUSE, {"of": row.name, "paused_until": moved.paused_until})
-        tx.execute(_SAVE_LEDGER, {"of": row.name, "ledger": moved.to_json()})
+            tx.execute(_SAVE_PAUSE, {"of": row.name, "paused_until": shifted.paused_until})
+        tx.execute(_SAVE_LEDGER, {"of": row.name, "ledger": shifted.to_json()})
 
 
 def count_longer(tx: Tx, by: int, before: Instant) -> None:
     """Lets requests spent before `before` count `by` milliseconds longer, or shorter if it is negative."""
     for row in tx.execute(_LOCK_LEDGERS).all():
-        moved = usage_ledger.moved_before(decode_ledger(row.ledger), by, before)
-        tx.execute(_SAVE_LEDGER, {"of": row.name, "ledger": moved.to_json()})
+        shifted = usage_ledger.moved_before(decode_ledger(row.ledger), by, before)
+        tx.execute(_SAVE_LEDGER, {"of": row.name, "ledger": shifted.to_json()})
 
 
 def limit_pending_times(tx: Tx, now: Instant, reach: int) -> None:
@@ -98,13 +98,13 @@ def limit_pending_times(tx: Tx, now: Instant, reach: int) -> None:
 
     Idempotent, so that each relay on a store may call it.
     """
-    too_far = {"now": now, "too_far": now + reach}
+    parameters = {"now": now, "too_far": now + reach}
     for statement in _DUE_NOW:
-        tx.execute(statement, too_far)
+        tx.execute(statement, parameters)
     for row in tx.execute(_LOCK_LEDGERS).all():
         ledger = decode_ledger(row.ledger)
-        if (kept := usage_ledger.not_ahead(ledger, now)) != ledger:
-            tx.execute(_SAVE_LEDGER, {"of": row.name, "ledger": kept.to_json()})
+        if (capped := usage_ledger.not_ahead(ledger, now)) != ledger:
+            tx.execute(_SAVE_LEDGER, {"of": row.name, "ledger": capped.to_json()})
 
 
 _NOW: BindParameter[int] = bindparam("now", type_=BigInteger)
@@ -122,8 +122,8 @@ def too_far(tx: Tx, names: Sequence[str], at: Instant) -> tuple[int, Instant | N
     polls = [
         select(watches.c.next_poll_at).where(watches.c.workspace == name, watches.c.next_poll_at > at) for name in names
     ]
-    some = attempts.union_all(*polls).subquery()
-    number, latest = tx.execute(select(func.count(), func.max(some.c.at))).one()
+    planned = attempts.union_all(*polls).subquery()
+    number, latest = tx.execute(select(func.count(), func.max(planned.c.at))).one()
     return number, latest
 
 

@@ -46,8 +46,8 @@ def by_hour(tx: Tx, since: Instant, until: Instant) -> list[HourlyCounts]:
     return [HourlyCounts(at, *(counts.get((at, status), 0) for status in statuses)) for at in range(first, until, HOUR)]
 
 
-def delays(tx: Tx, since: Instant, most: int) -> list[int]:
-    """Milliseconds from a job's end, by Exec's time, to its delivery, for the newest `most` created since `since`."""
+def delays(tx: Tx, since: Instant, limit: int) -> list[int]:
+    """Milliseconds from a job's end, by Exec's time, to its delivery, for the newest `limit` created since `since`."""
     query = (
         select(deliveries.c.ended_at - events.c.occurred_at)
         .join(events, events.c.id == deliveries.c.event_id)
@@ -57,7 +57,7 @@ def delays(tx: Tx, since: Instant, most: int) -> list[int]:
             deliveries.c.trigger != "resend",
         )
         .order_by(deliveries.c.created_at.desc())
-        .limit(most)
+        .limit(limit)
     )
     return [max(delay, 0) for delay in tx.execute(query).scalars()]
 
@@ -72,23 +72,25 @@ def mean_polls_per_job(tx: Tx, workspace: str) -> float | None:
     return None if mean is None else float(mean)
 
 
-def search_jobs(tx: Tx, text: str, most: int, among: int = _RECENT) -> list[Watch]:
+def search_jobs(tx: Tx, text: str, limit: int, among: int = _RECENT) -> list[Watch]:
     """The job with the id `text`, and newest jobs whose id starts with it, or whose scenario's name, metadata,
     requester or prompt contains it. Newest first."""
     named = select(watches.c.workspace, watches.c.job_id, watches.c.job)
     recent = named.order_by(watches.c.created_at.desc()).limit(among).subquery()
     begins = recent.c.job_id.startswith(text, autoescape=True)
     contains = func.lower(recent.c.job).contains(text.lower(), autoescape=True)
-    by_id = select(watches.c.workspace, watches.c.job_id).where(watches.c.job_id == text).limit(most)
-    by_name = select(recent.c.workspace, recent.c.job_id).where(or_(begins, contains)).execution_options(yield_per=most)
-    registered = {(row.workspace, row.job_id) for row in tx.execute(_registered_with(text, among).limit(most))}
+    by_id = select(watches.c.workspace, watches.c.job_id).where(watches.c.job_id == text).limit(limit)
+    by_name = (
+        select(recent.c.workspace, recent.c.job_id).where(or_(begins, contains)).execution_options(yield_per=limit)
+    )
+    registered = {(row.workspace, row.job_id) for row in tx.execute(_registered_with(text, among).limit(limit))}
     matches: dict[tuple[str, str], Watch] = {}
     for workspace, job_id in (*tx.execute(by_id), *registered, *tx.execute(by_name)):
         watch = watching.find(tx, job_id, workspace)
         is_named = watch is not None and (job_id.startswith(text) or text.lower() in name_of(watch).lower())
         if watch is not None and (is_named or (workspace, job_id) in registered):
             matches[workspace, job_id] = watch
-        if len(matches) == most:
+        if len(matches) == limit:
             break
     return sorted(matches.values(), key=lambda watch: watch.created_at, reverse=True)
 
@@ -112,18 +114,18 @@ def name_of(watch: Watch) -> str:
     return (scenario.name if scenario else None) or ""
 
 
-def scenario_names(tx: Tx, shown: Sequence[Delivery]) -> dict[tuple[str, str], str]:
+def scenario_names(tx: Tx, page_rows: Sequence[Delivery]) -> dict[tuple[str, str], str]:
     """The scenarios' names for these deliveries' jobs, by workspace and job id, without jobs that have none."""
-    keys = {(delivery.workspace, delivery.job_id) for delivery in shown}
+    keys = {(delivery.workspace, delivery.job_id) for delivery in page_rows}
     query = select(watches.c.workspace, watches.c.job_id, watches.c.job).where(watches.c.job.is_not(None))
     rows = tx.execute(query.where(watching.matches_jobs(watches, keys)))
     names = {(row.workspace, row.job_id): (json.loads(row.job).get("scenario") or {}).get("name") for row in rows}
     return {key: name for key, name in names.items() if isinstance(name, str)}
 
 
-def last_errors(tx: Tx, shown: Sequence[Delivery]) -> dict[str, str]:
+def last_errors(tx: Tx, page_rows: Sequence[Delivery]) -> dict[str, str]:
     """The error of the last attempt of each delivery that waits for another attempt, by delivery id."""
-    waiting = {item.id for item in shown if item.status is DeliveryStatus.PENDING and item.attempts}
+    waiting = {item.id for item in page_rows if item.status is DeliveryStatus.PENDING and item.attempts}
     query = (
         select(attempts.c.delivery_id, func.coalesce(attempts.c.error, attempts.c.outcome))
         .join(deliveries, and_(deliveries.c.id == attempts.c.delivery_id, deliveries.c.attempts == attempts.c.number))
@@ -132,7 +134,7 @@ def last_errors(tx: Tx, shown: Sequence[Delivery]) -> dict[str, str]:
     return {row[0]: row[1] for row in tx.execute(query)} if waiting else {}
 
 
-def search_endpoints(tx: Tx, text: str, most: int, among: int = _RECENT) -> Sequence[Endpoint]:
+def search_endpoints(tx: Tx, text: str, limit: int, among: int = _RECENT) -> Sequence[Endpoint]:
     """The endpoint with the id `text`, and newest endpoints whose name or host contains it. Newest first."""
     columns = select(endpoints.c.id, endpoints.c.name, endpoints.c.host, endpoints.c.created_at)
     newest = columns.order_by(endpoints.c.created_at.desc()).limit(among)
@@ -141,9 +143,9 @@ def search_endpoints(tx: Tx, text: str, most: int, among: int = _RECENT) -> Sequ
     for rows_of in (standing.subquery(), newest.subquery()):
         columns_of = (func.lower(rows_of.c.name), rows_of.c.host)
         contain = [column.contains(text.lower(), autoescape=True) for column in columns_of]
-        rows = tx.execute(select(rows_of).where(or_(*contain)).order_by(rows_of.c.created_at.desc()).limit(most))
+        rows = tx.execute(select(rows_of).where(or_(*contain)).order_by(rows_of.c.created_at.desc()).limit(limit))
         matches |= {row.id: row.created_at for row in rows}
-    ids = sorted(matches, key=matches.__getitem__, reverse=True)[:most]
+    ids = sorted(matches, key=matches.__getitem__, reverse=True)[:limit]
     by_id = subscribers.get_many(tx, ids)
     return [by_id[id] for id in ids if id in by_id]
 

@@ -45,20 +45,20 @@ class DeliveryFilter:
 
     def narrow(self, query: Any) -> Any:
         """The query (or update), with these conditions."""
-        narrowed: Select[Any] | Update = query
+        statement: Select[Any] | Update = query
         if self.status is not None:
-            narrowed = narrowed.where(deliveries.c.status == self.status.value)
+            statement = statement.where(deliveries.c.status == self.status.value)
         if self.job_id is not None:
-            narrowed = narrowed.where(deliveries.c.job_id == self.job_id)
+            statement = statement.where(deliveries.c.job_id == self.job_id)
         if self.endpoint_id is not None:
-            narrowed = narrowed.where(deliveries.c.endpoint_id == self.endpoint_id)
+            statement = statement.where(deliveries.c.endpoint_id == self.endpoint_id)
         if self.since is not None:
-            narrowed = narrowed.where(deliveries.c.created_at >= self.since)
+            statement = statement.where(deliveries.c.created_at >= self.since)
         if self.until is not None:
-            narrowed = narrowed.where(deliveries.c.created_at < self.until)
+            statement = statement.where(deliveries.c.created_at < self.until)
         if self.ended_before is not None:
-            narrowed = narrowed.where(deliveries.c.ended_at <= self.ended_before)
-        return narrowed
+            statement = statement.where(deliveries.c.ended_at <= self.ended_before)
+        return statement
 
 
 def get(tx: Tx, id: str) -> Delivery | None:
@@ -67,10 +67,10 @@ def get(tx: Tx, id: str) -> Delivery | None:
     return delivery_of(row) if row else None
 
 
-def of_job(tx: Tx, workspace: str, job_id: str, most: int) -> list[Delivery]:
+def of_job(tx: Tx, workspace: str, job_id: str, limit: int) -> list[Delivery]:
     """The deliveries of a job, oldest first."""
     query = select(*COLUMNS).where(deliveries.c.workspace == workspace, deliveries.c.job_id == job_id)
-    return [delivery_of(row) for row in tx.execute(query.order_by(deliveries.c.created_at).limit(most))]
+    return [delivery_of(row) for row in tx.execute(query.order_by(deliveries.c.created_at).limit(limit))]
 
 
 def attempts_of(tx: Tx, id: str) -> Sequence[Attempt]:
@@ -79,25 +79,25 @@ def attempts_of(tx: Tx, id: str) -> Sequence[Attempt]:
     return [Attempt(**row._mapping) for row in tx.execute(query)]
 
 
-def page(tx: Tx, page: paging.Page, which: DeliveryFilter) -> tuple[list[Delivery], str | None]:
+def page(tx: Tx, page: paging.Page, delivery_filter: DeliveryFilter) -> tuple[list[Delivery], str | None]:
     """One page of deliveries, newest first, and the cursor of the next."""
-    query = which.narrow(select(*COLUMNS))
+    query = delivery_filter.narrow(select(*COLUMNS))
     order = (deliveries.c.created_at, deliveries.c.id)
     rows = tx.execute(paging.apply_page(query, order, page)).all()
-    shown, cursor = paging.split_page(rows, page, order)
-    return [delivery_of(row) for row in shown], cursor
+    page_rows, cursor = paging.split_page(rows, page, order)
+    return [delivery_of(row) for row in page_rows], cursor
 
 
-def count(tx: Tx, which: DeliveryFilter, sendable: bool = False, most: int | None = None) -> int:
-    """How many deliveries match, counted up to `most`; `sendable` counts only those whose endpoint is enabled."""
-    query = which.narrow(select(literal(1)).select_from(deliveries)).limit(most)
-    some = (query.where(_ENDPOINT_ENABLED) if sendable else query).subquery()
-    return int(tx.execute(select(func.count()).select_from(some)).scalar_one())
+def count(tx: Tx, delivery_filter: DeliveryFilter, sendable: bool = False, limit: int | None = None) -> int:
+    """How many deliveries match, counted up to `limit`; `sendable` counts only those whose endpoint is enabled."""
+    query = delivery_filter.narrow(select(literal(1)).select_from(deliveries)).limit(limit)
+    matching = (query.where(_ENDPOINT_ENABLED) if sendable else query).subquery()
+    return int(tx.execute(select(func.count()).select_from(matching)).scalar_one())
 
 
-def pending(tx: Tx, most: int) -> int:
-    """How many deliveries are pending, held ones included, counted up to `most`."""
-    return count(tx, DeliveryFilter(status=DeliveryStatus.PENDING), most=most)
+def pending(tx: Tx, limit: int) -> int:
+    """How many deliveries are pending, held ones included, counted up to `limit`."""
+    return count(tx, DeliveryFilter(status=DeliveryStatus.PENDING), limit=limit)
 
 
 def resend(tx: Tx, id: str, now: Instant) -> bool:
@@ -113,20 +113,20 @@ def resend(tx: Tx, id: str, now: Instant) -> bool:
 
 def resend_batch(
     tx: Tx,
-    which: DeliveryFilter,
+    delivery_filter: DeliveryFilter,
     now: Instant,
-    most: int,
+    limit: int,
     min_interval: Callable[[str], int | None],
     after: WalkPosition | None = None,
 ) -> tuple[int, WalkPosition | None]:
-    """As `resend`, for at most `most` deliveries of a filter, oldest first, after the position `after`.
+    """As `resend`, for at most `limit` deliveries of a filter, oldest first, after the position `after`.
 
     Resends are spaced out at 80% of the endpoint's rate limit (50/s if it has none), so that new deliveries are not
     delayed. `min_interval` gives the milliseconds between two requests for a format, or None. Locks the endpoints, then
     the deliveries, and reads both again: a delivery that another relay resends meanwhile is left out. Returns how many,
     and the position to continue after (None: there are no more).
     """
-    query = which.narrow(
+    query = delivery_filter.narrow(
         select(deliveries.c.id, deliveries.c.created_at, deliveries.c.endpoint_id, endpoints.c.format)
         .join(endpoints, endpoints.c.id == deliveries.c.endpoint_id)
         .where(deliveries.c.status != DeliveryStatus.PENDING.value, endpoints.c.disabled_at.is_(None))
@@ -135,12 +135,12 @@ def resend_batch(
         query = query.where(
             tuple_(deliveries.c.created_at, deliveries.c.id) > tuple_(literal(after[0]), literal(after[1]))
         )
-    rows = tx.execute(query.order_by(deliveries.c.created_at, deliveries.c.id).limit(most)).all()
+    rows = tx.execute(query.order_by(deliveries.c.created_at, deliveries.c.id).limit(limit)).all()
     if not rows:
         return 0, None
     locked = subscribers.lock_many(tx, {row.endpoint_id for row in rows})
     enabled = {id for id, endpoint in locked.items() if endpoint.enabled}
-    still_ended = which.narrow(select(deliveries.c.id)).where(
+    still_ended = delivery_filter.narrow(select(deliveries.c.id)).where(
         deliveries.c.id.in_([row.id for row in rows]), deliveries.c.status != DeliveryStatus.PENDING.value
     )
     ended = set(tx.execute(still_ended.order_by(deliveries.c.id).with_for_update()).scalars())
@@ -154,7 +154,7 @@ def resend_batch(
     if resent:
         reset = update(deliveries).where(deliveries.c.id == bindparam("delivery"))
         tx.execute(reset.values(**_RESET_FOR_RESEND, next_attempt_at=bindparam("at")), resent)
-    return len(resent), ((rows[-1].created_at, rows[-1].id) if len(rows) == most else None)
+    return len(resent), ((rows[-1].created_at, rows[-1].id) if len(rows) == limit else None)
 
 
 def _next_free_slot(tx: Tx, endpoint_id: str, now: Instant) -> Instant:

@@ -115,9 +115,9 @@ def has_exec_answered(tx: Tx, workspace: str) -> bool:
     """Whether Exec has answered a poll of the workspace, as the newest jobs of all workspaces show."""
     columns = select(watches.c.workspace, watches.c.job, watches.c.state)
     newest = columns.order_by(watches.c.created_at.desc()).limit(_RECENT_JOBS).subquery()
-    answered = or_(newest.c.job.is_not(None), newest.c.state == WatchState.NOT_FOUND.value)
+    is_settled = or_(newest.c.job.is_not(None), newest.c.state == WatchState.NOT_FOUND.value)
     return (
-        tx.execute(select(1).select_from(newest).where(newest.c.workspace == workspace, answered).limit(1)).scalar()
+        tx.execute(select(1).select_from(newest).where(newest.c.workspace == workspace, is_settled).limit(1)).scalar()
         is not None
     )
 

@@ -142,14 +142,14 @@ def by_name(tx: Tx, name: str) -> Endpoint | None:
     return _endpoint(tx, row) if row else None
 
 
-def lock_by_fingerprint(tx: Tx, wanted: Sequence[str]) -> Endpoint | None:
+def lock_by_fingerprint(tx: Tx, candidates: Sequence[str]) -> Endpoint | None:
     """The endpoint with one of these fingerprints, locked FOR KEY SHARE."""
-    return next(iter(lock_by_fingerprints(tx, wanted).values()), None)
+    return next(iter(lock_by_fingerprints(tx, candidates).values()), None)
 
 
-def lock_by_fingerprints(tx: Tx, wanted: Iterable[str]) -> dict[str, Endpoint]:
+def lock_by_fingerprints(tx: Tx, candidates: Iterable[str]) -> dict[str, Endpoint]:
     """The endpoints with these fingerprints, by fingerprint, locked FOR KEY SHARE: none is removed meanwhile."""
-    rows = tx.execute(_LOCK_BY_FINGERPRINT, {"fingerprints": list(wanted)})
+    rows = tx.execute(_LOCK_BY_FINGERPRINT, {"fingerprints": list(candidates)})
     return {row.fingerprint: _endpoint(tx, row) for row in rows}
 
 
@@ -214,8 +214,8 @@ def lock_standing_and(tx: Tx, ids: Collection[str]) -> dict[str, Endpoint]:
 def without_fingerprint(tx: Tx) -> list[Endpoint]:
     """Standing endpoints without a name whose fingerprint no request matches, because they were rotated or changed."""
     fingerprint = endpoints.c.fingerprint
-    has_none = (fingerprint == endpoints.c.id) | fingerprint.startswith("standing:")
-    query = _STANDING.where(endpoints.c.name.is_(None), has_none)
+    is_unidentified = (fingerprint == endpoints.c.id) | fingerprint.startswith("standing:")
+    query = _STANDING.where(endpoints.c.name.is_(None), is_unidentified)
     return [_endpoint(tx, row) for row in tx.execute(query)]
 
 
@@ -237,8 +237,8 @@ def page(tx: Tx, page: paging.Page, kind: EndpointKind | None = None) -> tuple[l
         query = query.where(endpoints.c.kind == kind.value)
     order = (endpoints.c.created_at, endpoints.c.id)
     rows = tx.execute(paging.apply_page(query, order, page)).all()
-    shown, cursor = paging.split_page(rows, page, order)
-    return [_endpoint(tx, row) for row in shown], cursor
+    page_rows, cursor = paging.split_page(rows, page, order)
+    return [_endpoint(tx, row) for row in page_rows], cursor
 
 
 def save_health(tx: Tx, endpoint: Endpoint) -> None:

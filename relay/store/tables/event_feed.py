@@ -16,7 +16,7 @@ from relay.store.engine import dialect
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import event_feed, events
 
-MOST_NUMBERED = 500
+BATCH = 500
 """Events that one transaction numbers at the most."""
 
 _HEAD, _PRUNED = "head", "pruned"
@@ -53,12 +53,12 @@ def ensure(tx: Tx) -> FeedState:
     """
     _create(tx)
     storage = dialect.storage_identity(tx)
-    moved = (event_feed.c.name == _HEAD, event_feed.c.storage != storage)
-    tx.execute(update(event_feed).where(*moved), {"identity": _new_identity(), "storage": storage})
-    made = state(tx)
-    if made is None:
+    from_elsewhere = (event_feed.c.name == _HEAD, event_feed.c.storage != storage)
+    tx.execute(update(event_feed).where(*from_elsewhere), {"identity": _new_identity(), "storage": storage})
+    feed_state = state(tx)
+    if feed_state is None:
         raise RuntimeError("the feed was made and is not there")
-    return made
+    return feed_state
 
 
 def _create(tx: Tx) -> None:
@@ -73,8 +73,8 @@ def _new_identity() -> str:
 
 def adopt(tx: Tx) -> None:
     """The feed came here with all of its events: it stays the same feed, in this database."""
-    at_home = {"storage": dialect.storage_identity(tx)}
-    tx.execute(update(event_feed).where(event_feed.c.name == _HEAD), at_home)
+    storage = {"storage": dialect.storage_identity(tx)}
+    tx.execute(update(event_feed).where(event_feed.c.name == _HEAD), storage)
 
 
 def number(tx: Tx) -> bool:
@@ -88,11 +88,11 @@ def number(tx: Tx) -> bool:
         _create(tx)
         return False
     oldest_first = select(events.c.id).where(*_UNNUMBERED).order_by(events.c.created_at, events.c.id)
-    ids = tx.execute(oldest_first.limit(MOST_NUMBERED)).scalars().all()
+    ids = tx.execute(oldest_first.limit(BATCH)).scalars().all()
     if ids:
-        tx.execute(_SET_POSITION, [{"of": id, "number_": head + place} for place, id in enumerate(ids, 1)])
+        tx.execute(_SET_POSITION, [{"of": id, "number_": head + offset} for offset, id in enumerate(ids, 1)])
         tx.execute(update(event_feed).where(event_feed.c.name == _HEAD), {"position": head + len(ids)})
-    return len(ids) < MOST_NUMBERED
+    return len(ids) < BATCH
 
 
 def number_inserted(tx: Tx) -> None:

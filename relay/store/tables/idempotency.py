@@ -56,9 +56,9 @@ def store(tx: Tx, response: StoredResponse) -> bool:
     return tx.execute(update(idempotency).where(*too_old), row).rowcount == 1
 
 
-def prune(tx: Tx, before: Instant, most: int) -> int:
-    """Deletes at most `most` responses stored before `before`. Returns how many."""
-    old = select(idempotency.c.key).where(idempotency.c.created_at < before).limit(most)
+def prune(tx: Tx, before: Instant, limit: int) -> int:
+    """Deletes at most `limit` responses stored before `before`. Returns how many."""
+    old = select(idempotency.c.key).where(idempotency.c.created_at < before).limit(limit)
     # The condition is given twice: a key stored again meanwhile is still in the subquery, only its row is read again.
     is_old = idempotency.c.created_at < before
     return tx.execute(delete(idempotency).where(idempotency.c.key.in_(old), is_old)).rowcount

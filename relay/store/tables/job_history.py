@@ -29,10 +29,10 @@ def load_job_history(tx: Tx, job_id: str, workspace: str | None) -> JobHistory:
     """Reads one job, of any workspace unless one is given. Raises NotFound for a job without a watch."""
     watch = find_watch(tx, job_id, workspace)
     registered = registrations.of_job(tx, watch.workspace, job_id, MAX_ROWS)
-    sent = deliveries.of_job(tx, watch.workspace, job_id, MAX_ROWS)
-    ids = {row.endpoint_id for row in registered if row.endpoint_id} | {row.endpoint_id for row in sent}
+    rows = deliveries.of_job(tx, watch.workspace, job_id, MAX_ROWS)
+    ids = {row.endpoint_id for row in registered if row.endpoint_id} | {row.endpoint_id for row in rows}
     history = polls.of_watch(tx, watch, MAX_ROWS)
-    return JobHistory(watch, registered, sent, endpoints.get_many(tx, ids), history)
+    return JobHistory(watch, registered, rows, endpoints.get_many(tx, ids), history)
 
 
 def find_watch(tx: Tx, job_id: str, workspace: str | None) -> Watch:

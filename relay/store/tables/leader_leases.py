@@ -12,10 +12,10 @@ def acquire_lease(tx: Tx, name: str, owner: str, now: Instant, until: Instant) -
     """Acquires or renews the lease for `owner` until `until`. False while another owner's lease has not expired."""
     if dialect.insert_new(tx, leader_leases, [{"name": name, "owner": owner, "until": until}]):
         return True
-    free = or_(leader_leases.c.owner == owner, leader_leases.c.until <= now)
+    is_free = or_(leader_leases.c.owner == owner, leader_leases.c.until <= now)
     return (
         tx.execute(
-            update(leader_leases).where(leader_leases.c.name == name, free), {"owner": owner, "until": until}
+            update(leader_leases).where(leader_leases.c.name == name, is_free), {"owner": owner, "until": until}
         ).rowcount
         == 1
     )

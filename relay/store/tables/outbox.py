@@ -214,8 +214,8 @@ def record_results(tx: Tx, updates: Sequence[DeliveryUpdate]) -> None:
     tx.execute(_ADD_ATTEMPTS, [{name: getattr(item.attempt, name) for name in Attempt.__slots__} for item in updates])
 
 
-def hold_for_disabled(tx: Tx, endpoint_id: str, now: Instant, most: int) -> int:
-    """Holds at most `most` due deliveries of a disabled endpoint: they have no next attempt. Returns how many.
+def hold_for_disabled(tx: Tx, endpoint_id: str, now: Instant, limit: int) -> int:
+    """Holds at most `limit` due deliveries of a disabled endpoint: they have no next attempt. Returns how many.
 
     Locks the endpoint. If it is enabled, nothing is held, as nothing would release it again.
     """
@@ -223,24 +223,24 @@ def hold_for_disabled(tx: Tx, endpoint_id: str, now: Instant, most: int) -> int:
     endpoint = select(endpoints.c.disabled_at).where(endpoints.c.id == endpoint_id).with_for_update(read=True)
     if (row := tx.execute(endpoint).one_or_none()) is not None and row.disabled_at is None:
         return 0
-    return _reschedule(tx, dict.fromkeys(_lock_unleased(tx, endpoint_id, now, now, most), None))
+    return _reschedule(tx, dict.fromkeys(_lock_unleased(tx, endpoint_id, now, now, limit), None))
 
 
 def postpone(
-    tx: Tx, endpoint_id: str, now: Instant, until: Instant, later: Callable[[], Instant], most: int = 1_000
+    tx: Tx, endpoint_id: str, now: Instant, until: Instant, next_instant: Callable[[], Instant], limit: int = 1_000
 ) -> int:
     """Postpones the deliveries of a paused endpoint that are due by `until`, each to its own instant `later()`.
 
-    Takes at most `most`, the longest due first. Returns how many.
+    Takes at most `limit`, the longest due first. Returns how many.
     """
-    return _reschedule(tx, {id: later() for id in _lock_unleased(tx, endpoint_id, now, until, most)})
+    return _reschedule(tx, {id: next_instant() for id in _lock_unleased(tx, endpoint_id, now, until, limit)})
 
 
-def _lock_unleased(tx: Tx, endpoint_id: str, now: Instant, until: Instant, most: int) -> Sequence[str]:
+def _lock_unleased(tx: Tx, endpoint_id: str, now: Instant, until: Instant, limit: int) -> Sequence[str]:
     """Locks the deliveries of an endpoint that are due by `until` and not leased."""
-    free = or_(deliveries.c.next_attempt_at <= now, deliveries.c.leased_by.is_(None))
-    query = select(deliveries.c.id).where(deliveries.c.endpoint_id == endpoint_id, is_pending(deliveries), free)
-    query = query.where(deliveries.c.next_attempt_at <= until).order_by(deliveries.c.next_attempt_at).limit(most)
+    is_unleased = or_(deliveries.c.next_attempt_at <= now, deliveries.c.leased_by.is_(None))
+    query = select(deliveries.c.id).where(deliveries.c.endpoint_id == endpoint_id, is_pending(deliveries), is_unleased)
+    query = query.where(deliveries.c.next_attempt_at <= until).order_by(deliveries.c.next_attempt_at).limit(limit)
     return tx.execute(query.with_for_update(skip_locked=True)).scalars().all()
 
 
@@ -291,9 +291,9 @@ def cancel(tx: Tx, endpoint_id: str, job: tuple[str, str], now: Instant, reason:
     )
 
 
-def cancel_some(tx: Tx, endpoint_id: str, now: Instant, reason: str, most: int) -> int:
-    """Cancels at most `most` of the pending deliveries of an endpoint. Returns how many."""
-    query = select(deliveries.c.id).where(deliveries.c.endpoint_id == endpoint_id, _PENDING).limit(most)
+def cancel_some(tx: Tx, endpoint_id: str, now: Instant, reason: str, limit: int) -> int:
+    """Cancels at most `limit` of the pending deliveries of an endpoint. Returns how many."""
+    query = select(deliveries.c.id).where(deliveries.c.endpoint_id == endpoint_id, _PENDING).limit(limit)
     ids = tx.execute(query.with_for_update()).scalars().all()
     tx.execute(update(deliveries).where(deliveries.c.id.in_(ids)), _cancelled(now, reason))
     return len(ids)

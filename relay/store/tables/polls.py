@@ -18,7 +18,7 @@ def add(tx: Tx, watch: Watch, poll: Poll) -> None:
     add_all(tx, [(watch, poll)])
 
 
-def add_all(tx: Tx, answered: Iterable[tuple[Watch, Poll]]) -> None:
+def add_all(tx: Tx, watches_and_polls: Iterable[tuple[Watch, Poll]]) -> None:
     """As `add`, for several watches."""
     rows = [
         {
@@ -29,18 +29,18 @@ def add_all(tx: Tx, answered: Iterable[tuple[Watch, Poll]]) -> None:
             "outcome": outcome_label(poll.result),
             "detail": detail_of(poll.result),
         }
-        for watch, poll in answered
+        for watch, poll in watches_and_polls
     ]
     if rows:
         tx.execute(_ADD, rows)
 
 
-def of_watch(tx: Tx, watch: Watch, most: int) -> list[dict[str, Any]]:
+def of_watch(tx: Tx, watch: Watch, limit: int) -> list[dict[str, Any]]:
     """The last polls of a watch, oldest first: `at`, `duration_ms`, `outcome`, `detail`."""
     query = (
         select(polls.c.at, polls.c.duration_ms, polls.c.outcome, polls.c.detail)
         .where(polls.c.workspace == watch.workspace, polls.c.job_id == watch.job_id)
         .order_by(polls.c.id.desc())
-        .limit(most)
+        .limit(limit)
     )
     return [dict(row._mapping) for row in tx.execute(query)][::-1]

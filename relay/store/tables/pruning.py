@@ -48,20 +48,20 @@ _ITS_ENDPOINT = endpoints.c.id == deliveries.c.endpoint_id
 
 
 def old_jobs(
-    tx: Tx, before: Instant, most: int, after: WalkPosition | None = None
+    tx: Tx, before: Instant, limit: int, after: WalkPosition | None = None
 ) -> tuple[list[Job], WalkPosition | None]:
-    """Of the next `most` jobs that ended before `before`, those with no delivery that is pending or ended since.
+    """Of the next `limit` jobs that ended before `before`, those with no delivery that is pending or ended since.
 
     Returns also the position to continue after; None if there are no more.
     """
     query = select(watches.c.workspace, watches.c.job_id, watches.c.ended_at)
     query = query.where(watches.c.ended_at.is_not(None), watches.c.ended_at < before)
-    rows, position = _next(tx, query, watches.c.ended_at, watches.c.job_id, most, after)
+    rows, position = _next(tx, query, watches.c.ended_at, watches.c.job_id, limit, after)
     return _unused(tx, [(row.workspace, row.job_id) for row in rows], before), position
 
 
-def delete_jobs(tx: Tx, jobs: Sequence[Job], before: Instant, most: int) -> tuple[int, list[Job]]:
-    """Deletes about `most` rows of these jobs: attempts first, then the rows that they belong to.
+def delete_jobs(tx: Tx, jobs: Sequence[Job], before: Instant, limit: int) -> tuple[int, list[Job]]:
+    """Deletes about `limit` rows of these jobs: attempts first, then the rows that they belong to.
 
     Returns how many jobs are deleted completely, and the jobs that have rows left. A job stays if another transaction
     holds it or it is active again.
@@ -72,18 +72,18 @@ def delete_jobs(tx: Tx, jobs: Sequence[Job], before: Instant, most: int) -> tupl
     jobs = _unused(tx, [(row[0], row[1]) for row in tx.execute(ended.with_for_update(skip_locked=True))], before)
     if not jobs:
         return 0, []
-    ended_deliveries = select(deliveries.c.id).where(matches_jobs(deliveries, jobs), ~_PENDING).limit(most)
+    ended_deliveries = select(deliveries.c.id).where(matches_jobs(deliveries, jobs), ~_PENDING).limit(limit)
     ids = tx.execute(ended_deliveries.with_for_update(skip_locked=True)).scalars().all()
-    room = most - _delete(tx, attempts, attempts.c.delivery_id.in_(ids), most)
-    room -= _delete(tx, deliveries, deliveries.c.id.in_(ids), room)
-    if room <= 0:
+    remaining_rows = limit - _delete(tx, attempts, attempts.c.delivery_id.in_(ids), limit)
+    remaining_rows -= _delete(tx, deliveries, deliveries.c.id.in_(ids), remaining_rows)
+    if remaining_rows <= 0:
         return 0, list(jobs)
     # A delivery that another transaction resends stays, and with it its event and job.
     remaining = select(deliveries.c.workspace, deliveries.c.job_id).where(matches_jobs(deliveries, jobs))
     empty = sorted(set(jobs) - {(row[0], row[1]) for row in tx.execute(remaining)})
     for table in (polls, registrations):
-        room -= _delete(tx, table, matches_jobs(table, empty), room)
-    if room <= 0:
+        remaining_rows -= _delete(tx, table, matches_jobs(table, empty), remaining_rows)
+    if remaining_rows <= 0:
         return 0, empty
     newest = select(func.max(events.c.position)).where(matches_jobs(events, empty))
     if (position := tx.execute(newest).scalar()) is not None:
@@ -94,14 +94,14 @@ def delete_jobs(tx: Tx, jobs: Sequence[Job], before: Instant, most: int) -> tupl
 
 
 def expired_held(
-    tx: Tx, before: Instant, most: int, after: WalkPosition | None = None
+    tx: Tx, before: Instant, limit: int, after: WalkPosition | None = None
 ) -> tuple[list[str], WalkPosition | None]:
-    """Of the next `most` held deliveries created before `before`, those to expire: their endpoint was disabled before
+    """Of the next `limit` held deliveries created before `before`, those to expire: their endpoint was disabled before
     `before` too, or is removed."""
     query = select(deliveries.c.created_at, deliveries.c.id, endpoints.c.id.label("existing"), endpoints.c.disabled_at)
     query = query.select_from(deliveries.outerjoin(endpoints, _ITS_ENDPOINT))
     query = query.where(_HELD, deliveries.c.created_at < before)
-    rows, position = _next(tx, query, deliveries.c.created_at, deliveries.c.id, most, after)
+    rows, position = _next(tx, query, deliveries.c.created_at, deliveries.c.id, limit, after)
     return [row.id for row in rows if row.existing is None or (row.disabled_at or before) < before], position
 
 
@@ -127,22 +127,22 @@ def expire_held(tx: Tx, ids: Sequence[str], before: Instant, now: Instant) -> in
 
 
 def old_endpoints(
-    tx: Tx, before: Instant, most: int, after: WalkPosition | None = None
+    tx: Tx, before: Instant, limit: int, after: WalkPosition | None = None
 ) -> tuple[list[str], WalkPosition | None]:
-    """Of the next `most` ad hoc endpoints created before `before`, those without registrations and deliveries."""
+    """Of the next `limit` ad hoc endpoints created before `before`, those without registrations and deliveries."""
     query = select(endpoints.c.created_at, endpoints.c.id)
     query = query.where(endpoints.c.kind == EndpointKind.AD_HOC.value, endpoints.c.created_at < before)
-    rows, position = _next(tx, query, endpoints.c.created_at, endpoints.c.id, most, after)
+    rows, position = _next(tx, query, endpoints.c.created_at, endpoints.c.id, limit, after)
     return _unreferenced(tx, [row.id for row in rows]), position
 
 
-def delete_operator_events(tx: Tx, before: Instant, most: int) -> int:
-    """Deletes up to `most` operator events made before `before` that have no pending delivery; returns how many."""
+def delete_operator_events(tx: Tx, before: Instant, limit: int) -> int:
+    """Deletes up to `limit` operator events made before `before` that have no pending delivery; returns how many."""
     old = select(events.c.id).where(events.c.workspace == OPERATOR_WORKSPACE, events.c.created_at < before)
     pending = select(deliveries.c.event_id).where(_PENDING, deliveries.c.workspace == OPERATOR_WORKSPACE)
-    ids = tx.execute(old.where(events.c.id.not_in(pending)).order_by(events.c.id).limit(most)).scalars().all()
-    sent = select(deliveries.c.id).where(deliveries.c.event_id.in_(ids))
-    tx.execute(delete(attempts).where(attempts.c.delivery_id.in_(sent)))
+    ids = tx.execute(old.where(events.c.id.not_in(pending)).order_by(events.c.id).limit(limit)).scalars().all()
+    delivery_ids = select(deliveries.c.id).where(deliveries.c.event_id.in_(ids))
+    tx.execute(delete(attempts).where(attempts.c.delivery_id.in_(delivery_ids)))
     tx.execute(delete(deliveries).where(deliveries.c.event_id.in_(ids)))
     tx.execute(delete(events).where(events.c.id.in_(ids)))
     return len(ids)
@@ -157,13 +157,13 @@ def delete_endpoints(tx: Tx, ids: Sequence[str]) -> int:
 
 
 def _next(
-    tx: Tx, query: Select[Any], at: ColumnElement[Any], id: ColumnElement[Any], most: int, after: WalkPosition | None
+    tx: Tx, query: Select[Any], at: ColumnElement[Any], id: ColumnElement[Any], limit: int, after: WalkPosition | None
 ) -> tuple[Sequence[Any], WalkPosition | None]:
     """The next rows of a walk, and the position to continue after."""
     if after is not None:
         query = query.where(tuple_(at, id) > tuple_(*map(literal, after)))
-    rows = tx.execute(query.order_by(at, id).limit(most)).all()
-    if len(rows) < most:
+    rows = tx.execute(query.order_by(at, id).limit(limit)).all()
+    if len(rows) < limit:
         return rows, None
     last = rows[-1]._mapping
     return rows, (last[at], last[id])
@@ -185,8 +185,8 @@ def _is_referenced(tx: Tx, table: Table, endpoint_id: str) -> bool:
     return tx.execute(select(table.c.id).where(table.c.endpoint_id == endpoint_id).limit(1)).first() is not None
 
 
-def _delete(tx: Tx, table: Table, which: ColumnElement[bool], most: int) -> int:
-    """Deletes at most `most` rows; returns how many."""
-    if most <= 0:
+def _delete(tx: Tx, table: Table, condition: ColumnElement[bool], limit: int) -> int:
+    """Deletes at most `limit` rows; returns how many."""
+    if limit <= 0:
         return 0
-    return tx.execute(delete(table).where(table.c.id.in_(select(table.c.id).where(which).limit(most)))).rowcount
+    return tx.execute(delete(table).where(table.c.id.in_(select(table.c.id).where(condition).limit(limit)))).rowcount

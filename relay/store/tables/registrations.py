@@ -92,17 +92,17 @@ def lock_subscribers(
     job_id: str,
     type: EventType,
     with_ended: bool = False,
-    known: Sequence[Registration] | None = None,
+    candidates: Sequence[Registration] | None = None,
 ) -> list[Subscriber]:
     """The subscribers of an event, each endpoint once; a registration's event filter overrides the endpoint's.
 
     `with_ended`: also registrations that ended when the relay gave the job up. The caller holds the job's watch. Locks
-    the endpoints FOR KEY SHARE: none is removed before the transaction ends. `known`: what `not_withdrawn` has read.
+    the endpoints FOR KEY SHARE, so that none is removed before the commit. `candidates`: what `not_withdrawn` has read.
     """
-    if known is None:
+    if candidates is None:
         query = _ACTIVE_AND_ENDED if with_ended else _ACTIVE
-        known = [_registration(row) for row in tx.execute(query, {"of": workspace, "of_job": job_id})]
-    active = [item for item in known if with_ended or item.status is RegistrationStatus.ACTIVE]
+        candidates = [_registration(row) for row in tx.execute(query, {"of": workspace, "of_job": job_id})]
+    active = [item for item in candidates if with_ended or item.status is RegistrationStatus.ACTIVE]
     receivers = endpoints.lock_standing_and(tx, [item.endpoint_id for item in active if item.endpoint_id])
     subscribers: dict[str, Subscriber] = {}
     for item in active:
@@ -118,16 +118,16 @@ def lock_subscribers(
     ]
 
 
-def of_job(tx: Tx, workspace: str, job_id: str, most: int) -> list[Registration]:
+def of_job(tx: Tx, workspace: str, job_id: str, limit: int) -> list[Registration]:
     """The latest registrations of a job, newest first, withdrawn ones included."""
     query = select(registrations).where(registrations.c.workspace == workspace, registrations.c.job_id == job_id)
-    rows = tx.execute(query.order_by(registrations.c.created_at.desc(), registrations.c.id.desc()).limit(most))
+    rows = tx.execute(query.order_by(registrations.c.created_at.desc(), registrations.c.id.desc()).limit(limit))
     return [_registration(row) for row in rows]
 
 
-def standing_at(tx: Tx, endpoint_id: str, most: int) -> dict[str, tuple[str, str]]:
-    """Registrations of an endpoint that are not withdrawn, `most` at the most: by id, the job (workspace, job id)."""
-    query = select(registrations.c.id, registrations.c.workspace, registrations.c.job_id).limit(most)
+def standing_at(tx: Tx, endpoint_id: str, limit: int) -> dict[str, tuple[str, str]]:
+    """Registrations of an endpoint that are not withdrawn, `limit` at the most: by id, the job (workspace, job id)."""
+    query = select(registrations.c.id, registrations.c.workspace, registrations.c.job_id).limit(limit)
     query = query.where(registrations.c.endpoint_id == endpoint_id, _NOT_WITHDRAWN)
     return {row.id: (row.workspace, row.job_id) for row in tx.execute(query)}
 
@@ -157,5 +157,5 @@ def page(
         query = query.where(registrations.c.status == status.value)
     order = (registrations.c.created_at, registrations.c.id)
     rows = tx.execute(paging.apply_page(query, order, page)).all()
-    shown, cursor = paging.split_page(rows, page, order)
-    return [_registration(row) for row in shown], cursor
+    page_rows, cursor = paging.split_page(rows, page, order)
+    return [_registration(row) for row in page_rows], cursor

@@ -35,7 +35,7 @@ _DUE = and_(
     watches.c.next_poll_at.is_not(None),
     watches.c.next_poll_at <= bindparam("now", type_=BigInteger),
 )
-_MOST: BindParameter[int] = bindparam("most", type_=Integer)
+_LIMIT: BindParameter[int] = bindparam("limit", type_=Integer)
 
 _LOCK = select(watches).where(_BY_KEY).with_for_update()
 _LOCK_MANY = (
@@ -44,7 +44,7 @@ _LOCK_MANY = (
     .order_by(watches.c.job_id)
     .with_for_update()
 )
-_LOCK_DUE = select(watches).where(_DUE).order_by(watches.c.next_poll_at).limit(_MOST).with_for_update(skip_locked=True)
+_LOCK_DUE = select(watches).where(_DUE).order_by(watches.c.next_poll_at).limit(_LIMIT).with_for_update(skip_locked=True)
 _LOCK_DUE_HINTED = (
     select(watches)
     .where(
@@ -53,7 +53,7 @@ _LOCK_DUE_HINTED = (
         or_(watches.c.last_poll_at.is_(None), watches.c.last_poll_at < watches.c.callback_received_at),
     )
     .order_by(watches.c.callback_received_at)
-    .limit(_MOST)
+    .limit(_LIMIT)
     .with_for_update(skip_locked=True)
 )
 _IS_UNCONFIRMED = and_(
@@ -155,21 +155,23 @@ def find(tx: Tx, job_id: str, workspace: str | None) -> Watch | None:
     return _watch(row) if row else None
 
 
-def lock_due(tx: Tx, workspace: str, now: Instant, most: int) -> list[Watch]:
+def lock_due(tx: Tx, workspace: str, now: Instant, limit: int) -> list[Watch]:
     """Locks active watches whose poll is due, longest overdue first; skips those that another transaction holds."""
-    return [_watch(row) for row in tx.execute(_LOCK_DUE, {"of": workspace, "now": now, "most": most})]
+    return [_watch(row) for row in tx.execute(_LOCK_DUE, {"of": workspace, "now": now, "limit": limit})]
 
 
-def lock_due_hinted(tx: Tx, workspace: str, now: Instant, most: int) -> list[Watch]:
+def lock_due_hinted(tx: Tx, workspace: str, now: Instant, limit: int) -> list[Watch]:
     """As `lock_due`, for watches whose poll is due because of Exec's callback, the longest-waiting first."""
-    return [_watch(row) for row in tx.execute(_LOCK_DUE_HINTED, {"of": workspace, "now": now, "most": most})]
+    return [_watch(row) for row in tx.execute(_LOCK_DUE_HINTED, {"of": workspace, "now": now, "limit": limit})]
 
 
-def due_unconfirmed(tx: Tx, workspace: str, now: Instant, most: int) -> dict[str, int]:
-    """How many unconfirmed jobs are due, by API key: of the `most` that are the longest overdue."""
-    some = select(watches.c.owner).where(_DUE, _IS_UNCONFIRMED).order_by(watches.c.next_poll_at).limit(_MOST).subquery()
-    query = select(some.c.owner, func.count()).group_by(some.c.owner)
-    rows = tx.execute(query, {"of": workspace, "now": now, "most": most})
+def due_unconfirmed(tx: Tx, workspace: str, now: Instant, limit: int) -> dict[str, int]:
+    """How many unconfirmed jobs are due, by API key: of the `limit` that are the longest overdue."""
+    longest_overdue = (
+        select(watches.c.owner).where(_DUE, _IS_UNCONFIRMED).order_by(watches.c.next_poll_at).limit(_LIMIT).subquery()
+    )
+    query = select(longest_overdue.c.owner, func.count()).group_by(longest_overdue.c.owner)
+    rows = tx.execute(query, {"of": workspace, "now": now, "limit": limit})
     return {str(owner): number for owner, number in rows}
 
 
@@ -179,22 +181,22 @@ def hold_unconfirmed(tx: Tx, workspace: str, owner: str, keep: int, now: Instant
     The caller holds the workspace.
     """
     due = (_DUE, _IS_UNCONFIRMED, watches.c.owner == owner)
-    newest = select(watches.c.job_id).where(*due).order_by(watches.c.created_at.desc(), watches.c.job_id).limit(_MOST)
-    held = update(watches).where(*due, watches.c.job_id.not_in(newest))
+    newest = select(watches.c.job_id).where(*due).order_by(watches.c.created_at.desc(), watches.c.job_id).limit(_LIMIT)
+    statement = update(watches).where(*due, watches.c.job_id.not_in(newest))
     values = {"next_poll_at": until, "next_poll_reason": HELD_REASON, "leased": False}
-    tx.execute(held.values(values), {"of": workspace, "now": now, "most": keep})
+    tx.execute(statement.values(values), {"of": workspace, "now": now, "limit": keep})
 
 
 def resume_held(tx: Tx, workspace: str, owner: str, now: Instant) -> None:
     """Makes the jobs of an API key due that `hold_unconfirmed` postponed."""
-    held = (watches.c.workspace == workspace, watches.c.next_poll_at > now, watches.c.owner == owner)
-    tx.execute(update(watches).where(*held, watches.c.next_poll_reason == HELD_REASON), {"next_poll_at": now})
+    is_held = (watches.c.workspace == workspace, watches.c.next_poll_at > now, watches.c.owner == owner)
+    tx.execute(update(watches).where(*is_held, watches.c.next_poll_reason == HELD_REASON), {"next_poll_at": now})
 
 
 def resume_one(tx: Tx, watch: Watch, now: Instant) -> None:
     """As `resume_held`, for one watch."""
-    held = (watches.c.next_poll_at > now, watches.c.next_poll_reason == HELD_REASON)
-    tx.execute(update(watches).where(*_is(watch), *held), {"next_poll_at": now})
+    is_held = (watches.c.next_poll_at > now, watches.c.next_poll_reason == HELD_REASON)
+    tx.execute(update(watches).where(*_is(watch), *is_held), {"next_poll_at": now})
 
 
 def set_hint(tx: Tx, watch: Watch, at: Instant, reason: str) -> None:
@@ -223,12 +225,12 @@ def _is(watch: Watch) -> tuple[ColumnElement[bool], ...]:
     return watches.c.workspace == watch.workspace, watches.c.job_id == watch.job_id
 
 
-def unconfirmed(tx: Tx, workspace: str, since: Instant, most: int) -> int:
-    """How many jobs only callbacks have named since `since`, neither Exec nor a registration; counted up to `most`."""
+def unconfirmed(tx: Tx, workspace: str, since: Instant, limit: int) -> int:
+    """How many jobs only callbacks have named since `since`, neither Exec nor a registration; counted up to `limit`."""
     rows = (
         select(watches.c.job_id)
         .where(watches.c.workspace == workspace, watches.c.unconfirmed_since >= since)
-        .limit(most)
+        .limit(limit)
         .subquery()
     )
     return tx.execute(select(func.count()).select_from(rows)).scalar_one()
@@ -239,51 +241,51 @@ def next_due(tx: Tx, workspace: str) -> Instant | None:
     return tx.execute(_NEXT_DUE, {"of": workspace}).scalar()
 
 
-def lease(tx: Tx, chosen: Sequence[Watch], until: Instant) -> list[Watch]:
+def lease(tx: Tx, selected: Sequence[Watch], until: Instant) -> list[Watch]:
     """Leases the chosen watches until `until`; after that, the relay that polls them counts as dead.
 
     This transaction has locked them, so the statement asks for their keys only: with a further condition SQLite would
     choose another index and scan all active watches.
     """
-    by_key = matches_jobs(watches, [(watch.workspace, watch.job_id) for watch in chosen])
+    by_key = matches_jobs(watches, [(watch.workspace, watch.job_id) for watch in selected])
     tx.execute(update(watches).where(by_key), {"next_poll_at": until, "leased": True})
-    return [replace(watch, next_poll_at=until) for watch in chosen]
+    return [replace(watch, next_poll_at=until) for watch in selected]
 
 
 def release_leases(tx: Tx, leased: Sequence[Watch], now: Instant) -> None:
     """Makes leased watches due again whose polls were not made; watches that another relay leased meanwhile stay."""
     for watch in leased:
-        held = (watches.c.leased.is_(True), watches.c.next_poll_at == watch.next_poll_at)
-        tx.execute(update(watches).where(*_is(watch), *held), {"next_poll_at": now, "leased": False})
+        is_held = (watches.c.leased.is_(True), watches.c.next_poll_at == watch.next_poll_at)
+        tx.execute(update(watches).where(*_is(watch), *is_held), {"next_poll_at": now, "leased": False})
 
 
-def active(tx: Tx, workspace: str, most: int) -> list[Watch]:
+def active(tx: Tx, workspace: str, limit: int) -> list[Watch]:
     """Active watches that use the request budget, due soonest first. Watches that wait for Exec's callback cost almost
     nothing and are left out, as are those that `hold_unconfirmed` postponed."""
     query = (
         select(watches)
         .where(watches.c.workspace == workspace, _USES_BUDGET)
         .order_by(watches.c.next_poll_at)
-        .limit(most)
+        .limit(limit)
     )
     return [_watch(row) for row in tx.execute(query)]
 
 
-def count_polled(tx: Tx, workspace: str, most: int) -> int:
-    """How many watches `active` would return without a limit, counted up to `most`.
+def count_polled(tx: Tx, workspace: str, limit: int) -> int:
+    """How many watches `active` would return without a limit, counted up to `limit`.
 
     Ordered by the next poll, so that PostgreSQL uses the index and does not read the table, ended jobs included.
     """
     polled = (watches.c.workspace == workspace, _USES_BUDGET)
-    some = select(literal(1)).where(*polled).order_by(watches.c.next_poll_at).limit(most).subquery()
-    return tx.execute(select(func.count()).select_from(some)).scalar_one()
+    matching = select(literal(1)).where(*polled).order_by(watches.c.next_poll_at).limit(limit).subquery()
+    return tx.execute(select(func.count()).select_from(matching)).scalar_one()
 
 
-def count_active(tx: Tx, workspace: str, most: int) -> int:
-    """How many jobs of the workspace are watched, counted up to `most`."""
+def count_active(tx: Tx, workspace: str, limit: int) -> int:
+    """How many jobs of the workspace are watched, counted up to `limit`."""
     waiting = (watches.c.workspace == workspace, watches.c.next_poll_at.is_not(None))
-    some = select(literal(1)).where(*waiting).order_by(watches.c.next_poll_at).limit(most).subquery()
-    return tx.execute(select(func.count()).select_from(some)).scalar_one()
+    matching = select(literal(1)).where(*waiting).order_by(watches.c.next_poll_at).limit(limit).subquery()
+    return tx.execute(select(func.count()).select_from(matching)).scalar_one()
 
 
 def save(tx: Tx, watch: Watch) -> None:
@@ -347,5 +349,5 @@ def page(
         query = query.where(watches.c.workspace == workspace)
     order = (watches.c.created_at, watches.c.job_id, watches.c.workspace)
     rows = tx.execute(paging.apply_page(query, order, page)).all()
-    shown, cursor = paging.split_page(rows, page, order)
-    return [_watch(row) for row in shown], cursor
+    page_rows, cursor = paging.split_page(rows, page, order)
+    return [_watch(row) for row in page_rows], cursor

@@ -35,10 +35,10 @@ class WorkspaceState:
     """Failed polls in a row, over all jobs. The circuit breaker counts them."""
 
 
-_OF = workspaces.c.name == bindparam("of")
-_ONE = select(workspaces).where(_OF)
-_LOCKED = _ONE.with_for_update()
-_SAVE = update(workspaces).where(_OF)
+_NAME_IS = workspaces.c.name == bindparam("of")
+_BY_NAME = select(workspaces).where(_NAME_IS)
+_LOCKED = _BY_NAME.with_for_update()
+_SAVE = update(workspaces).where(_NAME_IS)
 
 
 def lock(tx: Tx, name: str) -> WorkspaceState:
@@ -50,7 +50,7 @@ def lock(tx: Tx, name: str) -> WorkspaceState:
 
 def get(tx: Tx, name: str) -> WorkspaceState:
     """The workspace, not locked. A workspace without a row has the default state."""
-    row = tx.execute(_ONE, {"of": name}).one_or_none()
+    row = tx.execute(_BY_NAME, {"of": name}).one_or_none()
     return _state(row) if row else WorkspaceState(name=name)
 
 

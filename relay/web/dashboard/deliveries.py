@@ -50,7 +50,7 @@ async def list_deliveries(page: PageRequest) -> Response:
         filter = DeliveryFilter(status=status, job_id=job_id, endpoint_id=path_params.endpoint_id(tx, endpoint))
         rows, cursor = deliveries.page(tx, window, filter)
         is_failed_list = status is DeliveryStatus.FAILED
-        count = deliveries.count(tx, filter, sendable=True, most=MAX_COUNT) if is_failed_list else 0
+        count = deliveries.count(tx, filter, sendable=True, limit=MAX_COUNT) if is_failed_list else 0
         return {"deliveries": delivery_rows(tx, rows, page.now), "cursor": cursor, "resendable": count}
 
     values = await page.relay.store.read(read)

@@ -228,7 +228,7 @@ async def test_a_job_with_very_many_attempts_is_deleted_in_parts(store: Store) -
     await store.write(lambda tx: tx.execute(insert(schema.attempts), many))
     jobs, parts = [("default", "big")], []
     while jobs:
-        gone, jobs = await store.write(partial(pruning.delete_jobs, jobs=jobs, before=NOON + 1, most=20))
+        gone, jobs = await store.write(partial(pruning.delete_jobs, jobs=jobs, before=NOON + 1, limit=20))
         parts.append(gone)
         left_over = await store.read(lambda tx: deliveries.attempts_of(tx, only.id))
         assert not left_over or await store.read(lambda tx: deliveries.get(tx, only.id)) is not None
