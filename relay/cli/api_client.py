@@ -20,7 +20,7 @@ from relay.errors import RelayError
 TIMEOUT = 30
 """Seconds."""
 
-_ANOTHER = "name the relay's address with --server or RELAY_URL"
+_ADDRESS_HINT = "name the relay's address with --server or RELAY_URL"
 
 
 class Client:
@@ -41,14 +41,14 @@ class Client:
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise RelayError(
                 f"no relay answers at {self.server} ({type(error).__name__}); start one with `relay serve`, "
-                f"or {_ANOTHER}"
+                f"or {_ADDRESS_HINT}"
             ) from error
         body = _json_object(response)
         if response.is_success and "x-request-id" in response.headers and (body is not None or not response.content):
             return body or {}
         refusal = (body or {}).get("error")
         if response.is_success or not isinstance(refusal, Mapping) or not isinstance(refusal.get("message"), str):
-            raise RelayError(f"{self.server} is not a relay: {_description(response)}; {_ANOTHER}")
+            raise RelayError(f"{self.server} is not a relay: {_description(response)}; {_ADDRESS_HINT}")
         hint = "; give a key with --key or RELAY_API_KEY" if response.status_code == 401 else ""
         raise RelayError(f"{refusal['message']}{hint}")
 
@@ -100,10 +100,10 @@ def client_options(command: Callable[..., None]) -> Callable[..., None]:
     )
     @click.option("--json", "as_json", is_flag=True, help="Print the relay's response as JSON.")
     @wraps(command)
-    def with_client(server: str, key: str | None, key_file: str | None, as_json: bool, **rest: Any) -> None:
+    def with_client(server: str, key: str | None, key_file: str | None, as_json: bool, **arguments: Any) -> None:
         client = Client(server, key or key_file or local_token.read(server), as_json)
         try:
-            command(client, **rest)
+            command(client, **arguments)
         finally:
             client.close()
 

@@ -65,11 +65,11 @@ def command(path: Path | None) -> None:
 
 
 async def _check(config: Config) -> bool:
-    passed = True
+    all_passed = True
     async for finding in _findings(config):
-        passed = passed and finding.mark != FAIL
+        all_passed = all_passed and finding.mark != FAIL
         print_text(f"{finding.mark} {finding.subject}: {finding.text}")
-    return passed
+    return all_passed
 
 
 async def _findings(config: Config) -> AsyncIterator[Finding]:
@@ -152,8 +152,8 @@ def _proxies(config: Config) -> dict[str, SecretStr | None]:
 
 
 def _without_user(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    scheme, _, remainder = url.partition("://")
+    return f"{scheme}://{remainder.rpartition('@')[2]}"
 
 
 def _subscribers(config: Config) -> Iterator[Finding]:

@@ -92,14 +92,14 @@ def _safe_config(config: Config) -> Iterator[tuple[str, str]]:
     """
     for section, value in config:
         if isinstance(value, BaseModel):
-            yield from ((f"{section}.{key}", _shown(item)) for key, item in value)
+            yield from ((f"{section}.{key}", _describe(item)) for key, item in value)
     for number, workspace in enumerate(config.workspaces, 1):
         yield f"budget of workspace {number}", str(workspace.budget)
     for number, endpoint in enumerate(config.endpoints, 1):
         yield f"endpoint {number}", _endpoint(endpoint)
 
 
-def _shown(value: Any) -> str:
+def _describe(value: Any) -> str:
     if value is None or isinstance(value, bool | int | float):
         return str(value)
     if isinstance(value, SecretStr):
@@ -107,8 +107,8 @@ def _shown(value: Any) -> str:
     if isinstance(value, BaseModel):
         return str(value)
     if isinstance(value, tuple):
-        plain = all(isinstance(item, int) for item in value)
-        return str(list(value)) if plain else f"{len(value)} of them"
+        all_integers = all(isinstance(item, int) for item in value)
+        return str(list(value)) if all_integers else f"{len(value)} of them"
     return str(value) if value in CHOICES else "set"
 
 

@@ -48,10 +48,10 @@ def command(client: Client, follow: bool, after: str | None, types: tuple[str, .
         params = drop_none(type=",".join(types) or None, **filters)
         client.show(client.request("GET", "/v1/events", params=params), _COLUMNS)
         return
-    wanted = {"types": types or None, "job_id": filters["job_id"], "workspace": filters["workspace"]}
+    event_filter = {"types": types or None, "job_id": filters["job_id"], "workspace": filters["workspace"]}
     try:
         with Relay(client.server, client.key) as relay:
-            for event in relay.events(after or "now", **wanted):
+            for event in relay.events(after or "now", **event_filter):
                 print_text(to_json(event.raw, indent=None) if client.as_json else _line(event))
     except CursorGone as error:
         raise RelayError(f"{error.message} (oldest {error.oldest_cursor}, newest {error.newest_cursor})") from None

@@ -38,26 +38,26 @@ def command(path: Path | None, source: str) -> None:
       RELAY_STORAGE__URL=postgresql://relay@db.example.com/relay relay import --from sqlite:///data/relay.db
     """
     config = read_config(path)
-    move = SqliteToPostgres.open(source, config.storage.url, config.security.cipher())
+    conversion = SqliteToPostgres.open(source, config.storage.url, config.security.cipher())
     try:
         with progress_bar("copying") as progress:
-            rows = move.copy(progress)
-        click.echo(f"{rows} rows of {move.path} copied")
-        _wait_until_stopped(move)
+            rows = conversion.copy(progress)
+        click.echo(f"{rows} rows of {conversion.path} copied")
+        _wait_until_stopped(conversion)
         with progress_bar("last changes") as progress:
-            rows = move.finish(progress)
+            rows = conversion.finish(progress)
     finally:
-        move.close()
+        conversion.close()
     click.echo(f"{rows} rows copied again, because they had changed")
-    click.echo(f"✓ The store is in PostgreSQL: start the relays there. {move.path} is now a backup")
+    click.echo(f"✓ The store is in PostgreSQL: start the relays there. {conversion.path} is now a backup")
 
 
-def _wait_until_stopped(move: SqliteToPostgres) -> None:
+def _wait_until_stopped(conversion: SqliteToPostgres) -> None:
     """Waits for the old relay to stop."""
-    if not move.lock_source():
+    if not conversion.lock_source():
         click.echo(
             "Everything is copied but the changes from now on. Stop the old relay: the import then continues.\n"
             "(Ctrl-C interrupts it safely; the same command continues later.)"
         )
-    while not move.lock_source():
+    while not conversion.lock_source():
         time.sleep(_POLL_SECONDS)

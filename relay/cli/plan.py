@@ -35,12 +35,12 @@ def command(path: Path | None, name: str | None, as_json: bool) -> None:
     config = read_config(path)
     space, now = _workspace(config, name), system_clock()
     load = read_only(config.storage.url, lambda tx: workload_of(tx, space.name, rate_limit_of(space), now))
-    policy, seen = build_policy(load, now), len(load.durations.completed)
+    policy, jobs_learned_from = build_policy(load, now), len(load.durations.completed)
     schedule = preview(policy.table)
     if as_json:
-        print_json(_values(space, policy, seen, schedule), indent=None)
+        print_json(_values(space, policy, jobs_learned_from, schedule), indent=None)
     else:
-        click.echo("\n".join(_render(space, policy, seen, schedule)))
+        click.echo("\n".join(_render(space, policy, jobs_learned_from, schedule)))
 
 
 def _workspace(config: Config, name: str | None) -> Workspace:
@@ -52,10 +52,12 @@ def _workspace(config: Config, name: str | None) -> Workspace:
     return spaces[name]
 
 
-def _values(space: Workspace, policy: PollPolicy, seen: int, schedule: SchedulePreview) -> dict[str, object]:
+def _values(
+    space: Workspace, policy: PollPolicy, jobs_learned_from: int, schedule: SchedulePreview
+) -> dict[str, object]:
     return {
         "workspace": space.name,
-        "jobs_learned_of": seen,
+        "jobs_learned_of": jobs_learned_from,
         "median_seconds": round(policy.distribution.median, 1),
         "p90_seconds": round(policy.distribution.p90, 1),
         "price_seconds": round(policy.price, 2),
@@ -68,20 +70,24 @@ def _values(space: Workspace, policy: PollPolicy, seen: int, schedule: ScheduleP
     }
 
 
-def _render(space: Workspace, policy: PollPolicy, seen: int, schedule: SchedulePreview) -> list[str]:
+def _render(space: Workspace, policy: PollPolicy, jobs_learned_from: int, schedule: SchedulePreview) -> list[str]:
     end = max(schedule.ages[-1] if schedule.ages else 0.0, policy.distribution.p90) * 1.02
     shares = histogram(policy.distribution, COLUMNS, end)
     highest = max(shares)
     bars = "".join(_HEIGHTS[round(8 * share / highest)] if highest else " " for share in shares)
-    learned = f"learned from {seen} jobs" if seen else "nothing learned yet: the durations that Exec documents"
-    same = [age for age in fixed_interval_ages(schedule.interval) if age <= end]
+    source = (
+        f"learned from {jobs_learned_from} jobs"
+        if jobs_learned_from
+        else "nothing learned yet: the durations that Exec documents"
+    )
+    fixed_ages = [age for age in fixed_interval_ages(schedule.interval) if age <= end]
     return [
         f"Workspace {space.name}: half of the jobs take less than {policy.distribution.median:.0f} s, nine of ten "
-        f"less than {policy.distribution.p90:.0f} s ({learned})",
+        f"less than {policy.distribution.p90:.0f} s ({source})",
         "",
         f"jobs end   {bars}",
         f"the relay  {_marks(schedule.ages, end)}",
-        f"fixed      {_marks(same, end)}",
+        f"fixed      {_marks(fixed_ages, end)}",
         f"           0{f'{end:.0f} s'.rjust(COLUMNS - 1)}",
         "",
         f"the relay polls a job {schedule.polls:.1f} times, and notices its end {schedule.delay:.1f} s late (mean)",

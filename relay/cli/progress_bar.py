@@ -13,4 +13,4 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     columns, console = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()), Console(stderr=True)
     with Progress(TextColumn(title), *columns, console=console, disable=not console.is_terminal) as progress:
         row = progress.add_task("", total=None)
-        yield lambda done, total: progress.update(row, completed=done, total=total)
+        yield lambda completed, total: progress.update(row, completed=completed, total=total)

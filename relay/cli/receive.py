@@ -139,8 +139,8 @@ def _line(received: Received, duplicate: bool) -> str:
         click.style("✓ verified", fg="green") if received.verified else click.style(f"✗ {received.error}", fg="red")
     )
     at = datetime.fromtimestamp(received.at / SECOND).strftime("%H:%M:%S")
-    again = "(again)" if duplicate else ""
-    parts = (at, f"{received.event_type or '-':13}", f"{job or '-':12}", text, signature, again)
+    repeat_mark = "(again)" if duplicate else ""
+    parts = (at, f"{received.event_type or '-':13}", f"{job or '-':12}", text, signature, repeat_mark)
     return "  ".join(strip_control_chars(part) if part is not signature else part for part in parts if part)
 
 

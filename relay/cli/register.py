@@ -63,7 +63,7 @@ def command(client: Client, job_id: str, callback_url: str | None, url_file: str
       relay register j1o2b3i4d5x6 --endpoint sales-channel --event job.completed
       relay register j1o2b3i4d5x6                      (for the standing endpoints)
     """
-    url = _chosen_url(callback_url, url_file, fields["endpoint"])
+    url = _callback_url(callback_url, url_file, fields["endpoint"])
     registration = client.request(
         "POST", "/v1/registrations", json=drop_none(job_id=job_id, callback_url=url, **fields)
     )
@@ -82,17 +82,17 @@ def command(client: Client, job_id: str, callback_url: str | None, url_file: str
         print_text(f"relay: {warning}", err=True)
 
 
-def _chosen_url(url: str | None, from_file: str | None, endpoint: str | None) -> str | None:
+def _callback_url(url: str | None, from_file: str | None, endpoint: str | None) -> str | None:
     """The URL of the command line before that of the environment, which --endpoint overrides. Raises UsageError."""
     context = click.get_current_context()
     values = {"callback_url": url, "url_file": from_file}
-    typed = [
+    on_command_line = [
         name
         for name, value in values.items()
         if value is not None and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     ]
-    if len(typed) > 1:
+    if len(on_command_line) > 1:
         raise click.UsageError("give --url or --url-file, not both")
-    if typed:
-        return values[typed[0]]
+    if on_command_line:
+        return values[on_command_line[0]]
     return None if endpoint is not None else url or from_file

@@ -52,20 +52,20 @@ def command(
         click.echo(f"{delivery_id} is being sent again; see: relay deliveries {delivery_id}")
         return
     selection = {"status": "failed" if failed else "delivered", **drop_none(**filters)}
-    counted = client.request("POST", "/v1/deliveries/resend", json={**selection, "dry_run": True})
-    matching = f"{counted['count']} {selection['status']} deliveries"
-    if counted["skipped"]:
-        click.echo(f"{counted['skipped']} more are skipped: their endpoints are disabled or removed", err=True)
-    if dry_run or not counted["count"]:
-        _print(client, counted, f"{matching} would be sent again")
+    preview = client.request("POST", "/v1/deliveries/resend", json={**selection, "dry_run": True})
+    matching = f"{preview['count']} {selection['status']} deliveries"
+    if preview["skipped"]:
+        click.echo(f"{preview['skipped']} more are skipped: their endpoints are disabled or removed", err=True)
+    if dry_run or not preview["count"]:
+        _print(client, preview, f"{matching} would be sent again")
         return
     if not yes:
         click.confirm(f"Send {matching} again?", abort=True, err=True)
-    sent = _send(client, {**selection, "ended_by": counted["as_of"], "limit": BATCH}, counted["count"])
+    number_sent = _send(client, {**selection, "ended_by": preview["as_of"], "limit": BATCH}, preview["count"])
     _print(
         client,
-        {**counted, "count": sent, "dry_run": False},
-        f"{sent} {selection['status']} deliveries are being sent again",
+        {**preview, "count": number_sent, "dry_run": False},
+        f"{number_sent} {selection['status']} deliveries are being sent again",
     )
 
 
@@ -78,12 +78,12 @@ def _print(client: Client, answer: dict[str, Any], text: str) -> None:
 
 def _send(client: Client, selection: dict[str, Any], count: int) -> int:
     """Sends batch after batch, with a progress bar. Returns the number of deliveries."""
-    sent = 0
+    number_sent = 0
     with progress_bar("sending again") as progress:
         progress(0, count)
         while True:
             answer = client.request("POST", "/v1/deliveries/resend", json=selection)
-            sent += int(answer["count"])
-            progress(sent, sent + answer["remaining"])
+            number_sent += int(answer["count"])
+            progress(number_sent, number_sent + answer["remaining"])
             if not answer["remaining"] or not answer["count"]:
-                return sent
+                return number_sent

@@ -38,13 +38,13 @@ def command(path: Path | None, file: Path, yes: bool) -> None:
     config = read_config(path)
     version = backup.check(file)
     store = Path(str(dialect.parse(config.storage.url).database))
-    aside = store.with_name(f"{store.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    previous_copy = store.with_name(f"{store.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
     if not yes:
         click.confirm(f"Replace {store} by {file} (tables of version {version})?", abort=True)
     minute_limits = {space.name: rate_limit_of(space).minute for space in config.workspaces}
     prepare = partial(carry_over, minute_limits=minute_limits, now=system_clock())
-    restored = backup.restore(config.storage.url, file, aside, prepare)
-    previous = f"; the replaced store is {aside}" if aside.exists() else ""
+    restored = backup.restore(config.storage.url, file, previous_copy, prepare)
+    previous = f"; the replaced store is {previous_copy}" if previous_copy.exists() else ""
     click.echo(f"{store} is now {file}{previous}. Start the relay.")
     for line in _lines(restored):
         click.echo(line)
@@ -52,13 +52,13 @@ def command(path: Path | None, file: Path, yes: bool) -> None:
 
 def _lines(restored: Restored) -> list[str]:
     lines = [
-        f"API keys that work now: {_listed(restored.keys)}.",
-        f"Standing endpoints: {_listed(restored.endpoints)}.",
+        f"API keys that work now: {_join_names(restored.keys)}.",
+        f"Standing endpoints: {_join_names(restored.endpoints)}.",
     ]
     if restored.carried_over:
         lines += [
-            f"Deleted since the backup, and restored: {_listed(restored.undeleted)}.",
-            f"Rotated since the backup, with the newer secret kept: {_listed(restored.rotated)}.",
+            f"Deleted since the backup, and restored: {_join_names(restored.undeleted)}.",
+            f"Rotated since the backup, with the newer secret kept: {_join_names(restored.rotated)}.",
         ]
     else:
         lines += [
@@ -72,6 +72,6 @@ def _lines(restored: Restored) -> list[str]:
     return lines
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f", and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-    return (", ".join(names[:_MAX_NAMED]) or "none") + more
+def _join_names(names: Sequence[str]) -> str:
+    suffix = f", and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return (", ".join(names[:_MAX_NAMED]) or "none") + suffix

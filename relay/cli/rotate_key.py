@@ -40,10 +40,10 @@ def command(path: Path | None) -> None:
 async def _rotate(config: Config) -> int:
     rows = 0
 
-    def progress(done: int, total: int) -> None:
+    def progress(rows_done: int, total: int) -> None:
         nonlocal rows
-        rows = done
-        click.echo(f"  {done} of {total}", err=True)
+        rows = rows_done
+        click.echo(f"  {rows_done} of {total}", err=True)
 
     store = await open_store(config.storage.url, config.security.cipher(), progress)
     await store.aclose()

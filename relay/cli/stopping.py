@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from relay.telemetry import LOGGER
 
-LONGEST_STOP = 9.0
+STOP_TIMEOUT = 9.0
 """Seconds from the signal to the end of the process. Container engines kill it after ten."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -22,7 +22,7 @@ def end_at_once_when_asked() -> None:
     """
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda caught, _: os._exit(128 + caught))
+            signal.signal(number, lambda received_signal, _: os._exit(128 + received_signal))
 
 
 def stop_when_asked(stop: Callable[[], None], leave: Callable[[int], None]) -> Callable[[], int]:
@@ -32,23 +32,23 @@ def stop_when_asked(stop: Callable[[], None], leave: Callable[[int], None]) -> C
     Returns a function that returns the milliseconds since the signal; 0 before it.
     """
     loop = asyncio.get_running_loop()
-    asked_at: float | None = None
+    signalled_at: float | None = None
 
     def on_signal() -> None:
-        nonlocal asked_at
-        if asked_at is None:
-            asked_at = loop.time()
-            deadline = threading.Timer(LONGEST_STOP, _give_up, [leave])
+        nonlocal signalled_at
+        if signalled_at is None:
+            signalled_at = loop.time()
+            deadline = threading.Timer(STOP_TIMEOUT, _give_up, [leave])
             deadline.daemon = True
             deadline.start()
             stop()
 
     for number in _SIGNALS:
         loop.add_signal_handler(number, on_signal)
-    return lambda: 0 if asked_at is None else round((loop.time() - asked_at) * 1_000)
+    return lambda: 0 if signalled_at is None else round((loop.time() - signalled_at) * 1_000)
 
 
 def _give_up(leave: Callable[[int], None]) -> None:
     text = "the relay could not stop within %g s and exits; its leased deliveries and polls are due when the leases end"
-    logging.getLogger(LOGGER).error(text, LONGEST_STOP)
+    logging.getLogger(LOGGER).error(text, STOP_TIMEOUT)
     leave(1)

@@ -41,7 +41,7 @@ def show_table(rows: Sequence[Row], columns: Mapping[str, Column[Row]]) -> None:
     if not sys.stdout.isatty():
         click.echo("\n".join(tab_separated(rows, columns)))
         return
-    titles, *lines = fitted(rows, columns, shutil.get_terminal_size().columns, system_clock())
+    titles, *lines = fit_to_width(rows, columns, shutil.get_terminal_size().columns, system_clock())
     click.echo("\n".join([click.style(titles, bold=True), *lines]))
 
 
@@ -51,33 +51,36 @@ def tab_separated(rows: Sequence[Row], columns: Mapping[str, Column[Row]]) -> li
     return ["\t".join(line) for line in [list(columns), *cells]]
 
 
-def fitted(rows: Sequence[Row], columns: Mapping[str, Column[Row]], width: int, now: Instant) -> list[str]:
+def fit_to_width(rows: Sequence[Row], columns: Mapping[str, Column[Row]], width: int, now: Instant) -> list[str]:
     """The titles and the rows, at most `width` cells wide unless ids and statuses alone are wider."""
-    shown = dict(columns)
+    visible = dict(columns)
     while True:
-        lines = [list(shown), *([_cell(column, row, now) for column in shown.values()] for row in rows)]
+        lines = [list(visible), *([_cell(column, row, now) for column in visible.values()] for row in rows)]
         widths = [max(map(cell_len, cells)) for cells in zip(*lines, strict=True)]
-        least = [
+        min_widths = [
             min(natural, max(_MIN_FLEXIBLE, cell_len(title))) if column.flexible else natural
-            for (title, column), natural in zip(shown.items(), widths, strict=True)
+            for (title, column), natural in zip(visible.items(), widths, strict=True)
         ]
-        room = width - _GAP * (len(shown) - 1)
-        dropped = next((title for title in reversed(shown) if shown[title].optional), None)
-        if sum(least) <= room or dropped is None:
+        available = width - _GAP * (len(visible) - 1)
+        dropped = next((title for title in reversed(visible) if visible[title].optional), None)
+        if sum(min_widths) <= available or dropped is None:
             break
-        del shown[dropped]
-    return [_line(line, _shrunk(widths, least, room)) for line in lines]
+        del visible[dropped]
+    return [_line(line, _shrink(widths, min_widths, available)) for line in lines]
 
 
-def _shrunk(widths: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+def _shrink(widths: Sequence[int], min_widths: Sequence[int], available: int) -> list[int]:
     """The widths, the widest flexible columns narrowed until all fit into the room."""
-    narrowed = list(widths)
-    while sum(narrowed) > room:
-        widest = max(range(len(narrowed)), key=lambda number: (narrowed[number] > least[number], narrowed[number]))
-        if narrowed[widest] == least[widest]:
+    fitted_widths = list(widths)
+    while sum(fitted_widths) > available:
+        widest = max(
+            range(len(fitted_widths)),
+            key=lambda number: (fitted_widths[number] > min_widths[number], fitted_widths[number]),
+        )
+        if fitted_widths[widest] == min_widths[widest]:
             break
-        narrowed[widest] -= 1
-    return narrowed
+        fitted_widths[widest] -= 1
+    return fitted_widths
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

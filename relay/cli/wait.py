@@ -75,12 +75,12 @@ def _description(job: Job) -> str:
     """What became of a job that did not complete."""
     if job.state == "settled":
         return f"{job.status}{f': {job.error}' if job.error else ''}"
-    words = {
+    descriptions = {
         "not_found": "Exec does not know it",
         "expired": "it has not ended within polling.max_age, and is polled no more",
         "withdrawn": "it is polled no more, as nothing waits for it; register it again with --register",
     }
-    return words.get(job.state, job.state)
+    return descriptions.get(job.state, job.state)
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def _live_line(job_id: str) -> Iterator[Callable[[Job], None]]:
     with console.status(f"job {strip_control_chars(job_id)}: asking the relay") as status:
 
         def show(job: Job) -> None:
-            words = strip_control_chars(job.status or "not polled yet")
-            status.update(f"job {strip_control_chars(job.job_id)}: {words}, {job.raw.get('polls', 0)} polls")
+            status_text = strip_control_chars(job.status or "not polled yet")
+            status.update(f"job {strip_control_chars(job.job_id)}: {status_text}, {job.raw.get('polls', 0)} polls")
 
         yield show

@@ -1,4 +1,4 @@
-"""Tables: fitted to a terminal, whole in a pipe."""
+"""Tables: fit_to_width to a terminal, whole in a pipe."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from relay.cli import deliveries, jobs
 from relay.cli.output import strip_control_chars
-from relay.cli.table import Column, fitted, relative_time, show_table, tab_separated
+from relay.cli.table import Column, fit_to_width, relative_time, show_table, tab_separated
 from relay.model import DAY, HOUR, MINUTE, SECOND, to_rfc3339
 from tests.make import NOON
 
@@ -21,15 +21,15 @@ COLUMNS: dict[str, Column[Row]] = {"id": Column(lambda row: row[0]), "name": Col
 def test_rows_are_lines() -> None:
     """The columns are aligned by the width of their characters on a terminal."""
     rows: list[Row] = [("dlv_01", "x" * 30), ("dlv_0002", None), ("価格", "y")]
-    lines = fitted(rows, COLUMNS, 80, NOON)
+    lines = fit_to_width(rows, COLUMNS, 80, NOON)
     assert lines == ["id        name", "dlv_01    " + "x" * 30, "dlv_0002", "価格      y"]
 
 
 def test_long_names_are_shortened_and_ids_are_not() -> None:
     """Also if ids alone are wider than the terminal."""
     rows: list[Row] = [("dlv_01", "x" * 300)]
-    assert fitted(rows, COLUMNS, 20, NOON)[1] == "dlv_01  " + "x" * 11 + "…"
-    assert fitted([("i" * 50, "x" * 300)], COLUMNS, 20, NOON)[1] == "i" * 50 + "  " + "x" * 7 + "…"
+    assert fit_to_width(rows, COLUMNS, 20, NOON)[1] == "dlv_01  " + "x" * 11 + "…"
+    assert fit_to_width([("i" * 50, "x" * 300)], COLUMNS, 20, NOON)[1] == "i" * 50 + "  " + "x" * 7 + "…"
 
 
 def test_an_empty_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,7 +49,7 @@ def test_piped_rows_are_whole_and_separated_by_tabs(capsys: pytest.CaptureFixtur
 @given(st.text(), st.text(), st.integers(0, 200))
 def test_cells_never_control_the_terminal(id: str, name: str, width: int) -> None:
     """Whatever a scenario is called: brackets, line breaks, escapes, C1, DEL and bidirectional marks."""
-    for lines in (fitted([(id, name)], COLUMNS, width, NOON), tab_separated([(id, name)], COLUMNS)):
+    for lines in (fit_to_width([(id, name)], COLUMNS, width, NOON), tab_separated([(id, name)], COLUMNS)):
         assert len(lines) == 2
         assert all(line.replace("\t", "").isprintable() for line in lines)
     assert strip_control_chars(id) in tab_separated([(id, name)], COLUMNS)[1]
@@ -99,7 +99,7 @@ DELIVERY = {
 )
 def test_lists_fit_the_terminal(width: int, rows: list[Any], columns: dict[str, Column[Any]], kept: list[str]) -> None:
     """Ids, statuses and times are whole; names and reasons use what is left."""
-    titles, line = fitted(rows, columns, width, NOON)
+    titles, line = fit_to_width(rows, columns, width, NOON)
     assert max(cell_len(titles), cell_len(line)) <= width
     for text in kept:
         assert text in line

@@ -20,7 +20,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from relay.sandbox.local_server import serve
-from relay.web.server.http_protocol import LONGEST_HEAD, ConnectionLimits
+from relay.web.server.http_protocol import MAX_HEAD, ConnectionLimits
 from relay.web.server.middleware import DEFAULT_HEADERS
 from relay.web.server.server import server_config
 from tests.web.conftest import Api, shared
@@ -31,7 +31,7 @@ HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 WHOLE = HEAD + b"\r\n"
 POST = b"POST /v1/registrations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
-TOO_LONG = LONGEST_HEAD + 8_192
+TOO_LONG = MAX_HEAD + 8_192
 
 Start = Callable[..., AbstractAsyncContextManager["Door"]]
 
@@ -447,7 +447,7 @@ async def test_a_long_head_is_refused(start: Start, raw: bytes) -> None:
 async def test_a_head_below_the_limit_is_accepted(start: Start) -> None:
     """A head of almost 32 KiB."""
     async with start(read_timeout=5) as door:
-        caller = await door.open(HEAD + b"X-Long: " + b"x" * (LONGEST_HEAD - 500) + b"\r\n\r\n")
+        caller = await door.open(HEAD + b"X-Long: " + b"x" * (MAX_HEAD - 500) + b"\r\n\r\n")
         assert await caller.hears_status() == 200
 
 

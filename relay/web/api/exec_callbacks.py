@@ -129,7 +129,7 @@ OPERATIONS = (receive_exec_callback, get_exec_callback, rotate_exec_callback)
 
 def _response(call: RequestContext, token: CallbackToken) -> CallbackResponse:
     url = exec_callback_tokens.url_of(token, call.relay.config.server.public_url)
-    still = (
+    old_token_valid_until = (
         token.old_token_valid_until
         if token.old_token_valid_until is not None and token.old_token_valid_until > call.now
         else None
@@ -138,7 +138,7 @@ def _response(call: RequestContext, token: CallbackToken) -> CallbackResponse:
         workspace=token.workspace,
         callback_url=url,
         path=exec_callback_tokens.PATH + token.token,
-        old_token_valid_until=still,
+        old_token_valid_until=old_token_valid_until,
         last_callback_at=token.last_callback_at,
         text=_ADVICE if url else _NO_PUBLIC_URL,
     )

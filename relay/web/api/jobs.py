@@ -75,12 +75,12 @@ async def get_job(call: RequestContext, job_id: str, query: JobQuery) -> Respons
     id = path_params.job_id(job_id)
     workspace = path_params.workspace_from_query(query.workspace, call.relay.clients)
     granted = granted_wait(call.request.headers, query.wait)
-    wanted = WantedJob(call.relay, id, workspace, call.caller.is_admin, granted)
+    job_read = JobRead(call.relay, id, workspace, call.caller.is_admin, granted)
     if not granted.seconds:
-        return wanted.response(await call.relay.store.read(wanted.read))
+        return job_read.response(await call.relay.store.read(job_read.read))
     waiting = OpenRequest(call, "job", id, granted.seconds)
     reads: SharedReads[ShownJob] = call.request.app.state.job_reads
-    return ParkedResponse(partial(_wait_for_end, wanted, waiting, reads))
+    return ParkedResponse(partial(_wait_for_end, job_read, waiting, reads))
 
 
 class ShownJob(NamedTuple):
@@ -90,7 +90,7 @@ class ShownJob(NamedTuple):
     ended_at: Instant | None
 
 
-class WantedJob(NamedTuple):
+class JobRead(NamedTuple):
     """The job that a request asks for, and who asks."""
 
     relay: Relay
@@ -106,40 +106,40 @@ class WantedJob(NamedTuple):
     def read(self, tx: Tx) -> ShownJob:
         """The job with everything that belongs to it. Raises NotFound."""
         history = load_job_history(tx, self.job_id, self.workspace)
-        sent, known = history.deliveries, history.endpoints
+        rows, endpoints = history.deliveries, history.endpoints
         fields = presenters.job_fields(history.watch) | ({"wait": self.granted.seconds} if self.granted.seconds else {})
         detail = JobDetail(
             **fields,
             **_next_poll_outlook(self.relay, tx, history.watch),
-            registrations=[presenters.registration(item, known) for item in history.registrations],
-            deliveries=[presenters.delivery(item, known, self.is_admin) for item in sent],
+            registrations=[presenters.registration(item, endpoints) for item in history.registrations],
+            deliveries=[presenters.delivery(item, endpoints, self.is_admin) for item in rows],
             history=[PollResponse(**poll) for poll in history.polls],
         )
         return ShownJob(detail.model_dump_json(exclude_unset=True).encode(), history.watch.ended_at)
 
-    def response(self, shown: ShownJob) -> Response:
+    def response(self, shown_job: ShownJob) -> Response:
         """The answer."""
-        return Response(shown.body, headers=self.granted.headers, media_type="application/json")
+        return Response(shown_job.body, headers=self.granted.headers, media_type="application/json")
 
 
-async def _wait_for_end(wanted: WantedJob, waiting: OpenRequest, reads: SharedReads[ShownJob]) -> Response:
-    deadline = asyncio.get_running_loop().time() + wanted.granted.answered_within
-    store, clock = wanted.relay.store, wanted.relay.clock
+async def _wait_for_end(job_read: JobRead, waiting: OpenRequest, reads: SharedReads[ShownJob]) -> Response:
+    deadline = asyncio.get_running_loop().time() + job_read.granted.answered_within
+    store, clock = job_read.relay.store, job_read.relay.clock
     with waiting:
-        await wanted.relay.feed.catch_up()
-        if await store.read(wanted.has_ended):
-            return wanted.response(await store.read(wanted.read))
+        await job_read.relay.feed.catch_up()
+        if await store.read(job_read.has_ended):
+            return job_read.response(await store.read(job_read.read))
         while True:
             outcome = await waiting.wait(deadline)
             if outcome is Outcome.GONE:
                 return Response(status_code=400)  # nobody reads it
             # Ten thousand that wait for one job are woken by the same wake, and answered by the same read.
-            key = (waiting.wakes, *wanted[1:4], wanted.granted.seconds)
-            shown = await reads.read(key, lambda: store.read(wanted.read))
-            if shown.ended_at is not None:
-                wanted.relay.telemetry.wait_answered("job", clock() - shown.ended_at)
-            if shown.ended_at is not None or (outcome is not Outcome.NEWS and not waiting.has_news):
-                return wanted.response(shown)
+            key = (waiting.wakes, *job_read[1:4], job_read.granted.seconds)
+            shown_job = await reads.read(key, lambda: store.read(job_read.read))
+            if shown_job.ended_at is not None:
+                job_read.relay.telemetry.wait_answered("job", clock() - shown_job.ended_at)
+            if shown_job.ended_at is not None or (outcome is not Outcome.NEWS and not waiting.has_news):
+                return job_read.response(shown_job)
 
 
 def _next_poll_outlook(relay: Relay, tx: Tx, watch: Watch) -> dict[str, Any]:
@@ -148,11 +148,11 @@ def _next_poll_outlook(relay: Relay, tx: Tx, watch: Watch) -> dict[str, Any]:
         return {"held_until": None, "hold_reason": None, "budget": None, "durations": None}
     now = relay.clock()
     status = relay.workspace_status(tx, watch.workspace, now)
-    held = watch.next_poll_at is not None and status.opens_at > max(now, watch.next_poll_at)
+    is_held = watch.next_poll_at is not None and status.opens_at > max(now, watch.next_poll_at)
     reason = status.pause_reason or "the workspace's requests are used up until then"
     return {
-        "held_until": status.opens_at if held else None,
-        "hold_reason": reason if held else None,
+        "held_until": status.opens_at if is_held else None,
+        "hold_reason": reason if is_held else None,
         "budget": workspaces.budget_of(status),
         "durations": workspaces.durations_of(status),
     }

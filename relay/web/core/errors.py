@@ -100,8 +100,8 @@ def envelope(error: RequestError) -> dict[str, Any]:
 
 def headers_of(error: RequestError) -> Mapping[str, str]:
     """Headers of the error response: how to authenticate, or when to retry."""
-    own = {"retry-after": str(error.retry_after)} if isinstance(error, TooManyRequests) else {}
-    return {**_HEADERS.get(error.status, {}), **own}
+    retry_header = {"retry-after": str(error.retry_after)} if isinstance(error, TooManyRequests) else {}
+    return {**_HEADERS.get(error.status, {}), **retry_header}
 
 
 def error_response(error: RequestError, headers: Mapping[str, str] | None = None) -> JSONResponse:

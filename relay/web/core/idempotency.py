@@ -124,12 +124,12 @@ def _with_secrets(tx: Tx, answer: Any) -> Any:
         return [_with_secrets(tx, item) for item in answer]
     if not isinstance(answer, dict):
         return answer
-    whole = {name: _with_secrets(tx, item) if name != "metadata" else item for name, item in answer.items()}
-    if (digest := whole.pop(_SECRET_HASH, None)) is not None and (endpoint := endpoints.get(tx, whole["id"])):
+    restored = {name: _with_secrets(tx, item) if name != "metadata" else item for name, item in answer.items()}
+    if (digest := restored.pop(_SECRET_HASH, None)) is not None and (endpoint := endpoints.get(tx, restored["id"])):
         current = endpoint.secrets[0].value
         if hmac.compare_digest(_sha256(current), digest):  # guard: replayed-secret
-            whole[_SECRET] = current
-    return whole
+            restored[_SECRET] = current
+    return restored
 
 
 def _sha256(secret: str) -> str:

@@ -11,10 +11,10 @@ from relay.store.tables import endpoints
 _ID = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 
-def parse_id(text: str, what: str) -> str:
+def parse_id(text: str, noun: str) -> str:
     """An id in a path. Raises NotFound for a malformed id: nothing has it."""
     if not _ID.fullmatch(text):
-        raise NotFound(f"{what}_not_found", f"there is no {what} with this id")
+        raise NotFound(f"{noun}_not_found", f"there is no {noun} with this id")
     return text
 
 

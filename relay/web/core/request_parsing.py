@@ -80,14 +80,14 @@ def validated(model: type[M], value: Any, *parent: str | int) -> M:
 
 def parse_query(request: Request, model: type[M]) -> M:
     """The validated query parameters. Raises ValidationFailed for an unknown, wrong or repeated one."""
-    given: dict[str, str] = {}
+    values: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name not in model.model_fields:
             raise ValidationFailed("unknown_parameter", _unknown(name, model), name[:100] if name.isascii() else None)
-        if name in given:
+        if name in values:
             raise ValidationFailed("repeated_parameter", f"{name} is there twice; give it once", name)
-        given[name] = value
-    return validated(model, given)
+        values[name] = value
+    return validated(model, values)
 
 
 def _unknown(name: str, model: type[BaseModel]) -> str:
@@ -114,7 +114,11 @@ def parse(raw: bytes) -> Any:
     try:
         text = raw.removeprefix(codecs.BOM_UTF8).decode("utf-8")
         value = json.loads(
-            text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_no_number, parse_int=_whole
+            text,
+            object_pairs_hook=_object,
+            parse_float=_parse_float,
+            parse_constant=_refuse_constant,
+            parse_int=_parse_integer,
         )
         _check_depth(value)
         if "\\u" in text:
@@ -165,17 +169,17 @@ def _check_depth(value: Any) -> None:
     raise _JsonRejected(_TOO_DEEP)  # guard: json-depth
 
 
-def _finite(text: str) -> float:
+def _parse_float(text: str) -> float:
     if not math.isfinite(number := float(text)):
         raise _JsonRejected("the body holds a number too large to be kept")
     return number
 
 
-def _whole(text: str) -> int:
+def _parse_integer(text: str) -> int:
     if len(text) > 309:
         raise _JsonRejected("the body holds a number too large to be kept")
     return int(text)
 
 
-def _no_number(text: str) -> Any:
+def _refuse_constant(text: str) -> Any:
     raise _JsonRejected(f"the body holds {text}, which is no JSON number; use null or a text")

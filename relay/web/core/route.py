@@ -87,8 +87,8 @@ class ApiRoute:
     @property
     def id(self) -> str:
         """`create_registration` → `createRegistration`."""
-        first, *rest = self.handler.__name__.split("_")
-        return first + "".join(word.capitalize() for word in rest)
+        first, *further_words = self.handler.__name__.split("_")
+        return first + "".join(word.capitalize() for word in further_words)
 
     async def __call__(self, request: Request) -> Response:
         relay: Relay = request.app.state.relay

@@ -147,9 +147,9 @@ def _render_form(
     code: int = 200,
 ) -> Response:
     sample: dict[str, Any] = {"format": None, "preview": None, "preview_text": ""}
-    shown = draft or endpoint
-    if shown is not None and error is None:
-        sample = preview(shown, shown.format, fields.get("event") or None, page)
+    previewed = draft or endpoint
+    if previewed is not None and error is None:
+        sample = preview(previewed, previewed.format, fields.get("event") or None, page)
     values: dict[str, Any] = {
         "endpoint": endpoint,
         "fields": dict.fromkeys(_FIELDS, "") | dict(fields),

@@ -95,8 +95,8 @@ def layout(rows: Sequence[TimelineRow], now: Instant) -> JobTimeline | None:
     if not events:
         return None
     is_going_on = any(event.kind == "planned" for event in events)
-    ends = {at for event in events for at in (event.at, event.until) if at is not None}
-    instants = sorted(ends | ({now} if is_going_on else set()))
+    event_times = {at for event in events for at in (event.at, event.until) if at is not None}
+    instants = sorted(event_times | ({now} if is_going_on else set()))
     positions = _positions(instants)
 
     def x(at: Instant) -> float:
@@ -138,8 +138,8 @@ def _fitting(candidates: Sequence[Tick], width: float) -> list[Tick]:
     ticks: list[Tick] = []
     for tick in candidates:
         anchor = "start" if not ticks else "end" if tick.x > 100 - _TICK_WIDTH else "middle"
-        room = 1.5 * width if len(ticks) == 1 or anchor == "end" else width
-        if not ticks or tick.x - ticks[-1].x >= room:
+        min_distance = 1.5 * width if len(ticks) == 1 or anchor == "end" else width
+        if not ticks or tick.x - ticks[-1].x >= min_distance:
             ticks.append(replace(tick, anchor=anchor))
     return ticks
 

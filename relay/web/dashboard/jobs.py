@@ -42,13 +42,13 @@ async def show_job(page: PageRequest, workspace: str, job_id: str) -> Response:
         history = load_job_history(tx, id, workspace)
         attempts = {delivery.id: deliveries.attempts_of(tx, delivery.id) for delivery in history.deliveries}
         rows = job_timeline.timeline_rows(history, events.for_job(tx, workspace, id), attempts, page.now)
-        known = [row for row in history.registrations[::-1] if row.status is not RegistrationStatus.WITHDRAWN]
+        active = [row for row in history.registrations[::-1] if row.status is not RegistrationStatus.WITHDRAWN]
         [job] = job_rows(page.relay, tx, [history.watch], page.now)
         return {
             "job": job,
             "timeline_table": job_timeline.as_table(rows),
             "deliveries": delivery_rows(tx, history.deliveries, page.now),
-            "context": context_of(known),
+            "context": context_of(active),
             "registrations": history.registrations,
             "endpoints": history.endpoints,
             "timeline": job_timeline.layout(rows, page.now),

@@ -167,8 +167,8 @@ def redirect_with_notice(page: PageRequest, path: str, notice: str | None = None
 
 def _redirect_to_login(page: PageRequest) -> Response:
     request = page.request
-    wanted = page.path + (f"?{request.url.query}" if request.url.query else "")
-    login = f"/login?next={quote(wanted)}" if request.method == "GET" and wanted != "/" else "/login"
+    requested_path = page.path + (f"?{request.url.query}" if request.url.query else "")
+    login = f"/login?next={quote(requested_path)}" if request.method == "GET" and requested_path != "/" else "/login"
     target = page.base_path + login
     # htmx requests a part of a page: the whole page must go to the login.
     if "hx-request" in request.headers:

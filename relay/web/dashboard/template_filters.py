@@ -18,9 +18,9 @@ def format_duration(ms: float) -> str:
         return f"{ms} ms"
     if ms < 10 * SECOND:
         return f"{ms / SECOND:.1f}".removesuffix(".0") + " s"
-    rest, parts = ms + SECOND // 2, list[str]()
+    remainder, parts = ms + SECOND // 2, list[str]()
     for unit, name in _UNITS:
-        count, rest = divmod(rest, unit)
+        count, remainder = divmod(remainder, unit)
         if parts or count:
             parts.append(f"{count} {name}" if count else "")
         if len(parts) == 2:
@@ -75,7 +75,9 @@ _PERMISSIONS = (
 
 def describe_scopes(scopes: Sequence[str]) -> str:
     """What a key with these scopes allows, and what not."""
-    allowed, refused = ([act for scope, act in _PERMISSIONS if (scope in scopes) is has] for has in (True, False))
+    allowed, refused = (
+        [action for scope, action in _PERMISSIONS if (scope in scopes) is is_allowed] for is_allowed in (True, False)
+    )
     text = f"It allows you to {_join(allowed, 'and')}" if allowed else "It allows nothing here"
     return f"{text}, but not to {_join(refused, 'or')}. That needs another key." if allowed and refused else f"{text}."
 
@@ -84,6 +86,6 @@ def _join(parts: Sequence[str], last: str) -> str:
     return f" {last} ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 
-def pluralize(number: int, one: str, many: str | None = None) -> str:
+def pluralize(number: int, singular: str, plural: str | None = None) -> str:
     """`1 job`, `3 jobs`, `12,000 jobs`."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

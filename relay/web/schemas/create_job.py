@@ -23,7 +23,7 @@ from relay.web.schemas.requests import RequestModel
 _RESERVED_FIELDS = frozenset("user_email prompt context scenario_slug request_id callback_url callback_headers".split())
 
 
-def _not_ours(fields: dict[str, Any]) -> dict[str, Any]:
+def _refuse_reserved(fields: dict[str, Any]) -> dict[str, Any]:
     if wrong := sorted(_RESERVED_FIELDS & set(fields)):
         raise ValueError(f"must not hold {wrong[0]}: it stands beside exec_fields, or the relay fills it in")
     return validate_metadata(fields)
@@ -37,7 +37,7 @@ def _described(name: str) -> str | None:
 RequestId = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,200}$")]
 ExecFields = Annotated[
     dict[str, Any],
-    AfterValidator(_not_ours),
+    AfterValidator(_refuse_reserved),
     WithJsonSchema({"type": "object", "propertyNames": {"not": {"enum": sorted(_RESERVED_FIELDS)}}}),
 ]
 
@@ -90,6 +90,6 @@ class CreateJobRequest(RequestModel):
 
     def for_exec(self, request_id: str) -> dict[str, Any]:
         """The fields of Exec's create-job call, unchanged."""
-        own = {name: getattr(self, name) for name in ("user_email", "prompt", "context", "scenario_slug")}
-        given = {name: value for name, value in own.items() if name in self.model_fields_set}
-        return {**self.exec_fields, **given, "request_id": request_id}
+        named_fields = {name: getattr(self, name) for name in ("user_email", "prompt", "context", "scenario_slug")}
+        values = {name: value for name, value in named_fields.items() if name in self.model_fields_set}
+        return {**self.exec_fields, **values, "request_id": request_id}

@@ -89,8 +89,8 @@ def _held_warning(notified: Sequence[Endpoint]) -> dict[str, str]:
     """The warning if all of these endpoints are disabled, as a field of the answer."""
     if not notified or any(endpoint.enabled for endpoint in notified):
         return {}
-    one = notified[0]
-    return {"warning": f"the endpoint {one.name or one.id} {_HELD.format(id=one.id)}"}
+    first = notified[0]
+    return {"warning": f"the endpoint {first.name or first.id} {_HELD.format(id=first.id)}"}
 
 
 def endpoint(row: Endpoint, **extra: Any) -> EndpointResponse:

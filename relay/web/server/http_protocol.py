@@ -22,7 +22,7 @@ from relay.web.core import errors
 from relay.web.core.errors import TooLarge, Unavailable
 from relay.web.server.middleware import DEFAULT_HEADERS
 
-LONGEST_HEAD = 32 * 1024
+MAX_HEAD = 32 * 1024
 """Bytes of a request's first line and headers together."""
 
 _PIECE = 4 * 1024  # guard: head-size
@@ -126,9 +126,9 @@ class BoundedHttpProtocol(H11Protocol):
         limits: ConnectionLimits,
         count: ConnectionCount,
         is_trusted_proxy: Callable[[str], bool],
-        **theirs: Any,
+        **options: Any,
     ) -> None:
-        super().__init__(**theirs)
+        super().__init__(**options)
         self._limits, self._count, self._is_trusted_proxy = limits, count, is_trusted_proxy
         self._stands_for_many = self._is_counted = False
         self._on_lost: Callable[[], None] | None = None
@@ -194,7 +194,7 @@ class BoundedHttpProtocol(H11Protocol):
         """The request is malformed or its head too long: the h11 error being handled says which."""
         error = sys.exception()
         if isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == 431:
-            text = f"a request's first line and headers have at most {LONGEST_HEAD // 1024} KiB"
+            text = f"a request's first line and headers have at most {MAX_HEAD // 1024} KiB"
             self._refuse(HeadTooLarge("headers_too_large", text))
         else:
             self._refuse(ValidationFailed("invalid_http", "this is no HTTP request"))  # guard: no-http
@@ -254,15 +254,15 @@ class BoundedHttpProtocol(H11Protocol):
         # guard: connections-of-one-address
         if of_this_address >= self._limit_with_reserve(self._limits.of_one_address):
             # Idle neighbours stay: behind a shared address they belong to other clients.
-            neighbours = [other for other in self._counted() if other.network == self.network]
-            return not _make_room([other for other in neighbours if other.unread_since is not None])
+            neighbours = [neighbour for neighbour in self._counted_connections() if neighbour.network == self.network]
+            return not _make_room([neighbour for neighbour in neighbours if neighbour.unread_since is not None])
         if self._count.total < self._limit_with_reserve(self._limits.connections):
             return False
-        return not _make_room(self._counted())
+        return not _make_room(self._counted_connections())
 
-    def _counted(self) -> list["BoundedHttpProtocol"]:
-        others = (other for other in self.connections if isinstance(other, BoundedHttpProtocol))
-        return [other for other in others if other._is_counted]
+    def _counted_connections(self) -> list["BoundedHttpProtocol"]:
+        connections = (connection for connection in self.connections if isinstance(connection, BoundedHttpProtocol))
+        return [connection for connection in connections if connection._is_counted]
 
     def _limit_with_reserve(self, limit: int) -> int:
         """A limit, higher for this machine itself, so that its health checks always get a connection."""
@@ -292,10 +292,12 @@ def _make_room(connections: Sequence[BoundedHttpProtocol]) -> bool:
 
     Unread responses go first. Among them, and then among idle connections, the network with the most loses its oldest.
     """
-    sizes = Counter(other.network for other in connections if not other._stands_for_many)
-    unread = [(since, other) for other in connections if (since := other.unread_since) is not None]
-    idle = [(since, other) for other in connections if (since := other.idle_since) is not None]
-    candidates = unread or idle
+    sizes = Counter(connection.network for connection in connections if not connection._stands_for_many)
+    unread_responses = [
+        (since, connection) for connection in connections if (since := connection.unread_since) is not None
+    ]
+    idle = [(since, connection) for connection in connections if (since := connection.idle_since) is not None]
+    candidates = unread_responses or idle
     if not candidates:
         return False
     _, victim = min(candidates, key=lambda entry: (-sizes[entry[1].network], entry[0]))

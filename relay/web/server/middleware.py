@@ -28,7 +28,7 @@ DEFAULT_HEADERS = {
 }
 """On every response without its own."""
 
-_KEPT_OF_PARKED = ("type", "method", "scheme", "path", "root_path")
+_PARKED_FIELDS = ("type", "method", "scheme", "path", "root_path")
 
 PARKED = "parked"
 """In the request's state: what makes a response that is not there yet (`web/core/open_request.py`)."""
@@ -36,7 +36,7 @@ PARKED = "parked"
 _STRICT_TRANSPORT_SECURITY = ("strict-transport-security", "max-age=31536000")
 """On responses over TLS: for a year browsers use https only, for this host and none of its subdomains."""
 
-_LONGEST_PATH = 200
+_MAX_PATH = 200
 """Characters of a path in a line of the log."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -67,8 +67,8 @@ def _origin_form(scope: Scope) -> dict[str, Any]:
     target = scope.get("raw_path") or b""
     if not target[:8].lower().startswith((b"http://", b"https://")):
         return {}
-    _, _, rest = target.partition(b"://")
-    host, slash, path = rest.partition(b"/")
+    _, _, authority_and_path = target.partition(b"://")
+    host, slash, path = authority_and_path.partition(b"/")
     headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
     return {
         "path": unquote((slash + path).decode("ascii")) or "/",
@@ -88,8 +88,8 @@ class ResponseMiddleware:
             await self.app(scope, receive, send)
             return
         request_headers = Headers(scope=scope)
-        given = request_headers.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{ULID()}"
+        client_request_id = request_headers.get("x-request-id", "")
+        request_id = client_request_id if _REQUEST_ID.fullmatch(client_request_id) else f"req_{ULID()}"
         scope.setdefault("state", {}).update(request_id=request_id, trace=_trace_of(request_headers))
         started = False
 
@@ -115,7 +115,7 @@ class ResponseMiddleware:
         except Exception as error:
             frames = _frames_of(error)  # guard: crash-log
             text = "request %s failed: %s in %s, at %s"
-            self.log.error(text, request_id, type(error).__name__, _shown(scope), frames)
+            self.log.error(text, request_id, type(error).__name__, _path_for_log(scope), frames)
             if not started:
                 text = f"the relay failed, not the request; its log has more under {request_id}"
                 await errors.error_response(InternalError("internal_error", text))(scope, receive, send_with_headers)
@@ -125,10 +125,10 @@ async def _answer_later(
     make: Callable[[], Awaitable[Response]], log: Logger, scope: Scope, receive: Receive, send: Send
 ) -> None:
     """Waits for a parked response, and sends it. Meanwhile only a few fields of the request stay in memory."""
-    kept = {name: scope[name] for name in _KEPT_OF_PARKED if name in scope}
+    parked_scope = {name: scope[name] for name in _PARKED_FIELDS if name in scope}
     scope["headers"].clear()  # the server holds this list too
     scope.clear()
-    scope.update(kept)
+    scope.update(parked_scope)
     try:
         response = await make()
     except RequestError as error:
@@ -151,10 +151,10 @@ def _frames_of(error: BaseException) -> str:
     return " < ".join(f"{'/'.join(Path(at.filename).parts[-3:])}:{at.lineno} {at.name}" for at in reversed(frames))
 
 
-def _shown(scope: Scope) -> str:
+def _path_for_log(scope: Scope) -> str:
     """A path for the log: short, without control characters, without the token of Exec's callbacks."""
     path = scope["path"].removeprefix(scope.get("root_path", ""))
     if path.startswith(exec_callback_tokens.PATH):
         return f"{exec_callback_tokens.PATH}…"
-    shown = ascii(path)[1:-1]
-    return shown if len(shown) <= _LONGEST_PATH else f"{shown[:_LONGEST_PATH]}…"
+    text = ascii(path)[1:-1]
+    return text if len(text) <= _MAX_PATH else f"{text[:_MAX_PATH]}…"

@@ -9,7 +9,7 @@ from typing import cast
 import uvicorn
 from starlette.types import ASGIApp
 
-from relay.web.server.http_protocol import LONGEST_HEAD, BoundedHttpProtocol, ConnectionCount, ConnectionLimits
+from relay.web.server.http_protocol import MAX_HEAD, BoundedHttpProtocol, ConnectionCount, ConnectionLimits
 
 Networks = Sequence[IPv4Network | IPv6Network]
 
@@ -44,7 +44,7 @@ def server_config(
         server_header=False,  # guard: server-header
         proxy_headers=bool(trusted_proxies),
         forwarded_allow_ips=list(_network_names(trusted_proxies)),  # guard: trusted-proxies
-        h11_max_incomplete_event_size=LONGEST_HEAD,
+        h11_max_incomplete_event_size=MAX_HEAD,
         timeout_graceful_shutdown=FINISH_REQUESTS,
     )
 
