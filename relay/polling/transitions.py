@@ -34,6 +34,8 @@ FOUND_BEFORE_MIN_AGE = 4 * HOUR
 _FOUND_BEFORE = FOUND_BEFORE_MIN_AGE, (30 * SECOND, 2 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR)
 _FAULT_BASE = 5 * SECOND
 _FAULT_CAP = 5 * MINUTE
+_FIRST_FAULTS, _FIRST_FAULT_CAP = 8, MINUTE
+"""Most failures of Exec are short, such as a deploy: in the first five minutes of one a job waits a minute at most."""
 UNAUTHORIZED_RETRY = 5 * MINUTE
 """How often a workspace is polled while Exec refuses its key."""
 
@@ -143,7 +145,8 @@ def _apply_poll(
             return Transition(_wait(polled, now + _FAULT_BASE, "the relay could not poll Exec", detail))
         case PollFailed(kind, detail):
             polled = replace(polled, failures=watch.failures + 1, last_error=detail)
-            delay = capped_exponential(polled.failures, _FAULT_BASE, _FAULT_CAP, jitter)
+            cap = _FIRST_FAULT_CAP if polled.failures <= _FIRST_FAULTS else _FAULT_CAP
+            delay = capped_exponential(polled.failures, _FAULT_BASE, cap, jitter)
             next_poll = NextPoll(now + delay, f"poll {polled.failures} in a row failed")
             return (
                 Transition(_wait(polled, next_poll.at, next_poll.reason, detail))

@@ -107,10 +107,16 @@ async def test_an_open_relay_answers_its_own_machine(shared_api: Api, host: str)
     assert (await shared_api.http.get("/v1/jobs", headers={"Host": host})).status_code == 200
 
 
+HOSTS_OF_OTHERS = """
+evil.example evil.example:8080 192.168.1.5 10.0.0.1 169.254.169.254 localhost.evil.example 127.0.0.1.evil.example
+localhost:8080.evil.example [::1].evil.example [::1]evil.example [::1 [ 0 0.0.0.0 127.0.0.1%00.evil.example
+127.0.0.1:99999 evil.example@localhost evil.example:80@localhost localhost,evil.example localhost#.evil.example
+localhost/.evil.example localhost?.evil.example localhost\\.evil.example
+""".split()
+
+
 @shared
-@pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8080", "192.168.1.5", "localhost.evil.example", "[", "a b"]
-)
+@pytest.mark.parametrize("host", [*HOSTS_OF_OTHERS, "a b", "localhost evil.example", ""])
 async def test_a_rebound_name_is_refused(shared_api: Api, host: str) -> None:
     """Without keys, a page whose host's name was pointed at this machine gets nothing (DNS rebinding)."""
     before = await shared_api.stored()

@@ -3,6 +3,7 @@
 `server.public_url` may end in a path, such as https://tools.example.com/relay. A proxy in front may strip that path
 from requests or leave it: the relay accepts both, and every link, redirect and cookie of its responses has the path."""
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -13,6 +14,9 @@ from relay.egress import is_loopback
 from relay.service import Relay
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+
+_HOST_HEADER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]@:/?#\\\s]+)(:[0-9]*)?")
+"""A Host header: a name or an address, and a port. `urlsplit` takes more, and would find a host of its own in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,4 +95,5 @@ def is_local(request: HTTPConnection) -> bool:
 
 
 def _host_of(request: HTTPConnection, scheme: str = "http") -> Origin | None:
-    return parse_origin(f"{scheme}://{request.headers.get('host', '')}")
+    host = request.headers.get("host", "")
+    return parse_origin(f"{scheme}://{host}") if _HOST_HEADER.fullmatch(host) else None  # guard: host-header
