@@ -147,7 +147,9 @@ class Relay:
             living = LivingMessages(
                 store, lambda endpoint: outside if endpoint.outside_only else inside, clock, config.delivery.timeout
             )
-        self.mail, self.outside_mail = SmtpClient(self.rules), SmtpClient(self.outside_rules)
+        at_once = config.delivery.concurrency
+        self.mail = SmtpClient(self.rules, concurrency=at_once)
+        self.outside_mail = SmtpClient(self.outside_rules, concurrency=at_once)
         rng = random.Random(seed)  # noqa: S311 (jitter, not secrets)
         owner = new_id("own", clock(), store.random_bytes(ID_BYTES))
         self.timekeeper = Timekeeper(store, clock, owner, _reach(config), self.telemetry.log)

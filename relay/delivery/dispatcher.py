@@ -17,6 +17,7 @@ from relay.delivery.attempt import CompletedAttempt, HttpSender, MailSender, red
 from relay.delivery.living_messages import LivingMessages
 from relay.delivery.recorder import ResultRecorder
 from relay.egress import RequestFailed, SendResult
+from relay.egress.mail_url import is_mail_url
 from relay.egress.result import BUSY, UNSENT
 from relay.errors import StoreError
 from relay.model import (
@@ -281,7 +282,7 @@ class Dispatcher:
         """Makes one attempt, and has its result recorded."""
         completed = None
         try:
-            if self._may_begin(leased):
+            if self._may_begin(leased, endpoint):
                 completed = await self._attempt(leased, endpoint, due)
         finally:
             if completed is None:
@@ -298,11 +299,12 @@ class Dispatcher:
     def _egress_of(self, endpoint: Endpoint) -> HttpSender:
         return self._outside_egress if endpoint.outside_only else self._egress  # guard: outside-only
 
-    def _may_begin(self, leased: LeasedDelivery) -> bool:
+    def _may_begin(self, leased: LeasedDelivery, endpoint: Endpoint) -> bool:
         """Whether the attempt is sure to end, and to be recorded, before its lease ends by whatever relay's clock; if
         not, the delivery is leased again later."""
+        longest = self._rules.timeout * (2 if is_mail_url(endpoint.url) else 1)
         # rule: lease-outlasts-attempt
-        return not self._stopping and leased.lease.until - self._clock() > self._rules.timeout + _RESERVE
+        return not self._stopping and leased.lease.until - self._clock() > longest + _RESERVE
 
     async def _postpone(self, leased: LeasedDelivery, wait: int) -> None:
         """Releases the lease: the delivery is due again in `wait` milliseconds."""

@@ -4,10 +4,12 @@ import asyncio
 import datetime
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -335,6 +337,26 @@ async def test_the_resolver_runs_on_its_own_threads() -> None:
     with pytest.raises(OSError, match=r"Errno"):
         await resolver.resolve("a..b", 80)
     await resolver.close()
+
+
+async def test_names_that_resolve_slowly_delay_no_other_name() -> None:
+    """Lookups outlast the attempts that began them: three times as many hang as attempts may be in flight."""
+    go_on = threading.Event()
+
+    def getaddrinfo(host: bytes, *rest: Any) -> Any:
+        if host.startswith(b"slow"):
+            go_on.wait(30)
+        return socket.getaddrinfo("127.0.0.1", *rest)
+
+    resolver = ThreadResolver(4, getaddrinfo)
+    slow = [asyncio.create_task(resolver.resolve(f"slow{n}.test", 80, socket.AF_INET)) for n in range(12)]
+    try:
+        async with asyncio.timeout(10):
+            assert [found["host"] for found in await resolver.resolve("well.test", 80, socket.AF_INET)]
+    finally:
+        go_on.set()
+        await asyncio.gather(*slow)
+        await resolver.close()
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

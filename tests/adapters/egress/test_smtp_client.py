@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,7 @@ from relay.egress.smtp_client import SmtpClient
 from relay.errors import ValidationFailed
 from relay.formats import email
 from relay.model import DAY, MINUTE, DeliveryStatus, EventType
+from tests.loopback import Behaviour, Wire, serving
 from tests.unit.formats.format_samples import COMPLETED, CONTEXT, event
 
 smtp: Any = pytest.importorskip("aiosmtpd.smtp")
@@ -223,6 +225,84 @@ async def test_a_mail_that_was_not_confirmed_is_sent_once_more() -> None:
     assert first.next_attempt_at is not None
     assert first.next_attempt_at >= UNCERTAIN_WAIT
     assert classify_attempt(result, "email", len(schedule), schedule, 0, 0.0).status is DeliveryStatus.FAILED
+    assert len(inbox.mails) == 1
+
+
+REPLIES = (b"220 mail.test", b"250 OK", b"250 OK", b"250 OK", b"250 OK", b"354 go on")
+"""To the connection, EHLO, MAIL, RCPT twice, and DATA; then comes the mail, with its final dot."""
+
+
+def trickling(replies: int) -> Behaviour:
+    """A mail server that sends so many good replies, and the next one byte by byte, without end."""
+
+    async def behave(wire: Wire) -> None:
+        for number in range(replies):
+            if number:
+                await wire.reader.readline()
+            await wire.send(REPLIES[number] + b"\r\n")
+        while True:
+            await wire.send(b"2")
+            await asyncio.sleep(0.01)
+
+    return behave
+
+
+async def send_for(client: SmtpClient, url: str, timeout: int) -> SendResult:
+    server = parse_mail_url(validate_mail_url(url, OPEN).url)
+    message = email.compose(RENDERED, "evt_1", "ep_1", 0, server.sender, server.recipients)
+    result, _ = await client.send(server, message, timeout)
+    return result
+
+
+@pytest.mark.parametrize("replies", range(len(REPLIES) + 1))
+async def test_a_trickling_mail_server_is_left_at_the_deadline(replies: int) -> None:
+    """Wherever it begins to trickle; only one that has the whole mail may have taken it."""
+    client = SmtpClient(OPEN, resolve=resolved("127.0.0.1"))
+    async with asyncio.timeout(30), serving(trickling(replies)) as served:
+        result = await send_for(client, PLAIN.replace("PORT", str(served.port)), 300)
+        assert isinstance(result, RequestFailed)
+        assert result.kind == (UNCERTAIN if replies == len(REPLIES) else "timeout")
+        while served.open:
+            await asyncio.sleep(0.01)
+    await client.aclose()
+
+
+async def test_a_name_that_resolves_slowly_ends_at_the_deadline_and_no_mail_is_sent() -> None:
+    """The lookup goes on, on its thread; what it finds is not dialled any more."""
+    found, looked_up = threading.Event(), threading.Event()
+
+    def resolve(host: str, port: int, **_: Any) -> Any:
+        found.wait(30)
+        looked_up.set()
+        return resolved("127.0.0.1")(host, port)
+
+    inbox = Inbox()
+    client = SmtpClient(OPEN, resolve=resolve)
+    async with asyncio.timeout(30), mail_server(inbox) as port:
+        result = await send_for(client, PLAIN.replace("PORT", str(port)), 300)
+        assert isinstance(result, RequestFailed)
+        assert result.kind == "timeout"
+        found.set()
+        await asyncio.to_thread(looked_up.wait)
+        await asyncio.to_thread(client._threads.shutdown)
+    assert inbox.mails == []
+
+
+async def test_mail_servers_that_trickle_delay_no_other_mail() -> None:
+    """Sixty of them are in the middle of their reply."""
+    inbox = Inbox()
+    client = SmtpClient(OPEN, resolve=resolved("127.0.0.1"))
+    async with asyncio.timeout(30), serving(trickling(1)) as served, mail_server(inbox) as port:
+        slow = PLAIN.replace("PORT", str(served.port))
+        waiting = [asyncio.create_task(send_for(client, slow, 60_000)) for _ in range(60)]
+        while served.open < len(waiting):
+            await asyncio.sleep(0.01)
+        assert isinstance(await send_for(client, PLAIN.replace("PORT", str(port)), 5_000), HttpResponse)
+        for task in waiting:
+            task.cancel()
+        while served.open:  # a mail that is cancelled leaves its thread
+            await asyncio.sleep(0.01)
+    await client.aclose()
     assert len(inbox.mails) == 1
 
 

@@ -31,6 +31,12 @@ HOSTILE_ANSWERS = (
         swap("timeout / 1_000", "None"),
     ),
     Guard(
+        "mail-time",
+        "The same holds for a mail server: each of the two parts of an attempt ends at that deadline",
+        "tests/adapters/egress/test_smtp_client.py::test_a_trickling_mail_server_is_left_at_the_deadline",
+        swap(" and attempt.left", ""),
+    ),
+    Guard(
         "exec-compressed",
         "The relay refuses compressed answers of Exec: it decompresses nothing",
         f"{_OF_EXEC}::test_a_compressed_answer_is_a_failed_poll",

@@ -25,7 +25,7 @@ KEYS = (
     ),
     Guard(
         "local-token",
-        "Without keys each request needs the token that `relay serve` makes at its start, except for what anyone may request",
+        "Without keys each request needs the token that `relay serve` prints, except for what anyone may do",
         "tests/web/test_auth.py::test_without_keys_each_call_needs_the_local_token",
         swap("relay.local_token is None", "True"),
     ),

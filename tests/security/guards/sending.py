@@ -28,6 +28,18 @@ SENDING = (
         never,
     ),
     Guard(
+        "slow-names",
+        "Names that resolve slowly delay no other name",
+        "tests/adapters/egress/test_guard.py::test_names_that_resolve_slowly_delay_no_other_name",
+        swap("connections * _THREADS_PER_CONNECTION", "connections"),
+    ),
+    Guard(
+        "slow-mail-servers",
+        "Mail servers that answer slowly delay no other mail",
+        "tests/adapters/egress/test_smtp_client.py::test_mail_servers_that_trickle_delay_no_other_mail",
+        swap("concurrency * _THREADS_PER_MAIL", "8"),
+    ),
+    Guard(
         "template-fault",
         "No subscriber's template can stop an event for the others",
         "tests/unit/formats/test_template.py::test_a_failing_filter_leaves_its_text_as_written",
