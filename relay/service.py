@@ -174,6 +174,7 @@ class Relay:
             self.outside_egress,
             lambda endpoint: self.outside_mail if endpoint.outside_only else self.mail,
             living,
+            config.server.public_url,
         )
         self.poller = Poller(
             store,

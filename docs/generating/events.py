@@ -42,6 +42,7 @@ def page() -> str:
     for name in [name for name in names[1:] if name != "template"]:
         shown = [path for path in _bodies(name) if path.stem in ("completed", "failed")]
         parts += [f"\n### {name}\n", *(f"`job.{path.stem}`:\n\n{_body(path)}" for path in shown)]
+    parts.append(_DIGEST)
     news = [[f"`{type.value}`", text] for type, text in OPERATOR_EVENT_DESCRIPTIONS.items()]
     parts += [_OPERATOR, table(["event", "meaning"], news), code(json.dumps(_OPERATOR_BODY, indent=2), "json")]
     return "\n".join([*parts, _TEMPLATE.replace("FILTERS", ", ".join(f"`{name}`" for name in FILTERS))])
@@ -57,6 +58,15 @@ _OPERATOR_BODY = {
         "endpoint": None,
     },
 }
+
+_DIGEST = """
+## A digest
+
+A chat or a mailbox whose endpoint has a [digest](../concepts/delivery.md#digest-quiet-hours-and-fallback) gets one
+message for many events. It is the event `jobs.digest` in the deliveries: its `workspace` is empty, its `job_id` names
+no job. It counts the events, and has a line for each of the first 20 (in a mail 200). A workflow of Slack gets them as
+`summary`, and the page that lists all as `job_page`.
+"""
 
 _OPERATOR = """
 ## News about the relay
@@ -79,9 +89,9 @@ def _others() -> list[str]:
 
 
 def _bodies(format: str) -> list[Path]:
-    """The bodies of the events, without those of odd texts, which have `-` in their names."""
+    """The bodies of the events of a job, without those of odd texts, which have `-` in their names."""
     order = [type.value.removeprefix("job.") for type in EventType]
-    plain = [path for path in (GOLDEN / format).glob("*.json") if "-" not in path.stem]
+    plain = [path for path in (GOLDEN / format).glob("*.json") if "-" not in path.stem and path.stem != "digest"]
     return sorted(plain, key=lambda path: order.index(path.stem))
 
 

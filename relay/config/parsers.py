@@ -13,7 +13,7 @@ from relay.egress.mail_url import is_mail_url, validate_mail_url
 from relay.errors import ValidationFailed
 from relay.formats import template as body_template
 from relay.formats.template import InvalidTemplate
-from relay.model import DAY, HOUR, MINUTE, SECOND, parse_quiet_hours
+from relay.model import DAY, HOUR, MINUTE, SECOND, parse_digest, parse_quiet_hours
 from relay.signing import standard_webhooks
 from relay.suggestions import did_you_mean
 
@@ -191,6 +191,13 @@ def quiet_hours(value: object) -> str:
     """A daily window and a time zone."""
     written = text(value)
     parse_quiet_hours(written)
+    return written.strip()
+
+
+def digest(value: object) -> str:
+    """How long news are gathered into one message."""
+    written = text(value)
+    parse_digest(written)
     return written.strip()
 
 

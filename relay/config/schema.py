@@ -166,6 +166,8 @@ class EndpointSection(_Section):
     headers: Annotated[dict[str, str], BeforeValidator(parsers.headers)] = Field(default_factory=dict, repr=False)
     quiet: Annotated[str, BeforeValidator(parsers.quiet_hours)] | None = None
     """When news of success are held, such as `22:00-07:00 Europe/Berlin`."""
+    digest: Annotated[str, BeforeValidator(parsers.digest)] | None = None
+    """How long news of success are gathered into one message, such as `5m`."""
     fallback: Name | None = None
     """The endpoint that gets what finally failed at this one."""
 

@@ -44,11 +44,13 @@ class Admitted:
     """By id of the endpoint, until when its deliveries wait."""
     disabled: set[str] = field(default_factory=set)
     """Ids of endpoints that are disabled or deleted."""
+    ungathered: list[DueDelivery] = field(default_factory=list)
+    """Deliveries of whose endpoints a digest is due."""
     next_slot_at: Instant | None = None
     """When the first delivery may begin that waits for its endpoint's rate limit only."""
 
     def __bool__(self) -> bool:
-        return bool(self.start or self.paused or self.disabled)
+        return bool(self.start or self.paused or self.disabled or self.ungathered)
 
 
 class AdmissionControl:
@@ -165,6 +167,8 @@ class AdmissionControl:
             admitted.disabled.add(due.endpoint_id)
         elif (until := self._paused_until(due, now)) is not None:
             admitted.paused[due.endpoint_id] = until
+        elif due.is_ungathered:
+            admitted.ungathered.append(due)
         elif self._has_slot(due):
             if (slot := max(self._next_slot.get(due.endpoint_id, 0), due.next_slot_at or 0)) > now:
                 admitted.next_slot_at = min(slot, admitted.next_slot_at or slot)

@@ -14,6 +14,8 @@ from relay.config import DeliverySection
 from relay.delivery import retry_policy
 from relay.delivery.admission import SKIP_FOR, AdmissionControl, Admitted, Reservation, is_probe, min_interval
 from relay.delivery.attempt import CompletedAttempt, HttpSender, MailSender, redacted, send, span_attributes, to_attempt
+from relay.delivery.digest import gather
+from relay.delivery.holding import Hold
 from relay.delivery.living_messages import LivingMessages
 from relay.delivery.recorder import ResultRecorder
 from relay.egress import RequestFailed, SendResult
@@ -23,6 +25,7 @@ from relay.errors import StoreError
 from relay.model import (
     ID_BYTES,
     SECOND,
+    UNGATHERED,
     Attempt,
     Delivery,
     DeliveryStatus,
@@ -81,12 +84,14 @@ class Dispatcher:
         outside_egress: HttpSender | None = None,
         mail_of: Callable[[Endpoint], MailSender] | None = None,
         living: LivingMessages | None = None,
+        public_url: str | None = None,
     ) -> None:
         """Failures before `seen_since()` do not count: an earlier run may have recorded them by a wrong clock.
 
         `outside_egress` sends to endpoints that are `outside_only`; None: `egress` sends to them too. `mail_of` gives
-        the mail client for an endpoint; `living` sends to those whose messages change.
+        the mail client for an endpoint; `living` sends to those whose messages change. `public_url` is the relay's.
         """
+        self._public_url = public_url
         self._mail_of, self._living = mail_of, living
         self._store, self._egress, self._rules, self._clock = store, egress, rules, clock
         self._telemetry, self._owner, self._rng = telemetry, owner, rng
@@ -132,6 +137,7 @@ class Dispatcher:
                 self._wake_in(admitted.next_slot_at - now)
             if admitted:
                 await self._lease_and_start(admitted)
+                await self._gather(admitted.ungathered)
                 ends_reached = 0
                 continue
             ends_reached += ends
@@ -218,6 +224,14 @@ class Dispatcher:
         finally:
             for due in unused.values():
                 self._admission.cancel(due)
+
+    async def _gather(self, ungathered: Sequence[DueDelivery]) -> None:
+        """Makes the digests that are due; leaves those out for a while whose rows another transaction holds."""
+        for id in sorted({due.endpoint_id for due in ungathered}):
+            work = partial(gather, endpoint_id=id, now=self._clock(), public_url=self._public_url)
+            if not await self._store.write(work):
+                self._admission.skip([due for due in ungathered if due.endpoint_id == id], self._clock())
+                self._wake_in(SKIP_FOR)
 
     async def _start_all(self, deliveries: Iterable[tuple[LeasedDelivery, Endpoint, DueDelivery]]) -> None:
         for number, (leased, endpoint, due) in enumerate(deliveries, 1):
@@ -315,19 +329,42 @@ class Dispatcher:
             text = "the lease of delivery %s can't be released; the delivery is due again when it expires: %s"
             self._telemetry.log.error(text, leased.delivery.id, error)
 
-    async def _send_living(self, endpoint: Endpoint, delivery: Delivery) -> tuple[SendResult, int] | None:
-        """The result if the event is shown in a message that changes; None if a plain request is to be sent."""
-        if self._living is None or not self._living.handles(endpoint, delivery):
+    async def _hold(self, leased: LeasedDelivery, hold: Hold) -> None:
+        """Releases the lease: the delivery, or what is left of it, waits for the endpoint's quiet hours or digest."""
+        digest_id = UNGATHERED if hold.is_gathered else leased.delivery.digest_id
+        work = partial(
+            outbox.hold,
+            id=leased.delivery.id,
+            until=hold.until,
+            reason=hold.reason,
+            digest_id=digest_id,
+            lease=leased.lease,
+        )
+        try:
+            await self._store.write(work)
+        except StoreError as error:
+            text = "delivery %s can't be held; it is due again when its lease expires: %s"
+            self._telemetry.log.error(text, leased.delivery.id, error)
+
+    async def _send_living(self, endpoint: Endpoint, leased: LeasedDelivery) -> tuple[SendResult, int] | Hold | None:
+        """The result if the event is shown in a message that changes, or what holds it; None if a plain request is to
+        be sent."""
+        if self._living is None or not self._living.handles(endpoint, leased.delivery):
             return None
-        result = await self._living.send(endpoint, delivery)
-        return None if result is None else (redacted(result[0], endpoint), result[1])
+        may_hold = leased.trigger == outbox.SCHEDULE and leased.delivery.digest_id is None
+        result = await self._living.send(endpoint, leased.delivery, may_hold)
+        return (redacted(result[0], endpoint), result[1]) if isinstance(result, tuple) else result
 
     async def _attempt(self, leased: LeasedDelivery, endpoint: Endpoint, due: DueDelivery) -> CompletedAttempt | None:
         """None if the relay could not send for a reason of its own: that counts as no attempt."""
         delivery, started = leased.delivery, self._clock()
         try:
             with self._telemetry.attempt_span(delivery, endpoint) as span:
-                outcome, duration = await self._send_living(endpoint, delivery) or await send(
+                living = await self._send_living(endpoint, leased)
+                if isinstance(living, Hold):
+                    await self._hold(leased, living)
+                    return None
+                outcome, duration = living or await send(
                     self._egress_of(endpoint),
                     endpoint,
                     delivery.event_id,

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from relay import formats
-from relay.model import Delivery, DeliveryStatus, Endpoint, Event, EventType, Instant, quiet_until
+from relay.delivery.holding import Hold, hold_of
+from relay.model import FINAL_EVENTS, UNGATHERED, Delivery, DeliveryStatus, Endpoint, Event, EventType, Instant
 from relay.store import Tx
 from relay.store.engine.database import new_row_id
 from relay.store.tables import outbox
@@ -12,8 +13,6 @@ from relay.store.tables.endpoints import lock_disabled
 from relay.store.tables.outbox import Enqueued, Leasing
 from relay.store.tables.registrations import Subscriber
 
-HELD_BY_QUIET = (EventType.STARTED, EventType.COMPLETED, EventType.CANCELLED)
-"""What quiet hours hold: a failure may need somebody now."""
 _BATCH = 50
 """Bodies that are rendered and inserted together, so that memory holds only these and the leased ones."""
 
@@ -31,23 +30,25 @@ def enqueue(
 
     Every attempt and resend sends the body that is rendered here. `first_delay` is in milliseconds; with a delay
     nothing is leased. Deliveries without a registration get the trace context `trace`. Deliveries to a disabled
-    endpoint are held: pending, without a next attempt. In an endpoint's quiet hours news of success wait until their
-    end. Locks the disabled endpoints among the subscribers.
+    endpoint are held: pending, without a next attempt. Quiet hours and digests hold news of success at chats. An ending
+    cancels the job's start that a chat has not got yet. Locks the disabled endpoints among the subscribers.
     """
     subscribers, enqueued = list(subscribers), Enqueued()
+    if event.type in FINAL_EVENTS and (chats := [one.id for one, _ in subscribers if _shows_starts(one)]):
+        outbox.cancel_starts(tx, chats, (event.workspace, event.job_id), now, "the job ended before its start was sent")
     disabled = lock_disabled(tx, {endpoint.id for endpoint, _ in subscribers if not endpoint.enabled})
     for start in range(0, len(subscribers), _BATCH):
-        at_once, quiet = [], []
+        at_once, held = [], []
         for subscriber in subscribers[start : start + _BATCH]:
-            endpoint = subscriber[0]
-            until = None if endpoint.id in disabled else _quiet_until(event, endpoint, now)
-            due_at = None if endpoint.id in disabled else until or now + first_delay
-            delivery = _delivery(tx, event, subscriber, now, due_at, trace)
-            if until is None:
+            endpoint, hold = subscriber[0], _hold(event, subscriber[0], now)
+            due_at = hold.until if hold else now + first_delay
+            delivery = _delivery(tx, event, subscriber, now, None if endpoint.id in disabled else due_at, trace)
+            if hold is None:
                 at_once.append((delivery, endpoint))
             else:
-                quiet.append((replace(delivery, reason=f"held by the quiet hours {endpoint.quiet}"), endpoint))
-        for new, may_lease in ((at_once, not first_delay), (quiet, False)):
+                digest_id = UNGATHERED if hold.is_gathered else None
+                held.append((replace(delivery, reason=hold.reason, digest_id=digest_id), endpoint))
+        for new, may_lease in ((at_once, not first_delay), (held, False)):
             if not new:
                 continue
             inserted = outbox.insert(tx, new, leasing if may_lease else None)
@@ -56,16 +57,13 @@ def enqueue(
     return enqueued
 
 
-def _quiet_until(event: Event, endpoint: Endpoint, now: Instant) -> Instant | None:
-    """Until when the endpoint's quiet hours hold the event; None if they do not.
+def _shows_starts(endpoint: Endpoint) -> bool:
+    return EventType.STARTED in endpoint.events and formats.is_read_by_people(endpoint.format)
 
-    If the endpoint gets the start of jobs too, its message is edited at once, without a mention: nobody is woken, and
-    no message says for a night that the job is running.
-    """
-    if event.type not in HELD_BY_QUIET:
-        return None
-    has_living_message = formats.has_living_messages(endpoint.format) and EventType.STARTED in endpoint.events
-    return None if has_living_message else quiet_until(endpoint.quiet, now)
+
+def _hold(event: Event, endpoint: Endpoint, now: Instant) -> Hold | None:
+    """What holds the event. `LivingMessages` decides for a message that changes: its edits are never held."""
+    return None if formats.has_living_messages(endpoint.format) else hold_of(endpoint, event.type, now)
 
 
 def _delivery(

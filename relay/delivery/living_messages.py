@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from relay import __version__, formats
-from relay.delivery.enqueue import HELD_BY_QUIET
+from relay.delivery.holding import Hold, hold_of
 from relay.egress.result import BUSY, HttpResponse, RequestFailed, SendResult
-from relay.formats.exchange import SKIPPED_AS_ENDED, Call, Task
+from relay.formats.exchange import MENTION_IS_DUE, SKIPPED_AS_ENDED, Call, Task
 from relay.model import (
     FINAL_EVENTS,
     Delivery,
@@ -20,13 +20,13 @@ from relay.model import (
     Instant,
     LivingMessage,
     MessageState,
-    quiet_until,
 )
 from relay.store.engine.database import Store, Tx
 from relay.store.tables import living_messages
 
 _CALLS = 5
 """Requests of one exchange at most, for the length of a lease."""
+_BUSY = RequestFailed(BUSY, "another delivery works on the message")
 
 
 class RequestSender(Protocol):
@@ -60,55 +60,88 @@ class LivingMessages:
         format = formats.FORMATS.get(endpoint.format)
         return format is not None and format.exchange is not None
 
-    async def send(self, endpoint: Endpoint, delivery: Delivery) -> tuple[SendResult, int] | None:
-        """The result of the exchange, and its duration in ms. None if a plain request is to be sent."""
+    async def send(
+        self, endpoint: Endpoint, delivery: Delivery, may_hold: bool = True
+    ) -> tuple[SendResult, int] | Hold | None:
+        """The result of the exchange, and its duration in ms. None if a plain request is to be sent.
+
+        Quiet hours and digests hold a new message, a mention and the line of a digest, but never an edit: nobody hears
+        it, and without it a message would say all night that the job is running. Then the result is what holds the rest
+        of the delivery. If not `may_hold`, it has been held already, or somebody sends it by hand.
+        """
         format = formats.FORMATS[endpoint.format]
         if format.exchange is None:
             return None
         started = self._clock()
+        hold = self._hold(endpoint, delivery, started) if may_hold else None
         claimed = await self._store.write(
-            lambda tx: self._claim(tx, delivery, format.keeps_every_message, self._clock())
+            lambda tx: self._claim(tx, delivery, format.keeps_every_message, hold, self._clock())
         )
-        if claimed is None:
-            return None
+        if claimed is None or isinstance(claimed, Hold):
+            return claimed
         if isinstance(claimed, HttpResponse | RequestFailed):
             return claimed, 0
         message, may_be_there = claimed
         users = self._users.setdefault(endpoint.id, {})
         is_final = delivery.event_type in FINAL_EVENTS
-        may_notify = quiet_until(endpoint.quiet, started) is None or delivery.event_type not in HELD_BY_QUIET
-        task = Task(endpoint.url, delivery.body, message, is_final, may_be_there, users, may_notify)
+        task = Task(endpoint.url, delivery.body, message, is_final, may_be_there, users, may_notify=hold is None)
         result, after = await self._run(endpoint, task)
         await self._store.write(lambda tx: _release(tx, message, after))
+        if hold is not None and (
+            result is MENTION_IS_DUE or (hold.is_gathered and after is not None and after.state is MessageState.ENDED)
+        ):
+            return hold
         return result, max(0, self._clock() - started)
 
+    @staticmethod
+    def _hold(endpoint: Endpoint, delivery: Delivery, now: Instant) -> Hold | None:
+        """What holds a new message about the event. No digest holds a start, which its ending is to replace."""
+        is_start = delivery.event_type is EventType.STARTED
+        return hold_of(replace(endpoint, digest=None) if is_start else endpoint, delivery.event_type, now)
+
     def _claim(
-        self, tx: Tx, delivery: Delivery, keeps_every_message: bool, now: Instant
-    ) -> tuple[LivingMessage, bool] | HttpResponse | RequestFailed | None:
-        message = living_messages.lock(tx, delivery)
-        if living_messages.has_ended(tx, delivery) or (
-            message is not None and message.state is MessageState.ENDED and delivery.event_type is EventType.STARTED
-        ):
+        self, tx: Tx, delivery: Delivery, keeps_every_message: bool, hold: Hold | None, now: Instant
+    ) -> tuple[LivingMessage, bool] | HttpResponse | RequestFailed | Hold | None:
+        message, is_start = living_messages.lock(tx, delivery), delivery.event_type is EventType.STARTED
+        if is_start and message is not None and message.state is MessageState.ENDED:
             return SKIPPED_AS_ENDED
         lease = now + self._timeout * _CALLS
         if message is None:
-            if delivery.event_type is not EventType.STARTED and not keeps_every_message:
-                return None
-            new = LivingMessage(
-                workspace=delivery.workspace,
-                job_id=delivery.job_id,
-                endpoint_id=delivery.endpoint_id,
-                state=MessageState.POSTING,
-                posting_since=now,
-                leased_until=lease,
-            )
-            taken = living_messages.add(tx, new)
-            return (new, False) if taken else RequestFailed(BUSY, "another delivery works on the message")
+            return self._claim_new(tx, delivery, keeps_every_message, hold, now)
+        if is_start and living_messages.has_ended(tx, delivery):
+            return SKIPPED_AS_ENDED
         if message.leased_until is not None and now < message.leased_until <= lease:
-            return RequestFailed(BUSY, "another delivery works on the message")
-        held = replace(message, leased_until=lease)
-        living_messages.save(tx, held)
-        return held, not message.address
+            return _BUSY
+        if is_start and not message.address and hold is not None:
+            return hold
+        leased = replace(message, leased_until=lease)
+        living_messages.save(tx, leased)
+        return leased, not message.address
+
+    def _claim_new(
+        self, tx: Tx, delivery: Delivery, keeps_every_message: bool, hold: Hold | None, now: Instant
+    ) -> tuple[LivingMessage, bool] | HttpResponse | RequestFailed | Hold | None:
+        """Adds the note of a message, even if it is held and the note removed at once: of a start and an ending that
+        come together, one waits for the other's note. So no start is posted after its ending is held.
+        """
+        is_start = delivery.event_type is EventType.STARTED
+        if hold is None and not is_start and not keeps_every_message:
+            return None
+        new = LivingMessage(
+            workspace=delivery.workspace,
+            job_id=delivery.job_id,
+            endpoint_id=delivery.endpoint_id,
+            state=MessageState.POSTING,
+            posting_since=now,
+            leased_until=now + self._timeout * _CALLS,
+        )
+        if not living_messages.add(tx, new):
+            return _BUSY
+        outcome = SKIPPED_AS_ENDED if is_start and living_messages.has_ended(tx, delivery) else hold
+        if outcome is None:
+            return new, False
+        living_messages.remove(tx, new)
+        return outcome
 
     async def _run(self, endpoint: Endpoint, task: Task) -> tuple[SendResult, LivingMessage | None]:
         exchange = formats.FORMATS[endpoint.format].exchange

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from relay.config import DeliverySection
-from relay.delivery import endpoint_health, retry_policy
+from relay.delivery import digest, endpoint_health, retry_policy
 from relay.delivery.admission import AdmissionControl
 from relay.delivery.attempt import CompletedAttempt, attempt_summary, to_delivery_update, without_response_text
 from relay.delivery.enqueue import enqueue
@@ -16,7 +16,7 @@ from relay.errors import ConstraintViolation, StoreError
 from relay.model import ID_BYTES, SECOND, DeliveryStatus, Endpoint, Instant
 from relay.store import Store, Tx
 from relay.store.engine.database import random_bytes
-from relay.store.tables import endpoints, events, outbox
+from relay.store.tables import digests, endpoints, events, outbox
 from relay.telemetry import Telemetry
 from relay.telemetry.state_changes import News, endpoint_news, failed_delivery_news, failing_endpoint_news
 
@@ -185,6 +185,9 @@ class ResultRecorder:
         for id, endpoint in current.items():
             if endpoint != before[id]:
                 endpoints.save_health(tx, endpoint)
+        for completed, decision in decisions:
+            if completed.leased.delivery.is_digest and decision.next_attempt_at is None:
+                digests.record_result(tx, completed.leased.delivery.id, now)
         self._enqueue_fallbacks(tx, decisions, current, now)
         health = {id: (before[id], after) for id, after in current.items()}
         if not any(completed.discard_response for completed in batch):  # then whatever else may fail is left out
@@ -216,8 +219,13 @@ class ResultRecorder:
             endpoint = current.get(delivery.endpoint_id)
             if decision.status is not DeliveryStatus.FAILED or endpoint is None or endpoint.fallback is None:
                 continue
-            fallback, event = endpoints.lock_by_id_or_name(tx, endpoint.fallback), events.get(tx, delivery.event_id)
-            if fallback is not None and event is not None and fallback.id != endpoint.id:
+            fallback = endpoints.lock_by_id_or_name(tx, endpoint.fallback)
+            if fallback is None or fallback.id == endpoint.id:
+                continue
+            ids = [delivery.event_id]
+            if delivery.is_digest:  # the fallback may be a program, which knows no digests
+                ids = [member.event_id for member in digests.members(tx, delivery.id, digest.MAX_MEMBERS)]
+            for event in events.get_many(tx, ids).values():
                 enqueue(tx, event, [(fallback, None)], now, first_delay=0, trace=delivery.trace)
 
     def _warn(self, before: Endpoint, after: Endpoint) -> None:

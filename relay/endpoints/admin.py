@@ -42,6 +42,8 @@ class EndpointPatch:
     template: Mapping[str, Any] | None = field(default=None, repr=False)
     quiet: str | None = None
     """Empty: no quiet hours any more."""
+    digest: str | None = None
+    """Empty: no digest any more."""
     fallback: str | None = None
     """Empty: no fallback any more."""
 
@@ -92,6 +94,7 @@ def update(tx: Tx, endpoint: Endpoint, patch: EndpointPatch, rules: EgressRules)
         headers=patch.headers if patch.headers is not None else endpoint.headers,
         template=patch.template or template,
         quiet=endpoint.quiet if patch.quiet is None else patch.quiet,
+        digest=endpoint.digest if patch.digest is None else patch.digest,
         fallback=endpoint.fallback if patch.fallback is None else patch.fallback,
     )
     changed = _with(endpoint, spec.validate(endpoint_spec, rules, "url"), patch.name or endpoint.name)
@@ -195,6 +198,7 @@ def _sync(tx: Tx, entry: EndpointSection, existing: Endpoint | None, rules: Egre
         entry.signing,
         entry.template,
         entry.quiet,
+        entry.digest,
         entry.fallback,
     )
     validated = spec.validate(endpoint_spec, rules, f"endpoints.{entry.name}.url")
@@ -245,6 +249,7 @@ def _with(endpoint: Endpoint, validated: ValidatedEndpoint, name: str | None) ->
         format=validated.format,
         template=validated.template,
         quiet=validated.quiet,
+        digest=validated.digest,
         fallback=validated.fallback,
         events=validated.events,
         headers=validated.headers,

@@ -17,10 +17,12 @@ from relay.model import (
     EndpointKind,
     EventType,
     Instant,
+    InvalidDigest,
     InvalidQuietHours,
     Secret,
     format_identity,
     new_id,
+    parse_digest,
     parse_quiet_hours,
 )
 from relay.signing import SignatureScheme, standard_webhooks
@@ -47,6 +49,8 @@ class EndpointSpec:
     """The body of the format `template`. With a template, `auto` means that format."""
     quiet: str | None = None
     """`22:00-07:00 Europe/Berlin`; None or empty: no quiet hours."""
+    digest: str | None = None
+    """`5m`; None or empty: no digest."""
     fallback: str | None = None
     """The name of another endpoint; None or empty: no fallback."""
     outside_only: bool = False
@@ -65,6 +69,7 @@ class ValidatedEndpoint:
     signing: SignatureScheme = SignatureScheme.HMAC
     template: str | None = field(default=None, repr=False)
     quiet: str | None = None
+    digest: str | None = None
     fallback: str | None = None
     outside_only: bool = False
 
@@ -102,6 +107,7 @@ def validate(endpoint_spec: EndpointSpec, rules: EgressRules, url_field: str = "
         scheme,
         own_template,
         quiet,
+        _check_digest(endpoint_spec.digest, format),
         endpoint_spec.fallback or None,
         endpoint_spec.outside_only,
     )
@@ -116,6 +122,19 @@ def _check_quiet(text: str | None, format: str) -> str | None:
         parse_quiet_hours(text)
     except InvalidQuietHours as fault:
         raise ValidationFailed("invalid_quiet", f"quiet {fault}", "quiet") from None
+    return text.strip()
+
+
+def _check_digest(text: str | None, format: str) -> str | None:
+    if not text:
+        return None
+    if not formats.is_read_by_people(format):
+        why = "digest is for chats and e-mail: a program reads each event by itself"
+        raise ValidationFailed("digest_not_possible", why, "digest")
+    try:
+        parse_digest(text)
+    except InvalidDigest as fault:
+        raise ValidationFailed("invalid_digest", f"digest {fault}", "digest") from None
     return text.strip()
 
 
@@ -182,6 +201,7 @@ def new_endpoint(
         created_at=now,
         source=source,
         quiet=validated.quiet,
+        digest=validated.digest,
         fallback=validated.fallback,
         outside_only=validated.outside_only,
     )

@@ -19,7 +19,7 @@ from relay.formats.exchange import (
     json_call,
     shown,
 )
-from relay.formats.message_text import EventText, Tone, describe_event, markdown_job_link
+from relay.formats.message_text import EventText, Tone, describe_event, digest_markdown, markdown_job_link
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration, to_rfc3339
 
@@ -60,7 +60,8 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
 
 def _description(content: EventText) -> str:
     reason = content.detail_within(MAX_DESCRIPTION, _ESCAPES)
-    return "\n".join(filter(None, (reason, content.next_step, markdown_job_link(content))))
+    lines = digest_markdown(content, lambda text: text.translate(_ESCAPES), MAX_DESCRIPTION)
+    return "\n".join(filter(None, (reason, *lines, content.next_step, markdown_job_link(content))))
 
 
 def _field(label: str, text: str) -> dict[str, object]:

@@ -22,6 +22,8 @@ from relay.model import SECOND, Event, Registration
 MAX_SUBJECT = 150
 MAX_REASON = 3_000
 MAX_FACT = 500
+MAX_LINES = 200
+"""Jobs of a digest: a mail has room for many."""
 _COLOURS = {Tone.GOOD: "#1a7f4b", Tone.BAD: "#b3123f", Tone.NEUTRAL: "#5f6368"}
 _BOUNDARY = "=-=relay=-="
 
@@ -64,7 +66,10 @@ def _text(content: EventText) -> str:
     links = [f"{content.name or 'The scenario'}: {content.link}" if content.link else None]
     links.append(f"{OPEN_JOB}: {content.page}" if content.page else None)
     facts = [f"{label}: {truncate(text, MAX_FACT)}" for label, text in content.facts]
-    blocks = [content.headline, content.detail_within(MAX_REASON), "\n".join(facts), content.next_step]
+    shown, more = content.first_lines(MAX_LINES)
+    lines = [f"{line.mark} {line.text}{line.note}{f': {line.link}' if line.link else ''}" for line in shown]
+    blocks = [content.headline, content.detail_within(MAX_REASON), "\n".join(facts)]
+    blocks += ["\n".join([*lines, *([more] if more else [])]), content.next_step]
     blocks += ["\n".join(filter(None, links)), content.footnote]
     return "\n\n".join(filter(None, blocks)) + "\n"
 
@@ -79,6 +84,12 @@ def _html(content: EventText) -> str:
     rows += [
         _row(f"<b>{html.escape(label)}:</b> {html.escape(truncate(text, MAX_FACT))}") for label, text in content.facts
     ]
+    shown, more = content.first_lines(MAX_LINES)
+    for line in shown:
+        text = _link(line.text, line.link) if line.link else html.escape(line.text)
+        rows.append(_row(f"{line.mark} {text}{html.escape(line.note)}"))
+    if more:
+        rows.append(_row(html.escape(more)))
     if content.next_step:
         rows.append(_row(html.escape(content.next_step)))
     if content.page:

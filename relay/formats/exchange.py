@@ -37,7 +37,7 @@ class Task:
     users: MutableMapping[str, str]
     """Ids of users by e-mail address, "" for an address that nobody has: a cache."""
     may_notify: bool = True
-    """Whether anybody may be mentioned: not in the endpoint's quiet hours, in which a message is only edited."""
+    """Whether people may hear of it: not while quiet hours or a digest hold the news; then a message is only edited."""
 
 
 Outcome = tuple[SendResult, LivingMessage | None]
@@ -47,6 +47,8 @@ Exchange = Generator[Call | LivingMessage, SendResult, Outcome]
 
 SKIPPED_AS_ENDED = HttpResponse(204, {}, b"not sent: the job has ended meanwhile, and its ending is sent instead")
 SKIPPED_AS_THERE = HttpResponse(204, {}, b"not sent: the message is there already")
+MENTION_IS_DUE = HttpResponse(204, {}, b"the message shows the ending; nobody is mentioned yet")
+"""The message was edited; a mention or a reply, which people would hear, is left."""
 SKIPPED_AS_UNCERTAIN = HttpResponse(
     204,
     {},

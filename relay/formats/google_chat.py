@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, Target, json_body, short
 from relay.formats.encode_json import encode_json
-from relay.formats.message_text import OPEN_JOB, describe_event
+from relay.formats.message_text import OPEN_JOB, EventText, describe_event, more_than
 from relay.formats.ntfy import sequence_id
 from relay.formats.truncate import MARKUP_ESCAPES, truncate
 from relay.model import Event, Registration
@@ -32,6 +32,7 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     if content.link:
         lines.append(_link(truncate(content.name or "Open the scenario", MAX_TITLE, MARKUP_ESCAPES), content.link))
     lines += [f"<b>{_escaped(label)}:</b> {_escaped(text)}" for label, text in content.facts]
+    lines.append(_digest(content))
     lines += [content.next_step, _link(OPEN_JOB, content.page) if content.page else None]
     widgets = [_paragraph(line) for line in lines if line]
     widgets.append(_paragraph(truncate(content.footnote, MAX_PARAGRAPH, MARKUP_ESCAPES)))
@@ -56,6 +57,22 @@ def _target(url: str, body: bytes) -> Target:
     else:
         fields.pop("thread", None)
     return Target(url, encode_json(fields))
+
+
+def _digest(content: EventText) -> str | None:
+    """The lines of a digest in one paragraph, as many as fit; None without any."""
+    shown, _ = content.first_lines()
+    made, room = list[str](), MAX_PARAGRAPH - MAX_TITLE
+    for line in shown:
+        text = _escaped(line.text)
+        linked = _link(text, line.link) if line.link and len(line.link) <= MAX_TITLE else text
+        made.append(f"{line.mark} {linked}{_escaped(line.note)}")
+        room -= len(made[-1])
+        if room < 0:
+            made.pop()
+            break
+    more = more_than(len(made), content.jobs)
+    return "<br>".join([*made, *([more] if more else [])]) or None
 
 
 def _link(label: str, url: str) -> str:

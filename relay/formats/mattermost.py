@@ -8,13 +8,21 @@ from collections.abc import Callable
 
 from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body
-from relay.formats.message_text import EventText, Tone, describe_event, markdown_job_link, without_user_mentions
+from relay.formats.message_text import (
+    EventText,
+    Tone,
+    describe_event,
+    digest_markdown,
+    markdown_job_link,
+    without_user_mentions,
+)
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration
 
 MAX_TEXT = 1_000
 MAX_TITLE = 300
 MAX_FIELD = 400
+MAX_DIGEST = 4_000
 """Attachments of more than 7,900 characters are refused."""
 COLOURS = {Tone.GOOD: "#2eb67d", Tone.BAD: "#e01e5a", Tone.NEUTRAL: "#9aa0a6"}
 
@@ -54,10 +62,15 @@ def attachment(content: EventText) -> dict[str, object]:
         "color": COLOURS[content.tone],
         "title": title,
         "title_link": content.link or "",
-        "text": "\n".join(filter(None, (content.next_step, markdown_job_link(content)))),
+        "text": "\n".join(filter(None, (*digest_lines(content), content.next_step, markdown_job_link(content)))),
         "fields": fact_fields(content, escape),
         "footer": content.footnote,
     }
+
+
+def digest_lines(content: EventText) -> list[str]:
+    """The lines of a digest."""
+    return digest_markdown(content, lambda text: escape(text, MAX_TEXT), MAX_DIGEST)
 
 
 def escape(text: str, limit: int) -> str:

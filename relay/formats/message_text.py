@@ -7,23 +7,36 @@ turns into no link in any of the chats; the links are http or https.
 import json
 import re
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from relay.formats.truncate import truncate, utf16_length
-from relay.model import FINAL_EVENTS, AnyEventType, Event, EventType, OperatorEventType, ReplacedEvent
+from relay.model import (
+    FINAL_EVENTS,
+    AnyEventType,
+    DigestEventType,
+    Event,
+    EventType,
+    OperatorEventType,
+    ReplacedEvent,
+)
 
 OPEN_JOB = "Details in the relay"
 """The text of the link to the job's page."""
 MAX_PAIRS = 3
 """Pairs of the metadata that a chat shows."""
+MAX_LINES = 20
+"""Jobs of a digest that a chat lists."""
 
 _MAX_READ = 10_000
 _MAX_TEXT = 3_000
 _MAX_LABEL = 100
+_MAX_LINE = 90
+_MAX_NOTE = 50
+_NAMED = 3
 _MAX_VALUE = 200
 _MAX_PROMPT = 300
 _MAX_LINK = 2_048  # Discord's limit, the least of all receivers
@@ -53,6 +66,19 @@ class Tone(StrEnum):
 
 MARKS = {Tone.GOOD: "✅", Tone.BAD: "❌", Tone.NEUTRAL: "ℹ️"}
 """For chats that show no colour."""
+
+
+@dataclass(frozen=True, slots=True)
+class DigestLine:
+    """One job of a digest."""
+
+    mark: str
+    text: str
+    """The scenario's name, or what happened to the job."""
+    link: str | None
+    """The scenario, or else the job's page."""
+    note: str
+    """`, for jane@acme.com`, or empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +111,10 @@ class EventText:
     """What the reader can do about it."""
     footnote: str
     """`Took 40 s · Job j1o2b3i4d5x6`."""
+    lines: tuple["DigestLine", ...] = ()
+    """Of a digest: a line for each of its first jobs."""
+    jobs: int = 0
+    """Of a digest: how many events it has."""
 
     @property
     def mark(self) -> str:
@@ -96,6 +126,11 @@ class EventText:
         """Who asked, for what and with which metadata, as labelled lines."""
         request_facts = [("Requested by", self.requested_by), ("Asked for", self.prompt)]
         return [(label, text) for label, text in request_facts if text] + list(self.pairs)
+
+    def first_lines(self, limit: int = MAX_LINES) -> tuple[tuple["DigestLine", ...], str | None]:
+        """The first lines of a digest, and `and 480 more` for the others; None if there are no others."""
+        shown = self.lines[:limit]
+        return shown, more_than(len(shown), self.jobs)
 
     def facts_line(self) -> str | None:
         """The facts as one line: `Requested by: jane@acme.com · deal: Acme`; None without facts."""
@@ -147,6 +182,8 @@ def describe_event(event: Event) -> EventText:
     """The event in words. Never raises, whatever `event.job` and its context hold."""
     if isinstance(event.type, OperatorEventType):
         return _describe_news(event, event.type)
+    if event.type is DigestEventType.DIGEST:
+        return _describe_digest(event)
     context = event.context
     name = sanitize(nested_object(event.job, "scenario").get("name"))
     code = (
@@ -226,6 +263,63 @@ def _describe_news(event: Event, type: OperatorEventType) -> EventText:
     )
 
 
+_COUNTED: dict[AnyEventType, str] = {
+    EventType.COMPLETED: "ready",
+    EventType.CANCELLED: "cancelled",
+    EventType.STARTED: "started",
+}
+
+
+def _describe_digest(event: Event) -> EventText:
+    counts = nested_object(event.job, "counts")
+    numbers = {type: number for type in _COUNTED if isinstance(number := counts.get(type.value), int)}
+    parts = [f"{number} {_COUNTED[type]}" for type, number in numbers.items()]
+    if numbers.get(EventType.COMPLETED):
+        parts[0] = f"{_count_text(numbers[EventType.COMPLETED], 'scenario')} ready"
+    headline = ", ".join(parts) if numbers.get(EventType.COMPLETED) else f"Scenarios: {', '.join(parts)}"
+    jobs = event.job.get("jobs")
+    lines = tuple(_digest_line(job) for job in jobs if isinstance(job, Mapping)) if isinstance(jobs, list) else ()
+    named, in_all = [line.text for line in lines[:_NAMED]], sum(numbers.values())
+    more = more_than(len(named), in_all)
+    return EventText(
+        tone=Tone.GOOD if numbers.get(EventType.COMPLETED) else Tone.NEUTRAL,
+        headline=headline,
+        title=headline,
+        name=None,
+        summary=f"{headline}: {', '.join(named)}{f' {more}' if more else ''}",
+        detail=None,
+        code=None,
+        link=None,
+        page=link(event.context.page),
+        requested_by=None,
+        pairs=(),
+        prompt=None,
+        next_step=None,
+        footnote="Gathered into one message by this endpoint's digest",
+        lines=lines,
+        jobs=in_all,
+    )
+
+
+def _digest_line(job: Mapping[str, Any]) -> DigestLine:
+    """Never raises, whatever the job holds."""
+    type = next((type for type in EventType if type.value == job.get("event")), EventType.COMPLETED)
+    name = sanitize(job.get("name"), _MAX_LINE)
+    job_id = sanitize(job.get("job_id"), _MAX_LABEL) or ""
+    text = name or f"Job {job_id}"
+    if type is not EventType.COMPLETED:
+        text = f"{_TITLES[type]}: {name or f'job {job_id}'}"
+    requested_by = sanitize(job.get("requested_by"), _MAX_NOTE)
+    url = link(job.get("url")) if type is EventType.COMPLETED else None
+    note = f", for {requested_by}" if requested_by else ""
+    return DigestLine(MARKS[_TONES.get(type, Tone.BAD)], text, url or link(job.get("page")), note)
+
+
+def more_than(shown: int, in_all: int) -> str | None:
+    """`and 480 more`; None if all are shown."""
+    return f"and {in_all - shown} more" if in_all > shown else None
+
+
 def _detail(event: Event) -> str | None:
     match event.type:
         case EventType.FAILED:
@@ -283,7 +377,30 @@ def sanitize(text: object, limit: int = _MAX_TEXT) -> str | None:
 
 def markdown_job_link(content: EventText) -> str | None:
     """A Markdown link to the job's page, in whose URL no bracket ends the link; None without a page."""
-    return f"[{OPEN_JOB}]({content.page.replace('(', '%28').replace(')', '%29')})" if content.page else None
+    return f"[{OPEN_JOB}]({_in_markdown(content.page)})" if content.page else None
+
+
+def digest_markdown(content: EventText, escape: Callable[[str], str], limit: int) -> list[str]:
+    """The lines of a digest with Markdown links, as many as fit into `limit` UTF-16 units, and how many more.
+
+    `escape` is for texts of other people. A link that is too long for its line is left out.
+    """
+    shown, _ = content.first_lines()
+    made, room = list[str](), limit - _MAX_LABEL
+    for line in shown:
+        text = escape(line.text)
+        linked = f"[{text}]({_in_markdown(line.link)})" if line.link and len(line.link) <= _MAX_VALUE else text
+        made.append(f"{line.mark} {linked}{escape(line.note)}")
+        room -= utf16_length(made[-1]) + 1
+        if room < 0:
+            made.pop()
+            break
+    more = more_than(len(made), content.jobs)
+    return [*made, more] if more else made
+
+
+def _in_markdown(url: str) -> str:
+    return url.replace("(", "%28").replace(")", "%29")
 
 
 def without_user_mentions(text: str) -> str:

@@ -11,12 +11,14 @@ from urllib.parse import unquote, urlsplit
 from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, Target, json_body
 from relay.formats.encode_json import encode_json
-from relay.formats.message_text import OPEN_JOB, Tone, describe_event
+from relay.formats.message_text import OPEN_JOB, EventText, Tone, describe_event
 from relay.formats.truncate import truncate
 from relay.model import Event, EventType, Registration
 
 MAX_TITLE = 200
 MAX_LINE = 250
+MAX_DIGEST = 7
+"""Lines of a digest, so that the longest ones fit too."""
 MAX_MESSAGE = 1_300
 """UTF-16 units, so that any text is shorter than 4,096 bytes."""
 _TAGS = {Tone.GOOD: "white_check_mark", Tone.BAD: "x", Tone.NEUTRAL: "information_source"}
@@ -29,7 +31,13 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     the start on servers from 2.16 on.
     """
     content = describe_event(event)
-    lines = [content.detail_within(MAX_LINE * 2), content.facts_line(), content.next_step, content.footnote]
+    lines = [
+        content.detail_within(MAX_LINE * 2),
+        content.facts_line(),
+        *_digest(content),
+        content.next_step,
+        content.footnote,
+    ]
     message: dict[str, object] = {
         "title": truncate(content.headline, MAX_TITLE),
         "message": truncate("\n".join(truncate(line, MAX_LINE * 2) for line in lines if line), MAX_MESSAGE),
@@ -42,6 +50,11 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     if content.page:
         message["actions"] = [{"action": "view", "label": OPEN_JOB, "url": content.page}]
     return message
+
+
+def _digest(content: EventText) -> list[str]:
+    shown, more = content.first_lines(MAX_DIGEST)
+    return [f"{line.mark} {line.text}{line.note}" for line in shown] + ([more] if more else [])
 
 
 def sequence_id(event: Event) -> str:

@@ -6,8 +6,14 @@ so a word joiner after each one keeps a text from being a link.
 
 from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body, short
-from relay.formats.mattermost import COLOURS, MAX_FIELD, MAX_TEXT, MAX_TITLE, fact_fields
-from relay.formats.message_text import describe_event, markdown_job_link, without_user_mentions
+from relay.formats.mattermost import COLOURS, MAX_DIGEST, MAX_FIELD, MAX_TEXT, MAX_TITLE, fact_fields
+from relay.formats.message_text import (
+    EventText,
+    describe_event,
+    digest_markdown,
+    markdown_job_link,
+    without_user_mentions,
+)
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration
 
@@ -23,13 +29,17 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     footnote = _escape(content.footnote, MAX_FIELD)
     attachment: dict[str, object] = {
         "color": COLOURS[content.tone],
-        "text": "\n".join(filter(None, (content.next_step, markdown_job_link(content), footnote))),
+        "text": "\n".join(filter(None, (*_digest(content), content.next_step, markdown_job_link(content), footnote))),
         "fields": fact_fields(content, _escape),
         "fallback": _escape(content.summary, MAX_TEXT),
     }
     if content.link:
         attachment |= {"title": _escape(content.name or "Open the scenario", MAX_TITLE), "title_link": content.link}
     return {"text": f"{content.mark} {_escape(content.summary, MAX_TEXT)}", "attachments": [attachment]}
+
+
+def _digest(content: EventText) -> list[str]:
+    return digest_markdown(content, lambda text: _escape(text, MAX_TEXT), MAX_DIGEST)
 
 
 def _escape(text: str, limit: int) -> str:

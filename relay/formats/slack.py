@@ -80,6 +80,7 @@ def blocks(content: EventText) -> list[dict[str, object]]:
     if reason := content.detail_within(MAX_SECTION):
         lines.append([_text(reason)])
     lines += [[_text(f"{label}: ", bold=True), _text(text)] for label, text in content.facts]
+    lines += _digest(content)
     if content.next_step:
         lines.append([_text(content.next_step)])
     if content.page:
@@ -101,6 +102,19 @@ def _headline(content: EventText) -> list[dict[str, object]]:
         return [_text(f"{content.mark} {truncate(content.headline, MAX_HEADLINE)}", bold=True)]
     name = truncate(content.name or "Open the scenario", MAX_HEADLINE)
     return [_text(f"{content.mark} {content.title}: ", bold=True), _link(name, content.link, bold=True)]
+
+
+def _digest(content: EventText) -> list[list[dict[str, object]]]:
+    shown, more = content.first_lines()
+    lines = [
+        [
+            _text(f"{line.mark} "),
+            _link(line.text, line.link) if line.link else _text(line.text),
+            *([_text(line.note)] if line.note else []),
+        ]
+        for line in shown
+    ]
+    return lines + ([[_text(more)]] if more else [])
 
 
 def _joined(lines: list[list[dict[str, object]]]) -> list[dict[str, object]]:

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from relay.egress.result import HttpResponse, SendResult
 from relay.formats.base import Format, Rejection, Target, json_body, short
 from relay.formats.exchange import (
+    MENTION_IS_DUE,
     SKIPPED_AS_THERE,
     SKIPPED_AS_UNCERTAIN,
     Call,
@@ -91,7 +92,9 @@ def exchange(task: Task) -> Exchange:
         return result, living
     living = shown(living, True)
     user = "" if living.mentioned else (yield from _user(task, api, rendered["requested_by"]))
-    if task.may_notify and not living.mentioned and (user or query.get("threads") == "true"):
+    if not living.mentioned and (user or query.get("threads") == "true"):
+        if not task.may_notify:
+            return MENTION_IS_DUE, living
         living = replace(living, mentioned=True)
         yield living  # noted before it is sent: after a crash nobody is notified twice
         reply = {"channel": living.address["channel"], "thread_ts": living.address["ts"]}
@@ -105,14 +108,15 @@ def _post(
 ) -> Exchange:
     user = yield from _user(task, api, rendered["requested_by"])
     message = {"channel": query["channel"], **rendered["message"]}
-    if user:
+    if user and task.may_notify:
         message["blocks"] = _with_mention(message["blocks"], user)
     result = yield json_call("POST", f"{api}/chat.postMessage", message)
     answer_body = json_body(result) if isinstance(result, HttpResponse) else {}
     if not _succeeded(result):
         return failed(result, living)
     address = {"channel": str(answer_body.get("channel")), "ts": str(answer_body.get("ts"))}
-    return result, replace(shown(living, task.is_final, address), mentioned=task.is_final)
+    posted = replace(shown(living, task.is_final, address), mentioned=task.is_final and (task.may_notify or not user))
+    return result if posted.mentioned or not task.is_final else MENTION_IS_DUE, posted
 
 
 def _find(
@@ -133,7 +137,7 @@ def _find(
 
 def _user(task: Task, api: str, requested_by: str | None) -> Generator[Call | LivingMessage, SendResult, str]:
     """The id of the requester; "" if nobody in the workspace has this e-mail address, or the bot may not ask."""
-    if not requested_by or not task.may_notify:
+    if not requested_by:
         return ""
     if requested_by not in task.users:
         form = urlencode({"email": requested_by}).encode()

@@ -6,10 +6,11 @@ from relay.model import Event, Registration, to_rfc3339
 
 
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
-    """`{"type", "timestamp": <when it happened>, "data": {"message", "workspace", "endpoint"}}` for the operator; else
+    """`{"type", "timestamp": <when it happened>, "data": {"message", "workspace", "endpoint"}}` for the operator,
+    `"data": {"counts", "jobs"}` for a digest; else
     `{"type", "timestamp": <when it happened>, "data": {"job", "registration": {"id", "metadata"} | null, "metadata",
     "requested_by", "prompt", "workspace", "job_page", "test", "replaces": {"event_id", "type"} | null}}`."""
-    if event.is_for_operator:
+    if not event.is_about_job:
         return {"type": event.type.value, "timestamp": to_rfc3339(event.occurred_at), "data": dict(event.job)}
     registered = {"id": registration.id, "metadata": dict(registration.metadata)} if registration else None
     return {

@@ -7,7 +7,7 @@ import re
 
 from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body
-from relay.formats.message_text import OPEN_JOB, Tone, describe_event
+from relay.formats.message_text import OPEN_JOB, EventText, Tone, describe_event
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration
 
@@ -35,6 +35,7 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     if reason := content.detail_within(MAX_REASON):
         lines.append(_line(reason, MAX_REASON))
     lines += [_line(f"{label}: {text}", MAX_FACT) for label, text in content.facts]
+    lines += _digest(content)
     if content.next_step:
         lines.append(_line(content.next_step, MAX_FACT))
     if content.page:
@@ -49,6 +50,17 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     }
     attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "content": card}
     return {"type": "message", "attachments": [attachment]}
+
+
+def _digest(content: EventText) -> list[dict[str, object]]:
+    shown, more = content.first_lines()
+    lines = [
+        _line(
+            f"{line.mark} {line.text}{line.note}", MAX_FACT, **({"selectAction": _open(line.link)} if line.link else {})
+        )
+        for line in shown
+    ]
+    return lines + ([_line(more, MAX_FACT)] if more else [])
 
 
 def _open(url: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ value (`dataclasses.replace`). One file has one word; all of them are imported f
 """
 
 from relay.model.delivery import Attempt, Delivery, DeliveryStatus
+from relay.model.digest import UNGATHERED, InvalidDigest, digest_due, parse_digest
 from relay.model.due_delivery import DueDelivery
 from relay.model.endpoint import Endpoint, EndpointKind, Secret, format_identity
 from relay.model.event import (
@@ -12,6 +13,7 @@ from relay.model.event import (
     FINAL_EVENTS,
     OPERATOR_WORKSPACE,
     AnyEventType,
+    DigestEventType,
     Event,
     EventContext,
     EventType,
@@ -38,10 +40,12 @@ __all__ = [
     "MINUTE",
     "OPERATOR_WORKSPACE",
     "SECOND",
+    "UNGATHERED",
     "AnyEventType",
     "Attempt",
     "Delivery",
     "DeliveryStatus",
+    "DigestEventType",
     "DueDelivery",
     "Endpoint",
     "EndpointKind",
@@ -49,6 +53,7 @@ __all__ = [
     "EventContext",
     "EventType",
     "Instant",
+    "InvalidDigest",
     "InvalidQuietHours",
     "JobError",
     "LivingMessage",
@@ -63,11 +68,13 @@ __all__ = [
     "Secret",
     "Watch",
     "WatchState",
+    "digest_due",
     "event_id",
     "format_identity",
     "from_rfc3339",
     "new_id",
     "new_token",
+    "parse_digest",
     "parse_event_type",
     "parse_quiet_hours",
     "quiet_until",

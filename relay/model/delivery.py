@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from relay.model.event import AnyEventType
+from relay.model.digest import UNGATHERED
+from relay.model.event import AnyEventType, DigestEventType
 from relay.times import Instant
 
 
@@ -33,14 +34,27 @@ class Delivery:
     """Attempts in the current run of the schedule; a resend restarts it."""
     created_at: Instant
     next_attempt_at: Instant | None
-    """None unless `pending`, or if it is held. During an attempt: when its lease expires."""
+    """None unless `pending`, or if it is held or in a digest. During an attempt: when its lease expires."""
     ended_at: Instant | None = None
     reason: str | None = None
-    """Why it failed or was cancelled, as a sentence."""
+    """Why it failed or was cancelled, or what holds it, as a sentence."""
     trace: str | None = None
     """The trace of its registration, or else of the job's watch."""
     owner: str | None = None
     """The name of the API key whose registration it is for; None for a standing endpoint."""
+    digest_id: str | None = None
+    """The delivery of the digest that it is in. `UNGATHERED` while it waits for one; its own id if it was the only one
+    and is sent by itself; None if it is for no digest."""
+
+    @property
+    def is_digest(self) -> bool:
+        """Whether it sends other deliveries, its members, as one message."""
+        return self.event_type is DigestEventType.DIGEST
+
+    @property
+    def is_in_digest(self) -> bool:
+        """Whether another delivery, that of the digest, sends it."""
+        return self.digest_id not in (None, UNGATHERED, self.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

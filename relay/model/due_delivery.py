@@ -23,5 +23,7 @@ class DueDelivery:
     """As `Endpoint.is_proven`."""
     owner: str | None = None
     """As `Delivery.owner`."""
+    is_ungathered: bool = False
+    """It is not sent, but gathered into its endpoint's digest."""
     next_slot_at: Instant | None = None
     """Before this instant another relay's attempt at the endpoint excludes others."""

@@ -47,6 +47,8 @@ class Endpoint:
     """The name of the API key with the scope `subscribe` that made it; None if an admin or the configuration did."""
     quiet: str | None = None
     """`22:00-07:00 Europe/Berlin`: when news of success are held; None: never."""
+    digest: str | None = None
+    """`5m`: how long news of success are gathered into one message; None: each is a message of its own."""
     fallback: str | None = None
     """The name of the endpoint that gets what finally failed at this one."""
     disabled_at: Instant | None = None

@@ -33,16 +33,25 @@ class OperatorEventType(StrEnum):
     RECOVERED = "relay.recovered"
 
 
-AnyEventType = EventType | OperatorEventType
+class DigestEventType(StrEnum):
+    """Events of many jobs, gathered into one message for one endpoint."""
+
+    DIGEST = "jobs.digest"
+
+
+AnyEventType = EventType | OperatorEventType | DigestEventType
 
 
 def parse_event_type(text: str) -> AnyEventType:
     """The type with this name. Raises ValueError for an unknown name."""
+    if text == DigestEventType.DIGEST.value:
+        return DigestEventType.DIGEST
     return EventType(text) if text.startswith("job.") else OperatorEventType(text)
 
 
 OPERATOR_WORKSPACE = ""
-"""The workspace of operator events: they belong to no job. Their `job_id` names the subject, `exec:default`."""
+"""The workspace of operator events and digests: they belong to no job. Their `job_id` names the subject,
+`exec:default`."""
 
 FINAL_EVENTS = (EventType.COMPLETED, EventType.FAILED, EventType.CANCELLED, EventType.NOT_FOUND, EventType.EXPIRED)
 """The events that a subscriber gets by default; `job.started` is opt-in."""
@@ -94,15 +103,17 @@ class Event:
     For `job.expired`, polling.max_age after the watch began; for `job.not_found`, the time after which a missing job is
     given up. If Exec gives no instant at all, when the watch began."""
     job: Mapping[str, Any]
-    """Exec's job; of an operator event what happened: `message`, `workspace`, `endpoint`."""
+    """Exec's job; of an operator event what happened: `message`, `workspace`, `endpoint`; of a digest `counts` by type,
+    and `jobs`, the first of them."""
     created_at: Instant
     replaces: ReplacedEvent | None = None
     """The `job.not_found` or `job.expired` of the same job that subscribers got before, if this is its real ending."""
     context: EventContext = field(default_factory=EventContext)
 
     @property
-    def is_for_operator(self) -> bool:
-        return isinstance(self.type, OperatorEventType)
+    def is_about_job(self) -> bool:
+        """False for news about the relay, and for a digest, which is about many jobs."""
+        return isinstance(self.type, EventType)
 
 
 def event_id(workspace: str, job_id: str, type: AnyEventType, watch_created_at: Instant | None = None) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from relay.model import HOUR, OPERATOR_WORKSPACE, Delivery, Endpoint, Instant, OperatorEventType
+from relay.model import HOUR, Delivery, Endpoint, Instant, OperatorEventType
 
 MAX_CHANGES = 4
 """Changes of one subject that are reported within `INTERVAL`. Later ones wait: a subject that changes to and fro is
@@ -240,7 +240,7 @@ def failing_endpoint_news(endpoint: Endpoint, warning: str, now: Instant) -> New
 
 def failed_delivery_news(delivery: Delivery, endpoint: Endpoint, error: str, now: Instant) -> News | None:
     """The news that a delivery failed for good; None if it was a delivery of such news."""
-    if delivery.workspace == OPERATOR_WORKSPACE:
+    if isinstance(delivery.event_type, OperatorEventType):
         return None
     subject = Subject("deliveries", endpoint.id, endpoint.name or "")
     text = f"{subject.name}: delivery {delivery.id} of {delivery.event_type.value} for job {delivery.job_id} failed"

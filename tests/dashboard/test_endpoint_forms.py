@@ -7,14 +7,18 @@ from pathlib import Path
 import httpx
 import pytest
 
+from relay.delivery import enqueue
+from relay.delivery.digest import gather
 from relay.endpoints import admin
 from relay.model import DAY, HOUR, MINUTE, SECOND, EventType
 from relay.sandbox.receiver import Respond
+from relay.store import Tx
+from relay.store.tables import endpoints, events
 from relay.telemetry import LOGGER
 from tests.conftest import Clock
 from tests.dashboard.scene import BROKEN, Scene, scene
 from tests.dashboard.test_pages import HTML
-from tests.make import SECRET
+from tests.make import SECRET, make_endpoint, make_event
 from tests.web.conftest import Api, open_api
 
 SLACK = "https://hooks.slack.com/services/T000/B000/marked-as-secret"
@@ -188,3 +192,47 @@ async def test_job_without_recipient_warns(
     assert answer.status_code == 200
     assert "Nobody is notified of this job" in answer.text
     assert any("job j1 is registered" in record.getMessage() for record in caplog.records)
+
+
+async def test_the_form_sets_digest_quiet_hours_and_fallback(open_relay: Api) -> None:
+    """Saved, shown again, explained beside the field if they are wrong, and gone when the field is empty."""
+    held = {"digest": "5m", "quiet": "22:00-07:00 Europe/Berlin", "fallback": "fixed"}
+    answer = await post(open_relay, "/endpoints/new", url=SLACK, name="sales", action="save", **held, **ENDINGS)
+    assert answer.status_code == 200
+    [made] = [one for one in (await open_relay.get("/v1/endpoints"))["data"] if one["name"] == "sales"]
+    assert {name: made[name] for name in held} == held
+    form = (await open_relay.http.get(f"/endpoints/{made['id']}/edit", headers=HTML)).text
+    page = (await open_relay.http.get(f"/endpoints/{made['id']}", headers=HTML)).text
+    for value in held.values():
+        assert f'value="{value}"' in form
+        assert value in page
+    wrong = await post(open_relay, f"/endpoints/{made['id']}/edit", action="save", digest="often", **ENDINGS)
+    assert wrong.status_code == 400
+    assert "must be a time from 10s to 24h, such as 5m" in wrong.text
+    assert 'id="digest-error"' in wrong.text
+    await post(open_relay, f"/endpoints/{made['id']}/edit", action="save", **ENDINGS)
+    [changed] = [one for one in (await open_relay.get("/v1/endpoints"))["data"] if one["name"] == "sales"]
+    assert [changed[name] for name in held] == [None, None, None]
+
+
+async def test_a_digest_has_a_page_with_its_members(open_relay: Api) -> None:
+    """Each member says what it waits for, then leads to the digest; the digest lists them."""
+    relay, chat = open_relay.relay, make_endpoint(name="chat", url=SLACK, format="slack", digest="5m")
+
+    def work(tx: Tx) -> None:
+        endpoints.add(tx, chat)
+        for job in ("j1", "j2"):
+            enqueue(tx, events.add(tx, make_event(job)), [(chat, None)], relay.clock(), 0)
+
+    await relay.store.write(work)
+    assert "waits for the digest" in (await open_relay.http.get("/deliveries", headers=HTML)).text
+    assert await relay.store.write(lambda tx: gather(tx, chat.id, relay.clock(), None)) == 2
+    shown = {one["job_id"]: one for one in (await open_relay.get("/v1/deliveries"))["data"]}
+    digest_id = shown["j1"]["digest_id"]
+    assert (shown["j1"]["held"], shown["j1"]["reason"]) == (False, f"part of the digest {digest_id}")
+    assert (
+        f"/deliveries/{digest_id}" in (await open_relay.http.get(f"/deliveries/{shown['j1']['id']}", headers=HTML)).text
+    )
+    page = (await open_relay.http.get(f"/deliveries/{digest_id}", headers=HTML)).text
+    assert "In this digest" in page
+    assert all(shown[job]["id"] in page for job in ("j1", "j2"))

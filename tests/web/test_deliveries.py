@@ -99,6 +99,7 @@ async def test_a_delivery_is_shown_with_its_attempts(api: Api) -> None:
         "endpoint": endpoint,
         "registration_id": made["id"],
         "status": "delivered",
+        "digest_id": None,
         "held": False,
         "attempts": 2,
         "created_at": "2024-03-01T12:00:00.000Z",

@@ -52,6 +52,7 @@ async def test_an_endpoint_is_created(api: Api) -> None:
         "public_key": None,
         "header_names": ["X-A"],
         "quiet": None,
+        "digest": None,
         "fallback": None,
         "enabled": True,
         "disabled_at": None,

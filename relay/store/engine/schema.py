@@ -135,6 +135,7 @@ endpoints = Table(
     _text("source"),
     _text("owner", nullable=True),
     _text("quiet", nullable=True),
+    _text("digest", nullable=True),
     _text("fallback", nullable=True),
     _instant("disabled_at"),
     _text("disabled_reason", nullable=True),
@@ -238,6 +239,7 @@ deliveries = Table(
     _text("reason", nullable=True),
     _text("trace", nullable=True),
     _text("owner", nullable=True),
+    _text("digest_id", nullable=True),
 )
 Index("deliveries_once", deliveries.c.event_id, deliveries.c.endpoint_id, unique=True)
 Index(
@@ -254,6 +256,13 @@ Index(
     deliveries.c.id,
     sqlite_where=deliveries.c.next_attempt_at.is_not(None),
     postgresql_where=deliveries.c.next_attempt_at.is_not(None),
+)
+Index(
+    "deliveries_of_digest",
+    deliveries.c.digest_id,
+    deliveries.c.endpoint_id,
+    sqlite_where=deliveries.c.digest_id.is_not(None),
+    postgresql_where=deliveries.c.digest_id.is_not(None),
 )
 Index("deliveries_by_time", deliveries.c.created_at, deliveries.c.id)
 Index("deliveries_by_status", deliveries.c.status, deliveries.c.created_at, deliveries.c.id)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, Update, bindparam, func, literal, select, tuple_, update
+from sqlalchemy import Select, Update, bindparam, case, func, literal, select, tuple_, update
 
 from relay.model import SECOND, Attempt, Delivery, DeliveryStatus, Instant
 from relay.store.engine import paging
@@ -12,7 +12,7 @@ from relay.store.engine.database import Tx
 from relay.store.engine.paging import WalkPosition
 from relay.store.engine.schema import attempts, deliveries, endpoints
 from relay.store.tables import endpoints as subscribers
-from relay.store.tables.outbox import COLUMNS, delivery_of
+from relay.store.tables.outbox import COLUMNS, IS_IN_DIGEST, delivery_of
 
 _ENDPOINT_ENABLED = (
     select(endpoints.c.id).where(endpoints.c.id == deliveries.c.endpoint_id, endpoints.c.disabled_at.is_(None)).exists()
@@ -25,6 +25,7 @@ _RESET_FOR_RESEND = {
     "ended_at": None,
     "reason": None,
     "leased_by": None,
+    "digest_id": case((deliveries.c.digest_id.is_(None), None), else_=deliveries.c.id),  # sent by itself
     "host": select(endpoints.c.host).where(endpoints.c.id == deliveries.c.endpoint_id).scalar_subquery(),
 }
 _DEFAULT_INTERVAL = SECOND // 50
@@ -89,9 +90,11 @@ def page(tx: Tx, page: paging.Page, delivery_filter: DeliveryFilter) -> tuple[li
 
 
 def count(tx: Tx, delivery_filter: DeliveryFilter, sendable: bool = False, limit: int | None = None) -> int:
-    """How many deliveries match, counted up to `limit`; `sendable` counts only those whose endpoint is enabled."""
+    """How many deliveries match, counted up to `limit`; `sendable` counts only what `resend_batch` would send."""
     query = delivery_filter.narrow(select(literal(1)).select_from(deliveries)).limit(limit)
-    matching = (query.where(_ENDPOINT_ENABLED) if sendable else query).subquery()
+    if sendable:
+        query = query.where(_ENDPOINT_ENABLED, *(() if delivery_filter.job_id else (~IS_IN_DIGEST,)))
+    matching = query.subquery()
     return int(tx.execute(select(func.count()).select_from(matching)).scalar_one())
 
 
@@ -131,6 +134,8 @@ def resend_batch(
         .join(endpoints, endpoints.c.id == deliveries.c.endpoint_id)
         .where(deliveries.c.status != DeliveryStatus.PENDING.value, endpoints.c.disabled_at.is_(None))
     )
+    if delivery_filter.job_id is None:
+        query = query.where(~IS_IN_DIGEST)  # the digest is resent
     if after is not None:
         query = query.where(
             tuple_(deliveries.c.created_at, deliveries.c.id) > tuple_(literal(after[0]), literal(after[1]))
@@ -179,4 +184,5 @@ def retry_now(tx: Tx, id: str, now: Instant) -> bool:
     """Makes a delivery that waits for its next attempt due now. False if it is due, held or in flight."""
     waits = (deliveries.c.next_attempt_at > now, deliveries.c.leased_by.is_(None))
     query = update(deliveries).where(deliveries.c.id == id, *waits)
-    return tx.execute(query, {"next_attempt_at": now, "trigger": "resend"}).rowcount == 1
+    alone = case((deliveries.c.digest_id.is_(None), None), else_=deliveries.c.id)
+    return tx.execute(query.values(next_attempt_at=now, trigger="resend", digest_id=alone)).rowcount == 1

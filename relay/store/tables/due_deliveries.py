@@ -20,11 +20,11 @@ from sqlalchemy import (
     tuple_,
 )
 
-from relay.model import DueDelivery, EndpointKind, Instant
+from relay.model import UNGATHERED, DueDelivery, EndpointKind, Instant
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import deliveries, endpoints
 
-_DUE_COLUMNS = [deliveries.c[name] for name in ("id", "host", "endpoint_id", "next_attempt_at", "owner")]
+_DUE_COLUMNS = [deliveries.c[name] for name in ("id", "host", "endpoint_id", "next_attempt_at", "owner", "digest_id")]
 _DUE_COLUMNS += [endpoints.c[name] for name in ("format", "disabled_at", "paused_until", "failures", "next_slot_at")]
 _DUE_COLUMNS += [endpoints.c.kind, endpoints.c.succeeded_at]
 _ahead = deliveries.alias("ahead")
@@ -121,7 +121,7 @@ def oldest_due(tx: Tx, now: Instant) -> Instant | None:
 
 
 def _due(row: Row[Any]) -> DueDelivery:
-    id, host, endpoint_id, next_attempt_at, owner, *of_endpoint = tuple(row)
+    id, host, endpoint_id, next_attempt_at, owner, digest_id, *of_endpoint = tuple(row)
     format, disabled_at, paused_until, failures, next_slot_at, kind, succeeded_at = of_endpoint
     return DueDelivery(
         id=id,
@@ -133,6 +133,7 @@ def _due(row: Row[Any]) -> DueDelivery:
         paused_until=paused_until,
         failures=failures or 0,
         owner=owner,
+        is_ungathered=digest_id == UNGATHERED,
         next_slot_at=next_slot_at,
         is_proven=succeeded_at is not None or kind == EndpointKind.STANDING.value,
     )

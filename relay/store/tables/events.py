@@ -1,7 +1,7 @@
 """Events: the immutable facts about jobs."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from relay.model import (
     ENDINGS_AT_EXEC,
     FINAL_EVENTS,
     AnyEventType,
+    DigestEventType,
     Event,
     EventContext,
     EventType,
@@ -136,9 +137,15 @@ def id_at(tx: Tx, position: int) -> str | None:
     return id
 
 
+def get_many(tx: Tx, ids: Iterable[str]) -> dict[str, Event]:
+    """The events with these ids, by id."""
+    return {row.id: _event(row) for row in tx.execute(select(events).where(events.c.id.in_(list(ids))))}
+
+
 def count_since(tx: Tx, workspace: str, since: Instant) -> int:
-    """How many events of the workspace were made after `since`."""
+    """How many events of the workspace were made after `since`, without digests."""
     query = select(func.count()).where(events.c.workspace == workspace, events.c.created_at > since)
+    query = query.where(events.c.type != DigestEventType.DIGEST.value)
     number: int = tx.execute(query).scalar_one()
     return number
 

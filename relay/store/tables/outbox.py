@@ -10,6 +10,7 @@ from sqlalchemy import (
     ColumnElement,
     Row,
     Text,
+    and_,
     bindparam,
     case,
     or_,
@@ -17,7 +18,17 @@ from sqlalchemy import (
     update,
 )
 
-from relay.model import Attempt, Delivery, DeliveryStatus, DueDelivery, Endpoint, Instant, parse_event_type
+from relay.model import (
+    UNGATHERED,
+    Attempt,
+    Delivery,
+    DeliveryStatus,
+    DueDelivery,
+    Endpoint,
+    EventType,
+    Instant,
+    parse_event_type,
+)
 from relay.store.engine import dialect
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import attempts, deliveries, endpoints
@@ -25,8 +36,13 @@ from relay.store.tables.due_deliveries import is_pending
 
 COLUMNS = [deliveries.c[name] for name in Delivery.__slots__]
 
-_SCHEDULE = "schedule"
+SCHEDULE = "schedule"
+"""The trigger of deliveries that nobody sent by hand."""
 _PENDING = deliveries.c.status == DeliveryStatus.PENDING.value
+IS_IN_DIGEST = and_(
+    deliveries.c.digest_id.is_not(None), deliveries.c.digest_id != UNGATHERED, deliveries.c.digest_id != deliveries.c.id
+)
+"""The condition that another delivery, that of a digest, sends it."""
 
 # --- statements of every delivery, built once: building one costs more than running it ------------------------------
 
@@ -140,7 +156,7 @@ def insert(tx: Tx, new: Sequence[tuple[Delivery, Endpoint]], leasing: Leasing | 
         elif (lease := leases.get(delivery.id)) is not None:
             leased = replace(delivery, next_attempt_at=lease.until)
             enqueued.leased.append(
-                (LeasedDelivery(delivery=leased, host=endpoint.host, trigger=_SCHEDULE, lease=lease), endpoint)
+                (LeasedDelivery(delivery=leased, host=endpoint.host, trigger=SCHEDULE, lease=lease), endpoint)
             )
     return enqueued
 
@@ -148,7 +164,7 @@ def insert(tx: Tx, new: Sequence[tuple[Delivery, Endpoint]], leasing: Leasing | 
 def _row(delivery: Delivery, endpoint: Endpoint, lease: Lease | None) -> dict[str, Any]:
     row = {name: getattr(delivery, name) for name in Delivery.__slots__}
     row |= {"status": delivery.status.value, "event_type": delivery.event_type.value}
-    row |= {"host": endpoint.host, "trigger": _SCHEDULE, "leased_by": None}
+    row |= {"host": endpoint.host, "trigger": SCHEDULE, "leased_by": None}
     return row | ({"next_attempt_at": lease.until, "leased_by": lease.token} if lease is not None else {})
 
 
@@ -174,8 +190,9 @@ def _revive(tx: Tx, new: Delivery) -> int:
         deliveries.c.endpoint_id == new.endpoint_id,
         deliveries.c.status == DeliveryStatus.CANCELLED.value,
     )
-    values = {name: getattr(new, name) for name in ("registration_id", "body", "next_attempt_at", "trace", "owner")}
-    reset = {"status": DeliveryStatus.PENDING.value, "ended_at": None, "reason": None, "attempts_in_run": 0}
+    names = ("registration_id", "body", "next_attempt_at", "reason", "trace", "owner", "digest_id")
+    values = {name: getattr(new, name) for name in names}
+    reset = {"status": DeliveryStatus.PENDING.value, "ended_at": None, "attempts_in_run": 0}
     return tx.execute(cancelled, values | reset).rowcount
 
 
@@ -261,6 +278,12 @@ def release_one(tx: Tx, id: str, due_at: Instant, lease: Lease) -> None:
     tx.execute(leased, {"next_attempt_at": due_at, "leased_by": None})
 
 
+def hold(tx: Tx, id: str, until: Instant, reason: str, digest_id: str | None, lease: Lease) -> None:
+    """Ends a lease without an attempt: the delivery is held until `until`, for `reason`."""
+    leased = update(deliveries).where(deliveries.c.id == id, deliveries.c.leased_by == lease.token)
+    tx.execute(leased, {"next_attempt_at": until, "reason": reason, "digest_id": digest_id, "leased_by": None})
+
+
 def release(tx: Tx, now: Instant, owner: str | None = None) -> int:
     """Ends leases, so that their deliveries are due now: those of `owner`, or all if it is None. Returns how many.
 
@@ -279,6 +302,7 @@ def release_held(tx: Tx, endpoint_id: str, now: Instant) -> int:
         deliveries.c.endpoint_id == endpoint_id,
         deliveries.c.status == DeliveryStatus.PENDING.value,
         deliveries.c.next_attempt_at.is_(None),
+        ~IS_IN_DIGEST,
     )
     return tx.execute(query, {"next_attempt_at": now, "attempts_in_run": 0}).rowcount
 
@@ -289,6 +313,14 @@ def cancel(tx: Tx, endpoint_id: str, job: tuple[str, str], now: Instant, reason:
     tx.execute(
         update(deliveries).where(deliveries.c.endpoint_id == endpoint_id, _PENDING, *of_job), _cancelled(now, reason)
     )
+
+
+def cancel_starts(tx: Tx, endpoint_ids: Sequence[str], job: tuple[str, str], now: Instant, reason: str) -> None:
+    """Cancels the deliveries of a job's start to these endpoints that are pending and not in flight."""
+    of_job = (deliveries.c.workspace == job[0], deliveries.c.job_id == job[1])
+    waiting = (_PENDING, deliveries.c.event_type == EventType.STARTED.value, deliveries.c.leased_by.is_(None))
+    query = update(deliveries).where(*of_job, deliveries.c.endpoint_id.in_(endpoint_ids), *waiting, ~IS_IN_DIGEST)
+    tx.execute(query, _cancelled(now, reason))
 
 
 def cancel_some(tx: Tx, endpoint_id: str, now: Instant, reason: str, limit: int) -> int:

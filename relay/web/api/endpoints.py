@@ -46,6 +46,7 @@ async def create_endpoint(call: RequestContext, body: EndpointRequest) -> Respon
         body.signing,
         body.template,
         body.quiet,
+        body.digest,
         body.fallback,
         outside_only=not call.caller.is_admin,
     )
@@ -94,6 +95,7 @@ async def change_endpoint(call: RequestContext, body: EndpointChange, id: str) -
         headers=body.headers,
         template=body.template,
         quiet=body.quiet,
+        digest=body.digest,
         fallback=body.fallback,
     )
     if patch == EndpointPatch():

@@ -8,14 +8,14 @@ from typing import Any
 
 from starlette.responses import Response
 
-from relay.delivery import resend_matching
+from relay.delivery import digest, resend_matching
 from relay.delivery.attempt import USER_AGENT
 from relay.errors import NotFound, RelayError
 from relay.model import Attempt, Delivery, DeliveryStatus, Endpoint
 from relay.signing import standard_webhooks
 from relay.store import Tx
 from relay.store.engine import paging
-from relay.store.tables import deliveries, events
+from relay.store.tables import deliveries, digests, events
 from relay.store.tables.deliveries import DeliveryFilter
 from relay.verify import verify
 from relay.web.core import path_params
@@ -85,7 +85,9 @@ async def show_delivery(page: PageRequest, id: str) -> Response:
         [row] = delivery_rows(tx, [delivery], page.now)
         attempts = deliveries.attempts_of(tx, delivery_id)
         request = _reconstruct(delivery, row.endpoint, attempts[-1]) if row.endpoint and attempts else None
+        of_digest = digests.members(tx, delivery_id, digest.MAX_MEMBERS) if delivery.is_digest else []
         return {
+            "members": delivery_rows(tx, of_digest, page.now),
             "delivery": delivery,
             "row": row,
             "endpoint": row.endpoint,

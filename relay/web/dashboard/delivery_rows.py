@@ -27,7 +27,8 @@ class DeliveryRow:
     @property
     def is_held(self) -> bool:
         """Whether the delivery waits until its endpoint is enabled."""
-        return self.delivery.status is DeliveryStatus.PENDING and self.delivery.next_attempt_at is None
+        pending = self.delivery.status is DeliveryStatus.PENDING
+        return pending and self.delivery.next_attempt_at is None and not self.delivery.is_in_digest
 
 
 def delivery_rows(tx: Tx, rows: Sequence[Delivery], now: Instant) -> list[DeliveryRow]:
@@ -51,12 +52,16 @@ def waits_for(delivery: Delivery, endpoint: Endpoint | None, now: Instant) -> st
     """What a pending delivery waits for, as a phrase; "" for a delivery that is not pending."""
     if delivery.status is not DeliveryStatus.PENDING:
         return ""
+    if delivery.is_in_digest and delivery.next_attempt_at is None:
+        return "its digest is sent in its place"
     if delivery.next_attempt_at is None:
         return "held until its endpoint is enabled"
     if endpoint is not None and endpoint_health.circuit_is_open(endpoint.failures):
         return f"held back: this endpoint fails, {endpoint.failures} in a row, one attempt at a time"
     if endpoint is not None and endpoint.paused_until is not None and endpoint.paused_until > now:
         return f"the receiver asked for a pause; deliveries continue {relative_time(endpoint.paused_until, now)}"
+    if delivery.reason and delivery.next_attempt_at > now:
+        return f"{delivery.reason}; {relative_time(delivery.next_attempt_at, now)}"
     number = delivery.attempts + 1
     if delivery.next_attempt_at <= now:
         return f"attempt {number} is due now"
@@ -68,6 +73,6 @@ def _problem(delivery: Delivery, endpoint: Endpoint | None, error: str | None) -
         return ""
     if delivery.status is not DeliveryStatus.PENDING:
         return delivery.reason or "every attempt failed"
-    if delivery.next_attempt_at is None:
+    if delivery.next_attempt_at is None and not delivery.is_in_digest:
         return f"held: {(endpoint.disabled_reason if endpoint else None) or 'its endpoint is disabled'}"
     return f"attempt {delivery.attempts}: {error}" if error else ""

@@ -18,7 +18,7 @@ from relay.web.core import path_params
 from relay.web.dashboard.endpoints import preview, show_endpoint
 from relay.web.dashboard.page import PageRequest, parse_enum, redirect_with_notice, render
 
-_FIELDS = ("name", "url", "format", "secret", "event")
+_FIELDS = ("name", "url", "format", "secret", "event", "quiet", "digest", "fallback")
 
 
 async def new_endpoint(page: PageRequest) -> Response:
@@ -34,7 +34,8 @@ async def create(page: PageRequest, form: Mapping[str, str]) -> Response:
 async def edit_endpoint(page: PageRequest, id: str) -> Response:
     """The form of an endpoint, without its URL and secret. Raises Conflict for an endpoint of the configuration."""
     endpoint = await _editable(page, id)
-    return _render_form(page, endpoint, {"name": endpoint.name or "", "format": endpoint.format}, endpoint.events)
+    fields = {name: getattr(endpoint, name) or "" for name in ("name", "format", "quiet", "digest", "fallback")}
+    return _render_form(page, endpoint, fields, endpoint.events)
 
 
 async def edit(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
@@ -102,6 +103,9 @@ async def _save(
         url=fields["url"] or None,
         format=None if fields["format"] == endpoint.format else fields["format"] or None,
         events=events,
+        quiet=fields["quiet"],
+        digest=fields["digest"],
+        fallback=fields["fallback"],
     )
 
     def write(tx: Tx) -> None:
@@ -121,7 +125,16 @@ def _spec(fields: Mapping[str, str], events: tuple[EventType, ...], endpoint: En
         raise ValidationFailed("missing_field", "paste the URL that is notified", "url")
     secret = fields["secret"] or (endpoint.secrets[0].value if endpoint else None)
     headers = endpoint.headers if endpoint else {}
-    return EndpointSpec(url, fields["format"] or "auto", events, secret, headers)
+    return EndpointSpec(
+        url,
+        fields["format"] or "auto",
+        events,
+        secret,
+        headers,
+        quiet=fields["quiet"],
+        digest=fields["digest"],
+        fallback=fields["fallback"],
+    )
 
 
 def _draft(

@@ -14,6 +14,7 @@ from relay.web.schemas.fields import (
     JOB_ID_DESCRIPTION,
     MAX_METADATA,
     MAX_METADATA_DEPTH,
+    Digest,
     EndpointName,
     Events,
     Fallback,
@@ -51,6 +52,10 @@ _SIGNING = (
 _HEADERS = f"an object of at most {MAX_HEADERS} headers that every notification carries, such as Authorization"
 _QUIET = (
     "a daily window in which news of success are held, such as `22:00-07:00 Europe/Berlin`; failures pass; only for "
+    "chats and e-mail"
+)
+_DIGEST = (
+    "how long news of success are gathered into one message, such as `5m`, from 10s to 24h; failures pass; only for "
     "chats and e-mail"
 )
 _FALLBACK = "the name of another endpoint, which gets what finally failed at this one"
@@ -164,6 +169,7 @@ class EndpointRequest(RequestModel):
     signing: Signing | None = Field(None, description=_SIGNING)
     headers: Headers = Field(default_factory=dict, description=_HEADERS)
     quiet: Quiet | None = Field(None, description=_QUIET)
+    digest: Digest | None = Field(None, description=_DIGEST)
     fallback: Fallback | None = Field(None, description=_FALLBACK)
 
 
@@ -180,6 +186,7 @@ class EndpointChange(RequestModel):
     events: Events | None = Field(None, description=_EVENTS)
     headers: Headers | None = Field(None, description=f"{_HEADERS}; it replaces all present headers")
     quiet: Quiet | None = Field(None, description=f"{_QUIET}; empty: none")
+    digest: Digest | None = Field(None, description=f"{_DIGEST}; empty: none")
     fallback: Fallback | None = Field(None, description=f"{_FALLBACK}; empty: none")
 
 

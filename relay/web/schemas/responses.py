@@ -121,6 +121,7 @@ class EndpointResponse(ResponseModel):
     )
     header_names: list[str]
     quiet: str | None = Field(description="when news of success are held")
+    digest: str | None = Field(description="how long news of success are gathered into one message")
     fallback: str | None = Field(description="the endpoint that gets what finally failed at this one")
     enabled: bool
     disabled_at: Time | None
@@ -184,6 +185,7 @@ class DeliveryResponse(ResponseModel):
     registration_id: str | None
     status: DeliveryStatus
     held: bool = Field(description="pending until its disabled endpoint is enabled")
+    digest_id: str | None = Field(description="the delivery of the digest that sends it with others")
     attempts: int
     created_at: Time
     next_attempt_at: Time | None

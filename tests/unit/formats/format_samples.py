@@ -1,9 +1,22 @@
 """Events for the tests of the formats: Exec's own examples, one of each kind."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from relay.model import Event, EventContext, EventType, Registration, RegistrationStatus, event_id, from_rfc3339
+from relay.delivery.digest import MAX_LISTED, listed
+from relay.model import (
+    OPERATOR_WORKSPACE,
+    DigestEventType,
+    Event,
+    EventContext,
+    EventType,
+    Registration,
+    RegistrationStatus,
+    event_id,
+    from_rfc3339,
+)
 
 JOB_ID = "j1o2b3i4d5x6"
 SEEN = 1_709_287_500_000
@@ -83,3 +96,26 @@ def event(
         created_at=occurred_at,
         context=context or EventContext(),
     )
+
+
+def digest(of: Sequence[Event]) -> Event:
+    """The event of a digest of these."""
+    return Event(
+        id="evt_01HQX0000000000000000000DD",
+        workspace=OPERATOR_WORKSPACE,
+        job_id="digest:evt_01HQX0000000000000000000DD",
+        type=DigestEventType.DIGEST,
+        occurred_at=SEEN,
+        job={"counts": dict(Counter(one.type.value for one in of)), "jobs": [listed(one) for one in of[:MAX_LISTED]]},
+        created_at=SEEN,
+        context=EventContext(page="https://relay.example.com/deliveries/dlv_01HQX0000000000000000000DD"),
+    )
+
+
+def many(number: int, job: Mapping[str, Any] = COMPLETED, context: EventContext = CONTEXT) -> list[Event]:
+    """So many endings, with different jobs and names that begin with the given one's."""
+    name, endings = job["scenario"]["name"], []
+    for index in range(1, number + 1):
+        named = {**job, "scenario": {**job["scenario"], "name": f"{name} {index}" if name else name}}
+        endings.append(replace(event(EventType.COMPLETED, named, context=context), job_id=f"{JOB_ID}{index}"))
+    return endings

@@ -16,7 +16,7 @@ import pytest
 from relay import formats
 from relay.formats import template
 from relay.model import Event, EventType
-from tests.unit.formats.format_samples import CONTEXT, JOB_ID, JOBS, REGISTRATION, event
+from tests.unit.formats.format_samples import CONTEXT, JOB_ID, JOBS, REGISTRATION, digest, event, many
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TEMPLATE = template.check(
@@ -73,6 +73,18 @@ ODD_CASES = {
     "job.expired-odd": (EventType.EXPIRED, ODD | {"status": ODD_STATUS}),
 }
 CASES += [(format, name) for format in formats.NAMES for name in ODD_CASES]
+DIGESTS = {
+    "digest": digest(
+        [
+            *many(500),
+            event(EventType.CANCELLED, JOBS[EventType.CANCELLED], context=CONTEXT),
+            event(EventType.STARTED, JOBS[EventType.STARTED]),
+        ]
+    ),
+    "digest-odd": digest([event(EventType.CANCELLED, ODD, context=ODD_CONTEXT), event(EventType.STARTED, ODD)]),
+}
+READ_BY_PEOPLE = [format for format in formats.NAMES if formats.is_read_by_people(format)]
+CASES += [(format, name) for format in READ_BY_PEOPLE for name in DIGESTS]
 
 
 def golden(format: str, case: str) -> Path:
@@ -81,6 +93,8 @@ def golden(format: str, case: str) -> Path:
 
 def sample(case: str) -> Event:
     """The event of a case."""
+    if case in DIGESTS:
+        return DIGESTS[case]
     if case in ODD_CASES:
         return event(*ODD_CASES[case], context=ODD_CONTEXT)
     return event(EventType(case), JOBS[EventType(case)], context=CONTEXT)

@@ -20,7 +20,7 @@ from relay import formats
 from relay.formats import email, flat
 from relay.formats.truncate import utf16_length
 from relay.model import EventType
-from tests.unit.formats.format_samples import COMPLETED, CONTEXT, FAILED, JOBS, REGISTRATION, event
+from tests.unit.formats.format_samples import COMPLETED, CONTEXT, FAILED, JOBS, REGISTRATION, digest, event, many
 
 HOSTILE = [
     "x" * 10_000,
@@ -136,7 +136,8 @@ def check_discord(body: Any) -> None:
         assert re.fullmatch(r"\[Details in the relay\]\(https://[^()\s]+\)", page)
     else:
         reason = [*reason, page]
-    assert len(reason) <= 2
+    assert len(reason) <= (22 if "digest" in footer else 2)
+    reason = [re.sub(r"\[(.+)\]\(https?://[^()\s]+\)", r"\1", line) for line in reason]
     for text in (title, *reason, *fields):
         assert not re.search(r"[*_~`|\[\]<>#\n]", re.sub(r"\\[^0-9A-Za-z\s]", "", text))
     assert "url" not in embed or is_link(embed["url"])
@@ -159,7 +160,8 @@ def check_google_chat(body: Any) -> None:
         text = widget["textParagraph"]["text"]
         for url in re.findall(r'<a href="([^"]*)">', text):
             assert is_link(html.unescape(url))
-        plain = re.sub(r'^<a href="[^"]*">([^<]*)</a>$|^<b>([^<]*)</b>', r"\1\2", text)
+        lines = text.split("<br>") if "digest" in section["widgets"][-1]["textParagraph"]["text"] else [text]
+        plain = "".join(re.sub(r'^(. ?)?<a href="[^"]*">([^<]*)</a>|^<b>([^<]*)</b>', r"\2\3", line) for line in lines)
         assert not re.search(r"[<>]|&(?!amp;|lt;|gt;)", plain)
 
 
@@ -269,6 +271,24 @@ def test_hostile_text_stays_within_the_limits(format: str, text: str) -> None:
     for type, test in product(EventType, (False, True)):
         made = event(type, job, "R&D <!here> *x*", replace(context, test=test))
         check(format, formats.render(format, made, REGISTRATION))
+
+
+@pytest.mark.parametrize("format", CHATS)
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_digest_of_hostile_texts_stays_within_the_limits(format: str, text: str) -> None:
+    """Many jobs, with every text as a name, link, id and requester."""
+    job = COMPLETED | {"scenario": {"id": text, "name": text, "url": text}}
+    context = replace(CONTEXT, requested_by=text)
+    check(format, formats.render(format, digest(many(30, job, context)), None))
+    check(format, formats.render(format, digest(many(30, COMPLETED, context)), None))
+
+
+@pytest.mark.parametrize("format", formats.FORMATS)
+@given(listed=st.lists(anything | st.dictionaries(st.sampled_from(["name", "url", "event"]), anything), max_size=3))
+def test_any_list_of_a_digest_can_be_rendered(format: str, listed: list[Any]) -> None:
+    """Whatever a store of another version holds."""
+    made = digest([])
+    formats.render(format, replace(made, job={"counts": {"job.completed": len(listed)}, "jobs": listed}), None)
 
 
 @pytest.mark.parametrize("format", formats.FORMATS)

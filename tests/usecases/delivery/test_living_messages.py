@@ -12,6 +12,7 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from relay import formats
+from relay.delivery.holding import Hold
 from relay.delivery.living_messages import LivingMessages
 from relay.egress import EgressRules
 from relay.egress.http_client import WebhookHttpClient
@@ -59,10 +60,10 @@ class World:
             next_attempt_at=NOON,
         )
 
-    async def send(self, type: EventType, **options: Any) -> SendResult | None:
-        """The result of one delivery of this event; None if a plain request would be sent."""
+    async def send(self, type: EventType, **options: Any) -> SendResult | Hold | None:
+        """The result of one delivery of this event, or what holds it; None if a plain request would be sent."""
         sent = await self.living.send(self.endpoint, self.delivery(type, **options))
-        return None if sent is None else sent[0]
+        return sent[0] if isinstance(sent, tuple) else sent
 
     def restart(self, timeout: int = TIMEOUT) -> None:
         """A relay that knows only what is stored, after the leases of the one before have expired."""
@@ -95,7 +96,7 @@ async def discord(store: Store) -> AsyncIterator[World]:
         yield made
 
 
-def ok(result: SendResult | None) -> bool:
+def ok(result: SendResult | Hold | None) -> bool:
     return isinstance(result, HttpResponse) and result.succeeded
 
 

@@ -93,14 +93,17 @@ async def test_failures_pass(store: Store, type: EventType) -> None:
 @pytest.mark.parametrize(
     ("fields", "held"),
     [
-        ({"format": "slack_app", "events": (EventType.STARTED, EventType.COMPLETED)}, False),
-        ({"format": "slack_app", "events": (EventType.COMPLETED,)}, True),
+        ({"format": "slack_app"}, False),
+        ({"format": "slack_app", "digest": "5m"}, False),
+        ({"format": "discord"}, False),
         ({"format": "slack", "quiet": "11:00-14:30 Mars/Base"}, False),
         ({"format": "slack", "quiet": "13:00-14:30 UTC"}, False),
     ],
 )
-async def test_an_edit_is_never_held(store: Store, fields: dict[str, Any], held: bool) -> None:
-    """Where the start is shown too, its message ends at once; a zone that is no longer known holds nothing."""
+async def test_what_may_be_an_edit_is_not_held_before_it_is_known(
+    store: Store, fields: dict[str, Any], held: bool
+) -> None:
+    """`LivingMessages` decides where a message may be there to edit; a zone that is no longer known holds nothing."""
     chat = make_endpoint(**{"quiet": QUIET} | fields)
     await add(store, chat, now=NOON)
     [(_, at, _)] = await all_of(store, chat)

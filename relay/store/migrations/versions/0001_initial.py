@@ -74,6 +74,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("trace", sa.Text(), nullable=True),
         sa.Column("owner", sa.Text(), nullable=True),
+        sa.Column("digest_id", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("deliveries_by_status", "deliveries", ["status", "created_at", "id"], unique=False)
@@ -93,6 +94,14 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("next_attempt_at IS NOT NULL"),
         postgresql_where=sa.text("next_attempt_at IS NOT NULL"),
+    )
+    op.create_index(
+        "deliveries_of_digest",
+        "deliveries",
+        ["digest_id", "endpoint_id"],
+        unique=False,
+        sqlite_where=sa.text("digest_id IS NOT NULL"),
+        postgresql_where=sa.text("digest_id IS NOT NULL"),
     )
     op.create_index("deliveries_of_endpoint", "deliveries", ["endpoint_id", "status", "created_at"], unique=False)
     op.create_index("deliveries_of_endpoint_by_time", "deliveries", ["endpoint_id", "created_at", "id"], unique=False)
@@ -115,6 +124,7 @@ def upgrade() -> None:
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("owner", sa.Text(), nullable=True),
         sa.Column("quiet", sa.Text(), nullable=True),
+        sa.Column("digest", sa.Text(), nullable=True),
         sa.Column("fallback", sa.Text(), nullable=True),
         sa.Column("disabled_at", sa.BigInteger(), nullable=True),
         sa.Column("disabled_reason", sa.Text(), nullable=True),
