@@ -85,7 +85,8 @@ def number(tx: Tx) -> bool:
     locked = select(event_feed.c.position).where(event_feed.c.name == _HEAD).with_for_update(skip_locked=True)
     head = tx.execute(locked).scalar()
     if head is None:
-        _create(tx)
+        if state(tx) is None:  # to insert the row while another transaction changes it would wait for that one
+            _create(tx)
         return False
     oldest_first = select(events.c.id).where(*_UNNUMBERED).order_by(events.c.created_at, events.c.id)
     ids = tx.execute(oldest_first.limit(BATCH)).scalars().all()

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -150,14 +151,21 @@ async def test_a_forgotten_transaction_holds_nobody_up(postgres_url: str) -> Non
         await store.aclose()
 
 
-async def test_numbering_never_waits_for_another(postgres_url: str) -> None:
+HOLDS_HEAD = (
+    "SELECT * FROM event_feed WHERE name = 'head' FOR UPDATE",
+    "UPDATE event_feed SET position = position WHERE name = 'head'",
+)
+
+
+@pytest.mark.parametrize("statement", HOLDS_HEAD)
+async def test_numbering_never_waits_for_another(postgres_url: str, statement: LiteralString) -> None:
     """While somebody holds the head, numbering says that it could not, at once, and deadlocks are impossible."""
     store = await Store.open(postgres_url)
     try:
         await store.write(event_feed.ensure)
         await store.write(lambda tx: events.add(tx, make_event("b")))
         with psycopg.connect(postgres_url) as other:
-            other.execute("SELECT * FROM event_feed WHERE name = 'head' FOR UPDATE")
+            other.execute(statement)
             async with asyncio.timeout(5):
                 assert await store.write(event_feed.number) is False
             assert await store.read(event_feed.oldest_unnumbered) == NOON
