@@ -379,7 +379,7 @@ class Relay:
             self.operator.store(tx, [endpoint_news(before, endpoint, now)])
             return before, endpoint, released
 
-        before, endpoint, released = await self.store.write(enable)
+        before, endpoint, released = await self.store.write(enable, at_end=True)
         self.telemetry.endpoint_changed(before, endpoint, now)
         self.wake()
         return endpoint, released
@@ -393,7 +393,7 @@ class Relay:
             self.operator.store(tx, [endpoint_news(before, endpoint, now)])
             return before, endpoint
 
-        before, endpoint = await self.store.write(disable)
+        before, endpoint = await self.store.write(disable, at_end=True)
         self.telemetry.endpoint_changed(before, endpoint, now)
         self.wake()
         return endpoint

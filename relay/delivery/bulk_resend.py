@@ -26,7 +26,7 @@ async def resend_matching(
         return deliveries.resend_batch(tx, filter, now, min(BATCH, limit - count), formats.min_interval, cursor)
 
     while count < limit:
-        resent, cursor = await store.write(work)
+        resent, cursor = await store.write(work, at_end=True)
         count += resent
         wake()
         if cursor is None:

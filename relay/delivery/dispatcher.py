@@ -170,7 +170,7 @@ class Dispatcher:
             await asyncio.gather(*late, return_exceptions=True)
         await self._recorder.stop()
         now = self._clock()
-        await self._store.write(lambda tx: outbox.release(tx, now, self._owner))
+        await self._store.write(lambda tx: outbox.release(tx, now, self._owner), at_end=True)
 
     async def send_test(self, endpoint: Endpoint, event: Event, body: bytes, now: Instant) -> Attempt:
         """Sends `body` once, now, outside the outbox. Returns the attempt; nothing is stored."""
@@ -216,7 +216,7 @@ class Dispatcher:
         """Leases and starts the admitted deliveries. Those of paused and disabled endpoints are due no longer."""
         unused = {due.id: due for due in admitted.start}
         try:
-            leased, unleased = await self._store.write(lambda tx: self._lease_due(tx, admitted))
+            leased, unleased = await self._store.write(lambda tx: self._lease_due(tx, admitted), at_end=True)
             if unleased:
                 self._admission.skip([unused[id] for id in unleased], self._clock())
                 self._wake_in(SKIP_FOR)
@@ -324,7 +324,9 @@ class Dispatcher:
         """Releases the lease: the delivery is due again in `wait` milliseconds."""
         due_at = self._clock() + wait
         try:
-            await self._store.write(lambda tx: outbox.release_one(tx, leased.delivery.id, due_at, leased.lease))
+            await self._store.write(
+                lambda tx: outbox.release_one(tx, leased.delivery.id, due_at, leased.lease), at_end=True
+            )
         except StoreError as error:
             text = "the lease of delivery %s can't be released; the delivery is due again when it expires: %s"
             self._telemetry.log.error(text, leased.delivery.id, error)

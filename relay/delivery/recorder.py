@@ -124,7 +124,7 @@ class ResultRecorder:
         """Stores a batch, and retries while the store fails and the leases hold. Raises any other error."""
         for _ in range(self._tries):
             try:
-                decisions, health = await self._store.write(lambda tx: self._record_batch(tx, batch))
+                decisions, health = await self._store.write(lambda tx: self._record_batch(tx, batch), at_end=True)
             except ConstraintViolation:
                 raise
             except StoreError as error:

@@ -42,9 +42,9 @@ class Counted:
     def __init__(self, store: Store) -> None:
         self._store, self.read, self.writes = store, store.read, 0
 
-    async def write(self, work: Callable[[Tx], T]) -> T:
+    async def write(self, work: Callable[[Tx], T], *, at_end: bool = False) -> T:
         self.writes += 1
-        return await self._store.write(work)
+        return await self._store.write(work, at_end=at_end)
 
 
 async def test_a_spent_budget_is_checked_once_a_second(start: Start) -> None:

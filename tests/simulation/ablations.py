@@ -113,9 +113,9 @@ def _event_apart(patch: Patch) -> None:
 def _answers_before_commit(patch: Patch) -> None:
     honest = Store.write
 
-    async def write(self: Store, work: Any) -> Any:
+    async def write(self: Store, work: Any, *, at_end: bool = False) -> Any:
         done: list[Any] = []
-        real = asyncio.get_running_loop().create_task(honest(self, lambda tx: done.append(work(tx))))
+        real = asyncio.get_running_loop().create_task(honest(self, lambda tx: done.append(work(tx)), at_end=at_end))
         if "register" not in work.__qualname__ and "run_idempotent" not in work.__qualname__:
             await real
             return done[-1]

@@ -234,8 +234,8 @@ class SlowCommits:
     def __init__(self, store: Store, clock: Clock, ms: int) -> None:
         self._store, self._clock, self.ms = store, clock, ms
 
-    async def write(self, work: Callable[[Tx], T]) -> T:
-        done = await self._store.write(work)
+    async def write(self, work: Callable[[Tx], T], *, at_end: bool = False) -> T:
+        done = await self._store.write(work, at_end=at_end)
         self._clock.advance(self.ms)
         return done
 
@@ -312,10 +312,10 @@ async def test_a_locked_row_is_tried_once_a_second(store: Store, another: Store,
     sender = dispatcher(counting, wire, clock)  # type: ignore[arg-type]
     real = counting.write
 
-    async def write(work: Callable[[Tx], T]) -> T:
+    async def write(work: Callable[[Tx], T], *, at_end: bool = False) -> T:
         nonlocal writes
         writes += 1
-        return await real(work)
+        return await real(work, at_end=at_end)
 
     counting.write = write  # type: ignore[method-assign]
     try:

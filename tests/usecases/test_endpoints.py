@@ -124,9 +124,9 @@ async def test_an_endpoint_with_many_registrations_is_deleted_in_batches(
     ended: list[int] = []
 
     class Counted:
-        async def write(self, work: Callable[[Tx], bool]) -> bool:
+        async def write(self, work: Callable[[Tx], bool], *, at_end: bool = False) -> bool:
             ended.append(await store.read(left))
-            return await store.write(work)
+            return await store.write(work, at_end=at_end)
 
     def left(tx: Tx) -> int:
         pending = deliveries.count(tx, deliveries.DeliveryFilter(status=DeliveryStatus.PENDING))

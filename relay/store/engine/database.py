@@ -156,17 +156,18 @@ class Store:
             raise
         return cls(writer, reader, lock, clock, versions_behind, random_bytes, threads)
 
-    async def write(self, work: Callable[[Tx], T]) -> T:
+    async def write(self, work: Callable[[Tx], T], *, at_end: bool = False) -> T:
         """Runs `work` in a transaction; returns after the commit is durable. On an exception nothing of it remains.
 
         `work` runs on another thread and may run again if the batch it was part of is rolled back, so it must only read
-        and write the database.
+        and write the database. Work that locks endpoints or deliveries, but no workspace and no watch, runs `at_end` of
+        its batch, so that the batch keeps to the order of locks (`relay.store`).
 
         Raises StoreError if the database fails, and every exception of `work`.
         """
         self._check_open()
         with self._recording_fault():
-            return await self._writer.write(work)  # rule: answer-after-commit
+            return await self._writer.write(work, at_end)  # rule: answer-after-commit
 
     async def write_together(self, work: Callable[[Tx, Sequence[Item]], Sequence[T]], item: Item) -> T:
         """As `write`, for work that is cheaper in batches: `work` gets all items that wait for it at the same time, and

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -43,6 +43,8 @@ class _Request:
     future: asyncio.Future[Any]
     is_batched: bool
     """Whether one call of `work` may get the items of other requests too."""
+    at_end: bool = False
+    """Whether it runs after the other requests of its batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,34 +78,38 @@ class GroupCommitWriter:
         self._lock = threading.Lock()
         self._is_writing = False
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
-        """The result of `work`, after the commit. Raises StoreError, and every exception of `work`."""
-        result: T = await self._submit(lambda tx, _: [work(tx)], None, is_batched=False)
+    async def write(self, work: Callable[[Connection], T], at_end: bool = False) -> T:
+        """The result of `work`, after the commit. `at_end`: it runs after the other requests of its batch.
+
+        Raises StoreError, and every exception of `work`.
+        """
+        future = asyncio.get_running_loop().create_future()
+        self._submit(_Request(lambda tx, _: [work(tx)], None, future, is_batched=False, at_end=at_end))
+        result: T = await future
         return result
 
     async def write_batched(self, work: Callable[[Connection, Sequence[Item]], Sequence[T]], item: Item) -> T:
         """As `write`; one call of `work` gets all items that wait for it at the same time."""
-        result: T = await self._submit(work, item, is_batched=True)
+        future = asyncio.get_running_loop().create_future()
+        self._submit(_Request(work, item, future, is_batched=True))
+        result: T = await future
         return result
 
     def close(self) -> None:
         """Commits all waiting requests, then shuts down the executor. Blocks until then."""
         self._executor.shutdown()
 
-    def _submit(self, work: _Work, item: Any, is_batched: bool) -> asyncio.Future[Any]:
-        future = asyncio.get_running_loop().create_future()
-        request = _Request(work, item, future, is_batched)
+    def _submit(self, request: _Request) -> None:
         with self._lock:
             self._queue_of(request).append(request)
             begins, self._is_writing = not self._is_writing, True
         if begins:
             self._executor.submit(self._write_waiting)
-        return future
 
     def _write_waiting(self) -> None:
         """Commits until no request waits."""
         while batch := self._next_batch():
-            self._commit_together(sorted(batch, key=_position_of_work(batch)))
+            self._commit_together(sorted(batch, key=_order_of_work(batch)))
 
     def _next_batch(self) -> list[_Request]:
         with self._lock:
@@ -134,7 +140,8 @@ class GroupCommitWriter:
             _resolve(batch[: len(results)], results)
             with self._lock:
                 for request in reversed(batch[len(results) :]):
-                    self._queue_of(request).appendleft(request)
+                    # What waited once waits for no later request: else a flood of them would hold it up for ever.
+                    self._queue_of(request).appendleft(replace(request, at_end=False))
 
     def _commit_after_database_error(
         self, batch: list[_Request], in_savepoints: bool, tries: int, error: DBAPIError
@@ -172,12 +179,12 @@ class GroupCommitWriter:
             return results
 
 
-def _position_of_work(batch: Sequence[_Request]) -> Callable[[_Request], int]:
-    """A sort key that moves requests for the same work to the position of the first of them."""
+def _order_of_work(batch: Sequence[_Request]) -> Callable[[_Request], tuple[bool, int]]:
+    """A sort key that moves requests for the same work to the position of the first of them, and `at_end` to the end."""
     first: dict[_Work, int] = {}
     for position, request in enumerate(batch):
         first.setdefault(request.work, position)
-    return lambda request: first[request.work]
+    return lambda request: (request.at_end, first[request.work])
 
 
 def _in_savepoint(connection: Connection, work: _Work, item: Any) -> Any:

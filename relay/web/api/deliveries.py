@@ -64,7 +64,7 @@ async def resend_delivery(call: RequestContext, id: str) -> Response:
         deliveries.resend_or_retry_now(tx, id, call.now)
         return presenters.delivery(deliveries.get(tx, id) or delivery, related, call.caller.is_admin)
 
-    response = await call.relay.store.write(work)
+    response = await call.relay.store.write(work, at_end=True)
     call.relay.wake()
     return json_response(202, response)
 

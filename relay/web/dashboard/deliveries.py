@@ -103,7 +103,9 @@ async def show_delivery(page: PageRequest, id: str) -> Response:
 async def resend(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:
     """Resends one delivery, or makes its next attempt now."""
     delivery_id = path_params.parse_id(id, "delivery")
-    resent = await page.relay.store.write(lambda tx: deliveries.resend_or_retry_now(tx, delivery_id, page.now))
+    resent = await page.relay.store.write(
+        lambda tx: deliveries.resend_or_retry_now(tx, delivery_id, page.now), at_end=True
+    )
     page.relay.wake()
     return redirect_with_notice(page, f"/deliveries/{delivery_id}", "resent" if resent else "not-resent")
 

@@ -216,6 +216,28 @@ async def test_long_batch_is_committed_early(store: Store) -> None:
         assert await store.read(lambda tx, n=number: idempotency.get(tx, f"slow{n}")) is not None  # type: ignore[misc]
 
 
+async def test_work_at_the_end_runs_last_and_waits_for_one_batch_only(store: Store) -> None:
+    """It runs after all others of its batch; if that is cut short, it is the first of the next one."""
+    held = Held(store)
+    await held.ask("first", held=True)
+    await held.begins("first")
+
+    def slow(name: str, tx: Tx) -> None:
+        threading.Event().wait(0.3)
+        held.done.append(name)
+
+    def write(name: str, *, at_end: bool = False) -> asyncio.Task[None]:
+        return asyncio.create_task(store.write(partial(slow, name), at_end=at_end))
+
+    asked = [write("last", at_end=True), write("slow0"), write("slow1")]
+    await asyncio.sleep(0)
+    held.let_go("first")
+    await asyncio.wait_for(asked[1], 10)
+    asked.append(write("later"))
+    await asyncio.wait_for(asyncio.gather(*asked), 20)
+    assert held.done == ["first", "slow0", "slow1", "last", "later"]
+
+
 async def test_write_of_a_cancelled_caller_is_committed(store: Store) -> None:
     """The caller may be cancelled; its write is committed, and the next one is served."""
     held = Held(store)

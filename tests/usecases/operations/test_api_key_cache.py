@@ -29,9 +29,9 @@ class CountedStore(Store):
         self.reads += 1
         return await super().read(work)
 
-    async def write(self, work: Callable[[Tx], T]) -> T:
+    async def write(self, work: Callable[[Tx], T], *, at_end: bool = False) -> T:
         self.writes += 1
-        return await super().write(work)
+        return await super().write(work, at_end=at_end)
 
 
 @pytest.fixture

@@ -194,9 +194,9 @@ class Stepwise(Store):
     async def read(self, work: Callable[[Tx], T]) -> T:
         return await self._inner.read(work)
 
-    async def write(self, work: Callable[[Tx], T]) -> T:
+    async def write(self, work: Callable[[Tx], T], *, at_end: bool = False) -> T:
         before = await self._inner.read(rows)
-        done = await self._inner.write(work)
+        done = await self._inner.write(work, at_end=at_end)
         self.deleted.append(before - await self._inner.read(rows))
         await self._inner.write(partial(enqueue_one, f"new{len(self.deleted)}"))
         now = self._now()
