@@ -79,20 +79,26 @@ async def test_a_stop_ends_in_time_while_the_database_hangs_at_start(stage: Stag
     The database hangs after ever more of its answers: at the first connection, in the migrations, as the relay takes up
     what is there.
     """
-    codes = set()
-    async with postgresql(folder) as server, proxy(server.port) as between:
-        for reads in (0, 20, *range(100, 1_000, 150)):
-            await between.mend()
+    codes: set[int] = set()
+
+    async def stop_while_it_hangs(after: int, hangs: asyncio.Event) -> None:
+        async with proxy(server.port) as between:
             relay = stage.serve(storage={"url": url_at(between.port)})
-            between.hold_up(after=reads)
+            between.hold_up(after=after)
             start = asyncio.create_task(relay.start())
             await asyncio.wait_for(between.held.wait(), 60)
+            hangs.set()
             began = time.monotonic()
             codes.add(code := await relay.stop())
             assert time.monotonic() - began < (2 if code == 128 + signal.SIGTERM else 10)
             with suppress(AssertionError):  # it did not become ready
                 await start
             await between.break_off()
+
+    async with postgresql(folder) as server, asyncio.TaskGroup() as stops:
+        for reads in (0, 20, *range(100, 1_000, 150)):
+            stops.create_task(stop_while_it_hangs(reads, hangs := asyncio.Event()))
+            await asyncio.wait_for(hangs.wait(), 60)  # one starts while others wait for their nine seconds
     assert codes == {128 + signal.SIGTERM, 1}
 
 

@@ -41,7 +41,8 @@ async def test_trouble_at_exec_is_one_line_and_its_end_another(
 ) -> None:
     """Ten jobs and hours of trouble: one warning. Exec works again: one line at level info."""
     caplog.set_level(logging.INFO, "relay")
-    async with start() as world:
+    async with start(polling={"interval": "5m"}) as world:
+        world.patience = MINUTE
         inject(world, kind)
         for _ in range(10):
             await world.register(world.exec.add(lasts=1_000).id)
@@ -70,8 +71,8 @@ async def test_a_key_accepted_after_a_restart_is_logged(start: Start, caplog: py
 
 
 async def test_an_unknown_status_is_logged_once(start: Start, caplog: pytest.LogCaptureFixture) -> None:
-    """Five jobs, hours of polls: one line."""
-    async with start() as world:
+    """Five jobs, an hour of polls: one line."""
+    async with start(polling={"interval": "2m"}) as world:
         inject(world, "unknown_status")
         jobs = [world.exec.add(lasts=1_000) for _ in range(5)]
         for job in jobs:

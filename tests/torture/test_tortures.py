@@ -10,7 +10,7 @@ from _pytest.mark import ParameterSet
 from tests.torture.conftest import VERDICT
 from tests.torture.tortures import TORTURES, Torture
 
-ALWAYS = ("kill-sqlite", "receivers-down")
+ALWAYS = ("kill-sqlite",)
 """Tried in every run; the others are tried by `make test-long`."""
 
 
