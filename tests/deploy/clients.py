@@ -99,7 +99,7 @@ async def test_typescript_compiles_and_registers(document: Path, sqlite_url: str
     done(program("openapi-typescript"), str(document), "-o", "relay.d.ts", folder=tmp_path)
     (tmp_path / "client.mts").write_text(TYPESCRIPT)
     (tmp_path / "node.d.ts").write_text("declare const process: { argv: [string, string, string, string] };\n")
-    strict = ("--strict", "--target", "es2022", "--module", "nodenext", "--lib", "es2022,dom", "--types", "")
+    strict = ("--strict", "--target", "es2022", "--module", "nodenext", "--lib", "es2022,dom")
     done(program("tsc"), *strict, "client.mts", "node.d.ts", folder=tmp_path)
     async with served_relay(sqlite_url) as served:
         assert await printed(served.url, "node", "client.mjs", folder=tmp_path) == {"job_id": "j1", "ended": False}

@@ -8,7 +8,8 @@ from inspect import getdoc
 from typing import Any, Literal
 
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core.core_schema import WithDefaultSchema
 
 from relay import __version__
 from relay.web.core.route import ApiRoute
@@ -92,8 +93,20 @@ def _schemas(operations: Sequence[ApiRoute]) -> tuple[dict[str, Any], References
         for answer in route.answers.values():
             if not isinstance(answer, str):
                 models[answer, "serialization"] = None
-    references, definitions = models_json_schema(list(models), ref_template="#/components/schemas/{model}")
+    references, definitions = models_json_schema(
+        list(models), ref_template="#/components/schemas/{model}", schema_generator=_WithoutNullDefaults
+    )
     return definitions["$defs"], references
+
+
+class _WithoutNullDefaults(GenerateJsonSchema):
+    """Says nothing of a default that is null: the field may be left out, and openapi-typescript would demand it."""
+
+    def default_schema(self, schema: WithDefaultSchema) -> JsonSchemaValue:
+        described = super().default_schema(schema)
+        if described.get("default", ...) is None:
+            del described["default"]
+        return described
 
 
 def _operation(route: ApiRoute, references: References, with_auth: bool) -> dict[str, Any]:

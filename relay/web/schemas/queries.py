@@ -21,6 +21,8 @@ from relay.web.schemas.fields import (
     Workspace,
 )
 
+_MAX_NUMBER = 999_999_999
+
 
 def _number(value: object) -> object:
     return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else value
@@ -68,7 +70,7 @@ class RegistrationsQuery(PageQuery):
 
 _AS_ENDPOINT = f"{ENDPOINT_DESCRIPTION}: its events in its format, each signed with its secret as its notifications are"
 
-Wait = Annotated[int, Field(ge=0), Strict(), BeforeValidator(_number)]
+Wait = Annotated[int, Field(ge=0, le=_MAX_NUMBER), Strict(), BeforeValidator(_number)]
 
 
 class JobQuery(Query):

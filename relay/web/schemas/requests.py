@@ -73,14 +73,26 @@ _EXEC_CALLBACK = (
     "that rarely, in case the callback is lost"
 )
 
-SECRET_XOR_SIGNING: JsonDict = {
-    "anyOf": [{"properties": {"secret": {"type": "null"}}}, {"properties": {"signing": {"type": "null"}}}]
-}
+
+def _is_given(name: str) -> JsonDict:
+    return {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+
+
+def _must_be(name: str, schema: JsonDict) -> JsonDict:
+    return {"properties": {name: schema}}
+
+
+# With if and then, which generators of clients pass over: of an anyOf they make one class for each of its options.
+SECRET_XOR_SIGNING: JsonDict = {"if": _is_given("secret"), "then": _must_be("signing", {"type": "null"})}
 """Either a secret, or how the relay's new secret signs."""
-_FORMAT_OR_TEMPLATE: JsonDict = {
-    "anyOf": [{"properties": {"template": {"type": "null"}}}, {"properties": {"format": {"enum": ["auto", None]}}}]
-}
+_FORMAT_OR_TEMPLATE: JsonDict = {"if": _is_given("template"), "then": _must_be("format", {"enum": ["auto", None]})}
 """A template is a format of its own."""
+_URL_XOR_HOOK_URL: JsonDict = {
+    "if": _is_given("url"),
+    "then": _must_be("hookUrl", {"type": "null"}),
+    "else": _is_given("hookUrl"),
+}
+"""One URL, by either name."""
 
 
 def _integral_float(value: object) -> object:
@@ -150,13 +162,8 @@ class EndpointRequest(RequestModel):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "allOf": [_FORMAT_OR_TEMPLATE],
+            "allOf": [_FORMAT_OR_TEMPLATE, SECRET_XOR_SIGNING, _URL_XOR_HOOK_URL],
             "example": {"name": "sales-channel", "url": "https://hooks.slack.com/services/T000/B000/XXXX"},
-            **SECRET_XOR_SIGNING,
-            "oneOf": [
-                {"required": ["url"], "properties": {"url": {"type": "string"}, "hookUrl": {"type": "null"}}},
-                {"required": ["hookUrl"], "properties": {"hookUrl": {"type": "string"}, "url": {"type": "null"}}},
-            ],
         }
     )
     name: EndpointName | None = Field(None, description=_NAME)
