@@ -99,9 +99,11 @@ def verify(
 
 def _candidates(secrets: object) -> list[str]:
     """The secrets without blanks around them, such as the line break of a file. Raises ValidationFailed."""
-    given: list[object] = [secrets] if isinstance(secrets, str) or not isinstance(secrets, Iterable) else list(secrets)
-    candidates = [secret.strip() for secret in given if isinstance(secret, str)]
-    if len(candidates) < len(given):
+    secret_list: list[object] = (
+        [secrets] if isinstance(secrets, str) or not isinstance(secrets, Iterable) else list(secrets)
+    )
+    candidates = [secret.strip() for secret in secret_list if isinstance(secret, str)]
+    if len(candidates) < len(secret_list):
         raise ValidationFailed("invalid_secret", "a secret is text, whsec_... or whpk_...; is it configured?", "secret")
     return candidates
 

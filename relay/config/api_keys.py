@@ -24,20 +24,20 @@ def with_hashes(data: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
 
 def _hashed(entry: Any, number: int, problems: list[Problem]) -> dict[str, Any]:
     path: KeyPath = ("security", "api_keys", number)
-    written = entry
+    fields = entry
     if isinstance(entry, str):
-        written = {"hash" if entry.startswith("sha256:") else "key": entry}
+        fields = {"hash" if entry.startswith("sha256:") else "key": entry}
     elif isinstance(entry, Mapping) and "key" in entry:
         path = (*path, "key")
     hashed: dict[str, Any] = {"name": f"key-{number + 1}", "hash": _NO_HASH}
-    if not isinstance(written, Mapping) or ("key" in written) == ("hash" in written):
+    if not isinstance(fields, Mapping) or ("key" in fields) == ("hash" in fields):
         text = "must be a key, its hash, or {name, key or hash, scopes}; see `relay keygen`"
         problems.append(Problem(path[:3], text))
         return hashed
-    hashed |= {str(part): value for part, value in written.items() if part != "key"}
+    hashed |= {str(part): value for part, value in fields.items() if part != "key"}
     try:
-        if "key" in written:
-            hashed["hash"] = hash_api_key(parsers.api_key(written["key"]))  # guard: configured-key-hash
+        if "key" in fields:
+            hashed["hash"] = hash_api_key(parsers.api_key(fields["key"]))  # guard: configured-key-hash
     except ValueError as error:
         problems.append(Problem(path, str(error)))
     return hashed

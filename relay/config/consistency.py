@@ -12,18 +12,18 @@ from relay.suggestions import did_you_mean_or_list
 
 def without_invalid_parts(data: Mapping[str, Any], faulty: frozenset[KeyPath]) -> dict[str, Any]:
     """The data without its invalid sections and list entries, so that the rest can be validated too."""
-    wrong = {path[0] for path in faulty}
-    sound = {name: value for name, value in data.items() if name not in wrong}
+    invalid_sections = {path[0] for path in faulty}
+    valid = {name: value for name, value in data.items() if name not in invalid_sections}
     for name in ("workspaces", "endpoints"):
-        if name not in sound and (name,) not in faulty and name in data:
-            sound[name] = [data[name][path[1]] for path in _entries(data, faulty, name)]
-    return sound
+        if name not in valid and (name,) not in faulty and name in data:
+            valid[name] = [data[name][path[1]] for path in _entries(data, faulty, name)]
+    return valid
 
 
 def _entries(data: Mapping[str, Any], faulty: frozenset[KeyPath], name: str) -> list[tuple[str, int]]:
     """The paths of the valid entries of a list."""
-    given = data.get(name)
-    count = len(given) if isinstance(given, list | tuple) and (name,) not in faulty else 0
+    entries = data.get(name)
+    count = len(entries) if isinstance(entries, list | tuple) and (name,) not in faulty else 0
     return [(name, number) for number in range(count) if (name, number) not in faulty]
 
 
@@ -41,8 +41,8 @@ def check_consistency(config: Config, data: Mapping[str, Any], faulty: frozenset
     if any(path[0] == "security" for path in faulty):
         return  # unknown what it allows
     if not config.security.allow_http:
-        own = [(path, space.base_url) for path, space in spaces if "base_url" in space.model_fields_set]
-        yield from _plaintext_exec_urls([(("exec",), config.exec.base_url), *own])
+        own_urls = [(path, space.base_url) for path, space in spaces if "base_url" in space.model_fields_set]
+        yield from _plaintext_exec_urls([(("exec",), config.exec.base_url), *own_urls])
         yield from _plaintext_endpoint_urls((path, endpoint.url.get_secret_value()) for path, endpoint in endpoints)
 
 
@@ -73,25 +73,28 @@ def _operator_endpoints(
 
 
 def _same_names(named: Iterable[tuple[KeyPath, str]]) -> Iterator[Problem]:
-    seen: dict[str, KeyPath] = {}
+    first_paths: dict[str, KeyPath] = {}
     for path, name in named:
-        if name in seen:
-            yield Problem((*path, "name"), f"needs a name of its own; this one is that of {format_path(seen[name])}")
-        seen.setdefault(name, path)
+        if name in first_paths:
+            yield Problem(
+                (*path, "name"), f"needs a name of its own; this one is that of {format_path(first_paths[name])}"
+            )
+        first_paths.setdefault(name, path)
 
 
 def _same_keys(spaces: Iterable[tuple[KeyPath, Workspace]]) -> Iterator[Problem]:
     """One key has one budget at Exec: two workspaces that each spent a share of it would spend more than it allows."""
-    seen: dict[tuple[str, str], KeyPath] = {}
+    first_paths: dict[tuple[str, str], KeyPath] = {}
     for path, space in spaces:
         key = (space.base_url.rstrip("/"), space.api_key.get_secret_value())
-        if key in seen:
+        if key in first_paths:
             text = (
-                f"is the key of {format_path(seen[key])} too: Exec counts the requests of a key together, and two "
-                "workspaces would each spend a share of the same; make it one workspace, or give this one its own key"
+                f"is the key of {format_path(first_paths[key])} too: Exec counts the requests of a key together, and "
+                "two workspaces would each spend a share of the same; make it one workspace, or give this one a key of "
+                "its own"
             )
             yield Problem((*path, "api_key"), text)
-        seen.setdefault(key, path)
+        first_paths.setdefault(key, path)
 
 
 def _plaintext_exec_urls(urls: Iterable[tuple[KeyPath, str]]) -> Iterator[Problem]:

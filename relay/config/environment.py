@@ -50,47 +50,47 @@ def read_file(name: str) -> str:
     return text
 
 
-def unknown_variable(name: str, value: str, known: Iterable[str]) -> str | None:
+def unknown_variable(name: str, value: str, variables: Iterable[str]) -> str | None:
     """Why the configuration can't be used with this variable; None if it may be set.
 
     Refused are names with `__`, and names of a key with one underscore for two or with small letters. Kubernetes may
     set the same name for a service (`RELAY_SERVER_PORT=tcp://10.0.0.1:8080`): those are not refused.
     """
-    keys = set(known)
+    keys = set(variables)
     if name != name.upper() and name.upper().removesuffix(FILE) in keys:
         return f'there is no such key; did you mean "{name.upper()}"?'
     if not name.startswith("RELAY_") or _is_service_link(name, value):
         return None
     if "__" not in name:
         by_single = {key.replace("__", "_"): key for key in keys if "__" in key}
-        meant = by_single.get(name.removesuffix(FILE))
+        similar_key = by_single.get(name.removesuffix(FILE))
         ending = FILE if name.endswith(FILE) else ""
-        return f'there is no such key; did you mean "{meant}{ending}"?' if meant else None
-    whole = next((key for key in keys if "__" not in key and name.startswith(f"{key}__")), None)
-    if whole:
-        return f"there is no such key; set the whole list: {whole}='[...]'"
+        return f'there is no such key; did you mean "{similar_key}{ending}"?' if similar_key else None
+    list_key = next((key for key in keys if "__" not in key and name.startswith(f"{key}__")), None)
+    if list_key:
+        return f"there is no such key; set the whole list: {list_key}='[...]'"
     return f"there is no such key{did_you_mean(name.upper(), keys) or '; config.example.yaml shows every key'}"
 
 
-def unused_variables(environ: Mapping[str, str], known: Iterable[str]) -> Iterator[str]:
+def unused_variables(environ: Mapping[str, str], variables: Iterable[str]) -> Iterator[str]:
     """A warning for each variable that sets nothing though its name is close to a key's, and a single one for all
     those of Kubernetes."""
-    keys = set(known)
+    keys = set(variables)
     names = {name for name in environ if name.startswith("RELAY_") and "__" not in name}
     links = sorted(name for name in names if _is_service_link(name, environ[name]))
     if links:
-        more = f" and {len(links) - 1} more" if len(links) > 1 else ""
+        suffix = f" and {len(links) - 1} more" if len(links) > 1 else ""
         yield (
-            f"{links[0]}{more}: set by Kubernetes for a service, and not used; "
+            f"{links[0]}{suffix}: set by Kubernetes for a service, and not used; "
             "enableServiceLinks: false in the pod leaves them out"
         )
-    own = keys | CLIENT_VARIABLES
+    valid_names = keys | CLIENT_VARIABLES
     for name in sorted(names - set(links)):
-        if name.removesuffix(FILE) not in own:
+        if name.removesuffix(FILE) not in valid_names:
             yield f"{name}: not a variable of the relay, and not used{_nearest(name, keys)}"
     for name in sorted(environ):
-        if meant := _without_prefix(name, keys):
-            yield f'{name}: not a variable of the relay, and not used; did you mean "{meant}"?'
+        if suggestion := _without_prefix(name, keys):
+            yield f'{name}: not a variable of the relay, and not used; did you mean "{suggestion}"?'
 
 
 def _is_service_link(name: str, value: str) -> bool:
@@ -108,11 +108,19 @@ def _without_prefix(name: str, keys: set[str]) -> str | None:
     return by_single.get(f"RELAY_{name}")
 
 
-_MEANT = {"DATABASE_URL": "RELAY_STORAGE__URL", "DB_URL": "RELAY_STORAGE__URL", "LOG_LEVEL": "RELAY_LOGGING__LEVEL"}
+_OTHER_NAMES = {
+    "DATABASE_URL": "RELAY_STORAGE__URL",
+    "DB_URL": "RELAY_STORAGE__URL",
+    "LOG_LEVEL": "RELAY_LOGGING__LEVEL",
+}
 """What other programs call a key, where no part of its own name is like it."""
 
 
 def _nearest(name: str, keys: set[str]) -> str:
-    last = name.removeprefix("RELAY_")
-    same = [_MEANT[last]] if last in _MEANT else sorted(key for key in keys if key.endswith(f"__{last}"))
-    return f'; did you mean "{same[0]}"?' if same else did_you_mean(name, keys)
+    bare_name = name.removeprefix("RELAY_")
+    candidates = (
+        [_OTHER_NAMES[bare_name]]
+        if bare_name in _OTHER_NAMES
+        else sorted(key for key in keys if key.endswith(f"__{bare_name}"))
+    )
+    return f'; did you mean "{candidates[0]}"?' if candidates else did_you_mean(name, keys)

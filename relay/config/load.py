@@ -90,6 +90,6 @@ def _with_workspaces(config: Config) -> Config:
 
 
 def _with_defaults_from(space: Workspace, exec: ExecSection) -> Workspace:
-    own = {part: getattr(space.budget, part) for part in space.budget.model_fields_set}
+    own_budget = {part: getattr(space.budget, part) for part in space.budget.model_fields_set}
     base_url = space.base_url if "base_url" in space.model_fields_set else exec.base_url
-    return space.model_copy(update={"base_url": base_url, "budget": exec.budget.model_copy(update=own)})
+    return space.model_copy(update={"base_url": base_url, "budget": exec.budget.model_copy(update=own_budget)})

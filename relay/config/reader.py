@@ -67,12 +67,16 @@ def _text_of(path: Path) -> str:
 
 
 def _apply_environment(source: Source, environ: Mapping[str, str], model: type[BaseModel]) -> None:
-    known = variables(model)
+    known_variables = variables(model)
     for variable in sorted(environ):
         name = variable.removesuffix(environment.FILE)
-        if variable in known or (name in known and environ[variable]):
-            set_from_variable(source, model, known[variable if variable in known else name], variable, environ)
-        elif name not in known and (text := environment.unknown_variable(variable, environ[variable], known)):
+        if variable in known_variables or (name in known_variables and environ[variable]):
+            set_from_variable(
+                source, model, known_variables[variable if variable in known_variables else name], variable, environ
+            )
+        elif name not in known_variables and (
+            text := environment.unknown_variable(variable, environ[variable], known_variables)
+        ):
             source.problems.append(Problem((), text, SourceLocation(variable)))
 
 

@@ -46,17 +46,17 @@ def merge_reload(old: Config, new: Config, store_has_keys: bool = False) -> Relo
     return ReloadResult(config, tuple(changed), tuple(_changed(config, new)))
 
 
-def _with_key_of(space: Workspace, other: Workspace) -> Workspace:
-    return space.model_copy(update={"api_key": other.api_key})
+def _with_key_of(space: Workspace, key_source: Workspace) -> Workspace:
+    return space.model_copy(update={"api_key": key_source.api_key})
 
 
-def _changed(ours: Config, wanted: Config) -> Iterator[str]:
+def _changed(old: Config, new: Config) -> Iterator[str]:
     """The keys that differ. Workspaces inherit from `exec`, so they are named only if `exec` does not differ."""
     keys = []
-    for section, value in ours:
-        other = getattr(wanted, section)
+    for section, value in old:
+        new_value = getattr(new, section)
         if isinstance(value, BaseModel):
-            keys += [f"{section}.{key}" for key, item in value if getattr(other, key) != item]
+            keys += [f"{section}.{key}" for key, item in value if getattr(new_value, key) != item]
     yield from keys
-    if ours.workspaces != wanted.workspaces and not any(key.startswith("exec.") for key in keys):
+    if old.workspaces != new.workspaces and not any(key.startswith("exec.") for key in keys):
         yield "workspaces"

@@ -72,12 +72,15 @@ class Source:
     def report(self, problems: Iterable[Problem]) -> str:
         """These and the recorded problems, one a line in the order of the file: location, key, fault. May be empty."""
         reported = self.problems + [problem for problem in problems if not self._is_invalid(problem.path)]
-        located = [(problem.origin or self.origin(problem.path), problem) for problem in reported]
-        located.sort(key=lambda pair: pair[0].line if pair[0] else 0)
-        lines = [": ".join(filter(None, (str(at or ""), format_path(item.path), item.text))) for at, item in located]
+        problems_with_origin = [(problem.origin or self.origin(problem.path), problem) for problem in reported]
+        problems_with_origin.sort(key=lambda pair: pair[0].line if pair[0] else 0)
+        lines = [
+            ": ".join(filter(None, (str(at or ""), format_path(item.path), item.text)))
+            for at, item in problems_with_origin
+        ]
         lines = list(dict.fromkeys(lines))
-        more = [f"... and {len(lines) - _MAX_REPORTED:,} more"] if len(lines) > _MAX_REPORTED else []
-        return "\n".join(lines[:_MAX_REPORTED] + more)
+        suffix = [f"... and {len(lines) - _MAX_REPORTED:,} more"] if len(lines) > _MAX_REPORTED else []
+        return "\n".join(lines[:_MAX_REPORTED] + suffix)
 
     def _is_invalid(self, path: KeyPath) -> bool:
         return any(path[:depth] in self.invalid for depth in range(len(path) + 1))
@@ -85,8 +88,8 @@ class Source:
 
 def format_path(path: KeyPath) -> str:
     """`("endpoints", 0, "url")` → `endpoints[0].url`. A part that does not read like a key may be a secret: `…`."""
-    shown = (part if isinstance(part, int) or _PRINTABLE_KEY.fullmatch(part) else "…" for part in path)
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in shown).removeprefix(".")
+    parts = (part if isinstance(part, int) or _PRINTABLE_KEY.fullmatch(part) else "…" for part in path)
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).removeprefix(".")
 
 
 # --- the keys of a model ---------------------------------------------------------------------------------------
@@ -132,10 +135,10 @@ def variables(model: type[BaseModel]) -> dict[str, KeyPath]:
     return {"RELAY_" + "__".join(map(str, path)).upper(): path for path in _paths(model, ())}
 
 
-def _paths(model: type[BaseModel], above: KeyPath) -> Iterator[KeyPath]:
+def _paths(model: type[BaseModel], parent: KeyPath) -> Iterator[KeyPath]:
     for name, info in model.model_fields.items():
-        path, inner = (*above, name), info.annotation
-        if above or not _is_section(inner):
+        path, inner = (*parent, name), info.annotation
+        if parent or not _is_section(inner):
             yield path
         if _is_section(inner):
             yield from _paths(inner, path)

@@ -23,7 +23,7 @@ class EgressRules:
 
 
 def _table(*rows: tuple[str, str]) -> tuple[tuple[Network, str], ...]:
-    return tuple((ip_network(network), what) for network, what in rows)
+    return tuple((ip_network(network), label) for network, label in rows)
 
 
 _METADATA = frozenset(
@@ -106,9 +106,10 @@ def blocked_reason(address: str | Address, rules: EgressRules) -> str | None:
     if embedded and all(_allowlisted(inner, rules) for inner in embedded):
         return None
     if parsed in _NAT64 or _allowlisted(parsed, rules):
-        return next((why for inner in embedded if (why := blocked_reason(inner, rules))), None)  # guard: ipv4-in-ipv6
-    what = _reserved_range(parsed)
-    return f"{parsed} is {what}" if what else None
+        reasons = (blocked_reason(inner, rules) for inner in embedded)  # guard: ipv4-in-ipv6
+        return next(filter(None, reasons), None)
+    label = _reserved_range(parsed)
+    return f"{parsed} is {label}" if label else None
 
 
 def is_cloud_metadata(address: str) -> bool:
@@ -124,7 +125,7 @@ def _reserved_range(address: Address) -> str:
     if address in _METADATA:
         return "where a cloud hands out credentials"
     table = _SPECIAL_4 if address.version == 4 else _SPECIAL_6
-    return next((what for network, what in table if address in network), "")
+    return next((label for network, label in table if address in network), "")
 
 
 def _allowlisted(address: Address, rules: EgressRules) -> bool:

@@ -18,7 +18,7 @@ from relay.errors import ValidationFailed
 
 SCHEMES = ("smtp", "smtps")
 MODES = ("starttls", "tls", "none")
-MOST_RECIPIENTS = 20
+MAX_RECIPIENTS = 20
 
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
@@ -53,8 +53,8 @@ def validate_mail_url(url: str, rules: EgressRules, field: str = "url") -> Parse
     The host is not resolved: its addresses are judged when they are dialled, as for every URL.
     """
 
-    def refuse(why: str, code: str = "invalid_url") -> NoReturn:
-        raise ValidationFailed(code, f"{field} {why}", field)
+    def refuse(reason: str, code: str = "invalid_url") -> NoReturn:
+        raise ValidationFailed(code, f"{field} {reason}", field)
 
     if len(url) > MAX_URL:
         refuse(f"is longer than {MAX_URL:,} characters.")
@@ -75,8 +75,8 @@ def validate_mail_url(url: str, rules: EgressRules, field: str = "url") -> Parse
     if mode == "none" and parts.username:
         refuse("would send the password unencrypted. Use tls=starttls or tls=tls, or leave the user out.")
     addresses = [query.get("from", ""), *_recipients(query)]
-    if len(addresses) < 2 or len(addresses) > MOST_RECIPIENTS + 1:
-        refuse(f"names no address to send to, or more than {MOST_RECIPIENTS}. Write ?from=a@b.example&to=c@d.example.")
+    if len(addresses) < 2 or len(addresses) > MAX_RECIPIENTS + 1:
+        refuse(f"names no address to send to, or more than {MAX_RECIPIENTS}. Write ?from=a@b.example&to=c@d.example.")
     for address in addresses:
         if not _ADDRESS.fullmatch(address):
             refuse(

@@ -222,8 +222,8 @@ class SmtpClient:
             return _unconfirmed()
         if not 200 <= code < 300:
             return _reply(code, text)
-        some = f"{len(refused)} of {len(server.recipients)} addresses were refused: {'; '.join(refused)}"
-        return HttpResponse(code, {}, text[:1_000], body_error=some if refused else None)
+        report = f"{len(refused)} of {len(server.recipients)} addresses were refused: {'; '.join(refused)}"
+        return HttpResponse(code, {}, text[:1_000], body_error=report if refused else None)
 
     def _envelope(self, session: smtplib.SMTP, server: MailServer) -> list[str] | HttpResponse:
         """What was said about refused recipients; a reply instead if nothing is to be sent.

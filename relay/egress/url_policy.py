@@ -61,8 +61,8 @@ class _UrlValidator:
         self.rules = rules
         self.field = field
 
-    def refuse(self, why: str, code: str = "invalid_url") -> NoReturn:
-        raise ValidationFailed(code, f"{self.field} {why}", self.field)
+    def refuse(self, reason: str, code: str = "invalid_url") -> NoReturn:
+        raise ValidationFailed(code, f"{self.field} {reason}", self.field)
 
     def target(self, url: str) -> ParsedUrl:
         self.check_text(url)
@@ -143,8 +143,8 @@ class _UrlValidator:
         return name
 
 
-def _how_to_open(what: str) -> str:
-    return f"{what}. If that is wanted, the operator names the address in security.allow_networks."
+def _how_to_open(setting: str) -> str:
+    return f"{setting}. If that is wanted, the operator names the address in security.allow_networks."
 
 
 def mask_url(url: str) -> str:
@@ -156,5 +156,5 @@ def mask_url(url: str) -> str:
         return MASK
     if not host or parts.scheme not in ("http", "https", "smtp", "smtps") or not re.fullmatch(r"[\w.:-]+", host):
         return MASK
-    shown = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{shown}{f':{port}' if port is not None else ''}/{MASK}"
+    host_text = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host_text}{f':{port}' if port is not None else ''}/{MASK}"

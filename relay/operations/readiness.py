@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from relay.model import MINUTE, SECOND, Instant, to_rfc3339
 
-LATE = 5 * MINUTE
+MAX_BACKLOG_AGE = 5 * MINUTE
 """A relay with a due delivery that waits longer than this does not keep up."""
 
 
@@ -43,18 +43,18 @@ def store(fault: str | None) -> Check:
     return Check("store", fault is None, fault or "answers")
 
 
-def delivery_backlog(late: int) -> Check:
-    """Whether due deliveries are sent in time: the longest-waiting one whose endpoint is free waits for `late` ms."""
-    text, ok = f"the longest-waiting due delivery waits {late / 1_000:.0f} s", late < LATE
+def delivery_backlog(oldest_age: int) -> Check:
+    """Whether due deliveries are sent in time: the longest-waiting one of a free endpoint waits for `oldest_age` ms."""
+    text, ok = f"the longest-waiting due delivery waits {oldest_age / 1_000:.0f} s", oldest_age < MAX_BACKLOG_AGE
     advice = "give the relay a faster disk or database, or set delivery.concurrency higher"
     return Check("delivery_backlog", ok, text if ok else f"{text}; {advice}")
 
 
-def plans(too_far: int, latest: Instant | None) -> Check:
+def plans(count_too_far: int, latest: Instant | None) -> Check:
     """Whether polls and deliveries are planned within the reach of a schedule; `latest` is the latest that is not."""
     if latest is None:
         return Check("plans", True, "nothing is planned further ahead than a schedule reaches")
-    text = f"{too_far} polls or deliveries wait for a time that no schedule reaches, up to {to_rfc3339(latest)}"
+    text = f"{count_too_far} polls or deliveries wait for a time that no schedule reaches, up to {to_rfc3339(latest)}"
     return Check("plans", False, f"{text}; is the clock right? If it is, a restart makes them due. It loses nothing")
 
 

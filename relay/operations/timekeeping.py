@@ -40,15 +40,15 @@ class Timekeeper:
             text = "this machine's clock is %g s behind the store's time; the relay continues from %s until it is set"
             self._log.warning(text, self._store.is_behind / SECOND, to_rfc3339(now))
         last_seen = await self._store.read(clock_shift.last_seen) if self._store.uses_machine_clock else None
-        away = max(0, now - last_seen) if last_seen is not None else 0
-        if away <= _RECORD_EVERY:
-            away = 0
+        downtime = max(0, now - last_seen) if last_seen is not None else 0
+        if downtime <= _RECORD_EVERY:
+            downtime = 0
         await self._store.write(lambda tx: clock_shift.limit_pending_times(tx, now, self.reach))
         if self._store.uses_machine_clock:
             await self._store.write(lambda tx: clock_shift.record_seen(tx, self._owner, now))
             # If the clock is ahead, requests spent before the stop would no longer count.
-            await self._store.write(lambda tx: clock_shift.count_longer(tx, away, now))
-            self._counted_longer = away
+            await self._store.write(lambda tx: clock_shift.count_longer(tx, downtime, now))
+            self._counted_longer = downtime
 
     async def keep(self) -> None:
         """Syncs the clock, and shifts pending times if it was set by a second or more. Raises StoreError."""
@@ -61,8 +61,8 @@ class Timekeeper:
         now = self._clock()
         if self.is_sure():
             self._set_back = 0
-            if longer := self._counted_longer:
-                await self._store.write(lambda tx: clock_shift.count_longer(tx, -longer, self._since))
+            if carried_over := self._counted_longer:
+                await self._store.write(lambda tx: clock_shift.count_longer(tx, -carried_over, self._since))
                 self._counted_longer = 0
         if self._store.uses_machine_clock and now - self._written_at >= _RECORD_EVERY:
             await self._store.write(lambda tx: clock_shift.record_seen(tx, self._owner, now))
@@ -79,8 +79,10 @@ class Timekeeper:
             await self._store.write(lambda tx: clock_shift.limit_pending_times(tx, now, self.reach))
             self._since = now
         self._unfollowed -= by
-        whose = "this machine" if self._store.uses_machine_clock else "the database"
-        self._log.warning("the clock of %s was set by %g s; planned polls and deliveries follow it", whose, by / SECOND)
+        clock_owner = "this machine" if self._store.uses_machine_clock else "the database"
+        self._log.warning(
+            "the clock of %s was set by %g s; planned polls and deliveries follow it", clock_owner, by / SECOND
+        )
 
     def is_sure(self) -> bool:
         """Whether the clock has run long enough without being set, so that ages can be trusted."""

@@ -39,9 +39,9 @@ def handle_callback_hint(tx: Tx, workspace: str, job_id: str, now: Instant) -> H
     return Hint.ACCEPTED
 
 
-def _register_hinted(tx: Tx, workspace: str, job_id: str, given_up: Watch | None, now: Instant) -> Hint:
+def _register_hinted(tx: Tx, workspace: str, job_id: str, ended_watch: Watch | None, now: Instant) -> Hint:
     since = now - DAY
-    if given_up is not None and (given_up.unconfirmed_since or 0) > since:
+    if ended_watch is not None and (ended_watch.unconfirmed_since or 0) > since:
         return Hint.IGNORED
     if watches.unconfirmed(tx, workspace, since, MAX_UNCONFIRMED_JOBS_PER_DAY) >= MAX_UNCONFIRMED_JOBS_PER_DAY:
         return Hint.THROTTLED

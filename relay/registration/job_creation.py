@@ -202,9 +202,9 @@ def seed_first_poll(tx: Tx, workspace: str, job: ScenarioJob, policy: Policy, no
         return
     if watch.job is not None or job.final_event is not None:
         return
-    seen = replace(watch, job=job, last_poll_at=now)
-    next = policy.plan(poll_state_of(seen), now)
-    watches.save(tx, replace(seen, next_poll_at=next.at, next_poll_reason=next.reason))
+    polled = replace(watch, job=job, last_poll_at=now)
+    next = policy.plan(poll_state_of(polled), now)
+    watches.save(tx, replace(polled, next_poll_at=next.at, next_poll_reason=next.reason))
 
 
 def _key(workspace: str, request_id: str) -> str:

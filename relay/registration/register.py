@@ -78,11 +78,13 @@ def register_batch(tx: Tx, requests: Sequence[TimedRequest]) -> list[Registratio
     accepted = [item for item in items if isinstance(item, _Item)]
     first_of_job = {item.job: item for item in reversed(accepted)}
     first = [item for item in accepted if first_of_job[item.job] is item]
-    added = watches.add_all(tx, [_new_watch(item.request, item.now, item.result.registration.trace) for item in first])
-    registrations.add_all(tx, [item.result.registration for item in first if item.job in added])
-    watches.lock(tx, first_of_job.keys() - added)
+    inserted = watches.add_all(
+        tx, [_new_watch(item.request, item.now, item.result.registration.trace) for item in first]
+    )
+    registrations.add_all(tx, [item.result.registration for item in first if item.job in inserted])
+    watches.lock(tx, first_of_job.keys() - inserted)
     for item in accepted:
-        if item.job not in added or first_of_job[item.job] is not item:
+        if item.job not in inserted or first_of_job[item.job] is not item:
             item.result = _register_existing(tx, item)
     return [item.result if isinstance(item, _Item) else item for item in items]
 
@@ -184,12 +186,12 @@ def _reactivate_watch(tx: Tx, request: ValidatedRegistration, now: Instant, trac
     if watch.state is WatchState.SETTLED:
         return watch, False
     # The job's earlier state belongs to the earlier watch: this one emits job.started again.
-    given_up = events.final_event(tx, watch.workspace, watch.job_id)
+    final = events.final_event(tx, watch.workspace, watch.job_id)
     watch = replace(
         new,
         polls=watch.polls,
         last_poll_at=watch.last_poll_at,
-        given_up_event_id=given_up.id if given_up else None,
+        given_up_event_id=final.id if final else None,
     )
     watches.save(tx, watch)
     return watch, False
@@ -203,10 +205,10 @@ def _enqueue_missed_events(
         return
     if watch.state is WatchState.SETTLED:
         final = events.final_event(tx, watch.workspace, watch.job_id)
-        missed: list[Event] = [final] if final else []
+        missed_events: list[Event] = [final] if final else []
     else:
         emitted = events.for_job(tx, watch.workspace, watch.job_id)
-        missed = [event for event in emitted if event.type is EventType.STARTED][-1:] if watch.job else []
-    for event in missed:
+        missed_events = [event for event in emitted if event.type is EventType.STARTED][-1:] if watch.job else []
+    for event in missed_events:
         if event.type in registration.events:
             enqueue(tx, event, [(endpoint, registration)], now, first_delay=0)

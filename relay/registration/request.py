@@ -90,10 +90,10 @@ def _requested_by(request: RegistrationSpec) -> str | None:
     return _beginning(named, REQUESTED_BY_KEPT) if isinstance(named, str) else None
 
 
-def _beginning(text: str | None, most: int) -> str | None:
-    """At most `most` characters of the text, which the database can store; None if nothing is left."""
-    kept = (text or "")[:most].replace("\x00", "").encode("utf-8", "replace").decode().strip()
-    return kept or None
+def _beginning(text: str | None, limit: int) -> str | None:
+    """At most `limit` characters of the text, which the database can store; None if nothing is left."""
+    beginning = (text or "")[:limit].replace("\x00", "").encode("utf-8", "replace").decode().strip()
+    return beginning or None
 
 
 TimedRequest = tuple[ValidatedRegistration, Instant]

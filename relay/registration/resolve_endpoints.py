@@ -49,17 +49,17 @@ def _find_or_create(
     tx: Tx, requests: Sequence[TimedRequest], fingerprints: Sequence[Sequence[str]]
 ) -> tuple[dict[str, Endpoint], set[str]]:
     """The endpoints of all callbacks by fingerprint, and the ids of those that were created. Locks the others."""
-    wanted = {key for keys in fingerprints for key in keys}
-    existing = endpoints.lock_by_fingerprints(tx, wanted) if wanted else {}
+    all_fingerprints = {key for keys in fingerprints for key in keys}
+    existing = endpoints.lock_by_fingerprints(tx, all_fingerprints) if all_fingerprints else {}
     new: dict[str, Endpoint] = {}
     for (request, now), keys in zip(requests, fingerprints, strict=True):
         if request.callback is not None and not any(key in existing or key in new for key in keys):
-            drawn = random_bytes(tx, spec.RANDOM_BYTES)
-            new[keys[0]] = spec.new_endpoint(request.callback, kind=EndpointKind.AD_HOC, now=now, random_bytes=drawn)
-    added = endpoints.add_all(tx, new) if new else set()
-    if len(added) < len(new):  # another relay created some meanwhile
+            entropy = random_bytes(tx, spec.RANDOM_BYTES)
+            new[keys[0]] = spec.new_endpoint(request.callback, kind=EndpointKind.AD_HOC, now=now, random_bytes=entropy)
+    added_ids = endpoints.add_all(tx, new) if new else set()
+    if len(added_ids) < len(new):  # another relay created some meanwhile
         existing |= endpoints.lock_by_fingerprints(tx, new)
-    return existing | {key: endpoint for key, endpoint in new.items() if endpoint.id in added}, added
+    return existing | {key: endpoint for key, endpoint in new.items() if endpoint.id in added_ids}, added_ids
 
 
 def _fingerprints(tx: Tx, callback: spec.ValidatedEndpoint) -> tuple[str, ...]:

@@ -190,7 +190,9 @@ class FakeExec:
             self._request_ids[key, spec.request_id] = job.id
         return job
 
-    async def _answer(self, request: Request, call: str, act: Callable[[str, Instant], _NormalResponse]) -> Response:
+    async def _answer(
+        self, request: Request, call: str, respond: Callable[[str, Instant], _NormalResponse]
+    ) -> Response:
         """Checks the key, the limits and the faults, in this order, and then runs the call."""
         now, job_id = self._clock(), request.path_params.get("job_id")
         key = _key(request)
@@ -203,7 +205,7 @@ class FakeExec:
         if fault.status is not None:
             self.records.add(LoggedRequest(now, masked, call, job_id, fault.status, None, fault.kind))
             return error(fault.status, job_id, now, fault.wait, fault.retry_after)
-        normal = act(key, now)
+        normal = respond(key, now)
         status, job_status = (
             (None, None) if fault.kind in NO_RESPONSE_FAULTS else (normal.status, normal.body.get("status"))
         )

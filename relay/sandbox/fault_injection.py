@@ -136,11 +136,11 @@ class Faults:
         }
 
     def _by_chance(self, call: str, now: Instant) -> Fault | None:
-        chance, reached = self._rng.random(), 0.0
+        chance, cumulative_share = self._rng.random(), 0.0
         for rule, until in self._rules:
             if (rule.calls == "all" or call == "poll") and (until is None or now < until):
-                reached += rule.share
-                if chance < reached:
+                cumulative_share += rule.share
+                if chance < cumulative_share:
                     return rule
         return None
 
@@ -155,7 +155,7 @@ def envelope(type: str, code: str | None, message: str) -> dict[str, Any]:
 
 INVALID_KEY = envelope("authentication_error", "invalid_api_key", "Invalid or inactive API key")
 INACTIVE = envelope("authorization_error", "workspace_inactive", "Workspace is inactive")
-_KNOWN_ERRORS = {
+_ERRORS_BY_STATUS = {
     400: envelope("invalid_request", None, "Invalid request parameters"),
     401: INVALID_KEY,
     403: INACTIVE,
@@ -178,7 +178,7 @@ def error(
     `wait` is how long the client is asked to wait, in milliseconds; `retry_after` says where the response has it.
     """
     headers: dict[str, str] = {}
-    body: dict[str, Any] = missing(job_id) if status == 404 else _KNOWN_ERRORS.get(status, {})
+    body: dict[str, Any] = missing(job_id) if status == 404 else _ERRORS_BY_STATUS.get(status, {})
     if wait is not None:
         seconds = max(-(-wait // SECOND), 1)
         if retry_after in ("both", "header"):
@@ -194,9 +194,9 @@ def error(
     return Response(_PROXY_PAGE.format(status), status, headers, "text/html")
 
 
-def corrupt_response(kind: str, status: int, plain: Mapping[str, Any], rng: random.Random) -> Response:
+def corrupt_response(kind: str, status: int, normal_body: Mapping[str, Any], rng: random.Random) -> Response:
     """The normal response, corrupted by a fault of this kind."""
-    body = json.dumps(plain, ensure_ascii=False).encode()
+    body = json.dumps(normal_body, ensure_ascii=False).encode()
     match kind:
         case "closed":
             return _TruncatedResponse(body, status, media_type="application/json")
@@ -205,19 +205,19 @@ def corrupt_response(kind: str, status: int, plain: Mapping[str, Any], rng: rand
         case "not_json":
             return Response(_PROXY_PAGE.format("Back soon"), status, media_type="text/html")
         case "wrong_shape":
-            return JSONResponse(rng.choice(_wrong_shapes(plain)), status)
+            return JSONResponse(rng.choice(_wrong_shapes(normal_body)), status)
         case "other_job":
-            return JSONResponse({**plain, "id": str(plain.get("id", ""))[::-1] + "0"}, status)
+            return JSONResponse({**normal_body, "id": str(normal_body.get("id", ""))[::-1] + "0"}, status)
         case "huge":
-            return JSONResponse({**plain, "padding": "x" * _HUGE}, status)
+            return JSONResponse({**normal_body, "padding": "x" * _HUGE}, status)
         case "unknown_status":
             live = {"status": UNKNOWN_STATUS, "scenario": None, "error": None}
-            return JSONResponse({**plain, **live, "completed_at": None, "duration_seconds": None}, status)
+            return JSONResponse({**normal_body, **live, "completed_at": None, "duration_seconds": None}, status)
     return Response(body, status, media_type="application/json")
 
 
-def _wrong_shapes(plain: Mapping[str, Any]) -> Sequence[Any]:
-    return [plain], {"job": plain}, {**plain, "status": None}, {**plain, "id": 7}, {**plain, "scenario": "ready"}, None
+def _wrong_shapes(body: Mapping[str, Any]) -> Sequence[Any]:
+    return [body], {"job": body}, {**body, "status": None}, {**body, "id": 7}, {**body, "scenario": "ready"}, None
 
 
 class _TruncatedResponse(Response):

@@ -97,13 +97,13 @@ def ended(job: Job, now: Instant) -> bool:
     return job.ended_at is not None and now >= job.ended_at
 
 
-def scripted_job(job: Job, queued: int, lasts: int | None, outcome: Outcome, name: str | None) -> Job:
-    """The job with the given course; `lasts` None: it never ends. Durations in milliseconds."""
+def scripted_job(job: Job, queued: int, duration: int | None, outcome: Outcome, name: str | None) -> Job:
+    """The job with the given course; `duration` None: it never ends. Durations in milliseconds."""
     started_at = job.created_at + queued
     return replace(
         job,
         started_at=started_at,
-        ended_at=None if lasts is None else started_at + lasts,
+        ended_at=None if duration is None else started_at + duration,
         outcome=outcome,
         scenario=job.scenario if name is None else scenario(job.scenario["id"], name),
     )
@@ -138,8 +138,8 @@ def new_id(rng: random.Random) -> str:
 
 def scenario(id: str, name: str) -> dict[str, Any]:
     """A scenario with its URL; the slug contains the start of the id, so that equal names get different slugs."""
-    words = re.findall(r"[a-z0-9]+", name.lower().replace("'", ""))
-    slug = "-".join([*words[:6], id[:4]]) if words else f"scenario-{id[:4]}"
+    name_words = re.findall(r"[a-z0-9]+", name.lower().replace("'", ""))
+    slug = "-".join([*name_words[:6], id[:4]]) if name_words else f"scenario-{id[:4]}"
     return {"id": id, "name": name, "slug": slug, "url": f"https://{HOST}/scenarios/{slug}"}
 
 

@@ -127,8 +127,8 @@ class Receiver:
 
     def set_secrets(self, secrets: str | Sequence[str], path: str = ANY_PATH) -> None:
         """Replaces the secrets of `path`. Raises ValidationFailed for an invalid secret."""
-        listed = [secrets] if isinstance(secrets, str) else secrets
-        self._secrets[path] = [_verifier(secret) for secret in listed]
+        secret_list = [secrets] if isinstance(secrets, str) else secrets
+        self._secrets[path] = [_verifier(secret) for secret in secret_list]
 
     def script(self, *behaviours: Behaviour, path: str = ANY_PATH) -> None:
         """Sets the responses to the next requests, in order; after them the response of `always`."""

@@ -47,7 +47,11 @@ class RequestLog:
             self._listener(request)
 
     def stats(
-        self, jobs: Mapping[str, Job], called: Mapping[str, CallbackResult], now: Instant, job_id: str | None = None
+        self,
+        jobs: Mapping[str, Job],
+        callback_results: Mapping[str, CallbackResult],
+        now: Instant,
+        job_id: str | None = None,
     ) -> dict[str, Any]:
         """Requests and their outcomes by key and by job (or of one job). Times are `Instant`s."""
         polls = defaultdict(list)
@@ -66,7 +70,9 @@ class RequestLog:
             "now": now,
             "forgotten": self._total - len(self.requests),
             "keys": {key: self._of_key(key) for key in sorted({request.key for request in self.requests})},
-            "jobs": {id: {**_life(jobs.get(id), called.get(id), now), "polls": polls.get(id, [])} for id in job_ids},
+            "jobs": {
+                id: {**_life(jobs.get(id), callback_results.get(id), now), "polls": polls.get(id, [])} for id in job_ids
+            },
         }
 
     def _of_key(self, key: str) -> dict[str, Any]:
@@ -77,12 +83,12 @@ class RequestLog:
             "polls": calls["poll"],
             "creates": calls["create"],
             "cancels": calls["cancel"],
-            "statuses": dict(Counter("none" if each.status is None else str(each.status) for each in requests)),
+            "statuses": dict(Counter("none" if logged.status is None else str(logged.status) for logged in requests)),
             "busiest_minute": _busiest(requests, MINUTE),
         }
 
 
-def _life(job: Job | None, called: CallbackResult | None, now: Instant) -> dict[str, Any]:
+def _life(job: Job | None, callback_result: CallbackResult | None, now: Instant) -> dict[str, Any]:
     if job is None:
         return {"key": None, "status": None, "created_at": None, "completed_at": None, "callback": None}
     return {
@@ -90,15 +96,16 @@ def _life(job: Job | None, called: CallbackResult | None, now: Instant) -> dict[
         "status": status(job, now),
         "created_at": job.created_at,
         "completed_at": job.ended_at if ended(job, now) else None,
-        "callback": called and {"at": called.at, "status": called.status, "error": called.error},
+        "callback": callback_result
+        and {"at": callback_result.at, "status": callback_result.status, "error": callback_result.error},
     }
 
 
 def _busiest(requests: list[LoggedRequest], span: int) -> int:
     """The most requests in any `span` milliseconds."""
-    most, first = 0, 0
+    busiest, first = 0, 0
     for last, request in enumerate(requests):
         while request.at - requests[first].at >= span:
             first += 1
-        most = max(most, last - first + 1)
-    return most
+        busiest = max(busiest, last - first + 1)
+    return busiest

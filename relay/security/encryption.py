@@ -62,8 +62,8 @@ class FieldCipher:
         """
         if self._current is None:
             return text
-        plain, bound_to = text.encode(), associated_data.encode()
-        ciphertext = self._current.aead.encrypt(nonce, plain, bound_to)  # guard: encrypted-at-rest
+        plaintext, bound_to = text.encode(), associated_data.encode()
+        ciphertext = self._current.aead.encrypt(nonce, plaintext, bound_to)  # guard: encrypted-at-rest
         return f"v1:{self._current.id}:{base64.urlsafe_b64encode(nonce + ciphertext).rstrip(b'=').decode()}"
 
     def decrypt(self, text: str, associated_data: str, *, allow_plain: bool = False) -> str:

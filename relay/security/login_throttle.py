@@ -43,28 +43,28 @@ class LoginThrottle:
     @property
     def size(self) -> int:
         """The number of entries in memory."""
-        counted = sum(map(len, self._counted.values()))
-        return len(self._limiter) + counted + len(self._reported) + len(self._right)
+        attempts = sum(map(len, self._counted.values()))
+        return len(self._limiter) + attempts + len(self._reported) + len(self._right)
 
     def begin_attempt(self, address: str, hash: str, now: Instant) -> float:
         """Counts an attempt. Returns 0, or the milliseconds to wait if this address has used up its attempts."""
         source = client_network(address)
-        counted = self._counted.get(source) or deque(maxlen=BURST)
-        if hash in counted:
+        hashes = self._counted.get(source) or deque(maxlen=BURST)
+        if hash in hashes:
             return 0.0
         if wait := self._limiter.acquire(source, now):  # guard: key-throttle
             return wait
-        counted.append(hash)
-        _remember(self._counted, source, counted, self._max)
+        hashes.append(hash)
+        _remember(self._counted, source, hashes, self._max)
         return 0.0
 
     def record_success(self, address: str, hash: str) -> None:
         """Gives the attempt of a right key back."""
         source = client_network(address)
         _remember(self._right, (source, hash), True, self._max)
-        counted = self._counted.get(source, deque[str]())
-        if hash in counted:
-            counted.remove(hash)
+        hashes = self._counted.get(source, deque[str]())
+        if hash in hashes:
+            hashes.remove(hash)
             self._limiter.release(source)
 
     def was_right(self, address: str, hash: str) -> bool:
@@ -101,8 +101,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-def _remember(entries: OrderedDict[K, V], key: K, value: V, most: int) -> None:
+def _remember(entries: OrderedDict[K, V], key: K, value: V, limit: int) -> None:
     entries[key] = value
     entries.move_to_end(key)
-    if len(entries) > most:
+    if len(entries) > limit:
         entries.popitem(last=False)

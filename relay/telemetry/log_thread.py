@@ -15,14 +15,14 @@ from logging.handlers import QueueHandler, QueueListener
 
 from relay.telemetry.log_format import LOGGER
 
-MOST_LINES = 10_000
+MAX_LINES = 10_000
 """Maximum number of lines that wait to be written; at about 300 bytes each they are 3 MB."""
 
 REPEATS = 10
 """How often one error is logged within a minute; further occurrences are counted."""
 
 _WINDOW = 60.0
-_BETWEEN = 10.0
+_REPORT_INTERVAL = 10.0
 """Seconds between two lines that report dropped lines."""
 
 _LAST_LINES = 0.8
@@ -99,8 +99,8 @@ class _Sender(QueueHandler):
 class LogThread(QueueListener):
     """Writes the lines of the queue with the log's original handler."""
 
-    def __init__(self, handler: logging.Handler, most: int, repeats: Repeats) -> None:
-        self._lines: queue.Queue[logging.LogRecord | None] = queue.Queue(most)
+    def __init__(self, handler: logging.Handler, max_lines: int, repeats: Repeats) -> None:
+        self._lines: queue.Queue[logging.LogRecord | None] = queue.Queue(max_lines)
         self._repeats, self._quiet_until = repeats, 0.0
         self.sender = _Sender(self._lines, repeats)
         self.sender.setFormatter(handler.formatter)
@@ -110,7 +110,7 @@ class LogThread(QueueListener):
     def handle(self, record: logging.LogRecord) -> None:
         super().handle(record)
         if self.sender.dropped and self._lines.empty() and time.monotonic() >= self._quiet_until:
-            self._quiet_until = time.monotonic() + _BETWEEN
+            self._quiet_until = time.monotonic() + _REPORT_INTERVAL
             with self.sender.lock or threading.Lock():
                 dropped, self.sender.dropped = self.sender.dropped, 0
             text = "%d log lines were dropped because they could not be written fast enough"
@@ -140,14 +140,14 @@ def _line(level: int, text: str, *arguments: object) -> logging.LogRecord:
 
 
 @contextmanager
-def log_on_a_thread(most: int = MOST_LINES) -> Iterator[LogThread]:
+def log_on_a_thread(max_lines: int = MAX_LINES) -> Iterator[LogThread]:
     """Makes a thread write what the root's handler would write, until the end.
 
     If the log can't be written by then, the process ends at once: a normal exit would wait for the same reader.
     """
     root = logging.getLogger()
     [handler] = root.handlers
-    log = LogThread(handler, most, Repeats())
+    log = LogThread(handler, max_lines, Repeats())
     root.handlers[:] = [log.sender]
     log.start()
     code = 1

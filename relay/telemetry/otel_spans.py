@@ -43,8 +43,8 @@ class OtelTracer:
     """Records, samples and exports spans as OpenTelemetry defines it."""
 
     def __init__(self, processor: SpanProcessor) -> None:
-        about = {"service.name": "exec-relay", "service.version": __version__}
-        self._provider = TracerProvider(resource=Resource.create(about), shutdown_on_exit=False)
+        attributes = {"service.name": "exec-relay", "service.version": __version__}
+        self._provider = TracerProvider(resource=Resource.create(attributes), shutdown_on_exit=False)
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("relay", __version__)
 
@@ -79,7 +79,7 @@ class _OtelSpan:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if isinstance(error, RequestError):
             self.set_attributes({_STATUS: error.status})
@@ -100,10 +100,10 @@ class _OtelSpan:
         return self.trace if is_sampled or trace_context.has_remote_parent(self._parent_trace) else None
 
     def set_attributes(self, attributes: Mapping[str, Attribute]) -> None:
-        present = {name: value for name, value in attributes.items() if value is not None}
-        self._span.set_attributes(present)
-        status = present.get(_STATUS, 0)
-        if "error.type" in present or (isinstance(status, int) and status >= _FAILED_FROM[self._kind]):
+        values = {name: value for name, value in attributes.items() if value is not None}
+        self._span.set_attributes(values)
+        status = values.get(_STATUS, 0)
+        if "error.type" in values or (isinstance(status, int) and status >= _FAILED_FROM[self._kind]):
             self._span.set_status(Status(StatusCode.ERROR))
 
 

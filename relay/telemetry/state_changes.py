@@ -226,10 +226,10 @@ def news_of(change: StateChange) -> News | None:
 def endpoint_news(before: Endpoint, after: Endpoint, now: Instant, error: str | None = None) -> News | None:
     """The news if the endpoint was disabled, enabled, or works again; `error` is what its last failed attempt
     brought."""
-    was, condition = endpoint_condition(before).state, endpoint_condition(after, error)
-    if condition.state is was:
+    state_before, condition = endpoint_condition(before).state, endpoint_condition(after, error)
+    if condition.state is state_before:
         return None
-    return news_of(StateChange(endpoint_subject(after), was, condition, now))
+    return news_of(StateChange(endpoint_subject(after), state_before, condition, now))
 
 
 def failing_endpoint_news(endpoint: Endpoint, warning: str, now: Instant) -> News:

@@ -51,17 +51,17 @@ class Telemetry:
 
     def request_span(self, method: str, path: str, trace: str | None, request_id: str) -> Span:
         """The span of a request to the API; `path` is the route, with the names of its parameters."""
-        about = {"http.request.method": method, "http.route": path, "relay.request_id": request_id}
-        return self.spans.span(f"{method} {path}", "server", trace, about)
+        attributes = {"http.request.method": method, "http.route": path, "relay.request_id": request_id}
+        return self.spans.span(f"{method} {path}", "server", trace, attributes)
 
     def poll_span(self, watch: Watch) -> Span:
         """The span of a poll."""
-        about = {"relay.workspace": watch.workspace, "relay.job_id": watch.job_id}
-        return self.spans.span("poll", "client", watch.trace, about)
+        attributes = {"relay.workspace": watch.workspace, "relay.job_id": watch.job_id}
+        return self.spans.span("poll", "client", watch.trace, attributes)
 
     def attempt_span(self, delivery: Delivery, endpoint: Endpoint) -> Span:
         """The span of a delivery attempt."""
-        about = {
+        attributes = {
             "relay.workspace": delivery.workspace,
             "relay.job_id": delivery.job_id,
             "relay.registration_id": delivery.registration_id,
@@ -73,7 +73,7 @@ class Telemetry:
             "relay.attempt": delivery.attempts + 1,
             "server.address": endpoint.host,
         }
-        return self.spans.span("attempt", "client", delivery.trace, about)
+        return self.spans.span("attempt", "client", delivery.trace, attributes)
 
     def registered(self, registration: Registration, request_id: str | None) -> None:
         """A request with this id created a registration."""
@@ -208,10 +208,10 @@ class Telemetry:
 
     def unknown_status(self, watch: Watch, status: str) -> None:
         """Exec gave a job a status that its documentation does not name. Each such status is logged once."""
-        seen = (watch.workspace, status)
-        if seen in self._unknown_statuses or len(self._unknown_statuses) >= _MAX_UNKNOWN_STATUSES:
+        status_key = (watch.workspace, status)
+        if status_key in self._unknown_statuses or len(self._unknown_statuses) >= _MAX_UNKNOWN_STATUSES:
             return
-        self._unknown_statuses.add(seen)
+        self._unknown_statuses.add(status_key)
         text = "workspace %s: job %s has the status %s, which the relay does not know; it is polled like a running job"
         fields = log_fields(watch.trace, job_id=watch.job_id, workspace=watch.workspace)
         self.log.warning(text, watch.workspace, watch.job_id, json.dumps(status), extra=fields)

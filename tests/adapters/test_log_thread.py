@@ -42,7 +42,7 @@ def test_an_unread_log_delays_nothing() -> None:
         set_up_logging("text", "info", pipe)
         full = b"x" * 65_535 + b"\n"
         os.write(write, full)
-        with log_on_a_thread(most=100):
+        with log_on_a_thread(max_lines=100):
             for number in range(5_000):
                 LOG.info("line %d", number)
             said: list[str] = []

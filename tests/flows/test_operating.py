@@ -9,7 +9,7 @@ import pytest
 from relay import __version__
 from relay.model import MINUTE, SECOND, DeliveryStatus
 from relay.model.poll_result import OUTCOMES
-from relay.operations.readiness import LATE, Check
+from relay.operations.readiness import MAX_BACKLOG_AGE, Check
 from relay.sandbox.receiver import HANG, Respond
 from relay.store.tables import endpoints
 from tests.flows.conftest import Start
@@ -53,7 +53,7 @@ async def test_overdue_deliveries_are_not_ready(start: Start) -> None:
         await world.prepare(job.id, f"{world.receiver_url}/x")
         await world.settle()
         await world.prepare(job.id, f"{world.receiver_url}/y")
-        world.clock.advance(LATE)
+        world.clock.advance(MAX_BACKLOG_AGE)
         assert "delivery_backlog" in failing((await world.relay.readiness()).checks)
 
 

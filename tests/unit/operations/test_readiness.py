@@ -4,7 +4,7 @@ import pytest
 
 from relay.model import MINUTE, SECOND
 from relay.operations import readiness
-from relay.operations.readiness import LATE, Check, Readiness
+from relay.operations.readiness import MAX_BACKLOG_AGE, Check, Readiness
 
 NOW = 1_709_294_400_000
 
@@ -15,7 +15,7 @@ NOW = 1_709_294_400_000
         (readiness.scheduler(15 * SECOND, SECOND), "the log says why"),
         (readiness.scheduler(10 * MINUTE, MINUTE), "the log says why"),
         (readiness.store("the disk is full; make room"), "make room"),
-        (readiness.delivery_backlog(LATE), "delivery.concurrency"),
+        (readiness.delivery_backlog(MAX_BACKLOG_AGE), "delivery.concurrency"),
         (readiness.workspace("a", "unauthorized", "Exec refuses the key; check it", None, NOW), "check it"),
     ],
 )
@@ -32,7 +32,7 @@ def test_a_failed_check_says_what_to_do(check: Check, advice: str) -> None:
         readiness.scheduler(15 * SECOND - 1, SECOND),
         readiness.scheduler(10 * MINUTE - 1, MINUTE),
         readiness.store(None),
-        readiness.delivery_backlog(LATE - 1),
+        readiness.delivery_backlog(MAX_BACKLOG_AGE - 1),
         readiness.workspace("a", None, None, None, NOW),
         readiness.workspace("a", "rate_limited", "Exec answered 429", NOW, NOW),
     ],
