@@ -13,6 +13,8 @@ class JobFound:
     job: ScenarioJob
     date: Instant | None = None
     """When Exec answered, by its own clock: the `Date` header, in whole seconds; None if there is none."""
+    left_out: tuple[str, ...] = ()
+    """Names of the fields that the relay left out of the job, because the answer was too long to be passed on whole."""
 
 
 @dataclass(frozen=True, slots=True)

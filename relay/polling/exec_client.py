@@ -26,7 +26,10 @@ from relay.model.create_result import CreateJobResult, JobCreated, JobCreationUn
 from relay.model.poll_result import JobFound, JobNotFound, Poll, PollFailed, PollResult, RateLimited, Unauthorized
 from relay.polling.request_budget import MAY_REPEAT
 
-MAX_BODY_READ = 128 * 1024
+MAX_BODY_READ = 1024 * 1024
+MAX_JOB_SIZE = 128 * 1024
+"""Bytes of JSON up to which a job is passed on whole."""
+_MAX_FIELD_SIZE = 8 * 1024
 """Bytes of an answer that are read; a longer one is rejected. Each delivery stores the job, and sends it."""
 
 _KEY = re.compile(r"[\x21-\x7e]+")
@@ -36,6 +39,7 @@ _MAX_TEXT = 300
 _MAX_STATUS = 100
 _PROXY_STATUS = re.compile(r"[1-5][0-9]{2}\b")
 _PROXY_LOGIN = "it wants a user and a password, or others than exec.proxy has"
+_MAX_NAMES = 10
 _MAX_DIGITS = 1_000
 _EXEC_WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 """How Exec writes a `type` or `code`: `not_found`, `invalid_api_key`."""
@@ -210,8 +214,12 @@ def _job(job_id: str | None, headers: httpx.Headers, body: bytes) -> PollResult:
         return _malformed(f"it is longer than {MAX_BODY_READ // 1024:,} KiB")
     if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):  # guard: exec-compressed
         return _malformed("it is compressed, which was not asked for")
+    left_out: tuple[str, ...] = ()
     try:
-        job = ScenarioJob.model_validate_json(_strict_json(body))
+        text = _strict_json(body)
+        if len(text) > MAX_JOB_SIZE:
+            text, left_out = _without_long_fields(text)
+        job = ScenarioJob.model_validate_json(text)
     except ValidationError as fault:
         first = fault.errors(include_input=False, include_url=False)[0]
         return _malformed(f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}")
@@ -223,7 +231,7 @@ def _job(job_id: str | None, headers: httpx.Headers, body: bytes) -> PollResult:
         return _malformed("it is about another job")
     if not (0 < len(job.status) <= _MAX_STATUS and job.status.isprintable()):
         return _malformed("its status is empty, too long or not printable")
-    return JobFound(job, http_date(headers.get("date", "")))
+    return JobFound(job, http_date(headers.get("date", "")), left_out)
 
 
 def _malformed(reason: str) -> PollFailed:
@@ -242,6 +250,22 @@ def _strict_json(body: bytes) -> bytes:
         lenient = json.loads(body, parse_constant=lambda _: None, parse_float=_finite, parse_int=_integer)
         text = json.dumps(lenient, ensure_ascii=False)
     return text.encode("utf-8", "replace")
+
+
+def _without_long_fields(text: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """A long JSON object without the fields of more than 8 KiB, and with the documented ones alone if it is still long.
+
+    So the end of a job is not missed for a field beside it, and a stored event stays small. Returns the names of the
+    fields that are left out too, at most ten.
+    """
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        return b"null", ()
+    kept = {name: value for name, value in document.items() if len(json.dumps(value)) <= _MAX_FIELD_SIZE}
+    if len(json.dumps(kept)) > MAX_JOB_SIZE:
+        kept = {name: value for name, value in kept.items() if name in ScenarioJob.model_fields}
+    left_out = [name[:_MAX_STATUS] for name in document if name not in kept and name.isprintable()]
+    return json.dumps(kept).encode(), tuple(left_out[:_MAX_NAMES])
 
 
 def _finite(digits: str) -> float | None:

@@ -316,6 +316,8 @@ class Poller:
             self._telemetry.events_emitted(transition.watch, transition.events, now)
             self._on_events()
             self._warn_of_mistyped_fields(transition.watch)
+            if isinstance(poll.result, JobFound) and poll.result.left_out:
+                self._warn_of_fields_left_out(transition.watch, poll.result.left_out)
         if isinstance(poll.result, JobFound) and self._unconfirmed.job_found(watch, now):
             await self._resume_held(watch, now)
 
@@ -356,6 +358,10 @@ class Poller:
                 watch.workspace,
                 ", ".join(fields),
             )
+
+    def _warn_of_fields_left_out(self, watch: Watch, names: Sequence[str]) -> None:
+        text = "Exec's answer about job %s in workspace %s is longer than 128 KiB; its events leave out %s"
+        self._telemetry.log.warning(text, watch.job_id, watch.workspace, ", ".join(names))
 
     async def _may_repeat(self, workspace: str) -> bool:
         """Spends one more request of the budget for a poll in flight. Returns False if the budget has none."""

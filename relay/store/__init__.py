@@ -21,10 +21,10 @@ The order in which a use case locks rows:
 One exception: registering locks endpoints FOR KEY SHARE before watches. This causes no deadlock, because a use case
 that locks an endpoint FOR UPDATE holds no watch and waits for none.
 
-A use case that keeps to this order and is committed alone causes no deadlock. Of those that the writer commits together,
-the ones that begin with endpoints or deliveries run last (`at_end`), so those of one workspace keep to the order as
-well. Those of several workspaces lock in the order of their arrival, and may cause a deadlock; PostgreSQL then aborts
-one transaction, and the writer runs each of its use cases again, alone.
+A use case that keeps to this order and is committed alone causes no deadlock. Of those that the writer commits
+together, the ones that begin with endpoints or deliveries run last (`at_end`), so those of one workspace keep to the
+order as well. Those of several workspaces lock in the order of their arrival, and may cause a deadlock; PostgreSQL then
+aborts one transaction, and the writer runs each of its use cases again, alone.
 """
 
 from relay.store.engine.clock import system_clock

@@ -225,6 +225,22 @@ async def test_mistyped_fields_of_an_ended_job_are_logged_once(
             assert "Out of credits" not in warning
 
 
+async def test_fields_left_out_of_a_long_job_are_logged_once(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """An answer of 900 KiB: the ending is delivered without the long field, which one warning names."""
+    caplog.set_level(logging.WARNING)
+    async with start() as world:
+        job = world.exec.add(lasts=HOUR)
+        sent = {"id": job.id, "status": "completed", "transcript": "x" * 900_000}
+        async with gateway_in_place_of_exec(world, answer(json.dumps(sent).encode())):
+            await world.register(job.id)
+            await world.advance(10 * MINUTE)
+        [request] = world.received()
+        assert json.loads(request.body)["data"]["job"] == {"id": job.id, "status": "completed"}
+        [warning] = [record.getMessage() for record in caplog.records if "longer than 128 KiB" in record.getMessage()]
+        assert job.id in warning
+        assert warning.endswith("leave out transcript")
+
+
 class SetBack:
     """A client of Exec's; while it polls, somebody sets the clock back by an hour."""
 

@@ -180,7 +180,7 @@ class GroupCommitWriter:
 
 
 def _order_of_work(batch: Sequence[_Request]) -> Callable[[_Request], tuple[bool, int]]:
-    """A sort key that moves requests for the same work to the position of the first of them, and `at_end` to the end."""
+    """A sort key: requests for the same work are moved to the position of the first of them, `at_end` to the end."""
     first: dict[_Work, int] = {}
     for position, request in enumerate(batch):
         first.setdefault(request.work, position)

@@ -8,7 +8,7 @@ import pytest
 
 from relay.model import DAY, EventType
 from relay.model.poll_result import JobFound, JobNotFound, PollFailed, RateLimited, Unauthorized
-from relay.polling.exec_client import MAX_BODY_READ, ExecClient
+from relay.polling.exec_client import MAX_BODY_READ, MAX_JOB_SIZE, ExecClient
 from tests.adapters.exec_polls import JOB, KEY, NOW, failing, job_answer, poll_at
 from tests.loopback import answer, answering, serving
 
@@ -106,8 +106,10 @@ MALFORMED: list[tuple[str, bytes]] = [
     ("lists 500 deep", b'{"id": "j1o2b3i4d5x6", "status": "queued", "x": ' + b"[" * 500 + b"]" * 500 + b"}"),
     ("lists 950 deep", b'{"id": "j1o2b3i4d5x6", "status": "queued", "x": ' + b"[" * 950 + b"]" * 950 + b"}"),
     ("deep objects", b'{"id":' * 100_000),
-    ("more than 128 KiB", json.dumps({**JOB, "x": "x" * MAX_BODY_READ}).encode()),
-    ("a job and 128 KiB of spaces", json.dumps(JOB).encode() + b" " * MAX_BODY_READ),
+    ("more than 1 MiB", json.dumps({**JOB, "x": "x" * MAX_BODY_READ}).encode()),
+    ("a job and 1 MiB of spaces", json.dumps(JOB).encode() + b" " * MAX_BODY_READ),
+    ("a list of 900 KiB", json.dumps(["x" * 900_000]).encode()),
+    ("an id of 900 KiB", json.dumps({**JOB, "id": "x" * 900_000}).encode()),
     ("zeros", bytes(10_000)),
 ]
 
@@ -122,9 +124,30 @@ async def test_a_200_that_is_not_a_job_is_a_failed_poll(body: bytes) -> None:
     assert len(poll_result.detail) < 200
 
 
-async def test_a_job_of_nearly_1_mib_is_read() -> None:
+async def test_a_job_of_nearly_128_kib_is_passed_on_whole() -> None:
     """The limit is on what is longer."""
-    assert isinstance(await poll_at(answering(job_answer(x="x" * (MAX_BODY_READ - 1_000)))), JobFound)
+    poll_result = await poll_at(answering(job_answer(x="x" * (MAX_JOB_SIZE - 1_000))))
+    assert isinstance(poll_result, JobFound)
+    assert poll_result.left_out == ()
+    assert len(poll_result.job.raw()["x"]) == MAX_JOB_SIZE - 1_000
+
+
+@pytest.mark.parametrize(
+    ("fields", "left_out"),
+    [
+        ({"x": "x" * 1_000_000}, ("x",)),
+        ({"scenario": {"id": "s1", "name": "x" * 1_000_000}}, ("scenario",)),
+        ({f"x{number}": "x" * 1_000 for number in range(500)}, ("credits", *(f"x{number}" for number in range(9)))),
+        ({"x": "\u2028" * 100_000}, ("x",)),
+        ({"y\x1b[31m": "x" * 1_000_000}, ()),
+    ],
+)
+async def test_a_longer_job_is_found_without_its_long_fields(fields: dict[str, Any], left_out: tuple[str, ...]) -> None:
+    """Its end is not missed; what is too long is left out, and named."""
+    poll_result = await poll_at(answering(job_answer(**fields)))
+    assert isinstance(poll_result, JobFound)
+    assert poll_result.left_out == left_out
+    assert poll_result.job.raw() == {name: value for name, value in JOB.items() if name not in (*fields, *left_out)}
 
 
 async def test_a_compressed_answer_is_a_failed_poll() -> None:

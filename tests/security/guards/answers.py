@@ -44,7 +44,8 @@ HOSTILE_ANSWERS = (
     ),
     Guard(
         "exec-other-job",
-        "An answer of Exec that is longer than 128 KiB, or is not a job, ends no watch",
+        "An answer of Exec that is longer than 1 MiB, or is not a job, ends no watch; of one that is longer than "
+        "128 KiB, the fields of more than 8 KiB are left out",
         f"{_OF_EXEC}::test_a_200_that_is_not_a_job_is_a_failed_poll",
         never,
     ),

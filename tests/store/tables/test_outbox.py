@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from relay.delivery.enqueue import enqueue
 from relay.model import SECOND, Attempt, DeliveryStatus, DueDelivery, Endpoint, Event, Instant, new_id
-from relay.polling.exec_client import MAX_BODY_READ
+from relay.polling.exec_client import MAX_JOB_SIZE
 from relay.store.engine import paging, schema
 from relay.store.engine.database import Store, Tx
 from relay.store.engine.paging import Page
@@ -255,7 +255,7 @@ async def test_pages_contain_every_delivery_once(store: Store, limit: int) -> No
 
 async def test_few_bodies_are_in_memory_at_a_time(store: Store) -> None:
     """A job with the longest accepted answer and 300 subscribers: 37 MiB are stored, with far less in memory."""
-    event = replace(make_event(), job={"id": "j1", "status": "completed", "text": "x" * MAX_BODY_READ})
+    event = replace(make_event(), job={"id": "j1", "status": "completed", "text": "x" * MAX_JOB_SIZE})
     some = [make_endpoint(url=f"https://e{number}.example/") for number in range(300)]
 
     def work(tx: Tx) -> int:
@@ -269,7 +269,7 @@ async def test_few_bodies_are_in_memory_at_a_time(store: Store) -> None:
             tracemalloc.stop()
 
     peak = await store.write(work)
-    assert peak < 120 * MAX_BODY_READ
+    assert peak < 120 * MAX_JOB_SIZE
     assert await store.read(lambda tx: deliveries.count(tx, DeliveryFilter())) == len(some)
 
 
