@@ -16,7 +16,7 @@ Part = Callable[[bool], Report]
 def command(
     module: str, about: str, page: Path, parts: Mapping[str, Part], arguments: Sequence[str] | None = None
 ) -> int:
-    """Runs what is asked for. Returns how the program ends: with 1 where something fails and no reason is known."""
+    """Runs the selected parts. Returns the exit code: 1 if something fails and no reason is known."""
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=about.split("\n\n")[0])
     parser.add_argument("--quick", action="store_true", help="a small part of it, in seconds")
     parser.add_argument("--only", choices=parts, nargs="+", help="some of the parts")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from benchmarks import askers, virtual_days
-from benchmarks.laws import TrueLaw
+from benchmarks.distributions import TrueDistribution
 from benchmarks.optimum import Optimum
 from benchmarks.schedules import at_polls, fixed
 from benchmarks.tables import Check, Report, Table
@@ -66,19 +66,19 @@ def _tables(rows: Sequence[Row]) -> Iterator[Table]:
 
 
 def _optimum(rows: Sequence[Row], workload: Workload) -> list[str] | None:
-    """The best that is possible for the relay's number of polls, where the law is known and one."""
+    """The best possible delay for the relay's number of polls, if all jobs have one known distribution."""
     [ours] = [row for row in rows if row.workload is workload and row.asker == askers.Relay.name]
     polls = ours.outcome.polls_after_the_first
-    if workload.one_law is None or not FEWEST <= polls <= MOST:
+    if workload.common_distribution is None or not FEWEST <= polls <= MOST:
         return None
     total = ours.outcome.polls / len(ours.outcome.jobs)
-    delay = _judge(workload.one_law).delay(polls)
+    delay = _judge(workload.common_distribution).delay(polls)
     return ["the optimum, all known in advance", f"{total:,.1f}", f"{delay:,.1f}", "", "", "", ""]
 
 
 @cache
-def _judge(law: TrueLaw) -> Optimum:
-    return Optimum(law, (FEWEST, MOST))
+def _judge(distribution: TrueDistribution) -> Optimum:
+    return Optimum(distribution, (FEWEST, MOST))
 
 
 def _checks(ours: Sequence[Row]) -> Iterator[Check]:
@@ -93,9 +93,9 @@ def _checks(ours: Sequence[Row]) -> Iterator[Check]:
             continue  # paused for as long as Exec asks, it promises nothing
         late = outcome.late
         yield Check(f"longest gap, in parts of what is promised: {name}", "1.1", f"{late:.2f}", late <= 1.1)
-        polls, law = outcome.polls_after_the_first, row.workload.one_law
-        if law is not None and polls >= FEWEST:
-            same = at_polls(law, fixed, polls)
+        polls, distribution = outcome.polls_after_the_first, row.workload.common_distribution
+        if distribution is not None and polls >= FEWEST:
+            same = at_polls(distribution, fixed, polls)
             if same is not None:
                 ratio = row.mean / same
                 what = f"mean delay, against a fixed interval with as many polls and no limit: {name}"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks.laws import LAWS
+from benchmarks.distributions import DISTRIBUTIONS
 from benchmarks.optimum import Optimum
 from benchmarks.ratios import (
     HISTORIES,
@@ -20,20 +20,20 @@ from benchmarks.ratios import (
 )
 from benchmarks.tables import Check, Report, Table
 
-KNOWN_LAW = 1.03
+KNOWN_DISTRIBUTION = 1.03
 BETTER_THAN_FIXED = 1.7
 SMOOTH, ROUGH = 1.10, 1.25
 AFTER_100 = {
-    LAWS[0].name: ROUGH,
-    LAWS[1].name: SMOOTH,
-    LAWS[2].name: SMOOTH,
-    LAWS[3].name: SMOOTH,
-    LAWS[4].name: SMOOTH,
+    DISTRIBUTIONS[0].name: ROUGH,
+    DISTRIBUTIONS[1].name: SMOOTH,
+    DISTRIBUTIONS[2].name: SMOOTH,
+    DISTRIBUTIONS[3].name: SMOOTH,
+    DISTRIBUTIONS[4].name: SMOOTH,
 }
 """After 100 jobs; of all others `ROUGH`."""
 STUCK = (
-    "the optimum knows that no job ends between 25 minutes and a day, and never polls there; ours polls once, lest a "
-    "job that outlasts all others be left alone for a day"
+    "the optimum knows that no job ends between 25 minutes and a day, and never polls there; the relay polls once, "
+    "because a job may outlast all others"
 )
 
 
@@ -47,15 +47,18 @@ class Found:
 
 
 def measure(quick: bool = False) -> Found:
-    """Every law and every history; `quick`: two laws, two seeds, two numbers of polls."""
+    """Every distribution and every history; `quick`: two distributions, two seeds, two numbers of polls."""
     seeds, polls = (SEEDS[:2], (3, 6)) if quick else (SEEDS, POLLS)
     histories: Sequence[History] = [HISTORIES[k] for k in (1, 5)] if quick else HISTORIES
-    judged = {one.law.name: Judged(one.law, Optimum(one.law, (polls[0], polls[-1]))) for one in histories}
-    plain = [judged[law.name] for law in LAWS if law.name in judged]
+    judged = {
+        one.distribution.name: Judged(one.distribution, Optimum(one.distribution, (polls[0], polls[-1])))
+        for one in histories
+    }
+    plain = [judged[distribution.name] for distribution in DISTRIBUTIONS if distribution.name in judged]
     return Found(
         polls,
         [row for one in plain for row in known(one, polls)],
-        [row for one in histories for row in learned(one, judged[one.law.name], seeds, polls)],
+        [row for one in histories for row in learned(one, judged[one.distribution.name], seeds, polls)],
     )
 
 
@@ -65,23 +68,23 @@ def report(found: Found) -> Report:
 
 
 def _optima(found: Found) -> Table:
-    rows = [[one.law, *(_seconds(delay) for delay in one.optimum)] for one in found.known if one.who == KNOWN]
-    return Table("The optimum's mean delay in seconds, by polls a job", ("law", *map(str, found.polls)), rows)
+    rows = [[one.distribution, *(_seconds(delay) for delay in one.optimum)] for one in found.known if one.who == KNOWN]
+    return Table("The optimum's mean delay in seconds, by polls a job", ("distribution", *map(str, found.polls)), rows)
 
 
 def _known(found: Found) -> Table:
-    rows = [[one.law, *map(_ratio, one.ratios)] for one in found.known if one.who == KNOWN]
-    title = "The relay's delay over the optimum's, law known, by polls a job"
-    return Table(title, ("law", *map(str, found.polls)), rows)
+    rows = [[one.distribution, *map(_ratio, one.ratios)] for one in found.known if one.who == KNOWN]
+    title = "The relay's delay over the optimum's if it knows the distribution, by polls a job"
+    return Table(title, ("distribution", *map(str, found.polls)), rows)
 
 
 def _others(found: Found) -> Table:
     names = list(dict.fromkeys(one.who for one in found.known))
-    laws = list(dict.fromkeys(one.law for one in found.known))
-    cells = {(one.law, one.who): _range(one.ratios) for one in found.known}
-    rows = [[law, *(cells[law, who] for who in names)] for law in laws]
-    title = f"Delay over the optimum's at {found.polls[0]} and at {found.polls[-1]} polls a job, the law known to all"
-    return Table(title, ("law", *names), rows)
+    distributions = list(dict.fromkeys(one.distribution for one in found.known))
+    cells = {(one.distribution, one.who): _range(one.ratios) for one in found.known}
+    rows = [[distribution, *(cells[distribution, who] for who in names)] for distribution in distributions]
+    polls = f"at {found.polls[0]} and at {found.polls[-1]} polls a job"
+    return Table(f"Delay over the optimum's {polls}, if all know the distribution", ("distribution", *names), rows)
 
 
 def _learned(found: Found) -> Table:
@@ -97,8 +100,8 @@ def _learned(found: Found) -> Table:
         )
     head = ("jobs", *(f"after {n}" for n in SEEN), f"over fixed, after {SEEN[-1]}")
     title = (
-        f"The relay's delay over the optimum's, law learned, over {found.polls[0]} to {found.polls[-1]} polls a job: "
-        "mean ± standard deviation between seeds, worst seed"
+        "The relay's delay over the optimum's if it learns the distribution, over "
+        f"{found.polls[0]} to {found.polls[-1]} polls a job: mean ± standard deviation between seeds, worst seed"
     )
     return Table(title, head, rows)
 
@@ -108,8 +111,8 @@ def _checks(found: Found) -> list[Check]:
     for one in found.known:
         if one.who == KNOWN:
             worst = max(ratio for ratio in one.ratios if ratio is not None)
-            why = STUCK if "stuck" in one.law else ""
-            checks.append(_check(f"law known: {one.law}", worst, KNOWN_LAW, why))
+            why = STUCK if "stuck" in one.distribution else ""
+            checks.append(_check(f"distribution known: {one.distribution}", worst, KNOWN_DISTRIBUTION, why))
     return [*checks, *_learned_checks(found.learned)]
 
 
@@ -123,7 +126,7 @@ def _learned_checks(rows: Sequence[Learned]) -> Iterator[Check]:
         if row.seen >= 30:
             yield _check(f"over fixed, after {row.seen}: {row.name}", row.against_fixed, 1.0)
     for row in rows:
-        if row.name == LAWS[1].name and row.seen == SEEN[-1]:
+        if row.name == DISTRIBUTIONS[1].name and row.seen == SEEN[-1]:
             yield _check(f"1.7 times better than fixed: {row.name}", row.against_fixed, 1 / BETTER_THAN_FIXED)
 
 
@@ -144,8 +147,8 @@ def _seconds(delay: float) -> str:
 
 
 def curves(found: Found) -> dict[str, list[tuple[float, float]]]:
-    """(polls, mean delay in seconds) of everyone, for the second law: what the plot shows."""
-    rows = [one for one in found.known if one.law == LAWS[1].name]
+    """(polls, mean delay in seconds) of everyone, for the second distribution: what the plot shows."""
+    rows = [one for one in found.known if one.distribution == DISTRIBUTIONS[1].name]
     best = rows[0].optimum
     lines: dict[str, list[tuple[float, float]]] = {
         one.who: [
@@ -157,7 +160,7 @@ def curves(found: Found) -> dict[str, list[tuple[float, float]]]:
         if one.who != KNOWN
     }
     for row in found.learned:
-        if row.name == LAWS[1].name and row.seen == SEEN[-1]:
+        if row.name == DISTRIBUTIONS[1].name and row.seen == SEEN[-1]:
             lines["the relay, after 100 jobs"] = [
                 (n, ratio * delay) for n, ratio, delay in zip(found.polls, row.ratios, best, strict=True)
             ]

@@ -9,7 +9,7 @@ Curve = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Axis:
-    """What is along an axis, and where it may have a mark."""
+    """An axis, and the values that may have a mark."""
 
     name: str
     marks: Sequence[float]
@@ -32,7 +32,7 @@ _STYLE = """
 
 
 def plot(title: str, description: str, axes: tuple[Axis, Axis], curves: Mapping[str, Curve]) -> str:
-    """The SVG. `axes` are the horizontal and the vertical one; each curve is labelled where it ends."""
+    """The SVG. `axes` are the horizontal and the vertical one; each curve has its label at its end."""
     points = [point for curve in curves.values() for point in curve]
     x = _scale([at for at, _ in points], _LEFT, _WIDTH - _RIGHT)
     y = _scale([at for _, at in points], _HEIGHT - _BOTTOM, _TOP)
@@ -88,7 +88,7 @@ def _axes(axes: tuple[Axis, Axis], across: Sequence[float], up: Sequence[float])
 
 
 def _labels(curves: Mapping[str, Curve], y: "Scale") -> list[str]:
-    """A line of its colour and its name beside each curve's end, moved apart where two ends are near each other."""
+    """A line of its colour and its name beside each curve's end, moved apart if two ends are near each other."""
     placed = sorted((y(curve[-1][1]), place, name) for place, (name, curve) in enumerate(curves.items()))
     parts, at = [], float("-inf")
     for wanted, place, name in placed:

@@ -1,10 +1,9 @@
 """How soon the relay hears of the end, and for how many polls: `python -m benchmarks.polling`.
 
-Three parts, on the relay's own planner and a virtual clock, seeds fixed: one job at a time against the best that any
-can do (laws), whole days within Exec's limits (days), and days that are short of polls (scarce). `--quick` is a small
-part of it, in seconds; `--write-docs`
-writes what was found into docs/polling.md and the plot beside it. Ends with 1 where something does not hold and no
-reason is known.
+Three parts measure the relay's own planner on a virtual clock, with fixed seeds: one job at a time against the best
+possible schedule (distributions), whole days within Exec's limits (days), and days that are short of polls (scarce).
+`--quick` runs a small part in seconds; `--write-docs` writes the results and the plot into docs/polling.md. Ends with 1
+if something does not hold and no reason is known.
 """
 
 import sys
@@ -25,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return command("benchmarks.polling", __doc__, PAGE, PARTS, arguments)
 
 
-def _laws(quick: bool) -> Report:
+def _distributions(quick: bool) -> Report:
     print("One job at a time, seeds", *(SEEDS[:2] if quick else SEEDS))
     found = held.measure(quick)
     return replace(held.report(found), plot=drawn(found))
@@ -46,7 +45,7 @@ def drawn(found: held.Found) -> str:
     )
 
 
-PARTS: dict[str, Part] = {"laws": _laws, "days": days.report, "scarce": scarce_days.report}
+PARTS: dict[str, Part] = {"distributions": _distributions, "days": days.report, "scarce": scarce_days.report}
 
 if __name__ == "__main__":
     sys.exit(main())

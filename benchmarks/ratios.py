@@ -1,6 +1,7 @@
-"""How near the relay's polls come to the best that any can do, job by job: with the law known, and with it learned.
+"""How near the relay's polls come to the best possible ones, job by job, if it knows and if it learns the distribution.
 
-All are compared at equal polls per job, so nothing is won by asking more often. A ratio of 1 is the optimum's delay.
+All schedules are compared at equal polls per job, so that none wins by polling more often. A ratio of 1 is the
+optimum's delay.
 """
 
 import math
@@ -9,7 +10,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.laws import LAWS, TrueLaw
+from benchmarks.distributions import DISTRIBUTIONS, TrueDistribution
 from benchmarks.optimum import Optimum
 from benchmarks.schedules import START, Schedule, at_polls, backoff, fixed, median_first, ours
 from relay.model import DAY, MINUTE, Instant
@@ -24,27 +25,27 @@ EVERY = 15 * MINUTE
 """A job begins so long after the one before."""
 OTHERS: Mapping[str, Schedule] = {"fixed interval": fixed, "backoff ×1.5": backoff(1.5), "backoff ×2": backoff(2.0)}
 MEDIAN_FIRST = "the median, then fixed"
-KNOWN, FIXED = "ours, law known", "fixed interval"
+KNOWN, FIXED = "the relay, if it knows", "fixed interval"
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A law with its optimum."""
+    """A distribution with its optimum."""
 
-    law: TrueLaw
+    distribution: TrueDistribution
     optimum: Optimum
 
     def delay(self, schedule: Schedule, polls: float) -> float | None:
-        """The delay of a schedule over the optimum's, at so many polls a job; None where it can't cost so many."""
-        found = at_polls(self.law, schedule, polls)
+        """The delay of a schedule over the optimum's, at so many polls a job; None if it can't cost so many."""
+        found = at_polls(self.distribution, schedule, polls)
         return None if found is None else found / self.optimum.delay(polls)
 
 
 @dataclass(frozen=True)
 class Known:
-    """One law, one who polls: the ratio to the optimum at each number of polls, and the optimum's delay in seconds."""
+    """One distribution, one schedule: at each number of polls, its ratio to the optimum, and the optimum's seconds."""
 
-    law: str
+    distribution: str
     who: str
     ratios: tuple[float | None, ...]
     optimum: tuple[float, ...]
@@ -52,7 +53,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Learned:
-    """One history, after so many jobs: the ratio to the optimum that knows the law, over all numbers of polls."""
+    """One history, after so many jobs: the ratio to the optimum over all numbers of polls."""
 
     name: str
     seen: int
@@ -62,38 +63,42 @@ class Learned:
     worst: float
     """The worst seed's mean."""
     against_fixed: float
-    """The delay over that of the fixed interval of as many polls, where it is worst of all numbers of polls."""
+    """The delay over that of the fixed interval of as many polls, at the worst number of polls."""
     ratios: tuple[float, ...]
     """The mean of all seeds at each number of polls."""
 
 
 @dataclass(frozen=True)
 class History:
-    """What a workspace lives through: `before` jobs of another law, then those of `law`."""
+    """What a workspace lives through: `before` jobs of another distribution, then those of `distribution`."""
 
     name: str
-    law: TrueLaw
-    earlier: TrueLaw | None = None
+    distribution: TrueDistribution
+    earlier: TrueDistribution | None = None
     before: int = 0
     absurd: float = 0.0
     """The share of jobs whose timestamps say a second, or a day."""
 
 
-SLOWER, FASTER = LAWS[1].slower(2.0), LAWS[1].slower(0.5)
+SLOWER, FASTER = DISTRIBUTIONS[1].slower(2.0), DISTRIBUTIONS[1].slower(0.5)
 HISTORIES = (
-    *(History(law.name, law) for law in LAWS),
-    History("shift: twice as slow after 150 jobs", SLOWER, LAWS[1], 150),
-    History("shift: twice as fast after 150 jobs", FASTER, LAWS[1], 150),
-    History("σ 0.35, 5% of timestamps absurd", LAWS[1], absurd=0.05),
+    *(History(distribution.name, distribution) for distribution in DISTRIBUTIONS),
+    History("shift: twice as slow after 150 jobs", SLOWER, DISTRIBUTIONS[1], 150),
+    History("shift: twice as fast after 150 jobs", FASTER, DISTRIBUTIONS[1], 150),
+    History("σ 0.35, 5% of timestamps absurd", DISTRIBUTIONS[1], absurd=0.05),
 )
 
 
 def known(judged: Judged, polls: Sequence[int] = POLLS) -> Iterator[Known]:
-    """Ours and what people do instead, all of them told the law."""
-    everyone = {KNOWN: ours(judged.law.table), **OTHERS, MEDIAN_FIRST: median_first(judged.law.table.median)}
+    """The relay's schedule and the usual ones, if all know the distribution."""
+    everyone = {
+        KNOWN: ours(judged.distribution.table),
+        **OTHERS,
+        MEDIAN_FIRST: median_first(judged.distribution.table.median),
+    }
     best = tuple(judged.optimum.delay(n) for n in polls)
     for who, schedule in everyone.items():
-        yield Known(judged.law.name, who, tuple(judged.delay(schedule, n) for n in polls), best)
+        yield Known(judged.distribution.name, who, tuple(judged.delay(schedule, n) for n in polls), best)
 
 
 def learned(
@@ -118,22 +123,24 @@ def learned(
 
 
 def _lived(history: History, seed: int) -> Iterator[DurationDistribution]:
-    """The law as the relay takes it to be after each of `SEEN` jobs of the present law."""
+    """The distribution as the relay estimates it after each of `SEEN` jobs of the present distribution."""
     rng, durations, now = random.Random(f"{seed}, {history.name}"), DurationHistory(), START
     for _ in range(history.before):
-        durations, now = _job(durations, history.earlier or history.law, rng, now), now + EVERY
+        durations, now = _job(durations, history.earlier or history.distribution, rng, now), now + EVERY
     for number in range(1, max(SEEN) + 1):
         if history.absurd and rng.random() < history.absurd:
             durations = learning.observe(durations, rng.choice([1.0, 86_399.0]), now + DAY)
         else:
-            durations = _job(durations, history.law, rng, now)
+            durations = _job(durations, history.distribution, rng, now)
         now += EVERY
         if number in SEEN:
             yield learning.fit_distribution(durations)
 
 
-def _job(durations: DurationHistory, law: TrueLaw, rng: random.Random, begun: Instant) -> DurationHistory:
-    took = law.sample(rng)
+def _job(
+    durations: DurationHistory, distribution: TrueDistribution, rng: random.Random, begun: Instant
+) -> DurationHistory:
+    took = distribution.sample(rng)
     if took is None:
         return learning.observe_unfinished(durations, begun + DAY)
     return learning.observe(durations, took, begun + round(took * 1_000))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from benchmarks.askers import Relay
-from benchmarks.laws import TrueLaw
+from benchmarks.distributions import TrueDistribution
 from benchmarks.optimum import Optimum
 from benchmarks.scarce_loads import KEPT_BACK, LOADS, Load
 from benchmarks.tables import Check, Report, Table
@@ -30,18 +30,18 @@ INTERVALS = tuple(sorted({round(8 * 1.1**k) for k in range(68)}))
 QUICK = (LOADS[1], LOADS[3])
 EVERY_DAY, FIRST_DAY, OPTIMUM = 1.05, 1.5, 1.25
 WHY = {
-    LOADS[0]: "where a job gets one poll and a tenth, chance decides: the interval is chosen with the days known",
+    LOADS[0]: "if a job gets 1.1 polls, chance decides: the interval is chosen with the days known",
     LOADS[3]: "eight of the first polls are a sample, and polls are kept for jobs that might still come",
     LOADS[4]: "neither the durations nor how many jobs will come are known, and polls are kept for those",
     LOADS[7]: "durations are not learned by the hour of the day",
     LOADS[9]: "a job of three hours is met too rarely for its hour to be known, and is polled until then",
 }
-"""What stands against it where a load is known to miss what it is held to."""
+"""What stands against it if a load is known to miss its limit."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of some jobs: delays sorted, in seconds; polls over the time judged."""
+    """The result of some jobs: delays sorted, in seconds; polls over the time judged."""
 
     delays: Sequence[float]
     polls: int
@@ -163,7 +163,7 @@ def learned(load: Load) -> DurationHistory:
     """What the relay knows before the load."""
     rng, known = random.Random(f"warm {load.workload.name}"), DurationHistory()
     for k in range(load.warm):
-        took = load.workload.law(0.0).sample(rng)
+        took = load.workload.distribution(0.0).sample(rng)
         known = learning.observe_queue_time(learning.observe_already_ended(known, False), 5.0)
         if took is not None:
             known = learning.observe(known, took, START - (load.warm - k) * 900 * SECOND)
@@ -206,7 +206,7 @@ def longest_idle(jobs: Sequence[Job], polls: Sequence[int], load: Load) -> float
 
 @dataclass(frozen=True)
 class Row:
-    """One span of one load. `optimum` is None if jobs have not one law, or a poll each does not suffice."""
+    """One span of one load. `optimum` is None if the distributions differ, or if one poll each is not enough."""
 
     load: Load
     span: str
@@ -250,17 +250,17 @@ def _rows(load: Load, seed: int = 1) -> Iterator[Row]:
 
 def _optimum(load: Load, jobs: Sequence[Job], begin: float, end: float) -> float | None:
     """The least mean delay of a schedule with as many polls a job, those at the registration not counted."""
-    law, low, high = load.workload.one_law, START + begin * 1_000, START + end * 1_000
+    distribution, low, high = load.workload.common_distribution, START + begin * 1_000, START + end * 1_000
     some = [job for job in jobs if low <= job.poll_state.registered_at < high]
     after = sum(len(job.gaps) - (job.gaps[0][1] - job.gaps[0][0] < 5_000) for job in some if job.gaps)
-    if law is None or not some or after <= len(some):
+    if distribution is None or not some or after <= len(some):
         return None
-    return _judge(law).delay(after / len(some))
+    return _judge(distribution).delay(after / len(some))
 
 
 @cache
-def _judge(law: TrueLaw) -> Optimum:
-    return Optimum(law, (1.0, 40.0))
+def _judge(distribution: TrueDistribution) -> Optimum:
+    return Optimum(distribution, (1.0, 40.0))
 
 
 def _checks(row: Row) -> Iterator[Check]:

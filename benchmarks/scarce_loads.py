@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from benchmarks.laws import LAWS, TrueLaw
+from benchmarks.distributions import DISTRIBUTIONS, TrueDistribution
 from benchmarks.virtual_days import Workload, poisson
 from relay.polling.request_budget import RateLimit
 from relay.polling.schedule.duration_distribution import lognormal_cdf
@@ -13,7 +13,7 @@ from relay.polling.schedule.duration_distribution import lognormal_cdf
 EXEC = RateLimit(60, 1_000, 0.8)
 _HOUR, _DAY = 3_600.0, 86_400.0
 _TEN = 10 * _HOUR
-USUAL, WIDE, GAMMA, QUICK = LAWS[1], LAWS[2], LAWS[3], LAWS[5]
+USUAL, WIDE, GAMMA, QUICK = DISTRIBUTIONS[1], DISTRIBUTIONS[2], DISTRIBUTIONS[3], DISTRIBUTIONS[5]
 SLOW, TWO_MINUTES, EIGHT_MINUTES = USUAL.slower(4.0), USUAL.slower(0.4), USUAL.slower(1.6)
 
 
@@ -44,27 +44,31 @@ def steady(workload: Workload, days: int = 4, share: float = 0.8) -> Load:
     return Load(workload, days, replace(EXEC, share=share))
 
 
-def flow(name: str, a_day: float, law: TrueLaw, days: int = 4) -> Workload:
+def flow(name: str, a_day: float, distribution: TrueDistribution, days: int = 4) -> Workload:
     """Jobs at any hour."""
-    return Workload(name, poisson(a_day, days=days), lambda _: law, one_law=law)
+    return Workload(name, poisson(a_day, days=days), lambda _: distribution, common_distribution=distribution)
 
 
 def batch(name: str, warm: int, made_before: Callable[[float], float]) -> Load:
     """Two hundred jobs registered within two seconds at ten o'clock, when 300 polls are left."""
     workload = Workload(
-        name, lambda _: [_TEN + k * 0.01 for k in range(200)], lambda _: USUAL, late=made_before, one_law=USUAL
+        name,
+        lambda _: [_TEN + k * 0.01 for k in range(200)],
+        lambda _: USUAL,
+        late=made_before,
+        common_distribution=USUAL,
     )
     return Load(workload, 1, left=300, warm=warm)
 
 
-def _rarely_long() -> TrueLaw:
+def _rarely_long() -> TrueDistribution:
     def draw(rng: random.Random) -> float:
         return rng.lognormvariate(math.log(10_800), 0.1) if rng.random() < 0.02 else USUAL.draw(rng)
 
     def ended(age: float) -> float:
         return 0.98 * USUAL.if_it_ends(age) + 0.02 * (lognormal_cdf(age, 10_800, 0.1) if age > 0 else 0.0)
 
-    return TrueLaw("2% take three hours", ended, draw)
+    return TrueDistribution("2% take three hours", ended, draw)
 
 
 def _over_20_minutes(second: float) -> float:
@@ -81,7 +85,7 @@ def _some_wait(rng: random.Random) -> float:
     return 600.0 if rng.random() < 0.2 else rng.uniform(2, 8)
 
 
-def _by_hour(second: float) -> TrueLaw:
+def _by_hour(second: float) -> TrueDistribution:
     return TWO_MINUTES if second % _DAY < _DAY / 2 else EIGHT_MINUTES
 
 
@@ -102,7 +106,7 @@ LOADS = (
 KEPT_BACK = (
     steady(flow("450 jobs a day, gamma", 450, GAMMA)),
     steady(flow("500 jobs a day of 20 min", 500, SLOW)),
-    steady(Workload("600 jobs, 9 to 17", poisson(600, 9, 17, 4), lambda _: USUAL, one_law=USUAL)),
+    steady(Workload("600 jobs, 9 to 17", poisson(600, 9, 17, 4), lambda _: USUAL, common_distribution=USUAL)),
     steady(flow("200 jobs a day, σ 0.7", 200, WIDE)),
     steady(flow("100 jobs a day, a fifth of Exec's requests", 100, USUAL), share=0.2),
     steady(flow("300 jobs a day, 25% quick failures", 300, QUICK)),

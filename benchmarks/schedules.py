@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from benchmarks.laws import MAX_AGE, TrueLaw, judge
+from benchmarks.distributions import MAX_AGE, TrueDistribution, judge
 from relay.model import Instant
 from relay.polling.schedule.duration_distribution import DurationDistribution
 from relay.polling.schedule.next_poll import PollState, adaptive_poll
@@ -20,11 +20,11 @@ Schedule = Callable[[float], list[float]]
 """The ages of the polls by how sparing they are: the more, the fewer."""
 
 
-def ours(law: DurationDistribution) -> Schedule:
-    """The relay's planner, where it takes `law` for the truth and the price of a poll is given (seconds)."""
+def ours(distribution: DurationDistribution) -> Schedule:
+    """The relay's planner with this distribution and a fixed price of a poll (seconds)."""
 
     def ages(price: float) -> list[float]:
-        table, found, now = optimal_schedule(law, price), [], START
+        table, found, now = optimal_schedule(distribution, price), [], START
         poll_state = PollState(
             registered_at=START, created_at=START, started_at=START, status="processing", last_poll_at=START, polls=1
         )
@@ -65,16 +65,16 @@ def median_first(median: float) -> Schedule:
     return ages
 
 
-def at_polls(law: TrueLaw, schedule: Schedule, polls: float) -> float | None:
-    """The mean delay of a schedule that is as sparing as makes it cost so many polls a job; None where none does.
+def at_polls(distribution: TrueDistribution, schedule: Schedule, polls: float) -> float | None:
+    """The mean delay of a schedule that costs so many polls a job; None if none does.
 
-    Where the number of polls jumps past the one that is sought, the two sides of the jump are mixed.
+    If the number of polls jumps over it, the two sides of the jump are mixed.
     """
     low, high = math.log(1e-4), math.log(MAX_AGE)
     many = few = None
     for _ in range(16):
         middle = (low + high) / 2
-        spent, delay = judge(law, schedule(math.exp(middle)))
+        spent, delay = judge(distribution, schedule(math.exp(middle)))
         if spent > polls:
             low, many = middle, (spent, delay)
         else:

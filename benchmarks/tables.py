@@ -1,4 +1,4 @@
-"""What a benchmark has to say: tables, and what it is held to, as text for a terminal and as Markdown."""
+"""The results of a benchmark: tables and checks, as text for a terminal and as Markdown."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that the relay is held to, and what was measured; `why` says what stands against it where it fails."""
+    """One limit of the relay, and what was measured; `why` is the known reason if it fails."""
 
     what: str
     held_to: str
@@ -36,7 +36,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """What one part of the benchmark found: `bound` heads the column of what it is held to, `plot` is an SVG."""
+    """The results of one part of the benchmark: `bound` is the title of the column of limits, `plot` is an SVG."""
 
     tables: Sequence[Table]
     checks: Sequence[Check] = field(default_factory=tuple)
@@ -45,7 +45,7 @@ class Report:
     plot: str | None = None
 
     def text(self) -> str:
-        """Notes, all tables, then what is held to, each with pass or FAIL."""
+        """Notes, all tables, then the checks, each with pass or FAIL."""
         rows = [[one.what, one.held_to, one.measured, "pass" if one.passed else "FAIL"] for one in self.checks]
         held = [Table("Held to", ("what", self.bound, "measured", "pass?"), rows)] if rows else []
         reasons = [f"FAIL, {one.what}: {one.why}" for one in self.checks if not one.passed and one.why]
@@ -53,7 +53,7 @@ class Report:
 
 
 def rewritten(page: str, reports: Mapping[str, Report]) -> str:
-    """The page with the text of each report between its marks: `<!-- laws -->` and `<!-- end of laws -->`."""
+    """The page with the text of each report between its marks, such as `<!-- days -->` and `<!-- end of days -->`."""
     for name, report in reports.items():
         begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
         before, _, rest = page.partition(begin)

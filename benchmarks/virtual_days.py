@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from benchmarks.laws import LAWS, MAX_AGE, TrueLaw
+from benchmarks.distributions import DISTRIBUTIONS, MAX_AGE, TrueDistribution
 from relay.model import DAY, MINUTE, SECOND, Instant
 from relay.polling.schedule.next_poll import PollState
 from relay.polling.schedule.optimal_schedule import MAX_GAP, MAX_GROWTH
 
 START: Instant = 1_709_510_400_000
 """Monday 2024-03-04T00:00:00Z."""
-LOGNORMAL, HEAVY, STUCK, SLOWER = LAWS[1], LAWS[6], LAWS[7], LAWS[1].slower(2.0)
+LOGNORMAL, HEAVY, STUCK, SLOWER = DISTRIBUTIONS[1], DISTRIBUTIONS[6], DISTRIBUTIONS[7], DISTRIBUTIONS[1].slower(2.0)
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class Job:
     created_at: Instant
     started_at: Instant
     ends_at: Instant | None
-    law: TrueLaw
+    distribution: TrueDistribution
     poll_state: PollState
     planned_at: Instant
     ahead: int = 0
@@ -50,12 +50,12 @@ class Workload:
     name: str
     arrivals: Callable[[random.Random], list[float]]
     """Seconds from midnight at which jobs are registered."""
-    law: Callable[[float], TrueLaw]
+    distribution: Callable[[float], TrueDistribution]
     """By the second at which a job is registered."""
     late: Callable[[float], float] = lambda second: 0.0
     """Seconds for which a job existed before it was registered, by the second at which it was."""
-    one_law: TrueLaw | None = None
-    """The law, where all jobs have the same and are registered as they are made."""
+    common_distribution: TrueDistribution | None = None
+    """The distribution, if all jobs have the same and are registered when they are created."""
     others: float = 0.0
     """Requests a day that the user's other tools spend of the same allowance, evenly."""
     runs: int = 1
@@ -123,7 +123,7 @@ class Outcome:
 
     @property
     def delays(self) -> list[float]:
-        """Seconds from the end of a job, or its registration where that came later, to the poll that saw it, sorted.
+        """Seconds from the end of a job, or its registration if that came later, to the poll that saw it, sorted.
         Jobs that never end have none."""
         seen = ((job, job.ends_at, job.seen_at) for job in self.jobs)
         return sorted(
@@ -135,7 +135,7 @@ class Outcome:
     @property
     def late(self) -> float:
         """The longest gap without a poll, in parts of what the relay promises: ten minutes, or eight times the time
-        watched where that is more."""
+        watched if that is more."""
         longest = 0.0
         for job in self.jobs:
             for before, after in job.gaps:
@@ -164,18 +164,18 @@ def run(workload: Workload, asker: Callable[[], Asker]) -> Outcome:
 
 def jobs_of(workload: Workload, rng: random.Random) -> Iterator[Job]:
     for number, second in enumerate(sorted(workload.arrivals(rng))):
-        law = workload.law(second)
+        distribution = workload.distribution(second)
         registered = START + round(second * 1_000)
         created = registered - round(1_000 * (rng.uniform(0.2, 1.5) + workload.late(second)))
         started = created + round(1_000 * workload.queued(rng))
-        took = law.sample(rng)
+        took = distribution.sample(rng)
         ends = None if took is None else started + round(took * 1_000)
         yield Job(
             number,
             created,
             started,
             ends,
-            law,
+            distribution,
             PollState(registered_at=registered),
             registered,
             round(workload.ahead * 1_000),
@@ -210,7 +210,7 @@ def play(jobs: Sequence[Job], exec_: Exec, asker: Asker, others: float = 0.0) ->
 
 
 def _poll(job: Job, asker: Asker, now: Instant) -> Instant | None:
-    """One good poll. None where it was the last."""
+    """One good poll. None if it was the last."""
     last, seen = job.poll_state.last_poll_at, job.status(now)
     job.gaps.append((job.poll_state.registered_at if last is None else last, now))
     started = None if seen == "queued" else job.started_at + job.ahead
@@ -261,19 +261,30 @@ def _bursts(rng: random.Random) -> list[float]:
 
 
 WORKLOADS = (
-    Workload("sparse: 10 jobs a day", poisson(10, days=2), lambda _: LOGNORMAL, one_law=LOGNORMAL, runs=4),
-    Workload("business hours: 200 jobs, 9 to 17", poisson(200, 9, 17, days=2), lambda _: LOGNORMAL, one_law=LOGNORMAL),
-    Workload("bursts: 10 in a minute, 12 times a day", _bursts, lambda _: LOGNORMAL, one_law=LOGNORMAL),
-    Workload("300 jobs a day", poisson(300, days=2), lambda _: LOGNORMAL, one_law=LOGNORMAL),
-    Workload("heavy tail, 100 jobs a day", poisson(100, days=2), lambda _: HEAVY, one_law=HEAVY),
-    Workload("5% stuck, 100 jobs a day", poisson(100, days=2), lambda _: STUCK, one_law=STUCK),
+    Workload("sparse: 10 jobs a day", poisson(10, days=2), lambda _: LOGNORMAL, common_distribution=LOGNORMAL, runs=4),
+    Workload(
+        "business hours: 200 jobs, 9 to 17",
+        poisson(200, 9, 17, days=2),
+        lambda _: LOGNORMAL,
+        common_distribution=LOGNORMAL,
+    ),
+    Workload("bursts: 10 in a minute, 12 times a day", _bursts, lambda _: LOGNORMAL, common_distribution=LOGNORMAL),
+    Workload("300 jobs a day", poisson(300, days=2), lambda _: LOGNORMAL, common_distribution=LOGNORMAL),
+    Workload("heavy tail, 100 jobs a day", poisson(100, days=2), lambda _: HEAVY, common_distribution=HEAVY),
+    Workload("5% stuck, 100 jobs a day", poisson(100, days=2), lambda _: STUCK, common_distribution=STUCK),
     Workload(
         "twice as slow from noon, 150 jobs a day",
         poisson(150, days=2),
         lambda at: SLOWER if at >= 43_200 else LOGNORMAL,
     ),
     Workload("150 jobs a day, other tools spend 500 requests", poisson(150, days=6), lambda _: LOGNORMAL, others=500),
-    Workload("one single job", lambda rng: [rng.uniform(0, 86_400)], lambda _: LOGNORMAL, one_law=LOGNORMAL, runs=100),
+    Workload(
+        "one single job",
+        lambda rng: [rng.uniform(0, 86_400)],
+        lambda _: LOGNORMAL,
+        common_distribution=LOGNORMAL,
+        runs=100,
+    ),
     Workload(
         "200 jobs, made 10 a minute, registered at once",
         lambda rng: [36_000 + number * 0.01 for number in range(200)],

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import held, polling, tables
-from benchmarks.laws import LAWS, MAX_AGE, judge
+from benchmarks.distributions import DISTRIBUTIONS, MAX_AGE, judge
 from benchmarks.optimum import Optimum
 from benchmarks.speed import __main__ as speed
 from benchmarks.speed import deliveries
@@ -19,18 +19,18 @@ from benchmarks.speed.runs import Run, medians, ratio
 from benchmarks.tables import Check, Report, Table
 
 PAGE = Path(__file__).parent.parent / "docs" / "polling.md"
-OPTIMUM = Optimum(LAWS[1], (2.0, 6.0))
+OPTIMUM = Optimum(DISTRIBUTIONS[1], (2.0, 6.0))
 
 
 @pytest.mark.long
 def test_the_quick_polling_benchmark_passes(capsys: pytest.CaptureFixture[str]) -> None:
-    """Both laws in each table, the seeds, and nothing that fails."""
-    assert polling.main(["--quick", "--only", "laws"]) == 0
+    """The report has both distributions in each table and the seeds, and nothing fails."""
+    assert polling.main(["--quick", "--only", "distributions"]) == 0
     printed = capsys.readouterr().out
     assert "seeds 1 2" in printed
-    for law in (LAWS[1].name, LAWS[5].name):
-        assert printed.count(f"\n| {law} ") == 4
-        assert f"| after 100 jobs: {law} " in printed
+    for distribution in (DISTRIBUTIONS[1].name, DISTRIBUTIONS[5].name):
+        assert printed.count(f"\n| {distribution} ") == 4
+        assert f"| after 100 jobs: {distribution} " in printed
     assert " pass |" in printed
     assert "0 of 9 checks failed" in printed
 
@@ -46,30 +46,30 @@ def test_a_failed_check_is_reported_with_its_reason() -> None:
 @settings(max_examples=200)
 def test_no_schedule_beats_the_optimum(ages: list[float]) -> None:
     """Whatever the ages of the polls, their delay is not below the least there is for so many."""
-    polls, delay = judge(LAWS[1], sorted(ages))
+    polls, delay = judge(DISTRIBUTIONS[1], sorted(ages))
     assert delay >= OPTIMUM.delay(polls) * 0.999
 
 
 def test_the_optimum_agrees_with_a_simulation() -> None:
-    """Polls and delay of a schedule, exactly reckoned, are those of thousands of jobs drawn from the law."""
-    law, ages, rng = LAWS[7], [200.0, 300.0, 400.0, 700.0, 3_000.0, MAX_AGE], random.Random(1)
+    """The exact polls and delay of a schedule equal those of thousands of jobs drawn from the distribution."""
+    distribution, ages, rng = DISTRIBUTIONS[7], [200.0, 300.0, 400.0, 700.0, 3_000.0, MAX_AGE], random.Random(1)
     spent, late, ended = 0, 0.0, 0
     for _ in range(20_000):
-        took = law.sample(rng)
+        took = distribution.sample(rng)
         seen = next((k for k, age in enumerate(ages) if took is not None and took <= age), len(ages) - 1)
         spent += seen + 1
         if took is not None:
             late, ended = late + ages[seen] - took, ended + 1
-    polls, delay = judge(law, ages)
+    polls, delay = judge(distribution, ages)
     assert polls == pytest.approx(spent / 20_000, rel=0.02)
     assert delay == pytest.approx(late / ended, rel=0.03)
 
 
 def test_a_report_replaces_only_its_section() -> None:
     """What stands around the marks stays; what stood between them is replaced; a page without them is refused."""
-    report = Report([Table("T", ("law", "2"), [["σ", "1.0"]])])
-    page = tables.rewritten("a\n<!-- laws -->old<!-- end of laws -->\nb\n", {"laws": report})
-    assert page == f"a\n<!-- laws -->\n\n{report.text()}\n\n<!-- end of laws -->\nb\n"
+    report = Report([Table("T", ("distribution", "2"), [["σ", "1.0"]])])
+    page = tables.rewritten("a\n<!-- distributions -->old<!-- end of distributions -->\nb\n", {"distributions": report})
+    assert page == f"a\n<!-- distributions -->\n\n{report.text()}\n\n<!-- end of distributions -->\nb\n"
     with pytest.raises(ValueError, match="no place for days"):
         tables.rewritten(page, {"days": report})
 
@@ -89,16 +89,16 @@ def test_the_hand_checked_case_is_right() -> None:
 
 
 def test_the_page_contains_the_measurements() -> None:
-    """Every law and every history has its rows, each line that is held to its verdict."""
-    page = PAGE.read_text("utf-8").split("<!-- laws -->")[1].split("<!-- end of laws -->")[0]
-    for law in LAWS:
-        assert page.count(f"\n| {law.name} ") == 4
-        assert f"| law known: {law.name} " in page
+    """Every distribution and every history has its rows, and every check its verdict."""
+    page = PAGE.read_text("utf-8").split("<!-- distributions -->")[1].split("<!-- end of distributions -->")[0]
+    for distribution in DISTRIBUTIONS:
+        assert page.count(f"\n| {distribution.name} ") == 4
+        assert f"| distribution known: {distribution.name} " in page
     assert page.count(" pass |") > 40
 
 
 def test_the_plot_is_an_image_with_a_title_and_all_its_curves() -> None:
-    """Well-formed, named for who can't see it, one path with its name for each who polls."""
+    """The SVG is well-formed, has a title and a description, and one named path for each schedule."""
     root = ElementTree.parse(PAGE.with_suffix(".svg")).getroot()  # noqa: S314
     names = [one.text for one in root.iter("{http://www.w3.org/2000/svg}title")]
     assert names[0] == "How late the end is heard of, by polls a job"
@@ -108,8 +108,8 @@ def test_the_plot_is_an_image_with_a_title_and_all_its_curves() -> None:
 
 
 def test_every_distribution_with_a_bound_is_measured() -> None:
-    """The limits name laws that there are."""
-    assert set(held.AFTER_100) <= {law.name for law in LAWS}
+    """The limits name distributions that there are."""
+    assert set(held.AFTER_100) <= {distribution.name for distribution in DISTRIBUTIONS}
 
 
 @pytest.mark.long
@@ -144,7 +144,7 @@ ROWS = {
     "budget": ["| POST: aiohttp alone ", "| the whole path ", " 100% |"],
     "registrations": ["| the relay, SQLite ", "| the same route, storing nothing ", "storing nothing | >= 0.5×"],
     "polls": ["| the relay, SQLite ", "| httpx, its own transport "],
-    "endings": [", idle ", ", half load ", "| p99 at half load, of the bare client's own "],
+    "endings": [", idle ", ", half load ", "| p99 at half load, of the bare client's p99 "],
     "watches": ["| `relay serve` is ready after ", "| a tick, nothing due ", "| memory of an idle watch "],
     "pages": ["| overview ", "| search for a name ", "| the largest page "],
     "peers": ["| the relay ", "| procrastinate, PostgreSQL "],

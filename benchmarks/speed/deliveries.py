@@ -126,7 +126,7 @@ def checks(found: Found, middle: Mapping[Case, Run]) -> "list[Check]":
     busy = max(one.busy for case, one in middle.items() if case[0] != BARE)
     made.append(
         Check(
-            "the receiver is not what is measured: its core taken by it", f"<= {BUSY:.0%}", f"{busy:.0%}", busy <= BUSY
+            "the receiver is not the bottleneck: its share of its core", f"<= {BUSY:.0%}", f"{busy:.0%}", busy <= BUSY
         )
     )
     return made

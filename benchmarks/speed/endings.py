@@ -77,7 +77,7 @@ def report(found: Found) -> Report:
             rows.append([f"{who}, {load}", f"{statistics.median(some):.1f}", f"{high(some):.1f}", f"{len(some):,}"])
     table = Table("Milliseconds to the first byte at the receiver", ("", "median", "p99", "of"), rows)
     times = high(found[RELAY, LOADS[1]]) / high(found[BARE, LOADS[1]])
-    what = "p99 at half load, of the bare client's own"
+    what = "p99 at half load, of the bare client's p99"
     why = (
         "an ending is on the disk before it is sent, and waits for the transaction that has begun before its own and "
         "for the rest of one turn of the loop; the bare client waits for nothing but the wire"

@@ -23,9 +23,7 @@ def report(quick: bool) -> Report:
         f"{', '.join(_versions())}, SQLite {sqlite_version}",
         f"a write of 4 KiB is on the disk after {synced(_SYNCS // (10 if quick else 1)):.1f} ms",
     ]
-    return Report(
-        [], notes=[f"Measured on {'; '.join(told)}. What else it had to do: {os.getloadavg()[0]:.1f} (load)."]
-    )
+    return Report([], notes=[f"Measured on {'; '.join(told)}. Load of other programs: {os.getloadavg()[0]:.1f}."])
 
 
 def synced(number: int) -> float:

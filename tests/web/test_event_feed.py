@@ -1,4 +1,4 @@
-"""The feed of events over HTTP, pulled and streamed: every event once and in order, signed where asked."""
+"""The feed of events over HTTP, pulled and streamed: every event once and in order, signed on request."""
 
 import asyncio
 import random

@@ -7,7 +7,7 @@ from _pytest.mark import ParameterSet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.laws import LAWS, TrueLaw
+from benchmarks.distributions import DISTRIBUTIONS, TrueDistribution
 from benchmarks.schedules import START, at_polls, fixed, ours
 from relay.model import DAY, MINUTE
 from relay.model.duration_history import DurationHistory
@@ -15,18 +15,18 @@ from relay.polling.schedule.job_durations import fit_distribution, observe, obse
 
 SMOOTH, ROUGH = 1.10, 1.25
 LIMITS = (ROUGH, SMOOTH, SMOOTH, SMOOTH, SMOOTH, ROUGH, ROUGH, ROUGH)
-USUAL = LAWS[1]
-SHORT = (USUAL, LAWS[5])
+USUAL = DISTRIBUTIONS[1]
+SHORT = (USUAL, DISTRIBUTIONS[5])
 """A smooth distribution and a rough one; all the others are tried at length."""
 
 
-def some(true: TrueLaw, *more: float) -> ParameterSet:
+def some(true: TrueDistribution, *more: float) -> ParameterSet:
     """A case of a distribution, named after it."""
     return pytest.param(true, *more, id=true.name, marks=[] if true in SHORT else pytest.mark.long)
 
 
 def lived(
-    true: TrueLaw, jobs: int, seed: int, known: DurationHistory | None = None, begin: int = START
+    true: TrueDistribution, jobs: int, seed: int, known: DurationHistory | None = None, begin: int = START
 ) -> DurationHistory:
     """What is known after so many jobs, one each quarter of an hour, each seen as it ended."""
     rng, durations = random.Random(seed), known or DurationHistory()
@@ -37,7 +37,7 @@ def lived(
     return durations
 
 
-def worse(durations: DurationHistory, true: TrueLaw, polls: float) -> float:
+def worse(durations: DurationHistory, true: TrueDistribution, polls: float) -> float:
     """The delay over that with the distribution known, at as many polls a job."""
     learned, known = at_polls(true, ours(fit_distribution(durations)), polls), at_polls(true, ours(true.table), polls)
     assert learned is not None
@@ -45,15 +45,17 @@ def worse(durations: DurationHistory, true: TrueLaw, polls: float) -> float:
     return learned / known
 
 
-@pytest.mark.parametrize(("true", "limit"), [some(one, limit) for one, limit in zip(LAWS, LIMITS, strict=True)])
-def test_after_a_hundred_jobs_polls_are_nearly_the_best(true: TrueLaw, limit: float) -> None:
+@pytest.mark.parametrize(
+    ("true", "limit"), [some(one, limit) for one, limit in zip(DISTRIBUTIONS, LIMITS, strict=True)]
+)
+def test_after_a_hundred_jobs_polls_are_nearly_the_best(true: TrueDistribution, limit: float) -> None:
     """Every distribution, smooth or rough, at few polls and at many, two seeds."""
     ratios = [worse(lived(true, 100, seed), true, polls) for seed in (1, 2) for polls in (3, 10)]
     assert sum(ratios) / len(ratios) <= limit
 
 
-@pytest.mark.parametrize("true", [some(one) for one in LAWS])
-def test_after_thirty_jobs_no_fixed_interval_is_better(true: TrueLaw) -> None:
+@pytest.mark.parametrize("true", [some(one) for one in DISTRIBUTIONS])
+def test_after_thirty_jobs_no_fixed_interval_is_better(true: TrueDistribution) -> None:
     """At four polls a job, of two seeds neither is later than the interval that costs as much."""
     interval = at_polls(true, fixed, 4)
     assert interval is not None

@@ -14,7 +14,7 @@ from relay.polling.schedule.duration_distribution import MAX_AGE, DurationDistri
 from relay.polling.schedule.job_durations import fit_distribution, observe
 from relay.polling.schedule.optimal_schedule import OptimalSchedule, longest_gap, optimal_schedule
 
-LAWS: dict[str, Callable[[float], float]] = {
+DISTRIBUTIONS: dict[str, Callable[[float], float]] = {
     "tight": lambda age: lognormal_cdf(age, 300, 0.12),
     "usual": lambda age: lognormal_cdf(age, 300, 0.35),
     "wide": lambda age: lognormal_cdf(age, 300, 0.7),
@@ -39,11 +39,11 @@ def moved(polls: tuple[float, ...], k: int, by: float) -> tuple[float, ...]:
     return (*polls[:k], min(max(polls[k] + by, low), high), *polls[k + 1 :])
 
 
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
 @pytest.mark.parametrize("price", [0.5, 50.0])
 def test_no_change_of_a_poll_improves_the_schedule(name: str, price: float) -> None:
     """Moving a poll, dropping one, or adding one between two gains less than a hundredth."""
-    known = tabulate(LAWS[name])
+    known = tabulate(DISTRIBUTIONS[name])
     path = optimal_schedule(known, price).poll_ages
     best = cost(known, path, price)
     for k in range(len(path) - 1):
@@ -56,7 +56,7 @@ def test_no_change_of_a_poll_improves_the_schedule(name: str, price: float) -> N
 def test_the_exponential_case_of_barlow_hunter_and_proschan_holds() -> None:
     """For an exponential distribution the best gaps are all alike: e^(g/m) − 1 − g/m = price/m (their section 3)."""
     mean, price = 400.0, 20.0
-    path = optimal_schedule(tabulate(LAWS["memoryless"]), price).poll_ages
+    path = optimal_schedule(tabulate(DISTRIBUTIONS["memoryless"]), price).poll_ages
     low, high = 0.0, mean
     for _ in range(60):
         middle = (low + high) / 2
@@ -68,7 +68,7 @@ def test_the_exponential_case_of_barlow_hunter_and_proschan_holds() -> None:
 @pytest.mark.parametrize("name", ["usual", "two modes"])
 def test_expected_polls_match_simulated_polls(name: str) -> None:
     """Over a thousand jobs of the distribution, the mean number of polls within an hour is what the table says."""
-    known, rng = tabulate(LAWS[name], never=0.05), random.Random(1)
+    known, rng = tabulate(DISTRIBUTIONS[name], never=0.05), random.Random(1)
     table = optimal_schedule(known, 8.0)
     made = 0
     for _ in range(4_000):
@@ -99,20 +99,20 @@ def test_a_gap_is_bounded_for_any_distribution_and_price(price: float, seen: lis
     assert 1 <= gap <= 1.1 * longest_gap(age, price) + 60
 
 
-@given(st.sampled_from(sorted(LAWS)), prices)
+@given(st.sampled_from(sorted(DISTRIBUTIONS)), prices)
 @settings(max_examples=40)
 def test_a_dearer_poll_is_rarer(name: str, price: float) -> None:
     """At a price half as high again, no more polls are expected."""
-    known = tabulate(LAWS[name])
+    known = tabulate(DISTRIBUTIONS[name])
     cheap, dear = optimal_schedule(known, price), optimal_schedule(known, 1.5 * price)
     assert dear.expected_polls_within(0.0, MAX_AGE) <= cheap.expected_polls_within(0.0, MAX_AGE) * 1.01
 
 
-@given(st.sampled_from(sorted(LAWS)), prices)
+@given(st.sampled_from(sorted(DISTRIBUTIONS)), prices)
 @settings(max_examples=40)
 def test_poll_ages_follow_next_age_from_the_start(name: str, price: float) -> None:
     """The ages of the path rise, end with the distribution, and each is what `next_age` gives after the one before."""
-    table: OptimalSchedule = optimal_schedule(tabulate(LAWS[name]), price)
+    table: OptimalSchedule = optimal_schedule(tabulate(DISTRIBUTIONS[name]), price)
     age = 0.0
     for planned in table.poll_ages[:-1]:
         age = table.next_age(age)
@@ -135,7 +135,7 @@ def test_polls_of_a_hanging_job_become_rare() -> None:
 
 def test_a_first_poll_at_once_is_dropped_only_if_useless_and_expensive() -> None:
     """Jobs that were never over when registered, and a high price: then the first poll waits, else it does not."""
-    known = tabulate(LAWS["usual"])
+    known = tabulate(DISTRIBUTIONS["usual"])
     assert optimal_schedule(known, 50.0).poll_immediately
     assert optimal_schedule(known, 1.0, already_ended=0.02).poll_immediately
     assert not optimal_schedule(known, 50.0, already_ended=0.02).poll_immediately

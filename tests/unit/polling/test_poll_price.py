@@ -17,7 +17,7 @@ from relay.polling.schedule.poll_price import PRICE_GRID, expected_polls, foreca
 
 NOW = 1_709_287_200_000  # 2024-03-01T10:00:00Z
 EXEC = RateLimit(60, 1_000, 0.8)
-LAW = fit_distribution(DurationHistory())
+DISTRIBUTION = fit_distribution(DurationHistory())
 FULL = remaining(UsageLedger(), EXEC, NOW)
 NONE = Remaining(0, 0, tuple((ahead, 0) for ahead in HORIZONS))
 
@@ -32,7 +32,10 @@ def flow(an_hour: int) -> ArrivalHistory:
 
 def test_one_job_is_polled_closely_and_a_busy_day_sparsely() -> None:
     """The price rises with the jobs that are to be expected: from under a second to over ten."""
-    quiet, busy = poll_price([10.0], LAW, FULL, ArrivalHistory(), NOW), poll_price([10.0], LAW, FULL, flow(12), NOW)
+    quiet, busy = (
+        poll_price([10.0], DISTRIBUTION, FULL, ArrivalHistory(), NOW),
+        poll_price([10.0], DISTRIBUTION, FULL, flow(12), NOW),
+    )
     assert quiet < 2
     assert busy > 10
 
@@ -44,11 +47,11 @@ def test_the_polls_expected_fit_the_budget() -> None:
     every half minute, and no poll ever leaves without budget, so a larger reserve would be polls that no job gets.
     """
     ages, arrivals = [float(k * 10) for k in range(40)], flow(8)
-    found = poll_price(ages, LAW, FULL, arrivals, NOW)
+    found = poll_price(ages, DISTRIBUTION, FULL, arrivals, NOW)
     at = PRICE_GRID.index(found)
 
     def fits(cost: float) -> bool:
-        table = optimal_schedule(LAW, cost)
+        table = optimal_schedule(DISTRIBUTION, cost)
         coming, groups = forecast(arrivals, NOW), sample_ages(ages)
         return all(expected_polls(table, groups, coming, ahead / 1_000) <= polls - 8 for ahead, polls in FULL.within)
 
@@ -60,9 +63,9 @@ def test_spent_polls_raise_the_price() -> None:
     """With half of the day's polls spent, the price is higher; a day later it is back."""
     spent = spend(UsageLedger(), 400, NOW - HOUR)
     arrivals = flow(8)
-    before = poll_price([], LAW, FULL, arrivals, NOW)
-    assert poll_price([], LAW, remaining(spent, EXEC, NOW), arrivals, NOW) > 1.2 * before
-    assert poll_price([], LAW, remaining(spent, EXEC, NOW + DAY), arrivals, NOW) == before
+    before = poll_price([], DISTRIBUTION, FULL, arrivals, NOW)
+    assert poll_price([], DISTRIBUTION, remaining(spent, EXEC, NOW), arrivals, NOW) > 1.2 * before
+    assert poll_price([], DISTRIBUTION, remaining(spent, EXEC, NOW + DAY), arrivals, NOW) == before
 
 
 def test_a_burst_of_jobs_keeps_the_price_bounded() -> None:
@@ -72,19 +75,19 @@ def test_a_burst_of_jobs_keeps_the_price_bounded() -> None:
     does not have: they would wait hours for the budget. So the first poll comes when nearly all of the jobs that end at
     all (98%) have ended, but no later.
     """
-    found = poll_price([5.0] * 1_000, LAW, FULL, ArrivalHistory(), NOW)
-    fewest = optimal_schedule(LAW, PRICE_GRID[-1]).expected_polls_within(0.0, DAY / 1_000)
-    table = optimal_schedule(LAW, found)
+    found = poll_price([5.0] * 1_000, DISTRIBUTION, FULL, ArrivalHistory(), NOW)
+    fewest = optimal_schedule(DISTRIBUTION, PRICE_GRID[-1]).expected_polls_within(0.0, DAY / 1_000)
+    table = optimal_schedule(DISTRIBUTION, found)
     assert found < PRICE_GRID[-1]
     assert fewest <= table.expected_polls_within(0.0, DAY / 1_000) <= 1.06 * fewest
     assert table.poll_ages[0] < 25 * MINUTE / 1_000
-    assert LAW.cdf(table.poll_ages[0]) < 0.975
+    assert DISTRIBUTION.cdf(table.poll_ages[0]) < 0.975
 
 
 def test_without_any_budget_the_price_is_finite() -> None:
     """Where nothing is left the price is finite, and the plan it gives is sparse."""
-    assert poll_price([100.0], LAW, NONE, ArrivalHistory(), NOW) in PRICE_GRID
-    assert poll_price([], LAW, NONE, ArrivalHistory(), NOW) in PRICE_GRID
+    assert poll_price([100.0], DISTRIBUTION, NONE, ArrivalHistory(), NOW) in PRICE_GRID
+    assert poll_price([], DISTRIBUTION, NONE, ArrivalHistory(), NOW) in PRICE_GRID
 
 
 @given(
@@ -100,7 +103,9 @@ def test_the_start_of_the_search_does_not_change_the_price(
 ) -> None:
     """The last price only speeds the search up; the price found is that of a search from the bottom."""
     free, arrivals = remaining(spend(UsageLedger(), spent, NOW - HOUR), EXEC, NOW), flow(an_hour)
-    assert poll_price(ages, LAW, free, arrivals, NOW, start_from=near) == poll_price(ages, LAW, free, arrivals, NOW)
+    assert poll_price(ages, DISTRIBUTION, free, arrivals, NOW, start_from=near) == poll_price(
+        ages, DISTRIBUTION, free, arrivals, NOW
+    )
 
 
 @given(st.integers(0, 700), st.integers(1, 30))
@@ -109,7 +114,7 @@ def test_less_budget_never_lowers_the_price(spent: int, an_hour: int) -> None:
     """The more is spent of the day, the dearer a poll."""
     arrivals = flow(an_hour)
     prices = [
-        poll_price([], LAW, remaining(spend(UsageLedger(), n, NOW - 2 * HOUR), EXEC, NOW), arrivals, NOW)
+        poll_price([], DISTRIBUTION, remaining(spend(UsageLedger(), n, NOW - 2 * HOUR), EXEC, NOW), arrivals, NOW)
         for n in (spent, spent + 60)
     ]
     assert prices[0] <= prices[1]
@@ -128,4 +133,6 @@ def test_the_minute_s_window_counts_too() -> None:
     """Where only the minute is short, the polls of the next minutes are dear all the same."""
     tight = replace(FULL, within=tuple((ahead, min(polls, 5 * ahead // MINUTE)) for ahead, polls in FULL.within))
     ages = [200.0] * 30
-    assert poll_price(ages, LAW, tight, ArrivalHistory(), NOW) > 2 * poll_price(ages, LAW, FULL, ArrivalHistory(), NOW)
+    assert poll_price(ages, DISTRIBUTION, tight, ArrivalHistory(), NOW) > 2 * poll_price(
+        ages, DISTRIBUTION, FULL, ArrivalHistory(), NOW
+    )

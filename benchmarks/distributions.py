@@ -1,4 +1,4 @@
-"""The laws of duration that polling is tried on: each with its exact distribution, to draw from and to judge by."""
+"""The distributions of durations that polling is measured with: exact, to draw jobs from and to judge schedules by."""
 
 import math
 import random
@@ -17,7 +17,7 @@ _GRID = [0.0] + [math.exp(math.log(0.5) + k * math.log(MAX_AGE / 0.5) / _POINTS)
 
 
 @dataclass(frozen=True)
-class TrueLaw:
+class TrueDistribution:
     """How long jobs take, seconds; `never` of them do not end within `MAX_AGE`."""
 
     name: str
@@ -46,16 +46,16 @@ class TrueLaw:
         )
 
     def sample(self, rng: random.Random) -> float | None:
-        """A duration, None where the job never ends."""
+        """A duration; None if the job never ends."""
         if rng.random() < self.never:
             return None
         while (seconds := self.draw(rng)) > MAX_AGE:
             pass
         return seconds
 
-    def slower(self, times: float) -> "TrueLaw":
-        """The same law, each duration so many times as long."""
-        return TrueLaw(
+    def slower(self, times: float) -> "TrueDistribution":
+        """The same distribution with durations `times` as long."""
+        return TrueDistribution(
             f"{self.name} × {times:g}",
             lambda x: self.if_it_ends(x / times),
             lambda rng: self.draw(rng) * times,
@@ -64,21 +64,21 @@ class TrueLaw:
 
     @property
     def table(self) -> DurationDistribution:
-        """As the planner would know it, had it seen everything."""
+        """As the planner knows it after infinitely many jobs."""
         return tabulate(lambda age: self.at(age)[0] / (1 - self.never), self.never)
 
 
-def judge(law: TrueLaw, polls: Sequence[float]) -> tuple[float, float]:
+def judge(distribution: TrueDistribution, polls: Sequence[float]) -> tuple[float, float]:
     """Polls per job and mean delay (seconds, over the jobs that end) of polling these ages and at `MAX_AGE`."""
     spent, delay, ended, mean = 0.0, 0.0, 0.0, 0.0
     for age in [*(poll for poll in polls if poll < MAX_AGE), MAX_AGE]:
         spent += 1.0 - ended
-        by_then, mean_then = law.at(age)
+        by_then, mean_then = distribution.at(age)
         delay += age * (by_then - ended) - (mean_then - mean)
         ended, mean = by_then, mean_then
         if 1.0 - ended < 1e-12:
             break
-    return spent, delay / (1 - law.never)
+    return spent, delay / (1 - distribution.never)
 
 
 def _lognormal(median: float, sigma: float) -> tuple[Callable[[float], float], Callable[[random.Random], float]]:
@@ -119,24 +119,24 @@ def _pareto(x: float) -> float:
 
 QUICK_AND_SLOW = _mixture(0.25, _lognormal(30, 0.5), _lognormal(300, 0.25))
 
-LAWS = (
-    TrueLaw("lognormal σ 0.12", *_lognormal(300, 0.12)),
-    TrueLaw("lognormal σ 0.35", *_lognormal(300, 0.35)),
-    TrueLaw("lognormal σ 0.7", *_lognormal(300, 0.7)),
-    TrueLaw(
+DISTRIBUTIONS = (
+    TrueDistribution("lognormal σ 0.12", *_lognormal(300, 0.12)),
+    TrueDistribution("lognormal σ 0.35", *_lognormal(300, 0.35)),
+    TrueDistribution("lognormal σ 0.7", *_lognormal(300, 0.7)),
+    TrueDistribution(
         "gamma, shape 4",
         lambda x: _gamma_cdf(x / _ERLANG_SCALE, _ERLANG),
         lambda rng: rng.gammavariate(_ERLANG, _ERLANG_SCALE),
     ),
-    TrueLaw(
+    TrueDistribution(
         "Weibull, shape 2",
         lambda x: 1 - math.exp(-((x / _WEIBULL_SCALE) ** _WEIBULL)),
         lambda rng: rng.weibullvariate(_WEIBULL_SCALE, _WEIBULL),
     ),
-    TrueLaw("25% quick failures", *QUICK_AND_SLOW),
-    TrueLaw(
+    TrueDistribution("25% quick failures", *QUICK_AND_SLOW),
+    TrueDistribution(
         "heavy tail",
         *_mixture(0.9, _lognormal(300, 0.35), (_pareto, lambda rng: 300 * rng.paretovariate(_PARETO))),
     ),
-    TrueLaw("5% stuck", *_lognormal(300, 0.35), never=0.05),
+    TrueDistribution("5% stuck", *_lognormal(300, 0.35), never=0.05),
 )
