@@ -18,21 +18,36 @@ prompt              the beginning of the prompt, if the relay created the job
 job_page            the URL of the job's page in the relay
 test                true for a sample that somebody sent to try the endpoint
 replaces            `job.not_found` or `job.expired`, if that was reported before and this is the real ending
+
+A text that a spreadsheet would take for a formula begins with a word joiner, which is invisible: the next step of a Zap
+or a workflow is often a new row. Nothing else of Exec's texts is changed here.
 """
 
 import json
 import math
-from typing import Any
+import re
+from typing import Any, TypeVar
 
-from relay.formats.message_text import describe_event, link, nested_object
+from relay.formats.message_text import WORD_JOINER, describe_event, link, nested_object
 from relay.model import Event, Registration, to_rfc3339
+
+T = TypeVar("T")
 
 PROSE = frozenset({"summary", "job_status", "scenario_name", "error_code", "error_message", "requested_by", "prompt"})
 """The fields that hold other people's words; the others are ids, URLs, instants and numbers."""
 
 
+_FORMULA = re.compile(r"\s*[=@\uff1d\uff20]|[\t\r\n]|\s*[+\uff0b\uff0d-](?![\d\s().,/-]*$)")
+"""What begins a formula (OWASP, CSV injection), also in full width. Numbers and telephone numbers with a sign are none.
+"""
+
+
 def flat_fields(event: Event, registration: Registration | None) -> dict[str, str | int | float | bool | None]:
     """The row, in the order above."""
+    return {key: no_formula(value) for key, value in _fields(event, registration).items()}
+
+
+def _fields(event: Event, registration: Registration | None) -> dict[str, str | int | float | bool | None]:
     job, scenario, error = event.job, nested_object(event.job, "scenario"), nested_object(event.job, "error")
     return {
         "event": event.type.value,
@@ -70,8 +85,14 @@ def all_metadata(event: Event, registration: Registration | None) -> dict[str, A
     return {**event.context.metadata, **(registration.metadata if registration else {})}
 
 
+def no_formula(value: T) -> T | str:
+    """The value; a text that would be a formula gets a word joiner before it."""
+    is_formula = isinstance(value, str) and _FORMULA.match(value)
+    return f"{WORD_JOINER}{value}" if is_formula else value  # guard: formulas
+
+
 def _flattened(value: object) -> object:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else no_formula(value)
 
 
 def scalar(value: Any) -> str | int | float | bool | None:

@@ -51,7 +51,8 @@ _MENTIONS_AND_LINKS = re.compile(
 )
 """Text that a chat may read as a mention or turn into a link. A word joiner after it, which is invisible, prevents it.
 """
-_WORD_JOINER = "\u2060"
+WORD_JOINER = "\u2060"
+"""Invisible, and without a width."""
 _USER_MENTION = re.compile(r"(?<![\w.+-])@(?=\w)")
 _MENTION_MARKS = re.compile(r"[<>]|@+(?=everyone|here|channel|all)", re.IGNORECASE)
 
@@ -372,7 +373,7 @@ def sanitize(text: object, limit: int = _MAX_TEXT) -> str | None:
     if not isinstance(text, str):
         return None
     line = _SURROGATES.sub("\ufffd", _BLANKS.sub(" ", _CONTROLS.sub("", text[:_MAX_READ]))).strip()
-    return truncate(_MENTIONS_AND_LINKS.sub(rf"\g<0>{_WORD_JOINER}", line), limit) or None
+    return truncate(_MENTIONS_AND_LINKS.sub(rf"\g<0>{WORD_JOINER}", line), limit) or None  # guard: inert-texts
 
 
 def markdown_job_link(content: EventText) -> str | None:
@@ -408,7 +409,7 @@ def without_user_mentions(text: str) -> str:
 
     An e-mail address stays as it is.
     """
-    return _USER_MENTION.sub(f"@{_WORD_JOINER}", text)
+    return _USER_MENTION.sub(f"@{WORD_JOINER}", text)
 
 
 def plain_value(text: str, limit: int = _MAX_TEXT) -> str:
@@ -429,6 +430,7 @@ def link(url: object) -> str | None:
     try:
         parsed = urlsplit(url)
         encoded = quote(url, safe=string.punctuation)
+        # guard: links-with-user-names
         usable = parsed.hostname and parsed.hostname.isascii() and parsed.port != 0 and "@" not in parsed.netloc
     except ValueError:
         return None

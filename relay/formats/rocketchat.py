@@ -8,6 +8,7 @@ from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body, short
 from relay.formats.mattermost import COLOURS, MAX_DIGEST, MAX_FIELD, MAX_TEXT, MAX_TITLE, fact_fields
 from relay.formats.message_text import (
+    WORD_JOINER,
     EventText,
     describe_event,
     digest_markdown,
@@ -17,10 +18,7 @@ from relay.formats.message_text import (
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration
 
-_WORD_JOINER = "\u2060"
-_ESCAPES = str.maketrans(
-    {char: f"\\{char}" for char in "*_~`#"} | {char: f"{char}{_WORD_JOINER}" for char in "[]<>|\\"}
-)
+_ESCAPES = str.maketrans({char: f"\\{char}" for char in "*_~`#"} | {char: f"{char}{WORD_JOINER}" for char in "[]<>|\\"})
 
 
 def body(event: Event, registration: Registration | None) -> dict[str, object]:

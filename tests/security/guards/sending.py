@@ -46,6 +46,24 @@ SENDING = (
         swap("_text_or_as_written", "compiled_text"),
     ),
     Guard(
+        "formulas",
+        "Texts of others are no formulas in a spreadsheet to which a Zap or a Slack workflow adds rows",
+        "tests/unit/formats/test_formats_hostile.py::test_no_text_is_a_formula_in_a_new_row",
+        swap(" if is_formula else value", " if False else value"),
+    ),
+    Guard(
+        "links-with-user-names",
+        "No link of a message leads to a host behind a user name (`https://exec.com@evil.example/`)",
+        "tests/unit/formats/test_message_text.py::test_a_link_with_a_user_name_is_no_link",
+        swap(' and "@" not in parsed.netloc', ""),
+    ),
+    Guard(
+        "inert-texts",
+        "In chats the texts of others ping nobody and become no link, `mailto:` and `tel:` included",
+        "tests/unit/formats/test_formats_hostile.py::test_hostile_text_stays_within_the_limits",
+        swap('_MENTIONS_AND_LINKS.sub(rf"\\g<0>{WORD_JOINER}", line)', "line"),
+    ),
+    Guard(
         "unsigned",
         "Every notification is signed",
         "tests/unit/signing/test_standard_webhooks.py::test_without_a_valid_secret_nothing_is_signed",

