@@ -18,6 +18,12 @@ KEYS = (
         never,
     ),
     Guard(
+        "unconfirmed-of-many-keys",
+        "Such ids of many keys take a third of a minute's requests at most, beside one for each key",
+        "tests/unit/polling/test_unconfirmed_jobs.py::test_wrong_ids_of_many_keys_take_a_third_of_a_minute",
+        swap("min(own, max(of_all, int(own == self._at_once)))", "own"),
+    ),
+    Guard(
         "turns-by-key",
         "Keys take turns at polls of Exec, however many jobs one of them has registered",
         "tests/flows/test_polls_between_keys.py::test_api_keys_take_turns",

@@ -1,5 +1,6 @@
 """Wrong job ids of one API key cost a bounded part of the day's requests."""
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -54,6 +55,34 @@ def test_wrong_ids_cost_an_eighth_of_the_day() -> None:
         polled += len(begin(jobs, held.keep, now=now))
         now = held.until if held.keep == 0 else now + SECOND
     assert 3 * polled <= DEFAULT.day // 8 + 3 * AT_ONCE
+
+
+def test_wrong_ids_of_many_keys_take_a_third_of_a_minute() -> None:
+    """Each key has some, all at once: half of the minute is left, and a key without any is polled at once."""
+    jobs = UnconfirmedJobs({"w": DEFAULT})
+    due = [watch(100 * key + n, f"key{key}") for key in range(6) for n in range(20)]
+    begun = jobs.within_limits("w", due, NOON)
+    assert Counter(one.owner for one in begun) == {"key0": 8, "key1": 8, **{f"key{key}": 1 for key in range(2, 6)}}
+    for one in begun:
+        jobs.poll_begins(one, NOON)
+    assert jobs.within_limits("w", [*due, watch(999, "new"), watch(998, "new")], NOON) == [watch(999, "new")]
+    assert jobs.excess("w", {"new": 1, "key5": 9}, [], NOON) == [Held("key5", 0, NOON + 3_751)]
+    assert len(jobs.within_limits("w", due, NOON + 15 * SECOND)) == 4
+    assert len(jobs.within_limits("w", due[40:], NOON + MINUTE)) == 16
+
+
+def test_right_ids_of_many_keys_are_hardly_slowed() -> None:
+    """Each answer gives the slot back, of the key and of all."""
+    jobs, rounds = UnconfirmedJobs({"w": DEFAULT}), 0
+    due = [watch(100 * key + n, f"key{key}") for key in range(6) for n in range(20)]
+    while due:
+        begun, rounds = jobs.within_limits("w", due, NOON), rounds + 1
+        for one in begun:
+            jobs.poll_begins(one, NOON)
+        for one in begun:
+            jobs.job_found(one, NOON)
+        due = [one for one in due if one not in begun]
+    assert rounds <= 7
 
 
 def test_a_found_job_gives_its_slot_back() -> None:
