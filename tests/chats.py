@@ -29,6 +29,9 @@ class Chat:
     stored: Callable[[str], Awaitable[None]] | None = None
     """Called after a message was stored or changed and before the answer, with the method's name."""
 
+    received: Callable[[str], Awaitable[None]] | None = None
+    """Called before anything of a request is stored."""
+
     def texts(self) -> list[str]:
         return [json.dumps(message, ensure_ascii=False) for message in self.messages.values()]
 
@@ -40,6 +43,8 @@ class Chat:
         return planned.pop(0) if planned else None
 
     async def _keep(self, name: str, id: str, message: dict[str, Any]) -> None:
+        if self.received is not None:
+            await self.received(name)
         self.messages[id] = message
         if self.stored is not None:
             await self.stored(name)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,34 +21,44 @@ ROUNDS = 3
 IN_PROGRESS = "has started it"
 
 
-async def run_child(*arguments: str, kill_after: int | None, chat: Chat) -> None:
-    """Runs the child to its end, or kills it after so many stored messages, before their answer."""
+class Killed(Exception):
+    """The process that sent a request is dead: the chat stores nothing of it."""
+
+
+async def run_child(*arguments: str, kill_after: int | None, chat: Chat, is_stored: bool = True) -> None:
+    """Runs the child to its end, or kills it in its n-th message: before the chat stored it, or after that and before
+    the answer.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.e2e.living_child", *arguments, cwd=ROOT, stderr=asyncio.subprocess.PIPE
     )
-    stored = 0
+    messages = 0
 
     async def kill(_: str) -> None:
-        nonlocal stored
-        stored += 1
-        if stored == kill_after:
+        nonlocal messages
+        messages += 1
+        if messages == kill_after:
             process.kill()
             await process.wait()
+            if not is_stored:
+                raise Killed
 
-    chat.stored = kill
+    chat.stored, chat.received = (kill, None) if is_stored else (None, kill)
     _, errors = await asyncio.wait_for(process.communicate(), 60)
     if kill_after is None:
         assert process.returncode == 0, errors.decode()
 
 
-async def rounds(folder: Path, chat: FakeSlack | FakeDiscord, format: str, path: str, number: int) -> None:
-    rng, store_url = random.Random(number), f"sqlite:///{folder}/relay.db"
+async def rounds(folder: Path, chat: FakeSlack | FakeDiscord, format: str, path: str, number: int) -> Counter[str]:
+    """How many messages each job had at its end, over so many rounds."""
+    rng, store_url, counts = random.Random(number), f"sqlite:///{folder}/relay.db", Counter[str]()
     await (await Store.open(store_url)).aclose()
     async with serve(chat.app) as url:
         for round in range(number):
             chat.messages.clear()
             arguments = (store_url, f"{url}{path}", format, f"job{round}")
-            await run_child(*arguments, str(2 * round * HOUR), kill_after=rng.randint(1, 3), chat=chat)
+            moment = {"kill_after": rng.randint(1, 3), "is_stored": rng.random() < 0.5}
+            await run_child(*arguments, str(2 * round * HOUR), chat=chat, **moment)  # type: ignore[arg-type]
             await run_child(*arguments, str((2 * round + 1) * HOUR), kill_after=None, chat=chat)
             roots = [one for one in chat.messages.values() if "thread_ts" not in one]
             running = [one for one in roots if IN_PROGRESS in json.dumps(one)]
@@ -59,6 +70,8 @@ async def rounds(folder: Path, chat: FakeSlack | FakeDiscord, format: str, path:
                 assert len(roots) <= 2, chat.calls
                 assert len(running) <= 1
                 assert len(running) < len(roots)  # the ending is there
+            counts[f"{len(roots)} messages, {len(running)} of them in progress"] += 1
+    return counts
 
 
 @pytest.mark.timeout(300)
@@ -77,8 +90,12 @@ async def test_discord_gets_one_start_and_one_ending_at_most(tmp_path: Path) -> 
 @pytest.mark.long
 @pytest.mark.timeout(1_800)
 async def test_two_hundred_rounds(tmp_path: Path) -> None:
-    """The same 100 times for each."""
+    """The same 100 times for each; `counts.json` in its folder says how many messages the jobs had."""
     for name in ("slack", "discord"):
         (tmp_path / name).mkdir()
-    await rounds(tmp_path / "slack", FakeSlack(), "slack_app", f"/api/chat.postMessage?channel={CHANNEL}", 100)
-    await rounds(tmp_path / "discord", FakeDiscord(), "discord", "/api/webhooks/1/secret", 100)
+    path = f"/api/chat.postMessage?channel={CHANNEL}"
+    counts = {
+        "slack": await rounds(tmp_path / "slack", FakeSlack(), "slack_app", path, 100),
+        "discord": await rounds(tmp_path / "discord", FakeDiscord(), "discord", "/api/webhooks/1/secret", 100),
+    }
+    (tmp_path / "counts.json").write_text(json.dumps(counts, indent=1))
