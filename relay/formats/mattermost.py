@@ -57,15 +57,26 @@ def text_line(content: EventText) -> str:
 def attachment(content: EventText) -> dict[str, object]:
     """The rest: the link, what to do next, who asked, and the job's id."""
     title = escape(content.name or "Open the scenario", MAX_TITLE) if content.link else ""
+    page = markdown_job_link(content)
     return {
         "fallback": escape(content.summary, MAX_TITLE),
         "color": COLOURS[content.tone],
         "title": title,
         "title_link": content.link or "",
-        "text": "\n".join(filter(None, (*digest_lines(content), content.next_step, markdown_job_link(content)))),
+        "text": "\n".join(filter(None, (_detail(content), *digest_lines(content), content.next_step, page))),
         "fields": fact_fields(content, escape),
         "footer": content.footnote,
     }
+
+
+def _detail(content: EventText) -> str | None:
+    detail = detail_beside_summary(content)
+    return escape(detail, MAX_TEXT) if detail else None
+
+
+def detail_beside_summary(content: EventText) -> str | None:
+    """The detail, unless the line of text has it already, as that of a failure."""
+    return None if content.detail is None or content.detail in content.summary else content.detail
 
 
 def digest_lines(content: EventText) -> list[str]:

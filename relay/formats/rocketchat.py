@@ -6,7 +6,15 @@ so a word joiner after each one keeps a text from being a link.
 
 from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body, short
-from relay.formats.mattermost import COLOURS, MAX_DIGEST, MAX_FIELD, MAX_TEXT, MAX_TITLE, fact_fields
+from relay.formats.mattermost import (
+    COLOURS,
+    MAX_DIGEST,
+    MAX_FIELD,
+    MAX_TEXT,
+    MAX_TITLE,
+    detail_beside_summary,
+    fact_fields,
+)
 from relay.formats.message_text import (
     WORD_JOINER,
     EventText,
@@ -24,10 +32,11 @@ _ESCAPES = str.maketrans({char: f"\\{char}" for char in "*_~`#"} | {char: f"{cha
 def body(event: Event, registration: Registration | None) -> dict[str, object]:
     """`{"text", "attachments": [one]}`."""
     content = describe_event(event)
-    footnote = _escape(content.footnote, MAX_FIELD)
+    footnote, page = _escape(content.footnote, MAX_FIELD), markdown_job_link(content)
+    detail = _escape(detail_beside_summary(content) or "", MAX_TEXT)
     attachment: dict[str, object] = {
         "color": COLOURS[content.tone],
-        "text": "\n".join(filter(None, (*_digest(content), content.next_step, markdown_job_link(content), footnote))),
+        "text": "\n".join(filter(None, (detail, *_digest(content), content.next_step, page, footnote))),
         "fields": fact_fields(content, _escape),
         "fallback": _escape(content.summary, MAX_TEXT),
     }

@@ -243,7 +243,7 @@ CHECKS: dict[str, Callable[[Any], None]] = {
     "telegram": check_telegram,
     "email": check_email,
 }
-CHATS = tuple(set(CHECKS) - {"standard", "zapier"})
+CHATS = tuple(sorted(set(CHECKS) - {"standard", "zapier"}))
 
 
 def check(format: str, body: bytes) -> None:

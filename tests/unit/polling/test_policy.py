@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from relay.model import DAY, HOUR, MINUTE, SECOND, Instant, ScenarioJob, Watch, WatchState, to_rfc3339
+from relay.config import Config
+from relay.model import DAY, HOUR, MINUTE, SECOND, EventType, Instant, ScenarioJob, Watch, WatchState, to_rfc3339
 from relay.model.arrival_history import ArrivalHistory
 from relay.model.duration_history import MAX_COMPLETED, DurationHistory
+from relay.polling.event_context import event_context
 from relay.polling.request_budget import HORIZONS, Remaining
 from relay.polling.schedule.job_durations import ended_share
 from relay.polling.schedule.next_poll import poll_state_of
@@ -96,3 +98,14 @@ def test_a_poll_is_postponed_if_the_price_has_risen() -> None:
     assert put_off.at > later
     assert dear.postpone(replace(going[0], failures=1), later) is None
     assert dear.postpone(replace(going[0], awaits_callback=True), later) is None
+
+
+def test_the_news_of_a_start_say_the_learned_duration() -> None:
+    """Half of the workspace's jobs are ready after it; other news, and a fixed interval, say none."""
+    policy = build_policy(Workload(after([600.0] * 30), [], 0, PLENTY, ArrivalHistory()), NOW + 8 * HOUR)
+    usual = {
+        type: event_context([], watch(1, NOW, None), type, Config(), policy).usual_seconds
+        for type in (EventType.STARTED, EventType.COMPLETED)
+    }
+    assert usual[EventType.STARTED] == pytest.approx(600, rel=0.25)
+    assert usual[EventType.COMPLETED] is None
