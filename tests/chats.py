@@ -121,3 +121,25 @@ class FakeDiscord(Chat):
             return JSONResponse({"message": "Unknown Message", "code": 10008}, 404)
         await self._keep("edit", id, self.messages[id] | body)
         return JSONResponse({"id": id})
+
+
+@dataclass
+class FakeNtfy(Chat):
+    """An ntfy server: a message with the sequence id of an earlier one replaces it, and the answer has the id; a server
+    before 2.16 does neither.
+    """
+
+    replaces: bool = True
+
+    @property
+    def app(self) -> Starlette:
+        return Starlette(routes=[Route("/", self._publish, methods=["POST"])])
+
+    async def _publish(self, request: Request) -> Response:
+        body = await request.json()
+        self.calls.append(("publish", body))
+        if (planned := self.planned("publish")) is not None:
+            return planned
+        id = body["sequence_id"] if self.replaces else str(len(self.calls))
+        await self._keep("publish", id, body)
+        return JSONResponse({"id": "x", "event": "message"} | ({"sequence_id": id} if self.replaces else {}))

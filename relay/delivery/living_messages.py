@@ -50,7 +50,7 @@ class LivingMessages:
     ) -> None:
         """`egress_of` gives the HTTP client that may call an endpoint; `timeout` is for one request, in ms."""
         self._store, self._egress_of, self._clock, self._timeout = store, egress_of, clock, timeout
-        self._users: dict[str, dict[str, str]] = {}
+        self._caches: dict[str, dict[str, str]] = {}
 
     @staticmethod
     def handles(endpoint: Endpoint, delivery: Delivery) -> bool:
@@ -82,9 +82,9 @@ class LivingMessages:
         if isinstance(claimed, HttpResponse | RequestFailed):
             return claimed, 0
         message, may_be_there = claimed
-        users = self._users.setdefault(endpoint.id, {})
+        cache = self._caches.setdefault(endpoint.id, {})
         is_final = delivery.event_type in FINAL_EVENTS
-        task = Task(endpoint.url, delivery.body, message, is_final, may_be_there, users, may_notify=hold is None)
+        task = Task(endpoint.url, delivery.body, message, is_final, may_be_there, cache, may_notify=hold is None)
         result, after = await self._run(endpoint, task)
         await self._store.write(lambda tx: _release(tx, message, after))
         if hold is not None and (

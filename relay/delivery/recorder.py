@@ -188,6 +188,9 @@ class ResultRecorder:
         for completed, decision in decisions:
             if completed.leased.delivery.is_digest and decision.next_attempt_at is None:
                 digests.record_result(tx, completed.leased.delivery.id, now)
+        for completed, decision in decisions:
+            if decision.pause_host and decision.pause_until is not None:
+                endpoints.pause_host(tx, completed.leased.host, decision.pause_until)
         self._enqueue_fallbacks(tx, decisions, current, now)
         health = {id: (before[id], after) for id, after in current.items()}
         if not any(completed.discard_response for completed in batch):  # then whatever else may fail is left out

@@ -8,12 +8,17 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from relay import formats
-from relay.backoff import retry_after, retry_delay
+from relay.backoff import capped_exponential, retry_after, retry_delay
 from relay.egress import HttpResponse, RequestFailed, SendResult, mask_url
 from relay.egress.result import UNCERTAIN
+from relay.formats.base import json_body
 from relay.model import HOUR, MINUTE, SECOND, DeliveryStatus, Instant
 
 RETRY_AFTER_CAP = 24 * HOUR
+
+ADDRESS_PAUSE, MAX_ADDRESS_PAUSE = 10 * MINUTE, HOUR
+"""How long all endpoints at a host pause that refuses this machine's address, doubled with each attempt: a request in
+between would prolong it."""
 
 DEFAULT_PAUSE = 5 * SECOND
 """How long an endpoint pauses after a 429, 502, 503 or 504 without a usable Retry-After."""
@@ -47,6 +52,8 @@ class AttemptDecision:
     """Only while pending."""
     pause_until: Instant | None = None
     """The whole endpoint waits until then."""
+    pause_host: bool = False
+    """Whether all endpoints at the same host pause with it."""
     disable: str | None = None
     """Why the endpoint is disabled, as text; None if it is not."""
     against_health: bool = True
@@ -112,8 +119,11 @@ def classify_attempt(
             return retry.decide(outcome.kind, outcome.detail)
         return _permanent_failure("blocked", outcome.detail)
     if rejection := formats.rejection(format, outcome, template):  # first, because the service's own text says more
+        if rejection.of_address:
+            pause = capped_exponential(tries, ADDRESS_PAUSE, MAX_ADDRESS_PAUSE, jitter)
+            return replace(retry.decide("status", rejection.reason, wait=pause, against_health=False), pause_host=True)
         if rejection.retry:
-            wait = DEFAULT_PAUSE if rejection.busy else None
+            wait = (_wait_of(outcome, now) or DEFAULT_PAUSE) if rejection.busy else None
             return retry.decide("status", rejection.reason, wait=wait, against_health=not rejection.busy)
         return _permanent_failure("status", rejection.reason, rejection.reason if rejection.disable else None)
     if outcome.succeeded or _is_apps_script_result(outcome):
@@ -162,8 +172,17 @@ def _asked_wait(response: HttpResponse, now: Instant) -> int | None:
     """Milliseconds that the receiver asks to wait; None if its status does not ask for it."""
     if response.status not in _ASKS_TO_WAIT:
         return None
-    wait = retry_after(response.headers.get("retry-after"), now, RETRY_AFTER_CAP)
+    wait = _wait_of(response, now)
     return DEFAULT_PAUSE if wait is None else wait
+
+
+def _wait_of(response: HttpResponse, now: Instant) -> int | None:
+    """Milliseconds that the response names: in its header, or in its body as Discord and Telegram do."""
+    body = json_body(response)
+    parameters = body.get("parameters")
+    seconds = [body.get("retry_after"), parameters.get("retry_after") if isinstance(parameters, dict) else None]
+    in_body = next((str(one) for one in seconds if isinstance(one, int | float) and not isinstance(one, bool)), None)
+    return retry_after(response.headers.get("retry-after") or in_body, now, RETRY_AFTER_CAP)
 
 
 def _unsubscribed(cause: str) -> str:

@@ -22,6 +22,8 @@ class Rejection:
     """Whether a later attempt may succeed."""
     busy: bool = False
     """With `retry`: the service asks to slow down, and the endpoint is healthy."""
+    of_address: bool = False
+    """With `busy`: the service refuses the address of this machine, so all endpoints at the host pause."""
 
 
 @dataclass(frozen=True, slots=True)

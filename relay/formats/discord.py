@@ -129,6 +129,10 @@ def _succeeded(result: SendResult) -> bool:
 
 
 def _rejection(answer: HttpResponse) -> Rejection | None:
+    """A 429 that says no time is not a webhook's limit: something in front of Discord refuses the address."""
+    if answer.status == 429 and "retry-after" not in answer.headers and "retry_after" not in json_body(answer):
+        text = "Discord refuses every request of this machine's address for a while (429 without a time to wait)"
+        return Rejection(text, retry=True, busy=True, of_address=True)
     code = json_body(answer).get("code")
     if not isinstance(code, int) or not (answer.succeeded or 400 <= answer.status < 500):
         return None

@@ -34,8 +34,8 @@ class Task:
     is_final: bool
     may_be_there: bool
     """An earlier post was begun and its answer is not known: the message may be there."""
-    users: MutableMapping[str, str]
-    """Ids of users by e-mail address, "" for an address that nobody has: a cache."""
+    cache: MutableMapping[str, str]
+    """What the endpoint's earlier exchanges learned of the service, such as the ids of users by e-mail address."""
     may_notify: bool = True
     """Whether people may hear of it: not while quiet hours or a digest hold the news; then a message is only edited."""
 
@@ -49,6 +49,9 @@ SKIPPED_AS_ENDED = HttpResponse(204, {}, b"not sent: the job has ended meanwhile
 SKIPPED_AS_THERE = HttpResponse(204, {}, b"not sent: the message is there already")
 MENTION_IS_DUE = HttpResponse(204, {}, b"the message shows the ending; nobody is mentioned yet")
 """The message was edited; a mention or a reply, which people would hear, is left."""
+SKIPPED_AS_UNEDITABLE = HttpResponse(
+    204, {}, b"not sent: this server can't replace the start of a job by its ending, and gets endings only"
+)
 SKIPPED_AS_UNCERTAIN = HttpResponse(
     204,
     {},

@@ -8,9 +8,18 @@ import hashlib
 import json
 from urllib.parse import unquote, urlsplit
 
-from relay.egress import HttpResponse
+from relay.egress.result import HttpResponse
 from relay.formats.base import Format, Rejection, Target, json_body
 from relay.formats.encode_json import encode_json
+from relay.formats.exchange import (
+    SKIPPED_AS_THERE,
+    SKIPPED_AS_UNEDITABLE,
+    Exchange,
+    Task,
+    failed,
+    json_call,
+    shown,
+)
 from relay.formats.message_text import OPEN_JOB, EventText, Tone, describe_event
 from relay.formats.truncate import truncate
 from relay.model import Event, EventType, Registration
@@ -21,6 +30,8 @@ MAX_DIGEST = 7
 """Lines of a digest, so that the longest ones fit too."""
 MAX_MESSAGE = 1_300
 """UTF-16 units, so that any text is shorter than 4,096 bytes."""
+_SHOWS_BOTH = "shows both"
+"""The key in the cache of a server that can't replace a message."""
 _TAGS = {Tone.GOOD: "white_check_mark", Tone.BAD: "x", Tone.NEUTRAL: "information_source"}
 
 
@@ -72,6 +83,26 @@ def _target(url: str, body: bytes) -> Target:
     return Target(root, encode_json(fields))
 
 
+def exchange(task: Task) -> Exchange:
+    """Publishes under the job's sequence id: a repeat, or the ending, replaces the message that is there.
+
+    A server before 2.16 answers without the id, and shows each as a message of its own: from then on it gets no starts.
+    In quiet hours the ending replaces the start without a sound.
+    """
+    living, target = task.message, _target(task.url, task.body)
+    if not task.is_final and living.address:
+        return SKIPPED_AS_THERE, living
+    if not task.is_final and _SHOWS_BOTH in task.cache:
+        return SKIPPED_AS_UNEDITABLE, None
+    fields = json.loads(target.body)
+    result = yield json_call("POST", target.url, fields if task.may_notify else fields | {"priority": 1})
+    if not isinstance(result, HttpResponse) or not result.succeeded or _rejection(result) is not None:
+        return (result, living) if living.address else failed(result, living)
+    if json_body(result).get("sequence_id") != fields["sequence_id"]:
+        task.cache[_SHOWS_BOTH] = "it answers without the sequence id"
+    return result, shown(living, task.is_final, {"sequence_id": str(fields["sequence_id"])})
+
+
 def _rejection(answer: HttpResponse) -> Rejection | None:
     """By ntfy's error codes: five digits that begin with the status."""
     code = json_body(answer).get("code")
@@ -87,4 +118,4 @@ def _matches_url(host: str, path: str) -> bool:
     return (host == "ntfy.sh" or host.startswith("ntfy.")) and path.strip("/").count("/") == 0 and len(path) > 1
 
 
-FORMAT = Format(body=body, matches_url=_matches_url, rejection=_rejection, target=_target)
+FORMAT = Format(body=body, matches_url=_matches_url, rejection=_rejection, target=_target, exchange=exchange)

@@ -139,7 +139,7 @@ def _user(task: Task, api: str, requested_by: str | None) -> Generator[Call | Li
     """The id of the requester; "" if nobody in the workspace has this e-mail address, or the bot may not ask."""
     if not requested_by:
         return ""
-    if requested_by not in task.users:
+    if requested_by not in task.cache:
         form = urlencode({"email": requested_by}).encode()
         result = yield Call("POST", f"{api}/users.lookupByEmail", form, _FORM)
         answer_body = json_body(result) if isinstance(result, HttpResponse) else {}
@@ -147,8 +147,8 @@ def _user(task: Task, api: str, requested_by: str | None) -> Generator[Call | Li
         user_id = user.get("id") if isinstance(user, dict) else None
         if not _succeeded(result) and _error(result) not in ("users_not_found", "missing_scope"):
             return ""
-        task.users[requested_by] = user_id if isinstance(user_id, str) else ""
-    return task.users[requested_by]
+        task.cache[requested_by] = user_id if isinstance(user_id, str) else ""
+    return task.cache[requested_by]
 
 
 def _with_mention(shown_blocks: Any, user: str) -> Any:

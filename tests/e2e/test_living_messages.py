@@ -1,5 +1,5 @@
-"""kill -9 at any moment of a living message, against stand-ins of Slack and Discord: no message is left that says that
-the job is running, and none is doubled where the service can be asked.
+"""kill -9 at any moment of a living message, against stand-ins of Slack, Discord and ntfy: no message is left that says
+that the job is running, and none is doubled where the service can be asked.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import pytest
 from relay.model import HOUR
 from relay.sandbox.local_server import serve
 from relay.store import Store
-from tests.chats import CHANNEL, Chat, FakeDiscord, FakeSlack
+from tests.chats import CHANNEL, Chat, FakeDiscord, FakeNtfy, FakeSlack
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = 3
@@ -49,7 +49,9 @@ async def run_child(*arguments: str, kill_after: int | None, chat: Chat, is_stor
         assert process.returncode == 0, errors.decode()
 
 
-async def rounds(folder: Path, chat: FakeSlack | FakeDiscord, format: str, path: str, number: int) -> Counter[str]:
+async def rounds(
+    folder: Path, chat: FakeSlack | FakeDiscord | FakeNtfy, format: str, path: str, number: int
+) -> Counter[str]:
     """How many messages each job had at its end, over so many rounds."""
     rng, store_url, counts = random.Random(number), f"sqlite:///{folder}/relay.db", Counter[str]()
     await (await Store.open(store_url)).aclose()
@@ -63,7 +65,7 @@ async def rounds(folder: Path, chat: FakeSlack | FakeDiscord, format: str, path:
             roots = [one for one in chat.messages.values() if "thread_ts" not in one]
             running = [one for one in roots if IN_PROGRESS in json.dumps(one)]
             replies = [one for one in chat.messages.values() if "thread_ts" in one]
-            if isinstance(chat, FakeSlack):
+            if not isinstance(chat, FakeDiscord):
                 assert (len(roots), running) == (1, []), chat.calls
                 assert len(replies) <= 1
             else:
@@ -87,15 +89,22 @@ async def test_discord_gets_one_start_and_one_ending_at_most(tmp_path: Path) -> 
     await rounds(tmp_path, FakeDiscord(), "discord", "/api/webhooks/1/secret", ROUNDS)
 
 
+@pytest.mark.timeout(300)
+async def test_ntfy_keeps_one_message_whenever_the_relay_is_killed(tmp_path: Path) -> None:
+    """A repeat has the sequence id of the message that may be there, and replaces it."""
+    await rounds(tmp_path, FakeNtfy(), "ntfy", "/jobs", ROUNDS)
+
+
 @pytest.mark.long
-@pytest.mark.timeout(1_800)
-async def test_two_hundred_rounds(tmp_path: Path) -> None:
+@pytest.mark.timeout(5_400)
+async def test_three_hundred_rounds(tmp_path: Path) -> None:
     """The same 100 times for each; `counts.json` in its folder says how many messages the jobs had."""
-    for name in ("slack", "discord"):
+    for name in ("slack", "discord", "ntfy"):
         (tmp_path / name).mkdir()
     path = f"/api/chat.postMessage?channel={CHANNEL}"
     counts = {
         "slack": await rounds(tmp_path / "slack", FakeSlack(), "slack_app", path, 100),
         "discord": await rounds(tmp_path / "discord", FakeDiscord(), "discord", "/api/webhooks/1/secret", 100),
+        "ntfy": await rounds(tmp_path / "ntfy", FakeNtfy(), "ntfy", "/jobs", 100),
     }
     (tmp_path / "counts.json").write_text(json.dumps(counts, indent=1))

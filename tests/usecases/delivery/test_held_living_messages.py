@@ -20,7 +20,7 @@ from relay.store import Page, Store, Tx
 from relay.store.tables import deliveries, endpoints, events
 from relay.store.tables.deliveries import DeliveryFilter
 from relay.telemetry import Telemetry
-from tests.chats import CHANNEL, FakeDiscord, FakeSlack
+from tests.chats import CHANNEL, FakeDiscord, FakeNtfy, FakeSlack
 from tests.make import NOON
 from tests.unit.formats.format_samples import CONTEXT, JOBS, event
 from tests.usecases.delivery.test_living_messages import IN_PROGRESS, World, ok, world
@@ -117,6 +117,18 @@ async def test_a_discord_message_is_edited_at_night(discord: World) -> None:
     assert ok(await discord.send(EventType.COMPLETED))
     [message] = discord.chat.texts()
     assert IN_PROGRESS not in message
+
+
+async def test_ntfy_s_start_is_replaced_at_night_without_a_sound(store: Store) -> None:
+    """By the lowest priority."""
+    async with world(FakeNtfy(), store, "/jobs", "ntfy") as ntfy:
+        ntfy.endpoint = replace(ntfy.endpoint, quiet=QUIET)
+        assert ok(await ntfy.send(EventType.STARTED))
+        ntfy.clock.advance(30 * MINUTE)
+        assert ok(await ntfy.send(EventType.COMPLETED))
+        [message] = ntfy.chat.texts()
+        assert IN_PROGRESS not in message
+        assert ntfy.chat.called("publish")[1]["priority"] == 1
 
 
 async def test_a_start_whose_answer_was_lost_is_not_repeated_at_night(slack: World) -> None:

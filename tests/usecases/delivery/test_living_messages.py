@@ -20,7 +20,7 @@ from relay.egress.result import BUSY, HttpResponse, RequestFailed, SendResult
 from relay.model import HOUR, Delivery, DeliveryStatus, Endpoint, EventType, new_id
 from relay.sandbox.local_server import serve
 from relay.store import Store
-from tests.chats import CHANNEL, Chat, FakeDiscord, FakeSlack
+from tests.chats import CHANNEL, Chat, FakeDiscord, FakeNtfy, FakeSlack
 from tests.conftest import Clock
 from tests.make import NOON, make_endpoint
 from tests.unit.formats.format_samples import CONTEXT, JOB_ID, JOBS, event
@@ -41,15 +41,15 @@ class World:
     store: Store
     egress: WebhookHttpClient
 
-    def delivery(self, type: EventType, requested_by: str | None = "jane@acme.com") -> Delivery:
+    def delivery(self, type: EventType, requested_by: str | None = "jane@acme.com", job_id: str = JOB_ID) -> Delivery:
         context = replace(CONTEXT, requested_by=requested_by)
-        made = event(type, JOBS[type], context=context)
+        made = replace(event(type, JOBS[type], context=context), job_id=job_id)
         return Delivery(
             id=new_id("dlv", NOON),
             event_id=made.id,
             event_type=type,
             workspace="default",
-            job_id=JOB_ID,
+            job_id=job_id,
             endpoint_id=self.endpoint.id,
             registration_id=None,
             status=DeliveryStatus.PENDING,
@@ -73,7 +73,7 @@ class World:
 
 @asynccontextmanager
 async def world(
-    chat: FakeSlack | FakeDiscord, store: Store, path: str, format: str, **headers: str
+    chat: FakeSlack | FakeDiscord | FakeNtfy, store: Store, path: str, format: str, **headers: str
 ) -> AsyncIterator[World]:
     clock = Clock(NOON)
     egress = WebhookHttpClient(LOOPBACK)
@@ -93,6 +93,12 @@ async def slack(store: Store) -> AsyncIterator[World]:
 @pytest.fixture
 async def discord(store: Store) -> AsyncIterator[World]:
     async with world(FakeDiscord(), store, "/api/webhooks/1/secret?thread_id=7", "discord") as made:
+        yield made
+
+
+@pytest.fixture
+async def ntfy(store: Store) -> AsyncIterator[World]:
+    async with world(FakeNtfy(), store, "/jobs", "ntfy") as made:
         yield made
 
 
@@ -284,3 +290,27 @@ def test_what_slack_says_under_200_is_understood(answer: Any, said: str, disable
     assert said in rejection.reason
     assert (rejection.disable, rejection.retry) == (disable, retry)
     assert formats.rejection("slack_app", HttpResponse(200, {}, b'{"ok":true}')) is None
+
+
+async def test_ntfy_s_ending_replaces_the_start(ntfy: World) -> None:
+    """Also if the answer to the start was lost: the repeat has the same sequence id. The phone rings at the ending."""
+    ntfy.chat.answers["publish"] = [Response(status_code=502)]
+    assert not ok(await ntfy.send(EventType.STARTED))
+    assert ok(await ntfy.send(EventType.STARTED))
+    assert ok(await ntfy.send(EventType.STARTED))
+    assert ok(await ntfy.send(EventType.COMPLETED))
+    [message] = ntfy.chat.texts()
+    assert IN_PROGRESS not in message
+    assert [body["priority"] for body in ntfy.chat.called("publish")] == [2, 2, 3]
+
+
+async def test_an_old_ntfy_server_gets_endings_only(ntfy: World) -> None:
+    """It answers the first start without the id; every later job is one message."""
+    assert isinstance(ntfy.chat, FakeNtfy)
+    ntfy.chat.replaces = False
+    assert ok(await ntfy.send(EventType.STARTED, job_id="j1"))
+    assert ok(await ntfy.send(EventType.COMPLETED, job_id="j1"))
+    for job in ("j2", "j3"):
+        assert ok(await ntfy.send(EventType.STARTED, job_id=job))
+        assert await ntfy.send(EventType.COMPLETED, job_id=job) is None  # a plain request
+    assert len(ntfy.chat.messages) == 2
