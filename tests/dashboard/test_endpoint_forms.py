@@ -194,6 +194,23 @@ async def test_job_without_recipient_warns(
     assert any("job j1 is registered" in record.getMessage() for record in caplog.records)
 
 
+async def test_job_whose_recipients_are_all_disabled_warns(made: Scene, http: httpx.AsyncClient) -> None:
+    """Standing endpoints that are disabled hear nothing for now; one that is enabled is enough."""
+    relay = made.relay
+    some = [make_endpoint(name=name, url=f"https://example.com/{name}") for name in ("crm", "ops")]
+    await relay.store.write(lambda tx: [endpoints.add(tx, one) for one in some])
+    for one in some:
+        await relay.disable_endpoint(one.id, relay.clock())
+    answer = await http.post("/register", data={"csrf": "", "job_id": "j1", "job.completed": "on"})
+    assert answer.status_code == 200
+    warning = answer.text.split('role="alert"')[1].split("</div>")[0]
+    assert "Nobody is notified of this job for now" in warning
+    assert all(f'href="/endpoints/{one.id}">{one.name}<' in warning for one in some)
+    await relay.enable_endpoint(some[0].id, relay.clock())
+    answer = await http.post("/register", data={"csrf": "", "job_id": "j2", "job.completed": "on"})
+    assert answer.status_code == 303
+
+
 async def test_the_form_sets_digest_quiet_hours_and_fallback(open_relay: Api) -> None:
     """Saved, shown again, explained beside the field if they are wrong, and gone when the field is empty."""
     held = {"digest": "5m", "quiet": "22:00-07:00 Europe/Berlin", "fallback": "fixed"}

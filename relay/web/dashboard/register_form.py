@@ -8,7 +8,7 @@ from relay import registration
 from relay.endpoints import EndpointSpec
 from relay.errors import RequestError, ValidationFailed
 from relay.formats import FORMATS
-from relay.model import FINAL_EVENTS, EventType, Registration
+from relay.model import FINAL_EVENTS, Endpoint, EventType, Registration
 from relay.registration import RegistrationResult
 from relay.store import Tx
 from relay.store.tables import endpoints
@@ -33,23 +33,24 @@ async def submit(page: PageRequest, form: Mapping[str, str]) -> Response:
         if not _events(form):
             raise ValidationFailed("no_events", "choose at least one event", "events")
 
-        def write(tx: Tx) -> tuple[RegistrationResult, bool]:
+        def write(tx: Tx) -> tuple[RegistrationResult, Sequence[Endpoint]]:
             result = registration.register(tx, request, page.now)
-            return result, result.endpoint is not None or _has_recipient(tx, result.registration.events)
+            return result, [result.endpoint] if result.endpoint else _standing(tx, result.registration.events)
 
-        result, has_recipient = await page.relay.store.write(write)
+        result, recipients = await page.relay.store.write(write)
     except RequestError as error:
         return await _render_form(page, fields, error, _events(form))
     page.relay.after_registration([result], page.request.state.request_id)
-    is_disabled = result.endpoint is not None and not result.endpoint.enabled
-    if result.secret is not None or is_disabled or not has_recipient or not page.user.has_scope("read"):
+    is_heard = any(endpoint.enabled for endpoint in recipients)
+    if result.secret is not None or not is_heard or not page.user.has_scope("read"):
         return render(
             page,
             "registered.html",
             registration=result.registration,
             endpoint=result.endpoint,
             secret=result.secret,
-            has_recipient=has_recipient,
+            recipients=recipients,
+            is_heard=is_heard,
         )
     path = f"/jobs/{result.registration.workspace}/{result.registration.job_id}"
     return redirect_with_notice(page, path, "registered" if result.is_new else "duplicate")
@@ -80,9 +81,9 @@ def _spec(fields: Mapping[str, str], form: Mapping[str, str], user: CurrentUser)
     )
 
 
-def _has_recipient(tx: Tx, events: Sequence[EventType]) -> bool:
-    """Whether a standing endpoint gets one of these events."""
-    return any(set(endpoint.events) & set(events) for endpoint in endpoints.all_standing(tx))
+def _standing(tx: Tx, events: Sequence[EventType]) -> Sequence[Endpoint]:
+    """The standing endpoints that get one of these events."""
+    return [endpoint for endpoint in endpoints.all_standing(tx) if set(endpoint.events) & set(events)]
 
 
 async def _render_form(
