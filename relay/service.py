@@ -187,6 +187,7 @@ class Relay:
             rng,
             self.timekeeper.seen_since,
             self.waiters.wake,
+            self.operator.store,
         )
         self._job_creator = JobCreator(
             store, self.clients, self.poller, clock, self.telemetry, config.server.public_url

@@ -72,8 +72,9 @@ _OPERATOR = """
 ## News about the relay
 
 The endpoints that `operator.endpoints` names get news about the relay itself, in any format. News are signed, retried
-and stored like the events of jobs. News about an endpoint are stored together with the change; if a crash keeps back
-news about Exec or the budget, the next run sends them. All relays on a store together send the same news about the same
+and stored like the events of jobs. News about an endpoint are stored together with the change, and news about Exec
+with the poll that shows it, so that a crash loses none; if one keeps back news about the budget, the next run sends
+them. All relays on a store together send the same news about the same
 subject at most once an hour; `operator.max_per_hour` limits all news, and a recovery is always sent. The log has every
 one. An endpoint with `events: []` gets nothing else. `data` has `message`, a sentence for people, and the `workspace`
 or the `endpoint` (`id`, `name`) that the news is about; the other one is null.

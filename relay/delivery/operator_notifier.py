@@ -2,9 +2,10 @@
 
 They are events and deliveries in the same outbox as those about jobs: signed, retried, and resent on request.
 
-News about endpoints and deliveries is stored in the transaction that changes them. News about Exec and about the budget
-changes nothing else in the store: it waits in memory for its own transaction, and a crash may lose it. The next run
-then compares Exec's state with the last reported one (`restore_states`), and reports the difference."""
+News about endpoints and deliveries is stored in the transaction that changes them, and news about Exec in that of the
+poll which brings it. Only news about the budget, and of changes that were reported too often, waits in memory for its
+own transaction, and a crash may lose it. The next run then compares the state with the last reported one
+(`restore_states`), and reports the difference."""
 
 import asyncio
 from collections.abc import Callable, Iterable

@@ -28,6 +28,7 @@ from relay.polling.schedule.policy import learned_by
 from relay.polling.transitions import Policy, Transition
 from relay.store import Tx
 from relay.store.tables import events, outbox, polls, registrations, watches, workspaces
+from relay.telemetry.state_changes import News
 
 
 class Reservation(outbox.Leasing, Protocol):
@@ -52,6 +53,8 @@ class AnsweredPoll:
     poll: Poll
     now: Instant
     reservation: Reservation
+    news: Sequence[News] = ()
+    """What the poll says about Exec to the operator."""
 
 
 Recorded = tuple[Transition | None, list[outbox.Leased]]
@@ -68,8 +71,10 @@ class PollRecorder:
         policy_of: Callable[[str], Policy],
         rng: random.Random,
         seen_since: Callable[[], Instant],
+        store_news: Callable[[Tx, Sequence[News]], None] = lambda tx, news: None,
     ) -> None:
-        """`rate_limits` and `policy_of` are by workspace; `seen_since` is as for the `Poller`."""
+        """`rate_limits` and `policy_of` are by workspace; `seen_since` and `store_news` are as for the `Poller`."""
+        self._store_news = store_news
         self._config, self._rate_limits, self._policy_of = config, rate_limits, policy_of
         self._rng, self._seen_since = rng, seen_since
 
@@ -86,6 +91,7 @@ class PollRecorder:
             of_workspace = [item for item in answered_polls if item.watch.workspace == workspace]
             results = self._record_workspace(tx, workspace, of_workspace)
             recorded |= {id(item): result for item, result in zip(of_workspace, results, strict=True)}
+        self._store_news(tx, [news for item in answered_polls for news in item.news])
         return [recorded[id(item)] for item in answered_polls]
 
     def _record_workspace(self, tx: Tx, workspace: str, answered_polls: Sequence[AnsweredPoll]) -> list[Recorded]:

@@ -45,7 +45,7 @@ from relay.store import Store, Tx
 from relay.store.tables import watches, workspaces
 from relay.store.tables.workspaces import WorkspaceState
 from relay.telemetry import Telemetry
-from relay.telemetry.state_changes import WORKING, Condition, State, Subject
+from relay.telemetry.state_changes import WORKING, Condition, News, State, Subject
 
 GRACE = 5 * SECOND
 """How long polls in flight may take when the relay stops."""
@@ -77,14 +77,16 @@ class Poller:
         rng: random.Random,
         seen_since: Callable[[], Instant] = lambda: 0,
         on_end: Callable[[str], None] = lambda _: None,
+        store_news: Callable[[Tx, Sequence[News]], None] = lambda tx, news: None,
     ) -> None:
         """`reserve` reserves slots for the deliveries that a poll inserts; `on_events` is called after events are
-        recorded, and `on_end` with the id of a job that is no longer polled. Ages count from `seen_since` at the
+        recorded, and `on_end` with the id of a job that is no longer polled. `store_news` stores news for the operator
+        in the transaction of the poll that brings them. Ages count from `seen_since` at the
         earliest, because earlier times may come from a wrong clock."""
         self._store, self._config, self._clients, self._clock = store, config, clients, clock
         self._telemetry, self._reserve, self._on_events, self._on_end = telemetry, reserve, on_events, on_end
         self.rate_limits = {space.name: rate_limit_of(space) for space in config.workspaces}
-        self._recorder = PollRecorder(config, self.rate_limits, self.current_policy, rng, seen_since)
+        self._recorder = PollRecorder(config, self.rate_limits, self.current_policy, rng, seen_since, store_news)
         self._policies: dict[str, PollPolicy] = {}
         self._tested: dict[str, Instant] = {}
         self._spent: dict[str, Instant] = {}
@@ -149,13 +151,16 @@ class Poller:
         elif polls:
             self._telemetry.observe(subject, WORKING, now)
 
-    def _report_exec(self, watch: Watch, poll: Poll, now: Instant) -> None:
-        """Reports changes in how Exec answers, and statuses that the relay does not know."""
+    def _report_exec(self, watch: Watch, poll: Poll, now: Instant) -> list[News]:
+        """Logs changes in how Exec answers, and statuses that the relay does not know. Returns the operator's news."""
         name, result = watch.workspace, poll.result
-        self._telemetry.observe(Subject("exec", name), self._health[name].after_poll(result), now)
-        self._telemetry.observe(Subject("rate_limit", name), rate_limit_condition(result), now)
         if isinstance(result, JobFound) and is_unknown_status(result.job):
             self._telemetry.unknown_status(watch, result.job.status)
+        observed = (
+            self._telemetry.observe_unsent(Subject("exec", name), self._health[name].after_poll(result), now),
+            self._telemetry.observe_unsent(Subject("rate_limit", name), rate_limit_condition(result), now),
+        )
+        return [news for news in observed if news is not None]
 
     def _is_spent(self, workspace: str, now: Instant) -> bool:
         """Whether a tick within the last second found the budget spent until after `now`.
@@ -288,10 +293,10 @@ class Poller:
         now = self._clock()
         poll = replace(poll, started_at=min(poll.started_at, now))  # the clock may have been set back meanwhile
         self._telemetry.poll_done(watch, poll)
-        self._report_exec(watch, poll, now)
+        news = self._report_exec(watch, poll, now)
         try:
             with self._reserve() as reservation:
-                answered_poll = AnsweredPoll(watch, poll, now, reservation)
+                answered_poll = AnsweredPoll(watch, poll, now, reservation, news)
                 transition, leased = await self._store.write_together(self._recorder.record, answered_poll)
                 await reservation.start(leased)
         except StoreError as error:
@@ -302,6 +307,7 @@ class Poller:
                 watch.workspace,
                 error,
             )
+            self._telemetry.send_news(news)
             return
         except Exception:
             self._telemetry.log.exception(
@@ -309,7 +315,10 @@ class Poller:
                 watch.job_id,
                 watch.workspace,
             )
+            self._telemetry.send_news(news)
             return
+        if news:
+            self._on_events()
         if transition is not None and transition.watch.state is not WatchState.ACTIVE:
             self._on_end(transition.watch.job_id)
         if transition is not None and transition.events:

@@ -2,8 +2,9 @@
 
 A key may have a few such jobs polled at once. The first poll of a job takes one of the key's slots. An answer with the
 job gives the slot back, so a key with right ids is hardly ever slowed; a wrong id costs it for the day. All keys
-together get a share of each minute, so that wrong ids of many keys leave requests to the jobs that Exec knows. A key
-without an open question is outside of that share: its next job is polled at once.
+together get a share of each minute, the repeated polls after a 404 included, so that wrong ids of many keys leave
+requests to the jobs that Exec knows. A key without an open question is outside of that share: its next job is polled at
+once.
 """
 
 from collections import Counter
@@ -19,7 +20,8 @@ from relay.security.rate_limiter import RateLimiter
 _SHARE = 8
 """Wrong ids of one key cost one request in so many of the day: about three polls each."""
 _SHARE_OF_MINUTE = 3
-"""First polls of all keys take one request in so many of a minute, beside one of each key."""
+"""Polls for wrong ids of all keys take one request in so many of a minute, beside one for each key."""
+_REPEATED = ""
 _MAX_KEYS = 10_000
 _RETRY_DELAY = SECOND
 
@@ -49,13 +51,18 @@ class _Slots:
         own, of_all = self._of_key.available(owner, now), self._of_all.available("", now) - of_others
         return min(own, max(of_all, int(own == self._at_once)))  # guard: unconfirmed-of-many-keys
 
+    def available_to_repeat(self, now: Instant) -> int:
+        """How many polls after a 404 may begin."""
+        return self._of_all.available("", now)
+
     def retry_after(self, owner: str, now: Instant) -> int:
         """Milliseconds until a slot is free for the key."""
         return round(max(self._of_key.retry_after(owner, now), self._of_all.retry_after("", now))) + 1
 
-    def acquire(self, owner: str, now: Instant) -> None:
-        """Takes a slot."""
-        self._of_key.acquire(owner, now)
+    def acquire(self, owner: str, now: Instant, is_repeated: bool = False) -> None:
+        """Takes a slot; one of the key is taken already if the poll `is_repeated`."""
+        if not is_repeated:
+            self._of_key.acquire(owner, now)
         self._of_all.acquire("", now)
 
     def release(self, owner: str) -> None:
@@ -86,7 +93,11 @@ class UnconfirmedJobs:
         """The due watches without those for which their key has no slot, such as jobs registered after `excess`."""
         slots, taken, within = self._slots[workspace], Counter[str](), list[Watch]()
         for watch in due:
-            if watch.owner is not None and watch.is_unconfirmed:
+            if _is_repeated(watch):
+                if taken.total() >= slots.available_to_repeat(now):  # guard: repeated-polls
+                    continue
+                taken[_REPEATED] += 1
+            elif watch.owner is not None and watch.is_unconfirmed:
                 of_others = taken.total() - taken[watch.owner]
                 if taken[watch.owner] >= slots.available(watch.owner, now, of_others):  # guard: unconfirmed-jobs
                     continue
@@ -95,9 +106,9 @@ class UnconfirmedJobs:
         return within
 
     def poll_begins(self, watch: Watch, now: Instant) -> None:
-        """Takes a slot for the first poll of a registration."""
-        if watch.owner is not None and watch.is_unconfirmed:
-            self._slots[watch.workspace].acquire(watch.owner, now)
+        """Takes a slot for the first poll of a registration, and for one after a 404."""
+        if watch.owner is not None and (watch.is_unconfirmed or _is_repeated(watch)):
+            self._slots[watch.workspace].acquire(watch.owner, now, _is_repeated(watch))
 
     def job_found(self, before: Watch, now: Instant) -> bool:
         """Gives the slot back of a job that a poll has found, and whose earlier polls of any registration all failed.
@@ -112,3 +123,7 @@ class UnconfirmedJobs:
         had_no_slot = not slots.available(before.owner, now)
         slots.release(before.owner)
         return had_no_slot
+
+
+def _is_repeated(watch: Watch) -> bool:
+    return watch.owner is not None and watch.job is None and watch.not_found_count > 0

@@ -189,22 +189,34 @@ class Telemetry:
 
         `before` is the stored state, for a subject that has one.
         """
+        if (news := self.observe_unsent(subject, condition, now, before)) is not None:
+            self.on_news(news)
+
+    def observe_unsent(
+        self, subject: Subject, condition: Condition | None, now: Instant, before: State | None = None
+    ) -> News | None:
+        """As `observe`, but the caller sends the news to the operator's endpoints, together with what it stores."""
         change = None if condition is None else self.changes.observe(subject, condition, now, before)
-        if change is not None:
-            self._report_change(change)
+        return None if change is None else self._log_change(change)
+
+    def send_news(self, news: Iterable[News]) -> None:
+        """Sends news to the operator's endpoints that `observe_unsent` returned, and that could not be stored yet."""
+        for item in news:
+            self.on_news(item)
 
     def report_due_changes(self, now: Instant) -> None:
         """Reports changes that waited because their subject changed too often."""
         for change in self.changes.due(now):
-            self._report_change(change)
+            if (news := self._log_change(change)) is not None:
+                self.on_news(news)
 
-    def _report_change(self, change: StateChange) -> None:
+    def _log_change(self, change: StateChange) -> News | None:
+        """Logs the change. Returns its news, except about an endpoint: that is stored with the endpoint."""
         is_good = change.after.state is State.WORKING
         key = "endpoint_id" if change.subject.kind == "endpoint" else "workspace"
         fields = log_fields(None, state=change.after.state.value, **{key: change.subject.id})
         self.log.log(logging.INFO if is_good else logging.WARNING, "%s", describe_change(change), extra=fields)
-        if not change.subject.is_endpoint and (news := news_of(change)) is not None:
-            self.on_news(news)
+        return None if change.subject.is_endpoint else news_of(change)
 
     def unknown_status(self, watch: Watch, status: str) -> None:
         """Exec gave a job a status that its documentation does not name. Each such status is logged once."""

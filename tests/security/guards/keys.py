@@ -24,6 +24,12 @@ KEYS = (
         swap("min(own, max(of_all, int(own == self._at_once)))", "own"),
     ),
     Guard(
+        "repeated-polls",
+        "So do the polls that follow a first 404",
+        "tests/unit/polling/test_unconfirmed_jobs.py::test_repeated_polls_of_wrong_ids_are_within_that_third",
+        never,
+    ),
+    Guard(
         "turns-by-key",
         "Keys take turns at polls of Exec, however many jobs one of them has registered",
         "tests/flows/test_polls_between_keys.py::test_api_keys_take_turns",

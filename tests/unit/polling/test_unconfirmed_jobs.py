@@ -71,6 +71,19 @@ def test_wrong_ids_of_many_keys_take_a_third_of_a_minute() -> None:
     assert len(jobs.within_limits("w", due[40:], NOON + MINUTE)) == 16
 
 
+def test_repeated_polls_of_wrong_ids_are_within_that_third() -> None:
+    """The polls after a first 404; a known job, and the first job of a key, do not wait with them."""
+    jobs = UnconfirmedJobs({"w": DEFAULT})
+    again = [watch(n, f"key{n % 6}", not_found_count=1 + n % 2, polls=1 + n % 2) for n in range(60)]
+    others = [watch(998, "new"), watch(999, job=KNOWN), watch(997, job=KNOWN, not_found_count=1), watch(996, None)]
+    begun = jobs.within_limits("w", [*again, *others], NOON)
+    assert begun == [*again[:16], *others]
+    for one in begun:
+        jobs.poll_begins(one, NOON)
+    assert jobs.within_limits("w", [*again[16:], *others[1:]], NOON) == others[1:]
+    assert len(jobs.within_limits("w", again[16:], NOON + MINUTE)) == 16
+
+
 def test_right_ids_of_many_keys_are_hardly_slowed() -> None:
     """Each answer gives the slot back, of the key and of all."""
     jobs, rounds = UnconfirmedJobs({"w": DEFAULT}), 0
@@ -106,14 +119,15 @@ def test_a_job_registered_again_and_again_costs_a_slot_each_time() -> None:
 
 
 def test_only_first_polls_of_keys_take_slots() -> None:
-    """Not those of known jobs, nor after a 404 or a failure, nor of jobs that no key registered."""
+    """Not those of known jobs, nor after a 404 or a failure, nor of jobs that no key registered. Polls after a
+    404 take some of the minute, which is soon over."""
     jobs = UnconfirmedJobs({"w": DEFAULT})
     begin(jobs, 20, owner=None)
     for one in (watch(not_found_count=1), watch(failures=1), watch(job=KNOWN)):
         for _ in range(20):
             jobs.poll_begins(one, NOON)
             assert not jobs.job_found(replace(one, job=KNOWN, polls=3), NOON)
-    assert jobs.excess("w", {"a": AT_ONCE}, [], NOON) == []
+    assert jobs.excess("w", {"a": AT_ONCE}, [], NOON + MINUTE) == []
 
 
 def test_small_budgets_leave_a_key_one_job() -> None:
