@@ -350,6 +350,7 @@ async def test_names_that_resolve_slowly_delay_no_other_name() -> None:
 
     resolver = ThreadResolver(4, getaddrinfo)
     slow = [asyncio.create_task(resolver.resolve(f"slow{n}.test", 80, socket.AF_INET)) for n in range(12)]
+    await asyncio.sleep(0)  # they are submitted
     try:
         async with asyncio.timeout(10):
             assert [found["host"] for found in await resolver.resolve("well.test", 80, socket.AF_INET)]
