@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from relay.errors import ConfigError, NotFound, RequestError, StoreError
 from relay.service import Relay
@@ -32,7 +33,7 @@ from relay.web.core import errors, openapi, public_url
 from relay.web.core.errors import MethodNotAllowed
 from relay.web.core.rate_limits import RequestLimits
 from relay.web.core.route import ApiRoute, routes
-from relay.web.server.middleware import RequestTargetMiddleware, ResponseMiddleware
+from relay.web.server.middleware import PARKED, RequestTargetMiddleware, ResponseMiddleware
 
 OPERATIONS: tuple[ApiRoute, ...] = (
     *registrations.OPERATIONS,
@@ -45,6 +46,15 @@ OPERATIONS: tuple[ApiRoute, ...] = (
     *deliveries.OPERATIONS,
     *health.OPERATIONS,
 )
+
+
+class _Application(Starlette):
+    """Starlette, which answers parked requests once all of its layers are done with them."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await super().__call__(scope, receive, send)
+        if (answer_parked := scope.get("state", {}).pop(PARKED, None)) is not None:
+            await answer_parked(scope, receive, send)
 
 
 def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
@@ -67,7 +77,7 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
     base_path = public_url.base_path_of(relay.config.server.public_url)
     own_routes = [_front_page(), *dashboard.ROUTES, *mcp.routes(), *routes(OPERATIONS)]
     _refuse_own_path(base_path, own_routes)
-    app = Starlette(
+    app = _Application(
         routes=own_routes,
         middleware=[
             Middleware(RequestTargetMiddleware, base_path=base_path),

@@ -158,6 +158,7 @@ async def test_a_cancelled_call_frees_its_place(sqlite_url: str) -> None:
         )
         await asyncio.wait_for(served.waits_open(0), 10)
         assert (await served.http.get("/v1/jobs/j1")).json()["ended"] is False
+        await session.list_tools()  # what the server had to say of the call has come: the client would stumble over it
 
 
 async def test_keys_and_scopes_hold(sqlite_url: str) -> None:

@@ -102,7 +102,7 @@ class OpenRequest:
         self._relay.telemetry.wait_began(self._kind)
         if isinstance(self._connection, BoundedHttpProtocol):
             # A callback of the connection: a task for each of ten thousand requests would cost as much as they do.
-            self._connection.exempt()
+            self._connection.park()
             self._connection.call_when_lost(self._on_gone)
         else:
             self._task = asyncio.create_task(self._receive_until_gone())

@@ -201,6 +201,11 @@ class BoundedHttpProtocol(H11Protocol):
 
     # --- called by requests that stay open (`web/core/open_request.py`) ---
 
+    def park(self) -> None:
+        """The request waits: the server needs its headers no longer, and its connection is exempt."""
+        self.headers = []
+        self.exempt()
+
     def exempt(self) -> None:
         """The connection no longer counts towards the limits: its requests have an API key, and a limit of their own.
 

@@ -3,6 +3,8 @@
 import re
 import traceback
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
 from logging import Logger
 from pathlib import Path
 from typing import Any
@@ -28,10 +30,11 @@ DEFAULT_HEADERS = {
 }
 """On every response without its own."""
 
-_PARKED_FIELDS = ("type", "method", "scheme", "path", "root_path")
+_PARKED_FIELDS = ("type", "method", "path", "root_path", "headers")
 
 PARKED = "parked"
-"""In the request's state: what makes a response that is not there yet (`web/core/open_request.py`)."""
+"""In the request's state: what makes a response that is not there yet (`web/core/open_request.py`), and then what the
+application calls to answer, once all of its layers are done with the request."""
 
 _STRICT_TRANSPORT_SECURITY = ("strict-transport-security", "max-age=31536000")
 """On responses over TLS: for a year browsers use https only, for this host and none of its subdomains."""
@@ -54,11 +57,12 @@ class RequestTargetMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            scope = {**scope, **_origin_form(scope)}
+            # The server's own scope: a copy of it would keep what a parked request drops.
+            scope.update(_origin_form(scope))
             path, base = scope["path"], self.base_path
             if base and path.startswith("/"):
                 below = path.removeprefix(base) if path == base or path.startswith(f"{base}/") else path
-                scope |= {"root_path": base, "path": f"{base}{below or '/'}"}
+                scope.update({"root_path": base, "path": f"{base}{below or '/'}"})
         await self.app(scope, receive, send)
 
 
@@ -77,6 +81,25 @@ def _origin_form(scope: Scope) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """What the headers of a response depend on."""
+
+    request_id: str
+    is_secure: bool
+    must_close: bool
+
+    def complete(self, headers: MutableHeaders) -> None:
+        """Adds what every response has."""
+        headers["x-request-id"] = self.request_id
+        for name, value in DEFAULT_HEADERS.items():  # guard: answer-headers
+            headers.setdefault(name, value)
+        if self.must_close:
+            headers["connection"] = "close"  # guard: request-smuggling
+        if self.is_secure:
+            headers.setdefault(*_STRICT_TRANSPORT_SECURITY)
+
+
 class ResponseMiddleware:
     """ASGI middleware: request id, trace and default headers. A valid `x-request-id` of the request is kept."""
 
@@ -87,56 +110,65 @@ class ResponseMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_headers = Headers(scope=scope)
-        client_request_id = request_headers.get("x-request-id", "")
+        headers = Headers(scope=scope)
+        client_request_id = headers.get("x-request-id", "")
         request_id = client_request_id if _REQUEST_ID.fullmatch(client_request_id) else f"req_{ULID()}"
-        scope.setdefault("state", {}).update(request_id=request_id, trace=_trace_of(request_headers))
+        # RFC 9112, 6.1: a proxy in front may have read another length.
+        must_close = "content-length" in headers and "transfer-encoding" in headers
+        answered = _Answered(request_id, scope.get("scheme") == "https", must_close)
+        scope.setdefault("state", {}).update(request_id=request_id, trace=_trace_of(headers))
+        await self._run(self.app, answered, scope, receive, send)
+        if (make := scope["state"].get(PARKED)) is not None:
+            scope["state"][PARKED] = partial(self._answer_parked, make, answered)
+
+    async def _run(self, app: ASGIApp, answered: _Answered, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
 
         async def send_with_headers(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request_id
-                for name, value in DEFAULT_HEADERS.items():  # guard: answer-headers
-                    headers.setdefault(name, value)
-                # RFC 9112, 6.1: a proxy in front may have read another length.
-                if "content-length" in request_headers and "transfer-encoding" in request_headers:
-                    headers["connection"] = "close"  # guard: request-smuggling
-                if scope.get("scheme") == "https":
-                    headers.setdefault(*_STRICT_TRANSPORT_SECURITY)
+                answered.complete(MutableHeaders(scope=message))
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_headers)
-            if (make := scope["state"].pop(PARKED, None)) is not None:
-                await _answer_later(make, self.log, scope, receive, send_with_headers)
+            await app(scope, receive, send_with_headers)
         except Exception as error:
-            frames = _frames_of(error)  # guard: crash-log
-            text = "request %s failed: %s in %s, at %s"
-            self.log.error(text, request_id, type(error).__name__, _path_for_log(scope), frames)
+            response = self._failure(error, answered, scope)
             if not started:
-                text = f"the relay failed, not the request; its log has more under {request_id}"
-                await errors.error_response(InternalError("internal_error", text))(scope, receive, send_with_headers)
+                await response(scope, receive, send_with_headers)
 
+    async def _answer_parked(
+        self,
+        make: Callable[[], Awaitable[Response]],
+        answered: _Answered,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Waits for a parked response, and sends it. Meanwhile only a few fields of the request stay in memory."""
+        parked_scope = {name: scope[name] for name in _PARKED_FIELDS if name in scope}
+        scope["headers"].clear()
+        scope.clear()
+        scope.update(parked_scope)
+        try:
+            response = await make()
+        except RequestError as error:
+            response = errors.error_response(error)
+        except StoreError as error:
+            self.log.error("a request failed and gets 503: %s", error)
+            response = errors.error_response(errors.store_unavailable(error))
+        except Exception as error:
+            response = self._failure(error, answered, scope)
+        await self._run(response, answered, scope, receive, send)
 
-async def _answer_later(
-    make: Callable[[], Awaitable[Response]], log: Logger, scope: Scope, receive: Receive, send: Send
-) -> None:
-    """Waits for a parked response, and sends it. Meanwhile only a few fields of the request stay in memory."""
-    parked_scope = {name: scope[name] for name in _PARKED_FIELDS if name in scope}
-    scope["headers"].clear()  # the server holds this list too
-    scope.clear()
-    scope.update(parked_scope)
-    try:
-        response = await make()
-    except RequestError as error:
-        response = errors.error_response(error)
-    except StoreError as error:
-        log.error("a request failed and gets 503: %s", error)
-        response = errors.error_response(errors.store_unavailable(error))
-    await response(scope, receive, send)
+    def _failure(self, error: Exception, answered: _Answered, scope: Scope) -> Response:
+        """The 500 response to an error that nobody expects, which is logged."""
+        frames = _frames_of(error)  # guard: crash-log
+        text = "request %s failed: %s in %s, at %s"
+        self.log.error(text, answered.request_id, type(error).__name__, _path_for_log(scope), frames)
+        text = f"the relay failed, not the request; its log has more under {answered.request_id}"
+        return errors.error_response(InternalError("internal_error", text))
 
 
 def _trace_of(headers: Headers) -> str | None:
