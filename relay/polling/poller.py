@@ -8,7 +8,7 @@ the result of a poll: the watch, the events and their deliveries.
 import asyncio
 import itertools
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -375,17 +375,24 @@ class Poller:
     async def _may_repeat(self, workspace: str) -> bool:
         """Spends one more request of the budget for a poll in flight. Returns False if the budget has none."""
         try:
-            return await self._store.write(lambda tx: self._spend_one(tx, workspace))
+            return await self._store.write_together(self._spend, workspace)
         except StoreError:
             return False  # the poll fails; the job is polled again when the store works
 
-    def _spend_one(self, tx: Tx, workspace: str) -> bool:
-        state = workspaces.lock(tx, workspace)
-        ledger, now = state.ledger, self._clock()
-        if allowed_now(ledger, self.rate_limits[workspace], now, 1) < 1:
-            return False
-        workspaces.save(tx, replace(state, ledger=spend(ledger, 1, now)))
-        return True
+    def _spend(self, tx: Tx, requests: Sequence[str]) -> list[bool]:
+        """Spends a request for each of these names of workspaces. False for those that the budget has none for."""
+        allowed: dict[str, int] = {}
+        for workspace, number in sorted(Counter(requests).items()):
+            state = workspaces.lock(tx, workspace)
+            now = self._clock()
+            allowed[workspace] = allowed_now(state.ledger, self.rate_limits[workspace], now, number)
+            if allowed[workspace]:
+                workspaces.save(tx, replace(state, ledger=spend(state.ledger, allowed[workspace], now)))
+        results = []
+        for workspace in requests:
+            results.append(allowed[workspace] > 0)
+            allowed[workspace] -= 1
+        return results
 
     def current_policy(self, workspace: str) -> Policy:
         """The policy that plans the next poll of a watch."""

@@ -38,3 +38,14 @@ async def test_poll_that_leaves_late_is_not_made_without_budget(sqlite_url: str)
         assert due == world.clock()
         await world.advance(300 * SECOND)
         assert {one.path for one in world.received()} == {"/one", "/two"}
+
+
+async def test_late_polls_get_no_more_than_the_budget_has(sqlite_url: str) -> None:
+    """Two are late at once and the budget has one request: one leaves, the other is due again."""
+    budget = {"per_minute": 3, "per_day": 1_000, "share": 1.0}
+    async with world_on(sqlite_url, ExecSettings(seed=1), exec={"budget": budget}) as world:
+        await stand_still(world)
+        assert len(world.exec.records.requests) == 1
+        [asked] = {request.job_id for request in world.exec.records.requests}
+        [waits] = set(world.exec.jobs) - {asked}
+        assert (await world.watch(waits)).next_poll_at == world.clock()
