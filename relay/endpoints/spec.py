@@ -33,6 +33,10 @@ RANDOM_BYTES = ID_BYTES + SECRET_BYTES
 """Random bytes that a new endpoint needs."""
 
 
+_SLACK_SHAPED = ("mattermost", "rocketchat")
+"""Formats of servers that take Slack's webhooks for their own, without Slack's blocks."""
+
+
 @dataclass(frozen=True, slots=True)
 class EndpointSpec:
     """An endpoint as the request describes it, not validated."""
@@ -157,6 +161,10 @@ def _check_format(endpoint_spec: EndpointSpec, target: ParsedUrl) -> tuple[str, 
     format = formats.detect_format(target.url) if endpoint_spec.format == "auto" else endpoint_spec.format
     if is_mail_url(target.url) != (format == "email"):
         text = "the format email belongs to a URL smtp://USER:PASSWORD@HOST/?from=...&to=..., and to no other"
+        raise ValidationFailed("wrong_format", text, "format")
+    detected = formats.detect_format(target.url)
+    if endpoint_spec.format == "slack" and detected in _SLACK_SHAPED:
+        text = f"this server shows Slack's blocks as an empty message; leave the format out, or give {detected}"
         raise ValidationFailed("wrong_format", text, "format")
     if endpoint_spec.format == "auto":
         return format, None

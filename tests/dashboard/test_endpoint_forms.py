@@ -10,10 +10,10 @@ import pytest
 from relay.delivery import enqueue
 from relay.delivery.digest import gather
 from relay.endpoints import admin
-from relay.model import DAY, HOUR, MINUTE, SECOND, EventType
+from relay.model import DAY, HOUR, MINUTE, SECOND, EventType, LivingMessage, MessageState
 from relay.sandbox.receiver import Respond
 from relay.store import Tx
-from relay.store.tables import endpoints, events
+from relay.store.tables import endpoints, events, living_messages
 from relay.telemetry import LOGGER
 from tests.conftest import Clock
 from tests.dashboard.scene import BROKEN, Scene, scene
@@ -253,3 +253,35 @@ async def test_a_digest_has_a_page_with_its_members(open_relay: Api) -> None:
     page = (await open_relay.http.get(f"/deliveries/{digest_id}", headers=HTML)).text
     assert "In this digest" in page
     assert all(shown[job]["id"] in page for job in ("j1", "j2"))
+
+
+async def test_a_test_in_quiet_hours_is_sent_and_says_what_would_wait(open_relay: Api) -> None:
+    """At noon, in a window that holds noon; a page without one says nothing."""
+    chat = make_endpoint(name="chat", url="https://hooks.slack.test/x", format="slack", quiet="11:00-14:30 UTC")
+    await open_relay.relay.store.write(lambda tx: endpoints.add(tx, chat))
+    page = (await post(open_relay, f"/endpoints/{chat.id}/test", event="job.completed")).text
+    assert "A scenario that is ready now would wait: held by the quiet hours 11:00-14:30 UTC" in page
+    assert "would wait" not in (await open_relay.http.get(f"/endpoints/{chat.id}", headers=HTML)).text
+
+
+async def test_deleting_says_which_messages_stay_as_they_are(open_relay: Api) -> None:
+    """A message about a running job can't be edited once the endpoint's URL and token are gone."""
+    chat = make_endpoint(name="chat", url=SLACK, format="slack")
+    fields = {"workspace": "default", "endpoint_id": chat.id, "address": {"ts": "1"}, "posting_since": 0}
+
+    def work(tx: Tx) -> None:
+        endpoints.add(tx, chat)
+        for job, state in (("j1", MessageState.POSTED), ("j2", MessageState.ENDED)):
+            living_messages.add(tx, LivingMessage(job_id=job, state=state, **fields))  # type: ignore[arg-type]
+
+    await open_relay.relay.store.write(work)
+    page = (await open_relay.http.get(f"/endpoints/{chat.id}", headers=HTML)).text
+    assert "1 message in the chat will go on saying that a job has started" in page
+
+
+async def test_slack_s_blocks_are_not_for_other_servers(open_relay: Api) -> None:
+    """Mattermost would show an empty box; the form names the format that it reads."""
+    url = "https://mattermost.example.com/hooks/abcdefgh"
+    answer = await post(open_relay, "/endpoints/new", url=url, format="slack", action="save", **ENDINGS)
+    assert answer.status_code == 400
+    assert "leave the format out, or give mattermost" in answer.text

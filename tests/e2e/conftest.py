@@ -100,7 +100,7 @@ class Stage:
         self.receiver, self.receiver_url = receiver, receiver_url
         self.served: list[Served] = []
 
-    def write_config(self, **sections: dict[str, Any]) -> Path:
+    def write_config(self, *endpoints: dict[str, Any], **sections: dict[str, Any]) -> Path:
         """config.yaml, with sections added to or changed from what all of these tests need."""
         base: dict[str, dict[str, Any]] = {
             "exec": {"api_key": SANDBOX_KEY, "base_url": self.exec_url + BASE, "timeout": "2s"},
@@ -112,13 +112,13 @@ class Stage:
         base["exec"]["budget"] = {"per_minute": 100_000, "per_day": 10_000_000, "share": 1.0}
         merged = {name: base.get(name, {}) | sections.get(name, {}) for name in {*base, *sections}}
         path = self.folder / "config.yaml"
-        path.write_text(yaml.safe_dump(merged))
+        path.write_text(yaml.safe_dump(merged | {"endpoints": list(endpoints)}))
         return path
 
-    def serve(self, **sections: dict[str, Any]) -> Served:
+    def serve(self, *endpoints: dict[str, Any], **sections: dict[str, Any]) -> Served:
         port = free_port()
         sections["server"] = {"port": port} | sections.get("server", {})
-        self.served.append(Served(self.write_config(**sections), port))
+        self.served.append(Served(self.write_config(*endpoints, **sections), port))
         return self.served[-1]
 
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from sqlalchemy import Row, delete, select, update
+from sqlalchemy import Row, delete, func, select, update
 
 from relay.model import FINAL_EVENTS, Delivery, EventType, LivingMessage, MessageState
 from relay.store.engine import dialect
@@ -54,6 +54,12 @@ def save(tx: Tx, message: LivingMessage) -> None:
 def remove(tx: Tx, message: LivingMessage) -> None:
     """Forgets a message that the service did not take."""
     tx.execute(delete(living_messages).where(*_is(message)))
+
+
+def count_open(tx: Tx, endpoint_id: str) -> int:
+    """How many messages at the endpoint say that their job has started."""
+    is_open = (living_messages.c.endpoint_id == endpoint_id, living_messages.c.state == MessageState.POSTED.value)
+    return int(tx.execute(select(func.count()).select_from(living_messages).where(*is_open)).scalar_one())
 
 
 def has_ended(tx: Tx, delivery: Delivery) -> bool:

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from relay import formats
 from relay.delivery.endpoint_health import DISABLE_ATTEMPTS
+from relay.delivery.holding import hold_of
 from relay.endpoints import admin
 from relay.errors import ValidationFailed
 from relay.formats import FORMATS
@@ -16,7 +17,7 @@ from relay.model import DAY, FINAL_EVENTS, DeliveryStatus, Endpoint, EndpointKin
 from relay.signing import standard_webhooks
 from relay.store import Tx
 from relay.store.engine import paging
-from relay.store.tables import deliveries, endpoint_statistics, endpoints
+from relay.store.tables import deliveries, endpoint_statistics, endpoints, living_messages
 from relay.store.tables.deliveries import DeliveryFilter
 from relay.web.core import path_params
 from relay.web.dashboard.delivery_rows import delivery_rows
@@ -68,6 +69,7 @@ async def show_endpoint(page: PageRequest, id: str, **results: Any) -> Response:
             "strip": latest[::-1],
             "recent": delivery_rows(tx, latest[:RECENT], page.now),
             "held": deliveries.count(tx, pending),
+            "open_messages": living_messages.count_open(tx, endpoint_id),
             "statistics": endpoint_statistics.attempt_statistics(tx, endpoint_id, page.now, [DAY, 7 * DAY]),
             "failures": endpoint_statistics.last_failures(tx, endpoint_id, MAX_FAILURES),
         }
@@ -81,6 +83,7 @@ async def show_endpoint(page: PageRequest, id: str, **results: Any) -> Response:
         "disables_at": (endpoint.failing_since or page.now) + config.delivery.disable_after,
         "min_attempts": DISABLE_ATTEMPTS,
         "retention": config.storage.retention,
+        "hold": hold_of(endpoint, EventType.COMPLETED, page.now),
     }
     return render(page, "endpoint.html", **values, **_signing(endpoint, page))
 
