@@ -97,7 +97,7 @@ class Relay:
         chosen = select(
             [Due(job.poll_state, hash((job.id, 7)) & 0xFFFF) for job in due], policy, self._durations, moment
         )
-        if chosen.outgrown:
+        if chosen.policy_is_outgrown:
             self._pace = None
         if chosen.tests:
             self._tested_at = now

@@ -71,7 +71,7 @@ MAX_WAITERS = 20_000
 
 _RESERVED_DESCRIPTORS = 150
 """File descriptors for the database, other requests and the log."""
-_LEAST_WAITERS = 10
+_MIN_WAITERS = 10
 
 
 def _reach(config: Config) -> int:
@@ -147,9 +147,9 @@ class Relay:
             living = LivingMessages(
                 store, lambda endpoint: outside if endpoint.outside_only else inside, clock, config.delivery.timeout
             )
-        at_once = config.delivery.concurrency
-        self.mail = SmtpClient(self.rules, concurrency=at_once)
-        self.outside_mail = SmtpClient(self.outside_rules, concurrency=at_once)
+        concurrency = config.delivery.concurrency
+        self.mail = SmtpClient(self.rules, concurrency=concurrency)
+        self.outside_mail = SmtpClient(self.outside_rules, concurrency=concurrency)
         rng = random.Random(seed)  # noqa: S311 (jitter, not secrets)
         owner = new_id("own", clock(), store.random_bytes(ID_BYTES))
         self.timekeeper = Timekeeper(store, clock, owner, _reach(config), self.telemetry.log)
@@ -434,7 +434,7 @@ class Relay:
     def _most_waiters(self) -> int:
         """How many requests may wait: each holds a file descriptor, and other work needs some too."""
         reserved = self.config.delivery.concurrency + self.config.polling.concurrency + _RESERVED_DESCRIPTORS
-        return max(_LEAST_WAITERS, min(MAX_WAITERS, descriptor_limit.current() - reserved))
+        return max(_MIN_WAITERS, min(MAX_WAITERS, descriptor_limit.current() - reserved))
 
     def _since_tick(self, now: Instant) -> int:
         """Milliseconds since the last complete tick; 0 if it is later than `now`."""
@@ -453,7 +453,7 @@ class Relay:
         checks = [readiness.scheduler(self._since_tick(now), self.config.polling.tick)]
         try:
             async with asyncio.timeout(_READINESS_TIMEOUT):
-                since, spaces, too_far = await self.store.read(
+                since, spaces, far_plans = await self.store.read(
                     lambda tx: (
                         due_deliveries.oldest_due(tx, now),
                         [workspaces.get(tx, name) for name in self.clients],
@@ -467,8 +467,8 @@ class Relay:
         except TimeoutError:
             return Readiness((*checks, readiness.store(f"the database has not answered within {_READINESS_TIMEOUT} s")))
         # Deliveries that wait for their endpoint are no backlog of the relay.
-        late = 0 if since is None else max(0, now - max(since, self.dispatcher.caught_up_at))
-        checks += [readiness.store(None), readiness.delivery_backlog(late), readiness.plans(*too_far)]
+        oldest_age = 0 if since is None else max(0, now - max(since, self.dispatcher.caught_up_at))
+        checks += [readiness.store(None), readiness.delivery_backlog(oldest_age), readiness.plans(*far_plans)]
         for space in spaces:
             checks.append(
                 readiness.workspace(space.name, space.pause_kind, space.pause_reason, space.paused_until, now)

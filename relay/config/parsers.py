@@ -133,103 +133,103 @@ def _not_null(value: Any) -> Any:
 
 def text(value: object) -> str:
     """Text on one line, not empty, without the shell's syntax around it."""
-    written = _not_null(value)
-    if not isinstance(written, str):
+    value_text = _not_null(value)
+    if not isinstance(value_text, str):
         raise ValueError("must be text; put it in quotes")
-    if not written or not written.isprintable():
+    if not value_text or not value_text.isprintable():
         raise ValueError("must not be empty, nor hold line breaks or other characters that can't be seen")
-    if len(written) > 1 and _QUOTES.get(written[0]) == written[-1]:
+    if len(value_text) > 1 and _QUOTES.get(value_text[0]) == value_text[-1]:
         raise ValueError("is in quotes, which are part of the value here; write it without them")
-    if written != written.strip():
+    if value_text != value_text.strip():
         raise ValueError("begins or ends with a space; write it without")
-    if _UNFILLED.fullmatch(written):
+    if _UNFILLED.fullmatch(value_text):
         raise ValueError("is the name of a variable and not its value: variables are filled in only in the file")
-    return written
+    return value_text
 
 
 def name(value: object) -> str:
     """The name of a workspace or an endpoint."""
-    if _NAME.fullmatch(written := text(value)):
-        return written
+    if _NAME.fullmatch(value_text := text(value)):
+        return value_text
     raise ValueError("must be 1 to 63 of a-z, 0-9, - and _, and begin with a letter or a digit")
 
 
 def host(value: object) -> str:
     """A host name or an address to listen on; IPv6 with or without brackets."""
-    if _HOST.fullmatch(written := text(value)):
-        return written
+    if _HOST.fullmatch(value_text := text(value)):
+        return value_text
     raise ValueError("must be a host name or an address alone, such as 127.0.0.1; the port goes into server.port")
 
 
 def url(value: object) -> str:
     """An http or https URL. Its address is checked when the URL is called, not here."""
-    written = text(value)
-    if "@" in written.partition("://")[2].partition("/")[0]:
+    value_text = text(value)
+    if "@" in value_text.partition("://")[2].partition("/")[0]:
         raise ValueError("must hold no user name or password")
     try:
-        validate_url(written, _ALLOW_ALL, "it")
+        validate_url(value_text, _ALLOW_ALL, "it")
     except ValidationFailed as error:
         if error.code != "blocked_address":
             raise ValueError(error.message.removeprefix("it ")) from None
-    return written
+    return value_text
 
 
 def endpoint_url(value: object) -> str:
     """The URL of an endpoint: http, https, or that of a mail server."""
-    written = text(value)
-    if not is_mail_url(written):
-        return url(written)
+    value_text = text(value)
+    if not is_mail_url(value_text):
+        return url(value_text)
     try:
-        validate_mail_url(written, _ALLOW_ALL, "it")
+        validate_mail_url(value_text, _ALLOW_ALL, "it")
     except ValidationFailed as error:
         if error.code != "blocked_address":
             raise ValueError(error.message.removeprefix("it ")) from None
-    return written
+    return value_text
 
 
 def quiet_hours(value: object) -> str:
     """A daily window and a time zone."""
-    written = text(value)
-    parse_quiet_hours(written)
-    return written.strip()
+    value_text = text(value)
+    parse_quiet_hours(value_text)
+    return value_text.strip()
 
 
 def digest(value: object) -> str:
     """How long news are gathered into one message."""
-    written = text(value)
-    parse_digest(written)
-    return written.strip()
+    value_text = text(value)
+    parse_digest(value_text)
+    return value_text.strip()
 
 
 def base_url(value: object) -> str:
     """A URL to which paths are appended."""
-    written = url(value)
-    if "?" in written or "#" in written:
+    value_text = url(value)
+    if "?" in value_text or "#" in value_text:
         raise ValueError("must have no query and no fragment")
-    return written.rstrip("/")
+    return value_text.rstrip("/")
 
 
 def proxy_url(value: object) -> str:
     """The URL of an HTTP proxy, with its port; it may hold a user name and a password."""
-    written = text(value)
-    if _PROXY.fullmatch(written) and int(written.rstrip("/").rpartition(":")[2]) <= _MAX_PORT:
-        return written.rstrip("/")
+    value_text = text(value)
+    if _PROXY.fullmatch(value_text) and int(value_text.rstrip("/").rpartition(":")[2]) <= _MAX_PORT:
+        return value_text.rstrip("/")
     raise ValueError("must be the URL of an HTTP proxy with its port, such as http://proxy.example.com:3128")
 
 
 def store_url(value: object) -> str:
     """The URL of the store. `postgres://`, as hosting services write it, is `postgresql://`."""
-    written = text(value)
-    if written.startswith("postgres://"):
-        written = f"postgresql{written.removeprefix('postgres')}"
-    written = _hosts_as_parameters(written)
-    if _STORE.fullmatch(written):
-        if written.startswith("postgresql") and not _has_valid_address(written):
+    value_text = text(value)
+    if value_text.startswith("postgres://"):
+        value_text = f"postgresql{value_text.removeprefix('postgres')}"
+    value_text = _hosts_as_parameters(value_text)
+    if _STORE.fullmatch(value_text):
+        if value_text.startswith("postgresql") and not _has_valid_address(value_text):
             raise ValueError(
                 "has a host or a port that can't be read; write it as postgresql://user:password@host:5432/name, "
                 "and an @ in the password as %40"
             )
-        return written
+        return value_text
     raise ValueError("must start with sqlite:/// and name a file, or with postgresql://")  # guard: configuration-fault
 
 
@@ -258,9 +258,9 @@ def network(value: object) -> IPv4Network | IPv6Network:
 
 def format_name(value: object) -> str:
     """One of FORMAT_NAMES."""
-    if (written := text(value)) in FORMAT_NAMES:
-        return written
-    raise ValueError(f"must be one of {', '.join(FORMAT_NAMES)}{did_you_mean(written, FORMAT_NAMES)}")
+    if (value_text := text(value)) in FORMAT_NAMES:
+        return value_text
+    raise ValueError(f"must be one of {', '.join(FORMAT_NAMES)}{did_you_mean(value_text, FORMAT_NAMES)}")
 
 
 def headers(value: object) -> dict[str, str]:
@@ -290,8 +290,8 @@ def template(value: object) -> dict[str, Any]:
 
 def exec_key(value: object) -> str:
     """Exec's API key. Only Exec can say if the key is valid."""
-    if _BEARER_TOKEN.fullmatch(written := text(value)):
-        return written
+    if _BEARER_TOKEN.fullmatch(value_text := text(value)):
+        return value_text
     raise ValueError(
         "must be the API key as Exec shows it, such as exec_live_...: letters, digits and _ only, without spaces, "
         "quotes or the name of a variable"
@@ -300,30 +300,30 @@ def exec_key(value: object) -> str:
 
 def signing_secret(value: object) -> str:
     """A signing secret of an endpoint."""
-    written = text(value)
+    value_text = text(value)
     try:
-        standard_webhooks.check_secret(written)
+        standard_webhooks.check_secret(value_text)
     except ValidationFailed as error:
         raise ValueError(error.message) from None
-    return written
+    return value_text
 
 
 def secret_key(value: object) -> str:
     """The key that encrypts the secrets in the store; too long to be found by trying."""
-    if len(written := text(value)) >= _MIN_SECRET_KEY_LENGTH:
-        return written
+    if len(value_text := text(value)) >= _MIN_SECRET_KEY_LENGTH:
+        return value_text
     raise ValueError("must have at least 32 characters; make one with `relay keygen --secret`")
 
 
 def api_key(value: object) -> str:
     """A key of the relay's own API: fits into an Authorization header and can't be guessed."""
-    if _KEY.fullmatch(written := text(value)) and 24 <= len(written) <= 512:
-        return written
+    if _KEY.fullmatch(value_text := text(value)) and 24 <= len(value_text) <= 512:
+        return value_text
     raise ValueError("must have at least 24 ASCII characters and no spaces; make one with `relay keygen`")
 
 
 def key_hash(value: object) -> str:
     """The hash of an API key."""
-    if _HASH.fullmatch(written := text(value).lower()):
-        return written
+    if _HASH.fullmatch(value_text := text(value).lower()):
+        return value_text
     raise ValueError("must be sha256: and 64 hexadecimal digits, as `relay keygen` prints it")

@@ -209,11 +209,14 @@ class AdmissionControl:
     def _unreliable_limits(self, due: DueDelivery) -> Iterator[tuple[Slots, int]]:
         """Like `_limits`, for an endpoint that fails or never succeeded: its attempts may hold their slots for long."""
         at_host: Slots = ("unreliable at host", due.host)
-        half, half_of_host = max(1, self.concurrency // 2), max(1, self.per_host // 2)
-        yield _UNRELIABLE, half  # guard: slots-of-unproven
+        half_pool, half_of_host = max(1, self.concurrency // 2), max(1, self.per_host // 2)
+        yield _UNRELIABLE, half_pool  # guard: slots-of-unproven
         yield at_host, half_of_host
         if due.owner is not None:
-            yield ("unreliable of key", due.owner), max(1, half - self._used[_UNRELIABLE])  # guard: unproven-of-one-key
+            yield (
+                ("unreliable of key", due.owner),
+                max(1, half_pool - self._used[_UNRELIABLE]),
+            )  # guard: unproven-of-one-key
             yield ("unreliable of key at host", due.owner, due.host), max(1, half_of_host - self._used[at_host])
         if not due.is_proven:
             yield ("site", due.owner or "", site_of(due.host)), self.per_host

@@ -67,7 +67,7 @@ def _add(tx: Tx, endpoint: Endpoint, waiting: Sequence[Delivery], now: Instant, 
         next_attempt_at=now,
     )
     outbox.insert(tx, [(delivery, endpoint)])
-    digests.gather(tx, [one.id for one in waiting], id)
+    digests.gather(tx, [item.id for item in waiting], id)
 
 
 def _in_order(tx: Tx, waiting: Sequence[Delivery]) -> list[Event]:
@@ -77,17 +77,17 @@ def _in_order(tx: Tx, waiting: Sequence[Delivery]) -> list[Event]:
     return sorted(by_id.values(), key=lambda event: (rank.get(event.type, 2), event.occurred_at, event.id))
 
 
-def digest_event(tx: Tx, of: Sequence[Event], now: Instant, page: str | None) -> Event:
+def digest_event(tx: Tx, gathered: Sequence[Event], now: Instant, page: str | None) -> Event:
     """The event of a digest of these events."""
     id = new_id("evt", now, random_bytes(tx, ID_BYTES))
-    counts = Counter(event.type.value for event in of)
+    counts = Counter(event.type.value for event in gathered)
     return Event(
         id=id,
         workspace=OPERATOR_WORKSPACE,
         job_id=f"digest:{id}",
         type=DigestEventType.DIGEST,
         occurred_at=now,
-        job={"counts": dict(counts), "jobs": [listed(event) for event in of[:MAX_LISTED]]},
+        job={"counts": dict(counts), "jobs": [listed(event) for event in gathered[:MAX_LISTED]]},
         created_at=now,
         context=EventContext(page=page),
     )

@@ -131,7 +131,7 @@ class Dispatcher:
         ends_reached = 0
         while not self._stopping and self._admission.free > 0:
             now = self._clock()
-            due, ends = await self._select_due(now)
+            due, round_ends = await self._select_due(now)
             admitted = self._admission.admit(due, now)
             if admitted.next_slot_at is not None:
                 self._wake_in(admitted.next_slot_at - now)
@@ -140,7 +140,7 @@ class Dispatcher:
                 await self._gather(admitted.ungathered)
                 ends_reached = 0
                 continue
-            ends_reached += ends
+            ends_reached += round_ends
             if ends_reached > 1:  # a whole round over all endpoints started nothing, wherever it began
                 self.caught_up_at = now
                 return
@@ -164,10 +164,10 @@ class Dispatcher:
         if self._timer is not None:
             self._timer.cancel()
         if self._attempts:
-            _, late = await asyncio.wait(self._attempts, timeout=max(0, GRACE - spent) / 1_000)
-            for task in late:
+            _, unfinished = await asyncio.wait(self._attempts, timeout=max(0, GRACE - spent) / 1_000)
+            for task in unfinished:
                 task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            await asyncio.gather(*unfinished, return_exceptions=True)
         await self._recorder.stop()
         now = self._clock()
         await self._store.write(lambda tx: outbox.release(tx, now, self._owner), at_end=True)
@@ -198,12 +198,12 @@ class Dispatcher:
 
     async def _select_due(self, now: Instant) -> tuple[list[DueDelivery], int]:
         """Due deliveries, and how many ends of the round were reached: 2 if these are all that are due, else 1 or 0."""
-        cursor, (per_endpoint, in_all) = self._round_robin_cursor, self._admission.to_scan()
+        cursor, (per_endpoint, total_slots) = self._round_robin_cursor, self._admission.to_scan()
 
         def select(tx: Tx) -> tuple[list[DueDelivery], str | None]:
             if not due_deliveries.has_at_least_due(tx, now, _SCAN_LIMIT):
                 return due_deliveries.due(tx, now, _SCAN_LIMIT), None
-            limit = min(_SCAN_LIMIT, 2 * in_all + _MIN_SCAN)
+            limit = min(_SCAN_LIMIT, 2 * total_slots + _MIN_SCAN)
             return due_deliveries.due_round_robin(tx, now, cursor, per_endpoint, limit)
 
         due, next_cursor = await self._store.read(select)

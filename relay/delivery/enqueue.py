@@ -34,21 +34,21 @@ def enqueue(
     cancels the job's start that a chat has not got yet. Locks the disabled endpoints among the subscribers.
     """
     subscribers, enqueued = list(subscribers), Enqueued()
-    if event.type in FINAL_EVENTS and (chats := [one.id for one, _ in subscribers if _shows_starts(one)]):
+    if event.type in FINAL_EVENTS and (chats := [item.id for item, _ in subscribers if _shows_starts(item)]):
         outbox.cancel_starts(tx, chats, (event.workspace, event.job_id), now, "the job ended before its start was sent")
     disabled = lock_disabled(tx, {endpoint.id for endpoint, _ in subscribers if not endpoint.enabled})
     for start in range(0, len(subscribers), _BATCH):
-        at_once, held = [], []
+        sendable, holding = [], []
         for subscriber in subscribers[start : start + _BATCH]:
             endpoint, hold = subscriber[0], _hold(event, subscriber[0], now)
             due_at = hold.until if hold else now + first_delay
             delivery = _delivery(tx, event, subscriber, now, None if endpoint.id in disabled else due_at, trace)
             if hold is None:
-                at_once.append((delivery, endpoint))
+                sendable.append((delivery, endpoint))
             else:
                 digest_id = UNGATHERED if hold.is_gathered else None
-                held.append((replace(delivery, reason=hold.reason, digest_id=digest_id), endpoint))
-        for new, may_lease in ((at_once, not first_delay), (held, False)):
+                holding.append((replace(delivery, reason=hold.reason, digest_id=digest_id), endpoint))
+        for new, may_lease in ((sendable, not first_delay), (holding, False)):
             if not new:
                 continue
             inserted = outbox.insert(tx, new, leasing if may_lease else None)

@@ -74,14 +74,14 @@ class LivingMessages:
             return None
         started = self._clock()
         hold = self._hold(endpoint, delivery, started) if may_hold else None
-        claimed = await self._store.write(
+        claim = await self._store.write(
             lambda tx: self._claim(tx, delivery, format.keeps_every_message, hold, self._clock())
         )
-        if claimed is None or isinstance(claimed, Hold):
-            return claimed
-        if isinstance(claimed, HttpResponse | RequestFailed):
-            return claimed, 0
-        message, may_be_there = claimed
+        if claim is None or isinstance(claim, Hold):
+            return claim
+        if isinstance(claim, HttpResponse | RequestFailed):
+            return claim, 0
+        message, may_be_there = claim
         cache = self._caches.setdefault(endpoint.id, {})
         is_final = delivery.event_type in FINAL_EVENTS
         task = Task(endpoint.url, delivery.body, message, is_final, may_be_there, cache, may_notify=hold is None)

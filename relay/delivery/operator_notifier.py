@@ -90,8 +90,8 @@ def _key(subject: Subject) -> str:
 def emit(tx: Tx, news: News, section: OperatorSection) -> Event | None:
     """Enqueues the news for the operator's endpoints. None if it is a repetition, or above the hourly limit."""
     subject = _key(news.subject)
-    earlier = events.for_job(tx, OPERATOR_WORKSPACE, subject)
-    last = earlier[-1] if earlier else None
+    previous_events = events.for_job(tx, OPERATOR_WORKSPACE, subject)
+    last = previous_events[-1] if previous_events else None
     if _is_repeated(news, last) or _is_over_limit(tx, news, section):
         return None
     names = set(section.endpoints)

@@ -13,12 +13,12 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
 from relay.model import Endpoint
 
 PLACEHOLDER = "…"
-SHORTEST = 8
+MIN_SECRET = 8
 """The fewest characters of a secret: a shorter part of a URL or of a header's value is a word."""
-SHORTEST_PREFIX = 4
+MIN_SECRET_PREFIX = 4
 """The fewest characters at the end of a cut response that are removed if a secret begins with them."""
 
-_BETWEEN_PARTS = re.compile(r"[/?&=;,:.\s]+")
+_SEPARATORS = re.compile(r"[/?&=;,:.\s]+")
 _CACHE_SIZE = 256
 _PLACEHOLDER = PLACEHOLDER.encode()
 
@@ -28,7 +28,7 @@ def redact(response: bytes, endpoint: Endpoint, *, is_cut: bool = False) -> byte
 
     If the response `is_cut`, an end that a secret begins with becomes `…` too.
     """
-    if len(response) < SHORTEST_PREFIX:
+    if len(response) < MIN_SECRET_PREFIX:
         return response
     values = tuple(endpoint.headers.values())
     spellings, pattern = _secrets(endpoint.url, values, tuple(secret.value for secret in endpoint.secrets))
@@ -41,7 +41,7 @@ def redact(response: bytes, endpoint: Endpoint, *, is_cut: bool = False) -> byte
 def _without_cut_secret(response: bytes, spellings: tuple[bytes, ...]) -> bytes:
     """The response without the longest end that is the beginning of a secret."""
     end = response[-max(map(len, spellings)) :].lower()
-    for start in range(len(end) - SHORTEST_PREFIX + 1):
+    for start in range(len(end) - MIN_SECRET_PREFIX + 1):
         if any(secret.startswith(end[start:]) for secret in spellings):
             return response[: len(response) - len(end) + start] + _PLACEHOLDER
     return response
@@ -54,12 +54,12 @@ def _secrets(
     """All spellings of all secrets in lower case, and the pattern that matches them, the longest first."""
     parts = urlsplit(url)
     target = parts.path + (f"?{parts.query}" if parts.query else "")
-    wholes = [target, parts.path, parts.query, *headers]
-    wholes += [decode(whole) for whole in wholes for decode in (unquote, unquote_plus)]
+    whole_values = [target, parts.path, parts.query, *headers]
+    whole_values += [decode(value) for value in whole_values for decode in (unquote, unquote_plus)]
     keys = [text for secret in signing for text in (secret, secret.partition("_")[2])]
-    pieces = [piece for whole in wholes for piece in _BETWEEN_PARTS.split(whole)]
-    texts = {text for text in (*pieces, *headers, *keys) if len(text) >= SHORTEST}
-    texts |= {text for text in wholes[:2] if len(text) > SHORTEST}
+    pieces = [piece for value in whole_values for piece in _SEPARATORS.split(value)]
+    texts = {text for text in (*pieces, *headers, *keys) if len(text) >= MIN_SECRET}
+    texts |= {text for text in whole_values[:2] if len(text) > MIN_SECRET}
     spellings = {spelling.lower().encode() for text in texts for spelling in _spellings(text)}
     longest_first = tuple(sorted(spellings, key=lambda spelling: (-len(spelling), spelling)))
     return longest_first, re.compile(b"|".join(map(re.escape, longest_first)), re.IGNORECASE)

@@ -123,17 +123,17 @@ class SmtpClient:
         """
         started = self._clock()
         attempt = _Attempt(timeout / 1_000, self._clock)
-        sent = asyncio.get_running_loop().run_in_executor(self._threads, self._send, server, message, attempt)
+        future = asyncio.get_running_loop().run_in_executor(self._threads, self._send, server, message, attempt)
         try:
-            while not sent.done() and attempt.left:  # guard: mail-time
-                await asyncio.wait([sent], timeout=attempt.left)
+            while not future.done() and attempt.left:  # guard: mail-time
+                await asyncio.wait([future], timeout=attempt.left)
         finally:
-            if not sent.done():
+            if not future.done():
                 attempt.end()
-        if sent.done():
-            result = sent.result()
+        if future.done():
+            result = future.result()
         else:
-            sent.cancel()
+            future.cancel()
             result = _unconfirmed() if attempt.is_uncertain else _timed_out(server)
         return result, round((self._clock() - started) * 1_000)
 

@@ -6,7 +6,7 @@ from relay.times import DAY, HOUR, MINUTE, SECOND, Instant
 
 _TEXT = re.compile(r"([1-9][0-9]{0,5})(s|m|h)")
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR}
-_SHORTEST, _LONGEST = 10 * SECOND, DAY
+_MIN_LENGTH, _MAX_LENGTH = 10 * SECOND, DAY
 
 UNGATHERED = ""
 """The `digest_id` of a delivery that waits to be gathered."""
@@ -20,7 +20,7 @@ def parse_digest(text: str) -> int:
     """`5m` → 300,000 ms: how long news are gathered. Raises InvalidDigest."""
     match = _TEXT.fullmatch(text.strip())
     length = int(match[1]) * _UNITS[match[2]] if match else 0
-    if not _SHORTEST <= length <= _LONGEST:
+    if not _MIN_LENGTH <= length <= _MAX_LENGTH:
         raise InvalidDigest("must be a time from 10s to 24h, such as 5m")
     return length
 

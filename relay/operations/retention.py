@@ -66,8 +66,8 @@ class RetentionJob:
         while await self._store.write(lambda tx: pruning.delete_operator_events(tx, before, JOBS)):
             pass
         expired = deleted = 0
-        async for held in self._walk(partial(pruning.expired_held, before=before, limit=ROWS)):
-            expired += await self._store.write(partial(pruning.expire_held, ids=held, before=before, now=now))
+        async for held_ids in self._walk(partial(pruning.expired_held, before=before, limit=ROWS)):
+            expired += await self._store.write(partial(pruning.expire_held, ids=held_ids, before=before, now=now))
         async for jobs in self._walk(partial(pruning.old_jobs, before=before, limit=JOBS)):
             while jobs:
                 count, jobs = await self._store.write(

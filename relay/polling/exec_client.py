@@ -261,11 +261,11 @@ def _without_long_fields(text: bytes) -> tuple[bytes, tuple[str, ...]]:
     document = json.loads(text)
     if not isinstance(document, dict):
         return b"null", ()
-    kept = {name: value for name, value in document.items() if len(json.dumps(value)) <= _MAX_FIELD_SIZE}
-    if len(json.dumps(kept)) > MAX_JOB_SIZE:
-        kept = {name: value for name, value in kept.items() if name in ScenarioJob.model_fields}
-    left_out = [name[:_MAX_STATUS] for name in document if name not in kept and name.isprintable()]
-    return json.dumps(kept).encode(), tuple(left_out[:_MAX_NAMES])
+    short_fields = {name: value for name, value in document.items() if len(json.dumps(value)) <= _MAX_FIELD_SIZE}
+    if len(json.dumps(short_fields)) > MAX_JOB_SIZE:
+        short_fields = {name: value for name, value in short_fields.items() if name in ScenarioJob.model_fields}
+    left_out = [name[:_MAX_STATUS] for name in document if name not in short_fields and name.isprintable()]
+    return json.dumps(short_fields).encode(), tuple(left_out[:_MAX_NAMES])
 
 
 def _finite(digits: str) -> float | None:

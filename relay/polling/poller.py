@@ -237,7 +237,7 @@ class Poller:
             Due(poll_state_of(watch), crc32(watch.job_id.encode()), self._is_asked_for(watch, now)) for watch in due
         ]
         selection = select(candidates, policy, state.durations, moment)
-        if selection.outgrown:
+        if selection.policy_is_outgrown:
             self._policies.pop(workspace)
         if selection.tests:
             self._tested[workspace] = now
@@ -262,10 +262,10 @@ class Poller:
         did not know come last."""
         hinted = [watch for watch in ranked if watch.has_pending_hint]
         planned = [watch for watch in ranked if not watch.has_pending_hint]
-        found = [watch for watch in planned if watch.job is not None or not watch.not_found_count]
-        not_found = [watch for watch in planned if watch.job is None and watch.not_found_count]
+        found_jobs = [watch for watch in planned if watch.job is not None or not watch.not_found_count]
+        unknown_jobs = [watch for watch in planned if watch.job is None and watch.not_found_count]
         in_order = hinted
-        for watches_of_kind in (found, not_found):
+        for watches_of_kind in (found_jobs, unknown_jobs):
             keys = [(watch.workspace, watch.owner) for watch in watches_of_kind]
             in_order += [watches_of_kind[index] for index in take_turns(keys, self._served)]  # guard: turns-by-key
         return in_order

@@ -91,17 +91,17 @@ class UnconfirmedJobs:
 
     def within_limits(self, workspace: str, due: Iterable[Watch], now: Instant) -> list[Watch]:
         """The due watches without those for which their key has no slot, such as jobs registered after `excess`."""
-        slots, taken, within = self._slots[workspace], Counter[str](), list[Watch]()
+        slots, slots_taken, within = self._slots[workspace], Counter[str](), list[Watch]()
         for watch in due:
             if _is_repeated(watch):
-                if taken.total() >= slots.available_to_repeat(now):  # guard: repeated-polls
+                if slots_taken.total() >= slots.available_to_repeat(now):  # guard: repeated-polls
                     continue
-                taken[_REPEATED] += 1
+                slots_taken[_REPEATED] += 1
             elif watch.owner is not None and watch.is_unconfirmed:
-                of_others = taken.total() - taken[watch.owner]
-                if taken[watch.owner] >= slots.available(watch.owner, now, of_others):  # guard: unconfirmed-jobs
+                of_others = slots_taken.total() - slots_taken[watch.owner]
+                if slots_taken[watch.owner] >= slots.available(watch.owner, now, of_others):  # guard: unconfirmed-jobs
                     continue
-                taken[watch.owner] += 1
+                slots_taken[watch.owner] += 1
             within.append(watch)
         return within
 

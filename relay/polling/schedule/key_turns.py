@@ -7,14 +7,14 @@ from typing import TypeVar
 Owner = TypeVar("Owner", bound=Hashable)
 
 
-def take_turns(owners: Sequence[Owner], served: Mapping[Owner, int]) -> list[int]:
+def take_turns(owners: Sequence[Owner], last_turns: Mapping[Owner, int]) -> list[int]:
     """The indexes of `owners`, in turns by owner; those of one owner keep their order.
 
-    `served` says when an owner was last served, as a number that grows; who was not served for longest is first.
+    `last_turns` says when an owner was last served, as a number that grows; who was not served for longest is first.
     """
     indexes: dict[Owner, list[int]] = {}
     for index, owner in enumerate(owners):
         indexes.setdefault(owner, []).append(index)
-    longest_unserved_first = sorted(indexes, key=lambda owner: served.get(owner, -1))
+    longest_unserved_first = sorted(indexes, key=lambda owner: last_turns.get(owner, -1))
     rounds = zip_longest(*(indexes[owner] for owner in longest_unserved_first))
     return [index for round in rounds for index in round if index is not None]

@@ -14,7 +14,7 @@ from relay.polling.schedule.duration_distribution import DurationDistribution
 from relay.polling.schedule.optimal_schedule import OptimalSchedule, longest_gap
 
 SAFETY_GAP = 15 * MINUTE
-_SOONEST = SECOND
+_MIN_DELAY = SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def adaptive_poll(poll_state: PollState, table: OptimalSchedule, now: Instant) -
     age = (last - start) / 1_000
     gap = round((table.next_age(max(age, 0.0)) - age) * 1_000)
     bound = round(longest_gap((last - poll_state.registered_at) / 1_000, table.price) * SECOND)
-    at = max(last + min(max(gap, _SOONEST), bound), now)
+    at = max(last + min(max(gap, _MIN_DELAY), bound), now)
     return NextPoll(at, _reason(poll_state, table.distribution, at, start, gap > bound))
 
 

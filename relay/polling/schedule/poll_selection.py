@@ -72,7 +72,7 @@ class Selection:
     later: Sequence[tuple[int, NextPoll]]
     tests: bool = False
     """Whether some of these test jobs that were registered together."""
-    outgrown: bool = False
+    policy_is_outgrown: bool = False
     """Whether more jobs have come than the policy was built for: build it again before the next selection."""
 
 
@@ -89,8 +89,8 @@ def select(due: Sequence[Due], policy: PollPolicy, durations: DurationHistory, m
             later.append((k, plan))
         else:
             polls.append(k)
-    outgrown = len(first) > policy.number + TEST_POLLS
-    first_now, waiting, tests = _first_polls(first, due, policy, durations, moment, outgrown)
+    is_outgrown = len(first) > policy.number + TEST_POLLS
+    first_now, waiting, tests = _first_polls(first, due, policy, durations, moment, is_outgrown)
     gain = {k: policy.expected_delay_saved(due[k].poll_state, moment.now) for k in polls}
     share = ended_share(durations)
     for k in first_now:  # jobs registered within ten seconds count as registered together, and have no order
@@ -100,7 +100,7 @@ def select(due: Sequence[Due], policy: PollPolicy, durations: DurationHistory, m
         )
         gain[k] = policy.expected_delay_saved(registered_in_batch, moment.now, share)
     ranked = sorted((*polls, *first_now), key=lambda k: (due[k].is_requested, gain[k]), reverse=True)
-    return Selection(ranked, [*later, *waiting], tests, outgrown)
+    return Selection(ranked, [*later, *waiting], tests, is_outgrown)
 
 
 def _first_polls(
@@ -109,7 +109,7 @@ def _first_polls(
     policy: PollPolicy,
     durations: DurationHistory,
     moment: Moment,
-    outgrown: bool,
+    is_outgrown: bool,
 ) -> tuple[Sequence[int], list[tuple[int, NextPoll]], bool]:
     """Decides which first polls are made at once, when the others are made, and whether those at once are a test."""
     now = moment.now
@@ -123,7 +123,7 @@ def _first_polls(
     share, wait = may_have_ended(durations, ample), policy.first_age
     price = min(policy.price, wait)  # no poll of another new job waits longer
     capacity = len(first) if ample or ended_share(durations) >= 0.5 else max(TEST_POLLS - moment.unanswered, 0)
-    if outgrown:
+    if is_outgrown:
         return sample[:capacity], [(k, after_test) for k in sample[capacity:]], True
     if share * wait >= (1 - share) * price:
         return sample[:capacity], [(k, after_test) for k in sample[capacity:]], False

@@ -38,8 +38,10 @@ def preview(table: OptimalSchedule) -> SchedulePreview:
     polls, delay = polls_and_delay(distribution, table.poll_ages)
     interval = _interval(distribution, polls)
     _, fixed_delay = polls_and_delay(distribution, fixed_interval_ages(interval))
-    shown = tuple(age for age, before in zip(table.poll_ages, (0.0, *table.poll_ages), strict=False) if before < end)
-    return SchedulePreview(shown, polls, delay, interval, fixed_delay)
+    shown_ages = tuple(
+        age for age, before in zip(table.poll_ages, (0.0, *table.poll_ages), strict=False) if before < end
+    )
+    return SchedulePreview(shown_ages, polls, delay, interval, fixed_delay)
 
 
 def polls_and_delay(distribution: DurationDistribution, ages: Sequence[float]) -> tuple[float, float]:

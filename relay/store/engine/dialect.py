@@ -295,11 +295,11 @@ def reset_sequence(tx: Connection, id: Column[int]) -> None:
 
 def count_other_connections(tx: Connection) -> int:
     """How many other connections of relays or imports this PostgreSQL database has."""
-    others = text(
+    query = text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
         "AND pid <> pg_backend_pid() AND application_name LIKE 'exec-relay%'"
     )
-    count: int = tx.execute(others).scalar_one()
+    count: int = tx.execute(query).scalar_one()
     return count
 
 

@@ -66,8 +66,8 @@ def mean_polls_per_job(tx: Tx, workspace: str) -> float | None:
     """The mean number of polls of a workspace's last jobs; None if none has ended."""
     ended = select(watches.c.workspace, watches.c.state, watches.c.polls).where(watches.c.ended_at.is_not(None))
     recent = ended.order_by(watches.c.ended_at.desc()).limit(_RECENT).subquery()
-    settled = (recent.c.workspace == workspace, recent.c.state == WatchState.SETTLED.value)
-    latest = select(recent.c.polls).where(*settled).limit(_SAMPLED).subquery()
+    conditions = (recent.c.workspace == workspace, recent.c.state == WatchState.SETTLED.value)
+    latest = select(recent.c.polls).where(*conditions).limit(_SAMPLED).subquery()
     mean = tx.execute(select(func.avg(latest.c.polls))).scalar()
     return None if mean is None else float(mean)
 

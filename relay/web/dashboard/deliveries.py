@@ -70,8 +70,8 @@ async def resend_all(page: PageRequest, form: Mapping[str, str]) -> Response:
 
     filter, count = await page.relay.store.read(read)
     await resend_matching(page.relay.store, filter, count, page.now, page.relay.wake)
-    chosen = {"status": DeliveryStatus.PENDING.value, "job_id": job_id or "", "endpoint": endpoint or ""}
-    return redirect_with_notice(page, template_filters.url_with_query("/deliveries", **chosen), "all-resent")
+    filters = {"status": DeliveryStatus.PENDING.value, "job_id": job_id or "", "endpoint": endpoint or ""}
+    return redirect_with_notice(page, template_filters.url_with_query("/deliveries", **filters), "all-resent")
 
 
 async def show_delivery(page: PageRequest, id: str) -> Response:

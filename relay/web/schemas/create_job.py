@@ -24,8 +24,8 @@ _RESERVED_FIELDS = frozenset("user_email prompt context scenario_slug request_id
 
 
 def _refuse_reserved(fields: dict[str, Any]) -> dict[str, Any]:
-    if wrong := sorted(_RESERVED_FIELDS & set(fields)):
-        raise ValueError(f"must not hold {wrong[0]}: it stands beside exec_fields, or the relay fills it in")
+    if reserved := sorted(_RESERVED_FIELDS & set(fields)):
+        raise ValueError(f"must not hold {reserved[0]}: it stands beside exec_fields, or the relay fills it in")
     return validate_metadata(fields)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.delivery.redaction import SHORTEST, SHORTEST_PREFIX, redact
+from relay.delivery.redaction import MIN_SECRET, MIN_SECRET_PREFIX, redact
 from relay.model import Secret
 from tests.make import SECRET, make_endpoint
 
@@ -57,7 +57,7 @@ def test_a_cut_response_does_not_end_with_part_of_a_secret(response: str, redact
     assert redact(response.encode(), ENDPOINT, is_cut=True).decode() == redacted
 
 
-tokens = st.text("abcXYZ019_-", min_size=SHORTEST, max_size=40)
+tokens = st.text("abcXYZ019_-", min_size=MIN_SECRET, max_size=40)
 
 
 @given(tokens, tokens, tokens, st.binary(max_size=30))
@@ -77,8 +77,8 @@ def test_a_cut_leaves_at_most_three_characters_of_a_token(token: str, length: in
     for secret in (token, token[::-1]):
         redacted = redact(around + secret[:length].encode(), endpoint, is_cut=True)
         assert (
-            not redacted.endswith(secret[: min(length, len(secret))][:SHORTEST_PREFIX].encode())
-            or length < SHORTEST_PREFIX
+            not redacted.endswith(secret[: min(length, len(secret))][:MIN_SECRET_PREFIX].encode())
+            or length < MIN_SECRET_PREFIX
         )
 
 
