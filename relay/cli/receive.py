@@ -13,8 +13,9 @@ import click
 from relay.cli.output import strip_control_chars, to_json
 from relay.errors import ValidationFailed
 from relay.model import SECOND, to_rfc3339
-from relay.sandbox.local_server import serve, stop_signals
-from relay.sandbox.receiver import Received, Receiver, Respond
+from relay.sandbox import Receiver, Respond, serve
+from relay.sandbox.local_server import stop_signals
+from relay.sandbox.receiver import Received
 from relay.signing import ed25519, standard_webhooks
 from relay.store import system_clock
 

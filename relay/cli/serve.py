@@ -26,7 +26,8 @@ from relay.egress import is_loopback
 from relay.errors import ConfigError
 from relay.process import bind_socket, descriptor_limit, url_of
 from relay.registration.exec_callback_tokens import masked_url
-from relay.security.api_keys import RANDOM_BYTES, LocalToken, generate_api_key, hash_api_key
+from relay.security import LocalToken, generate_api_key, hash_api_key
+from relay.security.api_keys import RANDOM_BYTES
 from relay.service import Relay
 from relay.store.tables import callback_tokens
 from relay.telemetry import install_crash_hooks, log_on_a_thread, set_up_logging, tracer_from_env

@@ -7,7 +7,6 @@ from relay.config.load import from_mapping, load, unused_variables
 from relay.config.parsers import FORMAT_NAMES, duration
 from relay.config.schema import (
     ApiKey,
-    Budget,
     Config,
     DeliverySection,
     EndpointSection,
@@ -19,7 +18,6 @@ from relay.config.schema import (
 __all__ = [
     "FORMAT_NAMES",
     "ApiKey",
-    "Budget",
     "Config",
     "DeliverySection",
     "EndpointSection",

@@ -213,10 +213,8 @@ class AdmissionControl:
         yield _UNRELIABLE, half_pool  # guard: slots-of-unproven
         yield at_host, half_of_host
         if due.owner is not None:
-            yield (
-                ("unreliable of key", due.owner),
-                max(1, half_pool - self._used[_UNRELIABLE]),
-            )  # guard: unproven-of-one-key
+            spare = half_pool - self._used[_UNRELIABLE]
+            yield ("unreliable of key", due.owner), max(1, spare)  # guard: unproven-of-one-key
             yield ("unreliable of key at host", due.owner, due.host), max(1, half_of_host - self._used[at_host])
         if not due.is_proven:
             yield ("site", due.owner or "", site_of(due.host)), self.per_host

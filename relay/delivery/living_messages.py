@@ -10,7 +10,8 @@ from typing import Protocol
 
 from relay import __version__, formats
 from relay.delivery.holding import Hold, hold_of
-from relay.egress.result import BUSY, HttpResponse, RequestFailed, SendResult
+from relay.egress import HttpResponse, RequestFailed, SendResult
+from relay.egress.result import BUSY
 from relay.formats.exchange import MENTION_IS_DUE, SKIPPED_AS_ENDED, Call, Task
 from relay.model import (
     FINAL_EVENTS,
@@ -21,7 +22,7 @@ from relay.model import (
     LivingMessage,
     MessageState,
 )
-from relay.store.engine.database import Store, Tx
+from relay.store import Store, Tx
 from relay.store.tables import living_messages
 
 _CALLS = 5

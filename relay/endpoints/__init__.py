@@ -2,6 +2,6 @@
 
 from relay.endpoints import admin, spec
 from relay.endpoints.admin import EndpointPatch
-from relay.endpoints.spec import EndpointSpec, ValidatedEndpoint
+from relay.endpoints.spec import EndpointSpec
 
-__all__ = ["EndpointPatch", "EndpointSpec", "ValidatedEndpoint", "admin", "spec"]
+__all__ = ["EndpointPatch", "EndpointSpec", "admin", "spec"]

@@ -36,8 +36,6 @@ from relay.model import ENDINGS_AT_EXEC, FINAL_EVENTS, Event, EventType, Registr
 __all__ = [
     "FORMATS",
     "NAMES",
-    "Format",
-    "Rejection",
     "Target",
     "check_pasted_url",
     "default_events",

@@ -8,7 +8,7 @@ import json
 from dataclasses import replace
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from relay.egress.result import HttpResponse, SendResult
+from relay.egress import HttpResponse, SendResult
 from relay.formats.base import Format, Rejection, json_body
 from relay.formats.exchange import (
     SKIPPED_AS_THERE,

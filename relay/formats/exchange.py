@@ -7,7 +7,8 @@ An exchange is a generator without effects. It yields `Call`s and gets each one'
 from collections.abc import Generator, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 
-from relay.egress.result import BUSY, UNSENT, HttpResponse, RequestFailed, SendResult
+from relay.egress import HttpResponse, RequestFailed, SendResult
+from relay.egress.result import BUSY, UNSENT
 from relay.formats.encode_json import encode_json
 from relay.model import LivingMessage, MessageState
 

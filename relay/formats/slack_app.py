@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from relay.egress.result import HttpResponse, SendResult
+from relay.egress import HttpResponse, SendResult
 from relay.formats.base import Format, Rejection, Target, json_body, short
 from relay.formats.exchange import (
     MENTION_IS_DUE,

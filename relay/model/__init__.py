@@ -23,9 +23,9 @@ from relay.model.event import (
     parse_event_type,
 )
 from relay.model.ids import ID_BYTES, JOB_ID, new_id, new_token
-from relay.model.job import JobError, Scenario, ScenarioJob
+from relay.model.job import ScenarioJob
 from relay.model.living_message import LivingMessage, MessageState
-from relay.model.quiet_hours import InvalidQuietHours, QuietHours, parse_quiet_hours, quiet_until
+from relay.model.quiet_hours import InvalidQuietHours, parse_quiet_hours, quiet_until
 from relay.model.registration import Registration, RegistrationStatus
 from relay.model.watch import Watch, WatchState
 from relay.times import DAY, HOUR, MINUTE, SECOND, Instant, from_rfc3339, to_rfc3339
@@ -55,15 +55,12 @@ __all__ = [
     "Instant",
     "InvalidDigest",
     "InvalidQuietHours",
-    "JobError",
     "LivingMessage",
     "MessageState",
     "OperatorEventType",
-    "QuietHours",
     "Registration",
     "RegistrationStatus",
     "ReplacedEvent",
-    "Scenario",
     "ScenarioJob",
     "Secret",
     "Watch",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from relay.config import Config
-from relay.delivery.enqueue import enqueue
+from relay.delivery import enqueue
 from relay.model import (
     ENDINGS_AT_EXEC,
     Event,

@@ -15,7 +15,7 @@ from relay.model import DAY, MINUTE, SECOND, Instant, Watch
 from relay.polling.request_budget import RateLimit
 from relay.polling.schedule.poll_selection import TEST_POLLS
 from relay.polling.transitions import NOT_FOUND_MIN_POLLS
-from relay.security.rate_limiter import RateLimiter
+from relay.security import RateLimiter
 
 _SHARE = 8
 """Wrong ids of one key cost one request in so many of the day: about three polls each."""

@@ -12,7 +12,7 @@ from itertools import islice, takewhile
 from relay.errors import StoreError
 from relay.model import FINAL_EVENTS, SECOND, Instant
 from relay.model.feed_cursor import FeedPosition, check_of
-from relay.store.engine.database import Store, Tx
+from relay.store import Store, Tx
 from relay.store.tables import event_feed, events
 from relay.store.tables.event_feed import FeedState
 from relay.store.tables.events import EventFilter, FeedEvent

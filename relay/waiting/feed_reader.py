@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from relay.errors import Gone
 from relay.model.feed_cursor import FeedCursor, FeedPosition, check_of
-from relay.store.engine.database import Store, Tx
+from relay.store import Store, Tx
 from relay.store.tables import event_feed, events
 from relay.store.tables.event_feed import FeedState
 from relay.store.tables.events import EventFilter, FeedEvent

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from relay.errors import ConstraintViolation, StoreError
 from relay.model import ID_BYTES, Instant, new_id
-from relay.security.encryption import FieldCipher
+from relay.security import FieldCipher
 from relay.store.engine import dialect, migrate
 from relay.store.engine.clock import DatabaseClock, MachineClock
 from relay.store.engine.group_commit import TRIES, GroupCommitWriter

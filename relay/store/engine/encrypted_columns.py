@@ -3,7 +3,8 @@
 import os
 
 from relay.errors import StoreError
-from relay.security.encryption import NONCE_BYTES, DecryptionError, FieldCipher
+from relay.security import FieldCipher
+from relay.security.encryption import NONCE_BYTES, DecryptionError
 from relay.store.engine.database import Tx, cipher_of
 
 _NOT_DECRYPTED = (

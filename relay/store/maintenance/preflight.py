@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from relay.errors import StoreError
-from relay.security.encryption import FieldCipher
+from relay.security import FieldCipher
 from relay.store.engine import dialect, migrate
 from relay.store.engine.database import connect
 from relay.store.maintenance import reencrypt

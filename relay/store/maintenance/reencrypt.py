@@ -13,8 +13,8 @@ from sqlalchemy import Column, ColumnElement, Row, Table, func, not_, select, up
 
 from relay.errors import StoreError
 from relay.model import EndpointKind, Instant
-from relay.security.encryption import FieldCipher
-from relay.signing.standard_webhooks import SignatureScheme
+from relay.security import FieldCipher
+from relay.signing import SignatureScheme
 from relay.store.engine import encrypted_columns
 from relay.store.engine.database import RandomBytes, Store, ThreadPool, Tx, cipher_of
 from relay.store.engine.schema import callback_tokens, idempotency

@@ -15,7 +15,7 @@ from sqlalchemy import BigInteger, Row, Table, delete, func, literal_column, sel
 from sqlalchemy.exc import DBAPIError
 
 from relay.errors import StoreError, StoreLocked
-from relay.security.encryption import FieldCipher
+from relay.security import FieldCipher
 from relay.store.engine import dialect, migrate
 from relay.store.engine.database import Tx, connect
 from relay.store.engine.schema import (

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Row, exists, select, update
 
 from relay.model import Instant
-from relay.security.api_keys import Scope
+from relay.security import Scope
 from relay.store.engine import dialect
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import api_keys

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Row, Text, bindparam, delete, or_, select, update
 
 from relay.model import Endpoint, EndpointKind, EventType, Instant, Secret
-from relay.security.encryption import FieldCipher
+from relay.security import FieldCipher
 from relay.store.engine import dialect, encrypted_columns, paging
 from relay.store.engine.database import Tx, cipher_of
 from relay.store.engine.schema import endpoints

@@ -11,7 +11,7 @@ from relay.errors import Gone, StoreError
 from relay.model import WatchState
 from relay.model.feed_cursor import FeedCursor
 from relay.service import Relay
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import watches
 from relay.store.tables.events import EventFilter, FeedEvent
 from relay.waiting import FeedReader, Outcome

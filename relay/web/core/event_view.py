@@ -7,7 +7,7 @@ from relay import formats
 from relay.errors import ValidationFailed
 from relay.model import Endpoint, Event, EventType, Instant
 from relay.signing import standard_webhooks
-from relay.store.engine.database import Tx
+from relay.store import Tx
 from relay.store.tables import endpoints
 from relay.store.tables.events import EventFilter
 from relay.web.core import path_params
