@@ -314,3 +314,17 @@ async def test_an_old_ntfy_server_gets_endings_only(ntfy: World) -> None:
         assert ok(await ntfy.send(EventType.STARTED, job_id=job))
         assert await ntfy.send(EventType.COMPLETED, job_id=job) is None  # a plain request
     assert len(ntfy.chat.messages) == 2
+
+
+@pytest.mark.parametrize("ending", [EventType.COMPLETED, EventType.FAILED])
+async def test_nothing_of_the_start_is_left_in_an_edited_message(
+    slack: World, discord: World, ending: EventType
+) -> None:
+    """The services keep what an edit leaves out: it has every field, so the message is as if it was posted anew."""
+    for chat, address in ((slack, {"channel", "ts"}), (discord, set[str]())):
+        requested_by = "jane@acme.com" if ending is EventType.COMPLETED else None
+        assert ok(await chat.send(EventType.STARTED, requested_by=requested_by))
+        assert ok(await chat.send(ending, requested_by="jane@acme.com"))
+        body = json.loads(chat.delivery(ending).body)
+        message = next(iter(chat.chat.messages.values()))
+        assert {name: value for name, value in message.items() if name not in address} == body.get("message", body)
