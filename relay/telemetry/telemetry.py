@@ -118,7 +118,7 @@ class Telemetry:
         """An attempt at an endpoint with this format was recorded; `summary` is for the log."""
         self.metrics.attempts.labels(format, outcome).inc()
         self.metrics.attempt_seconds.observe(duration_ms / 1_000)
-        if outcome == "delivered":
+        if outcome == "delivered" and delivery.reason is None:  # else it was held on purpose
             self.metrics.delivery_delay.observe(max(0, now - delivery.created_at) / 1_000)
         level = logging.INFO if outcome == "delivered" else logging.WARNING
         fields = log_fields(

@@ -47,11 +47,17 @@ def by_hour(tx: Tx, since: Instant, until: Instant) -> list[HourlyCounts]:
 
 
 def delays(tx: Tx, since: Instant, limit: int) -> list[int]:
-    """Milliseconds from a job's end, by Exec's time, to its delivery, for the newest `limit` created since `since`."""
+    """Milliseconds from a job's end, by Exec's time, to its delivery, for the newest `limit` created since `since`.
+
+    Without endpoints that hold news on purpose, by a digest or by quiet hours.
+    """
     query = (
         select(deliveries.c.ended_at - events.c.occurred_at)
         .join(events, events.c.id == deliveries.c.event_id)
+        .outerjoin(endpoints, endpoints.c.id == deliveries.c.endpoint_id)
         .where(
+            endpoints.c.digest.is_(None),
+            endpoints.c.quiet.is_(None),
             deliveries.c.status == DeliveryStatus.DELIVERED.value,
             deliveries.c.created_at >= since,
             deliveries.c.trigger != "resend",

@@ -105,10 +105,11 @@ def page(
     job_id: str | None,
     workspace: str | None,
 ) -> tuple[list[Event], str | None]:
-    """One page of events, newest first, and the cursor of the next; None means any."""
+    """One page of events, newest first, and the cursor of the next; None means any. A digest is no event of its own."""
     event_filter = EventFilter((types,) if isinstance(types, str) else types, job_id, workspace)
     order = (events.c.created_at, events.c.id)
-    rows = tx.execute(paging.apply_page(select(events).where(*_conditions(event_filter)), order, page)).all()
+    query = select(events).where(*_conditions(event_filter), events.c.type != DigestEventType.DIGEST.value)
+    rows = tx.execute(paging.apply_page(query, order, page)).all()
     page_rows, cursor = paging.split_page(rows, page, order)
     return [_event(row) for row in page_rows], cursor
 

@@ -18,7 +18,7 @@ from relay.endpoints.spec import EndpointSpec
 from relay.errors import ValidationFailed
 from relay.model import HOUR, MINUTE, SECOND, Delivery, Endpoint, EventType, Instant
 from relay.store import Page, Store, Tx
-from relay.store.tables import deliveries, digests, endpoints, events, outbox
+from relay.store.tables import dashboard_queries, deliveries, digests, endpoints, events, outbox
 from relay.store.tables.deliveries import DeliveryFilter
 from relay.telemetry import Telemetry
 from tests.conftest import Clock
@@ -105,6 +105,9 @@ async def test_what_ends_within_five_minutes_is_one_message(store: Store, clock:
     assert {kept[job].digest_id for job in ("j1", "j2")} == {kept["digest"].id}
     assert {row.status.value for row in kept.values()} == {"delivered"}
     assert f"https://relay.test/deliveries/{kept['digest'].id}" in body
+    listed, _ = await store.read(lambda tx: events.page(tx, Page(10), None, None, None))
+    assert {event.job_id for event in listed} == {"j1", "j2"}  # the list of events has none for the digest
+    assert await store.read(lambda tx: dashboard_queries.delays(tx, NOON, 10)) == []  # it waited on purpose
 
 
 async def test_a_single_one_is_sent_as_if_there_was_no_digest(store: Store, clock: Clock, chat: Endpoint) -> None:
