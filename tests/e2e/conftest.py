@@ -69,7 +69,7 @@ class Served:
             return await http.request(method, path)
 
     async def logs(self, words: str) -> None:
-        """Returns when the log holds these words."""
+        """Returns when the log contains this text."""
         async with asyncio.timeout(30):
             while words not in self.log.read_text().replace('\\"', '"'):
                 await asyncio.sleep(0.02)
@@ -123,7 +123,7 @@ class Stage:
 
 
 def run(*words: str, folder: Path, stderr: int = subprocess.PIPE, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Runs a verb to its end."""
+    """Runs a command to its end."""
     return subprocess.run(
         [sys.executable, "-m", "relay", *words],
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Spans of a real process, sent to a real collector, or to one that is not there."""
+"""Spans of a real process, sent to a real collector, or to a collector that does not answer."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ class Collector:
 
 
 async def test_a_collector_gets_the_spans_of_a_served_relay(stage: Stage) -> None:
-    """By the standard variable alone: `relay serve` sends what it recorded, at the latest when it stops."""
+    """With only the standard variable set, `relay serve` sends its spans, at the latest when it stops."""
     collector = Collector()
     async with serve(collector.app) as url:
         relay = stage.serve()
@@ -50,7 +50,7 @@ async def test_a_collector_gets_the_spans_of_a_served_relay(stage: Stage) -> Non
 
 
 async def test_a_collector_that_is_down_delays_nothing(stage: Stage) -> None:
-    """The relay works and stops as ever; the log says once that spans are dropped, and quotes no address."""
+    """The relay works and stops as usual; the log says once that spans are dropped, without an address."""
     relay = stage.serve()
     down = f"http://collector:{marked.PASSWORD}@127.0.0.1:9/{marked.URL_TOKEN}"
     await relay.start(OTEL_EXPORTER_OTLP_ENDPOINT=down, OTEL_BSP_SCHEDULE_DELAY="50", OTEL_EXPORTER_OTLP_TIMEOUT="1")
@@ -68,7 +68,7 @@ async def test_a_collector_that_is_down_delays_nothing(stage: Stage) -> None:
 
 
 def test_without_a_collector_opentelemetry_is_not_loaded() -> None:
-    """Neither memory nor the start pays for spans that nobody asked for: the library is not even imported."""
+    """Without a collector the library is not imported, which saves memory and time at the start."""
     code = (
         "import sys, relay.cli.serve, relay.web.app; print([name for name in sys.modules if 'opentelemetry' in name])"
     )

@@ -1,4 +1,4 @@
-"""Litestream beside the relay, as the page has it: the real program, where this machine has it."""
+"""Litestream beside the relay, as the page shows it, with the real program if it is installed."""
 
 import asyncio
 import shutil
@@ -20,19 +20,19 @@ JOBS = 50
 
 
 async def type_in(folder: Path, command: str) -> asyncio.subprocess.Process:
-    """A command of the page, in this folder instead of /data."""
+    """Runs a command of the page, in this folder instead of /data."""
     typed = command.replace("/data/", f"{folder}/")
     return await asyncio.create_subprocess_exec("sh", "-c", f"exec {typed}", cwd=folder, stderr=asyncio.subprocess.PIPE)
 
 
 def registered(place: Path) -> int:
-    """How many registrations a store holds."""
+    """The number of registrations in a store."""
     with closing(sqlite3.connect(place)) as found:
         return int(found.execute("SELECT count(*) FROM registrations").fetchone()[0])
 
 
 async def restored(folder: Path) -> int:
-    """How many a restore brings, into a file that is not there yet."""
+    """The number of registrations that a restore brings, into a new file."""
     place = folder / "tried.db"
     place.unlink(missing_ok=True)
     process = await type_in(folder, RESTORE.replace(" /data/", f" -o {place} /data/"))
@@ -43,7 +43,8 @@ async def restored(folder: Path) -> int:
 @pytest.mark.skipif(shutil.which("litestream") is None, reason="litestream is not on this machine")
 @pytest.mark.timeout(180)
 async def test_a_litestream_restore_has_every_registration(stage: Stage) -> None:
-    """Followed while jobs are registered, killed, restored on an empty disk; and `relay restore` waits its turn."""
+    """Litestream replicates while jobs are registered, the relay is killed, an empty disk is restored; and `relay
+    restore` waits until the file is free."""
     folder, place = stage.folder, stage.folder / "relay.db"
     here = FILES["litestream.yml"].replace("/data/", f"{folder}/").replace("s3://BUCKET/", f"file://{folder}/")
     (folder / "litestream.yml").write_text(here)
@@ -70,7 +71,7 @@ async def test_a_litestream_restore_has_every_registration(stage: Stage) -> None
 
 
 def test_the_page_copies_the_images_store() -> None:
-    """Both configurations of the page are about the file that a container keeps on its volume, and its user's."""
+    """Both configurations of the page name the file of the container's volume, and its user."""
     [followed] = yaml.safe_load(FILES["litestream.yml"])["dbs"]
     beside = yaml.safe_load(FILES["compose.override.yaml"])["services"]["litestream"]
     image = (DOCS.parent / "Dockerfile").read_text()

@@ -1,4 +1,4 @@
-"""Real processes with marked secrets, in good days and bad: nothing that they print holds one."""
+"""Real processes with marked secrets, in normal and failing runs: no output contains one."""
 
 import asyncio
 import os
@@ -87,7 +87,7 @@ VERB_CALLS: dict[str, list[tuple[str, ...]]] = {
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("verb", COMMANDS)
 async def test_no_command_prints_a_secret(verb: str, tmp_path: Path) -> None:
-    """Each verb, new ones included: with marked secrets in the configuration, the environment and the arguments."""
+    """Every command, new ones included, with marked secrets in configuration, environment and arguments."""
     config(tmp_path)
     environ = {"RELAY_API_KEY": marked.API_KEY, "EXEC_API_KEY": marked.EXEC_KEY, "RELAY_STORAGE__URL": DATABASE}
     for arguments in VERB_CALLS.get(verb, [()]):
@@ -99,7 +99,7 @@ async def test_no_command_prints_a_secret(verb: str, tmp_path: Path) -> None:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("words", BAD_WORDS)
 async def test_configuration_errors_contain_no_secret(words: str, tmp_path: Path) -> None:
-    """Wherever the fault is, the text names its place and repeats no value."""
+    """The text names the key at fault and repeats no value."""
     path = config(tmp_path, url=f"mysql://{marked.PASSWORD}@x/y", more=words)
     code, said = await printed("check", "--config", str(path), cwd=tmp_path)
     assert code == 2

@@ -1,4 +1,4 @@
-"""The documentation's commands to a relay, typed page by page as they stand, against one that is at work."""
+"""The documentation's commands that call a relay, page by page and unchanged, against a running relay."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ NOWHERE = {"deny_networks": ["0.0.0.0/0", "::/0"], "allow_networks": []}
 
 
 def asked(page: Path) -> list[str]:
-    """Those commands of a page that ask a relay, or are its own; other programs have tests of their own."""
+    """The commands of a page that call a relay or belong to it; other programs have tests of their own."""
     found = commands(page.read_text()) if page.name not in ELSEWHERE else []
     mine = [one for one in found if one.startswith("relay ") or (one.startswith("curl ") and RELAY in one)]
     return [one for one in mine if not one.startswith(MOVES)]
@@ -43,7 +43,7 @@ class Reader:
     delivery: str
 
     async def type(self, command: str) -> None:
-        """Types a command, and says yes where it asks. Fails where it fails."""
+        """Runs a command, and confirms if it asks. Fails if the command fails."""
         if restoring := command.startswith("relay restore"):
             assert await self.relay.stop() == 0
         typed = command.replace(RELAY, self.relay.url).replace("/backups/", f"{self.stage.folder}/backups/")
@@ -67,7 +67,7 @@ class Reader:
 
 
 async def reader(stage: Stage) -> Reader:
-    """A relay that knows an endpoint, and made a delivery, before anything is typed."""
+    """A relay with an endpoint and a delivery, before any command runs."""
     relay, written = stage.serve(security=NOWHERE), stage.folder / "config.yaml"
     known = yaml.safe_load(written.read_text())
     key = known["exec"].pop("api_key")
@@ -90,7 +90,7 @@ async def reader(stage: Stage) -> Reader:
 
 @pytest.mark.timeout(240)
 async def test_every_command_of_the_pages_succeeds(stage: Stage) -> None:
-    """One page after the other, to the same relay: each command ends well."""
+    """All pages, one after the other, against the same relay."""
     needs("curl", "the commands of the pages")
     typing = await reader(stage)
     for page in PAGES:
@@ -103,7 +103,7 @@ async def test_every_command_of_the_pages_succeeds(stage: Stage) -> None:
 
 
 def test_the_pages_contain_commands() -> None:
-    """The test above has pages, and commands of every kind."""
+    """The test above finds pages and commands of every kind."""
     typed = [command for page in PAGES for command in asked(page)]
     assert len(PAGES) >= 12
     assert len(typed) >= 35

@@ -1,4 +1,4 @@
-"""The relay as a process: stopped politely, started wrongly, out of disk."""
+"""The relay as a process: clean stops, failed starts, a full disk."""
 
 import asyncio
 import hashlib
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_stop_signal_ends_the_relay_within_ten_seconds(stage: Stage, number: int) -> None:
-    """An attempt under way is finished or given back, the exit code is 0, and the next run takes it up."""
+    """The attempt in flight ends or is released, the exit code is 0, and the next run makes it."""
     relay = stage.serve(delivery={"timeout": "30s"})
     await relay.start()
     stage.receiver.always(HANG)
@@ -71,10 +71,8 @@ async def test_a_hangup_reloads_the_configuration(stage: Stage) -> None:
 
 
 async def test_keys_are_made_and_revoked_while_it_runs(stage: Stage) -> None:
-    """With a key in its store a relay may listen to others; another holds at once and is revoked within a second.
-
-    The SQLite file is the running relay's, and `relay keys` works on it all the same.
-    """
+    """With a key in its store a relay may listen on other addresses; a new key works at once, a revoked one fails
+    within a second. `relay keys` works although the running relay holds the SQLite file."""
     relay = stage.serve(security={"api_keys": []}, server={"host": "0.0.0.0"})  # noqa: S104
 
     async def keys(*words: str) -> str:
@@ -101,7 +99,7 @@ async def test_keys_are_made_and_revoked_while_it_runs(stage: Stage) -> None:
 
 
 async def test_requests_without_a_key_are_refused(stage: Stage) -> None:
-    """`relay serve` serves as `tests/web/test_http_protocol.py` has it: what is no HTTP is answered in the envelope."""
+    """`relay serve` serves as in `tests/web/test_http_protocol.py`: malformed HTTP gets an answer in the envelope."""
     relay = stage.serve()
     await relay.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", int(relay.url.rpartition(":")[2]))
@@ -155,7 +153,7 @@ async def test_a_second_relay_on_one_file_is_exit_code_1(stage: Stage) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to become another user; tests/store runs it for ordinary users")
 async def test_a_store_that_can_not_be_written_is_exit_code_1(tmp_path: Path) -> None:
-    """A read-only file is found out at start, in words, not at the first registration."""
+    """The relay reports a read-only file at the start, not at the first registration."""
     shared = tmp_path / "shared"
     shared.mkdir()
     sqlite3.connect(shared / "relay.db").close()
@@ -187,8 +185,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_a_full_disk_is_reported_and_loses_nothing(stage: Stage, disk: Path) -> None:
-    """503 with the reason when nothing can be written; every job with a 201 before is stored, and delivered when there
-    is room."""
+    """While nothing can be written, requests get 503 with the reason. Every job that got 201 is stored, and delivered
+    once there is space."""
     relay = stage.serve(storage={"url": f"sqlite:///{disk}/relay.db"}, polling={"interval": "1h"})
     await relay.start()
     accepted: list[str] = []
@@ -230,7 +228,7 @@ async def test_check_reports_what_is_right_and_wrong(stage: Stage) -> None:
 
 
 def test_keygen_output_is_valid_configuration(tmp_path: Path) -> None:
-    """The printed key and the printed snippet belong together."""
+    """The printed snippet contains the hash of the printed key."""
     done = run("keygen", "--name", "zapier", folder=tmp_path)
     key = done.stdout.splitlines()[0]
     assert key.startswith("relay_")

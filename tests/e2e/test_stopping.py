@@ -29,21 +29,21 @@ BEARER = {"authorization": f"Bearer {API_KEY}"}
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """One that PostgreSQL's own user may enter, whoever runs tests beside these."""
+    """A folder that PostgreSQL's own user may enter."""
     made = Path(tempfile.mkdtemp(prefix="relay-postgres-"))
     yield made
     shutil.rmtree(made, ignore_errors=True)
 
 
 async def register(url: str, jobs: list[str], callback: str) -> None:
-    """All of them, in one batch."""
+    """Registers all jobs in one batch."""
     batch = {"registrations": [{"job_id": job, "callback_url": callback} for job in jobs]}
     async with httpx.AsyncClient(base_url=url, headers=BEARER, trust_env=False) as http:
         (await http.post("/v1/registrations/batch", json=batch, timeout=20)).raise_for_status()
 
 
 async def test_a_stop_releases_leased_polls(stage: Stage, folder: Path) -> None:
-    """However busy it is: another relay takes them up at once."""
+    """However busy the relay is, another relay makes them at once."""
     async with postgresql(folder) as server:
         relay = stage.serve(storage={"url": server.url}, polling={"interval": "100ms", "tick": "50ms"})
         await relay.start()
@@ -60,7 +60,7 @@ async def test_a_stop_releases_leased_polls(stage: Stage, folder: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_stop_ends_in_time_while_the_database_hangs(stage: Stage, folder: Path, number: int) -> None:
-    """It leaves after nine seconds, and says so; leases run out."""
+    """The relay exits after nine seconds, and says so; the leases expire."""
     async with postgresql(folder) as server, proxy(server.port) as between:
         relay = stage.serve(storage={"url": url_at(between.port)})
         await relay.start()
@@ -74,11 +74,8 @@ async def test_a_stop_ends_in_time_while_the_database_hangs(stage: Stage, folder
 
 
 async def test_a_stop_ends_in_time_while_the_database_hangs_at_start(stage: Stage, folder: Path) -> None:
-    """While the store is opened nothing is begun yet, and it ends at once; later within nine seconds.
-
-    The database hangs after ever more of its answers: at the first connection, in the migrations, as the relay takes up
-    what is there.
-    """
+    """While the store opens, the relay exits at once; later, within nine seconds. The database hangs after ever more
+    answers: at the first connection, in the migrations, while the relay recovers leases."""
     codes: set[int] = set()
 
     async def stop_while_it_hangs(after: int, hangs: asyncio.Event) -> None:
@@ -103,7 +100,7 @@ async def test_a_stop_ends_in_time_while_the_database_hangs_at_start(stage: Stag
 
 
 async def test_a_stop_ends_in_time_while_attempts_and_requests_hang(stage: Stage) -> None:
-    """Both are cut off in time for a clean end: the delivery is due again at once."""
+    """Both are cancelled in time for a clean end: the delivery is due again at once."""
 
     async def hangs(wire: Wire) -> None:
         await wire.read()
@@ -131,7 +128,7 @@ async def test_a_stop_ends_in_time_while_attempts_and_requests_hang(stage: Stage
 
 
 async def test_a_stop_ends_in_time_while_the_log_is_not_read(stage: Stage) -> None:
-    """The relay works on, and ends, though its standard error takes no more lines."""
+    """The relay works and stops although nobody reads its standard error."""
     port = free_port()
     config = stage.write_config(server={"port": port})
     read, write = os.pipe()

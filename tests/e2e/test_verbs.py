@@ -1,4 +1,4 @@
-"""The verbs that ask a running relay, as processes of their own."""
+"""Commands that call a running relay, as processes of their own."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from tests.e2e.conftest import API_KEY, Stage, run
 
 
 async def test_one_command_resends_an_outage(stage: Stage) -> None:
-    """`relay resend --failed` counts, asks, and then sends; without an answer, or --yes, nothing is sent."""
+    """`relay resend --failed` counts, asks and sends; without a confirmation or --yes it sends nothing."""
     relay = stage.serve(delivery={"timeout": "2s", "schedule": ["0s"]})
     await relay.start()
     stage.receiver.script(*[Respond(status=500)] * 3)
@@ -44,7 +44,7 @@ async def test_one_command_resends_an_outage(stage: Stage) -> None:
 
 
 async def test_commands_work_against_a_running_relay(stage: Stage) -> None:
-    """register, jobs, deliveries and resend do what their help says, against a relay that asks for a key."""
+    """register, jobs, deliveries and resend do what their help says, against a relay that requires a key."""
     relay = stage.serve()
     await relay.start()
     job = stage.exec.add(lasts=1, name="Discovery Call")

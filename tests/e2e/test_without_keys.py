@@ -11,7 +11,7 @@ from tests.e2e.conftest import Stage
 
 
 async def command(url: str, *words: str) -> tuple[int, str]:
-    """Exit code and output of a command that is given no key."""
+    """Exit code and output of a command without a key."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "relay", *words, "--server", url),
@@ -24,7 +24,8 @@ async def command(url: str, *words: str) -> tuple[int, str]:
 
 
 async def test_without_keys_every_request_needs_the_printed_token(stage: Stage) -> None:
-    """Also one that a forwarder sends as if from this machine; the commands find the token, the link logs in."""
+    """Also a request that a forwarder sends as if from this machine; the commands find the token, and the link
+    logs in."""
     relay = stage.serve(security={"api_keys": []})
     await relay.start(**{name: os.environ[name] for name in ("XDG_RUNTIME_DIR",) if name in os.environ})
     await relay.logs("Bearer TOKEN")

@@ -36,11 +36,11 @@ class Replicas(World):
             before = done
 
     async def each(self, work: Callable[[Relay], Any]) -> None:
-        """All relays at once."""
+        """Runs one call at all relays at the same time."""
         await asyncio.gather(*(work(one) for one in self.relays))
 
     async def kill(self, dead: Relay) -> None:
-        """As `kill -9` would: nothing is finished, and nothing given back."""
+        """Like `kill -9`: finishes nothing and releases nothing."""
         self.relays.remove(dead)
         under_way = [*dead.dispatcher._attempts, *dead.poller._in_flight]
         for task in under_way:
@@ -58,7 +58,7 @@ async def replicas(
     clocks: Sequence[Callable[[], Instant] | None] = (),
     **sections: Any,
 ) -> AsyncIterator[Replicas]:
-    """`number` relays on the store at `url`, with the world's clock, or their own (None: the database's)."""
+    """`number` relays on the store at `url`, with the world's clock or clocks of their own (None: the database's)."""
     clock = Clock(time.time_ns() // 1_000_000)
     exec, receiver = FakeExec(sandbox or ExecSettings(seed=1), clock), Receiver(SECRET, clock)
     async with AsyncExitStack() as stack:

@@ -22,7 +22,7 @@ OPS, APP = ({"authorization": f"Bearer {key['key']}"} for key in KEYS["api_keys"
 
 @pytest.mark.parametrize("allowed_for", ["admin", "register"])
 async def test_a_key_without_admin_reaches_no_allowed_network(start: Start, allowed_for: str) -> None:
-    """Neither at registration nor at sending; a key with admin does."""
+    """Both registration and delivery refuse the address; a key with admin may use it."""
     security: dict[str, Any] = {"allow_networks": ["127.0.0.0/8"], "allow_networks_for": allowed_for, **KEYS}
     async with start(security={"allow_http": True, **security}) as world:
         job = world.exec.add(lasts=SECOND)

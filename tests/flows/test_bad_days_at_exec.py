@@ -21,7 +21,7 @@ from tests.loopback import answer, answering, serving
 
 
 def order(world: World, *kinds: str, lasts: int | None = None) -> None:
-    """From now on (or for `lasts` milliseconds) every poll goes wrong in this way; with no kind, none does."""
+    """From now on (or for `lasts` milliseconds) every poll fails in this way; without a kind none does."""
     troubles = tuple(FaultRule(kind=kind, lasts=lasts) for kind in kinds)
     world.exec.faults.order(FaultConfig(faults=troubles), world.clock())
 
@@ -35,7 +35,7 @@ def event_types(world: World) -> list[str | None]:
     ["500", "502", "503", "closed", "not_json", "wrong_shape", "other_job", "huge", "truncated", "unknown_status"],
 )
 async def test_an_answer_that_is_not_a_job_ends_no_watch(start: Start, kind: str) -> None:
-    """An ended job behind faulty answers is delivered once Exec answers well again, and not before."""
+    """While Exec answers wrongly, an ended job is not delivered; once it answers well, the job is."""
     async with start() as world:
         job = world.exec.add(lasts=1_000)
         world.clock.advance(5 * SECOND)
@@ -135,7 +135,7 @@ async def test_the_budget_is_never_overdrawn(start: Start) -> None:
 
 
 async def test_requests_of_other_tools_reduce_the_budget(start: Start) -> None:
-    """If another tool uses up the minute, the relay waits for the Retry-After, and still sees every ending."""
+    """If another tool uses up the minute, the relay waits for Retry-After, and still delivers every ending."""
     async with start(sandbox=ExecSettings(seed=2, limits=Limits(per_minute=20))) as world:
         for _ in range(30):
             await world.register(world.exec.add(lasts=10_000).id)
@@ -159,7 +159,7 @@ async def test_a_restart_keeps_the_spent_budget(start: Start) -> None:
 
 @asynccontextmanager
 async def gateway_in_place_of_exec(world: World, sent: bytes) -> AsyncIterator[None]:
-    """Every poll is answered with these bytes, by a server of its own, instead of by Exec."""
+    """A server that answers every poll with these bytes, in place of Exec."""
     client = world.relay.clients["default"]
     async with serving(answering(sent)) as served:
         http = make_http(5 * SECOND)
@@ -177,7 +177,8 @@ async def gateway_in_place_of_exec(world: World, sent: bytes) -> AsyncIterator[N
 @pytest.mark.parametrize("seen", [False, True])
 @pytest.mark.parametrize("body", [b"default backend - 404", b'{"message": "no Route matched with those values"}'])
 async def test_a_gateways_404_never_ends_a_job(start: Start, body: bytes, seen: bool) -> None:
-    """During a deploy at Exec, a gateway answers 404 for 140 s: no job is not found, and each ending is delivered."""
+    """A gateway answers 404 for 140 s while Exec is deployed: no job becomes not_found, and each ending
+    is delivered."""
     async with start() as world:
         job = world.exec.add(lasts=MINUTE)
         if seen:
@@ -254,7 +255,7 @@ class SetBack:
 
 
 async def test_a_poll_in_flight_while_the_clock_is_set_back_delays_no_other(start: Start) -> None:
-    """What it saw counts as seen then: the next poll is as soon as ever, and not an hour later."""
+    """The result counts as seen now, so the next poll comes as soon as usual, not an hour later."""
     async with start() as world:
         job = world.exec.add(lasts=HOUR)
         await world.prepare(job.id, world.receiver_url + "/callback")

@@ -23,7 +23,7 @@ async def attempts(world: World) -> list[Attempt]:
 
 
 async def end_one(world: World, **fields: Any) -> None:
-    """A job that has ended is registered: its delivery is due now."""
+    """Registers a job that has ended: its delivery is due now."""
     job = world.exec.add(lasts=1_000)
     world.clock.advance(5 * SECOND)
     await world.register(job.id, **fields)
@@ -43,7 +43,7 @@ async def test_a_receiver_that_does_not_answer_ends_as_a_timeout(start: Start) -
 
 @pytest.mark.parametrize("behaviour", [SlowBody(), SlowBody(every=100)])
 async def test_a_slow_body_after_a_2xx_is_delivered_once(start: Start, behaviour: Behaviour) -> None:
-    """One byte a second: the receiver has accepted the request. It is not sent again; the attempt says what was odd."""
+    """The body comes at one byte a second. The delivery is not repeated, and the attempt names the fault."""
     async with start(delivery={"timeout": "1s"}) as world:
         world.receiver.script(behaviour)
         await end_one(world)
@@ -56,7 +56,7 @@ async def test_a_slow_body_after_a_2xx_is_delivered_once(start: Start, behaviour
 
 
 async def test_a_flood_is_cut_off_after_the_limit(start: Start) -> None:
-    """A gigabyte in answer: 16 KiB are read, 4 KiB kept, and 2xx is delivered."""
+    """The receiver answers with a gigabyte: the relay reads 16 KiB, keeps 4 KiB, and the 2xx counts as delivered."""
     async with start() as world:
         world.receiver.script(HugeBody())
         await end_one(world)
@@ -85,7 +85,7 @@ async def test_a_flood_is_cut_off_after_the_limit(start: Start) -> None:
     ids=lambda script: repr(script)[:40],
 )
 async def test_a_rude_receiver_is_one_failed_attempt(start: Start, script: Script) -> None:
-    """Whatever comes over the wire, the attempt ends, is logged in words without the URL's path, and is tried again."""
+    """The attempt ends, is logged as text without the URL's path, and is retried."""
     async with start(delivery={"timeout": "1s"}) as world, RudeServer(script) as server:
         await end_one(world, callback=EndpointSpec(f"{server.url}/secret-path", secret=SECRET))
         [first] = await attempts(world)
@@ -96,7 +96,7 @@ async def test_a_rude_receiver_is_one_failed_attempt(start: Start, script: Scrip
 
 
 async def test_a_redirect_is_not_followed(start: Start) -> None:
-    """A redirect is a failed attempt, to wherever it leads; its Location is logged without its path."""
+    """A redirect is a failed attempt wherever it points; the log has its Location without the path."""
     async with start() as world:
         world.receiver.script(redirect(f"{world.receiver_url}/elsewhere"), path="/callback")
         await end_one(world)
@@ -159,7 +159,7 @@ async def test_one_bad_endpoint_among_fifty_slows_nobody(start: Start) -> None:
     "text", ["<@here> & <b>", "שלום עולם", "🎭" * 300, 'quote " backslash \\ newline \n', "\u202e\x00"]
 )
 async def test_odd_scenario_names_arrive_unchanged(start: Start, text: str) -> None:
-    """What Exec calls a scenario reaches the subscriber letter by letter, signed."""
+    """The subscriber gets the scenario's name letter by letter, signed."""
     async with start() as world:
         job = world.exec.add(lasts=1_000, name=text)
         world.clock.advance(5 * SECOND)
@@ -170,7 +170,8 @@ async def test_odd_scenario_names_arrive_unchanged(start: Start, text: str) -> N
 
 
 async def test_an_internal_error_is_recorded_as_a_failed_attempt(start: Start) -> None:
-    """What can't be signed for, its secrets run out, is seen in the log and tried again; nobody else waits."""
+    """Signing fails because the endpoint has no secret: the log shows it, the attempt is retried, and nobody else
+    waits."""
     async with start() as world:
         broken = make_endpoint(name="broken", url=f"{world.receiver_url}/broken", host="127.0.0.1:1")
         broken = replace(broken, secrets=(Secret(SECRET, until=1),))

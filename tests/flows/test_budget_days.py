@@ -48,7 +48,8 @@ class Counted:
 
 
 async def test_a_spent_budget_is_checked_once_a_second(start: Start) -> None:
-    """However often registrations wake the relay meanwhile; and what waited is polled as soon as there is some."""
+    """Registrations that wake the relay more often change nothing; waiting jobs are polled as soon as there
+    is budget."""
     async with start(exec={"budget": {"per_minute": 1, "share": 1.0}}) as world:
         for _ in range(2):
             await world.prepare(world.exec.add(lasts=HOUR).id, world.receiver_url + "/callback")

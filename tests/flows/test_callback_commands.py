@@ -14,7 +14,7 @@ PUBLIC = "https://relay.example.com"
 
 
 async def run(url: str, *words: str) -> Result:
-    """What the command line says, while the relay answers."""
+    """The output of the command, while the relay answers."""
     return await asyncio.to_thread(CliRunner().invoke, main, [*words, "--server", url])
 
 
@@ -45,7 +45,7 @@ async def test_without_a_public_url_the_command_names_the_setting(start: Start) 
 
 
 async def test_an_unknown_workspace_is_reported(start: Start) -> None:
-    """Exit code 1, with the names there are."""
+    """Exit code 1, with the existing names."""
     async with start() as world, serve(create_app(world.relay, owns_relay=False)) as url:
         shown = await run(url, "callback", "show", "--workspace", "other")
         assert shown.exit_code == 1

@@ -21,14 +21,14 @@ from tests.make import make_endpoint
 
 @asynccontextmanager
 async def open_to_exec(world: World) -> AsyncIterator[str]:
-    """The relay's API on a socket; gives the URL for Exec's callbacks."""
+    """Serves the relay's API on a socket; returns the URL for Exec's callbacks."""
     async with serve(create_app(world.relay, owns_relay=False)) as url:
         token = await world.relay.store.write(lambda tx: exec_callback_tokens.get_or_create_token(tx, "default"))
         yield exec_callback_tokens.url_of(token, url) or ""
 
 
 async def until_ended(world: World, job: Job) -> None:
-    """Moves time to the job's end, and waits for Exec's callback to have been taken."""
+    """Moves time to the job's end, and waits until the relay has received Exec's callback."""
     assert job.ended_at is not None
     await world.advance(job.ended_at - world.clock())
     async with asyncio.timeout(30):
@@ -70,7 +70,7 @@ async def test_a_job_with_a_callback_costs_one_poll(start: Start) -> None:
 
 
 async def test_a_missing_callback_delays_the_notification_and_does_not_lose_it(start: Start) -> None:
-    """Safety polls find the end: the first after 15 minutes, then after twice the time each; a job still ends."""
+    """Safety polls detect the end: the first after 15 minutes, then each after twice the time."""
     async with start(polling={"strategy": "adaptive"}) as world:
         short, long = world.exec.add(lasts=5 * MINUTE), world.exec.add(lasts=100 * MINUTE)
         for job in (short, long):
@@ -86,7 +86,7 @@ async def test_a_missing_callback_delays_the_notification_and_does_not_lose_it(s
 
 
 async def test_a_callback_job_that_never_ends_expires(start: Start) -> None:
-    """Exec is to call back and never does, and the job is stuck: job.expired after polling.max_age, for few polls."""
+    """Exec never calls back and the job is stuck: job.expired comes after polling.max_age, with few polls."""
     async with start() as world:
         job = world.exec.add(lasts=None)
         await world.register(job.id, exec_callback=True)
@@ -96,7 +96,7 @@ async def test_a_callback_job_that_never_ends_expires(start: Start) -> None:
 
 
 async def test_a_hint_alone_ends_no_watch(start: Start) -> None:
-    """A callback that lies makes the relay poll and nothing else; after it the job is planned as any other."""
+    """A false callback causes one poll; after it the job is planned like any other."""
     async with start() as world, open_to_exec(world) as url, httpx.AsyncClient() as http:
         job = world.exec.add(lasts=60 * SECOND)
         await world.register(job.id, exec_callback=True)
@@ -111,7 +111,7 @@ async def test_a_hint_alone_ends_no_watch(start: Start) -> None:
 
 
 async def test_a_flood_of_hints_costs_few_polls(start: Start) -> None:
-    """Five a second for a minute, of a job that goes on: one poll at once, then one per 10 s at the most."""
+    """Five hints a second for a minute, for a running job: one poll at once, then at most one per 10 s."""
     async with start() as world, open_to_exec(world) as url, httpx.AsyncClient() as http:
         job = world.exec.add(lasts=HOUR)
         await world.register(job.id, exec_callback=True)
@@ -126,7 +126,7 @@ async def test_a_flood_of_hints_costs_few_polls(start: Start) -> None:
 
 
 async def test_hints_of_unknown_jobs_cost_little_budget_and_notify_nobody(start: Start) -> None:
-    """Five hundred of them: fifty polls, fifty rows, and standing endpoints hear of none."""
+    """Five hundred hints cause fifty polls and fifty rows, and no notification."""
     async with start() as world, open_to_exec(world) as url, httpx.AsyncClient() as http:
         await listen_always(world)
         statuses = [await hint(http, url, f"made-up-{number}") for number in range(500)]
@@ -141,7 +141,7 @@ async def test_hints_of_unknown_jobs_cost_little_budget_and_notify_nobody(start:
 
 
 async def test_a_hint_of_an_unregistered_job_notifies_standing_endpoints(start: Start) -> None:
-    """Nobody registered it; one poll, and every standing endpoint hears of it; more than fifty a day, too."""
+    """One poll confirms the job, and every standing endpoint is notified; also if there are more than fifty a day."""
     async with start(exec={"budget": {"per_minute": 1_000}}) as world, open_to_exec(world) as url:
         await listen_always(world)
         async with httpx.AsyncClient() as http:
@@ -155,7 +155,7 @@ async def test_a_hint_of_an_unregistered_job_notifies_standing_endpoints(start: 
 
 
 async def test_a_hint_goes_first_within_the_limit_per_minute(start: Start) -> None:
-    """Thirty jobs wait for a budget of two polls a minute; the one that Exec calls back is the next to be polled."""
+    """Thirty jobs wait for a budget of two polls a minute; the one with a hint is polled next."""
     budget = {"budget": {"per_minute": 2, "per_day": 1_000, "share": 1.0}}
     async with start(exec=budget) as world, open_to_exec(world) as url, httpx.AsyncClient() as http:
         jobs = [world.exec.add(lasts=HOUR) for _ in range(30)]

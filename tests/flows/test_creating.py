@@ -48,7 +48,8 @@ async def test_one_request_creates_registers_and_notifies(start: Start) -> None:
 
 
 async def test_the_created_job_has_the_relays_callback_url(start: Start) -> None:
-    """With server.public_url each job has the callback; after one arrived the relay relies on it: two requests each."""
+    """With server.public_url each job has the callback. Once one has arrived, the relay relies on it: two requests per
+    job."""
     async with start(sandbox=FIXED, polling={"strategy": "adaptive"}) as world:
         await world.restart(polling={"strategy": "adaptive"})
         server = serve(create_app(world.relay, owns_relay=False))
@@ -104,8 +105,8 @@ async def test_an_idempotency_key_serves_as_request_id(start: Start) -> None:
 
 
 async def test_a_crash_between_exec_s_answer_and_ours_loses_no_job(start: Start) -> None:
-    """The store fails while Exec creates the job. Repeated with the same request_id after a restart, the call gives
-    that very job, registered; Exec has one."""
+    """The store fails while Exec creates the job. After a restart the same request_id returns that job, registered, and
+    Exec has only one."""
     async with start(sandbox=FIXED) as world:
         slow = {"faults": [{"kind": "slow", "wait": 500, "calls": "all"}]}
         world.exec.faults.order(FaultConfig.model_validate(slow), world.clock())
@@ -191,7 +192,7 @@ async def test_errors_of_exec_are_reported_to_the_caller(start: Start, fault: st
 
 
 async def test_exec_fields_are_passed_on_unchanged(start: Start) -> None:
-    """All that Exec knows, null and unknown fields included; nothing of the registration."""
+    """Exec gets all of its fields, null and unknown ones included, and none of the registration."""
     came: list[dict[str, Any]] = []
 
     async def create(request: Request) -> Response:

@@ -32,7 +32,7 @@ Bad = Callable[[], AbstractAsyncContextManager[str]]
 
 
 def raw(behave: Behaviour, scheme: str = "http") -> Bad:
-    """An endpoint on a socket of its own."""
+    """An endpoint that is a plain socket."""
 
     @asynccontextmanager
     async def started() -> AsyncIterator[str]:
@@ -53,7 +53,7 @@ def rudely(script: Script) -> Bad:
 
 @asynccontextmanager
 async def refused() -> AsyncIterator[str]:
-    """A port that nobody listens on."""
+    """A port on which nothing listens."""
     closed = bind_socket("127.0.0.1", 0, "any")
     port = closed.getsockname()[1]
     closed.close()
@@ -61,7 +61,7 @@ async def refused() -> AsyncIterator[str]:
 
 
 async def drip(wire: Wire) -> None:
-    """An answer without end, one byte at a time."""
+    """An endless answer, one byte at a time."""
     await wire.read()
     await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
     while True:
@@ -70,7 +70,7 @@ async def drip(wire: Wire) -> None:
 
 
 async def flood(wire: Wire) -> None:
-    """An answer without end, as fast as it is taken."""
+    """An endless answer, as fast as the client reads it."""
     await wire.read()
     await wire.send(b"HTTP/1.1 500 Sorry\r\ntransfer-encoding: chunked\r\n\r\n")
     with suppress(OSError):
@@ -98,7 +98,7 @@ KINDS: dict[str, Bad] = {
 
 
 async def queue_up(world: World, endpoint: Endpoint, length: int) -> None:
-    """So many deliveries for the endpoint, all due now."""
+    """Adds so many due deliveries for the endpoint."""
 
     def work(tx: Tx) -> None:
         endpoints.add(tx, endpoint)
@@ -114,7 +114,7 @@ async def of(world: World, endpoint: Endpoint, status: DeliveryStatus | None = N
 
 
 async def attempts(world: World) -> int:
-    """Attempts written down."""
+    """The recorded attempts."""
     query = select(func.count()).select_from(schema.attempts)
     return await world.relay.store.read(lambda tx: int(tx.execute(query).scalar_one()))
 
@@ -141,7 +141,7 @@ async def all_good_hear(world: World) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_one_bad_endpoint_does_not_delay_fifty_others(start: Start, kind: str) -> None:
-    """With 2,500 older deliveries waiting for the bad one, the good ones hear while hardly any of those was tried."""
+    """2,500 older deliveries wait for the bad endpoint; the good ones are notified after few attempts of those."""
     async with start(delivery=SLOW) as world, KINDS[kind]() as url:
         bad = make_endpoint(name="bad", url=url, host=url.split("/")[2])
         await queue_up(world, bad, QUEUE)
@@ -151,7 +151,7 @@ async def test_one_bad_endpoint_does_not_delay_fifty_others(start: Start, kind: 
 
 
 async def test_a_hanging_endpoint_does_not_delay_others_of_its_host(start: Start) -> None:
-    """On the same host too: of its four connections one is always left to the others."""
+    """Of the host's four connections one stays free for the other endpoints."""
     async with start(delivery=SLOW) as world:
         world.receiver.always(HANG, path="/bad")
         url = f"{world.receiver_url}/bad"
@@ -163,7 +163,7 @@ async def test_a_hanging_endpoint_does_not_delay_others_of_its_host(start: Start
 
 
 async def test_a_long_queue_of_one_slack_channel_does_not_delay_another(start: Start) -> None:
-    """One message a second, and 2,500 to send: another channel of the same host hears at once."""
+    """One channel has 2,500 messages to send at one a second: another channel of the same host gets its own at once."""
     async with start() as world:
         url = f"{world.receiver_url}/services"
         crowded = make_endpoint(name="a", url=f"{url}/a", host=url.split("/")[2], format="slack")
@@ -178,7 +178,7 @@ async def test_a_long_queue_of_one_slack_channel_does_not_delay_another(start: S
 
 
 async def test_new_events_do_not_wait_behind_a_bulk_resend(start: Start) -> None:
-    """1,000 failed deliveries sent again at once, one a second: new events are delivered without delay."""
+    """1,000 failed deliveries are resent at one a second: new events are delivered without delay."""
     async with start(delivery={"schedule": ["0s"]}) as world:
         url = f"{world.receiver_url}/channel"
         channel = make_endpoint(name="channel", url=url, host=url.split("/")[2], format="slack")
@@ -206,7 +206,8 @@ async def test_new_events_do_not_wait_behind_a_bulk_resend(start: Start) -> None
 
 
 async def test_an_endpoint_that_recovers_gets_few_attempts_at_once(start: Start) -> None:
-    """200 deliveries fail together; when the receiver is well again one probe comes first, then the rest, spread."""
+    """200 deliveries fail together. When the receiver recovers, one probe comes first, then the others, spread over
+    time."""
     async with start() as world:
         url = f"{world.receiver_url}/down"
         down = make_endpoint(name="down", url=url, host=url.split("/")[2])

@@ -1,4 +1,4 @@
-"""Whoever registers hundreds of URLs that never answer, or no longer do, delays nobody else's deliveries."""
+"""An API key that registers hundreds of URLs that never answer, or stop answering, delays no other key's deliveries."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -47,14 +47,14 @@ class Crowd:
             writer.transport.abort()
 
     async def has(self, *, waiting: int = 0, answered: int = 0) -> None:
-        """Returns when so many requests wait, and so many were answered."""
+        """Returns when so many requests are waiting, and so many were answered."""
         async with asyncio.timeout(30), self._came:
             await self._came.wait_for(lambda: self.waiting >= waiting and self.answered >= answered)
 
 
 @asynccontextmanager
 async def crowd_of(number: int) -> AsyncIterator[Crowd]:
-    """So many receivers, each on its own address of loopback."""
+    """So many receivers, each on a loopback address of its own."""
     crowd = Crowd()
     servers = [await asyncio.start_server(crowd.serve, f"127.1.0.{n + 1}", 0) for n in range(number)]
     crowd.urls = ["http://{}:{}/".format(*server.sockets[0].getsockname()) for server in servers]
@@ -64,7 +64,7 @@ async def crowd_of(number: int) -> AsyncIterator[Crowd]:
 
 
 async def register(world: World, job: str, urls: list[str], owner: str) -> None:
-    """As one API key's batch does."""
+    """Registers a batch with an API key."""
 
     def work(tx: Tx) -> None:
         for url in urls:
@@ -92,8 +92,8 @@ def dispatching(world: World) -> Iterator[None]:
 
 @pytest.mark.parametrize("first", ["silent", "answering"])
 async def test_silent_hosts_of_one_key_delay_no_other_key(start: Start, first: str) -> None:
-    """200 hosts that never answer, or that answered once and fall silent then: a fresh URL of another key, one that
-    was notified before, and a standing endpoint hear while all slots that one key can have are held."""
+    """200 hosts of one key never answer, or stop after one answer. While they hold all slots that one key can have, a
+    new URL of another key, an older one and a standing endpoint are notified."""
     async with start(delivery=SLOW) as world, crowd_of(HOSTS) as crowd:
         old, new = (world.exec.add(lasts=1_000).id for _ in range(2))
         world.clock.advance(5 * SECOND)

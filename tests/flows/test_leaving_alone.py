@@ -16,7 +16,7 @@ IN_WORDS = "Slack says this webhook was removed or switched off (no_service): ma
 
 
 async def end_one(world: World, **fields: Any) -> str:
-    """A job that has ended is registered. Returns the id of its endpoint."""
+    """Registers a job that has ended. Returns the id of its endpoint."""
     job = world.exec.add(lasts=1_000)
     world.clock.advance(5 * SECOND)
     made = await world.register(job.id, **fields)
@@ -36,7 +36,8 @@ async def ask(world: World, call: str, path: str, **fields: Any) -> Any:
 
 
 async def test_events_held_for_a_disabled_endpoint_are_sent_when_it_is_enabled(start: Start) -> None:
-    """410 disables the endpoint, events are held; enabled again it gets them, and by a resend what it had refused."""
+    """After a 410 the relay holds events. When the endpoint is enabled it gets them, and a resend brings the refused
+    one."""
     async with start() as world:
         world.receiver.script(GONE)
         endpoint = await end_one(world)
@@ -62,7 +63,7 @@ async def test_events_held_for_a_disabled_endpoint_are_sent_when_it_is_enabled(s
 
 
 async def test_an_endpoint_disabled_by_hand_misses_no_event(start: Start) -> None:
-    """While its receiver is rebuilt nothing is sent; then all of it is."""
+    """While its receiver is rebuilt nothing is sent; afterwards everything is."""
     async with start() as world:
         endpoint = await end_one(world)
         await ask(world, "POST", f"/v1/endpoints/{endpoint}/disable")
@@ -94,7 +95,7 @@ async def test_held_events_of_a_lost_endpoint_fail_after_the_retention(
 
 
 async def test_a_deleted_slack_webhook_is_disabled_with_a_readable_reason(start: Start) -> None:
-    """`no_service` is no answer to try again: the delivery fails, the endpoint is disabled, both say what to do."""
+    """`no_service` is final: the delivery fails, the endpoint is disabled, and both say what to do."""
     async with start() as world:
         world.receiver.always(Respond(status=404, body=b"no_service"))
         endpoint = await end_one(world, format="slack")
@@ -121,7 +122,7 @@ def as_a_date(at: int, now: int) -> str:
 async def test_retry_after_works_in_seconds_and_as_a_date(
     start: Start, form: Callable[[int, int], str], format: str
 ) -> None:
-    """A receiver that is asked too often is left alone until the very second that it named, then gets all."""
+    """A receiver gets nothing until the second that it named, then everything."""
     async with start() as world:
         world.clock.at -= world.clock.at % SECOND
         ready = world.clock() + 95 * SECOND

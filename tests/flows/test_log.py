@@ -13,7 +13,7 @@ from tests.flows.conftest import Start, World
 
 
 def inject(world: World, *kinds: str) -> None:
-    """Every poll goes wrong in this way; with no kind, none does."""
+    """Every poll fails in this way; without a kind none does."""
     world.exec.faults.order(FaultConfig(faults=tuple(FaultRule(kind=kind) for kind in kinds)), world.clock())
 
 
@@ -58,7 +58,7 @@ async def test_trouble_at_exec_is_one_line_and_its_end_another(
 
 
 async def test_a_key_accepted_after_a_restart_is_logged(start: Start, caplog: pytest.LogCaptureFixture) -> None:
-    """The key was refused before the restart and is good afterwards: the new run's log says so."""
+    """Exec refused the key before the restart and accepts it after it: the new run logs that."""
     caplog.set_level(logging.INFO, "relay")
     async with start() as world:
         inject(world, "401")
@@ -84,7 +84,7 @@ async def test_an_unknown_status_is_logged_once(start: Start, caplog: pytest.Log
 
 
 async def test_a_budget_used_up_is_logged_and_its_return(start: Start, caplog: pytest.LogCaptureFixture) -> None:
-    """The day's requests are gone: one warning that says until when. The next day: one line."""
+    """When the day's requests are used up, one warning says until when; the next day has one line."""
     caplog.set_level(logging.INFO, "relay")
     settings = ExecSettings(seed=2, limits=Limits(per_minute=1_000, per_day=100_000))
     async with start(
@@ -142,7 +142,7 @@ async def test_an_endpoint_disabled_and_enabled_is_two_lines(start: Start, caplo
 
 
 async def test_one_failed_poll_is_not_logged(start: Start, caplog: pytest.LogCaptureFixture) -> None:
-    """Everyday noise stays out of the log."""
+    """A single failure is no change of state."""
     async with start() as world:
         job = world.exec.add(lasts=1_000)
         world.clock.advance(5 * SECOND)

@@ -45,7 +45,7 @@ async def test_every_ending_reaches_its_subscriber(start: Start, outcome: Outcom
 
 
 async def ask(world: World, job_id: str) -> object:
-    """Exec's own answer for a job."""
+    """Exec's answer for a job."""
     poll_result = (await world.relay.clients["default"].get_job(job_id)).result
     assert isinstance(poll_result, JobFound)
     return poll_result.job.raw()
@@ -73,7 +73,7 @@ async def test_one_poll_notifies_every_subscriber(start: Start) -> None:
 
 
 async def test_a_failing_receiver_is_retried_on_the_schedule(start: Start) -> None:
-    """500, 500, then fine: three attempts, each with its own signature, with one webhook-id and one body."""
+    """500, 500, then 200: three attempts, each with its own signature, with one webhook-id and one body."""
     async with start() as world:
         world.receiver.script(Respond(status=500), Respond(status=503))
         job = world.exec.add(lasts=1_000)
@@ -107,7 +107,7 @@ async def test_a_delivery_fails_after_the_last_attempt(start: Start) -> None:
 
 
 async def test_a_429_pauses_the_whole_endpoint(start: Start) -> None:
-    """Retry-After is waited for by every delivery of the endpoint."""
+    """Every delivery of the endpoint waits for Retry-After."""
     async with start() as world:
         world.receiver.script(retry_later(90), path="/callback")
         jobs = [world.exec.add(lasts=1_000), world.exec.add(lasts=1_000)]
@@ -152,7 +152,8 @@ async def test_an_unknown_job_becomes_not_found(start: Start) -> None:
 async def test_the_real_ending_of_a_given_up_job_reaches_every_notified_subscriber(
     start: Start, gave_up: EventType, by: str
 ) -> None:
-    """One subscriber registers the job again, or Exec calls back: all hear how it ended, and what that replaces."""
+    """One subscriber registers the job again, or Exec calls back: every subscriber gets the real ending, with what it
+    replaces."""
     async with start(polling={"max_age": "1h", "interval": "5m"}) as world:
         job = world.exec.add(lasts=2 * HOUR)
         if gave_up is EventType.NOT_FOUND:
@@ -185,7 +186,7 @@ async def test_the_real_ending_of_a_given_up_job_reaches_every_notified_subscrib
 
 
 async def test_a_job_given_up_twice_notifies_only_who_registered_again(start: Start) -> None:
-    """A wrong id that one subscriber registers again bothers nobody else again."""
+    """If one subscriber registers a wrong id again, no other subscriber is notified again."""
     async with start() as world:
         await world.register("nosuchjob123", path="/one")
         await world.register("nosuchjob123", path="/two")
@@ -218,7 +219,7 @@ async def test_started_is_delivered_only_to_its_subscribers(start: Start) -> Non
 
 
 async def test_a_dead_receiver_does_not_delay_the_others(start: Start) -> None:
-    """One that refuses connections beside fifty good ones: the fifty hear at once."""
+    """One receiver refuses connections; the fifty good ones are notified at once."""
     async with start() as world:
         job = world.exec.add(lasts=1_000)
         world.clock.advance(5 * SECOND)
@@ -227,7 +228,8 @@ async def test_a_dead_receiver_does_not_delay_the_others(start: Start) -> None:
 
 
 async def test_adaptive_polling_detects_endings_soon_with_few_polls(start: Start) -> None:
-    """With the learned law, thirty jobs of about two minutes cost few polls each and are heard of within seconds."""
+    """With the learned distribution, thirty jobs of about two minutes take few polls each, and are notified within
+    seconds."""
     async with start(sandbox=ExecSettings(seed=3), polling={"strategy": "adaptive"}) as world:
         for _ in range(30):
             job = world.exec.add(queued=2_000, lasts=120_000)

@@ -36,7 +36,7 @@ async def test_a_relay_that_works_is_ready(start: Start) -> None:
 
 
 async def test_a_scheduler_without_ticks_is_not_ready(start: Start) -> None:
-    """No tick for a while: not ready, and since when."""
+    """Without a tick for a while the relay is not ready, and says since when."""
     async with start() as world:
         await world.settle()
         world.clock.advance(MINUTE)
@@ -58,7 +58,7 @@ async def test_overdue_deliveries_are_not_ready(start: Start) -> None:
 
 
 async def test_a_failing_store_is_not_ready(start: Start) -> None:
-    """Not ready, with the store's own reason; the metrics say which, and are still given."""
+    """Readiness and metrics give the store's own reason, and the metrics are still served."""
     async with start() as world:
         assert 'relay_ready{check="store"} 1.0' in (await world.relay.render_metrics()).decode()
         await world.relay.store.aclose()
@@ -69,7 +69,8 @@ async def test_a_failing_store_is_not_ready(start: Start) -> None:
 
 
 async def test_counters_of_alerts_start_at_zero(start: Start) -> None:
-    """A counter that appears with its first 1 has not risen for Prometheus: the first key refused would wake nobody."""
+    """For Prometheus a counter that first appears as 1 has not increased: the first refused key would raise
+    no alert."""
     async with start() as world:
         text = (await world.relay.render_metrics()).decode()
         for outcome in OUTCOMES:
@@ -89,7 +90,7 @@ async def test_a_disabled_endpoint_is_counted(start: Start) -> None:
 
 
 async def test_metrics_count_polls_events_and_attempts(start: Start) -> None:
-    """Polls, events, attempts and what is left of the budget, in Prometheus' text."""
+    """Polls, events, attempts and the remaining budget, in Prometheus' text format."""
     async with start() as world:
         world.receiver.script(Respond(status=500))
         job = world.exec.add(lasts=1_000)
@@ -107,7 +108,7 @@ async def test_metrics_count_polls_events_and_attempts(start: Start) -> None:
 
 
 async def test_a_test_event_is_signed_and_leaves_no_trace(start: Start) -> None:
-    """The attempt comes back with what the receiver said; no delivery is made of it."""
+    """The response is the attempt with the receiver's answer; no delivery is stored."""
     async with start() as world:
         url = f"{world.receiver_url}/test"
         endpoint = make_endpoint(url=url, host=url.split("/")[2])
@@ -136,7 +137,7 @@ async def test_a_standing_endpoint_is_notified_of_every_job(start: Start) -> Non
 
 
 async def test_an_attempt_interrupted_by_a_stop_is_made_by_the_next_run(start: Start) -> None:
-    """The lease is given back at the stop: the next run need not wait for it to run out."""
+    """The stop releases the lease, so the next run does not wait until it expires."""
     async with start(delivery={"timeout": "1s"}) as world:
         job = world.exec.add(lasts=1_000)
         world.clock.advance(5 * SECOND)
@@ -154,7 +155,7 @@ async def test_an_attempt_interrupted_by_a_stop_is_made_by_the_next_run(start: S
 
 
 async def test_the_scheduler_runs_everything(start: Start) -> None:
-    """Started as `relay serve` starts it, nobody calls tick: APScheduler does."""
+    """The relay starts as in `relay serve`, and only APScheduler calls tick."""
     async with start(polling={"tick": "50ms"}) as world:
         await world.relay.start()
         job = world.exec.add(lasts=1_000)

@@ -32,7 +32,7 @@ async def configure(world: World, max_per_hour: int = 10, **endpoint: object) ->
 
 
 async def deliver(world: World) -> list[Received]:
-    """What the operator's endpoint got so far."""
+    """What the operator's endpoint has received so far."""
     await world.relay.operator.flush()
     await world.settle()
     return world.received("/ops")
@@ -43,7 +43,8 @@ def types(received: list[Received]) -> list[str]:
 
 
 async def test_a_refused_key_and_its_end_are_sent_once_each_and_signed(start: Start) -> None:
-    """Ten jobs, an hour of 401: one notification. The key works: another. Jobs' own events do not go there."""
+    """Ten jobs get 401 for an hour: one notification. The key works again: one more. The operator's endpoint gets no
+    job events."""
     async with start() as world:
         await configure(world)
         inject(world, "401")
@@ -75,7 +76,8 @@ async def test_slack_gets_the_news_as_text(start: Start) -> None:
 
 
 async def test_a_disabled_endpoint_and_a_failed_delivery_are_sent(start: Start) -> None:
-    """410: the delivery failed for good and the endpoint is disabled. Enabled again: it has recovered."""
+    """After a 410 the delivery has failed for good and the endpoint is disabled; when it is enabled, it
+    has recovered."""
     async with start() as world:
         await configure(world)
         world.receiver.script(Respond(status=410))
@@ -108,7 +110,7 @@ async def test_news_is_retried_until_the_operator_has_it(start: Start) -> None:
 
 
 async def crash_and_start(world: World) -> None:
-    """Another run on the same store; what the first one had in memory is gone."""
+    """A new run on the same store, without the memory of the first one."""
     world.relay.operator._news = asyncio.Queue()
     settings = world.relay.config
     await world.relay.stop()
@@ -117,7 +119,7 @@ async def crash_and_start(world: World) -> None:
 
 
 async def test_news_about_endpoints_is_stored_with_the_change_and_survives_a_crash(start: Start) -> None:
-    """An endpoint is disabled, a delivery fails, a person enables it: a crash right after each loses no news of it."""
+    """An endpoint is disabled, a delivery fails, a person enables it: a crash right after each change loses no news."""
     async with start() as world:
         await configure(world)
         world.receiver.script(Respond(status=410))
@@ -142,7 +144,7 @@ async def test_news_about_endpoints_is_stored_with_the_change_and_survives_a_cra
     ("kind", "type"), [("401", "exec.key_refused"), ("closed", "exec.unreachable"), ("429", "budget.exhausted")]
 )
 async def test_news_about_exec_is_stored_with_the_poll_and_survives_a_crash(start: Start, kind: str, type: str) -> None:
-    """The relay crashes right after the poll, and Exec is well when the next run polls it: both are sent."""
+    """The relay crashes right after the poll, and Exec has recovered when the next run polls: both events are sent."""
     async with start() as world:
         await configure(world)
         inject(world, kind)
@@ -159,7 +161,7 @@ async def test_news_about_exec_is_stored_with_the_poll_and_survives_a_crash(star
 
 
 async def test_trouble_at_exec_is_sent_once_though_the_relay_restarts(start: Start) -> None:
-    """The next run finds Exec unreachable too, and says no more; then that it is over."""
+    """The next run finds Exec still unreachable and sends nothing more; then it sends the recovery."""
     async with start() as world:
         await configure(world)
         inject(world, "closed")
@@ -178,7 +180,7 @@ async def test_trouble_at_exec_is_sent_once_though_the_relay_restarts(start: Sta
 
 @pytest.mark.parametrize(("kind", "type"), [("401", "exec.key_refused"), ("429", "budget.exhausted")])
 async def test_the_end_of_trouble_is_sent_by_whichever_run_sees_it(start: Start, kind: str, type: str) -> None:
-    """The relay is restarted in the middle of it."""
+    """The relay restarts while Exec is unreachable."""
     async with start() as world:
         await configure(world)
         inject(world, kind)

@@ -13,7 +13,7 @@ DAYS_BUDGET = 800
 
 
 async def register(world: World, jobs: list[str], owner: str) -> None:
-    """As one API key's batch does."""
+    """Registers a batch with an API key."""
     requests = [RegistrationSpec(job_id=job, owner=owner) for job in jobs]
     checked = [registration.validate(request, world.relay.rules, world.relay.clients) for request in requests]
     timed = [(request, world.clock()) for request in checked]
@@ -27,7 +27,7 @@ def polls(world: World, prefix: str) -> Counter[str]:
 
 @pytest.mark.parametrize("strategy", ["adaptive", "interval"])
 async def test_unknown_ids_of_one_key_delay_no_other_key(start: Start, strategy: str) -> None:
-    """A thousand of them: jobs of another key, known or new, are polled at once, and later as without them."""
+    """One key registers a thousand unknown ids: jobs of another key, known or new, are polled as usual."""
     async with start(polling={"strategy": strategy, "interval": "15m"}) as world:
         known = world.exec.add(job_id="known", lasts=HOUR)
         await register(world, [known.id], "other")
@@ -54,7 +54,8 @@ async def test_unknown_ids_of_one_key_delay_no_other_key(start: Start, strategy:
 
 
 async def test_api_keys_take_turns(start: Start) -> None:
-    """Twenty known jobs of one key are due, and one of another, with four requests a minute: it is among the first."""
+    """Twenty known jobs of one key are due and one of another, with four requests a minute: that one is among the
+    first."""
     async with start() as world:
         many = [world.exec.add(job_id=f"many{n}", lasts=HOUR).id for n in range(20)]
         await register(world, many, "many")

@@ -1,4 +1,4 @@
-"""A configuration that is read again while the relay runs."""
+"""Reloading the configuration while the relay runs."""
 
 import logging
 from typing import Any
@@ -32,7 +32,7 @@ async def names(world: World) -> set[str | None]:
 
 
 async def test_reloaded_endpoints_are_added_and_removed(start: Start) -> None:
-    """A job that is under way is told to the endpoints that there are when it ends."""
+    """A running job notifies the endpoints that exist when it ends."""
     async with start() as world:
         both = configured(world, endpoints=[standing(world, "a"), standing(world, "b")])
         await world.relay.reload(lambda: both)
@@ -47,7 +47,7 @@ async def test_reloaded_endpoints_are_added_and_removed(start: Start) -> None:
 
 
 async def test_a_new_exec_key_is_used_at_once(start: Start) -> None:
-    """A workspace that waits since its key was refused polls again with the new one, without a restart."""
+    """A workspace whose key was refused polls again with the new key, without a restart."""
     async with start(exec={"api_key": WRONG_KEY}) as world:
         job = world.exec.add(lasts=1_000)
         world.clock.advance(5 * SECOND)
@@ -64,7 +64,8 @@ async def test_a_new_exec_key_is_used_at_once(start: Start) -> None:
 async def test_an_invalid_configuration_changes_nothing(
     start: Start, wrong: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file with a fault, an endpoint that may not be called, a store that fails: all stays, and the log says why."""
+    """A file with a mistake, an endpoint that may not be called, a store that fails: nothing changes, and the log says
+    why."""
     async with start() as world:
         before = configured(world, endpoints=[standing(world, "a")])
         await world.relay.reload(lambda: before)
@@ -101,7 +102,7 @@ def metric(text: bytes, name: str) -> str:
 
 
 async def test_settings_that_need_a_restart_are_logged(start: Start, caplog: pytest.LogCaptureFixture) -> None:
-    """The endpoints of the same file are taken over all the same."""
+    """The endpoints of the same file are applied all the same."""
     async with start() as world:
         new = configured(world, delivery={"per_host": 9}, endpoints=[standing(world, "a")])
         caplog.set_level(logging.INFO)

@@ -1,4 +1,4 @@
-"""A poll on a kept connection that Exec closes is made again at once, as far as the budget goes."""
+"""A poll on a kept connection that Exec closes is repeated at once, if the budget allows it."""
 
 import re
 
@@ -11,7 +11,7 @@ from tests.loopback import Served, Wire, serving
 
 
 async def hangs_up(wire: Wire) -> None:
-    """Each connection answers one poll, of a job that goes on, and reads the next without an answer."""
+    """Each connection answers one poll of a running job, and closes on the next."""
     asked = await wire.read()
     [job_id] = re.findall(r"/jobs/(\w+)", asked.target)
     await wire.send(job_answer(id=job_id, status="processing", completed_at=None))
@@ -24,13 +24,13 @@ def at(served: Served, per_minute: int) -> dict[str, object]:
 
 
 async def left_of_the_minute(world: World) -> int:
-    """As the ledger of the workspace has it."""
+    """What the workspace's ledger has left of the minute."""
     state = await world.relay.store.read(lambda tx: workspaces.get(tx, "default"))
     return remaining(state.ledger, world.relay.poller.rate_limits["default"], world.clock()).minute
 
 
 async def test_a_repeated_poll_is_paid_from_the_budget(start: Start) -> None:
-    """Each request that Exec had is in the ledger."""
+    """The ledger has every request that Exec received."""
     async with serving(hangs_up) as served, start(exec=at(served, 10)) as world:
         await world.register("j1")
         assert (len(served.requests), await left_of_the_minute(world)) == (1, 9)
@@ -40,7 +40,7 @@ async def test_a_repeated_poll_is_paid_from_the_budget(start: Start) -> None:
 
 
 async def test_without_budget_a_poll_is_not_repeated(start: Start) -> None:
-    """The poll fails and is made later: Exec's limit is not overdrawn, however many polls meet closed connections."""
+    """The poll fails and is made later, so that closed connections never overdraw Exec's limit."""
     async with serving(hangs_up) as served, start(exec=at(served, 15)) as world:
         for number in range(8):
             await world.prepare(f"j{number}", world.receiver_url)

@@ -22,7 +22,7 @@ from tests.make import make_endpoint, make_event
 
 
 def busiest(times: list[Instant], span: int) -> int:
-    """The most in any `span` milliseconds."""
+    """The maximum in any `span` milliseconds."""
     times = sorted(times)
     return max(sum(1 for one in times[place:] if one < at + span) for place, at in enumerate(times))
 
@@ -32,7 +32,7 @@ def polls_of(world: Replicas) -> list[Instant]:
 
 
 def sent_by(relay: Relay) -> int:
-    """Deliveries that this relay has made."""
+    """The deliveries that this relay has made."""
     counted = relay.telemetry.metrics.registry.collect()
     return int(
         sum(
@@ -52,7 +52,7 @@ async def until(condition: Callable[[], bool], within: float = 30) -> None:
 
 
 async def test_three_relays_together_keep_execs_limits(postgres_url: str) -> None:
-    """No rolling minute above 60 and no rolling day above its limit, at full share, with more due than both allow."""
+    """At full load no rolling minute has more than 60 requests, and no rolling day more than its limit."""
     budget = {"per_minute": 60, "per_day": 240, "share": 1.0}
     sandbox = ExecSettings(seed=1, limits=UNLIMITED)
     async with replicas(postgres_url, 3, sandbox, exec={"budget": budget}, polling={"concurrency": 200}) as world:
@@ -73,7 +73,7 @@ async def test_three_relays_together_keep_execs_limits(postgres_url: str) -> Non
 
 
 async def test_three_relays_share_deliveries_and_send_each_once(postgres_url: str) -> None:
-    """Of three relays each sends a part of it; nothing is sent twice, and none of it is left."""
+    """Each relay sends a part; nothing is sent twice, and nothing is left."""
     async with replicas(postgres_url, 3, delivery={"concurrency": 4, "per_host": 4, "per_endpoint": 4}) as world:
         world.receiver.always(Respond(status=200, delay=20))  # nobody sends all of it before the others begin
         job = world.exec.add(lasts=1)
@@ -87,7 +87,7 @@ async def test_three_relays_share_deliveries_and_send_each_once(postgres_url: st
 
 
 async def claim_and_hang(world: Replicas, relay: Relay) -> tuple[Received, str]:
-    """One relay is in the middle of an attempt, and of a poll of another job: what arrived, and that job's id."""
+    """One relay hangs in an attempt and in a poll of another job: the received request, and that job's id."""
     delivered, asked = world.exec.add(lasts=1), world.exec.add(lasts=MINUTE)
     world.clock.advance(SECOND)
     await world.prepare(delivered.id, world.receiver_url + "/delivered")
@@ -106,7 +106,7 @@ async def claim_and_hang(world: Replicas, relay: Relay) -> tuple[Received, str]:
 
 
 async def test_leases_of_a_dead_relay_are_taken_over(postgres_url: str) -> None:
-    """Its poll and its attempt are made by another when the leases run out, not sooner; the webhook-id stays."""
+    """Another relay makes its poll and its attempt when the leases expire, not sooner; the webhook-id stays."""
     async with replicas(postgres_url, 2) as world:
         dead, alive = world.relays
         first, asked = await claim_and_hang(world, dead)
@@ -122,7 +122,7 @@ async def test_leases_of_a_dead_relay_are_taken_over(postgres_url: str) -> None:
 
 
 async def test_a_stopping_relay_releases_its_leases(postgres_url: str) -> None:
-    """What the stop cuts off when their grace is over, poll and attempt, another makes at once."""
+    """Another relay makes at once the poll and the attempt that the stop interrupts."""
     async with replicas(postgres_url, 2) as world:
         leaving, staying = world.relays
         first, asked = await claim_and_hang(world, leaving)
@@ -134,7 +134,7 @@ async def test_a_stopping_relay_releases_its_leases(postgres_url: str) -> None:
 
 
 async def queue(world: Replicas, endpoint: Endpoint, length: int) -> None:
-    """So many deliveries for the endpoint, all due now."""
+    """Adds so many due deliveries for the endpoint."""
 
     def work(tx: Tx) -> None:
         endpoints.add(tx, endpoint)
@@ -158,7 +158,7 @@ async def test_three_relays_together_keep_slacks_rate_limit(postgres_url: str) -
 
 
 async def test_a_failing_endpoint_is_probed_by_one_relay_at_a_time(postgres_url: str) -> None:
-    """While the breaker is open, also when a probe takes long; when it closes, nobody waits for whoever probed."""
+    """This holds while the breaker is open, even if a probe takes long; when it closes, no relay waits for another."""
     may_answer, answers = asyncio.Event(), [answer(status="500 Sorry")]
 
     async def behave(wire: Wire) -> None:
@@ -186,7 +186,7 @@ async def test_a_failing_endpoint_is_probed_by_one_relay_at_a_time(postgres_url:
 
 
 async def test_an_idle_relay_starts_work_of_another_at_once(postgres_url: str) -> None:
-    """With a tick a minute: what one relay registers and sees, but can't poll or send, another does meanwhile."""
+    """With a tick a minute, one relay registers jobs that it can't poll or send; another does it meanwhile."""
     few: dict[str, Any] = {"polling": {"tick": "60s", "concurrency": 1}, "delivery": {"concurrency": 1, "per_host": 1}}
     async with replicas(postgres_url, 2, clocks=[None, None], **few) as world:
         busy, free = world.relays
@@ -211,7 +211,7 @@ async def test_an_idle_relay_starts_work_of_another_at_once(postgres_url: str) -
 
 
 async def test_relays_with_different_clocks_use_the_databases_clock(postgres_url: str) -> None:
-    """One minutes ahead, one minutes behind: nothing is sent twice, no budget overdrawn, nobody forgotten."""
+    """One clock is minutes ahead, one behind: nothing is sent twice, no budget is overdrawn, nothing is forgotten."""
 
     def apart(ms: int) -> DatabaseClock:
         return DatabaseClock(lambda: monotonic_ms() + ms)

@@ -1,4 +1,4 @@
-"""What several relays on one PostgreSQL share: whoever is asked, the answer is the same, and nothing is made twice."""
+"""What several relays on one PostgreSQL share: every relay gives the same answer, and nothing is created twice."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ async def apis(world: Replicas) -> AsyncIterator[list[httpx.AsyncClient]]:
 
 
 async def test_relays_that_start_together_sync_the_configuration_once(postgres_url: str) -> None:
-    """One endpoint with one secret, one token for Exec's callbacks, however many make them at the same moment."""
+    """There is one endpoint with one secret, and one token for Exec's callbacks, however many relays start at once."""
     configured = [{"name": f"team{number}", "url": f"https://example.com/{number}"} for number in range(5)]
     async with replicas(postgres_url, 4, endpoints=configured) as world:
         await world.each(Relay.start)
@@ -46,7 +46,7 @@ async def test_relays_that_start_together_sync_the_configuration_once(postgres_u
 
 
 async def test_one_idempotency_key_works_across_relays(postgres_url: str) -> None:
-    """Repeated to whichever relay, at the same moment or later: one registration, one answer."""
+    """Repeats at any relay, concurrent or later, have one registration and one answer."""
     async with replicas(postgres_url, 3, **KEYED) as world, apis(world) as all_of_them:
         asked = {"job_id": "j1", "callback_url": f"{world.receiver_url}/x"}
         key = {"Idempotency-Key": "order-17"}
@@ -58,7 +58,7 @@ async def test_one_idempotency_key_works_across_relays(postgres_url: str) -> Non
 
 
 async def test_concurrent_identical_registrations_create_one(postgres_url: str) -> None:
-    """201 to one of them, 200 and the same id to the others; one endpoint is made of one URL."""
+    """One gets 201, the others 200 and the same id; one endpoint is created for the URL."""
     async with replicas(postgres_url, 3, **KEYED) as world, apis(world) as all_of_them:
         asked = {"job_id": "j1", "callback_url": f"{world.receiver_url}/x"}
         answers = await asyncio.gather(*(http.post("/v1/registrations", json=asked) for http in all_of_them * 5))
@@ -68,7 +68,7 @@ async def test_concurrent_identical_registrations_create_one(postgres_url: str) 
 
 
 async def test_one_request_id_creates_one_job_across_relays(postgres_url: str) -> None:
-    """The same request_id at three relays at the same moment: one job at Exec, registered once."""
+    """Three relays get the same request_id at once: Exec has one job, registered once."""
     async with replicas(postgres_url, 3, **KEYED) as world, apis(world) as all_of_them:
         asked = {"user_email": "jane@acme.com", "prompt": "A call", "request_id": "order-17"}
         asked |= {"callback_url": f"{world.receiver_url}/x", "secret": SECRET}
@@ -79,7 +79,7 @@ async def test_one_request_id_creates_one_job_across_relays(postgres_url: str) -
 
 
 async def test_a_dashboard_session_is_valid_in_every_relay(postgres_url: str) -> None:
-    """Begun at one relay, gone on with at another, ended at a third: over at all of them."""
+    """A session begins at one relay, continues at another and ends at a third: it is over at all of them."""
     async with replicas(postgres_url, 3, **KEYED) as world, apis(world) as (first, second, third):
         for http in (first, second, third):
             del http.headers["Authorization"]
@@ -95,7 +95,7 @@ async def test_a_dashboard_session_is_valid_in_every_relay(postgres_url: str) ->
 
 
 async def test_execs_callback_works_at_every_relay(postgres_url: str) -> None:
-    """The token is one for all, and rotated for all; the poll that a callback asks for is made by whoever is first."""
+    """All relays share the token and its rotation; whichever relay is first makes the poll."""
     async with replicas(postgres_url, 2, **KEYED) as world, apis(world) as (first, second):
         for relay in world.relays:
             await relay.store.write(lambda tx: exec_callback_tokens.get_or_create_token(tx, "default"))
@@ -111,7 +111,8 @@ async def test_execs_callback_works_at_every_relay(postgres_url: str) -> None:
 
 
 async def test_readiness_is_reported_per_relay(postgres: str, postgres_url: str) -> None:
-    """One that died takes no other out; without the database none is ready, and with it each is again, by itself."""
+    """A dead relay does not affect the others. Without the database none is ready; with it each becomes ready by
+    itself."""
     async with replicas(postgres_url, 3, **KEYED) as world, apis(world) as (first, second, _):
         await world.kill(world.relays[2])
 

@@ -1,4 +1,4 @@
-"""Spans for OpenTelemetry: what is recorded of a job, and what receivers get of it."""
+"""Spans for OpenTelemetry: what is recorded of a job, and what receivers get."""
 
 import logging
 from collections.abc import Mapping
@@ -71,7 +71,8 @@ async def test_a_recorded_trace_of_the_relay_reaches_the_receiver(start: Start) 
 
 
 async def test_a_span_without_a_parent_names_its_trace(start: Start) -> None:
-    """What began before spans were recorded has no span to go on from: its spans say by which id the log knows it."""
+    """For a job that began before spans were recorded, there is no parent span: the spans carry the trace id of the
+    log."""
     spans, memory = recorded()
     async with start(spans=spans) as world:
         job = world.exec.add(lasts=1_000)
@@ -83,7 +84,7 @@ async def test_a_span_without_a_parent_names_its_trace(start: Start) -> None:
 
 
 async def test_a_refused_request_is_not_an_error_span(start: Start) -> None:
-    """A request that is refused has its status and is no error; what machines ask all day is not recorded."""
+    """A refused request has its status and is no error; health checks and metrics are not recorded."""
     spans, memory = recorded()
     async with start(spans=spans) as world, api_of(world) as http:
         assert (await http.post("/v1/registrations", json={"job_id": "no id!"})).status_code == 400
@@ -105,7 +106,8 @@ async def test_a_refused_request_is_not_an_error_span(start: Start) -> None:
     ],
 )
 def test_without_a_collector_no_span_is_recorded(environ: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
-    """No collector, a standard variable that says no, or a protocol that is not spoken, which the log tells."""
+    """Without a collector, with a standard variable that disables it, or with an unsupported protocol, which the log
+    names."""
     caplog.set_level(logging.WARNING)
     assert isinstance(tracer_from_env(environ), NoopTracer)
     assert ("http/protobuf" in caplog.text) == ("OTEL_EXPORTER_OTLP_PROTOCOL" in environ)

@@ -20,7 +20,7 @@ CAME = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
 
 
 async def register(world: World, job_id: str, headers: dict[str, str], **fields: Any) -> Any:
-    """What the API answers to a registration that is taken."""
+    """The API's answer to a valid registration."""
     async with api_of(world) as http:
         answer = await http.post("/v1/registrations", json={"job_id": job_id, **fields}, headers=headers)
     assert answer.status_code in (200, 201), answer.text
@@ -36,7 +36,7 @@ def log(logging_restored: None) -> io.StringIO:
 
 
 async def test_every_attempt_carries_the_callers_trace(start: Start) -> None:
-    """The receiver gets the caller's trace, a span of its own each time; body and webhook-id stay what they were."""
+    """The receiver gets the caller's trace with a new span for each attempt; body and webhook-id stay the same."""
     async with start() as world:
         world.receiver.script(Respond(status=500))
         job = world.exec.add(lasts=1_000)
@@ -55,7 +55,7 @@ async def test_every_attempt_carries_the_callers_trace(start: Start) -> None:
 
 @pytest.mark.parametrize("sent", [{}, {"traceparent": "00-short-01"}])
 async def test_without_a_trace_receivers_get_no_traceparent(start: Start, sent: dict[str, str]) -> None:
-    """The relay's own trace ties its log together and stays at home; a broken header counts as none."""
+    """The relay's own trace connects its log lines and is not sent; a malformed header counts as none."""
     async with start() as world:
         job = world.exec.add(lasts=1_000)
         made = await register(world, job.id, sent, callback_url=f"{world.receiver_url}/x")
@@ -67,7 +67,7 @@ async def test_without_a_trace_receivers_get_no_traceparent(start: Start, sent: 
 
 
 async def test_two_traceparents_are_ignored(start: Start) -> None:
-    """Nobody knows which is meant."""
+    """It is not clear which one is meant."""
     async with start() as world:
         async with api_of(world) as http:
             twice = [("traceparent", CAME["traceparent"])] * 2
@@ -76,7 +76,7 @@ async def test_two_traceparents_are_ignored(start: Start) -> None:
 
 
 async def test_each_subscriber_gets_the_trace_of_its_request(start: Start) -> None:
-    """A second registration of a job brings its own; a standing endpoint has that of the first, which began it."""
+    """A second registration has its own trace; a standing endpoint gets that of the first registration."""
     async with start() as world:
         job = world.exec.add(lasts=30_000)
         other = TRACE[::-1]
@@ -94,7 +94,7 @@ async def test_each_subscriber_gets_the_trace_of_its_request(start: Start) -> No
 
 
 async def test_one_trace_id_connects_the_log_lines_of_a_job(start: Start, log: io.StringIO) -> None:
-    """Request, registration, polls, event and attempts: each line has the trace, and the ids of what it is about."""
+    """The lines of request, registration, polls, event and attempts have the trace, and their own ids."""
     async with start() as world:
         world.receiver.script(Respond(status=500))
         job = world.exec.add(lasts=1_000)

@@ -1,4 +1,4 @@
-"""What a whole relay sends, judged by the public packages of JavaScript: those of Python judge every flow as it is."""
+"""JavaScript's public packages verify what a whole relay sends; Python's packages verify it in every flow."""
 
 import asyncio
 import base64
@@ -24,8 +24,8 @@ NAME = "🎭 Предложение <@here> & שלום \u2028 “cited” \\ " +
 
 @pytest.mark.timeout(300)
 async def test_standardwebhooks_and_svix_verify_every_request(start: Start) -> None:
-    """Each format and ending, odd names, a retry, a resend, and while a secret is rotated: both packages take it with
-    every secret that is valid, and nothing that was changed."""
+    """Both packages accept each format, ending, odd name, retry and resend with every valid secret, also during a
+    rotation, and refuse anything changed."""
     folder = await asyncio.to_thread(installed, ROOT / "tests/javascript")
     async with start() as world:
         world.receiver.script(Respond(status=500), path="/standard")

@@ -8,7 +8,7 @@ from tests.flows.wrong_clock import PER_DAY, YEARS, lived, machine, until_told
 
 
 async def one_waits_for_each(one, lasts: int = 6 * SECOND) -> None:  # type: ignore[no-untyped-def]
-    """A delivery waits for its retry, and a job is watched."""
+    """One delivery waits for its retry, and one job is watched."""
     one.world.receiver.script(Respond(status=500))
     await one.job(0)
     await one.job(lasts)
@@ -17,7 +17,7 @@ async def one_waits_for_each(one, lasts: int = 6 * SECOND) -> None:  # type: ign
 
 @pytest.mark.parametrize("wrong", [-35 * MINUTE, -2 * HOUR, -26 * YEARS, HOUR, 2 * DAY, 10 * YEARS])
 async def test_a_clock_wrong_at_boot_and_then_corrected_loses_nothing(sqlite_url: str, wrong: int) -> None:
-    """What is due by the right clock is done within seconds of the correction."""
+    """Within seconds of the correction, the relay does what is due by the right clock."""
     async with machine(sqlite_url) as one:
         await one_waits_for_each(one)
         await one.boot(wrong)
@@ -30,7 +30,7 @@ async def test_a_clock_wrong_at_boot_and_then_corrected_loses_nothing(sqlite_url
 
 @pytest.mark.parametrize("steps", [(2 * DAY, 0), (-3 * HOUR, 0), (-2 * HOUR, -HOUR, 0), (5 * HOUR, -HOUR, 0)])
 async def test_a_clock_set_while_the_relay_runs_loses_nothing(sqlite_url: str, steps: tuple[int, ...]) -> None:
-    """On and back, back and on, in two steps: for seconds."""
+    """The clock is set forward and back, back and forward, and in two steps: everything is done within seconds."""
     async with machine(sqlite_url) as one:
         await one_waits_for_each(one, 20 * SECOND)
         for wrong in steps:
@@ -42,7 +42,7 @@ async def test_a_clock_set_while_the_relay_runs_loses_nothing(sqlite_url: str, s
 
 @pytest.mark.parametrize(("first", "then"), [(2 * DAY, 2 * DAY), (2 * DAY, 0), (-5 * HOUR, -5 * HOUR), (-5 * HOUR, 0)])
 async def test_a_restart_under_a_wrong_clock_loses_nothing(sqlite_url: str, first: int, then: int) -> None:
-    """Also if the clock was set right while the relay was down: then the store's own time is what is wrong."""
+    """Also if the clock was corrected while the relay was down: then the store's own time is wrong."""
     async with machine(sqlite_url) as one:
         await one_waits_for_each(one)
         await one.boot(first)
@@ -58,7 +58,7 @@ async def test_a_restart_under_a_wrong_clock_loses_nothing(sqlite_url: str, firs
 
 @pytest.mark.parametrize("wrong", [-2 * HOUR, -26 * YEARS, 2 * DAY])
 async def test_a_used_up_daily_budget_survives_a_clock_change(sqlite_url: str, wrong: int) -> None:
-    """Whatever the clock says at boot, Exec is not asked once more than its day allows."""
+    """Whatever the clock says at boot, Exec gets no request above the day's limit."""
     async with machine(sqlite_url, interval="1s") as one:
         await one.job(DAY)
         await one.live(10 * MINUTE)
@@ -72,7 +72,8 @@ async def test_a_used_up_daily_budget_survives_a_clock_change(sqlite_url: str, w
 
 
 async def test_a_clock_that_is_ahead_expires_no_job(sqlite_url: str) -> None:
-    """Nor one that Exec does not know for now: ages begin with the run, until the clock is sure."""
+    """Nor does it end a job that Exec does not know for now: ages count from the start of the run until the clock is
+    sure."""
     async with machine(sqlite_url) as one:
         await one.job(30 * SECOND)
         await one.live(5 * SECOND)
@@ -85,5 +86,5 @@ async def test_a_clock_that_is_ahead_expires_no_job(sqlite_url: str) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_any_sequence_of_clock_changes_loses_nothing(sqlite_url: str, seed: int) -> None:
-    """Boots and jumps at random; the torture `wrong-clock` does many."""
+    """The clock changes at random, at boots and between; the torture `wrong-clock` does it many times."""
     await lived(sqlite_url, seed, 8)

@@ -1,4 +1,4 @@
-"""A relay on SQLite whose machine's clock is wrong, set, and set again; time is moved by hand, and the truth known."""
+"""A relay on SQLite whose machine's clock is wrong and set again; the test moves the true time."""
 
 import json
 import random
@@ -46,7 +46,7 @@ class Machine:
         await self.world.settle()
 
     async def live(self, ms: int) -> None:
-        """So much time goes by."""
+        """So much time passes."""
         for _ in range(0, ms, SECOND):
             self.world.clock.advance(SECOND)
             await self.world.settle()
@@ -99,7 +99,7 @@ WRONGS = (-26 * YEARS, -2 * HOUR, -35 * MINUTE, -SECOND, 0, 0, 2 * SECOND, HOUR,
 
 
 async def lived(url: str, seed: int, steps: int) -> Machine:
-    """Boots, jumps and repairs at random, then the right clock: all endings are delivered soon."""
+    """Boots, jumps and corrections at random, then the right clock: all endings are delivered soon."""
     rng = random.Random(seed)
     async with machine(url) as one:
         for _ in range(steps):
