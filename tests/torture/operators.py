@@ -16,6 +16,7 @@ from sqlalchemy import delete, select, text, update
 from relay import formats, registration
 from relay.config import Config, EndpointSection
 from relay.delivery.admission import AdmissionControl, Reservation
+from relay.delivery.digest import gather
 from relay.delivery.enqueue import enqueue
 from relay.endpoints import EndpointSpec
 from relay.endpoints import admin as standing
@@ -118,6 +119,7 @@ def set_up(tx: Tx, by: Poller) -> World:
         "team": make_endpoint(name="team", url="https://team.example/"),
         "ops": make_endpoint(name="ops", url="https://ops.example/", source="config"),
         "off": make_endpoint(name="off", url="https://off.example/", disabled_at=LONG_AGO, disabled_reason="by hand"),
+        "chat": make_endpoint(name="chat", url="https://chat.example/", format="slack", digest="5m"),
         "idle": make_endpoint(url="https://idle.example/", kind=EndpointKind.AD_HOC, created_at=LONG_AGO),
     }
     marks = endpoints.fingerprints(tx, "https://idle.example/", "standard", {}, None)
@@ -126,7 +128,9 @@ def set_up(tx: Tx, by: Poller) -> World:
     registration.register(tx, checked("old", "https://a.example/"), LONG_AGO)
     _end(tx, "old", LONG_AGO)
     failed = {"status": "failed", "next_attempt_at": None, "ended_at": LONG_AGO}
-    tx.execute(update(tables.deliveries).where(tables.deliveries.c.job_id == "old"), failed)
+    of_old = tables.deliveries.c.job_id == "old"
+    tx.execute(delete(tables.deliveries).where(of_old, tables.deliveries.c.endpoint_id == named["chat"].id))
+    tx.execute(update(tables.deliveries).where(of_old), failed)
     for job in ("kept", "due"):
         registration.register(tx, checked(job, None, "off"), LONG_AGO)
         _end(tx, job, LONG_AGO)
@@ -232,6 +236,9 @@ USE_CASES: Mapping[str, UseCase] = {
     "disable": partial(_of, "a", lambda tx, one: standing.disable(tx, one, NOON)),
     "disable automatically": _disable_automatically,
     "hold": lambda write, world: write(lambda tx: outbox.hold_for_disabled(tx, world.ids["off"], NOON, 100)),
+    "gather a digest": lambda write, world: write(lambda tx: gather(tx, world.ids["chat"], NOON, None)),
+    "delete a chat": partial(_remove, "chat"),
+    "disable a chat": partial(_of, "chat", lambda tx, one: standing.disable(tx, one, NOON)),
     "rotate": partial(_of, "a", lambda tx, one: standing.rotate(tx, one, None, NOON, ())),
     "change": partial(
         _of,
@@ -288,13 +295,15 @@ BROKEN = {
         WHERE d.event_id = v.id AND d.endpoint_id = r.endpoint_id AND d.status <> 'cancelled')""",
     "a delivery held for an endpoint that is enabled": """
         SELECT d.id FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
-        WHERE d.status = 'pending' AND d.next_attempt_at IS NULL AND e.disabled_at IS NULL""",
+        WHERE d.status = 'pending' AND d.next_attempt_at IS NULL AND e.disabled_at IS NULL AND NOT EXISTS (SELECT FROM
+        deliveries whole WHERE whole.id = d.digest_id AND whole.status = 'pending')""",
     "a pending delivery of a registration that was withdrawn": """
         SELECT d.id FROM deliveries d JOIN registrations r ON r.id = d.registration_id
         WHERE d.status = 'pending' AND r.status = 'withdrawn' AND d.trigger = 'schedule'""",
     "a delivery without its event or its job": """
         SELECT d.id FROM deliveries d WHERE NOT EXISTS (SELECT FROM events v WHERE v.id = d.event_id)
-        OR NOT EXISTS (SELECT FROM watches w WHERE (w.workspace, w.job_id) = (d.workspace, d.job_id))
+        OR d.workspace <> '' AND NOT EXISTS (SELECT FROM watches w
+        WHERE (w.workspace, w.job_id) = (d.workspace, d.job_id))
         OR d.registration_id IS NOT NULL AND NOT EXISTS (SELECT FROM registrations r WHERE r.id = d.registration_id)""",
     "a delivery that counts at another host than its endpoint's": """
         SELECT d.id FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
