@@ -61,6 +61,9 @@ _MAX_RANKED = 500
 
 _READ_WIDELY_EVERY = 10 * SECOND
 
+_MAX_DOUBTFUL = 64
+"""Due watches that are read beyond those that can be polled: doubtful ones may have to wait, and stay due."""
+
 
 class Poller:
     """Polls Exec for every workspace."""
@@ -205,9 +208,11 @@ class Poller:
         ledger, rate_limit = state.ledger, self.rate_limits[workspace]
         if (allowed := allowed_now(ledger, rate_limit, now, free_slots)) <= 0:
             return [], request_budget.next_allowed_at(ledger, rate_limit, now)
-        hinted = watches.lock_due_hinted(tx, workspace, now, free_slots)
+        hinted = watches.lock_due_hinted(tx, workspace, now, free_slots + _MAX_DOUBTFUL)
         hinted_ids = {watch.job_id for watch in hinted}
-        ranked = _MAX_RANKED if workspace in self._policies or self._may_have_several_keys(workspace, now) else allowed
+        ranked = allowed + _MAX_DOUBTFUL
+        if workspace in self._policies or self._may_have_several_keys(workspace, now):
+            ranked = _MAX_RANKED
         planned = [watch for watch in watches.lock_due(tx, workspace, now, ranked) if watch.job_id not in hinted_ids]
         within_limits = self._unconfirmed.within_limits(workspace, [*hinted, *planned], now)
         due = self._in_turns(self._selected(tx, state, within_limits, now))

@@ -2,9 +2,9 @@
 
 A key may have a few such jobs polled at once. The first poll of a job takes one of the key's slots. An answer with the
 job gives the slot back, so a key with right ids is hardly ever slowed; a wrong id costs it for the day. All keys
-together get a share of each minute, the repeated polls after a 404 included, so that wrong ids of many keys leave
-requests to the jobs that Exec knows. A key without an open question is outside of that share: its next job is polled at
-once.
+together get a share of each minute, so that wrong ids of many keys leave requests to the jobs that Exec knows. In that
+share are also polls after a 404, and of jobs that only a callback names. A key without an open question is outside of
+it: its next job is polled at once.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ _SHARE = 8
 """Wrong ids of one key cost one request in so many of the day: about three polls each."""
 _SHARE_OF_MINUTE = 3
 """Polls for wrong ids of all keys take one request in so many of a minute, beside one for each key."""
-_REPEATED = ""
+_NO_KEY = ""
 _MAX_KEYS = 10_000
 _RETRY_DELAY = SECOND
 
@@ -51,17 +51,17 @@ class _Slots:
         own, of_all = self._of_key.available(owner, now), self._of_all.available("", now) - of_others
         return min(own, max(of_all, int(own == self._at_once)))  # guard: unconfirmed-of-many-keys
 
-    def available_to_repeat(self, now: Instant) -> int:
-        """How many polls after a 404 may begin."""
+    def available_to_all(self, now: Instant) -> int:
+        """How many polls may begin that take no slot of a key."""
         return self._of_all.available("", now)
 
     def retry_after(self, owner: str, now: Instant) -> int:
         """Milliseconds until a slot is free for the key."""
         return round(max(self._of_key.retry_after(owner, now), self._of_all.retry_after("", now))) + 1
 
-    def acquire(self, owner: str, now: Instant, is_repeated: bool = False) -> None:
-        """Takes a slot; one of the key is taken already if the poll `is_repeated`."""
-        if not is_repeated:
+    def acquire(self, owner: str | None, now: Instant) -> None:
+        """Takes a slot of all keys, and one of the key."""
+        if owner is not None:
             self._of_key.acquire(owner, now)
         self._of_all.acquire("", now)
 
@@ -93,10 +93,10 @@ class UnconfirmedJobs:
         """The due watches without those for which their key has no slot, such as jobs registered after `excess`."""
         slots, slots_taken, within = self._slots[workspace], Counter[str](), list[Watch]()
         for watch in due:
-            if _is_repeated(watch):
-                if slots_taken.total() >= slots.available_to_repeat(now):  # guard: repeated-polls
+            if _is_doubtful(watch):
+                if slots_taken.total() >= slots.available_to_all(now):  # guard: doubtful-jobs
                     continue
-                slots_taken[_REPEATED] += 1
+                slots_taken[_NO_KEY] += 1
             elif watch.owner is not None and watch.is_unconfirmed:
                 of_others = slots_taken.total() - slots_taken[watch.owner]
                 if slots_taken[watch.owner] >= slots.available(watch.owner, now, of_others):  # guard: unconfirmed-jobs
@@ -106,9 +106,11 @@ class UnconfirmedJobs:
         return within
 
     def poll_begins(self, watch: Watch, now: Instant) -> None:
-        """Takes a slot for the first poll of a registration, and for one after a 404."""
-        if watch.owner is not None and (watch.is_unconfirmed or _is_repeated(watch)):
-            self._slots[watch.workspace].acquire(watch.owner, now, _is_repeated(watch))
+        """Takes a slot for the first poll of a registration, and for one of a doubtful job."""
+        if _is_doubtful(watch):
+            self._slots[watch.workspace].acquire(None, now)
+        elif watch.owner is not None and watch.is_unconfirmed:
+            self._slots[watch.workspace].acquire(watch.owner, now)
 
     def job_found(self, before: Watch, now: Instant) -> bool:
         """Gives the slot back of a job that a poll has found, and whose earlier polls of any registration all failed.
@@ -125,5 +127,8 @@ class UnconfirmedJobs:
         return had_no_slot
 
 
-def _is_repeated(watch: Watch) -> bool:
-    return watch.owner is not None and watch.job is None and watch.not_found_count > 0
+def _is_doubtful(watch: Watch) -> bool:
+    """Whether Exec did not know the job that a key registered, or only a callback names it."""
+    return watch.job is None and (
+        watch.unconfirmed_since is not None or (watch.owner is not None and watch.not_found_count > 0)
+    )

@@ -24,9 +24,9 @@ KEYS = (
         swap("min(own, max(of_all, int(own == self._at_once)))", "own"),
     ),
     Guard(
-        "repeated-polls",
-        "So do the polls that follow a first 404",
-        "tests/unit/polling/test_unconfirmed_jobs.py::test_repeated_polls_of_wrong_ids_are_within_that_third",
+        "doubtful-jobs",
+        "Polls after a first 404, and of jobs that only a callback of Exec names, are within that third",
+        "tests/unit/polling/test_unconfirmed_jobs.py::test_jobs_that_only_callbacks_name_are_within_that_third",
         never,
     ),
     Guard(

@@ -84,6 +84,18 @@ def test_repeated_polls_of_wrong_ids_are_within_that_third() -> None:
     assert len(jobs.within_limits("w", again[16:], NOON + MINUTE)) == 16
 
 
+def test_jobs_that_only_callbacks_name_are_within_that_third() -> None:
+    """Fifty a day are polled, but not all in one minute."""
+    jobs = UnconfirmedJobs({"w": DEFAULT})
+    named = [watch(n, None, unconfirmed_since=NOON, callback_received_at=NOON) for n in range(50)]
+    begun = jobs.within_limits("w", [*named, watch(99, "a")], NOON)
+    assert begun == [*named[:16], watch(99, "a")]
+    for one in begun:
+        jobs.poll_begins(one, NOON)
+    assert jobs.within_limits("w", named[16:], NOON) == []
+    assert len(jobs.within_limits("w", named[16:], NOON + MINUTE)) == 16
+
+
 def test_right_ids_of_many_keys_are_hardly_slowed() -> None:
     """Each answer gives the slot back, of the key and of all."""
     jobs, rounds = UnconfirmedJobs({"w": DEFAULT}), 0
