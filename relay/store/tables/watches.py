@@ -188,15 +188,19 @@ def hold_unconfirmed(tx: Tx, workspace: str, owner: str, keep: int, now: Instant
 
 
 def resume_held(tx: Tx, workspace: str, owner: str, now: Instant) -> None:
-    """Makes the jobs of an API key due that `hold_unconfirmed` postponed."""
-    is_held = (watches.c.workspace == workspace, watches.c.next_poll_at > now, watches.c.owner == owner)
-    tx.execute(update(watches).where(*is_held, watches.c.next_poll_reason == HELD_REASON), {"next_poll_at": now})
+    """Makes the jobs of an API key due that `hold_unconfirmed` postponed. A leased one is being polled: it keeps its
+    lease's end."""
+    of_key = (watches.c.workspace == workspace, watches.c.owner == owner)
+    tx.execute(update(watches).where(*of_key, *_is_held(now)), {"next_poll_at": now})
 
 
 def resume_one(tx: Tx, watch: Watch, now: Instant) -> None:
     """As `resume_held`, for one watch."""
-    is_held = (watches.c.next_poll_at > now, watches.c.next_poll_reason == HELD_REASON)
-    tx.execute(update(watches).where(*_is(watch), *is_held), {"next_poll_at": now})
+    tx.execute(update(watches).where(*_is(watch), *_is_held(now)), {"next_poll_at": now})
+
+
+def _is_held(now: Instant) -> tuple[ColumnElement[bool], ...]:
+    return watches.c.next_poll_at > now, watches.c.next_poll_reason == HELD_REASON, watches.c.leased.is_(False)
 
 
 def set_hint(tx: Tx, watch: Watch, at: Instant, reason: str) -> None:
