@@ -203,6 +203,7 @@ class Relay:
         self._woken_ticks: asyncio.Task[None] | None = None
         self._last_tick = clock()
         self._reloading = asyncio.Lock()
+        self._postponed_reload: Callable[[], Config] | None = None
         self._stopping = False
         self.telemetry.configured(self.clients, clock())
 
@@ -305,7 +306,8 @@ class Relay:
         """Applies endpoints and keys of the configuration that `read` returns; `read` runs on a thread.
 
         The log says which other changes need a restart. If the configuration can't be used, the log says why, and
-        everything stays as it is.
+        everything stays as it is. If the store fails, each tick tries again: another relay of the store may have the
+        new key of Exec already.
         """
         async with self._reloading:
             before = dict(self.clients)
@@ -315,10 +317,18 @@ class Relay:
                 # Before the workspaces are unpaused: with its old key a poll would be refused again.
                 self.clients |= {space.name: self._client_of(space) for space in merged.new_keys}
                 await self._apply_config(merged.config.endpoints, [space.name for space in merged.new_keys])
+            except StoreError as error:
+                self.clients |= before
+                if self._postponed_reload is None:
+                    self.telemetry.reload_postponed(error)
+                self._postponed_reload = read
+                return
             except RelayError as error:
                 self.clients |= before
+                self._postponed_reload = None
                 self.telemetry.not_reloaded(error)
                 return
+            self._postponed_reload = None
             self.config = merged.config
             self.telemetry.reloaded(merged.summary(), merged.needs_restart, self.clock())
         self.wake()
@@ -342,6 +352,8 @@ class Relay:
                 return
             self._last_tick = self.clock()
             self.telemetry.report_due_changes(self._last_tick)
+        if self._postponed_reload is not None:
+            await self.reload(self._postponed_reload)
 
     async def register(
         self, request: ValidatedRegistration, now: Instant, request_id: str | None = None

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 
-from relay.errors import RelayError
+from relay.errors import RelayError, StoreError
 from relay.model import (
     Delivery,
     Endpoint,
@@ -171,6 +171,12 @@ class Telemetry:
         """A changed configuration is invalid."""
         self.metrics.reloads.labels("refused").inc()
         self.log.error("the new configuration is invalid; the relay continues with the previous one: %s", error)
+
+    def reload_postponed(self, error: StoreError) -> None:
+        """The new configuration is not applied yet, because the store fails."""
+        self.log.error(
+            "the new configuration is not applied yet, the relay tries again until the store works: %s", error
+        )
 
     def endpoint_changed(self, before: Endpoint, after: Endpoint, now: Instant, error: str | None = None) -> None:
         """The endpoint's health changed, or it was enabled or disabled; `error` is that of a failed attempt."""

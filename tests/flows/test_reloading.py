@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from relay.config import Config
 from relay.errors import ConfigError
@@ -91,13 +92,30 @@ async def test_an_invalid_configuration_changes_nothing(
         assert WRONG_KEY not in caplog.text
         if wrong != "store":
             assert await names(world) == {"a"}
-            text = await world.relay.render_metrics()
-            assert f"{REFUSED} 1.0" in text.decode()
-            assert metric(text, "timestamp_seconds") == read_at
+            metrics = await world.relay.render_metrics()
+            assert f"{REFUSED} 1.0" in metrics.decode()
+            assert metric(metrics, "timestamp_seconds") == read_at
 
 
-def metric(text: bytes, name: str) -> str:
-    [line] = [line for line in text.decode().splitlines() if name in line and not line.startswith("#")]
+async def test_a_configuration_is_applied_when_the_store_works_again(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The store fails at the reload and on the next ticks: one line says so, and nothing is forgotten."""
+    async with start() as world:
+        new = configured(world, endpoints=[standing(world, "a")])
+        await world.relay.store.write(lambda tx: tx.execute(text("ALTER TABLE endpoints RENAME TO away")))
+        await world.relay.reload(lambda: new)
+        for _ in range(3):
+            await world.relay.tick()
+        await world.relay.store.write(lambda tx: tx.execute(text("ALTER TABLE away RENAME TO endpoints")))
+        await world.relay.tick()
+        assert await names(world) == {"a"}
+        assert caplog.text.count("not applied yet") == 1
+        assert f"{APPLIED} 1.0" in (await world.relay.render_metrics()).decode()
+
+
+def metric(metrics: bytes, name: str) -> str:
+    [line] = [line for line in metrics.decode().splitlines() if name in line and not line.startswith("#")]
     return line.split()[1]
 
 

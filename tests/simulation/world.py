@@ -311,7 +311,7 @@ class World:
             if not jobs["data"] and not pending["data"]:
                 return
             await asyncio.sleep(4)
-        self.found.stuck = [f"job {job['id']}" for job in jobs["data"]]
+        self.found.stuck = [f"job {job['job_id']}" for job in jobs["data"]]
         self.found.stuck += [f"delivery {one['id']}" for one in pending["data"]]
 
     async def _listed(self) -> set[str]:
