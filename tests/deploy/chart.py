@@ -1,4 +1,4 @@
-"""The chart, rendered by Helm itself and judged by Kubernetes' schema. Run by `make chart`, which brings Helm."""
+"""The chart, rendered by Helm and checked against Kubernetes' schema. Run by `make chart`, which installs Helm."""
 
 import re
 import shutil
@@ -31,14 +31,14 @@ def helm(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def template(*values: str, example: Path | None = None, more: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """What Helm answers when it renders the chart with these values, each `name=value`."""
+    """Helm's result of rendering the chart with these values, each `name=value`."""
     given = [word for value in values for word in ("--set", value)]
     files = ["-f", str(example)] if example else []
     return helm("template", "relay", str(CHART), "--kube-version", "1.31.0", *files, *given, *more)
 
 
 def rendered(*values: str, example: Path | None = None, more: tuple[str, ...] = ()) -> Documents:
-    """The documents that it renders."""
+    """The rendered documents."""
     done = template(*values, example=example, more=more)
     assert done.returncode == 0, done.stderr
     return [document for document in yaml.safe_load_all(done.stdout) if document]
@@ -64,7 +64,7 @@ def test_helm_lint_passes(example: Path) -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_rendered_documents_are_valid_for_kubernetes(example: Path) -> None:
-    """Each document is valid, to the letter of Kubernetes' schema; the monitor is of a kind that Kubernetes lacks."""
+    """Each document is valid by Kubernetes' schema; the monitor is of a kind that Kubernetes does not define."""
     documents = rendered(example=example)
     own = [document for document in documents if document["kind"] != "ServiceMonitor"]
     for document in own:
@@ -82,14 +82,14 @@ def test_plain_manifests_are_the_chart_s(tmp_path: Path) -> None:
 
 
 def test_the_chart_generates_no_secret() -> None:
-    """The same values give the same bytes; nothing random, and nothing that depends on the cluster's contents."""
+    """The same values give the same bytes: nothing is random or depends on the cluster's contents."""
     assert template(*OWN).stdout == template(*OWN).stdout
     sources = "".join(path.read_text() for path in (CHART / "templates").iterdir())
     assert re.findall(r"\b(rand\w+|gen\w*(?:Cert|Key|CA)\w*|lookup|uuidv4|now|derivePassword)\b", sources) == []
 
 
 def test_an_existing_secret_is_used_as_it_is() -> None:
-    """No Secret is rendered, and every secret variable is taken from the one named."""
+    """The chart renders no Secret, and every secret variable comes from the named one."""
     documents = rendered(*POSTGRESQL)
     assert of_kind(documents, "Secret") == []
     [container] = pod(documents)["spec"]["containers"]
@@ -122,7 +122,7 @@ def test_a_changed_secret_restarts_the_pods() -> None:
     ],
 )
 def test_impossible_values_fail_to_render(values: tuple[str, ...], said: str) -> None:
-    """Rendering fails, with what is wrong and what to do."""
+    """The error says what is wrong and what to do."""
     done = template(*values)
     assert done.returncode != 0
     assert said in done.stderr
@@ -137,14 +137,14 @@ def test_impossible_values_fail_to_render(values: tuple[str, ...], said: str) ->
     ],
 )
 def test_replicas_fit_the_store(values: tuple[str, ...], kind: str, budgets: list[int]) -> None:
-    """SQLite: never two relays on the file. A budget of disruptions only if something is left to serve meanwhile."""
+    """SQLite never has two relays on the file. There is a disruption budget only if a relay remains to serve."""
     documents = rendered(*values)
     assert len(of_kind(documents, kind)) == 1
     assert [one["spec"]["maxUnavailable"] for one in of_kind(documents, "PodDisruptionBudget")] == budgets
 
 
 def test_the_volume_outlives_the_release() -> None:
-    """The claim is the StatefulSet's, which Helm never deletes; an existing one is used if it is named."""
+    """The claim belongs to the StatefulSet, which Helm never deletes; a named existing claim is used."""
     documents = rendered(EXISTING)
     assert of_kind(documents, "PersistentVolumeClaim") == []
     assert "volumeClaimTemplates" in of_kind(documents, "StatefulSet")[0]["spec"]
@@ -154,12 +154,12 @@ def test_the_volume_outlives_the_release() -> None:
 
 
 def ids_of(documents: Documents) -> set[str]:
-    """Which user and group the pods are bound to."""
+    """The user and group of the pods."""
     return set(re.findall(r"\b(runAsUser|runAsGroup|fsGroup|supplementalGroups)\b", yaml.safe_dump(pod(documents))))
 
 
 def test_no_user_id_is_fixed() -> None:
-    """OpenShift chooses users and groups; elsewhere a volume needs its group, and nothing else is named."""
+    """OpenShift chooses users and groups. Elsewhere a volume needs its group, and nothing else is named."""
     assert ids_of(rendered(*POSTGRESQL)) == set()
     assert ids_of(rendered(EXISTING, more=("--api-versions", "security.openshift.io/v1"))) == set()
     assert ids_of(rendered(EXISTING)) == {"fsGroup"}
@@ -168,7 +168,8 @@ def test_no_user_id_is_fixed() -> None:
 
 @pytest.mark.parametrize("values", [(EXISTING,), POSTGRESQL], ids=["sqlite", "postgresql"])
 def test_pods_have_time_to_start_and_stop(values: tuple[str, ...]) -> None:
-    """Ten minutes for migrations, the listener asked and never the database; stopping leaves time for what is sent."""
+    """Migrations have ten minutes; probes ask the listener, not the database; a stop leaves time for attempts in
+    flight."""
     spec = pod(rendered(*values))["spec"]
     [container] = spec["containers"]
     startup = container["startupProbe"]
@@ -183,7 +184,7 @@ def test_pods_have_time_to_start_and_stop(values: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_the_chart_s_configuration_is_valid(example: Path, tmp_path: Path) -> None:
-    """Variables and configuration file together are a configuration, behind the proxies that are named."""
+    """Variables and configuration file together are a valid configuration, behind the named proxies."""
     documents = rendered(example=example)
     secrets = {
         "exec-api-key": "exec_live_" + "0" * 40,
@@ -204,7 +205,7 @@ def test_the_chart_s_configuration_is_valid(example: Path, tmp_path: Path) -> No
 
 
 def test_the_network_policy_lets_through_what_the_relay_needs() -> None:
-    """In: the Ingress controller and Prometheus. Out: names, the database, public receivers; nothing private."""
+    """In: the Ingress controller and Prometheus. Out: DNS, the database, public receivers; nothing private."""
     [policy] = of_kind(rendered(example=CHART / "examples/ingress.yaml"), "NetworkPolicy")
     [incoming] = policy["spec"]["ingress"]
     names = [one["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for one in incoming["from"]]
@@ -219,7 +220,7 @@ def test_the_network_policy_lets_through_what_the_relay_needs() -> None:
 
 
 def test_a_receiver_inside_the_cluster_can_be_allowed() -> None:
-    """The example opens its port, and without monitoring only the Ingress controller comes in."""
+    """The example opens its port; without monitoring only the Ingress controller may connect."""
     [policy] = of_kind(rendered(example=CHART / "examples/receiver-inside.yaml"), "NetworkPolicy")
     assert policy["spec"]["egress"][-1]["ports"] == [{"port": 5678, "protocol": "TCP"}]
     assert len(policy["spec"]["ingress"][0]["from"]) == 1
@@ -227,7 +228,7 @@ def test_a_receiver_inside_the_cluster_can_be_allowed() -> None:
 
 
 def test_the_service_monitor_sends_a_key() -> None:
-    """Prometheus finds the Service's port, and the key that /metrics wants."""
+    """Prometheus finds the Service's port, and the key that /metrics requires."""
     documents = rendered(example=CHART / "examples/ingress.yaml")
     [monitor], [service] = of_kind(documents, "ServiceMonitor"), of_kind(documents, "Service")
     [endpoint] = monitor["spec"]["endpoints"]
@@ -237,7 +238,7 @@ def test_the_service_monitor_sends_a_key() -> None:
 
 
 def test_the_image_is_named_once() -> None:
-    """Repository, tag and digest are values; the tag is the relay's own version unless given."""
+    """Repository, tag and digest are values; by default the tag is the relay's version."""
 
     def image(*values: str) -> str:
         return str(pod(rendered(EXISTING, *values))["spec"]["containers"][0]["image"])

@@ -1,4 +1,4 @@
-"""The OpenAPI document, as others read it: linters, and clients that are generated from it. Run by `make clients`."""
+"""The OpenAPI document for other tools: linters, and clients that are generated from it. Run by `make clients`."""
 
 import asyncio
 import json
@@ -71,7 +71,7 @@ def program(name: str) -> str:
 
 
 def done(*words: str, folder: Path) -> str:
-    """What a program printed that ended well."""
+    """The output of a program that succeeded."""
     found = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
     return found.stdout

@@ -1,4 +1,4 @@
-"""What these tests share with those of real processes: a sandbox, a receiver, and relays between them."""
+"""What these tests share with those of real processes: a sandbox, a receiver, and relays."""
 
 from tests.e2e.conftest import stage
 

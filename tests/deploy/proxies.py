@@ -1,4 +1,4 @@
-"""Each recipe of deploy/proxies before a real relay, by the proxy's own program. Run by `make proxies`.
+"""Each recipe of deploy/proxies in front of a real relay, with the real proxy. Run by `make proxies`.
 
 A proxy that is not on this machine is skipped, by name; in CI, where it can be had, that is a failure.
 """
@@ -42,17 +42,17 @@ class Recipe:
 
 
 def nginx(folder: Path, recipe: str, port: int) -> list[str]:
-    """nginx as Debian has it, with the recipe in its `http`."""
+    """Debian's nginx, with the recipe in its `http`."""
     return _nginx(folder, recipe.replace("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"))
 
 
 def nginx_in_a_site(folder: Path, recipe: str, port: int) -> list[str]:
-    """nginx with a site that there is, into which the recipe goes."""
+    """nginx with an existing site that includes the recipe."""
     return _nginx(folder, _server(f"listen 127.0.0.1:{port} ssl;", recipe))
 
 
 def nginx_proxy_manager(folder: Path, recipe: str, port: int) -> list[str]:
-    """What Nginx Proxy Manager makes of a proxy host: its variables, then what was written under Advanced."""
+    """What Nginx Proxy Manager generates for a proxy host: its variables, then the text under Advanced."""
     upstream = recipe.partition("upstream-port ")[2].split()[0]
     variables = f'set $forward_scheme http; set $server "127.0.0.1"; set $port {upstream};'
     return _nginx(folder, _server(f"listen 127.0.0.1:{port} ssl; {variables}", recipe))
@@ -72,7 +72,7 @@ def _nginx(folder: Path, servers: str) -> list[str]:
 
 
 def caddy(folder: Path, recipe: str, port: int) -> list[str]:
-    """Caddy, on plain HTTP: a certificate of a public name can't be had here."""
+    """Caddy on plain HTTP, because no certificate of a public name is possible here."""
     options = "{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n}\n"
     for name in ("relay.example.com", "example.com"):
         recipe = recipe.replace(f"\n{name} {{", f"\nhttp://{name}:{port} {{\n\tbind 127.0.0.1")
@@ -113,11 +113,11 @@ class Proxy:
 
     @property
     def origin(self) -> str:
-        """As a browser has it."""
+        """The browser's origin."""
         return f"{self.recipe.scheme}://{self.recipe.host}:{self.port}"
 
     def client(self, address: str = VISITOR, **headers: str) -> httpx.AsyncClient:
-        """Somebody who asks from this address."""
+        """A client with this address."""
         return httpx.AsyncClient(
             base_url=f"{self.recipe.scheme}://127.0.0.1:{self.port}",
             headers={"host": f"{self.recipe.host}:{self.port}", **headers},
@@ -127,7 +127,7 @@ class Proxy:
 
 
 def certificate(folder: Path) -> None:
-    """One for the proxy, signed by itself."""
+    """A self-signed certificate for the proxy."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
     now = datetime.datetime.now(datetime.UTC)
@@ -146,7 +146,7 @@ def certificate(folder: Path) -> None:
 
 @asynccontextmanager
 async def before(recipe: Recipe, upstream: int, folder: Path) -> AsyncIterator[Proxy]:
-    """The recipe's program, started before what listens on a port of 127.0.0.1."""
+    """Starts the recipe's proxy in front of a port of 127.0.0.1."""
     program = shutil.which(recipe.program, path=f"{os.environ['PATH']}:/usr/sbin:{ROOT / '.venv/bin'}")
     if program is None:
         said = f"{recipe.program} is missing: deploy/proxies/{recipe.file} is NOT tried"
@@ -196,7 +196,7 @@ CLAIMED = {
 
 @each_site
 async def test_the_proxy_sets_the_client_s_address(recipe: Recipe, tmp_path: Path) -> None:
-    """Address, scheme and name are the proxy's word alone; what a visitor claims to be is taken out."""
+    """Address, scheme and name come from the proxy alone; it removes what a visitor claims."""
     async with serving(answering(answer())) as upstream, before(recipe, upstream.port, tmp_path) as proxy:
         async with proxy.client(**CLAIMED) as http:
             assert (await http.get("/jobs?status=waiting")).status_code == 200
@@ -210,13 +210,13 @@ async def test_the_proxy_sets_the_client_s_address(recipe: Recipe, tmp_path: Pat
 
 
 def seen(requests: list[Request], path: str) -> Request:
-    """The one request for a path."""
+    """The only request for a path."""
     [found] = [request for request in requests if request.target.startswith(path)]
     return found
 
 
 async def started(stage: Stage, public_url: str) -> Served:
-    """A relay that believes the proxy at 127.0.0.1."""
+    """A relay that trusts the proxy at 127.0.0.1."""
     relay = stage.serve(server={"public_url": public_url, "trusted_proxies": ["127.0.0.1"]})
     await relay.start()
     return relay
@@ -234,7 +234,8 @@ BEARER = {"authorization": f"Bearer {API_KEY}"}
 
 @each_site
 async def test_api_and_dashboard_work_through_the_proxy(recipe: Recipe, stage: Stage) -> None:
-    """A job is registered; a person logs in, sees it, and logs out: forms are taken, the cookie is for HTTPS only."""
+    """A job is registered; a person logs in, sees it, and logs out: forms are accepted, and the cookie is for HTTPS
+    only."""
     async with relay_behind(recipe, stage) as proxy, proxy.client() as http:
         job = {"job_id": "j1", "callback_url": f"{stage.receiver_url}/in"}
         assert (await http.post("/v1/registrations", json=job, headers=BEARER)).status_code == 201
@@ -251,7 +252,7 @@ async def test_api_and_dashboard_work_through_the_proxy(recipe: Recipe, stage: S
 
 @each_site
 async def test_server_sent_events_are_not_buffered(recipe: Recipe, stage: Stage) -> None:
-    """Server-sent events come through as they happen: nothing is held back until there is more."""
+    """Events arrive as they happen, and the proxy holds nothing back."""
     async with relay_behind(recipe, stage) as proxy, proxy.client() as http:
         entered = await http.post("/login", data={"api_key": API_KEY}, headers={"origin": proxy.origin})
         cookie = {"cookie": entered.headers["set-cookie"].partition(";")[0]}
@@ -268,7 +269,7 @@ async def test_server_sent_events_are_not_buffered(recipe: Recipe, stage: Stage)
 
 @each_site
 async def test_one_client_s_wrong_keys_lock_out_nobody_else(recipe: Recipe, stage: Stage) -> None:
-    """Wrong keys count against the address that they come from, not against the proxy, and no header changes that."""
+    """Wrong keys count against the client's address, not against the proxy, and no header changes that."""
     async with relay_behind(recipe, stage) as proxy:
         async with proxy.client(STRANGER) as http:
             answers = [
@@ -286,7 +287,7 @@ async def test_one_client_s_wrong_keys_lock_out_nobody_else(recipe: Recipe, stag
 
 @each_path
 async def test_the_prefix_reaches_the_relay_unchanged(recipe: Recipe, tmp_path: Path) -> None:
-    """The prefix is kept for the relay, and the visitor is the proxy's word alone."""
+    """The proxy keeps the prefix, and only it sets the client's address."""
     async with serving(answering(answer())) as upstream, before(recipe, upstream.port, tmp_path) as proxy:
         async with proxy.client(**CLAIMED) as http:
             assert (await http.get("/relay/jobs?status=waiting")).status_code == 200
@@ -299,7 +300,7 @@ async def test_the_prefix_reaches_the_relay_unchanged(recipe: Recipe, tmp_path: 
 
 @each_path
 async def test_the_relay_works_below_a_path(recipe: Recipe, stage: Stage) -> None:
-    """Login, pages and what they lead to stay below it."""
+    """Login, pages and their links stay below it."""
     relay = await started(stage, "https://example.com/relay")
     async with before(recipe, int(relay.url.rpartition(":")[2]), stage.folder) as proxy, proxy.client() as http:
         assert (await http.get("/relay/healthz")).status_code == 200

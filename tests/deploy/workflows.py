@@ -1,4 +1,4 @@
-"""What the workflows may do, and what a release is made of. Run by `make workflows`, after actionlint."""
+"""What the workflows may do, and what a release consists of. Run by `make workflows`, after actionlint."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def test_workflows_are_valid_for_github() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_actions_are_named_by_commit(path: Path) -> None:
-    """Each with the release that the commit is, for a person and for `make renew`; none twice by different commits."""
+    """Each has the release of the commit beside it, for people and for `make renew`; none has two commits."""
     lines = [line for line in path.read_text().splitlines() if "uses:" in line]
     assert lines
     assert [
@@ -47,7 +47,7 @@ def test_actions_are_named_by_commit(path: Path) -> None:
 
 @pytest.mark.parametrize("job", JOBS)
 def test_jobs_have_timeouts_and_minimal_permissions(job: dict[str, Any]) -> None:
-    """A limit of time, rights of their own, and one machine that is named, not the newest one."""
+    """Each job has a time limit, its own permissions, and a named machine, not the newest one."""
     assert 0 < job["timeout-minutes"] <= 90
     assert isinstance(job["permissions"], dict)
     assert "latest" not in job["runs-on"]
@@ -55,20 +55,20 @@ def test_jobs_have_timeouts_and_minimal_permissions(job: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_workflows_have_no_rights_and_do_not_overlap(name: str) -> None:
-    """What a job may do stands with the job."""
+    """Permissions belong to jobs."""
     assert WORKFLOWS[name]["permissions"] == {}
     assert WORKFLOWS[name]["concurrency"]["group"]
 
 
 def test_no_untrusted_text_is_executed() -> None:
-    """No command has an expression in it, values come as variables; no stranger's code runs with our rights."""
+    """No command contains an expression, values are variables, and no foreign code runs with our permissions."""
     commands = [run for one in WORKFLOWS.values() for job in one["jobs"].values() for run in steps(job, "run")]
     assert [run for run in commands if "${{" in run] == []
     assert not any({"pull_request_target", "workflow_run"} & set(one[TRIGGER]) for one in WORKFLOWS.values())
 
 
 def test_write_permissions_are_minimal() -> None:
-    """Who may publish may do nothing else."""
+    """A job that may publish may do nothing else."""
     writing = {
         (name, key): {right for right, level in job["permissions"].items() if level == "write"}
         for name, one in WORKFLOWS.items()
@@ -90,7 +90,7 @@ def test_write_permissions_are_minimal() -> None:
 
 
 def test_ci_runs_the_project_s_checks() -> None:
-    """Every Python that pyproject.toml promises; the commands are targets of the Makefile, or `.ci/run`."""
+    """CI uses every Python of pyproject.toml; its commands are targets of the Makefile, or `.ci/run`."""
     assert WORKFLOWS["checks"]["jobs"]["tests"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13", "3.14"]
     makefile = (ROOT / "Makefile").read_text()
     ran = [run for job in WORKFLOWS["checks"]["jobs"].values() for run in steps(job, "run")]
@@ -101,7 +101,8 @@ def test_ci_runs_the_project_s_checks() -> None:
 
 
 def test_pypi_trusts_only_the_release_workflow() -> None:
-    """As CONTRIBUTING.md says: a pushed tag, no reusable workflow, one artifact that is built once, reruns go on."""
+    """As CONTRIBUTING.md says: a pushed tag, no reusable workflow, one artifact that is built once, and a rerun
+    continues."""
     assert WORKFLOWS["release"][TRIGGER] == {"push": {"tags": ["v*"]}}
     job = RELEASE["pypi"]
     assert (job["environment"], job["needs"]) == ("pypi", "build")
@@ -114,7 +115,8 @@ def test_pypi_trusts_only_the_release_workflow() -> None:
 
 
 def test_the_image_is_pushed_once_and_used_by_digest() -> None:
-    """Signed as a whole and by architecture; judged without a login on both machines; in the notes by digest."""
+    """It is signed as a whole and by architecture, tested without a login on both machines, and named by digest in the
+    notes."""
     assert RELEASE["image"]["needs"] == "build"
     pushed, signed = steps(RELEASE["image"], "run")
     assert "bake release --push --metadata-file" in pushed
@@ -125,7 +127,7 @@ def test_the_image_is_pushed_once_and_used_by_digest() -> None:
 
 
 def test_the_first_steps_of_the_release_work_locally(tmp_path: Path) -> None:
-    """What the release's build runs after `make release`, as it stands there: its answers are the job's outputs."""
+    """The steps of the release's build after `make release`, unchanged: their output is the job's outputs."""
     [names] = [step for step in RELEASE["build"]["steps"] if step.get("id") == "names"]
     script = names["run"].replace("git tag --list 'v*'", f"echo v{relay.__version__}")
     environ = os.environ | {"GITHUB_REF_NAME": f"v{relay.__version__}", "GITHUB_OUTPUT": str(tmp_path / "out")}

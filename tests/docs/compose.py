@@ -18,7 +18,7 @@ OVER = "COMPOSE_OVER"
 
 
 def environment(service: str, folder: Path) -> dict[str, str]:
-    """What a service of the folder's compose.yaml finds in its environment, beside what the image sets."""
+    """The variables that a service of the folder's compose.yaml has, beside those that the image sets."""
     dotenv = folder / ".env"
     known = dict(re.findall(r"^(\w+)=(.*)$", dotenv.read_text(), re.MULTILINE)) if dotenv.exists() else {}
     given = yaml.safe_load((folder / "compose.yaml").read_text())["services"][service]["environment"]
@@ -33,18 +33,18 @@ def environment(service: str, folder: Path) -> dict[str, str]:
 
 
 def _with_variables(value: str, known: dict[str, str]) -> str:
-    """The value with each `${NAME:-default}` filled in."""
+    """The value with each `${NAME:-default}` replaced."""
     return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: known.get(found[1]) or found[2], value)
 
 
 def root_of(folder: Path) -> Path:
-    """The container's root, where its /data is."""
+    """The container's root, which contains its /data."""
     (folder / "root/data").mkdir(parents=True, exist_ok=True)
     return folder / "root"
 
 
 def main(verb: str, *words: str) -> int:
-    """`build`, which there is nothing to do for; `run` and `exec`, to their ends."""
+    """`build` does nothing; `run` and `exec` run to their ends."""
     if verb == "build":
         return 0
     rest, passed_on = list(words), dict[str, str]()

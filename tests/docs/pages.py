@@ -1,4 +1,4 @@
-"""The documentation's pages, taken apart: sections, the files and commands that they show."""
+"""The documentation's pages, parsed: sections, files and commands."""
 
 import re
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ def _fenced(text: str) -> list[tuple[str, str]]:
 
 
 def commands(text: str) -> list[str]:
-    """What is typed in console blocks: from `$ ` to the end of the command, which may be some lines on."""
+    """The commands of console blocks: from `$ ` to the end of the command, which may span lines."""
     found: list[str] = []
     for block in blocks(text, "console"):
         typing = False
@@ -71,6 +71,6 @@ def sections(page: Path) -> dict[str, Section]:
 
 
 def all_pages() -> list[Path]:
-    """Every page that is written by hand, the README among them."""
+    """Every handwritten page, and the README."""
     written = [path for path in DOCS.rglob("*.md") if not {"_build", "reference"} & set(path.relative_to(DOCS).parts)]
     return [ROOT / "README.md", *sorted(written)]

@@ -8,7 +8,7 @@ STARTS_WITHIN = 20.0
 
 
 async def listening(port: int, process: asyncio.subprocess.Process, log: Path) -> None:
-    """Returns once something takes connections at `port`; fails, with the log, where the process ends before."""
+    """Returns when something listens on `port`; fails with the log if the process ends before."""
     deadline = time.monotonic() + STARTS_WITHIN
     while time.monotonic() < deadline and process.returncode is None:
         try:

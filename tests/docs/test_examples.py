@@ -1,4 +1,4 @@
-"""What the pages tell people to type and to write is taken by the relay as it is."""
+"""The relay accepts what the pages tell people to type and to write, unchanged."""
 
 import json
 import re
@@ -50,7 +50,7 @@ QUICK_START = "http://127.0.0.1:4020/"
 
 
 def programs(page: Path) -> Iterator[list[str]]:
-    """Each command of a page as words, without the variables before it."""
+    """Each command of a page as words, without leading variables."""
     for command in commands(page.read_text()):
         words = shlex.split(re.sub(r"'\$\(cat \S+\)'", "whsec_...", command))
         while re.fullmatch(r"[A-Z_]+=.*", words[0]):
@@ -60,7 +60,7 @@ def programs(page: Path) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_command_exists(page: Path) -> None:
-    """`relay ...` is parsed by the verb itself, options and all; any other program is known to this test."""
+    """The command itself parses `relay ...` with its options; this test knows every other program."""
     for words in programs(page):
         name = words[0].rpartition("/")[2]
         if name == "relay":
@@ -74,7 +74,7 @@ def test_every_command_exists(page: Path) -> None:
 
 
 def in_container(words: list[str]) -> list[str]:
-    """What a container of the image is told to do: what stands behind its name, with `exec` the program too."""
+    """The command that a container of the image runs: what follows its name, or for `exec` the program."""
     for image in ("exec-relay", "relay"):
         if image in words and {"run", "exec"} & set(words):
             return words[words.index(image) + 1 + ("exec" in words) :]
@@ -82,7 +82,7 @@ def in_container(words: list[str]) -> list[str]:
 
 
 def parsed(arguments: list[str], group: click.Group = main) -> None:
-    """Fails unless click takes these arguments, short of doing what they say."""
+    """Fails unless click accepts these arguments; runs nothing."""
     verb = group.get_command(click.Context(group), arguments[0])
     assert verb is not None, arguments
     verb = deepcopy(verb)
@@ -96,7 +96,7 @@ def parsed(arguments: list[str], group: click.Group = main) -> None:
 
 
 def test_a_wrong_command_is_detected() -> None:
-    """An option that the verb does not have, and a verb that there is not."""
+    """An option that does not exist, and a command that does not exist."""
     with pytest.raises(click.UsageError):
         parsed(["register", "j1", "--uri", "https://example.com/"])
     with pytest.raises(AssertionError):
@@ -104,7 +104,7 @@ def test_a_wrong_command_is_detected() -> None:
 
 
 def operation_of(words: list[str]) -> ApiRoute | None:
-    """The call of our API that a curl command makes; its method is POST where it sends a body."""
+    """The call of our API that a curl command makes; its method is POST if it sends a body."""
     [url] = [word for word in words[1:] if "://" in word and not word.startswith("{")]
     path = "/" + url.partition("://")[2].partition("/")[2].partition("?")[0]
     method = words[words.index("-X") + 1] if "-X" in words else "POST" if "-d" in words else "GET"
@@ -115,7 +115,7 @@ def operation_of(words: list[str]) -> ApiRoute | None:
 
 
 def sent(page: Path) -> Iterator[tuple[type[BaseModel], Any]]:
-    """Each JSON body of a page, with the schema that has to take it."""
+    """Each JSON body of a page, with the schema that must accept it."""
     for words in programs(page):
         if words[0] == "curl" and "-d" in words:
             one = operation_of(words)
@@ -131,7 +131,7 @@ def sent(page: Path) -> Iterator[tuple[type[BaseModel], Any]]:
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_request_body_is_valid(page: Path) -> None:
-    """No field is misspelled, and headers and URLs pass the checks that come after the schema."""
+    """No field is misspelled, and headers and URLs pass the checks after the schema."""
     for model, body in sent(page):
         judged = model.model_validate(body)
         if isinstance(judged, BatchRequest):
@@ -146,13 +146,13 @@ def test_every_request_body_is_valid(page: Path) -> None:
 
 
 def test_the_pages_contain_request_bodies() -> None:
-    """The test above has something to judge."""
+    """The test above has something to check."""
     assert len([body for page in PAGES for _, body in sent(page)]) >= 6
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_configuration_snippet_is_valid(page: Path) -> None:
-    """YAML of the pages is configuration; where it leaves the Exec key out, one is added."""
+    """YAML of the pages is configuration; if it has no Exec key, the test adds one."""
     for block in blocks(page.read_text(), "yaml"):
         filled = re.sub(r"\${(\w+)}", lambda found: FILLED.get(found[1], "x" * 30), block)
         accepted(yaml.safe_load(filled))
@@ -170,27 +170,27 @@ def accepted(data: dict[str, Any]) -> None:
 
 
 def test_a_wrong_configuration_snippet_is_detected() -> None:
-    """A key that there is not."""
+    """A key that does not exist."""
     with pytest.raises(ConfigError):
         accepted({"endpoints": [{"name": "a", "uri": "https://example.com/"}]})
 
 
 @pytest.mark.parametrize(("page", "title"), [("zapier.md", "The fields"), ("slack.md", "A workflow")])
 def test_the_pages_list_every_flat_key(page: str, title: str) -> None:
-    """In the format's order, none missing."""
+    """In the format's order, without gaps."""
     table = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", sections(DOCS / "how-to" / page)[title].text, re.MULTILINE)
     assert re.findall(r"`(\w+)`", " ".join(table)) == list(flat.flat_fields(make_event(), None))
 
 
 def test_named_flat_keys_exist() -> None:
-    """Pages that name single flat keys name real ones."""
+    """Pages name only flat keys that exist."""
     named = re.findall(r"map `(\w+)`, `(\w+)`", (DOCS / "how-to/make.md").read_text())
     assert set(chain.from_iterable(named)) <= set(flat.flat_fields(make_event(), None))
     assert named
 
 
 def test_the_table_of_slack_errors_matches_the_format() -> None:
-    """Each word in the table is one that the format knows, and that disables as the table says."""
+    """The format knows each word of the table, and disables as the table says."""
     rows = sections(DOCS / "how-to/slack.md")["If no message arrives"].text.splitlines()
     words = [word for row in rows if "disables" in row for word in re.findall(r"`(\w+)`", row)]
     assert words
@@ -201,7 +201,7 @@ def test_the_table_of_slack_errors_matches_the_format() -> None:
 
 
 def test_the_numbers_of_the_delivery_page_match_the_code() -> None:
-    """The schedule, the limits and the waits that are promised."""
+    """The schedule, the limits and the waits."""
     text = " ".join((DOCS / "concepts/delivery.md").read_text().split())
     rules = DeliverySection()
     [told] = re.findall(r"At once, then (.+?) after the attempt before: (\d+) attempts", text)
@@ -220,7 +220,7 @@ def test_the_numbers_of_the_delivery_page_match_the_code() -> None:
 
 
 def test_the_named_buttons_are_on_the_dashboard() -> None:
-    """What the page prints in bold is written on the dashboard, letter by letter."""
+    """The dashboard has every text that the page prints in bold, letter by letter."""
     templates = DOCS.parent / "relay/web/dashboard/templates"
     shown = "\n".join(path.read_text() for path in templates.glob("*.html"))
     named = re.findall(r"\*\*([^*]+)\*\*", (DOCS / "how-to/dashboard.md").read_text())
@@ -229,7 +229,7 @@ def test_the_named_buttons_are_on_the_dashboard() -> None:
 
 
 def test_n8n_expressions_match_the_payload() -> None:
-    """Each path that is taken from the body is there, in a job that completed or in one that failed."""
+    """Each path exists in the body of a completed or of a failed job."""
     bodies = [json.loads((events.GOLDEN / f"standard/{name}.json").read_text()) for name in ("completed", "failed")]
     paths = re.findall(r"\$json\.body\.([\w.]+)", (DOCS / "how-to/n8n.md").read_text())
     assert len(paths) >= 4
@@ -238,7 +238,7 @@ def test_n8n_expressions_match_the_payload() -> None:
 
 
 def test_the_template_page_shows_its_result() -> None:
-    """The body that is shown is that of the configuration above it, for the sample; each name in the table is one."""
+    """The body on the page is that of the configuration above it, for the sample; each name in the table exists."""
     text = (DOCS / "how-to/template.md").read_text()
     wanted, shown = blocks(text, "yaml")[0], blocks(text, "json")[0]
     kept = template.check(yaml.safe_load(wanted)["endpoints"][0]["template"])
@@ -278,14 +278,14 @@ def test_the_recipes_make_what_their_services_take() -> None:
 
 
 def at(body: Any, path: str) -> Any:
-    """What stands at `data.job.id`; None where nothing does."""
+    """The value at `data.job.id`; None if there is none."""
     for name in path.split("."):
         body = body.get(name) if isinstance(body, dict) else None
     return body
 
 
 def test_the_named_urls_select_their_formats() -> None:
-    """In the reference's table, and in the how-tos where they show what a service's URL looks like."""
+    """In the table of the reference, and in the how-tos that show a service's URL."""
     for name, told in events.RECEIVERS.items():
         hosts = [part for part in re.findall(r"`([^`]+)`", told) if "." in part]
         for host in hosts:

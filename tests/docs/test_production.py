@@ -1,4 +1,4 @@
-"""The way into production, typed as it stands: the same commands, with processes where the page has containers."""
+"""The production page, typed unchanged: the same commands, with processes in place of containers."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ class Machine:
         shim.chmod(0o755)
 
     async def type(self, command: str) -> str:
-        """What it prints."""
+        """The command's output."""
         if command == "docker compose up -d --wait":
             await self._up()
             return ""
@@ -76,7 +76,7 @@ class Machine:
                 await asyncio.sleep(0.02)
 
     async def down(self) -> None:
-        """SIGTERM, as an engine stops a container."""
+        """SIGTERM, as a container engine sends it."""
         if self.relay is not None:
             with suppress(ProcessLookupError):
                 self.relay.terminate()
@@ -85,7 +85,7 @@ class Machine:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[tuple[Machine, FakeExec, Receiver, str]]:
-    """The machine, an Exec, and a receiver with its URL."""
+    """The machine, a stand-in for Exec, and a receiver with its URL."""
     exec, receiver = FakeExec(ExecSettings(limits=UNLIMITED, seed=3), system_clock), Receiver(SECRET, system_clock)
     async with serve(exec.app) as exec_url, serve(receiver.app) as receiver_url:
         over = {
@@ -103,7 +103,7 @@ async def world(tmp_path: Path) -> AsyncIterator[tuple[Machine, FakeExec, Receiv
 
 
 async def test_every_command_of_the_production_page_works(world: tuple[Machine, FakeExec, Receiver, str]) -> None:
-    """From the keys to a channel that is told, a backup and a newer version, with the page's own commands alone."""
+    """From the keys to a notified channel, a backup and a newer version, with only the page's commands."""
     needs("curl", "the way into production")
     machine, exec, receiver, channel = world
     endpoint_id, job, said = "", exec.add(lasts=1), dict[str, str]()
@@ -124,6 +124,6 @@ async def test_every_command_of_the_production_page_works(world: tuple[Machine, 
 
 
 def test_the_production_page_contains_commands() -> None:
-    """The test above has commands to type, to the last step."""
+    """The test above finds commands up to the last step."""
     assert len(TYPED) >= 12
     assert TYPED[-1] == "docker compose up -d --wait"

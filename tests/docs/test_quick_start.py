@@ -1,4 +1,4 @@
-"""The quick start, typed as it stands."""
+"""The quick start, typed unchanged."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ class Terminal:
         shim.chmod(0o755)
 
     async def type(self, command: str) -> str:
-        """What it prints; for one that goes on, nothing, once it listens."""
+        """The command's output; nothing for one that keeps running, once it listens."""
         for verb, port in PORTS.items():
             command = command.replace(f":{port}", f":{self.ports[verb]}")
         command = command.replace("--speed 10", "--speed 100")
@@ -57,7 +57,7 @@ class Terminal:
         return ""
 
     def printed(self, verb: str) -> str:
-        """What a command that goes on has printed so far."""
+        """The output so far of a command that keeps running."""
         return (self.folder / f"{verb}.txt").read_text()
 
     def stop(self) -> None:
@@ -79,7 +79,7 @@ async def terminal(tmp_path: Path) -> AsyncIterator[Terminal]:
 
 
 async def test_every_command_of_the_quick_start_works(terminal: Terminal) -> None:
-    """From the stand-in to a verified notification, with nothing but the page's own commands."""
+    """From the stand-in to a verified notification, with only the page's commands."""
     needs("curl", "the quick start")
     job_id, said = "", {}
     for command in COMMANDS:

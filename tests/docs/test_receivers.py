@@ -1,4 +1,4 @@
-"""The receivers that the documentation shows: started as it says, sent what the relay sends and what it never would."""
+"""The receivers of the documentation: started as the page says, and sent valid and invalid requests."""
 
 import asyncio
 import os
@@ -60,7 +60,7 @@ class Receiver:
         return self._log.read_text()
 
     async def post(self, headers: dict[str, str], body: bytes = BODY) -> int:
-        """The status that it answers."""
+        """The status of the answer."""
         async with httpx.AsyncClient(trust_env=False) as http:
             sent = {"content-type": "application/json"} | headers
             return (await http.post(self.url, content=body, headers=sent)).status_code
@@ -68,7 +68,7 @@ class Receiver:
 
 @asynccontextmanager
 async def running(folder: Path, parts: list[Section], key: str = SECRET) -> AsyncIterator[Receiver]:
-    """Writes the files and runs the commands of these sections; the last one starts the server, given `key`."""
+    """Writes the files and runs the commands of these sections; the last command starts the server with `key`."""
     port = free_port()
     *before, serve = [command for part in parts for command in part.commands]
     for command in before:
@@ -91,7 +91,7 @@ async def running(folder: Path, parts: list[Section], key: str = SECRET) -> Asyn
 
 
 def asked(command: str, port: int, key: str) -> tuple[dict[str, str], list[str]]:
-    """The environment and the arguments of a command as the page shows it."""
+    """The environment and the arguments of a command on the page."""
     words = shlex.split(command.replace(PORT, str(port)).replace("whsec_...", key).replace("whpk_...", key))
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     while "=" in words[0]:
@@ -100,7 +100,7 @@ def asked(command: str, port: int, key: str) -> tuple[dict[str, str], list[str]]
 
 
 async def judge(receiver: Receiver, folder: Path, secret: str = SECRET) -> None:
-    """It takes what the relay signs with `secret`, does its work once, and refuses everything else."""
+    """The receiver accepts what the relay signs with `secret`, does its work once, and refuses everything else."""
     now, secrets = system_clock(), [Secret(secret)]
     signed = standard_webhooks.headers("evt_1", BODY, secrets, now)
     assert 200 <= await receiver.post(signed) < 300, receiver.said
@@ -128,7 +128,7 @@ async def judge(receiver: Receiver, folder: Path, secret: str = SECRET) -> None:
 
 
 async def sample(receiver: Receiver, secret: str, folder: Path) -> Attempt:
-    """What the relay's own `test` of the receiver's endpoint comes to."""
+    """The result of the relay's own `test` of the receiver's endpoint."""
     settings = {
         "exec": {"api_key": SANDBOX_KEY},
         "storage": {"url": f"sqlite:///{folder}/relay.db"},
@@ -147,7 +147,7 @@ async def sample(receiver: Receiver, secret: str, folder: Path) -> Attempt:
 @pytest.mark.parametrize("verifier", VERIFIERS)
 @pytest.mark.parametrize("framework", ["Starlette", "FastAPI", "Flask", "Django"])
 async def test_python_receivers_verify_and_deduplicate(tmp_path: Path, framework: str, verifier: str) -> None:
-    """Whatever the framework, and whichever library verifies."""
+    """For each framework and each library."""
     parts = [PYTHON[COMMON], PYTHON[verifier], PYTHON[framework]]
     async with running(tmp_path, parts) as receiver:
         await judge(receiver, tmp_path)
@@ -164,14 +164,14 @@ async def test_javascript_receivers_verify_and_deduplicate(tmp_path: Path, frame
 
 
 async def test_a_python_receiver_verifies_with_a_public_key(tmp_path: Path) -> None:
-    """The same files, given `whpk_...` instead of the secret."""
+    """The same files, with `whpk_...` in place of the secret."""
     parts = [PYTHON[COMMON], PYTHON["With relay.verify"], PYTHON["Starlette"]]
     async with running(tmp_path, parts, PUBLIC_KEY) as receiver:
         await judge(receiver, tmp_path, PRIVATE_KEY)
 
 
 async def test_a_javascript_receiver_verifies_with_a_public_key(tmp_path: Path) -> None:
-    """With nothing but what Node brings."""
+    """With Node's own modules only."""
     needs("node", "the receiver with a public key")
     parts = [JAVASCRIPT[COMMON], PUBLIC_KEYS["In JavaScript"]]
     async with running(tmp_path, parts, PUBLIC_KEY) as receiver:
@@ -179,7 +179,7 @@ async def test_a_javascript_receiver_verifies_with_a_public_key(tmp_path: Path) 
 
 
 def test_every_receiver_snippet_is_run() -> None:
-    """No framework is shown that the tests above leave out."""
+    """The tests above cover every framework on the pages."""
     shown = {title for page in (PYTHON, JAVASCRIPT) for title, part in page.items() if part.files}
     tried = {COMMON, *VERIFIERS, "Starlette", "FastAPI", "Flask", "Django", "Node's own server", "Express"}
     assert shown == tried

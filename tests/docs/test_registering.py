@@ -26,7 +26,7 @@ KEY = "relay_" + "d" * 43
 
 @pytest.mark.parametrize("language", ["From Python", "From JavaScript"])
 async def test_a_program_creates_and_registers(tmp_path: Path, language: str) -> None:
-    """Started as the page says, it prints the id of a registration that the relay knows, of a job that Exec knows."""
+    """Started as the page says, it prints the id of a registration that the relay has, for a job that Exec has."""
     if language == "From JavaScript":
         needs("node", "registering from JavaScript")
     exec = FakeExec(ExecSettings(seed=1), system_clock)
@@ -47,7 +47,7 @@ async def test_a_program_creates_and_registers(tmp_path: Path, language: str) ->
 
 
 async def run(files: dict[str, str], command: str, exec_url: str, url: str, folder: Path) -> str:
-    """What the program prints."""
+    """The program's output."""
     for name, code in files.items():
         (folder / name).write_text(code.replace(EXEC, f"{exec_url}{BASE}"))
     command = command.replace("exec_live_...", SANDBOX_KEY).replace("relay_...", KEY).replace(RELAY, url)

@@ -1,4 +1,4 @@
-"""The site: built strictly, every page within reach, the reference made of the code."""
+"""The site: it builds without warnings, every page is reachable, and the reference comes from the code."""
 
 import json
 import re
@@ -16,14 +16,14 @@ from tests.docs.pages import DOCS, ROOT, all_pages, blocks
 
 
 def build(source: Path, out: Path, builder: str = "html") -> subprocess.CompletedProcess[str]:
-    """As `make docs` does, elsewhere."""
+    """Builds like `make docs`, in another folder."""
     asked = ["-W", "--keep-going", "-q", "-b", builder, "-c", str(DOCS), str(source), str(out)]
     command = [sys.executable, "-m", "sphinx", *asked]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50)
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
-    """No dead link, no page that the navigation leaves out, no heading that is not there."""
+    """No dead link, no page outside the navigation, no missing heading."""
     done = build(DOCS, tmp_path)
     assert done.returncode == 0, done.stderr
     made = {path.relative_to(tmp_path).with_suffix(".md") for path in tmp_path.rglob("*.html")}
@@ -32,7 +32,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
 
 
 def test_a_dead_link_fails_the_build(tmp_path: Path) -> None:
-    """To a page or a heading; and so does a directive that there is not."""
+    """A link to a missing page or heading fails, and so does an unknown directive."""
     (tmp_path / "index.md").write_text("# A page\n\n[x](nowhere.md) [y](#nowhere)\n\n```{nothing}\n```\n")
     done = build(tmp_path, tmp_path / "out", "dummy")
     assert done.returncode != 0
@@ -40,7 +40,7 @@ def test_a_dead_link_fails_the_build(tmp_path: Path) -> None:
 
 
 def test_links_work_in_the_repository() -> None:
-    """Whoever reads the pages where they are kept finds them; only the reference is made when the site is."""
+    """Links work in the repository too; only the reference exists only on the site."""
     for page in all_pages():
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             path = (page.parent / target).resolve()
@@ -48,12 +48,12 @@ def test_links_work_in_the_repository() -> None:
 
 
 def test_the_make_target_is_strict() -> None:
-    """`make docs` builds as the test above does."""
+    """`make docs` builds like the test above."""
     assert "sphinx -W --keep-going -q -b html docs docs/_build/html" in (ROOT / "Makefile").read_text()
 
 
 def test_every_key_has_its_row() -> None:
-    """Of each section that is no list, with its meaning."""
+    """Each section that is no list has a row for every key, with its meaning."""
     text = configuration.page()
     for section, field in Config.model_fields.items():
         model = field.annotation
@@ -66,7 +66,7 @@ def test_every_key_has_its_row() -> None:
 
 
 def test_every_call_has_its_section() -> None:
-    """With the scope that it needs."""
+    """With its scope."""
     text = api.page()
     for one in OPERATIONS:
         assert f"### {one.method} {one.path}\n" in text
@@ -74,7 +74,7 @@ def test_every_call_has_its_section() -> None:
 
 
 def test_every_verb_has_its_help() -> None:
-    """Options and all."""
+    """With its options."""
     text = commands.page()
     assert re.findall(r"^## relay ([\w-]+)$", text, re.MULTILINE) == list(COMMANDS)
     within = re.findall(r"^### relay (\w+ \w+)$", text, re.MULTILINE)
@@ -83,7 +83,7 @@ def test_every_verb_has_its_help() -> None:
 
 
 def test_every_metric_has_its_row() -> None:
-    """With its labels; counters by the name that Prometheus sees."""
+    """With its labels; counters have the name that Prometheus shows."""
     text = metrics.page()
     assert "| `relay_polls_total` | counter | `workspace`, `outcome` |" in text
     assert "| `relay_detection_delay_seconds` | histogram |" in text
@@ -91,7 +91,7 @@ def test_every_metric_has_its_row() -> None:
 
 
 def test_every_exception_of_verify_has_its_row() -> None:
-    """And the function is shown as it is called."""
+    """The page also shows how to call the function."""
     text = library.page()
     named = re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE)
     assert named == ["Unverified", "MissingHeader", "TimestampTooOld", "TimestampTooNew", "BadSignature", "InvalidBody"]

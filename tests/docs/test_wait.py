@@ -1,4 +1,4 @@
-"""The examples of the chapter *Wait*, executed as they stand there, against sandbox and relay."""
+"""The examples of the chapter *Wait*, run unchanged against sandbox and relay."""
 
 import asyncio
 import sys
@@ -20,7 +20,7 @@ ADDRESS = "http://127.0.0.1:8080"
 
 @pytest.mark.parametrize("language", ["python", "javascript"])
 async def test_a_scenario_is_created_and_its_url_printed(language: str, sqlite_url: str, tmp_path: Path) -> None:
-    """The five lines, with nothing changed but the relay's address, and for node the place of the client."""
+    """The five lines, changed only in the relay's address and, for node, in the client's path."""
     needs("node" if language == "javascript" else "sh", "the example of the documentation")
     async with world_on(sqlite_url, ExecSettings(seed=1)) as world, api_of(world) as http:
         text = CREATE if language == "python" else JAVASCRIPT
@@ -47,7 +47,7 @@ async def test_a_scenario_is_created_and_its_url_printed(language: str, sqlite_u
 
 
 def test_a_stored_event_is_verified_as_shown() -> None:
-    """The snippet calls `verify` as it is."""
+    """The snippet calls `verify` unchanged."""
     names: dict[str, object] = {}
     exec(compile(READ, "verify_stored.py", "exec"), names)  # noqa: S102 (a page of ours)
     assert names["verify"] is verify

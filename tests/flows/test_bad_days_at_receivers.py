@@ -170,8 +170,8 @@ async def test_odd_scenario_names_arrive_unchanged(start: Start, text: str) -> N
 
 
 async def test_an_internal_error_is_recorded_as_a_failed_attempt(start: Start) -> None:
-    """Signing fails because the endpoint has no secret: the log shows it, the attempt is retried, and nobody else
-    waits."""
+    """Signing fails because the endpoint's only secret has expired: the log shows it, the attempt is retried, nobody
+    else waits."""
     async with start() as world:
         broken = make_endpoint(name="broken", url=f"{world.receiver_url}/broken", host="127.0.0.1:1")
         broken = replace(broken, secrets=(Secret(SECRET, until=1),))

@@ -15,7 +15,7 @@ from tests.torture.tortures import TORTURES, Torture
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code 1 where a verdict is broken; what can't be run here is said, and breaks nothing."""
+    """Exit code 1 if a verdict is broken; a torture that can't run here is named and breaks nothing."""
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--rounds", type=int, help="how often each hurts; left out: as many as its long form has")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(one.name for one in TORTURES))
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
 
 
 def run(torture: Torture, rounds: int) -> bool:
-    """Whether the verdict holds, or nothing could be tried."""
+    """Whether the verdict holds, or nothing could run."""
     if (missing := torture.needs()) is not None:
         print(f"{torture.what}: NOT TRIED: {missing}", flush=True)
         return True

@@ -1,4 +1,4 @@
-"""The clocks of the relays' machines jump, on and back, by seconds or by hours, under load.
+"""The clocks of the relays' machines jump forward and back, by seconds or hours, under load.
 
 By less than a day: who is a whole day ahead takes jobs for a day older than they are, and gives them up
 (`polling.max_age`). PostgreSQL's own clock stays right.
@@ -19,18 +19,18 @@ JUMPS = (2 * SECOND, 20 * SECOND, 5 * MINUTE, HOUR, 6 * HOUR)
 
 
 async def on_sqlite(folder: Path, rounds: int) -> Verdict:
-    """One relay."""
+    """Tortures one relay on SQLite."""
     return await jumps(folder, Plan(store=f"sqlite:///{folder}/relay.db", rate=20), rounds)
 
 
 async def on_postgresql(folder: Path, rounds: int) -> Verdict:
-    """Three relays on one database, each with a clock of its own."""
+    """Tortures three relays on one database, each with its own clock."""
     async with postgresql(folder) as database:
         return await jumps(folder, Plan(store=database.url, replicas=REPLICAS), rounds)
 
 
 async def jumps(folder: Path, plan: Plan, rounds: int) -> Verdict:
-    """One clock is set on or back, then another; they stay as they are at the end."""
+    """Sets one clock forward or back, then another; at the end they stay as they are."""
     clocks = [folder / f"clock-{number}" for number in range(plan.replicas)]
     for file in clocks:
         set_clock(file, 0)
@@ -52,8 +52,8 @@ AT_BOOT = (-26 * 365 * DAY, -2 * DAY, -2 * HOUR, -35 * MINUTE, 0, 2 * HOUR, 2 * 
 
 
 async def at_boot(folder: Path, rounds: int) -> Verdict:
-    """One relay on SQLite is killed and boots with a wrong clock; some seconds later that is set right, in a step or
-    two, or the relay is killed once more before."""
+    """A relay on SQLite is killed and boots with a wrong clock. Some seconds later the clock is corrected in one or two
+    steps, or the relay is killed once more before."""
     clock = folder / "clock-0"
     set_clock(clock, 0)
     program = ("tests.torture.wrong_clock", f"{folder}/clock-{{number}}")

@@ -1,4 +1,4 @@
-"""Verdicts of the short forms, printed once all tests are through."""
+"""Prints the verdicts of the short forms after all tests."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""PostgreSQL in trouble under load: crashed and restarted, cut off from its relays, out of disk."""
+"""PostgreSQL in trouble under load: crashed and restarted, disconnected from its relays, out of disk."""
 
 import asyncio
 from pathlib import Path
@@ -18,7 +18,7 @@ _OUT = 3 * MINUTE
 
 
 async def restarted(folder: Path, rounds: int) -> Verdict:
-    """Stopped in words, or as by a crash, and started again a moment later."""
+    """PostgreSQL stops, cleanly or by a crash, and starts again a moment later."""
     async with postgresql(folder) as database, scene(folder, _plan(database.url)) as stage:
         for _ in range(rounds):
             await _calm(stage)
@@ -31,7 +31,7 @@ async def restarted(folder: Path, rounds: int) -> Verdict:
 
 
 async def cut_off(folder: Path, rounds: int) -> Verdict:
-    """The network between relays and database fails: connections are reset, or nothing gets through for a while."""
+    """The network between relays and database fails: connections are reset, or nothing passes for a while."""
     async with (
         postgresql(folder) as database,
         proxy(database.port) as line,
@@ -46,7 +46,7 @@ async def cut_off(folder: Path, rounds: int) -> Verdict:
 
 
 async def _cut(line: Proxy, stage: Scene) -> None:
-    """For a moment, or longer; what was held up gets through late, or is lost with its connection."""
+    """Cuts for a moment or longer; what was held up arrives late, or is lost with its connection."""
     resets_first, resets_last = stage.rng.random() < 0.5, stage.rng.random() < 0.5
     if resets_first:
         await line.break_off()
@@ -59,8 +59,8 @@ async def _cut(line: Proxy, stage: Scene) -> None:
 
 
 async def disk_full(folder: Path, rounds: int) -> Verdict:
-    """No room for another row, nor for the log of it; then there is room again, and the database is started anew where
-    it gave up."""
+    """The disk has no space for rows or for the log; then it has space again, and the database restarts if it
+    gave up."""
     with small_disk(folder / "disk", _DISK) as disk:
         async with postgresql(disk, *_ROOM) as database, scene(folder, _plan(database.url)) as stage:
             for _ in range(rounds):

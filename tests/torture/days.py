@@ -1,4 +1,4 @@
-"""Days in minutes: a whole relay with the limits that Exec publishes, on a clock that is moved by hand."""
+"""Days in minutes: a whole relay with Exec's published limits, on a clock that the test moves."""
 
 import random
 from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ class Days:
         self._http = http
 
     async def pass_by(self, ms: int) -> None:
-        """So much time passes, while jobs are registered."""
+        """Lets so much time pass, while jobs are registered."""
         until = self.world.clock() + ms
         while (left := until - self.world.clock()) > 0:
             await self.world.advance(min(left, round(self.rng.expovariate(1 / EVERY))))
@@ -46,7 +46,7 @@ class Days:
                 await self.world.settle()
 
     async def finish(self, within: int = 5 * DAY) -> Verdict:
-        """Time passes until all is told, or it is too late."""
+        """Lets time pass until all are notified, or it is too late."""
         assert self.load.refused == []
         until = self.world.clock() + within
         while self.world.clock() < until and await self.world.next_due() is not None:
@@ -67,7 +67,7 @@ class Days:
 
 @asynccontextmanager
 async def days(receiver: str | None = None, seed: int = 1, **sections: Any) -> AsyncIterator[Days]:
-    """Days on a new SQLite file; `receiver` gives the URL of the receiver, where it is not the world's own."""
+    """Days on a new SQLite file; `receiver` gives the URL of the receiver, if it is not the world's own."""
     settings = {"polling": {"strategy": "adaptive"}, **sections}
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None))

@@ -1,4 +1,4 @@
-"""A disk that loses power: what is left of files of which every write and every sync was noted.
+"""A disk that loses power: what remains of files whose writes and syncs were recorded.
 
 What was synced is there. Of what was written since the last sync any part may be there and any part not, in any order:
 a disk writes back when it likes, sector by sector.
@@ -43,7 +43,7 @@ class Done:
 
 
 def unpack(journal: bytes) -> Iterator[Done]:
-    """What was noted, in order; a last note that was broken off is left out."""
+    """The records, in order, without a last one that was cut off."""
     place = 0
     while place + _HEAD.size <= len(journal):
         kind, named, offset, size = _HEAD.unpack_from(journal, place)
@@ -56,7 +56,7 @@ def unpack(journal: bytes) -> Iterator[Done]:
 
 
 def survivors(before: Mapping[str, bytes], done: Sequence[Done], luck: float, rng: random.Random) -> dict[str, bytes]:
-    """The files after the power was cut: `luck` (0 to 1) is the share of unsynced sectors that made it."""
+    """The files after the power cut: `luck` (0 to 1) is the share of unsynced sectors that survived."""
     kept: dict[str, bytearray] = {name: bytearray(data) for name, data in before.items()}
     waiting: dict[str, list[Done]] = defaultdict(list)
     syncing: dict[str, int] = {}
@@ -83,7 +83,7 @@ def survivors(before: Mapping[str, bytes], done: Sequence[Done], luck: float, rn
 
 
 def _sectors(one: Done) -> Iterator[Done]:
-    """The write in the parts that a disk writes whole; anything else is one."""
+    """The write in the parts that a disk writes completely or not at all; any other operation is one part."""
     if one.kind is not Kind.WRITTEN:
         yield one
         return

@@ -10,7 +10,7 @@ _FILLER = "filler"
 
 
 def why_not() -> str | None:
-    """Why no small disk can be had here; None: it can."""
+    """Why no small disk is possible here; None if it is."""
     if os.geteuid() != 0:
         return "mounting a small disk needs root"
     return None
@@ -28,12 +28,12 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> None:
-    """Writes until nothing more fits."""
+    """Writes until the disk is full."""
     with (disk / _FILLER).open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(b"x" * 4_096)
 
 
 def make_room(disk: Path) -> None:
-    """Takes away what `fill` wrote."""
+    """Deletes what `fill` wrote."""
     (disk / _FILLER).unlink()

@@ -1,4 +1,4 @@
-"""Exec in trouble for hours: down, flapping, lying, refusing the key; jobs end meanwhile, and are registered.
+"""Exec in trouble for hours: down, flapping, lying, refusing the key. Meanwhile jobs end and are registered.
 
 A 404 that lasts is not among the lies: the relay believes it after two minutes, as it says (`job.not_found`).
 """
@@ -16,7 +16,7 @@ LIES = ("not_json", "wrong_shape", "other_job", "truncated", "unknown_status", "
 
 
 async def exec_trouble(_folder: Path, rounds: int) -> Verdict:
-    """Each round one kind of trouble, and some hours of peace after it."""
+    """Each round has one kind of trouble, and some quiet hours after it."""
     async with days() as world:
         for number in range(rounds):
             await world.pass_by(world.rng.randrange(HOUR))
@@ -27,13 +27,13 @@ async def exec_trouble(_folder: Path, rounds: int) -> Verdict:
 
 
 async def _down(world: Days) -> None:
-    """Nothing works for hours."""
+    """Exec fails for hours."""
     order(world, *world.rng.choice(DOWN))
     await world.pass_by(world.rng.randrange(HOUR, 7 * HOUR))
 
 
 async def _flapping(world: Days) -> None:
-    """Works and does not, for seconds or minutes."""
+    """Exec works and fails in turn, for seconds or minutes."""
     for _ in range(10):
         order(world, *world.rng.choice(DOWN))
         await world.pass_by(world.rng.randrange(10 * MINUTE))
@@ -42,12 +42,12 @@ async def _flapping(world: Days) -> None:
 
 
 async def _lying(world: Days) -> None:
-    """Says 200, and other things than what is so."""
+    """Exec answers 200 with wrong contents."""
     order(world, *LIES, share=0.9)
     await world.pass_by(world.rng.randrange(HOUR, 5 * HOUR))
 
 
 def order(world: Days, *kinds: str, share: float = 1.0) -> None:
-    """From now on such a share of the polls goes wrong, each kind as often; with no kind, none does."""
+    """From now on this share of the polls fails, each kind equally often; without a kind none does."""
     troubles = tuple(FaultRule(kind=kind, share=share / len(kinds)) for kind in kinds)
     world.world.exec.faults.order(FaultConfig(faults=troubles), world.world.clock())

@@ -52,7 +52,7 @@ class Side:
         self._thread.start()
 
     def write(self, work: Callable[[Tx], T]) -> T:
-        """Runs `work` in a transaction, and again where PostgreSQL ended it for a deadlock, as the writer does."""
+        """Runs `work` in a transaction, and again if PostgreSQL ended it because of a deadlock, as the writer does."""
         for _ in range(_TRIES):
             try:
                 with self._engine.begin() as tx:
@@ -71,12 +71,12 @@ class Side:
         self._jobs.put(work)
 
     def go(self) -> None:
-        """Lets it go on to its next stop."""
+        """Lets it continue to its next stop."""
         self.state = "running"
         self._may.release()
 
     def has_stopped(self) -> bool:
-        """Whether it stands at its gate, or has ended; takes notice of either."""
+        """Whether it waits at its gate or has ended; records either."""
         if self.state == "running":
             try:
                 self.state = self._stops.get(timeout=_GLANCE)
@@ -141,10 +141,8 @@ class Pair:
         self._watching.close()
 
     def orders(self, works: Callable[[], tuple[Work, Work]], switches: int) -> Iterator[Ran]:
-        """Runs two use cases in each order in which they change over at most `switches` times before one ends or waits.
-
-        `works` makes all ready, and gives the two, anew for each order.
-        """
+        """Runs two use cases in every order with at most `switches` changes between them before one ends or waits.
+        `works` prepares the store and returns the two, again for each order."""
         todo: list[tuple[int, ...]] = [(1,), (0,)]
         while todo:
             planned = todo.pop()
@@ -174,7 +172,8 @@ class Pair:
         return Ran(order, outcomes, sum(side.deadlocks for side in self.sides), tuple(choices))
 
     def _settle(self) -> None:
-        """Returns when each side stands at its gate, has ended, or waits for a lock of the other, which does not."""
+        """Returns when each side waits at its gate, has ended, or waits for a lock of the other, which does
+        not wait."""
         until = time.monotonic() + _PATIENCE
         while sum(side.has_stopped() for side in self.sides) < len(self.sides):
             running = [side for side in self.sides if side.state == "running"]

@@ -1,4 +1,4 @@
-"""kill -9 or SIGSTOP at random moments under load: one relay on SQLite; several on PostgreSQL, some or all at once."""
+"""kill -9 or SIGSTOP at random moments under load: one relay on SQLite; several on PostgreSQL, one or all at once."""
 
 import asyncio
 import signal
@@ -14,18 +14,18 @@ _STALLS = (0.3, 4, 16)
 
 
 async def on_sqlite(folder: Path, rounds: int) -> Verdict:
-    """One relay."""
+    """Tortures one relay on SQLite."""
     return await kill_rounds(folder, Plan(store=f"sqlite:///{folder}/relay.db", rate=20), rounds)
 
 
 async def on_postgresql(folder: Path, rounds: int) -> Verdict:
-    """Three relays on one database."""
+    """Tortures three relays on one database."""
     async with postgresql(folder) as database:
         return await kill_rounds(folder, Plan(store=database.url, replicas=REPLICAS), rounds)
 
 
 async def stalled(folder: Path, rounds: int) -> Verdict:
-    """SIGSTOP: relays keep leases and row locks, wake after others took over, and record what they began before."""
+    """SIGSTOP: relays keep leases and row locks, continue after others took over, and record what they began before."""
     async with postgresql(folder) as database, scene(folder, Plan(store=database.url, replicas=REPLICAS)) as stage:
         for number in range(rounds):
             await asyncio.sleep(stage.rng.uniform(0.2, 1.2))
@@ -41,7 +41,7 @@ async def stalled(folder: Path, rounds: int) -> Verdict:
 
 
 async def kill_rounds(folder: Path, plan: Plan, rounds: int) -> Verdict:
-    """Kills one relay or more, starts them anew, and so on."""
+    """Kills one relay or more, starts them again, and so on."""
     async with scene(folder, plan) as stage:
         for _ in range(rounds):
             await asyncio.sleep(stage.rng.uniform(0.05, 1.2))

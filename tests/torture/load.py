@@ -1,4 +1,4 @@
-"""The load: a driver that registers jobs over HTTP for as long as it is told to, and notes what was answered 201.
+"""The load: a driver that registers jobs over HTTP until it is stopped, and records which got 201.
 
 What gets no answer, or 5xx, is asked again with the same `Idempotency-Key`, of whichever relay, until it is answered.
 """
@@ -56,16 +56,17 @@ class Load:
         self._running: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begins to register."""
+        """Starts to register."""
         self._running = [asyncio.create_task(self._keep_registering()) for _ in range(self._settings.at_once)]
 
     async def stop(self) -> None:
-        """Begins no further registration; returns when all that were begun are answered."""
+        """Starts no further registration; returns when all pending ones are answered."""
         self._stopping.set()
         await asyncio.gather(*self._running)
 
     async def register(self, http: httpx.AsyncClient) -> None:
-        """One request, until it is answered: one job or several, each for a receiver of its own, a shared or none."""
+        """Sends one request until it is answered: one job or several, each with its own receiver, a shared one
+        or none."""
         if self._rng.random() < self._settings.batch:
             wishes = [self._wish() for _ in range(self._rng.randrange(2, 6))]
             answer = await self._ask(http, "/v1/registrations/batch", {"registrations": wishes})
@@ -88,7 +89,7 @@ class Load:
                 await asyncio.sleep(self._rng.expovariate(self._settings.rate / self._settings.at_once))
 
     def _wish(self) -> dict[str, Any]:
-        """A new job at Exec, and how it is to be told of."""
+        """A new job at Exec, and who is notified of it."""
         self._numbers += 1
         job = self._exec.add(profile=self._settings.law)
         wish: dict[str, Any] = {"job_id": job.id, "metadata": {"note": "x" * self._rng.randrange(2_000)}}
@@ -99,7 +100,7 @@ class Load:
         return wish | {"callback_url": f"{base}/{path}", "secret": SECRET}
 
     async def _ask(self, http: httpx.AsyncClient, path: str, body: Any) -> Any:
-        """The answer's JSON; None where it was refused for good."""
+        """The answer's JSON; None if the relay refused for good."""
         key = {"idempotency-key": f"load-{self._numbers}-{self._rng.getrandbits(64):x}"}
         while True:
             try:
@@ -116,7 +117,7 @@ class Load:
 
 
 async def listed(http: httpx.AsyncClient, path: str, **query: str) -> list[dict[str, Any]]:
-    """All pages of a list of the relay's."""
+    """All pages of a list of the relay's API."""
     found: list[dict[str, Any]] = []
     cursor: dict[str, str] = {}
     while True:

@@ -1,4 +1,5 @@
-"""A relay on SQLite moves to two on PostgreSQL under load; `relay import` is killed at random moments, and so is it."""
+"""A relay on SQLite moves to two on PostgreSQL under load; `relay import` and the old relay are killed at random
+moments."""
 
 import asyncio
 import os
@@ -14,7 +15,8 @@ REPLICAS = 2
 
 
 async def moved(folder: Path, rounds: int) -> Verdict:
-    """The import dies so many times; then it copies all, the old relay is killed, and the new ones take over."""
+    """The import is killed so many times; then it copies everything, the old relay is killed, and the new ones take
+    over."""
     before = Plan(store=f"sqlite:///{folder}/relay.db")
     async with postgresql(folder) as database, scene(folder, before) as stage:
         after = replace(before, store=database.url)
@@ -38,7 +40,7 @@ async def moved(folder: Path, rounds: int) -> Verdict:
 
 
 async def _import(stage: Scene, after: Plan) -> asyncio.subprocess.Process:
-    """`relay import`, begun."""
+    """Starts `relay import`."""
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", *stage.plan.program, "import", "--from", stage.plan.store),
         *("--config", str(stage.folder / "relay-0.yaml")),
@@ -50,7 +52,7 @@ async def _import(stage: Scene, after: Plan) -> asyncio.subprocess.Process:
 
 
 async def _read_until(importing: asyncio.subprocess.Process, words: bytes) -> None:
-    """Returns when the import has said so."""
+    """Returns when the import has printed this."""
     assert importing.stdout is not None
     async with asyncio.timeout(60):
         while words not in (line := await importing.stdout.readline()):

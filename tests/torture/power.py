@@ -1,4 +1,4 @@
-"""Power cuts: the relay dies, and of its SQLite files only what was synced is sure to be there when it starts again.
+"""Power cuts: the relay dies, and when it starts again only the synced part of its SQLite files is certain.
 
 Only SQLite: that its own files survive a power cut is PostgreSQL's business, and its `fsync` is left as it is.
 """
@@ -26,7 +26,7 @@ class Power:
         self._before: dict[str, bytes] = {}
 
     async def cut(self, stage: Scene) -> None:
-        """Ends the relay, and leaves its files as a power cut would."""
+        """Kills the relay, and leaves its files as a power cut would."""
         async with stage.disturbed():
             await stage.relays[0].kill()
         journal = self._folder / _JOURNAL
@@ -44,7 +44,7 @@ class Power:
 
 
 async def cut_rounds(folder: Path, rounds: int, lies: bool = False) -> Verdict:
-    """Cuts the power under load, starts the relay on what is left, and so on."""
+    """Cuts the power under load, starts the relay on what remains, and so on."""
     program = ("tests.torture.recorded", str(folder / _JOURNAL))
     power = Power(folder, lies)
     async with scene(folder, Plan(store=f"sqlite:///{folder}/{_STORE}", rate=20, program=program)) as stage:

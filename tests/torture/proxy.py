@@ -22,7 +22,7 @@ class Proxy:
         self._passes: int | None = None
 
     async def mend(self) -> None:
-        """Takes connections again, and lets flow what was held up."""
+        """Takes connections again, and passes on what was held up."""
         self._passes = None
         self.held.clear()
         self._flows.set()
@@ -30,7 +30,7 @@ class Proxy:
             self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
 
     async def break_off(self) -> None:
-        """Every connection ends with a reset, and no new one is taken."""
+        """Resets every connection, and takes no new one."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -39,8 +39,8 @@ class Proxy:
         await asyncio.gather(*self._lines, return_exceptions=True)
 
     def hold_up(self, after: int = 0) -> None:
-        """Connections stay, and new ones are taken, but nothing gets through any more, but `after` more reads of either
-        side; `held` is set when one waits."""
+        """Keeps connections and takes new ones, but passes on nothing after `after` more reads of either side; sets
+        `held` when data waits."""
         self._passes = after
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -82,7 +82,7 @@ class Proxy:
 
 @asynccontextmanager
 async def proxy(to: int) -> AsyncIterator[Proxy]:
-    """A proxy before a port of loopback, open at first."""
+    """A proxy for a port of loopback, open at first."""
     made = Proxy(to)
     await made.mend()
     try:

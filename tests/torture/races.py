@@ -1,4 +1,4 @@
-"""Use cases at two relays on one PostgreSQL: interleaved statement by statement, and let go at once."""
+"""Use cases at two relays on one PostgreSQL: interleaved statement by statement, and started at the same time."""
 
 import asyncio
 import random
@@ -45,7 +45,7 @@ _CORE = {
 
 
 def pairs_for(rounds: int) -> Sequence[tuple[str, str]]:
-    """All pairs; for a single round, the short form, those that notifications hang on most."""
+    """All pairs; for a single round, the short form, the pairs that matter most for notifications."""
     return PAIRS if rounds > 1 else [pair for pair in PAIRS if set(pair) <= _CORE]
 
 
@@ -60,7 +60,7 @@ class RaceVerdict:
 
     @property
     def holds(self) -> bool:
-        """Whether nothing is wrong, and the order of the locks let no two wait for each other."""
+        """Whether nothing is wrong, and no two use cases can wait for each other."""
         return not self.wrong and not self.deadlocks
 
     def text(self, title: str) -> str:
@@ -88,7 +88,7 @@ def _judge(verdict: RaceVerdict, side: Side, names: tuple[str, str], outcomes: t
 
 
 def interleave(url: str, pairs: Iterable[tuple[str, str]], switches: int, cases: dict[str, UseCase]) -> RaceVerdict:
-    """Each pair in every order with at most so many changes from one to the other."""
+    """Runs each pair in every order with at most so many changes between the two."""
     verdict, pair = RaceVerdict(), Pair(url)
     third, by = Side(url, 3), watcher()
     try:
@@ -118,20 +118,21 @@ def _count(verdict: RaceVerdict, side: Side, names: tuple[str, str], ran: Ran) -
 
 
 async def interleavings(folder: Path, rounds: int) -> RaceVerdict:
-    """`rounds` is how often the two change over at most."""
+    """`rounds` is the number of changes between the two at most."""
     async with postgresql(folder, "-c fsync=off") as server:
         await (await Store.open(server.url)).aclose()
         return await asyncio.to_thread(interleave, server.url, pairs_for(rounds), rounds, dict(USE_CASES))
 
 
 async def operator_races(folder: Path, rounds: int) -> RaceVerdict:
-    """Each pair so many times at two relays at once."""
+    """Starts each pair so many times at two relays at once."""
     async with postgresql(folder, "-c fsync=off") as server:
         return await race(server.url, pairs_for(rounds), rounds)
 
 
 async def race(url: str, pairs: Sequence[tuple[str, str]], rounds: int) -> RaceVerdict:
-    """Lets each pair go at once at two stores, as two relays have them open, now one a little sooner, now the other."""
+    """Starts each pair at once at two stores, as two relays have them open; one of them is slightly earlier,
+    in turn."""
     stores = [await Store.open(url), await Store.open(url)]
     verdict, third, by, chance = RaceVerdict(), Side(url, 3), watcher(), random.Random("races")
     try:
@@ -156,7 +157,7 @@ async def race(url: str, pairs: Sequence[tuple[str, str]], rounds: int) -> RaceV
 
 
 async def _do(store: Store, case: UseCase, world: World, after: float) -> object:
-    """What came of a use case at one relay."""
+    """The result of a use case at one relay."""
     await asyncio.sleep(after)
     loop = asyncio.get_running_loop()
 

@@ -1,4 +1,5 @@
-"""Receivers down for hours, and back: nobody listens, or answers nothing of use; events wait, and come once."""
+"""Receivers that are down for hours and recover: they refuse connections or answer errors; events wait, and arrive
+once."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -42,7 +43,7 @@ class Port:
         await self._open.enter_async_context(serve(app, port=self.number, grace=0))
 
     async def close(self) -> None:
-        """Nobody listens any more; lines that are open are cut."""
+        """Stops listening, and cuts open connections."""
         await self._open.aclose()
 
 
@@ -56,7 +57,7 @@ async def _port() -> AsyncIterator[Port]:
 
 
 async def receivers_down(_folder: Path, rounds: int) -> Verdict:
-    """Each round the receiver is away or in trouble for up to a day and a half, then well for a day and some hours."""
+    """In each round the receiver fails for up to a day and a half, then works for a day and some hours."""
     async with _port() as port, days(port.url, delivery={"timeout": "1s"}) as world:
         app = world.world.receiver.app
         await port.open(app)
@@ -73,7 +74,7 @@ async def receivers_down(_folder: Path, rounds: int) -> Verdict:
 
 
 async def _in_trouble(world: Days) -> None:
-    """Answers, now so and now so, and for some minutes not at all."""
+    """Answers with changing errors, and not at all for some minutes."""
     for _ in range(6):
         world.world.receiver.always(world.rng.choice(ANSWERS))
         await world.pass_by(world.rng.randrange(3 * HOUR))

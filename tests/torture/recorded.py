@@ -77,7 +77,7 @@ class Recorder:
         os.write(self._journal, Done(kind, name, offset, data).packed())  # one write: whole, or not at all
 
     def _fatal(self, act: Callable[..., int]) -> Callable[..., int]:
-        """A fault of the recorder must not pass for one of the relay."""
+        """Ends the process, so that a fault of the recorder never counts as one of the relay."""
 
         def guarded(*given: Any) -> int:
             try:
@@ -108,7 +108,7 @@ class Recorder:
         return done
 
     def _wrap(self, methods: Any) -> Any:
-        """A copy of the file's methods, three of them recorded; one for each original."""
+        """A copy of the file's methods of which three are recorded; one copy for each original."""
         address = ctypes.addressof(methods.contents)
         if address not in self._wrapped:
             plain = methods.contents
@@ -137,7 +137,7 @@ class Recorder:
 
 
 def why_not() -> str | None:
-    """Why nothing can be recorded here; None: it can."""
+    """Why nothing can be recorded here; None if it can."""
     try:
         _sqlite()
     except (OSError, AttributeError, ImportError) as error:
@@ -146,7 +146,7 @@ def why_not() -> str | None:
 
 
 def _sqlite() -> Any:
-    """The very library that the module `sqlite3` calls."""
+    """The library that the module `sqlite3` calls."""
     import _sqlite3
 
     library = ctypes.CDLL(_sqlite3.__file__)

@@ -1,4 +1,4 @@
-"""A store that is restored from a backup, again and again, while jobs go on at Exec: on a clock moved by hand.
+"""A store that is restored from a backup again and again while jobs run at Exec, on a clock that the test moves.
 
 What is told again has the same id and the same body, what is spent of the budget stays spent, and every job that the
 backup knows is told.
@@ -20,8 +20,8 @@ from tests.torture.verdict import Accepted, Evidence, Verdict, judge
 
 
 async def restored(folder: Path, rounds: int) -> Verdict:
-    """Each round a backup, some minutes or hours, and the backup in the place of the store; every third time that is
-    lost."""
+    """Each round makes a backup, lets minutes or hours pass, and replaces the store by the backup; every third time the
+    store is lost."""
     url, rng = f"sqlite:///{folder}/relay.db", random.Random(1)
     accepted: list[Accepted] = []
     async with world_on(url, ExecSettings(seed=1), None, polling={"strategy": "adaptive"}) as world:
@@ -59,7 +59,7 @@ async def _registered(world: World, rng: random.Random) -> Accepted:
 
 
 async def _restore(world: World, copy: Path, aside: Path, *, is_lost: bool) -> None:
-    """The relay is stopped, its store replaced, and the relay started."""
+    """Stops the relay, replaces its store, and starts it."""
     config = world.relay.config
     minute_limits = {name: limit.minute for name, limit in world.relay.poller.rate_limits.items()}
     await world.relay.stop()

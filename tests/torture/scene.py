@@ -1,4 +1,5 @@
-"""The scene of every torture with real processes: Exec's stand-in, a receiver, relays under load, and the verdict."""
+"""The scene of every torture with real processes: the stand-in for Exec, a receiver, relays under load, and the
+verdict."""
 
 import asyncio
 import random
@@ -67,7 +68,7 @@ class Scene:
 
     @asynccontextmanager
     async def disturbed(self) -> AsyncIterator[None]:
-        """Relays are hurt within this block: what is in flight may be sent again."""
+        """Within this block relays are damaged: an attempt in flight may be repeated."""
         begins = system_clock()
         try:
             yield
@@ -75,7 +76,7 @@ class Scene:
             self.disturbances.append(Disturbance(begins, system_clock() + _SETTLES))
 
     async def kill(self, relays: Sequence[Served]) -> None:
-        """kill -9, all at once."""
+        """kill -9 of all at once."""
         async with self.disturbed():
             await asyncio.gather(*(relay.kill() for relay in relays))
 
@@ -84,19 +85,19 @@ class Scene:
         await asyncio.gather(*(relay.start() for relay in relays))
 
     async def replace_relays(self, number: int) -> None:
-        """So many relays, as planned by now, take the place of those that were: they get the load from now on."""
+        """Replaces the relays by those that are planned now: they get the load from now on."""
         self.relays = [self.config(one) for one in range(number)]
         await self.start(self.relays)
 
     async def answers(self) -> None:
-        """Waits until registrations are taken again: until then relays are as good as hurt."""
+        """Waits until registrations are accepted again; until then the relays count as damaged."""
         before, until = len(self.load.accepted), system_clock() + _ANSWERS_WITHIN
         while len(self.load.accepted) == before:
             assert system_clock() < until, f"no registration is taken any more: {self.load.in_vain}"
             await asyncio.sleep(_GLANCE)
 
     async def finish(self, within: int = 3 * MINUTE) -> Verdict:
-        """No more is registered; once all is told, or it is too late, the relays are stopped and the verdict given."""
+        """Registers no more. When all are notified, or it is too late, stops the relays and returns the verdict."""
         await self.load.stop()
         assert self.load.refused == []
         shown = await self._calm(within)
@@ -105,7 +106,7 @@ class Scene:
         return self.verdict(shown)
 
     def verdict(self, shown: set[str]) -> Verdict:
-        """What is so by now."""
+        """The verdict so far."""
         return judge(
             Evidence(
                 accepted=self.load.accepted,
@@ -121,7 +122,7 @@ class Scene:
         )
 
     async def _calm(self, within: int) -> set[str]:
-        """Waits until no job is watched and no delivery pending any more; the registrations that are shown."""
+        """Waits until no job is watched and no delivery is pending; returns the registrations that are listed."""
         base = self.relays[0].url
         async with httpx.AsyncClient(base_url=base, headers=BEARER, trust_env=False, timeout=30) as http:
             until = system_clock() + within
@@ -130,7 +131,7 @@ class Scene:
             return {one["id"] for one in await listed(http, "/v1/registrations")}
 
     def config(self, number: int) -> Served:
-        """The configuration of one replica, and the process that is to run it."""
+        """The configuration of one replica, and the process that runs it."""
         port = free_port()
         given: dict[str, dict[str, Any]] = {
             "exec": {"api_key": SANDBOX_KEY, "base_url": self.exec_url + BASE, "timeout": "2s"},
@@ -162,7 +163,7 @@ async def _at_work(http: httpx.AsyncClient) -> bool:
 
 @asynccontextmanager
 async def scene(folder: Path, plan: Plan) -> AsyncIterator[Scene]:
-    """A scene with its relays ready and the load begun; what still runs at the end is killed."""
+    """A scene with ready relays and running load; the end kills whatever still runs."""
     made = Scene(folder, plan)
     async with AsyncExitStack() as stack:
         made.exec_url = await stack.enter_async_context(serve(made.exec.app))

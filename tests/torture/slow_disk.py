@@ -34,7 +34,7 @@ class SlowDisk(Recorder):
 
 
 async def slow_syncs(folder: Path, rounds: int) -> Verdict:
-    """Syncs take a second or three under load: deliveries go out all the same, and none is sent twice."""
+    """Under load syncs take one to three seconds: deliveries are sent all the same, and none is sent twice."""
     file = folder / "sync"
     _set(file, 0)
     plan = Plan(

@@ -1,4 +1,4 @@
-"""SQLite's file in trouble under load: locked by somebody else, and on a disk that is full."""
+"""SQLite's file in trouble under load: locked by another process, and on a full disk."""
 
 import asyncio
 import sqlite3
@@ -13,7 +13,7 @@ _DISK = 48
 
 
 async def locked(folder: Path, rounds: int) -> Verdict:
-    """Another process holds the file for a moment, or for longer than SQLite waits."""
+    """Another process locks the file for a moment, or for longer than SQLite waits."""
     file = folder / "relay.db"
     async with scene(folder, Plan(store=f"sqlite:///{file}", rate=20)) as stage:
         for number in range(rounds):
@@ -28,7 +28,7 @@ async def locked(folder: Path, rounds: int) -> Verdict:
 
 
 async def disk_full(folder: Path, rounds: int) -> Verdict:
-    """No room for another row; every other time the relay is killed, too, before there is room again."""
+    """The disk has no space for rows; every other time the relay is also killed before there is space again."""
     with small_disk(folder / "disk", _DISK) as disk:
         async with scene(folder, Plan(store=f"sqlite:///{disk}/relay.db", rate=20)) as stage:
             for _ in range(rounds):

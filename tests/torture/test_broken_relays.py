@@ -1,4 +1,4 @@
-"""The verdict finds out relays that are broken on purpose: each does one thing that none may, and is counted for it."""
+"""The verdict detects relays that are broken on purpose: each does one forbidden thing, and the verdict counts it."""
 
 import random
 from collections.abc import Awaitable, Callable, Mapping
@@ -37,13 +37,13 @@ async def lived(meddle: Callable[[Days], Awaitable[None]] | None = None) -> Verd
 
 
 def signed(headers: Mapping[str, str], id: str, body: bytes) -> dict[str, str]:
-    """The headers of whoever has the secret and says that it is so."""
+    """The headers of a valid signature with the secret."""
     at = datetime.fromtimestamp(int(headers["webhook-timestamp"]), UTC)
     return {**headers, "webhook-id": id, "webhook-signature": Webhook(SECRET).sign(id, at, body.decode())}
 
 
 def drops() -> Post:
-    """Every third attempt is taken for made, and was not."""
+    """Every third attempt counts as made, and was not."""
     turns = cycle([False, False, True])
 
     async def post(
@@ -69,7 +69,7 @@ async def gives_up(
     timeout: int,
     per_address: int | None,
 ) -> tuple[SendResult, int]:
-    """Whatever a receiver answers is taken for a yes."""
+    """Any answer of a receiver counts as success."""
     await POST(egress, url, headers, body, timeout, per_address)
     return Answered(204, {}, b""), 1
 
@@ -82,7 +82,7 @@ async def twice(
     timeout: int,
     per_address: int | None,
 ) -> tuple[SendResult, int]:
-    """Each attempt is made two times."""
+    """Each attempt is made twice."""
     await POST(egress, url, headers, body, timeout, per_address)
     return await POST(egress, url, headers, body, timeout, per_address)
 
@@ -95,7 +95,7 @@ async def other_id(
     timeout: int,
     per_address: int | None,
 ) -> tuple[SendResult, int]:
-    """Each attempt gets an id of its own."""
+    """Each attempt has its own id."""
     id = f"evt_{random.getrandbits(64):x}"
     return await POST(egress, url, signed(headers, id, body), body, timeout, per_address)
 
@@ -108,7 +108,7 @@ async def other_body(
     timeout: int,
     per_address: int | None,
 ) -> tuple[SendResult, int]:
-    """Each attempt gets a body of its own."""
+    """Each attempt has its own body."""
     body += b" " * random.randrange(1, 1_000)
     return await POST(egress, url, signed(headers, headers["webhook-id"], body), body, timeout, per_address)
 
@@ -125,7 +125,7 @@ async def other_body(
     ids=["drops", "gives_up", "twice", "other_id", "other_body"],
 )
 async def test_wrong_deliveries_are_counted(monkeypatch: pytest.MonkeyPatch, post: Post, name: str) -> None:
-    """Seen at the receiver alone: the relay itself believes that all went well."""
+    """Only the receiver shows them: the relay itself believes that all went well."""
     monkeypatch.setattr(WebhookHttpClient, "post", post)
     verdict = await lived()
     assert getattr(verdict, name)
@@ -133,7 +133,7 @@ async def test_wrong_deliveries_are_counted(monkeypatch: pytest.MonkeyPatch, pos
 
 
 async def test_an_overdraft_is_counted() -> None:
-    """Seen at Exec: a relay that believes to have more than it has."""
+    """Exec shows it: the relay believes to have a larger budget."""
 
     async def meddle(world: Days) -> None:
         world.world.relay.poller.rate_limits["default"] = RateLimit(10_000, 10_000_000, 1.0)
@@ -146,7 +146,7 @@ async def test_an_overdraft_is_counted() -> None:
 
 
 async def test_a_lost_registration_is_counted() -> None:
-    """It was answered 201, and is not shown any more."""
+    """It was answered with 201, and is no longer listed."""
 
     async def meddle(world: Days) -> None:
         await world.pass_by(HOUR)
@@ -158,7 +158,7 @@ async def test_a_lost_registration_is_counted() -> None:
 
 
 async def test_a_false_ending_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exec knows better."""
+    """Exec's record says otherwise."""
     from relay.polling import poll_recorder
 
     honest = poll_recorder.make_event
@@ -173,6 +173,6 @@ async def test_a_false_ending_is_counted(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_a_correct_relay_passes() -> None:
-    """The same hours without a break."""
+    """The same hours with a relay that is not broken."""
     verdict = await lived()
     assert verdict.holds, verdict.text("an honest relay")

@@ -1,4 +1,4 @@
-"""The tool that finds decisions on rows that were not locked: it finds what is put there."""
+"""The tool detects decisions on rows that were not locked: it detects planted ones."""
 
 import asyncio
 from dataclasses import replace
@@ -17,7 +17,7 @@ from tests.torture.races import interleave
 
 
 async def opened(url: str) -> str:
-    """The same URL, with the tables made."""
+    """The same URL, with the tables created."""
     await (await Store.open(url)).aclose()
     return url
 
@@ -31,7 +31,7 @@ async def interleaved(url: str, *pairs: tuple[str, str], **more: object) -> list
 
 
 def withdraw_unlocked(write: Write, world: World) -> None:
-    """Counts who waits for the job before it holds the watch."""
+    """Counts the registrations of the job before it locks the watch."""
 
     def work(tx: Tx) -> None:
         found = registrations.get(tx, world.ids["registration"])
@@ -48,7 +48,7 @@ def withdraw_unlocked(write: Write, world: World) -> None:
 
 
 def withdraw_then_lock(write: Write, world: World) -> None:
-    """Locks the registration before the watch, which the job's ending does the other way round."""
+    """Locks the registration before the watch; the job's ending locks them in the other order."""
 
     def work(tx: Tx) -> None:
         registrations.withdraw(tx, [world.ids["registration"]])
@@ -58,12 +58,12 @@ def withdraw_then_lock(write: Write, world: World) -> None:
 
 
 async def test_a_count_before_the_lock_is_detected(postgres_url: str) -> None:
-    """A job comes to rest of which another relay has a new registration: the tool meets the order that does it."""
+    """In one of the orders, a job with a new registration at another relay is polled no more."""
     wrong = await interleaved(postgres_url, ("old way", "register elsewhere"), **{"old way": withdraw_unlocked})
     assert any("an active registration whose job is not polled" in one for one in wrong)
 
 
 async def test_another_lock_order_is_detected(postgres_url: str) -> None:
-    """Two that wait for each other are told apart from two of which one waits."""
+    """The tool distinguishes two that wait for each other from two of which one waits."""
     wrong = await interleaved(postgres_url, ("wrong order", "the job ends"), **{"wrong order": withdraw_then_lock})
     assert "wrong order and the job ends" in wrong

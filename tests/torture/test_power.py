@@ -1,4 +1,4 @@
-"""The power cut is one: a disk that only says that it synced loses what was answered 201."""
+"""The power cut is real: a disk that only claims to sync loses registrations answered with 201."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.torture.power import cut_rounds
 @pytest.mark.long
 @pytest.mark.timeout(120)
 async def test_a_disk_that_lies_about_sync_is_detected(tmp_path: Path) -> None:
-    """Registrations answered 201 are missing, and the verdict says so."""
+    """The verdict counts the missing registrations."""
     verdict = await cut_rounds(tmp_path, 2, lies=True)
     assert verdict.missing
     assert verdict.lost

@@ -1,4 +1,4 @@
-"""Tortures in their short form; `make torture` runs the long ones. The verdicts are printed after the tests."""
+"""The short forms of the tortures; `make torture` runs the long ones. The verdicts are printed after the tests."""
 
 import os
 from collections.abc import Callable
@@ -15,7 +15,7 @@ ALWAYS = ("kill-sqlite",)
 
 
 def case(torture: Torture) -> ParameterSet:
-    """A torture's case, named after it."""
+    """The case of a torture, named after it."""
     return pytest.param(torture, id=torture.name, marks=[] if torture.name in ALWAYS else pytest.mark.long)
 
 
@@ -24,7 +24,7 @@ def case(torture: Torture) -> ParameterSet:
 async def test_a_torture_loses_nothing(
     torture: Torture, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """Counted by the receiver's and Exec's own records: nothing lost, changed, doubled, missing or overdrawn."""
+    """By the receiver's and Exec's own records nothing is lost, changed, doubled, missing or overdrawn."""
     if (missing := torture.needs()) is not None:
         assert not os.environ.get("CI"), f"{torture.name} can't be run: {missing}"
         pytest.skip(f"NOT tried here: {missing}")

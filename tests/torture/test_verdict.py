@@ -1,4 +1,4 @@
-"""The verdict can be broken: each thing that must not happen is made to happen, and is counted."""
+"""The verdict counts each forbidden thing when it happens."""
 
 import json
 from dataclasses import replace
@@ -20,7 +20,7 @@ COUNTS = ("lost", "changed", "untrue", "duplicates", "missing", "overdrafts")
 def received(
     job: str, path: str, at: int, answered: int = 204, id: str | None = None, type: str = "job.completed"
 ) -> Received:
-    """What an honest relay sends of a job that completed, signed."""
+    """What a correct relay sends for a completed job, signed."""
     id = id or event_id("default", job, EventType(type))
     body = json.dumps({"type": type, "data": {"job": {"id": job}}}).encode()
     stamp = datetime.fromtimestamp(at // 1_000, UTC)
@@ -66,12 +66,12 @@ FINE = Evidence(
 
 
 def counted(verdict: Verdict) -> dict[str, int]:
-    """What is not 0."""
+    """The counts that are not 0."""
     return {name: len(getattr(verdict, name)) for name in COUNTS if getattr(verdict, name)}
 
 
 def test_a_clean_run_counts_zero() -> None:
-    """An honest relay: three events, nothing else."""
+    """A correct relay: three events, nothing else."""
     verdict = judge(FINE)
     assert (counted(verdict), verdict.holds, verdict.expected) == ({}, True, 3)
     assert (verdict.busiest_minute, verdict.busiest_day) == (2, 3)
@@ -118,7 +118,7 @@ HURT = (Disturbance(NOON + 100, NOON + 400),)
     ids=lambda found: "+".join(found) or "nothing" if isinstance(found, dict) else "",
 )
 def test_each_violation_is_counted(evidence: Evidence, found: dict[str, int]) -> None:
-    """Each break by itself, and nothing beside it."""
+    """Each violation counts by itself, and nothing else does."""
     verdict = judge(evidence)
     assert counted(verdict) == found
     assert verdict.holds == (not found)
@@ -130,7 +130,7 @@ def test_each_violation_is_counted(evidence: Evidence, found: dict[str, int]) ->
     [(0, True), (IN_FLIGHT, True), (IN_FLIGHT + 1, False), (-500, True), (-501, False)],
 )
 def test_only_attempts_in_flight_may_repeat(begins: int, excused: bool) -> None:
-    """An attempt that came too long before relays were hurt, or after, was not in flight."""
+    """An attempt that arrived too long before the damage, or after it, was not in flight."""
     hurt = Disturbance(NOON + begins, NOON + begins + 500)
     verdict = judge(replace(and_also(AGAIN), disturbances=(hurt,)))
     assert (verdict.repeats, len(verdict.duplicates)) == ((1, 0) if excused else (0, 1))

@@ -1,4 +1,4 @@
-"""All tortures: each hurts relays in one way for so many rounds, and gives the verdict."""
+"""All tortures: each damages relays in one way for so many rounds, and returns the verdict."""
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass

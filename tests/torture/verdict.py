@@ -1,4 +1,4 @@
-"""The verdict: counted from what receivers and Exec themselves wrote down, not from what the relay says of itself.
+"""The verdict: counts from the records of receivers and of Exec, not from what the relay says of itself.
 
 The relay is asked one thing only: which of the registrations that it answered 201 to it still shows.
 """
@@ -89,7 +89,7 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        """Whether nothing happened that must not, and something happened at all."""
+        """Whether nothing forbidden happened, and something happened at all."""
         return self.expected > 0 and not any(found for _, found in self._counted())
 
     def _counted(self) -> list[tuple[str, list[str]]]:
@@ -103,7 +103,7 @@ class Verdict:
         ]
 
     def text(self, title: str) -> str:
-        """The verdict as people read it, with some of the cases where there are any."""
+        """The verdict as text, with some of the cases."""
         vain = ", ".join(f"{number} {status}" for status, number in sorted(self.in_vain.items())) or "none"
         lines = [
             f"{title}: {'HOLDS' if self.holds else 'BROKEN'}",
@@ -127,7 +127,7 @@ class _Told:
 
 
 def judge(evidence: Evidence) -> Verdict:
-    """Counts. A job's ending is due at the paths it was registered for, and at the standing ones."""
+    """Counts. A job's ending is due at the paths that registered it, and at the standing endpoints."""
     due = {(one.job_id, path) for one in evidence.accepted for path in (one.path, *evidence.standing) if path}
     told: dict[tuple[str, str], list[tuple[Received, str]]] = defaultdict(list)
     changed = [f"{one.path}: {why}" for one in evidence.received if (why := _unsigned(one, evidence.secret))]
@@ -178,7 +178,8 @@ def _taken(one: Received) -> bool:
 
 
 def _unsigned(one: Received, secret: str) -> str:
-    """Why the signature is not that of what came; empty where it is. Its age is not asked for: clocks may be wrong."""
+    """Why the signature does not match the request; empty if it does. Its age does not count, because clocks may be
+    wrong."""
     id, stamp, signatures = (one.headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature"))
     try:
         signed_at = datetime.fromtimestamp(int(stamp), UTC)
@@ -189,7 +190,8 @@ def _unsigned(one: Received, secret: str) -> str:
 
 
 def _changed(told: Mapping[tuple[str, str], Sequence[tuple[Received, str]]]) -> list[str]:
-    """One id for an event wherever it goes and however often, one body at each receiver; no id for two events."""
+    """Events with two ids or bodies: an event has one id everywhere, one body at each receiver, and no id belongs to
+    two events."""
     ids: dict[tuple[str, str], set[str | None]] = defaultdict(set)
     events: dict[str | None, set[tuple[str, str]]] = defaultdict(set)
     found = []
@@ -210,7 +212,8 @@ def _changed(told: Mapping[tuple[str, str], Sequence[tuple[Received, str]]]) -> 
 
 
 def _repeats(evidence: Evidence) -> tuple[list[str], list[int]]:
-    """Deliveries that were made again after they had been taken: those that may not, and how old the others were."""
+    """Deliveries that were repeated after they had been accepted: those that may not be, and how old the
+    others were."""
     came = defaultdict(list)
     for one in sorted(evidence.received, key=lambda one: one.at):
         came[one.path, one.webhook_id].append(one)
@@ -228,7 +231,7 @@ def _repeats(evidence: Evidence) -> tuple[list[str], list[int]]:
 
 
 def _age_when_hurt(at: Instant, disturbances: Sequence[Disturbance]) -> int | None:
-    """How long what came at `at` had been under way when a disturbance began; None where there was none meanwhile."""
+    """How long a request that arrived at `at` had been in flight when a disturbance began; None if none began."""
     hurt = [max(0, one.begins - at) for one in disturbances if one.begins - IN_FLIGHT <= at <= one.ends]
     return min(hurt, default=None)
 

@@ -15,7 +15,7 @@ _GLANCE = 0.01
 
 
 def set_clock(file: Path, wrong_by: int) -> None:
-    """The clock of whoever goes by `file` is wrong by so many milliseconds from now on."""
+    """From now on the clock of processes that read `file` is wrong by so many milliseconds."""
     ready = file.with_suffix(".new")
     ready.write_text(str(wrong_by))
     ready.replace(file)  # read whole, or as it was
