@@ -152,13 +152,13 @@ class AdmissionControl:
 
     def _least_served_first(self, due: Sequence[DueDelivery]) -> list[DueDelivery]:
         """Sorts by the number of attempts in flight at the endpoint, then by the time of waiting."""
-        served: Counter[str] = Counter()
+        last_served: Counter[str] = Counter()
         ranked = []
         for delivery in due:
             if delivery.id not in self._in_flight and delivery.id not in self._skipped:
                 in_flight = self._used["endpoint", delivery.endpoint_id]
-                ranked.append((in_flight + served[delivery.endpoint_id], delivery))
-                served[delivery.endpoint_id] += 1
+                ranked.append((in_flight + last_served[delivery.endpoint_id], delivery))
+                last_served[delivery.endpoint_id] += 1
         ranked.sort(key=lambda pair: (pair[0], pair[1].next_attempt_at))
         return [delivery for _, delivery in ranked]
 

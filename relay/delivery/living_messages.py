@@ -156,7 +156,7 @@ class LivingMessages:
                 if isinstance(step, Call):
                     answer = await self._call(endpoint, step)
                 else:
-                    await self._store.write(lambda tx, noted=step: living_messages.save(tx, noted))  # type: ignore[misc]
+                    await self._store.write(lambda tx, living_message=step: living_messages.save(tx, living_message))  # type: ignore[misc]
                 step = steps.send(answer)
         except StopIteration as ended:
             result: tuple[SendResult, LivingMessage | None] = ended.value

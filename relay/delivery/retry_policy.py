@@ -181,7 +181,9 @@ def _wait_of(response: HttpResponse, now: Instant) -> int | None:
     body = json_body(response)
     parameters = body.get("parameters")
     seconds = [body.get("retry_after"), parameters.get("retry_after") if isinstance(parameters, dict) else None]
-    in_body = next((str(one) for one in seconds if isinstance(one, int | float) and not isinstance(one, bool)), None)
+    in_body = next(
+        (str(value) for value in seconds if isinstance(value, int | float) and not isinstance(value, bool)), None
+    )
     return retry_after(response.headers.get("retry-after") or in_body, now, RETRY_AFTER_CAP)
 
 

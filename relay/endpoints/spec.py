@@ -133,8 +133,8 @@ def _check_digest(text: str | None, format: str) -> str | None:
     if not text:
         return None
     if not formats.is_read_by_people(format):
-        why = "digest is for chats and e-mail: a program reads each event by itself"
-        raise ValidationFailed("digest_not_possible", why, "digest")
+        message = "digest is for chats and e-mail: a program reads each event by itself"
+        raise ValidationFailed("digest_not_possible", message, "digest")
     try:
         parse_digest(text)
     except InvalidDigest as fault:

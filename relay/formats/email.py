@@ -66,10 +66,10 @@ def _text(content: EventText) -> str:
     links = [f"{content.name or 'The scenario'}: {content.link}" if content.link else None]
     links.append(f"{OPEN_JOB}: {content.page}" if content.page else None)
     facts = [f"{label}: {truncate(text, MAX_FACT)}" for label, text in content.facts]
-    shown, more = content.first_lines(MAX_LINES)
+    shown, remainder = content.first_lines(MAX_LINES)
     lines = [f"{line.mark} {line.text}{line.note}{f': {line.link}' if line.link else ''}" for line in shown]
     blocks = [content.headline, content.detail_within(MAX_REASON), "\n".join(facts)]
-    blocks += ["\n".join([*lines, *([more] if more else [])]), content.next_step]
+    blocks += ["\n".join([*lines, *([remainder] if remainder else [])]), content.next_step]
     blocks += ["\n".join(filter(None, links)), content.footnote]
     return "\n\n".join(filter(None, blocks)) + "\n"
 
@@ -84,12 +84,12 @@ def _html(content: EventText) -> str:
     rows += [
         _row(f"<b>{html.escape(label)}:</b> {html.escape(truncate(text, MAX_FACT))}") for label, text in content.facts
     ]
-    shown, more = content.first_lines(MAX_LINES)
-    for line in shown:
+    lines, remainder = content.first_lines(MAX_LINES)
+    for line in lines:
         text = _link(line.text, line.link) if line.link else html.escape(line.text)
         rows.append(_row(f"{line.mark} {text}{html.escape(line.note)}"))
-    if more:
-        rows.append(_row(html.escape(more)))
+    if remainder:
+        rows.append(_row(html.escape(remainder)))
     if content.next_step:
         rows.append(_row(html.escape(content.next_step)))
     if content.page:

@@ -61,18 +61,18 @@ def _target(url: str, body: bytes) -> Target:
 
 def _digest(content: EventText) -> str | None:
     """The lines of a digest in one paragraph, as many as fit; None without any."""
-    shown, _ = content.first_lines()
-    made, room = list[str](), MAX_PARAGRAPH - MAX_TITLE
-    for line in shown:
+    digest_lines, _ = content.first_lines()
+    lines, space_left = list[str](), MAX_PARAGRAPH - MAX_TITLE
+    for line in digest_lines:
         text = _escaped(line.text)
         linked = _link(text, line.link) if line.link and len(line.link) <= MAX_TITLE else text
-        made.append(f"{line.mark} {linked}{_escaped(line.note)}")
-        room -= len(made[-1])
-        if room < 0:
-            made.pop()
+        lines.append(f"{line.mark} {linked}{_escaped(line.note)}")
+        space_left -= len(lines[-1])
+        if space_left < 0:
+            lines.pop()
             break
-    more = more_than(len(made), content.jobs)
-    return "<br>".join([*made, *([more] if more else [])]) or None
+    remainder = more_than(len(lines), content.jobs)
+    return "<br>".join([*lines, *([remainder] if remainder else [])]) or None
 
 
 def _link(label: str, url: str) -> str:

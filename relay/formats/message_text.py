@@ -130,8 +130,8 @@ class EventText:
 
     def first_lines(self, limit: int = MAX_LINES) -> tuple[tuple["DigestLine", ...], str | None]:
         """The first lines of a digest, and `and 480 more` for the others; None if there are no others."""
-        shown = self.lines[:limit]
-        return shown, more_than(len(shown), self.jobs)
+        digest_lines = self.lines[:limit]
+        return digest_lines, more_than(len(digest_lines), self.jobs)
 
     def facts_line(self) -> str | None:
         """The facts as one line: `Requested by: jane@acme.com · deal: Acme`; None without facts."""
@@ -280,14 +280,14 @@ def _describe_digest(event: Event) -> EventText:
     headline = ", ".join(parts) if numbers.get(EventType.COMPLETED) else f"Scenarios: {', '.join(parts)}"
     jobs = event.job.get("jobs")
     lines = tuple(_digest_line(job) for job in jobs if isinstance(job, Mapping)) if isinstance(jobs, list) else ()
-    named, in_all = [line.text for line in lines[:_NAMED]], sum(numbers.values())
-    more = more_than(len(named), in_all)
+    named, total = [line.text for line in lines[:_NAMED]], sum(numbers.values())
+    remainder = more_than(len(named), total)
     return EventText(
         tone=Tone.GOOD if numbers.get(EventType.COMPLETED) else Tone.NEUTRAL,
         headline=headline,
         title=headline,
         name=None,
-        summary=f"{headline}: {', '.join(named)}{f' {more}' if more else ''}",
+        summary=f"{headline}: {', '.join(named)}{f' {remainder}' if remainder else ''}",
         detail=None,
         code=None,
         link=None,
@@ -298,7 +298,7 @@ def _describe_digest(event: Event) -> EventText:
         next_step=None,
         footnote="Gathered into one message by this endpoint's digest",
         lines=lines,
-        jobs=in_all,
+        jobs=total,
     )
 
 
@@ -316,9 +316,9 @@ def _digest_line(job: Mapping[str, Any]) -> DigestLine:
     return DigestLine(MARKS[_TONES.get(type, Tone.BAD)], text, url or link(job.get("page")), note)
 
 
-def more_than(shown: int, in_all: int) -> str | None:
+def more_than(number_shown: int, total: int) -> str | None:
     """`and 480 more`; None if all are shown."""
-    return f"and {in_all - shown} more" if in_all > shown else None
+    return f"and {total - number_shown} more" if total > number_shown else None
 
 
 def _detail(event: Event) -> str | None:
@@ -386,18 +386,18 @@ def digest_markdown(content: EventText, escape: Callable[[str], str], limit: int
 
     `escape` is for texts of other people. A link that is too long for its line is left out.
     """
-    shown, _ = content.first_lines()
-    made, room = list[str](), limit - _MAX_LABEL
-    for line in shown:
+    digest_lines, _ = content.first_lines()
+    lines, space_left = list[str](), limit - _MAX_LABEL
+    for line in digest_lines:
         text = escape(line.text)
         linked = f"[{text}]({_in_markdown(line.link)})" if line.link and len(line.link) <= _MAX_VALUE else text
-        made.append(f"{line.mark} {linked}{escape(line.note)}")
-        room -= utf16_length(made[-1]) + 1
-        if room < 0:
-            made.pop()
+        lines.append(f"{line.mark} {linked}{escape(line.note)}")
+        space_left -= utf16_length(lines[-1]) + 1
+        if space_left < 0:
+            lines.pop()
             break
-    more = more_than(len(made), content.jobs)
-    return [*made, more] if more else made
+    remainder = more_than(len(lines), content.jobs)
+    return [*lines, remainder] if remainder else lines
 
 
 def _in_markdown(url: str) -> str:

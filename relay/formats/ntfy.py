@@ -64,8 +64,8 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
 
 
 def _digest(content: EventText) -> list[str]:
-    shown, more = content.first_lines(MAX_DIGEST)
-    return [f"{line.mark} {line.text}{line.note}" for line in shown] + ([more] if more else [])
+    digest_lines, remainder = content.first_lines(MAX_DIGEST)
+    return [f"{line.mark} {line.text}{line.note}" for line in digest_lines] + ([remainder] if remainder else [])
 
 
 def sequence_id(event: Event) -> str:

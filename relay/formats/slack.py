@@ -105,16 +105,16 @@ def _headline(content: EventText) -> list[dict[str, object]]:
 
 
 def _digest(content: EventText) -> list[list[dict[str, object]]]:
-    shown, more = content.first_lines()
+    digest_lines, remainder = content.first_lines()
     lines = [
         [
             _text(f"{line.mark} "),
             _link(line.text, line.link) if line.link else _text(line.text),
             *([_text(line.note)] if line.note else []),
         ]
-        for line in shown
+        for line in digest_lines
     ]
-    return lines + ([[_text(more)]] if more else [])
+    return lines + ([[_text(remainder)]] if remainder else [])
 
 
 def _joined(lines: list[list[dict[str, object]]]) -> list[dict[str, object]]:

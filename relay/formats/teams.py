@@ -53,14 +53,14 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
 
 
 def _digest(content: EventText) -> list[dict[str, object]]:
-    shown, more = content.first_lines()
+    digest_lines, remainder = content.first_lines()
     lines = [
         _line(
             f"{line.mark} {line.text}{line.note}", MAX_FACT, **({"selectAction": _open(line.link)} if line.link else {})
         )
-        for line in shown
+        for line in digest_lines
     ]
-    return lines + ([_line(more, MAX_FACT)] if more else [])
+    return lines + ([_line(remainder, MAX_FACT)] if remainder else [])
 
 
 def _open(url: str) -> dict[str, str]:

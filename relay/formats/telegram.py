@@ -52,13 +52,13 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
         message.add("\n")
         message.add(f"{label}:", "bold")
         message.add(f" {truncate(text, MAX_LINE)}")
-    shown, more = content.first_lines()
-    for line in shown:
+    digest_lines, remainder = content.first_lines()
+    for line in digest_lines:
         message.add(f"\n{line.mark} ")
         message.add(line.text, *(("text_link",) if line.link else ()), **({"url": line.link} if line.link else {}))
         message.add(line.note)
-    if more:
-        message.add(f"\n{more}")
+    if remainder:
+        message.add(f"\n{remainder}")
     if content.next_step:
         message.add(f"\n{content.next_step}")
     if content.page:

@@ -48,8 +48,8 @@ class _Slots:
 
     def available(self, owner: str, now: Instant, of_others: int = 0) -> int:
         """How many first polls of the key may begin, if `of_others` of other keys begin now too."""
-        own, of_all = self._of_key.available(owner, now), self._of_all.available("", now) - of_others
-        return min(own, max(of_all, int(own == self._at_once)))  # guard: unconfirmed-of-many-keys
+        of_key, of_all = self._of_key.available(owner, now), self._of_all.available("", now) - of_others
+        return min(of_key, max(of_all, int(of_key == self._at_once)))  # guard: unconfirmed-of-many-keys
 
     def available_to_all(self, now: Instant) -> int:
         """How many polls may begin that take no slot of a key."""

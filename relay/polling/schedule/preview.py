@@ -49,9 +49,9 @@ def polls_and_delay(distribution: DurationDistribution, ages: Sequence[float]) -
     polls = delay = 0.0
     for before, age in pairwise((0.0, *ages)):
         ended, mean = distribution.cdf_and_partial_mean(before)
-        by_then, mean_then = distribution.cdf_and_partial_mean(age)
+        ended_share, mean_then = distribution.cdf_and_partial_mean(age)
         polls += 1.0 - ended
-        delay += age * (by_then - ended) - (mean_then - mean)
+        delay += age * (ended_share - ended) - (mean_then - mean)
     return polls, delay / max(distribution.cdf(MAX_AGE), 1e-9)
 
 

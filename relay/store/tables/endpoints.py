@@ -249,10 +249,10 @@ def save_health(tx: Tx, endpoint: Endpoint) -> None:
 
 def pause_host(tx: Tx, host: str, until: Instant) -> None:
     """Pauses all endpoints at this host until then, except those that another transaction holds: it pauses them."""
-    free = select(endpoints.c.id).where(endpoints.c.host == host).order_by(endpoints.c.id)
-    free = free.with_for_update(skip_locked=True, key_share=True)
-    sooner = or_(endpoints.c.paused_until.is_(None), endpoints.c.paused_until < until)
-    tx.execute(update(endpoints).where(endpoints.c.id.in_(free), sooner), {"paused_until": until})
+    statement = select(endpoints.c.id).where(endpoints.c.host == host).order_by(endpoints.c.id)
+    statement = statement.with_for_update(skip_locked=True, key_share=True)
+    pauses_shorter = or_(endpoints.c.paused_until.is_(None), endpoints.c.paused_until < until)
+    tx.execute(update(endpoints).where(endpoints.c.id.in_(statement), pauses_shorter), {"paused_until": until})
 
 
 def acquire_slots(tx: Tx, until: Mapping[str, Instant], now: Instant) -> set[str]:

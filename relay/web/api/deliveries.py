@@ -88,19 +88,21 @@ async def resend_deliveries(call: RequestContext, body: ResendRequest) -> Respon
     as_of = call.now if body.ended_by is None else body.ended_by
 
     def count(tx: Tx) -> tuple[DeliveryFilter, int, int]:
-        which = replace(_filter(tx, body, DeliveryStatus(body.status)), ended_before=as_of)
-        ready = deliveries.count(tx, which, sendable=True)
-        return which, ready, deliveries.count(tx, which) - ready
+        delivery_filter = replace(_filter(tx, body, DeliveryStatus(body.status)), ended_before=as_of)
+        ready = deliveries.count(tx, delivery_filter, sendable=True)
+        return delivery_filter, ready, deliveries.count(tx, delivery_filter) - ready
 
-    which, ready, skipped = await call.relay.store.read(count)
-    done = (
+    delivery_filter, ready, skipped = await call.relay.store.read(count)
+    number_resent = (
         0
         if body.dry_run
-        else await resend_matching(call.relay.store, which, min(ready, body.limit or ready), call.now, call.relay.wake)
+        else await resend_matching(
+            call.relay.store, delivery_filter, min(ready, body.limit or ready), call.now, call.relay.wake
+        )
     )
     answer = ResendResponse(
-        count=ready if body.dry_run else done,
-        remaining=0 if body.dry_run else max(0, ready - done),
+        count=ready if body.dry_run else number_resent,
+        remaining=0 if body.dry_run else max(0, ready - number_resent),
         skipped=skipped,
         dry_run=body.dry_run,
         as_of=as_of,

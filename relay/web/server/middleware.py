@@ -115,33 +115,33 @@ class ResponseMiddleware:
         request_id = client_request_id if _REQUEST_ID.fullmatch(client_request_id) else f"req_{ULID()}"
         # RFC 9112, 6.1: a proxy in front may have read another length.
         must_close = "content-length" in headers and "transfer-encoding" in headers
-        answered = _Answered(request_id, scope.get("scheme") == "https", must_close)
+        response_state = _Answered(request_id, scope.get("scheme") == "https", must_close)
         scope.setdefault("state", {}).update(request_id=request_id, trace=_trace_of(headers))
-        await self._run(self.app, answered, scope, receive, send)
+        await self._run(self.app, response_state, scope, receive, send)
         if (make := scope["state"].get(PARKED)) is not None:
-            scope["state"][PARKED] = partial(self._answer_parked, make, answered)
+            scope["state"][PARKED] = partial(self._answer_parked, make, response_state)
 
-    async def _run(self, app: ASGIApp, answered: _Answered, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _run(self, app: ASGIApp, response_state: _Answered, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
 
         async def send_with_headers(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                answered.complete(MutableHeaders(scope=message))
+                response_state.complete(MutableHeaders(scope=message))
             await send(message)
 
         try:
             await app(scope, receive, send_with_headers)
         except Exception as error:
-            response = self._failure(error, answered, scope)
+            response = self._failure(error, response_state, scope)
             if not started:
                 await response(scope, receive, send_with_headers)
 
     async def _answer_parked(
         self,
         make: Callable[[], Awaitable[Response]],
-        answered: _Answered,
+        response_state: _Answered,
         scope: Scope,
         receive: Receive,
         send: Send,
@@ -159,15 +159,15 @@ class ResponseMiddleware:
             self.log.error("a request failed and gets 503: %s", error)
             response = errors.error_response(errors.store_unavailable(error))
         except Exception as error:
-            response = self._failure(error, answered, scope)
-        await self._run(response, answered, scope, receive, send)
+            response = self._failure(error, response_state, scope)
+        await self._run(response, response_state, scope, receive, send)
 
-    def _failure(self, error: Exception, answered: _Answered, scope: Scope) -> Response:
+    def _failure(self, error: Exception, response_state: _Answered, scope: Scope) -> Response:
         """The 500 response to an error that nobody expects, which is logged."""
         frames = _frames_of(error)  # guard: crash-log
         text = "request %s failed: %s in %s, at %s"
-        self.log.error(text, answered.request_id, type(error).__name__, _path_for_log(scope), frames)
-        text = f"the relay failed, not the request; its log has more under {answered.request_id}"
+        self.log.error(text, response_state.request_id, type(error).__name__, _path_for_log(scope), frames)
+        text = f"the relay failed, not the request; its log has more under {response_state.request_id}"
         return errors.error_response(InternalError("internal_error", text))
 
 
