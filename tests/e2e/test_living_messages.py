@@ -18,7 +18,7 @@ from relay.store import Store
 from tests.chats import CHANNEL, Chat, FakeDiscord, FakeNtfy, FakeSlack
 
 ROOT = Path(__file__).parents[2]
-ROUNDS = 3
+ROUNDS = 2
 IN_PROGRESS = "has started it"
 
 
