@@ -99,7 +99,7 @@ async def test_ntfy_keeps_one_message_whenever_the_relay_is_killed(tmp_path: Pat
 @pytest.mark.long
 @pytest.mark.timeout(5_400)
 async def test_three_hundred_rounds(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
-    """The same 100 times for each; `--junitxml=FILE` says how many messages the jobs had."""
+    """The same 100 times for each; `-o junit_family=legacy --junitxml=FILE` says how many messages the jobs had."""
     for name in ("slack", "discord", "ntfy"):
         (tmp_path / name).mkdir()
     path = f"/api/chat.postMessage?channel={CHANNEL}"
