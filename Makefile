@@ -7,9 +7,11 @@ DEMO := $(VENV)/.demo-installed
 SECURITY := $(VENV)/.security-installed
 BENCH := $(VENV)/.bench-installed
 SECONDS ?= 60
+# Modules are compiled once: without it each relay that the tests start compiles all of them.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check format bench-polling bench-scaling bench-speed bench-waiting lock renew image habits fuzz guards torture simulate \
+.PHONY: help demo test coverage test-long check format bench-polling bench-scaling bench-speed bench-waiting lock renew image habits fuzz guards torture simulate \
   audit sbom release tag workflows chart manifests proxies clients docs browser screenshots clean
 
 help: ## List the targets
@@ -18,7 +20,10 @@ help: ## List the targets
 demo: $(DEMO) ## Show the relay at work: a stand-in for Exec, relay and receiver on this machine, no account
 	@$(RUN)/relay demo
 
-test: $(DEV) browser ## Run the tests on all cores, with branch coverage; a selection: make test ARGS="-k budget"
+test: $(DEV) browser ## Run the tests on all cores; a selection: make test ARGS="-k budget"
+	$(RUN)/python -m pytest -q -n auto --dist worksteal $(ARGS)
+
+coverage: $(DEV) browser ## Run the tests, and measure the coverage of branches
 	$(RUN)/python -m pytest -q -n auto --dist worksteal --cov --cov-report=term --no-cov-on-fail $(ARGS)
 
 test-long: $(DEV) browser ## Run the slow tests: tortures, schemathesis, the benchmarks' own tests

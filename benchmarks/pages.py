@@ -19,8 +19,8 @@ from sqlalchemy import insert
 from benchmarks.tables import Check, Report, Table
 from relay import config
 from relay.model import DAY, MINUTE, SECOND, Endpoint, EndpointKind, EventType, Instant, Secret, event_id, new_id
+from relay.process import system_clock
 from relay.service import Relay
-from relay.store.engine.clock import system_clock
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import attempts, deliveries, events, polls, watches
 from relay.store.tables import endpoints as subscribers

@@ -23,8 +23,8 @@ from relay import config
 from relay.config import Config
 from relay.model import DAY, MINUTE, Instant, ScenarioJob, to_rfc3339
 from relay.polling import exec_client
+from relay.process import system_clock
 from relay.service import Relay
-from relay.store.engine.clock import system_clock
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import watches
 

@@ -21,12 +21,11 @@ from benchmarks.speed import serving
 from benchmarks.speed.serving import Server
 from benchmarks.tables import Check, Report, Table
 from relay.model import from_rfc3339
-from relay.process import descriptor_limit
+from relay.process import descriptor_limit, system_clock
 from relay.sandbox.exec_server import BASE, SANDBOX_KEY, ExecSettings, FakeExec
 from relay.sandbox.job_simulation import JobProfile
 from relay.sandbox.local_server import serve
 from relay.sandbox.rate_limits import UNLIMITED
-from relay.store.engine.clock import system_clock
 
 WAITERS = 10_000
 PROBES = 200

@@ -39,7 +39,7 @@ from relay.operations import (
 from relay.polling import ExecClient, Poller, WorkspaceStatus, count_watched_jobs, exec_transport, load_workspace_status
 from relay.polling.event_context import job_page
 from relay.polling.workspace_status import COUNTED
-from relay.process import descriptor_limit
+from relay.process import descriptor_limit, system_clock
 from relay.registration import (
     JobCreator,
     RegistrationResult,
@@ -51,7 +51,7 @@ from relay.registration import (
 from relay.registration.job_creation import CreatedJob, CreationOutcome, ExecJobRequest
 from relay.security import ApiKey, LocalToken
 from relay.security.api_keys import find_by_hash
-from relay.store import Store, Tx, open_store, system_clock
+from relay.store import Store, Tx, open_store
 from relay.store.engine.database import RandomBytes, ThreadPool
 from relay.store.tables import clock_shift, deliveries, due_deliveries, event_feed, outbox, watches, workspaces
 from relay.telemetry import Telemetry, Tracer

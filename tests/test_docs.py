@@ -14,8 +14,8 @@ from relay.cli import COMMANDS
 from relay.config import Config
 from relay.config.reader import known_keys
 from relay.model import EventType, Secret
+from relay.process import system_clock
 from relay.signing import standard_webhooks
-from relay.store.engine.clock import system_clock
 from relay.web.app import OPERATIONS
 from relay.web.schemas.requests import RegistrationRequest
 from tests.docs.pages import all_pages

@@ -21,9 +21,9 @@ from benchmarks.growth.filling import EACH, fill
 from benchmarks.machine import machine
 from benchmarks.tables import Check, Report, Table, rewritten
 from benchmarks.tick import timed
+from relay.process import system_clock
 from relay.security.encryption import FieldCipher
 from relay.store.engine import dialect
-from relay.store.engine.clock import system_clock
 from relay.store.engine.database import Store
 
 JOBS = (1_000, 100_000, 1_000_000)

@@ -13,9 +13,9 @@ from benchmarks import machine
 from benchmarks.growth.filling import MONTH
 from benchmarks.tick import Rig, answered, configuration
 from relay.model import MINUTE, Instant
+from relay.process import system_clock
 from relay.service import Relay
 from relay.store.engine import paging
-from relay.store.engine.clock import system_clock
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import deliveries
 from relay.store.tables import dashboard_queries, due_deliveries, idempotency, outbox, pruning

@@ -18,9 +18,9 @@ from relay import config, registration
 from relay.cli.serve import tune_gc
 from relay.endpoints.spec import EndpointSpec
 from relay.polling import exec_client
+from relay.process import system_clock
 from relay.registration import RegistrationSpec
 from relay.service import Relay
-from relay.store.engine.clock import system_clock
 from relay.times import MINUTE, to_rfc3339
 
 HOSTS = 50

@@ -24,8 +24,8 @@ from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.retry_policy import classify_attempt
 from relay.egress.result import HttpResponse, SendResult
 from relay.model import ID_BYTES, MINUTE, Endpoint
+from relay.process import system_clock
 from relay.service import Relay
-from relay.store.engine.clock import system_clock
 from relay.store.engine.database import Tx, random_bytes
 from relay.store.tables import due_deliveries, endpoints, outbox
 

@@ -27,8 +27,8 @@ from relay.delivery.enqueue import enqueue
 from relay.model import Endpoint, EndpointKind, EventType, ScenarioJob, Watch, WatchState, event_id
 from relay.polling import exec_client
 from relay.polling.poll_recorder import make_event
+from relay.process import system_clock
 from relay.service import Relay
-from relay.store.engine.clock import system_clock
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import endpoints, watches
 from relay.store.tables import events

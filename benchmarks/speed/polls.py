@@ -13,7 +13,7 @@ from benchmarks.speed.receiver import EXEC, Receiver
 from benchmarks.speed.runs import Run, medians, run
 from benchmarks.speed.whole import relay_on
 from benchmarks.tables import Report, Table
-from relay.store.engine.clock import system_clock
+from relay.process import system_clock
 
 NUMBER, ROUNDS = 3_000, 5
 AT_A_TIME = 20

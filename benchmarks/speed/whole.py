@@ -18,8 +18,8 @@ from sqlalchemy import insert
 from benchmarks.speed.subjects import BODY
 from relay import config
 from relay.model import Endpoint, EndpointKind, EventType, Instant, Secret, new_id
+from relay.process import system_clock
 from relay.service import Relay
-from relay.store.engine.clock import system_clock
 from relay.store.engine.database import Tx
 from relay.store.engine.schema import deliveries
 from relay.store.tables import endpoints

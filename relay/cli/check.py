@@ -25,7 +25,8 @@ from relay.endpoints import spec
 from relay.errors import StoreError, ValidationFailed
 from relay.model.poll_result import PollFailed, RateLimited, Unauthorized
 from relay.polling import ExecClient, exec_transport, rate_limit_of
-from relay.store import exists, read_only, system_clock
+from relay.process import system_clock
+from relay.store import exists, read_only
 from relay.store.maintenance.preflight import preflight_check
 from relay.store.tables import api_keys, endpoints
 

@@ -15,7 +15,8 @@ from relay.cli.output import print_text
 from relay.config import Config, EndpointSection
 from relay.errors import RelayError
 from relay.model import Instant
-from relay.store import read_only, system_clock
+from relay.process import system_clock
+from relay.store import read_only
 from relay.store.maintenance.diagnostics import StoreReport, store_report
 
 LIBRARIES = ("starlette", "uvicorn", "httpx", "aiohttp", "apscheduler", "sqlalchemy", "alembic", "psycopg", "pydantic")

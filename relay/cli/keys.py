@@ -16,9 +16,10 @@ from relay.config import Config, parsers
 from relay.errors import RelayError
 from relay.model import SECOND, Instant, new_id, to_rfc3339
 from relay.operations.api_key_cache import CACHE_TTL, MAX_KEYS
+from relay.process import system_clock
 from relay.security import SCOPES, Scope, generate_api_key, hash_api_key
 from relay.security.api_keys import RANDOM_BYTES
-from relay.store import Store, Tx, exists, read_only, system_clock, write_offline
+from relay.store import Store, Tx, exists, read_only, write_offline
 from relay.store.engine import dialect
 from relay.store.tables import api_keys
 from relay.store.tables.api_keys import StoredApiKey

@@ -11,7 +11,8 @@ from relay.errors import ConfigError
 from relay.polling import rate_limit_of, workload_of
 from relay.polling.schedule.policy import PollPolicy, build_policy
 from relay.polling.schedule.preview import SchedulePreview, fixed_interval_ages, histogram, preview
-from relay.store import read_only, system_clock
+from relay.process import system_clock
+from relay.store import read_only
 
 COLUMNS = 64
 _HEIGHTS = " ▁▂▃▄▅▆▇█"

@@ -13,11 +13,11 @@ import click
 from relay.cli.output import strip_control_chars, to_json
 from relay.errors import ValidationFailed
 from relay.model import SECOND, to_rfc3339
+from relay.process import system_clock
 from relay.sandbox import Receiver, Respond, serve
 from relay.sandbox.local_server import stop_signals
 from relay.sandbox.receiver import Received
 from relay.signing import ed25519, standard_webhooks
-from relay.store import system_clock
 
 
 def _checked(_context: click.Context, _option: click.Parameter, secrets: tuple[str, ...]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import click
 
 from relay.cli.options import config_option, read_config
 from relay.polling import rate_limit_of
-from relay.store import system_clock
+from relay.process import system_clock
 from relay.store.engine import dialect
 from relay.store.maintenance import backup
 from relay.store.maintenance.restore import Restored, carry_over

@@ -13,13 +13,13 @@ from pydantic import ValidationError
 from relay.cli.output import print_text
 from relay.config import duration
 from relay.model import SECOND
+from relay.process import system_clock
 from relay.sandbox import ExecSettings, FakeExec, JobProfile, serve
 from relay.sandbox.exec_server import BASE, KEY, SANDBOX_KEY
 from relay.sandbox.fault_injection import FaultConfig, FaultRule
 from relay.sandbox.local_server import stop_signals
 from relay.sandbox.rate_limits import UNLIMITED, Limits
 from relay.sandbox.request_log import LoggedRequest
-from relay.store import system_clock
 
 _FAULT = re.compile(r"(\w+)(?::([^=]+))?=(.+)")
 """`KIND=SHARE` or `KIND:WAIT=SHARE`."""

@@ -11,7 +11,7 @@ from rich.cells import cell_len, set_cell_size
 
 from relay.cli.output import strip_control_chars
 from relay.model import DAY, HOUR, MINUTE, SECOND, Instant, from_rfc3339
-from relay.store import system_clock
+from relay.process import system_clock
 
 Row = TypeVar("Row")
 

@@ -18,13 +18,13 @@ from starlette.applications import Starlette
 
 from relay import config
 from relay.model import SECOND, Instant, from_rfc3339
+from relay.process import system_clock
 from relay.sandbox.exec_server import BASE, SANDBOX_KEY, ExecSettings, FakeExec
 from relay.sandbox.job_simulation import JobProfile
 from relay.sandbox.local_server import serve
 from relay.sandbox.rate_limits import Limits
 from relay.sandbox.receiver import Received, Receiver
 from relay.service import Relay
-from relay.store import system_clock
 
 SECRET = "whsec_ZGVtby1zZWNyZXQtb2YtdGhlLXJlbGF5LW5vdC1mb3ItdXNl"  # noqa: S105 (it signs the demo's own messages)
 PROFILE = JobProfile(median=9 * SECOND, sigma=0.45, queued=2 * SECOND, fail=0.17, cancel=0.08)

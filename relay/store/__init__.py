@@ -27,9 +27,8 @@ order as well. Those of several workspaces lock in the order of their arrival, a
 aborts one transaction, and the writer runs each of its use cases again, alone.
 """
 
-from relay.store.engine.clock import system_clock
 from relay.store.engine.database import Store, Tx, exists, read_only, write_offline
 from relay.store.engine.paging import Page
 from relay.store.maintenance.reencrypt import open_store
 
-__all__ = ["Page", "Store", "Tx", "exists", "open_store", "read_only", "system_clock", "write_offline"]
+__all__ = ["Page", "Store", "Tx", "exists", "open_store", "read_only", "write_offline"]

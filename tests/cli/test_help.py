@@ -62,6 +62,17 @@ def test_help_imports_no_command() -> None:
     assert done.stdout.splitlines()[-1].split() == ["relay.cli.output"]
 
 
+@pytest.mark.parametrize("verb", ["callback", "deliveries", "events", "jobs", "receive", "register", "resend", "wait"])
+def test_a_command_that_opens_no_store_loads_none(verb: str) -> None:
+    """So it starts at once."""
+    code = (
+        f"import sys; from relay.cli import main; main([{verb!r}, '--help'], standalone_mode=False); "
+        "print(*({'sqlalchemy', 'alembic', 'apscheduler', 'aiohttp'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr.split() == []
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "cp437"])
 def test_another_encoding_prints_replacements(encoding: str, tmp_path: Path) -> None:
     """A mark that the terminal lacks is no error."""

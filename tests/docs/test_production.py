@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from relay.process import system_clock
 from relay.sandbox.exec_server import BASE, SANDBOX_KEY, ExecSettings, FakeExec
 from relay.sandbox.local_server import serve
 from relay.sandbox.rate_limits import UNLIMITED
 from relay.sandbox.receiver import Receiver
-from relay.store.engine.clock import system_clock
 from tests.docs.compose import OVER, environment, root_of
 from tests.docs.pages import DOCS, ROOT, commands
 from tests.docs.processes import listening

@@ -16,10 +16,10 @@ import pytest
 
 from relay import config
 from relay.model import MINUTE, Attempt, Secret
+from relay.process import system_clock
 from relay.sandbox.exec_server import SANDBOX_KEY
 from relay.service import Relay
 from relay.signing import SignatureScheme, standard_webhooks
-from relay.store.engine.clock import system_clock
 from tests.docs.pages import DOCS, Section, sections
 from tests.docs.processes import listening
 from tests.e2e.conftest import free_port

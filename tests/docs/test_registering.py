@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from relay import config
+from relay.process import system_clock
 from relay.sandbox.exec_server import BASE, SANDBOX_KEY, ExecSettings, FakeExec
 from relay.sandbox.local_server import serve
 from relay.service import Relay
-from relay.store.engine.clock import system_clock
 from relay.web.app import create_app
 from tests.docs.pages import DOCS, sections
 from tests.node import needs

@@ -16,11 +16,11 @@ import httpx
 import pytest
 import yaml
 
+from relay.process import system_clock
 from relay.sandbox.exec_server import BASE, SANDBOX_KEY, ExecSettings, FakeExec
 from relay.sandbox.local_server import serve
 from relay.sandbox.rate_limits import UNLIMITED
 from relay.sandbox.receiver import Receiver
-from relay.store.engine.clock import system_clock
 from tests.make import SECRET
 
 API_KEY = "relay_" + "k" * 43

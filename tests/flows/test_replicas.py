@@ -8,12 +8,13 @@ from typing import Any
 from relay.delivery.endpoint_health import BREAKER_OPENS_AT
 from relay.delivery.enqueue import enqueue
 from relay.model import DAY, MINUTE, SECOND, Endpoint, Instant
+from relay.process import monotonic_ms
 from relay.sandbox.exec_server import ExecSettings
 from relay.sandbox.fault_injection import Fault, FaultConfig
 from relay.sandbox.rate_limits import UNLIMITED
 from relay.sandbox.receiver import FINE, HANG, Received, Respond
 from relay.service import Relay
-from relay.store.engine.clock import DatabaseClock, monotonic_ms
+from relay.store.engine.clock import DatabaseClock
 from relay.store.engine.database import Tx
 from relay.store.tables import endpoints
 from tests.flows.replicas import Replicas, replicas

@@ -16,12 +16,12 @@ from relay import config, formats
 from relay.formats import flat
 from relay.formats.sample_event import SAMPLE_CONTEXT, SAMPLE_JOB
 from relay.model import FINAL_EVENTS, Event, EventType, event_id, from_rfc3339
+from relay.process import system_clock
 from relay.sandbox.exec_server import BASE, SANDBOX_KEY, ExecSettings, FakeExec
 from relay.sandbox.job_simulation import JobProfile
 from relay.sandbox.local_server import serve
 from relay.sandbox.rate_limits import UNLIMITED
 from relay.service import Relay
-from relay.store.engine.clock import system_clock
 from relay.web.app import create_app
 from relay.web.schemas.responses import RegistrationResponse
 from tests.make import make_event

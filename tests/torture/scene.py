@@ -13,11 +13,11 @@ import httpx
 import yaml
 
 from relay.model import MINUTE, SECOND
+from relay.process import system_clock
 from relay.sandbox.exec_server import BASE, SANDBOX_KEY, ExecSettings, FakeExec
 from relay.sandbox.local_server import serve
 from relay.sandbox.rate_limits import Limits
 from relay.sandbox.receiver import Receiver, Respond
-from relay.store.engine.clock import system_clock
 from tests.e2e.conftest import API_KEY, Served, free_port
 from tests.make import SECRET
 from tests.torture.load import BEARER, Load, Settings, listed

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from relay.model import MINUTE
-from relay.store.engine.clock import system_clock
+from relay.process import system_clock
 from tests.torture.disk import Kind
 from tests.torture.recorded import Recorder
 from tests.torture.scene import Plan, Scene, scene

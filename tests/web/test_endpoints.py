@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import update
 
 from relay.model import SECOND, Secret, to_rfc3339
+from relay.process import system_clock
 from relay.sandbox.local_server import serve
 from relay.sandbox.receiver import Receiver
 from relay.signing import standard_webhooks
 from relay.store.engine import schema
-from relay.store.engine.clock import system_clock
 from relay.store.engine.database import Tx
 from relay.store.tables import endpoints
 from tests.conftest import Clock

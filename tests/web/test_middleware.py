@@ -17,7 +17,7 @@ from starlette.types import Message
 
 from relay import __version__
 from relay.model import MINUTE, SECOND
-from relay.store.engine.clock import system_clock
+from relay.process import system_clock
 from relay.web.app import create_app
 from relay.web.server.middleware import DEFAULT_HEADERS, ResponseMiddleware
 from tests.conftest import Clock

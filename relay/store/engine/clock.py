@@ -4,23 +4,13 @@ On PostgreSQL all relays share one time, however wrong the clocks of their machi
 schedules, the request budget, and the timestamps in signatures.
 """
 
-import time
 from collections.abc import Callable
 
 from relay.model import MINUTE, Instant
+from relay.process import monotonic_ms, system_clock
 
 PATIENCE = 2 * MINUTE
 """How long a relay uses its store's time if the machine's clock is behind it. NTP corrects a clock sooner."""
-
-
-def system_clock() -> Instant:
-    """Now, by the machine's clock."""
-    return time.time_ns() // 1_000_000
-
-
-def monotonic_ms() -> Instant:
-    """Milliseconds since some instant, by a clock that nobody can set. It counts suspended time if the system can."""
-    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000
 
 
 class SteadyClock:

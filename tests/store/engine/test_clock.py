@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model import HOUR, MINUTE, SECOND, Instant
-from relay.store.engine.clock import PATIENCE, DatabaseClock, MachineClock, monotonic_ms, system_clock
+from relay.process import monotonic_ms, system_clock
+from relay.store.engine.clock import PATIENCE, DatabaseClock, MachineClock
 from relay.store.engine.database import Store
 from tests.conftest import NOON, Clock
 
