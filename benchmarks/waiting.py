@@ -1,23 +1,28 @@
-"""Waits by the thousand: what 10,000 open ones cost, and how soon one is answered after its job's end is recorded.
+"""Waits by the thousand: what 10,000 open ones cost, how soon one is answered after its job's end is recorded, and what
+they cost those who write meanwhile.
 
-One relay as `relay serve` starts it, on SQLite, beside the sandbox. `make bench-waiting` runs it.
+One relay as `relay serve` starts it, on SQLite and on PostgreSQL, beside the sandbox. `make bench-waiting` runs it.
 """
 
 import asyncio
+import json
 import resource
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import count, islice
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 
 import httpx
 
 from benchmarks.command import DOCS, command
+from benchmarks.databases import postgresql
 from benchmarks.machine import machine
-from benchmarks.speed import serving
+from benchmarks.speed import asker, serving
+from benchmarks.speed.cores import THEIRS
 from benchmarks.speed.serving import Server
 from benchmarks.tables import Check, Report, Table
 from relay.model import from_rfc3339
@@ -30,24 +35,49 @@ from relay.sandbox.rate_limits import UNLIMITED
 WAITERS = 10_000
 PROBES = 200
 """Jobs that end one after the other while all the others wait."""
+WRITERS = 16
+"""Clients that register at the same time."""
+WRITES, ROUNDS = 1_500, 3
+"""Registrations of one round; rounds before, during and after the waits."""
 
 MEMORY = 100
 """MiB that 10,000 waiters may cost."""
 P99 = 50
 """Milliseconds from the record of an end to the answer."""
+SHARE = 0.9
+"""Of the registrations a second without waits, those with waits are so many at least."""
 
 _BATCH = 100
+_KEY = "relay_" + "b" * 43
+_BUDGET = {"per_minute": 100_000, "per_day": 10_000_000, "share": 1.0}
 
 
 @dataclass(frozen=True)
-class Found:
-    """What was measured; times in milliseconds."""
+class Measured:
+    """What one store gave; times in milliseconds, rates a second."""
 
     waiters: int
     mib: float
     health: float
     delays: list[float]
     herd: float
+    rates_alone: list[float]
+    rates_beside: list[float]
+
+    @property
+    def kib_each(self) -> float:
+        """Memory of one wait."""
+        return self.mib * 1_024 / self.waiters
+
+    @property
+    def p99(self) -> float:
+        """Of the delays."""
+        return quantiles(self.delays, n=100)[98]
+
+    @property
+    def share(self) -> float:
+        """Registrations beside the waits, of those without them."""
+        return median(self.rates_beside) / median(self.rates_alone)
 
 
 class Subject:
@@ -57,6 +87,12 @@ class Subject:
         self.server, self.http, self.exec = server, http, exec
         self.opened: list[asyncio.StreamReader] = []
         self.writers: list[asyncio.StreamWriter] = []
+        self._writes = count()
+
+    async def create(self) -> str:
+        """A job that ends when it is cancelled."""
+        answer = await self.http.post("/v1/jobs", json={"user_email": "a@example.com", "prompt": "p"})
+        return str(answer.json()["job"]["id"])
 
     async def open(self, job_id: str, number: int) -> None:
         """So many waits for a job, each on a connection of its own; returns when the relay has them all."""
@@ -78,39 +114,55 @@ class Subject:
         lines = [line for line in text.splitlines() if line.startswith('relay_waits_open{kind="job"}')]
         return round(float(lines[0].split()[-1])) if lines else 0
 
+    async def delay(self, job_id: str) -> float:
+        """Milliseconds from when the relay recorded the end of a job until its waiter had the answer."""
+        waiting = asyncio.create_task(self.http.get(f"/v1/jobs/{job_id}", params={"wait": 60}))
+        await asyncio.sleep(0.05)
+        self.exec.cancel(job_id)
+        answer = await waiting
+        return max(0.0, time.time() * 1_000 - (from_rfc3339(answer.json()["ended_at"]) or 0))
+
+    async def rates(self, jobs: Sequence[str], writes: int) -> list[float]:
+        """Registrations a second, round by round, by WRITERS at once, each with a callback URL of its own."""
+        return [await self._rate(jobs, writes) for _ in range(ROUNDS)]
+
+    async def _rate(self, jobs: Sequence[str], writes: int) -> float:
+        headers = f"authorization: Bearer {_KEY}\r\n"
+        requests = []
+        for number in islice(self._writes, writes):
+            body = {"job_id": jobs[number % len(jobs)], "callback_url": f"https://example.com/{number}"}
+            requests.append(asker.post("/v1/registrations", json.dumps(body).encode(), headers))
+        began = time.perf_counter()
+        statuses = await asker.ask(self.server.port, requests, WRITERS)
+        if statuses != {201: writes}:
+            raise RuntimeError(f"registrations were refused: {dict(statuses)}")
+        return writes / (time.perf_counter() - began)
+
 
 @asynccontextmanager
-async def _subject() -> AsyncIterator[Subject]:
+async def _subject(store_url: str) -> AsyncIterator[Subject]:
     settings = ExecSettings(limits=UNLIMITED, profile=JobProfile(stuck=1.0), seed=1)
     exec = FakeExec(settings, system_clock)
     async with serve(exec.app) as exec_url:
-        with TemporaryDirectory() as folder:
-            wish = {
-                "exec": {"api_key": SANDBOX_KEY, "base_url": exec_url + BASE, "budget": _BUDGET},
-                "polling": {"strategy": "interval", "interval": "1s", "tick": "50ms"},
-                "security": {"api_keys": [_KEY], "requests_per_minute": None, "waits_per_key": 20_000},
-                "storage": {"url": f"sqlite:///{folder}/relay.db"},
-            }
-            with serving.relay(wish) as server:
-                url = f"http://127.0.0.1:{server.port}"
-                headers = {"authorization": f"Bearer {_KEY}"}
-                async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=60) as http:
-                    yield Subject(server, http, exec)
+        wish = {
+            "exec": {"api_key": SANDBOX_KEY, "base_url": exec_url + BASE, "budget": _BUDGET},
+            "polling": {"strategy": "interval", "interval": "1s", "tick": "50ms"},
+            "security": {"api_keys": [_KEY], "requests_per_minute": None, "waits_per_key": 20_000},
+            "storage": {"url": store_url},
+        }
+        with serving.relay(wish) as server:
+            url = f"http://127.0.0.1:{server.port}"
+            headers = {"authorization": f"Bearer {_KEY}"}
+            async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=60) as http:
+                yield Subject(server, http, exec)
 
 
-_KEY = "relay_" + "b" * 43
-_BUDGET = {"per_minute": 100_000, "per_day": 10_000_000, "share": 1.0}
-
-
-async def _create(subject: Subject) -> str:
-    answer = await subject.http.post("/v1/jobs", json={"user_email": "a@example.com", "prompt": "p"})
-    return str(answer.json()["job"]["id"])
-
-
-async def _measure(waiters: int, probes: int) -> Found:
-    async with _subject() as subject:
-        stuck = await _create(subject)
-        jobs = [await _create(subject) for _ in range(probes)]
+async def _measure(store_url: str, waiters: int, probes: int, writes: int) -> Measured:
+    async with _subject(store_url) as subject:
+        stuck = await subject.create()
+        jobs = [await subject.create() for _ in range(probes)]
+        written = [await subject.create() for _ in range(WRITERS)]
+        rates_alone = await subject.rates(written, writes)
         for _ in range(200):
             await subject.http.get(f"/v1/jobs/{stuck}")
         before = subject.server.memory()
@@ -119,48 +171,55 @@ async def _measure(waiters: int, probes: int) -> Found:
         began = time.perf_counter()
         await subject.http.get("/healthz")
         health = (time.perf_counter() - began) * 1_000
-        delays = [await _delay(subject, job_id) for job_id in jobs]
+        delays = [await subject.delay(job_id) for job_id in jobs]
+        rates_beside = await subject.rates(written, writes)
         subject.exec.cancel(stuck)
         began = time.perf_counter()
         await asyncio.gather(*(reader.readuntil(b"\r\n\r\n") for reader in subject.opened))
         herd = (time.perf_counter() - began) * 1_000
         for writer in subject.writers:
             writer.close()
-        return Found(waiters, mib, health, delays, herd)
-
-
-async def _delay(subject: Subject, job_id: str) -> float:
-    """Milliseconds from when the relay recorded the end of a job until its waiter had the answer."""
-    waiting = asyncio.create_task(subject.http.get(f"/v1/jobs/{job_id}", params={"wait": 60}))
-    await asyncio.sleep(0.05)
-    subject.exec.cancel(job_id)
-    answer = await waiting
-    return max(0.0, time.time() * 1_000 - (from_rfc3339(answer.json()["ended_at"]) or 0))
+        rates_alone += await subject.rates(written, writes)
+        return Measured(waiters, mib, health, delays, herd, rates_alone, rates_beside)
 
 
 def waiting(quick: bool = False) -> Report:
-    """The waits; `quick`: a tenth of them."""
+    """The waits on each store; `quick`: a tenth of them."""
     descriptor_limit.raise_to_hard_limit()
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 500
-    found = asyncio.run(_measure(min(WAITERS // 10 if quick else WAITERS, most), PROBES // 10 if quick else PROBES))
-    p99 = quantiles(found.delays, n=100)[98]
-    each = found.mib * 1_024 / found.waiters
+    part = 10 if quick else 1
+    waiters = min(WAITERS // part, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 500)
+    measured = {}
+    with TemporaryDirectory() as folder, postgresql(THEIRS) as server:
+        for name, url in {"SQLite": f"sqlite:///{folder}/relay.db", "PostgreSQL": server.fresh()}.items():
+            measured[name] = asyncio.run(_measure(url, waiters, PROBES // part, WRITES // part))
+    return _report(measured)
+
+
+def _report(measured: Mapping[str, Measured]) -> Report:
+    def row(what: str, shown: Callable[[Measured], str]) -> list[str]:
+        return [what, *map(shown, measured.values())]
+
     rows = [
-        ["memory of the open waits", f"{found.mib:.0f} MiB, {each:.1f} KiB each"],
-        ["`GET /healthz` meanwhile", f"{found.health:.0f} ms"],
-        ["from the record of an end to its waiter's answer", f"median {median(found.delays):.0f} ms, p99 {p99:.0f} ms"],
-        [f"one job with {found.waiters:,} waiters ends: until all are answered", f"{found.herd / 1_000:.1f} s"],
-    ]
-    checks = [
-        Check(
-            "memory of a wait",
-            f"{MEMORY * 1_024 / WAITERS:.1f} KiB",
-            f"{each:.1f} KiB",
-            each <= MEMORY * 1_024 / WAITERS,
+        row("memory of an open wait", lambda of: f"{of.kib_each:.1f} KiB"),
+        row("memory of all", lambda of: f"{of.mib:.0f} MiB"),
+        row("`GET /healthz` meanwhile", lambda of: f"{of.health:.0f} ms"),
+        row(
+            "from the record of an end to its waiter's answer",
+            lambda of: f"median {median(of.delays):.0f} ms, p99 {of.p99:.0f} ms",
         ),
-        Check("p99 of an answer", f"{P99} ms", f"{p99:.0f} ms", p99 <= P99),
+        row(f"registrations by {WRITERS} writers, of those without waits", lambda of: f"{of.share:.2f}×"),
+        row("the job of all waits ends: until all are answered", lambda of: f"{of.herd / 1_000:.1f} s"),
     ]
-    return Report([Table(f"{found.waiters:,} requests wait", ("what", "measured"), rows)], checks, [machine()])
+    most = MEMORY * 1_024 / WAITERS
+    checks = []
+    for name, of in measured.items():
+        checks += [
+            Check(f"memory of a wait, {name}", f"<= {most:.1f} KiB", f"{of.kib_each:.1f} KiB", of.kib_each <= most),
+            Check(f"p99 of an answer, {name}", f"<= {P99} ms", f"{of.p99:.0f} ms", of.p99 <= P99),
+            Check(f"registrations beside waits, {name}", f">= {SHARE}×", f"{of.share:.2f}×", of.share >= SHARE),
+        ]
+    waiters = next(iter(measured.values())).waiters
+    return Report([Table(f"{waiters:,} requests wait", ("", *measured), rows)], checks, [machine()], "held to")
 
 
 if __name__ == "__main__":
