@@ -67,7 +67,7 @@ export interface CreateFields extends RegisterFields {
 export interface RelayOptions {
   /** RELAY_URL, or http://127.0.0.1:8080, by default. */
   url?: string;
-  /** RELAY_API_KEY by default. */
+  /** RELAY_API_KEY by default; in Node without one the token of a relay on this machine that has no API keys. */
   key?: string;
   /** Seconds of one waiting request, 25 by default. */
   slice?: number;

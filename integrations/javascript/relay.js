@@ -52,7 +52,7 @@ export class Unverified extends RelayError {}
 
 export class Relay {
   #url;
-  #headers;
+  #key;
   #slice;
   #retryFor;
   #fetch;
@@ -62,8 +62,7 @@ export class Relay {
   constructor({ url, key, slice = SLICE, retryFor = RETRY_FOR, fetch } = {}) {
     const environment = globalThis.process?.env ?? {};
     this.#url = (url ?? environment.RELAY_URL ?? "http://127.0.0.1:8080").replace(/\/+$/, "");
-    const token = key ?? environment.RELAY_API_KEY;
-    this.#headers = token ? { authorization: `Bearer ${token}` } : {};
+    this.#key = key ?? environment.RELAY_API_KEY;
     this.#slice = slice;
     this.#retryFor = retryFor;
     this.#fetch = fetch ?? ((...request) => globalThis.fetch(...request));
@@ -142,7 +141,7 @@ export class Relay {
   async *#messages(query, signal) {
     const connection = this.#connect(signal, ANSWER_WITHIN);
     try {
-      const response = await connection.fetch(this.#target("/v1/events/stream", query), { headers: this.#headers });
+      const response = await connection.fetch(this.#target("/v1/events/stream", query), { headers: await this.#credentials() });
       if (response.status === 204) throw new Ended();
       if (!response.ok) await refused(response);
       if (!response.headers.get("content-type")?.startsWith("text/event-stream")) throw new Again("no stream");
@@ -176,12 +175,13 @@ export class Relay {
   /** The JSON of the answer, asked for until it is one of the relay's. */
   async #send({ method = "GET", path, query = {}, body, headers = {}, wait = 0, signal, giveUpAt }) {
     const last = giveUpAt ?? Date.now() + this.#retryFor;
-    const request = { method, body, headers: { ...this.#headers, ...headers }, redirect: "manual" };
+    const request = { method, body, redirect: "manual" };
     for (let tries = 0; ; ) {
       let again;
       const connection = this.#connect(signal, wait * 1000 + ANSWER_WITHIN);
       try {
-        const response = await connection.fetch(this.#target(path, query), request);
+        const sent = { ...request, headers: { ...(await this.#credentials()), ...headers } };
+        const response = await connection.fetch(this.#target(path, query), sent);
         if (!response.ok) await refused(response);
         const answer = jsonObject(await response.text());
         if (answer && response.headers.has("x-request-id")) return answer;
@@ -204,6 +204,13 @@ export class Relay {
   }
 
   /** One request that ends with the client, the caller's signal, or its time. Its listeners end with it. */
+  /** The key; in Node without one the token of a relay on this machine that has no API keys. It is read for each
+   * request, because a relay that restarts makes a new one. */
+  async #credentials() {
+    const token = this.#key || (await localToken(this.#url));
+    return token ? { authorization: `Bearer ${token}` } : {};
+  }
+
   #connect(signal, milliseconds) {
     if (this.#closed || signal?.aborted) throw new Closed("the client is closed, or the call was aborted");
     const controller = new AbortController();
@@ -324,6 +331,27 @@ function jsonObject(text) {
     return undefined;
   }
 }
+
+/** The token that `relay serve` without API keys leaves for its user's programs: as the Python package reads it. */
+async function localToken(url) {
+  if (!globalThis.process?.versions?.node) return undefined;
+  const { hostname, port, protocol } = new URL(url);
+  if (!/^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname)) return undefined;
+  const [{ lstat, readFile }, { tmpdir }] = await Promise.all([nodeModule("fs/promises"), nodeModule("os")]);
+  const user = process.getuid?.();
+  const runtime = process.env.XDG_RUNTIME_DIR;
+  const folder = runtime ? `${runtime}/exec-relay` : `${tmpdir()}/exec-relay-${user}`;
+  try {
+    const status = await lstat(folder);
+    if (!status.isDirectory() || status.uid !== user || status.mode & 0o077) return undefined;
+    return (await readFile(`${folder}/${port || (protocol === "https:" ? 443 : 80)}.token`, "utf8")).trim();
+  } catch {
+    return undefined; // no relay has written one
+  }
+}
+
+/** A module of Node, named so that bundlers for browsers leave it alone. */
+const nodeModule = (name) => import(/* webpackIgnore: true */ /* @vite-ignore */ `node:${name}`);
 
 function jobPath(jobId) {
   return `/v1/jobs/${encodeURIComponent(jobId)}`;

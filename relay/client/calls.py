@@ -41,17 +41,22 @@ class Address:
     """Where the relay is, and the key for it."""
 
     url: str
-    headers: Mapping[str, str] = field(repr=False)
+    key: str | None = field(repr=False)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers of a request. Without a key they have the token of a relay on this machine that has no API keys:
+        it is read for each request, because a relay that restarts makes a new one."""
+        token = self.key or local_token.read(self.url)
+        return {"authorization": f"Bearer {token}"} if token else {}
 
 
 def address(url: str | None, key: str | None) -> Address:
-    """The given address and key, or those of RELAY_URL and RELAY_API_KEY; on this machine the token of a relay without
-    API keys. Raises ClientError for no URL."""
+    """The given address and key, or those of RELAY_URL and RELAY_API_KEY. Raises ClientError for no URL."""
     base_url = (url or os.environ.get("RELAY_URL") or DEFAULT_URL).strip().rstrip("/")
     if not base_url.startswith(("http://", "https://")):
         raise ClientError("the relay's address begins with http:// or https://, such as http://127.0.0.1:8080")
-    token = (key or os.environ.get("RELAY_API_KEY") or local_token.read(base_url) or "").strip()
-    return Address(base_url, {"authorization": f"Bearer {token}"} if token else {})
+    return Address(base_url, (key or os.environ.get("RELAY_API_KEY") or "").strip() or None)
 
 
 def create(idempotency_key: str | None, fields: Mapping[str, Any]) -> Call:

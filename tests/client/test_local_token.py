@@ -70,6 +70,9 @@ def test_a_client_without_a_key_sends_the_token(environ: dict[str, str], monkeyp
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("RELAY_API_KEY", raising=False)
     local_token.write(8080, TOKEN)
-    assert calls.address("http://127.0.0.1:8080", None).headers == {"authorization": f"Bearer {TOKEN}"}
+    address = calls.address("http://127.0.0.1:8080", None)
+    assert address.headers == {"authorization": f"Bearer {TOKEN}"}
+    local_token.write(8080, "relay_of_a_restart")  # in the middle of a wait
+    assert address.headers == {"authorization": "Bearer relay_of_a_restart"}
     assert calls.address("http://127.0.0.1:8080", "relay_given").headers == {"authorization": "Bearer relay_given"}
     assert calls.address("https://relay.example.com:8080", None).headers == {}

@@ -53,6 +53,9 @@ const cases = {
     const ended = await relay.wait("j1", { timeout: 60 });
     return { ended: ended.ended };
   },
+  async status() {
+    return { status: (await error(() => relay.job("j1"))).status };
+  },
   async follow() {
     const found = [];
     for await (const event of relay.events({ after: "0", jobId: "j1" })) found.push(event.type);

@@ -2,17 +2,22 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from relay.client import local_token
 from relay.model import EventType
 from relay.model.feed_cursor import FeedCursor, FeedPosition
 from relay.sandbox.exec_server import ExecSettings
+from relay.security import LocalToken, hash_api_key
+from relay.waiting.waiters import SWEEP_INTERVAL
 from tests.flows.conftest import api_of, world_on
 from tests.node import ROOT, needs
 from tests.web.conftest import SECRET
-from tests.web.waiting import KEY, end, served_relay, started
+from tests.web.waiting import KEY, OTHER_KEY, end, served_relay, started
 
 CASES = ROOT / "tests/integrations/javascript_client.mjs"
 NOBODY = "http://127.0.0.1:9"
@@ -57,6 +62,34 @@ async def test_it_waits_follows_and_verifies(sqlite_url: str) -> None:
         assert await following == {"found": ["job.started", "job.failed"]}
         signed = await run("signed", served.url, KEY, SECRET)
         assert signed == {"type": "job.failed", "names": ["Unverified", "Unverified"]}
+
+
+async def test_without_a_key_it_finds_the_token_of_this_machine(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the command line does; a relay that restarts in the middle of a wait has another one."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("RELAY_API_KEY", raising=False)
+    async with served_relay(sqlite_url, api_keys=[]) as served:
+        port = urlsplit(served.url).port
+        assert port is not None
+
+        def give_token(token: str) -> None:
+            served.relay.local_token = LocalToken(hash_api_key(token))
+            local_token.write(port, token)
+
+        served.relay.waiters.sweep_interval = SWEEP_INTERVAL  # no wait is open for so long that its token is checked
+        give_token(KEY)
+        await served.register("j1")
+        waiting = asyncio.create_task(run("wait", served.url, ""))
+        await served.waits_open(1)
+        give_token(OTHER_KEY)
+        await served.waits_open(0)
+        await served.waits_open(1)
+        await end(served.relay)
+        assert await waiting == {"ended": True}
+        (tmp_path / "exec-relay").chmod(0o755)  # others can read it: it may be anybody's
+        assert await run("status", served.url, "") == {"status": 401}
 
 
 async def test_refusals_are_named_errors(sqlite_url: str) -> None:
