@@ -99,7 +99,7 @@ async def streamed(text: str) -> AsyncIterator[bytes]:
 
 
 def client(http: httpx.AsyncClient) -> exec_client.ExecClient:
-    """The relay's client of an Exec that `http` stands for."""
+    """The relay's client of a stand-in for Exec, `http`."""
     return exec_client.ExecClient(
         name="default", api_key=KEY, base_url="http://exec.invalid", timeout=10_000, clock=system_clock, http=http
     )

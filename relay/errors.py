@@ -73,7 +73,7 @@ class Conflict(RequestError):
 
 
 class Gone(RequestError):
-    """It was there, and is there no more."""
+    """The requested object existed and was deleted."""
 
     status = 410
     type = "gone"

@@ -84,7 +84,7 @@ class Seen:
 
 
 class Receiver:
-    """The receiver, as whoever measures has it: a context."""
+    """The receiver for a measurement, as a context manager."""
 
     def __init__(self, core: int) -> None:
         self._core = core

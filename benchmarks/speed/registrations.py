@@ -74,7 +74,7 @@ def _security() -> dict[str, Any]:
 
 
 def asked(server: Server, kind: str, number: int) -> Run:
-    """What the server takes for so many registrations."""
+    """Time and CPU time of so many registrations."""
     before = server.cpu()
     seconds = run(asking, THEIRS, port=server.port, kind=kind, number=number)
     return Run(number, seconds, server.cpu() - before)

@@ -11,10 +11,8 @@ _MISSING = "the MCP server needs the SDK, which is not installed: pip install 'e
 
 
 async def serve_stdio(relay: AsyncRelay) -> None:
-    """Serves until standard input ends, also in the middle of a call: whoever started it has gone then.
-
-    Nothing but messages goes to standard output. Raises RelayError without the extra.
-    """
+    """Serves until standard input ends, also in the middle of a call: then its client has gone. Nothing but messages
+    goes to standard output. Raises RelayError without the extra."""
     try:
         import anyio
         from mcp.server.stdio import stdio_server

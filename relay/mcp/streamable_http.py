@@ -21,7 +21,7 @@ _caller: ContextVar[AsyncRelay] = ContextVar("relay_of_caller")
 
 
 def is_installed() -> bool:
-    """Whether the SDK, an extra, is there."""
+    """Whether the SDK, which is an extra, is installed."""
     return importlib.util.find_spec("mcp") is not None
 
 

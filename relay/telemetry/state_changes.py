@@ -45,7 +45,7 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """The subject in words."""
+        """The subject as text."""
         return f"{'endpoint' if self.is_endpoint else 'workspace'} {self.label or self.id}"
 
     @property
@@ -101,7 +101,7 @@ class _Reported:
         return len(self.times) < MAX_CHANGES or not 0 <= now - self.times[0] < INTERVAL
 
     def is_over(self, now: Instant) -> bool:
-        """Whether nothing of it needs to be remembered."""
+        """Whether the state can be forgotten."""
         is_old = not self.times or not 0 <= now - self.times[-1] < INTERVAL
         return is_old and self.state is State.WORKING is self.condition.state
 

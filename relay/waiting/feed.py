@@ -106,7 +106,7 @@ class EventFeed:
         return all_numbered
 
     async def advance_fully(self) -> None:
-        """Advances until all events that are committed now have a position, a second and a half at the most: another
+        """Advances until all events that are committed now have a position, for at most a second and a half: another
         relay may be numbering them. Raises StoreError."""
         for delay in _RETRIES:
             if await self.advance():

@@ -40,8 +40,8 @@ class FeedReader:
         return cls(store, feed, identity, at, event_filter)
 
     async def read(self, limit: int) -> list[FeedEvent]:
-        """The next events, `limit` at the most; the reader is after them then, or at the newest event if there are
-        none. Raises Gone if retention has deleted events that it did not read yet, and StoreError."""
+        """The next events, at most `limit`; the reader is after them then, or at the newest event if there are none.
+        Raises Gone if retention has deleted events that it did not read yet, and StoreError."""
         batch = self.feed.recent(self.at.position, self.event_filter, limit)
         if batch is None:
             batch = await self.store.read(lambda tx: _read(tx, self.identity, self.at, self.event_filter, limit))

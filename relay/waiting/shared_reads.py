@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class SharedReads(Generic[T]):
-    """Reads under way, by what they read."""
+    """The reads in progress, by key."""
 
     def __init__(self) -> None:
         self._under_way: dict[Hashable, asyncio.Task[T]] = {}

@@ -180,7 +180,7 @@ class Waiters:
                 del self._by_deadline[bucket]
 
     async def _sweep(self) -> None:
-        """Wakes whoever's deadline is over, until nobody waits."""
+        """Wakes each waiter whose deadline has passed, until none waits."""
         loop, sweeps = asyncio.get_running_loop(), 0
         try:
             while self._by_deadline:

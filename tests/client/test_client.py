@@ -223,7 +223,7 @@ async def test_events_are_followed(served: Served) -> None:
 
 
 async def test_a_cursor_that_is_gone_is_an_error_of_its_own(served: Served) -> None:
-    """The client never begins anew by itself."""
+    """The client never restarts the feed by itself."""
     await served.register("j1")
     await end(served.relay)
     async with AsyncRelay(served.url, KEY) as relay:

@@ -30,7 +30,7 @@ def test_no_token_is_sent_elsewhere(environ: dict[str, str], server: str) -> Non
 
 
 def test_only_its_user_can_read_the_token(environ: dict[str, str]) -> None:
-    """Whatever the umask, and whoever has put something in the file's place before."""
+    """Whatever the umask, and whatever was in the file's place before."""
     folder = Path(environ["XDG_RUNTIME_DIR"]) / "exec-relay"
     folder.mkdir(mode=0o700)
     (folder / "8080.token").symlink_to(folder / "elsewhere")

@@ -40,7 +40,8 @@ class Scene(World):
 
 @asynccontextmanager
 async def scene(folder: Path, standing: bool = False, **sections: dict[str, Any]) -> AsyncIterator[Scene]:
-    """Everything served on loopback; nothing has happened yet. With `standing`, SUBSCRIBERS hear of every job."""
+    """Everything is served on loopback; nothing has happened yet. With `standing`, SUBSCRIBERS are notified of every
+    job."""
     clock = Clock(time.time_ns() // 1_000_000)
     exec = FakeExec(ExecSettings(seed=1), clock)
     receiver = Receiver(SECRET, clock)

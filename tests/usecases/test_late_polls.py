@@ -29,7 +29,7 @@ async def test_poll_that_leaves_late_is_spent_again(sqlite_url: str) -> None:
 
 
 async def test_poll_that_leaves_late_is_not_made_without_budget(sqlite_url: str) -> None:
-    """It is due again at once, and made as soon as the budget has a request; the job's ending is told."""
+    """It is due again at once, and made as soon as the budget has a request; then the job's ending is delivered."""
     budget = {"per_minute": 2, "per_day": 1_000, "share": 1.0}
     async with world_on(sqlite_url, ExecSettings(seed=1), exec={"budget": budget}) as world:
         await stand_still(world)

@@ -88,7 +88,8 @@ async def test_an_unknown_token_gets_404(api: Api, change: Any) -> None:
 
 
 async def test_a_rotated_token_works_for_a_day(any_api: Api) -> None:
-    """The new URL and the one before are taken for 24 hours; after that, or another rotation, the old one is not."""
+    """The new URL and the previous one are accepted for 24 hours; after that, or after another rotation, the old one is
+    not."""
     first = await path_of(any_api)
     second = await any_api.post("/v1/workspaces/default/callback/rotate")
     assert second["path"] != first

@@ -219,7 +219,7 @@ async def test_a_cursor_of_elsewhere_is_gone(store_url: str) -> None:
 
 
 async def test_a_cursor_older_than_the_retention_is_gone(store_url: str) -> None:
-    """What was deleted after it can't be had: the reader is told, instead of being given the rest."""
+    """Events after it were deleted: the reader gets an error, not the remaining events."""
     async with served_relay(store_url) as served:
         start = (await served.pull("now"))["next_cursor"]
         await ended(served, "j1", "j2")
@@ -233,7 +233,7 @@ async def test_a_cursor_older_than_the_retention_is_gone(store_url: str) -> None
 
 
 async def test_a_stream_with_a_cursor_that_is_gone_says_so_and_ends(store_url: str) -> None:
-    """One typed message, then the end."""
+    """One message of type `error`, then the end."""
     async with served_relay(store_url) as served:
         await ended(served, "j1")
         wrong = FeedCursor("0" * 16, FeedPosition(1)).encode()

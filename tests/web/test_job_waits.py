@@ -72,7 +72,7 @@ def test_an_answer_comes_before_the_time_is_over(seconds: int) -> None:
 
 
 def test_revoked_keys_are_looked_for_often() -> None:
-    """A wait or stream of a revoked key is ended at most 15 s later; the tests that show it look more often."""
+    """A wait or stream of a revoked key ends at most 15 s later; the tests that show it check more often."""
     assert SWEEP_INTERVAL * SWEEPS_PER_KEY_CHECK <= 15
 
 
@@ -208,7 +208,7 @@ async def test_many_that_wait_for_one_job_cost_one_read(store_url: str) -> None:
 
 
 async def test_many_wait_for_many(store_url: str) -> None:
-    """200 jobs end in any order: each waiter hears of its own, and nobody of another's."""
+    """200 jobs end in any order: each waiter gets its own job and no other."""
     async with served_relay(store_url) as served:
         jobs = [f"j{number}" for number in range(200)]
         await served.register(*jobs)
@@ -224,7 +224,7 @@ async def test_many_wait_for_many(store_url: str) -> None:
 
 
 async def test_a_client_that_goes_is_forgotten(store_url: str) -> None:
-    """Its place is free again, its connection closed, and nothing is left of it."""
+    """Its slot is free again, its connection closed, and nothing of it remains."""
     async with served_relay(store_url) as served:
         await served.register("j1")
         parts = urlsplit(served.url)
@@ -240,7 +240,7 @@ async def test_a_client_that_goes_is_forgotten(store_url: str) -> None:
 
 
 async def test_one_key_over_its_limit_is_refused_at_once(store_url: str) -> None:
-    """429 with when to come again and both numbers; other keys, other calls and health checks are untouched."""
+    """429 with both numbers and when to retry; other keys, other calls and health checks are not affected."""
     async with served_relay(store_url, waits_per_key=3) as served:
         await served.register("j1")
         waiting = [asyncio.create_task(served.wait()) for _ in range(3)]
@@ -271,7 +271,7 @@ async def test_waits_in_all_are_limited(sqlite_url: str) -> None:
 
 
 async def test_connections_that_wait_leave_room_for_others(sqlite_url: str) -> None:
-    """They have a limit of their own: those of an address that do not wait are counted without them."""
+    """Waiting connections have their own limit: those of an address that do not wait are counted without them."""
     limits = ConnectionLimits(connections=8, of_one_address=8, reserved_for_loopback=0)
     async with open_relay(sqlite_url) as relay, serving(relay, limits) as served:
         await served.register("j1")

@@ -190,7 +190,7 @@ async def test_secrets_repeated_by_a_receiver_are_redacted(stage: Stage) -> None
 
 @pytest.mark.parametrize("route", dashboard.ROUTES, ids=lambda route: f"{min(route.methods)} {route.path}")
 async def test_no_page_reveals_a_secret(route: Any, stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
-    """Each page of the dashboard, for whoever is logged in and for others, with secrets in the wrong places."""
+    """Each page of the dashboard, with and without a login, with secrets in wrong places."""
     caplog.set_level(logging.DEBUG, logger="relay")  # as `telemetry.set_up_logging` has it
     path = path_of(stage, route.path)
     if path == "/live":

@@ -17,7 +17,7 @@ REGISTRATIONS = "/v1/registrations"
 
 
 async def test_a_registration_is_created(any_api: Api) -> None:
-    """201 with the job, the masked endpoint, its secret, what is heard of, the metadata and the time; and it is due."""
+    """201 with the job, the masked endpoint, its secret, the events, the metadata and the time; and the job is due."""
     answer = await any_api.http.post(
         REGISTRATIONS,
         json={
@@ -214,7 +214,7 @@ async def test_a_batch_has_at_most_a_thousand_items(api: Api) -> None:
 
 
 async def test_a_registration_at_a_disabled_endpoint_says_so(any_api: Api) -> None:
-    """With the reason, as long as it is; nothing of it is said of one that is enabled."""
+    """It gives the reason while the endpoint is disabled; an enabled endpoint has none."""
     first = await any_api.register("j1", callback_url="https://example.com/zap")
     id = first["endpoint"]["id"]
     assert "enabled" not in first["endpoint"]

@@ -48,7 +48,7 @@ async def test_a_registration_over_a_socket(url: str) -> None:
 
 
 async def test_head_has_no_body(url: str) -> None:
-    """HEAD has the length of what GET would give, and nothing of it."""
+    """HEAD has the length of GET's response, and no body."""
     answer = await response_to(url, request("HEAD /healthz"))
     assert answer.startswith(b"HTTP/1.1 200")
     assert b"content-length: 15" in answer

@@ -91,7 +91,7 @@ def wait_request(job_id: str, wait: int) -> bytes:
 
 
 async def end(relay: Relay, job_id: str = "j1", type: EventType = EventType.COMPLETED) -> None:
-    """What the poller does when a job ends: one transaction, then it tells the waiters."""
+    """What the poller does when a job ends: one transaction, then it wakes the waiters."""
     now = relay.clock()
     event = make_event(job_id, type, now)
 

@@ -126,7 +126,7 @@ def _conditions(event_filter: EventFilter) -> Iterator[ColumnElement[bool]]:
 
 
 def after(tx: Tx, position: int, event_filter: EventFilter, limit: int) -> list[FeedEvent]:
-    """The next events of the feed after a position, in its order: `limit` at the most."""
+    """The next events of the feed after a position, in its order, at most `limit`."""
     query = select(events).where(events.c.position > position, *_conditions(event_filter))
     rows = tx.execute(query.order_by(events.c.position).limit(limit))
     return [FeedEvent(row.position, _event(row)) for row in rows]

@@ -126,7 +126,7 @@ def of_job(tx: Tx, workspace: str, job_id: str, limit: int) -> list[Registration
 
 
 def standing_at(tx: Tx, endpoint_id: str, limit: int) -> dict[str, tuple[str, str]]:
-    """Registrations of an endpoint that are not withdrawn, `limit` at the most: by id, the job (workspace, job id)."""
+    """Registrations of an endpoint that are not withdrawn, at most `limit`: by id, the job (workspace, job id)."""
     query = select(registrations.c.id, registrations.c.workspace, registrations.c.job_id).limit(limit)
     query = query.where(registrations.c.endpoint_id == endpoint_id, _NOT_WITHDRAWN)
     return {row.id: (row.workspace, row.job_id) for row in tx.execute(query)}

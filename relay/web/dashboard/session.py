@@ -132,7 +132,7 @@ def _cookie(request: Request) -> str:
 
 
 def _is_secure(request: Request) -> bool:
-    """Whether browsers come over https; to this machine itself they come over http beside a public https address."""
+    """Whether browsers use https. On this machine itself they use http, even if the public address is https."""
     public = public_url.parse_origin(request.app.state.relay.config.server.public_url or "")
     is_public = public is not None and public.scheme == "https" and not public_url.is_local(request)
     return public_url.is_https(request) or is_public

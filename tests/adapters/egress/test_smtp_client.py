@@ -182,7 +182,7 @@ async def test_without_starttls_no_password_is_sent() -> None:
 
 
 async def test_a_refused_login_names_what_to_check(certificate: Path) -> None:
-    """A wrong password is said in words and disables the endpoint; the password is in no text."""
+    """The error says that the password is wrong and disables the endpoint; no text contains the password."""
     inbox = Inbox()
     async with mail_server(inbox, certificate) as port:
         url = SECURE.replace("p%2Fw%40d", "wrong-password")

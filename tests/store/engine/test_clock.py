@@ -101,7 +101,7 @@ async def test_postgres_store_uses_the_clock_of_its_database(store: Store, store
 
 
 class Board:
-    """A machine whose clock is `wrong` by so much."""
+    """A machine whose clock is off by `wrong`."""
 
     def __init__(self) -> None:
         self.even, self.wrong = Clock(NOON), 0

@@ -53,7 +53,7 @@ async def has_failed_over(both: Pair, store: Store) -> None:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """One that PostgreSQL's own user may enter, whoever runs tests beside these."""
+    """A folder that PostgreSQL's own user may enter."""
     made = Path(tempfile.mkdtemp(prefix="relay-postgres-"))
     yield made
     shutil.rmtree(made, ignore_errors=True)

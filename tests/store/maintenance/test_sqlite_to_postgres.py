@@ -158,7 +158,7 @@ def is_closed(url: str) -> bool:
 
 
 async def filled(url: str, cipher: FieldCipher) -> None:
-    """A SQLite store with a job that is being polled, and two deliveries: one under way, one yet to come."""
+    """A SQLite store with a job that is being polled, and two deliveries: one in flight, one still due."""
     store = await open_store(url, cipher)
 
     def work(tx: Tx) -> None:

@@ -67,7 +67,7 @@ def test_a_few_long_jobs_are_not_spread_over_the_gap_before_them() -> None:
 
 
 def test_the_neighbours_of_a_few_alike_are_counted_by_hand() -> None:
-    """Four values at 10 to 13 among 100: the width is 0.65 of the distance that the third neighbour tells."""
+    """Four values at 10 to 13 among 100: the width is 0.65 of the distance that the third neighbour gives."""
     widths = kernel_bandwidths([*(k / 1_000 for k in range(96)), 10.0, 11.0, 12.0, 13.0], 0.3)
     assert widths[-4:] == pytest.approx([0.65 * 8.0, 0.65 * 16 / 3, 0.65 * 16 / 3, 0.65 * 8.0], rel=0.01)
 

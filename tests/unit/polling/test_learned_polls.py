@@ -65,7 +65,7 @@ def test_after_thirty_jobs_no_fixed_interval_is_better(true: TrueDistribution) -
 
 @pytest.mark.parametrize("times", [0.5, 2.0])
 def test_thirty_jobs_after_a_shift_the_old_distribution_is_forgotten(times: float) -> None:
-    """150 jobs of one distribution, then 30 that take half or twice as long: polls as good as for a rough one."""
+    """150 jobs of one distribution, then 30 that take half or twice as long: polls are as good as for a rough one."""
     shifted = USUAL.slower(times)
     for seed in (1, 2):
         known = lived(shifted, 30, seed, lived(USUAL, 150, seed + 10), START + 150 * 15 * MINUTE)

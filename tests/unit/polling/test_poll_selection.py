@@ -92,7 +92,8 @@ def test_one_first_poll_in_fifty_is_always_made() -> None:
 
 
 def test_a_policy_built_for_fewer_jobs_is_outgrown() -> None:
-    """The price of one job does not hold for two hundred that came after it: a sample goes, and it is priced anew."""
+    """The price for one job does not hold for two hundred later ones: a sample is polled, and the price is computed
+    again."""
     found = select(new(200), pace_of(NEVER, 300, 1), NEVER, moment(300))
     assert (found.policy_is_outgrown, len(found.now)) == (True, TEST_POLLS)
 

@@ -186,7 +186,7 @@ def test_a_429_pauses_the_workspace_for_as_long_as_exec_says(asked: int | None, 
 
 
 def test_polls_refused_together_shrink_the_share_once() -> None:
-    """Twenty polls that were under way when the window closed are one lesson, not twenty."""
+    """Twenty polls that were in flight when the window closed shrink the share once."""
     ledger = after_429(UsageLedger(), EXEC, 30 * SECOND, NOW)
     for k in range(20):
         ledger = after_429(ledger, EXEC, 30 * SECOND, NOW + k)

@@ -194,7 +194,7 @@ def test_failed_polls_back_off_to_a_cap(kind: str) -> None:
     [JobFound(job("processing")), JobNotFound(), PollFailed("malformed", "x"), PollFailed("status", "500")],
 )
 def test_a_job_that_does_not_end_expires(poll_result: PollResult) -> None:
-    """Past max_age, a poll that Exec answered ends the watch, and every endpoint is told."""
+    """Past max_age, a poll that Exec answered ends the watch, and every endpoint is notified."""
     old = replace(WATCH, not_found_count=2, not_found_since=REGISTERED)
     found = after(old, poll_result, REGISTERED + DAY)
     assert found.events[-1] in (EventType.EXPIRED, EventType.NOT_FOUND)
@@ -226,7 +226,7 @@ SIGHTINGS = st.one_of(
 
 @given(st.lists(st.tuples(SIGHTINGS, st.integers(0, HOUR), st.floats(0, 0.999)), max_size=60))
 def test_whatever_exec_answers_a_watch_ends_once_or_has_a_next_poll(story: list[tuple[PollResult, int, float]]) -> None:
-    """After any answers a watch has either ended, with exactly one ending told, or has a poll planned ahead."""
+    """After any answers a watch has either ended, with exactly one ending event, or has a next poll."""
     watch, now, told = WATCH, REGISTERED, []
     for poll_result, wait, jitter in story:
         if watch.state is not WatchState.ACTIVE:
@@ -285,7 +285,8 @@ def test_unconfirmed_hints_delay_the_next_poll_more_and_more() -> None:
 
 @pytest.mark.parametrize("poll_result", [JobNotFound(), PollFailed("malformed", "no job")])
 def test_a_job_named_only_by_a_hint_ends_silently(poll_result: PollResult) -> None:
-    """One 404 ends it, and nobody is told of that, nor of its expiry; as soon as Exec knows it, it is as any other."""
+    """One 404 ends it, and nobody is notified of that or of its expiry; once Exec knows it, it is like any
+    other job."""
     named = replace(WATCH, unconfirmed_since=REGISTERED, callback_received_at=REGISTERED)
     found = after(named, poll_result, REGISTERED + DAY)
     assert (found.events, found.watch.next_poll_at) == ((), None)

@@ -66,7 +66,7 @@ def test_failed_polls_in_a_row_open_the_breaker(kind: str) -> None:
 def test_polls_that_do_not_concern_the_workspace_leave_it_unchanged(
     state: WorkspaceState, poll_result: PollResult
 ) -> None:
-    """A failure of the relay itself says nothing of Exec; nor do polls that were under way when a pause began."""
+    """A failure of the relay itself says nothing about Exec; nor do polls that were in flight when a pause began."""
     assert after(state, poll_result) == state
 
 

@@ -72,7 +72,7 @@ async def test_without_anybody_to_mention_nothing_is_left_for_the_morning(
 
 
 async def test_a_reply_in_the_thread_waits_for_the_morning(slack: World) -> None:
-    """People hear of a reply as of a message."""
+    """A reply notifies people as a message does."""
     slack.endpoint = replace(slack.endpoint, url=f"{slack.endpoint.url}&threads=true")
     assert ok(await slack.send(EventType.STARTED, requested_by=None))
     slack.clock.advance(30 * MINUTE)

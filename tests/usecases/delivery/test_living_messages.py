@@ -230,7 +230,7 @@ async def test_discord_s_message_is_edited_where_it_was_posted(discord: World) -
 
 
 async def test_discord_is_asked_for_one_message_only_where_the_start_is_sent(discord: World) -> None:
-    """An endpoint that hears of endings only gets plain posts."""
+    """An endpoint that gets only endings gets plain posts."""
     assert await discord.send(EventType.COMPLETED) is None
     assert discord.chat.calls == []
 
@@ -320,7 +320,8 @@ async def test_an_old_ntfy_server_gets_endings_only(ntfy: World) -> None:
 async def test_nothing_of_the_start_is_left_in_an_edited_message(
     slack: World, discord: World, ending: EventType
 ) -> None:
-    """The services keep what an edit leaves out: it has every field, so the message is as if it was posted anew."""
+    """Services keep the fields that an edit leaves out. So an edit has every field, and the message is like a
+    new one."""
     for chat, address in ((slack, {"channel", "ts"}), (discord, set[str]())):
         requested_by = "jane@acme.com" if ending is EventType.COMPLETED else None
         assert ok(await chat.send(EventType.STARTED, requested_by=requested_by))

@@ -1,4 +1,4 @@
-"""The recorder: every result is stored, whoever else changes the endpoint, and whatever the receiver answered."""
+"""The recorder stores every result, whatever changes the endpoint meanwhile and whatever the receiver answered."""
 
 import asyncio
 import logging

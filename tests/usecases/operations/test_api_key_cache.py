@@ -79,7 +79,7 @@ async def test_a_clock_set_back_refreshes_the_cache(store: Store, clock: Clock) 
 
 
 async def test_the_cached_keys_are_used_while_the_store_fails(store: Store, clock: Clock) -> None:
-    """What was read before holds, so that metrics can be had; who has read nothing yet knows nothing, and says so."""
+    """Keys that were read before stay valid, so that metrics are served; a relay that has read none says so."""
     await store.write(lambda tx: api_keys.add(tx, KEY))
     ring, late = ApiKeyCache(store, clock), ApiKeyCache(store, clock)
     await ring.active_keys()

@@ -195,7 +195,7 @@ async def test_different_secrets_are_different_endpoints(store: Store) -> None:
 
 
 async def test_a_late_registration_of_an_ended_job_is_delivered_at_once(store: Store) -> None:
-    """A late registration finds the ending and its delivery is due now; registering again tells nothing twice."""
+    """A late registration gets the ending, and its delivery is due now; registering again delivers nothing twice."""
     await do(store, check(url="https://first.example/"))
     await store.write(end)
     late = await do(store, check())
