@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from relay.delivery.endpoint_health import BREAKER_OPENS_AT, circuit_is_open, health_warning, update_health
 from relay.delivery.retry_policy import (
+    ADDRESS_PAUSE,
     BLOCKED_NAME_ATTEMPTS,
     DEFAULT_PAUSE,
     MAX_ERROR,
@@ -312,3 +313,27 @@ def test_every_result_ends_the_delivery_or_schedules_a_retry_not_early(
         assert decision.next_attempt_at >= NOW + schedule[tries]
     if decision.status is DeliveryStatus.FAILED:
         assert decision.error
+
+
+@pytest.mark.parametrize(
+    ("format", "status", "body", "headers", "wait"),
+    [
+        ("slack_app", 200, b'{"ok":false,"error":"ratelimited"}', {"retry-after": "30"}, 30_000),
+        ("slack_app", 200, b'{"ok":false,"error":"ratelimited"}', {}, DEFAULT_PAUSE),
+        ("discord", 429, b'{"retry_after":0.4}', {"retry-after": "1"}, 1_000),
+        ("discord", 429, b'{"retry_after":64.57,"global":true}', {}, 64_570),
+        ("telegram", 429, b'{"ok":false,"error_code":429,"parameters":{"retry_after":9}}', {}, 9_000),
+        ("standard", 429, b'{"retry_after":"soon"}', {}, DEFAULT_PAUSE),
+        ("standard", 429, b'{"retry_after":Infinity}', {}, DEFAULT_PAUSE),
+        ("discord", 429, b"<html>1015</html>", {}, ADDRESS_PAUSE),
+        ("discord", 429, b'{"message":"blocked"}', {}, ADDRESS_PAUSE),
+    ],
+)
+def test_the_wait_that_a_service_names(
+    format: str, status: int, body: bytes, headers: dict[str, str], wait: int
+) -> None:
+    """In its header, or in its body; only a refusal of the whole machine pauses the other endpoints at the host."""
+    decision = classify_attempt(HttpResponse(status, headers, body), format, 1, SCHEDULE, NOW, 0.0)
+    assert decision.pause_until == NOW + wait
+    assert decision.pause_host is (wait == ADDRESS_PAUSE)
+    assert not decision.against_health
