@@ -21,7 +21,7 @@ KEYS = (
         "unconfirmed-of-many-keys",
         "Such ids of many keys take a third of a minute's requests at most, beside one for each key",
         "tests/unit/polling/test_unconfirmed_jobs.py::test_wrong_ids_of_many_keys_take_a_third_of_a_minute",
-        swap("min(of_key, max(of_all, int(of_key == self._at_once)))", "own"),
+        swap("min(of_key, max(of_all, int(of_key == self._at_once)))", "of_key"),
     ),
     Guard(
         "doubtful-jobs",
