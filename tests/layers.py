@@ -43,9 +43,10 @@ LAYER_OF = {
 """The layer of every package. A package may import packages of lower layers only. Add a new one here on purpose."""
 
 PURE = frozenset(
-    """backoff config delivery.redaction delivery.retry_policy egress.descriptors egress.header_policy egress.ip_policy
-    egress.result egress.url_policy endpoints.spec errors formats model operations.readiness polling.request_budget
-    polling.schedule polling.transitions security signing suggestions telemetry.trace_context times verify""".split()
+    """backoff config delivery.holding delivery.redaction delivery.retry_policy egress.descriptors egress.header_policy
+    egress.ip_policy egress.result egress.url_policy endpoints.spec errors formats model operations.readiness
+    polling.request_budget polling.schedule polling.transitions security signing suggestions
+    telemetry.trace_context times verify""".split()
 )
 """Modules and packages below `relay` that are pure: they decide, and leave every effect to their callers."""
 
