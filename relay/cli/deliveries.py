@@ -28,6 +28,7 @@ _COLUMNS: dict[str, Column[dict[str, Any]]] = {
 @click.option("--status", help="pending, delivered, failed or cancelled.")
 @click.option("--job", "job_id", help="Only of this job.")
 @click.option("--endpoint", help="Only to this endpoint.")
+@click.option("--digest", help="Only those that this digest sends, by the id of its delivery.")
 @click.option("--since", help="Created at or after this time, such as 2026-03-01T10:00:00Z.")
 @click.option("--until", help="Created before this time.")
 @list_options

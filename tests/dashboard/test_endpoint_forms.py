@@ -246,6 +246,8 @@ async def test_a_digest_has_a_page_with_its_members(open_relay: Api) -> None:
     assert await relay.store.write(lambda tx: gather(tx, chat.id, relay.clock(), None)) == 2
     shown = {one["job_id"]: one for one in (await open_relay.get("/v1/deliveries"))["data"]}
     digest_id = shown["j1"]["digest_id"]
+    members = (await open_relay.get(f"/v1/deliveries?digest={digest_id}"))["data"]
+    assert {delivery["job_id"] for delivery in members} == {"j1", "j2"}
     assert (shown["j1"]["held"], shown["j1"]["reason"]) == (False, f"part of the digest {digest_id}")
     assert (
         f"/deliveries/{digest_id}" in (await open_relay.http.get(f"/deliveries/{shown['j1']['id']}", headers=HTML)).text

@@ -41,6 +41,8 @@ class DeliveryFilter:
     endpoint_id: str | None = None
     since: Instant | None = None
     until: Instant | None = None
+    digest_id: str | None = None
+    """Members of this digest."""
     ended_before: Instant | None = None
     """Ended at this instant or before."""
 
@@ -53,6 +55,8 @@ class DeliveryFilter:
             statement = statement.where(deliveries.c.job_id == self.job_id)
         if self.endpoint_id is not None:
             statement = statement.where(deliveries.c.endpoint_id == self.endpoint_id)
+        if self.digest_id is not None:
+            statement = statement.where(deliveries.c.digest_id == self.digest_id, deliveries.c.id != self.digest_id)
         if self.since is not None:
             statement = statement.where(deliveries.c.created_at >= self.since)
         if self.until is not None:

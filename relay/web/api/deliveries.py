@@ -120,6 +120,7 @@ def _filter(tx: Tx, query: DeliveriesQuery | ResendRequest, status: DeliveryStat
         endpoint_id=path_params.endpoint_id(tx, query.endpoint),
         since=query.since,
         until=query.until,
+        digest_id=query.digest if isinstance(query, DeliveriesQuery) else None,
     )
 
 

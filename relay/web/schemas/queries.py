@@ -146,5 +146,6 @@ class DeliveriesQuery(PageQuery):
     status: DeliveryStatus | None = Field(None, description="the state of the delivery")
     job_id: JobId | None = Field(None, description=JOB_ID_DESCRIPTION)
     endpoint: Reference | None = Field(None, description=ENDPOINT_DESCRIPTION)
+    digest: Reference | None = Field(None, description="the id of a digest's delivery: those that it sends")
     since: Time | None = Field(None, description="the earliest time of the delivery's creation")
     until: Time | None = Field(None, description="the time before which the delivery was created")
