@@ -148,6 +148,7 @@ def _check_text(text: str, location: Location) -> None:
         parsed = environment().parse(text)
     except TemplateSyntaxError as error:
         raise InvalidTemplate(f"this placeholder can't be read: {error.message}", location) from None
+    # guard: template-numbers
     except ValueError:  # Python's, for a number of thousands of digits
         raise InvalidTemplate("a number in this placeholder is too long", location) from None
     steps = sum(1 for _ in parsed.find_all((nodes.Getattr, nodes.Getitem, nodes.Filter)))

@@ -13,7 +13,10 @@ from relay.formats import response_rules
 
 FILTERS = ("capitalize", "default", "lower", "title", "trim", "truncate", "upper")
 CACHE_SIZE = 64
-"""Compiled templates in memory, the most recently used ones."""
+"""Templates in memory, the most recently used ones."""
+
+MAX_TEXTS = 10_000
+"""Compiled texts in memory, of all templates: a hundred templates with a hundred placeholders each. Some KB for one."""
 
 Filler = Callable[[Mapping[str, Any]], Any]
 """Makes a body, or a part of one, of the values that placeholders can name."""
@@ -21,7 +24,8 @@ Filler = Callable[[Mapping[str, Any]], Any]
 
 @lru_cache(maxsize=CACHE_SIZE)
 def compile_template(template: str) -> Filler:
-    """A valid template, compiled. Compiling takes milliseconds and happens in a transaction, so results are cached."""
+    """A valid template, compiled. Compiling a text takes a millisecond, and happens in a transaction: so texts are
+    cached one by one, and any number of templates can be kept."""
     return _compile(response_rules.without_rules(json.loads(template)))
 
 
@@ -38,6 +42,7 @@ def _compile(value: Any) -> Filler:
     return lambda values: value
 
 
+@lru_cache(maxsize=MAX_TEXTS)  # guard: compiled-once
 def _text_or_as_written(text: str) -> Filler:
     """The filled text; or the text as written, if its filters fail for these values: no template blocks an event."""
     try:

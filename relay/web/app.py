@@ -96,7 +96,7 @@ def create_app(relay: Relay, *, owns_relay: bool = True) -> Starlette:
     app.state.listeners = dashboard.StreamCount()
     app.state.job_reads = SharedReads[jobs.ShownJob]()
     app.state.limits = RequestLimits(relay.config.security.requests_per_minute, relay.telemetry, relay.clock)
-    app.state.openapi = partial(_openapi_document, base_path)
+    app.state.openapi = openapi.Document(partial(_openapi_document, base_path))
     return app
 
 

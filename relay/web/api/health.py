@@ -1,12 +1,10 @@
 """For operators and machines: health, readiness, metrics, and the API's description."""
 
-import asyncio
-from collections.abc import Callable
-
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from relay import __version__
+from relay.web.core.openapi import Document
 from relay.web.core.public_url import with_base_path
 from relay.web.core.route import RequestContext, api_route, json_response
 from relay.web.schemas.queries import ReadinessQuery
@@ -56,9 +54,8 @@ async def metrics(call: RequestContext) -> Response:
 @api_route("GET", "/openapi.json", scope=None, tag="ops", answers={200: "This document."}, refusals=(503,))
 async def openapi(call: RequestContext) -> Response:
     """Describe this API, as OpenAPI 3.1."""
-    document: Callable[[bool], bytes] = call.request.app.state.openapi
-    # On a thread: the first one takes a few tenths of a second, and nothing else should wait for it.
-    body = await asyncio.to_thread(document, await call.relay.requires_credentials())
+    document: Document = call.request.app.state.openapi
+    body = await document.text(with_auth=await call.relay.requires_credentials())
     return Response(body, media_type="application/json")
 
 

@@ -1,8 +1,9 @@
 """OpenAPI 3.1 of the API, generated from the routes and schemas."""
 
+import asyncio
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import getdoc
 from typing import Any, Literal
@@ -55,6 +56,21 @@ _PATH_PARAMETERS = {
     "token": {"description": "The workspace's token, as the callback URL has it", "schema": {"type": "string"}},
     "workspace": {"description": "The workspace's name", "schema": {"type": "string"}},
 }
+
+
+class Document:
+    """The document as it is served: with authentication, and without."""
+
+    def __init__(self, build: Callable[[bool], bytes]) -> None:
+        self._build = build
+        self._built: dict[bool, bytes] = {}
+
+    async def text(self, *, with_auth: bool) -> bytes:
+        """The document. The first time, a thread builds it: that takes a few tenths of a second. Later ones are free,
+        because anyone may ask for it, also hundreds of clients at once."""
+        if with_auth not in self._built:
+            self._built[with_auth] = await asyncio.to_thread(self._build, with_auth)
+        return self._built[with_auth]
 
 
 def build_openapi(operations: Sequence[ApiRoute], base_path: str = "", *, with_auth: bool = True) -> bytes:

@@ -27,6 +27,10 @@ MAX_HEAD = 32 * 1024
 
 _PIECE = 4 * 1024  # guard: head-size
 
+_PIPELINED_GAP = 0.01
+"""Seconds between two requests that were sent before the answer to the one before, of all connections together: nobody
+has to send them so, and hundreds of connections that do would keep the event loop busy for minutes."""
+
 CONNECTION = "relay.connection"
 """The ASGI extension that holds the connection of a request."""
 
@@ -49,7 +53,7 @@ class ConnectionLimits:
     """From the start of waiting for a request until it is complete, its body included."""
     write_timeout: float = 30
     """How long a client may leave a response unread."""
-    connections: int = 2_000
+    connections: int = 2_000  # guard: hostile-connections
     """In all. One more takes the place of one that leaves its response unread, or is idle for longest."""
     of_one_address: int = 1_000
     """Of an IPv4 address or an IPv6 /64; trusted proxies are exempt, they stand for many clients."""
@@ -90,6 +94,8 @@ class ConnectionCount:
 
     def __init__(self) -> None:
         self.total = 0
+        self.pipelining = 0
+        """Connections whose next request is here already, and waits for its turn."""
         self.by_network: Counter[str] = Counter()
 
     def add(self, network: str) -> None:
@@ -165,6 +171,16 @@ class BoundedHttpProtocol(H11Protocol):
         self._wait_for_request()
 
     def on_response_complete(self) -> None:
+        if self.conn.their_state is h11.DONE and self.conn.trailing_data[0]:
+            self._count.pipelining += 1
+            wait = _PIPELINED_GAP * self._count.pipelining
+            self.loop.call_later(wait, self._answer_next_request)  # guard: pipelined-requests
+            return
+        super().on_response_complete()
+        self._wait_for_request()
+
+    def _answer_next_request(self) -> None:
+        self._count.pipelining -= 1
         super().on_response_complete()
         self._wait_for_request()
 

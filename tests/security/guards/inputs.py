@@ -30,6 +30,24 @@ INPUTS = (
         gone,
     ),
     Guard(
+        "hostile-connections",
+        "600 hostile connections of three addresses keep no newcomer out: each is answered within a second",
+        "tests/web/test_http_protocol.py::test_600_hostile_connections_of_three_addresses_keep_no_newcomer_out",
+        swap("2_000", "0"),
+    ),
+    Guard(
+        "pipelined-requests",
+        "Requests that clients send before the answer to the one before take turns, and leave time to others",
+        "tests/web/test_http_protocol.py::test_pipelined_requests_leave_time_to_newcomers",
+        instead("self.loop.call_soon(self._answer_next_request)"),
+    ),
+    Guard(
+        "template-numbers",
+        "A template is refused in words, whatever its placeholders hold, numbers of thousands of digits included",
+        "tests/unit/formats/test_template.py::test_a_number_of_thousands_of_digits_is_refused",
+        swap("except ValueError", "except ZeroDivisionError"),
+    ),
+    Guard(
         "head-size",
         "A request line and headers have at most 32 KiB",
         f"{_CONNECTION}::test_a_long_head_is_refused",

@@ -46,6 +46,12 @@ SENDING = (
         swap("_text_or_as_written", "compiled_text"),
     ),
     Guard(
+        "compiled-once",
+        "A hundred templates of endpoints delay no event: none is compiled again for it",
+        "tests/unit/formats/test_template.py::test_a_hundred_templates_are_compiled_once",
+        swap("MAX_TEXTS", "64"),
+    ),
+    Guard(
         "formulas",
         "Texts of others are no formulas in a spreadsheet to which a Zap or a Slack workflow adds rows",
         "tests/unit/formats/test_formats_hostile.py::test_no_text_is_a_formula_in_a_new_row",

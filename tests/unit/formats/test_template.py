@@ -13,7 +13,7 @@ from relay import formats
 from relay.errors import ValidationFailed
 from relay.formats import template
 from relay.formats.sample_event import sample_event
-from relay.formats.template_engine import CACHE_SIZE, compile_template
+from relay.formats.template_engine import CACHE_SIZE, _text_or_as_written, compile_template
 from relay.model import EventType
 from tests.unit.formats.format_samples import COMPLETED, JOBS, REGISTRATION, event
 
@@ -202,6 +202,20 @@ def test_a_template_is_compiled_once() -> None:
     for number in range(CACHE_SIZE + 1):
         compile_template(json.dumps({"text": f"{number} {{{{ job.id }}}}"}))
     assert compile_template.cache_info().currsize == CACHE_SIZE
+
+
+def test_a_hundred_templates_are_compiled_once() -> None:
+    """Their placeholders stay compiled when they outnumber the templates in memory: no event compiles them again."""
+    many = [
+        template.check({f"key{n}": f"{number}.{n} {{{{ headline }}}}" for n in range(10)})
+        for number in range(CACHE_SIZE + 36)
+    ]
+    for body in many:
+        compile_template(body)
+    before = _text_or_as_written.cache_info().misses
+    for body in many:
+        compile_template(body)
+    assert _text_or_as_written.cache_info().misses == before
 
 
 def test_a_large_job_named_many_times_makes_no_large_body() -> None:
