@@ -15,7 +15,7 @@ def command(client: Client) -> None:
     """Serve tools for agents on standard input and output: create scenarios, wait for them, resend notifications.
 
     It calls the relay that --server names. A relay serves the same tools itself, over streamable HTTP at /mcp, to
-    whoever has one of its API keys. Both need the extra: pip install 'exec-relay[mcp]'.
+    clients with one of its API keys. Both need the extra: pip install 'exec-relay[mcp]'.
 
     \b
     Example, in the configuration of an agent:

@@ -95,7 +95,7 @@ class AsyncRelay:
     async def wait(self, job_id: str, *, timeout: float | None = None, workspace: str | None = None) -> Job:
         """The job once it has ended, whichever way: `completed` says whether the scenario is ready.
 
-        Waits for `timeout` seconds at the most, None: as long as it takes. Raises WaitTimeout; the job goes on.
+        Waits for at most `timeout` seconds; None: as long as it takes. Raises WaitTimeout; the job goes on.
         """
         jobs = [job async for job in self.updates(job_id, timeout=timeout, workspace=workspace)]
         if not jobs[-1].ended:

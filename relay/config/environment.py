@@ -113,7 +113,7 @@ _OTHER_NAMES = {
     "DB_URL": "RELAY_STORAGE__URL",
     "LOG_LEVEL": "RELAY_LOGGING__LEVEL",
 }
-"""What other programs call a key, where no part of its own name is like it."""
+"""Names that other programs use for a key, if its own name is not similar."""
 
 
 def _nearest(name: str, keys: set[str]) -> str:

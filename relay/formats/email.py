@@ -57,7 +57,7 @@ def compose(
     message.set_content(content["text"], cte="base64")
     message.add_alternative(content["html"], subtype="html", cte="base64")
     message.set_boundary(_BOUNDARY)
-    # EmailMessage loses blanks where it folds a subject that is not ASCII.
+    # EmailMessage loses blanks if it folds a subject that is not ASCII.
     subject = Header(content["subject"], "utf-8", header_name="Subject").encode(linesep="\r\n")
     return f"Subject: {subject}\r\n".encode() + message.as_bytes()
 

@@ -70,7 +70,7 @@ class ReplacedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventContext:
-    """What the relay knows about a job beside Exec's answer, as of the event: who asked, for what, where to read on."""
+    """What the relay knows about a job in addition to Exec's answer, as of the event."""
 
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """The metadata of all registrations of the job; of one key the newest value."""

@@ -90,7 +90,7 @@ def is_terminal(poll_result: PollResult) -> bool:
 
 
 def detail_of(poll_result: PollResult) -> str:
-    """The detail that the history of polls keeps beside the outcome: Exec's status of the job, or the failure."""
+    """The detail of a poll in the history: Exec's status of the job, or the failure."""
     match poll_result:
         case JobFound(job):
             return job.status

@@ -1,4 +1,4 @@
-"""Operations: what keeps a relay running beside polling and delivery: scheduler, clock, retention, readiness."""
+"""Operations: scheduler, clock, retention, readiness: what keeps a relay running besides polling and delivery."""
 
 from relay.operations.api_key_cache import ApiKeyCache
 from relay.operations.cluster_notify import ClusterNotifier

@@ -1,4 +1,4 @@
-"""What an event says about its job beside Exec's answer: metadata, requester, prompt, usual duration, page."""
+"""What an event says about its job in addition to Exec's answer: metadata, requester, prompt, usual duration, page."""
 
 from collections.abc import Sequence
 from dataclasses import replace

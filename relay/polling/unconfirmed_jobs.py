@@ -20,7 +20,7 @@ from relay.security import RateLimiter
 _SHARE = 8
 """Wrong ids of one key cost one request in so many of the day: about three polls each."""
 _SHARE_OF_MINUTE = 3
-"""Polls for wrong ids of all keys take one request in so many of a minute, beside one for each key."""
+"""Polls for wrong ids of all keys take this part of a minute's requests, and one more for each key."""
 _NO_KEY = ""
 _MAX_KEYS = 10_000
 _RETRY_DELAY = SECOND

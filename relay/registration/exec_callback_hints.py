@@ -26,7 +26,7 @@ def handle_callback_hint(tx: Tx, workspace: str, job_id: str, now: Instant) -> H
     """Handles Exec's callback for a job: schedules a poll, because only a poll shows whether the job ended.
 
     A job that nobody registered, or whose watch was given up, is registered for the standing endpoints. If 50 such jobs
-    of a day are not confirmed by Exec, further ones are throttled, so that whoever has the token can fill neither the
+    of a day are not confirmed by Exec, further ones are throttled, so that the token's holder can fill neither the
     store nor the day's budget. Locks the workspace, so that concurrent hints are counted one after the other.
     """
     workspaces.lock(tx, workspace)

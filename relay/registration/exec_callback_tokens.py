@@ -1,7 +1,7 @@
 """Tokens of Exec's callback URL, one for each workspace.
 
 Exec's create-job call takes one `callback_url`, and POSTs the job there when it ends: once, unsigned, without promising
-a retry. The URL contains the token: whoever has it may hint that a job ended, and nothing else
+a retry. The URL contains the token: its holder may hint that a job ended, and nothing else
 (`exec_callback_hints.py`).
 """
 

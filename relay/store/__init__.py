@@ -8,7 +8,7 @@ Which row guards which facts:
 
 - a workspace: its budget, its pause, and how many jobs hints may name;
 - a watch: the registrations and the events of its job, and which deliveries they get;
-- a living message: where a chat's message is, and who works on it. Its use cases lock nothing else;
+- a living message: the address of a chat's message, and which relay works on it. Its use cases lock nothing else;
 - an endpoint: whether it exists and is enabled. It is locked FOR KEY SHARE before a registration or delivery names it,
   FOR SHARE while it must stay disabled, FOR NO KEY UPDATE to change its health or to schedule for it, and FOR UPDATE to
   change its fingerprint or to remove it.

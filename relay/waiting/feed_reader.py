@@ -33,7 +33,7 @@ class FeedReader:
         """A reader that goes on after a cursor, FROM_OLDEST or FROM_NOW. Raises Gone, StoreError."""
         await feed.catch_up()
         if await store.read(event_feed.oldest_unnumbered) is not None:
-            await feed.advance_fully()  # committed a moment ago: whoever asks now gets it
+            await feed.advance_fully()  # committed a moment ago: this reader gets it
         if await store.read(event_feed.state) is None:
             await store.write(event_feed.ensure)
         identity, at = await store.read(lambda tx: _start(tx, after))

@@ -14,7 +14,7 @@ from enum import Enum
 from relay.errors import RelayError
 
 SWEEP_INTERVAL = 0.25
-"""Seconds between two checks of the deadlines: a waiter is woken so much after its deadline at the most."""
+"""Seconds between two checks of the deadlines: a waiter is woken at most this long after its deadline."""
 
 SWEEPS_PER_KEY_CHECK = 20
 """The keys of all waiters are checked every 5 s."""

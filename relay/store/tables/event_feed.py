@@ -17,7 +17,7 @@ from relay.store.engine.database import Tx
 from relay.store.engine.schema import event_feed, events
 
 BATCH = 500
-"""Events that one transaction numbers at the most."""
+"""Maximum number of events that one transaction numbers."""
 
 _HEAD, _PRUNED = "head", "pruned"
 _IDENTITY_BYTES = 8

@@ -98,9 +98,9 @@ async def stream_events(call: RequestContext, query: StreamQuery) -> Response:
     """Stream events as server-sent events.
 
     Each message has the event's type, its cursor as `id`, and as `data` the event as the list shows it. The first is
-    `hello`. A reconnect with `Last-Event-ID` (or `after`) goes on where the stream broke off. A stream of one job ends
-    with `end`, and a reconnect then gets 204. `error` comes before the relay ends a stream for good: the cursor can't
-    be continued from, or the API key was revoked. A comment comes every 15 seconds.
+    `hello`. A reconnect with `Last-Event-ID` (or `after`) continues from that event. A stream of one job ends
+    with `end`, and a reconnect then gets 204. `error` comes before the relay ends a stream for good: it can't continue
+    from the cursor, or the API key was revoked. A comment comes every 15 seconds.
     """
     path_params.workspace_from_query(query.workspace, call.relay.clients)
     view = await view_for(call, query.endpoint, query.format)

@@ -32,7 +32,7 @@ from relay.web.schemas.workspaces import BudgetResponse, DurationsResponse
 class JobDetail(JobResponse):
     """A job with its registrations, deliveries and latest polls, and the polls left for it."""
 
-    wait: int = Field(default=0, description="only with `wait`: the seconds that were granted, 300 at the most")
+    wait: int = Field(default=0, description="only with `wait`: the seconds that were granted, at most 300")
     held_until: Time | None = Field(description="the next poll is due, and waits until this time")
     hold_reason: str | None
     budget: BudgetResponse | None = Field(
@@ -70,7 +70,7 @@ async def get_job(call: RequestContext, job_id: str, query: JobQuery) -> Respons
 
     Exec's job as last polled, polls made and planned, registrations and deliveries. With `wait`, the answer comes when
     the job has ended or the time is over, always with status 200: `ended` says which, and a client that still waits
-    calls again. It costs Exec nothing. Ask for 25 seconds or less where a proxy may cut longer requests.
+    calls again. It costs Exec nothing. Ask for 25 seconds or less if a proxy may cut longer requests.
     """
     id = path_params.job_id(job_id)
     workspace = path_params.workspace_from_query(query.workspace, call.relay.clients)

@@ -80,7 +80,9 @@ async def run_idempotent(call: RequestContext, work: Callable[[Tx], StoredResult
     except _LostRace:
         stored = await call.relay.store.read(lambda tx: _find(tx, call, key, request))
         if stored is None:
-            raise Conflict("idempotency_key_in_use", "another request with this Idempotency-Key is under way") from None
+            raise Conflict(
+                "idempotency_key_in_use", "another request with this Idempotency-Key is in progress"
+            ) from None
         return stored
 
 

@@ -25,7 +25,7 @@ _RESERVED_FIELDS = frozenset("user_email prompt context scenario_slug request_id
 
 def _refuse_reserved(fields: dict[str, Any]) -> dict[str, Any]:
     if reserved := sorted(_RESERVED_FIELDS & set(fields)):
-        raise ValueError(f"must not hold {reserved[0]}: it stands beside exec_fields, or the relay fills it in")
+        raise ValueError(f"must not hold {reserved[0]}: give it outside exec_fields, or let the relay fill it in")
     return validate_metadata(fields)
 
 
