@@ -33,8 +33,8 @@ from relay.sandbox.local_server import serve
 from relay.sandbox.rate_limits import UNLIMITED
 
 WAITERS = 10_000
-PROBES = 200
-"""Jobs that end one after the other while all the others wait."""
+PROBES, TOGETHER = 200, 4
+"""Jobs that end while all the others wait, so many at the same time: more that run would be polled beside them."""
 WRITERS = 16
 """Clients that register at the same time."""
 WRITES, ROUNDS = 1_500, 3
@@ -114,8 +114,9 @@ class Subject:
         lines = [line for line in text.splitlines() if line.startswith('relay_waits_open{kind="job"}')]
         return round(float(lines[0].split()[-1])) if lines else 0
 
-    async def delay(self, job_id: str) -> float:
+    async def delay(self) -> float:
         """Milliseconds from when the relay recorded the end of a job until its waiter had the answer."""
+        job_id = await self.create()
         waiting = asyncio.create_task(self.http.get(f"/v1/jobs/{job_id}", params={"wait": 60}))
         await asyncio.sleep(0.05)
         self.exec.cancel(job_id)
@@ -160,7 +161,6 @@ async def _subject(store_url: str) -> AsyncIterator[Subject]:
 async def _measure(store_url: str, waiters: int, probes: int, writes: int) -> Measured:
     async with _subject(store_url) as subject:
         stuck = await subject.create()
-        jobs = [await subject.create() for _ in range(probes)]
         written = [await subject.create() for _ in range(WRITERS)]
         rates_alone = await subject.rates(written, writes)
         for _ in range(200):
@@ -171,7 +171,9 @@ async def _measure(store_url: str, waiters: int, probes: int, writes: int) -> Me
         began = time.perf_counter()
         await subject.http.get("/healthz")
         health = (time.perf_counter() - began) * 1_000
-        delays = [await subject.delay(job_id) for job_id in jobs]
+        delays: list[float] = []
+        while len(delays) < probes:
+            delays += await asyncio.gather(*(subject.delay() for _ in range(TOGETHER)))
         rates_beside = await subject.rates(written, writes)
         subject.exec.cancel(stuck)
         began = time.perf_counter()
