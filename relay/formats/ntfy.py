@@ -8,7 +8,7 @@ import hashlib
 import json
 from urllib.parse import unquote, urlsplit
 
-from relay.egress.result import HttpResponse
+from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, Target, json_body
 from relay.formats.encode_json import encode_json
 from relay.formats.exchange import (
