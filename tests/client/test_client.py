@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import fields
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +32,7 @@ from relay.sandbox.exec_server import ExecSettings
 from tests.client.standins import Proxy, losing_answers
 from tests.e2e.conftest import API_KEY, Stage, stage
 from tests.flows.conftest import World, api_of, world_on
+from tests.integrations import test_javascript as javascript
 from tests.web.conftest import SECRET
 from tests.web.waiting import KEY, Served, end, served_relay
 
@@ -248,7 +250,8 @@ async def test_signed_events_verify(served: Served) -> None:
 
 
 async def test_a_restart_in_the_middle_of_a_wait(stage: Stage) -> None:
-    """`relay serve` is killed and started again while both clients wait and follow: they get all, and never notice."""
+    """`relay serve` is killed and started again while clients wait and follow, in Python and in node: they get all, and
+    never notice."""
     relay = stage.serve()
     await relay.start()
     async with AsyncRelay(relay.url, API_KEY) as client:
@@ -261,13 +264,18 @@ async def test_a_restart_in_the_middle_of_a_wait(stage: Stage) -> None:
             raise AssertionError("the events ended")
 
         following = asyncio.create_task(first_event())
-        await asyncio.sleep(0.3)
+        key = {"authorization": f"Bearer {API_KEY}"}
+        in_node = asyncio.create_task(javascript.run("wait", relay.url, API_KEY, created.job_id))
+        async with asyncio.timeout(60), httpx.AsyncClient(headers=key, trust_env=False) as http:
+            while 'relay_waits_open{kind="job"} 2.0' not in (await http.get(f"{relay.url}/metrics")).text:
+                await asyncio.sleep(0.05)
         await relay.kill()
         await asyncio.sleep(0.3)
         assert not waiting.done()
         await relay.start()
         stage.exec.cancel(created.job_id)
         assert (await asyncio.wait_for(waiting, 90)).ended
+        assert await in_node == {"ended": True}
         assert (await asyncio.wait_for(following, 60)).job_id == created.job_id
 
 

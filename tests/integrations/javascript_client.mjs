@@ -50,7 +50,7 @@ const cases = {
     return { status: ended.job.status, url: ended.job.scenario.url };
   },
   async wait() {
-    const ended = await relay.wait("j1", { timeout: 60 });
+    const ended = await relay.wait(more[0] ?? "j1", { timeout: 100 });
     return { ended: ended.ended };
   },
   async status() {
