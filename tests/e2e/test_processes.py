@@ -16,7 +16,7 @@ import httpx
 import pytest
 import yaml
 
-from relay.sandbox.receiver import FINE, HANG
+from relay.sandbox.receiver import FINE, HANG, Respond
 from tests.e2e.conftest import API_KEY, Stage, free_port, run
 from tests.make import SECRET
 from tests.torture import disks
@@ -43,6 +43,32 @@ async def test_a_stop_signal_ends_the_relay_within_ten_seconds(stage: Stage, num
     await relay.start()
     both = await stage.receiver.wait_for(2)
     assert (both[1].webhook_id, both[1].body) == (first.webhook_id, first.body)
+    assert await relay.stop() == 0
+
+
+async def test_a_relay_killed_before_it_told_the_operator_tells_in_its_next_run(stage: Stage) -> None:
+    """kill -9 as soon as the endpoint is disabled, while the operator's own endpoint does not answer: nothing of the
+    news was only in memory."""
+    ops = {"name": "ops", "url": f"{stage.receiver_url}/ops", "secret": SECRET, "events": []}
+    relay = stage.serve(ops, operator={"endpoints": ["ops"]})
+    await relay.start()
+    stage.receiver.always(Respond(status=410), path="/gone")
+    stage.receiver.always(HANG, path="/ops")
+    job = stage.exec.add(lasts=1)
+    async with httpx.AsyncClient(base_url=relay.url, headers=BEARER, trust_env=False) as http:
+        asked = {"job_id": job.id, "callback_url": f"{stage.receiver_url}/gone", "secret": SECRET}
+        made = (await http.post("/v1/registrations", json=asked)).raise_for_status().json()
+        async with asyncio.timeout(60):
+            while (await http.get(f"/v1/endpoints/{made['endpoint']['id']}")).json()["enabled"]:
+                await asyncio.sleep(0.01)
+    await relay.stop(signal.SIGKILL)
+    stage.receiver.always(FINE, path="/ops")
+    await relay.start()
+    async with asyncio.timeout(60):
+        told: set[str] = set()
+        while told != {"endpoint.disabled", "delivery.failed"}:
+            await asyncio.sleep(0.05)
+            told = {one.event_type for one in stage.receiver.received if one.path == "/ops" and one.answered == 204}
     assert await relay.stop() == 0
 
 
