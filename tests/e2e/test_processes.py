@@ -65,7 +65,7 @@ async def test_a_relay_killed_before_it_told_the_operator_tells_in_its_next_run(
     stage.receiver.always(FINE, path="/ops")
     await relay.start()
     async with asyncio.timeout(60):
-        told: set[str] = set()
+        told: set[str | None] = set()
         while told != {"endpoint.disabled", "delivery.failed"}:
             await asyncio.sleep(0.05)
             told = {one.event_type for one in stage.receiver.received if one.path == "/ops" and one.answered == 204}
