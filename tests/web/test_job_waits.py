@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import random
 import time
 from dataclasses import replace
@@ -377,3 +378,19 @@ async def test_no_connection_of_the_database_is_held(postgres_url: str) -> None:
         assert (await served.http.get("/v1/jobs/j1")).status_code == 200
         await end(served.relay, "j1", EventType.FAILED)
         assert {json.loads(answer.text)["ended"] for answer in await asyncio.gather(*waiting)} == {True}
+
+
+async def test_a_wait_is_answered_if_the_server_writes_an_access_log(sqlite_url: str) -> None:
+    """The log's line names the request's path and query, which a waiting request keeps."""
+    log, handler = logging.getLogger("uvicorn.access"), logging.NullHandler()
+    log.addHandler(handler)
+    try:
+        async with served_relay(sqlite_url) as served:
+            log.addHandler(handler)  # the server's configuration takes all handlers away
+            await served.register("j1")
+            waiting = asyncio.create_task(served.http.get("/v1/jobs/j1", params={"wait": "60"}))
+            await served.waits_open(1)
+            await end(served.relay, "j1")
+            assert (await waiting).status_code == 200
+    finally:
+        log.removeHandler(handler)

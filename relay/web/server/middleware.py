@@ -30,7 +30,8 @@ DEFAULT_HEADERS = {
 }
 """On every response without its own."""
 
-_PARKED_FIELDS = ("type", "method", "path", "root_path", "headers")
+_PARKED_FIELDS = ("type", "method", "path", "root_path", "headers", "query_string", "client", "http_version")
+"""Fields of the scope that answering needs, the server's access log included."""
 
 PARKED = "parked"
 """In the request's state: what makes a response that is not there yet (`web/core/open_request.py`), and then what the
