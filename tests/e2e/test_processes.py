@@ -149,8 +149,7 @@ async def test_a_wrong_configuration_is_exit_code_2(stage: Stage) -> None:
 async def test_a_configured_endpoint_that_may_not_be_called_is_exit_code_2(stage: Stage) -> None:
     """A metadata address in the configuration is refused at start, naming the endpoint."""
     endpoint = {"name": "meta", "url": "https://169.254.169.254/latest"}
-    path = stage.write_config(server={"port": free_port()})
-    path.write_text(path.read_text() + f"endpoints: [{endpoint}]\n")
+    path = stage.write_config(endpoint, server={"port": free_port()})
     done = await asyncio.to_thread(run, "serve", "--config", str(path), folder=stage.folder)
     assert done.returncode == 2
     assert "endpoints.meta.url" in done.stderr

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
-from pydantic_core.core_schema import WithDefaultSchema
 
 from relay import __version__
 from relay.web.core.route import ApiRoute
@@ -118,7 +117,7 @@ def _schemas(operations: Sequence[ApiRoute]) -> tuple[dict[str, Any], References
 class _WithoutNullDefaults(GenerateJsonSchema):
     """Says nothing of a default that is null: the field may be left out, and openapi-typescript would demand it."""
 
-    def default_schema(self, schema: WithDefaultSchema) -> JsonSchemaValue:
+    def default_schema(self, schema: Any) -> JsonSchemaValue:
         described = super().default_schema(schema)
         if described.get("default", ...) is None:
             del described["default"]
