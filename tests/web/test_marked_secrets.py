@@ -14,6 +14,7 @@ import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from relay.formats import FORMATS
 from relay.sandbox.local_server import serve
 from relay.store.maintenance.reencrypt import open_store
 from relay.store.tables import endpoints
@@ -186,6 +187,46 @@ async def test_secrets_repeated_by_a_receiver_are_redacted(stage: Stage) -> None
     tested = await stage.api.post(f"/v1/endpoints/{stage.ids['endpoints']}/test", status=200)
     assert "failed: " in tested["response"]
     assert marked.found_in(json.dumps(tested)) == []
+
+
+@pytest.mark.parametrize("format", [name for name in FORMATS if name != "email"])
+async def test_no_token_of_a_chat_is_revealed(format: str, stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """A bot's token in the URL or in a header, and a service that repeats both in its error: a test and an event are
+    sent, and neither the API nor a page nor the log has it."""
+    caplog.set_level(logging.DEBUG, logger="relay")
+    url = f"{stage.receiver}/bot1:{marked.PASSWORD}/sendMessage?chat_id=-1&channel=C0123456789"
+    headers = {"authorization": f"Bearer {marked.HEADER}"}
+    endpoint = await stage.api.make_endpoint(name="chat", url=url, format=format, headers=headers)
+    await stage.ask("POST", f"/v1/endpoints/{endpoint['id']}/test")
+    await stage.api.register("j2", endpoint=endpoint["id"], callback_url=None)
+    for delivery in await stage.api.deliver("j2"):
+        await stage.api.relay.dispatcher.tick()
+        await stage.api.relay.dispatcher.idle()
+        await stage.ask("GET", f"/v1/deliveries/{delivery}")
+    await stage.ask("POST", "/login", data={"api_key": marked.API_KEY}, headers={"origin": SELF})
+    for path in ("/v1/endpoints", "/v1/deliveries", "/metrics", "/endpoints", "/deliveries", "/jobs/default/j2"):
+        await stage.ask("GET", path)
+    for path in (
+        f"/v1/endpoints/{endpoint['id']}",
+        f"/endpoints/{endpoint['id']}",
+        f"/endpoints/{endpoint['id']}/edit",
+    ):
+        assert (await stage.ask("GET", path)).status_code == 200
+    assert marked.found_in("\n".join(stage.said)) == []
+    assert marked.found_in(caplog.text) == []
+
+
+async def test_a_mail_servers_password_is_not_revealed(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody listens at the address: neither the error nor the endpoint as it is shown has the password."""
+    caplog.set_level(logging.DEBUG, logger="relay")
+    url = f"smtp://relay:{marked.PASSWORD}@127.0.0.1:9/?from=a@example.com&to=b@example.com"
+    endpoint = await stage.api.make_endpoint(name="mail", url=url)
+    await stage.ask("POST", f"/v1/endpoints/{endpoint['id']}/test")
+    await stage.ask("POST", "/login", data={"api_key": marked.API_KEY}, headers={"origin": SELF})
+    for path in ("/v1/endpoints", f"/endpoints/{endpoint['id']}", f"/endpoints/{endpoint['id']}/edit"):
+        assert (await stage.ask("GET", path)).status_code == 200
+    assert marked.found_in("\n".join(stage.said)) == []
+    assert marked.found_in(caplog.text) == []
 
 
 @pytest.mark.parametrize("route", dashboard.ROUTES, ids=lambda route: f"{min(route.methods)} {route.path}")
