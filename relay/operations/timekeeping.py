@@ -71,7 +71,7 @@ class Timekeeper:
     async def _follow(self, by: int) -> None:
         now, since, plans_by = self._clock(), self._since, min(by, self._set_back)
         if self._store.uses_machine_clock:
-            await self._store.write(lambda tx: clock_shift.shift_pending_times(tx, by, plans_by, since))
+            await self._store.write(lambda tx: clock_shift.shift_pending_times(tx, by, plans_by, since, now))
             self._since, self._set_back = since + by, max(0, self._set_back - by)
             self._written_at += by
             self._counted_longer = max(0, self._counted_longer + min(by, 0))

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from sqlalchemy import BigInteger, BindParameter, Column, Update, bindparam, func, or_, select, update
 
-from relay.model import Instant, usage_ledger
+from relay.model import MINUTE, Instant, usage_ledger
 from relay.store.engine import dialect
 from relay.store.engine.database import LAST_SEEN, Tx
 from relay.store.engine.schema import deliveries, endpoints, leader_leases, watches, workspaces
@@ -48,11 +48,15 @@ _SHIFT_PENDING = (
         workspaces.c.paused_until, or_(workspaces.c.pause_kind.is_(None), workspaces.c.pause_kind != "rate_limited")
     ),
 )
+_LATEST: BindParameter[int] = bindparam("latest", type_=BigInteger)
 _SHIFT_LEASES = (
-    _shifted(watches.c.next_poll_at, _WATCH_LEASED),
-    _shifted(deliveries.c.next_attempt_at, _DELIVERY_LEASED),
-    _shifted(leader_leases.c.until),
+    _shifted(watches.c.next_poll_at, _WATCH_LEASED, watches.c.next_poll_at <= _LATEST),
+    _shifted(deliveries.c.next_attempt_at, _DELIVERY_LEASED, deliveries.c.next_attempt_at <= _LATEST),
+    _shifted(leader_leases.c.until, leader_leases.c.until <= _LATEST),
 )
+_APART = 10 * MINUTE
+"""After a correction by more than this, leases of the old clock ended before the new clock's `now`."""
+_NO_LIMIT = 2**62
 _SHIFT_RECORDED = tuple(_shifted_if_recent(column) for column in _RECORDED)
 
 _LOCK_LEDGERS = (
@@ -65,15 +69,17 @@ _SAVE_LEDGER = update(workspaces).where(workspaces.c.name == bindparam("of"))
 _SAVE_PAUSE = _SAVE_LEDGER.where(workspaces.c.pause_kind == "rate_limited", workspaces.c.paused_until.is_not(None))
 
 
-def shift_pending_times(tx: Tx, by: int, plans_by: int, since: Instant) -> None:
-    """Shifts times after the clock was set by `by` milliseconds. `since` is the relay's start, by the old clock.
+def shift_pending_times(tx: Tx, by: int, plans_by: int, since: Instant, now: Instant) -> None:
+    """Shifts times after the clock was set by `by` milliseconds. `since` is the relay's start, by the old clock, and
+    `now` the time by the new one.
 
-    Pending times are shifted by `plans_by`; times recorded since the start, leases and spent requests by `by`.
+    Pending times are shifted by `plans_by`; times recorded since the start, leases and spent requests by `by`. A lease
+    that the new clock gave already stays: if the store failed meanwhile, there may be some.
     """
     for statement in _SHIFT_PENDING if plans_by else ():
         tx.execute(statement, {"by": plans_by})
     for statement in _SHIFT_LEASES:
-        tx.execute(statement, {"by": by})
+        tx.execute(statement, {"by": by, "latest": now if by > _APART else _NO_LIMIT})
     for statement in _SHIFT_RECORDED:
         tx.execute(statement, {"by": by, "since": since})
     for row in tx.execute(_LOCK_LEDGERS).all():

@@ -58,7 +58,7 @@ async def test_pending_times_follow_a_clock_that_is_set_back(store: Store, by: i
     """They go back with the clock, and forward only as far as they went back before."""
     await fill(store)
     before = await planned(store)
-    await store.write(lambda tx: clock_shift.shift_pending_times(tx, by, plans_by, NOON))
+    await store.write(lambda tx: clock_shift.shift_pending_times(tx, by, plans_by, NOON, NOON + by))
     assert await planned(store) == tuple(at + plans_by for at in before if at is not None)
 
 
@@ -66,13 +66,13 @@ async def test_pending_times_follow_a_clock_that_is_set_back(store: Store, by: i
 async def test_times_recorded_since_the_start_are_shifted_and_older_ones_stay(store: Store, by: int) -> None:
     """Ages of watches and failing endpoints count by the clock that recorded them; ended watches stay."""
     await fill(store)
-    await store.write(lambda tx: clock_shift.shift_pending_times(tx, by, 0, NOON - 2 * MINUTE))
+    await store.write(lambda tx: clock_shift.shift_pending_times(tx, by, 0, NOON - 2 * MINUTE, NOON + by))
     moved = await store.read(lambda tx: watches.find(tx, "j1", None))
     assert moved is not None
     assert (moved.created_at, moved.last_poll_at, moved.not_found_since) == (NOON - HOUR, NOON - MINUTE + by, None)
     [endpoint] = await store.read(lambda tx: endpoints.all_standing(tx))
     assert endpoint.failing_since == NOON - DAY
-    await store.write(lambda tx: clock_shift.shift_pending_times(tx, by, 0, NOON - 2 * DAY))
+    await store.write(lambda tx: clock_shift.shift_pending_times(tx, by, 0, NOON - 2 * DAY, NOON + by))
     again = await store.read(lambda tx: watches.find(tx, "j1", None))
     assert again is not None
     assert again.created_at == NOON - HOUR + by
@@ -86,16 +86,28 @@ async def test_leases_keep_their_length_when_the_clock_is_set(store: Store) -> N
     await fill(store)
     await store.write(lambda tx: claim_due(tx, NOON + MINUTE, NOON + 2 * MINUTE))
     await store.write(lambda tx: watches.lease(tx, [WATCH], NOON + 3 * MINUTE))
-    await store.write(lambda tx: clock_shift.shift_pending_times(tx, DAY, 0, NOON))
+    await store.write(lambda tx: clock_shift.shift_pending_times(tx, DAY, 0, NOON, NOON + DAY + MINUTE))
     poll, attempt, *_ = await planned(store)
     assert (poll, attempt) == (NOON + DAY + 3 * MINUTE, NOON + DAY + 2 * MINUTE)
+
+
+async def test_leases_of_the_new_clock_are_not_shifted(store: Store) -> None:
+    """The clock was set forward, and the store failed before the times followed; then a lease was given. Shifted as
+    well, it would last two hours longer once the clock is set back."""
+    await fill(store)
+    now = NOON + 2 * HOUR
+    await store.write(lambda tx: claim_due(tx, now, now + MINUTE))
+    await store.write(lambda tx: watches.lease(tx, [WATCH], now + MINUTE))
+    await store.write(lambda tx: clock_shift.shift_pending_times(tx, 2 * HOUR, 0, NOON, now + SECOND))
+    poll, attempt, *_ = await planned(store)
+    assert (poll, attempt) == (now + MINUTE, now + MINUTE)
 
 
 @pytest.mark.parametrize("by", [2 * SECOND, -2 * SECOND, HOUR, -HOUR, -7 * MINUTE - 3])
 async def test_spent_requests_count_as_long_as_before(store: Store, by: int) -> None:
     """By the new clock they count as long as before, and at most a bin longer."""
     await fill(store)
-    await store.write(lambda tx: clock_shift.shift_pending_times(tx, by, 0, NOON))
+    await store.write(lambda tx: clock_shift.shift_pending_times(tx, by, 0, NOON, NOON + by))
     ledger = (await store.read(lambda tx: workspaces.get(tx, "default"))).ledger
     allowance = RateLimit(10, 10, 1.0)
 
@@ -169,5 +181,5 @@ async def test_held_delivery_stays_held_when_the_clock_is_set(store: Store) -> N
     """It has no next attempt to shift."""
     await fill(store)
     await store.write(lambda tx: tx.execute(update(deliveries), {"next_attempt_at": None}))
-    await store.write(lambda tx: clock_shift.shift_pending_times(tx, -HOUR, -HOUR, NOON))
+    await store.write(lambda tx: clock_shift.shift_pending_times(tx, -HOUR, -HOUR, NOON, NOON - HOUR))
     assert await store.read(next_delivery_due) is None
