@@ -19,13 +19,14 @@ def client_tls_context(environ: Mapping[str, str] = os.environ) -> ssl.SSLContex
     the file or a folder can't be used.
     """
     file, folders = environ.get("SSL_CERT_FILE") or None, environ.get("SSL_CERT_DIR") or None
+    is_strict = file is None and folders is None
     for folder in (folders or "").split(os.pathsep):
         if folder and not os.path.isdir(folder):
             raise ConfigError(f"SSL_CERT_DIR names {folder}, which is no folder; correct or unset the variable")
-    if file is None and folders is None:
+    if is_strict:
         file = certifi.where()
     try:
-        return _context(file, folders, os.stat(file).st_mtime_ns if file else 0)
+        return _context(file, folders, is_strict, os.stat(file).st_mtime_ns if file else 0)
     except OSError as error:
         # An SSLError is an OSError too: the file is there, and holds no certificate.
         reason = "it holds no PEM certificate" if isinstance(error, ssl.SSLError) else error.strerror
@@ -33,7 +34,14 @@ def client_tls_context(environ: Mapping[str, str] = os.environ) -> ssl.SSLContex
 
 
 @lru_cache(4)
-def _context(file: str | None, folders: str | None, changed_at: int) -> ssl.SSLContext:
-    """The context with these authorities. `changed_at` is when the file was written: a new file is read again."""
+def _context(file: str | None, folders: str | None, is_strict: bool, changed_at: int) -> ssl.SSLContext:
+    """The context with these authorities. `changed_at` is when the file was written: a new file is read again.
+
+    Unless `is_strict`, certificates may lack the extensions that RFC 5280 demands and Python checks from 3.13 on: many
+    authorities of companies lack them. Signatures, names and dates are checked all the same.
+    """
     # One for Exec and the receivers: to parse the authorities takes longer than to open the store.
-    return ssl.create_default_context(cafile=file, capath=folders)
+    context = ssl.create_default_context(cafile=file, capath=folders)
+    if not is_strict:
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
