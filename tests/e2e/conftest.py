@@ -1,14 +1,16 @@
 """Real processes: `relay serve` as users start it, beside the shipped sandbox and receiver."""
 
 import asyncio
+import itertools
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -136,11 +138,21 @@ def run(*words: str, folder: Path, stderr: int = subprocess.PIPE, **environ: str
     )
 
 
+_PORTS_OF_WORKER = 1_000
+_ports = itertools.count(random.randrange(_PORTS_OF_WORKER))
+
+
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that is free, below those that the system gives to connections; each worker has a range of its own, so
+    that no other test takes the port before a program listens there."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 20
+    first = 10_000 + worker * _PORTS_OF_WORKER
+    for _ in range(_PORTS_OF_WORKER):
+        port = first + next(_ports) % _PORTS_OF_WORKER
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("", port))
+            return port
+    raise RuntimeError(f"no port of {first} to {first + _PORTS_OF_WORKER} is free")
 
 
 @pytest.fixture
