@@ -11,7 +11,6 @@ from relay.model import (
     OPERATOR_WORKSPACE,
     AnyEventType,
     Delivery,
-    DeliveryStatus,
     DigestEventType,
     Endpoint,
     Event,
@@ -49,23 +48,10 @@ def gather(tx: Tx, endpoint_id: str, now: Instant, public_url: str | None) -> in
 
 def _add(tx: Tx, endpoint: Endpoint, waiting: Sequence[Delivery], now: Instant, public_url: str | None) -> None:
     id = new_row_id(tx, "dlv", now)
-    page = f"{public_url.rstrip('/')}/deliveries/{id}" if public_url else None
+    page = f"{public_url}/deliveries/{id}" if public_url else None
     event = events.add(tx, digest_event(tx, _in_order(tx, waiting), now, page))
-    delivery = Delivery(
-        id=id,
-        event_id=event.id,
-        event_type=event.type,
-        workspace=event.workspace,
-        job_id=event.job_id,
-        endpoint_id=endpoint.id,
-        registration_id=None,
-        status=DeliveryStatus.PENDING,
-        body=formats.render(endpoint.format, event, None, endpoint.template),
-        attempts=0,
-        attempts_in_run=0,
-        created_at=now,
-        next_attempt_at=now,
-    )
+    body = formats.render(endpoint.format, event, None, endpoint.template)
+    delivery = Delivery.of(event, endpoint.id, id=id, body=body, now=now, due_at=now)
     outbox.insert(tx, [(delivery, endpoint)])
     digests.gather(tx, [item.id for item in waiting], id)
 

@@ -28,7 +28,6 @@ from relay.model import (
     UNGATHERED,
     Attempt,
     Delivery,
-    DeliveryStatus,
     DueDelivery,
     Endpoint,
     Event,
@@ -174,21 +173,8 @@ class Dispatcher:
 
     async def send_test(self, endpoint: Endpoint, event: Event, body: bytes, now: Instant) -> Attempt:
         """Sends `body` once, now, outside the outbox. Returns the attempt; nothing is stored."""
-        delivery = Delivery(
-            id=new_id("dlv_test", now, self._store.random_bytes(ID_BYTES)),
-            event_id=event.id,
-            event_type=event.type,
-            workspace=event.workspace,
-            job_id=event.job_id,
-            endpoint_id=endpoint.id,
-            registration_id=None,
-            status=DeliveryStatus.PENDING,
-            body=body,
-            attempts=0,
-            attempts_in_run=0,
-            created_at=now,
-            next_attempt_at=None,
-        )
+        id = new_id("dlv_test", now, self._store.random_bytes(ID_BYTES))
+        delivery = Delivery.of(event, endpoint.id, id=id, body=body, now=now, due_at=None)
         mail, egress = self._mail_for(endpoint), self._egress_of(endpoint)
         outcome, duration = await send(egress, endpoint, event.id, body, self._rules.timeout, now, mail=mail)
         leased = LeasedDelivery(delivery=delivery, host=endpoint.host, trigger="test", lease=self._new_lease())
@@ -229,7 +215,7 @@ class Dispatcher:
         """Makes the digests that are due; leaves those out for a while whose rows another transaction holds."""
         for id in sorted({due.endpoint_id for due in ungathered}):
             work = partial(gather, endpoint_id=id, now=self._clock(), public_url=self._public_url)
-            if not await self._store.write(work):
+            if not await self._store.write(work, at_end=True):
                 self._admission.skip([due for due in ungathered if due.endpoint_id == id], self._clock())
                 self._wake_in(SKIP_FOR)
 
@@ -323,13 +309,9 @@ class Dispatcher:
     async def _postpone(self, leased: LeasedDelivery, wait: int) -> None:
         """Releases the lease: the delivery is due again in `wait` milliseconds."""
         due_at = self._clock() + wait
-        try:
-            await self._store.write(
-                lambda tx: outbox.release_one(tx, leased.delivery.id, due_at, leased.lease), at_end=True
-            )
-        except StoreError as error:
-            text = "the lease of delivery %s can't be released; the delivery is due again when it expires: %s"
-            self._telemetry.log.error(text, leased.delivery.id, error)
+        work = partial(outbox.release_one, id=leased.delivery.id, due_at=due_at, lease=leased.lease)
+        text = "the lease of delivery %s can't be released; the delivery is due again when it expires: %s"
+        await self._end_lease(leased, work, text)
 
     async def _hold(self, leased: LeasedDelivery, hold: Hold) -> None:
         """Releases the lease: the delivery, or what is left of it, waits for the endpoint's quiet hours or digest."""
@@ -342,10 +324,14 @@ class Dispatcher:
             digest_id=digest_id,
             lease=leased.lease,
         )
+        text = "delivery %s can't be held; it is due again when its lease expires: %s"
+        await self._end_lease(leased, work, text)
+
+    async def _end_lease(self, leased: LeasedDelivery, work: Callable[[Tx], None], text: str) -> None:
+        """Ends the lease of a delivery that is not attempted now. If the store fails, logs `text`."""
         try:
-            await self._store.write(work)
+            await self._store.write(work, at_end=True)
         except StoreError as error:
-            text = "delivery %s can't be held; it is due again when its lease expires: %s"
             self._telemetry.log.error(text, leased.delivery.id, error)
 
     async def _send_living(self, endpoint: Endpoint, leased: LeasedDelivery) -> tuple[SendResult, int] | Hold | None:

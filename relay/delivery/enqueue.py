@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from relay import formats
 from relay.delivery.holding import Hold, hold_of
-from relay.model import FINAL_EVENTS, UNGATHERED, Delivery, DeliveryStatus, Endpoint, Event, EventType, Instant
+from relay.model import FINAL_EVENTS, UNGATHERED, Delivery, Endpoint, Event, EventType, Instant
 from relay.store import Tx
 from relay.store.engine.database import new_row_id
 from relay.store.tables import outbox
@@ -70,20 +70,5 @@ def _delivery(
     tx: Tx, event: Event, subscriber: Subscriber, now: Instant, due_at: Instant | None, trace: str | None
 ) -> Delivery:
     endpoint, registration = subscriber
-    return Delivery(
-        id=new_row_id(tx, "dlv", now),
-        event_id=event.id,
-        event_type=event.type,
-        workspace=event.workspace,
-        job_id=event.job_id,
-        endpoint_id=endpoint.id,
-        registration_id=registration.id if registration else None,
-        status=DeliveryStatus.PENDING,
-        body=formats.render(endpoint.format, event, registration, endpoint.template),
-        attempts=0,
-        attempts_in_run=0,
-        created_at=now,
-        next_attempt_at=due_at,
-        trace=registration.trace if registration else trace,
-        owner=registration.owner if registration else None,
-    )
+    id, body = new_row_id(tx, "dlv", now), formats.render(endpoint.format, event, registration, endpoint.template)
+    return Delivery.of(event, endpoint.id, registration, id=id, body=body, now=now, due_at=due_at, trace=trace)

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, Target, json_body, short
 from relay.formats.encode_json import encode_json
-from relay.formats.message_text import OPEN_JOB, EventText, describe_event, more_than
+from relay.formats.message_text import OPEN_JOB, DigestLine, EventText, describe_event, digest_within
 from relay.formats.ntfy import sequence_id
 from relay.formats.truncate import MARKUP_ESCAPES, truncate
 from relay.model import Event, Registration
@@ -61,18 +61,13 @@ def _target(url: str, body: bytes) -> Target:
 
 def _digest(content: EventText) -> str | None:
     """The lines of a digest in one paragraph, as many as fit; None without any."""
-    digest_lines, _ = content.first_lines()
-    lines, space_left = list[str](), MAX_PARAGRAPH - MAX_TITLE
-    for line in digest_lines:
+
+    def draw(line: DigestLine) -> str:
         text = _escaped(line.text)
         linked = _link(text, line.link) if line.link and len(line.link) <= MAX_TITLE else text
-        lines.append(f"{line.mark} {linked}{_escaped(line.note)}")
-        space_left -= len(lines[-1])
-        if space_left < 0:
-            lines.pop()
-            break
-    remainder = more_than(len(lines), content.jobs)
-    return "<br>".join([*lines, *([remainder] if remainder else [])]) or None
+        return f"{line.mark} {linked}{_escaped(line.note)}"
+
+    return "<br>".join(digest_within(content, draw, MAX_PARAGRAPH - MAX_TITLE, len)) or None
 
 
 def _link(label: str, url: str) -> str:

@@ -91,27 +91,27 @@ class EventText:
     """`Scenario ready: Discovery Call with IT Director`."""
     title: str
     """The headline without the name: `Scenario ready`."""
-    name: str | None
-    """The scenario's name, for chats that make it the link."""
     summary: str
     """The whole news in one line, for a phone's notification."""
-    detail: str | None
-    """A sentence or two more; for a failure the reason."""
-    code: str | None
-    """Exec's error code."""
-    link: str | None
-    """The scenario: http or https; None if there is nothing to open."""
-    page: str | None
-    """The job's page in the relay, of an ending without a scenario; None without a public URL."""
-    requested_by: str | None
-    pairs: tuple[tuple[str, str], ...]
-    """The first pairs of the metadata that are texts, numbers or booleans."""
-    prompt: str | None
-    """The beginning of the prompt, unless the name says what was asked for."""
-    next_step: str | None
-    """What the reader can do about it."""
     footnote: str
     """`Took 40 s · Job j1o2b3i4d5x6`."""
+    name: str | None = None
+    """The scenario's name, for chats that make it the link."""
+    detail: str | None = None
+    """A sentence or two more; for a failure the reason."""
+    code: str | None = None
+    """Exec's error code."""
+    link: str | None = None
+    """The scenario: http or https; None if there is nothing to open."""
+    page: str | None = None
+    """The job's page in the relay, of an ending without a scenario; None without a public URL."""
+    requested_by: str | None = None
+    pairs: tuple[tuple[str, str], ...] = ()
+    """The first pairs of the metadata that are texts, numbers or booleans."""
+    prompt: str | None = None
+    """The beginning of the prompt, unless the name says what was asked for."""
+    next_step: str | None = None
+    """What the reader can do about it."""
     lines: tuple["DigestLine", ...] = ()
     """Of a digest: a line for each of its first jobs."""
     jobs: int = 0
@@ -250,16 +250,9 @@ def _describe_news(event: Event, type: OperatorEventType) -> EventText:
         tone=Tone.GOOD if type is OperatorEventType.RECOVERED else Tone.BAD,
         headline=_NEWS_TITLES[type],
         title=_NEWS_TITLES[type],
-        name=None,
         summary=message or _NEWS_TITLES[type],
         detail=message,
-        code=None,
-        link=None,
         page=link(event.context.page),
-        requested_by=None,
-        pairs=(),
-        prompt=None,
-        next_step=None,
         footnote="News about the relay",
     )
 
@@ -286,16 +279,8 @@ def _describe_digest(event: Event) -> EventText:
         tone=Tone.GOOD if numbers.get(EventType.COMPLETED) else Tone.NEUTRAL,
         headline=headline,
         title=headline,
-        name=None,
         summary=f"{headline}: {', '.join(named)}{f' {remainder}' if remainder else ''}",
-        detail=None,
-        code=None,
-        link=None,
         page=link(event.context.page),
-        requested_by=None,
-        pairs=(),
-        prompt=None,
-        next_step=None,
         footnote="Gathered into one message by this endpoint's digest",
         lines=lines,
         jobs=total,
@@ -386,16 +371,26 @@ def digest_markdown(content: EventText, escape: Callable[[str], str], limit: int
 
     `escape` is for texts of other people. A link that is too long for its line is left out.
     """
-    digest_lines, _ = content.first_lines()
-    lines, space_left = list[str](), limit - _MAX_LABEL
-    for line in digest_lines:
+
+    def draw(line: DigestLine) -> str:
         text = escape(line.text)
         linked = f"[{text}]({_in_markdown(line.link)})" if line.link and len(line.link) <= _MAX_VALUE else text
-        lines.append(f"{line.mark} {linked}{escape(line.note)}")
-        space_left -= utf16_length(lines[-1]) + 1
-        if space_left < 0:
-            lines.pop()
+        return f"{line.mark} {linked}{escape(line.note)}"
+
+    return digest_within(content, draw, limit - _MAX_LABEL, lambda text: utf16_length(text) + 1)
+
+
+def digest_within(
+    content: EventText, draw: Callable[["DigestLine"], str], limit: int, length: Callable[[str], int]
+) -> list[str]:
+    """The drawn lines of a digest, as many as fit into `limit` by their `length`, and how many more."""
+    lines = list[str]()
+    for line in content.first_lines()[0]:
+        drawn = draw(line)
+        limit -= length(drawn)
+        if limit < 0:
             break
+        lines.append(drawn)
     remainder = more_than(len(lines), content.jobs)
     return [*lines, remainder] if remainder else lines
 

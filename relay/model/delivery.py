@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Self
 
 from relay.model.digest import UNGATHERED
-from relay.model.event import AnyEventType, DigestEventType
+from relay.model.event import AnyEventType, DigestEventType, Event
+from relay.model.registration import Registration
 from relay.times import Instant
 
 
@@ -45,6 +47,38 @@ class Delivery:
     digest_id: str | None = None
     """The delivery of the digest that it is in. `UNGATHERED` while it waits for one; its own id if it was the only one
     and is sent by itself; None if it is for no digest."""
+
+    @classmethod
+    def of(
+        cls,
+        event: Event,
+        endpoint_id: str,
+        registration: Registration | None = None,
+        *,
+        id: str,
+        body: bytes,
+        now: Instant,
+        due_at: Instant | None,
+        trace: str | None = None,
+    ) -> Self:
+        """A delivery of the event to the endpoint, before its first attempt; `trace` if it has no registration."""
+        return cls(
+            id=id,
+            event_id=event.id,
+            event_type=event.type,
+            workspace=event.workspace,
+            job_id=event.job_id,
+            endpoint_id=endpoint_id,
+            registration_id=registration.id if registration else None,
+            status=DeliveryStatus.PENDING,
+            body=body,
+            attempts=0,
+            attempts_in_run=0,
+            created_at=now,
+            next_attempt_at=due_at,
+            trace=registration.trace if registration else trace,
+            owner=registration.owner if registration else None,
+        )
 
     @property
     def is_digest(self) -> bool:

@@ -83,28 +83,27 @@ class GroupCommitWriter:
 
         Raises StoreError, and every exception of `work`.
         """
-        future = asyncio.get_running_loop().create_future()
-        self._submit(_Request(lambda tx, _: [work(tx)], None, future, is_batched=False, at_end=at_end))
-        result: T = await future
+        result: T = await self._submit(lambda tx, _: [work(tx)], None, is_batched=False, at_end=at_end)
         return result
 
     async def write_batched(self, work: Callable[[Connection, Sequence[Item]], Sequence[T]], item: Item) -> T:
         """As `write`; one call of `work` gets all items that wait for it at the same time."""
-        future = asyncio.get_running_loop().create_future()
-        self._submit(_Request(work, item, future, is_batched=True))
-        result: T = await future
+        result: T = await self._submit(work, item, is_batched=True)
         return result
 
     def close(self) -> None:
         """Commits all waiting requests, then shuts down the executor. Blocks until then."""
         self._executor.shutdown()
 
-    def _submit(self, request: _Request) -> None:
+    def _submit(self, work: _Work, item: Any, *, is_batched: bool, at_end: bool = False) -> asyncio.Future[Any]:
+        future = asyncio.get_running_loop().create_future()
+        request = _Request(work, item, future, is_batched, at_end)
         with self._lock:
             self._queue_of(request).append(request)
             begins, self._is_writing = not self._is_writing, True
         if begins:
             self._executor.submit(self._write_waiting)
+        return future
 
     def _write_waiting(self) -> None:
         """Commits until no request waits."""

@@ -6,7 +6,7 @@ state of the digest, so none of them is lost or sent twice.
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 
 from relay.model import UNGATHERED, Delivery, DeliveryStatus, Instant
 from relay.store.engine.database import Tx
@@ -58,9 +58,3 @@ def members(tx: Tx, digest_id: str, limit: int) -> list[Delivery]:
     return [
         delivery_of(row) for row in tx.execute(query.order_by(deliveries.c.created_at, deliveries.c.id).limit(limit))
     ]
-
-
-def count_members(tx: Tx, digest_id: str) -> int:
-    """How many members a digest has."""
-    query = select(func.count()).where(deliveries.c.digest_id == digest_id, deliveries.c.id != digest_id)
-    return int(tx.execute(query).scalar_one())
