@@ -19,10 +19,15 @@ DEPENDENCY_FREE = (ROOT / "integrations/javascript",)
 def needs(program: str, what: str) -> None:
     """Where the program is missing the test that asks is skipped, and says what is not tried; in CI it fails."""
     if shutil.which(program) is None:
-        said = f"{program} is missing: {what} is NOT tried"
-        if os.environ.get("CI"):
-            pytest.fail(said)
-        pytest.skip(said)
+        lacks(program, what)
+
+
+def lacks(program: str, what: str) -> None:
+    """Skips the test that asks, and says why; in CI it fails."""
+    said = f"{program} is missing: {what} is NOT tried"
+    if os.environ.get("CI"):
+        pytest.fail(said)
+    pytest.skip(said)
 
 
 def installed(folder: Path) -> Path:

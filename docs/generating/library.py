@@ -35,7 +35,7 @@ def _summary(exception: type[Exception]) -> str:
 _HEAD = """\
 # relay.verify
 
-Verifies notifications in receivers that have the relay's package; [any other library](../how-to/python.md) is as good.
+Verifies notifications in receivers that have the relay's package; [any other library](../how-to/receive.md) is as good.
 It reads no configuration, and stores nothing.
 
 ```python

@@ -10,7 +10,7 @@ DOCS = ROOT / "docs"
 _FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 """A fenced block, which may stand in a list: its indentation, language and code."""
 _GOES_ON = "\\"
-_NAMED = re.compile(r"(?:#|//) ([\w./-]+\.\w+)\n")
+_NAMED = re.compile(r"(?:<\?php\n)?(?:#|//) ([\w./-]+\.\w+)\n")
 
 
 @dataclass(frozen=True)

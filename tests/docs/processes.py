@@ -7,9 +7,9 @@ from pathlib import Path
 STARTS_WITHIN = 20.0
 
 
-async def listening(port: int, process: asyncio.subprocess.Process, log: Path) -> None:
+async def listening(port: int, process: asyncio.subprocess.Process, log: Path, within: float = STARTS_WITHIN) -> None:
     """Returns when something listens on `port`; fails with the log if the process ends before."""
-    deadline = time.monotonic() + STARTS_WITHIN
+    deadline = time.monotonic() + within
     while time.monotonic() < deadline and process.returncode is None:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
