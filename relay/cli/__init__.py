@@ -20,6 +20,7 @@ COMMANDS = {
     "register": "Register a job: get notified when it ends.",
     "wait": "Wait until a job has ended.",
     "events": "List events, or follow them as they come.",
+    "endpoints": "List, add, test and change endpoints.",
     "mcp": "Serve tools for agents, over MCP.",
     "jobs": "List the watched jobs, or show one.",
     "deliveries": "List deliveries, or show one with its attempts.",

@@ -110,10 +110,10 @@ def client_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_client
 
 
-def from_file(check: Callable[[str], str]) -> Callable[..., str | None]:
-    """A callback for an option that names a file: the checked text of the file."""
+def from_file(check: Callable[[str], Any]) -> Callable[..., Any]:
+    """A callback for an option that names a file: what `check` makes of the text of the file."""
 
-    def read(context: click.Context, option: click.Parameter, path: Path | None) -> str | None:
+    def read(context: click.Context, option: click.Parameter, path: Path | None) -> Any:
         if path is None:
             return None
         try:

@@ -205,7 +205,8 @@ async def _endpoint(endpoint: EndpointSection, rules: EgressRules) -> Finding:
         return Finding(FAIL, subject, error.message)
     if (problem := await _address_problem(checked.target.host_port, rules)) is not None:
         return Finding(FAIL, subject, f"{mask_url(url)}: {problem}")
-    text = f"{mask_url(url)} in format {checked.format}; to try it while the relay runs: POST /v1/endpoints/ID/test"
+    test = f"`relay endpoints test {endpoint.name}` tries it while the relay runs"
+    text = f"{mask_url(url)} in format {checked.format}; {test}"
     return Finding(OK, subject, text)
 
 

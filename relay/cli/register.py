@@ -72,7 +72,7 @@ def command(client: Client, job_id: str, callback_url: str | None, url_file: str
     if not endpoint.get("enabled", True):
         print_text(
             f"relay: nothing is sent to {endpoint['url']} for now: it is disabled, because "
-            f"{endpoint['disabled_reason']}; deliveries wait until POST /v1/endpoints/{endpoint['id']}/enable",
+            f"{endpoint['disabled_reason']}; deliveries wait until `relay endpoints enable {endpoint['id']}`",
             err=True,
         )
     warnings = registration.get("warnings") or [registration.get("warning")]

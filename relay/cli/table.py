@@ -31,6 +31,8 @@ class Column(Generic[Row]):
     """Left out if there is no room; the last optional column goes first."""
     is_time: bool = False
     """An RFC 3339 text, shown on a terminal as `3 m ago` or `in 5 s`."""
+    short: Callable[[str], str] | None = None
+    """How a terminal shows the text, if not in full."""
 
 
 def show_table(rows: Sequence[Row], columns: Mapping[str, Column[Row]]) -> None:
@@ -93,6 +95,8 @@ def _sized(cell: str, width: int) -> str:
 
 def _cell(column: Column[Row], row: Row, now: Instant) -> str:
     text = _text(column.read(row))
+    if column.short is not None:
+        return column.short(text)
     at = from_rfc3339(text) if column.is_time else None
     return text if at is None else relative_time(at, now)
 

@@ -62,7 +62,9 @@ def test_help_imports_no_command() -> None:
     assert done.stdout.splitlines()[-1].split() == ["relay.cli.output"]
 
 
-@pytest.mark.parametrize("verb", ["callback", "deliveries", "events", "jobs", "receive", "register", "resend", "wait"])
+@pytest.mark.parametrize(
+    "verb", ["callback", "deliveries", "endpoints", "events", "jobs", "receive", "register", "resend", "wait"]
+)
 def test_a_command_that_opens_no_store_loads_none(verb: str) -> None:
     """So it starts at once."""
     code = (

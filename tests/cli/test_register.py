@@ -34,4 +34,4 @@ async def test_register_warns_of_a_disabled_endpoint(
         assert second.exit_code == 0
         assert json.loads(second.stdout)["endpoint"]["enabled"] is False
         assert "it is disabled, because disabled by hand" in second.stderr
-        assert f"POST /v1/endpoints/{id}/enable" in second.stderr
+        assert f"deliveries wait until `relay endpoints enable {id}`" in second.stderr

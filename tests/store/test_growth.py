@@ -52,6 +52,8 @@ WORK: dict[str, Callable[[Tx], Any]] = {
     "endpoints, deep": lambda tx: endpoints.page(tx, DEEP),
     "ad hoc endpoints, deep": lambda tx: endpoints.page(tx, DEEP, EndpointKind.AD_HOC),
     "standing endpoints": lambda tx: endpoints.page(tx, TOP, EndpointKind.STANDING),
+    "an endpoint by its name": lambda tx: endpoints.page(tx, TOP, name="endpoint-1"),
+    "counted attempts at an endpoint": lambda tx: endpoint_statistics.count_attempts(tx, "ep_1000000001", NOON - MONTH),
     "endpoints that need attention": lambda tx: endpoint_statistics.needing_attention(tx, NOON, 8),
     "has Exec answered?": lambda tx: endpoint_statistics.has_exec_answered(tx, "default"),
     "usual polls": lambda tx: dashboard_queries.mean_polls_per_job(tx, "default"),

@@ -64,7 +64,8 @@ async def test_an_endpoint_is_created(api: Api) -> None:
     }
     assert answer.headers["location"] == f"{ENDPOINTS}/{made['id']}"
     assert await api.get(f"{ENDPOINTS}/{made['id']}") == made
-    assert await api.get(ENDPOINTS) == {"data": [made], "next_cursor": None}
+    listed = made | {"last_day": {"attempts": 0, "succeeded": 0}}
+    assert await api.get(ENDPOINTS) == {"data": [listed], "next_cursor": None}
     assert "hidden" not in answer.text
 
 
@@ -150,6 +151,16 @@ async def test_endpoints_are_listed_by_kind(api: Api) -> None:
     for kind in ("standing", "ad_hoc"):
         found = await api.get(ENDPOINTS, params={"kind": kind})
         assert [row["kind"] for row in found["data"]] == [kind]
+
+
+async def test_an_endpoint_is_found_by_its_name(api: Api) -> None:
+    """The one that has it, or none; a text that is no name is refused."""
+    made = await api.make_endpoint()
+    await api.make_endpoint(name="other", url="https://example.com/other")
+    for name, ids in (("ops", [made["id"]]), ("nobody", [])):
+        found = await api.get(ENDPOINTS, params={"name": name})
+        assert [row["id"] for row in found["data"]] == ids
+    assert_refused(await api.http.get(ENDPOINTS, params={"name": "No name"}), 400, "invalid_name", "name")
 
 
 # --- changes ---------------------------------------------------------------------------------------------------
@@ -296,6 +307,12 @@ async def test_a_test_event_is_sent_and_not_stored(sqlite_url: str) -> None:
         assert received.verified
         assert (attempt["trigger"], attempt["outcome"], attempt["number"]) == ("test", "delivered", 1)
         assert attempt["started_at"] == to_rfc3339(clock())
+        for type in ("job.failed", "job.started"):
+            await api.post(f"{ENDPOINTS}/{made['id']}/test", {"event": type})
+            assert receiver.received[-1].event_type == type
+        unknown = await api.http.post(f"{ENDPOINTS}/{made['id']}/test", json={"event": "relay.recovered"})
+        assert_refused(unknown, 400, "invalid_field", "event")
+        assert len(receiver.received) == 3
         assert await api.stored() == {"endpoints": 1}
     async with open_api(sqlite_url, clock, security=open_to_us) as api:
         failed = await api.post(f"{ENDPOINTS}/{made['id']}/test")  # the receiver is gone

@@ -19,6 +19,8 @@ ATTENTION_AFTER = 5 * MINUTE
 """Milliseconds of failing after which an endpoint needs attention, with fewer failures too."""
 MAX_DELIVERIES = 5_000
 """Statistics cover the attempts of so many deliveries of an endpoint, the newest."""
+COUNTED_DELIVERIES = 200
+"""Counts for a list of endpoints cover the attempts of so many deliveries of each, the newest."""
 _RECENT_JOBS = 200
 _RECENT_ENDPOINTS = 200
 """Endpoints of single jobs that are checked, those that failed last."""
@@ -93,6 +95,15 @@ def attempt_statistics(tx: Tx, endpoint_id: str, now: Instant, spans: Sequence[i
     return [_summarize([row for row in rows if row[0] > now - span]) for span in spans]
 
 
+def count_attempts(tx: Tx, endpoint_id: str, since: Instant) -> tuple[int, int]:
+    """How many attempts began since then, and how many of them succeeded; of the newest deliveries only."""
+    recent = _recent_deliveries(endpoint_id, COUNTED_DELIVERIES)
+    succeeded = func.count().filter(attempts.c.outcome == "delivered")
+    query = select(func.count(), succeeded).select_from(attempts).join(recent, recent.c.id == attempts.c.delivery_id)
+    row = tx.execute(query.where(attempts.c.started_at > since)).one()
+    return row[0], row[1]
+
+
 def last_failures(tx: Tx, endpoint_id: str, limit: int) -> list[FailedAttempt]:
     """The newest failed attempts at an endpoint."""
     recent = _recent_deliveries(endpoint_id)
@@ -122,12 +133,12 @@ def has_exec_answered(tx: Tx, workspace: str) -> bool:
     )
 
 
-def _recent_deliveries(endpoint_id: str) -> Subquery:
+def _recent_deliveries(endpoint_id: str, limit: int = MAX_DELIVERIES) -> Subquery:
     return (
         select(deliveries.c.id, deliveries.c.job_id)
         .where(deliveries.c.endpoint_id == endpoint_id)
         .order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc())
-        .limit(MAX_DELIVERIES)
+        .limit(limit)
         .subquery()
     )
 

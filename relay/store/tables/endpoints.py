@@ -230,9 +230,13 @@ def remove(tx: Tx, id: str) -> None:
     tx.execute(delete(endpoints).where(endpoints.c.id == id))
 
 
-def page(tx: Tx, page: paging.Page, kind: EndpointKind | None = None) -> tuple[list[Endpoint], str | None]:
-    """One page of endpoints, newest first, and the cursor of the next."""
+def page(
+    tx: Tx, page: paging.Page, kind: EndpointKind | None = None, name: str | None = None
+) -> tuple[list[Endpoint], str | None]:
+    """One page of endpoints, newest first, and the cursor of the next; `name`: only the one with this name."""
     query = select(*_COLUMNS)
+    if name is not None:
+        query = query.where(endpoints.c.name == name)
     if kind is not None:
         query = query.where(endpoints.c.kind == kind.value)
     order = (endpoints.c.created_at, endpoints.c.id)

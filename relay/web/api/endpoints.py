@@ -5,17 +5,17 @@ from starlette.responses import Response
 from relay.endpoints import EndpointPatch, spec
 from relay.endpoints import admin as standing
 from relay.errors import NotFound, ValidationFailed
-from relay.model import Endpoint, Instant
+from relay.model import DAY, Endpoint, EventType, Instant
 from relay.signing import standard_webhooks
 from relay.store import Tx
-from relay.store.tables import endpoints
+from relay.store.tables import endpoint_statistics, endpoints
 from relay.web.core import idempotency, path_params
 from relay.web.core.idempotency import StoredResult
 from relay.web.core.route import RequestContext, api_route, json_response
 from relay.web.schemas import presenters
 from relay.web.schemas.queries import EndpointsQuery
-from relay.web.schemas.requests import EndpointChange, EndpointRequest, RotateRequest
-from relay.web.schemas.responses import AttemptResponse, EndpointList, EndpointResponse, PublicKeys
+from relay.web.schemas.requests import EndpointChange, EndpointRequest, EndpointTestRequest, RotateRequest
+from relay.web.schemas.responses import AttemptCounts, AttemptResponse, EndpointList, EndpointResponse, PublicKeys
 
 _TAG = "endpoints"
 
@@ -68,8 +68,12 @@ async def list_endpoints(call: RequestContext, query: EndpointsQuery) -> Respons
 
     Newest first; standing ones, and those that registrations created.
     """
-    rows, cursor = await call.relay.store.read(lambda tx: endpoints.page(tx, query.page, query.kind))
-    return json_response(200, EndpointList(data=[presenters.endpoint(row) for row in rows], next_cursor=cursor))
+
+    def read(tx: Tx) -> EndpointList:
+        rows, cursor = endpoints.page(tx, query.page, query.kind, query.name)
+        return EndpointList(data=[_with_last_day(tx, row, call.now) for row in rows], next_cursor=cursor)
+
+    return json_response(200, await call.relay.store.read(read))
 
 
 @api_route("GET", "/v1/endpoints/{id}", scope="read", tag=_TAG, answers={200: EndpointResponse}, refusals=(404,))
@@ -118,15 +122,24 @@ async def remove_endpoint(call: RequestContext, id: str) -> Response:
     return Response(status_code=204)
 
 
-@api_route("POST", "/v1/endpoints/{id}/test", scope="admin", tag=_TAG, answers={200: AttemptResponse}, refusals=(404,))
-async def test_endpoint(call: RequestContext, id: str) -> Response:
+@api_route(
+    "POST",
+    "/v1/endpoints/{id}/test",
+    scope="admin",
+    tag=_TAG,
+    answers={200: AttemptResponse},
+    refusals=(400, 404),
+    body_may_be_empty=True,
+)
+async def test_endpoint(call: RequestContext, body: EndpointTestRequest, id: str) -> Response:
     """Send a sample event.
 
     Once and now, signed like any other, and marked as a test; the response is the attempt, successful or not. Nothing
     is stored.
     """
     endpoint = await call.relay.store.read(lambda tx: _get(tx, id))
-    attempt = await call.relay.send_test(endpoint, call.now, by=call.caller.name or None)
+    type = body.event or EventType.COMPLETED
+    attempt = await call.relay.send_test(endpoint, call.now, type, call.caller.name or None)
     return json_response(200, presenters.attempt(attempt, call.caller.is_admin))
 
 
@@ -207,6 +220,11 @@ OPERATIONS = (
 
 def _get(tx: Tx, id: str) -> Endpoint:
     return standing.get(tx, path_params.parse_id(id, "endpoint"))
+
+
+def _with_last_day(tx: Tx, endpoint: Endpoint, now: Instant) -> EndpointResponse:
+    attempts, succeeded = endpoint_statistics.count_attempts(tx, endpoint.id, now - DAY)
+    return presenters.endpoint(endpoint, last_day=AttemptCounts(attempts=attempts, succeeded=succeeded))
 
 
 def _owner(call: RequestContext) -> str | None:

@@ -13,6 +13,7 @@ from relay.web.schemas.fields import (
     JOB_ID_DESCRIPTION,
     CheckName,
     Cursor,
+    EndpointName,
     EventFormat,
     EventTypes,
     JobId,
@@ -138,6 +139,7 @@ class EndpointsQuery(PageQuery):
     """Filter of endpoints."""
 
     kind: EndpointKind | None = Field(None, description="`standing` ones, or `ad_hoc` ones created by a registration")
+    name: EndpointName | None = Field(None, description="the name of one endpoint")
 
 
 class DeliveriesQuery(PageQuery):

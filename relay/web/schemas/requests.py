@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidati
 from pydantic.config import JsonDict
 
 from relay.egress.header_policy import MAX_HEADERS
+from relay.model import EventType
 from relay.web.schemas.fields import (
     ENDPOINT_DESCRIPTION,
     JOB_ID_DESCRIPTION,
@@ -204,6 +205,16 @@ class RotateRequest(RequestModel):
 
     secret: Secret | None = Field(None, description=_SIGNED_BY)
     signing: Signing | None = Field(None, description=f"{_SIGNING}; left out: as before")
+
+
+class EndpointTestRequest(RequestModel):
+    """Which sample event is sent."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"event": "job.failed"}})
+
+    event: Annotated[EventType, Strict(False)] | None = Field(
+        None, description="the kind of the sample event; left out: job.completed"
+    )
 
 
 class ResendRequest(RequestModel):

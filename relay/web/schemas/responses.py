@@ -104,6 +104,13 @@ class BatchResponse(ResponseModel):
     data: list[BatchResult]
 
 
+class AttemptCounts(ResponseModel):
+    """How many attempts there were, and how many succeeded."""
+
+    attempts: int
+    succeeded: int
+
+
 class EndpointResponse(ResponseModel):
     """A subscriber, its filter and its health."""
 
@@ -130,6 +137,10 @@ class EndpointResponse(ResponseModel):
     failing_since: Time | None = Field(description="the first failed attempt since the last success")
     failures: int = Field(description="failed attempts since the last success")
     created_at: Time
+    last_day: AttemptCounts | None = Field(
+        default=None,
+        description="only in lists: the attempts of the last 24 hours, of its 200 newest deliveries",
+    )
     secret: str = Field(default="", description="only if this call created it: keep it, it is not shown again")
     old_secret_until: Time = Field(default=0, description="only after a rotation: until when the old secret signs too")
     released: int = Field(default=0, description="only after enabling: held deliveries that are due now")

@@ -1,9 +1,14 @@
 """Which endpoints need attention, and how their attempts went, on both databases."""
 
+from sqlalchemy import insert
+
 from relay.delivery.enqueue import enqueue
 from relay.model import HOUR, MINUTE, SECOND, Endpoint, EndpointKind
+from relay.store.engine import schema
 from relay.store.engine.database import Store, Tx
-from relay.store.tables import endpoint_statistics, endpoints, events
+from relay.store.engine.paging import Page
+from relay.store.tables import deliveries, endpoint_statistics, endpoints, events
+from relay.store.tables.deliveries import DeliveryFilter
 from tests.make import NOON, make_endpoint, make_event
 
 
@@ -52,4 +57,36 @@ async def test_statistics_without_attempts(store: Store) -> None:
     assert day == week == endpoint_statistics.AttemptStatistics(0, 0, None, None)
     assert day.success_rate is None
     assert await store.read(lambda tx: endpoint_statistics.last_failures(tx, row.id, 5)) == []
+    assert await store.read(lambda tx: endpoint_statistics.count_attempts(tx, row.id, NOON - HOUR)) == (0, 0)
     assert not await store.read(lambda tx: endpoint_statistics.has_exec_answered(tx, "default"))
+
+
+async def test_counted_attempts_are_those_since_a_time(store: Store) -> None:
+    """Successful ones and all, of this endpoint alone."""
+    rows = [make_endpoint(NOON + number) for number in range(2)]
+    await add(store, *rows)
+
+    def work(tx: Tx) -> None:
+        enqueue(tx, events.add(tx, make_event()), [(rows[0], None), (rows[1], None)], NOON, 0)
+        ids = [one.id for row in rows for one in deliveries.page(tx, Page(9), DeliveryFilter(endpoint_id=row.id))[0]]
+        outcomes = [("delivered", 0), ("http_error", 0), ("delivered", -HOUR), ("delivered", -2 * HOUR)]
+        for number, (outcome, after) in enumerate(outcomes):
+            tx.execute(
+                insert(schema.attempts),
+                {
+                    "id": f"att_{number}",
+                    "delivery_id": ids[0],
+                    "number": number,
+                    "trigger": "schedule",
+                    "started_at": NOON + after,
+                    "outcome": outcome,
+                    "response": "",
+                },
+            )
+
+    await store.write(work)
+
+    async def counted(id: str) -> tuple[int, int]:
+        return await store.read(lambda tx: endpoint_statistics.count_attempts(tx, id, NOON - 2 * HOUR))
+
+    assert [await counted(row.id) for row in rows] == [(3, 2), (0, 0)]
