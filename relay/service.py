@@ -26,7 +26,20 @@ from relay.egress.smtp_client import SmtpClient
 from relay.endpoints import admin
 from relay.errors import ConfigError, NotFound, RelayError, StoreError, ValidationFailed
 from relay.formats.sample_event import SAMPLE_JOB, sample_event
-from relay.model import HOUR, ID_BYTES, MINUTE, SECOND, Attempt, Endpoint, Event, EventType, Instant, new_id
+from relay.model import (
+    HOUR,
+    ID_BYTES,
+    MINUTE,
+    SECOND,
+    Attempt,
+    Endpoint,
+    Event,
+    EventType,
+    Instant,
+    InvalidQuietHours,
+    new_id,
+    parse_quiet_hours,
+)
 from relay.operations import (
     ApiKeyCache,
     ClusterNotifier,
@@ -53,7 +66,16 @@ from relay.security import ApiKey, LocalToken
 from relay.security.api_keys import find_by_hash
 from relay.store import Store, Tx, open_store
 from relay.store.engine.database import RandomBytes, ThreadPool
-from relay.store.tables import clock_shift, deliveries, due_deliveries, event_feed, outbox, watches, workspaces
+from relay.store.tables import (
+    clock_shift,
+    deliveries,
+    due_deliveries,
+    endpoints,
+    event_feed,
+    outbox,
+    watches,
+    workspaces,
+)
 from relay.telemetry import Telemetry, Tracer
 from relay.telemetry.state_changes import State, Subject, endpoint_news
 from relay.waiting import EventFeed, Waiters
@@ -238,6 +260,7 @@ class Relay:
         await self.store.write(self._recover_leases)
         await self.store.write(event_feed.ensure)
         self._warn_about_clock_skew()
+        await self.store.read(self._warn_about_quiet_hours)
         self._scheduler.every(self.config.polling.tick, self.tick)
         self._scheduler.every(HOUR, self.run_retention)
         self._scheduler.start()
@@ -532,6 +555,15 @@ class Relay:
         if self.store.uses_database_clock and abs(skew := system_clock() - self.clock()) > MINUTE:
             text = "this machine's clock is %d s %s the database's, which the relay uses; correct it"
             self.telemetry.log.warning(text, abs(skew) // SECOND, "ahead of" if skew > 0 else "behind")
+
+    def _warn_about_quiet_hours(self, tx: Tx) -> None:
+        """Warns of stored windows that hold nothing, because this machine does not know their time zone any more."""
+        for id, name, window in endpoints.quiet_hours(tx):
+            try:
+                parse_quiet_hours(window)
+            except InvalidQuietHours as fault:
+                text = "endpoint %s: its quiet hours hold nothing, because quiet %s; change them"
+                self.telemetry.log.warning(text, name or id, fault)
 
     def _restore_states(self, tx: Tx) -> None:
         """Restores which problems the last run reported, so that the log and the operator learn when they are over."""

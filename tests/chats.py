@@ -91,8 +91,15 @@ class FakeSlack(Chat):
         return {"ok": False, "error": "unknown_method"}
 
 
+@dataclass
 class FakeDiscord(Chat):
-    """A Discord webhook: without `wait=true` it gives no id; an edit keeps what it leaves out."""
+    """Discord's webhooks: without `wait=true` there is no id; an edit keeps what it leaves out.
+
+    An edit finds a message only at the webhook and in the thread that it was posted to.
+    """
+
+    places: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    """By id of a message, the webhook's id and the thread's."""
 
     @property
     def app(self) -> Starlette:
@@ -109,6 +116,7 @@ class FakeDiscord(Chat):
         if (planned := self.planned("post")) is not None:
             return planned
         id = str(1_000 + len(self.calls))
+        self.places[id] = self._place(request)
         await self._keep("post", id, body)
         return JSONResponse({"id": id}) if request.query_params.get("wait") == "true" else Response(status_code=204)
 
@@ -117,10 +125,14 @@ class FakeDiscord(Chat):
         self.calls.append(("edit", {"query": dict(request.query_params), "body": body}))
         if (planned := self.planned("edit")) is not None:
             return planned
-        if id not in self.messages:
+        if id not in self.messages or self.places[id] != self._place(request):
             return JSONResponse({"message": "Unknown Message", "code": 10008}, 404)
         await self._keep("edit", id, self.messages[id] | body)
         return JSONResponse({"id": id})
+
+    @staticmethod
+    def _place(request: Request) -> tuple[str, str | None]:
+        return request.path_params["id"], request.query_params.get("thread_id")
 
 
 @dataclass

@@ -5,6 +5,7 @@ nobody be pinged. Limits: title 256, field 1,024, description 4,096, 6,000 in al
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -19,7 +20,7 @@ from relay.formats.exchange import (
     json_call,
     shown,
 )
-from relay.formats.message_text import EventText, Tone, describe_event, digest_markdown, markdown_job_link
+from relay.formats.message_text import EventText, Fact, Tone, describe_event, digest_markdown, markdown_job_link
 from relay.formats.truncate import truncate
 from relay.model import Event, Registration, to_rfc3339
 
@@ -31,6 +32,8 @@ _COLOURS = {Tone.GOOD: 0x2EB67D, Tone.BAD: 0xE01E5A, Tone.NEUTRAL: 0x9AA0A6}
 
 _ESCAPES = str.maketrans({char: f"\\{char}" for char in "\\*_~`|[]<>#"})
 
+_THREAD = "thread_id"
+"""The parameter of a URL that names a thread or a forum's post."""
 _UNKNOWN_MESSAGE = 10008
 """The code of an edit whose message was deleted."""
 _OTHER_LAYOUTS = ("/slack", "/slack/", "/github", "/github/")
@@ -52,7 +55,7 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     if description := _description(content):
         embed["description"] = description
     if content.facts:
-        embed["fields"] = [_field(label, text) for label, text in content.facts]
+        embed["fields"] = [_field(fact) for fact in content.facts]
     embed["footer"] = {"text": content.footnote}
     embed["timestamp"] = to_rfc3339(event.occurred_at)
     return {"content": "", "embeds": [embed], "allowed_mentions": {"parse": []}}
@@ -64,8 +67,10 @@ def _description(content: EventText) -> str:
     return "\n".join(filter(None, (reason, *lines, content.next_step, markdown_job_link(content))))
 
 
-def _field(label: str, text: str) -> dict[str, object]:
-    return {"name": truncate(label, 100, _ESCAPES), "value": truncate(text, MAX_FIELD, _ESCAPES), "inline": True}
+def _field(fact: Fact) -> dict[str, object]:
+    is_linked = fact.link is not None and len(fact.link) < MAX_FIELD
+    value = f"<{fact.link}>" if is_linked else truncate(fact.text, MAX_FIELD, _ESCAPES)
+    return {"name": truncate(fact.label, 100, _ESCAPES), "value": value, "inline": True}
 
 
 _ENDPOINT_ERRORS = {
@@ -97,7 +102,8 @@ _MESSAGE_ERRORS = frozenset({20009, 40005, 50006, 50035, 200000, 200001, 240000}
 def exchange(task: Task) -> Exchange:
     """Posts the message, or edits it; then mentions nobody: Discord knows no users by e-mail address.
 
-    A webhook can't be asked for its messages. If the answer to the start was lost, it is not sent again.
+    A webhook can't be asked for its messages. If the answer to the start was lost, it is not sent again. A message is
+    edited in the thread that it was posted to, whatever thread the endpoint's URL names by now.
     """
     living, rendered = task.message, json.loads(task.body)
     if task.may_be_there and not living.address and not task.is_final:
@@ -105,22 +111,30 @@ def exchange(task: Task) -> Exchange:
     if living.address:
         if not task.is_final:
             return SKIPPED_AS_THERE, living
-        result = yield json_call("PATCH", _message_url(task.url, living.address["id"]), rendered)
+        result = yield json_call("PATCH", _edit_url(task.url, living.address), rendered)
         if not (isinstance(result, HttpResponse) and json_body(result).get("code") == _UNKNOWN_MESSAGE):
             return result, shown(living, True) if _succeeded(result) else living
-    result = yield json_call("POST", _message_url(task.url, None), rendered)
+    post_url, thread = _post_url(task.url)
+    result = yield json_call("POST", post_url, rendered)
     id = json_body(result).get("id") if isinstance(result, HttpResponse) else None
     if not _succeeded(result) or not isinstance(id, str):
         return failed(result, replace(living, address={}))
-    return result, shown(living, task.is_final, {"id": id})
+    return result, shown(living, task.is_final, {"id": id} | ({_THREAD: thread} if thread else {}))
 
 
-def _message_url(url: str, id: str | None) -> str:
-    """Where a message is posted, or edited; `thread_id` stays, and `wait` makes Discord answer with the message."""
+def _post_url(url: str) -> tuple[str, str]:
+    """Where a message is posted, and in which thread; `wait` makes Discord answer with the message."""
     parts = urlsplit(url)
-    parameters = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name != "wait"]
-    query = urlencode([*parameters, *([] if id else [("wait", "true")])])
-    path = parts.path.rstrip("/") + (f"/messages/{id}" if id else "")
+    parameters = dict(parse_qsl(parts.query, keep_blank_values=True)) | {"wait": "true"}
+    path = parts.path.rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{path}?{urlencode(parameters)}", parameters.get(_THREAD, "")
+
+
+def _edit_url(url: str, address: Mapping[str, str]) -> str:
+    """Where the message at this address is edited."""
+    parts = urlsplit(url)
+    query = urlencode({name: value for name, value in address.items() if name == _THREAD})
+    path = f"{parts.path.rstrip('/')}/messages/{address['id']}"
     return f"{parts.scheme}://{parts.netloc}{path}{f'?{query}' if query else ''}"
 
 

@@ -15,7 +15,7 @@ from email.utils import formatdate
 
 from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, short
-from relay.formats.message_text import OPEN_JOB, EventText, Tone, describe_event
+from relay.formats.message_text import OPEN_JOB, EventText, Fact, Tone, describe_event
 from relay.formats.truncate import truncate
 from relay.model import SECOND, Event, Registration
 
@@ -65,7 +65,7 @@ def compose(
 def _text(content: EventText) -> str:
     links = [f"{content.name or 'The scenario'}: {content.link}" if content.link else None]
     links.append(f"{OPEN_JOB}: {content.page}" if content.page else None)
-    facts = [f"{label}: {truncate(text, MAX_FACT)}" for label, text in content.facts]
+    facts = [f"{fact.label}: {fact.link or truncate(fact.text, MAX_FACT)}" for fact in content.facts]
     shown, remainder = content.first_lines(MAX_LINES)
     lines = [f"{line.mark} {line.text}{line.note}{f': {line.link}' if line.link else ''}" for line in shown]
     blocks = [content.headline, content.detail_within(MAX_REASON), "\n".join(facts)]
@@ -81,9 +81,7 @@ def _html(content: EventText) -> str:
         rows.append(_row(_link(content.name or "Open the scenario", content.link), "font-size:16px;font-weight:bold"))
     if reason := content.detail_within(MAX_REASON):
         rows.append(_row(html.escape(reason)))
-    rows += [
-        _row(f"<b>{html.escape(label)}:</b> {html.escape(truncate(text, MAX_FACT))}") for label, text in content.facts
-    ]
+    rows += [_row(f"<b>{html.escape(fact.label)}:</b> {_fact(fact)}") for fact in content.facts]
     lines, remainder = content.first_lines(MAX_LINES)
     for line in lines:
         text = _link(line.text, line.link) if line.link else html.escape(line.text)
@@ -103,6 +101,11 @@ def _html(content: EventText) -> str:
 
 def _row(content: str, style: str = "") -> str:
     return f'<tr><td style="padding:4px 0;{style}">{content}</td></tr>'
+
+
+def _fact(fact: Fact) -> str:
+    text = truncate(fact.text, MAX_FACT)
+    return _link(text, fact.link) if fact.link else html.escape(text)
 
 
 def _link(text: str, url: str) -> str:

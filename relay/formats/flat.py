@@ -20,7 +20,8 @@ test                true for a sample that somebody sent to try the endpoint
 replaces            `job.not_found` or `job.expired`, if that was reported before and this is the real ending
 
 A text that a spreadsheet would take for a formula begins with a word joiner, which is invisible: the next step of a Zap
-or a workflow is often a new row. Nothing else of Exec's texts is changed here.
+or a workflow is often a new row. Ids, instants and URLs get no such character, because programs compare them: there the
+signs that begin a formula go, and no real id has any. Nothing else of Exec's texts is changed here.
 """
 
 import json
@@ -44,7 +45,8 @@ _FORMULA = re.compile(r"\s*[=@\uff1d\uff20]|[\t\r\n]|\s*[+\uff0b\uff0d-](?![\d\s
 
 def flat_fields(event: Event, registration: Registration | None) -> dict[str, str | int | float | bool | None]:
     """The row, in the order above."""
-    return {key: no_formula(value) for key, value in _fields(event, registration).items()}
+    fields = _fields(event, registration).items()
+    return {key: no_formula(value) if key in PROSE else _without_formula_signs(value) for key, value in fields}
 
 
 def _fields(event: Event, registration: Registration | None) -> dict[str, str | int | float | bool | None]:
@@ -89,6 +91,15 @@ def no_formula(value: T) -> T | str:
     """The value; a text that would be a formula gets a word joiner before it."""
     is_formula = isinstance(value, str) and _FORMULA.match(value)
     return f"{WORD_JOINER}{value}" if is_formula else value  # guard: formulas
+
+
+def _without_formula_signs(value: T) -> T | str:
+    if not isinstance(value, str):
+        return value
+    text: str = value
+    while sign := _FORMULA.match(text):
+        text = text[sign.end() :]
+    return text
 
 
 def _flattened(value: object) -> object:

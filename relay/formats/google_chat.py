@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, Target, json_body, short
 from relay.formats.encode_json import encode_json
-from relay.formats.message_text import OPEN_JOB, DigestLine, EventText, describe_event, digest_within
+from relay.formats.message_text import OPEN_JOB, DigestLine, EventText, Fact, describe_event, digest_within
 from relay.formats.ntfy import sequence_id
 from relay.formats.truncate import MARKUP_ESCAPES, truncate
 from relay.model import Event, Registration
@@ -31,7 +31,7 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     lines = [content.detail_within(MAX_PARAGRAPH, MARKUP_ESCAPES)]
     if content.link:
         lines.append(_link(truncate(content.name or "Open the scenario", MAX_TITLE, MARKUP_ESCAPES), content.link))
-    lines += [f"<b>{_escaped(label)}:</b> {_escaped(text)}" for label, text in content.facts]
+    lines += [f"<b>{_escaped(fact.label)}:</b> {_fact(fact)}" for fact in content.facts]
     lines.append(_digest(content))
     lines += [content.next_step, _link(OPEN_JOB, content.page) if content.page else None]
     widgets = [_paragraph(line) for line in lines if line]
@@ -73,6 +73,10 @@ def _digest(content: EventText) -> str | None:
 def _link(label: str, url: str) -> str:
     """A link in a text paragraph; `label` is escaped already."""
     return f'<a href="{html.escape(url)}">{label}</a>'
+
+
+def _fact(fact: Fact) -> str:
+    return _link(_escaped(fact.text), fact.link) if fact.link else _escaped(fact.text)
 
 
 def _escaped(text: str) -> str:

@@ -10,6 +10,7 @@ from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body
 from relay.formats.message_text import (
     EventText,
+    Fact,
     Tone,
     describe_event,
     digest_markdown,
@@ -64,7 +65,7 @@ def attachment(content: EventText) -> dict[str, object]:
         "title": title,
         "title_link": content.link or "",
         "text": "\n".join(filter(None, (_detail(content), *digest_lines(content), content.next_step, page))),
-        "fields": fact_fields(content, escape),
+        "fields": fact_fields(content, escape, lambda url: f"<{url}>"),
         "footer": content.footnote,
     }
 
@@ -89,12 +90,17 @@ def escape(text: str, limit: int) -> str:
     return truncate(without_user_mentions(text), limit, _ESCAPES)
 
 
-def fact_fields(content: EventText, escape: Callable[[str, int], str]) -> list[dict[str, object]]:
+def fact_fields(
+    content: EventText, escape: Callable[[str, int], str], draw_link: Callable[[str], str]
+) -> list[dict[str, object]]:
     """The facts as fields of an attachment, two beside each other."""
-    return [
-        {"title": escape(label, MAX_FIELD), "value": escape(text, MAX_FIELD), "short": True}
-        for label, text in content.facts
-    ]
+
+    def value(fact: Fact) -> str:
+        if fact.link and len(fact.link) < MAX_FIELD:
+            return draw_link(fact.link)
+        return escape(fact.text, MAX_FIELD)
+
+    return [{"title": escape(fact.label, MAX_FIELD), "value": value(fact), "short": True} for fact in content.facts]
 
 
 def _rejection(answer: HttpResponse) -> Rejection | None:

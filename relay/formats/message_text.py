@@ -1,7 +1,8 @@
 """The text of an event, the same in every chat; each format only arranges it.
 
 Text that comes from Exec is other people's: what leaves here is one line, of bounded length, that pings nobody and
-turns into no link in any of the chats; the links are http or https.
+turns into no link in any of the chats; the links are http or https. A value of the metadata that is a URL, and the
+e-mail addresses in a text, are what people click or copy, so they stay as they are.
 """
 
 import json
@@ -22,6 +23,7 @@ from relay.model import (
     EventType,
     OperatorEventType,
     ReplacedEvent,
+    to_rfc3339,
 )
 
 OPEN_JOB = "Details in the relay"
@@ -45,15 +47,19 @@ _CONTROLS = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066
 """Control characters except blanks, and characters that change the direction of the following text."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _BLANKS = re.compile(r"\s+")
+_MENTION_SIGN = r"(?!(?:(?<=\w)|(?<=\w[%+-]))@[\w-]+\.\w)@"
+"""An @, unless it is that of an e-mail address: `jane@channel4.com` is no mention in any chat."""
 _MENTIONS_AND_LINKS = re.compile(
-    r"<(?=[!@#]|users/|at\b|[a-z][a-z0-9+.-]*:)|@(?=everyone|here|channel|all)|:(?=//)|\bwww(?=\.)|\b(?:mailto|tel|sms|callto):",
+    rf"<(?=[!@#]|users/|at\b|[a-z][a-z0-9+.-]*:)|{_MENTION_SIGN}(?=everyone|here|channel|all)|:(?=//)|\bwww(?=\.)"
+    r"|\b(?:mailto|tel|sms|callto):",
     re.IGNORECASE,
 )
 """Text that a chat may read as a mention or turn into a link. A word joiner after it, which is invisible, prevents it.
 """
 WORD_JOINER = "\u2060"
 """Invisible, and without a width."""
-_USER_MENTION = re.compile(r"(?<![\w.+-])@(?=\w)")
+_USER_MENTION = re.compile(rf"{_MENTION_SIGN}(?=\w)")
+_EVERYONE = re.compile("@(?=everyone|here)", re.IGNORECASE)
 _MENTION_MARKS = re.compile(r"[<>]|@+(?=everyone|here|channel|all)", re.IGNORECASE)
 
 
@@ -67,6 +73,16 @@ class Tone(StrEnum):
 
 MARKS = {Tone.GOOD: "✅", Tone.BAD: "❌", Tone.NEUTRAL: "ℹ️"}
 """For chats that show no colour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What somebody said about the job, with a label: `Requested by: jane@acme.com`."""
+
+    label: str
+    text: str
+    link: str | None = None
+    """The URL that the text is, so that a chat shows a link and changes nothing in it; None for any other text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +122,7 @@ class EventText:
     page: str | None = None
     """The job's page in the relay, of an ending without a scenario; None without a public URL."""
     requested_by: str | None = None
-    pairs: tuple[tuple[str, str], ...] = ()
+    pairs: tuple[Fact, ...] = ()
     """The first pairs of the metadata that are texts, numbers or booleans."""
     prompt: str | None = None
     """The beginning of the prompt, unless the name says what was asked for."""
@@ -123,10 +139,10 @@ class EventText:
         return MARKS[self.tone]
 
     @property
-    def facts(self) -> list[tuple[str, str]]:
-        """Who asked, for what and with which metadata, as labelled lines."""
+    def facts(self) -> list[Fact]:
+        """Who asked, for what and with which metadata."""
         request_facts = [("Requested by", self.requested_by), ("Asked for", self.prompt)]
-        return [(label, text) for label, text in request_facts if text] + list(self.pairs)
+        return [Fact(label, text) for label, text in request_facts if text] + list(self.pairs)
 
     def first_lines(self, limit: int = MAX_LINES) -> tuple[tuple["DigestLine", ...], str | None]:
         """The first lines of a digest, and `and 480 more` for the others; None if there are no others."""
@@ -135,7 +151,7 @@ class EventText:
 
     def facts_line(self) -> str | None:
         """The facts as one line: `Requested by: jane@acme.com · deal: Acme`; None without facts."""
-        return " · ".join(f"{label}: {text}" for label, text in self.facts) or None
+        return " · ".join(f"{fact.label}: {fact.text}" for fact in self.facts) or None
 
     def detail_within(self, limit: int, escapes: Mapping[int, str] | None = None) -> str | None:
         """`Unable to generate scenario from the provided prompt (GENERATION_ERROR)`, escaped, in `limit` UTF-16 units.
@@ -231,17 +247,18 @@ def _test_label(event: Event) -> str:
     return "Test: " if event.context.test else ""
 
 
-def _pairs(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _pairs(metadata: Mapping[str, Any]) -> Iterator[Fact]:
     """The first pairs whose values are single: a list or an object does not fit a line."""
     count = 0
     for key, value in metadata.items():
         if key == "requested_by" or count == MAX_PAIRS:
             continue
         text = json.dumps(value) if isinstance(value, bool | int | float) else value
-        label, line = sanitize(key, _MAX_LABEL), sanitize(text, _MAX_VALUE)
+        label, url = sanitize(key, _MAX_LABEL), link(text.strip()) if isinstance(text, str) else None
+        line = truncate(url, _MAX_VALUE) if url else sanitize(text, _MAX_VALUE)
         if label and line:
             count += 1
-            yield label, line
+            yield Fact(label, line, url)
 
 
 def _describe_news(event: Event, type: OperatorEventType) -> EventText:
@@ -314,7 +331,9 @@ def _detail(event: Event) -> str | None:
             return "The job was cancelled at Exec; there is no scenario."
         case EventType.STARTED:
             usual = rounded_duration(event.context.usual_seconds)
-            return f"Exec has started it; this usually takes about {usual or '5 minutes'}."
+            # True for ever: if an edit never comes, the message does not say that the job is running.
+            started_at = to_rfc3339(event.occurred_at)[11:16]
+            return f"Started at {started_at} UTC; this usually takes about {usual or '5 minutes'}."
         case EventType.NOT_FOUND:
             return "Exec does not know this job; no longer tracked."
         case EventType.EXPIRED:
@@ -405,6 +424,11 @@ def without_user_mentions(text: str) -> str:
     An e-mail address stays as it is.
     """
     return _USER_MENTION.sub(f"@{WORD_JOINER}", text)
+
+
+def without_everyone(text: str) -> str:
+    """`text` for a chat that reads @everyone and @here inside of an e-mail address too."""
+    return _EVERYONE.sub(f"@{WORD_JOINER}", text)
 
 
 def plain_value(text: str, limit: int = _MAX_TEXT) -> str:

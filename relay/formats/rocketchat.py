@@ -37,7 +37,7 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     attachment: dict[str, object] = {
         "color": COLOURS[content.tone],
         "text": "\n".join(filter(None, (detail, *_digest(content), content.next_step, page, footnote))),
-        "fields": fact_fields(content, _escape),
+        "fields": fact_fields(content, _escape, lambda url: url),
         "fallback": _escape(content.summary, MAX_TEXT),
     }
     if content.link:

@@ -7,7 +7,7 @@ click on one if the app has no interactivity URL, and the apps of incoming webho
 
 from relay.egress import HttpResponse
 from relay.formats.base import Format, Rejection, json_body, short
-from relay.formats.message_text import OPEN_JOB, EventText, describe_event
+from relay.formats.message_text import OPEN_JOB, EventText, Fact, describe_event, without_everyone
 from relay.formats.truncate import MARKUP_ESCAPES, truncate
 from relay.model import Event, Registration
 
@@ -79,7 +79,7 @@ def blocks(content: EventText) -> list[dict[str, object]]:
     lines = [_headline(content)]
     if reason := content.detail_within(MAX_SECTION):
         lines.append([_text(reason)])
-    lines += [[_text(f"{label}: ", bold=True), _text(text)] for label, text in content.facts]
+    lines += [[_text(f"{fact.label}: ", bold=True), _fact(fact)] for fact in content.facts]
     lines += _digest(content)
     if content.next_step:
         lines.append([_text(content.next_step)])
@@ -92,9 +92,13 @@ def blocks(content: EventText) -> list[dict[str, object]]:
     ]
 
 
+def _fact(fact: Fact) -> dict[str, object]:
+    return _link(fact.text, fact.link) if fact.link else _text(fact.text)
+
+
 def fallback(content: EventText) -> str:
-    """The text of a phone's notification."""
-    return f"{content.mark} {truncate(content.summary, MAX_FALLBACK, MARKUP_ESCAPES)}"
+    """The text of a phone's notification, and all that Discord shows of this body: there it must not ping either."""
+    return f"{content.mark} {truncate(without_everyone(content.summary), MAX_FALLBACK, MARKUP_ESCAPES)}"
 
 
 def _headline(content: EventText) -> list[dict[str, object]]:

@@ -34,7 +34,10 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
     lines = [_line(headline, MAX_HEADLINE, **style, **open_scenario)]
     if reason := content.detail_within(MAX_REASON):
         lines.append(_line(reason, MAX_REASON))
-    lines += [_line(f"{label}: {text}", MAX_FACT) for label, text in content.facts]
+    lines += [
+        _line(f"{fact.label}: {fact.text}", MAX_FACT, **({"selectAction": _open(fact.link)} if fact.link else {}))
+        for fact in content.facts
+    ]
     lines += _digest(content)
     if content.next_step:
         lines.append(_line(content.next_step, MAX_FACT))

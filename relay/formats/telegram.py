@@ -29,7 +29,10 @@ class _Text:
     entities: list[dict[str, object]] = field(default_factory=list)
 
     def add(self, text: str, type: str | None = None, **attributes: object) -> None:
-        text = without_user_mentions(text)
+        self.add_url(without_user_mentions(text), type, **attributes)
+
+    def add_url(self, text: str, type: str | None = None, **attributes: object) -> None:
+        """Adds a text that is a link to itself: nothing in it is changed."""
         if type is not None:
             span = {"type": type, "offset": utf16_length(self.text), "length": utf16_length(text)}
             self.entities.append(span | attributes)
@@ -48,10 +51,14 @@ def body(event: Event, registration: Registration | None) -> dict[str, object]:
         message.add(truncate(content.headline, MAX_HEADLINE), "bold")
     if reason := content.detail_within(MAX_REASON):
         message.add(f"\n{reason}")
-    for label, text in content.facts:
+    for fact in content.facts:
         message.add("\n")
-        message.add(f"{label}:", "bold")
-        message.add(f" {truncate(text, MAX_LINE)}")
+        message.add(f"{fact.label}:", "bold")
+        message.add(" ")
+        if fact.link:
+            message.add_url(truncate(fact.text, MAX_LINE), "text_link", url=fact.link)
+        else:
+            message.add(truncate(fact.text, MAX_LINE))
     digest_lines, remainder = content.first_lines()
     for line in digest_lines:
         message.add(f"\n{line.mark} ")

@@ -9,7 +9,9 @@ from relay.sandbox.exec_server import ExecSettings
 from relay.sandbox.fault_injection import Fault, FaultConfig, FaultRule
 from relay.sandbox.rate_limits import Limits
 from relay.sandbox.receiver import Respond
+from relay.store.tables import endpoints
 from tests.flows.conftest import Start, World
+from tests.make import make_endpoint
 
 
 def inject(world: World, *kinds: str) -> None:
@@ -139,6 +141,21 @@ async def test_an_endpoint_disabled_and_enabled_is_two_lines(start: Start, caplo
         assert texts[0].startswith(f"endpoint {id} is disabled: the receiver unsubscribed (410 Gone)")
         assert texts[1].startswith(f"endpoint {id} is enabled again")
         assert texts[2].startswith(f"endpoint {id} is disabled: disabled by hand")
+
+
+async def test_quiet_hours_of_an_unknown_zone_are_named_at_the_start(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A zone of another version, or of a machine with other zone data: it holds nothing, and the log says so."""
+    caplog.set_level(logging.INFO, "relay")
+    async with start() as world:
+        night = make_endpoint(id="ep_1", name="night", format="slack", quiet="22:00-07:00 Mars/Base")
+        await world.relay.store.write(lambda tx: endpoints.add(tx, night))
+        await world.restart()
+        await world.relay.start()
+        [(level, line)] = lines(caplog, "quiet hours")
+        assert level == "WARNING"
+        assert line.startswith("endpoint night: its quiet hours hold nothing, because quiet names no time zone: Mars")
 
 
 async def test_one_failed_poll_is_not_logged(start: Start, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,5 +1,6 @@
 """Quiet hours: wall time of a zone, on ordinary nights and on those on which the clock changes."""
 
+import zoneinfo
 from datetime import UTC, datetime
 
 import pytest
@@ -32,6 +33,16 @@ def test_the_night_is_that_of_the_zone(first: str, end: str) -> None:
     for inside in (at(first), at(first) + 3 * HOUR + 1, at(end) - 1):
         assert quiet_until(BERLIN, inside) == at(end)
     assert quiet_until(BERLIN, at(end)) is None
+
+
+def test_zones_are_known_on_a_machine_without_any() -> None:
+    """A slim image has no zone data of its own: the package tzdata has it."""
+    zoneinfo.reset_tzpath(to=[])
+    zoneinfo.ZoneInfo.clear_cache()
+    try:
+        assert quiet_until(BERLIN, at("2026-07-01T20:00:00Z")) == at("2026-07-02T05:00:00Z")
+    finally:
+        zoneinfo.reset_tzpath()
 
 
 def test_an_end_in_the_missing_hour_is_the_first_instant_after_it() -> None:

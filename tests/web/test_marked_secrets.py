@@ -47,7 +47,8 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     headers = {name.decode(): value.decode() for name, value in scope.get("headers", [])}
     request = json.dumps({"path": scope["path"], "query": scope["query_string"].decode(), "headers": headers})
     head = [(b"location", f"http://127.0.0.1{scope['path']}".encode())]
-    await send({"type": "http.response.start", "status": 500, "headers": head})
+    status = 302 if "/302/" in scope["path"] else 500
+    await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": f"{scope['path']} failed: {request}".encode()})
 
 
@@ -212,6 +213,31 @@ async def test_no_token_of_a_chat_is_revealed(format: str, stage: Stage, caplog:
         f"/endpoints/{endpoint['id']}/edit",
     ):
         assert (await stage.ask("GET", path)).status_code == 200
+    assert marked.found_in("\n".join(stage.said)) == []
+    assert marked.found_in(caplog.text) == []
+
+
+@pytest.mark.parametrize(
+    "base",
+    ["http://127.0.0.1:9", "http://no-such-name.invalid", "RECEIVER-TLS", "RECEIVER-302"],
+    ids=["refused", "no name", "no tls", "redirect"],
+)
+async def test_no_failure_of_a_connection_reveals_the_token_in_a_url(
+    base: str, stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Telegram's token is part of the path; errors of clients like to repeat the URL."""
+    caplog.set_level(logging.DEBUG, logger="relay")
+    base = base.replace("RECEIVER-TLS", stage.receiver.replace("http:", "https:"))
+    url = f"{base.replace('RECEIVER-302', stage.receiver)}/302/bot1:{marked.PASSWORD}/sendMessage?chat_id=-1"
+    endpoint = await stage.api.make_endpoint(name="chat", url=url, format="telegram")
+    tested = await stage.ask("POST", f"/v1/endpoints/{endpoint['id']}/test")
+    assert tested.json()["outcome"] != "delivered"
+    await stage.api.register("j2", endpoint=endpoint["id"], callback_url=None)
+    for delivery in await stage.api.deliver("j2"):
+        await stage.api.relay.dispatcher.tick()
+        await stage.api.relay.dispatcher.idle()
+        await stage.ask("GET", f"/v1/deliveries/{delivery}")
+    await stage.ask("GET", "/metrics")
     assert marked.found_in("\n".join(stage.said)) == []
     assert marked.found_in(caplog.text) == []
 

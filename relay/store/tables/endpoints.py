@@ -130,6 +130,12 @@ def get(tx: Tx, id: str) -> Endpoint | None:
     return _endpoint(tx, row) if row else None
 
 
+def quiet_hours(tx: Tx) -> list[tuple[str, str | None, str]]:
+    """Id, name and quiet hours of every endpoint that has them."""
+    query = select(endpoints.c.id, endpoints.c.name, endpoints.c.quiet).where(endpoints.c.quiet.is_not(None))
+    return [(id, name, window) for id, name, window in tx.execute(query.order_by(endpoints.c.id))]
+
+
 def lock_by_id_or_name(tx: Tx, id_or_name: str) -> Endpoint | None:
     """The endpoint with this id, or else with this name, locked FOR KEY SHARE: it is not removed meanwhile."""
     matches = [_endpoint(tx, row) for row in tx.execute(_LOCK_BY_ID_OR_NAME, {"named": id_or_name})]

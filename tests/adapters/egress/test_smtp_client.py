@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from relay import formats
 from relay.delivery.retry_policy import UNCERTAIN_WAIT, classify_attempt
-from relay.egress import EgressRules, mask_url
+from relay.egress import EgressRules, mask_url, smtp_client
 from relay.egress.mail_url import parse_mail_url, validate_mail_url
 from relay.egress.result import UNCERTAIN, HttpResponse, RequestFailed, SendResult
 from relay.egress.smtp_client import SmtpClient
@@ -179,6 +179,38 @@ async def test_without_starttls_no_password_is_sent() -> None:
     assert result == RequestFailed("tls", result.detail if isinstance(result, RequestFailed) else "")
     assert "offers no STARTTLS" in str(result)
     assert (inbox.logins, inbox.mails) == ([], [])
+
+
+async def test_without_a_user_there_is_no_login() -> None:
+    """Also if the server offers one."""
+    inbox = Inbox()
+    async with mail_server(inbox, authenticator=inbox.login, auth_require_tls=False) as port:
+        result = await send(port, PLAIN)
+    assert isinstance(result, HttpResponse)
+    assert (result.status, inbox.logins, len(inbox.mails)) == (250, [], 1)
+
+
+@pytest.mark.parametrize("url", [SECURE, SECURE.replace("smtp:", "smtps:")], ids=["starttls at 465", "tls at 587"])
+async def test_the_wrong_kind_of_tls_for_a_port_is_named(certificate: Path, url: str) -> None:
+    """A server that waits for a handshake says nothing, and one that greets does no handshake. Both errors say what to
+    change, at the latest when the step's time is over, 8 seconds; here the attempt has less."""
+    server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_tls.load_cert_chain(certificate)
+    inbox, loop = Inbox(), asyncio.get_running_loop()
+    is_greeting = url.startswith("smtps:")
+    server = await loop.create_server(
+        lambda: smtp.SMTP(inbox, loop=loop), "127.0.0.1", 0, ssl=None if is_greeting else server_tls
+    )
+    port = server.sockets[0].getsockname()[1]
+    client = SmtpClient(OPEN, resolve=resolved("127.0.0.1"))
+    result = await send_for(client, url.replace("PORT", str(port)), 5_000 if is_greeting else 500)
+    await client.aclose()
+    server.close()
+    assert isinstance(result, RequestFailed)
+    assert result.kind == ("tls" if is_greeting else "timeout")
+    assert ("ports 587 and 25 want tls=starttls" if is_greeting else "port 465 wants tls=tls") in result.detail
+    assert smtp_client._STEP_TIMEOUT < 10
+    assert inbox.logins == []
 
 
 async def test_a_refused_login_names_what_to_check(certificate: Path) -> None:

@@ -36,6 +36,8 @@ HOSTILE = [
     "javascript:alert(1)",
     "<mailto:x@evil.example|Support> <tel:+1|call> mailto:x@evil.example",
     "https://acme.app.exec.com@evil.example/",
+    "https://crm.example.com/@everyone/@jane/_deals_/(7)?a=*1*&b=[2]",
+    "x@everyone -@jane .@here @jane.doe here@all.",
     "\ud83d",
     " ",
     "",
@@ -74,14 +76,28 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def is_link(url: str) -> bool:
+    if not url.lower().startswith(("http://", "https://")):
+        return False
     plain = url.isascii() and "@" not in url.split("/")[2]  # else a word joiner was added, or the host is another one
-    return plain and url.lower().startswith(("http://", "https://")) and len(url) <= 2_048
+    return plain and len(url) <= 2_048
+
+
+USER_MENTION = r"(?<!\w)@\w"
+
+
+def prose(text: str) -> str:
+    """`text` without the URLs that the relay shows as links, and without e-mail addresses: no chat reads more in them.
+
+    Any other URL has a word joiner, so it is left here.
+    """
+    return re.sub(r"\w[%+-]?@[\w-]+\.\w", "", re.sub(r"<https?://[^\s<>]+>|https?://\S+", "", text))
 
 
 def check_slack(body: Any) -> None:
     assert body["text"]
     assert utf16_length(body["text"]) <= 3_000
     assert not re.search(r"[<>]|&(?!amp;|lt;|gt;)", body["text"])
+    assert not re.search("@(everyone|here)", body["text"], re.IGNORECASE)  # Discord, too, takes this body
     assert 1 < len(body["blocks"]) <= 50
     for sent, block in zip(body["blocks"], Block.parse_all(body["blocks"]), strict=True):
         block.validate_json()
@@ -139,7 +155,7 @@ def check_discord(body: Any) -> None:
     assert len(reason) <= (22 if "digest" in footer else 2)
     reason = [re.sub(r"\[(.+)\]\(https?://[^()\s]+\)", r"\1", line) for line in reason]
     for text in (title, *reason, *fields):
-        assert not re.search(r"[*_~`|\[\]<>#\n]", re.sub(r"\\[^0-9A-Za-z\s]", "", text))
+        assert not re.search(r"[*_~`|\[\]<>#\n]", re.sub(r"\\[^0-9A-Za-z\s]", "", prose(text)))
     assert "url" not in embed or is_link(embed["url"])
 
 
@@ -161,7 +177,8 @@ def check_google_chat(body: Any) -> None:
         for url in re.findall(r'<a href="([^"]*)">', text):
             assert is_link(html.unescape(url))
         lines = text.split("<br>") if "digest" in section["widgets"][-1]["textParagraph"]["text"] else [text]
-        plain = "".join(re.sub(r'^(. ?)?<a href="[^"]*">([^<]*)</a>|^<b>([^<]*)</b>', r"\2\3", line) for line in lines)
+        drawn = r'^(. ?)?<a href="[^"]*">([^<]*)</a>|^<b>([^<]*)</b>( <a href="[^"]*">([^<]*)</a>$)?'
+        plain = "".join(re.sub(drawn, r"\2\3\5", line) for line in lines)
         assert not re.search(r"[<>]|&(?!amp;|lt;|gt;)", plain)
 
 
@@ -180,8 +197,8 @@ def check_mattermost(body: Any) -> None:
     texts += [field[key] for field in attachment["fields"] for key in ("title", "value")]
     for text in texts:
         assert utf16_length(text) <= 4_000
-        assert not re.search(r"[*_~`|\[\]<>#\n]", re.sub(r"\\[^0-9A-Za-z\s]", "", text))
-        assert not re.search(r"(?<![\w.+-])@\w", text)
+        assert not re.search(r"[*_~`|\[\]<>#\n]", re.sub(r"\\[^0-9A-Za-z\s]", "", prose(text)))
+        assert not re.search(USER_MENTION, prose(text))
     assert body["text"]
     assert len(json.dumps(body["attachments"], ensure_ascii=False)) <= 7_900
     assert not attachment["title_link"] or is_link(attachment["title_link"])
@@ -191,8 +208,8 @@ def check_rocketchat(body: Any) -> None:
     [attachment] = body["attachments"]
     assert not {"ts", "author_name", "blocks"} & {*body, *attachment}
     for text in (body["text"], attachment["fallback"], *(field["value"] for field in attachment["fields"])):
-        assert not re.search(r"[*_~`#]|\]\(", re.sub(r"\\[*_~`#]", "", text))
-        assert not re.search(r"(?<![\w.+-])@\w", text)
+        assert not re.search(r"[*_~`#]|\]\(", re.sub(r"\\[*_~`#]", "", prose(text)))
+        assert not re.search(USER_MENTION, prose(text))
     assert body["text"]
     assert is_link(attachment.get("title_link", "https://x.example"))
 
@@ -212,7 +229,7 @@ def check_telegram(body: Any) -> None:
         assert 0 <= start < end <= len(units) // 2
         units[2 * start : 2 * end].decode("utf-16-le")  # it cuts no surrogate pair
         assert is_link(entity.get("url", "https://x.example"))
-    assert not re.search(r"(?<![\w.+-])@\w", body["text"])
+    assert not re.search(USER_MENTION, prose(body["text"]))
 
 
 def check_email(body: Any) -> None:
@@ -258,7 +275,7 @@ def check(format: str, body: bytes) -> None:
         alive = re.compile(
             r"<[!@#]|<(mailto|tel):|<users/|<at>|@(everyone|here|channel)|[\x00-\x1f\u202a-\u202e]", re.IGNORECASE
         )
-        assert not [text for text in strings(parsed) if alive.search(text.replace("\n", ""))]
+        assert not [text for text in strings(parsed) if alive.search(prose(text.replace("\n", " ")))]
 
 
 @pytest.mark.parametrize("format", formats.FORMATS)
@@ -327,6 +344,93 @@ def test_no_text_is_a_formula_in_a_new_row(format: str, text: str) -> None:
         made = event(type, job | {"error": error}, "default", context)
         for value in json.loads(formats.render(format, made, REGISTRATION)).values():
             assert not isinstance(value, str) or not value.lstrip().startswith(tuple("=@+-\uff1d\uff0b")), value
+
+
+@pytest.mark.parametrize("format", formats.FORMATS)
+def test_nothing_is_added_to_urls_addresses_and_ids(format: str) -> None:
+    """People click and copy them, and programs compare them: in every format they are as they were given."""
+    crm, address = "https://crm.example.com/@here/7?x=1&y=www.a.example", "all@channel4.com"
+    context = replace(CONTEXT, metadata={"crm": crm, "owner": "here@all.example"}, requested_by=address)
+    for type in (EventType.COMPLETED, EventType.FAILED):
+        body = formats.render(format, event(type, JOBS[type], context=context), REGISTRATION).decode()
+        assert "\u2060" not in body
+        for shown in (crm, address, "here@all.example"):
+            assert shown in html.unescape(body), shown
+
+
+READABLE = ("<!channel>", "@here", "[x](http://evil)", "a `b` c", "*a* _b_ ~c~", "&lt;!here&gt;", "# a | b \\ c > d!")
+"""Texts that are alive in some chat's own language."""
+
+
+def shown_by(format: str, body: Any) -> str:
+    """All texts of a body as the service shows them: what it escapes is read back, and what is invisible is gone."""
+    markdown = format in ("discord", "mattermost", "rocketchat")
+    text = "\n".join(strings(body)).replace("\u2060", "")
+    if format == "email":
+        return f"{body['subject']}\n{body['text']}\n{html.unescape(body['html'])}"
+    if format in ("google_chat", "slack", "slack_app"):
+        return f"{text}\n{html.unescape(text)}"
+    return re.sub(r"\\([^0-9A-Za-z\s])", r"\1", text) if markdown else text
+
+
+@pytest.mark.parametrize("format", CHATS)
+@pytest.mark.parametrize("text", READABLE)
+def test_a_person_reads_the_same_characters(format: str, text: str) -> None:
+    """Whatever keeps a text from being a mention, a link or markup is invisible in the chat that shows it."""
+    scenario = {"id": "s1", "name": f"name {text}", "url": "https://x.example"}
+    failed = FAILED | {"error": {"code": "X", "message": f"reason {text}"}}
+    context = replace(
+        CONTEXT, metadata={f"key {text}": f"value {text}"}, requested_by=f"who {text}", prompt=f"what {text}"
+    )
+    said = ""
+    for made in (
+        event(EventType.COMPLETED, COMPLETED | {"scenario": scenario}, context=context),
+        event(EventType.FAILED, failed, context=context),
+        digest(many(2, COMPLETED | {"scenario": scenario}, context)),
+    ):
+        said += shown_by(format, json.loads(formats.render(format, made, None))).replace("\u2060", "") + "\n"
+    words = ("name", "reason", "value", "who", "what") if format != "slack_workflow" else ("name", "value", "who")
+    for word in words:
+        assert f"{word} {text}" in said, said
+
+
+def test_telegram_s_longest_failure_is_shorter_than_its_limit_and_keeps_its_link() -> None:
+    """Its units are those of UTF-16, and every entity is whole; the link to the job is the last to go."""
+    reason = "\U0001f469\u200d\U0001f4bb <b> & _[" * 600
+    failed = FAILED | {"error": {"code": "GENERATION_ERROR", "message": reason}}
+    context = replace(
+        CONTEXT, metadata={f"{key}_" * 200: reason for key in range(5)}, requested_by=reason, prompt=reason
+    )
+    body = json.loads(formats.render("telegram", event(EventType.FAILED, failed, context=context), REGISTRATION))
+    check_telegram(body)
+    assert "parse_mode" not in body
+    assert context.page in [entity.get("url") for entity in body["entities"]]
+    assert body["link_preview_options"] == {"is_disabled": True}
+    assert "(GENERATION_ERROR)" in body["text"]
+
+
+@pytest.mark.parametrize("format", ["mattermost", "rocketchat"])
+def test_a_server_that_ignores_what_it_does_not_know_shows_the_news(format: str) -> None:
+    """Name, requester, reason and links are in the fields that every version of these servers draws."""
+    for type, expected in ((EventType.COMPLETED, "Discovery Call"), (EventType.FAILED, "Unable to generate scenario")):
+        body = json.loads(formats.render(format, event(type, JOBS[type], context=CONTEXT), None))
+        known = {"color", "title", "title_link", "fields", "fallback", "text", "footer"}
+        [attachment] = body["attachments"]
+        drawn = body["text"] + json.dumps({key: value for key, value in attachment.items() if key in known})
+        link = COMPLETED["scenario"]["url"] if type is EventType.COMPLETED else CONTEXT.page
+        for needed in (expected, "jane@acme.com", str(link)):
+            assert needed in drawn
+
+
+@pytest.mark.parametrize("format", ["zapier", "slack_workflow"])
+@pytest.mark.parametrize("text", [*FORMULAS, "@channel", "<!here>"])
+def test_nothing_is_added_to_a_hostile_id_either(format: str, text: str) -> None:
+    """What would be a formula or a mention in it goes."""
+    times = {"created_at": text, "started_at": text, "completed_at": text}
+    job = COMPLETED | times | {"scenario": {"id": f"{text}7", "name": "x", "url": text}}
+    sent = json.loads(formats.render(format, event(EventType.COMPLETED, job), None))
+    for key in ("scenario_id", "created_at", "started_at", "completed_at", "scenario_url"):
+        assert "\u2060" not in (sent[key] or "")
 
 
 @pytest.mark.parametrize(

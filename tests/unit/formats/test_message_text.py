@@ -167,6 +167,10 @@ def test_a_link_may_have_an_at_sign_in_its_path() -> None:
         ("<users/all>", "<\u2060users/all>"),
         ("@everyone and @Here", "@\u2060everyone and @\u2060Here"),
         ("me@example.com", "me@example.com"),
+        ("jane@channel4.com, all@here.example.", "jane@channel4.com, all@here.example."),
+        ("jane+@channel.example", "jane+@channel.example"),
+        ("x@everyone", "x@\u2060everyone"),
+        ("hi.@channel.now +@here.x me@all.", "hi.@\u2060channel.now +@\u2060here.x me@\u2060all."),
         ("see https://evil.example", "see https:\u2060//evil.example"),
         ("", None),
         (" \n ", None),
@@ -179,6 +183,15 @@ def test_a_link_may_have_an_at_sign_in_its_path() -> None:
 def test_text_is_sanitized_to_one_harmless_line(text: object, expected: str | None) -> None:
     """Line breaks, control characters and bidi overrides are removed, mentions and links are defused, letters stay."""
     assert sanitize(text) == expected
+
+
+@pytest.mark.parametrize("type", EventType)
+def test_what_a_start_says_stays_true(type: EventType) -> None:
+    """Its message may outlive the job if an edit never comes. So it says when the job started, and not that it runs."""
+    said = describe_event(event(type, JOBS[type]))
+    if type is EventType.STARTED:
+        assert said.detail == "Started at 10:05 UTC; this usually takes about 5 minutes."
+    assert not any(word in f"{said.headline} {said.detail}".lower() for word in ("progress", "running", "generating"))
 
 
 @given(st.text(st.characters() | st.sampled_from("<!@#:/\n\x00\u202e&*_`")))

@@ -229,6 +229,30 @@ async def test_discord_s_message_is_edited_where_it_was_posted(discord: World) -
         assert {"content", "embeds"} <= set(call["body"])
 
 
+async def test_a_message_is_edited_where_it_is_though_its_endpoint_has_moved(slack: World, discord: World) -> None:
+    """What Slack and Discord answered to the post is the address: a renamed channel or another one in the URL, or
+    another thread, changes nothing for messages that are there."""
+    for chat, moved in ((slack, "?channel=another"), (discord, "?thread_id=8")):
+        assert ok(await chat.send(EventType.STARTED, requested_by=None))
+        chat.endpoint = replace(chat.endpoint, url=chat.endpoint.url.partition("?")[0] + moved)
+        assert ok(await chat.send(EventType.COMPLETED, requested_by=None))
+        [message] = chat.chat.texts()
+        assert IN_PROGRESS not in message
+
+
+async def test_an_endpoint_with_a_new_discord_webhook_gets_the_ending_there(discord: World) -> None:
+    """Once. The old URL may have leaked, so the relay forgets it; the start that stays says nothing that ages."""
+    assert ok(await discord.send(EventType.STARTED))
+    discord.endpoint = replace(
+        discord.endpoint, url=discord.endpoint.url.replace("/webhooks/1/secret", "/webhooks/2/other")
+    )
+    for _ in range(2):
+        assert ok(await discord.send(EventType.COMPLETED))
+    start, ending = discord.chat.texts()
+    assert "Started at" in start
+    assert IN_PROGRESS not in ending
+
+
 async def test_discord_is_asked_for_one_message_only_where_the_start_is_sent(discord: World) -> None:
     """An endpoint that gets only endings gets plain posts."""
     assert await discord.send(EventType.COMPLETED) is None
@@ -278,6 +302,11 @@ async def test_a_deleted_discord_message_is_posted_once_with_the_ending(discord:
         ({"ok": False, "error": "is_archived"}, "unarchive", True, False),
         ({"ok": False, "error": "ratelimited"}, "slow down", False, True),
         ({"ok": False, "error": "internal_error"}, "internal_error", False, True),
+        ({"ok": False, "error": "fatal_error"}, "fatal_error", False, True),
+        ({"ok": False, "error": "service_unavailable"}, "service_unavailable", False, True),
+        ({"ok": False, "error": "not_authed"}, "Authorization: Bearer xoxb-", True, False),
+        ({"ok": False, "error": "token_expired"}, "install the app again", True, False),
+        ({"ok": "yes"}, "a proxy", False, True),
         ({"ok": False, "error": "something_new"}, "something_new", False, True),
         ({"ok": False, "error": "invalid_blocks"}, "please report it", False, False),
         ("<html>proxy</html>", "a proxy", False, True),
