@@ -65,7 +65,7 @@ SENDING = (
     ),
     Guard(
         "inert-texts",
-        "In chats the texts of others ping nobody and become no link, unless a value of the metadata is a URL as a whole",
+        "In chats the texts of others ping nobody; only a metadata value that is a URL becomes a link",
         "tests/unit/formats/test_formats_hostile.py::test_hostile_text_stays_within_the_limits",
         swap('_MENTIONS_AND_LINKS.sub(rf"\\g<0>{WORD_JOINER}", line)', "line"),
     ),
