@@ -8,6 +8,8 @@ MARKUP_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 _ELLIPSIS = "…"
 _ZWJ = "\u200d"
+_LAST_OF_ONE_UNIT = "\uffff"
+"""Characters after it are two UTF-16 units."""
 _MAX_GRAPHEME = 32
 """Code points of one visible character that stay together, at most: accents can be combined without limit."""
 
@@ -24,7 +26,8 @@ def truncate(text: str, limit: int, escapes: Mapping[int, str] | None = None) ->
         return escaped
     used = last_fitting = 0
     for index, char in enumerate(text, start=1):
-        used += utf16_length(char.translate(table))
+        escape = table.get(ord(char))
+        used += 1 + (char > _LAST_OF_ONE_UNIT) if escape is None else utf16_length(escape)
         if used > limit - len(_ELLIPSIS):
             break
         last_fitting = index

@@ -62,20 +62,22 @@ def test_help_imports_no_command() -> None:
     assert done.stdout.splitlines()[-1].split() == ["relay.cli.output"]
 
 
-@pytest.mark.parametrize(
-    "verb", ["callback", "deliveries", "endpoints", "events", "jobs", "receive", "register", "resend", "wait"]
-)
-def test_a_command_that_opens_no_store_loads_none(verb: str) -> None:
-    """So it starts at once."""
+VERBS_WITHOUT_STORE = ["callback", "deliveries", "endpoints", "events", "jobs", "receive", "register", "resend", "wait"]
+
+
+def test_commands_that_open_no_store_load_none() -> None:
+    """So they start at once."""
     code = (
-        f"import sys; from relay.cli import main; main([{verb!r}, '--help'], standalone_mode=False); "
+        "import sys; from relay.cli import main; "
+        f"[main([verb, '--help'], standalone_mode=False) for verb in {VERBS_WITHOUT_STORE}]; "
         "print(*({'sqlalchemy', 'alembic', 'apscheduler', 'aiohttp'} & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.count("Usage:") == len(VERBS_WITHOUT_STORE)
     assert done.stderr.split() == []
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "cp437"])
+@pytest.mark.parametrize("encoding", ["ascii", "cp437"])
 def test_another_encoding_prints_replacements(encoding: str, tmp_path: Path) -> None:
     """A mark that the terminal lacks is no error."""
     environ = {

@@ -10,12 +10,12 @@ from sqlalchemy import func, select, update
 
 from relay import formats
 from relay.delivery.enqueue import enqueue
-from relay.model import MINUTE, SECOND, DeliveryStatus, Endpoint
+from relay.model import MINUTE, SECOND, Delivery, DeliveryStatus, Endpoint
 from relay.process import bind_socket
 from relay.sandbox.receiver import FINE, HANG, Respond
 from relay.store.engine import schema
-from relay.store.engine.database import Tx
-from relay.store.tables import deliveries, endpoints
+from relay.store.engine.database import Tx, new_row_id
+from relay.store.tables import deliveries, endpoints, outbox
 from relay.store.tables.deliveries import DeliveryFilter
 from tests import rude
 from tests.flows.conftest import Start, World
@@ -100,10 +100,17 @@ KINDS: dict[str, Bad] = {
 async def queue_up(world: World, endpoint: Endpoint, length: int) -> None:
     """Adds so many due deliveries for the endpoint."""
 
+    now = world.clock()
+    events = [make_event(f"q{number}", now=now) for number in range(length)]
+    body = formats.render(endpoint.format, events[0], None)
+
     def work(tx: Tx) -> None:
         endpoints.add(tx, endpoint)
-        for number in range(length):
-            enqueue(tx, make_event(f"q{number}", now=world.clock()), [(endpoint, None)], world.clock(), 0)
+        queued = [
+            Delivery.of(event, endpoint.id, id=new_row_id(tx, "dlv", now), body=body, now=now, due_at=now)
+            for event in events
+        ]
+        outbox.insert(tx, [(delivery, endpoint) for delivery in queued])
 
     await world.relay.store.write(work)
 

@@ -30,10 +30,11 @@ def test_rules_hold_under_every_seed() -> None:
 
 
 def test_same_seed_gives_the_same_history() -> None:
-    """Byte for byte, with the log of the relays; another seed gives another."""
-    one, again, other = (simulated("--seed", seed).stdout for seed in ("3", "3", "4"))
-    assert one == again != other
+    """Byte for byte, with the log of the relays, in another process; another seed has other acts and faults."""
+    one, again = (simulated("--seed", "3").stdout for _ in range(2))
+    assert one == again
     assert "registered" in one
+    assert draw(3).acts != draw(4).acts
 
 
 @pytest.mark.parametrize("ablation", QUICKLY_FOUND, ids=lambda one: str(one.name))
