@@ -15,7 +15,7 @@ import httpx
 from relay import formats
 from relay.backoff import JITTER
 from relay.config import Config, EndpointSection, Workspace, reload
-from relay.delivery import Dispatcher, OperatorNotifier
+from relay.delivery import Dispatcher, OperatorNotifier, SendingControl, suspension
 from relay.delivery.attempt import HttpSender
 from relay.delivery.living_messages import LivingMessages
 from relay.delivery.operator_notifier import restore_states
@@ -198,6 +198,7 @@ class Relay:
             living,
             config.server.public_url,
         )
+        self.sending = SendingControl(store, self.dispatcher.suspend, self.wake)
         self.poller = Poller(
             store,
             config,
@@ -256,6 +257,10 @@ class Relay:
         """
         await self.timekeeper.begin()
         await self.store.read(self._restore_states)
+        await self.sending.begin(self.config.server.public_url, self.config.server.instance, self.clock())
+        if self.sending.suspension is not None:
+            check = readiness.sending(self.sending.suspension.reason, self.sending.waiting)
+            self.telemetry.log.warning("%s", check.text)
         await self._apply_config(self.config.endpoints, list(self.clients))
         await self.store.write(self._recover_leases)
         await self.store.write(event_feed.ensure)
@@ -361,9 +366,10 @@ class Relay:
         async with self._ticking:
             if self._stopping:
                 return
-            self.dispatcher.wake()
             self.feed.kick()
             try:
+                await self.sending.read()
+                self.dispatcher.wake()
                 await self.timekeeper.keep()
                 await self.poller.tick()
                 await self.api_key_cache.flush_last_used()
@@ -488,10 +494,11 @@ class Relay:
         checks = [readiness.scheduler(self._since_tick(now), self.config.polling.tick)]
         try:
             async with asyncio.timeout(_READINESS_TIMEOUT):
-                since, spaces, far_plans = await self.store.read(
+                since, spaces, suspended, waiting, far_plans = await self.store.read(
                     lambda tx: (
                         due_deliveries.oldest_due(tx, now),
                         [workspaces.get(tx, name) for name in self.clients],
+                        *suspension.status(tx),
                         clock_shift.too_far(tx, list(self.clients), now + self.timekeeper.reach),
                     )
                 )
@@ -504,6 +511,7 @@ class Relay:
         # Deliveries that wait for their endpoint are no backlog of the relay.
         oldest_age = 0 if since is None else max(0, now - max(since, self.dispatcher.caught_up_at))
         checks += [readiness.store(None), readiness.delivery_backlog(oldest_age), readiness.plans(*far_plans)]
+        checks.append(readiness.sending(None if suspended is None else suspended.reason, waiting))
         for space in spaces:
             checks.append(
                 readiness.workspace(space.name, space.pause_kind, space.pause_reason, space.paused_until, now)

@@ -9,19 +9,19 @@ from pathlib import Path
 import click
 
 from relay.cli import Group
-from relay.cli.options import config_option, read_config
+from relay.cli.options import command_actor, config_option, read_config
 from relay.cli.output import print_json
 from relay.cli.table import Column, show_table
 from relay.config import Config, parsers
 from relay.errors import RelayError
-from relay.model import SECOND, Instant, new_id, to_rfc3339
+from relay.model import SECOND, Actor, AuditAction, Instant, new_id, to_rfc3339
 from relay.operations.api_key_cache import CACHE_TTL, MAX_KEYS
 from relay.process import system_clock
 from relay.security import SCOPES, Scope, generate_api_key, hash_api_key
 from relay.security.api_keys import RANDOM_BYTES
 from relay.store import Store, Tx, exists, read_only, write_offline
 from relay.store.engine import dialect
-from relay.store.tables import api_keys
+from relay.store.tables import api_keys, audit
 from relay.store.tables.api_keys import StoredApiKey
 from relay.suggestions import did_you_mean_or_list
 
@@ -88,7 +88,7 @@ def create(path: Path | None, name: str, scopes: Sequence[Scope]) -> None:
     is_new = not exists(url)
     if is_new:
         asyncio.run(_make_store(url))
-    was_open = write_offline(url, lambda tx: _add(tx, stored)) and not config.security.api_keys
+    was_open = write_offline(url, lambda tx: _add(tx, stored, command_actor())) and not config.security.api_keys
     click.echo(key)
     click.echo(f"\nThe key is shown only once. It works now, as {_bearer(stored)}", err=True)
     click.echo(f"It is stored in {_store_location(url)}.", err=True)
@@ -169,19 +169,21 @@ def _store_location(url: str) -> str:
     return str(Path(str(parsed.database)).absolute()) if dialect.is_sqlite(parsed) else dialect.display_url(parsed)
 
 
-def _add(tx: Tx, key: StoredApiKey) -> bool:
+def _add(tx: Tx, key: StoredApiKey, actor: Actor) -> bool:
     """Adds the key. Returns whether it is the first key ever. Raises RelayError."""
     is_first = not api_keys.any_ever_created(tx)
     if len(api_keys.active(tx)) >= MAX_KEYS:
         raise RelayError(f"there are {MAX_KEYS:,} keys already, the maximum; revoke unused ones")
     if not api_keys.add(tx, key):
         raise RelayError(f"there is a key named {key.name}; choose another name, or revoke that one first")
+    audit.add(tx, actor, AuditAction.KEY_CREATED, key.created_at, key.id, key.name, scopes=key.scopes)
     return is_first
 
 
 def _revoke(tx: Tx, name: str, config: Config, now: Instant) -> int:
     """Revokes the key. Returns the number of keys left. Raises RelayError if no key has this name."""
-    if api_keys.revoke(tx, name, now):
+    if (id := api_keys.revoke(tx, name, now)) is not None:
+        audit.add(tx, command_actor(), AuditAction.KEY_REVOKED, now, id, name)
         return len(api_keys.active(tx))
     if any(key.name == name for key in config.security.api_keys):
         text = f"the key {name} is in the configuration: remove it from security.api_keys, and reload or restart"

@@ -1,6 +1,7 @@
 """The `--config` option, and the configuration that it names."""
 
 import os
+import pwd
 from pathlib import Path
 
 import click
@@ -8,6 +9,7 @@ import click
 from relay import config
 from relay.config import Config
 from relay.errors import ConfigError
+from relay.model import Actor, Via
 
 DEFAULT = Path("config.yaml")
 
@@ -33,6 +35,15 @@ def read_config(path: Path | None) -> Config:
             f"--config or RELAY_CONFIG: {str(path)!r} begins or ends with a quote, a space or a line break"
         )
     return config.load(path, os.environ)
+
+
+def command_actor() -> Actor:
+    """Who runs this command, for the audit log: the user of the operating system, by name or number."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # containers may run as a user without a name
+        user = f"uid {os.getuid()}"
+    return Actor(via=Via.COMMAND, user=user)
 
 
 UNENCRYPTED_WARNING = (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from relay.cli.options import config_option, read_config
+from relay.cli.options import command_actor, config_option, read_config
 from relay.polling import rate_limit_of
 from relay.process import system_clock
 from relay.store.engine import dialect
@@ -24,8 +24,9 @@ _MAX_NAMED = 20
 def command(path: Path | None, file: Path, yes: bool) -> None:
     """Replace the store by the backup FILE. The relay must not run; the replaced store is kept beside the new one.
 
-    Everything after the backup is lost: jobs registered since then are not watched, and notifications sent since then
-    are sent again with the same webhook-id, so that receivers recognise them.
+    Everything after the backup is lost: jobs registered since then are not watched. Notifications sent since then wait
+    again, so the relay sends nothing until you say what becomes of them: `relay sending resume` sends them, with the
+    same webhook-id, by which receivers recognise them; `relay sending discard` cancels them.
 
     Some state must not go back, and is taken from the replaced store if that can be read: requests spent at Exec,
     revoked API keys, callback tokens, signing secrets. All dashboard sessions end. The restored keys and endpoints
@@ -42,10 +43,13 @@ def command(path: Path | None, file: Path, yes: bool) -> None:
     if not yes:
         click.confirm(f"Replace {store} by {file} (tables of version {version})?", abort=True)
     minute_limits = {space.name: rate_limit_of(space).minute for space in config.workspaces}
-    prepare = partial(carry_over, minute_limits=minute_limits, now=system_clock())
+    prepare = partial(carry_over, minute_limits=minute_limits, now=system_clock(), actor=command_actor())
     restored = backup.restore(config.storage.url, file, previous_copy, prepare)
     previous = f"; the replaced store is {previous_copy}" if previous_copy.exists() else ""
-    click.echo(f"{store} is now {file}{previous}. Start the relay.")
+    click.echo(f"{store} is now {file}{previous}.")
+    of_backup = "delivery of the backup waits" if restored.waiting == 1 else "deliveries of the backup wait"
+    click.echo(f"Nothing is sent for now: {restored.waiting:,} {of_backup}, and may have been made since.")
+    click.echo("Start the relay, and decide: `relay sending resume` sends them, `relay sending discard` cancels them.")
     for line in _lines(restored):
         click.echo(line)
 

@@ -110,6 +110,7 @@ class Server(_Section):
     host: Annotated[str, BeforeValidator(parsers.host)] = "127.0.0.1"
     port: Annotated[int, BeforeValidator(integer_between(0, 65_535))] = 8080
     public_url: BaseUrl | None = None
+    instance: Name | None = None
     trusted_proxies: Networks = ()
 
 
@@ -122,6 +123,11 @@ class ApiKey(_Section):
     name: Annotated[str, BeforeValidator(parsers.text), Field(max_length=100)]
     hash: Annotated[str, BeforeValidator(parsers.key_hash)]
     scopes: Annotated[tuple[Scope, ...], BeforeValidator(list_of(1, len(SCOPES)))] = SCOPES
+
+    @property
+    def id(self) -> str:
+        """Keys of the configuration have a name, and no id of their own."""
+        return "configuration"
 
 
 class Security(_Section):

@@ -7,5 +7,6 @@ from relay.delivery.bulk_resend import resend_matching
 from relay.delivery.dispatcher import Dispatcher
 from relay.delivery.enqueue import enqueue
 from relay.delivery.operator_notifier import OperatorNotifier
+from relay.delivery.suspension import SendingControl
 
-__all__ = ["Dispatcher", "OperatorNotifier", "enqueue", "resend_matching"]
+__all__ = ["Dispatcher", "OperatorNotifier", "SendingControl", "enqueue", "resend_matching"]

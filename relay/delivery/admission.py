@@ -75,6 +75,8 @@ class AdmissionControl:
         self._next_slot: dict[str, Instant] = {}
         self._skipped: dict[str, tuple[Instant, str]] = {}
         self._closed = False
+        self.suspended = False
+        """Whether no attempt begins for now, because sending is suspended."""
 
     @property
     def free(self) -> int:
@@ -85,7 +87,7 @@ class AdmissionControl:
         """Acquires slots for the deliveries that may begin; endpoints with the fewest attempts in flight come first."""
         with self._lock:
             admitted = Admitted()
-            if self._closed:
+            if self._closed or self.suspended:
                 return admitted
             self._skipped = {id: skip for id, skip in self._skipped.items() if now < skip[0] <= now + SKIP_FOR}
             # No rate limit needs a slot this far ahead: it is from before the clock was set back.
@@ -97,10 +99,12 @@ class AdmissionControl:
     def admit_new(self, due: Iterable[DueDelivery]) -> list[DueDelivery]:
         """Acquires slots for new deliveries whose endpoints are healthy and have no rate limit."""
         with self._lock:
-            admitted = []
+            admitted: list[DueDelivery] = []
+            if self._closed or self.suspended:
+                return admitted
             for delivery in due:
                 is_healthy = delivery.endpoint_enabled and delivery.paused_until is None and not delivery.failures
-                if is_healthy and not self._closed and min_interval(delivery) is None and self._has_slot(delivery):
+                if is_healthy and min_interval(delivery) is None and self._has_slot(delivery):
                     self._acquire(delivery)
                     admitted.append(delivery)
             return admitted

@@ -109,6 +109,17 @@ class Dispatcher:
         self.caught_up_at = clock()
         """When the relay last had started every due delivery that its endpoint could take."""
 
+    @property
+    def suspended(self) -> bool:
+        """Whether sending is suspended: due deliveries wait, and only tests are sent."""
+        return self._admission.suspended
+
+    def suspend(self, suspended: bool) -> None:
+        """Suspends or resumes sending. Attempts in flight end."""
+        if self._admission.suspended and not suspended:
+            self.wake()
+        self._admission.suspended = suspended
+
     def wake(self) -> None:
         """Makes `run` check for due deliveries as soon as the event loop is free."""
         self._woken.set()
@@ -130,6 +141,9 @@ class Dispatcher:
         ends_reached = 0
         while not self._stopping and self._admission.free > 0:
             now = self._clock()
+            if self.suspended:
+                self.caught_up_at = now
+                return
             due, round_ends = await self._select_due(now)
             admitted = self._admission.admit(due, now)
             if admitted.next_slot_at is not None:
@@ -304,7 +318,7 @@ class Dispatcher:
         not, the delivery is leased again later."""
         longest = self._rules.timeout * (2 if is_mail_url(endpoint.url) else 1)
         # rule: lease-outlasts-attempt
-        return not self._stopping and leased.lease.until - self._clock() > longest + _RESERVE
+        return not (self._stopping or self.suspended) and leased.lease.until - self._clock() > longest + _RESERVE
 
     async def _postpone(self, leased: LeasedDelivery, wait: int) -> None:
         """Releases the lease: the delivery is due again in `wait` milliseconds."""

@@ -4,6 +4,7 @@ Every instant is an `Instant`: whole milliseconds since 1970-01-01T00:00Z. All v
 value (`dataclasses.replace`). One file has one word; all of them are imported from here.
 """
 
+from relay.model.audit import THE_CONFIGURATION, THE_RELAY, Actor, AuditAction, AuditEntry, Via
 from relay.model.delivery import Attempt, Delivery, DeliveryStatus
 from relay.model.digest import UNGATHERED, InvalidDigest, digest_due, parse_digest
 from relay.model.due_delivery import DueDelivery
@@ -40,9 +41,14 @@ __all__ = [
     "MINUTE",
     "OPERATOR_WORKSPACE",
     "SECOND",
+    "THE_CONFIGURATION",
+    "THE_RELAY",
     "UNGATHERED",
+    "Actor",
     "AnyEventType",
     "Attempt",
+    "AuditAction",
+    "AuditEntry",
     "Delivery",
     "DeliveryStatus",
     "DigestEventType",
@@ -63,6 +69,7 @@ __all__ = [
     "ReplacedEvent",
     "ScenarioJob",
     "Secret",
+    "Via",
     "Watch",
     "WatchState",
     "digest_due",

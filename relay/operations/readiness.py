@@ -28,8 +28,12 @@ class Readiness:
         return all(check.ok for check in self.checks)
 
     def excluding(self, name: str | None) -> "Readiness":
-        """All checks except those with this name: `store`, or `exec` for the checks of every workspace."""
-        return Readiness(tuple(check for check in self.checks if check.name.partition(":")[0] != name))
+        """All checks except those with this name: `store`, or `exec` for the checks of every workspace.
+
+        `exec` leaves out `sending` too: neither keeps jobs from being registered, and a person has to decide both.
+        """
+        names = {name, "sending"} if name == "exec" else {name}
+        return Readiness(tuple(check for check in self.checks if check.name.partition(":")[0] not in names))
 
 
 def scheduler(age: int, tick: int) -> Check:
@@ -48,6 +52,15 @@ def delivery_backlog(oldest_age: int) -> Check:
     text, ok = f"the longest-waiting due delivery waits {oldest_age / 1_000:.0f} s", oldest_age < MAX_BACKLOG_AGE
     advice = "give the relay a faster disk or database, or set delivery.concurrency higher"
     return Check("delivery_backlog", ok, text if ok else f"{text}; {advice}")
+
+
+def sending(reason: str | None, waiting: int) -> Check:
+    """Whether the relay sends; `reason` says why it is suspended, None if it is not. `waiting` deliveries wait."""
+    if reason is None:
+        return Check("sending", True, "deliveries are sent")
+    text = f"nothing is sent, because {reason}; {waiting:,} {'delivery waits' if waiting == 1 else 'deliveries wait'}"
+    advice = "`relay sending resume` sends them, `relay sending discard` cancels them; so does the dashboard"
+    return Check("sending", False, f"{text}. {advice}")
 
 
 def plans(count_too_far: int, latest: Instant | None) -> Check:

@@ -23,6 +23,10 @@ class ApiKey(Protocol):
     """A key of the configuration or of the store."""
 
     @property
+    def id(self) -> str:
+        """The id of a key in the store, or where another one is from."""
+
+    @property
     def name(self) -> str:
         """The name of the key in logs and lists."""
 
@@ -40,6 +44,7 @@ class LocalToken:
     """The key of a relay without API keys: made at its start, for the people at its machine."""
 
     hash: str
+    id: str = "local"
     name: str = ""
     scopes: Sequence[Scope] = SCOPES
 

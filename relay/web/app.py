@@ -27,6 +27,7 @@ from relay.web.api import (
     jobs,
     mcp,
     registrations,
+    sending,
     workspaces,
 )
 from relay.web.core import errors, openapi, public_url
@@ -44,6 +45,7 @@ OPERATIONS: tuple[ApiRoute, ...] = (
     *endpoints.OPERATIONS,
     *events.OPERATIONS,
     *deliveries.OPERATIONS,
+    *sending.OPERATIONS,
     *health.OPERATIONS,
 )
 

@@ -6,13 +6,14 @@ from typing import Any
 import httpx
 import pytest
 
-from relay.model import HOUR, EventType
+from relay.model import HOUR, Actor, EventType, Via
 from tests.conftest import Clock
 from tests.web.conftest import Api, open_api
 
 ADMIN, READER = "relay_admin_0123456789abcdef", "relay_reader_0123456789abcdef"
 KEYS = [{"name": "me", "key": ADMIN}, {"name": "guest", "key": READER, "scopes": ["read"]}]
 HTML = {"accept": "text/html"}
+OPS = Actor(via=Via.COMMAND, user="ops")
 SLACK = "https://hooks.slack.com/services/T000/B000/marked-as-secret"
 
 
@@ -113,7 +114,8 @@ async def test_session_ends_with_its_key(sqlite_url: str, clock: Clock) -> None:
 
 FORMS = (
     "/register /registrations/reg_1/withdraw /deliveries/dlv_1/resend /endpoints/ep_1/test /endpoints/ep_1/rotate "
-    "/endpoints/ep_1/enable /endpoints/ep_1/disable /endpoints/new /endpoints/ep_1/edit /endpoints/ep_1/delete /logout"
+    "/endpoints/ep_1/enable /endpoints/ep_1/disable /endpoints/new /endpoints/ep_1/edit /endpoints/ep_1/delete "
+    "/sending/resume /sending/discard /logout"
 ).split()
 
 
@@ -255,3 +257,31 @@ async def test_previews_of_every_format(open_relay: Api) -> None:
     assert "Scenario failed" in (await open_relay.http.get(f"{page}?format=slack&event=job.failed", headers=HTML)).text
     for odd in ("format=fax", "event=job.exploded"):
         assert (await open_relay.http.get(f"{page}?{odd}", headers=HTML)).status_code == 400
+
+
+async def test_every_page_says_that_sending_is_suspended(locked: Api, clock: Clock) -> None:
+    """With what waits and why; an admin decides there, a reader sees it."""
+    locked.http.headers["authorization"] = f"Bearer {ADMIN}"
+    await locked.register()
+    await locked.deliver()
+    del locked.http.headers["authorization"]
+    await locked.relay.sending.suspend(OPS, clock())
+    await log_in(locked)
+    text = (await locked.http.get("/jobs", headers=HTML)).text
+    assert "Nothing is sent:" in text
+    assert "it was suspended by hand. 1 delivery waits" in text
+    form = {"csrf": await token_of(locked)}
+    done = await locked.http.post("/sending/discard", data=form, headers=HTML)
+    assert done.headers["location"] == "/?notice=sending-discarded"
+    assert "Nothing is sent:" not in (await locked.http.get("/jobs", headers=HTML)).text
+    again = await locked.http.post("/sending/discard", data=form, headers=HTML)
+    assert (again.status_code, "sending is not suspended" in again.text) == (409, True)
+    await locked.relay.sending.suspend(OPS, clock())
+    assert (await locked.http.post("/sending/resume", data=form, headers=HTML)).status_code == 303
+    assert locked.relay.sending.suspension is None
+    await locked.relay.sending.suspend(OPS, clock())
+    locked.http.cookies.clear()
+    await log_in(locked, READER)
+    text = (await locked.http.get("/jobs", headers=HTML)).text
+    assert "Nothing is sent:" in text
+    assert "/sending/discard" not in text

@@ -31,6 +31,7 @@ async def test_a_relay_that_works_is_ready(start: Start) -> None:
             "store",
             "delivery_backlog",
             "plans",
+            "sending",
             "exec:default",
         ]
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from relay.model import HOUR, MINUTE, SECOND
+from relay.model import HOUR, MINUTE, SECOND, Actor, Via
 from relay.sandbox.exec_server import ExecSettings
 from relay.service import Relay
 from relay.store.maintenance import backup
@@ -70,4 +70,6 @@ async def _restore(world: World, copy: Path, aside: Path, *, is_lost: bool) -> N
     said = backup.restore(config.storage.url, copy, aside, prepare)
     assert said.carried_over is not is_lost
     world.relay = await Relay.open(config, world.clock, seed=1)
+    await world.settle()
+    await world.relay.sending.resume(Actor(via=Via.COMMAND), world.clock())
     await world.settle()

@@ -83,7 +83,9 @@ class Api:
             tables = metadata.sorted_tables
             found = {table.name: tx.execute(select(func.count()).select_from(table)).scalar_one() for table in tables}
             return {
-                name: rows for name, rows in found.items() if rows and name not in ("store_compatibility", "workspaces")
+                name: rows
+                for name, rows in found.items()
+                if rows and name not in ("audit", "sending", "store_compatibility", "workspaces")
             }
 
         return await self.relay.store.read(count)

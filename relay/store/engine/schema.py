@@ -370,9 +370,39 @@ Index(
     postgresql_where=api_keys.c.revoked_at.is_(None),
 )
 
+sending = Table(
+    "sending",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    _text("public_url", nullable=True),
+    _text("instance", nullable=True),
+    _instant("suspended_at"),
+    _text("reason", nullable=True),
+)
+"""One row, 0: which relay last used the store, and since when nothing is sent, with the reason."""
+
+audit = Table(
+    "audit",
+    metadata,
+    _text("id", primary_key=True),
+    _instant("at", nullable=False),
+    _text("action"),
+    _text("via"),
+    _text("key_name", nullable=True),
+    _text("key_id", nullable=True),
+    _text("user_name", nullable=True),
+    _text("address", nullable=True),
+    _text("target", nullable=True),
+    _text("name", nullable=True),
+    _text("detail"),
+)
+"""The audit log. Its rows refer to nothing: they keep ids and names as they were."""
+Index("audit_by_time", audit.c.at, audit.c.id)
+
 __all__ = [
     "api_keys",
     "attempts",
+    "audit",
     "callback_tokens",
     "deliveries",
     "endpoints",
@@ -385,6 +415,7 @@ __all__ = [
     "metadata",
     "polls",
     "registrations",
+    "sending",
     "sessions",
     "store_compatibility",
     "watches",

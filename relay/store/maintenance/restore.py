@@ -1,7 +1,8 @@
 """Restoring a backup: state that must not go back is carried over from the replaced store.
 
-Spent requests stay spent. Revoked keys, and rotated callback tokens and secrets, may be known to others and must not
-work again. Encrypted values are copied as they are: they are bound to their row, which has the same id.
+Sending is suspended: what the backup has to send may have been sent since. Spent requests stay spent. Revoked keys,
+and rotated callback tokens and secrets, may be known to others and must not work again. The audit log stays whole.
+Encrypted values are copied as they are: they are bound to their row, which has the same id.
 """
 
 import sqlite3
@@ -10,9 +11,17 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from relay.model import Instant, usage_ledger
+from sqlalchemy import func, select
+
+from relay.model import Actor, AuditAction, Instant, Via, to_rfc3339, usage_ledger
 from relay.store.engine import dialect, migrate
+from relay.store.engine.database import Tx
+from relay.store.engine.schema import deliveries, events, watches
+from relay.store.tables import audit, clock_shift, sending
 from relay.store.tables.workspaces import decode_ledger
+
+_COUNTED = 100_000
+"""Up to how many waiting deliveries are counted."""
 
 _CARRY_OVER = (
     """UPDATE main.api_keys
@@ -21,6 +30,7 @@ _CARRY_OVER = (
        AND id IN (SELECT id FROM replaced.api_keys WHERE revoked_at IS NOT NULL)""",
     "INSERT OR IGNORE INTO main.api_keys SELECT * FROM replaced.api_keys",
     "INSERT OR REPLACE INTO main.callback_tokens SELECT * FROM replaced.callback_tokens",
+    "INSERT OR IGNORE INTO main.audit SELECT * FROM replaced.audit",
     """UPDATE main.endpoints SET secrets = (SELECT old.secrets FROM replaced.endpoints old WHERE old.id = endpoints.id)
        WHERE id IN (SELECT id FROM replaced.endpoints)""",
     """INSERT INTO main.leader_leases SELECT * FROM replaced.leader_leases WHERE name = 'clock'
@@ -37,6 +47,9 @@ _KEYS = "SELECT name FROM main.api_keys WHERE revoked_at IS NULL ORDER BY name"
 _STANDING = f"SELECT {_NAME} FROM main.endpoints WHERE kind = 'standing' ORDER BY 1"  # noqa: S608
 
 
+_COMMAND = Actor(via=Via.COMMAND)
+
+
 @dataclass(frozen=True, slots=True)
 class Restored:
     """The result of a restore. Endpoints and keys by name, endpoints without a name by id."""
@@ -51,10 +64,19 @@ class Restored:
     """Endpoints that were deleted after the backup and exist again."""
     rotated: tuple[str, ...] = ()
     """Endpoints that keep the secret of the replaced store, which is newer than the backup's."""
+    waiting: int = 0
+    """Deliveries that wait until a person resumes sending, or discards them."""
 
 
-def carry_over(copy: Path, replaced: Path | None, minute_limits: Mapping[str, int], now: Instant) -> Restored:
+def carry_over(
+    copy: Path,
+    replaced: Path | None,
+    minute_limits: Mapping[str, int],
+    now: Instant,
+    actor: Actor = _COMMAND,
+) -> Restored:
     """Upgrades the tables of a backup's copy, deletes its sessions, and carries state over from the replaced store.
+    Suspends sending.
 
     If the replaced store can't be read, all requests of this minute count as spent: `minute_limits` gives their number
     for each workspace. Raises StoreError for a backup of a newer relay.
@@ -62,6 +84,8 @@ def carry_over(copy: Path, replaced: Path | None, minute_limits: Mapping[str, in
     engine = dialect.engine(dialect.parse(f"sqlite:///{copy}"), writer=True, connections=1)
     try:
         migrate.upgrade(engine)
+        with engine.begin() as tx:
+            waiting = _suspend(tx, actor, now)
     finally:
         engine.dispose()
     with closing(sqlite3.connect(copy.absolute().as_uri(), uri=True, isolation_level=None)) as connection:
@@ -79,7 +103,23 @@ def carry_over(copy: Path, replaced: Path | None, minute_limits: Mapping[str, in
         connection.execute("DELETE FROM sessions")
         # Readers of the event feed have cursors beyond the backup: they must not be taken for those of new events.
         connection.execute("UPDATE event_feed SET identity = lower(hex(randomblob(8))) WHERE name = 'head'")
-        return Restored(carried_over, _names(connection, _KEYS), _names(connection, _STANDING), undeleted, rotated)
+        # The relay's clock does not go back behind what a relay has seen, so this machine's may be behind it.
+        connection.execute(
+            "UPDATE sending SET suspended_at = max(suspended_at, coalesce((SELECT until FROM leader_leases"
+            " WHERE name = 'clock'), 0))"
+        )
+        keys, standing = _names(connection, _KEYS), _names(connection, _STANDING)
+        return Restored(carried_over, keys, standing, undeleted, rotated, waiting)
+
+
+def _suspend(tx: Tx, actor: Actor, now: Instant) -> int:
+    """Suspends sending, with an entry in the audit log. Returns how many deliveries wait."""
+    newest = [tx.execute(select(func.max(table.c.created_at))).scalar() for table in (watches, events, deliveries)]
+    backup_of = max((at for at in (clock_shift.last_seen(tx), *newest) if at is not None), default=None)
+    until = to_rfc3339(backup_of) if backup_of is not None else "an empty store"
+    sending.suspend(tx, f"the store was restored from a backup of {until}", now)
+    audit.add(tx, actor, AuditAction.STORE_RESTORED, now, backup_of=until)
+    return sending.waiting(tx, _COUNTED)
 
 
 def _carry_over(connection: sqlite3.Connection, replaced: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:

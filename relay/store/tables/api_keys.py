@@ -52,10 +52,13 @@ def any_ever_created(tx: Tx) -> bool:
     return bool(tx.execute(select(exists(select(api_keys.c.id)))).scalar_one())
 
 
-def revoke(tx: Tx, name: str, now: Instant) -> bool:
-    """Revokes the key of this name; False if there is none."""
+def revoke(tx: Tx, name: str, now: Instant) -> str | None:
+    """Revokes the key of this name. Returns its id; None if there is none."""
     live = (api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
-    return tx.execute(update(api_keys).where(*live), {"revoked_at": now}).rowcount == 1
+    revoked: str | None = tx.execute(
+        update(api_keys).where(*live).returning(api_keys.c.id), {"revoked_at": now}
+    ).scalar_one_or_none()
+    return revoked
 
 
 def mark_used(tx: Tx, ids: Iterable[str], now: Instant) -> None:

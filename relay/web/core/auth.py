@@ -27,6 +27,8 @@ class Caller:
     """The key's name; "" for a call that needs no key, and for a relay without keys."""
     scopes: Sequence[Scope] = ()
     key_hash: str = ""
+    key_id: str | None = None
+    """As `Actor.key_id`."""
 
     @property
     def is_admin(self) -> bool:
@@ -57,7 +59,7 @@ async def authorise(request: Request, scope: Scope | None) -> Caller:
             "insufficient_scope",
             f"this call needs a key with the scope {scope}; this one has {', '.join(key.scopes) or 'none'}",
         )
-    return Caller(key.name, key.scopes, key.hash)
+    return Caller(key.name, key.scopes, key.hash, key.id)
 
 
 def bearer(headers: Headers) -> str:

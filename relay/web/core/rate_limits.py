@@ -33,16 +33,16 @@ class RequestLimits:
 
     def begin_attempt(self, request: Request, hash: str) -> float:
         """Counts an attempt before the key is checked. Pass the result to `record_failure` if the key is wrong."""
-        return self._logins.begin_attempt(_address_of(request), hash, self._clock())
+        return self._logins.begin_attempt(address_of(request), hash, self._clock())
 
     def may_be_checked(self, request: Request, token: str, hash: str, wait: float) -> bool:
         """Whether a key is checked although its address has to `wait`: if nobody can guess it, or it was right
         from there before."""
-        return not wait or is_generated(token) or self._logins.was_right(_address_of(request), hash)
+        return not wait or is_generated(token) or self._logins.was_right(address_of(request), hash)
 
     def record_success(self, request: Request, hash: str) -> None:
         """The key is right: the attempt does not count."""
-        self._logins.record_success(_address_of(request), hash)
+        self._logins.record_success(address_of(request), hash)
 
     def record_failure(self, request: Request, wait: float) -> None:
         """The key is wrong. Raises TooManyRequests if the address had used up its attempts before."""
@@ -50,12 +50,12 @@ class RequestLimits:
             self._telemetry.request_refused("too_many_wrong_keys")
             raise TooManyRequests("too_many_wrong_keys", "too many unknown API keys came from your address", wait)
         self._telemetry.request_refused("wrong_key")
-        address = _address_of(request)
+        address = address_of(request)
         if self._logins.record_failure(address, self._clock()):
             text = "%s sent too many unknown API keys; further ones from there get 429 for now, known keys still work"
             self._telemetry.log.warning(text, address)
 
 
-def _address_of(request: Request) -> str:
+def address_of(request: Request) -> str:
     """The address of the client: the connection's other end, or the one that a trusted proxy names."""
     return request.client.host if request.client else ""

@@ -14,12 +14,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from relay.model import Instant
+from relay.model import Actor, Instant, Via
 from relay.security import Scope
 from relay.service import Relay
 from relay.web.core import request_parsing
 from relay.web.core.auth import Caller, authorise
-from relay.web.core.rate_limits import RequestLimits
+from relay.web.core.rate_limits import RequestLimits, address_of
 from relay.web.schemas.queries import NoQuery, Query
 from relay.web.schemas.requests import RequestModel
 
@@ -44,6 +44,12 @@ class RequestContext:
     now: Instant
     raw_body: Any = None
     """The body's JSON as sent."""
+
+    @property
+    def actor(self) -> Actor:
+        """Who calls, for the audit log: the key that authorised the call."""
+        caller = self.caller
+        return Actor(via=Via.API, key=caller.name or None, key_id=caller.key_id, address=address_of(self.request))
 
     @property
     def limits(self) -> RequestLimits:

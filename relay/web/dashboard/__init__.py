@@ -16,6 +16,7 @@ from relay.web.dashboard import (
     overview,
     register_form,
     search,
+    sending,
     static_files,
 )
 from relay.web.dashboard.live_updates import StreamCount
@@ -49,6 +50,8 @@ ROUTES: tuple[Route, ...] = (
     page_route("/endpoints/{id}/rotate", endpoints.rotate, "POST", "admin"),
     page_route("/endpoints/{id}/enable", endpoints.enable, "POST", "admin"),
     page_route("/endpoints/{id}/disable", endpoints.disable, "POST", "admin"),
+    page_route("/sending/resume", sending.resume, "POST", "admin"),
+    page_route("/sending/discard", sending.discard, "POST", "admin"),
     page_route("/search", search.search),
     page_route("/live", live_updates.event_stream),
 )

@@ -15,12 +15,13 @@ from starlette.routing import Route
 from relay import __version__
 from relay.egress import mask_url
 from relay.errors import RequestError, StoreError, ValidationFailed
-from relay.model import Instant, to_rfc3339
+from relay.model import Actor, Instant, Via, to_rfc3339
 from relay.security import Scope
 from relay.service import Relay
 from relay.store.tables import dashboard_queries
 from relay.web.core import errors, public_url, request_parsing
 from relay.web.core.errors import Unauthenticated, Unavailable
+from relay.web.core.rate_limits import address_of
 from relay.web.dashboard import session, template_filters
 from relay.web.dashboard.session import CurrentUser
 from relay.web.schemas import presenters
@@ -56,6 +57,12 @@ class PageRequest:
     def query(self, name: str) -> str | None:
         """A query parameter; None if it is absent or empty."""
         return self.request.query_params.get(name) or None
+
+    @property
+    def actor(self) -> Actor:
+        """Who acts, for the audit log: the key that the user logged in with."""
+        user = self.user
+        return Actor(via=Via.DASHBOARD, key=user.name or None, key_id=user.key_id, address=address_of(self.request))
 
     @property
     def base_path(self) -> str:
@@ -129,6 +136,7 @@ def render(
         "user": page.user,
         "now": page.now,
         "path": page.path,
+        "sending": page.relay.sending,
     }
     text = _environment(page.base_path).get_template(template).render(common | values)
     if not page.user.has_scope("admin"):
@@ -153,6 +161,8 @@ NOTICES = {
     "disabled": "The endpoint is disabled. Its deliveries are held until it is enabled.",
     "saved": "The endpoint is saved.",
     "deleted": "The endpoint is deleted.",
+    "sending-resumed": "Sending is resumed. What waited is being sent.",
+    "sending-discarded": "What waited is cancelled. What comes now is sent.",
     "endpoint-exists": "This endpoint exists already. Nothing was changed.",
 }
 """Texts shown after a form succeeded, by the word in the URL: no link can make a page show another text."""

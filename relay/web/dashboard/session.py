@@ -42,6 +42,8 @@ class CurrentUser:
     """The token that each of their forms must contain."""
     token: str = field(default="", repr=False)
     key_hash: str = field(default="", repr=False)
+    key_id: str | None = None
+    """As `Actor.key_id`."""
 
     def has_scope(self, scope: Scope) -> bool:
         return scope in self.scopes
@@ -73,7 +75,7 @@ async def load_session(request: Request, relay: Relay, now: Instant) -> CurrentU
         return ANONYMOUS
     limits: RequestLimits = request.app.state.limits
     limits.check_rate(f"pages:{key.hash}")  # apart from calls: a busy client does not close the pages to people
-    return CurrentUser(key.name, key.scopes, session.csrf, token, key.hash)
+    return CurrentUser(key.name, key.scopes, session.csrf, token, key.hash, key.id)
 
 
 async def is_valid(relay: Relay, user: CurrentUser) -> bool:

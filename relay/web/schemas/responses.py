@@ -282,6 +282,19 @@ class ResendResponse(ResponseModel):
     as_of: Time = Field(description="deliveries that ended by this time are included; `ended_by` of a further request")
 
 
+class SendingResponse(ResponseModel):
+    """Whether deliveries are sent."""
+
+    suspended: bool
+    since: Time | None = Field(description="since when nothing is sent; null if deliveries are sent")
+    reason: str | None = Field(description="why nothing is sent")
+    waiting: int = Field(description="deliveries that wait, counted up to 100,000; 0 if deliveries are sent")
+
+
+class DiscardResponse(ResponseModel):
+    discarded: int = Field(description="deliveries that are cancelled")
+
+
 class Health(ResponseModel):
     status: str
 

@@ -44,6 +44,22 @@ def upgrade() -> None:
     )
     op.create_index("attempts_of_delivery", "attempts", ["delivery_id", "number"], unique=False)
     op.create_table(
+        "audit",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("action", sa.Text(), nullable=False),
+        sa.Column("via", sa.Text(), nullable=False),
+        sa.Column("key_name", sa.Text(), nullable=True),
+        sa.Column("key_id", sa.Text(), nullable=True),
+        sa.Column("user_name", sa.Text(), nullable=True),
+        sa.Column("address", sa.Text(), nullable=True),
+        sa.Column("target", sa.Text(), nullable=True),
+        sa.Column("name", sa.Text(), nullable=True),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("audit_by_time", "audit", ["at", "id"], unique=False)
+    op.create_table(
         "callback_tokens",
         sa.Column("workspace", sa.Text(), nullable=False),
         sa.Column("token", sa.Text(), nullable=False),
@@ -258,6 +274,15 @@ def upgrade() -> None:
         unique=True,
         sqlite_where=sa.text("status != 'withdrawn'"),
         postgresql_where=sa.text("status != 'withdrawn'"),
+    )
+    op.create_table(
+        "sending",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("public_url", sa.Text(), nullable=True),
+        sa.Column("instance", sa.Text(), nullable=True),
+        sa.Column("suspended_at", sa.BigInteger(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
         "sessions",
