@@ -47,6 +47,7 @@ class Guarded(str):
 @dataclass(frozen=True)
 class GuardedKey:
     hash: Guarded
+    id: str = "key_1"
     name: str = "guarded"
     scopes: tuple[Scope, ...] = ()
 
