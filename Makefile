@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test coverage test-long check format bench-polling bench-scaling bench-speed bench-waiting lock renew image habits fuzz guards torture simulate \
-  audit sbom release tag workflows chart manifests proxies clients receivers docs browser screenshots clean
+  audit sbom release tag workflows chart manifests proxies clients receivers walk docs browser screenshots clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -109,6 +109,9 @@ clients: $(DEV) ## Lint the OpenAPI document, and try clients that are generated
 
 receivers: $(DEV) ## Start each receiver of the documentation in its language; lists missing languages
 	$(RUN)/python -m pytest -q -rs tests/deploy/receivers.py $(ARGS)
+
+walk: $(DEV) ## Walk the page "Ten minutes" on a clean Debian with its own systemd; needs root, debootstrap and the network
+	$(RUN)/python -m pytest -q -rs tests/deploy/walk.py $(ARGS)
 
 browser: $(DEV) ## Install a browser for the dashboard's tests, if there is none
 	@$(RUN)/python -m tests.dashboard.browsers

@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from docs.generating.tables import code, table
+from docs.generating import languages
+from docs.generating.tables import table
 from relay.web.app import OPERATIONS
 from relay.web.core import openapi
 
@@ -14,7 +15,7 @@ def page() -> str:
     """The page: every call with its parameters and answers."""
     document = json.loads(openapi.build_openapi(OPERATIONS))
     schemas = document["components"]["schemas"]
-    parts = [_HEAD]
+    parts = [_HEAD, languages.preparation()]
     for tag in document["tags"]:
         parts.append(f"\n## {tag['name'].capitalize()}\n")
         for path, methods in document["paths"].items():
@@ -36,9 +37,13 @@ def _call(method: str, path: str, operation: Schema, schemas: Schema) -> str:
         needs,
         "",
     ]
+    body = operation.get("requestBody")
+    schema = _resolved(body["content"]["application/json"]["schema"], schemas) if body else {}
+    if languages.has_examples(path):
+        parts.append(languages.call(method, path, schema.get("example")))
     parts.append(table(["parameter", "in", "meaning"], map(_parameter, operation["parameters"])))
-    if body := operation.get("requestBody"):
-        parts.append(_body(_resolved(body["content"]["application/json"]["schema"], schemas), schemas))
+    if schema:
+        parts.append(_body(schema, schemas))
     answers = [_answer(status, response) for status, response in operation["responses"].items()]
     parts.append(table(["status", "answer"], answers))
     return "\n".join(parts)
@@ -50,8 +55,7 @@ def _body(schema: Schema, schemas: Schema) -> str:
         [f"`{name}`", _type(field, schemas) + (", required" if name in required else ""), field.get("description", "")]
         for name, field in schema["properties"].items()
     ]
-    shown = f"\n{code(json.dumps(schema['example'], indent=2), 'json')}" if "example" in schema else ""
-    return table(["field", "type", "meaning"], rows) + shown
+    return table(["field", "type", "meaning"], rows)
 
 
 def _parameter(parameter: Schema) -> list[str]:
@@ -101,4 +105,8 @@ JSON, under `/v1`, with `Authorization: Bearer YOUR_KEY`. A running relay serves
 - **Times** are RFC 3339 in UTC. **Ids** have a prefix for their kind, and sort by time.
 - **`Idempotency-Key`**, for calls that accept it: a repeat with the same key gets the same answer, and does nothing
   twice.
+
+Each call is shown in curl, Python and JavaScript, after this preparation (`pip install httpx` for Python). The
+[clients](../wait.md#python) need fewer lines, and repeat what failed by themselves.
+
 """

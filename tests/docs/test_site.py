@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pygments.styles import get_style_by_name
+from pygments.token import STANDARD_TYPES, Whitespace
+
 from docs.generating import api, commands, configuration, events, library, metrics
 from relay.cli import COMMANDS
 from relay.config import Config
@@ -50,6 +53,27 @@ def test_links_work_in_the_repository() -> None:
 def test_the_make_target_is_strict() -> None:
     """`make docs` builds like the test above."""
     assert "sphinx -W --keep-going -q -b html docs docs/_build/html" in (ROOT / "Makefile").read_text()
+
+
+def luminance(colour: str) -> float:
+    """As WCAG 2 defines it; the colour is `#rrggbb` or without the `#`."""
+    parts = [int(colour.lstrip("#")[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    red, green, blue = (one / 12.92 if one <= 0.03928 else ((one + 0.055) / 1.055) ** 2.4 for one in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_code_can_be_read_in_dark_mode() -> None:
+    """Each colour of the dark style has WCAG's contrast of 4.5 with its background, or the site gives it another."""
+    [name] = re.findall(r'^pygments_dark_style = "(\w+)"', (DOCS / "conf.py").read_text(), re.MULTILINE)
+    style, own = get_style_by_name(name), (DOCS / "static/site.css").read_text()
+    replaced = set(re.findall(r"\.highlight \.(\w+)(?=[^}]*color: inherit)", own))
+    background = luminance(style.background_color)
+    dark = {
+        STANDARD_TYPES[token]
+        for token, rule in style
+        if rule["color"] and (luminance(rule["color"]) + 0.05) / (background + 0.05) < 4.5
+    }
+    assert dark - {STANDARD_TYPES[Whitespace]} == replaced == {"err", "cs"}
 
 
 def test_every_key_has_its_row() -> None:
