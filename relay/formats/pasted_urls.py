@@ -90,6 +90,12 @@ _TABLE = (
     _Pasted(
         _is("zapier.com", "www.zapier.com"), re.compile(r"/hooks/.+"), "is a page of Zapier, not a webhook", _ZAPIER
     ),
+    _Pasted(
+        _under("zapier-staging.com"),
+        None,
+        "is the placeholder that z.generateCallbackUrl() gives outside of a Zap, and resumes nothing",
+        "the URL that it gives in a running Zap (https://zapier.com/hooks/callback/...), or in tests one of your own",
+    ),
     _Pasted(_is("hooks.zapier.com"), re.compile(r"/hooks/[^/]+/.+"), "is no webhook of Zapier", _ZAPIER),
     _Pasted(
         _is("script.google.com"),

@@ -3,7 +3,15 @@
 from dataclasses import replace
 from typing import Any
 
-from relay.model import Event, EventContext, EventType, Instant, event_id
+from relay.model import (
+    OPERATOR_WORKSPACE,
+    DigestEventType,
+    Event,
+    EventContext,
+    EventType,
+    Instant,
+    event_id,
+)
 
 SAMPLE_JOB: dict[str, Any] = {
     "id": "j1o2b3i4d5x6",
@@ -44,6 +52,34 @@ SAMPLE_CONTEXT = EventContext(
     usual_seconds=300,
     tracked_seconds=86_400,
 )
+
+
+def sample_digest(now: Instant, page: str | None = None) -> Event:
+    """The event of a digest of three scenarios and a cancelled job, with a link to `page`."""
+    names = ("Discovery Call with IT Director", "Renewal with a skeptical CFO", "First Call after a Trade Fair", None)
+    jobs = [
+        {
+            "job_id": f"{SAMPLE_JOB['id']}{number}",
+            "workspace": "default",
+            "event": (EventType.COMPLETED if name else EventType.CANCELLED).value,
+            "name": name,
+            "url": SAMPLE_JOB["scenario"]["url"] if name else None,
+            "page": page,
+            "requested_by": SAMPLE_CONTEXT.requested_by,
+        }
+        for number, name in enumerate(names)
+    ]
+    id = event_id("default", "digest", DigestEventType.DIGEST)
+    return Event(
+        id=id,
+        workspace=OPERATOR_WORKSPACE,
+        job_id=f"digest:{id}",
+        type=DigestEventType.DIGEST,
+        occurred_at=now,
+        job={"counts": {EventType.COMPLETED.value: 3, EventType.CANCELLED.value: 1}, "jobs": jobs},
+        created_at=now,
+        context=EventContext(page=page),
+    )
 
 
 def sample_event(type: EventType, now: Instant, page: str | None = None) -> Event:

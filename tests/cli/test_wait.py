@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,19 @@ async def served(sqlite_url: str) -> AsyncIterator[Served]:
 
 
 async def run(*words: str, url: str, key: str = KEY) -> Result:
-    """Runs a verb to its end, on a thread."""
+    """Runs a verb to its end, on a thread, with a deadline: a test whose relay is gone fails, and does not hang.
+
+    Nothing can end the thread. It is none that the interpreter waits for.
+    """
     environ = {"RELAY_URL": url, "RELAY_API_KEY": key}
-    return await asyncio.to_thread(CliRunner(env=environ).invoke, main, words)
+    loop, results = asyncio.get_running_loop(), asyncio.Queue[Result]()
+
+    def invoke() -> None:
+        result = CliRunner(env=environ).invoke(main, words)
+        loop.call_soon_threadsafe(results.put_nowait, result)
+
+    threading.Thread(target=invoke, daemon=True).start()
+    return await asyncio.wait_for(results.get(), 60)
 
 
 async def finish(served: Served, type: EventType = EventType.COMPLETED) -> None:

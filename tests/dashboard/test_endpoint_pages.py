@@ -120,6 +120,25 @@ async def test_preview_of_every_format(open_relay: Api, format: str) -> None:
             assert "GENERATION\\_ERROR" not in text.split("Request body")[0]
 
 
+@pytest.mark.parametrize("format", [name for name in FORMATS if formats.is_read_by_people(name)])
+async def test_preview_of_a_digest(open_relay: Api, format: str) -> None:
+    """As the chat or the mail client shows it: every scenario by its name, without the marks of its markup."""
+    text = await page_of(open_relay, "kept", format=format, event="jobs.digest")
+    picture = text.split("Request body")[0]
+    assert PICTURES[format] in picture
+    for name in ("3 scenarios ready, 1 cancelled", "Discovery Call with IT Director", "Renewal with a skeptical CFO"):
+        assert name in picture
+    assert "](http" not in picture
+    assert "<option selected>jobs.digest</option>" in picture
+
+
+async def test_a_format_without_digests_previews_none(open_relay: Api) -> None:
+    """Who changes the format while looking at a digest sees a scenario that is ready."""
+    text = await page_of(open_relay, "kept", format="standard", event="jobs.digest")
+    assert "<option>jobs.digest" not in text
+    assert "job.completed" in text.split("Request body")[1]
+
+
 async def test_lists_show_problems(tmp_path: Path) -> None:
     """Deliveries are listed by the scenario's name; a delivery that failed or waits shows the last error, that it is
     held, or why it failed."""

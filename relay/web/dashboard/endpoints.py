@@ -12,8 +12,17 @@ from relay.delivery.holding import hold_of
 from relay.endpoints import admin
 from relay.errors import ValidationFailed
 from relay.formats import FORMATS
-from relay.formats.sample_event import SAMPLE_JOB, sample_event
-from relay.model import DAY, FINAL_EVENTS, DeliveryStatus, Endpoint, EndpointKind, EventType
+from relay.formats.sample_event import SAMPLE_JOB, sample_digest, sample_event
+from relay.model import (
+    DAY,
+    FINAL_EVENTS,
+    DeliveryStatus,
+    DigestEventType,
+    Endpoint,
+    EndpointKind,
+    Event,
+    EventType,
+)
 from relay.signing import standard_webhooks
 from relay.store import Tx
 from relay.store.engine import paging
@@ -102,17 +111,31 @@ def _signing(endpoint: Endpoint, page: PageRequest) -> dict[str, Any]:
 
 
 def preview(endpoint: Endpoint, format: str, event: str | None, page: PageRequest) -> dict[str, Any]:
-    """The message of a sample event in this format. Raises ValidationFailed for an unknown format or event."""
+    """The message of a sample event in this format, or of a sample digest if people read it.
+
+    Raises ValidationFailed for an unknown format or event.
+    """
     names = [*FORMATS, *([endpoint.format] if endpoint.template else [])]
     if format not in names:
         raise ValidationFailed("unknown_format", f"a format is one of {', '.join(names)}", "format")
-    type = parse_enum(EventType, event, "event") or EventType.COMPLETED
     template = endpoint.template if format == endpoint.format else None
-    job_page = f"{page.public_url}/jobs/default/{SAMPLE_JOB['id']}"
-    body = json.loads(formats.render(format, sample_event(type, page.now, job_page), None, template))
+    has_digests = formats.is_read_by_people(format)
+    sample = _sample(event, has_digests, page)
+    body = json.loads(formats.render(format, sample, None, template))
     text = json.dumps(body, ensure_ascii=False, indent=2)
-    choices = {"formats": names, "event_types": list(FINAL_EVENTS)}
-    return {"format": format, "event_type": type, "preview": body, "preview_text": text} | choices
+    previewed = [EventType.STARTED, *FINAL_EVENTS, *([DigestEventType.DIGEST] if has_digests else [])]
+    choices = {"formats": names, "event_types": list(FINAL_EVENTS), "preview_types": previewed}
+    return {"format": format, "event_type": sample.type, "preview": body, "preview_text": text} | choices
+
+
+def _sample(event: str | None, has_digests: bool, page: PageRequest) -> Event:
+    """The sample of this type; of a completed job for none, and for a digest in a format that has none."""
+    job_page = f"{page.public_url}/jobs/default/{SAMPLE_JOB['id']}"
+    if event == DigestEventType.DIGEST.value:
+        return (
+            sample_digest(page.now, job_page) if has_digests else sample_event(EventType.COMPLETED, page.now, job_page)
+        )
+    return sample_event(parse_enum(EventType, event, "event") or EventType.COMPLETED, page.now, job_page)
 
 
 async def test(page: PageRequest, id: str, form: Mapping[str, str]) -> Response:

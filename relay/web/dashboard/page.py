@@ -213,6 +213,7 @@ def _environment(base: str) -> Environment:
         "time_tag": template_filters.time_tag,
         "time_tag_ms": template_filters.time_tag_ms,
         "time_of_day": template_filters.time_of_day,
+        "read_markdown": template_filters.read_markdown,
         "iso": to_rfc3339,
         "mask": mask_url,
     }

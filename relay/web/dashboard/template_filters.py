@@ -1,5 +1,6 @@
 """How pages write times, durations and numbers. Times are UTC; a script shows them in the reader's time zone."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from urllib.parse import urlencode
@@ -89,3 +90,11 @@ def _join(parts: Sequence[str], last: str) -> str:
 def pluralize(number: int, singular: str, plural: str | None = None) -> str:
     """`1 job`, `3 jobs`, `12,000 jobs`."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+_MARKDOWN = re.compile(r"\\([^0-9A-Za-z\s])|\[((?:\\.|[^\]\\])*)\]\([^()\s]*\)|<(https?://[^<>\s]+)>")
+
+
+def read_markdown(text: str) -> str:
+    """What a chat shows of its Markdown: escaped characters by themselves, and of links their text."""
+    return _MARKDOWN.sub(lambda match: match[1] or match[3] or read_markdown(match[2] or ""), text)

@@ -49,6 +49,7 @@ from relay.formats import check_pasted_url
         ("https://chat.googleapis.com/v1/spaces/AAAA", "Copy link"),
         ("https://zapier.com/editor/1", "Catch Hook"),
         ("https://hooks.zapier.com/", "Catch Hook"),
+        ("https://auth-json-server.zapier-staging.com/echo", "running Zap"),
         ("https://script.google.com/macros/s/x/dev", "deployment"),
         ("https://script.google.com/home/projects/x/edit", "deployment"),
         ("https://docs.google.com/spreadsheets/d/s3cr3t/edit#gid=0", "deployment"),
